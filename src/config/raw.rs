@@ -1,0 +1,530 @@
+//! The configuration file's form, one type a table. Field comments become the JSON Schema's descriptions: they say what
+//! a field does, its unit, its default, and what goes wrong when it is set badly.
+//!
+//! No `flatten` and no untagged enums: they make serde's and the schema's errors unreadable.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A length of time with its unit: `10s`, `5m`, `1h 30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl Serialize for Span {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&format_args!("{}ms", self.0.as_millis()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        let span: jiff::SignedDuration = text.parse().map_err(serde::de::Error::custom)?;
+        Duration::try_from(span)
+            .map(Self)
+            .map_err(|_| serde::de::Error::custom("a length of time is not negative"))
+    }
+}
+
+impl JsonSchema for Span {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Span".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "description": "A length of time with its unit: 10s, 5m, 1h 30m."})
+    }
+}
+
+/// The whole file.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// This box.
+    pub node: Node,
+    /// The shared libraries and worker threads.
+    #[serde(default)]
+    pub runtime: Runtime,
+    /// Decoding of keyframes.
+    #[serde(default)]
+    pub decode: Decode,
+    /// The MQTT broker of the grid platform.
+    pub broker: Broker,
+    /// Logs, metrics and health.
+    #[serde(default)]
+    pub telemetry: Telemetry,
+    /// The city's grid and its categories.
+    pub grid: Grid,
+    /// Evidence pictures.
+    #[serde(default)]
+    pub evidence: Evidence,
+    /// When a view cannot be trusted.
+    #[serde(default)]
+    pub view: View,
+    /// The models that look.
+    pub models: Vec<Model>,
+    /// When a detection is a problem.
+    pub rules: Vec<Rule>,
+    /// The cameras.
+    pub cameras: Vec<Camera>,
+}
+
+/// This box.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// The box's id on the platform: the `{node}` of every MQTT topic. Letters, digits, `-` and `_`.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}$"))]
+    pub id: String,
+    /// The city's time zone (IANA name). Times are kept in UTC and shown in this zone.
+    #[serde(default = "defaults::timezone")]
+    pub timezone: String,
+    /// Where the database and the evidence live. A relative path starts at this file.
+    pub state_dir: PathBuf,
+    /// The language of case texts.
+    #[serde(default)]
+    pub language: Language,
+}
+
+/// The language of what a clerk reads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Language {
+    /// Chinese.
+    #[default]
+    Zh,
+    /// English.
+    En,
+}
+
+/// The shared libraries and worker threads.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Runtime {
+    /// ONNX Runtime's shared library (1.20 or newer). Unset: where `edge-deploy/setup.sh` puts it.
+    pub onnxruntime: Option<PathBuf>,
+    /// Threads that decode, look and judge, each with its own decoder and sessions. Unset: one a core, at most 4.
+    #[schemars(range(min = 1, max = 64))]
+    pub workers: Option<u32>,
+}
+
+/// Decoding of keyframes.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Decode {
+    /// Which decoders to use.
+    pub backend: Backend,
+}
+
+/// Which decoders to use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// The box's hardware decoder where it has one that works, software otherwise.
+    #[default]
+    Auto,
+    /// Software only.
+    Software,
+    /// Hardware only: a box without a working one refuses to start.
+    Hardware,
+}
+
+/// The MQTT broker of the grid platform.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Broker {
+    /// `mqtt://host:1883` or `mqtts://host:8883`. User and password are not part of it.
+    pub url: String,
+    /// Who the box is to the broker.
+    #[serde(default)]
+    pub credentials: Option<Credentials>,
+    /// Certificate of the authority that signed the broker's, in PEM, for `mqtts`. Unset: refused, so that nothing is trusted by accident.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// Keep-alive. A dead connection is noticed after one and a half of it.
+    #[serde(default = "defaults::keep_alive")]
+    pub keep_alive: Span,
+    /// Publishes not yet acknowledged, at most. More is faster on a long line; the broker must hold them.
+    #[serde(default = "defaults::in_flight")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub in_flight: u16,
+}
+
+/// A user and a password, never in the file itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Credentials {
+    /// Environment variable that holds `user:password`.
+    #[serde(default)]
+    pub env: Option<String>,
+    /// File whose first line is `user:password`; readable by the daemon's user alone.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+}
+
+/// Logs, metrics and health.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// Where `/healthz`, `/readyz` and `/metrics` are served. A loopback address, or nothing is served beyond the box by accident. Empty: not served.
+    pub listen: String,
+    /// How logs are written.
+    pub log: LogFormat,
+    /// Which logs, as a `tracing` filter: `info`, `gridwatch=debug,info`.
+    pub filter: String,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:9464".into(),
+            log: LogFormat::Text,
+            filter: "info".into(),
+        }
+    }
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// One sentence a line, for people.
+    #[default]
+    Text,
+    /// One JSON object a line, for collectors.
+    Json,
+}
+
+/// The city's grid and its categories.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Grid {
+    /// GeoJSON of the unit cells: polygons with a code as a string.
+    pub file: PathBuf,
+    /// The coordinate reference system of that file and of every coordinate in this one: `EPSG:4490` or `EPSG:4326`. It must be the one the file states.
+    pub crs: String,
+    /// The property that holds a cell's code.
+    #[serde(default = "defaults::code_property")]
+    pub code_property: String,
+    /// What every cell code must match. The default is 15 digits; older cities use 14.
+    #[serde(default = "defaults::code_pattern")]
+    pub code_pattern: String,
+    /// The grid's version, stated in each case.
+    pub version: String,
+    /// The categories file.
+    pub categories: PathBuf,
+}
+
+/// Evidence pictures.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Evidence {
+    /// JPEG quality. Below 70 plates of goods and prints on bags blur.
+    #[schemars(range(min = 50, max = 100))]
+    pub jpeg_quality: u8,
+    /// Least time between the two looks that a case shows.
+    pub min_interval: Span,
+    /// Mask the heads of persons and the plate regions of vehicles that a model found, in every picture that leaves the box.
+    pub mask: bool,
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self {
+            jpeg_quality: 88,
+            min_interval: Span(Duration::from_secs(10)),
+            mask: true,
+        }
+    }
+}
+
+/// When a view cannot be trusted.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct View {
+    /// A picture whose mean luma (0..=255) is lower is dark.
+    pub dark_below: f64,
+    /// A picture whose Laplacian variance at 320 pixels across is lower is blurred.
+    pub blurred_below: f64,
+    /// A picture whose luma deviates less than this is blocked.
+    pub blocked_below: f64,
+    /// This many looks with the very same samples in a row, and the view is frozen.
+    #[schemars(range(min = 2, max = 1000))]
+    pub frozen_after: u32,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self {
+            dark_below: 12.0,
+            blurred_below: 8.0,
+            blocked_below: 6.0,
+            frozen_after: 6,
+        }
+    }
+}
+
+/// One model.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Its folder: `model.onnx`, `model.toml`, `CARD.md`.
+    pub dir: PathBuf,
+}
+
+/// When a detection is a problem: these labels, in these zones, this long.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Unique name.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}$"))]
+    pub id: String,
+    /// Code of the category its cases are filed as; must be in the categories file.
+    pub category: String,
+    /// Labels that count, as the models' manifests name them; all are one kind of thing to this rule.
+    #[schemars(length(min = 1))]
+    pub labels: Vec<String>,
+    /// How long the thing must be seen to stay. Shorter files more and earlier, and more that is gone when the crew comes.
+    pub dwell: Span,
+    /// Score that starts a candidate, 0..1. Lower finds more and files more that is not there.
+    #[serde(default = "defaults::start_score")]
+    #[schemars(range(min = 0.01, max = 1.0))]
+    pub start_score: f32,
+    /// Score that keeps a candidate, 0..1, not above `start_score`. Lower bridges flickering detections.
+    #[serde(default = "defaults::keep_score")]
+    #[schemars(range(min = 0.01, max = 1.0))]
+    pub keep_score: f32,
+    /// Present means seen in at least this many of the newest `seen_m` looks.
+    #[serde(default = "defaults::seen_n")]
+    #[schemars(range(min = 1, max = 64))]
+    pub seen_n: u32,
+    /// See `seen_n`.
+    #[serde(default = "defaults::seen_m")]
+    #[schemars(range(min = 1, max = 64))]
+    pub seen_m: u32,
+    /// Share of all looks since the first that must have seen it, 0..1.
+    #[serde(default = "defaults::seen_share")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub seen_share: f32,
+    /// How far it may stray from where it was first seen, in diagonals of its first box. A vendor who keeps moving is none.
+    #[serde(default = "defaults::max_move")]
+    #[schemars(range(min = 0.05, max = 20.0))]
+    pub max_move: f32,
+    /// Least area of its box as a share of the picture, 0..1.
+    #[serde(default = "defaults::min_area")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub min_area: f32,
+    /// Unseen for this long through clear looks, it has left. Longer bridges passers-by who stand in front.
+    #[serde(default = "defaults::forget_after")]
+    pub forget_after: Span,
+    /// A gap between looks longer than this (an outage) adds nothing to the dwell. Keep it above three times the slowest `look_every`.
+    #[serde(default = "defaults::max_gap")]
+    pub max_gap: Span,
+    /// Cases of one category nearer to each other than this are one problem, in metres.
+    #[serde(default = "defaults::merge_radius")]
+    #[schemars(range(min = 0.0, max = 500.0))]
+    pub merge_radius_m: f64,
+}
+
+/// One camera.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Camera {
+    /// Unique name on the box.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}$"))]
+    pub id: String,
+    /// `rtsp://host/path`, `rtsps://`, `file:///` or what GStreamer's `uridecodebin` opens. User and password are not part of it.
+    pub url: String,
+    /// Who the box is to the camera.
+    #[serde(default)]
+    pub credentials: Option<Credentials>,
+    /// How RTP travels. TCP loses nothing; UDP suits cameras that stall on TCP.
+    #[serde(default)]
+    pub transport: Transport,
+    /// How often it is looked at.
+    #[serde(default = "defaults::look_every")]
+    pub look_every: Span,
+    /// Models that look at it, by manifest id. Empty: all.
+    #[serde(default)]
+    pub models: Vec<String>,
+    /// 20-digit GB/T 28181 id, stated in each case.
+    #[serde(default)]
+    #[schemars(inner(regex(pattern = r"^\d{20}$")))]
+    pub gb_device_id: Option<String>,
+    /// Address in words, stated in each case.
+    #[serde(default)]
+    pub address: Option<String>,
+    /// Reference of the legal and technical review of this camera (行政处罚法 art. 41). Without it its cases are leads only.
+    #[serde(default)]
+    pub legal_review_ref: Option<String>,
+    /// Where its view is: what it looks at, not where its pole stands.
+    pub place: Place,
+    /// Picture to ground, from pairs of points. Without it every case is at `place`.
+    #[serde(default)]
+    pub calibration: Option<Calibration>,
+    /// Drawn areas. Without a watch zone the whole picture is watched.
+    #[serde(default)]
+    pub zones: Vec<Zone>,
+}
+
+/// How RTP travels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// Interleaved in the RTSP connection.
+    #[default]
+    Tcp,
+    /// In datagrams.
+    Udp,
+}
+
+/// The place of a view.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// Longitude, degrees, in `grid.crs`.
+    #[schemars(range(min = -180.0, max = 180.0))]
+    pub lon: f64,
+    /// Latitude, degrees, in `grid.crs`.
+    #[schemars(range(min = -90.0, max = 90.0))]
+    pub lat: f64,
+    /// Radius that holds all the view shows, in metres.
+    #[serde(default = "defaults::place_uncertainty")]
+    #[schemars(range(min = 1.0, max = 1000.0))]
+    pub uncertainty_m: f64,
+}
+
+/// Picture to ground.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// Four pairs or more, spread over the ground, not in one line.
+    #[schemars(length(min = 4))]
+    pub points: Vec<PointPair>,
+    /// A case less certain than this is filed at the view's `place`, in metres.
+    #[serde(default = "defaults::max_uncertainty")]
+    #[schemars(range(min = 0.5, max = 500.0))]
+    pub max_uncertainty_m: f64,
+}
+
+/// The same point of the ground in the picture and on the map.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PointPair {
+    /// `[x, y]` as fractions of the picture, origin top left.
+    pub picture: [f64; 2],
+    /// `[lon, lat]` in `grid.crs`.
+    pub ground: [f64; 2],
+}
+
+/// A drawn area of a camera's picture.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Zone {
+    /// Unique within the camera.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}$"))]
+    pub id: String,
+    /// What the area means.
+    pub kind: ZoneKind,
+    /// Corners `[x, y]` as fractions of the picture, three or more, in order.
+    #[schemars(length(min = 3))]
+    pub polygon: Vec<[f64; 2]>,
+    /// Rules it is for, by id. Empty: all.
+    #[serde(default)]
+    pub rules: Vec<String>,
+}
+
+/// What a drawn area means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ZoneKind {
+    /// Problems whose foot stands here count.
+    Watch,
+    /// Problems whose foot stands here do not count.
+    Exclude,
+    /// Masked in every picture that leaves the box, and never judged.
+    Privacy,
+}
+
+/// The categories file.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Categories {
+    /// `name@version`.
+    pub scheme: String,
+    /// By code.
+    pub categories: BTreeMap<String, CategoryNames>,
+}
+
+/// What a category is called.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CategoryNames {
+    /// In Chinese.
+    pub zh: String,
+    /// In English.
+    pub en: String,
+}
+
+/// Where each default's value comes from is said in `configs/edge.toml`.
+mod defaults {
+    use std::time::Duration;
+
+    use super::Span;
+
+    pub(super) fn timezone() -> String {
+        "Asia/Shanghai".into()
+    }
+    pub(super) fn keep_alive() -> Span {
+        Span(Duration::from_secs(30))
+    }
+    pub(super) fn in_flight() -> u16 {
+        16
+    }
+    pub(super) fn code_property() -> String {
+        "code".into()
+    }
+    pub(super) fn code_pattern() -> String {
+        r"^\d{15}$".into()
+    }
+    pub(super) fn start_score() -> f32 {
+        0.5
+    }
+    pub(super) fn keep_score() -> f32 {
+        0.3
+    }
+    pub(super) fn seen_n() -> u32 {
+        3
+    }
+    pub(super) fn seen_m() -> u32 {
+        5
+    }
+    pub(super) fn seen_share() -> f32 {
+        0.6
+    }
+    pub(super) fn max_move() -> f32 {
+        0.5
+    }
+    pub(super) fn min_area() -> f32 {
+        0.0005
+    }
+    pub(super) fn forget_after() -> Span {
+        Span(Duration::from_secs(120))
+    }
+    pub(super) fn max_gap() -> Span {
+        Span(Duration::from_secs(90))
+    }
+    pub(super) fn merge_radius() -> f64 {
+        8.0
+    }
+    pub(super) fn look_every() -> Span {
+        Span(Duration::from_secs(10))
+    }
+    pub(super) fn place_uncertainty() -> f64 {
+        30.0
+    }
+    pub(super) fn max_uncertainty() -> f64 {
+        15.0
+    }
+}

@@ -1,0 +1,4 @@
+//! Under construction.
+/// Picture to ground.
+#[derive(Debug, Clone)]
+pub struct Calibration;

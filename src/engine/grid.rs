@@ -1,0 +1,4 @@
+//! Under construction.
+/// The city's cells.
+#[derive(Debug, Clone)]
+pub struct Grid;

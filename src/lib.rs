@@ -1,0 +1,22 @@
+//! gridwatch: looks at street cameras, files one case per problem, place and grid cell, and looks again.
+//!
+//! Data goes one way: [`camera`] receives and decodes, [`vision`] says whether the view can be trusted, [`model`] finds
+//! things, [`engine`] decides, [`evidence`] makes the pictures, [`store`] keeps what must not be lost and [`link`] carries
+//! it to the platform. [`daemon`] owns the tasks and wires the rooms; no room calls another sideways, and `engine`
+//! imports none of them. See `docs/architecture.md`.
+
+pub mod camera;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod engine;
+pub mod error;
+pub mod evidence;
+#[cfg(feature = "farm")]
+pub mod farm;
+pub mod frame;
+pub mod link;
+pub mod model;
+pub mod store;
+pub mod telemetry;
+pub mod vision;

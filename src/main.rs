@@ -1,0 +1,3 @@
+//! The binary: parse, call the library, exit.
+
+fn main() {}
