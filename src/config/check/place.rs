@@ -10,7 +10,7 @@ use crate::{
     engine::{
         FixedPlace, LonLat, Place, Point,
         geometry::Calibration,
-        grid::{Grid, GridSpec},
+        grid::{Grid, GridFault, GridSpec},
     },
 };
 
@@ -33,7 +33,7 @@ impl Checker<'_> {
             file: file.clone(),
             line: None,
             message,
-            remedy: "mend the grid file, or ask the city's platform for a new one; never guess a code".into(),
+            remedy: String::new(), // Each grid fault says what to do.
         };
         let text = match fs::read_to_string(&file) {
             Ok(text) => text,
@@ -51,7 +51,14 @@ impl Checker<'_> {
             // A pattern or CRS that broke the schema says nothing about the file.
             Ok(_) if self.is_taken(&at) => {}
             Ok(grid) => self.draft.rest.grid = Some((raw, grid)),
-            Err(faults) => self.draft.faults.extend(faults.iter().map(|f| inside(f.to_string()))),
+            Err(faults) => {
+                for fault in faults {
+                    match fault {
+                        GridFault::BadPattern { .. } => self.fault(&at.key("code_pattern"), fault.to_string(), ""),
+                        other => self.draft.faults.push(inside(other.to_string())),
+                    }
+                }
+            }
         }
     }
 
