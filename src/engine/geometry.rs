@@ -50,7 +50,10 @@ impl BBox {
 
     /// Where the thing touches the ground: the middle of the lower edge.
     pub fn foot(&self) -> Point {
-        Point { x: f64::midpoint(self.x1.into(), self.x2.into()), y: self.y2.into() }
+        Point {
+            x: f64::midpoint(self.x1.into(), self.x2.into()),
+            y: self.y2.into(),
+        }
     }
 
     /// Intersection over union, 0..=1; 0 for boxes without area.
@@ -118,7 +121,11 @@ pub fn side_of<P: Planar>(ring: &[P], p: P) -> Side {
     let mut from = last.xy();
     for corner in ring {
         let to = corner.xy();
-        let (low, high) = if (from.1, from.0) <= (to.1, to.0) { (from, to) } else { (to, from) };
+        let (low, high) = if (from.1, from.0) <= (to.1, to.0) {
+            (from, to)
+        } else {
+            (to, from)
+        };
         from = to;
         if py < low.1 || py > high.1 {
             continue;
@@ -157,14 +164,21 @@ impl LocalPlane {
         let under = 1.0 - ECCENTRICITY_SQUARED * sin * sin;
         let n = SEMI_MAJOR_M / under.sqrt();
         let m = n * (1.0 - ECCENTRICITY_SQUARED) / under;
-        Self { origin, m_per_degree_lon: (n * cos).to_radians(), m_per_degree_lat: m.to_radians() }
+        Self {
+            origin,
+            m_per_degree_lon: (n * cos).to_radians(),
+            m_per_degree_lat: m.to_radians(),
+        }
     }
 
     /// Metres east and north of the origin.
     pub fn metres(&self, p: LonLat) -> (f64, f64) {
         // The shorter way round, for a plane at the date line.
         let dlon = (p.lon - self.origin.lon + 540.0).rem_euclid(360.0) - 180.0;
-        (dlon * self.m_per_degree_lon, (p.lat - self.origin.lat) * self.m_per_degree_lat)
+        (
+            dlon * self.m_per_degree_lon,
+            (p.lat - self.origin.lat) * self.m_per_degree_lat,
+        )
     }
 
     /// The place `east` and `north` metres from the origin.
@@ -178,7 +192,10 @@ impl LocalPlane {
 
 /// Metres between two places, on the plane at the point between them (see [`LocalPlane`]).
 pub fn distance_m(a: LonLat, b: LonLat) -> f64 {
-    let plane = LocalPlane::at(LonLat { lon: a.lon, lat: f64::midpoint(a.lat, b.lat) });
+    let plane = LocalPlane::at(LonLat {
+        lon: a.lon,
+        lat: f64::midpoint(a.lat, b.lat),
+    });
     let ((east_a, north_a), (east_b, north_b)) = (plane.metres(a), plane.metres(b));
     (east_b - east_a).hypot(north_b - north_a)
 }
@@ -200,9 +217,15 @@ mod tests {
         assert_eq!(b.foot(), Point { x: 0.5, y: 1.0 });
         assert_eq!(b.iou(&b), 1.0);
         assert_eq!(b.iou(&bbox(0.75, 0.5, 1.0, 1.0)), 0.0, "touching is not overlapping");
-        assert!((b.shift_to(&bbox(0.75, 1.0, 1.25, 1.5)) - 1.0).abs() < 1e-9, "one diagonal");
+        assert!(
+            (b.shift_to(&bbox(0.75, 1.0, 1.25, 1.5)) - 1.0).abs() < 1e-9,
+            "one diagonal"
+        );
         assert_eq!(bbox(f32::NAN, 0.0, 1.0, 1.0).within_picture(), None);
-        assert_eq!(bbox(-0.5, 0.5, 0.5, 1.5).within_picture(), Some(bbox(0.0, 0.5, 0.5, 1.0)));
+        assert_eq!(
+            bbox(-0.5, 0.5, 0.5, 1.5).within_picture(),
+            Some(bbox(0.0, 0.5, 0.5, 1.0))
+        );
         assert_eq!(bbox(0.5, 0.5, 0.5, 0.9).within_picture(), None);
     }
 
@@ -213,7 +236,11 @@ mod tests {
             assert_eq!(side_of(&ring, Point { x, y }), Side::Edge, "{x} {y}");
         }
         assert_eq!(side_of(&ring, Point { x: 0.5, y: 0.5 }), Side::Inside);
-        assert_eq!(side_of(&ring, Point { x: 1.5, y: 1.0 }), Side::Outside, "level with a corner");
+        assert_eq!(
+            side_of(&ring, Point { x: 1.5, y: 1.0 }),
+            Side::Outside,
+            "level with a corner"
+        );
         assert_eq!(side_of::<Point>(&[], Point { x: 0.0, y: 0.0 }), Side::Outside);
     }
 
@@ -223,7 +250,10 @@ mod tests {
         let at = |lon, lat| LonLat { lon, lat };
         assert!((distance_m(at(0.0, 44.5), at(0.0, 45.5)) - 111_132.0).abs() < 10.0);
         assert!((distance_m(at(7.0, 45.0), at(8.0, 45.0)) - 78_847.0).abs() < 10.0);
-        assert!(distance_m(at(179.9999, 30.0), at(-179.9999, 30.0)) < 25.0, "across the date line");
+        assert!(
+            distance_m(at(179.9999, 30.0), at(-179.9999, 30.0)) < 25.0,
+            "across the date line"
+        );
     }
 
     /// Slow and obvious: the sum of the angles under which the edges are seen is ±2π inside and 0 outside.

@@ -131,7 +131,9 @@ pub enum CellFault {
         found: String,
     },
     /// Fewer than three corners.
-    #[error("polygon {polygon}, ring {ring} has {positions} positions, a ring has 4 or more, the last equal to the first")]
+    #[error(
+        "polygon {polygon}, ring {ring} has {positions} positions, a ring has 4 or more, the last equal to the first"
+    )]
     RingTooShort {
         /// Which polygon.
         polygon: usize,
@@ -173,8 +175,12 @@ struct Extent {
 }
 
 impl Extent {
-    const NOWHERE: Self =
-        Self { west: f64::INFINITY, south: f64::INFINITY, east: f64::NEG_INFINITY, north: f64::NEG_INFINITY };
+    const NOWHERE: Self = Self {
+        west: f64::INFINITY,
+        south: f64::INFINITY,
+        east: f64::NEG_INFINITY,
+        north: f64::NEG_INFINITY,
+    };
 
     fn with(self, p: LonLat) -> Self {
         Self {
@@ -262,11 +268,16 @@ impl Grid {
         let mut faults = Vec::new();
         let expected = Crs::named(&spec.crs);
         if expected.is_none() {
-            faults.push(GridFault::CrsUnsupported { configured: spec.crs.clone() });
+            faults.push(GridFault::CrsUnsupported {
+                configured: spec.crs.clone(),
+            });
         }
         let pattern = Regex::new(&spec.code_pattern);
         if let Err(e) = &pattern {
-            faults.push(GridFault::BadPattern { pattern: spec.code_pattern.clone(), detail: e.to_string() });
+            faults.push(GridFault::BadPattern {
+                pattern: spec.code_pattern.clone(),
+                detail: e.to_string(),
+            });
         }
         let file: FeatureCollection = match geojson.parse() {
             Ok(file) => file,
@@ -276,9 +287,14 @@ impl Grid {
             }
         };
         match stated_crs(&file) {
-            None => faults.push(GridFault::CrsUnstated { expected: spec.crs.clone() }),
+            None => faults.push(GridFault::CrsUnstated {
+                expected: spec.crs.clone(),
+            }),
             Some(stated) if expected.is_some() && Crs::named(&stated) != expected => {
-                faults.push(GridFault::CrsDiffers { stated, expected: spec.crs.clone() });
+                faults.push(GridFault::CrsDiffers {
+                    stated,
+                    expected: spec.crs.clone(),
+                });
             }
             Some(_) => {}
         }
@@ -290,7 +306,11 @@ impl Grid {
         };
         let mut cells: BTreeMap<CellCode, (usize, Cell)> = BTreeMap::new();
         for (feature, geo) in file.features.iter().enumerate() {
-            let fault = |code: Option<&str>, fault| GridFault::Cell { feature, code: code.map(Into::into), fault };
+            let fault = |code: Option<&str>, fault| GridFault::Cell {
+                feature,
+                code: code.map(Into::into),
+                fault,
+            };
             let code = match read_code(geo, spec, &pattern) {
                 Ok(code) => code,
                 Err(e) => {
@@ -305,13 +325,21 @@ impl Grid {
             }
             match read_polygons(geo) {
                 Ok(polygons) => {
-                    let extent = polygons.iter().flatten().flatten().fold(Extent::NOWHERE, |e, p| e.with(*p));
+                    let extent = polygons
+                        .iter()
+                        .flatten()
+                        .flatten()
+                        .fold(Extent::NOWHERE, |e, p| e.with(*p));
                     cells.insert(code.clone(), (feature, Cell { code, polygons, extent }));
                 }
                 Err(found) => faults.extend(found.into_iter().map(|f| fault(Some(code.as_str()), f))),
             }
         }
-        if faults.is_empty() { Ok(Self::indexed(cells.into_values().map(|(_, cell)| cell).collect())) } else { Err(faults) }
+        if faults.is_empty() {
+            Ok(Self::indexed(cells.into_values().map(|(_, cell)| cell).collect()))
+        } else {
+            Err(faults)
+        }
     }
 
     fn indexed(cells: Vec<Cell>) -> Self {
@@ -323,7 +351,14 @@ impl Grid {
         });
         // About a bucket a cell: then a bucket holds the few cells that meet it.
         let side = ((cells.len() as f64).sqrt().ceil() as usize).clamp(1, MAX_BUCKETS);
-        let mut grid = Self { cells, extent, columns: side, rows: side, starts: Vec::new(), in_buckets: Vec::new() };
+        let mut grid = Self {
+            cells,
+            extent,
+            columns: side,
+            rows: side,
+            starts: Vec::new(),
+            in_buckets: Vec::new(),
+        };
         let mut buckets = vec![Vec::new(); side * side];
         for (index, cell) in (0..).zip(&grid.cells) {
             for bucket in grid.buckets(&cell.extent) {
@@ -344,14 +379,20 @@ impl Grid {
             ((((at - from) / (to - from)) * count as f64) as usize).min(count - 1)
         };
         let all = self.extent;
-        let columns = place(extent.west, all.west, all.east, self.columns)..=place(extent.east, all.west, all.east, self.columns);
-        let rows = place(extent.south, all.south, all.north, self.rows)..=place(extent.north, all.south, all.north, self.rows);
+        let columns =
+            place(extent.west, all.west, all.east, self.columns)..=place(extent.east, all.west, all.east, self.columns);
+        let rows =
+            place(extent.south, all.south, all.north, self.rows)..=place(extent.north, all.south, all.north, self.rows);
         let width = self.columns;
         rows.flat_map(move |row| columns.clone().map(move |column| row * width + column))
     }
 
     fn meeting(&self, extent: Extent) -> impl Iterator<Item = usize> {
-        let buckets = extent.meets(&self.extent).then(|| self.buckets(&extent)).into_iter().flatten();
+        let buckets = extent
+            .meets(&self.extent)
+            .then(|| self.buckets(&extent))
+            .into_iter()
+            .flatten();
         buckets
             .flat_map(|b| &self.in_buckets[self.starts[b] as usize..self.starts[b + 1] as usize])
             .map(|index| *index as usize)
@@ -362,13 +403,18 @@ impl Grid {
     /// city's cells overlap.
     pub fn cell_of(&self, at: LonLat) -> Option<&CellCode> {
         // One point meets one bucket, whose cells are in order.
-        self.meeting(Extent::NOWHERE.with(at)).map(|index| &self.cells[index]).find(|cell| cell.holds(at)).map(|c| &c.code)
+        self.meeting(Extent::NOWHERE.with(at))
+            .map(|index| &self.cells[index])
+            .find(|cell| cell.holds(at))
+            .map(|c| &c.code)
     }
 
     /// The cells that hold `at` or come within `radius_m` of it, in order of their codes.
     pub fn cells_within(&self, at: LonLat, radius_m: f64) -> Vec<&CellCode> {
         let plane = LocalPlane::at(at);
-        let around = Extent::NOWHERE.with(plane.lon_lat(-radius_m, -radius_m)).with(plane.lon_lat(radius_m, radius_m));
+        let around = Extent::NOWHERE
+            .with(plane.lon_lat(-radius_m, -radius_m))
+            .with(plane.lon_lat(radius_m, radius_m));
         let mut near: Vec<usize> = self.meeting(around).collect();
         near.sort_unstable();
         near.dedup();
@@ -419,7 +465,12 @@ impl Crs {
 
 /// The name in the `crs` member of the GeoJSON 2008 specification, §3.1.
 fn stated_crs(file: &FeatureCollection) -> Option<String> {
-    let name = file.foreign_members.as_ref()?.get("crs")?.get("properties")?.get("name")?;
+    let name = file
+        .foreign_members
+        .as_ref()?
+        .get("crs")?
+        .get("properties")?
+        .get("name")?;
     name.as_str().map(Into::into)
 }
 
@@ -428,8 +479,13 @@ fn read_code(geo: &geojson::Feature, spec: &GridSpec, pattern: &Regex) -> Result
     match geo.property(&spec.code_property) {
         None | Some(serde_json::Value::Null) => Err(CellFault::NoCode { property: property() }),
         Some(serde_json::Value::String(code)) if pattern.is_match(code) => Ok(code.as_str().into()),
-        Some(serde_json::Value::String(_)) => Err(CellFault::CodeForm { pattern: spec.code_pattern.clone() }),
-        Some(other) => Err(CellFault::CodeNotText { property: property(), found: other.to_string() }),
+        Some(serde_json::Value::String(_)) => Err(CellFault::CodeForm {
+            pattern: spec.code_pattern.clone(),
+        }),
+        Some(other) => Err(CellFault::CodeNotText {
+            property: property(),
+            found: other.to_string(),
+        }),
     }
 }
 
@@ -467,11 +523,21 @@ fn read_ring(positions: &[Position], polygon: usize, ring: usize) -> Result<Vec<
             [lon, lat, ..] if (-180.0..=180.0).contains(&lon) && (-90.0..=90.0).contains(&lat) => {
                 corners.push(LonLat { lon, lat });
             }
-            _ => return Err(CellFault::OutOfRange { polygon, ring, position: format!("{:?}", &position[..]) }),
+            _ => {
+                return Err(CellFault::OutOfRange {
+                    polygon,
+                    ring,
+                    position: format!("{:?}", &position[..]),
+                });
+            }
         }
     }
     if corners.len() < 4 {
-        return Err(CellFault::RingTooShort { polygon, ring, positions: corners.len() });
+        return Err(CellFault::RingTooShort {
+            polygon,
+            ring,
+            positions: corners.len(),
+        });
     }
     if corners.first() != corners.last() {
         return Err(CellFault::RingOpen { polygon, ring });

@@ -3,7 +3,10 @@
 //! Street ground is taken as a plane and the lens as without distortion: both errors show in the residuals. Refused here:
 //! every set of pairs from which no honest calibration follows. What a case may do with the result is not decided here.
 
-use super::{super::types::{LonLat, Point}, LocalPlane};
+use super::{
+    super::types::{LonLat, Point},
+    LocalPlane,
+};
 use crate::error::Class;
 
 /// How exactly a corner is clicked, or a box's foot found, across the picture: 0.1° of a 60° wide view.
@@ -117,7 +120,10 @@ impl Calibration {
         if let Some(pair) = picture.iter().position(|p| fit.apply(*p).is_none()) {
             return Err(CalibrationError::AboveHorizon { pair });
         }
-        if picture.iter().any(|p| fit.jacobian(*p).is_none_or(|j| j[0][0] * j[1][1] - j[0][1] * j[1][0] >= 0.0)) {
+        if picture.iter().any(|p| {
+            fit.jacobian(*p)
+                .is_none_or(|j| j[0][0] * j[1][1] - j[0][1] * j[1][0] >= 0.0)
+        }) {
             // Down the picture comes nearer and to the right goes right: seen from above that is a negative determinant.
             return Err(CalibrationError::Mirrored);
         }
@@ -126,9 +132,16 @@ impl Calibration {
             .zip(&ground)
             .map(|(p, g)| fit.apply(*p).map_or(f64::INFINITY, |[x, y]| (x - g[0]).hypot(y - g[1])))
             .collect();
-        let (pair, worst) = residuals_m.iter().copied().enumerate().fold((0, 0.0), |w, r| if r.1 > w.1 { r } else { w });
+        let (pair, worst) = residuals_m
+            .iter()
+            .copied()
+            .enumerate()
+            .fold((0, 0.0), |w, r| if r.1 > w.1 { r } else { w });
         if worst > Normalised::of(&ground).spread {
-            return Err(CalibrationError::Contradicts { pair, residual_m: worst });
+            return Err(CalibrationError::Contradicts {
+                pair,
+                residual_m: worst,
+            });
         }
         let mut shaken = Vec::with_capacity(2 * pairs.len());
         let mut moved = picture.clone();
@@ -140,7 +153,13 @@ impl Calibration {
             }
         }
         let rms_m = (residuals_m.iter().map(|r| r * r).sum::<f64>() / residuals_m.len() as f64).sqrt();
-        Ok(Self { plane, fit, shaken, residuals_m, rms_m })
+        Ok(Self {
+            plane,
+            fit,
+            shaken,
+            residuals_m,
+            rms_m,
+        })
     }
 
     /// How far each pair's ground point lies from where the fit puts its picture point, in metres, in the pairs' order.
@@ -218,11 +237,19 @@ impl Normalised {
         // Eigenvalues of the covariance.
         let (half_trace, root) = (f64::midpoint(xx, yy), ((xx - yy) / 2.0).hypot(xy));
         let (along, across) = ((half_trace + root).sqrt(), (half_trace - root).max(0.0).sqrt());
-        Self { centre, scale: std::f64::consts::SQRT_2 / mean, spread: (xx + yy).sqrt(), flatness: across / along }
+        Self {
+            centre,
+            scale: std::f64::consts::SQRT_2 / mean,
+            spread: (xx + yy).sqrt(),
+            flatness: across / along,
+        }
     }
 
     fn apply(&self, p: [f64; 2]) -> [f64; 2] {
-        [(p[0] - self.centre[0]) * self.scale, (p[1] - self.centre[1]) * self.scale]
+        [
+            (p[0] - self.centre[0]) * self.scale,
+            (p[1] - self.centre[1]) * self.scale,
+        ]
     }
 }
 
@@ -337,7 +364,10 @@ mod tests {
     use super::*;
     use crate::engine::geometry::distance_m;
 
-    const HERE: LonLat = LonLat { lon: 113.6253, lat: 34.7466 };
+    const HERE: LonLat = LonLat {
+        lon: 113.6253,
+        lat: 34.7466,
+    };
 
     /// A pinhole camera over flat ground, 60° wide, 16:9: what `Calibration` must find again.
     #[derive(Debug, Clone, Copy)]
@@ -377,29 +407,45 @@ mod tests {
         }
     }
 
-    const STREET: Pinhole = Pinhole { height_m: 6.0, tilt: 20.0, heading: 30.0 };
+    const STREET: Pinhole = Pinhole {
+        height_m: 6.0,
+        tilt: 20.0,
+        heading: 30.0,
+    };
     const CORNERS: [(f64, f64); 4] = [(0.1, 0.9), (0.9, 0.9), (0.8, 0.4), (0.2, 0.4)];
 
     #[test]
     fn refuses_what_determines_nothing() {
         let good = STREET.pairs(&CORNERS);
-        assert_eq!(Calibration::fit(&good[..3]).unwrap_err(), CalibrationError::TooFewPairs { got: 3 });
+        assert_eq!(
+            Calibration::fit(&good[..3]).unwrap_err(),
+            CalibrationError::TooFewPairs { got: 3 }
+        );
 
         let twice = [good[0], good[1], good[2], good[0]];
-        assert_eq!(Calibration::fit(&twice).unwrap_err(), CalibrationError::Duplicate { first: 0, second: 3 });
+        assert_eq!(
+            Calibration::fit(&twice).unwrap_err(),
+            CalibrationError::Duplicate { first: 0, second: 3 }
+        );
 
         let line = STREET.pairs(&[(0.1, 0.9), (0.3, 0.8), (0.5, 0.7), (0.7, 0.6)]);
         assert_eq!(Calibration::fit(&line).unwrap_err(), CalibrationError::Collinear);
 
         let three_in_line = STREET.pairs(&[(0.1, 0.9), (0.3, 0.8), (0.5, 0.7), (0.9, 0.9)]);
-        assert_eq!(Calibration::fit(&three_in_line).unwrap_err(), CalibrationError::Collinear);
+        assert_eq!(
+            Calibration::fit(&three_in_line).unwrap_err(),
+            CalibrationError::Collinear
+        );
 
         let all_but_one = STREET.pairs(&[(0.1, 0.9), (0.3, 0.8), (0.5, 0.7), (0.7, 0.6), (0.9, 0.9)]);
         assert_eq!(Calibration::fit(&all_but_one).unwrap_err(), CalibrationError::Collinear);
 
         let mut nan = good.clone();
         nan[2].0.x = f64::NAN;
-        assert_eq!(Calibration::fit(&nan).unwrap_err(), CalibrationError::OutOfRange { pair: 2 });
+        assert_eq!(
+            Calibration::fit(&nan).unwrap_err(),
+            CalibrationError::OutOfRange { pair: 2 }
+        );
     }
 
     #[test]
@@ -444,10 +490,17 @@ mod tests {
     #[test]
     fn the_aim_error_is_the_textbooks() {
         // domain: from 6 m up, 0.1° moves the ground point 0.7 m at 50 m. The other terms only add.
-        let camera = Pinhole { height_m: 6.0, tilt: 7.0, heading: 0.0 };
+        let camera = Pinhole {
+            height_m: 6.0,
+            tilt: 7.0,
+            heading: 0.0,
+        };
         let calibration = Calibration::fit(&camera.pairs(&[(0.1, 0.9), (0.9, 0.9), (0.8, 0.5), (0.2, 0.5)])).unwrap();
         let p = (0..1000)
-            .map(|y| Point { x: 0.5, y: f64::from(y) / 1000.0 })
+            .map(|y| Point {
+                x: 0.5,
+                y: f64::from(y) / 1000.0,
+            })
             .find(|p| camera.ground(*p).is_some_and(|g| g.1 < 50.0))
             .unwrap();
         let (_, uncertainty_m) = calibration.ground(p).unwrap();

@@ -4,7 +4,11 @@ use serde_json::{Value, json};
 use super::*;
 
 fn spec() -> GridSpec {
-    GridSpec { crs: "EPSG:4490".into(), code_property: "code".into(), code_pattern: r"^\d{15}$".into() }
+    GridSpec {
+        crs: "EPSG:4490".into(),
+        code_property: "code".into(),
+        code_pattern: r"^\d{15}$".into(),
+    }
 }
 
 fn code(n: usize) -> String {
@@ -13,7 +17,13 @@ fn code(n: usize) -> String {
 
 /// A rectangle from its south-west corner, closed.
 fn ring(lon: f64, lat: f64, width: f64, height: f64) -> Value {
-    json!([[lon, lat], [lon + width, lat], [lon + width, lat + height], [lon, lat + height], [lon, lat]])
+    json!([
+        [lon, lat],
+        [lon + width, lat],
+        [lon + width, lat + height],
+        [lon, lat + height],
+        [lon, lat]
+    ])
 }
 
 fn feature(code: Value, coordinates: Value) -> Value {
@@ -36,7 +46,10 @@ fn parse(file: &Value) -> Result<Grid, Vec<GridFault>> {
 fn lattice(columns: usize, rows: usize) -> Grid {
     let mut features: Vec<Value> = (0..columns * rows)
         .map(|n| {
-            let (lon, lat) = (113.0 + (n % columns) as f64 * 0.001, 34.0 + (n / columns) as f64 * 0.001);
+            let (lon, lat) = (
+                113.0 + (n % columns) as f64 * 0.001,
+                34.0 + (n / columns) as f64 * 0.001,
+            );
             feature(json!(code(n)), json!([ring(lon, lat, 0.001, 0.001)]))
         })
         .collect();
@@ -68,29 +81,53 @@ fn an_edge_belongs_to_the_lowest_code() {
     .unwrap();
     assert_eq!(grid.cell_of(at(114.0, 34.5)).unwrap().as_str(), code(1));
     assert_eq!(grid.cell_of(at(113.9999, 34.5)).unwrap().as_str(), code(2));
-    assert_eq!(grid.cell_of(at(113.0, 34.0)).unwrap().as_str(), code(2), "the outer corner too");
+    assert_eq!(
+        grid.cell_of(at(113.0, 34.0)).unwrap().as_str(),
+        code(2),
+        "the outer corner too"
+    );
 }
 
 #[test]
 fn a_hole_is_outside_and_a_multipolygon_is_one_cell() {
-    let holed = feature(json!(code(1)), json!([ring(113.0, 34.0, 3.0, 3.0), ring(114.0, 35.0, 1.0, 1.0)]));
+    let holed = feature(
+        json!(code(1)),
+        json!([ring(113.0, 34.0, 3.0, 3.0), ring(114.0, 35.0, 1.0, 1.0)]),
+    );
     let parts = json!({"type": "Feature", "properties": {"code": code(2)}, "geometry": {"type": "MultiPolygon",
         "coordinates": [[ring(114.25, 35.25, 0.5, 0.5)], [ring(120.0, 30.0, 1.0, 1.0)]]}});
     let grid = parse(&file(vec![holed, parts])).unwrap();
     assert_eq!(grid.cell_of(at(113.5, 34.5)).unwrap().as_str(), code(1));
     assert_eq!(grid.cell_of(at(114.1, 35.1)), None, "in the hole");
-    assert_eq!(grid.cell_of(at(114.0, 35.5)).unwrap().as_str(), code(1), "the hole's edge");
-    assert_eq!(grid.cell_of(at(114.5, 35.5)).unwrap().as_str(), code(2), "a cell within the hole");
+    assert_eq!(
+        grid.cell_of(at(114.0, 35.5)).unwrap().as_str(),
+        code(1),
+        "the hole's edge"
+    );
+    assert_eq!(
+        grid.cell_of(at(114.5, 35.5)).unwrap().as_str(),
+        code(2),
+        "a cell within the hole"
+    );
     assert_eq!(grid.cell_of(at(120.5, 30.5)).unwrap().as_str(), code(2));
 }
 
 #[test]
 fn neighbours_are_those_within_reach() {
     let grid = lattice(3, 3);
-    let names = |at, r| grid.cells_within(at, r).into_iter().map(|c| c.as_str()[12..].to_owned()).collect::<Vec<_>>();
+    let names = |at, r| {
+        grid.cells_within(at, r)
+            .into_iter()
+            .map(|c| c.as_str()[12..].to_owned())
+            .collect::<Vec<_>>()
+    };
     let middle = at(113.0015, 34.0015);
     assert_eq!(names(middle, 1.0), ["004"]);
-    assert_eq!(names(middle, 50.0), ["003", "004", "005"], "0.0005° are 46 m east and 55 m north");
+    assert_eq!(
+        names(middle, 50.0),
+        ["003", "004", "005"],
+        "0.0005° are 46 m east and 55 m north"
+    );
     assert_eq!(names(middle, 60.0), ["001", "003", "004", "005", "007"]);
     assert_eq!(names(middle, 100.0).len(), 9);
     assert_eq!(names(at(112.9999, 34.0005), 20.0), ["000"], "from outside the grid");
@@ -118,18 +155,33 @@ fn the_files_crs_is_stated_and_is_the_configured_one() {
         unstated["crs"]["properties"]["name"] = json!(name);
         assert_eq!(parse(&unstated).is_ok(), accepted, "{name}");
     }
-    let crs84 = GridSpec { crs: "EPSG:4326".into(), ..spec() };
+    let crs84 = GridSpec {
+        crs: "EPSG:4326".into(),
+        ..spec()
+    };
     unstated["crs"]["properties"]["name"] = json!("urn:ogc:def:crs:OGC:1.3:CRS84");
     assert!(Grid::parse(&unstated.to_string(), &crs84).is_ok());
 
     unstated.as_object_mut().unwrap().remove("crs");
     let said = faults(&unstated);
     assert_eq!(said.len(), 1);
-    assert!(said[0].starts_with("the file does not state its CRS") && said[0].contains("EPSG:4490"), "{}", said[0]);
+    assert!(
+        said[0].starts_with("the file does not state its CRS") && said[0].contains("EPSG:4490"),
+        "{}",
+        said[0]
+    );
 
-    let metres = GridSpec { crs: "EPSG:4547".into(), ..spec() };
+    let metres = GridSpec {
+        crs: "EPSG:4547".into(),
+        ..spec()
+    };
     let said = Grid::parse(&file(vec![]).to_string(), &metres).unwrap_err();
-    assert_eq!(said[0], GridFault::CrsUnsupported { configured: "EPSG:4547".into() });
+    assert_eq!(
+        said[0],
+        GridFault::CrsUnsupported {
+            configured: "EPSG:4547".into()
+        }
+    );
 }
 
 #[test]
@@ -146,9 +198,15 @@ fn every_fault_is_told_at_once_with_its_feature() {
         feature(json!(code(1)), json!([good])),
         bare,
         point,
-        feature(json!(code(5)), json!([[[113.0, 34.0], [114.0, 34.0], [114.0, 35.0], [113.0, 35.0]]])),
+        feature(
+            json!(code(5)),
+            json!([[[113.0, 34.0], [114.0, 34.0], [114.0, 35.0], [113.0, 35.0]]]),
+        ),
         feature(json!(code(6)), json!([[[113.0, 34.0], [114.0, 34.0], [113.0, 34.0]]])),
-        feature(json!(code(7)), json!([[[34.0, 113.0], [34.0, 114.0], [35.0, 113.0], [34.0, 113.0]]])),
+        feature(
+            json!(code(7)),
+            json!([[[34.0, 113.0], [34.0, 114.0], [35.0, 113.0], [34.0, 113.0]]]),
+        ),
     ]));
     insta::assert_snapshot!(said.join("\n"), @r#"
     features[1]: property "code" is 410105001001002, a code is a string: export it as text
@@ -164,11 +222,17 @@ fn every_fault_is_told_at_once_with_its_feature() {
 
 #[test]
 fn a_bad_pattern_and_a_file_that_is_none_are_told() {
-    let spec = GridSpec { code_pattern: "(".into(), ..spec() };
+    let spec = GridSpec {
+        code_pattern: "(".into(),
+        ..spec()
+    };
     let said = Grid::parse("{", &spec).unwrap_err();
     assert!(matches!(said[0], GridFault::BadPattern { .. }), "{said:?}");
     assert!(matches!(said[1], GridFault::NotGeoJson(_)), "{said:?}");
-    assert_eq!(faults(&file(vec![])), ["the file holds no cell: export the unit cells as polygons"]);
+    assert_eq!(
+        faults(&file(vec![])),
+        ["the file holds no cell: export the unit cells as polygons"]
+    );
     assert!(Grid::parse(r#"{"type":"Feature","geometry":null,"properties":null}"#, &self::spec()).is_err());
 }
 
