@@ -21,12 +21,17 @@ use crate::{
 
 /// Looks at pictures with one model. Owned by one worker thread; make one for each ([`Model::session`]).
 pub struct Detector {
-    manifest: Arc<Manifest>,
+    network: Network,
     labels: Vec<Label>,
-    floors: Vec<f32>,
-    session: Session,
     letterbox: Letterbox,
     found: Vec<Found>,
+}
+
+/// The session and what is needed to read its outputs.
+struct Network {
+    manifest: Arc<Manifest>,
+    session: Session,
+    floors: Vec<f32>,
 }
 
 impl Detector {
@@ -42,11 +47,13 @@ impl Detector {
         })?;
         let mut detector = Self {
             labels: manifest.engine_labels(),
-            floors: manifest.floors(),
-            session,
             letterbox: Letterbox::new(&manifest.input),
             found: Vec::new(),
-            manifest,
+            network: Network {
+                floors: manifest.floors(),
+                manifest,
+                session,
+            },
         };
         detector.detect(&grey())?;
         Ok(detector)
@@ -54,12 +61,12 @@ impl Detector {
 
     /// What the model says about itself.
     pub fn manifest(&self) -> &Arc<Manifest> {
-        &self.manifest
+        &self.network.manifest
     }
 
     /// Reports what scores at least this, 0..=1, whatever the manifest's floors.
     pub fn set_floor(&mut self, floor: f32) {
-        self.floors.fill(floor);
+        self.network.floors.fill(floor);
     }
 
     /// Finds things in one picture: labels and floors by the manifest, boxes as fractions of the picture, the best first.
@@ -69,21 +76,38 @@ impl Detector {
     /// not finite among them), [`ModelError::Run`] where ONNX Runtime itself fails.
     pub fn detect(&mut self, frame: &Frame) -> Result<Vec<Detection>, ModelError> {
         let placement = self.letterbox.draw(frame)?;
-        let Self {
-            manifest,
-            session,
-            letterbox,
-            found,
-            floors,
-            ..
-        } = self;
-        let input = &manifest.input;
+        self.network.find(self.letterbox.tensor(), &mut self.found)?;
+        let detection = |found: &Found| {
+            Some(Detection {
+                label: self.labels[found.class].clone(),
+                score: found.score,
+                bbox: found.in_picture(placement)?,
+            })
+        };
+        Ok(self.found.iter().filter_map(detection).collect())
+    }
+
+    /// Finds things in an input tensor `[1, 3, height, width]` that somebody else made, boxes in its pixels, the best
+    /// first.
+    ///
+    /// # Errors
+    /// As [`Self::detect`]; a tensor of another length is [`ModelError::Run`].
+    pub fn find(&mut self, tensor: &[f32]) -> Result<&[Found], ModelError> {
+        self.network.find(tensor, &mut self.found)?;
+        Ok(&self.found)
+    }
+}
+
+impl Network {
+    fn find(&mut self, tensor: &[f32], found: &mut Vec<Found>) -> Result<(), ModelError> {
+        let Self { manifest, session, floors } = self;
         let failed = |e: ort::Error| ModelError::Run {
             model: manifest.id.clone(),
             message: e.to_string(),
         };
+        let input = &manifest.input;
         let shape = [1_i64, 3, i64::from(input.height), i64::from(input.width)];
-        let tensor = TensorRef::from_array_view((shape, letterbox.tensor())).map_err(failed)?;
+        let tensor = TensorRef::from_array_view((shape, tensor)).map_err(failed)?;
         let values = session.run(ort::inputs![tensor]).map_err(failed)?;
         // The views borrow from these.
         let values: Vec<_> = values.values().collect();
@@ -100,16 +124,7 @@ impl Detector {
             .map_err(|source| ModelError::Layout {
                 model: manifest.id.clone(),
                 source,
-            })?;
-        let labels = &self.labels;
-        let detection = |found: &Found| {
-            Some(Detection {
-                label: labels[found.class].clone(),
-                score: found.score,
-                bbox: found.in_picture(placement)?,
             })
-        };
-        Ok(self.found.iter().filter_map(detection).collect())
     }
 }
 
