@@ -10,6 +10,7 @@ use super::{At, Checker, RELATIVE, top};
 use crate::{
     config::{Model, document::Document, fault::Fault, raw, schema, schema::nearest},
     engine::{self, Category, Label, RuleId},
+    model::Manifest,
 };
 
 /// From one second (a demonstration) to thirty days (longer than any case stays open).
@@ -101,15 +102,15 @@ impl Checker<'_> {
             if !dir.join("model.onnx").is_file() {
                 self.fault(&at, format!("{} has no model.onnx", dir.display()), "put the network beside its model.toml");
             }
-            let manifest = match manifest(&text) {
+            let manifest = match Manifest::parse(&text) {
                 Ok(manifest) => manifest,
                 Err(faults) => {
                     let file = dir.join("model.toml");
-                    self.draft.faults.extend(faults.into_iter().map(|(line, message)| Fault {
+                    self.draft.faults.extend(faults.into_iter().map(|f| Fault {
                         path: at.to_string(),
                         file: file.clone(),
-                        line,
-                        message,
+                        line: f.line,
+                        message: f.message,
                         remedy: "mend the manifest; models/ has examples".into(),
                     }));
                     continue;
@@ -253,24 +254,6 @@ impl Checker<'_> {
             })
             .max_by_key(|(_, every)| *every)
     }
-}
-
-struct Manifest {
-    id: String,
-    labels: Vec<String>,
-}
-
-/// What the configuration needs of a manifest; the rest of it is [`crate::model`]'s.
-fn manifest(text: &str) -> Result<Manifest, Vec<(Option<usize>, String)>> {
-    #[derive(serde::Deserialize)]
-    struct Named {
-        id: String,
-        labels: Vec<String>,
-    }
-    toml::from_str::<Named>(text).map(|n| Manifest { id: n.id, labels: n.labels }).map_err(|e| {
-        let line = e.span().map(|s| text[..s.start].matches('\n').count() + 1);
-        vec![(line, e.message().to_owned())]
-    })
 }
 
 fn compile(raw: raw::Rule, category: Category) -> engine::Rule {
