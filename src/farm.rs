@@ -67,9 +67,7 @@ impl FarmError {
     /// What to do about it.
     pub fn class(&self) -> Class {
         match self {
-            Self::Init(_) | Self::Clip { .. } | Self::NoMount(_) | Self::Codec { .. } => {
-                Class::Config
-            }
+            Self::Init(_) | Self::Clip { .. } | Self::NoMount(_) | Self::Codec { .. } => Class::Config,
             Self::Listen { .. } => Class::Transient,
         }
     }
@@ -265,9 +263,7 @@ impl Farm {
             })
         };
         // Neither filter may be called from inside another: both lock the client. So the sessions are listed first.
-        let clients = self
-            .server
-            .client_filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Ref));
+        let clients = self.server.client_filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Ref));
         for client in clients {
             let sessions = client.session_filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Ref));
             if path.is_none() || sessions.iter().any(uses) {

@@ -52,18 +52,11 @@ impl Clip {
         };
         // The codec is known only when the parser's pad appears, and with it which parser cuts the units.
         let pipeline = gst::Pipeline::new();
-        let make = |name: &str| {
-            gst::ElementFactory::make(name)
-                .build()
-                .map_err(|e| bad(e.to_string()))
-        };
+        let make = |name: &str| gst::ElementFactory::make(name).build().map_err(|e| bad(e.to_string()));
         let source = make("filesrc")?;
         source.set_property("location", path);
         let parse = make("parsebin")?;
-        let sink = gst_app::AppSink::builder()
-            .sync(false)
-            .max_buffers(16)
-            .build();
+        let sink = gst_app::AppSink::builder().sync(false).max_buffers(16).build();
         pipeline
             .add_many([&source, &parse, sink.upcast_ref()])
             .and_then(|()| source.link(&parse))
@@ -112,24 +105,12 @@ impl Clip {
             return Err(bad("it does not begin with a keyframe".into()));
         }
         let (units, duration) = retime(units, interval);
-        Ok(Self {
-            codec,
-            units,
-            duration,
-        })
+        Ok(Self { codec, units, duration })
     }
 
     #[cfg(test)]
-    pub(super) fn from_units(
-        codec: Codec,
-        units: Vec<AccessUnit>,
-        duration: gst::ClockTime,
-    ) -> Self {
-        Self {
-            codec,
-            units,
-            duration,
-        }
+    pub(super) fn from_units(codec: Codec, units: Vec<AccessUnit>, duration: gst::ClockTime) -> Self {
+        Self { codec, units, duration }
     }
 
     /// What it is coded in.
@@ -164,11 +145,7 @@ fn codec_of(caps_name: &str) -> Option<Codec> {
     }
 }
 
-fn link(
-    pipeline: &gst::Pipeline,
-    pad: &gst::Pad,
-    sink: &gst_app::AppSink,
-) -> Result<(), glib::BoolError> {
+fn link(pipeline: &gst::Pipeline, pad: &gst::Pad, sink: &gst_app::AppSink) -> Result<(), glib::BoolError> {
     let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
     let name = caps.structure(0).map(|s| s.name().to_string());
     let parser = match name.as_deref().and_then(codec_of) {
