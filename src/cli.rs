@@ -5,6 +5,7 @@
 //! What a program may read goes to standard output and nothing else does; what a person should know goes to standard
 //! error. No command shows a credential.
 
+pub mod cases;
 pub mod check;
 pub mod schema;
 
@@ -53,6 +54,8 @@ pub struct Cli {
 pub enum Command {
     /// Checks a configuration and what it names: libraries, models, disk, broker, cameras.
     Check(check::Args),
+    /// What was filed, where it stands, and what waits to be sent.
+    Cases(cases::Args),
     /// Prints the JSON Schema of the configuration file.
     Schema(schema::Args),
 }
@@ -61,6 +64,7 @@ impl Command {
     fn run(self) -> Result<ExitCode, Failure> {
         match self {
             Self::Check(args) => check::run(args),
+            Self::Cases(args) => Ok(cases::run(args)?),
             Self::Schema(args) => schema::run(args),
         }
     }
@@ -111,6 +115,12 @@ impl From<Faults> for Failure {
         let count = faults.0.len();
         let noun = if count == 1 { "fault" } else { "faults" };
         Self::new(faults.class(), format!("the configuration has {count} {noun}:\n{faults}"))
+    }
+}
+
+impl From<cases::CasesError> for Failure {
+    fn from(e: cases::CasesError) -> Self {
+        Self::new(e.class(), e.to_string())
     }
 }
 

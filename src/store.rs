@@ -64,9 +64,9 @@ pub enum StoreError {
     #[error("the database is of version {found}, this program knows up to {known}: run the newer gridwatch again")]
     Newer {
         /// Its version.
-        found: usize,
+        found: u32,
         /// Ours.
-        known: usize,
+        known: u32,
     },
     /// Another daemon has it.
     #[error("another gridwatch is running on {}: stop it, or give this one a state directory of its own", .dir.display())]
@@ -212,6 +212,18 @@ impl Store {
             dir: dir.to_path_buf(),
             news: Arc::new(Notify::new()),
             lock: None,
+        })
+    }
+
+    /// Opens an existing store to write small things beside a running daemon, as `gridwatch cases resend` does.
+    ///
+    /// # Errors
+    /// As [`Store::open_read_only`].
+    pub fn open_beside(dir: &Path) -> Result<Self, StoreError> {
+        let reader = Self::open_read_only(dir)?;
+        Ok(Self {
+            db: connect(&dir.join(FILE))?,
+            ..reader
         })
     }
 

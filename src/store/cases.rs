@@ -70,7 +70,7 @@ pub struct CaseSummary {
     /// When it was confirmed, with the city's offset.
     pub confirmed_at: String,
     /// Messages about it that the broker has not acknowledged.
-    pub queued: u64,
+    pub queued: u32,
     /// Why they wait for an operator, where they do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quarantined: Option<String>,
@@ -86,7 +86,7 @@ pub struct CaseFile {
     /// Its pictures by evidence id.
     pub evidence: BTreeMap<String, PathBuf>,
     /// Messages about it that the broker has not acknowledged.
-    pub queued: u64,
+    pub queued: u32,
     /// Why they wait for an operator, where they do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quarantined: Option<String>,
@@ -156,7 +156,7 @@ impl Store {
                         item.id,
                         text_of(&item.role),
                         item.sha256,
-                        item.bytes,
+                        i64::try_from(item.bytes).unwrap_or(i64::MAX),
                         micros(item.captured_at)
                     ],
                 )?;
@@ -263,6 +263,15 @@ impl Store {
             .exists([id])?)
     }
 
+    /// The ids that begin with `start`, at most 100.
+    pub fn case_ids(&self, start: &str) -> Result<Vec<String>, StoreError> {
+        let mut query = self
+            .db
+            .prepare_cached("SELECT id FROM cases WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id LIMIT 100")?;
+        let rows = query.query_map([start], |r| r.get(0))?;
+        rows.map(|row| Ok(row?)).collect()
+    }
+
     /// The newest cases that pass `filter`, newest first.
     pub fn cases(&self, filter: Filter) -> Result<Vec<CaseSummary>, StoreError> {
         let mut query = self.db.prepare_cached(
@@ -343,7 +352,7 @@ impl Store {
     /// Runs `work` in a transaction: all of it is committed, or nothing.
     pub(super) fn write<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let dir = &self.dir;
-        let mut run = || {
+        let run = || {
             let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let done = work(&transaction)?;
             transaction.commit()?;

@@ -52,9 +52,9 @@ pub struct OutboxRow {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Depth {
     /// Rows that wait for the broker.
-    pub waiting: u64,
+    pub waiting: u32,
     /// Rows that wait for an operator.
-    pub quarantined: u64,
+    pub quarantined: u32,
 }
 
 pub(super) fn add_evidence(t: &Transaction<'_>, case: &str, topic: &str, sha256: &str, at: i64) -> Result<(), StoreError> {

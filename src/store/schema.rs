@@ -67,10 +67,10 @@ CREATE INDEX outbox_by_case ON outbox (case_id, seq);
 "];
 
 /// The version this program writes.
-pub(super) const VERSION: usize = STEPS.len();
+pub(super) const VERSION: u32 = STEPS.len() as u32;
 
 /// The version of an open database.
-pub(super) fn version(db: &Connection) -> rusqlite::Result<usize> {
+pub(super) fn version(db: &Connection) -> rusqlite::Result<u32> {
     db.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
@@ -80,7 +80,7 @@ pub(super) fn migrate(db: &mut Connection) -> Result<(), StoreError> {
     if found > VERSION {
         return Err(StoreError::Newer { found, known: VERSION });
     }
-    for (step, sql) in STEPS.iter().enumerate().skip(found) {
+    for (step, sql) in (0u32..).zip(STEPS).skip(found as usize) {
         let step_transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         step_transaction.execute_batch(sql)?;
         step_transaction.pragma_update(None, "user_version", step + 1)?;
