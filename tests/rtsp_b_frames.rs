@@ -14,10 +14,7 @@ use support::{
 
 #[test]
 fn keyframes_arrive_and_decode() {
-    let clip = clips::clip(Spec {
-        b_frames: 3,
-        ..SMALL
-    });
+    let clip = clips::clip(Spec { b_frames: 3, ..SMALL });
     let farm = farm(&clip, None);
     let camera = Camera::receive(settings(&farm.url("cam")));
     let mut decoder = Decoder::new("decode0", Backend::Software).unwrap();

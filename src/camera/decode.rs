@@ -160,9 +160,15 @@ impl Decoder {
                         return Err(DecodeError::NoDecoder {
                             codec: keyframe.codec,
                             backend: self.backend,
-                            tried: if tried.is_empty() { "none there".into() } else { tried.join(", ") },
+                            tried: if tried.is_empty() {
+                                "none there".into()
+                            } else {
+                                tried.join(", ")
+                            },
                             hint: match self.backend {
-                                Backend::Hardware => "set decode.backend = \"auto\", or install the driver's GStreamer plugin",
+                                Backend::Hardware => {
+                                    "set decode.backend = \"auto\", or install the driver's GStreamer plugin"
+                                }
                                 _ => "install gstreamer1.0-libav and gstreamer1.0-plugins-bad",
                             },
                         });
@@ -238,10 +244,7 @@ fn hardware(codec: Codec) -> Vec<Candidate> {
     // NONE: Debian ranks the new VA and V4L2 decoders at nothing, and they work.
     let mut found: Vec<_> = gst::ElementFactory::factories_with_type(kind, gst::Rank::NONE)
         .into_iter()
-        .filter(|f| {
-            f.metadata("klass").is_some_and(|k| k.contains("Hardware"))
-                && f.can_sink_any_caps(&caps)
-        })
+        .filter(|f| f.metadata("klass").is_some_and(|k| k.contains("Hardware")) && f.can_sink_any_caps(&caps))
         .collect();
     found.sort_by_key(|f| f.rank());
     found
@@ -312,9 +315,7 @@ impl Pipe {
         })
         .build()
         .map_err(broken)?;
-        let decoder = gst::ElementFactory::make(&candidate.element)
-            .build()
-            .map_err(broken)?;
+        let decoder = gst::ElementFactory::make(&candidate.element).build().map_err(broken)?;
         if decoder.has_property("max-threads") {
             decoder.set_property("max-threads", 1i32);
         }
@@ -326,13 +327,7 @@ impl Pipe {
         let sink = gst_frame::picture_sink();
         let out = outcome(&sink);
         let pipeline = gst::Pipeline::new();
-        let chain = [
-            source.upcast_ref(),
-            &parser,
-            &decoder,
-            &convert,
-            sink.upcast_ref(),
-        ];
+        let chain = [source.upcast_ref(), &parser, &decoder, &convert, sink.upcast_ref()];
         pipeline.add_many(chain).map_err(broken)?;
         gst::Element::link_many(chain).map_err(broken)?;
         let complaints = Complaints::default();
@@ -418,8 +413,7 @@ impl Pipe {
         if corrupted {
             return Err(damaged(format!("{} marks it as corrupted", self.element)));
         }
-        gst_frame::frame(&sample, keyframe.captured_at)
-            .map_err(|e: NotAPicture| DecodeError::Broken(e.to_string()))
+        gst_frame::frame(&sample, keyframe.captured_at).map_err(|e: NotAPicture| DecodeError::Broken(e.to_string()))
     }
 }
 
@@ -470,16 +464,9 @@ fn drain_every_keyframe(pad: &gst::Pad) {
         let flagged = info.event().and_then(|event| match event.view() {
             gst::EventView::Segment(s) => {
                 let mut segment = s.segment().clone();
-                segment.set_flags(
-                    segment.flags()
-                        | gst::SegmentFlags::TRICKMODE
-                        | gst::SegmentFlags::TRICKMODE_KEY_UNITS,
-                );
-                Some(
-                    gst::event::Segment::builder(&segment)
-                        .seqnum(event.seqnum())
-                        .build(),
-                )
+                segment
+                    .set_flags(segment.flags() | gst::SegmentFlags::TRICKMODE | gst::SegmentFlags::TRICKMODE_KEY_UNITS);
+                Some(gst::event::Segment::builder(&segment).seqnum(event.seqnum()).build())
             }
             _ => None,
         });

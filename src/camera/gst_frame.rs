@@ -136,10 +136,7 @@ pub(super) fn frame(sample: &gst::Sample, captured_at: Timestamp) -> Result<Fram
         other => return Err(NotAPicture::Format(other.to_string())),
     };
     let buffer = sample.buffer_owned().ok_or(NotAPicture::Empty)?;
-    let mut planes = [Plane {
-        offset: 0,
-        stride: 0,
-    }; 3];
+    let mut planes = [Plane { offset: 0, stride: 0 }; 3];
     let meta = buffer.meta::<gst_video::VideoMeta>();
     for (i, plane) in planes.iter_mut().enumerate().take(info.n_planes() as usize) {
         let (offset, stride) = match &meta {
@@ -191,9 +188,10 @@ fn fits(f: &Frame) -> bool {
     };
     w >= 2
         && h >= 2
-        && rows.iter().zip(&f.planes).all(|(&(len, rows), p)| {
-            p.stride >= len && p.offset + p.stride * (rows - 1) + len <= f.data.len()
-        })
+        && rows
+            .iter()
+            .zip(&f.planes)
+            .all(|(&(len, rows), p)| p.stride >= len && p.offset + p.stride * (rows - 1) + len <= f.data.len())
 }
 
 /// What the pipeline's bus says went wrong, and everything else on it gone.

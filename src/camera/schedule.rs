@@ -73,7 +73,10 @@ impl Camera {
     /// The next time of its phase that is at least half a period away.
     fn next_due(&self, now: Duration) -> Duration {
         let earliest = now + self.period / 2;
-        let periods = earliest.saturating_sub(self.phase).as_nanos().div_ceil(self.period.as_nanos());
+        let periods = earliest
+            .saturating_sub(self.phase)
+            .as_nanos()
+            .div_ceil(self.period.as_nanos());
         // A schedule of u32::MAX periods of a second is 136 years long.
         self.phase + self.period * u32::try_from(periods).unwrap_or(u32::MAX)
     }
@@ -85,9 +88,20 @@ impl Schedule {
         let camera = |(i, period): (usize, &Duration)| {
             let period = (*period).max(Duration::from_millis(1));
             let phase = period.mul_f64((i as f64 * GOLDEN).fract());
-            Camera { period, phase, due: phase, by: None, last: None, busy: false, starved: false }
+            Camera {
+                period,
+                phase,
+                due: phase,
+                by: None,
+                last: None,
+                busy: false,
+                starved: false,
+            }
         };
-        Self { cameras: periods.iter().enumerate().map(camera).collect(), stretch: 1.0 }
+        Self {
+            cameras: periods.iter().enumerate().map(camera).collect(),
+            stretch: 1.0,
+        }
     }
 
     /// The camera to look at now, or how long there is nothing to do. `ready` says whether a camera has a picture that
@@ -110,7 +124,11 @@ impl Schedule {
         }
         let Some((i, _)) = best else { return Pick::Wait(until) };
         let camera = &mut self.cameras[i];
-        let late = if camera.starved { Duration::ZERO } else { now.saturating_sub(camera.due()) };
+        let late = if camera.starved {
+            Duration::ZERO
+        } else {
+            now.saturating_sub(camera.due())
+        };
         let stretch = 1.0 + late.as_secs_f64() / camera.period.as_secs_f64();
         self.stretch += (stretch - self.stretch) * NEWEST;
         camera.last = Some(now);
@@ -149,7 +167,12 @@ mod tests {
     }
 
     /// One worker whose looks take `cost`; counts the looks of each camera.
-    fn simulate(periods: &[Duration], cost: Duration, length: Duration, ready: impl Fn(usize, Duration) -> bool) -> (Vec<Vec<Duration>>, f64) {
+    fn simulate(
+        periods: &[Duration],
+        cost: Duration,
+        length: Duration,
+        ready: impl Fn(usize, Duration) -> bool,
+    ) -> (Vec<Vec<Duration>>, f64) {
         let mut schedule = Schedule::new(periods);
         let mut looks = vec![Vec::new(); periods.len()];
         let mut now = Duration::ZERO;
@@ -174,14 +197,19 @@ mod tests {
         assert!(all.windows(2).all(|w| w[1] - w[0] > ms(50)), "phases are spread");
         for camera in &looks {
             assert_eq!(camera.len(), 10);
-            assert!(camera.windows(2).all(|w| (w[1] - w[0]).abs_diff(ms(10_000)) <= ms(2)), "phases are kept");
+            assert!(
+                camera.windows(2).all(|w| (w[1] - w[0]).abs_diff(ms(10_000)) <= ms(2)),
+                "phases are kept"
+            );
         }
         assert!(stretch < 1.01);
     }
 
     #[test]
     fn overload_stretches_a_short_and_a_long_period_alike() {
-        let periods: Vec<_> = (0..40).map(|i| if i % 2 == 0 { ms(1_000) } else { ms(10_000) }).collect();
+        let periods: Vec<_> = (0..40)
+            .map(|i| if i % 2 == 0 { ms(1_000) } else { ms(10_000) })
+            .collect();
         // Wants 20 + 2 looks of 100 ms a second: 2.2 times what one worker has.
         let (looks, stretch) = simulate(&periods, ms(100), ms(600_000), |_, _| true);
         let factors: Vec<f64> = looks
@@ -189,17 +217,26 @@ mod tests {
             .zip(&periods)
             .map(|(l, p)| (l[l.len() - 1] - l[0]).as_secs_f64() / (l.len() - 1) as f64 / p.as_secs_f64())
             .collect();
-        let (low, high) = factors.iter().fold((f64::MAX, 0.0_f64), |(l, h), f| (l.min(*f), h.max(*f)));
+        let (low, high) = factors
+            .iter()
+            .fold((f64::MAX, 0.0_f64), |(l, h), f| (l.min(*f), h.max(*f)));
         assert!(low > 1.5 && high / low <= 2.0, "{low} {high}");
         assert!(stretch > 1.5, "and it is reported: {stretch}");
     }
 
     #[test]
     fn a_camera_that_was_away_is_looked_at_when_it_is_back_and_returns_to_its_phase() {
-        let (looks, stretch) = simulate(&[ms(10_000); 2], ms(1), ms(100_000), |i, now| i == 0 || !(ms(20_000)..ms(53_000)).contains(&now));
+        let (looks, stretch) = simulate(&[ms(10_000); 2], ms(1), ms(100_000), |i, now| {
+            i == 0 || !(ms(20_000)..ms(53_000)).contains(&now)
+        });
         let after: Vec<_> = looks[1].iter().filter(|t| **t >= ms(50_000)).copied().collect();
         assert!(after[0] < ms(53_100));
-        assert!(after[1..].iter().all(|t| (t.as_millis() as i64 - 6_180).rem_euclid(10_000) < 10), "{after:?}");
+        assert!(
+            after[1..]
+                .iter()
+                .all(|t| (t.as_millis() as i64 - 6_180).rem_euclid(10_000) < 10),
+            "{after:?}"
+        );
         assert!(stretch < 1.01, "waiting for its own picture is not the box being slow");
     }
 
@@ -211,7 +248,10 @@ mod tests {
         schedule.look_by(0, ms(4_000));
         schedule.look_by(0, ms(6_000));
         assert_eq!(schedule.next(ms(100), |_| true), Pick::Wait(Some(ms(4_000))));
-        assert_eq!(schedule.next(ms(4_000), |_| true), Pick::Look { camera: 0, late: ms(0) });
+        assert_eq!(
+            schedule.next(ms(4_000), |_| true),
+            Pick::Look { camera: 0, late: ms(0) }
+        );
         schedule.done(0);
         assert_eq!(schedule.next(ms(4_001), |_| true), Pick::Wait(Some(ms(10_000))));
     }
@@ -223,7 +263,11 @@ mod tests {
         assert_eq!(schedule.next(ms(5_000), |_| true), Pick::Wait(None));
         schedule.done(0);
         assert!(matches!(schedule.next(ms(5_000), |_| true), Pick::Look { late, .. } if late == ms(4_900)));
-        assert_eq!(schedule.next(ms(5_000), |_| true), Pick::Wait(None), "what was missed is gone");
+        assert_eq!(
+            schedule.next(ms(5_000), |_| true),
+            Pick::Wait(None),
+            "what was missed is gone"
+        );
     }
 
     proptest! {

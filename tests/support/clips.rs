@@ -64,24 +64,15 @@ pub fn file(spec: Spec) -> PathBuf {
     );
     let out = Command::new("ffmpeg")
         .args(["-v", "error", "-y", "-f", "lavfi", "-i"])
-        .arg(format!(
-            "testsrc2=size={width}x{height}:rate=25,noise=alls=12:allf=t"
-        ))
+        .arg(format!("testsrc2=size={width}x{height}:rate=25,noise=alls=12:allf=t"))
         .args(["-frames:v", &frames.to_string(), "-pix_fmt", "yuv420p"])
         .args(["-c:v", if h265 { "libx265" } else { "libx264" }])
         .args(["-preset", "ultrafast"])
-        .args([
-            if h265 { "-x265-params" } else { "-x264-params" },
-            options.as_str(),
-        ])
+        .args([if h265 { "-x265-params" } else { "-x264-params" }, options.as_str()])
         .arg(&mine)
         .output()
         .expect("ffmpeg is installed (edge-deploy/setup.sh)");
-    assert!(
-        out.status.success(),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     std::fs::rename(&mine, &done).unwrap();
     done
 }

@@ -1,5 +1,10 @@
 //! What the camera tests share: clips made once, a farm, and waiting for conditions.
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file compiles all of it and uses a part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "each test file compiles all of it and uses a part"
+)]
 
 pub mod clips;
 
