@@ -24,6 +24,8 @@ mod pace;
 pub mod receive;
 pub mod schedule;
 pub mod slot;
+#[cfg(feature = "gst")]
+mod torn;
 
 use std::{fmt, sync::Arc};
 
