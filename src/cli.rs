@@ -64,7 +64,7 @@ impl Command {
     fn run(self) -> Result<ExitCode, Failure> {
         match self {
             Self::Check(args) => check::run(args),
-            Self::Cases(args) => Ok(cases::run(args)?),
+            Self::Cases(args) => Ok(cases::run(&args)?),
             Self::Schema(args) => schema::run(args),
         }
     }
@@ -95,7 +95,10 @@ pub struct Failure {
 impl Failure {
     /// A failure of the given class.
     pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Self { message: message.into(), class }
+        Self {
+            message: message.into(),
+            class,
+        }
     }
 }
 
@@ -114,7 +117,10 @@ impl From<Faults> for Failure {
     fn from(faults: Faults) -> Self {
         let count = faults.0.len();
         let noun = if count == 1 { "fault" } else { "faults" };
-        Self::new(faults.class(), format!("the configuration has {count} {noun}:\n{faults}"))
+        Self::new(
+            faults.class(),
+            format!("the configuration has {count} {noun}:\n{faults}"),
+        )
     }
 }
 

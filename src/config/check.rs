@@ -107,7 +107,18 @@ impl Draft {
     }
 
     fn assemble(self) -> Option<Config> {
-        let Rest { config_sha256, language, workers, telemetry, evidence, view, grid, categories, rules, plans } = self.rest;
+        let Rest {
+            config_sha256,
+            language,
+            workers,
+            telemetry,
+            evidence,
+            view,
+            grid,
+            categories,
+            rules,
+            plans,
+        } = self.rest;
         let (raw_grid, grid) = grid?;
         let node = self.node?;
         Some(Config {
@@ -128,7 +139,12 @@ impl Draft {
             categories,
             models: self.models,
             cameras: self.cameras,
-            plan: Arc::new(Plan { node: node.clone(), cameras: plans, rules, grid }),
+            plan: Arc::new(Plan {
+                node: node.clone(),
+                cameras: plans,
+                rules,
+                grid,
+            }),
             node,
             warnings: self.warnings,
         })
@@ -137,7 +153,10 @@ impl Draft {
 
 /// The whole way from a path to a [`Draft`].
 pub(super) fn examine(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Draft {
-    let mut draft = Draft { file: file.into(), ..Draft::default() };
+    let mut draft = Draft {
+        file: file.into(),
+        ..Draft::default()
+    };
     let document = match Document::read(file) {
         Ok((document, faults)) => {
             draft.faults = faults;
@@ -151,7 +170,13 @@ pub(super) fn examine(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Draf
     draft.readable = true;
     draft.rest.config_sha256 = hex(&Sha256::digest(&document.bytes));
     let sound = schema::check::<raw::File>(&document, &mut draft.faults);
-    Checker { document: &document, sound: &sound, env, draft: &mut draft }.run();
+    Checker {
+        document: &document,
+        sound: &sound,
+        env,
+        draft: &mut draft,
+    }
+    .run();
     let by_line = |f: &Fault| (f.file != *file, f.file.clone(), f.line, f.path.clone());
     draft.faults.sort_by_cached_key(by_line);
     draft.faults.dedup();
@@ -235,13 +260,21 @@ impl Checker<'_> {
 
     /// The same for a section that may be left out.
     fn optional<T: DeserializeOwned + Default>(&mut self, at: &At) -> Option<T> {
-        if at.of(&self.document.value).is_none() { Some(T::default()) } else { self.required(at) }
+        if at.of(&self.document.value).is_none() {
+            Some(T::default())
+        } else {
+            self.required(at)
+        }
     }
 
     /// The elements of a list of tables that keep to the schema, with their places.
     fn each<T: DeserializeOwned>(&mut self, list: &At) -> Vec<(At, T)> {
         let sound = self.sound;
-        let elements = list.of(&sound.value).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let elements = list
+            .of(&sound.value)
+            .and_then(Value::as_array)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         elements
             .iter()
             .enumerate()
@@ -256,9 +289,17 @@ impl Checker<'_> {
     /// The ids of a list's elements as they were typed, the faulty ones' too; a second one of a kind is a fault.
     fn ids(&mut self, list: &At, field: &str) -> BTreeSet<String> {
         let document = self.document;
-        let elements = list.of(&document.value).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let elements = list
+            .of(&document.value)
+            .and_then(Value::as_array)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let mut first: BTreeMap<&str, usize> = BTreeMap::new();
-        for (i, id) in elements.iter().enumerate().filter_map(|(i, e)| Some((i, e.get(field)?.as_str()?))) {
+        for (i, id) in elements
+            .iter()
+            .enumerate()
+            .filter_map(|(i, e)| Some((i, e.get(field)?.as_str()?)))
+        {
             if let Some(before) = first.get(id) {
                 self.fault(
                     &list.index(i).key(field),
@@ -293,7 +334,11 @@ impl Checker<'_> {
                 None
             }
             Err(e) => {
-                self.fault(at, format!("{} cannot be read: {e}", shown.display()), format!("name {what}; {RELATIVE}"));
+                self.fault(
+                    at,
+                    format!("{} cannot be read: {e}", shown.display()),
+                    format!("name {what}; {RELATIVE}"),
+                );
                 None
             }
         }
@@ -301,7 +346,9 @@ impl Checker<'_> {
 
     fn node(&mut self) {
         let at = top("node");
-        let Some(raw) = self.required::<raw::Node>(&at) else { return };
+        let Some(raw) = self.required::<raw::Node>(&at) else {
+            return;
+        };
         let zone = at.key("timezone");
         if !self.is_taken(&zone) {
             self.draft.timezone = TimeZone::get(&raw.timezone).ok();
@@ -316,7 +363,11 @@ impl Checker<'_> {
             }
         }
         if raw.state_dir.as_os_str().is_empty() {
-            self.fault(&at.key("state_dir"), "is empty", "name a directory, such as /var/lib/gridwatch");
+            self.fault(
+                &at.key("state_dir"),
+                "is empty",
+                "name a directory, such as /var/lib/gridwatch",
+            );
         } else {
             let dir = self.absolute(&raw.state_dir);
             if dir.exists() && !dir.is_dir() {
@@ -351,12 +402,23 @@ impl Checker<'_> {
 
     fn broker(&mut self) {
         let at = top("broker");
-        let Some(raw) = self.required::<raw::Broker>(&at) else { return };
+        let Some(raw) = self.required::<raw::Broker>(&at) else {
+            return;
+        };
         let url_at = at.key("url");
         let url = self.url(&url_at, &raw.url, "mqtt://broker.example:1883");
-        let credentials = raw.credentials.as_ref().and_then(|c| self.credentials(&at.key("credentials"), c));
+        let credentials = raw
+            .credentials
+            .as_ref()
+            .and_then(|c| self.credentials(&at.key("credentials"), c));
         let ca_at = at.key("ca_file");
-        let ca = raw.ca_file.as_ref().map(|p| self.existing(&ca_at, p, "the PEM file of the authority that signed the broker's certificate"));
+        let ca = raw.ca_file.as_ref().map(|p| {
+            self.existing(
+                &ca_at,
+                p,
+                "the PEM file of the authority that signed the broker's certificate",
+            )
+        });
         let keep_alive_at = at.key("keep_alive");
         if !self.is_taken(&keep_alive_at) {
             self.between(&keep_alive_at, raw.keep_alive, KEEP_ALIVE);
@@ -376,7 +438,11 @@ impl Checker<'_> {
             return;
         };
         if !matches!(url.path(), "" | "/") || url.query().is_some() {
-            self.fault(&url_at, "has a path", "end it after the port: topics are fixed by the contract");
+            self.fault(
+                &url_at,
+                "has a path",
+                "end it after the port: topics are fixed by the contract",
+            );
         }
         let tls = match (tls, ca) {
             (true, Some(ca)) => ca.map(|ca_file| Tls { ca_file }),
@@ -388,12 +454,20 @@ impl Checker<'_> {
                 None
             }
             (false, Some(_)) => {
-                self.fault(&ca_at, "is set, but the broker's URL is mqtt://, which encrypts nothing", "write mqtts://, or remove ca_file");
+                self.fault(
+                    &ca_at,
+                    "is set, but the broker's URL is mqtt://, which encrypts nothing",
+                    "write mqtts://, or remove ca_file",
+                );
                 None
             }
             (false, None) => {
                 if raw.credentials.is_some() && !is_loopback(&url) {
-                    self.warn(&url_at, "the password and every case travel unencrypted", "use mqtts:// and ca_file");
+                    self.warn(
+                        &url_at,
+                        "the password and every case travel unencrypted",
+                        "use mqtts:// and ca_file",
+                    );
                 }
                 None
             }
@@ -443,19 +517,34 @@ impl Checker<'_> {
         }
         match (&raw.env, &raw.file) {
             (None, None) | (Some(_), Some(_)) => {
-                let message = if raw.env.is_some() { "both env and file are set" } else { "neither env nor file is set" };
-                self.fault(at, message, "name exactly one: env = \"VARIABLE\" or file = \"/path\", which hold user:password");
+                let message = if raw.env.is_some() {
+                    "both env and file are set"
+                } else {
+                    "neither env nor file is set"
+                };
+                self.fault(
+                    at,
+                    message,
+                    "name exactly one: env = \"VARIABLE\" or file = \"/path\", which hold user:password",
+                );
                 None
             }
             (Some(name), None) => {
                 let at = at.key("env");
                 let Some(text) = (self.env)(name) else {
-                    let remedy = format!("start with {name}=user:password in the environment (systemd: EnvironmentFile=)");
+                    let remedy =
+                        format!("start with {name}=user:password in the environment (systemd: EnvironmentFile=)");
                     self.fault(&at, format!("the environment variable {name} is not set"), remedy);
                     return None;
                 };
                 Credentials::parse(&text)
-                    .map_err(|_| self.fault(&at, format!("what {name} holds is not user:password"), "set it to user:password"))
+                    .map_err(|_| {
+                        self.fault(
+                            &at,
+                            format!("what {name} holds is not user:password"),
+                            "set it to user:password",
+                        )
+                    })
                     .ok()
             }
             (None, Some(path)) => {
@@ -468,19 +557,23 @@ impl Checker<'_> {
                 };
                 let (message, remedy) = match Credentials::read(&self.shown(path)) {
                     Ok(credentials) => return Some(credentials),
-                    Err(CredentialFault::Missing) => {
-                        (format!("{shown} does not exist"), "make it: one line, user:password, mode 0600".into())
-                    }
+                    Err(CredentialFault::Missing) => (
+                        format!("{shown} does not exist"),
+                        "make it: one line, user:password, mode 0600".into(),
+                    ),
                     Err(CredentialFault::NotAFile) => (format!("{shown} is no file"), "name a file".into()),
-                    Err(CredentialFault::Unreadable(kind)) => {
-                        (format!("{shown} cannot be read: {kind}"), "let the daemon's user read it: chown, chmod 0600".into())
-                    }
-                    Err(CredentialFault::ReadableByAll(mode)) => {
-                        (format!("{shown} is open to every user of the box (mode {mode:04o})"), "chmod 0600 it, and change the password".into())
-                    }
-                    Err(CredentialFault::Malformed) => {
-                        (format!("the first line of {shown} is not user:password"), "write one line: user:password".to_owned())
-                    }
+                    Err(CredentialFault::Unreadable(kind)) => (
+                        format!("{shown} cannot be read: {kind}"),
+                        "let the daemon's user read it: chown, chmod 0600".into(),
+                    ),
+                    Err(CredentialFault::ReadableByAll(mode)) => (
+                        format!("{shown} is open to every user of the box (mode {mode:04o})"),
+                        "chmod 0600 it, and change the password".into(),
+                    ),
+                    Err(CredentialFault::Malformed) => (
+                        format!("the first line of {shown} is not user:password"),
+                        "write one line: user:password".to_owned(),
+                    ),
                 };
                 self.fault(&at, message, remedy);
                 None
@@ -492,7 +585,11 @@ impl Checker<'_> {
     fn between(&mut self, at: &At, span: Span, (least, most): (Duration, Duration)) -> bool {
         let good = (least..=most).contains(&span.0);
         if !good && !self.is_taken(at) {
-            let (side, limit) = if span.0 < least { ("less", least) } else { ("more", most) };
+            let (side, limit) = if span.0 < least {
+                ("less", least)
+            } else {
+                ("more", most)
+            };
             self.fault(
                 at,
                 format!("{span} is {side} than {}", Span(limit)),
@@ -504,7 +601,9 @@ impl Checker<'_> {
 
     fn telemetry(&mut self) {
         let at = top("telemetry");
-        let Some(raw) = self.optional::<raw::Telemetry>(&at) else { return };
+        let Some(raw) = self.optional::<raw::Telemetry>(&at) else {
+            return;
+        };
         let listen_at = at.key("listen");
         let listen = if raw.listen.is_empty() || self.is_taken(&listen_at) {
             None
@@ -529,20 +628,33 @@ impl Checker<'_> {
         if !self.is_taken(&filter_at)
             && let Err(e) = tracing_subscriber::EnvFilter::builder().parse(&raw.filter)
         {
-            self.fault(&filter_at, format!("no log filter: {e}"), "write a level, or targets with levels: gridwatch=debug,info");
+            self.fault(
+                &filter_at,
+                format!("no log filter: {e}"),
+                "write a level, or targets with levels: gridwatch=debug,info",
+            );
         }
-        self.draft.rest.telemetry = Some(Telemetry { listen, log: raw.log, filter: raw.filter });
+        self.draft.rest.telemetry = Some(Telemetry {
+            listen,
+            log: raw.log,
+            filter: raw.filter,
+        });
     }
 
     fn evidence(&mut self) {
         let at = top("evidence");
-        let Some(raw) = self.optional::<raw::Evidence>(&at) else { return };
+        let Some(raw) = self.optional::<raw::Evidence>(&at) else {
+            return;
+        };
         let interval_at = at.key("min_interval");
         let secs = Duration::from_secs;
         if self.between(&interval_at, raw.min_interval, (secs(1), secs(3600))) && raw.min_interval.0 < secs(10) {
             self.warn(
                 &interval_at,
-                format!("{} is less than the 10s between two pictures that GA/T 832 asks for", raw.min_interval),
+                format!(
+                    "{} is less than the 10s between two pictures that GA/T 832 asks for",
+                    raw.min_interval
+                ),
                 "keep it at 10s or more, except to try things out",
             );
         }
@@ -553,8 +665,11 @@ impl Checker<'_> {
                 "set it to true, unless the city's data protection review of these cameras says otherwise (PIPL art. 26)",
             );
         }
-        self.draft.rest.evidence =
-            Some(Evidence { jpeg_quality: raw.jpeg_quality, min_interval: raw.min_interval.0, mask: raw.mask });
+        self.draft.rest.evidence = Some(Evidence {
+            jpeg_quality: raw.jpeg_quality,
+            min_interval: raw.min_interval.0,
+            mask: raw.mask,
+        });
     }
 }
 

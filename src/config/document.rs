@@ -193,7 +193,13 @@ struct Lines(Vec<usize>);
 
 impl Lines {
     fn new(text: &str) -> Self {
-        Self(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i).collect())
+        Self(
+            text.bytes()
+                .enumerate()
+                .filter(|(_, b)| *b == b'\n')
+                .map(|(i, _)| i)
+                .collect(),
+        )
     }
 
     fn at(&self, offset: usize) -> usize {
@@ -273,7 +279,11 @@ mod tests {
         assert_eq!(doc.line(&cameras.index(1)), Some(6));
         assert_eq!(doc.line(&cameras.index(1).key("id")), Some(7));
         assert_eq!(doc.line(&cameras.index(1).key("zones").index(0).key("id")), Some(9));
-        assert_eq!(doc.line(&cameras.index(1).key("url")), Some(6), "a missing field is its table's");
+        assert_eq!(
+            doc.line(&cameras.index(1).key("url")),
+            Some(6),
+            "a missing field is its table's"
+        );
         assert_eq!(cameras.index(1).key("a b").to_string(), "cameras[1].\"a b\"");
     }
 

@@ -29,17 +29,16 @@ pub(super) fn faults(corners: &[[f64; 2]]) -> Vec<String> {
             // Neighbours share a corner; they clash only by folding back, which leaves no area or crosses another edge.
             let neighbours = j == i + 1 || (i == 0 && j == n - 1);
             if !neighbours && cross(corners[i], corners[(i + 1) % n], corners[j], corners[(j + 1) % n]) {
-                found.push(format!(
-                    "its edges {i}-{} and {j}-{} cross",
-                    (i + 1) % n,
-                    (j + 1) % n
-                ));
+                found.push(format!("its edges {i}-{} and {j}-{} cross", (i + 1) % n, (j + 1) % n));
             }
         }
     }
     let area = area(corners);
     if found.is_empty() && area < MIN_AREA {
-        found.push(format!("its area is {:.4} % of the picture, which holds nothing", area * 100.0));
+        found.push(format!(
+            "its area is {:.4} % of the picture, which holds nothing",
+            area * 100.0
+        ));
     }
     found
 }
@@ -80,10 +79,19 @@ mod tests {
     fn each_fault_names_its_points() {
         assert_eq!(
             faults(&[[0.1, 0.1], [1.2, 0.1], [0.5, -0.1]]),
-            ["point 1 [1.2, 0.1] lies outside the picture", "point 2 [0.5, -0.1] lies outside the picture"]
+            [
+                "point 1 [1.2, 0.1] lies outside the picture",
+                "point 2 [0.5, -0.1] lies outside the picture"
+            ]
         );
-        assert_eq!(faults(&[[0.1, 0.1], [0.9, 0.9], [0.9, 0.1], [0.1, 0.9]]), ["its edges 0-1 and 2-3 cross"]);
-        assert_eq!(faults(&[[0.1, 0.1], [0.1, 0.1], [0.9, 0.1], [0.5, 0.9]]), ["points 0 and 1 are the same"]);
+        assert_eq!(
+            faults(&[[0.1, 0.1], [0.9, 0.9], [0.9, 0.1], [0.1, 0.9]]),
+            ["its edges 0-1 and 2-3 cross"]
+        );
+        assert_eq!(
+            faults(&[[0.1, 0.1], [0.1, 0.1], [0.9, 0.1], [0.5, 0.9]]),
+            ["points 0 and 1 are the same"]
+        );
         assert_eq!(
             faults(&[[0.1, 0.1], [0.5, 0.5], [0.9, 0.9]]),
             ["its area is 0.0000 % of the picture, which holds nothing"]

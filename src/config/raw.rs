@@ -596,7 +596,16 @@ mod tests {
 
     #[test]
     fn what_is_no_span_is_told_with_an_example() {
-        for text in ["", "10", "10 apples", "-5s", "5s 1h", "PT10S", "1.5h", "99999999999999999999h"] {
+        for text in [
+            "",
+            "10",
+            "10 apples",
+            "-5s",
+            "5s 1h",
+            "PT10S",
+            "1.5h",
+            "99999999999999999999h",
+        ] {
             let told = text.parse::<Span>().unwrap_err();
             assert!(told.contains("10s, 5m, 1h 30m"), "{text:?}: {told}");
         }

@@ -77,7 +77,11 @@ pub(super) fn check<T: JsonSchema>(document: &Document, faults: &mut Vec<Fault>)
         Ok(validator) => validator,
         // Generated from our own types and covered by a test; if it happens all the same, the file cannot be judged.
         Err(e) => {
-            faults.push(document.fault(&At::default(), format!("the schema is broken: {e}"), "report this as a bug"));
+            faults.push(document.fault(
+                &At::default(),
+                format!("the schema is broken: {e}"),
+                "report this as a bug",
+            ));
             return Sound {
                 value: Value::Null,
                 taken: BTreeSet::new(),
@@ -89,7 +93,10 @@ pub(super) fn check<T: JsonSchema>(document: &Document, faults: &mut Vec<Fault>)
         taken: BTreeSet::new(),
     };
     let mut wrong = nulls(&document.value);
-    for error in validator.iter_errors(&document.value).filter(|e| !e.instance().is_null()) {
+    for error in validator
+        .iter_errors(&document.value)
+        .filter(|e| !e.instance().is_null())
+    {
         tell(document, &schema, &error, faults);
         wrong.extend(culprits(&error));
     }
@@ -230,10 +237,22 @@ fn tell(document: &Document, schema: &Value, error: &ValidationError<'_>, faults
                 .and_then(Value::as_array)
                 .map(|list| list.iter().filter_map(|o| o.get("const").cloned()).collect())
                 .unwrap_or_default();
-            push(&at, "not one of the known values".into(), choose(&Value::Array(options), error));
+            push(
+                &at,
+                "not one of the known values".into(),
+                choose(&Value::Array(options), error),
+            );
         }
-        Kind::Minimum { limit } => push(&at, format!("{} is less than {limit}", error.instance()), range(schema, error)),
-        Kind::Maximum { limit } => push(&at, format!("{} is more than {limit}", error.instance()), range(schema, error)),
+        Kind::Minimum { limit } => push(
+            &at,
+            format!("{} is less than {limit}", error.instance()),
+            range(schema, error),
+        ),
+        Kind::Maximum { limit } => push(
+            &at,
+            format!("{} is more than {limit}", error.instance()),
+            range(schema, error),
+        ),
         Kind::MinItems { limit } => {
             let got = error.instance().as_array().map_or(0, Vec::len);
             let (message, remedy) = match at.steps().last() {
@@ -256,9 +275,18 @@ fn tell(document: &Document, schema: &Value, error: &ValidationError<'_>, faults
         Kind::MinLength { .. } => push(&at, "is empty".into(), "write something that names it".into()),
         Kind::Pattern { pattern } => {
             let (message, remedy) = match pattern.as_str() {
-                ID_PATTERN => ("not usable as a name", "use 1 to 64 letters, digits, `-` and `_`: it becomes part of MQTT topics and file names"),
-                SPAN_PATTERN => ("not a length of time", "write numbers with units, the largest first: 500ms, 10s, 5m, 1h 30m"),
-                ENV_PATTERN => ("not the name of an environment variable", "name the variable that holds user:password, such as GRIDWATCH_CAMERA_GATE; never write the password here"),
+                ID_PATTERN => (
+                    "not usable as a name",
+                    "use 1 to 64 letters, digits, `-` and `_`: it becomes part of MQTT topics and file names",
+                ),
+                SPAN_PATTERN => (
+                    "not a length of time",
+                    "write numbers with units, the largest first: 500ms, 10s, 5m, 1h 30m",
+                ),
+                ENV_PATTERN => (
+                    "not the name of an environment variable",
+                    "name the variable that holds user:password, such as GRIDWATCH_CAMERA_GATE; never write the password here",
+                ),
                 GB_ID_PATTERN => ("not 20 digits", "write the camera's GB/T 28181 id as text of 20 digits"),
                 other => {
                     push(&at, format!("does not match {other}"), String::new());
@@ -286,8 +314,16 @@ fn range(schema: &Value, error: &ValidationError<'_>) -> String {
 }
 
 fn choose(options: &Value, error: &ValidationError<'_>) -> String {
-    let options: Vec<&str> = options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let near = error.instance().as_str().and_then(|v| nearest(v, options.iter().copied()));
+    let options: Vec<&str> = options
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let near = error
+        .instance()
+        .as_str()
+        .and_then(|v| nearest(v, options.iter().copied()));
     match near {
         Some(near) => format!("did you mean \"{near}\"? Known: {}", options.join(", ")),
         None => format!("write one of: {}", options.join(", ")),

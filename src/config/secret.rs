@@ -88,7 +88,10 @@ mod tests {
     fn nothing_shows_a_secret() {
         let c = Credentials::parse("admin:pa:ss\nsecond line").unwrap();
         assert_eq!((c.user.expose(), c.password.expose()), ("admin", "pa:ss"));
-        assert_eq!(format!("{c:?} {}", c.password), "Credentials { user: ***, password: *** } ***");
+        assert_eq!(
+            format!("{c:?} {}", c.password),
+            "Credentials { user: ***, password: *** } ***"
+        );
     }
 
     #[test]

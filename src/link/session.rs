@@ -12,7 +12,10 @@ use futures::{
 };
 use jiff::Timestamp;
 use metrics::{counter, gauge, histogram};
-use rumqttc::{AsyncClient, ConnAck, ConnectionError, Event, EventLoop, Incoming, Publish, QoS, RetainForwardRule, SubscribeFilterInput};
+use rumqttc::{
+    AsyncClient, ConnAck, ConnectionError, Event, EventLoop, Incoming, Publish, QoS, RetainForwardRule,
+    SubscribeFilterInput,
+};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, sleep_until},
@@ -150,7 +153,10 @@ impl Link {
         };
         let retry_ms = pause.as_millis() as u64;
         if news {
-            warn!(host, port, trouble, retry_ms, "The broker is away; cases are kept in the outbox.");
+            warn!(
+                host,
+                port, trouble, retry_ms, "The broker is away; cases are kept in the outbox."
+            );
         } else {
             debug!(host, port, trouble, retry_ms, "The broker is still away.");
         }
@@ -280,23 +286,34 @@ impl Connection {
         self.max_packet = ack.properties.as_ref().and_then(|p| p.max_packet_size);
         gauge!("gridwatch_link_connected").set(1.0);
         info!(
-            host = link.wire.settings.host, port = link.wire.settings.port, resumed = ack.session_present,
+            host = link.wire.settings.host,
+            port = link.wire.settings.port,
+            resumed = ack.session_present,
             "The broker has us."
         );
         let online = link.wire.status(Presence::Online, Some(Timestamp::now()));
-        let status = self.client.try_publish(link.wire.topics.status(), online, Wire::status_options());
+        let status = self
+            .client
+            .try_publish(link.wire.topics.status(), online, Wire::status_options());
         // Retained messages on the reply topic would be said again at every connection.
-        let filter = SubscribeFilterInput::new(link.wire.topics.reply(), QoS::AtLeastOnce).retain_forward_rule(RetainForwardRule::Never);
+        let filter = SubscribeFilterInput::new(link.wire.topics.reply(), QoS::AtLeastOnce)
+            .retain_forward_rule(RetainForwardRule::Never);
         match (status, self.client.try_subscribe_many_tracked([filter])) {
             (Ok(()), Ok(notice)) => {
                 let topic = link.wire.topics.reply();
                 tokio::spawn(async move {
-                    if let Err(e @ rumqttc::SubscribeNoticeError::V5SubAckFailure(_)) = notice.wait_completion_async().await {
+                    if let Err(e @ rumqttc::SubscribeNoticeError::V5SubAckFailure(_)) =
+                        notice.wait_completion_async().await
+                    {
                         error!(topic, error = %e, "The broker does not let the box listen for replies: allow it in the broker's ACL.");
                     }
                 });
             }
-            (status, subscribe) => error!(?status, ?subscribe, "The first messages of a connection did not fit into its queue."),
+            (status, subscribe) => error!(
+                ?status,
+                ?subscribe,
+                "The first messages of a connection did not fit into its queue."
+            ),
         }
         link.state.send_modify(|s| s.connected = true);
         if let Err(e) = link.store.outbox_rewind() {
@@ -306,7 +323,11 @@ impl Connection {
 
     /// Sends the oldest rows that may go, up to the window.
     fn fill(&mut self, link: &mut Link) -> Result<(), StoreError> {
-        let window = if link.suspicious { 1 } else { usize::from(link.wire.settings.in_flight) };
+        let window = if link.suspicious {
+            1
+        } else {
+            usize::from(link.wire.settings.in_flight)
+        };
         if self.seqs.len() >= window {
             return Ok(());
         }
@@ -341,18 +362,27 @@ impl Connection {
                 }
                 Err(source) => {
                     let path = evidence_file::path(link.store.dir(), &sha256);
-                    return Err(StoreError::Io { doing: "read", path, source });
+                    return Err(StoreError::Io {
+                        doing: "read",
+                        path,
+                        source,
+                    });
                 }
             },
         };
         if !wire::fits(payload.len(), self.max_packet) {
-            let reason = format!("it has {} bytes, and the broker takes packets of {} at most", payload.len(), self.max_packet.unwrap_or_default());
+            let reason = format!(
+                "it has {} bytes, and the broker takes packets of {} at most",
+                payload.len(),
+                self.max_packet.unwrap_or_default()
+            );
             return quarantine(link, &sent, &reason);
         }
         match self.client.try_publish_tracked(sent.topic.clone(), payload, options) {
             Ok(notice) => {
                 self.seqs.extend(sent.seq);
-                self.sent.push(wire::verdict(notice).map(|verdict| (sent, verdict)).boxed());
+                self.sent
+                    .push(wire::verdict(notice).map(|verdict| (sent, verdict)).boxed());
                 Ok(())
             }
             Err(rumqttc::ClientError::InvalidRequest(_)) => quarantine(link, &sent, "its topic is none"),
@@ -383,7 +413,12 @@ impl Connection {
             Verdict::Refused(reason) => quarantine(link, &sent, &reason),
             Verdict::Busy(reason) => {
                 let pause = self.pauses.next();
-                warn!(topic = sent.topic, reason, retry_ms = pause.as_millis() as u64, "The broker is busy; the message is sent again.");
+                warn!(
+                    topic = sent.topic,
+                    reason,
+                    retry_ms = pause.as_millis() as u64,
+                    "The broker is busy; the message is sent again."
+                );
                 self.pause(pause);
                 Ok(())
             }
@@ -403,7 +438,10 @@ impl Connection {
     fn unheard(&mut self, link: &mut Link, sent: &Sent, seq: i64) -> Result<(), StoreError> {
         if sent.kind == "case" {
             if !std::mem::replace(&mut link.unheard_said, true) {
-                warn!(topic = sent.topic, "The broker has nobody to give our cases to; they are kept and sent again until somebody subscribes.");
+                warn!(
+                    topic = sent.topic,
+                    "The broker has nobody to give our cases to; they are kept and sent again until somebody subscribes."
+                );
             }
             let pause = self.pauses.next();
             self.pause(pause);
@@ -414,7 +452,10 @@ impl Connection {
             return Ok(());
         }
         if !std::mem::replace(&mut link.pictures_unheard_said, true) {
-            warn!(topic = sent.topic, "The broker has nobody to give our pictures to; cases are sent all the same.");
+            warn!(
+                topic = sent.topic,
+                "The broker has nobody to give our pictures to; cases are sent all the same."
+            );
         }
         link.store.outbox_unheard(seq)
     }
@@ -439,7 +480,13 @@ impl Connection {
                 self.waiting_replies.push_back(
                     async move {
                         let (committed, answer) = oneshot::channel();
-                        let handed = replies.send(IncomingReply { message, reply, committed }).await;
+                        let handed = replies
+                            .send(IncomingReply {
+                                message,
+                                reply,
+                                committed,
+                            })
+                            .await;
                         (publish, handed.is_ok() && answer.await.is_ok())
                     }
                     .boxed(),
@@ -490,7 +537,10 @@ impl Connection {
     /// Says `offline`, behind what is in flight.
     fn leave(&mut self, link: &Link) {
         self.leaving = Some(Instant::now() + FAREWELL);
-        let (topic, offline) = (link.wire.topics.status(), link.wire.status(Presence::Offline, Some(Timestamp::now())));
+        let (topic, offline) = (
+            link.wire.topics.status(),
+            link.wire.status(Presence::Offline, Some(Timestamp::now())),
+        );
         let sent = Sent {
             seq: None,
             case_id: String::new(),
@@ -499,7 +549,8 @@ impl Connection {
             since: Instant::now(),
         };
         if let Ok(notice) = self.client.try_publish_tracked(topic, offline, Wire::status_options()) {
-            self.sent.push(wire::verdict(notice).map(|verdict| (sent, verdict)).boxed());
+            self.sent
+                .push(wire::verdict(notice).map(|verdict| (sent, verdict)).boxed());
         }
         self.part();
     }
@@ -516,9 +567,14 @@ impl Connection {
 /// An operator must act: nothing of this case goes out before.
 fn quarantine(link: &mut Link, sent: &Sent, reason: &str) -> Result<(), StoreError> {
     let Some(seq) = sent.seq else { return Ok(()) };
-    let rows = link.store.outbox_quarantine(seq, &format!("{}: {reason}", sent.topic))?;
+    let rows = link
+        .store
+        .outbox_quarantine(seq, &format!("{}: {reason}", sent.topic))?;
     error!(
-        case = sent.case_id, topic = sent.topic, reason, rows,
+        case = sent.case_id,
+        topic = sent.topic,
+        reason,
+        rows,
         "A message can never be delivered; its case is quarantined. Remove the cause, then run: gridwatch cases resend"
     );
     Ok(())

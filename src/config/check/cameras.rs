@@ -35,10 +35,15 @@ impl Checker<'_> {
             if let Some(map) = alone.as_object_mut() {
                 map.remove("zones");
             }
-            let Some(raw) = self.part::<raw::Camera>(&at, &alone) else { continue };
+            let Some(raw) = self.part::<raw::Camera>(&at, &alone) else {
+                continue;
+            };
             self.between(&at.key("look_every"), raw.look_every, LOOK_EVERY);
             let url = self.camera_url(&at, &raw);
-            let credentials = raw.credentials.as_ref().and_then(|c| self.credentials(&at.key("credentials"), c));
+            let credentials = raw
+                .credentials
+                .as_ref()
+                .and_then(|c| self.credentials(&at.key("credentials"), c));
             let looking = self.looking(&at, &raw, models);
             let place = self.place(&at, &raw);
             let Some(url) = url else { continue };
@@ -52,8 +57,15 @@ impl Checker<'_> {
             let (privacy, zones): (Vec<_>, Vec<_>) = zones.into_iter().partition(|(kind, _)| kind.is_none());
             let id = CameraId::from(raw.id);
             if let Some(place) = place {
-                let zones = zones.into_iter().filter_map(|(kind, zone)| Some(Zone { kind: kind?, ..zone })).collect();
-                let plan = CameraPlan { look_every: raw.look_every.0, zones, place };
+                let zones = zones
+                    .into_iter()
+                    .filter_map(|(kind, zone)| Some(Zone { kind: kind?, ..zone }))
+                    .collect();
+                let plan = CameraPlan {
+                    look_every: raw.look_every.0,
+                    zones,
+                    place,
+                };
                 self.draft.rest.plans.insert(id.clone(), plan);
             }
             self.draft.cameras.push(Camera {
@@ -88,11 +100,19 @@ impl Checker<'_> {
             match url.to_file_path() {
                 Ok(path) if path.is_file() => {}
                 Ok(path) => {
-                    self.fault(&at, format!("{} is no file", path.display()), "name an existing clip by its absolute path: file:///clips/a.mp4");
+                    self.fault(
+                        &at,
+                        format!("{} is no file", path.display()),
+                        "name an existing clip by its absolute path: file:///clips/a.mp4",
+                    );
                     return None;
                 }
                 Err(()) => {
-                    self.fault(&at, "is no path of this machine", "write file:// and an absolute path: file:///clips/a.mp4");
+                    self.fault(
+                        &at,
+                        "is no path of this machine",
+                        "write file:// and an absolute path: file:///clips/a.mp4",
+                    );
                     return None;
                 }
             }
@@ -120,7 +140,11 @@ impl Checker<'_> {
                     Some(near) => format!("did you mean {near:?}?"),
                     None => format!("write the id of a model's model.toml: {}", known.join(", ")),
                 };
-                self.fault(&at.key("models").index(i), format!("no model has the id {id:?}"), remedy);
+                self.fault(
+                    &at.key("models").index(i),
+                    format!("no model has the id {id:?}"),
+                    remedy,
+                );
             }
         }
         looking
@@ -139,7 +163,12 @@ impl Checker<'_> {
                     "list its corners in order around the area, each [x, y] from 0 to 1, the first not repeated at the end",
                 );
             }
-            for (i, id) in raw.rules.iter().enumerate().filter(|(_, id)| !rules.iter().any(|r| r.id == **id)) {
+            for (i, id) in raw
+                .rules
+                .iter()
+                .enumerate()
+                .filter(|(_, id)| !rules.iter().any(|r| r.id == **id))
+            {
                 let remedy = match nearest(id, rules.iter().map(|r| r.id.as_str())) {
                     Some(near) => format!("did you mean {near:?}?"),
                     None => "write the id of one of [[rules]]".into(),
@@ -152,7 +181,11 @@ impl Checker<'_> {
                 raw::ZoneKind::Privacy => None,
             };
             if kind.is_none() && !raw.rules.is_empty() {
-                self.warn(&at.key("rules"), "a privacy zone is masked for every rule", "remove the line");
+                self.warn(
+                    &at.key("rules"),
+                    "a privacy zone is masked for every rule",
+                    "remove the line",
+                );
             }
             if wrong.is_empty() {
                 sound.push((

@@ -22,9 +22,14 @@ impl Checker<'_> {
     /// Reads the grid file; its faults name that file.
     pub(super) fn grid(&mut self) {
         let at = top("grid");
-        let Some(raw) = self.required::<raw::Grid>(&at) else { return };
+        let Some(raw) = self.required::<raw::Grid>(&at) else {
+            return;
+        };
         let file_at = at.key("file");
-        if self.existing(&file_at, &raw.file, "the GeoJSON of the city's cells").is_none() {
+        if self
+            .existing(&file_at, &raw.file, "the GeoJSON of the city's cells")
+            .is_none()
+        {
             return;
         }
         let file = self.shown(&raw.file);
@@ -65,7 +70,10 @@ impl Checker<'_> {
     /// Where the things that a camera sees are; `None` where that cannot be said.
     pub(super) fn place(&mut self, at: &At, raw: &raw::Camera) -> Option<Place> {
         let fixed = FixedPlace {
-            at: LonLat { lon: raw.place.lon, lat: raw.place.lat },
+            at: LonLat {
+                lon: raw.place.lon,
+                lat: raw.place.lat,
+            },
             uncertainty_m: raw.place.uncertainty_m,
         };
         let place_at = at.key("place");
@@ -73,13 +81,20 @@ impl Checker<'_> {
             && let Some((_, grid)) = &self.draft.rest.grid
             && grid.cell_of(fixed.at).is_none()
         {
-            let exchanged = LonLat { lon: raw.place.lat, lat: raw.place.lon };
+            let exchanged = LonLat {
+                lon: raw.place.lat,
+                lat: raw.place.lon,
+            };
             let remedy = if grid.cell_of(exchanged).is_some() {
                 "lon and lat are exchanged"
             } else {
                 "write a point of the ground that the view shows, in the grid's own coordinate system"
             };
-            self.warn(&place_at, "lies in no cell of the grid: what is placed there is not filed (outside_grid)", remedy);
+            self.warn(
+                &place_at,
+                "lies in no cell of the grid: what is placed there is not filed (outside_grid)",
+                remedy,
+            );
         }
         let calibration_at = at.key("calibration");
         let Some(calibration) = &raw.calibration else {
@@ -98,11 +113,20 @@ impl Checker<'_> {
             Ok(fitted) => fitted,
             Err(e) => {
                 let message = format!("{e}; the picture points are {}", listed(&pairs));
-                self.fault(&points_at, message, "pair corners of paving, kerbs or markings that the map shows too, spread over the ground");
+                self.fault(
+                    &points_at,
+                    message,
+                    "pair corners of paving, kerbs or markings that the map shows too, spread over the ground",
+                );
                 return None;
             }
         };
-        for (i, residual) in fitted.residuals_m().iter().enumerate().filter(|(_, r)| **r > RESIDUAL_M) {
+        for (i, residual) in fitted
+            .residuals_m()
+            .iter()
+            .enumerate()
+            .filter(|(_, r)| **r > RESIDUAL_M)
+        {
             self.warn(
                 &points_at.index(i),
                 format!("lies {residual:.1} m from where the other pairs put it"),
@@ -118,13 +142,21 @@ impl Checker<'_> {
 }
 
 fn listed(pairs: &[(Point, LonLat)]) -> String {
-    pairs.iter().map(|(p, _)| format!("[{}, {}]", p.x, p.y)).collect::<Vec<_>>().join(", ")
+    pairs
+        .iter()
+        .map(|(p, _)| format!("[{}, {}]", p.x, p.y))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Names a calibration by its points: changed points are another calibration, whatever the file is called.
 pub(super) fn version(calibration: &raw::Calibration) -> String {
     let mut hash = Sha256::new();
-    for value in calibration.points.iter().flat_map(|p| p.picture.into_iter().chain(p.ground)) {
+    for value in calibration
+        .points
+        .iter()
+        .flat_map(|p| p.picture.into_iter().chain(p.ground))
+    {
         hash.update(value.to_be_bytes());
     }
     hex(&hash.finalize())[..12].to_owned()

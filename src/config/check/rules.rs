@@ -36,14 +36,25 @@ impl Checker<'_> {
     pub(super) fn categories(&mut self) -> BTreeMap<String, Category> {
         let at = top("grid").key("categories");
         // Read from what was typed, so that a fault elsewhere in [grid] does not hide this file's.
-        let Some(path) = at.of(&self.document.value).and_then(|v| v.as_str()).map(std::path::PathBuf::from) else {
+        let Some(path) = at
+            .of(&self.document.value)
+            .and_then(|v| v.as_str())
+            .map(std::path::PathBuf::from)
+        else {
             return BTreeMap::new();
         };
-        if self.existing(&at, &path, "the city's categories, such as categories/default.toml").is_none() {
+        if self
+            .existing(&at, &path, "the city's categories, such as categories/default.toml")
+            .is_none()
+        {
             return BTreeMap::new();
         }
         let inside = |f: Fault| {
-            let path = if f.path.is_empty() { at.to_string() } else { format!("{at}: {}", f.path) };
+            let path = if f.path.is_empty() {
+                at.to_string()
+            } else {
+                format!("{at}: {}", f.path)
+            };
             Fault { path, ..f }
         };
         let document = match Document::read(&self.shown(&path)) {
@@ -65,8 +76,12 @@ impl Checker<'_> {
         raw.categories
             .into_iter()
             .map(|(code, names)| {
-                let category =
-                    Category { code: code.clone(), scheme: raw.scheme.clone(), name_zh: names.zh, name_en: names.en };
+                let category = Category {
+                    code: code.clone(),
+                    scheme: raw.scheme.clone(),
+                    name_zh: names.zh,
+                    name_en: names.en,
+                };
                 (code, category)
             })
             .collect()
@@ -78,7 +93,10 @@ impl Checker<'_> {
         let mut facts = Vec::new();
         for (at, raw) in self.each::<raw::Model>(&top("models")) {
             let at = at.key("dir");
-            facts.push(ModelFacts { id: None, labels: Vec::new() });
+            facts.push(ModelFacts {
+                id: None,
+                labels: Vec::new(),
+            });
             let dir = self.shown(&raw.dir);
             if !dir.is_dir() {
                 self.fault(
@@ -100,7 +118,11 @@ impl Checker<'_> {
                 }
             };
             if !dir.join("model.onnx").is_file() {
-                self.fault(&at, format!("{} has no model.onnx", dir.display()), "put the network beside its model.toml");
+                self.fault(
+                    &at,
+                    format!("{} has no model.onnx", dir.display()),
+                    "put the network beside its model.toml",
+                );
             }
             let manifest = match Manifest::parse(&text) {
                 Ok(manifest) => manifest,
@@ -117,12 +139,22 @@ impl Checker<'_> {
                 }
             };
             if let Some(before) = known.insert(manifest.id.clone(), at.clone()) {
-                self.fault(&at, format!("its id {:?} is that of {before} too", manifest.id), "raise one's id in its model.toml");
+                self.fault(
+                    &at,
+                    format!("its id {:?} is that of {before} too", manifest.id),
+                    "raise one's id in its model.toml",
+                );
                 continue;
             }
-            self.draft.models.push(Model { id: manifest.id.clone(), dir: self.absolute(&raw.dir) });
+            self.draft.models.push(Model {
+                id: manifest.id.clone(),
+                dir: self.absolute(&raw.dir),
+            });
             if let Some(last) = facts.last_mut() {
-                *last = ModelFacts { id: Some(manifest.id), labels: manifest.labels };
+                *last = ModelFacts {
+                    id: Some(manifest.id),
+                    labels: manifest.labels,
+                };
             }
         }
         facts
@@ -216,7 +248,12 @@ impl Checker<'_> {
         if known.is_empty() {
             return;
         }
-        for (i, label) in raw.labels.iter().enumerate().filter(|(_, l)| !known.contains(l.as_str())) {
+        for (i, label) in raw
+            .labels
+            .iter()
+            .enumerate()
+            .filter(|(_, l)| !known.contains(l.as_str()))
+        {
             let remedy = match nearest(label, known.iter().copied()) {
                 Some(near) => format!("did you mean {near:?}?"),
                 None => "write a label of a model's model.toml, or add a model that knows this one".into(),
@@ -234,7 +271,11 @@ impl Checker<'_> {
         if !categories.is_empty() {
             let codes: Vec<&str> = categories.keys().map(String::as_str).collect();
             let remedy = format!("write one of its codes, or add this one there: {}", codes.join(", "));
-            self.fault(&at.key("category"), format!("no category has the code {:?}", raw.category), remedy);
+            self.fault(
+                &at.key("category"),
+                format!("no category has the code {:?}", raw.category),
+                remedy,
+            );
         }
         None
     }

@@ -1,0 +1,1 @@
+//! The report: what each state looks like, and that no credential is in it.
