@@ -162,7 +162,8 @@ pub(super) fn examine(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Draf
             draft.faults = faults;
             document
         }
-        Err(faults) => {
+        Err(mut faults) => {
+            faults.sort_by_key(|f| f.line);
             draft.faults = faults;
             return draft;
         }
@@ -362,7 +363,9 @@ impl Checker<'_> {
                 self.fault(&zone, format!("no time zone is called {:?}", raw.timezone), remedy);
             }
         }
-        if raw.state_dir.as_os_str().is_empty() {
+        if self.is_taken(&at.key("state_dir")) {
+            // Told already.
+        } else if raw.state_dir.as_os_str().is_empty() {
             self.fault(
                 &at.key("state_dir"),
                 "is empty",
@@ -381,7 +384,7 @@ impl Checker<'_> {
             }
         }
         self.draft.rest.language = raw.language;
-        self.draft.node = Some(NodeId::from(raw.id));
+        self.draft.node = (!self.is_taken(&at.key("id"))).then(|| NodeId::from(raw.id));
     }
 
     fn runtime(&mut self) {
@@ -420,9 +423,7 @@ impl Checker<'_> {
             )
         });
         let keep_alive_at = at.key("keep_alive");
-        if !self.is_taken(&keep_alive_at) {
-            self.between(&keep_alive_at, raw.keep_alive, KEEP_ALIVE);
-        }
+        self.between(&keep_alive_at, raw.keep_alive, KEEP_ALIVE);
         let Some(url) = url else { return };
         let tls = match url.scheme() {
             "mqtt" => false,
@@ -482,9 +483,12 @@ impl Checker<'_> {
         });
     }
 
-    /// Parses a URL without ever showing it: it may hold a password.
+    /// Parses a URL without ever showing it: it may hold a password. What comes back holds none.
     fn url(&mut self, at: &At, text: &str, example: &str) -> Option<Url> {
-        let url = match Url::parse(text) {
+        if self.is_taken(at) {
+            return None;
+        }
+        let mut url = match Url::parse(text) {
             Ok(url) => url,
             Err(e) => {
                 self.fault(at, format!("not a URL: {e}"), format!("write it like {example}"));
@@ -497,7 +501,8 @@ impl Checker<'_> {
                 "holds a user or a password",
                 "take them out of the URL; put user:password into an environment variable or a file, and name that under `credentials`",
             );
-            return None;
+            // Neither can fail: a URL with a user has a host.
+            let _ = (url.set_username(""), url.set_password(None));
         }
         let lower = text.to_lowercase();
         if ["password=", "passwd=", "pwd="].iter().any(|p| lower.contains(p)) {
@@ -581,10 +586,13 @@ impl Checker<'_> {
         }
     }
 
-    /// A length of time within bounds, both included.
+    /// True where a length of time was typed and lies within bounds, both included.
     fn between(&mut self, at: &At, span: Span, (least, most): (Duration, Duration)) -> bool {
+        if self.is_taken(at) {
+            return false;
+        }
         let good = (least..=most).contains(&span.0);
-        if !good && !self.is_taken(at) {
+        if !good {
             let (side, limit) = if span.0 < least {
                 ("less", least)
             } else {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub struct Span(pub Duration);
 
 /// What a [`Span`] looks like: numbers with `h`, `m`, `s` or `ms`, the largest unit first.
-pub(super) const SPAN_PATTERN: &str = r"^[0-9]+(ms|s|m|h)( ?[0-9]+(ms|s|m|h))*$";
+pub(super) const SPAN_PATTERN: &str = r"^([0-9]+h ?)?([0-9]+m ?)?([0-9]+s ?)?([0-9]+ms)?$";
 
 /// What ids are made of: they end up in MQTT topics and file names.
 pub(super) const ID_PATTERN: &str = r"^[A-Za-z0-9_-]{1,64}$";
@@ -75,6 +75,7 @@ impl JsonSchema for Span {
         schemars::json_schema!({
             "type": "string",
             "pattern": SPAN_PATTERN,
+            "minLength": 1,
             "description": "A length of time: numbers with units, the largest first: 500ms, 10s, 5m, 1h 30m.",
         })
     }

@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use jsonschema::{
     ValidationError,
     error::{TypeKind, ValidationErrorKind as Kind},
-    paths::LocationSegment,
 };
 use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::RecursiveTransform};
 use serde_json::Value;
@@ -32,14 +31,14 @@ pub fn generate_text() -> String {
 
 pub(super) fn of<T: JsonSchema>() -> Value {
     SchemaSettings::draft2020_12()
-        .with_transform(RecursiveTransform(without_null))
+        .with_transform(RecursiveTransform(plain))
         .into_generator()
         .into_root_schema_for::<T>()
         .to_value()
 }
 
 /// TOML has no null: what an `Option` adds to its schema would only blur the errors.
-fn without_null(schema: &mut Schema) {
+fn plain(schema: &mut Schema) {
     let Some(map) = schema.as_object_mut() else { return };
     if let Some(Value::Array(types)) = map.get_mut("type") {
         types.retain(|t| t != "null");
@@ -56,17 +55,33 @@ fn without_null(schema: &mut Schema) {
             map.extend(one);
         }
     }
-    if map.get("default") == Some(&Value::Null) {
-        map.remove("default");
+    match map.get_mut("default") {
+        Some(Value::Null) => drop(map.remove("default")),
+        Some(Value::Object(fields)) => {
+            fields.retain(|_, v| !v.is_null());
+            fields.values_mut().for_each(shorten);
+        }
+        Some(number) => shorten(number),
+        None => {}
+    }
+}
+
+/// An `f32` of 0.3 is 0.30000001192092896 in JSON; people wrote 0.3.
+fn shorten(value: &mut Value) {
+    let short = value.as_f64().filter(|x| f64::from(*x as f32) == *x && value.is_f64());
+    if let Some(short) = short.and_then(|x| (x as f32).to_string().parse::<f64>().ok()) {
+        *value = short.into();
     }
 }
 
 /// What is left of a file once everything that breaks the schema is taken out of it.
+///
+/// In place of what is required but faulty or missing stands a value of the right type that means nothing, so that the rest
+/// of its table can still be read: whoever uses a field asks first whether it was [`taken`](Self::taken). A faulty element
+/// of a list of tables is `null`, so that the others keep their indices.
 pub(super) struct Sound {
-    /// The file's value without the faulty fields. A faulty element of a list of tables is `null`, so that the others keep
-    /// their indices.
     pub(super) value: Value,
-    /// Fields that were taken out. A check that would find their default instead must keep quiet.
+    /// The places of what was taken out or put in.
     pub(super) taken: BTreeSet<At>,
 }
 
@@ -92,33 +107,51 @@ pub(super) fn check<T: JsonSchema>(document: &Document, faults: &mut Vec<Fault>)
         value: document.value.clone(),
         taken: BTreeSet::new(),
     };
-    let mut wrong = nulls(&document.value);
+    for at in nulls(&document.value) {
+        sound.take(at);
+    }
     for error in validator
         .iter_errors(&document.value)
         .filter(|e| !e.instance().is_null())
     {
         tell(document, &schema, &error, faults);
-        wrong.extend(culprits(&error));
     }
-    // Taking a field out may leave its table without what it requires, which takes the table out, and so on outwards.
-    while !wrong.is_empty() {
-        let before = sound.value.clone();
-        for at in wrong {
-            sound.take(at);
-        }
-        if sound.value == before {
-            break;
-        }
-        wrong = validator
+    // Taking a field out may leave its table without what it requires, and a stand-in may lack what it requires itself.
+    loop {
+        let errors: Vec<_> = validator
             .iter_errors(&sound.value)
             .filter(|e| !e.instance().is_null())
-            .flat_map(|e| culprits(&e))
+            .map(|e| e.to_owned())
             .collect();
+        let before = sound.value.clone();
+        for error in errors {
+            sound.mend(&schema, &error);
+        }
+        if sound.value == before {
+            return sound;
+        }
     }
-    sound
 }
 
 impl Sound {
+    fn mend(&mut self, schema: &Value, error: &ValidationError<'_>) {
+        let at = place(error, &self.value);
+        match error.kind() {
+            Kind::AdditionalProperties { unexpected } => unexpected.iter().for_each(|key| self.take(at.key(key))),
+            Kind::Required { property } => {
+                let Some(key) = property.as_str() else { return };
+                let of = siblings(schema, error, "properties").and_then(|p| p.get(key));
+                if let (Some(of), Some(Value::Object(table))) = (of, at.of_mut(&mut self.value)) {
+                    table.insert(key.to_owned(), stand_in(schema, of));
+                    self.taken.insert(at.key(key));
+                }
+            }
+            // A stand-in need not keep to the schema further than serde asks.
+            _ if self.taken.contains(&at) => {}
+            _ => self.take(at),
+        }
+    }
+
     fn take(&mut self, mut at: At) {
         while let Some((parent, last)) = at.split() {
             match last {
@@ -166,29 +199,43 @@ fn nulls(value: &Value) -> Vec<At> {
     found
 }
 
-fn place(error: &ValidationError<'_>) -> At {
-    error
-        .instance_path()
-        .iter()
-        .map(|segment| match segment {
-            LocationSegment::Property(key) => Step::Key(key.into_owned()),
-            LocationSegment::Index(i) => Step::Index(i),
-        })
-        .collect()
+/// Where in `value` the error lies. By the pointer's text: its segments would make a number of the key `0501`.
+fn place(error: &ValidationError<'_>, value: &Value) -> At {
+    let mut at = At::default();
+    for token in error.instance_path().as_str().split('/').skip(1) {
+        let index = at.of(value).filter(|v| v.is_array()).and_then(|_| token.parse().ok());
+        at = match index {
+            Some(index) => at.index(index),
+            None => at.key(&token.replace("~1", "/").replace("~0", "~")),
+        };
+    }
+    at
 }
 
-/// What must go for the error to go.
-fn culprits(error: &ValidationError<'_>) -> Vec<At> {
-    let at = place(error);
-    match error.kind() {
-        Kind::AdditionalProperties { unexpected } => unexpected.iter().map(|key| at.key(key)).collect(),
-        _ => vec![at],
+/// A value of the type that `of` asks for.
+fn stand_in(root: &Value, of: &Value) -> Value {
+    if let Some(target) = of.get("$ref").and_then(Value::as_str) {
+        let pointer = target.trim_start_matches('#');
+        return root.pointer(pointer).map_or(Value::Null, |of| stand_in(root, of));
+    }
+    if let Some(first) = of.pointer("/oneOf/0/const").or_else(|| of.pointer("/enum/0")) {
+        return first.clone();
+    }
+    match of.get("type").and_then(Value::as_str) {
+        Some("string") if of.get("pattern").and_then(Value::as_str) == Some(SPAN_PATTERN) => "1s".into(),
+        Some("string") => "".into(),
+        Some("integer" | "number") => 0.into(),
+        Some("boolean") => false.into(),
+        Some("array") => Value::Array(Vec::new()),
+        // Its own required fields are mended in the next round.
+        Some("object") => Value::Object(serde_json::Map::new()),
+        _ => Value::Null,
     }
 }
 
 /// Puts an error into words.
 fn tell(document: &Document, schema: &Value, error: &ValidationError<'_>, faults: &mut Vec<Fault>) {
-    let at = place(error);
+    let at = place(error, &document.value);
     let mut push = |at: &At, message: String, remedy: String| faults.push(document.fault(at, message, remedy));
     match error.kind() {
         Kind::AdditionalProperties { unexpected } => {
@@ -197,7 +244,11 @@ fn tell(document: &Document, schema: &Value, error: &ValidationError<'_>, faults
                 .and_then(Value::as_object)
                 .map(|p| p.keys().map(String::as_str).collect())
                 .unwrap_or_default();
-            for key in unexpected {
+            // What JSON cannot hold was told already.
+            for key in unexpected
+                .iter()
+                .filter(|k| error.instance().get(k).is_some_and(|v| !v.is_null()))
+            {
                 let remedy = match nearest(key, known.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("remove it; known here: {}", known.join(", ")),
@@ -348,7 +399,7 @@ fn one_line(text: &str) -> String {
 
 /// The known name that `name` was probably meant to be: at most a third of its letters differ (Damerau–Levenshtein).
 pub(super) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let allowed = name.chars().count().max(3) / 3;
+    let allowed = name.chars().count() / 3;
     known
         .map(|k| (strsim::damerau_levenshtein(&name.to_lowercase(), &k.to_lowercase()), k))
         .filter(|(distance, _)| *distance <= allowed)

@@ -46,6 +46,9 @@ impl Checker<'_> {
                 .and_then(|c| self.credentials(&at.key("credentials"), c));
             let looking = self.looking(&at, &raw, models);
             let place = self.place(&at, &raw);
+            if self.is_taken(&at.key("id")) {
+                continue;
+            }
             let Some(url) = url else { continue };
             if let Some(before) = streams.insert(url.clone(), at.clone()) {
                 self.warn(

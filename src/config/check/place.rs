@@ -53,8 +53,6 @@ impl Checker<'_> {
             code_pattern: raw.code_pattern.clone(),
         };
         match Grid::parse(&text, &spec) {
-            // A pattern or CRS that broke the schema says nothing about the file.
-            Ok(_) if self.is_taken(&at) => {}
             Ok(grid) => self.draft.rest.grid = Some((raw, grid)),
             Err(faults) => {
                 for fault in faults {
@@ -97,8 +95,11 @@ impl Checker<'_> {
             );
         }
         let calibration_at = at.key("calibration");
+        if self.is_taken(&calibration_at) {
+            return None;
+        }
         let Some(calibration) = &raw.calibration else {
-            return (!self.is_taken(&calibration_at)).then_some(Place::Fixed(fixed));
+            return Some(Place::Fixed(fixed));
         };
         let points_at = calibration_at.key("points");
         let pairs: Vec<(Point, LonLat)> = calibration

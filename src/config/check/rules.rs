@@ -97,6 +97,9 @@ impl Checker<'_> {
                 id: None,
                 labels: Vec::new(),
             });
+            if self.is_taken(&at) {
+                continue;
+            }
             let dir = self.shown(&raw.dir);
             if !dir.is_dir() {
                 self.fault(
@@ -142,7 +145,7 @@ impl Checker<'_> {
                 self.fault(
                     &at,
                     format!("its id {:?} is that of {before} too", manifest.id),
-                    "raise one's id in its model.toml",
+                    "give one of them another id in its model.toml",
                 );
                 continue;
             }
@@ -263,6 +266,9 @@ impl Checker<'_> {
     }
 
     fn category(&mut self, at: &At, raw: &raw::Rule) -> Option<Category> {
+        if self.is_taken(&at.key("category")) {
+            return None;
+        }
         let categories = &self.draft.rest.categories;
         if let Some(category) = categories.get(&raw.category) {
             return Some(category.clone());
@@ -293,6 +299,7 @@ impl Checker<'_> {
                 let every: raw::Span = c.get("look_every").unwrap_or(&default).as_str()?.parse().ok()?;
                 Some((list.index(i).to_string(), every.0))
             })
+            .rev() // Of equals the first, which is the last to max_by_key.
             .max_by_key(|(_, every)| *every)
     }
 }
