@@ -208,14 +208,15 @@ fn table(report: &Report) -> String {
             let _ = writeln!(text, "{:<8} {:<width$}  → {remedy}", "", "");
         }
     }
-    let count = |state| report.checks.iter().filter(|r| r.state == state).count();
-    let _ = writeln!(
-        text,
-        "\n{} ok, {} warnings, {} wrong, {} skipped",
-        count(State::Ok),
-        count(State::Warning),
-        count(State::Wrong),
-        count(State::Skipped)
-    );
+    let counts: Vec<String> = [State::Ok, State::Warning, State::Wrong, State::Skipped]
+        .into_iter()
+        .map(|state| (state, report.checks.iter().filter(|r| r.state == state).count()))
+        .filter(|(_, n)| *n > 0)
+        .map(|(state, n)| match (state, n) {
+            (State::Warning, 2..) => format!("{n} warnings"),
+            _ => format!("{n} {}", state.word().to_lowercase()),
+        })
+        .collect();
+    let _ = writeln!(text, "\n{}", counts.join(", "));
     text
 }

@@ -162,8 +162,7 @@ pub(super) fn examine(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Draf
             draft.faults = faults;
             document
         }
-        Err(mut faults) => {
-            faults.sort_by_key(|f| f.line);
+        Err(faults) => {
             draft.faults = faults;
             return draft;
         }

