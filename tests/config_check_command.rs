@@ -50,11 +50,16 @@ fn a_broken_copy_is_told_whole_as_a_table() {
     let output = check(&["--config", &file, "--offline"]);
     assert_eq!(output.status.code(), Some(1));
     let table = String::from_utf8(output.stdout).unwrap();
-    let wrong: Vec<&str> = table.lines().filter_map(|l| l.strip_prefix("WRONG    configuration")).collect();
+    let wrong: Vec<&str> = table
+        .lines()
+        .filter_map(|l| l.strip_prefix("WRONG    configuration"))
+        .collect();
     let paths: Vec<&str> = wrong.iter().map(|l| l.trim().split(": ").next().unwrap()).collect();
     assert_eq!(paths, FAULTS, "{table}");
     for line in wrong {
-        let (_, place) = line.rsplit_once(&format!("({file}:")).unwrap_or_else(|| panic!("no line: {line}"));
+        let (_, place) = line
+            .rsplit_once(&format!("({file}:"))
+            .unwrap_or_else(|| panic!("no line: {line}"));
         assert!(place.trim_end_matches(')').parse::<usize>().is_ok(), "{line}");
     }
     assert!(table.contains("→ did you mean `jpeg_quality`?"), "{table}");
@@ -73,9 +78,22 @@ fn json_is_one_object_with_the_same() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["ok"], false);
     let checks = report["checks"].as_array().unwrap();
-    let faults: Vec<_> = checks.iter().filter(|c| c["what"] == "configuration" && c["state"] == "wrong").collect();
-    assert_eq!(faults.iter().map(|c| c["fault"]["path"].as_str().unwrap()).collect::<Vec<_>>(), FAULTS);
-    assert!(faults.iter().all(|c| c["fault"]["line"].is_u64() && c["fault"]["remedy"].is_string()));
+    let faults: Vec<_> = checks
+        .iter()
+        .filter(|c| c["what"] == "configuration" && c["state"] == "wrong")
+        .collect();
+    assert_eq!(
+        faults
+            .iter()
+            .map(|c| c["fault"]["path"].as_str().unwrap())
+            .collect::<Vec<_>>(),
+        FAULTS
+    );
+    assert!(
+        faults
+            .iter()
+            .all(|c| c["fault"]["line"].is_u64() && c["fault"]["remedy"].is_string())
+    );
     assert!(!String::from_utf8_lossy(&output.stdout).contains("hunter2"));
 }
 
@@ -87,7 +105,12 @@ fn a_file_that_cannot_be_read_ends_with_3() {
     for file in ["no/such.toml", no_toml.to_str().unwrap()] {
         let output = check(&["--config", file, "--offline"]);
         assert_eq!(output.status.code(), Some(3), "{file}");
-        assert!(String::from_utf8(output.stdout).unwrap().starts_with("WRONG    configuration"), "{file}");
+        assert!(
+            String::from_utf8(output.stdout)
+                .unwrap()
+                .starts_with("WRONG    configuration"),
+            "{file}"
+        );
     }
 }
 
@@ -100,7 +123,10 @@ fn without_a_file_the_usage_is_told() {
 
 #[test]
 fn the_schema_command_prints_what_is_checked_in() {
-    let output = Command::new(env!("CARGO_BIN_EXE_gridwatch")).arg("schema").output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_gridwatch"))
+        .arg("schema")
+        .output()
+        .unwrap();
     assert!(output.status.success());
     assert_eq!(output.stdout, fs::read("configs/schema/config.schema.json").unwrap());
 }

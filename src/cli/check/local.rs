@@ -66,12 +66,6 @@ fn models(draft: &Draft) -> Vec<Row> {
     rows
 }
 
-/// The first words of the library's build line: `ORT Build Info: git-branch=..., git-commit-id=...`.
-#[cfg(feature = "ort")]
-fn version(build: &str) -> String {
-    build.split(", build type").next().unwrap_or(build).to_owned()
-}
-
 #[cfg(not(feature = "ort"))]
 fn models(draft: &Draft) -> Vec<Row> {
     let mut rows = vec![Row::new(

@@ -57,11 +57,17 @@ async fn broker(broker: &Broker, node: &NodeId, patience: Duration) -> Row {
             let how = if broker.tls.is_some() { "TLS" } else { "plain TCP" };
             Row::ok(WHAT, format!("{name} takes this box ({how})"))
         }
-        Ok(Err(e)) => Row::wrong(
-            WHAT,
-            e.to_string(),
-            "is it running, and are url, ca_file and credentials of [broker] right?",
-        ),
+        Ok(Err(e)) => {
+            let message = match e {
+                link::LinkError::Refused { host, port, reason } => format!("{host}:{port}: {reason}"),
+                other => other.to_string(),
+            };
+            Row::wrong(
+                WHAT,
+                message,
+                "is it running, and are url, ca_file and credentials of [broker] right?",
+            )
+        }
         Err(_) => Row::wrong(
             WHAT,
             format!("{name} did not answer within {patience:?}"),
