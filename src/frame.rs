@@ -362,8 +362,16 @@ mod tests {
         let there = RgbImage::from_fn(67, 41, |x, y| {
             image::Rgb([40 + (x * 2) as u8, 200 - (y * 3) as u8, 90 + (x + y) as u8])
         });
-        let back = Frame::from_rgb(&there, Timestamp::UNIX_EPOCH).unwrap().to_rgb().unwrap();
-        let worst = there.as_raw().iter().zip(back.as_raw()).map(|(a, b)| a.abs_diff(*b)).max();
+        let back = Frame::from_rgb(&there, Timestamp::UNIX_EPOCH)
+            .unwrap()
+            .to_rgb()
+            .unwrap();
+        let worst = there
+            .as_raw()
+            .iter()
+            .zip(back.as_raw())
+            .map(|(a, b)| a.abs_diff(*b))
+            .max();
         assert!(worst <= Some(4), "{worst:?}");
     }
 

@@ -23,10 +23,10 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-#[cfg(feature = "ort")]
-pub use self::{detector::Detector, runtime::Runtime};
 pub use self::manifest::Manifest;
 use self::{adapter::LayoutError, manifest::Fault};
+#[cfg(feature = "ort")]
+pub use self::{detector::Detector, runtime::Runtime};
 use crate::{error::Class, frame::FrameError};
 
 /// A model's folder, read and verified. Cheap to clone.
@@ -53,7 +53,10 @@ impl Model {
         };
         let (toml, text) = read("model.toml")?;
         let text = String::from_utf8_lossy(&text);
-        let manifest = Manifest::parse(&text).map_err(|faults| ModelError::Manifest { path: toml.clone(), faults })?;
+        let manifest = Manifest::parse(&text).map_err(|faults| ModelError::Manifest {
+            path: toml.clone(),
+            faults,
+        })?;
         let (file, bytes) = read("model.onnx")?;
         let found = hex(&Sha256::digest(&bytes));
         if found != manifest.sha256 {
@@ -90,17 +93,25 @@ impl Model {
 
 impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Model {} {} from {}", self.manifest.id, self.manifest.version, self.file.display())
+        write!(
+            f,
+            "Model {} {} from {}",
+            self.manifest.id,
+            self.manifest.version,
+            self.file.display()
+        )
     }
 }
 
 fn hex(bytes: &[u8]) -> String {
     use fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, b| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{b:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, b| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{b:02x}");
+            text
+        })
 }
 
 /// What can go wrong between a model's folder and its detections.

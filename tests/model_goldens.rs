@@ -52,11 +52,16 @@ fn goldens() -> BTreeMap<String, Vec<Golden>> {
 }
 
 fn detector(model: &str) -> Detector {
-    Model::load(&root().join("models").join(model)).unwrap().session(runtime()).unwrap()
+    Model::load(&root().join("models").join(model))
+        .unwrap()
+        .session(runtime())
+        .unwrap()
 }
 
 fn picture(name: &str) -> RgbImage {
-    image::open(root().join("tests/fixtures/pictures").join(name)).unwrap().into_rgb8()
+    image::open(root().join("tests/fixtures/pictures").join(name))
+        .unwrap()
+        .into_rgb8()
 }
 
 /// The picture unscaled in the top left corner of the padded input, as reference.py puts it there.
@@ -127,10 +132,18 @@ fn whole_pictures_give_what_opencv_and_numpy_find() {
                 f.label.as_str() == g.label && (f.score - g.score).abs() < 0.06 && iou(corners(f.bbox), g.corners) > 0.9
             };
             for g in golden.whole.iter().filter(|g| g.score > 0.4) {
-                assert!(found.iter().any(|f| near(f, g)), "{model} on {}: {g:?} not in {found:?}", golden.picture);
+                assert!(
+                    found.iter().any(|f| near(f, g)),
+                    "{model} on {}: {g:?} not in {found:?}",
+                    golden.picture
+                );
             }
             for f in found.iter().filter(|f| f.score > 0.4) {
-                assert!(golden.whole.iter().any(|g| near(f, g)), "{model} on {}: {f:?}", golden.picture);
+                assert!(
+                    golden.whole.iter().any(|g| near(f, g)),
+                    "{model} on {}: {f:?}",
+                    golden.picture
+                );
             }
         }
     }

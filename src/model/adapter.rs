@@ -66,7 +66,9 @@ pub enum LayoutError {
         found: String,
     },
     /// A number that is none.
-    #[error("output {index} holds a number that is not finite: the file is damaged, or its input was not scaled as it needs")]
+    #[error(
+        "output {index} holds a number that is not finite: the file is damaged, or its input was not scaled as it needs"
+    )]
     NotFinite {
         /// Which output, from 0.
         index: usize,
@@ -170,7 +172,11 @@ impl Adapter {
             }
             // All ones in the exponent is infinity or NaN. Without an early exit the loop runs many numbers at a time.
             const EXPONENT: u32 = 0x7f80_0000;
-            if output.data.iter().fold(false, |bad, v| bad | (v.to_bits() & EXPONENT == EXPONENT)) {
+            if output
+                .data
+                .iter()
+                .fold(false, |bad, v| bad | (v.to_bits() & EXPONENT == EXPONENT))
+            {
                 return Err(LayoutError::NotFinite { index });
             }
         }
@@ -180,7 +186,10 @@ impl Adapter {
 
 /// Cells across and down at a stride.
 fn grid(input: &Input, stride: u32) -> (usize, usize) {
-    (input.width.div_ceil(stride) as usize, input.height.div_ceil(stride) as usize)
+    (
+        input.width.div_ceil(stride) as usize,
+        input.height.div_ceil(stride) as usize,
+    )
 }
 
 /// Each row is `cx, cy, w, h, objectness, classes…`; the score is objectness times class, both already sigmoided. The
@@ -233,10 +242,13 @@ fn picodet(input: &Input, floors: &[f32], outputs: &[Output<'_>], found: &mut Ve
             let distance = |side: usize| {
                 let logits = &logits[side * PICODET_BINS..][..PICODET_BINS];
                 let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let (sum, weighted) = logits.iter().enumerate().fold((0.0, 0.0), |(sum, weighted), (bin, logit)| {
-                    let p = (logit - top).exp();
-                    (sum + p, weighted + p * bin as f32)
-                });
+                let (sum, weighted) = logits
+                    .iter()
+                    .enumerate()
+                    .fold((0.0, 0.0), |(sum, weighted), (bin, logit)| {
+                        let p = (logit - top).exp();
+                        (sum + p, weighted + p * bin as f32)
+                    });
                 weighted / sum * stride
             };
             found.push(Found {
@@ -250,11 +262,10 @@ fn picodet(input: &Input, floors: &[f32], outputs: &[Output<'_>], found: &mut Ve
 
 /// The highest score and its index; of equal ones the first.
 fn best(scores: &[f32]) -> (usize, f32) {
-    scores
-        .iter()
-        .copied()
-        .enumerate()
-        .fold((0, f32::NEG_INFINITY), |best, (i, s)| if s > best.1 { (i, s) } else { best })
+    scores.iter().copied().enumerate().fold(
+        (0, f32::NEG_INFINITY),
+        |best, (i, s)| if s > best.1 { (i, s) } else { best },
+    )
 }
 
 /// Greedy non-maximum suppression under each label. Leaves the best first.

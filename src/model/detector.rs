@@ -100,7 +100,11 @@ impl Detector {
 
 impl Network {
     fn find(&mut self, tensor: &[f32], found: &mut Vec<Found>) -> Result<(), ModelError> {
-        let Self { manifest, session, floors } = self;
+        let Self {
+            manifest,
+            session,
+            floors,
+        } = self;
         let failed = |e: ort::Error| ModelError::Run {
             model: manifest.id.clone(),
             message: e.to_string(),
@@ -142,7 +146,8 @@ fn check_input(session: &Session, manifest: &Manifest) -> Result<(), LayoutError
     let input = &manifest.input;
     let wanted = [1, 3, i64::from(input.height), i64::from(input.width)];
     // -1 is an axis of any length: the batch, as a rule.
-    let fits = |shape: &[i64]| shape.len() == 4 && shape.iter().zip(wanted).all(|(&have, want)| have == want || have == -1);
+    let fits =
+        |shape: &[i64]| shape.len() == 4 && shape.iter().zip(wanted).all(|(&have, want)| have == want || have == -1);
     let good = match session.inputs() {
         [only] => only.name() == input.name && only.dtype().tensor_shape().is_some_and(|shape| fits(shape)),
         _ => false,
@@ -150,7 +155,11 @@ fn check_input(session: &Session, manifest: &Manifest) -> Result<(), LayoutError
     if good {
         return Ok(());
     }
-    let inputs: Vec<_> = session.inputs().iter().map(|i| format!("{} {}", i.name(), i.dtype())).collect();
+    let inputs: Vec<_> = session
+        .inputs()
+        .iter()
+        .map(|i| format!("{} {}", i.name(), i.dtype()))
+        .collect();
     Err(LayoutError::Input {
         expected: format!("one {} of float32 {wanted:?}", input.name),
         found: inputs.join(", "),

@@ -141,15 +141,28 @@ impl Manifest {
             }
         };
         let name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        check(!self.id.is_empty() && self.id.len() <= 64 && self.id.chars().all(name), "id", &|| {
-            format!("{:?}: 1 to 64 letters, digits, '-' and '_' are allowed", self.id)
+        check(
+            !self.id.is_empty() && self.id.len() <= 64 && self.id.chars().all(name),
+            "id",
+            &|| format!("{:?}: 1 to 64 letters, digits, '-' and '_' are allowed", self.id),
+        );
+        check(!self.version.trim().is_empty(), "version", &|| {
+            "empty: every case states it".into()
         });
-        check(!self.version.trim().is_empty(), "version", &|| "empty: every case states it".into());
-        check(!self.licence.trim().is_empty(), "licence", &|| "empty: weights without one are not used".into());
+        check(!self.licence.trim().is_empty(), "licence", &|| {
+            "empty: weights without one are not used".into()
+        });
         let hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
-        check(self.sha256.len() == 64 && self.sha256.chars().all(hex), "sha256", &|| {
-            format!("{:?}: 64 small hexadecimal digits are needed, as sha256sum prints them", self.sha256)
-        });
+        check(
+            self.sha256.len() == 64 && self.sha256.chars().all(hex),
+            "sha256",
+            &|| {
+                format!(
+                    "{:?}: 64 small hexadecimal digits are needed, as sha256sum prints them",
+                    self.sha256
+                )
+            },
+        );
         let labels: BTreeSet<_> = self.labels.iter().collect();
         check(
             !labels.is_empty() && labels.len() == self.labels.len() && !self.labels.iter().any(String::is_empty),
@@ -160,19 +173,38 @@ impl Manifest {
         check(share(self.score_floor), "score_floor", &|| {
             format!("{}: it must lie between 0 and 1", self.score_floor)
         });
-        check(share(self.nms_iou), "nms_iou", &|| format!("{}: it must lie between 0 and 1", self.nms_iou));
+        check(share(self.nms_iou), "nms_iou", &|| {
+            format!("{}: it must lie between 0 and 1", self.nms_iou)
+        });
         for (label, &floor) in &self.label_floors {
-            check(labels.contains(label), "label_floors", &|| format!("{label:?} is not among the labels"));
-            check(share(floor), "label_floors", &|| format!("{label} = {floor}: it must lie between 0 and 1"));
-        }
-        let Input { name, width, height, mean, std, .. } = &self.input;
-        check(!name.is_empty(), "input.name", &|| "empty: name the graph's input".into());
-        for (field, side) in [("input.width", *width), ("input.height", *height)] {
-            check((32..=4096).contains(&side) && side % 32 == 0, field, &|| {
-                format!("{side}: the coarsest grid has a cell every 32 pixels, so a multiple of 32 up to 4096 is needed")
+            check(labels.contains(label), "label_floors", &|| {
+                format!("{label:?} is not among the labels")
+            });
+            check(share(floor), "label_floors", &|| {
+                format!("{label} = {floor}: it must lie between 0 and 1")
             });
         }
-        check(mean.iter().all(|v| v.is_finite()), "input.mean", &|| format!("{mean:?}: not numbers"));
+        let Input {
+            name,
+            width,
+            height,
+            mean,
+            std,
+            ..
+        } = &self.input;
+        check(!name.is_empty(), "input.name", &|| {
+            "empty: name the graph's input".into()
+        });
+        for (field, side) in [("input.width", *width), ("input.height", *height)] {
+            check((32..=4096).contains(&side) && side % 32 == 0, field, &|| {
+                format!(
+                    "{side}: the coarsest grid has a cell every 32 pixels, so a multiple of 32 up to 4096 is needed"
+                )
+            });
+        }
+        check(mean.iter().all(|v| v.is_finite()), "input.mean", &|| {
+            format!("{mean:?}: not numbers")
+        });
         check(std.iter().all(|v| v.is_finite() && *v > 0.0), "input.std", &|| {
             format!("{std:?}: each channel is divided by it, so it must be above 0")
         });
@@ -202,7 +234,8 @@ fn line_of(text: &str, field: &str) -> Option<usize> {
             if wanted_table.is_empty() && table == key {
                 return Some(i + 1);
             }
-        } else if table == wanted_table && line.split('=').next().is_some_and(|k| k.trim() == key) && line.contains('=') {
+        } else if table == wanted_table && line.split('=').next().is_some_and(|k| k.trim() == key) && line.contains('=')
+        {
             return Some(i + 1);
         }
     }

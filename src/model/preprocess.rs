@@ -40,7 +40,12 @@ impl Placement {
             Fit::Centre => ((input.width - w) / 2, (input.height - h) / 2),
             Fit::TopLeft | Fit::Stretch => (0, 0),
         };
-        Self { x, y, width: w, height: h }
+        Self {
+            x,
+            y,
+            width: w,
+            height: h,
+        }
     }
 
     /// Corners in pixels of the input to fractions of the picture, cut off at its edges.
@@ -86,7 +91,11 @@ impl Taps {
         let full = Self::new(from, to);
         Self::build(from.div_ceil(2), to, |target| {
             let weights = &full.weights[target * full.per..][..full.per];
-            weights.iter().enumerate().map(|(k, w)| ((full.first[target] + k) / 2, f64::from(*w))).collect()
+            weights
+                .iter()
+                .enumerate()
+                .map(|(k, w)| ((full.first[target] + k) / 2, f64::from(*w)))
+                .collect()
         })
     }
 
@@ -123,7 +132,11 @@ impl Taps {
     fn of(&self, target: usize) -> impl Iterator<Item = (usize, f32)> {
         let weights = &self.weights[target * self.per..][..self.per];
         let first = self.first[target];
-        weights.iter().enumerate().filter(|(_, w)| **w != 0.0).map(move |(k, w)| (first + k, *w))
+        weights
+            .iter()
+            .enumerate()
+            .filter(|(_, w)| **w != 0.0)
+            .map(move |(k, w)| (first + k, *w))
     }
 
     /// Reduces a row of which every `STEP`th sample from `offset` on belongs to the channel.
@@ -219,7 +232,14 @@ impl Letterbox {
     }
 
     fn pad(&mut self) {
-        let Input { width, height, mean, std, pad, .. } = &self.input;
+        let Input {
+            width,
+            height,
+            mean,
+            std,
+            pad,
+            ..
+        } = &self.input;
         let channels = self.tensor.chunks_exact_mut(*width as usize * *height as usize);
         for (channel, (mean, std)) in channels.zip(mean.iter().zip(std)) {
             channel.fill((f32::from(*pad) - mean) / std);
@@ -255,7 +275,10 @@ impl Letterbox {
             let (first, rest) = self.tensor.split_at_mut(plane);
             let (second, third) = rest.split_at_mut(plane);
             let row = start..start + width as usize;
-            colours.convert([luma, u, v], [&mut first[row.clone()], &mut second[row.clone()], &mut third[row]]);
+            colours.convert(
+                [luma, u, v],
+                [&mut first[row.clone()], &mut second[row.clone()], &mut third[row]],
+            );
         }
     }
 }

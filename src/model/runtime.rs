@@ -118,7 +118,11 @@ pub fn places() -> Vec<PathBuf> {
     // An absolute path, or the loader would search the system's own folders for it.
     let here = env::current_dir().ok().map(|dir| dir.join(&cached));
     let installed = Path::new("/usr/lib/gridwatch").join(&file);
-    here.into_iter().chain(package).chain([installed]).chain(beside).collect()
+    here.into_iter()
+        .chain(package)
+        .chain([installed])
+        .chain(beside)
+        .collect()
 }
 
 fn locate(configured: Option<&Path>, variable: Option<OsString>) -> Result<PathBuf, LibraryError> {
@@ -137,7 +141,10 @@ fn locate(configured: Option<&Path>, variable: Option<OsString>) -> Result<PathB
 }
 
 fn load(path: &Path) -> Result<Runtime, LibraryError> {
-    let not_a_library = |message: String| LibraryError::NotALibrary { path: path.to_owned(), message };
+    let not_a_library = |message: String| LibraryError::NotALibrary {
+        path: path.to_owned(),
+        message,
+    };
     // ort asserts where a library exports the right name but returns nothing; the panic must not end the daemon.
     let environment = panic::catch_unwind(AssertUnwindSafe(|| {
         let builder = ort::init_from(path).map_err(|e| match e {
