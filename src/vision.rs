@@ -3,6 +3,12 @@
 //! Judged on luma alone, scaled to 320 pixels across, so that thresholds mean the same on every camera. Without the
 //! feature `opencv` texture and contrast are not measured: only dark and frozen views are noticed, and
 //! [`Health::judges_texture`] says so. Whether the camera was moved is not judged here.
+//!
+//! The default thresholds were tried on 297 street pictures (façades and garbage sites, about 720 pixels across), changed
+//! as a camera's would be, with a sensor's noise and JPEG on top: false alarms 0 of 297 as they are, 0 at 35 % of the
+//! light, 2 at 15 %, 0 in haze that leaves 20 % of the contrast; noticed 297 of 297 at 3 % of the light, 279 out of
+//! focus by 1.5 % of the width and all by 3 %, all covered by one tone, by one that fades, or by something milky. At 5 %
+//! of the light 295 were noticed; defocus of 0.8 % of the width mostly passes.
 
 use std::hash::{DefaultHasher, Hasher};
 

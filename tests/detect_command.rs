@@ -1,5 +1,6 @@
 //! `gridwatch detect` on real pictures: the JSON that other programs read, turned pictures, and bad ones among good ones.
 #![cfg(feature = "ort")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
 use std::{
     fs,

@@ -1,6 +1,7 @@
 //! ONNX Runtime's library missing, wrong or old is an error with a remedy, and never a panic or a hang. A file of its
 //! own, because a library that loads stays loaded: nothing here may load a good one.
 #![cfg(feature = "ort")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
 use std::{
     fs,
