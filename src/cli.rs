@@ -7,6 +7,8 @@
 
 pub mod cases;
 pub mod check;
+#[cfg(feature = "ort")]
+pub mod detect;
 pub mod schema;
 
 use std::{
@@ -54,6 +56,9 @@ pub struct Cli {
 pub enum Command {
     /// Checks a configuration and what it names: libraries, models, disk, broker, cameras.
     Check(check::Args),
+    /// Runs a model on pictures.
+    #[cfg(feature = "ort")]
+    Detect(detect::Args),
     /// What was filed, where it stands, and what waits to be sent.
     Cases(cases::Args),
     /// Prints the JSON Schema of the configuration file.
@@ -64,6 +69,8 @@ impl Command {
     fn run(self) -> Result<ExitCode, Failure> {
         match self {
             Self::Check(args) => check::run(args),
+            #[cfg(feature = "ort")]
+            Self::Detect(args) => Ok(detect::run(args)?),
             Self::Cases(args) => Ok(cases::run(&args)?),
             Self::Schema(args) => schema::run(args),
         }
@@ -121,6 +128,12 @@ impl From<Faults> for Failure {
             faults.class(),
             format!("the configuration has {count} {noun}:\n{faults}"),
         )
+    }
+}
+
+impl From<crate::model::ModelError> for Failure {
+    fn from(e: crate::model::ModelError) -> Self {
+        Self::new(e.class(), e.to_string())
     }
 }
 

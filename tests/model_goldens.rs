@@ -1,5 +1,6 @@
 //! The models find what an independent implementation finds: `tests/fixtures/models/reference.py` wrote the goldens.
 #![cfg(feature = "ort")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
 use std::{collections::BTreeMap, path::Path, sync::OnceLock};
 

@@ -293,13 +293,13 @@ impl Default for Evidence {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct View {
-    /// A picture whose mean luma (0..=255) is lower is dark.
+    /// A picture whose mean luma (0..=255) is lower is dark. Higher takes lit night streets for dark.
     #[schemars(range(min = 0.0, max = 255.0))]
     pub dark_below: f64,
-    /// A picture whose Laplacian variance at 320 pixels across is lower is blurred.
+    /// A picture whose Laplacian variance at 320 pixels across is lower has no fine structure: it is blurred, or blocked. Higher takes dim and foggy streets for blurred.
     #[schemars(range(min = 0.0, max = 10000.0))]
     pub blurred_below: f64,
-    /// A picture whose luma deviates less than this is blocked.
+    /// A picture without fine structure whose luma also deviates less than this is blocked rather than blurred.
     #[schemars(range(min = 0.0, max = 255.0))]
     pub blocked_below: f64,
     /// This many looks with the very same samples in a row, and the view is frozen.
@@ -310,9 +310,9 @@ pub struct View {
 impl Default for View {
     fn default() -> Self {
         Self {
-            dark_below: 12.0,
+            dark_below: 8.0,
             blurred_below: 8.0,
-            blocked_below: 6.0,
+            blocked_below: 12.0,
             frozen_after: 6,
         }
     }

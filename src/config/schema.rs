@@ -1,6 +1,6 @@
 //! The JSON Schema of the file, and what a file's breach of it means in plain words.
 //!
-//! The schema is generated from [`raw`](super::raw) and checked in (`configs/schema/config.schema.json`) for editors and
+//! The schema is generated from [`raw`] and checked in (`configs/schema/config.schema.json`) for editors and
 //! for tools that write configurations. Breaches are told without the offending value: it may be a password in the wrong
 //! place.
 

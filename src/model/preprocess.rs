@@ -141,10 +141,33 @@ impl Taps {
 
     /// Reduces a row of which every `STEP`th sample from `offset` on belongs to the channel.
     fn reduce<const STEP: usize>(&self, row: &[f32], offset: usize, out: &mut [f32]) {
-        let targets = self.first.iter().zip(self.weights.chunks_exact(self.per));
-        for (out, (&first, weights)) in out.iter_mut().zip(targets) {
-            let samples = row[first * STEP + offset..].iter().step_by(STEP);
-            *out = weights.iter().zip(samples).map(|(w, s)| w * s).sum();
+        // Full HD to 416 needs 6 samples for luma and 4 for chroma. Numbers that the compiler
+        // knows are unrolled.
+        match self.per {
+            2 => self.reduce_known::<STEP, 2>(row, offset, out),
+            3 => self.reduce_known::<STEP, 3>(row, offset, out),
+            4 => self.reduce_known::<STEP, 4>(row, offset, out),
+            5 => self.reduce_known::<STEP, 5>(row, offset, out),
+            6 => self.reduce_known::<STEP, 6>(row, offset, out),
+            _ => {
+                let targets = self.first.iter().zip(self.weights.chunks_exact(self.per));
+                for (out, (&first, weights)) in out.iter_mut().zip(targets) {
+                    let samples = row[first * STEP + offset..].iter().step_by(STEP);
+                    *out = weights.iter().zip(samples).map(|(w, s)| w * s).sum();
+                }
+            }
+        }
+    }
+
+    fn reduce_known<const STEP: usize, const PER: usize>(&self, row: &[f32], offset: usize, out: &mut [f32]) {
+        let (weights, _) = self.weights.as_chunks::<PER>();
+        for (out, (&first, weights)) in out.iter_mut().zip(self.first.iter().zip(weights)) {
+            let samples = &row[first * STEP + offset..][..(PER - 1) * STEP + 1];
+            let mut sum = 0.0;
+            for k in 0..PER {
+                sum += weights[k] * samples[k * STEP];
+            }
+            *out = sum;
         }
     }
 }
@@ -283,20 +306,23 @@ impl Letterbox {
     }
 }
 
-/// Sums rows of a plane by their weights.
-fn sum_rows(frame: &Frame, plane: usize, rows: impl Iterator<Item = (usize, f32)>, sum: &mut Vec<f32>) {
+/// Sums rows of a plane by their weights, three in one pass: the sum is then seldom loaded and stored again.
+fn sum_rows(frame: &Frame, plane: usize, mut rows: impl Iterator<Item = (usize, f32)>, sum: &mut Vec<f32>) {
+    sum.resize(frame.plane_size(plane).0, 0.0);
+    let mut next = || rows.next().map(|(y, weight)| (frame.row(plane, y), weight));
     let mut first = true;
-    for (y, weight) in rows {
-        let row = frame.row(plane, y);
+    while let Some((a, wa)) = next() {
+        // A row that is not there weighs nothing.
+        let (b, wb) = next().unwrap_or((a, 0.0));
+        let (c, wc) = next().unwrap_or((a, 0.0));
+        let rows = a.iter().zip(b).zip(c);
+        let weighted = rows.map(|((&a, &b), &c)| wa * f32::from(a) + wb * f32::from(b) + wc * f32::from(c));
         if first {
-            sum.clear();
-            sum.extend(row.iter().map(|&s| weight * f32::from(s)));
-            first = false;
+            sum.iter_mut().zip(weighted).for_each(|(sum, v)| *sum = v);
         } else {
-            for (sum, &s) in sum.iter_mut().zip(row) {
-                *sum += weight * f32::from(s);
-            }
+            sum.iter_mut().zip(weighted).for_each(|(sum, v)| *sum += v);
         }
+        first = false;
     }
 }
 

@@ -29,10 +29,7 @@ fn models(draft: &Draft) -> Vec<Row> {
     const WHAT: &str = "onnxruntime";
     let runtime = crate::model::runtime::init(draft.onnxruntime.as_deref());
     let mut rows = vec![match &runtime {
-        Ok(runtime) => Row::ok(
-            WHAT,
-            format!("{} ({})", runtime.library().display(), version(runtime.build())),
-        ),
+        Ok(runtime) => Row::ok(WHAT, runtime.library().display().to_string()),
         Err(e) => Row::new(WHAT, State::Wrong, e.to_string()),
     }];
     for model in &draft.models {
