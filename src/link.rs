@@ -158,7 +158,11 @@ impl Link {
     ///
     /// # Errors
     /// [`LinkError::CaFile`], [`LinkError::Settings`] or [`LinkError::Store`]. A broker that is away is no error.
-    pub fn spawn(settings: Settings, store: &Store, replies: mpsc::Sender<IncomingReply>) -> Result<LinkHandle, LinkError> {
+    pub fn spawn(
+        settings: Settings,
+        store: &Store,
+        replies: mpsc::Sender<IncomingReply>,
+    ) -> Result<LinkHandle, LinkError> {
         let wire = wire::Wire::new(settings)?;
         let store = store.outbox_handle()?;
         let (health, health_out) = mpsc::channel(4);

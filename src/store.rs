@@ -195,7 +195,10 @@ impl Store {
         if !path.is_file() {
             return Err(StoreError::Missing { path });
         }
-        let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let db = Connection::open_with_flags(
+            &path,
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
         db.busy_timeout(BUSY_TIMEOUT)?;
         match schema::version(&db)? {
             0 => return Err(StoreError::Missing { path }),

@@ -24,7 +24,13 @@ pub struct Args {
     #[command(subcommand)]
     command: Command,
     /// The state directory (`node.state_dir` of the configuration): gridwatch.db and evidence/ are in it.
-    #[arg(long, value_name = "DIR", global = true, env = "GRIDWATCH_STATE", default_value = "/var/lib/gridwatch")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        env = "GRIDWATCH_STATE",
+        default_value = "/var/lib/gridwatch"
+    )]
     state: PathBuf,
     /// Print JSON: `list` a line per case, `show` one object.
     #[arg(long, global = true)]
@@ -109,7 +115,11 @@ pub fn run(args: &Args) -> Result<ExitCode, CasesError> {
         Command::Show { case } => {
             let store = Store::open_read_only(&args.state)?;
             let file = store.case(&whole_id(&store, case)?)?;
-            show(out, &file.ok_or_else(|| CasesError::NoSuchCase(case.clone()))?, args.json)?;
+            show(
+                out,
+                &file.ok_or_else(|| CasesError::NoSuchCase(case.clone()))?,
+                args.json,
+            )?;
         }
         Command::Resend { case } => {
             let mut store = Store::open_beside(&args.state)?;
@@ -172,29 +182,59 @@ fn show(out: &mut impl Write, case: &CaseFile, json: bool) -> io::Result<()> {
     if let Some(number) = &r.platform_task_no {
         writeln!(out, "Platform    {number}")?;
     }
-    writeln!(out, "Category    {} {} ({})", r.category_code, r.category_name, r.category_scheme)?;
+    writeln!(
+        out,
+        "Category    {} {} ({})",
+        r.category_code, r.category_name, r.category_scheme
+    )?;
     writeln!(out, "Cell        {} (grid {})", r.cell_code, r.grid_version)?;
     let place = &r.location;
-    writeln!(out, "Place       {:.6}, {:.6} ± {} m ({})", place.lon, place.lat, place.uncertainty_m, place.crs)?;
+    writeln!(
+        out,
+        "Place       {:.6}, {:.6} ± {} m ({})",
+        place.lon, place.lat, place.uncertainty_m, place.crs
+    )?;
     writeln!(out, "Camera      {}", r.camera.local_id)?;
     writeln!(out, "Text        {}", r.description)?;
     writeln!(out, "First seen  {}", r.first_seen_at)?;
     writeln!(out, "Confirmed   {}", r.confirmed_at)?;
-    writeln!(out, "Confidence  {:.2}, rule {}, {} of {} looks", r.confidence, r.rule.id, r.rule.frames_seen, r.rule.frames_sampled)?;
+    writeln!(
+        out,
+        "Confidence  {:.2}, rule {}, {} of {} looks",
+        r.confidence, r.rule.id, r.rule.frames_seen, r.rule.frames_sampled
+    )?;
     match &case.quarantined {
-        Some(reason) => writeln!(out, "Outbox      {} messages wait for `gridwatch cases resend`: {reason}", case.queued)?,
+        Some(reason) => writeln!(
+            out,
+            "Outbox      {} messages wait for `gridwatch cases resend`: {reason}",
+            case.queued
+        )?,
         None => writeln!(out, "Outbox      {} messages wait for the broker", case.queued)?,
     }
     writeln!(out, "Evidence")?;
     for item in &r.evidence {
         if let Some(path) = case.evidence.get(&item.id) {
-            writeln!(out, "  {:12} {}×{}  {}  {}", item.id, item.width, item.height, item.captured_at, path.display())?;
+            writeln!(
+                out,
+                "  {:12} {}×{}  {}  {}",
+                item.id,
+                item.width,
+                item.height,
+                item.captured_at,
+                path.display()
+            )?;
         }
     }
     writeln!(out, "History")?;
     for entry in &case.history {
         let reason = entry.reason.as_deref().unwrap_or_default();
-        writeln!(out, "  {}  {:8}  {:16}  {reason}", entry.at, entry.author, entry.state.as_str())?;
+        writeln!(
+            out,
+            "  {}  {:8}  {:16}  {reason}",
+            entry.at,
+            entry.author,
+            entry.state.as_str()
+        )?;
     }
     Ok(())
 }

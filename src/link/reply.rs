@@ -64,7 +64,11 @@ impl Forged {
 }
 
 /// Reads a message from the reply topic. The outer error is the store's.
-pub(super) fn read(publish: &Publish, store: &Store, at: Timestamp) -> Result<Result<(ReplyMessage, Reply), Forged>, StoreError> {
+pub(super) fn read(
+    publish: &Publish,
+    store: &Store,
+    at: Timestamp,
+) -> Result<Result<(ReplyMessage, Reply), Forged>, StoreError> {
     let message = match check(publish) {
         Ok(message) => message,
         Err(forged) => return Ok(Err(forged)),

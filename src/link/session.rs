@@ -12,7 +12,10 @@ use futures::{
 };
 use jiff::Timestamp;
 use metrics::{counter, gauge, histogram};
-use rumqttc::{AsyncClient, ConnAck, ConnectionError, Event, EventLoop, Incoming, Publish, QoS, RetainForwardRule, SubscribeFilterInput};
+use rumqttc::{
+    AsyncClient, ConnAck, ConnectionError, Event, EventLoop, Incoming, Publish, QoS, RetainForwardRule,
+    SubscribeFilterInput, SubscribeNoticeError,
+};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, sleep_until},
@@ -150,7 +153,10 @@ impl Link {
         };
         let retry_ms = pause.as_millis() as u64;
         if news {
-            warn!(host, port, trouble, retry_ms, "The broker is away; cases are kept in the outbox.");
+            warn!(
+                host,
+                port, trouble, retry_ms, "The broker is away; cases are kept in the outbox."
+            );
         } else {
             debug!(host, port, trouble, retry_ms, "The broker is still away.");
         }
@@ -181,6 +187,7 @@ impl Link {
             sent: FuturesUnordered::new(),
             seqs: BTreeSet::new(),
             waiting_replies: FuturesOrdered::new(),
+            subscribing: None,
             up_since: None,
             max_packet: None,
             paused_until: None,
@@ -218,6 +225,9 @@ struct Connection {
     seqs: BTreeSet<i64>,
     /// Handed to the daemon, in the order they came: MQTT wants them acknowledged in that order.
     waiting_replies: FuturesOrdered<BoxFuture<'static, (Publish, bool)>>,
+    /// The broker's answer to our subscription.
+    subscribing: Option<BoxFuture<'static, Result<(), SubscribeNoticeError>>>,
+    /// Since when the broker has us and replies reach us: no case is sent before its answer could be heard.
     up_since: Option<Instant>,
     /// Largest packet the broker takes.
     max_packet: Option<u32>,
@@ -241,13 +251,14 @@ impl Connection {
             tokio::select! {
                 biased;
                 event = self.events.recv() => match event {
-                    Some(Ok(Incoming::ConnAck(ack))) => self.up(link, &ack),
+                    Some(Ok(Incoming::ConnAck(ack))) => self.begin(link, &ack),
                     Some(Ok(Incoming::Publish(publish))) => self.reply(link, publish),
                     Some(Ok(_)) => {}
                     Some(Err(_)) | None if self.leaving.is_some() => return End::Stopped,
                     Some(Err(e)) => return self.lost(link, &e),
                     None => return End::Lost("the MQTT client ended".into()),
                 },
+                answer = maybe(&mut self.subscribing) => self.up(link, answer),
                 Some((sent, verdict)) = self.sent.next(), if !self.sent.is_empty() => self.settle(link, sent, verdict),
                 Some((publish, committed)) = self.waiting_replies.next(), if !self.waiting_replies.is_empty() => {
                     let result = if committed { "committed" } else { "not_committed" };
@@ -274,30 +285,45 @@ impl Connection {
         }
     }
 
-    /// The broker has us: say so, listen for replies, and send everything again that was sent in vain.
-    fn up(&mut self, link: &mut Link, ack: &ConnAck) {
-        self.up_since = Some(Instant::now());
+    /// The broker has us: say so, and listen for replies.
+    fn begin(&mut self, link: &mut Link, ack: &ConnAck) {
         self.max_packet = ack.properties.as_ref().and_then(|p| p.max_packet_size);
-        gauge!("gridwatch_link_connected").set(1.0);
         info!(
-            host = link.wire.settings.host, port = link.wire.settings.port, resumed = ack.session_present,
+            host = link.wire.settings.host,
+            port = link.wire.settings.port,
+            resumed = ack.session_present,
             "The broker has us."
         );
         let online = link.wire.status(Presence::Online, Some(Timestamp::now()));
-        let status = self.client.try_publish(link.wire.topics.status(), online, Wire::status_options());
+        let status = self
+            .client
+            .try_publish(link.wire.topics.status(), online, Wire::status_options());
         // Retained messages on the reply topic would be said again at every connection.
-        let filter = SubscribeFilterInput::new(link.wire.topics.reply(), QoS::AtLeastOnce).retain_forward_rule(RetainForwardRule::Never);
+        let filter = SubscribeFilterInput::new(link.wire.topics.reply(), QoS::AtLeastOnce)
+            .retain_forward_rule(RetainForwardRule::Never);
         match (status, self.client.try_subscribe_many_tracked([filter])) {
-            (Ok(()), Ok(notice)) => {
-                let topic = link.wire.topics.reply();
-                tokio::spawn(async move {
-                    if let Err(e @ rumqttc::SubscribeNoticeError::V5SubAckFailure(_)) = notice.wait_completion_async().await {
-                        error!(topic, error = %e, "The broker does not let the box listen for replies: allow it in the broker's ACL.");
-                    }
-                });
-            }
-            (status, subscribe) => error!(?status, ?subscribe, "The first messages of a connection did not fit into its queue."),
+            (Ok(()), Ok(notice)) => self.subscribing = Some(notice.wait_completion_async().boxed()),
+            (status, subscribe) => error!(
+                ?status,
+                ?subscribe,
+                "The first messages of a connection did not fit into its queue."
+            ),
         }
+    }
+
+    /// The broker has answered our subscription: from here on cases go out, and what was sent in vain goes again.
+    fn up(&mut self, link: &mut Link, answer: Result<(), SubscribeNoticeError>) {
+        match answer {
+            Ok(()) => {}
+            Err(e @ SubscribeNoticeError::V5SubAckFailure(_)) => {
+                let topic = link.wire.topics.reply();
+                error!(topic, error = %e, "The broker does not let the box listen for replies; cases are sent all the same. Allow it in the broker's ACL.");
+            }
+            // The connection is gone, and its error is on its way to us.
+            Err(_) => return,
+        }
+        self.up_since = Some(Instant::now());
+        gauge!("gridwatch_link_connected").set(1.0);
         link.state.send_modify(|s| s.connected = true);
         if let Err(e) = link.store.outbox_rewind() {
             self.store_failed(&e);
@@ -306,7 +332,11 @@ impl Connection {
 
     /// Sends the oldest rows that may go, up to the window.
     fn fill(&mut self, link: &mut Link) -> Result<(), StoreError> {
-        let window = if link.suspicious { 1 } else { usize::from(link.wire.settings.in_flight) };
+        let window = if link.suspicious {
+            1
+        } else {
+            usize::from(link.wire.settings.in_flight)
+        };
         if self.seqs.len() >= window {
             return Ok(());
         }
@@ -341,18 +371,27 @@ impl Connection {
                 }
                 Err(source) => {
                     let path = evidence_file::path(link.store.dir(), &sha256);
-                    return Err(StoreError::Io { doing: "read", path, source });
+                    return Err(StoreError::Io {
+                        doing: "read",
+                        path,
+                        source,
+                    });
                 }
             },
         };
         if !wire::fits(payload.len(), self.max_packet) {
-            let reason = format!("it has {} bytes, and the broker takes packets of {} at most", payload.len(), self.max_packet.unwrap_or_default());
+            let reason = format!(
+                "it has {} bytes, and the broker takes packets of {} at most",
+                payload.len(),
+                self.max_packet.unwrap_or_default()
+            );
             return quarantine(link, &sent, &reason);
         }
         match self.client.try_publish_tracked(sent.topic.clone(), payload, options) {
             Ok(notice) => {
                 self.seqs.extend(sent.seq);
-                self.sent.push(wire::verdict(notice).map(|verdict| (sent, verdict)).boxed());
+                self.sent
+                    .push(wire::verdict(notice).map(|verdict| (sent, verdict)).boxed());
                 Ok(())
             }
             Err(rumqttc::ClientError::InvalidRequest(_)) => quarantine(link, &sent, "its topic is none"),
@@ -383,7 +422,12 @@ impl Connection {
             Verdict::Refused(reason) => quarantine(link, &sent, &reason),
             Verdict::Busy(reason) => {
                 let pause = self.pauses.next();
-                warn!(topic = sent.topic, reason, retry_ms = pause.as_millis() as u64, "The broker is busy; the message is sent again.");
+                warn!(
+                    topic = sent.topic,
+                    reason,
+                    retry_ms = pause.as_millis() as u64,
+                    "The broker is busy; the message is sent again."
+                );
                 self.pause(pause);
                 Ok(())
             }
@@ -403,7 +447,10 @@ impl Connection {
     fn unheard(&mut self, link: &mut Link, sent: &Sent, seq: i64) -> Result<(), StoreError> {
         if sent.kind == "case" {
             if !std::mem::replace(&mut link.unheard_said, true) {
-                warn!(topic = sent.topic, "The broker has nobody to give our cases to; they are kept and sent again until somebody subscribes.");
+                warn!(
+                    topic = sent.topic,
+                    "The broker has nobody to give our cases to; they are kept and sent again until somebody subscribes."
+                );
             }
             let pause = self.pauses.next();
             self.pause(pause);
@@ -414,7 +461,10 @@ impl Connection {
             return Ok(());
         }
         if !std::mem::replace(&mut link.pictures_unheard_said, true) {
-            warn!(topic = sent.topic, "The broker has nobody to give our pictures to; cases are sent all the same.");
+            warn!(
+                topic = sent.topic,
+                "The broker has nobody to give our pictures to; cases are sent all the same."
+            );
         }
         link.store.outbox_unheard(seq)
     }
@@ -439,7 +489,13 @@ impl Connection {
                 self.waiting_replies.push_back(
                     async move {
                         let (committed, answer) = oneshot::channel();
-                        let handed = replies.send(IncomingReply { message, reply, committed }).await;
+                        let handed = replies
+                            .send(IncomingReply {
+                                message,
+                                reply,
+                                committed,
+                            })
+                            .await;
                         (publish, handed.is_ok() && answer.await.is_ok())
                     }
                     .boxed(),
@@ -472,16 +528,23 @@ impl Connection {
         self.pause(STORE_PAUSE);
     }
 
-    /// The connection ended by itself. Where the broker laid the blame on a message, that one is quarantined; if it
-    /// could be any of several, the next connection sends one at a time.
+    /// The connection ended by itself. Where the broker laid the blame on a message, the next connection sends one at a
+    /// time; and where the same happens to that one, it is quarantined.
     fn lost(&self, link: &mut Link, e: &ConnectionError) -> End {
         if let Some(blame) = wire::blamed_on_message(e) {
-            link.suspicious = self.seqs.len() != 1;
-            if let (1, Some(&seq)) = (self.seqs.len(), self.seqs.first()) {
-                match link.store.outbox_quarantine(seq, &blame) {
-                    Ok(rows) => error!(seq, rows, reason = blame, "A message is quarantined with its case."),
-                    Err(e) => error!(error = %e, "A message that ends every connection cannot be quarantined."),
+            match self.seqs.first() {
+                Some(&seq) if link.suspicious && self.seqs.len() == 1 => {
+                    match link.store.outbox_quarantine(seq, &blame) {
+                        Ok(rows) => error!(
+                            seq,
+                            rows,
+                            reason = blame,
+                            "A message ends every connection; its case is quarantined. Remove the cause, then run: gridwatch cases resend"
+                        ),
+                        Err(e) => error!(error = %e, "A message that ends every connection cannot be quarantined."),
+                    }
                 }
+                _ => link.suspicious = true,
             }
         }
         End::Lost(wire::explain(e))
@@ -490,7 +553,10 @@ impl Connection {
     /// Says `offline`, behind what is in flight.
     fn leave(&mut self, link: &Link) {
         self.leaving = Some(Instant::now() + FAREWELL);
-        let (topic, offline) = (link.wire.topics.status(), link.wire.status(Presence::Offline, Some(Timestamp::now())));
+        let (topic, offline) = (
+            link.wire.topics.status(),
+            link.wire.status(Presence::Offline, Some(Timestamp::now())),
+        );
         let sent = Sent {
             seq: None,
             case_id: String::new(),
@@ -499,7 +565,8 @@ impl Connection {
             since: Instant::now(),
         };
         if let Ok(notice) = self.client.try_publish_tracked(topic, offline, Wire::status_options()) {
-            self.sent.push(wire::verdict(notice).map(|verdict| (sent, verdict)).boxed());
+            self.sent
+                .push(wire::verdict(notice).map(|verdict| (sent, verdict)).boxed());
         }
         self.part();
     }
@@ -513,13 +580,33 @@ impl Connection {
     }
 }
 
+/// Waits for `future` once, and for ever where there is none.
+async fn maybe<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(waiting) => {
+            let value = waiting.await;
+            *future = None;
+            value
+        }
+        None => std::future::pending().await,
+    }
+}
+
 /// An operator must act: nothing of this case goes out before.
 fn quarantine(link: &mut Link, sent: &Sent, reason: &str) -> Result<(), StoreError> {
     let Some(seq) = sent.seq else { return Ok(()) };
-    let rows = link.store.outbox_quarantine(seq, &format!("{}: {reason}", sent.topic))?;
-    error!(
-        case = sent.case_id, topic = sent.topic, reason, rows,
-        "A message can never be delivered; its case is quarantined. Remove the cause, then run: gridwatch cases resend"
-    );
+    let rows = link
+        .store
+        .outbox_quarantine(seq, &format!("{}: {reason}", sent.topic))?;
+    // None: another message of the case was refused first, and that has been said.
+    if rows > 0 {
+        error!(
+            case = sent.case_id,
+            topic = sent.topic,
+            reason,
+            rows,
+            "A message can never be delivered; its case is quarantined. Remove the cause, then run: gridwatch cases resend"
+        );
+    }
     Ok(())
 }

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use rumqttc::{
     AckMode, AsyncClient, ConnectionError, DisconnectReasonCode, Event, EventLoop, Incoming, IncomingPacketSizeLimit,
-    LastWill, LastWillProperties, MqttOptions, NetworkOptions, Outgoing, PersistedAckMode, PersistedSession, PubAckReason,
-    PublishNotice, PublishNoticeError, PublishOptions, PublishProperties, PublishResult, QoS, SessionMode, SessionStore,
-    SessionStoreError, SessionStoreKey, StateError, Transport,
+    LastWill, LastWillProperties, MqttOptions, NetworkOptions, Outgoing, PersistedAckMode, PersistedSession,
+    PubAckReason, PublishNotice, PublishNoticeError, PublishOptions, PublishProperties, PublishResult, QoS,
+    SessionMode, SessionStore, SessionStoreError, SessionStoreKey, StateError, Transport,
 };
 
 use super::{
@@ -229,11 +229,13 @@ fn by_reason(reason: PubAckReason) -> Verdict {
     match reason {
         PubAckReason::Success => Verdict::Delivered,
         PubAckReason::NoMatchingSubscribers => Verdict::Unheard,
-        PubAckReason::NotAuthorized => {
-            Verdict::Refused("the broker does not authorise the box for this topic (0x87): allow it in the broker's ACL".into())
-        }
+        PubAckReason::NotAuthorized => Verdict::Refused(
+            "the broker does not authorise the box for this topic (0x87): allow it in the broker's ACL".into(),
+        ),
         PubAckReason::TopicNameInvalid => Verdict::Refused("the broker does not accept the topic's name (0x90)".into()),
-        PubAckReason::PayloadFormatInvalid => Verdict::Refused("the broker does not accept the payload's form (0x99)".into()),
+        PubAckReason::PayloadFormatInvalid => {
+            Verdict::Refused("the broker does not accept the payload's form (0x99)".into())
+        }
         PubAckReason::UnspecifiedError
         | PubAckReason::ImplementationSpecificError
         | PubAckReason::PacketIdentifierInUse
@@ -249,13 +251,18 @@ pub(super) fn blamed_on_message(error: &ConnectionError) -> Option<String> {
             DisconnectReasonCode::PacketTooLarge
             | DisconnectReasonCode::TopicNameInvalid
             | DisconnectReasonCode::PayloadFormatInvalid
-            | DisconnectReasonCode::MalformedPacket => Some(format!("the broker closed the connection over it ({reason_code:?})")),
+            | DisconnectReasonCode::MalformedPacket => {
+                Some(format!("the broker closed the connection over it ({reason_code:?})"))
+            }
             _ => None,
         },
-        ConnectionError::MqttState(StateError::OutgoingPacketTooLarge { pkt_size, max }) => {
-            Some(format!("its packet of {pkt_size} bytes is larger than the broker takes ({max})"))
+        ConnectionError::MqttState(StateError::OutgoingPacketTooLarge { pkt_size, max }) => Some(format!(
+            "its packet of {pkt_size} bytes is larger than the broker takes ({max})"
+        )),
+        // mosquitto 2.0 refuses what is over its message_size_limit with PUBACK 0x95, a code that PUBACK does not have.
+        ConnectionError::MqttState(StateError::Deserialization(rumqttc::Error::ProtocolError)) => {
+            Some("the broker's answer to it is not MQTT 5, as when it is over mosquitto's message_size_limit".into())
         }
-        ConnectionError::MqttState(StateError::Deserialization(e)) => Some(format!("the broker's answer to it cannot be read ({e})")),
         _ => None,
     }
 }
@@ -265,11 +272,16 @@ pub(super) fn explain(error: &ConnectionError) -> String {
     match error {
         ConnectionError::ConnectionRefused(code) => format!("the broker refused the connection: {code:?}"),
         ConnectionError::Timeout(_) => "the broker did not answer in time".into(),
-        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => match reason_string {
+        ConnectionError::MqttState(StateError::ServerDisconnect {
+            reason_code,
+            reason_string,
+        }) => match reason_string {
             Some(said) => format!("the broker closed the connection: {reason_code:?} ({said:?})"),
             None => format!("the broker closed the connection: {reason_code:?}"),
         },
-        ConnectionError::Tls(e) => format!("TLS: {e}: is broker.ca_file the authority of this broker, and is its name right?"),
+        ConnectionError::Tls(e) => {
+            format!("TLS: {e}: is broker.ca_file the authority of this broker, and is its name right?")
+        }
         other => other.to_string(),
     }
 }

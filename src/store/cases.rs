@@ -48,7 +48,10 @@ pub struct Filter {
 
 impl Default for Filter {
     fn default() -> Self {
-        Self { state: None, limit: 100 }
+        Self {
+            state: None,
+            limit: 100,
+        }
     }
 }
 
@@ -169,7 +172,10 @@ impl Store {
     }
 
     fn check_evidence(&self, record: &CaseRecord, case: &Case) -> Result<(), StoreError> {
-        let refuse = |what: String| StoreError::NoEvidence { case: case.id.clone(), what };
+        let refuse = |what: String| StoreError::NoEvidence {
+            case: case.id.clone(),
+            what,
+        };
         if record.evidence.is_empty() {
             return Err(refuse("it has no pictures".into()));
         }
@@ -214,7 +220,8 @@ impl Store {
     ) -> Result<Applied, StoreError> {
         let applied = self.write(|t| {
             if let Some(revision) = decided {
-                return revise(t, revision, "platform", reply.platform_task_no.as_deref(), topics).map(Applied::Revised);
+                return revise(t, revision, "platform", reply.platform_task_no.as_deref(), topics)
+                    .map(Applied::Revised);
             }
             let (mut record, _) = load(t, &reply.case_id)?;
             if reply.platform_task_no.is_some() && record.platform_task_no != reply.platform_task_no {
@@ -302,14 +309,16 @@ impl Store {
 
     /// Everything about one case; `None` where there is no such case.
     pub fn case(&self, id: &str) -> Result<Option<CaseFile>, StoreError> {
-        let found = self.db.query_row("SELECT record FROM cases WHERE id = ?1", [id], |r| r.get::<_, String>(0));
+        let found = self.db.query_row("SELECT record FROM cases WHERE id = ?1", [id], |r| {
+            r.get::<_, String>(0)
+        });
         let Some(record) = found.optional()? else {
             return Ok(None);
         };
         let record: CaseRecord = parse(id, "record", &record)?;
-        let mut query = self
-            .db
-            .prepare_cached("SELECT revision, author, state, at, reason FROM case_history WHERE case_id = ?1 ORDER BY id")?;
+        let mut query = self.db.prepare_cached(
+            "SELECT revision, author, state, at, reason FROM case_history WHERE case_id = ?1 ORDER BY id",
+        )?;
         let history = query
             .query_map([id], |r| {
                 let at: i64 = r.get(3)?;
@@ -330,11 +339,11 @@ impl Store {
                 })
             })
             .collect::<Result<_, StoreError>>()?;
-        let (queued, quarantined) =
-            self.db
-                .query_row("SELECT count(*), max(quarantined) FROM outbox WHERE case_id = ?1", [id], |r| {
-                    Ok((r.get(0)?, r.get(1)?))
-                })?;
+        let (queued, quarantined) = self.db.query_row(
+            "SELECT count(*), max(quarantined) FROM outbox WHERE case_id = ?1",
+            [id],
+            |r| Ok((r.get(0)?, r.get(1)?)),
+        )?;
         let evidence = record
             .evidence
             .iter()
@@ -350,7 +359,10 @@ impl Store {
     }
 
     /// Runs `work` in a transaction: all of it is committed, or nothing.
-    pub(super) fn write<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn write<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let dir = &self.dir;
         let run = || {
             let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -393,7 +405,14 @@ fn revise(
     let at = micros(revision.at);
     t.execute(
         "UPDATE cases SET state = ?2, revision = ?3, updated_at = ?4, site = ?5, record = ?6 WHERE id = ?1",
-        params![id, revision.state.as_str(), record.revision, at, json(&site), json(&record)],
+        params![
+            id,
+            revision.state.as_str(),
+            record.revision,
+            at,
+            json(&site),
+            json(&record)
+        ],
     )?;
     note(t, id, record.revision, author, revision.state, at, reason)?;
     if revision.state == CaseState::Withdrawn {

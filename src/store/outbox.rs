@@ -57,7 +57,13 @@ pub struct Depth {
     pub quarantined: u32,
 }
 
-pub(super) fn add_evidence(t: &Transaction<'_>, case: &str, topic: &str, sha256: &str, at: i64) -> Result<(), StoreError> {
+pub(super) fn add_evidence(
+    t: &Transaction<'_>,
+    case: &str,
+    topic: &str,
+    sha256: &str,
+    at: i64,
+) -> Result<(), StoreError> {
     add(t, case, "evidence", topic, Some(sha256), None, at)
 }
 
@@ -139,7 +145,10 @@ impl Store {
     /// until that case was heard.
     pub fn outbox_unheard(&mut self, seq: i64) -> Result<(), StoreError> {
         self.write(|t| {
-            t.execute("UPDATE outbox SET unheard = 1 WHERE seq = ?1 AND kind = 'evidence'", [seq])?;
+            t.execute(
+                "UPDATE outbox SET unheard = 1 WHERE seq = ?1 AND kind = 'evidence'",
+                [seq],
+            )?;
             Ok(())
         })
     }

@@ -86,7 +86,11 @@ pub(super) fn migrate(db: &mut Connection) -> Result<(), StoreError> {
         step_transaction.pragma_update(None, "user_version", step + 1)?;
         step_transaction.commit()?;
         if step > 0 {
-            tracing::info!(from = step, to = step + 1, "The database was brought up to a newer form.");
+            tracing::info!(
+                from = step,
+                to = step + 1,
+                "The database was brought up to a newer form."
+            );
         }
     }
     Ok(())
