@@ -1,4 +1,5 @@
 //! The process is killed between committing cases and sending them: nothing is lost.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/broker.rs"]
 mod broker;

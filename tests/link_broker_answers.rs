@@ -1,4 +1,5 @@
 //! What the link makes of each thing a broker may answer.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/filing.rs"]
 mod filing;

@@ -1,4 +1,5 @@
 //! Whatever happens to the broker, every case arrives, with its pictures before it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/broker.rs"]
 mod broker;

@@ -1,4 +1,5 @@
 //! A reply is acknowledged once it is committed, and not before; what is no reply is thrown away and holds up nothing.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/broker.rs"]
 mod broker;
@@ -80,7 +81,8 @@ async fn a_reply_that_was_not_committed_comes_again_and_a_committed_one_does_not
     assert_eq!(
         next.reply.state,
         CaseState::Dispatched,
-        "and the broker kept it while the box was away"
+        "the broker kept it while the box was away: {}",
+        broker.log()
     );
     commit(&mut store, next);
 }

@@ -1,4 +1,5 @@
 //! A case is committed once with everything that belongs to it, or not at all; what is said about it later is kept.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/filing.rs"]
 mod filing;

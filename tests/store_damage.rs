@@ -1,4 +1,5 @@
 //! A damaged database is set aside and never deleted; a full disk is called a full disk; a newer database is refused.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/filing.rs"]
 mod filing;

@@ -187,6 +187,7 @@ impl Link {
             sent: FuturesUnordered::new(),
             seqs: BTreeSet::new(),
             waiting_replies: FuturesOrdered::new(),
+            greeted: false,
             subscribing: None,
             up_since: None,
             max_packet: None,
@@ -225,6 +226,8 @@ struct Connection {
     seqs: BTreeSet<i64>,
     /// Handed to the daemon, in the order they came: MQTT wants them acknowledged in that order.
     waiting_replies: FuturesOrdered<BoxFuture<'static, (Publish, bool)>>,
+    /// The broker has us: a farewell is due.
+    greeted: bool,
     /// The broker's answer to our subscription.
     subscribing: Option<BoxFuture<'static, Result<(), SubscribeNoticeError>>>,
     /// Since when the broker has us and replies reach us: no case is sent before its answer could be heard.
@@ -243,10 +246,9 @@ impl Connection {
         let mut stocktaking = tokio::time::interval(STOCKTAKING);
         let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
         loop {
-            if self.up_since.is_some() && self.leaving.is_none() && self.paused_until.is_none() {
-                if let Err(e) = self.fill(link) {
-                    self.store_failed(&e);
-                }
+            let ready = self.up_since.is_some() && self.leaving.is_none() && self.paused_until.is_none();
+            if ready && let Err(e) = self.fill(link) {
+                self.store_failed(&e);
             }
             tokio::select! {
                 biased;
@@ -274,7 +276,7 @@ impl Connection {
                     let _ = self.client.try_publish(link.wire.topics.health(), health, Wire::health_options());
                 },
                 stop = &mut *stopped, if self.leaving.is_none() => match stop {
-                    Ok(()) if self.up_since.is_some() => self.leave(link),
+                    Ok(()) if self.greeted => self.leave(link),
                     _ => return End::Stopped,
                 },
                 () = sleep_until(self.leaving.unwrap_or(far)) => return End::Stopped,
@@ -287,6 +289,7 @@ impl Connection {
 
     /// The broker has us: say so, and listen for replies.
     fn begin(&mut self, link: &mut Link, ack: &ConnAck) {
+        self.greeted = true;
         self.max_packet = ack.properties.as_ref().and_then(|p| p.max_packet_size);
         info!(
             host = link.wire.settings.host,
