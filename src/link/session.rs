@@ -3,7 +3,11 @@
 //! Nothing is remembered from one connection to the next but how to be careful: how long to wait, and whether the last
 //! one died of a message.
 
-use std::{collections::BTreeSet, io, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    io,
+    time::Duration,
+};
 
 use futures::{
     FutureExt, StreamExt,
@@ -24,6 +28,7 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     LinkState,
+    backoff::Backoff,
     contract::Presence,
     reply::{self, IncomingReply},
     wire::{self, Verdict, Wire},
@@ -48,25 +53,6 @@ const FAREWELL: Duration = Duration::from_secs(4);
 
 /// QoS 0 replies have no flow control: more than this many at once are dropped.
 const MAX_REPLIES: usize = 64;
-
-/// Pauses that grow: 0.25 s, doubled to 30 s, each between half and whole, so that boxes that lost one broker do not
-/// come back in step.
-#[derive(Debug, Default)]
-struct Backoff {
-    failures: u32,
-}
-
-impl Backoff {
-    fn next(&mut self) -> Duration {
-        let whole = Duration::from_millis(250).saturating_mul(1 << self.failures.min(7));
-        self.failures += 1;
-        whole.min(Duration::from_secs(30)).mul_f64(0.5 + fastrand::f64() / 2.0)
-    }
-
-    fn reset(&mut self) {
-        self.failures = 0;
-    }
-}
 
 /// How a connection ended.
 enum End {
@@ -186,6 +172,7 @@ impl Link {
             events,
             sent: FuturesUnordered::new(),
             seqs: BTreeSet::new(),
+            to_hand_over: VecDeque::new(),
             waiting_replies: FuturesOrdered::new(),
             greeted: false,
             subscribing: None,
@@ -224,7 +211,9 @@ struct Connection {
     sent: Acknowledgements,
     /// The outbox rows among `sent`.
     seqs: BTreeSet<i64>,
-    /// Handed to the daemon, in the order they came: MQTT wants them acknowledged in that order.
+    /// Replies that the daemon had no room for yet.
+    to_hand_over: VecDeque<IncomingReply>,
+    /// Handed to the daemon or about to be, in the order they came: MQTT wants them acknowledged in that order.
     waiting_replies: FuturesOrdered<BoxFuture<'static, (Publish, bool)>>,
     /// The broker has us: a farewell is due.
     greeted: bool,
@@ -243,6 +232,7 @@ struct Connection {
 impl Connection {
     async fn live(mut self, link: &mut Link, stopped: &mut oneshot::Receiver<()>) -> End {
         let news = link.store.news();
+        let daemon = link.replies.clone();
         let mut stocktaking = tokio::time::interval(STOCKTAKING);
         let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
         loop {
@@ -271,6 +261,10 @@ impl Connection {
                     }
                     self.acknowledge(&publish);
                 }
+                room = daemon.reserve(), if !self.to_hand_over.is_empty() => match (room, self.to_hand_over.pop_front()) {
+                    (Ok(room), Some(reply)) => room.send(reply),
+                    _ => return End::Lost("the daemon takes no replies".into()),
+                },
                 Some(health) = link.health.recv() => if self.up_since.is_some() {
                     // Of the moment: a full channel means that there is more important traffic.
                     let _ = self.client.try_publish(link.wire.topics.health(), health, Wire::health_options());
@@ -485,24 +479,17 @@ impl Connection {
             }
             false => reply::read(&publish, &link.store, Timestamp::now()),
         };
-        let replies = link.replies.clone();
         match read {
             Ok(Ok((message, reply))) => {
                 info!(case = %reply.case, state = reply.state.as_str(), "The platform replied.");
-                self.waiting_replies.push_back(
-                    async move {
-                        let (committed, answer) = oneshot::channel();
-                        let handed = replies
-                            .send(IncomingReply {
-                                message,
-                                reply,
-                                committed,
-                            })
-                            .await;
-                        (publish, handed.is_ok() && answer.await.is_ok())
-                    }
-                    .boxed(),
-                );
+                let (committed, answer) = oneshot::channel();
+                self.to_hand_over.push_back(IncomingReply {
+                    message,
+                    reply,
+                    committed,
+                });
+                self.waiting_replies
+                    .push_back(answer.map(|committed| (publish, committed.is_ok())).boxed());
             }
             Ok(Err(forged)) => {
                 counter!("gridwatch_replies_total", "result" => forged.as_str()).increment(1);
