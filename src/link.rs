@@ -8,6 +8,7 @@
 
 pub mod contract;
 
+mod backoff;
 mod record;
 mod reply;
 mod session;

@@ -102,7 +102,11 @@ impl CasesError {
 /// # Errors
 /// [`CasesError`]; its class gives the exit code.
 pub fn run(args: &Args) -> Result<ExitCode, CasesError> {
-    let out = &mut io::stdout().lock();
+    print(args, &mut io::stdout().lock())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(args: &Args, out: &mut impl Write) -> Result<(), CasesError> {
     match &args.command {
         Command::List { in_state, limit } => {
             let store = Store::open_read_only(&args.state)?;
@@ -131,7 +135,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CasesError> {
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn whole_id(store: &Store, start: &str) -> Result<String, CasesError> {
@@ -237,4 +241,48 @@ fn show(out: &mut impl Write, case: &CaseFile, json: bool) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn said(line: &[&str]) -> Result<String, CasesError> {
+        let cli = Cli::try_parse_from(std::iter::once("cases").chain(line.iter().copied())).unwrap();
+        let mut out = Vec::new();
+        print(&cli.args, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_state_directory_without_a_database_is_a_clear_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = said(&["list", "--state", dir.path().to_str().unwrap()]).unwrap_err();
+        assert_eq!(error.class(), Class::Config);
+        assert!(error.to_string().contains("gridwatch.db"), "{error}");
+    }
+
+    #[test]
+    fn an_id_that_begins_no_case_is_a_clear_error_and_an_empty_store_an_empty_list() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().to_str().unwrap();
+        drop(Store::open(dir.path()).unwrap());
+        let error = said(&["show", "01JW", "--state", state]).unwrap_err();
+        assert!(matches!(error, CasesError::NoSuchCase(_)), "{error}");
+        assert_eq!(said(&["list", "--state", state]).unwrap().lines().count(), 1);
+        assert_eq!(said(&["list", "--json", "--state", state]).unwrap(), "");
+        assert_eq!(
+            said(&["resend", "--json", "--state", state]).unwrap(),
+            "{\"released\":0}\n"
+        );
+        assert!(case_state("acepted").is_err());
+    }
 }

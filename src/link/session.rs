@@ -3,7 +3,11 @@
 //! Nothing is remembered from one connection to the next but how to be careful: how long to wait, and whether the last
 //! one died of a message.
 
-use std::{collections::BTreeSet, io, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    io,
+    time::Duration,
+};
 
 use futures::{
     FutureExt, StreamExt,
@@ -14,7 +18,7 @@ use jiff::Timestamp;
 use metrics::{counter, gauge, histogram};
 use rumqttc::{
     AsyncClient, ConnAck, ConnectionError, Event, EventLoop, Incoming, Publish, QoS, RetainForwardRule,
-    SubscribeFilterInput,
+    SubscribeFilterInput, SubscribeNoticeError,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -24,6 +28,7 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     LinkState,
+    backoff::Backoff,
     contract::Presence,
     reply::{self, IncomingReply},
     wire::{self, Verdict, Wire},
@@ -48,25 +53,6 @@ const FAREWELL: Duration = Duration::from_secs(4);
 
 /// QoS 0 replies have no flow control: more than this many at once are dropped.
 const MAX_REPLIES: usize = 64;
-
-/// Pauses that grow: 0.25 s, doubled to 30 s, each between half and whole, so that boxes that lost one broker do not
-/// come back in step.
-#[derive(Debug, Default)]
-struct Backoff {
-    failures: u32,
-}
-
-impl Backoff {
-    fn next(&mut self) -> Duration {
-        let whole = Duration::from_millis(250).saturating_mul(1 << self.failures.min(7));
-        self.failures += 1;
-        whole.min(Duration::from_secs(30)).mul_f64(0.5 + fastrand::f64() / 2.0)
-    }
-
-    fn reset(&mut self) {
-        self.failures = 0;
-    }
-}
 
 /// How a connection ended.
 enum End {
@@ -186,7 +172,10 @@ impl Link {
             events,
             sent: FuturesUnordered::new(),
             seqs: BTreeSet::new(),
+            to_hand_over: VecDeque::new(),
             waiting_replies: FuturesOrdered::new(),
+            greeted: false,
+            subscribing: None,
             up_since: None,
             max_packet: None,
             paused_until: None,
@@ -222,8 +211,15 @@ struct Connection {
     sent: Acknowledgements,
     /// The outbox rows among `sent`.
     seqs: BTreeSet<i64>,
-    /// Handed to the daemon, in the order they came: MQTT wants them acknowledged in that order.
+    /// Replies that the daemon had no room for yet.
+    to_hand_over: VecDeque<IncomingReply>,
+    /// Handed to the daemon or about to be, in the order they came: MQTT wants them acknowledged in that order.
     waiting_replies: FuturesOrdered<BoxFuture<'static, (Publish, bool)>>,
+    /// The broker has us: a farewell is due.
+    greeted: bool,
+    /// The broker's answer to our subscription.
+    subscribing: Option<BoxFuture<'static, Result<(), SubscribeNoticeError>>>,
+    /// Since when the broker has us and replies reach us: no case is sent before its answer could be heard.
     up_since: Option<Instant>,
     /// Largest packet the broker takes.
     max_packet: Option<u32>,
@@ -236,24 +232,25 @@ struct Connection {
 impl Connection {
     async fn live(mut self, link: &mut Link, stopped: &mut oneshot::Receiver<()>) -> End {
         let news = link.store.news();
+        let daemon = link.replies.clone();
         let mut stocktaking = tokio::time::interval(STOCKTAKING);
         let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
         loop {
-            if self.up_since.is_some() && self.leaving.is_none() && self.paused_until.is_none() {
-                if let Err(e) = self.fill(link) {
-                    self.store_failed(&e);
-                }
+            let ready = self.up_since.is_some() && self.leaving.is_none() && self.paused_until.is_none();
+            if ready && let Err(e) = self.fill(link) {
+                self.store_failed(&e);
             }
             tokio::select! {
                 biased;
                 event = self.events.recv() => match event {
-                    Some(Ok(Incoming::ConnAck(ack))) => self.up(link, &ack),
+                    Some(Ok(Incoming::ConnAck(ack))) => self.begin(link, &ack),
                     Some(Ok(Incoming::Publish(publish))) => self.reply(link, publish),
                     Some(Ok(_)) => {}
                     Some(Err(_)) | None if self.leaving.is_some() => return End::Stopped,
                     Some(Err(e)) => return self.lost(link, &e),
                     None => return End::Lost("the MQTT client ended".into()),
                 },
+                answer = maybe(&mut self.subscribing) => self.up(link, answer),
                 Some((sent, verdict)) = self.sent.next(), if !self.sent.is_empty() => self.settle(link, sent, verdict),
                 Some((publish, committed)) = self.waiting_replies.next(), if !self.waiting_replies.is_empty() => {
                     let result = if committed { "committed" } else { "not_committed" };
@@ -264,12 +261,16 @@ impl Connection {
                     }
                     self.acknowledge(&publish);
                 }
+                room = daemon.reserve(), if !self.to_hand_over.is_empty() => match (room, self.to_hand_over.pop_front()) {
+                    (Ok(room), Some(reply)) => room.send(reply),
+                    _ => return End::Lost("the daemon takes no replies".into()),
+                },
                 Some(health) = link.health.recv() => if self.up_since.is_some() {
                     // Of the moment: a full channel means that there is more important traffic.
                     let _ = self.client.try_publish(link.wire.topics.health(), health, Wire::health_options());
                 },
                 stop = &mut *stopped, if self.leaving.is_none() => match stop {
-                    Ok(()) if self.up_since.is_some() => self.leave(link),
+                    Ok(()) if self.greeted => self.leave(link),
                     _ => return End::Stopped,
                 },
                 () = sleep_until(self.leaving.unwrap_or(far)) => return End::Stopped,
@@ -280,11 +281,10 @@ impl Connection {
         }
     }
 
-    /// The broker has us: say so, listen for replies, and send everything again that was sent in vain.
-    fn up(&mut self, link: &mut Link, ack: &ConnAck) {
-        self.up_since = Some(Instant::now());
+    /// The broker has us: say so, and listen for replies.
+    fn begin(&mut self, link: &mut Link, ack: &ConnAck) {
+        self.greeted = true;
         self.max_packet = ack.properties.as_ref().and_then(|p| p.max_packet_size);
-        gauge!("gridwatch_link_connected").set(1.0);
         info!(
             host = link.wire.settings.host,
             port = link.wire.settings.port,
@@ -299,22 +299,28 @@ impl Connection {
         let filter = SubscribeFilterInput::new(link.wire.topics.reply(), QoS::AtLeastOnce)
             .retain_forward_rule(RetainForwardRule::Never);
         match (status, self.client.try_subscribe_many_tracked([filter])) {
-            (Ok(()), Ok(notice)) => {
-                let topic = link.wire.topics.reply();
-                tokio::spawn(async move {
-                    if let Err(e @ rumqttc::SubscribeNoticeError::V5SubAckFailure(_)) =
-                        notice.wait_completion_async().await
-                    {
-                        error!(topic, error = %e, "The broker does not let the box listen for replies: allow it in the broker's ACL.");
-                    }
-                });
-            }
+            (Ok(()), Ok(notice)) => self.subscribing = Some(notice.wait_completion_async().boxed()),
             (status, subscribe) => error!(
                 ?status,
                 ?subscribe,
                 "The first messages of a connection did not fit into its queue."
             ),
         }
+    }
+
+    /// The broker has answered our subscription: from here on cases go out, and what was sent in vain goes again.
+    fn up(&mut self, link: &mut Link, answer: Result<(), SubscribeNoticeError>) {
+        match answer {
+            Ok(()) => {}
+            Err(e @ SubscribeNoticeError::V5SubAckFailure(_)) => {
+                let topic = link.wire.topics.reply();
+                error!(topic, error = %e, "The broker does not let the box listen for replies; cases are sent all the same. Allow it in the broker's ACL.");
+            }
+            // The connection is gone, and its error is on its way to us.
+            Err(_) => return,
+        }
+        self.up_since = Some(Instant::now());
+        gauge!("gridwatch_link_connected").set(1.0);
         link.state.send_modify(|s| s.connected = true);
         if let Err(e) = link.store.outbox_rewind() {
             self.store_failed(&e);
@@ -473,24 +479,17 @@ impl Connection {
             }
             false => reply::read(&publish, &link.store, Timestamp::now()),
         };
-        let replies = link.replies.clone();
         match read {
             Ok(Ok((message, reply))) => {
                 info!(case = %reply.case, state = reply.state.as_str(), "The platform replied.");
-                self.waiting_replies.push_back(
-                    async move {
-                        let (committed, answer) = oneshot::channel();
-                        let handed = replies
-                            .send(IncomingReply {
-                                message,
-                                reply,
-                                committed,
-                            })
-                            .await;
-                        (publish, handed.is_ok() && answer.await.is_ok())
-                    }
-                    .boxed(),
-                );
+                let (committed, answer) = oneshot::channel();
+                self.to_hand_over.push_back(IncomingReply {
+                    message,
+                    reply,
+                    committed,
+                });
+                self.waiting_replies
+                    .push_back(answer.map(|committed| (publish, committed.is_ok())).boxed());
             }
             Ok(Err(forged)) => {
                 counter!("gridwatch_replies_total", "result" => forged.as_str()).increment(1);
@@ -519,16 +518,23 @@ impl Connection {
         self.pause(STORE_PAUSE);
     }
 
-    /// The connection ended by itself. Where the broker laid the blame on a message, that one is quarantined; if it
-    /// could be any of several, the next connection sends one at a time.
+    /// The connection ended by itself. Where the broker laid the blame on a message, the next connection sends one at a
+    /// time; and where the same happens to that one, it is quarantined.
     fn lost(&self, link: &mut Link, e: &ConnectionError) -> End {
         if let Some(blame) = wire::blamed_on_message(e) {
-            link.suspicious = self.seqs.len() != 1;
-            if let (1, Some(&seq)) = (self.seqs.len(), self.seqs.first()) {
-                match link.store.outbox_quarantine(seq, &blame) {
-                    Ok(rows) => error!(seq, rows, reason = blame, "A message is quarantined with its case."),
-                    Err(e) => error!(error = %e, "A message that ends every connection cannot be quarantined."),
+            match self.seqs.first() {
+                Some(&seq) if link.suspicious && self.seqs.len() == 1 => {
+                    match link.store.outbox_quarantine(seq, &blame) {
+                        Ok(rows) => error!(
+                            seq,
+                            rows,
+                            reason = blame,
+                            "A message ends every connection; its case is quarantined. Remove the cause, then run: gridwatch cases resend"
+                        ),
+                        Err(e) => error!(error = %e, "A message that ends every connection cannot be quarantined."),
+                    }
                 }
+                _ => link.suspicious = true,
             }
         }
         End::Lost(wire::explain(e))
@@ -564,18 +570,33 @@ impl Connection {
     }
 }
 
+/// Waits for `future` once, and for ever where there is none.
+async fn maybe<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(waiting) => {
+            let value = waiting.await;
+            *future = None;
+            value
+        }
+        None => std::future::pending().await,
+    }
+}
+
 /// An operator must act: nothing of this case goes out before.
 fn quarantine(link: &mut Link, sent: &Sent, reason: &str) -> Result<(), StoreError> {
     let Some(seq) = sent.seq else { return Ok(()) };
     let rows = link
         .store
         .outbox_quarantine(seq, &format!("{}: {reason}", sent.topic))?;
-    error!(
-        case = sent.case_id,
-        topic = sent.topic,
-        reason,
-        rows,
-        "A message can never be delivered; its case is quarantined. Remove the cause, then run: gridwatch cases resend"
-    );
+    // None: another message of the case was refused first, and that has been said.
+    if rows > 0 {
+        error!(
+            case = sent.case_id,
+            topic = sent.topic,
+            reason,
+            rows,
+            "A message can never be delivered; its case is quarantined. Remove the cause, then run: gridwatch cases resend"
+        );
+    }
     Ok(())
 }

@@ -259,8 +259,13 @@ pub(super) fn blamed_on_message(error: &ConnectionError) -> Option<String> {
         ConnectionError::MqttState(StateError::OutgoingPacketTooLarge { pkt_size, max }) => Some(format!(
             "its packet of {pkt_size} bytes is larger than the broker takes ({max})"
         )),
-        ConnectionError::MqttState(StateError::Deserialization(e)) => {
-            Some(format!("the broker's answer to it cannot be read ({e})"))
+        // mosquitto 2.0 refuses what is over its message_size_limit with 0x95, a code that PUBACK does not have; the
+        // client's error is named after another packet.
+        ConnectionError::MqttState(StateError::Deserialization(rumqttc::Error::InvalidConnectReturnCode(code))) => {
+            Some(match code {
+                0x95 => "the broker finds it too large (0x95)".into(),
+                _ => format!("the broker refused it with code 0x{code:02x}, which MQTT does not have there"),
+            })
         }
         _ => None,
     }
