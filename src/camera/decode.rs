@@ -137,7 +137,7 @@ impl Decoder {
     /// # Errors
     /// [`DecodeError`]. After any of them the decoder serves the next keyframe.
     pub fn decode(&mut self, keyframe: &Keyframe) -> Result<Frame, DecodeError> {
-        if let Some(what) = torn::torn(keyframe.codec, &keyframe.data) {
+        if let Some(what) = torn::torn(&keyframe.data) {
             return Err(DecodeError::Damaged {
                 camera: keyframe.camera.clone(),
                 what: what.to_owned(),
@@ -375,6 +375,9 @@ impl Pipe {
         if let Some(buffer) = buffer.get_mut() {
             buffer.set_pts(mark);
             buffer.set_dts(mark);
+            if keyframe.codec == Codec::H265 && !self.hardware {
+                buffer.append_memory(gst::Memory::from_slice(&torn::TAIL));
+            }
         }
         self.complaints.store(0, Ordering::Relaxed);
         let pushed = self.source.push_buffer(buffer).is_ok()
