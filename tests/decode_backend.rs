@@ -1,4 +1,6 @@
 //! Which decoder is used is the configuration's choice; what the box cannot do is said, not papered over.
+#![cfg(feature = "farm")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

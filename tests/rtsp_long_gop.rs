@@ -1,4 +1,6 @@
 //! A keyframe every ten seconds is enough to live on.
+#![cfg(feature = "farm")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

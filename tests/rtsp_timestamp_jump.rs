@@ -1,4 +1,6 @@
 //! RTP timestamps may jump by hours, forwards and back: a picture's time is its arrival.
+#![cfg(feature = "farm")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,4 +1,6 @@
 //! RTP in datagrams, where the configuration says so.
+#![cfg(feature = "farm")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -88,7 +88,7 @@ pub(super) fn nals(data: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// How many pictures after this one, in coding order, the stream is whole again, where the access unit says so: the
 /// recovery point SEI (payload type 6; `recovery_frame_cnt` ue(v) in H.264 D.1.8, `recovery_poc_cnt` se(v) in H.265
 /// D.2.8). Streams with intra refresh mark the start of each refresh with it.
-#[cfg_attr(not(feature = "gst"), expect(dead_code, reason = "for full decoding"))]
+#[cfg(any(feature = "gst", test))]
 pub(super) fn recovery_point(codec: Codec, data: &[u8]) -> Option<u32> {
     for nal in nals(data) {
         let payload = match (codec, nal) {
@@ -114,6 +114,7 @@ pub(super) fn recovery_point(codec: Codec, data: &[u8]) -> Option<u32> {
 }
 
 /// ue(v) at the start of `bits` (9.1 of H.264), below 2^16.
+#[cfg(any(feature = "gst", test))]
 fn exp_golomb(bits: &[u8]) -> Option<u32> {
     let mut word = [0; 8];
     let n = bits.len().min(8);

@@ -376,7 +376,7 @@ impl Pipe {
             buffer.set_pts(mark);
             buffer.set_dts(mark);
             if keyframe.codec == Codec::H265 && !self.hardware {
-                buffer.append_memory(gst::Memory::from_slice(&torn::TAIL));
+                buffer.append_memory(gst::Memory::from_slice(torn::TAIL));
             }
         }
         self.complaints.store(0, Ordering::Relaxed);

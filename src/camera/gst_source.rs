@@ -209,14 +209,19 @@ fn read(settings: &Settings, slot: &Arc<Slot>, stop: &AtomicBool) -> Result<(), 
     let _ = url.set_username("");
     let _ = url.set_password(None);
     let pipeline = decoding(url.as_str(), &sink, settings.credentials.clone(), {
-        // The first picture of a run is always shown.
-        let mut next: Option<Instant> = None;
-        let every = settings.every;
-        move || {
-            let now = Instant::now();
-            let keep = next.is_none_or(|next| now >= next);
+        let (every, began) = (settings.every, Instant::now());
+        let mut last: Option<Duration> = None;
+        move |pts| {
+            // A file would be decoded to its end at once if nothing reached the sink, which keeps the time: so its
+            // pictures are chosen by the file's own time, those of a live source by the clock.
+            let now = match pts {
+                Some(pts) if file => Duration::from(pts),
+                _ => began.elapsed(),
+            };
+            // Time goes back where a loop starts again.
+            let keep = last.is_none_or(|last| now >= last + every || now < last);
             if keep {
-                next = Some(now + every);
+                last = Some(now);
             }
             keep
         }
@@ -260,18 +265,20 @@ fn read(settings: &Settings, slot: &Arc<Slot>, stop: &AtomicBool) -> Result<(), 
     Ok(())
 }
 
-/// `uridecodebin ! videoconvert ! sink` for the first video of `uri`. `keep` is asked of each picture as it leaves the
-/// decoder.
+/// `uridecodebin ! videoconvert ! sink` for the first video of `uri`. `keep` is asked of each picture, by its time,
+/// as it leaves the decoder.
 pub(super) fn decoding(
     uri: &str,
     sink: &gst_app::AppSink,
     credentials: Option<Credentials>,
-    keep: impl FnMut() -> bool + Send + 'static,
+    keep: impl FnMut(Option<gst::ClockTime>) -> bool + Send + 'static,
 ) -> Result<gst::Pipeline, glib::BoolError> {
     gst_frame::init().map_err(|e| glib::bool_error!("{e}"))?;
     let source = gst::ElementFactory::make("uridecodebin")
         .property("uri", uri)
-        .property("caps", gst::Caps::new_empty_simple("video/x-raw"))
+        // Whatever memory it lies in: a hardware decoder's is not the system's, and plain `video/x-raw` refuses even
+        // libav (1.22).
+        .property("caps", gst::Caps::builder("video/x-raw").any_features().build())
         // Sound is not even decoded.
         .property("expose-all-streams", false)
         .build()?;
@@ -304,7 +311,7 @@ pub(super) fn decoding(
     let keep = Mutex::new(keep);
     input.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         let mut keep = keep.lock().unwrap_or_else(PoisonError::into_inner);
-        if keep() {
+        if keep(info.buffer().and_then(|b| b.pts())) {
             gst::PadProbeReturn::Ok
         } else {
             // `Drop` would log a GStreamer-CRITICAL for each buffer.

@@ -17,7 +17,7 @@
 const ZEROS: usize = 16;
 
 /// What goes behind an H.265 keyframe for a software decoder: 32 bytes find fewer cuts, 1024 no more.
-pub(super) static TAIL: [u8; 256] = [0xff; 256];
+pub(super) static TAIL: &[u8] = &[0xff; 256];
 
 /// Why `data`, a keyframe, cannot be whole; `None` where nothing speaks against it.
 pub(super) fn torn(data: &[u8]) -> Option<&'static str> {

@@ -34,6 +34,9 @@ pub struct Place {
     /// Packet within the unit, and how many it has.
     pub packet: usize,
     pub of: usize,
+    /// NAL unit within the access unit, and how many it has.
+    pub nal: usize,
+    pub nals: usize,
 }
 
 type Mangle = dyn Fn(Place, Packet) -> Vec<Packet> + Send + Sync;
@@ -262,17 +265,22 @@ fn send(clip: &Clip, script: &Script, out: &Mutex<TcpStream>, stop: &AtomicBool)
     let (mut seq, mut timestamp) = (65_530u16, 1000u32);
     for (unit, au) in (0u32..).zip(clip.units().iter().cycle()) {
         let sets = !script.sets_in_sdp_only;
-        let payloads: Vec<_> = nals(&au.data)
-            .filter(|n| sets || !is_set(n))
-            .flat_map(fragments)
+        let units: Vec<_> = nals(&au.data).filter(|n| sets || !is_set(n)).collect();
+        let nals = units.len();
+        let payloads: Vec<_> = units
+            .into_iter()
+            .enumerate()
+            .flat_map(|(i, nal)| fragments(nal).into_iter().map(move |f| (i, f)))
             .collect();
         let of = payloads.len();
-        for (packet, payload) in payloads.into_iter().enumerate() {
+        for (packet, (nal, payload)) in payloads.into_iter().enumerate() {
             let place = Place {
                 unit,
                 keyframe: au.keyframe,
                 packet,
                 of,
+                nal,
+                nals,
             };
             let one = Packet {
                 seq,
