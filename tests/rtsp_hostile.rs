@@ -4,7 +4,13 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
 
 use gridwatch::camera::receive::{Patience, Settings};
 use support::{
@@ -52,13 +58,16 @@ fn each_is_down_with_its_reason_and_a_good_one_goes_on() {
         }),
         ..script()
     };
-    // One NAL unit of 12 MiB, made of the same fragment again and again.
+    // One NAL unit of 12 MB, made of the same fragment again and again, its sequence numbers in order.
+    let shift = AtomicU16::new(0);
     let huge = Script {
-        mangle: Arc::new(|place, packet| {
+        mangle: Arc::new(move |place, mut packet| {
+            packet.seq = packet.seq.wrapping_add(shift.load(Ordering::Relaxed));
             if !(place.keyframe && place.packet == place.of / 2) {
                 return vec![packet];
             }
-            (0..10_000u16)
+            shift.fetch_add(9_999, Ordering::Relaxed);
+            (0..10_000)
                 .map(|i| {
                     let mut p = packet.clone();
                     p.seq = p.seq.wrapping_add(i);
@@ -77,8 +86,10 @@ fn each_is_down_with_its_reason_and_a_good_one_goes_on() {
 
     assert!(bad[0].wait_down().contains("no answer"));
     bad[1].wait_down();
-    bad[2].wait_down();
-    bad[3].wait_down();
+    let endless = bad[2].wait_down();
+    assert!(endless.contains("no picture"), "{endless}");
+    let huge = bad[3].wait_down();
+    assert!(huge.contains("the limit is"), "{huge}");
     let refused = nobody.wait_down();
     assert!(refused.contains("refused"), "{refused}");
     // Each is tried again.
