@@ -70,13 +70,25 @@ pub enum SourceError {
     /// GStreamer lacks something.
     #[error("GStreamer: {0}; install the packages that edge-deploy/setup.sh names")]
     Missing(String),
+    /// Our fault, or a binding's.
+    #[error("the source failed inside: {0}; please report it")]
+    Panicked(String),
 }
 
 impl SourceError {
+    fn panicked(panic: &(dyn std::any::Any + Send)) -> Self {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
+        Self::Panicked(text.unwrap_or("no message").to_owned())
+    }
+
     /// What to do about it.
     pub fn class(&self) -> Class {
         match self {
             Self::Missing(_) => Class::Config,
+            Self::Panicked(_) => Class::Bug,
             _ => Class::Transient,
         }
     }
@@ -134,7 +146,9 @@ fn supervise(settings: &Settings, slot: &Arc<Slot>, stop: &AtomicBool) {
     let mut backoff = Backoff::default();
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
-        let error = match read(settings, slot, stop) {
+        // A panic is this camera's error like any other: a thread that is silently gone would leave it "live" for ever.
+        let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| read(settings, slot, stop)));
+        let error = match run.unwrap_or_else(|panic| Err(SourceError::panicked(&*panic))) {
             Ok(()) => {
                 if !stop.load(Ordering::Relaxed) {
                     slot.set_state(State::Ended);
@@ -173,6 +187,8 @@ impl Drop for Running {
 /// One run of the pipeline. `Ok` at the end of a file, or when told to stop.
 fn read(settings: &Settings, slot: &Arc<Slot>, stop: &AtomicBool) -> Result<(), SourceError> {
     let missing = |e: glib::BoolError| SourceError::Missing(e.to_string());
+    // Before anything of GStreamer is made: this may be the first camera of the process.
+    gst_frame::init().map_err(|e| SourceError::Missing(e.to_string()))?;
     let file = settings.url.scheme() == "file";
     let sink = gst_frame::picture_sink();
     // A file is shown as fast as it was filmed; what is live comes when it comes.
@@ -273,7 +289,6 @@ pub(super) fn decoding(
     credentials: Option<Credentials>,
     keep: impl FnMut(Option<gst::ClockTime>) -> bool + Send + 'static,
 ) -> Result<gst::Pipeline, glib::BoolError> {
-    gst_frame::init().map_err(|e| glib::bool_error!("{e}"))?;
     let source = gst::ElementFactory::make("uridecodebin")
         .property("uri", uri)
         // Whatever memory it lies in: a hardware decoder's is not the system's, and plain `video/x-raw` refuses even
