@@ -1,4 +1,6 @@
 //! A keyframe's picture comes back at once, whichever stream it is from and however the stream orders its pictures.
+#![cfg(feature = "farm")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

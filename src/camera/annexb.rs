@@ -85,6 +85,49 @@ pub(super) fn nals(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// How many pictures after this one, in coding order, the stream is whole again, where the access unit says so: the
+/// recovery point SEI (payload type 6; `recovery_frame_cnt` ue(v) in H.264 D.1.8, `recovery_poc_cnt` se(v) in H.265
+/// D.2.8). Streams with intra refresh mark the start of each refresh with it.
+#[cfg(any(feature = "gst", test))]
+pub(super) fn recovery_point(codec: Codec, data: &[u8]) -> Option<u32> {
+    for nal in nals(data) {
+        let payload = match (codec, nal) {
+            (Codec::H264, [h, body @ ..]) if h & 0x1f == 6 => body,
+            (Codec::H265, [h, _, body @ ..]) if (h >> 1) & 0x3f == 39 => body,
+            // SEI comes before the slices, which are long: no need to look through them.
+            (Codec::H264, [h, ..]) if matches!(h & 0x1f, 1..=5) => return None,
+            (Codec::H265, [h, ..]) if (h >> 1) & 0x3f < 32 => return None,
+            _ => continue,
+        };
+        // Payload type and size are one byte each for this message; it is put first, or in a NAL unit of its own.
+        if let [6, _size, message @ ..] = payload {
+            let ue = exp_golomb(message)?;
+            return Some(match codec {
+                Codec::H264 => ue,
+                // se(v): 1, -1, 2, -2 .. are 1, 2, 3, 4 ..; nought and below mean at once.
+                Codec::H265 if ue % 2 == 1 => ue / 2 + 1,
+                Codec::H265 => 0,
+            });
+        }
+    }
+    None
+}
+
+/// ue(v) at the start of `bits` (9.1 of H.264), below 2^16.
+#[cfg(any(feature = "gst", test))]
+fn exp_golomb(bits: &[u8]) -> Option<u32> {
+    let mut word = [0; 8];
+    let n = bits.len().min(8);
+    word[..n].copy_from_slice(&bits[..n]);
+    let word = u64::from_be_bytes(word);
+    let zeros = word.leading_zeros();
+    if zeros > 16 {
+        return None;
+    }
+    let code = word >> (63 - 2 * zeros);
+    u32::try_from(code - 1).ok()
+}
+
 fn next_start_code(data: &[u8], from: usize) -> Option<usize> {
     data.get(from..)?
         .windows(3)
@@ -111,6 +154,22 @@ mod tests {
         assert_eq!(cut, [&[0x67, 1][..], &[0x68], &[0x65, 9]]);
         assert_eq!(nals(&[]).count(), 0);
         assert_eq!(nals(&[0, 0]).count(), 0);
+    }
+
+    #[test]
+    fn recovery_points_are_read() {
+        let at = |codec, n: &[&[u8]]| recovery_point(codec, &stream(n));
+        // 0b0000111_1 ..: ue = 0b111 - 1 + 8 ..; from x264 --intra-refresh: recovery_frame_cnt = 15, exact_match = 1.
+        let refresh = &[0x06, 0x06, 0x02, 0x08, 0x60, 0x80][..];
+        assert_eq!(at(Codec::H264, &[refresh, &[0x41, 0x9a]]), Some(15));
+        assert_eq!(at(Codec::H264, &[&[0x41, 0x9a], refresh]), None);
+        assert_eq!(at(Codec::H264, &[&[0x06, 0x05, 0x01, 0xff, 0x80]]), None);
+        let refresh = |b| [0x4e, 0x01, 0x06, 0x01, b];
+        assert_eq!(at(Codec::H265, &[&refresh(0x80)]), Some(0));
+        assert_eq!(at(Codec::H265, &[&refresh(0b0010_1000)]), Some(0), "-2");
+        assert_eq!(at(Codec::H265, &[&refresh(0b0010_0000)]), Some(2));
+        assert_eq!(exp_golomb(&[]), None);
+        assert_eq!(exp_golomb(&[0, 0, 0, 0]), None);
     }
 
     #[test]

@@ -100,8 +100,9 @@ struct Bench {
     pipe: Option<Pipe>,
 }
 
+/// A decoder element that may be tried.
 #[derive(Clone)]
-struct Candidate {
+pub(super) struct Candidate {
     element: String,
     hardware: bool,
 }
@@ -136,7 +137,7 @@ impl Decoder {
     /// # Errors
     /// [`DecodeError`]. After any of them the decoder serves the next keyframe.
     pub fn decode(&mut self, keyframe: &Keyframe) -> Result<Frame, DecodeError> {
-        if let Some(what) = torn::torn(keyframe.codec, &keyframe.data) {
+        if let Some(what) = torn::torn(&keyframe.data) {
             return Err(DecodeError::Damaged {
                 camera: keyframe.camera.clone(),
                 what: what.to_owned(),
@@ -226,7 +227,7 @@ fn announce(pipe: &Pipe, backend: Backend, codec: Codec) {
     }
 }
 
-fn software(codec: Codec) -> Candidate {
+pub(super) fn software(codec: Codec) -> Candidate {
     Candidate {
         element: match codec {
             Codec::H264 => "avdec_h264",
@@ -268,7 +269,7 @@ fn candidates(codec: Codec, backend: Backend) -> Vec<Candidate> {
     }
 }
 
-fn form(codec: Codec) -> gst::Caps {
+pub(super) fn form(codec: Codec) -> gst::Caps {
     gst::Caps::builder(match codec {
         Codec::H264 => "video/x-h264",
         Codec::H265 => "video/x-h265",
@@ -276,6 +277,39 @@ fn form(codec: Codec) -> gst::Caps {
     .field("stream-format", "byte-stream")
     .field("alignment", "au")
     .build()
+}
+
+/// `source ! parser ! decoder ! videoconvert ! sink`, and the decoder's sink pad. The conversion does nothing where the
+/// decoder's own layout is one of ours.
+pub(super) fn chain(
+    source: &gst_app::AppSrc,
+    codec: Codec,
+    candidate: Candidate,
+    sink: &gst_app::AppSink,
+    complaints: &Complaints,
+) -> Result<(gst::Pipeline, gst::Pad), gst::glib::BoolError> {
+    let parser = gst::ElementFactory::make(match codec {
+        Codec::H264 => "h264parse",
+        Codec::H265 => "h265parse",
+    })
+    .build()?;
+    let decoder = gst::ElementFactory::make(&candidate.element).build()?;
+    // One thread: no delay, no frame held back, and the log's complaints come on the streaming thread.
+    if decoder.has_property("max-threads") {
+        decoder.set_property("max-threads", 1i32);
+    }
+    let convert = gst::ElementFactory::make("videoconvert")
+        .property("n-threads", 1u32)
+        .build()?;
+    let pipeline = gst::Pipeline::new();
+    let chain = [source.upcast_ref(), &parser, &decoder, &convert, sink.upcast_ref()];
+    pipeline.add_many(chain)?;
+    gst::Element::link_many(chain)?;
+    let input = decoder
+        .static_pad("sink")
+        .ok_or_else(|| gst::glib::bool_error!("{} has no sink pad", candidate.element))?;
+    gst_frame::listen(&input, complaints);
+    Ok((pipeline, input))
 }
 
 /// What comes out of a pipeline, in order.
@@ -309,32 +343,11 @@ impl Pipe {
             .is_live(false)
             .max_bytes(0)
             .build();
-        let parser = gst::ElementFactory::make(match codec {
-            Codec::H264 => "h264parse",
-            Codec::H265 => "h265parse",
-        })
-        .build()
-        .map_err(broken)?;
-        let decoder = gst::ElementFactory::make(&candidate.element).build().map_err(broken)?;
-        if decoder.has_property("max-threads") {
-            decoder.set_property("max-threads", 1i32);
-        }
-        // Does nothing where the decoder's own layout is one of ours.
-        let convert = gst::ElementFactory::make("videoconvert")
-            .property("n-threads", 1u32)
-            .build()
-            .map_err(broken)?;
         let sink = gst_frame::picture_sink();
         let out = outcome(&sink);
-        let pipeline = gst::Pipeline::new();
-        let chain = [source.upcast_ref(), &parser, &decoder, &convert, sink.upcast_ref()];
-        pipeline.add_many(chain).map_err(broken)?;
-        gst::Element::link_many(chain).map_err(broken)?;
         let complaints = Complaints::default();
-        if let Some(pad) = decoder.static_pad("sink") {
-            gst_frame::listen(&pad, &complaints);
-            drain_every_keyframe(&pad);
-        }
+        let (pipeline, input) = chain(&source, codec, candidate.clone(), &sink, &complaints).map_err(broken)?;
+        drain_every_keyframe(&input);
         let pipe = Self {
             pipeline,
             source,
@@ -362,6 +375,9 @@ impl Pipe {
         if let Some(buffer) = buffer.get_mut() {
             buffer.set_pts(mark);
             buffer.set_dts(mark);
+            if keyframe.codec == Codec::H265 && !self.hardware {
+                buffer.append_memory(gst::Memory::from_slice(torn::TAIL));
+            }
         }
         self.complaints.store(0, Ordering::Relaxed);
         let pushed = self.source.push_buffer(buffer).is_ok()

@@ -1,16 +1,26 @@
 //! Keyframes that a decoder would take for whole, found out by their bits alone.
 //!
 //! libav's H.265 decoder conceals nothing and reports nothing: cut or overwritten slice data decodes to garbage without
-//! a word (measured with libavcodec 59 on cut, zeroed and flipped slices).
-
-use super::Codec;
+//! a word (measured with libavcodec 59 on cut, zeroed and flipped slices). Two things help:
+//!
+//! - Runs of zeros, which coded video cannot hold, are found before decoding.
+//! - A [`TAIL`] of ones behind the last slice. A whole slice ends before it, and the decoder never reads it; one that
+//!   was cut runs into it, where every arithmetic-coded bin is the unlikely one and every bypass bin a 1, until
+//!   `coeff_abs_level_remaining` has a prefix that no encoder writes, and libav says `CABAC_MAX_BIN`. Measured on four
+//!   x265 streams cut at 24 places each: 92 of 96 found, none of the whole ones suspected, no cost. What goes
+//!   undetected: the few cuts that run into an end-of-slice flag first, and overwritten bytes of the right number.
+//!
+//! Neither is the first guard. RTP's sequence numbers are: a keyframe with a packet missing never comes this far.
 
 /// Emulation prevention (7.4.1 of both standards) allows two zero bytes in a NAL unit; an encoder that pads its end adds
 /// a few more. This many in a row were never written by one.
 const ZEROS: usize = 16;
 
+/// What goes behind an H.265 keyframe for a software decoder: 32 bytes find fewer cuts, 1024 no more.
+pub(super) static TAIL: &[u8] = &[0xff; 256];
+
 /// Why `data`, a keyframe, cannot be whole; `None` where nothing speaks against it.
-pub(super) fn torn(_codec: Codec, data: &[u8]) -> Option<&'static str> {
+pub(super) fn torn(data: &[u8]) -> Option<&'static str> {
     zeroed(data).then_some("a run of zeros, which coded video cannot hold")
 }
 

@@ -7,6 +7,7 @@
 )]
 
 pub mod clips;
+pub mod scripted;
 
 use std::{
     sync::Arc,
