@@ -281,9 +281,10 @@ impl Homography {
             row[0] *= from.scale;
             row[1] *= from.scale;
         }
-        for axis in 0..2 {
-            for column in 0..3 {
-                m[axis][column] = m[axis][column] / to.scale + to.centre[axis] * m[2][column];
+        let depth = m[2];
+        for (row, centre) in m.iter_mut().zip(to.centre) {
+            for (entry, depth) in row.iter_mut().zip(depth) {
+                *entry = *entry / to.scale + centre * depth;
             }
         }
         Some(Self(m))
@@ -329,7 +330,7 @@ fn least_squares(mut a: Vec<[f64; 9]>) -> Option<[f64; 8]> {
         if k == 0 {
             first = norm;
         }
-        if !(norm > first * RANK_RATIO) {
+        if norm.is_nan() || norm <= first * RANK_RATIO {
             return None;
         }
         // Reflect column k onto −sign(a_kk)·norm·e_k: the sign that does not cancel.
