@@ -1,7 +1,11 @@
 //! A street, cameras that look at it and a clock, for driving the engine: everything it needs, nothing it does not.
 #![allow(dead_code, unreachable_pub, reason = "each test file takes its own part of it")]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use gridwatch::engine::{
     BBox, CameraId, CameraPlan, Case, Category, Detection, Effect, Engine, FixedPlace, Input, LonLat, NotFiled,
@@ -18,7 +22,7 @@ pub const HERE: LonLat = LonLat {
 };
 
 /// Cells of 0.001° (92 m by 111 m), 10 × 10, the street in the middle of cell 044.
-pub fn grid() -> Grid {
+pub static GRID: LazyLock<Grid> = LazyLock::new(|| {
     let features: Vec<_> = (0..100)
         .map(|n| {
             let (w, s) = (
@@ -44,7 +48,7 @@ pub fn grid() -> Grid {
         code_pattern: r"^\d{15}$".into(),
     };
     Grid::parse(&file.to_string(), &spec).expect("the test's own grid")
-}
+});
 
 /// Garbage that must stay for a minute.
 pub fn rule() -> Rule {
@@ -102,7 +106,7 @@ pub fn plan(cameras: impl IntoIterator<Item = (&'static str, CameraPlan)>, rules
         node: "box-1".into(),
         cameras: cameras.into_iter().map(|(id, camera)| (id.into(), camera)).collect(),
         rules,
-        grid: grid(),
+        grid: GRID.clone(),
     }
 }
 
