@@ -402,7 +402,7 @@ impl<'a> Judging<'a> {
             return Err((Some(bbox), NotFiled::TooSmall));
         }
         // A score that is no number is not high enough either.
-        if !(detection.score >= self.rule.keep_score) {
+        if detection.score.is_nan() || detection.score < self.rule.keep_score {
             return Err((Some(bbox), NotFiled::ScoreTooLow));
         }
         Ok(Sight {
@@ -421,8 +421,8 @@ impl<'a> Judging<'a> {
             track.stage = Stage::Idle;
         }
         let is_over = match &track.stage {
-            Stage::AtCase(case) => !self.register.get(case).is_some_and(|r| r.case.state.is_open()),
-            Stage::HeldBack(Some(case)) => !self.register.get(case).is_some_and(|r| !r.case.state.is_open()),
+            Stage::AtCase(case) => self.register.get(case).is_none_or(|r| !r.case.state.is_open()),
+            Stage::HeldBack(Some(case)) => self.register.get(case).is_none_or(|r| r.case.state.is_open()),
             _ => false,
         };
         if is_over {
