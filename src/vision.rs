@@ -193,16 +193,19 @@ fn measure(frame: &Frame) -> Result<Measures, VisionError> {
     });
 
     let plane = frame.planes[0];
-    let (width, stride) = (frame.width as i32, plane.stride);
-    // A view of the plane, not a copy: rows of a whole stride, of which the padding is then left out. The last row goes
-    // where its padding is not in the buffer.
-    let rows = (frame.height as usize).min((frame.data.len() - plane.offset) / stride) as i32;
-    let samples = &frame.data[plane.offset..][..rows as usize * stride];
-    let padded = Mat::new_rows_cols_with_data(rows, stride as i32, samples)?;
-    let luma = padded.roi(Rect::new(0, 0, width, rows))?;
-
+    let (width, height) = (frame.width as i32, frame.height as i32);
     let small_width = WIDTH.min(width);
-    let small_height = (rows * small_width / width).max(1);
+    let small_height = (height * small_width / width).max(1);
+    // Two rows of the picture for each of the small one: with all the columns that is enough to average noise away (12
+    // samples of full HD), and every further row costs as much again.
+    let step = (height / small_height / 2).max(1) as usize;
+    // A view of the plane, not a copy: rows as long as `step` of the plane's, of which all but the first one's samples
+    // are left out. The last goes where what follows it is not in the buffer.
+    let long = plane.stride * step;
+    let rows = (frame.height as usize / step).min((frame.data.len() - plane.offset) / long);
+    let samples = &frame.data[plane.offset..][..rows * long];
+    let padded = Mat::new_rows_cols_with_data(rows as i32, long as i32, samples)?;
+    let luma = padded.roi(Rect::new(0, 0, width, rows as i32))?;
     let (mut small, mut edges) = (Mat::default(), Mat::default());
     resize(
         &luma,

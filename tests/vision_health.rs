@@ -2,7 +2,12 @@
 #![cfg(feature = "opencv")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
-use gridwatch::{config::raw::View as Thresholds, engine::View, frame::Frame, vision::Health};
+use gridwatch::{
+    config::raw::View as Thresholds,
+    engine::View,
+    frame::Frame,
+    vision::{Health, Measures},
+};
 use image::{RgbImage, imageops};
 use jiff::{Timestamp, ToSpan};
 
@@ -151,4 +156,39 @@ fn a_decoders_layout_does_not_matter() {
     let (a, b) = (measure(&limited), measure(&plain));
     assert!((a.mean - b.mean).abs() < 0.5, "{a:?} {b:?}");
     assert!((a.deviation.unwrap() - b.deviation.unwrap()).abs() < 0.5, "{a:?} {b:?}");
+}
+
+/// Whatever shape a stream announces is measured, or it would take the worker down.
+#[test]
+fn any_shape_is_measured() {
+    for (width, height) in [
+        (2, 2),
+        (2, 3),
+        (3, 2),
+        (2, 3000),
+        (3000, 2),
+        (5, 7),
+        (319, 2),
+        (1919, 1079),
+        (100, 2161),
+    ] {
+        let picture = RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 31 + y * 17) as u8; 3]));
+        let mut tight = frame(&picture, 0);
+        // The luma plane at the very end of the buffer.
+        let luma = tight.data.slice(..(tight.width * tight.height) as usize);
+        let chroma = tight.data.slice(luma.len()..);
+        tight.planes[1].offset = 0;
+        tight.planes[2].offset -= luma.len();
+        tight.planes[0].offset = chroma.len();
+        tight.data = [chroma, luma].concat().into();
+        let mut health = Health::new(Thresholds::default());
+        health.judge(&tight).unwrap();
+        let Measures {
+            mean,
+            texture,
+            deviation,
+        } = health.measures().unwrap();
+        assert!((0.0..=255.0).contains(&mean), "{width}×{height}: {mean}");
+        assert!(texture.unwrap() >= 0.0 && deviation.unwrap() >= 0.0, "{width}×{height}");
+    }
 }
