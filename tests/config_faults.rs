@@ -1,5 +1,6 @@
 //! Every fault of a configuration is told at once, with its path, its line and what to do; nothing else is told, and no
 //! password ever.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     fs,
