@@ -31,8 +31,8 @@ use crate::{config::Faults, error::Class};
     propagate_version = true,
     after_long_help = "\
 First steps:
-  gridwatch check --config configs/edge.toml     what is right and wrong with a configuration and its surroundings
-  gridwatch schema > config.schema.json          for your editor's completion
+  gridwatch check --config configs/edge.toml   what is right and wrong with a configuration
+  gridwatch schema > config.schema.json        for your editor's completion
 
 Exit codes:
   0   done
@@ -51,17 +51,17 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What can be done.
+/// What can be done. The rooms still to come (`run`, `demo`, `bench`) each add their arm here and in [`Command::run`].
 #[derive(Debug, Subcommand)]
+#[allow(
+    missing_docs,
+    reason = "each command's Args say what it does; clap would print a variant's text in their place"
+)]
 pub enum Command {
-    /// Checks a configuration and what it names: libraries, models, disk, broker, cameras.
     Check(check::Args),
-    /// Runs a model on pictures.
     #[cfg(feature = "ort")]
     Detect(detect::Args),
-    /// What was filed, where it stands, and what waits to be sent.
     Cases(cases::Args),
-    /// Prints the JSON Schema of the configuration file.
     Schema(schema::Args),
 }
 
@@ -162,6 +162,18 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn each_command_teaches_more_than_its_one_line() {
+        for command in Cli::command().get_subcommands() {
+            let (short, long) = (command.get_about(), command.get_long_about());
+            assert!(
+                short.is_some() && long.is_some() && short != long,
+                "{}",
+                command.get_name()
+            );
+        }
     }
 
     #[test]

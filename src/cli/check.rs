@@ -26,13 +26,12 @@ use crate::{
 /// Credentials are never shown.
 ///
 /// Exit code: 0 all is right (warnings may be), 1 something is wrong, 3 the file cannot be read or is no TOML.
-///
-/// Examples:
-///   gridwatch check --config configs/edge.toml
-///   gridwatch check --config edge.toml --offline           # before the box stands in its cabinet
-///   gridwatch check --config edge.toml --json | jq '.checks[] | select(.state == "wrong")'
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "\
+Examples:
+  gridwatch check --config configs/edge.toml
+  gridwatch check --config edge.toml --offline    before the box stands in its cabinet
+  gridwatch check --config edge.toml --json | jq '.checks[] | select(.state == \"wrong\")'")]
 pub struct Args {
     /// The configuration file.
     #[arg(long, value_name = "FILE", env = "GRIDWATCH_CONFIG")]
