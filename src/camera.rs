@@ -3,12 +3,37 @@
 //! Receive cheaply, decode rarely: the compressed stream is received all the time, only the newest keyframe is kept, and
 //! nothing is decoded that is not looked at.
 
+//!
+//! [`receive`] keeps one supervised task a camera and fills its [`Slot`]; [`schedule`] says which camera is due;
+//! `decode` turns a keyframe into a picture. `gst_source` fills the same slot from whatever GStreamer opens, and
+//! `clip` reads a file picture by picture. Nothing here knows what is looked for.
+
+mod annexb;
+mod backoff;
+#[cfg(feature = "gst")]
+pub mod clip;
+#[cfg(feature = "gst")]
+pub mod decode;
+#[cfg(feature = "gst")]
+mod full_decode;
+#[cfg(feature = "gst")]
+mod gst_frame;
+#[cfg(feature = "gst")]
+pub mod gst_source;
+mod pace;
+pub mod receive;
+pub mod schedule;
+pub mod slot;
+#[cfg(feature = "gst")]
+mod torn;
+
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::{engine::CameraId, frame::Frame};
+pub use slot::{Slot, State, Stats};
 
 /// What a stream is coded in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

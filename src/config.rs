@@ -1,6 +1,179 @@
 //! What the operator typed becomes what the daemon works to, or every fault in it.
 //!
-//! [`raw`] holds the file's form (serde and JSON Schema); loading checks it against the schema, then against itself, and
-//! collects every fault with its path and line; [`Config`] is what remains: checked and immutable.
+//! [`raw`] holds the file's form (serde and JSON Schema). Loading goes in four steps, and each collects every fault it can
+//! find, with path and line, before the next: TOML (`document`), the schema (`schema`), the sections against each other
+//! and the world they name (`check`), and the result, [`Config`]: checked, immutable, everything resolved.
+//!
+//! It must not open a connection, start anything, or show a credential. It reads the files that the configuration names,
+//! the environment variables that hold credentials, and the time zone database; nothing else.
 
+pub mod fault;
 pub mod raw;
+pub mod schema;
+mod secret;
+
+mod check;
+mod document;
+mod polygon;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::tz::TimeZone;
+use url::Url;
+
+pub use self::{
+    check::Draft,
+    fault::{Fault, Faults},
+    raw::{Backend, Language, LogFormat, Transport},
+};
+use crate::engine::{CameraId, Category, NodeId, Plan, Point};
+pub use crate::secret::{Credentials, Secret};
+
+/// A configuration that holds: every reference resolves, every path is absolute, every credential is read.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it came from, as it was named.
+    pub file: PathBuf,
+    /// SHA-256 of that file's bytes in lower-case hex, stated in each case.
+    pub config_sha256: String,
+    /// This box.
+    pub node: NodeId,
+    /// The city's time zone: times are UTC inside and shown in this.
+    pub timezone: TimeZone,
+    /// The language of case texts.
+    pub language: Language,
+    /// Where the database and the evidence live (absolute; not created here).
+    pub state_dir: PathBuf,
+    /// ONNX Runtime's shared library, where the file names one (absolute).
+    pub onnxruntime: Option<PathBuf>,
+    /// Threads that decode, look and judge, 1..=64.
+    pub workers: usize,
+    /// Which decoders to use.
+    pub decoders: Backend,
+    /// The MQTT broker of the grid platform.
+    pub broker: Broker,
+    /// Logs, metrics and health.
+    pub telemetry: Telemetry,
+    /// Evidence pictures.
+    pub evidence: Evidence,
+    /// When a view cannot be trusted.
+    pub view: raw::View,
+    /// The grid's version, stated in each case.
+    pub grid_version: String,
+    /// `EPSG:4490` or `EPSG:4326`: of the grid and of every coordinate.
+    pub crs: String,
+    /// The city's categories, by code.
+    pub categories: BTreeMap<String, Category>,
+    /// The models that look, in the file's order.
+    pub models: Vec<Model>,
+    /// The cameras, in the file's order.
+    pub cameras: Vec<Camera>,
+    /// What the engine works to.
+    pub plan: Arc<Plan>,
+    /// What works but should be looked at.
+    pub warnings: Vec<Fault>,
+}
+
+/// The MQTT broker.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// `None`: plain TCP (`mqtt://`).
+    pub tls: Option<Tls>,
+    /// Who the box is to the broker.
+    pub credentials: Option<Credentials>,
+    /// Keep-alive, 5 s..=1 h, whole seconds.
+    pub keep_alive: Duration,
+    /// Publishes not yet acknowledged, at most.
+    pub in_flight: u16,
+}
+
+/// How the broker is known to be the right one.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// PEM of the authority that signed the broker's certificate (absolute; exists).
+    pub ca_file: PathBuf,
+}
+
+/// Logs, metrics and health.
+#[derive(Debug, Clone)]
+pub struct Telemetry {
+    /// A loopback address; `None`: not served.
+    pub listen: Option<SocketAddr>,
+    /// How logs are written.
+    pub log: LogFormat,
+    /// Which logs.
+    pub filter: String,
+}
+
+/// Evidence pictures.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    /// JPEG quality, 50..=100.
+    pub jpeg_quality: u8,
+    /// Least time between the two looks that a case shows.
+    pub min_interval: Duration,
+    /// Mask faces and plates in whatever leaves the box.
+    pub mask: bool,
+}
+
+/// One model's folder; its manifest belongs to [`crate::model`].
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// The manifest's id, which `cameras[].models` names.
+    pub id: String,
+    /// Holds `model.onnx` and `model.toml` (absolute; both exist).
+    pub dir: PathBuf,
+}
+
+/// One camera.
+#[derive(Debug, Clone)]
+pub struct Camera {
+    /// Unique on the box; the key into [`Plan::cameras`].
+    pub id: CameraId,
+    /// Where its stream is. Holds no user and no password.
+    pub url: Url,
+    /// Who the box is to the camera.
+    pub credentials: Option<Credentials>,
+    /// How RTP travels.
+    pub transport: Transport,
+    /// How often it is looked at when nothing presses.
+    pub look_every: Duration,
+    /// The models that look at it, as indices into [`Config::models`]; never empty.
+    pub models: Vec<usize>,
+    /// 20-digit GB/T 28181 id.
+    pub gb_device_id: Option<String>,
+    /// Address in words.
+    pub address: Option<String>,
+    /// Reference of the legal and technical review; without it its cases are leads only.
+    pub legal_review_ref: Option<String>,
+    /// Names the calibration's very points: 12 hex digits of their SHA-256. `None`: no calibration.
+    pub calibration_version: Option<String>,
+    /// Polygons masked in every picture that leaves the box and never judged; corners as fractions of the picture.
+    pub privacy: Vec<Vec<Point>>,
+}
+
+/// Reads and checks a configuration; every fault at once.
+pub fn load(path: &Path) -> Result<Config, Faults> {
+    examine(path).into_config()
+}
+
+/// Reads a configuration as far as it can be read: what is sound in it, and everything wrong with it. For `check`, which
+/// goes on to probe what is sound.
+pub fn examine(path: &Path) -> Draft {
+    check::examine(path, &|name| std::env::var(name).ok())
+}
+
+/// [`examine`] with the environment given, for tests and tools.
+pub fn examine_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Draft {
+    check::examine(path, env)
+}

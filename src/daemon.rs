@@ -1,1 +1,532 @@
-//! Under construction.
+//! Wires the rooms and owns the tasks: receivers and looks on one side, the core in the middle, keeper, store and link on
+//! the other. It holds no logic that a room could own.
+
+mod core;
+mod keeper;
+mod looks;
+mod record;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+        mpsc::{self, SyncSender},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use metrics::{counter, gauge};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Notify;
+
+use self::{
+    core::{Core, Event},
+    keeper::Keeper,
+    looks::{Eyes, Looks, Watched},
+    record::{KnownModel, Records},
+};
+use crate::{
+    camera::{
+        decode::{DecodeError, Decoder},
+        gst_source::{self, GstSource},
+        receive::{Patience, Receiver, Settings},
+        slot::{Slot, State},
+    },
+    config::{self, Config},
+    engine::{Engine, Input},
+    error::Class,
+    evidence,
+    link::{
+        self, Link, LinkHandle, LinkState,
+        contract::{CameraHealth, HealthMessage, ModelInfo, When},
+    },
+    model::{self, Model, ModelError},
+    store::{Store, StoreError},
+    telemetry::{self, Health, TelemetryError, names},
+    vision,
+};
+
+/// Why the daemon could not start. Once it runs, nothing ends it but a signal.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A model cannot be used.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// ONNX Runtime cannot be used.
+    #[error(transparent)]
+    Library(#[from] model::runtime::LibraryError),
+    /// No decoder.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The link's settings are wrong.
+    #[error(transparent)]
+    Link(#[from] link::LinkError),
+    /// Metrics and health cannot be served.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The system gives no more threads.
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[source] io::Error),
+}
+
+impl StartError {
+    /// What it means.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Model(e) => e.class(),
+            Self::Library(e) => e.class(),
+            Self::Decode(e) => e.class(),
+            Self::Store(e) => e.class(),
+            Self::Link(e) => e.class(),
+            Self::Telemetry(e) => e.class(),
+            Self::Thread(_) => Class::Transient,
+        }
+    }
+}
+
+/// How the daemon is, in numbers, for whoever shows it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Snapshot {
+    /// Cameras configured.
+    pub cameras: usize,
+    /// Cameras whose pictures arrive.
+    pub cameras_live: usize,
+    /// Looks judged.
+    pub looks: u64,
+    /// Looks kept because a candidate began or may end there.
+    pub pinned: usize,
+    /// Messages that wait for the broker.
+    pub outbox: u64,
+}
+
+/// How many events may wait for the core: a few looks of every camera.
+const QUEUE: usize = 256;
+
+/// Sources that GStreamer opens may take this long to begin.
+const SOURCE_IDLE: Duration = Duration::from_secs(20);
+
+/// How often the platform is told how the cameras are.
+const HEALTH_EVERY: Duration = Duration::from_secs(60);
+
+/// A running daemon.
+pub struct Daemon {
+    config: Arc<Config>,
+    shared: Arc<Shared>,
+    receivers: Vec<Camera>,
+    receive: tokio::runtime::Runtime,
+    waker: tokio::task::JoinHandle<()>,
+    workers: Vec<JoinHandle<()>>,
+    keeper: JoinHandle<()>,
+    core: JoinHandle<()>,
+    replies: JoinHandle<()>,
+    events: SyncSender<Event>,
+    link: LinkHandle,
+}
+
+/// What stays readable while everything works.
+struct Shared {
+    looks: Arc<Looks>,
+    health: Arc<Health>,
+    pinned: Arc<AtomicU64>,
+    outbox: Mutex<Store>,
+}
+
+/// Whoever receives a camera; dropped, it stops.
+#[expect(dead_code, reason = "held for their drop")]
+enum Camera {
+    Rtsp(Receiver),
+    Other(GstSource),
+}
+
+impl Daemon {
+    /// Loads, connects and starts everything. Cameras and the broker may be away: they are tried again for ever.
+    ///
+    /// # Errors
+    /// When something is missing that trying again will not bring: a library, a model, a decoder, the store.
+    pub async fn start(config: Arc<Config>, metrics: PrometheusHandle) -> Result<Self, StartError> {
+        let health = Arc::new(Health::default());
+        let store = Store::open(&config.state_dir)?;
+        let runtime = model::runtime::init(config.onnxruntime.as_deref())?;
+        let models: Vec<Model> = config
+            .models
+            .iter()
+            .map(|m| Model::load(&m.dir))
+            .collect::<Result<_, _>>()?;
+        let known: Vec<KnownModel> = models.iter().map(|m| known(m, &runtime)).collect();
+        let eyes: Vec<Eyes> = (0..config.workers)
+            .map(|i| {
+                let detectors = models.iter().map(|m| m.session(&runtime)).collect::<Result<_, _>>()?;
+                Ok::<_, StartError>(Eyes {
+                    decoder: Decoder::new(&format!("decode{i}"), config.decoders)?,
+                    detectors,
+                })
+            })
+            .collect::<Result<_, _>>()?;
+
+        let changed = Arc::new(Notify::new());
+        let slots: Vec<Arc<Slot>> = config
+            .cameras
+            .iter()
+            .map(|c| Slot::new(c.id.clone(), Arc::clone(&changed)))
+            .collect();
+        let watched = config
+            .cameras
+            .iter()
+            .zip(&slots)
+            .map(|(c, slot)| watch(&config, c, slot))
+            .collect();
+        let periods: Vec<Duration> = config.cameras.iter().map(|c| c.look_every).collect();
+        let looks = Arc::new(Looks::new(watched, &periods));
+
+        let (events, inbox) = mpsc::sync_channel(QUEUE);
+        let (jobs, job_queue) = mpsc::channel();
+        let pinned = Arc::new(AtomicU64::new(0));
+        let mut engine = Engine::new();
+        engine.apply(Input::Configured(Arc::clone(&config.plan)));
+        let restored = store.remembered(Timestamp::now())?;
+        if !restored.is_empty() {
+            tracing::info!(cases = restored.len(), "The cases of the last run are remembered.");
+        }
+        for case in restored {
+            engine.apply(Input::Restored(case));
+        }
+        let (replies_in, mut replies) = tokio::sync::mpsc::channel(16);
+        let link = Link::spawn(
+            link::Settings::new(&config.node, &config.broker, &config.timezone),
+            &store,
+            replies_in,
+        )?;
+        let outbox = Mutex::new(store.outbox_handle()?);
+
+        let core = Core {
+            engine,
+            store,
+            records: Records::new(&config, known.clone()),
+            config: Arc::clone(&config),
+            pins: BTreeMap::new(),
+            pinned: Arc::clone(&pinned),
+            look_by: {
+                let looks = Arc::clone(&looks);
+                Box::new(move |camera, by| looks.look_by(camera, by))
+            },
+            keeper: Some(jobs),
+            health: Arc::clone(&health),
+            uncommitted: Vec::new(),
+        };
+        let core = thread("core", move || core.run(&inbox))?;
+        let keeper = Keeper {
+            decoder: Decoder::new("keeper", config.decoders)?,
+            settings: config
+                .cameras
+                .iter()
+                .map(|c| (c.id.clone(), picture_settings(&config, c, &known)))
+                .collect(),
+            state_dir: config.state_dir.clone(),
+        };
+        let keeper = {
+            let events = events.clone();
+            thread("keeper", move || keeper.run(&job_queue, &events))?
+        };
+        let workers = eyes
+            .into_iter()
+            .enumerate()
+            .map(|(i, eyes)| {
+                let (looks, events) = (Arc::clone(&looks), events.clone());
+                thread(&format!("look-{i}"), move || looks.work(eyes, &events))
+            })
+            .collect::<Result<_, _>>()?;
+
+        let receive = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("receive")
+            .enable_all()
+            .build()
+            .map_err(StartError::Thread)?;
+        let receivers = config
+            .cameras
+            .iter()
+            .zip(slots)
+            .map(|(c, slot)| receive_camera(c, slot, receive.handle()))
+            .collect::<Result<_, _>>()?;
+
+        let shared = Arc::new(Shared {
+            looks,
+            health,
+            pinned,
+            outbox,
+        });
+        let waker = receive.spawn({
+            let looks = Arc::clone(&shared.looks);
+            async move {
+                loop {
+                    changed.notified().await;
+                    looks.wake();
+                }
+            }
+        });
+        let to_core = events.clone();
+        let replies = thread("replies", move || {
+            while let Some(reply) = replies.blocking_recv() {
+                if to_core.send(Event::Reply(reply)).is_err() {
+                    return;
+                }
+            }
+        })?;
+        if let Some(listen) = config.telemetry.listen {
+            let refresh = Arc::clone(&shared);
+            let address = telemetry::serve(
+                listen,
+                Arc::clone(&shared.health),
+                metrics,
+                Arc::new(move || refresh.refresh()),
+            )
+            .await?;
+            tracing::info!(%address, "Serving /healthz, /readyz and /metrics.");
+        }
+        tracing::info!(
+            cameras = config.cameras.len(),
+            models = config.models.len(),
+            workers = config.workers,
+            "gridwatch is watching."
+        );
+        shared.health.started();
+        Ok(Self {
+            config,
+            shared,
+            receivers,
+            receive,
+            waker,
+            workers,
+            keeper,
+            core,
+            replies,
+            events,
+            link,
+        })
+    }
+
+    /// How it is.
+    pub fn snapshot(&self) -> Snapshot {
+        let cameras = &self.shared.looks.cameras;
+        Snapshot {
+            cameras: cameras.len(),
+            cameras_live: cameras
+                .iter()
+                .filter(|c| matches!(c.slot.state(), State::Live | State::Degraded { .. }))
+                .count(),
+            looks: cameras.iter().map(|c| c.looks.load(Ordering::Relaxed)).sum(),
+            pinned: self.shared.pinned.load(Ordering::Relaxed) as usize,
+            outbox: self.shared.outbox_depth(),
+        }
+    }
+
+    /// For the watchdog.
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.shared.health)
+    }
+
+    /// How the link to the broker is.
+    pub fn link(&self) -> tokio::sync::watch::Receiver<LinkState> {
+        self.link.state()
+    }
+
+    /// Tells the platform once a minute how the cameras are, until `stop` is ready.
+    pub async fn until<T>(&self, stop: impl Future<Output = T>) -> T {
+        let mut every = tokio::time::interval(HEALTH_EVERY);
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                done = &mut stop => return done,
+                _ = every.tick() => match serde_json::to_value(self.health_message()) {
+                    Ok(message) => self.link.publish_health(&message),
+                    Err(error) => tracing::error!(%error, "The health message could not be written; please report it."),
+                },
+            }
+        }
+    }
+
+    fn health_message(&self) -> HealthMessage {
+        let now = Timestamp::now();
+        let camera = |c: &Watched| {
+            let last = c.last_look.load(Ordering::Relaxed);
+            CameraHealth {
+                local_id: c.id.to_string(),
+                state: c.slot.state().as_str().to_owned(),
+                view: c
+                    .last_view
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .map(|v| looks::view_name(v).to_owned()),
+                looks: c.looks.load(Ordering::Relaxed),
+                last_look_age_s: (last != 0).then(|| (now.as_millisecond() - last) as f64 / 1000.0),
+            }
+        };
+        HealthMessage {
+            schema_version: link::contract::SCHEMA_VERSION,
+            node_id: self.config.node.to_string(),
+            at: When::new(now, &self.config.timezone),
+            outbox_depth: self.shared.outbox_depth(),
+            cameras: self.shared.looks.cameras.iter().map(camera).collect(),
+        }
+    }
+
+    /// Stops in the order of the data: no more pictures, no more looks, the cases under way are finished, the link takes
+    /// its leave. What the broker has not acknowledged stays in the outbox.
+    pub async fn stop(self) {
+        let Self {
+            config: _,
+            shared,
+            receivers,
+            receive,
+            waker,
+            workers,
+            keeper,
+            core,
+            replies,
+            events,
+            link,
+        } = self;
+        drop(receivers);
+        waker.abort();
+        shared.looks.stop();
+        join(move || {
+            workers.into_iter().for_each(|w| ended("look", w));
+            // Told to stop, the core lets go of the keeper, whose last events it still takes.
+            let _ = events.send(Event::Stop);
+            drop(events);
+            ended("keeper", keeper);
+        })
+        .await;
+        link.shutdown().await;
+        join(move || {
+            ended("replies", replies);
+            ended("core", core);
+        })
+        .await;
+        receive.shutdown_background();
+        tracing::info!("Stopped.");
+    }
+}
+
+async fn join(threads: impl FnOnce() + Send + 'static) {
+    // Fails only where `threads` panicked, which joining does not.
+    let _ = tokio::task::spawn_blocking(threads).await;
+}
+
+fn ended(name: &str, thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!(thread = name, "A thread had panicked; please report it.");
+    }
+}
+
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(StartError::Thread)
+}
+
+impl Shared {
+    fn outbox_depth(&self) -> u64 {
+        let store = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        // A store that cannot be read is the core's to report.
+        store.outbox_depth().map_or(0, |depth| depth.waiting.into())
+    }
+
+    /// Gauges that are cheaper to read when asked than to keep.
+    fn refresh(&self) {
+        gauge!(names::STRETCH).set(self.looks.stretch());
+        for camera in &self.looks.cameras {
+            let id = camera.id.to_string();
+            let state = camera.slot.state();
+            for name in ["connecting", "live", "degraded", "down", "ended"] {
+                let is = if state.as_str() == name { 1.0 } else { 0.0 };
+                gauge!(names::CAMERA_STATE, "camera" => id.clone(), "state" => name).set(is);
+            }
+            let stats = camera.slot.stats();
+            if let Some(interval) = stats.keyframe_interval {
+                gauge!(names::KEYFRAME_INTERVAL, "camera" => id.clone()).set(interval.as_secs_f64());
+            }
+            counter!(names::LOST_PACKETS, "camera" => id.clone()).absolute(stats.lost_packets);
+            counter!(names::DAMAGED, "camera" => id.clone()).absolute(stats.damaged);
+            counter!(names::RECONNECTS, "camera" => id).absolute(stats.reconnects);
+        }
+    }
+}
+
+fn watch(config: &Config, camera: &config::Camera, slot: &Arc<Slot>) -> Watched {
+    Watched {
+        id: camera.id.clone(),
+        slot: Arc::clone(slot),
+        models: camera.models.clone(),
+        privacy: camera.privacy.clone(),
+        view: Mutex::new(vision::Health::new(config.view.clone())),
+        seen: AtomicU64::new(0),
+        wanted: AtomicI64::new(0),
+        looks: AtomicU64::new(0),
+        last_look: AtomicI64::new(0),
+        last_view: Mutex::new(None),
+    }
+}
+
+fn receive_camera(camera: &config::Camera, slot: Arc<Slot>, on: &tokio::runtime::Handle) -> Result<Camera, StartError> {
+    let credentials = camera.credentials.clone();
+    if camera.url.scheme() == "rtsp" {
+        let settings = Settings {
+            camera: camera.id.clone(),
+            url: camera.url.clone(),
+            credentials,
+            transport: camera.transport,
+            look_every: camera.look_every,
+            patience: Patience::default(),
+        };
+        Ok(Camera::Rtsp(Receiver::spawn(settings, slot, on)))
+    } else {
+        let settings = gst_source::Settings {
+            camera: camera.id.clone(),
+            url: camera.url.clone(),
+            credentials,
+            every: camera.look_every / 2,
+            looped: true,
+            idle: SOURCE_IDLE.max(camera.look_every * 3),
+        };
+        GstSource::spawn(settings, slot)
+            .map(Camera::Other)
+            .map_err(StartError::Thread)
+    }
+}
+
+fn known(model: &Model, runtime: &model::Runtime) -> KnownModel {
+    let manifest = model.manifest();
+    KnownModel {
+        info: ModelInfo {
+            id: manifest.id.clone(),
+            version: manifest.version.clone(),
+            sha256: manifest.sha256.clone(),
+            runtime: runtime.build().to_owned(),
+        },
+        labels: manifest.engine_labels(),
+    }
+}
+
+fn picture_settings(config: &Config, camera: &config::Camera, known: &[KnownModel]) -> evidence::Settings {
+    let finds_persons = camera
+        .models
+        .iter()
+        .filter_map(|i| known.get(*i))
+        .any(|m| m.labels.iter().any(|l| l.as_str() == "person"));
+    evidence::Settings {
+        jpeg_quality: config.evidence.jpeg_quality,
+        min_interval: config.evidence.min_interval,
+        mask: config.evidence.mask,
+        finds_persons,
+        privacy: camera.privacy.clone(),
+    }
+}

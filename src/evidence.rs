@@ -1,1 +1,293 @@
-//! Under construction.
+//! The pictures of a case: made from the very frames that were judged, masked, hashed.
+//!
+//! Everything here is a function of its arguments; decoding, files and the database belong to others. A case is filed
+//! with all of its pictures or not at all, so the first failure fails the whole.
+
+mod draw;
+mod mask;
+
+use std::time::Duration;
+
+use image::{ExtendedColorType, ImageEncoder, RgbImage, codecs::jpeg::JpegEncoder};
+use jiff::Timestamp;
+
+use crate::{
+    digest::sha256_hex,
+    engine::{BBox, Detection, Point},
+    error::Class,
+    frame::{Frame, FrameError},
+};
+
+/// What a picture shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Where: the whole view.
+    Scene,
+    /// What: the problem and its surroundings, at the camera's own resolution.
+    Closeup,
+    /// The whole view with the problem boxed.
+    Overlay,
+}
+
+/// One finished picture.
+#[derive(Debug, Clone)]
+pub struct EvidencePicture {
+    /// What it shows.
+    pub role: Role,
+    /// JPEG bytes.
+    pub jpeg: Vec<u8>,
+    /// SHA-256 of `jpeg`, 64 lower-case hex digits.
+    pub sha256: String,
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+    /// When the frame arrived at the box.
+    pub captured_at: Timestamp,
+    /// SHA-256 of the scene that a closeup or an overlay was made from.
+    pub derived_from: Option<String>,
+    /// True where persons and vehicles were looked for and what was found was masked.
+    pub masked: bool,
+}
+
+/// A judged frame and what was found in it.
+#[derive(Debug)]
+pub struct Shot<'a> {
+    /// The frame.
+    pub frame: &'a Frame,
+    /// The problem in it.
+    pub bbox: BBox,
+    /// Everything the models found in it: masking needs the persons and vehicles.
+    pub detections: &'a [Detection],
+}
+
+/// How pictures are made.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// 50..=100.
+    pub jpeg_quality: u8,
+    /// Least time between the two looks.
+    pub min_interval: Duration,
+    /// Mask heads and plate regions.
+    pub mask: bool,
+    /// Whether any model that looks at this camera knows persons; without one nothing can be called masked.
+    pub finds_persons: bool,
+    /// Areas of the view that never leave the box.
+    pub privacy: Vec<Vec<Point>>,
+}
+
+/// Why a picture could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EvidenceError {
+    /// The two looks are too near to each other to show that the thing stayed.
+    #[error("the confirming picture ({confirmed}) is less than {least:?} later than the first ({first})")]
+    TooClose {
+        /// First look.
+        first: Timestamp,
+        /// Confirming look.
+        confirmed: Timestamp,
+        /// Least time between them.
+        least: Duration,
+    },
+    /// The frame is broken.
+    #[error("the picture of {at} cannot be read: {source}")]
+    Frame {
+        /// Of which look.
+        at: Timestamp,
+        /// What is wrong with it.
+        source: FrameError,
+    },
+    /// The encoder refused.
+    #[error("the {role:?} picture of {at} could not be encoded: {source}")]
+    Encode {
+        /// Which.
+        role: Role,
+        /// Of which look.
+        at: Timestamp,
+        /// What the encoder said.
+        source: image::ImageError,
+    },
+}
+
+impl EvidenceError {
+    /// What it means.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Encode { .. } => Class::Bug,
+            Self::TooClose { .. } | Self::Frame { .. } => Class::Data,
+        }
+    }
+}
+
+/// Makes a case's pictures: `scene` and `overlay` of both looks, and a `closeup` of the confirming one.
+///
+/// # Errors
+/// When the looks are not in order or a picture cannot be encoded.
+pub fn make(
+    first: &Shot<'_>,
+    confirming: &Shot<'_>,
+    settings: &Settings,
+) -> Result<Vec<EvidencePicture>, EvidenceError> {
+    let (t1, t2) = (first.frame.captured_at, confirming.frame.captured_at);
+    let apart = Duration::try_from(t2.duration_since(t1)).unwrap_or(Duration::ZERO);
+    if apart < settings.min_interval.max(Duration::from_nanos(1)) {
+        return Err(EvidenceError::TooClose {
+            first: t1,
+            confirmed: t2,
+            least: settings.min_interval,
+        });
+    }
+    let mut pictures = Vec::with_capacity(5);
+    look(first, settings, false, &mut pictures)?;
+    look(confirming, settings, true, &mut pictures)?;
+    Ok(pictures)
+}
+
+fn look(
+    shot: &Shot<'_>,
+    settings: &Settings,
+    closeup: bool,
+    out: &mut Vec<EvidencePicture>,
+) -> Result<(), EvidenceError> {
+    let at = shot.frame.captured_at;
+    let mut picture = shot
+        .frame
+        .to_rgb()
+        .map_err(|source| EvidenceError::Frame { at, source })?;
+    let masked = settings.mask && settings.finds_persons;
+    if masked {
+        mask::persons_and_vehicles(&mut picture, shot.detections);
+    }
+    for polygon in &settings.privacy {
+        mask::polygon(&mut picture, polygon);
+    }
+    let encode = |role, image: &RgbImage, derived_from| encode(role, image, at, derived_from, masked, settings);
+
+    let scene = encode(Role::Scene, &picture, None)?;
+    let original = Some(scene.sha256.clone());
+    if closeup {
+        let area = draw::surroundings(&picture, shot.bbox);
+        let crop = image::imageops::crop_imm(&picture, area.x, area.y, area.width, area.height).to_image();
+        out.push(encode(Role::Closeup, &crop, original.clone())?);
+    }
+    draw::outline(&mut picture, shot.bbox);
+    let overlay = encode(Role::Overlay, &picture, original)?;
+    out.push(scene);
+    out.push(overlay);
+    Ok(())
+}
+
+fn encode(
+    role: Role,
+    image: &RgbImage,
+    at: Timestamp,
+    derived_from: Option<String>,
+    masked: bool,
+    settings: &Settings,
+) -> Result<EvidencePicture, EvidenceError> {
+    let mut jpeg = Vec::with_capacity(image.len() / 8);
+    JpegEncoder::new_with_quality(&mut jpeg, settings.jpeg_quality)
+        .write_image(image, image.width(), image.height(), ExtendedColorType::Rgb8)
+        .map_err(|source| EvidenceError::Encode { role, at, source })?;
+    let sha256 = sha256_hex(&jpeg);
+    Ok(EvidencePicture {
+        role,
+        sha256,
+        width: image.width(),
+        height: image.height(),
+        captured_at: at,
+        derived_from,
+        masked,
+        jpeg,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(at: i64) -> Frame {
+        let picture = RgbImage::from_fn(640, 360, |x, y| image::Rgb([(x / 3) as u8, (y / 2) as u8, 90]));
+        Frame::from_rgb(&picture, Timestamp::from_second(at).unwrap()).unwrap()
+    }
+
+    fn settings() -> Settings {
+        Settings {
+            jpeg_quality: 90,
+            min_interval: Duration::from_secs(10),
+            mask: true,
+            finds_persons: true,
+            privacy: vec![],
+        }
+    }
+
+    const BOX: BBox = BBox {
+        x1: 0.4,
+        y1: 0.5,
+        x2: 0.6,
+        y2: 0.8,
+    };
+
+    #[test]
+    fn a_case_has_both_scenes_both_overlays_and_a_closeup_that_name_their_originals() {
+        let (a, b) = (frame(100), frame(160));
+        let shot = |frame| Shot {
+            frame,
+            bbox: BOX,
+            detections: &[],
+        };
+        let pictures = make(&shot(&a), &shot(&b), &settings()).unwrap();
+
+        let roles: Vec<_> = pictures.iter().map(|p| (p.role, p.captured_at.as_second())).collect();
+        assert_eq!(
+            roles,
+            [
+                (Role::Scene, 100),
+                (Role::Overlay, 100),
+                (Role::Closeup, 160),
+                (Role::Scene, 160),
+                (Role::Overlay, 160)
+            ]
+        );
+        assert_eq!(pictures[1].derived_from.as_ref(), Some(&pictures[0].sha256));
+        assert_eq!(pictures[2].derived_from.as_ref(), Some(&pictures[3].sha256));
+        for p in &pictures {
+            let decoded = image::load_from_memory(&p.jpeg).unwrap().to_rgb8();
+            assert_eq!((decoded.width(), decoded.height()), (p.width, p.height));
+            assert_eq!(p.sha256, sha256_hex(&p.jpeg));
+        }
+        assert_eq!((pictures[3].width, pictures[3].height), (640, 360), "full resolution");
+    }
+
+    #[test]
+    fn looks_less_than_ten_seconds_apart_or_in_the_wrong_order_are_no_evidence() {
+        let frames = [frame(100), frame(109), frame(110)];
+        let [a, b, c] = [0, 1, 2].map(|i| Shot {
+            frame: &frames[i],
+            bbox: BOX,
+            detections: &[],
+        });
+        for (first, confirming) in [(&a, &a), (&a, &b), (&c, &a)] {
+            assert!(matches!(
+                make(first, confirming, &settings()),
+                Err(EvidenceError::TooClose { .. })
+            ));
+        }
+        assert!(make(&a, &c, &settings()).is_ok());
+    }
+
+    #[test]
+    fn what_no_model_looks_for_is_not_called_masked() {
+        let (a, b) = (frame(100), frame(160));
+        let shot = |frame| Shot {
+            frame,
+            bbox: BOX,
+            detections: &[],
+        };
+        let blind = Settings {
+            finds_persons: false,
+            ..settings()
+        };
+        assert!(make(&shot(&a), &shot(&b), &blind).unwrap().iter().all(|p| !p.masked));
+    }
+}

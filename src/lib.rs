@@ -8,7 +8,9 @@
 pub mod camera;
 pub mod cli;
 pub mod config;
+#[cfg(all(feature = "gst", feature = "ort"))]
 pub mod daemon;
+pub mod digest;
 pub mod engine;
 pub mod error;
 pub mod evidence;
@@ -17,6 +19,7 @@ pub mod farm;
 pub mod frame;
 pub mod link;
 pub mod model;
+pub mod secret;
 pub mod store;
 pub mod telemetry;
 pub mod vision;

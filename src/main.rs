@@ -1,3 +1,7 @@
 //! The binary: parse, call the library, exit.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gridwatch::cli::main()
+}

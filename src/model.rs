@@ -1,1 +1,195 @@
-//! Under construction.
+//! From a decoded picture to the things in it.
+//!
+//! A model is a folder: `model.onnx`, `model.toml` (the [`Manifest`]) and `CARD.md`. [`Model`] is what such a folder
+//! holds, checked against its sha256; with the feature `ort` it makes any number of `Detector`s, one for each worker
+//! thread, because ONNX Runtime's sessions are not shared. [`preprocess`] turns the decoder's YUV planes straight into
+//! the input tensor and [`adapter`] the output tensors into boxes.
+//!
+//! What a detection means is the engine's matter: nothing here knows of rules, zones or cases.
+
+pub mod adapter;
+#[cfg(feature = "ort")]
+mod detector;
+pub mod manifest;
+pub mod preprocess;
+#[cfg(feature = "ort")]
+pub mod runtime;
+
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+pub use self::manifest::Manifest;
+use self::{adapter::LayoutError, manifest::Fault};
+#[cfg(feature = "ort")]
+pub use self::{detector::Detector, runtime::Runtime};
+use crate::{digest::sha256_hex, error::Class, frame::FrameError};
+
+/// A model's folder, read and verified. Cheap to clone.
+#[derive(Clone)]
+pub struct Model {
+    manifest: Arc<Manifest>,
+    file: Arc<Path>,
+    #[cfg_attr(not(feature = "ort"), expect(dead_code, reason = "only a session reads the weights"))]
+    bytes: Arc<[u8]>,
+}
+
+impl Model {
+    /// Reads `model.toml` and `model.onnx` in `dir`, and checks the second against the first's sha256.
+    ///
+    /// # Errors
+    /// A file that cannot be read, every fault of the manifest at once, or other weights than the manifest describes.
+    pub fn load(dir: &Path) -> Result<Self, ModelError> {
+        let read = |name| {
+            let path = dir.join(name);
+            match fs::read(&path) {
+                Ok(bytes) => Ok((path, bytes)),
+                Err(source) => Err(ModelError::Read { path, source }),
+            }
+        };
+        let (toml, text) = read("model.toml")?;
+        let text = String::from_utf8_lossy(&text);
+        let manifest = Manifest::parse(&text).map_err(|faults| ModelError::Manifest {
+            path: toml.clone(),
+            faults,
+        })?;
+        let (file, bytes) = read("model.onnx")?;
+        let found = sha256_hex(&bytes);
+        if found != manifest.sha256 {
+            return Err(ModelError::Sha256 {
+                file,
+                found,
+                toml,
+                expected: manifest.sha256,
+            });
+        }
+        Ok(Self {
+            manifest: Arc::new(manifest),
+            file: file.into(),
+            bytes: bytes.into(),
+        })
+    }
+
+    /// What the folder says about itself.
+    pub fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
+    }
+
+    /// Makes a session of its own for one worker: the weights are loaded again, one thread runs it, and it has judged a
+    /// grey picture, so that a model whose outputs are not what the manifest says fails here and not at the first look.
+    ///
+    /// # Errors
+    /// [`ModelError::Session`] where ONNX Runtime refuses the file, [`ModelError::Layout`] where its inputs or outputs
+    /// are not those of the manifest's adapter.
+    #[cfg(feature = "ort")]
+    pub fn session(&self, runtime: &Runtime) -> Result<Detector, ModelError> {
+        Detector::new(runtime, self)
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Model {} {} from {}",
+            self.manifest.id,
+            self.manifest.version,
+            self.file.display()
+        )
+    }
+}
+
+/// What can go wrong between a model's folder and its detections.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A file of the folder cannot be read.
+    #[error("{}: {source}: a model's folder holds model.onnx, model.toml and CARD.md", .path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The manifest says something impossible. Every fault is listed, one a line.
+    #[error("{}", list(.path, .faults))]
+    Manifest {
+        /// Which manifest.
+        path: PathBuf,
+        /// All that is wrong with it.
+        faults: Vec<Fault>,
+    },
+    /// The weights are not those that the manifest describes.
+    #[error(
+        "{}: its sha256 is {found}, but {} says {expected}: copy the file again, or, if it was exchanged on purpose, \
+         write its sum and a new version there",
+        .file.display(), .toml.display()
+    )]
+    Sha256 {
+        /// The weights.
+        file: PathBuf,
+        /// Their sum.
+        found: String,
+        /// The manifest.
+        toml: PathBuf,
+        /// The sum it states.
+        expected: String,
+    },
+    /// ONNX Runtime's shared library cannot be used.
+    #[cfg(feature = "ort")]
+    #[error(transparent)]
+    Library(#[from] runtime::LibraryError),
+    /// ONNX Runtime refuses the file.
+    #[error("{}: ONNX Runtime cannot load it: {message}", .file.display())]
+    Session {
+        /// The weights.
+        file: PathBuf,
+        /// What ONNX Runtime says.
+        message: String,
+    },
+    /// The network's inputs or outputs are not those of the manifest's adapter.
+    #[error("model {model}: {source}")]
+    Layout {
+        /// The manifest's id.
+        model: String,
+        /// What was expected and what is there.
+        source: LayoutError,
+    },
+    /// ONNX Runtime failed at a look.
+    #[error("model {model}: ONNX Runtime failed: {message}")]
+    Run {
+        /// The manifest's id.
+        model: String,
+        /// What ONNX Runtime says.
+        message: String,
+    },
+    /// The picture cannot be read.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+}
+
+impl ModelError {
+    /// What to do about it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Read { .. } | Self::Manifest { .. } | Self::Sha256 { .. } | Self::Session { .. } => Class::Config,
+            #[cfg(feature = "ort")]
+            Self::Library(e) => e.class(),
+            Self::Layout { source, .. } => source.class(),
+            Self::Run { .. } => Class::Bug,
+            Self::Frame(e) => e.class(),
+        }
+    }
+}
+
+fn list(path: &Path, faults: &[Fault]) -> String {
+    let lines: Vec<_> = faults
+        .iter()
+        .map(|fault| match fault.line {
+            Some(line) => format!("{}:{line}: {}", path.display(), fault.message),
+            None => format!("{}: {}", path.display(), fault.message),
+        })
+        .collect();
+    lines.join("\n")
+}

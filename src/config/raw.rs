@@ -8,23 +8,62 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A length of time with its unit: `10s`, `5m`, `1h 30m`.
+/// A length of time with its unit: `500ms`, `10s`, `5m`, `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
+/// What a [`Span`] looks like: numbers with `h`, `m`, `s` or `ms`, the largest unit first.
+pub(super) const SPAN_PATTERN: &str = r"^([0-9]+h ?)?([0-9]+m ?)?([0-9]+s ?)?([0-9]+ms)?$";
+
+/// What ids are made of: they end up in MQTT topics and file names.
+pub(super) const ID_PATTERN: &str = r"^[A-Za-z0-9_-]{1,64}$";
+
+/// What POSIX calls the name of an environment variable.
+pub(super) const ENV_PATTERN: &str = r"^[A-Za-z_][A-Za-z0-9_]*$";
+
+/// GB/T 28181 annex D: 8 centre + 2 industry + 3 type + 1 network + 6 serial.
+pub(super) const GB_ID_PATTERN: &str = r"^[0-9]{20}$";
+
+impl std::fmt::Display for Span {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ms = self.0.as_millis();
+        let units = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+        let (mut rest, mut first) = (ms, true);
+        for (unit, size) in units {
+            if rest >= size || (ms == 0 && unit == "s") {
+                let space = if first { "" } else { " " };
+                write!(f, "{space}{}{unit}", rest / size)?;
+                (rest, first) = (rest % size, false);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::str::FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let no_span =
+            || format!("{text:?} is no length of time: write numbers with units, the largest first: 10s, 5m, 1h 30m");
+        // jiff reads more than this (ISO 8601, words); one way to write it is enough for a file that many people read.
+        if !text.bytes().all(|b| b.is_ascii_digit() || b"hms ".contains(&b)) {
+            return Err(no_span());
+        }
+        let span: jiff::SignedDuration = text.parse().map_err(|_| no_span())?;
+        Duration::try_from(span).map(Self).map_err(|_| no_span())
+    }
+}
+
 impl Serialize for Span {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(&format_args!("{}ms", self.0.as_millis()))
+        s.collect_str(self)
     }
 }
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(d)?;
-        let span: jiff::SignedDuration = text.parse().map_err(serde::de::Error::custom)?;
-        Duration::try_from(span)
-            .map(Self)
-            .map_err(|_| serde::de::Error::custom("a length of time is not negative"))
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -33,7 +72,12 @@ impl JsonSchema for Span {
         "Span".into()
     }
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "description": "A length of time with its unit: 10s, 5m, 1h 30m."})
+        schemars::json_schema!({
+            "type": "string",
+            "pattern": SPAN_PATTERN,
+            "minLength": 1,
+            "description": "A length of time: numbers with units, the largest first: 500ms, 10s, 5m, 1h 30m.",
+        })
     }
 }
 
@@ -63,10 +107,13 @@ pub struct File {
     #[serde(default)]
     pub view: View,
     /// The models that look.
+    #[schemars(length(min = 1))]
     pub models: Vec<Model>,
     /// When a detection is a problem.
+    #[schemars(length(min = 1))]
     pub rules: Vec<Rule>,
     /// The cameras.
+    #[schemars(length(min = 1))]
     pub cameras: Vec<Camera>,
 }
 
@@ -75,7 +122,7 @@ pub struct File {
 #[serde(deny_unknown_fields)]
 pub struct Node {
     /// The box's id on the platform: the `{node}` of every MQTT topic. Letters, digits, `-` and `_`.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}$"))]
+    #[schemars(regex(pattern = ID_PATTERN))]
     pub id: String,
     /// The city's time zone (IANA name). Times are kept in UTC and shown in this zone.
     #[serde(default = "defaults::timezone")]
@@ -157,6 +204,7 @@ pub struct Broker {
 pub struct Credentials {
     /// Environment variable that holds `user:password`.
     #[serde(default)]
+    #[schemars(regex(pattern = ENV_PATTERN))]
     pub env: Option<String>,
     /// File whose first line is `user:password`; readable by the daemon's user alone.
     #[serde(default)]
@@ -203,6 +251,7 @@ pub struct Grid {
     /// GeoJSON of the unit cells: polygons with a code as a string.
     pub file: PathBuf,
     /// The coordinate reference system of that file and of every coordinate in this one: `EPSG:4490` or `EPSG:4326`. It must be the one the file states.
+    #[schemars(extend("enum" = ["EPSG:4490", "EPSG:4326"]))]
     pub crs: String,
     /// The property that holds a cell's code.
     #[serde(default = "defaults::code_property")]
@@ -211,6 +260,7 @@ pub struct Grid {
     #[serde(default = "defaults::code_pattern")]
     pub code_pattern: String,
     /// The grid's version, stated in each case.
+    #[schemars(length(min = 1))]
     pub version: String,
     /// The categories file.
     pub categories: PathBuf,
@@ -243,11 +293,14 @@ impl Default for Evidence {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct View {
-    /// A picture whose mean luma (0..=255) is lower is dark.
+    /// A picture whose mean luma (0..=255) is lower is dark. Higher takes lit night streets for dark.
+    #[schemars(range(min = 0.0, max = 255.0))]
     pub dark_below: f64,
-    /// A picture whose Laplacian variance at 320 pixels across is lower is blurred.
+    /// A picture whose Laplacian variance at 320 pixels across is lower has no fine structure: it is blurred, or blocked. Higher takes dim and foggy streets for blurred.
+    #[schemars(range(min = 0.0, max = 10000.0))]
     pub blurred_below: f64,
-    /// A picture whose luma deviates less than this is blocked.
+    /// A picture without fine structure whose luma also deviates less than this is blocked rather than blurred.
+    #[schemars(range(min = 0.0, max = 255.0))]
     pub blocked_below: f64,
     /// This many looks with the very same samples in a row, and the view is frozen.
     #[schemars(range(min = 2, max = 1000))]
@@ -257,9 +310,9 @@ pub struct View {
 impl Default for View {
     fn default() -> Self {
         Self {
-            dark_below: 12.0,
+            dark_below: 8.0,
             blurred_below: 8.0,
-            blocked_below: 6.0,
+            blocked_below: 12.0,
             frozen_after: 6,
         }
     }
@@ -278,7 +331,7 @@ pub struct Model {
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// Unique name.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}$"))]
+    #[schemars(regex(pattern = ID_PATTERN))]
     pub id: String,
     /// Code of the category its cases are filed as; must be in the categories file.
     pub category: String,
@@ -332,7 +385,7 @@ pub struct Rule {
 #[serde(deny_unknown_fields)]
 pub struct Camera {
     /// Unique name on the box.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}$"))]
+    #[schemars(regex(pattern = ID_PATTERN))]
     pub id: String,
     /// `rtsp://host/path`, `rtsps://`, `file:///` or what GStreamer's `uridecodebin` opens. User and password are not part of it.
     pub url: String,
@@ -350,7 +403,7 @@ pub struct Camera {
     pub models: Vec<String>,
     /// 20-digit GB/T 28181 id, stated in each case.
     #[serde(default)]
-    #[schemars(inner(regex(pattern = r"^\d{20}$")))]
+    #[schemars(regex(pattern = GB_ID_PATTERN))]
     pub gb_device_id: Option<String>,
     /// Address in words, stated in each case.
     #[serde(default)]
@@ -423,7 +476,7 @@ pub struct PointPair {
 #[serde(deny_unknown_fields)]
 pub struct Zone {
     /// Unique within the camera.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}$"))]
+    #[schemars(regex(pattern = ID_PATTERN))]
     pub id: String,
     /// What the area means.
     pub kind: ZoneKind,
@@ -452,6 +505,7 @@ pub enum ZoneKind {
 #[serde(deny_unknown_fields)]
 pub struct Categories {
     /// `name@version`.
+    #[schemars(length(min = 1))]
     pub scheme: String,
     /// By code.
     pub categories: BTreeMap<String, CategoryNames>,
@@ -526,5 +580,35 @@ mod defaults {
     }
     pub(super) fn max_uncertainty() -> f64 {
         15.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_written_as_it_is_read() {
+        for text in ["0s", "500ms", "10s", "5m", "1h 30m", "24h", "1m 500ms"] {
+            assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
+        }
+        assert_eq!("1h30m".parse::<Span>().unwrap().0.as_secs(), 5400);
+    }
+
+    #[test]
+    fn what_is_no_span_is_told_with_an_example() {
+        for text in [
+            "",
+            "10",
+            "10 apples",
+            "-5s",
+            "5s 1h",
+            "PT10S",
+            "1.5h",
+            "99999999999999999999h",
+        ] {
+            let told = text.parse::<Span>().unwrap_err();
+            assert!(told.contains("10s, 5m, 1h 30m"), "{text:?}: {told}");
+        }
     }
 }

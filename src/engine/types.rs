@@ -140,7 +140,8 @@ pub struct Observation {
 pub enum Input {
     /// The plan the engine works to; the first input, and again at each reload.
     Configured(Arc<Plan>),
-    /// A case that the store holds as open, given back at start-up.
+    /// A case that the store holds, given back at start-up: the open ones, those rejected in the last 30 days, and those
+    /// closed in the last 7 (they may be reopened).
     Restored(OpenCase),
     /// A look.
     Observed(Observation),
@@ -158,11 +159,12 @@ pub enum Input {
 /// What the engine wants done. Effects of one input are in order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Look at `camera` again by `by`, sooner than its schedule would: a case is close to being decided.
+    /// Look at `camera` at `by`, sooner than its schedule would: from then on a look that sees the thing decides a case.
+    /// A picture that arrived before `by` decides nothing, so the newest keyframe at `by` is too old: wait for the next.
     Look {
         /// Which camera.
         camera: CameraId,
-        /// Not later than this.
+        /// The moment the dwell is reached; the first picture that arrives at or after it is wanted.
         by: Timestamp,
     },
     /// Keep the picture judged at `at`: it may become evidence.
@@ -172,7 +174,9 @@ pub enum Effect {
         /// Which look.
         at: Timestamp,
     },
-    /// That picture is no longer needed (one `Unpin` for each `Pin`).
+    /// That picture is no longer needed: one `Unpin` for each `Pin`, but for the two looks (`first_seen_at` and
+    /// `confirmed_at`) that an `Open` hands over; those are the evidence's to let go. Several candidates may pin one look,
+    /// each for itself.
     Unpin {
         /// Which camera.
         camera: CameraId,
@@ -190,6 +194,19 @@ pub enum Effect {
         /// When.
         at: Timestamp,
         /// Why, as a sentence.
+        reason: String,
+    },
+    /// The platform's answer fits no case that is known, or not where the case stands: nothing was changed.
+    ReplyRefused {
+        /// Which case it names.
+        case: CaseId,
+        /// Where the case stands; `None` where no such case is known.
+        known: Option<CaseState>,
+        /// What the platform said.
+        reply: CaseState,
+        /// When the box got the answer.
+        at: Timestamp,
+        /// Why it cannot be.
         reason: String,
     },
     /// A candidate came to an end, or was held back, without a case of its own.
@@ -416,7 +433,8 @@ pub struct Case {
     pub first_seen_at: Timestamp,
     /// Its box at that look.
     pub first_box: BBox,
-    /// The look that confirmed it (pinned), at least the dwell later.
+    /// The look that confirmed it (pinned), at least the dwell later. Only where evidence failed before is it less: then both
+    /// looks are newer than the failure, and `dwell` still tells the whole presence.
     pub confirmed_at: Timestamp,
     /// Its box at that look.
     pub confirmed_box: BBox,
@@ -478,6 +496,34 @@ pub enum CaseState {
 }
 
 impl CaseState {
+    /// Every state.
+    pub const ALL: [Self; 10] = [
+        Self::Filed,
+        Self::Accepted,
+        Self::Rejected,
+        Self::DuplicateOf,
+        Self::Dispatched,
+        Self::Disposed,
+        Self::VerifyRequested,
+        Self::Closed,
+        Self::Reopened,
+        Self::Withdrawn,
+    ];
+
+    /// How long a case that ended in this state is reckoned with after it was last seen. Open cases are never forgotten.
+    pub fn remembered_for(self) -> Duration {
+        const DAY: Duration = Duration::from_hours(24);
+        match self {
+            // What a clerk refused is mostly furniture of the street that a detector mistakes; it is seen daily, which
+            // renews this. A month bridges a camera's repair.
+            Self::Rejected => 30 * DAY,
+            // The problem is real and gets cleared under its other number, of which the box hears nothing more.
+            Self::DuplicateOf => DAY,
+            // The span within which the domain speaks of a problem that came back.
+            _ => 7 * DAY,
+        }
+    }
+
     /// As it is written in JSON.
     pub fn as_str(self) -> &'static str {
         match self {

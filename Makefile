@@ -1,0 +1,58 @@
+# The commands of this repository. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+CARGO ?= cargo
+RUST_NEEDED := 1.92
+
+.DEFAULT_GOAL := help
+.PHONY: help setup rust demo build test lint bench doc clips
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what is needed (Debian packages, ONNX Runtime); seconds when it is there
+	@edge-deploy/setup.sh --build
+
+rust:
+	@have=$$($(CARGO) --version 2>/dev/null | awk '{ print $$2 }') || true; \
+	if [ -z "$$have" ]; then \
+	  echo "make: $(CARGO) is not here. gridwatch needs Rust $(RUST_NEEDED) or newer: see rustup.rs, then open a new shell." >&2; exit 1; \
+	fi; \
+	if [ "$$(printf '%s\n' "$(RUST_NEEDED)" "$$have" | sort -V | head -n 1)" != "$(RUST_NEEDED)" ]; then \
+	  echo "make: Rust is $$have, gridwatch needs $(RUST_NEEDED) or newer: run 'rustup update stable'." >&2; exit 1; \
+	fi
+
+build: rust setup ## The release binary: target/release/gridwatch
+	$(CARGO) build --release --locked
+
+demo: build ## Three cameras, a broker, the daemon and a subscriber on this machine; Ctrl-C ends it
+	./target/release/gridwatch demo
+
+test: rust setup ## All tests: first without native code, then everything
+	$(CARGO) test --locked --no-default-features
+	$(CARGO) test --locked
+
+lint: rust setup ## Formatting, clippy, documentation, dependency policy, shell scripts
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+	  $(CARGO) deny --locked check bans licenses sources; \
+	else \
+	  echo "make lint: skipped deny.toml: cargo-deny is not here ('cargo install cargo-deny --locked')."; \
+	fi
+	@if command -v shellcheck >/dev/null; then \
+	  shellcheck edge-deploy/*.sh demo/*.sh .ci/run; \
+	else \
+	  echo "make lint: skipped the shell scripts: shellcheck is not here (apt-get install shellcheck)."; \
+	fi
+
+bench: build ## 50 cameras for 30 seconds beside the comparator; the figures of docs/performance.md
+	./target/release/gridwatch bench cameras --count 50 --seconds 30 --look-every 10s
+
+doc: rust setup ## The library's documentation, opened from target/doc/gridwatch/index.html
+	$(CARGO) doc --locked --no-deps
+
+clips: ## Make the demo's clips again (Python; docs/demo.md)
+	python3 demo/make_clips.py

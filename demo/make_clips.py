@@ -1,0 +1,373 @@
+#!/usr/bin/env python3
+"""Makes the demo's three camera clips again from demo/assets. Not needed to build, test or run gridwatch.
+
+    python3 -m pip install -r demo/requirements.txt     # ffmpeg with libx264 and libx265 is needed too
+    python3 demo/make_clips.py                          # writes demo/clips/{street-a,street-b,square-c}.mp4
+
+What is real and what is not: the two house fronts, the bags and the people are photographs and footage (see
+ATTRIBUTION.md); that they stand in one picture is not. Every clip carries the caption "composite".
+
+street-a and street-b are two cameras on one pole. Two cameras at one point see pictures that differ by a homography
+K_b R K_a^-1 exactly (Hartley and Zisserman, Multiple View Geometry, 2nd ed., 8.4.2), so street-b is that warp of
+street-a's composite, and the ground points that `calibration()` computes for both agree: one heap, one place, one case.
+"""
+
+import argparse
+import pathlib
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+
+HERE = pathlib.Path(__file__).resolve().parent
+ASSETS = HERE / "assets"
+WIDTH, HEIGHT = 1280, 720
+FPS = 10  # the person clip's own rate; doubling frames would only cost bytes
+GOP = 2 * FPS
+
+# ---------------------------------------------------------------------------------------------------- scenes
+
+# The heap: (bag, x and y of its foot in street-a, width in pixels, mirrored), back to front.
+HEAP = [
+    ("bag_0345.png", 843, 615, 127, True),
+    ("bag_0200.png", 941, 602, 118, True),
+    ("bag_0328.png", 1007, 618, 116, True),
+    ("bag_0150.png", 796, 636, 99, True),
+    ("bag_0124.png", 885, 639, 133, True),
+    ("bag_0090.png", 973, 644, 111, True),
+]
+HEAP_FROM_S = 3.0  # while the man who walks off still hides part of the place
+STREET_S = 44  # whole GOPs, so that the loop has no seam in the stream
+
+# Where the person clip (768 x 432) is laid: its scale, and where its own bottom right corner comes to lie.
+MAN = dict(scale=1.12, right=1280, bottom=766)
+STALL = dict(scale=1.0, right=1280, bottom=738)
+FLOOR_ROW = 245  # of the person clip: above it is the wall
+# Seconds of assets/people.mp4. On the street: the man's last moments at the table, and his leaving.
+MAN_FROM_S, MAN_TO_S = 12.2, 17.8
+# On the square: he comes, stays for a few seconds (most of his standing is cut out) and goes; then a woman stays for 25 s.
+SQUARE_PARTS_S = [(4.0, 9.0), (13.0, 50.0)]
+
+# One pole, two cameras: pinhole, square pixels. street-a looks level (a shifted lens: the photograph's verticals are
+# parallel); height above the pavement, focal length and horizon are what a door leaf of 2.1 m gives, which is 343 pixels
+# high at the wall, whose foot lies at row 490.
+POLE_M = 2.28
+FOCAL_PX = 1150.0
+HORIZON_ROW = 118.0
+# street-b against street-a: turned right and down, rolled a little, a longer lens.
+B_YAW_DEG, B_PITCH_DEG, B_ROLL_DEG, B_FOCAL_PX = 6.5, 14.2, 1.0, 1800.0
+
+# Fictitious: the pole's place and the heading of the lens, clockwise from north.
+POLE_LON, POLE_LAT, HEADING_DEG = 121.5002, 31.2301, 20.0
+
+
+# ---------------------------------------------------------------------------------------------------- pictures
+
+
+def enlarge(picture):
+    """Twice a 720-pixel photograph: Lanczos, then a mild unsharp mask, so that it is not softer than a real camera."""
+    big = cv2.resize(picture, (WIDTH, HEIGHT), interpolation=cv2.INTER_LANCZOS4)
+    return cv2.addWeighted(big, 1.35, cv2.GaussianBlur(big, (0, 0), 2.0), -0.35, 0)
+
+
+def plate(name, pavement_row, extra_rows, left=0, right=None):
+    """A house front with more pavement in the foreground than the photograph has.
+
+    Rows below `pavement_row` are stretched to `extra_rows` more, the nearer the more, as perspective does; the top is
+    cropped by as many.
+    """
+    photo = cv2.imread(str(ASSETS / name))[:, left:right]
+    height, width = photo.shape[:2]
+    rows = np.arange(pavement_row, height + extra_rows, dtype=np.float32)
+    t = (rows - pavement_row) / (len(rows) - 1)
+    ground = height - 1 - pavement_row
+    slope = min((len(rows) - 1) / ground, 1.7)  # no stretch at the seam, where it would show; above 2 it would run back
+    source = pavement_row + ground * (slope * t + (1 - slope) * t * t)
+    source = np.concatenate([np.arange(pavement_row, dtype=np.float32), np.clip(source, 0, height - 1)])
+    xs, ys = np.meshgrid(np.arange(width, dtype=np.float32), source.astype(np.float32))
+    tall = cv2.remap(photo, xs, ys, cv2.INTER_CUBIC)
+    wanted = round(width * HEIGHT / WIDTH)
+    return enlarge(tall[len(tall) - wanted:])
+
+
+def paste(picture, patch, alpha, left, top):
+    """Lays `patch` over `picture` in place; what sticks out is cut off."""
+    h, w = alpha.shape
+    x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + w, WIDTH), min(top + h, HEIGHT)
+    if x1 >= x2 or y1 >= y2:
+        return
+    inner = np.s_[y1 - top:y2 - top, x1 - left:x2 - left]
+    a = alpha[inner][..., None]
+    picture[y1:y2, x1:x2] = (picture[y1:y2, x1:x2] * (1 - a) + patch[inner] * a).astype(np.uint8)
+
+
+def shadow(picture, x, y, half_width, half_height, depth):
+    """A soft contact shadow on the ground around (x, y)."""
+    mask = np.zeros((HEIGHT, WIDTH), np.float32)
+    cv2.ellipse(mask, (int(x), int(y)), (int(half_width), int(half_height)), 0, 0, 360, 1.0, -1)
+    mask = cv2.GaussianBlur(mask, (0, 0), max(half_height * 0.7, 2))
+    picture[:] = (picture * (1 - depth * mask[..., None])).astype(np.uint8)
+
+
+def bag(name, width, mirrored, scene_luma):
+    """A cut-out bag at its size in the scene, its cast muted and its light brought near to the scene's."""
+    rgba = cv2.imread(str(ASSETS / name), cv2.IMREAD_UNCHANGED)
+    if mirrored:
+        rgba = rgba[:, ::-1]
+    height = round(rgba.shape[0] * width / rgba.shape[1])
+    rgba = cv2.resize(rgba, (width, height), interpolation=cv2.INTER_AREA if width < rgba.shape[1] else cv2.INTER_CUBIC)
+    alpha = cv2.erode(rgba[..., 3], np.ones((3, 3), np.uint8)).astype(np.float32) / 255
+    alpha = cv2.GaussianBlur(alpha, (0, 0), 0.9)
+    bgr = rgba[..., :3].astype(np.float32)
+    grey = bgr.mean(axis=2, keepdims=True)
+    bgr = grey + (bgr - grey) * 0.72
+    inside = alpha > 0.5
+    gain = np.clip(0.35 + 0.65 * scene_luma / max(grey[inside].mean(), 1), 0.75, 1.35)
+    # The underside of a bag that lies on the ground is darker than its top.
+    falloff = np.linspace(1.06, 0.72, height, dtype=np.float32)[:, None, None]
+    return np.clip(bgr * gain * falloff, 0, 255), alpha
+
+
+def with_heap(picture, heap):
+    """The scene with the bags left in it."""
+    scene = picture.copy()
+    for name, x, y, width, mirrored in heap:
+        luma = float(picture[y - 20:y + 20, x - 60:x + 60].mean())
+        bgr, alpha = bag(name, width, mirrored, luma)
+        h, w = alpha.shape
+        shadow(scene, x + 4, y - 3, w * 0.56, max(h * 0.10, 6), 0.55)
+        paste(scene, bgr, alpha, int(x - w / 2), int(y - h))
+    return scene
+
+
+# ---------------------------------------------------------------------------------------------------- people
+
+
+class People:
+    """The person clip, and what moves in it cut out against the empty room."""
+
+    def __init__(self):
+        self.frames = []
+        capture = cv2.VideoCapture(str(ASSETS / "people.mp4"))
+        while True:
+            ok, frame = capture.read()
+            if not ok:
+                break
+            self.frames.append(frame)
+        # The first four seconds show the room and the table alone.
+        self.empty = np.median(np.stack(self.frames[:4 * FPS:2]), axis=0).astype(np.uint8)
+
+    def matte(self, index):
+        """Frame `index` and its alpha, 0..1: what differs from the empty room and is not merely its shadow."""
+        frame = self.frames[min(index, len(self.frames) - 1)]
+        a = cv2.GaussianBlur(frame, (0, 0), 1.0).astype(np.float32) + 1
+        b = cv2.GaussianBlur(self.empty, (0, 0), 1.0).astype(np.float32) + 1
+        ratio = a / b
+        differs = np.abs(a - b).max(axis=2) > 30
+        # A shadow darkens all channels alike, and not by much.
+        even = (ratio.max(axis=2) - ratio.min(axis=2)) < 0.16
+        shade = even & (ratio.mean(axis=2) > 0.6) & (ratio.mean(axis=2) < 1.0)
+        shade[:FLOOR_ROW] = False  # on the white wall shadows are too faint to differ, and a grey coat is not
+        wood = a[..., 2] - a[..., 0] > 40  # nobody wears brown below the hip
+        wood[:FLOOR_ROW] = False
+        mask = (differs & ~shade & ~wood).astype(np.uint8)
+        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
+        if count < 2:
+            return frame, np.zeros(mask.shape, np.float32)
+        keep = (labels == 1 + np.argmax(stats[1:, cv2.CC_STAT_AREA])).astype(np.uint8)  # one person at a time
+        keep = cv2.erode(keep, np.ones((3, 3), np.uint8))
+        return frame, cv2.GaussianBlur(keep.astype(np.float32), (0, 0), 1.1)
+
+    def table(self):
+        """The round table of the empty room, cut out by its drawn outline."""
+        mask = np.zeros(self.empty.shape[:2], np.uint8)
+        cv2.ellipse(mask, (454, 115), (70, 37), 2, 0, 360, 255, -1)
+        cv2.fillPoly(mask, [np.array([[444, 150], [459, 150], [452, 268], [485, 267], [487, 272], [456, 286], [490, 328],
+                                      [486, 334], [443, 302], [400, 331], [394, 326], [430, 291], [398, 272], [401, 265],
+                                      [437, 276]], np.int32)], 255)
+        grey = cv2.cvtColor(cv2.cvtColor(self.empty, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)  # its steel mirrors the floor
+        return cv2.addWeighted(self.empty, 0.3, grey, 0.7, 0), cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 0.9)
+
+    @staticmethod
+    def place(picture, cutout, at, gain=0.92):
+        """Lays a cut-out of the clip into the scene."""
+        frame, alpha = cutout
+        w, h = round(frame.shape[1] * at["scale"]), round(frame.shape[0] * at["scale"])
+        frame = cv2.resize(frame, (w, h), interpolation=cv2.INTER_AREA)
+        alpha = cv2.resize(alpha, (w, h), interpolation=cv2.INTER_AREA)
+        left, top = at["right"] - w, at["bottom"] - h
+        ys, xs = np.nonzero(alpha > 0.5)
+        if len(ys) == 0:
+            return
+        foot = ys.max()
+        if foot < h - 6:  # not cut off by the clip's own lower edge
+            low = xs[ys > foot - 14]
+            shadow(picture, left + low.mean(), top + foot - 4, (low.max() - low.min()) / 2 + 14, 9, 0.5)
+        paste(picture, frame.astype(np.float32) * gain, alpha, left, top)
+
+
+# ---------------------------------------------------------------------------------------------------- geometry
+
+
+def intrinsics(focal, row):
+    return np.array([[focal, 0, WIDTH / 2], [0, focal, row], [0, 0, 1]], np.float64)
+
+
+def rotation_a_to_b():
+    """Turns directions in street-a's frame (x right, y down, z ahead) into street-b's."""
+    y, p, r = np.deg2rad([B_YAW_DEG, B_PITCH_DEG, B_ROLL_DEG])
+    yaw = np.array([[np.cos(y), 0, -np.sin(y)], [0, 1, 0], [np.sin(y), 0, np.cos(y)]])
+    pitch = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
+    roll = np.array([[np.cos(r), np.sin(r), 0], [-np.sin(r), np.cos(r), 0], [0, 0, 1]])
+    return roll @ pitch @ yaw
+
+
+def a_to_b():
+    """The homography from street-a's pixels to street-b's."""
+    return intrinsics(B_FOCAL_PX, HEIGHT / 2) @ rotation_a_to_b() @ np.linalg.inv(intrinsics(FOCAL_PX, HORIZON_ROW))
+
+
+def ground(x, y):
+    """`(lon, lat)` of a ground point from its street-a pixel."""
+    ahead = FOCAL_PX * POLE_M / (y - HORIZON_ROW)
+    aside = (x - WIDTH / 2) / FOCAL_PX * ahead
+    h = np.deg2rad(HEADING_DEG)
+    east, north = ahead * np.sin(h) + aside * np.cos(h), ahead * np.cos(h) - aside * np.sin(h)
+    return (POLE_LON + east / (111_320 * np.cos(np.deg2rad(POLE_LAT))), POLE_LAT + north / 110_870)
+
+
+def calibration():
+    """Point pairs for configs/demo.toml, as its own text."""
+    to_b = a_to_b()
+    to_a = np.linalg.inv(to_b)
+    grid = [(0.06, 0.72), (0.94, 0.72), (0.06, 0.97), (0.94, 0.97), (0.50, 0.82), (0.62, 0.91)]
+    for camera, back in (("street-a", np.eye(3)), ("street-b", to_a)):
+        print(f"# {camera}")
+        for fx, fy in grid:
+            p = back @ np.array([fx * WIDTH, fy * HEIGHT, 1])
+            lon, lat = ground(p[0] / p[2], p[1] / p[2])
+            print(f"    {{ picture = [{fx:.2f}, {fy:.2f}], ground = [{lon:.8f}, {lat:.8f}] }},")
+
+
+# ---------------------------------------------------------------------------------------------------- clips
+
+
+def caption(picture):
+    """Says in the picture what it is."""
+    cv2.putText(picture, "composite", (WIDTH - 118, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (40, 40, 40), 3, cv2.LINE_AA)
+    cv2.putText(picture, "composite", (WIDTH - 118, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (235, 235, 235), 1, cv2.LINE_AA)
+    return picture
+
+
+def live(picture, index, rng, tint=(1.0, 1.0, 1.0)):
+    """What a sensor adds: the light drifts a little, each frame has its own noise, each camera its own white balance."""
+    gain = 1.0 + 0.015 * np.sin(2 * np.pi * index / (20 * FPS))
+    noise = rng.normal(0, 1.6, (HEIGHT // 2, WIDTH // 2, 1)).astype(np.float32)
+    noise = cv2.resize(noise, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)[..., None]
+    out = picture.astype(np.float32) * (np.array(tint, np.float32) * gain) + noise
+    return np.clip(out, 0, 255).astype(np.uint8)
+
+
+def street_scene():
+    """The street before anything was left there."""
+    return plate("facade_488.jpg", 352, 66)
+
+
+def square_scene():
+    """The square with nobody on it."""
+    return plate("facade_516.jpg", 366, 66, left=14, right=668)
+
+
+def street(people):
+    """Frames of the street: a man stands at the wall, walks off to the right, and the heap lies where he stood."""
+    bare = street_scene()
+    heaped = with_heap(bare, HEAP)
+    for i in range(STREET_S * FPS):
+        t = i / FPS
+        frame = (heaped if t >= HEAP_FROM_S else bare).copy()
+        if MAN_FROM_S + t < MAN_TO_S:
+            people.place(frame, people.matte(round((MAN_FROM_S + t) * FPS)), MAN)
+        yield frame
+
+
+def square(people):
+    """Frames of the square: somebody stops at the table for a short while, somebody else stays."""
+    bare = square_scene()
+    table = people.table()
+    for start, end in SQUARE_PARTS_S:
+        for i in range(round(start * FPS), round(end * FPS)):
+            frame = bare.copy()
+            people.place(frame, table, STALL)
+            people.place(frame, people.matte(i), STALL)
+            yield frame
+
+
+class Encoder:
+    """ffmpeg, fed raw frames. No scene-cut keyframes and a closed GOP of two seconds, as cameras send it."""
+
+    def __init__(self, path, codec, kbps):
+        parameters = f"keyint={GOP}:min-keyint={GOP}:scenecut=0:open-gop=0"
+        options = {
+            "libx264": ["-profile:v", "high", "-x264-params", parameters],
+            "libx265": ["-tag:v", "hvc1", "-x265-params", parameters + ":log-level=error"],
+        }[codec]
+        self.process = subprocess.Popen(
+            ["ffmpeg", "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{WIDTH}x{HEIGHT}",
+             "-r", str(FPS), "-i", "-", "-an", "-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p",
+             "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv",
+             "-c:v", codec, "-preset", "slow", "-b:v", f"{kbps}k", "-maxrate", f"{2 * kbps}k", "-bufsize", f"{4 * kbps}k",
+             *options, "-movflags", "+faststart", "-fflags", "+bitexact", "-flags:v", "+bitexact", str(path)],
+            stdin=subprocess.PIPE)
+
+    def write(self, frame):
+        self.process.stdin.write(frame.tobytes())
+
+    def close(self):
+        self.process.stdin.close()
+        if self.process.wait() != 0:
+            sys.exit("ffmpeg failed: is it built with libx264 and libx265?")
+
+
+def make_streets(out, people):
+    a = Encoder(out / "street-a.mp4", "libx264", 400)
+    b = Encoder(out / "street-b.mp4", "libx265", 300)
+    warp = a_to_b()
+    rng = np.random.default_rng(7)
+    for i, frame in enumerate(street(people)):
+        other = cv2.warpPerspective(frame, warp, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        a.write(caption(live(frame, i, rng)))
+        b.write(caption(live(other, i, rng, (0.93, 0.97, 1.0))))
+    a.close()
+    b.close()
+
+
+def make_square(out, people):
+    c = Encoder(out / "square-c.mp4", "libx264", 400)
+    rng = np.random.default_rng(7)
+    for i, frame in enumerate(square(people)):
+        c.write(caption(live(frame, i, rng)))
+    c.close()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=pathlib.Path, default=HERE / "clips")
+    parser.add_argument("--only", choices=["streets", "square"], help="make these alone")
+    parser.add_argument("--calibration", action="store_true", help="print the point pairs for configs/demo.toml and stop")
+    arguments = parser.parse_args()
+    if arguments.calibration:
+        calibration()
+        return
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    people = People()
+    if arguments.only != "square":
+        make_streets(arguments.out, people)
+    if arguments.only != "streets":
+        make_square(arguments.out, people)
+
+
+if __name__ == "__main__":
+    main()

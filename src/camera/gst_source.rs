@@ -1,0 +1,352 @@
+//! The second kind of camera: whatever GStreamer's `uridecodebin` opens. Files, `rtsps`, HTTP, MJPEG.
+//!
+//! Owns one thread and one pipeline a camera, and fills the same [`Slot`] with decoded pictures. It decodes every frame
+//! and throws nearly all away, directly behind the decoder: dear next to `receive`, which is why a plain `rtsp` camera
+//! never comes here.
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use gstreamer as gst;
+use gstreamer::{glib, prelude::*};
+use gstreamer_app as gst_app;
+use jiff::Timestamp;
+use url::Url;
+
+use super::{
+    backoff::Backoff,
+    gst_frame,
+    slot::{Slot, State},
+};
+use crate::{engine::CameraId, error::Class, secret::Credentials};
+
+/// How often the thread looks whether it is to stop.
+const POLL: gst::ClockTime = gst::ClockTime::from_mseconds(200);
+
+/// A source to read.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The camera's id.
+    pub camera: CameraId,
+    /// What `uridecodebin` is to open. A user or password in it is not used.
+    pub url: Url,
+    /// For sources that know `user-id` and `user-pw` (RTSP, HTTP).
+    pub credentials: Option<Credentials>,
+    /// Pictures nearer to each other than this are thrown away undelivered; half of `look_every` is right.
+    pub every: Duration,
+    /// A file starts again at its end. Otherwise the camera ends with it.
+    pub looped: bool,
+    /// Without a picture for so long, the source counts as dead.
+    pub idle: Duration,
+}
+
+/// Why a source stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// GStreamer's own words.
+    #[error("{element}: {what}")]
+    Pipeline {
+        /// Which element says so.
+        element: String,
+        /// What.
+        what: String,
+    },
+    /// It gives nothing.
+    #[error("no picture for {0:?}")]
+    Idle(Duration),
+    /// A live source came to an end.
+    #[error("the source has ended")]
+    Ended,
+    /// GStreamer lacks something.
+    #[error("GStreamer: {0}; install the packages that edge-deploy/setup.sh names")]
+    Missing(String),
+    /// Our fault, or a binding's.
+    #[error("the source failed inside: {0}; please report it")]
+    Panicked(String),
+}
+
+impl SourceError {
+    fn panicked(panic: &(dyn std::any::Any + Send)) -> Self {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
+        Self::Panicked(text.unwrap_or("no message").to_owned())
+    }
+
+    /// What to do about it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Missing(_) => Class::Config,
+            Self::Panicked(_) => Class::Bug,
+            _ => Class::Transient,
+        }
+    }
+}
+
+/// A source at work. Dropping it ends it.
+pub struct GstSource {
+    slot: Arc<Slot>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for GstSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GstSource into {:?}", self.slot)
+    }
+}
+
+impl GstSource {
+    /// Starts reading into `slot`.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn spawn(settings: Settings, slot: Arc<Slot>) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::Builder::new().name("source".into()).spawn({
+            let (slot, stop) = (Arc::clone(&slot), Arc::clone(&stop));
+            move || supervise(&settings, &slot, &stop)
+        })?;
+        Ok(Self {
+            slot,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Where its pictures are.
+    pub fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+}
+
+impl Drop for GstSource {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+fn supervise(settings: &Settings, slot: &Arc<Slot>, stop: &AtomicBool) {
+    let camera = &settings.camera;
+    let mut backoff = Backoff::default();
+    while !stop.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        // A panic is this camera's error like any other: a thread that is silently gone would leave it "live" for ever.
+        let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| read(settings, slot, stop)));
+        let error = match run.unwrap_or_else(|panic| Err(SourceError::panicked(&*panic))) {
+            Ok(()) => {
+                if !stop.load(Ordering::Relaxed) {
+                    slot.set_state(State::Ended);
+                    tracing::info!(%camera, "The file has been read to its end.");
+                }
+                return;
+            }
+            Err(error) => error,
+        };
+        let live = match slot.state() {
+            State::Live => began.elapsed(),
+            _ => Duration::ZERO,
+        };
+        let wait = backoff.failed(live, fastrand::f64());
+        let text = error.to_string();
+        if !matches!(slot.state(), State::Down { error, .. } if error == text) {
+            tracing::warn!(%camera, ?wait, "Camera is away: {text}. It is tried again.");
+        }
+        slot.set_down(text, Timestamp::now());
+        slot.count_reconnect();
+        let until = Instant::now() + wait;
+        while !stop.load(Ordering::Relaxed) && Instant::now() < until {
+            std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
+        }
+    }
+}
+
+/// Stops the pipeline however reading ends.
+struct Running(gst::Pipeline);
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.set_state(gst::State::Null);
+    }
+}
+
+/// One run of the pipeline. `Ok` at the end of a file, or when told to stop.
+fn read(settings: &Settings, slot: &Arc<Slot>, stop: &AtomicBool) -> Result<(), SourceError> {
+    let missing = |e: glib::BoolError| SourceError::Missing(e.to_string());
+    // Before anything of GStreamer is made: this may be the first camera of the process.
+    gst_frame::init().map_err(|e| SourceError::Missing(e.to_string()))?;
+    let file = settings.url.scheme() == "file";
+    let sink = gst_frame::picture_sink();
+    // A file is shown as fast as it was filmed; what is live comes when it comes.
+    sink.set_sync(file);
+    sink.set_max_buffers(1);
+    sink.set_drop(true);
+    let last = Arc::new(Mutex::new(Instant::now()));
+    sink.set_callbacks(
+        gst_app::AppSinkCallbacks::builder()
+            .new_sample({
+                let (slot, last) = (Arc::clone(slot), Arc::clone(&last));
+                move |sink| {
+                    let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                    match gst_frame::frame(&sample, Timestamp::now()) {
+                        Ok(frame) => {
+                            *last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                            if slot.state() != State::Live {
+                                slot.set_state(State::Live);
+                            }
+                            slot.count_frame(frame.data.len(), 0, frame.captured_at);
+                            slot.offer_frame(Arc::new(frame));
+                            Ok(gst::FlowSuccess::Ok)
+                        }
+                        Err(error) => {
+                            gst::element_error!(sink, gst::StreamError::Format, ["{error}"]);
+                            Err(gst::FlowError::Error)
+                        }
+                    }
+                }
+            })
+            .build(),
+    );
+    let mut url = settings.url.clone();
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    let pipeline = decoding(url.as_str(), &sink, settings.credentials.clone(), {
+        let (every, began) = (settings.every, Instant::now());
+        let mut last: Option<Duration> = None;
+        move |pts| {
+            // A file would be decoded to its end at once if nothing reached the sink, which keeps the time: so its
+            // pictures are chosen by the file's own time, those of a live source by the clock.
+            let now = match pts {
+                Some(pts) if file => Duration::from(pts),
+                _ => began.elapsed(),
+            };
+            // Time goes back where a loop starts again.
+            let keep = last.is_none_or(|last| now >= last + every || now < last);
+            if keep {
+                last = Some(now);
+            }
+            keep
+        }
+    })
+    .map_err(missing)?;
+    let running = Running(pipeline);
+    let pipeline = &running.0;
+    let bus = pipeline
+        .bus()
+        .ok_or_else(|| SourceError::Missing("a pipeline has a bus".into()))?;
+    // An error to change state is on the bus, with its reason.
+    let _ = pipeline.set_state(gst::State::Playing);
+    while !stop.load(Ordering::Relaxed) {
+        if let Some(message) = bus.timed_pop(POLL) {
+            match message.view() {
+                gst::MessageView::Error(e) => {
+                    return Err(SourceError::Pipeline {
+                        element: e.src().map_or_else(String::new, |s| s.name().to_string()),
+                        what: e.error().to_string(),
+                    });
+                }
+                gst::MessageView::Eos(_) if file && settings.looped => {
+                    let start = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT;
+                    if pipeline.seek_simple(start, gst::ClockTime::ZERO).is_err() {
+                        return Err(SourceError::Ended);
+                    }
+                }
+                gst::MessageView::Eos(_) if file => return Ok(()),
+                gst::MessageView::Eos(_) => return Err(SourceError::Ended),
+                gst::MessageView::Latency(_) => {
+                    let _ = pipeline.recalculate_latency();
+                }
+                _ => {}
+            }
+        }
+        let idle = last.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        if idle > settings.idle {
+            return Err(SourceError::Idle(settings.idle));
+        }
+    }
+    Ok(())
+}
+
+/// `uridecodebin ! videoconvert ! sink` for the first video of `uri`. `keep` is asked of each picture, by its time,
+/// as it leaves the decoder.
+pub(super) fn decoding(
+    uri: &str,
+    sink: &gst_app::AppSink,
+    credentials: Option<Credentials>,
+    keep: impl FnMut(Option<gst::ClockTime>) -> bool + Send + 'static,
+) -> Result<gst::Pipeline, glib::BoolError> {
+    let source = gst::ElementFactory::make("uridecodebin")
+        .property("uri", uri)
+        // Whatever memory it lies in: a hardware decoder's is not the system's, and plain `video/x-raw` refuses even
+        // libav (1.22).
+        .property("caps", gst::Caps::builder("video/x-raw").any_features().build())
+        // Sound is not even decoded.
+        .property("expose-all-streams", false)
+        .build()?;
+    source.connect("source-setup", false, move |values| {
+        if let (Some(credentials), Some(element)) =
+            (&credentials, values.get(1).and_then(|v| v.get::<gst::Element>().ok()))
+            && element.has_property("user-id")
+            && element.has_property("user-pw")
+        {
+            element.set_property("user-id", credentials.user.expose());
+            element.set_property("user-pw", credentials.password.expose());
+        }
+        None
+    });
+    let convert = gst::ElementFactory::make("videoconvert")
+        .property("n-threads", 1u32)
+        .build()?;
+    let pipeline = gst::Pipeline::new();
+    pipeline.add_many([&source, &convert, sink.upcast_ref()])?;
+    convert.link(sink)?;
+    // libav starts a thread a core for each camera unless told not to.
+    pipeline.connect_deep_element_added(|_, _, element| {
+        if element.has_property("max-threads") {
+            element.set_property("max-threads", 1i32);
+        }
+    });
+    let input = convert
+        .static_pad("sink")
+        .ok_or_else(|| glib::bool_error!("videoconvert has a sink pad"))?;
+    let keep = Mutex::new(keep);
+    input.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let mut keep = keep.lock().unwrap_or_else(PoisonError::into_inner);
+        if keep(info.buffer().and_then(|b| b.pts())) {
+            gst::PadProbeReturn::Ok
+        } else {
+            // `Drop` would log a GStreamer-CRITICAL for each buffer.
+            info.data = None;
+            gst::PadProbeReturn::Handled
+        }
+    });
+    source.connect_pad_added(move |_, pad| {
+        if !input.is_linked() {
+            // Refused only if the pipeline is being taken down.
+            let _ = pad.link(&input);
+        }
+    });
+    Ok(pipeline)
+}
+
+/// The `file://` address of `path`.
+///
+/// # Errors
+/// The path has no absolute form.
+pub fn file_url(path: &Path) -> std::io::Result<Url> {
+    let path = std::path::absolute(path)?;
+    Url::from_file_path(&path).map_err(|()| std::io::Error::other(format!("{} is no absolute path", path.display())))
+}

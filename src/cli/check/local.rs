@@ -1,0 +1,204 @@
+//! What can be checked without a network: libraries, models, decoders, disk, clock.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+
+use super::{Row, State};
+use crate::config::Draft;
+
+/// Below this the store may run out within a day of a broker's outage: a case with its pictures is about a megabyte.
+const LEAST_FREE: u64 = 256 << 20;
+/// Below this, look at it: logs and evidence share the disk.
+const SCARCE_FREE: u64 = 2 << 30;
+
+pub(super) fn rows(draft: &Draft) -> Vec<Row> {
+    let mut rows = models(draft);
+    rows.extend(decoders(draft));
+    rows.extend(draft.state_dir.as_deref().map(state_dir));
+    rows.push(clock(draft));
+    rows
+}
+
+/// The library, then each model: against its checksum, and in a session of its own.
+#[cfg(feature = "ort")]
+fn models(draft: &Draft) -> Vec<Row> {
+    const WHAT: &str = "onnxruntime";
+    let runtime = crate::model::runtime::init(draft.onnxruntime.as_deref());
+    let mut rows = vec![match &runtime {
+        Ok(runtime) => Row::ok(WHAT, runtime.library().display().to_string()),
+        Err(e) => Row::new(WHAT, State::Wrong, e.to_string()),
+    }];
+    for model in &draft.models {
+        let what = format!("model {}", model.id);
+        let loaded = crate::model::Model::load(&model.dir);
+        rows.push(match (loaded, &runtime) {
+            (Err(e), _) => Row::new(what, State::Wrong, e.to_string()),
+            (Ok(loaded), Err(_)) => {
+                let manifest = loaded.manifest();
+                Row::new(
+                    what,
+                    State::Skipped,
+                    format!(
+                        "version {}, checksum right; not tried without onnxruntime",
+                        manifest.version
+                    ),
+                )
+            }
+            (Ok(loaded), Ok(runtime)) => match loaded.session(runtime) {
+                Ok(_) => Row::ok(
+                    what,
+                    format!(
+                        "version {}, checksum right, judges a picture",
+                        loaded.manifest().version
+                    ),
+                ),
+                Err(e) => Row::new(what, State::Wrong, e.to_string()),
+            },
+        });
+    }
+    rows
+}
+
+#[cfg(not(feature = "ort"))]
+fn models(draft: &Draft) -> Vec<Row> {
+    let mut rows = vec![Row::new(
+        "onnxruntime",
+        State::Skipped,
+        "this gridwatch was built without the feature `ort`",
+    )];
+    for model in &draft.models {
+        let what = format!("model {}", model.id);
+        rows.push(match crate::model::Model::load(&model.dir) {
+            Ok(loaded) => Row::ok(what, format!("version {}, checksum right", loaded.manifest().version)),
+            Err(e) => Row::new(what, State::Wrong, e.to_string()),
+        });
+    }
+    rows
+}
+
+/// One keyframe of each codec through the decoder that the daemon would use: being in GStreamer's registry proves little.
+#[cfg(feature = "gst")]
+fn decoders(draft: &Draft) -> Vec<Row> {
+    use crate::camera::{
+        Codec, Keyframe,
+        decode::{DecodeError, Decoder},
+    };
+    use bytes::Bytes;
+
+    // 320×240 of ffmpeg's `testsrc`, made with x264 (Main profile) and x265.
+    let samples: [(Codec, &'static [u8]); 2] = [
+        (Codec::H264, include_bytes!("keyframe.h264")),
+        (Codec::H265, include_bytes!("keyframe.h265")),
+    ];
+    let Some(backend) = draft.decoders else {
+        return Vec::new();
+    };
+    let row = |(codec, data)| {
+        let what = format!("decoder {codec:?}");
+        let keyframe = Keyframe {
+            camera: crate::engine::CameraId::from("check"),
+            seq: 0,
+            captured_at: Timestamp::now(),
+            codec,
+            data: Bytes::from_static(data),
+        };
+        let decoded = Decoder::new("check", backend).and_then(|mut d| {
+            let frame = d.decode(&keyframe)?;
+            Ok::<_, DecodeError>((frame, d.element(codec).unwrap_or_default().to_owned()))
+        });
+        match decoded {
+            Ok((frame, element)) => Row::ok(
+                what,
+                format!("{element} decodes a keyframe ({}×{})", frame.width, frame.height),
+            ),
+            Err(e) => Row::wrong(
+                what,
+                e.to_string(),
+                "run edge-deploy/setup.sh, or set decode.backend to auto or software",
+            ),
+        }
+    };
+    samples.into_iter().map(row).collect()
+}
+
+#[cfg(not(feature = "gst"))]
+fn decoders(_: &Draft) -> Vec<Row> {
+    vec![Row::new(
+        "decoders",
+        State::Skipped,
+        "this gridwatch was built without the feature `gst`",
+    )]
+}
+
+/// Writable, or can be made; and room in it.
+fn state_dir(dir: &Path) -> Row {
+    const WHAT: &str = "state directory";
+    // It is the daemon that makes it; until then its nearest parent tells.
+    let there: PathBuf = dir.ancestors().find(|d| d.exists()).unwrap_or(Path::new("/")).into();
+    let name = dir.display();
+    let needed = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    if let Err(e) = rustix::fs::access(&there, needed) {
+        return Row::wrong(
+            WHAT,
+            format!("{name}: {} cannot be written to: {e}", there.display()),
+            format!("mkdir -p {name} and give it to the user that runs gridwatch, or name another as node.state_dir"),
+        );
+    }
+    let free = match rustix::fs::statvfs(&there) {
+        Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize),
+        Err(e) => {
+            return Row::wrong(
+                WHAT,
+                format!("{name}: the free space cannot be told: {e}"),
+                "check the disk",
+            );
+        }
+    };
+    let made = if there == dir { "" } else { ", will be made" };
+    let mib = free >> 20;
+    let room = format!("{name}: {mib} MiB free{made}");
+    match free {
+        f if f < LEAST_FREE => Row::wrong(
+            WHAT,
+            room,
+            "free some: without room no case can be kept while the broker is away",
+        ),
+        f if f < SCARCE_FREE => {
+            Row::new(WHAT, State::Warning, room).remedy("free some, or move node.state_dir to a larger disk")
+        }
+        _ => Row::ok(WHAT, room),
+    }
+}
+
+/// Evidence states its time, so somebody must keep the clock.
+fn clock(draft: &Draft) -> Row {
+    const WHAT: &str = "clock";
+    let now = Timestamp::now();
+    let shown = match &draft.timezone {
+        Some(zone) => now.to_zoned(zone.clone()).strftime("%F %T %:z").to_string(),
+        None => now.to_string(),
+    };
+    let synchronised = "let chrony or systemd-timesyncd keep the clock: evidence may be 1 s off at most (GA/T 832)";
+    // A box without a battery wakes up in 1970, or on the day its image was built.
+    if now < Timestamp::from_second(1_767_225_600).unwrap_or(Timestamp::MIN) {
+        return Row::wrong(WHAT, format!("{shown} lies in the past"), synchronised);
+    }
+    let kept = [
+        "/run/systemd/timesync/synchronized",
+        "/run/chrony/chronyd.pid",
+        "/run/ntpd.pid",
+    ];
+    match kept.iter().find(|p| fs::exists(p).unwrap_or(false)) {
+        Some(_) => Row::ok(WHAT, shown),
+        None => Row::new(
+            WHAT,
+            State::Warning,
+            format!("{shown}, and nothing that keeps it right was found"),
+        )
+        .remedy(synchronised),
+    }
+}

@@ -1,0 +1,241 @@
+//! Cameras that answer in every way, as one camera's table row; and the table itself.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use super::{Report, Row, State, json, probe, table};
+use crate::config::{Camera, Credentials, Draft, Secret, Transport};
+
+/// Long enough for the slowest machine; only a camera that never answers waits for it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn draft(port: u16, password: Option<&str>) -> Draft {
+    let mut draft = Draft::default();
+    draft.cameras = vec![Camera {
+        id: "gate".into(),
+        url: format!("rtsp://127.0.0.1:{port}/key-in-the-path").parse().unwrap(),
+        credentials: password.map(|p| Credentials {
+            user: Secret::new("admin"),
+            password: Secret::new(p),
+        }),
+        transport: Transport::Tcp,
+        look_every: Duration::from_secs(10),
+        models: vec![],
+        gb_device_id: None,
+        address: None,
+        legal_review_ref: None,
+        calibration_version: None,
+        privacy: vec![],
+    }];
+    draft
+}
+
+/// A camera that answers each request with what `answer` makes of it, after the status line's `RTSP/1.0 `.
+async fn camera(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let answer = Arc::new(answer);
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let (mut buffer, mut request) = ([0; 4096], String::new());
+                while let Ok(n @ 1..) = socket.read(&mut buffer).await {
+                    request.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+                    if request.ends_with("\r\n\r\n") {
+                        let cseq = request
+                            .lines()
+                            .find(|l| l.starts_with("CSeq"))
+                            .unwrap_or_default()
+                            .to_owned();
+                        let reply = answer(&request);
+                        let (status, rest) = reply.split_once("\r\n").unwrap();
+                        let reply = format!("RTSP/1.0 {status}\r\n{cseq}\r\n{rest}");
+                        socket.write_all(reply.as_bytes()).await.unwrap();
+                        request.clear();
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+fn described(media: &str) -> String {
+    let sdp = format!("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n{media}a=control:track1\r\n");
+    format!(
+        "200 OK\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
+        sdp.len()
+    )
+}
+
+/// The parameter sets of the H.264 sample, as an SDP carries them.
+fn sprop() -> String {
+    let sample: &[u8] = include_bytes!("keyframe.h264");
+    let mut units = Vec::new();
+    let mut rest = sample;
+    while let Some(at) = rest.windows(4).position(|w| w == [0, 0, 0, 1]) {
+        rest = &rest[at + 4..];
+        let end = rest.windows(3).position(|w| w == [0, 0, 1]).unwrap_or(rest.len());
+        let unit = &rest[..end];
+        units.push(&unit[..unit.iter().rposition(|b| *b != 0).map_or(0, |i| i + 1)]);
+    }
+    units[..2]
+        .iter()
+        .map(|u| BASE64_STANDARD.encode(u))
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+async fn ask(port: u16, password: Option<&str>, patience: Duration) -> Row {
+    let mut rows = probe::rows(&draft(port, password), patience).await;
+    assert_eq!(rows.len(), 1);
+    rows.remove(0)
+}
+
+#[tokio::test]
+async fn a_camera_says_its_codec_and_size() {
+    let media = format!(
+        "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1;sprop-parameter-sets={}\r\n",
+        sprop()
+    );
+    let port = camera(move |_| described(&media)).await;
+    let row = ask(port, None, PATIENCE).await;
+    assert_eq!(
+        (row.state, row.message),
+        (State::Ok, format!("127.0.0.1:{port} has H264, 320×240"))
+    );
+}
+
+#[tokio::test]
+async fn a_camera_of_another_codec_is_wrong() {
+    let port = camera(|_| described("m=video 0 RTP/AVP 26\r\n")).await;
+    let row = ask(port, None, PATIENCE).await;
+    assert_eq!(
+        (row.state, row.message),
+        (State::Wrong, format!("127.0.0.1:{port} sends JPEG"))
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_from_a_missing_one_and_from_a_wrong_path() {
+    let port = camera(|request| {
+        if request.contains("Authorization: Basic YWRtaW46cmlnaHQ=") {
+            return "404 Not Found\r\n\r\n".into();
+        }
+        "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"camera\"\r\n\r\n".into()
+    })
+    .await;
+    let name = format!("127.0.0.1:{port}");
+    for (password, expected) in [
+        (None, "asks for a user and a password"),
+        (Some("hunter2"), "refuses the user or the password"),
+        (Some("right"), "knows no such stream"),
+    ] {
+        let row = ask(port, password, PATIENCE).await;
+        assert_eq!(
+            (row.state, row.message.as_str()),
+            (State::Wrong, format!("{name} {expected}").as_str())
+        );
+        assert!(row.remedy.is_some());
+        let shown = format!("{row:?}");
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("admin") && !shown.contains("key-in-the-path"),
+            "{shown}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_closed_port_a_silent_camera_and_no_camera_are_told_apart() {
+    let closed = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let row = ask(closed, None, PATIENCE).await;
+    assert_eq!(row.message, format!("nothing listens at 127.0.0.1:{closed}"));
+
+    // Takes connections and says nothing: the kernel accepts them into the backlog.
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = mute.local_addr().unwrap().port();
+    let row = ask(port, None, Duration::from_millis(100)).await;
+    assert_eq!(row.message, format!("127.0.0.1:{port} did not answer within 100ms"));
+
+    let web = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = web.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        drop(web.accept().await.unwrap()); // The first connection only sees whether somebody is there.
+        let (mut socket, _) = web.accept().await.unwrap();
+        socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        let _ = socket.read(&mut [0; 1024]).await;
+    });
+    let row = ask(port, None, PATIENCE).await;
+    assert_eq!(
+        (row.state, row.remedy.as_deref()),
+        (State::Wrong, Some("is this an RTSP camera?"))
+    );
+    assert_eq!(row.message.lines().count(), 1);
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_is_told() {
+    let closed = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let mut draft = Draft::default();
+    draft.node = Some("box-01".into());
+    draft.broker = Some(crate::config::Broker {
+        host: "127.0.0.1".into(),
+        port: closed,
+        tls: None,
+        credentials: Some(Credentials {
+            user: Secret::new("box"),
+            password: Secret::new("hunter2"),
+        }),
+        keep_alive: Duration::from_secs(30),
+        in_flight: 16,
+    });
+    let rows = probe::rows(&draft, PATIENCE).await;
+    assert_eq!(
+        (rows.len(), rows[0].what.as_str(), rows[0].state),
+        (1, "broker", State::Wrong)
+    );
+    assert!(
+        rows[0].message.contains(&format!("127.0.0.1:{closed}")) && rows[0].message.contains("refused"),
+        "{rows:?}"
+    );
+    assert!(!format!("{rows:?}").contains("hunter2"));
+}
+
+#[test]
+fn the_table_lines_up_and_counts() {
+    let report = Report {
+        config: "edge.toml".into(),
+        ok: false,
+        checks: vec![
+            Row::ok("broker", "10.0.0.1:1883 takes this box"),
+            Row::wrong("camera gate", "nothing listens", "switch it on"),
+            Row::new("clock", State::Warning, "unkept"),
+        ],
+    };
+    assert_eq!(
+        table(&report),
+        "ok       broker       10.0.0.1:1883 takes this box\n\
+         WRONG    camera gate  nothing listens\n\
+         \u{20}                     → switch it on\n\
+         warning  clock        unkept\n\
+         \n\
+         1 ok, 1 warning, 1 wrong\n"
+    );
+    let value: serde_json::Value = serde_json::from_str(&json(&report).unwrap()).unwrap();
+    assert_eq!(value["ok"], false);
+    assert_eq!(value["checks"][1]["state"], "wrong");
+    assert_eq!(value["checks"][1]["remedy"], "switch it on");
+}

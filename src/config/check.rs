@@ -1,0 +1,486 @@
+//! The sections of a file against each other and against the world they name: every fault, then what is sound.
+//!
+//! A fault in one place does not hide one in another: a camera with a bad id still has its zones checked. What hangs on a
+//! field that is itself faulty is not judged, so that one mistake is told once.
+
+mod cameras;
+mod outside;
+mod place;
+mod rules;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::tz::TimeZone;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use self::rules::{ModelFacts, RuleFacts};
+use super::{
+    Broker, Camera, Config, Evidence, Model, Telemetry,
+    document::{At, Document},
+    fault::{Fault, Faults},
+    raw::{self, Span},
+    schema::{self, Sound, nearest},
+};
+use crate::digest::sha256_hex;
+use crate::engine::{self, CameraPlan, Category, NodeId, Plan, grid::Grid};
+
+/// Unset `workers`: one a core, but a box does other things too.
+const DEFAULT_WORKERS: usize = 4;
+
+/// A file as far as it is sound, and everything that is wrong with it.
+#[derive(Debug, Clone, Default)]
+pub struct Draft {
+    /// The file, as it was named.
+    pub file: PathBuf,
+    /// False where it could not be read or is no TOML, so that nothing else was looked at.
+    pub readable: bool,
+    /// In the order of the lines.
+    pub faults: Vec<Fault>,
+    /// What works but should be looked at.
+    pub warnings: Vec<Fault>,
+    /// See [`Config::node`].
+    pub node: Option<NodeId>,
+    /// See [`Config::state_dir`].
+    pub state_dir: Option<PathBuf>,
+    /// See [`Config::timezone`].
+    pub timezone: Option<TimeZone>,
+    /// See [`Config::onnxruntime`].
+    pub onnxruntime: Option<PathBuf>,
+    /// See [`Config::decoders`].
+    pub decoders: Option<raw::Backend>,
+    /// See [`Config::broker`]; without credentials where theirs could not be read.
+    pub broker: Option<Broker>,
+    /// The sound ones of [`Config::models`].
+    pub models: Vec<Model>,
+    /// The sound ones of [`Config::cameras`]; without credentials where theirs could not be read. [`Camera::models`] is
+    /// empty where a model is faulty.
+    pub cameras: Vec<Camera>,
+    rest: Rest,
+}
+
+/// What only a whole [`Config`] needs.
+#[derive(Debug, Clone, Default)]
+struct Rest {
+    config_sha256: String,
+    language: raw::Language,
+    workers: Option<usize>,
+    telemetry: Option<Telemetry>,
+    evidence: Option<Evidence>,
+    view: Option<raw::View>,
+    grid: Option<(raw::Grid, Grid)>,
+    categories: BTreeMap<String, Category>,
+    rules: Vec<engine::Rule>,
+    plans: BTreeMap<engine::CameraId, CameraPlan>,
+}
+
+impl Draft {
+    /// The configuration, if nothing is wrong with it.
+    pub fn into_config(self) -> Result<Config, Faults> {
+        if !self.faults.is_empty() {
+            return Err(Faults(self.faults));
+        }
+        let unexplained = Fault {
+            path: String::new(),
+            file: self.file.clone(),
+            line: None,
+            message: "something is missing, and no check says what".into(),
+            remedy: "report this as a bug, with the file".into(),
+        };
+        self.assemble().ok_or(Faults(vec![unexplained]))
+    }
+
+    fn assemble(self) -> Option<Config> {
+        let Rest {
+            config_sha256,
+            language,
+            workers,
+            telemetry,
+            evidence,
+            view,
+            grid,
+            categories,
+            rules,
+            plans,
+        } = self.rest;
+        let (raw_grid, grid) = grid?;
+        let node = self.node?;
+        Some(Config {
+            file: self.file,
+            config_sha256,
+            timezone: self.timezone?,
+            language,
+            state_dir: self.state_dir?,
+            onnxruntime: self.onnxruntime,
+            workers: workers?,
+            decoders: self.decoders?,
+            broker: self.broker?,
+            telemetry: telemetry?,
+            evidence: evidence?,
+            view: view?,
+            grid_version: raw_grid.version,
+            crs: raw_grid.crs,
+            categories,
+            models: self.models,
+            cameras: self.cameras,
+            plan: Arc::new(Plan {
+                node: node.clone(),
+                cameras: plans,
+                rules,
+                grid,
+            }),
+            node,
+            warnings: self.warnings,
+        })
+    }
+}
+
+/// The whole way from a path to a [`Draft`].
+pub(super) fn examine(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Draft {
+    let mut draft = Draft {
+        file: file.into(),
+        ..Draft::default()
+    };
+    let document = match Document::read(file) {
+        Ok((document, faults)) => {
+            draft.faults = faults;
+            document
+        }
+        Err(faults) => {
+            draft.faults = faults;
+            return draft;
+        }
+    };
+    draft.readable = true;
+    draft.rest.config_sha256 = sha256_hex(&document.bytes);
+    let sound = schema::check::<raw::File>(&document, &mut draft.faults);
+    Checker {
+        document: &document,
+        sound: &sound,
+        env,
+        draft: &mut draft,
+    }
+    .run();
+    let by_line = |f: &Fault| (f.file != *file, f.file.clone(), f.line, f.path.clone());
+    draft.faults.sort_by_cached_key(by_line);
+    draft.faults.dedup();
+    draft.warnings.sort_by_cached_key(by_line);
+    draft
+}
+
+/// What every check has at hand.
+struct Checker<'a> {
+    document: &'a Document,
+    sound: &'a Sound,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    draft: &'a mut Draft,
+}
+
+fn top(section: &str) -> At {
+    At::default().key(section)
+}
+
+impl Checker<'_> {
+    fn run(mut self) {
+        self.node();
+        self.runtime();
+        self.broker();
+        self.telemetry();
+        self.evidence();
+        self.draft.rest.view = self.optional(&top("view"));
+        self.draft.rest.categories = self.categories();
+        let models: Vec<ModelFacts> = self.models();
+        let rules: Vec<RuleFacts> = self.rules(&models);
+        self.grid();
+        self.cameras(&models, &rules);
+    }
+
+    fn fault(&mut self, at: &At, message: impl Into<String>, remedy: impl Into<String>) {
+        let fault = self.document.fault(at, message, remedy);
+        self.draft.faults.push(fault);
+    }
+
+    fn warn(&mut self, at: &At, message: impl Into<String>, remedy: impl Into<String>) {
+        let warning = self.document.fault(at, message, remedy);
+        self.draft.warnings.push(warning);
+    }
+
+    /// True where the field or something in it broke the schema, so that what stands there now is not what was typed.
+    fn is_taken(&self, at: &At) -> bool {
+        self.sound.taken.iter().any(|t| t.starts_with(at) || at.starts_with(t))
+    }
+
+    /// A section that is there and keeps to the schema.
+    fn part<T: DeserializeOwned>(&mut self, at: &At, value: &Value) -> Option<T> {
+        match serde_path_to_error::deserialize(value) {
+            Ok(part) => Some(part),
+            Err(e) => {
+                // What the schema cannot say: `1s 1h`, `2.0` where a whole number stands.
+                let mut at = at.clone();
+                for segment in e.path() {
+                    match segment {
+                        serde_path_to_error::Segment::Seq { index } => at = at.index(*index),
+                        serde_path_to_error::Segment::Map { key } => at = at.key(key),
+                        _ => {}
+                    }
+                }
+                self.fault(&at, e.inner().to_string(), "");
+                None
+            }
+        }
+    }
+
+    /// The section at `at`, unless it is faulty or absent.
+    fn required<T: DeserializeOwned>(&mut self, at: &At) -> Option<T> {
+        let sound = self.sound;
+        let value = at.of(&sound.value).filter(|v| !v.is_null())?;
+        self.part(at, value)
+    }
+
+    /// The same for a section that may be left out.
+    fn optional<T: DeserializeOwned + Default>(&mut self, at: &At) -> Option<T> {
+        if at.of(&self.document.value).is_none() {
+            Some(T::default())
+        } else {
+            self.required(at)
+        }
+    }
+
+    /// The elements of a list of tables that keep to the schema, with their places.
+    fn each<T: DeserializeOwned>(&mut self, list: &At) -> Vec<(At, T)> {
+        let sound = self.sound;
+        let elements = list
+            .of(&sound.value)
+            .and_then(Value::as_array)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        elements
+            .iter()
+            .enumerate()
+            .filter(|(_, v)| !v.is_null())
+            .filter_map(|(i, v)| {
+                let at = list.index(i);
+                Some((at.clone(), self.part(&at, v)?))
+            })
+            .collect()
+    }
+
+    /// The ids of a list's elements as they were typed, the faulty ones' too; a second one of a kind is a fault.
+    fn ids(&mut self, list: &At, field: &str) -> BTreeSet<String> {
+        let document = self.document;
+        let elements = list
+            .of(&document.value)
+            .and_then(Value::as_array)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let mut first: BTreeMap<&str, usize> = BTreeMap::new();
+        for (i, id) in elements
+            .iter()
+            .enumerate()
+            .filter_map(|(i, e)| Some((i, e.get(field)?.as_str()?)))
+        {
+            if let Some(before) = first.get(id) {
+                self.fault(
+                    &list.index(i).key(field),
+                    format!("the same as that of {}", list.index(*before)),
+                    "give each its own",
+                );
+            } else {
+                first.insert(id, i);
+            }
+        }
+        first.into_keys().map(str::to_owned).collect()
+    }
+
+    /// Where the file lives that the configuration calls `path`: relative paths start at the configuration.
+    fn shown(&self, path: &Path) -> PathBuf {
+        self.document.file.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    fn absolute(&self, path: &Path) -> PathBuf {
+        let shown = self.shown(path);
+        // Fails only for an empty path or where there is no working directory; then the path as it is must do.
+        std::path::absolute(&shown).unwrap_or(shown)
+    }
+
+    /// The absolute path of a file that must exist.
+    fn existing(&mut self, at: &At, path: &Path, what: &str) -> Option<PathBuf> {
+        let shown = self.shown(path);
+        match fs::metadata(&shown) {
+            Ok(m) if m.is_file() => Some(self.absolute(path)),
+            Ok(_) => {
+                self.fault(at, format!("{} is no file", shown.display()), format!("name {what}"));
+                None
+            }
+            Err(e) => {
+                self.fault(
+                    at,
+                    format!("{} cannot be read: {e}", shown.display()),
+                    format!("name {what}; {RELATIVE}"),
+                );
+                None
+            }
+        }
+    }
+
+    fn node(&mut self) {
+        let at = top("node");
+        let Some(raw) = self.required::<raw::Node>(&at) else {
+            return;
+        };
+        let zone = at.key("timezone");
+        if !self.is_taken(&zone) {
+            self.draft.timezone = TimeZone::get(&raw.timezone).ok();
+            if self.draft.timezone.is_none() {
+                let names: Vec<String> = jiff::tz::db().available().map(|n| n.to_string()).collect();
+                let remedy = match nearest(&raw.timezone, names.iter().map(String::as_str)) {
+                    Some(near) => format!("did you mean \"{near}\"?"),
+                    None if names.is_empty() => "install the system's time zone database (package tzdata)".into(),
+                    None => "write an IANA name such as \"Asia/Shanghai\"".into(),
+                };
+                self.fault(&zone, format!("no time zone is called {:?}", raw.timezone), remedy);
+            }
+        }
+        if self.is_taken(&at.key("state_dir")) {
+            // Told already.
+        } else if raw.state_dir.as_os_str().is_empty() {
+            self.fault(
+                &at.key("state_dir"),
+                "is empty",
+                "name a directory, such as /var/lib/gridwatch",
+            );
+        } else {
+            let dir = self.absolute(&raw.state_dir);
+            if dir.exists() && !dir.is_dir() {
+                self.fault(
+                    &at.key("state_dir"),
+                    format!("{} is no directory", dir.display()),
+                    "name a directory, or one that can be made",
+                );
+            } else {
+                self.draft.state_dir = Some(dir);
+            }
+        }
+        self.draft.rest.language = raw.language;
+        self.draft.node = (!self.is_taken(&at.key("id"))).then(|| NodeId::from(raw.id));
+    }
+
+    fn runtime(&mut self) {
+        let at = top("runtime");
+        if let Some(raw) = self.optional::<raw::Runtime>(&at) {
+            if let Some(path) = &raw.onnxruntime {
+                self.draft.onnxruntime = self.existing(
+                    &at.key("onnxruntime"),
+                    path,
+                    "libonnxruntime.so, or remove the line to use the one edge-deploy/setup.sh installs",
+                );
+            }
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            self.draft.rest.workers = Some(raw.workers.map_or(cores.min(DEFAULT_WORKERS), |n| n as usize));
+        }
+        self.draft.decoders = self.optional::<raw::Decode>(&top("decode")).map(|d| d.backend);
+    }
+
+    /// True where a length of time was typed and lies within bounds, both included.
+    fn between(&mut self, at: &At, span: Span, (least, most): (Duration, Duration)) -> bool {
+        if self.is_taken(at) {
+            return false;
+        }
+        let good = (least..=most).contains(&span.0);
+        if !good {
+            let (side, limit) = if span.0 < least {
+                ("less", least)
+            } else {
+                ("more", most)
+            };
+            self.fault(
+                at,
+                format!("{span} is {side} than {}", Span(limit)),
+                format!("write a length of time from {} to {}", Span(least), Span(most)),
+            );
+        }
+        good
+    }
+
+    fn telemetry(&mut self) {
+        let at = top("telemetry");
+        let Some(raw) = self.optional::<raw::Telemetry>(&at) else {
+            return;
+        };
+        let listen_at = at.key("listen");
+        let listen = if raw.listen.is_empty() || self.is_taken(&listen_at) {
+            None
+        } else {
+            match raw.listen.parse::<SocketAddr>() {
+                Ok(a) if a.ip().is_loopback() => Some(a),
+                Ok(a) => {
+                    self.fault(
+                        &listen_at,
+                        format!("{} can be reached from outside the box", a.ip()),
+                        "write a loopback address such as 127.0.0.1:9464 and let a proxy with a password serve others; \"\" serves nothing",
+                    );
+                    None
+                }
+                Err(_) => {
+                    self.fault(&listen_at, "is not an address and a port", "write 127.0.0.1:9464");
+                    None
+                }
+            }
+        };
+        let filter_at = at.key("filter");
+        if !self.is_taken(&filter_at)
+            && let Err(e) = tracing_subscriber::EnvFilter::builder().parse(&raw.filter)
+        {
+            self.fault(
+                &filter_at,
+                format!("no log filter: {e}"),
+                "write a level, or targets with levels: gridwatch=debug,info",
+            );
+        }
+        self.draft.rest.telemetry = Some(Telemetry {
+            listen,
+            log: raw.log,
+            filter: raw.filter,
+        });
+    }
+
+    fn evidence(&mut self) {
+        let at = top("evidence");
+        let Some(raw) = self.optional::<raw::Evidence>(&at) else {
+            return;
+        };
+        let interval_at = at.key("min_interval");
+        let secs = Duration::from_secs;
+        if self.between(&interval_at, raw.min_interval, (secs(1), secs(3600))) && raw.min_interval.0 < secs(10) {
+            self.warn(
+                &interval_at,
+                format!(
+                    "{} is less than the 10s between two pictures that GA/T 832 asks for",
+                    raw.min_interval
+                ),
+                "keep it at 10s or more, except to try things out",
+            );
+        }
+        if !raw.mask {
+            self.warn(
+                &at.key("mask"),
+                "faces and plates leave the box as they are",
+                "set it to true, unless the city's data protection review of these cameras says otherwise (PIPL art. 26)",
+            );
+        }
+        self.draft.rest.evidence = Some(Evidence {
+            jpeg_quality: raw.jpeg_quality,
+            min_interval: raw.min_interval.0,
+            mask: raw.mask,
+        });
+    }
+}
+
+const RELATIVE: &str = "a relative path starts at the configuration file";

@@ -1,0 +1,207 @@
+//! The cameras: where they are, who may look, what they watch.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use url::Url;
+
+use super::{
+    At, Checker,
+    rules::{ModelFacts, RuleFacts},
+    top,
+};
+use crate::{
+    config::{Camera, polygon, raw, schema::nearest},
+    engine::{CameraId, CameraPlan, Point, RuleId, Zone, ZoneId, ZoneKind},
+};
+
+/// Two looks a second is what a decoder and a model on a small core manage for one camera; past an hour most problems
+/// come and go unseen.
+const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(3600));
+
+/// What a camera's URL may start with: `rtsp` is received by ourselves, the rest by GStreamer's `uridecodebin`.
+const SCHEMES: [&str; 8] = ["rtsp", "rtsps", "file", "http", "https", "rtmp", "srt", "udp"];
+
+impl Checker<'_> {
+    /// Checks each camera, and compiles the sound ones.
+    pub(super) fn cameras(&mut self, models: &[ModelFacts], rules: &[RuleFacts]) {
+        let list = top("cameras");
+        self.ids(&list, "id");
+        self.ids(&list, "gb_device_id");
+        let mut streams: BTreeMap<Url, At> = BTreeMap::new();
+        for (at, value) in self.each::<serde_json::Value>(&list) {
+            // Zones are judged one by one, so that a faulty one does not hide its neighbours or its camera.
+            let zones = self.zones(&at.key("zones"), rules);
+            let mut alone = value;
+            if let Some(map) = alone.as_object_mut() {
+                map.remove("zones");
+            }
+            let Some(raw) = self.part::<raw::Camera>(&at, &alone) else {
+                continue;
+            };
+            self.between(&at.key("look_every"), raw.look_every, LOOK_EVERY);
+            let url = self.camera_url(&at, &raw);
+            let credentials = raw
+                .credentials
+                .as_ref()
+                .and_then(|c| self.credentials(&at.key("credentials"), c));
+            let looking = self.looking(&at, &raw, models);
+            let place = self.place(&at, &raw);
+            if self.is_taken(&at.key("id")) {
+                continue;
+            }
+            let Some(url) = url else { continue };
+            if let Some(before) = streams.insert(url.clone(), at.clone()) {
+                self.warn(
+                    &at.key("url"),
+                    format!("the same stream as {before}"),
+                    "two cameras on one stream cost twice and file into one another; draw zones on one instead",
+                );
+            }
+            let (privacy, zones): (Vec<_>, Vec<_>) = zones.into_iter().partition(|(kind, _)| kind.is_none());
+            let id = CameraId::from(raw.id);
+            if let Some(place) = place {
+                let zones = zones
+                    .into_iter()
+                    .filter_map(|(kind, zone)| Some(Zone { kind: kind?, ..zone }))
+                    .collect();
+                let plan = CameraPlan {
+                    look_every: raw.look_every.0,
+                    zones,
+                    place,
+                };
+                self.draft.rest.plans.insert(id.clone(), plan);
+            }
+            self.draft.cameras.push(Camera {
+                id,
+                url,
+                credentials,
+                transport: raw.transport,
+                look_every: raw.look_every.0,
+                models: looking,
+                gb_device_id: raw.gb_device_id,
+                address: raw.address,
+                legal_review_ref: raw.legal_review_ref,
+                calibration_version: raw.calibration.as_ref().map(super::place::version),
+                privacy: privacy.into_iter().map(|(_, zone)| zone.polygon).collect(),
+            });
+        }
+    }
+
+    fn camera_url(&mut self, at: &At, raw: &raw::Camera) -> Option<Url> {
+        let at = at.key("url");
+        let url = self.url(&at, &raw.url, "rtsp://192.0.2.10:554/stream1")?;
+        let scheme = url.scheme();
+        if !SCHEMES.contains(&scheme) {
+            let remedy = match nearest(scheme, SCHEMES.into_iter()) {
+                Some(near) => format!("did you mean {near}://?"),
+                None => format!("write one of: {}", SCHEMES.join(", ")),
+            };
+            self.fault(&at, format!("{scheme}:// is not a stream that can be opened"), remedy);
+            return None;
+        }
+        if scheme == "file" {
+            match url.to_file_path() {
+                Ok(path) if path.is_file() => {}
+                Ok(path) => {
+                    self.fault(
+                        &at,
+                        format!("{} is no file", path.display()),
+                        "name an existing clip by its absolute path: file:///clips/a.mp4",
+                    );
+                    return None;
+                }
+                Err(()) => {
+                    self.fault(
+                        &at,
+                        "is no path of this machine",
+                        "write file:// and an absolute path: file:///clips/a.mp4",
+                    );
+                    return None;
+                }
+            }
+        } else if url.host_str().is_none_or(str::is_empty) {
+            self.fault(&at, "names no host", "write it like rtsp://192.0.2.10:554/stream1");
+            return None;
+        }
+        Some(url)
+    }
+
+    /// The models that look, as indices into the draft's.
+    fn looking(&mut self, at: &At, raw: &raw::Camera, models: &[ModelFacts]) -> Vec<usize> {
+        if raw.models.is_empty() {
+            return (0..self.draft.models.len()).collect();
+        }
+        let mut looking = Vec::new();
+        for (i, id) in raw.models.iter().enumerate() {
+            if let Some(index) = self.draft.models.iter().position(|m| m.id == *id) {
+                if !looking.contains(&index) {
+                    looking.push(index);
+                }
+            } else if models.iter().all(|m| m.id.is_some()) {
+                let known: Vec<&str> = models.iter().filter_map(|m| m.id.as_deref()).collect();
+                let remedy = match nearest(id, known.iter().copied()) {
+                    Some(near) => format!("did you mean {near:?}?"),
+                    None => format!("write the id of a model's model.toml: {}", known.join(", ")),
+                };
+                self.fault(
+                    &at.key("models").index(i),
+                    format!("no model has the id {id:?}"),
+                    remedy,
+                );
+            }
+        }
+        looking
+    }
+
+    /// The sound zones of one camera. `None` for a kind is a privacy zone, which the engine does not know.
+    fn zones(&mut self, list: &At, rules: &[RuleFacts]) -> Vec<(Option<ZoneKind>, Zone)> {
+        self.ids(list, "id");
+        let mut sound = Vec::new();
+        for (at, raw) in self.each::<raw::Zone>(list) {
+            let wrong = polygon::faults(&raw.polygon);
+            for message in &wrong {
+                self.fault(
+                    &at.key("polygon"),
+                    message.clone(),
+                    "list its corners in order around the area, each [x, y] from 0 to 1, the first not repeated at the end",
+                );
+            }
+            for (i, id) in raw
+                .rules
+                .iter()
+                .enumerate()
+                .filter(|(_, id)| !rules.iter().any(|r| r.id == **id))
+            {
+                let remedy = match nearest(id, rules.iter().map(|r| r.id.as_str())) {
+                    Some(near) => format!("did you mean {near:?}?"),
+                    None => "write the id of one of [[rules]]".into(),
+                };
+                self.fault(&at.key("rules").index(i), format!("no rule has the id {id:?}"), remedy);
+            }
+            let kind = match raw.kind {
+                raw::ZoneKind::Watch => Some(ZoneKind::Watch),
+                raw::ZoneKind::Exclude => Some(ZoneKind::Exclude),
+                raw::ZoneKind::Privacy => None,
+            };
+            if kind.is_none() && !raw.rules.is_empty() {
+                self.warn(
+                    &at.key("rules"),
+                    "a privacy zone is masked for every rule",
+                    "remove the line",
+                );
+            }
+            if wrong.is_empty() {
+                sound.push((
+                    kind,
+                    Zone {
+                        id: ZoneId::from(raw.id),
+                        kind: kind.unwrap_or(ZoneKind::Exclude),
+                        polygon: raw.polygon.into_iter().map(|[x, y]| Point { x, y }).collect(),
+                        rules: raw.rules.into_iter().map(RuleId::from).collect(),
+                    },
+                ));
+            }
+        }
+        sound
+    }
+}

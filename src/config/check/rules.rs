@@ -1,0 +1,324 @@
+//! Categories, models and rules: what is filed, who finds it, when it is a problem.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    time::Duration,
+};
+
+use super::{At, Checker, RELATIVE, top};
+use crate::{
+    config::{Model, document::Document, fault::Fault, raw, schema, schema::nearest},
+    engine::{self, Category, Label, RuleId},
+    model::Manifest,
+};
+
+/// From one second (a demonstration) to thirty days (longer than any case stays open).
+const DWELL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30 * 86400));
+
+/// How many of the slowest camera's looks should fit into `max_gap`: one missed look is no outage.
+const LOOKS_PER_GAP: u32 = 3;
+
+/// What cameras and rules need to know of a model, faulty or not.
+pub(super) struct ModelFacts {
+    /// The manifest's id, where it could be read.
+    pub(super) id: Option<String>,
+    labels: Vec<String>,
+}
+
+/// What cameras need to know of a rule, faulty or not.
+pub(super) struct RuleFacts {
+    pub(super) id: String,
+}
+
+impl Checker<'_> {
+    /// Reads the categories file; its faults name that file.
+    pub(super) fn categories(&mut self) -> BTreeMap<String, Category> {
+        let at = top("grid").key("categories");
+        // Read from what was typed, so that a fault elsewhere in [grid] does not hide this file's.
+        let Some(path) = at
+            .of(&self.document.value)
+            .and_then(|v| v.as_str())
+            .map(std::path::PathBuf::from)
+        else {
+            return BTreeMap::new();
+        };
+        if self
+            .existing(&at, &path, "the city's categories, such as categories/default.toml")
+            .is_none()
+        {
+            return BTreeMap::new();
+        }
+        let inside = |f: Fault| {
+            let path = if f.path.is_empty() {
+                at.to_string()
+            } else {
+                format!("{at}: {}", f.path)
+            };
+            Fault { path, ..f }
+        };
+        let document = match Document::read(&self.shown(&path)) {
+            Ok((document, faults)) => {
+                self.draft.faults.extend(faults.into_iter().map(inside));
+                document
+            }
+            Err(faults) => {
+                self.draft.faults.extend(faults.into_iter().map(inside));
+                return BTreeMap::new();
+            }
+        };
+        let mut faults = Vec::new();
+        let sound = schema::check::<raw::Categories>(&document, &mut faults);
+        self.draft.faults.extend(faults.into_iter().map(inside));
+        let Ok(raw) = serde_json::from_value::<raw::Categories>(sound.value) else {
+            return BTreeMap::new();
+        };
+        raw.categories
+            .into_iter()
+            .map(|(code, names)| {
+                let category = Category {
+                    code: code.clone(),
+                    scheme: raw.scheme.clone(),
+                    name_zh: names.zh,
+                    name_en: names.en,
+                };
+                (code, category)
+            })
+            .collect()
+    }
+
+    /// Finds each model's folder and reads what its manifest calls it and its labels.
+    pub(super) fn models(&mut self) -> Vec<ModelFacts> {
+        let mut known: BTreeMap<String, At> = BTreeMap::new();
+        let mut facts = Vec::new();
+        for (at, raw) in self.each::<raw::Model>(&top("models")) {
+            let at = at.key("dir");
+            facts.push(ModelFacts {
+                id: None,
+                labels: Vec::new(),
+            });
+            if self.is_taken(&at) {
+                continue;
+            }
+            let dir = self.shown(&raw.dir);
+            if !dir.is_dir() {
+                self.fault(
+                    &at,
+                    format!("{} is no directory", dir.display()),
+                    format!("name a folder with model.onnx and model.toml; {RELATIVE}"),
+                );
+                continue;
+            }
+            let text = match fs::read_to_string(dir.join("model.toml")) {
+                Ok(text) => text,
+                Err(e) => {
+                    self.fault(
+                        &at,
+                        format!("{} cannot be read: {e}", dir.join("model.toml").display()),
+                        "a model is a folder with model.onnx and its manifest model.toml; models/ has examples",
+                    );
+                    continue;
+                }
+            };
+            if !dir.join("model.onnx").is_file() {
+                self.fault(
+                    &at,
+                    format!("{} has no model.onnx", dir.display()),
+                    "put the network beside its model.toml",
+                );
+            }
+            let manifest = match Manifest::parse(&text) {
+                Ok(manifest) => manifest,
+                Err(faults) => {
+                    let file = dir.join("model.toml");
+                    self.draft.faults.extend(faults.into_iter().map(|f| Fault {
+                        path: at.to_string(),
+                        file: file.clone(),
+                        line: f.line,
+                        message: f.message,
+                        remedy: "mend the manifest; models/ has examples".into(),
+                    }));
+                    continue;
+                }
+            };
+            if let Some(before) = known.insert(manifest.id.clone(), at.clone()) {
+                self.fault(
+                    &at,
+                    format!("its id {:?} is that of {before} too", manifest.id),
+                    "give one of them another id in its model.toml",
+                );
+                continue;
+            }
+            self.draft.models.push(Model {
+                id: manifest.id.clone(),
+                dir: self.absolute(&raw.dir),
+            });
+            if let Some(last) = facts.last_mut() {
+                *last = ModelFacts {
+                    id: Some(manifest.id),
+                    labels: manifest.labels,
+                };
+            }
+        }
+        facts
+    }
+
+    /// Checks each rule, and compiles the sound ones.
+    pub(super) fn rules(&mut self, models: &[ModelFacts]) -> Vec<RuleFacts> {
+        let list = top("rules");
+        let facts = self.ids(&list, "id").into_iter().map(|id| RuleFacts { id }).collect();
+        let looks = self.slowest_look();
+        for (at, raw) in self.each::<raw::Rule>(&list) {
+            self.scores(&at, &raw);
+            self.times(&at, &raw, looks.as_ref());
+            self.labels(&at, &raw, models);
+            let category = self.category(&at, &raw);
+            if let Some(category) = category {
+                self.draft.rest.rules.push(compile(raw, category));
+            }
+        }
+        facts
+    }
+
+    fn scores(&mut self, at: &At, raw: &raw::Rule) {
+        let (keep, start) = (at.key("keep_score"), at.key("start_score"));
+        if raw.keep_score > raw.start_score && !self.is_taken(&keep) && !self.is_taken(&start) {
+            self.fault(
+                &keep,
+                format!("{} is above start_score {}", raw.keep_score, raw.start_score),
+                "keep it lower, so that a flickering detection goes on with what it started",
+            );
+        }
+        let (n, m) = (at.key("seen_n"), at.key("seen_m"));
+        if raw.seen_n > raw.seen_m && !self.is_taken(&n) && !self.is_taken(&m) {
+            self.fault(
+                &n,
+                format!("{} of the newest {} looks cannot be", raw.seen_n, raw.seen_m),
+                "make seen_m as large as seen_n, or larger",
+            );
+        }
+    }
+
+    fn times(&mut self, at: &At, raw: &raw::Rule, looks: Option<&(String, Duration)>) {
+        let dwell_at = at.key("dwell");
+        let good = self.between(&dwell_at, raw.dwell, DWELL);
+        if let Some(interval) = self.draft.rest.evidence.as_ref().map(|e| e.min_interval)
+            && good
+            && raw.dwell.0 < interval
+        {
+            self.fault(
+                &dwell_at,
+                format!("{} is less than evidence.min_interval {}", raw.dwell, raw::Span(interval)),
+                "a case shows its first and its confirming look, which would lie too close together: make the dwell longer",
+            );
+        }
+        let Some((camera, look_every)) = looks else { return };
+        let (gap_at, forget_at) = (at.key("max_gap"), at.key("forget_after"));
+        if !self.is_taken(&gap_at) {
+            let every = raw::Span(*look_every);
+            if raw.max_gap.0 < *look_every {
+                self.fault(
+                    &gap_at,
+                    format!("{} is less than {camera}'s look_every {every}: every gap would count as an outage and no dwell would pass", raw.max_gap),
+                    format!("make it {} or more", raw::Span(*look_every * LOOKS_PER_GAP)),
+                );
+            } else if raw.max_gap.0 < *look_every * LOOKS_PER_GAP {
+                self.warn(
+                    &gap_at,
+                    format!("{} is less than three times {camera}'s look_every {every}: one or two late looks count as an outage", raw.max_gap),
+                    format!("make it {} or more", raw::Span(*look_every * LOOKS_PER_GAP)),
+                );
+            }
+        }
+        if raw.forget_after.0 < *look_every && !self.is_taken(&forget_at) {
+            self.fault(
+                &forget_at,
+                format!(
+                    "{} is less than {camera}'s look_every {}: whatever is missed once would be forgotten",
+                    raw.forget_after,
+                    raw::Span(*look_every)
+                ),
+                format!("make it {} or more", raw::Span(*look_every * LOOKS_PER_GAP)),
+            );
+        }
+    }
+
+    fn labels(&mut self, at: &At, raw: &raw::Rule, models: &[ModelFacts]) {
+        if models.iter().any(|m| m.id.is_none()) {
+            return; // Who knows what the faulty one names.
+        }
+        let known: BTreeSet<&str> = models.iter().flat_map(|m| &m.labels).map(String::as_str).collect();
+        if known.is_empty() {
+            return;
+        }
+        for (i, label) in raw
+            .labels
+            .iter()
+            .enumerate()
+            .filter(|(_, l)| !known.contains(l.as_str()))
+        {
+            let remedy = match nearest(label, known.iter().copied()) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => "write a label of a model's model.toml, or add a model that knows this one".into(),
+            };
+            self.fault(&at.key("labels").index(i), format!("no model finds {label:?}"), remedy);
+        }
+    }
+
+    fn category(&mut self, at: &At, raw: &raw::Rule) -> Option<Category> {
+        if self.is_taken(&at.key("category")) {
+            return None;
+        }
+        let categories = &self.draft.rest.categories;
+        if let Some(category) = categories.get(&raw.category) {
+            return Some(category.clone());
+        }
+        // Without a categories file every code is unknown: that is told once, there.
+        if !categories.is_empty() {
+            let codes: Vec<&str> = categories.keys().map(String::as_str).collect();
+            let remedy = format!("write one of its codes, or add this one there: {}", codes.join(", "));
+            self.fault(
+                &at.key("category"),
+                format!("no category has the code {:?}", raw.category),
+                remedy,
+            );
+        }
+        None
+    }
+
+    /// The camera that is looked at most rarely, and how rarely.
+    fn slowest_look(&self) -> Option<(String, Duration)> {
+        let list = top("cameras");
+        let cameras = list.of(&self.sound.value)?.as_array()?;
+        let default = serde_json::json!("10s");
+        cameras
+            .iter()
+            .enumerate()
+            .filter(|(i, c)| !c.is_null() && !self.is_taken(&list.index(*i).key("look_every")))
+            .filter_map(|(i, c)| {
+                let every: raw::Span = c.get("look_every").unwrap_or(&default).as_str()?.parse().ok()?;
+                Some((list.index(i).to_string(), every.0))
+            })
+            .rev() // Of equals the first, which is the last to max_by_key.
+            .max_by_key(|(_, every)| *every)
+    }
+}
+
+fn compile(raw: raw::Rule, category: Category) -> engine::Rule {
+    engine::Rule {
+        id: RuleId::from(raw.id),
+        category,
+        labels: raw.labels.into_iter().map(Label::from).collect(),
+        start_score: raw.start_score,
+        keep_score: raw.keep_score,
+        dwell: raw.dwell.0,
+        seen_n: raw.seen_n,
+        seen_m: raw.seen_m,
+        seen_share: raw.seen_share,
+        max_move: raw.max_move,
+        min_area: raw.min_area,
+        forget_after: raw.forget_after.0,
+        max_gap: raw.max_gap.0,
+        merge_radius_m: raw.merge_radius_m,
+    }
+}

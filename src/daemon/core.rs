@@ -1,0 +1,333 @@
+//! The one owner of the engine and the store: one event at a time goes in, the engine's effects are carried out, and
+//! nothing else in the process decides or commits. So there are no locks, and the order of events is the order of history.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender},
+    },
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use metrics::{counter, gauge, histogram};
+
+use super::{keeper::Job, record::Records};
+use crate::{
+    camera::Picture,
+    config::Config,
+    engine::{CameraId, Case, CaseId, CaseState, Detection, Effect, Engine, Input, Observation},
+    error::Class,
+    evidence::EvidencePicture,
+    link::{IncomingReply, contract::When},
+    store::{Revision, Store, StoreError},
+    telemetry::{Health, names},
+};
+
+/// What reaches the core.
+pub(super) enum Event {
+    /// A look was judged.
+    Looked { observation: Observation, picture: Picture },
+    /// The platform answered.
+    Reply(IncomingReply),
+    /// A case has its pictures.
+    Pictured {
+        case: Box<Case>,
+        pictures: Vec<EvidencePicture>,
+    },
+    /// A case's pictures cannot be made yet.
+    Waiting { reason: String },
+    /// A case's pictures can never be made.
+    NotPictured { case: CaseId },
+    /// No more looks will come; finish what is under way.
+    Stop,
+}
+
+/// A look that may become evidence.
+#[derive(Debug, Clone)]
+pub(super) struct Pinned {
+    pub(super) picture: Picture,
+    pub(super) detections: Arc<[Detection]>,
+}
+
+/// The core turns at least this often, so that a stuck core is told from an idle one.
+const TURN: Duration = Duration::from_secs(1);
+
+/// How long a commit that failed is left alone before the next try.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Asks a camera to be looked at sooner than its turn.
+pub(super) type LookBy = Box<dyn Fn(&CameraId, Timestamp) + Send>;
+
+/// The core's state; everything in it dies with the process, what matters is in the store.
+pub(super) struct Core {
+    pub(super) engine: Engine,
+    pub(super) store: Store,
+    pub(super) config: Arc<Config>,
+    pub(super) records: Records,
+    pub(super) pins: BTreeMap<(CameraId, Timestamp), (Pinned, u32)>,
+    /// How many there are, for whoever shows it.
+    pub(super) pinned: Arc<AtomicU64>,
+    /// Asks a camera to be looked at sooner.
+    pub(super) look_by: LookBy,
+    /// `None` once the core is stopping.
+    pub(super) keeper: Option<Sender<Job>>,
+    pub(super) health: Arc<Health>,
+    /// What could not be committed for a reason that passes (a full disk), in order.
+    pub(super) uncommitted: Vec<Commit>,
+}
+
+/// Something the engine decided that the store must hold.
+pub(super) enum Commit {
+    /// A new case with its pictures.
+    Case(Box<Case>, Vec<EvidencePicture>),
+    /// A change of state that the box decided.
+    Revision(Revision),
+    /// The platform's answer, and what the engine made of it; acknowledged to the broker only then.
+    Reply(IncomingReply, Option<Revision>),
+}
+
+impl Core {
+    /// Works until the keeper has handed back its last case after [`Event::Stop`].
+    pub(super) fn run(mut self, events: &Receiver<Event>) {
+        let mut retry_at = Timestamp::now();
+        loop {
+            match events.recv_timeout(self.patience()) {
+                Ok(Event::Stop) => self.keeper = None,
+                Ok(event) => self.handle(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let now = Timestamp::now();
+            self.health.beat();
+            if self.engine.next_deadline().is_some_and(|at| at <= now) {
+                self.apply(Input::Tick(now), None);
+            }
+            if !self.uncommitted.is_empty() && now >= retry_at {
+                self.commit_again();
+                retry_at = now.saturating_add(RETRY).unwrap_or(now);
+            }
+        }
+        if !self.uncommitted.is_empty() {
+            self.commit_again();
+        }
+        for commit in &self.uncommitted {
+            tracing::error!(what = %commit.what(), "This could not be committed before the stop. If the problem is still there, it is confirmed again after the start; the platform's answers come again.");
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        let until = self
+            .engine
+            .next_deadline()
+            .map(|at| at.duration_since(Timestamp::now()));
+        until
+            .and_then(|d| Duration::try_from(d).ok())
+            .map_or(TURN, |d| d.min(TURN))
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Looked { observation, picture } => {
+                let pinned = Pinned {
+                    picture,
+                    detections: observation.detections.as_slice().into(),
+                };
+                let look = (observation.camera.clone(), observation.at);
+                self.apply(Input::Observed(observation), Some((look, pinned)));
+            }
+            Event::Reply(incoming) => self.reply(incoming),
+            Event::Pictured { case, pictures } => self.commit(Commit::Case(case, pictures)),
+            Event::Waiting { reason } => self.health.set_faults(vec![reason]),
+            Event::NotPictured { case } => self.apply(Input::EvidenceFailed { case }, None),
+            Event::Stop => {}
+        }
+    }
+
+    /// Puts one input to the engine and does what it wants; `look` is the picture the input came from.
+    fn apply(&mut self, input: Input, look: Option<((CameraId, Timestamp), Pinned)>) {
+        for effect in self.engine.apply(input) {
+            self.carry_out(effect, look.as_ref());
+        }
+        self.pinned.store(self.pins.len() as u64, Ordering::Relaxed);
+        gauge!(names::PINNED).set(self.pins.len() as f64);
+    }
+
+    fn carry_out(&mut self, effect: Effect, look: Option<&((CameraId, Timestamp), Pinned)>) {
+        match effect {
+            Effect::Look { camera, by } => (self.look_by)(&camera, by),
+            Effect::Pin { camera, at } => self.pin((camera, at), look),
+            Effect::Unpin { camera, at } => {
+                self.unpin((camera, at));
+            }
+            Effect::Open(case) => self.open(case),
+            Effect::Revise {
+                case,
+                state,
+                at,
+                reason,
+            } => {
+                let revision = self.revision(case, state, at, reason);
+                self.commit(Commit::Revision(revision));
+            }
+            Effect::ReplyRefused {
+                case, reply, reason, ..
+            } => {
+                tracing::warn!(%case, reply = reply.as_str(), reason, "The platform's answer does not fit the case; it is on record and changes nothing.");
+                counter!(names::REPLIES_REFUSED, "reply" => reply.as_str()).increment(1);
+            }
+            Effect::NotFiled {
+                camera,
+                rule,
+                reason,
+                at: _,
+            } => {
+                tracing::debug!(%camera, %rule, reason = reason.as_str(), "A candidate was not filed.");
+                counter!(names::NOT_FILED, "camera" => camera.to_string(), "rule" => rule.to_string(), "reason" => reason.as_str()).increment(1);
+            }
+        }
+    }
+
+    fn pin(&mut self, key: (CameraId, Timestamp), look: Option<&((CameraId, Timestamp), Pinned)>) {
+        if let Some((_, count)) = self.pins.get_mut(&key) {
+            *count += 1;
+        } else if let Some((_, pinned)) = look.filter(|(at, _)| *at == key) {
+            self.pins.insert(key, (pinned.clone(), 1));
+        }
+    }
+
+    fn unpin(&mut self, key: (CameraId, Timestamp)) -> Option<Pinned> {
+        let (pinned, count) = self.pins.get_mut(&key)?;
+        *count -= 1;
+        let pinned = pinned.clone();
+        if *count == 0 {
+            self.pins.remove(&key);
+        }
+        Some(pinned)
+    }
+
+    fn open(&mut self, case: Box<Case>) {
+        let first = self.unpin((case.camera.clone(), case.first_seen_at));
+        let confirming = self.unpin((case.camera.clone(), case.confirmed_at));
+        let id = case.id.clone();
+        let job = first.zip(confirming).map(|(first, confirming)| Job {
+            case,
+            first,
+            confirming,
+        });
+        let sent = match (job, &self.keeper) {
+            (Some(job), Some(keeper)) => keeper.send(job).is_ok(),
+            _ => false,
+        };
+        if !sent {
+            tracing::warn!(case = %id, "A case was confirmed but has no pictures to show, so it is not filed.");
+            self.apply(Input::EvidenceFailed { case: id }, None);
+        }
+    }
+
+    fn revision(&self, case: CaseId, state: CaseState, at: Timestamp, reason: String) -> Revision {
+        Revision {
+            case,
+            state,
+            at: When::new(at, &self.config.timezone),
+            reason,
+        }
+    }
+
+    /// The answer goes to the engine first, which alone knows what it means for the case, and is then committed together
+    /// with what the engine made of it.
+    fn reply(&mut self, incoming: IncomingReply) {
+        let mut decided = None;
+        for effect in self.engine.apply(Input::Reply(incoming.reply.clone())) {
+            match effect {
+                Effect::Revise {
+                    case,
+                    state,
+                    at,
+                    reason,
+                } => decided = Some(self.revision(case, state, at, reason)),
+                other => self.carry_out(other, None),
+            }
+        }
+        self.commit(Commit::Reply(incoming, decided));
+    }
+
+    fn commit_again(&mut self) {
+        for commit in std::mem::take(&mut self.uncommitted) {
+            self.commit(commit);
+        }
+        if self.uncommitted.is_empty() {
+            self.health.set_faults(Vec::new());
+            tracing::info!("What had waited to be committed is committed.");
+        }
+    }
+
+    fn commit(&mut self, commit: Commit) {
+        // Order is history: nothing overtakes what waits.
+        if !self.uncommitted.is_empty() {
+            self.uncommitted.push(commit);
+            return;
+        }
+        match self.try_commit(&commit) {
+            Ok(()) => commit.acknowledge(),
+            Err(error) if error.class() == Class::Transient => {
+                tracing::error!(what = %commit.what(), %error, "This could not be committed; it is tried again.");
+                self.health
+                    .set_faults(vec![format!("{} waits to be committed: {error}", commit.what())]);
+                self.uncommitted.push(commit);
+            }
+            Err(error) => {
+                tracing::error!(what = %commit.what(), %error, "This can never be committed and is dropped.");
+                if let Commit::Case(case, _) = &commit {
+                    self.apply(Input::EvidenceFailed { case: case.id.clone() }, None);
+                }
+                // An answer that can never be kept must not come again for ever.
+                commit.acknowledge();
+            }
+        }
+    }
+
+    fn try_commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
+        let topics = &self.records.topics;
+        match commit {
+            Commit::Revision(revision) => self.store.revise(revision, topics).map(drop),
+            Commit::Reply(incoming, decided) => self
+                .store
+                .apply_reply(&incoming.message, incoming.reply.at, decided.as_ref(), topics)
+                .map(drop),
+            Commit::Case(case, pictures) => {
+                let Some(record) = self.records.of(&self.config, case, pictures) else {
+                    return Err(StoreError::NoEvidence {
+                        case: case.id.clone(),
+                        what: "its camera or its models are no longer configured".into(),
+                    });
+                };
+                self.store.commit_case(&record, case, topics)?;
+                let waited = Timestamp::now().duration_since(case.confirmed_at).as_secs_f64();
+                histogram!(names::COMMIT).record(waited);
+                counter!(names::CASES, "rule" => case.rule.to_string()).increment(1);
+                tracing::info!(case = %case.id, camera = %case.camera, category = %case.category.code, cell = %case.located.cell, "A case is filed.");
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Commit {
+    fn what(&self) -> String {
+        match self {
+            Self::Case(case, _) => format!("case {}", case.id),
+            Self::Revision(revision) => format!("case {}'s new state {}", revision.case, revision.state.as_str()),
+            Self::Reply(incoming, _) => format!("the platform's answer about case {}", incoming.reply.case),
+        }
+    }
+
+    fn acknowledge(self) {
+        if let Self::Reply(incoming, _) = self {
+            // The link may have gone meanwhile; then the answer comes again and changes nothing.
+            let _ = incoming.committed.send(());
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The looks: worker threads that take the most overdue camera, decode its newest picture, judge the view and run the
+//! models. What they saw goes to the core; nothing is queued before a look and nothing is decided here.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        mpsc::SyncSender,
+    },
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use metrics::{counter, gauge, histogram};
+
+use super::core::Event;
+use crate::{
+    camera::{
+        Picture,
+        decode::{DecodeError, Decoder},
+        schedule::{Pick, Schedule},
+        slot::Slot,
+    },
+    engine::{CameraId, Detection, Observation, Point, View, geometry},
+    frame::Frame,
+    model::Detector,
+    telemetry::names,
+    vision,
+};
+
+/// One camera, as the looks need it.
+pub(super) struct Watched {
+    pub(super) id: CameraId,
+    pub(super) slot: Arc<Slot>,
+    /// Indices into each worker's detectors.
+    pub(super) models: Vec<usize>,
+    /// Never judged: what stands there is masked in every picture.
+    pub(super) privacy: Vec<Vec<Point>>,
+    pub(super) view: Mutex<vision::Health>,
+    /// The slot's number of the picture last looked at.
+    pub(super) seen: AtomicU64,
+    /// Unix milliseconds: the engine wants a picture taken at this time or later; 0 for none.
+    pub(super) wanted: AtomicI64,
+    pub(super) looks: AtomicU64,
+    /// Unix milliseconds; 0 before the first look.
+    pub(super) last_look: AtomicI64,
+    pub(super) last_view: Mutex<Option<View>>,
+}
+
+impl Watched {
+    /// True where there is a picture that was not looked at; and where the engine waits for a moment, one from then on.
+    fn has_news(&self) -> bool {
+        let wanted = self.wanted.load(Ordering::Relaxed);
+        // A moment that is far away was wanted before the clock was set back.
+        let waits = wanted != 0 && wanted - Timestamp::now().as_millisecond() < WANTED_SOON_MS;
+        self.slot.seq() != self.seen.load(Ordering::Relaxed)
+            && (!waits
+                || self
+                    .slot
+                    .latest()
+                    .is_some_and(|(_, p)| p.captured_at().as_millisecond() >= wanted))
+    }
+}
+
+/// What the workers share: the schedule, and the cameras.
+pub(super) struct Looks {
+    pub(super) cameras: Vec<Watched>,
+    by_id: BTreeMap<CameraId, usize>,
+    schedule: Mutex<Schedule>,
+    changed: Condvar,
+    stopping: AtomicBool,
+    start: Instant,
+}
+
+/// The engine wants a look sooner than the next one, never much later.
+const WANTED_SOON_MS: i64 = 60_000;
+
+/// A worker wakes at least this often to see whether it should stop.
+const NAP: Duration = Duration::from_millis(500);
+
+impl Looks {
+    pub(super) fn new(cameras: Vec<Watched>, periods: &[Duration]) -> Self {
+        Self {
+            by_id: cameras.iter().enumerate().map(|(i, c)| (c.id.clone(), i)).collect(),
+            cameras,
+            schedule: Mutex::new(Schedule::new(periods)),
+            changed: Condvar::new(),
+            stopping: AtomicBool::new(false),
+            start: Instant::now(),
+        }
+    }
+
+    /// A camera has a new picture: whoever waits for one looks again.
+    pub(super) fn wake(&self) {
+        self.changed.notify_one();
+    }
+
+    /// No look starts after this.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.changed.notify_all();
+    }
+
+    /// The engine wants `camera` looked at by `by`.
+    pub(super) fn look_by(&self, camera: &CameraId, by: Timestamp) {
+        if let Some(&i) = self.by_id.get(camera) {
+            self.cameras[i].wanted.store(by.as_millisecond(), Ordering::Relaxed);
+            let ahead = Duration::try_from(by.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
+            self.schedule().look_by(i, self.start.elapsed() + ahead);
+            self.changed.notify_one();
+        }
+    }
+
+    /// The factor by which every period is stretched now; 1 is none.
+    pub(super) fn stretch(&self) -> f64 {
+        self.schedule().stretch()
+    }
+
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the next camera to look at, and how late that is; `None` when stopping.
+    fn next(&self) -> Option<(usize, Duration)> {
+        let mut schedule = self.schedule();
+        loop {
+            if self.stopping.load(Ordering::Relaxed) {
+                return None;
+            }
+            let now = self.start.elapsed();
+            match schedule.next(now, |i| self.cameras[i].has_news()) {
+                Pick::Look { camera, late } => return Some((camera, late)),
+                Pick::Wait(until) => {
+                    let nap = until.map_or(NAP, |until| {
+                        until.saturating_sub(now).clamp(Duration::from_millis(1), NAP)
+                    });
+                    schedule = self
+                        .changed
+                        .wait_timeout(schedule, nap)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0;
+                }
+            }
+        }
+    }
+
+    /// One worker's life.
+    pub(super) fn work(&self, mut eyes: Eyes, core: &SyncSender<Event>) {
+        while let Some((i, late)) = self.next() {
+            histogram!(names::LATENESS).record(late.as_secs_f64());
+            let camera = &self.cameras[i];
+            let event = camera.slot.latest().and_then(|(seq, picture)| {
+                camera.seen.store(seq, Ordering::Relaxed);
+                camera.wanted.store(0, Ordering::Relaxed);
+                eyes.look(camera, picture)
+            });
+            self.schedule().done(i);
+            if let Some(event) = event
+                && core.send(event).is_err()
+            {
+                return;
+            }
+        }
+    }
+}
+
+/// What one worker looks with.
+pub(super) struct Eyes {
+    pub(super) decoder: Decoder,
+    /// In the order of `Config::models`.
+    pub(super) detectors: Vec<Detector>,
+}
+
+impl Eyes {
+    /// `None` where nothing can be said of the camera's view at all.
+    fn look(&mut self, camera: &Watched, picture: Picture) -> Option<Event> {
+        let at = picture.captured_at();
+        let (view, detections) = match self.see(camera, &picture) {
+            Ok(seen) => seen,
+            Err(LookError::Decode(DecodeError::Damaged { .. })) => {
+                camera.slot.count_damaged();
+                failed(camera, "damaged");
+                (View::Damaged, Vec::new())
+            }
+            Err(error) => {
+                failed(camera, error.kind());
+                tracing::warn!(camera = %camera.id, %error, "A look failed; the next one is tried as usual.");
+                return None;
+            }
+        };
+        camera.looks.fetch_add(1, Ordering::Relaxed);
+        camera.last_look.store(at.as_millisecond(), Ordering::Relaxed);
+        note_view(camera, view);
+        let id = camera.id.to_string();
+        counter!(names::LOOKS, "camera" => id.clone(), "view" => view_name(view)).increment(1);
+        gauge!(names::LAST_LOOK, "camera" => id).set(at.as_millisecond() as f64 / 1000.0);
+        Some(Event::Looked {
+            observation: Observation {
+                camera: camera.id.clone(),
+                at,
+                view,
+                detections,
+            },
+            picture,
+        })
+    }
+
+    fn see(&mut self, camera: &Watched, picture: &Picture) -> Result<(View, Vec<Detection>), LookError> {
+        let frame = match picture {
+            Picture::Keyframe(keyframe) => {
+                let start = Instant::now();
+                let frame = Arc::new(self.decoder.decode(keyframe)?);
+                histogram!(names::DECODE).record(start.elapsed());
+                frame
+            }
+            Picture::Frame(frame) => Arc::clone(frame),
+        };
+        let view = camera
+            .view
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .judge(&frame)?;
+        let detections = if view == View::Clear {
+            self.detect(camera, &frame)?
+        } else {
+            Vec::new()
+        };
+        Ok((view, detections))
+    }
+
+    fn detect(&mut self, camera: &Watched, frame: &Frame) -> Result<Vec<Detection>, LookError> {
+        let mut found = Vec::new();
+        for &i in &camera.models {
+            let detector = &mut self.detectors[i];
+            let start = Instant::now();
+            found.extend(detector.detect(frame)?);
+            let model = detector.manifest().id.clone();
+            histogram!(names::DETECT, "model" => model).record(start.elapsed());
+        }
+        found.retain(|d| {
+            !camera
+                .privacy
+                .iter()
+                .any(|zone| geometry::side_of(zone, d.bbox.foot()) != geometry::Side::Outside)
+        });
+        Ok(found)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error(transparent)]
+    View(#[from] vision::VisionError),
+    #[error(transparent)]
+    Model(#[from] crate::model::ModelError),
+}
+
+impl LookError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Decode(_) => "decode",
+            Self::View(_) => "view",
+            Self::Model(_) => "model",
+        }
+    }
+}
+
+fn failed(camera: &Watched, reason: &'static str) {
+    counter!(names::LOOKS_FAILED, "camera" => camera.id.to_string(), "reason" => reason).increment(1);
+}
+
+fn note_view(camera: &Watched, view: View) {
+    let before = camera
+        .last_view
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .replace(view);
+    match (before, view) {
+        (Some(old), new) if old == new => {}
+        (Some(_), View::Clear) => tracing::info!(camera = %camera.id, "The view is clear again."),
+        (_, View::Clear) => {}
+        (_, blind) => {
+            tracing::warn!(camera = %camera.id, view = view_name(blind), "The view cannot be trusted: nothing is confirmed or cleared there.");
+        }
+    }
+}
+
+/// As it stands in metrics, logs and health messages.
+pub(super) fn view_name(view: View) -> &'static str {
+    match view {
+        View::Clear => "clear",
+        View::Dark => "dark",
+        View::Blurred => "blurred",
+        View::Blocked => "blocked",
+        View::Frozen => "frozen",
+        View::Damaged => "damaged",
+    }
+}

@@ -1,0 +1,113 @@
+//! What a case's record says beside the engine's decision: the camera, the models, the pictures, the configuration.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::{
+    config::{self, Config},
+    engine::{CameraId, Case, Label},
+    evidence::{EvidencePicture, Role},
+    link::{
+        Context, Language, Topics,
+        contract::{CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, ModelInfo, When},
+    },
+};
+
+/// A model as records name it, and the labels it can find.
+#[derive(Debug, Clone)]
+pub(super) struct KnownModel {
+    pub(super) info: ModelInfo,
+    pub(super) labels: Vec<Label>,
+}
+
+/// What records are made from; fixed while a configuration is in force.
+pub(super) struct Records {
+    pub(super) topics: Topics,
+    /// In the order of `Config::models`.
+    pub(super) models: Vec<KnownModel>,
+    cameras: BTreeMap<CameraId, config::Camera>,
+    rules: BTreeMap<crate::engine::RuleId, Vec<Label>>,
+}
+
+impl Records {
+    pub(super) fn new(config: &Config, models: Vec<KnownModel>) -> Self {
+        Self {
+            topics: Topics::new(&config.node),
+            models,
+            cameras: config.cameras.iter().map(|c| (c.id.clone(), c.clone())).collect(),
+            rules: config
+                .plan
+                .rules
+                .iter()
+                .map(|r| (r.id.clone(), r.labels.clone()))
+                .collect(),
+        }
+    }
+
+    /// The record of a new case; `None` when its camera is not configured or no model that looks at it finds its labels,
+    /// which the engine never lets happen.
+    pub(super) fn of(&self, config: &Config, case: &Case, pictures: &[EvidencePicture]) -> Option<CaseRecord> {
+        let camera = self.cameras.get(&case.camera)?;
+        let labels = self.rules.get(&case.rule)?;
+        let mut finders = camera
+            .models
+            .iter()
+            .filter_map(|i| self.models.get(*i))
+            .filter(|m| m.labels.iter().any(|l| labels.contains(l)))
+            .map(|m| m.info.clone());
+        let model = finders.next()?;
+        let scene = pictures.iter().rfind(|p| p.role == Role::Scene)?;
+        Some(CaseRecord::new(
+            case,
+            Context {
+                node: config.node.as_str(),
+                language: match config.language {
+                    config::Language::Zh => Language::Zh,
+                    config::Language::En => Language::En,
+                },
+                zone: &config.timezone,
+                grid_version: &config.grid_version,
+                crs: &config.crs,
+                camera: CameraInfo {
+                    local_id: camera.id.to_string(),
+                    gb_device_id: camera.gb_device_id.clone(),
+                    preset_id: None,
+                    calibration_version: camera.calibration_version.clone(),
+                    legal_review_ref: camera.legal_review_ref.clone(),
+                },
+                address: camera.address.clone(),
+                model,
+                other_models: finders.collect(),
+                config_sha256: &config.config_sha256,
+                picture: (scene.width, scene.height),
+                evidence: pictures
+                    .iter()
+                    .enumerate()
+                    .map(|(i, p)| self.item(config, i, p))
+                    .collect(),
+                filed_at: Timestamp::now(),
+            },
+        ))
+    }
+
+    fn item(&self, config: &Config, index: usize, picture: &EvidencePicture) -> EvidenceItem {
+        EvidenceItem {
+            id: format!("e{}", index + 1),
+            role: match picture.role {
+                Role::Scene => EvidenceRole::Scene,
+                Role::Closeup => EvidenceRole::Closeup,
+                Role::Overlay => EvidenceRole::Overlay,
+            },
+            sha256: picture.sha256.clone(),
+            bytes: picture.jpeg.len() as u64,
+            mime: "image/jpeg".into(),
+            width: picture.width,
+            height: picture.height,
+            captured_at: When::new(picture.captured_at, &config.timezone),
+            derived_from: picture.derived_from.clone(),
+            masked: picture.masked,
+            topic_or_uri: self.topics.evidence(&picture.sha256),
+        }
+    }
+}

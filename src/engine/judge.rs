@@ -1,0 +1,564 @@
+//! The engine: routes inputs, keeps the tracks of each camera and rule, and decides.
+//!
+//! Looks are judged rule by rule in the configuration's order, tracks oldest first, so that effects have one order. The
+//! steps of a decision are told in `docs/judging.md`; geometry, presence, association and sites are their own modules.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{
+    case::case_id,
+    plus,
+    presence::Presence,
+    since,
+    site::{Found, Register, locate, standing},
+    track::{Sighting, Stage, Track, affinity, associate, is_found_twice},
+    types::{
+        BBox, CameraId, CameraPlan, Case, CaseId, CaseState, Detection, Effect, Input, NotFiled, Observation, OpenCase,
+        Plan, Reply, Rule, RuleId, View, ZoneId,
+    },
+};
+
+/// A track unseen for this long by the wall clock, blind time included, is void: what stands there now may be another thing.
+/// An hour outlasts a camera's restart and a lorry's unloading; a longer dwell or grace of the rule prolongs it, for a
+/// problem that takes a day to confirm must outlast the night.
+const LEAST_VOID: Duration = Duration::from_hours(1);
+/// A look that much older than its camera's newest means that the clock was set back; less is a look that came late.
+const CLOCK_SET_BACK: Duration = Duration::from_mins(1);
+/// After evidence failed, the next case waits this many scheduled looks: a full disk is not emptied by hammering it.
+const RETRY_LOOKS: u32 = 3;
+
+/// The pure core. See the [module's](super) head.
+#[derive(Debug, Clone, Default)]
+pub struct Engine {
+    plan: Option<Arc<Plan>>,
+    cameras: BTreeMap<CameraId, Watched>,
+    register: Register,
+    /// The newest input's time.
+    now: Timestamp,
+}
+
+/// What is known of one camera.
+#[derive(Debug, Clone, Default)]
+struct Watched {
+    newest: Option<Timestamp>,
+    newest_clear: Option<Timestamp>,
+    /// A blind look came after the newest clear one.
+    was_blind: bool,
+    /// Oldest first.
+    tracks: BTreeMap<RuleId, Vec<Track>>,
+}
+
+impl Engine {
+    /// An engine that knows nothing and waits for [`Input::Configured`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one input and says what is to be done, in order. Looks at cameras that the plan does not name, and looks before
+    /// the first plan, have no effect.
+    pub fn apply(&mut self, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match input {
+            Input::Configured(plan) => self.configure(plan, &mut effects),
+            Input::Restored(case) => {
+                let at = case.at;
+                self.register.insert(case, None, at);
+            }
+            Input::Observed(look) => self.observe(&look, &mut effects),
+            Input::Reply(reply) => self.answer(reply, &mut effects),
+            Input::EvidenceFailed { case } => self.evidence_failed(&case, &mut effects),
+            Input::Tick(at) => {
+                self.now = at;
+                self.void(at, &mut effects);
+                self.register.forget(at);
+            }
+        }
+        effects
+    }
+
+    /// When a [`Input::Tick`] is wanted, if nothing else comes before: the moment at which the oldest track is void and its
+    /// pinned picture can go.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let plan = self.plan.as_ref()?;
+        let tracks = self.cameras.values().flat_map(|w| &w.tracks);
+        tracks
+            .filter_map(|(rule, tracks)| {
+                let after = void_after(plan.rules.iter().find(|r| r.id == *rule)?);
+                tracks.iter().map(|t| plus(t.last_seen, after)).min()
+            })
+            .min()
+    }
+
+    /// The open cases, by id.
+    pub fn open_cases(&self) -> impl Iterator<Item = &OpenCase> {
+        self.register.open()
+    }
+
+    /// When the thing of a case was last seen by any camera; `None` for a case that the engine no longer knows.
+    pub fn last_seen(&self, case: &CaseId) -> Option<Timestamp> {
+        self.register.get(case).map(|r| r.last_seen)
+    }
+
+    fn configure(&mut self, plan: Arc<Plan>, effects: &mut Vec<Effect>) {
+        for (camera, watched) in &mut self.cameras {
+            let is_kept = plan.cameras.contains_key(camera);
+            watched.tracks.retain(|rule, tracks| {
+                if is_kept && plan.rules.iter().any(|r| r.id == *rule) {
+                    for track in tracks {
+                        if track.stage == Stage::HeldBack(None) {
+                            // The new grid, or the new place, may hold it.
+                            track.stage = Stage::Idle;
+                        }
+                    }
+                    return true;
+                }
+                for track in tracks {
+                    track.end(camera, rule, NotFiled::Reconfigured, self.now, effects);
+                }
+                false
+            });
+        }
+        self.cameras.retain(|camera, _| plan.cameras.contains_key(camera));
+        self.plan = Some(plan);
+    }
+
+    fn observe(&mut self, look: &Observation, effects: &mut Vec<Effect>) {
+        let Some(plan) = self.plan.clone() else {
+            return;
+        };
+        let Some((id, camera)) = plan.cameras.get_key_value(&look.camera) else {
+            return;
+        };
+        let watched = self.cameras.entry(id.clone()).or_default();
+        if let Some(newest) = watched.newest.filter(|newest| look.at <= *newest) {
+            if since(newest, look.at) < CLOCK_SET_BACK {
+                return;
+            }
+            // Nothing that was timed by the old clock can be compared with the new: begin again.
+            for (rule, tracks) in std::mem::take(&mut watched.tracks) {
+                for mut track in tracks {
+                    track.end(id, &rule, NotFiled::BlindTooLong, look.at, effects);
+                }
+            }
+            watched.newest_clear = None;
+        }
+        self.now = look.at;
+        watched.newest = Some(look.at);
+        watched.void(id, &plan, look.at, effects);
+        if look.view != View::Clear {
+            watched.was_blind = true;
+            return;
+        }
+        let step = watched
+            .newest_clear
+            .filter(|_| !watched.was_blind)
+            .map(|before| since(look.at, before));
+        watched.newest_clear = Some(look.at);
+        watched.was_blind = false;
+        for rule in &plan.rules {
+            if !watched.tracks.contains_key(&rule.id) {
+                watched.tracks.insert(rule.id.clone(), Vec::new());
+            }
+            let Some(tracks) = watched.tracks.get_mut(&rule.id) else {
+                continue;
+            };
+            let step = step.filter(|s| *s <= rule.max_gap);
+            Judging {
+                plan: &plan,
+                id,
+                camera,
+                rule,
+                at: look.at,
+                step,
+                register: &mut self.register,
+                effects,
+            }
+            .look(tracks, &look.detections);
+        }
+    }
+
+    fn answer(&mut self, reply: Reply, effects: &mut Vec<Effect>) {
+        self.now = reply.at;
+        let Reply {
+            case,
+            state,
+            at,
+            reason: words,
+        } = reply.clone();
+        match self.register.answer(&reply) {
+            Ok(None) => {}
+            Ok(Some(reason)) => {
+                let reason = match words.filter(|w| !w.trim().is_empty()) {
+                    Some(words) => format!("{reason} Its words: {words}"),
+                    None => reason.into(),
+                };
+                effects.push(Effect::Revise {
+                    case,
+                    state,
+                    at,
+                    reason,
+                });
+            }
+            Err((known, reason)) => effects.push(Effect::ReplyRefused {
+                case,
+                known,
+                reply: state,
+                at,
+                reason,
+            }),
+        }
+    }
+
+    fn evidence_failed(&mut self, case: &CaseId, effects: &mut Vec<Effect>) {
+        let Some(record) = self.register.remove(case) else {
+            return;
+        };
+        let (camera, at) = (record.case.camera, self.now);
+        if let Some(rule) = record.rule {
+            effects.push(Effect::NotFiled {
+                camera: camera.clone(),
+                rule,
+                reason: NotFiled::EvidenceFailed,
+                at,
+            });
+        }
+        for (id, watched) in &mut self.cameras {
+            let look_every = self
+                .plan
+                .as_ref()
+                .and_then(|p| p.cameras.get(id))
+                .map_or(Duration::ZERO, |c| c.look_every);
+            for track in watched.tracks.values_mut().flatten() {
+                // Every camera that sees the thing may try again: another one's pictures may work.
+                if matches!(&track.stage, Stage::AtCase(at) if at == case) {
+                    track.stage = Stage::Retry {
+                        until: plus(at, look_every.saturating_mul(RETRY_LOOKS)),
+                    };
+                }
+            }
+        }
+    }
+
+    fn void(&mut self, at: Timestamp, effects: &mut Vec<Effect>) {
+        if let Some(plan) = &self.plan {
+            for (id, watched) in &mut self.cameras {
+                watched.void(id, plan, at, effects);
+            }
+        }
+    }
+}
+
+fn void_after(rule: &Rule) -> Duration {
+    LEAST_VOID.max(rule.dwell).max(rule.forget_after)
+}
+
+impl Watched {
+    fn void(&mut self, camera: &CameraId, plan: &Plan, at: Timestamp, effects: &mut Vec<Effect>) {
+        for rule in &plan.rules {
+            if let Some(tracks) = self.tracks.get_mut(&rule.id) {
+                let after = void_after(rule);
+                tracks.retain_mut(|track| {
+                    let is_void = since(at, track.last_seen) >= after;
+                    if is_void {
+                        track.end(camera, &rule.id, NotFiled::BlindTooLong, at, effects);
+                    }
+                    !is_void
+                });
+            }
+        }
+    }
+}
+
+impl Track {
+    /// A new candidate, its first look pinned.
+    fn begin(&mut self, camera: &CameraId, first: Sighting, score: f32, effects: &mut Vec<Effect>) {
+        self.origin = first.bbox;
+        self.presence = Presence::begin(score);
+        self.watch(camera, first, None, effects);
+    }
+
+    fn watch(&mut self, camera: &CameraId, first: Sighting, not_before: Option<Timestamp>, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Pin {
+            camera: camera.clone(),
+            at: first.at,
+        });
+        self.stage = Stage::Candidate {
+            first,
+            not_before,
+            asked: None,
+        };
+    }
+
+    /// If it was a candidate it is none any more: says why, and lets its picture go.
+    fn end(&mut self, camera: &CameraId, rule: &RuleId, reason: NotFiled, at: Timestamp, effects: &mut Vec<Effect>) {
+        if let Stage::Candidate { first, .. } = std::mem::replace(&mut self.stage, Stage::Idle) {
+            effects.push(Effect::NotFiled {
+                camera: camera.clone(),
+                rule: rule.clone(),
+                reason,
+                at,
+            });
+            effects.push(Effect::Unpin {
+                camera: camera.clone(),
+                at: first.at,
+            });
+        }
+    }
+}
+
+/// One clear look of one camera, judged by one rule.
+struct Judging<'a> {
+    plan: &'a Plan,
+    id: &'a CameraId,
+    camera: &'a CameraPlan,
+    rule: &'a Rule,
+    at: Timestamp,
+    /// Time since the look before; `None` where that time was blind.
+    step: Option<Duration>,
+    register: &'a mut Register,
+    effects: &'a mut Vec<Effect>,
+}
+
+/// A detection that counts for the rule.
+#[derive(Clone, Copy)]
+struct Sight<'a> {
+    bbox: BBox,
+    score: f32,
+    zone: Option<&'a ZoneId>,
+}
+
+impl<'a> Judging<'a> {
+    fn look(mut self, tracks: &mut Vec<Track>, detections: &[Detection]) {
+        let mut sights: Vec<Sight<'a>> = Vec::new();
+        let mut unfit: Vec<(Option<BBox>, NotFiled)> = Vec::new();
+        for detection in detections.iter().filter(|d| self.rule.labels.contains(&d.label)) {
+            match self.fit(detection) {
+                Ok(sight) => sights.push(sight),
+                Err(why) => unfit.push(why),
+            }
+        }
+        sights.sort_by(|a, b| b.score.total_cmp(&a.score));
+        let mut boxes: Vec<BBox> = Vec::with_capacity(sights.len());
+        sights.retain(|s| {
+            let is_new = !is_found_twice(&s.bbox, boxes.iter());
+            if is_new {
+                boxes.push(s.bbox);
+            }
+            is_new
+        });
+        let reach = f64::from(self.rule.max_move);
+        let continued = associate(tracks, &boxes, reach);
+        let mut sight_of = vec![None; tracks.len()];
+        for (sight, track) in sights.iter().zip(&continued) {
+            if let Some(track) = *track {
+                sight_of[track] = Some(*sight);
+            }
+        }
+        unfit.retain(|(bbox, _)| {
+            // A candidate's own bad look is a look that missed it, not another candidate.
+            !bbox.is_some_and(|b| tracks.iter().any(|t| affinity(&t.bbox, &b, reach) > 0.0))
+        });
+        let mut sight_of = sight_of.into_iter();
+        tracks.retain_mut(|track| match sight_of.next().flatten() {
+            Some(sight) => {
+                self.saw(track, sight);
+                true
+            }
+            None => self.missed(track),
+        });
+        for (sight, _) in sights.iter().zip(&continued).filter(|(_, track)| track.is_none()) {
+            if sight.score < self.rule.start_score {
+                self.not_filed(NotFiled::ScoreTooLow);
+                continue;
+            }
+            let first = self.sighting(*sight);
+            let presence = Presence::begin(sight.score);
+            let mut track = Track {
+                origin: first.bbox,
+                bbox: first.bbox,
+                last_seen: self.at,
+                presence,
+                stage: Stage::Idle,
+            };
+            track.watch(self.id, first, None, self.effects);
+            tracks.push(track);
+        }
+        for (_, reason) in unfit {
+            self.not_filed(reason);
+        }
+    }
+
+    /// Whether a detection counts, and if not, why: where it is goes before how large and how sure it is.
+    fn fit(&self, detection: &Detection) -> Result<Sight<'a>, (Option<BBox>, NotFiled)> {
+        let Some(bbox) = detection.bbox.within_picture() else {
+            return Err((None, NotFiled::TooSmall));
+        };
+        let Some(zone) = standing(&self.camera.zones, &self.rule.id, bbox.foot()) else {
+            return Err((Some(bbox), NotFiled::OutsideZones));
+        };
+        if bbox.area() < self.rule.min_area.into() {
+            return Err((Some(bbox), NotFiled::TooSmall));
+        }
+        // A score that is no number is not high enough either.
+        if detection.score.is_nan() || detection.score < self.rule.keep_score {
+            return Err((Some(bbox), NotFiled::ScoreTooLow));
+        }
+        Ok(Sight {
+            bbox,
+            score: detection.score,
+            zone,
+        })
+    }
+
+    fn saw(&mut self, track: &mut Track, sight: Sight<'a>) {
+        track.bbox = sight.bbox;
+        track.last_seen = self.at;
+        track.presence.saw(self.step, sight.score);
+        if track.origin.shift_to(&sight.bbox) > self.rule.max_move.into() {
+            track.end(self.id, &self.rule.id, NotFiled::Moved, self.at, self.effects);
+            track.stage = Stage::Idle;
+        }
+        let is_over = match &track.stage {
+            Stage::AtCase(case) => self.register.get(case).is_none_or(|r| !r.case.state.is_open()),
+            Stage::HeldBack(Some(case)) => self.register.get(case).is_none_or(|r| r.case.state.is_open()),
+            _ => false,
+        };
+        if is_over {
+            track.stage = Stage::Idle;
+        }
+        match &track.stage {
+            Stage::AtCase(case) | Stage::HeldBack(Some(case)) => self.register.seen(case, self.at),
+            Stage::HeldBack(None) => {}
+            Stage::Idle if sight.score >= self.rule.start_score => {
+                track.begin(self.id, self.sighting(sight), sight.score, self.effects);
+            }
+            Stage::Idle => {}
+            Stage::Retry { until } => track.watch(self.id, self.sighting(sight), Some(*until), self.effects),
+            Stage::Candidate { .. } => self.consider(track, sight),
+        }
+    }
+
+    /// False where the track is over.
+    fn missed(&mut self, track: &mut Track) -> bool {
+        track.presence.missed(self.step);
+        let is_gone = track.presence.is_gone(self.rule);
+        if is_gone {
+            let reason = if track.presence.has_dwelt(self.rule) {
+                NotFiled::SeenTooRarely
+            } else {
+                NotFiled::LeftBeforeDwell
+            };
+            track.end(self.id, &self.rule.id, reason, self.at, self.effects);
+        }
+        !is_gone
+    }
+
+    /// A candidate was seen again: is it a case?
+    fn consider(&mut self, track: &mut Track, sight: Sight<'a>) {
+        let Stage::Candidate {
+            first,
+            not_before,
+            asked,
+        } = &mut track.stage
+        else {
+            return;
+        };
+        if let Some(missing) = track.presence.almost(self.rule) {
+            let by = plus(self.at, missing);
+            if missing < self.camera.look_every && *asked != Some(by) {
+                *asked = Some(by);
+                self.effects.push(Effect::Look {
+                    camera: self.id.clone(),
+                    by,
+                });
+            }
+        }
+        let is_due = not_before.is_none_or(|t| self.at >= t);
+        if !(is_due && track.presence.has_dwelt(self.rule) && track.presence.is_steady(self.rule)) {
+            return;
+        }
+        let first = *first;
+        let Some(located) = locate(self.plan, self.camera, &sight.bbox) else {
+            track.end(self.id, &self.rule.id, NotFiled::OutsideGrid, self.at, self.effects);
+            track.stage = Stage::HeldBack(None);
+            return;
+        };
+        let found = Found {
+            camera: self.id,
+            rule: self.rule,
+            zone: sight.zone,
+            located: &located,
+            bbox: sight.bbox,
+        };
+        if let Some((case, reason)) = self.register.holder(&found, self.at) {
+            let case = case.clone();
+            track.end(self.id, &self.rule.id, reason, self.at, self.effects);
+            self.register.seen(&case, self.at);
+            let is_open = self.register.get(&case).is_some_and(|r| r.case.state.is_open());
+            track.stage = if is_open {
+                Stage::AtCase(case)
+            } else {
+                Stage::HeldBack(Some(case))
+            };
+            return;
+        }
+        let dedup_key = found.dedup_key();
+        let id = case_id(&self.plan.node, self.id, &self.rule.id, &dedup_key, first.at, self.at);
+        let (looks, looks_seen) = track.presence.looks();
+        let case = Case {
+            id: id.clone(),
+            rule: self.rule.id.clone(),
+            category: self.rule.category.clone(),
+            camera: self.id.clone(),
+            zone: sight.zone.cloned(),
+            located,
+            dedup_key,
+            first_seen_at: first.at,
+            first_box: first.bbox,
+            confirmed_at: self.at,
+            confirmed_box: sight.bbox,
+            dwell: track.presence.dwell(),
+            looks_seen,
+            looks,
+            confidence: track.presence.confidence(),
+        };
+        self.register.insert(opened(&case), Some(self.rule.id.clone()), self.at);
+        self.effects.push(Effect::Pin {
+            camera: self.id.clone(),
+            at: self.at,
+        });
+        self.effects.push(Effect::Open(Box::new(case)));
+        track.stage = Stage::AtCase(id);
+    }
+
+    fn sighting(&self, sight: Sight<'_>) -> Sighting {
+        Sighting {
+            at: self.at,
+            bbox: sight.bbox,
+        }
+    }
+
+    fn not_filed(&mut self, reason: NotFiled) {
+        self.effects.push(Effect::NotFiled {
+            camera: self.id.clone(),
+            rule: self.rule.id.clone(),
+            reason,
+            at: self.at,
+        });
+    }
+}
+
+fn opened(case: &Case) -> OpenCase {
+    OpenCase {
+        id: case.id.clone(),
+        category: case.category.code.clone(),
+        camera: case.camera.clone(),
+        zone: case.zone.clone(),
+        located: case.located.clone(),
+        bbox: case.confirmed_box,
+        state: CaseState::Filed,
+        at: case.confirmed_at,
+    }
+}

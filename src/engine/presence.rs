@@ -1,0 +1,200 @@
+//! Whether a thing is really there: hysteresis, n of m, share of looks, and dwell in wall-clock time.
+//!
+//! Only clear looks come here. Time counts between two consecutive looks that were both clear and not too far apart; what
+//! lies between others is blind, and a blind interval is neither presence nor absence: it changes nothing at all.
+
+use std::time::Duration;
+
+use super::types::Rule;
+
+/// Shares are quotients of small counts: this is far below the least difference of two of them.
+const SHARE_EPSILON: f64 = 1e-6;
+
+/// What a track's clear looks add up to.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Presence {
+    /// Presence so far. Whole occlusions count once it was seen again.
+    dwell: Duration,
+    /// Clear time since it was last seen.
+    unseen: Duration,
+    looks: u32,
+    seen: u32,
+    /// The newest 64 looks, the newest in bit 0; 1 = seen.
+    window: u64,
+    scores: f64,
+}
+
+impl Presence {
+    /// The first look that saw it.
+    pub(super) fn begin(score: f32) -> Self {
+        Self {
+            dwell: Duration::ZERO,
+            unseen: Duration::ZERO,
+            looks: 1,
+            seen: 1,
+            window: 1,
+            scores: score.into(),
+        }
+    }
+
+    /// A clear look saw it; `step` is the time since the look before, `None` where that time was blind.
+    pub(super) fn saw(&mut self, step: Option<Duration>, score: f32) {
+        self.dwell += self.unseen + step.unwrap_or_default();
+        self.unseen = Duration::ZERO;
+        self.looks = self.looks.saturating_add(1);
+        self.seen = self.seen.saturating_add(1);
+        self.window = self.window << 1 | 1;
+        self.scores += f64::from(score);
+    }
+
+    /// A clear look did not see it.
+    pub(super) fn missed(&mut self, step: Option<Duration>) {
+        self.unseen += step.unwrap_or_default();
+        self.looks = self.looks.saturating_add(1);
+        self.window <<= 1;
+    }
+
+    /// It has left, as far as clear looks can tell.
+    pub(super) fn is_gone(&self, rule: &Rule) -> bool {
+        self.unseen >= rule.forget_after
+    }
+
+    /// It stayed as long as the rule asks.
+    pub(super) fn has_dwelt(&self, rule: &Rule) -> bool {
+        self.dwell >= rule.dwell
+    }
+
+    /// It is seen often enough: n of the newest m looks, and the share of all.
+    pub(super) fn is_steady(&self, rule: &Rule) -> bool {
+        let newest = u64::MAX >> (64 - rule.seen_m.clamp(1, 64));
+        (self.window & newest).count_ones() >= rule.seen_n
+            && f64::from(self.seen) / f64::from(self.looks) + SHARE_EPSILON >= rule.seen_share.into()
+    }
+
+    /// What is missing to the rule's dwell, if one more sighting would then be enough; `None` where it would not, or
+    /// nothing is missing.
+    pub(super) fn almost(&self, rule: &Rule) -> Option<Duration> {
+        let mut next = self.clone();
+        next.saw(None, 0.0);
+        let missing = rule.dwell.saturating_sub(self.dwell);
+        (!missing.is_zero() && next.is_steady(rule)).then_some(missing)
+    }
+
+    /// Seen presence, blind time left out.
+    pub(super) fn dwell(&self) -> Duration {
+        self.dwell
+    }
+
+    /// Clear looks since the first, and those of them that saw it.
+    pub(super) fn looks(&self) -> (u32, u32) {
+        (self.looks, self.seen)
+    }
+
+    /// Mean score of the looks that saw it.
+    pub(super) fn confidence(&self) -> f32 {
+        (self.scores / f64::from(self.seen)) as f32
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::engine::types::Category;
+
+    pub(in crate::engine) fn rule() -> Rule {
+        Rule {
+            id: "garbage".into(),
+            category: Category {
+                code: "0102".into(),
+                scheme: "test@1".into(),
+                name_zh: "暴露垃圾".into(),
+                name_en: "Exposed garbage".into(),
+            },
+            labels: vec!["garbage".into()],
+            start_score: 0.5,
+            keep_score: 0.3,
+            dwell: Duration::from_secs(60),
+            seen_n: 3,
+            seen_m: 5,
+            seen_share: 0.6,
+            max_move: 0.5,
+            min_area: 0.0005,
+            forget_after: Duration::from_secs(120),
+            max_gap: Duration::from_secs(90),
+            merge_radius_m: 8.0,
+        }
+    }
+
+    const TEN: Option<Duration> = Some(Duration::from_secs(10));
+
+    #[test]
+    fn an_occlusion_counts_once_it_was_seen_again() {
+        let mut p = Presence::begin(0.8);
+        p.saw(TEN, 0.6);
+        p.missed(TEN);
+        p.missed(TEN);
+        assert_eq!(p.dwell(), Duration::from_secs(10), "not before");
+        p.saw(TEN, 0.7);
+        assert_eq!(p.dwell(), Duration::from_secs(40));
+        assert_eq!(p.looks(), (5, 3));
+        assert!((p.confidence() - 0.7).abs() < 1e-6);
+    }
+
+    #[test]
+    fn blind_time_is_neither_presence_nor_absence() {
+        let mut p = Presence::begin(0.8);
+        p.saw(None, 0.8);
+        assert_eq!(p.dwell(), Duration::ZERO);
+        for _ in 0..100 {
+            p.missed(None);
+        }
+        assert!(!p.is_gone(&rule()), "nobody looked away from it");
+        for _ in 0..12 {
+            p.missed(TEN);
+        }
+        assert!(p.is_gone(&rule()));
+    }
+
+    #[test]
+    fn n_of_m_and_share_are_both_asked() {
+        let rule = rule();
+        let mut p = Presence::begin(0.8);
+        p.saw(TEN, 0.8);
+        assert!(!p.is_steady(&rule), "two looks are not three");
+        p.saw(TEN, 0.8);
+        assert!(p.is_steady(&rule));
+        p.missed(TEN);
+        p.missed(TEN);
+        assert!(p.is_steady(&rule), "three of five, share 0.6 exactly");
+        p.missed(TEN);
+        assert!(!p.is_steady(&rule));
+        p.saw(TEN, 0.8);
+        p.saw(TEN, 0.8);
+        p.saw(TEN, 0.8);
+        assert!(p.is_steady(&rule), "six of nine and three of five");
+    }
+
+    #[test]
+    fn all_64_looks_can_be_asked() {
+        let rule = Rule {
+            seen_n: 64,
+            seen_m: 64,
+            ..rule()
+        };
+        let mut p = Presence::begin(0.8);
+        for _ in 0..62 {
+            p.saw(TEN, 0.8);
+        }
+        assert!(!p.is_steady(&rule));
+        p.saw(TEN, 0.8);
+        assert!(p.is_steady(&rule));
+    }
+
+    #[test]
+    fn almost_means_one_more_sighting_decides() {
+        let mut p = Presence::begin(0.8);
+        assert_eq!(p.almost(&rule()), None, "two of five would not decide");
+        p.saw(TEN, 0.8);
+        assert_eq!(p.almost(&rule()), Some(Duration::from_secs(50)));
+    }
+}

@@ -1,0 +1,177 @@
+//! ONNX Runtime's shared library: found, loaded and checked, so that a missing, wrong or old one is an error with a
+//! remedy and never a panic.
+//!
+//! The library is loaded once in a process and stays: [`init`] gives the same [`Runtime`] from then on.
+
+use std::{
+    env,
+    ffi::OsString,
+    fmt,
+    panic::{self, AssertUnwindSafe},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use crate::error::Class;
+
+/// The oldest ONNX Runtime that will do: `ort` is built for API 20 (Cargo.toml).
+pub const OLDEST: &str = "1.20";
+
+/// The version that `edge-deploy/setup.sh` fetches.
+const PINNED: &str = "1.31.1";
+
+/// The loaded library with its environment. Cheap to clone.
+#[derive(Clone)]
+pub struct Runtime {
+    pub(super) environment: ort::environment::Environment,
+    library: PathBuf,
+}
+
+impl Runtime {
+    /// The library's file.
+    pub fn library(&self) -> &Path {
+        &self.library
+    }
+
+    /// What the library says it is: version, commit and build flags.
+    pub fn build(&self) -> &'static str {
+        ort::info()
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ONNX Runtime from {}", self.library.display())
+    }
+}
+
+/// Why ONNX Runtime cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {
+    /// It is nowhere.
+    #[error(
+        "ONNX Runtime's shared library was not found. Run edge-deploy/setup.sh, or name the file as `runtime.onnxruntime` \
+         in the configuration or in the environment variable GRIDWATCH_ONNXRUNTIME. Looked at: {}",
+        list(.looked)
+    )]
+    Missing {
+        /// Every place that was looked at.
+        looked: Vec<PathBuf>,
+    },
+    /// The file is no library, or not ONNX Runtime's, or for another machine.
+    #[error("{}: not a usable ONNX Runtime library: {message}. Run edge-deploy/setup.sh for one that is", .path.display())]
+    NotALibrary {
+        /// Which file.
+        path: PathBuf,
+        /// What the loader says.
+        message: String,
+    },
+    /// It is older than [`OLDEST`].
+    #[error("{}: ONNX Runtime {found} is too old, {OLDEST} or newer is needed. Run edge-deploy/setup.sh for {PINNED}", .path.display())]
+    TooOld {
+        /// Which file.
+        path: PathBuf,
+        /// The version it states.
+        found: String,
+    },
+}
+
+impl LibraryError {
+    /// Always [`Class::Config`]: it does not mend itself.
+    pub fn class(&self) -> Class {
+        Class::Config
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    let texts: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
+    texts.join(", ")
+}
+
+/// The environment must outlive every session and can be made only once in a process.
+static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
+
+/// Loads the library: the file given, else the one in `GRIDWATCH_ONNXRUNTIME`, else the first that is there of
+/// [`places`]. Once one was loaded, every later call returns that.
+///
+/// # Errors
+/// [`LibraryError`]; a later call may try another file.
+pub fn init(configured: Option<&Path>) -> Result<Runtime, LibraryError> {
+    // A panic while it was held left it empty, which is a state like any other.
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(runtime) = &*loaded {
+        return Ok(runtime.clone());
+    }
+    let runtime = load(&locate(configured, env::var_os("GRIDWATCH_ONNXRUNTIME"))?)?;
+    tracing::debug!(library = %runtime.library.display(), build = runtime.build(), "ONNX Runtime is loaded.");
+    Ok(loaded.insert(runtime).clone())
+}
+
+/// Where the library is looked for when nobody names it, the first place first: what `edge-deploy/setup.sh` fetched for
+/// a working copy (below the working directory, below the package under `cargo test`), what it installed, and beside
+/// the program.
+pub fn places() -> Vec<PathBuf> {
+    let file = format!("libonnxruntime.so.{PINNED}");
+    let cached = Path::new(".cache/onnxruntime").join(PINNED).join(&file);
+    let package = env::var_os("CARGO_MANIFEST_DIR").map(|dir| Path::new(&dir).join(&cached));
+    let beside = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(&file)));
+    // An absolute path, or the loader would search the system's own folders for it.
+    let here = env::current_dir().ok().map(|dir| dir.join(&cached));
+    let installed = Path::new("/usr/lib/gridwatch").join(&file);
+    here.into_iter()
+        .chain(package)
+        .chain([installed])
+        .chain(beside)
+        .collect()
+}
+
+fn locate(configured: Option<&Path>, variable: Option<OsString>) -> Result<PathBuf, LibraryError> {
+    let named = configured
+        .map(Path::to_path_buf)
+        .or_else(|| variable.filter(|v| !v.is_empty()).map(PathBuf::from));
+    // What was named is meant: another one is not taken in its stead.
+    let looked = match named {
+        Some(path) => vec![std::path::absolute(&path).unwrap_or(path)],
+        None => places(),
+    };
+    match looked.iter().find(|path| path.is_file()) {
+        Some(found) => Ok(found.clone()),
+        None => Err(LibraryError::Missing { looked }),
+    }
+}
+
+fn load(path: &Path) -> Result<Runtime, LibraryError> {
+    let not_a_library = |message: String| LibraryError::NotALibrary {
+        path: path.to_owned(),
+        message,
+    };
+    // ort asserts where a library exports the right name but returns nothing; the panic must not end the daemon.
+    let environment = panic::catch_unwind(AssertUnwindSafe(|| {
+        let builder = ort::init_from(path).map_err(|e| match e {
+            ort::LoadDynamicError::BadVersion { version_str, .. } => LibraryError::TooOld {
+                path: path.to_owned(),
+                found: version_str,
+            },
+            ort::LoadDynamicError::Dlopen { error, .. } => not_a_library(dlopen_reason(&error)),
+            other => not_a_library(other.to_string()),
+        })?;
+        // Telemetry is Microsoft's, in its builds for Windows; off all the same, nothing leaves the box.
+        builder
+            .with_name("gridwatch")
+            .with_telemetry(false)
+            .build()
+            .map_err(|e| not_a_library(e.to_string()))
+    }))
+    .map_err(|_| not_a_library("it returns no interface".into()))??;
+    // Everything below would be formatted for each node at each look, to be thrown away.
+    environment.set_log_level(ort::logging::LogLevel::Warning);
+    Ok(Runtime {
+        environment,
+        library: path.to_owned(),
+    })
+}
+
+/// libloading's own text says only that dlopen failed; the loader's reason is its source.
+fn dlopen_reason(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}

@@ -1,0 +1,474 @@
+//! Cases: committed once with their messages, revised by the box or by the platform, read by engine and operator.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Store, StoreError, evidence_file, in_dir, outbox};
+use crate::{
+    engine::{Case, CaseId, CaseState, OpenCase},
+    link::{
+        Topics,
+        contract::{CaseRecord, HistoryEntry, ReplyMessage, ReportKind, When},
+    },
+};
+
+/// A change of a case's state, as the engine decided it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Revision {
+    /// Which case.
+    pub case: CaseId,
+    /// Its new state.
+    pub state: CaseState,
+    /// When.
+    pub at: When,
+    /// Why.
+    pub reason: String,
+}
+
+/// What [`Store::apply_reply`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// The case has a new revision.
+    Revised(u32),
+    /// The reply is on record, and the case stands as it stood.
+    Noted,
+}
+
+/// Which cases to list.
+#[derive(Debug, Clone, Copy)]
+pub struct Filter {
+    /// In this state only.
+    pub state: Option<CaseState>,
+    /// The newest this many.
+    pub limit: u32,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self {
+            state: None,
+            limit: 100,
+        }
+    }
+}
+
+/// A line of the list of cases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CaseSummary {
+    /// Which.
+    pub case_id: String,
+    /// Category code.
+    pub category_code: String,
+    /// Category name, in the box's language.
+    pub category_name: String,
+    /// Grid cell code.
+    pub cell_code: String,
+    /// Where it stands.
+    pub state: CaseState,
+    /// Its newest revision.
+    pub revision: u32,
+    /// When it was confirmed, with the city's offset.
+    pub confirmed_at: String,
+    /// Messages about it that the broker has not acknowledged.
+    pub queued: u32,
+    /// Why they wait for an operator, where they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<String>,
+}
+
+/// Everything about one case.
+#[derive(Debug, Clone, Serialize)]
+pub struct CaseFile {
+    /// Its newest revision.
+    pub record: CaseRecord,
+    /// All that was said about it, oldest first.
+    pub history: Vec<HistoryRow>,
+    /// Its pictures by evidence id.
+    pub evidence: BTreeMap<String, PathBuf>,
+    /// Messages about it that the broker has not acknowledged.
+    pub queued: u32,
+    /// Why they wait for an operator, where they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<String>,
+}
+
+/// One thing said about a case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HistoryRow {
+    /// The case's revision after it.
+    pub revision: u32,
+    /// `box` or `platform`.
+    pub author: String,
+    /// The state that was said.
+    pub state: CaseState,
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Store {
+    /// Commits a new case with its history, its evidence and its messages (pictures first, then the record) in one
+    /// transaction, and wakes the link. The pictures must have been written with [`evidence_file::write`].
+    ///
+    /// # Errors
+    /// [`StoreError::NoEvidence`], [`StoreError::Exists`], [`StoreError::DiskFull`] or what the database says; nothing
+    /// was committed then.
+    pub fn commit_case(&mut self, record: &CaseRecord, case: &Case, topics: &Topics) -> Result<(), StoreError> {
+        self.check_evidence(record, case)?;
+        let site = OpenCase {
+            id: case.id.clone(),
+            category: case.category.code.clone(),
+            camera: case.camera.clone(),
+            zone: case.zone.clone(),
+            located: case.located.clone(),
+            bbox: case.confirmed_box,
+            state: record.state,
+            at: record.filed_at.timestamp(),
+        };
+        let filed_at = micros(record.filed_at);
+        self.write(|t| {
+            let inserted = t.execute(
+                "INSERT INTO cases (id, category, cell, state, revision, confirmed_at, updated_at, site, record)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
+                params![
+                    record.case_id,
+                    record.category_code,
+                    record.cell_code,
+                    record.state.as_str(),
+                    record.revision,
+                    micros(record.confirmed_at),
+                    filed_at,
+                    json(&site),
+                    json(record)
+                ],
+            )?;
+            if inserted == 0 {
+                return Err(StoreError::Exists { case: case.id.clone() });
+            }
+            note(t, &record.case_id, record.revision, "box", record.state, filed_at, None)?;
+            for item in &record.evidence {
+                t.execute(
+                    "INSERT INTO evidence (case_id, item_id, role, sha256, bytes, captured_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    params![
+                        record.case_id,
+                        item.id,
+                        text_of(&item.role),
+                        item.sha256,
+                        i64::try_from(item.bytes).unwrap_or(i64::MAX),
+                        micros(item.captured_at)
+                    ],
+                )?;
+                outbox::add_evidence(t, &record.case_id, &topics.evidence(&item.sha256), &item.sha256, filed_at)?;
+            }
+            outbox::add_case(t, &record.case_id, &topics.case(), &json(record), filed_at)
+        })?;
+        self.news.notify_one();
+        Ok(())
+    }
+
+    fn check_evidence(&self, record: &CaseRecord, case: &Case) -> Result<(), StoreError> {
+        let refuse = |what: String| StoreError::NoEvidence {
+            case: case.id.clone(),
+            what,
+        };
+        if record.evidence.is_empty() {
+            return Err(refuse("it has no pictures".into()));
+        }
+        for item in &record.evidence {
+            let path = evidence_file::path(&self.dir, &item.sha256);
+            match std::fs::metadata(&path) {
+                Ok(m) if m.len() == item.bytes => {}
+                Ok(m) => {
+                    let (is, said) = (m.len(), item.bytes);
+                    return Err(refuse(format!("{} has {is} bytes, not {said}", path.display())));
+                }
+                Err(e) => return Err(refuse(format!("{}: {e}", path.display()))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Records a change of state that the box itself decided, and gives the case's new revision.
+    ///
+    /// Only `withdrawn` is sent to the platform: every other state is the platform's own word, which it need not be told.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownCase`], [`StoreError::DiskFull`] or what the database says; nothing was committed then.
+    pub fn revise(&mut self, revision: &Revision, topics: &Topics) -> Result<u32, StoreError> {
+        let number = self.write(|t| revise(t, revision, "box", None, topics))?;
+        self.news.notify_one();
+        Ok(number)
+    }
+
+    /// Records the platform's reply together with what the engine made of it: the revision, or none where the reply
+    /// changes nothing (a repeated reply, or one that does not fit the case's state). One transaction: once this has
+    /// returned, the reply may be acknowledged. Applied twice, a reply is on record twice and changes the case once.
+    ///
+    /// # Errors
+    /// As [`Store::revise`].
+    pub fn apply_reply(
+        &mut self,
+        reply: &ReplyMessage,
+        received_at: Timestamp,
+        decided: Option<&Revision>,
+        topics: &Topics,
+    ) -> Result<Applied, StoreError> {
+        let applied = self.write(|t| {
+            if let Some(revision) = decided {
+                return revise(t, revision, "platform", reply.platform_task_no.as_deref(), topics)
+                    .map(Applied::Revised);
+            }
+            let (mut record, _) = load(t, &reply.case_id)?;
+            if reply.platform_task_no.is_some() && record.platform_task_no != reply.platform_task_no {
+                record.platform_task_no.clone_from(&reply.platform_task_no);
+                t.execute(
+                    "UPDATE cases SET record = ?2 WHERE id = ?1",
+                    params![reply.case_id, json(&record)],
+                )?;
+            }
+            let at = received_at.as_microsecond();
+            let reason = reply.reason.as_deref();
+            note(t, &reply.case_id, record.revision, "platform", reply.state, at, reason)?;
+            Ok(Applied::Noted)
+        })?;
+        self.news.notify_one();
+        Ok(applied)
+    }
+
+    /// What the engine must know at start-up: the open cases, and the ended ones that it still reckons with
+    /// ([`CaseState::remembered_for`]). In the order of their ids, which is that of their confirmation.
+    ///
+    /// # Errors
+    /// [`StoreError::BadRow`] or what the database says.
+    pub fn remembered(&self, now: Timestamp) -> Result<Vec<OpenCase>, StoreError> {
+        let mut query = self
+            .db
+            .prepare_cached("SELECT id, site FROM cases WHERE state = ?1 AND updated_at >= ?2")?;
+        let mut cases: Vec<OpenCase> = Vec::new();
+        for state in CaseState::ALL {
+            let oldest = now.saturating_sub(state.remembered_for()).unwrap_or(Timestamp::MIN);
+            let since = if state.is_open() { Timestamp::MIN } else { oldest };
+            let rows = query.query_map(params![state.as_str(), since.as_microsecond()], |r| {
+                Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?))
+            })?;
+            for row in rows {
+                let (id, site) = row?;
+                cases.push(parse(&id, "site", &site)?);
+            }
+        }
+        cases.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(cases)
+    }
+
+    /// True where the store has that case.
+    pub fn has_case(&self, id: &str) -> Result<bool, StoreError> {
+        Ok(self
+            .db
+            .prepare_cached("SELECT 1 FROM cases WHERE id = ?1")?
+            .exists([id])?)
+    }
+
+    /// The ids that begin with `start`, at most 100.
+    pub fn case_ids(&self, start: &str) -> Result<Vec<String>, StoreError> {
+        let mut query = self
+            .db
+            .prepare_cached("SELECT id FROM cases WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id LIMIT 100")?;
+        let rows = query.query_map([start], |r| r.get(0))?;
+        rows.map(|row| Ok(row?)).collect()
+    }
+
+    /// The newest cases that pass `filter`, newest first.
+    pub fn cases(&self, filter: Filter) -> Result<Vec<CaseSummary>, StoreError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT id, record, (SELECT count(*) FROM outbox WHERE case_id = id),
+                    (SELECT quarantined FROM outbox WHERE case_id = id AND quarantined IS NOT NULL LIMIT 1)
+             FROM cases WHERE ?1 IS NULL OR state = ?1 ORDER BY confirmed_at DESC, id LIMIT ?2",
+        )?;
+        let rows = query.query_map(params![filter.state.map(CaseState::as_str), filter.limit], |r| {
+            Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?, r.get(2)?, r.get(3)?))
+        })?;
+        rows.map(|row| {
+            let (id, record, queued, quarantined) = row?;
+            let record: CaseRecord = parse(&id, "record", &record)?;
+            Ok(CaseSummary {
+                case_id: record.case_id,
+                category_code: record.category_code,
+                category_name: record.category_name,
+                cell_code: record.cell_code,
+                state: record.state,
+                revision: record.revision,
+                confirmed_at: record.confirmed_at.to_string(),
+                queued,
+                quarantined,
+            })
+        })
+        .collect()
+    }
+
+    /// Everything about one case; `None` where there is no such case.
+    pub fn case(&self, id: &str) -> Result<Option<CaseFile>, StoreError> {
+        let found = self.db.query_row("SELECT record FROM cases WHERE id = ?1", [id], |r| {
+            r.get::<_, String>(0)
+        });
+        let Some(record) = found.optional()? else {
+            return Ok(None);
+        };
+        let record: CaseRecord = parse(id, "record", &record)?;
+        let mut query = self.db.prepare_cached(
+            "SELECT revision, author, state, at, reason FROM case_history WHERE case_id = ?1 ORDER BY id",
+        )?;
+        let history = query
+            .query_map([id], |r| {
+                let at: i64 = r.get(3)?;
+                Ok((r.get(0)?, r.get(1)?, r.get::<_, String>(2)?, at, r.get(4)?))
+            })?
+            .map(|row| {
+                let (revision, author, state, at, reason) = row?;
+                Ok(HistoryRow {
+                    revision,
+                    author,
+                    state: parse(id, "state", &format!("\"{state}\""))?,
+                    at: Timestamp::from_microsecond(at).map_err(|e| StoreError::BadRow {
+                        case: id.into(),
+                        field: "at",
+                        reason: e.to_string(),
+                    })?,
+                    reason,
+                })
+            })
+            .collect::<Result<_, StoreError>>()?;
+        let (queued, quarantined) = self.db.query_row(
+            "SELECT count(*), max(quarantined) FROM outbox WHERE case_id = ?1",
+            [id],
+            |r| Ok((r.get(0)?, r.get(1)?)),
+        )?;
+        let evidence = record
+            .evidence
+            .iter()
+            .map(|item| (item.id.clone(), evidence_file::path(&self.dir, &item.sha256)))
+            .collect();
+        Ok(Some(CaseFile {
+            record,
+            history,
+            evidence,
+            queued,
+            quarantined,
+        }))
+    }
+
+    /// Runs `work` in a transaction: all of it is committed, or nothing.
+    pub(super) fn write<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let dir = &self.dir;
+        let run = || {
+            let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = work(&transaction)?;
+            transaction.commit()?;
+            Ok(done)
+        };
+        run().map_err(|e| in_dir(e, dir))
+    }
+}
+
+/// One revision inside a transaction: record, site, history, and the message where the platform must hear of it.
+fn revise(
+    t: &Transaction<'_>,
+    revision: &Revision,
+    author: &str,
+    task_no: Option<&str>,
+    topics: &Topics,
+) -> Result<u32, StoreError> {
+    let id = revision.case.as_str();
+    let (mut record, mut site) = load(t, id)?;
+    record.revision += 1;
+    record.state = revision.state;
+    record.report_kind = match revision.state {
+        CaseState::Withdrawn => ReportKind::Withdraw,
+        _ => ReportKind::Update,
+    };
+    if let Some(task_no) = task_no {
+        record.platform_task_no = Some(task_no.into());
+    }
+    let reason = Some(revision.reason.as_str()).filter(|r| !r.is_empty());
+    record.history.push(HistoryEntry {
+        revision: record.revision,
+        state: revision.state,
+        at: revision.at,
+        reason: reason.map(Into::into),
+    });
+    site.state = revision.state;
+    site.at = revision.at.timestamp();
+    let at = micros(revision.at);
+    t.execute(
+        "UPDATE cases SET state = ?2, revision = ?3, updated_at = ?4, site = ?5, record = ?6 WHERE id = ?1",
+        params![
+            id,
+            revision.state.as_str(),
+            record.revision,
+            at,
+            json(&site),
+            json(&record)
+        ],
+    )?;
+    note(t, id, record.revision, author, revision.state, at, reason)?;
+    if revision.state == CaseState::Withdrawn {
+        outbox::add_case(t, id, &topics.case(), &json(&record), at)?;
+    }
+    Ok(record.revision)
+}
+
+fn load(t: &Transaction<'_>, id: &str) -> Result<(CaseRecord, OpenCase), StoreError> {
+    let found = t
+        .query_row("SELECT record, site FROM cases WHERE id = ?1", [id], |r| {
+            Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?))
+        })
+        .optional()?;
+    let Some((record, site)) = found else {
+        return Err(StoreError::UnknownCase { case: id.into() });
+    };
+    Ok((parse(id, "record", &record)?, parse(id, "site", &site)?))
+}
+
+fn note(
+    t: &Transaction<'_>,
+    id: &str,
+    revision: u32,
+    author: &str,
+    state: CaseState,
+    at: i64,
+    reason: Option<&str>,
+) -> Result<(), StoreError> {
+    t.execute(
+        "INSERT INTO case_history (case_id, revision, author, state, at, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![id, revision, author, state.as_str(), at, reason],
+    )?;
+    Ok(())
+}
+
+fn micros(at: When) -> i64 {
+    at.timestamp().as_microsecond()
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("the contract's types have string keys and finite numbers or null")
+}
+
+/// The text of an enum that serialises as a string.
+fn text_of(value: &impl Serialize) -> String {
+    json(value).trim_matches('"').to_string()
+}
+
+fn parse<T: DeserializeOwned>(case: &str, field: &'static str, text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|e| StoreError::BadRow {
+        case: case.into(),
+        field,
+        reason: e.to_string(),
+    })
+}

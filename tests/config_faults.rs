@@ -1,0 +1,538 @@
+//! Every fault of a configuration is told at once, with its path, its line and what to do; nothing else is told, and no
+//! password ever.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use gridwatch::config::{self, Draft, Fault, Faults};
+
+/// What the tests' environment holds.
+fn env(name: &str) -> Option<String> {
+    match name {
+        "GRIDWATCH_TEST_BROKER" => Some("box:hunter2".into()),
+        "GRIDWATCH_TEST_NO_COLON" => Some("hunter2".into()),
+        _ => None,
+    }
+}
+
+/// A folder with a configuration and the credentials it names.
+struct Folder {
+    dir: tempfile::TempDir,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let this = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        this.secret("gate.secret", "admin:hunter2\n", 0o600);
+        this
+    }
+
+    fn secret(&self, name: &str, text: &str, mode: u32) {
+        let file = self.dir.path().join(name);
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn write(&self, text: &str) -> PathBuf {
+        let file = self.dir.path().join("edge.toml");
+        fs::write(&file, text.replace("@ROOT@", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        file
+    }
+
+    /// The good file with `old` (which must be there) exchanged for `new`.
+    fn with(&self, old: &str, new: &str) -> Draft {
+        let good = fs::read_to_string("tests/golden/good.toml").unwrap();
+        assert!(good.contains(old), "{old:?} is not in good.toml");
+        config::examine_with(&self.write(&good.replacen(old, new, 1)), &env)
+    }
+}
+
+/// `path: message` of each.
+fn told(faults: &[Fault]) -> Vec<String> {
+    faults.iter().map(|f| format!("{}: {}", f.path, f.message)).collect()
+}
+
+/// The one fault, or the one warning, that a change makes.
+#[track_caller]
+fn assert_told(which: impl Fn(&Draft) -> (&[Fault], &[Fault]), changes: &[(&str, &str, &str)]) {
+    let folder = Folder::new();
+    for (old, new, expected) in changes {
+        let draft = folder.with(old, new);
+        let (these, others) = which(&draft);
+        let these: Vec<String> = told(these)
+            .iter()
+            .map(|t| t.replace(&format!("{}/", folder.dir.path().display()), ""))
+            .collect();
+        assert_eq!(these, [*expected], "{old} → {new}");
+        assert_eq!(told(others), [""; 0], "{old} → {new}");
+    }
+}
+
+#[track_caller]
+fn assert_faults(changes: &[(&str, &str, &str)]) {
+    assert_told(|d| (&d.faults, &d.warnings), changes);
+}
+
+#[track_caller]
+fn assert_warnings(changes: &[(&str, &str, &str)]) {
+    assert_told(|d| (&d.warnings, &d.faults), changes);
+}
+
+#[test]
+fn the_broken_file_is_told_whole() {
+    let draft = config::examine_with(Path::new("tests/golden/broken.toml"), &env);
+    assert!(draft.readable);
+    let told = format!("{}\n\nwarnings:\n{}\n", Faults(draft.faults), Faults(draft.warnings));
+    insta::with_settings!({ snapshot_path => "golden", prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!("broken", told);
+    });
+}
+
+#[test]
+fn no_password_is_told_anywhere() {
+    let broken = config::examine_with(Path::new("tests/golden/broken.toml"), &env);
+    let good = Folder::new().with("box-01", "box-01");
+    assert_eq!(
+        good.cameras[0].credentials.as_ref().unwrap().password.expose(),
+        "hunter2"
+    );
+    for draft in [broken, good] {
+        let json = serde_json::to_string(&draft.faults).unwrap();
+        for text in [format!("{draft:?}"), json, Faults(draft.faults).to_string()] {
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn the_good_file_has_no_fault_and_no_warning() {
+    let draft = Folder::new().with("box-01", "box-01");
+    assert_eq!((told(&draft.faults), told(&draft.warnings)), (vec![], vec![]));
+    draft.into_config().unwrap();
+}
+
+#[test]
+fn a_fault_is_shown_with_its_line_and_its_remedy() {
+    let folder = Folder::new();
+    let mut draft = folder.with(
+        "polygon = [[0.7, 0.0], [1.0, 0.0], [1.0, 0.3]]",
+        "polygon = [[0.7, 0.0], [1.0, 0.0]]",
+    );
+    draft.faults[0].file = "configs/edge.toml".into();
+    assert_eq!(
+        Faults(draft.faults).to_string(),
+        "cameras[0].zones[1].polygon: 2 points, a polygon needs 3 or more (configs/edge.toml:50)\n    list its corners in \
+         order, as fractions of the picture: [[0.1, 0.9], [0.5, 0.4], [0.9, 0.9]]"
+    );
+}
+
+#[test]
+fn form() {
+    assert_faults(&[
+        ("[node]", "[nodes]\nx = 1\n[node]", "nodes: unknown field"),
+        ("state_dir = \"state\"", "", "node.state_dir: missing"),
+        (
+            "dwell = \"5m\"",
+            "dwell = 300",
+            "rules[0].dwell: is a number, must be text in quotes",
+        ),
+        (
+            "dwell = \"5m\"",
+            "dwell = \"5\"",
+            "rules[0].dwell: not a length of time",
+        ),
+        (
+            "dwell = \"5m\"",
+            "dwell = \"5m 1h\"",
+            "rules[0].dwell: not a length of time",
+        ),
+        (
+            "dwell = \"5m\"",
+            "dwell = \"5m\"\nseen_share = 1.5",
+            "rules[0].seen_share: 1.5 is more than 1.0",
+        ),
+        (
+            "kind = \"watch\"",
+            "kind = \"look\"",
+            "cameras[0].zones[0].kind: not one of the known values",
+        ),
+        ("EPSG:4490", "GCJ-02", "grid.crs: not one of the known values"),
+        (
+            "labels = [\"umbrella\"]",
+            "labels = []",
+            "rules[0].labels: 0 entries, 1 or more are needed",
+        ),
+        (
+            "[0.1, 0.4]",
+            "[0.1, 0.4, 0.5]",
+            "cameras[0].zones[0].polygon[1]: 3 entries, 2 at most",
+        ),
+    ]);
+}
+
+#[test]
+fn a_missing_section_is_told_once() {
+    let draft = Folder::new().with("[broker]\nurl = \"mqtt://127.0.0.1:1883\"\n", "");
+    assert_eq!(told(&draft.faults), ["broker: missing"]);
+    assert!(draft.broker.is_none());
+}
+
+#[test]
+fn references() {
+    assert_faults(&[
+        (
+            "rules = [\"vendor\"]",
+            "rules = [\"vender\"]",
+            "cameras[0].zones[0].rules[0]: no rule has the id \"vender\"",
+        ),
+        (
+            "id = \"windows\"",
+            "id = \"pavement\"",
+            "cameras[0].zones[1].id: the same as that of cameras[0].zones[0]",
+        ),
+        (
+            "\"0501\"",
+            "\"0599\"",
+            "rules[0].category: no category has the code \"0599\"",
+        ),
+        (
+            "[\"umbrella\"]",
+            "[\"umbrela\"]",
+            "rules[0].labels[0]: no model finds \"umbrela\"",
+        ),
+        (
+            "id = \"gate\"",
+            "id = \"gate\"\nmodels = [\"yolox\"]",
+            "cameras[0].models[0]: no model has the id \"yolox\"",
+        ),
+    ]);
+}
+
+#[test]
+fn thresholds_and_times() {
+    let rule = "dwell = \"5m\"";
+    assert_faults(&[
+        (
+            rule,
+            "dwell = \"5m\"\nkeep_score = 0.6",
+            "rules[0].keep_score: 0.6 is above start_score 0.5",
+        ),
+        (
+            rule,
+            "dwell = \"5m\"\nseen_m = 2",
+            "rules[0].seen_n: 3 of the newest 2 looks cannot be",
+        ),
+        (
+            rule,
+            "dwell = \"5s\"",
+            "rules[0].dwell: 5s is less than evidence.min_interval 10s",
+        ),
+        (rule, "dwell = \"0s\"", "rules[0].dwell: 0s is less than 1s"),
+        (
+            rule,
+            "dwell = \"5m\"\nforget_after = \"5s\"",
+            "rules[0].forget_after: 5s is less than cameras[0]'s look_every 10s: whatever is missed once would be forgotten",
+        ),
+        (
+            rule,
+            "dwell = \"5m\"\nmax_gap = \"5s\"",
+            "rules[0].max_gap: 5s is less than cameras[0]'s look_every 10s: every gap would count as an outage and no dwell \
+             would pass",
+        ),
+        (
+            "id = \"gate\"",
+            "id = \"gate\"\nlook_every = \"10ms\"",
+            "cameras[0].look_every: 10ms is less than 500ms",
+        ),
+        (
+            "url = \"mqtt:",
+            "keep_alive = \"0s\"\nurl = \"mqtt:",
+            "broker.keep_alive: 0s is less than 5s",
+        ),
+    ]);
+    assert_warnings(&[(
+        rule,
+        "dwell = \"5m\"\nmax_gap = \"20s\"",
+        "rules[0].max_gap: 20s is less than three times cameras[0]'s look_every 10s: one or two late looks count as an outage",
+    )]);
+}
+
+#[test]
+fn geometry() {
+    assert_faults(&[
+        (
+            "[0.6, 0.9]]",
+            "[0.6, 1.9]]",
+            "cameras[0].zones[0].polygon: point 3 [0.6, 1.9] lies outside the picture",
+        ),
+        (
+            "[0.1, 0.4], [0.6, 0.4], [0.6, 0.9]]",
+            "[0.6, 0.4], [0.1, 0.4], [0.6, 0.9]]",
+            "cameras[0].zones[0].polygon: its edges 0-1 and 2-3 cross",
+        ),
+        (
+            "[1.0, 0.0], [1.0, 0.3]]",
+            "[0.8, 0.0], [1.0, 0.0]]",
+            "cameras[0].zones[1].polygon: its area is 0.0000 % of the picture, which holds nothing",
+        ),
+        (
+            "lon = 120.001",
+            "lon = 220.001",
+            "cameras[0].place.lon: 220.001 is more than 180.0",
+        ),
+    ]);
+    assert_warnings(&[
+        (
+            "lon = 120.001, lat = 30.001",
+            "lon = 121.001, lat = 30.001",
+            "cameras[0].place: lies in no cell of the grid: what is placed there is not filed (outside_grid)",
+        ),
+        (
+            "kind = \"privacy\"",
+            "kind = \"privacy\"\nrules = [\"vendor\"]",
+            "cameras[0].zones[1].rules: a privacy zone is masked for every rule",
+        ),
+    ]);
+}
+
+#[test]
+fn a_calibration_along_a_line_names_its_points() {
+    let line = "calibration.points = [\n  { picture = [0.1, 0.9], ground = [120.0001, 30.0] },\n  { picture = [0.2, 0.8], \
+                ground = [120.0002, 30.0] },\n  { picture = [0.3, 0.7], ground = [120.0003, 30.0] },\n  { picture = [0.4, \
+                0.6], ground = [120.0004, 30.0] },\n]\n";
+    let good = fs::read_to_string("tests/golden/good.toml").unwrap();
+    let (start, end) = (
+        good.find("[cameras.calibration]").unwrap(),
+        good.find("[[cameras.zones]]").unwrap(),
+    );
+    let folder = Folder::new();
+    let draft = folder.with(&good[start..end], line);
+    let [told] = &told(&draft.faults)[..] else {
+        panic!("{:?}", draft.faults)
+    };
+    assert!(told.starts_with("cameras[0].calibration.points: "), "{told}");
+    assert!(
+        told.ends_with("the picture points are [0.1, 0.9], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]"),
+        "{told}"
+    );
+}
+
+#[test]
+fn lon_and_lat_exchanged_are_recognised() {
+    let folder = Folder::new();
+    let grid = r#"{"type": "FeatureCollection", "crs": {"type": "name", "properties": {"name": "EPSG:4490"}}, "features": [
+        {"type": "Feature", "properties": {"code": "000000001001001"}, "geometry": {"type": "Polygon",
+         "coordinates": [[[80.0, 40.0], [80.1, 40.0], [80.1, 40.1], [80.0, 40.1], [80.0, 40.0]]]}}]}"#;
+    fs::write(folder.dir.path().join("west.geojson"), grid).unwrap();
+    let good = fs::read_to_string("tests/golden/good.toml").unwrap();
+    let text = good
+        .replace("@ROOT@/configs/grid/example.geojson", "west.geojson")
+        .replace("lon = 120.001, lat = 30.001", "lon = 40.05, lat = 80.05");
+    let draft = config::examine_with(&folder.write(&text), &env);
+    assert_eq!(
+        draft.warnings.iter().map(|w| w.remedy.as_str()).collect::<Vec<_>>(),
+        ["lon and lat are exchanged"]
+    );
+}
+
+#[test]
+fn addresses() {
+    let (broker, camera) = ("mqtt://127.0.0.1:1883", "rtsp://192.0.2.10/stream");
+    assert_faults(&[
+        (broker, "http://127.0.0.1", "broker.url: http:// is not spoken here"),
+        (broker, "mqtt://127.0.0.1/topic", "broker.url: has a path"),
+        (broker, "mqtt:", "broker.url: names no host"),
+        (
+            broker,
+            "mqtts://127.0.0.1",
+            "broker.ca_file: missing, and the broker's URL is mqtts://",
+        ),
+        (
+            "url = \"mqtt:",
+            "ca_file = \"edge.toml\"\nurl = \"mqtt:",
+            "broker.ca_file: is set, but the broker's URL is mqtt://, which encrypts nothing",
+        ),
+        (
+            broker,
+            "mqtt://box:hunter2@127.0.0.1",
+            "broker.url: holds a user or a password",
+        ),
+        (
+            camera,
+            "rtsp://admin:hunter2@192.0.2.10/",
+            "cameras[0].url: holds a user or a password",
+        ),
+        (
+            camera,
+            "hunter2@192.0.2.10",
+            "cameras[0].url: not a URL: relative URL without a base",
+        ),
+        (camera, "rtsp:/stream", "cameras[0].url: names no host"),
+        (
+            camera,
+            "rstp://192.0.2.10/",
+            "cameras[0].url: rstp:// is not a stream that can be opened",
+        ),
+        (camera, "file:///no/clip.mp4", "cameras[0].url: /no/clip.mp4 is no file"),
+        (
+            "[broker]",
+            "[telemetry]\nlisten = \"[::]:80\"\n[broker]",
+            "telemetry.listen: :: can be reached from outside the box",
+        ),
+        (
+            "[broker]",
+            "[telemetry]\nlisten = \"localhost\"\n[broker]",
+            "telemetry.listen: is not an address and a port",
+        ),
+        (
+            "Asia/Shanghai",
+            "Asia/Beijing",
+            "node.timezone: no time zone is called \"Asia/Beijing\"",
+        ),
+    ]);
+    assert_warnings(&[
+        (
+            camera,
+            "rtsp://192.0.2.10/user=a_password=hunter2",
+            "cameras[0].url: seems to hold a password as a parameter",
+        ),
+        (
+            "url = \"mqtt://127.0.0.1:1883\"",
+            "url = \"mqtt://192.0.2.1\"\ncredentials.file = \"gate.secret\"",
+            "broker.url: the password and every case travel unencrypted",
+        ),
+    ]);
+}
+
+#[test]
+fn credentials() {
+    let folder = Folder::new();
+    folder.secret("open.secret", "admin:hunter2", 0o644);
+    folder.secret("empty.secret", "", 0o600);
+    let path = folder.dir.path().display().to_string() + "/";
+    for (new, expected) in [
+        ("{}", "credentials: neither env nor file is set"),
+        (
+            "{ env = \"A\", file = \"gate.secret\" }",
+            "credentials: both env and file are set",
+        ),
+        (
+            "{ env = \"GRIDWATCH_TEST_UNSET\" }",
+            "credentials.env: the environment variable GRIDWATCH_TEST_UNSET is not set",
+        ),
+        (
+            "{ env = \"GRIDWATCH_TEST_NO_COLON\" }",
+            "credentials.env: what GRIDWATCH_TEST_NO_COLON holds is not user:password",
+        ),
+        (
+            "{ env = \"admin:hunter2\" }",
+            "credentials.env: not the name of an environment variable",
+        ),
+        (
+            "{ file = \"admin:hunter2\" }",
+            "credentials.file: the file does not exist",
+        ),
+        ("{ file = \"no.secret\" }", "credentials.file: no.secret does not exist"),
+        ("{ file = \".\" }", "credentials.file: . is no file"),
+        (
+            "{ file = \"open.secret\" }",
+            "credentials.file: open.secret is open to every user of the box (mode 0644)",
+        ),
+        (
+            "{ file = \"empty.secret\" }",
+            "credentials.file: the first line of empty.secret is not user:password",
+        ),
+        ("\"admin:hunter2\"", "credentials: is text, must be a table"),
+    ] {
+        let draft = folder.with("{ file = \"gate.secret\" }", new);
+        let told: Vec<String> = told(&draft.faults).iter().map(|t| t.replace(&path, "")).collect();
+        assert_eq!(told, [format!("cameras[0].{expected}")], "{new}");
+        assert!(!format!("{draft:?}").contains("hunter2"), "{new}");
+        assert_eq!(draft.cameras.len(), 1, "the camera can still be asked without them");
+    }
+}
+
+#[test]
+fn files_that_are_named() {
+    let root = "@ROOT@/";
+    let folder = Folder::new();
+    fs::create_dir(folder.dir.path().join("half")).unwrap();
+    fs::write(folder.dir.path().join("half/model.toml"), "id = 3\n").unwrap();
+    fs::write(folder.dir.path().join("half/model.onnx"), "").unwrap();
+    for (old, new, path, message) in [
+        (
+            "configs/grid/example.geojson",
+            "no.geojson",
+            "grid.file",
+            "cannot be read",
+        ),
+        (
+            "configs/grid/example.geojson",
+            "tests/golden/broken.geojson",
+            "grid.file",
+            "EPSG:4326",
+        ),
+        (
+            "configs/categories/default.toml",
+            "configs",
+            "grid.categories",
+            "is no file",
+        ),
+        (
+            "configs/categories/default.toml",
+            "LICENSE",
+            "grid.categories",
+            "not TOML",
+        ),
+        (
+            "models/yolox_nano_416_coco",
+            "models",
+            "models[0].dir",
+            "model.toml cannot be read",
+        ),
+        (
+            "models/yolox_nano_416_coco",
+            "no-model",
+            "models[0].dir",
+            "is no directory",
+        ),
+    ] {
+        let draft = folder.with(&format!("{root}{old}"), &format!("{root}{new}"));
+        assert!(!draft.faults.is_empty(), "{new}");
+        for fault in &draft.faults {
+            assert_eq!(fault.path, path, "{fault}");
+            assert!(fault.message.contains(message), "{fault}");
+        }
+    }
+    let draft = folder.with("@ROOT@/models/yolox_nano_416_coco", "half");
+    assert!(
+        draft
+            .faults
+            .iter()
+            .all(|f| f.path == "models[0].dir" && f.file.ends_with("half/model.toml")),
+        "{:?}",
+        draft.faults
+    );
+    assert!(!draft.faults.is_empty());
+}
+
+#[test]
+fn what_is_no_toml_is_told_with_every_line() {
+    let folder = Folder::new();
+    let draft = config::examine_with(&folder.write("a = \n[node\nid = \"x\"\n"), &env);
+    assert!(!draft.readable);
+    let lines: Vec<_> = draft.faults.iter().filter_map(|f| f.line).collect();
+    assert_eq!(lines, [1, 2]);
+    let draft = config::examine_with(Path::new("no/such/file.toml"), &env);
+    assert!(
+        !draft.readable && draft.faults[0].message.starts_with("cannot be read"),
+        "{:?}",
+        draft.faults
+    );
+}

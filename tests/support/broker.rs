@@ -1,0 +1,211 @@
+//! A real mosquitto on a free port, without persistence: what it held is gone when it is killed.
+#![allow(dead_code, unreachable_pub, reason = "each test uses what it needs")]
+
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rumqttc::{
+    AsyncClient, Event, Incoming, IncomingPacketSizeLimit, MqttOptions, Publish, PublishOptions, PublishProperties, QoS,
+};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+/// Longest that anything may take before a test gives up; nothing is expected to come near it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running broker; it dies with its value.
+pub struct Broker {
+    pub port: u16,
+    folder: TempDir,
+    process: Option<Child>,
+}
+
+impl Broker {
+    /// Lets everybody do everything.
+    pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// With more lines of mosquitto.conf; `{dir}` stands for the folder of the configuration.
+    pub fn start_with(more: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|l| l.local_addr())
+            .expect("a free port")
+            .port();
+        let more = more.replace("{dir}", &folder.path().display().to_string());
+        // `user` keeps a mosquitto started by root from becoming another user, who may not read this folder.
+        let anonymous = if more.contains("allow_anonymous") {
+            ""
+        } else {
+            "allow_anonymous true"
+        };
+        let conf =
+            format!("listener {port} 127.0.0.1\n{anonymous}\npersistence false\nuser root\nlog_dest stderr\n{more}\n");
+        fs::write(folder.path().join("mosquitto.conf"), conf).expect("the folder takes files");
+        fs::write(folder.path().join("acl"), "").expect("the folder takes files");
+        let mut broker = Self {
+            port,
+            folder,
+            process: None,
+        };
+        broker.restart();
+        broker
+    }
+
+    /// Writes a file beside the configuration, for `acl_file {dir}/…` and the like. Read at the next start.
+    pub fn write(&self, name: &str, text: &str) {
+        fs::write(self.folder.path().join(name), text).expect("the folder takes files");
+    }
+
+    /// SIGSTOP: connections stay, and nothing is answered.
+    pub fn freeze(&self) {
+        let process = self.process.as_ref().expect("it runs");
+        let id = rustix::process::Pid::from_child(process);
+        rustix::process::kill_process(id, rustix::process::Signal::STOP).expect("it is our child");
+    }
+
+    /// SIGKILL: no farewell, no state.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("it is our child");
+            process.wait().expect("it is our child");
+        }
+    }
+
+    /// On the same port, knowing nothing.
+    pub fn restart(&mut self) {
+        self.kill();
+        let log = fs::File::create(self.folder.path().join("log")).expect("the folder takes files");
+        let binary = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"]
+            .into_iter()
+            .find(|p| fs::exists(p).unwrap_or(false))
+            .unwrap_or("mosquitto");
+        let process = Command::new(binary)
+            .arg("-c")
+            .arg(self.folder.path().join("mosquitto.conf"))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("mosquitto is installed (edge-deploy/setup.sh)");
+        self.process = Some(process);
+        let patience = Instant::now() + PATIENCE;
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            let ended = self
+                .process
+                .as_mut()
+                .and_then(|p| p.try_wait().expect("it is our child"));
+            assert!(
+                ended.is_none() && Instant::now() < patience,
+                "mosquitto does not listen: {}",
+                self.log()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What it wrote since it was started.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Somebody at the broker who listens to a filter, comes back whenever it was lost, and can publish.
+pub struct Subscriber {
+    pub client: AsyncClient,
+    messages: mpsc::UnboundedReceiver<Publish>,
+    /// One for each acknowledged subscription: the first connection, and each one after.
+    listening: mpsc::UnboundedReceiver<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Subscriber {
+    /// Returns when it listens.
+    pub async fn start(port: u16, filter: &str) -> Self {
+        let mut options = MqttOptions::new(format!("subscriber-{}", fastrand::u64(..)), ("127.0.0.1", port));
+        options.set_incoming_packet_size_limit(IncomingPacketSizeLimit::Bytes(16 << 20));
+        let (client, mut events) = AsyncClient::builder(options).capacity(64).build();
+        let (messages_in, messages) = mpsc::unbounded_channel();
+        let (listening_in, listening) = mpsc::unbounded_channel();
+        let (subscribing, filter) = (client.clone(), filter.to_owned());
+        let task = tokio::spawn(async move {
+            loop {
+                match events.poll().await {
+                    Ok(Event::Incoming(Incoming::ConnAck(_))) => {
+                        subscribing
+                            .try_subscribe(filter.clone(), QoS::AtLeastOnce)
+                            .expect("the queue has room");
+                    }
+                    Ok(Event::Incoming(Incoming::SubAck(_))) => drop(listening_in.send(())),
+                    Ok(Event::Incoming(Incoming::Publish(p))) => drop(messages_in.send(p)),
+                    Ok(_) => {}
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+        });
+        let mut subscriber = Self {
+            client,
+            messages,
+            listening,
+            task,
+        };
+        subscriber.listens().await;
+        subscriber
+    }
+
+    /// Waits until it listens (again).
+    pub async fn listens(&mut self) {
+        within(self.listening.recv()).await.expect("the task lives");
+    }
+
+    /// The next message.
+    pub async fn next(&mut self) -> Publish {
+        within(self.messages.recv()).await.expect("the task lives")
+    }
+
+    /// What has come already.
+    pub fn here(&mut self) -> Vec<Publish> {
+        std::iter::from_fn(|| self.messages.try_recv().ok()).collect()
+    }
+
+    /// Publishes with QoS 1, and returns when the broker has it.
+    pub async fn say(&self, topic: &str, payload: &str, correlation: Option<&str>) {
+        let options = PublishOptions::at_least_once().properties(PublishProperties {
+            correlation_data: correlation.map(|c| c.to_owned().into()),
+            ..Default::default()
+        });
+        let notice = self
+            .client
+            .publish_tracked(topic, payload, options)
+            .await
+            .expect("the queue has room");
+        within(notice.wait_async()).await.expect("the broker takes it");
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The topic as text.
+pub fn topic(publish: &Publish) -> &str {
+    std::str::from_utf8(&publish.topic).expect("topics are UTF-8")
+}
+
+/// Waits for `future`, and fails the test where it would wait for ever.
+pub async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("this never comes")
+}

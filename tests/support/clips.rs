@@ -1,0 +1,83 @@
+//! Clips of noise and test patterns, made once with ffmpeg and kept under `target/`.
+
+use std::{path::PathBuf, process::Command, sync::Arc};
+
+use gridwatch::farm::Clip;
+
+/// What a clip is like.
+#[derive(Clone, Copy)]
+pub struct Spec {
+    pub h265: bool,
+    pub width: u32,
+    pub height: u32,
+    /// Pictures.
+    pub frames: u32,
+    /// Between keyframes, in pictures.
+    pub gop: u32,
+    pub b_frames: u32,
+    /// More of x264's or x265's own options.
+    pub more: &'static str,
+}
+
+/// Two seconds of 320×240 at 25 pictures a second, a keyframe a second.
+pub const SMALL: Spec = Spec {
+    h265: false,
+    width: 320,
+    height: 240,
+    frames: 50,
+    gop: 25,
+    b_frames: 0,
+    more: "",
+};
+
+/// The clip's file.
+pub fn file(spec: Spec) -> PathBuf {
+    let Spec {
+        h265,
+        width,
+        height,
+        frames,
+        gop,
+        b_frames,
+        more,
+    } = spec;
+    let codec = if h265 { "265" } else { "264" };
+    let name: String = format!("{codec}-{width}x{height}-{frames}-g{gop}-b{b_frames}-{more}")
+        .chars()
+        .map(|c| if c.is_alphanumeric() { c } else { '-' })
+        .collect();
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("clips");
+    std::fs::create_dir_all(&dir).unwrap();
+    let done = dir.join(format!("{name}.mp4"));
+    if done.exists() {
+        return done;
+    }
+    // Tests run side by side: each makes its own, the last rename wins, all are the same.
+    let mine = dir.join(format!(
+        "{name}.{}-{:?}.mp4",
+        std::process::id(),
+        std::thread::current().id()
+    ));
+    let options = format!(
+        "keyint={gop}:min-keyint={gop}:scenecut=0:bframes={b_frames}:log-level=error{}{more}",
+        if more.is_empty() { "" } else { ":" },
+    );
+    let out = Command::new("ffmpeg")
+        .args(["-v", "error", "-y", "-f", "lavfi", "-i"])
+        .arg(format!("testsrc2=size={width}x{height}:rate=25,noise=alls=12:allf=t"))
+        .args(["-frames:v", &frames.to_string(), "-pix_fmt", "yuv420p"])
+        .args(["-c:v", if h265 { "libx265" } else { "libx264" }])
+        .args(["-preset", "ultrafast"])
+        .args([if h265 { "-x265-params" } else { "-x264-params" }, options.as_str()])
+        .arg(&mine)
+        .output()
+        .expect("ffmpeg is installed (edge-deploy/setup.sh)");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    std::fs::rename(&mine, &done).unwrap();
+    done
+}
+
+/// The clip, read.
+pub fn clip(spec: Spec) -> Arc<Clip> {
+    gridwatch::farm::clip(file(spec)).unwrap()
+}
