@@ -244,6 +244,9 @@ fn default_clip(share: &Path) -> Result<PathBuf, Failure> {
         return Ok(clip);
     }
     eprintln!("Encoding {} once (1080p25 H.264, 4 Mb/s, GOP 50) …", clip.display());
+    if let Some(folder) = clip.parent() {
+        std::fs::create_dir_all(folder).map_err(io_failure("the clip's folder", folder))?;
+    }
     let script = share.join("demo/make_bench_clip.sh");
     let status = Command::new("bash")
         .arg(&script)

@@ -45,7 +45,7 @@ pub struct Args {
     /// Keep database, evidence and received pictures in this folder. Default: a temporary one, deleted at the end.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Kill the broker once a case is on its way, and start it again this many seconds later.
+    /// Kill the broker just before the first case is due, and start it again this many seconds later.
     #[arg(long, value_name = "SECONDS")]
     break_broker: Option<u64>,
 }
@@ -56,6 +56,9 @@ const QUIET: Duration = Duration::from_secs(25);
 
 /// With `--once`: without any case after this long, the demo has failed.
 const PATIENCE: Duration = Duration::from_secs(150);
+
+/// When `--break-broker` kills it: the demo's shortest dwell is not over by then.
+const BREAK_AFTER: Duration = Duration::from_secs(10);
 
 /// A broker that died is started again after this long.
 const BROKER_REST: Duration = Duration::from_secs(5);
@@ -182,10 +185,10 @@ impl Show<'_> {
                 }
                 _ = progress.tick() => say(&line(&self.daemon.snapshot(), seen, start.elapsed())),
                 _ = second.tick() => {
-                    if !broken && self.daemon.snapshot().outbox > 0 {
+                    if !broken && start.elapsed() > BREAK_AFTER {
                         broken = true;
                         let seconds = self.args.break_broker.unwrap_or_default();
-                        say(&format!("A case is on its way: the broker is killed now, and started again in {seconds} s."));
+                        say(&format!("The broker is killed before the first case can be sent, and started again in {seconds} s."));
                         self.broker.kill();
                         rest_until = Some(Instant::now() + Duration::from_secs(seconds));
                     }
