@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -92,7 +92,8 @@ pub(super) enum Commit {
 impl Core {
     /// Works until the keeper has handed back its last case after [`Event::Stop`].
     pub(super) fn run(mut self, events: &Receiver<Event>) {
-        let mut retry_at = Timestamp::now();
+        // Not wall time: a clock that is set back must not hold up what waits.
+        let mut retry_at = Instant::now();
         loop {
             match events.recv_timeout(self.patience()) {
                 Ok(Event::Stop) => self.keeper = None,
@@ -105,9 +106,9 @@ impl Core {
             if self.engine.next_deadline().is_some_and(|at| at <= now) {
                 self.apply(Input::Tick(now), None);
             }
-            if !self.uncommitted.is_empty() && now >= retry_at {
+            if !self.uncommitted.is_empty() && Instant::now() >= retry_at {
                 self.commit_again();
-                retry_at = now.saturating_add(RETRY).unwrap_or(now);
+                retry_at = Instant::now() + RETRY;
             }
         }
         if !self.uncommitted.is_empty() {
@@ -271,7 +272,11 @@ impl Core {
             return;
         }
         match self.try_commit(&commit) {
-            Ok(()) => commit.acknowledge(),
+            Ok(()) => {
+                // The disk takes writes again: whatever the keeper had reported is over, or it says so again.
+                self.health.set_faults(Vec::new());
+                commit.acknowledge();
+            }
             Err(error) if error.class() == Class::Transient => {
                 tracing::error!(what = %commit.what(), %error, "This could not be committed; it is tried again.");
                 self.health
