@@ -2,6 +2,8 @@
 //!
 //! Reads NAL headers and the first bit of a slice; it never decodes.
 
+use memchr::memmem;
+
 use super::Codec;
 
 /// What an access unit begins with.
@@ -20,7 +22,7 @@ pub(super) enum Start {
 /// Looks at `data` up to its first slice.
 pub(super) fn start(codec: Codec, data: &[u8]) -> Start {
     let (mut sps, mut pps) = (false, false);
-    for nal in nals(data) {
+    for nal in from_headers(data) {
         let (kind, body) = match (codec, nal) {
             // H.264 7.3.1: forbidden_zero_bit, nal_ref_idc u(2), nal_unit_type u(5).
             (Codec::H264, [h, body @ ..]) => (
@@ -69,19 +71,14 @@ enum Nal {
     Other,
 }
 
-/// The NAL units of a byte stream without their start codes; a last one may keep trailing zero bytes.
-pub(super) fn nals(data: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut at = next_start_code(data, 0);
+/// The data from each NAL unit's header on, to the end of `data`: where a unit ends is nobody's question here, and finding
+/// it would mean reading through slices of hundreds of kilobytes.
+fn from_headers(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = data;
     std::iter::from_fn(move || {
-        let begin = at? + 3;
-        at = next_start_code(data, begin);
-        let end = at.unwrap_or(data.len());
-        let nal = data.get(begin..end)?;
-        // The zero byte of a four-byte start code belongs to the code.
-        Some(match at {
-            Some(_) => nal.strip_suffix(&[0]).unwrap_or(nal),
-            None => nal,
-        })
+        let code = memmem::find(rest, &[0, 0, 1])?;
+        rest = &rest[code + 3..];
+        Some(rest)
     })
 }
 
@@ -90,7 +87,7 @@ pub(super) fn nals(data: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// D.2.8). Streams with intra refresh mark the start of each refresh with it.
 #[cfg(any(feature = "gst", test))]
 pub(super) fn recovery_point(codec: Codec, data: &[u8]) -> Option<u32> {
-    for nal in nals(data) {
+    for nal in from_headers(data) {
         let payload = match (codec, nal) {
             (Codec::H264, [h, body @ ..]) if h & 0x1f == 6 => body,
             (Codec::H265, [h, _, body @ ..]) if (h >> 1) & 0x3f == 39 => body,
@@ -128,13 +125,6 @@ fn exp_golomb(bits: &[u8]) -> Option<u32> {
     u32::try_from(code - 1).ok()
 }
 
-fn next_start_code(data: &[u8], from: usize) -> Option<usize> {
-    data.get(from..)?
-        .windows(3)
-        .position(|w| w == [0, 0, 1])
-        .map(|i| from + i)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,12 +138,12 @@ mod tests {
     const IDR: &[u8] = &[0x65, 0x88, 0x84, 0x00];
 
     #[test]
-    fn nals_are_cut_at_both_kinds_of_start_code() {
-        let data = [0, 0, 1, 0x67, 1, 0, 0, 0, 1, 0x68, 0, 0, 1, 0x65, 9];
-        let cut: Vec<_> = nals(&data).collect();
-        assert_eq!(cut, [&[0x67, 1][..], &[0x68], &[0x65, 9]]);
-        assert_eq!(nals(&[]).count(), 0);
-        assert_eq!(nals(&[0, 0]).count(), 0);
+    fn units_are_found_behind_both_kinds_of_start_code() {
+        let data = [9, 0, 0, 1, 0x67, 1, 0, 0, 0, 1, 0x68, 0, 0, 1, 0x65, 9, 0, 0, 1];
+        let headers: Vec<_> = from_headers(&data).map(|unit| unit.first().copied()).collect();
+        assert_eq!(headers, [Some(0x67), Some(0x68), Some(0x65), None]);
+        assert_eq!(from_headers(&[]).count(), 0);
+        assert_eq!(from_headers(&[0, 0]).count(), 0);
     }
 
     #[test]

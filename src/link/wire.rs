@@ -79,7 +79,10 @@ impl Wire {
         options
             .set_session_mode(SessionMode::Persistent)
             .set_session_expiry_interval(Some(SESSION_EXPIRY_S))
-            .set_session_store_arc(Arc::new(NothingHeld))
+            .set_session_store_arc(Arc::new(NothingHeld {
+                in_flight: self.unacknowledged(),
+            }))
+            .set_outgoing_inflight_upper_limit(self.unacknowledged())
             .set_ack_mode(AckMode::Manual)
             .set_receive_maximum(Some(REPLIES_IN_FLIGHT))
             .set_incoming_packet_size_limit(IncomingPacketSizeLimit::Bytes(MAX_INCOMING))
@@ -98,8 +101,14 @@ impl Wire {
                     user_properties: Vec::new(),
                 }),
             ));
-        let capacity = usize::from(self.settings.in_flight) + usize::from(REPLIES_IN_FLIGHT) + 8;
+        let capacity = usize::from(self.unacknowledged()) + usize::from(REPLIES_IN_FLIGHT);
         AsyncClient::builder(options).capacity(capacity).build()
+    }
+
+    /// The most publishes of ours that wait for an acknowledgement: the outbox's, and what is said about the box itself. The
+    /// client holds a slot for each from the start; for all that MQTT allows they would be 14 MB.
+    fn unacknowledged(&self) -> u16 {
+        self.settings.in_flight.saturating_add(8)
     }
 
     pub(super) fn status(&self, state: Presence, since: Option<jiff::Timestamp>) -> String {
@@ -156,7 +165,10 @@ pub(super) fn fits(bytes: usize, max_packet: Option<u32>) -> bool {
 /// client and the outbox holds whatever was not acknowledged; and said to the client, because without a stored session
 /// it refuses to resume the broker's, where replies wait for us.
 #[derive(Debug)]
-struct NothingHeld;
+struct NothingHeld {
+    /// The client's own limit, which a session that it resumes must state.
+    in_flight: u16,
+}
 
 type StoreFuture<'a, T> = futures::future::BoxFuture<'a, Result<T, SessionStoreError>>;
 
@@ -168,7 +180,7 @@ impl SessionStore for NothingHeld {
                 client_id: key.client_id().to_owned(),
                 clean_start: false,
                 session_expiry_interval: Some(SESSION_EXPIRY_S),
-                outgoing_inflight_upper_limit: None,
+                outgoing_inflight_upper_limit: Some(self.in_flight),
                 ack_mode: PersistedAckMode::Manual,
                 last_pkid: 0,
                 last_puback: 0,
