@@ -44,7 +44,7 @@ use crate::{
         self, Link, LinkHandle, LinkState,
         contract::{CameraHealth, HealthMessage, ModelInfo, When},
     },
-    model::{self, Model, ModelError},
+    model::{self, Model, ModelError, Panel},
     store::{Store, StoreError},
     telemetry::{self, Health, TelemetryError, names},
     vision,
@@ -162,10 +162,9 @@ impl Daemon {
         let known: Vec<KnownModel> = models.iter().map(|m| known(m, &runtime)).collect();
         let eyes: Vec<Eyes> = (0..config.workers)
             .map(|i| {
-                let detectors = models.iter().map(|m| m.session(&runtime)).collect::<Result<_, _>>()?;
                 Ok::<_, StartError>(Eyes {
                     decoder: Decoder::new(&format!("decode{i}"), config.decoders)?,
-                    detectors,
+                    panel: Panel::new(&runtime, &models)?,
                 })
             })
             .collect::<Result<_, _>>()?;

@@ -1,8 +1,7 @@
 //! From a decoded picture to the things in it.
 //!
 //! A model is a folder: `model.onnx`, `model.toml` (the [`Manifest`]) and `CARD.md`. [`Model`] is what such a folder
-//! holds, checked against its sha256; with the feature `ort` it makes any number of `Detector`s, one for each worker
-//! thread, because ONNX Runtime's sessions are not shared. [`preprocess`] turns the decoder's YUV planes straight into
+//! holds, checked against its sha256; with the feature `ort` a `Panel` looks with any number of them. [`preprocess`] turns the decoder's YUV planes straight into
 //! the input tensor and [`adapter`] the output tensors into boxes.
 //!
 //! What a detection means is the engine's matter: nothing here knows of rules, zones or cases.
@@ -11,6 +10,8 @@ pub mod adapter;
 #[cfg(feature = "ort")]
 mod detector;
 pub mod manifest;
+#[cfg(feature = "ort")]
+mod panel;
 pub mod preprocess;
 #[cfg(feature = "ort")]
 pub mod runtime;
@@ -24,7 +25,10 @@ use std::{
 pub use self::manifest::Manifest;
 use self::{adapter::LayoutError, manifest::Fault};
 #[cfg(feature = "ort")]
-pub use self::{detector::Detector, runtime::Runtime};
+pub use self::{
+    panel::{Panel, Shown},
+    runtime::Runtime,
+};
 use crate::{digest::sha256_hex, error::Class, frame::FrameError};
 
 /// A model's folder, read and verified. Cheap to clone.
@@ -75,17 +79,6 @@ impl Model {
     /// What the folder says about itself.
     pub fn manifest(&self) -> &Arc<Manifest> {
         &self.manifest
-    }
-
-    /// Makes a session of its own for one worker: the weights are loaded again, one thread runs it, and it has judged a
-    /// grey picture, so that a model whose outputs are not what the manifest says fails here and not at the first look.
-    ///
-    /// # Errors
-    /// [`ModelError::Session`] where ONNX Runtime refuses the file, [`ModelError::Layout`] where its inputs or outputs
-    /// are not those of the manifest's adapter.
-    #[cfg(feature = "ort")]
-    pub fn session(&self, runtime: &Runtime) -> Result<Detector, ModelError> {
-        Detector::new(runtime, self)
     }
 }
 

@@ -8,7 +8,7 @@ use gridwatch::{
     engine::{BBox, Detection},
     frame::Frame,
     model::{
-        Detector, Model, Runtime,
+        Model, Panel, Runtime,
         manifest::{Colour, Manifest},
         runtime,
     },
@@ -52,11 +52,9 @@ fn goldens() -> BTreeMap<String, Vec<Golden>> {
     by_model
 }
 
-fn detector(model: &str) -> Detector {
-    Model::load(&root().join("models").join(model))
-        .unwrap()
-        .session(runtime())
-        .unwrap()
+fn panel(model: &str) -> Panel {
+    let model = Model::load(&root().join("models").join(model)).unwrap();
+    Panel::new(runtime(), [&model]).unwrap()
 }
 
 fn picture(name: &str) -> RgbImage {
@@ -93,11 +91,11 @@ fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
 #[test]
 fn the_same_tensor_gives_the_reference_boxes() {
     for (model, goldens) in goldens() {
-        let mut detector = detector(&model);
+        let mut panel = panel(&model);
         for golden in goldens {
-            let manifest = detector.manifest().clone();
+            let manifest = panel.manifest(0).clone();
             let picture = picture(&format!("{}.416.png", golden.picture));
-            let found = detector.find(&tensor(&manifest, &picture)).unwrap();
+            let found = panel.find(0, &tensor(&manifest, &picture)).unwrap();
             let case = format!("{model} on {}", golden.picture);
             // One that lies on the floor may be on either side of it.
             let sure = |score: f32| score > manifest.score_floor + 2e-3;
@@ -124,10 +122,10 @@ fn the_same_tensor_gives_the_reference_boxes() {
 fn whole_pictures_give_what_opencv_and_numpy_find() {
     let corners = |b: BBox| [b.x1, b.y1, b.x2, b.y2];
     for (model, goldens) in goldens() {
-        let mut detector = detector(&model);
+        let mut panel = panel(&model);
         for golden in goldens {
             let frame = Frame::from_rgb(&picture(&format!("{}.jpg", golden.picture)), Timestamp::UNIX_EPOCH).unwrap();
-            let found = detector.detect(&frame).unwrap();
+            let found = panel.shown(&frame).detect(0).unwrap();
             assert!(found.is_sorted_by(|a, b| a.score >= b.score));
             let near = |f: &Detection, g: &Found| {
                 f.label.as_str() == g.label && (f.score - g.score).abs() < 0.06 && iou(corners(f.bbox), g.corners) > 0.9
@@ -153,14 +151,33 @@ fn whole_pictures_give_what_opencv_and_numpy_find() {
 /// Tensor and tables are used again: pictures of other sizes and shapes in between must leave no trace.
 #[test]
 fn looks_do_not_depend_on_the_looks_before() {
-    let mut detector = detector("yolox_nano_416_coco");
+    let mut panel = panel("yolox_nano_416_coco");
     let frames: Vec<_> = ["cars", "signs", "person"]
         .map(|name| Frame::from_rgb(&picture(&format!("{name}.jpg")), Timestamp::UNIX_EPOCH).unwrap())
         .into();
-    let first: Vec<_> = frames.iter().map(|f| detector.detect(f).unwrap()).collect();
+    let first: Vec<_> = frames.iter().map(|f| panel.shown(f).detect(0).unwrap()).collect();
     assert!(first.iter().all(|found| !found.is_empty()));
     for _ in 0..2 {
-        let again: Vec<_> = frames.iter().rev().map(|f| detector.detect(f).unwrap()).collect();
+        let again: Vec<_> = frames.iter().rev().map(|f| panel.shown(f).detect(0).unwrap()).collect();
         assert!(again.into_iter().rev().eq(first.iter().cloned()));
+    }
+}
+
+/// The two YOLOX models want the same input and share its tensor, PicoDet has one of its own: what a model finds does not
+/// depend on the company it keeps, nor on the order in which the models are asked.
+#[test]
+fn models_that_share_an_input_find_what_each_finds_alone() {
+    let names = ["yolox_nano_416_coco", "picodet_s_416_coco", "garbage_nano_416"];
+    let models = names.map(|name| Model::load(&root().join("models").join(name)).unwrap());
+    let mut together = Panel::new(runtime(), &models).unwrap();
+    for name in ["cars", "signs", "person"] {
+        let frame = Frame::from_rgb(&picture(&format!("{name}.jpg")), Timestamp::UNIX_EPOCH).unwrap();
+        let alone = names.map(|name| panel(name).shown(&frame).detect(0).unwrap());
+        for order in [[0, 1, 2], [2, 1, 0]] {
+            let mut shown = together.shown(&frame);
+            for i in order {
+                assert_eq!(shown.detect(i).unwrap(), alone[i], "{} on {name}", names[i]);
+            }
+        }
     }
 }

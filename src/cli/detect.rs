@@ -14,7 +14,7 @@ use crate::{
     engine::Detection,
     error::Class,
     frame::Frame,
-    model::{Detector, Model, ModelError, runtime},
+    model::{Model, ModelError, Panel, runtime},
 };
 
 /// Say what a model finds in pictures and clips.
@@ -78,13 +78,13 @@ pub fn run(args: Args) -> Result<ExitCode, ModelError> {
 /// A model or library that cannot be used, before any picture is read.
 pub fn run_to(args: Args, out: &mut impl Write, err: &mut impl Write) -> Result<u8, ModelError> {
     let model = Model::load(&args.model)?;
-    let mut detector = model.session(&runtime::init(args.onnxruntime.as_deref())?)?;
+    let mut panel = Panel::new(&runtime::init(args.onnxruntime.as_deref())?, [&model])?;
     if let Some(floor) = args.min_score {
-        detector.set_floor(floor);
+        panel.set_floor(floor);
     }
     let mut code = 0;
     for path in &args.pictures {
-        match judge(&mut detector, path, args.json, out) {
+        match judge(&mut panel, path, args.json, out) {
             Ok(()) => {}
             // Whoever reads us has seen enough: `| head`.
             Err(Failure::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => break,
@@ -160,10 +160,10 @@ fn upright(path: &Path) -> Result<DynamicImage, Failure> {
     Ok(picture)
 }
 
-fn judge(detector: &mut Detector, path: &Path, json: bool, out: &mut impl Write) -> Result<(), Failure> {
+fn judge(panel: &mut Panel, path: &Path, json: bool, out: &mut impl Write) -> Result<(), Failure> {
     for shot in frames_of(path)? {
         let shot = shot?;
-        let found = detector.detect(&shot.frame)?;
+        let found = panel.shown(&shot.frame).detect(0)?;
         let report = Report::new(path, &shot, &found);
         if json {
             serde_json::to_writer(&mut *out, &report).map_err(io::Error::from)?;

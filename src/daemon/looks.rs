@@ -24,7 +24,7 @@ use crate::{
     },
     engine::{CameraId, Detection, Observation, Point, View, geometry},
     frame::Frame,
-    model::Detector,
+    model::Panel,
     telemetry::names,
     vision,
 };
@@ -33,7 +33,7 @@ use crate::{
 pub(super) struct Watched {
     pub(super) id: CameraId,
     pub(super) slot: Arc<Slot>,
-    /// Indices into each worker's detectors.
+    /// Indices into each worker's panel.
     pub(super) models: Vec<usize>,
     /// Never judged: what stands there is masked in every picture.
     pub(super) privacy: Vec<Vec<Point>>,
@@ -169,7 +169,7 @@ impl Looks {
 pub(super) struct Eyes {
     pub(super) decoder: Decoder,
     /// In the order of `Config::models`.
-    pub(super) detectors: Vec<Detector>,
+    pub(super) panel: Panel,
 }
 
 impl Eyes {
@@ -231,11 +231,11 @@ impl Eyes {
 
     fn detect(&mut self, camera: &Watched, frame: &Frame) -> Result<Vec<Detection>, LookError> {
         let mut found = Vec::new();
+        let mut shown = self.panel.shown(frame);
         for &i in &camera.models {
-            let detector = &mut self.detectors[i];
             let start = Instant::now();
-            found.extend(detector.detect(frame)?);
-            let model = detector.manifest().id.clone();
+            found.extend(shown.detect(i)?);
+            let model = shown.manifest(i).id.clone();
             histogram!(names::DETECT, "model" => model).record(start.elapsed());
         }
         found.retain(|d| {

@@ -1,9 +1,7 @@
-//! One session: a network, its input tensor and its adapter, owned by one worker.
+//! One session: a network and its adapter, owned by one worker.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use jiff::Timestamp;
 use ort::{
     session::{Session, builder::GraphOptimizationLevel},
     value::TensorRef,
@@ -12,18 +10,14 @@ use ort::{
 use super::{
     Manifest, Model, ModelError, Runtime,
     adapter::{Found, LayoutError, Output},
-    preprocess::Letterbox,
+    preprocess::Placement,
 };
-use crate::{
-    engine::{Detection, Label},
-    frame::{Frame, Layout, Matrix, Plane},
-};
+use crate::engine::{Detection, Label};
 
-/// Looks at pictures with one model. Owned by one worker thread; make one for each ([`Model::session`]).
-pub struct Detector {
+/// One model's session, for one worker thread.
+pub(super) struct Detector {
     network: Network,
     labels: Vec<Label>,
-    letterbox: Letterbox,
     found: Vec<Found>,
 }
 
@@ -45,38 +39,28 @@ impl Detector {
             model: manifest.id.clone(),
             source,
         })?;
-        let mut detector = Self {
+        Ok(Self {
             labels: manifest.engine_labels(),
-            letterbox: Letterbox::new(&manifest.input),
             found: Vec::new(),
             network: Network {
                 floors: manifest.floors(),
                 manifest,
                 session,
             },
-        };
-        detector.detect(&grey())?;
-        Ok(detector)
+        })
     }
 
-    /// What the model says about itself.
-    pub fn manifest(&self) -> &Arc<Manifest> {
+    pub(super) fn manifest(&self) -> &Arc<Manifest> {
         &self.network.manifest
     }
 
-    /// Reports what scores at least this, 0..=1, whatever the manifest's floors.
-    pub fn set_floor(&mut self, floor: f32) {
+    pub(super) fn set_floor(&mut self, floor: f32) {
         self.network.floors.fill(floor);
     }
 
-    /// Finds things in one picture: labels and floors by the manifest, boxes as fractions of the picture, the best first.
-    ///
-    /// # Errors
-    /// [`ModelError::Frame`] for a broken frame, [`ModelError::Layout`] for outputs that cannot be read (numbers that are
-    /// not finite among them), [`ModelError::Run`] where ONNX Runtime itself fails.
-    pub fn detect(&mut self, frame: &Frame) -> Result<Vec<Detection>, ModelError> {
-        let placement = self.letterbox.draw(frame)?;
-        self.network.find(self.letterbox.tensor(), &mut self.found)?;
+    /// What lies in the picture that was drawn into `tensor` at `placement`, boxes as fractions of the picture.
+    pub(super) fn detect(&mut self, tensor: &[f32], placement: Placement) -> Result<Vec<Detection>, ModelError> {
+        self.network.find(tensor, &mut self.found)?;
         let detection = |found: &Found| {
             Some(Detection {
                 label: self.labels[found.class].clone(),
@@ -87,12 +71,7 @@ impl Detector {
         Ok(self.found.iter().filter_map(detection).collect())
     }
 
-    /// Finds things in an input tensor `[1, 3, height, width]` that somebody else made, boxes in its pixels, the best
-    /// first.
-    ///
-    /// # Errors
-    /// As [`Self::detect`]; a tensor of another length is [`ModelError::Run`].
-    pub fn find(&mut self, tensor: &[f32]) -> Result<&[Found], ModelError> {
+    pub(super) fn find(&mut self, tensor: &[f32]) -> Result<&[Found], ModelError> {
         self.network.find(tensor, &mut self.found)?;
         Ok(&self.found)
     }
@@ -169,19 +148,4 @@ fn check_input(session: &Session, manifest: &Manifest) -> Result<(), LayoutError
         expected: format!("one {} of float32 {wanted:?}", input.name),
         found: inputs.join(", "),
     })
-}
-
-/// A small grey picture, for a model's first look.
-fn grey() -> Frame {
-    let plane = |offset, stride| Plane { offset, stride };
-    Frame {
-        width: 64,
-        height: 64,
-        layout: Layout::I420,
-        matrix: Matrix::Bt601,
-        full_range: true,
-        planes: [plane(0, 64), plane(4096, 32), plane(5120, 32)],
-        data: Bytes::from(vec![128; 6144]),
-        captured_at: Timestamp::UNIX_EPOCH,
-    }
 }

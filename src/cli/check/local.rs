@@ -48,7 +48,7 @@ fn models(draft: &Draft) -> Vec<Row> {
                     ),
                 )
             }
-            (Ok(loaded), Ok(runtime)) => match loaded.session(runtime) {
+            (Ok(loaded), Ok(runtime)) => match crate::model::Panel::new(runtime, [&loaded]) {
                 Ok(_) => Row::ok(
                     what,
                     format!(
