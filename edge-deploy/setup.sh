@@ -74,6 +74,7 @@ runtime  gstreamer1.0-plugins-bad    # h264parse, h265parse, hardware decoders (
 runtime  gstreamer1.0-libav          # software H.264 and H.265 decoders
 runtime  libgstrtspserver-1.0-0      # the camera farm is in the default build, and the binary is linked to it
 runtime  ca-certificates             # rtsps and mqtts
+runtime  glib-networking             # rtsps: GLib has no TLS without it
 build    build-essential             # linker and libc headers
 build    pkg-config                  # finds GStreamer
 build    clang                       # the opencv crate reads OpenCV's headers with it

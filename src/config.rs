@@ -144,6 +144,8 @@ pub struct Camera {
     pub url: Url,
     /// Who the box is to the camera.
     pub credentials: Option<Credentials>,
+    /// For `rtsps`: PEM of the only authority that is believed. `None`: the system's.
+    pub ca_file: Option<PathBuf>,
     /// How RTP travels.
     pub transport: Transport,
     /// How often it is looked at when nothing presses.

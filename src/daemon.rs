@@ -492,6 +492,7 @@ fn receive_camera(camera: &config::Camera, slot: Arc<Slot>, on: &tokio::runtime:
             camera: camera.id.clone(),
             url: camera.url.clone(),
             credentials,
+            ca_file: camera.ca_file.clone(),
             every: camera.look_every / 2,
             looped: true,
             idle: SOURCE_IDLE.max(camera.look_every * 3),

@@ -93,6 +93,15 @@ pub struct Auth {
     pub password: String,
 }
 
+/// Who a farm is to its clients. Both files are PEM.
+#[derive(Clone)]
+pub struct Certificate {
+    /// The certificate.
+    pub file: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
 /// One camera of the farm.
 #[derive(Clone)]
 pub struct MountConfig {
@@ -111,6 +120,8 @@ pub struct FarmConfig {
     pub port: Option<u16>,
     /// The same for all its cameras. `None`: anybody may look.
     pub auth: Option<Auth>,
+    /// Serve over TLS (`rtsps`) with this certificate.
+    pub certificate: Option<Certificate>,
     /// Its cameras.
     pub mounts: Vec<MountConfig>,
 }
@@ -124,7 +135,8 @@ pub struct Farm {
     source: Option<glib::SourceId>,
     thread: Option<JoinHandle<()>>,
     mounts: Vec<Arc<Mount>>,
-    auth: bool,
+    guarded: bool,
+    scheme: &'static str,
     port: u16,
 }
 
@@ -146,10 +158,15 @@ impl Farm {
         if let Some(pool) = server.thread_pool() {
             pool.set_max_threads(2);
         }
-        if let Some(auth) = &config.auth {
-            server.set_auth(Some(&authentication(auth)));
-        }
         let listen = |what: String| FarmError::Listen { port: wanted, what };
+        let guarded = config.auth.is_some() || config.certificate.is_some();
+        if guarded {
+            let auth = authentication(config.auth.as_ref());
+            if let Some(Certificate { file, key }) = &config.certificate {
+                auth.set_tls_certificate(Some(&gio::TlsCertificate::from_files(file, key)?));
+            }
+            server.set_auth(Some(&auth));
+        }
         let points = server
             .mount_points()
             .ok_or_else(|| listen("the server has no mount points".into()))?;
@@ -182,7 +199,8 @@ impl Farm {
             source: Some(source),
             thread: Some(thread),
             mounts: config.mounts.into_iter().map(Mount::new).collect(),
-            auth: config.auth.is_some(),
+            guarded,
+            scheme: if config.certificate.is_some() { "rtsps" } else { "rtsp" },
             port,
         };
         for mount in &farm.mounts {
@@ -198,7 +216,7 @@ impl Farm {
 
     /// The address of the camera `name`, without user and password.
     pub fn url(&self, name: &str) -> String {
-        format!("rtsp://127.0.0.1:{}/{name}", self.port)
+        format!("{}://127.0.0.1:{}/{name}", self.scheme, self.port)
     }
 
     /// The camera dies where it stands, be it in the middle of a GOP: its connections are closed, its path is gone.
@@ -240,7 +258,7 @@ impl Farm {
 
     fn publish(&self, mount: &Arc<Mount>) {
         let factory = mount.factory();
-        if self.auth {
+        if self.guarded {
             let role = gstreamer::Structure::builder(ROLE)
                 .field(rtsp::RTSP_PERM_MEDIA_FACTORY_ACCESS, true)
                 .field(rtsp::RTSP_PERM_MEDIA_FACTORY_CONSTRUCT, true)
@@ -299,11 +317,15 @@ impl Drop for Farm {
     }
 }
 
-fn authentication(auth: &Auth) -> rtsp::RTSPAuth {
+fn authentication(auth: Option<&Auth>) -> rtsp::RTSPAuth {
     let it = rtsp::RTSPAuth::new();
     let token = rtsp::RTSPToken::builder()
         .field(rtsp::RTSP_TOKEN_MEDIA_FACTORY_ROLE, ROLE)
         .build();
+    let Some(auth) = auth else {
+        it.set_default_token(Some(&mut token.clone()));
+        return it;
+    };
     match auth.method {
         AuthMethod::Basic => {
             let basic = rtsp::RTSPAuth::make_basic(&auth.user, &auth.password);

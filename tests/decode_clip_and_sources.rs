@@ -23,6 +23,7 @@ fn source(url: &str, looped: bool) -> GstSource {
         camera: "cam".into(),
         url: url.parse().unwrap(),
         credentials: credentials("viewer", "right-horse"),
+        ca_file: None,
         every: Duration::from_millis(400),
         looped,
         idle: Duration::from_secs(10),

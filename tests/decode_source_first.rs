@@ -22,6 +22,7 @@ fn it_starts_gstreamer_itself() {
         camera: "cam".into(),
         url: gst_source::file_url(&clips::file(SMALL)).unwrap(),
         credentials: None,
+        ca_file: None,
         every: Duration::from_millis(400),
         looped: true,
         idle: Duration::from_secs(10),

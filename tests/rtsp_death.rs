@@ -58,6 +58,7 @@ fn death_and_return_of_all_on_the_same_port() {
     let _second = Farm::start(FarmConfig {
         port: Some(port),
         auth: None,
+        certificate: None,
         mounts: vec![mount("cam", &clip)],
     })
     .unwrap();

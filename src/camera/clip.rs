@@ -47,7 +47,7 @@ pub fn frames(path: &Path) -> Result<Frames, ClipError> {
     gst_frame::init().map_err(|e| bad(e.to_string()))?;
     let sink = gst_frame::picture_sink();
     sink.set_max_buffers(2);
-    let pipeline = gst_source::decoding(url.as_str(), &sink, None, |_| true).map_err(|e| bad(e.to_string()))?;
+    let pipeline = gst_source::decoding(url.as_str(), &sink, |_| (), |_| true).map_err(|e| bad(e.to_string()))?;
     let _ = pipeline.set_state(gst::State::Playing);
     Ok(Frames {
         path: path.to_owned(),

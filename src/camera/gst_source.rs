@@ -6,7 +6,7 @@
 
 use std::{
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -40,6 +40,9 @@ pub struct Settings {
     pub url: Url,
     /// For sources that know `user-id` and `user-pw` (RTSP, HTTP).
     pub credentials: Option<Credentials>,
+    /// For sources over TLS: PEM of the only authority that is believed, whatever name its certificates state. `None`: the
+    /// system's authorities, and the name must be right.
+    pub ca_file: Option<PathBuf>,
     /// Pictures nearer to each other than this are thrown away undelivered; half of `look_every` is right.
     pub every: Duration,
     /// A file starts again at its end. Otherwise the camera ends with it.
@@ -58,6 +61,14 @@ pub enum SourceError {
         /// Which element says so.
         element: String,
         /// What.
+        what: String,
+    },
+    /// Whom to believe cannot be read.
+    #[error("ca_file {}: {what}: a PEM file with the camera's certificate or its authority's is needed", .path.display())]
+    Authority {
+        /// Which file.
+        path: PathBuf,
+        /// What GIO says.
         what: String,
     },
     /// It gives nothing.
@@ -86,7 +97,7 @@ impl SourceError {
     /// What to do about it.
     pub fn class(&self) -> Class {
         match self {
-            Self::Missing(_) => Class::Config,
+            Self::Missing(_) | Self::Authority { .. } => Class::Config,
             Self::Panicked(_) => Class::Bug,
             _ => Class::Transient,
         }
@@ -223,7 +234,16 @@ fn read(settings: &Settings, slot: &Arc<Slot>, stop: &AtomicBool) -> Result<(), 
     let mut url = settings.url.clone();
     let _ = url.set_username("");
     let _ = url.set_password(None);
-    let pipeline = decoding(url.as_str(), &sink, settings.credentials.clone(), {
+    if let Some(path) = &settings.ca_file {
+        gio::TlsFileDatabase::new(path).map_err(|e| SourceError::Authority {
+            path: path.clone(),
+            what: e.to_string(),
+        })?;
+    }
+    let pipeline = decoding(url.as_str(), &sink, {
+        let (credentials, ca_file) = (settings.credentials.clone(), settings.ca_file.clone());
+        move |source| prepare(source, credentials.as_ref(), ca_file.as_deref())
+    }, {
         let (every, began) = (settings.every, Instant::now());
         let mut last: Option<Duration> = None;
         move |pts| {
@@ -280,12 +300,33 @@ fn read(settings: &Settings, slot: &Arc<Slot>, stop: &AtomicBool) -> Result<(), 
     Ok(())
 }
 
-/// `uridecodebin ! videoconvert ! sink` for the first video of `uri`. `keep` is asked of each picture, by its time,
+/// Tells the element that reads who we are and whom it may believe, where it wants to know.
+fn prepare(source: &gst::Element, credentials: Option<&Credentials>, ca_file: Option<&Path>) {
+    if let Some(credentials) = credentials
+        && source.has_property("user-id")
+        && source.has_property("user-pw")
+    {
+        source.set_property("user-id", credentials.user.expose());
+        source.set_property("user-pw", credentials.password.expose());
+    }
+    // The file was read a moment ago. Where it has gone since, the system's authorities count, who know no camera.
+    if let Some(Ok(trusted)) = ca_file.map(gio::TlsFileDatabase::new)
+        && source.has_property("tls-database")
+        && source.has_property("tls-validation-flags")
+    {
+        source.set_property("tls-database", &trusted);
+        // Cameras are called by their address and state a serial number.
+        let all_but_the_name = gio::TlsCertificateFlags::VALIDATE_ALL - gio::TlsCertificateFlags::BAD_IDENTITY;
+        source.set_property("tls-validation-flags", all_but_the_name);
+    }
+}
+
+/// `uridecodebin ! videoconvert ! sink` for the first video of `uri`. `prepare` gets the element that reads; `keep` is asked of each picture, by its time,
 /// as it leaves the decoder.
 pub(super) fn decoding(
     uri: &str,
     sink: &gst_app::AppSink,
-    credentials: Option<Credentials>,
+    prepare: impl Fn(&gst::Element) + Send + Sync + 'static,
     keep: impl FnMut(Option<gst::ClockTime>) -> bool + Send + 'static,
 ) -> Result<gst::Pipeline, glib::BoolError> {
     let source = gst::ElementFactory::make("uridecodebin")
@@ -297,13 +338,8 @@ pub(super) fn decoding(
         .property("expose-all-streams", false)
         .build()?;
     source.connect("source-setup", false, move |values| {
-        if let (Some(credentials), Some(element)) =
-            (&credentials, values.get(1).and_then(|v| v.get::<gst::Element>().ok()))
-            && element.has_property("user-id")
-            && element.has_property("user-pw")
-        {
-            element.set_property("user-id", credentials.user.expose());
-            element.set_property("user-pw", credentials.password.expose());
+        if let Some(element) = values.get(1).and_then(|v| v.get::<gst::Element>().ok()) {
+            prepare(&element);
         }
         None
     });

@@ -2,11 +2,12 @@
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use crate::{
+    config::{self, Faults},
     engine::CaseState,
     error::Class,
     store::{CaseFile, CaseSummary, Filter, Store, StoreError},
@@ -16,7 +17,7 @@ use crate::{
 ///
 /// Reads the state directory, also while the daemon runs on it. Times are in the city's zone.
 ///
-///   gridwatch cases list --state /var/lib/gridwatch
+///   gridwatch cases list --config /etc/gridwatch/edge.toml
 ///   gridwatch cases show 01JW… --state /var/lib/gridwatch --json | jq .record
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -32,6 +33,9 @@ pub struct Args {
         default_value = "/var/lib/gridwatch"
     )]
     state: PathBuf,
+    /// Take the state directory from this configuration instead of --state.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
     /// Print JSON: `list` a line per case, `show` one object.
     #[arg(long, global = true)]
     json: bool,
@@ -75,6 +79,9 @@ pub enum CasesError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The configuration does not say where the state is.
+    #[error("{0}")]
+    Config(#[from] Faults),
     /// No such case.
     #[error("no case begins with {0:?}: `gridwatch cases list` shows those there are")]
     NoSuchCase(String),
@@ -91,6 +98,7 @@ impl CasesError {
     pub fn class(&self) -> Class {
         match self {
             Self::Store(e) => e.class(),
+            Self::Config(e) => e.class(),
             Self::NoSuchCase(_) | Self::Ambiguous(..) => Class::Config,
             Self::Print(_) => Class::Transient,
         }
@@ -107,9 +115,13 @@ pub fn run(args: &Args) -> Result<ExitCode, CasesError> {
 }
 
 fn print(args: &Args, out: &mut impl Write) -> Result<(), CasesError> {
+    let state = match &args.config {
+        Some(path) => &state_dir(path)?,
+        None => &args.state,
+    };
     match &args.command {
         Command::List { in_state, limit } => {
-            let store = Store::open_read_only(&args.state)?;
+            let store = Store::open_read_only(state)?;
             let filter = Filter {
                 state: *in_state,
                 limit: *limit,
@@ -117,7 +129,7 @@ fn print(args: &Args, out: &mut impl Write) -> Result<(), CasesError> {
             list(out, &store.cases(filter)?, args.json)?;
         }
         Command::Show { case } => {
-            let store = Store::open_read_only(&args.state)?;
+            let store = Store::open_read_only(state)?;
             let file = store.case(&whole_id(&store, case)?)?;
             show(
                 out,
@@ -126,7 +138,7 @@ fn print(args: &Args, out: &mut impl Write) -> Result<(), CasesError> {
             )?;
         }
         Command::Resend { case } => {
-            let mut store = Store::open_beside(&args.state)?;
+            let mut store = Store::open_beside(state)?;
             let case = case.as_deref().map(|c| whole_id(&store, c)).transpose()?;
             let released = store.outbox_release(case.as_deref())?;
             match args.json {
@@ -136,6 +148,12 @@ fn print(args: &Args, out: &mut impl Write) -> Result<(), CasesError> {
         }
     }
     Ok(())
+}
+
+/// Where `path` puts the state. Its other faults are `check`'s business: whoever looks for a case has other worries.
+fn state_dir(path: &Path) -> Result<PathBuf, Faults> {
+    let draft = config::examine(path);
+    draft.state_dir.ok_or(Faults(draft.faults))
 }
 
 fn whole_id(store: &Store, start: &str) -> Result<String, CasesError> {
@@ -268,6 +286,20 @@ mod tests {
         let error = said(&["list", "--state", dir.path().to_str().unwrap()]).unwrap_err();
         assert_eq!(error.class(), Class::Config);
         assert!(error.to_string().contains("gridwatch.db"), "{error}");
+    }
+
+    #[test]
+    fn the_configuration_says_where_the_state_is_whatever_else_is_wrong_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("edge.toml");
+        drop(Store::open(&dir.path().join("state")).unwrap());
+        let list = ["list", "--config", config.to_str().unwrap()];
+        std::fs::write(&config, "[node]\nid = \"box-1\"\nstate_dir = \"state\"\n").unwrap();
+        assert_eq!(said(&list).unwrap().lines().count(), 1);
+        std::fs::write(&config, "[node]\nid = \"box-1\"\n").unwrap();
+        let error = said(&list).unwrap_err();
+        assert_eq!(error.class(), Class::Config);
+        assert!(error.to_string().contains("node.state_dir"), "{error}");
     }
 
     #[test]

@@ -392,6 +392,10 @@ pub struct Camera {
     /// Who the box is to the camera.
     #[serde(default)]
     pub credentials: Option<Credentials>,
+    /// For `rtsps`: PEM of the authority that signed the camera's certificate, or that certificate itself where it signed itself.
+    /// Nobody else is believed then; which name the certificate states does not matter. Without it, the system's authorities.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
     /// How RTP travels. TCP loses nothing; UDP suits cameras that stall on TCP.
     #[serde(default)]
     pub transport: Transport,

@@ -133,7 +133,13 @@ pub struct Subscriber {
 impl Subscriber {
     /// Returns when it listens.
     pub async fn start(port: u16, filter: &str) -> Self {
+        Self::start_with(port, filter, |_| {}).await
+    }
+
+    /// The same, connected as `more` wants it.
+    pub async fn start_with(port: u16, filter: &str, more: impl FnOnce(&mut MqttOptions)) -> Self {
         let mut options = MqttOptions::new(format!("subscriber-{}", fastrand::u64(..)), ("127.0.0.1", port));
+        more(&mut options);
         options.set_incoming_packet_size_limit(IncomingPacketSizeLimit::Bytes(16 << 20));
         let (client, mut events) = AsyncClient::builder(options).capacity(64).build();
         let (messages_in, messages) = mpsc::unbounded_channel();

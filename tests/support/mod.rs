@@ -43,6 +43,7 @@ pub fn farm(clip: &Arc<Clip>, auth: Option<Auth>) -> Farm {
     Farm::start(FarmConfig {
         port: None,
         auth,
+        certificate: None,
         mounts: vec![mount("cam", clip)],
     })
     .unwrap()

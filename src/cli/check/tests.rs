@@ -23,6 +23,7 @@ fn draft(port: u16, password: Option<&str>) -> Draft {
             user: Secret::new("admin"),
             password: Secret::new(p),
         }),
+        ca_file: None,
         transport: Transport::Tcp,
         look_every: Duration::from_secs(10),
         models: vec![],

@@ -1,6 +1,6 @@
 //! The cameras: where they are, who may look, what they watch.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use url::Url;
 
@@ -44,6 +44,7 @@ impl Checker<'_> {
                 .credentials
                 .as_ref()
                 .and_then(|c| self.credentials(&at.key("credentials"), c));
+            let ca_file = self.camera_ca(&at, &raw, url.as_ref());
             let looking = self.looking(&at, &raw, models);
             let place = self.place(&at, &raw);
             if self.is_taken(&at.key("id")) {
@@ -75,6 +76,7 @@ impl Checker<'_> {
                 id,
                 url,
                 credentials,
+                ca_file,
                 transport: raw.transport,
                 look_every: raw.look_every.0,
                 models: looking,
@@ -124,6 +126,17 @@ impl Checker<'_> {
             return None;
         }
         Some(url)
+    }
+
+    fn camera_ca(&mut self, at: &At, raw: &raw::Camera, url: Option<&Url>) -> Option<PathBuf> {
+        let at = at.key("ca_file");
+        let path = raw.ca_file.as_ref()?;
+        let found = self.existing(&at, path, "the PEM file of the camera's certificate or of its authority");
+        if let Some(url) = url.filter(|u| u.scheme() != "rtsps") {
+            let message = format!("is set, but the URL is {}://, which proves nothing", url.scheme());
+            self.fault(&at, message, "write rtsps://, or remove ca_file");
+        }
+        found
     }
 
     /// The models that look, as indices into the draft's.

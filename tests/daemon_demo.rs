@@ -1,0 +1,54 @@
+//! `gridwatch demo --once`: three cameras, a broker, the daemon and a subscriber, and exactly the two cases that can be
+//! seen, each with its pictures. Nothing is left running.
+#![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "support/daemon.rs"]
+mod daemon;
+
+use std::{collections::BTreeMap, path::Path};
+
+use daemon::{gridwatch, json_lines};
+
+#[test]
+fn the_demo_files_each_problem_once_though_two_cameras_see_it_and_the_broker_dies() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().to_str().unwrap();
+    let output = gridwatch(&["demo", "--once", "--json", "--break-broker", "20", "--state", state])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("The broker is back."), "{said}");
+    let received: Vec<serde_json::Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    let mut by_category = BTreeMap::new();
+    for case in &received {
+        let code = case["category_code"].as_str().unwrap();
+        assert!(by_category.insert(code, case).is_none(), "{code} came twice: {said}");
+    }
+    assert_eq!(by_category.keys().collect::<Vec<_>>(), [&"0102", &"0501"], "{said}");
+    for case in &received {
+        let pictures = case["pictures"].as_array().unwrap();
+        let mut roles: Vec<_> = pictures.iter().map(|p| p["role"].as_str().unwrap()).collect();
+        roles.sort_unstable();
+        assert_eq!(roles, ["closeup", "overlay", "overlay", "scene", "scene"]);
+        for picture in pictures {
+            let opened = image::open(Path::new(picture["path"].as_str().unwrap())).unwrap();
+            if picture["role"] == "scene" {
+                assert_eq!((opened.width(), opened.height()), (1280, 720), "full resolution");
+            }
+        }
+    }
+    let filed = json_lines(&["cases", "list", "--json", "--state", state]);
+    let ids = |cases: &[serde_json::Value]| {
+        let mut ids: Vec<_> = cases.iter().map(|c| c["case_id"].as_str().unwrap().to_owned()).collect();
+        ids.sort_unstable();
+        ids
+    };
+    assert_eq!(ids(&filed), ids(&received));
+    assert!(filed.iter().all(|c| c["queued"] == 0), "{filed:?}");
+}

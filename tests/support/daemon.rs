@@ -1,0 +1,187 @@
+//! The program itself, run on the demo's cameras as an operator runs it.
+#![allow(dead_code, unreachable_pub, reason = "each test uses what it needs")]
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use gridwatch::{
+    config::raw,
+    farm::{self, Farm, FarmConfig, MountConfig},
+};
+
+/// Longest that anything may take before a test gives up; nothing is expected to come near it.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Where the package's files are.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// `gridwatch` with these arguments.
+pub fn gridwatch(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gridwatch"));
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .env_remove("GRIDWATCH_STATE")
+        .env_remove("GRIDWATCH_CONFIG");
+    command
+}
+
+/// What a command prints as JSON, a value a line.
+pub fn json_lines(arguments: &[&str]) -> Vec<serde_json::Value> {
+    let output = gridwatch(arguments).output().expect("the program runs");
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout)
+        .expect("UTF-8")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+        .collect()
+}
+
+/// The demo's cameras whose ids are given, served from this process.
+pub fn farm(cameras: &[&str]) -> Farm {
+    let mounts = cameras.iter().map(|id| MountConfig {
+        name: (*id).to_owned(),
+        clip: farm::clip(root().join(format!("demo/clips/{id}.mp4"))).expect("the demo's clip"),
+        offset: Duration::ZERO,
+    });
+    Farm::start(FarmConfig {
+        mounts: mounts.collect(),
+        ..FarmConfig::default()
+    })
+    .expect("the farm starts")
+}
+
+/// A running `gridwatch run`; killed with its value.
+pub struct Daemon {
+    child: Child,
+    http: u16,
+    config: PathBuf,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Starts it on the farm's cameras that are given, with configs/demo.toml. State, configuration and log are in `dir`.
+    pub fn start(dir: &Path, farm: &Farm, cameras: &[&str], broker: u16) -> Self {
+        let configs = root().join("configs");
+        let text = fs::read_to_string(configs.join("demo.toml")).expect("the demo's configuration");
+        let mut file: raw::File = toml::from_str(&text).expect("the demo's configuration is right");
+        let http = TcpListener::bind("127.0.0.1:0")
+            .and_then(|l| l.local_addr())
+            .expect("a free port")
+            .port();
+        file.node.state_dir = dir.join("state");
+        file.broker.url = format!("mqtt://127.0.0.1:{broker}");
+        file.telemetry.listen = format!("127.0.0.1:{http}");
+        file.telemetry.filter = "info".into();
+        file.grid.file = configs.join(file.grid.file);
+        file.grid.categories = configs.join(file.grid.categories);
+        for model in &mut file.models {
+            model.dir = configs.join(&model.dir);
+        }
+        file.cameras.retain(|c| cameras.contains(&c.id.as_str()));
+        for camera in &mut file.cameras {
+            camera.url = farm.url(&camera.id);
+        }
+        let config = dir.join("edge.toml");
+        fs::write(&config, toml::to_string(&file).expect("it is TOML")).expect("the folder takes files");
+        let log = dir.join(format!("log-{http}"));
+        let child = gridwatch(&["run", "--config"])
+            .arg(&config)
+            .stderr(fs::File::create(&log).expect("the folder takes files"))
+            .spawn()
+            .expect("the program runs");
+        Self {
+            child,
+            http,
+            config,
+            log,
+        }
+    }
+
+    pub fn config(&self) -> &str {
+        self.config.to_str().expect("UTF-8")
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Status and body of one of its pages; `None` while it does not listen.
+    pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.http)).ok()?;
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some((status, body.to_owned()))
+    }
+
+    /// The sum of a metric over the samples whose labels contain `label`; nought where there is none.
+    pub fn metric(&self, name: &str, label: &str) -> f64 {
+        let (_, body) = self.get("/metrics").unwrap_or_default();
+        body.lines()
+            .filter(|l| l.starts_with(name) && l.contains(label))
+            .filter_map(|l| l.rsplit_once(' ')?.1.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// Waits until `what` gives something.
+    pub fn until<T>(&mut self, goal: &str, mut what: impl FnMut(&Self) -> Option<T>) -> T {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = what(self) {
+                return found;
+            }
+            let ended = self.child.try_wait().expect("it is our child");
+            assert!(
+                ended.is_none() && Instant::now() < end,
+                "{goal} never came; ended: {ended:?}; it logged:\n{}",
+                self.log()
+            );
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it is our child");
+        self.child.wait().expect("it is our child");
+    }
+
+    /// SIGTERM, as systemd stops it.
+    pub fn stop(mut self) -> ExitStatus {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("it is our child");
+        self.until_it_ends()
+    }
+
+    fn until_it_ends(&mut self) -> ExitStatus {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                return status;
+            }
+            assert!(Instant::now() < end, "it does not stop; it logged:\n{}", self.log());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
