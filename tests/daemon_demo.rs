@@ -45,7 +45,10 @@ fn the_demo_files_each_problem_once_though_two_cameras_see_it_and_the_broker_die
     }
     let filed = json_lines(&["cases", "list", "--json", "--state", state]);
     let ids = |cases: &[serde_json::Value]| {
-        let mut ids: Vec<_> = cases.iter().map(|c| c["case_id"].as_str().unwrap().to_owned()).collect();
+        let mut ids: Vec<_> = cases
+            .iter()
+            .map(|c| c["case_id"].as_str().unwrap().to_owned())
+            .collect();
         ids.sort_unstable();
         ids
     };

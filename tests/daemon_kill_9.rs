@@ -25,7 +25,9 @@ async fn a_case_outlives_its_broker_and_its_daemon_and_is_filed_once() {
     broker.kill();
 
     let mut first = Daemon::start(dir.path(), &farm, &CAMERAS, broker.port);
-    first.until("a committed case", |d| (d.metric("gridwatch_cases_total", "") == 1.0).then_some(()));
+    first.until("a committed case", |d| {
+        (d.metric("gridwatch_cases_total", "") == 1.0).then_some(())
+    });
     let listed = json_lines(&["cases", "list", "--json", "--config", first.config()]);
     let [case] = listed.as_slice() else {
         panic!("one case, not {listed:?}")
@@ -34,9 +36,17 @@ async fn a_case_outlives_its_broker_and_its_daemon_and_is_filed_once() {
     // Five pictures and the case itself.
     assert_eq!(case["queued"], 6, "{case}");
     let id = case["case_id"].as_str().unwrap().to_owned();
-    let shown = gridwatch(&["cases", "show", &id, "--config", first.config()]).output().unwrap();
+    let shown = gridwatch(&["cases", "show", &id, "--config", first.config()])
+        .output()
+        .unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
-    for part in ["暴露垃圾", "6 messages wait for the broker", "overlay", "closeup", "filed"] {
+    for part in [
+        "暴露垃圾",
+        "6 messages wait for the broker",
+        "overlay",
+        "closeup",
+        "filed",
+    ] {
         assert!(shown.contains(part), "{part} is not in:\n{shown}");
     }
     first.kill();
@@ -109,7 +119,10 @@ async fn a_daemon_without_its_broker_and_half_its_cameras_is_alive_and_says_what
         "gridwatch_outbox_depth 0",
         "gridwatch_link_connected 0",
     ] {
-        assert!(metrics.lines().any(|l| l.starts_with(name)), "{name} is not in\n{metrics}");
+        assert!(
+            metrics.lines().any(|l| l.starts_with(name)),
+            "{name} is not in\n{metrics}"
+        );
     }
     let state = |camera: &str, state: &str| {
         metrics.lines().any(|l| {

@@ -24,7 +24,9 @@ const PASSWORD: &str = "correct-horse";
 /// Made once: `ca.pem` signed `server.pem` for localhost and 127.0.0.1, `other_ca.pem` signed nothing; the authorities' keys
 /// are gone. `passwords` holds box-7's, hashed by mosquitto_passwd.
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/tls")
+        .join(name)
 }
 
 fn secured() -> Broker {

@@ -71,6 +71,12 @@ pub enum SourceError {
         /// What GIO says.
         what: String,
     },
+    /// The camera does not prove who it is.
+    #[error(
+        "the camera's certificate is not believed ({0:?}): name it, or its authority's, as the camera's ca_file; `openssl \
+         s_client -connect HOST:PORT` shows it"
+    )]
+    Certificate(gio::TlsCertificateFlags),
     /// It gives nothing.
     #[error("no picture for {0:?}")]
     Idle(Duration),
@@ -97,7 +103,7 @@ impl SourceError {
     /// What to do about it.
     pub fn class(&self) -> Class {
         match self {
-            Self::Missing(_) | Self::Authority { .. } => Class::Config,
+            Self::Missing(_) | Self::Authority { .. } | Self::Certificate(_) => Class::Config,
             Self::Panicked(_) => Class::Bug,
             _ => Class::Transient,
         }
@@ -234,33 +240,39 @@ fn read(settings: &Settings, slot: &Arc<Slot>, stop: &AtomicBool) -> Result<(), 
     let mut url = settings.url.clone();
     let _ = url.set_username("");
     let _ = url.set_password(None);
+    let refused = Refused::default();
     if let Some(path) = &settings.ca_file {
         gio::TlsFileDatabase::new(path).map_err(|e| SourceError::Authority {
             path: path.clone(),
             what: e.to_string(),
         })?;
     }
-    let pipeline = decoding(url.as_str(), &sink, {
-        let (credentials, ca_file) = (settings.credentials.clone(), settings.ca_file.clone());
-        move |source| prepare(source, credentials.as_ref(), ca_file.as_deref())
-    }, {
-        let (every, began) = (settings.every, Instant::now());
-        let mut last: Option<Duration> = None;
-        move |pts| {
-            // A file would be decoded to its end at once if nothing reached the sink, which keeps the time: so its
-            // pictures are chosen by the file's own time, those of a live source by the clock.
-            let now = match pts {
-                Some(pts) if file => Duration::from(pts),
-                _ => began.elapsed(),
-            };
-            // Time goes back where a loop starts again.
-            let keep = last.is_none_or(|last| now >= last + every || now < last);
-            if keep {
-                last = Some(now);
+    let pipeline = decoding(
+        url.as_str(),
+        &sink,
+        {
+            let (settings, refused) = (settings.clone(), Arc::clone(&refused));
+            move |source| prepare(source, &settings, &refused)
+        },
+        {
+            let (every, began) = (settings.every, Instant::now());
+            let mut last: Option<Duration> = None;
+            move |pts| {
+                // A file would be decoded to its end at once if nothing reached the sink, which keeps the time: so its
+                // pictures are chosen by the file's own time, those of a live source by the clock.
+                let now = match pts {
+                    Some(pts) if file => Duration::from(pts),
+                    _ => began.elapsed(),
+                };
+                // Time goes back where a loop starts again.
+                let keep = last.is_none_or(|last| now >= last + every || now < last);
+                if keep {
+                    last = Some(now);
+                }
+                keep
             }
-            keep
-        }
-    })
+        },
+    )
     .map_err(missing)?;
     let running = Running(pipeline);
     let pipeline = &running.0;
@@ -273,9 +285,12 @@ fn read(settings: &Settings, slot: &Arc<Slot>, stop: &AtomicBool) -> Result<(), 
         if let Some(message) = bus.timed_pop(POLL) {
             match message.view() {
                 gst::MessageView::Error(e) => {
+                    if let Some(faults) = *refused.lock().unwrap_or_else(PoisonError::into_inner) {
+                        return Err(SourceError::Certificate(faults));
+                    }
                     return Err(SourceError::Pipeline {
                         element: e.src().map_or_else(String::new, |s| s.name().to_string()),
-                        what: e.error().to_string(),
+                        what: reason(e),
                     });
                 }
                 gst::MessageView::Eos(_) if file && settings.looped => {
@@ -300,17 +315,42 @@ fn read(settings: &Settings, slot: &Arc<Slot>, stop: &AtomicBool) -> Result<(), 
     Ok(())
 }
 
+/// GStreamer's error, with the cause that it keeps for its debug text: "could not open resource" is said of a wrong
+/// password and of a closed port alike. Neither names credentials: the URL holds none.
+fn reason(message: &gst::message::Error) -> String {
+    let error = message.error().to_string();
+    match message.debug() {
+        Some(debug) => match debug.lines().last().map(str::trim) {
+            Some(cause) if !cause.is_empty() => format!("{error} {cause}"),
+            _ => error,
+        },
+        None => error,
+    }
+}
+
+/// What was wrong with a certificate, where one was refused: GStreamer's own error (1.22) does not tell.
+type Refused = Arc<Mutex<Option<gio::TlsCertificateFlags>>>;
+
 /// Tells the element that reads who we are and whom it may believe, where it wants to know.
-fn prepare(source: &gst::Element, credentials: Option<&Credentials>, ca_file: Option<&Path>) {
-    if let Some(credentials) = credentials
+fn prepare(source: &gst::Element, settings: &Settings, refused: &Refused) {
+    if let Some(credentials) = &settings.credentials
         && source.has_property("user-id")
         && source.has_property("user-pw")
     {
         source.set_property("user-id", credentials.user.expose());
         source.set_property("user-pw", credentials.password.expose());
     }
+    if glib::subclass::SignalId::lookup("accept-certificate", source.type_()).is_some() {
+        let refused = Arc::clone(refused);
+        // Asked only about a certificate that is at fault.
+        source.connect("accept-certificate", false, move |values| {
+            let faults = values.last().and_then(|v| v.get::<gio::TlsCertificateFlags>().ok());
+            *refused.lock().unwrap_or_else(PoisonError::into_inner) = faults;
+            Some(false.to_value())
+        });
+    }
     // The file was read a moment ago. Where it has gone since, the system's authorities count, who know no camera.
-    if let Some(Ok(trusted)) = ca_file.map(gio::TlsFileDatabase::new)
+    if let Some(Ok(trusted)) = settings.ca_file.as_ref().map(gio::TlsFileDatabase::new)
         && source.has_property("tls-database")
         && source.has_property("tls-validation-flags")
     {

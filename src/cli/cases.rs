@@ -238,8 +238,8 @@ fn show(out: &mut impl Write, case: &CaseFile, json: bool) -> io::Result<()> {
         if let Some(path) = case.evidence.get(&item.id) {
             writeln!(
                 out,
-                "  {:12} {}×{}  {}  {}",
-                item.id,
+                "  {:8} {}×{}  {}  {}",
+                item.role.as_str(),
                 item.width,
                 item.height,
                 item.captured_at,

@@ -335,6 +335,19 @@ pub enum EvidenceRole {
     After,
 }
 
+impl EvidenceRole {
+    /// As it is written in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scene => "scene",
+            Self::Closeup => "closeup",
+            Self::Overlay => "overlay",
+            Self::Before => "before",
+            Self::After => "after",
+        }
+    }
+}
+
 /// The earlier case that this one repeats （反复发生）.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Recurrence {

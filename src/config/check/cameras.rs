@@ -131,7 +131,11 @@ impl Checker<'_> {
     fn camera_ca(&mut self, at: &At, raw: &raw::Camera, url: Option<&Url>) -> Option<PathBuf> {
         let at = at.key("ca_file");
         let path = raw.ca_file.as_ref()?;
-        let found = self.existing(&at, path, "the PEM file of the camera's certificate or of its authority");
+        let found = self.existing(
+            &at,
+            path,
+            "the PEM file of the camera's certificate or of its authority",
+        );
         if let Some(url) = url.filter(|u| u.scheme() != "rtsps") {
             let message = format!("is set, but the URL is {}://, which proves nothing", url.scheme());
             self.fault(&at, message, "write rtsps://, or remove ca_file");
