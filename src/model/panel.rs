@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Manifest, Model, ModelError, Runtime, detector::Detector, manifest::Input, preprocess::Letterbox};
+use super::{
+    Manifest, Model, ModelError, Runtime,
+    detector::Detector,
+    manifest::Input,
+    preprocess::{Letterbox, Placement},
+};
 use crate::{
     engine::Detection,
     frame::{Frame, Layout, Matrix, Plane},
@@ -13,9 +18,18 @@ use crate::{
 ///
 /// Models that want the same input (most of one family do) look at the same tensor: it is filled once a picture.
 pub struct Panel {
-    /// Each with the index of its letterbox.
+    /// Each with the index of its canvas.
     detectors: Vec<(Detector, usize)>,
-    letterboxes: Vec<Letterbox>,
+    canvases: Vec<Canvas>,
+}
+
+/// An input tensor.
+struct Canvas {
+    /// Of the first model that wanted it.
+    input: Input,
+    letterbox: Letterbox,
+    /// Where in it the picture lies that is being looked at; `None` before it was drawn.
+    placed: Option<Placement>,
 }
 
 impl Panel {
@@ -28,21 +42,33 @@ impl Panel {
     pub fn new<'a>(runtime: &Runtime, models: impl IntoIterator<Item = &'a Model>) -> Result<Self, ModelError> {
         let mut panel = Self {
             detectors: Vec::new(),
-            letterboxes: Vec::new(),
+            canvases: Vec::new(),
         };
         for model in models {
             let i = panel.detectors.len();
-            let letterbox = panel.letterbox(&model.manifest().input);
-            panel.detectors.push((Detector::new(runtime, model)?, letterbox));
+            let canvas = panel.canvas(&model.manifest().input);
+            panel.detectors.push((Detector::new(runtime, model)?, canvas));
             panel.shown(&grey()).detect(i)?;
         }
         Ok(panel)
     }
 
-    fn letterbox(&mut self, input: &Input) -> usize {
-        self.letterboxes.iter().position(|l| l.fits(input)).unwrap_or_else(|| {
-            self.letterboxes.push(Letterbox::new(input));
-            self.letterboxes.len() - 1
+    fn canvas(&mut self, input: &Input) -> usize {
+        let alike = |canvas: &Canvas| {
+            // What the graph calls its input does not change what is drawn.
+            let name = input.name.clone();
+            Input {
+                name,
+                ..canvas.input.clone()
+            } == *input
+        };
+        self.canvases.iter().position(alike).unwrap_or_else(|| {
+            self.canvases.push(Canvas {
+                input: input.clone(),
+                letterbox: Letterbox::new(input),
+                placed: None,
+            });
+            self.canvases.len() - 1
         })
     }
 
@@ -60,8 +86,8 @@ impl Panel {
 
     /// Shows the models one picture. Nothing is computed until one of them is asked.
     pub fn shown<'a>(&'a mut self, frame: &'a Frame) -> Shown<'a> {
-        for letterbox in &mut self.letterboxes {
-            letterbox.forget();
+        for canvas in &mut self.canvases {
+            canvas.placed = None;
         }
         Shown { panel: self, frame }
     }
@@ -94,10 +120,13 @@ impl Shown<'_> {
     /// [`ModelError::Frame`] for a broken frame, [`ModelError::Layout`] for outputs that cannot be read (numbers that are
     /// not finite among them), [`ModelError::Run`] where ONNX Runtime itself fails.
     pub fn detect(&mut self, i: usize) -> Result<Vec<Detection>, ModelError> {
-        let (detector, letterbox) = &mut self.panel.detectors[i];
-        let letterbox = &mut self.panel.letterboxes[*letterbox];
-        let placement = letterbox.draw_once(self.frame)?;
-        detector.detect(letterbox.tensor(), placement)
+        let (detector, canvas) = &mut self.panel.detectors[i];
+        let canvas = &mut self.panel.canvases[*canvas];
+        let placement = match canvas.placed {
+            Some(placement) => placement,
+            None => *canvas.placed.insert(canvas.letterbox.draw(self.frame)?),
+        };
+        detector.detect(canvas.letterbox.tensor(), placement)
     }
 }
 

@@ -204,8 +204,6 @@ pub struct Letterbox {
     geometries: Vec<Geometry>,
     /// What the tensor's padding was written for.
     placed: Option<Placement>,
-    /// The tensor shows the picture that is being looked at.
-    drawn: bool,
     tensor: Vec<f32>,
     /// A row of a plane summed over a target row's height.
     sum: Vec<f32>,
@@ -220,7 +218,6 @@ impl Letterbox {
             input: input.clone(),
             geometries: Vec::new(),
             placed: None,
-            drawn: false,
             tensor: vec![0.0; 3 * input.width as usize * input.height as usize],
             sum: Vec::new(),
             yuv: Default::default(),
@@ -250,32 +247,6 @@ impl Letterbox {
         }
         self.geometries.push(geometry);
         Ok(placement)
-    }
-
-    /// True where `input` asks for the tensor that this one fills.
-    pub(super) fn fits(&self, input: &Input) -> bool {
-        let named = Input {
-            name: self.input.name.clone(),
-            ..input.clone()
-        };
-        self.input == named
-    }
-
-    /// The tensor shows an old picture from now on.
-    pub(super) fn forget(&mut self) {
-        self.drawn = false;
-    }
-
-    /// As [`Self::draw`], for a picture that may be there already: drawn since the last [`Self::forget`].
-    pub(super) fn draw_once(&mut self, frame: &Frame) -> Result<Placement, FrameError> {
-        match self.placed {
-            Some(placement) if self.drawn => Ok(placement),
-            _ => {
-                let placement = self.draw(frame)?;
-                self.drawn = true;
-                Ok(placement)
-            }
-        }
     }
 
     /// The input tensor `[1, 3, height, width]`, row-major, as last drawn.
