@@ -189,6 +189,27 @@ impl Frame {
         self.row(0, y)
     }
 
+    /// True where it has no colour: the camera looks by infrared. Encoders move a grey picture's chroma by a step here and
+    /// there; the greyest street by day moves it by several on average.
+    ///
+    /// # Panics
+    /// As [`Self::row`].
+    pub fn is_mono(&self) -> bool {
+        const MEAN_STEPS: f64 = 1.5;
+        const EVERY: usize = 8;
+        let (mut sum, mut count) = (0_u64, 0_u64);
+        for plane in 1..self.plane_count() {
+            for y in (0..self.plane_size(plane).1).step_by(EVERY) {
+                // 7 of 8 samples are passed over; an odd step takes U and V of NV12 in turn.
+                for chroma in self.row(plane, y).iter().step_by(EVERY + 1) {
+                    sum += u64::from(chroma.abs_diff(128));
+                    count += 1;
+                }
+            }
+        }
+        sum as f64 <= MEAN_STEPS * count as f64
+    }
+
     /// The coefficients of its matrix and range (BT.601-7 §2.5, BT.709-6 §3: `kr`, `kb`; 8-bit quantisation).
     pub(crate) fn coefficients(&self) -> Coefficients {
         let (kr, kb) = match self.matrix {

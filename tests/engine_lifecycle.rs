@@ -67,17 +67,18 @@ fn an_answer_that_cannot_be_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn what_is_still_there_after_its_case_was_closed_is_filed_again_after_its_dwell() {
+fn what_is_still_there_after_its_case_was_closed_reopens_it_after_its_dwell() {
     let (mut world, case) = filed();
     reply(&mut world, &case, CaseState::Closed, 65.0);
     world.heap_stays("gate", 70, 120);
-    assert_eq!(world.opened().len(), 1, "its dwell starts anew");
+    assert_eq!(world.engine.open_cases().count(), 0, "its dwell starts anew");
     world.heap_stays("gate", 130, 130);
-    let [first, second] = world.opened()[..] else {
-        panic!("{:?}", world.effects)
-    };
-    assert_eq!((second.first_seen_at, second.confirmed_at), (at(70.0), at(130.0)));
-    assert_ne!(first.id, second.id);
+    let open: Vec<_> = world.engine.open_cases().collect();
+    assert_eq!(
+        (open.len(), &open[0].id, open[0].state),
+        (1, &case, CaseState::Reopened)
+    );
+    assert_eq!(world.opened().len(), 1);
     world.close();
 }
 

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use engine_support::*;
 use gridwatch::engine::{
-    BBox, CaseId, CaseState, Detection, Input, NotFiled, Observation, Reply, Rule, View, ZoneKind,
+    BBox, CaseId, CaseState, Detection, Input, Light, NotFiled, Observation, Reply, Rule, View, ZoneKind,
 };
 use proptest::prelude::*;
 
@@ -359,6 +359,7 @@ fn run(events: &[Event]) -> World {
                     camera,
                     at: at(s),
                     view: *view,
+                    light: Light::Day,
                     detections: seen.clone(),
                 })
             }

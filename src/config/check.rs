@@ -30,7 +30,7 @@ use super::{
     schema::{self, Sound, nearest},
 };
 use crate::digest::sha256_hex;
-use crate::engine::{self, CameraPlan, Category, NodeId, Plan, grid::Grid};
+use crate::engine::{self, CameraPlan, Category, Intake, NodeId, Plan, grid::Grid};
 
 /// Unset `workers`: one a core, but a box does other things too.
 const DEFAULT_WORKERS: usize = 4;
@@ -74,6 +74,7 @@ struct Rest {
     workers: Option<usize>,
     telemetry: Option<Telemetry>,
     evidence: Option<Evidence>,
+    intake: Option<raw::Intake>,
     view: Option<raw::View>,
     grid: Option<(raw::Grid, Grid)>,
     categories: BTreeMap<String, Category>,
@@ -104,6 +105,7 @@ impl Draft {
             workers,
             telemetry,
             evidence,
+            intake,
             view,
             grid,
             categories,
@@ -111,11 +113,11 @@ impl Draft {
             plans,
         } = self.rest;
         let (raw_grid, grid) = grid?;
-        let node = self.node?;
+        let (node, timezone, intake) = (self.node?, self.timezone?, intake?);
         Some(Config {
             file: self.file,
             config_sha256,
-            timezone: self.timezone?,
+            timezone: timezone.clone(),
             language,
             state_dir: self.state_dir?,
             onnxruntime: self.onnxruntime,
@@ -135,6 +137,11 @@ impl Draft {
                 cameras: plans,
                 rules,
                 grid,
+                intake: Intake {
+                    per_camera_day: intake.per_camera_day,
+                    per_box_day: intake.per_box_day,
+                    zone: timezone,
+                },
             }),
             node,
             warnings: self.warnings,
@@ -194,6 +201,7 @@ impl Checker<'_> {
         self.broker();
         self.telemetry();
         self.evidence();
+        self.draft.rest.intake = self.optional(&top("intake"));
         self.draft.rest.view = self.optional(&top("view"));
         self.draft.rest.categories = self.categories();
         let models: Vec<ModelFacts> = self.models();

@@ -103,6 +103,9 @@ pub struct File {
     /// Evidence pictures.
     #[serde(default)]
     pub evidence: Evidence,
+    /// How many cases a day the platform is given.
+    #[serde(default)]
+    pub intake: Intake,
     /// When a view cannot be trusted.
     #[serde(default)]
     pub view: View,
@@ -289,6 +292,28 @@ impl Default for Evidence {
     }
 }
 
+/// How many cases the platform is given on one calendar day. Clerks have two minutes for each: what is more waits for the next
+/// day, the surest and longest there first, and is filed if it is still there.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Intake {
+    /// By one camera. A camera that reaches it nearly every day is aimed or tuned badly.
+    #[schemars(range(min = 1, max = 10000))]
+    pub per_camera_day: u32,
+    /// By the box.
+    #[schemars(range(min = 1, max = 100000))]
+    pub per_box_day: u32,
+}
+
+impl Default for Intake {
+    fn default() -> Self {
+        Self {
+            per_camera_day: 10,
+            per_box_day: 100,
+        }
+    }
+}
+
 /// When a view cannot be trusted.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -348,6 +373,9 @@ pub struct Rule {
     #[serde(default = "defaults::keep_score")]
     #[schemars(range(min = 0.01, max = 1.0))]
     pub keep_score: f32,
+    /// The same two by night, when the camera has switched to infrared and its picture has no colour. Without it, the day's.
+    #[serde(default)]
+    pub night: Option<NightScores>,
     /// Present means seen in at least this many of the newest `seen_m` looks.
     #[serde(default = "defaults::seen_n")]
     #[schemars(range(min = 1, max = 64))]
@@ -378,6 +406,18 @@ pub struct Rule {
     #[serde(default = "defaults::merge_radius")]
     #[schemars(range(min = 0.0, max = 500.0))]
     pub merge_radius_m: f64,
+}
+
+/// Scores by night: detectors are less sure then, and sure of other things.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NightScores {
+    /// Score that starts a candidate, 0..1.
+    #[schemars(range(min = 0.01, max = 1.0))]
+    pub start_score: f32,
+    /// Score that keeps a candidate, 0..1, not above `start_score`.
+    #[schemars(range(min = 0.01, max = 1.0))]
+    pub keep_score: f32,
 }
 
 /// One camera.

@@ -22,7 +22,7 @@ use crate::{
         schedule::{Pick, Schedule},
         slot::Slot,
     },
-    engine::{CameraId, Detection, Observation, Point, View, geometry},
+    engine::{CameraId, Detection, Light, Observation, Point, View, geometry},
     frame::Frame,
     model::Panel,
     telemetry::names,
@@ -176,12 +176,12 @@ impl Eyes {
     /// `None` where nothing can be said of the camera's view at all.
     fn look(&mut self, camera: &Watched, picture: Picture) -> Option<Event> {
         let at = picture.captured_at();
-        let (view, detections) = match self.see(camera, &picture) {
+        let (view, light, detections) = match self.see(camera, &picture) {
             Ok(seen) => seen,
             Err(LookError::Decode(DecodeError::Damaged { .. })) => {
                 camera.slot.count_damaged();
                 failed(camera, "damaged");
-                (View::Damaged, Vec::new())
+                (View::Damaged, Light::Day, Vec::new())
             }
             Err(error) => {
                 failed(camera, error.kind());
@@ -200,13 +200,14 @@ impl Eyes {
                 camera: camera.id.clone(),
                 at,
                 view,
+                light,
                 detections,
             },
             picture,
         })
     }
 
-    fn see(&mut self, camera: &Watched, picture: &Picture) -> Result<(View, Vec<Detection>), LookError> {
+    fn see(&mut self, camera: &Watched, picture: &Picture) -> Result<(View, Light, Vec<Detection>), LookError> {
         let frame = match picture {
             Picture::Keyframe(keyframe) => {
                 let start = Instant::now();
@@ -226,7 +227,8 @@ impl Eyes {
         } else {
             Vec::new()
         };
-        Ok((view, detections))
+        let light = if frame.is_mono() { Light::Night } else { Light::Day };
+        Ok((view, light, detections))
     }
 
     fn detect(&mut self, camera: &Watched, frame: &Frame) -> Result<Vec<Detection>, LookError> {

@@ -5,18 +5,18 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
     case::case_id,
     plus,
     presence::Presence,
     since,
-    site::{Found, Register, locate, standing},
+    site::{Found, Register, Return, locate, standing},
     track::{Sighting, Stage, Track, affinity, associate, is_found_twice},
     types::{
         BBox, CameraId, CameraPlan, Case, CaseId, CaseState, Detection, Effect, Input, NotFiled, Observation, OpenCase,
-        Plan, Reply, Rule, RuleId, View, ZoneId,
+        Plan, Reply, Rule, RuleId, Scores, View, ZoneId,
     },
 };
 
@@ -35,8 +35,39 @@ pub struct Engine {
     plan: Option<Arc<Plan>>,
     cameras: BTreeMap<CameraId, Watched>,
     register: Register,
+    queue: Queue,
     /// The newest input's time.
     now: Timestamp,
+}
+
+/// The candidates that wait for another day's room, by weight.
+#[derive(Debug, Clone, Default)]
+struct Queue {
+    /// False on nearly every day: then nobody is counted.
+    is_anyone_there: bool,
+    /// Each with whether it is of the camera that is looked at.
+    weights: Vec<(f64, bool)>,
+}
+
+impl Queue {
+    /// Counts who waits, before `camera` is judged.
+    fn line_up(&mut self, cameras: &BTreeMap<CameraId, Watched>, camera: &CameraId) {
+        self.weights.clear();
+        if !self.is_anyone_there {
+            return;
+        }
+        for (id, watched) in cameras {
+            let ranks = watched.tracks.values().flatten().filter_map(Track::rank);
+            self.weights.extend(ranks.map(|rank| (rank, id == camera)));
+        }
+        self.is_anyone_there = !self.weights.is_empty();
+    }
+
+    /// How many go before a thing of `weight`: of the camera that is looked at, and of all.
+    fn before(&self, weight: f64) -> (usize, usize) {
+        let heavier = || self.weights.iter().filter(|(w, _)| *w > weight);
+        (heavier().filter(|(_, is_here)| *is_here).count(), heavier().count())
+    }
 }
 
 /// What is known of one camera.
@@ -96,6 +127,12 @@ impl Engine {
         self.register.open()
     }
 
+    /// How many problems wait for another day's room.
+    pub fn waiting(&self) -> usize {
+        let tracks = self.cameras.values().flat_map(|w| w.tracks.values().flatten());
+        tracks.filter(|t| t.rank().is_some()).count()
+    }
+
     /// When the thing of a case was last seen by any camera; `None` for a case that the engine no longer knows.
     pub fn last_seen(&self, case: &CaseId) -> Option<Timestamp> {
         self.register.get(case).map(|r| r.last_seen)
@@ -131,6 +168,7 @@ impl Engine {
         let Some((id, camera)) = plan.cameras.get_key_value(&look.camera) else {
             return;
         };
+        self.queue.line_up(&self.cameras, id);
         let watched = self.cameras.entry(id.clone()).or_default();
         if let Some(newest) = watched.newest.filter(|newest| look.at <= *newest) {
             if since(newest, look.at) < CLOCK_SET_BACK {
@@ -172,6 +210,8 @@ impl Engine {
                 rule,
                 at: look.at,
                 step,
+                queue: &mut self.queue,
+                scores: rule.scores(look.light),
                 register: &mut self.register,
                 effects,
             }
@@ -250,6 +290,13 @@ impl Engine {
     }
 }
 
+/// The moment at which the calendar day of `at` began.
+fn start_of_day(zone: &TimeZone, at: Timestamp) -> Timestamp {
+    let day = at.to_zoned(zone.clone()).start_of_day();
+    // Only the first day of the calendar's range has no beginning.
+    day.map_or(at, |day| day.timestamp())
+}
+
 fn void_after(rule: &Rule) -> Duration {
     LEAST_VOID.max(rule.dwell).max(rule.forget_after)
 }
@@ -288,6 +335,7 @@ impl Track {
             first,
             not_before,
             asked: None,
+            waits: false,
         };
     }
 
@@ -317,6 +365,9 @@ struct Judging<'a> {
     at: Timestamp,
     /// Time since the look before; `None` where that time was blind.
     step: Option<Duration>,
+    queue: &'a mut Queue,
+    /// What counts by the light of this look.
+    scores: Scores,
     register: &'a mut Register,
     effects: &'a mut Vec<Effect>,
 }
@@ -369,7 +420,7 @@ impl<'a> Judging<'a> {
             None => self.missed(track),
         });
         for (sight, _) in sights.iter().zip(&continued).filter(|(_, track)| track.is_none()) {
-            if sight.score < self.rule.start_score {
+            if sight.score < self.scores.start {
                 self.not_filed(NotFiled::ScoreTooLow);
                 continue;
             }
@@ -402,7 +453,7 @@ impl<'a> Judging<'a> {
             return Err((Some(bbox), NotFiled::TooSmall));
         }
         // A score that is no number is not high enough either.
-        if detection.score.is_nan() || detection.score < self.rule.keep_score {
+        if detection.score.is_nan() || detection.score < self.scores.keep {
             return Err((Some(bbox), NotFiled::ScoreTooLow));
         }
         Ok(Sight {
@@ -431,7 +482,7 @@ impl<'a> Judging<'a> {
         match &track.stage {
             Stage::AtCase(case) | Stage::HeldBack(Some(case)) => self.register.seen(case, self.at),
             Stage::HeldBack(None) => {}
-            Stage::Idle if sight.score >= self.rule.start_score => {
+            Stage::Idle if sight.score >= self.scores.start => {
                 track.begin(self.id, self.sighting(sight), sight.score, self.effects);
             }
             Stage::Idle => {}
@@ -445,7 +496,9 @@ impl<'a> Judging<'a> {
         track.presence.missed(self.step);
         let is_gone = track.presence.is_gone(self.rule);
         if is_gone {
-            let reason = if track.presence.has_dwelt(self.rule) {
+            let reason = if track.rank().is_some() {
+                NotFiled::LeftWhileWaiting
+            } else if track.presence.has_dwelt(self.rule) {
                 NotFiled::SeenTooRarely
             } else {
                 NotFiled::LeftBeforeDwell
@@ -461,6 +514,7 @@ impl<'a> Judging<'a> {
             first,
             not_before,
             asked,
+            waits,
         } = &mut track.stage
         else {
             return;
@@ -475,6 +529,7 @@ impl<'a> Judging<'a> {
                 });
             }
         }
+        let waits = *waits;
         let is_due = not_before.is_none_or(|t| self.at >= t);
         if !(is_due && track.presence.has_dwelt(self.rule) && track.presence.is_steady(self.rule)) {
             return;
@@ -504,6 +559,34 @@ impl<'a> Judging<'a> {
             };
             return;
         }
+        let recurrence = match self.register.recurrence(&found, first.at) {
+            Some(Return::Reopens(case)) => {
+                track.end(self.id, &self.rule.id, NotFiled::CaseReopened, self.at, self.effects);
+                self.register.reopen(&case, self.at);
+                self.effects.push(Effect::Revise {
+                    case: case.clone(),
+                    state: CaseState::Reopened,
+                    at: self.at,
+                    reason:
+                        "The box asks to reopen the case: the problem was there again within 30 minutes of its closing."
+                            .into(),
+                });
+                track.stage = Stage::AtCase(case);
+                return;
+            }
+            Some(Return::Repeats(recurrence)) => Some(recurrence),
+            None => None,
+        };
+        if !self.has_room(track) {
+            if !waits {
+                if let Stage::Candidate { waits, .. } = &mut track.stage {
+                    *waits = true;
+                }
+                self.queue.is_anyone_there = true;
+                self.not_filed(NotFiled::OverDailyCap);
+            }
+            return;
+        }
         let dedup_key = found.dedup_key();
         let id = case_id(&self.plan.node, self.id, &self.rule.id, &dedup_key, first.at, self.at);
         let (looks, looks_seen) = track.presence.looks();
@@ -523,14 +606,30 @@ impl<'a> Judging<'a> {
             looks_seen,
             looks,
             confidence: track.presence.confidence(),
+            recurrence,
         };
-        self.register.insert(opened(&case), Some(self.rule.id.clone()), self.at);
+        self.register.insert(
+            case.remembered(CaseState::Filed, self.at),
+            Some(self.rule.id.clone()),
+            self.at,
+        );
         self.effects.push(Effect::Pin {
             camera: self.id.clone(),
             at: self.at,
         });
         self.effects.push(Effect::Open(Box::new(case)));
         track.stage = Stage::AtCase(id);
+    }
+
+    /// Whether one more case may be filed today, and `track`'s is the one: those that waited and weigh more go first.
+    fn has_room(&self, track: &Track) -> bool {
+        let intake = &self.plan.intake;
+        let (camera, all) = self
+            .register
+            .confirmed_since(self.id, start_of_day(&intake.zone, self.at));
+        let weight = track.presence.weight();
+        let (here, anywhere) = self.queue.before(weight);
+        camera + here < intake.per_camera_day as usize && all + anywhere < intake.per_box_day as usize
     }
 
     fn sighting(&self, sight: Sight<'_>) -> Sighting {
@@ -547,18 +646,5 @@ impl<'a> Judging<'a> {
             reason,
             at: self.at,
         });
-    }
-}
-
-fn opened(case: &Case) -> OpenCase {
-    OpenCase {
-        id: case.id.clone(),
-        category: case.category.code.clone(),
-        camera: case.camera.clone(),
-        zone: case.zone.clone(),
-        located: case.located.clone(),
-        bbox: case.confirmed_box,
-        state: CaseState::Filed,
-        at: case.confirmed_at,
     }
 }

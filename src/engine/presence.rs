@@ -90,6 +90,11 @@ impl Presence {
         (self.looks, self.seen)
     }
 
+    /// Confidence × persistence: mean score, share of looks, hours.
+    pub(super) fn weight(&self) -> f64 {
+        f64::from(self.confidence()) * f64::from(self.seen) / f64::from(self.looks) * self.dwell.as_secs_f64() / 3600.0
+    }
+
     /// Mean score of the looks that saw it.
     pub(super) fn confidence(&self) -> f32 {
         (self.scores / f64::from(self.seen)) as f32
@@ -99,7 +104,7 @@ impl Presence {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::engine::types::Category;
+    use crate::engine::types::{Category, Scores};
 
     pub(in crate::engine) fn rule() -> Rule {
         Rule {
@@ -111,8 +116,8 @@ pub(super) mod tests {
                 name_en: "Exposed garbage".into(),
             },
             labels: vec!["garbage".into()],
-            start_score: 0.5,
-            keep_score: 0.3,
+            day: Scores { start: 0.5, keep: 0.3 },
+            night: Scores { start: 0.5, keep: 0.3 },
             dwell: Duration::from_secs(60),
             seen_n: 3,
             seen_m: 5,

@@ -13,7 +13,7 @@ use super::{
     since,
     types::{
         BBox, CameraId, CameraPlan, CaseId, CaseState, Located, NotFiled, OpenCase, Place, PlaceMethod, Plan, Point,
-        Reply, Rule, RuleId, Zone, ZoneId, ZoneKind,
+        Recurrence, Reply, Rule, RuleId, Zone, ZoneId, ZoneKind,
     },
 };
 
@@ -119,6 +119,15 @@ impl Found<'_> {
     }
 }
 
+/// The problem of a case that was closed is there again.
+#[derive(Debug, PartialEq)]
+pub(super) enum Return {
+    /// So soon that the case should not have been closed.
+    Reopens(CaseId),
+    /// Later: a case of its own, that names the earlier one.
+    Repeats(Recurrence),
+}
+
 /// What the register holds of a case.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Record {
@@ -163,6 +172,47 @@ impl Register {
         }
         let open = nearest.map(|(_, id)| (id, NotFiled::OpenCaseAtSite));
         open.or(refused.map(|id| (id, NotFiled::RejectedBefore)))
+    }
+
+    /// Which closed case `found`, first seen at `first_seen`, is a return of: of those within reach, the one closed last.
+    ///
+    /// A case is reopened once: where the platform closed it again, it has heard the box, and the next time is another case.
+    pub(super) fn recurrence(&self, found: &Found<'_>, first_seen: Timestamp) -> Option<Return> {
+        let closed = self.cases.values().filter(|r| {
+            r.case.state == CaseState::Closed
+                && since(first_seen, r.case.at) <= Recurrence::WITHIN
+                && found.distance_to_site_m(&r.case).is_some()
+        });
+        let case = &closed.max_by_key(|r| r.case.at)?.case;
+        let since_close = since(first_seen, case.at);
+        Some(if since_close < Recurrence::REOPENS_WITHIN && !case.was_reopened {
+            Return::Reopens(case.id.clone())
+        } else {
+            Return::Repeats(Recurrence {
+                of: case.id.clone(),
+                count: case.recurrences + 1,
+                since_close,
+            })
+        })
+    }
+
+    /// How many cases were confirmed at `start` or later: by `camera`, and by all.
+    pub(super) fn confirmed_since(&self, camera: &CameraId, start: Timestamp) -> (usize, usize) {
+        let newer = || {
+            let cases = self.cases.values().map(|r| &r.case);
+            cases.filter(move |c| c.confirmed_at.is_some_and(|at| at >= start))
+        };
+        (newer().filter(|c| c.camera == *camera).count(), newer().count())
+    }
+
+    /// The box asks for case `id` again.
+    pub(super) fn reopen(&mut self, id: &CaseId, at: Timestamp) {
+        if let Some(record) = self.cases.get_mut(id) {
+            record.case.state = CaseState::Reopened;
+            record.case.at = at;
+            record.case.was_reopened = true;
+            record.last_seen = record.last_seen.max(at);
+        }
     }
 
     pub(super) fn insert(&mut self, case: OpenCase, rule: Option<RuleId>, last_seen: Timestamp) {

@@ -42,6 +42,8 @@ pub(super) enum Stage {
         not_before: Option<Timestamp>,
         /// The moment for which a look was asked.
         asked: Option<Timestamp>,
+        /// It is a problem, and the day's cases are filed already.
+        waits: bool,
     },
     /// Its case could not be evidenced: the next look that sees it is pinned in place of the lost one.
     Retry {
@@ -67,6 +69,14 @@ pub(super) struct Track {
     pub presence: Presence,
     /// What it waits for.
     pub stage: Stage,
+}
+
+impl Track {
+    /// How much it deserves the next place among the day's cases, where it waits for one: its mean score times the share of
+    /// looks that saw it times its hours.
+    pub(super) fn rank(&self) -> Option<f64> {
+        matches!(self.stage, Stage::Candidate { waits: true, .. }).then(|| self.presence.weight())
+    }
 }
 
 /// How well `bbox` continues what was last seen at `last`: 0 = not at all, up to 1. `reach` in diagonals of `last`.

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
 use super::{geometry::Calibration, grid::Grid};
@@ -122,6 +122,17 @@ pub enum View {
     Damaged,
 }
 
+/// The light of a look: a rule may ask for other scores by night.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Light {
+    /// There is colour, and light to see it by.
+    #[default]
+    Day,
+    /// The camera has switched to infrared, which has no colour.
+    Night,
+}
+
 /// One look at one camera.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
@@ -131,6 +142,9 @@ pub struct Observation {
     pub at: Timestamp,
     /// Whether it can be trusted.
     pub view: View,
+    /// By which light.
+    #[serde(default)]
+    pub light: Light,
     /// What the models found in it, scores above their floors.
     pub detections: Vec<Detection>,
 }
@@ -240,6 +254,12 @@ pub enum NotFiled {
     Moved,
     /// The same problem at that site has an open case.
     OpenCaseAtSite,
+    /// The day's cases are filed: it waits for the next day. Said once; it is filed then if it is still there.
+    OverDailyCap,
+    /// It went away while it waited for the next day.
+    LeftWhileWaiting,
+    /// It is back so soon after its case was closed that the platform is asked to reopen that one.
+    CaseReopened,
     /// The platform rejected the same still thing at that site.
     RejectedBefore,
     /// Its place lies in no cell of the grid.
@@ -263,6 +283,9 @@ impl NotFiled {
             Self::SeenTooRarely => "seen_too_rarely",
             Self::Moved => "moved",
             Self::OpenCaseAtSite => "open_case_at_site",
+            Self::OverDailyCap => "over_daily_cap",
+            Self::LeftWhileWaiting => "left_while_waiting",
+            Self::CaseReopened => "case_reopened",
             Self::RejectedBefore => "rejected_before",
             Self::OutsideGrid => "outside_grid",
             Self::EvidenceFailed => "evidence_failed",
@@ -283,6 +306,19 @@ pub struct Plan {
     pub rules: Vec<Rule>,
     /// The city's cells.
     pub grid: Grid,
+    /// How many cases a day the platform is given.
+    pub intake: Intake,
+}
+
+/// The clerks' time: how many cases may be filed on one calendar day. What is more waits, the surest and longest there first.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    /// By one camera.
+    pub per_camera_day: u32,
+    /// By the box.
+    pub per_box_day: u32,
+    /// Whose midnight ends the day.
+    pub zone: TimeZone,
 }
 
 /// One camera, as the engine sees it.
@@ -356,6 +392,25 @@ pub struct Category {
     pub name_en: String,
 }
 
+/// What a detection must score.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scores {
+    /// A candidate starts at a detection scored this or higher.
+    pub start: f32,
+    /// A candidate is kept by detections scored this or higher; `<= start`.
+    pub keep: f32,
+}
+
+impl Rule {
+    /// What counts by `light`.
+    pub fn scores(&self, light: Light) -> Scores {
+        match light {
+            Light::Day => self.day,
+            Light::Night => self.night,
+        }
+    }
+}
+
 /// The general rule: these labels, in these zones, this long.
 #[derive(Debug, Clone)]
 pub struct Rule {
@@ -365,10 +420,10 @@ pub struct Rule {
     pub category: Category,
     /// Labels that count, all as one kind of thing.
     pub labels: Vec<Label>,
-    /// A candidate starts at a detection scored this or higher.
-    pub start_score: f32,
-    /// A candidate is kept by detections scored this or higher; `<= start_score`.
-    pub keep_score: f32,
+    /// By day.
+    pub day: Scores,
+    /// By night.
+    pub night: Scores,
     /// Least wall-clock time of seen presence before a case.
     pub dwell: Duration,
     /// Present means seen in at least this many ...
@@ -446,9 +501,48 @@ pub struct Case {
     pub looks: u32,
     /// Mean score of the looks that saw it, 0..=1.
     pub confidence: f32,
+    /// The earlier case at this site that it repeats （回潮）.
+    pub recurrence: Option<Recurrence>,
 }
 
-/// What the engine must know of a case that is open.
+/// The same problem at the same site, within [`Recurrence::WITHIN`] of the end of an earlier case.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recurrence {
+    /// The newest of the earlier cases.
+    pub of: CaseId,
+    /// How often the problem had come back, this time included.
+    pub count: u32,
+    /// From that case's closing to the first look of this one.
+    pub since_close: Duration,
+}
+
+impl Recurrence {
+    /// Later than this it is a new problem.
+    pub const WITHIN: Duration = Duration::from_hours(7 * 24);
+    /// Back before this, the work was not done: the platform is asked to reopen the case it closed.
+    pub const REOPENS_WITHIN: Duration = Duration::from_mins(30);
+}
+
+impl Case {
+    /// What the engine must remember of it, in the state that it is in.
+    pub fn remembered(&self, state: CaseState, at: Timestamp) -> OpenCase {
+        OpenCase {
+            id: self.id.clone(),
+            category: self.category.code.clone(),
+            camera: self.camera.clone(),
+            zone: self.zone.clone(),
+            located: self.located.clone(),
+            bbox: self.confirmed_box,
+            state,
+            at,
+            confirmed_at: Some(self.confirmed_at),
+            recurrences: self.recurrence.as_ref().map_or(0, |r| r.count),
+            was_reopened: false,
+        }
+    }
+}
+
+/// What the engine must know of a case that is open, or was lately.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OpenCase {
     /// Which.
@@ -467,6 +561,15 @@ pub struct OpenCase {
     pub state: CaseState,
     /// Its newest revision's time.
     pub at: Timestamp,
+    /// When it was confirmed; unknown for cases of old versions.
+    #[serde(default)]
+    pub confirmed_at: Option<Timestamp>,
+    /// How often its problem had come back when it was filed; 0 for the first time.
+    #[serde(default)]
+    pub recurrences: u32,
+    /// The box asked once to reopen it, and does not ask again.
+    #[serde(default)]
+    pub was_reopened: bool,
 }
 
 /// Where a case stands. `filed` is the box's own word; the others are the platform's.

@@ -3,8 +3,8 @@
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::contract::{
-    CameraInfo, CaseRecord, EvidenceItem, Extent, HistoryEntry, Location, ModelInfo, Purpose, ReportKind, RuleInfo,
-    SCHEMA_VERSION, Source, When,
+    CameraInfo, CaseRecord, EvidenceItem, Extent, HistoryEntry, Location, ModelInfo, Purpose, Recurrence, ReportKind,
+    RuleInfo, SCHEMA_VERSION, Source, When,
 };
 use crate::engine::{Case, CaseState};
 
@@ -114,7 +114,11 @@ impl CaseRecord {
             },
             evidence: context.evidence,
             dedup_key: case.dedup_key.clone(),
-            recurrence: None,
+            recurrence: case.recurrence.as_ref().map(|r| Recurrence {
+                of_case_id: r.of.to_string(),
+                count: r.count,
+                days_since_close: round3(r.since_close.as_secs_f64() / 86400.0),
+            }),
             verification: Vec::new(),
             state: CaseState::Filed,
             history: vec![HistoryEntry {

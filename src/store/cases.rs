@@ -111,6 +111,9 @@ pub struct HistoryRow {
     pub reason: Option<String>,
 }
 
+/// Who said it, in the history.
+const BOX: &str = "box";
+
 impl Store {
     /// Commits a new case with its history, its evidence and its messages (pictures first, then the record) in one
     /// transaction, and wakes the link. The pictures must have been written with [`evidence_file::write`].
@@ -120,16 +123,7 @@ impl Store {
     /// was committed then.
     pub fn commit_case(&mut self, record: &CaseRecord, case: &Case, topics: &Topics) -> Result<(), StoreError> {
         self.check_evidence(record, case)?;
-        let site = OpenCase {
-            id: case.id.clone(),
-            category: case.category.code.clone(),
-            camera: case.camera.clone(),
-            zone: case.zone.clone(),
-            located: case.located.clone(),
-            bbox: case.confirmed_box,
-            state: record.state,
-            at: record.filed_at.timestamp(),
-        };
+        let site = case.remembered(record.state, record.filed_at.timestamp());
         let filed_at = micros(record.filed_at);
         self.write(|t| {
             let inserted = t.execute(
@@ -150,7 +144,7 @@ impl Store {
             if inserted == 0 {
                 return Err(StoreError::Exists { case: case.id.clone() });
             }
-            note(t, &record.case_id, record.revision, "box", record.state, filed_at, None)?;
+            note(t, &record.case_id, record.revision, BOX, record.state, filed_at, None)?;
             for item in &record.evidence {
                 t.execute(
                     "INSERT INTO evidence (case_id, item_id, role, sha256, bytes, captured_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -195,12 +189,13 @@ impl Store {
 
     /// Records a change of state that the box itself decided, and gives the case's new revision.
     ///
-    /// Only `withdrawn` is sent to the platform: every other state is the platform's own word, which it need not be told.
+    /// Only `withdrawn` and the box's own `reopened` are sent to the platform: every other state is the platform's own word,
+    /// which it need not be told.
     ///
     /// # Errors
     /// [`StoreError::UnknownCase`], [`StoreError::DiskFull`] or what the database says; nothing was committed then.
     pub fn revise(&mut self, revision: &Revision, topics: &Topics) -> Result<u32, StoreError> {
-        let number = self.write(|t| revise(t, revision, "box", None, topics))?;
+        let number = self.write(|t| revise(t, revision, BOX, None, topics))?;
         self.news.notify_one();
         Ok(number)
     }
@@ -405,6 +400,8 @@ fn revise(
     });
     site.state = revision.state;
     site.at = revision.at.timestamp();
+    let is_ours = author == BOX;
+    site.was_reopened |= is_ours && revision.state == CaseState::Reopened;
     let at = micros(revision.at);
     t.execute(
         "UPDATE cases SET state = ?2, revision = ?3, updated_at = ?4, site = ?5, record = ?6 WHERE id = ?1",
@@ -418,7 +415,7 @@ fn revise(
         ],
     )?;
     note(t, id, record.revision, author, revision.state, at, reason)?;
-    if revision.state == CaseState::Withdrawn {
+    if is_ours && matches!(revision.state, CaseState::Withdrawn | CaseState::Reopened) {
         outbox::add_case(t, id, &topics.case(), &json(&record), at)?;
     }
     Ok(record.revision)

@@ -8,12 +8,12 @@ use std::{
 };
 
 use gridwatch::engine::{
-    BBox, CameraId, CameraPlan, Case, Category, Detection, Effect, Engine, FixedPlace, Input, LonLat, NotFiled,
-    Observation, Place, Plan, Point, Rule, View, Zone, ZoneKind,
+    BBox, CameraId, CameraPlan, Case, Category, Detection, Effect, Engine, FixedPlace, Input, Intake, Light, LonLat,
+    NotFiled, Observation, Place, Plan, Point, Rule, Scores, View, Zone, ZoneKind,
     geometry::{Calibration, LocalPlane},
     grid::{Grid, GridSpec},
 };
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 
 /// The middle of the street, in the middle of a cell.
 pub const HERE: LonLat = LonLat {
@@ -61,8 +61,8 @@ pub fn rule() -> Rule {
             name_en: "Exposed garbage".into(),
         },
         labels: vec!["garbage".into()],
-        start_score: 0.5,
-        keep_score: 0.3,
+        day: Scores { start: 0.5, keep: 0.3 },
+        night: Scores { start: 0.5, keep: 0.3 },
         dwell: Duration::from_secs(60),
         seen_n: 3,
         seen_m: 5,
@@ -107,6 +107,16 @@ pub fn plan(cameras: impl IntoIterator<Item = (&'static str, CameraPlan)>, rules
         cameras: cameras.into_iter().map(|(id, camera)| (id.into(), camera)).collect(),
         rules,
         grid: GRID.clone(),
+        intake: no_cap(),
+    }
+}
+
+/// As many cases a day as there may be.
+pub fn no_cap() -> Intake {
+    Intake {
+        per_camera_day: u32::MAX,
+        per_box_day: u32::MAX,
+        zone: TimeZone::UTC,
     }
 }
 
@@ -195,6 +205,7 @@ impl World {
             camera: camera.into(),
             at: at(seconds),
             view,
+            light: Light::Day,
             detections,
         }))
     }

@@ -67,6 +67,7 @@ pub fn case(n: u32) -> Case {
         looks_seen: 170,
         looks: 181,
         confidence: 0.87,
+        recurrence: None,
     }
 }
 

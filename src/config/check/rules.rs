@@ -9,7 +9,7 @@ use std::{
 use super::{At, Checker, RELATIVE, top};
 use crate::{
     config::{Model, document::Document, fault::Fault, raw, schema, schema::nearest},
-    engine::{self, Category, Label, RuleId},
+    engine::{self, Category, Label, RuleId, Scores},
     model::Manifest,
 };
 
@@ -181,13 +181,16 @@ impl Checker<'_> {
     }
 
     fn scores(&mut self, at: &At, raw: &raw::Rule) {
-        let (keep, start) = (at.key("keep_score"), at.key("start_score"));
-        if raw.keep_score > raw.start_score && !self.is_taken(&keep) && !self.is_taken(&start) {
-            self.fault(
-                &keep,
-                format!("{} is above start_score {}", raw.keep_score, raw.start_score),
-                "keep it lower, so that a flickering detection goes on with what it started",
-            );
+        let night = raw.night.map(|n| (at.key("night"), n.keep_score, n.start_score));
+        for (at, keep, start) in [(at.clone(), raw.keep_score, raw.start_score)].into_iter().chain(night) {
+            let (keep_at, start_at) = (at.key("keep_score"), at.key("start_score"));
+            if keep > start && !self.is_taken(&keep_at) && !self.is_taken(&start_at) {
+                self.fault(
+                    &keep_at,
+                    format!("{keep} is above start_score {start}"),
+                    "keep it lower, so that a flickering detection goes on with what it started",
+                );
+            }
         }
         let (n, m) = (at.key("seen_n"), at.key("seen_m"));
         if raw.seen_n > raw.seen_m && !self.is_taken(&n) && !self.is_taken(&m) {
@@ -305,12 +308,19 @@ impl Checker<'_> {
 }
 
 fn compile(raw: raw::Rule, category: Category) -> engine::Rule {
+    let day = Scores {
+        start: raw.start_score,
+        keep: raw.keep_score,
+    };
     engine::Rule {
         id: RuleId::from(raw.id),
         category,
         labels: raw.labels.into_iter().map(Label::from).collect(),
-        start_score: raw.start_score,
-        keep_score: raw.keep_score,
+        day,
+        night: raw.night.map_or(day, |n| Scores {
+            start: n.start_score,
+            keep: n.keep_score,
+        }),
         dwell: raw.dwell.0,
         seen_n: raw.seen_n,
         seen_m: raw.seen_m,
