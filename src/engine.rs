@@ -8,6 +8,7 @@
 mod case;
 pub mod geometry;
 pub mod grid;
+mod group;
 mod judge;
 mod presence;
 mod site;

@@ -392,10 +392,29 @@ pub struct Rule {
     #[serde(default = "defaults::max_move")]
     #[schemars(range(min = 0.05, max = 20.0))]
     pub max_move: f32,
+    /// The same in metres on the ground, for cameras that are calibrated; `max_move` counts for the others.
+    #[serde(default)]
+    #[schemars(range(min = 0.1, max = 500.0))]
+    pub max_move_m: Option<f64>,
     /// Least area of its box as a share of the picture, 0..1.
     #[serde(default = "defaults::min_area")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub min_area: f32,
+    /// Least ground it covers in m² (a square as wide as its box), for cameras that are calibrated.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 10000.0))]
+    pub min_area_m2: Option<f64>,
+    /// Least number of boxes it is made of. With `min_area_m2` either is enough; without a calibration only this is asked.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 1000))]
+    pub min_count: Option<u32>,
+    /// Boxes whose gap is at most this many diagonals of the larger are one thing: bags are a heap, table and parasol a stall. 0: each is its own.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub gather: f32,
+    /// Who must stand by it. Goods that nobody sells are no vendor, and people who wait have no goods.
+    #[serde(default)]
+    pub attended: Option<Attended>,
     /// Unseen for this long through clear looks, it has left. Longer bridges passers-by who stand in front.
     #[serde(default = "defaults::forget_after")]
     pub forget_after: Span,
@@ -406,6 +425,23 @@ pub struct Rule {
     #[serde(default = "defaults::merge_radius")]
     #[schemars(range(min = 0.0, max = 500.0))]
     pub merge_radius_m: f64,
+}
+
+/// Somebody who must be near a thing.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Attended {
+    /// Labels that count as somebody.
+    #[schemars(length(min = 1))]
+    pub by: Vec<String>,
+    /// How near: the gap between the boxes in diagonals of the thing's.
+    #[serde(default = "defaults::attended_within")]
+    #[schemars(range(min = 0.0, max = 10.0))]
+    pub within: f32,
+    /// Share of the looks that saw the thing, 0..1, at which somebody must be near.
+    #[serde(default = "defaults::attended_share")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub share: f32,
 }
 
 /// Scores by night: detectors are less sure then, and sure of other things.
@@ -585,6 +621,12 @@ mod defaults {
     }
     pub(super) fn code_pattern() -> String {
         r"^\d{15}$".into()
+    }
+    pub(super) fn attended_within() -> f32 {
+        1.0
+    }
+    pub(super) fn attended_share() -> f32 {
+        0.5
     }
     pub(super) fn start_score() -> f32 {
         0.5

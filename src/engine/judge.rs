@@ -9,6 +9,8 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
     case::case_id,
+    geometry::distance_m,
+    group::{Sight, area_m2, gather, is_attended, is_large_enough},
     plus,
     presence::Presence,
     since,
@@ -16,7 +18,7 @@ use super::{
     track::{Sighting, Stage, Track, affinity, associate, is_found_twice},
     types::{
         BBox, CameraId, CameraPlan, Case, CaseId, CaseState, Detection, Effect, Input, NotFiled, Observation, OpenCase,
-        Plan, Reply, Rule, RuleId, Scores, View, ZoneId,
+        Place, Plan, Reply, Rule, RuleId, Scores, View,
     },
 };
 
@@ -320,9 +322,9 @@ impl Watched {
 
 impl Track {
     /// A new candidate, its first look pinned.
-    fn begin(&mut self, camera: &CameraId, first: Sighting, score: f32, effects: &mut Vec<Effect>) {
+    fn begin(&mut self, camera: &CameraId, first: Sighting, score: f32, attended: bool, effects: &mut Vec<Effect>) {
         self.origin = first.bbox;
-        self.presence = Presence::begin(score);
+        self.presence = Presence::begin(score, attended);
         self.watch(camera, first, None, effects);
     }
 
@@ -372,14 +374,6 @@ struct Judging<'a> {
     effects: &'a mut Vec<Effect>,
 }
 
-/// A detection that counts for the rule.
-#[derive(Clone, Copy)]
-struct Sight<'a> {
-    bbox: BBox,
-    score: f32,
-    zone: Option<&'a ZoneId>,
-}
-
 impl<'a> Judging<'a> {
     fn look(mut self, tracks: &mut Vec<Track>, detections: &[Detection]) {
         let mut sights: Vec<Sight<'a>> = Vec::new();
@@ -399,6 +393,15 @@ impl<'a> Judging<'a> {
             }
             is_new
         });
+        gather(&mut sights, self.rule.gather.into());
+        sights.retain(|sight| {
+            let is_large = is_large_enough(self.rule, self.camera, sight);
+            if !is_large {
+                unfit.push((Some(sight.bbox), NotFiled::TooSmall));
+            }
+            is_large
+        });
+        let boxes: Vec<BBox> = sights.iter().map(|s| s.bbox).collect();
         let reach = f64::from(self.rule.max_move);
         let continued = associate(tracks, &boxes, reach);
         let mut sight_of = vec![None; tracks.len()];
@@ -414,7 +417,8 @@ impl<'a> Judging<'a> {
         let mut sight_of = sight_of.into_iter();
         tracks.retain_mut(|track| match sight_of.next().flatten() {
             Some(sight) => {
-                self.saw(track, sight);
+                let attended = self.is_attended(&sight, detections);
+                self.saw(track, sight, attended);
                 true
             }
             None => self.missed(track),
@@ -425,7 +429,7 @@ impl<'a> Judging<'a> {
                 continue;
             }
             let first = self.sighting(*sight);
-            let presence = Presence::begin(sight.score);
+            let presence = Presence::begin(sight.score, self.is_attended(sight, detections));
             let mut track = Track {
                 origin: first.bbox,
                 bbox: first.bbox,
@@ -460,14 +464,31 @@ impl<'a> Judging<'a> {
             bbox,
             score: detection.score,
             zone,
+            count: 1,
         })
     }
 
-    fn saw(&mut self, track: &mut Track, sight: Sight<'a>) {
+    fn is_attended(&self, sight: &Sight<'_>, detections: &[Detection]) -> bool {
+        let by = self.rule.attended.as_ref();
+        by.is_none_or(|by| is_attended(&sight.bbox, by, detections, self.scores.keep))
+    }
+
+    /// True where it is farther from where it was judged than the rule lets it go.
+    fn has_moved(&self, origin: &BBox, now: &BBox) -> bool {
+        if let (Some(limit), Place::Calibrated { calibration, .. }) = (self.rule.max_move_m, &self.camera.place)
+            && let (Some((from, _)), Some((to, _))) =
+                (calibration.ground(origin.foot()), calibration.ground(now.foot()))
+        {
+            return distance_m(from, to) > limit;
+        }
+        origin.shift_to(now) > self.rule.max_move.into()
+    }
+
+    fn saw(&mut self, track: &mut Track, sight: Sight<'a>, attended: bool) {
         track.bbox = sight.bbox;
         track.last_seen = self.at;
-        track.presence.saw(self.step, sight.score);
-        if track.origin.shift_to(&sight.bbox) > self.rule.max_move.into() {
+        track.presence.saw(self.step, sight.score, attended);
+        if self.has_moved(&track.origin, &sight.bbox) {
             track.end(self.id, &self.rule.id, NotFiled::Moved, self.at, self.effects);
             track.stage = Stage::Idle;
         }
@@ -483,7 +504,7 @@ impl<'a> Judging<'a> {
             Stage::AtCase(case) | Stage::HeldBack(Some(case)) => self.register.seen(case, self.at),
             Stage::HeldBack(None) => {}
             Stage::Idle if sight.score >= self.scores.start => {
-                track.begin(self.id, self.sighting(sight), sight.score, self.effects);
+                track.begin(self.id, self.sighting(sight), sight.score, attended, self.effects);
             }
             Stage::Idle => {}
             Stage::Retry { until } => track.watch(self.id, self.sighting(sight), Some(*until), self.effects),
@@ -498,6 +519,8 @@ impl<'a> Judging<'a> {
         if is_gone {
             let reason = if track.rank().is_some() {
                 NotFiled::LeftWhileWaiting
+            } else if track.presence.has_dwelt(self.rule) && !track.presence.is_attended(self.rule) {
+                NotFiled::Unattended
             } else if track.presence.has_dwelt(self.rule) {
                 NotFiled::SeenTooRarely
             } else {
@@ -531,7 +554,9 @@ impl<'a> Judging<'a> {
         }
         let waits = *waits;
         let is_due = not_before.is_none_or(|t| self.at >= t);
-        if !(is_due && track.presence.has_dwelt(self.rule) && track.presence.is_steady(self.rule)) {
+        let presence = &track.presence;
+        let is_there = presence.has_dwelt(self.rule) && presence.is_steady(self.rule);
+        if !(is_due && is_there && presence.is_attended(self.rule)) {
             return;
         }
         let first = *first;
@@ -606,6 +631,8 @@ impl<'a> Judging<'a> {
             looks_seen,
             looks,
             confidence: track.presence.confidence(),
+            count: sight.count,
+            area_m2: area_m2(self.camera, &sight.bbox),
             recurrence,
         };
         self.register.insert(

@@ -22,11 +22,13 @@ pub(super) struct Presence {
     /// The newest 64 looks, the newest in bit 0; 1 = seen.
     window: u64,
     scores: f64,
+    /// Looks that saw it with somebody by.
+    attended: u32,
 }
 
 impl Presence {
     /// The first look that saw it.
-    pub(super) fn begin(score: f32) -> Self {
+    pub(super) fn begin(score: f32, attended: bool) -> Self {
         Self {
             dwell: Duration::ZERO,
             unseen: Duration::ZERO,
@@ -34,17 +36,19 @@ impl Presence {
             seen: 1,
             window: 1,
             scores: score.into(),
+            attended: attended.into(),
         }
     }
 
     /// A clear look saw it; `step` is the time since the look before, `None` where that time was blind.
-    pub(super) fn saw(&mut self, step: Option<Duration>, score: f32) {
+    pub(super) fn saw(&mut self, step: Option<Duration>, score: f32, attended: bool) {
         self.dwell += self.unseen + step.unwrap_or_default();
         self.unseen = Duration::ZERO;
         self.looks = self.looks.saturating_add(1);
         self.seen = self.seen.saturating_add(1);
         self.window = self.window << 1 | 1;
         self.scores += f64::from(score);
+        self.attended = self.attended.saturating_add(attended.into());
     }
 
     /// A clear look did not see it.
@@ -71,13 +75,20 @@ impl Presence {
             && f64::from(self.seen) / f64::from(self.looks) + SHARE_EPSILON >= rule.seen_share.into()
     }
 
+    /// Somebody stood by it as often as the rule asks.
+    pub(super) fn is_attended(&self, rule: &Rule) -> bool {
+        rule.attended
+            .as_ref()
+            .is_none_or(|by| f64::from(self.attended) / f64::from(self.seen) + SHARE_EPSILON >= by.share.into())
+    }
+
     /// What is missing to the rule's dwell, if one more sighting would then be enough; `None` where it would not, or
     /// nothing is missing.
     pub(super) fn almost(&self, rule: &Rule) -> Option<Duration> {
         let mut next = self.clone();
-        next.saw(None, 0.0);
+        next.saw(None, 0.0, true);
         let missing = rule.dwell.saturating_sub(self.dwell);
-        (!missing.is_zero() && next.is_steady(rule)).then_some(missing)
+        (!missing.is_zero() && next.is_steady(rule) && next.is_attended(rule)).then_some(missing)
     }
 
     /// Seen presence, blind time left out.
@@ -123,6 +134,11 @@ pub(super) mod tests {
             seen_m: 5,
             seen_share: 0.6,
             max_move: 0.5,
+            max_move_m: None,
+            min_area_m2: None,
+            min_count: None,
+            gather: 0.0,
+            attended: None,
             min_area: 0.0005,
             forget_after: Duration::from_secs(120),
             max_gap: Duration::from_secs(90),
@@ -134,12 +150,12 @@ pub(super) mod tests {
 
     #[test]
     fn an_occlusion_counts_once_it_was_seen_again() {
-        let mut p = Presence::begin(0.8);
-        p.saw(TEN, 0.6);
+        let mut p = Presence::begin(0.8, true);
+        p.saw(TEN, 0.6, true);
         p.missed(TEN);
         p.missed(TEN);
         assert_eq!(p.dwell(), Duration::from_secs(10), "not before");
-        p.saw(TEN, 0.7);
+        p.saw(TEN, 0.7, true);
         assert_eq!(p.dwell(), Duration::from_secs(40));
         assert_eq!(p.looks(), (5, 3));
         assert!((p.confidence() - 0.7).abs() < 1e-6);
@@ -147,8 +163,8 @@ pub(super) mod tests {
 
     #[test]
     fn blind_time_is_neither_presence_nor_absence() {
-        let mut p = Presence::begin(0.8);
-        p.saw(None, 0.8);
+        let mut p = Presence::begin(0.8, true);
+        p.saw(None, 0.8, true);
         assert_eq!(p.dwell(), Duration::ZERO);
         for _ in 0..100 {
             p.missed(None);
@@ -163,19 +179,19 @@ pub(super) mod tests {
     #[test]
     fn n_of_m_and_share_are_both_asked() {
         let rule = rule();
-        let mut p = Presence::begin(0.8);
-        p.saw(TEN, 0.8);
+        let mut p = Presence::begin(0.8, true);
+        p.saw(TEN, 0.8, true);
         assert!(!p.is_steady(&rule), "two looks are not three");
-        p.saw(TEN, 0.8);
+        p.saw(TEN, 0.8, true);
         assert!(p.is_steady(&rule));
         p.missed(TEN);
         p.missed(TEN);
         assert!(p.is_steady(&rule), "three of five, share 0.6 exactly");
         p.missed(TEN);
         assert!(!p.is_steady(&rule));
-        p.saw(TEN, 0.8);
-        p.saw(TEN, 0.8);
-        p.saw(TEN, 0.8);
+        p.saw(TEN, 0.8, true);
+        p.saw(TEN, 0.8, true);
+        p.saw(TEN, 0.8, true);
         assert!(p.is_steady(&rule), "six of nine and three of five");
     }
 
@@ -186,20 +202,40 @@ pub(super) mod tests {
             seen_m: 64,
             ..rule()
         };
-        let mut p = Presence::begin(0.8);
+        let mut p = Presence::begin(0.8, true);
         for _ in 0..62 {
-            p.saw(TEN, 0.8);
+            p.saw(TEN, 0.8, true);
         }
         assert!(!p.is_steady(&rule));
-        p.saw(TEN, 0.8);
+        p.saw(TEN, 0.8, true);
         assert!(p.is_steady(&rule));
     }
 
     #[test]
     fn almost_means_one_more_sighting_decides() {
-        let mut p = Presence::begin(0.8);
+        let mut p = Presence::begin(0.8, true);
         assert_eq!(p.almost(&rule()), None, "two of five would not decide");
-        p.saw(TEN, 0.8);
+        p.saw(TEN, 0.8, true);
         assert_eq!(p.almost(&rule()), Some(Duration::from_secs(50)));
+    }
+
+    #[test]
+    fn goods_that_nobody_sells_are_not_attended() {
+        let rule = Rule {
+            attended: Some(crate::engine::types::Attended {
+                labels: vec!["person".into()],
+                within: 1.0,
+                share: 0.5,
+            }),
+            ..rule()
+        };
+        let mut p = Presence::begin(0.8, true);
+        p.saw(TEN, 0.8, false);
+        assert!(p.is_attended(&rule), "one of two");
+        p.saw(TEN, 0.8, false);
+        assert!(!p.is_attended(&rule));
+        p.missed(TEN);
+        p.saw(TEN, 0.8, true);
+        assert!(p.is_attended(&rule), "what was not seen is not asked");
     }
 }

@@ -140,7 +140,7 @@ mod tests {
             origin: bbox,
             bbox,
             last_seen: Timestamp::UNIX_EPOCH,
-            presence: Presence::begin(0.5),
+            presence: Presence::begin(0.5, true),
             stage: Stage::Idle,
         }
     }

@@ -252,6 +252,8 @@ pub enum NotFiled {
     SeenTooRarely,
     /// Moved farther than the rule allows.
     Moved,
+    /// Stayed, but nobody stood by it often enough.
+    Unattended,
     /// The same problem at that site has an open case.
     OpenCaseAtSite,
     /// The day's cases are filed: it waits for the next day. Said once; it is filed then if it is still there.
@@ -282,6 +284,7 @@ impl NotFiled {
             Self::LeftBeforeDwell => "left_before_dwell",
             Self::SeenTooRarely => "seen_too_rarely",
             Self::Moved => "moved",
+            Self::Unattended => "unattended",
             Self::OpenCaseAtSite => "open_case_at_site",
             Self::OverDailyCap => "over_daily_cap",
             Self::LeftWhileWaiting => "left_while_waiting",
@@ -392,6 +395,17 @@ pub struct Category {
     pub name_en: String,
 }
 
+/// Somebody who must be near a thing at a share of the looks that see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attended {
+    /// What counts as somebody.
+    pub labels: Vec<Label>,
+    /// How near, in diagonals of the thing's box, from edge to edge.
+    pub within: f32,
+    /// Least share of the looks that saw the thing, 0..=1.
+    pub share: f32,
+}
+
 /// What a detection must score.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scores {
@@ -434,8 +448,18 @@ pub struct Rule {
     pub seen_share: f32,
     /// Farthest the thing may stray from where it was first seen, in its own box widths (diagonals of the first box).
     pub max_move: f32,
+    /// The same in metres on the ground, where the camera is calibrated; `max_move` counts elsewhere.
+    pub max_move_m: Option<f64>,
     /// Least box area, as a share of the picture.
     pub min_area: f32,
+    /// Least ground that it covers in m², where the camera is calibrated ...
+    pub min_area_m2: Option<f64>,
+    /// ... or least number of boxes that it is made of: either is enough.
+    pub min_count: Option<u32>,
+    /// Boxes whose gap is at most so many diagonals of the larger are one thing; 0 = each is its own.
+    pub gather: f32,
+    /// Who must stand by it. Goods that nobody sells are no vendor, and people who wait have no goods.
+    pub attended: Option<Attended>,
     /// A candidate unseen through clear looks this long is over.
     pub forget_after: Duration,
     /// A gap between clear looks longer than this is blind time: it adds nothing to the dwell.
@@ -501,6 +525,10 @@ pub struct Case {
     pub looks: u32,
     /// Mean score of the looks that saw it, 0..=1.
     pub confidence: f32,
+    /// How many boxes it was made of at the confirming look.
+    pub count: u32,
+    /// The ground it covered then, m², where the camera is calibrated: a square as wide as its box.
+    pub area_m2: Option<f64>,
     /// The earlier case at this site that it repeats （回潮）.
     pub recurrence: Option<Recurrence>,
 }

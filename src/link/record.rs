@@ -108,8 +108,8 @@ impl CaseRecord {
                 schedule_id: None,
             },
             extent: Extent {
-                area_m2: None,
-                count: 1,
+                area_m2: case.area_m2.map(round3),
+                count: case.count,
                 bbox_px: [px(b.x1, w), px(b.y1, h), px(b.x2, w), px(b.y2, h)],
             },
             evidence: context.evidence,

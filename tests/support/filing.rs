@@ -67,6 +67,8 @@ pub fn case(n: u32) -> Case {
         looks_seen: 170,
         looks: 181,
         confidence: 0.87,
+        count: 1,
+        area_m2: None,
         recurrence: None,
     }
 }

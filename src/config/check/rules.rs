@@ -9,7 +9,7 @@ use std::{
 use super::{At, Checker, RELATIVE, top};
 use crate::{
     config::{Model, document::Document, fault::Fault, raw, schema, schema::nearest},
-    engine::{self, Category, Label, RuleId, Scores},
+    engine::{self, Attended, Category, Label, RuleId, Scores},
     model::Manifest,
 };
 
@@ -254,17 +254,16 @@ impl Checker<'_> {
         if known.is_empty() {
             return;
         }
-        for (i, label) in raw
-            .labels
-            .iter()
-            .enumerate()
-            .filter(|(_, l)| !known.contains(l.as_str()))
-        {
+        let by = raw.attended.iter().flat_map(|a| a.by.iter().enumerate());
+        let by = by.map(|(i, label)| (at.key("attended").key("by").index(i), label));
+        let own = raw.labels.iter().enumerate();
+        let own = own.map(|(i, label)| (at.key("labels").index(i), label));
+        for (at, label) in own.chain(by).filter(|(_, l)| !known.contains(l.as_str())) {
             let remedy = match nearest(label, known.iter().copied()) {
                 Some(near) => format!("did you mean {near:?}?"),
                 None => "write a label of a model's model.toml, or add a model that knows this one".into(),
             };
-            self.fault(&at.key("labels").index(i), format!("no model finds {label:?}"), remedy);
+            self.fault(&at, format!("no model finds {label:?}"), remedy);
         }
     }
 
@@ -326,7 +325,16 @@ fn compile(raw: raw::Rule, category: Category) -> engine::Rule {
         seen_m: raw.seen_m,
         seen_share: raw.seen_share,
         max_move: raw.max_move,
+        max_move_m: raw.max_move_m,
         min_area: raw.min_area,
+        min_area_m2: raw.min_area_m2,
+        min_count: raw.min_count,
+        gather: raw.gather,
+        attended: raw.attended.map(|a| Attended {
+            labels: a.by.into_iter().map(Label::from).collect(),
+            within: a.within,
+            share: a.share,
+        }),
         forget_after: raw.forget_after.0,
         max_gap: raw.max_gap.0,
         merge_radius_m: raw.merge_radius_m,

@@ -1,0 +1,185 @@
+//! Several boxes that are one thing to a rule: the bags of a heap, the table and the parasol of a stall; and who stands by.
+//!
+//! Works on one look; which look continues which track is `track`'s matter.
+
+use super::types::{Attended, BBox, CameraPlan, Detection, Place, Rule, ZoneId};
+
+/// What counts for the rule at one look: one box, or several that belong together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sight<'a> {
+    /// Around all of them.
+    pub bbox: BBox,
+    /// The surest one's.
+    pub score: f32,
+    /// Where the surest one stands.
+    pub zone: Option<&'a ZoneId>,
+    /// How many boxes it is.
+    pub count: u32,
+}
+
+/// Joins sights (surest first) whose gap is at most `reach` diagonals of the larger, and those that these bring together. The
+/// order of what remains is that of its surest member.
+pub(super) fn gather(sights: &mut Vec<Sight<'_>>, reach: f64) {
+    if reach <= 0.0 {
+        return;
+    }
+    let mut joined: Vec<Sight<'_>> = Vec::with_capacity(sights.len());
+    for sight in sights.drain(..) {
+        let mut whole = sight;
+        // The newcomer may lie between two that were apart, and a grown box reaches farther: until nothing more comes in.
+        let mut place = joined.len();
+        while let Some(i) = joined.iter().position(|j| are_near(&j.bbox, &whole.bbox, reach)) {
+            let other = joined.remove(i);
+            place = place.min(i);
+            whole = Sight {
+                bbox: around(&other.bbox, &whole.bbox),
+                count: other.count + whole.count,
+                // The earlier one is the surer.
+                ..if i <= place && other.score >= whole.score {
+                    other
+                } else {
+                    whole
+                }
+            };
+        }
+        joined.insert(place.min(joined.len()), whole);
+    }
+    *sights = joined;
+}
+
+/// True where somebody stands by the thing at `bbox`: a detection of one of the labels, scored high enough.
+pub(super) fn is_attended(bbox: &BBox, by: &Attended, detections: &[Detection], least_score: f32) -> bool {
+    detections
+        .iter()
+        .filter(|d| d.score >= least_score && by.labels.contains(&d.label))
+        .any(|d| gap(bbox, &d.bbox) <= f64::from(by.within))
+}
+
+/// Width on the ground of what stands at `bbox`, in metres; `None` without a calibration, or where its foot is not on the ground.
+pub(super) fn width_m(camera: &CameraPlan, bbox: &BBox) -> Option<f64> {
+    let Place::Calibrated { calibration, .. } = &camera.place else {
+        return None;
+    };
+    let foot = bbox.foot();
+    let corner = |x: f32| {
+        let at = super::types::Point { x: x.into(), ..foot };
+        calibration.ground(at).map(|(at, _)| at)
+    };
+    Some(super::geometry::distance_m(corner(bbox.x1)?, corner(bbox.x2)?))
+}
+
+/// The ground it covers, in m²: a heap is taken to be as deep as it is wide, for a single view does not show its depth.
+pub(super) fn area_m2(camera: &CameraPlan, bbox: &BBox) -> Option<f64> {
+    width_m(camera, bbox).map(|w| w * w)
+}
+
+/// Whether it is as large as the rule asks: by the ground it covers, where that is known, or by the number of its parts.
+pub(super) fn is_large_enough(rule: &Rule, camera: &CameraPlan, sight: &Sight<'_>) -> bool {
+    let by_count = rule.min_count.map(|least| sight.count >= least);
+    let by_area = rule
+        .min_area_m2
+        .and_then(|least| area_m2(camera, &sight.bbox).map(|area| area >= least));
+    match (by_count, by_area) {
+        (None, None) => true,
+        (count, area) => count == Some(true) || area == Some(true),
+    }
+}
+
+fn around(a: &BBox, b: &BBox) -> BBox {
+    BBox {
+        x1: a.x1.min(b.x1),
+        y1: a.y1.min(b.y1),
+        x2: a.x2.max(b.x2),
+        y2: a.y2.max(b.y2),
+    }
+}
+
+fn are_near(a: &BBox, b: &BBox, reach: f64) -> bool {
+    let (large, small) = if a.area() >= b.area() { (a, b) } else { (b, a) };
+    gap(large, small) <= reach
+}
+
+/// The gap between two boxes in diagonals of the first, measured per axis in its own size as [`BBox::shift_to`] does; 0 where
+/// they touch or overlap, infinite where the first has no area.
+fn gap(of: &BBox, to: &BBox) -> f64 {
+    if of.area() <= 0.0 {
+        return f64::INFINITY;
+    }
+    let apart = |low: f32, high: f32, other_low: f32, other_high: f32| {
+        (f64::from(other_low) - f64::from(high))
+            .max(f64::from(low) - f64::from(other_high))
+            .max(0.0)
+    };
+    let x = apart(of.x1, of.x2, to.x1, to.x2) / of.width();
+    let y = apart(of.y1, of.y2, to.y1, to.y2) / of.height();
+    x.hypot(y) / std::f64::consts::SQRT_2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sight(x: f32, score: f32) -> Sight<'static> {
+        Sight {
+            bbox: BBox {
+                x1: x,
+                y1: 0.5,
+                x2: x + 0.1,
+                y2: 0.6,
+            },
+            score,
+            zone: None,
+            count: 1,
+        }
+    }
+
+    fn spans(sights: &[Sight<'_>]) -> Vec<(f32, f32, u32, f32)> {
+        sights
+            .iter()
+            .map(|s| (s.bbox.x1, s.bbox.x2, s.count, s.score))
+            .collect()
+    }
+
+    #[test]
+    fn bags_that_touch_are_one_heap_and_a_distant_one_is_another() {
+        let mut sights = vec![sight(0.7, 0.9), sight(0.10, 0.8), sight(0.21, 0.5)];
+        gather(&mut sights, 0.3);
+        assert_eq!(spans(&sights), [(0.7, 0.8, 1, 0.9), (0.10, 0.31, 2, 0.8)]);
+    }
+
+    #[test]
+    fn one_between_two_joins_all_three() {
+        let mut sights = vec![sight(0.1, 0.9), sight(0.34, 0.8), sight(0.22, 0.5)];
+        gather(&mut sights, 0.2);
+        assert_eq!(spans(&sights), [(0.1, 0.44, 3, 0.9)]);
+    }
+
+    #[test]
+    fn without_a_reach_nothing_is_joined() {
+        let mut sights = vec![sight(0.1, 0.9), sight(0.2, 0.8)];
+        gather(&mut sights, 0.0);
+        assert_eq!(sights.len(), 2);
+    }
+
+    #[test]
+    fn who_stands_by_is_near_sure_enough_and_of_the_label() {
+        let by = Attended {
+            labels: vec!["person".into()],
+            within: 0.5,
+            share: 0.5,
+        };
+        let stall = sight(0.4, 0.9).bbox;
+        let person = |label: &str, x: f32, score| Detection {
+            label: label.into(),
+            score,
+            bbox: sight(x, score).bbox,
+        };
+        assert!(is_attended(&stall, &by, &[person("person", 0.52, 0.6)], 0.4));
+        assert!(
+            !is_attended(&stall, &by, &[person("person", 0.58, 0.6)], 0.4),
+            "0.57 diagonals off"
+        );
+        assert!(!is_attended(&stall, &by, &[person("person", 0.52, 0.3)], 0.4));
+        assert!(!is_attended(&stall, &by, &[person("dog", 0.52, 0.6)], 0.4));
+    }
+}
