@@ -55,6 +55,8 @@ id!(/// A rule's id, unique in the configuration.
     RuleId);
 id!(/// A zone's id, unique within its camera.
     ZoneId);
+id!(/// A schedule's id, unique in the configuration.
+    ScheduleId);
 id!(/// A unit grid cell's code: a string, never a number (leading zeros count).
     CellCode);
 id!(/// What a model says a thing is, after the manifest's label map.
