@@ -5,6 +5,7 @@
 //! this code. How a detection becomes a case is told in `docs/judging.md`.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod calendar;
 mod case;
 pub mod geometry;
 pub mod grid;

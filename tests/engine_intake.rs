@@ -5,7 +5,9 @@
 mod engine_support;
 
 use engine_support::{World, at, bbox, fixed_at, garbage, no_cap, plan, rule};
-use gridwatch::engine::{BBox, CaseState, Effect, Input, Intake, LonLat, NotFiled, Plan, Zone, ZoneKind};
+use gridwatch::engine::{
+    BBox, CaseState, Effect, Input, Intake, LonLat, NotFiled, Plan, Zone, ZoneKind, calendar::Calendar,
+};
 use jiff::tz::{TimeZone, offset};
 
 const HOUR: u32 = 3600;
@@ -21,7 +23,10 @@ fn streets(per_camera_day: u32, per_box_day: u32, zone: TimeZone) -> Plan {
         intake: Intake {
             per_camera_day,
             per_box_day,
+        },
+        calendar: Calendar {
             zone,
+            ..Calendar::default()
         },
         ..plan([("east", camera(113.6005)), ("west", camera(113.5994))], vec![rule()])
     }

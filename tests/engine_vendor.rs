@@ -139,5 +139,9 @@ fn a_heap_counts_by_its_ground_or_by_its_bags() {
     };
     assert_eq!(filed(&[(0.0, 0.0)]), (0, true), "one of 2.6 m²");
     assert_eq!(filed(&[(-0.9, 0.0), (0.9, 0.0)]), (1, false), "3.4 m across");
-    assert_eq!(filed(&[(-0.2, 0.0), (0.0, 0.6), (0.2, 1.2)]), (1, false), "three of them");
+    assert_eq!(
+        filed(&[(-0.2, 0.0), (0.0, 0.6), (0.2, 1.2)]),
+        (1, false),
+        "three of them"
+    );
 }

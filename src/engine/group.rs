@@ -2,7 +2,10 @@
 //!
 //! Works on one look; which look continues which track is `track`'s matter.
 
-use super::types::{Attended, BBox, CameraPlan, Detection, Place, Rule, ZoneId};
+use super::{
+    site::Standing,
+    types::{Attended, BBox, CameraPlan, Detection, Place, Rule},
+};
 
 /// What counts for the rule at one look: one box, or several that belong together.
 #[derive(Debug, Clone, Copy)]
@@ -12,7 +15,7 @@ pub(super) struct Sight<'a> {
     /// The surest one's.
     pub score: f32,
     /// Where the surest one stands.
-    pub zone: Option<&'a ZoneId>,
+    pub standing: Standing<'a>,
     /// How many boxes it is.
     pub count: u32,
 }
@@ -128,7 +131,7 @@ mod tests {
                 y2: 0.6,
             },
             score,
-            zone: None,
+            standing: Standing::default(),
             count: 1,
         }
     }

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
+    calendar::Hours,
     case::case_id,
     geometry::distance_m,
     group::{Sight, area_m2, gather, is_attended, is_large_enough},
@@ -18,7 +19,7 @@ use super::{
     track::{Sighting, Stage, Track, affinity, associate, is_found_twice},
     types::{
         BBox, CameraId, CameraPlan, Case, CaseId, CaseState, Detection, Effect, Input, NotFiled, Observation, OpenCase,
-        Place, Plan, Reply, Rule, RuleId, Scores, View,
+        Place, Plan, Reply, Rule, RuleId, ScheduleId, Scores, View,
     },
 };
 
@@ -191,10 +192,7 @@ impl Engine {
             watched.was_blind = true;
             return;
         }
-        let step = watched
-            .newest_clear
-            .filter(|_| !watched.was_blind)
-            .map(|before| since(look.at, before));
+        let before = watched.newest_clear.filter(|_| !watched.was_blind);
         watched.newest_clear = Some(look.at);
         watched.was_blind = false;
         for rule in &plan.rules {
@@ -204,7 +202,9 @@ impl Engine {
             let Some(tracks) = watched.tracks.get_mut(&rule.id) else {
                 continue;
             };
-            let step = step.filter(|s| *s <= rule.max_gap);
+            let step = before
+                .filter(|before| since(look.at, *before) <= rule.max_gap)
+                .map(|before| plan.calendar.worked(&rule.hours, before, look.at));
             Judging {
                 plan: &plan,
                 id,
@@ -365,7 +365,7 @@ struct Judging<'a> {
     camera: &'a CameraPlan,
     rule: &'a Rule,
     at: Timestamp,
-    /// Time since the look before; `None` where that time was blind.
+    /// Time since the look before, as far as the rule worked; `None` where that time was blind.
     step: Option<Duration>,
     queue: &'a mut Queue,
     /// What counts by the light of this look.
@@ -410,6 +410,12 @@ impl<'a> Judging<'a> {
                 sight_of[track] = Some(*sight);
             }
         }
+        if !self.plan.calendar.works(&self.rule.hours, self.at) {
+            for (track, sight) in tracks.iter_mut().zip(sight_of) {
+                self.passed(track, sight);
+            }
+            return;
+        }
         unfit.retain(|(bbox, _)| {
             // A candidate's own bad look is a look that missed it, not another candidate.
             !bbox.is_some_and(|b| tracks.iter().any(|t| affinity(&t.bbox, &b, reach) > 0.0))
@@ -437,7 +443,11 @@ impl<'a> Judging<'a> {
                 presence,
                 stage: Stage::Idle,
             };
-            track.watch(self.id, first, None, self.effects);
+            if sight.standing.is_permitted {
+                self.permit(&mut track, sight.score);
+            } else {
+                track.watch(self.id, first, None, self.effects);
+            }
             tracks.push(track);
         }
         for (_, reason) in unfit {
@@ -450,7 +460,8 @@ impl<'a> Judging<'a> {
         let Some(bbox) = detection.bbox.within_picture() else {
             return Err((None, NotFiled::TooSmall));
         };
-        let Some(zone) = standing(&self.camera.zones, &self.rule.id, bbox.foot()) else {
+        let (zones, calendar) = (&self.camera.zones, &self.plan.calendar);
+        let Some(standing) = standing(zones, self.rule, calendar, bbox.foot(), self.at) else {
             return Err((Some(bbox), NotFiled::OutsideZones));
         };
         if bbox.area() < self.rule.min_area.into() {
@@ -463,7 +474,7 @@ impl<'a> Judging<'a> {
         Ok(Sight {
             bbox,
             score: detection.score,
-            zone,
+            standing,
             count: 1,
         })
     }
@@ -484,10 +495,36 @@ impl<'a> Judging<'a> {
         origin.shift_to(now) > self.rule.max_move.into()
     }
 
+    /// A look while the rule rests: what is seen is still there, and that is all.
+    fn passed(&mut self, track: &mut Track, sight: Option<Sight<'a>>) {
+        track.presence.passed(self.step, sight.is_some());
+        let Some(sight) = sight else { return };
+        track.bbox = sight.bbox;
+        track.last_seen = self.at;
+        if let Stage::AtCase(case) | Stage::HeldBack(Some(case)) = &track.stage {
+            self.register.seen(case, self.at);
+        }
+    }
+
+    /// Seen where and when it may be there: no candidate any more, which is told once.
+    fn permit(&mut self, track: &mut Track, score: f32) {
+        match &track.stage {
+            Stage::Candidate { .. } => track.end(self.id, &self.rule.id, NotFiled::Permitted, self.at, self.effects),
+            Stage::Idle | Stage::Retry { .. } if score >= self.scores.start => self.not_filed(NotFiled::Permitted),
+            _ => return,
+        }
+        track.stage = Stage::Permitted;
+    }
+
     fn saw(&mut self, track: &mut Track, sight: Sight<'a>, attended: bool) {
         track.bbox = sight.bbox;
         track.last_seen = self.at;
         track.presence.saw(self.step, sight.score, attended);
+        let is_held = matches!(track.stage, Stage::AtCase(_) | Stage::HeldBack(_));
+        if sight.standing.is_permitted && !is_held {
+            self.permit(track, sight.score);
+            return;
+        }
         if self.has_moved(&track.origin, &sight.bbox) {
             track.end(self.id, &self.rule.id, NotFiled::Moved, self.at, self.effects);
             track.stage = Stage::Idle;
@@ -503,10 +540,12 @@ impl<'a> Judging<'a> {
         match &track.stage {
             Stage::AtCase(case) | Stage::HeldBack(Some(case)) => self.register.seen(case, self.at),
             Stage::HeldBack(None) => {}
-            Stage::Idle if sight.score >= self.scores.start => {
+            // What was a case's is not permitted before the next look: then that is told.
+            Stage::Idle if sight.standing.is_permitted => {}
+            Stage::Idle | Stage::Permitted if sight.score >= self.scores.start => {
                 track.begin(self.id, self.sighting(sight), sight.score, attended, self.effects);
             }
-            Stage::Idle => {}
+            Stage::Idle | Stage::Permitted => {}
             Stage::Retry { until } => track.watch(self.id, self.sighting(sight), Some(*until), self.effects),
             Stage::Candidate { .. } => self.consider(track, sight),
         }
@@ -544,7 +583,10 @@ impl<'a> Judging<'a> {
         };
         if let Some(missing) = track.presence.almost(self.rule) {
             let by = plus(self.at, missing);
-            if missing < self.camera.look_every && *asked != Some(by) {
+            // Where the rule rests before, or at, that moment, nothing would be decided then.
+            let (calendar, hours) = (&self.plan.calendar, &self.rule.hours);
+            let decides = || calendar.works(hours, by) && calendar.worked(hours, self.at, by) == missing;
+            if missing < self.camera.look_every && *asked != Some(by) && decides() {
                 *asked = Some(by);
                 self.effects.push(Effect::Look {
                     camera: self.id.clone(),
@@ -568,7 +610,7 @@ impl<'a> Judging<'a> {
         let found = Found {
             camera: self.id,
             rule: self.rule,
-            zone: sight.zone,
+            zone: sight.standing.zone,
             located: &located,
             bbox: sight.bbox,
         };
@@ -620,7 +662,8 @@ impl<'a> Judging<'a> {
             rule: self.rule.id.clone(),
             category: self.rule.category.clone(),
             camera: self.id.clone(),
-            zone: sight.zone.cloned(),
+            zone: sight.standing.zone.cloned(),
+            schedule: self.schedule(&sight).cloned(),
             located,
             dedup_key,
             first_seen_at: first.at,
@@ -653,10 +696,17 @@ impl<'a> Judging<'a> {
         let intake = &self.plan.intake;
         let (camera, all) = self
             .register
-            .confirmed_since(self.id, start_of_day(&intake.zone, self.at));
+            .confirmed_since(self.id, start_of_day(&self.plan.calendar.zone, self.at));
         let weight = track.presence.weight();
         let (here, anywhere) = self.queue.before(weight);
         camera + here < intake.per_camera_day as usize && all + anywhere < intake.per_box_day as usize
+    }
+
+    /// The schedule that had a say in a case; see [`Case::schedule`].
+    fn schedule(&self, sight: &Sight<'a>) -> Option<&'a ScheduleId> {
+        let Hours { active, pause } = &self.rule.hours;
+        let rules = active.as_ref().or(pause.as_ref().map(|p| &p.schedule));
+        sight.standing.permit.or(rules)
     }
 
     fn sighting(&self, sight: Sight<'_>) -> Sighting {

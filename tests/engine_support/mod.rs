@@ -10,10 +10,11 @@ use std::{
 use gridwatch::engine::{
     BBox, CameraId, CameraPlan, Case, Category, Detection, Effect, Engine, FixedPlace, Input, Intake, Light, LonLat,
     NotFiled, Observation, Place, Plan, Point, Rule, Scores, View, Zone, ZoneKind,
+    calendar::{Calendar, Hours},
     geometry::{Calibration, LocalPlane},
     grid::{Grid, GridSpec},
 };
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 
 /// The middle of the street, in the middle of a cell.
 pub const HERE: LonLat = LonLat {
@@ -77,6 +78,9 @@ pub fn rule() -> Rule {
         forget_after: Duration::from_secs(120),
         max_gap: Duration::from_secs(90),
         merge_radius_m: 8.0,
+        outside_containers: true,
+        beyond: None,
+        hours: Hours::default(),
     }
 }
 
@@ -113,6 +117,7 @@ pub fn plan(cameras: impl IntoIterator<Item = (&'static str, CameraPlan)>, rules
         rules,
         grid: GRID.clone(),
         intake: no_cap(),
+        calendar: Calendar::default(),
     }
 }
 
@@ -121,7 +126,6 @@ pub fn no_cap() -> Intake {
     Intake {
         per_camera_day: u32::MAX,
         per_box_day: u32::MAX,
-        zone: TimeZone::UTC,
     }
 }
 

@@ -1,0 +1,415 @@
+//! The city's hours: which days are which, and when a schedule is open.
+//!
+//! Time comes in as UTC and windows are in the city's wall time; the zone's rules come with the plan, so no database is
+//! read here. A moment is in a window if a clock on the wall shows a time of the window then, and nothing else: where summer
+//! time leaves an hour out, what lies in it does not come, and where an hour comes twice, a window in it is open twice. A
+//! window that crosses midnight belongs to the day it began on: Friday 18:00–02:00 is open on Saturday at 01:00, whatever
+//! Saturday is.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    time::Duration,
+};
+
+use jiff::{
+    Span, Timestamp,
+    civil::{Date, Weekday},
+    tz::{AmbiguousOffset, TimeZone},
+};
+
+use super::{plus, since, types::ScheduleId};
+
+/// Minutes of a day on the wall.
+pub const DAY: u16 = 24 * 60;
+
+/// What the city's notices make of a date. A date without an entry is what its weekday says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DayKind {
+    /// A public holiday: nobody works, whatever the weekday.
+    Holiday,
+    /// A make-up working day (调休): worked, though it is a Saturday or a Sunday.
+    WorkingDay,
+}
+
+/// Days on which a window begins: all that any part of it names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Days {
+    /// By weekday, Monday first, holiday or not.
+    pub weekdays: [bool; 7],
+    /// Monday to Friday without holidays, and make-up working days.
+    pub workday: bool,
+    /// Every day that is no workday.
+    pub restday: bool,
+    /// Public holidays alone.
+    pub holiday: bool,
+}
+
+impl Days {
+    /// Every day.
+    pub const DAILY: Self = Self {
+        weekdays: [true; 7],
+        workday: false,
+        restday: false,
+        holiday: false,
+    };
+
+    /// Whether a day of that weekday and kind is one of them.
+    pub fn hold(&self, weekday: Weekday, kind: Option<DayKind>) -> bool {
+        let is_workday = match kind {
+            Some(DayKind::Holiday) => false,
+            Some(DayKind::WorkingDay) => true,
+            None => !matches!(weekday, Weekday::Saturday | Weekday::Sunday),
+        };
+        let nth = usize::from(weekday.to_monday_zero_offset().unsigned_abs());
+        self.weekdays[nth]
+            || (self.workday && is_workday)
+            || (self.restday && !is_workday)
+            || (self.holiday && kind == Some(DayKind::Holiday))
+    }
+}
+
+/// A part of every year, from one month and day to another, both included; it may cross the new year.
+///
+/// Leap days change nothing: 29 February belongs to whatever 28 February belongs to, so that seasons that share the year
+/// without a gap do so in leap years too, and `02-29` as a bound is `02-28`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Season {
+    from: (i8, i8),
+    to: (i8, i8),
+}
+
+impl Season {
+    /// From and to as (month 1..=12, day 1..=31).
+    pub fn new(from: (i8, i8), to: (i8, i8)) -> Self {
+        let (from, to) = (unleap(from), unleap(to));
+        Self { from, to }
+    }
+
+    /// Whether the date is in it.
+    pub fn holds(&self, date: Date) -> bool {
+        let day = unleap((date.month(), date.day()));
+        if self.from <= self.to {
+            (self.from..=self.to).contains(&day)
+        } else {
+            day >= self.from || day <= self.to
+        }
+    }
+}
+
+fn unleap(day: (i8, i8)) -> (i8, i8) {
+    if day == (2, 29) { (2, 28) } else { day }
+}
+
+/// One stretch of certain days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// The days it begins on.
+    pub days: Days,
+    /// Where it begins, in minutes of wall time since that day's 00:00; 0..[`DAY`].
+    pub from: u16,
+    /// Where it ends, counted from the same 00:00 and not included: past [`DAY`] it ends on the next day.
+    /// `from < to <= from + DAY`.
+    pub to: u16,
+    /// The part of the year in which it begins; `None`: all of it.
+    pub season: Option<Season>,
+}
+
+/// Hours with a name. It is open when any of its windows is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Schedule {
+    /// In the order of the configuration; they may overlap.
+    pub windows: Vec<Window>,
+}
+
+/// Collection and the like: while the schedule is open, and for some time after, a rule sees nothing and forgets nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// Which schedule.
+    pub schedule: ScheduleId,
+    /// How long it lasts after the schedule closed.
+    pub after: Duration,
+}
+
+/// When a rule works. The default is always.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hours {
+    /// Only while this is open.
+    pub active: Option<ScheduleId>,
+    /// Never in this.
+    pub pause: Option<Pause>,
+}
+
+/// Everything about days and hours that the city decides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Calendar {
+    /// The city's.
+    pub zone: TimeZone,
+    /// The dates that are not what their weekday says.
+    pub days: BTreeMap<Date, DayKind>,
+    /// By id. One that is not here is never open.
+    pub schedules: BTreeMap<ScheduleId, Schedule>,
+}
+
+impl Default for Calendar {
+    /// UTC, without holidays and schedules.
+    fn default() -> Self {
+        Self {
+            zone: TimeZone::UTC,
+            days: BTreeMap::new(),
+            schedules: BTreeMap::new(),
+        }
+    }
+}
+
+impl Calendar {
+    /// Whether the schedule is open at that moment.
+    pub fn is_open(&self, schedule: &ScheduleId, at: Timestamp) -> bool {
+        self.schedules.get(schedule).is_some_and(|s| self.is_in(s, at))
+    }
+
+    /// When the schedule is open between two moments: in order, apart from each other, ends not included.
+    pub fn open_within(&self, schedule: &ScheduleId, from: Timestamp, to: Timestamp) -> Vec<Range<Timestamp>> {
+        let Some(schedule) = self.schedules.get(schedule).filter(|_| from < to) else {
+            return Vec::new();
+        };
+        let mut open: Vec<Range<Timestamp>> = Vec::new();
+        let mut start = from;
+        for end in self.edges(schedule, from, to).into_iter().chain([to]) {
+            if self.is_in(schedule, start) {
+                match open.last_mut().filter(|before| before.end == start) {
+                    Some(before) => before.end = end,
+                    None => open.push(start..end),
+                }
+            }
+            start = end;
+        }
+        open
+    }
+
+    /// Whether a rule with these hours works at that moment.
+    pub fn works(&self, hours: &Hours, at: Timestamp) -> bool {
+        hours.active.as_ref().is_none_or(|s| self.is_open(s, at))
+            && !hours.pause.as_ref().is_some_and(|p| {
+                self.is_open(&p.schedule, at) || !self.open_within(&p.schedule, minus(at, p.after), at).is_empty()
+            })
+    }
+
+    /// How much of the time between two moments a rule with these hours works.
+    pub fn worked(&self, hours: &Hours, from: Timestamp, to: Timestamp) -> Duration {
+        let mut worked = match &hours.active {
+            Some(schedule) => self.open_within(schedule, from, to),
+            None => vec![from..to],
+        };
+        if let Some(pause) = &hours.pause {
+            for open in self.open_within(&pause.schedule, minus(from, pause.after), to) {
+                let rest = open.start..plus(open.end, pause.after);
+                worked = worked.into_iter().flat_map(|w| without(w, &rest)).collect();
+            }
+        }
+        worked.iter().map(|w| since(w.end, w.start)).sum()
+    }
+
+    /// Whether the clock on the wall shows a time of one of the windows.
+    fn is_in(&self, schedule: &Schedule, at: Timestamp) -> bool {
+        let wall = self.zone.to_datetime(at);
+        let minute = u16::from(wall.hour().unsigned_abs()) * 60 + u16::from(wall.minute().unsigned_abs());
+        let begins = |w: &Window, date: Date| {
+            w.days.hold(date.weekday(), self.days.get(&date).copied()) && w.season.is_none_or(|s| s.holds(date))
+        };
+        let today = wall.date();
+        schedule.windows.iter().any(|w| {
+            ((w.from..w.to).contains(&minute) && begins(w, today))
+                || ((w.from..w.to).contains(&(minute + DAY)) && today.yesterday().is_ok_and(|d| begins(w, d)))
+        })
+    }
+
+    /// Every moment between the two at which the schedule may open or close: where the wall shows an end of a window, and
+    /// where it jumps. Which of them do, [`Self::is_in`] says.
+    fn edges(&self, schedule: &Schedule, from: Timestamp, to: Timestamp) -> BTreeSet<Timestamp> {
+        let jumps = self.zone.following(from).map(|t| t.timestamp());
+        let mut edges: BTreeSet<Timestamp> = jumps.take_while(|t| *t < to).collect();
+        // A window ends up to two days after the 00:00 it is counted from; a wall that jumps back shows a day again.
+        let first = self.zone.to_datetime(from).date().saturating_sub(Span::new().days(3));
+        let last = self.zone.to_datetime(to).date().saturating_add(Span::new().days(1));
+        for date in first.series(Span::new().days(1)).take_while(|d| *d <= last) {
+            for minute in schedule.windows.iter().flat_map(|w| [w.from, w.to]) {
+                let Ok(wall) = date
+                    .to_datetime(jiff::civil::Time::midnight())
+                    .checked_add(Span::new().minutes(minute))
+                else {
+                    continue;
+                };
+                let offsets = match self.zone.to_ambiguous_timestamp(wall).offset() {
+                    AmbiguousOffset::Unambiguous { offset } => [offset; 2],
+                    AmbiguousOffset::Gap { before, after } | AmbiguousOffset::Fold { before, after } => [before, after],
+                };
+                let shown = offsets.into_iter().filter_map(|o| o.to_timestamp(wall).ok());
+                edges.extend(shown.filter(|t| from < *t && *t < to));
+            }
+        }
+        edges
+    }
+}
+
+fn minus(at: Timestamp, before: Duration) -> Timestamp {
+    at.checked_sub(before).unwrap_or(Timestamp::MIN)
+}
+
+/// What is left of `whole` before and after `hole`.
+fn without(whole: Range<Timestamp>, hole: &Range<Timestamp>) -> impl Iterator<Item = Range<Timestamp>> {
+    let before = whole.start..whole.end.min(hole.start);
+    let after = whole.start.max(hole.end)..whole.end;
+    [before, after].into_iter().filter(|r| r.start < r.end)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+
+    /// China's 2026: 14 February is a Saturday that is worked, 16 February a Monday in the Spring Festival.
+    fn calendar(window: Window) -> Calendar {
+        Calendar {
+            zone: TimeZone::fixed(jiff::tz::offset(8)),
+            days: [
+                (date(2026, 2, 14), DayKind::WorkingDay),
+                (date(2026, 2, 16), DayKind::Holiday),
+            ]
+            .into(),
+            schedules: [("hours".into(), Schedule { windows: vec![window] })].into(),
+        }
+    }
+
+    fn window(days: Days, from: u16, to: u16) -> Window {
+        Window {
+            days,
+            from,
+            to,
+            season: None,
+        }
+    }
+
+    fn is_open(calendar: &Calendar, local: &str) -> bool {
+        calendar.is_open(&"hours".into(), format!("{local}+08:00").parse().unwrap())
+    }
+
+    #[test]
+    fn make_up_days_are_worked_and_holidays_are_not() {
+        let workday = calendar(window(
+            Days {
+                workday: true,
+                ..Days::default()
+            },
+            360,
+            570,
+        ));
+        for (local, expected) in [
+            ("2026-02-13T06:00:00", true),
+            ("2026-02-13T05:59:59.999", false),
+            ("2026-02-13T09:29:59.999", true),
+            ("2026-02-13T09:30:00", false),
+            ("2026-02-14T07:00:00", true),
+            ("2026-02-15T07:00:00", false),
+            ("2026-02-16T07:00:00", false),
+            ("2026-02-17T07:00:00", true),
+        ] {
+            assert_eq!(is_open(&workday, local), expected, "{local}");
+        }
+        let rest = Days {
+            restday: true,
+            ..Days::default()
+        };
+        let holiday = Days {
+            holiday: true,
+            ..Days::default()
+        };
+        let monday = Days {
+            weekdays: [true, false, false, false, false, false, false],
+            ..Days::default()
+        };
+        let on = |days: Days| {
+            [14, 15, 16].map(|d| is_open(&calendar(window(days, 0, DAY)), &format!("2026-02-{d}T07:00:00")))
+        };
+        assert_eq!(on(rest), [false, true, true]);
+        assert_eq!(on(holiday), [false, false, true]);
+        assert_eq!(
+            on(monday),
+            [false, false, true],
+            "a weekday's name is the weekday, holiday or not"
+        );
+        assert_eq!(on(Days::DAILY), [true; 3]);
+    }
+
+    #[test]
+    fn a_night_belongs_to_the_day_it_began_on() {
+        let fridays = Days {
+            weekdays: [false, false, false, false, true, false, false],
+            ..Days::default()
+        };
+        let night = calendar(window(fridays, 18 * 60, 26 * 60));
+        for (local, expected) in [
+            ("2026-02-13T17:59:00", false),
+            ("2026-02-13T18:00:00", true),
+            ("2026-02-14T01:59:00", true),
+            ("2026-02-14T02:00:00", false),
+            ("2026-02-14T18:00:00", false),
+            ("2026-02-13T01:00:00", false),
+        ] {
+            assert_eq!(is_open(&night, local), expected, "{local}");
+        }
+    }
+
+    #[test]
+    fn leap_days_change_no_season() {
+        let winter = Season::new((11, 1), (2, 28));
+        let spring = Season::new((3, 1), (10, 31));
+        for year in [2024, 2025, 2100] {
+            for day in date(year, 1, 1)
+                .series(Span::new().days(1))
+                .take_while(|d| d.year() == year)
+            {
+                assert!(winter.holds(day) != spring.holds(day), "{day} is in one of them");
+            }
+        }
+        assert!(winter.holds(date(2024, 2, 29)));
+        assert_eq!(Season::new((2, 29), (2, 29)), Season::new((2, 28), (2, 28)));
+    }
+
+    #[test]
+    fn a_pause_outlasts_its_window_and_takes_its_time() {
+        let calendar = calendar(window(Days::DAILY, 360, 570));
+        let hours = Hours {
+            active: None,
+            pause: Some(Pause {
+                schedule: "hours".into(),
+                after: Duration::from_mins(30),
+            }),
+        };
+        let at = |local: &str| format!("2026-02-13T{local}+08:00").parse::<Timestamp>().unwrap();
+        for (local, expected) in [
+            ("05:59:59", true),
+            ("06:00:00", false),
+            ("09:59:59", false),
+            ("10:00:00", true),
+        ] {
+            assert_eq!(calendar.works(&hours, at(local)), expected, "{local}");
+        }
+        let worked = |from, to| calendar.worked(&hours, at(from), at(to)).as_secs();
+        assert_eq!(worked("05:50:00", "10:10:00"), 20 * 60);
+        assert_eq!(worked("09:45:00", "10:00:10"), 10);
+        assert_eq!(worked("07:00:00", "07:10:00"), 0);
+        let night = Hours {
+            active: Some("hours".into()),
+            pause: None,
+        };
+        assert_eq!(calendar.worked(&night, at("05:59:50"), at("06:00:20")).as_secs(), 20);
+        let unknown = Hours {
+            active: Some("nowhere".into()),
+            pause: None,
+        };
+        assert!(!calendar.works(&unknown, at("07:00:00")));
+        assert!(calendar.works(&Hours::default(), at("07:00:00")));
+    }
+}
