@@ -26,10 +26,11 @@ fn broken_copy(dir: &Path) -> String {
         .replace("\"../models", &format!("\"{root}/models"))
         .replace("\"grid/", &format!("\"{root}/configs/grid/"))
         .replace("\"categories/", &format!("\"{root}/configs/categories/"))
+        .replace("\"calendar/", &format!("\"{root}/configs/calendar/"))
         .replace("rtsp://192.0.2.10", "rtsp://admin:hunter2@192.0.2.10")
         .replace("keep_score = 0.3 ", "keep_score = 0.7 ")
         .replace("jpeg_quality", "jpg_quality")
-        .replace("kind = \"exclude\"", "kind = \"excluded\"");
+        .replace("kind = \"container\"", "kind = \"containers\"");
     let file = dir.join("edge.toml");
     fs::write(&file, broken).unwrap();
     file.display().to_string()

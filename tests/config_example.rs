@@ -56,6 +56,7 @@ fn edge_toml_becomes_what_it_says() {
         .replace("{ file = \"/etc/gridwatch/lane-north.secret\" }", "{ env = \"LANE\" }")
         .replace("\"../models", &format!("\"{root}/models"))
         .replace("\"grid/", &format!("\"{root}/configs/grid/"))
+        .replace("\"calendar/", &format!("\"{root}/configs/calendar/"))
         .replace("\"categories/", &format!("\"{root}/configs/categories/"));
     let file = dir.path().join("edge.toml");
     fs::write(&file, &text).unwrap();
@@ -79,7 +80,7 @@ fn edge_toml_becomes_what_it_says() {
     assert_eq!(config.plan.rules[0].dwell, Duration::from_secs(1800));
     assert_eq!(config.plan.rules[1].category.name_zh, "无照经营游商");
     let gate = &config.plan.cameras[&CameraId::from("gate-east")];
-    assert_eq!(gate.zones.len(), 2, "the engine does not know privacy zones");
+    assert_eq!(gate.zones.len(), 3, "the engine does not know privacy zones");
     assert!(matches!(gate.place, Place::Calibrated { .. }));
     assert!(matches!(
         config.plan.cameras[&CameraId::from("lane-north")].place,

@@ -3,6 +3,7 @@
 //! A fault in one place does not hide one in another: a camera with a bad id still has its zones checked. What hangs on a
 //! field that is itself faulty is not judged, so that one mistake is told once.
 
+mod calendar;
 mod cameras;
 mod outside;
 mod place;
@@ -17,7 +18,8 @@ use std::{
     time::Duration,
 };
 
-use jiff::tz::TimeZone;
+use jiff::{civil::Date, tz::TimeZone};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -30,7 +32,11 @@ use super::{
     schema::{self, Sound, nearest},
 };
 use crate::digest::sha256_hex;
-use crate::engine::{self, CameraPlan, Category, NodeId, Plan, grid::Grid};
+use crate::engine::{
+    self, CameraPlan, Category, NodeId, Plan, ScheduleId,
+    calendar::{Calendar, DayKind, Schedule},
+    grid::Grid,
+};
 
 /// Unset `workers`: one a core, but a box does other things too.
 const DEFAULT_WORKERS: usize = 4;
@@ -77,6 +83,10 @@ struct Rest {
     view: Option<raw::View>,
     grid: Option<(raw::Grid, Grid)>,
     categories: BTreeMap<String, Category>,
+    days: BTreeMap<Date, DayKind>,
+    /// As they were typed, the faulty ones' too.
+    schedule_ids: BTreeSet<String>,
+    schedules: BTreeMap<ScheduleId, Schedule>,
     rules: Vec<engine::Rule>,
     plans: BTreeMap<engine::CameraId, CameraPlan>,
 }
@@ -107,15 +117,24 @@ impl Draft {
             view,
             grid,
             categories,
+            days,
+            schedule_ids: _,
+            schedules,
             rules,
             plans,
         } = self.rest;
         let (raw_grid, grid) = grid?;
         let node = self.node?;
+        let timezone = self.timezone?;
+        let calendar = Calendar {
+            zone: timezone.clone(),
+            days,
+            schedules,
+        };
         Some(Config {
             file: self.file,
             config_sha256,
-            timezone: self.timezone?,
+            timezone,
             language,
             state_dir: self.state_dir?,
             onnxruntime: self.onnxruntime,
@@ -135,6 +154,7 @@ impl Draft {
                 cameras: plans,
                 rules,
                 grid,
+                calendar,
             }),
             node,
             warnings: self.warnings,
@@ -183,6 +203,16 @@ struct Checker<'a> {
     draft: &'a mut Draft,
 }
 
+/// A fault in a file that the configuration names at `at`.
+fn inside(at: &At, fault: Fault) -> Fault {
+    let path = if fault.path.is_empty() {
+        at.to_string()
+    } else {
+        format!("{at}: {}", fault.path)
+    };
+    Fault { path, ..fault }
+}
+
 fn top(section: &str) -> At {
     At::default().key(section)
 }
@@ -190,6 +220,7 @@ fn top(section: &str) -> At {
 impl Checker<'_> {
     fn run(mut self) {
         self.node();
+        self.calendar();
         self.runtime();
         self.broker();
         self.telemetry();
@@ -200,6 +231,7 @@ impl Checker<'_> {
         let rules: Vec<RuleFacts> = self.rules(&models);
         self.grid();
         self.cameras(&models, &rules);
+        self.shops();
     }
 
     fn fault(&mut self, at: &At, message: impl Into<String>, remedy: impl Into<String>) {
@@ -328,6 +360,26 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    /// A data file that the configuration names at `at`, if it keeps to its schema; its faults name that file.
+    fn data<T: JsonSchema + DeserializeOwned>(&mut self, at: &At, path: &Path, what: &str) -> Option<(Document, T)> {
+        self.existing(at, path, what)?;
+        let document = match Document::read(&self.shown(path)) {
+            Ok((document, faults)) => {
+                self.draft.faults.extend(faults.into_iter().map(|f| inside(at, f)));
+                document
+            }
+            Err(faults) => {
+                self.draft.faults.extend(faults.into_iter().map(|f| inside(at, f)));
+                return None;
+            }
+        };
+        let mut faults = Vec::new();
+        let sound = schema::check::<T>(&document, &mut faults);
+        self.draft.faults.extend(faults.into_iter().map(|f| inside(at, f)));
+        let data = serde_json::from_value(sound.value).ok()?;
+        Some((document, data))
     }
 
     fn node(&mut self) {

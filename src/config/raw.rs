@@ -8,6 +8,11 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod calendar;
+
+pub use calendar::{Calendar, CalendarFile, Schedule, Window};
+pub(super) use calendar::{DATES_PATTERN, DAYS_PATTERN, SEASON_PATTERN, TIME_PATTERN};
+
 /// A length of time with its unit: `500ms`, `10s`, `5m`, `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
@@ -106,6 +111,12 @@ pub struct File {
     /// When a view cannot be trusted.
     #[serde(default)]
     pub view: View,
+    /// Holidays and make-up working days.
+    #[serde(default)]
+    pub calendar: Calendar,
+    /// Hours with a name, for zones and rules to refer to.
+    #[serde(default)]
+    pub schedules: Vec<Schedule>,
     /// The models that look.
     #[schemars(length(min = 1))]
     pub models: Vec<Model>,
@@ -378,6 +389,29 @@ pub struct Rule {
     #[serde(default = "defaults::merge_radius")]
     #[schemars(range(min = 0.0, max = 500.0))]
     pub merge_radius_m: f64,
+    /// What stands in a `container` zone does not count. A rule about overflowing containers sets it to false.
+    #[serde(default = "defaults::outside_containers")]
+    pub outside_containers: bool,
+    /// `shop`: only what stands outside the shop's own ground (a `shop` zone) and in a watch zone counts. On a camera without a `shop` zone the rule then finds nothing.
+    #[serde(default)]
+    pub beyond: Option<Beyond>,
+    /// Schedule in which the rule works. Other time is neither presence nor absence. Unset: always.
+    #[serde(default)]
+    pub active: Option<String>,
+    /// Schedule in which the rule pauses, such as the hours of garbage collection: what is there then counts from its end.
+    #[serde(default)]
+    pub pause: Option<String>,
+    /// How long the pause lasts after its schedule closed. Too short files what the lorry is on its way to.
+    #[serde(default = "defaults::pause_after")]
+    pub pause_after: Span,
+}
+
+/// Ground that a thing must have left to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Beyond {
+    /// The shop's own: its `shop` zones.
+    Shop,
 }
 
 /// One camera.
@@ -490,6 +524,9 @@ pub struct Zone {
     /// Rules it is for, by id. Empty: all.
     #[serde(default)]
     pub rules: Vec<String>,
+    /// Of a `permitted` zone: the schedule while which what stands here is lawful.
+    #[serde(default)]
+    pub schedule: Option<String>,
 }
 
 /// What a drawn area means.
@@ -500,6 +537,12 @@ pub enum ZoneKind {
     Watch,
     /// Problems whose foot stands here do not count.
     Exclude,
+    /// Watched ground where what stands is lawful while `schedule` is open, and a problem outside its hours.
+    Permitted,
+    /// Containers' ground: does not count, but for rules with `outside_containers = false`.
+    Container,
+    /// A shop's lawful ground, inside and in front, for rules with `beyond = "shop"`.
+    Shop,
     /// Masked in every picture that leaves the box, and never judged.
     Privacy,
 }
@@ -575,6 +618,12 @@ mod defaults {
     }
     pub(super) fn merge_radius() -> f64 {
         8.0
+    }
+    pub(super) fn outside_containers() -> bool {
+        true
+    }
+    pub(super) fn pause_after() -> Span {
+        Span(Duration::from_mins(30))
     }
     pub(super) fn look_every() -> Span {
         Span(Duration::from_secs(10))

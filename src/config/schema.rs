@@ -16,7 +16,10 @@ use serde_json::Value;
 use super::{
     document::{At, Document, Step},
     fault::Fault,
-    raw::{self, ENV_PATTERN, GB_ID_PATTERN, ID_PATTERN, SPAN_PATTERN},
+    raw::{
+        self, DATES_PATTERN, DAYS_PATTERN, ENV_PATTERN, GB_ID_PATTERN, ID_PATTERN, SEASON_PATTERN, SPAN_PATTERN,
+        TIME_PATTERN,
+    },
 };
 
 /// The JSON Schema (draft 2020-12) of the configuration file.
@@ -176,10 +179,10 @@ impl Sound {
     }
 }
 
-/// `models[i]`, `rules[i]`, `cameras[i]` and `cameras[i].zones[j]` are judged one by one.
+/// `models[i]`, `schedules[i]`, `rules[i]`, `cameras[i]` and `cameras[i].zones[j]` are judged one by one.
 fn is_listed_table(at: &At) -> bool {
     match at.steps() {
-        [Step::Key(list), Step::Index(_)] => matches!(list.as_str(), "models" | "rules" | "cameras"),
+        [Step::Key(list), Step::Index(_)] => matches!(list.as_str(), "models" | "schedules" | "rules" | "cameras"),
         [Step::Key(list), Step::Index(_), Step::Key(zones), Step::Index(_)] => list == "cameras" && zones == "zones",
         _ => false,
     }
@@ -338,6 +341,16 @@ fn tell(document: &Document, schema: &Value, error: &ValidationError<'_>, faults
                     "not the name of an environment variable",
                     "name the variable that holds user:password, such as GRIDWATCH_CAMERA_GATE; never write the password here",
                 ),
+                TIME_PATTERN => ("not a time of day", "write hours and minutes: 06:00, 18:30, 24:00"),
+                DAYS_PATTERN => (
+                    "not days that are known",
+                    "write mon … sun, a range such as mon-fri, or one of: daily, workday, restday, holiday",
+                ),
+                SEASON_PATTERN => (
+                    "not a part of the year",
+                    "write month and day, both included: 04-01..10-31",
+                ),
+                DATES_PATTERN => ("not a date", "write 2026-10-01, or 2026-10-01..2026-10-07"),
                 GB_ID_PATTERN => ("not 20 digits", "write the camera's GB/T 28181 id as text of 20 digits"),
                 other => {
                     push(&at, format!("does not match {other}"), String::new());

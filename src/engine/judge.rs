@@ -8,15 +8,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{
+    calendar::Hours,
     case::case_id,
     plus,
     presence::Presence,
     since,
-    site::{Found, Register, locate, standing},
+    site::{Found, Register, Standing, locate, standing},
     track::{Sighting, Stage, Track, affinity, associate, is_found_twice},
     types::{
         BBox, CameraId, CameraPlan, Case, CaseId, CaseState, Detection, Effect, Input, NotFiled, Observation, OpenCase,
-        Plan, Reply, Rule, RuleId, View, ZoneId,
+        Plan, Reply, Rule, RuleId, ScheduleId, View,
     },
 };
 
@@ -151,10 +152,7 @@ impl Engine {
             watched.was_blind = true;
             return;
         }
-        let step = watched
-            .newest_clear
-            .filter(|_| !watched.was_blind)
-            .map(|before| since(look.at, before));
+        let before = watched.newest_clear.filter(|_| !watched.was_blind);
         watched.newest_clear = Some(look.at);
         watched.was_blind = false;
         for rule in &plan.rules {
@@ -164,7 +162,9 @@ impl Engine {
             let Some(tracks) = watched.tracks.get_mut(&rule.id) else {
                 continue;
             };
-            let step = step.filter(|s| *s <= rule.max_gap);
+            let step = before
+                .filter(|before| since(look.at, *before) <= rule.max_gap)
+                .map(|before| plan.calendar.worked(&rule.hours, before, look.at));
             Judging {
                 plan: &plan,
                 id,
@@ -315,7 +315,7 @@ struct Judging<'a> {
     camera: &'a CameraPlan,
     rule: &'a Rule,
     at: Timestamp,
-    /// Time since the look before; `None` where that time was blind.
+    /// Time since the look before, as far as the rule worked; `None` where that time was blind.
     step: Option<Duration>,
     register: &'a mut Register,
     effects: &'a mut Vec<Effect>,
@@ -326,7 +326,7 @@ struct Judging<'a> {
 struct Sight<'a> {
     bbox: BBox,
     score: f32,
-    zone: Option<&'a ZoneId>,
+    standing: Standing<'a>,
 }
 
 impl<'a> Judging<'a> {
@@ -356,6 +356,12 @@ impl<'a> Judging<'a> {
                 sight_of[track] = Some(*sight);
             }
         }
+        if !self.plan.calendar.works(&self.rule.hours, self.at) {
+            for (track, sight) in tracks.iter_mut().zip(sight_of) {
+                self.passed(track, sight);
+            }
+            return;
+        }
         unfit.retain(|(bbox, _)| {
             // A candidate's own bad look is a look that missed it, not another candidate.
             !bbox.is_some_and(|b| tracks.iter().any(|t| affinity(&t.bbox, &b, reach) > 0.0))
@@ -382,7 +388,11 @@ impl<'a> Judging<'a> {
                 presence,
                 stage: Stage::Idle,
             };
-            track.watch(self.id, first, None, self.effects);
+            if sight.standing.is_permitted {
+                self.permit(&mut track, sight.score);
+            } else {
+                track.watch(self.id, first, None, self.effects);
+            }
             tracks.push(track);
         }
         for (_, reason) in unfit {
@@ -395,7 +405,8 @@ impl<'a> Judging<'a> {
         let Some(bbox) = detection.bbox.within_picture() else {
             return Err((None, NotFiled::TooSmall));
         };
-        let Some(zone) = standing(&self.camera.zones, &self.rule.id, bbox.foot()) else {
+        let (zones, calendar) = (&self.camera.zones, &self.plan.calendar);
+        let Some(standing) = standing(zones, self.rule, calendar, bbox.foot(), self.at) else {
             return Err((Some(bbox), NotFiled::OutsideZones));
         };
         if bbox.area() < self.rule.min_area.into() {
@@ -408,14 +419,40 @@ impl<'a> Judging<'a> {
         Ok(Sight {
             bbox,
             score: detection.score,
-            zone,
+            standing,
         })
+    }
+
+    /// A look while the rule rests: what is seen is still there, and that is all.
+    fn passed(&mut self, track: &mut Track, sight: Option<Sight<'a>>) {
+        track.presence.passed(self.step, sight.is_some());
+        let Some(sight) = sight else { return };
+        track.bbox = sight.bbox;
+        track.last_seen = self.at;
+        if let Stage::AtCase(case) | Stage::HeldBack(Some(case)) = &track.stage {
+            self.register.seen(case, self.at);
+        }
+    }
+
+    /// Seen where and when it may be there: no candidate any more, which is told once.
+    fn permit(&mut self, track: &mut Track, score: f32) {
+        match &track.stage {
+            Stage::Candidate { .. } => track.end(self.id, &self.rule.id, NotFiled::Permitted, self.at, self.effects),
+            Stage::Idle | Stage::Retry { .. } if score >= self.rule.start_score => self.not_filed(NotFiled::Permitted),
+            _ => return,
+        }
+        track.stage = Stage::Permitted;
     }
 
     fn saw(&mut self, track: &mut Track, sight: Sight<'a>) {
         track.bbox = sight.bbox;
         track.last_seen = self.at;
         track.presence.saw(self.step, sight.score);
+        let is_held = matches!(track.stage, Stage::AtCase(_) | Stage::HeldBack(_));
+        if sight.standing.is_permitted && !is_held {
+            self.permit(track, sight.score);
+            return;
+        }
         if track.origin.shift_to(&sight.bbox) > self.rule.max_move.into() {
             track.end(self.id, &self.rule.id, NotFiled::Moved, self.at, self.effects);
             track.stage = Stage::Idle;
@@ -431,10 +468,12 @@ impl<'a> Judging<'a> {
         match &track.stage {
             Stage::AtCase(case) | Stage::HeldBack(Some(case)) => self.register.seen(case, self.at),
             Stage::HeldBack(None) => {}
-            Stage::Idle if sight.score >= self.rule.start_score => {
+            // What was a case's is not permitted before the next look: then that is told.
+            Stage::Idle if sight.standing.is_permitted => {}
+            Stage::Idle | Stage::Permitted if sight.score >= self.rule.start_score => {
                 track.begin(self.id, self.sighting(sight), sight.score, self.effects);
             }
-            Stage::Idle => {}
+            Stage::Idle | Stage::Permitted => {}
             Stage::Retry { until } => track.watch(self.id, self.sighting(sight), Some(*until), self.effects),
             Stage::Candidate { .. } => self.consider(track, sight),
         }
@@ -467,7 +506,10 @@ impl<'a> Judging<'a> {
         };
         if let Some(missing) = track.presence.almost(self.rule) {
             let by = plus(self.at, missing);
-            if missing < self.camera.look_every && *asked != Some(by) {
+            // Where the rule rests before, or at, that moment, nothing would be decided then.
+            let (calendar, hours) = (&self.plan.calendar, &self.rule.hours);
+            let decides = || calendar.works(hours, by) && calendar.worked(hours, self.at, by) == missing;
+            if missing < self.camera.look_every && *asked != Some(by) && decides() {
                 *asked = Some(by);
                 self.effects.push(Effect::Look {
                     camera: self.id.clone(),
@@ -488,7 +530,7 @@ impl<'a> Judging<'a> {
         let found = Found {
             camera: self.id,
             rule: self.rule,
-            zone: sight.zone,
+            zone: sight.standing.zone,
             located: &located,
             bbox: sight.bbox,
         };
@@ -512,7 +554,8 @@ impl<'a> Judging<'a> {
             rule: self.rule.id.clone(),
             category: self.rule.category.clone(),
             camera: self.id.clone(),
-            zone: sight.zone.cloned(),
+            zone: sight.standing.zone.cloned(),
+            schedule: self.schedule(&sight).cloned(),
             located,
             dedup_key,
             first_seen_at: first.at,
@@ -531,6 +574,13 @@ impl<'a> Judging<'a> {
         });
         self.effects.push(Effect::Open(Box::new(case)));
         track.stage = Stage::AtCase(id);
+    }
+
+    /// The schedule that had a say in a case; see [`Case::schedule`].
+    fn schedule(&self, sight: &Sight<'a>) -> Option<&'a ScheduleId> {
+        let Hours { active, pause } = &self.rule.hours;
+        let rules = active.as_ref().or(pause.as_ref().map(|p| &p.schedule));
+        sight.standing.permit.or(rules)
     }
 
     fn sighting(&self, sight: Sight<'_>) -> Sighting {

@@ -54,6 +54,14 @@ impl Presence {
         self.window <<= 1;
     }
 
+    /// A clear look while the rule rests: it counts for nothing, but the time before it does, as far as the rule worked.
+    pub(super) fn passed(&mut self, step: Option<Duration>, is_seen: bool) {
+        self.unseen += step.unwrap_or_default();
+        if is_seen {
+            self.dwell += std::mem::take(&mut self.unseen);
+        }
+    }
+
     /// It has left, as far as clear looks can tell.
     pub(super) fn is_gone(&self, rule: &Rule) -> bool {
         self.unseen >= rule.forget_after
@@ -122,6 +130,9 @@ pub(super) mod tests {
             forget_after: Duration::from_secs(120),
             max_gap: Duration::from_secs(90),
             merge_radius_m: 8.0,
+            outside_containers: true,
+            beyond: None,
+            hours: crate::engine::calendar::Hours::default(),
         }
     }
 

@@ -50,6 +50,8 @@ pub(super) enum Stage {
     },
     /// It is what an open case is about.
     AtCase(CaseId),
+    /// It stands where and when it may. It starts anew when it is next seen well enough out of either.
+    Permitted,
     /// Judged, and not to be filed: it lies outside the grid (`None`) or the platform has refused it as this case.
     HeldBack(Option<CaseId>),
 }

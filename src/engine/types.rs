@@ -9,7 +9,11 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{geometry::Calibration, grid::Grid};
+use super::{
+    calendar::{Calendar, Hours},
+    geometry::Calibration,
+    grid::Grid,
+};
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -230,8 +234,10 @@ pub enum Effect {
 pub enum NotFiled {
     /// Never scored as high as the rule's `start_score`.
     ScoreTooLow,
-    /// Its ground point lay outside the rule's watched zones, or inside an excluded one.
+    /// Its ground point lay outside the rule's watched zones, or inside an excluded one, a container's or the shop's own.
     OutsideZones,
+    /// It stands where and when that is permitted.
+    Permitted,
     /// Smaller than the rule's least size.
     TooSmall,
     /// Went away before its dwell was up.
@@ -260,6 +266,7 @@ impl NotFiled {
         match self {
             Self::ScoreTooLow => "score_too_low",
             Self::OutsideZones => "outside_zones",
+            Self::Permitted => "permitted",
             Self::TooSmall => "too_small",
             Self::LeftBeforeDwell => "left_before_dwell",
             Self::SeenTooRarely => "seen_too_rarely",
@@ -285,6 +292,8 @@ pub struct Plan {
     pub rules: Vec<Rule>,
     /// The city's cells.
     pub grid: Grid,
+    /// The city's days and hours.
+    pub calendar: Calendar,
 }
 
 /// One camera, as the engine sees it.
@@ -312,12 +321,28 @@ pub struct Zone {
 }
 
 /// What a zone means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ZoneKind {
     /// Problems whose foot stands here count. A camera without a watch zone for a rule watches its whole picture.
     Watch,
-    /// Problems whose foot stands here do not count: containers, private ground.
+    /// Problems whose foot stands here do not count: private ground.
     Exclude,
+    /// What stands here while the schedule is open is lawful (疏导点, 规范设摊); outside its hours it counts as anywhere else.
+    Permitted {
+        /// Which schedule.
+        during: ScheduleId,
+    },
+    /// Containers' ground: what stands here does not count for rules that say so ([`Rule::outside_containers`]).
+    Container,
+    /// A shop's lawful ground: what stands here has not spilled over ([`Rule::beyond`]).
+    Shop,
+}
+
+/// Ground that a thing must have left to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beyond {
+    /// [`ZoneKind::Shop`]. Where none is drawn for the rule, nothing can have left it and nothing counts.
+    Shop,
 }
 
 /// Where the things that a camera sees are.
@@ -389,6 +414,12 @@ pub struct Rule {
     pub max_gap: Duration,
     /// Cases of the same category nearer than this are the same problem (metres; grows to 2 × uncertainty).
     pub merge_radius_m: f64,
+    /// What stands in a [`ZoneKind::Container`] does not count.
+    pub outside_containers: bool,
+    /// Only what stands outside of this counts.
+    pub beyond: Option<Beyond>,
+    /// When the rule works; other time is neither presence nor absence.
+    pub hours: Hours,
 }
 
 /// How a case's place was found.
@@ -427,6 +458,9 @@ pub struct Case {
     pub camera: CameraId,
     /// The watch zone its foot stands in, where one is drawn.
     pub zone: Option<ZoneId>,
+    /// The schedule that had a say: of the permitted zone it stands in outside the hours, else the rule's `active`, else its
+    /// `pause`.
+    pub schedule: Option<ScheduleId>,
     /// Where.
     pub located: Located,
     /// What keeps it from being filed twice: `cell/category/site`.

@@ -273,7 +273,8 @@ pub struct RuleInfo {
     /// The drawn zone it stands in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone_id: Option<String>,
-    /// The schedule in force.
+    /// The schedule that had a say: of the permitted zone it stands in outside the hours, else the hours in which the rule
+    /// works, else those in which it pauses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_id: Option<String>,
 }

@@ -105,7 +105,7 @@ impl CaseRecord {
                 frames_seen: case.looks_seen,
                 frames_sampled: case.looks,
                 zone_id: case.zone.as_ref().map(ToString::to_string),
-                schedule_id: None,
+                schedule_id: case.schedule.as_ref().map(ToString::to_string),
             },
             extent: Extent {
                 area_m2: None,

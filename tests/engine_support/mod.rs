@@ -10,6 +10,7 @@ use std::{
 use gridwatch::engine::{
     BBox, CameraId, CameraPlan, Case, Category, Detection, Effect, Engine, FixedPlace, Input, LonLat, NotFiled,
     Observation, Place, Plan, Point, Rule, View, Zone, ZoneKind,
+    calendar::{Calendar, Hours},
     geometry::{Calibration, LocalPlane},
     grid::{Grid, GridSpec},
 };
@@ -72,6 +73,9 @@ pub fn rule() -> Rule {
         forget_after: Duration::from_secs(120),
         max_gap: Duration::from_secs(90),
         merge_radius_m: 8.0,
+        outside_containers: true,
+        beyond: None,
+        hours: Hours::default(),
     }
 }
 
@@ -107,6 +111,7 @@ pub fn plan(cameras: impl IntoIterator<Item = (&'static str, CameraPlan)>, rules
         cameras: cameras.into_iter().map(|(id, camera)| (id.into(), camera)).collect(),
         rules,
         grid: GRID.clone(),
+        calendar: Calendar::default(),
     }
 }
 

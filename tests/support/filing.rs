@@ -42,6 +42,7 @@ pub fn case(n: u32) -> Case {
         },
         camera: "gate".into(),
         zone: Some("pavement".into()),
+        schedule: None,
         located: Located {
             at: LonLat { lon: 121.5, lat: 31.2 },
             uncertainty_m: 4.5,

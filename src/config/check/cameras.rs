@@ -198,8 +198,21 @@ impl Checker<'_> {
             let kind = match raw.kind {
                 raw::ZoneKind::Watch => Some(ZoneKind::Watch),
                 raw::ZoneKind::Exclude => Some(ZoneKind::Exclude),
+                raw::ZoneKind::Container => Some(ZoneKind::Container),
+                raw::ZoneKind::Shop => Some(ZoneKind::Shop),
+                raw::ZoneKind::Permitted => match self.permitted(&at, &raw, rules) {
+                    Some(kind) => Some(kind),
+                    None => continue,
+                },
                 raw::ZoneKind::Privacy => None,
             };
+            if raw.schedule.is_some() && raw.kind != raw::ZoneKind::Permitted && !self.is_taken(&at.key("kind")) {
+                self.fault(
+                    &at.key("schedule"),
+                    "is set, but only a permitted zone has hours",
+                    "write kind = \"permitted\", or remove the line",
+                );
+            }
             if kind.is_none() && !raw.rules.is_empty() {
                 self.warn(
                     &at.key("rules"),
@@ -209,7 +222,7 @@ impl Checker<'_> {
             }
             if wrong.is_empty() {
                 sound.push((
-                    kind,
+                    kind.clone(),
                     Zone {
                         id: ZoneId::from(raw.id),
                         kind: kind.unwrap_or(ZoneKind::Exclude),
@@ -220,5 +233,31 @@ impl Checker<'_> {
             }
         }
         sound
+    }
+
+    /// The kind of a permitted zone.
+    fn permitted(&mut self, at: &At, raw: &raw::Zone, rules: &[RuleFacts]) -> Option<ZoneKind> {
+        if raw.rules.is_empty() && rules.len() > 1 && !self.is_taken(&at.key("rules")) {
+            self.warn(
+                at,
+                "permits every rule's things here: vendors, and their garbage too",
+                "name the rules that it is for: rules = [\"…\"]",
+            );
+        }
+        let schedule_at = at.key("schedule");
+        match &raw.schedule {
+            Some(name) => self
+                .schedule(&schedule_at, name)
+                .map(|during| ZoneKind::Permitted { during }),
+            None if self.is_taken(&schedule_at) => None,
+            None => {
+                self.fault(
+                    &schedule_at,
+                    "missing, and a permitted zone has hours",
+                    "name one of [[schedules]]; what is lawful at all times is an exclude zone",
+                );
+                None
+            }
+        }
     }
 }

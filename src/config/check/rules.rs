@@ -8,8 +8,8 @@ use std::{
 
 use super::{At, Checker, RELATIVE, top};
 use crate::{
-    config::{Model, document::Document, fault::Fault, raw, schema, schema::nearest},
-    engine::{self, Category, Label, RuleId},
+    config::{Model, fault::Fault, raw, schema::nearest},
+    engine::{self, Beyond, Category, Label, RuleId, ZoneKind, calendar::Hours},
     model::Manifest,
 };
 
@@ -43,34 +43,8 @@ impl Checker<'_> {
         else {
             return BTreeMap::new();
         };
-        if self
-            .existing(&at, &path, "the city's categories, such as categories/default.toml")
-            .is_none()
-        {
-            return BTreeMap::new();
-        }
-        let inside = |f: Fault| {
-            let path = if f.path.is_empty() {
-                at.to_string()
-            } else {
-                format!("{at}: {}", f.path)
-            };
-            Fault { path, ..f }
-        };
-        let document = match Document::read(&self.shown(&path)) {
-            Ok((document, faults)) => {
-                self.draft.faults.extend(faults.into_iter().map(inside));
-                document
-            }
-            Err(faults) => {
-                self.draft.faults.extend(faults.into_iter().map(inside));
-                return BTreeMap::new();
-            }
-        };
-        let mut faults = Vec::new();
-        let sound = schema::check::<raw::Categories>(&document, &mut faults);
-        self.draft.faults.extend(faults.into_iter().map(inside));
-        let Ok(raw) = serde_json::from_value::<raw::Categories>(sound.value) else {
+        let what = "the city's categories, such as categories/default.toml";
+        let Some((_, raw)) = self.data::<raw::Categories>(&at, &path, what) else {
             return BTreeMap::new();
         };
         raw.categories
@@ -172,12 +146,35 @@ impl Checker<'_> {
             self.scores(&at, &raw);
             self.times(&at, &raw, looks.as_ref());
             self.labels(&at, &raw, models);
+            let hours = self.hours(&at, &raw);
             let category = self.category(&at, &raw);
             if let Some(category) = category {
-                self.draft.rest.rules.push(compile(raw, category));
+                self.draft.rest.rules.push(compile(raw, category, hours));
             }
         }
         facts
+    }
+
+    /// A rule about what lies beyond a shop needs a shop. Asked only where all else is sound: a zone that was left out may
+    /// have been it.
+    pub(super) fn shops(&mut self) {
+        if !self.draft.faults.is_empty() {
+            return;
+        }
+        let rules = &self.draft.rest.rules;
+        let zones = || self.draft.rest.plans.values().flat_map(|c| &c.zones);
+        let has_shop =
+            |id: &RuleId| zones().any(|z| z.kind == ZoneKind::Shop && (z.rules.is_empty() || z.rules.contains(id)));
+        let without: Vec<usize> = (0..rules.len())
+            .filter(|i| rules[*i].beyond == Some(Beyond::Shop) && !has_shop(&rules[*i].id))
+            .collect();
+        for i in without {
+            self.warn(
+                &top("rules").index(i).key("beyond"),
+                "no camera has a shop zone for this rule: it finds nothing",
+                "draw the shop's lawful ground as a zone with kind = \"shop\", or remove the line",
+            );
+        }
     }
 
     fn scores(&mut self, at: &At, raw: &raw::Rule) {
@@ -304,7 +301,7 @@ impl Checker<'_> {
     }
 }
 
-fn compile(raw: raw::Rule, category: Category) -> engine::Rule {
+fn compile(raw: raw::Rule, category: Category, hours: Hours) -> engine::Rule {
     engine::Rule {
         id: RuleId::from(raw.id),
         category,
@@ -320,5 +317,8 @@ fn compile(raw: raw::Rule, category: Category) -> engine::Rule {
         forget_after: raw.forget_after.0,
         max_gap: raw.max_gap.0,
         merge_radius_m: raw.merge_radius_m,
+        outside_containers: raw.outside_containers,
+        beyond: raw.beyond.map(|raw::Beyond::Shop| Beyond::Shop),
+        hours,
     }
 }
