@@ -102,9 +102,10 @@ pub(super) fn common(a: &Cell, b: &Cell) -> Option<Common> {
     if window.east - window.west < NOTHING_M * unit_lon || window.north - window.south < NOTHING_M * unit_lat {
         return None;
     }
-    // West of the window edges count too: they say whether a cell holds its west end.
+    // Edges beside the window count too: only all that a latitude crosses say between which of them a cell lies.
     let band = Extent {
         west: f64::NEG_INFINITY,
+        east: f64::INFINITY,
         ..window
     };
     let of_a = edges_within(a, band);
