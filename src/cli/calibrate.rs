@@ -54,7 +54,12 @@ A file of pairs:
   ]")]
 pub struct Args {
     /// A file of point pairs.
-    #[arg(long, value_name = "FILE", required_unless_present = "camera", conflicts_with_all = ["camera", "config"])]
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "camera",
+        conflicts_with = "camera"
+    )]
     points: Option<PathBuf>,
     /// The camera of the configuration whose calibration is looked at.
     #[arg(long, value_name = "ID", requires = "config")]
@@ -173,7 +178,8 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 
 fn survey(args: &Args) -> Result<Survey, Failure> {
     if let Some(points) = &args.points {
-        return Ok(config::read_survey(points)?);
+        // The file is no configuration: only its faults are told.
+        return config::read_survey(points).map_err(|f| Failure::new(f.class(), f.to_string()));
     }
     let (Some(file), Some(id)) = (&args.config, &args.camera) else {
         let message = "name a file of --points, or a --camera and its --config";

@@ -12,6 +12,7 @@ use crate::{
 
 const THIN: Rgb<u8> = Rgb([120, 230, 255]);
 const THICK: Rgb<u8> = Rgb([0, 190, 255]);
+const FIGURE: Rgb<u8> = Rgb([255, 230, 120]);
 const LIMIT: Rgb<u8> = Rgb([255, 140, 0]);
 const PAIR: Rgb<u8> = Rgb([255, 255, 255]);
 const OFF: Rgb<u8> = Rgb([255, 40, 40]);
@@ -25,8 +26,8 @@ const LEAST_SPACING: f64 = 7.0 / 1920.0;
 const PIECE_M: f64 = 0.25;
 /// Farther from the first pair nothing is drawn, metres.
 const FARTHEST_M: f64 = 150.0;
-/// Two directions this near are one, radians: 3°.
-const SAME_DIRECTION: f64 = 0.05;
+/// Two directions this near are one, radians: 1°, what half a metre makes of thirty.
+const SAME_DIRECTION: f64 = 0.0175;
 
 /// Metres along the drawn lines from the first pair: `a` along the direction that most pairs share, `b` square to it.
 struct Axes {
@@ -39,8 +40,8 @@ impl Axes {
     fn of(pairs: &[(Point, LonLat)]) -> Option<Self> {
         let plane = LocalPlane::at(pairs.first()?.1);
         let metres: Vec<(f64, f64)> = pairs.iter().map(|(_, g)| plane.metres(*g)).collect();
-        // Each line between two pairs votes with its length for itself and all that run along it or square to it: corners of
-        // paving lie along kerbs, so the kerb wins over the diagonals.
+        // Each line between two pairs votes for itself and all that run along it or square to it: corners of paving lie along
+        // kerbs, so the kerb wins over the diagonals. The square of its length, for what is short turns with every click.
         let mut lines = Vec::new();
         for (i, a) in metres.iter().enumerate() {
             for b in &metres[i + 1..] {
@@ -55,7 +56,7 @@ impl Axes {
         };
         let votes = |direction: f64| -> f64 {
             let along = lines.iter().filter(|(d, _)| apart(*d, direction) < SAME_DIRECTION);
-            along.map(|(_, length)| length).sum()
+            along.map(|(_, length)| length * length).sum()
         };
         let best = lines.iter().max_by(|a, b| votes(a.0).total_cmp(&votes(b.0)))?;
         let (sin, cos) = best.0.sin_cos();
@@ -96,7 +97,7 @@ pub(super) fn draw(picture: &mut RgbImage, survey: &Survey, calibration: &Calibr
     let mut figures = Layer::of(picture);
     scene.figures(&axes, &mut figures, unit);
     figures.clone().grown().grown().over(picture, BLACK, 0.6);
-    figures.over(picture, THICK, 1.0);
+    figures.over(picture, FIGURE, 1.0);
 
     let (mut rings, mut arrows) = (Layer::of(picture), Layer::of(picture));
     for (i, (p, g)) in survey.pairs.iter().enumerate() {
@@ -130,11 +131,19 @@ impl Scene<'_> {
         (uncertainty_m <= self.max_uncertainty_m).then_some(at)
     }
 
+    /// The pixel that would show a place not far beside the picture, and whether it is in the picture and trusted there.
+    fn seen(&self, at: LonLat) -> Option<((f64, f64), bool)> {
+        let p = self.calibration.picture(at)?;
+        let within = |margin: f64| {
+            let span = -margin..=1.0 + margin;
+            span.contains(&p.x) && span.contains(&p.y)
+        };
+        within(0.5).then(|| (self.pixel(p), within(0.0) && self.trusted(p).is_some()))
+    }
+
     /// The pixel that shows a place, where it is in the picture and trusted there.
     fn shown(&self, at: LonLat) -> Option<(f64, f64)> {
-        let p = self.calibration.picture(at)?;
-        let is_inside = (0.0..=1.0).contains(&p.x) && (0.0..=1.0).contains(&p.y);
-        (is_inside && self.trusted(p).is_some()).then(|| self.pixel(p))
+        self.seen(at).filter(|(_, is_shown)| *is_shown).map(|(pixel, _)| pixel)
     }
 
     fn ground(&self, axes: &Axes, thin: &mut Layer, thick: &mut Layer, unit: f64) {
@@ -163,10 +172,13 @@ impl Scene<'_> {
             let c = line as f64;
             let is_thick = line.rem_euclid(coarse as i64) == 0;
             let mut last = None;
-            for piece in 0..=((along.1 - along.0) / PIECE_M).ceil() as i64 {
+            // A piece more at both ends, so that lines run to the picture's rim.
+            for piece in -1..=((along.1 - along.0) / PIECE_M).ceil() as i64 + 1 {
                 let s = along.0 + piece as f64 * PIECE_M;
-                let here = self.shown(at(s, c));
-                if let (Some(from), Some(to)) = (last, here) {
+                let here = self.seen(at(s, c));
+                if let (Some((from, from_shown)), Some((to, to_shown))) = (last, here)
+                    && (from_shown || to_shown)
+                {
                     let spacing = |step: f64| {
                         let beside = self.calibration.picture(at(s, c + step)).map(|p| self.pixel(p));
                         beside.map_or(0.0, |(x, y)| (x - to.0).hypot(y - to.1))
@@ -314,6 +326,19 @@ impl Layer {
         }
     }
 
+    /// From its top left.
+    fn square(&mut self, (left, top): (f64, f64), size: f64) {
+        let span = |from: f64, size: f64, limit: usize| {
+            let start = from.round().max(0.0) as usize;
+            start..((from + size).round().max(0.0) as usize).min(limit)
+        };
+        for y in span(top, size, self.height) {
+            for x in span(left, size, self.width) {
+                self.cover[y * self.width + x] = 1.0;
+            }
+        }
+    }
+
     /// Nothing for less than two pixels, which a click is not good for.
     fn arrow(&mut self, from: (f64, f64), to: (f64, f64), unit: f64) {
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
@@ -351,7 +376,7 @@ impl Layer {
             for i in (0..15).filter(|i| dots >> (14 - i) & 1 == 1) {
                 let x = left + (n as f64 * 4.0 + f64::from(i % 3)) * dot;
                 let y = top + f64::from(i / 3) * dot;
-                self.line((x, y), (x, y), dot * 0.55);
+                self.square((x, y), dot);
             }
         }
     }

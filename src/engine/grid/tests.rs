@@ -300,7 +300,7 @@ proptest! {
     }
 }
 
-/// What docs/performance.md says of a large city, measured: `cargo test --release --lib grid_at_scale -- --ignored --nocapture`.
+/// What docs/performance.md says of a large city, measured: `cargo test --lib grid_at_scale -- --ignored --nocapture`.
 #[test]
 #[ignore = "takes seconds and asserts nothing about time"]
 #[allow(clippy::disallowed_methods, reason = "it measures")]
