@@ -84,7 +84,8 @@ impl CalibrationError {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
     plane: LocalPlane,
-    lens: Option<Lens>,
+    /// Few cameras have one: boxed, it costs the others nothing.
+    lens: Option<Box<Lens>>,
     /// From the straightened picture.
     fit: Homography,
     /// The fit again with one coordinate of one pair off by the aim error: how much the fit itself can be wrong.
@@ -170,7 +171,7 @@ impl Calibration {
         let rms_m = (residuals_m.iter().map(|r| r * r).sum::<f64>() / residuals_m.len() as f64).sqrt();
         Ok(Self {
             plane,
-            lens,
+            lens: lens.map(Box::new),
             fit,
             shaken,
             residuals_m,
@@ -195,10 +196,10 @@ impl Calibration {
     /// there, scaled by the aim error of each axis); how far the fit moves it when each pair is off by that error, one at a
     /// time, which grows where the pairs do not reach; the residuals; and the reading of the map.
     pub fn ground(&self, p: Point) -> Option<(LonLat, f64)> {
-        let p = straightened(self.lens, [p.x, p.y])?;
+        let p = straightened(self.lens(), [p.x, p.y])?;
         let [east, north] = self.fit.apply(p)?;
         let mut j = self.fit.jacobian(p)?;
-        if let Some(lens) = self.lens {
+        if let Some(lens) = &self.lens {
             j = over(j, lens.jacobian(p));
         }
         let aim = largest_singular_value([
@@ -219,7 +220,7 @@ impl Calibration {
     pub fn picture(&self, at: LonLat) -> Option<Point> {
         let (east, north) = self.plane.metres(at);
         let p = self.fit.invert([east, north])?;
-        let [x, y] = match self.lens {
+        let [x, y] = match &self.lens {
             Some(lens) => lens.bent(p)?,
             None => p,
         };
@@ -228,7 +229,7 @@ impl Calibration {
 
     /// The lens it was fitted behind.
     pub fn lens(&self) -> Option<Lens> {
-        self.lens
+        self.lens.as_deref().copied()
     }
 }
 

@@ -94,8 +94,8 @@ impl Crs {
         let [x, y] = position;
         let refused = |why| CrsError::OutOfRange(x, y, self, why);
         if let Self::Local(frame) = self {
-            // Written so that NaN is refused too.
-            if !(x.hypot(y) <= LOCAL_REACH_M) {
+            // A range holds no NaN.
+            if !(0.0..=LOCAL_REACH_M).contains(&x.hypot(y)) {
                 return Err(refused(
                     "a local plane reaches 10 km from its origin; are these degrees?",
                 ));

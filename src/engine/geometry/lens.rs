@@ -76,14 +76,14 @@ impl Lens {
     }
 
     /// A picture point as seen from the middle, in half diagonals.
-    fn from_middle(&self, [x, y]: [f64; 2]) -> [f64; 2] {
+    fn off_middle(&self, [x, y]: [f64; 2]) -> [f64; 2] {
         let half_diagonal = self.aspect.hypot(1.0) / 2.0;
         [(x - 0.5) * self.aspect / half_diagonal, (y - 0.5) / half_diagonal]
     }
 
     /// Where a perfect lens would have put the picture point `p` (fractions, both of them); `None` outside what the model maps.
     pub fn straightened(&self, p: [f64; 2]) -> Option<[f64; 2]> {
-        let [x, y] = self.from_middle(p);
+        let [x, y] = self.off_middle(p);
         let seen = x.hypot(y);
         if seen == 0.0 {
             return Some(p);
@@ -126,7 +126,7 @@ impl Lens {
 
     /// Where this lens puts the point `p` of the perfect picture; `None` outside what the model maps.
     pub fn bent(&self, p: [f64; 2]) -> Option<[f64; 2]> {
-        let [x, y] = self.from_middle(p);
+        let [x, y] = self.off_middle(p);
         let r = x.hypot(y);
         let factor = self.factor(r * r);
         (r < self.limit).then(|| p.map(|v| 0.5 + (v - 0.5) * factor))
@@ -134,7 +134,7 @@ impl Lens {
 
     /// How [`bent`](Self::bent) moves with `p`: ∂(bent) / ∂(p), in fractions.
     pub(super) fn jacobian(&self, p: [f64; 2]) -> [[f64; 2]; 2] {
-        let from = self.from_middle(p);
+        let from = self.off_middle(p);
         let t = from[0] * from[0] + from[1] * from[1];
         let factor = self.factor(t);
         let half_diagonal = self.aspect.hypot(1.0) / 2.0;
