@@ -7,6 +7,7 @@
 
 #[cfg(all(feature = "farm", feature = "ort"))]
 pub mod bench;
+pub mod calibrate;
 pub mod cases;
 pub mod check;
 #[cfg(all(feature = "farm", feature = "ort"))]
@@ -74,6 +75,7 @@ pub enum Command {
     #[cfg(all(feature = "farm", feature = "ort"))]
     Demo(demo::Args),
     Check(check::Args),
+    Calibrate(calibrate::Args),
     #[cfg(feature = "ort")]
     Detect(detect::Args),
     Cases(cases::Args),
@@ -94,6 +96,7 @@ impl Command {
             #[cfg(feature = "ort")]
             Self::Detect(args) => Ok(detect::run(args)?),
             Self::Check(args) => check::run(args),
+            Self::Calibrate(args) => calibrate::run(&args),
             Self::Cases(args) => Ok(cases::run(&args)?),
             Self::Schema(args) => schema::run(args),
         }

@@ -28,7 +28,7 @@ use jiff::tz::TimeZone;
 use url::Url;
 
 pub use self::{
-    check::Draft,
+    check::{Draft, Survey},
     fault::{Fault, Faults},
     raw::{Backend, Language, LogFormat, Transport},
 };
@@ -178,4 +178,10 @@ pub fn examine(path: &Path) -> Draft {
 /// [`examine`] with the environment given, for tests and tools.
 pub fn examine_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Draft {
     check::examine(path, env)
+}
+
+/// Reads a file of point pairs (`raw::Points`), as `gridwatch calibrate` takes it; every fault at once, in the words of
+/// [`examine`].
+pub fn read_survey(path: &Path) -> Result<Survey, Faults> {
+    check::read_survey(path)
 }

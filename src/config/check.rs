@@ -8,6 +8,7 @@ mod cameras;
 mod outside;
 mod place;
 mod rules;
+mod survey;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,6 +25,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use self::rules::{ModelFacts, RuleFacts};
+pub use self::survey::Survey;
+pub(super) use self::survey::read as read_survey;
 use super::{
     Broker, Camera, Config, Evidence, Model, Telemetry,
     document::{At, Document},
@@ -69,6 +72,8 @@ pub struct Draft {
     /// The sound ones of [`Config::cameras`]; without credentials where theirs could not be read. [`Camera::models`] is
     /// empty where a model is faulty.
     pub cameras: Vec<Camera>,
+    /// The sound calibrations, by camera.
+    pub surveys: BTreeMap<engine::CameraId, Survey>,
     rest: Rest,
 }
 

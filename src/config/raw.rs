@@ -264,7 +264,7 @@ pub enum LogFormat {
 pub struct Grid {
     /// GeoJSON of the unit cells: polygons with a code as a string.
     pub file: PathBuf,
-    /// The coordinate reference system of that file and of every coordinate in this one: `EPSG:4490` or `EPSG:4326`. It must be the one the file states.
+    /// The coordinate reference system of that file, of every case, and of every coordinate here that states no other: `EPSG:4490` or `EPSG:4326`. It must be the one the file states.
     #[schemars(extend("enum" = ["EPSG:4490", "EPSG:4326"]))]
     pub crs: String,
     /// The property that holds a cell's code.
@@ -525,6 +525,9 @@ pub struct Camera {
     /// Reference of the legal and technical review of this camera (行政处罚法 art. 41). Without it its cases are leads only.
     #[serde(default)]
     pub legal_review_ref: Option<String>,
+    /// What this camera's coordinates are in, where that is not `grid.crs`: `EPSG:4490`, `EPSG:4326` or `GCJ-02` (what Chinese web maps show). They are converted. Stating the wrong one puts every case 50 to 700 m off.
+    #[serde(default)]
+    pub crs: Option<String>,
     /// Where its view is: what it looks at, not where its pole stands.
     pub place: Place,
     /// Picture to ground, from pairs of points. Without it every case is at `place`.
@@ -550,10 +553,10 @@ pub enum Transport {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Place {
-    /// Longitude, degrees, in `grid.crs`.
+    /// Longitude, degrees, in the camera's `crs`.
     #[schemars(range(min = -180.0, max = 180.0))]
     pub lon: f64,
-    /// Latitude, degrees, in `grid.crs`.
+    /// Latitude, degrees, in the camera's `crs`.
     #[schemars(range(min = -90.0, max = 90.0))]
     pub lat: f64,
     /// Radius that holds all the view shows, in metres.
@@ -569,7 +572,48 @@ pub struct Calibration {
     /// Four pairs or more, spread over the ground, not in one line.
     #[schemars(length(min = 4))]
     pub points: Vec<PointPair>,
+    /// What the pairs' ground points are in, where that is not the camera's `crs`: one of those, or `local:LON,LAT,BEARING` for metres measured from a corner (its place in EPSG:4490, and where y points in degrees from north).
+    #[serde(default)]
+    pub crs: Option<String>,
+    /// How the lens bends. Unset: as if it did not, which a view wider than 90 degrees does not forgive. `gridwatch calibrate` finds it.
+    #[serde(default)]
+    pub distortion: Option<Distortion>,
     /// A case less certain than this is filed at the view's `place`, in metres.
+    #[serde(default = "defaults::max_uncertainty")]
+    #[schemars(range(min = 0.5, max = 500.0))]
+    pub max_uncertainty_m: f64,
+}
+
+/// How a lens bends: a point at r half diagonals from the middle of a perfect picture is shown at r (1 + k1 r² + k2 r⁴).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Distortion {
+    /// Below 0 a barrel, as wide lenses have it; above 0 a cushion.
+    #[schemars(range(min = -1.0, max = 1.0))]
+    pub k1: f64,
+    /// The next term; leave it out unless the lens was measured with a chart.
+    #[serde(default)]
+    #[schemars(range(min = -1.0, max = 1.0))]
+    pub k2: f64,
+    /// Width by height of what the sensor sees, with square pixels. Default 16:9, also where the camera squeezes its stream into another.
+    #[serde(default = "defaults::aspect")]
+    #[schemars(range(min = 0.2, max = 5.0))]
+    pub aspect: f64,
+}
+
+/// A file of point pairs for `gridwatch calibrate`: a calibration that says by itself what it is in.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Points {
+    /// `EPSG:4490`, `EPSG:4326`, `GCJ-02`, or `local:LON,LAT,BEARING`.
+    pub crs: String,
+    /// Four pairs or more, spread over the ground, not in one line.
+    #[schemars(length(min = 4))]
+    pub points: Vec<PointPair>,
+    /// How the lens bends.
+    #[serde(default)]
+    pub distortion: Option<Distortion>,
+    /// Places less certain than this are marked, in metres.
     #[serde(default = "defaults::max_uncertainty")]
     #[schemars(range(min = 0.5, max = 500.0))]
     pub max_uncertainty_m: f64,
@@ -581,7 +625,7 @@ pub struct Calibration {
 pub struct PointPair {
     /// `[x, y]` as fractions of the picture, origin top left.
     pub picture: [f64; 2],
-    /// `[lon, lat]` in `grid.crs`.
+    /// `[lon, lat]` in the calibration's `crs`, or `[x, y]` in metres where that is a local plane.
     pub ground: [f64; 2],
 }
 
@@ -712,6 +756,9 @@ mod defaults {
     }
     pub(super) fn place_uncertainty() -> f64 {
         30.0
+    }
+    pub(super) fn aspect() -> f64 {
+        16.0 / 9.0
     }
     pub(super) fn max_uncertainty() -> f64 {
         15.0

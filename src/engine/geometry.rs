@@ -4,8 +4,13 @@
 //! distances in a picture does it in units of a box (see [`BBox::shift_to`]), where the aspect ratio cancels.
 
 mod calibration;
+mod crs;
+mod homography;
+mod lens;
 
 pub use calibration::{Calibration, CalibrationError};
+pub use crs::{Crs, CrsError, LocalFrame};
+pub use lens::Lens;
 
 use super::types::{BBox, LonLat, Point};
 
@@ -179,6 +184,11 @@ impl LocalPlane {
             dlon * self.m_per_degree_lon,
             (p.lat - self.origin.lat) * self.m_per_degree_lat,
         )
+    }
+
+    /// Degrees of longitude and latitude that are `metres` long here.
+    pub fn degrees(&self, metres: f64) -> (f64, f64) {
+        (metres / self.m_per_degree_lon, metres / self.m_per_degree_lat)
     }
 
     /// The place `east` and `north` metres from the origin.

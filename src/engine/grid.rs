@@ -4,16 +4,24 @@
 //! converts between reference systems. A file that does not say which system it is in is refused: the wrong one is 50–500 m
 //! off and looks right.
 
-use std::{collections::BTreeMap, fmt};
+mod border;
+mod check;
+mod neighbours;
+
+use std::{collections::BTreeMap, fmt, sync::OnceLock};
 
 use geojson::{FeatureCollection, GeometryValue, Position};
 use regex_lite::Regex;
 
 use super::{
-    geometry::{LocalPlane, Side, side_of},
+    geometry::{Crs, LocalPlane, Side, side_of},
     types::{CellCode, LonLat},
 };
 use crate::error::Class;
+
+pub use check::{Findings, Gap, Overlap, RingFault, Slivers};
+pub use neighbours::CellIndex;
+use neighbours::Neighbours;
 
 /// What a grid file must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,6 +199,33 @@ impl Extent {
         }
     }
 
+    /// What both hold; turned round where that is nothing.
+    fn common(&self, other: &Self) -> Self {
+        Self {
+            west: self.west.max(other.west),
+            south: self.south.max(other.south),
+            east: self.east.min(other.east),
+            north: self.north.min(other.north),
+        }
+    }
+
+    /// As much more on every side, degrees.
+    fn grown(&self, lon: f64, lat: f64) -> Self {
+        Self {
+            west: self.west - lon,
+            south: self.south - lat,
+            east: self.east + lon,
+            north: self.north + lat,
+        }
+    }
+
+    fn middle(&self) -> LonLat {
+        LonLat {
+            lon: f64::midpoint(self.west, self.east),
+            lat: f64::midpoint(self.south, self.north),
+        }
+    }
+
     fn meets(&self, other: &Self) -> bool {
         self.west <= other.east && other.west <= self.east && self.south <= other.north && other.south <= self.north
     }
@@ -254,6 +289,8 @@ pub struct Grid {
     /// Bucket `b` holds `in_buckets[starts[b]..starts[b + 1]]`, ascending.
     starts: Vec<u32>,
     in_buckets: Vec<u32>,
+    /// Computed when first asked for.
+    neighbours: OnceLock<Neighbours>,
 }
 
 /// Most buckets along one side: 1024² starts are 4 MiB, enough for one a cell in a city of a million cells.
@@ -266,7 +303,12 @@ impl Grid {
     /// Everything wrong with the file at once, in the order of the file. Faults of the file as a whole come alone.
     pub fn parse(geojson: &str, spec: &GridSpec) -> Result<Self, Vec<GridFault>> {
         let mut faults = Vec::new();
-        let expected = Crs::named(&spec.crs);
+        // Only what a case can state: cells in GCJ-02 or in metres are the city's to convert.
+        let expected = spec
+            .crs
+            .parse()
+            .ok()
+            .filter(|crs| matches!(crs, Crs::Cgcs2000 | Crs::Wgs84));
         if expected.is_none() {
             faults.push(GridFault::CrsUnsupported {
                 configured: spec.crs.clone(),
@@ -290,7 +332,7 @@ impl Grid {
             None => faults.push(GridFault::CrsUnstated {
                 expected: spec.crs.clone(),
             }),
-            Some(stated) if expected.is_some() && Crs::named(&stated) != expected => {
+            Some(stated) if expected.is_some() && stated.parse().ok() != expected => {
                 faults.push(GridFault::CrsDiffers {
                     stated,
                     expected: spec.crs.clone(),
@@ -358,6 +400,7 @@ impl Grid {
             rows: side,
             starts: Vec::new(),
             in_buckets: Vec::new(),
+            neighbours: OnceLock::new(),
         };
         let mut buckets = vec![Vec::new(); side * side];
         for (index, cell) in (0..).zip(&grid.cells) {
@@ -402,11 +445,13 @@ impl Grid {
     /// The cell that holds `at`. An edge belongs to the cells on both sides, and the lowest code wins; so it does where the
     /// city's cells overlap.
     pub fn cell_of(&self, at: LonLat) -> Option<&CellCode> {
+        self.holding(at).map(|index| &self.cells[index].code)
+    }
+
+    fn holding(&self, at: LonLat) -> Option<usize> {
         // One point meets one bucket, whose cells are in order.
         self.meeting(Extent::NOWHERE.with(at))
-            .map(|index| &self.cells[index])
-            .find(|cell| cell.holds(at))
-            .map(|c| &c.code)
+            .find(|index| self.cells[*index].holds(at))
     }
 
     /// The cells that hold `at` or come within `radius_m` of it, in order of their codes.
@@ -425,6 +470,19 @@ impl Grid {
             .collect()
     }
 
+    /// Each pair of cells that come within `reach_m` of each other by their extents: a few per cell. Lower index first,
+    /// in order.
+    fn near_pairs(&self, reach_m: f64) -> impl Iterator<Item = (usize, usize)> {
+        self.cells.iter().enumerate().flat_map(move |(index, cell)| {
+            let (lon, lat) = LocalPlane::at(cell.extent.middle()).degrees(reach_m);
+            let around = self.meeting(cell.extent.grown(lon, lat));
+            let mut near: Vec<usize> = around.filter(|other| *other > index).collect();
+            near.sort_unstable();
+            near.dedup();
+            near.into_iter().map(move |other| (index, other))
+        })
+    }
+
     /// How many cells there are; never 0 for one that was read.
     pub fn len(&self) -> usize {
         self.cells.len()
@@ -433,33 +491,6 @@ impl Grid {
     /// True for no cells.
     pub fn is_empty(&self) -> bool {
         self.cells.is_empty()
-    }
-}
-
-/// The systems a file may be in: longitude and latitude in degrees. They differ by centimetres, but a city that states one
-/// and configures the other has mixed up two files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Crs {
-    /// EPSG:4490.
-    Cgcs2000,
-    /// EPSG:4326.
-    Wgs84,
-}
-
-impl Crs {
-    /// `EPSG:4490`, `urn:ogc:def:crs:EPSG::4490` (a version between the colons is allowed),
-    /// `http://www.opengis.net/def/crs/EPSG/0/4490`, and CRS84, which is EPSG:4326 with longitude first as GeoJSON has it.
-    fn named(name: &str) -> Option<Self> {
-        let name = name.trim().to_ascii_uppercase();
-        let parts: Vec<&str> = name.split([':', '/']).collect();
-        if !parts.contains(&"EPSG") && !parts.contains(&"OGC") {
-            return None;
-        }
-        match *parts.last()? {
-            "4490" => Some(Self::Cgcs2000),
-            "4326" | "CRS84" => Some(Self::Wgs84),
-            _ => None,
-        }
     }
 }
 

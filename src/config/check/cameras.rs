@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use url::Url;
 
 use super::{
-    At, Checker,
+    At, Checker, Survey,
     rules::{ModelFacts, RuleFacts},
     top,
 };
@@ -60,6 +60,7 @@ impl Checker<'_> {
             }
             let (privacy, zones): (Vec<_>, Vec<_>) = zones.into_iter().partition(|(kind, _)| kind.is_none());
             let id = CameraId::from(raw.id);
+            let calibration_version = self.draft.surveys.get(&id).map(Survey::version);
             if let Some(place) = place {
                 let zones = zones
                     .into_iter()
@@ -83,7 +84,7 @@ impl Checker<'_> {
                 gb_device_id: raw.gb_device_id,
                 address: raw.address,
                 legal_review_ref: raw.legal_review_ref,
-                calibration_version: raw.calibration.as_ref().map(super::place::version),
+                calibration_version,
                 privacy: privacy.into_iter().map(|(_, zone)| zone.polygon).collect(),
             });
         }

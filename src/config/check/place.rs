@@ -5,13 +5,15 @@ use std::fs;
 use super::{At, Checker, top};
 use crate::{
     config::{fault::Fault, raw},
-    digest::sha256_hex,
     engine::{
-        FixedPlace, LonLat, Place, Point,
-        geometry::Calibration,
-        grid::{Grid, GridFault, GridSpec},
+        FixedPlace, LonLat, Place,
+        geometry::Crs,
+        grid::{Grid, GridFault, GridSpec, Slivers},
     },
 };
+
+/// Of one kind of fault in a grid file, whose cells are many and often wrong in one way.
+const MOST_TOLD: usize = 10;
 
 /// A pair that lies farther than this from where the others put it is worth a second look: aim and map together are good
 /// for half of it near the camera.
@@ -52,7 +54,10 @@ impl Checker<'_> {
             code_pattern: raw.code_pattern.clone(),
         };
         match Grid::parse(&text, &spec) {
-            Ok(grid) => self.draft.rest.grid = Some((raw, grid)),
+            Ok(grid) => {
+                self.cells(&grid, &inside);
+                self.draft.rest.grid = Some((raw, grid));
+            }
             Err(faults) => {
                 for fault in faults {
                     match fault {
@@ -64,35 +69,75 @@ impl Checker<'_> {
         }
     }
 
+    /// Tells what keeps the cells from being a grid: what files cases in a wrong cell is a fault, what files none a warning.
+    fn cells(&mut self, grid: &Grid, inside: &dyn Fn(String) -> Fault) {
+        let found = grid.check();
+        let draft = &mut *self.draft;
+        let remedied = |message: String, remedy: &str| Fault {
+            remedy: remedy.into(),
+            ..inside(message)
+        };
+        let rings = found.rings.iter().map(|r| {
+            let remedy = "list its corners in order around the cell: which ground it holds cannot be told";
+            remedied(r.to_string(), remedy)
+        });
+        told(&mut draft.faults, rings, inside);
+        let overlaps = found.overlaps.iter().map(|o| {
+            let remedy = "give that ground to one of them: till then it would be filed in the lower code";
+            remedied(o.to_string(), remedy)
+        });
+        told(&mut draft.faults, overlaps, inside);
+        let gaps = found.gaps.iter().map(|g| {
+            let remedy =
+                "give it to a cell, unless it is left out on purpose: what lies there is not filed (outside_grid)";
+            remedied(format!("{g}, though cells surround it"), remedy)
+        });
+        told(&mut draft.warnings, gaps, inside);
+        for (slivers, what) in [(found.overlap_slivers, "overlap"), (found.gap_slivers, "leave gaps")] {
+            if let Some((area, LonLat { lon, lat })) = slivers.largest {
+                let Slivers { count, area_m2, .. } = slivers;
+                let message = format!(
+                    "in {count} places borders that should be one {what} a little, {area_m2:.1} m² in all; the largest, \
+                     {area:.1} m², is at [{lon:.6}, {lat:.6}]"
+                );
+                let remedy = "as coordinates round to six decimals it does no harm; export with more, from cells that share corners";
+                draft.warnings.push(remedied(message, remedy));
+            }
+        }
+    }
+
+    /// What `text` states, or `default` where nothing is stated.
+    pub(super) fn crs(&mut self, at: &At, text: Option<&str>, default: Crs) -> Option<Crs> {
+        if self.is_taken(at) {
+            return None;
+        }
+        match text.map_or(Ok(default), str::parse) {
+            Ok(crs) => Some(crs),
+            Err(e) => {
+                self.fault(at, e.to_string(), "");
+                None
+            }
+        }
+    }
+
     /// Where the things that a camera sees are; `None` where that cannot be said.
     pub(super) fn place(&mut self, at: &At, raw: &raw::Camera) -> Option<Place> {
-        let fixed = FixedPlace {
-            at: LonLat {
-                lon: raw.place.lon,
-                lat: raw.place.lat,
-            },
-            uncertainty_m: raw.place.uncertainty_m,
+        // Where the grid itself is faulty there is no plan to get wrong.
+        let grid_crs = match &self.draft.rest.grid {
+            Some((raw, _)) => raw.crs.parse().unwrap_or(Crs::Cgcs2000),
+            None => Crs::Cgcs2000,
         };
-        let place_at = at.key("place");
-        if !self.is_taken(&place_at)
-            && let Some((_, grid)) = &self.draft.rest.grid
-            && grid.cell_of(fixed.at).is_none()
-        {
-            let exchanged = LonLat {
-                lon: raw.place.lat,
-                lat: raw.place.lon,
-            };
-            let remedy = if grid.cell_of(exchanged).is_some() {
-                "lon and lat are exchanged"
-            } else {
-                "write a point of the ground that the view shows, in the grid's own coordinate system"
-            };
-            self.warn(
-                &place_at,
-                "lies in no cell of the grid: what is placed there is not filed (outside_grid)",
-                remedy,
+        let crs_at = at.key("crs");
+        let crs = self.crs(&crs_at, raw.crs.as_deref(), grid_crs)?;
+        if !crs.is_degrees() {
+            self.fault(
+                &crs_at,
+                "is a plane in metres, and `place` is a longitude and a latitude",
+                "state it in calibration.crs, for the pairs alone",
             );
+            return None;
         }
+        let fixed = self.fixed(at, raw, crs, grid_crs)?;
         let calibration_at = at.key("calibration");
         if self.is_taken(&calibration_at) {
             return None;
@@ -100,27 +145,9 @@ impl Checker<'_> {
         let Some(calibration) = &raw.calibration else {
             return Some(Place::Fixed(fixed));
         };
-        let points_at = calibration_at.key("points");
-        let pairs: Vec<(Point, LonLat)> = calibration
-            .points
-            .iter()
-            .map(|p| {
-                let ([x, y], [lon, lat]) = (p.picture, p.ground);
-                (Point { x, y }, LonLat { lon, lat })
-            })
-            .collect();
-        let fitted = match Calibration::fit(&pairs) {
-            Ok(fitted) => fitted,
-            Err(e) => {
-                let message = format!("{e}; the picture points are {}", listed(&pairs));
-                self.fault(
-                    &points_at,
-                    message,
-                    "pair corners of paving, kerbs or markings that the map shows too, spread over the ground",
-                );
-                return None;
-            }
-        };
+        let stated = self.crs(&calibration_at.key("crs"), calibration.crs.as_deref(), crs)?;
+        let survey = self.survey(&calibration_at, calibration, stated, grid_crs)?;
+        let fitted = survey.calibration.clone();
         for (i, residual) in fitted
             .residuals_m()
             .iter()
@@ -128,31 +155,65 @@ impl Checker<'_> {
             .filter(|(_, r)| **r > RESIDUAL_M)
         {
             self.warn(
-                &points_at.index(i),
+                &calibration_at.key("points").index(i),
                 format!("lies {residual:.1} m from where the other pairs put it"),
-                "check that its picture and ground points are the same spot",
+                "check that its picture and ground points are the same spot; `gridwatch calibrate` draws them",
             );
         }
+        self.draft.surveys.insert(raw.id.as_str().into(), survey);
         Some(Place::Calibrated {
             calibration: fitted,
             max_uncertainty_m: calibration.max_uncertainty_m,
             fallback: fixed,
         })
     }
+
+    /// The view's own place.
+    fn fixed(&mut self, at: &At, raw: &raw::Camera, crs: Crs, grid_crs: Crs) -> Option<FixedPlace> {
+        let place_at = at.key("place");
+        let typed = [raw.place.lon, raw.place.lat];
+        let fixed = match crs.to_degrees(typed, grid_crs) {
+            Ok(place) => FixedPlace {
+                at: place,
+                uncertainty_m: raw.place.uncertainty_m,
+            },
+            Err(e) => {
+                self.fault(&place_at, e.to_string(), "");
+                return None;
+            }
+        };
+        if !self.is_taken(&place_at)
+            && let Some((_, grid)) = &self.draft.rest.grid
+            && grid.cell_of(fixed.at).is_none()
+        {
+            let lies_in_a_cell = |crs: Crs, typed| {
+                let at = crs.to_degrees(typed, grid_crs).ok();
+                at.is_some_and(|at| grid.cell_of(at).is_some())
+            };
+            let remedy = if lies_in_a_cell(crs, [raw.place.lat, raw.place.lon]) {
+                "lon and lat are exchanged"
+            } else if crs != Crs::Gcj02 && lies_in_a_cell(Crs::Gcj02, typed) {
+                "if it was read off a Chinese web map, state the camera's crs = \"GCJ-02\"; else write a point of the ground \
+                 that the view shows"
+            } else {
+                "write a point of the ground that the view shows, in the grid's own coordinate system or in one that the \
+                 camera's crs states"
+            };
+            self.warn(
+                &place_at,
+                "lies in no cell of the grid: what is placed there is not filed (outside_grid)",
+                remedy,
+            );
+        }
+        Some(fixed)
+    }
 }
 
-fn listed(pairs: &[(Point, LonLat)]) -> String {
-    pairs
-        .iter()
-        .map(|(p, _)| format!("[{}, {}]", p.x, p.y))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-/// Names a calibration by its points: changed points are another calibration, whatever the file is called.
-pub(super) fn version(calibration: &raw::Calibration) -> String {
-    let points = calibration.points.iter();
-    let values = points.flat_map(|p| p.picture.into_iter().chain(p.ground));
-    let bytes: Vec<u8> = values.flat_map(f64::to_be_bytes).collect();
-    sha256_hex(&bytes)[..12].to_owned()
+/// Adds the first few; the rest is counted.
+fn told(list: &mut Vec<Fault>, all: impl ExactSizeIterator<Item = Fault>, inside: &dyn Fn(String) -> Fault) {
+    let more = all.len().saturating_sub(MOST_TOLD);
+    list.extend(all.take(MOST_TOLD));
+    if more > 0 {
+        list.push(inside(format!("and {more} more of these")));
+    }
 }

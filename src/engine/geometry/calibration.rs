@@ -1,11 +1,15 @@
 //! Picture to ground by a plane homography, and how sure it is.
 //!
-//! Street ground is taken as a plane and the lens as without distortion: both errors show in the residuals. Refused here:
-//! every set of pairs from which no honest calibration follows. What a case may do with the result is not decided here.
+//! Street ground is taken as a plane, and the lens as without distortion unless one is given: both errors show in the
+//! residuals. Refused here: every set of pairs from which no honest calibration follows. What a case may do with the result
+//! is not decided here.
+
+mod lens_fit;
 
 use super::{
     super::types::{LonLat, Point},
-    LocalPlane,
+    Lens, LocalPlane,
+    homography::{Homography, Normalised, largest_singular_value},
 };
 use crate::error::Class;
 
@@ -19,15 +23,6 @@ const MAP_ERROR_M: f64 = 0.5;
 const SAME_PICTURE_POINT: f64 = 1e-4;
 /// Two ground points nearer than this are one, in metres.
 const SAME_GROUND_POINT_M: f64 = 0.01;
-/// Points whose spread across is less than this share of their spread along are a line. A strip of road 3 % of the picture
-/// high still has 0.04.
-const LINE_RATIO: f64 = 0.01;
-/// Least diagonal entry of R in the pivoted QR of the normalised system, relative to the greatest: below it the pairs do
-/// not determine eight parameters. Simulated from 6 m up: four corners spread over the street 0.4, a narrow lane 0.02, three
-/// corners within five pixels (at 1080p) of a line 0.003, in a line 1e-16.
-const RANK_RATIO: f64 = 3e-3;
-/// Least projective depth, in units of the pairs' centroid's: nearer to the horizon a pixel is worth the whole street.
-const LEAST_DEPTH: f64 = 1e-3;
 
 /// Why a set of point pairs gives no calibration. Pairs are counted from 0, as the configuration's paths do.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -89,6 +84,9 @@ impl CalibrationError {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
     plane: LocalPlane,
+    /// Few cameras have one: boxed, it costs the others nothing.
+    lens: Option<Box<Lens>>,
+    /// From the straightened picture.
     fit: Homography,
     /// The fit again with one coordinate of one pair off by the aim error: how much the fit itself can be wrong.
     shaken: Vec<Homography>,
@@ -103,6 +101,14 @@ impl Calibration {
     /// # Errors
     /// Every set that does not determine one plane seen from above; see [`CalibrationError`].
     pub fn fit(pairs: &[(Point, LonLat)]) -> Result<Self, CalibrationError> {
+        Self::fit_through(pairs, None)
+    }
+
+    /// The same behind a lens that bends: the picture points are straightened first, and so is each that is asked for later.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    pub fn fit_through(pairs: &[(Point, LonLat)], lens: Option<Lens>) -> Result<Self, CalibrationError> {
         if pairs.len() < 4 {
             return Err(CalibrationError::TooFewPairs { got: pairs.len() });
         }
@@ -110,13 +116,20 @@ impl Calibration {
             return Err(CalibrationError::OutOfRange { pair });
         }
         let plane = LocalPlane::at(pairs[0].1);
-        let picture: Vec<[f64; 2]> = pairs.iter().map(|(p, _)| [p.x, p.y]).collect();
+        let clicked: Vec<[f64; 2]> = pairs.iter().map(|(p, _)| [p.x, p.y]).collect();
         let ground: Vec<[f64; 2]> = pairs.iter().map(|(_, g)| plane.metres(*g).into()).collect();
-        for (points, same) in [(&picture, SAME_PICTURE_POINT), (&ground, SAME_GROUND_POINT_M)] {
+        for (points, same) in [(&clicked, SAME_PICTURE_POINT), (&ground, SAME_GROUND_POINT_M)] {
             if let Some((first, second)) = duplicates(points, same) {
                 return Err(CalibrationError::Duplicate { first, second });
             }
         }
+        // A lens maps all of the picture and a little more, so none is out of its range.
+        let straight = |pair: usize, p: [f64; 2]| straightened(lens, p).ok_or(CalibrationError::OutOfRange { pair });
+        let picture: Vec<[f64; 2]> = clicked
+            .iter()
+            .enumerate()
+            .map(|(pair, p)| straight(pair, *p))
+            .collect::<Result<_, _>>()?;
         let fit = Homography::fit(&picture, &ground).ok_or(CalibrationError::Collinear)?;
         if let Some(pair) = picture.iter().position(|p| fit.apply(*p).is_none()) {
             return Err(CalibrationError::AboveHorizon { pair });
@@ -148,7 +161,9 @@ impl Calibration {
         let mut moved = picture.clone();
         for pair in 0..picture.len() {
             for (axis, error) in [(0, AIM_ERROR_X), (1, AIM_ERROR_Y)] {
-                moved[pair][axis] += error;
+                let mut off = clicked[pair];
+                off[axis] += error;
+                moved[pair] = straight(pair, off)?;
                 shaken.push(Homography::fit(&moved, &ground).ok_or(CalibrationError::Collinear)?);
                 moved[pair] = picture[pair];
             }
@@ -156,6 +171,7 @@ impl Calibration {
         let rms_m = (residuals_m.iter().map(|r| r * r).sum::<f64>() / residuals_m.len() as f64).sqrt();
         Ok(Self {
             plane,
+            lens: lens.map(Box::new),
             fit,
             shaken,
             residuals_m,
@@ -180,9 +196,12 @@ impl Calibration {
     /// there, scaled by the aim error of each axis); how far the fit moves it when each pair is off by that error, one at a
     /// time, which grows where the pairs do not reach; the residuals; and the reading of the map.
     pub fn ground(&self, p: Point) -> Option<(LonLat, f64)> {
-        let p = [p.x, p.y];
+        let p = straightened(self.lens(), [p.x, p.y])?;
         let [east, north] = self.fit.apply(p)?;
-        let j = self.fit.jacobian(p)?;
+        let mut j = self.fit.jacobian(p)?;
+        if let Some(lens) = &self.lens {
+            j = over(j, lens.jacobian(p));
+        }
         let aim = largest_singular_value([
             [j[0][0] * AIM_ERROR_X, j[0][1] * AIM_ERROR_Y],
             [j[1][0] * AIM_ERROR_X, j[1][1] * AIM_ERROR_Y],
@@ -196,6 +215,41 @@ impl Calibration {
         let uncertainty_m = (aim * aim + fit_squared + self.rms_m * self.rms_m + MAP_ERROR_M * MAP_ERROR_M).sqrt();
         Some((self.plane.lon_lat(east, north), uncertainty_m))
     }
+
+    /// The picture point that shows the ground point `at`, inside the picture or not; `None` behind the camera.
+    pub fn picture(&self, at: LonLat) -> Option<Point> {
+        let (east, north) = self.plane.metres(at);
+        let p = self.fit.invert([east, north])?;
+        let [x, y] = match &self.lens {
+            Some(lens) => lens.bent(p)?,
+            None => p,
+        };
+        Some(Point { x, y })
+    }
+
+    /// The lens it was fitted behind.
+    pub fn lens(&self) -> Option<Lens> {
+        self.lens.as_deref().copied()
+    }
+}
+
+fn straightened(lens: Option<Lens>, p: [f64; 2]) -> Option<[f64; 2]> {
+    match lens {
+        Some(lens) => lens.straightened(p),
+        None => Some(p),
+    }
+}
+
+/// a · b⁻¹: metres per picture as the lens shows it, from metres per straightened picture.
+fn over(a: [[f64; 2]; 2], b: [[f64; 2]; 2]) -> [[f64; 2]; 2] {
+    let determinant = b[0][0] * b[1][1] - b[0][1] * b[1][0];
+    let row = |[x, y]: [f64; 2]| {
+        [
+            (x * b[1][1] - y * b[1][0]) / determinant,
+            (y * b[0][0] - x * b[0][1]) / determinant,
+        ]
+    };
+    a.map(row)
 }
 
 fn is_in_range(p: Point, g: LonLat) -> bool {
@@ -210,153 +264,6 @@ fn duplicates(points: &[[f64; 2]], same: f64) -> Option<(usize, usize)> {
         let near = |b: &[f64; 2]| (a[0] - b[0]).hypot(a[1] - b[1]) < same;
         points[..i].iter().position(near).map(|first| (first, i))
     })
-}
-
-/// A similarity that puts the centroid at the origin and the mean distance from it at √2 (Hartley 1997, §5).
-struct Normalised {
-    centre: [f64; 2],
-    scale: f64,
-    /// Root mean square distance from the centroid, in the points' own units.
-    spread: f64,
-    /// Spread across the longest direction as a share of the spread along it.
-    flatness: f64,
-}
-
-impl Normalised {
-    fn of(points: &[[f64; 2]]) -> Self {
-        let n = points.len() as f64;
-        let sum = points.iter().fold([0.0, 0.0], |s, p| [s[0] + p[0], s[1] + p[1]]);
-        let centre = [sum[0] / n, sum[1] / n];
-        let (mut xx, mut xy, mut yy, mut mean) = (0.0, 0.0, 0.0, 0.0);
-        for p in points {
-            let (x, y) = (p[0] - centre[0], p[1] - centre[1]);
-            xx += x * x / n;
-            xy += x * y / n;
-            yy += y * y / n;
-            mean += x.hypot(y) / n;
-        }
-        // Eigenvalues of the covariance.
-        let (half_trace, root) = (f64::midpoint(xx, yy), ((xx - yy) / 2.0).hypot(xy));
-        let (along, across) = ((half_trace + root).sqrt(), (half_trace - root).max(0.0).sqrt());
-        Self {
-            centre,
-            scale: std::f64::consts::SQRT_2 / mean,
-            spread: (xx + yy).sqrt(),
-            flatness: across / along,
-        }
-    }
-
-    fn apply(&self, p: [f64; 2]) -> [f64; 2] {
-        [
-            (p[0] - self.centre[0]) * self.scale,
-            (p[1] - self.centre[1]) * self.scale,
-        ]
-    }
-}
-
-/// Picture fractions to metres of the plane: [X, Y] = [h0·p, h1·p] / (h2·p), with h2·p = 1 at the pairs' centroid.
-#[derive(Debug, Clone, PartialEq)]
-struct Homography([[f64; 3]; 3]);
-
-impl Homography {
-    /// `None` where the points do not determine one.
-    fn fit(picture: &[[f64; 2]], ground: &[[f64; 2]]) -> Option<Self> {
-        let (from, to) = (Normalised::of(picture), Normalised::of(ground));
-        // Written so that NaN fails too.
-        if !(from.flatness >= LINE_RATIO && to.flatness >= LINE_RATIO) {
-            return None;
-        }
-        // The last entry is set to 1, which the centroid allows: it lies among points below the horizon, so its own depth
-        // cannot be 0.
-        let mut rows: Vec<[f64; 9]> = Vec::with_capacity(2 * picture.len());
-        for (p, g) in picture.iter().zip(ground) {
-            let ([u, v], [x, y]) = (from.apply(*p), to.apply(*g));
-            rows.push([u, v, 1.0, 0.0, 0.0, 0.0, -u * x, -v * x, x]);
-            rows.push([0.0, 0.0, 0.0, u, v, 1.0, -u * y, -v * y, y]);
-        }
-        let h = least_squares(rows)?;
-        // Undo both normalisations: T_to⁻¹ · H · T_from.
-        let mut m = [[h[0], h[1], h[2]], [h[3], h[4], h[5]], [h[6], h[7], 1.0]];
-        for row in &mut m {
-            row[2] -= from.scale * (row[0] * from.centre[0] + row[1] * from.centre[1]);
-            row[0] *= from.scale;
-            row[1] *= from.scale;
-        }
-        let depth = m[2];
-        for (row, centre) in m.iter_mut().zip(to.centre) {
-            for (entry, depth) in row.iter_mut().zip(depth) {
-                *entry = *entry / to.scale + centre * depth;
-            }
-        }
-        Some(Self(m))
-    }
-
-    fn depth(&self, [x, y]: [f64; 2]) -> Option<f64> {
-        let w = self.0[2][0] * x + self.0[2][1] * y + self.0[2][2];
-        (w > LEAST_DEPTH).then_some(w)
-    }
-
-    fn apply(&self, p: [f64; 2]) -> Option<[f64; 2]> {
-        let w = self.depth(p)?;
-        let along = |row: &[f64; 3]| (row[0] * p[0] + row[1] * p[1] + row[2]) / w;
-        Some([along(&self.0[0]), along(&self.0[1])])
-    }
-
-    /// Metres per picture width and height: ∂(X, Y) / ∂(x, y).
-    fn jacobian(&self, p: [f64; 2]) -> Option<[[f64; 2]; 2]> {
-        let w = self.depth(p)?;
-        let at = self.apply(p)?;
-        let entry = |axis: usize, column: usize| (self.0[axis][column] - at[axis] * self.0[2][column]) / w;
-        Some([[entry(0, 0), entry(0, 1)], [entry(1, 0), entry(1, 1)]])
-    }
-}
-
-fn largest_singular_value([[a, b], [c, d]]: [[f64; 2]; 2]) -> f64 {
-    // σ₁ = (‖(a+d, c−b)‖ + ‖(a−d, b+c)‖) / 2 for a 2×2 matrix.
-    f64::midpoint((a + d).hypot(c - b), (a - d).hypot(b + c))
-}
-
-/// Solves rows · x = last column for eight unknowns in the least-squares sense by Householder QR with column pivoting
-/// (Golub & Van Loan 4th ed., alg. 5.4.1). `None` where the columns are not independent (see [`RANK_RATIO`]).
-fn least_squares(mut a: Vec<[f64; 9]>) -> Option<[f64; 8]> {
-    const N: usize = 8;
-    let mut order: [usize; N] = std::array::from_fn(|i| i);
-    let mut first = 0.0;
-    for k in 0..N {
-        let norm_squared = |a: &[[f64; 9]], column: usize| a[k..].iter().map(|r| r[column] * r[column]).sum::<f64>();
-        let pivot = (k..N).max_by(|i, j| norm_squared(&a, *i).total_cmp(&norm_squared(&a, *j)))?;
-        a.iter_mut().for_each(|row| row.swap(k, pivot));
-        order.swap(k, pivot);
-        let norm = norm_squared(&a, k).sqrt();
-        if k == 0 {
-            first = norm;
-        }
-        if norm.is_nan() || norm <= first * RANK_RATIO {
-            return None;
-        }
-        // Reflect column k onto −sign(a_kk)·norm·e_k: the sign that does not cancel.
-        let alpha = if a[k][k] > 0.0 { -norm } else { norm };
-        let mut v: Vec<f64> = a[k..].iter().map(|row| row[k]).collect();
-        v[0] -= alpha;
-        let v_squared: f64 = v.iter().map(|x| x * x).sum();
-        for column in k..=N {
-            let dot: f64 = v.iter().zip(&a[k..]).map(|(v, row)| v * row[column]).sum();
-            let factor = 2.0 * dot / v_squared;
-            for (v, row) in v.iter().zip(&mut a[k..]) {
-                row[column] -= factor * v;
-            }
-        }
-    }
-    let mut solved = [0.0; N];
-    for k in (0..N).rev() {
-        let known: f64 = (k + 1..N).map(|j| a[k][j] * solved[j]).sum();
-        solved[k] = (a[k][N] - known) / a[k][k];
-    }
-    let mut x = [0.0; N];
-    for (k, column) in order.into_iter().enumerate() {
-        x[column] = solved[k];
-    }
-    Some(x)
 }
 
 #[cfg(test)]
@@ -509,7 +416,60 @@ mod tests {
         assert!((0.7..4.0).contains(&uncertainty_m), "{uncertainty_m}");
     }
 
+    /// Pairs as a camera behind `lens` shows them.
+    fn bent_pairs(lens: Lens, points: &[(f64, f64)]) -> Vec<(Point, LonLat)> {
+        let pairs = STREET.pairs(points);
+        let bend = |p: Point| lens.bent([p.x, p.y]).expect("within the lens's reach");
+        pairs
+            .into_iter()
+            .map(|(p, g)| {
+                let [x, y] = bend(p);
+                (Point { x, y }, g)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_lens_that_is_told_is_undone() {
+        let lens = Lens::new(-0.1, 0.01, 16.0 / 9.0).unwrap();
+        let pairs = bent_pairs(lens, &[CORNERS[0], CORNERS[1], CORNERS[2], CORNERS[3], (0.5, 0.6)]);
+        let straight = Calibration::fit_through(&pairs, Some(lens)).unwrap();
+        assert!(straight.rms_residual_m() < 1e-6, "{:?}", straight.residuals_m());
+        let p = bent_pairs(lens, &[(0.3, 0.5)])[0];
+        let (at, uncertainty_m) = straight.ground(p.0).unwrap();
+        assert!(distance_m(at, p.1) < 1e-6);
+        let ignored = Calibration::fit(&pairs).unwrap();
+        let at_the_rim = bent_pairs(lens, &[(0.02, 0.42)])[0];
+        assert!(distance_m(straight.ground(at_the_rim.0).unwrap().0, at_the_rim.1) < 1e-6);
+        assert!(distance_m(ignored.ground(at_the_rim.0).unwrap().0, at_the_rim.1) > 0.1);
+        // Bent or not, the aim error is about the same away from the corners.
+        let plain = Calibration::fit(&STREET.pairs(&CORNERS)).unwrap();
+        let without = plain.ground(Point { x: 0.3, y: 0.5 }).unwrap().1;
+        assert!((uncertainty_m / without - 1.0).abs() < 0.2, "{uncertainty_m} {without}");
+    }
+
+    #[test]
+    fn what_lies_behind_the_camera_has_no_picture_point() {
+        let calibration = Calibration::fit(&STREET.pairs(&CORNERS)).unwrap();
+        let plane = LocalPlane::at(HERE);
+        let (sin, cos) = STREET.heading.to_radians().sin_cos();
+        assert_eq!(calibration.picture(plane.lon_lat(-20.0 * sin, -20.0 * cos)), None);
+        let ahead = calibration.picture(plane.lon_lat(20.0 * sin, 20.0 * cos)).unwrap();
+        assert!((ahead.x - 0.5).abs() < 1e-6, "{ahead:?}");
+    }
+
     proptest! {
+        #[test]
+        fn a_picture_point_is_found_again_from_its_ground(
+            k1 in -0.1f64..0.2, x in 0.05f64..0.95, y in 0.35f64..0.95,
+        ) {
+            let lens = Lens::new(k1, 0.0, 16.0 / 9.0).unwrap();
+            let calibration = Calibration::fit_through(&bent_pairs(lens, &CORNERS), Some(lens)).unwrap();
+            let at = calibration.ground(Point { x, y }).unwrap().0;
+            let back = calibration.picture(at).unwrap();
+            prop_assert!((back.x - x).abs() < 1e-6 && (back.y - y).abs() < 1e-6, "{back:?}");
+        }
+
         #[test]
         fn finds_a_cameras_ground_again(
             height_m in 3.0f64..15.0, tilt in 22.0f64..60.0, heading in 0.0f64..360.0,

@@ -11,12 +11,12 @@ fn spec() -> GridSpec {
     }
 }
 
-fn code(n: usize) -> String {
+pub(super) fn code(n: usize) -> String {
     format!("410105001001{n:03}")
 }
 
 /// A rectangle from its south-west corner, closed.
-fn ring(lon: f64, lat: f64, width: f64, height: f64) -> Value {
+pub(super) fn ring(lon: f64, lat: f64, width: f64, height: f64) -> Value {
     json!([
         [lon, lat],
         [lon + width, lat],
@@ -26,11 +26,11 @@ fn ring(lon: f64, lat: f64, width: f64, height: f64) -> Value {
     ])
 }
 
-fn feature(code: Value, coordinates: Value) -> Value {
+pub(super) fn feature(code: Value, coordinates: Value) -> Value {
     json!({"type": "Feature", "properties": {"code": code}, "geometry": {"type": "Polygon", "coordinates": coordinates}})
 }
 
-fn file(features: Vec<Value>) -> Value {
+pub(super) fn file(features: Vec<Value>) -> Value {
     json!({
         "type": "FeatureCollection",
         "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::4490"}},
@@ -38,12 +38,12 @@ fn file(features: Vec<Value>) -> Value {
     })
 }
 
-fn parse(file: &Value) -> Result<Grid, Vec<GridFault>> {
+pub(super) fn parse(file: &Value) -> Result<Grid, Vec<GridFault>> {
     Grid::parse(&file.to_string(), &spec())
 }
 
 /// `columns` × `rows` cells of 0.001°, numbered from the south-west, written in reverse so that order must be made.
-fn lattice(columns: usize, rows: usize) -> Grid {
+pub(super) fn lattice(columns: usize, rows: usize) -> Grid {
     let mut features: Vec<Value> = (0..columns * rows)
         .map(|n| {
             let (lon, lat) = (
@@ -132,6 +132,45 @@ fn neighbours_are_those_within_reach() {
     assert_eq!(names(middle, 100.0).len(), 9);
     assert_eq!(names(at(112.9999, 34.0005), 20.0), ["000"], "from outside the grid");
     assert!(names(at(112.9, 34.0005), 20.0).is_empty());
+}
+
+/// Their codes' last digits.
+fn beside(grid: &Grid, lon: f64, lat: f64) -> Vec<String> {
+    let cell = grid.index_of(at(lon, lat)).unwrap();
+    let codes = grid.neighbours(cell).iter().map(|n| grid.code(*n).unwrap());
+    codes.map(|c| c.as_str()[12..].to_owned()).collect()
+}
+
+#[test]
+fn cells_know_those_beside_them() {
+    let grid = lattice(4, 3);
+    assert_eq!(
+        beside(&grid, 113.0015, 34.0015),
+        ["000", "001", "002", "004", "006", "008", "009", "010"]
+    );
+    assert_eq!(beside(&grid, 113.0005, 34.0005), ["001", "004", "005"]);
+    let corner = grid.find(&code(0).as_str().into()).unwrap();
+    assert_eq!(grid.index_of(at(113.0005, 34.0005)), Some(corner));
+    assert_eq!(grid.find(&"410105001001999".into()), None);
+}
+
+#[test]
+fn a_border_that_is_not_quite_shared_is_one_all_the_same() {
+    // 0.000003° are 0.28 m, 0.00001° 0.92 m.
+    let grid = parse(&file(vec![
+        feature(json!(code(1)), json!([ring(113.0, 34.0, 0.001, 0.001)])),
+        feature(json!(code(2)), json!([ring(113.001_003, 34.0, 0.001, 0.001)])),
+        feature(json!(code(3)), json!([ring(113.002_013, 34.0, 0.001, 0.001)])),
+        feature(json!(code(4)), json!([ring(113.0003, 34.0003, 0.0002, 0.0002)])),
+    ]))
+    .unwrap();
+    assert_eq!(
+        beside(&grid, 113.0008, 34.0008),
+        ["002"],
+        "nor one within it, whose border is far"
+    );
+    assert_eq!(beside(&grid, 113.0015, 34.0005), ["001"]);
+    assert!(beside(&grid, 113.0025, 34.0005).is_empty());
 }
 
 fn faults(file: &Value) -> Vec<String> {
@@ -259,4 +298,51 @@ proptest! {
             prop_assert_eq!(grid.cells_within(p, radius_m), near);
         }
     }
+}
+
+/// What docs/performance.md says of a large city, measured: `cargo test --lib grid_at_scale -- --ignored --nocapture`.
+#[test]
+#[ignore = "takes seconds and asserts nothing about time"]
+#[allow(clippy::disallowed_methods, reason = "it measures")]
+fn grid_at_scale() {
+    let timed = |what: &str, f: &mut dyn FnMut()| {
+        let start = std::time::Instant::now();
+        f();
+        println!("{what}: {:?}", start.elapsed());
+    };
+    const COLUMNS: usize = 400;
+    const ROWS: usize = 250;
+    // Slanted, so that the extents of neighbours overlap, and with corners that only one side has.
+    let corner = |column: usize, row: usize| {
+        let (x, y) = (column as f64, row as f64);
+        [
+            113.0 + x * 0.001 + y * 0.000_2 + (y * 1.7).sin() * 0.000_1,
+            34.0 + y * 0.001 - x * 0.000_15,
+        ]
+    };
+    let features = (0..COLUMNS * ROWS).map(|n| {
+        let (c, r) = (n % COLUMNS, n / COLUMNS);
+        let (a, b, d, e) = (corner(c, r), corner(c + 1, r), corner(c + 1, r + 1), corner(c, r + 1));
+        let half = [f64::midpoint(a[0], b[0]), f64::midpoint(a[1], b[1])];
+        feature(json!(format!("{n:015}")), json!([[a, half, b, d, e, a]]))
+    });
+    let text = file(features.collect()).to_string();
+    let mut grid = None;
+    timed("parse", &mut || grid = Grid::parse(&text, &spec()).ok());
+    let grid = grid.unwrap();
+    assert_eq!(grid.len(), 100_000);
+    let mut found = None;
+    timed("check", &mut || found = Some(grid.check()));
+    assert_eq!(found, Some(check::Findings::default()));
+    let middle = at(113.2, 34.1);
+    timed("neighbours of all", &mut || {
+        assert_eq!(grid.neighbours(grid.index_of(middle).unwrap()).len(), 8);
+    });
+    timed("100,000 look-ups", &mut || {
+        for n in 0..100_000 {
+            let n = f64::from(n);
+            let p = at(113.05 + (n * 0.618).fract() * 0.3, 34.0 + (n * 0.414).fract() * 0.15);
+            std::hint::black_box(grid.cell_of(p));
+        }
+    });
 }

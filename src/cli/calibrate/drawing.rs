@@ -1,0 +1,459 @@
+//! The ground, drawn into a picture of it.
+
+use image::{Rgb, RgbImage};
+
+use crate::{
+    config::Survey,
+    engine::{
+        LonLat, Point,
+        geometry::{Calibration, LocalPlane},
+    },
+};
+
+const THIN: Rgb<u8> = Rgb([120, 230, 255]);
+const THICK: Rgb<u8> = Rgb([0, 190, 255]);
+const FIGURE: Rgb<u8> = Rgb([255, 230, 120]);
+const LIMIT: Rgb<u8> = Rgb([255, 140, 0]);
+const PAIR: Rgb<u8> = Rgb([255, 255, 255]);
+const OFF: Rgb<u8> = Rgb([255, 40, 40]);
+const BLACK: Rgb<u8> = Rgb([0, 0, 0]);
+
+/// Metres between thin and between thick lines.
+const STEPS_M: [f64; 2] = [1.0, 5.0];
+/// A line is left out where the next is nearer than this, as a share of the picture's width: seven pixels of 1080p.
+const LEAST_SPACING: f64 = 7.0 / 1920.0;
+/// Lines are followed in pieces of this length, metres: a bent lens needs short ones.
+const PIECE_M: f64 = 0.25;
+/// Farther from the first pair nothing is drawn, metres.
+const FARTHEST_M: f64 = 150.0;
+/// Two directions this near are one, radians: 1°, what half a metre makes of thirty.
+const SAME_DIRECTION: f64 = 0.0175;
+
+/// Metres along the drawn lines from the first pair: `a` along the direction that most pairs share, `b` square to it.
+struct Axes {
+    plane: LocalPlane,
+    sin: f64,
+    cos: f64,
+}
+
+impl Axes {
+    fn of(pairs: &[(Point, LonLat)]) -> Option<Self> {
+        let plane = LocalPlane::at(pairs.first()?.1);
+        let metres: Vec<(f64, f64)> = pairs.iter().map(|(_, g)| plane.metres(*g)).collect();
+        // Each line between two pairs votes for itself and all that run along it or square to it: corners of paving lie along
+        // kerbs, so the kerb wins over the diagonals. The square of its length, for what is short turns with every click.
+        let mut lines = Vec::new();
+        for (i, a) in metres.iter().enumerate() {
+            for b in &metres[i + 1..] {
+                let (dx, dy) = (b.0 - a.0, b.1 - a.1);
+                lines.push((dy.atan2(dx), dx.hypot(dy)));
+            }
+        }
+        let quarter = std::f64::consts::FRAC_PI_2;
+        let apart = |a: f64, b: f64| {
+            let off = (a - b).rem_euclid(quarter);
+            off.min(quarter - off)
+        };
+        let votes = |direction: f64| -> f64 {
+            let along = lines.iter().filter(|(d, _)| apart(*d, direction) < SAME_DIRECTION);
+            along.map(|(_, length)| length * length).sum()
+        };
+        let best = lines.iter().max_by(|a, b| votes(a.0).total_cmp(&votes(b.0)))?;
+        let (sin, cos) = best.0.sin_cos();
+        Some(Self { plane, sin, cos })
+    }
+
+    fn lon_lat(&self, a: f64, b: f64) -> LonLat {
+        self.plane
+            .lon_lat(a * self.cos - b * self.sin, a * self.sin + b * self.cos)
+    }
+
+    fn of_ground(&self, at: LonLat) -> (f64, f64) {
+        let (east, north) = self.plane.metres(at);
+        (east * self.cos + north * self.sin, north * self.cos - east * self.sin)
+    }
+}
+
+/// Draws the ground's lines, the rim of what can be trusted, and the pairs with how far they are off.
+pub(super) fn draw(picture: &mut RgbImage, survey: &Survey, calibration: &Calibration) {
+    let scene = Scene {
+        calibration,
+        size: (f64::from(picture.width()), f64::from(picture.height())),
+        max_uncertainty_m: survey.max_uncertainty_m,
+    };
+    let unit = (scene.size.0 / 960.0).max(1.0);
+    let Some(axes) = Axes::of(&survey.pairs) else { return };
+    let (mut thin, mut thick) = (Layer::of(picture), Layer::of(picture));
+    scene.ground(&axes, &mut thin, &mut thick, unit);
+    thin.over(picture, THIN, 0.55);
+    thick.clone().grown().over(picture, BLACK, 0.35);
+    thick.over(picture, THICK, 0.95);
+
+    let mut rim = Layer::of(picture);
+    scene.rim(&mut rim, unit);
+    rim.clone().grown().over(picture, BLACK, 0.5);
+    rim.over(picture, LIMIT, 1.0);
+
+    let mut figures = Layer::of(picture);
+    scene.figures(&axes, &mut figures, unit);
+    figures.clone().grown().grown().over(picture, BLACK, 0.6);
+    figures.over(picture, FIGURE, 1.0);
+
+    let (mut rings, mut arrows) = (Layer::of(picture), Layer::of(picture));
+    for (i, (p, g)) in survey.pairs.iter().enumerate() {
+        let from = scene.pixel(*p);
+        rings.ring(from, 6.0 * unit, 1.2 * unit);
+        rings.text(&i.to_string(), (from.0 + 9.0 * unit, from.1 - 9.0 * unit), 2.0 * unit);
+        if let Some(to) = calibration.picture(*g) {
+            arrows.arrow(from, scene.pixel(to), unit);
+        }
+    }
+    rings.clone().grown().grown().over(picture, BLACK, 0.7);
+    rings.over(picture, PAIR, 1.0);
+    arrows.clone().grown().over(picture, BLACK, 0.7);
+    arrows.over(picture, OFF, 1.0);
+}
+
+struct Scene<'a> {
+    calibration: &'a Calibration,
+    size: (f64, f64),
+    max_uncertainty_m: f64,
+}
+
+impl Scene<'_> {
+    fn pixel(&self, p: Point) -> (f64, f64) {
+        (p.x * self.size.0, p.y * self.size.1)
+    }
+
+    /// The ground under a picture point, where it is certain enough to be used.
+    fn trusted(&self, p: Point) -> Option<LonLat> {
+        let (at, uncertainty_m) = self.calibration.ground(p)?;
+        (uncertainty_m <= self.max_uncertainty_m).then_some(at)
+    }
+
+    /// The pixel that would show a place not far beside the picture, and whether it is in the picture and trusted there.
+    fn seen(&self, at: LonLat) -> Option<((f64, f64), bool)> {
+        let p = self.calibration.picture(at)?;
+        let within = |margin: f64| {
+            let span = -margin..=1.0 + margin;
+            span.contains(&p.x) && span.contains(&p.y)
+        };
+        within(0.5).then(|| (self.pixel(p), within(0.0) && self.trusted(p).is_some()))
+    }
+
+    /// The pixel that shows a place, where it is in the picture and trusted there.
+    fn shown(&self, at: LonLat) -> Option<(f64, f64)> {
+        self.seen(at).filter(|(_, is_shown)| *is_shown).map(|(pixel, _)| pixel)
+    }
+
+    fn ground(&self, axes: &Axes, thin: &mut Layer, thick: &mut Layer, unit: f64) {
+        let Some([from_a, to_a, from_b, to_b]) = self.reach(axes) else {
+            return;
+        };
+        let turned = |a: f64, b: f64| axes.lon_lat(b, a);
+        let straight = |a: f64, b: f64| axes.lon_lat(a, b);
+        self.family(&straight, (from_b, to_b), (from_a, to_a), thin, thick, unit);
+        self.family(&turned, (from_a, to_a), (from_b, to_b), thin, thick, unit);
+    }
+
+    /// The lines of one direction: `at(along, across)`, one for each metre of `across`.
+    fn family(
+        &self,
+        at: &dyn Fn(f64, f64) -> LonLat,
+        across: (f64, f64),
+        along: (f64, f64),
+        thin: &mut Layer,
+        thick: &mut Layer,
+        unit: f64,
+    ) {
+        let least = LEAST_SPACING * self.size.0;
+        let [fine, coarse] = STEPS_M;
+        for line in (across.0.floor() as i64)..=(across.1.ceil() as i64) {
+            let c = line as f64;
+            let is_thick = line.rem_euclid(coarse as i64) == 0;
+            let mut last = None;
+            // A piece more at both ends, so that lines run to the picture's rim.
+            for piece in -1..=((along.1 - along.0) / PIECE_M).ceil() as i64 + 1 {
+                let s = along.0 + piece as f64 * PIECE_M;
+                let here = self.seen(at(s, c));
+                if let (Some((from, from_shown)), Some((to, to_shown))) = (last, here)
+                    && (from_shown || to_shown)
+                {
+                    let spacing = |step: f64| {
+                        let beside = self.calibration.picture(at(s, c + step)).map(|p| self.pixel(p));
+                        beside.map_or(0.0, |(x, y)| (x - to.0).hypot(y - to.1))
+                    };
+                    if is_thick && spacing(coarse) >= least {
+                        thick.line(from, to, 1.0 * unit);
+                    } else if spacing(fine) >= least {
+                        thin.line(from, to, 0.5 * unit);
+                    }
+                }
+                last = here;
+            }
+        }
+    }
+
+    /// From where to where the trusted ground reaches, along both axes.
+    fn reach(&self, axes: &Axes) -> Option<[f64; 4]> {
+        let mut reach: Option<[f64; 4]> = None;
+        for (i, j) in (0..=48).flat_map(|i| (0..=48).map(move |j| (i, j))) {
+            let p = Point {
+                x: f64::from(i) / 48.0,
+                y: f64::from(j) / 48.0,
+            };
+            let Some(at) = self.trusted(p) else { continue };
+            let (a, b) = axes.of_ground(at);
+            let (a, b) = (a.clamp(-FARTHEST_M, FARTHEST_M), b.clamp(-FARTHEST_M, FARTHEST_M));
+            let [a1, a2, b1, b2] = reach.unwrap_or([a, a, b, b]);
+            reach = Some([a1.min(a), a2.max(a), b1.min(b), b2.max(b)]);
+        }
+        reach
+    }
+
+    /// Where going up the picture a place first becomes less certain than it may be.
+    fn rim(&self, layer: &mut Layer, unit: f64) {
+        let mut last: Option<(f64, f64)> = None;
+        for column in 0..=240 {
+            let x = f64::from(column) / 240.0;
+            let is_trusted = |y: f64| self.trusted(Point { x, y }).is_some();
+            let here = is_trusted(1.0)
+                .then(|| {
+                    (0..200)
+                        .map(|i| 1.0 - f64::from(i + 1) / 200.0)
+                        .find(|y| !is_trusted(*y))
+                })
+                .flatten()
+                .map(|above| {
+                    // Halved to a hundredth of a step.
+                    let (mut above, mut below) = (above, above + 1.0 / 200.0);
+                    for _ in 0..7 {
+                        let middle = f64::midpoint(above, below);
+                        if is_trusted(middle) {
+                            below = middle;
+                        } else {
+                            above = middle;
+                        }
+                    }
+                    self.pixel(Point { x, y: below })
+                });
+            if let (Some(from), Some(to)) = (last, here) {
+                layer.line(from, to, 1.2 * unit);
+            }
+            last = here;
+        }
+    }
+
+    /// Metres from the first pair, on the two thick lines through it.
+    fn figures(&self, axes: &Axes, layer: &mut Layer, unit: f64) {
+        let step = STEPS_M[1];
+        let most = (FARTHEST_M / step) as i32;
+        for by_b in [false, true] {
+            let mut taken: Vec<(f64, f64)> = Vec::new();
+            for n in (1..=most).flat_map(|n| [n, -n]) {
+                let metres = f64::from(n) * step;
+                let at = if by_b {
+                    axes.lon_lat(0.0, metres)
+                } else {
+                    axes.lon_lat(metres, 0.0)
+                };
+                let Some(here) = self.shown(at) else { continue };
+                // Far away the figures would lie on one another.
+                if taken.iter().any(|t| (t.0 - here.0).hypot(t.1 - here.1) < 28.0 * unit) {
+                    continue;
+                }
+                taken.push(here);
+                layer.text(
+                    &format!("{metres}"),
+                    (here.0 + 3.0 * unit, here.1 - 5.0 * unit),
+                    1.7 * unit,
+                );
+            }
+        }
+    }
+}
+
+/// How much of each pixel a colour covers, so that strokes that meet do not darken each other.
+#[derive(Clone)]
+struct Layer {
+    width: usize,
+    height: usize,
+    cover: Vec<f32>,
+}
+
+impl Layer {
+    fn of(picture: &RgbImage) -> Self {
+        let (width, height) = (picture.width() as usize, picture.height() as usize);
+        Self {
+            width,
+            height,
+            cover: vec![0.0; width * height],
+        }
+    }
+
+    /// A stroke of half width `half` with round ends, pixels.
+    fn line(&mut self, from: (f64, f64), to: (f64, f64), half: f64) {
+        let reach = half + 1.0;
+        let span = |a: f64, b: f64, size: usize| {
+            let start = (a.min(b) - reach).floor().max(0.0) as usize;
+            start..((a.max(b) + reach).ceil().max(0.0) as usize).min(size)
+        };
+        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+        let squared = dx * dx + dy * dy;
+        for y in span(from.1, to.1, self.height) {
+            for x in span(from.0, to.0, self.width) {
+                let (px, py) = (x as f64 + 0.5 - from.0, y as f64 + 0.5 - from.1);
+                let along = if squared > 0.0 {
+                    ((px * dx + py * dy) / squared).clamp(0.0, 1.0)
+                } else {
+                    0.0
+                };
+                let distance = (px - along * dx).hypot(py - along * dy);
+                let cover = (half + 0.5 - distance).clamp(0.0, 1.0) as f32;
+                let pixel = &mut self.cover[y * self.width + x];
+                *pixel = pixel.max(cover);
+            }
+        }
+    }
+
+    fn ring(&mut self, centre: (f64, f64), radius: f64, half: f64) {
+        let corner = |i: u32| {
+            let (sin, cos) = (f64::from(i) / 24.0 * std::f64::consts::TAU).sin_cos();
+            (centre.0 + radius * cos, centre.1 + radius * sin)
+        };
+        for i in 0..24 {
+            self.line(corner(i), corner(i + 1), half);
+        }
+    }
+
+    /// From its top left.
+    fn square(&mut self, (left, top): (f64, f64), size: f64) {
+        let span = |from: f64, size: f64, limit: usize| {
+            let start = from.round().max(0.0) as usize;
+            start..((from + size).round().max(0.0) as usize).min(limit)
+        };
+        for y in span(top, size, self.height) {
+            for x in span(left, size, self.width) {
+                self.cover[y * self.width + x] = 1.0;
+            }
+        }
+    }
+
+    /// Nothing for less than two pixels, which a click is not good for.
+    fn arrow(&mut self, from: (f64, f64), to: (f64, f64), unit: f64) {
+        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+        let length = dx.hypot(dy);
+        if length < 2.0 {
+            return;
+        }
+        self.line(from, to, unit);
+        let (x, y) = (dx / length, dy / length);
+        let head = (5.0 * unit).min(length);
+        for side in [-0.6, 0.6] {
+            let end = (to.0 - head * (x - side * y), to.1 - head * (y + side * x));
+            self.line(to, end, unit);
+        }
+    }
+
+    /// Digits, a point and a minus of 3 by 5 dots, `dot` pixels each, from their top left.
+    fn text(&mut self, text: &str, (left, top): (f64, f64), dot: f64) {
+        for (n, character) in text.chars().enumerate() {
+            // A bit a dot, rows from the top, the left dot first.
+            let dots: u16 = match character {
+                '0' => 0b111_101_101_101_111,
+                '1' => 0b010_110_010_010_111,
+                '2' => 0b111_001_111_100_111,
+                '3' => 0b111_001_111_001_111,
+                '4' => 0b101_101_111_001_001,
+                '5' => 0b111_100_111_001_111,
+                '6' => 0b111_100_111_101_111,
+                '7' => 0b111_001_001_001_001,
+                '8' => 0b111_101_111_101_111,
+                '9' => 0b111_101_111_001_111,
+                '-' => 0b000_000_111_000_000,
+                _ => 0b000_000_000_000_010,
+            };
+            for i in (0..15).filter(|i| dots >> (14 - i) & 1 == 1) {
+                let x = left + (n as f64 * 4.0 + f64::from(i % 3)) * dot;
+                let y = top + f64::from(i / 3) * dot;
+                self.square((x, y), dot);
+            }
+        }
+    }
+
+    /// A pixel more on every side: what is drawn under it in black sets it off.
+    fn grown(self) -> Self {
+        let Self { width, height, cover } = self;
+        let mut grown = cover.clone();
+        for y in 0..height {
+            for x in 0..width {
+                let here = cover[y * width + x];
+                if here == 0.0 {
+                    continue;
+                }
+                for beside_y in y.saturating_sub(1)..(y + 2).min(height) {
+                    for beside_x in x.saturating_sub(1)..(x + 2).min(width) {
+                        let pixel = &mut grown[beside_y * width + beside_x];
+                        *pixel = pixel.max(here);
+                    }
+                }
+            }
+        }
+        Self {
+            width,
+            height,
+            cover: grown,
+        }
+    }
+
+    fn over(&self, picture: &mut RgbImage, colour: Rgb<u8>, strength: f32) {
+        for (pixel, cover) in picture.pixels_mut().zip(&self.cover).filter(|(_, c)| **c > 0.0) {
+            for (value, wanted) in pixel.0.iter_mut().zip(colour.0) {
+                let share = cover * strength;
+                *value = (f32::from(*value) * (1.0 - share) + f32::from(wanted) * share).round() as u8;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_follow_what_most_pairs_share() {
+        // A kerb 30° north of east, a corner square to it, and a stray point.
+        let plane = LocalPlane::at(LonLat { lon: 120.0, lat: 30.0 });
+        let (sin, cos) = 30f64.to_radians().sin_cos();
+        let pairs: Vec<(Point, LonLat)> = [
+            (0.0, 0.0),
+            (10.0, 0.0),
+            (20.0, 0.0),
+            (20.0, 6.0),
+            (0.0, 6.0),
+            (7.0, 3.3),
+        ]
+        .map(|(a, b)| {
+            let at = plane.lon_lat(a * cos - b * sin, a * sin + b * cos);
+            (Point { x: 0.5, y: 0.5 }, at)
+        })
+        .into();
+        let axes = Axes::of(&pairs).unwrap();
+        let turn = axes.sin.atan2(axes.cos).to_degrees().rem_euclid(90.0);
+        assert!((turn - 30.0).abs() < 1e-6, "{turn}");
+        let (a, b) = axes.of_ground(axes.lon_lat(3.0, -4.0));
+        assert!((a - 3.0).abs() < 1e-6 && (b + 4.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn strokes_beyond_the_picture_are_cut() {
+        let mut picture = RgbImage::new(20, 10);
+        let mut layer = Layer::of(&picture);
+        layer.line((-50.0, 5.0), (70.0, 5.0), 1.0);
+        layer.arrow((5.0, -30.0), (5.0, 90.0), 1.0);
+        layer.text("-12.5", (15.0, 8.0), 3.0);
+        layer.grown().over(&mut picture, OFF, 1.0);
+        assert_eq!(picture.get_pixel(19, 5), &OFF);
+        assert_eq!(picture.get_pixel(10, 1), &BLACK);
+    }
+}

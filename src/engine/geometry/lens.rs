@@ -1,0 +1,219 @@
+//! How a lens bends straight lines, and how to straighten a picture point.
+//!
+//! The radial part of Brown's model (D. C. Brown, "Close-range camera calibration", Photogrammetric Engineering 37(8), 1971),
+//! in its usual direction: from the picture a perfect lens would make to the one this lens makes,
+//!
+//! > q − c = (p − c) · (1 + k₁ r² + k₂ r⁴)
+//!
+//! with c the middle of the picture and r the distance of p from it in **half diagonals**, so that r = 1 at the corners of the
+//! perfect picture, whatever its resolution. k₁ < 0 is a barrel, as wide lenses have it, k₁ > 0 a cushion. Tangential terms
+//! are left out: cameras that are sold whole have them below what a person clicks exactly.
+
+/// How much beyond the corners a lens must still map: boxes and the shaken points of a fit may lie a little outside.
+const REACH: f64 = 1.02;
+/// A radius is found to this, in half diagonals: a hundred millionth of a pixel.
+const PRECISION: f64 = 1e-13;
+/// Newton needs six steps, bisection (its fall-back near the rim of the model) fifty.
+const STEPS: usize = 80;
+
+/// Radial distortion of one camera.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Lens {
+    k1: f64,
+    k2: f64,
+    aspect: f64,
+    /// Where the model turns back in the perfect picture, in half diagonals; infinite where it never does.
+    limit: f64,
+}
+
+impl Lens {
+    /// `k1` and `k2` as the module says, `aspect` the width of the picture by its height with square pixels: of what the
+    /// sensor saw, not of a squeezed stream.
+    ///
+    /// `None` where no lens does that: not numbers, no aspect between 0.2 and 5, or bent so strongly that two points of the
+    /// ground would fall on one point within the picture (k₁ below −4/27 with k₂ = 0). A fisheye needs another model.
+    pub fn new(k1: f64, k2: f64, aspect: f64) -> Option<Self> {
+        let mut lens = Self {
+            k1,
+            k2,
+            aspect,
+            limit: f64::INFINITY,
+        };
+        lens.limit = lens.turning_point()?;
+        let reaches = !lens.limit.is_finite() || lens.stretched(lens.limit) >= REACH;
+        (reaches && (0.2..=5.0).contains(&aspect)).then_some(lens)
+    }
+
+    /// The coefficients k₁ and k₂.
+    pub fn coefficients(&self) -> (f64, f64) {
+        (self.k1, self.k2)
+    }
+
+    /// The least r > 0 at which r (1 + k₁ r² + k₂ r⁴) stops growing: 1 + 3 k₁ t + 5 k₂ t² = 0 with t = r².
+    fn turning_point(&self) -> Option<f64> {
+        if !(self.k1.is_finite() && self.k2.is_finite()) {
+            return None;
+        }
+        let (a, b) = (5.0 * self.k2, 3.0 * self.k1);
+        let under = b * b - 4.0 * a;
+        if under < 0.0 {
+            return Some(f64::INFINITY);
+        }
+        // The roots are q/a and 1/q: neither form subtracts equal numbers, and a = 0 needs no case of its own.
+        let q = -(b + under.sqrt().copysign(b)) / 2.0;
+        let roots = [q / a, 1.0 / q];
+        let least = roots.into_iter().filter(|t| *t > 0.0).fold(f64::INFINITY, f64::min);
+        Some(least.sqrt())
+    }
+
+    /// How far from the middle a point at `r` of the perfect picture lies in this one's.
+    fn stretched(&self, r: f64) -> f64 {
+        r * self.factor(r * r)
+    }
+
+    fn factor(&self, r_squared: f64) -> f64 {
+        1.0 + r_squared * (self.k1 + r_squared * self.k2)
+    }
+
+    /// A picture point as seen from the middle, in half diagonals.
+    fn off_middle(&self, [x, y]: [f64; 2]) -> [f64; 2] {
+        let half_diagonal = self.aspect.hypot(1.0) / 2.0;
+        [(x - 0.5) * self.aspect / half_diagonal, (y - 0.5) / half_diagonal]
+    }
+
+    /// Where a perfect lens would have put the picture point `p` (fractions, both of them); `None` outside what the model maps.
+    pub fn straightened(&self, p: [f64; 2]) -> Option<[f64; 2]> {
+        let [x, y] = self.off_middle(p);
+        let seen = x.hypot(y);
+        if seen == 0.0 {
+            return Some(p);
+        }
+        let factor = self.radius_of(seen)? / seen;
+        Some(p.map(|v| 0.5 + (v - 0.5) * factor))
+    }
+
+    /// The r whose stretched radius is `seen`: Newton, kept between two bounds.
+    fn radius_of(&self, seen: f64) -> Option<f64> {
+        let (mut low, mut high) = (0.0, self.limit.min(seen.max(1.0)));
+        while self.stretched(high) < seen {
+            if high >= self.limit {
+                return None;
+            }
+            high = (2.0 * high).min(self.limit);
+        }
+        let mut r = seen.min(high);
+        for _ in 0..STEPS {
+            let off = self.stretched(r) - seen;
+            if off.abs() < PRECISION {
+                break;
+            }
+            if off > 0.0 {
+                high = r;
+            } else {
+                low = r;
+            }
+            let t = r * r;
+            let newton = r - off / (1.0 + t * (3.0 * self.k1 + t * 5.0 * self.k2));
+            // Written so that NaN falls back too.
+            r = if newton > low && newton < high {
+                newton
+            } else {
+                f64::midpoint(low, high)
+            };
+        }
+        Some(r)
+    }
+
+    /// Where this lens puts the point `p` of the perfect picture; `None` outside what the model maps.
+    pub fn bent(&self, p: [f64; 2]) -> Option<[f64; 2]> {
+        let [x, y] = self.off_middle(p);
+        let r = x.hypot(y);
+        let factor = self.factor(r * r);
+        (r < self.limit).then(|| p.map(|v| 0.5 + (v - 0.5) * factor))
+    }
+
+    /// How [`bent`](Self::bent) moves with `p`: ∂(bent) / ∂(p), in fractions.
+    pub(super) fn jacobian(&self, p: [f64; 2]) -> [[f64; 2]; 2] {
+        let from = self.off_middle(p);
+        let t = from[0] * from[0] + from[1] * from[1];
+        let factor = self.factor(t);
+        let half_diagonal = self.aspect.hypot(1.0) / 2.0;
+        let slope = 2.0 * self.k1 + 4.0 * self.k2 * t;
+        let along = [
+            slope * from[0] * self.aspect / half_diagonal,
+            slope * from[1] / half_diagonal,
+        ];
+        let (x, y) = (p[0] - 0.5, p[1] - 0.5);
+        [
+            [factor + x * along[0], x * along[1]],
+            [y * along[0], factor + y * along[1]],
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WIDE: f64 = 16.0 / 9.0;
+
+    #[test]
+    fn a_corner_lies_where_the_formula_says() {
+        // r = 1 at the corner: it moves to 1 + k1 + k2 of its distance from the middle.
+        let lens = Lens::new(-0.1, 0.02, WIDE).unwrap();
+        let [x, y] = lens.bent([1.0, 1.0]).unwrap();
+        assert!(
+            (x - (0.5 + 0.5 * 0.92)).abs() < 1e-12 && (y - 0.96).abs() < 1e-12,
+            "{x} {y}"
+        );
+        assert_eq!(lens.bent([0.5, 0.5]), Some([0.5, 0.5]));
+        assert_eq!(lens.straightened([0.5, 0.5]), Some([0.5, 0.5]));
+    }
+
+    #[test]
+    fn no_lens_folds_its_picture() {
+        for (k1, k2, aspect) in [
+            (-0.2, 0.0, WIDE),
+            (0.0, -0.3, WIDE),
+            (f64::NAN, 0.0, WIDE),
+            (0.0, f64::INFINITY, WIDE),
+            (0.0, 0.0, 0.0),
+            (0.0, 0.0, f64::NAN),
+        ] {
+            assert_eq!(Lens::new(k1, k2, aspect), None, "{k1} {k2} {aspect}");
+        }
+        assert!(Lens::new(0.0, 0.0, WIDE).is_some());
+        assert!(Lens::new(-0.13, 0.0, WIDE).is_some());
+        assert!(Lens::new(-0.3, 0.1, WIDE).is_some(), "a wide lens with both terms");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_straightened_bends_back(
+            k1 in -0.3f64..0.5, k2 in -0.1f64..0.3, aspect in 0.5f64..2.5, x in 0.0f64..=1.0, y in 0.0f64..=1.0,
+        ) {
+            let Some(lens) = Lens::new(k1, k2, aspect) else { return Ok(()) };
+            let straight = lens.straightened([x, y]).unwrap();
+            let [bx, by] = lens.bent(straight).unwrap();
+            prop_assert!((bx - x).abs() < 1e-9 && (by - y).abs() < 1e-9, "{k1} {k2}: {x} {y} → {bx} {by}");
+        }
+
+        #[test]
+        fn the_jacobian_is_the_slope(k1 in -0.12f64..0.5, k2 in 0.0f64..0.3, x in 0.0f64..1.0, y in 0.0f64..1.0) {
+            let lens = Lens::new(k1, k2, WIDE).unwrap();
+            let step = 1e-6;
+            let jacobian = lens.jacobian([x, y]);
+            for (column, (dx, dy)) in [(step, 0.0), (0.0, step)].into_iter().enumerate() {
+                let (Some(ahead), Some(behind)) = (lens.bent([x + dx, y + dy]), lens.bent([x - dx, y - dy])) else {
+                    return Ok(());
+                };
+                for row in 0..2 {
+                    let slope = (ahead[row] - behind[row]) / (2.0 * step);
+                    prop_assert!((slope - jacobian[row][column]).abs() < 1e-6);
+                }
+            }
+        }
+    }
+}
