@@ -3,6 +3,7 @@
 //! The metric names are the contract with whoever watches the boxes: they are listed in [`names`].
 
 use std::{
+    io::IsTerminal,
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -68,6 +69,8 @@ pub fn start_logs(format: LogFormat, filter: &str) -> Result<(), TelemetryError>
     })?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // A file or the journal is no place for colours.
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => logs.with_target(false).try_init(),
