@@ -4,6 +4,7 @@
 //! field that is itself faulty is not judged, so that one mistake is told once.
 
 mod cameras;
+mod ledger;
 mod outside;
 mod place;
 mod rules;
@@ -74,6 +75,8 @@ struct Rest {
     workers: Option<usize>,
     telemetry: Option<Telemetry>,
     evidence: Option<Evidence>,
+    /// The inner one: where it is enabled.
+    ledger: Option<Option<crate::ledger::Settings>>,
     view: Option<raw::View>,
     grid: Option<(raw::Grid, Grid)>,
     categories: BTreeMap<String, Category>,
@@ -97,6 +100,26 @@ impl Draft {
         self.assemble().ok_or(Faults(vec![unexplained]))
     }
 
+    /// What decides cases, if nothing is wrong with *that*: a replay needs neither credentials nor models nor a broker.
+    pub fn into_judged(self) -> Result<Judged, Faults> {
+        let (other, faults): (Vec<Fault>, Vec<Fault>) =
+            self.faults.into_iter().partition(|f| bears_on_no_case(&f.path));
+        let (Some((_, grid)), Some(node), true) = (self.rest.grid, self.node, faults.is_empty()) else {
+            // A grid or a node that is missing is told among them.
+            return Err(Faults(faults));
+        };
+        Ok(Judged {
+            plan: Arc::new(Plan {
+                node,
+                cameras: self.rest.plans,
+                rules: self.rest.rules,
+                grid,
+            }),
+            config_sha256: self.rest.config_sha256,
+            other,
+        })
+    }
+
     fn assemble(self) -> Option<Config> {
         let Rest {
             config_sha256,
@@ -104,6 +127,7 @@ impl Draft {
             workers,
             telemetry,
             evidence,
+            ledger,
             view,
             grid,
             categories,
@@ -124,6 +148,7 @@ impl Draft {
             broker: self.broker?,
             telemetry: telemetry?,
             evidence: evidence?,
+            ledger: ledger?,
             view: view?,
             grid_version: raw_grid.version,
             crs: raw_grid.crs,
@@ -140,6 +165,53 @@ impl Draft {
             warnings: self.warnings,
         })
     }
+}
+
+/// The part of a configuration that decides cases.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// What the engine works to.
+    pub plan: Arc<Plan>,
+    /// See [`Config::config_sha256`].
+    pub config_sha256: String,
+    /// What is wrong with the rest: a daemon would not start with it.
+    pub other: Vec<Fault>,
+}
+
+/// True where the field decides how the box sees or sends, not what becomes a case. A camera's URL is not among them: a
+/// camera without one is none.
+fn bears_on_no_case(path: &str) -> bool {
+    const SECTIONS: [&str; 8] = [
+        "broker",
+        "runtime",
+        "decode",
+        "telemetry",
+        "evidence",
+        "ledger",
+        "view",
+        "models",
+    ];
+    const OF_CAMERAS: [&str; 6] = [
+        "credentials",
+        "ca_file",
+        "models",
+        "transport",
+        "gb_device_id",
+        "address",
+    ];
+    let is_or_is_in = |field: &str, head: &str| {
+        field
+            .strip_prefix(head)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    let of_camera = path
+        .strip_prefix("cameras[")
+        .and_then(|p| p.split_once("]."))
+        .map(|(_, field)| field);
+    SECTIONS.iter().any(|s| is_or_is_in(path, s))
+        || path == "node.state_dir"
+        || path == "node.timezone"
+        || of_camera.is_some_and(|field| OF_CAMERAS.iter().any(|s| is_or_is_in(field, s)))
 }
 
 /// The whole way from a path to a [`Draft`].
@@ -194,6 +266,7 @@ impl Checker<'_> {
         self.broker();
         self.telemetry();
         self.evidence();
+        self.ledger();
         self.draft.rest.view = self.optional(&top("view"));
         self.draft.rest.categories = self.categories();
         let models: Vec<ModelFacts> = self.models();
