@@ -13,6 +13,7 @@ pub mod check;
 pub mod demo;
 #[cfg(feature = "ort")]
 pub mod detect;
+pub mod replay;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod run;
 pub mod schema;
@@ -77,6 +78,7 @@ pub enum Command {
     #[cfg(feature = "ort")]
     Detect(detect::Args),
     Cases(cases::Args),
+    Replay(replay::Args),
     #[cfg(all(feature = "farm", feature = "ort"))]
     Bench(bench::Args),
     Schema(schema::Args),
@@ -95,6 +97,7 @@ impl Command {
             Self::Detect(args) => Ok(detect::run(args)?),
             Self::Check(args) => check::run(args),
             Self::Cases(args) => Ok(cases::run(&args)?),
+            Self::Replay(args) => replay::run(&args),
             Self::Schema(args) => schema::run(args),
         }
     }
@@ -168,6 +171,7 @@ macro_rules! failure_from {
 
 failure_from!(
     cases::CasesError,
+    crate::ledger::LedgerError,
     crate::telemetry::TelemetryError,
     #[cfg(feature = "ort")]
     crate::model::ModelError,
