@@ -79,7 +79,13 @@ struct DamageLine {
 /// When the configuration does not say how to judge, or the ledger cannot be read. Damaged files are told and passed over.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let judged = judged(&args.config)?;
-    let compared = args.compare.as_deref().map(old_cases).transpose()?;
+    let mut compared = args.compare.as_deref().map(old_cases).transpose()?;
+    // What is not told again is not gone.
+    compared.iter_mut().for_each(|old| {
+        old.retain(|c| {
+            args.from.is_none_or(|from| c.confirmed_at >= from) && args.to.is_none_or(|to| c.confirmed_at < to)
+        });
+    });
     let mut reader = Reader::open(&args.ledger, args.from)?;
     let window = Window {
         from: args.from,
@@ -160,7 +166,7 @@ fn tell(
         )
         .map_err(printing)?;
     }
-    while let Some(entry) = reader.next()? {
+    while let Some(entry) = reader.next_entry()? {
         let effects = replay.take(entry);
         if let Some(comparison) = &mut comparison {
             comparison.take(&effects);

@@ -90,23 +90,30 @@ impl Draft {
         if !self.faults.is_empty() {
             return Err(Faults(self.faults));
         }
-        let unexplained = Fault {
+        let unexplained = self.unexplained();
+        self.assemble().ok_or(unexplained)
+    }
+
+    fn unexplained(&self) -> Faults {
+        Faults(vec![Fault {
             path: String::new(),
             file: self.file.clone(),
             line: None,
             message: "something is missing, and no check says what".into(),
             remedy: "report this as a bug, with the file".into(),
-        };
-        self.assemble().ok_or(Faults(vec![unexplained]))
+        }])
     }
 
     /// What decides cases, if nothing is wrong with *that*: a replay needs neither credentials nor models nor a broker.
     pub fn into_judged(self) -> Result<Judged, Faults> {
+        let unexplained = self.unexplained();
         let (other, faults): (Vec<Fault>, Vec<Fault>) =
             self.faults.into_iter().partition(|f| bears_on_no_case(&f.path));
-        let (Some((_, grid)), Some(node), true) = (self.rest.grid, self.node, faults.is_empty()) else {
-            // A grid or a node that is missing is told among them.
+        if !faults.is_empty() {
             return Err(Faults(faults));
+        }
+        let (Some((_, grid)), Some(node)) = (self.rest.grid, self.node) else {
+            return Err(unexplained);
         };
         Ok(Judged {
             plan: Arc::new(Plan {

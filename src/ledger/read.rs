@@ -99,7 +99,7 @@ impl Reader {
     ///
     /// # Errors
     /// What the system says, or [`LedgerError::Newer`]. Damage is no error: see [`Reader::damage`].
-    pub fn next(&mut self) -> Result<Option<Entry>, LedgerError> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, LedgerError> {
         loop {
             let Some(open) = &mut self.open else {
                 if !self.open_next()? {

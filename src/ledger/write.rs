@@ -179,7 +179,6 @@ impl Recorder {
         }
         self.begun = file::begun(self.now);
         self.encoder = Encoder::new(self.begun);
-        self.handed = 0;
         let mut bytes = file::header(self.begun).to_vec();
         let head = Head {
             started_at: self.run.started_at,
@@ -192,6 +191,7 @@ impl Recorder {
         for case in known {
             file::frame(&mut bytes, |out| self.encoder.known(case, out));
         }
+        self.handed = bytes.len() as u64;
         // It is being tried again: what the thread said of the file before holds no more.
         self.is_broken.store(false, Ordering::Release);
         self.send(Job::Begin { at: self.now, bytes });
