@@ -21,6 +21,7 @@ pub mod schema;
 mod service;
 #[cfg(all(feature = "farm", feature = "ort"))]
 mod stage;
+pub mod tune;
 
 use std::{
     fmt,
@@ -79,6 +80,7 @@ pub enum Command {
     Detect(detect::Args),
     Cases(cases::Args),
     Replay(replay::Args),
+    Tune(tune::Args),
     #[cfg(all(feature = "farm", feature = "ort"))]
     Bench(bench::Args),
     Schema(schema::Args),
@@ -98,6 +100,7 @@ impl Command {
             Self::Check(args) => check::run(args),
             Self::Cases(args) => Ok(cases::run(&args)?),
             Self::Replay(args) => replay::run(&args),
+            Self::Tune(args) => tune::run(&args),
             Self::Schema(args) => schema::run(args),
         }
     }

@@ -11,6 +11,7 @@
 //!   has is never answered and holds its site to the end, which can hide cases that would have come later.
 
 pub mod compare;
+pub mod tune;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
