@@ -14,6 +14,7 @@ pub mod check;
 pub mod demo;
 #[cfg(feature = "ort")]
 pub mod detect;
+pub mod replay;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod run;
 pub mod schema;
@@ -21,6 +22,7 @@ pub mod schema;
 mod service;
 #[cfg(all(feature = "farm", feature = "ort"))]
 mod stage;
+pub mod tune;
 
 use std::{
     fmt,
@@ -79,6 +81,8 @@ pub enum Command {
     #[cfg(feature = "ort")]
     Detect(detect::Args),
     Cases(cases::Args),
+    Replay(replay::Args),
+    Tune(tune::Args),
     #[cfg(all(feature = "farm", feature = "ort"))]
     Bench(bench::Args),
     Schema(schema::Args),
@@ -98,6 +102,8 @@ impl Command {
             Self::Check(args) => check::run(args),
             Self::Calibrate(args) => calibrate::run(&args),
             Self::Cases(args) => Ok(cases::run(&args)?),
+            Self::Replay(args) => replay::run(&args),
+            Self::Tune(args) => tune::run(&args),
             Self::Schema(args) => schema::run(args),
         }
     }
@@ -171,6 +177,7 @@ macro_rules! failure_from {
 
 failure_from!(
     cases::CasesError,
+    crate::ledger::LedgerError,
     crate::telemetry::TelemetryError,
     #[cfg(feature = "ort")]
     crate::model::ModelError,

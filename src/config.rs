@@ -28,12 +28,15 @@ use jiff::tz::TimeZone;
 use url::Url;
 
 pub use self::{
-    check::{Draft, Survey},
+    check::{Draft, Judged, Survey},
     fault::{Fault, Faults},
     raw::{Backend, Language, LogFormat, Transport},
 };
-use crate::engine::{CameraId, Category, NodeId, Plan, Point};
 pub use crate::secret::{Credentials, Secret};
+use crate::{
+    engine::{CameraId, Category, NodeId, Plan, Point},
+    ledger,
+};
 
 /// A configuration that holds: every reference resolves, every path is absolute, every credential is read.
 #[derive(Debug, Clone)]
@@ -62,6 +65,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// Evidence pictures.
     pub evidence: Evidence,
+    /// Where what is judged is recorded; `None`: nowhere.
+    pub ledger: Option<ledger::Settings>,
     /// When a view cannot be trusted.
     pub view: raw::View,
     /// The grid's version, stated in each case.

@@ -37,9 +37,9 @@ use crate::{
         slot::{Slot, State},
     },
     config::{self, Config},
-    engine::{Engine, Input},
     error::Class,
     evidence,
+    ledger::{Recorded, Recorder, Run},
     link::{
         self, Link, LinkHandle, LinkState,
         contract::{CameraHealth, HealthMessage, ModelInfo, When},
@@ -187,15 +187,12 @@ impl Daemon {
         let (events, inbox) = mpsc::sync_channel(QUEUE);
         let (jobs, job_queue) = mpsc::channel();
         let pinned = Arc::new(AtomicU64::new(0));
-        let mut engine = Engine::new();
-        engine.apply(Input::Configured(Arc::clone(&config.plan)));
-        let restored = store.remembered(Timestamp::now())?;
+        let started_at = Timestamp::now();
+        let restored = store.remembered(started_at)?;
         if !restored.is_empty() {
             tracing::info!(cases = restored.len(), "The cases of the last run are remembered.");
         }
-        for case in restored {
-            engine.apply(Input::Restored(case));
-        }
+        let engine = Recorded::start(Arc::clone(&config.plan), restored, recorder(&config, started_at)?);
         let (replies_in, mut replies) = tokio::sync::mpsc::channel(16);
         let link = Link::spawn(
             link::Settings::new(&config.node, &config.broker, &config.timezone),
@@ -458,6 +455,22 @@ impl Shared {
             counter!(names::RECONNECTS, "camera" => id).absolute(stats.reconnects);
         }
     }
+}
+
+/// Records what the engine is told, unless the configuration says otherwise.
+fn recorder(config: &Config, started_at: Timestamp) -> Result<Option<Recorder>, StartError> {
+    let Some(settings) = config.ledger.clone() else {
+        return Ok(None);
+    };
+    let run = Run {
+        started_at,
+        // Only a name for people: a kernel without it is no reason not to record.
+        boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .map(|id| id.trim().to_owned())
+            .unwrap_or_default(),
+        config_sha256: config.config_sha256.clone(),
+    };
+    Recorder::spawn(settings, run).map(Some).map_err(StartError::Thread)
 }
 
 fn watch(config: &Config, camera: &config::Camera, slot: &Arc<Slot>) -> Watched {

@@ -2,8 +2,9 @@
 //!
 //! Data goes one way: [`camera`] receives and decodes, [`vision`] says whether the view can be trusted, [`model`] finds
 //! things, [`engine`] decides, [`evidence`] makes the pictures, [`store`] keeps what must not be lost and [`link`] carries
-//! it to the platform. [`daemon`] owns the tasks and wires the rooms; no room calls another sideways, and `engine`
-//! imports none of them. See `docs/architecture.md`.
+//! it to the platform. [`ledger`] records what the engine was told, and [`replay`] tells it again. [`daemon`] owns the
+//! tasks and wires the rooms; no room calls another sideways, and `engine` imports none of them. See
+//! `docs/architecture.md`.
 
 pub mod camera;
 pub mod cli;
@@ -17,8 +18,10 @@ pub mod evidence;
 #[cfg(feature = "farm")]
 pub mod farm;
 pub mod frame;
+pub mod ledger;
 pub mod link;
 pub mod model;
+pub mod replay;
 pub mod secret;
 pub mod store;
 pub mod telemetry;

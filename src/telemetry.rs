@@ -132,6 +132,8 @@ pub mod names {
     pub const CASES: &str = "gridwatch_cases_total";
     /// Answers of the platform that do not fit the case, by answer.
     pub const REPLIES_REFUSED: &str = "gridwatch_replies_refused_total";
+    /// Inputs that are missing from the ledger.
+    pub const LEDGER_LOST: &str = "gridwatch_ledger_records_lost_total";
     /// RTP packets that never came, by camera.
     pub const LOST_PACKETS: &str = "gridwatch_rtp_packets_lost_total";
     /// Keyframes that were not whole, by camera.
@@ -164,6 +166,10 @@ fn describe() {
     describe_counter!(
         REPLIES_REFUSED,
         "Answers of the platform that do not fit where their case stands, by answer"
+    );
+    describe_counter!(
+        LEDGER_LOST,
+        "Inputs that could not be recorded, so that no replay knows them"
     );
     describe_counter!(LOST_PACKETS, "RTP packets that never came, by camera");
     describe_counter!(DAMAGED, "Keyframes that were not whole and never judged, by camera");

@@ -77,6 +77,9 @@ fn edge_toml_becomes_what_it_says() {
     assert_eq!(gate.privacy.len(), 1);
     assert_eq!(gate.calibration_version.as_ref().map(String::len), Some(12));
     assert_eq!(config.config_sha256.len(), 64);
+    let ledger = config.ledger.as_ref().unwrap();
+    assert_eq!(ledger.dir, Path::new("/var/lib/gridwatch/ledger"));
+    assert_eq!((ledger.file_bytes, ledger.keep_bytes), (64 << 20, 2048 << 20));
     assert_eq!(config.plan.rules[0].dwell, Duration::from_secs(1800));
     assert_eq!(config.plan.rules[1].category.name_zh, "无照经营游商");
     let gate = &config.plan.cameras[&CameraId::from("gate-east")];

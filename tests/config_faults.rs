@@ -136,6 +136,28 @@ fn a_fault_is_shown_with_its_line_and_its_remedy() {
 }
 
 #[test]
+fn ledger() {
+    assert_faults(&[
+        (
+            "[grid]",
+            "[ledger]\nkeep_mb = 100\n[grid]",
+            "ledger.keep_mb: 100 is less than twice file_mb 64",
+        ),
+        ("[grid]", "[ledger]\ndir = \"\"\n[grid]", "ledger.dir: is empty"),
+        (
+            "[grid]",
+            "[ledger]\ndir = \"edge.toml\"\n[grid]",
+            "ledger.dir: edge.toml is no directory",
+        ),
+        (
+            "[grid]",
+            "[ledger]\nkeep_days = 0\n[grid]",
+            "ledger.keep_days: 0 is less than 1",
+        ),
+    ]);
+}
+
+#[test]
 fn form() {
     assert_faults(&[
         ("[node]", "[nodes]\nx = 1\n[node]", "nodes: unknown field"),

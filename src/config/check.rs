@@ -5,6 +5,7 @@
 
 mod calendar;
 mod cameras;
+mod ledger;
 mod outside;
 mod place;
 mod rules;
@@ -86,6 +87,8 @@ struct Rest {
     telemetry: Option<Telemetry>,
     evidence: Option<Evidence>,
     intake: Option<raw::Intake>,
+    /// The inner one: where it is enabled.
+    ledger: Option<Option<crate::ledger::Settings>>,
     view: Option<raw::View>,
     grid: Option<(raw::Grid, Grid)>,
     categories: BTreeMap<String, Category>,
@@ -97,79 +100,143 @@ struct Rest {
     plans: BTreeMap<engine::CameraId, CameraPlan>,
 }
 
+impl Rest {
+    /// What the engine works to. Takes what it is made of.
+    fn plan(&mut self, node: NodeId, zone: TimeZone, grid: Grid) -> Option<Plan> {
+        let intake = self.intake.as_ref()?;
+        Some(Plan {
+            node,
+            cameras: std::mem::take(&mut self.plans),
+            rules: std::mem::take(&mut self.rules),
+            grid,
+            intake: Intake {
+                per_camera_day: intake.per_camera_day,
+                per_box_day: intake.per_box_day,
+            },
+            calendar: Calendar {
+                zone,
+                days: std::mem::take(&mut self.days),
+                schedules: std::mem::take(&mut self.schedules),
+            },
+        })
+    }
+}
+
 impl Draft {
     /// The configuration, if nothing is wrong with it.
     pub fn into_config(self) -> Result<Config, Faults> {
         if !self.faults.is_empty() {
             return Err(Faults(self.faults));
         }
-        let unexplained = Fault {
+        let unexplained = self.unexplained();
+        self.assemble().ok_or(unexplained)
+    }
+
+    fn unexplained(&self) -> Faults {
+        Faults(vec![Fault {
             path: String::new(),
             file: self.file.clone(),
             line: None,
             message: "something is missing, and no check says what".into(),
             remedy: "report this as a bug, with the file".into(),
+        }])
+    }
+
+    /// What decides cases, if nothing is wrong with *that*: a replay needs neither credentials nor models nor a broker.
+    pub fn into_judged(self) -> Result<Judged, Faults> {
+        let unexplained = self.unexplained();
+        let (other, faults): (Vec<Fault>, Vec<Fault>) =
+            self.faults.into_iter().partition(|f| bears_on_no_case(&f.path));
+        if !faults.is_empty() {
+            return Err(Faults(faults));
+        }
+        let mut rest = self.rest;
+        let (Some((_, grid)), Some(node), Some(zone)) = (rest.grid.take(), self.node, self.timezone) else {
+            return Err(unexplained);
         };
-        self.assemble().ok_or(Faults(vec![unexplained]))
+        Ok(Judged {
+            plan: Arc::new(rest.plan(node, zone, grid).ok_or(unexplained)?),
+            config_sha256: rest.config_sha256,
+            other,
+        })
     }
 
     fn assemble(self) -> Option<Config> {
-        let Rest {
-            config_sha256,
-            language,
-            workers,
-            telemetry,
-            evidence,
-            intake,
-            view,
-            grid,
-            categories,
-            days,
-            schedule_ids: _,
-            schedules,
-            rules,
-            plans,
-        } = self.rest;
-        let (raw_grid, grid) = grid?;
-        let (node, timezone, intake) = (self.node?, self.timezone?, intake?);
-        let calendar = Calendar {
-            zone: timezone.clone(),
-            days,
-            schedules,
-        };
+        let mut rest = self.rest;
+        let (raw_grid, grid) = rest.grid.take()?;
+        let (node, timezone) = (self.node?, self.timezone?);
+        let plan = rest.plan(node.clone(), timezone.clone(), grid)?;
         Some(Config {
             file: self.file,
-            config_sha256,
+            config_sha256: rest.config_sha256,
             timezone,
-            language,
+            language: rest.language,
             state_dir: self.state_dir?,
             onnxruntime: self.onnxruntime,
-            workers: workers?,
+            workers: rest.workers?,
             decoders: self.decoders?,
             broker: self.broker?,
-            telemetry: telemetry?,
-            evidence: evidence?,
-            view: view?,
+            telemetry: rest.telemetry?,
+            evidence: rest.evidence?,
+            ledger: rest.ledger?,
+            view: rest.view?,
             grid_version: raw_grid.version,
             crs: raw_grid.crs,
-            categories,
+            categories: rest.categories,
             models: self.models,
             cameras: self.cameras,
-            plan: Arc::new(Plan {
-                node: node.clone(),
-                cameras: plans,
-                rules,
-                grid,
-                intake: Intake {
-                    per_camera_day: intake.per_camera_day,
-                    per_box_day: intake.per_box_day,
-                },
-                calendar,
-            }),
+            plan: Arc::new(plan),
             node,
             warnings: self.warnings,
         })
     }
+}
+
+/// The part of a configuration that decides cases.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// What the engine works to.
+    pub plan: Arc<Plan>,
+    /// See [`Config::config_sha256`].
+    pub config_sha256: String,
+    /// What is wrong with the rest: a daemon would not start with it.
+    pub other: Vec<Fault>,
+}
+
+/// True where the field decides how the box sees or sends, not what becomes a case. A camera's URL is not among them: a
+/// camera without one is none.
+fn bears_on_no_case(path: &str) -> bool {
+    const SECTIONS: [&str; 8] = [
+        "broker",
+        "runtime",
+        "decode",
+        "telemetry",
+        "evidence",
+        "ledger",
+        "view",
+        "models",
+    ];
+    const OF_CAMERAS: [&str; 6] = [
+        "credentials",
+        "ca_file",
+        "models",
+        "transport",
+        "gb_device_id",
+        "address",
+    ];
+    let is_or_is_in = |field: &str, head: &str| {
+        field
+            .strip_prefix(head)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    let of_camera = path
+        .strip_prefix("cameras[")
+        .and_then(|p| p.split_once("]."))
+        .map(|(_, field)| field);
+    SECTIONS.iter().any(|s| is_or_is_in(path, s))
+        || path == "node.state_dir"
+        || path == "node.timezone"
+        || of_camera.is_some_and(|field| OF_CAMERAS.iter().any(|s| is_or_is_in(field, s)))
 }
 
 /// The whole way from a path to a [`Draft`].
@@ -236,6 +303,7 @@ impl Checker<'_> {
         self.telemetry();
         self.evidence();
         self.draft.rest.intake = self.optional(&top("intake"));
+        self.ledger();
         self.draft.rest.view = self.optional(&top("view"));
         self.draft.rest.categories = self.categories();
         let models: Vec<ModelFacts> = self.models();

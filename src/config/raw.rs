@@ -111,6 +111,9 @@ pub struct File {
     /// How many cases a day the platform is given.
     #[serde(default)]
     pub intake: Intake,
+    /// The record of everything that was judged.
+    #[serde(default)]
+    pub ledger: Ledger,
     /// When a view cannot be trusted.
     #[serde(default)]
     pub view: View,
@@ -321,6 +324,38 @@ impl Default for Intake {
         Self {
             per_camera_day: 10,
             per_box_day: 100,
+        }
+    }
+}
+
+/// The record of everything that was judged: what `gridwatch replay` and `gridwatch tune` read. It holds boxes, labels, scores
+/// and times, no pictures.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ledger {
+    /// False records nothing: then no case can be explained or tried again with other thresholds.
+    pub enabled: bool,
+    /// Its folder. Unset: `ledger` in `node.state_dir`. A relative path starts at this file.
+    pub dir: Option<PathBuf>,
+    /// A file this large, in MiB, is followed by a new one; the oldest file is what goes when room is needed.
+    #[schemars(range(min = 1, max = 1024))]
+    pub file_mb: u32,
+    /// All files together, in MiB, at least twice `file_mb`. 32 cameras with three boxes in each picture write 160 a week.
+    #[schemars(range(min = 2, max = 1048576))]
+    pub keep_mb: u32,
+    /// Days after which a file goes whatever its size. Thresholds can be tried on as many days as are kept.
+    #[schemars(range(min = 1, max = 3650))]
+    pub keep_days: u32,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            dir: None,
+            file_mb: 64,
+            keep_mb: 2048,
+            keep_days: 30,
         }
     }
 }

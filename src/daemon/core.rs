@@ -18,9 +18,10 @@ use super::{keeper::Job, record::Records};
 use crate::{
     camera::Picture,
     config::Config,
-    engine::{CameraId, Case, CaseId, CaseState, Detection, Effect, Engine, Input, Observation},
+    engine::{CameraId, Case, CaseId, CaseState, Detection, Effect, Input, Observation},
     error::Class,
     evidence::EvidencePicture,
+    ledger::Recorded,
     link::{IncomingReply, contract::When},
     store::{Revision, Store, StoreError},
     telemetry::{Health, names},
@@ -63,7 +64,8 @@ pub(super) type LookBy = Box<dyn Fn(&CameraId, Timestamp) + Send>;
 
 /// The core's state; everything in it dies with the process, what matters is in the store.
 pub(super) struct Core {
-    pub(super) engine: Engine,
+    /// Every input goes through it, and into the ledger.
+    pub(super) engine: Recorded,
     pub(super) store: Store,
     pub(super) config: Arc<Config>,
     pub(super) records: Records,
@@ -103,7 +105,8 @@ impl Core {
             }
             let now = Timestamp::now();
             self.health.beat();
-            if self.engine.next_deadline().is_some_and(|at| at <= now) {
+            self.engine.turn(Instant::now());
+            if self.engine.engine().next_deadline().is_some_and(|at| at <= now) {
                 self.apply(Input::Tick(now), None);
             }
             if !self.uncommitted.is_empty() && Instant::now() >= retry_at {
@@ -122,6 +125,7 @@ impl Core {
     fn patience(&self) -> Duration {
         let until = self
             .engine
+            .engine()
             .next_deadline()
             .map(|at| at.duration_since(Timestamp::now()));
         until

@@ -136,6 +136,11 @@ impl Engine {
         tracks.filter(|t| t.rank().is_some()).count()
     }
 
+    /// Every case that bears on new ones, open or lately over, by id.
+    pub fn remembered(&self) -> impl Iterator<Item = &OpenCase> {
+        self.register.all()
+    }
+
     /// When the thing of a case was last seen by any camera; `None` for a case that the engine no longer knows.
     pub fn last_seen(&self, case: &CaseId) -> Option<Timestamp> {
         self.register.get(case).map(|r| r.last_seen)

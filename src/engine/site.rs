@@ -300,8 +300,12 @@ impl Register {
         self.cases.retain(|_, r| r.is_remembered(now));
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = &OpenCase> {
+        self.cases.values().map(|r| &r.case)
+    }
+
     pub(super) fn open(&self) -> impl Iterator<Item = &OpenCase> {
-        self.cases.values().map(|r| &r.case).filter(|c| c.state.is_open())
+        self.all().filter(|c| c.state.is_open())
     }
 }
 
