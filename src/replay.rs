@@ -285,6 +285,9 @@ mod tests {
             },
             state,
             at: at(0),
+            confirmed_at: None,
+            recurrences: 0,
+            was_reopened: false,
         };
         assert!(is_remembered(&case(CaseState::Filed), at(400)));
         assert!(is_remembered(&case(CaseState::Rejected), at(29)));

@@ -9,7 +9,9 @@ use std::{sync::Arc, time::Duration};
 
 use engine_support::{HEAP, at, bbox, fixed, garbage, plan, rule};
 use gridwatch::{
-    engine::{CaseId, CaseState, Detection, Effect, Input, Light, Observation, OpenCase, Plan, Reply, Rule, View},
+    engine::{
+        CaseId, CaseState, Detection, Effect, Input, Light, Observation, OpenCase, Plan, Reply, Rule, Scores, View,
+    },
     ledger::What,
     replay::Window,
 };
@@ -224,7 +226,7 @@ fn a_case_that_another_configuration_does_not_open_is_not_given_back_at_a_start(
     let dir = tempfile::tempdir().unwrap();
     let lax = street(vec![quick()]);
     let strict = street(vec![Rule {
-        start_score: 0.7,
+        day: Scores { start: 0.7, keep: 0.3 },
         ..quick()
     }]);
     let mut live = start(settings(dir.path()), at(0.0), &lax, vec![]);
@@ -254,7 +256,7 @@ fn a_case_that_only_another_configuration_opens_outlasts_a_start() {
     let dir = tempfile::tempdir().unwrap();
     let lax = street(vec![quick()]);
     let strict = street(vec![Rule {
-        start_score: 0.7,
+        day: Scores { start: 0.7, keep: 0.3 },
         ..quick()
     }]);
     record(start(settings(dir.path()), at(0.0), &strict, vec![]), heap(1, 61, 0.6));

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use self::labels::{Label, Subject};
 use super::{CaseLine, Replay, Window};
 use crate::{
-    engine::{BBox, Effect, Plan, Rule},
+    engine::{BBox, Effect, Plan, Rule, Scores},
     ledger::Entry,
 };
 
