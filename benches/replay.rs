@@ -29,7 +29,7 @@ fn main() {
     let dir = tempfile::tempdir().expect("a folder for temporary files");
     let plan = Arc::new(plan(cameras));
     let begun = Instant::now();
-    let (looks, boxes, filed) = record(dir.path(), &plan, days, cameras);
+    let (looks, boxes, filed) = record(dir.path(), &plan, days);
     let recorded = begun.elapsed();
     let bytes: u64 = fs::read_dir(dir.path())
         .expect("the folder is there")
@@ -81,7 +81,7 @@ fn resident_mb() -> f64 {
 
 /// A street that is like a street: three lasting things in each picture, of which one counts for the rule, heaps that come
 /// for an hour twice a day, and passers-by.
-fn record(dir: &std::path::Path, plan: &Arc<Plan>, days: u32, cameras: u32) -> (u32, u64, u64) {
+fn record(dir: &std::path::Path, plan: &Arc<Plan>, days: u32) -> (u32, u64, u64) {
     let settings = Settings {
         dir: dir.to_path_buf(),
         file_bytes: 64 << 20,
@@ -107,7 +107,7 @@ fn record(dir: &std::path::Path, plan: &Arc<Plan>, days: u32, cameras: u32) -> (
                 seen("garbage_bin", 0.1, 0.8, &mut chance),
                 seen("sign", 0.3, 0.6, &mut chance),
             ];
-            if (s / 3600 + n) % 12 == 0 {
+            if (s / 3600 + n).is_multiple_of(12) {
                 detections.push(seen("garbage", 0.5, 0.7, &mut chance));
             }
             if chance.f32() < 0.5 {
