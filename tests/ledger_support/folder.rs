@@ -1,4 +1,4 @@
-//! The good configuration, an hour of one camera on record, and the program to read both.
+//! The good configuration, ninety minutes of one camera on record, and the program to read both.
 
 use std::{
     fs,
@@ -20,8 +20,8 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// The good configuration, whose secret is not there, and an hour in which a stall stands twice for ten minutes: once
-    /// seen well, once badly.
+    /// The good configuration, whose secret is not there, and ninety minutes in which a stall stands twice for ten minutes: once
+    /// seen well, and once badly, so long after the first was closed that it is a case of its own.
     pub fn new() -> Self {
         let this = Self {
             dir: tempfile::tempdir().unwrap(),
@@ -31,10 +31,10 @@ impl Folder {
         assert_eq!(other, ["cameras[0].credentials.file"]);
         let score = |s: u32| match s {
             0..600 => Some(0.8),
-            1800..2400 => Some(0.6),
+            3600..4200 => Some(0.6),
             _ => None,
         };
-        let looks = (0..3600).step_by(10).map(|s| {
+        let looks = (0..5400).step_by(10).map(|s| {
             let stall = score(s).map(|score| Detection {
                 label: "umbrella".into(),
                 score,
