@@ -7,7 +7,14 @@ use std::time::Duration;
 use engine_support::*;
 use gridwatch::engine::{NotFiled, View};
 
-const BLIND: [View; 5] = [View::Dark, View::Blurred, View::Blocked, View::Frozen, View::Damaged];
+const BLIND: [View; 6] = [
+    View::Dark,
+    View::Blurred,
+    View::Blocked,
+    View::Frozen,
+    View::Damaged,
+    View::Moved,
+];
 
 fn gate() -> World {
     World::new(plan([("gate", fixed())], vec![rule()]))

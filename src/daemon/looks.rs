@@ -299,5 +299,6 @@ pub(super) fn view_name(view: View) -> &'static str {
         View::Blocked => "blocked",
         View::Frozen => "frozen",
         View::Damaged => "damaged",
+        View::Moved => "moved",
     }
 }

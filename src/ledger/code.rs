@@ -83,13 +83,14 @@ const RESTORED: u8 = 6;
 const CONFIGURED: u8 = 7;
 
 /// In the order of their codes: new ones go to the end.
-const VIEWS: [View; 6] = [
+const VIEWS: [View; 7] = [
     View::Clear,
     View::Dark,
     View::Blurred,
     View::Blocked,
     View::Frozen,
     View::Damaged,
+    View::Moved,
 ];
 
 /// Set in a view's code: the look was by infrared.
@@ -103,6 +104,7 @@ fn view_code(view: View) -> u8 {
         View::Blocked => 3,
         View::Frozen => 4,
         View::Damaged => 5,
+        View::Moved => 6,
     }
 }
 

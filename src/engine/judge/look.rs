@@ -1,0 +1,441 @@
+//! One clear look of one camera, judged by one rule.
+
+use std::time::Duration;
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::Queue;
+use crate::engine::{
+    calendar::Hours,
+    case::case_id,
+    geometry::distance_m,
+    group::{Sight, area_m2, gather, is_attended, is_large_enough},
+    plus,
+    presence::Presence,
+    site::{Found, Register, Return, locate, standing},
+    track::{Sighting, Stage, Track, affinity, associate, is_found_twice},
+    types::{
+        BBox, CameraId, CameraPlan, Case, CaseState, Detection, Effect, NotFiled, Place, Plan, Rule, RuleId,
+        ScheduleId, Scores,
+    },
+};
+
+impl Track {
+    /// A new candidate, its first look pinned.
+    fn begin(&mut self, camera: &CameraId, first: Sighting, score: f32, attended: bool, effects: &mut Vec<Effect>) {
+        self.origin = first.bbox;
+        self.presence = Presence::begin(score, attended);
+        self.watch(camera, first, None, effects);
+    }
+
+    fn watch(&mut self, camera: &CameraId, first: Sighting, not_before: Option<Timestamp>, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Pin {
+            camera: camera.clone(),
+            at: first.at,
+        });
+        self.stage = Stage::Candidate {
+            first,
+            not_before,
+            asked: None,
+            waits: false,
+        };
+    }
+
+    /// If it was a candidate it is none any more: says why, and lets its picture go.
+    pub(super) fn end(
+        &mut self,
+        camera: &CameraId,
+        rule: &RuleId,
+        reason: NotFiled,
+        at: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Stage::Candidate { first, .. } = std::mem::replace(&mut self.stage, Stage::Idle) {
+            effects.push(Effect::NotFiled {
+                camera: camera.clone(),
+                rule: rule.clone(),
+                reason,
+                at,
+            });
+            effects.push(Effect::Unpin {
+                camera: camera.clone(),
+                at: first.at,
+            });
+        }
+    }
+}
+
+/// One clear look of one camera, judged by one rule.
+pub(super) struct Judging<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) id: &'a CameraId,
+    pub(super) camera: &'a CameraPlan,
+    pub(super) rule: &'a Rule,
+    pub(super) at: Timestamp,
+    /// Time since the look before, as far as the rule worked; `None` where that time was blind.
+    pub(super) step: Option<Duration>,
+    pub(super) queue: &'a mut Queue,
+    /// What counts by the light of this look.
+    pub(super) scores: Scores,
+    pub(super) register: &'a mut Register,
+    pub(super) effects: &'a mut Vec<Effect>,
+}
+
+impl<'a> Judging<'a> {
+    pub(super) fn look(mut self, tracks: &mut Vec<Track>, detections: &[Detection]) {
+        let mut sights: Vec<Sight<'a>> = Vec::new();
+        let mut unfit: Vec<(Option<BBox>, NotFiled)> = Vec::new();
+        for detection in detections.iter().filter(|d| self.rule.labels.contains(&d.label)) {
+            match self.fit(detection) {
+                Ok(sight) => sights.push(sight),
+                Err(why) => unfit.push(why),
+            }
+        }
+        sights.sort_by(|a, b| b.score.total_cmp(&a.score));
+        let mut boxes: Vec<BBox> = Vec::with_capacity(sights.len());
+        sights.retain(|s| {
+            let is_new = !is_found_twice(&s.bbox, boxes.iter());
+            if is_new {
+                boxes.push(s.bbox);
+            }
+            is_new
+        });
+        gather(&mut sights, self.rule.gather.into());
+        sights.retain(|sight| {
+            let is_large = is_large_enough(self.rule, self.camera, sight);
+            if !is_large {
+                unfit.push((Some(sight.bbox), NotFiled::TooSmall));
+            }
+            is_large
+        });
+        let boxes: Vec<BBox> = sights.iter().map(|s| s.bbox).collect();
+        let reach = f64::from(self.rule.max_move);
+        let continued = associate(tracks, &boxes, reach);
+        let mut sight_of = vec![None; tracks.len()];
+        for (sight, track) in sights.iter().zip(&continued) {
+            if let Some(track) = *track {
+                sight_of[track] = Some(*sight);
+            }
+        }
+        if !self.plan.calendar.works(&self.rule.hours, self.at) {
+            for (track, sight) in tracks.iter_mut().zip(sight_of) {
+                self.passed(track, sight);
+            }
+            return;
+        }
+        unfit.retain(|(bbox, _)| {
+            // A candidate's own bad look is a look that missed it, not another candidate.
+            !bbox.is_some_and(|b| tracks.iter().any(|t| affinity(&t.bbox, &b, reach) > 0.0))
+        });
+        let mut sight_of = sight_of.into_iter();
+        tracks.retain_mut(|track| match sight_of.next().flatten() {
+            Some(sight) => {
+                let attended = self.is_attended(&sight, detections);
+                self.saw(track, sight, attended);
+                true
+            }
+            None => self.missed(track),
+        });
+        for (sight, _) in sights.iter().zip(&continued).filter(|(_, track)| track.is_none()) {
+            if sight.score < self.scores.start {
+                self.not_filed(NotFiled::ScoreTooLow);
+                continue;
+            }
+            let first = self.sighting(*sight);
+            let presence = Presence::begin(sight.score, self.is_attended(sight, detections));
+            let mut track = Track {
+                origin: first.bbox,
+                bbox: first.bbox,
+                last_seen: self.at,
+                presence,
+                stage: Stage::Idle,
+            };
+            if sight.standing.is_permitted {
+                self.permit(&mut track, sight.score);
+            } else {
+                track.watch(self.id, first, None, self.effects);
+            }
+            tracks.push(track);
+        }
+        for (_, reason) in unfit {
+            self.not_filed(reason);
+        }
+    }
+
+    /// Whether a detection counts, and if not, why: where it is goes before how large and how sure it is.
+    fn fit(&self, detection: &Detection) -> Result<Sight<'a>, (Option<BBox>, NotFiled)> {
+        let Some(bbox) = detection.bbox.within_picture() else {
+            return Err((None, NotFiled::TooSmall));
+        };
+        let (zones, calendar) = (&self.camera.zones, &self.plan.calendar);
+        let Some(standing) = standing(zones, self.rule, calendar, bbox.foot(), self.at) else {
+            return Err((Some(bbox), NotFiled::OutsideZones));
+        };
+        if bbox.area() < self.rule.min_area.into() {
+            return Err((Some(bbox), NotFiled::TooSmall));
+        }
+        // A score that is no number is not high enough either.
+        if detection.score.is_nan() || detection.score < self.scores.keep {
+            return Err((Some(bbox), NotFiled::ScoreTooLow));
+        }
+        Ok(Sight {
+            bbox,
+            score: detection.score,
+            standing,
+            count: 1,
+        })
+    }
+
+    fn is_attended(&self, sight: &Sight<'_>, detections: &[Detection]) -> bool {
+        let by = self.rule.attended.as_ref();
+        by.is_none_or(|by| is_attended(&sight.bbox, by, detections, self.scores.keep))
+    }
+
+    /// True where it is farther from where it was judged than the rule lets it go.
+    fn has_moved(&self, origin: &BBox, now: &BBox) -> bool {
+        if let (Some(limit), Place::Calibrated { calibration, .. }) = (self.rule.max_move_m, &self.camera.place)
+            && let (Some((from, _)), Some((to, _))) =
+                (calibration.ground(origin.foot()), calibration.ground(now.foot()))
+        {
+            return distance_m(from, to) > limit;
+        }
+        origin.shift_to(now) > self.rule.max_move.into()
+    }
+
+    /// A look while the rule rests: what is seen is still there, and that is all.
+    fn passed(&mut self, track: &mut Track, sight: Option<Sight<'a>>) {
+        track.presence.passed(self.step, sight.is_some());
+        let Some(sight) = sight else { return };
+        track.bbox = sight.bbox;
+        track.last_seen = self.at;
+        if let Stage::AtCase(case) | Stage::HeldBack(Some(case)) = &track.stage {
+            self.register.seen(case, self.at);
+        }
+    }
+
+    /// Seen where and when it may be there: no candidate any more, which is told once.
+    fn permit(&mut self, track: &mut Track, score: f32) {
+        match &track.stage {
+            Stage::Candidate { .. } => track.end(self.id, &self.rule.id, NotFiled::Permitted, self.at, self.effects),
+            Stage::Idle | Stage::Retry { .. } if score >= self.scores.start => self.not_filed(NotFiled::Permitted),
+            _ => return,
+        }
+        track.stage = Stage::Permitted;
+    }
+
+    fn saw(&mut self, track: &mut Track, sight: Sight<'a>, attended: bool) {
+        track.bbox = sight.bbox;
+        track.last_seen = self.at;
+        track.presence.saw(self.step, sight.score, attended);
+        let is_held = matches!(track.stage, Stage::AtCase(_) | Stage::HeldBack(_));
+        if sight.standing.is_permitted && !is_held {
+            self.permit(track, sight.score);
+            return;
+        }
+        if self.has_moved(&track.origin, &sight.bbox) {
+            track.end(self.id, &self.rule.id, NotFiled::Moved, self.at, self.effects);
+            track.stage = Stage::Idle;
+        }
+        let is_over = match &track.stage {
+            Stage::AtCase(case) => self.register.get(case).is_none_or(|r| !r.case.state.is_open()),
+            Stage::HeldBack(Some(case)) => self.register.get(case).is_none_or(|r| r.case.state.is_open()),
+            _ => false,
+        };
+        if is_over {
+            track.stage = Stage::Idle;
+        }
+        match &track.stage {
+            Stage::AtCase(case) | Stage::HeldBack(Some(case)) => self.register.seen(case, self.at),
+            Stage::HeldBack(None) => {}
+            // What was a case's is not permitted before the next look: then that is told.
+            Stage::Idle if sight.standing.is_permitted => {}
+            Stage::Idle | Stage::Permitted if sight.score >= self.scores.start => {
+                track.begin(self.id, self.sighting(sight), sight.score, attended, self.effects);
+            }
+            Stage::Idle | Stage::Permitted => {}
+            Stage::Retry { until } => track.watch(self.id, self.sighting(sight), Some(*until), self.effects),
+            Stage::Candidate { .. } => self.consider(track, sight),
+        }
+    }
+
+    /// False where the track is over.
+    fn missed(&mut self, track: &mut Track) -> bool {
+        track.presence.missed(self.step);
+        let is_gone = track.presence.is_gone(self.rule);
+        if is_gone {
+            let reason = if track.rank().is_some() {
+                NotFiled::LeftWhileWaiting
+            } else if track.presence.has_dwelt(self.rule) && !track.presence.is_attended(self.rule) {
+                NotFiled::Unattended
+            } else if track.presence.has_dwelt(self.rule) {
+                NotFiled::SeenTooRarely
+            } else {
+                NotFiled::LeftBeforeDwell
+            };
+            track.end(self.id, &self.rule.id, reason, self.at, self.effects);
+        }
+        !is_gone
+    }
+
+    /// A candidate was seen again: is it a case?
+    fn consider(&mut self, track: &mut Track, sight: Sight<'a>) {
+        let Stage::Candidate {
+            first,
+            not_before,
+            asked,
+            waits,
+        } = &mut track.stage
+        else {
+            return;
+        };
+        if let Some(missing) = track.presence.almost(self.rule) {
+            let by = plus(self.at, missing);
+            // Where the rule rests before, or at, that moment, nothing would be decided then.
+            let (calendar, hours) = (&self.plan.calendar, &self.rule.hours);
+            let decides = || calendar.works(hours, by) && calendar.worked(hours, self.at, by) == missing;
+            if missing < self.camera.look_every && *asked != Some(by) && decides() {
+                *asked = Some(by);
+                self.effects.push(Effect::Look {
+                    camera: self.id.clone(),
+                    by,
+                });
+            }
+        }
+        let waits = *waits;
+        let is_due = not_before.is_none_or(|t| self.at >= t);
+        let presence = &track.presence;
+        let is_there = presence.has_dwelt(self.rule) && presence.is_steady(self.rule);
+        if !(is_due && is_there && presence.is_attended(self.rule)) {
+            return;
+        }
+        let first = *first;
+        let Some(located) = locate(self.plan, self.camera, &sight.bbox) else {
+            track.end(self.id, &self.rule.id, NotFiled::OutsideGrid, self.at, self.effects);
+            track.stage = Stage::HeldBack(None);
+            return;
+        };
+        let found = Found {
+            camera: self.id,
+            rule: self.rule,
+            zone: sight.standing.zone,
+            located: &located,
+            bbox: sight.bbox,
+        };
+        if let Some((case, reason)) = self.register.holder(&found, self.at) {
+            let case = case.clone();
+            track.end(self.id, &self.rule.id, reason, self.at, self.effects);
+            self.register.seen(&case, self.at);
+            let is_open = self.register.get(&case).is_some_and(|r| r.case.state.is_open());
+            track.stage = if is_open {
+                Stage::AtCase(case)
+            } else {
+                Stage::HeldBack(Some(case))
+            };
+            return;
+        }
+        let recurrence = match self.register.recurrence(&found, first.at) {
+            Some(Return::Reopens(case)) => {
+                track.end(self.id, &self.rule.id, NotFiled::CaseReopened, self.at, self.effects);
+                self.register.reopen(&case, self.at);
+                self.effects.push(Effect::Revise {
+                    case: case.clone(),
+                    state: CaseState::Reopened,
+                    at: self.at,
+                    reason:
+                        "The box asks to reopen the case: the problem was there again within 30 minutes of its closing."
+                            .into(),
+                });
+                track.stage = Stage::AtCase(case);
+                return;
+            }
+            Some(Return::Repeats(recurrence)) => Some(recurrence),
+            None => None,
+        };
+        if !self.has_room(track) {
+            if !waits {
+                if let Stage::Candidate { waits, .. } = &mut track.stage {
+                    *waits = true;
+                }
+                self.queue.is_anyone_there = true;
+                self.not_filed(NotFiled::OverDailyCap);
+            }
+            return;
+        }
+        let dedup_key = found.dedup_key();
+        let id = case_id(&self.plan.node, self.id, &self.rule.id, &dedup_key, first.at, self.at);
+        let (looks, looks_seen) = track.presence.looks();
+        let case = Case {
+            id: id.clone(),
+            rule: self.rule.id.clone(),
+            category: self.rule.category.clone(),
+            camera: self.id.clone(),
+            zone: sight.standing.zone.cloned(),
+            schedule: self.schedule(&sight).cloned(),
+            located,
+            dedup_key,
+            first_seen_at: first.at,
+            first_box: first.bbox,
+            confirmed_at: self.at,
+            confirmed_box: sight.bbox,
+            dwell: track.presence.dwell(),
+            looks_seen,
+            looks,
+            confidence: track.presence.confidence(),
+            count: sight.count,
+            area_m2: area_m2(self.camera, &sight.bbox),
+            recurrence,
+        };
+        self.register.insert(
+            case.remembered(CaseState::Filed, self.at),
+            Some(self.rule.id.clone()),
+            self.at,
+        );
+        self.effects.push(Effect::Pin {
+            camera: self.id.clone(),
+            at: self.at,
+        });
+        self.effects.push(Effect::Open(Box::new(case)));
+        track.stage = Stage::AtCase(id);
+    }
+
+    /// Whether one more case may be filed today, and `track`'s is the one: those that waited and weigh more go first.
+    fn has_room(&self, track: &Track) -> bool {
+        let intake = &self.plan.intake;
+        let (camera, all) = self
+            .register
+            .confirmed_since(self.id, start_of_day(&self.plan.calendar.zone, self.at));
+        let weight = track.presence.weight();
+        let (here, anywhere) = self.queue.before(weight);
+        camera + here < intake.per_camera_day as usize && all + anywhere < intake.per_box_day as usize
+    }
+
+    /// The schedule that had a say in a case; see [`Case::schedule`].
+    fn schedule(&self, sight: &Sight<'a>) -> Option<&'a ScheduleId> {
+        let Hours { active, pause } = &self.rule.hours;
+        let rules = active.as_ref().or(pause.as_ref().map(|p| &p.schedule));
+        sight.standing.permit.or(rules)
+    }
+
+    fn sighting(&self, sight: Sight<'_>) -> Sighting {
+        Sighting {
+            at: self.at,
+            bbox: sight.bbox,
+        }
+    }
+
+    fn not_filed(&mut self, reason: NotFiled) {
+        self.effects.push(Effect::NotFiled {
+            camera: self.id.clone(),
+            rule: self.rule.id.clone(),
+            reason,
+            at: self.at,
+        });
+    }
+}
+
+/// The moment at which the calendar day of `at` began.
+fn start_of_day(zone: &TimeZone, at: Timestamp) -> Timestamp {
+    let day = at.to_zoned(zone.clone()).start_of_day();
+    // Only the first day of the calendar's range has no beginning.
+    day.map_or(at, |day| day.timestamp())
+}

@@ -1,0 +1,204 @@
+//! What the engine works to: cameras, zones, rules.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{CameraId, Label, Light, LonLat, NodeId, Point, RuleId, ScheduleId, ZoneId};
+use crate::engine::{
+    calendar::{Calendar, Hours},
+    geometry::Calibration,
+    grid::Grid,
+};
+use serde::{Deserialize, Serialize};
+
+/// What the engine works to: the checked configuration, compiled.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// This box.
+    pub node: NodeId,
+    /// By id; a camera that is not here is unknown.
+    pub cameras: BTreeMap<CameraId, CameraPlan>,
+    /// In the order of the configuration.
+    pub rules: Vec<Rule>,
+    /// The city's cells.
+    pub grid: Grid,
+    /// How many cases a day the platform is given.
+    pub intake: Intake,
+    /// The city's days and hours.
+    pub calendar: Calendar,
+}
+
+/// The clerks' time: how many cases may be filed on one calendar day of the city. What is more waits, the surest and longest
+/// there first.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    /// By one camera.
+    pub per_camera_day: u32,
+    /// By the box.
+    pub per_box_day: u32,
+}
+
+/// One camera, as the engine sees it.
+#[derive(Debug, Clone)]
+pub struct CameraPlan {
+    /// How often it is looked at when nothing presses.
+    pub look_every: Duration,
+    /// Drawn areas.
+    pub zones: Vec<Zone>,
+    /// Where what it sees is.
+    pub place: Place,
+}
+
+/// A drawn area of a camera's picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Zone {
+    /// Unique within the camera.
+    pub id: ZoneId,
+    /// What the area means.
+    pub kind: ZoneKind,
+    /// Three corners or more, in order, not closed.
+    pub polygon: Vec<Point>,
+    /// The rules it is for; empty: all.
+    pub rules: Vec<RuleId>,
+}
+
+/// What a zone means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ZoneKind {
+    /// Problems whose foot stands here count. A camera without a watch zone for a rule watches its whole picture.
+    Watch,
+    /// Problems whose foot stands here do not count: private ground.
+    Exclude,
+    /// What stands here while the schedule is open is lawful (疏导点, 规范设摊); outside its hours it counts as anywhere else.
+    Permitted {
+        /// Which schedule.
+        during: ScheduleId,
+    },
+    /// Containers' ground: what stands here does not count for rules that say so ([`Rule::outside_containers`]).
+    Container,
+    /// A shop's lawful ground: what stands here has not spilled over ([`Rule::beyond`]).
+    Shop,
+}
+
+/// Ground that a thing must have left to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beyond {
+    /// [`ZoneKind::Shop`]. Where none is drawn for the rule, nothing can have left it and nothing counts.
+    Shop,
+}
+
+/// Where the things that a camera sees are.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// Computed for each box from its foot.
+    Calibrated {
+        /// Picture to ground.
+        calibration: Calibration,
+        /// A place less certain than this falls back to the view's own.
+        max_uncertainty_m: f64,
+        /// The fall-back.
+        fallback: FixedPlace,
+    },
+    /// The same for the whole view.
+    Fixed(FixedPlace),
+}
+
+/// The place of a view that has no calibration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FixedPlace {
+    /// What the view looks at, not where the pole stands.
+    pub at: LonLat,
+    /// Radius in metres that holds everything the view can show.
+    pub uncertainty_m: f64,
+}
+
+/// A category of the city's scheme.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Category {
+    /// 2-digit class + 2-digit subclass, as the scheme writes it.
+    pub code: String,
+    /// `name@version` of the scheme.
+    pub scheme: String,
+    /// What a clerk reads, in Chinese.
+    pub name_zh: String,
+    /// The same in English.
+    pub name_en: String,
+}
+
+/// Somebody who must be near a thing at a share of the looks that see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attended {
+    /// What counts as somebody.
+    pub labels: Vec<Label>,
+    /// How near, in diagonals of the thing's box, from edge to edge.
+    pub within: f32,
+    /// Least share of the looks that saw the thing, 0..=1.
+    pub share: f32,
+}
+
+/// What a detection must score.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scores {
+    /// A candidate starts at a detection scored this or higher.
+    pub start: f32,
+    /// A candidate is kept by detections scored this or higher; `<= start`.
+    pub keep: f32,
+}
+
+impl Rule {
+    /// What counts by `light`.
+    pub fn scores(&self, light: Light) -> Scores {
+        match light {
+            Light::Day => self.day,
+            Light::Night => self.night,
+        }
+    }
+}
+
+/// The general rule: these labels, in these zones, this long.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// Unique.
+    pub id: RuleId,
+    /// What a case of this rule is filed as.
+    pub category: Category,
+    /// Labels that count, all as one kind of thing.
+    pub labels: Vec<Label>,
+    /// By day.
+    pub day: Scores,
+    /// By night.
+    pub night: Scores,
+    /// Least wall-clock time of seen presence before a case.
+    pub dwell: Duration,
+    /// Present means seen in at least this many ...
+    pub seen_n: u32,
+    /// ... of this many newest clear looks (`1 <= seen_n <= seen_m <= 64`).
+    pub seen_m: u32,
+    /// Least share of clear looks since the first that saw it, 0..=1.
+    pub seen_share: f32,
+    /// Farthest the thing may stray from where it was first seen, in its own box widths (diagonals of the first box).
+    pub max_move: f32,
+    /// The same in metres on the ground, where the camera is calibrated; `max_move` counts elsewhere.
+    pub max_move_m: Option<f64>,
+    /// Least box area, as a share of the picture.
+    pub min_area: f32,
+    /// Least ground that it covers in m², where the camera is calibrated ...
+    pub min_area_m2: Option<f64>,
+    /// ... or least number of boxes that it is made of: either is enough.
+    pub min_count: Option<u32>,
+    /// Boxes whose gap is at most so many diagonals of the larger are one thing; 0 = each is its own.
+    pub gather: f32,
+    /// Who must stand by it. Goods that nobody sells are no vendor, and people who wait have no goods.
+    pub attended: Option<Attended>,
+    /// A candidate unseen through clear looks this long is over.
+    pub forget_after: Duration,
+    /// A gap between clear looks longer than this is blind time: it adds nothing to the dwell.
+    pub max_gap: Duration,
+    /// Cases of the same category nearer than this are the same problem (metres; grows to 2 × uncertainty).
+    pub merge_radius_m: f64,
+    /// What stands in a [`ZoneKind::Container`] does not count.
+    pub outside_containers: bool,
+    /// Only what stands outside of this counts.
+    pub beyond: Option<Beyond>,
+    /// When the rule works; other time is neither presence nor absence.
+    pub hours: Hours,
+}
