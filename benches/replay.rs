@@ -151,6 +151,7 @@ fn seen(label: &str, x: f32, score: f32, chance: &mut fastrand::Rng) -> Detectio
     Detection {
         label: label.into(),
         score: score + jitter(),
+        appearance: None,
         bbox: BBox {
             x1: x + dx,
             y1: 0.5 + dy,
@@ -191,7 +192,7 @@ fn plan(cameras: u32) -> Plan {
         dwell: Duration::from_secs(dwell),
         seen_n: 3,
         seen_m: 5,
-        seen_share: 0.6,
+        present_share: 0.6,
         max_move: 0.5,
         max_move_m: None,
         min_area: 0.0005,

@@ -4,6 +4,7 @@
 mod core;
 mod keeper;
 mod looks;
+mod pins;
 mod record;
 
 use std::{
@@ -152,7 +153,7 @@ impl Daemon {
     /// When something is missing that trying again will not bring: a library, a model, a decoder, the store.
     pub async fn start(config: Arc<Config>, metrics: PrometheusHandle) -> Result<Self, StartError> {
         let health = Arc::new(Health::default());
-        let store = Store::open(&config.state_dir)?;
+        let mut store = Store::open(&config.state_dir)?;
         let runtime = model::runtime::init(config.onnxruntime.as_deref())?;
         let models: Vec<Model> = config
             .models
@@ -192,6 +193,7 @@ impl Daemon {
         if !restored.is_empty() {
             tracing::info!(cases = restored.len(), "The cases of the last run are remembered.");
         }
+        let snapshot = store.snapshot()?;
         let engine = Recorded::start(Arc::clone(&config.plan), restored, recorder(&config, started_at)?);
         let (replies_in, mut replies) = tokio::sync::mpsc::channel(16);
         let link = Link::spawn(
@@ -201,13 +203,12 @@ impl Daemon {
         )?;
         let outbox = Mutex::new(store.outbox_handle()?);
 
-        let core = Core {
+        let mut core = Core {
             engine,
             store,
             records: Records::new(&config, known.clone()),
             config: Arc::clone(&config),
-            pins: BTreeMap::new(),
-            pinned: Arc::clone(&pinned),
+            pins: Pins::new(&config.state_dir, Arc::clone(&pinned)),
             look_by: {
                 let looks = Arc::clone(&looks);
                 Box::new(move |camera, by| looks.look_by(camera, by))
@@ -216,6 +217,9 @@ impl Daemon {
             health: Arc::clone(&health),
             uncommitted: Vec::new(),
         };
+        if let Some(snapshot) = snapshot {
+            core.resume(snapshot);
+        }
         let core = thread("core", move || core.run(&inbox))?;
         let keeper = Keeper {
             decoder: Decoder::new("keeper", config.decoders)?,

@@ -13,6 +13,7 @@ mod group;
 mod judge;
 mod presence;
 mod site;
+mod stage;
 mod track;
 pub mod types;
 

@@ -3,6 +3,8 @@
 //! Decoders hand over their own buffer (see [`Bytes::from_owner`]); letterbox, view health and evidence all read these
 //! planes. Nothing here converts a whole picture to RGB except [`Frame::to_rgb`], which evidence alone uses.
 
+mod appearance;
+
 use bytes::Bytes;
 use image::RgbImage;
 use jiff::Timestamp;

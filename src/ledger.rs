@@ -25,7 +25,9 @@
 //! with the cases that the store gave back; one begun by rotation, or after records were lost, with those the engine knew.
 //!
 //! ```text
-//! look     camera name | time | view u8 | count varint | (label name | score f32 | x1 f32 | y1 f32 | x2 f32 | y2 f32)*
+//! look     camera name | time | view u8 | count varint | (label name | score f32 | x1 f32 | y1 f32 | x2 f32 | y2 f32 | known)*
+//! view     the view's number, 0x80 = infrared, 0x40 = what things look like is known
+//! known    nothing without 0x40; else 0 u8, or 1 u8 and 12 bytes (appearance)
 //! tick     time
 //! others   length varint | JSON
 //! varint   LEB128
@@ -33,7 +35,8 @@
 //! name     varint: n > 0 is the n-th name of this file; 0, then length varint and UTF-8, is the next name
 //! ```
 //!
-//! A look without detections is 17 to 19 bytes, a detection 21. CRC-32 is that of IEEE 802.3.
+//! A look without detections is 17 to 19 bytes, a detection 21, or 34 with its appearance. Version 1 had no appearances and no
+//! resumed engines; it is still read. CRC-32 is that of IEEE 802.3.
 
 mod code;
 mod file;

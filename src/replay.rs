@@ -6,7 +6,8 @@
 //! must be fitted to the replay's:
 //!
 //! - a case that the live run opened within the record, and the replay did not, is not given back at a later start;
-//! - a case that only the replay opened is carried over a start as it stands, for a store would have held it;
+//! - a case that only the replay opened is carried over a start as it stands, for a store would have held it, and so is
+//!   what the replay's engine knew of things that are no cases yet;
 //! - an answer about a case that the replay has not opened is counted and changes nothing. So a case that only the replay
 //!   has is never answered and holds its site to the end, which can hide cases that would have come later.
 
@@ -22,7 +23,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::{BBox, CaseId, Effect, Engine, Input, OpenCase, Plan},
+    engine::{BBox, CaseId, Effect, Engine, Input, OpenCase, Plan, Resumed, Snapshot},
     ledger::{Entry, Head, What},
 };
 
@@ -62,8 +63,14 @@ pub struct Replay {
     plan: Arc<Plan>,
     window: Window,
     engine: Engine,
+    /// Whose configuration this is, where that is known.
+    config_sha256: Option<String>,
     /// Which run the last head was of.
     run: Option<(Timestamp, String)>,
+    /// The run now on had the same configuration.
+    is_as_live: bool,
+    /// What this engine knew when the last run ended.
+    before: Option<Snapshot>,
     /// The newest record's time.
     now: Timestamp,
     /// Opened by the live engine only. Empty under the same configuration, so that memory does not grow.
@@ -80,12 +87,23 @@ impl Replay {
             engine: engine(&plan),
             plan,
             window,
+            config_sha256: None,
             run: None,
+            is_as_live: false,
+            before: None,
             now: Timestamp::MIN,
             live_only: BTreeSet::new(),
             replay_only: BTreeSet::new(),
             tally: Tally::default(),
         }
+    }
+
+    /// Says that the plan is of the configuration with this hash: runs that had the same resume as they did then, byte for
+    /// byte. Other runs resume with what the replay itself knew.
+    #[must_use]
+    pub fn under(mut self, config_sha256: &str) -> Self {
+        self.config_sha256 = Some(config_sha256.to_owned());
+        self
     }
 
     /// Takes one record; gives what the engine wants done because of it, if that lies within the window.
@@ -108,6 +126,7 @@ impl Replay {
             }
             What::Restored(case) if self.live_only.contains(&case.id) => return Vec::new(),
             What::Restored(case) => Input::Restored(case),
+            What::Resumed(recorded) => Input::Resumed(self.resumed(recorded)),
             What::Configured { .. } => Input::Configured(Arc::clone(&self.plan)),
             What::Observed(look) => {
                 if is_told {
@@ -148,12 +167,27 @@ impl Replay {
             .filter(|c| self.replay_only.contains(&c.id) && is_remembered(c, head.started_at))
             .cloned()
             .collect();
-        self.engine = engine(&self.plan);
+        let before = std::mem::replace(&mut self.engine, engine(&self.plan));
+        // Before the first run there was nothing to know.
+        self.before = self.run.is_some().then(|| before.snapshot());
+        self.is_as_live = self.config_sha256.as_ref() == Some(&head.config_sha256);
         for case in carried {
             self.engine.apply(Input::Restored(case));
         }
         self.run = Some(run);
         self.tally.starts += u64::from(is_told);
+    }
+
+    /// What a start gives back to the replay's engine.
+    fn resumed(&mut self, recorded: Box<Resumed>) -> Box<Resumed> {
+        match self.before.take() {
+            Some(snapshot) if !self.is_as_live => Box::new(Resumed {
+                // Pictures matter to a live engine alone; here each is still there.
+                pictures: snapshot.firsts().collect(),
+                snapshot,
+            }),
+            _ => recorded,
+        }
     }
 
     /// Which cases only one of the two engines opened.
@@ -285,6 +319,7 @@ mod tests {
             },
             state,
             at: at(0),
+            appearance: None,
             confirmed_at: None,
             recurrences: 0,
             was_reopened: false,

@@ -179,8 +179,8 @@ fn form() {
         ),
         (
             "dwell = \"5m\"",
-            "dwell = \"5m\"\nseen_share = 1.5",
-            "rules[0].seen_share: 1.5 is more than 1.0",
+            "dwell = \"5m\"\npresent_share = 1.5",
+            "rules[0].present_share: 1.5 is more than 1.0",
         ),
         (
             "kind = \"watch\"",

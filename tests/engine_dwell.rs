@@ -144,11 +144,12 @@ fn a_thing_found_by_two_models_is_one_thing() {
 
 #[test]
 fn seen_too_rarely_is_no_case_and_says_so() {
-    // Every other look: three of five at times, but never six tenths of all.
+    // Every third look: never three of five, and two thirds of the time it does not count as present.
     let mut world = World::new(plan([("gate", fixed())], vec![rule()]));
-    for s in (0..600).step_by(20) {
+    for s in (0..600).step_by(30) {
         world.look("gate", f64::from(s), vec![garbage(0.8, HEAP)]);
         world.look("gate", f64::from(s + 10), vec![]);
+        world.look("gate", f64::from(s + 20), vec![]);
     }
     assert!(world.opened().is_empty());
     for s in (600..800).step_by(10) {

@@ -138,7 +138,7 @@ fn what_the_platform_has_under_another_number_is_not_filed_again() {
     world.heap_stays("gate", 70, 3600);
     assert_eq!(
         (world.opened().len(), world.not_filed()),
-        (1, vec![NotFiled::OpenCaseAtSite])
+        (1, vec![NotFiled::KnownOtherwise])
     );
 }
 

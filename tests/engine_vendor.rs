@@ -31,6 +31,7 @@ fn thing(label: &str, bbox: BBox) -> Detection {
         label: label.into(),
         score: 0.8,
         bbox,
+        appearance: None,
     }
 }
 

@@ -94,7 +94,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     let told = tell(
         &mut reader,
-        Replay::new(judged.plan, window),
+        Replay::new(judged.plan, window).under(&judged.config_sha256),
         compared.map(Comparison::new),
         args.json,
         &mut out,

@@ -402,7 +402,7 @@ mod defaults {
     pub(super) fn seen_m() -> u32 {
         5
     }
-    pub(super) fn seen_share() -> f32 {
+    pub(super) fn present_share() -> f32 {
         0.6
     }
     pub(super) fn max_move() -> f32 {

@@ -2,10 +2,8 @@
 //! nothing else in the process decides or commits. So there are no locks, and the order of events is the order of history.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender},
     },
     time::{Duration, Instant},
@@ -14,11 +12,15 @@ use std::{
 use jiff::Timestamp;
 use metrics::{counter, gauge, histogram};
 
-use super::{keeper::Job, record::Records};
+use super::{
+    keeper::Job,
+    pins::{Look, Pinned, Pins},
+    record::Records,
+};
 use crate::{
     camera::Picture,
     config::Config,
-    engine::{CameraId, Case, CaseId, CaseState, Detection, Effect, Input, Observation},
+    engine::{CameraId, Case, CaseId, CaseState, Effect, Input, Observation, Resumed, Snapshot},
     error::Class,
     evidence::EvidencePicture,
     ledger::Recorded,
@@ -46,18 +48,14 @@ pub(super) enum Event {
     Stop,
 }
 
-/// A look that may become evidence.
-#[derive(Debug, Clone)]
-pub(super) struct Pinned {
-    pub(super) picture: Picture,
-    pub(super) detections: Arc<[Detection]>,
-}
-
 /// The core turns at least this often, so that a stuck core is told from an idle one.
 const TURN: Duration = Duration::from_secs(1);
 
 /// How long a commit that failed is left alone before the next try.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// What the engine knows beside its cases is kept this often: a crash costs a dwell no more than that.
+const KEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// Asks a camera to be looked at sooner than its turn.
 pub(super) type LookBy = Box<dyn Fn(&CameraId, Timestamp) + Send>;
@@ -69,9 +67,7 @@ pub(super) struct Core {
     pub(super) store: Store,
     pub(super) config: Arc<Config>,
     pub(super) records: Records,
-    pub(super) pins: BTreeMap<(CameraId, Timestamp), (Pinned, u32)>,
-    /// How many there are, for whoever shows it.
-    pub(super) pinned: Arc<AtomicU64>,
+    pub(super) pins: Pins,
     /// Asks a camera to be looked at sooner.
     pub(super) look_by: LookBy,
     /// `None` once the core is stopping.
@@ -96,6 +92,7 @@ impl Core {
     pub(super) fn run(mut self, events: &Receiver<Event>) {
         // Not wall time: a clock that is set back must not hold up what waits.
         let mut retry_at = Instant::now();
+        let mut keep_at = Instant::now() + KEEP_EVERY;
         loop {
             match events.recv_timeout(self.patience()) {
                 Ok(Event::Stop) => self.keeper = None,
@@ -113,6 +110,10 @@ impl Core {
                 self.commit_again();
                 retry_at = Instant::now() + RETRY;
             }
+            if Instant::now() >= keep_at {
+                self.keep(now);
+                keep_at = Instant::now() + KEEP_EVERY;
+            }
         }
         if !self.uncommitted.is_empty() {
             self.commit_again();
@@ -120,6 +121,22 @@ impl Core {
         for commit in &self.uncommitted {
             tracing::error!(what = %commit.what(), "This could not be committed before the stop. If the problem is still there, it is confirmed again after the start; the platform's answers come again.");
         }
+        self.keep(Timestamp::now());
+    }
+
+    /// Keeps what a restart must not take away. Where the disk takes nothing, judging goes on: the cases' commits say so.
+    fn keep(&mut self, now: Timestamp) {
+        gauge!(names::WAITING).set(self.engine.engine().waiting() as f64);
+        self.pins.write(now);
+        if let Err(error) = self.store.keep_snapshot(now, &self.engine.engine().snapshot()) {
+            tracing::warn!(%error, "What the engine knows of problems that are no cases yet could not be kept; a restart now would have them dwell anew.");
+        }
+    }
+
+    /// Gives the engine back what it knew when the last daemon stopped.
+    pub(super) fn resume(&mut self, snapshot: Snapshot) {
+        let pictures = self.pins.take_back(snapshot.firsts());
+        self.apply(Input::Resumed(Box::new(Resumed { snapshot, pictures })), None);
     }
 
     fn patience(&self) -> Duration {
@@ -152,20 +169,18 @@ impl Core {
     }
 
     /// Puts one input to the engine and does what it wants; `look` is the picture the input came from.
-    fn apply(&mut self, input: Input, look: Option<((CameraId, Timestamp), Pinned)>) {
+    fn apply(&mut self, input: Input, look: Option<(Look, Pinned)>) {
         for effect in self.engine.apply(input) {
             self.carry_out(effect, look.as_ref());
         }
-        self.pinned.store(self.pins.len() as u64, Ordering::Relaxed);
-        gauge!(names::PINNED).set(self.pins.len() as f64);
     }
 
-    fn carry_out(&mut self, effect: Effect, look: Option<&((CameraId, Timestamp), Pinned)>) {
+    fn carry_out(&mut self, effect: Effect, look: Option<&(Look, Pinned)>) {
         match effect {
             Effect::Look { camera, by } => (self.look_by)(&camera, by),
-            Effect::Pin { camera, at } => self.pin((camera, at), look),
+            Effect::Pin { camera, at } => self.pins.pin((camera, at), look),
             Effect::Unpin { camera, at } => {
-                self.unpin((camera, at));
+                self.pins.unpin((camera, at));
             }
             Effect::Open(case) => self.open(case),
             Effect::Revise {
@@ -183,6 +198,14 @@ impl Core {
                 tracing::warn!(%case, reply = reply.as_str(), reason, "The platform's answer does not fit the case; it is on record and changes nothing.");
                 counter!(names::REPLIES_REFUSED, "reply" => reply.as_str()).increment(1);
             }
+            Effect::Turned {
+                camera,
+                rule,
+                reason,
+                at: _,
+            } => {
+                counter!(names::PRESENCE, "camera" => camera.to_string(), "rule" => rule.to_string(), "reason" => reason.as_str()).increment(1);
+            }
             Effect::NotFiled {
                 camera,
                 rule,
@@ -195,27 +218,9 @@ impl Core {
         }
     }
 
-    fn pin(&mut self, key: (CameraId, Timestamp), look: Option<&((CameraId, Timestamp), Pinned)>) {
-        if let Some((_, count)) = self.pins.get_mut(&key) {
-            *count += 1;
-        } else if let Some((_, pinned)) = look.filter(|(at, _)| *at == key) {
-            self.pins.insert(key, (pinned.clone(), 1));
-        }
-    }
-
-    fn unpin(&mut self, key: (CameraId, Timestamp)) -> Option<Pinned> {
-        let (pinned, count) = self.pins.get_mut(&key)?;
-        *count -= 1;
-        let pinned = pinned.clone();
-        if *count == 0 {
-            self.pins.remove(&key);
-        }
-        Some(pinned)
-    }
-
     fn open(&mut self, case: Box<Case>) {
-        let first = self.unpin((case.camera.clone(), case.first_seen_at));
-        let confirming = self.unpin((case.camera.clone(), case.confirmed_at));
+        let first = self.pins.unpin((case.camera.clone(), case.first_seen_at));
+        let confirming = self.pins.unpin((case.camera.clone(), case.confirmed_at));
         let id = case.id.clone();
         let job = first.zip(confirming).map(|(first, confirming)| Job {
             case,

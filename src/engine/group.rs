@@ -4,7 +4,7 @@
 
 use super::{
     site::Standing,
-    types::{Attended, BBox, CameraPlan, Detection, Place, Rule},
+    types::{Appearance, Attended, BBox, CameraPlan, Detection, Place, Rule},
 };
 
 /// What counts for the rule at one look: one box, or several that belong together.
@@ -18,6 +18,8 @@ pub(super) struct Sight<'a> {
     pub standing: Standing<'a>,
     /// How many boxes it is.
     pub count: u32,
+    /// What the surest one looks like.
+    pub appearance: Option<Appearance>,
 }
 
 /// Joins sights (surest first) whose gap is at most `reach` diagonals of the larger, and those that these bring together. The
@@ -133,6 +135,7 @@ mod tests {
             score,
             standing: Standing::default(),
             count: 1,
+            appearance: None,
         }
     }
 
@@ -176,6 +179,7 @@ mod tests {
             label: label.into(),
             score,
             bbox: sight(x, score).bbox,
+            appearance: None,
         };
         assert!(is_attended(&stall, &by, &[person("person", 0.52, 0.6)], 0.4));
         assert!(

@@ -4,17 +4,23 @@
 //! steps of a decision are told in `docs/judging.md`; geometry, presence, association and sites are their own modules.
 
 mod look;
+mod resume;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use self::look::Judging;
+pub use self::resume::{Resumed, Snapshot};
 use super::{
     plus, since,
     site::Register,
-    track::{Stage, Track},
-    types::{CameraId, CaseId, Effect, Input, NotFiled, Observation, OpenCase, Plan, Reply, Rule, RuleId, View},
+    stage::{Stage, Telling},
+    track::Track,
+    types::{
+        CameraId, CaseId, Effect, Input, NotFiled, Observation, OpenCase, Plan, Reason, Reply, Rule, RuleId, View,
+    },
 };
 
 /// A track unseen for this long by the wall clock, blind time included, is void: what stands there now may be another thing.
@@ -68,7 +74,7 @@ impl Queue {
 }
 
 /// What is known of one camera.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Watched {
     newest: Option<Timestamp>,
     newest_clear: Option<Timestamp>,
@@ -94,6 +100,7 @@ impl Engine {
                 let at = case.at;
                 self.register.insert(case, None, at);
             }
+            Input::Resumed(resumed) => self.resume(*resumed, &mut effects),
             Input::Observed(look) => self.observe(&look, &mut effects),
             Input::Reply(reply) => self.answer(reply, &mut effects),
             Input::EvidenceFailed { case } => self.evidence_failed(&case, &mut effects),
@@ -145,16 +152,14 @@ impl Engine {
             let is_kept = plan.cameras.contains_key(camera);
             watched.tracks.retain(|rule, tracks| {
                 if is_kept && plan.rules.iter().any(|r| r.id == *rule) {
-                    for track in tracks {
-                        if track.stage == Stage::HeldBack(None) {
-                            // The new grid, or the new place, may hold it.
-                            track.stage = Stage::Idle;
-                        }
+                    for track in tracks.iter_mut().filter(|t| t.stage == Stage::HeldBack(None)) {
+                        // The new grid, or the new place, may hold it.
+                        track.turn(Stage::Idle, Reason::Replanned, telling(camera, rule, self.now, effects));
                     }
                     return true;
                 }
                 for track in tracks {
-                    track.end(camera, rule, NotFiled::Reconfigured, self.now, effects);
+                    track.end(NotFiled::Reconfigured, telling(camera, rule, self.now, effects));
                 }
                 false
             });
@@ -179,7 +184,7 @@ impl Engine {
             // Nothing that was timed by the old clock can be compared with the new: begin again.
             for (rule, tracks) in std::mem::take(&mut watched.tracks) {
                 for mut track in tracks {
-                    track.end(id, &rule, NotFiled::BlindTooLong, look.at, effects);
+                    track.end(NotFiled::BlindTooLong, telling(id, &rule, look.at, effects));
                 }
             }
             watched.newest_clear = None;
@@ -271,12 +276,15 @@ impl Engine {
                 .as_ref()
                 .and_then(|p| p.cameras.get(id))
                 .map_or(Duration::ZERO, |c| c.look_every);
-            for track in watched.tracks.values_mut().flatten() {
+            let until = plus(at, look_every.saturating_mul(RETRY_LOOKS));
+            for (rule, tracks) in &mut watched.tracks {
                 // Every camera that sees the thing may try again: another one's pictures may work.
-                if matches!(&track.stage, Stage::AtCase(at) if at == case) {
-                    track.stage = Stage::Retry {
-                        until: plus(at, look_every.saturating_mul(RETRY_LOOKS)),
-                    };
+                for track in tracks
+                    .iter_mut()
+                    .filter(|t| matches!(&t.stage, Stage::AtCase(c) if c == case))
+                {
+                    let retry = Stage::Retry { until };
+                    track.turn(retry, Reason::PictureLost, telling(id, rule, at, effects));
                 }
             }
         }
@@ -288,6 +296,15 @@ impl Engine {
                 watched.void(id, plan, at, effects);
             }
         }
+    }
+}
+
+fn telling<'a>(camera: &'a CameraId, rule: &'a RuleId, at: Timestamp, effects: &'a mut Vec<Effect>) -> Telling<'a> {
+    Telling {
+        camera,
+        rule,
+        at,
+        effects,
     }
 }
 
@@ -303,7 +320,7 @@ impl Watched {
                 tracks.retain_mut(|track| {
                     let is_void = since(at, track.last_seen) >= after;
                     if is_void {
-                        track.end(camera, &rule.id, NotFiled::BlindTooLong, at, effects);
+                        track.end(NotFiled::BlindTooLong, telling(camera, &rule.id, at, effects));
                     }
                     !is_void
                 });

@@ -5,13 +5,15 @@
 
 use std::time::Duration;
 
-use super::types::Rule;
+use serde::{Deserialize, Serialize};
+
+use super::types::{Reason, Rule};
 
 /// Shares are quotients of small counts: this is far below the least difference of two of them.
 const SHARE_EPSILON: f64 = 1e-6;
 
 /// What a track's clear looks add up to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Presence {
     /// Presence so far. Whole occlusions count once it was seen again.
     dwell: Duration,
@@ -19,6 +21,12 @@ pub(super) struct Presence {
     unseen: Duration,
     looks: u32,
     seen: u32,
+    /// Looks at which it counted as present.
+    present: u32,
+    /// It counted so at the newest.
+    is_present: bool,
+    /// The rule rested at the newest look.
+    is_resting: bool,
     /// The newest 64 looks, the newest in bit 0; 1 = seen.
     window: u64,
     scores: f64,
@@ -34,14 +42,17 @@ impl Presence {
             unseen: Duration::ZERO,
             looks: 1,
             seen: 1,
+            present: 1,
+            is_present: true,
+            is_resting: false,
             window: 1,
             scores: score.into(),
             attended: attended.into(),
         }
     }
 
-    /// A clear look saw it; `step` is the time since the look before, `None` where that time was blind.
-    pub(super) fn saw(&mut self, step: Option<Duration>, score: f32, attended: bool) {
+    /// A clear look saw it; `step` is the time since the look before, `None` where that time was blind. Says what that changed.
+    pub(super) fn saw(&mut self, rule: &Rule, step: Option<Duration>, score: f32, attended: bool) -> Option<Reason> {
         self.dwell += self.unseen + step.unwrap_or_default();
         self.unseen = Duration::ZERO;
         self.looks = self.looks.saturating_add(1);
@@ -49,21 +60,45 @@ impl Presence {
         self.window = self.window << 1 | 1;
         self.scores += f64::from(score);
         self.attended = self.attended.saturating_add(attended.into());
+        self.count(rule)
     }
 
-    /// A clear look did not see it.
-    pub(super) fn missed(&mut self, step: Option<Duration>) {
+    /// A clear look did not see it. Says what that changed.
+    pub(super) fn missed(&mut self, rule: &Rule, step: Option<Duration>) -> Option<Reason> {
         self.unseen += step.unwrap_or_default();
         self.looks = self.looks.saturating_add(1);
         self.window <<= 1;
+        self.count(rule)
     }
 
     /// A clear look while the rule rests: it counts for nothing, but the time before it does, as far as the rule worked.
-    pub(super) fn passed(&mut self, step: Option<Duration>, is_seen: bool) {
+    pub(super) fn passed(&mut self, step: Option<Duration>, is_seen: bool) -> Option<Reason> {
         self.unseen += step.unwrap_or_default();
         if is_seen {
             self.dwell += std::mem::take(&mut self.unseen);
         }
+        let rested = std::mem::replace(&mut self.is_resting, true);
+        (!rested).then_some(Reason::Rested)
+    }
+
+    /// Whether it counts as present at the newest look: missed in no more than m − n of the newest m, so that one flicker of
+    /// a detector is no absence. Looks before the first did not miss it.
+    fn count(&mut self, rule: &Rule) -> Option<Reason> {
+        self.is_resting = false;
+        let (seen, looks) = self.newest(rule);
+        let is_present = looks - seen <= rule.seen_m.saturating_sub(rule.seen_n);
+        self.present = self.present.saturating_add(is_present.into());
+        match (std::mem::replace(&mut self.is_present, is_present), is_present) {
+            (true, false) => Some(Reason::Hidden),
+            (false, true) => Some(Reason::SeenAgain),
+            _ => None,
+        }
+    }
+
+    /// How many of the newest m looks saw it, and how many of these there were.
+    fn newest(&self, rule: &Rule) -> (u32, u32) {
+        let newest = u64::MAX >> (64 - rule.seen_m.clamp(1, 64));
+        ((self.window & newest).count_ones(), self.looks.min(rule.seen_m))
     }
 
     /// It has left, as far as clear looks can tell.
@@ -76,11 +111,10 @@ impl Presence {
         self.dwell >= rule.dwell
     }
 
-    /// It is seen often enough: n of the newest m looks, and the share of all.
+    /// It is there: seen in n of the newest m looks, and present in the share of all.
     pub(super) fn is_steady(&self, rule: &Rule) -> bool {
-        let newest = u64::MAX >> (64 - rule.seen_m.clamp(1, 64));
-        (self.window & newest).count_ones() >= rule.seen_n
-            && f64::from(self.seen) / f64::from(self.looks) + SHARE_EPSILON >= rule.seen_share.into()
+        self.newest(rule).0 >= rule.seen_n
+            && f64::from(self.present) / f64::from(self.looks) + SHARE_EPSILON >= rule.present_share.into()
     }
 
     /// Somebody stood by it as often as the rule asks.
@@ -94,7 +128,7 @@ impl Presence {
     /// nothing is missing.
     pub(super) fn almost(&self, rule: &Rule) -> Option<Duration> {
         let mut next = self.clone();
-        next.saw(None, 0.0, true);
+        next.saw(rule, None, 0.0, true);
         let missing = rule.dwell.saturating_sub(self.dwell);
         (!missing.is_zero() && next.is_steady(rule) && next.is_attended(rule)).then_some(missing)
     }
@@ -140,7 +174,7 @@ pub(super) mod tests {
             dwell: Duration::from_secs(60),
             seen_n: 3,
             seen_m: 5,
-            seen_share: 0.6,
+            present_share: 0.6,
             max_move: 0.5,
             max_move_m: None,
             min_area_m2: None,
@@ -162,11 +196,11 @@ pub(super) mod tests {
     #[test]
     fn an_occlusion_counts_once_it_was_seen_again() {
         let mut p = Presence::begin(0.8, true);
-        p.saw(TEN, 0.6, true);
-        p.missed(TEN);
-        p.missed(TEN);
+        p.saw(&rule(), TEN, 0.6, true);
+        p.missed(&rule(), TEN);
+        p.missed(&rule(), TEN);
         assert_eq!(p.dwell(), Duration::from_secs(10), "not before");
-        p.saw(TEN, 0.7, true);
+        p.saw(&rule(), TEN, 0.7, true);
         assert_eq!(p.dwell(), Duration::from_secs(40));
         assert_eq!(p.looks(), (5, 3));
         assert!((p.confidence() - 0.7).abs() < 1e-6);
@@ -175,14 +209,14 @@ pub(super) mod tests {
     #[test]
     fn blind_time_is_neither_presence_nor_absence() {
         let mut p = Presence::begin(0.8, true);
-        p.saw(None, 0.8, true);
+        p.saw(&rule(), None, 0.8, true);
         assert_eq!(p.dwell(), Duration::ZERO);
         for _ in 0..100 {
-            p.missed(None);
+            p.missed(&rule(), None);
         }
         assert!(!p.is_gone(&rule()), "nobody looked away from it");
         for _ in 0..12 {
-            p.missed(TEN);
+            p.missed(&rule(), TEN);
         }
         assert!(p.is_gone(&rule()));
     }
@@ -191,18 +225,18 @@ pub(super) mod tests {
     fn n_of_m_and_share_are_both_asked() {
         let rule = rule();
         let mut p = Presence::begin(0.8, true);
-        p.saw(TEN, 0.8, true);
+        p.saw(&rule, TEN, 0.8, true);
         assert!(!p.is_steady(&rule), "two looks are not three");
-        p.saw(TEN, 0.8, true);
+        p.saw(&rule, TEN, 0.8, true);
         assert!(p.is_steady(&rule));
-        p.missed(TEN);
-        p.missed(TEN);
+        p.missed(&rule, TEN);
+        p.missed(&rule, TEN);
         assert!(p.is_steady(&rule), "three of five, share 0.6 exactly");
-        p.missed(TEN);
+        p.missed(&rule, TEN);
         assert!(!p.is_steady(&rule));
-        p.saw(TEN, 0.8, true);
-        p.saw(TEN, 0.8, true);
-        p.saw(TEN, 0.8, true);
+        p.saw(&rule, TEN, 0.8, true);
+        p.saw(&rule, TEN, 0.8, true);
+        p.saw(&rule, TEN, 0.8, true);
         assert!(p.is_steady(&rule), "six of nine and three of five");
     }
 
@@ -215,10 +249,10 @@ pub(super) mod tests {
         };
         let mut p = Presence::begin(0.8, true);
         for _ in 0..62 {
-            p.saw(TEN, 0.8, true);
+            p.saw(&rule, TEN, 0.8, true);
         }
         assert!(!p.is_steady(&rule));
-        p.saw(TEN, 0.8, true);
+        p.saw(&rule, TEN, 0.8, true);
         assert!(p.is_steady(&rule));
     }
 
@@ -226,7 +260,7 @@ pub(super) mod tests {
     fn almost_means_one_more_sighting_decides() {
         let mut p = Presence::begin(0.8, true);
         assert_eq!(p.almost(&rule()), None, "two of five would not decide");
-        p.saw(TEN, 0.8, true);
+        p.saw(&rule(), TEN, 0.8, true);
         assert_eq!(p.almost(&rule()), Some(Duration::from_secs(50)));
     }
 
@@ -241,12 +275,12 @@ pub(super) mod tests {
             ..rule()
         };
         let mut p = Presence::begin(0.8, true);
-        p.saw(TEN, 0.8, false);
+        p.saw(&rule, TEN, 0.8, false);
         assert!(p.is_attended(&rule), "one of two");
-        p.saw(TEN, 0.8, false);
+        p.saw(&rule, TEN, 0.8, false);
         assert!(!p.is_attended(&rule));
-        p.missed(TEN);
-        p.saw(TEN, 0.8, true);
+        p.missed(&rule, TEN);
+        p.saw(&rule, TEN, 0.8, true);
         assert!(p.is_attended(&rule), "what was not seen is not asked");
     }
 }

@@ -13,8 +13,8 @@ use super::{
     geometry::{Side, distance_m, side_of},
     since,
     types::{
-        BBox, Beyond, CameraId, CameraPlan, CaseId, CaseState, Located, NotFiled, OpenCase, Place, PlaceMethod, Plan,
-        Point, Recurrence, Reply, Rule, RuleId, ScheduleId, Zone, ZoneId, ZoneKind,
+        Appearance, BBox, Beyond, CameraId, CameraPlan, CaseId, CaseState, Located, NotFiled, OpenCase, Place,
+        PlaceMethod, Plan, Point, Recurrence, Reply, Rule, RuleId, ScheduleId, Zone, ZoneId, ZoneKind,
     },
 };
 
@@ -120,6 +120,7 @@ pub(super) struct Found<'a> {
     pub(super) zone: Option<&'a ZoneId>,
     pub(super) located: &'a Located,
     pub(super) bbox: BBox,
+    pub(super) appearance: Option<Appearance>,
 }
 
 impl Found<'_> {
@@ -153,9 +154,15 @@ impl Found<'_> {
         (distance <= radius).then_some(distance)
     }
 
-    /// True where `case` is about this very thing, not only about its site.
+    /// True where `case` is about this very thing, not only about its site. Two looks in colour that have nothing in common
+    /// are of two things.
     fn is_the_thing_of(&self, case: &OpenCase) -> bool {
+        let in_colour = |a: &Option<Appearance>| a.filter(Appearance::has_colour);
+        let looks_other = in_colour(&case.appearance)
+            .zip(in_colour(&self.appearance))
+            .is_some_and(|(a, b)| a.resemblance(&b) < Appearance::OTHER_THING);
         case.category == self.rule.category.code
+            && !looks_other
             && if case.camera == *self.camera {
                 case.bbox.iou(&self.bbox) >= SAME_THING_IOU
             } else {
@@ -200,23 +207,26 @@ impl Register {
     /// The case that `found` belongs to, and why it is therefore not filed. An open case goes before a refused one, the
     /// nearest before the others.
     pub(super) fn holder(&self, found: &Found<'_>, now: Timestamp) -> Option<(&CaseId, NotFiled)> {
-        let mut nearest: Option<(f64, &CaseId)> = None;
+        let mut nearest: Option<(f64, &CaseId, NotFiled)> = None;
         let mut refused = None;
         for (id, record) in self.cases.iter().filter(|(_, r)| r.is_remembered(now)) {
             match record.case.state {
                 CaseState::Rejected if found.is_the_thing_of(&record.case) => refused = Some(id),
                 CaseState::Rejected | CaseState::Closed | CaseState::Withdrawn => {}
-                // The platform has it open, under another number.
-                _ => {
+                state => {
                     if let Some(distance) = found.distance_to_site_m(&record.case)
-                        && nearest.is_none_or(|(least, _)| distance < least)
+                        && nearest.is_none_or(|(least, ..)| distance < least)
                     {
-                        nearest = Some((distance, id));
+                        let reason = match state {
+                            CaseState::DuplicateOf => NotFiled::KnownOtherwise,
+                            _ => NotFiled::OpenCaseAtSite,
+                        };
+                        nearest = Some((distance, id, reason));
                     }
                 }
             }
         }
-        let open = nearest.map(|(_, id)| (id, NotFiled::OpenCaseAtSite));
+        let open = nearest.map(|(_, id, reason)| (id, reason));
         open.or(refused.map(|id| (id, NotFiled::RejectedBefore)))
     }
 
@@ -298,6 +308,18 @@ impl Register {
     /// Drops what has no bearing any more.
     pub(super) fn forget(&mut self, now: Timestamp) {
         self.cases.retain(|_, r| r.is_remembered(now));
+    }
+
+    /// What the store does not know of a case that it gave back.
+    pub(super) fn remember(&mut self, id: &CaseId, rule: Option<RuleId>, last_seen: Timestamp) {
+        if let Some(record) = self.cases.get_mut(id) {
+            record.rule = rule;
+            record.last_seen = last_seen;
+        }
+    }
+
+    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.cases.values()
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &OpenCase> {

@@ -9,11 +9,17 @@ use std::{fmt, sync::Arc};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use super::judge::{Resumed, Snapshot};
+
+mod appearance;
 mod case;
 mod plan;
+mod reason;
 
+pub use appearance::Appearance;
 pub use case::*;
 pub use plan::*;
+pub use reason::*;
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -108,6 +114,9 @@ pub struct Detection {
     pub score: f32,
     /// Where.
     pub bbox: BBox,
+    /// What it looks like, where its picture was at hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub appearance: Option<Appearance>,
 }
 
 /// Whether the view could be trusted at a look. Anything but `Clear` is blind time: neither presence nor absence.
@@ -165,6 +174,8 @@ pub enum Input {
     /// A case that the store holds, given back at start-up: the open ones, those rejected in the last 30 days, and those
     /// closed in the last 7 (they may be reopened).
     Restored(OpenCase),
+    /// What the engine that ran before knew beside its cases, after these at start-up.
+    Resumed(Box<Resumed>),
     /// A look.
     Observed(Observation),
     /// The platform's answer about a case.
@@ -231,6 +242,17 @@ pub enum Effect {
         /// Why it cannot be.
         reason: String,
     },
+    /// What happened to a thing that is followed; with `NotFiled`, every step of it.
+    Turned {
+        /// Which camera sees it.
+        camera: CameraId,
+        /// Which rule follows it.
+        rule: RuleId,
+        /// Why.
+        reason: Reason,
+        /// When the engine knew.
+        at: Timestamp,
+    },
     /// A candidate came to an end, or was held back, without a case of its own.
     NotFiled {
         /// Which camera saw it.
@@ -266,6 +288,8 @@ pub enum NotFiled {
     Unattended,
     /// The same problem at that site has an open case.
     OpenCaseAtSite,
+    /// The platform has the problem at that site under another number.
+    KnownOtherwise,
     /// The day's cases are filed: it waits for the next day. Said once; it is filed then if it is still there.
     OverDailyCap,
     /// It went away while it waited for the next day.
@@ -297,6 +321,7 @@ impl NotFiled {
             Self::Moved => "moved",
             Self::Unattended => "unattended",
             Self::OpenCaseAtSite => "open_case_at_site",
+            Self::KnownOtherwise => "known_otherwise",
             Self::OverDailyCap => "over_daily_cap",
             Self::LeftWhileWaiting => "left_while_waiting",
             Self::CaseReopened => "case_reopened",

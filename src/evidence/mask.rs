@@ -118,6 +118,7 @@ mod tests {
                 x2: 0.5,
                 y2: 0.9,
             },
+            appearance: None,
         };
         persons_and_vehicles(&mut picture, &[person]);
         assert!(
@@ -202,6 +203,7 @@ mod tests {
                         label: label.into(),
                         score: 0.9,
                         bbox,
+                        appearance: None,
                     }],
                 );
             }

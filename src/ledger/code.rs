@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::engine::{BBox, CameraId, CaseId, Detection, Input, Label, Light, Observation, OpenCase, Reply, View};
+use crate::engine::{
+    Appearance, BBox, CameraId, CaseId, Detection, Input, Label, Light, Observation, OpenCase, Reply, Resumed, View,
+};
 
 /// One record: something that happened, and the cases that the engine opened because of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +34,8 @@ pub enum What {
     },
     /// [`Input::Restored`].
     Restored(OpenCase),
+    /// [`Input::Resumed`].
+    Resumed(Box<Resumed>),
     /// [`Input::Observed`].
     Observed(Observation),
     /// [`Input::Reply`].
@@ -81,6 +85,7 @@ const REPLY: u8 = 4;
 const EVIDENCE_FAILED: u8 = 5;
 const RESTORED: u8 = 6;
 const CONFIGURED: u8 = 7;
+const RESUMED: u8 = 8;
 
 /// In the order of their codes: new ones go to the end.
 const VIEWS: [View; 7] = [
@@ -95,6 +100,8 @@ const VIEWS: [View; 7] = [
 
 /// Set in a view's code: the look was by infrared.
 const NIGHT: u8 = 0x80;
+/// Set in a view's code: each detection is followed by whether its appearance is known, and by that.
+const APPEARANCES: u8 = 0x40;
 
 fn view_code(view: View) -> u8 {
     match view {
@@ -144,6 +151,10 @@ impl Encoder {
                 out.push(RESTORED);
                 json(case, out);
             }
+            Input::Resumed(resumed) => {
+                out.push(RESUMED);
+                json(resumed, out);
+            }
             Input::Observed(look) => self.look(look, out),
             Input::Reply(reply) => {
                 out.push(REPLY);
@@ -172,13 +183,18 @@ impl Encoder {
             Light::Day => 0,
             Light::Night => NIGHT,
         };
-        out.push(view_code(look.view) | light);
+        let has_looks = look.detections.iter().any(|d| d.appearance.is_some());
+        out.push(view_code(look.view) | light | if has_looks { APPEARANCES } else { 0 });
         varint(look.detections.len() as u128, out);
         for detection in &look.detections {
             self.name(detection.label.as_str(), out);
             let BBox { x1, y1, x2, y2 } = detection.bbox;
             for number in [detection.score, x1, y1, x2, y2] {
                 out.extend_from_slice(&number.to_le_bytes());
+            }
+            if has_looks {
+                out.push(detection.appearance.is_some().into());
+                out.extend(detection.appearance.iter().flat_map(|a| a.0));
             }
         }
     }
@@ -253,6 +269,7 @@ impl Decoder {
             REPLY => What::Reply(bytes.json()?),
             EVIDENCE_FAILED => What::EvidenceFailed { case: bytes.json()? },
             RESTORED => What::Restored(bytes.json()?),
+            RESUMED => What::Resumed(bytes.json()?),
             CONFIGURED => What::Configured {
                 config_sha256: bytes.json()?,
             },
@@ -271,7 +288,7 @@ impl Decoder {
         let code = bytes.byte()?;
         let light = if code & NIGHT == 0 { Light::Day } else { Light::Night };
         let view = *VIEWS
-            .get(usize::from(code & !NIGHT))
+            .get(usize::from(code & !(NIGHT | APPEARANCES)))
             .ok_or("a view that this program does not know")?;
         let count = bytes.length()?;
         let mut detections = Vec::with_capacity(count.min(bytes.0.len() / DETECTION));
@@ -279,7 +296,16 @@ impl Decoder {
             let label = self.name(bytes)?.1.clone();
             let [score, x1, y1, x2, y2] = [bytes.f32()?, bytes.f32()?, bytes.f32()?, bytes.f32()?, bytes.f32()?];
             let bbox = BBox { x1, y1, x2, y2 };
-            detections.push(Detection { label, score, bbox });
+            let appearance = match code & APPEARANCES != 0 && bytes.byte()? != 0 {
+                true => Some(Appearance(bytes.array()?)),
+                false => None,
+            };
+            detections.push(Detection {
+                label,
+                score,
+                bbox,
+                appearance,
+            });
         }
         Ok(Observation {
             camera,
@@ -330,10 +356,14 @@ impl<'a> Bytes<'a> {
         Ok(*first)
     }
 
-    fn f32(&mut self) -> Result<f32, Nonsense> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Nonsense> {
         let (bytes, rest) = self.0.split_first_chunk().ok_or(SHORT)?;
         self.0 = rest;
-        Ok(f32::from_le_bytes(*bytes))
+        Ok(*bytes)
+    }
+
+    fn f32(&mut self) -> Result<f32, Nonsense> {
+        self.array().map(f32::from_le_bytes)
     }
 
     fn varint(&mut self) -> Result<u128, Nonsense> {
@@ -393,6 +423,7 @@ mod tests {
                 x2: f32::INFINITY,
                 y2: 0.1,
             },
+            appearance: None,
         }
     }
 
@@ -402,9 +433,19 @@ mod tests {
     fn a_look_is_small_and_exact() {
         let (mut encoder, mut decoder) = (Encoder::new(at(BEGUN)), Decoder::new(at(BEGUN)));
         let mut sizes = Vec::new();
-        for (i, seen) in [vec![garbage()], vec![], vec![garbage()], vec![garbage(), garbage()]]
-            .into_iter()
-            .enumerate()
+        let known = || Detection {
+            appearance: Some(Appearance([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 255])),
+            ..garbage()
+        };
+        for (i, seen) in [
+            vec![garbage()],
+            vec![],
+            vec![garbage()],
+            vec![garbage(), garbage()],
+            vec![known(), garbage()],
+        ]
+        .into_iter()
+        .enumerate()
         {
             // Ten seconds and a bit, to the nanosecond.
             let input = look(at(BEGUN + 10_000_000_007 * i as i128), seen);
@@ -419,6 +460,7 @@ mod tests {
         let frame = super::super::file::FRAME as usize;
         assert!(sizes[1] + frame <= 40, "{sizes:?}");
         assert_eq!(sizes[3] - sizes[2], DETECTION);
+        assert_eq!(sizes[4] - sizes[3], 12 + 2, "an appearance, and who has one");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::LedgerError;
 
 const MAGIC: [u8; 8] = *b"GWLEDGER";
 /// Of the format. A reader refuses a higher one.
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 /// Bytes of the header.
 pub(super) const HEADER: u64 = 24;
 /// Bytes before a frame's payload.

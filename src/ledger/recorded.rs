@@ -13,7 +13,8 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// A new engine that works to `plan` and remembers the cases of the last run. `recorder` was begun for this run.
+    /// A new engine that works to `plan` and remembers the cases of the last run. `recorder` was begun for this run. What the
+    /// engine knew beside them is given back with [`Input::Resumed`].
     pub fn start(plan: Arc<Plan>, restored: Vec<OpenCase>, recorder: Option<Recorder>) -> Self {
         let mut this = Self {
             engine: Engine::new(),

@@ -252,7 +252,7 @@ pub(super) fn time_of(input: &Input) -> Option<Timestamp> {
         Input::Observed(look) => Some(look.at),
         Input::Reply(reply) => Some(reply.at),
         Input::Tick(at) => Some(*at),
-        Input::Configured(_) | Input::Restored(_) | Input::EvidenceFailed { .. } => None,
+        Input::Configured(_) | Input::Restored(_) | Input::Resumed(_) | Input::EvidenceFailed { .. } => None,
     }
 }
 

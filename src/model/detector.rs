@@ -66,6 +66,7 @@ impl Detector {
                 label: self.labels[found.class].clone(),
                 score: found.score,
                 bbox: found.in_picture(placement)?,
+                appearance: None,
             })
         };
         Ok(self.found.iter().filter_map(detection).collect())

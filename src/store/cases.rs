@@ -235,6 +235,39 @@ impl Store {
         Ok(applied)
     }
 
+    /// Keeps what the engine knew at `at` in place of what it knew before.
+    ///
+    /// # Errors
+    /// What the database says: nothing is lost by it but the way back to this moment.
+    pub fn keep_snapshot(&mut self, at: Timestamp, snapshot: &Snapshot) -> Result<(), StoreError> {
+        // A map with keys that are no text is the one thing that JSON cannot hold, and there is none in it.
+        let json = serde_json::to_string(snapshot).unwrap_or_default();
+        self.db
+            .prepare_cached("INSERT OR REPLACE INTO engine_state (id, at, snapshot) VALUES (1, ?1, ?2)")?
+            .execute(params![at.as_microsecond(), json])?;
+        Ok(())
+    }
+
+    /// What the engine knew when the last daemon kept it. What cannot be read is set aside as `engine-state.unreadable.json`
+    /// in the state directory, loudly, and the engine begins with the cases alone.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn snapshot(&mut self) -> Result<Option<Snapshot>, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT snapshot FROM engine_state WHERE id = 1")?;
+        let json: Option<String> = query.query_row([], |r| r.get(0)).optional()?;
+        let Some(json) = json else { return Ok(None) };
+        let error = match serde_json::from_str(&json) {
+            Ok(snapshot) => return Ok(Some(snapshot)),
+            Err(error) => error,
+        };
+        let aside = self.dir().join("engine-state.unreadable.json");
+        let kept = std::fs::write(&aside, json).map_or_else(|e| e.to_string(), |()| aside.display().to_string());
+        tracing::error!(%error, set_aside = kept, "What the engine knew of problems that are no cases yet cannot be read; it was set aside, and each dwells anew.");
+        self.db.prepare_cached("DELETE FROM engine_state")?.execute([])?;
+        Ok(None)
+    }
+
     /// What the engine must know at start-up: the open cases, and the ended ones that it still reckons with
     /// ([`CaseState::remembered_for`]). In the order of their ids, which is that of their confirmation.
     ///

@@ -64,6 +64,13 @@ CREATE TABLE outbox (
     quarantined TEXT
 ) STRICT;
 CREATE INDEX outbox_by_case ON outbox (case_id, seq);
+", "
+-- What the engine knew beside the cases when it was last asked (JSON, engine::Snapshot). One row.
+CREATE TABLE engine_state (
+    id       INTEGER PRIMARY KEY CHECK (id = 1),
+    at       INTEGER NOT NULL,
+    snapshot TEXT NOT NULL
+) STRICT;
 "];
 
 /// The version this program writes.

@@ -9,7 +9,7 @@ use std::{
 
 use gridwatch::engine::{
     BBox, CameraId, CameraPlan, Case, Category, Detection, Effect, Engine, FixedPlace, Input, Intake, Light, LonLat,
-    NotFiled, Observation, Place, Plan, Point, Rule, Scores, View, Zone, ZoneKind,
+    NotFiled, Observation, Place, Plan, Point, Reason, Resumed, Rule, Scores, Snapshot, View, Zone, ZoneKind,
     calendar::{Calendar, Hours},
     geometry::{Calibration, LocalPlane},
     grid::{Grid, GridSpec},
@@ -67,7 +67,7 @@ pub fn rule() -> Rule {
         dwell: Duration::from_secs(60),
         seen_n: 3,
         seen_m: 5,
-        seen_share: 0.6,
+        present_share: 0.6,
         max_move: 0.5,
         max_move_m: None,
         min_area_m2: None,
@@ -151,6 +151,7 @@ pub fn garbage(score: f32, bbox: BBox) -> Detection {
         label: "garbage".into(),
         score,
         bbox,
+        appearance: None,
     }
 }
 
@@ -158,6 +159,8 @@ pub fn garbage(score: f32, bbox: BBox) -> Detection {
 pub struct World {
     pub engine: Engine,
     pub effects: Vec<Effect>,
+    /// What happened to things, which is told beside the effects that ask for something.
+    pub turns: Vec<Reason>,
     pins: BTreeMap<(CameraId, Timestamp), u32>,
 }
 
@@ -166,15 +169,23 @@ impl World {
         let mut world = Self {
             engine: Engine::new(),
             effects: Vec::new(),
+            turns: Vec::new(),
             pins: BTreeMap::new(),
         };
         world.apply(Input::Configured(Arc::new(plan)));
         world
     }
 
-    /// Applies one input and returns its effects.
+    /// Applies one input and returns its effects, `Turned` left out.
     pub fn apply(&mut self, input: Input) -> Vec<Effect> {
-        let effects = self.engine.apply(input);
+        let mut effects = self.engine.apply(input);
+        effects.retain(|effect| match effect {
+            Effect::Turned { reason, .. } => {
+                self.turns.push(*reason);
+                false
+            }
+            _ => true,
+        });
         for effect in &effects {
             match effect {
                 Effect::Pin { camera, at } => *self.pins.entry((camera.clone(), *at)).or_default() += 1,
@@ -189,6 +200,23 @@ impl World {
         }
         self.effects.extend_from_slice(&effects);
         effects
+    }
+
+    /// The daemon stops and starts again under `plan`: what the store and the snapshot hold comes back, and the pictures for
+    /// which `has` says so.
+    pub fn restart(&mut self, plan: Plan, has: impl Fn(Timestamp) -> bool) {
+        let snapshot = serde_json::to_string(&self.engine.snapshot()).expect("a snapshot is JSON");
+        let snapshot: Snapshot = serde_json::from_str(&snapshot).expect("and is read again");
+        let pictures = snapshot.firsts().filter(|(_, at)| has(*at)).collect();
+        let remembered: Vec<_> = self.engine.remembered().cloned().collect();
+        // What was pinned went with the process.
+        self.pins.clear();
+        self.engine = Engine::new();
+        self.apply(Input::Configured(Arc::new(plan)));
+        for case in remembered {
+            self.apply(Input::Restored(case));
+        }
+        self.apply(Input::Resumed(Box::new(Resumed { snapshot, pictures })));
     }
 
     fn unpin(&mut self, camera: &CameraId, at: Timestamp) {

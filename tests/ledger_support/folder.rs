@@ -38,6 +38,7 @@ impl Folder {
             let stall = score(s).map(|score| Detection {
                 label: "umbrella".into(),
                 score,
+                appearance: None,
                 bbox: BBox {
                     x1: 0.3,
                     y1: 0.5,

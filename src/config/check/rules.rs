@@ -320,7 +320,7 @@ fn compile(raw: raw::Rule, category: Category, hours: Hours) -> engine::Rule {
         dwell: raw.dwell.0,
         seen_n: raw.seen_n,
         seen_m: raw.seen_m,
-        seen_share: raw.seen_share,
+        present_share: raw.present_share,
         max_move: raw.max_move,
         max_move_m: raw.max_move_m,
         min_area: raw.min_area,

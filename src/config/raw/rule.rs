@@ -39,9 +39,9 @@ pub struct Rule {
     #[schemars(range(min = 1, max = 64))]
     pub seen_m: u32,
     /// Share of all looks since the first that must have seen it, 0..1.
-    #[serde(default = "defaults::seen_share")]
+    #[serde(default = "defaults::present_share")]
     #[schemars(range(min = 0.0, max = 1.0))]
-    pub seen_share: f32,
+    pub present_share: f32,
     /// How far it may stray from where it was first seen, in diagonals of its first box. A vendor who keeps moving is none.
     #[serde(default = "defaults::max_move")]
     #[schemars(range(min = 0.05, max = 20.0))]

@@ -13,57 +13,13 @@ use crate::engine::{
     plus,
     presence::Presence,
     site::{Found, Register, Return, locate, standing},
-    track::{Sighting, Stage, Track, affinity, associate, is_found_twice},
+    stage::{Sighting, Stage, Telling},
+    track::{Track, affinity, associate, is_found_twice},
     types::{
-        BBox, CameraId, CameraPlan, Case, CaseState, Detection, Effect, NotFiled, Place, Plan, Rule, RuleId,
+        BBox, CameraId, CameraPlan, Case, CaseState, Detection, Effect, NotFiled, Place, Plan, Reason, Rule,
         ScheduleId, Scores,
     },
 };
-
-impl Track {
-    /// A new candidate, its first look pinned.
-    fn begin(&mut self, camera: &CameraId, first: Sighting, score: f32, attended: bool, effects: &mut Vec<Effect>) {
-        self.origin = first.bbox;
-        self.presence = Presence::begin(score, attended);
-        self.watch(camera, first, None, effects);
-    }
-
-    fn watch(&mut self, camera: &CameraId, first: Sighting, not_before: Option<Timestamp>, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Pin {
-            camera: camera.clone(),
-            at: first.at,
-        });
-        self.stage = Stage::Candidate {
-            first,
-            not_before,
-            asked: None,
-            waits: false,
-        };
-    }
-
-    /// If it was a candidate it is none any more: says why, and lets its picture go.
-    pub(super) fn end(
-        &mut self,
-        camera: &CameraId,
-        rule: &RuleId,
-        reason: NotFiled,
-        at: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        if let Stage::Candidate { first, .. } = std::mem::replace(&mut self.stage, Stage::Idle) {
-            effects.push(Effect::NotFiled {
-                camera: camera.clone(),
-                rule: rule.clone(),
-                reason,
-                at,
-            });
-            effects.push(Effect::Unpin {
-                camera: camera.clone(),
-                at: first.at,
-            });
-        }
-    }
-}
 
 /// One clear look of one camera, judged by one rule.
 pub(super) struct Judging<'a> {
@@ -108,9 +64,8 @@ impl<'a> Judging<'a> {
             }
             is_large
         });
-        let boxes: Vec<BBox> = sights.iter().map(|s| s.bbox).collect();
         let reach = f64::from(self.rule.max_move);
-        let continued = associate(tracks, &boxes, reach);
+        let continued = associate(tracks, &sights, reach);
         let mut sight_of = vec![None; tracks.len()];
         for (sight, track) in sights.iter().zip(&continued) {
             if let Some(track) = *track {
@@ -125,7 +80,7 @@ impl<'a> Judging<'a> {
         }
         unfit.retain(|(bbox, _)| {
             // A candidate's own bad look is a look that missed it, not another candidate.
-            !bbox.is_some_and(|b| tracks.iter().any(|t| affinity(&t.bbox, &b, reach) > 0.0))
+            !bbox.is_some_and(|b| tracks.iter().any(|t| affinity(&t.bbox, &b, reach, None) > 0.0))
         });
         let mut sight_of = sight_of.into_iter();
         tracks.retain_mut(|track| match sight_of.next().flatten() {
@@ -141,19 +96,20 @@ impl<'a> Judging<'a> {
                 self.not_filed(NotFiled::ScoreTooLow);
                 continue;
             }
-            let first = self.sighting(*sight);
-            let presence = Presence::begin(sight.score, self.is_attended(sight, detections));
+            let attended = self.is_attended(sight, detections);
             let mut track = Track {
-                origin: first.bbox,
-                bbox: first.bbox,
+                origin: sight.bbox,
+                bbox: sight.bbox,
+                appearance: sight.appearance,
                 last_seen: self.at,
-                presence,
+                presence: Presence::begin(sight.score, attended),
                 stage: Stage::Idle,
+                journal: Vec::new(),
             };
             if sight.standing.is_permitted {
                 self.permit(&mut track, sight.score);
             } else {
-                track.watch(self.id, first, None, self.effects);
+                self.begin(&mut track, *sight, attended);
             }
             tracks.push(track);
         }
@@ -183,6 +139,7 @@ impl<'a> Judging<'a> {
             score: detection.score,
             standing,
             count: 1,
+            appearance: detection.appearance,
         })
     }
 
@@ -204,10 +161,10 @@ impl<'a> Judging<'a> {
 
     /// A look while the rule rests: what is seen is still there, and that is all.
     fn passed(&mut self, track: &mut Track, sight: Option<Sight<'a>>) {
-        track.presence.passed(self.step, sight.is_some());
+        let rested = track.presence.passed(self.step, sight.is_some());
+        self.note(track, rested);
         let Some(sight) = sight else { return };
-        track.bbox = sight.bbox;
-        track.last_seen = self.at;
+        track.see(&sight, self.at);
         if let Stage::AtCase(case) | Stage::HeldBack(Some(case)) = &track.stage {
             self.register.seen(case, self.at);
         }
@@ -215,26 +172,61 @@ impl<'a> Judging<'a> {
 
     /// Seen where and when it may be there: no candidate any more, which is told once.
     fn permit(&mut self, track: &mut Track, score: f32) {
-        match &track.stage {
-            Stage::Candidate { .. } => track.end(self.id, &self.rule.id, NotFiled::Permitted, self.at, self.effects),
-            Stage::Idle | Stage::Retry { .. } if score >= self.scores.start => self.not_filed(NotFiled::Permitted),
-            _ => return,
+        let is_told = match &track.stage {
+            Stage::Candidate { .. } => true,
+            Stage::Idle | Stage::Retry { .. } => score >= self.scores.start,
+            _ => false,
+        };
+        if is_told {
+            self.turn(track, Stage::Permitted, Reason::NotFiled(NotFiled::Permitted));
         }
-        track.stage = Stage::Permitted;
+    }
+
+    /// A candidate from this look on, which is pinned.
+    fn begin(&mut self, track: &mut Track, sight: Sight<'a>, attended: bool) {
+        track.origin = sight.bbox;
+        track.presence = Presence::begin(sight.score, attended);
+        self.watch(track, sight, None, Reason::Appeared);
+    }
+
+    fn watch(&mut self, track: &mut Track, sight: Sight<'a>, not_before: Option<Timestamp>, reason: Reason) {
+        self.pin();
+        let candidate = Stage::Candidate {
+            first: Sighting {
+                at: self.at,
+                bbox: sight.bbox,
+            },
+            not_before,
+            asked: None,
+            waits: false,
+        };
+        self.turn(track, candidate, reason);
+    }
+
+    fn pin(&mut self) {
+        self.effects.push(Effect::Pin {
+            camera: self.id.clone(),
+            at: self.at,
+        });
     }
 
     fn saw(&mut self, track: &mut Track, sight: Sight<'a>, attended: bool) {
-        track.bbox = sight.bbox;
-        track.last_seen = self.at;
-        track.presence.saw(self.step, sight.score, attended);
+        track.see(&sight, self.at);
+        let blind = self.step.is_none().then_some(Reason::Blind);
+        self.note(track, blind);
+        let changed = track.presence.saw(self.rule, self.step, sight.score, attended);
+        self.note(track, changed);
         let is_held = matches!(track.stage, Stage::AtCase(_) | Stage::HeldBack(_));
         if sight.standing.is_permitted && !is_held {
             self.permit(track, sight.score);
             return;
         }
         if self.has_moved(&track.origin, &sight.bbox) {
-            track.end(self.id, &self.rule.id, NotFiled::Moved, self.at, self.effects);
-            track.stage = Stage::Idle;
+            match &track.stage {
+                Stage::Candidate { .. } => self.turn(track, Stage::Idle, Reason::NotFiled(NotFiled::Moved)),
+                Stage::Idle => {}
+                _ => self.turn(track, Stage::Idle, Reason::WentElsewhere),
+            }
         }
         let is_over = match &track.stage {
             Stage::AtCase(case) => self.register.get(case).is_none_or(|r| !r.case.state.is_open()),
@@ -242,7 +234,7 @@ impl<'a> Judging<'a> {
             _ => false,
         };
         if is_over {
-            track.stage = Stage::Idle;
+            self.turn(track, Stage::Idle, Reason::CaseOver);
         }
         match &track.stage {
             Stage::AtCase(case) | Stage::HeldBack(Some(case)) => self.register.seen(case, self.at),
@@ -250,17 +242,23 @@ impl<'a> Judging<'a> {
             // What was a case's is not permitted before the next look: then that is told.
             Stage::Idle if sight.standing.is_permitted => {}
             Stage::Idle | Stage::Permitted if sight.score >= self.scores.start => {
-                track.begin(self.id, self.sighting(sight), sight.score, attended, self.effects);
+                self.begin(track, sight, attended);
             }
             Stage::Idle | Stage::Permitted => {}
-            Stage::Retry { until } => track.watch(self.id, self.sighting(sight), Some(*until), self.effects),
+            Stage::Retry { until } => {
+                let until = *until;
+                self.watch(track, sight, Some(until), Reason::PictureTaken);
+            }
             Stage::Candidate { .. } => self.consider(track, sight),
         }
     }
 
     /// False where the track is over.
     fn missed(&mut self, track: &mut Track) -> bool {
-        track.presence.missed(self.step);
+        let blind = self.step.is_none().then_some(Reason::Blind);
+        self.note(track, blind);
+        let changed = track.presence.missed(self.rule, self.step);
+        self.note(track, changed);
         let is_gone = track.presence.is_gone(self.rule);
         if is_gone {
             let reason = if track.rank().is_some() {
@@ -272,7 +270,7 @@ impl<'a> Judging<'a> {
             } else {
                 NotFiled::LeftBeforeDwell
             };
-            track.end(self.id, &self.rule.id, reason, self.at, self.effects);
+            track.end(reason, self.telling());
         }
         !is_gone
     }
@@ -310,8 +308,7 @@ impl<'a> Judging<'a> {
         }
         let first = *first;
         let Some(located) = locate(self.plan, self.camera, &sight.bbox) else {
-            track.end(self.id, &self.rule.id, NotFiled::OutsideGrid, self.at, self.effects);
-            track.stage = Stage::HeldBack(None);
+            self.turn(track, Stage::HeldBack(None), Reason::NotFiled(NotFiled::OutsideGrid));
             return;
         };
         let found = Found {
@@ -320,22 +317,23 @@ impl<'a> Judging<'a> {
             zone: sight.standing.zone,
             located: &located,
             bbox: sight.bbox,
+            appearance: sight.appearance,
         };
         if let Some((case, reason)) = self.register.holder(&found, self.at) {
             let case = case.clone();
-            track.end(self.id, &self.rule.id, reason, self.at, self.effects);
             self.register.seen(&case, self.at);
-            let is_open = self.register.get(&case).is_some_and(|r| r.case.state.is_open());
-            track.stage = if is_open {
+            let stage = if reason == NotFiled::OpenCaseAtSite {
                 Stage::AtCase(case)
             } else {
                 Stage::HeldBack(Some(case))
             };
+            self.turn(track, stage, Reason::NotFiled(reason));
             return;
         }
         let recurrence = match self.register.recurrence(&found, first.at) {
             Some(Return::Reopens(case)) => {
-                track.end(self.id, &self.rule.id, NotFiled::CaseReopened, self.at, self.effects);
+                let stage = Stage::AtCase(case.clone());
+                self.turn(track, stage, Reason::NotFiled(NotFiled::CaseReopened));
                 self.register.reopen(&case, self.at);
                 self.effects.push(Effect::Revise {
                     case: case.clone(),
@@ -345,7 +343,6 @@ impl<'a> Judging<'a> {
                         "The box asks to reopen the case: the problem was there again within 30 minutes of its closing."
                             .into(),
                 });
-                track.stage = Stage::AtCase(case);
                 return;
             }
             Some(Return::Repeats(recurrence)) => Some(recurrence),
@@ -353,17 +350,20 @@ impl<'a> Judging<'a> {
         };
         if !self.has_room(track) {
             if !waits {
-                if let Stage::Candidate { waits, .. } = &mut track.stage {
+                let mut stage = track.stage.clone();
+                if let Stage::Candidate { waits, .. } = &mut stage {
                     *waits = true;
                 }
                 self.queue.is_anyone_there = true;
-                self.not_filed(NotFiled::OverDailyCap);
+                self.turn(track, stage, Reason::NotFiled(NotFiled::OverDailyCap));
             }
             return;
         }
         let dedup_key = found.dedup_key();
         let id = case_id(&self.plan.node, self.id, &self.rule.id, &dedup_key, first.at, self.at);
         let (looks, looks_seen) = track.presence.looks();
+        self.pin();
+        self.turn(track, Stage::AtCase(id.clone()), Reason::Confirmed);
         let case = Case {
             id: id.clone(),
             rule: self.rule.id.clone(),
@@ -381,21 +381,18 @@ impl<'a> Judging<'a> {
             looks_seen,
             looks,
             confidence: track.presence.confidence(),
+            appearance: sight.appearance,
             count: sight.count,
             area_m2: area_m2(self.camera, &sight.bbox),
             recurrence,
+            journal: track.journal.clone(),
         };
         self.register.insert(
             case.remembered(CaseState::Filed, self.at),
             Some(self.rule.id.clone()),
             self.at,
         );
-        self.effects.push(Effect::Pin {
-            camera: self.id.clone(),
-            at: self.at,
-        });
         self.effects.push(Effect::Open(Box::new(case)));
-        track.stage = Stage::AtCase(id);
     }
 
     /// Whether one more case may be filed today, and `track`'s is the one: those that waited and weigh more go first.
@@ -416,10 +413,23 @@ impl<'a> Judging<'a> {
         sight.standing.permit.or(rules)
     }
 
-    fn sighting(&self, sight: Sight<'_>) -> Sighting {
-        Sighting {
+    fn telling(&mut self) -> Telling<'_> {
+        Telling {
+            camera: self.id,
+            rule: &self.rule.id,
             at: self.at,
-            bbox: sight.bbox,
+            effects: self.effects,
+        }
+    }
+
+    fn turn(&mut self, track: &mut Track, stage: Stage, reason: Reason) {
+        track.turn(stage, reason, self.telling());
+    }
+
+    /// What its presence goes through is told of a candidate alone: nothing depends on it for others.
+    fn note(&mut self, track: &mut Track, reason: Option<Reason>) {
+        if let (Some(reason), Stage::Candidate { .. }) = (reason, &track.stage) {
+            track.note(reason, self.telling());
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{BBox, CameraId, CaseId, Category, CellCode, LonLat, RuleId, ScheduleId, ZoneId};
+use super::{Appearance, BBox, CameraId, CaseId, Category, CellCode, LonLat, Noted, RuleId, ScheduleId, ZoneId};
 
 /// How a case's place was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,12 +67,16 @@ pub struct Case {
     pub looks: u32,
     /// Mean score of the looks that saw it, 0..=1.
     pub confidence: f32,
+    /// What it looked like then.
+    pub appearance: Option<Appearance>,
     /// How many boxes it was made of at the confirming look.
     pub count: u32,
     /// The ground it covered then, m², where the camera is calibrated: a square as wide as its box.
     pub area_m2: Option<f64>,
     /// The earlier case at this site that it repeats （回潮）.
     pub recurrence: Option<Recurrence>,
+    /// What it went through before, by the first time of each: hidden, blind, waiting, and why.
+    pub journal: Vec<Noted>,
 }
 
 /// The same problem at the same site, within [`Recurrence::WITHIN`] of the end of an earlier case.
@@ -103,6 +107,7 @@ impl Case {
             zone: self.zone.clone(),
             located: self.located.clone(),
             bbox: self.confirmed_box,
+            appearance: self.appearance,
             state,
             at,
             confirmed_at: Some(self.confirmed_at),
@@ -127,6 +132,9 @@ pub struct OpenCase {
     pub located: Located,
     /// Its box when it was confirmed.
     pub bbox: BBox,
+    /// What it looked like then; unknown for cases of old versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub appearance: Option<Appearance>,
     /// Its state.
     pub state: CaseState,
     /// Its newest revision's time.

@@ -173,8 +173,9 @@ pub struct Rule {
     pub seen_n: u32,
     /// ... of this many newest clear looks (`1 <= seen_n <= seen_m <= 64`).
     pub seen_m: u32,
-    /// Least share of clear looks since the first that saw it, 0..=1.
-    pub seen_share: f32,
+    /// Least share of clear looks since the first at which it counted as present, 0..=1: missed in at most `seen_m - seen_n` of
+    /// the newest `seen_m`, so that a detector's flicker is no absence.
+    pub present_share: f32,
     /// Farthest the thing may stray from where it was first seen, in its own box widths (diagonals of the first box).
     pub max_move: f32,
     /// The same in metres on the ground, where the camera is calibrated; `max_move` counts elsewhere.

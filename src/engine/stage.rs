@@ -1,0 +1,212 @@
+//! What a thing that is followed is to its rule, and the one table of how it may become something else.
+//!
+//! [`Track::turn`] is the only way from one stage to another: it asks the table, keeps the reason in the track's journal,
+//! tells it, and lets a candidate's picture go.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    track::Track,
+    types::{BBox, CameraId, CaseId, Effect, NotFiled, Noted, Reason, RuleId},
+};
+
+/// A look that saw the thing.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Sighting {
+    /// When.
+    pub at: Timestamp,
+    /// Where.
+    pub bbox: BBox,
+}
+
+/// What a track is waiting for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) enum Stage {
+    /// Known, not a candidate: its case is over, or it moved away from where it was judged. It starts anew when it is
+    /// next seen well enough.
+    Idle,
+    /// May become a case. Its first look is pinned.
+    Candidate {
+        /// The pinned look.
+        first: Sighting,
+        /// Not confirmed before this: a case of it failed for want of evidence.
+        not_before: Option<Timestamp>,
+        /// The moment for which a look was asked.
+        asked: Option<Timestamp>,
+        /// It is a problem, and the day's cases are filed already.
+        waits: bool,
+    },
+    /// Its first picture is lost: the next look that sees it is pinned in its place.
+    Retry {
+        /// Not confirmed before this.
+        until: Timestamp,
+    },
+    /// It is what an open case is about.
+    AtCase(CaseId),
+    /// It stands where and when it may. It starts anew when it is next seen well enough out of either.
+    Permitted,
+    /// Judged, and not to be filed: it lies outside the grid (`None`) or the platform has refused it as this case.
+    HeldBack(Option<CaseId>),
+}
+
+impl Stage {
+    fn phase(&self) -> Phase {
+        match self {
+            Self::Idle => Phase::Idle,
+            Self::Candidate { waits: false, .. } => Phase::Candidate,
+            Self::Candidate { waits: true, .. } => Phase::Waiting,
+            Self::Retry { .. } => Phase::Retry,
+            Self::AtCase(_) => Phase::AtCase,
+            Self::Permitted => Phase::Permitted,
+            Self::HeldBack(_) => Phase::HeldBack,
+        }
+    }
+}
+
+/// A [`Stage`] by its name alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Candidate,
+    /// A candidate that is a problem, and waits for another day's room.
+    Waiting,
+    Retry,
+    AtCase,
+    Permitted,
+    HeldBack,
+    /// Not followed any more.
+    Gone,
+}
+
+/// What a thing becomes for `reason`; `None` where that cannot be.
+fn transition(from: Phase, reason: Reason) -> Option<Phase> {
+    use Phase::{AtCase, Candidate, Gone, HeldBack, Idle, Permitted, Retry, Waiting};
+    let to = match (reason, from) {
+        // Seen well enough, where it may not be. What is new is idle until then.
+        (Reason::Appeared, Idle | Permitted) => Candidate,
+        // What its presence goes through changes nothing by itself.
+        (Reason::Hidden | Reason::SeenAgain | Reason::Blind | Reason::Rested, Candidate | Waiting) => from,
+        (Reason::Restarted, Idle | Candidate | Waiting | Retry | AtCase | Permitted | HeldBack) => from,
+        // Its picture goes with a failed case, or with the daemon.
+        (Reason::PictureLost, Candidate | Waiting | AtCase) => Retry,
+        (Reason::PictureTaken, Retry) => Candidate,
+        // It is a problem: new, or one that the platform has, had, or has refused.
+        (Reason::Confirmed, Candidate | Waiting) => AtCase,
+        (Reason::NotFiled(NotFiled::OpenCaseAtSite | NotFiled::CaseReopened), Candidate | Waiting) => AtCase,
+        (Reason::NotFiled(NotFiled::KnownOtherwise | NotFiled::RejectedBefore), Candidate | Waiting) => HeldBack,
+        (Reason::NotFiled(NotFiled::OutsideGrid), Candidate | Waiting) => HeldBack,
+        (Reason::NotFiled(NotFiled::OverDailyCap), Candidate) => Waiting,
+        // What it depended on is over.
+        (Reason::CaseOver, AtCase | HeldBack) => Idle,
+        (Reason::Replanned, HeldBack) => Idle,
+        (Reason::WentElsewhere, Retry | AtCase | Permitted | HeldBack) => Idle,
+        // It is none, as long as it is there and then.
+        (Reason::NotFiled(NotFiled::Permitted), Idle | Candidate | Waiting | Retry) => Permitted,
+        (Reason::NotFiled(NotFiled::Moved), Candidate | Waiting) => Idle,
+        // It went away, or nobody could tell.
+        (Reason::NotFiled(NotFiled::LeftBeforeDwell | NotFiled::SeenTooRarely | NotFiled::Unattended), Candidate) => {
+            Gone
+        }
+        (Reason::NotFiled(NotFiled::LeftWhileWaiting), Waiting) => Gone,
+        (Reason::NotFiled(NotFiled::BlindTooLong | NotFiled::Reconfigured), Candidate | Waiting) => Gone,
+        (Reason::Left, Idle | Retry | AtCase | Permitted | HeldBack) => Gone,
+        _ => return None,
+    };
+    Some(to)
+}
+
+/// Of whom a step is told, and to whom.
+pub(super) struct Telling<'a> {
+    pub(super) camera: &'a CameraId,
+    pub(super) rule: &'a RuleId,
+    pub(super) at: Timestamp,
+    pub(super) effects: &'a mut Vec<Effect>,
+}
+
+impl Track {
+    /// It becomes `stage`, for `reason`.
+    pub(super) fn turn(&mut self, stage: Stage, reason: Reason, telling: Telling<'_>) {
+        debug_assert_eq!(
+            transition(self.stage.phase(), reason),
+            Some(stage.phase()),
+            "{reason:?}"
+        );
+        self.step(stage, reason, telling);
+    }
+
+    /// Something that changes nothing by itself happened to it.
+    pub(super) fn note(&mut self, reason: Reason, mut telling: Telling<'_>) {
+        debug_assert_eq!(
+            transition(self.stage.phase(), reason),
+            Some(self.stage.phase()),
+            "{reason:?}"
+        );
+        self.keep(reason, telling.at);
+        telling.tell(reason);
+    }
+
+    /// It is not followed any more. A candidate's end is told with `reason`; for anything else nothing depended on it.
+    pub(super) fn end(&mut self, reason: NotFiled, telling: Telling<'_>) {
+        let reason = match self.stage {
+            Stage::Candidate { .. } => Reason::NotFiled(reason),
+            _ => Reason::Left,
+        };
+        debug_assert_eq!(transition(self.stage.phase(), reason), Some(Phase::Gone), "{reason:?}");
+        self.step(Stage::Idle, reason, telling);
+    }
+
+    fn step(&mut self, stage: Stage, reason: Reason, mut telling: Telling<'_>) {
+        self.keep(reason, telling.at);
+        let before = std::mem::replace(&mut self.stage, stage);
+        telling.tell(reason);
+        let Stage::Candidate { first, .. } = before else { return };
+        let keeps_its_picture = matches!(self.stage, Stage::Candidate { .. })
+            // Handed over with the case.
+            || reason == Reason::Confirmed
+            // It is not there to be let go.
+            || reason == Reason::PictureLost;
+        if !keeps_its_picture {
+            telling.effects.push(Effect::Unpin {
+                camera: telling.camera.clone(),
+                at: first.at,
+            });
+        }
+    }
+
+    /// One entry a reason: a thing that flickers for days has no longer a history than one that does not.
+    fn keep(&mut self, reason: Reason, at: Timestamp) {
+        match self.journal.iter_mut().find(|n| n.reason == reason) {
+            Some(noted) => {
+                noted.last_at = at;
+                noted.times = noted.times.saturating_add(1);
+            }
+            None => self.journal.push(Noted {
+                reason,
+                first_at: at,
+                last_at: at,
+                times: 1,
+            }),
+        }
+    }
+}
+
+impl Telling<'_> {
+    fn tell(&mut self, reason: Reason) {
+        let (camera, rule, at) = (self.camera.clone(), self.rule.clone(), self.at);
+        self.effects.push(match reason {
+            Reason::NotFiled(reason) => Effect::NotFiled {
+                camera,
+                rule,
+                reason,
+                at,
+            },
+            reason => Effect::Turned {
+                camera,
+                rule,
+                reason,
+                at,
+            },
+        });
+    }
+}
