@@ -8,7 +8,6 @@ mod pins;
 mod record;
 
 use std::{
-    collections::BTreeMap,
     io,
     sync::{
         Arc, Mutex, PoisonError,
@@ -28,6 +27,7 @@ use self::{
     core::{Core, Event},
     keeper::Keeper,
     looks::{Eyes, Looks, Watched},
+    pins::Pins,
     record::{KnownModel, Records},
 };
 use crate::{
@@ -153,7 +153,7 @@ impl Daemon {
     /// When something is missing that trying again will not bring: a library, a model, a decoder, the store.
     pub async fn start(config: Arc<Config>, metrics: PrometheusHandle) -> Result<Self, StartError> {
         let health = Arc::new(Health::default());
-        let mut store = Store::open(&config.state_dir)?;
+        let store = Store::open(&config.state_dir)?;
         let runtime = model::runtime::init(config.onnxruntime.as_deref())?;
         let models: Vec<Model> = config
             .models

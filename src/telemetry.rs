@@ -128,6 +128,10 @@ pub mod names {
     pub const CAMERA_STATE: &str = "gridwatch_camera_state";
     /// Candidates that did not become a case, by camera, rule and reason.
     pub const NOT_FILED: &str = "gridwatch_candidates_not_filed_total";
+    /// What happened to things that are followed, by camera, rule and reason.
+    pub const PRESENCE: &str = "gridwatch_presence_total";
+    /// Problems that wait for another day's room.
+    pub const WAITING: &str = "gridwatch_candidates_waiting";
     /// Cases, by rule.
     pub const CASES: &str = "gridwatch_cases_total";
     /// Answers of the platform that do not fit the case, by answer.
@@ -178,6 +182,11 @@ fn describe() {
         NOT_FILED,
         "Candidates that did not become a case of their own, by camera, rule and reason"
     );
+    describe_counter!(
+        PRESENCE,
+        "Steps of things that are followed (appeared, hidden, blind, confirmed, ...), by camera, rule and reason"
+    );
+    describe_gauge!(WAITING, "Problems that are confirmed and wait for another day's room");
     describe_counter!(CASES, "Cases committed, by rule");
     describe_gauge!(PINNED, "Looks kept as possible evidence");
     describe_histogram!(

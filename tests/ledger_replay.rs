@@ -10,10 +10,11 @@ use std::{sync::Arc, time::Duration};
 use engine_support::{HEAP, at, bbox, fixed, garbage, plan, rule};
 use gridwatch::{
     engine::{
-        CaseId, CaseState, Detection, Effect, Input, Light, Observation, OpenCase, Plan, Reply, Rule, Scores, View,
+        CaseId, CaseState, Detection, Effect, Input, Light, Observation, OpenCase, Plan, Reply, Resumed, Rule, Scores,
+        View,
     },
     ledger::What,
-    replay::Window,
+    replay::{Replay, Window},
 };
 use jiff::Timestamp;
 use ledger_support::{happened, read, record, replay, settings, start};
@@ -220,6 +221,50 @@ fn from_begins_with_the_run_that_was_on_and_tells_only_what_came_later() {
     assert_eq!(of(100.0, None), opened(&second), "the first run's case came before");
     assert_eq!(of(0.0, Some(200.0)), opened(&first));
     assert_eq!(of(0.0, Some(10.0)), []);
+}
+
+/// A crash takes the newest looks from the live engine: what it was given back at the start is a minute old.
+#[test]
+fn a_start_that_knew_what_came_before_is_replayed_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let slow = Rule {
+        dwell: Duration::from_secs(60),
+        ..quick()
+    };
+    let plan = street(vec![slow]);
+    let mut live = start(settings(dir.path()), at(0.0), &plan, vec![]);
+    let mut effects: Vec<Effect> = heap(1, 21, 0.8).into_iter().flat_map(|i| live.apply(i)).collect();
+    let snapshot = live.engine().snapshot();
+    effects.extend(heap(31, 41, 0.8).into_iter().flat_map(|i| live.apply(i)));
+    drop(live);
+    let live = start(settings(dir.path()), at(49.0), &plan, vec![]);
+    let pictures = snapshot.firsts().collect();
+    let resumed = Input::Resumed(Box::new(Resumed { snapshot, pictures }));
+    effects.extend(record(live, std::iter::once(resumed).chain(heap(51, 81, 0.8))));
+    let looks = |effects: &[Effect]| {
+        effects.iter().find_map(|e| match e {
+            Effect::Open(case) => Some((case.looks, case.confirmed_at)),
+            _ => None,
+        })
+    };
+    assert_eq!(
+        looks(&effects),
+        Some((5, at(61.0))),
+        "of seven looks two are lost with the crash"
+    );
+
+    let replayed = |replay: Replay| {
+        let mut replay = replay;
+        let entries = read(dir.path()).0.into_iter();
+        entries.flat_map(|e| replay.take(e)).collect::<Vec<_>>()
+    };
+    let new = || Replay::new(Arc::clone(&plan), Window::default());
+    assert_eq!(replayed(new().under(&"ab".repeat(32))), effects);
+    assert_eq!(
+        looks(&replayed(new().under(&"cd".repeat(32)))),
+        Some((7, at(61.0))),
+        "a replay under another configuration loses nothing"
+    );
 }
 
 #[test]

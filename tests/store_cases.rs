@@ -239,3 +239,27 @@ fn reading_where_no_daemon_ran_says_so() {
         "nothing was made"
     );
 }
+
+#[test]
+fn what_the_engine_knew_is_there_after_the_store_was_closed_and_nonsense_is_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.snapshot().unwrap(), None);
+    let snapshot = gridwatch::engine::Engine::new().snapshot();
+    for second in [0, 60] {
+        store.keep_snapshot(at(second), &snapshot).unwrap();
+    }
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.snapshot().unwrap(), Some(snapshot));
+    drop(store);
+    let db = rusqlite::Connection::open(dir.path().join("gridwatch.db")).unwrap();
+    db.execute("UPDATE engine_state SET snapshot = '{\"cameras\": 7}'", [])
+        .unwrap();
+    drop(db);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.snapshot().unwrap(), None);
+    let aside = std::fs::read_to_string(dir.path().join("engine-state.unreadable.json")).unwrap();
+    assert_eq!(aside, "{\"cameras\": 7}");
+    assert_eq!(store.snapshot().unwrap(), None, "once");
+}

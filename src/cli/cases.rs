@@ -247,6 +247,16 @@ fn show(out: &mut impl Write, case: &CaseFile, json: bool) -> io::Result<()> {
             )?;
         }
     }
+    if !r.presence.is_empty() {
+        writeln!(out, "Before")?;
+    }
+    for entry in &r.presence {
+        write!(out, "  {}  {}", entry.first_at, entry.reason)?;
+        match entry.times {
+            1 => writeln!(out)?,
+            times => writeln!(out, ", {times} times until {}", entry.last_at)?,
+        }
+    }
     writeln!(out, "History")?;
     for entry in &case.history {
         let reason = entry.reason.as_deref().unwrap_or_default();

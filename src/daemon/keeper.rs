@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use super::core::{Event, Pinned};
+use super::{core::Event, pins::Pinned};
 use crate::{
     camera::{Picture, decode::Decoder},
     engine::{CameraId, Case},

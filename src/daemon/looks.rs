@@ -246,6 +246,9 @@ impl Eyes {
                 .iter()
                 .any(|zone| geometry::side_of(zone, d.bbox.foot()) != geometry::Side::Outside)
         });
+        for detection in &mut found {
+            detection.appearance = frame.appearance(&detection.bbox);
+        }
         Ok(found)
     }
 }

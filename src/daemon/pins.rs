@@ -288,13 +288,19 @@ mod tests {
         drop(before);
 
         let mut after = pins(dir.path());
-        assert_eq!(after.take_back([newest.0.clone()].into_iter()), [newest.0.clone()].into());
+        assert_eq!(
+            after.take_back([newest.0.clone()].into_iter()),
+            [newest.0.clone()].into()
+        );
         after.pin(newest.0.clone(), None);
         let back = after.unpin(newest.0.clone()).unwrap();
         let (Picture::Keyframe(wanted), Picture::Keyframe(found)) = (&newest.1.picture, &back.picture) else {
             panic!("{back:?}")
         };
-        assert_eq!((&found.data, found.codec, found.captured_at), (&wanted.data, wanted.codec, wanted.captured_at));
+        assert_eq!(
+            (&found.data, found.codec, found.captured_at),
+            (&wanted.data, wanted.codec, wanted.captured_at)
+        );
         assert_eq!(back.detections, newest.1.detections);
         assert_eq!(written(dir.path()), 0, "nobody holds it");
         assert!(after.unpin(newest.0).is_none());

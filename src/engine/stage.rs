@@ -210,3 +210,117 @@ impl Telling<'_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PHASES: [Phase; 7] = [
+        Phase::Idle,
+        Phase::Candidate,
+        Phase::Waiting,
+        Phase::Retry,
+        Phase::AtCase,
+        Phase::Permitted,
+        Phase::HeldBack,
+    ];
+
+    /// Rows are reasons, columns what a thing is, in the order of `PHASES`; the letter is what it becomes, `-` is Gone.
+    #[test]
+    fn the_whole_table_of_steps() {
+        use NotFiled as N;
+        use Reason as R;
+        let reasons = [
+            R::Appeared,
+            R::Hidden,
+            R::SeenAgain,
+            R::Blind,
+            R::Rested,
+            R::Restarted,
+            R::PictureLost,
+            R::PictureTaken,
+            R::Confirmed,
+            R::CaseOver,
+            R::WentElsewhere,
+            R::Replanned,
+            R::Left,
+        ];
+        let not_filed = [
+            N::ScoreTooLow,
+            N::OutsideZones,
+            N::Permitted,
+            N::TooSmall,
+            N::LeftBeforeDwell,
+            N::SeenTooRarely,
+            N::Moved,
+            N::Unattended,
+            N::OpenCaseAtSite,
+            N::KnownOtherwise,
+            N::OverDailyCap,
+            N::LeftWhileWaiting,
+            N::CaseReopened,
+            N::RejectedBefore,
+            N::OutsideGrid,
+            N::EvidenceFailed,
+            N::BlindTooLong,
+            N::Reconfigured,
+        ];
+        let letter = |to| match to {
+            None => '.',
+            Some(Phase::Gone) => '-',
+            Some(Phase::Idle) => 'I',
+            Some(Phase::Candidate) => 'C',
+            Some(Phase::Waiting) => 'W',
+            Some(Phase::Retry) => 'R',
+            Some(Phase::AtCase) => 'A',
+            Some(Phase::Permitted) => 'P',
+            Some(Phase::HeldBack) => 'H',
+        };
+        let all = reasons.into_iter().chain(not_filed.map(R::NotFiled));
+        let table: Vec<String> = all
+            .map(|reason| {
+                let row: String = PHASES.iter().map(|from| letter(transition(*from, reason))).collect();
+                format!("{row} {}", reason.as_str())
+            })
+            .collect();
+        assert_eq!(
+            table,
+            [
+                //ICWRAPH
+                "C....C. appeared",
+                ".CW.... hidden",
+                ".CW.... seen_again",
+                ".CW.... blind",
+                ".CW.... rested",
+                "ICWRAPH restarted",
+                ".RR.R.. picture_lost",
+                "...C... picture_taken",
+                ".AA.... confirmed",
+                "....I.I case_over",
+                "...IIII went_elsewhere",
+                "......I replanned",
+                "-..---- left",
+                // Said of single detections, which are followed by nobody.
+                "....... score_too_low",
+                "....... outside_zones",
+                "PPPP... permitted",
+                "....... too_small",
+                ".-..... left_before_dwell",
+                ".-..... seen_too_rarely",
+                ".II.... moved",
+                ".-..... unattended",
+                ".AA.... open_case_at_site",
+                ".HH.... known_otherwise",
+                ".W..... over_daily_cap",
+                "..-.... left_while_waiting",
+                ".AA.... case_reopened",
+                ".HH.... rejected_before",
+                ".HH.... outside_grid",
+                // Said of a case; its things lose their picture.
+                "....... evidence_failed",
+                ".--.... blind_too_long",
+                ".--.... reconfigured",
+            ]
+        );
+    }
+}

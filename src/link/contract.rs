@@ -152,6 +152,9 @@ pub struct CaseRecord {
     pub rule: RuleInfo,
     /// How much of it there is.
     pub extent: Extent,
+    /// What the thing went through before it was a case, by the first time of each: seen, hidden, blind, waiting.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub presence: Vec<PresenceEntry>,
     /// The pictures, sent before the case （多媒体附件）.
     #[schemars(length(min = 1))]
     pub evidence: Vec<EvidenceItem>,
@@ -175,6 +178,20 @@ pub struct CaseRecord {
     /// The box's signature over the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
+}
+
+/// What happened to a thing for one reason, once or again and again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PresenceEntry {
+    /// `appeared`, `hidden`, `seen_again`, `blind`, `rested`, `restarted`, `picture_lost`, `picture_taken`, `over_daily_cap`,
+    /// `permitted`, `moved`, `confirmed` and others: new ones may come.
+    pub reason: String,
+    /// When it first did.
+    pub first_at: When,
+    /// When it last did.
+    pub last_at: When,
+    /// How often.
+    pub times: u32,
 }
 
 /// Where problems come from （问题来源）.

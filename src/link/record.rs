@@ -3,8 +3,8 @@
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::contract::{
-    CameraInfo, CaseRecord, EvidenceItem, Extent, HistoryEntry, Location, ModelInfo, Purpose, Recurrence, ReportKind,
-    RuleInfo, SCHEMA_VERSION, Source, When,
+    CameraInfo, CaseRecord, EvidenceItem, Extent, HistoryEntry, Location, ModelInfo, PresenceEntry, Purpose,
+    Recurrence, ReportKind, RuleInfo, SCHEMA_VERSION, Source, When,
 };
 use crate::engine::{Case, CaseState};
 
@@ -112,6 +112,16 @@ impl CaseRecord {
                 count: case.count,
                 bbox_px: [px(b.x1, w), px(b.y1, h), px(b.x2, w), px(b.y2, h)],
             },
+            presence: case
+                .journal
+                .iter()
+                .map(|noted| PresenceEntry {
+                    reason: noted.reason.as_str().into(),
+                    first_at: when(noted.first_at),
+                    last_at: when(noted.last_at),
+                    times: noted.times,
+                })
+                .collect(),
             evidence: context.evidence,
             dedup_key: case.dedup_key.clone(),
             recurrence: case.recurrence.as_ref().map(|r| Recurrence {

@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Store, StoreError, evidence_file, in_dir, outbox};
 use crate::{
-    engine::{Case, CaseId, CaseState, OpenCase},
+    engine::{Case, CaseId, CaseState, OpenCase, Snapshot},
     link::{
         Topics,
         contract::{CaseRecord, HistoryEntry, ReplyMessage, ReportKind, When},
@@ -239,7 +239,7 @@ impl Store {
     ///
     /// # Errors
     /// What the database says: nothing is lost by it but the way back to this moment.
-    pub fn keep_snapshot(&mut self, at: Timestamp, snapshot: &Snapshot) -> Result<(), StoreError> {
+    pub fn keep_snapshot(&self, at: Timestamp, snapshot: &Snapshot) -> Result<(), StoreError> {
         // A map with keys that are no text is the one thing that JSON cannot hold, and there is none in it.
         let json = serde_json::to_string(snapshot).unwrap_or_default();
         self.db
@@ -253,8 +253,10 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub fn snapshot(&mut self) -> Result<Option<Snapshot>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT snapshot FROM engine_state WHERE id = 1")?;
+    pub fn snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
+        let mut query = self
+            .db
+            .prepare_cached("SELECT snapshot FROM engine_state WHERE id = 1")?;
         let json: Option<String> = query.query_row([], |r| r.get(0)).optional()?;
         let Some(json) = json else { return Ok(None) };
         let error = match serde_json::from_str(&json) {

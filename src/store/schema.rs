@@ -5,7 +5,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::StoreError;
 
 /// Step `i` leads from `user_version` `i` to `i + 1`. Times are microseconds since 1970, UTC.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -64,14 +65,16 @@ CREATE TABLE outbox (
     quarantined TEXT
 ) STRICT;
 CREATE INDEX outbox_by_case ON outbox (case_id, seq);
-", "
+",
+    "
 -- What the engine knew beside the cases when it was last asked (JSON, engine::Snapshot). One row.
 CREATE TABLE engine_state (
     id       INTEGER PRIMARY KEY CHECK (id = 1),
     at       INTEGER NOT NULL,
     snapshot TEXT NOT NULL
 ) STRICT;
-"];
+",
+];
 
 /// The version this program writes.
 pub(super) const VERSION: u32 = STEPS.len() as u32;

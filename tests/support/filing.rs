@@ -4,7 +4,7 @@
 use std::{path::Path, time::Duration};
 
 use gridwatch::{
-    engine::{BBox, Case, CaseState, Category, Located, LonLat, PlaceMethod},
+    engine::{BBox, Case, CaseState, Category, Located, LonLat, Noted, PlaceMethod, Reason},
     link::{
         Context, IncomingReply, Language, Link, LinkHandle, Settings, Topics,
         contract::{CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, ModelInfo, When},
@@ -68,9 +68,16 @@ pub fn case(n: u32) -> Case {
         looks_seen: 170,
         looks: 181,
         confidence: 0.87,
+        appearance: None,
         count: 1,
         area_m2: None,
         recurrence: None,
+        journal: vec![
+            noted(Reason::Appeared, 0, 0, 1),
+            noted(Reason::Hidden, 300, 900, 2),
+            noted(Reason::SeenAgain, 360, 960, 2),
+            noted(Reason::Confirmed, 1800, 1800, 1),
+        ],
     }
 }
 
@@ -179,4 +186,13 @@ pub fn link(port: u16, store: &Store) -> (LinkHandle, mpsc::Receiver<IncomingRep
     let (replies_in, replies) = mpsc::channel(16);
     let link = Link::spawn(settings(port), store, replies_in).expect("the settings are right");
     (link, replies)
+}
+
+fn noted(reason: Reason, first: i64, last: i64, times: u32) -> Noted {
+    Noted {
+        reason,
+        first_at: at(first),
+        last_at: at(last),
+        times,
+    }
 }

@@ -10,12 +10,12 @@ pub struct Appearance(pub [u8; 12]);
 
 /// The distance at which two appearances resemble each other half. `models/measure_appearance.py` measured distances on 500
 /// labelled boxes of garbage (the dev splits of two public sets): a box and itself 10 % off its place: median 2.5; the same
-/// under other light (half to 1.6 times, white balance 12 %, gamma, a shadow over a part, noise): 6, 99 % within 18; another
+/// under other light (half to 1.6 times, white balance 12 %, gamma, a shadow over a part, noise): 6, 99 % within 17; another
 /// thing of the same picture: median 14; of another picture: 19.
 const HALF_AWAY: f64 = 10.0;
 
 impl Appearance {
-    /// Less than this is another thing, whatever the light: 1 % of things under another light are so far from themselves, and
+    /// Less than this is another thing, whatever the light: one thing in 250 is so far from itself under another light, and
     /// a quarter of the other things in a picture.
     pub const OTHER_THING: f64 = 0.2;
 
