@@ -20,6 +20,7 @@ pub mod run;
 pub mod schema;
 #[cfg(all(feature = "gst", feature = "ort"))]
 mod service;
+pub mod simulate;
 #[cfg(all(feature = "farm", feature = "ort"))]
 mod stage;
 pub mod tune;
@@ -83,6 +84,7 @@ pub enum Command {
     Cases(cases::Args),
     Replay(replay::Args),
     Tune(tune::Args),
+    Simulate(simulate::Args),
     #[cfg(all(feature = "farm", feature = "ort"))]
     Bench(bench::Args),
     Schema(schema::Args),
@@ -104,6 +106,7 @@ impl Command {
             Self::Cases(args) => Ok(cases::run(&args)?),
             Self::Replay(args) => replay::run(&args),
             Self::Tune(args) => tune::run(&args),
+            Self::Simulate(args) => simulate::run(args),
             Self::Schema(args) => schema::run(args),
         }
     }

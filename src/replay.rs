@@ -12,6 +12,7 @@
 //!   has is never answered and holds its site to the end, which can hide cases that would have come later.
 
 pub mod compare;
+pub mod truth;
 pub mod tune;
 
 use std::{
@@ -34,6 +35,13 @@ pub struct Window {
     pub from: Option<Timestamp>,
     /// What happens at or after this is left out.
     pub to: Option<Timestamp>,
+}
+
+impl Window {
+    /// True where what happens at `at` is told.
+    pub fn holds(&self, at: Timestamp) -> bool {
+        self.from.is_none_or(|from| at >= from) && self.to.is_none_or(|to| at < to)
+    }
 }
 
 /// What was counted within the window.

@@ -5,6 +5,7 @@ use std::{
     io::{self, BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use jiff::Timestamp;
@@ -13,12 +14,16 @@ use serde::Serialize;
 use super::Failure;
 use crate::{
     config::{self, Judged},
-    engine::Effect,
+    engine::{Effect, Plan},
     error::Class,
-    ledger::{self, Damage, Reader},
+    ledger::{self, Damage, Reader, What},
     replay::{
         CaseLine, Replay, Tally, Window,
         compare::{Change, Comparison, Counts},
+        truth::{
+            self,
+            trial::{self, Judged as Told, Missed, Outcome, Trial, Verdict},
+        },
     },
 };
 
@@ -54,6 +59,10 @@ pub struct Args {
     /// Print only how the cases differ from those of an earlier `replay --json`, and why those that are gone are gone.
     #[arg(long, value_name = "OLD")]
     compare: Option<PathBuf>,
+    /// Hold the cases against what was really there, a JSON line for each thing, and end with precision, recall and the
+    /// share of repeated cases. `simulate` writes such a file; of real footage a person does. docs/judging.md tells the form.
+    #[arg(long, value_name = "FILE", conflicts_with = "compare")]
+    truth: Option<PathBuf>,
 }
 
 /// The last line.
@@ -63,7 +72,31 @@ struct Summary<'a> {
     tally: &'a Tally,
     #[serde(skip_serializing_if = "Option::is_none")]
     compared: Option<Counts>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'a Outcome>,
     damaged: Vec<DamageLine>,
+}
+
+/// A case and what the truth says of it.
+#[derive(Serialize)]
+struct TriedLine<'a> {
+    #[serde(flatten)]
+    case: &'a CaseLine,
+    #[serde(flatten)]
+    told: &'a Told,
+}
+
+/// A problem that no case was filed for.
+#[derive(Serialize)]
+struct MissedLine<'a> {
+    missed: &'a Missed,
+}
+
+/// What the cases are held against.
+enum Against {
+    Nothing,
+    Old(Comparison),
+    Truth(Trial),
 }
 
 #[derive(Serialize)]
@@ -79,23 +112,26 @@ struct DamageLine {
 /// When the configuration does not say how to judge, or the ledger cannot be read. Damaged files are told and passed over.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let judged = judged(&args.config)?;
-    let mut compared = args.compare.as_deref().map(old_cases).transpose()?;
-    // What is not told again is not gone.
-    compared.iter_mut().for_each(|old| {
-        old.retain(|c| {
-            args.from.is_none_or(|from| c.confirmed_at >= from) && args.to.is_none_or(|to| c.confirmed_at < to)
-        });
-    });
-    let mut reader = Reader::open(&args.ledger, args.from)?;
     let window = Window {
         from: args.from,
         to: args.to,
     };
+    let against = match (&args.compare, &args.truth) {
+        (Some(old), _) => {
+            let mut old = old_cases(old)?;
+            // What is not told again is not gone.
+            old.retain(|c| window.holds(c.confirmed_at));
+            Against::Old(Comparison::new(old))
+        }
+        (None, Some(path)) => Against::Truth(Trial::new(truths(path, &judged.plan)?, Arc::clone(&judged.plan))),
+        (None, None) => Against::Nothing,
+    };
+    let mut reader = Reader::open(&args.ledger, args.from)?;
     let mut out = BufWriter::new(io::stdout().lock());
     let told = tell(
         &mut reader,
-        Replay::new(judged.plan, window).under(&judged.config_sha256),
-        compared.map(Comparison::new),
+        (Replay::new(judged.plan, window).under(&judged.config_sha256), window),
+        against,
         args.json,
         &mut out,
     );
@@ -153,12 +189,12 @@ fn printing(e: impl Into<io::Error>) -> End {
 
 fn tell(
     reader: &mut Reader,
-    mut replay: Replay,
-    mut comparison: Option<Comparison>,
+    (mut replay, window): (Replay, Window),
+    mut against: Against,
     json: bool,
     out: &mut impl Write,
 ) -> Result<(), End> {
-    if !json && comparison.is_none() {
+    if !json && !matches!(against, Against::Old(_)) {
         writeln!(
             out,
             "{:26}  {:30}  {:16}  {:16}  {:15}  {:>5}  {:>8}  LOOKS",
@@ -167,28 +203,49 @@ fn tell(
         .map_err(printing)?;
     }
     while let Some(entry) = reader.next_entry()? {
-        let effects = replay.take(entry);
-        if let Some(comparison) = &mut comparison {
-            comparison.take(&effects);
-            continue;
+        if let (Against::Truth(trial), What::Observed(look)) = (&mut against, &entry.what)
+            && window.holds(look.at)
+        {
+            trial.look(look);
         }
+        let effects = replay.take(entry);
+        let told = match &mut against {
+            Against::Old(comparison) => {
+                comparison.take(&effects);
+                continue;
+            }
+            Against::Truth(trial) => trial.take(&effects),
+            Against::Nothing => Vec::new(),
+        };
         for effect in &effects {
             if let Effect::Open(case) = effect {
-                line(&CaseLine::from(&**case), json, out).map_err(printing)?;
+                let told = told.iter().find(|(id, _)| *id == case.id).map(|(_, told)| told);
+                line(&CaseLine::from(&**case), told, json, out).map_err(printing)?;
             }
         }
     }
-    let mut compared = None;
-    if let Some(comparison) = comparison {
-        let (changes, counts) = comparison.finish();
-        for change in &changes {
-            difference(change, json, out).map_err(printing)?;
+    let (mut compared, mut outcome) = (None, None);
+    match against {
+        Against::Nothing => {}
+        Against::Old(comparison) => {
+            let (changes, counts) = comparison.finish();
+            for change in &changes {
+                difference(change, json, out).map_err(printing)?;
+            }
+            compared = Some(counts);
         }
-        compared = Some(counts);
+        Against::Truth(trial) => {
+            let (sum, missed) = trial.finish();
+            for missed in &missed {
+                not_found(missed, json, out).map_err(printing)?;
+            }
+            outcome = Some(sum);
+        }
     }
     let summary = Summary {
         tally: replay.tally(),
         compared,
+        outcome: outcome.as_ref(),
         damaged: reader
             .damage()
             .iter()
@@ -202,11 +259,13 @@ fn tell(
     sum_up(&summary, json, out).map_err(printing)
 }
 
-fn line(case: &CaseLine, json: bool, out: &mut impl Write) -> io::Result<()> {
-    if json {
-        return print_json(case, out);
+fn line(case: &CaseLine, told: Option<&Told>, json: bool, out: &mut impl Write) -> io::Result<()> {
+    match told {
+        Some(told) if json => return print_json(&TriedLine { case, told }, out),
+        None if json => return print_json(case, out),
+        _ => {}
     }
-    writeln!(
+    write!(
         out,
         "{:26}  {:30}  {:16}  {:16}  {:15}  {:5.2}  {:7.0}s  {} of {}",
         case.case_id.as_str(),
@@ -218,6 +277,34 @@ fn line(case: &CaseLine, json: bool, out: &mut impl Write) -> io::Result<()> {
         case.dwell_s,
         case.looks_seen,
         case.looks
+    )?;
+    match told {
+        Some(Told { verdict, kind, about }) => {
+            let word = match verdict {
+                Verdict::Right => "right",
+                Verdict::Recurrence => "came back",
+                Verdict::Repeated => "REPEATED",
+                Verdict::False => "FALSE",
+            };
+            writeln!(out, "  {word}: {kind} {}", about.as_deref().unwrap_or_default())
+        }
+        None => writeln!(out),
+    }
+}
+
+fn not_found(missed: &Missed, json: bool, out: &mut impl Write) -> io::Result<()> {
+    if json {
+        return print_json(&MissedLine { missed }, out);
+    }
+    let Missed {
+        id,
+        kind,
+        category,
+        in_sight_s,
+    } = missed;
+    writeln!(
+        out,
+        "MISSED: {kind} {id}, category {category}, {in_sight_s:.0} s in clear sight"
     )
 }
 
@@ -274,6 +361,9 @@ fn sum_up(summary: &Summary<'_>, json: bool, out: &mut impl Write) -> io::Result
             c.same, c.shifted, c.new, c.gone
         )?;
     }
+    if let Some(outcome) = summary.outcome {
+        held_against(outcome, out)?;
+    }
     if *looks_elsewhere > 0 {
         writeln!(
             out,
@@ -296,6 +386,51 @@ fn sum_up(summary: &Summary<'_>, json: bool, out: &mut impl Write) -> io::Result
         writeln!(out, "Not filed, {reason}: {count}")?;
     }
     Ok(())
+}
+
+fn held_against(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
+    let rules = outcome.by_rule.iter().map(|(rule, counts)| (rule.as_str(), counts));
+    writeln!(out)?;
+    for (rule, c) in rules.chain([("all", &outcome.all)]) {
+        let trial::Counts {
+            judged,
+            right,
+            repeats,
+            recurrences,
+            asked,
+            found,
+            held,
+            ..
+        } = c;
+        let percent = |share: Option<f64>| share.map_or_else(|| "-".into(), |s| format!("{:.1} %", s * 100.0));
+        writeln!(
+            out,
+            "{rule}: precision {} ({right} of {judged} cases), recall {} ({found} of {asked} problems), repeated {} ({repeats}); \
+             {recurrences} came back, {held} held by a neighbour's case",
+            percent(c.precision),
+            percent(c.recall),
+            percent(c.repeated),
+        )?;
+    }
+    for (what, kinds) in [
+        ("False", &outcome.all.wrong_about),
+        ("Missed", &outcome.all.missed_kinds),
+    ] {
+        for (kind, count) in kinds {
+            writeln!(out, "{what}, {kind}: {count}")?;
+        }
+    }
+    writeln!(out)
+}
+
+fn truths(path: &Path, plan: &Plan) -> Result<Vec<truth::Truth>, Failure> {
+    let text = fs::read_to_string(path).map_err(|e| {
+        Failure::new(
+            Class::Config,
+            format!("--truth: {} cannot be read: {e}", path.display()),
+        )
+    })?;
+    truth::parse(path, &text, plan).map_err(|e| Failure::new(e.class(), format!("--truth: {e}")))
 }
 
 fn print_json<T: Serialize>(value: &T, out: &mut impl Write) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::write::Recorder;
+use super::{LedgerError, write::Recorder};
 use crate::engine::{CaseId, Effect, Engine, Input, OpenCase, Plan};
 
 /// An engine whose every input is recorded, if there is a recorder.
@@ -51,6 +51,14 @@ impl Recorded {
     /// The engine, to ask it.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Ends the run, and says whether its record is whole ([`Recorder::finish`]).
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub fn finish(self) -> Result<(), LedgerError> {
+        self.recorder.map_or(Ok(()), Recorder::finish)
     }
 
     /// To be called about once a second: what was recorded goes to the disk.

@@ -63,7 +63,10 @@ enum Job {
 #[derive(Debug)]
 pub struct Recorder {
     jobs: Option<SyncSender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    /// Gives the first failure, if there was one.
+    thread: Option<JoinHandle<Option<LedgerError>>>,
+    /// Waits for the disk rather than lose a record.
+    is_patient: bool,
     /// Set by the thread when it cannot write, cleared when a file was begun.
     is_broken: Arc<AtomicBool>,
     file_bytes: u64,
@@ -91,11 +94,24 @@ impl Recorder {
     /// # Errors
     /// Where the system gives no more threads.
     pub fn spawn(settings: Settings, run: Run) -> std::io::Result<Self> {
+        Self::begin_run(settings, run, false)
+    }
+
+    /// The same for a record that is made as fast as it can be written, by a simulation: it waits for the disk, and
+    /// [`Recorder::finish`] says whether all of it was written.
+    ///
+    /// # Errors
+    /// Where the system gives no more threads.
+    pub fn patient(settings: Settings, run: Run) -> std::io::Result<Self> {
+        Self::begin_run(settings, run, true)
+    }
+
+    fn begin_run(settings: Settings, run: Run, is_patient: bool) -> std::io::Result<Self> {
         let (jobs, inbox) = sync_channel(QUEUE);
         let is_broken = Arc::new(AtomicBool::new(false));
         let file_bytes = settings.file_bytes;
         let thread = {
-            let mut writer = Writer::new(settings, Arc::clone(&is_broken));
+            let writer = Writer::new(settings, Arc::clone(&is_broken));
             std::thread::Builder::new()
                 .name("ledger".into())
                 .spawn(move || writer.run(&inbox))?
@@ -104,6 +120,7 @@ impl Recorder {
         let mut recorder = Self {
             jobs: Some(jobs),
             thread: Some(thread),
+            is_patient,
             is_broken,
             file_bytes,
             now: run.started_at,
@@ -216,6 +233,11 @@ impl Recorder {
 
     fn send(&mut self, job: Job) {
         let Some(jobs) = &self.jobs else { return };
+        if self.is_patient {
+            // It fails only where the thread is gone, which `finish` tells.
+            let _ = jobs.send(job);
+            return;
+        }
         if let Err(e) = jobs.try_send(job) {
             let (TrySendError::Full(job) | TrySendError::Disconnected(job)) = e;
             if let Job::Append { records, .. } = job {
@@ -231,18 +253,31 @@ impl Recorder {
     fn pause(&mut self, now: Instant) {
         self.paused_until = Some(now + RETRY);
     }
+
+    /// Hands over the rest, waits for the disk to have it, and says whether everything was written.
+    ///
+    /// # Errors
+    /// The first thing that could not be written, though writing may have gone on after it.
+    pub fn finish(mut self) -> Result<(), LedgerError> {
+        self.end().map_or(Ok(()), Err)
+    }
+
+    fn end(&mut self) -> Option<LedgerError> {
+        self.hand_over(Instant::now());
+        self.jobs = None;
+        self.thread.take()?.join().unwrap_or_else(|_| {
+            tracing::error!("The ledger's thread had panicked; please report it.");
+            let source = std::io::Error::other("the ledger's thread had panicked");
+            Some(LedgerError::io("write", std::path::Path::new("the ledger"), source))
+        })
+    }
 }
 
 impl Drop for Recorder {
     /// Hands over the rest and waits for the disk to have it.
     fn drop(&mut self) {
-        self.hand_over(Instant::now());
-        self.jobs = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("The ledger's thread had panicked; please report it.");
-        }
+        // What failed was logged when it did.
+        self.end();
     }
 }
 
@@ -265,6 +300,7 @@ struct Writer {
     /// The file that is written, and how many bytes of it are whole records.
     current: Option<(File, PathBuf, u64)>,
     is_failing: bool,
+    first_failure: Option<LedgerError>,
 }
 
 /// A file that may be removed for its age.
@@ -283,10 +319,12 @@ impl Writer {
             folder: None,
             current: None,
             is_failing: false,
+            first_failure: None,
         }
     }
 
-    fn run(&mut self, inbox: &Receiver<Job>) {
+    /// Writes what comes until no more can; gives the first failure.
+    fn run(mut self, inbox: &Receiver<Job>) -> Option<LedgerError> {
         for job in inbox {
             let (result, records) = match job {
                 Job::Begin { at, bytes } => (self.begin(at, &bytes), 0),
@@ -298,20 +336,22 @@ impl Writer {
             };
             if let Err(error) = result {
                 counter!(names::LEDGER_LOST).increment(records);
-                self.failed(&error);
+                self.failed(error);
             }
         }
         if let Err(error) = self.finish() {
-            self.failed(&error);
+            self.failed(error);
         }
+        self.first_failure
     }
 
-    fn failed(&mut self, error: &LedgerError) {
+    fn failed(&mut self, error: LedgerError) {
         self.is_broken.store(true, Ordering::Release);
         self.current = None;
         if !std::mem::replace(&mut self.is_failing, true) {
             tracing::error!(%error, "The ledger cannot be written: what happens now cannot be replayed. Judging goes on; it is tried again every minute.");
         }
+        self.first_failure.get_or_insert(error);
     }
 
     fn begin(&mut self, at: Timestamp, bytes: &[u8]) -> Result<(), LedgerError> {

@@ -341,28 +341,35 @@ impl Pinhole {
 
     /// Calibrated on six points of the ground around `HERE`, each clicked up to `blunder` off.
     pub fn plan(&self, blunder: f64) -> CameraPlan {
-        let plane = LocalPlane::at(HERE);
-        let pairs: Vec<_> = [
+        let around = [
             (-3.5, -3.0),
             (3.5, -3.0),
             (3.5, 3.5),
             (-3.5, 3.5),
             (0.0, 0.5),
             (1.0, 2.5),
-        ]
-        .into_iter()
-        .enumerate()
-        .map(|(i, (east, north))| {
-            let (mut p, _) = self.sees((east, north, 0.0));
-            p.x += if i % 2 == 0 { blunder } else { -blunder };
-            (p, plane.lon_lat(east, north))
-        })
-        .collect();
+        ];
+        self.plan_on(&around, blunder)
+    }
+
+    /// Calibrated on these points, metres east and north of `HERE`.
+    pub fn plan_on(&self, points: &[(f64, f64)], blunder: f64) -> CameraPlan {
+        let plane = LocalPlane::at(HERE);
+        let pairs: Vec<_> = points
+            .iter()
+            .copied()
+            .enumerate()
+            .map(|(i, (east, north))| {
+                let (mut p, _) = self.sees((east, north, 0.0));
+                p.x += if i % 2 == 0 { blunder } else { -blunder };
+                (p, plane.lon_lat(east, north))
+            })
+            .collect();
         CameraPlan {
             look_every: Duration::from_secs(10),
             zones: Vec::new(),
             place: Place::Calibrated {
-                calibration: Calibration::fit(&pairs).expect("six points around the middle of the picture"),
+                calibration: Calibration::fit(&pairs).expect("points that determine a plane"),
                 max_uncertainty_m: 15.0,
                 fallback: FixedPlace {
                     at: HERE,
