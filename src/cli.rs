@@ -14,6 +14,7 @@ pub mod check;
 pub mod demo;
 #[cfg(feature = "ort")]
 pub mod detect;
+mod layer;
 pub mod replay;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod run;
@@ -23,6 +24,7 @@ mod service;
 #[cfg(all(feature = "farm", feature = "ort"))]
 mod stage;
 pub mod tune;
+pub mod view;
 
 use std::{
     fmt,
@@ -83,6 +85,7 @@ pub enum Command {
     Cases(cases::Args),
     Replay(replay::Args),
     Tune(tune::Args),
+    View(view::Args),
     #[cfg(all(feature = "farm", feature = "ort"))]
     Bench(bench::Args),
     Schema(schema::Args),
@@ -104,6 +107,7 @@ impl Command {
             Self::Cases(args) => Ok(cases::run(&args)?),
             Self::Replay(args) => replay::run(&args),
             Self::Tune(args) => tune::run(&args),
+            Self::View(args) => view::run(&args),
             Self::Schema(args) => schema::run(args),
         }
     }
@@ -179,6 +183,7 @@ failure_from!(
     cases::CasesError,
     crate::ledger::LedgerError,
     crate::telemetry::TelemetryError,
+    crate::views::ViewsError,
     #[cfg(feature = "ort")]
     crate::model::ModelError,
     #[cfg(all(feature = "gst", feature = "ort"))]

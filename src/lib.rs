@@ -25,4 +25,5 @@ pub mod replay;
 pub mod secret;
 pub mod store;
 pub mod telemetry;
+pub mod views;
 pub mod vision;
