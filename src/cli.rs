@@ -14,6 +14,7 @@ pub mod check;
 pub mod demo;
 #[cfg(feature = "ort")]
 pub mod detect;
+mod layer;
 pub mod replay;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod run;
@@ -24,6 +25,7 @@ pub mod simulate;
 #[cfg(all(feature = "farm", feature = "ort"))]
 mod stage;
 pub mod tune;
+pub mod view;
 
 use std::{
     fmt,
@@ -85,6 +87,7 @@ pub enum Command {
     Replay(replay::Args),
     Tune(tune::Args),
     Simulate(simulate::Args),
+    View(view::Args),
     #[cfg(all(feature = "farm", feature = "ort"))]
     Bench(bench::Args),
     Schema(schema::Args),
@@ -107,6 +110,7 @@ impl Command {
             Self::Replay(args) => replay::run(&args),
             Self::Tune(args) => tune::run(&args),
             Self::Simulate(args) => simulate::run(args),
+            Self::View(args) => view::run(&args),
             Self::Schema(args) => schema::run(args),
         }
     }
@@ -182,6 +186,7 @@ failure_from!(
     cases::CasesError,
     crate::ledger::LedgerError,
     crate::telemetry::TelemetryError,
+    crate::views::ViewsError,
     #[cfg(feature = "ort")]
     crate::model::ModelError,
     #[cfg(all(feature = "gst", feature = "ort"))]

@@ -165,6 +165,8 @@ pub struct Camera {
     pub legal_review_ref: Option<String>,
     /// Names the calibration's very points: 12 hex digits of their SHA-256. `None`: no calibration.
     pub calibration_version: Option<String>,
+    /// It stays where it looks, so that it is noticed when it was moved.
+    pub fixed: bool,
     /// Polygons masked in every picture that leaves the box and never judged; corners as fractions of the picture.
     pub privacy: Vec<Vec<Point>>,
 }

@@ -2,6 +2,7 @@
 //! the other. It holds no logic that a room could own.
 
 mod core;
+mod gaze;
 mod keeper;
 mod looks;
 mod pins;
@@ -25,6 +26,7 @@ use tokio::sync::Notify;
 
 use self::{
     core::{Core, Event},
+    gaze::Gaze,
     keeper::Keeper,
     looks::{Eyes, Looks, Watched},
     pins::Pins,
@@ -48,7 +50,6 @@ use crate::{
     model::{self, Model, ModelError, Panel},
     store::{Store, StoreError},
     telemetry::{self, Health, TelemetryError, names},
-    vision,
 };
 
 /// Why the daemon could not start. Once it runs, nothing ends it but a signal.
@@ -483,7 +484,7 @@ fn watch(config: &Config, camera: &config::Camera, slot: &Arc<Slot>) -> Watched 
         slot: Arc::clone(slot),
         models: camera.models.clone(),
         privacy: camera.privacy.clone(),
-        view: Mutex::new(vision::Health::new(config.view.clone())),
+        gaze: Mutex::new(Gaze::new(config, camera)),
         seen: AtomicU64::new(0),
         wanted: AtomicI64::new(0),
         looks: AtomicU64::new(0),

@@ -399,6 +399,51 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_without_colour_is_told_from_a_dull_one() {
+        let street = |name: &str| {
+            let path = format!("{}/tests/fixtures/pictures/{name}.jpg", env!("CARGO_MANIFEST_DIR"));
+            image::open(path).unwrap().into_rgb8()
+        };
+        // Each value takes `share` of its colour, and light of `gain`; then as an encoder would leave it.
+        let dulled = |picture: &RgbImage, share: f32, gain: f32| {
+            let mut picture = picture.clone();
+            for pixel in picture.pixels_mut() {
+                let grey = pixel.0.iter().map(|v| f32::from(*v)).sum::<f32>() / 3.0;
+                pixel.0 = pixel.0.map(|v| ((grey + (f32::from(v) - grey) * share) * gain) as u8);
+            }
+            let mut jpeg = Vec::new();
+            image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 60)
+                .encode_image(&picture)
+                .unwrap();
+            image::load_from_memory(&jpeg).unwrap().into_rgb8()
+        };
+        let is_mono = |picture: &RgbImage| Frame::from_rgb(picture, Timestamp::UNIX_EPOCH).unwrap().is_mono();
+        for name in ["bags", "cars", "person", "signs"] {
+            let picture = street(name);
+            assert!(!is_mono(&picture), "{name}");
+            assert!(!is_mono(&dulled(&picture, 0.5, 1.0)), "{name} on a grey day");
+            assert!(!is_mono(&dulled(&picture, 1.0, 0.3)), "{name} at dusk");
+            assert!(is_mono(&dulled(&picture, 0.0, 1.0)), "{name} by infrared");
+            assert!(is_mono(&dulled(&picture, 0.0, 0.3)), "{name} by weak infrared");
+        }
+    }
+
+    #[test]
+    fn mono_is_told_in_every_layout() {
+        for layout in [Layout::I420, Layout::Nv12] {
+            for (chroma, is_mono) in [
+                ([128, 128], true),
+                ([129, 127], true),
+                ([128, 140], false),
+                ([116, 128], false),
+            ] {
+                let frame = flat(64, 48, layout, Matrix::Bt709, false, [90, chroma[0], chroma[1]]);
+                assert_eq!(frame.is_mono(), is_mono, "{layout:?} {chroma:?}");
+            }
+        }
+    }
+
+    #[test]
     fn planes_that_do_not_fit_are_refused() {
         let good = flat(6, 4, Layout::I420, Matrix::Bt601, true, [1, 2, 3]);
         assert_eq!(good.validate(), Ok(()));

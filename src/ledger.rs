@@ -51,7 +51,7 @@ use std::{
 };
 
 pub use self::{
-    code::{Begun, Entry, Head, What},
+    code::{Begun, Entry, Head, Reaimed, What},
     read::{Damage, Reader, quarantine},
     recorded::Recorded,
     write::{Recorder, Run},

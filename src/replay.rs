@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::{BBox, CaseId, Effect, Engine, Input, OpenCase, Plan, Resumed, Snapshot},
-    ledger::{Entry, Head, What},
+    ledger::{Entry, Head, Reaimed, What},
 };
 
 /// What a replay is asked.
@@ -146,6 +146,7 @@ impl Replay {
             What::Reply(reply) => Input::Reply(reply),
             What::EvidenceFailed { case } => Input::EvidenceFailed { case },
             What::Tick(at) => Input::Tick(at),
+            What::Reaimed(Reaimed { camera, at }) => Input::Reaimed { camera, at },
         };
         let effects = self.engine.apply(input);
         self.compare(&effects, entry.filed);
@@ -246,7 +247,7 @@ fn time_of(what: &What) -> Option<Timestamp> {
         What::Head(head) if head.begun == crate::ledger::Begun::Start => Some(head.started_at),
         What::Observed(look) => Some(look.at),
         What::Reply(reply) => Some(reply.at),
-        What::Tick(at) => Some(*at),
+        What::Tick(at) | What::Reaimed(Reaimed { at, .. }) => Some(*at),
         _ => None,
     }
 }

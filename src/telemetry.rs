@@ -114,6 +114,8 @@ pub mod names {
     pub const LOOKS_FAILED: &str = "gridwatch_looks_failed_total";
     /// When the newest look was, by camera.
     pub const LAST_LOOK: &str = "gridwatch_last_look_timestamp_seconds";
+    /// Whether the camera was moved.
+    pub const VIEW_MOVED: &str = "gridwatch_view_moved";
     /// How late looks start.
     pub const LATENESS: &str = "gridwatch_look_lateness_seconds";
     /// How much every period is stretched.
@@ -155,6 +157,10 @@ fn describe() {
     describe_counter!(LOOKS, "Looks that were judged, by camera and by what the view was");
     describe_counter!(LOOKS_FAILED, "Looks that could not be judged, by camera and reason");
     describe_gauge!(LAST_LOOK, "Unix time of the newest judged picture, by camera");
+    describe_gauge!(
+        VIEW_MOVED,
+        "1 while the camera looks elsewhere than where its zones were drawn, by camera"
+    );
     describe_histogram!(LATENESS, "Seconds from a look being due to its start");
     describe_gauge!(
         STRETCH,

@@ -1,6 +1,8 @@
-//! `gridwatch bench`: what a camera costs, and how late looks are, measured against what a user has today.
+//! `gridwatch bench`: what a camera costs, how late looks are, measured against what a user has today, and how well views
+//! are judged.
 
 mod measure;
+mod views;
 
 use std::{
     io::{BufRead, BufReader},
@@ -46,6 +48,14 @@ enum What {
         CPU is user plus system time in ms per camera and second. With --json the last line is one object."
     )]
     Cameras(Cameras),
+    /// Change your own street pictures as light, weather and people change a view, and print how often it is judged right.
+    #[command(
+        long_about = "Takes each picture for a street that a camera looks at, lets a camera learn the view, and shows it changed: darker, \
+        out of focus, covered, by other light, behind a bus or a crowd, aimed elsewhere. Prints for each change how many of \
+        those looks were judged clear, dark, blurred, blocked and moved, under the default thresholds of [view].\n\n\
+        The same pictures and --seed give the same numbers. Nothing is started, and no camera or broker is needed."
+    )]
+    Views(views::Args),
     /// Serves the cameras; started by `bench cameras`.
     #[command(hide = true)]
     Farm(FarmArgs),
@@ -139,6 +149,7 @@ fn span(text: &str) -> Result<raw::Span, String> {
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     match args.what {
         What::Cameras(cameras) => bench_cameras(&cameras),
+        What::Views(views) => views::run(&views).map(|()| ExitCode::SUCCESS),
         What::Farm(farm) => serve_farm(&farm),
     }
 }

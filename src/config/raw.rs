@@ -321,6 +321,15 @@ pub struct View {
     /// This many looks with the very same samples in a row, and the view is frozen.
     #[schemars(range(min = 2, max = 1000))]
     pub frozen_after: u32,
+    /// No point of the view may lie farther from its place than this share of the picture's width: else the camera was moved. Lower takes the shaking of a pole for it; a pan by twice as much is always noticed.
+    #[schemars(range(min = 0.005, max = 0.04))]
+    pub moved_beyond: f64,
+    /// A picture whose edges agree with the view's less than this shows something else (a picture agrees with itself by nearly 1, two streets by less than 0.1). Higher takes a bus before the lens, and heavy snow, for another view.
+    #[schemars(range(min = 0.05, max = 0.9))]
+    pub unlike_below: f64,
+    /// This many looks in a row that show the view elsewhere, and the camera is called moved: nothing is confirmed or cleared there until it is back, or until `gridwatch view confirm`. Three times as many where they show nothing of the view.
+    #[schemars(range(min = 1, max = 1000))]
+    pub moved_after: u32,
 }
 
 impl Default for View {
@@ -330,6 +339,9 @@ impl Default for View {
             blurred_below: 8.0,
             blocked_below: 12.0,
             frozen_after: 6,
+            moved_beyond: 0.015,
+            unlike_below: 0.15,
+            moved_after: 3,
         }
     }
 }
@@ -431,6 +443,9 @@ mod defaults {
     }
     pub(super) fn place_uncertainty() -> f64 {
         30.0
+    }
+    pub(super) fn fixed() -> bool {
+        true
     }
     pub(super) fn aspect() -> f64 {
         16.0 / 9.0

@@ -33,6 +33,8 @@ use crate::{
 pub(super) enum Event {
     /// A look was judged.
     Looked { observation: Observation, picture: Picture },
+    /// A camera was aimed anew, and an operator confirmed it.
+    Reaimed { camera: CameraId, at: Timestamp },
     /// The platform answered.
     Reply(IncomingReply),
     /// A case has its pictures.
@@ -160,6 +162,7 @@ impl Core {
                 let look = (observation.camera.clone(), observation.at);
                 self.apply(Input::Observed(observation), Some((look, pinned)));
             }
+            Event::Reaimed { camera, at } => self.apply(Input::Reaimed { camera, at }, None),
             Event::Reply(incoming) => self.reply(incoming),
             Event::Pictured { case, pictures } => self.commit(Commit::Case(case, pictures)),
             Event::Waiting { reason } => self.health.set_faults(vec![reason]),

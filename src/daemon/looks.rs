@@ -14,7 +14,7 @@ use std::{
 use jiff::Timestamp;
 use metrics::{counter, gauge, histogram};
 
-use super::core::Event;
+use super::{core::Event, gaze::Gaze};
 use crate::{
     camera::{
         Picture,
@@ -37,7 +37,7 @@ pub(super) struct Watched {
     pub(super) models: Vec<usize>,
     /// Never judged: what stands there is masked in every picture.
     pub(super) privacy: Vec<Vec<Point>>,
-    pub(super) view: Mutex<vision::Health>,
+    pub(super) gaze: Mutex<Gaze>,
     /// The slot's number of the picture last looked at.
     pub(super) seen: AtomicU64,
     /// Unix milliseconds: the engine wants a picture taken at this time or later; 0 for none.
@@ -49,6 +49,10 @@ pub(super) struct Watched {
 }
 
 impl Watched {
+    fn gaze(&self) -> MutexGuard<'_, Gaze> {
+        self.gaze.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// True where there is a picture that was not looked at; and where the engine waits for a moment, one from then on.
     fn has_news(&self) -> bool {
         let wanted = self.wanted.load(Ordering::Relaxed);
@@ -150,6 +154,11 @@ impl Looks {
         while let Some((i, late)) = self.next() {
             histogram!(names::LATENESS).record(late.as_secs_f64());
             let camera = &self.cameras[i];
+            if let Some(event) = camera.gaze().asked()
+                && core.send(event).is_err()
+            {
+                return;
+            }
             let event = camera.slot.latest().and_then(|(seq, picture)| {
                 camera.seen.store(seq, Ordering::Relaxed);
                 camera.wanted.store(0, Ordering::Relaxed);
@@ -217,17 +226,12 @@ impl Eyes {
             }
             Picture::Frame(frame) => Arc::clone(frame),
         };
-        let view = camera
-            .view
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .judge(&frame)?;
+        let (view, light) = camera.gaze().judge(&frame)?;
         let detections = if view == View::Clear {
             self.detect(camera, &frame)?
         } else {
             Vec::new()
         };
-        let light = if frame.is_mono() { Light::Night } else { Light::Day };
         Ok((view, light, detections))
     }
 
@@ -285,6 +289,8 @@ fn note_view(camera: &Watched, view: View) {
         .replace(view);
     match (before, view) {
         (Some(old), new) if old == new => {}
+        // Said by the gaze, once it is sure.
+        (_, View::Moved) | (Some(View::Moved), View::Clear) => {}
         (Some(_), View::Clear) => tracing::info!(camera = %camera.id, "The view is clear again."),
         (_, View::Clear) => {}
         (_, blind) => {

@@ -109,6 +109,12 @@ impl Engine {
                 self.void(at, &mut effects);
                 self.register.forget(at);
             }
+            Input::Reaimed { camera, at } => {
+                self.now = at;
+                if let Some(watched) = self.cameras.get_mut(&camera) {
+                    watched.end_all(&camera, NotFiled::Reaimed, at, &mut effects);
+                }
+            }
         }
         effects
     }
@@ -182,12 +188,7 @@ impl Engine {
                 return;
             }
             // Nothing that was timed by the old clock can be compared with the new: begin again.
-            for (rule, tracks) in std::mem::take(&mut watched.tracks) {
-                for mut track in tracks {
-                    track.end(NotFiled::BlindTooLong, telling(id, &rule, look.at, effects));
-                }
-            }
-            watched.newest_clear = None;
+            watched.end_all(id, NotFiled::BlindTooLong, look.at, effects);
         }
         self.now = look.at;
         watched.newest = Some(look.at);
@@ -313,6 +314,16 @@ fn void_after(rule: &Rule) -> Duration {
 }
 
 impl Watched {
+    /// Begins again: nothing that was seen before can be compared with what comes.
+    fn end_all(&mut self, camera: &CameraId, reason: NotFiled, at: Timestamp, effects: &mut Vec<Effect>) {
+        for (rule, tracks) in std::mem::take(&mut self.tracks) {
+            for mut track in tracks {
+                track.end(reason, telling(camera, &rule, at, effects));
+            }
+        }
+        self.newest_clear = None;
+    }
+
     fn void(&mut self, camera: &CameraId, plan: &Plan, at: Timestamp, effects: &mut Vec<Effect>) {
         for rule in &plan.rules {
             if let Some(tracks) = self.tracks.get_mut(&rule.id) {

@@ -109,7 +109,10 @@ fn transition(from: Phase, reason: Reason) -> Option<Phase> {
             Gone
         }
         (Reason::NotFiled(NotFiled::LeftWhileWaiting), Waiting) => Gone,
-        (Reason::NotFiled(NotFiled::BlindTooLong | NotFiled::Reconfigured), Candidate | Waiting) => Gone,
+        (
+            Reason::NotFiled(NotFiled::BlindTooLong | NotFiled::Reaimed | NotFiled::Reconfigured),
+            Candidate | Waiting,
+        ) => Gone,
         (Reason::Left, Idle | Retry | AtCase | Permitted | HeldBack) => Gone,
         _ => return None,
     };
@@ -263,6 +266,7 @@ mod tests {
             N::OutsideGrid,
             N::EvidenceFailed,
             N::BlindTooLong,
+            N::Reaimed,
             N::Reconfigured,
         ];
         let letter = |to| match to {
@@ -319,6 +323,7 @@ mod tests {
                 // Said of a case; its things lose their picture.
                 "....... evidence_failed",
                 ".--.... blind_too_long",
+                ".--.... reaimed",
                 ".--.... reconfigured",
             ]
         );

@@ -187,6 +187,13 @@ pub enum Input {
     },
     /// Time passes.
     Tick(Timestamp),
+    /// A camera was aimed anew, and an operator confirmed what it looks at now: what was seen there before is void.
+    Reaimed {
+        /// Which camera.
+        camera: CameraId,
+        /// When the daemon was told.
+        at: Timestamp,
+    },
 }
 
 /// What the engine wants done. Effects of one input are in order.
@@ -306,6 +313,8 @@ pub enum NotFiled {
     BlindTooLong,
     /// The configuration no longer has this rule or camera.
     Reconfigured,
+    /// The camera was aimed anew: what is seen now is somewhere else.
+    Reaimed,
 }
 
 impl NotFiled {
@@ -330,6 +339,7 @@ impl NotFiled {
             Self::EvidenceFailed => "evidence_failed",
             Self::BlindTooLong => "blind_too_long",
             Self::Reconfigured => "reconfigured",
+            Self::Reaimed => "reaimed",
         }
     }
 }

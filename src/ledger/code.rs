@@ -47,6 +47,17 @@ pub enum What {
     },
     /// [`Input::Tick`].
     Tick(Timestamp),
+    /// [`Input::Reaimed`].
+    Reaimed(Reaimed),
+}
+
+/// A camera was aimed anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reaimed {
+    /// Which camera.
+    pub camera: CameraId,
+    /// When the daemon was told.
+    pub at: Timestamp,
 }
 
 /// Which run of the daemon wrote a file.
@@ -86,6 +97,7 @@ const EVIDENCE_FAILED: u8 = 5;
 const RESTORED: u8 = 6;
 const CONFIGURED: u8 = 7;
 const RESUMED: u8 = 8;
+const REAIMED: u9 = 9;
 
 /// In the order of their codes: new ones go to the end.
 const VIEWS: [View; 7] = [
@@ -167,6 +179,11 @@ impl Encoder {
             Input::Tick(at) => {
                 out.push(TICK);
                 self.time(*at, out);
+            }
+            Input::Reaimed { camera, at } => {
+                out.push(REAIMED);
+                let (camera, at) = (camera.clone(), *at);
+                json(&Reaimed { camera, at }, out);
             }
         }
     }
@@ -273,6 +290,7 @@ impl Decoder {
             CONFIGURED => What::Configured {
                 config_sha256: bytes.json()?,
             },
+            REAIMED => What::Reaimed(bytes.json()?),
             _ => return Err("a record of a kind that this program does not know"),
         };
         let mut filed = Vec::new();

@@ -286,7 +286,7 @@ pub(super) fn time_of(input: &Input) -> Option<Timestamp> {
     match input {
         Input::Observed(look) => Some(look.at),
         Input::Reply(reply) => Some(reply.at),
-        Input::Tick(at) => Some(*at),
+        Input::Tick(at) | Input::Reaimed { at, .. } => Some(*at),
         Input::Configured(_) | Input::Restored(_) | Input::Resumed(_) | Input::EvidenceFailed { .. } => None,
     }
 }

@@ -85,6 +85,7 @@ impl Checker<'_> {
                 address: raw.address,
                 legal_review_ref: raw.legal_review_ref,
                 calibration_version,
+                fixed: raw.fixed,
                 privacy: privacy.into_iter().map(|(_, zone)| zone.polygon).collect(),
             });
         }

@@ -50,6 +50,9 @@ pub struct Camera {
     /// Picture to ground, from pairs of points. Without it every case is at `place`.
     #[serde(default)]
     pub calibration: Option<Calibration>,
+    /// False: the camera turns by itself, and nothing tells whether its zones still lie where they were drawn. Default true: it is noticed when the camera was moved.
+    #[serde(default = "defaults::fixed")]
+    pub fixed: bool,
     /// Drawn areas. Without a watch zone the whole picture is watched.
     #[serde(default)]
     pub zones: Vec<Zone>,

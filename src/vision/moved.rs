@@ -1,0 +1,246 @@
+//! Whether a camera still looks where its zones and its calibration were drawn.
+//!
+//! [`Field`]s of edges are compared with a [`Reference`] that is learned from the first looks and slowly renewed. A look
+//! that shows the view elsewhere, or does not show it, is blind at once; that the camera *was moved* is said after several
+//! in a row, and likewise that it is back. So a lorry before the lens costs the looks that it stands there, and no more.
+
+mod field;
+mod kept;
+mod reference;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+pub use self::{
+    field::{Agreement, Field, Shift},
+    kept::Kept,
+    reference::Reference,
+};
+use super::Luma;
+use crate::{
+    config::raw,
+    engine::{Light, View},
+};
+
+/// Below this share of blocks with edges in both pictures there is nothing to compare: thick fog, a lamp in the dark.
+const LEAST_STRUCTURE: f32 = 0.15;
+/// A look that shows nothing of the view says less than one that shows it elsewhere: it takes this many times as many.
+const UNLIKE_LOOKS: u32 = 3;
+/// So many looks must agree with one another before they are a reference.
+const LEARN_LOOKS: u32 = 3;
+
+/// When a look does not show the view, and when the camera was moved.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// As a share of the picture's width: no point of the view may lie farther from its place.
+    pub beyond: f32,
+    /// A picture that agrees less than this, on [`Agreement`]'s scale, shows something else.
+    pub unlike_below: f32,
+    /// Looks in a row.
+    pub after: u32,
+}
+
+impl From<&raw::View> for Limits {
+    fn from(view: &raw::View) -> Self {
+        Self {
+            beyond: view.moved_beyond as f32,
+            unlike_below: view.unlike_below as f32,
+            after: view.moved_after,
+        }
+    }
+}
+
+/// What one look says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Verdict {
+    /// The view is where it was.
+    Here,
+    /// It lies elsewhere in the picture.
+    Elsewhere(Shift),
+    /// There is much to be seen, and nothing of the view.
+    Unlike,
+    /// There is too little to be seen.
+    Untold,
+}
+
+impl Limits {
+    /// What `agreement` says.
+    pub fn verdict(&self, agreement: Agreement) -> Verdict {
+        let Agreement {
+            here,
+            elsewhere,
+            shift,
+            structure,
+        } = agreement;
+        if here.max(elsewhere) < self.unlike_below {
+            if structure < LEAST_STRUCTURE {
+                Verdict::Untold
+            } else {
+                Verdict::Unlike
+            }
+        } else if here < elsewhere {
+            Verdict::Elsewhere(shift)
+        } else {
+            Verdict::Here
+        }
+    }
+}
+
+/// What became known at a look.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Change {
+    /// The reference for this light is there, from looks that agreed with one another.
+    Learned,
+    /// The camera was moved: where to, if the view can still be found.
+    Moved(Option<Shift>),
+    /// There is no reference yet, and looks do not agree with one another.
+    Unsteady,
+    /// The view is back where it was.
+    Back,
+}
+
+/// A look, judged.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Seen {
+    /// [`View::Clear`] or [`View::Moved`].
+    pub view: View,
+    /// What this look says by itself.
+    pub verdict: Verdict,
+    /// What became known at this look.
+    pub change: Option<Change>,
+    /// The reference changed so much that it should be kept.
+    pub to_keep: bool,
+}
+
+/// The aim of one camera, from look to look.
+#[derive(Debug, Clone)]
+pub struct Aim {
+    limits: Limits,
+    /// One for each light: by infrared, foliage is bright, lamps make other shadows and the distance is gone.
+    references: BTreeMap<Light, Reference>,
+    is_moved: bool,
+    /// Weight of the looks in a row against what is believed.
+    against: u32,
+}
+
+impl Aim {
+    /// An aim that is to be learned.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            references: BTreeMap::new(),
+            is_moved: false,
+            against: 0,
+        }
+    }
+
+    /// Takes up a reference of an earlier run.
+    pub fn remember(&mut self, light: Light, reference: Reference) {
+        self.references.insert(light, reference);
+    }
+
+    /// The references that are learned.
+    pub fn references(&self) -> impl Iterator<Item = (Light, &Reference)> {
+        let learned = self.references.iter().filter(|(_, r)| r.is_learned());
+        learned.map(|(light, reference)| (*light, reference))
+    }
+
+    /// True where nothing is learned yet.
+    pub fn is_learning(&self) -> bool {
+        self.references().next().is_none()
+    }
+
+    /// True while the camera is taken to look elsewhere.
+    pub fn is_moved(&self) -> bool {
+        self.is_moved
+    }
+
+    /// Forgets the view: what is looked at from now on is right.
+    pub fn confirm(&mut self) {
+        *self = Self::new(self.limits);
+    }
+
+    /// Judges the next look, of which health says that there is something to be seen.
+    pub fn look(&mut self, luma: &Luma, at: Timestamp, light: Light) -> Seen {
+        let field = Field::of(luma);
+        let (verdict, learned) = self.verdict(&field, at, light);
+        let was_moved = self.is_moved;
+        let change = self.conclude(verdict).or(learned.then_some(Change::Learned));
+        let is_steady = verdict == Verdict::Here && !was_moved;
+        let to_keep = is_steady && self.renew(&field, at, light) || learned;
+        let is_blind = self.is_moved || matches!(verdict, Verdict::Elsewhere(_) | Verdict::Unlike);
+        Seen {
+            view: if is_blind { View::Moved } else { View::Clear },
+            verdict,
+            change,
+            to_keep,
+        }
+    }
+
+    /// What the look says, and whether the reference of this light was learned by it.
+    fn verdict(&mut self, field: &Field, at: Timestamp, light: Light) -> (Verdict, bool) {
+        let limits = self.limits;
+        if let Some(reference) = self.references.get(&light).filter(|r| r.is_learned()) {
+            return (reference.verdict(field, &limits), false);
+        }
+        // The other light's reference is as good where it tells anything. Where it tells nothing, the light may be why.
+        let by_other_light = self.references().next().map(|(_, r)| r.verdict(field, &limits));
+        match by_other_light {
+            Some(Verdict::Elsewhere(shift)) => return (Verdict::Elsewhere(shift), false),
+            _ if self.is_moved && by_other_light.is_some() => {
+                return (by_other_light.unwrap_or(Verdict::Untold), false);
+            }
+            _ => {}
+        }
+        if field.structure() < LEAST_STRUCTURE {
+            return (Verdict::Untold, false);
+        }
+        let candidate = self.references.get_mut(&light);
+        let among_themselves = candidate.as_ref().map(|c| c.verdict(field, &limits));
+        let learned = match (candidate, among_themselves) {
+            (Some(candidate), Some(Verdict::Here)) => candidate.learn(field, at),
+            _ => {
+                self.references.insert(light, Reference::begin(field, at));
+                false
+            }
+        };
+        let verdict = match (by_other_light, among_themselves) {
+            (Some(Verdict::Here), _) | (_, None | Some(Verdict::Untold)) => Verdict::Here,
+            (_, Some(verdict)) => verdict,
+        };
+        (verdict, learned)
+    }
+
+    /// Adds the look to those before, and says what they say together.
+    fn conclude(&mut self, verdict: Verdict) -> Option<Change> {
+        let (is_against, weight) = match verdict {
+            Verdict::Untold => return None,
+            Verdict::Here => (self.is_moved, UNLIKE_LOOKS),
+            Verdict::Elsewhere(_) => (!self.is_moved, UNLIKE_LOOKS),
+            Verdict::Unlike => (!self.is_moved, 1),
+        };
+        if !is_against {
+            self.against = 0;
+            return None;
+        }
+        self.against += weight;
+        if self.against < self.limits.after * UNLIKE_LOOKS {
+            return None;
+        }
+        self.against = 0;
+        self.is_moved = !self.is_moved;
+        Some(match verdict {
+            _ if !self.is_moved => Change::Back,
+            _ if self.is_learning() => Change::Unsteady,
+            Verdict::Elsewhere(shift) => Change::Moved(Some(shift)),
+            _ => Change::Moved(None),
+        })
+    }
+
+    fn renew(&mut self, field: &Field, at: Timestamp, light: Light) -> bool {
+        let limits = self.limits;
+        let reference = self.references.get_mut(&light).filter(|r| r.is_learned());
+        reference.is_some_and(|r| r.renew(field, at, &limits))
+    }
+}
