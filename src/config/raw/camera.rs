@@ -50,6 +50,9 @@ pub struct Camera {
     /// Picture to ground, from pairs of points. Without it every case is at `place`.
     #[serde(default)]
     pub calibration: Option<Calibration>,
+    /// File of the signs that may hang in its view, for rules with `except_approved`; `gridwatch signs record` writes it. Without it those rules file nothing here: a file without signs says that there are none.
+    #[serde(default)]
+    pub approved_signs: Option<PathBuf>,
     /// Drawn areas. Without a watch zone the whole picture is watched.
     #[serde(default)]
     pub zones: Vec<Zone>,

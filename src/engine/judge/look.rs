@@ -6,6 +6,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::Queue;
 use crate::engine::{
+    approved::approval,
     calendar::Hours,
     case::case_id,
     geometry::distance_m,
@@ -15,8 +16,8 @@ use crate::engine::{
     site::{Found, Register, Return, locate, standing},
     track::{Sighting, Stage, Track, affinity, associate, is_found_twice},
     types::{
-        BBox, CameraId, CameraPlan, Case, CaseState, Detection, Effect, NotFiled, Place, Plan, Rule, RuleId,
-        ScheduleId, Scores,
+        BBox, CameraId, CameraPlan, Case, CaseState, Detection, Effect, NotFiled, Plan, Rule, RuleId, ScheduleId,
+        Scores,
     },
 };
 
@@ -168,9 +169,12 @@ impl<'a> Judging<'a> {
             return Err((None, NotFiled::TooSmall));
         };
         let (zones, calendar) = (&self.camera.zones, &self.plan.calendar);
-        let Some(standing) = standing(zones, self.rule, calendar, bbox.foot(), self.at) else {
+        let Some(standing) = standing(zones, self.rule, calendar, self.rule.held_at(&bbox), self.at) else {
             return Err((Some(bbox), NotFiled::OutsideZones));
         };
+        if let Some(why) = approval(self.rule, self.camera, &detection.label, &bbox) {
+            return Err((Some(bbox), why));
+        }
         if bbox.area() < self.rule.min_area.into() {
             return Err((Some(bbox), NotFiled::TooSmall));
         }
@@ -193,7 +197,7 @@ impl<'a> Judging<'a> {
 
     /// True where it is farther from where it was judged than the rule lets it go.
     fn has_moved(&self, origin: &BBox, now: &BBox) -> bool {
-        if let (Some(limit), Place::Calibrated { calibration, .. }) = (self.rule.max_move_m, &self.camera.place)
+        if let (Some(limit), Some(calibration)) = (self.rule.max_move_m, self.rule.calibration(self.camera))
             && let (Some((from, _)), Some((to, _))) =
                 (calibration.ground(origin.foot()), calibration.ground(now.foot()))
         {
@@ -309,7 +313,7 @@ impl<'a> Judging<'a> {
             return;
         }
         let first = *first;
-        let Some(located) = locate(self.plan, self.camera, &sight.bbox) else {
+        let Some(located) = locate(self.plan, self.camera, self.rule, &sight.bbox) else {
             track.end(self.id, &self.rule.id, NotFiled::OutsideGrid, self.at, self.effects);
             track.stage = Stage::HeldBack(None);
             return;
@@ -382,7 +386,7 @@ impl<'a> Judging<'a> {
             looks,
             confidence: track.presence.confidence(),
             count: sight.count,
-            area_m2: area_m2(self.camera, &sight.bbox),
+            area_m2: area_m2(self.rule, self.camera, &sight.bbox),
             recurrence,
         };
         self.register.insert(
