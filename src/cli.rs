@@ -20,8 +20,11 @@ pub mod run;
 pub mod schema;
 #[cfg(all(feature = "gst", feature = "ort"))]
 mod service;
+#[cfg(feature = "ort")]
+pub mod signs;
 #[cfg(all(feature = "farm", feature = "ort"))]
 mod stage;
+mod strokes;
 pub mod tune;
 
 use std::{
@@ -80,6 +83,8 @@ pub enum Command {
     Calibrate(calibrate::Args),
     #[cfg(feature = "ort")]
     Detect(detect::Args),
+    #[cfg(feature = "ort")]
+    Signs(signs::Args),
     Cases(cases::Args),
     Replay(replay::Args),
     Tune(tune::Args),
@@ -99,6 +104,8 @@ impl Command {
             Self::Bench(args) => bench::run(args),
             #[cfg(feature = "ort")]
             Self::Detect(args) => Ok(detect::run(args)?),
+            #[cfg(feature = "ort")]
+            Self::Signs(args) => signs::run(args),
             Self::Check(args) => check::run(args),
             Self::Calibrate(args) => calibrate::run(&args),
             Self::Cases(args) => Ok(cases::run(&args)?),
@@ -181,6 +188,8 @@ failure_from!(
     crate::telemetry::TelemetryError,
     #[cfg(feature = "ort")]
     crate::model::ModelError,
+    #[cfg(feature = "ort")]
+    crate::model::runtime::LibraryError,
     #[cfg(all(feature = "gst", feature = "ort"))]
     crate::daemon::StartError,
     #[cfg(feature = "farm")]

@@ -3,6 +3,7 @@
 use image::{Rgb, RgbImage};
 
 use crate::{
+    cli::strokes::Layer,
     config::Survey,
     engine::{
         LonLat, Point,
@@ -273,149 +274,6 @@ impl Scene<'_> {
     }
 }
 
-/// How much of each pixel a colour covers, so that strokes that meet do not darken each other.
-#[derive(Clone)]
-struct Layer {
-    width: usize,
-    height: usize,
-    cover: Vec<f32>,
-}
-
-impl Layer {
-    fn of(picture: &RgbImage) -> Self {
-        let (width, height) = (picture.width() as usize, picture.height() as usize);
-        Self {
-            width,
-            height,
-            cover: vec![0.0; width * height],
-        }
-    }
-
-    /// A stroke of half width `half` with round ends, pixels.
-    fn line(&mut self, from: (f64, f64), to: (f64, f64), half: f64) {
-        let reach = half + 1.0;
-        let span = |a: f64, b: f64, size: usize| {
-            let start = (a.min(b) - reach).floor().max(0.0) as usize;
-            start..((a.max(b) + reach).ceil().max(0.0) as usize).min(size)
-        };
-        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
-        let squared = dx * dx + dy * dy;
-        for y in span(from.1, to.1, self.height) {
-            for x in span(from.0, to.0, self.width) {
-                let (px, py) = (x as f64 + 0.5 - from.0, y as f64 + 0.5 - from.1);
-                let along = if squared > 0.0 {
-                    ((px * dx + py * dy) / squared).clamp(0.0, 1.0)
-                } else {
-                    0.0
-                };
-                let distance = (px - along * dx).hypot(py - along * dy);
-                let cover = (half + 0.5 - distance).clamp(0.0, 1.0) as f32;
-                let pixel = &mut self.cover[y * self.width + x];
-                *pixel = pixel.max(cover);
-            }
-        }
-    }
-
-    fn ring(&mut self, centre: (f64, f64), radius: f64, half: f64) {
-        let corner = |i: u32| {
-            let (sin, cos) = (f64::from(i) / 24.0 * std::f64::consts::TAU).sin_cos();
-            (centre.0 + radius * cos, centre.1 + radius * sin)
-        };
-        for i in 0..24 {
-            self.line(corner(i), corner(i + 1), half);
-        }
-    }
-
-    /// From its top left.
-    fn square(&mut self, (left, top): (f64, f64), size: f64) {
-        let span = |from: f64, size: f64, limit: usize| {
-            let start = from.round().max(0.0) as usize;
-            start..((from + size).round().max(0.0) as usize).min(limit)
-        };
-        for y in span(top, size, self.height) {
-            for x in span(left, size, self.width) {
-                self.cover[y * self.width + x] = 1.0;
-            }
-        }
-    }
-
-    /// Nothing for less than two pixels, which a click is not good for.
-    fn arrow(&mut self, from: (f64, f64), to: (f64, f64), unit: f64) {
-        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
-        let length = dx.hypot(dy);
-        if length < 2.0 {
-            return;
-        }
-        self.line(from, to, unit);
-        let (x, y) = (dx / length, dy / length);
-        let head = (5.0 * unit).min(length);
-        for side in [-0.6, 0.6] {
-            let end = (to.0 - head * (x - side * y), to.1 - head * (y + side * x));
-            self.line(to, end, unit);
-        }
-    }
-
-    /// Digits, a point and a minus of 3 by 5 dots, `dot` pixels each, from their top left.
-    fn text(&mut self, text: &str, (left, top): (f64, f64), dot: f64) {
-        for (n, character) in text.chars().enumerate() {
-            // A bit a dot, rows from the top, the left dot first.
-            let dots: u16 = match character {
-                '0' => 0b111_101_101_101_111,
-                '1' => 0b010_110_010_010_111,
-                '2' => 0b111_001_111_100_111,
-                '3' => 0b111_001_111_001_111,
-                '4' => 0b101_101_111_001_001,
-                '5' => 0b111_100_111_001_111,
-                '6' => 0b111_100_111_101_111,
-                '7' => 0b111_001_001_001_001,
-                '8' => 0b111_101_111_101_111,
-                '9' => 0b111_101_111_001_111,
-                '-' => 0b000_000_111_000_000,
-                _ => 0b000_000_000_000_010,
-            };
-            for i in (0..15).filter(|i| dots >> (14 - i) & 1 == 1) {
-                let x = left + (n as f64 * 4.0 + f64::from(i % 3)) * dot;
-                let y = top + f64::from(i / 3) * dot;
-                self.square((x, y), dot);
-            }
-        }
-    }
-
-    /// A pixel more on every side: what is drawn under it in black sets it off.
-    fn grown(self) -> Self {
-        let Self { width, height, cover } = self;
-        let mut grown = cover.clone();
-        for y in 0..height {
-            for x in 0..width {
-                let here = cover[y * width + x];
-                if here == 0.0 {
-                    continue;
-                }
-                for beside_y in y.saturating_sub(1)..(y + 2).min(height) {
-                    for beside_x in x.saturating_sub(1)..(x + 2).min(width) {
-                        let pixel = &mut grown[beside_y * width + beside_x];
-                        *pixel = pixel.max(here);
-                    }
-                }
-            }
-        }
-        Self {
-            width,
-            height,
-            cover: grown,
-        }
-    }
-
-    fn over(&self, picture: &mut RgbImage, colour: Rgb<u8>, strength: f32) {
-        for (pixel, cover) in picture.pixels_mut().zip(&self.cover).filter(|(_, c)| **c > 0.0) {
-            for (value, wanted) in pixel.0.iter_mut().zip(colour.0) {
-                let share = cover * strength;
-                *value = (f32::from(*value) * (1.0 - share) + f32::from(wanted) * share).round() as u8;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -443,17 +301,5 @@ mod tests {
         assert!((turn - 30.0).abs() < 1e-6, "{turn}");
         let (a, b) = axes.of_ground(axes.lon_lat(3.0, -4.0));
         assert!((a - 3.0).abs() < 1e-6 && (b + 4.0).abs() < 1e-6);
-    }
-
-    #[test]
-    fn strokes_beyond_the_picture_are_cut() {
-        let mut picture = RgbImage::new(20, 10);
-        let mut layer = Layer::of(&picture);
-        layer.line((-50.0, 5.0), (70.0, 5.0), 1.0);
-        layer.arrow((5.0, -30.0), (5.0, 90.0), 1.0);
-        layer.text("-12.5", (15.0, 8.0), 3.0);
-        layer.grown().over(&mut picture, OFF, 1.0);
-        assert_eq!(picture.get_pixel(19, 5), &OFF);
-        assert_eq!(picture.get_pixel(10, 1), &BLACK);
     }
 }
