@@ -11,7 +11,7 @@ use std::{
 use gridwatch::{
     engine::{
         BBox, CameraId, CameraPlan, Category, Detection, FixedPlace, Input, Intake, Light, LonLat, Observation, Place,
-        Plan, Rule, Scores, View,
+        Plan, Rule, Scores, Stands, View,
         calendar::{Calendar, Hours},
         grid::{Grid, GridSpec},
     },
@@ -202,6 +202,8 @@ fn plan(cameras: u32) -> Plan {
         attended: None,
         outside_containers: true,
         beyond: None,
+        stands: Stands::Ground,
+        except_approved: false,
         hours: Hours::default(),
         forget_after: Duration::from_secs(600),
         max_gap: Duration::from_secs(90),
@@ -216,6 +218,7 @@ fn plan(cameras: u32) -> Plan {
             look_every: Duration::from_secs(LOOK_EVERY.into()),
             zones: Vec::new(),
             place: Place::Fixed(FixedPlace { at, uncertainty_m: 5.0 }),
+            approved: None,
         };
         (CameraId::from(format!("camera-{n:02}")), plan)
     };

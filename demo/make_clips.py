@@ -5,7 +5,8 @@
     python3 demo/make_clips.py                          # writes demo/clips/{street-a,street-b,square-c}.mp4
 
 What is real and what is not: the two house fronts, the bags and the people are photographs and footage (see
-ATTRIBUTION.md); that they stand in one picture is not. Every clip carries the caption "composite".
+ATTRIBUTION.md); that they stand in one picture is not. The banner on the gate is drawn here. Every clip carries the caption
+"composite".
 
 street-a and street-b are two cameras on one pole. Two cameras at one point see pictures that differ by a homography
 K_b R K_a^-1 exactly (Hartley and Zisserman, Multiple View Geometry, 2nd ed., 8.4.2), so street-b is that warp of
@@ -38,6 +39,10 @@ HEAP = [
     ("bag_0090.png", 973, 644, 111, True),
 ]
 HEAP_FROM_S = 3.0  # while the man who walks off still hides part of the place
+# The banner that nobody allowed, tied to the gate between two signs that hang there by right (they are in the photograph):
+# its place in street-a, and how far it sags.
+BANNER = dict(left=455, top=170, width=365, height=120, sag=8)
+BANNER_LINES = [("ROOMS TO LET", 0.38, 0.50), ("TEL 000-0000-0000", 0.88, 0.20)]  # text, its foot or middle, its height
 STREET_S = 44  # whole GOPs, so that the loop has no seam in the stream
 
 # Where the person clip (768 x 432) is laid: its scale, and where its own bottom right corner comes to lie.
@@ -138,6 +143,38 @@ def with_heap(picture, heap):
         h, w = alpha.shape
         shadow(scene, x + 4, y - 3, w * 0.56, max(h * 0.10, 6), 0.55)
         paste(scene, bgr, alpha, int(x - w / 2), int(y - h))
+    return scene
+
+
+def banner(width, height):
+    """A cloth with red letters, drawn large and scaled down as a lens does, folded a little, darker below."""
+    k = 3
+    cloth = np.full((height * k, width * k, 3), (235, 240, 240), np.uint8)
+    red, font = (40, 30, 185), cv2.FONT_HERSHEY_DUPLEX
+    for text, middle, share in BANNER_LINES:
+        (w, h), _ = cv2.getTextSize(text, font, 1, 1)
+        scale = min(width * k * 0.9 / w, height * k * share / h)
+        stroke = max(1, int(scale * 2.6))
+        (w, h), _ = cv2.getTextSize(text, font, scale, stroke)
+        foot = int(height * k * middle + (h / 2 if middle < 0.5 else 0))
+        cv2.putText(cloth, text, ((width * k - w) // 2, foot), font, scale, red, stroke, cv2.LINE_AA)
+    cv2.rectangle(cloth, (6, 6), (width * k - 7, height * k - 7), red, 4)
+    cloth = cv2.resize(cloth, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    folds = 1 + 0.07 * np.sin(np.linspace(0, 6 * np.pi, width))
+    return np.clip(cloth * folds[None, :, None] * np.linspace(1.05, 0.85, height)[:, None, None], 0, 255)
+
+
+def with_banner(picture, left, top, width, height, sag):
+    """The scene with the banner hung at its two upper corners."""
+    scene = picture.copy()
+    cloth = banner(width, height)
+    patch, alpha = np.zeros((height + sag, width, 3), np.float32), np.zeros((height + sag, width), np.float32)
+    down = (sag * (1 - (2 * np.linspace(0, 1, width) - 1) ** 2)).round().astype(int)
+    for x, y in enumerate(down):
+        patch[y:y + height, x] = cloth[:, x]
+        alpha[y:y + height, x] = 1
+    shadow(scene, left + width / 2 + 6, top + height + sag, width * 0.5, 10, 0.35)
+    paste(scene, patch, cv2.GaussianBlur(alpha, (0, 0), 0.8), left, top)
     return scene
 
 
@@ -272,8 +309,8 @@ def live(picture, index, rng, tint=(1.0, 1.0, 1.0)):
 
 
 def street_scene():
-    """The street before anything was left there."""
-    return plate("facade_488.jpg", 352, 66)
+    """The street before anything was left there; the banner hangs."""
+    return with_banner(plate("facade_488.jpg", 352, 66), **BANNER)
 
 
 def square_scene():

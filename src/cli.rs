@@ -21,6 +21,8 @@ pub mod run;
 pub mod schema;
 #[cfg(all(feature = "gst", feature = "ort"))]
 mod service;
+#[cfg(feature = "ort")]
+pub mod signs;
 pub mod simulate;
 #[cfg(all(feature = "farm", feature = "ort"))]
 mod stage;
@@ -83,6 +85,8 @@ pub enum Command {
     Calibrate(calibrate::Args),
     #[cfg(feature = "ort")]
     Detect(detect::Args),
+    #[cfg(feature = "ort")]
+    Signs(signs::Args),
     Cases(cases::Args),
     Replay(replay::Args),
     Tune(tune::Args),
@@ -104,6 +108,8 @@ impl Command {
             Self::Bench(args) => bench::run(args),
             #[cfg(feature = "ort")]
             Self::Detect(args) => Ok(detect::run(args)?),
+            #[cfg(feature = "ort")]
+            Self::Signs(args) => signs::run(args),
             Self::Check(args) => check::run(args),
             Self::Calibrate(args) => calibrate::run(&args),
             Self::Cases(args) => Ok(cases::run(&args)?),
@@ -189,6 +195,8 @@ failure_from!(
     crate::views::ViewsError,
     #[cfg(feature = "ort")]
     crate::model::ModelError,
+    #[cfg(feature = "ort")]
+    crate::model::runtime::LibraryError,
     #[cfg(all(feature = "gst", feature = "ort"))]
     crate::daemon::StartError,
     #[cfg(feature = "farm")]

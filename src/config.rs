@@ -5,7 +5,7 @@
 //! and the world they name (`check`), and the result, [`Config`]: checked, immutable, everything resolved.
 //!
 //! It must not open a connection, start anything, or show a credential. It reads the files that the configuration names,
-//! the environment variables that hold credentials, and the time zone database; nothing else.
+//! the environment variables that hold credentials, the time zone database, and what day it is; nothing else.
 
 pub mod fault;
 pub mod raw;
@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::tz::TimeZone;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use url::Url;
 
 pub use self::{
@@ -43,7 +43,8 @@ use crate::{
 pub struct Config {
     /// The file it came from, as it was named.
     pub file: PathBuf,
-    /// SHA-256 of that file's bytes in lower-case hex, stated in each case.
+    /// SHA-256 in lower-case hex, stated in each case: of that file's bytes, followed by those of the approved-sign files that
+    /// its cameras name, in their order (`cat edge.toml signs/*.toml | sha256sum`).
     pub config_sha256: String,
     /// This box.
     pub node: NodeId,
@@ -167,6 +168,8 @@ pub struct Camera {
     pub calibration_version: Option<String>,
     /// It stays where it looks, so that it is noticed when it was moved.
     pub fixed: bool,
+    /// The baseline of signs that may hang in its view, where one is named (absolute; it need not be there in a [`Draft`]).
+    pub approved_signs: Option<PathBuf>,
     /// Polygons masked in every picture that leaves the box and never judged; corners as fractions of the picture.
     pub privacy: Vec<Vec<Point>>,
 }
@@ -179,12 +182,23 @@ pub fn load(path: &Path) -> Result<Config, Faults> {
 /// Reads a configuration as far as it can be read: what is sound in it, and everything wrong with it. For `check`, which
 /// goes on to probe what is sound.
 pub fn examine(path: &Path) -> Draft {
-    check::examine(path, &|name| std::env::var(name).ok())
+    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    check::examine(path, &|name| std::env::var(name).ok(), Some(today))
 }
 
-/// [`examine`] with the environment given, for tests and tools.
+/// [`examine`] with the environment given, for tests and tools; what depends on the day it is asked is not asked.
 pub fn examine_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Draft {
-    check::examine(path, env)
+    check::examine(path, env, None)
+}
+
+/// [`examine_with`] on a given day.
+pub fn examine_on(path: &Path, env: &dyn Fn(&str) -> Option<String>, today: Date) -> Draft {
+    check::examine(path, env, Some(today))
+}
+
+/// Reads a baseline of approved signs, as `gridwatch signs` writes it; every fault at once, in the words of [`examine`].
+pub fn read_signs(path: &Path) -> Result<raw::Signs, Faults> {
+    check::read_signs(path).map(|(_, signs)| signs)
 }
 
 /// Reads a file of point pairs (`raw::Points`), as `gridwatch calibrate` takes it; every fault at once, in the words of

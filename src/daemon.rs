@@ -142,7 +142,7 @@ struct Shared {
 
 /// Whoever receives a camera; dropped, it stops.
 #[expect(dead_code, reason = "held for their drop")]
-enum Camera {
+pub(crate) enum Camera {
     Rtsp(Receiver),
     Other(GstSource),
 }
@@ -493,7 +493,12 @@ fn watch(config: &Config, camera: &config::Camera, slot: &Arc<Slot>) -> Watched 
     }
 }
 
-fn receive_camera(camera: &config::Camera, slot: Arc<Slot>, on: &tokio::runtime::Handle) -> Result<Camera, StartError> {
+/// Receives `camera` into `slot` until what is returned is dropped.
+pub(crate) fn receive_camera(
+    camera: &config::Camera,
+    slot: Arc<Slot>,
+    on: &tokio::runtime::Handle,
+) -> Result<Camera, StartError> {
     let credentials = camera.credentials.clone();
     if camera.url.scheme() == "rtsp" {
         let settings = Settings {

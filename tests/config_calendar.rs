@@ -37,7 +37,7 @@ fn a_year_of_chinas_holidays() {
         "[calendar]\nfiles = [\"@ROOT@/configs/calendar/cn-2026.toml\"]\nholidays = [\"2026-10-10..2026-10-11\"]\n\
          [[schedules]]\nid = \"work\"\nwindows = [{ days = [\"workday\"], from = \"06:00\", to = \"09:30\" }]\n\
          [[schedules]]\nid = \"feast\"\nwindows = [{ days = [\"holiday\"], from = \"00:00\", to = \"24:00\" }]",
-        "",
+        "active = \"work\"\npause = \"feast\"",
         "",
     );
     let calendar = &config.plan.calendar;
@@ -67,7 +67,7 @@ fn windows_are_what_they_say() {
     let config = load(
         "[[schedules]]\nid = \"night\"\nwindows = [\n  { days = [\"sat-mon\", \"wed\"], from = \"18:00\", to = \"02:00\", \
          season = \"11-01..02-29\" },\n  { days = [\"tue\"], from = \"12:00\", to = \"00:00\" },\n]",
-        "",
+        "active = \"night\"",
         "",
     );
     let calendar = &config.plan.calendar;

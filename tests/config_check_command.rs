@@ -26,6 +26,7 @@ fn broken_copy(dir: &Path) -> String {
         .replace("\"../models", &format!("\"{root}/models"))
         .replace("\"grid/", &format!("\"{root}/configs/grid/"))
         .replace("\"categories/", &format!("\"{root}/configs/categories/"))
+        .replace("\"signs/", &format!("\"{root}/configs/signs/"))
         .replace("\"calendar/", &format!("\"{root}/configs/calendar/"))
         .replace("rtsp://192.0.2.10", "rtsp://admin:hunter2@192.0.2.10")
         .replace("keep_score = 0.3 ", "keep_score = 0.7 ")
@@ -41,7 +42,7 @@ const FAULTS: [&str; 6] = [
     "rules[0].keep_score",
     "cameras[0].url",
     "cameras[0].credentials.env",
-    "cameras[0].zones[1].kind",
+    "cameras[0].zones[2].kind",
     "cameras[1].credentials.file",
 ];
 

@@ -56,6 +56,7 @@ fn edge_toml_becomes_what_it_says() {
         .replace("{ file = \"/etc/gridwatch/lane-north.secret\" }", "{ env = \"LANE\" }")
         .replace("\"../models", &format!("\"{root}/models"))
         .replace("\"grid/", &format!("\"{root}/configs/grid/"))
+        .replace("\"signs/", &format!("\"{root}/configs/signs/"))
         .replace("\"calendar/", &format!("\"{root}/configs/calendar/"))
         .replace("\"categories/", &format!("\"{root}/configs/categories/"));
     let file = dir.path().join("edge.toml");
@@ -83,11 +84,80 @@ fn edge_toml_becomes_what_it_says() {
     assert_eq!(config.plan.rules[0].dwell, Duration::from_secs(1800));
     assert_eq!(config.plan.rules[1].category.name_zh, "无照经营游商");
     let gate = &config.plan.cameras[&CameraId::from("gate-east")];
-    assert_eq!(gate.zones.len(), 3, "the engine does not know privacy zones");
+    assert_eq!(gate.zones.len(), 6, "the engine does not know privacy zones");
+    let approved = |camera: &str| config.plan.cameras[&camera.into()].approved.as_ref().map(Vec::len);
+    assert_eq!((approved("gate-east"), approved("lane-north")), (Some(2), Some(0)));
     assert!(matches!(gate.place, Place::Calibrated { .. }));
     assert!(matches!(
         config.plan.cameras[&CameraId::from("lane-north")].place,
         Place::Fixed(_)
     ));
     assert!(!format!("{config:?}").contains("secret"));
+}
+
+/// Each rule of the catalogue stands up to every check, with a model that has its labels, in a city that has its hours.
+#[test]
+fn the_catalogues_rules_can_be_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = env!("CARGO_MANIFEST_DIR");
+    let catalogue = fs::read_to_string("configs/rules/catalogue.toml").unwrap();
+    let rules: toml::Table = toml::from_str(&catalogue).unwrap();
+    let rules = rules["rules"].as_array().unwrap();
+    let strings = |rule: &toml::Value, field: &str| -> Vec<String> {
+        let list = rule.get(field).and_then(toml::Value::as_array);
+        list.into_iter()
+            .flatten()
+            .map(|l| l.as_str().unwrap().to_owned())
+            .collect()
+    };
+    let mut labels: Vec<String> = rules.iter().flat_map(|r| strings(r, "labels")).collect();
+    labels.push("person".into());
+    labels.sort_unstable();
+    labels.dedup();
+
+    // The good file with the catalogue in place of its own rule.
+    let good = fs::read_to_string("tests/golden/good.toml").unwrap();
+    let (head, rest) = good.split_once("[[models]]").unwrap();
+    let (_, cameras) = rest.split_once("[[cameras]]").unwrap();
+    let night = "[[schedules]]\nid = \"night\"\nwindows = [{ from = \"18:00\", to = \"02:00\" }]\n";
+    let text = format!("{head}{night}[[models]]\ndir = \"model\"\n\n{catalogue}\n[[cameras]]{cameras}")
+        .replace("{ file = \"gate.secret\" }", "{ env = \"GATE\" }")
+        .replace("rules = [\"vendor\"]", "")
+        .replace(
+            "\n[cameras.calibration]",
+            "approved_signs = \"signs.toml\"\n\n[cameras.calibration]",
+        )
+        .replace("@ROOT@", root);
+    let model = fs::read_to_string("models/yolox_nano_416_coco/model.toml").unwrap();
+    let (before, after) = model.split_once("labels = [").unwrap();
+    let (_, after) = after.split_once(']').unwrap();
+    let model_dir = dir.path().join("model");
+    fs::create_dir(&model_dir).unwrap();
+    fs::write(model_dir.join("model.onnx"), "").unwrap();
+    fs::write(
+        model_dir.join("model.toml"),
+        format!("{before}labels = {labels:?}{after}"),
+    )
+    .unwrap();
+    let signs = "camera = \"gate\"\nrecorded = \"2026-11-22T10:00:00+08:00\"\nmodel = \"m@1\"\n";
+    fs::write(dir.path().join("signs.toml"), signs).unwrap();
+    let file = dir.path().join("edge.toml");
+    fs::write(&file, text).unwrap();
+
+    let draft = config::examine_with(&file, &|_| Some("admin:secret".into()));
+    assert_eq!((&draft.faults, &draft.warnings), (&vec![], &vec![]));
+    let compiled = draft.into_config().unwrap();
+    assert_eq!(compiled.plan.rules.len(), rules.len());
+
+    // The first shows every field: those that are commented out with the rest.
+    let first = catalogue.split("\n[[rules]]\n").nth(1).unwrap();
+    let schema = serde_json::to_value(schema::generate()).unwrap();
+    for field in schema["$defs"]["Rule"]["properties"].as_object().unwrap().keys() {
+        let is_shown = first.lines().any(|l| {
+            l.trim_start_matches("# ")
+                .split_once(" = ")
+                .is_some_and(|(key, _)| key == field)
+        });
+        assert!(is_shown, "{field} is not in the catalogue's first rule");
+    }
 }

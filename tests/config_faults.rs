@@ -384,15 +384,15 @@ fn days_and_hours() {
             "calendar.working_days[0]: 2026-02-09 is no Saturday or Sunday, so it is worked anyway",
         ),
         (
-            "[[models]]",
-            "[[schedules]]\nid = \"night\"\nwindows = [{ days = [\"workday\"], from = \"18:00\", to = \"02:00\" \
-             }]\n[[models]]",
+            "dwell = \"5m\"",
+            "dwell = \"5m\"\nactive = \"night\"\n[[schedules]]\nid = \"night\"\nwindows = [{ days = [\"workday\"], from = \"18:00\", to = \"02:00\" \
+             }]",
             "schedules[0].windows[0].days: asks for holidays, and there is no [calendar] that knows them",
         ),
         (
-            "[[models]]",
-            "[[schedules]]\nid = \"night\"\nwindows = [{ days = [\"fri\"], from = \"18:00\", to = \"02:00\" }, { days = \
-             [\"sat\"], from = \"00:00\", to = \"24:00\" }]\n[[models]]",
+            "dwell = \"5m\"",
+            "dwell = \"5m\"\nactive = \"night\"\n[[schedules]]\nid = \"night\"\nwindows = [{ days = [\"fri\"], from = \"18:00\", to = \"02:00\" }, { days = \
+             [\"sat\"], from = \"00:00\", to = \"24:00\" }]",
             "schedules[0].windows[1]: overlaps windows[0]",
         ),
         (
@@ -405,15 +405,143 @@ fn days_and_hours() {
             "dwell = \"5m\"\npause_after = \"10m\"",
             "rules[0].pause_after: does nothing without pause",
         ),
+        (
+            "[[models]]",
+            "[[schedules]]\nid = \"night\"\nwindows = [{ from = \"18:00\", to = \"02:00\" }]\n[[models]]",
+            "schedules[0].id: nothing names this schedule",
+        ),
     ]);
     // Windows that only seem to: of other days, of another half of the year, one after the other.
     let (faults, warnings) = told_of(
-        "[[models]]",
-        "[[schedules]]\nid = \"night\"\nwindows = [{ days = [\"fri\"], from = \"18:00\", to = \"02:00\" }, { days = [\"sat\"], \
+        "dwell = \"5m\"",
+        "dwell = \"5m\"\nactive = \"night\"\n[[schedules]]\nid = \"night\"\nwindows = [{ days = [\"fri\"], from = \"18:00\", to = \"02:00\" }, { days = [\"sat\"], \
          from = \"02:00\", to = \"03:00\" }, { days = [\"sat\"], from = \"18:00\", to = \"20:00\", season = \"04-01..10-31\" }, { \
-         days = [\"sat\"], from = \"18:00\", to = \"19:00\", season = \"11-01..03-31\" }]\n[[models]]",
+         days = [\"sat\"], from = \"18:00\", to = \"19:00\", season = \"11-01..03-31\" }]",
     );
     assert_eq!((faults, warnings), (vec![], vec![]));
+}
+
+#[test]
+fn a_year_without_its_holidays() {
+    let folder = Folder::new();
+    let good = fs::read_to_string("tests/golden/good.toml").unwrap();
+    let with = |days: &str, calendar: &str| {
+        let hours = format!(
+            "[[schedules]]\nid = \"day\"\nwindows = [{{ days = [\"{days}\"], from = \"06:00\", to = \"22:00\" }}]"
+        );
+        let rule = format!("dwell = \"5m\"\nactive = \"day\"\n{hours}\n[calendar]\n{calendar}");
+        folder.write(&good.replace("dwell = \"5m\"", &rule))
+    };
+    let told_on = |file: &Path, today: &str| {
+        let draft = config::examine_on(file, &env, today.parse().unwrap());
+        assert_eq!(told(&draft.faults), [""; 0]);
+        told(&draft.warnings)
+    };
+    let without =
+        |year| format!("calendar.files: know no holiday of {year}: all its Mondays to Fridays count as workdays");
+    let file = with("workday", "files = [\"@ROOT@/configs/calendar/cn-2026.toml\"]");
+    assert_eq!(told_on(&file, "2026-11-30"), [""; 0]);
+    assert_eq!(told_on(&file, "2026-12-01"), [without(2027)]);
+    assert_eq!(told_on(&file, "2027-01-01"), [without(2027)]);
+    // The city's own day makes no year, unless there is no file.
+    let own = "holidays = [\"2027-03-03\"]";
+    let file = with(
+        "workday",
+        &format!("files = [\"@ROOT@/configs/calendar/cn-2026.toml\"]\n{own}"),
+    );
+    assert_eq!(told_on(&file, "2027-01-01"), [without(2027)]);
+    assert_eq!(told_on(&with("workday", own), "2027-01-01"), [""; 0]);
+    // Who asks for weekdays needs no notice.
+    let file = with("mon-fri", "files = [\"@ROOT@/configs/calendar/cn-2026.toml\"]");
+    assert_eq!(told_on(&file, "2027-01-01"), [""; 0]);
+}
+
+#[test]
+fn approved_signs() {
+    let folder = Folder::new();
+    let good = fs::read_to_string("tests/golden/good.toml").unwrap();
+    let rule = "dwell = \"5m\"\nstands = \"wall\"\nexcept_approved = true";
+    let place = "place = { lon = 120.001, lat = 30.001 }";
+    let named = good
+        .replace("dwell = \"5m\"", rule)
+        .replace(place, &format!("{place}\napproved_signs = \"signs.toml\""));
+    let head = "camera = \"gate\"\nrecorded = \"2026-11-22T10:00:00+08:00\"\nmodel = \"yolox_nano_416_coco@1.0.0\"\n";
+    let draft = |text: &str, signs: &str| {
+        fs::write(folder.dir.path().join("signs.toml"), signs).unwrap();
+        config::examine_with(&folder.write(text), &env)
+    };
+    let sign = |fields: &str| format!("{head}[[signs]]\n{fields}\n");
+
+    // Sound, and part of what a case is explained by.
+    let empty = draft(&named, head).into_config().unwrap();
+    let one = draft(
+        &named,
+        &sign("box = [0.1, 0.2, 0.3, 0.4]\nlabel = \"umbrella\"\nnote = \"its permit\"\nadded = \"2026-11-22\""),
+    );
+    assert_eq!(told(&one.warnings), [""; 0]);
+    let one = one.into_config().unwrap();
+    let approved = |c: &config::Config| c.plan.cameras[&"gate".into()].approved.clone();
+    assert_eq!(approved(&empty), Some(vec![]));
+    let signs = approved(&one).unwrap();
+    assert_eq!((signs[0].label.as_str(), signs[0].bbox.y2), ("umbrella", 0.4));
+    assert_ne!(empty.config_sha256, one.config_sha256);
+    assert!(one.plan.rules[0].except_approved);
+
+    // What is wrong in it names it.
+    for (signs, expected) in [
+        (
+            head.replace("gate", "lane"),
+            "camera: is \"lane\", and the camera is \"gate\"",
+        ),
+        (
+            head.replace("10:00", "25:00"),
+            "recorded: \"2026-11-22T25:00:00+08:00\" is no moment",
+        ),
+        (format!("{head}colour = \"red\"\n"), "colour: unknown field"), "modell: unknown field"),
+        (
+            sign("box = [0.3, 0.2, 0.1, 0.4]\nlabel = \"umbrella\""),
+            "signs[0].box: [0.3, 0.2, 0.1, 0.4] is no box in the picture",
+        ),
+        (
+            sign("box = [0.1, 0.2, 1.3, 0.4]\nlabel = \"umbrella\""),
+            "signs[0].box: [0.1, 0.2, 1.3, 0.4] is no box in the picture",
+        ),
+        (
+            sign("box = [0.1, 0.2, 0.3]\nlabel = \"umbrella\""),
+            "signs[0].box: 3 items, 4 or more are needed",
+        ),
+        (
+            sign("box = [0.1, 0.2, 0.3, 0.4]\nlabel = \"umbrella\"\nadded = \"yesterday\""),
+            "signs[0].added: \"yesterday\" is no day",
+        ),
+    ] {
+        let draft = draft(&named, &signs);
+        let faults = told(&draft.faults);
+        assert!(
+            faults[0].starts_with(&format!("cameras[0].approved_signs: {expected}")),
+            "{expected}: {faults:?}"
+        );
+        assert!(draft.faults[0].file.ends_with("signs.toml") && draft.faults[0].line.is_some());
+        assert!(!draft.faults[0].remedy.is_empty());
+    }
+    fs::remove_file(folder.dir.path().join("signs.toml")).unwrap();
+    let missing = config::examine_with(&folder.write(&named), &env);
+    assert!(
+        told(&missing.faults)[0].starts_with("cameras[0].approved_signs: "),
+        "{missing:?}"
+    );
+
+    // What is not wrong but does nothing.
+    let unnamed = draft(&good.replace("dwell = \"5m\"", rule), "");
+    assert_eq!(
+        told(&unnamed.warnings),
+        ["cameras[0].approved_signs: missing: of what it shows nothing is filed under vendor"]
+    );
+    let idle = draft(&named, &sign("box = [0.1, 0.2, 0.3, 0.4]\nlabel = \"sign\""));
+    assert_eq!(
+        told(&idle.warnings),
+        ["cameras[0].approved_signs: approves \"sign\", which no rule with except_approved counts"]
+    );
 }
 
 #[test]

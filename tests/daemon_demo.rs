@@ -1,4 +1,4 @@
-//! `gridwatch demo --once`: three cameras, a broker, the daemon and a subscriber, and exactly the two cases that can be
+//! `gridwatch demo --once`: three cameras, a broker, the daemon and a subscriber, and exactly the three cases that can be
 //! seen, each with its pictures. Nothing is left running.
 #![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -30,7 +30,14 @@ fn the_demo_files_each_problem_once_though_two_cameras_see_it_and_the_broker_die
         let code = case["category_code"].as_str().unwrap();
         assert!(by_category.insert(code, case).is_none(), "{code} came twice: {said}");
     }
-    assert_eq!(by_category.keys().collect::<Vec<_>>(), [&"0102", &"0501"], "{said}");
+    assert_eq!(
+        by_category.keys().collect::<Vec<_>>(),
+        [&"0102", &"0202", &"0501"],
+        "{said}"
+    );
+    // The banner, and neither of the two boards beside it, which hang there by right.
+    let banner = by_category["0202"];
+    assert_eq!(banner["camera"], "street-a", "{said}");
     for case in &received {
         let pictures = case["pictures"].as_array().unwrap();
         let mut roles: Vec<_> = pictures.iter().map(|p| p["role"].as_str().unwrap()).collect();

@@ -355,6 +355,7 @@ fn write_config(
                     look_every: args.look_every,
                     zones: Vec::new(),
                     calibration: None,
+                    approved_signs: None, // Of another camera's view.
                     models: Vec::new(),
                     ..pattern?
                 })

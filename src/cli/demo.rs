@@ -32,7 +32,8 @@ use crate::{
     about = "Three cameras, a broker, the daemon and a subscriber, all on this machine",
     long_about = "Serves three clips as RTSP cameras, starts a mosquitto on a free port, runs the daemon on them with \
     configs/demo.toml (dwell shortened to seconds) and subscribes as the platform would: each case is printed as it arrives from the \
-    broker, with the paths of the pictures that came with it. Two cameras see the same heap: it is one case.\n\n\
+    broker, with the paths of the pictures that came with it. Two cameras see the same heap: it is one case. A banner hangs between two boards \
+    that were approved: they are none.\n\n\
     The clips are composites and say so. Ctrl-C ends everything that was started."
 )]
 pub struct Args {

@@ -100,7 +100,7 @@ pub fn run_to(args: Args, out: &mut impl Write, err: &mut impl Write) -> Result<
 
 /// What may befall one picture. The next one may be better.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error("cannot be read: {0}")]
     Open(io::Error),
     #[error("is not a picture that can be decoded (JPEG, PNG, WebP or BMP is needed): {0}")]
@@ -117,14 +117,14 @@ enum Failure {
 }
 
 /// One picture to be judged, and what of a clip it is.
-struct Shot {
-    frame: Frame,
+pub(super) struct Shot {
+    pub(super) frame: Frame,
     /// Number of the frame in its clip, from 0, and its time in seconds.
-    in_clip: Option<(u64, f64)>,
+    pub(super) in_clip: Option<(u64, f64)>,
 }
 
 /// What a file holds to be judged: one picture, or the frames of a clip.
-fn frames_of(path: &Path) -> Result<Box<dyn Iterator<Item = Result<Shot, Failure>>>, Failure> {
+pub(super) fn frames_of(path: &Path) -> Result<Box<dyn Iterator<Item = Result<Shot, Failure>>>, Failure> {
     // Told by content, like `upright` does: what `image` does not know may still be a clip.
     #[cfg(feature = "gst")]
     if ImageReader::open(path)

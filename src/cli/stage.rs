@@ -59,6 +59,7 @@ pub(super) fn derive_config(share: &Path, dir: &Path, edit: impl FnOnce(&mut raw
     for path in [&mut file.grid.file, &mut file.grid.categories]
         .into_iter()
         .chain(file.models.iter_mut().map(|m| &mut m.dir))
+        .chain(file.cameras.iter_mut().filter_map(|c| c.approved_signs.as_mut()))
     {
         *path = configs.join(&*path);
     }

@@ -9,6 +9,7 @@ mod ledger;
 mod outside;
 mod place;
 mod rules;
+mod signs;
 mod survey;
 
 use std::{
@@ -27,7 +28,7 @@ use serde_json::Value;
 
 use self::rules::{ModelFacts, RuleFacts};
 pub use self::survey::Survey;
-pub(super) use self::survey::read as read_survey;
+pub(super) use self::{signs::read as read_signs, survey::read as read_survey};
 use super::{
     Broker, Camera, Config, Evidence, Model, Telemetry,
     document::{At, Document},
@@ -98,6 +99,8 @@ struct Rest {
     schedules: BTreeMap<ScheduleId, Schedule>,
     rules: Vec<engine::Rule>,
     plans: BTreeMap<engine::CameraId, CameraPlan>,
+    /// The bytes of the approved-sign files, one after the other.
+    baselines: Vec<u8>,
 }
 
 impl Rest {
@@ -123,6 +126,16 @@ impl Rest {
 }
 
 impl Draft {
+    /// The sound rules, in the file's order.
+    pub fn rules(&self) -> &[engine::Rule] {
+        &self.rest.rules
+    }
+
+    /// See [`Config::view`]; the defaults where the section is faulty.
+    pub fn view(&self) -> raw::View {
+        self.rest.view.clone().unwrap_or_default()
+    }
+
     /// The configuration, if nothing is wrong with it.
     pub fn into_config(self) -> Result<Config, Faults> {
         if !self.faults.is_empty() {
@@ -240,7 +253,7 @@ fn bears_on_no_case(path: &str) -> bool {
 }
 
 /// The whole way from a path to a [`Draft`].
-pub(super) fn examine(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Draft {
+pub(super) fn examine(file: &Path, env: &dyn Fn(&str) -> Option<String>, today: Option<Date>) -> Draft {
     let mut draft = Draft {
         file: file.into(),
         ..Draft::default()
@@ -256,15 +269,16 @@ pub(super) fn examine(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Draf
         }
     };
     draft.readable = true;
-    draft.rest.config_sha256 = sha256_hex(&document.bytes);
     let sound = schema::check::<raw::File>(&document, &mut draft.faults);
     Checker {
         document: &document,
         sound: &sound,
         env,
+        today,
         draft: &mut draft,
     }
     .run();
+    draft.rest.config_sha256 = sha256_hex(&[&document.bytes[..], &draft.rest.baselines].concat());
     let by_line = |f: &Fault| (f.file != *file, f.file.clone(), f.line, f.path.clone());
     draft.faults.sort_by_cached_key(by_line);
     draft.faults.dedup();
@@ -277,6 +291,8 @@ struct Checker<'a> {
     document: &'a Document,
     sound: &'a Sound,
     env: &'a dyn Fn(&str) -> Option<String>,
+    /// For what depends on the day it is asked; `None`: that is not asked.
+    today: Option<Date>,
     draft: &'a mut Draft,
 }
 
@@ -311,6 +327,8 @@ impl Checker<'_> {
         self.grid();
         self.cameras(&models, &rules);
         self.shops();
+        self.baselines(&models);
+        self.idle_schedules();
     }
 
     fn fault(&mut self, at: &At, message: impl Into<String>, remedy: impl Into<String>) {

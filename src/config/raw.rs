@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 mod calendar;
 mod camera;
 mod rule;
+mod signs;
 mod span;
 
 pub(super) use calendar::{DATES_PATTERN, DAYS_PATTERN, SEASON_PATTERN, TIME_PATTERN};
@@ -19,6 +20,7 @@ pub use {
     calendar::{Calendar, CalendarFile, Schedule, Window},
     camera::*,
     rule::*,
+    signs::{Sign, Signs},
     span::Span,
 };
 

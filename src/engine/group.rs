@@ -4,7 +4,7 @@
 
 use super::{
     site::Standing,
-    types::{Appearance, Attended, BBox, CameraPlan, Detection, Place, Rule},
+    types::{Appearance, Attended, BBox, CameraPlan, Detection, Rule},
 };
 
 /// What counts for the rule at one look: one box, or several that belong together.
@@ -60,11 +60,10 @@ pub(super) fn is_attended(bbox: &BBox, by: &Attended, detections: &[Detection], 
         .any(|d| gap(bbox, &d.bbox) <= f64::from(by.within))
 }
 
-/// Width on the ground of what stands at `bbox`, in metres; `None` without a calibration, or where its foot is not on the ground.
-pub(super) fn width_m(camera: &CameraPlan, bbox: &BBox) -> Option<f64> {
-    let Place::Calibrated { calibration, .. } = &camera.place else {
-        return None;
-    };
+/// Width on the ground of what stands at `bbox`, in metres; `None` without a calibration, where it hangs, or where its foot is
+/// not on the ground.
+pub(super) fn width_m(rule: &Rule, camera: &CameraPlan, bbox: &BBox) -> Option<f64> {
+    let calibration = rule.calibration(camera)?;
     let foot = bbox.foot();
     let corner = |x: f32| {
         let at = super::types::Point { x: x.into(), ..foot };
@@ -74,8 +73,8 @@ pub(super) fn width_m(camera: &CameraPlan, bbox: &BBox) -> Option<f64> {
 }
 
 /// The ground it covers, in m²: a heap is taken to be as deep as it is wide, for a single view does not show its depth.
-pub(super) fn area_m2(camera: &CameraPlan, bbox: &BBox) -> Option<f64> {
-    width_m(camera, bbox).map(|w| w * w)
+pub(super) fn area_m2(rule: &Rule, camera: &CameraPlan, bbox: &BBox) -> Option<f64> {
+    width_m(rule, camera, bbox).map(|w| w * w)
 }
 
 /// Whether it is as large as the rule asks: by the ground it covers, where that is known, or by the number of its parts.
@@ -83,7 +82,7 @@ pub(super) fn is_large_enough(rule: &Rule, camera: &CameraPlan, sight: &Sight<'_
     let by_count = rule.min_count.map(|least| sight.count >= least);
     let by_area = rule
         .min_area_m2
-        .and_then(|least| area_m2(camera, &sight.bbox).map(|area| area >= least));
+        .and_then(|least| area_m2(rule, camera, &sight.bbox).map(|area| area >= least));
     match (by_count, by_area) {
         (None, None) => true,
         (count, area) => count == Some(true) || area == Some(true),

@@ -187,6 +187,8 @@ pub(super) mod tests {
             merge_radius_m: 8.0,
             outside_containers: true,
             beyond: None,
+            stands: crate::engine::Stands::Ground,
+            except_approved: false,
             hours: crate::engine::calendar::Hours::default(),
         }
     }

@@ -90,19 +90,19 @@ pub(super) fn standing<'a>(
 }
 
 /// Where the thing in `bbox` is; `None` outside the grid.
-pub(super) fn locate(plan: &Plan, camera: &CameraPlan, bbox: &BBox) -> Option<Located> {
-    let (at, uncertainty_m, method) = match &camera.place {
-        Place::Fixed(place) => (place.at, place.uncertainty_m, PlaceMethod::CameraPoint),
+pub(super) fn locate(plan: &Plan, camera: &CameraPlan, rule: &Rule, bbox: &BBox) -> Option<Located> {
+    let (view, most_uncertain_m) = match &camera.place {
+        Place::Fixed(view) => (view, 0.0),
         Place::Calibrated {
-            calibration,
             max_uncertainty_m,
             fallback,
-        } => match calibration.ground(bbox.foot()) {
-            Some((at, uncertainty_m)) if uncertainty_m <= *max_uncertainty_m => {
-                (at, uncertainty_m, PlaceMethod::Homography)
-            }
-            _ => (fallback.at, fallback.uncertainty_m, PlaceMethod::CameraPoint),
-        },
+            ..
+        } => (fallback, *max_uncertainty_m),
+    };
+    let ground = rule.calibration(camera).and_then(|c| c.ground(bbox.foot()));
+    let (at, uncertainty_m, method) = match ground {
+        Some((at, uncertainty_m)) if uncertainty_m <= most_uncertain_m => (at, uncertainty_m, PlaceMethod::Homography),
+        _ => (view.at, view.uncertainty_m, PlaceMethod::CameraPoint),
     };
     let cell = plan.grid.cell_of(at)?.clone();
     Some(Located {

@@ -251,6 +251,8 @@ mod tests {
         let not_filed = [
             N::ScoreTooLow,
             N::OutsideZones,
+            N::ApprovedSign,
+            N::NoBaseline,
             N::Permitted,
             N::TooSmall,
             N::LeftBeforeDwell,
@@ -307,6 +309,8 @@ mod tests {
                 // Said of single detections, which are followed by nobody.
                 "....... score_too_low",
                 "....... outside_zones",
+                "....... approved_sign",
+                "....... no_baseline",
                 "PPPP... permitted",
                 "....... too_small",
                 ".-..... left_before_dwell",

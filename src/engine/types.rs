@@ -283,6 +283,10 @@ pub enum NotFiled {
     OutsideZones,
     /// It stands where and when that is permitted.
     Permitted,
+    /// It is a sign that the camera's baseline approves.
+    ApprovedSign,
+    /// The rule excepts approved signs, and nobody recorded which those are in this view.
+    NoBaseline,
     /// Smaller than the rule's least size.
     TooSmall,
     /// Went away before its dwell was up.
@@ -324,6 +328,8 @@ impl NotFiled {
             Self::ScoreTooLow => "score_too_low",
             Self::OutsideZones => "outside_zones",
             Self::Permitted => "permitted",
+            Self::ApprovedSign => "approved_sign",
+            Self::NoBaseline => "no_baseline",
             Self::TooSmall => "too_small",
             Self::LeftBeforeDwell => "left_before_dwell",
             Self::SeenTooRarely => "seen_too_rarely",

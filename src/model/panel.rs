@@ -109,6 +109,11 @@ pub struct Shown<'a> {
 }
 
 impl Shown<'_> {
+    /// How many models look.
+    pub fn count(&self) -> usize {
+        self.panel.detectors.len()
+    }
+
     /// As [`Panel::manifest`].
     pub fn manifest(&self, i: usize) -> &Arc<Manifest> {
         self.panel.manifest(i)

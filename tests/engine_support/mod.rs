@@ -9,7 +9,7 @@ use std::{
 
 use gridwatch::engine::{
     BBox, CameraId, CameraPlan, Case, Category, Detection, Effect, Engine, FixedPlace, Input, Intake, Light, LonLat,
-    NotFiled, Observation, Place, Plan, Point, Reason, Resumed, Rule, Scores, Snapshot, View, Zone, ZoneKind,
+    NotFiled, Observation, Place, Plan, Point, Reason, Resumed, Rule, Scores, Snapshot, Stands, View, Zone, ZoneKind,
     calendar::{Calendar, Hours},
     geometry::{Calibration, LocalPlane},
     grid::{Grid, GridSpec},
@@ -80,6 +80,8 @@ pub fn rule() -> Rule {
         merge_radius_m: 8.0,
         outside_containers: true,
         beyond: None,
+        stands: Stands::Ground,
+        except_approved: false,
         hours: Hours::default(),
     }
 }
@@ -94,6 +96,7 @@ pub fn fixed_at(at: LonLat) -> CameraPlan {
         look_every: Duration::from_secs(10),
         zones: Vec::new(),
         place: Place::Fixed(FixedPlace { at, uncertainty_m: 5.0 }),
+        approved: None,
     }
 }
 
@@ -376,6 +379,7 @@ impl Pinhole {
                     uncertainty_m: 30.0,
                 },
             },
+            approved: None,
         }
     }
 }

@@ -90,6 +90,11 @@ impl Daemon {
         file.cameras.retain(|c| cameras.contains(&c.id.as_str()));
         for camera in &mut file.cameras {
             camera.url = farm.url(&camera.id);
+            camera.approved_signs = camera.approved_signs.take().map(|signs| configs.join(signs));
+        }
+        // The banner is the demo's own: here a camera has one problem.
+        for rule in file.rules.iter_mut().filter(|r| r.except_approved) {
+            rule.dwell = raw::Span(Duration::from_secs(3600));
         }
         let config = dir.join("edge.toml");
         fs::write(&config, toml::to_string(&file).expect("it is TOML")).expect("the folder takes files");

@@ -1,14 +1,18 @@
 //! Days and hours: holidays, schedules, and what zones and rules say of them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::civil::{Date, Weekday, date};
+use serde_json::Value;
 
 use super::{At, Checker, inside, top};
 use crate::{
     config::{fault::Fault, raw, schema::nearest},
     engine::{
-        ScheduleId,
+        ScheduleId, ZoneKind,
         calendar::{DAY, DayKind, Days, Hours, Pause, Schedule, Season, Window},
     },
 };
@@ -22,6 +26,9 @@ const PAUSE_AFTER: (Duration, Duration) = (Duration::ZERO, Duration::from_hours(
 /// As in the configuration, Monday first.
 const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
+/// From this month on the next year's holidays are asked for: the notice comes in November, in one year it came in December.
+const NOTICE_MONTH: i8 = 12;
+
 const DATE_REMEDY: &str = "write 2026-10-01, or 2026-10-01..2026-10-07 for all days from the one to the other";
 
 type Kinds = BTreeMap<Date, DayKind>;
@@ -29,7 +36,7 @@ type Kinds = BTreeMap<Date, DayKind>;
 impl Checker<'_> {
     /// Reads the holidays and compiles the sound schedules.
     pub(super) fn calendar(&mut self) {
-        let days = self.days();
+        let (days, years) = self.days();
         let has_none = top("calendar").of(&self.document.value).is_none();
         self.draft.rest.schedule_ids = self.ids(&top("schedules"), "id");
         for (at, raw) in self.each::<raw::Schedule>(&top("schedules")) {
@@ -45,7 +52,7 @@ impl Checker<'_> {
                         "the schedule is open when any window is: check that both are meant",
                     );
                 }
-                if has_none && (window.days.workday || window.days.restday || window.days.holiday) {
+                if has_none && asks_for_holidays(&window) {
                     self.warn(
                         &at.key("days"),
                         "asks for holidays, and there is no [calendar] that knows them",
@@ -57,14 +64,72 @@ impl Checker<'_> {
             let windows = windows.into_iter().map(|(_, w)| w).collect();
             self.draft.rest.schedules.insert(raw.id.into(), Schedule { windows });
         }
+        if !has_none && self.draft.faults.is_empty() {
+            self.years(&years);
+        }
         self.draft.rest.days = days;
     }
 
-    /// The days that are not what their weekday says: the files', and those that the configuration adds.
-    fn days(&mut self) -> Kinds {
+    /// Where a schedule asks for holidays, the years that they are known of must go on.
+    fn years(&mut self, known: &BTreeSet<i16>) {
+        let Some(today) = self.today else { return };
+        let mut windows = self.draft.rest.schedules.values().flat_map(|s| &s.windows);
+        if !windows.any(asks_for_holidays) {
+            return;
+        }
+        let next = (today.month() >= NOTICE_MONTH).then(|| today.year() + 1);
+        for year in [Some(today.year()), next]
+            .into_iter()
+            .flatten()
+            .filter(|y| !known.contains(y))
+        {
+            self.warn(
+                &top("calendar").key("files"),
+                format!("know no holiday of {year}: all its Mondays to Fridays count as workdays"),
+                "add the year's file from the State Council's notice; configs/calendar/ has examples",
+            );
+        }
+    }
+
+    /// A schedule that nothing names is a slip, or left over. Asked only where all else is sound.
+    pub(super) fn idle_schedules(&mut self) {
+        if !self.draft.faults.is_empty() {
+            return;
+        }
+        let rest = &self.draft.rest;
+        let of_rules = rest.rules.iter().flat_map(|r| {
+            let pause = r.hours.pause.as_ref().map(|p| &p.schedule);
+            r.hours.active.iter().chain(pause)
+        });
+        let zones = rest.plans.values().flat_map(|c| &c.zones);
+        let of_zones = zones.filter_map(|z| match &z.kind {
+            ZoneKind::Permitted { during } => Some(during),
+            _ => None,
+        });
+        let used: BTreeSet<&str> = of_rules.chain(of_zones).map(ScheduleId::as_str).collect();
+        let list = top("schedules");
+        let typed = list.of(&self.document.value).and_then(Value::as_array);
+        let ids = typed.into_iter().flatten().map(|s| s.get("id").and_then(Value::as_str));
+        let idle: Vec<usize> = ids
+            .enumerate()
+            .filter(|(_, id)| id.is_some_and(|id| !used.contains(id)))
+            .map(|(i, _)| i)
+            .collect();
+        for i in idle {
+            self.warn(
+                &list.index(i).key("id"),
+                "nothing names this schedule",
+                "name it in a permitted zone (schedule) or in a rule (active, pause), or remove it",
+            );
+        }
+    }
+
+    /// The days that are not what their weekday says: the files', and those that the configuration adds. And the years that
+    /// somebody listed: the files', or where there is none the configuration itself.
+    fn days(&mut self) -> (Kinds, BTreeSet<i16>) {
         let at = top("calendar");
         let Some(raw) = self.optional::<raw::Calendar>(&at) else {
-            return Kinds::new();
+            return Default::default();
         };
         let mut days = Kinds::new();
         for (i, path) in raw.files.iter().enumerate() {
@@ -83,8 +148,10 @@ impl Checker<'_> {
             let fault = self.document.fault(&told.at, told.message, told.remedy);
             self.told(told.is_fault, fault);
         }
+        let listed = if raw.files.is_empty() { &own } else { &days };
+        let years = listed.keys().map(|day| day.year()).collect();
         days.extend(own);
-        days
+        (days, years)
     }
 
     fn told(&mut self, is_fault: bool, fault: Fault) {
@@ -239,6 +306,10 @@ fn listed(table: &At, holidays: &[String], working_days: &[String], days: &mut K
         }
     }
     told
+}
+
+fn asks_for_holidays(window: &Window) -> bool {
+    window.days.workday || window.days.restday || window.days.holiday
 }
 
 fn minutes(time: &str) -> Option<u16> {

@@ -47,6 +47,7 @@ impl Checker<'_> {
             let ca_file = self.camera_ca(&at, &raw, url.as_ref());
             let looking = self.looking(&at, &raw, models);
             let place = self.place(&at, &raw);
+            let approved = self.approved(&at, &raw.id, raw.approved_signs.as_deref());
             if self.is_taken(&at.key("id")) {
                 continue;
             }
@@ -70,6 +71,7 @@ impl Checker<'_> {
                     look_every: raw.look_every.0,
                     zones,
                     place,
+                    approved,
                 };
                 self.draft.rest.plans.insert(id.clone(), plan);
             }
@@ -86,6 +88,7 @@ impl Checker<'_> {
                 legal_review_ref: raw.legal_review_ref,
                 calibration_version,
                 fixed: raw.fixed,
+                approved_signs: raw.approved_signs.as_deref().map(|path| self.absolute(path)),
                 privacy: privacy.into_iter().map(|(_, zone)| zone.polygon).collect(),
             });
         }

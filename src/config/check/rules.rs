@@ -9,7 +9,7 @@ use std::{
 use super::{At, Checker, RELATIVE, top};
 use crate::{
     config::{Model, fault::Fault, raw, schema::nearest},
-    engine::{self, Attended, Beyond, Category, Label, RuleId, Scores, ZoneKind, calendar::Hours},
+    engine::{self, Attended, Beyond, Category, Label, RuleId, Scores, Stands, ZoneKind, calendar::Hours},
     model::Manifest,
 };
 
@@ -23,7 +23,7 @@ const LOOKS_PER_GAP: u32 = 3;
 pub(super) struct ModelFacts {
     /// The manifest's id, where it could be read.
     pub(super) id: Option<String>,
-    labels: Vec<String>,
+    pub(super) labels: Vec<String>,
 }
 
 /// What cameras need to know of a rule, faulty or not.
@@ -337,6 +337,11 @@ fn compile(raw: raw::Rule, category: Category, hours: Hours) -> engine::Rule {
         merge_radius_m: raw.merge_radius_m,
         outside_containers: raw.outside_containers,
         beyond: raw.beyond.map(|raw::Beyond::Shop| Beyond::Shop),
+        stands: match raw.stands {
+            raw::Stands::Ground => Stands::Ground,
+            raw::Stands::Wall => Stands::Wall,
+        },
+        except_approved: raw.except_approved,
         hours,
     }
 }

@@ -112,6 +112,7 @@ pub(in crate::config) fn read(file: &Path) -> Result<Survey, Faults> {
         document: &document,
         sound: &sound,
         env: &|_| None,
+        today: None,
         draft: &mut draft,
     };
     let survey = checker.points();

@@ -53,6 +53,9 @@ pub struct Camera {
     /// False: the camera turns by itself, and nothing tells whether its zones still lie where they were drawn. Default true: it is noticed when the camera was moved.
     #[serde(default = "defaults::fixed")]
     pub fixed: bool,
+    /// File of the signs that may hang in its view, for rules with `except_approved`; `gridwatch signs record` writes it. Without it those rules file nothing here: a file without signs says that there are none.
+    #[serde(default)]
+    pub approved_signs: Option<PathBuf>,
     /// Drawn areas. Without a watch zone the whole picture is watched.
     #[serde(default)]
     pub zones: Vec<Zone>,

@@ -85,6 +85,12 @@ pub struct Rule {
     /// `shop`: only what stands outside the shop's own ground (a `shop` zone) and in a watch zone counts. On a camera without a `shop` zone the rule then finds nothing.
     #[serde(default)]
     pub beyond: Option<Beyond>,
+    /// What its things are held by. `wall`: the middle of a box must lie in the zone instead of its foot, and the case lies at the camera's `place`, for nobody sees how high it hangs.
+    #[serde(default)]
+    pub stands: Stands,
+    /// What a camera's `approved_signs` hold does not count: the rule is about what is new against them. A camera without that file then files nothing under this rule.
+    #[serde(default)]
+    pub except_approved: bool,
     /// Schedule in which the rule works. Other time is neither presence nor absence. Unset: always.
     #[serde(default)]
     pub active: Option<String>,
@@ -102,6 +108,17 @@ pub struct Rule {
 pub enum Beyond {
     /// The shop's own: its `shop` zones.
     Shop,
+}
+
+/// What things are held by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stands {
+    /// The ground.
+    #[default]
+    Ground,
+    /// A wall, a pole, a fence: signs and banners.
+    Wall,
 }
 
 /// Somebody who must be near a thing.

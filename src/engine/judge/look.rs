@@ -6,6 +6,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::Queue;
 use crate::engine::{
+    approved::approval,
     calendar::Hours,
     case::case_id,
     geometry::distance_m,
@@ -16,8 +17,8 @@ use crate::engine::{
     stage::{Sighting, Stage, Telling},
     track::{Track, affinity, associate, is_found_twice},
     types::{
-        BBox, CameraId, CameraPlan, Case, CaseState, Detection, Effect, NotFiled, Place, Plan, Reason, Rule,
-        ScheduleId, Scores,
+        BBox, CameraId, CameraPlan, Case, CaseState, Detection, Effect, NotFiled, Plan, Reason, Rule, ScheduleId,
+        Scores,
     },
 };
 
@@ -124,9 +125,12 @@ impl<'a> Judging<'a> {
             return Err((None, NotFiled::TooSmall));
         };
         let (zones, calendar) = (&self.camera.zones, &self.plan.calendar);
-        let Some(standing) = standing(zones, self.rule, calendar, bbox.foot(), self.at) else {
+        let Some(standing) = standing(zones, self.rule, calendar, self.rule.held_at(&bbox), self.at) else {
             return Err((Some(bbox), NotFiled::OutsideZones));
         };
+        if let Some(why) = approval(self.rule, self.camera, &detection.label, &bbox) {
+            return Err((Some(bbox), why));
+        }
         if bbox.area() < self.rule.min_area.into() {
             return Err((Some(bbox), NotFiled::TooSmall));
         }
@@ -150,7 +154,7 @@ impl<'a> Judging<'a> {
 
     /// True where it is farther from where it was judged than the rule lets it go.
     fn has_moved(&self, origin: &BBox, now: &BBox) -> bool {
-        if let (Some(limit), Place::Calibrated { calibration, .. }) = (self.rule.max_move_m, &self.camera.place)
+        if let (Some(limit), Some(calibration)) = (self.rule.max_move_m, self.rule.calibration(self.camera))
             && let (Some((from, _)), Some((to, _))) =
                 (calibration.ground(origin.foot()), calibration.ground(now.foot()))
         {
@@ -307,7 +311,7 @@ impl<'a> Judging<'a> {
             return;
         }
         let first = *first;
-        let Some(located) = locate(self.plan, self.camera, &sight.bbox) else {
+        let Some(located) = locate(self.plan, self.camera, self.rule, &sight.bbox) else {
             self.turn(track, Stage::HeldBack(None), Reason::NotFiled(NotFiled::OutsideGrid));
             return;
         };
@@ -383,7 +387,7 @@ impl<'a> Judging<'a> {
             confidence: track.presence.confidence(),
             appearance: sight.appearance,
             count: sight.count,
-            area_m2: area_m2(self.camera, &sight.bbox),
+            area_m2: area_m2(self.rule, self.camera, &sight.bbox),
             recurrence,
             journal: track.journal.clone(),
         };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{CameraId, Label, Light, LonLat, NodeId, Point, RuleId, ScheduleId, ZoneId};
+use super::{BBox, CameraId, Label, Light, LonLat, NodeId, Point, RuleId, ScheduleId, ZoneId};
 use crate::engine::{
     calendar::{Calendar, Hours},
     geometry::Calibration,
@@ -46,6 +46,18 @@ pub struct CameraPlan {
     pub zones: Vec<Zone>,
     /// Where what it sees is.
     pub place: Place,
+    /// The signs that may hang in its view, as they were when that was recorded; empty: there were none. `None`: it was never
+    /// recorded, and a rule that excepts them files nothing here.
+    pub approved: Option<Vec<ApprovedSign>>,
+}
+
+/// A sign that may hang where it hangs: legality itself cannot be seen, only that something is new against what was approved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApprovedSign {
+    /// What the model that recorded it called it; another label is another thing.
+    pub label: Label,
+    /// Where, with an area, within the picture.
+    pub bbox: BBox,
 }
 
 /// A drawn area of a camera's picture.
@@ -84,6 +96,16 @@ pub enum ZoneKind {
 pub enum Beyond {
     /// [`ZoneKind::Shop`]. Where none is drawn for the rule, nothing can have left it and nothing counts.
     Shop,
+}
+
+/// What the things of a rule are held by: it decides which point of a box is asked for its zone, and whether it has a place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Stands {
+    /// The ground: the foot of the box, and where the calibration puts it.
+    #[default]
+    Ground,
+    /// A wall: the middle of the box, and the view's own place. How high it hangs is not known, so the ground below it is not.
+    Wall,
 }
 
 /// Where the things that a camera sees are.
@@ -145,6 +167,22 @@ pub struct Scores {
 }
 
 impl Rule {
+    /// The point of a box that must lie in a zone.
+    pub fn held_at(&self, bbox: &BBox) -> Point {
+        match self.stands {
+            Stands::Ground => bbox.foot(),
+            Stands::Wall => bbox.centre(),
+        }
+    }
+
+    /// What puts this rule's things on the ground: nothing where the camera is not calibrated, or where they hang.
+    pub fn calibration<'a>(&self, camera: &'a CameraPlan) -> Option<&'a Calibration> {
+        match (&camera.place, self.stands) {
+            (Place::Calibrated { calibration, .. }, Stands::Ground) => Some(calibration),
+            _ => None,
+        }
+    }
+
     /// What counts by `light`.
     pub fn scores(&self, light: Light) -> Scores {
         match light {
@@ -200,6 +238,10 @@ pub struct Rule {
     pub outside_containers: bool,
     /// Only what stands outside of this counts.
     pub beyond: Option<Beyond>,
+    /// What its things are held by.
+    pub stands: Stands,
+    /// What the camera's baseline approves ([`CameraPlan::approved`]) does not count.
+    pub except_approved: bool,
     /// When the rule works; other time is neither presence nor absence.
     pub hours: Hours,
 }

@@ -1,0 +1,289 @@
+//! What several looks saw becomes a baseline, and a baseline becomes a file that an operator edits.
+
+use std::{
+    fmt::Write,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    config::raw::{Sign, Signs},
+    engine::{BBox, Detection, Label, is_approved},
+};
+
+/// Overlap by which boxes of two looks are one sign: the engine's own for an approved one, so that what is recorded as two is
+/// judged as two.
+const SAME_SIGN_IOU: f64 = 0.5;
+
+/// A sign, and the looks that saw it.
+#[derive(Debug, Clone)]
+pub(super) struct Sighted {
+    pub(super) label: Label,
+    /// One a look.
+    boxes: Vec<BBox>,
+    scores: Vec<f32>,
+}
+
+impl Sighted {
+    /// The median of each side: a look that saw half of it, or it with its neighbour, moves none.
+    pub(super) fn bbox(&self) -> BBox {
+        let median = |side: fn(&BBox) -> f32| {
+            let mut values: Vec<f32> = self.boxes.iter().map(side).collect();
+            values.sort_by(f32::total_cmp);
+            values.get(values.len() / 2).copied().unwrap_or_default()
+        };
+        BBox {
+            x1: median(|b| b.x1),
+            y1: median(|b| b.y1),
+            x2: median(|b| b.x2),
+            y2: median(|b| b.y2),
+        }
+    }
+
+    /// How many looks saw it.
+    pub(super) fn looks(&self) -> usize {
+        self.boxes.len()
+    }
+
+    /// Mean.
+    pub(super) fn score(&self) -> f32 {
+        self.scores.iter().sum::<f32>() / self.scores.len().max(1) as f32
+    }
+}
+
+/// The signs of several looks.
+#[derive(Debug, Default)]
+pub(super) struct Sightings {
+    pub(super) looks: usize,
+    signs: Vec<Sighted>,
+}
+
+impl Sightings {
+    /// Adds a look's detections, which are the best first.
+    pub(super) fn add(&mut self, found: Vec<Detection>) {
+        self.looks += 1;
+        let mut was_seen = vec![false; self.signs.len()];
+        for Detection { label, score, bbox } in found {
+            let same = self
+                .signs
+                .iter()
+                .enumerate()
+                .filter(|(i, s)| s.label == label && !was_seen[*i]);
+            let nearest = same
+                .map(|(i, s)| (s.bbox().iou(&bbox), i))
+                .filter(|(iou, _)| *iou >= SAME_SIGN_IOU)
+                .max_by(|a, b| a.0.total_cmp(&b.0));
+            if let Some((_, i)) = nearest {
+                was_seen[i] = true;
+                self.signs[i].boxes.push(bbox);
+                self.signs[i].scores.push(score);
+            } else {
+                was_seen.push(true);
+                self.signs.push(Sighted {
+                    label,
+                    boxes: vec![bbox],
+                    scores: vec![score],
+                });
+            }
+        }
+    }
+
+    /// Those seen in at least `share` of the looks, from left to right.
+    pub(super) fn steady(self, share: f64) -> Vec<Sighted> {
+        let least = share * self.looks as f64;
+        let mut steady: Vec<Sighted> = self.signs;
+        steady.retain(|s| s.looks() as f64 >= least);
+        steady.sort_by(|a, b| a.bbox().centre().x.total_cmp(&b.bbox().centre().x));
+        steady
+    }
+}
+
+/// What a recording adds to a baseline, and what it no longer saw of it.
+#[derive(Debug)]
+pub(super) struct Merge {
+    pub(super) added: Vec<Sighted>,
+    /// Numbers, from 1, of the signs that were approved and are not there now.
+    pub(super) unseen: Vec<usize>,
+}
+
+/// Holds what was seen against what is approved already.
+pub(super) fn merge(seen: Vec<Sighted>, before: Option<&Signs>) -> Merge {
+    let approved = before.map(Signs::approved).unwrap_or_default();
+    let is_there = |sign: &crate::engine::ApprovedSign| {
+        seen.iter()
+            .any(|s| is_approved(std::slice::from_ref(sign), &s.label, &s.bbox()))
+    };
+    let unseen = approved
+        .iter()
+        .enumerate()
+        .filter(|(_, s)| !is_there(s))
+        .map(|(i, _)| i + 1);
+    let unseen = unseen.collect();
+    let mut added = seen;
+    added.retain(|s| !is_approved(&approved, &s.label, &s.bbox()));
+    Merge { added, unseen }
+}
+
+/// The text of the file: the operator's own with the new signs after his, or a new one.
+///
+/// `signs` is the whole, of which `before` (what the operator has, and how many signs that is) comes first.
+pub(super) fn text(signs: &Signs, before: Option<(&str, usize)>) -> String {
+    let (mut text, known) = match before {
+        Some((text, known)) => (with_head(text, signs), known),
+        None => (head(signs), 0),
+    };
+    for (i, sign) in signs.signs.iter().enumerate().skip(known) {
+        let Sign {
+            corners: [x1, y1, x2, y2],
+            label,
+            note,
+            added,
+        } = sign;
+        let quoted = |text: &Option<String>| toml::Value::from(text.clone().unwrap_or_default()).to_string();
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "\n# {}\n[[signs]]\nbox = [{x1:.4}, {y1:.4}, {x2:.4}, {y2:.4}]\nlabel = {}\nnote = {}\nadded = {}\n",
+            i + 1,
+            toml::Value::from(label.as_str()),
+            quoted(note),
+            quoted(added),
+        );
+    }
+    text
+}
+
+fn head(signs: &Signs) -> String {
+    format!(
+        "# What may hang in this camera's view. Rules with except_approved file whatever else hangs there, so strike out (delete)\n\
+         # the blocks of the signs that may not, and say in `note` whose the others are and by which permit. A box is [left, top,\n\
+         # right, bottom] as fractions of the picture. `gridwatch signs record` adds what is new and leaves the rest as it is.\n\
+         camera = {}\nrecorded = {}\nmodel = {}\n",
+        toml::Value::from(signs.camera.as_str()),
+        toml::Value::from(signs.recorded.as_str()),
+        toml::Value::from(signs.model.as_str())
+    )
+}
+
+/// The operator's text with the time and the model of this recording; nothing else of it is touched.
+fn with_head(text: &str, signs: &Signs) -> String {
+    let mut is_head = true;
+    let line = |line: &str| {
+        is_head &= !line.trim_start().starts_with('[');
+        let key = line.split('=').next().unwrap_or_default().trim();
+        match key {
+            "recorded" if is_head => format!("recorded = {}\n", toml::Value::from(signs.recorded.as_str())),
+            "model" if is_head => format!("model = {}\n", toml::Value::from(signs.model.as_str())),
+            _ => format!("{line}\n"),
+        }
+    };
+    text.lines().map(line).collect()
+}
+
+/// Writes `text` in the place of `file`, whole or not at all.
+pub(super) fn write(file: &Path, text: &str) -> io::Result<()> {
+    let dir: PathBuf = match file.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir.into(),
+        _ => ".".into(),
+    };
+    fs::create_dir_all(&dir)?;
+    let mut new = tempfile::Builder::new().permissions(mode()).tempfile_in(&dir)?;
+    io::Write::write_all(&mut new, text.as_bytes())?;
+    new.as_file().sync_all()?;
+    new.persist(file).map_err(|e| e.error)?;
+    Ok(())
+}
+
+/// Readable by the daemon's user too, whoever recorded it.
+fn mode() -> fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o644)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(x1: f32, x2: f32, score: f32) -> Detection {
+        Detection {
+            label: "sign".into(),
+            score,
+            bbox: BBox {
+                x1,
+                y1: 0.2,
+                x2,
+                y2: 0.3,
+            },
+        }
+    }
+
+    fn baseline(signs: Vec<Sign>) -> Signs {
+        Signs {
+            camera: "gate".into(),
+            recorded: "2026-11-22T10:00:00+08:00".into(),
+            model: "m@1".into(),
+            signs,
+        }
+    }
+
+    fn sign(x1: f32, x2: f32) -> Sign {
+        Sign {
+            corners: [x1, 0.2, x2, 0.3],
+            label: "sign".into(),
+            note: Some("the \"baker\"".into()),
+            added: Some("2026-11-22".into()),
+        }
+    }
+
+    #[test]
+    fn what_most_looks_see_is_kept_at_its_median() {
+        let mut sightings = Sightings::default();
+        for n in 0..10u8 {
+            let mut found = vec![seen(0.1 + f32::from(n % 3) * 0.01, 0.4, 0.8)];
+            // A van's lettering for a while, and a look that takes both boards for one.
+            if n < 4 {
+                found.push(seen(0.6, 0.9, 0.7));
+            }
+            sightings.add(found);
+        }
+        let steady = sightings.steady(0.5);
+        assert_eq!(steady.len(), 1);
+        assert_eq!(steady[0].looks(), 10);
+        assert!((steady[0].bbox().x1 - 0.11).abs() < 1e-6);
+    }
+
+    #[test]
+    fn two_boxes_of_one_look_are_two_signs() {
+        let mut sightings = Sightings::default();
+        sightings.add(vec![seen(0.1, 0.4, 0.8), seen(0.12, 0.41, 0.6)]);
+        assert_eq!(sightings.steady(0.5).len(), 2);
+    }
+
+    #[test]
+    fn a_merge_adds_what_is_new_and_names_what_is_gone() {
+        let mut sightings = Sightings::default();
+        sightings.add(vec![seen(0.1, 0.4, 0.8), seen(0.5, 0.6, 0.8)]);
+        let before = baseline(vec![sign(0.11, 0.41), sign(0.8, 0.9)]);
+        let merge = merge(sightings.steady(0.5), Some(&before));
+        assert_eq!((merge.added.len(), merge.unseen), (1, vec![2]));
+        assert!((merge.added[0].bbox().x1 - 0.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_operators_words_outlive_a_recording() {
+        let mut signs = baseline(vec![sign(0.1, 0.4)]);
+        let first = text(&signs, None);
+        let edited = first.replace("# 1\n", "# the baker's, asked on Monday\n");
+        signs.recorded = "2026-12-01T10:00:00+08:00".into();
+        signs.signs.push(sign(0.5, 0.6));
+        let second = text(&signs, Some((&edited, 1)));
+        assert!(second.contains("# the baker's, asked on Monday\n"), "{second}");
+        assert!(
+            second.contains("recorded = \"2026-12-01T10:00:00+08:00\"\n"),
+            "{second}"
+        );
+        assert_eq!(second.matches("recorded =").count(), 1, "{second}");
+        let read: Signs = toml::from_str(&second).unwrap();
+        assert_eq!(read.signs.len(), 2);
+        assert_eq!(read.signs[1].note.as_deref(), Some("the \"baker\""));
+    }
+}
