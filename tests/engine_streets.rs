@@ -99,6 +99,7 @@ fn a_vendor_who_leaves_and_returns_next_week_is_a_linked_case() {
     let mut world = World::new(plan([("gate", fixed())], vec![vendor]));
     let stall = |score| Detection {
         label: "umbrella".into(),
+        appearance: None,
         score,
         bbox: HEAP,
     };

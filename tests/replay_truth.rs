@@ -16,7 +16,6 @@ use gridwatch::{
 };
 use ledger_support::folder::{Folder, lines};
 
-const MINUTE: u32 = 60;
 const HOUR: u32 = 3600;
 
 /// A problem in `HEAP`'s place at the gate.

@@ -97,7 +97,7 @@ const EVIDENCE_FAILED: u8 = 5;
 const RESTORED: u8 = 6;
 const CONFIGURED: u8 = 7;
 const RESUMED: u8 = 8;
-const REAIMED: u9 = 9;
+const REAIMED: u8 = 9;
 
 /// In the order of their codes: new ones go to the end.
 const VIEWS: [View; 7] = [

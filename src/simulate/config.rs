@@ -233,6 +233,8 @@ fn camera(camera: &Camera, town: &Town, rules: &[raw::Rule], look_every: raw::Sp
             distortion: None,
             max_uncertainty_m: MAX_UNCERTAINTY_M,
         }),
+        fixed: true,
+        approved_signs: None,
         zones: zones(camera, corner, rules, is_calibrated),
     }
 }
