@@ -2,10 +2,9 @@
 //!
 //! Data goes one way: [`camera`] receives and decodes, [`vision`] says whether the view can be trusted, [`model`] finds
 //! things, [`engine`] decides, [`evidence`] makes the pictures, [`store`] keeps what must not be lost and [`link`] carries
-//! it to the platform. [`ledger`] records what the engine was told, and [`replay`] tells it again; [`simulate`] makes
-//! such a record of a town whose truth is known. [`daemon`] owns the
-//! tasks and wires the rooms; no room calls another sideways, and `engine` imports none of them. See
-//! `docs/architecture.md`.
+//! it to the platform. [`ledger`] records what the engine was told, and [`replay`] tells it again; [`simulate`] makes such a
+//! record of a town whose truth is known. `daemon`, which needs the features `gst` and `ort`, owns the tasks and wires the
+//! rooms; no room calls another sideways, and `engine` imports none of them. See `docs/architecture.md`.
 
 pub mod camera;
 pub mod cli;
