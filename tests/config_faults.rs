@@ -497,7 +497,7 @@ fn approved_signs() {
             head.replace("10:00", "25:00"),
             "recorded: \"2026-11-22T25:00:00+08:00\" is no moment",
         ),
-        (format!("{head}colour = \"red\"\n"), "colour: unknown field"), "modell: unknown field"),
+        (format!("{head}colour = \"red\"\n"), "colour: unknown field"),
         (
             sign("box = [0.3, 0.2, 0.1, 0.4]\nlabel = \"umbrella\""),
             "signs[0].box: [0.3, 0.2, 0.1, 0.4] is no box in the picture",
