@@ -508,7 +508,7 @@ fn approved_signs() {
         ),
         (
             sign("box = [0.1, 0.2, 0.3]\nlabel = \"umbrella\""),
-            "signs[0].box: 3 items, 4 or more are needed",
+            "signs[0].box: 3 entries, 4 or more are needed",
         ),
         (
             sign("box = [0.1, 0.2, 0.3, 0.4]\nlabel = \"umbrella\"\nadded = \"yesterday\""),

@@ -71,26 +71,24 @@ struct Of {
 }
 
 impl Of {
-    /// The configuration, and the camera, if nothing is wrong with what is needed of them. The baseline itself may be faulty
-    /// or missing: it is what this is about.
+    /// The configuration as far as it is sound, and the camera. Its baseline may be faulty or missing: that is what this is about;
+    /// and what else is wrong is `check`'s business.
     fn camera(&self) -> Result<(Draft, Camera), Failure> {
-        let mut draft = config::examine(&self.config);
-        let position = draft.cameras.iter().position(|c| c.id.as_str() == self.camera);
-        // The sound cameras are counted without the faulty ones; what is wrong with this one is told under its place in the file.
-        draft.faults.retain(|f| !f.path.contains(".approved_signs"));
-        let Some(camera) = position.map(|i| draft.cameras[i].clone()) else {
-            if !draft.faults.is_empty() {
-                return Err(Faults(draft.faults).into());
-            }
-            let known: Vec<&str> = draft.cameras.iter().map(|c| c.id.as_str()).collect();
-            let message = format!(
-                "no camera has the id {:?}: write one of {}",
-                self.camera,
-                known.join(", ")
-            );
-            return Err(Failure::new(Class::Config, message));
-        };
-        Ok((draft, camera))
+        let draft = config::examine(&self.config);
+        if let Some(camera) = draft.cameras.iter().find(|c| c.id.as_str() == self.camera) {
+            let camera = camera.clone();
+            return Ok((draft, camera));
+        }
+        if !draft.faults.is_empty() {
+            return Err(Faults(draft.faults).into());
+        }
+        let known: Vec<&str> = draft.cameras.iter().map(|c| c.id.as_str()).collect();
+        let message = format!(
+            "no camera has the id {:?}: write one of {}",
+            self.camera,
+            known.join(", ")
+        );
+        Err(Failure::new(Class::Config, message))
     }
 }
 
