@@ -57,7 +57,7 @@ const KEYFRAME_MS: f64 = 900.0;
 /// The daemon's core turns at least this often, and lets void tracks go.
 const TICK_EVERY: Ms = 10_000;
 /// The daemon is started anew about so often (updates, power, an operator), and is away for so many seconds.
-const RESTART_EVERY_DAYS: f64 = 3.0;
+const RESTART_EVERY_DAYS: f64 = 2.0;
 const AWAY_S: (f64, f64) = (20.0, 120.0);
 /// A file of the ledger, as configs/edge.toml has it.
 const LEDGER_FILE: u64 = 64 << 20;

@@ -10,9 +10,14 @@ use toml::{Table, Value};
 
 use super::{
     SimulateError,
+    kinds::SIGN,
     town::{Camera, Corner, Ground, Town},
 };
-use crate::{config::raw, digest::sha256_hex, engine::ScheduleId};
+use crate::{
+    config::raw,
+    digest::sha256_hex,
+    engine::{BBox, ScheduleId},
+};
 
 const EDGE: &str = include_str!("../../configs/edge.toml");
 const CATEGORIES: &str = include_str!("../../configs/categories/default.toml");
@@ -44,6 +49,9 @@ const HEAD: &str = "\
 # given; cameras, cells and models stand nowhere. For `gridwatch replay` and `gridwatch tune`, not for a daemon.
 
 ";
+
+/// Signs are recorded as a detector that neither shakes nor misses would: `gridwatch signs record` takes the middle of many looks.
+const RECORDED: &str = "2026-01-01T12:00:00+08:00";
 
 /// What stands in for a network: a simulated detector has none.
 const NO_NETWORK: &str = "A simulated detector has no network; gridwatch replay needs none.\n";
@@ -145,6 +153,12 @@ pub(super) fn write(
         .iter()
         .map(|c| camera(c, town, &rules, look_every))
         .collect();
+    for (camera, raw) in town.cameras.iter().zip(&cameras) {
+        if let Some(path) = &raw.approved_signs {
+            let text = toml::to_string(&signs(camera, town)).map_err(|e| SimulateError::Bug(e.to_string()))?;
+            put(&out.join(path), &text)?;
+        }
+    }
     let cameras = Value::try_from(cameras).map_err(|e| SimulateError::Bug(e.to_string()))?;
     config.insert("cameras".into(), cameras);
 
@@ -214,6 +228,11 @@ fn camera(camera: &Camera, town: &Town, rules: &[raw::Rule], look_every: raw::Sp
         gb_device_id: None,
         address: None,
         legal_review_ref: None,
+        fixed: true,
+        approved_signs: rules
+            .iter()
+            .any(|r| r.except_approved)
+            .then(|| format!("signs/{}.toml", camera.id).into()),
         crs: None,
         place: raw::Place {
             lon: degrees(middle.lon),
@@ -233,9 +252,34 @@ fn camera(camera: &Camera, town: &Town, rules: &[raw::Rule], look_every: raw::Sp
             distortion: None,
             max_uncertainty_m: MAX_UNCERTAINTY_M,
         }),
-        fixed: true,
-        approved_signs: None,
         zones: zones(camera, corner, rules, is_calibrated),
+    }
+}
+
+/// The signs that have their permits, as the camera sees them.
+fn signs(camera: &Camera, town: &Town) -> raw::Signs {
+    let walls = town.corners[camera.corner]
+        .places
+        .iter()
+        .filter(|p| p.ground == Ground::Sign);
+    let shown = walls.flat_map(|place| {
+        SIGN.iter()
+            .map(|part| (part, camera.lens.frames(place.at, part.size_m, part.up_m)))
+    });
+    let signs = shown.filter_map(|(part, bbox)| {
+        let BBox { x1, y1, x2, y2 } = bbox?.within_picture()?;
+        Some(raw::Sign {
+            corners: [x1, y1, x2, y2],
+            label: part.label.into(),
+            note: None,
+            added: None,
+        })
+    });
+    raw::Signs {
+        camera: camera.id.clone(),
+        recorded: RECORDED.into(),
+        model: "simulated 1.0.0".into(),
+        signs: signs.collect(),
     }
 }
 
@@ -258,13 +302,21 @@ fn zones(camera: &Camera, corner: &Corner, rules: &[raw::Rule], is_calibrated: b
             });
         }
     };
-    if !is_calibrated {
+    // What hangs on walls is watched everywhere, and what spills over only before a shop.
+    let is_of_the_ground = |r: &&raw::Rule| r.stands == raw::Stands::Ground && r.beyond.is_none();
+    let ground: Vec<String> = rules.iter().filter(is_of_the_ground).map(|r| r.id.clone()).collect();
+    let spills: Vec<String> = rules
+        .iter()
+        .filter(|r| r.beyond.is_some())
+        .map(|r| r.id.clone())
+        .collect();
+    if !is_calibrated && !ground.is_empty() {
         for (side, pavement) in ["left", "right"].into_iter().zip(Corner::pavements()) {
             draw(
                 format!("pavement-{side}"),
                 raw::ZoneKind::Watch,
                 &pavement,
-                Vec::new(),
+                ground.clone(),
                 None,
             );
         }
@@ -272,34 +324,27 @@ fn zones(camera: &Camera, corner: &Corner, rules: &[raw::Rule], is_calibrated: b
     // The vendors are permitted or excluded there, not their garbage.
     let vendors = of("0501");
     for (n, place) in corner.places.iter().enumerate() {
-        let ground = place.outline();
+        let outline = place.outline();
+        let mut drawn = |name: &str, kind, rules: &[String], schedule| {
+            draw(format!("{name}-{n}"), kind, &outline, rules.to_vec(), schedule);
+        };
         match place.ground {
-            Ground::Containers => {
-                draw(
-                    format!("containers-{n}"),
-                    raw::ZoneKind::Container,
-                    &ground,
-                    Vec::new(),
-                    None,
-                );
-            }
+            Ground::Containers => drawn("containers", raw::ZoneKind::Container, &[], None),
             Ground::Market if !vendors.is_empty() => {
-                draw(
-                    format!("market-{n}"),
-                    raw::ZoneKind::Permitted,
-                    &ground,
-                    vendors.clone(),
-                    Some(MARKET),
-                );
+                drawn("market", raw::ZoneKind::Permitted, &vendors, Some(MARKET));
             }
-            Ground::BusStop if !vendors.is_empty() => {
-                draw(
-                    format!("stop-{n}"),
-                    raw::ZoneKind::Exclude,
-                    &ground,
-                    vendors.clone(),
-                    None,
-                );
+            Ground::BusStop if !vendors.is_empty() => drawn("stop", raw::ZoneKind::Exclude, &vendors, None),
+            // The shop's table is no vendor's, on its own ground or before it.
+            Ground::Frontage | Ground::Shop if !spills.is_empty() => {
+                let kind = if place.ground == Ground::Shop {
+                    raw::ZoneKind::Shop
+                } else {
+                    raw::ZoneKind::Watch
+                };
+                drawn("shop", kind, &spills, None);
+                if !vendors.is_empty() {
+                    drawn("of-the-shop", raw::ZoneKind::Exclude, &vendors, None);
+                }
             }
             _ => {}
         }

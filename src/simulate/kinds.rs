@@ -52,6 +52,8 @@ pub(super) enum Comes {
     InCollection(f64),
     /// Once in each opening of the permitted ground's hours, this often.
     InMarketHours(f64),
+    /// It is there from the beginning to the end.
+    Ever,
 }
 
 /// When it is no problem.
@@ -92,7 +94,7 @@ pub(super) struct Kind {
     pub(super) comes: Comes,
     pub(super) stays: Stay,
     pub(super) lawful: Lawful,
-    /// It begins at a third of its size and grows for its first hours.
+    /// It begins at half of its size and grows for its first hours.
     pub(super) grows: bool,
     /// Share of those that a crew removed that come back to the same place within days.
     pub(super) returns: f64,
@@ -111,10 +113,18 @@ const fn part(label: &'static str, size_m: (f64, f64), aside_m: f64, up_m: f64, 
 
 const GARBAGE: &str = "0102";
 const VENDOR: &str = "0501";
+const SPILL_OVER: &str = "0504";
+const ADVERT: &str = "0202";
 
+/// A sign on a wall, approved or not.
+pub(super) const SIGN: &[Part] = &[part("sign", (2.0, 0.8), 0.0, 2.5, 1.0)];
+const WARES: &[Part] = &[
+    part("dining table", (1.6, 0.85), 0.0, 0.0, 1.0),
+    part("chair", (0.6, 0.9), 1.3, 0.0, 1.0),
+];
 const HEAP: &[Part] = &[part("garbage", (1.3, 0.8), 0.0, 0.0, 1.0)];
 const LITTER: &[Part] = &[part("garbage", (1.5, 0.7), 0.0, 0.0, 1.0)];
-const BAGS: &[Part] = &[part("garbage", (0.9, 0.7), 0.0, 0.0, 1.0)];
+const BAGS: &[Part] = &[part("garbage", (1.1, 0.7), 0.0, 0.0, 1.0)];
 const OVERFLOWING: &[Part] = &[part("overflow", (0.9, 1.2), 0.0, 0.0, 1.0)];
 /// A seller steps away for one minute in ten; at a third of the time somebody buys.
 const SELLER: Part = part("person", (0.55, 1.68), 0.9, 0.0, 0.9);
@@ -167,6 +177,48 @@ pub(super) const KINDS: &[Kind] = &[
         grows: false,
         returns: 0.25,
         parts: OVERFLOWING,
+    },
+    Kind {
+        name: "overflowing container",
+        category: GARBAGE,
+        ground: Ground::Containers,
+        comes: Comes::PerDay(0.08, &WAKING),
+        stays: Stay::About {
+            median_min: 360.0,
+            sigma: 0.7,
+        },
+        lawful: Lawful::Never,
+        grows: false,
+        returns: 0.25,
+        parts: OVERFLOWING,
+    },
+    Kind {
+        name: "wares before the shop's line",
+        category: SPILL_OVER,
+        ground: Ground::Frontage,
+        comes: Comes::PerDay(0.2, &OPENING),
+        stays: Stay::About {
+            median_min: 180.0,
+            sigma: 0.7,
+        },
+        lawful: Lawful::Never,
+        grows: false,
+        returns: 0.3,
+        parts: WARES,
+    },
+    Kind {
+        name: "new sign on a wall",
+        category: ADVERT,
+        ground: Ground::Wall,
+        comes: Comes::PerDay(0.06, &OPENING),
+        stays: Stay::About {
+            median_min: 1440.0,
+            sigma: 0.6,
+        },
+        lawful: Lawful::Never,
+        grows: false,
+        returns: 0.1,
+        parts: SIGN,
     },
     Kind {
         name: "vendor with a table",
@@ -238,6 +290,53 @@ pub(super) const KINDS: &[Kind] = &[
     },
     // No problem at all.
     Kind {
+        name: "sign with a permit",
+        category: ADVERT,
+        ground: Ground::Sign,
+        comes: Comes::Ever,
+        stays: Stay::Minutes(0.0, 0.0),
+        lawful: Lawful::Always,
+        grows: false,
+        returns: 0.0,
+        parts: SIGN,
+    },
+    Kind {
+        name: "poster for an hour",
+        category: ADVERT,
+        ground: Ground::Wall,
+        comes: Comes::PerDay(0.1, &OPENING),
+        stays: Stay::Minutes(20.0, 90.0),
+        lawful: Lawful::Always,
+        grows: false,
+        returns: 0.0,
+        parts: SIGN,
+    },
+    Kind {
+        name: "wares on the shop's own ground",
+        category: SPILL_OVER,
+        ground: Ground::Shop,
+        comes: Comes::PerDay(0.8, &OPENING),
+        stays: Stay::About {
+            median_min: 300.0,
+            sigma: 0.5,
+        },
+        lawful: Lawful::Always,
+        grows: false,
+        returns: 0.0,
+        parts: WARES,
+    },
+    Kind {
+        name: "shop that unloads",
+        category: SPILL_OVER,
+        ground: Ground::Frontage,
+        comes: Comes::PerDay(0.6, &OPENING),
+        stays: Stay::Minutes(5.0, 15.0),
+        lawful: Lawful::Always,
+        grows: false,
+        returns: 0.0,
+        parts: WARES,
+    },
+    Kind {
         name: "rubbish that a sweeper takes",
         category: GARBAGE,
         ground: Ground::Dump,
@@ -285,8 +384,7 @@ pub(super) const KINDS: &[Kind] = &[
         lawful: Lawful::Always,
         grows: false,
         returns: 0.0,
-        // A waiter comes out for a minute in ten.
-        parts: &[TABLE, part("person", (0.55, 1.68), 0.9, 0.0, 0.1)],
+        parts: &[TABLE],
     },
     Kind {
         name: "umbrella carried past",

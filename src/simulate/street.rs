@@ -39,7 +39,7 @@ const WALK_FROM_M: f64 = 11.0;
 /// What comes and goes of a thing (a buyer) does so for about this long.
 const SPELL_MIN: f64 = 1.5;
 /// What grows begins at this share of its size and is full-grown after `GROWN_MIN`.
-const GROWS_FROM: f64 = 0.35;
+const GROWS_FROM: f64 = 0.55;
 const GROWN_MIN: f64 = 180.0;
 
 /// Something in the street.
@@ -272,6 +272,16 @@ impl Streets {
                 }
                 drawn
             }
+            Comes::Ever => {
+                let ever = Coming {
+                    kind,
+                    place,
+                    from: 0,
+                    to: Ms::MAX / 2,
+                    lawful_until: Ms::MAX,
+                };
+                (day == 0).then_some(ever).into_iter().collect()
+            }
             Comes::InMarketHours(often) => {
                 let mut drawn = Vec::new();
                 for (open, close, _) in self.markets.iter().filter(begins_today) {
@@ -369,7 +379,7 @@ impl Streets {
             from,
             to,
             lawful_until,
-            size: chance.log_normal(1.0, 0.2),
+            size: chance.log_normal(1.0, 0.15),
             walks,
             parts,
             sighted: corner

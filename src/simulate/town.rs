@@ -32,8 +32,8 @@ const HEIGHT_M: (f64, f64) = (5.5, 7.0);
 const CLICK: f64 = 1.0 / 600.0;
 /// What the map is wrong by, in metres.
 const MAP_M: f64 = 0.3;
-/// Nearer than this two things would stand in one another.
-const APART_M: f64 = 2.2;
+/// Nearer than this two things would stand in one another, or in the zone that is drawn around one of them.
+const APART_M: f64 = 2.7;
 /// Share of the cameras that switch to infrared by night; the others' streets are lit well enough for colour.
 const INFRARED_SHARE: f64 = 0.4;
 
@@ -54,17 +54,44 @@ pub(super) enum Ground {
     BusStop,
     /// In front of a café, which stacks its tables there.
     Terrace,
+    /// Before a shop's line: what the shop puts here has spilled over.
+    Frontage,
+    /// A shop's own ground, behind its line.
+    Shop,
+    /// A wall with a sign that has its permit.
+    Sign,
+    /// A wall where a sign would be new.
+    Wall,
 }
 
+impl Ground {
+    /// How far across the street it lies, from and to; how large what is put there seems, and how high it begins, in metres.
+    fn lies(self) -> ((f64, f64), (f64, f64), f64) {
+        match self {
+            Self::Shop => ((SHOP_M, SHOP_M), (2.0, 1.6), 0.0),
+            Self::Frontage => ((FRONTAGE_M, FRONTAGE_M), (2.0, 1.6), 0.0),
+            Self::Sign | Self::Wall => ((8.4, 8.4), (2.2, 1.0), 2.4),
+            _ => ((4.6, 6.8), (2.0, 2.2), 0.0),
+        }
+    }
+}
+
+/// How far from the middle of the roadway a shop's own ground and the pavement before its line lie.
+const SHOP_M: f64 = 7.6;
+const FRONTAGE_M: f64 = 4.9;
+
 /// A corner's ground, by use: how many, and at every how many-th corner.
-const GROUNDS: [(Ground, usize, usize); 7] = [
+const GROUNDS: [(Ground, usize, usize); 10] = [
+    (Ground::Frontage, 1, 3),
     (Ground::Dump, 2, 1),
     (Ground::Kerb, 1, 2),
     (Ground::Pitch, 2, 1),
     (Ground::Market, 1, 3),
-    (Ground::Containers, 1, 2),
+    (Ground::Containers, 2, 2),
     (Ground::BusStop, 1, 3),
     (Ground::Terrace, 1, 2),
+    (Ground::Sign, 2, 1),
+    (Ground::Wall, 1, 2),
 ];
 
 /// A piece of ground where things happen.
@@ -77,7 +104,15 @@ pub(super) struct Place {
 
 impl Place {
     /// Half of the ground that is drawn around it, where a zone is: along and across.
-    const ZONE_M: (f64, f64) = (1.6, 1.3);
+    const ZONE_M: (f64, f64) = (1.3, 0.9);
+
+    /// The shop whose frontage this is.
+    fn shop(&self) -> Self {
+        Self {
+            ground: Ground::Shop,
+            at: (self.at.0, SHOP_M.copysign(self.at.1)),
+        }
+    }
 
     /// The corners of the drawn ground.
     pub(super) fn outline(&self) -> [(f64, f64); 4] {
@@ -193,9 +228,10 @@ impl Town {
         let views = &self.cameras[first..];
         for (ground, count, every) in GROUNDS {
             for _ in 0..if index % every == 0 { count } else { 0 } {
-                corner
-                    .places
-                    .extend(free_place(&corner.places, ground, views, &mut chance));
+                let found = free_place(&corner.places, ground, views, &mut chance);
+                // Behind a frontage lies its shop.
+                let shop = found.as_ref().filter(|_| ground == Ground::Frontage).map(Place::shop);
+                corner.places.extend(found.into_iter().chain(shop));
             }
         }
         self.corners.push(corner);
@@ -204,14 +240,24 @@ impl Town {
 
 /// A free spot on the pavements that one of the cameras sees well; `None` where none is found.
 fn free_place(taken: &[Place], ground: Ground, views: &[Camera], chance: &mut Rng) -> Option<Place> {
+    let (across, size, up) = ground.lies();
     (0..200).find_map(|_| {
         let side = if chance.bool() { 1.0 } else { -1.0 };
-        let at = (chance.between(-10.0, 10.0), side * chance.between(4.6, 6.8));
-        let is_free = taken.iter().all(|p| (p.at.0 - at.0).hypot(p.at.1 - at.1) >= APART_M);
-        let is_seen = views
-            .iter()
-            .any(|c| c.lens.frames(at, (2.0, 2.2), 0.0).is_some_and(|b| is_well_inside(&b)));
-        (is_free && is_seen).then_some(Place { ground, at })
+        let at = (chance.between(-10.0, 10.0), side * chance.between(across.0, across.1));
+        let place = Place { ground, at };
+        let is_free = |p: &Place| {
+            taken
+                .iter()
+                .all(|t| (t.at.0 - p.at.0).hypot(t.at.1 - p.at.1) >= APART_M)
+        };
+        let shows = |c: &Camera, p: &Place| c.lens.frames(p.at, size, up).is_some_and(|b| is_well_inside(&b));
+        // A frontage is judged where its shop is seen too.
+        let whole: Vec<Place> = match ground {
+            Ground::Frontage => vec![place.clone(), place.shop()],
+            _ => vec![place.clone()],
+        };
+        let is_seen = views.iter().any(|c| whole.iter().all(|p| shows(c, p)));
+        (is_seen && whole.iter().all(is_free)).then_some(place)
     })
 }
 

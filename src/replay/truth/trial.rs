@@ -363,7 +363,7 @@ impl Trial {
         if let Some((camera, zone)) = &open.view_site
             && let Some(sight) = thing.sights.iter().find(|s| s.camera == *camera)
         {
-            return zone_of(&self.plan, camera, rule, sight.bbox.foot()) == *zone;
+            return zone_of(&self.plan, camera, rule, rule.held_at(&sight.bbox)) == *zone;
         }
         matches!((thing.truth.place, other.truth.place),
             (Some(a), Some(b)) if distance_m(a, b) <= rule.merge_radius_m)
