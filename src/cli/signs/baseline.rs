@@ -63,7 +63,7 @@ impl Sightings {
     pub(super) fn add(&mut self, found: Vec<Detection>) {
         self.looks += 1;
         let mut was_seen = vec![false; self.signs.len()];
-        for Detection { label, score, bbox } in found {
+        for Detection { label, score, bbox, .. } in found {
             let same = self
                 .signs
                 .iter()
@@ -205,6 +205,7 @@ mod tests {
 
     fn seen(x1: f32, x2: f32, score: f32) -> Detection {
         Detection {
+            appearance: None,
             label: "sign".into(),
             score,
             bbox: BBox {
