@@ -356,6 +356,8 @@ fn write_config(
                     zones: Vec::new(),
                     calibration: None,
                     models: Vec::new(),
+                    // The clip pans; a view that is called moved would not be looked at by the models.
+                    fixed: false,
                     ..pattern?
                 })
             })

@@ -31,6 +31,7 @@ fn draft(port: u16, password: Option<&str>) -> Draft {
         address: None,
         legal_review_ref: None,
         calibration_version: None,
+        fixed: true,
         privacy: vec![],
     }];
     draft
