@@ -5,7 +5,7 @@ mod engine_support;
 use std::time::Duration;
 
 use engine_support::*;
-use gridwatch::engine::{NotFiled, View};
+use gridwatch::engine::{Input, NotFiled, View};
 
 const BLIND: [View; 6] = [
     View::Dark,
@@ -96,6 +96,29 @@ fn a_clock_set_back_begins_again() {
     world.heap_stays("gate", 60, 60);
     let case = world.opened()[0];
     assert_eq!((case.first_seen_at, case.confirmed_at), (at(0.0), at(60.0)));
+    world.close();
+}
+
+#[test]
+fn a_camera_aimed_anew_begins_again_and_its_open_cases_stay() {
+    let mut world = gate();
+    let reaimed = |camera: &str, seconds| Input::Reaimed {
+        camera: camera.into(),
+        at: at(seconds),
+    };
+    world.heap_stays("gate", 0, 50);
+    world.apply(reaimed("nobody", 55.0));
+    assert!(world.not_filed().is_empty());
+    world.apply(reaimed("gate", 56.0));
+    assert_eq!((world.not_filed(), world.pins()), (vec![NotFiled::Reaimed], 0));
+    world.heap_stays("gate", 60, 110);
+    assert!(world.opened().is_empty(), "50 s of the new view");
+    world.heap_stays("gate", 120, 120);
+    let case = world.opened()[0];
+    assert_eq!((case.first_seen_at, case.dwell), (at(60.0), Duration::from_secs(60)));
+    world.apply(reaimed("gate", 121.0));
+    assert_eq!(world.not_filed().len(), 1, "what is filed is no candidate");
+    assert_eq!(world.engine.open_cases().count(), 1);
     world.close();
 }
 

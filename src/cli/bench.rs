@@ -357,6 +357,8 @@ fn write_config(
                     calibration: None,
                     approved_signs: None, // Of another camera's view.
                     models: Vec::new(),
+                    // The clip pans; a view that is called moved would not be looked at by the models.
+                    fixed: false,
                     ..pattern?
                 })
             })

@@ -34,22 +34,35 @@ impl Gaze {
                 aim.remember(light, reference);
             }
         }
-        let this = Self {
+        let mut this = Self {
             camera: camera.id.clone(),
             health: Health::new(config.view.clone()),
             aim,
             files,
             is_picture_wanted: false,
         };
-        if let Some(aim) = &this.aim {
-            let standing = if aim.is_learning() {
-                Standing::Learning
-            } else {
-                Standing::Aimed
-            };
-            this.stands(standing, Timestamp::now(), None);
-        }
+        this.take_up();
         this
+    }
+
+    /// Goes on where the last run ended: a camera that was moved then is so until its looks say otherwise.
+    fn take_up(&mut self) {
+        let Some(aim) = &mut self.aim else { return };
+        let before = self.files.status().ok().flatten();
+        let standing = match (aim.is_learning(), before.as_ref().map(|b| b.standing)) {
+            (true, _) => Standing::Learning,
+            (false, Some(Standing::Moved)) => {
+                aim.stay_moved();
+                tracing::warn!(camera = %self.camera, "The camera was moved before the start, and stays in quarantine until it is back or confirmed (gridwatch view).");
+                Standing::Moved
+            }
+            (false, _) => Standing::Aimed,
+        };
+        gauge!(names::VIEW_MOVED, "camera" => self.camera.to_string()).set(moved(standing));
+        // Said already, it need not be written: many cameras start at once.
+        if before.is_none_or(|b| b.standing != standing) {
+            self.stands(standing, Timestamp::now(), None);
+        }
     }
 
     /// Does what an operator asked for since the last look; an event where the engine must know.
@@ -138,10 +151,14 @@ impl Gaze {
     }
 
     fn stands(&self, standing: Standing, since: Timestamp, shift: Option<Shift>) {
-        let is_moved = if standing == Standing::Moved { 1.0 } else { 0.0 };
-        gauge!(names::VIEW_MOVED, "camera" => self.camera.to_string()).set(is_moved);
+        gauge!(names::VIEW_MOVED, "camera" => self.camera.to_string()).set(moved(standing));
         warned(&self.camera, self.files.say(&Status { standing, since, shift }));
     }
+}
+
+/// As the gauge says it.
+fn moved(standing: Standing) -> f64 {
+    if standing == Standing::Moved { 1.0 } else { 0.0 }
 }
 
 /// What is kept helps the next run; a disk that takes nothing must not end this one's looks.

@@ -482,6 +482,20 @@ mod tests {
     }
 
     #[test]
+    fn a_new_aim_survives() {
+        let (mut encoder, mut decoder) = (Encoder::new(at(BEGUN)), Decoder::new(at(BEGUN)));
+        let (camera, at) = (CameraId::from("gate"), at(BEGUN + 1));
+        let mut out = Vec::new();
+        let input = Input::Reaimed {
+            camera: camera.clone(),
+            at,
+        };
+        encoder.input(&input, "", &mut out);
+        let told = decoder.entry(&out).unwrap().what;
+        assert_eq!(told, What::Reaimed(Reaimed { camera, at }));
+    }
+
+    #[test]
     fn every_view_has_its_code() {
         for (code, view) in VIEWS.into_iter().enumerate() {
             assert_eq!(usize::from(view_code(view)), code);

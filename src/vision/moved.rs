@@ -23,8 +23,11 @@ use crate::{
     engine::{Light, View},
 };
 
-/// Below this share of blocks with edges in both pictures there is nothing to compare: thick fog, a lamp in the dark.
+/// A view with edges in fewer of its blocks, as a share, is not learned: a wall, the sky.
 const LEAST_STRUCTURE: f32 = 0.15;
+/// Below this share of blocks with edges in both pictures nothing stands in the view's place: it is covered, or in thick fog.
+/// The clock that cameras burn into their picture fills an eighth.
+const TELLING_STRUCTURE: f32 = 0.25;
 /// A look that shows nothing of the view says less than one that shows it elsewhere: it takes this many times as many.
 const UNLIKE_LOOKS: u32 = 3;
 /// So many looks must agree with one another before they are a reference.
@@ -60,7 +63,7 @@ pub enum Verdict {
     Elsewhere(Shift),
     /// There is much to be seen, and nothing of the view.
     Unlike,
-    /// There is too little to be seen.
+    /// There is too little to be seen, and nothing of the view.
     Untold,
 }
 
@@ -74,7 +77,7 @@ impl Limits {
             structure,
         } = agreement;
         if here.max(elsewhere) < self.unlike_below {
-            if structure < LEAST_STRUCTURE {
+            if structure < TELLING_STRUCTURE {
                 Verdict::Untold
             } else {
                 Verdict::Unlike
@@ -103,7 +106,7 @@ pub enum Change {
 /// A look, judged.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Seen {
-    /// [`View::Clear`] or [`View::Moved`].
+    /// [`View::Clear`], [`View::Moved`], or [`View::Blocked`] where nothing of a learned view is to be seen.
     pub view: View,
     /// What this look says by itself.
     pub verdict: Verdict,
@@ -140,6 +143,12 @@ impl Aim {
         self.references.insert(light, reference);
     }
 
+    /// The camera was moved when the last run ended.
+    pub fn stay_moved(&mut self) {
+        self.is_moved = true;
+        self.against = 0;
+    }
+
     /// The references that are learned.
     pub fn references(&self) -> impl Iterator<Item = (Light, &Reference)> {
         let learned = self.references.iter().filter(|(_, r)| r.is_learned());
@@ -169,9 +178,16 @@ impl Aim {
         let change = self.conclude(verdict).or(learned.then_some(Change::Learned));
         let is_steady = verdict == Verdict::Here && !was_moved;
         let to_keep = is_steady && self.renew(&field, at, light) || learned;
-        let is_blind = self.is_moved || matches!(verdict, Verdict::Elsewhere(_) | Verdict::Unlike);
+        let is_known = || self.references.get(&light).is_some_and(Reference::is_learned);
+        let view = match verdict {
+            _ if self.is_moved => View::Moved,
+            Verdict::Elsewhere(_) | Verdict::Unlike => View::Moved,
+            // A burnt-in clock has structure enough for health.
+            Verdict::Untold if is_known() => View::Blocked,
+            Verdict::Untold | Verdict::Here => View::Clear,
+        };
         Seen {
-            view: if is_blind { View::Moved } else { View::Clear },
+            view,
             verdict,
             change,
             to_keep,

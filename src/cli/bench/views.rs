@@ -516,7 +516,8 @@ fn pasted(
     picture
 }
 
-/// As it comes from the camera: with a clock and a name burnt in, noise (standard deviation about 2), and JPEG's losses.
+/// As it comes from the camera: with a clock and a name burnt in, noise, and JPEG's losses. The noise is that of 1280 pixels
+/// across (standard deviation 2) at half the size: half.
 fn sent(mut picture: RgbImage, chance: &mut Rng) -> RgbImage {
     let mut clock = Layer::of(&picture);
     let time = format!("2026-03-14 08.{:02}.{:02}", chance.u8(0..60), chance.u8(0..60));
@@ -528,7 +529,9 @@ fn sent(mut picture: RgbImage, chance: &mut Rng) -> RgbImage {
     );
     clock.over(&mut picture, Rgb([255; 3]), 1.0);
     for value in picture.iter_mut() {
-        let noise = (chance.f32() + chance.f32() + chance.f32() + chance.f32() - 2.0) * 3.5;
+        // Four dice from one throw.
+        let dice: u32 = chance.u32(..).to_le_bytes().map(u32::from).iter().sum();
+        let noise = (dice as f32 - 510.0) * (1.75 / 255.0);
         *value = (f32::from(*value) + noise).round() as u8;
     }
     let mut jpeg = Vec::new();

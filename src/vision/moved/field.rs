@@ -20,8 +20,8 @@ const BLOCK: usize = 20;
 const ROW: usize = 2 * BLOCK;
 /// Every second row of a block is correlated: neighbours say the same.
 const ROW_STEP: usize = 2;
-/// Shifts of up to this many pixels are tried, 6 % of the width; what moved farther matches nothing, which is noticed too.
-const REACH: i32 = 10;
+/// Shifts of up to this many pixels are tried, 5 % of the width; what moved farther matches nothing, which is noticed too.
+const REACH: i32 = 8;
 /// Shifts along one axis.
 const SPAN: i32 = 2 * REACH + 1;
 const SHIFTS: usize = (SPAN * SPAN) as usize;
@@ -125,7 +125,7 @@ impl Field {
                 let [f, g, h] = [at(x - 1, y + 1), at(x, y + 1), at(x + 1, y + 1)];
                 let gx = (c + 2.0 * e + h - a - 2.0 * d - f) / 8.0;
                 let gy = (f + 2.0 * g + h - a - 2.0 * b - c) / 8.0;
-                sum += gx.hypot(gy);
+                sum += (gx * gx + gy * gy).sqrt();
                 gradients[y * WIDTH + x] = (gx, gy);
             }
         }
@@ -287,6 +287,10 @@ impl Surfaces {
             structure: self.structure,
         };
         let mut sums = [0.0; SHIFTS];
+        let shift = |i: i32| (i % SPAN - REACH, i / SPAN - REACH);
+        let lengths: Vec<f32> = (0..SPAN * SPAN)
+            .map(|i| (shift(i).0 as f32).hypot(shift(i).1 as f32))
+            .collect();
         for turn in -TURNS..=TURNS {
             for zoom in -ZOOMS..=ZOOMS {
                 let (turned, zoomed) = (turn as f32 * TURN_STEP, 1.0 + zoom as f32 * ZOOM_STEP);
@@ -294,18 +298,19 @@ impl Surfaces {
                 let (cos, sin) = (cos * zoomed, sin * zoomed);
                 self.add_up(cos, sin, &mut sums);
                 let at_corner = (cos - 1.0).hypot(sin) * corner;
-                for (i, sum) in (0..).zip(&sums) {
-                    let (x, y) = (i % SPAN - REACH, i / SPAN - REACH);
-                    let sum = sum / self.most;
-                    if at_corner + (x as f32).hypot(y as f32) <= tolerance {
-                        best.here = best.here.max(sum);
-                    } else if sum > best.elsewhere {
-                        best.elsewhere = sum;
+                for ((i, sum), length) in (0..).zip(&sums).zip(&lengths) {
+                    if at_corner + length <= tolerance {
+                        best.here = best.here.max(*sum);
+                    } else if *sum > best.elsewhere {
+                        let (x, y) = shift(i);
+                        best.elsewhere = *sum;
                         best.shift = Shift::of(x, y, turned, zoomed);
                     }
                 }
             }
         }
+        best.here /= self.most;
+        best.elsewhere /= self.most;
         best
     }
 
