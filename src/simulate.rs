@@ -79,6 +79,8 @@ pub struct Options {
     pub recall: f64,
     /// Boxes around nothing, per look, at the rule's keep score; 0..=10.
     pub false_per_look: f64,
+    /// Share of the looks at which the most stubborn false box is found while it lasts, 0..=1; the others are found at less.
+    pub stubborn: f64,
     /// When it begins.
     pub start: Timestamp,
     /// A configuration whose rules and hours are used in place of the shipped ones.
@@ -304,7 +306,7 @@ impl<'a> Simulation<'a> {
         let streets = Streets::new(seed, clock.clone(), days, &town, &plan, &config::market_hours());
         let mut this = Self {
             options,
-            skill: Skill::new(options.recall, options.false_per_look, &plan),
+            skill: Skill::new(options.recall, options.false_per_look, options.stubborn, &plan),
             streets,
             town,
             config_sha256,

@@ -21,6 +21,7 @@ fn options(cameras: usize, days: u32, seed: u64) -> Options {
         look_every: Duration::from_secs(10),
         recall: 0.7,
         false_per_look: 0.05,
+        stubborn: 0.33,
         start: "2026-06-01T00:00:00+08:00".parse().unwrap(),
         rules: None,
     }

@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 7)]
     seed: u64,
     /// An empty folder, or one that can be made: gets ledger/, config.toml with what it names, and truth.jsonl. 100 cameras
-    /// and 30 days fill a gigabyte and a half.
+    /// and 30 days fill two and a half gigabytes.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// How often each camera is looked at.
@@ -49,6 +49,9 @@ pub struct Args {
     /// Boxes around nothing in each picture, on average, at the score that keeps a candidate.
     #[arg(long, value_name = "N", default_value_t = 0.05, value_parser = false_per_look)]
     false_per_look: f64,
+    /// Share of the looks at which the most stubborn false box (a reflection, a bin's lid) is found while it lasts.
+    #[arg(long, value_name = "0..1", default_value_t = 0.33, value_parser = share)]
+    stubborn: f64,
     /// When it begins.
     #[arg(long, value_name = "RFC3339", default_value = "2026-06-01T00:00:00+08:00")]
     start: Timestamp,
@@ -81,6 +84,10 @@ fn recall(text: &str) -> Result<f64, String> {
     within(text, 0.01, 0.99)
 }
 
+fn share(text: &str) -> Result<f64, String> {
+    within(text, 0.0, 1.0)
+}
+
 fn false_per_look(text: &str) -> Result<f64, String> {
     within(text, 0.0, 10.0)
 }
@@ -98,6 +105,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         look_every: args.look_every.0,
         recall: args.detector_recall,
         false_per_look: args.false_per_look,
+        stubborn: args.stubborn,
         start: args.start,
         rules: args.rules,
     };

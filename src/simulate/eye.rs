@@ -45,8 +45,9 @@ const PASSERS: f64 = 1.2;
 const SPOTS_SHARE: f64 = 0.6;
 /// A spot is active for about so long, as the sun moves on: half of the times less, and sigma of the logarithm.
 const SPOT_MIN: (f64, f64) = (25.0, 0.8);
-/// While it is active it is found at so many of the looks: evenly in the logarithm, so that most are rare.
-const SPOT_RATE: (f64, f64) = (0.02, 0.5);
+/// While it is active it is found at so many of the looks at least; at most at `--stubborn`, evenly in the logarithm, so that
+/// most are rare.
+const SPOT_RATE: f64 = 0.02;
 /// Every second one is one of the camera's few old ones, which come back on other days; the others are new.
 const OLD_SPOTS: u64 = 3;
 /// False boxes score so much above the keep score, on average.
@@ -60,6 +61,8 @@ pub(super) struct Skill {
     /// What the latent number must be for the keep score.
     cut: f64,
     false_per_look: f64,
+    /// Share of the looks that find the most stubborn false spot.
+    stubborn: f64,
     /// What false boxes are taken for: the rules' labels, with the score at which a rule goes on with them.
     labels: Vec<(Label, f64)>,
     /// The keep score for every other label.
@@ -68,7 +71,7 @@ pub(super) struct Skill {
 
 impl Skill {
     /// `recall` strictly between 0 and 1, per look and box that nothing hides, by day.
-    pub(super) fn new(recall: f64, false_per_look: f64, plan: &Plan) -> Self {
+    pub(super) fn new(recall: f64, false_per_look: f64, stubborn: f64, plan: &Plan) -> Self {
         let mut labels: Vec<(Label, f64)> = Vec::new();
         for rule in &plan.rules {
             for label in &rule.labels {
@@ -83,6 +86,7 @@ impl Skill {
         Self {
             cut: normal_quantile(1.0 - recall),
             false_per_look,
+            stubborn: stubborn.max(2.0 * SPOT_RATE),
             labels,
             other,
         }
@@ -197,7 +201,8 @@ impl Eye {
         let begin = Ms::from(day) * 86_400_000;
         let mut chance = stream(self.seed, "spots", &[self.camera as u64, day.into()]);
         // Means of a log-uniform rate and of a log-normal duration give how many make the share of the false boxes.
-        let mean_rate = (SPOT_RATE.1 - SPOT_RATE.0) / (SPOT_RATE.1 / SPOT_RATE.0).ln();
+        let most = skill.stubborn;
+        let mean_rate = (most - SPOT_RATE) / (most / SPOT_RATE).ln();
         let mean_min = SPOT_MIN.0 * (SPOT_MIN.1 * SPOT_MIN.1 / 2.0).exp();
         let per_day = SPOTS_SHARE * skill.false_per_look * 24.0 * 60.0 / (mean_rate * mean_min);
         for _ in 0..chance.poisson(per_day) {
@@ -215,7 +220,7 @@ impl Eye {
                 label: looks.usize(..skill.labels.len().max(1)),
                 bbox: anywhere(&mut looks),
                 surplus: looks.between(0.5, 1.5) * FALSE_SCORE,
-                rate: SPOT_RATE.0 * (SPOT_RATE.1 / SPOT_RATE.0).powf(chance.f64()),
+                rate: SPOT_RATE * (most / SPOT_RATE).powf(chance.f64()),
             });
         }
         self.spots.sort_by_key(|s| s.from);

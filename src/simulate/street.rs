@@ -12,6 +12,7 @@ use super::{
     eye::Sighted,
     kinds::{Comes, Hours, KINDS, Kind, Lawful, Part, Stay},
     town::{Corner, Town},
+    views::LEAST_SEEN,
 };
 use crate::{
     engine::{BBox, Plan, Rule, ScheduleId},
@@ -38,6 +39,8 @@ const WALK_M_S: (f64, f64) = (0.8, 1.4);
 const WALK_FROM_M: f64 = 11.0;
 /// What comes and goes of a thing (a buyer) does so for about this long.
 const SPELL_MIN: f64 = 1.5;
+/// Things of a kind differ in size: of the logarithm.
+const SIZE_SIGMA: f64 = 0.15;
 /// What grows begins at this share of its size and is full-grown after `GROWN_MIN`.
 const GROWS_FROM: f64 = 0.55;
 const GROWN_MIN: f64 = 180.0;
@@ -358,7 +361,9 @@ impl Streets {
         } = coming;
         let mut chance = stream(self.seed, "thing", &[c as u64, place as u64, from as u64]);
         let (x, y) = corner.places[place].at;
-        let mut off = || chance.between(-0.35, 0.35);
+        // What hangs for ever hangs where it was recorded.
+        let is_fixed = matches!(kind.comes, Comes::Ever);
+        let mut off = || if is_fixed { 0.0 } else { chance.between(-0.35, 0.35) };
         let at = (x + off(), y + off());
         let walks = match kind.stays {
             Stay::Crossing => {
@@ -379,7 +384,11 @@ impl Streets {
             from,
             to,
             lawful_until,
-            size: chance.log_normal(1.0, 0.15),
+            size: if is_fixed {
+                1.0
+            } else {
+                chance.log_normal(1.0, SIZE_SIGMA)
+            },
             walks,
             parts,
             sighted: corner
@@ -444,9 +453,9 @@ impl Streets {
         let mut views: Vec<(usize, BBox, Vec<(Ms, Ms)>)> = Vec::new();
         for (i, camera) in corner.cameras.iter().enumerate() {
             let bbox = thing.frame(corner, i, town, rule, shown_at);
-            // Less than most of it in the picture is no view of it.
+            // What is cut off by the picture's rim is seen as long as a detector could find the rest.
             let inside = bbox.and_then(|b| Some((b, b.within_picture()?)));
-            if let Some((_, seen)) = inside.filter(|(b, seen)| seen.area() >= 0.7 * b.area() && b.y2 <= 1.0) {
+            if let Some((_, seen)) = inside.filter(|(b, seen)| seen.area() >= LEAST_SEEN * b.area()) {
                 views.push((*camera, seen, thing.sighted[i].hidden(thing.to)));
             }
         }

@@ -32,8 +32,9 @@ const HEIGHT_M: (f64, f64) = (5.5, 7.0);
 const CLICK: f64 = 1.0 / 600.0;
 /// What the map is wrong by, in metres.
 const MAP_M: f64 = 0.3;
-/// Nearer than this two things would stand in one another, or in the zone that is drawn around one of them.
-const APART_M: f64 = 2.7;
+/// Nearer than this two things would stand in one another; and so far they lie from each other's zones at least.
+const APART_M: f64 = 2.2;
+const MARGIN_M: f64 = 0.9;
 /// Share of the cameras that switch to infrared by night; the others' streets are lit well enough for colour.
 const INFRARED_SHARE: f64 = 0.4;
 
@@ -103,8 +104,20 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Half of the ground that is drawn around it, where a zone is: along and across.
-    const ZONE_M: (f64, f64) = (1.3, 0.9);
+    /// Half of the ground that is drawn around it, where a zone is: along and across. People need more of it than things.
+    fn zone_m(&self) -> (f64, f64) {
+        match self.ground {
+            Ground::Market | Ground::BusStop => (1.9, 1.5),
+            _ => (1.3, 0.9),
+        }
+    }
+
+    /// True where two things can be put down without standing in one another, or in the zone that is drawn around one.
+    fn is_free_of(&self, other: &Self) -> bool {
+        let (dx, dy) = ((self.at.0 - other.at.0).abs(), (self.at.1 - other.at.1).abs());
+        let (a, b) = (self.zone_m(), other.zone_m());
+        dx.hypot(dy) >= APART_M && (dx >= a.0.max(b.0) + MARGIN_M || dy >= a.1.max(b.1) + MARGIN_M)
+    }
 
     /// The shop whose frontage this is.
     fn shop(&self) -> Self {
@@ -116,7 +129,7 @@ impl Place {
 
     /// The corners of the drawn ground.
     pub(super) fn outline(&self) -> [(f64, f64); 4] {
-        let ((x, y), (a, b)) = (self.at, Self::ZONE_M);
+        let ((x, y), (a, b)) = (self.at, self.zone_m());
         [(x - a, y - b), (x + a, y - b), (x + a, y + b), (x - a, y + b)]
     }
 }
@@ -245,11 +258,7 @@ fn free_place(taken: &[Place], ground: Ground, views: &[Camera], chance: &mut Rn
         let side = if chance.bool() { 1.0 } else { -1.0 };
         let at = (chance.between(-10.0, 10.0), side * chance.between(across.0, across.1));
         let place = Place { ground, at };
-        let is_free = |p: &Place| {
-            taken
-                .iter()
-                .all(|t| (t.at.0 - p.at.0).hypot(t.at.1 - p.at.1) >= APART_M)
-        };
+        let is_free = |p: &Place| taken.iter().all(|t| p.is_free_of(t));
         let shows = |c: &Camera, p: &Place| c.lens.frames(p.at, size, up).is_some_and(|b| is_well_inside(&b));
         // A frontage is judged where its shop is seen too.
         let whole: Vec<Place> = match ground {

@@ -272,4 +272,4 @@ impl Blockers {
 }
 
 /// A detector finds nothing in less than so much of a thing.
-const LEAST_SEEN: f64 = 0.4;
+pub(super) const LEAST_SEEN: f64 = 0.4;
