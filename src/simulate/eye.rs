@@ -166,6 +166,8 @@ impl Sighted {
 /// A false box that repeats.
 #[derive(Debug)]
 struct Spot {
+    /// The same for the same old spot.
+    name: u64,
     from: Ms,
     to: Ms,
     label: usize,
@@ -214,9 +216,15 @@ impl Eye {
             } else {
                 chance.fork()
             };
+            let (to, name) = (from + lasts as Ms, looks.u64(..));
+            if self.spots.iter().any(|s| s.name == name && s.from < to && from < s.to) {
+                // One spot reflects once at a time.
+                continue;
+            }
             self.spots.push(Spot {
+                name,
                 from,
-                to: from + lasts as Ms,
+                to,
                 label: looks.usize(..skill.labels.len().max(1)),
                 bbox: anywhere(&mut looks),
                 surplus: looks.between(0.5, 1.5) * FALSE_SCORE,

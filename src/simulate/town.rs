@@ -108,6 +108,7 @@ impl Place {
     fn zone_m(&self) -> (f64, f64) {
         match self.ground {
             Ground::Market | Ground::BusStop => (1.9, 1.5),
+            Ground::Frontage | Ground::Shop => (1.9, 1.2),
             _ => (1.3, 0.9),
         }
     }

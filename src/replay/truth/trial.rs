@@ -134,6 +134,8 @@ pub struct Trial {
 #[derive(Debug)]
 struct Open {
     thing: usize,
+    at: LonLat,
+    uncertainty_m: f64,
     /// The camera and zone of a case that has no place of its own.
     view_site: Option<(CameraId, Option<String>)>,
 }
@@ -323,6 +325,8 @@ impl Trial {
             case.id.clone(),
             Open {
                 thing: i,
+                at: case.located.at,
+                uncertainty_m: case.located.uncertainty_m,
                 view_site: is_of_the_view.then(|| (case.camera.clone(), zone())),
             },
         );
@@ -336,8 +340,8 @@ impl Trial {
         }
     }
 
-    /// True while the open case of another problem speaks for `index`: at the same site by the rule's own merge radius,
-    /// or in the same zone of a view that cannot tell places apart.
+    /// True while the open case of another problem speaks for `index`: it is at the case's site, which is what lies within the
+    /// rule's merge radius or twice its uncertainty, or the same zone of a view that cannot tell places apart.
     fn is_held(&mut self, index: usize) -> bool {
         let thing = &self.things[index];
         if thing.version == Some(self.version) {
@@ -365,8 +369,11 @@ impl Trial {
         {
             return zone_of(&self.plan, camera, rule, rule.held_at(&sight.bbox)) == *zone;
         }
-        matches!((thing.truth.place, other.truth.place),
-            (Some(a), Some(b)) if distance_m(a, b) <= rule.merge_radius_m)
+        let radius = rule.merge_radius_m.max(2.0 * open.uncertainty_m);
+        thing
+            .truth
+            .place
+            .is_some_and(|place| distance_m(place, open.at) <= radius)
     }
 }
 
