@@ -231,6 +231,7 @@ fn plan(cameras: u32) -> Plan {
             per_camera_day: u32::MAX,
             per_box_day: u32::MAX,
         },
+        picture_interval: Duration::ZERO,
         calendar: Calendar::default(),
     }
 }

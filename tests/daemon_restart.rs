@@ -22,8 +22,8 @@ async fn a_heap_that_dwells_goes_on_over_a_restart() {
     let mut platform = Subscriber::start(broker.port, "gridwatch/v1/+/case").await;
 
     let mut first = Daemon::start(dir.path(), &farm, &CAMERAS, broker.port);
-    first.until("a candidate", |d| {
-        (d.metric("gridwatch_presence_total", "reason=\"appeared\"") >= 1.0).then_some(())
+    first.until("the heap as a candidate", |d| {
+        (d.metric("gridwatch_presence_total", "rule=\"garbage\",reason=\"appeared\"") >= 1.0).then_some(())
     });
     assert!(first.stop().success());
     let restarted_at = Timestamp::now();

@@ -59,6 +59,20 @@ fn a_candidate_whose_picture_is_lost_takes_another_and_keeps_its_dwell() {
 }
 
 #[test]
+fn the_two_pictures_of_a_case_are_as_far_apart_as_evidence_asks() {
+    let street = || gridwatch::engine::Plan {
+        picture_interval: Duration::from_secs(25),
+        ..street()
+    };
+    let mut world = World::new(street());
+    world.heap_stays("gate", 0, 50);
+    world.restart(street(), |_| false);
+    world.heap_stays("gate", 60, 100);
+    let case = world.opened()[0];
+    assert_eq!((case.first_seen_at, case.confirmed_at), (at(60.0), at(90.0)));
+}
+
+#[test]
 fn a_case_that_was_never_committed_is_filed_after_the_restart() {
     let mut world = World::new(street());
     world.heap_stays("gate", 0, 60);

@@ -120,6 +120,7 @@ pub fn plan(cameras: impl IntoIterator<Item = (&'static str, CameraPlan)>, rules
         rules,
         grid: GRID.clone(),
         intake: no_cap(),
+        picture_interval: Duration::ZERO,
         calendar: Calendar::default(),
     }
 }

@@ -82,7 +82,7 @@ pub(super) struct Rest {
 impl Rest {
     /// What the engine works to. Takes what it is made of.
     fn plan(&mut self, node: NodeId, zone: TimeZone, grid: Grid) -> Option<Plan> {
-        let intake = self.intake.as_ref()?;
+        let (intake, evidence) = (self.intake.as_ref()?, self.evidence.as_ref()?);
         Some(Plan {
             node,
             cameras: std::mem::take(&mut self.plans),
@@ -92,6 +92,7 @@ impl Rest {
                 per_camera_day: intake.per_camera_day,
                 per_box_day: intake.per_box_day,
             },
+            picture_interval: evidence.min_interval,
             calendar: Calendar {
                 zone,
                 days: std::mem::take(&mut self.days),
@@ -195,16 +196,7 @@ pub struct Judged {
 /// True where the field decides how the box sees or sends, not what becomes a case. A camera's URL is not among them: a
 /// camera without one is none.
 fn bears_on_no_case(path: &str) -> bool {
-    const SECTIONS: [&str; 8] = [
-        "broker",
-        "runtime",
-        "decode",
-        "telemetry",
-        "evidence",
-        "ledger",
-        "view",
-        "models",
-    ];
+    const SECTIONS: [&str; 7] = ["broker", "runtime", "decode", "telemetry", "ledger", "view", "models"];
     const OF_CAMERAS: [&str; 6] = [
         "credentials",
         "ca_file",

@@ -13,6 +13,7 @@ use crate::engine::{
     group::{Sight, area_m2, gather, is_attended, is_large_enough},
     plus,
     presence::Presence,
+    since,
     site::{Found, Register, Return, locate, standing},
     stage::{Sighting, Stage, Telling},
     track::{Track, affinity, associate, is_found_twice},
@@ -304,7 +305,7 @@ impl<'a> Judging<'a> {
             }
         }
         let waits = *waits;
-        let is_due = not_before.is_none_or(|t| self.at >= t);
+        let is_due = not_before.is_none_or(|t| self.at >= t) && since(self.at, first.at) >= self.plan.picture_interval;
         let presence = &track.presence;
         let is_there = presence.has_dwelt(self.rule) && presence.is_steady(self.rule);
         if !(is_due && is_there && presence.is_attended(self.rule)) {

@@ -23,6 +23,8 @@ pub struct Plan {
     pub grid: Grid,
     /// How many cases a day the platform is given.
     pub intake: Intake,
+    /// A case's two pictures are at least so far apart. A dwell is longer; it tells where a first picture had to be taken again.
+    pub picture_interval: Duration,
     /// The city's days and hours.
     pub calendar: Calendar,
 }
