@@ -218,7 +218,7 @@ mod tests {
         assert!(!continues(beside), "another bag");
         on_it.appearance = look(&green);
         assert!(continues(on_it), "somebody stands in front");
-        beside.appearance = look(&vec![90, 128, 128].repeat(4).into_iter().take(12).collect());
+        beside.appearance = look(&[90, 128, 128].repeat(4));
         assert!(continues(beside), "by infrared there is nothing to compare");
     }
 

@@ -450,7 +450,7 @@ impl Streets {
         };
         let middle = (thing.from + thing.to) / 2;
         let shown_at = if thing.walks == 0.0 { thing.to } else { middle };
-        let mut views: Vec<(usize, BBox, Vec<(Ms, Ms)>)> = Vec::new();
+        let mut views = Vec::new();
         for (i, camera) in corner.cameras.iter().enumerate() {
             let bbox = thing.frame(corner, i, town, rule, shown_at);
             // What is cut off by the picture's rim is seen as long as a detector could find the rest.

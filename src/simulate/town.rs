@@ -219,7 +219,7 @@ impl Town {
         let first = self.cameras.len();
         for (n, pole) in POLES.into_iter().take(cameras).enumerate() {
             let is_surveyed = !(index % UNCALIBRATED_EVERY == UNCALIBRATED_EVERY - 1
-                || (n == POLES.len() - 1 && index % (2 * AT_A_CORNER.len()) == 0));
+                || (n == POLES.len() - 1 && index.is_multiple_of(2 * AT_A_CORNER.len())));
             let lens = Pinhole::towards(
                 pole,
                 chance.between(HEIGHT_M.0, HEIGHT_M.1),
@@ -241,7 +241,7 @@ impl Town {
         }
         let views = &self.cameras[first..];
         for (ground, count, every) in GROUNDS {
-            for _ in 0..if index % every == 0 { count } else { 0 } {
+            for _ in 0..if index.is_multiple_of(every) { count } else { 0 } {
                 let found = free_place(&corner.places, ground, views, &mut chance);
                 // Behind a frontage lies its shop.
                 let shop = found.as_ref().filter(|_| ground == Ground::Frontage).map(Place::shop);
