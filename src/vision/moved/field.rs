@@ -38,7 +38,7 @@ const HALF_ENERGY: f32 = 20.0;
 /// A number's scale: 1.0 in a field.
 pub(super) const ONE: i16 = 127;
 
-/// The edges' directions at each pixel, [`WIDTH`] × `height`.
+/// The edges' directions at each pixel, 160 × `height`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
     height: usize,
