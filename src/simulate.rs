@@ -476,6 +476,11 @@ impl<'a> Simulation<'a> {
                         known.was_reopened |= state == CaseState::Reopened;
                         known.state = state;
                         known.at = at;
+                        if state == CaseState::Reopened {
+                            // The box's own word: the platform has it before it again.
+                            let known = known.clone();
+                            self.reaches_the_platform(&known, now);
+                        }
                     }
                 }
                 Effect::Look { camera, by } => self.wanted(camera.as_str(), by),
@@ -497,13 +502,17 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// A case reaches the platform, where a clerk looks at its pictures.
     fn opened(&mut self, case: &Case, now: Ms) {
         self.summary.cases += 1;
-        self.store
-            .insert(case.id.clone(), case.remembered(CaseState::Filed, self.clock.at(now)));
+        let filed = case.remembered(CaseState::Filed, self.clock.at(now));
+        self.reaches_the_platform(&filed, now);
+        self.store.insert(case.id.clone(), filed);
+    }
+
+    /// A case lies before the platform, where a clerk looks at its pictures; new, or to be reopened.
+    fn reaches_the_platform(&mut self, case: &OpenCase, now: Ms) {
         let about = self.about(case, now);
-        let mut chance = stream(self.options.seed, case.id.as_str(), &[]);
+        let mut chance = stream(self.options.seed, case.id.as_str(), &[now.unsigned_abs()]);
         for (after, act) in platform::handle(about.is_some(), &mut chance) {
             let event = Event::Platform(case.id.clone(), about, act);
             self.events.push(Reverse((now + after, event)));
@@ -511,17 +520,17 @@ impl<'a> Simulation<'a> {
     }
 
     /// The problem that a case is about: its corner and number; `None` where there is none.
-    fn about(&mut self, case: &Case, now: Ms) -> Option<(usize, u32)> {
+    fn about(&mut self, case: &OpenCase, now: Ms) -> Option<(usize, u32)> {
         let camera = self.town.cameras.iter().position(|c| c.id == case.camera.as_str())?;
         let c = self.town.cameras[camera].corner;
         let corner = &self.town.corners[c];
         let which = corner.cameras.iter().position(|x| *x == camera)?;
-        let rule = self.plan.rules.iter().find(|r| r.id == case.rule)?;
-        let town = &self.town;
+        let (town, plan) = (&self.town, &self.plan);
         let overlaps = self.streets.at(c).iter().filter_map(|thing| {
+            let rule = plan.rules.iter().find(|r| r.category.code == case.category)?;
             let frame = thing.frame(corner, which, town, rule, now)?;
-            let is_it = thing.kind.category == case.category.code && thing.is_problem(now);
-            is_it.then(|| (frame.iou(&case.confirmed_box), thing.number))
+            let is_it = thing.kind.category == case.category && thing.is_problem(now);
+            is_it.then(|| (frame.iou(&case.bbox), thing.number))
         });
         let (overlap, number) = overlaps.max_by(|a, b| a.0.total_cmp(&b.0))?;
         (overlap >= CLERK_SEES).then_some((c, number))
