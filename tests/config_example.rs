@@ -75,8 +75,8 @@ fn edge_toml_becomes_what_it_says() {
         panic!("two cameras")
     };
     assert_eq!((&gate.models[..], &lane.models[..]), (&[0, 1][..], &[0][..]));
-    assert_eq!(gate.privacy.len(), 1);
-    assert_eq!(gate.calibration_version.as_ref().map(String::len), Some(12));
+    assert_eq!(gate.presets[0].privacy.len(), 1);
+    assert_eq!(gate.presets[0].calibration_version.as_ref().map(String::len), Some(12));
     assert_eq!(config.config_sha256.len(), 64);
     let ledger = config.ledger.as_ref().unwrap();
     assert_eq!(ledger.dir, Path::new("/var/lib/gridwatch/ledger"));

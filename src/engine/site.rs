@@ -258,7 +258,8 @@ impl Register {
             let cases = self.cases.values().map(|r| &r.case);
             cases.filter(move |c| c.confirmed_at.is_some_and(|at| at >= start))
         };
-        (newer().filter(|c| c.camera == *camera).count(), newer().count())
+        let is_here = |c: &&OpenCase| c.camera.device() == camera.device();
+        (newer().filter(is_here).count(), newer().count())
     }
 
     /// The box asks for case `id` again.

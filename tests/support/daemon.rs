@@ -60,6 +60,17 @@ pub fn farm(cameras: &[&str]) -> Farm {
     .expect("the farm starts")
 }
 
+fn demo() -> raw::File {
+    let text = fs::read_to_string(root().join("configs/demo.toml")).expect("the demo's configuration");
+    toml::from_str(&text).expect("the demo's configuration is right")
+}
+
+/// One of the demo's cameras, as its configuration has it.
+pub fn camera(id: &str) -> raw::Camera {
+    let mut cameras = demo().cameras.into_iter();
+    cameras.find(|c| c.id == id).expect("the demo has it")
+}
+
 /// A running `gridwatch run`; killed with its value.
 pub struct Daemon {
     child: Child,
@@ -71,9 +82,19 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it on the farm's cameras that are given, with configs/demo.toml. State, configuration and log are in `dir`.
     pub fn start(dir: &Path, farm: &Farm, cameras: &[&str], broker: u16) -> Self {
+        Self::start_with(dir, farm, cameras, broker, |_| {})
+    }
+
+    /// The same, with the configuration changed.
+    pub fn start_with(
+        dir: &Path,
+        farm: &Farm,
+        cameras: &[&str],
+        broker: u16,
+        change: impl FnOnce(&mut raw::File),
+    ) -> Self {
         let configs = root().join("configs");
-        let text = fs::read_to_string(configs.join("demo.toml")).expect("the demo's configuration");
-        let mut file: raw::File = toml::from_str(&text).expect("the demo's configuration is right");
+        let mut file = demo();
         let http = TcpListener::bind("127.0.0.1:0")
             .and_then(|l| l.local_addr())
             .expect("a free port")
@@ -96,6 +117,7 @@ impl Daemon {
         for rule in file.rules.iter_mut().filter(|r| r.except_approved) {
             rule.dwell = raw::Span(Duration::from_secs(3600));
         }
+        change(&mut file);
         let config = dir.join("edge.toml");
         fs::write(&config, toml::to_string(&file).expect("it is TOML")).expect("the folder takes files");
         let log = dir.join(format!("log-{http}"));
