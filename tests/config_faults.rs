@@ -2,20 +2,16 @@
 //! password ever.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+mod config_support;
 
-use gridwatch::{
-    config::{self, Draft, Fault, Faults},
-    engine::geometry::Crs,
-};
+use std::{fs, path::Path};
+
+use config_support::*;
+use gridwatch::config::{self, Faults};
 
 #[test]
 fn the_broken_file_is_told_whole() {
-    let draft = config::examine_with(Path::new("tests/golden/broken.toml"), &env);
+    let draft = config::examine_with(Path::new("tests/golden/broken.toml"), &variable);
     assert!(draft.readable);
     let told = format!("{}\n\nwarnings:\n{}\n", Faults(draft.faults), Faults(draft.warnings));
     insta::with_settings!({ snapshot_path => "golden", prepend_module_to_snapshot => false, omit_expression => true }, {
@@ -25,7 +21,7 @@ fn the_broken_file_is_told_whole() {
 
 #[test]
 fn no_password_is_told_anywhere() {
-    let broken = config::examine_with(Path::new("tests/golden/broken.toml"), &env);
+    let broken = config::examine_with(Path::new("tests/golden/broken.toml"), &variable);
     let good = Folder::new().with("box-01", "box-01");
     assert_eq!(
         good.cameras[0].credentials.as_ref().unwrap().password.expose(),
@@ -264,7 +260,7 @@ fn days_and_hours() {
         let text = good
             .replace("[[models]]", &format!("{schedule}[[models]]"))
             .replace("kind = \"watch\"", zone);
-        let draft = config::examine_with(&folder.write(&text), &env);
+        let draft = config::examine_with(&folder.write(&text), &variable);
         assert_eq!(
             told(&draft.faults),
             [format!("cameras[0].zones[0].schedule: {expected}")],
@@ -359,7 +355,7 @@ fn a_year_without_its_holidays() {
         folder.write(&good.replace("dwell = \"5m\"", &rule))
     };
     let told_on = |file: &Path, today: &str| {
-        let draft = config::examine_on(file, &env, today.parse().unwrap());
+        let draft = config::examine_on(file, &variable, today.parse().unwrap());
         assert_eq!(told(&draft.faults), [""; 0]);
         told(&draft.warnings)
     };
@@ -394,7 +390,7 @@ fn approved_signs() {
     let head = "camera = \"gate\"\nrecorded = \"2026-11-22T10:00:00+08:00\"\nmodel = \"yolox_nano_416_coco@1.0.0\"\n";
     let draft = |text: &str, signs: &str| {
         fs::write(folder.dir.path().join("signs.toml"), signs).unwrap();
-        config::examine_with(&folder.write(text), &env)
+        config::examine_with(&folder.write(text), &variable)
     };
     let sign = |fields: &str| format!("{head}[[signs]]\n{fields}\n");
 
@@ -451,7 +447,7 @@ fn approved_signs() {
         assert!(!draft.faults[0].remedy.is_empty());
     }
     fs::remove_file(folder.dir.path().join("signs.toml")).unwrap();
-    let missing = config::examine_with(&folder.write(&named), &env);
+    let missing = config::examine_with(&folder.write(&named), &variable);
     assert!(
         told(&missing.faults)[0].starts_with("cameras[0].approved_signs: "),
         "{missing:?}"
@@ -654,11 +650,11 @@ fn files_that_are_named() {
 #[test]
 fn what_is_no_toml_is_told_with_every_line() {
     let folder = Folder::new();
-    let draft = config::examine_with(&folder.write("a = \n[node\nid = \"x\"\n"), &env);
+    let draft = config::examine_with(&folder.write("a = \n[node\nid = \"x\"\n"), &variable);
     assert!(!draft.readable);
     let lines: Vec<_> = draft.faults.iter().filter_map(|f| f.line).collect();
     assert_eq!(lines, [1, 2]);
-    let draft = config::examine_with(Path::new("no/such/file.toml"), &env);
+    let draft = config::examine_with(Path::new("no/such/file.toml"), &variable);
     assert!(
         !draft.readable && draft.faults[0].message.starts_with("cannot be read"),
         "{:?}",

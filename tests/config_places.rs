@@ -100,7 +100,7 @@ fn what_is_stated_in_another_system_becomes_the_grids() {
     let [lon, lat] = gcj(120.001, 30.001);
     shifted = shifted.replace("lon = 120.001, lat = 30.001", &format!("lon = {lon}, lat = {lat}"));
 
-    let unstated = config::examine_with(&folder.write(&shifted), &env);
+    let unstated = config::examine_with(&folder.write(&shifted), &variable);
     assert_eq!(
         told(&unstated.warnings),
         ["cameras[0].place: lies in no cell of the grid: what is placed there is not filed (outside_grid)"]
@@ -112,7 +112,7 @@ fn what_is_stated_in_another_system_becomes_the_grids() {
     );
 
     let stated = shifted.replace("id = \"gate\"", "id = \"gate\"\ncrs = \"GCJ-02\"");
-    let draft = config::examine_with(&folder.write(&stated), &env);
+    let draft = config::examine_with(&folder.write(&stated), &variable);
     assert_eq!((told(&draft.faults), told(&draft.warnings)), (vec![], vec![]));
     for (found, expected) in draft.surveys[&"gate".into()].pairs.iter().zip(&expected.pairs) {
         assert!(
@@ -198,7 +198,7 @@ fn lon_and_lat_exchanged_are_recognised() {
     let text = good
         .replace("@ROOT@/configs/grid/example.geojson", "west.geojson")
         .replace("lon = 120.001, lat = 30.001", "lon = 40.05, lat = 80.05");
-    let draft = config::examine_with(&folder.write(&text), &env);
+    let draft = config::examine_with(&folder.write(&text), &variable);
     assert_eq!(
         draft.warnings.iter().map(|w| w.remedy.as_str()).collect::<Vec<_>>(),
         ["lon and lat are exchanged"]

@@ -101,7 +101,7 @@ fn a_preset_is_checked_as_a_camera_is() {
             "approved_signs = \"none.toml\"\naddress = ",
             "cameras[0].presets[0].approved_signs: none.toml cannot be read: No such file or directory (os error 2)",
         ),
-        ("address = ", "adress = ", "cameras[0].presets[0].adress: no such field"),
+        ("address = ", "adress = ", "cameras[0].presets[0].adress: unknown field"),
         (
             "tour = \"10m\"",
             "",
@@ -110,7 +110,7 @@ fn a_preset_is_checked_as_a_camera_is() {
         (
             "tour = \"10m\"",
             "tour = \"9s\"",
-            "cameras[0].tour: 9s is not within 10s and 24h",
+            "cameras[0].tour: 9s is less than 10s",
         ),
         (
             "tour = \"10m\"",
@@ -131,16 +131,10 @@ fn a_preset_is_checked_as_a_camera_is() {
     for (old, new, expected) in faults {
         let folder = Folder::new();
         let draft = turning(&folder, old, new);
-        let first = told(&draft.faults);
-        let first = first
-            .first()
-            .map(|f| f.replace(&format!("{}/", folder.dir.path().display()), ""));
-        assert_eq!(
-            first.as_deref(),
-            Some(expected),
-            "{old} → {new}: {:?}",
-            told(&draft.faults)
-        );
+        let told = told(&draft.faults);
+        let root = format!("{}/", folder.dir.path().display());
+        let is_told = told.iter().any(|fault| fault.replace(&root, "") == expected);
+        assert!(is_told, "{old} → {new}: {told:?}");
     }
 }
 

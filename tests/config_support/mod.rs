@@ -7,7 +7,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 use gridwatch::config::{self, Draft, Fault};
 
 /// What the tests' environment holds.
-pub fn env(name: &str) -> Option<String> {
+pub fn variable(name: &str) -> Option<String> {
     match name {
         "GRIDWATCH_TEST_BROKER" => Some("box:hunter2".into()),
         "GRIDWATCH_TEST_NO_COLON" => Some("hunter2".into()),
@@ -45,7 +45,7 @@ impl Folder {
     pub fn with(&self, old: &str, new: &str) -> Draft {
         let good = fs::read_to_string("tests/golden/good.toml").unwrap();
         assert!(good.contains(old), "{old:?} is not in good.toml");
-        config::examine_with(&self.write(&good.replacen(old, new, 1)), &env)
+        config::examine_with(&self.write(&good.replacen(old, new, 1)), &variable)
     }
 }
 

@@ -7,13 +7,14 @@ use std::{
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use gridwatch::{
     config::raw,
-    farm::{self, Farm, FarmConfig, MountConfig},
+    farm::{self, Clip, Farm, FarmConfig, MountConfig},
 };
 
 /// Longest that anything may take before a test gives up; nothing is expected to come near it.
@@ -58,6 +59,34 @@ pub fn farm(cameras: &[&str]) -> Farm {
         ..FarmConfig::default()
     })
     .expect("the farm starts")
+}
+
+/// The clip of the demo's first camera, changed by ffmpeg.
+pub fn changed_clip(dir: &Path, name: &str, change: &[&str]) -> Arc<Clip> {
+    let file = dir.join(format!("{name}.mp4"));
+    let out = Command::new("ffmpeg")
+        .args(["-v", "error", "-y", "-i"])
+        .arg(root().join("demo/clips/street-a.mp4"))
+        .args(change)
+        .args([
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-crf",
+            "23",
+            "-pix_fmt",
+            "yuv420p",
+        ])
+        .args([
+            "-x264-params",
+            "keyint=20:min-keyint=20:scenecut=0:bframes=0:log-level=error",
+        ])
+        .arg(&file)
+        .output()
+        .expect("ffmpeg is installed (edge-deploy/setup.sh)");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    farm::clip(file).expect("ffmpeg wrote a clip")
 }
 
 fn demo() -> raw::File {

@@ -129,8 +129,7 @@ impl Checker<'_> {
         }
         match raw.tour {
             Some(tour) => {
-                self.between(&tour_at, tour, TOUR);
-                if tour.0 < raw.look_every.0 && !self.is_taken(&tour_at) {
+                if self.between(&tour_at, tour, TOUR) && tour.0 < raw.look_every.0 {
                     let message = format!("{tour} is less than look_every {}", raw.look_every);
                     let remedy =
                         "write the longest time until the camera is back at a preset, as its own programme has it";
