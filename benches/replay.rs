@@ -230,6 +230,7 @@ fn plan(cameras: u32) -> Plan {
         intake: Intake {
             per_camera_day: u32::MAX,
             per_box_day: u32::MAX,
+            let_go_after: None,
         },
         picture_interval: Duration::ZERO,
         calendar: Calendar::default(),

@@ -154,6 +154,16 @@ fn ledger() {
             "[ledger]\nkeep_days = 0\n[grid]",
             "ledger.keep_days: 0 is less than 1",
         ),
+        (
+            "[grid]",
+            "[intake]\nlet_go_days = 366\n[grid]",
+            "intake.let_go_days: 366 is more than 365",
+        ),
+        (
+            "[grid]",
+            "[intake]\nlet_go_days = \"7d\"\n[grid]",
+            "intake.let_go_days: expected a whole number, not text",
+        ),
     ]);
 }
 

@@ -253,8 +253,8 @@ impl Default for Evidence {
     }
 }
 
-/// How many cases the platform is given on one calendar day. Clerks have two minutes for each: what is more waits for the next
-/// day, the surest and longest there first, and is filed if it is still there.
+/// How many cases the platform is given on one calendar day, and how long those count that nobody answers. Clerks have two
+/// minutes for each: what is more waits for the next day, the surest and longest there first, and is filed if it is still there.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Intake {
@@ -264,6 +264,11 @@ pub struct Intake {
     /// By the box.
     #[schemars(range(min = 1, max = 100000))]
     pub per_box_day: u32,
+    /// Days of clear looks, the time when the rule works alone, for which a case's place must have been found empty, without a
+    /// word of the platform meanwhile, before the box takes the case back. While it is open nothing else is filed there. 0: never,
+    /// and a case that nobody answers keeps its place for ever.
+    #[schemars(range(max = 365))]
+    pub let_go_days: u32,
 }
 
 impl Default for Intake {
@@ -271,6 +276,7 @@ impl Default for Intake {
         Self {
             per_camera_day: 10,
             per_box_day: 100,
+            let_go_days: 7,
         }
     }
 }
