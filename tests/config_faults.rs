@@ -154,6 +154,12 @@ fn ledger() {
             "[ledger]\nkeep_days = 0\n[grid]",
             "ledger.keep_days: 0 is less than 1",
         ),
+    ]);
+}
+
+#[test]
+fn intake() {
+    assert_faults(&[
         (
             "[grid]",
             "[intake]\nlet_go_days = 366\n[grid]",
@@ -162,7 +168,7 @@ fn ledger() {
         (
             "[grid]",
             "[intake]\nlet_go_days = \"7d\"\n[grid]",
-            "intake.let_go_days: expected a whole number, not text",
+            "intake.let_go_days: is text, must be a whole number",
         ),
     ]);
 }

@@ -160,7 +160,9 @@ fn what_is_seen_there_again_begins_the_week_anew() {
     empty(&mut world, "gate", 6 * DAY + HOUR, 13 * DAY);
     assert_eq!(taken_back(&world), []);
     empty(&mut world, "gate", 13 * DAY, 14 * DAY);
-    let [(taken, when)] = &taken_back(&world)[..] else { panic!() };
+    let [(taken, when)] = &taken_back(&world)[..] else {
+        panic!()
+    };
     assert_eq!(*taken, case);
     assert!(*when > at(f64::from(13 * DAY + HOUR - EVERY)));
     assert_eq!(world.opened().len(), 1);
@@ -171,7 +173,11 @@ fn a_box_now_and_then_is_a_doubt_and_no_sighting() {
     // Found once a minute, which never confirms it: it may well be there.
     let glimpsed = |world: &mut World, from: u32, to: u32, every: u32| {
         for s in (from..to).step_by(EVERY as usize) {
-            let seen = if s % every == 0 { vec![garbage(0.4, HEAP)] } else { Vec::new() };
+            let seen = if s % every == 0 {
+                vec![garbage(0.4, HEAP)]
+            } else {
+                Vec::new()
+            };
             world.look("gate", f64::from(s), seen);
         }
     };

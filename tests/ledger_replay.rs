@@ -331,7 +331,10 @@ fn a_case_that_only_one_of_two_configurations_takes_back_stands_as_it_stands_for
         .collect();
     let restored = remembered(&live);
     drop(live);
-    let second = record(start(settings(dir.path()), at(1001.0), &patient, restored), empty(1002, 3000));
+    let second = record(
+        start(settings(dir.path()), at(1001.0), &patient, restored),
+        empty(1002, 3000),
+    );
     let withdrawn = |effects: &[Effect]| {
         let is_one = |e: &&Effect| {
             matches!(
@@ -346,7 +349,11 @@ fn a_case_that_only_one_of_two_configurations_takes_back_stands_as_it_stands_for
     };
     assert_eq!(withdrawn(&first) + withdrawn(&second), 0);
     let (effects, replayed) = replay(dir.path(), &hasty, Window::default());
-    assert_eq!((withdrawn(&effects), replayed.tally().withdrawn), (1, 1), "once, though the store gave it back open");
+    assert_eq!(
+        (withdrawn(&effects), replayed.tally().withdrawn),
+        (1, 1),
+        "once, though the store gave it back open"
+    );
     let (effects, _) = replay(dir.path(), &patient, Window::default());
     assert_eq!(withdrawn(&effects), 0);
 }

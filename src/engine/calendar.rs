@@ -500,7 +500,10 @@ mod tests {
             zone: TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap(),
             schedules: [
                 ("night".into(), windows(&[(18 * 60, 26 * 60)])),
-                ("collection".into(), windows(&[(60, 150), (360, 570), (570, 600), (1260, 1261)])),
+                (
+                    "collection".into(),
+                    windows(&[(60, 150), (360, 570), (570, 600), (1260, 1261)]),
+                ),
                 ("never".into(), windows(&[])),
             ]
             .into(),
@@ -527,11 +530,19 @@ mod tests {
             let begin: Timestamp = "2026-03-22T00:00:00Z".parse().unwrap();
             for step in 0..14 * 24 * 60 * 60 / 440 {
                 let at = plus(begin, Duration::from_secs(440 * step));
-                assert_eq!(lately.works(&calendar, &hours, at), calendar.works(&hours, at), "{at} {hours:?}");
+                assert_eq!(
+                    lately.works(&calendar, &hours, at),
+                    calendar.works(&hours, at),
+                    "{at} {hours:?}"
+                );
                 for before in [10, 440, 3000, 100_000] {
                     let from = minus(at, Duration::from_secs(before));
                     let worked = calendar.worked(&hours, from, at);
-                    assert_eq!(lately.worked(&calendar, &hours, from, at), worked, "{from} {at} {hours:?}");
+                    assert_eq!(
+                        lately.worked(&calendar, &hours, from, at),
+                        worked,
+                        "{from} {at} {hours:?}"
+                    );
                 }
                 let spell = calendar.spell(&hours, at);
                 assert!(spell.during.contains(&at));

@@ -15,11 +15,11 @@ use super::{
     case::{Illegal, transition},
     geometry::{Side, distance_m, side_of},
     since,
-    vacancy::Vacancy,
     types::{
         Appearance, BBox, Beyond, CameraId, CameraPlan, CaseId, CaseState, Located, NotFiled, OpenCase, Place,
         PlaceMethod, Plan, Point, Recurrence, Reply, Rule, RuleId, ScheduleId, Zone, ZoneId, ZoneKind,
     },
+    vacancy::Vacancy,
 };
 
 /// Two places nearer than this are one whatever the rule says: a site's name is rounded to about a metre.

@@ -145,7 +145,9 @@ impl<'a> Judging<'a> {
 
     /// Takes back the cases whose places have been empty for so long that nobody has to look any more.
     fn let_go(&mut self, sights: &[Sight<'a>]) {
-        let Some(after) = self.plan.intake.let_go_after else { return };
+        let Some(after) = self.plan.intake.let_go_after else {
+            return;
+        };
         let reach = f64::from(self.rule.max_move);
         let is_seen_at = |place: &BBox| sights.iter().any(|s| affinity(place, &s.bbox, reach, None) > 0.0);
         let empty = self.register.looked(self.id, self.rule, self.step, is_seen_at, after);

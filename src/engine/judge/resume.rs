@@ -12,8 +12,8 @@ use super::{Engine, Watched, telling};
 use crate::engine::{
     stage::{Sighting, Stage},
     track::Track,
-    vacancy::Vacancy,
     types::{CameraId, CaseId, Effect, NotFiled, Reason, RuleId},
+    vacancy::Vacancy,
 };
 
 /// The engine's memory of things that are no cases, and of when the cases' things were last seen. Opaque; JSON bears new fields.
