@@ -293,7 +293,7 @@ pub struct Ledger {
     /// A file this large, in MiB, is followed by a new one; the oldest file is what goes when room is needed.
     #[schemars(range(min = 1, max = 1024))]
     pub file_mb: u32,
-    /// All files together, in MiB, at least twice `file_mb`. 32 cameras with three boxes in each picture write 160 a week.
+    /// All files together, in MiB, at least twice `file_mb`. 32 cameras with three boxes in each picture write 230 a week.
     #[schemars(range(min = 2, max = 1048576))]
     pub keep_mb: u32,
     /// Days after which a file goes whatever its size. Thresholds can be tried on as many days as are kept.
