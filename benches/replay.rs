@@ -10,8 +10,8 @@ use std::{
 
 use gridwatch::{
     engine::{
-        BBox, CameraId, CameraPlan, Category, Detection, FixedPlace, Input, Intake, Light, LonLat, Observation, Place,
-        Plan, Rule, Scores, Stands, View,
+        Appearance, BBox, CameraId, CameraPlan, Category, Detection, FixedPlace, Input, Intake, Light, LonLat,
+        Observation, Place, Plan, Rule, Scores, Stands, View,
         calendar::{Calendar, Hours},
         grid::{Grid, GridSpec},
     },
@@ -146,12 +146,18 @@ fn record(dir: &std::path::Path, plan: &Arc<Plan>, days: u32) -> (u32, u64, u64)
 }
 
 fn seen(label: &str, x: f32, score: f32, chance: &mut fastrand::Rng) -> Detection {
+    // A colour of its own, which the sensor's noise moves by a few steps.
+    let colour = label
+        .bytes()
+        .fold(x.to_bits(), |h, b| h.wrapping_mul(31).wrapping_add(b.into()));
+    let mut own = fastrand::Rng::with_seed(colour.into());
+    let appearance = std::array::from_fn(|_| own.u8(60..196).wrapping_add(chance.u8(0..6)));
     let mut jitter = || (chance.f32() - 0.5) * 0.02;
     let (dx, dy) = (jitter(), jitter());
     Detection {
         label: label.into(),
         score: score + jitter(),
-        appearance: None,
+        appearance: Some(Appearance(appearance)),
         bbox: BBox {
             x1: x + dx,
             y1: 0.5 + dy,
@@ -231,6 +237,7 @@ fn plan(cameras: u32) -> Plan {
         intake: Intake {
             per_camera_day: u32::MAX,
             per_box_day: u32::MAX,
+            let_go_after: None,
         },
         picture_interval: Duration::ZERO,
         calendar: Calendar::default(),

@@ -17,6 +17,7 @@ mod site;
 mod stage;
 mod track;
 pub mod types;
+mod vacancy;
 
 use std::time::Duration;
 

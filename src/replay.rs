@@ -6,6 +6,7 @@
 //! must be fitted to the replay's:
 //!
 //! - a case that the live run opened within the record, and the replay did not, is not given back at a later start;
+//! - a case that both opened is given back as it stands for the replay, which may have taken it back, or not;
 //! - a case that only the replay opened is carried over a start as it stands, for a store would have held it, and so is
 //!   what the replay's engine knew of things that are no cases yet;
 //! - an answer about a case that the replay has not opened is counted and changes nothing. So a case that only the replay
@@ -24,7 +25,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::{BBox, CaseId, Effect, Engine, Input, OpenCase, Plan, Resumed, Snapshot},
+    engine::{BBox, CaseId, CaseState, Effect, Engine, Input, OpenCase, Plan, Resumed, Snapshot},
     ledger::{Entry, Head, Reaimed, What},
 };
 
@@ -49,6 +50,8 @@ impl Window {
 pub struct Tally {
     /// Cases opened.
     pub cases: u64,
+    /// Cases that the box took back, for their places were empty for long and nobody had a word for them.
+    pub withdrawn: u64,
     /// Inputs applied.
     pub inputs: u64,
     /// Looks among them.
@@ -79,6 +82,8 @@ pub struct Replay {
     is_as_live: bool,
     /// What this engine knew when the last run ended.
     before: Option<Snapshot>,
+    /// The cases that it knew then, where this run is not as the live one was.
+    stood: BTreeMap<CaseId, OpenCase>,
     /// The newest record's time.
     now: Timestamp,
     /// Opened by the live engine only. Empty under the same configuration, so that memory does not grow.
@@ -99,6 +104,7 @@ impl Replay {
             run: None,
             is_as_live: false,
             before: None,
+            stood: BTreeMap::new(),
             now: Timestamp::MIN,
             live_only: BTreeSet::new(),
             replay_only: BTreeSet::new(),
@@ -133,7 +139,7 @@ impl Replay {
                 return Vec::new();
             }
             What::Restored(case) if self.live_only.contains(&case.id) => return Vec::new(),
-            What::Restored(case) => Input::Restored(case),
+            What::Restored(case) => Input::Restored(self.stood.remove(&case.id).unwrap_or(case)),
             What::Resumed(recorded) => Input::Resumed(self.resumed(recorded)),
             What::Configured { .. } => Input::Configured(Arc::clone(&self.plan)),
             What::Observed(look) => {
@@ -180,6 +186,11 @@ impl Replay {
         // Before the first run there was nothing to know.
         self.before = self.run.is_some().then(|| before.snapshot());
         self.is_as_live = self.config_sha256.as_ref() == Some(&head.config_sha256);
+        self.stood = before
+            .remembered()
+            .filter(|_| !self.is_as_live)
+            .map(|c| (c.id.clone(), c.clone()))
+            .collect();
         for case in carried {
             self.engine.apply(Input::Restored(case));
         }
@@ -222,6 +233,10 @@ impl Replay {
                     self.tally.not_filed.insert(reason.as_str().into(), 1);
                 }
             },
+            Effect::Revise {
+                state: CaseState::Withdrawn,
+                ..
+            } => self.tally.withdrawn += 1,
             Effect::ReplyRefused { known: None, .. } => self.tally.replies_unknown += 1,
             Effect::ReplyRefused { .. } => self.tally.replies_refused += 1,
             _ => {}
@@ -304,7 +319,7 @@ impl From<&crate::engine::Case> for CaseLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{CaseState, Located, LonLat, PlaceMethod};
+    use crate::engine::{Located, LonLat, PlaceMethod};
 
     #[test]
     fn what_a_store_forgets_is_not_carried_over_a_start() {

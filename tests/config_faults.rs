@@ -80,6 +80,22 @@ fn ledger() {
 }
 
 #[test]
+fn intake() {
+    assert_faults(&[
+        (
+            "[grid]",
+            "[intake]\nlet_go_days = 366\n[grid]",
+            "intake.let_go_days: 366 is more than 365",
+        ),
+        (
+            "[grid]",
+            "[intake]\nlet_go_days = \"7d\"\n[grid]",
+            "intake.let_go_days: is text, must be a whole number",
+        ),
+    ]);
+}
+
+#[test]
 fn form() {
     assert_faults(&[
         ("[node]", "[nodes]\nx = 1\n[node]", "nodes: unknown field"),

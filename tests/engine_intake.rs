@@ -23,6 +23,7 @@ fn streets(per_camera_day: u32, per_box_day: u32, zone: TimeZone) -> Plan {
         intake: Intake {
             per_camera_day,
             per_box_day,
+            let_go_after: None,
         },
         calendar: Calendar {
             zone,

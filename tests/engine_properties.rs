@@ -221,6 +221,29 @@ proptest! {
     }
 
     #[test]
+    fn a_case_is_let_go_exactly_when_adding_up_says_so(looks in leaves(), after in 100u64..900) {
+        let rule = Rule { forget_after: Duration::from_secs(60), ..rule() };
+        let mut plan = plan([("gate", fixed())], vec![rule.clone()]);
+        plan.intake.let_go_after = Some(Duration::from_secs(after));
+        let mut world = World::new(plan);
+        world.heap_stays("gate", 0, FILED_S);
+        prop_assert_eq!(world.opened().len(), 1);
+        for (s, look) in &looks {
+            match look {
+                // Too low to begin a track, so that each is a doubt and none a sighting.
+                Look::Seen => world.look("gate", *s, vec![garbage(0.4, HEAP)]),
+                Look::Missed => world.look("gate", *s, vec![]),
+                Look::Blind => world.see("gate", *s, View::Dark, vec![garbage(0.9, HEAP)]),
+            };
+        }
+        let withdrawn = world.effects.iter().find_map(|e| match e {
+            Effect::Revise { state: CaseState::Withdrawn, at, .. } => Some(*at),
+            _ => None,
+        });
+        prop_assert_eq!(withdrawn, let_go(&looks, &rule, after as f64).map(at));
+    }
+
+    #[test]
     fn cameras_around_one_heap_file_one_case(
         bearings in prop::collection::vec((0.0f64..360.0, 15.0f64..25.0, 5.0f64..9.0), 3),
         heap in (-3.0f64..3.0, -3.0f64..3.0), blunder in 0.0f64..0.003,
@@ -242,6 +265,48 @@ proptest! {
     }
 }
 
+/// Until when the heap of a case is seen.
+const FILED_S: u32 = 120;
+
+/// Looks at a place that a filed heap has left for long enough to be followed no more: empty, blind, and false boxes.
+fn leaves() -> impl Strategy<Value = Vec<(f64, Look)>> {
+    let look = prop_oneof![12 => Just(Look::Missed), 2 => Just(Look::Blind), 1 => Just(Look::Seen)];
+    let step = prop_oneof![12 => 5.0f64..40.0, 1 => 80.0f64..400.0];
+    prop::collection::vec((step, look), 20..250).prop_map(|steps| {
+        let gone = (1..=7).map(|n| (f64::from(FILED_S + n * 10), Look::Missed));
+        let mut s = f64::from(FILED_S + 70);
+        let then = steps.into_iter().map(|(step, look)| {
+            s = ((s + step) * 10.0).round() / 10.0;
+            (s, look)
+        });
+        gone.chain(then).collect()
+    })
+}
+
+/// Slow and obvious: every look is held against all the time that was known before it.
+fn let_go(looks: &[(f64, Look)], rule: &Rule, after: f64) -> Option<f64> {
+    let mut all = vec![(f64::from(FILED_S), Look::Seen)];
+    all.extend_from_slice(looks);
+    // What is known, laid end to end: where each look comes in it.
+    let mut known = vec![0.0];
+    for pair in all.windows(2) {
+        let ((a, before), (b, now)) = (pair[0], pair[1]);
+        let is_known = before != Look::Blind && now != Look::Blind && b - a <= rule.max_gap.as_secs_f64() + 1e-9;
+        known.push(known[known.len() - 1] + if is_known { b - a } else { 0.0 });
+    }
+    let empty_at = |last: usize| -> f64 {
+        let steps = (1..=last).filter(|i| all[*i].1 == Look::Missed);
+        let seen_before = |i: usize| (0..i).rev().find(|j| all[*j].1 == Look::Seen);
+        let counted = |i: usize| {
+            let grace = seen_before(i).map_or(0.0, |j| known[j] + rule.forget_after.as_secs_f64());
+            (known[i] - known[i - 1].max(grace)).max(0.0)
+        };
+        steps.map(counted).sum()
+    };
+    let is_up = |i: &usize| all[*i].1 != Look::Blind && empty_at(*i) >= after - 1e-6;
+    (1..all.len()).find(is_up).map(|i| all[i].0)
+}
+
 /// Anything that can come in, sensible or not.
 #[derive(Debug, Clone)]
 enum Event {
@@ -260,6 +325,9 @@ enum Event {
     },
     Tick {
         step: f64,
+    },
+    Reaimed {
+        camera: usize,
     },
     Reload {
         cameras: usize,
@@ -304,6 +372,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (0usize..8, prop::sample::select(&STATES[..])).prop_map(|(case, state)| Event::Reply { case, state }),
         1 => (0usize..8).prop_map(|case| Event::EvidenceFailed { case }),
         2 => step.prop_map(|step| Event::Tick { step }),
+        1 => (0usize..3).prop_map(|camera| Event::Reaimed { camera }),
         1 => (1usize..4, 1usize..3).prop_map(|(cameras, rules)| Event::Reload { cameras, rules }),
     ]
 }
@@ -334,10 +403,13 @@ fn plan_of(cameras: usize, rules: usize) -> gridwatch::engine::Plan {
     };
     sign.category.code = "0202".into();
     let all = [fixed(), zoned, street.plan(0.001)];
-    plan(
+    let mut plan = plan(
         CAMERAS.into_iter().zip(all).take(cameras),
         [quick, sign].into_iter().take(rules).collect(),
-    )
+    );
+    // Soon enough to come about among the events.
+    plan.intake.let_go_after = Some(Duration::from_secs(60));
+    plan
 }
 
 /// Where the events stand: the time, and what was configured last.
@@ -392,6 +464,10 @@ impl Street {
             }),
             Event::EvidenceFailed { case: n } => Input::EvidenceFailed { case: nth(world, n) },
             Event::Tick { step } => Input::Tick(at(self.seconds + step)),
+            Event::Reaimed { camera } => Input::Reaimed {
+                camera: CAMERAS[*camera].into(),
+                at: at(self.seconds),
+            },
             Event::Reload { cameras, rules } => {
                 (self.cameras, self.rules) = (*cameras, *rules);
                 Input::Configured(Arc::new(self.plan()))

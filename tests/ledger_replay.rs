@@ -316,6 +316,49 @@ fn a_case_that_only_another_configuration_opens_outlasts_a_start() {
 }
 
 #[test]
+fn a_case_that_only_one_of_two_configurations_takes_back_stands_as_it_stands_for_the_replay() {
+    let dir = tempfile::tempdir().unwrap();
+    let patient = street(vec![quick()]);
+    let mut hasty = Plan::clone(&patient);
+    hasty.intake.let_go_after = Some(Duration::from_secs(600));
+    let hasty = Arc::new(hasty);
+    let empty = |from: u32, to: u32| (from..to).step_by(10).map(|s| look("a", f64::from(s), vec![]));
+    let mut live = start(settings(dir.path()), at(0.0), &patient, vec![]);
+    let first: Vec<Effect> = heap(1, 61, 0.8)
+        .into_iter()
+        .chain(empty(71, 1000))
+        .flat_map(|i| live.apply(i))
+        .collect();
+    let restored = remembered(&live);
+    drop(live);
+    let second = record(
+        start(settings(dir.path()), at(1001.0), &patient, restored),
+        empty(1002, 3000),
+    );
+    let withdrawn = |effects: &[Effect]| {
+        let is_one = |e: &&Effect| {
+            matches!(
+                e,
+                Effect::Revise {
+                    state: CaseState::Withdrawn,
+                    ..
+                }
+            )
+        };
+        effects.iter().filter(is_one).count()
+    };
+    assert_eq!(withdrawn(&first) + withdrawn(&second), 0);
+    let (effects, replayed) = replay(dir.path(), &hasty, Window::default());
+    assert_eq!(
+        (withdrawn(&effects), replayed.tally().withdrawn),
+        (1, 1),
+        "once, though the store gave it back open"
+    );
+    let (effects, _) = replay(dir.path(), &patient, Window::default());
+    assert_eq!(withdrawn(&effects), 0);
+}
+
+#[test]
 fn clocks_that_jump_by_thousands_of_years_are_recorded() {
     let dir = tempfile::tempdir().unwrap();
     let plan = street(vec![quick()]);

@@ -124,6 +124,16 @@ fn a_town_of_twelve_cameras_is_judged_well_and_replays_to_the_same_cases() {
     assert!(number("precision") >= 0.9, "{sum}");
     assert!(number("recall") >= 0.85, "{sum}");
     assert!(number("repeated") <= 0.05, "{sum}");
+
+    // Nor is anything wrong with what it judges by, where no camera is asked.
+    let config = dir.path().join("config.toml");
+    let checked = gridwatch(&["check", "--offline", "--config", config.to_str().unwrap()]);
+    let said = String::from_utf8(checked.stdout).unwrap();
+    assert!(checked.status.success(), "{said}");
+    assert!(
+        said.contains("12 cameras") && !said.contains("warning  configuration"),
+        "{said}"
+    );
 }
 
 #[test]

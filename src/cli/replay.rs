@@ -342,6 +342,7 @@ fn sum_up(summary: &Summary<'_>, json: bool, out: &mut impl Write) -> io::Result
     }
     let Tally {
         cases,
+        withdrawn,
         inputs,
         looks,
         looks_elsewhere,
@@ -363,6 +364,12 @@ fn sum_up(summary: &Summary<'_>, json: bool, out: &mut impl Write) -> io::Result
     }
     if let Some(outcome) = summary.outcome {
         held_against(outcome, out)?;
+    }
+    if *withdrawn > 0 {
+        writeln!(
+            out,
+            "{withdrawn} cases the box took back: their places were empty for long, and nobody had a word for them."
+        )?;
     }
     if *looks_elsewhere > 0 {
         writeln!(

@@ -256,8 +256,8 @@ impl Default for Evidence {
     }
 }
 
-/// How many cases the platform is given on one calendar day. Clerks have two minutes for each: what is more waits for the next
-/// day, the surest and longest there first, and is filed if it is still there.
+/// How many cases the platform is given on one calendar day, and how long those count that nobody answers. Clerks have two
+/// minutes for each: what is more waits for the next day, the surest and longest there first, and is filed if it is still there.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Intake {
@@ -267,6 +267,11 @@ pub struct Intake {
     /// By the box.
     #[schemars(range(min = 1, max = 100000))]
     pub per_box_day: u32,
+    /// Days of clear looks, the time when the rule works alone, for which a case's place must have been found empty, without a
+    /// word of the platform meanwhile, before the box takes the case back. While it is open nothing else is filed there. 0: never,
+    /// and a case that nobody answers keeps its place for ever.
+    #[schemars(range(max = 365))]
+    pub let_go_days: u32,
 }
 
 impl Default for Intake {
@@ -274,6 +279,7 @@ impl Default for Intake {
         Self {
             per_camera_day: 10,
             per_box_day: 100,
+            let_go_days: 7,
         }
     }
 }
@@ -290,7 +296,7 @@ pub struct Ledger {
     /// A file this large, in MiB, is followed by a new one; the oldest file is what goes when room is needed.
     #[schemars(range(min = 1, max = 1024))]
     pub file_mb: u32,
-    /// All files together, in MiB, at least twice `file_mb`. 32 cameras with three boxes in each picture write 160 a week.
+    /// All files together, in MiB, at least twice `file_mb`. 32 cameras with three boxes in each picture write 230 a week.
     #[schemars(range(min = 2, max = 1048576))]
     pub keep_mb: u32,
     /// Days after which a file goes whatever its size. Thresholds can be tried on as many days as are kept.

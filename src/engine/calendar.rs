@@ -23,6 +23,9 @@ use super::{plus, since, types::ScheduleId};
 /// Minutes of a day on the wall.
 pub const DAY: u16 = 24 * 60;
 
+/// How far around a moment its spell is looked for.
+const SPELL: Duration = Duration::from_hours(12);
+
 /// What the city's notices make of a date. A date without an entry is what its weekday says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DayKind {
@@ -140,6 +143,46 @@ pub struct Hours {
     pub pause: Option<Pause>,
 }
 
+/// A time in which a rule's hours say one thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spell {
+    /// The end is not in it.
+    pub during: Range<Timestamp>,
+    /// The rule works then.
+    pub works: bool,
+}
+
+/// One rule's hours, asked look by look: the answers are the calendar's own, and nearly all lie in the spell of the one before.
+/// Whoever asks keeps it, and takes a new one for other hours.
+#[derive(Debug, Clone, Default)]
+pub struct Lately(Option<Spell>);
+
+impl Lately {
+    /// As [`Calendar::works`].
+    pub fn works(&mut self, calendar: &Calendar, hours: &Hours, at: Timestamp) -> bool {
+        self.at(calendar, hours, at).works
+    }
+
+    /// As [`Calendar::worked`].
+    pub fn worked(&mut self, calendar: &Calendar, hours: &Hours, from: Timestamp, to: Timestamp) -> Duration {
+        let spell = self.at(calendar, hours, to);
+        if from < spell.during.start {
+            calendar.worked(hours, from, to)
+        } else if spell.works {
+            since(to, from)
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    fn at(&mut self, calendar: &Calendar, hours: &Hours, at: Timestamp) -> &Spell {
+        if self.0.as_ref().is_some_and(|s| !s.during.contains(&at)) {
+            self.0 = None;
+        }
+        self.0.get_or_insert_with(|| calendar.spell(hours, at))
+    }
+}
+
 /// Everything about days and hours that the city decides.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calendar {
@@ -197,6 +240,39 @@ impl Calendar {
 
     /// How much of the time between two moments a rule with these hours works.
     pub fn worked(&self, hours: &Hours, from: Timestamp, to: Timestamp) -> Duration {
+        let worked = self.working(hours, from, to);
+        worked.iter().map(|w| since(w.end, w.start)).sum()
+    }
+
+    /// What the hours say at a moment, and between which other moments they say nothing else.
+    pub fn spell(&self, hours: &Hours, at: Timestamp) -> Spell {
+        if *hours == Hours::default() {
+            return Spell {
+                during: Timestamp::MIN..Timestamp::MAX,
+                works: true,
+            };
+        }
+        // What lies farther is asked for anew, which a day sees twice.
+        let mut during = minus(at, SPELL)..plus(at, SPELL);
+        for working in self.working(hours, during.start, during.end) {
+            if working.contains(&at) {
+                return Spell {
+                    during: working,
+                    works: true,
+                };
+            }
+            if working.end <= at {
+                during.start = working.end;
+            } else {
+                during.end = working.start;
+                break;
+            }
+        }
+        Spell { during, works: false }
+    }
+
+    /// When a rule with these hours works between two moments: in order, apart from each other, ends not included.
+    fn working(&self, hours: &Hours, from: Timestamp, to: Timestamp) -> Vec<Range<Timestamp>> {
         let mut worked = match &hours.active {
             Some(schedule) => self.open_within(schedule, from, to),
             None => vec![from..to],
@@ -207,7 +283,7 @@ impl Calendar {
                 worked = worked.into_iter().flat_map(|w| without(w, &rest)).collect();
             }
         }
-        worked.iter().map(|w| since(w.end, w.start)).sum()
+        worked
     }
 
     /// Whether the clock on the wall shows a time of one of the windows.
@@ -411,5 +487,69 @@ mod tests {
         };
         assert!(!calendar.works(&unknown, at("07:00:00")));
         assert!(calendar.works(&Hours::default(), at("07:00:00")));
+    }
+
+    /// Every 7 minutes and 20 seconds over a fortnight in which clocks are set forward: each answer is the one without a memory.
+    #[test]
+    fn a_spell_says_what_the_calendar_says() {
+        let windows = |spans: &[(u16, u16)]| Schedule {
+            windows: spans.iter().map(|(from, to)| window(Days::DAILY, *from, *to)).collect(),
+        };
+        let calendar = Calendar {
+            // In the last Sunday of March, at 02:00 by the wall, it is 03:00.
+            zone: TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap(),
+            schedules: [
+                ("night".into(), windows(&[(18 * 60, 26 * 60)])),
+                (
+                    "collection".into(),
+                    windows(&[(60, 150), (360, 570), (570, 600), (1260, 1261)]),
+                ),
+                ("never".into(), windows(&[])),
+            ]
+            .into(),
+            ..Calendar::default()
+        };
+        let hours = |active: Option<&str>, pause: Option<(&str, u64)>| Hours {
+            active: active.map(Into::into),
+            pause: pause.map(|(schedule, after)| Pause {
+                schedule: schedule.into(),
+                after: Duration::from_mins(after),
+            }),
+        };
+        for hours in [
+            hours(None, None),
+            hours(Some("night"), None),
+            hours(None, Some(("collection", 0))),
+            hours(None, Some(("collection", 30))),
+            hours(Some("night"), Some(("collection", 700))),
+            hours(Some("never"), None),
+            hours(None, Some(("never", 30))),
+            hours(None, Some(("night", 24 * 60))),
+        ] {
+            let mut lately = Lately::default();
+            let begin: Timestamp = "2026-03-22T00:00:00Z".parse().unwrap();
+            for step in 0..14 * 24 * 60 * 60 / 440 {
+                let at = plus(begin, Duration::from_secs(440 * step));
+                assert_eq!(
+                    lately.works(&calendar, &hours, at),
+                    calendar.works(&hours, at),
+                    "{at} {hours:?}"
+                );
+                for before in [10, 440, 3000, 100_000] {
+                    let from = minus(at, Duration::from_secs(before));
+                    let worked = calendar.worked(&hours, from, at);
+                    assert_eq!(
+                        lately.worked(&calendar, &hours, from, at),
+                        worked,
+                        "{from} {at} {hours:?}"
+                    );
+                }
+                let spell = calendar.spell(&hours, at);
+                assert!(spell.during.contains(&at));
+                for end in [spell.during.start, minus(spell.during.end, Duration::from_nanos(1))] {
+                    assert_eq!(calendar.works(&hours, end), spell.works, "{end} {hours:?}");
+                }
+            }
+        }
     }
 }

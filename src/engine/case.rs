@@ -48,6 +48,7 @@ pub(super) fn transition(from: CaseState, to: CaseState) -> Result<&'static str,
         // What only the box says.
         (_, Filed) => refuse("filing is the box's own word"),
         (_, Withdrawn) => refuse("withdrawing is the box's own word"),
+        (Withdrawn, Closed) => Ok("The platform closed the case that the box had taken back."),
         (Withdrawn, _) => refuse("the box took it back and files anew if it is there"),
         // What is over comes back only by being reopened.
         (Closed, Reopened) => Ok("The platform reopened the case: the problem came back."),
@@ -151,7 +152,7 @@ mod tests {
                 "verify_requested .xxxxx=x..",
                 "closed           .......=x.",
                 "reopened         .xxxxxxx=.",
-                "withdrawn        .........=",
+                "withdrawn        .......x.=",
             ]
         );
     }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use self::look::Judging;
 pub use self::resume::{Resumed, Snapshot};
 use super::{
+    calendar::Lately,
     plus,
     presence::Step,
     since,
@@ -44,6 +45,8 @@ pub struct Engine {
     cameras: BTreeMap<CameraId, Watched>,
     register: Register,
     queue: Queue,
+    /// The hours of the plan's rules, in their order.
+    hours: Vec<Lately>,
     /// The newest input's time.
     now: Timestamp,
 }
@@ -120,6 +123,7 @@ impl Engine {
                 if let Some(watched) = self.cameras.get_mut(&camera) {
                     watched.end_all(&camera, NotFiled::Reaimed, at, &mut effects);
                 }
+                self.register.reaimed(&camera);
             }
         }
         effects
@@ -180,6 +184,8 @@ impl Engine {
             });
         }
         self.cameras.retain(|camera, _| plan.cameras.contains_key(camera));
+        self.register.replan(&plan.rules);
+        self.hours = vec![Lately::default(); plan.rules.len()];
         self.plan = Some(plan);
     }
 
@@ -209,7 +215,7 @@ impl Engine {
         let before = watched.newest_clear.filter(|_| !watched.was_blind);
         watched.newest_clear = Some(look.at);
         watched.was_blind = false;
-        for rule in &plan.rules {
+        for (rule, hours) in plan.rules.iter().zip(&mut self.hours) {
             if !watched.tracks.contains_key(&rule.id) {
                 watched.tracks.insert(rule.id.clone(), Vec::new());
             }
@@ -218,7 +224,7 @@ impl Engine {
             };
             let step = before.map_or(Step::Blind, |before| {
                 let gap = since(look.at, before);
-                let worked = || plan.calendar.worked(&rule.hours, before, look.at);
+                let mut worked = || hours.worked(&plan.calendar, &rule.hours, before, look.at);
                 if gap <= rule.max_gap {
                     Step::Watched(worked())
                 } else if gap <= camera.away {
@@ -234,6 +240,7 @@ impl Engine {
                 rule,
                 at: look.at,
                 step,
+                works: hours.works(&plan.calendar, &rule.hours, look.at),
                 queue: &mut self.queue,
                 scores: rule.scores(look.light),
                 register: &mut self.register,

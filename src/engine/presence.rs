@@ -23,6 +23,16 @@ pub(super) enum Step {
     Away(Duration),
 }
 
+impl Step {
+    /// Without the thing at both of its ends, so much of it was without the thing.
+    pub(super) fn known(self) -> Duration {
+        match self {
+            Self::Blind => Duration::ZERO,
+            Self::Watched(time) | Self::Away(time) => time,
+        }
+    }
+}
+
 /// What a track's clear looks add up to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Presence {

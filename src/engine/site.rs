@@ -3,7 +3,10 @@
 //! Keyed on the place, never on a track: a track is lost behind every lorry, the place stays. The register remembers cases
 //! that are over for as long as they bear on new ones.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -11,11 +14,13 @@ use super::{
     calendar::Calendar,
     case::{Illegal, transition},
     geometry::{Side, distance_m, side_of},
+    presence::Step,
     since,
     types::{
         Appearance, BBox, Beyond, CameraId, CameraPlan, CaseId, CaseState, Located, NotFiled, OpenCase, Place,
         PlaceMethod, Plan, Point, Recurrence, Reply, Rule, RuleId, ScheduleId, Zone, ZoneId, ZoneKind,
     },
+    vacancy::Vacancy,
 };
 
 /// Two places nearer than this are one whatever the rule says: a site's name is rounded to about a metre.
@@ -172,7 +177,17 @@ impl Found<'_> {
     }
 }
 
-/// The problem of a case that was closed is there again.
+/// True while the box may take a case back for itself: nobody has been there, and nobody asks it to look.
+fn speaks_alone(state: CaseState) -> bool {
+    match state {
+        CaseState::Filed | CaseState::Accepted | CaseState::Dispatched | CaseState::Reopened => true,
+        // A crew has said something, or the platform asked: both want an answer of their own.
+        CaseState::Disposed | CaseState::VerifyRequested => false,
+        CaseState::Rejected | CaseState::DuplicateOf | CaseState::Closed | CaseState::Withdrawn => false,
+    }
+}
+
+/// The problem of a case that is over is there again.
 #[derive(Debug, PartialEq)]
 pub(super) enum Return {
     /// So soon that the case should not have been closed.
@@ -185,9 +200,11 @@ pub(super) enum Return {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Record {
     pub(super) case: OpenCase,
-    /// Which rule filed it, where that was since the start.
+    /// Which rule filed it, as far as that is known and there is such a rule.
     pub(super) rule: Option<RuleId>,
     pub(super) last_seen: Timestamp,
+    /// How long its camera has found its place empty; `None` where its camera does not look there any more.
+    pub(super) vacancy: Option<Vacancy>,
 }
 
 impl Record {
@@ -201,6 +218,8 @@ impl Record {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Register {
     cases: BTreeMap<CaseId, Record>,
+    /// The open ones, by the camera that filed them.
+    open: BTreeMap<CameraId, BTreeSet<CaseId>>,
 }
 
 impl Register {
@@ -230,18 +249,21 @@ impl Register {
         open.or(refused.map(|id| (id, NotFiled::RejectedBefore)))
     }
 
-    /// Which closed case `found`, first seen at `first_seen`, is a return of: of those within reach, the one closed last.
+    /// Which case that is over `found`, first seen at `first_seen`, is a return of: of those within reach, the one that ended
+    /// last, closed by the platform or taken back by the box.
     ///
-    /// A case is reopened once: where the platform closed it again, it has heard the box, and the next time is another case.
+    /// A closed case is reopened, once: where the platform closed it again, it has heard the box, and the next time is another
+    /// case. What the box took back itself it does not ask for again.
     pub(super) fn recurrence(&self, found: &Found<'_>, first_seen: Timestamp) -> Option<Return> {
-        let closed = self.cases.values().filter(|r| {
-            r.case.state == CaseState::Closed
+        let over = self.cases.values().filter(|r| {
+            matches!(r.case.state, CaseState::Closed | CaseState::Withdrawn)
                 && since(first_seen, r.case.at) <= Recurrence::WITHIN
                 && found.distance_to_site_m(&r.case).is_some()
         });
-        let case = &closed.max_by_key(|r| r.case.at)?.case;
+        let case = &over.max_by_key(|r| r.case.at)?.case;
         let since_close = since(first_seen, case.at);
-        Some(if since_close < Recurrence::REOPENS_WITHIN && !case.was_reopened {
+        let may_reopen = case.state == CaseState::Closed && !case.was_reopened;
+        Some(if since_close < Recurrence::REOPENS_WITHIN && may_reopen {
             Return::Reopens(case.id.clone())
         } else {
             Return::Repeats(Recurrence {
@@ -264,36 +286,111 @@ impl Register {
 
     /// The box asks for case `id` again.
     pub(super) fn reopen(&mut self, id: &CaseId, at: Timestamp) {
-        if let Some(record) = self.cases.get_mut(id) {
+        self.change(id, |record| {
             record.case.state = CaseState::Reopened;
             record.case.at = at;
             record.case.was_reopened = true;
             record.last_seen = record.last_seen.max(at);
-        }
+        });
     }
 
     pub(super) fn insert(&mut self, case: OpenCase, rule: Option<RuleId>, last_seen: Timestamp) {
-        self.cases.insert(case.id.clone(), Record { case, rule, last_seen });
+        let id = case.id.clone();
+        let record = Record {
+            case,
+            rule,
+            last_seen,
+            vacancy: Some(Vacancy::default()),
+        };
+        self.cases.insert(id.clone(), record);
+        self.change(&id, |_| {});
     }
 
     pub(super) fn remove(&mut self, id: &CaseId) -> Option<Record> {
-        self.cases.remove(id)
+        let record = self.cases.remove(id)?;
+        if let Some(open) = self.open.get_mut(&record.case.camera) {
+            open.remove(id);
+        }
+        Some(record)
     }
 
     pub(super) fn get(&self, id: &CaseId) -> Option<&Record> {
         self.cases.get(id)
     }
 
-    /// The thing of case `id` was seen.
-    pub(super) fn seen(&mut self, id: &CaseId, at: Timestamp) {
+    /// `camera` saw the thing of case `id`.
+    pub(super) fn seen(&mut self, id: &CaseId, camera: &CameraId, at: Timestamp) {
         if let Some(record) = self.cases.get_mut(id) {
             record.last_seen = record.last_seen.max(at);
+            if record.vacancy.is_some() || record.case.camera == *camera {
+                record.vacancy = Some(Vacancy::default());
+            }
+        }
+    }
+
+    /// A clear look of `camera` by `rule`, `step` after the one before (`None` where that time was blind), that saw something
+    /// where `is_seen_at` says so. Gives the cases, oldest first, whose place has been empty for `limit`.
+    pub(super) fn looked(
+        &mut self,
+        camera: &CameraId,
+        rule: &Rule,
+        step: Step,
+        is_seen_at: impl Fn(&BBox) -> bool,
+        limit: Duration,
+    ) -> Vec<CaseId> {
+        let Some(open) = self.open.get(camera).filter(|open| !open.is_empty()) else {
+            return Vec::new();
+        };
+        let is_empty = |id: &&CaseId| {
+            let Some(record) = self.cases.get_mut(*id) else {
+                return false;
+            };
+            let is_its = match &record.rule {
+                Some(filed_by) => *filed_by == rule.id,
+                None => record.case.category == rule.category.code,
+            };
+            let (true, Some(vacancy)) = (is_its && speaks_alone(record.case.state), &mut record.vacancy) else {
+                return false;
+            };
+            // Of two rules for one category, one must tell the time.
+            record.rule.get_or_insert_with(|| rule.id.clone());
+            if is_seen_at(&record.case.bbox) {
+                vacancy.doubted(rule.forget_after);
+            } else {
+                vacancy.passed(step.known());
+            }
+            vacancy.empty() >= limit
+        };
+        open.iter().filter(is_empty).cloned().collect()
+    }
+
+    /// The box takes case `id` back.
+    pub(super) fn withdraw(&mut self, id: &CaseId, at: Timestamp) {
+        self.change(id, |record| {
+            record.case.state = CaseState::Withdrawn;
+            record.case.at = at;
+        });
+    }
+
+    /// `camera` looks elsewhere now: it cannot tell of its open cases' places any more.
+    pub(super) fn reaimed(&mut self, camera: &CameraId) {
+        for id in self.open.get(camera).into_iter().flatten() {
+            if let Some(record) = self.cases.get_mut(id) {
+                record.vacancy = None;
+            }
+        }
+    }
+
+    /// Forgets which rules filed what, as far as there are none such any more: another of the category may tell.
+    pub(super) fn replan(&mut self, rules: &[Rule]) {
+        for record in self.cases.values_mut() {
+            record.rule = record.rule.take().filter(|id| rules.iter().any(|r| r.id == *id));
         }
     }
 
     /// Takes the platform's answer: the reason of the step, or `Ok(None)` where it changes nothing.
     pub(super) fn answer(&mut self, reply: &Reply) -> Result<Option<&'static str>, (Option<CaseState>, String)> {
-        let Some(record) = self.cases.get_mut(&reply.case) else {
+        let Some(record) = self.cases.get(&reply.case) else {
             return Err((None, "no case of that id is open, or was lately".into()));
         };
         let from = record.case.state;
@@ -301,21 +398,45 @@ impl Register {
         if from == reply.state {
             return Ok(None);
         }
-        record.case.state = reply.state;
-        record.case.at = reply.at;
+        self.change(&reply.case, |record| {
+            record.case.state = reply.state;
+            record.case.at = reply.at;
+            // The platform is at it: the box waits for its next word as long as for the first.
+            record.vacancy = record.vacancy.map(|_| Vacancy::default());
+        });
         Ok(Some(reason))
     }
 
     /// Drops what has no bearing any more.
     pub(super) fn forget(&mut self, now: Timestamp) {
+        // What is open is remembered, so the list of these stays as it is.
         self.cases.retain(|_, r| r.is_remembered(now));
     }
 
     /// What the store does not know of a case that it gave back.
-    pub(super) fn remember(&mut self, id: &CaseId, rule: Option<RuleId>, last_seen: Timestamp) {
+    pub(super) fn remember(
+        &mut self,
+        id: &CaseId,
+        rule: Option<RuleId>,
+        last_seen: Timestamp,
+        vacancy: Option<Vacancy>,
+    ) {
         if let Some(record) = self.cases.get_mut(id) {
             record.rule = rule;
             record.last_seen = last_seen;
+            record.vacancy = vacancy;
+        }
+    }
+
+    /// The one way in which a case changes its state.
+    fn change(&mut self, id: &CaseId, change: impl FnOnce(&mut Record)) {
+        let Some(record) = self.cases.get_mut(id) else { return };
+        change(record);
+        let open = self.open.entry(record.case.camera.clone()).or_default();
+        if record.case.state.is_open() {
+            open.insert(id.clone());
+        } else {
+            open.remove(id);
         }
     }
 

@@ -195,7 +195,7 @@ impl Track {
 }
 
 impl Telling<'_> {
-    fn tell(&mut self, reason: Reason) {
+    pub(super) fn tell(&mut self, reason: Reason) {
         let (camera, rule, at) = (self.camera.clone(), self.rule.clone(), self.at);
         self.effects.push(match reason {
             Reason::NotFiled(reason) => Effect::NotFiled {
@@ -247,6 +247,7 @@ mod tests {
             R::WentElsewhere,
             R::Replanned,
             R::Left,
+            R::LetGo,
         ];
         let not_filed = [
             N::ScoreTooLow,
@@ -306,6 +307,8 @@ mod tests {
                 "...IIII went_elsewhere",
                 "......I replanned",
                 "-..---- left",
+                // Said of a case.
+                "....... let_go",
                 // Said of single detections, which are followed by nobody.
                 "....... score_too_low",
                 "....... outside_zones",

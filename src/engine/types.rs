@@ -188,7 +188,7 @@ pub enum Input {
     /// The plan the engine works to; the first input, and again at each reload.
     Configured(Arc<Plan>),
     /// A case that the store holds, given back at start-up: the open ones, those rejected in the last 30 days, and those
-    /// closed in the last 7 (they may be reopened).
+    /// closed or taken back in the last 7 (their problem may come back).
     Restored(OpenCase),
     /// What the engine that ran before knew beside its cases, after these at start-up.
     Resumed(Box<Resumed>),
@@ -265,7 +265,7 @@ pub enum Effect {
         /// Why it cannot be.
         reason: String,
     },
-    /// What happened to a thing that is followed; with `NotFiled`, every step of it.
+    /// What happened to a thing that is followed, or to a case; with `NotFiled`, every step of it.
     Turned {
         /// Which camera sees it.
         camera: CameraId,

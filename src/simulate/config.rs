@@ -138,14 +138,21 @@ pub(super) fn write(
         ]),
     );
     config.insert("ledger".into(), table([("dir", "ledger".into())]));
-    let schedules = config.entry("schedules").or_insert_with(|| Value::Array(Vec::new()));
-    if let Some(schedules) = schedules.as_array_mut() {
-        schedules.push(market());
-    }
     let rules: Vec<raw::Rule> = config["rules"]
         .clone()
         .try_into()
         .map_err(|e: toml::de::Error| bad(e.to_string()))?;
+    let schedules = config.entry("schedules").or_insert_with(|| Value::Array(Vec::new()));
+    if let Some(schedules) = schedules.as_array_mut() {
+        // What only the given cameras' zones named opens nothing here.
+        let named: Vec<&String> = rules.iter().flat_map(|r| r.active.iter().chain(&r.pause)).collect();
+        schedules.retain(|s| {
+            s.get("id")
+                .and_then(Value::as_str)
+                .is_none_or(|id| named.iter().any(|n| *n == id))
+        });
+        schedules.push(market());
+    }
     model(out, &rules)?;
     config.insert("models".into(), Value::Array(vec![table([("dir", "model".into())])]));
     let cameras: Vec<raw::Camera> = town

@@ -8,9 +8,8 @@ use crate::engine::CaseState;
 
 const MINUTE: f64 = 60_000.0;
 
-/// Of all cases, so many are never answered: lost between two systems. Each holds its site to the end, so that a few are felt:
-/// at 2 % a month ends with one corner in two blind.
-const NEVER: f64 = 0.005;
+/// Of all cases, so many are never answered: lost between two systems. Each holds its site until the box lets it go.
+const NEVER: f64 = 0.02;
 /// Of the cases about nothing, so many are refused by the clerk; with the others a crew finds nothing.
 const REFUSED: f64 = 0.85;
 /// Of the problems that a crew is sent to, so many are called done and are not.

@@ -131,6 +131,7 @@ pub fn no_cap() -> Intake {
     Intake {
         per_camera_day: u32::MAX,
         per_box_day: u32::MAX,
+        let_go_after: None,
     }
 }
 

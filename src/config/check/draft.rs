@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::{civil::Date, tz::TimeZone};
@@ -21,6 +22,8 @@ use crate::engine::{
     calendar::{Calendar, DayKind, Schedule},
     grid::Grid,
 };
+
+const DAY: Duration = Duration::from_hours(24);
 
 /// A file as far as it is sound, and everything that is wrong with it.
 #[derive(Debug, Clone, Default)]
@@ -91,6 +94,7 @@ impl Rest {
             intake: Intake {
                 per_camera_day: intake.per_camera_day,
                 per_box_day: intake.per_box_day,
+                let_go_after: (intake.let_go_days > 0).then(|| DAY * intake.let_go_days),
             },
             picture_interval: evidence.min_interval,
             calendar: Calendar {

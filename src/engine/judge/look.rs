@@ -21,6 +21,9 @@ use crate::engine::{
     },
 };
 
+/// A box that does not count, where it lies in the picture, and why.
+type Unfit = (Option<BBox>, NotFiled);
+
 /// One clear look of one camera, judged by one rule.
 pub(super) struct Judging<'a> {
     pub(super) plan: &'a Plan,
@@ -30,6 +33,8 @@ pub(super) struct Judging<'a> {
     pub(super) at: Timestamp,
     /// Time since the look before, as far as the rule worked.
     pub(super) step: Step,
+    /// The rule does not rest now.
+    pub(super) works: bool,
     pub(super) queue: &'a mut Queue,
     /// What counts by the light of this look.
     pub(super) scores: Scores,
@@ -39,8 +44,16 @@ pub(super) struct Judging<'a> {
 
 impl<'a> Judging<'a> {
     pub(super) fn look(mut self, tracks: &mut Vec<Track>, detections: &[Detection]) {
+        let (sights, unfit) = self.sights(detections);
+        self.follow(tracks, detections, &sights, unfit);
+        // What was seen at this look has begun anew.
+        self.let_go(&sights);
+    }
+
+    /// What counts of `detections`, the surest first where they are not gathered, and what does not and why.
+    fn sights(&self, detections: &[Detection]) -> (Vec<Sight<'a>>, Vec<Unfit>) {
         let mut sights: Vec<Sight<'a>> = Vec::new();
-        let mut unfit: Vec<(Option<BBox>, NotFiled)> = Vec::new();
+        let mut unfit: Vec<Unfit> = Vec::new();
         for detection in detections.iter().filter(|d| self.rule.labels.contains(&d.label)) {
             match self.fit(detection) {
                 Ok(sight) => sights.push(sight),
@@ -64,15 +77,25 @@ impl<'a> Judging<'a> {
             }
             is_large
         });
+        (sights, unfit)
+    }
+
+    fn follow(
+        &mut self,
+        tracks: &mut Vec<Track>,
+        detections: &[Detection],
+        sights: &[Sight<'a>],
+        mut unfit: Vec<Unfit>,
+    ) {
         let reach = f64::from(self.rule.max_move);
-        let continued = associate(tracks, &sights, reach);
+        let continued = associate(tracks, sights, reach);
         let mut sight_of = vec![None; tracks.len()];
         for (sight, track) in sights.iter().zip(&continued) {
             if let Some(track) = *track {
                 sight_of[track] = Some(*sight);
             }
         }
-        if !self.plan.calendar.works(&self.rule.hours, self.at) {
+        if !self.works {
             for (track, sight) in tracks.iter_mut().zip(sight_of) {
                 self.passed(track, sight);
             }
@@ -118,8 +141,31 @@ impl<'a> Judging<'a> {
         }
     }
 
+    /// Takes back the cases whose places have been empty for so long that nobody has to look any more.
+    fn let_go(&mut self, sights: &[Sight<'a>]) {
+        let Some(after) = self.plan.intake.let_go_after else {
+            return;
+        };
+        let reach = f64::from(self.rule.max_move);
+        let is_seen_at = |place: &BBox| sights.iter().any(|s| affinity(place, &s.bbox, reach, None) > 0.0);
+        let empty = self.register.looked(self.id, self.rule, self.step, is_seen_at, after);
+        for case in empty {
+            self.register.withdraw(&case, self.at);
+            self.telling().tell(Reason::LetGo);
+            self.effects.push(Effect::Revise {
+                case,
+                state: CaseState::Withdrawn,
+                at: self.at,
+                reason: format!(
+                    "The box takes the case back: for {} days of clear looks its place was empty, and nobody had a word for it.",
+                    after.as_secs_f64() / 86400.0
+                ),
+            });
+        }
+    }
+
     /// Whether a detection counts, and if not, why: where it is goes before how large and how sure it is.
-    fn fit(&self, detection: &Detection) -> Result<Sight<'a>, (Option<BBox>, NotFiled)> {
+    fn fit(&self, detection: &Detection) -> Result<Sight<'a>, Unfit> {
         let Some(bbox) = detection.bbox.within_picture() else {
             return Err((None, NotFiled::TooSmall));
         };
@@ -169,7 +215,7 @@ impl<'a> Judging<'a> {
         let Some(sight) = sight else { return };
         track.see(&sight, self.at);
         if let Stage::AtCase(case) | Stage::HeldBack(Some(case)) = &track.stage {
-            self.register.seen(case, self.at);
+            self.register.seen(case, self.id, self.at);
         }
     }
 
@@ -240,7 +286,7 @@ impl<'a> Judging<'a> {
             self.turn(track, Stage::Idle, Reason::CaseOver);
         }
         match &track.stage {
-            Stage::AtCase(case) | Stage::HeldBack(Some(case)) => self.register.seen(case, self.at),
+            Stage::AtCase(case) | Stage::HeldBack(Some(case)) => self.register.seen(case, self.id, self.at),
             Stage::HeldBack(None) => {}
             // What was a case's is not permitted before the next look: then that is told.
             Stage::Idle if sight.standing.is_permitted => {}
@@ -324,7 +370,7 @@ impl<'a> Judging<'a> {
         };
         if let Some((case, reason)) = self.register.holder(&found, self.at) {
             let case = case.clone();
-            self.register.seen(&case, self.at);
+            self.register.seen(&case, self.id, self.at);
             let stage = if reason == NotFiled::OpenCaseAtSite {
                 Stage::AtCase(case)
             } else {

@@ -13,6 +13,7 @@ use crate::engine::{
     stage::{Sighting, Stage},
     track::Track,
     types::{CameraId, CaseId, Effect, NotFiled, Reason, RuleId},
+    vacancy::Vacancy,
 };
 
 /// The engine's memory of things that are no cases, and of when the cases' things were last seen. Opaque; JSON bears new fields.
@@ -29,6 +30,13 @@ struct Seen {
     case: CaseId,
     rule: Option<RuleId>,
     last_seen: Timestamp,
+    #[serde(default = "anew")]
+    vacancy: Option<Vacancy>,
+}
+
+/// Of a snapshot that was taken before cases were let go.
+fn anew() -> Option<Vacancy> {
+    Some(Vacancy::default())
 }
 
 /// What a start gives back to the engine.
@@ -73,6 +81,7 @@ impl Engine {
                     case: record.case.id.clone(),
                     rule: record.rule.clone(),
                     last_seen: record.last_seen,
+                    vacancy: record.vacancy,
                 })
                 .collect(),
         }
@@ -85,8 +94,10 @@ impl Engine {
         let Resumed { snapshot, pictures } = resumed;
         self.now = snapshot.now;
         for seen in snapshot.seen {
-            self.register.remember(&seen.case, seen.rule, seen.last_seen);
+            self.register
+                .remember(&seen.case, seen.rule, seen.last_seen, seen.vacancy);
         }
+        self.register.replan(&plan.rules);
         for (camera, mut watched) in snapshot.cameras {
             let is_kept = plan.cameras.contains_key(&camera);
             watched.tracks.retain(|rule, tracks| {

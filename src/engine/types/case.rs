@@ -86,7 +86,7 @@ pub struct Recurrence {
     pub of: CaseId,
     /// How often the problem had come back, this time included.
     pub count: u32,
-    /// From that case's closing to the first look of this one.
+    /// From that case's closing, or from when the box took it back, to the first look of this one.
     pub since_close: Duration,
 }
 
@@ -150,7 +150,7 @@ pub struct OpenCase {
     pub was_reopened: bool,
 }
 
-/// Where a case stands. `filed` is the box's own word; the others are the platform's.
+/// Where a case stands. `filed` and `withdrawn` are the box's own words; `reopened` is of either; the others are the platform's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CaseState {

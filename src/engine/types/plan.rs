@@ -29,14 +29,16 @@ pub struct Plan {
     pub calendar: Calendar,
 }
 
-/// The clerks' time: how many cases may be filed on one calendar day of the city. What is more waits, the surest and longest
-/// there first.
+/// The clerks' time: how many cases may be filed on one calendar day of the city, and how long one bears on new ones that nobody
+/// answers. What is more waits, the surest and longest there first.
 #[derive(Debug, Clone)]
 pub struct Intake {
     /// By one camera, at all its presets.
     pub per_camera_day: u32,
     /// By the box.
     pub per_box_day: u32,
+    /// An open case whose place was found empty for so long, without a word of the platform, is taken back; `None`: never.
+    pub let_go_after: Option<Duration>,
 }
 
 /// One camera, as the engine sees it; of a camera that turns one preset ([`CameraId::at_preset`]).

@@ -36,6 +36,8 @@ pub enum Reason {
     Replanned,
     /// It went away, and nothing depended on it.
     Left,
+    /// Said of a case: its place was found empty for so long, and nobody had a word for it, that the box took it back.
+    LetGo,
     /// Why it is not filed.
     #[serde(untagged)]
     NotFiled(NotFiled),
@@ -58,6 +60,7 @@ impl Reason {
             Self::WentElsewhere => "went_elsewhere",
             Self::Replanned => "replanned",
             Self::Left => "left",
+            Self::LetGo => "let_go",
             Self::NotFiled(reason) => reason.as_str(),
         }
     }

@@ -10,6 +10,7 @@ use super::Truth;
 use crate::engine::{
     BBox, CameraId, Case, CaseId, CaseState, Effect, LonLat, Observation, Place, PlaceMethod, Plan, Point, Rule, View,
     ZoneKind,
+    calendar::Lately,
     geometry::{Side, distance_m, side_of},
 };
 
@@ -120,8 +121,11 @@ pub struct Trial {
     /// Indices of `things` by their beginning, and how many of them have come.
     coming: Vec<usize>,
     come: usize,
-    /// Those that stand now.
+    /// Those that stand now, and when the first of them is over.
     standing: Vec<usize>,
+    first_over: Timestamp,
+    /// The hours of the plan's rules, in their order.
+    hours: Vec<Lately>,
     /// The last look of each camera and whether it was clear.
     looks: BTreeMap<CameraId, (Timestamp, bool)>,
     /// Open cases of problems: which thing, and who sees it where the view has no coordinates.
@@ -171,6 +175,7 @@ impl Trial {
     /// Against these truths, for cases by `plan`.
     pub fn new(truths: Vec<Truth>, plan: Arc<Plan>) -> Self {
         let things: Vec<Thing> = truths.into_iter().map(|t| Thing::new(t, &plan)).collect();
+        let hours = vec![Lately::default(); plan.rules.len()];
         let mut coming: Vec<usize> = (0..things.len()).collect();
         coming.sort_by_key(|i| things[*i].truth.from);
         Self {
@@ -179,6 +184,8 @@ impl Trial {
             coming,
             come: 0,
             standing: Vec::new(),
+            first_over: Timestamp::MAX,
+            hours,
             looks: BTreeMap::new(),
             open: BTreeMap::new(),
             version: 0,
@@ -200,7 +207,8 @@ impl Trial {
             let index = self.standing[i];
             if self.things[index].truth.problem && self.things[index].sights.iter().any(|s| s.camera == look.camera) {
                 let is_held = self.is_held(index);
-                self.things[index].seen(&look.camera, (before.0, look.at), is_held, &self.plan);
+                let between = (before.0, look.at);
+                self.things[index].seen(&look.camera, between, is_held, &self.plan, &mut self.hours);
             }
         }
     }
@@ -264,11 +272,15 @@ impl Trial {
             .filter(|i| self.things[**i].truth.from <= now)
         {
             self.standing.push(*i);
+            self.first_over = self.first_over.min(self.things[*i].over());
             self.come += 1;
         }
-        let things = &self.things;
-        self.standing
-            .retain(|i| now <= things[*i].truth.to.saturating_add(CLOCK).unwrap_or(Timestamp::MAX));
+        if now > self.first_over {
+            let things = &self.things;
+            self.standing.retain(|i| now <= things[*i].over());
+            let over = self.standing.iter().map(|i| things[*i].over());
+            self.first_over = over.min().unwrap_or(Timestamp::MAX);
+        }
     }
 
     fn opened(&mut self, case: &Case) -> Judged {
@@ -415,9 +427,21 @@ impl Thing {
         }
     }
 
+    /// Until when a case may be about it.
+    fn over(&self) -> Timestamp {
+        self.truth.to.saturating_add(CLOCK).unwrap_or(Timestamp::MAX)
+    }
+
     /// The time between two clear looks of one camera passed.
-    fn seen(&mut self, camera: &CameraId, (before, at): (Timestamp, Timestamp), is_held: bool, plan: &Plan) {
-        let Some(rule) = self.rule.map(|r| &plan.rules[r]) else {
+    fn seen(
+        &mut self,
+        camera: &CameraId,
+        (before, at): (Timestamp, Timestamp),
+        is_held: bool,
+        plan: &Plan,
+        hours: &mut [Lately],
+    ) {
+        let Some((rule, hours)) = self.rule.map(|r| (&plan.rules[r], &mut hours[r])) else {
             return;
         };
         let Some(sight) = self.sights.iter_mut().find(|s| s.camera == *camera) else {
@@ -438,7 +462,7 @@ impl Thing {
             .take_while(|h| h.0 < to_s)
             .map(|h| (h.1.min(to_s) - h.0.max(from_s)).max(0.0))
             .sum();
-        let worked = plan.calendar.worked(&rule.hours, from, to);
+        let worked = hours.worked(&plan.calendar, &rule.hours, from, to);
         let seen = worked.saturating_sub(Duration::from_secs_f64(hidden));
         sight.in_all += seen;
         if !is_held {
