@@ -145,7 +145,7 @@ fn all_presets_share_the_cameras_day() {
     let mut world = World::new(Plan {
         intake: Intake {
             per_camera_day: 2,
-            per_box_day: u32::MAX,
+            ..no_cap()
         },
         ..plan(two, vec![rule()])
     });
