@@ -36,7 +36,7 @@ fn turns(file: &mut raw::File, square: &raw::Camera) {
         approved_signs: None,
         zones: of.zones.clone(),
     };
-    let presets = vec![preset("north", camera), preset("south", &square)];
+    let presets = vec![preset("north", camera), preset("south", square)];
     *camera = raw::Camera {
         place: None,
         calibration: None,

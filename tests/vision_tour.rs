@@ -1,6 +1,5 @@
 //! At which of its presets a camera that turns stands, on real pictures.
 #![cfg(feature = "opencv")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
 mod vision_support;
 

@@ -13,6 +13,9 @@ use crate::engine::Light;
 
 /// A preset must be learned from so many looks: a camera that is on its tour meanwhile shows others.
 const LEARN_WITHIN: u32 = 3 * LEARN_LOOKS;
+/// When the camera has left a preset, so many of the others are compared, the likeliest first: a comparison takes two
+/// milliseconds. See `docs/judging.md` for how often the right one is among them.
+const COMPARED: usize = 2;
 /// A preset that was not seen for so many tours is told.
 const MISSED_TOURS: i32 = 2;
 
@@ -166,14 +169,22 @@ impl Tour {
 
     /// The preset whose view the look shows, of those that are known; `but` is not asked.
     fn recognised(&self, field: &Field, light: Light, but: Option<usize>) -> Option<usize> {
+        // By the other light it is as good where it tells anything.
+        let reference = |i: usize| {
+            let lights = &self.presets.get(i).filter(|_| Some(i) != but)?.lights;
+            lights.by(light).or_else(|| lights.any())
+        };
+        let shows = |i: usize| reference(i).is_some_and(|r| r.verdict(field, &self.limits) == Verdict::Here);
+        if shows(self.newest) {
+            return Some(self.newest);
+        }
         let others = (0..self.presets.len()).filter(|i| *i != self.newest);
+        let mut likely: Vec<(f32, usize)> = others
+            .filter_map(|i| Some((reference(i)?.likeness(field), i)))
+            .collect();
+        likely.sort_by(|a, b| b.0.total_cmp(&a.0));
         // Presets show different things, or they would not have been learned: the first that agrees is it.
-        std::iter::once(self.newest).chain(others).find(|i| {
-            let lights = &self.presets[*i].lights;
-            // By the other light it is as good where it tells anything.
-            let reference = lights.by(light).or_else(|| lights.any());
-            Some(*i) != but && reference.is_some_and(|r| r.verdict(field, &self.limits) == Verdict::Here)
-        })
+        likely.into_iter().take(COMPARED).map(|(_, i)| i).find(|i| shows(*i))
     }
 
     fn look_to_learn(&mut self, mut learning: Learning, field: &Field, at: Timestamp, light: Light) -> Stood {

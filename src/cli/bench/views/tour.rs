@@ -37,7 +37,7 @@ pub(super) struct Report {
     between: usize,
     /// Those of them taken for a preset.
     taken: usize,
-    /// Wall time of a look that shows no preset: all are compared.
+    /// Wall time of a look that shows no preset, comparisons alone.
     ms_between: f64,
 }
 
