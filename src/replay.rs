@@ -10,7 +10,7 @@
 //! - a case that only the replay opened is carried over a start as it stands, for a store would have held it, and so is
 //!   what the replay's engine knew of things that are no cases yet;
 //! - an answer about a case that the replay has not opened is counted and changes nothing. So a case that only the replay
-//!   has is never answered and holds its site to the end, which can hide cases that would have come later.
+//!   has is never answered and holds its site until it is let go, which can hide cases that would have come meanwhile.
 
 pub mod compare;
 pub mod truth;

@@ -190,6 +190,14 @@ fn a_box_now_and_then_is_a_doubt_and_no_sighting() {
     filed(&mut world, "gate", 0);
     glimpsed(&mut world, 180, 8 * DAY, DAY);
     assert_eq!(taken_back(&world).len(), 1);
+    // What is too small to count leaves the place no less in doubt.
+    let mut world = gate();
+    filed(&mut world, "gate", 0);
+    for s in (180..9 * DAY).step_by(EVERY as usize) {
+        let bag = bbox(0.489, 0.54, 0.511, 0.561);
+        world.look("gate", f64::from(s), vec![garbage(0.8, bag)]);
+    }
+    assert_eq!(taken_back(&world), []);
     // One that lies elsewhere says nothing.
     let mut world = gate();
     filed(&mut world, "gate", 0);

@@ -160,6 +160,41 @@ fn a_withdrawal_is_sent() {
 }
 
 #[test]
+fn what_was_taken_back_may_be_closed_and_its_history_says_who_did_what() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let id = file(&mut store, 1);
+    let withdrawn = revision(&id, CaseState::Withdrawn, 4000, "its place was empty");
+    store.revise(&withdrawn, &topics()).unwrap();
+    // An answer that crossed the withdrawal is on record, and what the engine makes of it is nothing.
+    let crossed = reply(&id, CaseState::Accepted);
+    let noted = store.apply_reply(&crossed, at(4001), None, &topics()).unwrap();
+    assert_eq!(noted, Applied::Noted);
+    let closed = revision(&id, CaseState::Closed, 4002, "");
+    let answer = reply(&id, CaseState::Closed);
+    let revised = store.apply_reply(&answer, at(4002), Some(&closed), &topics()).unwrap();
+    assert_eq!(revised, Applied::Revised(3));
+
+    let found = store.case(&id).unwrap().unwrap();
+    let said: Vec<_> = found
+        .history
+        .iter()
+        .map(|h| (h.author.as_str(), h.state, h.revision))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("box", CaseState::Filed, 1),
+            ("box", CaseState::Withdrawn, 2),
+            ("platform", CaseState::Accepted, 2),
+            ("platform", CaseState::Closed, 3)
+        ]
+    );
+    assert_eq!(found.history[1].reason.as_deref(), Some("its place was empty"));
+    assert_eq!(found.queued, 5, "three pictures, the case, and that it is taken back");
+}
+
+#[test]
 fn the_engine_remembers_what_is_open_and_for_a_while_what_is_over() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();

@@ -53,6 +53,11 @@ impl BBox {
         }
     }
 
+    /// True where the point lies in it or on its edge.
+    pub fn holds(&self, Point { x, y }: Point) -> bool {
+        (f64::from(self.x1)..=self.x2.into()).contains(&x) && (f64::from(self.y1)..=self.y2.into()).contains(&y)
+    }
+
     /// Where the thing touches the ground: the middle of the lower edge.
     pub fn foot(&self) -> Point {
         Point {

@@ -338,7 +338,7 @@ impl Register {
         is_seen_at: impl Fn(&BBox) -> bool,
         limit: Duration,
     ) -> Vec<CaseId> {
-        let Some(open) = self.open.get(camera).filter(|open| !open.is_empty()) else {
+        let Some(open) = self.open.get(camera) else {
             return Vec::new();
         };
         let is_empty = |id: &&CaseId| {
@@ -362,6 +362,11 @@ impl Register {
             vacancy.empty() >= limit
         };
         open.iter().filter(is_empty).cloned().collect()
+    }
+
+    /// True where a case that `camera` filed is open.
+    pub(super) fn has_open(&self, camera: &CameraId) -> bool {
+        self.open.get(camera).is_some_and(|open| !open.is_empty())
     }
 
     /// The box takes case `id` back.

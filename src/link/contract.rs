@@ -373,7 +373,7 @@ pub struct Recurrence {
     pub of_case_id: String,
     /// How often it came back by now.
     pub count: u32,
-    /// Since it was closed.
+    /// Since it was closed, or taken back.
     pub days_since_close: f64,
 }
 

@@ -45,9 +45,10 @@ pub(super) struct Judging<'a> {
 impl<'a> Judging<'a> {
     pub(super) fn look(mut self, tracks: &mut Vec<Track>, detections: &[Detection]) {
         let (sights, unfit) = self.sights(detections);
+        let there = self.whatever_is_there(&sights, &unfit);
         self.follow(tracks, detections, &sights, unfit);
         // What was seen at this look has begun anew.
-        self.let_go(&sights);
+        self.let_go(&there);
     }
 
     /// What counts of `detections`, the surest first where they are not gathered, and what does not and why.
@@ -141,13 +142,25 @@ impl<'a> Judging<'a> {
         }
     }
 
+    /// What lies where, whether it counts or not, as long as the camera has open cases: a place is not empty where what is left
+    /// of a heap is too small to count, or what stands there has come to be lawful.
+    fn whatever_is_there(&self, sights: &[Sight<'a>], unfit: &[Unfit]) -> Vec<BBox> {
+        if !self.register.has_open(self.id) {
+            return Vec::new();
+        }
+        let counts = sights.iter().map(|s| s.bbox);
+        let others = unfit.iter().filter(|(_, why)| *why != NotFiled::ScoreTooLow);
+        counts.chain(others.filter_map(|(bbox, _)| *bbox)).collect()
+    }
+
     /// Takes back the cases whose places have been empty for so long that nobody has to look any more.
-    fn let_go(&mut self, sights: &[Sight<'a>]) {
+    fn let_go(&mut self, there: &[BBox]) {
         let Some(after) = self.plan.intake.let_go_after else {
             return;
         };
         let reach = f64::from(self.rule.max_move);
-        let is_seen_at = |place: &BBox| sights.iter().any(|s| affinity(place, &s.bbox, reach, None) > 0.0);
+        let may_be = |place: &BBox, b: &BBox| place.holds(b.centre()) || affinity(place, b, reach, None) > 0.0;
+        let is_seen_at = |place: &BBox| there.iter().any(|b| may_be(place, b));
         let empty = self.register.looked(self.id, self.rule, self.step, is_seen_at, after);
         for case in empty {
             self.register.withdraw(&case, self.at);
