@@ -169,7 +169,9 @@ impl Looks {
         while let Some((i, late)) = self.next() {
             histogram!(names::LATENESS).record(late.as_secs_f64());
             let camera = &self.cameras[i];
-            if let Some(event) = camera.gaze().asked()
+            // Not while the gaze is held: the core asks for it, too.
+            let asked = camera.gaze().asked();
+            if let Some(event) = asked
                 && core.send(event).is_err()
             {
                 return;
