@@ -50,7 +50,7 @@ impl Window {
 pub struct Tally {
     /// Cases opened.
     pub cases: u64,
-    /// Cases that the box took back, for their places were empty for long and nobody had a word for them.
+    /// Cases that the box took back, for nobody had a word for them and their places were empty.
     pub withdrawn: u64,
     /// Inputs applied.
     pub inputs: u64,

@@ -283,6 +283,9 @@ fn leaves() -> impl Strategy<Value = Vec<(f64, Look)>> {
     })
 }
 
+/// When that heap is filed.
+const FILED_AT: f64 = 60.0;
+
 /// Slow and obvious: every look is held against all the time that was known before it.
 fn let_go(looks: &[(f64, Look)], rule: &Rule, after: f64) -> Option<f64> {
     let mut all = vec![(f64::from(FILED_S), Look::Seen)];
@@ -303,7 +306,11 @@ fn let_go(looks: &[(f64, Look)], rule: &Rule, after: f64) -> Option<f64> {
         };
         steps.map(counted).sum()
     };
-    let is_up = |i: &usize| all[*i].1 != Look::Blind && empty_at(*i) >= after - 1e-6;
+    let silent_at = |i: usize| f64::from(FILED_S) - FILED_AT + known[i];
+    let is_up = |i: &usize| {
+        let (_, look) = all[*i];
+        look != Look::Blind && silent_at(*i) >= after - 1e-6 && empty_at(*i) >= after.min(86400.0) - 1e-6
+    };
     (1..all.len()).find(is_up).map(|i| all[i].0)
 }
 

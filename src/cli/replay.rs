@@ -368,7 +368,7 @@ fn sum_up(summary: &Summary<'_>, json: bool, out: &mut impl Write) -> io::Result
     if *withdrawn > 0 {
         writeln!(
             out,
-            "{withdrawn} cases the box took back: their places were empty for long, and nobody had a word for them."
+            "{withdrawn} cases the box took back: nobody had a word for them, and their places were empty."
         )?;
     }
     if *looks_elsewhere > 0 {

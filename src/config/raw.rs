@@ -267,9 +267,9 @@ pub struct Intake {
     /// By the box.
     #[schemars(range(min = 1, max = 100000))]
     pub per_box_day: u32,
-    /// Days of clear looks, the time when the rule works alone, for which a case's place must have been found empty, without a
-    /// word of the platform meanwhile, before the box takes the case back. While it is open nothing else is filed there. 0: never,
-    /// and a case that nobody answers keeps its place for ever.
+    /// Days without a word of the platform after which the box takes a case back, once its place has been empty for a day. Only
+    /// time of clear looks counts, while the rule works. While the case is open nothing else is filed there. 0: never, and a case
+    /// that nobody answers keeps its place for ever.
     #[schemars(range(max = 365))]
     pub let_go_days: u32,
 }

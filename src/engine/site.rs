@@ -203,7 +203,7 @@ pub(super) struct Record {
     /// Which rule filed it, as far as that is known and there is such a rule.
     pub(super) rule: Option<RuleId>,
     pub(super) last_seen: Timestamp,
-    /// How long its camera has found its place empty; `None` where its camera does not look there any more.
+    /// Whether it may be let go; `None` where its camera does not look there any more.
     pub(super) vacancy: Option<Vacancy>,
 }
 
@@ -322,21 +322,24 @@ impl Register {
     pub(super) fn seen(&mut self, id: &CaseId, camera: &CameraId, at: Timestamp) {
         if let Some(record) = self.cases.get_mut(id) {
             record.last_seen = record.last_seen.max(at);
-            if record.vacancy.is_some() || record.case.camera == *camera {
-                record.vacancy = Some(Vacancy::default());
+            // Where its own camera sees it again it looks there.
+            if record.case.camera == *camera {
+                record.vacancy.get_or_insert_default();
+            }
+            if let Some(vacancy) = &mut record.vacancy {
+                vacancy.seen();
             }
         }
     }
 
-    /// A clear look of `camera` by `rule`, `step` after the one before (`None` where that time was blind), that saw something
-    /// where `is_seen_at` says so. Gives the cases, oldest first, whose place has been empty for `limit`.
+    /// A clear look of `camera` by `rule`, `step` after the one before, that saw something where `is_seen_at` says so. Gives the cases, oldest first, that nobody had a word for in `silence` and whose place is empty.
     pub(super) fn looked(
         &mut self,
         camera: &CameraId,
         rule: &Rule,
         step: Step,
         is_seen_at: impl Fn(&BBox) -> bool,
-        limit: Duration,
+        silence: Duration,
     ) -> Vec<CaseId> {
         let Some(open) = self.open.get(camera) else {
             return Vec::new();
@@ -354,12 +357,13 @@ impl Register {
             };
             // Of two rules for one category, one must tell the time.
             record.rule.get_or_insert_with(|| rule.id.clone());
+            let step = step.known();
             if is_seen_at(&record.case.bbox) {
-                vacancy.doubted(rule.forget_after);
+                vacancy.doubted(step, rule.forget_after);
             } else {
-                vacancy.passed(step.known());
+                vacancy.passed(step);
             }
-            vacancy.empty() >= limit
+            vacancy.is_let_go(silence)
         };
         open.iter().filter(is_empty).cloned().collect()
     }

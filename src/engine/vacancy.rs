@@ -1,18 +1,25 @@
-//! How long the place of an open case has been looked at and found empty: when nobody ends a case, its place must be let go.
+//! When the place of an open case may be let go: nobody has had a word for the case for long, and nothing is there any more.
 //!
-//! Like a dwell, it is known time alone: between two consecutive clear looks of the camera that filed the case, while its rule
-//! worked. What is blind, unwatched, moved or beyond a gap adds nothing, and no clock is asked, so a clock that is set changes
-//! nothing either.
+//! Like a dwell, both are known time alone: between two consecutive clear looks of the camera that filed the case, while its
+//! rule worked. What is blind, unwatched, moved or beyond a gap adds nothing, and no clock is asked, so a clock that is set
+//! changes nothing either.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Of one open case. Begins anew whenever its thing is seen.
+/// Known time for which a place must have been empty: a day and a night, so that whatever parks there overnight has left, and
+/// what comes next is another thing. (For "cleared" the domain asks three clear looks over ten minutes.)
+const EMPTY: Duration = Duration::from_hours(24);
+
+/// Of one open case. Begins anew with each word of the platform.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Vacancy {
+    /// Without a word.
+    silent: Duration,
+    /// With nothing there, since its thing was last seen.
     empty: Duration,
-    /// Of the time to come, so much does not count.
+    /// Of the time to come, so much is not known to be empty.
     doubt: Duration,
 }
 
@@ -20,19 +27,26 @@ impl Vacancy {
     /// Nothing was there at the look that ended `step`.
     pub(super) fn passed(&mut self, step: Duration) {
         let doubted = step.min(self.doubt);
+        self.silent += step;
         self.doubt -= doubted;
         self.empty += step - doubted;
     }
 
-    /// Something was there that may be the thing. One box is nearly always a false one, so it does not begin anew; but where
-    /// each grace shows one, the thing may well be there, and no time counts.
-    pub(super) fn doubted(&mut self, grace: Duration) {
+    /// Something was there, at the look that ended `step`, that may be the thing. One box is nearly always a false one, so it
+    /// does not begin anew; but where each grace shows one, the thing may well be there, and none of the time is empty.
+    pub(super) fn doubted(&mut self, step: Duration, grace: Duration) {
+        self.silent += step;
         self.doubt = grace;
     }
 
-    /// Known time for which the place was empty.
-    pub(super) fn empty(&self) -> Duration {
-        self.empty
+    /// Its thing was seen, or another at its site.
+    pub(super) fn seen(&mut self) {
+        (self.empty, self.doubt) = (Duration::ZERO, Duration::ZERO);
+    }
+
+    /// True where nobody had a word for `silence`, and the place is empty for long enough.
+    pub(super) fn is_let_go(&self, silence: Duration) -> bool {
+        self.silent >= silence && self.empty >= silence.min(EMPTY)
     }
 }
 
@@ -47,22 +61,36 @@ mod tests {
     fn a_box_now_and_then_costs_its_grace_and_one_in_each_grace_holds() {
         let mut vacancy = Vacancy::default();
         (0..100).for_each(|_| vacancy.passed(TEN));
-        assert_eq!(vacancy.empty(), 100 * TEN);
-        vacancy.doubted(GRACE);
+        assert_eq!(vacancy.empty, 100 * TEN);
+        vacancy.doubted(TEN, GRACE);
         (0..100).for_each(|_| vacancy.passed(TEN));
-        assert_eq!(vacancy.empty(), 194 * TEN);
+        assert_eq!(vacancy.empty, 194 * TEN);
         for _ in 0..100 {
-            vacancy.doubted(GRACE);
+            vacancy.doubted(TEN, GRACE);
             (0..6).for_each(|_| vacancy.passed(TEN));
         }
-        assert_eq!(vacancy.empty(), 194 * TEN);
+        assert_eq!(vacancy.empty, 194 * TEN);
+        assert_eq!(vacancy.silent, 901 * TEN);
     }
 
     #[test]
     fn a_long_step_outlasts_a_doubt() {
         let mut vacancy = Vacancy::default();
-        vacancy.doubted(GRACE);
+        vacancy.doubted(TEN, GRACE);
         vacancy.passed(90 * TEN);
-        assert_eq!(vacancy.empty(), 84 * TEN);
+        assert_eq!(vacancy.empty, 84 * TEN);
+    }
+
+    #[test]
+    fn both_silence_and_emptiness_are_asked() {
+        let hours = Duration::from_hours;
+        let mut vacancy = Vacancy::default();
+        vacancy.passed(hours(167));
+        assert!(!vacancy.is_let_go(hours(168)));
+        vacancy.seen();
+        vacancy.passed(hours(23));
+        assert!(!vacancy.is_let_go(hours(168)), "a thing was there yesterday");
+        vacancy.passed(hours(1));
+        assert!(vacancy.is_let_go(hours(168)));
     }
 }

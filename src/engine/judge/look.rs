@@ -153,15 +153,15 @@ impl<'a> Judging<'a> {
         counts.chain(others.filter_map(|(bbox, _)| *bbox)).collect()
     }
 
-    /// Takes back the cases whose places have been empty for so long that nobody has to look any more.
+    /// Takes back the cases that nobody has a word for and whose places are empty.
     fn let_go(&mut self, there: &[BBox]) {
-        let Some(after) = self.plan.intake.let_go_after else {
+        let Some(silence) = self.plan.intake.let_go_after else {
             return;
         };
         let reach = f64::from(self.rule.max_move);
         let may_be = |place: &BBox, b: &BBox| place.holds(b.centre()) || affinity(place, b, reach, None) > 0.0;
         let is_seen_at = |place: &BBox| there.iter().any(|b| may_be(place, b));
-        let empty = self.register.looked(self.id, self.rule, self.step, is_seen_at, after);
+        let empty = self.register.looked(self.id, self.rule, self.step, is_seen_at, silence);
         for case in empty {
             self.register.withdraw(&case, self.at);
             self.telling().tell(Reason::LetGo);
@@ -170,8 +170,8 @@ impl<'a> Judging<'a> {
                 state: CaseState::Withdrawn,
                 at: self.at,
                 reason: format!(
-                    "The box takes the case back: for {} days of clear looks its place was empty, and nobody had a word for it.",
-                    after.as_secs_f64() / 86400.0
+                    "The box takes the case back: nobody had a word for it in {} days, and its place has been seen to be empty.",
+                    silence.as_secs_f64() / 86400.0
                 ),
             });
         }

@@ -37,7 +37,7 @@ pub struct Intake {
     pub per_camera_day: u32,
     /// By the box.
     pub per_box_day: u32,
-    /// An open case whose place was found empty for so long, without a word of the platform, is taken back; `None`: never.
+    /// An open case that the platform had no word for in so long (known time) is taken back once its place is empty; `None`: never.
     pub let_go_after: Option<Duration>,
 }
 

@@ -36,7 +36,7 @@ pub enum Reason {
     Replanned,
     /// It went away, and nothing depended on it.
     Left,
-    /// Said of a case: its place was found empty for so long, and nobody had a word for it, that the box took it back.
+    /// Said of a case: nobody had a word for it, its place is empty, and the box took it back.
     LetGo,
     /// Why it is not filed.
     #[serde(untagged)]
