@@ -332,7 +332,8 @@ impl Register {
         }
     }
 
-    /// A clear look of `camera` by `rule`, `step` after the one before, that saw something where `is_seen_at` says so. Gives the cases, oldest first, that nobody had a word for in `silence` and whose place is empty.
+    /// A clear look of `camera` by `rule`, `step` after the one before, that saw something where `is_seen_at` says so. Gives
+    /// the cases, oldest first, that nobody had a word for in `silence` and whose place is empty.
     pub(super) fn looked(
         &mut self,
         camera: &CameraId,
