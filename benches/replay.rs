@@ -222,6 +222,7 @@ fn plan(cameras: u32) -> Plan {
         };
         let plan = CameraPlan {
             look_every: Duration::from_secs(LOOK_EVERY.into()),
+            away: Duration::ZERO,
             zones: Vec::new(),
             place: Place::Fixed(FixedPlace { at, uncertainty_m: 5.0 }),
             approved: None,

@@ -144,7 +144,7 @@ pub struct Model {
 /// One camera.
 #[derive(Debug, Clone)]
 pub struct Camera {
-    /// Unique on the box; the key into [`Plan::cameras`].
+    /// Unique on the box.
     pub id: CameraId,
     /// Where its stream is. Holds no user and no password.
     pub url: Url,
@@ -160,18 +160,59 @@ pub struct Camera {
     pub models: Vec<usize>,
     /// 20-digit GB/T 28181 id.
     pub gb_device_id: Option<String>,
-    /// Address in words.
-    pub address: Option<String>,
     /// Reference of the legal and technical review; without it its cases are leads only.
     pub legal_review_ref: Option<String>,
+    /// How it is aimed.
+    pub aim: Aim,
+    /// What it looks at: one of a camera that stays or wanders, never none.
+    pub presets: Vec<Preset>,
+}
+
+/// How a camera is aimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aim {
+    /// It stays where it looks, so that it is noticed when it was moved.
+    Fixed,
+    /// It turns, and nothing tells where it looks.
+    Unwatched,
+    /// It turns, and stands at one of its presets now and then.
+    Tour {
+        /// The longest time until it is back at one.
+        away: Duration,
+    },
+}
+
+/// What a camera looks at while it stands still.
+#[derive(Debug, Clone)]
+pub struct Preset {
+    /// What the engine calls it, the key into [`Plan::cameras`]: the camera's own id, or [`CameraId::at_preset`].
+    pub view: CameraId,
+    /// Its id within a camera that turns; `None` where the camera has but this.
+    pub id: Option<String>,
+    /// Address in words.
+    pub address: Option<String>,
     /// Names the calibration's very points: 12 hex digits of their SHA-256. `None`: no calibration.
     pub calibration_version: Option<String>,
-    /// It stays where it looks, so that it is noticed when it was moved.
-    pub fixed: bool,
     /// The baseline of signs that may hang in its view, where one is named (absolute; it need not be there in a [`Draft`]).
     pub approved_signs: Option<PathBuf>,
     /// Polygons masked in every picture that leaves the box and never judged; corners as fractions of the picture.
     pub privacy: Vec<Vec<Point>>,
+}
+
+/// The view that `id` names, and its camera: that of a camera without presets, or `CAMERA.PRESET`.
+pub fn view_called<'a>(cameras: &'a [Camera], id: &str) -> Option<(&'a Camera, &'a Preset)> {
+    let mut views = cameras.iter().flat_map(|c| c.presets.iter().map(move |p| (c, p)));
+    views.find(|(_, preset)| preset.view.as_str() == id)
+}
+
+/// What [`view_called`] knows, for whoever named another.
+pub fn view_names(cameras: &[Camera]) -> String {
+    let views: Vec<&str> = cameras
+        .iter()
+        .flat_map(|c| &c.presets)
+        .map(|p| p.view.as_str())
+        .collect();
+    views.join(", ")
 }
 
 /// Reads and checks a configuration; every fault at once.

@@ -28,7 +28,7 @@ use self::{
     core::{Core, Event},
     gaze::Gaze,
     keeper::Keeper,
-    looks::{Eyes, Looks, Watched},
+    looks::{Eyes, Looks, Watched, Watching},
     pins::Pins,
     record::{KnownModel, Records},
 };
@@ -227,7 +227,8 @@ impl Daemon {
             settings: config
                 .cameras
                 .iter()
-                .map(|c| (c.id.clone(), picture_settings(&config, c, &known)))
+                .flat_map(|c| c.presets.iter().map(move |p| (c, p)))
+                .map(|(c, p)| (p.view.clone(), picture_settings(&config, c, p, &known)))
                 .collect(),
             state_dir: config.state_dir.clone(),
         };
@@ -483,7 +484,14 @@ fn watch(config: &Config, camera: &config::Camera, slot: &Arc<Slot>) -> Watched 
         id: camera.id.clone(),
         slot: Arc::clone(slot),
         models: camera.models.clone(),
-        privacy: camera.privacy.clone(),
+        presets: camera
+            .presets
+            .iter()
+            .map(|p| Watching {
+                view: p.view.clone(),
+                privacy: p.privacy.clone(),
+            })
+            .collect(),
         gaze: Mutex::new(Gaze::new(config, camera)),
         seen: AtomicU64::new(0),
         wanted: AtomicI64::new(0),
@@ -539,7 +547,12 @@ fn known(model: &Model, runtime: &model::Runtime) -> KnownModel {
     }
 }
 
-fn picture_settings(config: &Config, camera: &config::Camera, known: &[KnownModel]) -> evidence::Settings {
+fn picture_settings(
+    config: &Config,
+    camera: &config::Camera,
+    preset: &config::Preset,
+    known: &[KnownModel],
+) -> evidence::Settings {
     let finds_persons = camera
         .models
         .iter()
@@ -550,6 +563,6 @@ fn picture_settings(config: &Config, camera: &config::Camera, known: &[KnownMode
         min_interval: config.evidence.min_interval,
         mask: config.evidence.mask,
         finds_persons,
-        privacy: camera.privacy.clone(),
+        privacy: preset.privacy.clone(),
     }
 }

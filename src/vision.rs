@@ -2,7 +2,8 @@
 //! engine.
 //!
 //! Judged on luma alone, scaled to 320 pixels across, so that thresholds mean the same on every camera. [`Health`] says
-//! whether there is anything to be seen, [`Aim`] whether it is what the camera's zones were drawn on. Without the feature
+//! whether there is anything to be seen, [`Aim`] whether it is what the camera's zones were drawn on, [`Tour`] which preset of a
+//! camera that turns it is. Without the feature
 //! `opencv` only dark and frozen views are noticed, and [`Health::judges_texture`] says so.
 //!
 //! How often each is noticed, and how often a sound view is called so, is in `docs/judging.md`, measured by
@@ -13,7 +14,7 @@ mod moved;
 
 pub use self::{
     health::{Health, Measures},
-    moved::{Agreement, Aim, Change, Field, Kept, Limits, Reference, Seen, Shift, Verdict},
+    moved::{Agreement, Aim, Change, Field, Kept, Limits, Reference, Seen, Shift, Stood, Tour, TourChange, Verdict},
 };
 use crate::{error::Class, frame::FrameError};
 

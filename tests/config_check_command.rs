@@ -37,13 +37,14 @@ fn broken_copy(dir: &Path) -> String {
     file.display().to_string()
 }
 
-const FAULTS: [&str; 6] = [
+const FAULTS: [&str; 7] = [
     "evidence.jpg_quality",
     "rules[0].keep_score",
     "cameras[0].url",
     "cameras[0].credentials.env",
     "cameras[0].zones[2].kind",
     "cameras[1].credentials.file",
+    "cameras[2].credentials.file",
 ];
 
 #[test]

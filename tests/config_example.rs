@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use gridwatch::{
-    config::{self, schema},
+    config::{self, Aim, schema},
     engine::{CameraId, Place},
 };
 
@@ -43,7 +43,8 @@ fn the_schema_that_is_checked_in_is_current() {
 fn edge_toml_wants_nothing_but_its_credentials() {
     let draft = config::examine_with(Path::new("configs/edge.toml"), &|_| None);
     let paths: Vec<&str> = draft.faults.iter().map(|f| f.path.as_str()).collect();
-    assert_eq!(paths, ["cameras[0].credentials.env", "cameras[1].credentials.file"]);
+    let wanted = ["[0].credentials.env", "[1].credentials.file", "[2].credentials.file"].map(|p| format!("cameras{p}"));
+    assert_eq!(paths, wanted);
     assert_eq!(draft.warnings, []);
 }
 
@@ -54,6 +55,7 @@ fn edge_toml_becomes_what_it_says() {
     let text = fs::read_to_string("configs/edge.toml")
         .unwrap()
         .replace("{ file = \"/etc/gridwatch/lane-north.secret\" }", "{ env = \"LANE\" }")
+        .replace("{ file = \"/etc/gridwatch/plaza-ptz.secret\" }", "{ env = \"PLAZA\" }")
         .replace("\"../models", &format!("\"{root}/models"))
         .replace("\"grid/", &format!("\"{root}/configs/grid/"))
         .replace("\"signs/", &format!("\"{root}/configs/signs/"))
@@ -71,12 +73,19 @@ fn edge_toml_becomes_what_it_says() {
         config.models.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(),
         ["garbage_nano_416", "yolox_nano_416_coco"]
     );
-    let [gate, lane] = &config.cameras[..] else {
-        panic!("two cameras")
+    let [gate, lane, plaza] = &config.cameras[..] else {
+        panic!("three cameras")
     };
+    let away = Duration::from_mins(10);
+    assert_eq!(
+        [gate.aim, lane.aim, plaza.aim],
+        [Aim::Fixed, Aim::Fixed, Aim::Tour { away }]
+    );
+    let views: Vec<&str> = plaza.presets.iter().map(|p| p.view.as_str()).collect();
+    assert_eq!(views, ["plaza-ptz.arcade", "plaza-ptz.bus-stop"]);
     assert_eq!((&gate.models[..], &lane.models[..]), (&[0, 1][..], &[0][..]));
-    assert_eq!(gate.privacy.len(), 1);
-    assert_eq!(gate.calibration_version.as_ref().map(String::len), Some(12));
+    assert_eq!(gate.presets[0].privacy.len(), 1);
+    assert_eq!(gate.presets[0].calibration_version.as_ref().map(String::len), Some(12));
     assert_eq!(config.config_sha256.len(), 64);
     let ledger = config.ledger.as_ref().unwrap();
     assert_eq!(ledger.dir, Path::new("/var/lib/gridwatch/ledger"));

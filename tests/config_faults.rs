@@ -2,94 +2,16 @@
 //! password ever.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+mod config_support;
 
-use gridwatch::{
-    config::{self, Draft, Fault, Faults},
-    engine::geometry::Crs,
-};
+use std::{fs, path::Path};
 
-/// What the tests' environment holds.
-fn env(name: &str) -> Option<String> {
-    match name {
-        "GRIDWATCH_TEST_BROKER" => Some("box:hunter2".into()),
-        "GRIDWATCH_TEST_NO_COLON" => Some("hunter2".into()),
-        _ => None,
-    }
-}
-
-/// A folder with a configuration and the credentials it names.
-struct Folder {
-    dir: tempfile::TempDir,
-}
-
-impl Folder {
-    fn new() -> Self {
-        let this = Self {
-            dir: tempfile::tempdir().unwrap(),
-        };
-        this.secret("gate.secret", "admin:hunter2\n", 0o600);
-        this
-    }
-
-    fn secret(&self, name: &str, text: &str, mode: u32) {
-        let file = self.dir.path().join(name);
-        fs::write(&file, text).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
-    }
-
-    fn write(&self, text: &str) -> PathBuf {
-        let file = self.dir.path().join("edge.toml");
-        fs::write(&file, text.replace("@ROOT@", env!("CARGO_MANIFEST_DIR"))).unwrap();
-        file
-    }
-
-    /// The good file with `old` (which must be there) exchanged for `new`.
-    fn with(&self, old: &str, new: &str) -> Draft {
-        let good = fs::read_to_string("tests/golden/good.toml").unwrap();
-        assert!(good.contains(old), "{old:?} is not in good.toml");
-        config::examine_with(&self.write(&good.replacen(old, new, 1)), &env)
-    }
-}
-
-/// `path: message` of each.
-fn told(faults: &[Fault]) -> Vec<String> {
-    faults.iter().map(|f| format!("{}: {}", f.path, f.message)).collect()
-}
-
-/// The one fault, or the one warning, that a change makes.
-#[track_caller]
-fn assert_told(which: impl Fn(&Draft) -> (&[Fault], &[Fault]), changes: &[(&str, &str, &str)]) {
-    let folder = Folder::new();
-    for (old, new, expected) in changes {
-        let draft = folder.with(old, new);
-        let (these, others) = which(&draft);
-        let these: Vec<String> = told(these)
-            .iter()
-            .map(|t| t.replace(&format!("{}/", folder.dir.path().display()), ""))
-            .collect();
-        assert_eq!(these, [*expected], "{old} → {new}");
-        assert_eq!(told(others), [""; 0], "{old} → {new}");
-    }
-}
-
-#[track_caller]
-fn assert_faults(changes: &[(&str, &str, &str)]) {
-    assert_told(|d| (&d.faults, &d.warnings), changes);
-}
-
-#[track_caller]
-fn assert_warnings(changes: &[(&str, &str, &str)]) {
-    assert_told(|d| (&d.warnings, &d.faults), changes);
-}
+use config_support::*;
+use gridwatch::config::{self, Faults};
 
 #[test]
 fn the_broken_file_is_told_whole() {
-    let draft = config::examine_with(Path::new("tests/golden/broken.toml"), &env);
+    let draft = config::examine_with(Path::new("tests/golden/broken.toml"), &variable);
     assert!(draft.readable);
     let told = format!("{}\n\nwarnings:\n{}\n", Faults(draft.faults), Faults(draft.warnings));
     insta::with_settings!({ snapshot_path => "golden", prepend_module_to_snapshot => false, omit_expression => true }, {
@@ -99,7 +21,7 @@ fn the_broken_file_is_told_whole() {
 
 #[test]
 fn no_password_is_told_anywhere() {
-    let broken = config::examine_with(Path::new("tests/golden/broken.toml"), &env);
+    let broken = config::examine_with(Path::new("tests/golden/broken.toml"), &variable);
     let good = Folder::new().with("box-01", "box-01");
     assert_eq!(
         good.cameras[0].credentials.as_ref().unwrap().password.expose(),
@@ -354,7 +276,7 @@ fn days_and_hours() {
         let text = good
             .replace("[[models]]", &format!("{schedule}[[models]]"))
             .replace("kind = \"watch\"", zone);
-        let draft = config::examine_with(&folder.write(&text), &env);
+        let draft = config::examine_with(&folder.write(&text), &variable);
         assert_eq!(
             told(&draft.faults),
             [format!("cameras[0].zones[0].schedule: {expected}")],
@@ -449,7 +371,7 @@ fn a_year_without_its_holidays() {
         folder.write(&good.replace("dwell = \"5m\"", &rule))
     };
     let told_on = |file: &Path, today: &str| {
-        let draft = config::examine_on(file, &env, today.parse().unwrap());
+        let draft = config::examine_on(file, &variable, today.parse().unwrap());
         assert_eq!(told(&draft.faults), [""; 0]);
         told(&draft.warnings)
     };
@@ -484,7 +406,7 @@ fn approved_signs() {
     let head = "camera = \"gate\"\nrecorded = \"2026-11-22T10:00:00+08:00\"\nmodel = \"yolox_nano_416_coco@1.0.0\"\n";
     let draft = |text: &str, signs: &str| {
         fs::write(folder.dir.path().join("signs.toml"), signs).unwrap();
-        config::examine_with(&folder.write(text), &env)
+        config::examine_with(&folder.write(text), &variable)
     };
     let sign = |fields: &str| format!("{head}[[signs]]\n{fields}\n");
 
@@ -541,7 +463,7 @@ fn approved_signs() {
         assert!(!draft.faults[0].remedy.is_empty());
     }
     fs::remove_file(folder.dir.path().join("signs.toml")).unwrap();
-    let missing = config::examine_with(&folder.write(&named), &env);
+    let missing = config::examine_with(&folder.write(&named), &variable);
     assert!(
         told(&missing.faults)[0].starts_with("cameras[0].approved_signs: "),
         "{missing:?}"
@@ -557,200 +479,6 @@ fn approved_signs() {
     assert_eq!(
         told(&idle.warnings),
         ["cameras[0].approved_signs: approves \"sign\", which no rule with except_approved counts"]
-    );
-}
-
-#[test]
-fn geometry() {
-    assert_faults(&[
-        (
-            "[0.6, 0.9]]",
-            "[0.6, 1.9]]",
-            "cameras[0].zones[0].polygon: point 3 [0.6, 1.9] lies outside the picture",
-        ),
-        (
-            "[0.1, 0.4], [0.6, 0.4], [0.6, 0.9]]",
-            "[0.6, 0.4], [0.1, 0.4], [0.6, 0.9]]",
-            "cameras[0].zones[0].polygon: its edges 0-1 and 2-3 cross",
-        ),
-        (
-            "[1.0, 0.0], [1.0, 0.3]]",
-            "[0.8, 0.0], [1.0, 0.0]]",
-            "cameras[0].zones[1].polygon: its area is 0.0000 % of the picture, which holds nothing",
-        ),
-        (
-            "lon = 120.001",
-            "lon = 220.001",
-            "cameras[0].place.lon: 220.001 is more than 180.0",
-        ),
-    ]);
-    assert_warnings(&[
-        (
-            "lon = 120.001, lat = 30.001",
-            "lon = 121.001, lat = 30.001",
-            "cameras[0].place: lies in no cell of the grid: what is placed there is not filed (outside_grid)",
-        ),
-        (
-            "kind = \"privacy\"",
-            "kind = \"privacy\"\nrules = [\"vendor\"]",
-            "cameras[0].zones[1].rules: a privacy zone is masked for every rule",
-        ),
-    ]);
-}
-
-#[test]
-fn reference_systems_and_lenses() {
-    let (camera, calibration) = ("id = \"gate\"", "[cameras.calibration]");
-    assert_faults(&[
-        (
-            camera,
-            "id = \"gate\"\ncrs = \"BD-09\"",
-            "cameras[0].crs: \"BD-09\" is no reference system known here: write EPSG:4490, EPSG:4326, GCJ-02, or \
-             local:LON,LAT,BEARING (a plane in metres: its origin in EPSG:4490, and where its y axis points in degrees from \
-             north)",
-        ),
-        (
-            camera,
-            "id = \"gate\"\ncrs = \"local:120.001,30.0009,0\"",
-            "cameras[0].crs: is a plane in metres, and `place` is a longitude and a latitude",
-        ),
-        (
-            calibration,
-            "[cameras.calibration]\ncrs = \"local:120.001,30.0009\"",
-            "cameras[0].calibration.crs: \"local:120.001,30.0009\" is no local plane: write local:LON,LAT,BEARING, in \
-             degrees, such as local:120.001,30.0009,12.5",
-        ),
-        (
-            calibration,
-            "[cameras.calibration]\ndistortion = { k1 = -0.4 }",
-            "cameras[0].calibration.distortion: k1 = -0.4 and k2 = 0 fold the picture: two places would be shown at one point",
-        ),
-        (
-            "[120.000956, 30.000894]",
-            "[30.000894, 120.000956]",
-            "cameras[0].calibration.points[0].ground: [30.000894, 120.000956] is no position in EPSG:4490: write [lon, lat] \
-             in degrees",
-        ),
-    ]);
-}
-
-#[test]
-fn what_is_stated_in_another_system_becomes_the_grids() {
-    let folder = Folder::new();
-    let good = folder.with("box-01", "box-01");
-    let expected = &good.surveys[&"gate".into()];
-    let text = fs::read_to_string("tests/golden/good.toml").unwrap();
-    let gcj = |lon: f64, lat: f64| Crs::Cgcs2000.convert([lon, lat], Crs::Gcj02).unwrap();
-    let mut shifted = text.clone();
-    for (_, g) in &expected.pairs {
-        let [lon, lat] = gcj(g.lon, g.lat);
-        shifted = shifted.replacen(&format!("[{:.6}, {:.6}]", g.lon, g.lat), &format!("[{lon}, {lat}]"), 1);
-    }
-    let [lon, lat] = gcj(120.001, 30.001);
-    shifted = shifted.replace("lon = 120.001, lat = 30.001", &format!("lon = {lon}, lat = {lat}"));
-
-    let unstated = config::examine_with(&folder.write(&shifted), &env);
-    assert_eq!(
-        told(&unstated.warnings),
-        ["cameras[0].place: lies in no cell of the grid: what is placed there is not filed (outside_grid)"]
-    );
-    assert!(
-        unstated.warnings[0].remedy.contains("GCJ-02"),
-        "{:?}",
-        unstated.warnings
-    );
-
-    let stated = shifted.replace("id = \"gate\"", "id = \"gate\"\ncrs = \"GCJ-02\"");
-    let draft = config::examine_with(&folder.write(&stated), &env);
-    assert_eq!((told(&draft.faults), told(&draft.warnings)), (vec![], vec![]));
-    for (found, expected) in draft.surveys[&"gate".into()].pairs.iter().zip(&expected.pairs) {
-        assert!(
-            (found.1.lon - expected.1.lon).abs() < 1e-8 && (found.1.lat - expected.1.lat).abs() < 1e-8,
-            "{found:?} {expected:?}"
-        );
-    }
-}
-
-#[test]
-fn a_changed_lens_is_another_calibration() {
-    let version = |draft: Draft| draft.cameras[0].calibration_version.clone().unwrap();
-    let folder = Folder::new();
-    let bent = "[cameras.calibration]\ndistortion = { k1 = -0.01 }";
-    assert_ne!(
-        version(folder.with("[cameras.calibration]", bent)),
-        version(folder.with("box-01", "box-01"))
-    );
-}
-
-#[test]
-fn cells_that_are_no_grid_are_told_with_their_place() {
-    let folder = Folder::new();
-    let cell = |code: u32, west: f64, south: f64, east: f64, north: f64| {
-        format!(
-            r#"{{"type": "Feature", "properties": {{"code": "{code:015}"}}, "geometry": {{"type": "Polygon", "coordinates":
-            [[[{west}, {south}], [{east}, {south}], [{east}, {north}], [{west}, {north}], [{west}, {south}]]]}}}}"#
-        )
-    };
-    // Four around a gap; the second reaches over the first.
-    let cells = [
-        cell(1, 120.0, 30.0, 120.003, 30.001),
-        cell(2, 120.0, 30.0009, 120.001, 30.003),
-        cell(3, 120.002, 30.001, 120.003, 30.003),
-        cell(4, 120.001, 30.002, 120.002, 30.003),
-    ];
-    let grid = format!(
-        r#"{{"type": "FeatureCollection", "crs": {{"type": "name", "properties": {{"name": "EPSG:4490"}}}}, "features": [{}]}}"#,
-        cells.join(", ")
-    );
-    fs::write(folder.dir.path().join("broken.geojson"), grid).unwrap();
-    let draft = folder.with("@ROOT@/configs/grid/example.geojson", "broken.geojson");
-    assert_eq!(
-        told(&draft.faults),
-        ["grid.file: the cells 000000000000001 and 000000000000002 overlap by 1070 m² at [120.000500, 30.000950]"]
-    );
-    assert_eq!(
-        told(&draft.warnings),
-        ["grid.file: no cell holds 10696 m² at [120.001500, 30.001500], though cells surround it"]
-    );
-}
-
-#[test]
-fn a_calibration_along_a_line_names_its_points() {
-    let line = "calibration.points = [\n  { picture = [0.1, 0.9], ground = [120.0001, 30.0] },\n  { picture = [0.2, 0.8], \
-                ground = [120.0002, 30.0] },\n  { picture = [0.3, 0.7], ground = [120.0003, 30.0] },\n  { picture = [0.4, \
-                0.6], ground = [120.0004, 30.0] },\n]\n";
-    let good = fs::read_to_string("tests/golden/good.toml").unwrap();
-    let (start, end) = (
-        good.find("[cameras.calibration]").unwrap(),
-        good.find("[[cameras.zones]]").unwrap(),
-    );
-    let folder = Folder::new();
-    let draft = folder.with(&good[start..end], line);
-    let [told] = &told(&draft.faults)[..] else {
-        panic!("{:?}", draft.faults)
-    };
-    assert!(told.starts_with("cameras[0].calibration.points: "), "{told}");
-    assert!(
-        told.ends_with("the picture points are [0.1, 0.9], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]"),
-        "{told}"
-    );
-}
-
-#[test]
-fn lon_and_lat_exchanged_are_recognised() {
-    let folder = Folder::new();
-    let grid = r#"{"type": "FeatureCollection", "crs": {"type": "name", "properties": {"name": "EPSG:4490"}}, "features": [
-        {"type": "Feature", "properties": {"code": "000000001001001"}, "geometry": {"type": "Polygon",
-         "coordinates": [[[80.0, 40.0], [80.1, 40.0], [80.1, 40.1], [80.0, 40.1], [80.0, 40.0]]]}}]}"#;
-    fs::write(folder.dir.path().join("west.geojson"), grid).unwrap();
-    let good = fs::read_to_string("tests/golden/good.toml").unwrap();
-    let text = good
-        .replace("@ROOT@/configs/grid/example.geojson", "west.geojson")
-        .replace("lon = 120.001, lat = 30.001", "lon = 40.05, lat = 80.05");
-    let draft = config::examine_with(&folder.write(&text), &env);
-    assert_eq!(
-        draft.warnings.iter().map(|w| w.remedy.as_str()).collect::<Vec<_>>(),
-        ["lon and lat are exchanged"]
     );
 }
 
@@ -938,11 +666,11 @@ fn files_that_are_named() {
 #[test]
 fn what_is_no_toml_is_told_with_every_line() {
     let folder = Folder::new();
-    let draft = config::examine_with(&folder.write("a = \n[node\nid = \"x\"\n"), &env);
+    let draft = config::examine_with(&folder.write("a = \n[node\nid = \"x\"\n"), &variable);
     assert!(!draft.readable);
     let lines: Vec<_> = draft.faults.iter().filter_map(|f| f.line).collect();
     assert_eq!(lines, [1, 2]);
-    let draft = config::examine_with(Path::new("no/such/file.toml"), &env);
+    let draft = config::examine_with(Path::new("no/such/file.toml"), &variable);
     assert!(
         !draft.readable && draft.faults[0].message.starts_with("cannot be read"),
         "{:?}",

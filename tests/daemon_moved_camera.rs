@@ -8,45 +8,17 @@ mod broker;
 #[path = "support/daemon.rs"]
 mod daemon;
 
-use std::{path::Path, process::Command, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use broker::Broker;
-use daemon::{Daemon, gridwatch, json_lines, root};
+use daemon::{Daemon, changed_clip, gridwatch, json_lines};
 use gridwatch::{
     engine::{Light, View},
-    farm::{self, Clip, Farm, FarmConfig, MountConfig},
+    farm::{Farm, FarmConfig, MountConfig},
     ledger::{Reader, What},
 };
 
 const CAMERA: &str = "street-a";
-
-/// The demo's first camera, changed by ffmpeg.
-fn clip(dir: &Path, name: &str, change: &[&str]) -> Arc<Clip> {
-    let file = dir.join(format!("{name}.mp4"));
-    let out = Command::new("ffmpeg")
-        .args(["-v", "error", "-y", "-i"])
-        .arg(root().join("demo/clips/street-a.mp4"))
-        .args(change)
-        .args([
-            "-c:v",
-            "libx264",
-            "-preset",
-            "ultrafast",
-            "-crf",
-            "23",
-            "-pix_fmt",
-            "yuv420p",
-        ])
-        .args([
-            "-x264-params",
-            "keyint=20:min-keyint=20:scenecut=0:bframes=0:log-level=error",
-        ])
-        .arg(&file)
-        .output()
-        .expect("ffmpeg is installed (edge-deploy/setup.sh)");
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    farm::clip(file).unwrap()
-}
 
 fn standing(daemon: &Daemon) -> String {
     let lines = json_lines(&["view", "list", "--json", "--config", daemon.config()]);
@@ -57,9 +29,9 @@ fn standing(daemon: &Daemon) -> String {
 async fn nothing_is_filed_from_a_camera_that_was_moved_until_its_new_view_is_confirmed() {
     let dir = tempfile::tempdir().unwrap();
     // Before the heap is there; and with the heap, seen by the camera turned and brought nearer.
-    let before = clip(dir.path(), "before", &["-t", "4"]);
-    let turned = clip(dir.path(), "turned", &["-vf", "crop=1200:676:80:44,scale=1280:720"]);
-    let night = clip(
+    let before = changed_clip(dir.path(), "before", &["-t", "4"]);
+    let turned = changed_clip(dir.path(), "turned", &["-vf", "crop=1200:676:80:44,scale=1280:720"]);
+    let night = changed_clip(
         dir.path(),
         "night",
         &["-t", "4", "-vf", "crop=1200:676:80:44,scale=1280:720,hue=s=0"],

@@ -369,3 +369,23 @@ fn a_case_whose_rule_is_gone_or_unknown_is_told_by_one_rule_of_its_category() {
     empty(&mut world, "gate", 6 * DAY, 8 * DAY);
     assert_eq!(taken_back(&world).len(), 1);
 }
+
+#[test]
+fn a_preset_that_is_empty_at_every_visit_lets_go_in_the_same_days() {
+    let turning = CameraPlan {
+        away: Duration::from_mins(10),
+        ..fixed()
+    };
+    let mut world = World::new(weekly([("ptz.north", turning)], vec![rule()]));
+    let case = filed(&mut world, "ptz.north", 0);
+    let visits = (600..9 * DAY).step_by(600);
+    for s in visits {
+        world.look("ptz.north", f64::from(s), Vec::new());
+    }
+    let [(taken, when)] = &taken_back(&world)[..] else {
+        panic!("{:?}", world.effects.last())
+    };
+    assert_eq!(*taken, case);
+    let days = when.duration_since(at(0.0)).as_secs_f64() / f64::from(DAY);
+    assert!((7.0..7.02).contains(&days), "{days}");
+}

@@ -393,6 +393,7 @@ const CAMERAS: [&str; 3] = ["a", "b", "c"];
 fn plan_of(cameras: usize, rules: usize) -> gridwatch::engine::Plan {
     let street = Pinhole::towards_here((0.0, -18.0), 6.0);
     let mut zoned = fixed();
+    zoned.away = Duration::from_secs(300);
     zoned.zones = vec![
         zone("kerb", ZoneKind::Watch, (0.0, 0.5), (0.0, 1.0)),
         zone("bin", ZoneKind::Exclude, (0.4, 0.45), (0.0, 1.0)),

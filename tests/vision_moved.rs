@@ -1,74 +1,16 @@
 //! Whether a camera looks where it did, on real pictures: by other light, behind other things, aimed elsewhere.
 #![cfg(feature = "opencv")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
+
+mod vision_support;
 
 use gridwatch::{
     config::raw,
     engine::{Light, View},
-    frame::Frame,
-    vision::{Aim, Change, Health, Kept, Limits, Luma, Shift, Verdict},
+    vision::{Aim, Change, Health, Kept, Luma, Shift, Verdict},
 };
 use image::{RgbImage, imageops};
 use jiff::{Timestamp, ToSpan};
-
-const PICTURES: [&str; 4] = ["bags", "cars", "person", "signs"];
-
-fn street(name: &str) -> RgbImage {
-    let path = format!("{}/tests/fixtures/pictures/{name}.jpg", env!("CARGO_MANIFEST_DIR"));
-    let picture = image::open(path).unwrap().into_rgb8();
-    let height = 960 * picture.height() / picture.width();
-    imageops::resize(&picture, 960, height, imageops::FilterType::Triangle)
-}
-
-/// How the camera is aimed, from straight: shares of its picture's width, degrees, times.
-#[derive(Clone, Copy)]
-struct Aimed {
-    right: f32,
-    down: f32,
-    degrees: f32,
-    zoom: f32,
-}
-
-const STRAIGHT: Aimed = Aimed {
-    right: 0.0,
-    down: 0.0,
-    degrees: 0.0,
-    zoom: 1.0,
-};
-
-/// The middle three quarters of a street.
-fn seen(street: &RgbImage, at: Aimed) -> RgbImage {
-    let (w, h) = (street.width() as f32, street.height() as f32);
-    let (wide, high) = (w * 0.75, h * 0.75);
-    let (sin, cos) = at.degrees.to_radians().sin_cos();
-    RgbImage::from_fn(wide as u32, high as u32, |x, y| {
-        let (x, y) = ((x as f32 - wide / 2.0) / at.zoom, (y as f32 - high / 2.0) / at.zoom);
-        let from = (
-            (w / 2.0 + at.right * wide + cos * x - sin * y).clamp(0.0, w - 1.0),
-            (h / 2.0 + at.down * wide + sin * x + cos * y).clamp(0.0, h - 1.0),
-        );
-        imageops::interpolate_bilinear(street, from.0, from.1).unwrap()
-    })
-}
-
-fn lit(picture: &RgbImage, light: impl Fn(f32, f32, f32) -> f32) -> RgbImage {
-    let mut out = picture.clone();
-    let (w, h) = (out.width() as f32, out.height() as f32);
-    for (x, y, pixel) in out.enumerate_pixels_mut() {
-        pixel.0 = pixel.0.map(|v| light(x as f32 / w, y as f32 / h, v.into()) as u8);
-    }
-    out
-}
-
-/// `other` before the left `share` of the picture.
-fn behind(picture: &RgbImage, other: &RgbImage, share: f32) -> RgbImage {
-    let mut out = picture.clone();
-    let width = (picture.width() as f32 * share) as u32;
-    let bus = imageops::crop_imm(other, 0, 0, width, other.height()).to_image();
-    let bus = imageops::resize(&bus, width, picture.height(), imageops::FilterType::Triangle);
-    imageops::replace(&mut out, &bus, 0, 0);
-    out
-}
+use vision_support::*;
 
 /// A camera, its looks ten seconds apart.
 struct Camera {
@@ -100,26 +42,10 @@ impl Camera {
 
     fn look_by(&mut self, picture: &RgbImage, light: Light) -> (View, Verdict, Option<Change>) {
         self.now += 10.seconds();
-        let small = self.small(picture);
+        let small = small(picture, self.now, &mut self.chance);
         let seen = self.aim.look(&small, self.now, light);
         (seen.view, seen.verdict, seen.change)
     }
-
-    /// As health hands it on: with a sensor's noise, 320 pixels across.
-    fn small(&mut self, picture: &RgbImage) -> Luma {
-        let mut noisy = picture.clone();
-        for v in noisy.iter_mut() {
-            *v = v.saturating_add_signed(self.chance.i8(-3..=3));
-        }
-        let frame = Frame::from_rgb(&noisy, self.now).unwrap();
-        let (view, small) = Health::new(raw::View::default()).look(&frame).unwrap();
-        assert_eq!(view, View::Clear);
-        small.unwrap()
-    }
-}
-
-fn limits() -> Limits {
-    Limits::from(&raw::View::default())
 }
 
 #[test]
@@ -400,7 +326,7 @@ fn what_shows_nothing_tells_nothing() {
     let straight = seen(&street("cars"), STRAIGHT);
     let mut camera = Camera::aimed_at(&straight);
     // Fog: a few soft shapes, which health still calls clear.
-    let height = camera.small(&straight).height;
+    let height = small(&straight, camera.now, &mut camera.chance).height;
     let fog = Luma {
         width: 320,
         height,
@@ -453,14 +379,18 @@ fn the_first_night_is_held_against_the_day_and_learned() {
 fn a_mount_that_sags_is_noticed_though_the_reference_follows_the_seasons() {
     let street = street("signs");
     let mut camera = Camera::aimed_at(&seen(&street, STRAIGHT));
-    let mut picture = camera.small(&seen(&street, STRAIGHT));
+    let mut picture = small(&seen(&street, STRAIGHT), camera.now, &mut camera.chance);
     // 0.2 % of the width a day, so that a reference that is renewed every ten minutes follows.
     let daily = 0.002;
     let mut noticed = None;
     for look in 0..144 * 20 {
         let down = -(look as f32) / 144.0 * daily;
         if look % 18 == 0 {
-            picture = camera.small(&seen(&street, Aimed { down, ..STRAIGHT }));
+            picture = small(
+                &seen(&street, Aimed { down, ..STRAIGHT }),
+                camera.now,
+                &mut camera.chance,
+            );
         }
         camera.now += 10.minutes();
         let seen = camera.aim.look(&picture, camera.now, Light::Day);
@@ -483,7 +413,7 @@ fn a_parked_car_is_taken_in_and_the_view_still_known() {
     let parked = behind(&straight, &seen(&crate::street("cars"), STRAIGHT), 0.4);
     let mut camera = Camera::aimed_at(&straight);
     let agreement = |camera: &mut Camera, picture: &RgbImage| {
-        let small = camera.small(picture);
+        let small = small(picture, camera.now, &mut camera.chance);
         let (_, reference) = camera.aim.references().next().unwrap();
         reference
             .agreement(&gridwatch::vision::Field::of(&small), &limits())
@@ -521,7 +451,7 @@ fn a_view_outlives_a_restart_and_damage_to_its_file_is_noticed() {
         ..camera
     };
     camera.look_by(&straight, Light::Night);
-    let small = camera.small(&straight);
+    let small = small(&straight, camera.now, &mut camera.chance);
     let kept = Kept {
         references: camera
             .aim

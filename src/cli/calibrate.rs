@@ -190,14 +190,14 @@ fn survey(args: &Args) -> Result<Survey, Failure> {
         // Whatever else is wrong with the file is `check`'s business.
         return Ok(survey);
     }
-    let known: Vec<&str> = draft.cameras.iter().map(|c| c.id.as_str()).collect();
-    let is_known = known.contains(&id.as_str());
+    let known = config::view_names(&draft.cameras);
+    let is_known = config::view_called(&draft.cameras, id).is_some();
     if !draft.faults.is_empty() {
         return Err(Faults(draft.faults).into());
     }
     let message = match is_known {
         true => format!("the camera {id} has no calibration: write its pairs into a file and name that with --points"),
-        false => format!("no camera has the id {id:?}: write one of {}", known.join(", ")),
+        false => format!("no camera has the id {id:?}: write one of {known}"),
     };
     Err(Failure::new(Class::Config, message))
 }

@@ -216,7 +216,10 @@ fn show(out: &mut impl Write, case: &CaseFile, json: bool) -> io::Result<()> {
         "Place       {:.6}, {:.6} ± {} m ({})",
         place.lon, place.lat, place.uncertainty_m, place.crs
     )?;
-    writeln!(out, "Camera      {}", r.camera.local_id)?;
+    match &r.camera.preset_id {
+        Some(preset) => writeln!(out, "Camera      {}, at its preset {preset}", r.camera.local_id)?,
+        None => writeln!(out, "Camera      {}", r.camera.local_id)?,
+    }
     writeln!(out, "Text        {}", r.description)?;
     writeln!(out, "First seen  {}", r.first_seen_at)?;
     writeln!(out, "Confirmed   {}", r.confirmed_at)?;

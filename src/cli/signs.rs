@@ -17,7 +17,7 @@ use image::{Rgb, RgbImage};
 
 use super::{Failure, layer::Layer, print};
 use crate::{
-    config::{self, Camera, Draft, Faults, raw},
+    config::{self, Camera, Draft, Faults, Preset, raw},
     engine::BBox,
     error::Class,
 };
@@ -59,7 +59,7 @@ struct List {
 /// Which baseline.
 #[derive(Debug, clap::Args)]
 struct Of {
-    /// The camera.
+    /// The camera; of one that turns CAMERA.PRESET.
     #[arg(value_name = "CAMERA")]
     camera: String,
     /// The configuration file.
@@ -71,23 +71,19 @@ struct Of {
 }
 
 impl Of {
-    /// The configuration as far as it is sound, and the camera. Its baseline may be faulty or missing: that is what this is about;
+    /// The configuration as far as it is sound, the camera and its view. Its baseline may be faulty or missing: that is what this is about;
     /// and what else is wrong is `check`'s business.
-    fn camera(&self) -> Result<(Draft, Camera), Failure> {
+    fn view(&self) -> Result<(Draft, Camera, Preset), Failure> {
         let draft = config::examine(&self.config);
-        if let Some(camera) = draft.cameras.iter().find(|c| c.id.as_str() == self.camera) {
-            let camera = camera.clone();
-            return Ok((draft, camera));
+        if let Some((camera, preset)) = config::view_called(&draft.cameras, &self.camera) {
+            let (camera, preset) = (camera.clone(), preset.clone());
+            return Ok((draft, camera, preset));
         }
         if !draft.faults.is_empty() {
             return Err(Faults(draft.faults).into());
         }
-        let known: Vec<&str> = draft.cameras.iter().map(|c| c.id.as_str()).collect();
-        let message = format!(
-            "no camera has the id {:?}: write one of {}",
-            self.camera,
-            known.join(", ")
-        );
+        let known = config::view_names(&draft.cameras);
+        let message = format!("no camera has the id {:?}: write one of {known}", self.camera);
         Err(Failure::new(Class::Config, message))
     }
 }
@@ -104,9 +100,9 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 }
 
 fn list(args: &List) -> Result<ExitCode, Failure> {
-    let (_, camera) = args.of.camera()?;
-    let Some(file) = &camera.approved_signs else {
-        return Err(unnamed(&camera));
+    let (_, _, preset) = args.of.view()?;
+    let Some(file) = &preset.approved_signs else {
+        return Err(unnamed(&preset));
     };
     let signs = read(file)?;
     if let (Some(picture), Some(overlay)) = (&args.picture, &args.overlay) {
@@ -153,8 +149,8 @@ fn read(file: &Path) -> Result<raw::Signs, Failure> {
     config::read_signs(file).map_err(|f| Failure::new(f.class(), f.to_string()))
 }
 
-fn unnamed(camera: &Camera) -> Failure {
-    let id = &camera.id;
+fn unnamed(preset: &Preset) -> Failure {
+    let id = &preset.view;
     let message = format!(
         "the camera {id} names no baseline: write approved_signs = \"signs/{id}.toml\" into its table of the configuration"
     );

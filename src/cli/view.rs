@@ -10,11 +10,12 @@ use std::{
 };
 
 use image::{GrayImage, Rgb, RgbImage, imageops};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Failure, layer::Layer, print};
 use crate::{
-    config::{self, Config},
+    config::{self, Aim, Camera, Config, Preset},
     engine::{CameraId, Point, ZoneKind},
     error::Class,
     views::{Files, Request, Standing, Status},
@@ -30,6 +31,9 @@ use crate::{
 /// 3. Aim the camera back; that is noticed. Or mend its zones and calibration in the configuration, restart the daemon, and
 /// 4. `gridwatch view confirm CAMERA`: the daemon forgets the old view and what was seen in it, and learns the new one.
 ///    Open cases stay as they are.
+///
+/// A camera that turns must be shown each of its presets once: aim it there, and `gridwatch view confirm CAMERA.PRESET`. From then
+/// on it is recognised; what the camera sees between its presets, or where somebody steers it, is not judged.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -60,7 +64,7 @@ enum Command {
     /// Below them the two pictures lie over each other, the learned one red and the newest one cyan: what is grey is where
     /// it was. The pictures are small and grey, 320 pixels across, which is what views are judged by.
     Show {
-        /// Which camera.
+        /// Which camera; of one that turns CAMERA.PRESET, which is shown when the camera comes there.
         camera: String,
         /// Where to write the picture (PNG).
         #[arg(long, value_name = "FILE")]
@@ -69,9 +73,9 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         wait: u64,
     },
-    /// Say that what the camera looks at now is right.
+    /// Say that what the camera looks at now is right; of a camera that turns, that it stands at the preset now.
     Confirm {
-        /// Which camera.
+        /// Which camera; of one that turns CAMERA.PRESET. Hold it still there until the command has ended.
         camera: String,
         /// Wait this long, in seconds, until the daemon has taken it; it takes it at its next look in any case.
         #[arg(long, default_value_t = 60)]
@@ -94,95 +98,125 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     match &args.command {
         Command::List { json } => list(&config, *json),
         Command::Show { camera, out, wait } => {
-            let camera = known(&config, camera)?;
-            show(&config, camera, out, Duration::from_secs(*wait))
+            let (_, preset) = known(&config, camera)?;
+            show(&config, preset, out, Duration::from_secs(*wait))
         }
         Command::Confirm { camera, wait } => {
-            let camera = known(&config, camera)?;
-            confirm(&config, camera, Duration::from_secs(*wait))
+            let (camera, preset) = known(&config, camera)?;
+            confirm(&config, camera, preset, Duration::from_secs(*wait))
         }
     }?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn known<'a>(config: &'a Config, id: &str) -> Result<&'a config::Camera, Failure> {
-    let camera = config.cameras.iter().find(|c| c.id.as_str() == id);
-    let camera = camera.ok_or_else(|| {
-        let ids: Vec<&str> = config.cameras.iter().map(|c| c.id.as_str()).collect();
-        let message = format!("no camera has the id {id:?}; there are {}", ids.join(", "));
+fn known<'a>(config: &'a Config, id: &str) -> Result<(&'a Camera, &'a Preset), Failure> {
+    config::view_called(&config.cameras, id).ok_or_else(|| {
+        let names = config::view_names(&config.cameras);
+        let message = format!("no camera has the id {id:?}; there are {names}");
         Failure::new(Class::Config, message)
-    })?;
-    Ok(camera)
+    })
 }
 
 #[derive(Serialize)]
 struct Line<'a> {
     camera: &'a CameraId,
-    /// False where nothing watches the aim (`fixed = false`).
+    /// False where the camera turns.
     fixed: bool,
+    /// Which of the presets of a camera that turns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preset: Option<&'a str>,
     #[serde(flatten)]
     status: Option<Status>,
 }
 
 fn list(config: &Config, json: bool) -> Result<(), Failure> {
     let mut text = String::new();
-    for camera in &config.cameras {
-        let status = Files::new(&config.state_dir, camera.id.clone()).status()?;
+    let views = config
+        .cameras
+        .iter()
+        .flat_map(|c| c.presets.iter().map(move |p| (c, p)));
+    for (camera, preset) in views {
+        let status = Files::new(&config.state_dir, preset.view.clone()).status()?;
+        let is_watched = camera.aim != Aim::Unwatched;
         if json {
             let line = Line {
-                camera: &camera.id,
-                fixed: camera.fixed,
-                status: status.filter(|_| camera.fixed),
+                camera: &preset.view,
+                fixed: camera.aim == Aim::Fixed,
+                preset: preset.id.as_deref(),
+                status: status.filter(|_| is_watched),
             };
             text += &serde_json::to_string(&line).map_err(|e| Failure::new(Class::Bug, e.to_string()))?;
             text.push('\n');
             continue;
         }
         let told = match status {
-            _ if !camera.fixed => "turns by itself (fixed = false): nothing tells whether its zones fit".into(),
+            _ if !is_watched => "turns by itself (fixed = false): nothing tells whether its zones fit".into(),
             None => "was not looked at yet".into(),
             Some(Status {
                 standing, since, shift, ..
             }) => {
                 let since = since.to_zoned(config.timezone.clone()).strftime("%F %H:%M:%S");
                 match (standing, shift) {
+                    (Standing::Learning, _) if preset.id.is_some() => {
+                        format!(
+                            "NOT KNOWN by sight: aim the camera there, then: gridwatch view confirm {}",
+                            preset.view
+                        )
+                    }
                     (Standing::Learning, _) => format!("learning  since {since}"),
                     (Standing::Aimed, _) => format!("aimed     since {since}"),
+                    (Standing::Moved, _) if preset.id.is_some() => {
+                        format!("MISSED    since {since}: the camera does not come to it any more")
+                    }
                     (Standing::Moved, Some(shift)) => format!("MOVED     since {since}: {shift}"),
                     (Standing::Moved, None) => format!("MOVED     since {since}: nothing of the view is found"),
                 }
             }
         };
-        let _ = writeln!(text, "{:<24} {told}", camera.id.as_str());
+        let _ = writeln!(text, "{:<24} {told}", preset.view.as_str());
     }
     print(&text)
 }
 
-fn confirm(config: &Config, camera: &config::Camera, wait: Duration) -> Result<(), Failure> {
-    if !camera.fixed {
-        let message = format!(
-            "camera {} turns by itself (fixed = false): nothing is learned of it",
-            camera.id
-        );
+fn confirm(config: &Config, camera: &Camera, preset: &Preset, wait: Duration) -> Result<(), Failure> {
+    let id = &preset.view;
+    if camera.aim == Aim::Unwatched {
+        let message = format!("camera {id} turns by itself (fixed = false): nothing is learned of it");
         return Err(Failure::new(Class::Config, message));
     }
-    let files = Files::new(&config.state_dir, camera.id.clone());
+    let files = Files::new(&config.state_dir, id.clone());
+    let (begin, asked_at) = (Instant::now(), Timestamp::now());
     files.request(Request::Confirm)?;
-    if is_taken(&files, wait) {
-        print(&format!(
-            "Camera {} is taken to look where it should: the daemon learns its view anew.\n",
-            camera.id
-        ))
-    } else {
-        Err(Failure::new(
-            Class::Transient,
-            format!(
-                "the daemon has not looked at camera {} for {} s; it takes the confirmation at its next look",
-                camera.id,
-                wait.as_secs()
-            ),
-        ))
+    if !is_taken(&files, wait) {
+        let message = format!(
+            "the daemon has not looked at camera {} for {} s; it takes the confirmation at its next look",
+            camera.id,
+            wait.as_secs()
+        );
+        return Err(Failure::new(Class::Transient, message));
     }
+    if preset.id.is_none() {
+        return print(&format!(
+            "Camera {id} is taken to look where it should: the daemon learns its view anew.\n"
+        ));
+    }
+    // Which of its presets a camera shows is believed of a person alone, and while the camera stands still.
+    while begin.elapsed() < wait {
+        if files
+            .status()?
+            .is_some_and(|s| s.standing == Standing::Aimed && s.since >= asked_at)
+        {
+            return print(&format!(
+                "Preset {id} is known by sight: what the camera sees there is judged.\n"
+            ));
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    let message = format!(
+        "preset {id} was not learned within {} s: hold the camera still at it for some looks; the daemon's log says more",
+        wait.as_secs()
+    );
+    Err(Failure::new(Class::Transient, message))
 }
 
 /// Waits until the daemon has taken the request.
@@ -197,8 +231,9 @@ fn is_taken(files: &Files, wait: Duration) -> bool {
     true
 }
 
-fn show(config: &Config, camera: &config::Camera, out: &PathBuf, wait: Duration) -> Result<(), Failure> {
-    let files = Files::new(&config.state_dir, camera.id.clone());
+fn show(config: &Config, preset: &Preset, out: &PathBuf, wait: Duration) -> Result<(), Failure> {
+    let id = &preset.view;
+    let files = Files::new(&config.state_dir, id.clone());
     let before = files.newest()?.map(|(_, at)| at);
     files.request(Request::Picture)?;
     let is_taken = is_taken(&files, wait);
@@ -213,8 +248,7 @@ fn show(config: &Config, camera: &config::Camera, out: &PathBuf, wait: Duration)
     if let (false, Some((_, at))) = (is_taken, &newest) {
         let at = at.to_zoned(config.timezone.clone());
         eprintln!(
-            "The daemon did not look at camera {} meanwhile; the newest look that it wrote is of {}.",
-            camera.id,
+            "The daemon did not look at camera {id} meanwhile; the newest look that it wrote is of {}.",
             at.strftime("%F %H:%M:%S")
         );
     }
@@ -226,29 +260,25 @@ fn show(config: &Config, camera: &config::Camera, out: &PathBuf, wait: Duration)
     let newest = newest.map(|(picture, _)| picture);
     if learned.is_none() && newest.is_none() {
         let message = format!(
-            "nothing is kept of camera {} in {}, and the daemon writes nothing: is it running?",
-            camera.id,
+            "nothing is kept of camera {id} in {}, and the daemon writes nothing: is it running?",
             config.state_dir.display()
         );
         return Err(Failure::new(Class::Transient, message));
     }
-    let zones = drawn_zones(config, camera);
+    let zones = drawn_zones(config, preset);
     let picture = beside(learned.as_ref(), newest.as_ref(), &zones);
     picture
         .save_with_format(out, image::ImageFormat::Png)
         .map_err(|e| Failure::new(Class::Config, format!("--out {}: {e}", out.display())))?;
     if learned.is_none() {
-        eprintln!(
-            "Nothing is learned of camera {} yet; the newest look alone is drawn.",
-            camera.id
-        );
+        eprintln!("Nothing is learned of camera {id} yet; the newest look alone is drawn.");
     }
     Ok(())
 }
 
 /// Its zones with the colour of their kind.
-fn drawn_zones(config: &Config, camera: &config::Camera) -> Vec<(Vec<Point>, Rgb<u8>)> {
-    let zones = config.plan.cameras.get(&camera.id).map(|plan| &plan.zones);
+fn drawn_zones(config: &Config, preset: &Preset) -> Vec<(Vec<Point>, Rgb<u8>)> {
+    let zones = config.plan.cameras.get(&preset.view).map(|plan| &plan.zones);
     let coloured = zones.into_iter().flatten().map(|zone| {
         let colour = match &zone.kind {
             ZoneKind::Watch => Rgb([90, 220, 90]),
@@ -259,7 +289,7 @@ fn drawn_zones(config: &Config, camera: &config::Camera) -> Vec<(Vec<Point>, Rgb
         };
         (zone.polygon.clone(), colour)
     });
-    let private = camera.privacy.iter().map(|p| (p.clone(), Rgb([20, 20, 20])));
+    let private = preset.privacy.iter().map(|p| (p.clone(), Rgb([20, 20, 20])));
     coloured.chain(private).collect()
 }
 

@@ -30,6 +30,9 @@ pub(super) const ID_PATTERN: &str = r"^[A-Za-z0-9_-]{1,64}$";
 /// What POSIX calls the name of an environment variable.
 pub(super) const ENV_PATTERN: &str = r"^[A-Za-z_][A-Za-z0-9_]*$";
 
+/// What names one view: a camera, or one of its presets.
+pub(super) const VIEW_PATTERN: &str = r"^[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64})?$";
+
 /// GB/T 28181 annex D: 8 centre + 2 industry + 3 type + 1 network + 6 serial.
 pub(super) const GB_ID_PATTERN: &str = r"^[0-9]{20}$";
 

@@ -18,7 +18,7 @@ use super::{
     fault::Fault,
     raw::{
         self, DATES_PATTERN, DAYS_PATTERN, ENV_PATTERN, GB_ID_PATTERN, ID_PATTERN, SEASON_PATTERN, SPAN_PATTERN,
-        TIME_PATTERN,
+        TIME_PATTERN, VIEW_PATTERN,
     },
 };
 
@@ -332,6 +332,10 @@ fn tell(document: &Document, schema: &Value, error: &ValidationError<'_>, faults
                 ID_PATTERN => (
                     "not usable as a name",
                     "use 1 to 64 letters, digits, `-` and `_`: it becomes part of MQTT topics and file names",
+                ),
+                VIEW_PATTERN => (
+                    "names no view",
+                    "write the camera's id, or CAMERA.PRESET of one that turns",
                 ),
                 SPAN_PATTERN => (
                     "not a length of time",

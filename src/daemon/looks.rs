@@ -14,7 +14,10 @@ use std::{
 use jiff::Timestamp;
 use metrics::{counter, gauge, histogram};
 
-use super::{core::Event, gaze::Gaze};
+use super::{
+    core::Event,
+    gaze::{Gaze, Judged},
+};
 use crate::{
     camera::{
         Picture,
@@ -29,14 +32,20 @@ use crate::{
     vision,
 };
 
+/// What a camera looks at while it stands still: all that one without presets shows.
+pub(super) struct Watching {
+    pub(super) view: CameraId,
+    /// Never judged: what stands there is masked in every picture.
+    pub(super) privacy: Vec<Vec<Point>>,
+}
+
 /// One camera, as the looks need it.
 pub(super) struct Watched {
     pub(super) id: CameraId,
+    pub(super) presets: Vec<Watching>,
     pub(super) slot: Arc<Slot>,
     /// Indices into each worker's panel.
     pub(super) models: Vec<usize>,
-    /// Never judged: what stands there is masked in every picture.
-    pub(super) privacy: Vec<Vec<Point>>,
     pub(super) gaze: Mutex<Gaze>,
     /// The slot's number of the picture last looked at.
     pub(super) seen: AtomicU64,
@@ -70,7 +79,7 @@ impl Watched {
 /// What the workers share: the schedule, and the cameras.
 pub(super) struct Looks {
     pub(super) cameras: Vec<Watched>,
-    by_id: BTreeMap<CameraId, usize>,
+    by_view: BTreeMap<CameraId, usize>,
     schedule: Mutex<Schedule>,
     changed: Condvar,
     stopping: AtomicBool,
@@ -86,7 +95,11 @@ const NAP: Duration = Duration::from_millis(500);
 impl Looks {
     pub(super) fn new(cameras: Vec<Watched>, periods: &[Duration]) -> Self {
         Self {
-            by_id: cameras.iter().enumerate().map(|(i, c)| (c.id.clone(), i)).collect(),
+            by_view: cameras
+                .iter()
+                .enumerate()
+                .flat_map(|(i, c)| c.presets.iter().map(move |p| (p.view.clone(), i)))
+                .collect(),
             cameras,
             schedule: Mutex::new(Schedule::new(periods)),
             changed: Condvar::new(),
@@ -106,9 +119,11 @@ impl Looks {
         self.changed.notify_all();
     }
 
-    /// The engine wants `camera` looked at by `by`.
-    pub(super) fn look_by(&self, camera: &CameraId, by: Timestamp) {
-        if let Some(&i) = self.by_id.get(camera) {
+    /// The engine wants `view` looked at by `by`. A camera that turned away meanwhile is not held up by that.
+    pub(super) fn look_by(&self, view: &CameraId, by: Timestamp) {
+        if let Some(&i) = self.by_view.get(view)
+            && self.cameras[i].gaze().stands_at(view)
+        {
             self.cameras[i].wanted.store(by.as_millisecond(), Ordering::Relaxed);
             let ahead = Duration::try_from(by.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
             self.schedule().look_by(i, self.start.elapsed() + ahead);
@@ -154,7 +169,9 @@ impl Looks {
         while let Some((i, late)) = self.next() {
             histogram!(names::LATENESS).record(late.as_secs_f64());
             let camera = &self.cameras[i];
-            if let Some(event) = camera.gaze().asked()
+            // Not while the gaze is held: the core asks for it, too.
+            let asked = camera.gaze().asked();
+            if let Some(event) = asked
                 && core.send(event).is_err()
             {
                 return;
@@ -182,15 +199,21 @@ pub(super) struct Eyes {
 }
 
 impl Eyes {
-    /// `None` where nothing can be said of the camera's view at all.
+    /// `None` where nothing can be said of any of the camera's views.
     fn look(&mut self, camera: &Watched, picture: Picture) -> Option<Event> {
         let at = picture.captured_at();
-        let (view, light, detections) = match self.see(camera, &picture) {
+        let (judged, detections) = match self.see(camera, &picture) {
             Ok(seen) => seen,
             Err(LookError::Decode(DecodeError::Damaged { .. })) => {
                 camera.slot.count_damaged();
                 failed(camera, "damaged");
-                (View::Damaged, Light::Day, Vec::new())
+                let damaged = Judged {
+                    view: View::Damaged,
+                    light: Light::Day,
+                    preset: camera.gaze().only(),
+                    reaimed: None,
+                };
+                (damaged, Vec::new())
             }
             Err(error) => {
                 failed(camera, error.kind());
@@ -200,13 +223,28 @@ impl Eyes {
         };
         camera.looks.fetch_add(1, Ordering::Relaxed);
         camera.last_look.store(at.as_millisecond(), Ordering::Relaxed);
+        let Judged {
+            view,
+            light,
+            preset,
+            reaimed,
+        } = judged;
         note_view(camera, view);
         let id = camera.id.to_string();
-        counter!(names::LOOKS, "camera" => id.clone(), "view" => view_name(view)).increment(1);
+        let shown = match (view, preset) {
+            (View::Clear, None) => BETWEEN_PRESETS,
+            _ => view_name(view),
+        };
+        counter!(names::LOOKS, "camera" => id.clone(), "view" => shown).increment(1);
         gauge!(names::LAST_LOOK, "camera" => id).set(at.as_millisecond() as f64 / 1000.0);
+        if let Some(camera) = reaimed {
+            return Some(Event::Reaimed { camera, at });
+        }
+        // A blind look of a camera that turns is of none of its presets: the time away says as much.
+        let preset = camera.presets.get(preset?)?;
         Some(Event::Looked {
             observation: Observation {
-                camera: camera.id.clone(),
+                camera: preset.view.clone(),
                 at,
                 view,
                 light,
@@ -216,7 +254,7 @@ impl Eyes {
         })
     }
 
-    fn see(&mut self, camera: &Watched, picture: &Picture) -> Result<(View, Light, Vec<Detection>), LookError> {
+    fn see(&mut self, camera: &Watched, picture: &Picture) -> Result<(Judged, Vec<Detection>), LookError> {
         let frame = match picture {
             Picture::Keyframe(keyframe) => {
                 let start = Instant::now();
@@ -226,16 +264,15 @@ impl Eyes {
             }
             Picture::Frame(frame) => Arc::clone(frame),
         };
-        let (view, light) = camera.gaze().judge(&frame)?;
-        let detections = if view == View::Clear {
-            self.detect(camera, &frame)?
-        } else {
-            Vec::new()
+        let judged = camera.gaze().judge(&frame)?;
+        let detections = match judged.preset.and_then(|i| camera.presets.get(i)) {
+            Some(preset) if judged.view == View::Clear => self.detect(camera, preset, &frame)?,
+            _ => Vec::new(),
         };
-        Ok((view, light, detections))
+        Ok((judged, detections))
     }
 
-    fn detect(&mut self, camera: &Watched, frame: &Frame) -> Result<Vec<Detection>, LookError> {
+    fn detect(&mut self, camera: &Watched, preset: &Watching, frame: &Frame) -> Result<Vec<Detection>, LookError> {
         let mut found = Vec::new();
         let mut shown = self.panel.shown(frame);
         for &i in &camera.models {
@@ -245,7 +282,7 @@ impl Eyes {
             histogram!(names::DETECT, "model" => model).record(start.elapsed());
         }
         found.retain(|d| {
-            !camera
+            !preset
                 .privacy
                 .iter()
                 .any(|zone| geometry::side_of(zone, d.bbox.foot()) != geometry::Side::Outside)
@@ -298,6 +335,9 @@ fn note_view(camera: &Watched, view: View) {
         }
     }
 }
+
+/// What a clear look shows that shows no preset.
+const BETWEEN_PRESETS: &str = "between_presets";
 
 /// As it stands in metrics, logs and health messages.
 pub(super) fn view_name(view: View) -> &'static str {

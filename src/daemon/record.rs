@@ -26,7 +26,8 @@ pub(super) struct Records {
     pub(super) topics: Topics,
     /// In the order of `Config::models`.
     pub(super) models: Vec<KnownModel>,
-    cameras: BTreeMap<CameraId, config::Camera>,
+    /// By what the engine calls their views.
+    views: BTreeMap<CameraId, (config::Camera, config::Preset)>,
     rules: BTreeMap<crate::engine::RuleId, Vec<Label>>,
 }
 
@@ -35,7 +36,11 @@ impl Records {
         Self {
             topics: Topics::new(&config.node),
             models,
-            cameras: config.cameras.iter().map(|c| (c.id.clone(), c.clone())).collect(),
+            views: config
+                .cameras
+                .iter()
+                .flat_map(|c| c.presets.iter().map(move |p| (p.view.clone(), (c.clone(), p.clone()))))
+                .collect(),
             rules: config
                 .plan
                 .rules
@@ -48,7 +53,7 @@ impl Records {
     /// The record of a new case; `None` when its camera is not configured or no model that looks at it finds its labels,
     /// which the engine never lets happen.
     pub(super) fn of(&self, config: &Config, case: &Case, pictures: &[EvidencePicture]) -> Option<CaseRecord> {
-        let camera = self.cameras.get(&case.camera)?;
+        let (camera, preset) = self.views.get(&case.camera)?;
         let labels = self.rules.get(&case.rule)?;
         let mut finders = camera
             .models
@@ -72,11 +77,11 @@ impl Records {
                 camera: CameraInfo {
                     local_id: camera.id.to_string(),
                     gb_device_id: camera.gb_device_id.clone(),
-                    preset_id: None,
-                    calibration_version: camera.calibration_version.clone(),
+                    preset_id: preset.id.clone(),
+                    calibration_version: preset.calibration_version.clone(),
                     legal_review_ref: camera.legal_review_ref.clone(),
                 },
-                address: camera.address.clone(),
+                address: preset.address.clone(),
                 model,
                 other_models: finders.collect(),
                 config_sha256: &config.config_sha256,

@@ -15,12 +15,15 @@ use self::look::Judging;
 pub use self::resume::{Resumed, Snapshot};
 use super::{
     calendar::Lately,
-    plus, since,
+    plus,
+    presence::Step,
+    since,
     site::Register,
     stage::{Stage, Telling},
     track::Track,
     types::{
-        CameraId, CaseId, Effect, Input, NotFiled, Observation, OpenCase, Plan, Reason, Reply, Rule, RuleId, View,
+        CameraId, CameraPlan, CaseId, Effect, Input, NotFiled, Observation, OpenCase, Plan, Reason, Reply, Rule,
+        RuleId, View,
     },
 };
 
@@ -30,6 +33,8 @@ use super::{
 const LEAST_VOID: Duration = Duration::from_hours(1);
 /// A look that much older than its camera's newest means that the clock was set back; less is a look that came late.
 const CLOCK_SET_BACK: Duration = Duration::from_mins(1);
+/// So many tours of a camera that turns prolong it too: it may come by once and be blind.
+const VOID_TOURS: u32 = 2;
 /// After evidence failed, the next case waits this many scheduled looks: a full disk is not emptied by hammering it.
 const RETRY_LOOKS: u32 = 3;
 
@@ -64,7 +69,8 @@ impl Queue {
         }
         for (id, watched) in cameras {
             let ranks = watched.tracks.values().flatten().filter_map(Track::rank);
-            self.weights.extend(ranks.map(|rank| (rank, id == camera)));
+            self.weights
+                .extend(ranks.map(|rank| (rank, id.device() == camera.device())));
         }
         self.is_anyone_there = !self.weights.is_empty();
     }
@@ -127,10 +133,13 @@ impl Engine {
     /// pinned picture can go.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let plan = self.plan.as_ref()?;
-        let tracks = self.cameras.values().flat_map(|w| &w.tracks);
+        let tracks = self.cameras.iter().flat_map(|(id, watched)| {
+            let camera = plan.cameras.get(id);
+            watched.tracks.iter().map(move |(rule, tracks)| (camera, rule, tracks))
+        });
         tracks
-            .filter_map(|(rule, tracks)| {
-                let after = void_after(plan.rules.iter().find(|r| r.id == *rule)?);
+            .filter_map(|(camera, rule, tracks)| {
+                let after = void_after(plan.rules.iter().find(|r| r.id == *rule)?, camera);
                 tracks.iter().map(|t| plus(t.last_seen, after)).min()
             })
             .min()
@@ -213,9 +222,17 @@ impl Engine {
             let Some(tracks) = watched.tracks.get_mut(&rule.id) else {
                 continue;
             };
-            let step = before
-                .filter(|before| since(look.at, *before) <= rule.max_gap)
-                .map(|before| hours.worked(&plan.calendar, &rule.hours, before, look.at));
+            let step = before.map_or(Step::Blind, |before| {
+                let gap = since(look.at, before);
+                let mut worked = || hours.worked(&plan.calendar, &rule.hours, before, look.at);
+                if gap <= rule.max_gap {
+                    Step::Watched(worked())
+                } else if gap <= camera.away {
+                    Step::Away(worked())
+                } else {
+                    Step::Blind
+                }
+            });
             Judging {
                 plan: &plan,
                 id,
@@ -279,12 +296,9 @@ impl Engine {
             });
         }
         for (id, watched) in &mut self.cameras {
-            let look_every = self
-                .plan
-                .as_ref()
-                .and_then(|p| p.cameras.get(id))
-                .map_or(Duration::ZERO, |c| c.look_every);
-            let until = plus(at, look_every.saturating_mul(RETRY_LOOKS));
+            let camera = self.plan.as_ref().and_then(|p| p.cameras.get(id));
+            let looks = camera.map_or(Duration::ZERO, |c| c.look_every.saturating_mul(RETRY_LOOKS) + c.away);
+            let until = plus(at, looks);
             for (rule, tracks) in &mut watched.tracks {
                 // Every camera that sees the thing may try again: another one's pictures may work.
                 for track in tracks
@@ -316,8 +330,9 @@ fn telling<'a>(camera: &'a CameraId, rule: &'a RuleId, at: Timestamp, effects: &
     }
 }
 
-fn void_after(rule: &Rule) -> Duration {
-    LEAST_VOID.max(rule.dwell).max(rule.forget_after)
+fn void_after(rule: &Rule, camera: Option<&CameraPlan>) -> Duration {
+    let away = camera.map_or(Duration::ZERO, |c| c.away.saturating_mul(VOID_TOURS));
+    LEAST_VOID.max(rule.dwell).max(rule.forget_after).max(away)
 }
 
 impl Watched {
@@ -334,7 +349,7 @@ impl Watched {
     fn void(&mut self, camera: &CameraId, plan: &Plan, at: Timestamp, effects: &mut Vec<Effect>) {
         for rule in &plan.rules {
             if let Some(tracks) = self.tracks.get_mut(&rule.id) {
-                let after = void_after(rule);
+                let after = void_after(rule, plan.cameras.get(camera));
                 tracks.retain_mut(|track| {
                     let is_void = since(at, track.last_seen) >= after;
                     if is_void {

@@ -12,6 +12,27 @@ use super::types::{Reason, Rule};
 /// Shares are quotients of small counts: this is far below the least difference of two of them.
 const SHARE_EPSILON: f64 = 1e-6;
 
+/// The time since a camera's clear look before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nobody knows what was there meanwhile.
+    Blind,
+    /// It was looked at.
+    Watched(Duration),
+    /// The camera looked elsewhere on its tour: what is there again was there meanwhile, and nothing has left by that.
+    Away(Duration),
+}
+
+impl Step {
+    /// Without the thing at both of its ends, so much of it was without the thing.
+    pub(super) fn known(self) -> Duration {
+        match self {
+            Self::Blind => Duration::ZERO,
+            Self::Watched(time) | Self::Away(time) => time,
+        }
+    }
+}
+
 /// What a track's clear looks add up to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Presence {
@@ -19,6 +40,9 @@ pub(super) struct Presence {
     dwell: Duration,
     /// Clear time since it was last seen.
     unseen: Duration,
+    /// Time since then that the camera looked elsewhere.
+    #[serde(default)]
+    away: Duration,
     looks: u32,
     seen: u32,
     /// Looks at which it counted as present.
@@ -40,6 +64,7 @@ impl Presence {
         Self {
             dwell: Duration::ZERO,
             unseen: Duration::ZERO,
+            away: Duration::ZERO,
             looks: 1,
             seen: 1,
             present: 1,
@@ -51,10 +76,10 @@ impl Presence {
         }
     }
 
-    /// A clear look saw it; `step` is the time since the look before, `None` where that time was blind. Says what that changed.
-    pub(super) fn saw(&mut self, rule: &Rule, step: Option<Duration>, score: f32, attended: bool) -> Option<Reason> {
-        self.dwell += self.unseen + step.unwrap_or_default();
-        self.unseen = Duration::ZERO;
+    /// A clear look saw it. Says what that changed.
+    pub(super) fn saw(&mut self, rule: &Rule, step: Step, score: f32, attended: bool) -> Option<Reason> {
+        self.pass(step);
+        self.stayed();
         self.looks = self.looks.saturating_add(1);
         self.seen = self.seen.saturating_add(1);
         self.window = self.window << 1 | 1;
@@ -64,21 +89,34 @@ impl Presence {
     }
 
     /// A clear look did not see it. Says what that changed.
-    pub(super) fn missed(&mut self, rule: &Rule, step: Option<Duration>) -> Option<Reason> {
-        self.unseen += step.unwrap_or_default();
+    pub(super) fn missed(&mut self, rule: &Rule, step: Step) -> Option<Reason> {
+        self.pass(step);
         self.looks = self.looks.saturating_add(1);
         self.window <<= 1;
         self.count(rule)
     }
 
     /// A clear look while the rule rests: it counts for nothing, but the time before it does, as far as the rule worked.
-    pub(super) fn passed(&mut self, step: Option<Duration>, is_seen: bool) -> Option<Reason> {
-        self.unseen += step.unwrap_or_default();
+    pub(super) fn passed(&mut self, step: Step, is_seen: bool) -> Option<Reason> {
+        self.pass(step);
         if is_seen {
-            self.dwell += std::mem::take(&mut self.unseen);
+            self.stayed();
         }
         let rested = std::mem::replace(&mut self.is_resting, true);
         (!rested).then_some(Reason::Rested)
+    }
+
+    fn pass(&mut self, step: Step) {
+        match step {
+            Step::Blind => {}
+            Step::Watched(time) => self.unseen += time,
+            Step::Away(time) => self.away += time,
+        }
+    }
+
+    /// It is seen again: it was there all the time.
+    fn stayed(&mut self) {
+        self.dwell += std::mem::take(&mut self.unseen) + std::mem::take(&mut self.away);
     }
 
     /// Whether it counts as present at the newest look: missed in no more than m − n of the newest m, so that one flicker of
@@ -128,7 +166,7 @@ impl Presence {
     /// nothing is missing.
     pub(super) fn almost(&self, rule: &Rule) -> Option<Duration> {
         let mut next = self.clone();
-        next.saw(rule, None, 0.0, true);
+        next.saw(rule, Step::Blind, 0.0, true);
         let missing = rule.dwell.saturating_sub(self.dwell);
         (!missing.is_zero() && next.is_steady(rule) && next.is_attended(rule)).then_some(missing)
     }
@@ -193,7 +231,7 @@ pub(super) mod tests {
         }
     }
 
-    const TEN: Option<Duration> = Some(Duration::from_secs(10));
+    const TEN: Step = Step::Watched(Duration::from_secs(10));
 
     #[test]
     fn an_occlusion_counts_once_it_was_seen_again() {
@@ -211,16 +249,34 @@ pub(super) mod tests {
     #[test]
     fn blind_time_is_neither_presence_nor_absence() {
         let mut p = Presence::begin(0.8, true);
-        p.saw(&rule(), None, 0.8, true);
+        p.saw(&rule(), Step::Blind, 0.8, true);
         assert_eq!(p.dwell(), Duration::ZERO);
         for _ in 0..100 {
-            p.missed(&rule(), None);
+            p.missed(&rule(), Step::Blind);
         }
         assert!(!p.is_gone(&rule()), "nobody looked away from it");
         for _ in 0..12 {
             p.missed(&rule(), TEN);
         }
         assert!(p.is_gone(&rule()));
+    }
+
+    #[test]
+    fn time_away_counts_once_it_is_seen_again_and_makes_nothing_leave() {
+        let tour = Step::Away(Duration::from_mins(10));
+        let mut p = Presence::begin(0.8, true);
+        p.missed(&rule(), tour);
+        assert_eq!(p.dwell(), Duration::ZERO, "nobody knows yet whether it stayed");
+        assert!(!p.is_gone(&rule()), "one miss after a tour is a flicker");
+        p.saw(&rule(), TEN, 0.8, true);
+        assert_eq!(p.dwell(), Duration::from_secs(610));
+        for _ in 0..11 {
+            p.missed(&rule(), TEN);
+        }
+        p.missed(&rule(), tour);
+        assert!(!p.is_gone(&rule()));
+        p.missed(&rule(), TEN);
+        assert!(p.is_gone(&rule()), "two minutes of looks without it");
     }
 
     #[test]

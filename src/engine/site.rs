@@ -14,6 +14,7 @@ use super::{
     calendar::Calendar,
     case::{Illegal, transition},
     geometry::{Side, distance_m, side_of},
+    presence::Step,
     since,
     types::{
         Appearance, BBox, Beyond, CameraId, CameraPlan, CaseId, CaseState, Located, NotFiled, OpenCase, Place,
@@ -279,7 +280,8 @@ impl Register {
             let cases = self.cases.values().map(|r| &r.case);
             cases.filter(move |c| c.confirmed_at.is_some_and(|at| at >= start))
         };
-        (newer().filter(|c| c.camera == *camera).count(), newer().count())
+        let is_here = |c: &&OpenCase| c.camera.device() == camera.device();
+        (newer().filter(is_here).count(), newer().count())
     }
 
     /// The box asks for case `id` again.
@@ -336,7 +338,7 @@ impl Register {
         &mut self,
         camera: &CameraId,
         rule: &Rule,
-        step: Option<Duration>,
+        step: Step,
         is_seen_at: impl Fn(&BBox) -> bool,
         silence: Duration,
     ) -> Vec<CaseId> {
@@ -356,7 +358,7 @@ impl Register {
             };
             // Of two rules for one category, one must tell the time.
             record.rule.get_or_insert_with(|| rule.id.clone());
-            let step = step.unwrap_or_default();
+            let step = step.known();
             if is_seen_at(&record.case.bbox) {
                 vacancy.doubted(step, rule.forget_after);
             } else {

@@ -74,6 +74,22 @@ id!(/// What a model says a thing is, after the manifest's label map.
 id!(/// A case's ULID in its 26-character text form.
     CaseId);
 
+impl CameraId {
+    /// A camera that turns, at one of its presets: `CAMERA.PRESET`. To the engine each is a camera of its own, with its own
+    /// place and zones. A configured id holds no point.
+    pub fn at_preset(camera: &str, preset: &str) -> Self {
+        Self::from(format!("{camera}{PRESET_MARK}{preset}"))
+    }
+
+    /// The camera itself, whatever preset it stands at.
+    pub fn device(&self) -> &str {
+        let id = self.as_str();
+        id.split_once(PRESET_MARK).map_or(id, |(device, _)| device)
+    }
+}
+
+const PRESET_MARK: char = '.';
+
 /// A point in a picture, as fractions of its width and height.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Point {

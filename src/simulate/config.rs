@@ -241,11 +241,13 @@ fn camera(camera: &Camera, town: &Town, rules: &[raw::Rule], look_every: raw::Sp
             .any(|r| r.except_approved)
             .then(|| format!("signs/{}.toml", camera.id).into()),
         crs: None,
-        place: raw::Place {
+        place: Some(raw::Place {
             lon: degrees(middle.lon),
             lat: degrees(middle.lat),
             uncertainty_m: VIEW_M,
-        },
+        }),
+        presets: Vec::new(),
+        tour: None,
         calibration: is_calibrated.then(|| raw::Calibration {
             points: camera
                 .pairs

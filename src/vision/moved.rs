@@ -6,16 +6,18 @@
 
 mod field;
 mod kept;
+mod lights;
 mod reference;
-
-use std::collections::BTreeMap;
+mod tour;
 
 use jiff::Timestamp;
 
+use self::lights::Lights;
 pub use self::{
     field::{Agreement, Field, Shift},
     kept::Kept,
     reference::Reference,
+    tour::{Stood, Tour, TourChange},
 };
 use super::Luma;
 use crate::{
@@ -120,8 +122,7 @@ pub struct Seen {
 #[derive(Debug, Clone)]
 pub struct Aim {
     limits: Limits,
-    /// One for each light: by infrared, foliage is bright, lamps make other shadows and the distance is gone.
-    references: BTreeMap<Light, Reference>,
+    lights: Lights,
     is_moved: bool,
     /// Weight of the looks in a row against what is believed.
     against: u32,
@@ -132,7 +133,7 @@ impl Aim {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            references: BTreeMap::new(),
+            lights: Lights::default(),
             is_moved: false,
             against: 0,
         }
@@ -140,7 +141,7 @@ impl Aim {
 
     /// Takes up a reference of an earlier run.
     pub fn remember(&mut self, light: Light, reference: Reference) {
-        self.references.insert(light, reference);
+        self.lights.remember(light, reference);
     }
 
     /// The camera was moved when the last run ended.
@@ -151,13 +152,12 @@ impl Aim {
 
     /// The references that are learned.
     pub fn references(&self) -> impl Iterator<Item = (Light, &Reference)> {
-        let learned = self.references.iter().filter(|(_, r)| r.is_learned());
-        learned.map(|(light, reference)| (*light, reference))
+        self.lights.learned()
     }
 
     /// True where nothing is learned yet.
     pub fn is_learning(&self) -> bool {
-        self.references().next().is_none()
+        self.lights.any().is_none()
     }
 
     /// True while the camera is taken to look elsewhere.
@@ -177,8 +177,8 @@ impl Aim {
         let was_moved = self.is_moved;
         let change = self.conclude(verdict).or(learned.then_some(Change::Learned));
         let is_steady = verdict == Verdict::Here && !was_moved;
-        let to_keep = is_steady && self.renew(&field, at, light) || learned;
-        let is_known = || self.references.get(&light).is_some_and(Reference::is_learned);
+        let to_keep = is_steady && self.lights.renew(&field, at, light, &self.limits) || learned;
+        let is_known = || self.lights.by(light).is_some();
         let view = match verdict {
             _ if self.is_moved => View::Moved,
             Verdict::Elsewhere(_) | Verdict::Unlike => View::Moved,
@@ -197,11 +197,11 @@ impl Aim {
     /// What the look says, and whether the reference of this light was learned by it.
     fn verdict(&mut self, field: &Field, at: Timestamp, light: Light) -> (Verdict, bool) {
         let limits = self.limits;
-        if let Some(reference) = self.references.get(&light).filter(|r| r.is_learned()) {
+        if let Some(reference) = self.lights.by(light) {
             return (reference.verdict(field, &limits), false);
         }
         // The other light's reference is as good where it tells anything. Where it tells nothing, the light may be why.
-        let by_other_light = self.references().next().map(|(_, r)| r.verdict(field, &limits));
+        let by_other_light = self.lights.any().map(|r| r.verdict(field, &limits));
         match by_other_light {
             Some(Verdict::Elsewhere(shift)) => return (Verdict::Elsewhere(shift), false),
             _ if self.is_moved && by_other_light.is_some() => {
@@ -212,15 +212,7 @@ impl Aim {
         if field.structure() < LEAST_STRUCTURE {
             return (Verdict::Untold, false);
         }
-        let candidate = self.references.get_mut(&light);
-        let among_themselves = candidate.as_ref().map(|c| c.verdict(field, &limits));
-        let learned = match (candidate, among_themselves) {
-            (Some(candidate), Some(Verdict::Here)) => candidate.learn(field, at),
-            _ => {
-                self.references.insert(light, Reference::begin(field, at));
-                false
-            }
-        };
+        let (among_themselves, learned) = self.lights.learn(field, at, light, &limits);
         let verdict = match (by_other_light, among_themselves) {
             (Some(Verdict::Here), _) | (_, None | Some(Verdict::Untold)) => Verdict::Here,
             (_, Some(verdict)) => verdict,
@@ -252,11 +244,5 @@ impl Aim {
             Verdict::Elsewhere(shift) => Change::Moved(Some(shift)),
             _ => Change::Moved(None),
         })
-    }
-
-    fn renew(&mut self, field: &Field, at: Timestamp, light: Light) -> bool {
-        let limits = self.limits;
-        let reference = self.references.get_mut(&light).filter(|r| r.is_learned());
-        reference.is_some_and(|r| r.renew(field, at, &limits))
     }
 }

@@ -94,6 +94,7 @@ pub fn fixed() -> CameraPlan {
 pub fn fixed_at(at: LonLat) -> CameraPlan {
     CameraPlan {
         look_every: Duration::from_secs(10),
+        away: Duration::ZERO,
         zones: Vec::new(),
         place: Place::Fixed(FixedPlace { at, uncertainty_m: 5.0 }),
         approved: None,
@@ -372,6 +373,7 @@ impl Pinhole {
             .collect();
         CameraPlan {
             look_every: Duration::from_secs(10),
+            away: Duration::ZERO,
             zones: Vec::new(),
             place: Place::Calibrated {
                 calibration: Calibration::fit(&pairs).expect("points that determine a plane"),

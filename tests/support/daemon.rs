@@ -7,13 +7,14 @@ use std::{
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use gridwatch::{
     config::raw,
-    farm::{self, Farm, FarmConfig, MountConfig},
+    farm::{self, Clip, Farm, FarmConfig, MountConfig},
 };
 
 /// Longest that anything may take before a test gives up; nothing is expected to come near it.
@@ -60,6 +61,45 @@ pub fn farm(cameras: &[&str]) -> Farm {
     .expect("the farm starts")
 }
 
+/// The clip of the demo's first camera, changed by ffmpeg.
+pub fn changed_clip(dir: &Path, name: &str, change: &[&str]) -> Arc<Clip> {
+    let file = dir.join(format!("{name}.mp4"));
+    let out = Command::new("ffmpeg")
+        .args(["-v", "error", "-y", "-i"])
+        .arg(root().join("demo/clips/street-a.mp4"))
+        .args(change)
+        .args([
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-crf",
+            "23",
+            "-pix_fmt",
+            "yuv420p",
+        ])
+        .args([
+            "-x264-params",
+            "keyint=20:min-keyint=20:scenecut=0:bframes=0:log-level=error",
+        ])
+        .arg(&file)
+        .output()
+        .expect("ffmpeg is installed (edge-deploy/setup.sh)");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    farm::clip(file).expect("ffmpeg wrote a clip")
+}
+
+fn demo() -> raw::File {
+    let text = fs::read_to_string(root().join("configs/demo.toml")).expect("the demo's configuration");
+    toml::from_str(&text).expect("the demo's configuration is right")
+}
+
+/// One of the demo's cameras, as its configuration has it.
+pub fn camera(id: &str) -> raw::Camera {
+    let mut cameras = demo().cameras.into_iter();
+    cameras.find(|c| c.id == id).expect("the demo has it")
+}
+
 /// A running `gridwatch run`; killed with its value.
 pub struct Daemon {
     child: Child,
@@ -71,9 +111,19 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it on the farm's cameras that are given, with configs/demo.toml. State, configuration and log are in `dir`.
     pub fn start(dir: &Path, farm: &Farm, cameras: &[&str], broker: u16) -> Self {
+        Self::start_with(dir, farm, cameras, broker, |_| {})
+    }
+
+    /// The same, with the configuration changed.
+    pub fn start_with(
+        dir: &Path,
+        farm: &Farm,
+        cameras: &[&str],
+        broker: u16,
+        change: impl FnOnce(&mut raw::File),
+    ) -> Self {
         let configs = root().join("configs");
-        let text = fs::read_to_string(configs.join("demo.toml")).expect("the demo's configuration");
-        let mut file: raw::File = toml::from_str(&text).expect("the demo's configuration is right");
+        let mut file = demo();
         let http = TcpListener::bind("127.0.0.1:0")
             .and_then(|l| l.local_addr())
             .expect("a free port")
@@ -96,6 +146,7 @@ impl Daemon {
         for rule in file.rules.iter_mut().filter(|r| r.except_approved) {
             rule.dwell = raw::Span(Duration::from_secs(3600));
         }
+        change(&mut file);
         let config = dir.join("edge.toml");
         fs::write(&config, toml::to_string(&file).expect("it is TOML")).expect("the folder takes files");
         let log = dir.join(format!("log-{http}"));

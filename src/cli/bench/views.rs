@@ -4,6 +4,8 @@
 //! be by other light, behind other things, aimed elsewhere. Every look has a sensor's noise, a clock in its corner, and a
 //! JPEG's losses. All chance comes from the seed and the picture's place in the list.
 
+mod tour;
+
 use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -201,6 +203,8 @@ struct Report {
     /// Wall time of one look's measures, comparison with the reference included.
     ms_per_look: f64,
     trials: Vec<Row>,
+    /// The same pictures as presets of cameras that turn.
+    tours: tour::Report,
 }
 
 #[derive(Debug, Serialize)]
@@ -256,6 +260,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         seed: args.seed,
         ms_per_look: spent.as_secs_f64() * 1e3 / f64::from(looks),
         trials: rows,
+        tours: tour::run(&streets, args.seed)?,
     };
     if args.json {
         let text = serde_json::to_string(&report).map_err(|e| Failure::new(Class::Bug, e.to_string()))?;
@@ -279,8 +284,11 @@ fn table(report: &Report) -> String {
         );
     }
     text + &format!(
-        "\n{} pictures, seed {}; {:.2} ms a look.\n",
-        report.pictures, report.seed, report.ms_per_look
+        "\n{} pictures, seed {}; {:.2} ms a look.\n{}",
+        report.pictures,
+        report.seed,
+        report.ms_per_look,
+        report.tours.words()
     )
 }
 
@@ -370,11 +378,16 @@ struct Scene<'a> {
 impl Scene<'_> {
     /// What a camera that has learned the view says of it changed, and how long that look took.
     fn judged(&self, camera: &Camera, trial: &Trial, chance: &mut Rng) -> Result<(View, Duration), Failure> {
-        let mut picture = aimed(self.street, STRAIGHT);
-        for change in trial.changes {
-            picture = self.changed(picture, *change, chance);
-        }
+        let picture = self.shown(trial, chance);
         camera.clone().look(&sent(picture, chance), LEARNED_BY)
+    }
+
+    /// The view, changed.
+    fn shown(&self, trial: &Trial, chance: &mut Rng) -> RgbImage {
+        let changes = trial.changes.iter();
+        changes.fold(aimed(self.street, STRAIGHT), |picture, change| {
+            self.changed(picture, *change, chance)
+        })
     }
 
     fn changed(&self, picture: RgbImage, change: Change, chance: &mut Rng) -> RgbImage {

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{Report, Row, State, json, probe, table};
-use crate::config::{Camera, Credentials, Draft, Secret, Transport};
+use crate::config::{Aim, Camera, Credentials, Draft, Secret, Transport};
 
 /// Long enough for the slowest machine; only a camera that never answers waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -28,12 +28,9 @@ fn draft(port: u16, password: Option<&str>) -> Draft {
         look_every: Duration::from_secs(10),
         models: vec![],
         gb_device_id: None,
-        address: None,
         legal_review_ref: None,
-        calibration_version: None,
-        fixed: true,
-        approved_signs: None,
-        privacy: vec![],
+        aim: Aim::Fixed,
+        presets: vec![],
     }];
     draft
 }

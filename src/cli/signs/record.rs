@@ -1,6 +1,11 @@
 //! `gridwatch signs record`: looks several times, and writes what hangs there.
 
-use std::{fs, io, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs, io,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
@@ -12,11 +17,12 @@ use super::{
 };
 use crate::{
     cli::{Failure, detect, print},
-    config::{Camera, Draft, Faults, raw},
-    engine::{Detection, Rule, View, geometry},
+    config::{Aim, Camera, Draft, Faults, Preset, raw},
+    engine::{Detection, Light, Rule, View, geometry},
     error::Class,
     frame::Frame,
     model::{Model, Panel, runtime},
+    views::Files,
     vision,
 };
 
@@ -99,10 +105,10 @@ struct Added {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let (draft, camera) = args.of.camera()?;
-    let file = match (&args.out, &camera.approved_signs) {
+    let (draft, camera, preset) = args.of.view()?;
+    let file = match (&args.out, &preset.approved_signs) {
         (Some(file), _) | (None, Some(file)) => file.clone(),
-        (None, None) => return Err(unnamed(&camera)),
+        (None, None) => return Err(unnamed(&preset)),
     };
     let before = match fs::read_to_string(&file) {
         _ if args.replace => None,
@@ -110,7 +116,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         // What cannot be read is told with what to do.
         text => {
             let (signs, text) = (read(&file)?, text.unwrap_or_default());
-            if signs.camera != camera.id.as_str() {
+            if signs.camera != preset.view.as_str() {
                 let message = format!(
                     "{} is the baseline of {:?}: name another --out",
                     file.display(),
@@ -121,7 +127,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             Some((text, signs))
         }
     };
-    let mut look = Looking::new(args, &draft, &camera)?;
+    let mut look = Looking::new(args, &draft, &camera, &preset)?;
     look.all(args, &draft, &camera)?;
     let Looking {
         sightings,
@@ -134,7 +140,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let Some(newest) = newest else {
         let message = format!(
             "none of {looks} looks at {} was clear: record by daylight, with a free view",
-            camera.id
+            preset.view
         );
         return Err(Failure::new(Class::Transient, message));
     };
@@ -150,7 +156,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     });
     let count = known.len();
     let signs = raw::Signs {
-        camera: camera.id.to_string(),
+        camera: preset.view.to_string(),
         recorded: now.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
         model: models,
         signs: known.into_iter().chain(new).collect(),
@@ -213,11 +219,43 @@ fn words(report: &Report) -> String {
     text
 }
 
+/// Of a camera that turns: how its presets look, and which of them is wanted.
+#[cfg(feature = "gst")]
+fn by_sight(draft: &Draft, camera: &Camera, preset: &Preset) -> Result<Option<(vision::Tour, usize)>, Failure> {
+    let Aim::Tour { away } = camera.aim else {
+        return Ok(None);
+    };
+    let mut tour = vision::Tour::new(vision::Limits::from(&draft.view()), camera.presets.len(), away);
+    for (i, preset) in camera.presets.iter().enumerate() {
+        let state = draft.state_dir.iter();
+        for dir in state {
+            let kept = Files::new(dir, preset.view.clone()).kept()?.unwrap_or_default();
+            kept.references
+                .into_iter()
+                .for_each(|(light, reference, _)| tour.remember(i, light, reference));
+        }
+    }
+    let here = camera.presets.iter().position(|p| p.view == preset.view);
+    match here.filter(|i| tour.is_known(*i)) {
+        Some(here) => Ok(Some((tour, here))),
+        None => {
+            let message = format!(
+                "{} is not known by sight: with the daemon running, aim the camera at it and write gridwatch view confirm {}; or name --pictures",
+                preset.view, preset.view
+            );
+            Err(Failure::new(Class::Config, message))
+        }
+    }
+}
+
 /// What looks, at what, and what it has seen.
 struct Looking<'a> {
     panel: Panel,
     /// Whose labels are asked for.
     asked: Vec<&'a Rule>,
+    preset: &'a Preset,
+    /// Of a camera that turns: how its presets look, and which of them is wanted; `None` where every look is of it.
+    by_sight: Option<(vision::Tour, usize)>,
     health: vision::Health,
     sightings: Sightings,
     /// The newest clear picture.
@@ -228,7 +266,7 @@ struct Looking<'a> {
 }
 
 impl<'a> Looking<'a> {
-    fn new(args: &Args, draft: &'a Draft, camera: &Camera) -> Result<Self, Failure> {
+    fn new(args: &Args, draft: &'a Draft, camera: &Camera, preset: &'a Preset) -> Result<Self, Failure> {
         if camera.models.is_empty() {
             return Err(Faults(draft.faults.clone()).into()); // One of its models is faulty.
         }
@@ -261,6 +299,8 @@ impl<'a> Looking<'a> {
         Ok(Self {
             panel: Panel::new(&runtime::init(library)?, &looking)?,
             asked,
+            preset,
+            by_sight: None,
             health: vision::Health::new(draft.view()),
             sightings: Sightings::default(),
             newest: None,
@@ -281,7 +321,7 @@ impl<'a> Looking<'a> {
                     continue;
                 }
                 due_s += args.every.0.as_secs_f64();
-                self.look(shot.frame, camera)?;
+                self.look(shot.frame)?;
                 left -= 1;
                 if left == 0 {
                     break;
@@ -296,10 +336,21 @@ impl<'a> Looking<'a> {
 
     #[cfg(feature = "gst")]
     fn live(&mut self, args: &Args, draft: &Draft, camera: &Camera) -> Result<(), Failure> {
+        let patience = match camera.aim {
+            Aim::Tour { away } => away * 2 + args.every.0 * args.looks,
+            Aim::Fixed | Aim::Unwatched => Duration::MAX,
+        };
+        self.by_sight = by_sight(draft, camera, self.preset)?;
         let mut live = super::live::Live::start(camera, draft.decoders.unwrap_or_default())?;
-        for n in 0..args.looks {
-            let after = if n == 0 { Duration::ZERO } else { args.every.0 };
-            self.look(live.next(after)?, camera)?;
+        let (mut after, mut left) = (Duration::ZERO, args.looks);
+        let start = Instant::now();
+        while left > 0 {
+            let frame = live.next(std::mem::replace(&mut after, args.every.0))?;
+            if self.look(frame)? {
+                left -= 1;
+            } else if start.elapsed() >= patience {
+                break; // What it saw till then is told.
+            }
         }
         Ok(())
     }
@@ -312,14 +363,24 @@ impl<'a> Looking<'a> {
         ))
     }
 
-    fn look(&mut self, frame: Frame, camera: &Camera) -> Result<(), Failure> {
-        self.looks += 1;
-        let view = self
+    /// False where the camera turned away, so that it is no look at all.
+    fn look(&mut self, frame: Frame) -> Result<bool, Failure> {
+        let (view, small) = self
             .health
-            .judge(&frame)
+            .look(&frame)
             .map_err(|e| Failure::new(e.class(), e.to_string()))?;
+        if let Some((tour, here)) = &mut self.by_sight {
+            let light = if frame.is_mono() { Light::Night } else { Light::Day };
+            let stood = small
+                .filter(|_| view == View::Clear)
+                .map(|s| tour.look(&s, frame.captured_at, light));
+            if stood.and_then(|s| s.preset) != Some(*here) {
+                return Ok(false);
+            }
+        }
+        self.looks += 1;
         if view != View::Clear {
-            return Ok(());
+            return Ok(true);
         }
         let mut shown = self.panel.shown(&frame);
         let mut found: Vec<Detection> = Vec::new();
@@ -332,7 +393,10 @@ impl<'a> Looking<'a> {
         };
         let is_private = |d: &Detection| {
             let side = |zone: &Vec<_>| geometry::side_of(zone, d.bbox.foot());
-            camera.privacy.iter().any(|zone| side(zone) != geometry::Side::Outside)
+            self.preset
+                .privacy
+                .iter()
+                .any(|zone| side(zone) != geometry::Side::Outside)
         };
         found.retain(|d| counts(d) && !is_private(d) && d.bbox.within_picture().is_some());
         for detection in &mut found {
@@ -341,6 +405,6 @@ impl<'a> Looking<'a> {
         }
         self.sightings.add(found);
         self.newest = Some(frame);
-        Ok(())
+        Ok(true)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use serde_json::Value;
 use url::Url;
 
 use super::{
@@ -10,8 +11,8 @@ use super::{
     top,
 };
 use crate::{
-    config::{Camera, polygon, raw, schema::nearest},
-    engine::{CameraId, CameraPlan, Point, RuleId, Zone, ZoneId, ZoneKind},
+    config::{Aim, Camera, Preset, polygon, raw, schema::nearest},
+    engine::{CameraId, CameraPlan, Point, RuleId, Zone, ZoneId, ZoneKind, geometry::Crs},
 };
 
 /// Two looks a second is what a decoder and a model on a small core manage for one camera; past an hour most problems
@@ -21,6 +22,31 @@ const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(500), Duration::
 /// What a camera's URL may start with: `rtsp` is received by ourselves, the rest by GStreamer's `uridecodebin`.
 const SCHEMES: [&str; 8] = ["rtsp", "rtsps", "file", "http", "https", "rtmp", "srt", "udp"];
 
+/// A camera that is not back within a day is none that watches anything.
+const TOUR: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(24));
+
+/// `None` for a kind is a privacy zone, which the engine does not know.
+type Zones = Vec<(Option<ZoneKind>, Zone)>;
+
+/// What a camera looks at: the fields that a camera without presets has itself, and each preset otherwise.
+pub(super) struct View {
+    /// The table they stand in.
+    pub(super) at: At,
+    preset: Option<String>,
+    address: Option<String>,
+    pub(super) place: raw::Place,
+    pub(super) calibration: Option<raw::Calibration>,
+    approved_signs: Option<PathBuf>,
+    zones: Zones,
+}
+
+fn without(mut table: Value, fields: &[&str]) -> Value {
+    if let Some(map) = table.as_object_mut() {
+        map.retain(|key, _| !fields.contains(&key.as_str()));
+    }
+    table
+}
+
 impl Checker<'_> {
     /// Checks each camera, and compiles the sound ones.
     pub(super) fn cameras(&mut self, models: &[ModelFacts], rules: &[RuleFacts]) {
@@ -28,14 +54,11 @@ impl Checker<'_> {
         self.ids(&list, "id");
         self.ids(&list, "gb_device_id");
         let mut streams: BTreeMap<Url, At> = BTreeMap::new();
-        for (at, value) in self.each::<serde_json::Value>(&list) {
-            // Zones are judged one by one, so that a faulty one does not hide its neighbours or its camera.
+        for (at, value) in self.each::<Value>(&list) {
+            // Zones and presets are judged one by one, so that a faulty one does not hide its neighbours or its camera.
             let zones = self.zones(&at.key("zones"), rules);
-            let mut alone = value;
-            if let Some(map) = alone.as_object_mut() {
-                map.remove("zones");
-            }
-            let Some(raw) = self.part::<raw::Camera>(&at, &alone) else {
+            let presets = self.presets(&at.key("presets"), rules);
+            let Some(raw) = self.part::<raw::Camera>(&at, &without(value, &["zones", "presets"])) else {
                 continue;
             };
             self.between(&at.key("look_every"), raw.look_every, LOOK_EVERY);
@@ -46,8 +69,13 @@ impl Checker<'_> {
                 .and_then(|c| self.credentials(&at.key("credentials"), c));
             let ca_file = self.camera_ca(&at, &raw, url.as_ref());
             let looking = self.looking(&at, &raw, models);
-            let place = self.place(&at, &raw);
-            let approved = self.approved(&at, &raw.id, raw.approved_signs.as_deref());
+            let crs = self.camera_crs(&at, &raw);
+            let aim = self.aim(&at, &raw);
+            let views = match aim {
+                Aim::Tour { .. } => presets,
+                Aim::Fixed | Aim::Unwatched => self.own_view(&at, &raw, zones).into_iter().collect(),
+            };
+            let presets = views.into_iter().map(|v| self.view(&raw, aim, crs, v)).collect();
             if self.is_taken(&at.key("id")) {
                 continue;
             }
@@ -59,24 +87,8 @@ impl Checker<'_> {
                     "two cameras on one stream cost twice and file into one another; draw zones on one instead",
                 );
             }
-            let (privacy, zones): (Vec<_>, Vec<_>) = zones.into_iter().partition(|(kind, _)| kind.is_none());
-            let id = CameraId::from(raw.id);
-            let calibration_version = self.draft.surveys.get(&id).map(Survey::version);
-            if let Some(place) = place {
-                let zones = zones
-                    .into_iter()
-                    .filter_map(|(kind, zone)| Some(Zone { kind: kind?, ..zone }))
-                    .collect();
-                let plan = CameraPlan {
-                    look_every: raw.look_every.0,
-                    zones,
-                    place,
-                    approved,
-                };
-                self.draft.rest.plans.insert(id.clone(), plan);
-            }
             self.draft.cameras.push(Camera {
-                id,
+                id: CameraId::from(raw.id),
                 url,
                 credentials,
                 ca_file,
@@ -84,13 +96,136 @@ impl Checker<'_> {
                 look_every: raw.look_every.0,
                 models: looking,
                 gb_device_id: raw.gb_device_id,
-                address: raw.address,
                 legal_review_ref: raw.legal_review_ref,
-                calibration_version,
-                fixed: raw.fixed,
-                approved_signs: raw.approved_signs.as_deref().map(|path| self.absolute(path)),
-                privacy: privacy.into_iter().map(|(_, zone)| zone.polygon).collect(),
+                aim,
+                presets,
             });
+        }
+    }
+
+    /// How the camera is aimed, by its `presets`, `tour` and `fixed`.
+    fn aim(&mut self, at: &At, raw: &raw::Camera) -> Aim {
+        let presets_at = at.key("presets");
+        let has_presets = presets_at
+            .of(&self.document.value)
+            .and_then(Value::as_array)
+            .is_some_and(|presets| !presets.is_empty());
+        let tour_at = at.key("tour");
+        if !has_presets {
+            if raw.tour.is_some() {
+                let remedy = "list what it looks at as [[cameras.presets]], or remove the line";
+                self.fault(&tour_at, "is set, but the camera has no presets", remedy);
+            }
+            return if raw.fixed { Aim::Fixed } else { Aim::Unwatched };
+        }
+        for field in ["place", "calibration", "address", "approved_signs", "zones"] {
+            let at = at.key(field);
+            let value = at.of(&self.document.value);
+            if value.is_some_and(|v| v.as_array().is_none_or(|list| !list.is_empty())) {
+                let remedy =
+                    "move it into each of [[cameras.presets]]: what the camera shows depends on where it stands";
+                self.fault(&at, "is set, but the camera has presets", remedy);
+            }
+        }
+        match raw.tour {
+            Some(tour) => {
+                if self.between(&tour_at, tour, TOUR) && tour.0 < raw.look_every.0 {
+                    let message = format!("{tour} is less than look_every {}", raw.look_every);
+                    let remedy =
+                        "write the longest time until the camera is back at a preset, as its own programme has it";
+                    self.fault(&tour_at, message, remedy);
+                }
+                Aim::Tour { away: tour.0 }
+            }
+            None => {
+                if !self.is_taken(&tour_at) {
+                    self.fault(
+                        &tour_at,
+                        "missing, and the camera has presets",
+                        "write the longest time until it is back at a preset, such as \"10m\"",
+                    );
+                }
+                Aim::Tour { away: Duration::ZERO }
+            }
+        }
+    }
+
+    /// The view of a camera without presets.
+    fn own_view(&mut self, at: &At, raw: &raw::Camera, zones: Zones) -> Option<View> {
+        let place_at = at.key("place");
+        let Some(place) = raw.place.clone() else {
+            if !self.is_taken(&place_at) {
+                let remedy = "write what it looks at: place = { lon = …, lat = … }; or, of a camera that turns, its [[cameras.presets]]";
+                self.fault(&place_at, "missing", remedy);
+            }
+            return None;
+        };
+        Some(View {
+            at: at.clone(),
+            preset: None,
+            address: raw.address.clone(),
+            place,
+            calibration: raw.calibration.clone(),
+            approved_signs: raw.approved_signs.clone(),
+            zones,
+        })
+    }
+
+    /// The sound presets of one camera.
+    fn presets(&mut self, list: &At, rules: &[RuleFacts]) -> Vec<View> {
+        self.ids(list, "id");
+        let mut sound = Vec::new();
+        for (at, value) in self.each::<Value>(list) {
+            let zones = self.zones(&at.key("zones"), rules);
+            if let Some(raw) = self.part::<raw::Preset>(&at, &without(value, &["zones"])) {
+                sound.push(View {
+                    at,
+                    preset: Some(raw.id),
+                    address: raw.address,
+                    place: raw.place,
+                    calibration: raw.calibration,
+                    approved_signs: raw.approved_signs,
+                    zones,
+                });
+            }
+        }
+        sound
+    }
+
+    /// Checks what the camera looks at, and gives the engine its part.
+    fn view(&mut self, camera: &raw::Camera, aim: Aim, crs: Option<Crs>, view: View) -> Preset {
+        let id = match &view.preset {
+            Some(preset) => CameraId::at_preset(&camera.id, preset),
+            None => CameraId::from(camera.id.as_str()),
+        };
+        let place = crs.and_then(|crs| self.place(&view, &id, crs));
+        let approved = self.approved(&view.at, id.as_str(), view.approved_signs.as_deref());
+        let (privacy, zones): (Zones, Zones) = view.zones.into_iter().partition(|(kind, _)| kind.is_none());
+        let calibration_version = self.draft.surveys.get(&id).map(Survey::version);
+        if let Some(place) = place {
+            let zones = zones
+                .into_iter()
+                .filter_map(|(kind, zone)| Some(Zone { kind: kind?, ..zone }))
+                .collect();
+            let plan = CameraPlan {
+                look_every: camera.look_every.0,
+                away: match aim {
+                    Aim::Tour { away } => away,
+                    Aim::Fixed | Aim::Unwatched => Duration::ZERO,
+                },
+                zones,
+                place,
+                approved,
+            };
+            self.draft.rest.plans.insert(id.clone(), plan);
+        }
+        Preset {
+            view: id,
+            id: view.preset,
+            address: view.address,
+            calibration_version,
+            approved_signs: view.approved_signs.as_deref().map(|path| self.absolute(path)),
+            privacy: privacy.into_iter().map(|(_, zone)| zone.polygon).collect(),
         }
     }
 
@@ -175,8 +310,8 @@ impl Checker<'_> {
         looking
     }
 
-    /// The sound zones of one camera. `None` for a kind is a privacy zone, which the engine does not know.
-    fn zones(&mut self, list: &At, rules: &[RuleFacts]) -> Vec<(Option<ZoneKind>, Zone)> {
+    /// The sound zones of one view.
+    fn zones(&mut self, list: &At, rules: &[RuleFacts]) -> Zones {
         self.ids(list, "id");
         let mut sound = Vec::new();
         for (at, raw) in self.each::<raw::Zone>(list) {

@@ -217,7 +217,12 @@ fn bears_on_no_case(path: &str) -> bool {
     let of_camera = path
         .strip_prefix("cameras[")
         .and_then(|p| p.split_once("]."))
-        .map(|(_, field)| field);
+        .map(
+            |(_, field)| match field.strip_prefix("presets[").and_then(|f| f.split_once("].")) {
+                Some((_, field)) => field,
+                None => field,
+            },
+        );
     SECTIONS.iter().any(|s| is_or_is_in(path, s))
         || path == "node.state_dir"
         || path == "node.timezone"

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use super::{At, Checker, top};
+use super::{At, Checker, cameras::View, top};
 use crate::{
     config::{fault::Fault, raw},
     engine::{
-        FixedPlace, LonLat, Place,
+        CameraId, FixedPlace, LonLat, Place,
         geometry::Crs,
         grid::{Grid, GridFault, GridSpec, Slivers},
     },
@@ -120,15 +120,18 @@ impl Checker<'_> {
         }
     }
 
-    /// Where the things that a camera sees are; `None` where that cannot be said.
-    pub(super) fn place(&mut self, at: &At, raw: &raw::Camera) -> Option<Place> {
-        // Where the grid itself is faulty there is no plan to get wrong.
-        let grid_crs = match &self.draft.rest.grid {
+    /// What the grid is in. Where it is faulty itself there is no plan to get wrong.
+    fn grid_crs(&self) -> Crs {
+        match &self.draft.rest.grid {
             Some((raw, _)) => raw.crs.parse().unwrap_or(Crs::Cgcs2000),
             None => Crs::Cgcs2000,
-        };
+        }
+    }
+
+    /// What the camera's places are in; `None` where that cannot be said.
+    pub(super) fn camera_crs(&mut self, at: &At, raw: &raw::Camera) -> Option<Crs> {
         let crs_at = at.key("crs");
-        let crs = self.crs(&crs_at, raw.crs.as_deref(), grid_crs)?;
+        let crs = self.crs(&crs_at, raw.crs.as_deref(), self.grid_crs())?;
         if !crs.is_degrees() {
             self.fault(
                 &crs_at,
@@ -137,12 +140,18 @@ impl Checker<'_> {
             );
             return None;
         }
-        let fixed = self.fixed(at, raw, crs, grid_crs)?;
-        let calibration_at = at.key("calibration");
+        Some(crs)
+    }
+
+    /// Where the things that the camera sees in `view` are; `None` where that cannot be said.
+    pub(super) fn place(&mut self, view: &View, id: &CameraId, crs: Crs) -> Option<Place> {
+        let grid_crs = self.grid_crs();
+        let fixed = self.fixed(&view.at, &view.place, crs, grid_crs)?;
+        let calibration_at = view.at.key("calibration");
         if self.is_taken(&calibration_at) {
             return None;
         }
-        let Some(calibration) = &raw.calibration else {
+        let Some(calibration) = &view.calibration else {
             return Some(Place::Fixed(fixed));
         };
         let stated = self.crs(&calibration_at.key("crs"), calibration.crs.as_deref(), crs)?;
@@ -160,7 +169,7 @@ impl Checker<'_> {
                 "check that its picture and ground points are the same spot; `gridwatch calibrate` draws them",
             );
         }
-        self.draft.surveys.insert(raw.id.as_str().into(), survey);
+        self.draft.surveys.insert(id.clone(), survey);
         Some(Place::Calibrated {
             calibration: fitted,
             max_uncertainty_m: calibration.max_uncertainty_m,
@@ -169,13 +178,13 @@ impl Checker<'_> {
     }
 
     /// The view's own place.
-    fn fixed(&mut self, at: &At, raw: &raw::Camera, crs: Crs, grid_crs: Crs) -> Option<FixedPlace> {
+    fn fixed(&mut self, at: &At, place: &raw::Place, crs: Crs, grid_crs: Crs) -> Option<FixedPlace> {
         let place_at = at.key("place");
-        let typed = [raw.place.lon, raw.place.lat];
+        let typed = [place.lon, place.lat];
         let fixed = match crs.to_degrees(typed, grid_crs) {
-            Ok(place) => FixedPlace {
-                at: place,
-                uncertainty_m: raw.place.uncertainty_m,
+            Ok(at) => FixedPlace {
+                at,
+                uncertainty_m: place.uncertainty_m,
             },
             Err(e) => {
                 self.fault(&place_at, e.to_string(), "");
@@ -190,7 +199,7 @@ impl Checker<'_> {
                 let at = crs.to_degrees(typed, grid_crs).ok();
                 at.is_some_and(|at| grid.cell_of(at).is_some())
             };
-            let remedy = if lies_in_a_cell(crs, [raw.place.lat, raw.place.lon]) {
+            let remedy = if lies_in_a_cell(crs, [place.lat, place.lon]) {
                 "lon and lat are exchanged"
             } else if crs != Crs::Gcj02 && lies_in_a_cell(Crs::Gcj02, typed) {
                 "if it was read off a Chinese web map, state the camera's crs = \"GCJ-02\"; else write a point of the ground \

@@ -7,6 +7,7 @@ use jiff::{Timestamp, civil::Date};
 use super::{At, Checker, inside, rules::ModelFacts, top};
 use crate::{
     config::{
+        Preset,
         document::Document,
         fault::{Fault, Faults},
         raw, schema,
@@ -109,9 +110,21 @@ impl Checker<'_> {
         }
         let mut told = Vec::new();
         let rules: Vec<&Rule> = self.draft.rest.rules.iter().filter(|r| r.except_approved).collect();
-        for (i, camera) in self.draft.cameras.iter().enumerate() {
-            let at = top("cameras").index(i).key("approved_signs");
-            let Some(plan) = self.draft.rest.plans.get(&camera.id) else {
+        let cameras = self.draft.cameras.iter().enumerate();
+        let views = cameras.flat_map(|(i, camera)| {
+            let at = top("cameras").index(i);
+            camera
+                .presets
+                .iter()
+                .enumerate()
+                .map(move |(j, preset)| match preset.id {
+                    Some(_) => (at.key("presets").index(j), camera, preset),
+                    None => (at.clone(), camera, preset),
+                })
+        });
+        for (at, camera, Preset { view, .. }) in views {
+            let at = at.key("approved_signs");
+            let Some(plan) = self.draft.rest.plans.get(view) else {
                 continue;
             };
             let finds = |label: &str| {
@@ -125,10 +138,7 @@ impl Checker<'_> {
                     told.push((
                         at,
                         format!("missing: of what it shows nothing is filed under {}", here.join(", ")),
-                        format!(
-                            "record what may hang there: gridwatch signs record {} --config FILE",
-                            camera.id
-                        ),
+                        format!("record what may hang there: gridwatch signs record {view} --config FILE"),
                     ));
                 }
                 continue;

@@ -45,15 +45,45 @@ pub struct Camera {
     /// What this camera's coordinates are in, where that is not `grid.crs`: `EPSG:4490`, `EPSG:4326` or `GCJ-02` (what Chinese web maps show). They are converted. Stating the wrong one puts every case 50 to 700 m off.
     #[serde(default)]
     pub crs: Option<String>,
+    /// Where its view is: what it looks at, not where its pole stands. A camera with presets has none of its own.
+    #[serde(default)]
+    pub place: Option<Place>,
+    /// Picture to ground, from pairs of points. Without it every case is at `place`.
+    #[serde(default)]
+    pub calibration: Option<Calibration>,
+    /// False: the camera turns by itself, and nothing tells whether its zones still lie where they were drawn. Default true: it is noticed when the camera was moved. Nothing is asked of it where there are presets.
+    #[serde(default = "defaults::fixed")]
+    pub fixed: bool,
+    /// File of the signs that may hang in its view, for rules with `except_approved`; `gridwatch signs record` writes it. Without it those rules file nothing here: a file without signs says that there are none.
+    #[serde(default)]
+    pub approved_signs: Option<PathBuf>,
+    /// Drawn areas. Without a watch zone the whole picture is watched.
+    #[serde(default)]
+    pub zones: Vec<Zone>,
+    /// Where a camera that turns comes to stand. Each is judged as a camera of its own; what it looks at in between counts for nothing. Its address, place, calibration, signs and zones are then those of its presets. `gridwatch view confirm CAMERA.PRESET` shows the box each of them once.
+    #[serde(default)]
+    pub presets: Vec<Preset>,
+    /// Of a camera with presets: the longest time until it is back at one. Away for longer, what stood there is unknown.
+    #[serde(default)]
+    pub tour: Option<Span>,
+}
+
+/// Where a camera that turns (a PTZ) comes to stand.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Preset {
+    /// Unique within the camera; stated in each case.
+    #[schemars(regex(pattern = ID_PATTERN))]
+    pub id: String,
+    /// Address in words of what it looks at from here, stated in each case.
+    #[serde(default)]
+    pub address: Option<String>,
     /// Where its view is: what it looks at, not where its pole stands.
     pub place: Place,
     /// Picture to ground, from pairs of points. Without it every case is at `place`.
     #[serde(default)]
     pub calibration: Option<Calibration>,
-    /// False: the camera turns by itself, and nothing tells whether its zones still lie where they were drawn. Default true: it is noticed when the camera was moved.
-    #[serde(default = "defaults::fixed")]
-    pub fixed: bool,
-    /// File of the signs that may hang in its view, for rules with `except_approved`; `gridwatch signs record` writes it. Without it those rules file nothing here: a file without signs says that there are none.
+    /// File of the signs that may hang in this view, for rules with `except_approved`.
     #[serde(default)]
     pub approved_signs: Option<PathBuf>,
     /// Drawn areas. Without a watch zone the whole picture is watched.

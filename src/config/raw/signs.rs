@@ -3,14 +3,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ID_PATTERN;
+use super::VIEW_PATTERN;
 
 /// The signs that may hang in one camera's view. A file without any says that there are none.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Signs {
-    /// The camera whose view it is: another's boxes would approve nothing, or the wrong things.
-    #[schemars(regex(pattern = ID_PATTERN))]
+    /// The camera whose view it is, or `CAMERA.PRESET`: another's boxes would approve nothing, or the wrong things.
+    #[schemars(regex(pattern = VIEW_PATTERN))]
     pub camera: String,
     /// When it was last recorded, with its offset: `2026-11-22T10:00:00+08:00`.
     pub recorded: String,

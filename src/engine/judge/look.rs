@@ -1,7 +1,5 @@
 //! One clear look of one camera, judged by one rule.
 
-use std::time::Duration;
-
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::Queue;
@@ -12,7 +10,7 @@ use crate::engine::{
     geometry::distance_m,
     group::{Sight, area_m2, gather, is_attended, is_large_enough},
     plus,
-    presence::Presence,
+    presence::{Presence, Step},
     since,
     site::{Found, Register, Return, locate, standing},
     stage::{Sighting, Stage, Telling},
@@ -33,8 +31,8 @@ pub(super) struct Judging<'a> {
     pub(super) camera: &'a CameraPlan,
     pub(super) rule: &'a Rule,
     pub(super) at: Timestamp,
-    /// Time since the look before, as far as the rule worked; `None` where that time was blind.
-    pub(super) step: Option<Duration>,
+    /// Time since the look before, as far as the rule worked.
+    pub(super) step: Step,
     /// The rule does not rest now.
     pub(super) works: bool,
     pub(super) queue: &'a mut Queue,
@@ -276,7 +274,7 @@ impl<'a> Judging<'a> {
 
     fn saw(&mut self, track: &mut Track, sight: Sight<'a>, attended: bool) {
         track.see(&sight, self.at);
-        let blind = self.step.is_none().then_some(Reason::Blind);
+        let blind = (self.step == Step::Blind).then_some(Reason::Blind);
         self.note(track, blind);
         let changed = track.presence.saw(self.rule, self.step, sight.score, attended);
         self.note(track, changed);
@@ -319,7 +317,7 @@ impl<'a> Judging<'a> {
 
     /// False where the track is over.
     fn missed(&mut self, track: &mut Track) -> bool {
-        let blind = self.step.is_none().then_some(Reason::Blind);
+        let blind = (self.step == Step::Blind).then_some(Reason::Blind);
         self.note(track, blind);
         let changed = track.presence.missed(self.rule, self.step);
         self.note(track, changed);

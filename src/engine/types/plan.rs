@@ -33,7 +33,7 @@ pub struct Plan {
 /// answers. What is more waits, the surest and longest there first.
 #[derive(Debug, Clone)]
 pub struct Intake {
-    /// By one camera.
+    /// By one camera, at all its presets.
     pub per_camera_day: u32,
     /// By the box.
     pub per_box_day: u32,
@@ -41,11 +41,14 @@ pub struct Intake {
     pub let_go_after: Option<Duration>,
 }
 
-/// One camera, as the engine sees it.
+/// One camera, as the engine sees it; of a camera that turns one preset ([`CameraId::at_preset`]).
 #[derive(Debug, Clone)]
 pub struct CameraPlan {
     /// How often it is looked at when nothing presses.
     pub look_every: Duration,
+    /// How long it may look elsewhere and that is no outage: the tour of a camera that turns, seen from one of its presets.
+    /// Zero: never.
+    pub away: Duration,
     /// Drawn areas.
     pub zones: Vec<Zone>,
     /// Where what it sees is.

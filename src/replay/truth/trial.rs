@@ -447,7 +447,8 @@ impl Thing {
         let Some(sight) = self.sights.iter_mut().find(|s| s.camera == *camera) else {
             return;
         };
-        let is_gap = Duration::try_from(at.duration_since(before)).is_ok_and(|gap| gap > rule.max_gap);
+        let away = plan.cameras.get(camera).map_or(Duration::ZERO, |c| c.away);
+        let is_gap = Duration::try_from(at.duration_since(before)).is_ok_and(|gap| gap > rule.max_gap.max(away));
         let (from, to) = (before.max(self.truth.from), at.min(self.truth.to));
         if is_gap || from >= to {
             return;

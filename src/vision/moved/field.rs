@@ -165,6 +165,27 @@ impl Field {
         (self.height == other.height).then(|| Surfaces::of(self, other).best(tolerance))
     }
 
+    /// How like the other field this is as a whole, give or take [`JITTER`] pixels; -1..=1. A hundredth of the work of
+    /// [`Self::agreement`], and says nothing by itself: uprights agree with any street. It says which of many to compare.
+    pub(super) fn likeness(&self, other: &Self) -> f32 {
+        if self.height != other.height {
+            return -1.0;
+        }
+        let energy = |f: &Self| dot(&f.numbers, &f.numbers) as f32;
+        let shifts = (-JITTER..=JITTER).flat_map(|x| (-JITTER..=JITTER).map(move |y| (x, y)));
+        let best = shifts.map(|(x, y)| self.product(other, x, y)).fold(f32::MIN, f32::max);
+        best / (energy(self) * energy(other)).sqrt().max(1.0)
+    }
+
+    /// Their product, with the other moved by so many pixels.
+    fn product(&self, other: &Self, right: i32, down: i32) -> f32 {
+        // A pixel is two numbers. Rows that the move wraps around differ by a pixel or two of 160: it is no matter.
+        let by = (right + down * WIDTH as i32) * 2;
+        let (from, to) = (by.max(0) as usize, (-by).max(0) as usize);
+        let length = self.numbers.len() - from.max(to);
+        dot(&self.numbers[from..][..length], &other.numbers[to..][..length]) as f32
+    }
+
     /// The share of its blocks that have edges, 0..=1.
     pub(super) fn structure(&self) -> f32 {
         let weights = Block::all(self.height).map(|b| weight(self.energy(&b)));
@@ -179,6 +200,8 @@ impl Field {
     }
 }
 
+/// Pixels by which a mount sways.
+const JITTER: i32 = 2;
 /// What two ones multiply to.
 const SQUARE: f32 = ONE as f32 * ONE as f32;
 
@@ -186,6 +209,7 @@ fn weight(energy: f32) -> f32 {
     energy / (energy + HALF_ENERGY)
 }
 
+/// Fits an `i32` for whole fields, too: the largest has 102,400 numbers within ±127.
 #[inline]
 fn dot(a: &[i16], b: &[i16]) -> i32 {
     a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()

@@ -92,9 +92,17 @@ impl Reference {
         self.agreed(&self.bytes(), field, limits)
     }
 
+    /// See [`Field::likeness`].
+    pub(super) fn likeness(&self, field: &Field) -> f32 {
+        self.field(&self.bytes()).map_or(-1.0, |own| own.likeness(field))
+    }
+
     fn agreed(&self, numbers: &[i8], field: &Field, limits: &Limits) -> Option<Agreement> {
-        let numbers = numbers.iter().map(|n| i16::from(*n)).collect();
-        Field::from_numbers(numbers, self.height)?.agreement(field, limits.beyond)
+        self.field(numbers)?.agreement(field, limits.beyond)
+    }
+
+    fn field(&self, numbers: &[i8]) -> Option<Field> {
+        Field::from_numbers(numbers.iter().map(|n| i16::from(*n)).collect(), self.height)
     }
 
     fn judged(&self, numbers: &[i8], field: &Field, limits: &Limits) -> Verdict {
