@@ -14,6 +14,8 @@ pub mod check;
 pub mod demo;
 #[cfg(feature = "ort")]
 pub mod detect;
+#[cfg(feature = "ort")]
+pub mod eval;
 mod layer;
 pub mod replay;
 #[cfg(all(feature = "gst", feature = "ort"))]
@@ -86,6 +88,8 @@ pub enum Command {
     #[cfg(feature = "ort")]
     Detect(detect::Args),
     #[cfg(feature = "ort")]
+    Eval(eval::Args),
+    #[cfg(feature = "ort")]
     Signs(signs::Args),
     Cases(cases::Args),
     Replay(replay::Args),
@@ -108,6 +112,8 @@ impl Command {
             Self::Bench(args) => bench::run(args),
             #[cfg(feature = "ort")]
             Self::Detect(args) => Ok(detect::run(args)?),
+            #[cfg(feature = "ort")]
+            Self::Eval(args) => eval::run(&args),
             #[cfg(feature = "ort")]
             Self::Signs(args) => signs::run(args),
             Self::Check(args) => check::run(args),

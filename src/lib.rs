@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod digest;
 pub mod engine;
 pub mod error;
+pub mod eval;
 pub mod evidence;
 #[cfg(feature = "farm")]
 pub mod farm;

@@ -57,7 +57,7 @@ pub struct Args {
     pictures: Vec<PathBuf>,
 }
 
-fn score(text: &str) -> Result<f32, String> {
+pub(super) fn score(text: &str) -> Result<f32, String> {
     match text.parse() {
         Ok(score) if (0.0..=1.0).contains(&score) => Ok(score),
         _ => Err("a score is a number from 0 to 1".into()),
@@ -144,12 +144,17 @@ pub(super) fn frames_of(path: &Path) -> Result<Box<dyn Iterator<Item = Result<Sh
         };
         return Ok(Box::new(frames.enumerate().map(shot)));
     }
-    let frame = Frame::from_rgb(&upright(path)?.into_rgb8(), Timestamp::UNIX_EPOCH)?;
+    let frame = picture(path)?;
     Ok(Box::new(std::iter::once(Ok(Shot { frame, in_clip: None }))))
 }
 
+/// The picture that a file holds.
+pub(super) fn picture(path: &Path) -> Result<Frame, Failure> {
+    Ok(Frame::from_rgb(&upright(path)?.into_rgb8(), Timestamp::UNIX_EPOCH)?)
+}
+
 /// The picture as a viewer shows it: phones store it as the sensor lay and say in EXIF how to turn it.
-fn upright(path: &Path) -> Result<DynamicImage, Failure> {
+pub(super) fn upright(path: &Path) -> Result<DynamicImage, Failure> {
     let reader = ImageReader::open(path)
         .and_then(ImageReader::with_guessed_format)
         .map_err(Failure::Open)?;
