@@ -237,7 +237,7 @@ fn mark(line: &str) -> Result<Mark, String> {
         .collect::<Result<_, _>>()?;
     let (first, last) = match numbers[..] {
         [x, y, w, h] => ([x - w / 2.0, y - h / 2.0], [x + w / 2.0, y + h / 2.0]),
-        _ if numbers.len() >= 6 && numbers.len() % 2 == 0 => {
+        _ if numbers.len() >= 6 && numbers.len().is_multiple_of(2) => {
             let every = |axis: usize| numbers.iter().skip(axis).step_by(2).copied();
             let (low, high) = (
                 |axis| every(axis).fold(f64::MAX, f64::min),
