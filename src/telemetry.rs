@@ -159,7 +159,7 @@ fn describe() {
     describe_gauge!(LAST_LOOK, "Unix time of the newest judged picture, by camera");
     describe_gauge!(
         VIEW_MOVED,
-        "1 while the camera looks elsewhere than where its zones were drawn, by camera"
+        "1 while the camera looks elsewhere than where its zones were drawn, or does not come to the preset any more, by camera"
     );
     describe_histogram!(LATENESS, "Seconds from a look being due to its start");
     describe_gauge!(

@@ -22,6 +22,10 @@ struct Camera {
     now: Timestamp,
 }
 
+fn learned(preset: usize) -> TourChange {
+    TourChange::Learned { preset, is_anew: true }
+}
+
 /// One view of each street; all pictures of a camera have one size.
 fn views() -> Vec<RgbImage> {
     let resized = |p: RgbImage| imageops::resize(&p, 720, 540, imageops::FilterType::Triangle);
@@ -44,7 +48,7 @@ impl Camera {
     fn knowing(views: &[RgbImage]) -> Self {
         let mut camera = Self::new(views.len());
         for (i, view) in views.iter().enumerate() {
-            assert_eq!(camera.shown(i, view), [vec![], vec![], vec![TourChange::Learned(i)]]);
+            assert_eq!(camera.shown(i, view), [vec![], vec![], vec![learned(i)]]);
         }
         camera
     }
@@ -133,7 +137,7 @@ fn a_preset_is_learned_from_looks_that_agree_and_keeps_the_old_view_until_then()
     assert_eq!(camera.look(&views[1]).preset, Some(1));
     // Held still, it is learned anew.
     let [.., changes] = camera.shown(1, &views[2]);
-    assert_eq!(changes, [TourChange::Learned(1)]);
+    assert_eq!(changes, [learned(1)]);
     assert_eq!(camera.look(&views[2]).preset, Some(1));
     assert_eq!(camera.look(&views[1]).preset, None);
 }
@@ -150,6 +154,32 @@ fn the_night_of_a_known_preset_is_learned_by_its_day() {
     }
     let lights: Vec<Light> = camera.tour.references(1).map(|(light, _)| light).collect();
     assert_eq!(lights, [Light::Day, Light::Night]);
+}
+
+#[test]
+fn a_night_that_shows_nothing_of_the_day_is_added_to_it() {
+    let views = views();
+    let mut camera = Camera::knowing(&views[..2]);
+    // As far from the day as another street is.
+    let night = |camera: &mut Camera| {
+        camera.now += 10.seconds();
+        let infrared = small(&views[2], camera.now, &mut camera.chance);
+        camera.tour.look(&infrared, camera.now, Light::Night)
+    };
+    assert_eq!(night(&mut camera).preset, None);
+    camera.tour.learn(1);
+    let stood: Vec<Stood> = (0..3).map(|_| night(&mut camera)).collect();
+    let added = TourChange::Learned {
+        preset: 1,
+        is_anew: false,
+    };
+    assert_eq!((&stood[2].changes[..], stood[2].to_keep), (&[added][..], Some(1)));
+    assert_eq!(night(&mut camera).preset, Some(1));
+    assert_eq!(camera.look(&views[1]).preset, Some(1), "the day still holds");
+    // Shown anew by day, the night is of the view before.
+    let [.., changes] = camera.shown(1, &views[3]);
+    assert_eq!(changes, [learned(1)]);
+    assert_eq!(night(&mut camera).preset, None);
 }
 
 #[test]

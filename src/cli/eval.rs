@@ -4,6 +4,7 @@ mod curves;
 mod sheet;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt::Write,
     fs,
     io::{self, IsTerminal},
@@ -259,7 +260,7 @@ fn classes(args: &Args, names: &[String], labels: &[String]) -> Result<Vec<Optio
 }
 
 fn left_out(set: &Labelled, names: &[String], classes: &[Option<usize>]) -> Vec<(String, usize)> {
-    let mut counts = std::collections::BTreeMap::new();
+    let mut counts = BTreeMap::new();
     for class in set.pictures.iter().flat_map(|p| p.classes()) {
         if classes.get(class).copied().flatten().is_none() {
             *counts.entry(class).or_insert(0) += 1;
@@ -323,9 +324,13 @@ fn report(
     let best: Vec<Option<Point>> = measures.classes.iter().map(eval::OfClass::best).collect();
     let thresholds: Vec<f32> = best.iter().map(|b| b.map_or(args.at, |b| b.score)).collect();
     let at = vec![args.at; manifest.labels.len()];
+    let mut wrong_pictures = vec![0; manifest.labels.len()];
+    for judged in pictures.iter().map(|p| eval::judge(p, &at)) {
+        let classes: BTreeSet<usize> = judged.wrong.iter().map(|g| g.class).collect();
+        classes.into_iter().for_each(|class| wrong_pictures[class] += 1);
+    }
     let of_label = |(class, label): (usize, &String)| {
         let of_class = &measures.classes[class];
-        let is_wrong = |p: &&Picture| eval::judge(p, &at).wrong.iter().any(|g| g.class == class);
         // The last point that still counts only what scores enough.
         let reached = of_class.curve.iter().rfind(|p| p.score >= args.at);
         OfLabel {
@@ -337,7 +342,7 @@ fn report(
                 precision: reached.map_or(0.0, |p| p.precision),
                 recall: reached.map_or(0.0, |p| p.recall),
             },
-            wrong_pictures: pictures.iter().filter(is_wrong).count(),
+            wrong_pictures: wrong_pictures[class],
             curve: of_class.curve.iter().copied().map(Threshold::from).collect(),
         }
     };

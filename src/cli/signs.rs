@@ -71,8 +71,8 @@ struct Of {
 }
 
 impl Of {
-    /// The configuration as far as it is sound, the camera and its view. Its baseline may be faulty or missing: that is what this is about;
-    /// and what else is wrong is `check`'s business.
+    /// The configuration as far as it is sound, the camera and its view. Its baseline may be faulty or missing: that is what this
+    /// is about; and what else is wrong is `check`'s business.
     fn view(&self) -> Result<(Draft, Camera, Preset), Failure> {
         let draft = config::examine(&self.config);
         if let Some((camera, preset)) = config::view_called(&draft.cameras, &self.camera) {

@@ -200,10 +200,10 @@ impl Gaze {
                 let stood = tour.look(small, at, light);
                 judged.preset = stood.preset;
                 for change in stood.changes {
-                    if let TourChange::Learned(i) = change {
-                        // What it showed by another light was of the view before.
-                        warned(&self.views[i].id, self.views[i].files.forget());
-                        judged.reaimed = Some(self.views[i].id.clone());
+                    if let TourChange::Learned { preset, is_anew: true } = change {
+                        let Kept { id, files, .. } = &self.views[preset];
+                        warned(id, files.forget());
+                        judged.reaimed = Some(id.clone());
                     }
                     self.tell_tour(change, at);
                 }
@@ -254,7 +254,7 @@ impl Gaze {
     fn tell_tour(&self, change: TourChange, at: Timestamp) {
         let id = |preset: usize| &self.views[preset].id;
         match change {
-            TourChange::Learned(preset) => {
+            TourChange::Learned { preset, .. } => {
                 tracing::info!(camera = %id(preset), "The preset is known by sight: what the camera sees there is judged.");
                 self.stands(preset, Standing::Aimed, at, None);
             }

@@ -352,6 +352,15 @@ impl<'a> Looking<'a> {
                 break; // What it saw till then is told.
             }
         }
+        if self.looks == 0 {
+            let message = format!(
+                "the camera did not come to {} within {}: see that its tour runs, and whether the preset is still known by sight \
+                 (gridwatch view list)",
+                self.preset.view,
+                raw::Span(patience)
+            );
+            return Err(Failure::new(Class::Transient, message));
+        }
         Ok(())
     }
 

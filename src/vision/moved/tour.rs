@@ -23,7 +23,13 @@ const MISSED_TOURS: i32 = 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TourChange {
     /// The preset is known by sight from now on.
-    Learned(usize),
+    Learned {
+        /// Which.
+        preset: usize,
+        /// What was learned of it before is void. False where a light was added to what holds: its first night, whose
+        /// infrared shows nothing of the day.
+        is_anew: bool,
+    },
     /// The looks that it should be learned from did not agree with one another, or show too little.
     Unsteady(usize),
     /// What it should be learned from is what another preset shows.
@@ -196,13 +202,8 @@ impl Tour {
         let change = match other {
             Some(other) => Some(TourChange::Same { preset, other }),
             None if learned => {
-                self.presets[preset] = Known {
-                    lights: learning.lights.clone(),
-                    seen: Some(at),
-                    is_missed: false,
-                };
                 self.newest = preset;
-                Some(TourChange::Learned(preset))
+                Some(self.take_in(preset, &learning.lights, at, light))
             }
             None if learning.looks >= LEARN_WITHIN => Some(TourChange::Unsteady(preset)),
             None => None,
@@ -213,6 +214,21 @@ impl Tour {
             changes: change.into_iter().collect(),
             to_keep: learned.then_some(preset),
         }
+    }
+
+    /// The preset has been learned by `light`. Where it was not known by this light, the other one's view still holds.
+    fn take_in(&mut self, preset: usize, learned: &Lights, at: Timestamp, light: Light) -> TourChange {
+        let known = &mut self.presets[preset];
+        let is_anew = known.lights.by(light).is_some() || known.lights.any().is_none();
+        if is_anew {
+            known.lights = Lights::default();
+        }
+        if let Some(reference) = learned.by(light) {
+            known.lights.remember(light, reference.clone());
+        }
+        known.seen = Some(at);
+        known.is_missed = false;
+        TourChange::Learned { preset, is_anew }
     }
 
     /// Notices presets that do not come any more.
