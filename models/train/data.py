@@ -1,0 +1,144 @@
+"""Reads sources.toml, pictures and labels, and keeps the pictures in memory as small as training needs them."""
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Source:
+    folder: str
+    share: int
+    classes: dict  # class number in the files -> label number of the model
+    mask: tuple  # per label: 1.0 where this source labels it
+    paste: float
+    look: str
+    longest: int
+    skip_empty: bool = False
+    ruler_class: int = -1
+    ruler_metres: float = 1.0
+
+
+@dataclass
+class Picture:
+    """`boxes` [M, 4] are corners in pixels of `image`; `rulers` are boxes of a class of known height, in metres."""
+
+    name: str
+    image: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    source: Source
+    rulers: list = field(default_factory=list)
+
+
+def read_sources(path=HERE / "sources.toml"):
+    """The model's labels, and the sources."""
+    table = tomllib.loads(Path(path).read_text())
+    labels, sources = table["labels"], []
+    for entry in table["source"]:
+        ruler = entry.get("ruler", {})
+        sources.append(
+            Source(
+                folder=entry["folder"],
+                share=entry["share"],
+                classes={int(k): labels.index(v) for k, v in entry["classes"].items()},
+                mask=tuple(float(label in entry["labelled"]) for label in labels),
+                paste=entry["paste"],
+                look=entry["look"],
+                longest=entry["longest"],
+                skip_empty=entry.get("skip_empty", False),
+                ruler_class=ruler.get("class", -1),
+                ruler_metres=ruler.get("metres", 1.0),
+            )
+        )
+    return labels, sources
+
+
+def picture_files(data, folder, split):
+    directory = Path(data) / folder / split
+    files = sorted(p for p in directory.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    if not files:
+        raise FileNotFoundError(f"{directory}: no pictures")
+    return files
+
+
+def read_boxes(picture):
+    """Class numbers [M] and corners [M, 4] as fractions of the picture, of the text file beside it."""
+    numbers, corners = [], []
+    text = Path(picture).with_suffix(".txt")
+    for line in text.read_text().splitlines() if text.exists() else []:
+        values = [float(v) for v in line.split()]
+        if len(values) < 5:
+            continue
+        if len(values) > 5:
+            x, y = values[1::2], values[2::2]
+            box = min(x), min(y), max(x), max(y)
+        else:
+            x, y, w, h = values[1:]
+            box = x - w / 2, y - h / 2, x + w / 2, y + h / 2
+        numbers.append(int(values[0]))
+        corners.append([min(1.0, max(0.0, v)) for v in box])
+    return np.array(numbers, int), np.array(corners, np.float32).reshape(-1, 4)
+
+
+def load(path, source, longest=None):
+    """A picture with the model's labels; no longer than `longest`, or None to leave it as it is."""
+    image = cv2.imread(str(path))
+    if image is None:
+        raise ValueError(f"{path}: cannot be read as a picture")
+    scale = min(1.0, longest / max(image.shape[:2])) if longest else 1.0
+    if scale < 1:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    height, width = image.shape[:2]
+    numbers, corners = read_boxes(path)
+    corners = corners * np.float32([width, height, width, height])
+    kept = [i for i, n in enumerate(numbers) if n in source.classes]
+    return Picture(
+        name=f"{source.folder}/{path.name}",
+        image=image,
+        boxes=corners[kept],
+        labels=np.array([source.classes[numbers[i]] for i in kept], np.int64),
+        source=source,
+        rulers=[corners[i] for i, n in enumerate(numbers) if n == source.ruler_class],
+    )
+
+
+def load_train(data, sources, dropped):
+    """Per source its training pictures, without those named in `dropped` (near-duplicates of dev pictures)."""
+    out = []
+    for source in sources:
+        pictures = [
+            load(path, source, source.longest)
+            for path in picture_files(data, source.folder, "train")
+            if f"{source.folder}/{path.name}" not in dropped
+        ]
+        out.append([p for p in pictures if len(p.boxes) or not source.skip_empty])
+    return out
+
+
+def load_cutouts(data, sources=HERE / "sources.toml"):
+    """Bags as BGRA, cut to what is opaque."""
+    table, out = tomllib.loads(Path(sources).read_text())["cutouts"], []
+    for path in sorted((Path(data) / table["folder"]).glob("*.png")):
+        if path.stem in table["rejected"]:
+            continue
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        y, x = np.nonzero(image[..., 3] > 127)
+        out.append(image[y.min() : y.max() + 1, x.min() : x.max() + 1])
+    return out
+
+
+def letterbox(image, height, width, pad=114):
+    """As the product does: top left, area interpolation when shrinking. Returns the canvas and the scale."""
+    scale = min(height / image.shape[0], width / image.shape[1])
+    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    canvas = np.full((height, width, 3), pad, np.uint8)
+    canvas[: size[1], : size[0]] = cv2.resize(
+        image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
+    return canvas, scale

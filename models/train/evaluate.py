@@ -1,0 +1,208 @@
+"""Measures a model on the dev pictures: `python evaluate.py MODEL.onnx --data DATA [--json FILE]`.
+
+AP is COCO's (pycocotools), over the labels that a source labels. Further: recall by size (the square root of the box's
+area, in pixels of the picture fitted into 416 x 416, so that sizes stay comparable when the input changes) at a
+score of 0.3 and IoU 0.5, and in how many pictures of a source without garbage garbage is found.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+import data as pictures
+
+HERE = Path(__file__).parent
+NMS_IOU = 0.45
+FLOOR = 0.001
+SIZES = ((0, 16), (16, 32), (32, 96), (96, 10_000))
+AT = 0.3  # score from which a box counts as found, in recall by size
+
+
+def decode(rows, height, width):
+    """Rows [N, 5 + C] of one picture -> corners in pixels of the input [N, 4], scores [N, C]; YOLOX `demo_postprocess`."""
+    grids, strides = [], []
+    for s in (8, 16, 32):
+        y, x = np.mgrid[0 : height // s, 0 : width // s]
+        grids.append(np.stack([x, y], -1).reshape(-1, 2))
+        strides.append(np.full((grids[-1].shape[0], 1), s))
+    grid, stride = np.concatenate(grids), np.concatenate(strides)
+    middle, side = (rows[:, :2] + grid) * stride, np.exp(rows[:, 2:4]) * stride
+    return np.hstack([middle - side / 2, middle + side / 2]), rows[:, 4:5] * rows[:, 5:]
+
+
+def suppress(boxes, scores, limit=NMS_IOU):
+    """Indices that stay, best first."""
+    order, kept = np.argsort(-scores, kind="stable"), []
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    while len(order):
+        first, rest = order[0], order[1:]
+        kept.append(first)
+        inner = np.minimum(boxes[first, 2:], boxes[rest, 2:]) - np.maximum(boxes[first, :2], boxes[rest, :2])
+        inner = inner.clip(0).prod(1)
+        order = rest[inner / (area[first] + area[rest] - inner + 1e-9) <= limit]
+    return kept
+
+
+def boxes_of(boxes, scores, floor=FLOOR):
+    """[K, 6] of x0, y0, x1, y1, score, label after suppression within each label; the best 100."""
+    out = []
+    for label in range(scores.shape[1]):
+        over = scores[:, label] >= floor
+        b, s = boxes[over], scores[over, label]
+        best = np.argsort(-s)[:1000]
+        b, s = b[best], s[best]
+        kept = suppress(b, s)
+        out.append(np.hstack([b[kept], s[kept, None], np.full((len(kept), 1), label)]))
+    out = np.concatenate(out)
+    return out[np.argsort(-out[:, 4])[:100]]
+
+
+def look(predict, image, height, width):
+    """What is found in a picture letterboxed into height x width, in pixels of the picture."""
+    canvas, scale = pictures.letterbox(image, height, width)
+    rows = predict(canvas.transpose(2, 0, 1)[None].astype(np.float32))[0]
+    boxes, scores = decode(rows, height, width)
+    boxes = (boxes / scale).clip(0, [image.shape[1], image.shape[0]] * 2)
+    return boxes_of(boxes, scores)
+
+
+def square(predict, image, side=416):
+    return look(predict, image, side, side)
+
+
+def average_precision(truth, found, labels):
+    """Per label (AP50, AP50-95), COCO's. `truth`: pictures; `found`: what `look` gave for each."""
+    coco, boxes = COCO(), []
+    for i, picture in enumerate(truth):
+        for (x0, y0, x1, y1), label in zip(picture.boxes.tolist(), picture.labels.tolist()):
+            boxes.append({"id": len(boxes) + 1, "image_id": i, "category_id": label, "bbox": [x0, y0, x1 - x0, y1 - y0],
+                          "area": (x1 - x0) * (y1 - y0), "iscrowd": 0})
+    coco.dataset = {"images": [{"id": i} for i in range(len(truth))], "annotations": boxes,
+                    "categories": [{"id": label} for label in labels]}
+    results = [
+        {"image_id": i, "category_id": int(k), "bbox": [x0, y0, x1 - x0, y1 - y0], "score": s}
+        for i, rows in enumerate(found) for x0, y0, x1, y1, s, k in rows.tolist() if int(k) in labels
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+        run = COCOeval(coco, coco.loadRes(results) if results else COCO(), "bbox")
+        run.params.imgIds, run.params.catIds = list(range(len(truth))), list(labels)
+        run.evaluate()
+        run.accumulate()
+    precision = run.eval["precision"][:, :, :, 0, 2]  # IoU, recall, label, all areas, 100 boxes
+    mean = lambda p: float(p[p > -1].mean()) if (p > -1).any() else None
+    return {label: (mean(precision[0, :, i]), mean(precision[:, :, i])) for i, label in enumerate(labels)}
+
+
+def recall_by_size(truth, found, at=AT, iou=0.5):
+    """{label: [(found, of) per size]}: each box is found once, by the surest box of its label that overlaps it."""
+    counts = {}
+    for picture, rows in zip(truth, found):
+        scale = 416 / max(picture.image.shape[:2])
+        rows = rows[rows[:, 4] >= at]
+        taken = set()
+        for r in rows:
+            best, which = iou, None
+            for i, (box, label) in enumerate(zip(picture.boxes, picture.labels)):
+                if label != r[5] or i in taken:
+                    continue
+                w, h = min(box[2], r[2]) - max(box[0], r[0]), min(box[3], r[3]) - max(box[1], r[1])
+                inner = max(0.0, w) * max(0.0, h)
+                over = inner / ((box[2:] - box[:2]).prod() + (r[2] - r[0]) * (r[3] - r[1]) - inner)
+                if over >= best:
+                    best, which = over, i
+            if which is not None:
+                taken.add(which)
+        for i, (box, label) in enumerate(zip(picture.boxes, picture.labels)):
+            size = float(np.sqrt((box[2:] - box[:2]).prod())) * scale
+            k = next(k for k, (low, high) in enumerate(SIZES) if low <= size < high)
+            row = counts.setdefault(int(label), [[0, 0] for _ in SIZES])
+            row[k][0] += i in taken
+            row[k][1] += 1
+    return counts
+
+
+def false_rate(found, label, at):
+    """The share of pictures in which `label` is found with a score of `at` or more."""
+    return float(np.mean([bool(((rows[:, 5] == label) & (rows[:, 4] >= at)).any()) for rows in found]))
+
+
+def measure(predict, data, way=square, twins=()):
+    """All figures of all sources' dev pictures."""
+    labels, sources = pictures.read_sources()
+    report = {}
+    for source in sources:
+        truth = [pictures.load(f, source) for f in pictures.picture_files(data, source.folder, "dev")]
+        started = time.perf_counter()
+        found = [way(predict, p.image) for p in truth]
+        ms = (time.perf_counter() - started) / len(truth) * 1000
+        # What a source never has (garbage on façades) has no AP, only a rate of false alarms.
+        own = sorted({int(k) for p in truth for k in p.labels})
+        entry = {"pictures": len(truth), "ms": round(ms, 1)}
+        for name, kept in (("", range(len(truth))), ("_apart", [i for i, p in enumerate(truth) if p.name not in twins])):
+            if name and len(kept) in (0, len(truth)):
+                continue
+            ap = average_precision([truth[i] for i in kept], [found[i] for i in kept], own)
+            entry["pictures" + name] = len(kept)
+            entry["ap50" + name] = {labels[k]: v[0] for k, v in ap.items()}
+            entry["ap" + name] = {labels[k]: v[1] for k, v in ap.items()}
+        entry["recall_by_size"] = {labels[k]: v for k, v in recall_by_size(truth, found).items()}
+        if 0 not in own and source.mask[0]:
+            entry["false_garbage"] = {str(at): false_rate(found, 0, at) for at in (0.3, 0.5)}
+        report[source.folder] = entry
+    return report
+
+
+def line(report):
+    """A report in one line, for the log."""
+    parts = []
+    for folder, entry in report.items():
+        parts.append(folder + " " + " ".join(f"{k} {v:.3f}" for k, v in entry["ap50"].items() if v is not None))
+        if "false_garbage" in entry:
+            parts[-1] += " false garbage " + " ".join(f"{v:.3f} at {k}" for k, v in entry["false_garbage"].items())
+    return "; ".join(parts)
+
+
+def onnx_predict(path, threads=1):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda x: session.run(None, {name: x})[0]
+
+
+def read_twins(path=HERE / "duplicates.json"):
+    """Dev pictures that had a near-duplicate in train, and those training pictures; empty where nobody has looked."""
+    table = json.loads(Path(path).read_text()) if Path(path).exists() else {"train": [], "dev": []}
+    return set(table["train"]), set(table["dev"])
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument("model")
+    args.add_argument("--data", required=True)
+    args.add_argument("--size", type=int, default=416)
+    args.add_argument("--threads", type=int, default=1)
+    args.add_argument("--json")
+    args = args.parse_args()
+    cv2.setNumThreads(1)
+    way = lambda predict, image: square(predict, image, args.size)
+    report = measure(onnx_predict(args.model, args.threads), args.data, way, read_twins()[1])
+    print(line(report))
+    text = json.dumps(report, indent=1)
+    print(text)
+    if args.json:
+        Path(args.json).write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
