@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 HERE = Path(__file__).parent
+CUTOUT = 192  # pixels of a bag's longer side: larger ones are rare, and recolouring costs by the pixel
 
 
 @dataclass(frozen=True)
@@ -122,14 +123,16 @@ def load_train(data, sources, dropped):
 
 
 def load_cutouts(data, sources=HERE / "sources.toml"):
-    """Bags as BGRA, cut to what is opaque."""
+    """Bags as BGRA, cut to what is opaque, as small as they will be pasted."""
     table, out = tomllib.loads(Path(sources).read_text())["cutouts"], []
     for path in sorted((Path(data) / table["folder"]).glob("*.png")):
         if path.stem in table["rejected"]:
             continue
         image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         y, x = np.nonzero(image[..., 3] > 127)
-        out.append(image[y.min() : y.max() + 1, x.min() : x.max() + 1])
+        image = image[y.min() : y.max() + 1, x.min() : x.max() + 1]
+        scale = min(1.0, CUTOUT / max(image.shape[:2]))
+        out.append(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
     return out
 
 

@@ -1,0 +1,65 @@
+"""Writes a checkpoint as ONNX: `python export.py RUN/last.pt MODEL.onnx`.
+
+`images` [batch, 3, height, width] float32 BGR 0..255, height and width multiples of 32; `output` [batch, rows, 5 + labels],
+rows = height * width * (1/64 + 1/256 + 1/1024): boxes undecoded, objectness and classes sigmoided, as upstream YOLOX.
+The file is compared with torch at several shapes and not left behind where they differ.
+"""
+
+import argparse
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from net import Exported, Nano, without_norm
+
+SHAPES = ((1, 416, 416), (2, 320, 544), (1, 544, 320), (1, 512, 512))
+TOLERANCE = 1e-3
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument("checkpoint")
+    args.add_argument("out")
+    args = args.parse_args()
+    state = torch.load(args.checkpoint, map_location="cpu")
+    net = Nano(len(state["labels"]))
+    net.load_state_dict(state["average"])
+    exported = Exported(without_norm(net)).eval()
+    draft = f"{args.out}.new"
+    torch.onnx.export(
+        exported,
+        torch.zeros(1, 3, 416, 416),
+        draft,
+        input_names=["images"],
+        output_names=["output"],
+        opset_version=17,
+        dynamo=False,
+        dynamic_axes={"images": {0: "batch", 2: "height", 3: "width"}, "output": {0: "batch", 1: "rows"}},
+    )
+    model = onnx.load(draft)
+    notes = {"labels": ",".join(state["labels"]), "input": "BGR 0..255, top left, pad 114", "step": str(state["step"])}
+    for key, value in notes.items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.checker.check_model(model)
+    onnx.save(model, draft)
+    session = onnxruntime.InferenceSession(draft, providers=["CPUExecutionProvider"])
+    for batch, height, width in SHAPES:
+        images = np.random.default_rng(7).uniform(0, 255, (batch, 3, height, width)).astype(np.float32)
+        with torch.no_grad():
+            expected = exported(torch.from_numpy(images)).numpy()
+        difference = np.abs(session.run(None, {"images": images})[0] - expected).max()
+        if not difference < TOLERANCE:
+            os.remove(draft)
+            raise SystemExit(f"{args.checkpoint}: at {height}x{width} the file and torch differ by {difference:.1e}")
+    os.replace(draft, args.out)
+    data = Path(args.out).read_bytes()
+    print(f"{args.out}: step {state['step']}, {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
+
+
+if __name__ == "__main__":
+    main()
