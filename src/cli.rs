@@ -17,6 +17,8 @@ pub mod detect;
 #[cfg(feature = "ort")]
 pub mod eval;
 mod layer;
+#[cfg(feature = "ort")]
+pub mod model;
 pub mod replay;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod run;
@@ -90,6 +92,8 @@ pub enum Command {
     #[cfg(feature = "ort")]
     Eval(eval::Args),
     #[cfg(feature = "ort")]
+    Model(model::Args),
+    #[cfg(feature = "ort")]
     Signs(signs::Args),
     Cases(cases::Args),
     Replay(replay::Args),
@@ -114,6 +118,8 @@ impl Command {
             Self::Detect(args) => Ok(detect::run(args)?),
             #[cfg(feature = "ort")]
             Self::Eval(args) => eval::run(&args),
+            #[cfg(feature = "ort")]
+            Self::Model(args) => model::run(args),
             #[cfg(feature = "ort")]
             Self::Signs(args) => signs::run(args),
             Self::Check(args) => check::run(args),
@@ -175,10 +181,7 @@ impl From<Faults> for Failure {
     fn from(faults: Faults) -> Self {
         let count = faults.0.len();
         let noun = if count == 1 { "fault" } else { "faults" };
-        Self::new(
-            faults.class(),
-            format!("the configuration has {count} {noun}:\n{faults}"),
-        )
+        Self::new(faults.class(), format!("{count} {noun}:\n{faults}"))
     }
 }
 
@@ -201,6 +204,8 @@ failure_from!(
     crate::views::ViewsError,
     #[cfg(feature = "ort")]
     crate::model::ModelError,
+    #[cfg(feature = "ort")]
+    crate::model::draft::DraftError,
     #[cfg(feature = "ort")]
     crate::model::runtime::LibraryError,
     #[cfg(all(feature = "gst", feature = "ort"))]

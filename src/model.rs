@@ -9,6 +9,8 @@
 pub mod adapter;
 #[cfg(feature = "ort")]
 mod detector;
+#[cfg(feature = "ort")]
+pub mod draft;
 pub mod graph;
 pub mod manifest;
 #[cfg(feature = "ort")]
@@ -18,6 +20,8 @@ mod panel;
 pub mod preprocess;
 #[cfg(feature = "ort")]
 pub mod runtime;
+#[cfg(feature = "ort")]
+pub mod selftest;
 
 use std::{
     fmt, fs, io,
