@@ -9,12 +9,15 @@
 pub mod adapter;
 #[cfg(feature = "ort")]
 mod detector;
+pub mod differ;
 pub mod manifest;
 #[cfg(feature = "ort")]
 mod panel;
 pub mod preprocess;
+pub mod registry;
 #[cfg(feature = "ort")]
 pub mod runtime;
+pub mod trial;
 
 use std::{
     fmt, fs, io,
