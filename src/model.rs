@@ -29,7 +29,7 @@ pub use self::manifest::Manifest;
 use self::{adapter::LayoutError, manifest::Fault};
 #[cfg(feature = "ort")]
 pub use self::{
-    panel::{Panel, Shown},
+    panel::{Panel, Ready, Shown},
     runtime::Runtime,
 };
 use crate::{digest::sha256_hex, error::Class, frame::FrameError};
