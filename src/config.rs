@@ -14,6 +14,7 @@ mod secret;
 
 mod check;
 mod document;
+mod needs;
 mod polygon;
 
 use std::{

@@ -148,6 +148,22 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The wish that it answers: nothing more comes of that.
+    pub fn answers(&self) -> Option<&str> {
+        match self {
+            Self::WentLive { wish, .. } | Self::Refused { wish, .. } | Self::ShadowEnded { wish, .. } => Some(wish),
+            Self::RolledBack { wish, .. } => wish.as_deref(),
+            Self::Installed { .. }
+            | Self::Use { .. }
+            | Self::Rollback { .. }
+            | Self::Shadow { .. }
+            | Self::ShadowStop {}
+            | Self::TrialBegun { .. } => None,
+        }
+    }
+}
+
 /// The file.
 #[derive(Debug, Clone)]
 pub struct Journal {
