@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::{
     Manifest, Model, ModelError, Runtime,
+    adapter::Found,
     detector::Detector,
-    manifest::Input,
+    manifest::{Adapter, Input, Provider},
     preprocess::{Letterbox, Placement},
 };
 use crate::{
@@ -68,7 +69,11 @@ impl Panel {
             canvases: Vec::new(),
         };
         for (i, model) in models.into_iter().enumerate() {
-            panel.seat(i, Some(Ready(Detector::new(runtime, model)?)));
+            let canvas = panel.canvas(&model.manifest().input);
+            let letterbox = &mut panel.canvases[canvas].letterbox;
+            let placement = letterbox.draw(&grey())?;
+            let detector = Detector::new(runtime, model, letterbox.tensor(), placement.canvas)?;
+            panel.seat(i, Some(Ready(detector)));
             panel.shown(&grey()).detect(i)?;
         }
         Ok(panel)
@@ -90,10 +95,11 @@ impl Panel {
 
     fn canvas(&mut self, input: &Input) -> usize {
         let alike = |canvas: &Canvas| {
-            // What the graph calls its input does not change what is drawn.
+            // What the graph calls its input, and its order of axes, do not change what is drawn.
             let name = input.name.clone();
             Input {
                 name,
+                layout: input.layout,
                 ..canvas.input.clone()
             } == *input
         };
@@ -121,13 +127,16 @@ impl Panel {
         }
     }
 
+    fn taken(&self, i: usize) -> &Detector {
+        &self.seats[i].as_ref().expect(TAKEN).detector
+    }
+
     /// What the model in seat `i` says about itself.
     ///
     /// # Panics
     /// Where nobody sits there.
     pub fn manifest(&self, i: usize) -> &Arc<Manifest> {
-        let seated = self.seats[i].as_ref();
-        seated.expect(TAKEN).detector.manifest()
+        self.taken(i).manifest()
     }
 
     /// Every model reports what scores at least this, 0..=1, whatever its manifest's floors.
@@ -145,13 +154,23 @@ impl Panel {
         Shown { panel: self, frame }
     }
 
-    /// What the model in seat `i` finds in an input tensor `[1, 3, height, width]` that somebody else made, boxes in its pixels,
-    /// the best first.
+    /// How the outputs of the model in seat `i` are read; never [`Adapter::Auto`].
+    pub fn adapter(&self, i: usize) -> Adapter {
+        self.taken(i).reading().adapter()
+    }
+
+    /// What the model in seat `i` runs on.
+    pub fn provider(&self, i: usize) -> Provider {
+        self.taken(i).provider()
+    }
+
+    /// What the model in seat `i` finds in an input tensor `[1, 3, height, width]` that somebody else made, given its width and
+    /// height; boxes in its pixels, the best first.
     ///
     /// # Errors
     /// As [`Shown::detect`]; a tensor of another length is [`ModelError::Run`].
-    pub fn find(&mut self, i: usize, tensor: &[f32]) -> Result<&[super::adapter::Found], ModelError> {
-        self.seats[i].as_mut().expect(TAKEN).detector.find(tensor)
+    pub fn find(&mut self, i: usize, tensor: &[f32], size: (u32, u32)) -> Result<&[Found], ModelError> {
+        self.seats[i].as_mut().expect(TAKEN).detector.find(tensor, size)
     }
 }
 

@@ -102,15 +102,15 @@ pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failur
     let set = data::read(&args.data).map_err(|e| Failure::new(e.class(), e.to_string()))?;
     let is_labelled = set.unlabelled < set.pictures.len();
     let mut labels: Vec<String> = Vec::new();
-    for label in models.iter().flat_map(|m| &m.manifest().labels) {
-        if !labels.contains(label) {
-            labels.push(label.clone());
+    for label in models.iter().flat_map(|m| m.manifest().found()) {
+        if !labels.iter().any(|l| l == label) {
+            labels.push(label.to_owned());
         }
     }
-    let names = if set.names.is_empty() {
-        &models[0].manifest().labels
+    let names: Vec<String> = if set.names.is_empty() {
+        models[0].manifest().found().into_iter().map(str::to_owned).collect()
     } else {
-        &set.names
+        set.names.clone()
     };
     let class_of = |label: &str| labels.iter().position(|l| l == label);
     let mapped = |name: &str| {
