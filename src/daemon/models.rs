@@ -156,19 +156,23 @@ impl Models {
 
     /// Works until it is told that no more looks will come.
     pub(super) fn run(mut self) {
-        loop {
-            self.heed();
-            match self.inbox.recv_timeout(TURN) {
-                Ok(Report::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Ok(Report::Judged { wish, verdict }) => self.judged(&wish, verdict),
-                Ok(Report::Failing { seat, reason }) => self.failing(seat, &reason),
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            self.hall.clear();
-            if self.registry.journal().length() != self.read {
-                self.read_journal();
-            }
+        while self.turn(TURN) {}
+    }
+
+    /// Does what waits to be done, and hears what comes within that time; false once no more looks will come.
+    fn turn(&mut self, patience: Duration) -> bool {
+        self.heed();
+        match self.inbox.recv_timeout(patience) {
+            Ok(Report::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+            Ok(Report::Judged { wish, verdict }) => self.judged(&wish, verdict),
+            Ok(Report::Failing { seat, reason }) => self.failing(seat, &reason),
+            Err(RecvTimeoutError::Timeout) => {}
         }
+        self.hall.clear();
+        if self.registry.journal().length() != self.read {
+            self.read_journal();
+        }
+        true
     }
 
     fn id(&self, model: usize) -> &str {
@@ -777,3 +781,6 @@ fn known(model: &Model, runtime: &Runtime) -> KnownModel {
         labels,
     }
 }
+
+#[cfg(test)]
+mod tests;
