@@ -12,6 +12,7 @@ pub mod schema;
 mod secret;
 
 mod check;
+mod needs;
 mod polygon;
 
 use std::{
@@ -36,6 +37,7 @@ pub use crate::{
 use crate::{
     engine::{CameraId, Category, NodeId, Plan, Point},
     ledger,
+    model::registry::PublicKey,
 };
 
 /// A configuration that holds: every reference resolves, every path is absolute, every credential is read.
@@ -78,6 +80,8 @@ pub struct Config {
     pub categories: BTreeMap<String, Category>,
     /// The models that look, in the file's order.
     pub models: Vec<Model>,
+    /// Further versions of them.
+    pub registry: Registry,
     /// The cameras, in the file's order.
     pub cameras: Vec<Camera>,
     /// What the engine works to.
@@ -130,6 +134,19 @@ pub struct Evidence {
     pub min_interval: Duration,
     /// Mask faces and plates in whatever leaves the box.
     pub mask: bool,
+}
+
+/// How further versions of the models come to look.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    /// Only what one of them signed is used; empty: anything.
+    pub keys: Vec<PublicKey>,
+    /// Looks of a trial, 1 or more.
+    pub trial_looks: u32,
+    /// A new version's median look may take so many times the running one's, 1 or more.
+    pub slower_at_most: f64,
+    /// 95 in 100 of its looks may take no longer.
+    pub latency_budget: Duration,
 }
 
 /// One model's folder; its manifest belongs to [`crate::model`].

@@ -9,6 +9,7 @@
 pub mod adapter;
 #[cfg(feature = "ort")]
 mod detector;
+pub mod differ;
 #[cfg(feature = "ort")]
 pub mod draft;
 pub mod graph;
@@ -18,10 +19,12 @@ mod network;
 #[cfg(feature = "ort")]
 mod panel;
 pub mod preprocess;
+pub mod registry;
 #[cfg(feature = "ort")]
 pub mod runtime;
 #[cfg(feature = "ort")]
 pub mod selftest;
+pub mod trial;
 
 use std::{
     fmt, fs, io,
@@ -33,7 +36,7 @@ use self::adapter::LayoutError;
 pub use self::manifest::Manifest;
 #[cfg(feature = "ort")]
 pub use self::{
-    panel::{Panel, Shown},
+    panel::{Panel, Ready, Shown},
     runtime::Runtime,
 };
 use crate::{digest::sha256_hex, document::Faults, error::Class, frame::FrameError};

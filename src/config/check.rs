@@ -9,6 +9,7 @@ mod draft;
 mod ledger;
 mod outside;
 mod place;
+mod registry;
 mod rules;
 mod signs;
 mod survey;
@@ -117,6 +118,7 @@ impl Checker<'_> {
         self.evidence();
         self.draft.rest.intake = self.optional(&top("intake"));
         self.ledger();
+        self.registry();
         self.draft.rest.view = self.optional(&top("view"));
         self.draft.rest.categories = self.categories();
         let models: Vec<ModelFacts> = self.models();

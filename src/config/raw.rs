@@ -76,6 +76,9 @@ pub struct File {
     /// The models that look.
     #[schemars(length(min = 1))]
     pub models: Vec<Model>,
+    /// Further versions of these models, brought to the box while it runs: `gridwatch model`.
+    #[serde(default)]
+    pub registry: Registry,
     /// When a detection is a problem.
     #[schemars(length(min = 1))]
     pub rules: Vec<Rule>,
@@ -363,6 +366,37 @@ impl Default for View {
 pub struct Model {
     /// Its folder: `model.onnx`, `model.toml`, `CARD.md`.
     pub dir: PathBuf,
+}
+
+/// Further versions of the models, in `models` of `node.state_dir`. The live one of an id goes before the folder of `[[models]]`
+/// until it is rolled back: `gridwatch model list` says which looks.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registry {
+    /// Ed25519 public keys, in base64. Where there are any, only packages that one of them signed are installed, and only those
+    /// look. Empty: whoever can write to `node.state_dir` can bring a model.
+    pub keys: Vec<String>,
+    /// Looks for which a new version runs beside the one that decides, before it takes over. Fewer tell less; while they last each
+    /// costs two models' time.
+    #[schemars(range(min = 1, max = 100000))]
+    pub trial_looks: u32,
+    /// A new version whose median look takes more than so many times the running one's is refused. Raise it to bring a larger
+    /// network on purpose.
+    #[schemars(range(min = 1.0, max = 1000.0))]
+    pub slower_at_most: f64,
+    /// A new version is refused if more than one in twenty of its looks takes longer than this, decoding not counted.
+    pub latency_budget: Span,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            trial_looks: 100,
+            slower_at_most: 4.0,
+            latency_budget: Span(Duration::from_millis(500)),
+        }
+    }
 }
 
 /// The categories file.

@@ -17,6 +17,8 @@ use metrics::{counter, gauge, histogram};
 use super::{
     core::Event,
     gaze::{Gaze, Judged},
+    models::Crew,
+    record::KnownModel,
 };
 use crate::{
     camera::{
@@ -27,7 +29,6 @@ use crate::{
     },
     engine::{CameraId, Detection, Light, Observation, Point, View, geometry},
     frame::Frame,
-    model::Panel,
     telemetry::names,
     vision,
 };
@@ -44,8 +45,6 @@ pub(super) struct Watched {
     pub(super) id: CameraId,
     pub(super) presets: Vec<Watching>,
     pub(super) slot: Arc<Slot>,
-    /// Indices into each worker's panel.
-    pub(super) models: Vec<usize>,
     pub(super) gaze: Mutex<Gaze>,
     /// The slot's number of the picture last looked at.
     pub(super) seen: AtomicU64,
@@ -140,12 +139,18 @@ impl Looks {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the next camera to look at, and how late that is; `None` when stopping.
-    fn next(&self) -> Option<(usize, Duration)> {
+    /// Waits for the next camera to look at, and how late that is; `None` when stopping. Those who wait are relieved, too: the
+    /// sessions of a model that was replaced are not kept until the next look.
+    fn next(&self, crew: &mut Crew) -> Option<(usize, Duration)> {
         let mut schedule = self.schedule();
         loop {
             if self.stopping.load(Ordering::Relaxed) {
                 return None;
+            }
+            if !crew.is_current() {
+                drop(schedule);
+                crew.relieve();
+                schedule = self.schedule();
             }
             let now = self.start.elapsed();
             match schedule.next(now, |i| self.cameras[i].has_news()) {
@@ -166,7 +171,7 @@ impl Looks {
 
     /// One worker's life.
     pub(super) fn work(&self, mut eyes: Eyes, core: &SyncSender<Event>) {
-        while let Some((i, late)) = self.next() {
+        while let Some((i, late)) = self.next(&mut eyes.crew) {
             histogram!(names::LATENESS).record(late.as_secs_f64());
             let camera = &self.cameras[i];
             // Not while the gaze is held: the core asks for it, too.
@@ -179,7 +184,7 @@ impl Looks {
             let event = camera.slot.latest().and_then(|(seq, picture)| {
                 camera.seen.store(seq, Ordering::Relaxed);
                 camera.wanted.store(0, Ordering::Relaxed);
-                eyes.look(camera, picture)
+                eyes.look((i, camera), picture)
             });
             self.schedule().done(i);
             if let Some(event) = event
@@ -191,18 +196,20 @@ impl Looks {
     }
 }
 
+/// What was found, and by which models.
+type Seen = (Vec<Detection>, Arc<[KnownModel]>);
+
 /// What one worker looks with.
 pub(super) struct Eyes {
     pub(super) decoder: Decoder,
-    /// In the order of `Config::models`.
-    pub(super) panel: Panel,
+    pub(super) crew: Crew,
 }
 
 impl Eyes {
     /// `None` where nothing can be said of any of the camera's views.
-    fn look(&mut self, camera: &Watched, picture: Picture) -> Option<Event> {
+    fn look(&mut self, (index, camera): (usize, &Watched), picture: Picture) -> Option<Event> {
         let at = picture.captured_at();
-        let (judged, detections) = match self.see(camera, &picture) {
+        let (judged, (detections, seen_by)) = match self.see((index, camera), &picture) {
             Ok(seen) => seen,
             Err(LookError::Decode(DecodeError::Damaged { .. })) => {
                 camera.slot.count_damaged();
@@ -213,7 +220,7 @@ impl Eyes {
                     preset: camera.gaze().only(),
                     reaimed: None,
                 };
-                (damaged, Vec::new())
+                (damaged, (Vec::new(), Arc::default()))
             }
             Err(error) => {
                 failed(camera, error.kind());
@@ -251,10 +258,11 @@ impl Eyes {
                 detections,
             },
             picture,
+            seen_by,
         })
     }
 
-    fn see(&mut self, camera: &Watched, picture: &Picture) -> Result<(Judged, Vec<Detection>), LookError> {
+    fn see(&mut self, (index, camera): (usize, &Watched), picture: &Picture) -> Result<(Judged, Seen), LookError> {
         let frame = match picture {
             Picture::Keyframe(keyframe) => {
                 let start = Instant::now();
@@ -266,21 +274,22 @@ impl Eyes {
         };
         let judged = camera.gaze().judge(&frame)?;
         let detections = match judged.preset.and_then(|i| camera.presets.get(i)) {
-            Some(preset) if judged.view == View::Clear => self.detect(camera, preset, &frame)?,
-            _ => Vec::new(),
+            Some(preset) if judged.view == View::Clear => {
+                self.detect((index, camera), preset, picture.captured_at(), &frame)?
+            }
+            _ => (Vec::new(), Arc::default()),
         };
         Ok((judged, detections))
     }
 
-    fn detect(&mut self, camera: &Watched, preset: &Watching, frame: &Frame) -> Result<Vec<Detection>, LookError> {
-        let mut found = Vec::new();
-        let mut shown = self.panel.shown(frame);
-        for &i in &camera.models {
-            let start = Instant::now();
-            found.extend(shown.detect(i)?);
-            let model = shown.manifest(i).id.clone();
-            histogram!(names::DETECT, "model" => model).record(start.elapsed());
-        }
+    fn detect(
+        &mut self,
+        (index, camera): (usize, &Watched),
+        preset: &Watching,
+        at: Timestamp,
+        frame: &Frame,
+    ) -> Result<Seen, LookError> {
+        let (mut found, seen_by) = self.crew.detect((index, &camera.id), at, frame)?;
         found.retain(|d| {
             !preset
                 .privacy
@@ -290,7 +299,7 @@ impl Eyes {
         for detection in &mut found {
             detection.appearance = frame.appearance(&detection.bbox);
         }
-        Ok(found)
+        Ok((found, seen_by))
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use jiff::{civil::Date, tz::TimeZone};
 
 use super::{
-    super::{Broker, Camera, Config, Evidence, Fault, Faults, Model, Telemetry, raw},
+    super::{Broker, Camera, Config, Evidence, Fault, Faults, Model, Registry, Telemetry, raw},
     Survey,
 };
 use crate::engine::{
@@ -66,6 +66,7 @@ pub(super) struct Rest {
     /// The inner one: where it is enabled.
     pub(super) ledger: Option<Option<crate::ledger::Settings>>,
     pub(super) view: Option<raw::View>,
+    pub(super) registry: Option<Registry>,
     pub(super) grid: Option<(raw::Grid, Grid)>,
     pub(super) categories: BTreeMap<String, Category>,
     pub(super) days: BTreeMap<Date, DayKind>,
@@ -174,6 +175,7 @@ impl Draft {
             crs: raw_grid.crs,
             categories: rest.categories,
             models: self.models,
+            registry: rest.registry?,
             cameras: self.cameras,
             plan: Arc::new(plan),
             node,
@@ -196,7 +198,16 @@ pub struct Judged {
 /// True where the field decides how the box sees or sends, not what becomes a case. A camera's URL is not among them: a
 /// camera without one is none.
 fn bears_on_no_case(path: &str) -> bool {
-    const SECTIONS: [&str; 7] = ["broker", "runtime", "decode", "telemetry", "ledger", "view", "models"];
+    const SECTIONS: [&str; 8] = [
+        "broker",
+        "runtime",
+        "decode",
+        "telemetry",
+        "ledger",
+        "view",
+        "models",
+        "registry",
+    ];
     const OF_CAMERAS: [&str; 6] = [
         "credentials",
         "ca_file",
