@@ -37,7 +37,7 @@ pub use crate::{
 use crate::{
     engine::{CameraId, Category, NodeId, Plan, Point},
     ledger,
-    model::registry::PublicKey,
+    model::{self, registry::PublicKey},
 };
 
 /// A configuration that holds: every reference resolves, every path is absolute, every credential is read.
@@ -58,6 +58,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// ONNX Runtime's shared library, where the file names one (absolute).
     pub onnxruntime: Option<PathBuf>,
+    /// What networks run on.
+    pub inference: model::Options,
     /// Threads that decode, look and judge, 1..=64.
     pub workers: usize,
     /// Which decoders to use.

@@ -167,7 +167,7 @@ impl Daemon {
     pub async fn start(config: Arc<Config>, metrics: PrometheusHandle) -> Result<Self, StartError> {
         let health = Arc::new(Health::default());
         let store = Store::open(&config.state_dir)?;
-        let runtime = model::runtime::init(config.onnxruntime.as_deref())?;
+        let runtime = model::runtime::init(config.onnxruntime.as_deref())?.with(config.inference.clone());
         let (to_models, from_workers) = mpsc::channel();
         let (models, crews) = Models::start(&config, runtime, &to_models, from_workers)?;
         let eyes: Vec<Eyes> = crews

@@ -32,14 +32,23 @@ use std::{
     sync::Arc,
 };
 
-use self::adapter::LayoutError;
 pub use self::manifest::Manifest;
+use self::{adapter::LayoutError, manifest::Provider};
 #[cfg(feature = "ort")]
 pub use self::{
     panel::{Panel, Ready, Shown},
     runtime::Runtime,
 };
 use crate::{digest::sha256_hex, document::Faults, error::Class, frame::FrameError};
+
+/// How a box runs networks. What is unset is for each model's manifest to say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// What to run on, the first that the box has. Without [`Provider::Cpu`] a box that has none of them refuses to run.
+    pub providers: Option<Vec<Provider>>,
+    /// Threads of one session, 1 or more.
+    pub threads: Option<u16>,
+}
 
 /// A model's folder, read and verified. Cheap to clone.
 #[derive(Clone)]

@@ -45,6 +45,7 @@ use crate::{
         schema::{self, Sound, nearest},
     },
     engine::NodeId,
+    model,
 };
 
 /// Unset `workers`: one a core, but a box does other things too.
@@ -330,6 +331,10 @@ impl Checker<'_> {
                     "libonnxruntime.so, or remove the line to use the one edge-deploy/setup.sh installs",
                 );
             }
+            self.draft.inference = model::Options {
+                providers: raw.providers,
+                threads: raw.model_threads,
+            };
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             self.draft.rest.workers = Some(raw.workers.map_or(cores.min(DEFAULT_WORKERS), |n| n as usize));
         }

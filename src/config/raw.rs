@@ -8,6 +8,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::manifest::Provider;
+
 mod calendar;
 mod camera;
 mod rule;
@@ -124,6 +126,13 @@ pub struct Runtime {
     /// Threads that decode, look and judge, each with its own decoder and sessions. Unset: one a core, at most 4.
     #[schemars(range(min = 1, max = 64))]
     pub workers: Option<u32>,
+    /// What networks run on, the first that this box has: `["cuda", "cpu"]`. Without `cpu` a box that has none of them refuses to
+    /// start. Unset: what each model's manifest says, as a rule the processor.
+    #[schemars(length(min = 1))]
+    pub providers: Option<Vec<Provider>>,
+    /// Threads of one session. Unset: what each model's manifest says, as a rule 1: there is a session for each worker.
+    #[schemars(range(min = 1, max = 64))]
+    pub model_threads: Option<u16>,
 }
 
 /// Decoding of keyframes.

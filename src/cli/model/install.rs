@@ -37,7 +37,7 @@ struct Done<'a> {
 }
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
-    let runtime = runtime::init(config.onnxruntime.as_deref())?;
+    let runtime = runtime::init(config.onnxruntime.as_deref())?.with(config.inference.clone());
     let arrival = registry(config).install(&args.package, |model| {
         let manifest = model.manifest();
         let shipped = known(config, &manifest.id).map_err(|e| e.message)?;

@@ -297,7 +297,7 @@ impl<'a> Looking<'a> {
             .collect();
         let library = args.onnxruntime.as_deref().or(draft.onnxruntime.as_deref());
         Ok(Self {
-            panel: Panel::new(&runtime::init(library)?, &looking)?,
+            panel: Panel::new(&runtime::init(library)?.with(draft.inference.clone()), &looking)?,
             asked,
             preset,
             by_sight: None,

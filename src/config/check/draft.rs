@@ -13,10 +13,13 @@ use super::{
     super::{Broker, Camera, Config, Evidence, Fault, Faults, Model, Registry, Telemetry, raw},
     Survey,
 };
-use crate::engine::{
-    self, CameraPlan, Category, Intake, NodeId, Plan, ScheduleId,
-    calendar::{Calendar, DayKind, Schedule},
-    grid::Grid,
+use crate::{
+    engine::{
+        self, CameraPlan, Category, Intake, NodeId, Plan, ScheduleId,
+        calendar::{Calendar, DayKind, Schedule},
+        grid::Grid,
+    },
+    model,
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -40,6 +43,8 @@ pub struct Draft {
     pub timezone: Option<TimeZone>,
     /// See [`Config::onnxruntime`].
     pub onnxruntime: Option<PathBuf>,
+    /// See [`Config::inference`].
+    pub inference: model::Options,
     /// See [`Config::decoders`].
     pub decoders: Option<raw::Backend>,
     /// See [`Config::broker`]; without credentials where theirs could not be read.
@@ -164,6 +169,7 @@ impl Draft {
             language: rest.language,
             state_dir: self.state_dir?,
             onnxruntime: self.onnxruntime,
+            inference: self.inference,
             workers: rest.workers?,
             decoders: self.decoders?,
             broker: self.broker?,
