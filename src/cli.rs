@@ -119,7 +119,7 @@ impl Command {
             #[cfg(feature = "ort")]
             Self::Eval(args) => eval::run(&args),
             #[cfg(feature = "ort")]
-            Self::Model(args) => model::run(&args),
+            Self::Model(args) => model::run(args),
             #[cfg(feature = "ort")]
             Self::Signs(args) => signs::run(args),
             Self::Check(args) => check::run(args),
@@ -181,10 +181,7 @@ impl From<Faults> for Failure {
     fn from(faults: Faults) -> Self {
         let count = faults.0.len();
         let noun = if count == 1 { "fault" } else { "faults" };
-        Self::new(
-            faults.class(),
-            format!("the configuration has {count} {noun}:\n{faults}"),
-        )
+        Self::new(faults.class(), format!("{count} {noun}:\n{faults}"))
     }
 }
 
@@ -208,6 +205,8 @@ failure_from!(
     crate::model::registry::RegistryError,
     #[cfg(feature = "ort")]
     crate::model::ModelError,
+    #[cfg(feature = "ort")]
+    crate::model::draft::DraftError,
     #[cfg(feature = "ort")]
     crate::model::runtime::LibraryError,
     #[cfg(all(feature = "gst", feature = "ort"))]

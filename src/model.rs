@@ -10,6 +10,8 @@ pub mod adapter;
 #[cfg(feature = "ort")]
 mod detector;
 pub mod differ;
+#[cfg(feature = "ort")]
+pub mod draft;
 pub mod graph;
 pub mod manifest;
 #[cfg(feature = "ort")]
@@ -20,6 +22,8 @@ pub mod preprocess;
 pub mod registry;
 #[cfg(feature = "ort")]
 pub mod runtime;
+#[cfg(feature = "ort")]
+pub mod selftest;
 pub mod trial;
 
 use std::{

@@ -1,12 +1,17 @@
-//! `gridwatch model`: the models of a box, one file a command or a few that belong together. What asks something of a running
-//! daemon asks it through the registry's journal and waits there for the answer: no command loads a model into the daemon.
+//! `gridwatch model`: from an ONNX file to a model that is proved, and from there to a box that runs; one file a command or a
+//! few that belong together. What asks something of a running daemon asks it through the registry's journal and waits there
+//! for the answer: no command loads a model into the daemon.
 
 mod bench;
 mod change;
+mod check;
 mod compare;
+mod draft;
+mod inspect;
 mod install;
 mod keys;
 mod list;
+mod record;
 
 use std::{
     path::{Path, PathBuf},
@@ -17,10 +22,14 @@ use super::Failure;
 use crate::{
     config::{self, Config},
     error::Class,
-    model::{Model, registry::Registry},
+    model::{Model, Runtime, registry::Registry, runtime},
 };
 
-/// Brings models to a box, and sees which looks.
+/// Brings a model of your own, or another version of one, and sees which looks.
+///
+/// From an ONNX file to a model that is proved: `inspect` shows what the file is, `draft` writes a folder with a manifest for
+/// it, `record` takes pictures with what was found in them into its self-test once you have seen that it is right, and
+/// `check` tries it all. docs/models.md goes through it with three networks.
 ///
 /// What a box ships with stands in its configuration (`[[models]]`). Further versions of the same models are brought while it
 /// runs, without touching the configuration:
@@ -49,7 +58,15 @@ pub struct Args {
 }
 
 #[derive(Debug, clap::Subcommand)]
+#[allow(
+    missing_docs,
+    reason = "each command's Args say what it does; clap would print a variant's text in their place"
+)]
 enum Command {
+    Inspect(inspect::Args),
+    Draft(draft::Args),
+    Record(record::Args),
+    Check(check::Args),
     List(list::Args),
     Install(install::Args),
     Use(change::UseArgs),
@@ -61,13 +78,31 @@ enum Command {
     Sign(keys::SignArgs),
 }
 
+/// What those need that run a model without a configuration.
+#[derive(Debug, clap::Args)]
+struct Library {
+    /// ONNX Runtime's shared library. [default: where edge-deploy/setup.sh puts it]
+    #[arg(long, value_name = "FILE", env = "GRIDWATCH_ONNXRUNTIME")]
+    onnxruntime: Option<PathBuf>,
+}
+
+impl Library {
+    fn load(&self) -> Result<Runtime, Failure> {
+        Ok(runtime::init(self.onnxruntime.as_deref())?)
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// A faulty configuration, a model that is none, a registry that cannot be read or written.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let config = args.config.as_deref();
     match &args.command {
+        Command::Inspect(args) => inspect::run(args),
+        Command::Draft(args) => draft::run(args),
+        Command::Record(args) => record::run(args),
+        Command::Check(args) => check::run(args),
         Command::List(args) => list::run(args, &needed(config)?),
         Command::Install(args) => install::run(args, &needed(config)?),
         Command::Use(args) => change::use_version(args, &needed(config)?),
