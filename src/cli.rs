@@ -119,7 +119,7 @@ impl Command {
             #[cfg(feature = "ort")]
             Self::Eval(args) => eval::run(&args),
             #[cfg(feature = "ort")]
-            Self::Model(args) => model::run(&args),
+            Self::Model(args) => model::run(args),
             #[cfg(feature = "ort")]
             Self::Signs(args) => signs::run(args),
             Self::Check(args) => check::run(args),

@@ -15,7 +15,7 @@ use std::path::Path;
 use broker::{Broker, Subscriber, topic};
 use daemon::{Daemon, farm, gridwatch};
 use gridwatch::{config::raw, link::contract::CaseRecord};
-use packages::{MODEL, edit, package};
+use packages::{MODEL, edit, package, without_self_test};
 use serde_json::Value;
 
 const CAMERAS: [&str; 3] = ["street-a", "street-b", "street-c"];
@@ -69,9 +69,16 @@ async fn a_swap_under_load_loses_no_case_and_no_look_and_a_spoiled_model_is_refu
     }
     assert_eq!(running.metric("gridwatch_model_live", "version=\"1.0.1\""), 1.0);
 
-    // Scaled wrongly: the network sees almost black pictures, and finds nothing on any street.
+    // Scaled wrongly: the network sees almost black pictures, and finds nothing on any street. Its self-test tells; without one
+    // the trial does.
+    let spoil = |folder: &Path| edit(folder, "pad", "pad = 114\nstd = [255.0, 255.0, 255.0]");
+    let folder = package(&dir.path().join("package"), "1.0.2");
+    spoil(&folder);
+    let (code, _, said) = model(running.config(), &["install", folder.to_str().unwrap()]);
+    assert_eq!(code, 5, "{said}");
     install(running.config(), dir.path(), "1.0.2", |folder| {
-        edit(folder, "pad", "pad = 114\nstd = [255.0, 255.0, 255.0]")
+        spoil(folder);
+        without_self_test(folder);
     });
     let (code, printed, said) = model(running.config(), &["use", &format!("{MODEL}@1.0.2")]);
     assert_eq!((code, &printed["outcome"]), (1, &"refused".into()), "{printed} {said}");

@@ -199,7 +199,8 @@ fn an_archive_that_leads_out_of_itself_is_refused() {
             matches!(refused, RegistryError::Package(PackageError::Entry { .. })),
             "{name}: {refused}"
         );
-        assert!(refused.to_string().contains(name), "{refused}");
+        let told = name.strip_suffix("/f").unwrap_or(name);
+        assert!(refused.to_string().contains(told), "{refused}");
     }
     tar_of(&path, &[("model.toml", file, b"a"), ("./model.toml", file, b"b")]);
     assert!(matches!(

@@ -35,7 +35,7 @@ fn two_hundred_swaps_leave_memory_as_it_was() {
     let models = ["1.0.1", "1.0.2"].map(|v| Model::load(&package(&dir.path().join(v), v)).unwrap());
     let street = Frame::from_rgb(&RgbImage::new(640, 360), Timestamp::UNIX_EPOCH).unwrap();
     let mut panel = Panel::new(&runtime, [&models[0]]).unwrap();
-    let mut swap = |panel: &mut Panel, n: u32| {
+    let swap = |panel: &mut Panel, n: u32| {
         // The new one beside the old for a look, then alone: two seats, turn by turn.
         let (old, new) = ((n % 2) as usize, (n % 2 + 1) as usize % 2);
         panel.seat(new, Some(Ready::new(&runtime, &models[new]).unwrap()));

@@ -1,5 +1,6 @@
-//! `gridwatch model`: the models of a box, one file a command or a few that belong together. What asks something of a running
-//! daemon asks it through the registry's journal and waits there for the answer: no command loads a model into the daemon.
+//! `gridwatch model`: from an ONNX file to a model that is proved, and from there to a box that runs; one file a command or a
+//! few that belong together. What asks something of a running daemon asks it through the registry's journal and waits there
+//! for the answer: no command loads a model into the daemon.
 
 mod bench;
 mod change;
@@ -24,14 +25,11 @@ use crate::{
     model::{Model, Runtime, registry::Registry, runtime},
 };
 
-/// Makes a model of an ONNX file, brings models to a box, and sees which looks.
+/// Brings a model of your own, or another version of one, and sees which looks.
 ///
-/// From an ONNX file to a model that is proved (docs/models.md goes through it with three networks):
-///
-/// 1. `gridwatch model inspect FILE` shows what it takes and gives, and how it can be read.
-/// 2. `gridwatch model draft FILE` writes a folder with a manifest for it; `gridwatch detect` shows what it finds.
-/// 3. `gridwatch model record DIR PICTURE` keeps that as its self-test, once you have seen that it is right.
-/// 4. `gridwatch model check DIR` tries everything that the daemon asks before a model may look.
+/// From an ONNX file to a model that is proved: `inspect` shows what the file is, `draft` writes a folder with a manifest for
+/// it, `record` takes pictures with what was found in them into its self-test once you have seen that it is right, and
+/// `check` tries it all. docs/models.md goes through it with three networks.
 ///
 /// What a box ships with stands in its configuration (`[[models]]`). Further versions of the same models are brought while it
 /// runs, without touching the configuration:
@@ -80,11 +78,25 @@ enum Command {
     Sign(keys::SignArgs),
 }
 
+/// What those need that run a model without a configuration.
+#[derive(Debug, clap::Args)]
+struct Library {
+    /// ONNX Runtime's shared library. [default: where edge-deploy/setup.sh puts it]
+    #[arg(long, value_name = "FILE", env = "GRIDWATCH_ONNXRUNTIME")]
+    onnxruntime: Option<PathBuf>,
+}
+
+impl Library {
+    fn load(&self) -> Result<Runtime, Failure> {
+        Ok(runtime::init(self.onnxruntime.as_deref())?)
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// A faulty configuration, a model that is none, a registry that cannot be read or written.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let config = args.config.as_deref();
     match &args.command {
         Command::Inspect(args) => inspect::run(args),
@@ -100,20 +112,6 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         Command::Compare(args) => compare::run(args, config),
         Command::Keygen(args) => keys::keygen(args),
         Command::Sign(args) => keys::sign(args),
-    }
-}
-
-/// Where a command that needs no configuration finds ONNX Runtime.
-#[derive(Debug, clap::Args)]
-struct Library {
-    /// ONNX Runtime's shared library. [default: where edge-deploy/setup.sh puts it]
-    #[arg(long, value_name = "FILE", env = "GRIDWATCH_ONNXRUNTIME")]
-    onnxruntime: Option<PathBuf>,
-}
-
-impl Library {
-    fn load(&self) -> Result<Runtime, Failure> {
-        Ok(runtime::init(self.onnxruntime.as_deref())?)
     }
 }
 

@@ -31,6 +31,7 @@ use crate::{
     model::{
         Manifest, Model, ModelError, Panel, Ready, Runtime,
         registry::{Event, Known, Registry, RegistryError, State, Version, Wanted, Wish, name},
+        selftest,
         trial::{self, Terms, Trial, Verdict},
     },
     telemetry::names,
@@ -86,6 +87,15 @@ enum Unfit {
     Model(#[from] ModelError),
     #[error("{0}")]
     Said(String),
+}
+
+/// Whether a version must pass its self-test before it is seated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// It looked here before: what looks must not wait for pictures to be judged.
+    Known,
+    /// It is new to this box, or to its ONNX Runtime.
+    Asked,
 }
 
 /// A version that is loaded: its seat, and a session for each worker unless it sits already.
@@ -224,7 +234,7 @@ impl Models {
     ) -> Result<Arc<Chair>, StartError> {
         let mut version = self.known(model).live(camera);
         loop {
-            match self.seat(model, &version) {
+            match self.seat(model, &version, Proof::Known) {
                 Ok((chair, sessions)) => {
                     fresh.extend(sessions.map(|s| (chair.seat, s)));
                     return Ok(chair);
@@ -257,7 +267,7 @@ impl Models {
     }
 
     /// A seat for a version, with a session for each worker; the one it sits in already, where it does.
-    fn seat(&mut self, model: usize, version: &Version) -> Result<Seated, Unfit> {
+    fn seat(&mut self, model: usize, version: &Version, proof: Proof) -> Result<Seated, Unfit> {
         let sits = self
             .chairs()
             .find(|c| c.model == model && c.version == *version)
@@ -266,6 +276,11 @@ impl Models {
             return Ok((chair, None));
         }
         let loaded = self.load(model, version)?;
+        if proof == Proof::Asked
+            && let Some(wrong) = selftest::check(&self.runtime, &loaded).refusal()
+        {
+            return Err(Unfit::Said(format!("its self-test fails: {wrong}")));
+        }
         let sessions = (0..self.hall.workers())
             .map(|_| Ready::new(&self.runtime, &loaded))
             .collect::<Result<_, _>>()?;
@@ -507,7 +522,7 @@ impl Models {
             return Err(Unfit::Said("it looks already".into()));
         }
         let labels = |found: &KnownModel| found.labels.clone();
-        let seated = self.seat(model, version)?;
+        let seated = self.seat(model, version, Proof::Asked)?;
         let new = &seated.0;
         if !terms.is_shadow {
             let finds = |other: usize| labels(&self.rest[other].known);
@@ -719,7 +734,7 @@ impl Models {
             return Ok(false);
         };
         let from = self.chair(model, camera).version.clone();
-        let (chair, sessions) = self.seat(model, &to)?;
+        let (chair, sessions) = self.seat(model, &to, Proof::Known)?;
         let fresh = sessions.map(|s| (chair.seat, s));
         let is_last = camera.is_some_and(|c| known.cameras.get(c).is_some_and(|stack| stack.len() <= 1));
         match camera {

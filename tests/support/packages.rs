@@ -40,6 +40,14 @@ pub fn raise(dir: &Path, version: &str) {
     edit(dir, "version", &format!("version = {version:?}"));
 }
 
+/// Takes the self-test out of a manifest, whose end it is.
+pub fn without_self_test(dir: &Path) {
+    let toml = dir.join("model.toml");
+    let text = fs::read_to_string(&toml).unwrap();
+    let (before, _) = text.split_once("[[self_test]]").expect("the manifest has a self-test");
+    fs::write(&toml, before).unwrap();
+}
+
 /// Replaces the line of the manifest that sets `key`, which must be there.
 pub fn edit(dir: &Path, key: &str, line: &str) {
     let toml = dir.join("model.toml");

@@ -13,12 +13,12 @@ use image::{Rgb, RgbImage};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{json, model};
+use super::{Library, json, model};
 use crate::{
     cli::{Failure, detect, print},
     error::Class,
     frame::Frame,
-    model::{Model, Panel, Runtime, preprocess::Letterbox, runtime, trial::Times},
+    model::{Model, Panel, Runtime, preprocess::Letterbox, trial::Times},
 };
 
 /// Say what models cost on this box: loading, a look, memory.
@@ -43,9 +43,8 @@ pub(super) struct Args {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-    /// ONNX Runtime's shared library. [default: where edge-deploy/setup.sh puts it]
-    #[arg(long, value_name = "FILE", env = "GRIDWATCH_ONNXRUNTIME")]
-    onnxruntime: Option<PathBuf>,
+    #[command(flatten)]
+    library: Library,
 }
 
 #[derive(Serialize)]
@@ -149,7 +148,7 @@ pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failur
         .iter()
         .map(|m| model(m, config))
         .collect::<Result<Vec<_>, _>>()?;
-    let runtime = runtime::init(args.onnxruntime.as_deref())?;
+    let runtime = args.library.load()?;
     let frames = frames(&args.pictures)?;
     let mut runners = models
         .iter()

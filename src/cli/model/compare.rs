@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{json, model};
+use super::{Library, json, model};
 use crate::{
     cli::{
         Failure, detect,
@@ -21,7 +21,6 @@ use crate::{
     model::{
         Panel,
         differ::{BAR, Bars, Side, Tally},
-        runtime,
     },
 };
 
@@ -56,9 +55,8 @@ pub(super) struct Args {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-    /// ONNX Runtime's shared library. [default: where edge-deploy/setup.sh puts it]
-    #[arg(long, value_name = "FILE", env = "GRIDWATCH_ONNXRUNTIME")]
-    onnxruntime: Option<PathBuf>,
+    #[command(flatten)]
+    library: Library,
 }
 
 #[derive(Serialize)]
@@ -121,7 +119,7 @@ pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failur
     };
     let classes: Vec<Option<usize>> = names.iter().map(|name| class_of(&mapped(name))).collect();
 
-    let mut panel = Panel::new(&runtime::init(args.onnxruntime.as_deref())?, &models)?;
+    let mut panel = Panel::new(&args.library.load()?, &models)?;
     if is_labelled {
         panel.set_floor(eval_command::FLOOR);
     }

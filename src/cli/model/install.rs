@@ -8,13 +8,13 @@ use super::{json, known, registry};
 use crate::{
     cli::{Failure, print},
     config::Config,
-    model::{Model, Panel, runtime},
+    model::{Model, runtime, selftest},
 };
 
 /// Check a package and put it into the box's registry.
 ///
 /// A package is a model's folder, or a .tar or .tar.gz of one. It is refused, and nothing of it kept, if its manifest is faulty,
-/// its sums or its signature are not right, ONNX Runtime cannot run it, or its outputs are not what its manifest says. Nothing
+/// its sums or its signature are not right, or its self-test (`gridwatch model check`) finds something wrong. Nothing
 /// looks with it until `gridwatch model use`. Installing the same package again changes nothing.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -48,7 +48,10 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
                 manifest.version
             ));
         }
-        Panel::new(&runtime, [model]).map(drop).map_err(|e| e.to_string())
+        match selftest::check(&runtime, model).refusal() {
+            Some(wrong) => Err(wrong.to_owned()),
+            None => Ok(()),
+        }
     })?;
     let manifest = arrival.model.manifest();
     let done = Done {
