@@ -71,6 +71,8 @@ id!(/// A unit grid cell's code: a string, never a number (leading zeros count).
     CellCode);
 id!(/// What a model says a thing is, after the manifest's label map.
     Label);
+id!(/// A telephone number: its digits as one dials them within the country, and nothing else.
+    PhoneNumber);
 id!(/// A case's ULID in its 26-character text form.
     CaseId);
 
