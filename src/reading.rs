@@ -4,5 +4,7 @@
 //! YUV planes, turned upright, [`spell`] takes a recogniser's output to characters and [`numbers`] finds the telephone numbers
 //! among them. What a number means is the engine's matter.
 
+pub mod crop;
 pub mod lines;
 pub mod numbers;
+pub mod spell;

@@ -149,11 +149,7 @@ fn number(parts: &[&str]) -> Option<String> {
     let good = match digits.as_bytes() {
         [b'1', b'3'..=b'9', ..] => digits.len() == 11 && lengths[0] >= 3 && lengths.iter().all(|&n| n >= 2),
         [b'4' | b'8', b'0', b'0', ..] => {
-            digits.len() == 10
-                && matches!(
-                    lengths[..],
-                    [10] | [3, 7] | [6, 4] | [7, 3] | [3, 3, 4] | [3, 4, 3]
-                )
+            digits.len() == 10 && matches!(lengths[..], [10] | [3, 7] | [6, 4] | [7, 3] | [3, 3, 4] | [3, 4, 3])
         }
         [b'0', ..] => is_landline(digits, &lengths),
         _ => false,
