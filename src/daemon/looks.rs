@@ -249,6 +249,7 @@ impl Eyes {
                 view,
                 light,
                 detections,
+                unsought: Vec::new(),
             },
             picture,
         })

@@ -260,6 +260,7 @@ mod tests {
                 y2: 0.6,
             },
             appearance: None,
+            number: None,
         };
         let pinned = Pinned {
             picture: Picture::Keyframe(Arc::new(keyframe)),

@@ -4,11 +4,11 @@
 
 use super::{
     site::Standing,
-    types::{Appearance, Attended, BBox, CameraPlan, Detection, Rule},
+    types::{Appearance, Attended, BBox, CameraPlan, Detection, PhoneNumber, Rule},
 };
 
 /// What counts for the rule at one look: one box, or several that belong together.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Sight<'a> {
     /// Around all of them.
     pub bbox: BBox,
@@ -20,6 +20,8 @@ pub(super) struct Sight<'a> {
     pub count: u32,
     /// What the surest one looks like.
     pub appearance: Option<Appearance>,
+    /// The telephone number on the surest one.
+    pub number: Option<PhoneNumber>,
 }
 
 /// Joins sights (surest first) whose gap is at most `reach` diagonals of the larger, and those that these bring together. The
@@ -135,6 +137,7 @@ mod tests {
             standing: Standing::default(),
             count: 1,
             appearance: None,
+            number: None,
         }
     }
 
@@ -179,6 +182,7 @@ mod tests {
             score,
             bbox: sight(x, score).bbox,
             appearance: None,
+            number: None,
         };
         assert!(is_attended(&stall, &by, &[person("person", 0.52, 0.6)], 0.4));
         assert!(

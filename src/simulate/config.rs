@@ -280,6 +280,7 @@ fn signs(camera: &Camera, town: &Town) -> raw::Signs {
         Some(raw::Sign {
             corners: [x1, y1, x2, y2],
             label: part.label.into(),
+            number: None,
             note: None,
             added: None,
         })

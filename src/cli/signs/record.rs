@@ -151,6 +151,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let new = added.iter().map(|s| raw::Sign {
         corners: corners(&s.bbox()),
         label: s.label.to_string(),
+        number: s.number.as_ref().map(ToString::to_string),
         note: None,
         added: Some(now.date().to_string()),
     });

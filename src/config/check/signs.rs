@@ -12,7 +12,7 @@ use crate::{
         fault::{Fault, Faults},
         raw, schema,
     },
-    engine::{ApprovedSign, BBox, Rule},
+    engine::{ApprovedSign, BBox, PhoneNumber, Rule},
 };
 
 impl raw::Sign {
@@ -31,6 +31,7 @@ impl raw::Signs {
             Some(ApprovedSign {
                 label: sign.label.as_str().into(),
                 bbox: sign.bbox()?,
+                number: sign.number.as_deref().map(PhoneNumber::from),
             })
         };
         self.signs.iter().filter_map(sign).collect()
