@@ -1,19 +1,17 @@
 //! What the operator typed becomes what the daemon works to, or every fault in it.
 //!
 //! [`raw`] holds the file's form (serde and JSON Schema). Loading goes in four steps, and each collects every fault it can
-//! find, with path and line, before the next: TOML (`document`), the schema (`schema`), the sections against each other
+//! find, with path and line, before the next: TOML and its schema ([`crate::document`]), the sections against each other
 //! and the world they name (`check`), and the result, [`Config`]: checked, immutable, everything resolved.
 //!
 //! It must not open a connection, start anything, or show a credential. It reads the files that the configuration names,
 //! the environment variables that hold credentials, the time zone database, and what day it is; nothing else.
 
-pub mod fault;
 pub mod raw;
 pub mod schema;
 mod secret;
 
 mod check;
-mod document;
 mod polygon;
 
 use std::{
@@ -29,10 +27,12 @@ use url::Url;
 
 pub use self::{
     check::{Draft, Judged, Survey},
-    fault::{Fault, Faults},
     raw::{Backend, Language, LogFormat, Transport},
 };
-pub use crate::secret::{Credentials, Secret};
+pub use crate::{
+    document::{Fault, Faults},
+    secret::{Credentials, Secret},
+};
 use crate::{
     engine::{CameraId, Category, NodeId, Plan, Point},
     ledger,

@@ -12,6 +12,7 @@ pub mod config;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod daemon;
 pub mod digest;
+pub mod document;
 pub mod engine;
 pub mod error;
 pub mod eval;

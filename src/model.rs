@@ -9,7 +9,10 @@
 pub mod adapter;
 #[cfg(feature = "ort")]
 mod detector;
+pub mod graph;
 pub mod manifest;
+#[cfg(feature = "ort")]
+mod network;
 #[cfg(feature = "ort")]
 mod panel;
 pub mod preprocess;
@@ -22,14 +25,14 @@ use std::{
     sync::Arc,
 };
 
+use self::adapter::LayoutError;
 pub use self::manifest::Manifest;
-use self::{adapter::LayoutError, manifest::Fault};
 #[cfg(feature = "ort")]
 pub use self::{
     panel::{Panel, Shown},
     runtime::Runtime,
 };
-use crate::{digest::sha256_hex, error::Class, frame::FrameError};
+use crate::{digest::sha256_hex, document::Faults, error::Class, frame::FrameError};
 
 /// A model's folder, read and verified. Cheap to clone.
 #[derive(Clone)]
@@ -54,11 +57,7 @@ impl Model {
             }
         };
         let (toml, text) = read("model.toml")?;
-        let text = String::from_utf8_lossy(&text);
-        let manifest = Manifest::parse(&text).map_err(|faults| ModelError::Manifest {
-            path: toml.clone(),
-            faults,
-        })?;
+        let manifest = Manifest::parse(&toml, text)?;
         let (file, bytes) = read("model.onnx")?;
         let found = sha256_hex(&bytes);
         if found != manifest.sha256 {
@@ -105,14 +104,9 @@ pub enum ModelError {
         /// Why.
         source: io::Error,
     },
-    /// The manifest says something impossible. Every fault is listed, one a line.
-    #[error("{}", list(.path, .faults))]
-    Manifest {
-        /// Which manifest.
-        path: PathBuf,
-        /// All that is wrong with it.
-        faults: Vec<Fault>,
-    },
+    /// The manifest says something impossible. Every fault is listed.
+    #[error(transparent)]
+    Manifest(#[from] Faults),
     /// The weights are not those that the manifest describes.
     #[error(
         "{}: its sha256 is {found}, but {} says {expected}: copy the file again, or, if it was exchanged on purpose, \
@@ -141,6 +135,17 @@ pub enum ModelError {
         /// What ONNX Runtime says.
         message: String,
     },
+    /// Nothing that the model may run on is there.
+    #[error(
+        "model {model}: {reasons}: name \"cpu\" last among the providers, or mend what is missing (a library of ONNX Runtime \
+         built for it, its driver)"
+    )]
+    Provider {
+        /// The manifest's id.
+        model: String,
+        /// Why each is not.
+        reasons: String,
+    },
     /// The network's inputs or outputs are not those of the manifest's adapter.
     #[error("model {model}: {source}")]
     Layout {
@@ -166,7 +171,11 @@ impl ModelError {
     /// What to do about it.
     pub fn class(&self) -> Class {
         match self {
-            Self::Read { .. } | Self::Manifest { .. } | Self::Sha256 { .. } | Self::Session { .. } => Class::Config,
+            Self::Read { .. }
+            | Self::Manifest(_)
+            | Self::Sha256 { .. }
+            | Self::Session { .. }
+            | Self::Provider { .. } => Class::Config,
             #[cfg(feature = "ort")]
             Self::Library(e) => e.class(),
             Self::Layout { source, .. } => source.class(),
@@ -174,15 +183,4 @@ impl ModelError {
             Self::Frame(e) => e.class(),
         }
     }
-}
-
-fn list(path: &Path, faults: &[Fault]) -> String {
-    let lines: Vec<_> = faults
-        .iter()
-        .map(|fault| match fault.line {
-            Some(line) => format!("{}:{line}: {}", path.display(), fault.message),
-            None => format!("{}: {}", path.display(), fault.message),
-        })
-        .collect();
-    lines.join("\n")
 }

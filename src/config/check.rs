@@ -34,12 +34,17 @@ pub use self::{
 pub(super) use self::{signs::read as read_signs, survey::read as read_survey};
 use super::{
     Evidence, Telemetry,
-    document::{At, Document},
-    fault::Fault,
     raw::{self, Span},
-    schema::{self, Sound, nearest},
+    schema::WORDS,
 };
-use crate::{digest::sha256_hex, engine::NodeId};
+use crate::{
+    digest::sha256_hex,
+    document::{
+        At, Document, Fault,
+        schema::{self, Sound, nearest},
+    },
+    engine::NodeId,
+};
 
 /// Unset `workers`: one a core, but a box does other things too.
 const DEFAULT_WORKERS: usize = 4;
@@ -61,7 +66,7 @@ pub(super) fn examine(file: &Path, env: &dyn Fn(&str) -> Option<String>, today: 
         }
     };
     draft.readable = true;
-    let sound = schema::check::<raw::File>(&document, &mut draft.faults);
+    let sound = schema::check::<raw::File>(&document, &WORDS, &mut draft.faults);
     Checker {
         document: &document,
         sound: &sound,
@@ -265,7 +270,7 @@ impl Checker<'_> {
             }
         };
         let mut faults = Vec::new();
-        let sound = schema::check::<T>(&document, &mut faults);
+        let sound = schema::check::<T>(&document, &WORDS, &mut faults);
         self.draft.faults.extend(faults.into_iter().map(|f| inside(at, f)));
         let data = serde_json::from_value(sound.value).ok()?;
         Some((document, data))

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::{
     Manifest, Model, ModelError, Runtime,
+    adapter::Found,
     detector::Detector,
-    manifest::Input,
+    manifest::{Adapter, Input, Provider},
     preprocess::{Letterbox, Placement},
 };
 use crate::{
@@ -47,7 +48,10 @@ impl Panel {
         for model in models {
             let i = panel.detectors.len();
             let canvas = panel.canvas(&model.manifest().input);
-            panel.detectors.push((Detector::new(runtime, model)?, canvas));
+            let letterbox = &mut panel.canvases[canvas].letterbox;
+            let placement = letterbox.draw(&grey())?;
+            let detector = Detector::new(runtime, model, letterbox.tensor(), placement.canvas)?;
+            panel.detectors.push((detector, canvas));
             panel.shown(&grey()).detect(i)?;
         }
         Ok(panel)
@@ -55,10 +59,11 @@ impl Panel {
 
     fn canvas(&mut self, input: &Input) -> usize {
         let alike = |canvas: &Canvas| {
-            // What the graph calls its input does not change what is drawn.
+            // What the graph calls its input, and its order of axes, do not change what is drawn.
             let name = input.name.clone();
             Input {
                 name,
+                layout: input.layout,
                 ..canvas.input.clone()
             } == *input
         };
@@ -92,13 +97,23 @@ impl Panel {
         Shown { panel: self, frame }
     }
 
-    /// What the model at `i` finds in an input tensor `[1, 3, height, width]` that somebody else made, boxes in its pixels,
-    /// the best first.
+    /// How the outputs of the model at `i` are read; never [`Adapter::Auto`].
+    pub fn adapter(&self, i: usize) -> Adapter {
+        self.detectors[i].0.reading().adapter()
+    }
+
+    /// What the model at `i` runs on.
+    pub fn provider(&self, i: usize) -> Provider {
+        self.detectors[i].0.provider()
+    }
+
+    /// What the model at `i` finds in an input tensor `[1, 3, height, width]` that somebody else made, given its width and
+    /// height; boxes in its pixels, the best first.
     ///
     /// # Errors
     /// As [`Shown::detect`]; a tensor of another length is [`ModelError::Run`].
-    pub fn find(&mut self, i: usize, tensor: &[f32]) -> Result<&[super::adapter::Found], ModelError> {
-        self.detectors[i].0.find(tensor)
+    pub fn find(&mut self, i: usize, tensor: &[f32], size: (u32, u32)) -> Result<&[Found], ModelError> {
+        self.detectors[i].0.find(tensor, size)
     }
 }
 

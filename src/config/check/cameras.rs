@@ -11,7 +11,8 @@ use super::{
     top,
 };
 use crate::{
-    config::{Aim, Camera, Preset, polygon, raw, schema::nearest},
+    config::{Aim, Camera, Preset, polygon, raw},
+    document::schema::nearest,
     engine::{CameraId, CameraPlan, Point, RuleId, Zone, ZoneId, ZoneKind, geometry::Crs},
 };
 

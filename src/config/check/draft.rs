@@ -10,11 +10,7 @@ use std::{
 use jiff::{civil::Date, tz::TimeZone};
 
 use super::{
-    super::{
-        Broker, Camera, Config, Evidence, Model, Telemetry,
-        fault::{Fault, Faults},
-        raw,
-    },
+    super::{Broker, Camera, Config, Evidence, Fault, Faults, Model, Telemetry, raw},
     Survey,
 };
 use crate::engine::{

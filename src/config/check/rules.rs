@@ -2,13 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     time::Duration,
 };
 
-use super::{At, Checker, RELATIVE, top};
+use super::{At, Checker, RELATIVE, inside, top};
 use crate::{
-    config::{Model, fault::Fault, raw, schema::nearest},
+    config::{Model, raw},
+    document::schema::nearest,
     engine::{self, Attended, Beyond, Category, Label, RuleId, Scores, Stands, ZoneKind, calendar::Hours},
     model::Manifest,
 };
@@ -83,17 +83,6 @@ impl Checker<'_> {
                 );
                 continue;
             }
-            let text = match fs::read_to_string(dir.join("model.toml")) {
-                Ok(text) => text,
-                Err(e) => {
-                    self.fault(
-                        &at,
-                        format!("{} cannot be read: {e}", dir.join("model.toml").display()),
-                        "a model is a folder with model.onnx and its manifest model.toml; models/ has examples",
-                    );
-                    continue;
-                }
-            };
             if !dir.join("model.onnx").is_file() {
                 self.fault(
                     &at,
@@ -101,17 +90,10 @@ impl Checker<'_> {
                     "put the network beside its model.toml",
                 );
             }
-            let manifest = match Manifest::parse(&text) {
+            let manifest = match Manifest::read(&dir.join("model.toml")) {
                 Ok(manifest) => manifest,
                 Err(faults) => {
-                    let file = dir.join("model.toml");
-                    self.draft.faults.extend(faults.into_iter().map(|f| Fault {
-                        path: at.to_string(),
-                        file: file.clone(),
-                        line: f.line,
-                        message: f.message,
-                        remedy: "mend the manifest; models/ has examples".into(),
-                    }));
+                    self.draft.faults.extend(faults.0.into_iter().map(|f| inside(&at, f)));
                     continue;
                 }
             };
@@ -129,8 +111,8 @@ impl Checker<'_> {
             });
             if let Some(last) = facts.last_mut() {
                 *last = ModelFacts {
+                    labels: manifest.found().into_iter().map(str::to_owned).collect(),
                     id: Some(manifest.id),
-                    labels: manifest.labels,
                 };
             }
         }

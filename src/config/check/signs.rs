@@ -6,12 +6,8 @@ use jiff::{Timestamp, civil::Date};
 
 use super::{At, Checker, inside, rules::ModelFacts, top};
 use crate::{
-    config::{
-        Preset,
-        document::Document,
-        fault::{Fault, Faults},
-        raw, schema,
-    },
+    config::{Fault, Faults, Preset, raw, schema::WORDS},
+    document::{Document, schema},
     engine::{ApprovedSign, BBox, PhoneNumber, Rule},
 };
 
@@ -41,7 +37,7 @@ impl raw::Signs {
 /// Reads a baseline; the document is what it stands in.
 pub(in crate::config) fn read(file: &Path) -> Result<(Document, raw::Signs), Faults> {
     let (document, mut faults) = Document::read(file).map_err(Faults)?;
-    let sound = schema::check::<raw::Signs>(&document, &mut faults);
+    let sound = schema::check::<raw::Signs>(&document, &WORDS, &mut faults);
     let signs = serde_json::from_value::<raw::Signs>(sound.value).ok();
     if let Some(signs) = &signs {
         let mut fault = |at: At, message: String, remedy: &str| faults.push(document.fault(&at, message, remedy));
