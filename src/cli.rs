@@ -17,6 +17,8 @@ pub mod detect;
 #[cfg(feature = "ort")]
 pub mod eval;
 mod layer;
+#[cfg(feature = "ort")]
+pub mod read;
 pub mod replay;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod run;
@@ -90,6 +92,8 @@ pub enum Command {
     #[cfg(feature = "ort")]
     Eval(eval::Args),
     #[cfg(feature = "ort")]
+    Read(read::Args),
+    #[cfg(feature = "ort")]
     Signs(signs::Args),
     Cases(cases::Args),
     Replay(replay::Args),
@@ -114,6 +118,8 @@ impl Command {
             Self::Detect(args) => Ok(detect::run(args)?),
             #[cfg(feature = "ort")]
             Self::Eval(args) => eval::run(&args),
+            #[cfg(feature = "ort")]
+            Self::Read(args) => read::run(&args),
             #[cfg(feature = "ort")]
             Self::Signs(args) => signs::run(args),
             Self::Check(args) => check::run(args),

@@ -151,7 +151,7 @@ impl Shown<'_> {
 }
 
 /// A small grey picture, for a model's first look.
-fn grey() -> Frame {
+pub(super) fn grey() -> Frame {
     let plane = |offset, stride| Plane { offset, stride };
     Frame {
         width: 64,

@@ -53,22 +53,44 @@ impl Line {
     }
 }
 
-/// The lines in `map`, `width` × `height` probabilities row by row, from the top down.
+/// The probabilities of one picture.
+#[derive(Debug, Clone, Copy)]
+pub struct Map<'a> {
+    /// Row by row, each 0..=1.
+    pub values: &'a [f32],
+    /// From one row to the next, at least `width`: what stands between is padding.
+    pub stride: usize,
+    /// Pixels across.
+    pub width: usize,
+    /// Pixels down.
+    pub height: usize,
+}
+
+impl<'a> Map<'a> {
+    fn rows(&self) -> impl Iterator<Item = &'a [f32]> {
+        let Self { width, height, .. } = *self;
+        self.values
+            .chunks(self.stride.max(1))
+            .take(height)
+            .map(move |row| &row[..width])
+    }
+}
+
+/// The lines in `map`, from the top down.
 ///
 /// # Panics
-/// If `map` is not of that size.
-pub fn find(map: &[f32], width: usize, height: usize, cut: &Cut) -> Vec<Line> {
-    assert_eq!(map.len(), width * height, "a probability for each pixel");
-    let runs = runs(map, width, cut.threshold);
+/// If the map has fewer values than it says.
+pub fn find(map: Map<'_>, cut: &Cut) -> Vec<Line> {
+    let runs = runs(map, cut.threshold);
     regions(&runs)
         .iter()
-        .filter_map(|region| line(map, width, region.iter().map(|&i| &runs[i]), cut))
+        .filter_map(|region| line(map, region.iter().map(|&i| &runs[i]), cut))
         .collect()
 }
 
-fn runs(map: &[f32], width: usize, threshold: f32) -> Vec<Run> {
+fn runs(map: Map<'_>, threshold: f32) -> Vec<Run> {
     let mut runs = Vec::new();
-    for (row, values) in map.chunks_exact(width.max(1)).enumerate() {
+    for (row, values) in map.rows().enumerate() {
         let mut x = 0;
         while let Some(skip) = values[x..].iter().position(|&v| v > threshold) {
             let start = x + skip;
@@ -123,11 +145,11 @@ fn regions(runs: &[Run]) -> Vec<Vec<usize>> {
     regions
 }
 
-fn line<'a>(map: &[f32], width: usize, region: impl Iterator<Item = &'a Run>, cut: &Cut) -> Option<Line> {
+fn line<'a>(map: Map<'_>, region: impl Iterator<Item = &'a Run>, cut: &Cut) -> Option<Line> {
     let (mut sum, mut count) = (0.0_f64, 0_usize);
     let mut outline = Vec::new();
     for run in region {
-        let values = &map[run.row * width..][run.start..run.end];
+        let values = &map.values[run.row * map.stride..][run.start..run.end];
         sum += values.iter().map(|&v| f64::from(v)).sum::<f64>();
         count += values.len();
         // The outer corners of the run's first and last pixels: the region's hull is theirs.
@@ -233,7 +255,16 @@ mod tests {
         thinnest: 2.0,
     };
 
-    fn map(rows: &[&str]) -> (Vec<f32>, usize, usize) {
+    fn of(values: &[f32], width: usize) -> Map<'_> {
+        Map {
+            values,
+            stride: width,
+            width,
+            height: values.len() / width,
+        }
+    }
+
+    fn map(rows: &[&str]) -> (Vec<f32>, usize) {
         let values = rows
             .iter()
             .flat_map(|row| {
@@ -241,12 +272,12 @@ mod tests {
                     .map(|b| if b == b'.' { 0.0 } else { f32::from(b - b'0') / 10.0 })
             })
             .collect();
-        (values, rows[0].len(), rows.len())
+        (values, rows[0].len())
     }
 
     #[test]
     fn regions_are_told_apart_and_weak_or_thin_ones_are_none() {
-        let (values, w, h) = map(&[
+        let (values, w) = map(&[
             "..........888...",
             ".9999.....888...",
             ".9999......999..",
@@ -255,7 +286,7 @@ mod tests {
             "44444...........",
             ".........9999999",
         ]);
-        let lines = find(&values, w, h, &CUT);
+        let lines = find(of(&values, w), &CUT);
         // The two on the right meet at corners; those left below are weak, the lowest is thin.
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert_eq!(lines[1].centre, [3.0, 2.0]);
@@ -265,16 +296,30 @@ mod tests {
 
     #[test]
     fn a_rectangle_is_grown_as_the_paper_says() {
-        let (values, w, h) = map(&["99999999"; 4]);
-        let line = find(&values, w, h, &Cut { unclip: 1.5, ..CUT })[0];
+        let (values, w) = map(&["99999999"; 4]);
+        let line = find(of(&values, w), &Cut { unclip: 1.5, ..CUT })[0];
         // 8 · 4 · 1.5 / 24 = 2 on each side.
         assert_eq!([line.width, line.height], [12.0, 8.0]);
         assert_eq!(line.corners()[0], [-2.0, -2.0]);
     }
 
     #[test]
+    fn padding_is_no_part_of_the_picture() {
+        let (values, stride) = map(&["....99", ".99999", ".99.99", "....99"]);
+        let map = Map {
+            values: &values,
+            stride,
+            width: 4,
+            height: 3,
+        };
+        let lines = find(map, &CUT);
+        assert_eq!(lines.len(), 1);
+        assert_eq!([lines[0].width, lines[0].height], [3.0, 2.0]);
+    }
+
+    #[test]
     fn a_ring_is_one_region_and_what_it_encloses_another() {
-        let (values, w, h) = map(&[
+        let (values, w) = map(&[
             "999999999",
             "9.......9",
             "9.999.999",
@@ -282,7 +327,7 @@ mod tests {
             "9.....9..",
             "9999999..",
         ]);
-        assert_eq!(find(&values, w, h, &CUT).len(), 2);
+        assert_eq!(find(of(&values, w), &CUT).len(), 2);
     }
 
     /// Every region by flooding, pixel by pixel.
@@ -321,7 +366,7 @@ mod tests {
             let h = bits.len() / w;
             prop_assume!(h > 0);
             let values: Vec<f32> = bits[..w * h].iter().map(|b| f32::from(u8::from(*b))).collect();
-            let runs = runs(&values, w, CUT.threshold);
+            let runs = runs(of(&values, w), CUT.threshold);
             let found: Vec<Vec<usize>> = regions(&runs)
                 .iter()
                 .map(|region| {
@@ -344,7 +389,7 @@ mod tests {
                     if inside { 0.9 } else { 0.1 }
                 })
                 .collect();
-            let lines = find(&values, 160, 160, &CUT);
+            let lines = find(of(&values, 160), &CUT);
             prop_assert_eq!(lines.len(), 1);
             let line = lines[0];
             // Whole pixels were drawn.
@@ -356,7 +401,7 @@ mod tests {
         #[test]
         fn any_map_gives_finite_lines(w in 1_usize..40, values in proptest::collection::vec(0.0_f32..1.0, 1..600)) {
             let h = values.len() / w;
-            for line in find(&values[..w * h], w, h, &Cut { unclip: 1.6, floor: 0.0, thinnest: 0.0, ..CUT }) {
+            for line in find(of(&values[..w * h], w), &Cut { unclip: 1.6, floor: 0.0, thinnest: 0.0, ..CUT }) {
                 prop_assert!(line.width >= line.height && line.height >= 1.0);
                 prop_assert!(line.corners().iter().flatten().all(|v| v.is_finite()));
                 prop_assert!(line.angle.abs() <= std::f32::consts::FRAC_PI_2 + 1e-6);
