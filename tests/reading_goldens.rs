@@ -102,7 +102,7 @@ fn lines_lie_where_the_reference_finds_them_and_say_what_it_reads() {
     }
     assert!(lines >= 30, "{lines}");
     // What is no digit or Latin letter is spelled as nonsense, which a breath changes.
-    assert!(same * 10 >= lines * 7, "{same} of {lines}");
+    assert!(same * 2 >= lines, "{same} of {lines}");
 }
 
 #[test]
