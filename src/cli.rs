@@ -18,6 +18,8 @@ pub mod detect;
 pub mod eval;
 mod layer;
 #[cfg(feature = "ort")]
+pub mod model;
+#[cfg(feature = "ort")]
 pub mod read;
 pub mod replay;
 #[cfg(all(feature = "gst", feature = "ort"))]
@@ -92,6 +94,8 @@ pub enum Command {
     #[cfg(feature = "ort")]
     Eval(eval::Args),
     #[cfg(feature = "ort")]
+    Model(model::Args),
+    #[cfg(feature = "ort")]
     Read(read::Args),
     #[cfg(feature = "ort")]
     Signs(signs::Args),
@@ -118,6 +122,8 @@ impl Command {
             Self::Detect(args) => Ok(detect::run(args)?),
             #[cfg(feature = "ort")]
             Self::Eval(args) => eval::run(&args),
+            #[cfg(feature = "ort")]
+            Self::Model(args) => model::run(args),
             #[cfg(feature = "ort")]
             Self::Read(args) => read::run(&args),
             #[cfg(feature = "ort")]
@@ -181,10 +187,7 @@ impl From<Faults> for Failure {
     fn from(faults: Faults) -> Self {
         let count = faults.0.len();
         let noun = if count == 1 { "fault" } else { "faults" };
-        Self::new(
-            faults.class(),
-            format!("the configuration has {count} {noun}:\n{faults}"),
-        )
+        Self::new(faults.class(), format!("{count} {noun}:\n{faults}"))
     }
 }
 
@@ -207,6 +210,8 @@ failure_from!(
     crate::views::ViewsError,
     #[cfg(feature = "ort")]
     crate::model::ModelError,
+    #[cfg(feature = "ort")]
+    crate::model::draft::DraftError,
     #[cfg(feature = "ort")]
     crate::model::runtime::LibraryError,
     #[cfg(all(feature = "gst", feature = "ort"))]

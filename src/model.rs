@@ -9,6 +9,8 @@
 pub mod adapter;
 #[cfg(feature = "ort")]
 mod detector;
+#[cfg(feature = "ort")]
+pub mod draft;
 pub mod graph;
 pub mod manifest;
 #[cfg(feature = "ort")]
@@ -20,6 +22,8 @@ pub mod preprocess;
 mod reader;
 #[cfg(feature = "ort")]
 pub mod runtime;
+#[cfg(feature = "ort")]
+pub mod selftest;
 
 use std::{
     fmt, fs, io,

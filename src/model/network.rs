@@ -247,7 +247,7 @@ fn fill<T: Copy + Default>(into: &mut Vec<T>, all: usize, tensor: &[f32], axes: 
     }
 }
 
-fn port(outlet: &Outlet) -> Port {
+pub(super) fn port(outlet: &Outlet) -> Port {
     let dtype = outlet.dtype();
     Port {
         name: outlet.name().to_owned(),

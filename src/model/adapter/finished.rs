@@ -1,6 +1,6 @@
 //! Networks that end with their own post-processing: one box for each thing, with its class and its score.
 
-use super::{Facts, Family, Misfit, Port, Sink, far, near};
+use super::{Facts, Family, Misfit, Port, Sink, far, near, yolo::is_of_cells};
 use crate::model::manifest::Adapter;
 
 /// YOLO26, YOLOv10, and any Ultralytics export with `nms=True`: rows of left, top, right, bottom in pixels, score and class;
@@ -10,7 +10,7 @@ pub(super) const END2END: Family = Family {
     overlaps: false,
     fit: |facts| match facts.outputs {
         [only] if only.shape.len() == 3 => match only.shape[..] {
-            [1, 0..=MOST_ROWS, 6] => Ok(vec![0]),
+            [1, n @ 0..=MOST_ROWS, 6] if !is_of_cells(facts, n) => Ok(vec![0]),
             _ => Err(near(format!("[1, up to {MOST_ROWS}, 6] is needed"))),
         },
         _ => Err(far("one output of three dimensions is needed")),

@@ -1,7 +1,7 @@
 //! Transformers with a fixed number of queries: each is one thing or nothing, so nothing overlaps. Boxes are centre and sides
 //! as fractions of the input.
 
-use super::{Facts, Family, Misfit, Sink, View, best, corners, far, near, sigmoid};
+use super::{Facts, Family, Misfit, Sink, View, best, corners, far, near, sigmoid, yolo::is_of_cells};
 use crate::model::manifest::Adapter;
 
 /// RT-DETR as Ultralytics exports it: `[1, queries, 4 + classes]`, scores sigmoided (`nn/modules/head.py`,
@@ -13,7 +13,7 @@ pub(super) const RTDETR_ULTRALYTICS: Family = Family {
         let width = 4 + facts.classes as i64;
         match facts.outputs {
             [only] if only.shape.len() == 3 => match only.shape[..] {
-                [1, 1..=MOST_QUERIES, w] if w == width => Ok(vec![0]),
+                [1, n @ 1..=MOST_QUERIES, w] if w == width && !is_of_cells(facts, n) => Ok(vec![0]),
                 _ => Err(near(format!("[1, up to {MOST_QUERIES}, {width}] is needed"))),
             },
             _ => Err(far("one output of three dimensions is needed")),

@@ -40,6 +40,11 @@ pub(super) const YOLOV8: Family = Family {
 
 const STRIDES: [u32; 3] = [8, 16, 32];
 
+/// True for as many rows as some set of grids has cells: whatever else has rows has another number of them.
+pub(super) fn is_of_cells(facts: &Facts<'_>, rows: i64) -> bool {
+    GRIDS.iter().any(|strides| total(facts, strides) == rows)
+}
+
 /// The grids that members of the line are trained with.
 const GRIDS: [&[u32]; 3] = [&STRIDES, &[8, 16, 32, 64], &[4, 8, 16, 32]];
 
@@ -63,7 +68,11 @@ fn one_a_cell(facts: &Facts<'_>) -> Result<Vec<usize>, Misfit> {
 }
 
 fn three_a_cell(facts: &Facts<'_>) -> Result<Vec<usize>, Misfit> {
-    let shape = only(facts)?;
+    // YOLOv5 6.0 and 6.1 give the three raw grids beside what was decoded from them.
+    let shape = match facts.outputs {
+        [decoded, grids @ ..] if grids.len() == 3 && grids.iter().all(|g| g.shape.len() == 5) => &decoded.shape[..],
+        _ => only(facts)?,
+    };
     let width = 5 + facts.classes as i64;
     let rows = [GRIDS[0], GRIDS[1]].map(|strides| 3 * total(facts, strides));
     match rows.iter().any(|n| shape == [1, *n, width]) {
