@@ -40,6 +40,7 @@ use crate::{
         slot::{Slot, State},
     },
     config::{self, Config},
+    engine::{BBox, CameraId, Label, Point, ZoneKind},
     error::Class,
     evidence,
     ledger::{Recorded, Recorder, Run},
@@ -47,7 +48,7 @@ use crate::{
         self, Link, LinkHandle, LinkState,
         contract::{CameraHealth, HealthMessage, ModelInfo, When},
     },
-    model::{self, Model, ModelError, Panel},
+    model::{self, Model, ModelError, Panel, Reader},
     store::{Store, StoreError},
     telemetry::{self, Health, TelemetryError, names},
 };
@@ -162,11 +163,20 @@ impl Daemon {
             .map(|m| Model::load(&m.dir))
             .collect::<Result<_, _>>()?;
         let known: Vec<KnownModel> = models.iter().map(|m| known(m, &runtime)).collect();
+        let reading = config.reading.as_ref();
+        let readers: Option<[Model; 2]> = reading
+            .map(|r| Ok::<_, ModelError>([Model::load(&r.speller)?, Model::load(&r.finder)?]))
+            .transpose()?;
+        let readers_known: Vec<KnownModel> = readers.iter().flatten().map(|m| reads(m, &runtime)).collect();
         let eyes: Vec<Eyes> = (0..config.workers)
             .map(|i| {
                 Ok::<_, StartError>(Eyes {
                     decoder: Decoder::new(&format!("decode{i}"), config.decoders)?,
                     panel: Panel::new(&runtime, &models)?,
+                    reader: readers
+                        .as_ref()
+                        .map(|[speller, finder]| Reader::new(&runtime, finder, speller))
+                        .transpose()?,
                 })
             })
             .collect::<Result<_, _>>()?;
@@ -207,7 +217,7 @@ impl Daemon {
         let mut core = Core {
             engine,
             store,
-            records: Records::new(&config, known.clone()),
+            records: Records::new(&config, known.clone(), readers_known),
             config: Arc::clone(&config),
             pins: Pins::new(&config.state_dir, Arc::clone(&pinned)),
             look_by: {
@@ -484,12 +494,15 @@ fn watch(config: &Config, camera: &config::Camera, slot: &Arc<Slot>) -> Watched 
         id: camera.id.clone(),
         slot: Arc::clone(slot),
         models: camera.models.clone(),
+        read_every: config.reading.as_ref().filter(|_| camera.reads).map(|r| r.every),
         presets: camera
             .presets
             .iter()
             .map(|p| Watching {
                 view: p.view.clone(),
                 privacy: p.privacy.clone(),
+                read_in: read_in(config, &p.view),
+                last_read: AtomicI64::new(0),
             })
             .collect(),
         gaze: Mutex::new(Gaze::new(config, camera)),
@@ -499,6 +512,40 @@ fn watch(config: &Config, camera: &config::Camera, slot: &Arc<Slot>) -> Watched 
         last_look: AtomicI64::new(0),
         last_view: Mutex::new(None),
     }
+}
+
+/// The parts of a view in which a number counts, with room around them: a number that reaches out of what is read is left out.
+fn read_in(config: &Config, view: &CameraId) -> Vec<BBox> {
+    const ROOM: f32 = 0.1;
+    let small_ad = Label::small_ad();
+    let mut parts: Vec<BBox> = Vec::new();
+    for rule in config.plan.rules.iter().filter(|r| r.labels.contains(&small_ad)) {
+        let zones = config
+            .plan
+            .cameras
+            .get(view)
+            .map(|c| c.zones.as_slice())
+            .unwrap_or_default();
+        let watched = zones
+            .iter()
+            .filter(|z| z.kind == ZoneKind::Watch && (z.rules.is_empty() || z.rules.contains(&rule.id)));
+        let before = parts.len();
+        parts.extend(watched.map(|z| {
+            let reach = |of: fn(&Point) -> f64, pick: fn(f64, f64) -> f64| {
+                z.polygon.iter().map(of).reduce(pick).unwrap_or_default() as f32
+            };
+            BBox {
+                x1: (reach(|p| p.x, f64::min) - ROOM).max(0.0),
+                y1: (reach(|p| p.y, f64::min) - ROOM).max(0.0),
+                x2: (reach(|p| p.x, f64::max) + ROOM).min(1.0),
+                y2: (reach(|p| p.y, f64::max) + ROOM).min(1.0),
+            }
+        }));
+        if parts.len() == before {
+            return Vec::new();
+        }
+    }
+    parts
 }
 
 /// Receives `camera` into `slot` until what is returned is dropped.
@@ -544,6 +591,14 @@ fn known(model: &Model, runtime: &model::Runtime) -> KnownModel {
             runtime: runtime.build().to_owned(),
         },
         labels: manifest.engine_labels(),
+    }
+}
+
+/// A model of text, as cases name it.
+fn reads(model: &Model, runtime: &model::Runtime) -> KnownModel {
+    KnownModel {
+        labels: vec![Label::small_ad()],
+        ..known(model, runtime)
     }
 }
 

@@ -25,9 +25,9 @@ use crate::{
         schedule::{Pick, Schedule},
         slot::Slot,
     },
-    engine::{CameraId, Detection, Light, Observation, Point, View, geometry},
+    engine::{BBox, CameraId, Detection, Label, Light, Observation, Point, View, geometry},
     frame::Frame,
-    model::Panel,
+    model::{Panel, Reader, Reading},
     telemetry::names,
     vision,
 };
@@ -37,6 +37,10 @@ pub(super) struct Watching {
     pub(super) view: CameraId,
     /// Never judged: what stands there is masked in every picture.
     pub(super) privacy: Vec<Vec<Point>>,
+    /// Where telephone numbers are read; none: the whole picture.
+    pub(super) read_in: Vec<BBox>,
+    /// Unix milliseconds of the look at which they were last read; 0 before the first.
+    pub(super) last_read: AtomicI64,
 }
 
 /// One camera, as the looks need it.
@@ -46,6 +50,8 @@ pub(super) struct Watched {
     pub(super) slot: Arc<Slot>,
     /// Indices into each worker's panel.
     pub(super) models: Vec<usize>,
+    /// How often telephone numbers are read; `None`: never.
+    pub(super) read_every: Option<Duration>,
     pub(super) gaze: Mutex<Gaze>,
     /// The slot's number of the picture last looked at.
     pub(super) seen: AtomicU64,
@@ -178,8 +184,8 @@ impl Looks {
             }
             let event = camera.slot.latest().and_then(|(seq, picture)| {
                 camera.seen.store(seq, Ordering::Relaxed);
-                camera.wanted.store(0, Ordering::Relaxed);
-                eyes.look(camera, picture)
+                let is_wanted = camera.wanted.swap(0, Ordering::Relaxed) != 0;
+                eyes.look(camera, picture, is_wanted)
             });
             self.schedule().done(i);
             if let Some(event) = event
@@ -196,13 +202,23 @@ pub(super) struct Eyes {
     pub(super) decoder: Decoder,
     /// In the order of `Config::models`.
     pub(super) panel: Panel,
+    /// Where any camera is read.
+    pub(super) reader: Option<Reader>,
+}
+
+/// What the models found in a picture, and what they were not asked for.
+#[derive(Default)]
+struct Seen {
+    detections: Vec<Detection>,
+    unsought: Vec<Label>,
 }
 
 impl Eyes {
     /// `None` where nothing can be said of any of the camera's views.
-    fn look(&mut self, camera: &Watched, picture: Picture) -> Option<Event> {
+    /// The engine waits for a look that `is_wanted`.
+    fn look(&mut self, camera: &Watched, picture: Picture, is_wanted: bool) -> Option<Event> {
         let at = picture.captured_at();
-        let (judged, detections) = match self.see(camera, &picture) {
+        let (judged, seen) = match self.see(camera, &picture, is_wanted) {
             Ok(seen) => seen,
             Err(LookError::Decode(DecodeError::Damaged { .. })) => {
                 camera.slot.count_damaged();
@@ -213,7 +229,7 @@ impl Eyes {
                     preset: camera.gaze().only(),
                     reaimed: None,
                 };
-                (damaged, Vec::new())
+                (damaged, Seen::default())
             }
             Err(error) => {
                 failed(camera, error.kind());
@@ -248,14 +264,14 @@ impl Eyes {
                 at,
                 view,
                 light,
-                detections,
-                unsought: Vec::new(),
+                detections: seen.detections,
+                unsought: seen.unsought,
             },
             picture,
         })
     }
 
-    fn see(&mut self, camera: &Watched, picture: &Picture) -> Result<(Judged, Vec<Detection>), LookError> {
+    fn see(&mut self, camera: &Watched, picture: &Picture, is_wanted: bool) -> Result<(Judged, Seen), LookError> {
         let frame = match picture {
             Picture::Keyframe(keyframe) => {
                 let start = Instant::now();
@@ -266,14 +282,20 @@ impl Eyes {
             Picture::Frame(frame) => Arc::clone(frame),
         };
         let judged = camera.gaze().judge(&frame)?;
-        let detections = match judged.preset.and_then(|i| camera.presets.get(i)) {
-            Some(preset) if judged.view == View::Clear => self.detect(camera, preset, &frame)?,
-            _ => Vec::new(),
+        let seen = match judged.preset.and_then(|i| camera.presets.get(i)) {
+            Some(preset) if judged.view == View::Clear => self.detect(camera, preset, &frame, is_wanted)?,
+            _ => Seen::default(),
         };
-        Ok((judged, detections))
+        Ok((judged, seen))
     }
 
-    fn detect(&mut self, camera: &Watched, preset: &Watching, frame: &Frame) -> Result<Vec<Detection>, LookError> {
+    fn detect(
+        &mut self,
+        camera: &Watched,
+        preset: &Watching,
+        frame: &Frame,
+        is_wanted: bool,
+    ) -> Result<Seen, LookError> {
         let mut found = Vec::new();
         let mut shown = self.panel.shown(frame);
         for &i in &camera.models {
@@ -282,6 +304,7 @@ impl Eyes {
             let model = shown.manifest(i).id.clone();
             histogram!(names::DETECT, "model" => model).record(start.elapsed());
         }
+        let is_read = self.reads(camera, preset, frame, is_wanted, &mut found)?;
         found.retain(|d| {
             !preset
                 .privacy
@@ -291,7 +314,41 @@ impl Eyes {
         for detection in &mut found {
             detection.appearance = frame.appearance(&detection.bbox);
         }
-        Ok(found)
+        let unsought = match is_read || self.reader.is_none() {
+            true => Vec::new(),
+            false => vec![Label::small_ad()],
+        };
+        Ok(Seen {
+            detections: found,
+            unsought,
+        })
+    }
+
+    /// Adds the telephone numbers where it is time to read them: reading costs more than all other models together, and what it
+    /// is for hangs for hours. A look that the engine waits for decides, so it is read whatever the time.
+    fn reads(
+        &mut self,
+        camera: &Watched,
+        preset: &Watching,
+        frame: &Frame,
+        is_wanted: bool,
+        found: &mut Vec<Detection>,
+    ) -> Result<bool, LookError> {
+        let (Some(reader), Some(every)) = (&mut self.reader, camera.read_every) else {
+            return Ok(false);
+        };
+        let at = frame.captured_at.as_millisecond();
+        let since = at - preset.last_read.load(Ordering::Relaxed);
+        // Before the last one: the clock was set back.
+        if !is_wanted && since >= 0 && since < every.as_millis() as i64 {
+            return Ok(false);
+        }
+        let start = Instant::now();
+        found.extend(reader.read(frame, &preset.read_in)?.into_iter().map(Reading::detection));
+        let model = reader.manifests()[1].id.clone();
+        histogram!(names::DETECT, "model" => model).record(start.elapsed());
+        preset.last_read.store(at, Ordering::Relaxed);
+        Ok(true)
     }
 }
 

@@ -26,16 +26,19 @@ pub(super) struct Records {
     pub(super) topics: Topics,
     /// In the order of `Config::models`.
     pub(super) models: Vec<KnownModel>,
+    /// Those that read telephone numbers.
+    readers: Vec<KnownModel>,
     /// By what the engine calls their views.
     views: BTreeMap<CameraId, (config::Camera, config::Preset)>,
     rules: BTreeMap<crate::engine::RuleId, Vec<Label>>,
 }
 
 impl Records {
-    pub(super) fn new(config: &Config, models: Vec<KnownModel>) -> Self {
+    pub(super) fn new(config: &Config, models: Vec<KnownModel>, readers: Vec<KnownModel>) -> Self {
         Self {
             topics: Topics::new(&config.node),
             models,
+            readers,
             views: config
                 .cameras
                 .iter()
@@ -59,6 +62,7 @@ impl Records {
             .models
             .iter()
             .filter_map(|i| self.models.get(*i))
+            .chain(self.readers.iter().filter(|_| camera.reads))
             .filter(|m| m.labels.iter().any(|l| labels.contains(l)))
             .map(|m| m.info.clone());
         let model = finders.next()?;

@@ -35,7 +35,10 @@ pub(super) fn gather(sights: &mut Vec<Sight<'_>>, reach: f64) {
         let mut whole = sight;
         // The newcomer may lie between two that were apart, and a grown box reaches farther: until nothing more comes in.
         let mut place = joined.len();
-        while let Some(i) = joined.iter().position(|j| are_near(&j.bbox, &whole.bbox, reach)) {
+        while let Some(i) = joined
+            .iter()
+            .position(|j| are_near(&j.bbox, &whole.bbox, reach) && !are_two(&j.number, &whole.number))
+        {
             let other = joined.remove(i);
             place = place.min(i);
             whole = Sight {
@@ -98,6 +101,11 @@ fn around(a: &BBox, b: &BBox) -> BBox {
         x2: a.x2.max(b.x2),
         y2: a.y2.max(b.y2),
     }
+}
+
+/// True where both have a number, and not the same: two advertisers beside each other.
+fn are_two(a: &Option<PhoneNumber>, b: &Option<PhoneNumber>) -> bool {
+    matches!((a, b), (Some(a), Some(b)) if a != b)
 }
 
 fn are_near(a: &BBox, b: &BBox, reach: f64) -> bool {

@@ -518,6 +518,34 @@ mod tests {
     }
 
     #[test]
+    fn numbers_and_what_was_not_looked_for_survive() {
+        let (mut encoder, mut decoder) = (Encoder::new(at(BEGUN)), Decoder::new(at(BEGUN)));
+        let numbered = Detection {
+            score: 0.5,
+            number: Some("13800138000".into()),
+            ..garbage()
+        };
+        let other = Detection {
+            score: 0.5,
+            ..garbage()
+        };
+        for (seen, unsought) in [
+            (vec![other.clone(), numbered.clone()], vec![]),
+            (vec![], vec![Label::small_ad()]),
+            (vec![numbered], vec![Label::small_ad(), "sign".into()]),
+            (vec![other], vec![]),
+        ] {
+            let Input::Observed(look) = look(at(BEGUN), seen) else {
+                unreachable!()
+            };
+            let look = Observation { unsought, ..look };
+            let mut out = Vec::new();
+            encoder.input(&Input::Observed(look.clone()), "", &mut out);
+            assert_eq!(decoder.entry(&out).unwrap().what, What::Observed(look));
+        }
+    }
+
+    #[test]
     fn a_new_aim_survives() {
         let (mut encoder, mut decoder) = (Encoder::new(at(BEGUN)), Decoder::new(at(BEGUN)));
         let (camera, at) = (CameraId::from("gate"), at(BEGUN + 1));

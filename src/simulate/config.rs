@@ -232,6 +232,7 @@ fn camera(camera: &Camera, town: &Town, rules: &[raw::Rule], look_every: raw::Sp
         transport: raw::Transport::Tcp,
         look_every,
         models: Vec::new(),
+        read_numbers: false,
         gb_device_id: None,
         address: None,
         legal_review_ref: None,

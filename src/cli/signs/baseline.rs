@@ -291,6 +291,37 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_known_by_their_digits_and_written_down() {
+        let ad = |x1: f32, number: &str| Detection {
+            label: "small_ad".into(),
+            number: Some(number.into()),
+            ..seen(x1, x1 + 0.1, 0.9)
+        };
+        let mut sightings = Sightings::default();
+        sightings.add(vec![
+            ad(0.1, "13800138000"),
+            ad(0.1, "4008123123"),
+            ad(0.5, "037167890123"),
+        ]);
+        let known = Sign {
+            label: "small_ad".into(),
+            number: Some("037167890123".into()),
+            ..sign(0.8, 0.9)
+        };
+        let before = baseline(vec![known]);
+        let merge = merge(sightings.steady(0.5), Some(&before));
+        assert_eq!(
+            (merge.added.len(), merge.unseen),
+            (2, vec![]),
+            "it hangs elsewhere, and may"
+        );
+        let numbers: Vec<_> = merge.added.iter().filter_map(|s| s.number.as_ref()).collect();
+        assert_eq!(numbers.len(), 2);
+        let read: Signs = toml::from_str(&text(&before, None)).unwrap();
+        assert_eq!(read.signs[0].number.as_deref(), Some("037167890123"));
+    }
+
+    #[test]
     fn the_operators_words_outlive_a_recording() {
         let mut signs = baseline(vec![sign(0.1, 0.4)]);
         let first = text(&signs, None);

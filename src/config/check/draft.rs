@@ -10,7 +10,7 @@ use std::{
 use jiff::{civil::Date, tz::TimeZone};
 
 use super::{
-    super::{Broker, Camera, Config, Evidence, Fault, Faults, Model, Telemetry, raw},
+    super::{Broker, Camera, Config, Evidence, Fault, Faults, Model, Reading, Telemetry, raw},
     Survey,
 };
 use crate::engine::{
@@ -46,6 +46,8 @@ pub struct Draft {
     pub broker: Option<Broker>,
     /// The sound ones of [`Config::models`].
     pub models: Vec<Model>,
+    /// See [`Config::reading`].
+    pub reading: Option<Reading>,
     /// The sound ones of [`Config::cameras`]; without credentials where theirs could not be read. [`Camera::models`] is
     /// empty where a model is faulty.
     pub cameras: Vec<Camera>,
@@ -174,6 +176,7 @@ impl Draft {
             crs: raw_grid.crs,
             categories: rest.categories,
             models: self.models,
+            reading: self.reading,
             cameras: self.cameras,
             plan: Arc::new(plan),
             node,
@@ -196,11 +199,21 @@ pub struct Judged {
 /// True where the field decides how the box sees or sends, not what becomes a case. A camera's URL is not among them: a
 /// camera without one is none.
 fn bears_on_no_case(path: &str) -> bool {
-    const SECTIONS: [&str; 7] = ["broker", "runtime", "decode", "telemetry", "ledger", "view", "models"];
-    const OF_CAMERAS: [&str; 6] = [
+    const SECTIONS: [&str; 8] = [
+        "broker",
+        "runtime",
+        "decode",
+        "telemetry",
+        "ledger",
+        "view",
+        "models",
+        "reading",
+    ];
+    const OF_CAMERAS: [&str; 7] = [
         "credentials",
         "ca_file",
         "models",
+        "read_numbers",
         "transport",
         "gb_device_id",
         "address",
