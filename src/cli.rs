@@ -208,6 +208,7 @@ failure_from!(
     crate::ledger::LedgerError,
     crate::telemetry::TelemetryError,
     crate::views::ViewsError,
+    crate::model::registry::RegistryError,
     #[cfg(feature = "ort")]
     crate::model::ModelError,
     #[cfg(feature = "ort")]

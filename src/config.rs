@@ -12,6 +12,7 @@ pub mod schema;
 mod secret;
 
 mod check;
+mod needs;
 mod polygon;
 
 use std::{
@@ -36,6 +37,7 @@ pub use crate::{
 use crate::{
     engine::{CameraId, Category, NodeId, Plan, Point},
     ledger,
+    model::{self, registry::PublicKey},
 };
 
 /// A configuration that holds: every reference resolves, every path is absolute, every credential is read.
@@ -56,6 +58,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// ONNX Runtime's shared library, where the file names one (absolute).
     pub onnxruntime: Option<PathBuf>,
+    /// What networks run on.
+    pub inference: model::Options,
     /// Threads that decode, look and judge, 1..=64.
     pub workers: usize,
     /// Which decoders to use.
@@ -80,6 +84,8 @@ pub struct Config {
     pub models: Vec<Model>,
     /// Reading of telephone numbers, where any camera is read.
     pub reading: Option<Reading>,
+    /// Further versions of them.
+    pub registry: Registry,
     /// The cameras, in the file's order.
     pub cameras: Vec<Camera>,
     /// What the engine works to.
@@ -132,6 +138,19 @@ pub struct Evidence {
     pub min_interval: Duration,
     /// Mask faces and plates in whatever leaves the box.
     pub mask: bool,
+}
+
+/// How further versions of the models come to look.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    /// Only what one of them signed is used; empty: anything.
+    pub keys: Vec<PublicKey>,
+    /// Looks of a trial, 1 or more.
+    pub trial_looks: u32,
+    /// A new version's median look may take so many times the running one's, 1 or more.
+    pub slower_at_most: f64,
+    /// 95 in 100 of its looks may take no longer.
+    pub latency_budget: Duration,
 }
 
 /// One model's folder; its manifest belongs to [`crate::model`].

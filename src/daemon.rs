@@ -5,7 +5,9 @@ mod core;
 mod gaze;
 mod keeper;
 mod looks;
+mod models;
 mod pins;
+mod readers;
 mod record;
 
 use std::{
@@ -29,7 +31,9 @@ use self::{
     gaze::Gaze,
     keeper::Keeper,
     looks::{Eyes, Looks, Watched, Watching},
+    models::{Models, Report},
     pins::Pins,
+    readers::{Pace, Spectacles},
     record::{KnownModel, Records},
 };
 use crate::{
@@ -40,15 +44,14 @@ use crate::{
         slot::{Slot, State},
     },
     config::{self, Config},
-    engine::{BBox, CameraId, Label, Point, ZoneKind},
     error::Class,
     evidence,
     ledger::{Recorded, Recorder, Run},
     link::{
         self, Link, LinkHandle, LinkState,
-        contract::{CameraHealth, HealthMessage, ModelInfo, When},
+        contract::{CameraHealth, HealthMessage, When},
     },
-    model::{self, Model, ModelError, Panel, Reader},
+    model::{self, ModelError, registry::RegistryError},
     store::{Store, StoreError},
     telemetry::{self, Health, TelemetryError, names},
 };
@@ -59,6 +62,12 @@ pub enum StartError {
     /// A model cannot be used.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The registry's folder cannot be used.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A model is not what the configuration took it for.
+    #[error("{0}")]
+    Unfit(String),
     /// ONNX Runtime cannot be used.
     #[error(transparent)]
     Library(#[from] model::runtime::LibraryError),
@@ -84,6 +93,8 @@ impl StartError {
     pub fn class(&self) -> Class {
         match self {
             Self::Model(e) => e.class(),
+            Self::Registry(e) => e.class(),
+            Self::Unfit(_) => Class::Config,
             Self::Library(e) => e.class(),
             Self::Decode(e) => e.class(),
             Self::Store(e) => e.class(),
@@ -126,6 +137,8 @@ pub struct Daemon {
     receive: tokio::runtime::Runtime,
     waker: tokio::task::JoinHandle<()>,
     workers: Vec<JoinHandle<()>>,
+    models: JoinHandle<()>,
+    to_models: mpsc::Sender<Report>,
     keeper: JoinHandle<()>,
     core: JoinHandle<()>,
     replies: JoinHandle<()>,
@@ -156,27 +169,19 @@ impl Daemon {
     pub async fn start(config: Arc<Config>, metrics: PrometheusHandle) -> Result<Self, StartError> {
         let health = Arc::new(Health::default());
         let store = Store::open(&config.state_dir)?;
-        let runtime = model::runtime::init(config.onnxruntime.as_deref())?;
-        let models: Vec<Model> = config
-            .models
-            .iter()
-            .map(|m| Model::load(&m.dir))
-            .collect::<Result<_, _>>()?;
-        let known: Vec<KnownModel> = models.iter().map(|m| known(m, &runtime)).collect();
-        let reading = config.reading.as_ref();
-        let readers: Option<[Model; 2]> = reading
-            .map(|r| Ok::<_, ModelError>([Model::load(&r.speller)?, Model::load(&r.finder)?]))
-            .transpose()?;
-        let readers_known: Vec<KnownModel> = readers.iter().flatten().map(|m| reads(m, &runtime)).collect();
-        let eyes: Vec<Eyes> = (0..config.workers)
-            .map(|i| {
+        let runtime = model::runtime::init(config.onnxruntime.as_deref())?.with(config.inference.clone());
+        let (to_models, from_workers) = mpsc::channel();
+        let spectacles = Spectacles::make(&config, &runtime)?;
+        let (models, crews) = Models::start(&config, runtime, &to_models, from_workers)?;
+        let eyes: Vec<Eyes> = crews
+            .into_iter()
+            .zip(spectacles)
+            .enumerate()
+            .map(|(i, (crew, spectacles))| {
                 Ok::<_, StartError>(Eyes {
                     decoder: Decoder::new(&format!("decode{i}"), config.decoders)?,
-                    panel: Panel::new(&runtime, &models)?,
-                    reader: readers
-                        .as_ref()
-                        .map(|[speller, finder]| Reader::new(&runtime, finder, speller))
-                        .transpose()?,
+                    crew,
+                    spectacles,
                 })
             })
             .collect::<Result<_, _>>()?;
@@ -217,7 +222,7 @@ impl Daemon {
         let mut core = Core {
             engine,
             store,
-            records: Records::new(&config, known.clone(), readers_known),
+            records: Records::new(&config),
             config: Arc::clone(&config),
             pins: Pins::new(&config.state_dir, Arc::clone(&pinned)),
             look_by: {
@@ -238,7 +243,7 @@ impl Daemon {
                 .cameras
                 .iter()
                 .flat_map(|c| c.presets.iter().map(move |p| (c, p)))
-                .map(|(c, p)| (p.view.clone(), picture_settings(&config, c, p, &known)))
+                .map(|(c, p)| (p.view.clone(), picture_settings(&config, &models.looks_at(c), p)))
                 .collect(),
             state_dir: config.state_dir.clone(),
         };
@@ -246,6 +251,7 @@ impl Daemon {
             let events = events.clone();
             thread("keeper", move || keeper.run(&job_queue, &events))?
         };
+        let models = thread("models", move || models.run())?;
         let workers = eyes
             .into_iter()
             .enumerate()
@@ -316,6 +322,8 @@ impl Daemon {
             receive,
             waker,
             workers,
+            models,
+            to_models,
             keeper,
             core,
             replies,
@@ -399,6 +407,8 @@ impl Daemon {
             receive,
             waker,
             workers,
+            models,
+            to_models,
             keeper,
             core,
             replies,
@@ -410,6 +420,9 @@ impl Daemon {
         shared.looks.stop();
         join(move || {
             workers.into_iter().for_each(|w| ended("look", w));
+            // It goes on until then: sessions that workers leave are put away there.
+            let _ = to_models.send(Report::Stop);
+            ended("models", models);
             // Told to stop, the core lets go of the keeper, whose last events it still takes.
             let _ = events.send(Event::Stop);
             drop(events);
@@ -493,16 +506,13 @@ fn watch(config: &Config, camera: &config::Camera, slot: &Arc<Slot>) -> Watched 
     Watched {
         id: camera.id.clone(),
         slot: Arc::clone(slot),
-        models: camera.models.clone(),
-        read_every: config.reading.as_ref().filter(|_| camera.reads).map(|r| r.every),
         presets: camera
             .presets
             .iter()
             .map(|p| Watching {
                 view: p.view.clone(),
                 privacy: p.privacy.clone(),
-                read_in: read_in(config, &p.view),
-                last_read: AtomicI64::new(0),
+                pace: Pace::of(config, camera, p),
             })
             .collect(),
         gaze: Mutex::new(Gaze::new(config, camera)),
@@ -512,40 +522,6 @@ fn watch(config: &Config, camera: &config::Camera, slot: &Arc<Slot>) -> Watched 
         last_look: AtomicI64::new(0),
         last_view: Mutex::new(None),
     }
-}
-
-/// The parts of a view in which a number counts, with room around them: a number that reaches out of what is read is left out.
-fn read_in(config: &Config, view: &CameraId) -> Vec<BBox> {
-    const ROOM: f32 = 0.1;
-    let small_ad = Label::small_ad();
-    let mut parts: Vec<BBox> = Vec::new();
-    for rule in config.plan.rules.iter().filter(|r| r.labels.contains(&small_ad)) {
-        let zones = config
-            .plan
-            .cameras
-            .get(view)
-            .map(|c| c.zones.as_slice())
-            .unwrap_or_default();
-        let watched = zones
-            .iter()
-            .filter(|z| z.kind == ZoneKind::Watch && (z.rules.is_empty() || z.rules.contains(&rule.id)));
-        let before = parts.len();
-        parts.extend(watched.map(|z| {
-            let reach = |of: fn(&Point) -> f64, pick: fn(f64, f64) -> f64| {
-                z.polygon.iter().map(of).reduce(pick).unwrap_or_default() as f32
-            };
-            BBox {
-                x1: (reach(|p| p.x, f64::min) - ROOM).max(0.0),
-                y1: (reach(|p| p.y, f64::min) - ROOM).max(0.0),
-                x2: (reach(|p| p.x, f64::max) + ROOM).min(1.0),
-                y2: (reach(|p| p.y, f64::max) + ROOM).min(1.0),
-            }
-        }));
-        if parts.len() == before {
-            return Vec::new();
-        }
-    }
-    parts
 }
 
 /// Receives `camera` into `slot` until what is returned is dropped.
@@ -581,38 +557,8 @@ pub(crate) fn receive_camera(
     }
 }
 
-fn known(model: &Model, runtime: &model::Runtime) -> KnownModel {
-    let manifest = model.manifest();
-    KnownModel {
-        info: ModelInfo {
-            id: manifest.id.clone(),
-            version: manifest.version.clone(),
-            sha256: manifest.sha256.clone(),
-            runtime: runtime.build().to_owned(),
-        },
-        labels: manifest.engine_labels(),
-    }
-}
-
-/// A model of text, as cases name it.
-fn reads(model: &Model, runtime: &model::Runtime) -> KnownModel {
-    KnownModel {
-        labels: vec![Label::small_ad()],
-        ..known(model, runtime)
-    }
-}
-
-fn picture_settings(
-    config: &Config,
-    camera: &config::Camera,
-    preset: &config::Preset,
-    known: &[KnownModel],
-) -> evidence::Settings {
-    let finds_persons = camera
-        .models
-        .iter()
-        .filter_map(|i| known.get(*i))
-        .any(|m| m.labels.iter().any(|l| l.as_str() == "person"));
+fn picture_settings(config: &Config, models: &[KnownModel], preset: &config::Preset) -> evidence::Settings {
+    let finds_persons = models.iter().any(|m| m.labels.iter().any(|l| l.as_str() == "person"));
     evidence::Settings {
         jpeg_quality: config.evidence.jpeg_quality,
         min_interval: config.evidence.min_interval,

@@ -9,6 +9,7 @@
 pub mod adapter;
 #[cfg(feature = "ort")]
 mod detector;
+pub mod differ;
 #[cfg(feature = "ort")]
 pub mod draft;
 pub mod graph;
@@ -20,10 +21,12 @@ mod panel;
 pub mod preprocess;
 #[cfg(feature = "ort")]
 mod reader;
+pub mod registry;
 #[cfg(feature = "ort")]
 pub mod runtime;
 #[cfg(feature = "ort")]
 pub mod selftest;
+pub mod trial;
 
 use std::{
     fmt, fs, io,
@@ -31,15 +34,24 @@ use std::{
     sync::Arc,
 };
 
-use self::adapter::LayoutError;
 pub use self::manifest::Manifest;
+use self::{adapter::LayoutError, manifest::Provider};
 #[cfg(feature = "ort")]
 pub use self::{
-    panel::{Panel, Shown},
+    panel::{Panel, Ready, Shown},
     reader::{Reader, Reading, Text},
     runtime::Runtime,
 };
 use crate::{digest::sha256_hex, document::Faults, error::Class, frame::FrameError};
+
+/// How a box runs networks. What is unset is for each model's manifest to say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// What to run on, the first that the box has. Without [`Provider::Cpu`] a box that has none of them refuses to run.
+    pub providers: Option<Vec<Provider>>,
+    /// Threads of one session, 1 or more.
+    pub threads: Option<u16>,
+}
 
 /// A model's folder, read and verified. Cheap to clone.
 #[derive(Clone)]

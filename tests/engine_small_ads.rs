@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use engine_support::*;
 use gridwatch::engine::{
-    ApprovedSign, BBox, CameraPlan, Detection, Input, Label, Light, NotFiled, Observation, PhoneNumber, Rule,
-    Stands, View,
+    ApprovedSign, BBox, CameraPlan, Detection, Input, Label, Light, NotFiled, Observation, PhoneNumber, Rule, Stands,
+    View,
 };
 
 const READ_EVERY_S: u32 = 600;
@@ -83,7 +83,9 @@ fn watch_on(world: &mut World, from: u32, readings: u32, read: impl Fn(u32) -> V
 
 fn numbers(world: &World) -> Vec<&str> {
     let opened = world.opened().into_iter();
-    let mut numbers: Vec<&str> = opened.map(|c| c.number.as_ref().map_or("none", |n| n.as_str())).collect();
+    let mut numbers: Vec<&str> = opened
+        .map(|c| c.number.as_ref().map_or("none", |n| n.as_str()))
+        .collect();
     numbers.sort_unstable();
     numbers
 }

@@ -1,7 +1,7 @@
 //! `gridwatch eval`: how good a model is on labelled pictures.
 
 mod curves;
-mod sheet;
+pub(super) mod sheet;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -73,7 +73,7 @@ pub struct Args {
     onnxruntime: Option<PathBuf>,
 }
 
-fn mapping(text: &str) -> Result<(String, String), String> {
+pub(super) fn mapping(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, label)) if !name.is_empty() && !label.is_empty() => Ok((name.into(), label.into())),
         _ => Err("write NAME=LABEL: the set's name, and the model's".into()),
@@ -81,7 +81,7 @@ fn mapping(text: &str) -> Result<(String, String), String> {
 }
 
 /// Average precision counts faint boxes too, and what is published of models is measured from here.
-const FLOOR: f32 = 0.001;
+pub(super) const FLOOR: f32 = 0.001;
 
 /// What is printed.
 #[derive(Debug, Serialize)]
@@ -194,7 +194,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
     let told = match &args.misses {
         Some(file) => {
-            let (sheet, told) = sheet::draw(&set, &pictures, &at, &labels)?;
+            let (sheet, told) = sheet::draw(&set, &pictures, &at, &labels, &sheet::Words::default())?;
             sheet
                 .save_with_format(file, image::ImageFormat::Png)
                 .map_err(|e| unwritable("--misses", file, &e))?;

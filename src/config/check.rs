@@ -9,6 +9,7 @@ mod draft;
 mod ledger;
 mod outside;
 mod place;
+mod registry;
 mod rules;
 mod signs;
 mod survey;
@@ -44,6 +45,7 @@ use crate::{
         schema::{self, Sound, nearest},
     },
     engine::NodeId,
+    model,
 };
 
 /// Unset `workers`: one a core, but a box does other things too.
@@ -117,6 +119,7 @@ impl Checker<'_> {
         self.evidence();
         self.draft.rest.intake = self.optional(&top("intake"));
         self.ledger();
+        self.registry();
         self.draft.rest.view = self.optional(&top("view"));
         self.draft.rest.categories = self.categories();
         let models: Vec<ModelFacts> = self.models();
@@ -329,6 +332,10 @@ impl Checker<'_> {
                     "libonnxruntime.so, or remove the line to use the one edge-deploy/setup.sh installs",
                 );
             }
+            self.draft.inference = model::Options {
+                providers: raw.providers,
+                threads: raw.model_threads,
+            };
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             self.draft.rest.workers = Some(raw.workers.map_or(cores.min(DEFAULT_WORKERS), |n| n as usize));
         }

@@ -18,7 +18,7 @@ use ort::{
     session::{Session, builder::GraphOptimizationLevel},
 };
 
-use super::{Model, ModelError, manifest::Provider};
+use super::{Model, ModelError, Options, manifest::Provider};
 use crate::error::Class;
 
 /// The oldest ONNX Runtime that will do: `ort` is built for API 20 (Cargo.toml).
@@ -35,15 +35,6 @@ pub struct Runtime {
     options: Options,
     /// Which models were said to run on something else than was asked for: once is enough, though each worker loads them.
     told: Arc<Mutex<BTreeSet<String>>>,
-}
-
-/// How a box runs networks. What is unset is for each model's manifest to say.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Options {
-    /// What to run on, the first that the box has. Without [`Provider::Cpu`] a box that has none of them refuses to run.
-    pub providers: Option<Vec<Provider>>,
-    /// Threads of one session, 1 or more.
-    pub threads: Option<u16>,
 }
 
 impl Runtime {

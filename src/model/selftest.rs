@@ -166,7 +166,7 @@ pub fn check(runtime: &Runtime, model: &Model) -> Report {
     report.add(
         Step::Layout,
         Verdict::Good,
-        format!("{adapter}, finds {}", manifest.found().join(", ")),
+        format!("{adapter}, finds {}", some(&manifest.found())),
     );
     let pictures = match pictures(model) {
         Ok(pictures) => pictures,
@@ -207,6 +207,15 @@ pub fn check(runtime: &Runtime, model: &Model) -> Report {
     }
     speed(&mut report, &mut panel, model, pictures.first().map(|(_, frame)| frame));
     report
+}
+
+/// The first few names, and how many there are.
+fn some(names: &[&str]) -> String {
+    const SHOWN: usize = 6;
+    match names.len() {
+        n if n > SHOWN + 1 => format!("{n} kinds of things: {}, …", names[..SHOWN].join(", ")),
+        _ => names.join(", "),
+    }
 }
 
 fn speed(report: &mut Report, panel: &mut Panel, model: &Model, frame: Option<&Frame>) {

@@ -305,7 +305,7 @@ impl<'a> Looking<'a> {
             .map(|m| format!("{}@{}", m.manifest().id, m.manifest().version))
             .collect();
         let library = args.onnxruntime.as_deref().or(draft.onnxruntime.as_deref());
-        let runtime = runtime::init(library)?;
+        let runtime = runtime::init(library)?.with(draft.inference.clone());
         Ok(Self {
             panel: Panel::new(&runtime, &looking)?,
             reader: readers

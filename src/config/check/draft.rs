@@ -10,13 +10,16 @@ use std::{
 use jiff::{civil::Date, tz::TimeZone};
 
 use super::{
-    super::{Broker, Camera, Config, Evidence, Fault, Faults, Model, Reading, Telemetry, raw},
+    super::{Broker, Camera, Config, Evidence, Fault, Faults, Model, Reading, Registry, Telemetry, raw},
     Survey,
 };
-use crate::engine::{
-    self, CameraPlan, Category, Intake, NodeId, Plan, ScheduleId,
-    calendar::{Calendar, DayKind, Schedule},
-    grid::Grid,
+use crate::{
+    engine::{
+        self, CameraPlan, Category, Intake, NodeId, Plan, ScheduleId,
+        calendar::{Calendar, DayKind, Schedule},
+        grid::Grid,
+    },
+    model,
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -40,6 +43,8 @@ pub struct Draft {
     pub timezone: Option<TimeZone>,
     /// See [`Config::onnxruntime`].
     pub onnxruntime: Option<PathBuf>,
+    /// See [`Config::inference`].
+    pub inference: model::Options,
     /// See [`Config::decoders`].
     pub decoders: Option<raw::Backend>,
     /// See [`Config::broker`]; without credentials where theirs could not be read.
@@ -68,6 +73,7 @@ pub(super) struct Rest {
     /// The inner one: where it is enabled.
     pub(super) ledger: Option<Option<crate::ledger::Settings>>,
     pub(super) view: Option<raw::View>,
+    pub(super) registry: Option<Registry>,
     pub(super) grid: Option<(raw::Grid, Grid)>,
     pub(super) categories: BTreeMap<String, Category>,
     pub(super) days: BTreeMap<Date, DayKind>,
@@ -165,6 +171,7 @@ impl Draft {
             language: rest.language,
             state_dir: self.state_dir?,
             onnxruntime: self.onnxruntime,
+            inference: self.inference,
             workers: rest.workers?,
             decoders: self.decoders?,
             broker: self.broker?,
@@ -177,6 +184,7 @@ impl Draft {
             categories: rest.categories,
             models: self.models,
             reading: self.reading,
+            registry: rest.registry?,
             cameras: self.cameras,
             plan: Arc::new(plan),
             node,
@@ -199,7 +207,7 @@ pub struct Judged {
 /// True where the field decides how the box sees or sends, not what becomes a case. A camera's URL is not among them: a
 /// camera without one is none.
 fn bears_on_no_case(path: &str) -> bool {
-    const SECTIONS: [&str; 8] = [
+    const SECTIONS: [&str; 9] = [
         "broker",
         "runtime",
         "decode",
@@ -208,6 +216,7 @@ fn bears_on_no_case(path: &str) -> bool {
         "view",
         "models",
         "reading",
+        "registry",
     ];
     const OF_CAMERAS: [&str; 7] = [
         "credentials",
