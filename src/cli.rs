@@ -20,6 +20,8 @@ mod layer;
 pub mod ledger;
 #[cfg(feature = "ort")]
 pub mod model;
+#[cfg(feature = "ort")]
+pub mod read;
 pub mod replay;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod run;
@@ -95,6 +97,8 @@ pub enum Command {
     #[cfg(feature = "ort")]
     Model(model::Args),
     #[cfg(feature = "ort")]
+    Read(read::Args),
+    #[cfg(feature = "ort")]
     Signs(signs::Args),
     Cases(cases::Args),
     Ledger(ledger::Args),
@@ -122,6 +126,8 @@ impl Command {
             Self::Eval(args) => eval::run(&args),
             #[cfg(feature = "ort")]
             Self::Model(args) => model::run(args),
+            #[cfg(feature = "ort")]
+            Self::Read(args) => read::run(&args),
             #[cfg(feature = "ort")]
             Self::Signs(args) => signs::run(args),
             Self::Check(args) => check::run(args),
