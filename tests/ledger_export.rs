@@ -64,6 +64,7 @@ impl Box {
             label: label.into(),
             score,
             appearance: None,
+            number: None,
             bbox: BBox { x1, y1, x2, y2 },
         };
         let look = Observation {
@@ -71,6 +72,7 @@ impl Box {
             at: at(1800),
             view: View::Clear,
             light: Light::Day,
+            unsought: Vec::new(),
             detections: vec![
                 // In the case's box: the judged thing.
                 thing("umbrella", 0.8, 0.26, 0.5, 0.5, 0.74),
