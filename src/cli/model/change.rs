@@ -263,7 +263,7 @@ impl<'a> Asked<'a> {
         append(&journal, self.id, event(wish.clone()))?;
         if waiting.no_wait || !is_watched {
             let reason = if is_watched {
-                "asked; gridwatch model list shows what becomes of it"
+                "gridwatch model list shows what becomes of it"
             } else {
                 "no daemon runs on this state directory: it is done at its next start"
             };
@@ -385,9 +385,9 @@ impl Outcome<'_> {
             "refused" => "is refused, and what looked goes on",
             "rolled_back" => "looks again",
             "shadow_ended" => "has run in the shadow",
-            _ => "",
+            _ => "was asked for",
         };
-        let mut text = format!("{}{version} {what}{reason}\n", self.id).replace("  ", " ");
+        let mut text = format!("{}{version} {what}{reason}\n", self.id);
         let report = self.entry.and_then(|e| match &e.event {
             Event::WentLive { report, .. } | Event::Refused { report, .. } | Event::RolledBack { report, .. } => {
                 report.as_deref()
