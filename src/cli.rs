@@ -17,6 +17,7 @@ pub mod detect;
 #[cfg(feature = "ort")]
 pub mod eval;
 mod layer;
+pub mod ledger;
 #[cfg(feature = "ort")]
 pub mod model;
 #[cfg(feature = "ort")]
@@ -100,6 +101,7 @@ pub enum Command {
     #[cfg(feature = "ort")]
     Signs(signs::Args),
     Cases(cases::Args),
+    Ledger(ledger::Args),
     Replay(replay::Args),
     Tune(tune::Args),
     Simulate(simulate::Args),
@@ -131,6 +133,7 @@ impl Command {
             Self::Check(args) => check::run(args),
             Self::Calibrate(args) => calibrate::run(&args),
             Self::Cases(args) => Ok(cases::run(&args)?),
+            Self::Ledger(args) => ledger::run(&args),
             Self::Replay(args) => replay::run(&args),
             Self::Tune(args) => tune::run(&args),
             Self::Simulate(args) => simulate::run(args),
@@ -206,6 +209,7 @@ macro_rules! failure_from {
 failure_from!(
     cases::CasesError,
     crate::ledger::LedgerError,
+    crate::store::StoreError,
     crate::telemetry::TelemetryError,
     crate::views::ViewsError,
     crate::model::registry::RegistryError,

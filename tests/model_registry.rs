@@ -116,6 +116,33 @@ fn a_package_is_installed_once_whatever_its_form() {
 }
 
 #[test]
+fn what_an_operators_root_installs_belongs_to_the_owner_of_the_state() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+
+    let place = place();
+    let state = place.path("state");
+    fs::create_dir(&state).unwrap();
+    // Anybody: whoever runs this is given the state directory only if it is root.
+    let owner = if chown(&state, Some(12345), Some(12345)).is_ok() {
+        12345
+    } else {
+        fs::metadata(&state).unwrap().uid()
+    };
+    let folder = package(&place.path("package"), "1.0.1");
+    let arrival = place.registry.install(&folder, accept).unwrap();
+    let journal = place.registry.journal();
+    for path in [
+        &arrival.dir,
+        &arrival.dir.join("model.onnx"),
+        &arrival.dir.join("model.toml"),
+        journal.path(),
+    ] {
+        assert_eq!(fs::metadata(path).unwrap().uid(), owner, "{}", path.display());
+    }
+    assert_eq!(fs::metadata(&arrival.dir).unwrap().permissions().mode() & 0o777, 0o755);
+}
+
+#[test]
 fn a_version_never_changes() {
     let place = place();
     let folder = package(&place.path("package"), "1.0.1");

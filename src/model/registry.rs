@@ -284,6 +284,7 @@ impl Registry {
                 .append(&id, Timestamp::now(), event)
                 .map_err(RegistryError::io("write", journal.path()))?;
         }
+        package::adopt(&self.dir);
         Ok(Arrival {
             model: self.load(&id, &version)?,
             dir,
@@ -331,6 +332,7 @@ impl Registry {
             .open(&path)
             .map_err(RegistryError::io("open", &path))?;
         file.lock().map_err(RegistryError::io("lock", &path))?;
+        package::adopt(&path);
         Ok(file)
     }
 

@@ -13,6 +13,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::package::adopt;
 use crate::model::trial::Report;
 
 /// One line.
@@ -202,12 +203,14 @@ impl Journal {
     /// # Errors
     /// When the disk takes nothing.
     pub fn append(&self, model: &str, at: Timestamp, event: Event) -> io::Result<()> {
-        if let Some(dir) = self.path.parent() {
+        if let Some(dir) = self.path.parent().filter(|dir| !dir.exists()) {
             fs::create_dir_all(dir)?;
+            adopt(dir);
         }
         let mut file = File::options().read(true).append(true).create(true).open(&self.path)?;
         // Dropped with the file.
         file.lock()?;
+        adopt(&self.path);
         let mut line = Vec::new();
         if is_torn(&mut file)? {
             line.push(b'\n');

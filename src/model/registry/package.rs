@@ -4,6 +4,7 @@
 use std::{
     fs::{self, File},
     io::{self, BufReader, Read, Write},
+    os::unix::fs::{MetadataExt, PermissionsExt, lchown},
     path::{Component, Path, PathBuf},
 };
 
@@ -94,9 +95,12 @@ pub(super) fn unpack(package: &Path, into: &Path) -> Result<PathBuf, PackageErro
             target.take_archive(file.take(most))?;
         }
     }
-    root(into).ok_or_else(|| PackageError::NoManifest {
+    let root = root(into).ok_or_else(|| PackageError::NoManifest {
         package: package.to_path_buf(),
-    })
+    })?;
+    // A temporary folder is its maker's alone; a version is for the daemon to read.
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).map_err(io(&root))?;
+    Ok(root)
 }
 
 /// The folder itself, or the only one in it: `tar` of a folder holds that folder.
@@ -220,6 +224,30 @@ impl Target<'_> {
             None => return self.refuse(name, format!("a package has {} MiB at most", MOST_BYTES >> 20)),
         }
         Ok(())
+    }
+}
+
+/// Gives what lies at `path`, and in it, to whoever owns the folder around it: an operator's root must leave nothing that the
+/// daemon's user cannot read or append to. Whoever is not root cannot and need not.
+pub(super) fn adopt(path: &Path) {
+    let Some(around) = path.parent().and_then(|p| fs::symlink_metadata(p).ok()) else {
+        return;
+    };
+    give(path, around.uid(), around.gid());
+}
+
+fn give(path: &Path, user: u32, group: u32) {
+    let Ok(its) = fs::symlink_metadata(path) else {
+        return;
+    };
+    if its.uid() != user {
+        // Where it is refused, whoever reads it says so.
+        let _ = lchown(path, Some(user), Some(group));
+    }
+    if its.is_dir() {
+        for entry in fs::read_dir(path).into_iter().flatten().filter_map(Result::ok) {
+            give(&entry.path(), user, group);
+        }
     }
 }
 
