@@ -125,6 +125,15 @@ impl Checker<'_> {
             );
             return None;
         }
+        let toml = dir.join("model.toml");
+        if !toml.is_file() {
+            self.fault(
+                at,
+                format!("{} cannot be read: there is none", toml.display()),
+                "a model is a folder with model.onnx and its manifest model.toml; models/ has examples",
+            );
+            return None;
+        }
         if !dir.join("model.onnx").is_file() {
             self.fault(
                 at,
@@ -132,7 +141,7 @@ impl Checker<'_> {
                 "put the network beside its model.toml",
             );
         }
-        match Manifest::read(&dir.join("model.toml")) {
+        match Manifest::read(&toml) {
             Ok(manifest) => Some(manifest),
             Err(faults) => {
                 self.draft.faults.extend(faults.0.into_iter().map(|f| inside(at, f)));
