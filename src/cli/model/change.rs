@@ -38,7 +38,7 @@ answered yet: the trial goes on without the command.")]
 pub(super) struct UseArgs {
     /// Which: of the registry, or the configuration's own.
     #[arg(value_name = "ID@VERSION", value_parser = named)]
-    version: Named,
+    which: Named,
     /// Only at this camera.
     #[arg(long, value_name = "CAMERA")]
     camera: Option<String>,
@@ -73,7 +73,7 @@ pub(super) struct RollbackArgs {
 pub(super) struct ShadowArgs {
     /// Which; with --stop the id alone will do.
     #[arg(value_name = "ID@VERSION")]
-    version: String,
+    which: String,
     /// Only at this camera.
     #[arg(long, value_name = "CAMERA")]
     camera: Option<String>,
@@ -102,17 +102,17 @@ struct Waiting {
 
 pub(super) fn use_version(args: &UseArgs, config: &Config) -> Result<ExitCode, Failure> {
     let (asked, registry) = (
-        Asked::new(config, &args.version.id, args.camera.as_deref())?,
+        Asked::new(config, &args.which.id, args.camera.as_deref())?,
         registry(config),
     );
-    let (version, new) = asked.version(&registry, &args.version)?;
-    let known = registry.state()?.known(&args.version.id);
+    let (version, new) = asked.version(&registry, &args.which)?;
+    let known = registry.state()?.known(&args.which.id);
     let is_live = known.live(args.camera.as_deref()) == version
         && args.camera.as_ref().is_none_or(|camera| known.has_own(camera));
     if is_live && known.wishes.is_empty() {
         let done = Outcome {
             id: asked.id,
-            version: Some(&args.version.version),
+            version: Some(&args.which.version),
             outcome: "live",
             reason: Some("it looked already"),
             entry: None,
@@ -152,7 +152,7 @@ pub(super) fn roll_back(args: &RollbackArgs, config: &Config) -> Result<ExitCode
 pub(super) fn shadow(args: &ShadowArgs, config: &Config) -> Result<ExitCode, Failure> {
     let registry = registry(config);
     if args.stop {
-        let id = args.version.split('@').next().unwrap_or_default();
+        let id = args.which.split('@').next().unwrap_or_default();
         let asked = Asked::new(config, id, None)?;
         if registry.state()?.known(id).shadow.is_none() {
             return Err(Failure::new(Class::Config, format!("{id}: nothing runs in its shadow")));
@@ -161,7 +161,7 @@ pub(super) fn shadow(args: &ShadowArgs, config: &Config) -> Result<ExitCode, Fai
         eprintln!("It was asked to stop; gridwatch model list shows what it saw.");
         return Ok(ExitCode::SUCCESS);
     }
-    let typed = named(&args.version).map_err(|e| Failure::new(Class::Config, format!("{:?}: {e}", args.version)))?;
+    let typed = named(&args.which).map_err(|e| Failure::new(Class::Config, format!("{:?}: {e}", args.which)))?;
     let asked = Asked::new(config, &typed.id, args.camera.as_deref())?;
     let (version, _) = asked.version(&registry, &typed)?;
     let event = |wish| Event::Shadow {
