@@ -5,7 +5,7 @@ use divan::{Bencher, black_box};
 use gridwatch::{
     frame::{Frame, Layout, Matrix, Plane},
     model::{
-        manifest::{Colour, Fit, Input},
+        manifest::{Colour, Fit, Input, Shape},
         preprocess::Letterbox,
     },
     vision::Health,
@@ -43,6 +43,9 @@ fn letterbox() -> Letterbox {
         name: "images".into(),
         width: 416,
         height: 416,
+        shape: Shape::Fixed,
+        layout: None,
+        scale: 1.0,
         colour: Colour::Bgr,
         mean: [0.0; 3],
         std: [1.0; 3],

@@ -17,6 +17,11 @@ pub mod detect;
 #[cfg(feature = "ort")]
 pub mod eval;
 mod layer;
+pub mod ledger;
+#[cfg(feature = "ort")]
+pub mod model;
+#[cfg(feature = "ort")]
+pub mod read;
 pub mod replay;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod run;
@@ -90,8 +95,13 @@ pub enum Command {
     #[cfg(feature = "ort")]
     Eval(eval::Args),
     #[cfg(feature = "ort")]
+    Model(model::Args),
+    #[cfg(feature = "ort")]
+    Read(read::Args),
+    #[cfg(feature = "ort")]
     Signs(signs::Args),
     Cases(cases::Args),
+    Ledger(ledger::Args),
     Replay(replay::Args),
     Tune(tune::Args),
     Simulate(simulate::Args),
@@ -115,10 +125,15 @@ impl Command {
             #[cfg(feature = "ort")]
             Self::Eval(args) => eval::run(&args),
             #[cfg(feature = "ort")]
+            Self::Model(args) => model::run(args),
+            #[cfg(feature = "ort")]
+            Self::Read(args) => read::run(&args),
+            #[cfg(feature = "ort")]
             Self::Signs(args) => signs::run(args),
             Self::Check(args) => check::run(args),
             Self::Calibrate(args) => calibrate::run(&args),
             Self::Cases(args) => Ok(cases::run(&args)?),
+            Self::Ledger(args) => ledger::run(&args),
             Self::Replay(args) => replay::run(&args),
             Self::Tune(args) => tune::run(&args),
             Self::Simulate(args) => simulate::run(args),
@@ -175,10 +190,7 @@ impl From<Faults> for Failure {
     fn from(faults: Faults) -> Self {
         let count = faults.0.len();
         let noun = if count == 1 { "fault" } else { "faults" };
-        Self::new(
-            faults.class(),
-            format!("the configuration has {count} {noun}:\n{faults}"),
-        )
+        Self::new(faults.class(), format!("{count} {noun}:\n{faults}"))
     }
 }
 
@@ -197,10 +209,14 @@ macro_rules! failure_from {
 failure_from!(
     cases::CasesError,
     crate::ledger::LedgerError,
+    crate::store::StoreError,
     crate::telemetry::TelemetryError,
     crate::views::ViewsError,
+    crate::model::registry::RegistryError,
     #[cfg(feature = "ort")]
     crate::model::ModelError,
+    #[cfg(feature = "ort")]
+    crate::model::draft::DraftError,
     #[cfg(feature = "ort")]
     crate::model::runtime::LibraryError,
     #[cfg(all(feature = "gst", feature = "ort"))]

@@ -1,19 +1,18 @@
 //! What the operator typed becomes what the daemon works to, or every fault in it.
 //!
 //! [`raw`] holds the file's form (serde and JSON Schema). Loading goes in four steps, and each collects every fault it can
-//! find, with path and line, before the next: TOML (`document`), the schema (`schema`), the sections against each other
+//! find, with path and line, before the next: TOML and its schema ([`crate::document`]), the sections against each other
 //! and the world they name (`check`), and the result, [`Config`]: checked, immutable, everything resolved.
 //!
 //! It must not open a connection, start anything, or show a credential. It reads the files that the configuration names,
 //! the environment variables that hold credentials, the time zone database, and what day it is; nothing else.
 
-pub mod fault;
 pub mod raw;
 pub mod schema;
 mod secret;
 
 mod check;
-mod document;
+mod needs;
 mod polygon;
 
 use std::{
@@ -29,13 +28,16 @@ use url::Url;
 
 pub use self::{
     check::{Draft, Judged, Survey},
-    fault::{Fault, Faults},
     raw::{Backend, Language, LogFormat, Transport},
 };
-pub use crate::secret::{Credentials, Secret};
+pub use crate::{
+    document::{Fault, Faults},
+    secret::{Credentials, Secret},
+};
 use crate::{
     engine::{CameraId, Category, NodeId, Plan, Point},
     ledger,
+    model::{self, registry::PublicKey},
 };
 
 /// A configuration that holds: every reference resolves, every path is absolute, every credential is read.
@@ -56,6 +58,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// ONNX Runtime's shared library, where the file names one (absolute).
     pub onnxruntime: Option<PathBuf>,
+    /// What networks run on.
+    pub inference: model::Options,
     /// Threads that decode, look and judge, 1..=64.
     pub workers: usize,
     /// Which decoders to use.
@@ -78,6 +82,10 @@ pub struct Config {
     pub categories: BTreeMap<String, Category>,
     /// The models that look, in the file's order.
     pub models: Vec<Model>,
+    /// Reading of telephone numbers, where any camera is read.
+    pub reading: Option<Reading>,
+    /// Further versions of them.
+    pub registry: Registry,
     /// The cameras, in the file's order.
     pub cameras: Vec<Camera>,
     /// What the engine works to.
@@ -132,6 +140,19 @@ pub struct Evidence {
     pub mask: bool,
 }
 
+/// How further versions of the models come to look.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    /// Only what one of them signed is used; empty: anything.
+    pub keys: Vec<PublicKey>,
+    /// Looks of a trial, 1 or more.
+    pub trial_looks: u32,
+    /// A new version's median look may take so many times the running one's, 1 or more.
+    pub slower_at_most: f64,
+    /// 95 in 100 of its looks may take no longer.
+    pub latency_budget: Duration,
+}
+
 /// One model's folder; its manifest belongs to [`crate::model`].
 #[derive(Debug, Clone)]
 pub struct Model {
@@ -139,6 +160,19 @@ pub struct Model {
     pub id: String,
     /// Holds `model.onnx` and `model.toml` (absolute; both exist).
     pub dir: PathBuf,
+}
+
+/// How telephone numbers are read.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// Folder of the model that finds lines of text (absolute; exists).
+    pub finder: PathBuf,
+    /// Folder of the model that spells a line (absolute; exists).
+    pub speller: PathBuf,
+    /// How often a camera is read; at the looks in between nothing is looked for under [`Label::small_ad`].
+    ///
+    /// [`Label::small_ad`]: crate::engine::Label::small_ad
+    pub every: Duration,
 }
 
 /// One camera.
@@ -158,6 +192,8 @@ pub struct Camera {
     pub look_every: Duration,
     /// The models that look at it, as indices into [`Config::models`]; never empty.
     pub models: Vec<usize>,
+    /// Telephone numbers are read in its watch zones ([`Config::reading`]).
+    pub reads: bool,
     /// 20-digit GB/T 28181 id.
     pub gb_device_id: Option<String>,
     /// Reference of the legal and technical review; without it its cases are leads only.

@@ -5,7 +5,9 @@ mod core;
 mod gaze;
 mod keeper;
 mod looks;
+mod models;
 mod pins;
+mod readers;
 mod record;
 
 use std::{
@@ -29,7 +31,9 @@ use self::{
     gaze::Gaze,
     keeper::Keeper,
     looks::{Eyes, Looks, Watched, Watching},
+    models::{Models, Report},
     pins::Pins,
+    readers::{Pace, Spectacles},
     record::{KnownModel, Records},
 };
 use crate::{
@@ -45,9 +49,9 @@ use crate::{
     ledger::{Recorded, Recorder, Run},
     link::{
         self, Link, LinkHandle, LinkState,
-        contract::{CameraHealth, HealthMessage, ModelInfo, When},
+        contract::{CameraHealth, HealthMessage, When},
     },
-    model::{self, Model, ModelError, Panel},
+    model::{self, ModelError, registry::RegistryError},
     store::{Store, StoreError},
     telemetry::{self, Health, TelemetryError, names},
 };
@@ -58,6 +62,12 @@ pub enum StartError {
     /// A model cannot be used.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The registry's folder cannot be used.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A model is not what the configuration took it for.
+    #[error("{0}")]
+    Unfit(String),
     /// ONNX Runtime cannot be used.
     #[error(transparent)]
     Library(#[from] model::runtime::LibraryError),
@@ -83,6 +93,8 @@ impl StartError {
     pub fn class(&self) -> Class {
         match self {
             Self::Model(e) => e.class(),
+            Self::Registry(e) => e.class(),
+            Self::Unfit(_) => Class::Config,
             Self::Library(e) => e.class(),
             Self::Decode(e) => e.class(),
             Self::Store(e) => e.class(),
@@ -125,6 +137,8 @@ pub struct Daemon {
     receive: tokio::runtime::Runtime,
     waker: tokio::task::JoinHandle<()>,
     workers: Vec<JoinHandle<()>>,
+    models: JoinHandle<()>,
+    to_models: mpsc::Sender<Report>,
     keeper: JoinHandle<()>,
     core: JoinHandle<()>,
     replies: JoinHandle<()>,
@@ -155,18 +169,19 @@ impl Daemon {
     pub async fn start(config: Arc<Config>, metrics: PrometheusHandle) -> Result<Self, StartError> {
         let health = Arc::new(Health::default());
         let store = Store::open(&config.state_dir)?;
-        let runtime = model::runtime::init(config.onnxruntime.as_deref())?;
-        let models: Vec<Model> = config
-            .models
-            .iter()
-            .map(|m| Model::load(&m.dir))
-            .collect::<Result<_, _>>()?;
-        let known: Vec<KnownModel> = models.iter().map(|m| known(m, &runtime)).collect();
-        let eyes: Vec<Eyes> = (0..config.workers)
-            .map(|i| {
+        let runtime = model::runtime::init(config.onnxruntime.as_deref())?.with(config.inference.clone());
+        let (to_models, from_workers) = mpsc::channel();
+        let spectacles = Spectacles::make(&config, &runtime)?;
+        let (models, crews) = Models::start(&config, runtime, &to_models, from_workers)?;
+        let eyes: Vec<Eyes> = crews
+            .into_iter()
+            .zip(spectacles)
+            .enumerate()
+            .map(|(i, (crew, spectacles))| {
                 Ok::<_, StartError>(Eyes {
                     decoder: Decoder::new(&format!("decode{i}"), config.decoders)?,
-                    panel: Panel::new(&runtime, &models)?,
+                    crew,
+                    spectacles,
                 })
             })
             .collect::<Result<_, _>>()?;
@@ -207,7 +222,7 @@ impl Daemon {
         let mut core = Core {
             engine,
             store,
-            records: Records::new(&config, known.clone()),
+            records: Records::new(&config),
             config: Arc::clone(&config),
             pins: Pins::new(&config.state_dir, Arc::clone(&pinned)),
             look_by: {
@@ -228,7 +243,7 @@ impl Daemon {
                 .cameras
                 .iter()
                 .flat_map(|c| c.presets.iter().map(move |p| (c, p)))
-                .map(|(c, p)| (p.view.clone(), picture_settings(&config, c, p, &known)))
+                .map(|(c, p)| (p.view.clone(), picture_settings(&config, &models.looks_at(c), p)))
                 .collect(),
             state_dir: config.state_dir.clone(),
         };
@@ -236,6 +251,7 @@ impl Daemon {
             let events = events.clone();
             thread("keeper", move || keeper.run(&job_queue, &events))?
         };
+        let models = thread("models", move || models.run())?;
         let workers = eyes
             .into_iter()
             .enumerate()
@@ -306,6 +322,8 @@ impl Daemon {
             receive,
             waker,
             workers,
+            models,
+            to_models,
             keeper,
             core,
             replies,
@@ -389,6 +407,8 @@ impl Daemon {
             receive,
             waker,
             workers,
+            models,
+            to_models,
             keeper,
             core,
             replies,
@@ -400,6 +420,9 @@ impl Daemon {
         shared.looks.stop();
         join(move || {
             workers.into_iter().for_each(|w| ended("look", w));
+            // It goes on until then: sessions that workers leave are put away there.
+            let _ = to_models.send(Report::Stop);
+            ended("models", models);
             // Told to stop, the core lets go of the keeper, whose last events it still takes.
             let _ = events.send(Event::Stop);
             drop(events);
@@ -483,13 +506,13 @@ fn watch(config: &Config, camera: &config::Camera, slot: &Arc<Slot>) -> Watched 
     Watched {
         id: camera.id.clone(),
         slot: Arc::clone(slot),
-        models: camera.models.clone(),
         presets: camera
             .presets
             .iter()
             .map(|p| Watching {
                 view: p.view.clone(),
                 privacy: p.privacy.clone(),
+                pace: Pace::of(config, camera, p),
             })
             .collect(),
         gaze: Mutex::new(Gaze::new(config, camera)),
@@ -534,30 +557,8 @@ pub(crate) fn receive_camera(
     }
 }
 
-fn known(model: &Model, runtime: &model::Runtime) -> KnownModel {
-    let manifest = model.manifest();
-    KnownModel {
-        info: ModelInfo {
-            id: manifest.id.clone(),
-            version: manifest.version.clone(),
-            sha256: manifest.sha256.clone(),
-            runtime: runtime.build().to_owned(),
-        },
-        labels: manifest.engine_labels(),
-    }
-}
-
-fn picture_settings(
-    config: &Config,
-    camera: &config::Camera,
-    preset: &config::Preset,
-    known: &[KnownModel],
-) -> evidence::Settings {
-    let finds_persons = camera
-        .models
-        .iter()
-        .filter_map(|i| known.get(*i))
-        .any(|m| m.labels.iter().any(|l| l.as_str() == "person"));
+fn picture_settings(config: &Config, models: &[KnownModel], preset: &config::Preset) -> evidence::Settings {
+    let finds_persons = models.iter().any(|m| m.labels.iter().any(|l| l.as_str() == "person"));
     evidence::Settings {
         jpeg_quality: config.evidence.jpeg_quality,
         min_interval: config.evidence.min_interval,

@@ -8,6 +8,7 @@ mod mask;
 
 use std::time::Duration;
 
+pub use self::mask::is_masked;
 use image::{ExtendedColorType, ImageEncoder, RgbImage, codecs::jpeg::JpegEncoder};
 use jiff::Timestamp;
 

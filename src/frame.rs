@@ -5,11 +5,25 @@
 
 mod appearance;
 
+use std::path::Path;
+
 use bytes::Bytes;
-use image::RgbImage;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, RgbImage};
 use jiff::Timestamp;
 
 use crate::error::Class;
+
+/// A picture from a file as a viewer shows it: phones store it as the sensor lay and say in EXIF how to turn it.
+///
+/// # Errors
+/// A file that cannot be read or decoded.
+pub fn upright(path: &Path) -> Result<DynamicImage, ImageError> {
+    let mut decoder = ImageReader::open(path)?.with_guessed_format()?.into_decoder()?;
+    let orientation = decoder.orientation()?;
+    let mut picture = DynamicImage::from_decoder(decoder)?;
+    picture.apply_orientation(orientation);
+    Ok(picture)
+}
 
 /// How the chroma samples lie in memory. Both are 4:2:0, 8 bits a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,6 +12,7 @@ pub mod config;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod daemon;
 pub mod digest;
+pub mod document;
 pub mod engine;
 pub mod error;
 pub mod eval;
@@ -22,6 +23,7 @@ pub mod frame;
 pub mod ledger;
 pub mod link;
 pub mod model;
+pub mod reading;
 pub mod replay;
 pub mod secret;
 pub mod simulate;

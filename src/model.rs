@@ -9,12 +9,24 @@
 pub mod adapter;
 #[cfg(feature = "ort")]
 mod detector;
+pub mod differ;
+#[cfg(feature = "ort")]
+pub mod draft;
+pub mod graph;
 pub mod manifest;
+#[cfg(feature = "ort")]
+mod network;
 #[cfg(feature = "ort")]
 mod panel;
 pub mod preprocess;
 #[cfg(feature = "ort")]
+mod reader;
+pub mod registry;
+#[cfg(feature = "ort")]
 pub mod runtime;
+#[cfg(feature = "ort")]
+pub mod selftest;
+pub mod trial;
 
 use std::{
     fmt, fs, io,
@@ -23,13 +35,23 @@ use std::{
 };
 
 pub use self::manifest::Manifest;
-use self::{adapter::LayoutError, manifest::Fault};
+use self::{adapter::LayoutError, manifest::Provider};
 #[cfg(feature = "ort")]
 pub use self::{
-    panel::{Panel, Shown},
+    panel::{Panel, Ready, Shown},
+    reader::{Reader, Reading, Text},
     runtime::Runtime,
 };
-use crate::{digest::sha256_hex, error::Class, frame::FrameError};
+use crate::{digest::sha256_hex, document::Faults, error::Class, frame::FrameError};
+
+/// How a box runs networks. What is unset is for each model's manifest to say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// What to run on, the first that the box has. Without [`Provider::Cpu`] a box that has none of them refuses to run.
+    pub providers: Option<Vec<Provider>>,
+    /// Threads of one session, 1 or more.
+    pub threads: Option<u16>,
+}
 
 /// A model's folder, read and verified. Cheap to clone.
 #[derive(Clone)]
@@ -54,11 +76,7 @@ impl Model {
             }
         };
         let (toml, text) = read("model.toml")?;
-        let text = String::from_utf8_lossy(&text);
-        let manifest = Manifest::parse(&text).map_err(|faults| ModelError::Manifest {
-            path: toml.clone(),
-            faults,
-        })?;
+        let manifest = Manifest::parse(&toml, text)?;
         let (file, bytes) = read("model.onnx")?;
         let found = sha256_hex(&bytes);
         if found != manifest.sha256 {
@@ -74,6 +92,12 @@ impl Model {
             file: file.into(),
             bytes: bytes.into(),
         })
+    }
+
+    /// A file of the folder.
+    #[cfg(feature = "ort")]
+    fn beside(&self, file: &Path) -> PathBuf {
+        self.file.with_file_name("").join(file)
     }
 
     /// What the folder says about itself.
@@ -105,14 +129,9 @@ pub enum ModelError {
         /// Why.
         source: io::Error,
     },
-    /// The manifest says something impossible. Every fault is listed, one a line.
-    #[error("{}", list(.path, .faults))]
-    Manifest {
-        /// Which manifest.
-        path: PathBuf,
-        /// All that is wrong with it.
-        faults: Vec<Fault>,
-    },
+    /// The manifest says something impossible. Every fault is listed.
+    #[error(transparent)]
+    Manifest(#[from] Faults),
     /// The weights are not those that the manifest describes.
     #[error(
         "{}: its sha256 is {found}, but {} says {expected}: copy the file again, or, if it was exchanged on purpose, \
@@ -141,6 +160,35 @@ pub enum ModelError {
         /// What ONNX Runtime says.
         message: String,
     },
+    /// Nothing that the model may run on is there.
+    #[error(
+        "model {model}: {reasons}: name \"cpu\" last among the providers, or mend what is missing (a library of ONNX Runtime \
+         built for it, its driver)"
+    )]
+    Provider {
+        /// The manifest's id.
+        model: String,
+        /// Why each is not.
+        reasons: String,
+    },
+    /// A reader needs two models, one that finds lines of text and one that spells them.
+    #[error("model {model}: its adapter is {found}, and here a model with {needed} is needed: name the other one")]
+    NotForReading {
+        /// The manifest's id.
+        model: String,
+        /// Its adapter.
+        found: manifest::Adapter,
+        /// The adapter that is needed.
+        needed: manifest::Adapter,
+    },
+    /// The characters are not those of the network.
+    #[error("{}: {source}", .file.display())]
+    Alphabet {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: crate::reading::spell::AlphabetError,
+    },
     /// The network's inputs or outputs are not those of the manifest's adapter.
     #[error("model {model}: {source}")]
     Layout {
@@ -166,7 +214,13 @@ impl ModelError {
     /// What to do about it.
     pub fn class(&self) -> Class {
         match self {
-            Self::Read { .. } | Self::Manifest { .. } | Self::Sha256 { .. } | Self::Session { .. } => Class::Config,
+            Self::Read { .. }
+            | Self::Manifest(_)
+            | Self::Sha256 { .. }
+            | Self::Session { .. }
+            | Self::Provider { .. }
+            | Self::NotForReading { .. }
+            | Self::Alphabet { .. } => Class::Config,
             #[cfg(feature = "ort")]
             Self::Library(e) => e.class(),
             Self::Layout { source, .. } => source.class(),
@@ -174,15 +228,4 @@ impl ModelError {
             Self::Frame(e) => e.class(),
         }
     }
-}
-
-fn list(path: &Path, faults: &[Fault]) -> String {
-    let lines: Vec<_> = faults
-        .iter()
-        .map(|fault| match fault.line {
-            Some(line) => format!("{}:{line}: {}", path.display(), fault.message),
-            None => format!("{}: {}", path.display(), fault.message),
-        })
-        .collect();
-    lines.join("\n")
 }

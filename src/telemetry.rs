@@ -124,6 +124,12 @@ pub mod names {
     pub const DECODE: &str = "gridwatch_decode_seconds";
     /// Detect time, by model.
     pub const DETECT: &str = "gridwatch_detect_seconds";
+    /// Which versions look, by model and version.
+    pub const MODEL_LIVE: &str = "gridwatch_model_live";
+    /// What became of versions, by model and change.
+    pub const MODEL_CHANGES: &str = "gridwatch_model_changes_total";
+    /// How far a trial is, by model.
+    pub const MODEL_TRIAL_LOOKS: &str = "gridwatch_model_trial_looks";
     /// Keyframe interval, by camera.
     pub const KEYFRAME_INTERVAL: &str = "gridwatch_keyframe_interval_seconds";
     /// Camera state, by camera and state: 1 for the one it is in.
@@ -170,6 +176,18 @@ fn describe() {
     describe_histogram!(
         DETECT,
         "Seconds for letterbox, inference and decoding of the output, by model"
+    );
+    describe_gauge!(
+        MODEL_LIVE,
+        "1 for the versions that look, 0 for those that did, by model and version"
+    );
+    describe_counter!(
+        MODEL_CHANGES,
+        "Versions that went live, were refused or were taken back, by model and change"
+    );
+    describe_gauge!(
+        MODEL_TRIAL_LOOKS,
+        "Looks that the newest version on trial or in the shadow has had, by model"
     );
     describe_gauge!(KEYFRAME_INTERVAL, "Seconds between the newest two keyframes, by camera");
     describe_gauge!(CAMERA_STATE, "1 for the state the camera is in, by camera and state");

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use gridwatch::{
     frame::{Frame, Layout, Matrix, Plane},
     model::{
-        manifest::{Colour, Fit, Input},
+        manifest::{Colour, Fit, Input, Shape},
         preprocess::{Letterbox, Placement},
     },
 };
@@ -20,6 +20,9 @@ fn input(width: u32, height: u32, fit: Fit, colour: Colour) -> Input {
         name: "images".into(),
         width,
         height,
+        shape: Shape::Fixed,
+        layout: None,
+        scale: 1.0,
         colour,
         mean: [10.0, 20.0, 30.0],
         std: [2.0, 0.5, 1.0],
@@ -234,11 +237,54 @@ fn full_hd_comes_out_as_the_reference_has_it() {
                 x: 0,
                 y: 0,
                 width: w,
-                height: h
+                height: h,
+                canvas: (416, 416),
             }
         );
         let worst = worst(&input, letterbox.tensor(), &reference(&frame, kind, &input, placement));
         assert!(worst < TOLERANCE, "{layout:?}: {worst}");
+    }
+}
+
+/// The shape of the picture, about as many pixels as were asked for, and the picture drawn as a fixed input of that shape has it.
+#[test]
+fn an_input_of_the_pictures_shape_wastes_little() {
+    let square = input(416, 416, Fit::TopLeft, Colour::Bgr);
+    let free = Input {
+        shape: Shape::Picture,
+        ..square.clone()
+    };
+    let canvas = |width, height| Placement::of(&free, width, height).canvas;
+    assert_eq!(canvas(1920, 1080), (544, 320));
+    assert_eq!(canvas(1280, 720), (544, 320));
+    assert_eq!(canvas(640, 480), (480, 352));
+    assert_eq!(canvas(1080, 1920), (320, 544));
+    assert_eq!(canvas(500, 500), (416, 416));
+    let kind = Kind {
+        layout: Layout::I420,
+        matrix: Matrix::Bt601,
+        full_range: true,
+        padding: 0,
+    };
+    let frame = frame(320, 180, kind, |p, x, y| (p * 50 + x * 3 + y * 7) as u8);
+    let (mut letterbox, (width, height)) = (Letterbox::new(&free), canvas(320, 180));
+    letterbox.draw(&frame).unwrap();
+    let mut fixed = Letterbox::new(&input(width, height, Fit::TopLeft, Colour::Bgr));
+    fixed.draw(&frame).unwrap();
+    assert!(letterbox.tensor() == fixed.tensor());
+}
+
+proptest! {
+    #[test]
+    fn no_picture_costs_more_than_was_asked_for(width in 16_u32..8000, height in 16_u32..8000) {
+        let fixed = input(416, 416, Fit::Centre, Colour::Rgb);
+        let free = Input { shape: Shape::Picture, ..fixed.clone() };
+        let (p, q) = (Placement::of(&free, width, height), Placement::of(&fixed, width, height));
+        let (w, h) = p.canvas;
+        prop_assert!(w % 32 == 0 && h % 32 == 0 && f64::from(w * h) <= 416.0 * 416.0 * 1.01, "{w}x{h}");
+        prop_assert!(p.x + p.width <= w && p.y + p.height <= h);
+        // Drawn as large as in the square, save for what rounding takes.
+        prop_assert!(p.width + 1 >= q.width && p.height + 1 >= q.height, "{p:?} {q:?}");
     }
 }
 

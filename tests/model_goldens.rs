@@ -95,7 +95,8 @@ fn the_same_tensor_gives_the_reference_boxes() {
         for golden in goldens {
             let manifest = panel.manifest(0).clone();
             let picture = picture(&format!("{}.416.png", golden.picture));
-            let found = panel.find(0, &tensor(&manifest, &picture)).unwrap();
+            let size = (manifest.input.width, manifest.input.height);
+            let found = panel.find(0, &tensor(&manifest, &picture), size).unwrap();
             let case = format!("{model} on {}", golden.picture);
             // One that lies on the floor may be on either side of it.
             let sure = |score: f32| score > manifest.score_floor + 2e-3;
@@ -106,7 +107,7 @@ fn the_same_tensor_gives_the_reference_boxes() {
             );
             for wanted in golden.tensor.iter().filter(|f| sure(f.score)) {
                 let same = found.iter().any(|f| {
-                    manifest.labels[f.class] == wanted.label
+                    manifest.found()[f.label] == wanted.label
                         && (f.score - wanted.score).abs() <= 1e-3
                         && iou(f.corners, wanted.corners) >= 0.99
                 });

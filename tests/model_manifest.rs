@@ -5,7 +5,10 @@ use std::{fs, path::Path};
 
 use gridwatch::{
     error::Class,
-    model::{Manifest, Model, ModelError},
+    model::{
+        Manifest, Model, ModelError,
+        manifest::{Adapter, Shape},
+    },
 };
 
 const GOOD: &str = r#"id = "bags"
@@ -30,62 +33,150 @@ fit = "top_left"
 pad = 114
 "#;
 
-fn faults(from: &str, to: &str) -> Vec<String> {
-    assert!(GOOD.contains(from), "{from}");
-    let faults = Manifest::parse(&GOOD.replace(from, to)).unwrap_err();
-    faults
-        .into_iter()
-        .map(|f| format!("{}: {}", f.line.map_or("?".into(), |l| l.to_string()), f.message))
-        .collect()
+fn parse(text: &str) -> Result<Manifest, Vec<String>> {
+    let line = |f: gridwatch::document::Fault| {
+        let line = f.line.map_or("?".into(), |l| l.to_string());
+        format!("{line}: {}: {} ({})", f.path, f.message, f.remedy)
+    };
+    Manifest::parse(Path::new("model.toml"), text.into()).map_err(|faults| faults.0.into_iter().map(line).collect())
 }
 
 #[test]
 fn a_good_one_is_read() {
-    let manifest = Manifest::parse(GOOD).unwrap();
-    assert_eq!(manifest.floors(), [0.1, 0.2]);
-    assert_eq!(manifest.input.mean, [0.0; 3]);
-    assert_eq!(manifest.input.std, [1.0; 3]);
+    let manifest = parse(GOOD).unwrap();
+    let floors: Vec<f32> = manifest.wanted().iter().map(|w| w.floor).collect();
+    assert_eq!(floors, [0.1, 0.2]);
+    assert_eq!((manifest.input.mean, manifest.input.std), ([0.0; 3], [1.0; 3]));
+    assert_eq!(manifest.input.scale, 1.0);
+    assert_eq!(manifest.input.shape, Shape::Fixed);
+    // Without a word on it, it is told from the graph.
+    let auto = parse(&GOOD.replace("adapter = \"yolox\"\n", "")).unwrap();
+    assert_eq!(auto.adapter, Adapter::Auto);
+}
+
+#[test]
+fn classes_are_renamed_and_left_out() {
+    let text = GOOD
+        .replace(
+            "[\"bag\", \"bin\"]",
+            "[\"trash bag\", \"window\", \"trash bin\", \"dust bin\"]\nignore = [\"window\"]",
+        )
+        .replace(
+            "[label_floors]",
+            "[rename]\n\"trash bag\" = \"bag\"\n\"trash bin\" = \"bin\"\n\"dust bin\" = \"bin\"\n\n[label_floors]",
+        );
+    let manifest = parse(&text).unwrap();
+    assert_eq!(manifest.found(), ["bag", "bin"]);
+    let wanted: Vec<_> = manifest.wanted().iter().map(|w| (w.label, w.floor)).collect();
+    assert_eq!(wanted, [(0, 0.1), (0, f32::INFINITY), (1, 0.2), (1, 0.2)]);
 }
 
 #[test]
 fn each_fault_is_named_with_its_line_and_remedy() {
-    let one = |from, to, wanted: &str| {
-        let found = faults(from, to);
+    let one = |from: &str, to: &str, wanted: &str| {
+        assert!(GOOD.contains(from), "{from}");
+        let found = parse(&GOOD.replace(from, to)).unwrap_err();
         assert!(found.len() == 1 && found[0].contains(wanted), "{to}: {found:?}");
     };
-    one("score_floor = 0.1", "score_flor = 0.1", "8: unknown field `score_flor`");
-    one("score_floor = 0.1\n", "", "missing field `score_floor`");
-    one("nms_iou = 0.45", "nms_iou = \"0.45\"", "9: invalid type");
+    one(
+        "nms_iou = 0.45",
+        "nms_io = 0.45",
+        "9: nms_io: unknown field (did you mean `nms_iou`?)",
+    );
+    one("score_floor = 0.1\n", "", "score_floor: missing (add it: ");
+    one(
+        "nms_iou = 0.45",
+        "nms_iou = \"0.45\"",
+        "9: nms_iou: is text, must be a number",
+    );
     one(
         "adapter = \"yolox\"",
-        "adapter = \"yolov5\"",
-        "6: unknown variant `yolov5`, expected `yolox` or `picodet`",
+        "adapter = \"yolov3\"",
+        "6: adapter: not one of the known values (did you mean \"yolov",
     );
     one(
         "id = \"bags\"",
         "id = \"bags & bins\"",
-        "1: id: \"bags & bins\": 1 to 64 letters",
+        "1: id: \"bags & bins\" is not usable as a name",
     );
+    one("\"1.0.0\"", "\"../1\"", "2: version: \"../1\" is not usable");
     one("e3b0", "E3B0", "3: sha256: ");
-    one("\"CC0\"", "\" \"", "4: licence: empty");
-    one("\"bin\"]", "\"bag\", \"bin\"]", "7: labels: ");
+    one("\"CC0\"", "\" \"", "4: licence: is empty");
+    one("\"nowhere\"", "\"\"", "5: source: is empty");
+    one("\"bin\"]", "\"bag\", \"bin\"]", "7: labels: two are the same");
     one("labels = [\"bag\", \"bin\"]", "labels = [\"bin\", \"\"]", "7: labels: ");
     one(
         "score_floor = 0.1",
         "score_floor = 10",
-        "8: score_floor: 10: it must lie between 0 and 1",
+        "8: score_floor: 10 does not lie between 0 and 1",
     );
-    one("nms_iou = 0.45", "nms_iou = nan", "9: nms_iou: NaN");
+    one("nms_iou = 0.45", "nms_iou = nan", "9: nms_iou: not a finite number");
     one(
         "bin = 0.2",
         "box = 0.2",
-        "11: label_floors: \"box\" is not among the labels",
+        "12: label_floors.box: the model does not find \"box\"",
     );
-    one("width = 416", "width = 420", "16: input.width: 420: ");
-    one("height = 416", "height = 0", "17: input.height: 0: ");
-    one("pad = 114", "pad = 300", "20: ");
+    one("width = 416", "width = 8", "16: input.width: 8 is less than 16");
+    one(
+        "width = 416",
+        "width = 420\nshape = \"picture\"",
+        "16: input.width: 420 is no multiple of 32",
+    );
+    one("\"top_left\"", "\"stretch\"\nshape = \"picture\"", "19: input.fit: ");
+    one("pad = 114", "pad = 300", "20: input.pad: ");
+    one(
+        "pad = 114",
+        "scale = 0.0",
+        "20: input.scale: 0: samples are divided by it",
+    );
     one("pad = 114", "std = [1.0, 0.0, 1.0]", "20: input.std: ");
-    one("pad = 114", "mean = [1.0, inf, 1.0]", "20: input.mean: ");
+    one("pad = 114", "mean = [1.0, inf, 1.0]", "20: input.mean");
+    one(
+        "[label_floors]",
+        "[rename]\nbox = \"bag\"\n[label_floors]",
+        "12: rename.box: \"box\" is not among the labels",
+    );
+    one(
+        "adapter = \"yolox\"",
+        "adapter = \"ctc\"
+alphabet = \"letters.txt\"",
+        "8: labels: a model of text has none",
+    );
+    one(
+        "nms_iou",
+        "alphabet = \"letters.txt\"
+nms_iou",
+        "9: alphabet: is for `ctc`",
+    );
+}
+
+#[test]
+fn what_a_self_test_expects_is_checked() {
+    let with = |test: &str| parse(&format!("{GOOD}\n[[self_test]]\n{test}\n"));
+    assert!(with("picture = \"street.jpg\"\nexpect = []").is_ok());
+    assert!(
+        with("picture = \"t/a.png\"\nexpect = [{ label = \"bin\", score = 0.5, box = [0.1, 0.1, 0.2, 0.2] }]").is_ok()
+    );
+    let one = |test: &str, wanted: &str| {
+        let found = with(test).unwrap_err();
+        assert!(found.len() == 1 && found[0].contains(wanted), "{test}: {found:?}");
+    };
+    one(
+        "picture = \"../street.jpg\"\nexpect = []",
+        "self_test[0].picture: lies outside the model's folder",
+    );
+    one(
+        "picture = \"/etc/passwd\"\nexpect = []",
+        "self_test[0].picture: lies outside",
+    );
+    one(
+        "picture = \"a.jpg\"\nexpect = [{ label = \"cat\", score = 0.5, box = [0.1, 0.1, 0.2, 0.2] }]",
+        "self_test[0].expect[0].label: the model does not find \"cat\"",
+    );
+    one(
+        "picture = \"a.jpg\"\nexpect = [{ label = \"bin\", score = 0.5, box = [0.3, 0.1, 0.2, 0.2] }]",
+        "self_test[0].expect[0].box: [0.3, 0.1, 0.2, 0.2] is no box",
+    );
 }
 
 #[test]
@@ -93,13 +184,12 @@ fn all_faults_come_at_once() {
     let text = GOOD
         .replace("0.45", "2")
         .replace("0.1", "-1")
+        .replace("colour = \"bgr\"", "color = \"bgr\"")
         .replace("width = 416", "width = 5");
-    let lines: Vec<_> = Manifest::parse(&text)
-        .unwrap_err()
-        .into_iter()
-        .map(|f| f.line)
-        .collect();
-    assert_eq!(lines, [Some(8), Some(9), Some(16)]);
+    let faults = parse(&text).unwrap_err();
+    let lines: Vec<&str> = faults.iter().filter_map(|f| f.split(':').next()).collect();
+    // The misspelt field is one too many and one too few.
+    assert_eq!(lines, ["8", "9", "14", "16", "18"], "{faults:#?}");
 }
 
 #[test]
@@ -132,9 +222,9 @@ fn an_error_names_the_file_and_every_line() {
     .unwrap();
     let text = Model::load(dir.path()).unwrap_err().to_string();
     let lines: Vec<_> = text.lines().collect();
-    assert_eq!(lines.len(), 2);
+    assert_eq!(lines.len(), 4, "each with its remedy");
     assert!(
-        lines[0].contains("model.toml:8: score_floor") && lines[1].contains("model.toml:9: nms_iou"),
+        text.contains("model.toml:8") && text.contains("score_floor: -1") && text.contains("nms_iou: 2"),
         "{text}"
     );
 }
@@ -162,5 +252,15 @@ fn every_model_that_ships_has_its_weights_its_licence_and_its_card() {
         ids.push(id);
     }
     ids.sort();
-    assert_eq!(ids, ["garbage_nano_416", "picodet_s_416_coco", "yolox_nano_416_coco"]);
+    assert_eq!(
+        ids,
+        [
+            "garbage_nano_416",
+            "picodet_s_416_coco",
+            "ppocr_v2_number_rec",
+            "ppocr_v3_text_det",
+            "yolox_nano_416_coco",
+            "yunet_n"
+        ]
+    );
 }

@@ -1,19 +1,21 @@
 //! `gridwatch detect`: what a model finds in pictures and clips, without cameras, rules or a broker.
 
+mod overlay;
+
 use std::{
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use image::{DynamicImage, ImageDecoder, ImageReader};
+use image::{DynamicImage, ImageError, ImageReader};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
     engine::Detection,
     error::Class,
-    frame::Frame,
+    frame::{self, Frame},
     model::{Model, ModelError, Panel, runtime},
 };
 
@@ -47,6 +49,11 @@ pub struct Args {
     /// Print one JSON object a line, for programs.
     #[arg(long)]
     json: bool,
+
+    /// Also write each picture with what was found drawn into it, as DIR/NAME.png (of a clip one for each frame). Nothing is
+    /// masked: keep them to yourself.
+    #[arg(long, value_name = "DIR")]
+    overlay: Option<PathBuf>,
 
     /// ONNX Runtime's shared library. [default: where edge-deploy/setup.sh puts it]
     #[arg(long, value_name = "FILE", env = "GRIDWATCH_ONNXRUNTIME")]
@@ -84,7 +91,7 @@ pub fn run_to(args: Args, out: &mut impl Write, err: &mut impl Write) -> Result<
     }
     let mut code = 0;
     for path in &args.pictures {
-        match judge(&mut panel, path, args.json, out) {
+        match judge(&mut panel, path, &args, out) {
             Ok(()) => {}
             // Whoever reads us has seen enough: `| head`.
             Err(Failure::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => break,
@@ -104,7 +111,9 @@ pub(super) enum Failure {
     #[error("cannot be read: {0}")]
     Open(io::Error),
     #[error("is not a picture that can be decoded (JPEG, PNG, WebP or BMP is needed): {0}")]
-    Decode(#[from] image::ImageError),
+    Decode(ImageError),
+    #[error("its overlay cannot be written: {0}")]
+    Overlay(ImageError),
     #[cfg(feature = "gst")]
     #[error("{0}")]
     Clip(#[from] crate::camera::clip::ClipError),
@@ -155,28 +164,29 @@ pub(super) fn picture(path: &Path) -> Result<Frame, Failure> {
 
 /// The picture as a viewer shows it: phones store it as the sensor lay and say in EXIF how to turn it.
 pub(super) fn upright(path: &Path) -> Result<DynamicImage, Failure> {
-    let reader = ImageReader::open(path)
-        .and_then(ImageReader::with_guessed_format)
-        .map_err(Failure::Open)?;
-    let mut decoder = reader.into_decoder()?;
-    let orientation = decoder.orientation()?;
-    let mut picture = DynamicImage::from_decoder(decoder)?;
-    picture.apply_orientation(orientation);
-    Ok(picture)
+    frame::upright(path).map_err(|e| match e {
+        ImageError::IoError(e) => Failure::Open(e),
+        e => Failure::Decode(e),
+    })
 }
 
-fn judge(panel: &mut Panel, path: &Path, json: bool, out: &mut impl Write) -> Result<(), Failure> {
+fn judge(panel: &mut Panel, path: &Path, args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     for shot in frames_of(path)? {
         let shot = shot?;
         let found = panel.shown(&shot.frame).detect(0)?;
         let report = Report::new(path, &shot, &found);
-        if json {
+        if args.json {
             serde_json::to_writer(&mut *out, &report).map_err(io::Error::from)?;
             writeln!(out)?;
         } else {
             report.write(out)?;
         }
         out.flush()?;
+        if let Some(dir) = &args.overlay {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            let name = shot.in_clip.map_or(stem.to_string(), |(n, _)| format!("{stem}-{n:06}"));
+            overlay::write(dir, &name, shot.frame.to_rgb()?, &found).map_err(Failure::Overlay)?;
+        }
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `gridwatch eval`: how good a model is on labelled pictures.
 
 mod curves;
-mod sheet;
+pub(super) mod sheet;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -73,7 +73,7 @@ pub struct Args {
     onnxruntime: Option<PathBuf>,
 }
 
-fn mapping(text: &str) -> Result<(String, String), String> {
+pub(super) fn mapping(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, label)) if !name.is_empty() && !label.is_empty() => Ok((name.into(), label.into())),
         _ => Err("write NAME=LABEL: the set's name, and the model's".into()),
@@ -81,7 +81,7 @@ fn mapping(text: &str) -> Result<(String, String), String> {
 }
 
 /// Average precision counts faint boxes too, and what is published of models is measured from here.
-const FLOOR: f32 = 0.001;
+pub(super) const FLOOR: f32 = 0.001;
 
 /// What is printed.
 #[derive(Debug, Serialize)]
@@ -173,10 +173,10 @@ impl From<[Figures; Size::ALL.len()]> for BySize {
 /// A model, a library or a set that cannot be used.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let model = Model::load(&args.model)?;
-    let labels = &model.manifest().labels;
+    let labels: Vec<String> = model.manifest().found().into_iter().map(str::to_owned).collect();
     let set = data::read(&args.data).map_err(|e| Failure::new(e.class(), e.to_string()))?;
-    let names = names(args, &set, labels);
-    let classes = classes(args, &names, labels)?;
+    let names = names(args, &set, &labels);
+    let classes = classes(args, &names, &labels)?;
     let mut panel = Panel::new(&runtime::init(args.onnxruntime.as_deref())?, [&model])?;
     panel.set_floor(FLOOR);
     if set.unlabelled > 0 {
@@ -185,16 +185,16 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
             set.unlabelled
         );
     }
-    let (pictures, took) = look(&mut panel, &set, &classes, labels)?;
+    let (pictures, took) = look(&mut panel, &set, &classes, &labels)?;
     let measures = eval::measure(&pictures, labels.len());
     let at = vec![args.at; labels.len()];
     if let Some(file) = &args.curves {
-        let svg = curves::draw(labels, &measures);
+        let svg = curves::draw(&labels, &measures);
         fs::write(file, svg).map_err(|e| unwritable("--curves", file, &e))?;
     }
     let told = match &args.misses {
         Some(file) => {
-            let (sheet, told) = sheet::draw(&set, &pictures, &at, labels)?;
+            let (sheet, told) = sheet::draw(&set, &pictures, &at, &labels, &sheet::Words::default())?;
             sheet
                 .save_with_format(file, image::ImageFormat::Png)
                 .map_err(|e| unwritable("--misses", file, &e))?;
@@ -323,18 +323,19 @@ fn report(
     let manifest = model.manifest();
     let best: Vec<Option<Point>> = measures.classes.iter().map(eval::OfClass::best).collect();
     let thresholds: Vec<f32> = best.iter().map(|b| b.map_or(args.at, |b| b.score)).collect();
-    let at = vec![args.at; manifest.labels.len()];
-    let mut wrong_pictures = vec![0; manifest.labels.len()];
+    let labels = manifest.found();
+    let at = vec![args.at; labels.len()];
+    let mut wrong_pictures = vec![0; labels.len()];
     for judged in pictures.iter().map(|p| eval::judge(p, &at)) {
         let classes: BTreeSet<usize> = judged.wrong.iter().map(|g| g.class).collect();
         classes.into_iter().for_each(|class| wrong_pictures[class] += 1);
     }
-    let of_label = |(class, label): (usize, &String)| {
+    let of_label = |(class, label): (usize, &&str)| {
         let of_class = &measures.classes[class];
         // The last point that still counts only what scores enough.
         let reached = of_class.curve.iter().rfind(|p| p.score >= args.at);
         OfLabel {
-            label: label.clone(),
+            label: (*label).to_owned(),
             by_size: of_class.by_size.into(),
             best: best[class].map(Threshold::from),
             at: Threshold {
@@ -352,7 +353,7 @@ fn report(
         pictures: pictures.len(),
         ms_per_picture: took.as_secs_f64() * 1e3,
         mean: measures.mean.into(),
-        labels: manifest.labels.iter().enumerate().map(of_label).collect(),
+        labels: labels.iter().enumerate().map(of_label).collect(),
         confusion: eval::confusion(pictures, &thresholds),
         left_out,
     }

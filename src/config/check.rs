@@ -9,6 +9,7 @@ mod draft;
 mod ledger;
 mod outside;
 mod place;
+mod registry;
 mod rules;
 mod signs;
 mod survey;
@@ -34,12 +35,18 @@ pub use self::{
 pub(super) use self::{signs::read as read_signs, survey::read as read_survey};
 use super::{
     Evidence, Telemetry,
-    document::{At, Document},
-    fault::Fault,
     raw::{self, Span},
-    schema::{self, Sound, nearest},
+    schema::WORDS,
 };
-use crate::{digest::sha256_hex, engine::NodeId};
+use crate::{
+    digest::sha256_hex,
+    document::{
+        At, Document, Fault,
+        schema::{self, Sound, nearest},
+    },
+    engine::NodeId,
+    model,
+};
 
 /// Unset `workers`: one a core, but a box does other things too.
 const DEFAULT_WORKERS: usize = 4;
@@ -61,7 +68,7 @@ pub(super) fn examine(file: &Path, env: &dyn Fn(&str) -> Option<String>, today: 
         }
     };
     draft.readable = true;
-    let sound = schema::check::<raw::File>(&document, &mut draft.faults);
+    let sound = schema::check::<raw::File>(&document, &WORDS, &mut draft.faults);
     Checker {
         document: &document,
         sound: &sound,
@@ -112,9 +119,11 @@ impl Checker<'_> {
         self.evidence();
         self.draft.rest.intake = self.optional(&top("intake"));
         self.ledger();
+        self.registry();
         self.draft.rest.view = self.optional(&top("view"));
         self.draft.rest.categories = self.categories();
         let models: Vec<ModelFacts> = self.models();
+        self.reading();
         let rules: Vec<RuleFacts> = self.rules(&models);
         self.grid();
         self.cameras(&models, &rules);
@@ -265,7 +274,7 @@ impl Checker<'_> {
             }
         };
         let mut faults = Vec::new();
-        let sound = schema::check::<T>(&document, &mut faults);
+        let sound = schema::check::<T>(&document, &WORDS, &mut faults);
         self.draft.faults.extend(faults.into_iter().map(|f| inside(at, f)));
         let data = serde_json::from_value(sound.value).ok()?;
         Some((document, data))
@@ -323,6 +332,10 @@ impl Checker<'_> {
                     "libonnxruntime.so, or remove the line to use the one edge-deploy/setup.sh installs",
                 );
             }
+            self.draft.inference = model::Options {
+                providers: raw.providers,
+                threads: raw.model_threads,
+            };
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             self.draft.rest.workers = Some(raw.workers.map_or(cores.min(DEFAULT_WORKERS), |n| n as usize));
         }

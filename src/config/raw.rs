@@ -8,6 +8,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::manifest::Provider;
+
 mod calendar;
 mod camera;
 mod rule;
@@ -76,6 +78,12 @@ pub struct File {
     /// The models that look.
     #[schemars(length(min = 1))]
     pub models: Vec<Model>,
+    /// Reading of telephone numbers on walls (非法小广告). Unset: none are read.
+    #[serde(default)]
+    pub reading: Option<Reading>,
+    /// Further versions of these models, brought to the box while it runs: `gridwatch model`.
+    #[serde(default)]
+    pub registry: Registry,
     /// When a detection is a problem.
     #[schemars(length(min = 1))]
     pub rules: Vec<Rule>,
@@ -121,6 +129,26 @@ pub struct Runtime {
     /// Threads that decode, look and judge, each with its own decoder and sessions. Unset: one a core, at most 4.
     #[schemars(range(min = 1, max = 64))]
     pub workers: Option<u32>,
+    /// What networks run on, the first that this box has: `["cuda", "cpu"]`. Without `cpu` a box that has none of them refuses to
+    /// start. Unset: what each model's manifest says, as a rule the processor.
+    #[schemars(length(min = 1))]
+    pub providers: Option<Vec<Provider>>,
+    /// Threads of one session. Unset: what each model's manifest says, as a rule 1: there is a session for each worker.
+    #[schemars(range(min = 1, max = 64))]
+    pub model_threads: Option<u16>,
+}
+
+/// Reading of telephone numbers on walls: what rules find under the label `small_ad`, at the cameras with `read_numbers`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reading {
+    /// Folder of the model that finds lines of text (adapter `db`). A relative path starts at this file.
+    pub finder: PathBuf,
+    /// Folder of the model that spells a line (adapter `ctc`). A relative path starts at this file.
+    pub speller: PathBuf,
+    /// How often a camera is read. It takes half a second of a core for each megapixel watched, so not at every look; a rule's `max_gap` must be longer, for the looks in between are none of its looks.
+    #[serde(default = "defaults::read_every")]
+    pub every: Span,
 }
 
 /// Decoding of keyframes.
@@ -365,6 +393,37 @@ pub struct Model {
     pub dir: PathBuf,
 }
 
+/// Further versions of the models, in `models` of `node.state_dir`. The live one of an id goes before the folder of `[[models]]`
+/// until it is rolled back: `gridwatch model list` says which looks.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registry {
+    /// Ed25519 public keys, in base64. Where there are any, only packages that one of them signed are installed, and only those
+    /// look. Empty: whoever can write to `node.state_dir` can bring a model.
+    pub keys: Vec<String>,
+    /// Looks for which a new version runs beside the one that decides, before it takes over. Fewer tell less; while they last each
+    /// costs two models' time.
+    #[schemars(range(min = 1, max = 100000))]
+    pub trial_looks: u32,
+    /// A new version whose median look takes more than so many times the running one's is refused. Raise it to bring a larger
+    /// network on purpose.
+    #[schemars(range(min = 1.0, max = 1000.0))]
+    pub slower_at_most: f64,
+    /// A new version is refused if more than one in twenty of its looks takes longer than this, decoding not counted.
+    pub latency_budget: Span,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            trial_looks: 100,
+            slower_at_most: 4.0,
+            latency_budget: Span(Duration::from_millis(500)),
+        }
+    }
+}
+
 /// The categories file.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -394,6 +453,9 @@ mod defaults {
 
     pub(super) fn timezone() -> String {
         "Asia/Shanghai".into()
+    }
+    pub(super) fn read_every() -> Span {
+        Span(Duration::from_secs(600))
     }
     pub(super) fn keep_alive() -> Span {
         Span(Duration::from_secs(30))

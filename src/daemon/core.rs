@@ -15,7 +15,7 @@ use metrics::{counter, gauge, histogram};
 use super::{
     keeper::Job,
     pins::{Look, Pinned, Pins},
-    record::Records,
+    record::{KnownModel, Records},
 };
 use crate::{
     camera::Picture,
@@ -32,7 +32,12 @@ use crate::{
 /// What reaches the core.
 pub(super) enum Event {
     /// A look was judged.
-    Looked { observation: Observation, picture: Picture },
+    Looked {
+        observation: Observation,
+        picture: Picture,
+        /// The models that found what was found.
+        seen_by: Arc<[KnownModel]>,
+    },
     /// A camera was aimed anew, and an operator confirmed it.
     Reaimed { camera: CameraId, at: Timestamp },
     /// The platform answered.
@@ -41,6 +46,8 @@ pub(super) enum Event {
     Pictured {
         case: Box<Case>,
         pictures: Vec<EvidencePicture>,
+        /// The models of its confirming look.
+        seen_by: Arc<[KnownModel]>,
     },
     /// A case's pictures cannot be made yet.
     Waiting { reason: String },
@@ -82,7 +89,7 @@ pub(super) struct Core {
 /// Something the engine decided that the store must hold.
 pub(super) enum Commit {
     /// A new case with its pictures.
-    Case(Box<Case>, Vec<EvidencePicture>),
+    Case(Box<Case>, Vec<EvidencePicture>, Arc<[KnownModel]>),
     /// A change of state that the box decided.
     Revision(Revision),
     /// The platform's answer, and what the engine made of it; acknowledged to the broker only then.
@@ -154,17 +161,26 @@ impl Core {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Looked { observation, picture } => {
+            Event::Looked {
+                observation,
+                picture,
+                seen_by,
+            } => {
                 let pinned = Pinned {
                     picture,
                     detections: observation.detections.as_slice().into(),
+                    seen_by,
                 };
                 let look = (observation.camera.clone(), observation.at);
                 self.apply(Input::Observed(observation), Some((look, pinned)));
             }
             Event::Reaimed { camera, at } => self.apply(Input::Reaimed { camera, at }, None),
             Event::Reply(incoming) => self.reply(incoming),
-            Event::Pictured { case, pictures } => self.commit(Commit::Case(case, pictures)),
+            Event::Pictured {
+                case,
+                pictures,
+                seen_by,
+            } => self.commit(Commit::Case(case, pictures, seen_by)),
             Event::Waiting { reason } => self.health.set_faults(vec![reason]),
             Event::NotPictured { case } => self.apply(Input::EvidenceFailed { case }, None),
             Event::Stop => {}
@@ -297,7 +313,7 @@ impl Core {
             }
             Err(error) => {
                 tracing::error!(what = %commit.what(), %error, "This can never be committed and is dropped.");
-                if let Commit::Case(case, _) = &commit {
+                if let Commit::Case(case, ..) = &commit {
                     self.apply(Input::EvidenceFailed { case: case.id.clone() }, None);
                 }
                 // An answer that can never be kept must not come again for ever.
@@ -314,11 +330,12 @@ impl Core {
                 .store
                 .apply_reply(&incoming.message, incoming.reply.at, decided.as_ref(), topics)
                 .map(drop),
-            Commit::Case(case, pictures) => {
-                let Some(record) = self.records.of(&self.config, case, pictures) else {
+            Commit::Case(case, pictures, seen_by) => {
+                let Some(record) = self.records.of(&self.config, case, pictures, seen_by) else {
                     return Err(StoreError::NoEvidence {
                         case: case.id.clone(),
-                        what: "its camera or its models are no longer configured".into(),
+                        what: "its camera is no longer configured, or no model that looked there finds its labels"
+                            .into(),
                     });
                 };
                 self.store.commit_case(&record, case, topics)?;
@@ -335,7 +352,7 @@ impl Core {
 impl Commit {
     fn what(&self) -> String {
         match self {
-            Self::Case(case, _) => format!("case {}", case.id),
+            Self::Case(case, ..) => format!("case {}", case.id),
             Self::Revision(revision) => format!("case {}'s new state {}", revision.case, revision.state.as_str()),
             Self::Reply(incoming, _) => format!("the platform's answer about case {}", incoming.reply.case),
         }

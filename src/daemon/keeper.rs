@@ -87,6 +87,7 @@ impl Keeper {
             Ok(pictures) => Event::Pictured {
                 case: job.case,
                 pictures,
+                seen_by: job.confirming.seen_by,
             },
             Err(error) if error.class() == Class::Transient => {
                 tracing::error!(case = %job.case.id, %error, "A case waits for its pictures; it is tried again.");

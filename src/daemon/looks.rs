@@ -17,6 +17,9 @@ use metrics::{counter, gauge, histogram};
 use super::{
     core::Event,
     gaze::{Gaze, Judged},
+    models::Crew,
+    readers::{Pace, Spectacles},
+    record::KnownModel,
 };
 use crate::{
     camera::{
@@ -25,9 +28,8 @@ use crate::{
         schedule::{Pick, Schedule},
         slot::Slot,
     },
-    engine::{CameraId, Detection, Light, Observation, Point, View, geometry},
+    engine::{CameraId, Detection, Label, Light, Observation, Point, View, geometry},
     frame::Frame,
-    model::Panel,
     telemetry::names,
     vision,
 };
@@ -37,6 +39,8 @@ pub(super) struct Watching {
     pub(super) view: CameraId,
     /// Never judged: what stands there is masked in every picture.
     pub(super) privacy: Vec<Vec<Point>>,
+    /// When and where telephone numbers are read in it; `None`: never.
+    pub(super) pace: Option<Pace>,
 }
 
 /// One camera, as the looks need it.
@@ -44,8 +48,6 @@ pub(super) struct Watched {
     pub(super) id: CameraId,
     pub(super) presets: Vec<Watching>,
     pub(super) slot: Arc<Slot>,
-    /// Indices into each worker's panel.
-    pub(super) models: Vec<usize>,
     pub(super) gaze: Mutex<Gaze>,
     /// The slot's number of the picture last looked at.
     pub(super) seen: AtomicU64,
@@ -140,12 +142,18 @@ impl Looks {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the next camera to look at, and how late that is; `None` when stopping.
-    fn next(&self) -> Option<(usize, Duration)> {
+    /// Waits for the next camera to look at, and how late that is; `None` when stopping. Those who wait are relieved, too: the
+    /// sessions of a model that was replaced are not kept until the next look.
+    fn next(&self, crew: &mut Crew) -> Option<(usize, Duration)> {
         let mut schedule = self.schedule();
         loop {
             if self.stopping.load(Ordering::Relaxed) {
                 return None;
+            }
+            if !crew.is_current() {
+                drop(schedule);
+                crew.relieve();
+                schedule = self.schedule();
             }
             let now = self.start.elapsed();
             match schedule.next(now, |i| self.cameras[i].has_news()) {
@@ -166,7 +174,7 @@ impl Looks {
 
     /// One worker's life.
     pub(super) fn work(&self, mut eyes: Eyes, core: &SyncSender<Event>) {
-        while let Some((i, late)) = self.next() {
+        while let Some((i, late)) = self.next(&mut eyes.crew) {
             histogram!(names::LATENESS).record(late.as_secs_f64());
             let camera = &self.cameras[i];
             // Not while the gaze is held: the core asks for it, too.
@@ -178,8 +186,8 @@ impl Looks {
             }
             let event = camera.slot.latest().and_then(|(seq, picture)| {
                 camera.seen.store(seq, Ordering::Relaxed);
-                camera.wanted.store(0, Ordering::Relaxed);
-                eyes.look(camera, picture)
+                let is_wanted = camera.wanted.swap(0, Ordering::Relaxed) != 0;
+                eyes.look((i, camera), picture, is_wanted)
             });
             self.schedule().done(i);
             if let Some(event) = event
@@ -191,18 +199,27 @@ impl Looks {
     }
 }
 
+/// What was found, by which models, and what was not looked for.
+#[derive(Default)]
+struct Seen {
+    detections: Vec<Detection>,
+    by: Arc<[KnownModel]>,
+    unsought: Vec<Label>,
+}
+
 /// What one worker looks with.
 pub(super) struct Eyes {
     pub(super) decoder: Decoder,
-    /// In the order of `Config::models`.
-    pub(super) panel: Panel,
+    pub(super) crew: Crew,
+    /// Where any camera is read.
+    pub(super) spectacles: Option<Spectacles>,
 }
 
 impl Eyes {
-    /// `None` where nothing can be said of any of the camera's views.
-    fn look(&mut self, camera: &Watched, picture: Picture) -> Option<Event> {
+    /// `None` where nothing can be said of any of the camera's views. A look that `is_wanted` is waited for by the engine.
+    fn look(&mut self, (index, camera): (usize, &Watched), picture: Picture, is_wanted: bool) -> Option<Event> {
         let at = picture.captured_at();
-        let (judged, detections) = match self.see(camera, &picture) {
+        let (judged, seen) = match self.see((index, camera), &picture, is_wanted) {
             Ok(seen) => seen,
             Err(LookError::Decode(DecodeError::Damaged { .. })) => {
                 camera.slot.count_damaged();
@@ -213,7 +230,7 @@ impl Eyes {
                     preset: camera.gaze().only(),
                     reaimed: None,
                 };
-                (damaged, Vec::new())
+                (damaged, Seen::default())
             }
             Err(error) => {
                 failed(camera, error.kind());
@@ -248,13 +265,20 @@ impl Eyes {
                 at,
                 view,
                 light,
-                detections,
+                detections: seen.detections,
+                unsought: seen.unsought,
             },
             picture,
+            seen_by: seen.by,
         })
     }
 
-    fn see(&mut self, camera: &Watched, picture: &Picture) -> Result<(Judged, Vec<Detection>), LookError> {
+    fn see(
+        &mut self,
+        (index, camera): (usize, &Watched),
+        picture: &Picture,
+        is_wanted: bool,
+    ) -> Result<(Judged, Seen), LookError> {
         let frame = match picture {
             Picture::Keyframe(keyframe) => {
                 let start = Instant::now();
@@ -265,21 +289,34 @@ impl Eyes {
             Picture::Frame(frame) => Arc::clone(frame),
         };
         let judged = camera.gaze().judge(&frame)?;
-        let detections = match judged.preset.and_then(|i| camera.presets.get(i)) {
-            Some(preset) if judged.view == View::Clear => self.detect(camera, preset, &frame)?,
-            _ => Vec::new(),
+        let seen = match judged.preset.and_then(|i| camera.presets.get(i)) {
+            Some(preset) if judged.view == View::Clear => {
+                self.detect((index, camera), preset, (picture.captured_at(), is_wanted), &frame)?
+            }
+            _ => Seen::default(),
         };
-        Ok((judged, detections))
+        Ok((judged, seen))
     }
 
-    fn detect(&mut self, camera: &Watched, preset: &Watching, frame: &Frame) -> Result<Vec<Detection>, LookError> {
-        let mut found = Vec::new();
-        let mut shown = self.panel.shown(frame);
-        for &i in &camera.models {
-            let start = Instant::now();
-            found.extend(shown.detect(i)?);
-            let model = shown.manifest(i).id.clone();
-            histogram!(names::DETECT, "model" => model).record(start.elapsed());
+    fn detect(
+        &mut self,
+        (index, camera): (usize, &Watched),
+        preset: &Watching,
+        (at, is_wanted): (Timestamp, bool),
+        frame: &Frame,
+    ) -> Result<Seen, LookError> {
+        let (mut found, mut by) = self.crew.detect((index, &camera.id), at, frame)?;
+        // What the engine waits for decides, so it is read whatever the time.
+        let pace = preset.pace.as_ref().filter(|pace| is_wanted || pace.is_due(at));
+        let mut unsought = Vec::new();
+        match (&mut self.spectacles, pace) {
+            (Some(spectacles), Some(pace)) => {
+                let (read, readers) = spectacles.read(pace, at, frame)?;
+                found.extend(read);
+                by = by.iter().chain(readers).cloned().collect();
+            }
+            (Some(_), None) => unsought.push(Label::small_ad()),
+            (None, _) => {}
         }
         found.retain(|d| {
             !preset
@@ -290,7 +327,11 @@ impl Eyes {
         for detection in &mut found {
             detection.appearance = frame.appearance(&detection.bbox);
         }
-        Ok(found)
+        Ok(Seen {
+            detections: found,
+            by,
+            unsought,
+        })
     }
 }
 

@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use metrics::gauge;
 use serde::{Deserialize, Serialize};
 
+use super::record::KnownModel;
 use crate::{
     camera::{Codec, Keyframe, Picture},
     engine::{CameraId, Detection},
@@ -29,6 +30,8 @@ use crate::{
 pub(super) struct Pinned {
     pub(super) picture: Picture,
     pub(super) detections: Arc<[Detection]>,
+    /// The models that found them.
+    pub(super) seen_by: Arc<[KnownModel]>,
 }
 
 /// Which look.
@@ -61,6 +64,7 @@ struct Head {
     seq: u64,
     codec: WrittenCodec,
     detections: Vec<Detection>,
+    seen_by: Vec<KnownModel>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -153,7 +157,7 @@ impl Pins {
             if age < WRITTEN_AFTER {
                 continue;
             }
-            match write(&path(&self.dir, look), keyframe, &held.pinned.detections) {
+            match write(&path(&self.dir, look), keyframe, &held.pinned) {
                 Ok(()) => held.is_written = true,
                 Err(error) => {
                     failure = Some(error);
@@ -190,7 +194,7 @@ fn remove(path: &Path) {
     let _ = fs::remove_file(path);
 }
 
-fn write(path: &Path, keyframe: &Keyframe, detections: &[Detection]) -> io::Result<()> {
+fn write(path: &Path, keyframe: &Keyframe, pinned: &Pinned) -> io::Result<()> {
     let head = Head {
         camera: keyframe.camera.clone(),
         at: keyframe.captured_at,
@@ -199,7 +203,8 @@ fn write(path: &Path, keyframe: &Keyframe, detections: &[Detection]) -> io::Resu
             Codec::H264 => WrittenCodec::H264,
             Codec::H265 => WrittenCodec::H265,
         },
-        detections: detections.to_vec(),
+        detections: pinned.detections.to_vec(),
+        seen_by: pinned.seen_by.to_vec(),
     };
     let mut bytes = serde_json::to_vec(&head)?;
     bytes.push(b'\n');
@@ -230,13 +235,14 @@ fn read(path: &Path) -> io::Result<Pinned> {
     Ok(Pinned {
         picture: Picture::Keyframe(Arc::new(keyframe)),
         detections: head.detections.into(),
+        seen_by: head.seen_by.into(),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::BBox;
+    use crate::{engine::BBox, link::contract::ModelInfo};
 
     fn at(s: i64) -> Timestamp {
         Timestamp::from_second(1_750_000_000 + s).unwrap()
@@ -260,10 +266,21 @@ mod tests {
                 y2: 0.6,
             },
             appearance: None,
+            number: None,
+        };
+        let model = KnownModel {
+            info: ModelInfo {
+                id: "garbage".into(),
+                version: "1.0.1".into(),
+                sha256: "0".repeat(64),
+                runtime: "onnxruntime".into(),
+            },
+            labels: vec!["garbage".into()],
         };
         let pinned = Pinned {
             picture: Picture::Keyframe(Arc::new(keyframe)),
             detections: [detection].into(),
+            seen_by: [model].into(),
         };
         (("gate".into(), at(s)), pinned)
     }
@@ -301,7 +318,10 @@ mod tests {
             (&found.data, found.codec, found.captured_at),
             (&wanted.data, wanted.codec, wanted.captured_at)
         );
-        assert_eq!(back.detections, newest.1.detections);
+        assert_eq!(
+            (&back.detections, &back.seen_by),
+            (&newest.1.detections, &newest.1.seen_by)
+        );
         assert_eq!(written(dir.path()), 0, "nobody holds it");
         assert!(after.unpin(newest.0).is_none());
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{self, Config},
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// A model as records name it, and the labels it can find.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct KnownModel {
     pub(super) info: ModelInfo,
     pub(super) labels: Vec<Label>,
@@ -24,18 +25,15 @@ pub(super) struct KnownModel {
 /// What records are made from; fixed while a configuration is in force.
 pub(super) struct Records {
     pub(super) topics: Topics,
-    /// In the order of `Config::models`.
-    pub(super) models: Vec<KnownModel>,
     /// By what the engine calls their views.
     views: BTreeMap<CameraId, (config::Camera, config::Preset)>,
     rules: BTreeMap<crate::engine::RuleId, Vec<Label>>,
 }
 
 impl Records {
-    pub(super) fn new(config: &Config, models: Vec<KnownModel>) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
             topics: Topics::new(&config.node),
-            models,
             views: config
                 .cameras
                 .iter()
@@ -50,15 +48,19 @@ impl Records {
         }
     }
 
-    /// The record of a new case; `None` when its camera is not configured or no model that looks at it finds its labels,
-    /// which the engine never lets happen.
-    pub(super) fn of(&self, config: &Config, case: &Case, pictures: &[EvidencePicture]) -> Option<CaseRecord> {
+    /// The record of a new case, whose confirming look was `seen_by` those models; `None` when its camera is not configured or
+    /// none of them finds its labels, which the engine never lets happen.
+    pub(super) fn of(
+        &self,
+        config: &Config,
+        case: &Case,
+        pictures: &[EvidencePicture],
+        seen_by: &[KnownModel],
+    ) -> Option<CaseRecord> {
         let (camera, preset) = self.views.get(&case.camera)?;
         let labels = self.rules.get(&case.rule)?;
-        let mut finders = camera
-            .models
+        let mut finders = seen_by
             .iter()
-            .filter_map(|i| self.models.get(*i))
             .filter(|m| m.labels.iter().any(|l| labels.contains(l)))
             .map(|m| m.info.clone());
         let model = finders.next()?;

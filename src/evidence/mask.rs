@@ -7,13 +7,18 @@
 use image::{Rgb, RgbImage};
 
 use super::draw::{Area, area};
-use crate::engine::{BBox, Detection, Point};
+use crate::engine::{BBox, Detection, Label, Point};
 
 /// Masked from this score up: well below any rule's, since a mask too many costs little and a face shown costs much.
 const MASK_SCORE: f32 = 0.2;
 
 /// Cells across the shorter side of a mosaic. A face of 4 × 4 cells cannot be recognised by a person or a matcher.
 const MOSAIC_CELLS: u32 = 4;
+
+/// True of what this module masks a part of: a model that does not find it leaves it to be seen.
+pub fn is_masked(label: &Label) -> bool {
+    matches!(label.as_str(), "person" | "car" | "truck" | "bus" | "motorcycle")
+}
 
 /// Masks the head of each person and the plate region of each vehicle among `detections`.
 pub(super) fn persons_and_vehicles(picture: &mut RgbImage, detections: &[Detection]) {
@@ -119,6 +124,7 @@ mod tests {
                 y2: 0.9,
             },
             appearance: None,
+            number: None,
         };
         persons_and_vehicles(&mut picture, &[person]);
         assert!(
@@ -204,6 +210,7 @@ mod tests {
                         score: 0.9,
                         bbox,
                         appearance: None,
+                        number: None,
                     }],
                 );
             }

@@ -1,15 +1,12 @@
-//! One session: a network and its adapter, owned by one worker.
+//! A network that finds things: what its outputs mean, recognised once and read at every look.
 
 use std::sync::Arc;
 
-use ort::{
-    session::{Session, builder::GraphOptimizationLevel},
-    value::TensorRef,
-};
-
 use super::{
     Manifest, Model, ModelError, Runtime,
-    adapter::{Found, LayoutError, Output},
+    adapter::{Facts, Found, LayoutError, Reading},
+    manifest::{Provider, Wanted},
+    network::Network,
     preprocess::Placement,
 };
 use crate::engine::{Detection, Label};
@@ -17,136 +14,107 @@ use crate::engine::{Detection, Label};
 /// One model's session, for one worker thread.
 pub(super) struct Detector {
     network: Network,
+    reading: Reading,
+    wanted: Vec<Wanted>,
     labels: Vec<Label>,
     found: Vec<Found>,
 }
 
-/// The session and what is needed to read its outputs.
-struct Network {
-    manifest: Arc<Manifest>,
-    session: Session,
-    floors: Vec<f32>,
-}
-
 impl Detector {
-    pub(super) fn new(runtime: &Runtime, model: &Model) -> Result<Self, ModelError> {
-        let manifest = Arc::clone(&model.manifest);
-        let session = session(runtime, &model.bytes).map_err(|e| ModelError::Session {
-            file: model.file.to_path_buf(),
-            message: e.to_string(),
-        })?;
-        check_input(&session, &manifest).map_err(|source| ModelError::Layout {
+    /// Loads the weights and looks at `tensor`, an input of `size`, to recognise the layout of what comes out.
+    pub(super) fn new(runtime: &Runtime, model: &Model, tensor: &[f32], size: (u32, u32)) -> Result<Self, ModelError> {
+        let mut network = Network::open(runtime, model)?;
+        let manifest = Arc::clone(network.manifest());
+        let layout = |source| ModelError::Layout {
             model: manifest.id.clone(),
             source,
+        };
+        same_names(&manifest, network.graph().class_names()).map_err(layout)?;
+        let shapes: Vec<Vec<i64>> = network.run(tensor, size, |outputs| {
+            Ok(outputs.iter().map(|o| o.dimensions().collect()).collect())
         })?;
+        let (inputs, outputs) = (network.inputs(), network.outputs(&shapes));
+        let facts = Facts {
+            inputs: &inputs,
+            outputs: &outputs,
+            metadata: &network.graph().metadata,
+            classes: manifest.labels.len(),
+            size,
+        };
         Ok(Self {
+            reading: Reading::resolve(manifest.adapter, &facts).map_err(layout)?,
+            wanted: manifest.wanted(),
             labels: manifest.engine_labels(),
             found: Vec::new(),
-            network: Network {
-                floors: manifest.floors(),
-                manifest,
-                session,
-            },
+            network,
         })
     }
 
     pub(super) fn manifest(&self) -> &Arc<Manifest> {
-        &self.network.manifest
+        self.network.manifest()
+    }
+
+    /// How its outputs are read.
+    pub(super) fn reading(&self) -> &Reading {
+        &self.reading
+    }
+
+    /// What it runs on.
+    pub(super) fn provider(&self) -> Provider {
+        self.network.provider()
     }
 
     pub(super) fn set_floor(&mut self, floor: f32) {
-        self.network.floors.fill(floor);
+        for wanted in self.wanted.iter_mut().filter(|w| w.floor.is_finite()) {
+            wanted.floor = floor;
+        }
     }
 
     /// What lies in the picture that was drawn into `tensor` at `placement`, boxes as fractions of the picture.
     pub(super) fn detect(&mut self, tensor: &[f32], placement: Placement) -> Result<Vec<Detection>, ModelError> {
-        self.network.find(tensor, &mut self.found)?;
+        self.find(tensor, placement.canvas)?;
         let detection = |found: &Found| {
             Some(Detection {
-                label: self.labels[found.class].clone(),
+                label: self.labels[found.label].clone(),
                 score: found.score,
                 bbox: found.in_picture(placement)?,
                 appearance: None,
+                number: None,
             })
         };
         Ok(self.found.iter().filter_map(detection).collect())
     }
 
-    pub(super) fn find(&mut self, tensor: &[f32]) -> Result<&[Found], ModelError> {
-        self.network.find(tensor, &mut self.found)?;
-        Ok(&self.found)
-    }
-}
-
-impl Network {
-    fn find(&mut self, tensor: &[f32], found: &mut Vec<Found>) -> Result<(), ModelError> {
+    pub(super) fn find(&mut self, tensor: &[f32], size: (u32, u32)) -> Result<&[Found], ModelError> {
         let Self {
-            manifest,
-            session,
-            floors,
+            network,
+            reading,
+            wanted,
+            found,
+            ..
         } = self;
-        let failed = |e: ort::Error| ModelError::Run {
-            model: manifest.id.clone(),
-            message: e.to_string(),
-        };
-        let input = &manifest.input;
-        let shape = [1_i64, 3, i64::from(input.height), i64::from(input.width)];
-        let tensor = TensorRef::from_array_view((shape, tensor)).map_err(failed)?;
-        let values = session.run(ort::inputs![tensor]).map_err(failed)?;
-        // The views borrow from these.
-        let values: Vec<_> = values.values().collect();
-        let outputs = values
-            .iter()
-            .map(|value| {
-                let (shape, data) = value.try_extract_tensor::<f32>().map_err(failed)?;
-                Ok(Output { shape, data })
-            })
-            .collect::<Result<Vec<_>, ModelError>>()?;
-        manifest
-            .adapter
-            .decode(input, floors, manifest.nms_iou, &outputs, found)
-            .map_err(|source| ModelError::Layout {
-                model: manifest.id.clone(),
-                source,
-            })
+        let nms_iou = network.manifest().nms_iou;
+        network.run(tensor, size, |outputs| {
+            reading.decode(size, wanted, nms_iou, outputs, found)
+        })?;
+        Ok(found)
     }
 }
 
-/// One thread, which is the caller's: N workers with a session each use N cores, and none spins for work between looks.
-///
-/// Memory patterns are off: they keep one block for the largest look, which costs a session of these networks 3–13 MB and
-/// gains no time that could be measured on two cores. The arena stays: without it a session is another 7 MB smaller, but
-/// every look then asks the system for its pages again. What is left is 15–18 MB a session and 18 MB for the library.
-fn session(runtime: &Runtime, bytes: &[u8]) -> ort::Result<Session> {
-    Session::builder(&runtime.environment)?
-        .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_intra_threads(1)?
-        .with_inter_threads(1)?
-        .with_intra_op_spinning(false)?
-        .with_memory_pattern(false)?
-        .commit_from_memory(bytes)
-}
-
-fn check_input(session: &Session, manifest: &Manifest) -> Result<(), LayoutError> {
-    let input = &manifest.input;
-    let wanted = [1, 3, i64::from(input.height), i64::from(input.width)];
-    // -1 is an axis of any length: the batch, as a rule.
-    let fits =
-        |shape: &[i64]| shape.len() == 4 && shape.iter().zip(wanted).all(|(&have, want)| have == want || have == -1);
-    let good = match session.inputs() {
-        [only] => only.name() == input.name && only.dtype().tensor_shape().is_some_and(|shape| fits(shape)),
-        _ => false,
-    };
-    if good {
+/// The classes that the exporter left in the file against the manifest's: one name shifted, and every case is of the wrong kind.
+fn same_names(manifest: &Manifest, metadata: Option<Vec<String>>) -> Result<(), LayoutError> {
+    let Some(metadata) = metadata.filter(|names| *names != manifest.labels) else {
         return Ok(());
-    }
-    let inputs: Vec<_> = session
-        .inputs()
-        .iter()
-        .map(|i| format!("{} {}", i.name(), i.dtype()))
-        .collect();
-    Err(LayoutError::Input {
-        expected: format!("one {} of float32 {wanted:?}", input.name),
-        found: inputs.join(", "),
+    };
+    let of = |names: &[String], i: usize| names.get(i).cloned().unwrap_or_default();
+    let count = metadata.len().max(manifest.labels.len());
+    let Some(index) = (0..count).find(|i| of(&metadata, *i) != of(&manifest.labels, *i)) else {
+        return Ok(());
+    };
+    Err(LayoutError::Names {
+        index,
+        metadata: of(&metadata, index),
+        manifest: of(&manifest.labels, index),
+        remedy: "write `labels` as the file has them, and what gridwatch is to call them under [rename]",
     })
 }

@@ -1,18 +1,28 @@
-//! `model.toml`: what a model is and how it is to be used. Parsing checks it whole and reports every fault at once; what
-//! [`Manifest::parse`] returns can be relied on.
+//! `model.toml`: what a model is and how it is to be used. Reading checks it whole and tells every fault at once, with its
+//! line and what to do; what [`Manifest::read`] returns can be relied on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Component, Path, PathBuf},
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::engine::Label;
+use crate::{
+    document::{
+        At, Document, Fault, Faults,
+        schema::{self, NO_WORDS, Sound},
+    },
+    engine::{BBox, Label},
+};
 
 /// The manifest of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Name that cameras and cases use: letters, digits, `-` and `_`.
+    /// Name that cameras and cases use: 1 to 64 letters, digits, `-` and `_`.
     pub id: String,
     /// Version, raised whenever weights, labels or preprocessing change. Every case states it.
     pub version: String,
@@ -22,59 +32,160 @@ pub struct Manifest {
     pub licence: String,
     /// Where the weights come from.
     pub source: String,
-    /// How its outputs are read.
+    /// How its outputs are read; `auto` tells it from the graph's metadata and shapes.
+    #[serde(default)]
     pub adapter: Adapter,
-    /// What the classes are called, in the network's order. Rules name these.
+    /// What the network's classes are called, in the network's order. None for a model of text.
+    #[serde(default)]
     pub labels: Vec<String>,
+    /// What gridwatch calls a class, where that differs: `"trash bin" = "garbage_bin"`. Several classes may become one label.
+    #[serde(default)]
+    pub rename: BTreeMap<String, String>,
+    /// Classes that are not reported at all.
+    #[serde(default)]
+    pub ignore: Vec<String>,
     /// Detections that score lower are not reported at all, 0..1. Keep it well below the rules' `keep_score`: what lies
     /// between is what a threshold can be tuned on. Lower costs time in non-maximum suppression.
     pub score_floor: f32,
-    /// Floors of single labels that differ, 0..1, by label.
+    /// Floors of single labels that differ, 0..1, by gridwatch's label.
     #[serde(default)]
     pub label_floors: BTreeMap<String, f32>,
-    /// Of two boxes of one label that overlap more than this, the lower scored goes, 0..1 (intersection over union).
-    pub nms_iou: f32,
+    /// Of two boxes of one label that overlap more than this, the lower scored goes, 0..1 (intersection over union). Unset:
+    /// 0.5, or none at all where the graph itself leaves one box for each thing.
+    pub nms_iou: Option<f32>,
+    /// For `ctc`: a file beside this one with the characters it can write, one a line, in the network's order from 1 on.
+    pub alphabet: Option<PathBuf>,
     /// What the network is fed.
     pub input: Input,
+    /// How it is best run. The configuration of a box goes before it.
+    #[serde(default)]
+    pub runtime: Hints,
+    /// Pictures with what must be found in them, looked at before the model may look at a camera.
+    #[serde(default)]
+    pub self_test: Vec<SelfTest>,
 }
 
-/// How a network's outputs become boxes. See `model::adapter` for each one's layout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+/// How a network's outputs become boxes, or text. See `model::adapter` for the layout of each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Adapter {
-    /// YOLOX without decoding in the graph: one output `[1, N, 5 + labels]`.
+    /// Told from the graph's metadata, then from the names and shapes of its outputs.
+    #[default]
+    Auto,
+    /// YOLOX as it exports: boxes still to be decoded, `[1, N, 5 + classes]`.
     Yolox,
-    /// PaddleDetection's PicoDet without its post-processing: scores and box distributions at four strides.
+    /// YOLOX exported with `--decode_in_inference`: boxes in pixels, `[1, N, 5 + classes]`.
+    YoloxDecoded,
+    /// YOLOv5, and others with three anchors a cell: `[1, N, 5 + classes]`.
+    Yolov5,
+    /// YOLOv8, YOLO11 and others without objectness: `[1, 4 + classes, N]` or its transpose.
+    Yolov8,
+    /// YOLO26, YOLOv10 and others that end in `[1, N, 6]`: corners in pixels, score, class.
+    End2end,
+    /// RT-DETR and D-FINE as their authors export them: `labels`, `boxes`, `scores`, for `orig_target_sizes`.
+    Rtdetr,
+    /// RT-DETR as Ultralytics exports it: `[1, N, 4 + classes]`, boxes as fractions.
+    RtdetrUltralytics,
+    /// DETR: logits with a last class for nothing, boxes as fractions.
+    Detr,
+    /// D-FINE and RT-DETR from Hugging Face, Deformable DETR: a logit for each class, boxes as fractions.
+    Dfine,
+    /// RF-DETR: `dets`, boxes as fractions, and `labels`, a logit for each class.
+    Rfdetr,
+    /// NanoDet: for each stride scores and box distributions.
+    Nanodet,
+    /// NanoDet-Plus: one output of scores and box distributions.
+    NanodetPlus,
+    /// PicoDet without its post-processing: scores and box distributions at four strides.
     Picodet,
+    /// PaddleDetection with its post-processing: rows of class, score and corners, and their count.
+    PicodetNms,
+    /// SSD with its post-processing: `boxes`, `labels` from 1 on, `scores`.
+    Ssd,
+    /// SSD of TensorFlow's detection API: boxes, classes from 1 on, scores, and their count.
+    SsdTf,
+    /// SSD without post-processing: scores with a first class for nothing, boxes as fractions.
+    SsdRaw,
+    /// FastestDet: one grid `[1, 5 + classes, H, W]`.
+    Fastestdet,
+    /// YuNet, which finds faces: twelve outputs at three strides.
+    Yunet,
+    /// Lines of text: a map of probabilities (differentiable binarisation).
+    Db,
+    /// The text in one line: a distribution over characters for each column (connectionist temporal classification).
+    Ctc,
 }
 
-/// What the network is fed: `float32 [1, 3, height, width]`.
+impl Adapter {
+    /// True where it reads boxes, which [`Manifest::labels`] name.
+    pub fn finds_things(self) -> bool {
+        !matches!(self, Self::Db | Self::Ctc)
+    }
+}
+
+/// What the network is fed: one picture as `[1, 3, height, width]` or `[1, height, width, 3]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
-    /// Name of the graph's input.
+    /// Name of the graph's input that takes the picture.
     pub name: String,
     /// Pixels across.
+    #[schemars(range(min = 16, max = 4096))]
     pub width: u32,
     /// Pixels down.
+    #[schemars(range(min = 16, max = 4096))]
     pub height: u32,
+    /// Whether a picture of another aspect is fitted into that very rectangle.
+    #[serde(default)]
+    pub shape: Shape,
+    /// Order of the axes. Unset: told from the graph.
+    pub layout: Option<Axes>,
     /// Order of the three channels.
     pub colour: Colour,
-    /// Subtracted from each channel, on a scale of 0..255, in the order of `colour`.
+    /// Samples, 0..=255, are divided by this first: 255 for a network that takes 0..1.
+    #[serde(default = "unit")]
+    pub scale: f32,
+    /// Then it is subtracted from each channel, in the order of `colour`.
     #[serde(default)]
     pub mean: [f32; 3],
     /// Then each channel is divided by this.
-    #[serde(default = "one")]
+    #[serde(default = "units")]
     pub std: [f32; 3],
     /// How a picture of another shape is fitted in.
     pub fit: Fit,
-    /// What surrounds a fitted picture, 0..255 in every channel, before `mean` and `std`.
+    /// What surrounds a fitted picture, 0..=255 in every channel, before `scale`, `mean` and `std`.
     #[serde(default)]
     pub pad: u8,
 }
 
-fn one() -> [f32; 3] {
+fn unit() -> f32 {
+    1.0
+}
+
+fn units() -> [f32; 3] {
     [1.0; 3]
+}
+
+/// Whether the input has one shape.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    /// Always `width` × `height`.
+    #[default]
+    Fixed,
+    /// The picture's own aspect with about as many pixels as `width` × `height`, sides in multiples of 32. A wide picture in
+    /// a square wastes almost half of the network's work on padding. The graph must take any shape.
+    Picture,
+}
+
+/// Order of the axes of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Axes {
+    /// Channels outermost, as PyTorch exports.
+    Nchw,
+    /// Channels innermost, as TensorFlow exports.
+    Nhwc,
 }
 
 /// Order of the channels.
@@ -99,145 +210,401 @@ pub enum Fit {
     Stretch,
 }
 
-/// One thing that is wrong with a manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// Line of the file, from 1, where it is known.
-    pub line: Option<usize>,
-    /// What is wrong and what to do.
-    pub message: String,
+/// How a model is best run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hints {
+    /// Threads of one session. Unset: 1, so that each worker keeps to its core.
+    #[schemars(range(min = 1, max = 64))]
+    pub threads: Option<u16>,
+    /// What it is run on, the first that the box has. Unset: the processor.
+    pub providers: Option<Vec<Provider>>,
+    /// A box on which the middle one of its looks takes longer refuses it, in milliseconds.
+    #[schemars(range(min = 1, max = 60000))]
+    pub budget_ms: Option<u32>,
+}
+
+/// What ONNX Runtime runs a network on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// The processor; every box has one.
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda,
+    /// An NVIDIA GPU, the network compiled for it first.
+    Tensorrt,
+    /// Intel's processors, GPUs and NPUs.
+    Openvino,
+}
+
+impl std::fmt::Display for Provider {
+    /// As the manifest spells it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::Tensorrt => "tensorrt",
+            Self::Openvino => "openvino",
+        })
+    }
+}
+
+/// A picture with what must be found in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SelfTest {
+    /// A JPEG or PNG, named from the manifest's folder.
+    pub picture: PathBuf,
+    /// What scores less is not compared, 0..1.
+    #[serde(default = "above")]
+    pub above: f32,
+    /// Everything in it that scores at least that.
+    pub expect: Vec<Expected>,
+}
+
+fn above() -> f32 {
+    0.3
+}
+
+/// One thing in a picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    /// Gridwatch's label.
+    pub label: String,
+    /// What it scores, 0..=1.
+    pub score: f32,
+    /// Left, top, right, bottom, as fractions of the picture.
+    #[serde(rename = "box")]
+    pub corners: [f32; 4],
+}
+
+/// What becomes of one class of a network.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Wanted {
+    /// Index into [`Manifest::found`]; of no meaning where nothing reaches the floor.
+    pub label: usize,
+    /// What scores less is not reported; infinite for a class that is ignored.
+    pub floor: f32,
 }
 
 impl Manifest {
-    /// Parses and checks a manifest.
+    /// Reads and checks a manifest.
     ///
     /// # Errors
-    /// Every fault found. Faults of form (not TOML, unknown or missing field, wrong type) come alone, because nothing
-    /// behind them can be judged.
-    pub fn parse(text: &str) -> Result<Self, Vec<Fault>> {
-        let manifest: Self = toml::from_str(text).map_err(|e| {
-            vec![Fault {
-                // A missing field has no place; toml then points at the whole table.
-                line: e.span().map(|span| text[..span.start].matches('\n').count() + 1),
-                message: e.message().to_owned(),
-            }]
-        })?;
-        let faults: Vec<_> = manifest
-            .faults()
-            .into_iter()
-            .map(|(field, message)| Fault {
-                line: line_of(text, field),
-                message: format!("{field}: {message}"),
-            })
-            .collect();
-        if faults.is_empty() { Ok(manifest) } else { Err(faults) }
+    /// Every fault found.
+    pub fn read(file: &Path) -> Result<Self, Faults> {
+        judge(Document::read(file))
     }
 
-    fn faults(&self) -> Vec<(&'static str, String)> {
-        let mut faults = Vec::new();
-        let mut check = |good: bool, field, message: &dyn Fn() -> String| {
-            if !good {
-                faults.push((field, message()));
+    /// The same of what was read from `file` already.
+    ///
+    /// # Errors
+    /// Every fault found.
+    pub fn parse(file: &Path, bytes: Vec<u8>) -> Result<Self, Faults> {
+        judge(Document::parse(file, bytes))
+    }
+
+    /// The JSON Schema (draft 2020-12) of the file.
+    pub fn schema() -> Value {
+        schema::of::<Self>()
+    }
+
+    /// The labels under which things are reported, each once, in the order of the classes: what rules name.
+    pub fn found(&self) -> Vec<&str> {
+        let mut found = Vec::new();
+        for class in &self.labels {
+            if let Some(label) = self.label_of(class).filter(|label| !found.contains(label)) {
+                found.push(label);
+            }
+        }
+        found
+    }
+
+    /// The same as the engine has them.
+    pub fn engine_labels(&self) -> Vec<Label> {
+        self.found().into_iter().map(Label::from).collect()
+    }
+
+    /// What becomes of each class, in the network's order.
+    pub fn wanted(&self) -> Vec<Wanted> {
+        let found = self.found();
+        let of = |class: &String| {
+            let place = |label| Some((label, found.iter().position(|f| *f == label)?));
+            match self.label_of(class).and_then(place) {
+                Some((label, i)) => Wanted {
+                    label: i,
+                    floor: self.label_floors.get(label).copied().unwrap_or(self.score_floor),
+                },
+                None => Wanted {
+                    label: 0,
+                    floor: f32::INFINITY,
+                },
             }
         };
-        let name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        check(
-            !self.id.is_empty() && self.id.len() <= 64 && self.id.chars().all(name),
-            "id",
-            &|| format!("{:?}: 1 to 64 letters, digits, '-' and '_' are allowed", self.id),
-        );
-        check(!self.version.trim().is_empty(), "version", &|| {
-            "empty: every case states it".into()
-        });
-        check(!self.licence.trim().is_empty(), "licence", &|| {
-            "empty: weights without one are not used".into()
-        });
-        let hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
-        check(
-            self.sha256.len() == 64 && self.sha256.chars().all(hex),
-            "sha256",
-            &|| {
-                format!(
-                    "{:?}: 64 small hexadecimal digits are needed, as sha256sum prints them",
-                    self.sha256
-                )
-            },
-        );
-        let labels: BTreeSet<_> = self.labels.iter().collect();
-        check(
-            !labels.is_empty() && labels.len() == self.labels.len() && !self.labels.iter().any(String::is_empty),
-            "labels",
-            &|| "every class needs a label, no two the same and none empty".into(),
-        );
-        let share = |v: f32| v > 0.0 && v < 1.0;
-        check(share(self.score_floor), "score_floor", &|| {
-            format!("{}: it must lie between 0 and 1", self.score_floor)
-        });
-        check(share(self.nms_iou), "nms_iou", &|| {
-            format!("{}: it must lie between 0 and 1", self.nms_iou)
-        });
-        for (label, &floor) in &self.label_floors {
-            check(labels.contains(label), "label_floors", &|| {
-                format!("{label:?} is not among the labels")
-            });
-            check(share(floor), "label_floors", &|| {
-                format!("{label} = {floor}: it must lie between 0 and 1")
-            });
-        }
-        let Input {
-            name,
-            width,
-            height,
-            mean,
-            std,
-            ..
-        } = &self.input;
-        check(!name.is_empty(), "input.name", &|| {
-            "empty: name the graph's input".into()
-        });
-        for (field, side) in [("input.width", *width), ("input.height", *height)] {
-            check((32..=4096).contains(&side) && side % 32 == 0, field, &|| {
-                format!(
-                    "{side}: the coarsest grid has a cell every 32 pixels, so a multiple of 32 up to 4096 is needed"
-                )
-            });
-        }
-        check(mean.iter().all(|v| v.is_finite()), "input.mean", &|| {
-            format!("{mean:?}: not numbers")
-        });
-        check(std.iter().all(|v| v.is_finite() && *v > 0.0), "input.std", &|| {
-            format!("{std:?}: each channel is divided by it, so it must be above 0")
-        });
-        faults
+        self.labels.iter().map(of).collect()
     }
 
-    /// The floor of each label, in the network's order.
-    pub fn floors(&self) -> Vec<f32> {
-        let floor = |label| self.label_floors.get(label).copied().unwrap_or(self.score_floor);
-        self.labels.iter().map(floor).collect()
-    }
-
-    /// The labels as the engine has them, in the network's order.
-    pub fn engine_labels(&self) -> Vec<Label> {
-        self.labels.iter().map(|label| Label::from(label.as_str())).collect()
+    fn label_of<'a>(&'a self, class: &'a String) -> Option<&'a str> {
+        let kept = !self.ignore.contains(class);
+        kept.then(|| self.rename.get(class).unwrap_or(class).as_str())
     }
 }
 
-/// The line where `field` (`table.key` or `key`) is set. The form is known to be right, so a plain search will do.
-fn line_of(text: &str, field: &str) -> Option<usize> {
-    let (wanted_table, key) = field.rsplit_once('.').unwrap_or(("", field));
-    let mut table = "";
-    for (i, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if let Some(name) = line.strip_prefix('[').and_then(|l| l.split(']').next()) {
-            table = name.trim();
-            if wanted_table.is_empty() && table == key {
-                return Some(i + 1);
-            }
-        } else if table == wanted_table && line.split('=').next().is_some_and(|k| k.trim() == key) && line.contains('=')
-        {
-            return Some(i + 1);
+fn judge(read: Result<(Document, Vec<Fault>), Vec<Fault>>) -> Result<Manifest, Faults> {
+    let (document, mut faults) = read.map_err(Faults)?;
+    let sound = schema::check::<Manifest>(&document, &NO_WORDS, &mut faults);
+    let manifest = match serde_path_to_error::deserialize::<_, Manifest>(&sound.value) {
+        Ok(manifest) => manifest,
+        // What the schema cannot say: `2.0` where a whole number stands.
+        Err(e) => {
+            let at = e.path().iter().filter_map(|s| match s {
+                serde_path_to_error::Segment::Map { key } => Some(key.clone()),
+                _ => None,
+            });
+            let at = at.fold(At::default(), |at, key| at.key(&key));
+            faults.push(document.fault(&at, e.inner().to_string(), ""));
+            return Err(Faults(faults));
+        }
+    };
+    let mut checker = Checker {
+        document: &document,
+        sound: &sound,
+        faults: &mut faults,
+    };
+    checker.check(&manifest);
+    if faults.is_empty() {
+        return Ok(manifest);
+    }
+    faults.sort_by_key(|f| f.line);
+    Err(Faults(faults))
+}
+
+struct Checker<'a> {
+    document: &'a Document,
+    sound: &'a Sound,
+    faults: &'a mut Vec<Fault>,
+}
+
+impl Checker<'_> {
+    /// Unless it is good, or was told already as a breach of the schema.
+    fn unless(&mut self, good: bool, at: &[&str], message: impl FnOnce() -> String, remedy: &str) {
+        let at = at.iter().fold(At::default(), |at, key| at.key(key));
+        if !good && !self.sound.taken.iter().any(|t| t.starts_with(&at) || at.starts_with(t)) {
+            self.faults.push(self.document.fault(&at, message(), remedy));
         }
     }
-    None
+
+    fn check(&mut self, m: &Manifest) {
+        let name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        self.unless(
+            (1..=64).contains(&m.id.len()) && m.id.chars().all(name),
+            &["id"],
+            || format!("{:?} is not usable as a name", m.id),
+            "use 1 to 64 letters, digits, `-` and `_`",
+        );
+        let version = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+        self.unless(
+            (1..=64).contains(&m.version.len()) && m.version.chars().all(version) && !m.version.starts_with('.'),
+            &["version"],
+            || format!("{:?} is not usable as a version", m.version),
+            "write it like 1.0.0: every case states it",
+        );
+        self.unless(
+            !m.licence.trim().is_empty(),
+            &["licence"],
+            || "is empty".into(),
+            "weights without one are not used: name it, or say `unknown` and for what they may be used",
+        );
+        self.unless(
+            !m.source.trim().is_empty(),
+            &["source"],
+            || "is empty".into(),
+            "say where the weights come from: repository, commit, by whom they were trained",
+        );
+        let hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
+        self.unless(
+            m.sha256.len() == 64 && m.sha256.chars().all(hex),
+            &["sha256"],
+            || format!("{:?} is no SHA-256", m.sha256),
+            "write 64 small hexadecimal digits, as sha256sum prints them",
+        );
+        self.labels(m);
+        self.scores(m);
+        self.input(&m.input);
+        self.self_tests(m);
+    }
+
+    fn labels(&mut self, m: &Manifest) {
+        let unique: BTreeSet<&String> = m.labels.iter().collect();
+        if m.adapter.finds_things() {
+            self.unless(
+                !m.labels.is_empty(),
+                &["labels"],
+                || "is empty, or missing".into(),
+                "name every class of the network, in its order",
+            );
+        } else {
+            self.unless(
+                m.labels.is_empty(),
+                &["labels"],
+                || "a model of text has none".into(),
+                "leave it out",
+            );
+        }
+        self.unless(
+            unique.len() == m.labels.len() && !m.labels.iter().any(String::is_empty),
+            &["labels"],
+            || "two are the same, or one is empty".into(),
+            "every class needs a name of its own",
+        );
+        for class in m.rename.keys() {
+            self.unless(
+                unique.contains(class),
+                &["rename", class],
+                || format!("{class:?} is not among the labels"),
+                "name a class of `labels` on the left",
+            );
+        }
+        for (class, label) in &m.rename {
+            self.unless(
+                !label.is_empty(),
+                &["rename", class],
+                || "is renamed to nothing".into(),
+                "to leave a class out, list it under `ignore`",
+            );
+        }
+        for class in &m.ignore {
+            self.unless(
+                unique.contains(class),
+                &["ignore"],
+                || format!("{class:?} is not among the labels"),
+                "name classes of `labels`",
+            );
+        }
+        self.unless(
+            m.labels.is_empty() || !m.found().is_empty(),
+            &["ignore"],
+            || "every class is ignored".into(),
+            "leave one at least, or the model finds nothing",
+        );
+        self.unless(
+            m.alphabet.is_some() == (m.adapter == Adapter::Ctc),
+            &["alphabet"],
+            || "is for `ctc`, which needs it, and for nothing else".into(),
+            "name the file with the characters, or leave it out",
+        );
+        if let Some(file) = &m.alphabet {
+            self.beside(file, &["alphabet"]);
+        }
+    }
+
+    fn scores(&mut self, m: &Manifest) {
+        const REMEDY: &str = "write a number between 0 and 1";
+        let share = |v: f32| v > 0.0 && v < 1.0;
+        let told = |v: f32| move || format!("{v} does not lie between 0 and 1");
+        self.unless(share(m.score_floor), &["score_floor"], told(m.score_floor), REMEDY);
+        if let Some(iou) = m.nms_iou {
+            self.unless(share(iou), &["nms_iou"], told(iou), REMEDY);
+        }
+        let found = m.found();
+        for (label, &floor) in &m.label_floors {
+            let at = ["label_floors", label.as_str()];
+            self.unless(
+                found.contains(&label.as_str()),
+                &at,
+                || format!("the model does not find {label:?}"),
+                "name one of `labels`, as `rename` has it",
+            );
+            self.unless(share(floor), &at, told(floor), REMEDY);
+        }
+    }
+
+    fn input(&mut self, input: &Input) {
+        self.unless(
+            !input.name.is_empty(),
+            &["input", "name"],
+            || "is empty".into(),
+            "name the graph's input; `gridwatch model inspect` lists it",
+        );
+        if input.shape == Shape::Picture {
+            for (key, side) in [("width", input.width), ("height", input.height)] {
+                self.unless(
+                    side % 32 == 0,
+                    &["input", key],
+                    || format!("{side} is no multiple of 32"),
+                    "with shape = \"picture\" both sides are",
+                );
+            }
+            self.unless(
+                input.fit != Fit::Stretch,
+                &["input", "fit"],
+                || "an input of the picture's shape is not stretched".into(),
+                "write \"top_left\" or \"centre\": what little is left over is padded",
+            );
+        }
+        self.unless(
+            input.scale.is_finite() && input.scale > 0.0,
+            &["input", "scale"],
+            || format!("{}: samples are divided by it", input.scale),
+            "write 255 for a network that takes 0..1, or leave it out",
+        );
+        self.unless(
+            input.std.iter().all(|v| v.is_finite() && *v > 0.0),
+            &["input", "std"],
+            || format!("{:?}: each channel is divided by it", input.std),
+            "write three numbers above 0",
+        );
+    }
+
+    fn self_tests(&mut self, m: &Manifest) {
+        let found = m.found();
+        for (i, test) in m.self_test.iter().enumerate() {
+            let whole = At::default().key("self_test").index(i);
+            let mut wrong = Vec::new();
+            if !is_beside(&test.picture) {
+                wrong.push((whole.key("picture"), OUTSIDE.into(), BESIDE));
+            }
+            if !(test.above > 0.0 && test.above < 1.0) {
+                let message = format!("{} does not lie between 0 and 1", test.above);
+                wrong.push((whole.key("above"), message, "leave it out for 0.3"));
+            }
+            for (j, thing) in test.expect.iter().enumerate() {
+                let at = whole.key("expect").index(j);
+                if !found.contains(&thing.label.as_str()) {
+                    let message = format!("the model does not find {:?}", thing.label);
+                    wrong.push((at.key("label"), message, "name one of `labels`, as `rename` has it"));
+                }
+                if !(0.0..=1.0).contains(&thing.score) {
+                    let message = format!("{} is no score", thing.score);
+                    wrong.push((at.key("score"), message, "write a number from 0 to 1"));
+                }
+                let [x1, y1, x2, y2] = thing.corners;
+                let bbox = BBox { x1, y1, x2, y2 };
+                if bbox.within_picture() != Some(bbox) {
+                    let message = format!("{:?} is no box in the picture", thing.corners);
+                    let remedy = "write [left, top, right, bottom] as fractions of it, the smaller first";
+                    wrong.push((at.key("box"), message, remedy));
+                }
+            }
+            for (at, message, remedy) in wrong {
+                if !self.sound.taken.iter().any(|t| t.starts_with(&at) || at.starts_with(t)) {
+                    self.faults.push(self.document.fault(&at, message, remedy));
+                }
+            }
+        }
+    }
+
+    fn beside(&mut self, file: &Path, at: &[&str]) {
+        self.unless(is_beside(file), at, || OUTSIDE.into(), BESIDE);
+    }
+}
+
+const OUTSIDE: &str = "lies outside the model's folder";
+const BESIDE: &str = "keep what the model needs in its folder and name it from there";
+
+/// A package is complete, and cannot read the rest of the box.
+fn is_beside(file: &Path) -> bool {
+    !file.as_os_str().is_empty() && file.components().all(|c| matches!(c, Component::Normal(_)))
 }

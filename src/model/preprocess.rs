@@ -8,7 +8,7 @@
 //!
 //! Nothing the size of the picture is allocated or copied.
 
-use super::manifest::{Colour, Fit, Input};
+use super::manifest::{Colour, Fit, Input, Shape};
 use crate::frame::{Coefficients, Frame, FrameError, Layout};
 
 /// Where the picture lies in the network's input.
@@ -22,22 +22,25 @@ pub struct Placement {
     pub width: u32,
     /// Pixels down.
     pub height: u32,
+    /// Width and height of the input itself.
+    pub canvas: (u32, u32),
 }
 
 impl Placement {
     /// Where a picture of `width` × `height` goes. Its sides are rounded to whole pixels, so the two scales may differ by
     /// half a pixel; boxes are taken back with the true ones.
     pub fn of(input: &Input, width: u32, height: u32) -> Self {
-        let across = f64::from(input.width) / f64::from(width);
-        let down = f64::from(input.height) / f64::from(height);
+        let canvas = canvas(input, width, height);
+        let across = f64::from(canvas.0) / f64::from(width);
+        let down = f64::from(canvas.1) / f64::from(height);
         let scale = across.min(down);
         let side = |n: u32, limit: u32| ((f64::from(n) * scale).round() as u32).clamp(1, limit);
         let (w, h) = match input.fit {
-            Fit::Stretch => (input.width, input.height),
-            Fit::TopLeft | Fit::Centre => (side(width, input.width), side(height, input.height)),
+            Fit::Stretch => canvas,
+            Fit::TopLeft | Fit::Centre => (side(width, canvas.0), side(height, canvas.1)),
         };
         let (x, y) = match input.fit {
-            Fit::Centre => ((input.width - w) / 2, (input.height - h) / 2),
+            Fit::Centre => ((canvas.0 - w) / 2, (canvas.1 - h) / 2),
             Fit::TopLeft | Fit::Stretch => (0, 0),
         };
         Self {
@@ -45,6 +48,7 @@ impl Placement {
             y,
             width: w,
             height: h,
+            canvas,
         }
     }
 
@@ -54,6 +58,34 @@ impl Placement {
         let y = |v: f32| ((v - self.y as f32) / self.height as f32).clamp(0.0, 1.0);
         [x(x1), y(y1), x(x2), y(y2)]
     }
+}
+
+/// Sides of an input with [`Shape::Picture`] are multiples of this, the coarsest stride of the networks that take any shape.
+const STEP: u32 = 32;
+
+/// Width and height of the input for a picture: with [`Shape::Picture`] those in which it is drawn largest, among all that
+/// have no more pixels than the manifest says, or a hundredth more.
+fn canvas(input: &Input, width: u32, height: u32) -> (u32, u32) {
+    let fixed = (input.width, input.height);
+    if input.shape == Shape::Fixed {
+        return fixed;
+    }
+    let budget = f64::from(input.width) * f64::from(input.height) * 1.01;
+    let aspect = f64::from(width) / f64::from(height.max(1));
+    let up = |side: f64| ((side / f64::from(STEP)).ceil() as u32 * STEP).max(STEP);
+    let down = |side: f64| ((side / f64::from(STEP)).floor() as u32 * STEP).max(STEP);
+    let mut best = (0.0, fixed);
+    for across in (STEP..=4096).step_by(STEP as usize) {
+        let ideal = f64::from(across) / aspect;
+        for high in [down(ideal), up(ideal)] {
+            let scale = (f64::from(across) / f64::from(width)).min(f64::from(high) / f64::from(height));
+            let area = f64::from(across) * f64::from(high);
+            if area <= budget && scale > best.0 {
+                best = (scale, (across, high));
+            }
+        }
+    }
+    best.1
 }
 
 /// Weights that take samples along one axis to fewer or more of them.
@@ -218,13 +250,14 @@ impl Letterbox {
             input: input.clone(),
             geometries: Vec::new(),
             placed: None,
-            tensor: vec![0.0; 3 * input.width as usize * input.height as usize],
+            tensor: Vec::new(),
             sum: Vec::new(),
             yuv: Default::default(),
         }
     }
 
-    /// Draws the picture into the tensor `[1, 3, height, width]` and says where in it the picture lies.
+    /// Draws the picture into the tensor `[1, 3, height, width]`, sides as [`Placement::canvas`], and says where in it the
+    /// picture lies.
     ///
     /// # Errors
     /// If the frame's planes do not fit its data.
@@ -237,7 +270,7 @@ impl Letterbox {
             None => Geometry::new(&self.input, size),
         };
         if self.placed != Some(geometry.placement) {
-            self.pad();
+            self.pad(geometry.placement.canvas);
             self.placed = Some(geometry.placement);
         }
         self.fill(frame, &geometry);
@@ -254,25 +287,25 @@ impl Letterbox {
         &self.tensor
     }
 
-    fn pad(&mut self) {
-        let Input {
-            width,
-            height,
-            mean,
-            std,
-            pad,
-            ..
-        } = &self.input;
-        let channels = self.tensor.chunks_exact_mut(*width as usize * *height as usize);
-        for (channel, (mean, std)) in channels.zip(mean.iter().zip(std)) {
-            channel.fill((f32::from(*pad) - mean) / std);
+    fn pad(&mut self, (width, height): (u32, u32)) {
+        let plane = width as usize * height as usize;
+        self.tensor.resize(3 * plane, 0.0);
+        let normal = normal(&self.input);
+        for (channel, (gain, shift)) in self.tensor.chunks_exact_mut(plane).zip(normal) {
+            channel.fill(f32::from(self.input.pad) * gain + shift);
         }
     }
 
     fn fill(&mut self, frame: &Frame, geometry: &Geometry) {
-        let Placement { x, y, width, height } = geometry.placement;
-        let pitch = self.input.width as usize;
-        let plane = pitch * self.input.height as usize;
+        let Placement {
+            x,
+            y,
+            width,
+            height,
+            canvas,
+        } = geometry.placement;
+        let pitch = canvas.0 as usize;
+        let plane = pitch * canvas.1 as usize;
         let colours = Colours::new(frame.coefficients(), &self.input);
         for channel in &mut self.yuv {
             channel.resize(width as usize, 0.0);
@@ -326,6 +359,11 @@ fn sum_rows(frame: &Frame, plane: usize, mut rows: impl Iterator<Item = (usize, 
     }
 }
 
+/// `(sample / scale - mean) / std` of each channel as `sample · gain + shift`.
+fn normal(input: &Input) -> [(f32, f32); 3] {
+    [0, 1, 2].map(|c| (1.0 / (input.scale * input.std[c]), -input.mean[c] / input.std[c]))
+}
+
 /// The frame's coefficients and the input's normalisation.
 struct Colours {
     k: Coefficients,
@@ -336,10 +374,9 @@ struct Colours {
 
 impl Colours {
     fn new(k: Coefficients, input: &Input) -> Self {
-        let normal = [0, 1, 2].map(|c| (1.0 / input.std[c], -input.mean[c] / input.std[c]));
         Self {
             k,
-            normal,
+            normal: normal(input),
             blue_first: input.colour == Colour::Bgr,
         }
     }

@@ -27,7 +27,7 @@ pub(super) fn rows(draft: &Draft) -> Vec<Row> {
 #[cfg(feature = "ort")]
 fn models(draft: &Draft) -> Vec<Row> {
     const WHAT: &str = "onnxruntime";
-    let runtime = crate::model::runtime::init(draft.onnxruntime.as_deref());
+    let runtime = crate::model::runtime::init(draft.onnxruntime.as_deref()).map(|r| r.with(draft.inference.clone()));
     let mut rows = vec![match &runtime {
         Ok(runtime) => Row::ok(WHAT, runtime.library().display().to_string()),
         Err(e) => Row::new(WHAT, State::Wrong, e.to_string()),
@@ -48,19 +48,32 @@ fn models(draft: &Draft) -> Vec<Row> {
                     ),
                 )
             }
-            (Ok(loaded), Ok(runtime)) => match crate::model::Panel::new(runtime, [&loaded]) {
-                Ok(_) => Row::ok(
-                    what,
-                    format!(
-                        "version {}, checksum right, judges a picture",
-                        loaded.manifest().version
-                    ),
-                ),
-                Err(e) => Row::new(what, State::Wrong, e.to_string()),
-            },
+            (Ok(loaded), Ok(runtime)) => tried(what, runtime, &loaded),
         });
     }
     rows
+}
+
+/// What the daemon asks before a model may look.
+#[cfg(feature = "ort")]
+fn tried(what: String, runtime: &crate::model::Runtime, model: &crate::model::Model) -> Row {
+    use crate::model::selftest::{self, Verdict};
+
+    let report = selftest::check(runtime, model);
+    let version = &model.manifest().version;
+    if let Some(refusal) = report.refusal() {
+        return Row::new(what, State::Wrong, refusal);
+    }
+    let on = report.provider.map_or(String::new(), |p| format!(", on {p}"));
+    let ms = report.ms.map_or(String::new(), |ms| format!(", {ms:.0} ms a look"));
+    match report.findings.iter().find(|f| f.verdict == Verdict::Doubtful) {
+        Some(doubt) => Row::new(
+            what,
+            State::Warning,
+            format!("version {version}{on}{ms}; {}", doubt.said),
+        ),
+        None => Row::ok(what, format!("version {version}, passed its self-test{on}{ms}")),
+    }
 }
 
 #[cfg(not(feature = "ort"))]

@@ -28,12 +28,28 @@ struct Tile {
     score: Option<f32>,
 }
 
+/// What the two kinds of tiles are, for people.
+pub(in crate::cli) struct Words {
+    pub(in crate::cli) missed: &'static str,
+    pub(in crate::cli) wrong: &'static str,
+}
+
+impl Default for Words {
+    fn default() -> Self {
+        Self {
+            missed: "was not found",
+            wrong: "is none",
+        }
+    }
+}
+
 /// The page, and what its tiles are, for people. `thresholds` has one for each label.
-pub(super) fn draw(
+pub(in crate::cli) fn draw(
     set: &Labelled,
     pictures: &[Picture],
     thresholds: &[f32],
     labels: &[String],
+    words: &Words,
 ) -> Result<(RgbImage, String), Failure> {
     let (mut missed, mut wrong) = (Vec::new(), Vec::new());
     for (i, picture) in pictures.iter().enumerate() {
@@ -71,12 +87,20 @@ pub(super) fn draw(
         imageops::replace(&mut sheet, &drawn, x * i64::from(TILE), y * i64::from(TILE));
         // Writing to a String cannot fail.
         let _ = match tile.score {
-            None => writeln!(told, "{:>3}  {} was not found  {}", n + 1, tile.label, path.display()),
-            Some(score) => writeln!(
+            None => writeln!(
                 told,
-                "{:>3}  {} at {score:.2} is none  {}",
+                "{:>3}  {} {}  {}",
                 n + 1,
                 tile.label,
+                words.missed,
+                path.display()
+            ),
+            Some(score) => writeln!(
+                told,
+                "{:>3}  {} at {score:.2} {}  {}",
+                n + 1,
+                tile.label,
+                words.wrong,
                 path.display()
             ),
         };

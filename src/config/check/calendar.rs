@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use super::{At, Checker, inside, top};
 use crate::{
-    config::{fault::Fault, raw, schema::nearest},
+    config::{Fault, raw},
+    document::schema::nearest,
     engine::{
         ScheduleId, ZoneKind,
         calendar::{DAY, DayKind, Days, Hours, Pause, Schedule, Season, Window},

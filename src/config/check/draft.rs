@@ -10,17 +10,16 @@ use std::{
 use jiff::{civil::Date, tz::TimeZone};
 
 use super::{
-    super::{
-        Broker, Camera, Config, Evidence, Model, Telemetry,
-        fault::{Fault, Faults},
-        raw,
-    },
+    super::{Broker, Camera, Config, Evidence, Fault, Faults, Model, Reading, Registry, Telemetry, raw},
     Survey,
 };
-use crate::engine::{
-    self, CameraPlan, Category, Intake, NodeId, Plan, ScheduleId,
-    calendar::{Calendar, DayKind, Schedule},
-    grid::Grid,
+use crate::{
+    engine::{
+        self, CameraPlan, Category, Intake, NodeId, Plan, ScheduleId,
+        calendar::{Calendar, DayKind, Schedule},
+        grid::Grid,
+    },
+    model,
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -44,12 +43,16 @@ pub struct Draft {
     pub timezone: Option<TimeZone>,
     /// See [`Config::onnxruntime`].
     pub onnxruntime: Option<PathBuf>,
+    /// See [`Config::inference`].
+    pub inference: model::Options,
     /// See [`Config::decoders`].
     pub decoders: Option<raw::Backend>,
     /// See [`Config::broker`]; without credentials where theirs could not be read.
     pub broker: Option<Broker>,
     /// The sound ones of [`Config::models`].
     pub models: Vec<Model>,
+    /// See [`Config::reading`].
+    pub reading: Option<Reading>,
     /// The sound ones of [`Config::cameras`]; without credentials where theirs could not be read. [`Camera::models`] is
     /// empty where a model is faulty.
     pub cameras: Vec<Camera>,
@@ -70,6 +73,7 @@ pub(super) struct Rest {
     /// The inner one: where it is enabled.
     pub(super) ledger: Option<Option<crate::ledger::Settings>>,
     pub(super) view: Option<raw::View>,
+    pub(super) registry: Option<Registry>,
     pub(super) grid: Option<(raw::Grid, Grid)>,
     pub(super) categories: BTreeMap<String, Category>,
     pub(super) days: BTreeMap<Date, DayKind>,
@@ -167,6 +171,7 @@ impl Draft {
             language: rest.language,
             state_dir: self.state_dir?,
             onnxruntime: self.onnxruntime,
+            inference: self.inference,
             workers: rest.workers?,
             decoders: self.decoders?,
             broker: self.broker?,
@@ -178,6 +183,8 @@ impl Draft {
             crs: raw_grid.crs,
             categories: rest.categories,
             models: self.models,
+            reading: self.reading,
+            registry: rest.registry?,
             cameras: self.cameras,
             plan: Arc::new(plan),
             node,
@@ -200,11 +207,22 @@ pub struct Judged {
 /// True where the field decides how the box sees or sends, not what becomes a case. A camera's URL is not among them: a
 /// camera without one is none.
 fn bears_on_no_case(path: &str) -> bool {
-    const SECTIONS: [&str; 7] = ["broker", "runtime", "decode", "telemetry", "ledger", "view", "models"];
-    const OF_CAMERAS: [&str; 6] = [
+    const SECTIONS: [&str; 9] = [
+        "broker",
+        "runtime",
+        "decode",
+        "telemetry",
+        "ledger",
+        "view",
+        "models",
+        "reading",
+        "registry",
+    ];
+    const OF_CAMERAS: [&str; 7] = [
         "credentials",
         "ca_file",
         "models",
+        "read_numbers",
         "transport",
         "gb_device_id",
         "address",

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{At, Checker, cameras::View, top};
 use crate::{
-    config::{fault::Fault, raw},
+    config::{Fault, raw},
     engine::{
         CameraId, FixedPlace, LonLat, Place,
         geometry::Crs,

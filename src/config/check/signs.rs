@@ -6,13 +6,9 @@ use jiff::{Timestamp, civil::Date};
 
 use super::{At, Checker, inside, rules::ModelFacts, top};
 use crate::{
-    config::{
-        Preset,
-        document::Document,
-        fault::{Fault, Faults},
-        raw, schema,
-    },
-    engine::{ApprovedSign, BBox, Rule},
+    config::{Fault, Faults, Preset, raw, schema::WORDS},
+    document::{Document, schema},
+    engine::{ApprovedSign, BBox, Label, PhoneNumber, Rule},
 };
 
 impl raw::Sign {
@@ -31,6 +27,7 @@ impl raw::Signs {
             Some(ApprovedSign {
                 label: sign.label.as_str().into(),
                 bbox: sign.bbox()?,
+                number: sign.number.as_deref().map(PhoneNumber::from),
             })
         };
         self.signs.iter().filter_map(sign).collect()
@@ -40,7 +37,7 @@ impl raw::Signs {
 /// Reads a baseline; the document is what it stands in.
 pub(in crate::config) fn read(file: &Path) -> Result<(Document, raw::Signs), Faults> {
     let (document, mut faults) = Document::read(file).map_err(Faults)?;
-    let sound = schema::check::<raw::Signs>(&document, &mut faults);
+    let sound = schema::check::<raw::Signs>(&document, &WORDS, &mut faults);
     let signs = serde_json::from_value::<raw::Signs>(sound.value).ok();
     if let Some(signs) = &signs {
         let mut fault = |at: At, message: String, remedy: &str| faults.push(document.fault(&at, message, remedy));
@@ -129,7 +126,8 @@ impl Checker<'_> {
             };
             let finds = |label: &str| {
                 let mut looking = camera.models.iter().filter_map(|m| models.get(*m));
-                looking.any(|m| m.labels.iter().any(|l| l == label))
+                let is_read = camera.reads && *label == *Label::small_ad().as_str();
+                is_read || looking.any(|m| m.labels.iter().any(|l| l == label))
             };
             let Some(signs) = &plan.approved else {
                 let here = rules.iter().filter(|r| r.labels.iter().any(|l| finds(l.as_str())));

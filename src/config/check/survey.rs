@@ -4,12 +4,9 @@ use std::path::Path;
 
 use super::{At, Checker, Draft};
 use crate::{
-    config::{
-        document::Document,
-        fault::{Fault, Faults},
-        raw, schema,
-    },
+    config::{Fault, Faults, raw, schema::WORDS},
     digest::sha256_hex,
+    document::{Document, schema},
     engine::{
         LonLat, Point,
         geometry::{Calibration, Crs, Lens},
@@ -107,7 +104,7 @@ pub(in crate::config) fn read(file: &Path) -> Result<Survey, Faults> {
     let mut draft = Draft::default();
     let (document, faults) = Document::read(file).map_err(Faults)?;
     draft.faults = faults;
-    let sound = schema::check::<raw::Points>(&document, &mut draft.faults);
+    let sound = schema::check::<raw::Points>(&document, &WORDS, &mut draft.faults);
     let mut checker = Checker {
         document: &document,
         sound: &sound,

@@ -1,6 +1,9 @@
-//! What is wrong with a configuration: where, why, and what to do.
+//! What is wrong with a file: where, why, and what to do.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
 
@@ -9,7 +12,7 @@ use serde::Serialize;
 pub struct Fault {
     /// Which field: `cameras[3].zones[0].polygon`. Empty: the whole file.
     pub path: String,
-    /// The file it stands in, as the operator would type it.
+    /// The file it stands in, as its reader would type it.
     pub file: PathBuf,
     /// Its line there, counted from 1, where it is known.
     pub line: Option<usize>,
@@ -17,6 +20,19 @@ pub struct Fault {
     pub message: String,
     /// What to do about it; empty where the message says it.
     pub remedy: String,
+}
+
+impl Fault {
+    /// One of a file as a whole.
+    pub(crate) fn whole(file: &Path, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            path: String::new(),
+            file: file.into(),
+            line: None,
+            message: message.into(),
+            remedy: remedy.into(),
+        }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -33,7 +49,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Every fault of a configuration, in the order of its lines.
+/// Every fault of a file, in the order of its lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Faults(pub Vec<Fault>);
 

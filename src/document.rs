@@ -1,7 +1,14 @@
-//! A TOML file as a JSON value that remembers its lines.
+//! A TOML file that a person typed: as a JSON value that remembers its lines ([`Document`]), held against the JSON Schema of
+//! its type ([`schema`]), and every [`Fault`] in it told at once, with its place and what to do.
+//!
+//! Configurations, model manifests and baselines of signs are read with it. It knows none of them: what a kind of file needs
+//! said in its own words comes as [`schema::Words`].
 //!
 //! JSON, because the schema validator and the checks speak it. A value that JSON cannot hold (a date, `nan`, a number past
 //! 64 bits) is a fault here and becomes `null`, which everything later passes over: TOML has no null of its own.
+
+pub mod fault;
+pub mod schema;
 
 use std::{
     collections::BTreeMap,
@@ -15,15 +22,15 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::fault::Fault;
+pub use self::fault::{Fault, Faults};
 
 /// The way to a value: keys and indices, outermost first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub(super) struct At(Vec<Step>);
+pub(crate) struct At(Vec<Step>);
 
 /// One step of the way.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Into a table.
     Key(String),
     /// Into an array.
@@ -31,34 +38,34 @@ pub(super) enum Step {
 }
 
 impl At {
-    pub(super) fn key(&self, key: &str) -> Self {
+    pub(crate) fn key(&self, key: &str) -> Self {
         let mut steps = self.0.clone();
         steps.push(Step::Key(key.into()));
         Self(steps)
     }
 
-    pub(super) fn index(&self, index: usize) -> Self {
+    pub(crate) fn index(&self, index: usize) -> Self {
         let mut steps = self.0.clone();
         steps.push(Step::Index(index));
         Self(steps)
     }
 
     /// Where it lies, and the last step there; `None` for the whole document.
-    pub(super) fn split(&self) -> Option<(Self, &Step)> {
+    pub(crate) fn split(&self) -> Option<(Self, &Step)> {
         let (last, parents) = self.0.split_last()?;
         Some((Self(parents.to_vec()), last))
     }
 
-    pub(super) fn starts_with(&self, head: &Self) -> bool {
+    pub(crate) fn starts_with(&self, head: &Self) -> bool {
         self.0.starts_with(&head.0)
     }
 
-    pub(super) fn steps(&self) -> &[Step] {
+    pub(crate) fn steps(&self) -> &[Step] {
         &self.0
     }
 
     /// The value there.
-    pub(super) fn of<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+    pub(crate) fn of<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         self.0.iter().try_fold(value, |v, step| match step {
             Step::Key(k) => v.get(k),
             Step::Index(i) => v.get(i),
@@ -66,7 +73,7 @@ impl At {
     }
 
     /// The value there, to change it.
-    pub(super) fn of_mut<'v>(&self, value: &'v mut Value) -> Option<&'v mut Value> {
+    pub(crate) fn of_mut<'v>(&self, value: &'v mut Value) -> Option<&'v mut Value> {
         self.0.iter().try_fold(value, |v, step| match step {
             Step::Key(k) => v.get_mut(k),
             Step::Index(i) => v.get_mut(i),
@@ -101,39 +108,34 @@ impl std::fmt::Display for At {
 
 /// A TOML file, read.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(crate) struct Document {
     /// As the operator would type it.
-    pub(super) file: PathBuf,
+    pub(crate) file: PathBuf,
     /// Its bytes; empty where it could not be read.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// What it says.
-    pub(super) value: Value,
+    pub(crate) value: Value,
     lines: BTreeMap<At, usize>,
 }
 
 impl Document {
     /// Reads `file`. `Err` holds every reason why it is no TOML.
-    pub(super) fn read(file: &Path) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
-        let whole = |message: String, remedy: &str| {
-            vec![Fault {
-                path: String::new(),
-                file: file.into(),
-                line: None,
-                message,
-                remedy: remedy.into(),
-            }]
-        };
+    pub(crate) fn read(file: &Path) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
         let bytes = fs::read(file).map_err(|e| {
-            whole(
+            vec![Fault::whole(
+                file,
                 format!("cannot be read: {e}"),
-                "name an existing file that this user may read; configs/edge.toml is an example to copy",
-            )
+                "name an existing file that this user may read",
+            )]
         })?;
+        Self::parse(file, bytes)
+    }
+
+    /// The same of what was read from `file` already.
+    pub(crate) fn parse(file: &Path, bytes: Vec<u8>) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
         let text = std::str::from_utf8(&bytes).map_err(|e| {
-            whole(
-                format!("byte {} is not UTF-8", e.valid_up_to()),
-                "save the file as UTF-8",
-            )
+            let message = format!("byte {} is not UTF-8", e.valid_up_to());
+            vec![Fault::whole(file, message, "save the file as UTF-8")]
         })?;
         let (table, errors) = DeTable::parse_recoverable(text);
         let line_of = Lines::new(text);
@@ -141,11 +143,12 @@ impl Document {
             let mut faults: Vec<Fault> = errors
                 .iter()
                 .map(|e| Fault {
-                    path: String::new(),
-                    file: file.into(),
                     line: e.span().map(|s| line_of.at(s.start)),
-                    message: format!("not TOML: {}", e.message().replace('\n', ", ")),
-                    remedy: "mend the syntax; nothing else of the file can be checked before that".into(),
+                    ..Fault::whole(
+                        file,
+                        format!("not TOML: {}", e.message().replace('\n', ", ")),
+                        "mend the syntax; nothing else of the file can be checked before that",
+                    )
                 })
                 .collect();
             faults.sort_by_key(|f| f.line);
@@ -172,14 +175,14 @@ impl Document {
     }
 
     /// The line of `at`, or of the nearest thing around it that is written down.
-    pub(super) fn line(&self, at: &At) -> Option<usize> {
+    pub(crate) fn line(&self, at: &At) -> Option<usize> {
         (0..=at.0.len())
             .rev()
             .find_map(|n| self.lines.get(&At(at.0[..n].to_vec())).copied())
     }
 
     /// A fault at `at`.
-    pub(super) fn fault(&self, at: &At, message: impl Into<String>, remedy: impl Into<String>) -> Fault {
+    pub(crate) fn fault(&self, at: &At, message: impl Into<String>, remedy: impl Into<String>) -> Fault {
         Fault {
             path: at.to_string(),
             file: self.file.clone(),

@@ -1,0 +1,47 @@
+//! A picture with what was found drawn into it, for the eye.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use image::{ImageError, ImageFormat, Rgb, RgbImage};
+
+use crate::{cli::layer::Layer, engine::Detection};
+
+/// One colour for each of the labels met, in turn.
+const COLOURS: [Rgb<u8>; 6] = [
+    Rgb([255, 214, 0]),
+    Rgb([0, 200, 255]),
+    Rgb([255, 105, 180]),
+    Rgb([120, 255, 80]),
+    Rgb([255, 140, 0]),
+    Rgb([200, 160, 255]),
+];
+
+/// Draws boxes with their scores, a colour for each label, and writes `dir/<name>.png`, where `name` is the picture's own.
+pub(super) fn write(dir: &Path, name: &str, mut picture: RgbImage, found: &[Detection]) -> Result<PathBuf, ImageError> {
+    let mut labels: Vec<&str> = found.iter().map(|d| d.label.as_str()).collect();
+    labels.sort_unstable();
+    labels.dedup();
+    let (w, h) = (f64::from(picture.width()), f64::from(picture.height()));
+    let size = (w / 640.0).clamp(1.0, 4.0);
+    for (label, colour) in labels.iter().zip(COLOURS.iter().cycle()) {
+        let mut layer = Layer::of(&picture);
+        for d in found.iter().filter(|d| d.label.as_str() == *label) {
+            let [x1, y1, x2, y2] = [d.bbox.x1, d.bbox.y1, d.bbox.x2, d.bbox.y2].map(f64::from);
+            let corners = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)].map(|(x, y)| (x * w, y * h));
+            for (from, to) in corners.iter().zip(corners.iter().cycle().skip(1)) {
+                layer.line(*from, *to, size);
+            }
+            let top = (y1 * h - 9.0 * size).max(2.0);
+            layer.text(&format!("{:.2}", d.score), ((x1 * w).max(2.0), top), size);
+        }
+        layer.clone().grown().over(&mut picture, Rgb([0; 3]), 0.7);
+        layer.over(&mut picture, *colour, 1.0);
+    }
+    fs::create_dir_all(dir)?;
+    let path = dir.join(format!("{name}.png"));
+    picture.save_with_format(&path, ImageFormat::Png)?;
+    Ok(path)
+}

@@ -1,0 +1,298 @@
+//! `gridwatch model compare`: where two models differ on pictures, and where people labelled them, which is right.
+
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use serde::Serialize;
+
+use super::{Library, json, model};
+use crate::{
+    cli::{
+        Failure, detect,
+        eval::{self as eval_command, sheet},
+        print,
+    },
+    engine::Detection,
+    error::Class,
+    eval::{self, Figures, Guess, Picture, Truth, data},
+    model::{
+        Panel,
+        differ::{BAR, Bars, Side, Tally},
+    },
+};
+
+/// Say where two models differ on the same pictures.
+///
+/// By label: what both found, and what only one did, from --at on. Where the pictures are labelled, also how good each is, side by
+/// side, as `gridwatch eval` measures it. Without labels a difference is only that: look at the page before you believe either.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gridwatch model compare models/garbage_nano_416 new/garbage --pictures captures/ --sheet differ.png
+  gridwatch model compare garbage_nano_416@1.0.0 garbage_nano_416@1.1.0 --config edge.toml --data streets/dev --json")]
+pub(super) struct Args {
+    /// A folder, or ID@VERSION of the registry.
+    #[arg(value_name = "OLD")]
+    old: String,
+    /// The other one.
+    #[arg(value_name = "NEW")]
+    new: String,
+    /// A folder of pictures, with labels or without, or a COCO file.
+    #[arg(long, value_name = "DATA", visible_alias = "pictures")]
+    data: PathBuf,
+    /// What one of the set's classes is to the models, where that is called otherwise.
+    #[arg(long = "map", value_name = "NAME=LABEL", value_parser = eval_command::mapping)]
+    maps: Vec<(String, String)>,
+    /// From which score a detection counts, 0 to 1.
+    #[arg(long, value_name = "S", default_value_t = BAR, value_parser = detect::score)]
+    at: f32,
+    /// Draw the largest things that only OLD found (green) and the surest that only NEW did (red) (PNG).
+    #[arg(long, value_name = "FILE")]
+    sheet: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    library: Library,
+}
+
+#[derive(Serialize)]
+struct Compared {
+    old: String,
+    new: String,
+    data: PathBuf,
+    differences: Tally,
+    /// How good each is, by label; none where nothing is labelled.
+    measured: Vec<Measured>,
+}
+
+#[derive(Serialize)]
+struct Measured {
+    /// `mean` is over the labels that the set has.
+    label: String,
+    things: usize,
+    old: Quality,
+    new: Quality,
+}
+
+#[derive(Serialize)]
+struct Quality {
+    ap50: Option<f64>,
+    ap50_95: Option<f64>,
+    recall50: Option<f64>,
+}
+
+impl From<&Figures> for Quality {
+    fn from(f: &Figures) -> Self {
+        Self {
+            ap50: f.ap50,
+            ap50_95: f.ap,
+            recall50: f.recall50,
+        }
+    }
+}
+
+pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failure> {
+    let models = [model(&args.old, config)?, model(&args.new, config)?];
+    let set = data::read(&args.data).map_err(|e| Failure::new(e.class(), e.to_string()))?;
+    let is_labelled = set.unlabelled < set.pictures.len();
+    let mut labels: Vec<String> = Vec::new();
+    for label in models.iter().flat_map(|m| m.manifest().found()) {
+        if !labels.iter().any(|l| l == label) {
+            labels.push(label.to_owned());
+        }
+    }
+    let names: Vec<String> = if set.names.is_empty() {
+        models[0].manifest().found().into_iter().map(str::to_owned).collect()
+    } else {
+        set.names.clone()
+    };
+    let class_of = |label: &str| labels.iter().position(|l| l == label);
+    let mapped = |name: &str| {
+        args.maps
+            .iter()
+            .find(|(from, _)| from == name)
+            .map_or(name.to_owned(), |(_, to)| to.clone())
+    };
+    let classes: Vec<Option<usize>> = names.iter().map(|name| class_of(&mapped(name))).collect();
+
+    let mut panel = Panel::new(&args.library.load()?, &models)?;
+    if is_labelled {
+        panel.set_floor(eval_command::FLOOR);
+    }
+    let bars: Bars = labels.iter().map(|l| (l.as_str().into(), args.at)).collect();
+    let mut tally = Tally::default();
+    let (mut by_model, mut against): ([Vec<Picture>; 2], Vec<Picture>) = ([Vec::new(), Vec::new()], Vec::new());
+    for picture in &set.pictures {
+        let unreadable = |e: detect::Failure| Failure::new(Class::Data, format!("{}: {e}", picture.path.display()));
+        let frame = detect::picture(&picture.path).map_err(unreadable)?;
+        let size = (frame.width, frame.height);
+        let mut shown = panel.shown(&frame);
+        let found = [shown.detect(0)?, shown.detect(1)?];
+        tally.add(&picture.path.display().to_string(), None, &bars, &found[0], &found[1]);
+        let guesses = found.each_ref().map(|found| guesses(found, size, &class_of));
+        for (pictures, guesses) in by_model.iter_mut().zip(&guesses) {
+            pictures.push(Picture {
+                truths: picture.truths(size, |class| classes.get(class).copied().flatten()),
+                guesses: guesses.clone(),
+            });
+        }
+        let [old, new] = guesses;
+        against.push(Picture {
+            truths: old.into_iter().filter(|g| g.score >= args.at).map(as_truth).collect(),
+            guesses: new,
+        });
+    }
+    let told = match &args.sheet {
+        Some(file) => {
+            let words = sheet::Words {
+                missed: "only OLD finds it",
+                wrong: "only NEW finds it",
+            };
+            let (page, told) = sheet::draw(&set, &against, &vec![args.at; labels.len()], &labels, &words)?;
+            page.save_with_format(file, image::ImageFormat::Png)
+                .map_err(|e| Failure::new(Class::Config, format!("--sheet {}: {e}", file.display())))?;
+            told
+        }
+        None => String::new(),
+    };
+    let [old, new] = models
+        .each_ref()
+        .map(|m| format!("{}@{}", m.manifest().id, m.manifest().version));
+    let compared = Compared {
+        old,
+        new,
+        data: args.data.clone(),
+        differences: tally,
+        measured: if is_labelled {
+            measured(&by_model, &labels)
+        } else {
+            Vec::new()
+        },
+    };
+    print(&if args.json {
+        json(&compared)?
+    } else {
+        table(&compared) + &told
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn guesses(found: &[Detection], (w, h): (u32, u32), class_of: &impl Fn(&str) -> Option<usize>) -> Vec<Guess> {
+    let guess = |d: &Detection| {
+        let [x1, y1, x2, y2] = [d.bbox.x1, d.bbox.y1, d.bbox.x2, d.bbox.y2].map(f64::from);
+        let (w, h) = (f64::from(w), f64::from(h));
+        Some(Guess {
+            class: class_of(d.label.as_str())?,
+            score: d.score,
+            corners: [x1 * w, y1 * h, x2 * w, y2 * h],
+        })
+    };
+    found.iter().filter_map(guess).collect()
+}
+
+/// What the old one found, as what is there for the new one to find.
+fn as_truth(guess: Guess) -> Truth {
+    let [x1, y1, x2, y2] = guess.corners;
+    Truth {
+        class: guess.class,
+        corners: guess.corners,
+        area: (x2 - x1) * (y2 - y1),
+        is_crowd: false,
+    }
+}
+
+fn measured(by_model: &[Vec<Picture>; 2], labels: &[String]) -> Vec<Measured> {
+    let [old, new] = by_model
+        .each_ref()
+        .map(|pictures| eval::measure(pictures, labels.len()));
+    let mut rows: Vec<Measured> = labels
+        .iter()
+        .zip(old.classes.iter().zip(&new.classes))
+        .filter(|(_, (old, _))| old.all().truths > 0)
+        .map(|(label, (old, new))| Measured {
+            label: label.clone(),
+            things: old.all().truths,
+            old: old.all().into(),
+            new: new.all().into(),
+        })
+        .collect();
+    rows.push(Measured {
+        label: "mean".into(),
+        things: old.mean[0].truths,
+        old: (&old.mean[0]).into(),
+        new: (&new.mean[0]).into(),
+    });
+    rows
+}
+
+fn table(compared: &Compared) -> String {
+    let Compared {
+        old,
+        new,
+        data,
+        differences,
+        measured,
+    } = compared;
+    let mut text = format!(
+        "OLD {old}\nNEW {new}\non {} pictures of {}\n\n{:<16}{:>8}{:>10}{:>10}{:>12}{:>10}\n",
+        differences.pictures,
+        data.display(),
+        "label",
+        "both",
+        "only OLD",
+        "only NEW",
+        "NEW score",
+        "mean IoU"
+    );
+    // Writing to a String cannot fail.
+    for (label, of) in &differences.labels {
+        let _ = writeln!(
+            text,
+            "{label:<16}{:>8}{:>10}{:>10}{:>+12.3}{:>10.3}",
+            of.both, of.only_old, of.only_new, of.mean_score_difference, of.mean_iou
+        );
+    }
+    if !measured.is_empty() {
+        let _ = writeln!(
+            text,
+            "\n{:<16}{:>8}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}",
+            "label", "things", "AP50 OLD", "NEW", "AP OLD", "NEW", "rec. OLD", "NEW"
+        );
+        let share = |v: Option<f64>| v.map_or_else(|| format!("{:>10}", "–"), |v| format!("{v:>10.3}"));
+        for row in measured {
+            let (old, new) = (&row.old, &row.new);
+            let _ = writeln!(
+                text,
+                "{:<16}{:>8}{}{}{}{}{}{}",
+                row.label,
+                row.things,
+                share(old.ap50),
+                share(new.ap50),
+                share(old.ap50_95),
+                share(new.ap50_95),
+                share(old.recall50),
+                share(new.recall50)
+            );
+        }
+    }
+    if !differences.worst.is_empty() {
+        text.push_str("\nThe surest that only one of them finds:\n");
+    }
+    for worst in &differences.worst {
+        let who = match worst.found_by {
+            Side::Old => "OLD",
+            Side::New => "NEW",
+        };
+        let other = worst.other_score.map_or("nothing".into(), |s| format!("{s:.2}"));
+        let _ = writeln!(
+            text,
+            "  {who} {} at {:.2}, the other {other}  {}",
+            worst.label, worst.score, worst.source
+        );
+    }
+    text
+}

@@ -1,0 +1,49 @@
+//! What a model must find for a configuration to keep its promise, when another takes its place.
+
+use super::{Camera, Config};
+use crate::{engine::Label, evidence};
+
+impl Config {
+    /// What nobody would find any more at `cameras` if the model at `model` (an index into [`Config::models`]) found `new` and no
+    /// longer `old`; `finds` gives the labels of the other models. One sentence for each label that a rule or the masking of
+    /// evidence needs; none where nothing is lost.
+    pub fn lacking<'a>(
+        &self,
+        model: usize,
+        cameras: impl IntoIterator<Item = &'a Camera>,
+        (old, new): (&[Label], &[Label]),
+        finds: &dyn Fn(usize) -> Vec<Label>,
+    ) -> Vec<String> {
+        let lost: Vec<&Label> = old.iter().filter(|l| !new.contains(l)).collect();
+        let mut told = Vec::new();
+        for camera in cameras.into_iter().filter(|c| c.models.contains(&model)) {
+            let others: Vec<Label> = camera
+                .models
+                .iter()
+                .filter(|m| **m != model)
+                .flat_map(|m| finds(*m))
+                .collect();
+            for label in lost.iter().filter(|l| !others.contains(l)) {
+                for rule in &self.plan.rules {
+                    let attends = rule.attended.as_ref().is_some_and(|a| a.labels.contains(label));
+                    if rule.labels.contains(label) || attends {
+                        told.push(format!(
+                            "rule {:?} needs the label {:?}, which it does not find",
+                            rule.id.as_str(),
+                            label.as_str()
+                        ));
+                    }
+                }
+                if self.evidence.mask && evidence::is_masked(label) {
+                    told.push(format!(
+                        "evidence is masked where {:?} is found (evidence.mask), and it does not find it",
+                        label.as_str()
+                    ));
+                }
+            }
+        }
+        told.sort();
+        told.dedup();
+        told
+    }
+}

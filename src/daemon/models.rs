@@ -1,0 +1,802 @@
+//! Keeps the models that look: takes up what the registry says at the start, fulfils what operators ask while the daemon runs,
+//! judges new ones on trial, and takes back what fails. On a thread of its own: sessions are loaded and put away here, never on
+//! a thread that looks.
+//!
+//! It is told by the registry's journal, whose length it asks every second, and by the workers; it answers in the journal. So
+//! a wish that was asked while no daemon ran is fulfilled at the next start, and one whose trial a restart broke off is
+//! tried anew.
+
+mod crew;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, RecvTimeoutError, Sender},
+    },
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use metrics::{counter, gauge};
+
+use self::crew::{Beside, Chair, Hall, Lineup, Sitting, Turn};
+pub(super) use self::crew::{Crew, Report};
+use super::{StartError, record::KnownModel};
+use crate::{
+    config::{self, Config},
+    engine::Label,
+    link::contract::ModelInfo,
+    model::{
+        Manifest, Model, ModelError, Panel, Ready, Runtime,
+        registry::{Event, Known, Registry, RegistryError, State, Version, Wanted, Wish, name},
+        selftest,
+        trial::{self, Terms, Trial, Verdict},
+    },
+    telemetry::names,
+};
+
+/// How often the journal's length is asked: an operator waits no longer than this to be heard.
+const TURN: Duration = Duration::from_secs(1);
+
+/// A shadow's terms name no time that it must keep.
+const NO_BUDGET: Duration = Duration::MAX;
+
+/// The keeper of the models.
+pub(super) struct Models {
+    config: Arc<Config>,
+    runtime: Runtime,
+    registry: Registry,
+    /// Says that a daemon looks with them.
+    _watching: File,
+    hall: Arc<Hall>,
+    inbox: Receiver<Report>,
+    state: State,
+    /// Wishes that were answered, also where the journal took no line: none is fulfilled twice by one daemon.
+    answered: BTreeSet<String>,
+    /// The journal's length when `state` was read.
+    read: u64,
+    /// Of the configuration's folders, in the order of `Config::models`.
+    shipped: Vec<Arc<Manifest>>,
+    /// Seats that are taken in every panel.
+    taken: BTreeSet<usize>,
+    /// Who looks wherever no version of the camera's own does, by model.
+    rest: Vec<Arc<Chair>>,
+    /// Who looks at one camera alone, by model and camera.
+    own: BTreeMap<(usize, String), Arc<Chair>>,
+    /// What runs beside, by model.
+    beside: BTreeMap<usize, Running>,
+    /// What the metrics show as live.
+    shown: BTreeSet<(String, String)>,
+}
+
+/// A trial or a shadow under way.
+struct Running {
+    it: Arc<Beside>,
+    camera: Option<String>,
+    is_shadow: bool,
+}
+
+/// Why a version cannot look.
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error("{0}")]
+    Said(String),
+}
+
+/// Whether a version must pass its self-test before it is seated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// It looked here before: what looks must not wait for pictures to be judged.
+    Known,
+    /// It is new to this box, or to its ONNX Runtime.
+    Asked,
+}
+
+/// A version that is loaded: its seat, and a session for each worker unless it sits already.
+type Seated = (Arc<Chair>, Option<Vec<Ready>>);
+
+impl Models {
+    /// Loads what is to look, and seats it: the registry's live versions, the configuration's folders for the rest. What the
+    /// registry cannot give any more is rolled back, with an ERROR.
+    ///
+    /// # Errors
+    /// A folder of the configuration that cannot be used, or a registry that cannot be locked.
+    pub(super) fn start(
+        config: &Arc<Config>,
+        runtime: Runtime,
+        reports: &Sender<Report>,
+        inbox: Receiver<Report>,
+    ) -> Result<(Self, Vec<Crew>), StartError> {
+        let registry = Registry::new(&config.state_dir, config.registry.keys.clone());
+        let watching = registry.watch()?;
+        let panels = (0..config.workers)
+            .map(|_| Panel::new(&runtime, []))
+            .collect::<Result<_, _>>()?;
+        let (hall, crews) = Hall::new(panels, reports);
+        let mut shipped = Vec::new();
+        for model in &config.models {
+            shipped.push(Arc::clone(Model::load(&model.dir)?.manifest()));
+        }
+        let mut models = Self {
+            config: Arc::clone(config),
+            runtime,
+            registry,
+            _watching: watching,
+            hall,
+            inbox,
+            state: State::default(),
+            answered: BTreeSet::new(),
+            read: 0,
+            shipped,
+            taken: BTreeSet::new(),
+            rest: Vec::new(),
+            own: BTreeMap::new(),
+            beside: BTreeMap::new(),
+            shown: BTreeSet::new(),
+        };
+        models.read_journal();
+        let mut fresh = Vec::new();
+        for model in 0..config.models.len() {
+            let chair = models.take_up(model, None, &mut fresh)?;
+            if let Some(version) = &chair.version {
+                tracing::info!(model = %config.models[model].id, %version, shipped = %models.shipped[model].version, "A version of the registry looks in place of the configuration's.");
+            }
+            models.rest.push(chair);
+        }
+        for camera in &config.cameras {
+            for &model in &camera.models {
+                let id = camera.id.as_str();
+                if models.known(model).has_own(id) {
+                    let chair = models.take_up(model, Some(id), &mut fresh)?;
+                    if models.known(model).has_own(id) {
+                        models.own.insert((model, id.to_owned()), chair);
+                    }
+                }
+            }
+        }
+        models.publish(fresh);
+        Ok((models, crews))
+    }
+
+    /// Works until it is told that no more looks will come.
+    pub(super) fn run(mut self) {
+        while self.turn(TURN) {}
+    }
+
+    /// Does what waits to be done, and hears what comes within that time; false once no more looks will come.
+    fn turn(&mut self, patience: Duration) -> bool {
+        self.heed();
+        match self.inbox.recv_timeout(patience) {
+            Ok(Report::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+            Ok(Report::Judged { wish, verdict }) => self.judged(&wish, verdict),
+            Ok(Report::Failing { seat, reason }) => self.failing(seat, &reason),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        self.hall.clear();
+        if self.registry.journal().length() != self.read {
+            self.read_journal();
+        }
+        true
+    }
+
+    fn id(&self, model: usize) -> &str {
+        &self.config.models[model].id
+    }
+
+    fn known(&self, model: usize) -> Known {
+        self.state.known(self.id(model))
+    }
+
+    /// The version that looks there.
+    fn chair(&self, model: usize, camera: Option<&str>) -> &Arc<Chair> {
+        let own = camera.and_then(|c| self.own.get(&(model, c.to_owned())));
+        own.unwrap_or(&self.rest[model])
+    }
+
+    fn read_journal(&mut self) {
+        let journal = self.registry.journal();
+        let length = journal.length();
+        match journal.read() {
+            Ok(told) => {
+                if let (Some(line), true) = (told.unreadable.last(), length != self.read) {
+                    tracing::warn!(journal = %journal.path().display(), line, "A line of the models' journal is none and is passed over.");
+                }
+                self.state = State::of(&told.entries);
+            }
+            Err(error) => {
+                tracing::error!(journal = %journal.path().display(), %error, "What was asked of the models cannot be read; those that look go on.");
+            }
+        }
+        self.read = length;
+    }
+
+    fn write(&mut self, model: usize, event: Event) {
+        self.answered.extend(event.answers().map(str::to_owned));
+        let journal = self.registry.journal();
+        if let Err(error) = journal.append(self.id(model), Timestamp::now(), event) {
+            tracing::error!(journal = %journal.path().display(), %error, "What became of a model cannot be written; the next start will not know of it.");
+        }
+        self.read_journal();
+    }
+
+    /// Loads the version that is to look there; goes back, version by version, from what cannot be used.
+    fn take_up(
+        &mut self,
+        model: usize,
+        camera: Option<&str>,
+        fresh: &mut Vec<(usize, Vec<Ready>)>,
+    ) -> Result<Arc<Chair>, StartError> {
+        let mut version = self.known(model).live(camera);
+        loop {
+            match self.seat(model, &version, Proof::Known) {
+                Ok((chair, sessions)) => {
+                    fresh.extend(sessions.map(|s| (chair.seat, s)));
+                    return Ok(chair);
+                }
+                Err(error) => {
+                    if version.is_none() {
+                        return Err(match error {
+                            Unfit::Model(e) => e.into(),
+                            Unfit::Registry(e) => e.into(),
+                            Unfit::Said(what) => StartError::Unfit(what),
+                        });
+                    }
+                    let to = self.known(model).before(camera).flatten();
+                    tracing::error!(model = self.id(model), version = name(&version), to = name(&to), %error, "A version of a model cannot be used any more; the one before looks in its place.");
+                    counter!(names::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "rolled_back")
+                        .increment(1);
+                    let event = Event::RolledBack {
+                        wish: None,
+                        from: version,
+                        to: to.clone(),
+                        camera: camera.map(Into::into),
+                        reason: format!("at the start of the daemon: {error}"),
+                        report: None,
+                    };
+                    self.write(model, event);
+                    version = to;
+                }
+            }
+        }
+    }
+
+    /// A seat for a version, with a session for each worker; the one it sits in already, where it does.
+    fn seat(&mut self, model: usize, version: &Version, proof: Proof) -> Result<Seated, Unfit> {
+        let sits = self
+            .chairs()
+            .find(|c| c.model == model && c.version == *version)
+            .map(Arc::clone);
+        if let Some(chair) = sits {
+            return Ok((chair, None));
+        }
+        let loaded = self.load(model, version)?;
+        if proof == Proof::Asked
+            && let Some(wrong) = selftest::check(&self.runtime, &loaded).refusal()
+        {
+            return Err(Unfit::Said(format!("its self-test fails: {wrong}")));
+        }
+        let sessions = (0..self.hall.workers())
+            .map(|_| Ready::new(&self.runtime, &loaded))
+            .collect::<Result<_, _>>()?;
+        let free = (0..).find(|seat| !self.taken.contains(seat));
+        let seat = free.ok_or_else(|| Unfit::Said("no seat is free".into()))?;
+        self.taken.insert(seat);
+        let known = known(&loaded, &self.runtime);
+        Ok((
+            Arc::new(Chair::new(seat, model, version.clone(), known)),
+            Some(sessions),
+        ))
+    }
+
+    fn load(&self, model: usize, version: &Version) -> Result<Model, Unfit> {
+        let config::Model { id, dir } = &self.config.models[model];
+        let loaded = match version {
+            Some(version) => self.registry.load(id, version)?,
+            None => Model::load(dir)?,
+        };
+        if loaded.manifest().id != *id {
+            let found = &loaded.manifest().id;
+            let message = format!("{}: its id is {found:?} now and was {id:?}", dir.display());
+            return Err(Unfit::Said(message));
+        }
+        Ok(loaded)
+    }
+
+    /// All that sit.
+    fn chairs(&self) -> impl Iterator<Item = &Arc<Chair>> {
+        let beside = self.beside.values().map(|running| &running.it.chair);
+        self.rest.iter().chain(self.own.values()).chain(beside)
+    }
+
+    /// From each worker's next look on, those look who are to. Seats that nobody needs any more are left.
+    fn publish(&mut self, fresh: Vec<(usize, Vec<Ready>)>) {
+        let used: BTreeSet<usize> = self.chairs().map(|c| c.seat).collect();
+        let gone: Vec<usize> = self.taken.difference(&used).copied().collect();
+        let lineup: Lineup = self.config.cameras.iter().map(|c| self.sitting(c)).collect();
+        self.hall.change(lineup, fresh, &gone);
+        self.taken = used;
+        let live: BTreeSet<(String, String)> = self
+            .rest
+            .iter()
+            .chain(self.own.values())
+            .map(|c| (c.known.info.id.clone(), c.known.info.version.clone()))
+            .collect();
+        for (id, version) in self.shown.union(&live) {
+            let is_live = live.contains(&(id.clone(), version.clone()));
+            gauge!(names::MODEL_LIVE, "model" => id.clone(), "version" => version.clone()).set(if is_live {
+                1.0
+            } else {
+                0.0
+            });
+        }
+        self.shown = live;
+    }
+
+    fn sitting(&self, camera: &config::Camera) -> Sitting {
+        let id = camera.id.as_str();
+        let turn = |&model: &usize| Turn {
+            chair: Arc::clone(self.chair(model, Some(id))),
+            beside: self
+                .beside
+                .get(&model)
+                .filter(|running| self.is_in(model, running.camera.as_deref(), id))
+                .map(|running| Arc::clone(&running.it)),
+        };
+        Sitting::new(camera.models.iter().map(turn).collect())
+    }
+
+    /// True where a wish for `scope` (one camera, or all without a version of their own) is about `camera`.
+    fn is_in(&self, model: usize, scope: Option<&str>, camera: &str) -> bool {
+        match scope {
+            Some(only) => only == camera,
+            None => !self.own.contains_key(&(model, camera.to_owned())),
+        }
+    }
+
+    fn cameras(&self, model: usize, scope: Option<&str>) -> Vec<&config::Camera> {
+        let looks = |c: &&config::Camera| c.models.contains(&model) && self.is_in(model, scope, c.id.as_str());
+        self.config.cameras.iter().filter(looks).collect()
+    }
+
+    /// Does what waits to be done.
+    fn heed(&mut self) {
+        for model in 0..self.config.models.len() {
+            self.heed_one(model);
+        }
+    }
+
+    fn heed_one(&mut self, model: usize) {
+        let mut known = self.known(model);
+        known.wishes.retain(|w| !self.answered.contains(&w.id));
+        known.shadow = known.shadow.filter(|s| !self.answered.contains(&s.id));
+        let wish = known.wishes.first().cloned();
+        if let Some(running) = self.beside.get(&model) {
+            let id = &running.it.wish;
+            let is_wanted = known.wishes.iter().any(|w| w.id == *id)
+                || (known.shadow.as_ref().is_some_and(|s| s.id == *id) && wish.is_none());
+            if is_wanted {
+                return;
+            }
+            if !self.call_off(model, wish.as_ref()) {
+                return;
+            }
+        }
+        if let Some(wish) = wish {
+            match &wish.what {
+                Wanted::Use { version, now } => self.use_version(model, &wish, version, *now),
+                Wanted::Rollback => self.roll_back(model, &wish),
+            }
+        } else if let Some(shadow) = known.shadow {
+            let terms = Terms {
+                looks: shadow.looks,
+                bars: BTreeMap::new(),
+                slower_at_most: f64::INFINITY,
+                budget: NO_BUDGET,
+                is_shadow: true,
+            };
+            if let Err(error) = self.begin(
+                model,
+                &shadow.id,
+                &shadow.version,
+                shadow.camera.as_deref(),
+                terms,
+                false,
+            ) {
+                self.refuse(model, &shadow.id, &shadow.version, error.to_string(), None);
+            }
+        }
+    }
+
+    /// Ends what runs beside before its time: another wish took its place, or it was stopped. False where that was all that
+    /// the other wish is about.
+    fn call_off(&mut self, model: usize, wish: Option<&Wish>) -> bool {
+        let Some(running) = self.beside.remove(&model) else {
+            return true;
+        };
+        self.publish(Vec::new());
+        let report = Box::new(running.it.trial().report());
+        let (id, version) = (running.it.wish.clone(), running.it.chair.version.clone());
+        if running.is_shadow {
+            let why = if wish.is_some() {
+                "another version was asked for"
+            } else {
+                "it was stopped, or another shadow was asked for"
+            };
+            let event = Event::ShadowEnded {
+                wish: id,
+                version,
+                cut_short: Some(why.into()),
+                report,
+            };
+            self.write(model, event);
+            return true;
+        }
+        let back = wish.filter(|w| w.what == Wanted::Rollback && w.camera == running.camera);
+        self.refuse(model, &id, &version, "another wish took its place".into(), Some(report));
+        let Some(back) = back else {
+            return true;
+        };
+        let to = self.chair(model, running.camera.as_deref()).version.clone();
+        let event = Event::RolledBack {
+            wish: Some(back.id.clone()),
+            from: version,
+            to,
+            camera: running.camera,
+            reason: "an operator called its trial off".into(),
+            report: None,
+        };
+        self.write(model, event);
+        false
+    }
+
+    fn refuse(
+        &mut self,
+        model: usize,
+        wish: &str,
+        version: &Version,
+        reason: String,
+        report: Option<Box<trial::Report>>,
+    ) {
+        tracing::warn!(
+            model = self.id(model),
+            version = name(version),
+            reason,
+            "A version of a model is refused; the one that looks goes on."
+        );
+        counter!(names::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "refused").increment(1);
+        let event = Event::Refused {
+            wish: wish.to_owned(),
+            version: version.clone(),
+            reason,
+            report,
+        };
+        self.write(model, event);
+    }
+
+    fn use_version(&mut self, model: usize, wish: &Wish, version: &Version, now: bool) {
+        let registry = &self.config.registry;
+        let terms = Terms {
+            looks: registry.trial_looks,
+            bars: BTreeMap::new(),
+            slower_at_most: registry.slower_at_most,
+            budget: registry.latency_budget,
+            is_shadow: false,
+        };
+        match self.begin(model, &wish.id, version, wish.camera.as_deref(), terms, now) {
+            Ok(None) => {}
+            // Nobody looks with it anywhere that is meant, so there is nothing to compare it with.
+            Ok(Some((chair, sessions))) => {
+                self.go_live(model, &wish.id, wish.camera.clone(), chair, sessions, None);
+            }
+            Err(error) => self.refuse(model, &wish.id, version, error.to_string(), None),
+        }
+    }
+
+    /// Puts a version beside the one that looks; gives it back where no camera's look would show it.
+    fn begin(
+        &mut self,
+        model: usize,
+        wish: &str,
+        version: &Version,
+        camera: Option<&str>,
+        terms: Terms,
+        decides: bool,
+    ) -> Result<Option<Seated>, Unfit> {
+        if let Some(camera) = camera {
+            let found = self.config.cameras.iter().find(|c| c.id.as_str() == camera);
+            let looks = found.is_some_and(|c| c.models.contains(&model));
+            if !looks {
+                return Err(Unfit::Said(format!("no camera {camera:?} looks with this model")));
+            }
+        }
+        let old = Arc::clone(self.chair(model, camera));
+        // A camera may be given what looks everywhere, to keep it when that changes.
+        let is_same_place = camera.is_none_or(|c| self.own.contains_key(&(model, c.to_owned())));
+        if old.version == *version && (is_same_place || terms.is_shadow) {
+            return Err(Unfit::Said("it looks already".into()));
+        }
+        let labels = |found: &KnownModel| found.labels.clone();
+        let seated = self.seat(model, version, Proof::Asked)?;
+        let new = &seated.0;
+        if !terms.is_shadow {
+            let finds = |other: usize| labels(&self.rest[other].known);
+            let lacking = self.config.lacking(
+                model,
+                self.cameras(model, camera),
+                (&old.known.labels, &new.known.labels),
+                &finds,
+            );
+            if !lacking.is_empty() {
+                if seated.1.is_some() {
+                    self.taken.remove(&new.seat);
+                }
+                return Err(Unfit::Said(lacking.join("; ")));
+            }
+        }
+        if self.cameras(model, camera).is_empty() || old.version == *version {
+            return Ok(Some(seated));
+        }
+        let bars = trial::bars(&old.known.labels, &new.known.labels, &self.config.plan.rules);
+        let looks = terms.looks;
+        let (chair, sessions) = seated;
+        let fresh = sessions.map(|s| (chair.seat, s));
+        let is_shadow = terms.is_shadow;
+        let running = Running {
+            it: Arc::new(Beside {
+                chair,
+                wish: wish.to_owned(),
+                trial: Mutex::new(Trial::new(Terms { bars, ..terms })),
+                decides,
+            }),
+            camera: camera.map(Into::into),
+            is_shadow,
+        };
+        self.beside.insert(model, running);
+        self.publish(fresh.into_iter().collect());
+        tracing::info!(
+            model = self.id(model),
+            version = name(version),
+            looks,
+            shadow = is_shadow,
+            decides,
+            "A version of a model runs beside the one that looks."
+        );
+        let event = Event::TrialBegun {
+            wish: wish.to_owned(),
+            version: version.clone(),
+            looks,
+        };
+        self.write(model, event);
+        Ok(None)
+    }
+
+    fn put(&mut self, model: usize, camera: Option<&str>, chair: Arc<Chair>) {
+        match camera {
+            Some(camera) => {
+                self.own.insert((model, camera.to_owned()), chair);
+            }
+            None => self.rest[model] = chair,
+        }
+    }
+
+    fn go_live(
+        &mut self,
+        model: usize,
+        wish: &str,
+        camera: Option<String>,
+        chair: Arc<Chair>,
+        sessions: Option<Vec<Ready>>,
+        report: Option<Box<trial::Report>>,
+    ) {
+        let version = chair.version.clone();
+        let fresh = sessions.map(|s| (chair.seat, s));
+        self.put(model, camera.as_deref(), chair);
+        self.publish(fresh.into_iter().collect());
+        tracing::info!(
+            model = self.id(model),
+            version = name(&version),
+            camera = camera.as_deref().unwrap_or("all"),
+            "A version of a model went live."
+        );
+        counter!(names::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "live").increment(1);
+        let event = Event::WentLive {
+            wish: wish.to_owned(),
+            version,
+            camera,
+            report,
+        };
+        self.write(model, event);
+    }
+
+    /// A trial is over.
+    fn judged(&mut self, wish: &str, verdict: Verdict) {
+        let Some(model) = self.beside.iter().find(|(_, r)| r.it.wish == wish).map(|(m, _)| *m) else {
+            // It was called off meanwhile.
+            return;
+        };
+        let Some(running) = self.beside.remove(&model) else {
+            return;
+        };
+        let report = Box::new(running.it.trial().report());
+        let chair = Arc::clone(&running.it.chair);
+        let version = chair.version.clone();
+        match verdict {
+            _ if running.is_shadow => {
+                self.publish(Vec::new());
+                let cut_short = match verdict {
+                    Verdict::Pass => None,
+                    Verdict::Fail(reason) => Some(reason.to_string()),
+                };
+                tracing::info!(
+                    model = self.id(model),
+                    version = name(&version),
+                    cut_short,
+                    "A version of a model has run beside the one that looks; gridwatch model list shows where they differ."
+                );
+                let event = Event::ShadowEnded {
+                    wish: wish.to_owned(),
+                    version,
+                    cut_short,
+                    report,
+                };
+                self.write(model, event);
+            }
+            Verdict::Pass => self.go_live(model, wish, running.camera, chair, None, Some(report)),
+            Verdict::Fail(reason) if running.it.decides => {
+                let to = self.chair(model, running.camera.as_deref()).version.clone();
+                self.publish(Vec::new());
+                self.rolled_back(
+                    model,
+                    Some(wish),
+                    (version, to),
+                    running.camera,
+                    reason.to_string(),
+                    Some(report),
+                );
+            }
+            Verdict::Fail(reason) => {
+                self.publish(Vec::new());
+                self.refuse(model, wish, &version, reason.to_string(), Some(report));
+            }
+        }
+    }
+
+    fn rolled_back(
+        &mut self,
+        model: usize,
+        wish: Option<&str>,
+        (from, to): (Version, Version),
+        camera: Option<String>,
+        reason: String,
+        report: Option<Box<trial::Report>>,
+    ) {
+        let (id, camera_name) = (self.id(model).to_owned(), camera.as_deref().unwrap_or("all"));
+        if report.is_some() || wish.is_none() {
+            tracing::error!(
+                model = id,
+                from = name(&from),
+                to = name(&to),
+                camera = camera_name,
+                reason,
+                "A version of a model was taken back: another one looks in its place. Its makers should see why."
+            );
+        } else {
+            tracing::info!(
+                model = id,
+                from = name(&from),
+                to = name(&to),
+                camera = camera_name,
+                "A version of a model was taken back, as was asked."
+            );
+        }
+        counter!(names::MODEL_CHANGES, "model" => id, "change" => "rolled_back").increment(1);
+        let event = Event::RolledBack {
+            wish: wish.map(Into::into),
+            from,
+            to,
+            camera,
+            reason,
+            report,
+        };
+        self.write(model, event);
+    }
+
+    /// An operator wants the version before, now.
+    fn roll_back(&mut self, model: usize, wish: &Wish) {
+        let from = self.chair(model, wish.camera.as_deref()).version.clone();
+        let reason = "an operator asked for it".to_owned();
+        match self.go_back(model, wish.camera.as_deref(), Some(&wish.id), &reason) {
+            Ok(true) => {}
+            Ok(false) => {
+                let what = "there is no version before it: it is the configuration's folder that looks".to_owned();
+                self.refuse(model, &wish.id, &from, what, None);
+            }
+            Err(error) => self.refuse(
+                model,
+                &wish.id,
+                &from,
+                format!("the version before cannot be used: {error}"),
+                None,
+            ),
+        }
+    }
+
+    /// Puts the version before in its place; false where there is none.
+    fn go_back(&mut self, model: usize, camera: Option<&str>, wish: Option<&str>, reason: &str) -> Result<bool, Unfit> {
+        let known = self.known(model);
+        let Some(to) = known.before(camera) else {
+            return Ok(false);
+        };
+        let from = self.chair(model, camera).version.clone();
+        let (chair, sessions) = self.seat(model, &to, Proof::Known)?;
+        let fresh = sessions.map(|s| (chair.seat, s));
+        let is_last = camera.is_some_and(|c| known.cameras.get(c).is_some_and(|stack| stack.len() <= 1));
+        match camera {
+            // From now on it looks with what looks everywhere.
+            Some(camera) if is_last => {
+                self.own.remove(&(model, camera.to_owned()));
+            }
+            _ => self.put(model, camera, chair),
+        }
+        self.publish(fresh.into_iter().collect());
+        self.rolled_back(model, wish, (from, to), camera.map(Into::into), reason.to_owned(), None);
+        Ok(true)
+    }
+
+    /// A model that decides fails look after look: back to the one before.
+    fn failing(&mut self, seat: usize, reason: &str) {
+        let rest = self.rest.iter().filter(|c| c.seat == seat).map(|c| (c.model, None));
+        let own = self
+            .own
+            .iter()
+            .filter(|(_, c)| c.seat == seat)
+            .map(|((model, camera), _)| (*model, Some(camera.clone())));
+        let places: Vec<(usize, Option<String>)> = rest.chain(own).collect();
+        for (model, camera) in places {
+            let reason = format!("look after look failed: {reason}");
+            match self.go_back(model, camera.as_deref(), None, &reason) {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::error!(
+                        model = self.id(model),
+                        reason,
+                        "A model fails look after look, and there is no version before it to go back to: nothing is seen with it."
+                    );
+                }
+                Err(error) => {
+                    tracing::error!(model = self.id(model), reason, %error, "A model fails look after look, and the version before it cannot be used: nothing is seen with it.");
+                }
+            }
+        }
+    }
+
+    /// Who looks at a camera at the start, for what is written about it.
+    pub(super) fn looks_at(&self, camera: &config::Camera) -> Vec<KnownModel> {
+        let chairs = camera.models.iter().map(|m| self.chair(*m, Some(camera.id.as_str())));
+        chairs.map(|c| c.known.clone()).collect()
+    }
+}
+
+/// A model as cases name it.
+pub(super) fn known(model: &Model, runtime: &Runtime) -> KnownModel {
+    let manifest = model.manifest();
+    let labels: Vec<Label> = manifest.engine_labels();
+    KnownModel {
+        info: ModelInfo {
+            id: manifest.id.clone(),
+            version: manifest.version.clone(),
+            sha256: manifest.sha256.clone(),
+            runtime: runtime.build().to_owned(),
+        },
+        labels,
+    }
+}
+
+#[cfg(test)]
+mod tests;
