@@ -197,11 +197,11 @@ def main():
     cv2.setNumThreads(1)
     way = lambda predict, image: square(predict, image, args.size)
     report = measure(onnx_predict(args.model, args.threads), args.data, way, read_twins()[1])
-    print(line(report))
-    text = json.dumps(report, indent=1)
-    print(text)
     if args.json:
-        Path(args.json).write_text(text + "\n")
+        Path(args.json).write_text(json.dumps(report, indent=1) + "\n")
+    print(line(report))
+    for folder, entry in report.items():
+        print(f"{folder}: {json.dumps(entry)}")
 
 
 if __name__ == "__main__":
