@@ -122,6 +122,7 @@ fn record(dir: &std::path::Path, plan: &Arc<Plan>, days: u32) -> (u32, u64, u64)
                 view: View::Clear,
                 light: Light::Day,
                 detections,
+                unsought: Vec::new(),
             };
             let effects = live.apply(Input::Observed(look));
             for effect in effects {
@@ -158,6 +159,7 @@ fn seen(label: &str, x: f32, score: f32, chance: &mut fastrand::Rng) -> Detectio
         label: label.into(),
         score: score + jitter(),
         appearance: Some(Appearance(appearance)),
+        number: None,
         bbox: BBox {
             x1: x + dx,
             y1: 0.5 + dy,

@@ -17,8 +17,11 @@ pub mod detect;
 #[cfg(feature = "ort")]
 pub mod eval;
 mod layer;
+pub mod ledger;
 #[cfg(feature = "ort")]
 pub mod model;
+#[cfg(feature = "ort")]
+pub mod read;
 pub mod replay;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod run;
@@ -94,8 +97,11 @@ pub enum Command {
     #[cfg(feature = "ort")]
     Model(model::Args),
     #[cfg(feature = "ort")]
+    Read(read::Args),
+    #[cfg(feature = "ort")]
     Signs(signs::Args),
     Cases(cases::Args),
+    Ledger(ledger::Args),
     Replay(replay::Args),
     Tune(tune::Args),
     Simulate(simulate::Args),
@@ -121,10 +127,13 @@ impl Command {
             #[cfg(feature = "ort")]
             Self::Model(args) => model::run(args),
             #[cfg(feature = "ort")]
+            Self::Read(args) => read::run(&args),
+            #[cfg(feature = "ort")]
             Self::Signs(args) => signs::run(args),
             Self::Check(args) => check::run(args),
             Self::Calibrate(args) => calibrate::run(&args),
             Self::Cases(args) => Ok(cases::run(&args)?),
+            Self::Ledger(args) => ledger::run(&args),
             Self::Replay(args) => replay::run(&args),
             Self::Tune(args) => tune::run(&args),
             Self::Simulate(args) => simulate::run(args),
@@ -200,6 +209,7 @@ macro_rules! failure_from {
 failure_from!(
     cases::CasesError,
     crate::ledger::LedgerError,
+    crate::store::StoreError,
     crate::telemetry::TelemetryError,
     crate::views::ViewsError,
     crate::model::registry::RegistryError,

@@ -82,6 +82,8 @@ pub struct Config {
     pub categories: BTreeMap<String, Category>,
     /// The models that look, in the file's order.
     pub models: Vec<Model>,
+    /// Reading of telephone numbers, where any camera is read.
+    pub reading: Option<Reading>,
     /// Further versions of them.
     pub registry: Registry,
     /// The cameras, in the file's order.
@@ -160,6 +162,19 @@ pub struct Model {
     pub dir: PathBuf,
 }
 
+/// How telephone numbers are read.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// Folder of the model that finds lines of text (absolute; exists).
+    pub finder: PathBuf,
+    /// Folder of the model that spells a line (absolute; exists).
+    pub speller: PathBuf,
+    /// How often a camera is read; at the looks in between nothing is looked for under [`Label::small_ad`].
+    ///
+    /// [`Label::small_ad`]: crate::engine::Label::small_ad
+    pub every: Duration,
+}
+
 /// One camera.
 #[derive(Debug, Clone)]
 pub struct Camera {
@@ -177,6 +192,8 @@ pub struct Camera {
     pub look_every: Duration,
     /// The models that look at it, as indices into [`Config::models`]; never empty.
     pub models: Vec<usize>,
+    /// Telephone numbers are read in its watch zones ([`Config::reading`]).
+    pub reads: bool,
     /// 20-digit GB/T 28181 id.
     pub gb_device_id: Option<String>,
     /// Reference of the legal and technical review; without it its cases are leads only.

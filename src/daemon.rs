@@ -7,6 +7,7 @@ mod keeper;
 mod looks;
 mod models;
 mod pins;
+mod readers;
 mod record;
 
 use std::{
@@ -32,6 +33,7 @@ use self::{
     looks::{Eyes, Looks, Watched, Watching},
     models::{Models, Report},
     pins::Pins,
+    readers::{Pace, Spectacles},
     record::{KnownModel, Records},
 };
 use crate::{
@@ -169,14 +171,17 @@ impl Daemon {
         let store = Store::open(&config.state_dir)?;
         let runtime = model::runtime::init(config.onnxruntime.as_deref())?.with(config.inference.clone());
         let (to_models, from_workers) = mpsc::channel();
+        let spectacles = Spectacles::make(&config, &runtime)?;
         let (models, crews) = Models::start(&config, runtime, &to_models, from_workers)?;
         let eyes: Vec<Eyes> = crews
             .into_iter()
+            .zip(spectacles)
             .enumerate()
-            .map(|(i, crew)| {
+            .map(|(i, (crew, spectacles))| {
                 Ok::<_, StartError>(Eyes {
                     decoder: Decoder::new(&format!("decode{i}"), config.decoders)?,
                     crew,
+                    spectacles,
                 })
             })
             .collect::<Result<_, _>>()?;
@@ -507,6 +512,7 @@ fn watch(config: &Config, camera: &config::Camera, slot: &Arc<Slot>) -> Watched 
             .map(|p| Watching {
                 view: p.view.clone(),
                 privacy: p.privacy.clone(),
+                pace: Pace::of(config, camera, p),
             })
             .collect(),
         gaze: Mutex::new(Gaze::new(config, camera)),

@@ -23,6 +23,7 @@ pub mod frame;
 pub mod ledger;
 pub mod link;
 pub mod model;
+pub mod reading;
 pub mod replay;
 pub mod secret;
 pub mod simulate;

@@ -19,6 +19,8 @@ mod network;
 #[cfg(feature = "ort")]
 mod panel;
 pub mod preprocess;
+#[cfg(feature = "ort")]
+mod reader;
 pub mod registry;
 #[cfg(feature = "ort")]
 pub mod runtime;
@@ -37,6 +39,7 @@ use self::{adapter::LayoutError, manifest::Provider};
 #[cfg(feature = "ort")]
 pub use self::{
     panel::{Panel, Ready, Shown},
+    reader::{Reader, Reading, Text},
     runtime::Runtime,
 };
 use crate::{digest::sha256_hex, document::Faults, error::Class, frame::FrameError};
@@ -89,6 +92,12 @@ impl Model {
             file: file.into(),
             bytes: bytes.into(),
         })
+    }
+
+    /// A file of the folder.
+    #[cfg(feature = "ort")]
+    fn beside(&self, file: &Path) -> PathBuf {
+        self.file.with_file_name("").join(file)
     }
 
     /// What the folder says about itself.
@@ -162,6 +171,24 @@ pub enum ModelError {
         /// Why each is not.
         reasons: String,
     },
+    /// A reader needs two models, one that finds lines of text and one that spells them.
+    #[error("model {model}: its adapter is {found}, and here a model with {needed} is needed: name the other one")]
+    NotForReading {
+        /// The manifest's id.
+        model: String,
+        /// Its adapter.
+        found: manifest::Adapter,
+        /// The adapter that is needed.
+        needed: manifest::Adapter,
+    },
+    /// The characters are not those of the network.
+    #[error("{}: {source}", .file.display())]
+    Alphabet {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: crate::reading::spell::AlphabetError,
+    },
     /// The network's inputs or outputs are not those of the manifest's adapter.
     #[error("model {model}: {source}")]
     Layout {
@@ -191,7 +218,9 @@ impl ModelError {
             | Self::Manifest(_)
             | Self::Sha256 { .. }
             | Self::Session { .. }
-            | Self::Provider { .. } => Class::Config,
+            | Self::Provider { .. }
+            | Self::NotForReading { .. }
+            | Self::Alphabet { .. } => Class::Config,
             #[cfg(feature = "ort")]
             Self::Library(e) => e.class(),
             Self::Layout { source, .. } => source.class(),

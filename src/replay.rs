@@ -344,6 +344,7 @@ mod tests {
             state,
             at: at(0),
             appearance: None,
+            number: None,
             confirmed_at: None,
             recurrences: 0,
             was_reopened: false,

@@ -445,6 +445,7 @@ impl<'a> Simulation<'a> {
             view,
             light,
             detections,
+            unsought: Vec::new(),
         };
         self.tick(now);
         self.apply(Input::Observed(look), now);

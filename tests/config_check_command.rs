@@ -127,10 +127,16 @@ fn without_a_file_the_usage_is_told() {
 
 #[test]
 fn the_schema_command_prints_what_is_checked_in() {
-    let output = Command::new(env!("CARGO_BIN_EXE_gridwatch"))
-        .arg("schema")
-        .output()
-        .unwrap();
-    assert!(output.status.success());
-    assert_eq!(output.stdout, fs::read("configs/schema/config.schema.json").unwrap());
+    for (arguments, file) in [
+        (&["schema"][..], "configs/schema/config.schema.json"),
+        (&["schema", "--model"], "configs/schema/model.schema.json"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_gridwatch"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        let is_same = output.stdout == fs::read(file).unwrap();
+        assert!(is_same, "write it anew: gridwatch {} > {file}", arguments.join(" "));
+    }
 }

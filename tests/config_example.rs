@@ -140,6 +140,8 @@ fn the_catalogues_rules_can_be_taken() {
     let model = fs::read_to_string("models/yolox_nano_416_coco/model.toml").unwrap();
     let (before, after) = model.split_once("labels = [").unwrap();
     let (_, after) = after.split_once(']').unwrap();
+    // What the pictures of its self-test show has the labels that were taken out.
+    let (after, _) = after.split_once("[[self_test]]").unwrap();
     let model_dir = dir.path().join("model");
     fs::create_dir(&model_dir).unwrap();
     fs::write(model_dir.join("model.onnx"), "").unwrap();

@@ -51,6 +51,7 @@ fn adverts() -> Rule {
 
 fn approved(signs: &[BBox]) -> Option<Vec<ApprovedSign>> {
     let sign = |bbox: &BBox| ApprovedSign {
+        number: None,
         label: "sign".into(),
         bbox: *bbox,
     };

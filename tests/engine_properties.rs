@@ -462,6 +462,7 @@ impl Street {
                     view: *view,
                     light: Light::Day,
                     detections: seen.clone(),
+                    unsought: Vec::new(),
                 })
             }
             Event::Reply { case: n, state } => Input::Reply(Reply {

@@ -100,6 +100,7 @@ fn a_vendor_who_leaves_and_returns_next_week_is_a_linked_case() {
     let stall = |score| Detection {
         label: "umbrella".into(),
         appearance: None,
+        number: None,
         score,
         bbox: HEAP,
     };

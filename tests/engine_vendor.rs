@@ -32,6 +32,7 @@ fn thing(label: &str, bbox: BBox) -> Detection {
         score: 0.8,
         bbox,
         appearance: None,
+        number: None,
     }
 }
 

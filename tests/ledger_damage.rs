@@ -32,6 +32,7 @@ fn looks(from: f64) -> Vec<Input> {
                 view: View::Clear,
                 light: Light::Day,
                 detections: vec![garbage(0.8, HEAP)],
+                unsought: Vec::new(),
             })
         })
         .collect()

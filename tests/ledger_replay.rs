@@ -40,6 +40,7 @@ fn look(camera: &str, s: f64, seen: Vec<Detection>) -> Input {
         view: View::Clear,
         light: Light::Day,
         detections: seen,
+        unsought: Vec::new(),
     })
 }
 
@@ -92,8 +93,11 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(bbox(f32::NAN, 0.0, f32::INFINITY, 1.0)),
     ];
     let score = prop_oneof![9 => 0.2f32..1.0, 1 => Just(f32::NAN)];
-    let seen = (spot, score, prop_oneof![Just("garbage"), Just("person")]).prop_map(|(b, score, label)| Detection {
+    let number = prop_oneof![9 => Just(None), 1 => "1[38]8000000[0-9]{2}".prop_map(Some)];
+    let label = prop_oneof![Just("garbage"), Just("person")];
+    let seen = (spot, score, label, number).prop_map(|(b, score, label, number)| Detection {
         label: label.into(),
+        number: number.map(Into::into),
         ..garbage(score, b)
     });
     let view = prop_oneof![8 => Just(View::Clear), 1 => Just(View::Dark), 1 => Just(View::Damaged)];
@@ -134,6 +138,12 @@ impl Player {
                         view: *view,
                         light: Light::Day,
                         detections: seen.clone(),
+                        // Now and then the rule's own label is not looked for.
+                        unsought: match at.as_nanosecond() % 7 {
+                            0 => vec!["garbage".into()],
+                            1 => vec!["small_ad".into()],
+                            _ => Vec::new(),
+                        },
                     })
                 }
                 Event::Reply(n, state) => reply(&nth(*n), *state, self.seconds),

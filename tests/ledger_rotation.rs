@@ -26,6 +26,7 @@ fn looks(seconds: impl Iterator<Item = u32>) -> impl Iterator<Item = Input> {
             view: View::Clear,
             light: Light::Day,
             detections: vec![garbage(0.8, HEAP)],
+            unsought: Vec::new(),
         })
     })
 }

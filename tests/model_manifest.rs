@@ -252,5 +252,15 @@ fn every_model_that_ships_has_its_weights_its_licence_and_its_card() {
         ids.push(id);
     }
     ids.sort();
-    assert_eq!(ids, ["garbage_nano_416", "picodet_s_416_coco", "yolox_nano_416_coco"]);
+    assert_eq!(
+        ids,
+        [
+            "garbage_nano_416",
+            "picodet_s_416_coco",
+            "ppocr_v2_number_rec",
+            "ppocr_v3_text_det",
+            "yolox_nano_416_coco",
+            "yunet_n"
+        ]
+    );
 }

@@ -66,6 +66,7 @@ impl Court {
                 view,
                 light: Light::Day,
                 detections: detections.to_vec(),
+                unsought: Vec::new(),
             };
             self.trial.look(&look);
             self.apply(Input::Observed(look));

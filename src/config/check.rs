@@ -123,6 +123,7 @@ impl Checker<'_> {
         self.draft.rest.view = self.optional(&top("view"));
         self.draft.rest.categories = self.categories();
         let models: Vec<ModelFacts> = self.models();
+        self.reading();
         let rules: Vec<RuleFacts> = self.rules(&models);
         self.grid();
         self.cameras(&models, &rules);

@@ -78,6 +78,9 @@ pub struct File {
     /// The models that look.
     #[schemars(length(min = 1))]
     pub models: Vec<Model>,
+    /// Reading of telephone numbers on walls (非法小广告). Unset: none are read.
+    #[serde(default)]
+    pub reading: Option<Reading>,
     /// Further versions of these models, brought to the box while it runs: `gridwatch model`.
     #[serde(default)]
     pub registry: Registry,
@@ -133,6 +136,19 @@ pub struct Runtime {
     /// Threads of one session. Unset: what each model's manifest says, as a rule 1: there is a session for each worker.
     #[schemars(range(min = 1, max = 64))]
     pub model_threads: Option<u16>,
+}
+
+/// Reading of telephone numbers on walls: what rules find under the label `small_ad`, at the cameras with `read_numbers`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reading {
+    /// Folder of the model that finds lines of text (adapter `db`). A relative path starts at this file.
+    pub finder: PathBuf,
+    /// Folder of the model that spells a line (adapter `ctc`). A relative path starts at this file.
+    pub speller: PathBuf,
+    /// How often a camera is read. It takes half a second of a core for each megapixel watched, so not at every look; a rule's `max_gap` must be longer, for the looks in between are none of its looks.
+    #[serde(default = "defaults::read_every")]
+    pub every: Span,
 }
 
 /// Decoding of keyframes.
@@ -437,6 +453,9 @@ mod defaults {
 
     pub(super) fn timezone() -> String {
         "Asia/Shanghai".into()
+    }
+    pub(super) fn read_every() -> Span {
+        Span(Duration::from_secs(600))
     }
     pub(super) fn keep_alive() -> Span {
         Span(Duration::from_secs(30))

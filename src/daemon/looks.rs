@@ -18,6 +18,7 @@ use super::{
     core::Event,
     gaze::{Gaze, Judged},
     models::Crew,
+    readers::{Pace, Spectacles},
     record::KnownModel,
 };
 use crate::{
@@ -27,7 +28,7 @@ use crate::{
         schedule::{Pick, Schedule},
         slot::Slot,
     },
-    engine::{CameraId, Detection, Light, Observation, Point, View, geometry},
+    engine::{CameraId, Detection, Label, Light, Observation, Point, View, geometry},
     frame::Frame,
     telemetry::names,
     vision,
@@ -38,6 +39,8 @@ pub(super) struct Watching {
     pub(super) view: CameraId,
     /// Never judged: what stands there is masked in every picture.
     pub(super) privacy: Vec<Vec<Point>>,
+    /// When and where telephone numbers are read in it; `None`: never.
+    pub(super) pace: Option<Pace>,
 }
 
 /// One camera, as the looks need it.
@@ -183,8 +186,8 @@ impl Looks {
             }
             let event = camera.slot.latest().and_then(|(seq, picture)| {
                 camera.seen.store(seq, Ordering::Relaxed);
-                camera.wanted.store(0, Ordering::Relaxed);
-                eyes.look((i, camera), picture)
+                let is_wanted = camera.wanted.swap(0, Ordering::Relaxed) != 0;
+                eyes.look((i, camera), picture, is_wanted)
             });
             self.schedule().done(i);
             if let Some(event) = event
@@ -196,20 +199,27 @@ impl Looks {
     }
 }
 
-/// What was found, and by which models.
-type Seen = (Vec<Detection>, Arc<[KnownModel]>);
+/// What was found, by which models, and what was not looked for.
+#[derive(Default)]
+struct Seen {
+    detections: Vec<Detection>,
+    by: Arc<[KnownModel]>,
+    unsought: Vec<Label>,
+}
 
 /// What one worker looks with.
 pub(super) struct Eyes {
     pub(super) decoder: Decoder,
     pub(super) crew: Crew,
+    /// Where any camera is read.
+    pub(super) spectacles: Option<Spectacles>,
 }
 
 impl Eyes {
-    /// `None` where nothing can be said of any of the camera's views.
-    fn look(&mut self, (index, camera): (usize, &Watched), picture: Picture) -> Option<Event> {
+    /// `None` where nothing can be said of any of the camera's views. A look that `is_wanted` is waited for by the engine.
+    fn look(&mut self, (index, camera): (usize, &Watched), picture: Picture, is_wanted: bool) -> Option<Event> {
         let at = picture.captured_at();
-        let (judged, (detections, seen_by)) = match self.see((index, camera), &picture) {
+        let (judged, seen) = match self.see((index, camera), &picture, is_wanted) {
             Ok(seen) => seen,
             Err(LookError::Decode(DecodeError::Damaged { .. })) => {
                 camera.slot.count_damaged();
@@ -220,7 +230,7 @@ impl Eyes {
                     preset: camera.gaze().only(),
                     reaimed: None,
                 };
-                (damaged, (Vec::new(), Arc::default()))
+                (damaged, Seen::default())
             }
             Err(error) => {
                 failed(camera, error.kind());
@@ -255,14 +265,20 @@ impl Eyes {
                 at,
                 view,
                 light,
-                detections,
+                detections: seen.detections,
+                unsought: seen.unsought,
             },
             picture,
-            seen_by,
+            seen_by: seen.by,
         })
     }
 
-    fn see(&mut self, (index, camera): (usize, &Watched), picture: &Picture) -> Result<(Judged, Seen), LookError> {
+    fn see(
+        &mut self,
+        (index, camera): (usize, &Watched),
+        picture: &Picture,
+        is_wanted: bool,
+    ) -> Result<(Judged, Seen), LookError> {
         let frame = match picture {
             Picture::Keyframe(keyframe) => {
                 let start = Instant::now();
@@ -273,23 +289,35 @@ impl Eyes {
             Picture::Frame(frame) => Arc::clone(frame),
         };
         let judged = camera.gaze().judge(&frame)?;
-        let detections = match judged.preset.and_then(|i| camera.presets.get(i)) {
+        let seen = match judged.preset.and_then(|i| camera.presets.get(i)) {
             Some(preset) if judged.view == View::Clear => {
-                self.detect((index, camera), preset, picture.captured_at(), &frame)?
+                self.detect((index, camera), preset, (picture.captured_at(), is_wanted), &frame)?
             }
-            _ => (Vec::new(), Arc::default()),
+            _ => Seen::default(),
         };
-        Ok((judged, detections))
+        Ok((judged, seen))
     }
 
     fn detect(
         &mut self,
         (index, camera): (usize, &Watched),
         preset: &Watching,
-        at: Timestamp,
+        (at, is_wanted): (Timestamp, bool),
         frame: &Frame,
     ) -> Result<Seen, LookError> {
-        let (mut found, seen_by) = self.crew.detect((index, &camera.id), at, frame)?;
+        let (mut found, mut by) = self.crew.detect((index, &camera.id), at, frame)?;
+        // What the engine waits for decides, so it is read whatever the time.
+        let pace = preset.pace.as_ref().filter(|pace| is_wanted || pace.is_due(at));
+        let mut unsought = Vec::new();
+        match (&mut self.spectacles, pace) {
+            (Some(spectacles), Some(pace)) => {
+                let (read, readers) = spectacles.read(pace, at, frame)?;
+                found.extend(read);
+                by = by.iter().chain(readers).cloned().collect();
+            }
+            (Some(_), None) => unsought.push(Label::small_ad()),
+            (None, _) => {}
+        }
         found.retain(|d| {
             !preset
                 .privacy
@@ -299,7 +327,11 @@ impl Eyes {
         for detection in &mut found {
             detection.appearance = frame.appearance(&detection.bbox);
         }
-        Ok((found, seen_by))
+        Ok(Seen {
+            detections: found,
+            by,
+            unsought,
+        })
     }
 }
 

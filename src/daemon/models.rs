@@ -783,7 +783,8 @@ impl Models {
     }
 }
 
-fn known(model: &Model, runtime: &Runtime) -> KnownModel {
+/// A model as cases name it.
+pub(super) fn known(model: &Model, runtime: &Runtime) -> KnownModel {
     let manifest = model.manifest();
     let labels: Vec<Label> = manifest.engine_labels();
     KnownModel {

@@ -266,6 +266,7 @@ mod tests {
                 y2: 0.6,
             },
             appearance: None,
+            number: None,
         };
         let model = KnownModel {
             info: ModelInfo {

@@ -3,7 +3,7 @@
 //! Whether a sign is lawful cannot be seen. What can be seen is that something is new against what an operator recorded and
 //! approved; this decides whether a box is one of those signs.
 
-use super::types::{ApprovedSign, BBox, CameraPlan, Label, NotFiled, Rule};
+use super::types::{ApprovedSign, BBox, CameraPlan, Detection, Label, NotFiled, Rule};
 
 /// Overlap by which a box is the approved sign that hung there: a poster that covers less than half of a lawful board is not
 /// taken for it. Jitter seldom reaches so far: of 1,348 boxes of 115 signs that `garbage_nano_416` found in the façades it was
@@ -16,14 +16,23 @@ const NEIGHBOUR: f64 = 0.5;
 const COVERED: f64 = 0.8;
 
 /// Why a box does not count for a rule that excepts approved signs; `None` where it does, or the rule does not.
-pub(super) fn approval(rule: &Rule, camera: &CameraPlan, label: &Label, bbox: &BBox) -> Option<NotFiled> {
+pub(super) fn approval(rule: &Rule, camera: &CameraPlan, thing: &Detection, bbox: &BBox) -> Option<NotFiled> {
     if !rule.except_approved {
         return None;
     }
-    match &camera.approved {
-        None => Some(NotFiled::NoBaseline),
-        Some(signs) => is_approved(signs, label, bbox).then_some(NotFiled::ApprovedSign),
-    }
+    let Some(signs) = &camera.approved else {
+        return Some(NotFiled::NoBaseline);
+    };
+    let is_lawful = match &thing.number {
+        // On the board of a shop that may hang there, or the number of one, wherever else in the view it is seen. Another
+        // number is no lawful one, though it hangs where one hung.
+        Some(number) => signs.iter().any(|sign| match &sign.number {
+            Some(lawful) => lawful == number,
+            None => share_within(bbox, &sign.bbox) >= COVERED,
+        }),
+        None => is_approved(signs, &thing.label, bbox),
+    };
+    is_lawful.then_some(NotFiled::ApprovedSign)
 }
 
 /// True where a thing of `label` in `bbox` is one of `signs`: of that label, at that place, of that size.

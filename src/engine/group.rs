@@ -4,11 +4,11 @@
 
 use super::{
     site::Standing,
-    types::{Appearance, Attended, BBox, CameraPlan, Detection, Rule},
+    types::{Appearance, Attended, BBox, CameraPlan, Detection, PhoneNumber, Rule},
 };
 
 /// What counts for the rule at one look: one box, or several that belong together.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Sight<'a> {
     /// Around all of them.
     pub bbox: BBox,
@@ -20,6 +20,8 @@ pub(super) struct Sight<'a> {
     pub count: u32,
     /// What the surest one looks like.
     pub appearance: Option<Appearance>,
+    /// The telephone number on the surest one.
+    pub number: Option<PhoneNumber>,
 }
 
 /// Joins sights (surest first) whose gap is at most `reach` diagonals of the larger, and those that these bring together. The
@@ -33,7 +35,10 @@ pub(super) fn gather(sights: &mut Vec<Sight<'_>>, reach: f64) {
         let mut whole = sight;
         // The newcomer may lie between two that were apart, and a grown box reaches farther: until nothing more comes in.
         let mut place = joined.len();
-        while let Some(i) = joined.iter().position(|j| are_near(&j.bbox, &whole.bbox, reach)) {
+        while let Some(i) = joined
+            .iter()
+            .position(|j| are_near(&j.bbox, &whole.bbox, reach) && !are_two(&j.number, &whole.number))
+        {
             let other = joined.remove(i);
             place = place.min(i);
             whole = Sight {
@@ -98,6 +103,11 @@ fn around(a: &BBox, b: &BBox) -> BBox {
     }
 }
 
+/// True where both have a number, and not the same: two advertisers beside each other.
+fn are_two(a: &Option<PhoneNumber>, b: &Option<PhoneNumber>) -> bool {
+    matches!((a, b), (Some(a), Some(b)) if a != b)
+}
+
 fn are_near(a: &BBox, b: &BBox, reach: f64) -> bool {
     let (large, small) = if a.area() >= b.area() { (a, b) } else { (b, a) };
     gap(large, small) <= reach
@@ -135,6 +145,7 @@ mod tests {
             standing: Standing::default(),
             count: 1,
             appearance: None,
+            number: None,
         }
     }
 
@@ -179,6 +190,7 @@ mod tests {
             score,
             bbox: sight(x, score).bbox,
             appearance: None,
+            number: None,
         };
         assert!(is_attended(&stall, &by, &[person("person", 0.52, 0.6)], 0.4));
         assert!(

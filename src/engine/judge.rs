@@ -89,6 +89,10 @@ struct Watched {
     newest_clear: Option<Timestamp>,
     /// A blind look came after the newest clear one.
     was_blind: bool,
+    /// For each rule whose things were not looked for lately: the look before, where it was clear and nothing but clear looks
+    /// came since. What is between a rule's own looks is none of its absence.
+    #[serde(default)]
+    unsought: BTreeMap<RuleId, Option<Timestamp>>,
     /// Oldest first.
     tracks: BTreeMap<RuleId, Vec<Track>>,
 }
@@ -210,12 +214,18 @@ impl Engine {
         watched.void(id, &plan, look.at, effects);
         if look.view != View::Clear {
             watched.was_blind = true;
+            watched.unsought.values_mut().for_each(|before| *before = None);
             return;
         }
         let before = watched.newest_clear.filter(|_| !watched.was_blind);
         watched.newest_clear = Some(look.at);
         watched.was_blind = false;
         for (rule, hours) in plan.rules.iter().zip(&mut self.hours) {
+            if !look.unsought.is_empty() && rule.labels.iter().all(|label| look.unsought.contains(label)) {
+                watched.unsought.entry(rule.id.clone()).or_insert(before);
+                continue;
+            }
+            let before = watched.unsought.remove(&rule.id).unwrap_or(before);
             if !watched.tracks.contains_key(&rule.id) {
                 watched.tracks.insert(rule.id.clone(), Vec::new());
             }
@@ -344,6 +354,7 @@ impl Watched {
             }
         }
         self.newest_clear = None;
+        self.unsought.values_mut().for_each(|before| *before = None);
     }
 
     fn void(&mut self, camera: &CameraId, plan: &Plan, at: Timestamp, effects: &mut Vec<Effect>) {

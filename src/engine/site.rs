@@ -17,8 +17,8 @@ use super::{
     presence::Step,
     since,
     types::{
-        Appearance, BBox, Beyond, CameraId, CameraPlan, CaseId, CaseState, Located, NotFiled, OpenCase, Place,
-        PlaceMethod, Plan, Point, Recurrence, Reply, Rule, RuleId, ScheduleId, Zone, ZoneId, ZoneKind,
+        Appearance, BBox, Beyond, CameraId, CameraPlan, CaseId, CaseState, Located, NotFiled, OpenCase, PhoneNumber,
+        Place, PlaceMethod, Plan, Point, Recurrence, Reply, Rule, RuleId, ScheduleId, Zone, ZoneId, ZoneKind,
     },
     vacancy::Vacancy,
 };
@@ -126,26 +126,37 @@ pub(super) struct Found<'a> {
     pub(super) located: &'a Located,
     pub(super) bbox: BBox,
     pub(super) appearance: Option<Appearance>,
+    pub(super) number: Option<&'a PhoneNumber>,
 }
 
 impl Found<'_> {
     /// `cell/category/site`. A site is the drawn zone or the whole view where the place is the view's, else the ground point
-    /// to 10⁻⁵ degree; none of the names holds a character with a meaning in MQTT topics.
+    /// to 10⁻⁵ degree; behind it the number, for one wall has many advertisers. None of the names holds a character with a
+    /// meaning in MQTT topics.
     pub(super) fn dedup_key(&self) -> String {
         let Located { at, cell, method, .. } = self.located;
         let category = &self.rule.category.code;
-        match (method, self.zone) {
+        let site = match (method, self.zone) {
             (PlaceMethod::Homography, _) => format!("{cell}/{category}/ground:{:.5},{:.5}", at.lon, at.lat),
             (PlaceMethod::CameraPoint, Some(zone)) => format!("{cell}/{category}/zone:{}:{zone}", self.camera),
             (PlaceMethod::CameraPoint, None) => format!("{cell}/{category}/view:{}", self.camera),
+        };
+        match self.number {
+            Some(number) => format!("{site}:{number}"),
+            None => site,
         }
+    }
+
+    /// True where both have a number, and not the same: two advertisers on one wall.
+    fn is_another_number(&self, case: &OpenCase) -> bool {
+        matches!((self.number, &case.number), (Some(a), Some(b)) if a != b)
     }
 
     /// How far `case` is, in metres, if it is the same problem at the same site.
     ///
     /// The cells themselves are not compared: the radius reaches over an edge by itself, and the case keeps its first cell.
     fn distance_to_site_m(&self, case: &OpenCase) -> Option<f64> {
-        if case.category != self.rule.category.code {
+        if case.category != self.rule.category.code || self.is_another_number(case) {
             return None;
         }
         let are_view_points = [case.located.method, self.located.method] == [PlaceMethod::CameraPoint; 2];
@@ -168,6 +179,7 @@ impl Found<'_> {
             .is_some_and(|(a, b)| a.resemblance(&b) < Appearance::OTHER_THING);
         case.category == self.rule.category.code
             && !looks_other
+            && !self.is_another_number(case)
             && if case.camera == *self.camera {
                 case.bbox.iou(&self.bbox) >= SAME_THING_IOU
             } else {

@@ -11,7 +11,7 @@ use super::{
     group::Sight,
     presence::Presence,
     stage::Stage,
-    types::{Appearance, BBox, Noted},
+    types::{Appearance, BBox, Noted, PhoneNumber},
 };
 
 /// How far a thing may seem to shift between two looks, in its own diagonals, whatever its rule allows it to move. Detectors
@@ -35,6 +35,9 @@ pub(super) struct Track {
     /// What it looked like then, where that is known.
     #[serde(default)]
     pub appearance: Option<Appearance>,
+    /// The telephone number that is written there. It never changes: another number is another thing.
+    #[serde(default)]
+    pub number: Option<PhoneNumber>,
     /// When it was last seen.
     pub last_seen: Timestamp,
     /// How it was seen since it became a candidate.
@@ -51,7 +54,15 @@ impl Track {
         self.bbox = sight.bbox;
         // The newest look of it: light changes slowly, and somebody who stood in front is forgotten at once.
         self.appearance = sight.appearance.or(self.appearance);
+        if self.number.is_none() {
+            self.number.clone_from(&sight.number);
+        }
         self.last_seen = at;
+    }
+
+    /// True where both have a number, and not the same.
+    fn is_another_number(&self, sight: &Sight<'_>) -> bool {
+        matches!((&self.number, &sight.number), (Some(known), Some(new)) if known != new)
     }
 
     /// How much `sight` looks like it; `None` where one of them has no look, or only one has colour.
@@ -95,6 +106,10 @@ pub(super) fn associate(tracks: &[Track], sights: &[Sight<'_>], reach: f64) -> V
     let mut pairs = Vec::new();
     for (t, track) in tracks.iter().enumerate() {
         for (s, sight) in sights.iter().enumerate() {
+            // A number that was misread once is seen once, and forgotten.
+            if track.is_another_number(sight) {
+                continue;
+            }
             let affinity = affinity(&track.bbox, &sight.bbox, reach, track.resemblance(sight));
             if affinity > 0.0 {
                 pairs.push((affinity, t, s));
@@ -139,6 +154,7 @@ mod tests {
             standing: Standing::default(),
             count: 1,
             appearance: None,
+            number: None,
         })
     }
 
@@ -147,6 +163,7 @@ mod tests {
             origin: bbox,
             bbox,
             appearance: None,
+            number: None,
             last_seen: Timestamp::UNIX_EPOCH,
             presence: Presence::begin(0.5, true),
             stage: Stage::Idle,
@@ -211,15 +228,16 @@ mod tests {
         let mut known = track(bbox(0.4, 0.5, 0.1, 0.1));
         known.appearance = look(&red);
         let [mut beside, mut on_it] = sights([bbox(0.455, 0.5, 0.1, 0.1), bbox(0.41, 0.5, 0.1, 0.1)]);
-        let continues = |sight: Sight<'_>| associate(std::slice::from_ref(&known), &[sight], 0.5) == [Some(0)];
+        let continues =
+            |sight: &Sight<'_>| associate(std::slice::from_ref(&known), std::slice::from_ref(sight), 0.5) == [Some(0)];
         beside.appearance = look(&red);
-        assert!(continues(beside), "it shifted by half its width");
+        assert!(continues(&beside), "it shifted by half its width");
         beside.appearance = look(&green);
-        assert!(!continues(beside), "another bag");
+        assert!(!continues(&beside), "another bag");
         on_it.appearance = look(&green);
-        assert!(continues(on_it), "somebody stands in front");
+        assert!(continues(&on_it), "somebody stands in front");
         beside.appearance = look(&[90, 128, 128].repeat(4));
-        assert!(continues(beside), "by infrared there is nothing to compare");
+        assert!(continues(&beside), "by infrared there is nothing to compare");
     }
 
     #[test]

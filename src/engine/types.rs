@@ -71,8 +71,17 @@ id!(/// A unit grid cell's code: a string, never a number (leading zeros count).
     CellCode);
 id!(/// What a model says a thing is, after the manifest's label map.
     Label);
+id!(/// A telephone number: its digits as one dials them within the country, and nothing else.
+    PhoneNumber);
 id!(/// A case's ULID in its 26-character text form.
     CaseId);
+
+impl Label {
+    /// What a reader calls a telephone number on a wall (非法小广告).
+    pub fn small_ad() -> Self {
+        Self::from("small_ad")
+    }
+}
 
 impl CameraId {
     /// A camera that turns, at one of its presets: `CAMERA.PRESET`. To the engine each is a camera of its own, with its own
@@ -133,6 +142,9 @@ pub struct Detection {
     /// What it looks like, where its picture was at hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub appearance: Option<Appearance>,
+    /// The telephone number that is written there, where one was read: then that is what the thing is known by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<PhoneNumber>,
 }
 
 /// Whether the view could be trusted at a look. Anything but `Clear` is blind time: neither presence nor absence.
@@ -180,6 +192,9 @@ pub struct Observation {
     pub light: Light,
     /// What the models found in it, scores above their floors.
     pub detections: Vec<Detection>,
+    /// What was not looked for: that none of it was found says nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsought: Vec<Label>,
 }
 
 /// Everything that can happen to the engine.

@@ -124,6 +124,7 @@ mod tests {
                 y2: 0.9,
             },
             appearance: None,
+            number: None,
         };
         persons_and_vehicles(&mut picture, &[person]);
         assert!(
@@ -209,6 +210,7 @@ mod tests {
                         score: 0.9,
                         bbox,
                         appearance: None,
+                        number: None,
                     }],
                 );
             }

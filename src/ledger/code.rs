@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::engine::{
-    Appearance, BBox, CameraId, CaseId, Detection, Input, Label, Light, Observation, OpenCase, Reply, Resumed, View,
+    Appearance, BBox, CameraId, CaseId, Detection, Input, Label, Light, Observation, OpenCase, PhoneNumber, Reply,
+    Resumed, View,
 };
 
 /// One record: something that happened, and the cases that the engine opened because of it.
@@ -112,6 +113,10 @@ const VIEWS: [View; 7] = [
 
 /// Set in a view's code: the look was by infrared.
 const NIGHT: u8 = 0x80;
+/// Set in a view's code: behind the detections stands how many labels were not looked for, and which.
+const UNSOUGHT: u8 = 0x10;
+/// Set in a view's code: each detection is followed by the number read on it, at the very end; empty where there is none.
+const NUMBERS: u8 = 0x20;
 /// Set in a view's code: each detection is followed by whether its appearance is known, and by that.
 const APPEARANCES: u8 = 0x40;
 
@@ -201,7 +206,15 @@ impl Encoder {
             Light::Night => NIGHT,
         };
         let has_looks = look.detections.iter().any(|d| d.appearance.is_some());
-        out.push(view_code(look.view) | light | if has_looks { APPEARANCES } else { 0 });
+        let has_numbers = look.detections.iter().any(|d| d.number.is_some());
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        out.push(
+            view_code(look.view)
+                | light
+                | flag(has_looks, APPEARANCES)
+                | flag(has_numbers, NUMBERS)
+                | flag(!look.unsought.is_empty(), UNSOUGHT),
+        );
         varint(look.detections.len() as u128, out);
         for detection in &look.detections {
             self.name(detection.label.as_str(), out);
@@ -212,6 +225,15 @@ impl Encoder {
             if has_looks {
                 out.push(detection.appearance.is_some().into());
                 out.extend(detection.appearance.iter().flat_map(|a| a.0));
+            }
+            if has_numbers {
+                text(detection.number.as_ref().map_or("", PhoneNumber::as_str), out);
+            }
+        }
+        if !look.unsought.is_empty() {
+            varint(look.unsought.len() as u128, out);
+            for label in &look.unsought {
+                self.name(label.as_str(), out);
             }
         }
     }
@@ -306,7 +328,7 @@ impl Decoder {
         let code = bytes.byte()?;
         let light = if code & NIGHT == 0 { Light::Day } else { Light::Night };
         let view = *VIEWS
-            .get(usize::from(code & !(NIGHT | APPEARANCES)))
+            .get(usize::from(code & !(NIGHT | APPEARANCES | NUMBERS | UNSOUGHT)))
             .ok_or("a view that this program does not know")?;
         let count = bytes.length()?;
         let mut detections = Vec::with_capacity(count.min(bytes.0.len() / DETECTION));
@@ -318,12 +340,23 @@ impl Decoder {
                 true => Some(Appearance(bytes.array()?)),
                 false => None,
             };
+            let number = match code & NUMBERS != 0 {
+                true => Some(bytes.text()?).filter(|n| !n.is_empty()).map(PhoneNumber::from),
+                false => None,
+            };
             detections.push(Detection {
                 label,
                 score,
                 bbox,
                 appearance,
+                number,
             });
+        }
+        let mut unsought = Vec::new();
+        if code & UNSOUGHT != 0 {
+            for _ in 0..bytes.length()? {
+                unsought.push(self.name(bytes)?.1.clone());
+            }
         }
         Ok(Observation {
             camera,
@@ -331,6 +364,7 @@ impl Decoder {
             view,
             light,
             detections,
+            unsought,
         })
     }
 
@@ -428,6 +462,7 @@ mod tests {
             view: View::Clear,
             light: Light::Day,
             detections,
+            unsought: Vec::new(),
         })
     }
 
@@ -442,6 +477,7 @@ mod tests {
                 y2: 0.1,
             },
             appearance: None,
+            number: None,
         }
     }
 
@@ -479,6 +515,34 @@ mod tests {
         assert!(sizes[1] + frame <= 40, "{sizes:?}");
         assert_eq!(sizes[3] - sizes[2], DETECTION);
         assert_eq!(sizes[4] - sizes[3], 12 + 2, "an appearance, and who has one");
+    }
+
+    #[test]
+    fn numbers_and_what_was_not_looked_for_survive() {
+        let (mut encoder, mut decoder) = (Encoder::new(at(BEGUN)), Decoder::new(at(BEGUN)));
+        let numbered = Detection {
+            score: 0.5,
+            number: Some("13800138000".into()),
+            ..garbage()
+        };
+        let other = Detection {
+            score: 0.5,
+            ..garbage()
+        };
+        for (seen, unsought) in [
+            (vec![other.clone(), numbered.clone()], vec![]),
+            (vec![], vec![Label::small_ad()]),
+            (vec![numbered], vec![Label::small_ad(), "sign".into()]),
+            (vec![other], vec![]),
+        ] {
+            let Input::Observed(look) = look(at(BEGUN), seen) else {
+                unreachable!()
+            };
+            let look = Observation { unsought, ..look };
+            let mut out = Vec::new();
+            encoder.input(&Input::Observed(look.clone()), "", &mut out);
+            assert_eq!(decoder.entry(&out).unwrap().what, What::Observed(look));
+        }
     }
 
     #[test]

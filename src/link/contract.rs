@@ -158,8 +158,12 @@ pub struct CaseRecord {
     /// The pictures, sent before the case （多媒体附件）.
     #[schemars(length(min = 1))]
     pub evidence: Vec<EvidenceItem>,
-    /// `cell/category/site`: one open case has it.
+    /// `cell/category/site`, behind it `advert_number`, where there is one: one open case has it.
     pub dedup_key: String,
+    /// The telephone number that a small ad names, digits only, as one dials it within the country （小广告电话号码）.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9]{7,16}$"))]
+    pub advert_number: Option<String>,
     /// The earlier case that this one repeats （反复发生）.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recurrence: Option<Recurrence>,

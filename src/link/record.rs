@@ -124,6 +124,7 @@ impl CaseRecord {
                 .collect(),
             evidence: context.evidence,
             dedup_key: case.dedup_key.clone(),
+            advert_number: case.number.as_ref().map(ToString::to_string),
             recurrence: case.recurrence.as_ref().map(|r| Recurrence {
                 of_case_id: r.of.to_string(),
                 count: r.count,
@@ -166,8 +167,10 @@ fn describe(case: &Case, address: Option<&str>, language: Language, zone: &TimeZ
                 0..120 => format!("{seconds}秒"),
                 _ => format!("{}分钟", seconds / 60),
             };
+            let number = case.number.as_ref().map(|n| format!("（电话{n}）"));
+            let number = number.unwrap_or_default();
             format!(
-                "监控AI在{place}发现{}，自{since}起持续{dwell}，{looks}次查看中{seen}次看到。单元网格{cell}，位置误差约{near}米。请核实处理。",
+                "监控AI在{place}发现{}{number}，自{since}起持续{dwell}，{looks}次查看中{seen}次看到。单元网格{cell}，位置误差约{near}米。请核实处理。",
                 case.category.name_zh
             )
         }
@@ -177,8 +180,10 @@ fn describe(case: &Case, address: Option<&str>, language: Language, zone: &TimeZ
                 0..120 => format!("{seconds} seconds"),
                 _ => format!("{} minutes", seconds / 60),
             };
+            let number = case.number.as_ref().map(|n| format!(" (telephone {n})"));
+            let number = number.unwrap_or_default();
             format!(
-                "Video AI found {} at {place}, there since {since} for {dwell}, seen in {seen} of {looks} looks. Grid cell {cell}, place known to about {near} m. Please verify.",
+                "Video AI found {}{number} at {place}, there since {since} for {dwell}, seen in {seen} of {looks} looks. Grid cell {cell}, place known to about {near} m. Please verify.",
                 case.category.name_en
             )
         }

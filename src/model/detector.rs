@@ -79,6 +79,7 @@ impl Detector {
                 score: found.score,
                 bbox: found.in_picture(placement)?,
                 appearance: None,
+                number: None,
             })
         };
         Ok(self.found.iter().filter_map(detection).collect())

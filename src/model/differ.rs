@@ -184,6 +184,7 @@ mod tests {
                 y2: 0.3,
             },
             appearance: None,
+            number: None,
         }
     }
 

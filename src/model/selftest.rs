@@ -14,7 +14,8 @@ use super::{
     Model, ModelError, Panel, Runtime,
     adapter::LayoutError,
     graph::Graph,
-    manifest::{Adapter, Colour, Expected, Fit, Provider, SelfTest},
+    manifest::{Adapter, Colour, Expected, Fit, Input, Provider, SelfTest},
+    network::Network,
 };
 use crate::{
     engine::{BBox, Detection},
@@ -26,6 +27,9 @@ const SCORE_TOLERANCE: f32 = 0.05;
 
 /// Boxes may differ by this much for the same reason (intersection over union).
 const LEAST_IOU: f32 = 0.85;
+
+/// Sums and products of floats may end a hair outside 0..=1.
+const SLACK: f32 = 1e-3;
 
 /// Looks whose middle one is the time that is told. The first few of a session are slower.
 const TIMED: usize = 7;
@@ -111,6 +115,14 @@ impl Report {
         wrong.map(|f| f.said.as_str())
     }
 
+    fn fail(&mut self, e: &ModelError) {
+        let step = match e {
+            ModelError::Layout { .. } => Step::Layout,
+            _ => Step::Session,
+        };
+        self.add(step, Verdict::Wrong, e.to_string());
+    }
+
     fn add(&mut self, step: Step, verdict: Verdict, said: impl Into<String>) {
         self.findings.push(Finding {
             step,
@@ -130,9 +142,6 @@ pub fn check(runtime: &Runtime, model: &Model) -> Report {
         ms: None,
         findings: Vec::new(),
     };
-    if !manifest.adapter.finds_things() {
-        return report;
-    }
     match Graph::read(&model.bytes) {
         Ok(graph) => {
             let opset = graph.opsets.get("").copied().unwrap_or_default();
@@ -148,14 +157,14 @@ pub fn check(runtime: &Runtime, model: &Model) -> Report {
             return report;
         }
     }
+    if !manifest.adapter.finds_things() {
+        text(&mut report, runtime, model);
+        return report;
+    }
     let mut panel = match Panel::new(runtime, [model]) {
         Ok(panel) => panel,
         Err(e) => {
-            let step = match &e {
-                ModelError::Layout { .. } => Step::Layout,
-                _ => Step::Session,
-            };
-            report.add(step, Verdict::Wrong, e.to_string());
+            report.fail(&e);
             return report;
         }
     };
@@ -207,6 +216,45 @@ pub fn check(runtime: &Runtime, model: &Model) -> Report {
     }
     speed(&mut report, &mut panel, model, pictures.first().map(|(_, frame)| frame));
     report
+}
+
+/// A model of text is tried with the other half of its pair when it reads; here only that it runs and what it gives is a map of
+/// probabilities, or a distribution over characters.
+fn text(report: &mut Report, runtime: &Runtime, model: &Model) {
+    let Input { width, height, .. } = model.manifest.input;
+    let tried = Network::open(runtime, model).and_then(|mut network| {
+        let tensor = vec![0.0; 3 * width as usize * height as usize];
+        let range = network.run(&tensor, (width, height), |outputs| {
+            let values = || outputs.iter().flat_map(|o| o.data);
+            match values().all(|v| v.is_finite()) {
+                true => Ok(values().fold((0.0_f32, 1.0_f32), |(low, high), v| (low.min(*v), high.max(*v)))),
+                false => Err(LayoutError::NotFinite { index: 0 }),
+            }
+        })?;
+        Ok((network.provider(), range))
+    });
+    let adapter = model.manifest.adapter;
+    match tried {
+        Ok((provider, (low, high))) if low >= -SLACK && high <= 1.0 + SLACK => {
+            report.adapter = Some(adapter);
+            report.provider = Some(provider);
+            report.add(Step::Session, Verdict::Good, format!("runs on {provider}"));
+            report.add(
+                Step::Layout,
+                Verdict::Good,
+                format!("{adapter}, reads text with the other model of its pair"),
+            );
+        }
+        Ok((_, (low, high))) => {
+            let score = if low < -SLACK { low } else { high }.to_string();
+            report.add(
+                Step::Layout,
+                Verdict::Wrong,
+                LayoutError::NotAScore { score, adapter }.to_string(),
+            );
+        }
+        Err(e) => report.fail(&e),
+    }
 }
 
 /// The first few names, and how many there are.

@@ -346,6 +346,7 @@ mod tests {
                 y2: 0.2,
             },
             appearance: None,
+            number: None,
         }]
     }
 

@@ -232,6 +232,7 @@ fn camera(camera: &Camera, town: &Town, rules: &[raw::Rule], look_every: raw::Sp
         transport: raw::Transport::Tcp,
         look_every,
         models: Vec::new(),
+        read_numbers: false,
         gb_device_id: None,
         address: None,
         legal_review_ref: None,
@@ -280,6 +281,7 @@ fn signs(camera: &Camera, town: &Town) -> raw::Signs {
         Some(raw::Sign {
             corners: [x1, y1, x2, y2],
             label: part.label.into(),
+            number: None,
             note: None,
             added: None,
         })

@@ -298,6 +298,7 @@ impl Eye {
                         score,
                         bbox,
                         appearance: None,
+                        number: None,
                     }));
                 }
             }
@@ -319,6 +320,7 @@ impl Eye {
                     score,
                     bbox,
                     appearance: None,
+                    number: None,
                 });
             }
         }
@@ -352,6 +354,7 @@ fn unreal(label: usize, bbox: BBox, surplus: f64, skill: &Skill, chance: &mut Rn
         score: (keep + chance.exponential(surplus)).min(CEILING) as f32,
         bbox: jittered(bbox, chance)?,
         appearance: None,
+        number: None,
     })
 }
 

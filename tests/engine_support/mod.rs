@@ -158,6 +158,7 @@ pub fn garbage(score: f32, bbox: BBox) -> Detection {
         score,
         bbox,
         appearance: None,
+        number: None,
     }
 }
 
@@ -250,6 +251,7 @@ impl World {
             view,
             light: Light::Day,
             detections,
+            unsought: Vec::new(),
         }))
     }
 

@@ -39,6 +39,7 @@ impl Folder {
                 label: "umbrella".into(),
                 score,
                 appearance: None,
+                number: None,
                 bbox: BBox {
                     x1: 0.3,
                     y1: 0.5,
@@ -52,6 +53,7 @@ impl Folder {
                 view: View::Clear,
                 light: Light::Day,
                 detections: stall.into_iter().collect(),
+                unsought: Vec::new(),
             })
         });
         let mut live = start(settings(&this.ledger()), at(-1.0), &judged.plan, vec![]);

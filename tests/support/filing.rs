@@ -69,6 +69,7 @@ pub fn case(n: u32) -> Case {
         looks: 181,
         confidence: 0.87,
         appearance: None,
+        number: None,
         count: 1,
         area_m2: None,
         recurrence: None,

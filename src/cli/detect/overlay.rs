@@ -19,7 +19,7 @@ const COLOURS: [Rgb<u8>; 6] = [
     Rgb([200, 160, 255]),
 ];
 
-/// Draws boxes with label and score, and writes `dir/<name>.png`, where `name` is the picture's own.
+/// Draws boxes with their scores, a colour for each label, and writes `dir/<name>.png`, where `name` is the picture's own.
 pub(super) fn write(dir: &Path, name: &str, mut picture: RgbImage, found: &[Detection]) -> Result<PathBuf, ImageError> {
     let mut labels: Vec<&str> = found.iter().map(|d| d.label.as_str()).collect();
     labels.sort_unstable();
@@ -34,9 +34,8 @@ pub(super) fn write(dir: &Path, name: &str, mut picture: RgbImage, found: &[Dete
             for (from, to) in corners.iter().zip(corners.iter().cycle().skip(1)) {
                 layer.line(*from, *to, size);
             }
-            let text = format!("{label} {:.2}", d.score);
-            let top = (y1 * h - 12.0 * size).max(2.0);
-            layer.text(&text, ((x1 * w).max(2.0), top), size);
+            let top = (y1 * h - 9.0 * size).max(2.0);
+            layer.text(&format!("{:.2}", d.score), ((x1 * w).max(2.0), top), size);
         }
         layer.clone().grown().over(&mut picture, Rgb([0; 3]), 0.7);
         layer.over(&mut picture, *colour, 1.0);

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     config::raw::{Sign, Signs},
-    engine::{BBox, Detection, Label, is_approved},
+    engine::{BBox, Detection, Label, PhoneNumber, is_approved},
 };
 
 /// Overlap by which boxes of two looks are one sign: the engine's own for an approved one, so that what is recorded as two is
@@ -19,6 +19,7 @@ const SAME_SIGN_IOU: f64 = 0.5;
 #[derive(Debug, Clone)]
 pub(super) struct Sighted {
     pub(super) label: Label,
+    pub(super) number: Option<PhoneNumber>,
     /// One a look.
     boxes: Vec<BBox>,
     scores: Vec<f32>,
@@ -63,12 +64,19 @@ impl Sightings {
     pub(super) fn add(&mut self, found: Vec<Detection>) {
         self.looks += 1;
         let mut was_seen = vec![false; self.signs.len()];
-        for Detection { label, score, bbox, .. } in found {
+        for Detection {
+            label,
+            score,
+            bbox,
+            number,
+            ..
+        } in found
+        {
             let same = self
                 .signs
                 .iter()
                 .enumerate()
-                .filter(|(i, s)| s.label == label && !was_seen[*i]);
+                .filter(|(i, s)| s.label == label && s.number == number && !was_seen[*i]);
             let nearest = same
                 .map(|(i, s)| (s.bbox().iou(&bbox), i))
                 .filter(|(iou, _)| *iou >= SAME_SIGN_IOU)
@@ -81,6 +89,7 @@ impl Sightings {
                 was_seen.push(true);
                 self.signs.push(Sighted {
                     label,
+                    number,
                     boxes: vec![bbox],
                     scores: vec![score],
                 });
@@ -110,8 +119,10 @@ pub(super) struct Merge {
 pub(super) fn merge(seen: Vec<Sighted>, before: Option<&Signs>) -> Merge {
     let approved = before.map(Signs::approved).unwrap_or_default();
     let is_there = |sign: &crate::engine::ApprovedSign| {
-        seen.iter()
-            .any(|s| is_approved(std::slice::from_ref(sign), &s.label, &s.bbox()))
+        seen.iter().any(|s| match &sign.number {
+            Some(_) => s.number == sign.number,
+            None => is_approved(std::slice::from_ref(sign), &s.label, &s.bbox()),
+        })
     };
     let unseen = approved
         .iter()
@@ -120,7 +131,10 @@ pub(super) fn merge(seen: Vec<Sighted>, before: Option<&Signs>) -> Merge {
         .map(|(i, _)| i + 1);
     let unseen = unseen.collect();
     let mut added = seen;
-    added.retain(|s| !is_approved(&approved, &s.label, &s.bbox()));
+    added.retain(|s| match &s.number {
+        Some(_) => !approved.iter().any(|sign| sign.number == s.number),
+        None => !is_approved(&approved, &s.label, &s.bbox()),
+    });
     Merge { added, unseen }
 }
 
@@ -136,16 +150,21 @@ pub(super) fn text(signs: &Signs, before: Option<(&str, usize)>) -> String {
         let Sign {
             corners: [x1, y1, x2, y2],
             label,
+            number,
             note,
             added,
         } = sign;
         let quoted = |text: &Option<String>| toml::Value::from(text.clone().unwrap_or_default()).to_string();
+        let number = number
+            .as_ref()
+            .map(|n| format!("number = {}\n", toml::Value::from(n.as_str())));
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "\n# {}\n[[signs]]\nbox = [{x1:.4}, {y1:.4}, {x2:.4}, {y2:.4}]\nlabel = {}\nnote = {}\nadded = {}\n",
+            "\n# {}\n[[signs]]\nbox = [{x1:.4}, {y1:.4}, {x2:.4}, {y2:.4}]\nlabel = {}\n{}note = {}\nadded = {}\n",
             i + 1,
             toml::Value::from(label.as_str()),
+            number.unwrap_or_default(),
             quoted(note),
             quoted(added),
         );
@@ -206,6 +225,7 @@ mod tests {
     fn seen(x1: f32, x2: f32, score: f32) -> Detection {
         Detection {
             appearance: None,
+            number: None,
             label: "sign".into(),
             score,
             bbox: BBox {
@@ -230,6 +250,7 @@ mod tests {
         Sign {
             corners: [x1, 0.2, x2, 0.3],
             label: "sign".into(),
+            number: None,
             note: Some("the \"baker\"".into()),
             added: Some("2026-11-22".into()),
         }
@@ -267,6 +288,37 @@ mod tests {
         let merge = merge(sightings.steady(0.5), Some(&before));
         assert_eq!((merge.added.len(), merge.unseen), (1, vec![2]));
         assert!((merge.added[0].bbox().x1 - 0.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn numbers_are_known_by_their_digits_and_written_down() {
+        let ad = |x1: f32, number: &str| Detection {
+            label: "small_ad".into(),
+            number: Some(number.into()),
+            ..seen(x1, x1 + 0.1, 0.9)
+        };
+        let mut sightings = Sightings::default();
+        sightings.add(vec![
+            ad(0.1, "13800138000"),
+            ad(0.1, "4008123123"),
+            ad(0.5, "037167890123"),
+        ]);
+        let known = Sign {
+            label: "small_ad".into(),
+            number: Some("037167890123".into()),
+            ..sign(0.8, 0.9)
+        };
+        let before = baseline(vec![known]);
+        let merge = merge(sightings.steady(0.5), Some(&before));
+        assert_eq!(
+            (merge.added.len(), merge.unseen),
+            (2, vec![]),
+            "it hangs elsewhere, and may"
+        );
+        let numbers: Vec<_> = merge.added.iter().filter_map(|s| s.number.as_ref()).collect();
+        assert_eq!(numbers.len(), 2);
+        let read: Signs = toml::from_str(&text(&before, None)).unwrap();
+        assert_eq!(read.signs[0].number.as_deref(), Some("037167890123"));
     }
 
     #[test]

@@ -18,10 +18,10 @@ use super::{
 use crate::{
     cli::{Failure, detect, print},
     config::{Aim, Camera, Draft, Faults, Preset, raw},
-    engine::{Detection, Light, Rule, View, geometry},
+    engine::{Detection, Label, Light, Rule, View, geometry},
     error::Class,
     frame::Frame,
-    model::{Model, Panel, runtime},
+    model::{Model, Panel, Reader, Reading, runtime},
     views::Files,
     vision,
 };
@@ -151,6 +151,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let new = added.iter().map(|s| raw::Sign {
         corners: corners(&s.bbox()),
         label: s.label.to_string(),
+        number: s.number.as_ref().map(ToString::to_string),
         note: None,
         added: Some(now.date().to_string()),
     });
@@ -251,6 +252,8 @@ fn by_sight(draft: &Draft, camera: &Camera, preset: &Preset) -> Result<Option<(v
 /// What looks, at what, and what it has seen.
 struct Looking<'a> {
     panel: Panel,
+    /// Where numbers are read at the camera, and a rule with except_approved is about them.
+    reader: Option<Reader>,
     /// Whose labels are asked for.
     asked: Vec<&'a Rule>,
     preset: &'a Preset,
@@ -278,7 +281,12 @@ impl<'a> Looking<'a> {
         let looking = camera.models.iter().map(|i| Model::load(&draft.models[*i].dir));
         let mut looking: Vec<Model> = looking.collect::<Result<_, _>>()?;
         looking.retain(wanted);
-        if looking.is_empty() {
+        let is_read = camera.reads && asked.iter().any(|r| r.labels.contains(&Label::small_ad()));
+        let readers = match draft.reading.as_ref().filter(|_| is_read) {
+            Some(r) => Some((Model::load(&r.finder)?, Model::load(&r.speller)?)),
+            None => None,
+        };
+        if looking.is_empty() && readers.is_none() {
             // The rule may be there, and faulty. That the baseline is missing is why we are here.
             let mut faults = draft.faults.clone();
             faults.retain(|f| !f.path.contains(".approved_signs"));
@@ -293,11 +301,16 @@ impl<'a> Looking<'a> {
         }
         let names: Vec<String> = looking
             .iter()
+            .chain(readers.iter().flat_map(|(finder, speller)| [speller, finder]))
             .map(|m| format!("{}@{}", m.manifest().id, m.manifest().version))
             .collect();
         let library = args.onnxruntime.as_deref().or(draft.onnxruntime.as_deref());
+        let runtime = runtime::init(library)?.with(draft.inference.clone());
         Ok(Self {
-            panel: Panel::new(&runtime::init(library)?.with(draft.inference.clone()), &looking)?,
+            panel: Panel::new(&runtime, &looking)?,
+            reader: readers
+                .map(|(finder, speller)| Reader::new(&runtime, &finder, &speller))
+                .transpose()?,
             asked,
             preset,
             by_sight: None,
@@ -395,6 +408,9 @@ impl<'a> Looking<'a> {
         let mut found: Vec<Detection> = Vec::new();
         for i in 0..shown.count() {
             found.extend(shown.detect(i)?);
+        }
+        if let Some(reader) = &mut self.reader {
+            found.extend(reader.read(&frame, &[])?.into_iter().map(Reading::detection));
         }
         let counts = |d: &Detection| {
             let mut rules = self.asked.iter().filter(|r| r.labels.contains(&d.label));

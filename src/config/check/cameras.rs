@@ -70,6 +70,7 @@ impl Checker<'_> {
                 .and_then(|c| self.credentials(&at.key("credentials"), c));
             let ca_file = self.camera_ca(&at, &raw, url.as_ref());
             let looking = self.looking(&at, &raw, models);
+            self.reads(&at, &raw);
             let crs = self.camera_crs(&at, &raw);
             let aim = self.aim(&at, &raw);
             let views = match aim {
@@ -96,6 +97,7 @@ impl Checker<'_> {
                 transport: raw.transport,
                 look_every: raw.look_every.0,
                 models: looking,
+                reads: raw.read_numbers,
                 gb_device_id: raw.gb_device_id,
                 legal_review_ref: raw.legal_review_ref,
                 aim,
@@ -282,6 +284,16 @@ impl Checker<'_> {
             self.fault(&at, message, "write rtsps://, or remove ca_file");
         }
         found
+    }
+
+    fn reads(&mut self, at: &At, raw: &raw::Camera) {
+        if raw.read_numbers && !self.has_reading() {
+            self.fault(
+                &at.key("read_numbers"),
+                "nothing says how: [reading] is missing",
+                "add the table [reading] with `finder` and `speller`, or remove the line",
+            );
+        }
     }
 
     /// The models that look, as indices into the draft's.

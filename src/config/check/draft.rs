@@ -10,7 +10,7 @@ use std::{
 use jiff::{civil::Date, tz::TimeZone};
 
 use super::{
-    super::{Broker, Camera, Config, Evidence, Fault, Faults, Model, Registry, Telemetry, raw},
+    super::{Broker, Camera, Config, Evidence, Fault, Faults, Model, Reading, Registry, Telemetry, raw},
     Survey,
 };
 use crate::{
@@ -51,6 +51,8 @@ pub struct Draft {
     pub broker: Option<Broker>,
     /// The sound ones of [`Config::models`].
     pub models: Vec<Model>,
+    /// See [`Config::reading`].
+    pub reading: Option<Reading>,
     /// The sound ones of [`Config::cameras`]; without credentials where theirs could not be read. [`Camera::models`] is
     /// empty where a model is faulty.
     pub cameras: Vec<Camera>,
@@ -181,6 +183,7 @@ impl Draft {
             crs: raw_grid.crs,
             categories: rest.categories,
             models: self.models,
+            reading: self.reading,
             registry: rest.registry?,
             cameras: self.cameras,
             plan: Arc::new(plan),
@@ -204,7 +207,7 @@ pub struct Judged {
 /// True where the field decides how the box sees or sends, not what becomes a case. A camera's URL is not among them: a
 /// camera without one is none.
 fn bears_on_no_case(path: &str) -> bool {
-    const SECTIONS: [&str; 8] = [
+    const SECTIONS: [&str; 9] = [
         "broker",
         "runtime",
         "decode",
@@ -212,12 +215,14 @@ fn bears_on_no_case(path: &str) -> bool {
         "ledger",
         "view",
         "models",
+        "reading",
         "registry",
     ];
-    const OF_CAMERAS: [&str; 6] = [
+    const OF_CAMERAS: [&str; 7] = [
         "credentials",
         "ca_file",
         "models",
+        "read_numbers",
         "transport",
         "gb_device_id",
         "address",

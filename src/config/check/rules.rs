@@ -2,19 +2,23 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     time::Duration,
 };
 
 use super::{At, Checker, RELATIVE, inside, top};
 use crate::{
-    config::{Model, raw},
+    config::{Model, Reading, raw},
     document::schema::nearest,
     engine::{self, Attended, Beyond, Category, Label, RuleId, Scores, Stands, ZoneKind, calendar::Hours},
-    model::Manifest,
+    model::{Manifest, manifest::Adapter},
 };
 
 /// From one second (a demonstration) to thirty days (longer than any case stays open).
 const DWELL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30 * 86400));
+
+/// More often than every 10 s it would do nothing else; less often than every 6 h a dwell of hours never ends.
+const READ_EVERY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(6 * 3600));
 
 /// How many of the slowest camera's looks should fit into `max_gap`: one missed look is no outage.
 const LOOKS_PER_GAP: u32 = 3;
@@ -74,29 +78,20 @@ impl Checker<'_> {
             if self.is_taken(&at) {
                 continue;
             }
-            let dir = self.shown(&raw.dir);
-            if !dir.is_dir() {
+            let Some(manifest) = self.manifest(&at, &raw.dir) else {
+                continue;
+            };
+            if !manifest.adapter.finds_things() {
                 self.fault(
                     &at,
-                    format!("{} is no directory", dir.display()),
-                    format!("name a folder with model.onnx and model.toml; {RELATIVE}"),
+                    format!(
+                        "its adapter is {}: it is a model of text, and finds nothing",
+                        manifest.adapter
+                    ),
+                    "name it as `finder` or `speller` in [reading] instead",
                 );
                 continue;
             }
-            if !dir.join("model.onnx").is_file() {
-                self.fault(
-                    &at,
-                    format!("{} has no model.onnx", dir.display()),
-                    "put the network beside its model.toml",
-                );
-            }
-            let manifest = match Manifest::read(&dir.join("model.toml")) {
-                Ok(manifest) => manifest,
-                Err(faults) => {
-                    self.draft.faults.extend(faults.0.into_iter().map(|f| inside(&at, f)));
-                    continue;
-                }
-            };
             if let Some(before) = known.insert(manifest.id.clone(), at.clone()) {
                 self.fault(
                     &at,
@@ -119,6 +114,80 @@ impl Checker<'_> {
         facts
     }
 
+    /// What is said of a model's folder; its faults are told.
+    fn manifest(&mut self, at: &At, dir: &Path) -> Option<Manifest> {
+        let dir = self.shown(dir);
+        if !dir.is_dir() {
+            self.fault(
+                at,
+                format!("{} is no directory", dir.display()),
+                format!("name a folder with model.onnx and model.toml; {RELATIVE}"),
+            );
+            return None;
+        }
+        let toml = dir.join("model.toml");
+        if !toml.is_file() {
+            self.fault(
+                at,
+                format!("{} cannot be read: there is none", toml.display()),
+                "a model is a folder with model.onnx and its manifest model.toml; models/ has examples",
+            );
+            return None;
+        }
+        if !dir.join("model.onnx").is_file() {
+            self.fault(
+                at,
+                format!("{} has no model.onnx", dir.display()),
+                "put the network beside its model.toml",
+            );
+        }
+        match Manifest::read(&toml) {
+            Ok(manifest) => Some(manifest),
+            Err(faults) => {
+                self.draft.faults.extend(faults.0.into_iter().map(|f| inside(at, f)));
+                None
+            }
+        }
+    }
+
+    /// True where [reading] was typed, whatever is wrong with it.
+    pub(super) fn has_reading(&self) -> bool {
+        top("reading").of(&self.document.value).is_some()
+    }
+
+    /// How telephone numbers are read.
+    pub(super) fn reading(&mut self) {
+        let at = top("reading");
+        let Some(raw) = self.required::<raw::Reading>(&at) else {
+            return;
+        };
+        let told = self.draft.faults.len();
+        for (key, dir, needed) in [
+            ("finder", &raw.finder, Adapter::Db),
+            ("speller", &raw.speller, Adapter::Ctc),
+        ] {
+            let at = at.key(key);
+            if self.is_taken(&at) {
+                continue;
+            }
+            if let Some(manifest) = self.manifest(&at, dir).filter(|m| m.adapter != needed) {
+                self.fault(
+                    &at,
+                    format!("the adapter of {} is {}, and {needed} is needed", manifest.id, manifest.adapter),
+                    "name the folder of a model that finds lines of text as `finder`, and of one that spells them as `speller`",
+                );
+            }
+        }
+        self.between(&at.key("every"), raw.every, READ_EVERY);
+        if self.draft.faults.len() == told {
+            self.draft.reading = Some(Reading {
+                finder: self.absolute(&raw.finder),
+                speller: self.absolute(&raw.speller),
+                every: raw.every.0,
+            });
+        }
+    }
+
     /// Checks each rule, and compiles the sound ones.
     pub(super) fn rules(&mut self, models: &[ModelFacts]) -> Vec<RuleFacts> {
         let list = top("rules");
@@ -126,7 +195,11 @@ impl Checker<'_> {
         let looks = self.slowest_look();
         for (at, raw) in self.each::<raw::Rule>(&list) {
             self.scores(&at, &raw);
-            self.times(&at, &raw, looks.as_ref());
+            // What is read is looked for at those looks alone.
+            let is_read = raw.labels.iter().all(|l| *l == *Label::small_ad().as_str());
+            let read = self.draft.reading.as_ref().filter(|_| is_read);
+            let read = read.map(|r| ("reading.every".to_owned(), r.every));
+            self.times(&at, &raw, read.as_ref().or(looks.as_ref()));
             self.labels(&at, &raw, models);
             let hours = self.hours(&at, &raw);
             let category = self.category(&at, &raw);
@@ -194,20 +267,26 @@ impl Checker<'_> {
                 "a case shows its first and its confirming look, which would lie too close together: make the dwell longer",
             );
         }
-        let Some((camera, look_every)) = looks else { return };
+        let Some((what, look_every)) = looks else { return };
         let (gap_at, forget_at) = (at.key("max_gap"), at.key("forget_after"));
         if !self.is_taken(&gap_at) {
             let every = raw::Span(*look_every);
             if raw.max_gap.0 < *look_every {
                 self.fault(
                     &gap_at,
-                    format!("{} is less than {camera}'s look_every {every}: every gap would count as an outage and no dwell would pass", raw.max_gap),
+                    format!(
+                        "{} is less than {what} {every}: every gap would count as an outage and no dwell would pass",
+                        raw.max_gap
+                    ),
                     format!("make it {} or more", raw::Span(*look_every * LOOKS_PER_GAP)),
                 );
             } else if raw.max_gap.0 < *look_every * LOOKS_PER_GAP {
                 self.warn(
                     &gap_at,
-                    format!("{} is less than three times {camera}'s look_every {every}: one or two late looks count as an outage", raw.max_gap),
+                    format!(
+                        "{} is less than three times {what} {every}: one or two late looks count as an outage",
+                        raw.max_gap
+                    ),
                     format!("make it {} or more", raw::Span(*look_every * LOOKS_PER_GAP)),
                 );
             }
@@ -216,7 +295,7 @@ impl Checker<'_> {
             self.fault(
                 &forget_at,
                 format!(
-                    "{} is less than {camera}'s look_every {}: whatever is missed once would be forgotten",
+                    "{} is less than {what} {}: whatever is missed once would be forgotten",
                     raw.forget_after,
                     raw::Span(*look_every)
                 ),
@@ -229,7 +308,11 @@ impl Checker<'_> {
         if models.iter().any(|m| m.id.is_none()) {
             return; // Who knows what the faulty one names.
         }
-        let known: BTreeSet<&str> = models.iter().flat_map(|m| &m.labels).map(String::as_str).collect();
+        let mut known: BTreeSet<&str> = models.iter().flat_map(|m| &m.labels).map(String::as_str).collect();
+        let small_ad = Label::small_ad();
+        if self.has_reading() {
+            known.insert(small_ad.as_str());
+        }
         if known.is_empty() {
             return;
         }
@@ -267,7 +350,7 @@ impl Checker<'_> {
         None
     }
 
-    /// The camera that is looked at most rarely, and how rarely.
+    /// What camera is looked at most rarely, and how rarely.
     fn slowest_look(&self) -> Option<(String, Duration)> {
         let list = top("cameras");
         let cameras = list.of(&self.sound.value)?.as_array()?;
@@ -278,7 +361,7 @@ impl Checker<'_> {
             .filter(|(i, c)| !c.is_null() && !self.is_taken(&list.index(*i).key("look_every")))
             .filter_map(|(i, c)| {
                 let every: raw::Span = c.get("look_every").unwrap_or(&default).as_str()?.parse().ok()?;
-                Some((list.index(i).to_string(), every.0))
+                Some((format!("{}'s look_every", list.index(i)), every.0))
             })
             .rev() // Of equals the first, which is the last to max_by_key.
             .max_by_key(|(_, every)| *every)

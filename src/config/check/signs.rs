@@ -8,7 +8,7 @@ use super::{At, Checker, inside, rules::ModelFacts, top};
 use crate::{
     config::{Fault, Faults, Preset, raw, schema::WORDS},
     document::{Document, schema},
-    engine::{ApprovedSign, BBox, Rule},
+    engine::{ApprovedSign, BBox, Label, PhoneNumber, Rule},
 };
 
 impl raw::Sign {
@@ -27,6 +27,7 @@ impl raw::Signs {
             Some(ApprovedSign {
                 label: sign.label.as_str().into(),
                 bbox: sign.bbox()?,
+                number: sign.number.as_deref().map(PhoneNumber::from),
             })
         };
         self.signs.iter().filter_map(sign).collect()
@@ -125,7 +126,8 @@ impl Checker<'_> {
             };
             let finds = |label: &str| {
                 let mut looking = camera.models.iter().filter_map(|m| models.get(*m));
-                looking.any(|m| m.labels.iter().any(|l| l == label))
+                let is_read = camera.reads && *label == *Label::small_ad().as_str();
+                is_read || looking.any(|m| m.labels.iter().any(|l| l == label))
             };
             let Some(signs) = &plan.approved else {
                 let here = rules.iter().filter(|r| r.labels.iter().any(|l| finds(l.as_str())));

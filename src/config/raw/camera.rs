@@ -32,6 +32,9 @@ pub struct Camera {
     /// Models that look at it, by manifest id. Empty: all.
     #[serde(default)]
     pub models: Vec<String>,
+    /// Read telephone numbers in its watch zones, as `reading` says. For zoomed views: digits must be 14 pixels high.
+    #[serde(default)]
+    pub read_numbers: bool,
     /// 20-digit GB/T 28181 id, stated in each case.
     #[serde(default)]
     #[schemars(regex(pattern = GB_ID_PATTERN))]

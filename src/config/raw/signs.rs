@@ -32,6 +32,10 @@ pub struct Sign {
     /// What the model calls it; things of another label are not approved by it.
     #[schemars(length(min = 1))]
     pub label: String,
+    /// The telephone number that was read on it, digits only: it is lawful wherever it is seen in the view.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9]{7,16}$"))]
+    pub number: Option<String>,
     /// Whose it is, by which permit: for people.
     #[serde(default)]
     pub note: Option<String>,

@@ -93,7 +93,7 @@ impl<'a> Judging<'a> {
         let mut sight_of = vec![None; tracks.len()];
         for (sight, track) in sights.iter().zip(&continued) {
             if let Some(track) = *track {
-                sight_of[track] = Some(*sight);
+                sight_of[track] = Some(sight);
             }
         }
         if !self.works {
@@ -109,7 +109,7 @@ impl<'a> Judging<'a> {
         let mut sight_of = sight_of.into_iter();
         tracks.retain_mut(|track| match sight_of.next().flatten() {
             Some(sight) => {
-                let attended = self.is_attended(&sight, detections);
+                let attended = self.is_attended(sight, detections);
                 self.saw(track, sight, attended);
                 true
             }
@@ -125,6 +125,7 @@ impl<'a> Judging<'a> {
                 origin: sight.bbox,
                 bbox: sight.bbox,
                 appearance: sight.appearance,
+                number: sight.number.clone(),
                 last_seen: self.at,
                 presence: Presence::begin(sight.score, attended),
                 stage: Stage::Idle,
@@ -133,7 +134,7 @@ impl<'a> Judging<'a> {
             if sight.standing.is_permitted {
                 self.permit(&mut track, sight.score);
             } else {
-                self.begin(&mut track, *sight, attended);
+                self.begin(&mut track, sight, attended);
             }
             tracks.push(track);
         }
@@ -186,7 +187,7 @@ impl<'a> Judging<'a> {
         let Some(standing) = standing(zones, self.rule, calendar, self.rule.held_at(&bbox), self.at) else {
             return Err((Some(bbox), NotFiled::OutsideZones));
         };
-        if let Some(why) = approval(self.rule, self.camera, &detection.label, &bbox) {
+        if let Some(why) = approval(self.rule, self.camera, detection, &bbox) {
             return Err((Some(bbox), why));
         }
         if bbox.area() < self.rule.min_area.into() {
@@ -202,6 +203,7 @@ impl<'a> Judging<'a> {
             standing,
             count: 1,
             appearance: detection.appearance,
+            number: detection.number.clone(),
         })
     }
 
@@ -222,11 +224,11 @@ impl<'a> Judging<'a> {
     }
 
     /// A look while the rule rests: what is seen is still there, and that is all.
-    fn passed(&mut self, track: &mut Track, sight: Option<Sight<'a>>) {
+    fn passed(&mut self, track: &mut Track, sight: Option<&Sight<'a>>) {
         let rested = track.presence.passed(self.step, sight.is_some());
         self.note(track, rested);
         let Some(sight) = sight else { return };
-        track.see(&sight, self.at);
+        track.see(sight, self.at);
         if let Stage::AtCase(case) | Stage::HeldBack(Some(case)) = &track.stage {
             self.register.seen(case, self.id, self.at);
         }
@@ -245,13 +247,13 @@ impl<'a> Judging<'a> {
     }
 
     /// A candidate from this look on, which is pinned.
-    fn begin(&mut self, track: &mut Track, sight: Sight<'a>, attended: bool) {
+    fn begin(&mut self, track: &mut Track, sight: &Sight<'a>, attended: bool) {
         track.origin = sight.bbox;
         track.presence = Presence::begin(sight.score, attended);
         self.watch(track, sight, None, Reason::Appeared);
     }
 
-    fn watch(&mut self, track: &mut Track, sight: Sight<'a>, not_before: Option<Timestamp>, reason: Reason) {
+    fn watch(&mut self, track: &mut Track, sight: &Sight<'a>, not_before: Option<Timestamp>, reason: Reason) {
         self.pin();
         let candidate = Stage::Candidate {
             first: Sighting {
@@ -272,8 +274,8 @@ impl<'a> Judging<'a> {
         });
     }
 
-    fn saw(&mut self, track: &mut Track, sight: Sight<'a>, attended: bool) {
-        track.see(&sight, self.at);
+    fn saw(&mut self, track: &mut Track, sight: &Sight<'a>, attended: bool) {
+        track.see(sight, self.at);
         let blind = (self.step == Step::Blind).then_some(Reason::Blind);
         self.note(track, blind);
         let changed = track.presence.saw(self.rule, self.step, sight.score, attended);
@@ -338,7 +340,7 @@ impl<'a> Judging<'a> {
     }
 
     /// A candidate was seen again: is it a case?
-    fn consider(&mut self, track: &mut Track, sight: Sight<'a>) {
+    fn consider(&mut self, track: &mut Track, sight: &Sight<'a>) {
         let Stage::Candidate {
             first,
             not_before,
@@ -380,6 +382,8 @@ impl<'a> Judging<'a> {
             located: &located,
             bbox: sight.bbox,
             appearance: sight.appearance,
+            // Of what was read once and is seen now, too.
+            number: track.number.as_ref(),
         };
         if let Some((case, reason)) = self.register.holder(&found, self.at) {
             let case = case.clone();
@@ -422,6 +426,7 @@ impl<'a> Judging<'a> {
             return;
         }
         let dedup_key = found.dedup_key();
+        let number = track.number.clone();
         let id = case_id(&self.plan.node, self.id, &self.rule.id, &dedup_key, first.at, self.at);
         let (looks, looks_seen) = track.presence.looks();
         self.pin();
@@ -432,7 +437,7 @@ impl<'a> Judging<'a> {
             category: self.rule.category.clone(),
             camera: self.id.clone(),
             zone: sight.standing.zone.cloned(),
-            schedule: self.schedule(&sight).cloned(),
+            schedule: self.schedule(sight).cloned(),
             located,
             dedup_key,
             first_seen_at: first.at,
@@ -444,6 +449,7 @@ impl<'a> Judging<'a> {
             looks,
             confidence: track.presence.confidence(),
             appearance: sight.appearance,
+            number,
             count: sight.count,
             area_m2: area_m2(self.rule, self.camera, &sight.bbox),
             recurrence,

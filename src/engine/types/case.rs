@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Appearance, BBox, CameraId, CaseId, Category, CellCode, LonLat, Noted, RuleId, ScheduleId, ZoneId};
+use super::{
+    Appearance, BBox, CameraId, CaseId, Category, CellCode, LonLat, Noted, PhoneNumber, RuleId, ScheduleId, ZoneId,
+};
 
 /// How a case's place was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +50,7 @@ pub struct Case {
     pub schedule: Option<ScheduleId>,
     /// Where.
     pub located: Located,
-    /// What keeps it from being filed twice: `cell/category/site`.
+    /// What keeps it from being filed twice: `cell/category/site`, and behind the site's name the number, where one was read.
     pub dedup_key: String,
     /// First look that saw it (pinned).
     pub first_seen_at: Timestamp,
@@ -69,6 +71,8 @@ pub struct Case {
     pub confidence: f32,
     /// What it looked like then.
     pub appearance: Option<Appearance>,
+    /// The telephone number that is written there.
+    pub number: Option<PhoneNumber>,
     /// How many boxes it was made of at the confirming look.
     pub count: u32,
     /// The ground it covered then, m², where the camera is calibrated: a square as wide as its box.
@@ -108,6 +112,7 @@ impl Case {
             located: self.located.clone(),
             bbox: self.confirmed_box,
             appearance: self.appearance,
+            number: self.number.clone(),
             state,
             at,
             confirmed_at: Some(self.confirmed_at),
@@ -135,6 +140,9 @@ pub struct OpenCase {
     /// What it looked like then; unknown for cases of old versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub appearance: Option<Appearance>,
+    /// The telephone number that is written there, where one was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<PhoneNumber>,
     /// Its state.
     pub state: CaseState,
     /// Its newest revision's time.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{BBox, CameraId, Label, Light, LonLat, NodeId, Point, RuleId, ScheduleId, ZoneId};
+use super::{BBox, CameraId, Label, Light, LonLat, NodeId, PhoneNumber, Point, RuleId, ScheduleId, ZoneId};
 use crate::engine::{
     calendar::{Calendar, Hours},
     geometry::Calibration,
@@ -65,6 +65,8 @@ pub struct ApprovedSign {
     pub label: Label,
     /// Where, with an area, within the picture.
     pub bbox: BBox,
+    /// The telephone number that is written there: wherever else it is seen in the view it is lawful too.
+    pub number: Option<PhoneNumber>,
 }
 
 /// A drawn area of a camera's picture.
