@@ -18,7 +18,7 @@ use gridwatch::{config::raw, link::contract::CaseRecord};
 use packages::{MODEL, edit, package, without_self_test};
 use serde_json::Value;
 
-const CAMERAS: [&str; 3] = ["street-a", "street-b", "street-c"];
+const CAMERAS: [&str; 3] = ["street-a", "street-b", "square-c"];
 
 /// `gridwatch model …`: its exit code, the object it printed, and what it said.
 fn model(config: &str, arguments: &[&str]) -> (i32, Value, String) {

@@ -263,10 +263,10 @@ impl Trial {
                 }));
             }
             let timed = self.new_ms.len();
-            if is_last || (timed >= TIMED_LOOKS && timed.is_multiple_of(JUDGE_EVERY)) {
-                if let Some(reason) = self.too_slow(is_last) {
-                    return Some(Verdict::Fail(reason));
-                }
+            if (is_last || (timed >= TIMED_LOOKS && timed.is_multiple_of(JUDGE_EVERY)))
+                && let Some(reason) = self.too_slow(is_last)
+            {
+                return Some(Verdict::Fail(reason));
             }
         }
         is_last.then(|| {
@@ -393,7 +393,7 @@ mod tests {
             (verdict, looks),
             (Verdict::Fail(Reason::Errors("not finite".into())), 3)
         );
-        let stumbles = |i: u32| if i % 3 == 0 { Ok(vec![]) } else { Err(()) };
+        let stumbles = |i: u32| if i.is_multiple_of(3) { Ok(vec![]) } else { Err(()) };
         assert_eq!(run(terms(99), |i| (Ok(vec![]), stumbles(i), 10, 10)).0, Verdict::Pass);
         let short = run(terms(2), |_| (Ok(vec![]), Err(()), 10, 10));
         assert!(matches!(short, (Verdict::Fail(Reason::Errors(_)), 2)), "{short:?}");
@@ -413,7 +413,7 @@ mod tests {
             (Verdict::Fail(Reason::Blind { found: 10, missed: 10 }), 10)
         );
         // A thing that is there one look in nine takes that much longer to tell.
-        let now_and_then = |i: u32| if i % 9 == 0 { Ok(bag(0.9)) } else { Ok(vec![]) };
+        let now_and_then = |i: u32| if i.is_multiple_of(9) { Ok(bag(0.9)) } else { Ok(vec![]) };
         assert_eq!(run(terms(100), |i| (now_and_then(i), Ok(vec![]), 10, 10)).1, 90);
     }
 
@@ -428,7 +428,7 @@ mod tests {
             Verdict::Pass,
             "too unsure to count"
         );
-        let half = |i: u32| if i % 2 == 0 { Ok(bag(0.9)) } else { Ok(vec![]) };
+        let half = |i: u32| if i.is_multiple_of(2) { Ok(bag(0.9)) } else { Ok(vec![]) };
         assert_eq!(run(terms(50), |i| (Ok(bag(0.9)), half(i), 10, 10)).0, Verdict::Pass);
     }
 
