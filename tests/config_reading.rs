@@ -75,7 +75,7 @@ fn a_rule_must_bear_the_time_between_two_readings() {
     assert_eq!(
         faults(&tables("90s"), "read_numbers = true"),
         [
-            "rules[1].max_gap: 90s is less than reading.every 10m: every gap would count as an outage and no dwell would pass"
+            "rules[1].max_gap: 1m 30s is less than reading.every 10m: every gap would count as an outage and no dwell would pass"
         ]
     );
     let draft = with(&tables("11m"), "read_numbers = true");
