@@ -77,7 +77,8 @@ fn canvas(input: &Input, width: u32, height: u32) -> (u32, u32) {
     let mut best = (0.0, fixed);
     for across in (STEP..=4096).step_by(STEP as usize) {
         let ideal = f64::from(across) / aspect;
-        for high in [down(ideal), up(ideal)] {
+        // The last is for pictures whose own shape would be too high: as high as may be.
+        for high in [down(ideal), up(ideal), down(budget / f64::from(across))] {
             let scale = (f64::from(across) / f64::from(width)).min(f64::from(high) / f64::from(height));
             let area = f64::from(across) * f64::from(high);
             if area <= budget && scale > best.0 {
