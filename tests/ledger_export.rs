@@ -1,11 +1,10 @@
 //! `gridwatch ledger export --labelled`: what clerks judged becomes a set of pictures that can be trained and measured on.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[allow(dead_code, reason = "ledger_support builds on it")]
 mod engine_support;
 #[path = "support/filing.rs"]
 mod filing;
-#[allow(dead_code, reason = "only its recorder is needed")]
+
 mod ledger_support;
 
 use std::{

@@ -65,7 +65,7 @@ impl Package {
         }
     }
 
-    fn is_refused(self, case: &str, reasons: &[&str]) {
+    fn refused(&self, case: &str, reasons: &[&str]) {
         let refusal = self.refusal().unwrap_or_else(|| panic!("{case} was believed"));
         for reason in reasons {
             assert!(refusal.contains(reason), "{case}: {reason:?} is not in {refusal}");
@@ -121,7 +121,7 @@ fn without_pictures_it_may_look_but_nothing_is_proved() {
 fn pictures_fed_wrongly() {
     let refused = |case: &str, from: &str, to: &str, cause: &str| {
         let cause = format!("All is as expected {cause}");
-        Package::new().manifest(from, to).is_refused(case, &["is not", &cause]);
+        Package::new().manifest(from, to).refused(case, &["is not", &cause]);
     };
     refused(
         "colour order",
@@ -159,19 +159,19 @@ fn pictures_fed_wrongly() {
 fn outputs_read_wrongly() {
     Package::new()
         .manifest("adapter = \"yolox\"", "adapter = \"yolox_decoded\"")
-        .is_refused(
+        .refused(
             "decoded twice",
             &["is not found", "All is as expected with adapter = \"yolox\""],
         );
     Package::new()
         .manifest("adapter = \"yolox\"", "adapter = \"auto\"")
-        .is_refused(
+        .refused(
             "left open",
             &["can be read in 2 ways", "\"yolox\" or \"yolox_decoded\""],
         );
     Package::new()
         .manifest("adapter = \"yolox\"", "adapter = \"yolov8\"")
-        .is_refused(
+        .refused(
             "another family",
             &["adapter yolov8 does not fit", "[1, 84, 3549]", "that fits \"yolox\""],
         );
@@ -181,84 +181,84 @@ fn outputs_read_wrongly() {
 fn labels_that_are_not_the_networks() {
     Package::new()
         .manifest("\"person\", \"bicycle\", \"car\",", "\"car\", \"bicycle\", \"person\",")
-        .is_refused("two swapped", &["is called person: is the order of `labels` right?"]);
+        .refused("two swapped", &["is called person: is the order of `labels` right?"]);
     Package::new()
         .manifest("\"person\", \"bicycle\",", "\"toothbrush\", \"person\", \"bicycle\",")
         .manifest("\"hair drier\", \"toothbrush\"", "\"hair drier\"")
-        .is_refused("all shifted by one", &["is the order of `labels` right?"]);
+        .refused("all shifted by one", &["is the order of `labels` right?"]);
     Package::new()
         .manifest("\"hair drier\", \"toothbrush\"", "\"hair drier\"")
-        .is_refused("one too few", &["[1, 3549, 84] is needed", "[1, 3549, 85]"]);
+        .refused("one too few", &["[1, 3549, 84] is needed", "[1, 3549, 85]"]);
     Package::new()
         .manifest("\"toothbrush\"", "\"toothbrush\", \"stall\"")
-        .is_refused("one too many", &["[1, 3549, 86] is needed"]);
+        .refused("one too many", &["[1, 3549, 86] is needed"]);
 }
 
 #[test]
 fn inputs_that_are_not_the_graphs() {
     Package::new()
         .manifest("width = 416", "width = 640")
-        .is_refused("size", &["[1, 3, 416, 416]", "model.toml says images [1, 3, 416, 640]"]);
+        .refused("size", &["[1, 3, 416, 416]", "model.toml says images [1, 3, 416, 640]"]);
     Package::new()
         .manifest("name = \"images\"", "name = \"image\"")
-        .is_refused("name", &["the graph takes images f32", "a picture as image"]);
+        .refused("name", &["the graph takes images f32", "a picture as image"]);
     Package::new()
         .manifest("pad = 114", "pad = 114\nlayout = \"nhwc\"")
-        .is_refused("axes", &["[1, 416, 416, 3]"]);
+        .refused("axes", &["[1, 416, 416, 3]"]);
     Package::new()
         .manifest("pad = 114", "pad = 114\nshape = \"picture\"")
-        .is_refused("shape", &["[1, 3, any, any]"]);
+        .refused("shape", &["[1, 3, any, any]"]);
 }
 
 #[test]
 fn files_that_are_damaged_or_not_there() {
     Package::new()
         .weights(|bytes| bytes[..bytes.len() / 2].to_vec())
-        .is_refused("truncated", &["model.onnx", "no ONNX file, or damaged"]);
+        .refused("truncated", &["model.onnx", "no ONNX file, or damaged"]);
     Package::new()
         .weights(|_| b"<!doctype html>not found".to_vec())
-        .is_refused("a web page", &["no ONNX file"]);
+        .refused("a web page", &["no ONNX file"]);
     let package = Package::new();
     fs::write(package.path("model.onnx"), fs::read(package.path("CARD.md")).unwrap()).unwrap();
-    package.is_refused("another file under the old sum", &["its sha256 is", "model.toml says"]);
+    package.refused("another file under the old sum", &["its sha256 is", "model.toml says"]);
     let package = Package::new();
     fs::remove_file(package.path("selftest/cars.jpg")).unwrap();
-    package.is_refused("a picture gone", &["selftest/cars.jpg", "[[self_test]]"]);
+    package.refused("a picture gone", &["selftest/cars.jpg", "[[self_test]]"]);
     let package = Package::new();
     fs::write(package.path("selftest/cars.jpg"), "not a picture").unwrap();
-    package.is_refused("a picture that is none", &["selftest/cars.jpg"]);
+    package.refused("a picture that is none", &["selftest/cars.jpg"]);
 }
 
 #[test]
 fn graphs_that_were_changed() {
     Package::new()
         .weights(|bytes| onnx::with_opset(&bytes, 99))
-        .is_refused("operators of the future", &["ONNX Runtime cannot load it", "99"]);
+        .refused("operators of the future", &["ONNX Runtime cannot load it", "99"]);
     Package::new()
         .weights(|bytes| onnx::with_nan(&bytes))
-        .is_refused("a weight that is no number", &["not finite"]);
+        .refused("a weight that is no number", &["not finite"]);
     Package::new()
         .weights(|bytes| onnx::without_last_sigmoids(&bytes))
-        .is_refused(
+        .refused(
             "the sigmoid missing",
             &["does not lie in 0..=1: the sigmoid is missing"],
         );
     Package::new()
         .weights(|bytes| onnx::with_weak_weights(&bytes))
-        .is_refused("other weights under a new sum", &["is not found"]);
+        .refused("other weights under a new sum", &["is not found"]);
 }
 
 #[test]
 fn boxes_that_cannot_run_it() {
     Package::new()
         .manifest("[input]", "[runtime]\nproviders = [\"cuda\"]\n\n[input]")
-        .is_refused(
+        .refused(
             "a GPU that is not there",
             &["cuda is not usable here", "name \"cpu\" last"],
         );
     Package::new()
         .manifest("[input]", "[runtime]\nbudget_ms = 1\n\n[input]")
-        .is_refused("too slow", &["ms here, runtime.budget_ms in model.toml allows 1"]);
+        .refused("too slow", &["ms here, runtime.budget_ms in model.toml allows 1"]);
     // With the processor to fall back to it looks all the same.
     let package = Package::new().manifest("[input]", "[runtime]\nproviders = [\"cuda\", \"cpu\"]\n\n[input]");
     assert_eq!(package.refusal(), None);
@@ -378,7 +378,7 @@ mod onnx {
         write(&fields)
     }
 
-    pub fn with_opset(model: &[u8], version: u64) -> Vec<u8> {
+    pub(super) fn with_opset(model: &[u8], version: u64) -> Vec<u8> {
         each(model, OPSET, |opset| {
             let version_of = opset.iter_mut().filter(|(n, _)| *n == 2);
             version_of.for_each(|(_, v)| *v = Value::Number(version));
@@ -396,7 +396,7 @@ mod onnx {
         })
     }
 
-    pub fn with_nan(model: &[u8]) -> Vec<u8> {
+    pub(super) fn with_nan(model: &[u8]) -> Vec<u8> {
         let mut left = 1;
         with_weights(model, |raw| {
             if left > 0 && raw.len() > 4096 {
@@ -407,7 +407,7 @@ mod onnx {
     }
 
     /// Every large tensor at half its size, as a quantisation gone wrong might leave it.
-    pub fn with_weak_weights(model: &[u8]) -> Vec<u8> {
+    pub(super) fn with_weak_weights(model: &[u8]) -> Vec<u8> {
         with_weights(model, |raw| {
             if raw.len() > 4096 {
                 for weight in raw.as_chunks_mut::<4>().0 {
@@ -418,7 +418,7 @@ mod onnx {
     }
 
     /// The sigmoids whose results are only joined to others: those of scores, not those of activations.
-    pub fn without_last_sigmoids(model: &[u8]) -> Vec<u8> {
+    pub(super) fn without_last_sigmoids(model: &[u8]) -> Vec<u8> {
         let mut joined = Vec::new();
         each_in_graph(model, NODE, |node| {
             if texts(node, 4) == [b"Concat".to_vec()] {

@@ -1,6 +1,7 @@
 //! What the reader sees in pictures, against what OpenCV and numpy see in them by PaddleOCR's own steps
 //! (tests/fixtures/reading/reference.py): the same lines at the same places, and the same text.
 #![cfg(feature = "ort")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
 use std::{collections::BTreeMap, path::Path};
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Model, ModelError, Panel, Runtime,
+    Manifest, Model, ModelError, Panel, Runtime,
     adapter::LayoutError,
     graph::Graph,
     manifest::{Adapter, Colour, Expected, Fit, Input, Provider, SelfTest},
@@ -383,6 +383,9 @@ fn iou(a: BBox, [x1, y1, x2, y2]: [f32; 4]) -> f32 {
     a.iou(&BBox { x1, y1, x2, y2 }) as f32
 }
 
+/// Mends one mistake in a manifest.
+type Change = Box<dyn Fn(&mut Manifest)>;
+
 /// The one mistake in the manifest that explains everything, if there is one.
 fn cause(runtime: &Runtime, model: &Model, pictures: &[(&SelfTest, Frame)]) -> Option<String> {
     let manifest = &model.manifest;
@@ -396,7 +399,7 @@ fn cause(runtime: &Runtime, model: &Model, pictures: &[(&SelfTest, Frame)]) -> O
     const STD: [f32; 3] = [58.395, 57.12, 57.375];
     let flipped = |v: [f32; 3]| [v[2], v[1], v[0]];
     let in_order = |v: [f32; 3]| if input.colour == Colour::Rgb { v } else { flipped(v) };
-    let mut tries: Vec<(String, Box<dyn Fn(&mut super::Manifest)>)> = Vec::new();
+    let mut tries: Vec<(String, Change)> = Vec::new();
     tries.push((
         "with the other order of colours".into(),
         Box::new(move |m| m.input.colour = other_colour),
