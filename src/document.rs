@@ -1,8 +1,8 @@
-//! A TOML file that a person typed: as a JSON value that remembers its lines ([`Document`]), held against the JSON Schema of
+//! A TOML file that a person typed: as a JSON value that remembers its lines (`Document`), held against the JSON Schema of
 //! its type ([`schema`]), and every [`Fault`] in it told at once, with its place and what to do.
 //!
 //! Configurations, model manifests and baselines of signs are read with it. It knows none of them: what a kind of file needs
-//! said in its own words comes as [`schema::Words`].
+//! said in its own words comes as `schema::Words`.
 //!
 //! JSON, because the schema validator and the checks speak it. A value that JSON cannot hold (a date, `nan`, a number past
 //! 64 bits) is a fault here and becomes `null`, which everything later passes over: TOML has no null of its own.
