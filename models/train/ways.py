@@ -4,6 +4,9 @@ For every way: recall by size at a score of 0.3 (as evaluate.py has it), AP50, a
 thread, as a multiple of one look at 416 x 416. The ways: the picture letterboxed into a square; into the shape of the
 same area that fits its aspect; a larger square; two halves that overlap, each letterboxed; and the whole picture followed
 by one second look at the crop in which the most uncertain boxes of the first lie.
+
+Pictures are read as the training keeps them (`longest` in sources.toml), so nothing is gained here from more pixels than that:
+what a larger input or the picture's own aspect is worth on full pictures, `gridwatch eval` tells.
 """
 
 import argparse
