@@ -256,6 +256,14 @@ pub fn load(path: &Path) -> Result<Config, Faults> {
     examine(path).into_config()
 }
 
+/// The same for a command that opens no connection: credentials in environment variables that are not set here, as in an
+/// operator's shell beside the service, are not missed. They are none, and must not be used.
+pub fn load_unconnected(path: &Path) -> Result<Config, Faults> {
+    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    let variable = |name: &str| std::env::var(name).ok().or_else(|| Some("unset:unset".into()));
+    check::examine(path, &variable, Some(today)).into_config()
+}
+
 /// Reads a configuration as far as it can be read: what is sound in it, and everything wrong with it. For `check`, which
 /// goes on to probe what is sound.
 pub fn examine(path: &Path) -> Draft {

@@ -117,7 +117,9 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 
 fn needed(file: Option<&Path>) -> Result<Config, Failure> {
     let missing = "no configuration is named; write --config FILE";
-    Ok(config::load(file.ok_or_else(|| Failure::new(Class::Config, missing))?)?)
+    Ok(config::load_unconnected(
+        file.ok_or_else(|| Failure::new(Class::Config, missing))?,
+    )?)
 }
 
 fn registry(config: &Config) -> Registry {

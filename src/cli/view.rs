@@ -94,7 +94,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
             "no configuration is named; write --config FILE",
         ));
     };
-    let config = config::load(file)?;
+    let config = config::load_unconnected(file)?;
     match &args.command {
         Command::List { json } => list(&config, *json),
         Command::Show { camera, out, wait } => {

@@ -311,9 +311,17 @@ impl Eyes {
         let mut unsought = Vec::new();
         match (&mut self.spectacles, pace) {
             (Some(spectacles), Some(pace)) => {
-                let (read, readers) = spectacles.read(pace, at, frame)?;
-                found.extend(read);
-                by = by.iter().chain(readers).cloned().collect();
+                match spectacles.read(pace, at, frame) {
+                    Ok((read, readers)) => {
+                        found.extend(read);
+                        by = by.iter().chain(readers).cloned().collect();
+                    }
+                    // What the other models saw counts all the same.
+                    Err(error) => {
+                        tracing::warn!(camera = %camera.id, %error, "Numbers could not be read; the next reading is tried at its time.");
+                        unsought.push(Label::small_ad());
+                    }
+                }
             }
             (Some(_), None) => unsought.push(Label::small_ad()),
             (None, _) => {}

@@ -35,7 +35,7 @@ pub(super) struct Pace {
     every: Duration,
     /// Parts of the picture; none: all of it.
     parts: Vec<BBox>,
-    /// Unix milliseconds of the newest look that read; `i64::MIN` before the first.
+    /// Unix milliseconds of the newest look that read, or tried to; `i64::MIN` before the first.
     last: AtomicI64,
 }
 
@@ -75,11 +75,12 @@ impl Spectacles {
         at: Timestamp,
         frame: &Frame,
     ) -> Result<(impl Iterator<Item = Detection>, &[KnownModel]), ModelError> {
+        // One that fails waits for its next time, too: it would fail at every look in between.
+        pace.last.store(at.as_millisecond(), Ordering::Relaxed);
         let start = Instant::now();
         let found = self.reader.read(frame, &pace.parts)?;
         let model = self.reader.manifests()[1].id.clone();
         histogram!(names::DETECT, "model" => model).record(start.elapsed());
-        pace.last.store(at.as_millisecond(), Ordering::Relaxed);
         Ok((found.into_iter().map(Reading::detection), &self.known))
     }
 }

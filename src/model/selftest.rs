@@ -111,8 +111,13 @@ impl Report {
 
     /// Why the model must not look.
     pub fn refusal(&self) -> Option<&str> {
-        let wrong = self.findings.iter().find(|f| f.verdict == Verdict::Wrong);
-        wrong.map(|f| f.said.as_str())
+        self.refusal_in(|_| true)
+    }
+
+    /// The same by the steps that count.
+    pub fn refusal_in(&self, counts: impl Fn(Step) -> bool) -> Option<&str> {
+        let is_wrong = |f: &&Finding| f.verdict == Verdict::Wrong && counts(f.step);
+        self.findings.iter().find(is_wrong).map(|f| f.said.as_str())
     }
 
     fn fail(&mut self, e: &ModelError) {

@@ -79,6 +79,7 @@ struct Runner {
     panel: Panel,
     letterbox: Letterbox,
     preprocess: Vec<f32>,
+    network: Vec<f32>,
     whole: Vec<f32>,
 }
 
@@ -99,33 +100,33 @@ impl Runner {
             letterbox: Letterbox::new(&manifest.input),
             panel,
             preprocess: Vec::new(),
+            network: Vec::new(),
             whole: Vec::new(),
         })
     }
 
     fn look(&mut self, frame: &Frame) -> Result<(), Failure> {
         let start = Instant::now();
-        black_box(self.letterbox.draw(frame)).map_err(|e| Failure::new(e.class(), e.to_string()))?;
-        self.preprocess.push(start.elapsed().as_secs_f32() * 1e3);
-        let start = Instant::now();
-        black_box(self.panel.shown(frame).detect(0)?);
-        self.whole.push(start.elapsed().as_secs_f32() * 1e3);
+        let placement = self
+            .letterbox
+            .draw(frame)
+            .map_err(|e| Failure::new(e.class(), e.to_string()))?;
+        let drawn = start.elapsed();
+        black_box(self.panel.find(0, self.letterbox.tensor(), placement.canvas)?);
+        let whole = start.elapsed();
+        self.preprocess.push(drawn.as_secs_f32() * 1e3);
+        self.network.push((whole - drawn).as_secs_f32() * 1e3);
+        self.whole.push(whole.as_secs_f32() * 1e3);
         Ok(())
     }
 
     fn cost(&self, first: f64) -> Cost {
-        let network: Vec<f32> = self
-            .whole
-            .iter()
-            .zip(&self.preprocess)
-            .map(|(whole, preprocess)| (whole - preprocess).max(0.0))
-            .collect();
         Cost {
             model: self.name.clone(),
             load_ms: self.load.as_secs_f64() * 1e3,
             resident_mib: self.resident,
             preprocess_ms: spread(&self.preprocess),
-            network_ms: spread(&network),
+            network_ms: spread(&self.network),
             ratio: self.median() / first,
         }
     }
