@@ -5,7 +5,7 @@ thread, as a multiple of one look at 416 x 416. The ways: the picture letterboxe
 same area that fits its aspect; a larger square; two halves that overlap, each letterboxed; and the whole picture followed
 by one second look at the crop in which the most uncertain boxes of the first lie.
 
-Pictures are read as the training keeps them (`longest` in sources.toml), so nothing is gained here from more pixels than that:
+Pictures are read as the training keeps them (`longest` in garbage.toml), so nothing is gained here from more pixels than that:
 what a larger input or the picture's own aspect is worth on full pictures, `gridwatch eval` tells.
 """
 
@@ -96,7 +96,7 @@ def main():
         spent[0] += time.thread_time() - started
         return out
 
-    labels, sources = pictures.read_sources()
+    labels, sources, _ = pictures.read_sources()
     report, base = {}, {}
     for name, way in WAYS.items():
         for source in sources:
