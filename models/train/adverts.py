@@ -17,6 +17,7 @@ from prints import Printer
 from wear import cloud, other, standing
 
 SHOWN = 0.35  # of a print must be left by what stands before it
+CONTRAST = 12.0  # of 255, mean: fainter is not hung, nobody would see it
 LEAST = 5.0  # pixels of the longer side: smaller is not hung
 DECOYS = 400  # of either sort are made
 LABELS = {"flyer": "flyer", "banner": "banner", "board": "a_board", "signboard": "sign"}  # kind of print -> label
@@ -106,10 +107,11 @@ def hang(scene, flat, corners, rng, lit=False, cover=0.18):
         return None
     under = scene.image[y0:y1, x0:x1].astype(np.float32)
     paint = toned(scene, seen[..., :3] / np.maximum(seen[..., 3:] / 255, 1e-3), under, rng, lit)
-    scene.image[y0:y1, x0:x1] = np.clip(paint * alpha[..., None] + under * (1 - alpha[..., None]), 0, 255)
+    drawn = np.clip(paint * alpha[..., None] + under * (1 - alpha[..., None]), 0, 255)
     y, x = np.nonzero(alpha > 0.3)
-    if len(x) < 4:
+    if len(x) < 4 or np.abs(drawn - under)[y, x].mean() < CONTRAST:
         return None
+    scene.image[y0:y1, x0:x1] = drawn
     return [float(x0 + x.min()), float(y0 + y.min()), float(x0 + x.max() + 1), float(y0 + y.max() + 1)]
 
 

@@ -130,7 +130,7 @@ def write(state, path):
 
 def begin(args, labels, shown):
     """A net at its start: BatchNorm is put back with the statistics of pictures as they will be shown."""
-    folded = from_onnx(args.start, labels)
+    folded = from_onnx(args.start, len(labels), labels)
     return with_norm(folded, [batch[0].float() for batch in shown])
 
 
@@ -196,13 +196,13 @@ def main():
     checkpoint = out / "last.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location="cpu")
-        net = begin(args, len(labels), [batches[0]])
+        net = begin(args, labels, [batches[0]])
         net.load_state_dict(state["net"])
         average = copy.deepcopy(net)
         average.load_state_dict(state["average"])
         step = state["step"]
     else:
-        net = begin(args, len(labels), [batches[i] for i in range(8)])
+        net = begin(args, labels, [batches[i] for i in range(8)])
         average, step, state = copy.deepcopy(net), 0, None
     form = {"device": args.device, "memory_format": torch.channels_last}
     net, average = net.to(**form), average.to(**form).eval()
