@@ -90,6 +90,43 @@ async fn a_swap_under_load_loses_no_case_and_no_look_and_a_spoiled_model_is_refu
         "{printed}"
     );
 
+    // In the shadow it decides nothing, and the list tells what it would have missed.
+    let (code, printed, said) = model(
+        running.config(),
+        &["shadow", &format!("{MODEL}@1.0.2"), "--looks", "20"],
+    );
+    assert_eq!(
+        (code, &printed["outcome"]),
+        (0, &"shadow_ended".into()),
+        "{printed} {said}"
+    );
+    let output = gridwatch(&["model", "--config", running.config(), "list", "--json"])
+        .output()
+        .unwrap();
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let list: Vec<Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let of = list.iter().find(|l| l["id"] == MODEL).unwrap();
+    assert_eq!((&of["live"], &of["daemon"]), (&"1.0.1".into(), &true.into()), "{of}");
+    let shadowed = &of["outcomes"]["1.0.2"];
+    assert_eq!(shadowed["report"]["looks"], 20, "{shadowed}");
+    let garbage = &shadowed["report"]["differences"]["labels"]["garbage"];
+    assert!(
+        garbage["only_old"].as_u64().unwrap() > 0 && garbage["both"] == 0,
+        "{shadowed}"
+    );
+    let (list, check) = (
+        ["model", "--config", running.config(), "list"],
+        ["check", "--offline", "--config", running.config()],
+    );
+    let printed = |arguments: &[&str]| String::from_utf8(gridwatch(arguments).output().unwrap().stdout).unwrap();
+    let (list, check) = (printed(&list), printed(&check));
+    assert!(list.contains("1.0.1") && list.contains("ran in the shadow"), "{list}");
+    let row = check
+        .lines()
+        .find(|l| l.contains(&format!("model {MODEL}, live")))
+        .unwrap();
+    assert!(row.starts_with("ok") && row.contains("version 1.0.1"), "{check}");
+
     // The heap that two cameras see, and the vendor: each once, whatever looked meanwhile.
     let mut received: Vec<CaseRecord> = Vec::new();
     running.until("both cases at the platform", |_| {

@@ -9,7 +9,7 @@ use image::{Rgb, RgbImage};
 use super::*;
 use crate::{
     config::raw,
-    engine::Detection,
+    engine::{BBox, Detection, RuleId},
     frame::Frame,
     model::{
         registry::{Verdict as Word, Wish},
@@ -482,4 +482,60 @@ fn a_rollback_calls_a_trial_off_and_leaves_what_looks() {
         station.answer(&second).0,
         Event::WentLive { version: None, .. }
     ));
+}
+
+#[test]
+fn a_closer_look_scores_what_lies_there_and_nothing_else() {
+    let mut station = Station::new(1);
+    if !station.crew.is_current() {
+        station.crew.relieve();
+    }
+    let path = root().join("tests/fixtures/pictures/bags.jpg");
+    let frame = Frame::from_rgb(&image::open(path).unwrap().into_rgb8(), Timestamp::UNIX_EPOCH).unwrap();
+    let id = station.config.cameras[0].id.clone();
+    let (mut found, _) = station.crew.detect((0, &id), Timestamp::now(), &frame).unwrap();
+    let bags = found.iter().find(|d| d.label.as_str() == "garbage").unwrap().bbox;
+    let rule = RuleId::from("garbage");
+    let mut look = |rule: &RuleId, place: &BBox, found: &mut [Detection]| {
+        let by = station.crew.look_closer(0, &frame, (rule, place), found).unwrap();
+        by.into_iter().map(|m| m.info.id).collect::<Vec<_>>()
+    };
+
+    assert_eq!(
+        look(&"vendor".into(), &bags, &mut found),
+        [""; 0],
+        "that rule asks for none"
+    );
+    let beside = BBox {
+        x1: 0.0,
+        x2: 0.2,
+        ..bags
+    };
+    assert_eq!(look(&rule, &beside, &mut found), [""; 0], "nothing was found there");
+    assert!(found.iter().all(|d| d.closer.is_none()));
+
+    assert_eq!(
+        look(&rule, &bags, &mut found),
+        [GARBAGE],
+        "the one that finds garbage, and not the other"
+    );
+    for detection in &found {
+        let is_it = detection.bbox == bags && detection.label.as_str() == "garbage";
+        match detection.closer {
+            Some(score) => assert!(rule_labels(&detection.label) && score > 0.3, "{detection:?}"),
+            None => assert!(!is_it, "{detection:?}"),
+        }
+    }
+    // A box where the network sees nothing at all, though somebody said it did.
+    let mut false_one = vec![Detection {
+        bbox: beside,
+        ..found[0].clone()
+    }];
+    false_one[0].label = "garbage".into();
+    look(&rule, &beside, &mut false_one);
+    assert!(false_one[0].closer.unwrap() < 0.3, "{false_one:?}");
+}
+
+fn rule_labels(label: &Label) -> bool {
+    ["garbage", "overflow"].contains(&label.as_str())
 }

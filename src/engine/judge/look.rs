@@ -13,13 +13,17 @@ use crate::engine::{
     presence::{Presence, Step},
     since,
     site::{Found, Register, Return, locate, standing},
-    stage::{Sighting, Stage, Telling},
+    stage::{Closer, Sighting, Stage, Telling},
     track::{Track, affinity, associate, is_found_twice},
     types::{
         BBox, CameraId, CameraPlan, Case, CaseState, Detection, Effect, NotFiled, Plan, Reason, Rule, ScheduleId,
         Scores,
     },
 };
+
+/// So many looks a problem waits for a closer look that does not come: a model that fails, or looks that were recorded
+/// without one. Then it is filed without: a problem that is not filed is worse than one that nobody looked at twice.
+const CLOSER_WAITS: u32 = 3;
 
 /// A box that does not count, where it lies in the picture, and why.
 type Unfit = (Option<BBox>, NotFiled);
@@ -204,6 +208,7 @@ impl<'a> Judging<'a> {
             count: 1,
             appearance: detection.appearance,
             number: detection.number.clone(),
+            closer: detection.closer,
         })
     }
 
@@ -263,6 +268,7 @@ impl<'a> Judging<'a> {
             not_before,
             asked: None,
             waits: false,
+            closer: Closer::default(),
         };
         self.turn(track, candidate, reason);
     }
@@ -341,16 +347,28 @@ impl<'a> Judging<'a> {
 
     /// A candidate was seen again: is it a case?
     fn consider(&mut self, track: &mut Track, sight: &Sight<'a>) {
+        self.hear(track, sight);
         let Stage::Candidate {
             first,
             not_before,
             asked,
             waits,
+            closer,
         } = &mut track.stage
         else {
             return;
         };
         if let Some(missing) = track.presence.almost(self.rule) {
+            // The next look may decide.
+            if missing < self.camera.look_every.saturating_mul(2) && self.rule.second_look.is_some() {
+                if let Closer::Unanswered(_) = closer {
+                    self.effects.push(Effect::LookCloser {
+                        camera: self.id.clone(),
+                        rule: self.rule.id.clone(),
+                        bbox: sight.bbox,
+                    });
+                }
+            }
             let by = plus(self.at, missing);
             // Where the rule rests before, or at, that moment, nothing would be decided then.
             let (calendar, hours) = (&self.plan.calendar, &self.rule.hours);
@@ -375,6 +393,7 @@ impl<'a> Judging<'a> {
             self.turn(track, Stage::HeldBack(None), Reason::NotFiled(NotFiled::OutsideGrid));
             return;
         };
+        let number = track.number.clone();
         let found = Found {
             camera: self.id,
             rule: self.rule,
@@ -383,7 +402,7 @@ impl<'a> Judging<'a> {
             bbox: sight.bbox,
             appearance: sight.appearance,
             // Of what was read once and is seen now, too.
-            number: track.number.as_ref(),
+            number: number.as_ref(),
         };
         if let Some((case, reason)) = self.register.holder(&found, self.at) {
             let case = case.clone();
@@ -396,6 +415,9 @@ impl<'a> Judging<'a> {
             self.turn(track, stage, Reason::NotFiled(reason));
             return;
         }
+        let Some(confidence_closer) = self.closer_look(track, sight) else {
+            return;
+        };
         let recurrence = match self.register.recurrence(&found, first.at) {
             Some(Return::Reopens(case)) => {
                 let stage = Stage::AtCase(case.clone());
@@ -426,7 +448,6 @@ impl<'a> Judging<'a> {
             return;
         }
         let dedup_key = found.dedup_key();
-        let number = track.number.clone();
         let id = case_id(&self.plan.node, self.id, &self.rule.id, &dedup_key, first.at, self.at);
         let (looks, looks_seen) = track.presence.looks();
         self.pin();
@@ -448,6 +469,7 @@ impl<'a> Judging<'a> {
             looks_seen,
             looks,
             confidence: track.presence.confidence(),
+            confidence_closer,
             appearance: sight.appearance,
             number,
             count: sight.count,
@@ -461,6 +483,47 @@ impl<'a> Judging<'a> {
             self.at,
         );
         self.effects.push(Effect::Open(Box::new(case)));
+    }
+
+    /// Hears what a closer look made of a candidate.
+    fn hear(&mut self, track: &mut Track, sight: &Sight<'a>) {
+        let Stage::Candidate { not_before, closer, .. } = &mut track.stage else {
+            return;
+        };
+        let (Some(least), Some(score), Closer::Unanswered(_)) = (self.rule.second_look, sight.closer, &closer) else {
+            return;
+        };
+        if score >= least {
+            *closer = Closer::Sure(score);
+            return;
+        }
+        *closer = Closer::default();
+        *not_before = Some(plus(self.at, self.rule.dwell));
+        track.note(Reason::NotFiled(NotFiled::Doubted), self.telling());
+    }
+
+    /// What the closer look scored that the rule asks for before a case is filed, `Some(None)` where it asks for none;
+    /// `None` while it is still waited for.
+    fn closer_look(&mut self, track: &mut Track, sight: &Sight<'a>) -> Option<Option<f32>> {
+        let Stage::Candidate { closer, .. } = &mut track.stage else {
+            return None;
+        };
+        if self.rule.second_look.is_none() {
+            return Some(None);
+        }
+        match closer {
+            Closer::Sure(score) => Some(Some(*score)),
+            Closer::Unanswered(CLOSER_WAITS) => Some(None),
+            Closer::Unanswered(looks) => {
+                *looks += 1;
+                self.effects.push(Effect::LookCloser {
+                    camera: self.id.clone(),
+                    rule: self.rule.id.clone(),
+                    bbox: sight.bbox,
+                });
+                None
+            }
+        }
     }
 
     /// Whether one more case may be filed today, and `track`'s is the one: those that waited and weigh more go first.
