@@ -177,7 +177,7 @@ fn references() {
         (
             "labels = [\"umbrella\"]",
             "labels = [\"umbrella\"]\nsecond_look = { score = 40 }",
-            "rules[0].second_look.score: 40 is above 1",
+            "rules[0].second_look.score: 40 is more than 1.0",
         ),
         (
             "id = \"gate\"",

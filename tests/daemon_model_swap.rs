@@ -106,7 +106,11 @@ async fn a_swap_under_load_loses_no_case_and_no_look_and_a_spoiled_model_is_refu
     let lines = String::from_utf8(output.stdout).unwrap();
     let list: Vec<Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     let of = list.iter().find(|l| l["id"] == MODEL).unwrap();
-    assert_eq!((&of["live"], &of["daemon"]), (&"1.1.1".into(), &true.into()), "{of}");
+    assert_eq!(
+        (&of["live_version"], &of["daemon"]),
+        (&"1.1.1".into(), &true.into()),
+        "{of}"
+    );
     let shadowed = &of["outcomes"]["1.1.2"];
     assert_eq!(shadowed["report"]["looks"], 20, "{shadowed}");
     let garbage = &shadowed["report"]["differences"]["labels"]["garbage"];

@@ -115,6 +115,18 @@ fn what_nobody_could_look_at_closer_is_filed_after_some_looks() {
 }
 
 #[test]
+fn what_was_doubted_is_not_filed_because_nobody_looks_again() {
+    let mut world = World::new(street());
+    answered(&mut world, 0, 60, 0.3);
+    assert_eq!(world.not_filed(), [NotFiled::Doubted]);
+    world.heap_stays("gate", 70, 600);
+    assert!(world.opened().is_empty());
+    world.look("gate", 610.0, seen_closer(0.5));
+    assert_eq!(world.opened()[0].confidence_closer, Some(0.5));
+    world.close();
+}
+
+#[test]
 fn a_rule_that_asks_for_none_is_not_given_one() {
     let mut world = World::new(plan([("gate", fixed())], vec![rule()]));
     assert_eq!(answered(&mut world, 0, 50, 0.9), Vec::<u32>::new());

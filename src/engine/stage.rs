@@ -60,6 +60,8 @@ pub(super) enum Closer {
     Unanswered(u32),
     /// It is there by that look, too, which scored this.
     Sure(f32),
+    /// The newest was not sure enough: without another that is, no case.
+    Doubted,
 }
 
 impl Default for Closer {

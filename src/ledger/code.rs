@@ -544,6 +544,7 @@ mod tests {
             ..garbage()
         };
         let doubted = Detection {
+            score: 0.5,
             closer: Some(0.0),
             ..garbage()
         };

@@ -47,7 +47,7 @@ impl Closer {
             start(place.x1, place.x2, width, w),
             start(place.y1, place.y2, height, h),
         );
-        let part = frame.part(left, top, w.ceil() as u32, h.ceil() as u32);
+        let part = frame.part(left, top, w.round() as u32, h.round() as u32);
         let at = BBox {
             x1: left as f32 / width,
             y1: top as f32 / height,

@@ -213,11 +213,7 @@ fn a_version_takes_over_after_its_trial_and_every_look_says_who_saw() {
     assert_eq!(station.looks(1, 128), SHIPPED);
     station.install("2.0.0", &[]);
     let wish = station.want(Some("2.0.0"), None, false);
-    assert_eq!(
-        station.looks(5, 128),
-        SHIPPED,
-        "on trial it does not decide"
-    );
+    assert_eq!(station.looks(5, 128), SHIPPED, "on trial it does not decide");
     assert!(!station.is_answered(&wish));
     assert_eq!(station.seats(), 3);
     station.looks(1, 128);
@@ -336,10 +332,7 @@ fn one_that_decides_at_once_is_taken_back_and_its_failing_looks_are_answered_by_
     let (event, reason) = station.answer(&wish);
     assert!(matches!(event, Event::RolledBack { to: None, .. }), "{event:?}");
     assert!(reason.contains("failed at 3 looks in a row"), "{reason}");
-    assert_eq!(
-        (station.looks(1, 128), station.seats()),
-        (SHIPPED.into(), 2)
-    );
+    assert_eq!((station.looks(1, 128), station.seats()), (SHIPPED.into(), 2));
 }
 
 #[test]

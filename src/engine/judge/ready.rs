@@ -34,11 +34,10 @@ impl<'a> Judging<'a> {
         };
         if let Some(missing) = track.presence.almost(self.rule) {
             // The next look may decide.
-            if missing < self.camera.look_every.saturating_mul(2) && self.rule.second_look.is_some() {
-                if let Closer::Unanswered(_) = closer {
-                    let ask = self.closer_at(sight);
-                    self.effects.push(ask);
-                }
+            let is_soon = missing < self.camera.look_every.saturating_mul(2);
+            if is_soon && self.rule.second_look.is_some() && !matches!(closer, Closer::Sure(_)) {
+                let ask = self.closer_at(sight);
+                self.effects.push(ask);
             }
             let by = plus(self.at, missing);
             // Where the rule rests before, or at, that moment, nothing would be decided then.
@@ -161,14 +160,17 @@ impl<'a> Judging<'a> {
         let Stage::Candidate { not_before, closer, .. } = &mut track.stage else {
             return;
         };
-        let (Some(least), Some(score), Closer::Unanswered(_)) = (self.rule.second_look, sight.closer, &closer) else {
+        let (Some(least), Some(score)) = (self.rule.second_look, sight.closer) else {
             return;
         };
+        if matches!(closer, Closer::Sure(_)) {
+            return;
+        }
         if score >= least {
             *closer = Closer::Sure(score);
             return;
         }
-        *closer = Closer::default();
+        *closer = Closer::Doubted;
         *not_before = Some(plus(self.at, self.rule.dwell));
         track.note(Reason::NotFiled(NotFiled::Doubted), self.telling());
     }
@@ -183,15 +185,14 @@ impl<'a> Judging<'a> {
             return Some(None);
         }
         match closer {
-            Closer::Sure(score) => Some(Some(*score)),
-            Closer::Unanswered(CLOSER_WAITS) => Some(None),
-            Closer::Unanswered(looks) => {
-                *looks += 1;
-                let ask = self.closer_at(sight);
-                self.effects.push(ask);
-                None
-            }
+            Closer::Sure(score) => return Some(Some(*score)),
+            Closer::Unanswered(CLOSER_WAITS) => return Some(None),
+            Closer::Unanswered(looks) => *looks += 1,
+            Closer::Doubted => {}
         }
+        let ask = self.closer_at(sight);
+        self.effects.push(ask);
+        None
     }
 
     fn closer_at(&self, sight: &Sight<'a>) -> Effect {
