@@ -39,15 +39,15 @@ impl Closer {
         if w * h > NEARLY_ALL * width * height {
             return None;
         }
-        // Even, as chroma has it.
-        let start = |low: f32, high: f32, all: f32, part: f32| {
-            (((low + high) * all - part) / 2.0).clamp(0.0, all - part) as u32 & !1
+        let span = |low: f32, high: f32, all: f32, part: f32| {
+            let start = (((low + high) * all - part) / 2.0).clamp(0.0, all - part);
+            // Even, as chroma has it.
+            let first = start as u32 & !1;
+            (first, (start + part).round() as u32 - first)
         };
-        let (left, top) = (
-            start(place.x1, place.x2, width, w),
-            start(place.y1, place.y2, height, h),
-        );
-        let part = frame.part(left, top, w.round() as u32, h.round() as u32);
+        let (left, w) = span(place.x1, place.x2, width, w);
+        let (top, h) = span(place.y1, place.y2, height, h);
+        let part = frame.part(left, top, w, h);
         let at = BBox {
             x1: left as f32 / width,
             y1: top as f32 / height,
