@@ -160,6 +160,7 @@ fn seen(label: &str, x: f32, score: f32, chance: &mut fastrand::Rng) -> Detectio
         score: score + jitter(),
         appearance: Some(Appearance(appearance)),
         number: None,
+        closer: None,
         bbox: BBox {
             x1: x + dx,
             y1: 0.5 + dy,
@@ -208,6 +209,7 @@ fn plan(cameras: u32) -> Plan {
         min_count: None,
         gather: 0.0,
         attended: None,
+        second_look: None,
         outside_containers: true,
         beyond: None,
         stands: Stands::Ground,

@@ -35,7 +35,7 @@ pub use crate::{
     secret::{Credentials, Secret},
 };
 use crate::{
-    engine::{CameraId, Category, NodeId, Plan, Point},
+    engine::{CameraId, Category, NodeId, Plan, Point, RuleId},
     ledger,
     model::{self, registry::PublicKey},
 };
@@ -82,6 +82,8 @@ pub struct Config {
     pub categories: BTreeMap<String, Category>,
     /// The models that look, in the file's order.
     pub models: Vec<Model>,
+    /// The model that takes the second look for a rule, where the rule names one: an index into `models`.
+    pub second_looks: BTreeMap<RuleId, usize>,
     /// Reading of telephone numbers, where any camera is read.
     pub reading: Option<Reading>,
     /// Further versions of them.

@@ -229,6 +229,10 @@ impl Daemon {
                 let looks = Arc::clone(&looks);
                 Box::new(move |camera, by| looks.look_by(camera, by))
             },
+            look_closer: {
+                let looks = Arc::clone(&looks);
+                Box::new(move |view, rule, place| looks.look_closer(view, rule, place))
+            },
             keeper: Some(jobs),
             health: Arc::clone(&health),
             uncommitted: Vec::new(),
@@ -518,6 +522,7 @@ fn watch(config: &Config, camera: &config::Camera, slot: &Arc<Slot>) -> Watched 
         gaze: Mutex::new(Gaze::new(config, camera)),
         seen: AtomicU64::new(0),
         wanted: AtomicI64::new(0),
+        closer: Mutex::default(),
         looks: AtomicU64::new(0),
         last_look: AtomicI64::new(0),
         last_view: Mutex::new(None),

@@ -248,6 +248,29 @@ impl Frame {
         }
     }
 
+    /// The part that begins at (`left`, `top`) and reaches `width` by `height` pixels, or to the picture's edge: the same
+    /// samples, not copied. Chroma has every other pixel, so an odd `left` or `top` begins one earlier. A part beyond the picture
+    /// is not [valid](Self::validate).
+    pub fn part(&self, left: u32, top: u32, width: u32, height: u32) -> Self {
+        let (left, top) = (left & !1, top & !1);
+        let mut planes = self.planes;
+        for (i, plane) in planes.iter_mut().enumerate() {
+            let (x, y) = match (i, self.layout) {
+                (0, _) => (left, top),
+                (_, Layout::I420) => (left / 2, top / 2),
+                (_, Layout::Nv12) => (left, top / 2),
+            };
+            plane.offset += y as usize * plane.stride + x as usize;
+        }
+        Self {
+            width: width.min(self.width.saturating_sub(left)),
+            height: height.min(self.height.saturating_sub(top)),
+            planes,
+            data: self.data.clone(),
+            ..*self
+        }
+    }
+
     /// The whole picture in RGB, each chroma sample spread over its 2×2 pixels. For evidence; models never need it.
     ///
     /// # Errors
@@ -410,6 +433,34 @@ mod tests {
             .map(|(a, b)| a.abs_diff(*b))
             .max();
         assert!(worst <= Some(4), "{worst:?}");
+    }
+
+    #[test]
+    fn a_part_is_what_the_whole_has_there() {
+        let (width, height) = (23, 17);
+        for layout in [Layout::I420, Layout::Nv12] {
+            let mut whole = flat(width, height, layout, Matrix::Bt601, true, [0, 128, 128]);
+            whole.data = (0..whole.data.len()).map(|i| (i * 37 % 251) as u8).collect();
+            let all = whole.to_rgb().unwrap();
+            for (left, top, w, h) in [
+                (0, 0, 23, 17),
+                (4, 6, 10, 8),
+                (6, 2, 17, 15),
+                (20, 14, 9, 9),
+                (0, 0, 2, 2),
+            ] {
+                let part = whole.part(left, top, w, h);
+                assert_eq!((part.width, part.height), (w.min(width - left), h.min(height - top)));
+                let expected = image::imageops::crop_imm(&all, left, top, part.width, part.height).to_image();
+                assert_eq!(part.to_rgb().unwrap(), expected, "{layout:?} {left} {top} {w} {h}");
+            }
+            assert_eq!(
+                whole.part(5, 7, 6, 6).to_rgb(),
+                whole.part(4, 6, 6, 6).to_rgb(),
+                "chroma has every other"
+            );
+            assert!(whole.part(40, 0, 4, 4).validate().is_err());
+        }
     }
 
     #[test]

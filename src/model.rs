@@ -8,6 +8,8 @@
 
 pub mod adapter;
 #[cfg(feature = "ort")]
+pub mod closer;
+#[cfg(feature = "ort")]
 mod detector;
 pub mod differ;
 #[cfg(feature = "ort")]

@@ -124,6 +124,8 @@ pub mod names {
     pub const DECODE: &str = "gridwatch_decode_seconds";
     /// Detect time, by model.
     pub const DETECT: &str = "gridwatch_detect_seconds";
+    /// The same for a closer look before a case is filed.
+    pub const LOOK_CLOSER: &str = "gridwatch_look_closer_seconds";
     /// Which versions look, by model and version.
     pub const MODEL_LIVE: &str = "gridwatch_model_live";
     /// What became of versions, by model and change.
@@ -176,6 +178,10 @@ fn describe() {
     describe_histogram!(
         DETECT,
         "Seconds for letterbox, inference and decoding of the output, by model"
+    );
+    describe_histogram!(
+        LOOK_CLOSER,
+        "Seconds for a closer look at one place before a case is filed, by model"
     );
     describe_gauge!(
         MODEL_LIVE,

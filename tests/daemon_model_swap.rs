@@ -54,8 +54,8 @@ async fn a_swap_under_load_loses_no_case_and_no_look_and_a_spoiled_model_is_refu
     });
 
     // The same weights under a new version, while the heap dwells.
-    install(running.config(), dir.path(), "1.0.1", |_| {});
-    let named = format!("{MODEL}@1.0.1");
+    install(running.config(), dir.path(), "1.1.1", |_| {});
+    let named = format!("{MODEL}@1.1.1");
     let (code, printed, said) = model(running.config(), &["use", &named]);
     assert_eq!((code, &printed["outcome"]), (0, &"live".into()), "{printed} {said}");
     let report = &printed["entry"]["report"];
@@ -67,20 +67,20 @@ async fn a_swap_under_load_loses_no_case_and_no_look_and_a_spoiled_model_is_refu
             "{label}: the weights are the same"
         );
     }
-    assert_eq!(running.metric("gridwatch_model_live", "version=\"1.0.1\""), 1.0);
+    assert_eq!(running.metric("gridwatch_model_live", "version=\"1.1.1\""), 1.0);
 
     // Scaled wrongly: the network sees almost black pictures, and finds nothing on any street. Its self-test tells; without one
     // the trial does.
     let spoil = |folder: &Path| edit(folder, "pad", "pad = 114\nstd = [255.0, 255.0, 255.0]");
-    let folder = package(&dir.path().join("package"), "1.0.2");
+    let folder = package(&dir.path().join("package"), "1.1.2");
     spoil(&folder);
     let (code, _, said) = model(running.config(), &["install", folder.to_str().unwrap()]);
     assert_eq!(code, 5, "{said}");
-    install(running.config(), dir.path(), "1.0.2", |folder| {
+    install(running.config(), dir.path(), "1.1.2", |folder| {
         spoil(folder);
         without_self_test(folder);
     });
-    let (code, printed, said) = model(running.config(), &["use", &format!("{MODEL}@1.0.2")]);
+    let (code, printed, said) = model(running.config(), &["use", &format!("{MODEL}@1.1.2")]);
     assert_eq!((code, &printed["outcome"]), (1, &"refused".into()), "{printed} {said}");
     assert!(
         printed["reason"]
@@ -89,6 +89,47 @@ async fn a_swap_under_load_loses_no_case_and_no_look_and_a_spoiled_model_is_refu
             .contains("found nothing of what the running model found"),
         "{printed}"
     );
+
+    // In the shadow it decides nothing, and the list tells what it would have missed.
+    let (code, printed, said) = model(
+        running.config(),
+        &["shadow", &format!("{MODEL}@1.1.2"), "--looks", "20"],
+    );
+    assert_eq!(
+        (code, &printed["outcome"]),
+        (0, &"shadow_ended".into()),
+        "{printed} {said}"
+    );
+    let output = gridwatch(&["model", "--config", running.config(), "list", "--json"])
+        .output()
+        .unwrap();
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let list: Vec<Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let of = list.iter().find(|l| l["id"] == MODEL).unwrap();
+    assert_eq!(
+        (&of["live_version"], &of["daemon"]),
+        (&"1.1.1".into(), &true.into()),
+        "{of}"
+    );
+    let shadowed = &of["outcomes"]["1.1.2"];
+    assert_eq!(shadowed["report"]["looks"], 20, "{shadowed}");
+    let garbage = &shadowed["report"]["differences"]["labels"]["garbage"];
+    assert!(
+        garbage["only_old"].as_u64().unwrap() > 0 && garbage["both"] == 0,
+        "{shadowed}"
+    );
+    let (list, check) = (
+        ["model", "--config", running.config(), "list"],
+        ["check", "--offline", "--config", running.config()],
+    );
+    let printed = |arguments: &[&str]| String::from_utf8(gridwatch(arguments).output().unwrap().stdout).unwrap();
+    let (list, check) = (printed(&list), printed(&check));
+    assert!(list.contains("1.1.1") && list.contains("ran in the shadow"), "{list}");
+    let row = check
+        .lines()
+        .find(|l| l.contains(&format!("model {MODEL}, live")))
+        .unwrap();
+    assert!(row.starts_with("ok") && row.contains("version 1.1.1"), "{check}");
 
     // The heap that two cameras see, and the vendor: each once, whatever looked meanwhile.
     let mut received: Vec<CaseRecord> = Vec::new();
@@ -125,8 +166,8 @@ async fn a_version_that_was_asked_for_while_no_daemon_ran_looks_from_its_start_a
     let first = Daemon::start_with(dir.path(), &farm, &cameras, broker.port, two_looks);
     let config = first.config().to_owned();
     first.kill();
-    install(&config, dir.path(), "1.0.1", |_| {});
-    let (code, printed, _) = model(&config, &["use", &format!("{MODEL}@1.0.1")]);
+    install(&config, dir.path(), "1.1.1", |_| {});
+    let (code, printed, _) = model(&config, &["use", &format!("{MODEL}@1.1.1")]);
     assert_eq!((code, &printed["outcome"]), (0, &"asked".into()), "{printed}");
     assert!(
         printed["reason"].as_str().unwrap().contains("no daemon runs"),
@@ -140,7 +181,7 @@ async fn a_version_that_was_asked_for_while_no_daemon_ran_looks_from_its_start_a
     let record: CaseRecord = serde_json::from_slice(&message.payload).unwrap();
     assert_eq!(
         (record.model.id.as_str(), record.model.version.as_str()),
-        (MODEL, "1.0.1")
+        (MODEL, "1.1.1")
     );
     let (code, printed, _) = model(&config, &["rollback", MODEL]);
     assert_eq!((code, &printed["outcome"]), (0, &"rolled_back".into()), "{printed}");

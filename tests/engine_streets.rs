@@ -101,6 +101,7 @@ fn a_vendor_who_leaves_and_returns_next_week_is_a_linked_case() {
         label: "umbrella".into(),
         appearance: None,
         number: None,
+        closer: None,
         score,
         bbox: HEAP,
     };

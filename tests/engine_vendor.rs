@@ -33,6 +33,7 @@ fn thing(label: &str, bbox: BBox) -> Detection {
         bbox,
         appearance: None,
         number: None,
+        closer: None,
     }
 }
 

@@ -2,6 +2,9 @@
 #![cfg(feature = "ort")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
+#[path = "support/packages.rs"]
+mod packages;
+
 use std::{
     fs,
     path::Path,
@@ -100,6 +103,47 @@ fn what_is_labelled_as_the_reference_finds_it_is_found() {
 }
 
 #[test]
+fn a_second_look_takes_boxes_away_and_adds_none() {
+    let dir = tempfile::tempdir().unwrap();
+    labelled(dir.path(), 0.4, own);
+    let data = dir.path().to_str().unwrap();
+    let asked = ["--data", data, "--json", "--at", "0.3"];
+    let without = json(&eval(&asked));
+    assert!(without.get("second_look").is_none());
+    let other = "--second-look=models/yolox_nano_416_coco";
+    for (option, model) in [("--second-look", "garbage_nano_416@"), (other, "yolox_nano_416_coco@")] {
+        let report = json(&eval(&[&asked[..], &[option]].concat()));
+        let second = &report["second_look"];
+        assert!(second["model"].as_str().unwrap().starts_with(model), "{second}");
+        assert!(second["looks"].as_u64().unwrap() > 0);
+        for (label, whole) in second["labels"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .zip(report["labels"].as_array().unwrap())
+        {
+            let points = label["asked"].as_array().unwrap();
+            let of = |p: &Value, what: &str| p[what].as_f64().unwrap_or(0.0);
+            for (before, after) in points.iter().zip(&points[1..]) {
+                assert!(
+                    of(after, "wrong") <= of(before, "wrong") && of(after, "recall") <= of(before, "recall"),
+                    "{label}"
+                );
+            }
+            // Nothing asked: what the first look alone gives.
+            assert!(
+                (of(&points[0], "recall") - of(&whole["at"], "recall")).abs() < 0.02,
+                "{label} {whole}"
+            );
+        }
+        if option == other {
+            let garbage = &second["labels"][own("garbage")]["asked"];
+            assert_eq!(garbage[1]["recall"], 0.0, "it knows of no garbage: {garbage}");
+        }
+    }
+}
+
+#[test]
 fn classes_of_other_names_are_mapped_and_the_rest_is_left_out() {
     let dir = tempfile::tempdir().unwrap();
     labelled(dir.path(), 0.4, |label| match label {
@@ -151,4 +195,51 @@ fn a_set_that_cannot_be_read_is_told() {
     said("a.txt:1: 2 numbers after the class");
     fs::write(dir.path().join("a.txt"), "").unwrap();
     said("a.jpg: is not a picture that can be decoded");
+}
+
+#[test]
+fn two_models_are_held_against_each_other_and_against_the_labels() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    labelled(&data, 0.4, own);
+    // Scaled wrongly it sees almost black pictures.
+    let spoiled = packages::package(&dir.path().join("spoiled"), "9.9.9");
+    packages::edit(&spoiled, "pad", "pad = 114\nstd = [255.0, 255.0, 255.0]");
+    let sheet = dir.path().join("differ.png");
+    let output = Command::new(env!("CARGO_BIN_EXE_gridwatch"))
+        .args([
+            "model",
+            "compare",
+            MODEL,
+            spoiled.to_str().unwrap(),
+            "--json",
+            "--at",
+            "0.4",
+            "--data",
+        ])
+        .arg(&data)
+        .arg("--sheet")
+        .arg(&sheet)
+        .output()
+        .unwrap();
+    let report = json(&output);
+    assert!(report["new"].as_str().unwrap().ends_with("@9.9.9"));
+    assert_eq!(report["differences"]["pictures"], 4);
+    let garbage = &report["differences"]["labels"]["garbage"];
+    assert_eq!(
+        (&garbage["both"], &garbage["only_new"]),
+        (&0.into(), &0.into()),
+        "{garbage}"
+    );
+    assert!(garbage["only_old"].as_u64().unwrap() > 0);
+    let mean = report["measured"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|m| m["label"] == "mean")
+        .unwrap();
+    assert!(mean["old"]["ap50"].as_f64().unwrap() > 0.95, "{mean}");
+    assert!(mean["new"]["ap50"].as_f64().unwrap() < 0.5, "{mean}");
+    assert!(image::image_dimensions(&sheet).unwrap().1 > 0);
 }

@@ -47,6 +47,44 @@ fn a_yolo_folder_is_read_boxes_and_outlines() {
 }
 
 #[test]
+fn names_stand_in_the_sets_description() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        &[("valid/images/a.jpg", ""), ("valid/labels/a.txt", "1 0.5 0.5 1 1")],
+    );
+    for (yaml, names) in [
+        (
+            "train: ../train/images\nnc: 2\nnames: ['garbage', \"street bin\"]\n",
+            &["garbage", "street bin"][..],
+        ),
+        ("names:\n- 垃圾\n- bin # a comment\n", &["垃圾", "bin"]),
+        (
+            "path: x\nnames:\n  0: garbage\n  1: bin\n  2: overflow\n",
+            &["garbage", "bin", "overflow"],
+        ),
+    ] {
+        fs::write(dir.path().join("data.yaml"), yaml).unwrap();
+        for folder in ["valid", "valid/images"] {
+            assert_eq!(read(&dir.path().join(folder)).unwrap().names, names, "{folder}: {yaml}");
+        }
+    }
+    for (yaml, told_of) in [
+        ("names:\n  0: garbage\n  2: bin\n", "names no class 1"),
+        ("nc: 2\n", "names no classes"),
+        ("names: [garbage\n", "names no classes"),
+    ] {
+        fs::write(dir.path().join("data.yaml"), yaml).unwrap();
+        let error = read(&dir.path().join("valid")).unwrap_err();
+        let told = told(dir.path(), &error);
+        assert!(
+            told[0].starts_with("data.yaml: ") && told[0].contains(told_of),
+            "{told:?}"
+        );
+    }
+}
+
+#[test]
 fn labels_in_a_folder_of_their_own_are_found() {
     let dir = tempfile::tempdir().unwrap();
     write(

@@ -64,6 +64,7 @@ impl Box {
             score,
             appearance: None,
             number: None,
+            closer: None,
             bbox: BBox { x1, y1, x2, y2 },
         };
         let look = Observation {

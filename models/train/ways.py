@@ -5,8 +5,8 @@ thread, as a multiple of one look at 416 x 416. The ways: the picture letterboxe
 same area that fits its aspect; a larger square; two halves that overlap, each letterboxed; and the whole picture followed
 by one second look at the crop in which the most uncertain boxes of the first lie.
 
-Pictures are read as the training keeps them (`longest` in garbage.toml), so nothing is gained here from more pixels than that:
-what a larger input or the picture's own aspect is worth on full pictures, `gridwatch eval` tells.
+The garbage sets' pictures are square, of 448 pixels: what more pixels or another shape are worth for a street camera's
+picture they cannot tell. The facades are 720 pixels long, and wider than high.
 """
 
 import argparse

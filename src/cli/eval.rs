@@ -1,6 +1,7 @@
 //! `gridwatch eval`: how good a model is on labelled pictures.
 
 mod curves;
+mod second;
 pub(super) mod sheet;
 
 use std::{
@@ -15,6 +16,7 @@ use std::{
 
 use serde::Serialize;
 
+use self::second::Second;
 use super::{Failure, detect, print};
 use crate::{
     error::Class,
@@ -38,7 +40,7 @@ Examples:
   gridwatch eval --model models/garbage_nano_416 --data façades/dev --names window,sign_hanging,arch,board \\
       --map board=sign --map sign_hanging=sign
 
-DATA is a folder as YOLO has it (a text file beside each picture, or images/ and labels/; classes.txt names the classes), or a COCO
+DATA is a folder as YOLO has it (a text file beside each picture, or images/ and labels/; classes.txt or data.yaml names the classes), or a COCO
 file. Classes without names are the model's, in its order. What the model has no label for is left out; what it finds there is wrong.
 
 Exit codes: 0 all were judged; 3 the model or ONNX Runtime's library is not usable, or a name fits nothing; 5 labels or pictures
@@ -59,6 +61,10 @@ pub struct Args {
     /// The threshold whose wrong boxes are counted by picture, 0 to 1.
     #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = detect::score)]
     at: f32,
+    /// Look closer at each box that is found at that threshold, as a rule with `second_look` does before it files, and say what
+    /// asking for that look's score does. Without DIR with the same model.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    second_look: Option<Option<PathBuf>>,
     /// Draw precision against recall of each label (SVG).
     #[arg(long, value_name = "FILE")]
     curves: Option<PathBuf>,
@@ -97,6 +103,8 @@ struct Report {
     /// Row: what is there, column: what it was taken for, at each label's best threshold; the last row is nothing there, the last
     /// column not found.
     confusion: Vec<Vec<usize>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    second_look: Option<second::Report>,
     /// The set's classes that the model has no label for, and how often they are there.
     left_out: Vec<(String, usize)>,
 }
@@ -177,7 +185,13 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let set = data::read(&args.data).map_err(|e| Failure::new(e.class(), e.to_string()))?;
     let names = names(args, &set, &labels);
     let classes = classes(args, &names, &labels)?;
-    let mut panel = Panel::new(&runtime::init(args.onnxruntime.as_deref())?, [&model])?;
+    let runtime = runtime::init(args.onnxruntime.as_deref())?;
+    let mut panel = Panel::new(&runtime, [&model])?;
+    let mut second = match &args.second_look {
+        Some(Some(dir)) => Some(Second::new(&runtime, &Model::load(dir)?, args.at)?),
+        Some(None) => Some(Second::new(&runtime, &model, args.at)?),
+        None => None,
+    };
     panel.set_floor(FLOOR);
     if set.unlabelled > 0 {
         eprintln!(
@@ -185,7 +199,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
             set.unlabelled
         );
     }
-    let (pictures, took) = look(&mut panel, &set, &classes, &labels)?;
+    let (pictures, took) = look(&mut panel, second.as_mut(), &set, &classes, &labels)?;
     let measures = eval::measure(&pictures, labels.len());
     let at = vec![args.at; labels.len()];
     if let Some(file) = &args.curves {
@@ -202,7 +216,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         }
         None => String::new(),
     };
-    let report = report(
+    let mut report = report(
         args,
         &model,
         &pictures,
@@ -210,6 +224,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         took,
         left_out(&set, &names, &classes),
     );
+    report.second_look = second.map(|second| second.report(&pictures, &labels));
     print(&if args.json {
         serde_json::to_string(&report).map_err(|e| Failure::new(Class::Bug, e.to_string()))? + "\n"
     } else {
@@ -273,6 +288,7 @@ fn left_out(set: &Labelled, names: &[String], classes: &[Option<usize>]) -> Vec<
 /// Looks at every picture; also the median time of a look.
 fn look(
     panel: &mut Panel,
+    mut second: Option<&mut Second>,
     set: &Labelled,
     classes: &[Option<usize>],
     labels: &[String],
@@ -287,6 +303,13 @@ fn look(
         let start = Instant::now();
         let found = panel.shown(&frame).detect(0)?;
         took.push(start.elapsed());
+        let found: Vec<_> = found
+            .into_iter()
+            .filter(|d| labels.iter().any(|l| l == d.label.as_str()))
+            .collect();
+        if let Some(second) = &mut second {
+            second.look(&frame, &found)?;
+        }
         let (w, h) = (f64::from(size.0), f64::from(size.1));
         let guess = |d: &crate::engine::Detection| {
             let [x1, y1, x2, y2] = [d.bbox.x1, d.bbox.y1, d.bbox.x2, d.bbox.y2].map(f64::from);
@@ -355,6 +378,7 @@ fn report(
         mean: measures.mean.into(),
         labels: labels.iter().enumerate().map(of_label).collect(),
         confusion: eval::confusion(pictures, &thresholds),
+        second_look: None,
         left_out,
     }
 }
@@ -425,6 +449,9 @@ fn table(report: &Report) -> String {
             "{name:<16}{}",
             row.iter().map(|count| format!("{count:>14}")).collect::<String>()
         );
+    }
+    if let Some(second) = &report.second_look {
+        text.push_str(&second.table(report.labels.first().map_or(0.0, |l| l.at.score)));
     }
     for (name, count) in &report.left_out {
         let _ = writeln!(text, "Left out: {count} of {name:?}, which the model has no label for.");

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     camera::Picture,
     config::Config,
-    engine::{CameraId, Case, CaseId, CaseState, Effect, Input, Observation, Resumed, Snapshot},
+    engine::{BBox, CameraId, Case, CaseId, CaseState, Effect, Input, Observation, Resumed, RuleId, Snapshot},
     error::Class,
     evidence::EvidencePicture,
     ledger::Recorded,
@@ -69,6 +69,9 @@ const KEEP_EVERY: Duration = Duration::from_mins(1);
 /// Asks a camera to be looked at sooner than its turn.
 pub(super) type LookBy = Box<dyn Fn(&CameraId, Timestamp) + Send>;
 
+/// Asks for a closer look at a place in a view, for a rule.
+pub(super) type LookCloser = Box<dyn Fn(CameraId, RuleId, BBox) + Send>;
+
 /// The core's state; everything in it dies with the process, what matters is in the store.
 pub(super) struct Core {
     /// Every input goes through it, and into the ledger.
@@ -79,6 +82,8 @@ pub(super) struct Core {
     pub(super) pins: Pins,
     /// Asks a camera to be looked at sooner.
     pub(super) look_by: LookBy,
+    /// Asks for a closer look at the next one.
+    pub(super) look_closer: LookCloser,
     /// `None` once the core is stopping.
     pub(super) keeper: Option<Sender<Job>>,
     pub(super) health: Arc<Health>,
@@ -197,6 +202,7 @@ impl Core {
     fn carry_out(&mut self, effect: Effect, look: Option<&(Look, Pinned)>) {
         match effect {
             Effect::Look { camera, by } => (self.look_by)(&camera, by),
+            Effect::LookCloser { camera, rule, bbox } => (self.look_closer)(camera, rule, bbox),
             Effect::Pin { camera, at } => self.pins.pin((camera, at), look),
             Effect::Unpin { camera, at } => {
                 self.pins.unpin((camera, at));

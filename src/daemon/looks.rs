@@ -28,7 +28,7 @@ use crate::{
         schedule::{Pick, Schedule},
         slot::Slot,
     },
-    engine::{CameraId, Detection, Label, Light, Observation, Point, View, geometry},
+    engine::{BBox, CameraId, Detection, Label, Light, Observation, Point, RuleId, View, geometry},
     frame::Frame,
     telemetry::names,
     vision,
@@ -53,6 +53,8 @@ pub(super) struct Watched {
     pub(super) seen: AtomicU64,
     /// Unix milliseconds: the engine wants a picture taken at this time or later; 0 for none.
     pub(super) wanted: AtomicI64,
+    /// What the engine wants looked closer at, the next time: in which view, for which rule, where.
+    pub(super) closer: Mutex<Vec<(CameraId, RuleId, BBox)>>,
     pub(super) looks: AtomicU64,
     /// Unix milliseconds; 0 before the first look.
     pub(super) last_look: AtomicI64,
@@ -62,6 +64,10 @@ pub(super) struct Watched {
 impl Watched {
     fn gaze(&self) -> MutexGuard<'_, Gaze> {
         self.gaze.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn closer(&self) -> MutexGuard<'_, Vec<(CameraId, RuleId, BBox)>> {
+        self.closer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// True where there is a picture that was not looked at; and where the engine waits for a moment, one from then on.
@@ -90,6 +96,10 @@ pub(super) struct Looks {
 
 /// The engine wants a look sooner than the next one, never much later.
 const WANTED_SOON_MS: i64 = 60_000;
+
+/// So many places of one look are looked closer at, at most: the engine asks again for the others. A street of heaps must not
+/// hold up the other cameras.
+const MOST_CLOSER: usize = 8;
 
 /// A worker wakes at least this often to see whether it should stop.
 const NAP: Duration = Duration::from_millis(500);
@@ -130,6 +140,16 @@ impl Looks {
             let ahead = Duration::try_from(by.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
             self.schedule().look_by(i, self.start.elapsed() + ahead);
             self.changed.notify_one();
+        }
+    }
+
+    /// The engine wants `place` in `view` looked closer at, at the next look.
+    pub(super) fn look_closer(&self, view: CameraId, rule: RuleId, place: BBox) {
+        if let Some(&i) = self.by_view.get(&view) {
+            let mut closer = self.cameras[i].closer();
+            if closer.len() < MOST_CLOSER {
+                closer.push((view, rule, place));
+            }
         }
     }
 
@@ -325,6 +345,20 @@ impl Eyes {
             }
             (Some(_), None) => unsought.push(Label::small_ad()),
             (None, _) => {}
+        }
+        for (_, rule, place) in camera.closer().drain(..).filter(|(view, ..)| *view == preset.view) {
+            match self.crew.look_closer(index, frame, (&rule, &place), &mut found) {
+                Ok(closer) => {
+                    let new = closer.into_iter().filter(|m| !by.contains(m)).collect::<Vec<_>>();
+                    if !new.is_empty() {
+                        by = by.iter().cloned().chain(new).collect();
+                    }
+                }
+                // The engine files without it after some looks.
+                Err(error) => {
+                    tracing::warn!(camera = %camera.id, %rule, %error, "A closer look failed; it is asked for again.");
+                }
+            }
         }
         found.retain(|d| {
             !preset

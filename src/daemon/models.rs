@@ -22,7 +22,7 @@ use std::{
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 
-use self::crew::{Beside, Chair, Hall, Lineup, Sitting, Turn};
+use self::crew::{Beside, Chair, Closers, Hall, Lineup, Sitting, Turn};
 pub(super) use self::crew::{Crew, Report};
 use super::{StartError, record::KnownModel};
 use crate::{
@@ -355,7 +355,23 @@ impl Models {
                 .filter(|running| self.is_in(model, running.camera.as_deref(), id))
                 .map(|running| Arc::clone(&running.it)),
         };
-        Sitting::new(camera.models.iter().map(turn).collect())
+        let chair = |model: usize| Arc::clone(self.chair(model, Some(id)));
+        let closer = self
+            .config
+            .plan
+            .rules
+            .iter()
+            .filter(|r| r.second_look.is_some())
+            .map(|rule| {
+                let finds = |c: &Arc<Chair>| c.known.labels.iter().any(|l| rule.labels.contains(l));
+                let chairs = match self.config.second_looks.get(&rule.id) {
+                    Some(model) => vec![chair(*model)],
+                    None => camera.models.iter().map(|m| chair(*m)).filter(finds).collect(),
+                };
+                let labels = rule.labels.clone();
+                (rule.id.clone(), Closers { chairs, labels })
+            });
+        Sitting::new(camera.models.iter().map(turn).collect(), closer.collect())
     }
 
     /// True where a wish for `scope` (one camera, or all without a version of their own) is about `camera`.

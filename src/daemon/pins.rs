@@ -267,6 +267,7 @@ mod tests {
             },
             appearance: None,
             number: None,
+            closer: None,
         };
         let model = KnownModel {
             info: ModelInfo {

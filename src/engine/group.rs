@@ -22,6 +22,8 @@ pub(super) struct Sight<'a> {
     pub appearance: Option<Appearance>,
     /// The telephone number on the surest one.
     pub number: Option<PhoneNumber>,
+    /// The highest score of a closer look at any of them.
+    pub closer: Option<f32>,
 }
 
 /// Joins sights (surest first) whose gap is at most `reach` diagonals of the larger, and those that these bring together. The
@@ -44,6 +46,7 @@ pub(super) fn gather(sights: &mut Vec<Sight<'_>>, reach: f64) {
             whole = Sight {
                 bbox: around(&other.bbox, &whole.bbox),
                 count: other.count + whole.count,
+                closer: [other.closer, whole.closer].into_iter().flatten().reduce(f32::max),
                 // The earlier one is the surer.
                 ..if i <= place && other.score >= whole.score {
                     other
@@ -146,6 +149,7 @@ mod tests {
             count: 1,
             appearance: None,
             number: None,
+            closer: None,
         }
     }
 
@@ -191,6 +195,7 @@ mod tests {
             bbox: sight(x, score).bbox,
             appearance: None,
             number: None,
+            closer: None,
         };
         assert!(is_attended(&stall, &by, &[person("person", 0.52, 0.6)], 0.4));
         assert!(

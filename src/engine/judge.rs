@@ -4,6 +4,7 @@
 //! steps of a decision are told in `docs/judging.md`; geometry, presence, association and sites are their own modules.
 
 mod look;
+mod ready;
 mod resume;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -219,6 +219,7 @@ pub(super) mod tests {
             min_count: None,
             gather: 0.0,
             attended: None,
+            second_look: None,
             min_area: 0.0005,
             forget_after: Duration::from_secs(120),
             max_gap: Duration::from_secs(90),

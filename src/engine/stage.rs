@@ -30,12 +30,15 @@ pub(super) enum Stage {
     Candidate {
         /// The pinned look.
         first: Sighting,
-        /// Not confirmed before this: a case of it failed for want of evidence.
+        /// Not confirmed before this: a case of it failed for want of evidence, or a closer look doubted it.
         not_before: Option<Timestamp>,
         /// The moment for which a look was asked.
         asked: Option<Timestamp>,
         /// It is a problem, and the day's cases are filed already.
         waits: bool,
+        /// What a closer look made of it, where its rule asks for one.
+        #[serde(default)]
+        closer: Closer,
     },
     /// Its first picture is lost: the next look that sees it is pinned in its place.
     Retry {
@@ -48,6 +51,23 @@ pub(super) enum Stage {
     Permitted,
     /// Judged, and not to be filed: it lies outside the grid (`None`) or the platform has refused it as this case.
     HeldBack(Option<CaseId>),
+}
+
+/// What a closer look made of a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) enum Closer {
+    /// So many looks that would have decided came without one.
+    Unanswered(u32),
+    /// It is there by that look, too, which scored this.
+    Sure(f32),
+    /// The newest was not sure enough: without another that is, no case.
+    Doubted,
+}
+
+impl Default for Closer {
+    fn default() -> Self {
+        Self::Unanswered(0)
+    }
 }
 
 impl Stage {
@@ -88,6 +108,7 @@ fn transition(from: Phase, reason: Reason) -> Option<Phase> {
         // What its presence goes through changes nothing by itself.
         (Reason::Hidden | Reason::SeenAgain | Reason::Blind | Reason::Rested, Candidate | Waiting) => from,
         (Reason::Restarted, Idle | Candidate | Waiting | Retry | AtCase | Permitted | HeldBack) => from,
+        (Reason::NotFiled(NotFiled::Doubted), Candidate | Waiting) => from,
         // Its picture goes with a failed case, or with the daemon.
         (Reason::PictureLost, Candidate | Waiting | AtCase) => Retry,
         (Reason::PictureTaken, Retry) => Candidate,
@@ -260,6 +281,7 @@ mod tests {
             N::SeenTooRarely,
             N::Moved,
             N::Unattended,
+            N::Doubted,
             N::OpenCaseAtSite,
             N::KnownOtherwise,
             N::OverDailyCap,
@@ -320,6 +342,7 @@ mod tests {
                 ".-..... seen_too_rarely",
                 ".II.... moved",
                 ".-..... unattended",
+                ".CW.... doubted",
                 ".AA.... open_case_at_site",
                 ".HH.... known_otherwise",
                 ".W..... over_daily_cap",

@@ -155,6 +155,7 @@ mod tests {
             count: 1,
             appearance: None,
             number: None,
+            closer: None,
         })
     }
 

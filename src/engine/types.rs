@@ -145,6 +145,9 @@ pub struct Detection {
     /// The telephone number that is written there, where one was read: then that is what the thing is known by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<PhoneNumber>,
+    /// What a closer look at it alone scored, where one was taken; 0 where that found nothing there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closer: Option<f32>,
 }
 
 /// Whether the view could be trusted at a look. Anything but `Clear` is blind time: neither presence nor absence.
@@ -238,6 +241,16 @@ pub enum Effect {
         /// The moment the dwell is reached; the first picture that arrives at or after it is wanted.
         by: Timestamp,
     },
+    /// At the next look, look closer at this place, too: at the part of the picture around it alone. What is found there for
+    /// the rule's labels is the [`closer`](Detection::closer) score of that look's detections there.
+    LookCloser {
+        /// Which camera.
+        camera: CameraId,
+        /// For which rule.
+        rule: RuleId,
+        /// Where the thing was seen.
+        bbox: BBox,
+    },
     /// Keep the picture judged at `at`: it may become evidence.
     Pin {
         /// Which camera.
@@ -328,6 +341,9 @@ pub enum NotFiled {
     Moved,
     /// Stayed, but nobody stood by it often enough.
     Unattended,
+    /// A closer look at it alone did not find it, or was less sure than the rule asks. It is looked at again after another
+    /// dwell.
+    Doubted,
     /// The same problem at that site has an open case.
     OpenCaseAtSite,
     /// The platform has the problem at that site under another number.
@@ -366,6 +382,7 @@ impl NotFiled {
             Self::SeenTooRarely => "seen_too_rarely",
             Self::Moved => "moved",
             Self::Unattended => "unattended",
+            Self::Doubted => "doubted",
             Self::OpenCaseAtSite => "open_case_at_site",
             Self::KnownOtherwise => "known_otherwise",
             Self::OverDailyCap => "over_daily_cap",

@@ -3,7 +3,7 @@
 //! - **YOLO** (Ultralytics, "Object Detection Datasets Overview"): beside each picture, or in `labels/` where it is in
 //!   `images/`, a text file of its name with a line for each thing: class, then the middle and the sides of its box as fractions
 //!   of the picture, or the corners of its outline. A picture without that file shows nothing. What the classes are called
-//!   stands in `classes.txt` or `obj.names`, a line each.
+//!   stands in `classes.txt` or `obj.names`, a line each, or under `names` in `data.yaml`.
 //! - **COCO** (cocodataset.org, "Data format"): one JSON file; pictures are looked for beside it and in `images/`.
 
 use std::{
@@ -188,12 +188,28 @@ fn labels_of(picture: &Path) -> PathBuf {
     }
 }
 
-/// What the classes are called, by a file of the folder or of the one around it.
+/// What the classes are called, by a file of the folder or of one around it: `images/` lies in a split's folder, and that
+/// beside the set's `data.yaml`.
 fn names_beside(folder: &Path, faults: &mut Vec<Fault>) -> Vec<String> {
-    let folders = [Some(folder), folder.parent()].into_iter().flatten();
-    let files = folders.flat_map(|f| ["classes.txt", "obj.names"].map(|name| f.join(name)));
+    let depth = if folder.ends_with("images") { 3 } else { 2 };
+    let files = ["classes.txt", "obj.names", YAML];
+    let files = folder
+        .ancestors()
+        .take(depth)
+        .flat_map(|f| files.map(|name| f.join(name)));
     for file in files {
         match fs::read_to_string(&file) {
+            Ok(text) if file.ends_with(YAML) => match names_in(&text) {
+                Ok(names) => return names,
+                Err(message) => {
+                    faults.push(Fault {
+                        file,
+                        line: None,
+                        message,
+                    });
+                    return Vec::new();
+                }
+            },
             Ok(text) => {
                 return text
                     .lines()
@@ -206,6 +222,33 @@ fn names_beside(folder: &Path, faults: &mut Vec<Fault>) -> Vec<String> {
         }
     }
     Vec::new()
+}
+
+/// How a set's description is called by Ultralytics and by who exports for them.
+const YAML: &str = "data.yaml";
+
+/// `names` of a `data.yaml`: a list, or each class's number with its name.
+fn names_in(text: &str) -> Result<Vec<String>, String> {
+    #[derive(Deserialize)]
+    struct Described {
+        names: Names,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Names {
+        List(Vec<String>),
+        ByNumber(BTreeMap<usize, String>),
+    }
+    let described: Described = serde_saphyr::from_str(text).map_err(|e| format!("names no classes: {e}"))?;
+    match described.names {
+        Names::List(names) => Ok(names),
+        Names::ByNumber(names) => match names.keys().enumerate().find(|(i, number)| i != *number) {
+            Some((missing, _)) => Err(format!(
+                "names no class {missing}, and others behind it: name them from 0 on"
+            )),
+            None => Ok(names.into_values().collect()),
+        },
+    }
 }
 
 fn marks(file: &Path, text: &str, faults: &mut Vec<Fault>) -> Vec<Mark> {

@@ -125,6 +125,7 @@ mod tests {
             },
             appearance: None,
             number: None,
+            closer: None,
         };
         persons_and_vehicles(&mut picture, &[person]);
         assert!(
@@ -211,6 +212,7 @@ mod tests {
                         bbox,
                         appearance: None,
                         number: None,
+                        closer: None,
                     }],
                 );
             }

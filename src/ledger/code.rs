@@ -113,6 +113,8 @@ const VIEWS: [View; 7] = [
 
 /// Set in a view's code: the look was by infrared.
 const NIGHT: u8 = 0x80;
+/// Set in a view's code: each detection is followed by whether it was looked at closer, and by what that scored.
+const CLOSER: u8 = 0x08;
 /// Set in a view's code: behind the detections stands how many labels were not looked for, and which.
 const UNSOUGHT: u8 = 0x10;
 /// Set in a view's code: each detection is followed by the number read on it, at the very end; empty where there is none.
@@ -207,12 +209,14 @@ impl Encoder {
         };
         let has_looks = look.detections.iter().any(|d| d.appearance.is_some());
         let has_numbers = look.detections.iter().any(|d| d.number.is_some());
+        let has_closer = look.detections.iter().any(|d| d.closer.is_some());
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
         out.push(
             view_code(look.view)
                 | light
                 | flag(has_looks, APPEARANCES)
                 | flag(has_numbers, NUMBERS)
+                | flag(has_closer, CLOSER)
                 | flag(!look.unsought.is_empty(), UNSOUGHT),
         );
         varint(look.detections.len() as u128, out);
@@ -228,6 +232,10 @@ impl Encoder {
             }
             if has_numbers {
                 text(detection.number.as_ref().map_or("", PhoneNumber::as_str), out);
+            }
+            if has_closer {
+                out.push(detection.closer.is_some().into());
+                out.extend(detection.closer.iter().flat_map(|score| score.to_le_bytes()));
             }
         }
         if !look.unsought.is_empty() {
@@ -328,7 +336,7 @@ impl Decoder {
         let code = bytes.byte()?;
         let light = if code & NIGHT == 0 { Light::Day } else { Light::Night };
         let view = *VIEWS
-            .get(usize::from(code & !(NIGHT | APPEARANCES | NUMBERS | UNSOUGHT)))
+            .get(usize::from(code & !(NIGHT | APPEARANCES | NUMBERS | UNSOUGHT | CLOSER)))
             .ok_or("a view that this program does not know")?;
         let count = bytes.length()?;
         let mut detections = Vec::with_capacity(count.min(bytes.0.len() / DETECTION));
@@ -344,12 +352,17 @@ impl Decoder {
                 true => Some(bytes.text()?).filter(|n| !n.is_empty()).map(PhoneNumber::from),
                 false => None,
             };
+            let closer = match code & CLOSER != 0 && bytes.byte()? != 0 {
+                true => Some(bytes.f32()?),
+                false => None,
+            };
             detections.push(Detection {
                 label,
                 score,
                 bbox,
                 appearance,
                 number,
+                closer,
             });
         }
         let mut unsought = Vec::new();
@@ -478,6 +491,7 @@ mod tests {
             },
             appearance: None,
             number: None,
+            closer: None,
         }
     }
 
@@ -518,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_what_was_not_looked_for_survive() {
+    fn numbers_closer_looks_and_what_was_not_looked_for_survive() {
         let (mut encoder, mut decoder) = (Encoder::new(at(BEGUN)), Decoder::new(at(BEGUN)));
         let numbered = Detection {
             score: 0.5,
@@ -529,10 +543,17 @@ mod tests {
             score: 0.5,
             ..garbage()
         };
+        let doubted = Detection {
+            score: 0.5,
+            closer: Some(0.0),
+            ..garbage()
+        };
         for (seen, unsought) in [
             (vec![other.clone(), numbered.clone()], vec![]),
             (vec![], vec![Label::small_ad()]),
-            (vec![numbered], vec![Label::small_ad(), "sign".into()]),
+            (vec![numbered.clone()], vec![Label::small_ad(), "sign".into()]),
+            (vec![doubted.clone(), other.clone()], vec![]),
+            (vec![numbered, doubted], vec!["sign".into()]),
             (vec![other], vec![]),
         ] {
             let Input::Observed(look) = look(at(BEGUN), seen) else {

@@ -148,6 +148,10 @@ pub struct CaseRecord {
     /// Mean score of the looks that saw it.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub confidence: f64,
+    /// What a closer look at it alone scored, where the rule asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub confidence_closer: Option<f64>,
     /// What made it a case.
     pub rule: RuleInfo,
     /// How much of it there is.

@@ -185,6 +185,7 @@ mod tests {
             },
             appearance: None,
             number: None,
+            closer: None,
         }
     }
 

@@ -96,6 +96,7 @@ impl Reading {
             bbox: self.bbox(),
             appearance: None,
             number: Some(self.number),
+            closer: None,
         }
     }
 }

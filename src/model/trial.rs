@@ -347,6 +347,7 @@ mod tests {
             },
             appearance: None,
             number: None,
+            closer: None,
         }]
     }
 

@@ -299,6 +299,7 @@ impl Eye {
                         bbox,
                         appearance: None,
                         number: None,
+                        closer: None,
                     }));
                 }
             }
@@ -321,6 +322,7 @@ impl Eye {
                     bbox,
                     appearance: None,
                     number: None,
+                    closer: None,
                 });
             }
         }
@@ -355,6 +357,7 @@ fn unreal(label: usize, bbox: BBox, surplus: f64, skill: &Skill, chance: &mut Rn
         bbox: jittered(bbox, chance)?,
         appearance: None,
         number: None,
+        closer: None,
     })
 }
 

@@ -74,6 +74,7 @@ pub fn rule() -> Rule {
         min_count: None,
         gather: 0.0,
         attended: None,
+        second_look: None,
         min_area: 0.0005,
         forget_after: Duration::from_secs(120),
         max_gap: Duration::from_secs(90),
@@ -159,6 +160,7 @@ pub fn garbage(score: f32, bbox: BBox) -> Detection {
         bbox,
         appearance: None,
         number: None,
+        closer: None,
     }
 }
 

@@ -40,6 +40,7 @@ impl Folder {
                 score,
                 appearance: None,
                 number: None,
+                closer: None,
                 bbox: BBox {
                     x1: 0.3,
                     y1: 0.5,

@@ -70,6 +70,7 @@ pub fn case(n: u32) -> Case {
         confidence: 0.87,
         appearance: None,
         number: None,
+        confidence_closer: None,
         count: 1,
         area_m2: None,
         recurrence: None,

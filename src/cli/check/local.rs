@@ -50,8 +50,46 @@ fn models(draft: &Draft) -> Vec<Row> {
             }
             (Ok(loaded), Ok(runtime)) => tried(what, runtime, &loaded),
         });
+        if let Ok(runtime) = &runtime {
+            rows.extend(live(draft, &model.id, runtime));
+        }
     }
     rows
+}
+
+/// The registry's versions that look in place of the configuration's folder.
+#[cfg(feature = "ort")]
+fn live(draft: &Draft, id: &str, runtime: &crate::model::Runtime) -> Vec<Row> {
+    // Before the first daemon ran there is none.
+    let Some(registry) = draft.registry().filter(|r| r.journal().path().exists()) else {
+        return Vec::new();
+    };
+    let known = match registry.state() {
+        Ok(state) => state.known(id),
+        Err(e) => {
+            return vec![Row::new(
+                format!("model {id} in the registry"),
+                State::Wrong,
+                e.to_string(),
+            )];
+        }
+    };
+    let everywhere = known.live(None).map(|version| (version, None));
+    let own = known.cameras.keys().filter(|camera| known.has_own(camera));
+    let own = own.filter_map(|camera| known.live(Some(camera)).map(|version| (version, Some(camera))));
+    everywhere
+        .into_iter()
+        .chain(own)
+        .map(|(version, camera)| {
+            let at = camera.map_or_else(String::new, |camera| format!(" at {camera}"));
+            let what = format!("model {id}, live{at}");
+            match registry.load(id, &version) {
+                Ok(loaded) => tried(what, runtime, &loaded),
+                Err(e) => Row::new(what, State::Wrong, e.to_string())
+                    .remedy("the daemon goes back to the version before at its start; install it again, or gridwatch model rollback"),
+            }
+        })
+        .collect()
 }
 
 /// What the daemon asks before a model may look.

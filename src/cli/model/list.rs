@@ -35,7 +35,7 @@ struct Line<'a> {
     /// The configuration's.
     shipped: Shipped,
     /// What looks wherever no camera has a version of its own.
-    live: String,
+    live_version: String,
     /// A daemon runs on this state directory: what is wished is done now.
     daemon: bool,
     #[serde(flatten)]
@@ -71,7 +71,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
         let version = Model::load(&model.dir).map(|m| m.manifest().version.clone());
         let line = Line {
             id: &model.id,
-            live: known
+            live_version: known
                 .live(None)
                 .or_else(|| version.as_ref().ok().cloned())
                 .unwrap_or_default(),

@@ -226,6 +226,7 @@ mod tests {
         Detection {
             appearance: None,
             number: None,
+            closer: None,
             label: "sign".into(),
             score,
             bbox: BBox {

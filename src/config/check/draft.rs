@@ -64,6 +64,7 @@ pub struct Draft {
 /// What only a whole [`Config`] needs.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rest {
+    pub(super) second_looks: BTreeMap<engine::RuleId, usize>,
     pub(super) config_sha256: String,
     pub(super) language: raw::Language,
     pub(super) workers: Option<usize>,
@@ -130,6 +131,12 @@ impl Draft {
         self.assemble().ok_or(unexplained)
     }
 
+    /// Where further versions of the models lie; `None` where the file does not soundly say.
+    pub fn registry(&self) -> Option<model::registry::Registry> {
+        let keys = self.rest.registry.as_ref()?.keys.clone();
+        Some(model::registry::Registry::new(self.state_dir.as_deref()?, keys))
+    }
+
     fn unexplained(&self) -> Faults {
         Faults(vec![Fault {
             path: String::new(),
@@ -183,6 +190,7 @@ impl Draft {
             crs: raw_grid.crs,
             categories: rest.categories,
             models: self.models,
+            second_looks: rest.second_looks,
             reading: self.reading,
             registry: rest.registry?,
             cameras: self.cameras,

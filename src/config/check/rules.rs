@@ -201,6 +201,7 @@ impl Checker<'_> {
             let read = read.map(|r| ("reading.every".to_owned(), r.every));
             self.times(&at, &raw, read.as_ref().or(looks.as_ref()));
             self.labels(&at, &raw, models);
+            self.second_look(&at, &raw, models);
             let hours = self.hours(&at, &raw);
             let category = self.category(&at, &raw);
             if let Some(category) = category {
@@ -329,6 +330,48 @@ impl Checker<'_> {
         }
     }
 
+    /// The model that looks closer must find what the rule is about.
+    fn second_look(&mut self, at: &At, raw: &raw::Rule, models: &[ModelFacts]) {
+        let Some(second) = &raw.second_look else { return };
+        if models.iter().any(|m| m.id.is_none()) {
+            return; // Who knows what the faulty one is called.
+        }
+        let at = at.key("second_look");
+        let finds = |m: &ModelFacts| raw.labels.iter().any(|l| m.labels.contains(l));
+        let Some(named) = &second.model else {
+            if !models.is_empty() && !models.iter().any(finds) {
+                self.fault(
+                    &at,
+                    "no model finds this rule's labels in a picture: there is nothing to look closer with",
+                    "remove the line; what is read has its own scores",
+                );
+            }
+            return;
+        };
+        let at = at.key("model");
+        let Some(index) = self.draft.models.iter().position(|m| m.id == *named) else {
+            let known = models.iter().filter_map(|m| m.id.as_deref());
+            let remedy = match nearest(named, known) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => "write the id of one of [[models]], or add its folder there".into(),
+            };
+            self.fault(&at, format!("there is no model {named:?}"), remedy);
+            return;
+        };
+        if models.iter().any(|m| m.id.as_ref() == Some(named) && !finds(m)) {
+            self.fault(
+                &at,
+                format!("{named:?} finds none of this rule's labels"),
+                "name a model that finds one of them, or remove the line",
+            );
+            return;
+        }
+        self.draft
+            .rest
+            .second_looks
+            .insert(RuleId::from(raw.id.as_str()), index);
+    }
+
     fn category(&mut self, at: &At, raw: &raw::Rule) -> Option<Category> {
         if self.is_taken(&at.key("category")) {
             return None;
@@ -397,6 +440,7 @@ fn compile(raw: raw::Rule, category: Category, hours: Hours) -> engine::Rule {
             within: a.within,
             share: a.share,
         }),
+        second_look: raw.second_look.map(|s| s.score),
         forget_after: raw.forget_after.0,
         max_gap: raw.max_gap.0,
         merge_radius_m: raw.merge_radius_m,

@@ -69,6 +69,9 @@ pub struct Rule {
     /// Who must stand by it. Goods that nobody sells are no vendor, and people who wait have no goods.
     #[serde(default)]
     pub attended: Option<Attended>,
+    /// A closer look at the thing alone, before a case of it is filed. Without it the looks at the whole picture decide.
+    #[serde(default)]
+    pub second_look: Option<SecondLook>,
     /// Unseen for this long through clear looks, it has left. Longer bridges passers-by who stand in front.
     #[serde(default = "defaults::forget_after")]
     pub forget_after: Span,
@@ -136,6 +139,18 @@ pub struct Attended {
     #[serde(default = "defaults::attended_share")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub share: f32,
+}
+
+/// A closer look before a case is filed: at the part of the picture around the thing, with all its pixels.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecondLook {
+    /// Least score of that look, 0..1, for one of the rule's labels. Higher files less that is not there, and less that is.
+    #[schemars(range(min = 0.01, max = 1.0))]
+    pub score: f32,
+    /// Id of the model that looks, as its model.toml has it; it need not be among the camera's. Without it, those of the camera's models that find the rule's labels. Another model errs elsewhere: that helps most.
+    #[serde(default)]
+    pub model: Option<String>,
 }
 
 /// Scores by night: detectors are less sure then, and sure of other things.

@@ -4,6 +4,7 @@
 //! where new sessions lie ready made, and leave the old ones there. So a swap costs no look.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -17,10 +18,11 @@ use metrics::{gauge, histogram};
 
 use super::super::record::KnownModel;
 use crate::{
-    engine::{CameraId, Detection},
+    engine::{BBox, CameraId, Detection, Label, RuleId},
     frame::Frame,
     model::{
         ModelError, Panel, Ready, Shown,
+        closer::{self, Closer},
         registry::Version,
         trial::{Seen, Trial, Verdict},
     },
@@ -106,12 +108,20 @@ pub(super) struct Turn {
 /// Who looks at a camera.
 pub(super) struct Sitting {
     turns: Vec<Turn>,
+    /// Who looks closer, for each rule that asks for it.
+    closer: BTreeMap<RuleId, Closers>,
     /// Those whose finds count.
     seen_by: Arc<[KnownModel]>,
 }
 
+/// Who looks closer for a rule, and for what.
+pub(super) struct Closers {
+    pub(super) chairs: Vec<Arc<Chair>>,
+    pub(super) labels: Vec<Label>,
+}
+
 impl Sitting {
-    pub(super) fn new(turns: Vec<Turn>) -> Self {
+    pub(super) fn new(turns: Vec<Turn>, closer: BTreeMap<RuleId, Closers>) -> Self {
         let deciding = |turn: &Turn| match &turn.beside {
             Some(beside) if beside.decides => beside.chair.known.clone(),
             _ => turn.chair.known.clone(),
@@ -119,6 +129,7 @@ impl Sitting {
         Self {
             seen_by: turns.iter().map(deciding).collect(),
             turns,
+            closer,
         }
     }
 }
@@ -287,6 +298,47 @@ impl Crew {
             }
         }
         Ok((found, seen_by))
+    }
+
+    /// Looks closer, for `rule`, at where in the picture of the camera with this index something was seen: marks what was
+    /// `found` there with the highest score for one of the rule's labels. Where that is nearly all of the picture, with what the
+    /// first look scored. Gives the models that looked.
+    ///
+    /// # Errors
+    /// That of the first model that failed; then nothing is marked.
+    pub(in super::super) fn look_closer(
+        &mut self,
+        camera: usize,
+        frame: &Frame,
+        (rule, place): (&RuleId, &BBox),
+        found: &mut [Detection],
+    ) -> Result<Vec<KnownModel>, ModelError> {
+        let Some(Closers { chairs, labels }) = self.lineup[camera].closer.get(rule) else {
+            return Ok(Vec::new());
+        };
+        let there = |d: &&mut Detection| labels.contains(&d.label) && closer::is_of(&d.bbox, place);
+        let mut found: Vec<&mut Detection> = found.iter_mut().filter(there).collect();
+        if found.is_empty() || chairs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let score = match Closer::on(frame, place) {
+            Some(closer) => {
+                let mut best = 0.0_f32;
+                let mut shown = self.panel.shown(closer.part());
+                for chair in chairs {
+                    let start = Instant::now();
+                    let seen = shown.detect(chair.seat)?;
+                    histogram!(names::LOOK_CLOSER, "model" => chair.known.info.id.clone()).record(start.elapsed());
+                    best = best.max(closer.score(&seen, labels));
+                }
+                best
+            }
+            None => found.iter().map(|d| d.score).fold(0.0, f32::max),
+        };
+        for detection in &mut found {
+            detection.closer = Some(score);
+        }
+        Ok(chairs.iter().map(|chair| chair.known.clone()).collect())
     }
 }
 

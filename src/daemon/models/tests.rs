@@ -9,7 +9,7 @@ use image::{Rgb, RgbImage};
 use super::*;
 use crate::{
     config::raw,
-    engine::Detection,
+    engine::{BBox, Detection, RuleId},
     frame::Frame,
     model::{
         registry::{Verdict as Word, Wish},
@@ -18,6 +18,7 @@ use crate::{
 };
 
 const GARBAGE: &str = "garbage_nano_416";
+const SHIPPED: &str = "garbage_nano_416@1.1.0";
 /// Index of the model in the demo's configuration.
 const MODEL: usize = 0;
 
@@ -209,14 +210,10 @@ fn started(config: &Arc<Config>) -> (Models, Crew, Sender<Report>) {
 #[test]
 fn a_version_takes_over_after_its_trial_and_every_look_says_who_saw() {
     let mut station = Station::new(6);
-    assert_eq!(station.looks(1, 128), "garbage_nano_416@1.0.0");
+    assert_eq!(station.looks(1, 128), SHIPPED);
     station.install("2.0.0", &[]);
     let wish = station.want(Some("2.0.0"), None, false);
-    assert_eq!(
-        station.looks(5, 128),
-        "garbage_nano_416@1.0.0",
-        "on trial it does not decide"
-    );
+    assert_eq!(station.looks(5, 128), SHIPPED, "on trial it does not decide");
     assert!(!station.is_answered(&wish));
     assert_eq!(station.seats(), 3);
     station.looks(1, 128);
@@ -237,7 +234,7 @@ fn a_version_takes_over_after_its_trial_and_every_look_says_who_saw() {
     assert_eq!(station.looks(1, 128), "garbage_nano_416@2.0.0");
     let back = station.roll_back(None);
     assert!(matches!(station.answer(&back).0, Event::RolledBack { to: None, .. }));
-    assert_eq!(station.looks(1, 128), "garbage_nano_416@1.0.0");
+    assert_eq!(station.looks(1, 128), SHIPPED);
     let nothing = station.roll_back(None);
     assert!(
         station.answer(&nothing).1.contains("no version before"),
@@ -251,7 +248,7 @@ fn one_that_fails_on_trial_is_refused_and_costs_no_look() {
     let mut station = Station::new(50);
     station.install("2.0.0", &[]);
     let wish = station.want(Some("2.0.0"), None, false);
-    assert_eq!(station.looks(3, 0), "garbage_nano_416@1.0.0");
+    assert_eq!(station.looks(3, 0), SHIPPED);
     let (event, reason) = station.answer(&wish);
     assert!(
         matches!(event, Event::Refused { .. }) && reason.contains("3 looks in a row"),
@@ -275,7 +272,7 @@ fn one_that_fails_after_it_went_live_is_taken_back() {
     assert_eq!(station.known().live(None), Some("2.0.0".into()));
     assert!(station.look_at(0, 0).is_err(), "the tenth");
     station.turn();
-    assert_eq!(station.looks(1, 0), "garbage_nano_416@1.0.0");
+    assert_eq!(station.looks(1, 0), SHIPPED);
     let known = station.known();
     assert_eq!(known.live(None), None);
     let outcome = &known.outcomes["2.0.0"];
@@ -296,7 +293,7 @@ fn the_configurations_own_model_is_never_taken_back_from() {
             .unwrap();
         station.turn();
     }
-    assert_eq!(station.looks(1, 128), "garbage_nano_416@1.0.0");
+    assert_eq!(station.looks(1, 128), SHIPPED);
     assert!(station.known().outcomes.is_empty());
 }
 
@@ -331,14 +328,11 @@ fn one_that_decides_at_once_is_taken_back_and_its_failing_looks_are_answered_by_
     let wish = station.want(Some("2.0.0"), None, true);
     assert_eq!(station.looks(1, 128), "garbage_nano_416@2.0.0");
     assert!(!station.is_answered(&wish));
-    assert_eq!(station.looks(3, 0), "garbage_nano_416@1.0.0", "no look is lost by it");
+    assert_eq!(station.looks(3, 0), SHIPPED, "no look is lost by it");
     let (event, reason) = station.answer(&wish);
     assert!(matches!(event, Event::RolledBack { to: None, .. }), "{event:?}");
     assert!(reason.contains("failed at 3 looks in a row"), "{reason}");
-    assert_eq!(
-        (station.looks(1, 128), station.seats()),
-        ("garbage_nano_416@1.0.0".into(), 2)
-    );
+    assert_eq!((station.looks(1, 128), station.seats()), (SHIPPED.into(), 2));
 }
 
 #[test]
@@ -357,12 +351,12 @@ fn a_camera_may_have_a_version_of_its_own() {
     station.turn();
     let by = |station: &mut Station, camera| station.look_at(camera, 128).unwrap().1;
     assert!(by(&mut station, gate).contains(&"garbage_nano_416@2.0.0".to_owned()));
-    assert!(by(&mut station, yard).contains(&"garbage_nano_416@1.0.0".to_owned()));
+    assert!(by(&mut station, yard).contains(&SHIPPED.to_owned()));
     let mut station = station.restart();
     assert!(by(&mut station, gate).contains(&"garbage_nano_416@2.0.0".to_owned()));
-    assert!(by(&mut station, yard).contains(&"garbage_nano_416@1.0.0".to_owned()));
+    assert!(by(&mut station, yard).contains(&SHIPPED.to_owned()));
     station.roll_back(Some(&id));
-    assert!(by(&mut station, gate).contains(&"garbage_nano_416@1.0.0".to_owned()));
+    assert!(by(&mut station, gate).contains(&SHIPPED.to_owned()));
     assert_eq!((station.seats(), station.known().has_own(&id)), (2, false));
     let elsewhere = station.want(Some("2.0.0"), Some("nowhere"), false);
     assert!(
@@ -380,7 +374,7 @@ fn a_trial_that_a_restart_broke_off_begins_anew() {
     station.looks(2, 128);
     let mut station = station.restart();
     station.turn();
-    assert_eq!(station.looks(2, 128), "garbage_nano_416@1.0.0");
+    assert_eq!(station.looks(2, 128), SHIPPED);
     assert!(!station.is_answered(&wish));
     station.looks(1, 128);
     assert!(matches!(station.answer(&wish).0, Event::WentLive { .. }));
@@ -402,7 +396,7 @@ fn a_version_that_spoiled_on_the_disk_gives_way_to_the_one_before() {
     assert_eq!(station.known().outcomes["2.0.1"].verdict, Word::RolledBack);
     fs::remove_dir_all(station.models.registry.dir_of(GARBAGE, "2.0.0")).unwrap();
     let mut station = station.restart();
-    assert_eq!(station.looks(1, 128), "garbage_nano_416@1.0.0");
+    assert_eq!(station.looks(1, 128), SHIPPED);
 }
 
 #[test]
@@ -431,7 +425,7 @@ fn a_shadow_never_decides_and_tells_where_it_differs() {
         looks: 4,
     };
     let wish = station.ask(shadow);
-    assert_eq!(station.looks(4, 128), "garbage_nano_416@1.0.0");
+    assert_eq!(station.looks(4, 128), SHIPPED);
     let Event::ShadowEnded { report, cut_short, .. } = station.answer(&wish).0 else {
         panic!()
     };
@@ -482,4 +476,60 @@ fn a_rollback_calls_a_trial_off_and_leaves_what_looks() {
         station.answer(&second).0,
         Event::WentLive { version: None, .. }
     ));
+}
+
+#[test]
+fn a_closer_look_scores_what_lies_there_and_nothing_else() {
+    let mut station = Station::new(1);
+    if !station.crew.is_current() {
+        station.crew.relieve();
+    }
+    let path = root().join("tests/fixtures/pictures/bags.jpg");
+    let frame = Frame::from_rgb(&image::open(path).unwrap().into_rgb8(), Timestamp::UNIX_EPOCH).unwrap();
+    let id = station.config.cameras[0].id.clone();
+    let (mut found, _) = station.crew.detect((0, &id), Timestamp::now(), &frame).unwrap();
+    let bags = found.iter().find(|d| d.label.as_str() == "garbage").unwrap().bbox;
+    let rule = RuleId::from("garbage");
+    let mut look = |rule: &RuleId, place: &BBox, found: &mut [Detection]| {
+        let by = station.crew.look_closer(0, &frame, (rule, place), found).unwrap();
+        by.into_iter().map(|m| m.info.id).collect::<Vec<_>>()
+    };
+
+    assert_eq!(
+        look(&"vendor".into(), &bags, &mut found),
+        [""; 0],
+        "that rule asks for none"
+    );
+    let beside = BBox {
+        x1: 0.0,
+        x2: 0.2,
+        ..bags
+    };
+    assert_eq!(look(&rule, &beside, &mut found), [""; 0], "nothing was found there");
+    assert!(found.iter().all(|d| d.closer.is_none()));
+
+    assert_eq!(
+        look(&rule, &bags, &mut found),
+        [GARBAGE],
+        "the one that finds garbage, and not the other"
+    );
+    for detection in &found {
+        let is_it = detection.bbox == bags && detection.label.as_str() == "garbage";
+        match detection.closer {
+            Some(score) => assert!(rule_labels(&detection.label) && score > 0.3, "{detection:?}"),
+            None => assert!(!is_it, "{detection:?}"),
+        }
+    }
+    // A box where the network sees nothing at all, though somebody said it did.
+    let mut false_one = vec![Detection {
+        bbox: beside,
+        ..found[0].clone()
+    }];
+    false_one[0].label = "garbage".into();
+    look(&rule, &beside, &mut false_one);
+    assert!(false_one[0].closer.unwrap() < 0.3, "{false_one:?}");
+}
+
+fn rule_labels(label: &Label) -> bool {
+    ["garbage", "overflow"].contains(&label.as_str())
 }

@@ -1,24 +1,17 @@
 //! One clear look of one camera, judged by one rule.
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 
 use super::Queue;
 use crate::engine::{
     approved::approval,
-    calendar::Hours,
-    case::case_id,
     geometry::distance_m,
-    group::{Sight, area_m2, gather, is_attended, is_large_enough},
-    plus,
+    group::{Sight, gather, is_attended, is_large_enough},
     presence::{Presence, Step},
-    since,
-    site::{Found, Register, Return, locate, standing},
-    stage::{Sighting, Stage, Telling},
+    site::{Register, standing},
+    stage::{Closer, Sighting, Stage, Telling},
     track::{Track, affinity, associate, is_found_twice},
-    types::{
-        BBox, CameraId, CameraPlan, Case, CaseState, Detection, Effect, NotFiled, Plan, Reason, Rule, ScheduleId,
-        Scores,
-    },
+    types::{BBox, CameraId, CameraPlan, CaseState, Detection, Effect, NotFiled, Plan, Reason, Rule, Scores},
 };
 
 /// A box that does not count, where it lies in the picture, and why.
@@ -204,6 +197,7 @@ impl<'a> Judging<'a> {
             count: 1,
             appearance: detection.appearance,
             number: detection.number.clone(),
+            closer: detection.closer,
         })
     }
 
@@ -263,11 +257,12 @@ impl<'a> Judging<'a> {
             not_before,
             asked: None,
             waits: false,
+            closer: Closer::default(),
         };
         self.turn(track, candidate, reason);
     }
 
-    fn pin(&mut self) {
+    pub(super) fn pin(&mut self) {
         self.effects.push(Effect::Pin {
             camera: self.id.clone(),
             at: self.at,
@@ -339,149 +334,7 @@ impl<'a> Judging<'a> {
         !is_gone
     }
 
-    /// A candidate was seen again: is it a case?
-    fn consider(&mut self, track: &mut Track, sight: &Sight<'a>) {
-        let Stage::Candidate {
-            first,
-            not_before,
-            asked,
-            waits,
-        } = &mut track.stage
-        else {
-            return;
-        };
-        if let Some(missing) = track.presence.almost(self.rule) {
-            let by = plus(self.at, missing);
-            // Where the rule rests before, or at, that moment, nothing would be decided then.
-            let (calendar, hours) = (&self.plan.calendar, &self.rule.hours);
-            let decides = || calendar.works(hours, by) && calendar.worked(hours, self.at, by) == missing;
-            if missing < self.camera.look_every && *asked != Some(by) && decides() {
-                *asked = Some(by);
-                self.effects.push(Effect::Look {
-                    camera: self.id.clone(),
-                    by,
-                });
-            }
-        }
-        let waits = *waits;
-        let is_due = not_before.is_none_or(|t| self.at >= t) && since(self.at, first.at) >= self.plan.picture_interval;
-        let presence = &track.presence;
-        let is_there = presence.has_dwelt(self.rule) && presence.is_steady(self.rule);
-        if !(is_due && is_there && presence.is_attended(self.rule)) {
-            return;
-        }
-        let first = *first;
-        let Some(located) = locate(self.plan, self.camera, self.rule, &sight.bbox) else {
-            self.turn(track, Stage::HeldBack(None), Reason::NotFiled(NotFiled::OutsideGrid));
-            return;
-        };
-        let found = Found {
-            camera: self.id,
-            rule: self.rule,
-            zone: sight.standing.zone,
-            located: &located,
-            bbox: sight.bbox,
-            appearance: sight.appearance,
-            // Of what was read once and is seen now, too.
-            number: track.number.as_ref(),
-        };
-        if let Some((case, reason)) = self.register.holder(&found, self.at) {
-            let case = case.clone();
-            self.register.seen(&case, self.id, self.at);
-            let stage = if reason == NotFiled::OpenCaseAtSite {
-                Stage::AtCase(case)
-            } else {
-                Stage::HeldBack(Some(case))
-            };
-            self.turn(track, stage, Reason::NotFiled(reason));
-            return;
-        }
-        let recurrence = match self.register.recurrence(&found, first.at) {
-            Some(Return::Reopens(case)) => {
-                let stage = Stage::AtCase(case.clone());
-                self.turn(track, stage, Reason::NotFiled(NotFiled::CaseReopened));
-                self.register.reopen(&case, self.at);
-                self.effects.push(Effect::Revise {
-                    case: case.clone(),
-                    state: CaseState::Reopened,
-                    at: self.at,
-                    reason:
-                        "The box asks to reopen the case: the problem was there again within 30 minutes of its closing."
-                            .into(),
-                });
-                return;
-            }
-            Some(Return::Repeats(recurrence)) => Some(recurrence),
-            None => None,
-        };
-        if !self.has_room(track) {
-            if !waits {
-                let mut stage = track.stage.clone();
-                if let Stage::Candidate { waits, .. } = &mut stage {
-                    *waits = true;
-                }
-                self.queue.is_anyone_there = true;
-                self.turn(track, stage, Reason::NotFiled(NotFiled::OverDailyCap));
-            }
-            return;
-        }
-        let dedup_key = found.dedup_key();
-        let number = track.number.clone();
-        let id = case_id(&self.plan.node, self.id, &self.rule.id, &dedup_key, first.at, self.at);
-        let (looks, looks_seen) = track.presence.looks();
-        self.pin();
-        self.turn(track, Stage::AtCase(id.clone()), Reason::Confirmed);
-        let case = Case {
-            id: id.clone(),
-            rule: self.rule.id.clone(),
-            category: self.rule.category.clone(),
-            camera: self.id.clone(),
-            zone: sight.standing.zone.cloned(),
-            schedule: self.schedule(sight).cloned(),
-            located,
-            dedup_key,
-            first_seen_at: first.at,
-            first_box: first.bbox,
-            confirmed_at: self.at,
-            confirmed_box: sight.bbox,
-            dwell: track.presence.dwell(),
-            looks_seen,
-            looks,
-            confidence: track.presence.confidence(),
-            appearance: sight.appearance,
-            number,
-            count: sight.count,
-            area_m2: area_m2(self.rule, self.camera, &sight.bbox),
-            recurrence,
-            journal: track.journal.clone(),
-        };
-        self.register.insert(
-            case.remembered(CaseState::Filed, self.at),
-            Some(self.rule.id.clone()),
-            self.at,
-        );
-        self.effects.push(Effect::Open(Box::new(case)));
-    }
-
-    /// Whether one more case may be filed today, and `track`'s is the one: those that waited and weigh more go first.
-    fn has_room(&self, track: &Track) -> bool {
-        let intake = &self.plan.intake;
-        let (camera, all) = self
-            .register
-            .confirmed_since(self.id, start_of_day(&self.plan.calendar.zone, self.at));
-        let weight = track.presence.weight();
-        let (here, anywhere) = self.queue.before(weight);
-        camera + here < intake.per_camera_day as usize && all + anywhere < intake.per_box_day as usize
-    }
-
-    /// The schedule that had a say in a case; see [`Case::schedule`].
-    fn schedule(&self, sight: &Sight<'a>) -> Option<&'a ScheduleId> {
-        let Hours { active, pause } = &self.rule.hours;
-        let rules = active.as_ref().or(pause.as_ref().map(|p| &p.schedule));
-        sight.standing.permit.or(rules)
-    }
-
-    fn telling(&mut self) -> Telling<'_> {
+    pub(super) fn telling(&mut self) -> Telling<'_> {
         Telling {
             camera: self.id,
             rule: &self.rule.id,
@@ -490,7 +343,7 @@ impl<'a> Judging<'a> {
         }
     }
 
-    fn turn(&mut self, track: &mut Track, stage: Stage, reason: Reason) {
+    pub(super) fn turn(&mut self, track: &mut Track, stage: Stage, reason: Reason) {
         track.turn(stage, reason, self.telling());
     }
 
@@ -509,11 +362,4 @@ impl<'a> Judging<'a> {
             at: self.at,
         });
     }
-}
-
-/// The moment at which the calendar day of `at` began.
-fn start_of_day(zone: &TimeZone, at: Timestamp) -> Timestamp {
-    let day = at.to_zoned(zone.clone()).start_of_day();
-    // Only the first day of the calendar's range has no beginning.
-    day.map_or(at, |day| day.timestamp())
 }

@@ -69,6 +69,8 @@ pub struct Case {
     pub looks: u32,
     /// Mean score of the looks that saw it, 0..=1.
     pub confidence: f32,
+    /// What a closer look at it alone scored, where the rule asked for one and it was taken.
+    pub confidence_closer: Option<f32>,
     /// What it looked like then.
     pub appearance: Option<Appearance>,
     /// The telephone number that is written there.

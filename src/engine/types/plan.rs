@@ -249,6 +249,8 @@ pub struct Rule {
     pub beyond: Option<Beyond>,
     /// What its things are held by.
     pub stands: Stands,
+    /// What a closer look at the thing alone must score before a case of it is filed, 0..=1; `None`: none is asked for.
+    pub second_look: Option<f32>,
     /// What the camera's baseline approves ([`CameraPlan::approved`]) does not count.
     pub except_approved: bool,
     /// When the rule works; other time is neither presence nor absence.
