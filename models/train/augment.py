@@ -47,7 +47,7 @@ class Canvas:
         sides = seen[:, 2:] - seen[:, :2]
         kept = (sides.prod(1) > LEFT * (whole[:, 2:] - whole[:, :2]).prod(1)) & (sides > LEAST).all(1)
         for box, label, keep in zip(seen + [x0, y0, x0, y0], labels, kept):
-            if keep:
+            if keep and label >= 0:
                 self.boxes.append(box)
                 self.labels.append(label)
             else:
@@ -183,20 +183,18 @@ def looks(image, rng, harsh, soft):
 
 
 class Maker:
-    """Makes canvases. `pictures`: per source its pictures; `litter`: what is pasted; `garbage`: the label of that."""
+    """Makes canvases. `pictures`: per source its pictures; `pasted`: what is pasted, with `add` (Litter, Adverts)."""
 
     MOSAICS = ((0.30, 2, 2), (0.10, 3, 3), (0.08, 2, 1), (0.04, 3, 2))
 
-    def __init__(self, pictures, litter, labels, garbage):
-        self.pictures, self.litter, self.labels, self.garbage = pictures, litter, labels, garbage
+    def __init__(self, pictures, pasted, labels):
+        self.pictures, self.pasted, self.labels = pictures, pasted, labels
         self.shares = [p[0].source.share for p in pictures]
 
     def drawn(self, picture, rng):
         if rng.random() >= picture.source.paste:
             return picture, picture.image, picture.boxes, picture.labels
-        image, boxes = self.litter.add(picture, rng)
-        labels = np.concatenate([picture.labels, np.full(len(boxes), self.garbage)])
-        return picture, image, np.concatenate([picture.boxes, boxes]), labels
+        return picture, *self.pasted.add(picture, rng)
 
     def make(self, picture, height, width, rng):
         """The canvas whose first (or only) picture is `picture`."""

@@ -124,10 +124,10 @@ def soft(image, box, rng):
 
 
 class Litter:
-    """What can be pasted: bag cut-outs, and heaps as (picture, box)."""
+    """What can be pasted: bag cut-outs, and heaps as (picture, box); all of them with the label `garbage`."""
 
-    def __init__(self, bags, heaps):
-        self.bags, self.heaps = bags, heaps
+    def __init__(self, bags, heaps, garbage):
+        self.bags, self.heaps, self.garbage = bags, heaps, garbage
 
     @classmethod
     def of(cls, bags, pictures, garbage):
@@ -140,13 +140,13 @@ class Litter:
                 cut = any(min(o[2], box[2]) > max(o[0], box[0]) and min(o[3], box[3]) > max(o[1], box[1]) for o in others)
                 if label == garbage and min(w, h) >= 70 and max(w, h) < 330 and 1.0 < w / h < 4 and not cut:
                     heaps.append((picture, box))
-        return cls(bags, heaps)
+        return cls(bags, heaps, garbage)
 
     def bag(self, rng):
         return recolour(turned(rng.choice(self.bags), rng), rng)
 
     def add(self, picture, rng):
-        """A copy of the picture's image, and boxes of what was laid into it (with the label `garbage`)."""
+        """A copy of the picture's image, with its boxes and labels and those of what was laid into it."""
         image = picture.image.copy()
         height, width = image.shape[:2]
         if picture.rulers:
@@ -167,7 +167,8 @@ class Litter:
             for box in boxes:
                 if not any(overlap(box, other) > 0.2 for other in [*added, *picture.boxes]) or len(boxes) == 1:
                     added.append(box)
-        return image, np.array(added, np.float32).reshape(-1, 4)
+        labels = np.concatenate([picture.labels, np.full(len(added), self.garbage)])
+        return image, np.concatenate([picture.boxes, np.array(added, np.float32).reshape(-1, 4)]), labels
 
     def group(self, image, x, foot, metre, rng):
         """One bag; bags in a row, each with its box; a pile under one box; or a heap."""

@@ -1,5 +1,6 @@
-"""Reads sources.toml, pictures and labels, and keeps the pictures in memory as small as training needs them."""
+"""Reads garbage.toml or adverts.toml, pictures and labels, and keeps the pictures in memory as small as training needs them."""
 
+import json
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,10 @@ class Source:
     skip_empty: bool = False
     ruler_class: int = -1
     ruler_metres: float = 1.0
+    seen: dict = field(default_factory=dict)  # file -> [label, x0, y0, x1, y1 as fractions], labelled by hand besides
+
+
+UNJUDGED = -1  # a label: what this is nobody says, it is neither learnt nor punished
 
 
 @dataclass
@@ -37,10 +42,11 @@ class Picture:
     rulers: list = field(default_factory=list)
 
 
-def read_sources(path=HERE / "sources.toml"):
-    """The model's labels, and the sources."""
+def read_sources(path=HERE / "garbage.toml"):
+    """The model's labels, the sources, and the whole table, which says what is pasted."""
     table = tomllib.loads(Path(path).read_text())
     labels, sources = table["labels"], []
+    seen = json.loads((Path(path).parent / table["seen"]).read_text()) if "seen" in table else {}
     for entry in table["source"]:
         ruler = entry.get("ruler", {})
         sources.append(
@@ -55,9 +61,14 @@ def read_sources(path=HERE / "sources.toml"):
                 skip_empty=entry.get("skip_empty", False),
                 ruler_class=ruler.get("class", -1),
                 ruler_metres=ruler.get("metres", 1.0),
+                seen={
+                    name.split("/")[1]: [(UNJUDGED if b[0] == "?" else labels.index(b[0]), *b[1:]) for b in boxes]
+                    for name, boxes in seen.items()
+                    if name.split("/")[0] == entry["folder"]
+                },
             )
         )
-    return labels, sources
+    return labels, sources, table
 
 
 def picture_files(data, folder, split):
@@ -97,13 +108,16 @@ def load(path, source, longest=None):
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     height, width = image.shape[:2]
     numbers, corners = read_boxes(path)
-    corners = corners * np.float32([width, height, width, height])
+    seen = source.seen.get(path.name, [])
     kept = [i for i, n in enumerate(numbers) if n in source.classes]
+    labels = [source.classes[numbers[i]] for i in kept] + [b[0] for b in seen]
+    whole = np.float32([width, height, width, height])
+    corners = corners * whole
     return Picture(
         name=f"{source.folder}/{path.name}",
         image=image,
-        boxes=corners[kept],
-        labels=np.array([source.classes[numbers[i]] for i in kept], np.int64),
+        boxes=np.concatenate([corners[kept], np.float32([b[1:] for b in seen]).reshape(-1, 4) * whole]),
+        labels=np.array(labels, np.int64),
         source=source,
         rulers=[corners[i] for i, n in enumerate(numbers) if n == source.ruler_class],
     )
@@ -122,9 +136,9 @@ def load_train(data, sources, dropped):
     return out
 
 
-def load_cutouts(data, sources=HERE / "sources.toml"):
-    """Bags as BGRA, cut to what is opaque, as small as they will be pasted."""
-    table, out = tomllib.loads(Path(sources).read_text())["cutouts"], []
+def load_cutouts(data, table):
+    """Bags of [cutouts] as BGRA, cut to what is opaque, as small as they will be pasted."""
+    out = []
     for path in sorted((Path(data) / table["folder"]).glob("*.png")):
         if path.stem in table["rejected"]:
             continue

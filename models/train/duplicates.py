@@ -42,7 +42,7 @@ def main():
     args.add_argument("--out", default=HERE / "duplicates.json")
     args.add_argument("--pairs", help="write the closest pairs with their cosine here, to look at")
     args = args.parse_args()
-    _, sources = pictures.read_sources()
+    _, sources, _ = pictures.read_sources()
     net = from_onnx(args.model, 80)
     left_out, dev_twins, pairs = [], [], []
     for source in sources:

@@ -159,9 +159,11 @@ def folded_stem(weight):
 
 
 @torch.no_grad()
-def from_onnx(path, classes):
-    """The folded net of an ONNX file. Where the file has other classes, the last class layer starts anew."""
-    graph = onnx.load(path).graph
+def from_onnx(path, classes, labels=()):
+    """The folded net of an ONNX file. Where the file has other classes, the last class layer starts anew; of a file that names
+    its labels (export.py), those that are among `labels` as well are kept."""
+    file = onnx.load(path)
+    graph, known = file.graph, next((p.value.split(",") for p in file.metadata_props if p.key in ("labels", "classes")), list(labels))
     weights = {i.name: torch.from_numpy(np.array(numpy_helper.to_array(i))) for i in graph.initializer}
     stored = [(weights[n.input[1]], weights[n.input[2]]) for n in graph.node if n.op_type == "Conv"]
     net, order = Nano(classes, norm=False).eval(), []
@@ -176,7 +178,13 @@ def from_onnx(path, classes):
     for conv, (weight, bias) in zip(order, stored):
         if weight.shape[1:] == (12, 3, 3):
             weight = folded_stem(weight)
-        if weight.shape == conv.weight.shape:
+        if id(conv) in fresh and known != list(labels):
+            kept = [(labels.index(name), i) for i, name in enumerate(known) if name in labels]
+            nn.init.normal_(conv.weight, 0, 0.01)
+            nn.init.constant_(conv.bias, -1.0)
+            for to, at in kept:
+                conv.weight[to], conv.bias[to] = weight[at], bias[at]
+        elif weight.shape == conv.weight.shape:
             conv.weight.copy_(weight)
             conv.bias.copy_(bias)
         elif id(conv) in fresh:

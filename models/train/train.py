@@ -1,4 +1,4 @@
-"""Trains the street-garbage model; README.md has the command. Interrupted, the same command goes on where it stopped.
+"""Trains the model that --sources describes; README.md has the commands. Interrupted, the same command goes on where it stopped.
 
 Exactly so: every canvas is drawn from (seed, step, place in the batch), and a checkpoint holds weights, their average,
 the optimiser and the step. The learning rate warms up, stays, and falls as a cosine over the last `--cooldown` steps;
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import data as pictures
 import evaluate
+from adverts import Adverts
 from augment import Maker
 from compose import Litter
 from loss import loss
@@ -129,7 +130,7 @@ def write(state, path):
 
 def begin(args, labels, shown):
     """A net at its start: BatchNorm is put back with the statistics of pictures as they will be shown."""
-    folded = from_onnx(args.start, labels)
+    folded = from_onnx(args.start, len(labels), labels)
     return with_norm(folded, [batch[0].float() for batch in shown])
 
 
@@ -144,10 +145,18 @@ def torch_predict(net, device):
     return predict
 
 
+def what_is_pasted(table, data, train, labels):
+    """Bags and heaps, or ads: as the table says."""
+    if "adverts" in table:
+        return Adverts.of(table["adverts"], "train", evaluate.bare(train), labels)
+    return Litter.of(pictures.load_cutouts(data, table["cutouts"]), train[0], labels.index("garbage"))
+
+
 def arguments():
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    args.add_argument("--data", required=True, help="the folder that sources.toml's folders lie in")
-    args.add_argument("--start", required=True, help="ONNX file to start from: COCO's, or an earlier garbage model")
+    args.add_argument("--data", required=True, help="the folder that the sources' folders lie in")
+    args.add_argument("--sources", default=pictures.HERE / "garbage.toml", help="or adverts.toml")
+    args.add_argument("--start", required=True, help="ONNX file to start from: COCO's, or an earlier model of this recipe")
     args.add_argument("--out", required=True, help="checkpoints and the log go here")
     args.add_argument("--steps", type=int, default=2400, help="of 16 pictures")
     args.add_argument("--cooldown", type=int, default=700, help="steps over which the learning rate falls at the end")
@@ -176,25 +185,24 @@ def main():
         log.write(text + "\n")
         print(text, flush=True)
 
-    labels, sources = pictures.read_sources()
+    labels, sources, table = pictures.read_sources(args.sources)
     dropped, twins = evaluate.read_twins()
     train = pictures.load_train(args.data, sources, dropped)
-    garbage = labels.index("garbage")
-    litter = Litter.of(pictures.load_cutouts(args.data), train[0], garbage)
+    pasted = what_is_pasted(table, args.data, train, labels)
     say(f"{', '.join(f'{len(p)} of {s.folder}' for p, s in zip(train, sources))}; {len(dropped)} left out as near-duplicates "
-        f"of dev; {len(litter.bags)} bags, {len(litter.heaps)} heaps")
-    batches = Batches(Maker(train, litter, len(labels), garbage), SMALL_SHAPES if args.small else SHAPES, args.seed, args.steps)
+        "of dev")
+    batches = Batches(Maker(train, pasted, len(labels)), SMALL_SHAPES if args.small else SHAPES, args.seed, args.steps)
 
     checkpoint = out / "last.pt"
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location="cpu")
-        net = begin(args, len(labels), [batches[0]])
+        net = begin(args, labels, [batches[0]])
         net.load_state_dict(state["net"])
         average = copy.deepcopy(net)
         average.load_state_dict(state["average"])
         step = state["step"]
     else:
-        net = begin(args, len(labels), [batches[i] for i in range(8)])
+        net = begin(args, labels, [batches[i] for i in range(8)])
         average, step, state = copy.deepcopy(net), 0, None
     form = {"device": args.device, "memory_format": torch.channels_last}
     net, average = net.to(**form), average.to(**form).eval()
@@ -243,7 +251,7 @@ def main():
         if step % args.save_every == 0 or step == args.steps:
             save("last.pt")
         if step % args.measure_every == 0 or step == args.steps:
-            report = evaluate.measure(torch_predict(average, args.device), args.data, twins=twins)
+            report = evaluate.measure(torch_predict(average, args.device), args.data, args.sources, twins=twins)
             write({"average": average.state_dict(), "step": step, "labels": labels}, out / f"step{step:06}.pt")
             (out / f"step{step:06}.json").write_text(json.dumps(report, indent=1))
             say(f"== step {step}: {evaluate.line(report)}")

@@ -96,7 +96,7 @@ def main():
         spent[0] += time.thread_time() - started
         return out
 
-    labels, sources = pictures.read_sources()
+    labels, sources, _ = pictures.read_sources()
     report, base = {}, {}
     for name, way in WAYS.items():
         for source in sources:
