@@ -254,6 +254,7 @@ fn every_model_that_ships_has_its_weights_its_licence_and_its_card() {
     assert_eq!(
         ids,
         [
+            "adverts_nano_416",
             "garbage_nano_416",
             "picodet_s_416_coco",
             "ppocr_v2_number_rec",
