@@ -346,7 +346,12 @@ impl Eyes {
             (Some(_), None) => unsought.push(Label::small_ad()),
             (None, _) => {}
         }
-        for (_, rule, place) in camera.closer().drain(..).filter(|(view, ..)| *view == preset.view) {
+        // Not while they are held: the core adds to them. What is asked of another preset waits for it.
+        let asked: Vec<_> = camera
+            .closer()
+            .extract_if(.., |(view, ..)| *view == preset.view)
+            .collect();
+        for (_, rule, place) in asked {
             match self.crew.look_closer(index, frame, (&rule, &place), &mut found) {
                 Ok(closer) => {
                     let new = closer.into_iter().filter(|m| !by.contains(m)).collect::<Vec<_>>();
@@ -354,7 +359,7 @@ impl Eyes {
                         by = by.iter().cloned().chain(new).collect();
                     }
                 }
-                // The engine files without it after some looks.
+                // The engine does not wait for it for ever, unless the thing was doubted before.
                 Err(error) => {
                     tracing::warn!(camera = %camera.id, %rule, %error, "A closer look failed; it is asked for again.");
                 }

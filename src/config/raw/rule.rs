@@ -148,7 +148,7 @@ pub struct SecondLook {
     /// Least score of that look, 0..1, for one of the rule's labels. Higher files less that is not there, and less that is.
     #[schemars(range(min = 0.01, max = 1.0))]
     pub score: f32,
-    /// Id of the model that looks, as its model.toml has it; it need not be among the camera's. Without it, those of the camera's models that find the rule's labels. Another model errs elsewhere: that helps most.
+    /// Id of the model that looks, as its model.toml has it; it need not be among the camera's. Without it, those of the camera's models that find the rule's labels.
     #[serde(default)]
     pub model: Option<String>,
 }
