@@ -5,7 +5,7 @@ CARGO ?= cargo
 RUST_NEEDED := 1.92
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rust demo build test lint bench doc clips
+.PHONY: help setup rust demo build test soak lint bench doc clips
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ demo: build ## Three cameras, a broker, the daemon and a subscriber on this mach
 test: rust setup ## All tests: first without native code, then everything
 	$(CARGO) test --locked --no-default-features
 	$(CARGO) test --locked
+
+MINUTES ?= 30
+soak: rust setup ## Everything fails at random for MINUTES=30: kills, dead brokers, cut lines, full disks; prints the counts
+	GRIDWATCH_SOAK_MINUTES=$(MINUTES) $(CARGO) test --locked --no-default-features --test faults -- --nocapture
 
 lint: rust setup ## Formatting, clippy, documentation, dependency policy, shell scripts
 	$(CARGO) fmt --all --check

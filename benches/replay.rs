@@ -243,6 +243,7 @@ fn plan(cameras: u32) -> Plan {
             per_box_day: u32::MAX,
             let_go_after: None,
         },
+        verification: gridwatch::engine::Verification::default(),
         picture_interval: Duration::ZERO,
         calendar: Calendar::default(),
     }

@@ -16,10 +16,13 @@ pub mod demo;
 pub mod detect;
 #[cfg(feature = "ort")]
 pub mod eval;
+pub mod evidence;
+pub mod keys;
 mod layer;
 pub mod ledger;
 #[cfg(feature = "ort")]
 pub mod model;
+pub mod outbox;
 #[cfg(feature = "ort")]
 pub mod read;
 pub mod replay;
@@ -33,6 +36,7 @@ pub mod signs;
 pub mod simulate;
 #[cfg(all(feature = "farm", feature = "ort"))]
 mod stage;
+mod state;
 pub mod tune;
 pub mod view;
 
@@ -101,6 +105,9 @@ pub enum Command {
     #[cfg(feature = "ort")]
     Signs(signs::Args),
     Cases(cases::Args),
+    Evidence(evidence::Args),
+    Keys(keys::Args),
+    Outbox(outbox::Args),
     Ledger(ledger::Args),
     Replay(replay::Args),
     Tune(tune::Args),
@@ -133,6 +140,9 @@ impl Command {
             Self::Check(args) => check::run(args),
             Self::Calibrate(args) => calibrate::run(&args),
             Self::Cases(args) => Ok(cases::run(&args)?),
+            Self::Evidence(args) => evidence::run(&args),
+            Self::Keys(args) => keys::run(&args),
+            Self::Outbox(args) => outbox::run(&args),
             Self::Ledger(args) => ledger::run(&args),
             Self::Replay(args) => replay::run(&args),
             Self::Tune(args) => tune::run(&args),
@@ -208,6 +218,7 @@ macro_rules! failure_from {
 
 failure_from!(
     cases::CasesError,
+    crate::custody::keys::KeyError,
     crate::ledger::LedgerError,
     crate::store::StoreError,
     crate::telemetry::TelemetryError,

@@ -30,14 +30,17 @@ pub use self::{
     check::{Draft, Judged, Survey},
     raw::{Backend, Language, LogFormat, Transport},
 };
+use crate::{
+    custody::{PublicKey, keys::OriginalsKey},
+    engine::{CameraId, Category, Label, NodeId, Plan, Point, RuleId},
+    ledger,
+    link::Template,
+    model::{self},
+    store::Retention,
+};
 pub use crate::{
     document::{Fault, Faults},
     secret::{Credentials, Secret},
-};
-use crate::{
-    engine::{CameraId, Category, NodeId, Plan, Point, RuleId},
-    ledger,
-    model::{self, registry::PublicKey},
 };
 
 /// A configuration that holds: every reference resolves, every path is absolute, every credential is read.
@@ -111,13 +114,21 @@ pub struct Broker {
     pub keep_alive: Duration,
     /// Publishes not yet acknowledged, at most.
     pub in_flight: u16,
+    /// What topics begin with, before `/v1/`.
+    pub topic_prefix: String,
+    /// How long the broker keeps replies for a box that is away; whole seconds.
+    pub session_expiry: Duration,
+    /// The city's words for a case; `None`: the contract's own.
+    pub template: Option<Template>,
 }
 
-/// How the broker is known to be the right one.
+/// How broker and box know each other.
 #[derive(Debug, Clone)]
 pub struct Tls {
     /// PEM of the authority that signed the broker's certificate (absolute; exists).
     pub ca_file: PathBuf,
+    /// PEM of the box's own certificate and of its key (absolute; both exist), where the broker asks for one.
+    pub client: Option<(PathBuf, PathBuf)>,
 }
 
 /// Logs, metrics and health.
@@ -140,6 +151,14 @@ pub struct Evidence {
     pub min_interval: Duration,
     /// Mask faces and plates in whatever leaves the box.
     pub mask: bool,
+    /// Models that look for these in each picture (absolute folders), and what they find.
+    pub mask_models: Vec<PathBuf>,
+    /// What of it they find.
+    pub mask_labels: Vec<Label>,
+    /// Where the key of the originals is; `None`: none are kept.
+    pub originals: Option<OriginalsKey>,
+    /// How long, and how much, is kept.
+    pub retention: Retention,
 }
 
 /// How further versions of the models come to look.

@@ -44,6 +44,10 @@ use crate::{
         slot::{Slot, State},
     },
     config::{self, Config},
+    custody::{
+        keys::{KeyError, KeyRing},
+        vault::Vault,
+    },
     error::Class,
     evidence,
     ledger::{Recorded, Recorder, Run},
@@ -51,7 +55,7 @@ use crate::{
         self, Link, LinkHandle, LinkState,
         contract::{CameraHealth, HealthMessage, When},
     },
-    model::{self, ModelError, registry::RegistryError},
+    model::{self, Model, ModelError, Panel, registry::RegistryError},
     store::{Store, StoreError},
     telemetry::{self, Health, TelemetryError, names},
 };
@@ -77,6 +81,9 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What originals are encrypted with cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The link's settings are wrong.
     #[error(transparent)]
     Link(#[from] link::LinkError),
@@ -98,6 +105,7 @@ impl StartError {
             Self::Library(e) => e.class(),
             Self::Decode(e) => e.class(),
             Self::Store(e) => e.class(),
+            Self::Key(e) => e.class(),
             Self::Link(e) => e.class(),
             Self::Telemetry(e) => e.class(),
             Self::Thread(_) => Class::Transient,
@@ -172,6 +180,12 @@ impl Daemon {
         let runtime = model::runtime::init(config.onnxruntime.as_deref())?.with(config.inference.clone());
         let (to_models, from_workers) = mpsc::channel();
         let spectacles = Spectacles::make(&config, &runtime)?;
+        let masks = masks(&config, &runtime)?;
+        let key = config.evidence.originals.as_ref();
+        let key = key
+            .map(|place| KeyRing::of(&config.state_dir).originals(place))
+            .transpose()?;
+        let vault = key.map(|key| Vault::new(&config.state_dir, key));
         let (models, crews) = Models::start(&config, runtime, &to_models, from_workers)?;
         let eyes: Vec<Eyes> = crews
             .into_iter()
@@ -250,6 +264,8 @@ impl Daemon {
                 .map(|(c, p)| (p.view.clone(), picture_settings(&config, &models.looks_at(c), p)))
                 .collect(),
             state_dir: config.state_dir.clone(),
+            masks,
+            vault,
         };
         let keeper = {
             let events = events.clone();
@@ -562,8 +578,22 @@ pub(crate) fn receive_camera(
     }
 }
 
+/// The models that look for what is masked.
+fn masks(config: &Config, runtime: &model::runtime::Runtime) -> Result<Option<(Panel, usize)>, ModelError> {
+    if !config.evidence.mask || config.evidence.mask_models.is_empty() {
+        return Ok(None);
+    }
+    let load = |dir: &std::path::PathBuf| Model::load(dir);
+    let models: Vec<Model> = config.evidence.mask_models.iter().map(load).collect::<Result<_, _>>()?;
+    Ok(Some((Panel::new(runtime, &models)?, models.len())))
+}
+
 fn picture_settings(config: &Config, models: &[KnownModel], preset: &config::Preset) -> evidence::Settings {
-    let finds_persons = models.iter().any(|m| m.labels.iter().any(|l| l.as_str() == "person"));
+    let mut found = models
+        .iter()
+        .flat_map(|m| &m.labels)
+        .chain(&config.evidence.mask_labels);
+    let finds_persons = found.any(|l| matches!(l.as_str(), "person" | "face"));
     evidence::Settings {
         jpeg_quality: config.evidence.jpeg_quality,
         min_interval: config.evidence.min_interval,

@@ -8,6 +8,7 @@
 mod approved;
 pub mod calendar;
 mod case;
+mod check;
 pub mod geometry;
 pub mod grid;
 mod group;

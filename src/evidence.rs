@@ -9,7 +9,10 @@ mod mask;
 use std::time::Duration;
 
 pub use self::mask::is_masked;
-use image::{ExtendedColorType, ImageEncoder, RgbImage, codecs::jpeg::JpegEncoder};
+use image::{
+    ExtendedColorType, ImageEncoder, RgbImage,
+    codecs::{jpeg::JpegEncoder, png::PngEncoder},
+};
 use jiff::Timestamp;
 
 use crate::{
@@ -28,6 +31,8 @@ pub enum Role {
     Closeup,
     /// The whole view with the problem boxed.
     Overlay,
+    /// The whole view when it was looked at again.
+    After,
 }
 
 /// One finished picture.
@@ -45,9 +50,9 @@ pub struct EvidencePicture {
     pub height: u32,
     /// When the frame arrived at the box.
     pub captured_at: Timestamp,
-    /// SHA-256 of the scene that a closeup or an overlay was made from.
+    /// SHA-256 of what it was made from: of the scene for a closeup or an overlay, of the original for a scene.
     pub derived_from: Option<String>,
-    /// True where persons and vehicles were looked for and what was found was masked.
+    /// True where faces or persons were looked for and what was found was masked.
     pub masked: bool,
 }
 
@@ -71,10 +76,39 @@ pub struct Settings {
     pub min_interval: Duration,
     /// Mask heads and plate regions.
     pub mask: bool,
-    /// Whether any model that looks at this camera knows persons; without one nothing can be called masked.
+    /// Whether any model that looked knows persons or faces; without one nothing can be called masked.
     pub finds_persons: bool,
     /// Areas of the view that never leave the box.
     pub privacy: Vec<Vec<Point>>,
+}
+
+/// Makes the pictures of a look that was taken again, at the place that `shot.bbox` is: the whole view `after`, and its `closeup`.
+///
+/// # Errors
+/// When the picture cannot be read or encoded.
+pub fn after(shot: &Shot<'_>, settings: &Settings) -> Result<Vec<EvidencePicture>, EvidenceError> {
+    let (picture, encoder) = masked(shot, settings)?;
+    let whole = encoder.encode(Role::After, &picture, None)?;
+    let closeup = encoder.encode(Role::Closeup, &around(&picture, shot.bbox), Some(whole.sha256.clone()))?;
+    Ok(vec![whole, closeup])
+}
+
+/// A frame as PNG: the original of a source that gives decoded pictures.
+///
+/// # Errors
+/// When the frame is broken or cannot be encoded.
+pub fn lossless(frame: &Frame) -> Result<Vec<u8>, EvidenceError> {
+    let at = frame.captured_at;
+    let picture = frame.to_rgb().map_err(|source| EvidenceError::Frame { at, source })?;
+    let mut png = Vec::new();
+    PngEncoder::new(&mut png)
+        .write_image(&picture, picture.width(), picture.height(), ExtendedColorType::Rgb8)
+        .map_err(|source| EvidenceError::Encode {
+            role: Role::Scene,
+            at,
+            source,
+        })?;
+    Ok(png)
 }
 
 /// Why a picture could not be made.
@@ -150,6 +184,28 @@ fn look(
     closeup: bool,
     out: &mut Vec<EvidencePicture>,
 ) -> Result<(), EvidenceError> {
+    let (mut picture, encoder) = masked(shot, settings)?;
+    let scene = encoder.encode(Role::Scene, &picture, None)?;
+    let original = Some(scene.sha256.clone());
+    if closeup {
+        out.push(encoder.encode(Role::Closeup, &around(&picture, shot.bbox), original.clone())?);
+    }
+    draw::outline(&mut picture, shot.bbox);
+    let overlay = encoder.encode(Role::Overlay, &picture, original)?;
+    out.push(scene);
+    out.push(overlay);
+    Ok(())
+}
+
+/// What is alike in all pictures of one look.
+struct Encoder<'a> {
+    at: Timestamp,
+    masked: bool,
+    settings: &'a Settings,
+}
+
+/// The picture of a look without what must not be shown, and who encodes what is made of it.
+fn masked<'a>(shot: &Shot<'_>, settings: &'a Settings) -> Result<(RgbImage, Encoder<'a>), EvidenceError> {
     let at = shot.frame.captured_at;
     let mut picture = shot
         .frame
@@ -157,50 +213,46 @@ fn look(
         .map_err(|source| EvidenceError::Frame { at, source })?;
     let masked = settings.mask && settings.finds_persons;
     if masked {
-        mask::persons_and_vehicles(&mut picture, shot.detections);
+        mask::faces_and_plates(&mut picture, shot.detections);
     }
     for polygon in &settings.privacy {
         mask::polygon(&mut picture, polygon);
     }
-    let encode = |role, image: &RgbImage, derived_from| encode(role, image, at, derived_from, masked, settings);
-
-    let scene = encode(Role::Scene, &picture, None)?;
-    let original = Some(scene.sha256.clone());
-    if closeup {
-        let area = draw::surroundings(&picture, shot.bbox);
-        let crop = image::imageops::crop_imm(&picture, area.x, area.y, area.width, area.height).to_image();
-        out.push(encode(Role::Closeup, &crop, original.clone())?);
-    }
-    draw::outline(&mut picture, shot.bbox);
-    let overlay = encode(Role::Overlay, &picture, original)?;
-    out.push(scene);
-    out.push(overlay);
-    Ok(())
+    Ok((picture, Encoder { at, masked, settings }))
 }
 
-fn encode(
-    role: Role,
-    image: &RgbImage,
-    at: Timestamp,
-    derived_from: Option<String>,
-    masked: bool,
-    settings: &Settings,
-) -> Result<EvidencePicture, EvidenceError> {
-    let mut jpeg = Vec::with_capacity(image.len() / 8);
-    JpegEncoder::new_with_quality(&mut jpeg, settings.jpeg_quality)
-        .write_image(image, image.width(), image.height(), ExtendedColorType::Rgb8)
-        .map_err(|source| EvidenceError::Encode { role, at, source })?;
-    let sha256 = sha256_hex(&jpeg);
-    Ok(EvidencePicture {
-        role,
-        sha256,
-        width: image.width(),
-        height: image.height(),
-        captured_at: at,
-        derived_from,
-        masked,
-        jpeg,
-    })
+/// What lies around a box, at the picture's own resolution.
+fn around(picture: &RgbImage, bbox: BBox) -> RgbImage {
+    let area = draw::surroundings(picture, bbox);
+    image::imageops::crop_imm(picture, area.x, area.y, area.width, area.height).to_image()
+}
+
+impl Encoder<'_> {
+    fn encode(
+        &self,
+        role: Role,
+        image: &RgbImage,
+        derived_from: Option<String>,
+    ) -> Result<EvidencePicture, EvidenceError> {
+        let mut jpeg = Vec::with_capacity(image.len() / 8);
+        JpegEncoder::new_with_quality(&mut jpeg, self.settings.jpeg_quality)
+            .write_image(image, image.width(), image.height(), ExtendedColorType::Rgb8)
+            .map_err(|source| EvidenceError::Encode {
+                role,
+                at: self.at,
+                source,
+            })?;
+        Ok(EvidencePicture {
+            role,
+            sha256: sha256_hex(&jpeg),
+            width: image.width(),
+            height: image.height(),
+            captured_at: self.at,
+            derived_from,
+            masked: self.masked,
+            jpeg,
+        })
+    }
 }
 
 #[cfg(test)]

@@ -9,9 +9,11 @@
 pub mod camera;
 pub mod cli;
 pub mod config;
+pub mod custody;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod daemon;
 pub mod digest;
+pub mod disk;
 pub mod document;
 pub mod engine;
 pub mod error;

@@ -12,20 +12,53 @@ mod backoff;
 mod record;
 mod reply;
 mod session;
+mod template;
 mod topics;
 mod wire;
 
-use std::{fs, io, path::PathBuf, thread, time::Duration};
+use std::{
+    borrow::Cow,
+    fs, io,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::{
     record::{Context, Language},
     reply::IncomingReply,
+    template::{Template, TemplateFault},
     topics::Topics,
     wire::probe,
 };
 use crate::{config, engine::NodeId, error::Class, secret::Credentials, store::Store};
+
+/// How a case goes out: where to, and in whose words.
+#[derive(Debug, Clone)]
+pub struct Form {
+    /// Where to.
+    pub topics: Topics,
+    /// The city's words for it; `None`: the contract's own.
+    pub template: Option<Template>,
+}
+
+impl Form {
+    /// What is sent of a sealed record.
+    pub fn words<'a>(&self, sealed: &'a str) -> Cow<'a, str> {
+        match &self.template {
+            Some(template) => template.fill(sealed).into(),
+            None => sealed.into(),
+        }
+    }
+}
+
+impl From<Topics> for Form {
+    fn from(topics: Topics) -> Self {
+        Self { topics, template: None }
+    }
+}
 
 /// How the broker is reached.
 #[derive(Debug, Clone)]
@@ -44,6 +77,10 @@ pub struct Settings {
     pub keep_alive: Duration,
     /// Publishes not yet acknowledged, at most; at least 1.
     pub in_flight: u16,
+    /// What topics begin with, before `/v1/`.
+    pub topic_prefix: String,
+    /// How long the broker is asked to keep replies for a box that is away. Whole seconds.
+    pub session_expiry: Duration,
     /// Of the times in status messages.
     pub zone: jiff::tz::TimeZone,
 }
@@ -53,6 +90,8 @@ pub struct Settings {
 pub struct Tls {
     /// Certificate of the authority that signed the broker's, in PEM. No other authority is trusted.
     pub ca_file: PathBuf,
+    /// The box's own certificate and its key, in PEM, for a broker that asks for one.
+    pub client: Option<(PathBuf, PathBuf)>,
 }
 
 impl Settings {
@@ -64,10 +103,13 @@ impl Settings {
             port: broker.port,
             tls: broker.tls.as_ref().map(|t| Tls {
                 ca_file: t.ca_file.clone(),
+                client: t.client.clone(),
             }),
             login: broker.credentials.clone(),
             keep_alive: broker.keep_alive,
             in_flight: broker.in_flight,
+            topic_prefix: broker.topic_prefix.clone(),
+            session_expiry: broker.session_expiry,
             zone: zone.clone(),
         }
     }
@@ -76,9 +118,11 @@ impl Settings {
 /// Why the link could not be begun, or the broker not be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// The authority's certificate cannot be read.
-    #[error("broker.ca_file: cannot read {}: {source}", .path.display())]
-    CaFile {
+    /// A certificate or its key cannot be read.
+    #[error("{field}: cannot read {}: {source}", .path.display())]
+    TlsFile {
+        /// What names it.
+        field: &'static str,
         /// Which file.
         path: PathBuf,
         /// Why not.
@@ -109,7 +153,7 @@ impl LinkError {
     /// What it means for whoever meets it.
     pub fn class(&self) -> Class {
         match self {
-            Self::CaFile { .. } | Self::Settings(_) => Class::Config,
+            Self::TlsFile { .. } | Self::Settings(_) => Class::Config,
             Self::Store(e) => e.class(),
             Self::Thread(_) | Self::Refused { .. } => Class::Transient,
         }
@@ -144,7 +188,7 @@ impl Link {
     /// answers on its `committed` channel, and only then is it acknowledged to the broker.
     ///
     /// # Errors
-    /// [`LinkError::CaFile`], [`LinkError::Settings`] or [`LinkError::Store`]. A broker that is away is no error.
+    /// [`LinkError::TlsFile`], [`LinkError::Settings`] or [`LinkError::Store`]. A broker that is away is no error.
     pub fn spawn(
         settings: Settings,
         store: &Store,
@@ -201,9 +245,11 @@ impl LinkHandle {
     }
 }
 
-fn read_ca(tls: &Tls) -> Result<Vec<u8>, LinkError> {
-    fs::read(&tls.ca_file).map_err(|source| LinkError::CaFile {
-        path: tls.ca_file.clone(),
+/// A file that TLS needs; `field` names it in the configuration.
+fn read_pem(field: &'static str, path: &Path) -> Result<Vec<u8>, LinkError> {
+    fs::read(path).map_err(|source| LinkError::TlsFile {
+        field,
+        path: path.to_path_buf(),
         source,
     })
 }

@@ -348,6 +348,7 @@ mod tests {
             confirmed_at: None,
             recurrences: 0,
             was_reopened: false,
+            question: None,
         };
         assert!(is_remembered(&case(CaseState::Filed), at(400)));
         assert!(is_remembered(&case(CaseState::Rejected), at(29)));

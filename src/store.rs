@@ -11,15 +11,19 @@
 pub mod evidence_file;
 
 mod cases;
+mod chain;
 mod outbox;
+mod retention;
 mod schema;
 
 use std::{
+    fmt,
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -28,9 +32,17 @@ use tokio::sync::Notify;
 
 pub use self::{
     cases::{Applied, CaseFile, CaseSummary, Filter, HistoryRow, Revision},
-    outbox::{Depth, OutboxKind, OutboxRow},
+    outbox::{Depth, OutboxEntry, OutboxKind, OutboxRow},
+    retention::{Budget, Pruned, Retention},
 };
-use crate::{engine::CaseId, error::Class};
+use crate::{
+    custody::{
+        SigningKey,
+        keys::{KeyError, KeyRing},
+    },
+    engine::CaseId,
+    error::Class,
+};
 
 /// The database's file name inside the state directory.
 const FILE: &str = "gridwatch.db";
@@ -100,6 +112,12 @@ pub enum StoreError {
         /// Which picture is wrong, and how.
         what: String,
     },
+    /// What cases are signed with cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// This handle only reads, or takes rows out of the outbox.
+    #[error("this handle on the store signs nothing, and what is said of a case is signed")]
+    SignsNothing,
     /// A row that this program cannot have written.
     #[error("case {case}: its stored {field} cannot be read: {reason}")]
     BadRow {
@@ -119,7 +137,8 @@ impl StoreError {
             Self::DiskFull { .. } | Self::Io { .. } | Self::Sqlite(_) | Self::Busy { .. } => Class::Transient,
             Self::Missing { .. } | Self::Newer { .. } => Class::Config,
             Self::Corrupt(_) | Self::UnknownCase { .. } | Self::NoEvidence { .. } | Self::BadRow { .. } => Class::Data,
-            Self::Exists { .. } => Class::Bug,
+            Self::Key(e) => e.class(),
+            Self::Exists { .. } | Self::SignsNothing => Class::Bug,
         }
     }
 
@@ -148,16 +167,29 @@ impl From<rusqlite::Error> for StoreError {
 }
 
 /// A handle on the store. Handles share one database; each belongs to one thread at a time and its calls block.
-#[derive(Debug)]
 pub struct Store {
     db: Connection,
     dir: PathBuf,
     news: Arc<Notify>,
+    /// What the daemon's handles sign with.
+    key: Option<Arc<SigningKey>>,
     /// Held while any handle lives: one daemon a state directory.
     lock: Option<Arc<File>>,
 }
 
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The key has none.
+        f.debug_struct("Store").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
 impl Store {
+    /// What this handle signs with.
+    fn key(&self) -> Result<Arc<SigningKey>, StoreError> {
+        self.key.clone().ok_or(StoreError::SignsNothing)
+    }
+
     /// Opens the store in `dir`, which is made if need be, for the one daemon that runs on it.
     ///
     /// # Errors
@@ -178,12 +210,17 @@ impl Store {
             }
             other => other,
         };
-        Ok(Self {
+        let key = KeyRing::of(dir).signing()?;
+        let mut store = Self {
             db: db.map_err(|e| in_dir(e, dir))?,
             dir: dir.to_path_buf(),
             news: Arc::new(Notify::new()),
+            key: None,
             lock: Some(Arc::new(lock)),
-        })
+        };
+        store.take_up_chain(&key, Timestamp::now())?;
+        store.key = Some(Arc::new(key));
+        Ok(store)
     }
 
     /// Opens an existing store to read it, also while its daemon runs. Writes through this handle fail.
@@ -214,11 +251,12 @@ impl Store {
             db,
             dir: dir.to_path_buf(),
             news: Arc::new(Notify::new()),
+            key: None,
             lock: None,
         })
     }
 
-    /// Opens an existing store to write small things beside a running daemon, as `gridwatch cases resend` does.
+    /// Opens an existing store to write small things beside a running daemon, as `gridwatch outbox retry` does.
     ///
     /// # Errors
     /// As [`Store::open_read_only`].
@@ -239,6 +277,7 @@ impl Store {
             db,
             dir: self.dir.clone(),
             news: Arc::clone(&self.news),
+            key: self.key.clone(),
             lock: self.lock.clone(),
         })
     }
@@ -296,6 +335,9 @@ fn in_dir(error: StoreError, dir: &Path) -> StoreError {
     }
 }
 
+/// Another daemon does not end by itself.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
 fn lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join("gridwatch.lock");
     let file = File::options()
@@ -304,10 +346,15 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
         .write(true)
         .open(&path)
         .map_err(|e| StoreError::io("open", &path, e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Busy { dir: dir.to_path_buf() }),
-        Err(TryLockError::Error(e)) => Err(StoreError::io("lock", &path, e)),
+    // A daemon that is being restarted may still be ending, and a child that it just started holds its files until it runs.
+    let patience = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < patience => thread::sleep(Duration::from_millis(20)),
+            Err(TryLockError::WouldBlock) => return Err(StoreError::Busy { dir: dir.to_path_buf() }),
+            Err(TryLockError::Error(e)) => return Err(StoreError::io("lock", &path, e)),
+        }
     }
 }
 

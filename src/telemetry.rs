@@ -146,6 +146,8 @@ pub mod names {
     pub const CASES: &str = "gridwatch_cases_total";
     /// Answers of the platform that do not fit the case, by answer.
     pub const REPLIES_REFUSED: &str = "gridwatch_replies_refused_total";
+    /// Cases that were looked at again, by finding.
+    pub const VERIFIED: &str = "gridwatch_verified_total";
     /// Inputs that are missing from the ledger.
     pub const LEDGER_LOST: &str = "gridwatch_ledger_records_lost_total";
     /// RTP packets that never came, by camera.
@@ -197,6 +199,7 @@ fn describe() {
     );
     describe_gauge!(KEYFRAME_INTERVAL, "Seconds between the newest two keyframes, by camera");
     describe_gauge!(CAMERA_STATE, "1 for the state the camera is in, by camera and state");
+    describe_counter!(VERIFIED, "Cases that were looked at again, by what was found");
     describe_counter!(
         REPLIES_REFUSED,
         "Answers of the platform that do not fit where their case stands, by answer"

@@ -170,16 +170,6 @@ fn references() {
             "rules[0].labels[0]: no model finds \"umbrela\"",
         ),
         (
-            "labels = [\"umbrella\"]",
-            "labels = [\"umbrella\"]\nsecond_look = { score = 0.4, model = \"garbage\" }",
-            "rules[0].second_look.model: there is no model \"garbage\"",
-        ),
-        (
-            "labels = [\"umbrella\"]",
-            "labels = [\"umbrella\"]\nsecond_look = { score = 40 }",
-            "rules[0].second_look.score: 40 is more than 1.0",
-        ),
-        (
             "id = \"gate\"",
             "id = \"gate\"\nmodels = [\"yolox\"]",
             "cameras[0].models[0]: no model has the id \"yolox\"",

@@ -53,10 +53,10 @@ impl Box {
         ] {
             let case = case(n);
             let record = record(&case, vec![scene(store.dir(), n, masked)]);
-            store.commit_case(&record, &case, &filing::topics()).unwrap();
+            store.commit_case(&record, &case, &filing::form()).unwrap();
             if let Some(state) = verdict {
                 let said = filing::revision(&record.case_id, state, 2000, "a clerk looked at it");
-                store.revise(&said, &filing::topics()).unwrap();
+                store.revise(&said, &filing::form()).unwrap();
             }
         }
         let thing = |label: &str, score, x1, y1, x2, y2| Detection {

@@ -80,8 +80,8 @@ async fn what_was_not_acknowledged_is_sent_again_oldest_first_and_never_more_tha
 
         let mut second = broker.accept(None).await;
         let again = all(&mut second).await;
-        let expected: Vec<_> = [&sent[0], &sent[2], &sent[3], &next[0]].into_iter().cloned().collect();
-        assert_eq!(names(&again), names(&expected));
+        // This broker does not know us any more: what it acknowledged before it may have forgotten, too.
+        assert_eq!(names(&again), names(&sent));
         for publish in &again {
             second.answer(publish, PubAckReason::Success).await;
         }
@@ -91,7 +91,7 @@ async fn what_was_not_acknowledged_is_sent_again_oldest_first_and_never_more_tha
             rest.push(publish);
         }
         let cases = names(&rest).iter().filter(|t| **t == topics().case()).count();
-        assert_eq!((rest.len(), cases), (3, 2), "one picture and both cases");
+        assert_eq!((rest.len(), cases), (4, 2), "two pictures and both cases");
     })
     .await;
     assert_eq!(it.store.outbox_depth().unwrap().waiting, 0);

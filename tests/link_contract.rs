@@ -9,11 +9,9 @@ use std::{fs, path::Path};
 use filing::{case, pictures, record, zone};
 use gridwatch::link::{
     Settings, Tls,
-    contract::{CaseRecord, Purpose, ReplyMessage, When, case_schema},
+    contract::{self, CaseRecord, Message, Purpose, ReplyMessage, When},
 };
 use serde_json::{Value, json};
-
-const SCHEMA: &str = "configs/schema/case.schema.json";
 
 fn sample() -> CaseRecord {
     let dir = tempfile::tempdir().unwrap();
@@ -33,15 +31,53 @@ fn golden(path: &str, now: &str) {
 }
 
 #[test]
-fn the_checked_in_schema_is_the_types() {
-    golden(SCHEMA, &case_schema());
+fn the_checked_in_schemas_are_the_types() {
+    for message in Message::ALL {
+        golden(
+            &format!("configs/schema/{}.schema.json", message.as_str()),
+            &message.schema(),
+        );
+    }
+}
+
+#[test]
+fn the_asyncapi_document_is_the_types_and_its_references_lead_somewhere() {
+    let text = contract::asyncapi();
+    golden("configs/schema/asyncapi.json", &text);
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let mut left = vec![&document];
+    let mut references = 0;
+    while let Some(value) = left.pop() {
+        if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+            references += 1;
+            match reference.strip_prefix('#') {
+                Some(pointer) => assert!(document.pointer(pointer).is_some(), "{reference}"),
+                None => {
+                    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+                        .join("configs/schema")
+                        .join(reference);
+                    assert!(file.is_file(), "{reference}");
+                }
+            }
+        }
+        match value {
+            Value::Array(values) => left.extend(values),
+            Value::Object(values) => left.extend(values.values()),
+            _ => {}
+        }
+    }
+    assert_eq!(
+        references,
+        5 * 3 + 4 + 1,
+        "channels, operations, payloads, and a case's reply"
+    );
 }
 
 #[test]
 fn the_golden_case_is_what_the_program_writes_and_valid() {
     let sent = serde_json::to_string_pretty(&sample()).unwrap() + "\n";
     golden("tests/fixtures/contract/case.json", &sent);
-    let schema: Value = serde_json::from_str(&case_schema()).unwrap();
+    let schema: Value = serde_json::from_str(&Message::Case.schema()).unwrap();
     let validator = jsonschema::options()
         .should_validate_formats(true)
         .build(&schema)
@@ -123,6 +159,7 @@ fn a_password_is_shown_nowhere() {
         }),
         tls: Some(Tls {
             ca_file: "/nowhere/ca.pem".into(),
+            client: None,
         }),
         ..filing::settings(1)
     };

@@ -9,11 +9,14 @@ mod filing;
 use std::collections::{BTreeMap, BTreeSet};
 
 use broker::{Broker, Subscriber, topic, within};
-use filing::{NODE, file, link, record, revision, topics};
+use filing::{NODE, file, form, link, record, revision, topics, unsealed};
 use gridwatch::{
     digest::sha256_hex,
     engine::CaseState,
-    link::{contract::CaseRecord, probe},
+    link::{
+        contract::{CaseRecord, HealthMessage, When},
+        probe,
+    },
     store::Store,
 };
 use rumqttc::Publish;
@@ -80,7 +83,7 @@ async fn a_case_arrives_with_its_pictures_before_it() {
     let mut platform = Platform::default();
     platform.until(&mut subscriber, std::slice::from_ref(&id)).await;
     let sent = &platform.cases[&id];
-    assert_eq!(*sent, record(&filing::case(1), sent.evidence.clone()));
+    assert_eq!(unsealed(sent), record(&filing::case(1), sent.evidence.clone()));
     emptied(&store).await;
     link.shutdown().await;
 }
@@ -166,7 +169,7 @@ async fn a_withdrawal_reaches_the_platform_as_a_newer_revision() {
     store
         .revise(
             &revision(&id, CaseState::Withdrawn, 4000, "gone before it was filed"),
-            &topics(),
+            &form(),
         )
         .unwrap();
     let (_link, _replies) = link(broker.port, &store);
@@ -291,6 +294,14 @@ async fn health_goes_out_while_the_broker_is_there() {
     let (link, _replies) = link(broker.port, &store);
     let mut state = link.state();
     within(state.wait_for(|s| s.connected)).await.unwrap();
-    link.publish_health(&serde_json::json!({"cameras": []}));
-    assert_eq!(&subscriber.next().await.payload[..], br#"{"cameras":[]}"#);
+    let health = HealthMessage {
+        schema_version: 1,
+        node_id: NODE.into(),
+        at: When::new(filing::at(0), &filing::zone()),
+        outbox_depth: 0,
+        cameras: Vec::new(),
+    };
+    link.publish_health(&serde_json::to_value(&health).unwrap());
+    let heard: HealthMessage = serde_json::from_slice(&subscriber.next().await.payload).unwrap();
+    assert_eq!(heard, health);
 }

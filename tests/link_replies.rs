@@ -7,7 +7,7 @@ mod broker;
 mod filing;
 
 use broker::{Broker, Subscriber, within};
-use filing::{at, file, link, revision, topics};
+use filing::{at, file, form, link, revision, topics};
 use gridwatch::{
     engine::CaseState,
     link::{IncomingReply, LinkHandle},
@@ -27,7 +27,7 @@ fn text(case: &str, state: &str) -> String {
 fn commit(store: &mut Store, incoming: IncomingReply) {
     let decided = revision(incoming.reply.case.as_str(), incoming.reply.state, 5000, "已派单");
     store
-        .apply_reply(&incoming.message, at(5000), Some(&decided), &topics())
+        .apply_reply(&incoming.message, at(5000), Some(&decided), &form())
         .unwrap();
     incoming.committed.send(()).unwrap();
 }

@@ -41,7 +41,10 @@ fn secured() -> Broker {
 
 fn settings(broker: &Broker, ca: &str, password: &str) -> Settings {
     Settings {
-        tls: Some(Tls { ca_file: fixture(ca) }),
+        tls: Some(Tls {
+            ca_file: fixture(ca),
+            client: None,
+        }),
         login: Some(Credentials {
             user: NODE.into(),
             password: password.into(),

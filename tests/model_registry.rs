@@ -11,10 +11,11 @@ use std::{
 };
 
 use gridwatch::{
+    custody::SigningKey,
     error::Class,
     model::{
         Model,
-        registry::{Event, PackageError, Registry, RegistryError, SigningKey},
+        registry::{Event, PackageError, Registry, RegistryError},
     },
 };
 use packages::{MODEL, package, raise};

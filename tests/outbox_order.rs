@@ -89,7 +89,7 @@ proptest! {
                     let case = matches!(row.kind, OutboxKind::Case { .. });
                     match answer {
                         Answer::Delivered => {
-                            store.outbox_done(row.seq).unwrap();
+                            store.outbox_done(row.seq, filing::at(9999)).unwrap();
                             if case {
                                 world.cases.insert(row.case_id.clone());
                             } else {
@@ -123,7 +123,7 @@ proptest! {
         store.outbox_release(None).unwrap();
         store.outbox_rewind().unwrap();
         while let Some(row) = store.outbox_next(1).unwrap().into_iter().next() {
-            store.outbox_done(row.seq).unwrap();
+            store.outbox_done(row.seq, filing::at(9999)).unwrap();
         }
         prop_assert_eq!(store.outbox_depth().unwrap(), Default::default());
     }

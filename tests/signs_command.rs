@@ -97,7 +97,7 @@ fn what_hangs_is_written_drawn_and_listed_and_the_operators_words_are_kept() {
     let baseline = gridwatch::config::read_signs(&file).unwrap();
     let notes: Vec<_> = baseline.signs.iter().map(|s| s.note.as_deref().unwrap()).collect();
     assert_eq!((notes, baseline.camera.as_str()), (vec!["permit 7", ""], "street-a"));
-    assert_eq!(baseline.model, "garbage_nano_416@1.1.0");
+    assert_eq!(baseline.model, "garbage_nano_416@1.2.0");
 
     let anew = json(&record(dir.path(), &["--json", "--replace"]));
     assert_eq!(anew["added"].as_array().unwrap().len(), 2, "{anew}");

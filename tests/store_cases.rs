@@ -4,7 +4,7 @@
 #[path = "support/filing.rs"]
 mod filing;
 
-use filing::{at, case, file, pictures, record, revision, topics};
+use filing::{at, case, file, form, pictures, record, revision, unsealed};
 use gridwatch::{
     engine::CaseState,
     link::contract::{CaseRecord, ReplyMessage, ReportKind},
@@ -28,7 +28,8 @@ fn a_case_is_there_whole_after_the_store_was_closed() {
 
     let store = Store::open(dir.path()).unwrap();
     let found = store.case(&id).unwrap().expect("it was committed");
-    assert_eq!(found.record, record(&case(1), pictures(dir.path(), 1)));
+    assert!(found.record.signature.is_some() && found.record.prev_hash.is_some());
+    assert_eq!(unsealed(&found.record), record(&case(1), pictures(dir.path(), 1)));
     assert_eq!(found.history.len(), 1);
     assert_eq!(found.queued, 4);
     for path in found.evidence.values() {
@@ -54,7 +55,7 @@ fn pictures_go_before_the_case_that_names_them() {
             rows.iter().all(|r| matches!(r.kind, OutboxKind::Evidence { .. })),
             "{rows:?}"
         );
-        store.outbox_done(rows[0].seq).unwrap();
+        store.outbox_done(rows[0].seq, filing::at(9999)).unwrap();
     }
     let rows = store.outbox_next(10).unwrap();
     let [row] = &rows[..] else { panic!("{rows:?}") };
@@ -62,7 +63,7 @@ fn pictures_go_before_the_case_that_names_them() {
         panic!("{row:?}")
     };
     assert_eq!(serde_json::from_str::<CaseRecord>(json).unwrap().case_id, id);
-    store.outbox_done(row.seq).unwrap();
+    store.outbox_done(row.seq, filing::at(9999)).unwrap();
     assert_eq!(store.outbox_depth().unwrap().waiting, 0);
 }
 
@@ -71,12 +72,12 @@ fn a_case_without_its_pictures_is_refused_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let mut without = record(&case(1), Vec::new());
-    let refused = store.commit_case(&without, &case(1), &topics());
+    let refused = store.commit_case(&without, &case(1), &form());
     assert!(matches!(refused, Err(StoreError::NoEvidence { .. })), "{refused:?}");
 
     without.evidence = pictures(dir.path(), 1);
     std::fs::remove_file(evidence_file::path(dir.path(), &without.evidence[1].sha256)).unwrap();
-    let refused = store.commit_case(&without, &case(1), &topics());
+    let refused = store.commit_case(&without, &case(1), &form());
     assert!(matches!(refused, Err(StoreError::NoEvidence { .. })), "{refused:?}");
     assert!(store.cases(Filter::default()).unwrap().is_empty());
     assert_eq!(store.outbox_depth().unwrap().waiting, 0);
@@ -88,7 +89,7 @@ fn the_same_case_is_not_committed_twice() {
     let mut store = Store::open(dir.path()).unwrap();
     file(&mut store, 1);
     let again = record(&case(1), pictures(dir.path(), 1));
-    let refused = store.commit_case(&again, &case(1), &topics());
+    let refused = store.commit_case(&again, &case(1), &form());
     assert!(matches!(refused, Err(StoreError::Exists { .. })), "{refused:?}");
     assert_eq!(store.outbox_depth().unwrap().waiting, 4);
 }
@@ -100,12 +101,10 @@ fn what_the_platform_said_is_kept_and_not_sent_back() {
     let id = file(&mut store, 1);
     let decided = revision(&id, CaseState::Rejected, 4000, "不属实");
     let message = reply(&id, CaseState::Rejected);
-    let applied = store
-        .apply_reply(&message, at(4000), Some(&decided), &topics())
-        .unwrap();
+    let applied = store.apply_reply(&message, at(4000), Some(&decided), &form()).unwrap();
     assert_eq!(applied, Applied::Revised(2));
     // The broker delivers at least once: the engine decides nothing the second time.
-    let applied = store.apply_reply(&message, at(4001), None, &topics()).unwrap();
+    let applied = store.apply_reply(&message, at(4001), None, &form()).unwrap();
     assert_eq!(applied, Applied::Noted);
 
     let found = store.case(&id).unwrap().unwrap();
@@ -134,12 +133,12 @@ fn a_withdrawal_is_sent() {
     let id = file(&mut store, 1);
     for _ in 0..4 {
         let seq = store.outbox_next(1).unwrap()[0].seq;
-        store.outbox_done(seq).unwrap();
+        store.outbox_done(seq, filing::at(9999)).unwrap();
     }
     let number = store
         .revise(
             &revision(&id, CaseState::Withdrawn, 4000, "it was a parked car"),
-            &topics(),
+            &form(),
         )
         .unwrap();
     assert_eq!(number, 2);
@@ -165,14 +164,14 @@ fn what_was_taken_back_may_be_closed_and_its_history_says_who_did_what() {
     let mut store = Store::open(dir.path()).unwrap();
     let id = file(&mut store, 1);
     let withdrawn = revision(&id, CaseState::Withdrawn, 4000, "its place was empty");
-    store.revise(&withdrawn, &topics()).unwrap();
+    store.revise(&withdrawn, &form()).unwrap();
     // An answer that crossed the withdrawal is on record, and what the engine makes of it is nothing.
     let crossed = reply(&id, CaseState::Accepted);
-    let noted = store.apply_reply(&crossed, at(4001), None, &topics()).unwrap();
+    let noted = store.apply_reply(&crossed, at(4001), None, &form()).unwrap();
     assert_eq!(noted, Applied::Noted);
     let closed = revision(&id, CaseState::Closed, 4002, "");
     let answer = reply(&id, CaseState::Closed);
-    let revised = store.apply_reply(&answer, at(4002), Some(&closed), &topics()).unwrap();
+    let revised = store.apply_reply(&answer, at(4002), Some(&closed), &form()).unwrap();
     assert_eq!(revised, Applied::Revised(3));
 
     let found = store.case(&id).unwrap().unwrap();
@@ -207,7 +206,7 @@ fn the_engine_remembers_what_is_open_and_for_a_while_what_is_over() {
     ];
     for (n, state) in (1..).zip(states) {
         let id = file(&mut store, n);
-        store.revise(&revision(&id, state, 5000, ""), &topics()).unwrap();
+        store.revise(&revision(&id, state, 5000, ""), &form()).unwrap();
     }
     const DAY: i64 = 24 * 3600;
     let remembered = |days: i64| -> Vec<_> {
@@ -226,7 +225,7 @@ fn a_reply_about_an_unknown_case_is_an_error_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let unknown = "01JW0000000000000000000000";
-    let refused = store.apply_reply(&reply(unknown, CaseState::Accepted), at(0), None, &topics());
+    let refused = store.apply_reply(&reply(unknown, CaseState::Accepted), at(0), None, &form());
     assert!(matches!(refused, Err(StoreError::UnknownCase { .. })), "{refused:?}");
 }
 
@@ -236,7 +235,7 @@ fn the_list_filters_by_state_and_shows_what_is_queued() {
     let mut store = Store::open(dir.path()).unwrap();
     let (first, second) = (file(&mut store, 1), file(&mut store, 2));
     store
-        .revise(&revision(&first, CaseState::Accepted, 5000, ""), &topics())
+        .revise(&revision(&first, CaseState::Accepted, 5000, ""), &form())
         .unwrap();
     let reader = Store::open_read_only(dir.path()).unwrap();
     let filed = reader

@@ -6,7 +6,7 @@ mod filing;
 
 use std::{fs, path::Path};
 
-use filing::{case, file, pictures, record, topics};
+use filing::{case, file, form, pictures, record};
 use gridwatch::{
     error::Class,
     store::{Filter, Store, StoreError},
@@ -89,7 +89,7 @@ fn a_full_disk_is_called_a_full_disk_and_loses_nothing() {
     let mut committed = 1;
     let full = loop {
         let next = record(&case(committed), pictures(dir.path(), committed));
-        match store.commit_case(&next, &case(committed), &topics()) {
+        match store.commit_case(&next, &case(committed), &form()) {
             Ok(()) => committed += 1,
             Err(e) => break e,
         }

@@ -1,13 +1,21 @@
 //! `gridwatch cases`: what was filed, where it stands, what waits to be sent. Reads beside a running daemon.
 
+mod export;
+
 use std::{
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
+use self::export::ExportError;
+use super::state::State;
 use crate::{
-    config::{self, Faults},
+    config::Faults,
+    custody::{
+        keys::{KeyError, KeyRing, OriginalsKey},
+        vault::Vault,
+    },
     engine::CaseState,
     error::Class,
     store::{CaseFile, CaseSummary, Filter, Store, StoreError},
@@ -19,23 +27,14 @@ use crate::{
 ///
 ///   gridwatch cases list --config /etc/gridwatch/edge.toml
 ///   gridwatch cases show 01JW… --state /var/lib/gridwatch --json | jq .record
+///   gridwatch cases export 01JW… --out /media/stick
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
-    /// The state directory (`node.state_dir` of the configuration): gridwatch.db and evidence/ are in it.
-    #[arg(
-        long,
-        value_name = "DIR",
-        global = true,
-        env = "GRIDWATCH_STATE",
-        default_value = "/var/lib/gridwatch"
-    )]
-    state: PathBuf,
-    /// Take the state directory from this configuration instead of --state.
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    state: State,
     /// Print JSON: `list` a line per case, `show` one object.
     #[arg(long, global = true)]
     json: bool,
@@ -46,7 +45,7 @@ enum Command {
     /// One line per case, newest first.
     ///
     /// QUEUED counts messages that the broker has not acknowledged; a `!` behind it says that the broker refused them
-    /// for good and that they wait for `cases resend`.
+    /// for good and that they wait for `gridwatch outbox retry`.
     List {
         /// Only cases in this state: filed, accepted, rejected, duplicate_of, dispatched, disposed, verify_requested,
         /// closed, reopened, withdrawn.
@@ -61,11 +60,22 @@ enum Command {
         /// The case's id, or the first characters of it.
         case: String,
     },
-    /// Sends again what the broker refused for good, once its cause was removed. The running daemon finds it within
-    /// 15 s.
-    Resend {
-        /// Only this case.
-        case: Option<String>,
+    /// Writes a case into a folder that anybody can check: its record, pictures, signature, and the box's chain.
+    Export {
+        /// The case's id, or the first characters of it.
+        case: String,
+        /// The folder below which one of the case's id is made.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Put the originals into it, too: what the camera sent, unmasked. That they were opened, by whom and why, is a line of the chain.
+        #[arg(long, requires = "reason")]
+        originals: bool,
+        /// Why the originals are opened.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Where the originals' key is, if not in keys/ of the state directory.
+        #[arg(long, value_name = "FILE")]
+        originals_key: Option<PathBuf>,
     },
 }
 
@@ -88,6 +98,12 @@ pub enum CasesError {
     /// More than one.
     #[error("{0:?} begins {1} cases: write more of the id")]
     Ambiguous(String, usize),
+    /// The box's key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// It cannot be exported.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// Standard output.
     #[error("cannot print: {0}")]
     Print(#[from] io::Error),
@@ -99,6 +115,9 @@ impl CasesError {
         match self {
             Self::Store(e) => e.class(),
             Self::Config(e) => e.class(),
+            Self::Key(e) => e.class(),
+            Self::Export(ExportError::Write { .. }) => Class::Config,
+            Self::Export(_) => Class::Data,
             Self::NoSuchCase(_) | Self::Ambiguous(..) => Class::Config,
             Self::Print(_) => Class::Transient,
         }
@@ -115,10 +134,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CasesError> {
 }
 
 fn print(args: &Args, out: &mut impl Write) -> Result<(), CasesError> {
-    let state = match &args.config {
-        Some(path) => &state_dir(path)?,
-        None => &args.state,
-    };
+    let state = &args.state.dir()?;
     match &args.command {
         Command::List { in_state, limit } => {
             let store = Store::open_read_only(state)?;
@@ -137,23 +153,34 @@ fn print(args: &Args, out: &mut impl Write) -> Result<(), CasesError> {
                 args.json,
             )?;
         }
-        Command::Resend { case } => {
-            let mut store = Store::open_beside(state)?;
-            let case = case.as_deref().map(|c| whole_id(&store, c)).transpose()?;
-            let released = store.outbox_release(case.as_deref())?;
+        Command::Export {
+            case,
+            out: folder,
+            originals,
+            reason,
+            originals_key,
+        } => {
+            let store = Store::open_read_only(state)?;
+            let case = whole_id(&store, case)?;
+            let opened = match reason {
+                Some(reason) if *originals => {
+                    let place = originals_key.clone().map_or(OriginalsKey::Own, OriginalsKey::File);
+                    let key = KeyRing::of(state).originals(&place)?;
+                    export::open_originals(state, &case, &Vault::new(state, key), reason)?
+                }
+                _ => Vec::new(),
+            };
+            let dir = export::export(&store, state, &case, folder, opened)?;
             match args.json {
-                true => writeln!(out, "{}", serde_json::json!({"released": released}))?,
-                false => writeln!(out, "{released} messages are on their way again.")?,
+                true => writeln!(out, "{}", serde_json::json!({"path": dir}))?,
+                false => {
+                    let dir = dir.display();
+                    writeln!(out, "{dir}\nCheck it with: gridwatch evidence verify {dir}")?;
+                }
             }
         }
     }
     Ok(())
-}
-
-/// Where `path` puts the state. Its other faults are `check`'s business: whoever looks for a case has other worries.
-fn state_dir(path: &Path) -> Result<PathBuf, Faults> {
-    let draft = config::examine(path);
-    draft.state_dir.ok_or(Faults(draft.faults))
 }
 
 fn whole_id(store: &Store, start: &str) -> Result<String, CasesError> {
@@ -231,7 +258,7 @@ fn show(out: &mut impl Write, case: &CaseFile, json: bool) -> io::Result<()> {
     match &case.quarantined {
         Some(reason) => writeln!(
             out,
-            "Outbox      {} messages wait for `gridwatch cases resend`: {reason}",
+            "Outbox      {} messages wait for `gridwatch outbox retry`: {reason}",
             case.queued
         )?,
         None => writeln!(out, "Outbox      {} messages wait for the broker", case.queued)?,
@@ -324,10 +351,6 @@ mod tests {
         assert!(matches!(error, CasesError::NoSuchCase(_)), "{error}");
         assert_eq!(said(&["list", "--state", state]).unwrap().lines().count(), 1);
         assert_eq!(said(&["list", "--json", "--state", state]).unwrap(), "");
-        assert_eq!(
-            said(&["resend", "--json", "--state", state]).unwrap(),
-            "{\"released\":0}\n"
-        );
         assert!(case_state("acepted").is_err());
     }
 }

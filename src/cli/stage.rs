@@ -56,11 +56,7 @@ pub(super) fn derive_config(share: &Path, dir: &Path, edit: impl FnOnce(&mut raw
         |path: &Path, e: &dyn std::fmt::Display| Failure::new(Class::Config, format!("{}: {e}", path.display()));
     let text = std::fs::read_to_string(&demo).map_err(|e| failure(&demo, &e))?;
     let mut file: raw::File = toml::from_str(&text).map_err(|e| failure(&demo, &e))?;
-    for path in [&mut file.grid.file, &mut file.grid.categories]
-        .into_iter()
-        .chain(file.models.iter_mut().map(|m| &mut m.dir))
-        .chain(file.cameras.iter_mut().filter_map(|c| c.approved_signs.as_mut()))
-    {
+    for path in file.data_paths_mut() {
         *path = configs.join(&*path);
     }
     edit(&mut file);

@@ -39,14 +39,22 @@ use super::{
     schema::WORDS,
 };
 use crate::{
+    custody::keys::OriginalsKey,
     digest::sha256_hex,
     document::{
         At, Document, Fault,
         schema::{self, Sound, nearest},
     },
-    engine::NodeId,
-    model,
+    engine::{self, Label, NodeId},
+    evidence, model,
+    store::{Budget, Retention},
 };
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// A second is for a demonstration; a day's looks at a place are a day late.
+const VERIFIED_OVER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24));
+const VERIFIED_WITHIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(7 * 24));
 
 /// Unset `workers`: one a core, but a box does other things too.
 const DEFAULT_WORKERS: usize = 4;
@@ -62,7 +70,10 @@ pub(super) fn examine(file: &Path, env: &dyn Fn(&str) -> Option<String>, today: 
             draft.faults = faults;
             document
         }
-        Err(faults) => {
+        Err(mut faults) => {
+            for fault in &mut faults {
+                fault.remedy.push_str("; configs/edge.toml is an example to copy");
+            }
             draft.faults = faults;
             return draft;
         }
@@ -118,6 +129,7 @@ impl Checker<'_> {
         self.telemetry();
         self.evidence();
         self.draft.rest.intake = self.optional(&top("intake"));
+        self.verification();
         self.ledger();
         self.registry();
         self.draft.rest.view = self.optional(&top("view"));
@@ -342,6 +354,33 @@ impl Checker<'_> {
         self.draft.decoders = self.optional::<raw::Decode>(&top("decode")).map(|d| d.backend);
     }
 
+    fn verification(&mut self) {
+        let at = top("verification");
+        let Some(raw) = self.optional::<raw::Verification>(&at) else {
+            return;
+        };
+        let are_good = [
+            self.between(&at.key("over"), raw.over, VERIFIED_OVER),
+            self.between(&at.key("within"), raw.within, VERIFIED_WITHIN),
+        ];
+        if are_good == [true; 2] && raw.within.0 < raw.over.0 {
+            self.fault(
+                &at.key("within"),
+                format!(
+                    "{} is less than over ({}): nothing could ever be verified in time",
+                    raw.within, raw.over
+                ),
+                "write a time several times as long",
+            );
+        }
+        self.draft.rest.verification = Some(engine::Verification {
+            looks: raw.looks,
+            over: raw.over.0,
+            within: raw.within.0,
+            hidden_by: raw.hidden_by.iter().map(|l| l.as_str().into()).collect(),
+        });
+    }
+
     /// True where a length of time was typed and lies within bounds, both included.
     fn between(&mut self, at: &At, span: Span, (least, most): (Duration, Duration)) -> bool {
         if self.is_taken(at) {
@@ -405,6 +444,24 @@ impl Checker<'_> {
         });
     }
 
+    fn key_place(&mut self, at: &At, place: &raw::KeyPlace) -> Option<OriginalsKey> {
+        match (&place.file, &place.credential) {
+            (Some(file), None) => {
+                let file = self.existing(&at.key("file"), file, "a file that holds a key")?;
+                Some(OriginalsKey::File(file))
+            }
+            (None, Some(name)) => Some(OriginalsKey::Credential(name.clone())),
+            _ => {
+                self.fault(
+                    at,
+                    "names not one place",
+                    "write { file = \"/etc/gridwatch/originals.key\" } or { credential = \"originals\" }",
+                );
+                None
+            }
+        }
+    }
+
     fn evidence(&mut self) {
         let at = top("evidence");
         let Some(raw) = self.optional::<raw::Evidence>(&at) else {
@@ -429,10 +486,42 @@ impl Checker<'_> {
                 "set it to true, unless the city's data protection review of these cameras says otherwise (PIPL art. 26)",
             );
         }
+        let mut mask_labels = Vec::new();
+        for (i, dir) in raw.mask_models.iter().enumerate() {
+            let at = at.key("mask_models").index(i);
+            let Some(manifest) = self.manifest(&at, dir) else {
+                continue;
+            };
+            let labels = manifest.engine_labels();
+            let masked: Vec<Label> = labels.into_iter().filter(evidence::is_masked).collect();
+            if masked.is_empty() {
+                self.fault(
+                    &at,
+                    format!("{} finds nothing that is masked", manifest.id),
+                    "name a model that finds face, person, car, truck, bus or motorcycle",
+                );
+            }
+            mask_labels.extend(masked);
+        }
+        let key = match &raw.originals_key {
+            None => Some(OriginalsKey::Own),
+            Some(place) => self.key_place(&at.key("originals_key"), place),
+        };
+        let budget = |days: u32, mb: u32| Budget {
+            keep: (days > 0).then(|| DAY * days),
+            bytes: u64::from(mb) << 20,
+        };
         self.draft.rest.evidence = Some(Evidence {
             jpeg_quality: raw.jpeg_quality,
             min_interval: raw.min_interval.0,
             mask: raw.mask,
+            mask_models: raw.mask_models.iter().map(|dir| self.absolute(dir)).collect(),
+            mask_labels,
+            originals: if raw.originals_days == 0 { None } else { key },
+            retention: Retention {
+                originals: budget(raw.originals_days, raw.originals_mb),
+                pictures: budget(raw.pictures_days, raw.pictures_mb),
+            },
         });
     }
 }

@@ -16,6 +16,19 @@ impl Config {
     ) -> Vec<String> {
         let lost: Vec<&Label> = old.iter().filter(|l| !new.contains(l)).collect();
         let mut told = Vec::new();
+        // What looks closer for a rule decides alone, wherever it looks: what it does not find is doubted for ever.
+        for rule in &self.plan.rules {
+            if self.second_looks.get(&rule.id) != Some(&model) {
+                continue;
+            }
+            told.extend(rule.labels.iter().filter(|l| lost.contains(l)).map(|label| {
+                format!(
+                    "rule {:?} has it look closer at what is {:?}, which it does not find",
+                    rule.id.as_str(),
+                    label.as_str()
+                )
+            }));
+        }
         for camera in cameras.into_iter().filter(|c| c.models.contains(&model)) {
             let others: Vec<Label> = camera
                 .models
@@ -34,7 +47,8 @@ impl Config {
                         ));
                     }
                 }
-                if self.evidence.mask && evidence::is_masked(label) {
+                let masks = &self.evidence;
+                if masks.mask && evidence::is_masked(label) && !masks.mask_labels.contains(label) {
                     told.push(format!(
                         "evidence is masked where {:?} is found (evidence.mask), and it does not find it",
                         label.as_str()

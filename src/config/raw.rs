@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::manifest::Provider;
+use crate::{engine, model::manifest::Provider};
 
 mod calendar;
 mod camera;
@@ -63,6 +63,9 @@ pub struct File {
     /// How many cases a day the platform is given.
     #[serde(default)]
     pub intake: Intake,
+    /// What it takes to say that something is gone, or still there.
+    #[serde(default)]
+    pub verification: Verification,
     /// The record of everything that was judged.
     #[serde(default)]
     pub ledger: Ledger,
@@ -90,6 +93,21 @@ pub struct File {
     /// The cameras.
     #[schemars(length(min = 1))]
     pub cameras: Vec<Camera>,
+}
+
+impl File {
+    /// The models and the city's files that it names, to be moved to where they are when the configuration is written elsewhere.
+    pub fn data_paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let models = self.models.iter_mut().map(|m| &mut m.dir);
+        let reading = self.reading.iter_mut().flat_map(|r| [&mut r.finder, &mut r.speller]);
+        let signs = self.cameras.iter_mut().filter_map(|c| c.approved_signs.as_mut());
+        [&mut self.grid.file, &mut self.grid.categories]
+            .into_iter()
+            .chain(models)
+            .chain(reading)
+            .chain(&mut self.evidence.mask_models)
+            .chain(signs)
+    }
 }
 
 /// This box.
@@ -184,6 +202,19 @@ pub struct Broker {
     /// Certificate of the authority that signed the broker's, in PEM, for `mqtts`. Unset: refused, so that nothing is trusted by accident.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// How the box proves to the broker who it is, for a broker that asks for certificates (mutual TLS).
+    #[serde(default)]
+    pub client: Option<ClientCertificate>,
+    /// What every topic begins with, before `/v1/`. Names between slashes; no `+`, no `#`.
+    #[serde(default = "defaults::topic_prefix")]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}(/[A-Za-z0-9_-]{1,64}){0,7}$"))]
+    pub topic_prefix: String,
+    /// How long the broker keeps replies for a box that is away, where it keeps them so long.
+    #[serde(default = "defaults::session_expiry")]
+    pub session_expiry: Span,
+    /// A template that puts case messages into the city's own JSON: names, codes, nesting (docs/contract.md). Unset: the contract's form.
+    #[serde(default)]
+    pub template: Option<PathBuf>,
     /// Keep-alive. A dead connection is noticed after one and a half of it.
     #[serde(default = "defaults::keep_alive")]
     pub keep_alive: Span,
@@ -191,6 +222,16 @@ pub struct Broker {
     #[serde(default = "defaults::in_flight")]
     #[schemars(range(min = 1, max = 1000))]
     pub in_flight: u16,
+}
+
+/// The box's certificate, and the key that belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCertificate {
+    /// The certificate, with those that lead to its authority behind it, in PEM.
+    pub cert_file: PathBuf,
+    /// Its private key in PEM; readable by the daemon's user alone.
+    pub key_file: PathBuf,
 }
 
 /// A user and a password, never in the file itself.
@@ -270,8 +311,38 @@ pub struct Evidence {
     pub jpeg_quality: u8,
     /// Least time between the two looks that a case shows.
     pub min_interval: Span,
-    /// Mask the heads of persons and the plate regions of vehicles that a model found, in every picture that leaves the box.
+    /// Mask faces, the heads of persons and the plate regions of vehicles that a model found, in every picture that leaves the box.
     pub mask: bool,
+    /// Folders of models that look for these in each picture before it leaves the box: `face`, `person`, `car`, `truck`, `bus` and
+    /// `motorcycle` are masked. What the camera's own models found is masked, too. A relative path starts at this file.
+    pub mask_models: Vec<PathBuf>,
+    /// Days for which originals (the bytes that the camera sent, for each look of a case) are kept, encrypted. They never leave the box
+    /// by themselves. 0: none are kept.
+    #[schemars(range(max = 3650))]
+    pub originals_days: u32,
+    /// Room for originals in MiB; those of cases that are over go first, then the oldest.
+    #[schemars(range(min = 1, max = 10_485_760))]
+    pub originals_mb: u32,
+    /// Where the key of the originals is. Unset: in `keys/` of the state directory, made at the first start.
+    pub originals_key: Option<KeyPlace>,
+    /// Days for which the pictures of a case are kept after it ended. 0: as long as there is room.
+    #[schemars(range(max = 36500))]
+    pub pictures_days: u32,
+    /// Room for pictures in MiB. Those of open cases, and what was not sent, stay whatever room they take.
+    #[schemars(range(min = 1, max = 10_485_760))]
+    pub pictures_mb: u32,
+}
+
+/// A key that is kept elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyPlace {
+    /// A file with 32 bytes in base64 (`openssl rand -base64 32`), readable by the daemon's user alone.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+    /// A credential of the service (`LoadCredential=` or `LoadCredentialEncrypted=` of its unit), with the same in it.
+    #[serde(default)]
+    pub credential: Option<String>,
 }
 
 impl Default for Evidence {
@@ -280,6 +351,12 @@ impl Default for Evidence {
             jpeg_quality: 88,
             min_interval: Span(Duration::from_secs(10)),
             mask: true,
+            mask_models: Vec::new(),
+            originals_days: 30,
+            originals_mb: 4096,
+            originals_key: None,
+            pictures_days: 0,
+            pictures_mb: 32_768,
         }
     }
 }
@@ -308,6 +385,39 @@ impl Default for Intake {
             per_camera_day: 10,
             per_box_day: 100,
             let_go_days: 7,
+        }
+    }
+}
+
+/// What it takes to say that a case's thing is gone, or still there, where the platform asks (`verify_requested`) or a crew says that
+/// it dealt with it (`disposed`).
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Verification {
+    /// So many clear looks at the place, which nothing hides.
+    #[schemars(range(min = 2, max = 1000))]
+    pub looks: u32,
+    /// From the first to the last of them.
+    pub over: Span,
+    /// What could not be verified so long after it was asked is said to be unverifiable; a verdict is still given when there is one.
+    pub within: Span,
+    /// Labels of what hides a place that it covers half of, where the rule is not about them.
+    pub hidden_by: Vec<String>,
+}
+
+impl Default for Verification {
+    fn default() -> Self {
+        let engine::Verification {
+            looks,
+            over,
+            within,
+            hidden_by,
+        } = engine::Verification::default();
+        Self {
+            looks,
+            over: Span(over),
+            within: Span(within),
+            hidden_by: hidden_by.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -456,6 +566,12 @@ mod defaults {
     }
     pub(super) fn read_every() -> Span {
         Span(Duration::from_secs(600))
+    }
+    pub(super) fn topic_prefix() -> String {
+        "gridwatch".into()
+    }
+    pub(super) fn session_expiry() -> Span {
+        Span(Duration::from_hours(7 * 24))
     }
     pub(super) fn keep_alive() -> Span {
         Span(Duration::from_secs(30))

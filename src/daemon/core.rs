@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError, Sender},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     time::{Duration, Instant},
 };
@@ -20,12 +20,14 @@ use super::{
 use crate::{
     camera::Picture,
     config::Config,
-    engine::{BBox, CameraId, Case, CaseId, CaseState, Effect, Input, Observation, Resumed, RuleId, Snapshot},
+    engine::{
+        BBox, CameraId, Case, CaseId, CaseState, Effect, Input, Observation, Resumed, RuleId, Snapshot, Verified,
+    },
     error::Class,
     evidence::EvidencePicture,
     ledger::Recorded,
     link::{IncomingReply, contract::When},
-    store::{Revision, Store, StoreError},
+    store::{Pruned, Retention, Revision, Store, StoreError},
     telemetry::{Health, names},
 };
 
@@ -49,6 +51,11 @@ pub(super) enum Event {
         /// The models of its confirming look.
         seen_by: Arc<[KnownModel]>,
     },
+    /// A case was looked at again, and these show it.
+    Verified {
+        answer: Box<Verified>,
+        pictures: Vec<EvidencePicture>,
+    },
     /// A case's pictures cannot be made yet.
     Waiting { reason: String },
     /// A case's pictures can never be made.
@@ -62,6 +69,9 @@ const TURN: Duration = Duration::from_secs(1);
 
 /// How long a commit that failed is left alone before the next try.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// What is old goes this often.
+const PRUNE_EVERY: Duration = Duration::from_mins(10);
 
 /// What the engine knows beside its cases is kept this often: a crash costs a dwell no more than that.
 const KEEP_EVERY: Duration = Duration::from_mins(1);
@@ -97,6 +107,8 @@ pub(super) enum Commit {
     Case(Box<Case>, Vec<EvidencePicture>, Arc<[KnownModel]>),
     /// A change of state that the box decided.
     Revision(Revision),
+    /// What became of a case's thing, with the pictures that show it.
+    Verified(Box<Verified>, Vec<EvidencePicture>),
     /// The platform's answer, and what the engine made of it; acknowledged to the broker only then.
     Reply(IncomingReply, Option<Revision>),
 }
@@ -107,6 +119,7 @@ impl Core {
         // Not wall time: a clock that is set back must not hold up what waits.
         let mut retry_at = Instant::now();
         let mut keep_at = Instant::now() + KEEP_EVERY;
+        let mut prune_at = Instant::now();
         loop {
             match events.recv_timeout(self.patience()) {
                 Ok(Event::Stop) => self.keeper = None,
@@ -123,6 +136,11 @@ impl Core {
             if !self.uncommitted.is_empty() && Instant::now() >= retry_at {
                 self.commit_again();
                 retry_at = Instant::now() + RETRY;
+            }
+            if Instant::now() >= prune_at {
+                let keep = self.config.evidence.retention;
+                self.prune(&keep);
+                prune_at = Instant::now() + PRUNE_EVERY;
             }
             if Instant::now() >= keep_at {
                 self.keep(now);
@@ -145,6 +163,28 @@ impl Core {
         if let Err(error) = self.store.keep_snapshot(now, &self.engine.engine().snapshot()) {
             tracing::warn!(%error, "What the engine knows of problems that are no cases yet could not be kept; a restart now would have them dwell anew.");
         }
+    }
+
+    /// Lets go what is old or too much.
+    fn prune(&mut self, keep: &Retention) {
+        match self.store.prune(keep, Timestamp::now()) {
+            Ok(gone) if gone == Pruned::default() => {}
+            Ok(Pruned { originals, pictures }) => {
+                tracing::info!(
+                    originals,
+                    pictures,
+                    "Evidence that is old, or for which there is no room, was deleted."
+                );
+            }
+            Err(error) => tracing::warn!(%error, "Evidence that is old could not be deleted."),
+        }
+    }
+
+    /// The disk is full: what waits to be filed is worth more than any original.
+    fn make_room(&mut self) {
+        let mut keep = self.config.evidence.retention;
+        keep.originals.bytes = 0;
+        self.prune(&keep);
     }
 
     /// Gives the engine back what it knew when the last daemon stopped.
@@ -186,6 +226,7 @@ impl Core {
                 pictures,
                 seen_by,
             } => self.commit(Commit::Case(case, pictures, seen_by)),
+            Event::Verified { answer, pictures } => self.commit(Commit::Verified(answer, pictures)),
             Event::Waiting { reason } => self.health.set_faults(vec![reason]),
             Event::NotPictured { case } => self.apply(Input::EvidenceFailed { case }, None),
             Event::Stop => {}
@@ -217,6 +258,7 @@ impl Core {
                 let revision = self.revision(case, state, at, reason);
                 self.commit(Commit::Revision(revision));
             }
+            Effect::Verified(answer) => self.verified(answer, look),
             Effect::ReplyRefused {
                 case, reply, reason, ..
             } => {
@@ -247,7 +289,7 @@ impl Core {
         let first = self.pins.unpin((case.camera.clone(), case.first_seen_at));
         let confirming = self.pins.unpin((case.camera.clone(), case.confirmed_at));
         let id = case.id.clone();
-        let job = first.zip(confirming).map(|(first, confirming)| Job {
+        let job = first.zip(confirming).map(|(first, confirming)| Job::Case {
             case,
             first,
             confirming,
@@ -259,6 +301,21 @@ impl Core {
         if !sent {
             tracing::warn!(case = %id, "A case was confirmed but has no pictures to show, so it is not filed.");
             self.apply(Input::EvidenceFailed { case: id }, None);
+        }
+    }
+
+    /// What became of a case goes to the platform with a picture of the look that showed it, where one did.
+    fn verified(&mut self, answer: Box<Verified>, look: Option<&(Look, Pinned)>) {
+        let look = look.filter(|((_, at), _)| answer.is_look && *at == answer.at);
+        match (look, &self.keeper) {
+            (Some((_, pinned)), Some(keeper)) => {
+                let look = pinned.clone();
+                if let Err(mpsc::SendError(Job::Verified { answer, .. })) = keeper.send(Job::Verified { answer, look })
+                {
+                    self.commit(Commit::Verified(answer, Vec::new()));
+                }
+            }
+            _ => self.commit(Commit::Verified(answer, Vec::new())),
         }
     }
 
@@ -313,6 +370,9 @@ impl Core {
             }
             Err(error) if error.class() == Class::Transient => {
                 tracing::error!(what = %commit.what(), %error, "This could not be committed; it is tried again.");
+                if matches!(error, StoreError::DiskFull { .. }) {
+                    self.make_room();
+                }
                 self.health
                     .set_faults(vec![format!("{} waits to be committed: {error}", commit.what())]);
                 self.uncommitted.push(commit);
@@ -329,13 +389,20 @@ impl Core {
     }
 
     fn try_commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
-        let topics = &self.records.topics;
+        let form = &self.records.form;
         match commit {
-            Commit::Revision(revision) => self.store.revise(revision, topics).map(drop),
+            Commit::Revision(revision) => self.store.revise(revision, form).map(drop),
             Commit::Reply(incoming, decided) => self
                 .store
-                .apply_reply(&incoming.message, incoming.reply.at, decided.as_ref(), topics)
+                .apply_reply(&incoming.message, incoming.reply.at, decided.as_ref(), form)
                 .map(drop),
+            Commit::Verified(answer, pictures) => {
+                let pictures = self.records.after(&self.config, pictures);
+                self.store.verified(answer, pictures, &self.config.timezone, form)?;
+                counter!(names::VERIFIED, "finding" => answer.finding.as_str()).increment(1);
+                tracing::info!(case = %answer.case, finding = answer.finding.as_str(), looks = answer.looks, "A case was looked at again.");
+                Ok(())
+            }
             Commit::Case(case, pictures, seen_by) => {
                 let Some(record) = self.records.of(&self.config, case, pictures, seen_by) else {
                     return Err(StoreError::NoEvidence {
@@ -344,7 +411,7 @@ impl Core {
                             .into(),
                     });
                 };
-                self.store.commit_case(&record, case, topics)?;
+                self.store.commit_case(&record, case, form)?;
                 let waited = Timestamp::now().duration_since(case.confirmed_at).as_secs_f64();
                 histogram!(names::COMMIT).record(waited);
                 counter!(names::CASES, "rule" => case.rule.to_string()).increment(1);
@@ -360,6 +427,7 @@ impl Commit {
         match self {
             Self::Case(case, ..) => format!("case {}", case.id),
             Self::Revision(revision) => format!("case {}'s new state {}", revision.case, revision.state.as_str()),
+            Self::Verified(answer, _) => format!("what became of case {}", answer.case),
             Self::Reply(incoming, _) => format!("the platform's answer about case {}", incoming.reply.case),
         }
     }

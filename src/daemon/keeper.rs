@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     path::PathBuf,
     sync::{
         Arc,
@@ -15,19 +16,42 @@ use std::{
 
 use super::{core::Event, pins::Pinned};
 use crate::{
-    camera::{Picture, decode::Decoder},
-    engine::{CameraId, Case},
+    camera::{Codec, Picture, decode::Decoder},
+    custody::vault::{Format, Vault},
+    engine::{BBox, CameraId, Case, CaseId, Detection, Verified},
     error::Class,
     evidence::{self, EvidencePicture, Shot},
     frame::Frame,
+    model::{ModelError, Panel},
     store,
 };
 
-/// A confirmed case and the two looks that show it.
-pub(super) struct Job {
-    pub(super) case: Box<Case>,
-    pub(super) first: Pinned,
-    pub(super) confirming: Pinned,
+/// Pictures to be made.
+pub(super) enum Job {
+    /// Of a confirmed case: the two looks that show it.
+    Case {
+        case: Box<Case>,
+        first: Pinned,
+        confirming: Pinned,
+    },
+    /// Of a case that was looked at again: the look that decided.
+    Verified { answer: Box<Verified>, look: Pinned },
+}
+
+impl Job {
+    fn case(&self) -> &CaseId {
+        match self {
+            Self::Case { case, .. } => &case.id,
+            Self::Verified { answer, .. } => &answer.case,
+        }
+    }
+
+    fn camera(&self) -> &CameraId {
+        match self {
+            Self::Case { case, .. } => &case.camera,
+            Self::Verified { answer, .. } => &answer.camera,
+        }
+    }
 }
 
 /// How long a full disk is left alone before the next try.
@@ -38,6 +62,10 @@ pub(super) struct Keeper {
     pub(super) decoder: Decoder,
     pub(super) settings: BTreeMap<CameraId, evidence::Settings>,
     pub(super) state_dir: PathBuf,
+    /// Models that look for faces, persons and vehicles in each picture, and how many they are.
+    pub(super) masks: Option<(Panel, usize)>,
+    /// Where originals are kept, where they are.
+    pub(super) vault: Option<Vault>,
 }
 
 /// Why a case's pictures could not be made.
@@ -49,6 +77,11 @@ enum KeepError {
     Decode(#[from] crate::camera::decode::DecodeError),
     #[error(transparent)]
     Evidence(#[from] evidence::EvidenceError),
+    /// A picture that nobody could look through for faces does not leave the box.
+    #[error("it cannot be masked: {0}")]
+    Mask(#[from] ModelError),
+    #[error("its original cannot be kept: {0}")]
+    Original(#[source] io::Error),
     #[error(transparent)]
     Store(#[from] store::StoreError),
 }
@@ -59,6 +92,9 @@ impl KeepError {
             Self::Unknown(_) => Class::Bug,
             Self::Decode(e) => e.class(),
             Self::Evidence(e) => e.class(),
+            // The disk: full, or dying.
+            Self::Original(_) => Class::Transient,
+            Self::Mask(e) => e.class(),
             Self::Store(e) => e.class(),
         }
     }
@@ -83,22 +119,34 @@ impl Keeper {
 
     /// Gives the job back when it is worth another try.
     fn attempt(&mut self, job: Job, core: &SyncSender<Event>) -> Option<Job> {
-        let event = match self.make(&job) {
-            Ok(pictures) => Event::Pictured {
-                case: job.case,
-                pictures,
-                seen_by: job.confirming.seen_by,
-            },
+        let made = match self.make(&job) {
             Err(error) if error.class() == Class::Transient => {
-                tracing::error!(case = %job.case.id, %error, "A case waits for its pictures; it is tried again.");
+                tracing::error!(case = %job.case(), %error, "A case waits for its pictures; it is tried again.");
                 let _ = core.send(Event::Waiting {
                     reason: error.to_string(),
                 });
                 return Some(job);
             }
-            Err(error) => {
-                tracing::error!(case = %job.case.id, %error, "A case is dropped: its pictures cannot be made.");
-                Event::NotPictured { case: job.case.id }
+            made => made,
+        };
+        let event = match (job, made) {
+            (Job::Case { case, confirming, .. }, Ok(pictures)) => Event::Pictured {
+                case,
+                pictures,
+                seen_by: confirming.seen_by,
+            },
+            (Job::Case { case, .. }, Err(error)) => {
+                tracing::error!(case = %case.id, %error, "A case is dropped: its pictures cannot be made.");
+                Event::NotPictured { case: case.id }
+            }
+            (Job::Verified { answer, .. }, made) => {
+                if let Err(error) = &made {
+                    tracing::error!(case = %answer.case, %error, "What became of a case is told without a picture: none can be made.");
+                }
+                Event::Verified {
+                    answer,
+                    pictures: made.unwrap_or_default(),
+                }
             }
         };
         // The core outlives the keeper; if it is gone the process is ending.
@@ -110,28 +158,72 @@ impl Keeper {
         // Without its settings a picture's privacy zones are unknown, and it must not be shown.
         let settings = self
             .settings
-            .get(&job.case.camera)
-            .ok_or_else(|| KeepError::Unknown(job.case.camera.clone()))?
+            .get(job.camera())
+            .ok_or_else(|| KeepError::Unknown(job.camera().clone()))?
             .clone();
-        let first = self.frame(&job.first.picture)?;
-        let confirming = self.frame(&job.confirming.picture)?;
-        let pictures = evidence::make(
-            &Shot {
-                frame: &first,
-                bbox: job.case.first_box,
-                detections: &job.first.detections,
-            },
-            &Shot {
-                frame: &confirming,
-                bbox: job.case.confirmed_box,
-                detections: &job.confirming.detections,
-            },
-            &settings,
-        )?;
+        let pictures = match job {
+            Job::Case {
+                case,
+                first,
+                confirming,
+            } => {
+                let (first, confirming) = (self.seen(first)?, self.seen(confirming)?);
+                let shots = (first.shot(case.first_box), confirming.shot(case.confirmed_box));
+                let mut pictures = evidence::make(&shots.0, &shots.1, &settings)?;
+                for seen in [&first, &confirming] {
+                    self.keep_original(seen, &mut pictures)?;
+                }
+                pictures
+            }
+            Job::Verified { answer, look } => {
+                let seen = self.seen(look)?;
+                let mut pictures = evidence::after(&seen.shot(answer.bbox), &settings)?;
+                self.keep_original(&seen, &mut pictures)?;
+                pictures
+            }
+        };
         for picture in &pictures {
             store::evidence_file::write(&self.state_dir, &picture.jpeg)?;
         }
         Ok(pictures)
+    }
+
+    /// A look's picture, and all that was found in it: by the models that looked, and by those that look for what is masked.
+    fn seen(&mut self, look: &Pinned) -> Result<Seen, KeepError> {
+        let frame = self.frame(&look.picture)?;
+        let mut detections = look.detections.to_vec();
+        if let Some((panel, models)) = &mut self.masks {
+            let mut shown = panel.shown(&frame);
+            for i in 0..*models {
+                detections.extend(shown.detect(i)?);
+            }
+        }
+        Ok(Seen {
+            picture: look.picture.clone(),
+            frame,
+            detections,
+        })
+    }
+
+    /// Keeps the bytes that the camera sent, and names them in the pictures that were made of them.
+    fn keep_original(&self, seen: &Seen, pictures: &mut [EvidencePicture]) -> Result<(), KeepError> {
+        let Some(vault) = &self.vault else { return Ok(()) };
+        let put = match &seen.picture {
+            Picture::Keyframe(keyframe) => {
+                let format = match keyframe.codec {
+                    Codec::H264 => Format::H264,
+                    Codec::H265 => Format::H265,
+                };
+                vault.put(format, &keyframe.data)
+            }
+            Picture::Frame(frame) => vault.put(Format::Png, &evidence::lossless(frame)?),
+        };
+        let sha256 = put.map_err(KeepError::Original)?;
+        let of_it = |p: &&mut EvidencePicture| p.captured_at == seen.frame.captured_at && p.derived_from.is_none();
+        for picture in pictures.iter_mut().filter(of_it) {
+            picture.derived_from = Some(sha256.clone());
+        }
+        Ok(())
     }
 
     fn frame(&mut self, picture: &Picture) -> Result<Arc<Frame>, KeepError> {
@@ -139,5 +231,22 @@ impl Keeper {
             Picture::Keyframe(keyframe) => Arc::new(self.decoder.decode(keyframe)?),
             Picture::Frame(frame) => Arc::clone(frame),
         })
+    }
+}
+
+/// A look as it came, its picture, and all that was found in it.
+struct Seen {
+    picture: Picture,
+    frame: Arc<Frame>,
+    detections: Vec<Detection>,
+}
+
+impl Seen {
+    fn shot(&self, bbox: BBox) -> Shot<'_> {
+        Shot {
+            frame: &self.frame,
+            bbox,
+            detections: &self.detections,
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     engine::{CameraId, Case, Label},
     evidence::{EvidencePicture, Role},
     link::{
-        Context, Language, Topics,
+        Context, Form, Language, Topics,
         contract::{CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, ModelInfo, When},
     },
 };
@@ -24,7 +24,7 @@ pub(super) struct KnownModel {
 
 /// What records are made from; fixed while a configuration is in force.
 pub(super) struct Records {
-    pub(super) topics: Topics,
+    pub(super) form: Form,
     /// By what the engine calls their views.
     views: BTreeMap<CameraId, (config::Camera, config::Preset)>,
     rules: BTreeMap<crate::engine::RuleId, Vec<Label>>,
@@ -33,7 +33,10 @@ pub(super) struct Records {
 impl Records {
     pub(super) fn new(config: &Config) -> Self {
         Self {
-            topics: Topics::new(&config.node),
+            form: Form {
+                topics: Topics::new(&config.broker.topic_prefix, &config.node),
+                template: config.broker.template.clone(),
+            },
             views: config
                 .cameras
                 .iter()
@@ -98,6 +101,12 @@ impl Records {
         ))
     }
 
+    /// The pictures of a look that was taken again.
+    pub(super) fn after(&self, config: &Config, pictures: &[EvidencePicture]) -> Vec<EvidenceItem> {
+        let item = |(i, picture)| self.item(config, i, picture);
+        pictures.iter().enumerate().map(item).collect()
+    }
+
     fn item(&self, config: &Config, index: usize, picture: &EvidencePicture) -> EvidenceItem {
         EvidenceItem {
             id: format!("e{}", index + 1),
@@ -105,6 +114,7 @@ impl Records {
                 Role::Scene => EvidenceRole::Scene,
                 Role::Closeup => EvidenceRole::Closeup,
                 Role::Overlay => EvidenceRole::Overlay,
+                Role::After => EvidenceRole::After,
             },
             sha256: picture.sha256.clone(),
             bytes: picture.jpeg.len() as u64,
@@ -114,7 +124,7 @@ impl Records {
             captured_at: When::new(picture.captured_at, &config.timezone),
             derived_from: picture.derived_from.clone(),
             masked: picture.masked,
-            topic_or_uri: self.topics.evidence(&picture.sha256),
+            topic_or_uri: self.form.topics.evidence(&picture.sha256),
         }
     }
 }

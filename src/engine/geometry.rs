@@ -68,13 +68,18 @@ impl BBox {
 
     /// Intersection over union, 0..=1; 0 for boxes without area.
     pub fn iou(&self, other: &Self) -> f64 {
-        let w = f64::from(self.x2.min(other.x2)) - f64::from(self.x1.max(other.x1));
-        let h = f64::from(self.y2.min(other.y2)) - f64::from(self.y1.max(other.y1));
-        if w <= 0.0 || h <= 0.0 {
+        let both = self.common(other);
+        if both <= 0.0 {
             return 0.0;
         }
-        let both = w * h;
         both / (self.area() + other.area() - both)
+    }
+
+    /// The area that both cover.
+    pub fn common(&self, other: &Self) -> f64 {
+        let w = f64::from(self.x2.min(other.x2)) - f64::from(self.x1.max(other.x1));
+        let h = f64::from(self.y2.min(other.y2)) - f64::from(self.y1.max(other.y1));
+        w.max(0.0) * h.max(0.0)
     }
 
     /// How far the centre of `other` lies from this one's, in diagonals of this box: moving by a whole width and a whole

@@ -36,6 +36,8 @@ const LEAST_VOID: Duration = Duration::from_hours(1);
 const CLOCK_SET_BACK: Duration = Duration::from_mins(1);
 /// So many tours of a camera that turns prolong it too: it may come by once and be blind.
 const VOID_TOURS: u32 = 2;
+/// A camera that gives no look for so long after a question is due shows nothing of it, and has no picture of it either.
+const UNSEEN: Duration = Duration::from_mins(2);
 /// After evidence failed, the next case waits this many scheduled looks: a full disk is not emptied by hammering it.
 const RETRY_LOOKS: u32 = 3;
 
@@ -120,6 +122,7 @@ impl Engine {
             Input::EvidenceFailed { case } => self.evidence_failed(&case, &mut effects),
             Input::Tick(at) => {
                 self.now = at;
+                self.overdue(None, at, &mut effects);
                 self.void(at, &mut effects);
                 self.register.forget(at);
             }
@@ -135,19 +138,18 @@ impl Engine {
     }
 
     /// When a [`Input::Tick`] is wanted, if nothing else comes before: the moment at which the oldest track is void and its
-    /// pinned picture can go.
+    /// pinned picture can go, or at which a camera that does not look has not verified what it was asked.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let plan = self.plan.as_ref()?;
         let tracks = self.cameras.iter().flat_map(|(id, watched)| {
             let camera = plan.cameras.get(id);
             watched.tracks.iter().map(move |(rule, tracks)| (camera, rule, tracks))
         });
-        tracks
-            .filter_map(|(camera, rule, tracks)| {
-                let after = void_after(plan.rules.iter().find(|r| r.id == *rule)?, camera);
-                tracks.iter().map(|t| plus(t.last_seen, after)).min()
-            })
-            .min()
+        let void = tracks.filter_map(|(camera, rule, tracks)| {
+            let after = void_after(plan.rules.iter().find(|r| r.id == *rule)?, camera);
+            tracks.iter().map(|t| plus(t.last_seen, after)).min()
+        });
+        void.chain(self.register.next_overdue(&plan.verification, UNSEEN)).min()
     }
 
     /// The open cases, by id.
@@ -216,6 +218,7 @@ impl Engine {
         if look.view != View::Clear {
             watched.was_blind = true;
             watched.unsought.values_mut().for_each(|before| *before = None);
+            self.overdue(Some(id), look.at, effects);
             return;
         }
         let before = watched.newest_clear.filter(|_| !watched.was_blind);
@@ -258,6 +261,15 @@ impl Engine {
                 effects,
             }
             .look(tracks, &look.detections);
+        }
+        self.overdue(Some(id), look.at, effects);
+    }
+
+    /// Says of what could not be verified in time that it could not be.
+    fn overdue(&mut self, camera: Option<&CameraId>, at: Timestamp, effects: &mut Vec<Effect>) {
+        if let Some(plan) = &self.plan {
+            let answers = self.register.overdue(camera, (at, &plan.verification), UNSEEN);
+            effects.extend(answers.into_iter().map(|a| Effect::Verified(Box::new(a))));
         }
     }
 

@@ -13,12 +13,15 @@ use jiff::Timestamp;
 use super::{
     calendar::Calendar,
     case::{Illegal, transition},
+    check::{Check, Finding, Glimpse, Question},
     geometry::{Side, distance_m, side_of},
+    plus,
     presence::Step,
     since,
     types::{
         Appearance, BBox, Beyond, CameraId, CameraPlan, CaseId, CaseState, Located, NotFiled, OpenCase, PhoneNumber,
-        Place, PlaceMethod, Plan, Point, Recurrence, Reply, Rule, RuleId, ScheduleId, Zone, ZoneId, ZoneKind,
+        Place, PlaceMethod, Plan, Point, Recurrence, Reply, Rule, RuleId, ScheduleId, Verification, Verified, Zone,
+        ZoneId, ZoneKind,
     },
     vacancy::Vacancy,
 };
@@ -217,9 +220,49 @@ pub(super) struct Record {
     pub(super) last_seen: Timestamp,
     /// Whether it may be let go; `None` where its camera does not look there any more.
     pub(super) vacancy: Option<Vacancy>,
+    /// What was seen since it was asked whether the thing is still there.
+    pub(super) check: Check,
 }
 
 impl Record {
+    /// True where `rule` filed it, as far as that is known.
+    fn is_of(&self, rule: &Rule) -> bool {
+        match &self.rule {
+            Some(filed_by) => *filed_by == rule.id,
+            None => self.case.category == rule.category.code,
+        }
+    }
+
+    /// Is its thing still there?
+    fn ask(&mut self, at: Timestamp) {
+        self.case.question = Some(Question::new(at));
+        self.check = Check::default();
+    }
+
+    /// The question is answered: what was seen since it was asked.
+    fn verified(&mut self, at: Timestamp, finding: Finding, is_look: bool) -> Option<Verified> {
+        let question = self.case.question.take()?;
+        let (looks, looks_seen) = self.check.counts();
+        if finding == Finding::Unverifiable {
+            // Said once; a verdict is given when there is one.
+            self.case.question = Some(Question {
+                is_told: true,
+                ..question
+            });
+        }
+        Some(Verified {
+            case: self.case.id.clone(),
+            camera: self.case.camera.clone(),
+            bbox: self.case.bbox,
+            asked_at: question.asked_at,
+            at,
+            finding,
+            is_look,
+            looks,
+            looks_seen,
+        })
+    }
+
     fn is_remembered(&self, now: Timestamp) -> bool {
         self.case.state.is_open()
             || since(now, self.last_seen.max(self.case.at)) < CaseState::remembered_for(self.case.state)
@@ -313,6 +356,7 @@ impl Register {
             rule,
             last_seen,
             vacancy: Some(Vacancy::default()),
+            check: Check::default(),
         };
         self.cases.insert(id.clone(), record);
         self.change(&id, |_| {});
@@ -361,10 +405,7 @@ impl Register {
             let Some(record) = self.cases.get_mut(*id) else {
                 return false;
             };
-            let is_its = match &record.rule {
-                Some(filed_by) => *filed_by == rule.id,
-                None => record.case.category == rule.category.code,
-            };
+            let is_its = record.is_of(rule);
             let (true, Some(vacancy)) = (is_its && speaks_alone(record.case.state), &mut record.vacancy) else {
                 return false;
             };
@@ -379,6 +420,59 @@ impl Register {
             vacancy.is_let_go(silence)
         };
         open.iter().filter(is_empty).cloned().collect()
+    }
+
+    /// A clear look of `camera` by `rule` at the places of those of its cases about which it was asked; what a place shows, where
+    /// nothing hides it. Gives the answers that it decides.
+    pub(super) fn check(
+        &mut self,
+        camera: &CameraId,
+        rule: &Rule,
+        (at, how): (Timestamp, &Verification),
+        shows: impl Fn(&BBox) -> Option<Glimpse>,
+    ) -> Vec<Verified> {
+        let mut answers = Vec::new();
+        for id in self.open.get(camera).into_iter().flatten() {
+            let Some(record) = self.cases.get_mut(id) else { continue };
+            // A camera that looks elsewhere now shows another place.
+            let can_tell = record.case.question.is_some() && record.is_of(rule) && record.vacancy.is_some();
+            let finding = can_tell
+                .then(|| shows(&record.case.bbox))
+                .flatten()
+                .and_then(|glimpse| record.check.look(at, glimpse, how));
+            answers.extend(finding.and_then(|finding| record.verified(at, finding, true)));
+        }
+        answers
+    }
+
+    /// What could not be verified in time: asked more than `how.within` ago, and `camera` has just looked, or `late` has passed
+    /// since.
+    pub(super) fn overdue(
+        &mut self,
+        camera: Option<&CameraId>,
+        (at, how): (Timestamp, &Verification),
+        late: Duration,
+    ) -> Vec<Verified> {
+        let mut answers = Vec::new();
+        for record in self.cases.values_mut() {
+            let Some(due) = record.case.question.and_then(|q| q.due(how.within)) else {
+                continue;
+            };
+            let has_looked = camera == Some(&record.case.camera);
+            if at >= plus(due, if has_looked { Duration::ZERO } else { late }) {
+                answers.extend(record.verified(at, Finding::Unverifiable, has_looked));
+            }
+        }
+        answers
+    }
+
+    /// When [`Register::overdue`] wants to be asked again, if no look comes before.
+    pub(super) fn next_overdue(&self, how: &Verification, late: Duration) -> Option<Timestamp> {
+        let questions = self.cases.values().filter_map(|r| r.case.question);
+        questions
+            .filter_map(|q| q.due(how.within))
+            .map(|due| plus(due, late))
+            .min()
     }
 
     /// True where a case that `camera` filed is open.
@@ -418,6 +512,10 @@ impl Register {
         let from = record.case.state;
         let reason = transition(from, reply.state).map_err(|e: Illegal| (Some(from), e.to_string()))?;
         if from == reply.state {
+            // Asked again after the answer: it wants another.
+            if reply.state == CaseState::VerifyRequested && record.case.question.is_none_or(|q| q.is_told) {
+                self.change(&reply.case, |record| record.ask(reply.at));
+            }
             return Ok(None);
         }
         self.change(&reply.case, |record| {
@@ -425,6 +523,10 @@ impl Register {
             record.case.at = reply.at;
             // The platform is at it: the box waits for its next word as long as for the first.
             record.vacancy = record.vacancy.map(|_| Vacancy::default());
+            match reply.state {
+                CaseState::Disposed | CaseState::VerifyRequested => record.ask(reply.at),
+                _ => record.case.question = None,
+            }
         });
         Ok(Some(reason))
     }
@@ -436,17 +538,9 @@ impl Register {
     }
 
     /// What the store does not know of a case that it gave back.
-    pub(super) fn remember(
-        &mut self,
-        id: &CaseId,
-        rule: Option<RuleId>,
-        last_seen: Timestamp,
-        vacancy: Option<Vacancy>,
-    ) {
+    pub(super) fn remember(&mut self, id: &CaseId, what: impl FnOnce(&mut Record)) {
         if let Some(record) = self.cases.get_mut(id) {
-            record.rule = rule;
-            record.last_seen = last_seen;
-            record.vacancy = vacancy;
+            what(record);
         }
     }
 

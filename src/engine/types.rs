@@ -280,6 +280,8 @@ pub enum Effect {
         /// Why, as a sentence.
         reason: String,
     },
+    /// What became of a case's thing: to be told to the platform, with the pictures before and after.
+    Verified(Box<Verified>),
     /// The platform's answer fits no case that is known, or not where the case stands: nothing was changed.
     ReplyRefused {
         /// Which case it names.

@@ -1,11 +1,13 @@
 //! What travels between the box and the grid platform: the case record, the platform's replies, status and health.
 //!
-//! These types *are* the contract (version 1): `configs/schema/case.schema.json` is generated from them, and
+//! These types *are* the contract (version 1): the files `*.schema.json` and `asyncapi.json` in `configs/schema/` are generated from them, and
 //! `docs/contract.md` says how they travel. They hold data and know how to write themselves; how a case is made into a
 //! record is in `link::record`. Optional fields are absent when unknown, never null or empty.
 //!
 //! A receiver must ignore fields it does not know: adding one does not change the version. What the box receives is
 //! read strictly instead, because a misspelt field in a reply would be an order not carried out.
+
+mod asyncapi;
 
 use std::{borrow::Cow, fmt};
 
@@ -13,7 +15,8 @@ use jiff::{Timestamp, Unit, tz::Offset, tz::TimeZone};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::engine::{CaseState, PlaceMethod};
+pub use self::asyncapi::{Message, document as asyncapi};
+use crate::engine::{CaseState, Finding, PlaceMethod};
 
 /// Version of the case record, raised when a receiver must change to read it.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -395,7 +398,7 @@ pub enum Purpose {
     PenaltyCandidate,
 }
 
-/// A look taken because the platform asked.
+/// Looks taken because the platform asked, or a crew said that it dealt with it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Verification {
     /// When it asked.
@@ -403,19 +406,26 @@ pub struct Verification {
     /// When the answer was known.
     pub checked_at: When,
     /// The answer.
-    pub result: VerifyResult,
+    #[schemars(with = "VerifyResult")]
+    pub result: Finding,
     /// The pictures that show it.
     pub evidence_ids: Vec<String>,
-    /// True where the view was clear.
+    /// True where the place could be seen: enough clear looks that nothing hid.
     pub visible: bool,
-    /// How sure.
+    /// Clear looks at the place since it was asked.
+    pub looks: u32,
+    /// Those of them that saw the thing.
+    pub looks_seen: u32,
+    /// Of the looks, the share that says the same as `result`; 0 where that is `unverifiable`.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub confidence: f64,
 }
 
-/// Whether it is still there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum VerifyResult {
+/// The schema of [`Finding`], which lives in the engine and knows nothing of schemas.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum VerifyResult {
     /// Seen.
     StillPresent,
     /// Seen to be gone, in a live, aimed, lit and unobstructed view.
@@ -514,11 +524,4 @@ pub struct CameraHealth {
     /// Seconds since the newest look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_look_age_s: Option<f64>,
-}
-
-/// The JSON Schema of [`CaseRecord`] as it is checked in: `configs/schema/case.schema.json`.
-pub fn case_schema() -> String {
-    let mut text = serde_json::to_string_pretty(&schemars::schema_for!(CaseRecord)).unwrap_or_default();
-    text.push('\n');
-    text
 }

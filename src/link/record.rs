@@ -4,9 +4,9 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::contract::{
     CameraInfo, CaseRecord, EvidenceItem, Extent, HistoryEntry, Location, ModelInfo, PresenceEntry, Purpose,
-    Recurrence, ReportKind, RuleInfo, SCHEMA_VERSION, Source, When,
+    Recurrence, ReportKind, RuleInfo, SCHEMA_VERSION, Source, Verification, When,
 };
-use crate::engine::{Case, CaseState};
+use crate::engine::{Case, CaseState, Finding, Verified};
 
 /// The language of what a clerk reads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -141,6 +141,27 @@ impl CaseRecord {
             }],
             prev_hash: None,
             signature: None,
+        }
+    }
+}
+
+impl Verification {
+    /// What is said of a case that was looked at again; `evidence` are the pictures that show it.
+    pub fn new(answer: &Verified, evidence: Vec<String>, zone: &TimeZone) -> Self {
+        let (looks, seen) = (f64::from(answer.looks.max(1)), f64::from(answer.looks_seen));
+        Self {
+            asked_at: When::new(answer.asked_at, zone),
+            checked_at: When::new(answer.at, zone),
+            result: answer.finding,
+            evidence_ids: evidence,
+            visible: answer.finding != Finding::Unverifiable,
+            looks: answer.looks,
+            looks_seen: answer.looks_seen,
+            confidence: match answer.finding {
+                Finding::StillPresent => round3(seen / looks),
+                Finding::Cleared => round3(1.0 - seen / looks),
+                Finding::Unverifiable => 0.0,
+            },
         }
     }
 }

@@ -4,7 +4,7 @@
 //! one died of a message.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     io,
     time::Duration,
 };
@@ -39,8 +39,15 @@ use crate::store::{OutboxKind, OutboxRow, Store, StoreError, evidence_file};
 /// coming back are sent again, later ones count as pictures nobody wants.
 const UNHEARD_GRACE: Duration = Duration::from_secs(5);
 
-/// Rows released by another process (`gridwatch cases resend`) are found within this time.
+/// Rows released by another process (`gridwatch outbox retry`) are found within this time.
 const STOCKTAKING: Duration = Duration::from_secs(15);
+
+/// A broker that lives has passed on by then what it acknowledged; one that dies sooner may have forgotten it.
+const SETTLES: Duration = Duration::from_secs(60);
+
+/// A broker that says nothing of a message for so many keep-alives has forgotten it; a slow line may take one or two for the pictures
+/// before it.
+const KEEP_ALIVES: u32 = 4;
 
 /// After the store failed: disks recover slowly or not at all.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
@@ -152,6 +159,14 @@ impl Link {
         });
     }
 
+    /// What was acknowledged a while ago has been passed on.
+    fn settle(&mut self) {
+        let then = Timestamp::now().saturating_sub(SETTLES).unwrap_or(Timestamp::MIN);
+        if let Err(e) = self.store.outbox_settled(then) {
+            warn!(error = %e, "What was sent cannot be put away.");
+        }
+    }
+
     fn measure_outbox(&self) {
         match self.store.outbox_depth() {
             Ok(depth) => {
@@ -171,10 +186,11 @@ impl Link {
             client,
             events,
             sent: FuturesUnordered::new(),
-            seqs: BTreeSet::new(),
+            seqs: BTreeMap::new(),
             to_hand_over: VecDeque::new(),
             waiting_replies: FuturesOrdered::new(),
             greeted: false,
+            is_new_to_broker: false,
             subscribing: None,
             up_since: None,
             max_packet: None,
@@ -209,14 +225,16 @@ struct Connection {
     client: AsyncClient,
     events: mpsc::Receiver<Result<Incoming, ConnectionError>>,
     sent: Acknowledgements,
-    /// The outbox rows among `sent`.
-    seqs: BTreeSet<i64>,
+    /// The outbox rows among `sent`, and since when.
+    seqs: BTreeMap<i64, Instant>,
     /// Replies that the daemon had no room for yet.
     to_hand_over: VecDeque<IncomingReply>,
     /// Handed to the daemon or about to be, in the order they came: MQTT wants them acknowledged in that order.
     waiting_replies: FuturesOrdered<BoxFuture<'static, (Publish, bool)>>,
     /// The broker has us: a farewell is due.
     greeted: bool,
+    /// The broker knows nothing of us: it is another, or has lost its memory, and with it perhaps what it acknowledged last.
+    is_new_to_broker: bool,
     /// The broker's answer to our subscription.
     subscribing: Option<BoxFuture<'static, Result<(), SubscribeNoticeError>>>,
     /// Since when the broker has us and replies reach us: no case is sent before its answer could be heard.
@@ -233,7 +251,7 @@ impl Connection {
     async fn live(mut self, link: &mut Link, stopped: &mut oneshot::Receiver<()>) -> End {
         let news = link.store.news();
         let daemon = link.replies.clone();
-        let mut stocktaking = tokio::time::interval(STOCKTAKING);
+        let mut stocktaking = tokio::time::interval(STOCKTAKING.min(link.wire.settings.keep_alive));
         let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
         loop {
             let ready = self.up_since.is_some() && self.leaving.is_none() && self.paused_until.is_none();
@@ -276,7 +294,17 @@ impl Connection {
                 () = sleep_until(self.leaving.unwrap_or(far)) => return End::Stopped,
                 () = sleep_until(self.paused_until.unwrap_or(far)) => self.paused_until = None,
                 () = news.notified() => link.measure_outbox(),
-                _ = stocktaking.tick() => link.measure_outbox(),
+                _ = stocktaking.tick() => {
+                    link.measure_outbox();
+                    // While the broker is away, what it said last is not settled.
+                    if self.up_since.is_some_and(|up| up.elapsed() >= SETTLES) {
+                        link.settle();
+                    }
+                    let patience = link.wire.settings.keep_alive * KEEP_ALIVES;
+                    if self.seqs.values().any(|since| since.elapsed() > patience) {
+                        return End::Lost(format!("the broker has not acknowledged a message for {} s", patience.as_secs()));
+                    }
+                }
             }
         }
     }
@@ -284,6 +312,7 @@ impl Connection {
     /// The broker has us: say so, and listen for replies.
     fn begin(&mut self, link: &mut Link, ack: &ConnAck) {
         self.greeted = true;
+        self.is_new_to_broker = !ack.session_present;
         self.max_packet = ack.properties.as_ref().and_then(|p| p.max_packet_size);
         info!(
             host = link.wire.settings.host,
@@ -322,8 +351,17 @@ impl Connection {
         self.up_since = Some(Instant::now());
         gauge!("gridwatch_link_connected").set(1.0);
         link.state.send_modify(|s| s.connected = true);
-        if let Err(e) = link.store.outbox_rewind() {
-            self.store_failed(&e);
+        let forgotten = match self.is_new_to_broker {
+            true => link.store.outbox_forgotten(),
+            false => Ok(0),
+        };
+        match forgotten.and_then(|rows| link.store.outbox_rewind().map(|()| rows)) {
+            Ok(0) => {}
+            Ok(rows) => info!(
+                rows,
+                "The broker does not know us any more; what it acknowledged last is sent again."
+            ),
+            Err(e) => self.store_failed(&e),
         }
     }
 
@@ -342,7 +380,7 @@ impl Connection {
             if self.seqs.len() >= window || self.paused_until.is_some() {
                 break;
             }
-            if !self.seqs.contains(&row.seq) {
+            if !self.seqs.contains_key(&row.seq) {
                 self.send(link, row)?;
             }
         }
@@ -386,7 +424,7 @@ impl Connection {
         }
         match self.client.try_publish_tracked(sent.topic.clone(), payload, options) {
             Ok(notice) => {
-                self.seqs.extend(sent.seq);
+                self.seqs.extend(sent.seq.map(|seq| (seq, sent.since)));
                 self.sent
                     .push(wire::verdict(notice).map(|verdict| (sent, verdict)).boxed());
                 Ok(())
@@ -413,7 +451,7 @@ impl Connection {
                 if sent.kind == "case" && std::mem::take(&mut link.unheard_said) {
                     info!(topic = sent.topic, "Somebody listens to the cases again.");
                 }
-                link.store.outbox_done(seq)
+                link.store.outbox_done(seq, Timestamp::now())
             }
             Verdict::Unheard => self.unheard(link, &sent, seq),
             Verdict::Refused(reason) => quarantine(link, &sent, &reason),
@@ -522,14 +560,14 @@ impl Connection {
     /// time; and where the same happens to that one, it is quarantined.
     fn lost(&self, link: &mut Link, e: &ConnectionError) -> End {
         if let Some(blame) = wire::blamed_on_message(e) {
-            match self.seqs.first() {
+            match self.seqs.keys().next() {
                 Some(&seq) if link.suspicious && self.seqs.len() == 1 => {
                     match link.store.outbox_quarantine(seq, &blame) {
                         Ok(rows) => error!(
                             seq,
                             rows,
                             reason = blame,
-                            "A message ends every connection; its case is quarantined. Remove the cause, then run: gridwatch cases resend"
+                            "A message ends every connection; its case is quarantined. Remove the cause, then run: gridwatch outbox retry"
                         ),
                         Err(e) => error!(error = %e, "A message that ends every connection cannot be quarantined."),
                     }
@@ -595,7 +633,7 @@ fn quarantine(link: &mut Link, sent: &Sent, reason: &str) -> Result<(), StoreErr
             topic = sent.topic,
             reason,
             rows,
-            "A message can never be delivered; its case is quarantined. Remove the cause, then run: gridwatch cases resend"
+            "A message can never be delivered; its case is quarantined. Remove the cause, then run: gridwatch outbox retry"
         );
     }
     Ok(())

@@ -9,10 +9,10 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// Those of `node`, which the configuration has checked to hold letters, digits, `-` and `_` only.
-    pub fn new(node: &NodeId) -> Self {
+    /// Those of `node` below `prefix`. The configuration has checked that neither holds a character with a meaning in topics.
+    pub fn new(prefix: &str, node: &NodeId) -> Self {
         Self {
-            prefix: format!("gridwatch/v1/{node}"),
+            prefix: format!("{prefix}/v1/{node}"),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Everything that depends on the MQTT client: options, sessions, publishing, and what the broker's codes mean.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rumqttc::{
@@ -11,9 +11,9 @@ use rumqttc::{
 };
 
 use super::{
-    LinkError, Settings, Topics,
+    LinkError, Settings, Tls, Topics,
     contract::{Presence, SCHEMA_VERSION, StatusMessage, When},
-    read_ca,
+    read_pem,
 };
 
 /// A reply is a few hundred bytes. The client's own limit of 10 KiB breaks the connection at a bigger packet; this one
@@ -23,9 +23,6 @@ pub(super) const MAX_INCOMING: u32 = 256 * 1024;
 /// Replies that may be waiting for the daemon at once; the broker holds the others.
 pub(super) const REPLIES_IN_FLIGHT: u16 = 16;
 
-/// How long the broker keeps replies for a box that is away.
-const SESSION_EXPIRY_S: u32 = 7 * 24 * 3600;
-
 /// What a publish may add to its payload: topic (at most 64 KiB by the standard, about 150 bytes here), properties.
 const PACKET_OVERHEAD: usize = 1024;
 
@@ -34,7 +31,21 @@ const PACKET_OVERHEAD: usize = 1024;
 pub(super) struct Wire {
     pub(super) settings: Settings,
     pub(super) topics: Topics,
-    ca: Option<Vec<u8>>,
+    tls: Option<Pem>,
+}
+
+/// What TLS needs, as it was read when the link was made.
+struct Pem {
+    ca: Vec<u8>,
+    /// Certificate and key.
+    client: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // One of them is a private key.
+        f.write_str("Pem")
+    }
 }
 
 impl Wire {
@@ -45,11 +56,23 @@ impl Wire {
         if settings.in_flight == 0 {
             return Err(LinkError::Settings("in_flight must be 1 or more".into()));
         }
-        let ca = settings.tls.as_ref().map(read_ca).transpose()?;
+        let read = |tls: &Tls| {
+            let client = tls.client.as_ref().map(|(cert, key)| {
+                Ok::<_, LinkError>((
+                    read_pem("broker.client.cert_file", cert)?,
+                    read_pem("broker.client.key_file", key)?,
+                ))
+            });
+            Ok::<_, LinkError>(Pem {
+                ca: read_pem("broker.ca_file", &tls.ca_file)?,
+                client: client.transpose()?,
+            })
+        };
+        let tls = settings.tls.as_ref().map(read).transpose()?;
         Ok(Self {
-            topics: Topics::new(&settings.node),
+            topics: Topics::new(&settings.topic_prefix, &settings.node),
             settings,
-            ca,
+            tls,
         })
     }
 
@@ -63,8 +86,8 @@ impl Wire {
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
         options.set_network_options(network);
-        if let Some(ca) = &self.ca {
-            options.set_transport(Transport::tls(ca.clone(), None, None));
+        if let Some(Pem { ca, client }) = &self.tls {
+            options.set_transport(Transport::tls(ca.clone(), client.clone(), None));
         }
         if let Some(login) = &settings.login {
             options.set_credentials(login.user.expose().to_owned(), login.password.expose().to_owned());
@@ -78,9 +101,10 @@ impl Wire {
         let mut options = self.options(format!("gridwatch-{}", self.settings.node));
         options
             .set_session_mode(SessionMode::Persistent)
-            .set_session_expiry_interval(Some(SESSION_EXPIRY_S))
+            .set_session_expiry_interval(Some(self.session_expiry_s()))
             .set_session_store_arc(Arc::new(NothingHeld {
                 in_flight: self.unacknowledged(),
+                session_expiry_s: self.session_expiry_s(),
             }))
             .set_outgoing_inflight_upper_limit(self.unacknowledged())
             .set_ack_mode(AckMode::Manual)
@@ -103,6 +127,10 @@ impl Wire {
             ));
         let capacity = usize::from(self.unacknowledged()) + usize::from(REPLIES_IN_FLIGHT);
         AsyncClient::builder(options).capacity(capacity).build()
+    }
+
+    fn session_expiry_s(&self) -> u32 {
+        u32::try_from(self.settings.session_expiry.as_secs()).unwrap_or(u32::MAX)
     }
 
     /// The most publishes of ours that wait for an acknowledgement: the outbox's, and what is said about the box itself. The
@@ -168,6 +196,8 @@ pub(super) fn fits(bytes: usize, max_packet: Option<u32>) -> bool {
 struct NothingHeld {
     /// The client's own limit, which a session that it resumes must state.
     in_flight: u16,
+    /// The same.
+    session_expiry_s: u32,
 }
 
 type StoreFuture<'a, T> = futures::future::BoxFuture<'a, Result<T, SessionStoreError>>;
@@ -179,7 +209,7 @@ impl SessionStore for NothingHeld {
                 format_version: 1,
                 client_id: key.client_id().to_owned(),
                 clean_start: false,
-                session_expiry_interval: Some(SESSION_EXPIRY_S),
+                session_expiry_interval: Some(self.session_expiry_s),
                 outgoing_inflight_upper_limit: Some(self.in_flight),
                 ack_mode: PersistedAckMode::Manual,
                 last_pkid: 0,
@@ -306,7 +336,7 @@ pub(super) fn explain(error: &ConnectionError) -> String {
 /// take us?
 ///
 /// # Errors
-/// [`LinkError::CaFile`], [`LinkError::Settings`] or [`LinkError::Refused`].
+/// [`LinkError::TlsFile`], [`LinkError::Settings`] or [`LinkError::Refused`].
 pub async fn probe(settings: Settings) -> Result<(), LinkError> {
     let (host, port) = (settings.host.clone(), settings.port);
     let refused = |reason| LinkError::Refused {

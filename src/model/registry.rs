@@ -13,7 +13,6 @@
 
 mod journal;
 mod package;
-mod signature;
 mod state;
 
 use std::{
@@ -27,11 +26,10 @@ use jiff::Timestamp;
 pub use self::{
     journal::{Entry, Event, Journal, Told, Version},
     package::PackageError,
-    signature::{PublicKey, SigningKey},
     state::{CONFIGURED, Installed, Known, Live, Outcome, Shadow, State, Verdict, Wanted, Wish, name},
 };
 use super::{Model, ModelError};
-use crate::{digest::sha256_hex, error::Class};
+use crate::{custody::PublicKey, digest::sha256_hex, error::Class};
 
 /// The registry of one box.
 #[derive(Debug, Clone)]

@@ -155,6 +155,10 @@ pub(super) fn write(
     }
     model(out, &rules)?;
     config.insert("models".into(), Value::Array(vec![table([("dir", "model".into())])]));
+    // A town of boxes has no pictures, and so nothing to mask.
+    if let Some(evidence) = config.get_mut("evidence").and_then(Value::as_table_mut) {
+        evidence.remove("mask_models");
+    }
     let cameras: Vec<raw::Camera> = town
         .cameras
         .iter()

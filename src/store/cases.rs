@@ -1,17 +1,23 @@
 //! Cases: committed once with their messages, revised by the box or by the platform, read by engine and operator.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Store, StoreError, evidence_file, in_dir, outbox};
+use super::{Store, StoreError, chain, evidence_file, in_dir, outbox};
 use crate::{
-    engine::{Case, CaseId, CaseState, OpenCase, Snapshot},
+    custody::{SigningKey, vault},
+    engine::{Case, CaseId, CaseState, Finding, OpenCase, Question, Snapshot, Verified},
     link::{
-        Topics,
-        contract::{CaseRecord, HistoryEntry, ReplyMessage, ReportKind, When},
+        Form,
+        contract::{
+            CaseRecord, EvidenceItem, EvidenceRole, HistoryEntry, ReplyMessage, ReportKind, Verification, When,
+        },
     },
 };
 
@@ -121,11 +127,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoEvidence`], [`StoreError::Exists`], [`StoreError::DiskFull`] or what the database says; nothing
     /// was committed then.
-    pub fn commit_case(&mut self, record: &CaseRecord, case: &Case, topics: &Topics) -> Result<(), StoreError> {
+    pub fn commit_case(&mut self, record: &CaseRecord, case: &Case, form: &Form) -> Result<(), StoreError> {
         self.check_evidence(record, case)?;
         let site = case.remembered(record.state, record.filed_at.timestamp());
         let filed_at = micros(record.filed_at);
+        let (key, dir) = (self.key()?, &self.dir.clone());
         self.write(|t| {
+            let sealed = chain::seal(t, record, &key, record.filed_at.timestamp())?;
             let inserted = t.execute(
                 "INSERT INTO cases (id, category, cell, state, revision, confirmed_at, updated_at, site, record)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
@@ -138,7 +146,7 @@ impl Store {
                     micros(record.confirmed_at),
                     filed_at,
                     json(&site),
-                    json(record)
+                    sealed
                 ],
             )?;
             if inserted == 0 {
@@ -146,20 +154,9 @@ impl Store {
             }
             note(t, &record.case_id, record.revision, BOX, record.state, filed_at, None)?;
             for item in &record.evidence {
-                t.execute(
-                    "INSERT INTO evidence (case_id, item_id, role, sha256, bytes, captured_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                    params![
-                        record.case_id,
-                        item.id,
-                        text_of(&item.role),
-                        item.sha256,
-                        i64::try_from(item.bytes).unwrap_or(i64::MAX),
-                        micros(item.captured_at)
-                    ],
-                )?;
-                outbox::add_evidence(t, &record.case_id, &topics.evidence(&item.sha256), &item.sha256, filed_at)?;
+                add_evidence(t, (dir, &record.case_id), item, form, filed_at)?;
             }
-            outbox::add_case(t, &record.case_id, &topics.case(), &json(record), filed_at)
+            outbox::add_case(t, &record.case_id, &form.topics.case(), &form.words(&sealed), filed_at)
         })?;
         self.news.notify_one();
         Ok(())
@@ -194,8 +191,87 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::UnknownCase`], [`StoreError::DiskFull`] or what the database says; nothing was committed then.
-    pub fn revise(&mut self, revision: &Revision, topics: &Topics) -> Result<u32, StoreError> {
-        let number = self.write(|t| revise(t, revision, BOX, None, topics))?;
+    pub fn revise(&mut self, revision: &Revision, form: &Form) -> Result<u32, StoreError> {
+        let key = self.key()?;
+        let number = self.write(|t| revise(t, revision, (BOX, None), form, &key))?;
+        self.news.notify_one();
+        Ok(number)
+    }
+
+    /// Records what became of a case's thing, and tells the platform: the verdict, and before it the pictures `after`, which must
+    /// have been written with [`evidence_file::write`], beside the one that confirmed the case. Gives the case's new revision.
+    ///
+    /// # Errors
+    /// As [`Store::revise`].
+    pub fn verified(
+        &mut self,
+        answer: &Verified,
+        after: Vec<EvidenceItem>,
+        zone: &TimeZone,
+        form: &Form,
+    ) -> Result<u32, StoreError> {
+        let (key, dir) = (self.key()?, &self.dir.clone());
+        let number = self.write(|t| {
+            let (mut record, mut site) = load(t, answer.case.as_str())?;
+            let at = When::new(answer.at, zone);
+            record.revision += 1;
+            record.report_kind = ReportKind::VerifyReport;
+            let scene = record.evidence.iter().rfind(|i| i.role == EvidenceRole::Scene).cloned();
+            // A case that was over and came back may have lost its picture to retention.
+            let is_there = |i: &EvidenceItem| evidence_file::path(dir, &i.sha256).is_file();
+            let before = scene
+                .filter(|i| !after.is_empty() && is_there(i))
+                .map(|scene| EvidenceItem {
+                    role: EvidenceRole::Before,
+                    ..scene
+                });
+            let nth = record.verification.len() + 1;
+            let mut ids = Vec::new();
+            for item in before.into_iter().chain(after) {
+                let id = format!("v{nth}.{}", ids.len() + 1);
+                let item = EvidenceItem { id: id.clone(), ..item };
+                add_evidence(t, (dir, &record.case_id), &item, form, answer.at.as_microsecond())?;
+                record.evidence.push(item);
+                ids.push(id);
+            }
+            record.verification.push(Verification::new(answer, ids, zone));
+            if answer.finding == Finding::StillPresent {
+                record.last_seen_at = at;
+            }
+            let reason = format!(
+                "The box looked again: {}, by {} clear looks, of which {} saw it.",
+                answer.finding.as_str(),
+                answer.looks,
+                answer.looks_seen
+            );
+            record.history.push(HistoryEntry {
+                revision: record.revision,
+                state: record.state,
+                at,
+                reason: Some(reason.clone()),
+            });
+            site.question = (answer.finding == Finding::Unverifiable).then_some(Question {
+                asked_at: answer.asked_at,
+                is_told: true,
+            });
+            let at = micros(at);
+            let sealed = chain::seal(t, &record, &key, answer.at)?;
+            t.execute(
+                "UPDATE cases SET revision = ?2, updated_at = ?3, site = ?4, record = ?5 WHERE id = ?1",
+                params![record.case_id, record.revision, at, json(&site), sealed],
+            )?;
+            note(
+                t,
+                &record.case_id,
+                record.revision,
+                BOX,
+                record.state,
+                at,
+                Some(&reason),
+            )?;
+            outbox::add_case(t, &record.case_id, &form.topics.case(), &form.words(&sealed), at)?;
+            Ok(record.revision)
+        })?;
         self.news.notify_one();
         Ok(number)
     }
@@ -211,19 +287,31 @@ impl Store {
         reply: &ReplyMessage,
         received_at: Timestamp,
         decided: Option<&Revision>,
-        topics: &Topics,
+        form: &Form,
     ) -> Result<Applied, StoreError> {
+        let key = self.key()?;
         let applied = self.write(|t| {
             if let Some(revision) = decided {
-                return revise(t, revision, "platform", reply.platform_task_no.as_deref(), topics)
-                    .map(Applied::Revised);
+                let author = ("platform", reply.platform_task_no.as_deref());
+                return revise(t, revision, author, form, &key).map(Applied::Revised);
             }
-            let (mut record, _) = load(t, &reply.case_id)?;
+            let (mut record, mut site) = load(t, &reply.case_id)?;
+            let is_asked_again = (reply.state, site.state) == (CaseState::VerifyRequested, CaseState::VerifyRequested);
+            if is_asked_again && site.question.is_none_or(|q| q.is_told) {
+                site.question = Some(Question {
+                    asked_at: received_at,
+                    is_told: false,
+                });
+                t.execute(
+                    "UPDATE cases SET site = ?2 WHERE id = ?1",
+                    params![reply.case_id, json(&site)],
+                )?;
+            }
             if reply.platform_task_no.is_some() && record.platform_task_no != reply.platform_task_no {
                 record.platform_task_no.clone_from(&reply.platform_task_no);
                 t.execute(
                     "UPDATE cases SET record = ?2 WHERE id = ?1",
-                    params![reply.case_id, json(&record)],
+                    params![reply.case_id, chain::seal(t, &record, &key, received_at)?],
                 )?;
             }
             let at = received_at.as_microsecond();
@@ -310,6 +398,15 @@ impl Store {
             .prepare_cached("SELECT id FROM cases WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id LIMIT 100")?;
         let rows = query.query_map([start], |r| r.get(0))?;
         rows.map(|row| Ok(row?)).collect()
+    }
+
+    /// The newest record of a case as it is kept: sealed, byte for byte. `None` where there is no such case.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn sealed(&self, id: &str) -> Result<Option<String>, StoreError> {
+        let mut query = self.db.prepare_cached("SELECT record FROM cases WHERE id = ?1")?;
+        Ok(query.query_row([id], |r| r.get(0)).optional()?)
     }
 
     /// The newest cases that pass `filter`, newest first.
@@ -407,13 +504,49 @@ impl Store {
     }
 }
 
+/// A picture of a case, the original that it was made from, and the message that carries it.
+fn add_evidence(
+    t: &Transaction<'_>,
+    (dir, case): (&Path, &str),
+    item: &EvidenceItem,
+    form: &Form,
+    at: i64,
+) -> Result<(), StoreError> {
+    t.execute(
+        "INSERT INTO evidence (case_id, item_id, role, sha256, bytes, captured_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            case,
+            item.id,
+            text_of(&item.role),
+            item.sha256,
+            i64::try_from(item.bytes).unwrap_or(i64::MAX),
+            micros(item.captured_at)
+        ],
+    )?;
+    // What was made from another picture has no original of its own.
+    if let Some(original) = &item.derived_from
+        && let Some(bytes) = vault::size(dir, original)
+    {
+        t.execute(
+            "INSERT INTO originals (case_id, sha256, bytes, captured_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+            params![
+                case,
+                original,
+                i64::try_from(bytes).unwrap_or(i64::MAX),
+                micros(item.captured_at)
+            ],
+        )?;
+    }
+    outbox::add_evidence(t, case, &form.topics.evidence(&item.sha256), &item.sha256, at)
+}
+
 /// One revision inside a transaction: record, site, history, and the message where the platform must hear of it.
 fn revise(
     t: &Transaction<'_>,
     revision: &Revision,
-    author: &str,
-    task_no: Option<&str>,
-    topics: &Topics,
+    (author, task_no): (&str, Option<&str>),
+    form: &Form,
+    key: &SigningKey,
 ) -> Result<u32, StoreError> {
     let id = revision.case.as_str();
     let (mut record, mut site) = load(t, id)?;
@@ -434,24 +567,25 @@ fn revise(
         reason: reason.map(Into::into),
     });
     site.state = revision.state;
+    site.question = match revision.state {
+        CaseState::Disposed | CaseState::VerifyRequested => Some(Question {
+            asked_at: revision.at.timestamp(),
+            is_told: false,
+        }),
+        _ => None,
+    };
     site.at = revision.at.timestamp();
     let is_ours = author == BOX;
     site.was_reopened |= is_ours && revision.state == CaseState::Reopened;
     let at = micros(revision.at);
+    let sealed = chain::seal(t, &record, key, revision.at.timestamp())?;
     t.execute(
         "UPDATE cases SET state = ?2, revision = ?3, updated_at = ?4, site = ?5, record = ?6 WHERE id = ?1",
-        params![
-            id,
-            revision.state.as_str(),
-            record.revision,
-            at,
-            json(&site),
-            json(&record)
-        ],
+        params![id, revision.state.as_str(), record.revision, at, json(&site), sealed],
     )?;
     note(t, id, record.revision, author, revision.state, at, reason)?;
     if is_ours && matches!(revision.state, CaseState::Withdrawn | CaseState::Reopened) {
-        outbox::add_case(t, id, &topics.case(), &json(&record), at)?;
+        outbox::add_case(t, id, &form.topics.case(), &form.words(&sealed), at)?;
     }
     Ok(record.revision)
 }
@@ -488,7 +622,7 @@ fn micros(at: When) -> i64 {
     at.timestamp().as_microsecond()
 }
 
-fn json(value: &impl Serialize) -> String {
+pub(super) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("the contract's types have string keys and finite numbers or null")
 }
 

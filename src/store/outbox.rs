@@ -1,12 +1,15 @@
 //! The outbox: messages that the broker has not acknowledged.
 //!
-//! A row is written in the transaction of what it tells, and removed only on the broker's word. Within a case the order
+//! A row is written in the transaction of what it tells, and leaves only on the broker's word. For a while it is kept beside (`sent`): a
+//! broker that dies may forget what it had acknowledged and not yet passed on, and then it is sent again. Within a case the order
 //! is strict: a case message may go once nothing older about that case is left. Cases do not wait for each other.
 //!
 //! A row that the broker refuses for good is quarantined with all other rows of its case (a case is not filed without
 //! its pictures) and stays there until an operator releases it.
 
-use rusqlite::{Transaction, params};
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+use serde::{Serialize, Serializer};
 
 use super::{Store, StoreError};
 
@@ -48,6 +51,31 @@ pub struct OutboxRow {
     pub kind: OutboxKind,
 }
 
+/// One message, as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OutboxEntry {
+    /// Its number, in the order of committing.
+    pub seq: i64,
+    /// The case it belongs to.
+    pub case_id: String,
+    /// What it is.
+    #[serde(serialize_with = "kind")]
+    pub kind: OutboxKind,
+    /// Where it goes.
+    pub topic: String,
+    /// When it was committed.
+    pub queued_at: Timestamp,
+    /// It was sent ahead of its case, and nobody listened.
+    pub unheard: bool,
+    /// Why it waits for an operator, where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<String>,
+}
+
+fn kind<S: Serializer>(kind: &OutboxKind, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(kind.as_str())
+}
+
 /// How full the outbox is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Depth {
@@ -55,6 +83,25 @@ pub struct Depth {
     pub waiting: u32,
     /// Rows that wait for an operator.
     pub quarantined: u32,
+}
+
+const ENTRIES: &str = "SELECT seq, case_id, topic, sha256, payload, queued_at, unheard, quarantined FROM outbox";
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<OutboxEntry> {
+    let sha256: Option<String> = row.get(3)?;
+    Ok(OutboxEntry {
+        seq: row.get(0)?,
+        case_id: row.get(1)?,
+        topic: row.get(2)?,
+        kind: match sha256 {
+            Some(sha256) => OutboxKind::Evidence { sha256 },
+            None => OutboxKind::Case { json: row.get(4)? },
+        },
+        // Written from a moment: within its range.
+        queued_at: Timestamp::from_microsecond(row.get(5)?).unwrap_or_default(),
+        unheard: row.get(6)?,
+        quarantined: row.get(7)?,
+    })
 }
 
 pub(super) fn add_evidence(
@@ -128,15 +175,64 @@ impl Store {
         rows.map(|row| Ok(row?)).collect()
     }
 
-    /// The broker took row `seq`: it is removed, and with a case message what was sent ahead of it unheard.
-    pub fn outbox_done(&mut self, seq: i64) -> Result<(), StoreError> {
+    /// The oldest `limit` messages; those alone that wait for an operator, where `quarantined` says so.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn outbox_entries(&self, quarantined: bool, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
+        let mut query = self.db.prepare_cached(&format!(
+            "{ENTRIES} WHERE quarantined IS NOT NULL OR NOT ?1 ORDER BY seq LIMIT ?2"
+        ))?;
+        let rows = query.query_map(params![quarantined, limit], entry)?;
+        rows.map(|row| Ok(row?)).collect()
+    }
+
+    /// The message with that number; `None` where there is none.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn outbox_entry(&self, seq: i64) -> Result<Option<OutboxEntry>, StoreError> {
+        let mut query = self.db.prepare_cached(&format!("{ENTRIES} WHERE seq = ?1"))?;
+        Ok(query.query_row([seq], entry).optional()?)
+    }
+
+    /// The broker took row `seq`: it leaves, and with a case message what was sent ahead of it unheard.
+    pub fn outbox_done(&mut self, seq: i64, now: Timestamp) -> Result<(), StoreError> {
         self.write(|t| {
-            t.execute(
-                "DELETE FROM outbox WHERE unheard = 1 AND seq < ?1
-                    AND case_id = (SELECT case_id FROM outbox WHERE seq = ?1 AND kind = 'case')",
-                [seq],
+            let done = "seq = ?1 OR (unheard = 1 AND seq < ?1 AND case_id = (SELECT case_id FROM outbox WHERE seq = ?1 AND kind = 'case'))";
+            t.prepare_cached(&format!(
+                "INSERT OR REPLACE INTO sent (seq, case_id, kind, topic, sha256, payload, queued_at, acked_at)
+                 SELECT seq, case_id, kind, topic, sha256, payload, queued_at, ?2 FROM outbox WHERE {done}"
+            ))?
+            .execute(params![seq, now.as_microsecond()])?;
+            t.prepare_cached(&format!("DELETE FROM outbox WHERE {done}"))?.execute([seq])?;
+            Ok(())
+        })
+    }
+
+    /// The broker has lost its memory: what it acknowledged lately is to be sent again. Gives the number of rows.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn outbox_forgotten(&mut self) -> Result<usize, StoreError> {
+        self.write(|t| {
+            let again = t.execute(
+                "INSERT OR IGNORE INTO outbox (seq, case_id, kind, topic, sha256, payload, queued_at)
+                 SELECT seq, case_id, kind, topic, sha256, payload, queued_at FROM sent",
+                [],
             )?;
-            t.execute("DELETE FROM outbox WHERE seq = ?1", [seq])?;
+            t.execute("DELETE FROM sent", [])?;
+            Ok(again)
+        })
+    }
+
+    /// What the broker acknowledged before `then` has long been passed on.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn outbox_settled(&mut self, then: Timestamp) -> Result<(), StoreError> {
+        self.write(|t| {
+            t.execute("DELETE FROM sent WHERE acked_at < ?1", [then.as_microsecond()])?;
             Ok(())
         })
     }

@@ -74,6 +74,37 @@ CREATE TABLE engine_state (
     snapshot TEXT NOT NULL
 ) STRICT;
 ",
+    "
+-- The chain of custody (custody::chain::Entry): `line` is its JSON, byte for byte, `hash` the SHA-256 of it. Never changed.
+CREATE TABLE chain (
+    seq     INTEGER PRIMARY KEY,
+    line    TEXT NOT NULL,
+    hash    TEXT NOT NULL,
+    case_id TEXT
+) STRICT;
+CREATE INDEX chain_by_case ON chain (case_id, seq) WHERE case_id IS NOT NULL;
+
+-- What the broker acknowledged lately: if it dies and forgets, it is sent again. Each as it was in the outbox.
+CREATE TABLE sent (
+    seq       INTEGER PRIMARY KEY,
+    case_id   TEXT NOT NULL REFERENCES cases (id),
+    kind      TEXT NOT NULL,
+    topic     TEXT NOT NULL,
+    sha256    TEXT,
+    payload   TEXT,
+    queued_at INTEGER NOT NULL,
+    acked_at  INTEGER NOT NULL
+) STRICT;
+
+-- The originals that pictures were made from, as long as they are kept: originals/ab/abcd….gwo, encrypted (custody::vault).
+CREATE TABLE originals (
+    case_id     TEXT NOT NULL REFERENCES cases (id),
+    sha256      TEXT NOT NULL,
+    bytes       INTEGER NOT NULL,
+    captured_at INTEGER NOT NULL,
+    PRIMARY KEY (case_id, sha256)
+) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The version this program writes.

@@ -122,6 +122,7 @@ pub fn plan(cameras: impl IntoIterator<Item = (&'static str, CameraPlan)>, rules
         rules,
         grid: GRID.clone(),
         intake: no_cap(),
+        verification: gridwatch::engine::Verification::default(),
         picture_interval: Duration::ZERO,
         calendar: Calendar::default(),
     }

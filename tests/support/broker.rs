@@ -2,13 +2,16 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses what it needs")]
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
+    sync::LazyLock,
     thread,
     time::{Duration, Instant},
 };
 
+use jsonschema::Validator;
 use rumqttc::{
     AsyncClient, Event, Incoming, IncomingPacketSizeLimit, MqttOptions, Publish, PublishOptions, PublishProperties, QoS,
 };
@@ -121,6 +124,39 @@ impl Drop for Broker {
     }
 }
 
+/// The schemas of what a box sends, as a platform's programmer finds them.
+static SCHEMAS: LazyLock<BTreeMap<&str, Validator>> = LazyLock::new(|| {
+    ["case", "status", "health"]
+        .into_iter()
+        .map(|name| {
+            let file = format!("{}/configs/schema/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
+            let text = fs::read_to_string(&file).expect("it is checked in");
+            let schema = serde_json::from_str(&text).expect("it is JSON");
+            let validator = jsonschema::options().should_validate_formats(true).build(&schema);
+            (name, validator.expect("it is a schema"))
+        })
+        .collect()
+});
+
+/// Whatever a box says in any test is what the contract says it may.
+#[track_caller]
+fn assert_contract(message: &Publish) {
+    let topic = topic(message);
+    let Some((_, kind)) = topic.strip_prefix("gridwatch/v1/").and_then(|t| t.split_once('/')) else {
+        return;
+    };
+    if let Some(sha256) = kind.strip_prefix("evidence/") {
+        assert_eq!(gridwatch::digest::sha256_hex(&message.payload), sha256, "{topic}");
+    } else if let Some(validator) = SCHEMAS.get(kind) {
+        let value = serde_json::from_slice(&message.payload).expect("it is JSON");
+        let errors: Vec<String> = validator
+            .iter_errors(&value)
+            .map(|e| format!("{}: {e}", e.instance_path()))
+            .collect();
+        assert!(errors.is_empty(), "{topic}: {errors:?}");
+    }
+}
+
 /// Somebody at the broker who listens to a filter, comes back whenever it was lost, and can publish.
 pub struct Subscriber {
     pub client: AsyncClient,
@@ -177,12 +213,16 @@ impl Subscriber {
 
     /// The next message.
     pub async fn next(&mut self) -> Publish {
-        within(self.messages.recv()).await.expect("the task lives")
+        let message = within(self.messages.recv()).await.expect("the task lives");
+        assert_contract(&message);
+        message
     }
 
     /// What has come already.
     pub fn here(&mut self) -> Vec<Publish> {
-        std::iter::from_fn(|| self.messages.try_recv().ok()).collect()
+        std::iter::from_fn(|| self.messages.try_recv().ok())
+            .inspect(assert_contract)
+            .collect()
     }
 
     /// Publishes with QoS 1, and returns when the broker has it.

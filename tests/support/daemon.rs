@@ -63,10 +63,16 @@ pub fn farm(cameras: &[&str]) -> Farm {
 
 /// The clip of the demo's first camera, changed by ffmpeg.
 pub fn changed_clip(dir: &Path, name: &str, change: &[&str]) -> Arc<Clip> {
+    let clip = root().join("demo/clips/street-a.mp4");
+    clip_from(dir, name, &["-i", clip.to_str().expect("UTF-8")], change)
+}
+
+/// What ffmpeg makes of `input`, changed.
+pub fn clip_from(dir: &Path, name: &str, input: &[&str], change: &[&str]) -> Arc<Clip> {
     let file = dir.join(format!("{name}.mp4"));
     let out = Command::new("ffmpeg")
-        .args(["-v", "error", "-y", "-i"])
-        .arg(root().join("demo/clips/street-a.mp4"))
+        .args(["-v", "error", "-y"])
+        .args(input)
         .args(change)
         .args([
             "-c:v",
@@ -132,15 +138,12 @@ impl Daemon {
         file.broker.url = format!("mqtt://127.0.0.1:{broker}");
         file.telemetry.listen = format!("127.0.0.1:{http}");
         file.telemetry.filter = "info".into();
-        file.grid.file = configs.join(file.grid.file);
-        file.grid.categories = configs.join(file.grid.categories);
-        for model in &mut file.models {
-            model.dir = configs.join(&model.dir);
+        for path in file.data_paths_mut() {
+            *path = configs.join(&*path);
         }
         file.cameras.retain(|c| cameras.contains(&c.id.as_str()));
         for camera in &mut file.cameras {
             camera.url = farm.url(&camera.id);
-            camera.approved_signs = camera.approved_signs.take().map(|signs| configs.join(signs));
         }
         // The banner is the demo's own: here a camera has one problem.
         for rule in file.rules.iter_mut().filter(|r| r.except_approved) {

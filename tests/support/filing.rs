@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use gridwatch::{
     engine::{BBox, Case, CaseState, Category, Located, LonLat, Noted, PlaceMethod, Reason},
     link::{
-        Context, IncomingReply, Language, Link, LinkHandle, Settings, Topics,
+        Context, Form, IncomingReply, Language, Link, LinkHandle, Settings, Topics,
         contract::{CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, ModelInfo, When},
     },
     store::{Revision, Store, evidence_file},
@@ -17,7 +17,12 @@ use tokio::sync::mpsc;
 pub const NODE: &str = "box-7";
 
 pub fn topics() -> Topics {
-    Topics::new(&NODE.into())
+    Topics::new("gridwatch", &NODE.into())
+}
+
+/// Where cases go, in the contract's words.
+pub fn form() -> Form {
+    topics().into()
 }
 
 pub fn zone() -> TimeZone {
@@ -146,6 +151,15 @@ pub fn record(case: &Case, evidence: Vec<EvidenceItem>) -> CaseRecord {
     )
 }
 
+/// What a record was before the store sealed it.
+pub fn unsealed(record: &CaseRecord) -> CaseRecord {
+    CaseRecord {
+        prev_hash: None,
+        signature: None,
+        ..record.clone()
+    }
+}
+
 /// Commits the `n`th case with its pictures, and gives its id.
 pub fn file(store: &mut Store, n: u32) -> String {
     file_with(store, n, 8_000)
@@ -155,9 +169,7 @@ pub fn file(store: &mut Store, n: u32) -> String {
 pub fn file_with(store: &mut Store, n: u32, size: usize) -> String {
     let case = case(n);
     let record = record(&case, pictures_of(store.dir(), n, size));
-    store
-        .commit_case(&record, &case, &topics())
-        .expect("the store takes it");
+    store.commit_case(&record, &case, &form()).expect("the store takes it");
     record.case_id
 }
 
@@ -179,6 +191,8 @@ pub fn settings(port: u16) -> Settings {
         login: None,
         keep_alive: Duration::from_secs(5),
         in_flight: 4,
+        topic_prefix: "gridwatch".into(),
+        session_expiry: Duration::from_hours(24),
         zone: zone(),
     }
 }

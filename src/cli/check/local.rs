@@ -8,7 +8,10 @@ use std::{
 use jiff::Timestamp;
 
 use super::{Row, State};
-use crate::config::Draft;
+use crate::{
+    config::Draft,
+    custody::keys::{KeyRing, OriginalsKey},
+};
 
 /// Below this the store may run out within a day of a broker's outage: a case with its pictures is about a megabyte.
 const LEAST_FREE: u64 = 256 << 20;
@@ -19,7 +22,36 @@ pub(super) fn rows(draft: &Draft) -> Vec<Row> {
     let mut rows = models(draft);
     rows.extend(decoders(draft));
     rows.extend(draft.state_dir.as_deref().map(state_dir));
+    rows.extend(draft.state_dir.as_deref().into_iter().flat_map(|dir| keys(draft, dir)));
     rows.push(clock(draft));
+    rows
+}
+
+/// What cases are signed with, and what originals are encrypted with.
+fn keys(draft: &Draft, state_dir: &Path) -> Vec<Row> {
+    const WHAT: &str = "keys";
+    let ring = KeyRing::of(state_dir);
+    let place = draft.originals_key();
+    let elsewhere = match place {
+        Some(OriginalsKey::File(path)) => Some(path.as_path()),
+        _ => None,
+    };
+    let mut rows: Vec<Row> = ring
+        .weak(elsewhere)
+        .into_iter()
+        .map(|weak| Row::new(WHAT, State::Wrong, weak.to_string()))
+        .collect();
+    // systemd hands credentials to the service alone.
+    if let Some(place @ OriginalsKey::File(_)) = place
+        && let Err(e) = ring.originals(place)
+    {
+        rows.push(Row::new(WHAT, State::Wrong, e.to_string()));
+    }
+    rows.push(match ring.existing() {
+        _ if !ring.signing_file().exists() => Row::ok(WHAT, "none yet: the daemon makes them at its first start"),
+        Ok(key) => Row::ok(WHAT, format!("cases are signed with {}", key.public())),
+        Err(e) => Row::new(WHAT, State::Wrong, e.to_string()),
+    });
     rows
 }
 

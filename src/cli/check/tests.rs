@@ -202,6 +202,9 @@ async fn a_broker_that_is_away_is_told() {
         }),
         keep_alive: Duration::from_secs(30),
         in_flight: 16,
+        topic_prefix: "gridwatch".into(),
+        session_expiry: Duration::from_secs(3600),
+        template: None,
     });
     let rows = probe::rows(&draft, PATIENCE).await;
     assert_eq!(

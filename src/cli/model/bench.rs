@@ -29,7 +29,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   gridwatch model bench models/garbage_nano_416 models/picodet_s_416_coco
-  gridwatch model bench garbage_nano_416@1.1.0 models/garbage_nano_416 --config edge.toml --json")]
+  gridwatch model bench garbage_nano_416@1.2.0 models/garbage_nano_416 --config edge.toml --json")]
 pub(super) struct Args {
     /// Folders, or ID@VERSION of the registry. The ratios are to the first.
     #[arg(value_name = "MODEL", required = true)]

@@ -29,8 +29,8 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  gridwatch model use garbage_nano_416@1.1.0
-  gridwatch model use garbage_nano_416@1.1.0 --camera gate     for that camera alone
+  gridwatch model use garbage_nano_416@1.2.0
+  gridwatch model use garbage_nano_416@1.2.0 --camera gate     for that camera alone
   gridwatch model use garbage_nano_416@1.0.0 --now             decides at once; the running one looks on beside it
 
 Exit codes: 0 it looks, or with --no-wait it was asked; 1 it was refused or taken back, the reason is said; 4 the daemon has not

@@ -32,7 +32,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   gridwatch model compare models/garbage_nano_416 new/garbage --pictures captures/ --sheet differ.png
-  gridwatch model compare garbage_nano_416@1.0.0 garbage_nano_416@1.1.0 --config edge.toml --data streets/dev --json")]
+  gridwatch model compare garbage_nano_416@1.1.0 garbage_nano_416@1.2.0 --config edge.toml --data streets/dev --json")]
 pub(super) struct Args {
     /// A folder, or ID@VERSION of the registry.
     #[arg(value_name = "OLD")]

@@ -4,10 +4,11 @@ use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf, process::E
 
 use crate::{
     cli::{Failure, print},
+    custody::SigningKey,
     error::Class,
     model::{
         Model,
-        registry::{MANIFEST, SIGNATURE, SigningKey},
+        registry::{MANIFEST, SIGNATURE},
     },
 };
 

@@ -14,6 +14,7 @@ use super::{
     Survey,
 };
 use crate::{
+    custody::keys::OriginalsKey,
     engine::{
         self, CameraPlan, Category, Intake, NodeId, Plan, ScheduleId,
         calendar::{Calendar, DayKind, Schedule},
@@ -71,6 +72,7 @@ pub(super) struct Rest {
     pub(super) telemetry: Option<Telemetry>,
     pub(super) evidence: Option<Evidence>,
     pub(super) intake: Option<raw::Intake>,
+    pub(super) verification: Option<engine::Verification>,
     /// The inner one: where it is enabled.
     pub(super) ledger: Option<Option<crate::ledger::Settings>>,
     pub(super) view: Option<raw::View>,
@@ -91,6 +93,7 @@ impl Rest {
     /// What the engine works to. Takes what it is made of.
     fn plan(&mut self, node: NodeId, zone: TimeZone, grid: Grid) -> Option<Plan> {
         let (intake, evidence) = (self.intake.as_ref()?, self.evidence.as_ref()?);
+        let verification = self.verification.take()?;
         Some(Plan {
             node,
             cameras: std::mem::take(&mut self.plans),
@@ -101,6 +104,7 @@ impl Rest {
                 per_box_day: intake.per_box_day,
                 let_go_after: (intake.let_go_days > 0).then(|| DAY * intake.let_go_days),
             },
+            verification,
             picture_interval: evidence.min_interval,
             calendar: Calendar {
                 zone,
@@ -115,6 +119,11 @@ impl Draft {
     /// The sound rules, in the file's order.
     pub fn rules(&self) -> &[engine::Rule] {
         &self.rest.rules
+    }
+
+    /// Where the key of the originals is; `None` where none are kept, or the section is faulty.
+    pub fn originals_key(&self) -> Option<&OriginalsKey> {
+        self.rest.evidence.as_ref()?.originals.as_ref()
     }
 
     /// See [`Config::view`]; the defaults where the section is faulty.

@@ -1,11 +1,20 @@
 //! What lies outside the box: addresses, and who the box is there.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    fs,
+    net::IpAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use url::{Host, Url};
 
 use super::{At, Checker, top};
-use crate::config::{Broker, Credentials, Tls, raw, secret::CredentialFault};
+use crate::{
+    config::{Broker, Credentials, Tls, raw, secret::CredentialFault},
+    link::Template,
+};
 
 /// MQTT's ports without and with TLS (IANA).
 const MQTT_PORT: u16 = 1883;
@@ -14,6 +23,9 @@ const MQTTS_PORT: u16 = 8883;
 /// Below 5 s a slow line's round trip is taken for death; MQTT counts it in 16 bits of seconds, and past an hour a dead
 /// broker is found out by the outbox first.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3600));
+
+/// A reply that came while the box was away is worth nothing after a month.
+const SESSION_EXPIRY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_hours(31 * 24));
 
 impl Checker<'_> {
     pub(super) fn broker(&mut self) {
@@ -35,8 +47,13 @@ impl Checker<'_> {
                 "the PEM file of the authority that signed the broker's certificate",
             )
         });
-        let keep_alive_at = at.key("keep_alive");
-        self.between(&keep_alive_at, raw.keep_alive, KEEP_ALIVE);
+        let client = raw.client.as_ref().map(|c| self.client(&at.key("client"), c));
+        let template = raw
+            .template
+            .as_ref()
+            .and_then(|p| self.template(&at.key("template"), p));
+        self.between(&at.key("keep_alive"), raw.keep_alive, KEEP_ALIVE);
+        self.between(&at.key("session_expiry"), raw.session_expiry, SESSION_EXPIRY);
         let Some(url) = url else { return };
         let tls = match url.scheme() {
             "mqtt" => false,
@@ -59,7 +76,10 @@ impl Checker<'_> {
             );
         }
         let tls = match (tls, ca) {
-            (true, Some(ca)) => ca.map(|ca_file| Tls { ca_file }),
+            (true, Some(ca)) => ca.map(|ca_file| Tls {
+                ca_file,
+                client: client.flatten(),
+            }),
             (true, None) if self.is_taken(&ca_at) => None,
             (true, None) => {
                 let remedy = "name the PEM file of the authority that signed the broker's certificate; on Debian all public ones \
@@ -76,6 +96,13 @@ impl Checker<'_> {
                 None
             }
             (false, None) => {
+                if raw.client.is_some() {
+                    self.fault(
+                        &at.key("client"),
+                        "is set, but the broker's URL is mqtt://: a certificate is shown over TLS alone",
+                        "write mqtts:// and ca_file, or remove it",
+                    );
+                }
                 if raw.credentials.is_some() && !is_loopback(&url) {
                     self.warn(
                         &url_at,
@@ -93,7 +120,52 @@ impl Checker<'_> {
             credentials,
             keep_alive: raw.keep_alive.0,
             in_flight: raw.in_flight,
+            topic_prefix: raw.topic_prefix,
+            session_expiry: raw.session_expiry.0,
+            template,
         });
+    }
+
+    fn template(&mut self, at: &At, path: &Path) -> Option<Template> {
+        let file = self.existing(at, path, "a JSON template")?;
+        let text = match fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(e) => {
+                let message = format!("{} cannot be read: {e}", path.display());
+                self.fault(at, message, "save it as UTF-8 that this user may read");
+                return None;
+            }
+        };
+        match Template::parse(&text) {
+            Ok(template) => Some(template),
+            Err(faults) => {
+                for fault in faults {
+                    let message = format!("{}: {fault}", path.display());
+                    self.fault(at, message, "docs/contract.md has the template's form");
+                }
+                None
+            }
+        }
+    }
+
+    /// The box's certificate and key.
+    fn client(&mut self, at: &At, raw: &raw::ClientCertificate) -> Option<(PathBuf, PathBuf)> {
+        let cert = self.existing(
+            &at.key("cert_file"),
+            &raw.cert_file,
+            "the PEM file of the box's certificate",
+        );
+        let key_at = at.key("key_file");
+        let key = self.existing(&key_at, &raw.key_file, "the PEM file of the certificate's private key")?;
+        let mode = fs::metadata(&key).map_or(0, |m| m.permissions().mode() & 0o777);
+        if mode & 0o007 != 0 {
+            self.fault(
+                &key_at,
+                format!("may be read by everybody (mode {mode:03o})"),
+                format!("chmod 600 {}", key.display()),
+            );
+        }
+        Some((cert?, key))
     }
 
     /// Parses a URL without ever showing it: it may hold a password. What comes back holds none.

@@ -115,7 +115,7 @@ impl Checker<'_> {
     }
 
     /// What is said of a model's folder; its faults are told.
-    fn manifest(&mut self, at: &At, dir: &Path) -> Option<Manifest> {
+    pub(super) fn manifest(&mut self, at: &At, dir: &Path) -> Option<Manifest> {
         let dir = self.shown(dir);
         if !dir.is_dir() {
             self.fault(
@@ -153,6 +153,34 @@ impl Checker<'_> {
     /// True where [reading] was typed, whatever is wrong with it.
     pub(super) fn has_reading(&self) -> bool {
         top("reading").of(&self.document.value).is_some()
+    }
+
+    /// A find carries one closer score: rules about the same labels must have it from the same model.
+    fn second_looks_agree(&mut self) {
+        let rules = &self.draft.rest.rules;
+        let asked = |r: &engine::Rule| self.draft.rest.second_looks.get(&r.id).copied();
+        let closer: Vec<usize> = (0..rules.len()).filter(|i| rules[*i].second_look.is_some()).collect();
+        let mut faults = Vec::new();
+        for (nth, &i) in closer.iter().enumerate() {
+            let disagrees = |j: &&usize| {
+                let (one, other) = (&rules[i], &rules[**j]);
+                asked(one) != asked(other) && one.labels.iter().any(|l| other.labels.contains(l))
+            };
+            if let Some(&other) = closer[..nth].iter().find(disagrees) {
+                faults.push((rules[i].id.clone(), rules[other].id.clone()));
+            }
+        }
+        for (rule, other) in faults {
+            self.fault(
+                &top("rules"),
+                format!(
+                    "{:?} and {:?} are about the same label and have different models look closer",
+                    rule.as_str(),
+                    other.as_str()
+                ),
+                "name the same second_look.model in both",
+            );
+        }
     }
 
     /// How telephone numbers are read.
@@ -208,6 +236,7 @@ impl Checker<'_> {
                 self.draft.rest.rules.push(compile(raw, category, hours));
             }
         }
+        self.second_looks_agree();
         facts
     }
 

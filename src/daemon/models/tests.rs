@@ -18,7 +18,7 @@ use crate::{
 };
 
 const GARBAGE: &str = "garbage_nano_416";
-const SHIPPED: &str = "garbage_nano_416@1.1.0";
+const SHIPPED: &str = "garbage_nano_416@1.2.0";
 /// Index of the model in the demo's configuration.
 const MODEL: usize = 0;
 
@@ -46,16 +46,11 @@ impl Station {
         let configs = root().join("configs");
         let mut file: raw::File = toml::from_str(&fs::read_to_string(configs.join("demo.toml")).unwrap()).unwrap();
         file.node.state_dir = dir.path().join("state");
-        file.grid.file = configs.join(&file.grid.file);
-        file.grid.categories = configs.join(&file.grid.categories);
+        for path in file.data_paths_mut() {
+            *path = configs.join(&*path);
+        }
         file.runtime.workers = Some(1);
         file.registry.trial_looks = trial_looks;
-        for model in &mut file.models {
-            model.dir = configs.join(&model.dir);
-        }
-        for camera in &mut file.cameras {
-            camera.approved_signs = camera.approved_signs.take().map(|signs| configs.join(signs));
-        }
         let path = dir.path().join("edge.toml");
         fs::write(&path, toml::to_string(&file).unwrap()).unwrap();
         let mut config = config::load(&path).unwrap();

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::Queue;
 use crate::engine::{
     approved::approval,
+    check::Glimpse,
     geometry::distance_m,
     group::{Sight, gather, is_attended, is_large_enough},
     presence::{Presence, Step},
@@ -16,6 +17,14 @@ use crate::engine::{
 
 /// A box that does not count, where it lies in the picture, and why.
 type Unfit = (Option<BBox>, NotFiled);
+
+/// A place that is hidden by so much shows nothing.
+const HIDDEN: f64 = 0.5;
+
+/// True where what is in the box may be what lay at the place.
+fn may_be(place: &BBox, b: &BBox, reach: f64) -> bool {
+    place.holds(b.centre()) || affinity(place, b, reach, None) > 0.0
+}
 
 /// One clear look of one camera, judged by one rule.
 pub(super) struct Judging<'a> {
@@ -42,6 +51,9 @@ impl<'a> Judging<'a> {
         self.follow(tracks, detections, &sights, unfit);
         // What was seen at this look has begun anew.
         self.let_go(&there);
+        if self.works {
+            self.check(&sights, &there, detections);
+        }
     }
 
     /// What counts of `detections`, the surest first where they are not gathered, and what does not and why.
@@ -147,14 +159,37 @@ impl<'a> Judging<'a> {
         counts.chain(others.filter_map(|(bbox, _)| *bbox)).collect()
     }
 
+    /// Looks for the things of the cases about which somebody asked.
+    fn check(&mut self, sights: &[Sight<'a>], there: &[BBox], detections: &[Detection]) {
+        let (rule, keep, how) = (self.rule, self.scores.keep, &self.plan.verification);
+        let reach = f64::from(rule.max_move);
+        let hides = |place: &BBox, d: &Detection| {
+            let is_such = how.hidden_by.contains(&d.label) && !rule.labels.contains(&d.label);
+            is_such && d.score >= keep && d.bbox.common(place) >= HIDDEN * place.area()
+        };
+        let shows = |place: &BBox| {
+            if sights.iter().any(|s| may_be(place, &s.bbox, reach)) {
+                Some(Glimpse::Thing)
+            } else if detections.iter().any(|d| hides(place, d)) {
+                None
+            } else if there.iter().any(|b| may_be(place, b, reach)) {
+                Some(Glimpse::Doubt)
+            } else {
+                Some(Glimpse::Empty)
+            }
+        };
+        let answers = self.register.check(self.id, rule, (self.at, how), shows);
+        self.effects
+            .extend(answers.into_iter().map(|a| Effect::Verified(Box::new(a))));
+    }
+
     /// Takes back the cases that nobody has a word for and whose places are empty.
     fn let_go(&mut self, there: &[BBox]) {
         let Some(silence) = self.plan.intake.let_go_after else {
             return;
         };
         let reach = f64::from(self.rule.max_move);
-        let may_be = |place: &BBox, b: &BBox| place.holds(b.centre()) || affinity(place, b, reach, None) > 0.0;
-        let is_seen_at = |place: &BBox| there.iter().any(|b| may_be(place, b));
+        let is_seen_at = |place: &BBox| there.iter().any(|b| may_be(place, b, reach));
         let empty = self.register.looked(self.id, self.rule, self.step, is_seen_at, silence);
         for case in empty {
             self.register.withdraw(&case, self.at);

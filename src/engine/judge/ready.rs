@@ -170,9 +170,12 @@ impl<'a> Judging<'a> {
             *closer = Closer::Sure(score);
             return;
         }
-        *closer = Closer::Doubted;
         *not_before = Some(plus(self.at, self.rule.dwell));
-        track.note(Reason::NotFiled(NotFiled::Doubted), self.telling());
+        // Told once: a thing that is doubted for weeks would be told every few minutes.
+        if !matches!(closer, Closer::Doubted) {
+            *closer = Closer::Doubted;
+            track.note(Reason::NotFiled(NotFiled::Doubted), self.telling());
+        }
     }
 
     /// What the closer look scored that the rule asks for before a case is filed, `Some(None)` where it asks for none;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Engine, Watched, telling};
 use crate::engine::{
+    check::Check,
     stage::{Sighting, Stage},
     track::Track,
     types::{CameraId, CaseId, Effect, NotFiled, Reason, RuleId},
@@ -32,6 +33,8 @@ struct Seen {
     last_seen: Timestamp,
     #[serde(default = "anew")]
     vacancy: Option<Vacancy>,
+    #[serde(default)]
+    check: Check,
 }
 
 /// Of a snapshot that was taken before cases were let go.
@@ -82,6 +85,7 @@ impl Engine {
                     rule: record.rule.clone(),
                     last_seen: record.last_seen,
                     vacancy: record.vacancy,
+                    check: record.check.clone(),
                 })
                 .collect(),
         }
@@ -94,8 +98,10 @@ impl Engine {
         let Resumed { snapshot, pictures } = resumed;
         self.now = snapshot.now;
         for seen in snapshot.seen {
-            self.register
-                .remember(&seen.case, seen.rule, seen.last_seen, seen.vacancy);
+            self.register.remember(&seen.case, |record| {
+                (record.rule, record.last_seen) = (seen.rule, seen.last_seen);
+                (record.vacancy, record.check) = (seen.vacancy, seen.check);
+            });
         }
         self.register.replan(&plan.rules);
         for (camera, mut watched) in snapshot.cameras {

@@ -120,6 +120,7 @@ impl Case {
             confirmed_at: Some(self.confirmed_at),
             recurrences: self.recurrence.as_ref().map_or(0, |r| r.count),
             was_reopened: false,
+            question: None,
         }
     }
 }
@@ -158,7 +159,35 @@ pub struct OpenCase {
     /// The box asked once to reopen it, and does not ask again.
     #[serde(default)]
     pub was_reopened: bool,
+    /// A crew said that it dealt with it, or the platform asks: is it still there?
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<Question>,
 }
+
+/// The answer to a [`Question`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verified {
+    /// Of which case.
+    pub case: CaseId,
+    /// By which camera.
+    pub camera: CameraId,
+    /// Where the thing was when the case was confirmed.
+    pub bbox: BBox,
+    /// When it was asked.
+    pub asked_at: Timestamp,
+    /// When this was known. Where a look decided it, that look.
+    pub at: Timestamp,
+    /// The answer.
+    pub finding: Finding,
+    /// A look was judged at that moment, whose picture shows it, be it a dark one.
+    pub is_look: bool,
+    /// Clear looks that counted since it was asked.
+    pub looks: u32,
+    /// Those of them that saw it.
+    pub looks_seen: u32,
+}
+
+pub use crate::engine::check::{Finding, Question};
 
 /// Where a case stands. `filed` and `withdrawn` are the box's own words; `reopened` is of either; the others are the platform's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]

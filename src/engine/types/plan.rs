@@ -23,6 +23,8 @@ pub struct Plan {
     pub grid: Grid,
     /// How many cases a day the platform is given.
     pub intake: Intake,
+    /// When something is verified to be gone, or still there.
+    pub verification: Verification,
     /// A case's two pictures are at least so far apart. A dwell is longer; it tells where a first picture had to be taken again.
     pub picture_interval: Duration,
     /// The city's days and hours.
@@ -39,6 +41,32 @@ pub struct Intake {
     pub per_box_day: u32,
     /// An open case that the platform had no word for in so long (known time) is taken back once its place is empty; `None`: never.
     pub let_go_after: Option<Duration>,
+}
+
+/// What it takes to say that a case's thing is gone, or still there, where the platform asks or a crew says that it was there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verification {
+    /// So many clear looks at a place that nothing hides.
+    pub looks: u32,
+    /// From the first to the last of them.
+    pub over: Duration,
+    /// What could not be verified so long after the question is said to be unverifiable.
+    pub within: Duration,
+    /// Labels of what hides a place that it covers half of, where the rule is not about them.
+    pub hidden_by: Vec<Label>,
+}
+
+impl Default for Verification {
+    /// Three looks over ten minutes, as the domain has it, within an hour; hidden by people and by what they drive.
+    fn default() -> Self {
+        let hidden_by = ["person", "bicycle", "motorcycle", "car", "bus", "truck"];
+        Self {
+            looks: 3,
+            over: Duration::from_mins(10),
+            within: Duration::from_mins(60),
+            hidden_by: hidden_by.map(Label::from).to_vec(),
+        }
+    }
 }
 
 /// One camera, as the engine sees it; of a camera that turns one preset ([`CameraId::at_preset`]).

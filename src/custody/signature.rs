@@ -1,5 +1,4 @@
-//! Ed25519 signatures (RFC 8032) of packages: `model.sig` over the exact bytes of `model.toml`, which holds the sum of the
-//! weights. OpenSSL makes the same ones (docs/models-registry.md).
+//! Ed25519 signatures (RFC 8032): of case records, and of model packages. OpenSSL makes and checks the same ones.
 
 use std::{fmt, str::FromStr};
 
@@ -37,7 +36,12 @@ impl FromStr for PublicKey {
 }
 
 impl PublicKey {
-    /// True where `signature`, the text of `model.sig`, is this key's over `signed`.
+    /// The key itself.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// True where `signature`, in base64 or hexadecimal, is this key's over `signed`.
     pub fn verifies(&self, signed: &[u8], signature: &str) -> bool {
         // What is no signature's form verifies nothing.
         let signature = bytes(signature).unwrap_or_default();
@@ -103,10 +107,27 @@ impl SigningKey {
         PublicKey(bytes)
     }
 
-    /// The text of a `model.sig` over `signed`.
+    /// The signature over `signed`, in base64 with a line's end.
     pub fn sign(&self, signed: &[u8]) -> String {
         BASE64.encode(self.0.sign(signed).as_ref()) + "\n"
     }
+}
+
+const MEMBER: &str = ",\"signature\":\"";
+
+impl SigningKey {
+    /// Puts the key's signature over a JSON object, byte for byte, into it as its last member.
+    pub fn seal(&self, object: &str) -> String {
+        let open = object.strip_suffix('}').unwrap_or(object);
+        format!("{open}{MEMBER}{}\"}}", self.sign(object.as_bytes()).trim())
+    }
+}
+
+/// Takes the signature out of what [`SigningKey::seal`] made: the object that was signed, and the signature. `None` where none is in it.
+pub fn unseal(sealed: &str) -> Option<(String, &str)> {
+    let (open, rest) = sealed.rsplit_once(MEMBER)?;
+    let signature = rest.strip_suffix("\"}")?;
+    Some((format!("{open}}}"), signature))
 }
 
 #[cfg(test)]
@@ -140,6 +161,18 @@ mod tests {
         assert!(!public.verifies(b"id = 1", ""));
         let (_, other) = SigningKey::generate().unwrap();
         assert!(!other.public().verifies(b"id = 1", &key.sign(b"id = 1")));
+    }
+
+    #[test]
+    fn an_object_carries_its_signature_last_and_comes_out_as_it_was() {
+        let (_, key) = SigningKey::generate().unwrap();
+        let object = r#"{"a":1,"b":"\"signature\""}"#;
+        let sealed = key.seal(object);
+        let value: serde_json::Value = serde_json::from_str(&sealed).unwrap();
+        let (body, signature) = unseal(&sealed).unwrap();
+        assert_eq!((body.as_str(), value["signature"].as_str()), (object, Some(signature)));
+        assert!(key.public().verifies(body.as_bytes(), signature));
+        assert!(unseal(object).is_none());
     }
 
     #[test]
