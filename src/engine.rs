@@ -16,6 +16,7 @@ mod judge;
 mod presence;
 mod site;
 mod stage;
+mod standing;
 mod track;
 pub mod types;
 mod vacancy;

@@ -153,6 +153,7 @@ impl Replay {
             What::EvidenceFailed { case } => Input::EvidenceFailed { case },
             What::Tick(at) => Input::Tick(at),
             What::Reaimed(Reaimed { camera, at }) => Input::Reaimed { camera, at },
+            What::Elsewhere(news) => Input::Elsewhere(news),
         };
         let effects = self.engine.apply(input);
         self.compare(&effects, entry.filed);
@@ -263,6 +264,7 @@ fn time_of(what: &What) -> Option<Timestamp> {
         What::Observed(look) => Some(look.at),
         What::Reply(reply) => Some(reply.at),
         What::Tick(at) | What::Reaimed(Reaimed { at, .. }) => Some(*at),
+        What::Elsewhere(news) => Some(news.at),
         _ => None,
     }
 }

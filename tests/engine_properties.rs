@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 
 use engine_support::*;
 use gridwatch::engine::{
-    BBox, CaseId, CaseState, Detection, Effect, Input, Light, NotFiled, Observation, Reason, Reply, Rule, View,
-    ZoneKind,
+    BBox, CaseId, CaseState, Claim, Detection, Effect, Input, Known, Light, NotFiled, Observation, Reason, Reply, Rule,
+    View, ZoneKind,
 };
 use proptest::prelude::*;
 
@@ -336,11 +336,22 @@ enum Event {
     Reaimed {
         camera: usize,
     },
+    Elsewhere(News),
     Reload {
         cameras: usize,
         rules: usize,
     },
 }
+
+/// What another box may say; it has two cases, one of each rule.
+#[derive(Debug, Clone)]
+enum News {
+    Claimed(usize),
+    Released(usize),
+    Yielded { case: usize, to: usize },
+}
+
+const THEIRS: [(&str, &str); 2] = [("theirs-1", "0102"), ("theirs-2", "0202")];
 
 const STATES: [CaseState; 10] = [
     CaseState::Filed,
@@ -373,6 +384,11 @@ fn event() -> impl Strategy<Value = Event> {
     });
     let view = prop_oneof![8 => Just(View::Clear), 1 => Just(View::Dark), 1 => Just(View::Damaged)];
     let step = prop_oneof![30 => 0.5f64..20.0, 2 => 50.0f64..400.0, 1 => 3000.0f64..90000.0, 1 => Just(0.0), 1 => -300.0f64..0.0];
+    let news = prop_oneof![
+        (0usize..2).prop_map(News::Claimed),
+        (0usize..2).prop_map(News::Released),
+        (0usize..8, 0usize..2).prop_map(|(case, to)| News::Yielded { case, to }),
+    ];
     prop_oneof![
         40 => (0usize..3, step.clone(), view, prop::collection::vec(seen, 0..6))
             .prop_map(|(camera, step, view, seen)| Event::Look { camera, step, view, seen }),
@@ -380,6 +396,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0usize..8).prop_map(|case| Event::EvidenceFailed { case }),
         2 => step.prop_map(|step| Event::Tick { step }),
         1 => (0usize..3).prop_map(|camera| Event::Reaimed { camera }),
+        1 => news.prop_map(Event::Elsewhere),
         1 => (1usize..4, 1usize..3).prop_map(|(cameras, rules)| Event::Reload { cameras, rules }),
     ]
 }
@@ -477,6 +494,21 @@ impl Street {
                 camera: CAMERAS[*camera].into(),
                 at: at(self.seconds),
             },
+            Event::Elsewhere(news) => {
+                let theirs = |n: &usize| THEIRS[*n].0;
+                let what = match news {
+                    News::Claimed(n) => Known::Claimed(Claim {
+                        category: THEIRS[*n].1.into(),
+                        ..claim(theirs(n), HERE)
+                    }),
+                    News::Released(n) => Known::Released(theirs(n).into()),
+                    News::Yielded { case, to } => Known::Yielded {
+                        case: nth(world, case),
+                        to: theirs(to).into(),
+                    },
+                };
+                elsewhere(self.seconds, what)
+            }
             Event::Reload { cameras, rules } => {
                 (self.cameras, self.rules) = (*cameras, *rules);
                 Input::Configured(Arc::new(self.plan()))

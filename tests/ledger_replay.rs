@@ -7,11 +7,11 @@ mod ledger_support;
 
 use std::{sync::Arc, time::Duration};
 
-use engine_support::{HEAP, at, bbox, fixed, garbage, plan, rule};
+use engine_support::{HEAP, HERE, at, bbox, claim, elsewhere, fixed, garbage, plan, rule};
 use gridwatch::{
     engine::{
-        CaseId, CaseState, Detection, Effect, Input, Light, Observation, OpenCase, Plan, Reply, Resumed, Rule, Scores,
-        View,
+        CaseId, CaseState, Detection, Effect, Input, Known, Light, Observation, OpenCase, Plan, Reply, Resumed, Rule,
+        Scores, View,
     },
     ledger::What,
     replay::{Replay, Window},
@@ -81,6 +81,8 @@ enum Event {
     Reply(usize, CaseState),
     EvidenceFailed(usize),
     Tick(f64),
+    /// Another box has a case open at the place of this one, it is over, or this box's gives way to it.
+    Elsewhere(usize, u8),
     Reload,
 }
 
@@ -108,6 +110,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (0usize..4, prop::sample::select(&CaseState::ALL[..])).prop_map(|(n, state)| Event::Reply(n, state)),
         1 => (0usize..4).prop_map(Event::EvidenceFailed),
         2 => step.prop_map(Event::Tick),
+        1 => (0usize..4, 0u8..3).prop_map(|(n, what)| Event::Elsewhere(n, what)),
         1 => Just(Event::Reload),
     ]
 }
@@ -149,6 +152,17 @@ impl Player {
                 Event::Reply(n, state) => reply(&nth(*n), *state, self.seconds),
                 Event::EvidenceFailed(n) => Input::EvidenceFailed { case: nth(*n) },
                 Event::Tick(step) => Input::Tick(at(self.seconds + step)),
+                Event::Elsewhere(n, what) => {
+                    let what = match what {
+                        0 => Known::Claimed(claim("theirs", HERE)),
+                        1 => Known::Released("theirs".into()),
+                        _ => Known::Yielded {
+                            case: nth(*n),
+                            to: "theirs".into(),
+                        },
+                    };
+                    elsewhere(self.seconds, what)
+                }
                 Event::Reload => Input::Configured(Arc::clone(&self.plan)),
             };
             let effects = live.apply(input);

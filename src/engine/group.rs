@@ -3,7 +3,7 @@
 //! Works on one look; which look continues which track is `track`'s matter.
 
 use super::{
-    site::Standing,
+    standing::Standing,
     types::{Appearance, Attended, BBox, CameraPlan, Detection, PhoneNumber, Rule},
 };
 

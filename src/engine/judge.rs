@@ -23,8 +23,8 @@ use super::{
     stage::{Stage, Telling},
     track::Track,
     types::{
-        CameraId, CameraPlan, CaseId, Effect, Input, NotFiled, Observation, OpenCase, Plan, Reason, Reply, Rule,
-        RuleId, View,
+        CameraId, CameraPlan, CaseId, Claim, Effect, Elsewhere, Input, Known, NotFiled, Observation, OpenCase, Plan,
+        Reason, Reply, Rule, RuleId, View,
     },
 };
 
@@ -133,6 +133,14 @@ impl Engine {
                 }
                 self.register.reaimed(&camera);
             }
+            Input::Elsewhere(Elsewhere { at, what }) => {
+                self.now = at;
+                match what {
+                    Known::Claimed(claim) => self.register.claim(claim),
+                    Known::Released(case) => self.register.release(&case),
+                    Known::Yielded { case, to } => self.yielded(&case, &to, &mut effects),
+                }
+            }
         }
         effects
     }
@@ -166,6 +174,11 @@ impl Engine {
     /// Every case that bears on new ones, open or lately over, by id.
     pub fn remembered(&self) -> impl Iterator<Item = &OpenCase> {
         self.register.all()
+    }
+
+    /// What other boxes have open, by case.
+    pub fn claims(&self) -> impl Iterator<Item = &Claim> {
+        self.register.claims()
     }
 
     /// When the thing of a case was last seen by any camera; `None` for a case that the engine no longer knows.
@@ -302,6 +315,22 @@ impl Engine {
                 at,
                 reason,
             }),
+        }
+    }
+
+    /// What belonged to `case` belongs to another box's case `to`, in which its site is from here on.
+    fn yielded(&mut self, case: &CaseId, to: &CaseId, effects: &mut Vec<Effect>) {
+        if self.register.remove(case).is_none() {
+            return;
+        }
+        for (id, watched) in &mut self.cameras {
+            for (rule, tracks) in &mut watched.tracks {
+                let its = |t: &&mut Track| matches!(&t.stage, Stage::AtCase(c) if c == case);
+                for track in tracks.iter_mut().filter(its) {
+                    let reason = Reason::NotFiled(NotFiled::OpenElsewhere);
+                    track.turn(Stage::AtCase(to.clone()), reason, telling(id, rule, self.now, effects));
+                }
+            }
         }
     }
 

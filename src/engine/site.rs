@@ -11,17 +11,15 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    calendar::Calendar,
     case::{Illegal, transition},
     check::{Check, Finding, Glimpse, Question},
-    geometry::{Side, distance_m, side_of},
+    geometry::distance_m,
     plus,
     presence::Step,
     since,
     types::{
-        Appearance, BBox, Beyond, CameraId, CameraPlan, CaseId, CaseState, Located, NotFiled, OpenCase, PhoneNumber,
-        Place, PlaceMethod, Plan, Point, Recurrence, Reply, Rule, RuleId, ScheduleId, Verification, Verified, Zone,
-        ZoneId, ZoneKind,
+        Appearance, BBox, CameraId, CameraPlan, CaseId, CaseState, Claim, Located, NotFiled, OpenCase, PhoneNumber,
+        Place, PlaceMethod, Plan, Recurrence, Reply, Rule, RuleId, Verification, Verified, ZoneId,
     },
     vacancy::Vacancy,
 };
@@ -30,72 +28,6 @@ use super::{
 const LEAST_MERGE_M: f64 = 2.0;
 /// Overlap by which a thing is the one that was rejected: half of it within the other's box.
 const SAME_THING_IOU: f64 = 0.3;
-
-/// Where a foot that counts stands, for one rule at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Standing<'a> {
-    /// The watch zone, where one is drawn.
-    pub(super) zone: Option<&'a ZoneId>,
-    /// The schedule of the permitted zone, where it stands in one.
-    pub(super) permit: Option<&'a ScheduleId>,
-    /// That schedule is open: what stands here is lawful now.
-    pub(super) is_permitted: bool,
-}
-
-/// What a foot stands on, for one rule at one moment; `None` where it does not count. A line drawn belongs to its zone.
-///
-/// In this order, whatever the order of the zones, of which only those for the rule are asked:
-/// 1. in an excluded zone, or in a container's for a rule that wants things outside of them: `None`;
-/// 2. for a rule about what lies beyond the shop: `None` within a shop's ground, and where no such ground is drawn;
-/// 3. outside every watch zone, where one is drawn: `None`;
-/// 4. it counts, for the first watch zone that holds it, unless a permitted zone that is open holds it too. Permitted ground
-///    is watched ground with hours: drawn where nothing is watched it has no effect.
-pub(super) fn standing<'a>(
-    zones: &'a [Zone],
-    rule: &Rule,
-    calendar: &Calendar,
-    foot: Point,
-    at: Timestamp,
-) -> Option<Standing<'a>> {
-    let mut is_watched_whole = true;
-    let mut has_no_shop = rule.beyond == Some(Beyond::Shop);
-    let (mut zone, mut permit, mut is_permitted) = (None, None, false);
-    for z in zones
-        .iter()
-        .filter(|z| z.rules.is_empty() || z.rules.contains(&rule.id))
-    {
-        let is_in = || side_of(&z.polygon, foot) != Side::Outside;
-        match &z.kind {
-            ZoneKind::Exclude if is_in() => return None,
-            ZoneKind::Container if rule.outside_containers && is_in() => return None,
-            ZoneKind::Shop if rule.beyond == Some(Beyond::Shop) => {
-                has_no_shop = false;
-                if is_in() {
-                    return None;
-                }
-            }
-            ZoneKind::Watch => {
-                is_watched_whole = false;
-                if zone.is_none() && is_in() {
-                    zone = Some(&z.id);
-                }
-            }
-            ZoneKind::Permitted { during } if !is_permitted && is_in() => {
-                is_permitted = calendar.is_open(during, at);
-                if is_permitted || permit.is_none() {
-                    permit = Some(during);
-                }
-            }
-            ZoneKind::Exclude | ZoneKind::Container | ZoneKind::Shop | ZoneKind::Permitted { .. } => {}
-        }
-    }
-    let counts = !has_no_shop && (is_watched_whole || zone.is_some());
-    counts.then_some(Standing {
-        zone,
-        permit,
-        is_permitted,
-    })
-}
 
 /// Where the thing in `bbox` is; `None` outside the grid.
 pub(super) fn locate(plan: &Plan, camera: &CameraPlan, rule: &Rule, bbox: &BBox) -> Option<Located> {
@@ -119,6 +51,53 @@ pub(super) fn locate(plan: &Plan, camera: &CameraPlan, rule: &Rule, bbox: &BBox)
         method,
         cell,
     })
+}
+
+/// A problem at a place, as far as it tells one site from another.
+struct Site<'a> {
+    category: &'a str,
+    number: Option<&'a PhoneNumber>,
+    located: &'a Located,
+}
+
+impl<'a> Site<'a> {
+    fn of(case: &'a OpenCase) -> Self {
+        Self {
+            category: &case.category,
+            number: case.number.as_ref(),
+            located: &case.located,
+        }
+    }
+
+    fn claimed(claim: &'a Claim) -> Self {
+        Self {
+            category: &claim.category,
+            number: claim.number.as_ref(),
+            located: &claim.located,
+        }
+    }
+
+    /// One problem, wherever it is: of one category, and not of two numbers, which are two advertisers on one wall.
+    fn is_alike(&self, other: &Self) -> bool {
+        let are_two_numbers = matches!((self.number, other.number), (Some(a), Some(b)) if a != b);
+        self.category == other.category && !are_two_numbers
+    }
+
+    /// How far apart they are, in metres, where they are one site.
+    fn apart_m(&self, other: &Self, merge_radius_m: f64) -> Option<f64> {
+        let distance = distance_m(self.located.at, other.located.at);
+        let uncertainty = self.located.uncertainty_m.max(other.located.uncertainty_m);
+        let radius = merge_radius_m.max(2.0 * uncertainty).max(LEAST_MERGE_M);
+        (self.is_alike(other) && distance <= radius).then_some(distance)
+    }
+}
+
+impl Claim {
+    /// True where the two are of one problem at one site. It does not matter which of the two is asked.
+    pub fn is_at_site_of(&self, other: &Self) -> bool {
+        let radius_m = self.merge_radius_m.max(other.merge_radius_m);
+        Site::claimed(self).apart_m(&Site::claimed(other), radius_m).is_some()
+    }
 }
 
 /// A candidate that is ready, with its place.
@@ -150,27 +129,31 @@ impl Found<'_> {
         }
     }
 
-    /// True where both have a number, and not the same: two advertisers on one wall.
-    fn is_another_number(&self, case: &OpenCase) -> bool {
-        matches!((self.number, &case.number), (Some(a), Some(b)) if a != b)
-    }
-
     /// How far `case` is, in metres, if it is the same problem at the same site.
     ///
     /// The cells themselves are not compared: the radius reaches over an edge by itself, and the case keeps its first cell.
     fn distance_to_site_m(&self, case: &OpenCase) -> Option<f64> {
-        if case.category != self.rule.category.code || self.is_another_number(case) {
-            return None;
-        }
+        let (here, there) = (self.site(), Site::of(case));
         let are_view_points = [case.located.method, self.located.method] == [PlaceMethod::CameraPoint; 2];
         if are_view_points && case.camera == *self.camera {
             // All of a view is at one point: its zones tell its sites apart, distance cannot.
-            return (case.zone.as_ref() == self.zone).then_some(0.0);
+            return (here.is_alike(&there) && case.zone.as_ref() == self.zone).then_some(0.0);
         }
-        let distance = distance_m(case.located.at, self.located.at);
-        let uncertainty = case.located.uncertainty_m.max(self.located.uncertainty_m);
-        let radius = self.rule.merge_radius_m.max(2.0 * uncertainty).max(LEAST_MERGE_M);
-        (distance <= radius).then_some(distance)
+        here.apart_m(&there, self.rule.merge_radius_m)
+    }
+
+    /// The same for a case of another box.
+    fn distance_to_claim_m(&self, claim: &Claim) -> Option<f64> {
+        let radius_m = self.rule.merge_radius_m.max(claim.merge_radius_m);
+        self.site().apart_m(&Site::claimed(claim), radius_m)
+    }
+
+    fn site(&self) -> Site<'_> {
+        Site {
+            category: &self.rule.category.code,
+            number: self.number,
+            located: self.located,
+        }
     }
 
     /// True where `case` is about this very thing, not only about its site. Two looks in colour that have nothing in common
@@ -180,9 +163,8 @@ impl Found<'_> {
         let looks_other = in_colour(&case.appearance)
             .zip(in_colour(&self.appearance))
             .is_some_and(|(a, b)| a.resemblance(&b) < Appearance::OTHER_THING);
-        case.category == self.rule.category.code
-            && !looks_other
-            && !self.is_another_number(case)
+        !looks_other
+            && self.site().is_alike(&Site::of(case))
             && if case.camera == *self.camera {
                 case.bbox.iou(&self.bbox) >= SAME_THING_IOU
             } else {
@@ -275,6 +257,8 @@ pub(super) struct Register {
     cases: BTreeMap<CaseId, Record>,
     /// The open ones, by the camera that filed them.
     open: BTreeMap<CameraId, BTreeSet<CaseId>>,
+    /// What other boxes have open.
+    claims: BTreeMap<CaseId, Claim>,
 }
 
 impl Register {
@@ -298,6 +282,13 @@ impl Register {
                         nearest = Some((distance, id, reason));
                     }
                 }
+            }
+        }
+        for (id, claim) in &self.claims {
+            if let Some(distance) = found.distance_to_claim_m(claim)
+                && nearest.is_none_or(|(least, ..)| distance < least)
+            {
+                nearest = Some((distance, id, NotFiled::OpenElsewhere));
             }
         }
         let open = nearest.map(|(_, id, reason)| (id, reason));
@@ -475,6 +466,26 @@ impl Register {
             .min()
     }
 
+    /// True where case `id` is open, on this box or on another.
+    pub(super) fn is_open(&self, id: &CaseId) -> bool {
+        self.claims.contains_key(id) || self.get(id).is_some_and(|r| r.case.state.is_open())
+    }
+
+    /// True where case `id` is on record, of whichever box.
+    pub(super) fn is_known(&self, id: &CaseId) -> bool {
+        self.claims.contains_key(id) || self.cases.contains_key(id)
+    }
+
+    /// Another box has a case open.
+    pub(super) fn claim(&mut self, claim: Claim) {
+        self.claims.insert(claim.case.clone(), claim);
+    }
+
+    /// Another box's case is over.
+    pub(super) fn release(&mut self, id: &CaseId) {
+        self.claims.remove(id);
+    }
+
     /// True where a case that `camera` filed is open.
     pub(super) fn has_open(&self, camera: &CameraId) -> bool {
         self.open.get(camera).is_some_and(|open| !open.is_empty())
@@ -564,148 +575,11 @@ impl Register {
         self.cases.values().map(|r| &r.case)
     }
 
+    pub(super) fn claims(&self) -> impl Iterator<Item = &Claim> {
+        self.claims.values()
+    }
+
     pub(super) fn open(&self) -> impl Iterator<Item = &OpenCase> {
         self.all().filter(|c| c.state.is_open())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::calendar::{DAY, Days, Schedule, Window};
-
-    fn zone(id: &str, kind: ZoneKind, x1: f64, x2: f64, rules: &[&str]) -> Zone {
-        let polygon = [(x1, 0.5), (x2, 0.5), (x2, 1.0), (x1, 1.0)]
-            .map(|(x, y)| Point { x, y })
-            .to_vec();
-        Zone {
-            id: id.into(),
-            kind,
-            polygon,
-            rules: rules.iter().map(|r| (*r).into()).collect(),
-        }
-    }
-
-    fn rule(id: &str) -> Rule {
-        Rule {
-            id: id.into(),
-            ..crate::engine::presence::tests::rule()
-        }
-    }
-
-    fn on(zones: &[Zone], rule: &Rule, x: f64) -> Option<Option<String>> {
-        let foot = Point { x, y: 0.75 };
-        let standing = standing(zones, rule, &Calendar::default(), foot, Timestamp::UNIX_EPOCH)?;
-        Some(standing.zone.map(|z| z.as_str().to_owned()))
-    }
-
-    #[test]
-    fn zones_decide_what_a_foot_stands_on() {
-        let (garbage, advert) = (rule("garbage"), rule("advert"));
-        let zones = [
-            zone("pavement", ZoneKind::Watch, 0.0, 0.5, &["garbage"]),
-            zone("kerb", ZoneKind::Watch, 0.4, 0.8, &["garbage"]),
-            zone("bins", ZoneKind::Exclude, 0.2, 0.3, &[]),
-        ];
-        let at = |rule, x| on(&zones, rule, x);
-        assert_eq!(at(&garbage, 0.1), Some(Some("pavement".into())));
-        assert_eq!(at(&garbage, 0.45), Some(Some("pavement".into())), "the first of two");
-        assert_eq!(at(&garbage, 0.6), Some(Some("kerb".into())));
-        assert_eq!(at(&garbage, 0.8), Some(Some("kerb".into())), "its line is the zone's");
-        assert_eq!(at(&garbage, 0.25), None, "excluded within a watched zone");
-        assert_eq!(at(&garbage, 0.3), None, "on an excluded zone's line");
-        assert_eq!(at(&garbage, 0.9), None);
-        assert_eq!(
-            at(&advert, 0.9),
-            Some(None),
-            "no watch zone is for this rule: the whole picture"
-        );
-        assert_eq!(at(&advert, 0.25), None);
-    }
-
-    #[test]
-    fn containers_are_lawful_ground_unless_the_rule_is_about_them() {
-        let zones = [zone("bins", ZoneKind::Container, 0.2, 0.3, &[])];
-        let overflow = Rule {
-            outside_containers: false,
-            ..rule("overflow")
-        };
-        assert_eq!(on(&zones, &rule("garbage"), 0.25), None);
-        assert_eq!(
-            on(&zones, &rule("garbage"), 0.35),
-            Some(None),
-            "watched whole: the zone is no watch zone"
-        );
-        assert_eq!(on(&zones, &overflow, 0.25), Some(None));
-    }
-
-    #[test]
-    fn beyond_the_shop_is_watched_ground_outside_its_own() {
-        let zones = [
-            zone("pavement", ZoneKind::Watch, 0.0, 0.8, &[]),
-            zone("front", ZoneKind::Shop, 0.0, 0.2, &[]),
-        ];
-        let spill = Rule {
-            beyond: Some(Beyond::Shop),
-            ..rule("spill")
-        };
-        assert_eq!(on(&zones, &spill, 0.1), None);
-        assert_eq!(on(&zones, &spill, 0.2), None, "its line is the shop's");
-        assert_eq!(on(&zones, &spill, 0.3), Some(Some("pavement".into())));
-        assert_eq!(on(&zones, &spill, 0.9), None, "not watched");
-        assert_eq!(on(&zones[..1], &spill, 0.3), None, "no shop, no spill-over");
-        assert_eq!(
-            on(&zones, &rule("garbage"), 0.1),
-            Some(Some("pavement".into())),
-            "nothing to a rule about other things"
-        );
-    }
-
-    #[test]
-    fn permitted_ground_is_watched_ground_with_hours() {
-        let permitted = |during: &str| ZoneKind::Permitted { during: during.into() };
-        let zones = [
-            zone("pavement", ZoneKind::Watch, 0.0, 0.8, &[]),
-            zone("closed", permitted("closed"), 0.2, 0.5, &[]),
-            zone("market", permitted("open"), 0.4, 0.9, &["vendor"]),
-            zone("late", permitted("closed"), 0.6, 0.7, &[]),
-        ];
-        let always = Schedule {
-            windows: vec![Window {
-                days: Days::DAILY,
-                from: 0,
-                to: DAY,
-                season: None,
-            }],
-        };
-        let calendar = Calendar {
-            schedules: [("open".into(), always), ("closed".into(), Schedule::default())].into(),
-            ..Calendar::default()
-        };
-        let at = |rule: &str, x| {
-            let foot = Point { x, y: 0.75 };
-            let standing = standing(
-                &zones,
-                &super::tests::rule(rule),
-                &calendar,
-                foot,
-                Timestamp::UNIX_EPOCH,
-            )?;
-            Some((standing.permit.map(|s| s.as_str().to_owned()), standing.is_permitted))
-        };
-        assert_eq!(at("vendor", 0.1), Some((None, false)));
-        assert_eq!(at("vendor", 0.3), Some((Some("closed".into()), false)));
-        assert_eq!(
-            at("vendor", 0.45),
-            Some((Some("open".into()), true)),
-            "the open one goes before the closed"
-        );
-        assert_eq!(
-            at("vendor", 0.65),
-            Some((Some("open".into()), true)),
-            "whatever their order"
-        );
-        assert_eq!(at("garbage", 0.55), Some((None, false)), "not for this rule");
-        assert_eq!(at("vendor", 0.85), None, "not watched");
     }
 }

@@ -115,6 +115,8 @@ fn transition(from: Phase, reason: Reason) -> Option<Phase> {
         // It is a problem: new, or one that the platform has, had, or has refused.
         (Reason::Confirmed, Candidate | Waiting) => AtCase,
         (Reason::NotFiled(NotFiled::OpenCaseAtSite | NotFiled::CaseReopened), Candidate | Waiting) => AtCase,
+        // What was confirmed here and elsewhere at a time may give way afterwards.
+        (Reason::NotFiled(NotFiled::OpenElsewhere), Candidate | Waiting | AtCase) => AtCase,
         (Reason::NotFiled(NotFiled::KnownOtherwise | NotFiled::RejectedBefore), Candidate | Waiting) => HeldBack,
         (Reason::NotFiled(NotFiled::OutsideGrid), Candidate | Waiting) => HeldBack,
         (Reason::NotFiled(NotFiled::OverDailyCap), Candidate) => Waiting,
@@ -283,6 +285,7 @@ mod tests {
             N::Unattended,
             N::Doubted,
             N::OpenCaseAtSite,
+            N::OpenElsewhere,
             N::KnownOtherwise,
             N::OverDailyCap,
             N::LeftWhileWaiting,
@@ -344,6 +347,7 @@ mod tests {
                 ".-..... unattended",
                 ".CW.... doubted",
                 ".AA.... open_case_at_site",
+                ".AA.A.. open_elsewhere",
                 ".HH.... known_otherwise",
                 ".W..... over_daily_cap",
                 "..-.... left_while_waiting",

@@ -136,7 +136,7 @@ pub(super) fn is_found_twice<'a>(bbox: &BBox, mut others: impl Iterator<Item = &
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::site::Standing;
+    use crate::engine::standing::Standing;
 
     fn bbox(x: f32, y: f32, w: f32, h: f32) -> BBox {
         BBox {

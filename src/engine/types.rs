@@ -13,11 +13,13 @@ pub use super::judge::{Resumed, Snapshot};
 
 mod appearance;
 mod case;
+mod claim;
 mod plan;
 mod reason;
 
 pub use appearance::Appearance;
 pub use case::*;
+pub use claim::*;
 pub use plan::*;
 pub use reason::*;
 
@@ -228,6 +230,8 @@ pub enum Input {
         /// When the daemon was told.
         at: Timestamp,
     },
+    /// News of another box's cases.
+    Elsewhere(Elsewhere),
 }
 
 /// What the engine wants done. Effects of one input are in order.
@@ -348,6 +352,8 @@ pub enum NotFiled {
     Doubted,
     /// The same problem at that site has an open case.
     OpenCaseAtSite,
+    /// Another box has an open case of the same problem at that site.
+    OpenElsewhere,
     /// The platform has the problem at that site under another number.
     KnownOtherwise,
     /// The day's cases are filed: it waits for the next day. Said once; it is filed then if it is still there.
@@ -386,6 +392,7 @@ impl NotFiled {
             Self::Unattended => "unattended",
             Self::Doubted => "doubted",
             Self::OpenCaseAtSite => "open_case_at_site",
+            Self::OpenElsewhere => "open_elsewhere",
             Self::KnownOtherwise => "known_otherwise",
             Self::OverDailyCap => "over_daily_cap",
             Self::LeftWhileWaiting => "left_while_waiting",

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::engine::{
-    Appearance, BBox, CameraId, CaseId, Detection, Input, Label, Light, Observation, OpenCase, PhoneNumber, Reply,
-    Resumed, View,
+    Appearance, BBox, CameraId, CaseId, Detection, Elsewhere, Input, Label, Light, Observation, OpenCase, PhoneNumber,
+    Reply, Resumed, View,
 };
 
 /// One record: something that happened, and the cases that the engine opened because of it.
@@ -50,6 +50,8 @@ pub enum What {
     Tick(Timestamp),
     /// [`Input::Reaimed`].
     Reaimed(Reaimed),
+    /// [`Input::Elsewhere`].
+    Elsewhere(Elsewhere),
 }
 
 /// A camera was aimed anew.
@@ -99,6 +101,7 @@ const RESTORED: u8 = 6;
 const CONFIGURED: u8 = 7;
 const RESUMED: u8 = 8;
 const REAIMED: u8 = 9;
+const ELSEWHERE: u8 = 10;
 
 /// In the order of their codes: new ones go to the end.
 const VIEWS: [View; 7] = [
@@ -191,6 +194,10 @@ impl Encoder {
                 out.push(REAIMED);
                 let (camera, at) = (camera.clone(), *at);
                 json(&Reaimed { camera, at }, out);
+            }
+            Input::Elsewhere(news) => {
+                out.push(ELSEWHERE);
+                json(news, out);
             }
         }
     }
@@ -321,6 +328,7 @@ impl Decoder {
                 config_sha256: bytes.json()?,
             },
             REAIMED => What::Reaimed(bytes.json()?),
+            ELSEWHERE => What::Elsewhere(bytes.json()?),
             _ => return Err("a record of a kind that this program does not know"),
         };
         let mut filed = Vec::new();

@@ -33,8 +33,7 @@ impl Recorded {
         let Some(recorder) = &mut self.recorder else {
             return self.engine.apply(input);
         };
-        let engine = &self.engine;
-        recorder.input(&input, || engine.remembered().collect());
+        recorder.input(&input, &self.engine);
         let effects = self.engine.apply(input);
         recorder.applied(effects.iter().filter_map(opened));
         effects

@@ -26,7 +26,7 @@ use super::{
     file::{self, Flaw, Frames},
 };
 use crate::{
-    engine::{CaseId, Input, OpenCase},
+    engine::{CaseId, Elsewhere, Engine, Input, Known},
     telemetry::names,
 };
 
@@ -134,12 +134,12 @@ impl Recorder {
             paused_until: None,
             frame: None,
         };
-        recorder.begin(Begun::Start, std::iter::empty());
+        recorder.begin(Begun::Start, &Engine::new());
         Ok(recorder)
     }
 
-    /// Records an input before it is applied; [`Recorder::applied`] must follow. `known` are the engine's cases before it.
-    pub(super) fn input<'a>(&mut self, input: &Input, known: impl FnOnce() -> Vec<&'a OpenCase>) {
+    /// Records an input before it is applied; [`Recorder::applied`] must follow. `engine` is as it was before it.
+    pub(super) fn input(&mut self, input: &Input, engine: &Engine) {
         self.now = time_of(input).unwrap_or(self.now);
         if let Some(until) = self.paused_until {
             if Instant::now() < until {
@@ -147,9 +147,9 @@ impl Recorder {
                 return;
             }
             self.paused_until = None;
-            self.begin(Begun::Loss, known().into_iter());
+            self.begin(Begun::Loss, engine);
         } else if self.handed + self.buffer.len() as u64 >= self.file_bytes || self.is_old() {
-            self.begin(Begun::Rotation, known().into_iter());
+            self.begin(Begun::Rotation, engine);
         }
         if self.paused_until.is_none() {
             self.frame = Some(file::open_frame(&mut self.buffer));
@@ -189,7 +189,7 @@ impl Recorder {
         Duration::try_from(age).is_ok_and(|age| age >= FILE_AGE)
     }
 
-    fn begin<'a>(&mut self, why: Begun, known: impl Iterator<Item = &'a OpenCase>) {
+    fn begin(&mut self, why: Begun, engine: &Engine) {
         self.hand_over(Instant::now());
         if self.paused_until.is_some() {
             return;
@@ -205,8 +205,17 @@ impl Recorder {
             begun: why,
         };
         file::frame(&mut bytes, |out| self.encoder.head(&head, out));
-        for case in known {
+        for case in engine.remembered() {
             file::frame(&mut bytes, |out| self.encoder.known(case, out));
+        }
+        for claim in engine.claims() {
+            let news = Input::Elsewhere(Elsewhere {
+                at: self.now,
+                what: Known::Claimed(claim.clone()),
+            });
+            file::frame(&mut bytes, |out| {
+                self.encoder.input(&news, &self.run.config_sha256, out);
+            });
         }
         self.handed = bytes.len() as u64;
         // It is being tried again: what the thread said of the file before holds no more.
@@ -287,6 +296,7 @@ pub(super) fn time_of(input: &Input) -> Option<Timestamp> {
         Input::Observed(look) => Some(look.at),
         Input::Reply(reply) => Some(reply.at),
         Input::Tick(at) | Input::Reaimed { at, .. } => Some(*at),
+        Input::Elsewhere(news) => Some(news.at),
         Input::Configured(_) | Input::Restored(_) | Input::Resumed(_) | Input::EvidenceFailed { .. } => None,
     }
 }

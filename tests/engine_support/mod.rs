@@ -8,8 +8,9 @@ use std::{
 };
 
 use gridwatch::engine::{
-    BBox, CameraId, CameraPlan, Case, Category, Detection, Effect, Engine, FixedPlace, Input, Intake, Light, LonLat,
-    NotFiled, Observation, Place, Plan, Point, Reason, Resumed, Rule, Scores, Snapshot, Stands, View, Zone, ZoneKind,
+    BBox, CameraId, CameraPlan, Case, Category, Claim, Detection, Effect, Elsewhere, Engine, FixedPlace, Input, Intake,
+    Known, Light, Located, LonLat, NotFiled, Observation, Place, PlaceMethod, Plan, Point, Reason, Resumed, Rule,
+    Scores, Snapshot, Stands, View, Zone, ZoneKind,
     calendar::{Calendar, Hours},
     geometry::{Calibration, LocalPlane},
     grid::{Grid, GridSpec},
@@ -163,6 +164,28 @@ pub fn garbage(score: f32, bbox: BBox) -> Detection {
         number: None,
         closer: None,
     }
+}
+
+/// A case of garbage that another box has open at `place`.
+pub fn claim(case: &str, place: LonLat) -> Claim {
+    Claim {
+        case: case.into(),
+        node: "box-2".into(),
+        category: rule().category.code,
+        located: Located {
+            at: place,
+            uncertainty_m: 5.0,
+            method: PlaceMethod::CameraPoint,
+            cell: GRID.cell_of(place).expect("within the grid").clone(),
+        },
+        merge_radius_m: 8.0,
+        number: None,
+    }
+}
+
+/// News of another box's case.
+pub fn elsewhere(seconds: f64, what: Known) -> Input {
+    Input::Elsewhere(Elsewhere { at: at(seconds), what })
 }
 
 /// An engine with a record of what it wanted done, which holds the pins to account.

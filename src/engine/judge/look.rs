@@ -9,8 +9,9 @@ use crate::engine::{
     geometry::distance_m,
     group::{Sight, gather, is_attended, is_large_enough},
     presence::{Presence, Step},
-    site::{Register, standing},
+    site::Register,
     stage::{Closer, Sighting, Stage, Telling},
+    standing::standing,
     track::{Track, affinity, associate, is_found_twice},
     types::{BBox, CameraId, CameraPlan, CaseState, Detection, Effect, NotFiled, Plan, Reason, Rule, Scores},
 };
@@ -323,7 +324,7 @@ impl<'a> Judging<'a> {
             }
         }
         let is_over = match &track.stage {
-            Stage::AtCase(case) => self.register.get(case).is_none_or(|r| !r.case.state.is_open()),
+            Stage::AtCase(case) => !self.register.is_open(case),
             Stage::HeldBack(Some(case)) => self.register.get(case).is_none_or(|r| r.case.state.is_open()),
             _ => false,
         };

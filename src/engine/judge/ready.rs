@@ -77,10 +77,9 @@ impl<'a> Judging<'a> {
         if let Some((case, reason)) = self.register.holder(&found, self.at) {
             let case = case.clone();
             self.register.seen(&case, self.id, self.at);
-            let stage = if reason == NotFiled::OpenCaseAtSite {
-                Stage::AtCase(case)
-            } else {
-                Stage::HeldBack(Some(case))
+            let stage = match reason {
+                NotFiled::OpenCaseAtSite | NotFiled::OpenElsewhere => Stage::AtCase(case),
+                _ => Stage::HeldBack(Some(case)),
             };
             self.turn(track, stage, Reason::NotFiled(reason));
             return;

@@ -13,7 +13,7 @@ use crate::engine::{
     check::Check,
     stage::{Sighting, Stage},
     track::Track,
-    types::{CameraId, CaseId, Effect, NotFiled, Reason, RuleId},
+    types::{CameraId, CaseId, Claim, Effect, NotFiled, Reason, RuleId},
     vacancy::Vacancy,
 };
 
@@ -23,6 +23,9 @@ pub struct Snapshot {
     now: Timestamp,
     cameras: BTreeMap<CameraId, Watched>,
     seen: Vec<Seen>,
+    /// What other boxes had open.
+    #[serde(default)]
+    claims: Vec<Claim>,
 }
 
 /// What the store does not know of a case.
@@ -88,6 +91,7 @@ impl Engine {
                     check: record.check.clone(),
                 })
                 .collect(),
+            claims: self.register.claims().cloned().collect(),
         }
     }
 
@@ -102,6 +106,9 @@ impl Engine {
                 (record.rule, record.last_seen) = (seen.rule, seen.last_seen);
                 (record.vacancy, record.check) = (seen.vacancy, seen.check);
             });
+        }
+        for claim in snapshot.claims {
+            self.register.claim(claim);
         }
         self.register.replan(&plan.rules);
         for (camera, mut watched) in snapshot.cameras {
@@ -140,7 +147,7 @@ impl Engine {
         let has_lost_its_picture = match &track.stage {
             Stage::Candidate { first, .. } => !pictures.contains(&(camera.clone(), first.at)),
             // Confirmed, and never committed.
-            Stage::AtCase(case) => self.register.get(case).is_none(),
+            Stage::AtCase(case) => !self.register.is_known(case),
             _ => false,
         };
         if has_lost_its_picture {
