@@ -9,6 +9,7 @@
 pub mod contract;
 
 mod backoff;
+mod claims;
 mod record;
 mod reply;
 mod session;
@@ -42,6 +43,8 @@ pub struct Form {
     pub topics: Topics,
     /// The city's words for it; `None`: the contract's own.
     pub template: Option<Template>,
+    /// This box, where it tells others of its cases and waits for their word before it sends one.
+    pub shares_sites: Option<NodeId>,
 }
 
 impl Form {
@@ -56,7 +59,11 @@ impl Form {
 
 impl From<Topics> for Form {
     fn from(topics: Topics) -> Self {
-        Self { topics, template: None }
+        Self {
+            topics,
+            template: None,
+            shares_sites: None,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod evidence_file;
 
 mod cases;
 mod chain;
+mod claims;
 mod outbox;
 mod retention;
 mod schema;
@@ -32,6 +33,7 @@ use tokio::sync::Notify;
 
 pub use self::{
     cases::{Applied, CaseFile, CaseSummary, Filter, HistoryRow, Revision},
+    claims::{ClaimRow, ClaimState},
     outbox::{Depth, OutboxEntry, OutboxKind, OutboxRow},
     retention::{Budget, Pruned, Retention},
 };

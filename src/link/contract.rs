@@ -8,6 +8,7 @@
 //! read strictly instead, because a misspelt field in a reply would be an order not carried out.
 
 mod asyncapi;
+mod claim;
 
 use std::{borrow::Cow, fmt};
 
@@ -15,7 +16,10 @@ use jiff::{Timestamp, Unit, tz::Offset, tz::TimeZone};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-pub use self::asyncapi::{Message, document as asyncapi};
+pub use self::{
+    asyncapi::{Message, document as asyncapi},
+    claim::ClaimMessage,
+};
 use crate::engine::{CaseState, Finding, PlaceMethod};
 
 /// Version of the case record, raised when a receiver must change to read it.

@@ -9,7 +9,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Store, StoreError, chain, evidence_file, in_dir, outbox};
+use super::{Store, StoreError, chain, claims, evidence_file, in_dir, outbox};
 use crate::{
     custody::{SigningKey, vault},
     engine::{Case, CaseId, CaseState, Finding, OpenCase, Question, Snapshot, Verified},
@@ -118,11 +118,11 @@ pub struct HistoryRow {
 }
 
 /// Who said it, in the history.
-const BOX: &str = "box";
+pub(super) const BOX: &str = "box";
 
 impl Store {
     /// Commits a new case with its history, its evidence and its messages (pictures first, then the record) in one
-    /// transaction, and wakes the link. The pictures must have been written with [`evidence_file::write`].
+    /// transaction, and wakes the link. Where sites are shared, nothing is sent before [`Store::claim_granted`]. The pictures must have been written with [`evidence_file::write`].
     ///
     /// # Errors
     /// [`StoreError::NoEvidence`], [`StoreError::Exists`], [`StoreError::DiskFull`] or what the database says; nothing
@@ -156,7 +156,11 @@ impl Store {
             for item in &record.evidence {
                 add_evidence(t, (dir, &record.case_id), item, form, filed_at)?;
             }
-            outbox::add_case(t, &record.case_id, &form.topics.case(), &form.words(&sealed), filed_at)
+            outbox::add_case(t, &record.case_id, &form.topics.case(), &form.words(&sealed), filed_at)?;
+            match &form.shares_sites {
+                Some(node) => claims::add(t, &case.claim(node)),
+                None => Ok(()),
+            }
         })?;
         self.news.notify_one();
         Ok(())
@@ -366,7 +370,11 @@ impl Store {
     pub fn remembered(&self, now: Timestamp) -> Result<Vec<OpenCase>, StoreError> {
         let mut query = self
             .db
-            .prepare_cached("SELECT id, site FROM cases WHERE state = ?1 AND updated_at >= ?2")?;
+            // What gave way to another box's case is that one's.
+            .prepare_cached(
+                "SELECT id, site FROM cases AS c WHERE state = ?1 AND updated_at >= ?2 AND NOT (state = 'duplicate_of' AND EXISTS
+                    (SELECT 1 FROM case_history WHERE case_id = c.id AND author = 'box' AND state = 'duplicate_of'))",
+            )?;
         let mut cases: Vec<OpenCase> = Vec::new();
         for state in CaseState::ALL {
             let oldest = now.saturating_sub(state.remembered_for()).unwrap_or(Timestamp::MIN);
@@ -541,7 +549,7 @@ fn add_evidence(
 }
 
 /// One revision inside a transaction: record, site, history, and the message where the platform must hear of it.
-fn revise(
+pub(super) fn revise(
     t: &Transaction<'_>,
     revision: &Revision,
     (author, task_no): (&str, Option<&str>),
@@ -631,7 +639,7 @@ fn text_of(value: &impl Serialize) -> String {
     json(value).trim_matches('"').to_string()
 }
 
-fn parse<T: DeserializeOwned>(case: &str, field: &'static str, text: &str) -> Result<T, StoreError> {
+pub(super) fn parse<T: DeserializeOwned>(case: &str, field: &'static str, text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|e| StoreError::BadRow {
         case: case.into(),
         field,

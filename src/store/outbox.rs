@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::{Serialize, Serializer};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, claims};
 
 /// What a row carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +118,12 @@ pub(super) fn add_case(t: &Transaction<'_>, case: &str, topic: &str, json: &str,
     add(t, case, "case", topic, None, Some(json), at)
 }
 
+/// Nothing of `case` is sent.
+pub(super) fn clear(t: &Transaction<'_>, case: &str) -> Result<(), StoreError> {
+    t.execute("DELETE FROM outbox WHERE case_id = ?1", [case])?;
+    Ok(())
+}
+
 /// A row of a quarantined case joins its quarantine: a withdrawal must not overtake the case it withdraws.
 fn add(
     t: &Transaction<'_>,
@@ -155,6 +161,7 @@ impl Store {
         let mut query = self.db.prepare_cached(
             "SELECT seq, case_id, topic, sha256, payload FROM outbox AS o
              WHERE quarantined IS NULL AND unheard = 0
+               AND NOT EXISTS (SELECT 1 FROM claims WHERE claims.case_id = o.case_id AND claims.state = 'wanted')
                AND (kind = 'evidence' OR NOT EXISTS
                     (SELECT 1 FROM outbox AS older WHERE older.case_id = o.case_id AND older.seq < o.seq AND older.unheard = 0))
              ORDER BY seq LIMIT ?1",
@@ -205,8 +212,12 @@ impl Store {
                  SELECT seq, case_id, kind, topic, sha256, payload, queued_at, ?2 FROM outbox WHERE {done}"
             ))?
             .execute(params![seq, now.as_microsecond()])?;
+            let case: Option<String> = t
+                .prepare_cached("SELECT case_id FROM outbox WHERE seq = ?1 AND kind = 'case'")?
+                .query_row([seq], |r| r.get(0))
+                .optional()?;
             t.prepare_cached(&format!("DELETE FROM outbox WHERE {done}"))?.execute([seq])?;
-            Ok(())
+            case.map_or(Ok(()), |case| claims::filed(t, &case))
         })
     }
 

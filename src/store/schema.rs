@@ -104,6 +104,14 @@ CREATE TABLE originals (
     captured_at INTEGER NOT NULL,
     PRIMARY KEY (case_id, sha256)
 ) STRICT, WITHOUT ROWID;
+
+-- The cases that other boxes are told of (store::claims): `claim` is JSON (engine::Claim). While it is `wanted`, nothing of the case
+-- is sent.
+CREATE TABLE claims (
+    case_id TEXT PRIMARY KEY REFERENCES cases (id),
+    claim   TEXT NOT NULL,
+    state   TEXT NOT NULL CHECK (state IN ('wanted', 'sent', 'filed'))
+) STRICT, WITHOUT ROWID;
 ",
 ];
 

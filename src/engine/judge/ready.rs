@@ -143,6 +143,7 @@ impl<'a> Judging<'a> {
             number,
             count: sight.count,
             area_m2: area_m2(self.rule, self.camera, &sight.bbox),
+            merge_radius_m: self.rule.merge_radius_m,
             recurrence,
             journal: track.journal.clone(),
         };

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Appearance, BBox, CameraId, CaseId, Category, CellCode, LonLat, Noted, PhoneNumber, RuleId, ScheduleId, ZoneId,
+    Appearance, BBox, CameraId, CaseId, Category, CellCode, Claim, LonLat, NodeId, Noted, PhoneNumber, RuleId,
+    ScheduleId, ZoneId,
 };
 
 /// How a case's place was found.
@@ -79,6 +80,8 @@ pub struct Case {
     pub count: u32,
     /// The ground it covered then, m², where the camera is calibrated: a square as wide as its box.
     pub area_m2: Option<f64>,
+    /// What its rule takes for one site at least, metres.
+    pub merge_radius_m: f64,
     /// The earlier case at this site that it repeats （回潮）.
     pub recurrence: Option<Recurrence>,
     /// What it went through before, by the first time of each: hidden, blind, waiting, and why.
@@ -104,6 +107,18 @@ impl Recurrence {
 }
 
 impl Case {
+    /// What other boxes are told of it; `node` is this one.
+    pub fn claim(&self, node: &NodeId) -> Claim {
+        Claim {
+            case: self.id.clone(),
+            node: node.clone(),
+            category: self.category.code.clone(),
+            located: self.located.clone(),
+            merge_radius_m: self.merge_radius_m,
+            number: self.number.clone(),
+        }
+    }
+
     /// What the engine must remember of it, in the state that it is in.
     pub fn remembered(&self, state: CaseState, at: Timestamp) -> OpenCase {
         OpenCase {
