@@ -4,6 +4,7 @@
 use std::{path::Path, time::Duration};
 
 use gridwatch::{
+    config::raw::Protocol,
     engine::{BBox, Case, CaseState, Category, Located, LonLat, Noted, PlaceMethod, Reason},
     link::{
         Context, Form, IncomingReply, Language, Link, LinkHandle, Settings, Topics,
@@ -187,6 +188,7 @@ pub fn settings(port: u16) -> Settings {
         node: NODE.into(),
         host: "127.0.0.1".into(),
         port,
+        protocol: Protocol::V5,
         tls: None,
         login: None,
         keep_alive: Duration::from_secs(5),
