@@ -201,8 +201,13 @@ pub fn settings(port: u16) -> Settings {
 
 /// A link on `store`, and the replies that it brings.
 pub fn link(port: u16, store: &Store) -> (LinkHandle, mpsc::Receiver<IncomingReply>) {
+    link_with(settings(port), store)
+}
+
+/// The same, with settings of its own.
+pub fn link_with(settings: Settings, store: &Store) -> (LinkHandle, mpsc::Receiver<IncomingReply>) {
     let (replies_in, replies) = mpsc::channel(16);
-    let link = Link::spawn(settings(port), store, replies_in).expect("the settings are right");
+    let link = Link::spawn(settings, store, replies_in).expect("the settings are right");
     (link, replies)
 }
 
