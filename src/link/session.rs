@@ -47,6 +47,8 @@ struct Link {
     health: mpsc::Receiver<String>,
     state: watch::Sender<LinkState>,
     suspicion: Suspicion,
+    /// The connection had a message of ours delivered: it was not in vain.
+    was_useful: bool,
     /// A message waits for us at the broker that ends every connection.
     must_forget: bool,
     /// Nobody hears our cases, and that has been said.
@@ -71,6 +73,7 @@ pub(super) async fn run(
         health,
         state,
         suspicion: Suspicion::default(),
+        was_useful: false,
         must_forget: false,
         unheard_said: false,
         pictures_unheard_said: false,
@@ -85,7 +88,7 @@ pub(super) async fn run(
             link.state.send_modify(|s| s.connected = false);
             return;
         };
-        if begun.elapsed() >= SETTLED {
+        if std::mem::take(&mut link.was_useful) || begun.elapsed() >= SETTLED {
             backoff.reset();
         }
         let pause = backoff.next();

@@ -1,8 +1,10 @@
 //! Finds the message that ends connections.
 //!
 //! A broker that will not have a message may hang up instead of saying so, and with MQTT 3.1.1 it has no other way. Sent again with
-//! each connection, that message would hold up everything for ever. So once a connection ended with messages in flight, they go one at
-//! a time until one is through; and the one over which that happens again and again is told.
+//! each connection, that message would hold up everything for ever. So what was in flight when a connection ended goes one at a time
+//! from then on, until each was answered; and the one over which that happens again and again is told.
+
+use std::collections::BTreeSet;
 
 use super::wire::Blame;
 
@@ -13,21 +15,32 @@ const SILENT_STRIKES: u32 = 5;
 /// What is known of the connections before.
 #[derive(Debug, Default)]
 pub(super) struct Suspicion {
-    /// A connection ended over a message, or may have: one at a time, until one is through or the culprit is known.
-    alone: bool,
-    /// The message over which the last connections ended, and how many did.
+    /// What was in flight when a connection ended, and was not answered since.
+    suspects: BTreeSet<i64>,
+    /// The message that was alone in flight when the last connection ended, and how many in a row ended so.
     last: Option<(i64, u32)>,
 }
 
 impl Suspicion {
     /// How many messages may be in flight where it would be `usual`.
-    pub(super) fn window(&self, usual: u16) -> usize {
-        if self.alone { 1 } else { usual.into() }
+    pub(super) fn window(&self, usual: usize) -> usize {
+        if self.suspects.is_empty() { usual } else { 1 }
     }
 
-    /// A message is through: none before it was to blame.
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
+    /// The broker answered a message, whatever it said: it did not hang up over it.
+    pub(super) fn answered(&mut self, seq: i64) {
+        self.suspects.remove(&seq);
+        if self.last.is_some_and(|(last, _)| last == seq) {
+            self.last = None;
+        }
+    }
+
+    /// These are all that could go now: who is not among them need not be waited for.
+    pub(super) fn waiting(&mut self, rows: impl Iterator<Item = i64>) {
+        if !self.suspects.is_empty() {
+            let rows: BTreeSet<i64> = rows.collect();
+            self.suspects.retain(|seq| rows.contains(seq));
+        }
     }
 
     /// A connection ended over which `in_flight` were sent and not answered. Gives the culprit and why, once it is known.
@@ -35,7 +48,8 @@ impl Suspicion {
         if in_flight.is_empty() || matches!(blame, Blame::Nobody | Blame::Theirs) {
             return None;
         }
-        let was_alone = std::mem::replace(&mut self.alone, true);
+        let was_alone = !self.suspects.is_empty();
+        self.suspects.extend(in_flight);
         let [seq] = *in_flight else {
             return None;
         };
@@ -51,7 +65,8 @@ impl Suspicion {
             }
             _ => return None,
         };
-        self.last = None;
+        // Others may be as bad: then the next connection ends over them.
+        *self = Self::default();
         Some((seq, reason))
     }
 }
@@ -67,9 +82,9 @@ mod tests {
         assert_eq!(suspicion.window(4), 4);
         assert_eq!(suspicion.ended(&[1, 2], &blame), None, "which of them?");
         assert_eq!(suspicion.window(4), 1);
-        assert_eq!(suspicion.ended(&[1], &blame), Some((1, "too large".into())));
-        assert_eq!(suspicion.window(4), 1, "there may be another");
-        suspicion.clear();
+        suspicion.answered(1);
+        assert_eq!(suspicion.window(4), 1, "the other is still to go");
+        assert_eq!(suspicion.ended(&[2], &blame), Some((2, "too large".into())));
         assert_eq!(suspicion.window(4), 4);
     }
 
@@ -90,19 +105,28 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_gets_through_or_another_one_begins_the_count_anew() {
+    fn an_answer_or_another_message_begins_the_count_anew() {
         let mut suspicion = Suspicion::default();
-        for _ in 0..4 {
-            assert_eq!(suspicion.ended(&[7], &Blame::Silence), None);
-        }
+        let four = |suspicion: &mut Suspicion| {
+            for _ in 0..4 {
+                assert_eq!(suspicion.ended(&[7], &Blame::Silence), None);
+            }
+        };
+        four(&mut suspicion);
         assert_eq!(suspicion.ended(&[8], &Blame::Silence), None);
-        for _ in 0..4 {
-            assert_eq!(suspicion.ended(&[7], &Blame::Silence), None);
-        }
-        suspicion.clear();
-        for _ in 0..4 {
-            assert_eq!(suspicion.ended(&[7], &Blame::Silence), None);
-        }
+        four(&mut suspicion);
+        suspicion.answered(7);
+        four(&mut suspicion);
         assert_eq!(suspicion.ended(&[7], &Blame::Nobody), None, "the line's own failing");
+    }
+
+    #[test]
+    fn who_left_the_outbox_is_not_waited_for() {
+        let mut suspicion = Suspicion::default();
+        assert_eq!(suspicion.ended(&[1, 2, 3], &Blame::Silence), None);
+        suspicion.waiting([2, 9].into_iter());
+        assert_eq!(suspicion.window(4), 1);
+        suspicion.answered(2);
+        assert_eq!(suspicion.window(4), 4);
     }
 }

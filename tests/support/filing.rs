@@ -168,9 +168,14 @@ pub fn file(store: &mut Store, n: u32) -> String {
 
 /// The same, its pictures of at least `size` bytes.
 pub fn file_with(store: &mut Store, n: u32, size: usize) -> String {
+    file_as(store, n, size, &form())
+}
+
+/// The same, in a city's own words.
+pub fn file_as(store: &mut Store, n: u32, size: usize, form: &Form) -> String {
     let case = case(n);
     let record = record(&case, pictures_of(store.dir(), n, size));
-    store.commit_case(&record, &case, &form()).expect("the store takes it");
+    store.commit_case(&record, &case, form).expect("the store takes it");
     record.case_id
 }
 

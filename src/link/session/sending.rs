@@ -42,12 +42,15 @@ impl Sent {
 impl Connection {
     /// Sends the oldest rows that may go, up to the window.
     pub(super) fn fill(&mut self, link: &mut Link) -> Result<(), StoreError> {
-        let window = link.suspicion.window(link.wire.settings.in_flight);
-        if self.seqs.len() >= window {
+        let usual = usize::from(link.wire.settings.in_flight);
+        if self.seqs.len() >= link.suspicion.window(usual) {
             return Ok(());
         }
         // The rows in flight are among the oldest: behind them there are enough for the window.
-        for row in link.store.outbox_next(window + self.seqs.len())? {
+        let rows = link.store.outbox_next(usual + self.seqs.len())?;
+        link.suspicion.waiting(rows.iter().map(|row| row.seq));
+        let window = link.suspicion.window(usual);
+        for row in rows {
             if self.seqs.len() >= window || self.paused_until.is_some() {
                 break;
             }
@@ -119,11 +122,14 @@ impl Connection {
     pub(super) fn settle(&mut self, link: &mut Link, sent: Sent, verdict: Verdict) {
         let Some(seq) = sent.seq else { return self.part() };
         self.seqs.remove(&seq);
+        if verdict != Verdict::Lost {
+            link.suspicion.answered(seq);
+        }
         counter!("gridwatch_publish_total", "kind" => sent.kind, "result" => verdict.as_str()).increment(1);
         let done = match verdict {
             Verdict::Delivered => {
                 histogram!("gridwatch_publish_seconds", "kind" => sent.kind).record(sent.since.elapsed().as_secs_f64());
-                link.suspicion.clear();
+                link.was_useful = true;
                 self.pauses.reset();
                 if sent.kind == "case" && std::mem::take(&mut link.unheard_said) {
                     info!(topic = sent.topic, "Somebody listens to the cases again.");
