@@ -106,6 +106,8 @@ pub struct Broker {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// Which MQTT it speaks.
+    pub protocol: raw::Protocol,
     /// `None`: plain TCP (`mqtt://`).
     pub tls: Option<Tls>,
     /// Who the box is to the broker.

@@ -13,6 +13,7 @@ mod claims;
 mod record;
 mod reply;
 mod session;
+mod suspicion;
 mod template;
 mod topics;
 mod wire;
@@ -34,7 +35,7 @@ pub use self::{
     topics::Topics,
     wire::probe,
 };
-use crate::{config, engine::NodeId, error::Class, secret::Credentials, store::Store};
+use crate::{config, config::raw::Protocol, engine::NodeId, error::Class, secret::Credentials, store::Store};
 
 /// How a case goes out: where to, and in whose words.
 #[derive(Debug, Clone)]
@@ -76,6 +77,8 @@ pub struct Settings {
     pub host: String,
     /// Its port.
     pub port: u16,
+    /// Which MQTT it speaks.
+    pub protocol: Protocol,
     /// TLS, where the URL says `mqtts`.
     pub tls: Option<Tls>,
     /// Who the box is to the broker.
@@ -86,7 +89,7 @@ pub struct Settings {
     pub in_flight: u16,
     /// What topics begin with, before `/v1/`.
     pub topic_prefix: String,
-    /// How long the broker is asked to keep replies for a box that is away. Whole seconds.
+    /// How long the broker is asked to keep replies for a box that is away. Whole seconds. MQTT 3.1.1 cannot ask.
     pub session_expiry: Duration,
     /// Of the times in status messages.
     pub zone: jiff::tz::TimeZone,
@@ -108,6 +111,7 @@ impl Settings {
             node: node.clone(),
             host: broker.host.clone(),
             port: broker.port,
+            protocol: broker.protocol,
             tls: broker.tls.as_ref().map(|t| Tls {
                 ca_file: t.ca_file.clone(),
                 client: t.client.clone(),
@@ -135,6 +139,16 @@ pub enum LinkError {
         /// Why not.
         source: io::Error,
     },
+    /// A certificate or its key is there and cannot be used.
+    #[error("{field}: {} {what}", .path.display())]
+    Tls {
+        /// What names it.
+        field: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// Settings that MQTT does not allow.
     #[error("broker: {0}")]
     Settings(String),
@@ -160,7 +174,7 @@ impl LinkError {
     /// What it means for whoever meets it.
     pub fn class(&self) -> Class {
         match self {
-            Self::TlsFile { .. } | Self::Settings(_) => Class::Config,
+            Self::TlsFile { .. } | Self::Tls { .. } | Self::Settings(_) => Class::Config,
             Self::Store(e) => e.class(),
             Self::Thread(_) | Self::Refused { .. } => Class::Transient,
         }
@@ -195,13 +209,13 @@ impl Link {
     /// answers on its `committed` channel, and only then is it acknowledged to the broker.
     ///
     /// # Errors
-    /// [`LinkError::TlsFile`], [`LinkError::Settings`] or [`LinkError::Store`]. A broker that is away is no error.
+    /// [`LinkError::TlsFile`], [`LinkError::Tls`], [`LinkError::Settings`] or [`LinkError::Store`]. A broker that is away is no error.
     pub fn spawn(
         settings: Settings,
         store: &Store,
         replies: mpsc::Sender<IncomingReply>,
     ) -> Result<LinkHandle, LinkError> {
-        let wire = wire::Wire::new(settings)?;
+        let wire = wire::Wire::new(settings, store.public_key())?;
         let store = store.outbox_handle()?;
         let (health, health_out) = mpsc::channel(4);
         let (state_in, state) = watch::channel(LinkState::default());

@@ -39,7 +39,7 @@ pub use self::{
 };
 use crate::{
     custody::{
-        SigningKey,
+        PublicKey, SigningKey,
         keys::{KeyError, KeyRing},
     },
     engine::CaseId,
@@ -190,6 +190,11 @@ impl Store {
     /// What this handle signs with.
     fn key(&self) -> Result<Arc<SigningKey>, StoreError> {
         self.key.clone().ok_or(StoreError::SignsNothing)
+    }
+
+    /// What the signatures of this handle are checked with; `None` where it signs nothing.
+    pub fn public_key(&self) -> Option<PublicKey> {
+        self.key.as_ref().map(|key| key.public())
     }
 
     /// Opens the store in `dir`, which is made if need be, for the one daemon that runs on it.

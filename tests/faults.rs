@@ -10,24 +10,26 @@ mod broker;
 mod filing;
 #[path = "support/meddler.rs"]
 mod meddler;
+#[path = "support/platform.rs"]
+mod platform;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     path::Path,
     process::{Child, Command, Stdio},
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
-use broker::{Broker, Subscriber, topic};
+use broker::{Broker, Subscriber};
 use filing::{case, form, pictures_of, record};
 use gridwatch::{
     custody::chain::Segment,
-    digest::sha256_hex,
-    link::{Link, contract::CaseRecord},
+    link::Link,
     store::{Filter, Store, StoreError},
 };
 use meddler::{Meddler, Mood};
+use platform::Platform;
 use tokio::sync::mpsc;
 
 const VICTIM: &str = "GRIDWATCH_FAULTS_VICTIM";
@@ -100,41 +102,6 @@ fn victim_of(dir: &Path, port: u16, cases: u64) -> Child {
         .stderr(Stdio::inherit())
         .spawn()
         .unwrap()
-}
-
-/// The platform: idempotent by case and revision.
-#[derive(Default)]
-struct Platform {
-    pictures: BTreeSet<String>,
-    cases: BTreeMap<String, CaseRecord>,
-    messages: u64,
-    repeated: u64,
-}
-
-impl Platform {
-    fn take(&mut self, publish: &rumqttc::Publish) {
-        let topic = topic(publish);
-        self.messages += 1;
-        if topic.contains("/evidence/") {
-            self.repeated += u64::from(!self.pictures.insert(sha256_hex(&publish.payload)));
-        } else if topic.ends_with("/case") {
-            let record: CaseRecord = serde_json::from_slice(&publish.payload).unwrap();
-            for item in &record.evidence {
-                assert!(
-                    self.pictures.contains(&item.sha256),
-                    "{} before its picture {}",
-                    record.case_id,
-                    item.id
-                );
-            }
-            let newest = self.cases.get(&record.case_id).map_or(0, |known| known.revision);
-            if record.revision > newest {
-                self.cases.insert(record.case_id.clone(), record);
-            } else {
-                self.repeated += 1;
-            }
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

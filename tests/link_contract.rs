@@ -7,10 +7,17 @@ mod filing;
 use std::{fs, path::Path};
 
 use filing::{case, pictures, record, zone};
-use gridwatch::link::{
-    Settings, Tls,
-    contract::{self, CaseRecord, Message, Purpose, ReplyMessage, When},
+use gridwatch::{
+    engine::CaseState,
+    link::{
+        Settings, Tls,
+        contract::{
+            self, CameraHealth, CaseRecord, HealthMessage, Message, Presence, Purpose, ReplyMessage, SCHEMA_VERSION,
+            StatusMessage, When,
+        },
+    },
 };
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 fn sample() -> CaseRecord {
@@ -73,11 +80,14 @@ fn the_asyncapi_document_is_the_types_and_its_references_lead_somewhere() {
     );
 }
 
-#[test]
-fn the_golden_case_is_what_the_program_writes_and_valid() {
-    let sent = serde_json::to_string_pretty(&sample()).unwrap() + "\n";
-    golden("tests/fixtures/contract/case.json", &sent);
-    let schema: Value = serde_json::from_str(&Message::Case.schema()).unwrap();
+/// The message is what is checked in, keeps to its schema, and reads back; and the schema refuses each of `wrong`.
+fn assert_golden<T>(kind: Message, sample: &T, wrong: &[(&str, Value)])
+where
+    T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
+{
+    let sent = serde_json::to_string_pretty(sample).unwrap() + "\n";
+    golden(&format!("tests/fixtures/contract/{}.json", kind.as_str()), &sent);
+    let schema: Value = serde_json::from_str(&kind.schema()).unwrap();
     let validator = jsonschema::options()
         .should_validate_formats(true)
         .build(&schema)
@@ -85,22 +95,101 @@ fn the_golden_case_is_what_the_program_writes_and_valid() {
     let value: Value = serde_json::from_str(&sent).unwrap();
     let errors: Vec<_> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
     assert!(errors.is_empty(), "{errors:?}");
-    assert_eq!(serde_json::from_value::<CaseRecord>(value.clone()).unwrap(), sample());
-
-    // The schema refuses what is no case.
-    for (pointer, wrong) in [
-        ("/case_id", json!("7")),
-        ("/revision", json!(0)),
-        ("/evidence", json!([])),
-        ("/confidence", json!(1.5)),
-        ("/state", json!("exploded")),
-        ("/first_seen_at", json!("yesterday")),
-        ("/evidence/0/sha256", json!("abc")),
-    ] {
+    assert_eq!(serde_json::from_value::<T>(value.clone()).unwrap(), *sample);
+    for (pointer, wrong) in wrong {
         let mut bad = value.clone();
-        *bad.pointer_mut(pointer).unwrap() = wrong;
+        *bad.pointer_mut(pointer).unwrap() = wrong.clone();
         assert!(!validator.is_valid(&bad), "{pointer}");
     }
+}
+
+fn when(second: i64) -> When {
+    When::new(filing::at(second), &zone())
+}
+
+#[test]
+fn the_golden_case_is_what_the_program_writes_and_valid() {
+    assert_golden(
+        Message::Case,
+        &sample(),
+        &[
+            ("/case_id", json!("7")),
+            ("/revision", json!(0)),
+            ("/evidence", json!([])),
+            ("/confidence", json!(1.5)),
+            ("/state", json!("exploded")),
+            ("/first_seen_at", json!("yesterday")),
+            ("/evidence/0/sha256", json!("abc")),
+        ],
+    );
+}
+
+#[test]
+fn the_golden_reply_is_what_the_box_understands_and_valid() {
+    let reply = ReplyMessage {
+        case_id: sample().case_id,
+        state: CaseState::Rejected,
+        reason: Some("不属实".into()),
+        platform_task_no: Some("T-2026-0042".into()),
+        at: Some(when(3600)),
+    };
+    let wrong = [
+        ("/case_id", json!(7)),
+        ("/state", json!("exploded")),
+        ("/at", json!("yesterday")),
+    ];
+    assert_golden(Message::Reply, &reply, &wrong);
+}
+
+#[test]
+fn the_golden_status_is_what_the_program_writes_and_valid() {
+    let status = StatusMessage {
+        schema_version: SCHEMA_VERSION,
+        node_id: filing::NODE.into(),
+        state: Presence::Online,
+        since: Some(when(0)),
+        version: "0.1.0".into(),
+        public_key: Some("Hh2zxwXpUe3W1qdAqaaJfZR6rFxEOo7Y3tRzUFCm0bQ=".into()),
+    };
+    let wrong = [
+        ("/state", json!("away")),
+        ("/since", json!("yesterday")),
+        ("/public_key", json!("Hh2zxwXpUe3W1qdAqaaJfZR6rFxEOo7Y3tRzUFCm0b")),
+    ];
+    assert_golden(Message::Status, &status, &wrong);
+}
+
+#[test]
+fn the_golden_health_is_what_the_program_writes_and_valid() {
+    let camera = |local_id: &str, state: &str| CameraHealth {
+        local_id: local_id.into(),
+        state: state.into(),
+        view: None,
+        looks: 0,
+        last_look_age_s: None,
+    };
+    let health = HealthMessage {
+        schema_version: SCHEMA_VERSION,
+        node_id: filing::NODE.into(),
+        at: when(60),
+        outbox_depth: 3,
+        cameras: vec![
+            CameraHealth {
+                view: Some("clear".into()),
+                looks: 1440,
+                last_look_age_s: Some(4.25),
+                ..camera("gate", "live")
+            },
+            camera("lane", "connecting"),
+        ],
+    };
+    let wrong = [
+        ("/at", json!("yesterday")),
+        ("/outbox_depth", json!(-1)),
+        ("/cameras/0/looks", json!("many")),
+        ("/cameras/0/last_look_age_s", json!("4 s")),
+    ];
+    assert_golden(Message::Health, &health, &wrong);
 }
 
 #[test]

@@ -5,13 +5,13 @@
 mod broker;
 #[path = "support/filing.rs"]
 mod filing;
-
-use std::collections::{BTreeMap, BTreeSet};
+#[path = "support/platform.rs"]
+mod platform;
 
 use broker::{Broker, Subscriber, topic, within};
 use filing::{NODE, file, form, link, record, revision, topics, unsealed};
 use gridwatch::{
-    digest::sha256_hex,
+    custody::keys::KeyRing,
     engine::CaseState,
     link::{
         contract::{CaseRecord, HealthMessage, When},
@@ -19,57 +19,16 @@ use gridwatch::{
     },
     store::Store,
 };
+use platform::{Platform, emptied, quarantined};
 use rumqttc::Publish;
 
-/// A receiver as the contract wants it: a case is the same by `case_id` and newer by `revision`.
-#[derive(Default)]
-struct Platform {
-    pictures: BTreeSet<String>,
-    cases: BTreeMap<String, CaseRecord>,
-}
-
-impl Platform {
-    fn take(&mut self, publish: &Publish) {
-        let topic = topic(publish);
-        if let Some(sha256) = topic.strip_prefix(&format!("gridwatch/v1/{NODE}/evidence/")) {
-            assert_eq!(sha256_hex(&publish.payload), sha256, "a picture is what its topic says");
-            self.pictures.insert(sha256.into());
-        } else if topic == topics().case() {
-            let record: CaseRecord = serde_json::from_slice(&publish.payload).expect("a case record");
-            let properties = publish.properties.as_ref().expect("a case has properties");
-            assert_eq!(properties.response_topic.as_deref(), Some(&*topics().reply()));
-            assert_eq!(properties.correlation_data.as_deref(), Some(record.case_id.as_bytes()));
-            assert_eq!(properties.content_type.as_deref(), Some("application/json"));
-            for item in &record.evidence {
-                assert!(
-                    self.pictures.contains(&item.sha256),
-                    "picture {} before case {}",
-                    item.id,
-                    record.case_id
-                );
-            }
-            let known = self.cases.get(&record.case_id).map_or(0, |r| r.revision);
-            if record.revision > known {
-                self.cases.insert(record.case_id.clone(), record);
-            }
-        }
-    }
-
-    async fn until(&mut self, subscriber: &mut Subscriber, cases: &[String]) {
-        while !cases.iter().all(|id| self.cases.contains_key(id)) {
-            self.take(&subscriber.next().await);
-        }
-        assert_eq!(self.cases.len(), cases.len(), "no case but those filed");
-    }
-}
-
-async fn emptied(store: &Store) {
-    within(async {
-        while store.outbox_depth().unwrap().waiting > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+/// MQTT 5 says beside a case where its reply goes, and what it is about.
+fn assert_addressed(publish: &Publish) {
+    let record: CaseRecord = serde_json::from_slice(&publish.payload).unwrap();
+    let properties = publish.properties.as_ref().expect("a case has properties");
+    assert_eq!(properties.response_topic.as_deref(), Some(&*topics().reply()));
+    assert_eq!(properties.correlation_data.as_deref(), Some(record.case_id.as_bytes()));
+    assert_eq!(properties.content_type.as_deref(), Some("application/json"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,6 +113,7 @@ async fn a_platform_that_wants_no_pictures_gets_the_cases() {
     let id = file(&mut store, 1);
     let (_link, _replies) = link(broker.port, &store);
     let publish = subscriber.next().await;
+    assert_addressed(&publish);
     let record: CaseRecord = serde_json::from_slice(&publish.payload).unwrap();
     assert_eq!(record.case_id, id);
     emptied(&store).await;
@@ -194,15 +154,7 @@ async fn a_topic_that_the_broker_forbids_quarantines_the_case_until_an_operator_
     let id = file(&mut store, 1);
     let mut subscriber = Subscriber::start(broker.port, "gridwatch/#").await;
     let (_link, _replies) = link(broker.port, &store);
-    let reason = within(async {
-        loop {
-            if let Some(reason) = store.case(&id).unwrap().unwrap().quarantined {
-                return reason;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    let reason = quarantined(&store, &id).await;
     assert!(reason.contains(&topics().case()) && reason.contains("0x87"), "{reason}");
     assert_eq!(store.outbox_depth().unwrap().waiting, 0);
 
@@ -264,9 +216,15 @@ async fn status_is_online_while_the_box_is_there_and_offline_after() {
     let mut subscriber = Subscriber::start(broker.port, &topics().status()).await;
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
+    let key = KeyRing::of(dir.path()).existing().unwrap().public();
     let state = |publish: &Publish| {
         let status: serde_json::Value = serde_json::from_slice(&publish.payload).unwrap();
         assert_eq!(status["node_id"], NODE);
+        assert_eq!(
+            status["public_key"],
+            key.to_string(),
+            "what a platform checks signatures with"
+        );
         status["state"].as_str().unwrap().to_owned()
     };
     let (first, _replies) = link(broker.port, &store);

@@ -196,6 +196,9 @@ pub enum Backend {
 pub struct Broker {
     /// `mqtt://host:1883` or `mqtts://host:8883`. User and password are not part of it.
     pub url: String,
+    /// Which MQTT the broker speaks. One of 3.1.1 gives no reasons and no word on who listens: docs/contract.md says what that costs.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// Who the box is to the broker.
     #[serde(default)]
     pub credentials: Option<Credentials>,
@@ -209,7 +212,7 @@ pub struct Broker {
     #[serde(default = "defaults::topic_prefix")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}(/[A-Za-z0-9_-]{1,64}){0,7}$"))]
     pub topic_prefix: String,
-    /// How long the broker keeps replies for a box that is away, where it keeps them so long.
+    /// How long the broker keeps replies for a box that is away, where it keeps them so long. With MQTT 3.1.1 its own setting counts alone.
     #[serde(default = "defaults::session_expiry")]
     pub session_expiry: Span,
     /// A template that puts case messages into the city's own JSON: names, codes, nesting (docs/contract.md). Unset: the contract's form.
@@ -222,6 +225,28 @@ pub struct Broker {
     #[serde(default = "defaults::in_flight")]
     #[schemars(range(min = 1, max = 1000))]
     pub in_flight: u16,
+}
+
+/// A version of MQTT.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Protocol {
+    /// MQTT 5.
+    #[default]
+    #[serde(rename = "5")]
+    V5,
+    /// MQTT 3.1.1.
+    #[serde(rename = "3.1.1")]
+    V311,
+}
+
+impl Protocol {
+    /// As it is written in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V5 => "5",
+            Self::V311 => "3.1.1",
+        }
+    }
 }
 
 /// The box's certificate, and the key that belongs to it.

@@ -486,6 +486,11 @@ pub struct StatusMessage {
     pub since: Option<When>,
     /// The program's version.
     pub version: String,
+    /// What the box's signatures are checked with: an ed25519 key of 32 bytes in base64, as `gridwatch keys show` prints it. Believe it as
+    /// far as you believe who may publish here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9+/]{43}=$"))]
+    pub public_key: Option<String>,
 }
 
 /// Whether the box is there.

@@ -4,7 +4,6 @@
 //! logged with its reason and acknowledged, so that it does not come back; it never stops the ones behind it.
 
 use jiff::Timestamp;
-use rumqttc::Publish;
 use tokio::sync::oneshot;
 
 use super::contract::ReplyMessage;
@@ -63,13 +62,14 @@ impl Forged {
     }
 }
 
-/// Reads a message from the reply topic. The outer error is the store's.
+/// Reads a message that came on the reply topic just now. The outer error is the store's.
 pub(super) fn read(
-    publish: &Publish,
+    payload: &[u8],
+    is_retained: bool,
+    correlation: Option<&[u8]>,
     store: &Store,
-    at: Timestamp,
 ) -> Result<Result<(ReplyMessage, Reply), Forged>, StoreError> {
-    let message = match check(publish) {
+    let message = match check(payload, is_retained, correlation) {
         Ok(message) => message,
         Err(forged) => return Ok(Err(forged)),
     };
@@ -80,20 +80,20 @@ pub(super) fn read(
     let reply = Reply {
         case: message.case_id.as_str().into(),
         state: message.state,
-        at,
+        at: Timestamp::now(),
         reason: message.reason.clone(),
     };
     Ok(Ok((message, reply)))
 }
 
-fn check(publish: &Publish) -> Result<ReplyMessage, Forged> {
-    if publish.retain {
+fn check(payload: &[u8], is_retained: bool, correlation: Option<&[u8]>) -> Result<ReplyMessage, Forged> {
+    if is_retained {
         return Err(Forged::Retained);
     }
-    if publish.payload.len() > MAX_BYTES {
-        return Err(Forged::Oversized(publish.payload.len()));
+    if payload.len() > MAX_BYTES {
+        return Err(Forged::Oversized(payload.len()));
     }
-    let message: ReplyMessage = serde_json::from_slice(&publish.payload).map_err(Forged::Unreadable)?;
+    let message: ReplyMessage = serde_json::from_slice(payload).map_err(Forged::Unreadable)?;
     for (field, text, max) in [
         ("reason", &message.reason, MAX_REASON_CHARS),
         ("platform_task_no", &message.platform_task_no, MAX_TASK_NO_CHARS),
@@ -105,7 +105,6 @@ fn check(publish: &Publish) -> Result<ReplyMessage, Forged> {
     if matches!(message.state, CaseState::Filed | CaseState::Withdrawn) {
         return Err(Forged::OwnWord(message.state));
     }
-    let correlation = publish.properties.as_ref().and_then(|p| p.correlation_data.as_deref());
     if correlation.is_some_and(|c| c != message.case_id.as_bytes()) {
         return Err(Forged::Correlation);
     }

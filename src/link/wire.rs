@@ -1,238 +1,82 @@
-//! Everything that depends on the MQTT client: options, sessions, publishing, and what the broker's codes mean.
+//! What a session needs of MQTT, in words of its own: connections, letters, acknowledgements, and why a connection ended.
+//!
+//! Two client crates of one family speak the two versions of the protocol, MQTT 5 ([`v5`]) and 3.1.1 ([`v311`]). Both are
+//! thin: they translate, and decide nothing.
 
-use std::{fmt, sync::Arc, time::Duration};
+mod tls;
+mod v311;
+mod v5;
+
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use rumqttc::{
-    AckMode, AsyncClient, ConnectionError, DisconnectReasonCode, Event, EventLoop, Incoming, IncomingPacketSizeLimit,
-    LastWill, LastWillProperties, MqttOptions, NetworkOptions, Outgoing, PersistedAckMode, PersistedSession,
-    PubAckReason, PublishNotice, PublishNoticeError, PublishOptions, PublishProperties, PublishResult, QoS,
-    SessionMode, SessionStore, SessionStoreError, SessionStoreKey, StateError, Transport,
-};
+use futures::future::BoxFuture;
 
 use super::{
-    LinkError, Settings, Tls, Topics,
+    LinkError, Settings, Topics,
     contract::{Presence, SCHEMA_VERSION, StatusMessage, When},
-    read_pem,
 };
-
-/// A reply is a few hundred bytes. The client's own limit of 10 KiB breaks the connection at a bigger packet; this one
-/// is told to the broker, which must not send such a packet at all (MQTT 5, 3.1.2.11.4).
-pub(super) const MAX_INCOMING: u32 = 256 * 1024;
+use crate::{config::raw::Protocol, custody::PublicKey};
 
 /// Replies that may be waiting for the daemon at once; the broker holds the others.
-pub(super) const REPLIES_IN_FLIGHT: u16 = 16;
+const REPLIES_IN_FLIGHT: u16 = 16;
+
+/// Longest wait for a TCP connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a publish may add to its payload: topic (at most 64 KiB by the standard, about 150 bytes here), properties.
 const PACKET_OVERHEAD: usize = 1024;
+
+const JSON: &str = "application/json";
+const JPEG: &str = "image/jpeg";
 
 /// Everything that a connection is made from.
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) settings: Settings,
     pub(super) topics: Topics,
-    tls: Option<Pem>,
+    tls: Option<tls::Secured>,
+    /// What the box's cases are checked with.
+    public_key: Option<PublicKey>,
 }
 
-/// What TLS needs, as it was read when the link was made.
-struct Pem {
-    ca: Vec<u8>,
-    /// Certificate and key.
-    client: Option<(Vec<u8>, Vec<u8>)>,
-}
-
-impl fmt::Debug for Pem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // One of them is a private key.
-        f.write_str("Pem")
-    }
-}
-
-impl Wire {
-    pub(super) fn new(settings: Settings) -> Result<Self, LinkError> {
-        if settings.keep_alive < Duration::from_secs(1) || settings.keep_alive.as_secs() > u64::from(u16::MAX) {
-            return Err(LinkError::Settings("keep_alive must be 1 s to 65535 s".into()));
-        }
-        if settings.in_flight == 0 {
-            return Err(LinkError::Settings("in_flight must be 1 or more".into()));
-        }
-        let read = |tls: &Tls| {
-            let client = tls.client.as_ref().map(|(cert, key)| {
-                Ok::<_, LinkError>((
-                    read_pem("broker.client.cert_file", cert)?,
-                    read_pem("broker.client.key_file", key)?,
-                ))
-            });
-            Ok::<_, LinkError>(Pem {
-                ca: read_pem("broker.ca_file", &tls.ca_file)?,
-                client: client.transpose()?,
-            })
-        };
-        let tls = settings.tls.as_ref().map(read).transpose()?;
-        Ok(Self {
-            topics: Topics::new(&settings.topic_prefix, &settings.node),
-            settings,
-            tls,
-        })
-    }
-
-    fn options(&self, client_id: String) -> MqttOptions {
-        let settings = &self.settings;
-        let mut options = MqttOptions::new(client_id, (settings.host.as_str(), settings.port));
-        options
-            .set_keep_alive(u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX))
-            .set_connect_timeout(Duration::from_secs(10));
-        // Messages are small and rare, and somebody waits for each.
-        let mut network = NetworkOptions::new();
-        network.set_tcp_nodelay(true);
-        options.set_network_options(network);
-        if let Some(Pem { ca, client }) = &self.tls {
-            options.set_transport(Transport::tls(ca.clone(), client.clone(), None));
-        }
-        if let Some(login) = &settings.login {
-            options.set_credentials(login.user.expose().to_owned(), login.password.expose().to_owned());
-        }
-        options
-    }
-
-    /// A client and its event loop for one connection. The broker's side of the session (subscription, waiting replies)
-    /// outlives it; ours does not: what was not acknowledged is in the outbox.
-    pub(super) fn connect(&self) -> (AsyncClient, EventLoop) {
-        let mut options = self.options(format!("gridwatch-{}", self.settings.node));
-        options
-            .set_session_mode(SessionMode::Persistent)
-            .set_session_expiry_interval(Some(self.session_expiry_s()))
-            .set_session_store_arc(Arc::new(NothingHeld {
-                in_flight: self.unacknowledged(),
-                session_expiry_s: self.session_expiry_s(),
-            }))
-            .set_outgoing_inflight_upper_limit(self.unacknowledged())
-            .set_ack_mode(AckMode::Manual)
-            .set_receive_maximum(Some(REPLIES_IN_FLIGHT))
-            .set_incoming_packet_size_limit(IncomingPacketSizeLimit::Bytes(MAX_INCOMING))
-            .set_last_will(LastWill::new(
-                self.topics.status(),
-                self.status(Presence::Offline, None),
-                QoS::AtLeastOnce,
-                true,
-                Some(LastWillProperties {
-                    delay_interval: None,
-                    payload_format_indicator: Some(1),
-                    message_expiry_interval: None,
-                    content_type: Some(JSON.into()),
-                    response_topic: None,
-                    correlation_data: None,
-                    user_properties: Vec::new(),
-                }),
-            ));
-        let capacity = usize::from(self.unacknowledged()) + usize::from(REPLIES_IN_FLIGHT);
-        AsyncClient::builder(options).capacity(capacity).build()
-    }
-
-    fn session_expiry_s(&self) -> u32 {
-        u32::try_from(self.settings.session_expiry.as_secs()).unwrap_or(u32::MAX)
-    }
-
-    /// The most publishes of ours that wait for an acknowledgement: the outbox's, and what is said about the box itself. The
-    /// client holds a slot for each from the start; for all that MQTT allows they would be 14 MB.
-    fn unacknowledged(&self) -> u16 {
-        self.settings.in_flight.saturating_add(8)
-    }
-
-    pub(super) fn status(&self, state: Presence, since: Option<jiff::Timestamp>) -> String {
-        let message = StatusMessage {
-            schema_version: SCHEMA_VERSION,
-            node_id: self.settings.node.to_string(),
-            state,
-            since: since.map(|at| When::new(at, &self.settings.zone)),
-            version: env!("CARGO_PKG_VERSION").into(),
-        };
-        serde_json::to_string(&message).unwrap_or_default()
-    }
-
-    pub(super) fn status_options() -> PublishOptions {
-        PublishOptions::at_least_once().retained().properties(json_properties())
-    }
-
-    pub(super) fn health_options() -> PublishOptions {
-        PublishOptions::at_most_once().properties(json_properties())
-    }
-
-    pub(super) fn evidence_options() -> PublishOptions {
-        PublishOptions::at_least_once().properties(PublishProperties {
-            content_type: Some("image/jpeg".into()),
-            ..Default::default()
-        })
-    }
-
-    pub(super) fn case_options(&self, case_id: &str) -> PublishOptions {
-        PublishOptions::at_least_once().properties(PublishProperties {
-            response_topic: Some(self.topics.reply()),
-            correlation_data: Some(Bytes::copy_from_slice(case_id.as_bytes())),
-            ..json_properties()
-        })
-    }
-}
-
-const JSON: &str = "application/json";
-
-fn json_properties() -> PublishProperties {
-    PublishProperties {
-        payload_format_indicator: Some(1),
-        content_type: Some(JSON.into()),
-        ..Default::default()
-    }
-}
-
-/// True where a payload of `bytes` fits into the largest packet the broker takes.
-pub(super) fn fits(bytes: usize, max_packet: Option<u32>) -> bool {
-    max_packet.is_none_or(|max| bytes + PACKET_OVERHEAD <= max as usize)
-}
-
-/// Our side of every MQTT session: nothing is in flight. True by construction, because each connection begins with a new
-/// client and the outbox holds whatever was not acknowledged; and said to the client, because without a stored session
-/// it refuses to resume the broker's, where replies wait for us.
+/// What goes out.
 #[derive(Debug)]
-struct NothingHeld {
-    /// The client's own limit, which a session that it resumes must state.
-    in_flight: u16,
-    /// The same.
-    session_expiry_s: u32,
+pub(super) struct Letter {
+    pub(super) topic: String,
+    pub(super) payload: Vec<u8>,
+    pub(super) sort: Sort,
 }
 
-type StoreFuture<'a, T> = futures::future::BoxFuture<'a, Result<T, SessionStoreError>>;
+/// What a letter is, which says how it travels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Sort {
+    /// Retained.
+    Status,
+    /// Of the moment: neither acknowledged nor sent again.
+    Health,
+    Evidence,
+    Case {
+        id: String,
+        /// Where its replies go.
+        reply: String,
+    },
+}
 
-impl SessionStore for NothingHeld {
-    fn load<'a>(&'a self, key: &'a SessionStoreKey) -> StoreFuture<'a, Option<PersistedSession>> {
-        Box::pin(async {
-            Ok(Some(PersistedSession {
-                format_version: 1,
-                client_id: key.client_id().to_owned(),
-                clean_start: false,
-                session_expiry_interval: Some(self.session_expiry_s),
-                outgoing_inflight_upper_limit: Some(self.in_flight),
-                ack_mode: PersistedAckMode::Manual,
-                last_pkid: 0,
-                last_puback: 0,
-                replay: Vec::new(),
-                incoming_qos2: Vec::new(),
-            }))
-        })
+impl Sort {
+    fn is_retained(&self) -> bool {
+        *self == Self::Status
     }
 
-    fn save<'a>(&'a self, _: &'a SessionStoreKey, _: &'a PersistedSession) -> StoreFuture<'a, ()> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn clear<'a>(&'a self, _: &'a SessionStoreKey) -> StoreFuture<'a, ()> {
-        Box::pin(async { Ok(()) })
+    fn is_acknowledged(&self) -> bool {
+        *self != Self::Health
     }
 }
 
-/// What became of one publish.
+/// What became of one letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The broker has it, and somebody to give it to.
+    /// The broker has it, and somebody to give it to (MQTT 3.1.1 does not say whether).
     Delivered,
     /// The broker has it and nobody to give it to: as good as lost.
     Unheard,
@@ -257,78 +101,269 @@ impl Verdict {
     }
 }
 
-/// Waits for the broker's word on a publish.
-pub(super) async fn verdict(notice: PublishNotice) -> Verdict {
-    match notice.wait_async().await {
-        Ok(PublishResult::Qos1(ack)) => by_reason(ack.reason),
-        Err(PublishNoticeError::V5PubAck(reason)) => by_reason(reason),
-        Ok(_) => Verdict::Delivered,
-        Err(_) => Verdict::Lost,
+/// Why a letter was not even queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unsent {
+    /// No broker could take it: its topic is none.
+    Topic,
+    /// The queue is full, or the connection gone and its error on its way.
+    Now,
+}
+
+/// The broker's answer to a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Messages reach us.
+    Yes,
+    /// It does not let us; as a sentence.
+    Forbidden(String),
+    /// The connection ended first.
+    Lost,
+}
+
+/// Our end of one connection. Nothing waits: what cannot be queued now is told.
+pub(super) trait Client: Send {
+    /// Queues a letter. What becomes of it is known when the broker has answered.
+    fn send(&self, letter: Letter) -> Result<BoxFuture<'static, Verdict>, Unsent>;
+
+    /// Asks for the messages of a topic.
+    fn listen(&self, topic: String) -> Result<BoxFuture<'static, Heard>, Unsent>;
+
+    /// Takes leave: no last will is published.
+    fn leave(&self);
+}
+
+/// The broker's end of it. Has to be asked again and again, or nothing moves.
+pub(super) trait Line: Send {
+    /// What comes next. After [`Event::Ended`] it is not asked again.
+    fn next(&mut self) -> BoxFuture<'_, Event>;
+}
+
+/// What a connection tells.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The broker has us.
+    Greeted(Greeting),
+    /// Somebody wrote to us.
+    Message(Message),
+    /// The connection is over.
+    Ended(Trouble),
+}
+
+/// How the broker took us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Greeting {
+    /// It knows us from before, with our subscription and what was said meanwhile.
+    pub(super) session_present: bool,
+    /// Largest packet it takes, where it said so.
+    pub(super) max_packet: Option<u32>,
+}
+
+/// A message to us.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) payload: Bytes,
+    pub(super) is_retained: bool,
+    /// QoS 0: it has no flow control, and does not come again.
+    pub(super) is_fleeting: bool,
+    /// MQTT 3.1.1 has none.
+    pub(super) correlation: Option<Bytes>,
+    pub(super) receipt: Receipt,
+}
+
+/// Acknowledges a message, once.
+pub(super) struct Receipt(Box<dyn FnOnce() + Send>);
+
+impl Receipt {
+    /// Where the connection is gone, the message comes again and is applied twice to the same effect.
+    pub(super) fn give(self) {
+        (self.0)();
     }
 }
 
-fn by_reason(reason: PubAckReason) -> Verdict {
-    match reason {
-        PubAckReason::Success => Verdict::Delivered,
-        PubAckReason::NoMatchingSubscribers => Verdict::Unheard,
-        PubAckReason::NotAuthorized => Verdict::Refused(
-            "the broker does not authorise the box for this topic (0x87): allow it in the broker's ACL".into(),
-        ),
-        PubAckReason::TopicNameInvalid => Verdict::Refused("the broker does not accept the topic's name (0x90)".into()),
-        PubAckReason::PayloadFormatInvalid => {
-            Verdict::Refused("the broker does not accept the payload's form (0x99)".into())
+impl fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Receipt")
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trouble {
+    /// As a sentence without credentials.
+    pub(super) said: String,
+    pub(super) blame: Blame,
+}
+
+impl Trouble {
+    fn of_nobody(said: impl Into<String>) -> Self {
+        Self {
+            said: said.into(),
+            blame: Blame::Nobody,
         }
-        PubAckReason::UnspecifiedError
-        | PubAckReason::ImplementationSpecificError
-        | PubAckReason::PacketIdentifierInUse
-        | PubAckReason::QuotaExceeded => Verdict::Busy(format!("{reason:?} (0x{:02x})", reason as u8)),
     }
 }
 
-/// Why a connection ended, where the broker laid the blame on what it was sent. Brokers may close the connection
-/// instead of refusing one message, and PUBACK codes that the client does not know end it too.
-pub(super) fn blamed_on_message(error: &ConnectionError) -> Option<String> {
-    match error {
-        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => match reason_code {
-            DisconnectReasonCode::PacketTooLarge
-            | DisconnectReasonCode::TopicNameInvalid
-            | DisconnectReasonCode::PayloadFormatInvalid
-            | DisconnectReasonCode::MalformedPacket => {
-                Some(format!("the broker closed the connection over it ({reason_code:?})"))
+/// What a connection may have died of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// No message.
+    Nobody,
+    /// The other side fell silent or hung up, and said nothing. Brokers do that over a message they do not like, those of MQTT 3.1.1
+    /// have nothing else; and so does every failing line.
+    Silence,
+    /// A message of ours, by the broker's own word.
+    Ours(String),
+    /// A message to us, too large to be taken. It would come again with each connection.
+    Theirs,
+}
+
+/// How a connection presents itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Role {
+    /// The box: with a session that outlives the connection, and a last will.
+    Node,
+    /// Nothing outlives it; under this name.
+    Visitor(String),
+}
+
+impl Wire {
+    pub(super) fn new(settings: Settings, public_key: Option<PublicKey>) -> Result<Self, LinkError> {
+        if settings.keep_alive < Duration::from_secs(1) || settings.keep_alive.as_secs() > u64::from(u16::MAX) {
+            return Err(LinkError::Settings("keep_alive must be 1 s to 65535 s".into()));
+        }
+        if settings.in_flight == 0 {
+            return Err(LinkError::Settings("in_flight must be 1 or more".into()));
+        }
+        Ok(Self {
+            topics: Topics::new(&settings.topic_prefix, &settings.node),
+            tls: settings.tls.as_ref().map(tls::Secured::read).transpose()?,
+            settings,
+            public_key,
+        })
+    }
+
+    /// A connection. The broker's side of the session (subscription, waiting replies) outlives it; ours does not: what was
+    /// not acknowledged is in the outbox.
+    pub(super) fn connect(&self) -> (Box<dyn Client>, Box<dyn Line>) {
+        self.connect_as(&Role::Node)
+    }
+
+    fn connect_as(&self, role: &Role) -> (Box<dyn Client>, Box<dyn Line>) {
+        match self.settings.protocol {
+            Protocol::V5 => v5::connect(self, role),
+            Protocol::V311 => v311::connect(self, role),
+        }
+    }
+
+    /// Makes the broker forget the session, and with it the messages that wait for us.
+    ///
+    /// # Errors
+    /// Why the broker could not be reached, as a sentence.
+    pub(super) async fn forget_session(&self) -> Result<(), String> {
+        self.visit(self.client_id()).await
+    }
+
+    /// Connects with a session that ends with the connection, and takes leave again.
+    async fn visit(&self, name: String) -> Result<(), String> {
+        let (client, mut line) = self.connect_as(&Role::Visitor(name));
+        let mut greeted = false;
+        let talk = async {
+            loop {
+                match line.next().await {
+                    Event::Greeted(_) => {
+                        greeted = true;
+                        client.leave();
+                    }
+                    Event::Message(_) => {}
+                    // It ends because we left.
+                    Event::Ended(_) if greeted => return Ok(()),
+                    Event::Ended(trouble) => return Err(self.explain(trouble, false)),
+                }
             }
-            _ => None,
-        },
-        ConnectionError::MqttState(StateError::OutgoingPacketTooLarge { pkt_size, max }) => Some(format!(
-            "its packet of {pkt_size} bytes is larger than the broker takes ({max})"
-        )),
-        // mosquitto 2.0 refuses what is over its message_size_limit with 0x95, a code that PUBACK does not have; the
-        // client's error is named after another packet.
-        ConnectionError::MqttState(StateError::Deserialization(rumqttc::Error::InvalidConnectReturnCode(code))) => {
-            Some(match code {
-                0x95 => "the broker finds it too large (0x95)".into(),
-                _ => format!("the broker refused it with code 0x{code:02x}, which MQTT does not have there"),
-            })
+        };
+        tokio::time::timeout(CONNECT_TIMEOUT, talk)
+            .await
+            .unwrap_or_else(|_| Err(format!("it did not answer within {} s", CONNECT_TIMEOUT.as_secs())))
+    }
+
+    /// What happened, with what may be wrong where the broker hung up without a word before it took us.
+    pub(super) fn explain(&self, trouble: Trouble, greeted: bool) -> String {
+        let Trouble { mut said, blame } = trouble;
+        if greeted || blame != Blame::Silence {
+            return said;
         }
-        _ => None,
+        said += " before it took us";
+        match &self.settings.tls {
+            Some(tls) if tls.client.is_none() => said += ": does it ask for a certificate of the box (broker.client)?",
+            Some(_) => said += ": does it trust the authority of the box's certificate (broker.client)?",
+            None => said += ": is its port one for TLS (mqtts://)?",
+        }
+        if self.settings.protocol == Protocol::V5 {
+            said += " Does it know MQTT 5 (else broker.protocol = \"3.1.1\")?";
+        }
+        said
+    }
+
+    fn client_id(&self) -> String {
+        format!("gridwatch-{}", self.settings.node)
+    }
+
+    fn keep_alive_s(&self) -> u16 {
+        u16::try_from(self.settings.keep_alive.as_secs()).unwrap_or(u16::MAX)
+    }
+
+    /// The most publishes of ours that wait for an acknowledgement: the outbox's, and what is said about the box itself. The
+    /// client holds a slot for each from the start; for all that MQTT allows they would be 14 MB.
+    fn unacknowledged(&self) -> u16 {
+        self.settings.in_flight.saturating_add(8)
+    }
+
+    /// Requests that a client may hold.
+    fn capacity(&self) -> usize {
+        usize::from(self.unacknowledged()) + usize::from(REPLIES_IN_FLIGHT)
+    }
+
+    /// What is said of the box itself.
+    pub(super) fn status(&self, state: Presence, since: Option<jiff::Timestamp>) -> Letter {
+        Letter {
+            topic: self.topics.status(),
+            payload: self.status_text(state, since).into_bytes(),
+            sort: Sort::Status,
+        }
+    }
+
+    fn status_text(&self, state: Presence, since: Option<jiff::Timestamp>) -> String {
+        let message = StatusMessage {
+            schema_version: SCHEMA_VERSION,
+            node_id: self.settings.node.to_string(),
+            state,
+            since: since.map(|at| When::new(at, &self.settings.zone)),
+            version: env!("CARGO_PKG_VERSION").into(),
+            public_key: self.public_key.as_ref().map(ToString::to_string),
+        };
+        serde_json::to_string(&message).unwrap_or_default()
     }
 }
 
-/// What happened to a connection, as a sentence without credentials.
-pub(super) fn explain(error: &ConnectionError) -> String {
-    match error {
-        ConnectionError::ConnectionRefused(code) => format!("the broker refused the connection: {code:?}"),
-        ConnectionError::Timeout(_) => "the broker did not answer in time".into(),
-        ConnectionError::MqttState(StateError::ServerDisconnect {
-            reason_code,
-            reason_string,
-        }) => match reason_string {
-            Some(said) => format!("the broker closed the connection: {reason_code:?} ({said:?})"),
-            None => format!("the broker closed the connection: {reason_code:?}"),
-        },
-        ConnectionError::Tls(e) => {
-            format!("TLS: {e}: is broker.ca_file the authority of this broker, and is its name right?")
-        }
-        other => other.to_string(),
+/// True where a payload of `bytes` fits into the largest packet the broker takes.
+pub(super) fn fits(bytes: usize, max_packet: Option<u32>) -> bool {
+    max_packet.is_none_or(|max| bytes + PACKET_OVERHEAD <= max as usize)
+}
+
+/// What a failing connection says of itself: where a side hung up, that is nobody's word.
+fn by_io(error: &std::io::Error) -> Trouble {
+    use std::io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe | Kind::UnexpectedEof => hung_up(),
+        _ => Trouble::of_nobody(error.to_string()),
+    }
+}
+
+fn hung_up() -> Trouble {
+    Trouble {
+        said: "the broker closed the connection without a word".into(),
+        blame: Blame::Silence,
     }
 }
 
@@ -336,29 +371,13 @@ pub(super) fn explain(error: &ConnectionError) -> String {
 /// take us?
 ///
 /// # Errors
-/// [`LinkError::TlsFile`], [`LinkError::Settings`] or [`LinkError::Refused`].
+/// [`LinkError::TlsFile`], [`LinkError::Tls`], [`LinkError::Settings`] or [`LinkError::Refused`].
 pub async fn probe(settings: Settings) -> Result<(), LinkError> {
-    let (host, port) = (settings.host.clone(), settings.port);
-    let refused = |reason| LinkError::Refused {
-        host: host.clone(),
-        port,
+    let wire = Wire::new(settings, None)?;
+    let name = format!("{}-check-{}", wire.client_id(), std::process::id());
+    wire.visit(name).await.map_err(|reason| LinkError::Refused {
+        host: wire.settings.host.clone(),
+        port: wire.settings.port,
         reason,
-    };
-    let wire = Wire::new(settings)?;
-    let options = wire.options(format!("gridwatch-{}-check-{}", wire.settings.node, std::process::id()));
-    let (client, mut events) = AsyncClient::builder(options).capacity(4).build();
-    let talk = async {
-        loop {
-            match events.poll().await {
-                Ok(Event::Incoming(Incoming::ConnAck(_))) => client.disconnect().await.map_err(|e| e.to_string())?,
-                Ok(Event::Outgoing(Outgoing::Disconnect)) => return Ok(()),
-                Ok(_) => {}
-                Err(e) => return Err(explain(&e)),
-            }
-        }
-    };
-    match tokio::time::timeout(Duration::from_secs(10), talk).await {
-        Ok(done) => done.map_err(refused),
-        Err(_) => Err(refused("it did not answer within 10 s".into())),
-    }
+    })
 }

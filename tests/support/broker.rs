@@ -213,9 +213,14 @@ impl Subscriber {
 
     /// The next message.
     pub async fn next(&mut self) -> Publish {
-        let message = within(self.messages.recv()).await.expect("the task lives");
+        let message = self.next_of_any_form().await;
         assert_contract(&message);
         message
+    }
+
+    /// The same, be it the contract's or a city's own.
+    pub async fn next_of_any_form(&mut self) -> Publish {
+        within(self.messages.recv()).await.expect("the task lives")
     }
 
     /// What has come already.

@@ -4,6 +4,7 @@
 use std::{path::Path, time::Duration};
 
 use gridwatch::{
+    config::raw::Protocol,
     engine::{BBox, Case, CaseState, Category, Located, LonLat, Noted, PlaceMethod, Reason},
     link::{
         Context, Form, IncomingReply, Language, Link, LinkHandle, Settings, Topics,
@@ -167,9 +168,14 @@ pub fn file(store: &mut Store, n: u32) -> String {
 
 /// The same, its pictures of at least `size` bytes.
 pub fn file_with(store: &mut Store, n: u32, size: usize) -> String {
+    file_as(store, n, size, &form())
+}
+
+/// The same, in a city's own words.
+pub fn file_as(store: &mut Store, n: u32, size: usize, form: &Form) -> String {
     let case = case(n);
     let record = record(&case, pictures_of(store.dir(), n, size));
-    store.commit_case(&record, &case, &form()).expect("the store takes it");
+    store.commit_case(&record, &case, form).expect("the store takes it");
     record.case_id
 }
 
@@ -187,6 +193,7 @@ pub fn settings(port: u16) -> Settings {
         node: NODE.into(),
         host: "127.0.0.1".into(),
         port,
+        protocol: Protocol::V5,
         tls: None,
         login: None,
         keep_alive: Duration::from_secs(5),
@@ -199,8 +206,13 @@ pub fn settings(port: u16) -> Settings {
 
 /// A link on `store`, and the replies that it brings.
 pub fn link(port: u16, store: &Store) -> (LinkHandle, mpsc::Receiver<IncomingReply>) {
+    link_with(settings(port), store)
+}
+
+/// The same, with settings of its own.
+pub fn link_with(settings: Settings, store: &Store) -> (LinkHandle, mpsc::Receiver<IncomingReply>) {
     let (replies_in, replies) = mpsc::channel(16);
-    let link = Link::spawn(settings(port), store, replies_in).expect("the settings are right");
+    let link = Link::spawn(settings, store, replies_in).expect("the settings are right");
     (link, replies)
 }
 

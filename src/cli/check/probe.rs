@@ -55,7 +55,10 @@ async fn broker(broker: &Broker, node: &NodeId, patience: Duration) -> Row {
     match timeout(patience, link::probe(settings)).await {
         Ok(Ok(())) => {
             let how = if broker.tls.is_some() { "TLS" } else { "plain TCP" };
-            Row::ok(WHAT, format!("{name} takes this box ({how})"))
+            Row::ok(
+                WHAT,
+                format!("{name} takes this box (MQTT {}, {how})", broker.protocol.as_str()),
+            )
         }
         Ok(Err(e)) => {
             let message = match e {
@@ -65,7 +68,7 @@ async fn broker(broker: &Broker, node: &NodeId, patience: Duration) -> Row {
             Row::wrong(
                 WHAT,
                 message,
-                "is it running, and are url, ca_file and credentials of [broker] right?",
+                "is it running, and are url, protocol, ca_file, client and credentials of [broker] right?",
             )
         }
         Err(_) => Row::wrong(

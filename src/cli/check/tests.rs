@@ -195,6 +195,7 @@ async fn a_broker_that_is_away_is_told() {
     draft.broker = Some(crate::config::Broker {
         host: "127.0.0.1".into(),
         port: closed,
+        protocol: crate::config::raw::Protocol::V5,
         tls: None,
         credentials: Some(Credentials {
             user: Secret::new("box"),

@@ -116,6 +116,7 @@ impl Checker<'_> {
         self.draft.broker = Some(Broker {
             host: host.trim_start_matches('[').trim_end_matches(']').into(),
             port: url.port().unwrap_or(if tls.is_some() { MQTTS_PORT } else { MQTT_PORT }),
+            protocol: raw.protocol,
             tls,
             credentials,
             keep_alive: raw.keep_alive.0,

@@ -135,7 +135,7 @@ pub fn document() -> String {
         "info": {
             "title": "gridwatch",
             "version": format!("{SCHEMA_VERSION}.0.0"),
-            "description": "What an edge box and a city's grid-management platform say to each other over MQTT 5. docs/contract.md tells how.",
+            "description": "What an edge box and a city's grid-management platform say to each other over MQTT 5 or 3.1.1. docs/contract.md tells how.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
