@@ -118,6 +118,8 @@ pub struct Broker {
     pub in_flight: u16,
     /// What topics begin with, before `/v1/`.
     pub topic_prefix: String,
+    /// Other boxes are told of this one's cases, and file none of the same problem.
+    pub share_sites: bool,
     /// How long the broker keeps replies for a box that is away; whole seconds.
     pub session_expiry: Duration,
     /// The city's words for a case; `None`: the contract's own.

@@ -9,6 +9,7 @@ mod models;
 mod pins;
 mod readers;
 mod record;
+mod sites;
 
 use std::{
     io,
@@ -150,6 +151,7 @@ pub struct Daemon {
     keeper: JoinHandle<()>,
     core: JoinHandle<()>,
     replies: JoinHandle<()>,
+    claims: JoinHandle<()>,
     events: SyncSender<Event>,
     link: LinkHandle,
 }
@@ -226,10 +228,12 @@ impl Daemon {
         let snapshot = store.snapshot()?;
         let engine = Recorded::start(Arc::clone(&config.plan), restored, recorder(&config, started_at)?);
         let (replies_in, mut replies) = tokio::sync::mpsc::channel(16);
+        let (claims_in, mut claims) = tokio::sync::mpsc::unbounded_channel();
         let link = Link::spawn(
             link::Settings::new(&config.node, &config.broker, &config.timezone),
             &store,
             replies_in,
+            sites::sharing(&config, snapshot.as_ref(), claims_in),
         )?;
         let outbox = Mutex::new(store.outbox_handle()?);
 
@@ -317,6 +321,14 @@ impl Daemon {
                 }
             }
         })?;
+        let to_core = events.clone();
+        let claims = thread("claims", move || {
+            while let Some(known) = claims.blocking_recv() {
+                if to_core.send(Event::Elsewhere(known)).is_err() {
+                    return;
+                }
+            }
+        })?;
         if let Some(listen) = config.telemetry.listen {
             let refresh = Arc::clone(&shared);
             let address = telemetry::serve(
@@ -347,6 +359,7 @@ impl Daemon {
             keeper,
             core,
             replies,
+            claims,
             events,
             link,
         })
@@ -432,6 +445,7 @@ impl Daemon {
             keeper,
             core,
             replies,
+            claims,
             events,
             link,
         } = self;
@@ -452,6 +466,7 @@ impl Daemon {
         link.shutdown().await;
         join(move || {
             ended("replies", replies);
+            ended("claims", claims);
             ended("core", core);
         })
         .await;

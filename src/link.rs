@@ -20,6 +20,7 @@ mod wire;
 
 use std::{
     borrow::Cow,
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
     thread,
@@ -35,7 +36,14 @@ pub use self::{
     topics::Topics,
     wire::probe,
 };
-use crate::{config, config::raw::Protocol, engine::NodeId, error::Class, secret::Credentials, store::Store};
+use crate::{
+    config,
+    config::raw::Protocol,
+    engine::{CellCode, Claim, Known, NodeId},
+    error::Class,
+    secret::Credentials,
+    store::Store,
+};
 
 /// How a case goes out: where to, and in whose words.
 #[derive(Debug, Clone)]
@@ -181,6 +189,18 @@ impl LinkError {
     }
 }
 
+/// What is shared with other boxes that see the same sites: `claims` tells how.
+#[derive(Debug)]
+pub struct Sharing {
+    /// The cells in which they may.
+    pub cells: BTreeSet<CellCode>,
+    /// What the engine knows of other boxes' cases from before.
+    pub known: Vec<Claim>,
+    /// Told what becomes known of them. [`Known::Yielded`] comes again with each connection until the store has it
+    /// ([`Store::yielded`]).
+    pub news: mpsc::UnboundedSender<Known>,
+}
+
 /// How the link is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LinkState {
@@ -208,12 +228,15 @@ impl Link {
     /// Starts sending what `store`'s outbox holds. Replies go to `replies`: whoever receives one commits it and then
     /// answers on its `committed` channel, and only then is it acknowledged to the broker.
     ///
+    /// With `sharing`, a case of a site that another box sees, too, waits for its claim; without, it is sent at once.
+    ///
     /// # Errors
     /// [`LinkError::TlsFile`], [`LinkError::Tls`], [`LinkError::Settings`] or [`LinkError::Store`]. A broker that is away is no error.
     pub fn spawn(
         settings: Settings,
         store: &Store,
         replies: mpsc::Sender<IncomingReply>,
+        sharing: Option<Sharing>,
     ) -> Result<LinkHandle, LinkError> {
         let wire = wire::Wire::new(settings, store.public_key())?;
         let store = store.outbox_handle()?;
@@ -228,7 +251,9 @@ impl Link {
         thread::Builder::new()
             .name("link".into())
             .spawn(move || {
-                runtime.block_on(session::run(wire, store, replies, health_out, state_in, stopped));
+                runtime.block_on(session::run(
+                    wire, store, replies, health_out, state_in, sharing, stopped,
+                ));
                 // The other side may have stopped listening: then nobody waits.
                 let _ = end.send(());
             })

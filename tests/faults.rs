@@ -54,7 +54,7 @@ async fn victim() {
         ..filing::settings(number(PORT).unwrap().try_into().unwrap())
     };
     let (replies, _none) = mpsc::channel(1);
-    let _link = Link::spawn(settings, &store, replies).unwrap();
+    let _link = Link::spawn(settings, &store, replies, None).unwrap();
     let wanted = number(CASES).unwrap();
     loop {
         let filed = store

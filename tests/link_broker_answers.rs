@@ -35,7 +35,7 @@ impl Box {
     fn connect(&mut self, port: u16) {
         let mut settings = settings(port);
         settings.keep_alive = Duration::from_secs(1);
-        self.link = Some(Link::spawn(settings, &self.store, mpsc::channel(1).0).unwrap());
+        self.link = Some(Link::spawn(settings, &self.store, mpsc::channel(1).0, None).unwrap());
     }
 }
 

@@ -79,7 +79,7 @@ async fn cases_arrive_over_tls_with_a_password() {
     let mut store = Store::open(dir.path()).unwrap();
     let id = file(&mut store, 1);
     let (replies_in, _replies) = mpsc::channel(16);
-    let link = Link::spawn(settings(&broker, "ca.pem", PASSWORD), &store, replies_in).unwrap();
+    let link = Link::spawn(settings(&broker, "ca.pem", PASSWORD), &store, replies_in, None).unwrap();
     let message = platform.next().await;
     assert_eq!(topic(&message), topics().case());
     assert!(std::str::from_utf8(&message.payload).unwrap().contains(&id));

@@ -30,6 +30,7 @@ fn city() -> Form {
     Form {
         topics: topics(),
         template: Some(Template::parse(&std::fs::read_to_string(file).unwrap()).unwrap()),
+        shares_sites: None,
     }
 }
 

@@ -212,6 +212,10 @@ pub struct Broker {
     #[serde(default = "defaults::topic_prefix")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}(/[A-Za-z0-9_-]{1,64}){0,7}$"))]
     pub topic_prefix: String,
+    /// Tells other boxes, over the broker, of the cases that this one has open, and files none that another has. Boxes that see the
+    /// same street share a broker and a `topic_prefix`.
+    #[serde(default = "defaults::share_sites")]
+    pub share_sites: bool,
     /// How long the broker keeps replies for a box that is away, where it keeps them so long. With MQTT 3.1.1 its own setting counts alone.
     #[serde(default = "defaults::session_expiry")]
     pub session_expiry: Span,
@@ -594,6 +598,9 @@ mod defaults {
     }
     pub(super) fn topic_prefix() -> String {
         "gridwatch".into()
+    }
+    pub(super) fn share_sites() -> bool {
+        true
     }
     pub(super) fn session_expiry() -> Span {
         Span(Duration::from_hours(7 * 24))

@@ -21,7 +21,8 @@ use crate::{
     camera::Picture,
     config::Config,
     engine::{
-        BBox, CameraId, Case, CaseId, CaseState, Effect, Input, Observation, Resumed, RuleId, Snapshot, Verified,
+        BBox, CameraId, Case, CaseId, CaseState, Effect, Elsewhere, Input, Known, Observation, Resumed, RuleId,
+        Snapshot, Verified,
     },
     error::Class,
     evidence::EvidencePicture,
@@ -56,8 +57,10 @@ pub(super) enum Event {
         answer: Box<Verified>,
         pictures: Vec<EvidencePicture>,
     },
-    /// A case's pictures cannot be made yet.
-    Waiting { reason: String },
+    /// What another box has open, or has no more.
+    Elsewhere(Known),
+    /// A case's pictures cannot be made yet. `is_full`: for want of room.
+    Waiting { reason: String, is_full: bool },
     /// A case's pictures can never be made.
     NotPictured { case: CaseId },
     /// No more looks will come; finish what is under way.
@@ -107,6 +110,8 @@ pub(super) enum Commit {
     Case(Box<Case>, Vec<EvidencePicture>, Arc<[KnownModel]>),
     /// A change of state that the box decided.
     Revision(Revision),
+    /// A case of ours that another box was first to file.
+    Yielded(Revision),
     /// What became of a case's thing, with the pictures that show it.
     Verified(Box<Verified>, Vec<EvidencePicture>),
     /// The platform's answer, and what the engine made of it; acknowledged to the broker only then.
@@ -227,7 +232,13 @@ impl Core {
                 seen_by,
             } => self.commit(Commit::Case(case, pictures, seen_by)),
             Event::Verified { answer, pictures } => self.commit(Commit::Verified(answer, pictures)),
-            Event::Waiting { reason } => self.health.set_faults(vec![reason]),
+            Event::Elsewhere(known) => self.elsewhere(known),
+            Event::Waiting { reason, is_full } => {
+                if is_full {
+                    self.make_room();
+                }
+                self.health.set_faults(vec![reason]);
+            }
             Event::NotPictured { case } => self.apply(Input::EvidenceFailed { case }, None),
             Event::Stop => {}
         }
@@ -346,6 +357,26 @@ impl Core {
         self.commit(Commit::Reply(incoming, decided));
     }
 
+    fn elsewhere(&mut self, what: Known) {
+        let at = Timestamp::now();
+        let mut yielded = None;
+        if let Known::Yielded { case, to } = &what {
+            // Taken back or given way meanwhile: it is over already.
+            if !self.engine.engine().open_cases().any(|open| open.id == *case) {
+                return;
+            }
+            let theirs = self.engine.engine().claims().find(|claim| claim.case == *to);
+            let node = theirs.map_or_else(|| "another box".into(), |claim| claim.node.to_string());
+            tracing::info!(%case, %to, node, "A case is not filed: another box was first.");
+            let reason = format!("Not filed: {node} was first to confirm the problem, as its case {to}.");
+            yielded = Some(self.revision(case.clone(), CaseState::DuplicateOf, at, reason));
+        }
+        self.apply(Input::Elsewhere(Elsewhere { at, what }), None);
+        if let Some(revision) = yielded {
+            self.commit(Commit::Yielded(revision));
+        }
+    }
+
     fn commit_again(&mut self) {
         for commit in std::mem::take(&mut self.uncommitted) {
             self.commit(commit);
@@ -392,6 +423,7 @@ impl Core {
         let form = &self.records.form;
         match commit {
             Commit::Revision(revision) => self.store.revise(revision, form).map(drop),
+            Commit::Yielded(revision) => self.store.yielded(revision, form).map(drop),
             Commit::Reply(incoming, decided) => self
                 .store
                 .apply_reply(&incoming.message, incoming.reply.at, decided.as_ref(), form)
@@ -426,7 +458,9 @@ impl Commit {
     fn what(&self) -> String {
         match self {
             Self::Case(case, ..) => format!("case {}", case.id),
-            Self::Revision(revision) => format!("case {}'s new state {}", revision.case, revision.state.as_str()),
+            Self::Revision(revision) | Self::Yielded(revision) => {
+                format!("case {}'s new state {}", revision.case, revision.state.as_str())
+            }
             Self::Verified(answer, _) => format!("what became of case {}", answer.case),
             Self::Reply(incoming, _) => format!("the platform's answer about case {}", incoming.reply.case),
         }

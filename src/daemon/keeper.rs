@@ -87,6 +87,15 @@ enum KeepError {
 }
 
 impl KeepError {
+    /// There is no room on the disk.
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Original(e) => matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded),
+            Self::Store(e) => matches!(e, store::StoreError::DiskFull { .. }),
+            _ => false,
+        }
+    }
+
     fn class(&self) -> Class {
         match self {
             Self::Unknown(_) => Class::Bug,
@@ -123,6 +132,7 @@ impl Keeper {
             Err(error) if error.class() == Class::Transient => {
                 tracing::error!(case = %job.case(), %error, "A case waits for its pictures; it is tried again.");
                 let _ = core.send(Event::Waiting {
+                    is_full: error.is_full(),
                     reason: error.to_string(),
                 });
                 return Some(job);

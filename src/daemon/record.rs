@@ -36,6 +36,7 @@ impl Records {
             form: Form {
                 topics: Topics::new(&config.broker.topic_prefix, &config.node),
                 template: config.broker.template.clone(),
+                shares_sites: config.broker.share_sites.then(|| config.node.clone()),
             },
             views: config
                 .cameras

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// A claim counts for so long after it was last said.
-const KEPT: Duration = Duration::from_hours(8 * 24);
+pub(super) const KEPT: Duration = Duration::from_hours(8 * 24);
 /// A case that is open is claimed anew so often.
 const RENEWED: Duration = Duration::from_hours(24);
 /// One that no broker has acknowledged, so often: its box is trying.
@@ -173,14 +173,17 @@ impl Claims {
         }
     }
 
-    /// A connection is up. `is_new` says that the broker did not know us; `is_heard`, that it passes claims on to us. `rows` is
-    /// what the store has, in which nothing that was not sent is granted any more.
-    pub(super) fn begin(&mut self, rows: Vec<ClaimRow>, is_new: bool, is_heard: bool, now: Moment) -> Vec<Act> {
-        self.is_heard = is_heard;
+    /// The broker has us, and claims may come. `is_new`: it does not know us from before, and others perhaps as little.
+    pub(super) fn greeted(&mut self, is_new: bool, now: Moment) {
         if is_new {
             self.forgetful_since = Some(now.mono);
             self.theirs.values_mut().for_each(|t| t.is_confirmed = false);
         }
+    }
+
+    /// What we say reaches the broker; `is_heard`: and claims reach us. `rows` is what the store has.
+    pub(super) fn begin(&mut self, rows: Vec<ClaimRow>, is_heard: bool, now: Moment) -> Vec<Act> {
+        self.is_heard = is_heard;
         let mut acts = Vec::new();
         self.ours.clear();
         for row in rows {
@@ -234,6 +237,8 @@ impl Claims {
                     acts.push(Act::TakeBack { topic });
                 }
                 (true, Stand::Unsaid) => self.ask(&id, now, &mut acts),
+                // The store did not take it before.
+                (true, Stand::Held { .. }) if row.state == ClaimState::Wanted => acts.push(Act::File(id)),
                 (true, Stand::Held { is_filed: false, .. }) if row.state == ClaimState::Filed => {
                     ours.stand = Stand::Held {
                         is_filed: true,
@@ -291,6 +296,17 @@ impl Claims {
         let until = message.until.timestamp().min(kept(now.wall));
         self.theirs(claim, message.filed, until, now, &mut acts)?;
         Ok(acts)
+    }
+
+    /// The broker does not take what was said on `topic`: it has no say in what is filed.
+    pub(super) fn refused(&mut self, topic: &str, now: Moment) -> Vec<Act> {
+        let asked = self.topics.parse(topic).map(|(_, case)| case).filter(|case| {
+            let stand = self.ours.get(case).map(|ours| ours.stand);
+            matches!(stand, Some(Stand::Asked { .. }))
+        });
+        let Some(case) = asked else { return Vec::new() };
+        self.hold(&case, now);
+        vec![Act::FileUnheard(case)]
     }
 
     /// Time passes; to be called every second.

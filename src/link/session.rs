@@ -5,6 +5,7 @@
 
 mod connection;
 mod sending;
+mod sites;
 
 use std::time::Duration;
 
@@ -16,8 +17,9 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
+use self::sites::Sites;
 use super::{
-    LinkState,
+    LinkState, Sharing,
     backoff::Backoff,
     reply::IncomingReply,
     suspicion::Suspicion,
@@ -55,6 +57,8 @@ struct Link {
     unheard_said: bool,
     /// Nobody wants our pictures, and that has been said.
     pictures_unheard_said: bool,
+    /// Where sites are shared with other boxes.
+    sites: Option<Sites>,
 }
 
 /// Runs until told to stop.
@@ -64,8 +68,10 @@ pub(super) async fn run(
     replies: mpsc::Sender<IncomingReply>,
     health: mpsc::Receiver<String>,
     state: watch::Sender<LinkState>,
+    sharing: Option<Sharing>,
     mut stopped: oneshot::Receiver<()>,
 ) {
+    let sites = sharing.map(|sharing| Sites::new(&wire, sharing));
     let mut link = Link {
         wire,
         store,
@@ -77,6 +83,7 @@ pub(super) async fn run(
         must_forget: false,
         unheard_said: false,
         pictures_unheard_said: false,
+        sites,
     };
     let mut backoff = Backoff::default();
     loop {

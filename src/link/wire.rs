@@ -41,7 +41,7 @@ pub(super) struct Wire {
 }
 
 /// What goes out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Letter {
     pub(super) topic: String,
     pub(super) payload: Vec<u8>,
@@ -53,6 +53,8 @@ pub(super) struct Letter {
 pub(super) enum Sort {
     /// Retained.
     Status,
+    /// Retained, for as long as it counts.
+    Claim,
     /// Of the moment: neither acknowledged nor sent again.
     Health,
     Evidence,
@@ -65,7 +67,7 @@ pub(super) enum Sort {
 
 impl Sort {
     fn is_retained(&self) -> bool {
-        *self == Self::Status
+        matches!(self, Self::Status | Self::Claim)
     }
 
     fn is_acknowledged(&self) -> bool {
@@ -110,6 +112,15 @@ pub(super) enum Unsent {
     Now,
 }
 
+/// Which messages are wanted. A broker of MQTT 3.1.1 passes on what is retained in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// What is said from here on.
+    New,
+    /// What is retained, too, at each connection.
+    Retained,
+}
+
 /// The broker's answer to a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Heard {
@@ -126,8 +137,8 @@ pub(super) trait Client: Send {
     /// Queues a letter. What becomes of it is known when the broker has answered.
     fn send(&self, letter: Letter) -> Result<BoxFuture<'static, Verdict>, Unsent>;
 
-    /// Asks for the messages of a topic.
-    fn listen(&self, topic: String) -> Result<BoxFuture<'static, Heard>, Unsent>;
+    /// Asks for the messages of `topics`; `what` of them.
+    fn listen(&self, topics: Vec<String>, what: Wanted) -> Result<BoxFuture<'static, Heard>, Unsent>;
 
     /// Takes leave: no last will is published.
     fn leave(&self);
@@ -162,6 +173,8 @@ pub(super) struct Greeting {
 /// A message to us.
 #[derive(Debug)]
 pub(super) struct Message {
+    /// Lossy where it is no UTF-8, which a broker must not let through.
+    pub(super) topic: String,
     pub(super) payload: Bytes,
     pub(super) is_retained: bool,
     /// QoS 0: it has no flow control, and does not come again.
@@ -316,7 +329,7 @@ impl Wire {
     /// The most publishes of ours that wait for an acknowledgement: the outbox's, and what is said about the box itself. The
     /// client holds a slot for each from the start; for all that MQTT allows they would be 14 MB.
     fn unacknowledged(&self) -> u16 {
-        self.settings.in_flight.saturating_add(8)
+        self.settings.in_flight.saturating_add(12)
     }
 
     /// Requests that a client may hold.

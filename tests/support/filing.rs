@@ -79,6 +79,7 @@ pub fn case(n: u32) -> Case {
         confidence_closer: None,
         count: 1,
         area_m2: None,
+        merge_radius_m: 8.0,
         recurrence: None,
         journal: vec![
             noted(Reason::Appeared, 0, 0, 1),
@@ -212,7 +213,7 @@ pub fn link(port: u16, store: &Store) -> (LinkHandle, mpsc::Receiver<IncomingRep
 /// The same, with settings of its own.
 pub fn link_with(settings: Settings, store: &Store) -> (LinkHandle, mpsc::Receiver<IncomingReply>) {
     let (replies_in, replies) = mpsc::channel(16);
-    let link = Link::spawn(settings, store, replies_in).expect("the settings are right");
+    let link = Link::spawn(settings, store, replies_in, None).expect("the settings are right");
     (link, replies)
 }
 

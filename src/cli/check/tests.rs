@@ -204,6 +204,7 @@ async fn a_broker_that_is_away_is_told() {
         keep_alive: Duration::from_secs(30),
         in_flight: 16,
         topic_prefix: "gridwatch".into(),
+        share_sites: true,
         session_expiry: Duration::from_secs(3600),
         template: None,
     });

@@ -123,6 +123,7 @@ impl Checker<'_> {
             in_flight: raw.in_flight,
             topic_prefix: raw.topic_prefix,
             session_expiry: raw.session_expiry.0,
+            share_sites: raw.share_sites,
             template,
         });
     }

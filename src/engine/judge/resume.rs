@@ -55,6 +55,11 @@ pub struct Resumed {
 }
 
 impl Snapshot {
+    /// What other boxes had open.
+    pub fn claims(&self) -> &[Claim] {
+        &self.claims
+    }
+
     /// The looks that its candidates hold, oldest first for each camera: the pictures that a start should give back.
     pub fn firsts(&self) -> impl Iterator<Item = (CameraId, Timestamp)> {
         self.cameras.iter().flat_map(|(camera, watched)| {

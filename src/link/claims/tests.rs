@@ -167,7 +167,8 @@ impl Street {
         let queue = self.broker.queues.entry(n).or_default();
         queue.extend(self.broker.retained.iter().map(|(t, p)| (t.clone(), p.clone(), true)));
         let rows = self.rows(n);
-        let acts = self.members[n].claims.begin(rows, is_new, true, self.now);
+        self.members[n].claims.greeted(is_new, self.now);
+        let acts = self.members[n].claims.begin(rows, true, self.now);
         self.act(n, acts);
     }
 
@@ -463,7 +464,7 @@ fn a_case_that_is_over_frees_its_site() {
 fn a_broker_that_passes_nothing_on_has_no_say() {
     let mut street = Street::new(1);
     street.members[0].is_connected = true;
-    let acts = street.members[0].claims.begin(Vec::new(), true, true, street.now);
+    let acts = street.members[0].claims.begin(Vec::new(), true, street.now);
     street.act(0, acts);
     street.confirm(0);
     street.settle();
@@ -478,7 +479,7 @@ fn a_broker_that_passes_nothing_on_has_no_say() {
         state: ClaimState::Wanted,
         is_open: true,
     };
-    let acts = claims.begin(vec![row], true, false, street.now);
+    let acts = claims.begin(vec![row], false, street.now);
     assert_eq!(acts, [Act::File("case-of-box-0".into())], "not allowed to listen");
 }
 

@@ -4,7 +4,7 @@
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
 
-use super::{CaseRecord, HealthMessage, ReplyMessage, SCHEMA_VERSION, StatusMessage};
+use super::{CaseRecord, ClaimMessage, HealthMessage, ReplyMessage, SCHEMA_VERSION, StatusMessage};
 
 /// A message of the contract that is JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -17,11 +17,13 @@ pub enum Message {
     Status,
     /// How the cameras are.
     Health,
+    /// What boxes tell each other of a site.
+    Claim,
 }
 
 impl Message {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Case, Self::Reply, Self::Status, Self::Health];
+    pub const ALL: [Self; 5] = [Self::Case, Self::Reply, Self::Status, Self::Health, Self::Claim];
 
     /// As it is called in topics and file names.
     pub fn as_str(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Message {
             Self::Reply => "reply",
             Self::Status => "status",
             Self::Health => "health",
+            Self::Claim => "claim",
         }
     }
 
@@ -40,6 +43,7 @@ impl Message {
             Self::Reply => text::<ReplyMessage>(),
             Self::Status => text::<StatusMessage>(),
             Self::Health => text::<HealthMessage>(),
+            Self::Claim => text::<ClaimMessage>(),
         }
     }
 }
@@ -61,7 +65,7 @@ struct Channel {
     content_type: &'static str,
 }
 
-fn channels() -> [Channel; 5] {
+fn channels() -> [Channel; 6] {
     let json_of = |message: Message| {
         json!({
             "schemaFormat": "application/schema+json;version=draft-2020-12",
@@ -125,6 +129,15 @@ fn channels() -> [Channel; 5] {
             false,
             json_of(Message::Health),
         ),
+        ours(
+            "claim",
+            "gridwatch/v1/site/{cell}/{category}/{node}/{case}",
+            "A case that the box has open, for other boxes that see the same site; nothing in its place when it is over. Boxes listen to each \
+             other here, a platform need not.",
+            1,
+            true,
+            json_of(Message::Claim),
+        ),
     ]
 }
 
@@ -146,6 +159,11 @@ pub fn document() -> String {
         let mut parameters = json!({"node": {"description": "The box's id (node.id): letters, digits, - and _."}});
         if c.address.contains("{sha256}") {
             parameters["sha256"] = json!({"description": "SHA-256 of the payload, 64 lower-case hex digits."});
+        }
+        if c.address.contains("{cell}") {
+            parameters["cell"] = json!({"description": "The unit grid cell's code."});
+            parameters["category"] = json!({"description": "The category's code, four digits."});
+            parameters["case"] = json!({"description": "The case's id, a ULID."});
         }
         document["channels"][c.name] = json!({
             "address": c.address,

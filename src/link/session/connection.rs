@@ -24,7 +24,7 @@ use crate::{
         backoff::Backoff,
         contract::Presence,
         reply::{self, IncomingReply},
-        wire::{Blame, Client, Event, Greeting, Heard, Letter, Line, Message, Receipt, Sort, Trouble, Verdict},
+        wire::{Blame, Client, Event, Greeting, Heard, Letter, Line, Message, Receipt, Sort, Trouble, Verdict, Wanted},
     },
     store::StoreError,
 };
@@ -67,6 +67,7 @@ impl Link {
             paused_until: None,
             pauses: Backoff::default(),
             leaving: None,
+            unanswered_claims: 0,
         };
         let end = connection.live(self, stopped).await;
         pump.abort();
@@ -102,8 +103,8 @@ pub(super) struct Connection {
     greeted: bool,
     /// The broker knows nothing of us: it is another, or has lost its memory, and with it perhaps what it acknowledged last.
     is_new_to_broker: bool,
-    /// The broker's answer to our subscription.
-    subscribing: Option<BoxFuture<'static, Heard>>,
+    /// The broker's answers to our subscriptions: to replies, and to other boxes' claims.
+    subscribing: Option<BoxFuture<'static, (Heard, Heard)>>,
     /// Since when the broker has us and replies reach us: no case is sent before its answer could be heard.
     pub(super) up_since: Option<Instant>,
     /// Largest packet the broker takes.
@@ -112,12 +113,15 @@ pub(super) struct Connection {
     pub(super) pauses: Backoff,
     /// Taking leave, until then at most.
     pub(super) leaving: Option<Instant>,
+    /// Claims among `sent`.
+    pub(super) unanswered_claims: usize,
 }
 
 impl Connection {
     async fn live(mut self, link: &mut Link, stopped: &mut oneshot::Receiver<()>) -> End {
         let news = link.store.news();
         let daemon = link.replies.clone();
+        let mut second = tokio::time::interval(Duration::from_secs(1));
         let mut stocktaking = tokio::time::interval(STOCKTAKING.min(link.wire.settings.keep_alive));
         let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
         loop {
@@ -125,16 +129,22 @@ impl Connection {
             if ready && let Err(e) = self.fill(link) {
                 self.store_failed(&e);
             }
+            if self.up_since.is_some() && self.leaving.is_none() {
+                self.say_claims(link);
+            }
             tokio::select! {
                 biased;
                 event = self.events.recv() => match event {
                     Some(Event::Greeted(greeting)) => self.begin(link, greeting),
-                    Some(Event::Message(message)) => self.reply(link, message),
+                    Some(Event::Message(message)) => match &link.sites {
+                        Some(sites) if sites.holds(&message.topic) => self.claim(link, message),
+                        _ => self.reply(link, message),
+                    },
                     Some(Event::Ended(_)) | None if self.leaving.is_some() => return End::Stopped,
                     Some(Event::Ended(trouble)) => return self.lost(link, trouble),
                     None => return End::Lost("the MQTT client ended".into()),
                 },
-                answer = maybe(&mut self.subscribing) => self.up(link, answer),
+                answers = maybe(&mut self.subscribing) => self.up(link, answers),
                 Some((sent, verdict)) = self.sent.next(), if !self.sent.is_empty() => self.settle(link, sent, verdict),
                 Some((receipt, committed)) = self.waiting_replies.next(), if !self.waiting_replies.is_empty() => {
                     let result = if committed { "committed" } else { "not_committed" };
@@ -160,9 +170,15 @@ impl Connection {
                 },
                 () = sleep_until(self.leaving.unwrap_or(far)) => return End::Stopped,
                 () = sleep_until(self.paused_until.unwrap_or(far)) => self.paused_until = None,
-                () = news.notified() => link.measure_outbox(),
+                () = news.notified() => {
+                    link.measure_outbox();
+                    self.own_claims(link);
+                }
+                _ = second.tick(), if link.sites.is_some() && self.up_since.is_some() => self.claims_wait(link),
                 _ = stocktaking.tick() => {
                     link.measure_outbox();
+                    // What another process did, and what failed before.
+                    self.own_claims(link);
                     // While the broker is away, what it said last is not settled.
                     if self.up_since.is_some_and(|up| up.elapsed() >= SETTLES) {
                         link.settle();
@@ -180,6 +196,9 @@ impl Connection {
     /// The broker has us: say so, and listen for replies.
     fn begin(&mut self, link: &mut Link, greeting: Greeting) {
         self.greeted = true;
+        if let Some(sites) = &mut link.sites {
+            sites.greeted(!greeting.session_present);
+        }
         self.is_new_to_broker = !greeting.session_present;
         self.max_packet = greeting.max_packet;
         info!(
@@ -190,19 +209,26 @@ impl Connection {
             "The broker has us."
         );
         let online = link.wire.status(Presence::Online, Some(Timestamp::now()));
-        match (self.client.send(online), self.client.listen(link.wire.topics.reply())) {
-            (Ok(_), Ok(heard)) => self.subscribing = Some(heard),
-            (status, subscribe) => error!(
+        // Retained messages on the reply topic would be said again at every connection.
+        let replies = self.client.listen(vec![link.wire.topics.reply()], Wanted::New);
+        let claims = link.sites.as_ref().map_or_else(
+            || Ok(std::future::ready(Heard::Yes).boxed()),
+            |sites| self.client.listen(sites.filters(), Wanted::Retained),
+        );
+        match (self.client.send(online), replies, claims) {
+            (Ok(_), Ok(replies), Ok(claims)) => self.subscribing = Some(futures::future::join(replies, claims).boxed()),
+            (status, replies, claims) => error!(
                 status = ?status.err(),
-                subscribe = ?subscribe.err(),
+                replies = ?replies.err(),
+                claims = ?claims.err(),
                 "The first messages of a connection did not fit into its queue."
             ),
         }
     }
 
-    /// The broker has answered our subscription: from here on cases go out, and what was sent in vain goes again.
-    fn up(&mut self, link: &mut Link, answer: Heard) {
-        match answer {
+    /// The broker has answered our subscriptions: from here on cases go out, and what was sent in vain goes again.
+    fn up(&mut self, link: &mut Link, (replies, claims): (Heard, Heard)) {
+        match replies {
             Heard::Yes => {}
             Heard::Forbidden(reason) => {
                 let topic = link.wire.topics.reply();
@@ -221,6 +247,12 @@ impl Connection {
         if let Err(e) = link.take_up(self.is_new_to_broker) {
             self.store_failed(&e);
         }
+        self.begin_claims(link, claims);
+    }
+
+    /// Acknowledges a message in its turn.
+    pub(super) fn take(&mut self, receipt: Receipt) {
+        self.waiting_replies.push_back(async move { (receipt, true) }.boxed());
     }
 
     fn reply(&mut self, link: &mut Link, message: Message) {

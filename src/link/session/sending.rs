@@ -18,7 +18,7 @@ use crate::{
 /// coming back are sent again, later ones count as pictures nobody wants.
 const UNHEARD_GRACE: Duration = Duration::from_secs(5);
 
-/// A letter whose acknowledgement is awaited; `seq` is `None` for the status message.
+/// A letter whose acknowledgement is awaited; `seq` is `None` for what is not in the outbox.
 pub(super) struct Sent {
     seq: Option<i64>,
     case_id: String,
@@ -29,10 +29,18 @@ pub(super) struct Sent {
 
 impl Sent {
     pub(super) fn status(topic: String) -> Self {
+        Self::of_the_moment("status", topic)
+    }
+
+    pub(super) fn claim(topic: String) -> Self {
+        Self::of_the_moment("claim", topic)
+    }
+
+    fn of_the_moment(kind: &'static str, topic: String) -> Self {
         Self {
             seq: None,
             case_id: String::new(),
-            kind: "status",
+            kind,
             topic,
             since: Instant::now(),
         }
@@ -120,7 +128,12 @@ impl Connection {
 
     /// The broker's word on a letter. The row is still in the outbox until here.
     pub(super) fn settle(&mut self, link: &mut Link, sent: Sent, verdict: Verdict) {
-        let Some(seq) = sent.seq else { return self.part() };
+        let Some(seq) = sent.seq else {
+            if sent.kind == "claim" {
+                self.claim_answered(link, &sent.topic, verdict);
+            }
+            return self.part();
+        };
         self.seqs.remove(&seq);
         if verdict != Verdict::Lost {
             link.suspicion.answered(seq);
@@ -151,8 +164,11 @@ impl Connection {
             }
             Verdict::Lost => Ok(()),
         };
-        if let Err(e) = done {
-            self.store_failed(&e);
+        match done {
+            // Other boxes are to know at once that it is filed: if this one dies now, they need not wonder.
+            Ok(()) if sent.kind == "case" => self.own_claims(link),
+            Ok(()) => {}
+            Err(e) => self.store_failed(&e),
         }
         if self.leaving.is_none() {
             link.measure_outbox();

@@ -6,12 +6,12 @@ use futures::{FutureExt, future::BoxFuture};
 use rumqttc_v4::{
     AckMode, AsyncClient, ClientError, ConnectReturnCode, ConnectionError, EventLoop, Incoming, LastWill, MqttOptions,
     NetworkOptions, PersistedAckMode, PersistedSession, Publish, PublishOptions, QoS, SessionMode, SessionStore,
-    SessionStoreError, SessionStoreKey, StateError, SubscribeNoticeError, Transport,
+    SessionStoreError, SessionStoreKey, StateError, SubscribeFilterInput, SubscribeNoticeError, Transport,
 };
 
 use super::{
     Blame, CONNECT_TIMEOUT, Client, Event, Greeting, Heard, Letter, Line, Message, Receipt, Role, Trouble, Unsent,
-    Verdict, Wire, by_io, hung_up, tls,
+    Verdict, Wanted, Wire, by_io, hung_up, tls,
 };
 use crate::link::contract::Presence;
 
@@ -129,11 +129,11 @@ impl Client for V311Client {
         Ok(verdict.boxed())
     }
 
-    fn listen(&self, topic: String) -> Result<BoxFuture<'static, Heard>, Unsent> {
-        let notice = self
-            .0
-            .try_subscribe_tracked(topic, QoS::AtLeastOnce)
-            .map_err(|e| unsent(&e))?;
+    fn listen(&self, topics: Vec<String>, _: Wanted) -> Result<BoxFuture<'static, Heard>, Unsent> {
+        let filters = topics
+            .into_iter()
+            .map(|topic| SubscribeFilterInput::new(topic, QoS::AtLeastOnce));
+        let notice = self.0.try_subscribe_many_tracked(filters).map_err(|e| unsent(&e))?;
         let heard = notice.wait_completion_async().map(|answer| match answer {
             Ok(()) => Heard::Yes,
             Err(e @ SubscribeNoticeError::V4SubAckFailure(_)) => Heard::Forbidden(e.to_string()),
@@ -185,6 +185,7 @@ impl Line for V311Line {
 fn message(client: &AsyncClient, publish: Publish) -> Message {
     let (client, ack) = (client.clone(), client.prepare_ack(&publish));
     Message {
+        topic: String::from_utf8_lossy(&publish.topic).into_owned(),
         is_retained: publish.retain,
         is_fleeting: publish.qos == QoS::AtMostOnce,
         correlation: None,

@@ -14,9 +14,9 @@ use rumqttc::{
 
 use super::{
     Blame, CONNECT_TIMEOUT, Client, Event, Greeting, Heard, JPEG, JSON, Letter, Line, Message, REPLIES_IN_FLIGHT,
-    Receipt, Role, Sort, Trouble, Unsent, Verdict, Wire, by_io, hung_up, tls,
+    Receipt, Role, Sort, Trouble, Unsent, Verdict, Wanted, Wire, by_io, hung_up, tls,
 };
-use crate::link::contract::Presence;
+use crate::link::{claims::KEPT, contract::Presence};
 
 /// A reply is a few hundred bytes. The client's own limit of 10 KiB breaks the connection at a bigger packet; this one
 /// is told to the broker, which must not send such a packet at all (MQTT 5, 3.1.2.11.4).
@@ -151,10 +151,15 @@ impl Client for V5Client {
         Ok(verdict.boxed())
     }
 
-    fn listen(&self, topic: String) -> Result<BoxFuture<'static, Heard>, Unsent> {
-        // Retained messages on the reply topic would be said again at every connection.
-        let filter = SubscribeFilterInput::new(topic, QoS::AtLeastOnce).retain_forward_rule(RetainForwardRule::Never);
-        let notice = self.0.try_subscribe_many_tracked([filter]).map_err(|e| unsent(&e))?;
+    fn listen(&self, topics: Vec<String>, what: Wanted) -> Result<BoxFuture<'static, Heard>, Unsent> {
+        let rule = match what {
+            Wanted::New => RetainForwardRule::Never,
+            Wanted::Retained => RetainForwardRule::OnEverySubscribe,
+        };
+        let filters = topics
+            .into_iter()
+            .map(|topic| SubscribeFilterInput::new(topic, QoS::AtLeastOnce).retain_forward_rule(rule.clone()));
+        let notice = self.0.try_subscribe_many_tracked(filters).map_err(|e| unsent(&e))?;
         let heard = notice.wait_completion_async().map(|answer| match answer {
             Ok(()) => Heard::Yes,
             Err(e @ SubscribeNoticeError::V5SubAckFailure(_)) => Heard::Forbidden(e.to_string()),
@@ -184,6 +189,10 @@ fn properties(sort: Sort) -> PublishProperties {
     };
     match sort {
         Sort::Status | Sort::Health => json,
+        Sort::Claim => PublishProperties {
+            message_expiry_interval: Some(u32::try_from(KEPT.as_secs()).unwrap_or(u32::MAX)),
+            ..json
+        },
         Sort::Evidence => PublishProperties {
             content_type: Some(JPEG.into()),
             ..Default::default()
@@ -244,6 +253,7 @@ impl Line for V5Line {
 fn message(client: &AsyncClient, publish: Publish) -> Message {
     let (client, ack) = (client.clone(), client.prepare_ack(&publish));
     Message {
+        topic: String::from_utf8_lossy(&publish.topic).into_owned(),
         is_retained: publish.retain,
         is_fleeting: publish.qos == QoS::AtMostOnce,
         correlation: publish.properties.and_then(|p| p.correlation_data),
