@@ -22,10 +22,10 @@ use std::{
 };
 
 use broker::{Broker, Subscriber};
-use filing::{case, form, pictures_of, record};
+use filing::{NODE, case, pictures_of, record};
 use gridwatch::{
     custody::chain::Segment,
-    link::Link,
+    link::{Form, Link, Sharing},
     store::{Filter, Store, StoreError},
 };
 use meddler::{Meddler, Mood};
@@ -54,7 +54,13 @@ async fn victim() {
         ..filing::settings(number(PORT).unwrap().try_into().unwrap())
     };
     let (replies, _none) = mpsc::channel(1);
-    let _link = Link::spawn(settings, &store, replies, None).unwrap();
+    // Its sites are its own, and each claim has to come back all the same before its case goes.
+    let sharing = Sharing {
+        cells: [case(0).located.cell].into(),
+        known: Vec::new(),
+        news: mpsc::unbounded_channel().0,
+    };
+    let _link = Link::spawn(settings, &store, replies, Some(sharing)).unwrap();
     let wanted = number(CASES).unwrap();
     loop {
         let filed = store
@@ -90,6 +96,13 @@ fn file(store: &mut Store, n: u32) {
         first => first.unwrap(),
     }
     store.limit_pages(u32::MAX - 1).unwrap();
+}
+
+fn form() -> Form {
+    Form {
+        shares_sites: Some(NODE.into()),
+        ..filing::form()
+    }
 }
 
 fn victim_of(dir: &Path, port: u16, cases: u64) -> Child {

@@ -185,6 +185,8 @@ impl Claims {
     pub(super) fn begin(&mut self, rows: Vec<ClaimRow>, is_heard: bool, now: Moment) -> Vec<Act> {
         self.is_heard = is_heard;
         let mut acts = Vec::new();
+        // What stands is said last: nobody waits for it.
+        let mut renewed = Vec::new();
         self.ours.clear();
         for row in rows {
             let id = row.claim.case.clone();
@@ -206,7 +208,7 @@ impl Claims {
             );
             match stand {
                 Stand::Over => acts.push(Act::TakeBack { topic }),
-                Stand::Held { .. } => self.renew(&id, now, &mut acts),
+                Stand::Held { .. } => self.renew(&id, now, &mut renewed),
                 Stand::Unsaid => {
                     if is_heard {
                         // Others may have decided on what we said before; from here on it is said now.
@@ -217,6 +219,7 @@ impl Claims {
                 _ => {}
             }
         }
+        acts.extend(renewed);
         acts
     }
 
