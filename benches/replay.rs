@@ -134,6 +134,7 @@ fn record(dir: &std::path::Path, plan: &Arc<Plan>, days: u32) -> (u32, u64, u64)
                         state: gridwatch::engine::CaseState::Closed,
                         at,
                         reason: None,
+                        due: None,
                     }));
                 }
             }

@@ -558,6 +558,7 @@ impl<'a> Simulation<'a> {
                         state,
                         at,
                         reason,
+                        due: None,
                     }),
                     now,
                 );

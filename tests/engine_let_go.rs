@@ -54,6 +54,7 @@ fn say(world: &mut World, case: &CaseId, state: CaseState, seconds: u32) -> Vec<
         state,
         at: at(f64::from(seconds)),
         reason: None,
+        due: None,
     }))
 }
 

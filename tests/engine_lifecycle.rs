@@ -19,6 +19,7 @@ fn reply(world: &mut World, case: &CaseId, state: CaseState, seconds: f64) -> Ve
         state,
         at: at(seconds),
         reason: None,
+        due: None,
     }))
 }
 
@@ -31,6 +32,7 @@ fn answers_are_revisions_with_their_reason() {
         state: CaseState::Rejected,
         at: at(70.0),
         reason,
+        due: None,
     }));
     let expected = Effect::Revise {
         case,

@@ -487,6 +487,7 @@ impl Street {
                 state: *state,
                 at: at(self.seconds),
                 reason: None,
+                due: None,
             }),
             Event::EvidenceFailed { case: n } => Input::EvidenceFailed { case: nth(world, n) },
             Event::Tick { step } => Input::Tick(at(self.seconds + step)),

@@ -20,6 +20,7 @@ fn close(world: &mut World, case: &CaseId, seconds: u32) {
         state: CaseState::Closed,
         at: at(f64::from(seconds)),
         reason: None,
+        due: None,
     }));
 }
 

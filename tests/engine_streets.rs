@@ -121,6 +121,7 @@ fn a_vendor_who_leaves_and_returns_next_week_is_a_linked_case() {
         state: CaseState::Closed,
         at: at(f64::from(2 * HOUR)),
         reason: None,
+        due: None,
     }));
     stand(&mut world, 6 * DAY);
     let cases = world.opened();

@@ -31,6 +31,7 @@ impl Street {
             state,
             at: at(self.now.into()),
             reason: None,
+            due: None,
         }))
     }
 
@@ -98,6 +99,38 @@ fn what_is_still_there_is_said_to_be() {
     assert!(street.says(CaseState::VerifyRequested).is_empty());
     let answers = street.goes_on(30, |_| (View::Clear, Vec::new()));
     assert_eq!(findings(&answers), [Finding::Cleared]);
+    street.world.close();
+}
+
+#[test]
+fn when_a_crews_time_is_up_the_box_asks_itself() {
+    let dispatched = |street: &mut Street, minutes: u32| {
+        street.now += 1;
+        street.world.apply(Input::Reply(Reply {
+            case: street.case.clone(),
+            state: CaseState::Dispatched,
+            at: at(street.now.into()),
+            reason: None,
+            due: Some(at((street.now + minutes * 60).into())),
+        }))
+    };
+    let mut street = Street::new();
+    assert_eq!(dispatched(&mut street, 30).len(), 1, "a step of the case");
+    let due = at((street.now + 30 * 60).into());
+    assert!(
+        street.goes_on(29, |_| (View::Clear, heap())).is_empty(),
+        "the crew has time"
+    );
+    let answers = street.goes_on(30, |_| (View::Clear, heap()));
+    assert_eq!(findings(&answers), [Finding::StillPresent]);
+    assert_eq!(answers[0].asked_at, due);
+
+    // It is given longer, and done before.
+    assert!(dispatched(&mut street, 60).is_empty(), "no step");
+    assert!(street.goes_on(50, |_| (View::Clear, heap())).is_empty());
+    street.says(CaseState::Disposed);
+    let answers = street.goes_on(60, |_| (View::Clear, Vec::new()));
+    assert_eq!(findings(&answers), [Finding::Cleared], "said once");
     street.world.close();
 }
 

@@ -58,6 +58,7 @@ fn reply(case: &CaseId, state: CaseState, s: f64) -> Input {
         state,
         at: at(s),
         reason: Some("其实没有".into()),
+        due: None,
     })
 }
 

@@ -132,6 +132,7 @@ fn the_golden_reply_is_what_the_box_understands_and_valid() {
         reason: Some("不属实".into()),
         platform_task_no: Some("T-2026-0042".into()),
         at: Some(when(3600)),
+        due_at: None,
     };
     let wrong = [
         ("/case_id", json!(7)),

@@ -87,6 +87,7 @@ impl Court {
             state,
             at: at(seconds.into()),
             reason: None,
+            due: None,
         }));
     }
 

@@ -18,6 +18,7 @@ fn reply(case: &str, state: CaseState) -> ReplyMessage {
         reason: Some("不属实".into()),
         platform_task_no: Some("T-2026-0042".into()),
         at: None,
+        due_at: None,
     }
 }
 

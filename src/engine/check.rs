@@ -113,7 +113,7 @@ impl Check {
 /// What the platform, or a crew, wants to know of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
-    /// When it was asked.
+    /// When it was asked, or is to be.
     pub asked_at: Timestamp,
     /// It was said that this could not be verified in time.
     #[serde(default)]

@@ -293,6 +293,7 @@ impl Engine {
             state,
             at,
             reason: words,
+            due: _,
         } = reply.clone();
         match self.register.answer(&reply) {
             Ok(None) => {}

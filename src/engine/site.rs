@@ -216,8 +216,8 @@ impl Record {
     }
 
     /// Is its thing still there?
-    fn ask(&mut self, at: Timestamp) {
-        self.case.question = Some(Question::new(at));
+    fn ask(&mut self, question: Option<Question>) {
+        self.case.question = question;
         self.check = Check::default();
     }
 
@@ -426,7 +426,8 @@ impl Register {
         for id in self.open.get(camera).into_iter().flatten() {
             let Some(record) = self.cases.get_mut(id) else { continue };
             // A camera that looks elsewhere now shows another place.
-            let can_tell = record.case.question.is_some() && record.is_of(rule) && record.vacancy.is_some();
+            let is_asked = record.case.question.is_some_and(|q| q.asked_at <= at);
+            let can_tell = is_asked && record.is_of(rule) && record.vacancy.is_some();
             let finding = can_tell
                 .then(|| shows(&record.case.bbox))
                 .flatten()
@@ -522,10 +523,10 @@ impl Register {
         };
         let from = record.case.state;
         let reason = transition(from, reply.state).map_err(|e: Illegal| (Some(from), e.to_string()))?;
+        let question = reply.question_after(from, record.case.question);
         if from == reply.state {
-            // Asked again after the answer: it wants another.
-            if reply.state == CaseState::VerifyRequested && record.case.question.is_none_or(|q| q.is_told) {
-                self.change(&reply.case, |record| record.ask(reply.at));
+            if question != record.case.question {
+                self.change(&reply.case, |record| record.ask(question));
             }
             return Ok(None);
         }
@@ -534,10 +535,7 @@ impl Register {
             record.case.at = reply.at;
             // The platform is at it: the box waits for its next word as long as for the first.
             record.vacancy = record.vacancy.map(|_| Vacancy::default());
-            match reply.state {
-                CaseState::Disposed | CaseState::VerifyRequested => record.ask(reply.at),
-                _ => record.case.question = None,
-            }
+            record.ask(question);
         });
         Ok(Some(reason))
     }

@@ -20,7 +20,7 @@ pub use self::{
     asyncapi::{Message, document as asyncapi},
     claim::ClaimMessage,
 };
-use crate::engine::{CaseState, Finding, PlaceMethod};
+use crate::engine::{CaseState, Finding, PlaceMethod, Reply};
 
 /// Version of the case record, raised when a receiver must change to read it.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -470,6 +470,22 @@ pub struct ReplyMessage {
     /// When the platform decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<When>,
+    /// With `dispatched`: until when the crew has time （处置期限）. The box looks again then, if nobody has called it done before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<When>,
+}
+
+impl ReplyMessage {
+    /// What it says to the engine; it came at `at`.
+    pub fn reply(&self, at: Timestamp) -> Reply {
+        Reply {
+            case: self.case_id.as_str().into(),
+            state: self.state,
+            at,
+            reason: self.reason.clone(),
+            due: self.due_at.map(When::timestamp),
+        }
+    }
 }
 
 /// Whether the box is there, retained on the status topic.

@@ -77,12 +77,7 @@ pub(super) fn read(
         let shown = message.case_id.chars().take(64).collect();
         return Ok(Err(Forged::UnknownCase(shown)));
     }
-    let reply = Reply {
-        case: message.case_id.as_str().into(),
-        state: message.state,
-        at: Timestamp::now(),
-        reason: message.reason.clone(),
-    };
+    let reply = message.reply(Timestamp::now());
     Ok(Ok((message, reply)))
 }
 

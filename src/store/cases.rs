@@ -118,7 +118,7 @@ pub struct HistoryRow {
 }
 
 /// Who said it, in the history.
-pub(super) const BOX: &str = "box";
+const BOX: &str = "box";
 
 impl Store {
     /// Commits a new case with its history, its evidence and its messages (pictures first, then the record) in one
@@ -197,7 +197,7 @@ impl Store {
     /// [`StoreError::UnknownCase`], [`StoreError::DiskFull`] or what the database says; nothing was committed then.
     pub fn revise(&mut self, revision: &Revision, form: &Form) -> Result<u32, StoreError> {
         let key = self.key()?;
-        let number = self.write(|t| revise(t, revision, (BOX, None), form, &key))?;
+        let number = self.write(|t| revise(t, revision, None, form, &key))?;
         self.news.notify_one();
         Ok(number)
     }
@@ -296,16 +296,12 @@ impl Store {
         let key = self.key()?;
         let applied = self.write(|t| {
             if let Some(revision) = decided {
-                let author = ("platform", reply.platform_task_no.as_deref());
-                return revise(t, revision, author, form, &key).map(Applied::Revised);
+                return revise(t, revision, Some((reply, received_at)), form, &key).map(Applied::Revised);
             }
             let (mut record, mut site) = load(t, &reply.case_id)?;
-            let is_asked_again = (reply.state, site.state) == (CaseState::VerifyRequested, CaseState::VerifyRequested);
-            if is_asked_again && site.question.is_none_or(|q| q.is_told) {
-                site.question = Some(Question {
-                    asked_at: received_at,
-                    is_told: false,
-                });
+            let question = reply.reply(received_at).question_after(site.state, site.question);
+            if reply.state == site.state && question != site.question {
+                site.question = question;
                 t.execute(
                     "UPDATE cases SET site = ?2 WHERE id = ?1",
                     params![reply.case_id, json(&site)],
@@ -548,11 +544,12 @@ fn add_evidence(
     outbox::add_evidence(t, case, &form.topics.evidence(&item.sha256), &item.sha256, at)
 }
 
-/// One revision inside a transaction: record, site, history, and the message where the platform must hear of it.
+/// One revision inside a transaction: record, site, history, and the message where the platform must hear of it. `said` is the
+/// platform's word that it comes of, and when that came; `None` where the box decided.
 pub(super) fn revise(
     t: &Transaction<'_>,
     revision: &Revision,
-    (author, task_no): (&str, Option<&str>),
+    said: Option<(&ReplyMessage, Timestamp)>,
     form: &Form,
     key: &SigningKey,
 ) -> Result<u32, StoreError> {
@@ -564,8 +561,8 @@ pub(super) fn revise(
         CaseState::Withdrawn => ReportKind::Withdraw,
         _ => ReportKind::Update,
     };
-    if let Some(task_no) = task_no {
-        record.platform_task_no = Some(task_no.into());
+    if let Some((reply, _)) = said {
+        record.platform_task_no = reply.platform_task_no.clone().or(record.platform_task_no);
     }
     let reason = Some(revision.reason.as_str()).filter(|r| !r.is_empty());
     record.history.push(HistoryEntry {
@@ -574,16 +571,11 @@ pub(super) fn revise(
         at: revision.at,
         reason: reason.map(Into::into),
     });
+    site.question = said.and_then(|(reply, at)| reply.reply(at).question_after(site.state, site.question));
     site.state = revision.state;
-    site.question = match revision.state {
-        CaseState::Disposed | CaseState::VerifyRequested => Some(Question {
-            asked_at: revision.at.timestamp(),
-            is_told: false,
-        }),
-        _ => None,
-    };
     site.at = revision.at.timestamp();
-    let is_ours = author == BOX;
+    let is_ours = said.is_none();
+    let author = if is_ours { BOX } else { "platform" };
     site.was_reopened |= is_ours && revision.state == CaseState::Reopened;
     let at = micros(revision.at);
     let sealed = chain::seal(t, &record, key, revision.at.timestamp())?;

@@ -110,7 +110,7 @@ impl Store {
     pub fn yielded(&mut self, revision: &Revision, form: &Form) -> Result<u32, StoreError> {
         let key = self.key()?;
         let number = self.write(|t| {
-            let number = cases::revise(t, revision, (cases::BOX, None), form, &key)?;
+            let number = cases::revise(t, revision, None, form, &key)?;
             outbox::clear(t, revision.case.as_str())?;
             Ok(number)
         })?;

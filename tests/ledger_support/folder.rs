@@ -74,6 +74,7 @@ impl Folder {
             state: CaseState::Closed,
             at: at(1199.0),
             reason: None,
+            due: None,
         }));
         record(live, rest);
         this

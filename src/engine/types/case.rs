@@ -296,4 +296,25 @@ pub struct Reply {
     /// The platform's words, where it gave any.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Until when the crew has time （处置期限）, where it was sent with that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
+}
+
+impl Reply {
+    /// What is to be answered after it, of a case that was in state `from` with question `before`: whether the thing is still there,
+    /// at once where a crew was there or the platform asks, and where a crew was sent, when its time is up.
+    pub fn question_after(&self, from: CaseState, before: Option<Question>) -> Option<Question> {
+        let is_repeated = self.state == from;
+        match self.state {
+            CaseState::Dispatched if self.due.is_some() => self.due.map(|due| Question::new(due.max(self.at))),
+            // Asked again after the answer: it wants another.
+            CaseState::VerifyRequested if is_repeated && before.is_none_or(|q| q.is_told) => {
+                Some(Question::new(self.at))
+            }
+            _ if is_repeated => before,
+            CaseState::Disposed | CaseState::VerifyRequested => Some(Question::new(self.at)),
+            _ => None,
+        }
+    }
 }
