@@ -1,8 +1,9 @@
 //! Finds the message that ends connections.
 //!
 //! A broker that will not have a message may hang up instead of saying so, and with MQTT 3.1.1 it has no other way. Sent again with
-//! each connection, that message would hold up everything for ever. So what was in flight when a connection ended goes one at a time
-//! from then on, until each was answered; and the one over which that happens again and again is told.
+//! each connection, that message would hold up everything for ever. So what was in flight when a connection ended over a message, or the
+//! second in a row without a word, goes one at a time from then on, until each was answered; and the one over which that happens again
+//! and again is told.
 
 use std::collections::BTreeSet;
 
@@ -17,6 +18,8 @@ const SILENT_STRIKES: u32 = 5;
 pub(super) struct Suspicion {
     /// What was in flight when a connection ended, and was not answered since.
     suspects: BTreeSet<i64>,
+    /// A connection ended in silence, and nothing was answered since.
+    fell_silent: bool,
     /// The message that was alone in flight when the last connection ended, and how many in a row ended so.
     last: Option<(i64, u32)>,
 }
@@ -29,6 +32,7 @@ impl Suspicion {
 
     /// The broker answered a message, whatever it said: it did not hang up over it.
     pub(super) fn answered(&mut self, seq: i64) {
+        self.fell_silent = false;
         self.suspects.remove(&seq);
         if self.last.is_some_and(|(last, _)| last == seq) {
             self.last = None;
@@ -45,8 +49,14 @@ impl Suspicion {
 
     /// A connection ended over which `in_flight` were sent and not answered. Gives the culprit and why, once it is known.
     pub(super) fn ended(&mut self, in_flight: &[i64], blame: &Blame) -> Option<(i64, String)> {
-        if in_flight.is_empty() || matches!(blame, Blame::Nobody | Blame::Theirs) {
+        if in_flight.is_empty() {
             return None;
+        }
+        match blame {
+            Blame::Nobody | Blame::Theirs => return None,
+            // A broker that is started again, a line that is cut: nothing was answered but once.
+            Blame::Silence if !std::mem::replace(&mut self.fell_silent, true) => return None,
+            Blame::Silence | Blame::Ours(_) => {}
         }
         let was_alone = !self.suspects.is_empty();
         self.suspects.extend(in_flight);
@@ -65,7 +75,7 @@ impl Suspicion {
             }
             _ => return None,
         };
-        // Others may be as bad: then the next connection ends over them.
+        // Others may be as bad: then the next connections end over them.
         *self = Self::default();
         Some((seq, reason))
     }
@@ -92,6 +102,9 @@ mod tests {
     fn silence_counts_where_it_falls_over_the_same_message_five_times() {
         let mut suspicion = Suspicion::default();
         assert_eq!(suspicion.ended(&[7, 8], &Blame::Silence), None);
+        assert_eq!(suspicion.window(4), 4, "once is an accident");
+        assert_eq!(suspicion.ended(&[7, 8], &Blame::Silence), None);
+        assert_eq!(suspicion.window(4), 1);
         for _ in 0..4 {
             assert_eq!(suspicion.ended(&[7], &Blame::Silence), None);
         }
@@ -108,6 +121,7 @@ mod tests {
     fn an_answer_or_another_message_begins_the_count_anew() {
         let mut suspicion = Suspicion::default();
         let four = |suspicion: &mut Suspicion| {
+            suspicion.ended(&[7, 8], &Blame::Silence);
             for _ in 0..4 {
                 assert_eq!(suspicion.ended(&[7], &Blame::Silence), None);
             }
@@ -123,7 +137,7 @@ mod tests {
     #[test]
     fn who_left_the_outbox_is_not_waited_for() {
         let mut suspicion = Suspicion::default();
-        assert_eq!(suspicion.ended(&[1, 2, 3], &Blame::Silence), None);
+        assert_eq!(suspicion.ended(&[1, 2, 3], &Blame::Ours("too large".into())), None);
         suspicion.waiting([2, 9].into_iter());
         assert_eq!(suspicion.window(4), 1);
         suspicion.answered(2);

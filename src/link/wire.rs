@@ -7,7 +7,7 @@ mod tls;
 mod v311;
 mod v5;
 
-use std::{fmt, time::Duration};
+use std::{error::Error, fmt, io, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -364,12 +364,19 @@ pub(super) fn fits(bytes: usize, max_packet: Option<u32>) -> bool {
     max_packet.is_none_or(|max| bytes + PACKET_OVERHEAD <= max as usize)
 }
 
-/// What a failing connection says of itself: where a side hung up, that is nobody's word.
-fn by_io(error: &std::io::Error) -> Trouble {
-    use std::io::ErrorKind as Kind;
-    match error.kind() {
-        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe | Kind::UnexpectedEof => hung_up(),
-        _ => Trouble::of_nobody(error.to_string()),
+/// What a failing connection says of itself, where neither TLS nor MQTT had a word for it. The clients wrap the system's errors in one way
+/// where they read and in another where they write.
+fn by_cause(error: &(dyn Error + 'static)) -> Trouble {
+    let causes = std::iter::successors(Some(error), |e| (*e).source());
+    match causes.filter_map(|e| e.downcast_ref::<io::Error>()).next() {
+        Some(e) => match e.kind() {
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof => hung_up(),
+            _ => Trouble::of_nobody(e.to_string()),
+        },
+        None => Trouble::of_nobody(error.to_string()),
     }
 }
 

@@ -11,7 +11,7 @@ use rumqttc_v4::{
 
 use super::{
     Blame, CONNECT_TIMEOUT, Client, Event, Greeting, Heard, Letter, Line, Message, Receipt, Role, Trouble, Unsent,
-    Verdict, Wanted, Wire, by_io, hung_up, tls,
+    Verdict, Wanted, Wire, by_cause, hung_up, tls,
 };
 use crate::link::contract::Presence;
 
@@ -210,16 +210,13 @@ fn trouble(error: &ConnectionError) -> Trouble {
             Trouble::of_nobody(format!("the broker refused the connection: {code:?}"))
         }
         ConnectionError::NetworkTimeout => Trouble::of_nobody("the broker did not answer in time"),
-        ConnectionError::Io(e) => by_io(e),
-        ConnectionError::MqttState(state) => match state {
-            StateError::Deserialization(rumqttc_v4::mqttbytes::Error::PayloadSizeLimitExceeded(_)) => Trouble {
-                said: "somebody sent the box a message larger than it takes".into(),
-                blame: Blame::Theirs,
-            },
-            StateError::ConnectionAborted => hung_up(),
-            StateError::Io(e) => by_io(e),
-            other => Trouble::of_nobody(other.to_string()),
+        ConnectionError::MqttState(StateError::Deserialization(
+            rumqttc_v4::mqttbytes::Error::PayloadSizeLimitExceeded(_),
+        )) => Trouble {
+            said: "somebody sent the box a message larger than it takes".into(),
+            blame: Blame::Theirs,
         },
-        other => Trouble::of_nobody(other.to_string()),
+        ConnectionError::MqttState(StateError::ConnectionAborted) => hung_up(),
+        other => by_cause(other),
     }
 }

@@ -1,6 +1,6 @@
 //! MQTT 5.
 
-use std::sync::Arc;
+use std::{error::Error, sync::Arc};
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
@@ -14,7 +14,7 @@ use rumqttc::{
 
 use super::{
     Blame, CONNECT_TIMEOUT, Client, Event, Greeting, Heard, JPEG, JSON, Letter, Line, Message, REPLIES_IN_FLIGHT,
-    Receipt, Role, Sort, Trouble, Unsent, Verdict, Wanted, Wire, by_io, hung_up, tls,
+    Receipt, Role, Sort, Trouble, Unsent, Verdict, Wanted, Wire, by_cause, hung_up, tls,
 };
 use crate::link::{claims::KEPT, contract::Presence};
 
@@ -267,7 +267,12 @@ fn message(client: &AsyncClient, publish: Publish) -> Message {
 }
 
 fn trouble(error: &ConnectionError) -> Trouble {
-    if let Some(said) = tls::explain(error) {
+    // This one does not name its cause as `source`.
+    let cause: &(dyn Error + 'static) = match error {
+        ConnectionError::MqttState(StateError::Deserialization(cause)) => cause,
+        other => other,
+    };
+    if let Some(said) = tls::explain(cause) {
         return Trouble::of_nobody(said);
     }
     match error {
@@ -278,9 +283,8 @@ fn trouble(error: &ConnectionError) -> Trouble {
             Trouble::of_nobody(format!("the broker refused the connection: {code:?}"))
         }
         ConnectionError::Timeout(_) => Trouble::of_nobody("the broker did not answer in time"),
-        ConnectionError::Io(e) => by_io(e),
-        ConnectionError::MqttState(state) => by_state(state),
-        other => Trouble::of_nobody(other.to_string()),
+        ConnectionError::MqttState(state) => by_state(state).unwrap_or_else(|| by_cause(cause)),
+        _ => by_cause(cause),
     }
 }
 
@@ -290,12 +294,12 @@ fn older() -> Trouble {
 
 /// Brokers may close the connection instead of refusing one message, and PUBACK codes that the client does not know end it
 /// too.
-fn by_state(state: &StateError) -> Trouble {
+fn by_state(state: &StateError) -> Option<Trouble> {
     let ours = |blame: String| Trouble {
         said: format!("the connection ended over a message: {blame}"),
         blame: Blame::Ours(blame),
     };
-    match state {
+    Some(match state {
         StateError::ServerDisconnect {
             reason_code,
             reason_string,
@@ -330,7 +334,6 @@ fn by_state(state: &StateError) -> Trouble {
             _ => format!("the broker refused it with code 0x{code:02x}, which MQTT does not have there"),
         }),
         StateError::ConnectionAborted => hung_up(),
-        StateError::Io(e) => by_io(e),
-        other => Trouble::of_nobody(other.to_string()),
-    }
+        _ => return None,
+    })
 }
