@@ -8,12 +8,12 @@ use std::{fs, path::Path};
 
 use filing::{case, pictures, record, zone};
 use gridwatch::{
-    engine::CaseState,
+    engine::{CaseState, PlaceMethod},
     link::{
         Settings, Tls,
         contract::{
-            self, CameraHealth, CaseRecord, HealthMessage, Message, Presence, Purpose, ReplyMessage, SCHEMA_VERSION,
-            StatusMessage, When,
+            self, CameraHealth, CaseRecord, ClaimMessage, HealthMessage, Message, Presence, Purpose, ReplyMessage,
+            SCHEMA_VERSION, StatusMessage, When,
         },
     },
 };
@@ -75,7 +75,7 @@ fn the_asyncapi_document_is_the_types_and_its_references_lead_somewhere() {
     }
     assert_eq!(
         references,
-        5 * 3 + 4 + 1,
+        6 * 3 + 5 + 1,
         "channels, operations, payloads, and a case's reply"
     );
 }
@@ -140,6 +140,34 @@ fn the_golden_reply_is_what_the_box_understands_and_valid() {
         ("/at", json!("yesterday")),
     ];
     assert_golden(Message::Reply, &reply, &wrong);
+}
+
+#[test]
+fn the_golden_claim_is_valid() {
+    let claim = ClaimMessage {
+        schema_version: SCHEMA_VERSION,
+        case_id: sample().case_id,
+        node_id: filing::NODE.into(),
+        category_code: "0102".into(),
+        cell_code: "310115001001042".into(),
+        lon: 121.5,
+        lat: 31.2,
+        uncertainty_m: 4.5,
+        place_method: PlaceMethod::Homography,
+        merge_radius_m: 8.0,
+        advert_number: None,
+        filed: true,
+        saying: "00000000075bcd15".into(),
+        until: when(8 * 86_400),
+    };
+    let wrong = [
+        ("/case_id", json!("7")),
+        ("/lat", json!(134.0)),
+        ("/place_method", json!("guess")),
+        ("/filed", json!("yes")),
+        ("/until", json!("tomorrow")),
+    ];
+    assert_golden(Message::Claim, &claim, &wrong);
 }
 
 #[test]
