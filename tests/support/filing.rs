@@ -4,6 +4,7 @@
 use std::{path::Path, time::Duration};
 
 use gridwatch::{
+    clock::Kept,
     engine::{BBox, Case, CaseState, Category, Located, LonLat, Noted, PlaceMethod, Reason},
     link::{
         Context, Form, IncomingReply, Language, Link, LinkHandle, Settings, Topics,
@@ -113,6 +114,7 @@ pub fn pictures_of(dir: &Path, n: u32, size: usize) -> Vec<EvidenceItem> {
                 derived_from: None,
                 masked: true,
                 topic_or_uri: topics().evidence(&sha256),
+                caption: None,
                 sha256,
             }
         })
@@ -147,6 +149,10 @@ pub fn record(case: &Case, evidence: Vec<EvidenceItem>) -> CaseRecord {
             picture: (1920, 1080),
             evidence,
             filed_at: at(1801),
+            clock: Some(Kept {
+                offset_ms: -3,
+                error_ms: 21,
+            }),
         },
     )
 }
