@@ -122,13 +122,13 @@ pub fn preview(frame: &Frame, detections: &[Detection], settings: &Settings) -> 
         detections,
     };
     let (picture, encoder) = masked(&shot, settings)?;
+    let regions = match encoder.masked {
+        true => mask::regions(detections),
+        false => Vec::new(),
+    };
     Ok(Preview {
         picture: encoder.encode(Role::Scene, &picture, None)?,
-        regions: if encoder.masked {
-            mask::regions(detections)
-        } else {
-            Vec::new()
-        },
+        regions: regions.iter().map(|r| r.bbox).collect(),
         size: (frame.width, frame.height),
     })
 }

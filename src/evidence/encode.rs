@@ -94,8 +94,8 @@ mod tests {
         for most in [least - 1, least / 3, 20_000] {
             let encoded = bounded(&picture, 88, most).unwrap();
             assert!(encoded.jpeg.len() <= most, "{} of {most}", encoded.jpeg.len());
-            // More would have fitted: not a step too far.
-            assert!(encoded.jpeg.len() * 2 > most, "{} of {most}", encoded.jpeg.len());
+            // Not a step too far; noise that is scaled is smooth, and smaller by more than its pixels.
+            assert!(encoded.jpeg.len() * 4 > most, "{} of {most}", encoded.jpeg.len());
             let decoded = image::load_from_memory(&encoded.jpeg).unwrap();
             assert_eq!((decoded.width(), decoded.height()), (encoded.width, encoded.height));
             assert!(encoded.width < 640);

@@ -64,7 +64,6 @@ struct Part {
 /// The parts of a picture that a network draws `drawn` pixels wide: so many that it sees each at the camera's resolution.
 fn parts(frame: &Frame, drawn: u32) -> Vec<Part> {
     let count = frame.width.div_ceil(drawn.max(1)).min(MOST_PARTS);
-    let count = std::env::var("GW_PARTS").ok().and_then(|s| s.parse().ok()).map_or(count, |n: u32| count.min(n));
     if count < 2 {
         return Vec::new();
     }
@@ -73,7 +72,16 @@ fn parts(frame: &Frame, drawn: u32) -> Vec<Part> {
         (0..count).map(move |i| {
             // Even, as chroma has it.
             let start = (f64::from(i) * length * (1.0 - OVERLAP)) as u32 & !1;
-            (start, (length.ceil() as u32).min(whole - start))
+            let rest = whole - start;
+            // Rounding must not leave out the picture's last pixels.
+            (
+                start,
+                if i + 1 == count {
+                    rest
+                } else {
+                    (length.ceil() as u32).min(rest)
+                },
+            )
         })
     };
     spans(frame.height)
