@@ -35,7 +35,7 @@ use self::{
     models::{Models, Report},
     pins::Pins,
     readers::{Pace, Spectacles},
-    record::{KnownModel, Records},
+    record::Records,
 };
 use crate::{
     camera::{
@@ -56,7 +56,7 @@ use crate::{
         self, Link, LinkHandle, LinkState,
         contract::{CameraHealth, ClockHealth, HealthMessage, When},
     },
-    model::{self, Model, ModelError, registry::RegistryError},
+    model::{self, ModelError, registry::RegistryError},
     store::{Store, StoreError},
     telemetry::{self, Health, TelemetryError, names},
 };

@@ -47,10 +47,6 @@ enum Command {
         json: bool,
     },
     #[cfg(feature = "ort")]
-    #[allow(
-        missing_docs,
-        reason = "its Args say what it does; clap would print a variant's text in their place"
-    )]
     Mask(mask::Args),
 }
 

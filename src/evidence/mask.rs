@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn a_plate_at_the_side_of_a_vehicle_is_no_text_any_more_and_the_roof_is_as_it_was() {
         // A plate of seven characters, each a bar and a gap as wide, over a quarter of a car that fills the picture.
-        let bars = |x: u32| if (x - 300) / 7 % 2 == 0 { 255 } else { 0 };
+        let bars = |x: u32| if ((x - 300) / 7).is_multiple_of(2) { 255 } else { 0 };
         let mut picture = RgbImage::from_fn(400, 200, |x, y| match (x, y) {
             (300..398, 130..155) => Rgb([bars(x); 3]),
             _ => Rgb([90; 3]),
