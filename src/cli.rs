@@ -217,6 +217,7 @@ macro_rules! failure_from {
 }
 
 failure_from!(
+    crate::evidence::EvidenceError,
     cases::CasesError,
     crate::custody::keys::KeyError,
     crate::ledger::LedgerError,

@@ -151,6 +151,8 @@ pub struct Telemetry {
 pub struct Evidence {
     /// JPEG quality, 50..=100.
     pub jpeg_quality: u8,
+    /// Most bytes of one picture.
+    pub max_picture_bytes: usize,
     /// Least time between the two looks that a case shows.
     pub min_interval: Duration,
     /// Mask faces and plates in whatever leaves the box.

@@ -6,6 +6,7 @@ mod gaze;
 mod keeper;
 mod looks;
 mod models;
+mod pictures;
 mod pins;
 mod readers;
 mod record;
@@ -35,7 +36,7 @@ use self::{
     models::{Models, Report},
     pins::Pins,
     readers::{Pace, Spectacles},
-    record::{KnownModel, Records},
+    record::Records,
 };
 use crate::{
     camera::{
@@ -44,19 +45,19 @@ use crate::{
         receive::{Patience, Receiver, Settings},
         slot::{Slot, State},
     },
+    clock,
     config::{self, Config},
     custody::{
         keys::{KeyError, KeyRing},
         vault::Vault,
     },
     error::Class,
-    evidence,
     ledger::{Recorded, Recorder, Run},
     link::{
         self, Link, LinkHandle, LinkState,
-        contract::{CameraHealth, HealthMessage, When},
+        contract::{CameraHealth, ClockHealth, HealthMessage, When},
     },
-    model::{self, Model, ModelError, Panel, registry::RegistryError},
+    model::{self, ModelError, registry::RegistryError},
     store::{Store, StoreError},
     telemetry::{self, Health, TelemetryError, names},
 };
@@ -182,7 +183,7 @@ impl Daemon {
         let runtime = model::runtime::init(config.onnxruntime.as_deref())?.with(config.inference.clone());
         let (to_models, from_workers) = mpsc::channel();
         let spectacles = Spectacles::make(&config, &runtime)?;
-        let masks = masks(&config, &runtime)?;
+        let masks = pictures::masks(&config, &runtime)?;
         let key = config.evidence.originals.as_ref();
         let key = key
             .map(|place| KeyRing::of(&config.state_dir).originals(place))
@@ -265,7 +266,7 @@ impl Daemon {
                 .cameras
                 .iter()
                 .flat_map(|c| c.presets.iter().map(move |p| (c, p)))
-                .map(|(c, p)| (p.view.clone(), picture_settings(&config, &models.looks_at(c), p)))
+                .map(|(c, p)| (p.view.clone(), pictures::settings(&config, &models.looks_at(c), p)))
                 .collect(),
             state_dir: config.state_dir.clone(),
             masks,
@@ -425,6 +426,7 @@ impl Daemon {
             schema_version: link::contract::SCHEMA_VERSION,
             node_id: self.config.node.to_string(),
             at: When::new(now, &self.config.timezone),
+            clock: clock::read().ok().map(ClockHealth::new),
             outbox_depth: self.shared.outbox_depth(),
             cameras: self.shared.looks.cameras.iter().map(camera).collect(),
         }
@@ -590,30 +592,5 @@ pub(crate) fn receive_camera(
         GstSource::spawn(settings, slot)
             .map(Camera::Other)
             .map_err(StartError::Thread)
-    }
-}
-
-/// The models that look for what is masked.
-fn masks(config: &Config, runtime: &model::runtime::Runtime) -> Result<Option<(Panel, usize)>, ModelError> {
-    if !config.evidence.mask || config.evidence.mask_models.is_empty() {
-        return Ok(None);
-    }
-    let load = |dir: &std::path::PathBuf| Model::load(dir);
-    let models: Vec<Model> = config.evidence.mask_models.iter().map(load).collect::<Result<_, _>>()?;
-    Ok(Some((Panel::new(runtime, &models)?, models.len())))
-}
-
-fn picture_settings(config: &Config, models: &[KnownModel], preset: &config::Preset) -> evidence::Settings {
-    let mut found = models
-        .iter()
-        .flat_map(|m| &m.labels)
-        .chain(&config.evidence.mask_labels);
-    let finds_persons = found.any(|l| matches!(l.as_str(), "person" | "face"));
-    evidence::Settings {
-        jpeg_quality: config.evidence.jpeg_quality,
-        min_interval: config.evidence.min_interval,
-        mask: config.evidence.mask,
-        finds_persons,
-        privacy: preset.privacy.clone(),
     }
 }

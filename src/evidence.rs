@@ -4,17 +4,16 @@
 //! with all of its pictures or not at all, so the first failure fails the whole.
 
 mod draw;
+mod encode;
 mod mask;
 
 use std::time::Duration;
 
 pub use self::mask::is_masked;
-use image::{
-    ExtendedColorType, ImageEncoder, RgbImage,
-    codecs::{jpeg::JpegEncoder, png::PngEncoder},
-};
+use image::{ExtendedColorType, ImageEncoder, RgbImage, codecs::png::PngEncoder};
 use jiff::Timestamp;
 
+use self::encode::Encoded;
 use crate::{
     digest::sha256_hex,
     engine::{BBox, Detection, Point},
@@ -70,8 +69,10 @@ pub struct Shot<'a> {
 /// How pictures are made.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// 50..=100.
+    /// 50..=100; less where a picture would become too large.
     pub jpeg_quality: u8,
+    /// Most bytes of one picture: quality goes first, down to 60, then pixels.
+    pub max_bytes: usize,
     /// Least time between the two looks.
     pub min_interval: Duration,
     /// Mask heads and plate regions.
@@ -91,6 +92,45 @@ pub fn after(shot: &Shot<'_>, settings: &Settings) -> Result<Vec<EvidencePicture
     let whole = encoder.encode(Role::After, &picture, None)?;
     let closeup = encoder.encode(Role::Closeup, &around(&picture, shot.bbox), Some(whole.sha256.clone()))?;
     Ok(vec![whole, closeup])
+}
+
+/// A picture as it would leave the box.
+#[derive(Debug)]
+pub struct Preview {
+    /// It.
+    pub picture: EvidencePicture,
+    /// What was made unreadable in it, as fractions of the picture; a part may lie outside. Privacy zones are not among them.
+    pub regions: Vec<BBox>,
+    /// Width and height of the frame, which has more pixels than the picture where that would have been too large.
+    pub size: (u32, u32),
+}
+
+/// Makes a whole picture as it would leave the box, by what was found in it.
+///
+/// # Errors
+/// When the picture cannot be read or encoded.
+pub fn preview(frame: &Frame, detections: &[Detection], settings: &Settings) -> Result<Preview, EvidenceError> {
+    let nowhere = BBox {
+        x1: 0.0,
+        y1: 0.0,
+        x2: 0.0,
+        y2: 0.0,
+    };
+    let shot = Shot {
+        frame,
+        bbox: nowhere,
+        detections,
+    };
+    let (picture, encoder) = masked(&shot, settings)?;
+    let regions = match encoder.masked {
+        true => mask::regions(detections),
+        false => Vec::new(),
+    };
+    Ok(Preview {
+        picture: encoder.encode(Role::Scene, &picture, None)?,
+        regions: regions.iter().map(|r| r.bbox).collect(),
+        size: (frame.width, frame.height),
+    })
 }
 
 /// A frame as PNG: the original of a source that gives decoded pictures.
@@ -213,7 +253,7 @@ fn masked<'a>(shot: &Shot<'_>, settings: &'a Settings) -> Result<(RgbImage, Enco
         .map_err(|source| EvidenceError::Frame { at, source })?;
     let masked = settings.mask && settings.finds_persons;
     if masked {
-        mask::faces_and_plates(&mut picture, shot.detections);
+        mask::mosaics(&mut picture, &mask::regions(shot.detections));
     }
     for polygon in &settings.privacy {
         mask::polygon(&mut picture, polygon);
@@ -234,19 +274,19 @@ impl Encoder<'_> {
         image: &RgbImage,
         derived_from: Option<String>,
     ) -> Result<EvidencePicture, EvidenceError> {
-        let mut jpeg = Vec::with_capacity(image.len() / 8);
-        JpegEncoder::new_with_quality(&mut jpeg, self.settings.jpeg_quality)
-            .write_image(image, image.width(), image.height(), ExtendedColorType::Rgb8)
-            .map_err(|source| EvidenceError::Encode {
-                role,
-                at: self.at,
-                source,
+        let Encoded { jpeg, width, height } =
+            encode::bounded(image, self.settings.jpeg_quality, self.settings.max_bytes).map_err(|source| {
+                EvidenceError::Encode {
+                    role,
+                    at: self.at,
+                    source,
+                }
             })?;
         Ok(EvidencePicture {
             role,
             sha256: sha256_hex(&jpeg),
-            width: image.width(),
-            height: image.height(),
+            width,
+            height,
             captured_at: self.at,
             derived_from,
             masked: self.masked,
@@ -267,6 +307,7 @@ mod tests {
     fn settings() -> Settings {
         Settings {
             jpeg_quality: 90,
+            max_bytes: 400_000,
             min_interval: Duration::from_secs(10),
             mask: true,
             finds_persons: true,

@@ -8,6 +8,7 @@
 
 pub mod camera;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod custody;
 #[cfg(all(feature = "gst", feature = "ort"))]

@@ -9,6 +9,7 @@
 pub mod contract;
 
 mod backoff;
+mod caption;
 mod claims;
 mod record;
 mod reply;

@@ -28,6 +28,8 @@ pub mod registry;
 pub mod runtime;
 #[cfg(feature = "ort")]
 pub mod selftest;
+#[cfg(feature = "ort")]
+mod thorough;
 pub mod trial;
 
 use std::{
@@ -43,6 +45,7 @@ pub use self::{
     panel::{Panel, Ready, Shown},
     reader::{Reader, Reading, Text},
     runtime::Runtime,
+    thorough::Thorough,
 };
 use crate::{digest::sha256_hex, document::Faults, error::Class, frame::FrameError};
 

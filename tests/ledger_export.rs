@@ -127,6 +127,7 @@ fn scene(dir: &Path, n: u32, masked: bool) -> EvidenceItem {
         derived_from: None,
         masked,
         topic_or_uri: filing::topics().evidence(&sha256),
+        caption: None,
         sha256,
     }
 }

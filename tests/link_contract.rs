@@ -12,8 +12,8 @@ use gridwatch::{
     link::{
         Settings, Tls,
         contract::{
-            self, CameraHealth, CaseRecord, ClaimMessage, HealthMessage, Message, Presence, Purpose, ReplyMessage,
-            SCHEMA_VERSION, StatusMessage, When,
+            self, CameraHealth, CaseRecord, ClaimMessage, ClockHealth, EvidenceRole, HealthMessage, Message, Presence,
+            Purpose, ReplyMessage, SCHEMA_VERSION, StatusMessage, When,
         },
     },
 };
@@ -201,6 +201,11 @@ fn the_golden_health_is_what_the_program_writes_and_valid() {
         schema_version: SCHEMA_VERSION,
         node_id: filing::NODE.into(),
         at: when(60),
+        clock: Some(ClockHealth {
+            synchronised: true,
+            offset_ms: Some(-2),
+            error_ms: Some(15),
+        }),
         outbox_depth: 3,
         cameras: vec![
             CameraHealth {
@@ -259,6 +264,46 @@ fn a_box_at_the_pictures_edge_stays_in_the_picture() {
 #[test]
 fn without_a_legal_review_a_case_is_a_lead() {
     assert_eq!(sample().purpose, Purpose::LeadOnly);
+}
+
+#[test]
+fn each_picture_says_in_both_languages_what_it_shows_and_when() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut evidence = pictures(dir.path(), 1);
+    evidence[0].captured_at = When::new(filing::at(600), &zone());
+    let mut record = record(&case(1), evidence);
+    let captions = |record: &CaseRecord| -> Vec<contract::Bilingual> {
+        record.evidence.iter().map(|e| e.caption.clone().unwrap()).collect()
+    };
+    let filed = captions(&record);
+    assert_eq!(
+        filed[0].zh,
+        "首次发现时全景：暴露垃圾，摄像机gate，2026-05-01 09:56:40 UTC+08:00"
+    );
+    assert_eq!(
+        filed[1].en,
+        "When confirmed, close-up: exposed garbage, camera gate, 2026-05-01 10:16:40 UTC+08:00"
+    );
+
+    record.camera.preset_id = Some("7".into());
+    // As a record of an older version: the category's name in the box's language alone.
+    record.category_names = None;
+    for (role, zh, en) in [
+        (EvidenceRole::Before, "处理前全景", "Before, whole view"),
+        (EvidenceRole::After, "复查时全景", "When looked at again, whole view"),
+        (EvidenceRole::Closeup, "复查时近景", "When looked at again, close-up"),
+    ] {
+        record.evidence[1].role = role;
+        let caption = record.caption_verified(&record.evidence[1]);
+        assert_eq!(
+            caption.zh,
+            format!("{zh}：暴露垃圾，摄像机gate，预置位7，2026-05-01 10:16:40 UTC+08:00")
+        );
+        assert_eq!(
+            caption.en,
+            format!("{en}: 暴露垃圾, camera gate, preset 7, 2026-05-01 10:16:40 UTC+08:00")
+        );
+    }
 }
 
 #[test]

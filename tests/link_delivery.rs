@@ -11,10 +11,11 @@ mod platform;
 use broker::{Broker, Subscriber, topic, within};
 use filing::{NODE, file, form, link, record, revision, topics, unsealed};
 use gridwatch::{
+    clock::Kept,
     custody::keys::KeyRing,
     engine::CaseState,
     link::{
-        contract::{CaseRecord, HealthMessage, When},
+        contract::{CaseRecord, ClockHealth, HealthMessage, When},
         probe,
     },
     store::Store,
@@ -256,6 +257,10 @@ async fn health_goes_out_while_the_broker_is_there() {
         schema_version: 1,
         node_id: NODE.into(),
         at: When::new(filing::at(0), &filing::zone()),
+        clock: Some(ClockHealth::new(Some(Kept {
+            offset_ms: 2,
+            error_ms: 15,
+        }))),
         outbox_depth: 0,
         cameras: Vec::new(),
     };

@@ -1,4 +1,7 @@
-//! `gridwatch evidence`: is an exported case what the box filed? Needs no box, no network and no configuration.
+//! `gridwatch evidence`: is an exported case what the box filed, and what do its pictures show? Needs no box and no network.
+
+#[cfg(feature = "ort")]
+pub mod mask;
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
@@ -12,9 +15,9 @@ use crate::{
     error::Class,
 };
 
-/// Checks the evidence of exported cases.
+/// Check the evidence of exported cases, and see how pictures are masked.
 ///
-/// A case is exported with `gridwatch cases export`. The check needs nothing but the folder; docs/evidence.md tells how to do it
+/// A case is exported with `gridwatch cases export`. Its check needs nothing but the folder; docs/evidence.md tells how to do it
 /// with sha256sum and openssl alone.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -43,6 +46,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    #[cfg(feature = "ort")]
+    Mask(mask::Args),
 }
 
 /// Runs the command.
@@ -50,7 +55,11 @@ enum Command {
 /// # Errors
 /// A key that is none, or a folder that cannot be read.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let Command::Verify { path, key, json } = &args.command;
+    let (path, key, json) = match &args.command {
+        Command::Verify { path, key, json } => (path, key, json),
+        #[cfg(feature = "ort")]
+        Command::Mask(args) => return mask::run(args),
+    };
     let key = key.as_deref().map(public_key).transpose()?;
     let report =
         bundle::check(path, key.as_ref()).map_err(|e| Failure::new(Class::Data, format!("{}: {e}", path.display())))?;

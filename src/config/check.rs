@@ -513,6 +513,7 @@ impl Checker<'_> {
         };
         self.draft.rest.evidence = Some(Evidence {
             jpeg_quality: raw.jpeg_quality,
+            max_picture_bytes: raw.max_picture_bytes as usize,
             min_interval: raw.min_interval.0,
             mask: raw.mask,
             mask_models: raw.mask_models.iter().map(|dir| self.absolute(dir)).collect(),

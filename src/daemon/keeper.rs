@@ -22,7 +22,7 @@ use crate::{
     error::Class,
     evidence::{self, EvidencePicture, Shot},
     frame::Frame,
-    model::{ModelError, Panel},
+    model::{ModelError, Thorough},
     store,
 };
 
@@ -62,8 +62,8 @@ pub(super) struct Keeper {
     pub(super) decoder: Decoder,
     pub(super) settings: BTreeMap<CameraId, evidence::Settings>,
     pub(super) state_dir: PathBuf,
-    /// Models that look for faces, persons and vehicles in each picture, and how many they are.
-    pub(super) masks: Option<(Panel, usize)>,
+    /// Models that look for faces, persons and vehicles in each picture.
+    pub(super) masks: Option<Thorough>,
     /// Where originals are kept, where they are.
     pub(super) vault: Option<Vault>,
 }
@@ -202,11 +202,8 @@ impl Keeper {
     fn seen(&mut self, look: &Pinned) -> Result<Seen, KeepError> {
         let frame = self.frame(&look.picture)?;
         let mut detections = look.detections.to_vec();
-        if let Some((panel, models)) = &mut self.masks {
-            let mut shown = panel.shown(&frame);
-            for i in 0..*models {
-                detections.extend(shown.detect(i)?);
-            }
+        if let Some(models) = &mut self.masks {
+            detections.extend(models.find(&frame)?);
         }
         Ok(Seen {
             picture: look.picture.clone(),

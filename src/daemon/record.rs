@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    clock,
     config::{self, Config},
     engine::{CameraId, Case, Label},
     evidence::{EvidencePicture, Role},
@@ -98,6 +99,7 @@ impl Records {
                     .map(|(i, p)| self.item(config, i, p))
                     .collect(),
                 filed_at: Timestamp::now(),
+                clock: clock::kept(),
             },
         ))
     }
@@ -126,6 +128,8 @@ impl Records {
             derived_from: picture.derived_from.clone(),
             masked: picture.masked,
             topic_or_uri: self.form.topics.evidence(&picture.sha256),
+            // The record's to say: it knows what the pictures are of.
+            caption: None,
         }
     }
 }

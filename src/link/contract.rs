@@ -20,7 +20,10 @@ pub use self::{
     asyncapi::{Message, document as asyncapi},
     claim::ClaimMessage,
 };
-use crate::engine::{CaseState, Finding, PlaceMethod, Reply};
+use crate::{
+    clock::Kept,
+    engine::{CaseState, Finding, PlaceMethod, Reply},
+};
 
 /// Version of the case record, raised when a receiver must change to read it.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -47,6 +50,11 @@ impl When {
     /// The moment.
     pub fn timestamp(self) -> Timestamp {
         self.at
+    }
+
+    /// What the city's clocks are ahead of UTC.
+    pub fn offset(self) -> Offset {
+        self.offset
     }
 }
 
@@ -120,6 +128,9 @@ pub struct CaseRecord {
     pub category_scheme: String,
     /// In the box's language.
     pub category_name: String,
+    /// The same in both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category_names: Option<Bilingual>,
     /// The unit grid cell's code; a string, leading zeros count （单元网格编码）.
     pub cell_code: String,
     /// The version of the grid the code is from.
@@ -139,9 +150,13 @@ pub struct CaseRecord {
     pub filed_at: When,
     /// The newest look that saw it; `>= confirmed_at`.
     pub last_seen_at: When,
-    /// How far the box's clock was ahead of its reference, where that was measured.
+    /// How far the box's clock was ahead of its reference at `filed_at`, as far as known and not yet corrected; negative: behind. Absent
+    /// where nobody kept the clock, or the box may not ask: then the times are worth what an unkept clock is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_offset_ms: Option<i64>,
+    /// How far the box's clock may have been off at most, as its kernel says. There where `clock_offset_ms` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_error_ms: Option<u64>,
     /// What saw it.
     pub camera: CameraInfo,
     /// What found it.
@@ -193,6 +208,15 @@ pub struct CaseRecord {
     /// The box's signature over the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
+}
+
+/// A text in both languages of those who read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Bilingual {
+    /// Chinese.
+    pub zh: String,
+    /// English.
+    pub en: String,
 }
 
 /// What happened to a thing for one reason, once or again and again.
@@ -350,6 +374,9 @@ pub struct EvidenceItem {
     pub masked: bool,
     /// The MQTT topic that carried it.
     pub topic_or_uri: String,
+    /// What to write below it: what it shows, of what, by which camera, when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caption: Option<Bilingual>,
 }
 
 /// What a picture shows.
@@ -528,10 +555,37 @@ pub struct HealthMessage {
     pub node_id: String,
     /// When.
     pub at: When,
+    /// How well the box's clock is kept; absent where the box may not ask its kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockHealth>,
     /// Messages that wait for the broker.
     pub outbox_depth: u64,
     /// Each camera.
     pub cameras: Vec<CameraHealth>,
+}
+
+/// How well the box's clock is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClockHealth {
+    /// Whether a reference keeps it. Where not, cases say nothing of their clock.
+    pub synchronised: bool,
+    /// How far it is ahead of its reference, as far as known and not yet corrected; negative: behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset_ms: Option<i64>,
+    /// How far it may be off at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_ms: Option<u64>,
+}
+
+impl ClockHealth {
+    /// As the kernel says.
+    pub fn new(kept: Option<Kept>) -> Self {
+        Self {
+            synchronised: kept.is_some(),
+            offset_ms: kept.map(|k| k.offset_ms),
+            error_ms: kept.map(|k| k.error_ms),
+        }
+    }
 }
 
 /// How one camera is.

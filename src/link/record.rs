@@ -3,9 +3,10 @@
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::contract::{
-    CameraInfo, CaseRecord, EvidenceItem, Extent, HistoryEntry, Location, ModelInfo, PresenceEntry, Purpose,
+    Bilingual, CameraInfo, CaseRecord, EvidenceItem, Extent, HistoryEntry, Location, ModelInfo, PresenceEntry, Purpose,
     Recurrence, ReportKind, RuleInfo, SCHEMA_VERSION, Source, Verification, When,
 };
+use crate::clock::Kept;
 use crate::engine::{Case, CaseState, Finding, Verified};
 
 /// The language of what a clerk reads.
@@ -47,6 +48,8 @@ pub struct Context<'a> {
     pub evidence: Vec<EvidenceItem>,
     /// When the case is committed.
     pub filed_at: Timestamp,
+    /// How well the box's clock was kept then; `None`: not at all, or nobody knows.
+    pub clock: Option<Kept>,
 }
 
 impl CaseRecord {
@@ -60,7 +63,7 @@ impl CaseRecord {
         // A box of the picture's very edge lands on the last pixel, not beside it; `as` saturates at 0.
         let px = |v: f32, size: f64| (f64::from(v) * size).round().clamp(0.0, size) as u32;
         let filed_at = context.filed_at.max(case.confirmed_at);
-        Self {
+        let mut record = Self {
             schema_version: SCHEMA_VERSION,
             case_id: case.id.to_string(),
             revision: 1,
@@ -74,6 +77,10 @@ impl CaseRecord {
                 Language::Zh => case.category.name_zh.clone(),
                 Language::En => case.category.name_en.clone(),
             },
+            category_names: Some(Bilingual {
+                zh: case.category.name_zh.clone(),
+                en: case.category.name_en.clone(),
+            }),
             cell_code: case.located.cell.to_string(),
             grid_version: context.grid_version.into(),
             location: Location {
@@ -89,7 +96,8 @@ impl CaseRecord {
             confirmed_at: when(case.confirmed_at),
             filed_at: when(filed_at),
             last_seen_at: when(case.confirmed_at),
-            clock_offset_ms: None,
+            clock_offset_ms: context.clock.map(|c| c.offset_ms),
+            clock_error_ms: context.clock.map(|c| c.error_ms),
             purpose: match context.camera.legal_review_ref {
                 Some(_) => Purpose::PenaltyCandidate,
                 None => Purpose::LeadOnly,
@@ -141,7 +149,9 @@ impl CaseRecord {
             }],
             prev_hash: None,
             signature: None,
-        }
+        };
+        record.caption_filed();
+        record
     }
 }
 

@@ -233,7 +233,12 @@ impl Store {
             let mut ids = Vec::new();
             for item in before.into_iter().chain(after) {
                 let id = format!("v{nth}.{}", ids.len() + 1);
-                let item = EvidenceItem { id: id.clone(), ..item };
+                let caption = Some(record.caption_verified(&item));
+                let item = EvidenceItem {
+                    id: id.clone(),
+                    caption,
+                    ..item
+                };
                 add_evidence(t, (dir, &record.case_id), &item, form, answer.at.as_microsecond())?;
                 record.evidence.push(item);
                 ids.push(id);

@@ -4,6 +4,7 @@
 use std::{path::Path, time::Duration};
 
 use gridwatch::{
+    clock::Kept,
     config::raw::Protocol,
     engine::{BBox, Case, CaseState, Category, Located, LonLat, Noted, PlaceMethod, Reason},
     link::{
@@ -115,6 +116,7 @@ pub fn pictures_of(dir: &Path, n: u32, size: usize) -> Vec<EvidenceItem> {
                 derived_from: None,
                 masked: true,
                 topic_or_uri: topics().evidence(&sha256),
+                caption: None,
                 sha256,
             }
         })
@@ -149,6 +151,10 @@ pub fn record(case: &Case, evidence: Vec<EvidenceItem>) -> CaseRecord {
             picture: (1920, 1080),
             evidence,
             filed_at: at(1801),
+            clock: Some(Kept {
+                offset_ms: -3,
+                error_ms: 21,
+            }),
         },
     )
 }

@@ -1,0 +1,295 @@
+//! How much of what must not be seen is covered.
+
+use std::{collections::BTreeMap, fmt, fs, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{cli::Failure, engine::BBox, error::Class};
+
+/// Of a label's area; its box was drawn by hand, a pixel or two off.
+const COVERED: f64 = 0.8;
+/// Less than this of its area is as good as nothing.
+const PARTLY: f64 = 0.3;
+/// Heights in pixels at which the next class of sizes begins.
+const SIZES: [f64; 3] = [12.0, 24.0, 48.0];
+
+/// What must not be readable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kind {
+    /// A face that looks at the camera, or nearly: features are seen.
+    Face,
+    /// Any other head: from behind, from the side and far, blurred.
+    Head,
+    /// A licence plate.
+    Plate,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Face => "face",
+            Self::Head => "head",
+            Self::Plate => "plate",
+        })
+    }
+}
+
+/// By the picture's file name: boxes in its pixels, by kind.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Truth(BTreeMap<String, BTreeMap<Kind, Vec<[f64; 4]>>>);
+
+impl Truth {
+    pub(super) fn read(file: &Path) -> Result<Self, Failure> {
+        let wrong = |message: String| Failure::new(Class::Config, format!("{}: {message}", file.display()));
+        let text = fs::read(file).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+        let truth: Self = serde_json::from_slice(&text).map_err(|e| {
+            wrong(format!(
+                "{e}: it must name what is in each picture: {{\"street.jpg\": {{\"face\": [[366, 280, 382, 297]]}}}}"
+            ))
+        })?;
+        for (picture, kinds) in &truth.0 {
+            for (kind, corners) in kinds.iter().flat_map(|(k, all)| all.iter().map(move |c| (k, c))) {
+                let [x1, y1, x2, y2] = *corners;
+                if !(x1 < x2 && y1 < y2 && x1 >= 0.0 && y1 >= 0.0) {
+                    return Err(wrong(format!(
+                        "{picture}: {kind} {corners:?} is no box: left, top, right, bottom"
+                    )));
+                }
+            }
+        }
+        Ok(truth)
+    }
+
+    /// The labels of a picture.
+    pub(super) fn labels(&self, picture: &str, cover: &Cover) -> Vec<Label> {
+        let kinds = self.0.get(picture).into_iter().flatten();
+        let label = |(kind, corners): (Kind, &[f64; 4])| Label {
+            kind,
+            corners: *corners,
+            covered: cover.of(*corners),
+        };
+        kinds
+            .flat_map(|(kind, all)| all.iter().map(|c| (*kind, c)))
+            .map(label)
+            .collect()
+    }
+}
+
+/// Something that must not be readable, and how much of it is covered.
+#[derive(Debug, Serialize)]
+pub(super) struct Label {
+    pub(super) kind: Kind,
+    /// Left, top, right, bottom, in pixels.
+    #[serde(rename = "box")]
+    pub(super) corners: [f64; 4],
+    /// 0 to 1, of its area.
+    pub(super) covered: f64,
+}
+
+impl Label {
+    pub(super) fn is_covered(&self) -> bool {
+        self.covered >= COVERED
+    }
+}
+
+/// Which pixels of a picture are covered.
+pub(super) struct Cover {
+    size: (u32, u32),
+    regions: Vec<BBox>,
+    pixels: Vec<bool>,
+}
+
+impl Cover {
+    pub(super) fn new((width, height): (u32, u32), regions: &[BBox]) -> Self {
+        let mut pixels = vec![false; width as usize * height as usize];
+        let regions: Vec<BBox> = regions.iter().filter_map(|r| r.within_picture()).collect();
+        for region in &regions {
+            // As they are drawn: every pixel that the region touches.
+            let (left, right) = (region.x1 * width as f32, region.x2 * width as f32);
+            let (top, bottom) = (region.y1 * height as f32, region.y2 * height as f32);
+            for y in top as usize..(bottom.ceil() as usize).min(height as usize) {
+                let row = y * width as usize;
+                pixels[row + left as usize..row + (right.ceil() as usize).min(width as usize)].fill(true);
+            }
+        }
+        let size = (width, height);
+        Self { size, regions, pixels }
+    }
+
+    /// Share of the picture.
+    pub(super) fn share(&self) -> f64 {
+        self.pixels.iter().filter(|p| **p).count() as f64 / self.pixels.len().max(1) as f64
+    }
+
+    /// The regions, in pixels.
+    pub(super) fn regions(&self) -> Vec<[f64; 4]> {
+        let (w, h) = (f64::from(self.size.0), f64::from(self.size.1));
+        let corners = |r: &BBox| {
+            let [x1, y1, x2, y2] = [r.x1, r.y1, r.x2, r.y2].map(f64::from);
+            [x1 * w, y1 * h, x2 * w, y2 * h].map(|v| (v * 10.0).round() / 10.0)
+        };
+        self.regions.iter().map(corners).collect()
+    }
+
+    /// Share of a box that is covered; what of it lies outside the picture is not seen, either.
+    fn of(&self, [x1, y1, x2, y2]: [f64; 4]) -> f64 {
+        let inside = |from: f64, to: f64, size: u32| from.round() as usize..(to.round() as usize).min(size as usize);
+        let (across, down) = (inside(x1, x2, self.size.0), inside(y1, y2, self.size.1));
+        let all = across.len() * down.len();
+        let covered: usize = down
+            .map(|y| y * self.size.0 as usize)
+            .map(|row| {
+                self.pixels[row + across.start..row + across.end]
+                    .iter()
+                    .filter(|p| **p)
+                    .count()
+            })
+            .sum();
+        if all == 0 { 1.0 } else { covered as f64 / all as f64 }
+    }
+}
+
+/// What all pictures add up to.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    pictures: usize,
+    /// Mean share of a picture that was made unreadable.
+    masked: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    against_truth: Option<BTreeMap<Kind, Vec<Score>>>,
+}
+
+/// Labels of one kind and size.
+#[derive(Debug, Clone, Default, Serialize)]
+struct Score {
+    /// Heights in pixels from here up to the next class.
+    from_px: f64,
+    labels: usize,
+    /// 80 in 100 of the area or more.
+    covered: usize,
+    /// 30 in 100 or more.
+    partly: usize,
+    missed: usize,
+}
+
+impl Summary {
+    pub(super) fn new(has_truth: bool) -> Self {
+        Self {
+            pictures: 0,
+            masked: 0.0,
+            against_truth: has_truth.then(BTreeMap::new),
+        }
+    }
+
+    pub(super) fn add(&mut self, masked: f64, labels: &[Label]) {
+        self.pictures += 1;
+        self.masked += (masked - self.masked) / self.pictures as f64;
+        let Some(scores) = &mut self.against_truth else {
+            return;
+        };
+        for label in labels {
+            let sizes = scores.entry(label.kind).or_insert_with(|| {
+                let score = |from_px| Score {
+                    from_px,
+                    ..Score::default()
+                };
+                [&[0.0], &SIZES[..]].concat().into_iter().map(score).collect()
+            });
+            let height = label.corners[3] - label.corners[1];
+            let score = &mut sizes[SIZES.iter().filter(|from| height >= **from).count()];
+            score.labels += 1;
+            score.covered += usize::from(label.is_covered());
+            score.partly += usize::from(!label.is_covered() && label.covered >= PARTLY);
+            score.missed += usize::from(label.covered < PARTLY);
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (pictures, percent) = (self.pictures, self.masked * 100.0);
+        writeln!(f, "{pictures} pictures, {percent:.1} % of a picture masked on average.")?;
+        let Some(scores) = &self.against_truth else {
+            return Ok(());
+        };
+        writeln!(
+            f,
+            "\n{:<7}{:<14}{:>7}{:>9}{:>8}{:>8}",
+            "", "height", "labels", "covered", "partly", "missed"
+        )?;
+        for (kind, sizes) in scores {
+            for (i, score) in sizes.iter().enumerate().filter(|(_, s)| s.labels > 0) {
+                let height = match sizes.get(i + 1) {
+                    Some(next) => format!("{} to {} px", score.from_px, next.from_px - 1.0),
+                    None => format!("{} px and more", score.from_px),
+                };
+                let Score {
+                    labels,
+                    covered,
+                    partly,
+                    missed,
+                    ..
+                } = score;
+                let kind = kind.to_string();
+                writeln!(f, "{kind:<7}{height:<14}{labels:>7}{covered:>9}{partly:>8}{missed:>8}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn region(x1: f32, y1: f32, x2: f32, y2: f32) -> BBox {
+        BBox { x1, y1, x2, y2 }
+    }
+
+    #[test]
+    fn what_two_regions_cover_counts_once() {
+        let cover = Cover::new((100, 50), &[region(0.0, 0.0, 0.5, 1.0), region(0.25, 0.0, 0.75, 1.0)]);
+        assert!((cover.share() - 0.75).abs() < 1e-9);
+        assert!((cover.of([70.0, 10.0, 80.0, 20.0]) - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn regions_and_labels_may_lie_outside() {
+        let cover = Cover::new((100, 50), &[region(-0.5, 0.9, 0.1, 1.4), region(1.1, 0.0, 1.2, 0.1)]);
+        assert!((cover.share() - 0.01).abs() < 1e-9);
+        assert!((cover.of([0.0, 45.0, 10.0, 60.0]) - 1.0).abs() < 1e-9);
+        assert!((cover.of([200.0, 100.0, 210.0, 110.0]) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_summary_counts_by_kind_and_height() {
+        let label = |kind, height: f64, covered| Label {
+            kind,
+            corners: [0.0, 0.0, 10.0, height],
+            covered,
+        };
+        let mut summary = Summary::new(true);
+        summary.add(
+            0.1,
+            &[
+                label(Kind::Face, 11.9, 0.79),
+                label(Kind::Face, 12.0, 0.8),
+                label(Kind::Face, 100.0, 0.29),
+                label(Kind::Plate, 30.0, 1.0),
+            ],
+        );
+        summary.add(0.3, &[]);
+        let text = summary.to_string();
+        assert!(text.starts_with("2 pictures, 20.0 % of a picture masked"), "{text}");
+        for line in [
+            "face   0 to 11 px          1        0       1       0",
+            "face   12 to 23 px         1        1       0       0",
+            "face   48 px and more      1        0       0       1",
+            "plate  24 to 47 px         1        1       0       0",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+}
