@@ -10,6 +10,7 @@
 //! It has no clock but its own, and judges nothing.
 
 mod chance;
+mod clock;
 mod config;
 mod eye;
 mod kinds;
@@ -32,6 +33,7 @@ use jiff::Timestamp;
 
 use self::{
     chance::{Chance, stream},
+    clock::Clock,
     eye::{Eye, Skill},
     platform::Act,
     street::Streets,
@@ -151,45 +153,6 @@ impl SimulateError {
             Self::Ledger(e) => e.class(),
             Self::Bug(_) => Class::Bug,
         }
-    }
-}
-
-/// The city's clock.
-#[derive(Debug, Clone)]
-struct Clock {
-    start: Timestamp,
-    /// What the wall shows at the beginning, milliseconds after midnight.
-    wall_at_start: Ms,
-}
-
-impl Clock {
-    fn new(start: Timestamp, plan: &Plan) -> Self {
-        let wall = start.to_zoned(plan.calendar.zone.clone()).time();
-        let since = wall.duration_since(jiff::civil::Time::midnight());
-        Self {
-            start,
-            wall_at_start: since.as_millis() as Ms,
-        }
-    }
-
-    fn at(&self, now: Ms) -> Timestamp {
-        self.start
-            .saturating_add(Duration::from_millis(now.max(0).unsigned_abs()))
-            .unwrap_or(Timestamp::MAX)
-    }
-
-    /// Milliseconds after midnight that the wall shows. Summer time is left out: people's habits lag behind it anyway.
-    fn wall(&self, now: Ms) -> Ms {
-        (self.wall_at_start + now).rem_euclid(DAY)
-    }
-
-    fn hour(&self, now: Ms) -> f64 {
-        self.wall(now) as f64 / 3_600_000.0
-    }
-
-    /// It is dark from half past seven in the evening to five, as in June.
-    fn is_night(&self, now: Ms) -> bool {
-        !(5.0..19.5).contains(&self.hour(now))
     }
 }
 

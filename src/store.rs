@@ -14,6 +14,7 @@ mod cases;
 mod chain;
 mod claims;
 mod outbox;
+mod read;
 mod retention;
 mod schema;
 
@@ -32,9 +33,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::Notify;
 
 pub use self::{
-    cases::{Applied, CaseFile, CaseSummary, Filter, HistoryRow, Revision},
+    cases::{Applied, Revision},
     claims::{ClaimRow, ClaimState},
     outbox::{Depth, OutboxEntry, OutboxKind, OutboxRow},
+    read::{CaseFile, CaseSummary, Filter, HistoryRow},
     retention::{Budget, Pruned, Retention},
 };
 use crate::{
