@@ -115,7 +115,7 @@ pub(super) enum Commit {
     /// What became of a case's thing, with the pictures that show it.
     Verified(Box<Verified>, Vec<EvidencePicture>),
     /// The platform's answer, and what the engine made of it; acknowledged to the broker only then.
-    Reply(IncomingReply, Option<Revision>),
+    Reply(Box<IncomingReply>, Option<Revision>),
 }
 
 impl Core {
@@ -354,7 +354,7 @@ impl Core {
                 other => self.carry_out(other, None),
             }
         }
-        self.commit(Commit::Reply(incoming, decided));
+        self.commit(Commit::Reply(Box::new(incoming), decided));
     }
 
     fn elsewhere(&mut self, what: Known) {

@@ -244,7 +244,7 @@ impl Street {
 
     fn pass(&mut self, time: Duration) {
         self.now.mono += time;
-        self.now.wall = self.now.wall + time;
+        self.now.wall += time;
         for n in 0..self.members.len() {
             if self.members[n].is_connected {
                 let acts = self.members[n].claims.tick(self.now);
