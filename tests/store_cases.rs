@@ -207,7 +207,13 @@ fn the_engine_remembers_what_is_open_and_for_a_while_what_is_over() {
     ];
     for (n, state) in (1..).zip(states) {
         let id = file(&mut store, n);
-        store.revise(&revision(&id, state, 5000, ""), &form()).unwrap();
+        let decided = revision(&id, state, 5000, "");
+        if state == CaseState::Withdrawn {
+            store.revise(&decided, &form()).unwrap();
+        } else {
+            let said = reply(&id, state);
+            store.apply_reply(&said, at(5000), Some(&decided), &form()).unwrap();
+        }
     }
     const DAY: i64 = 24 * 3600;
     let remembered = |days: i64| -> Vec<_> {

@@ -28,7 +28,7 @@ use crate::{
     evidence::EvidencePicture,
     ledger::Recorded,
     link::{IncomingReply, contract::When},
-    store::{Pruned, Retention, Revision, Store, StoreError},
+    store::{ClaimRow, ClaimState, Pruned, Retention, Revision, Store, StoreError},
     telemetry::{Health, names},
 };
 
@@ -361,8 +361,10 @@ impl Core {
         let at = Timestamp::now();
         let mut yielded = None;
         if let Known::Yielded { case, to } = &what {
-            // Taken back or given way meanwhile: it is over already.
-            if !self.engine.engine().open_cases().any(|open| open.id == *case) {
+            // Taken back or given way meanwhile, or free to be sent after all.
+            let is_wanted = |row: &ClaimRow| row.claim.case == *case && row.is_open && row.state == ClaimState::Wanted;
+            let is_ours = self.engine.engine().open_cases().any(|open| open.id == *case);
+            if !is_ours || !self.store.claims().is_ok_and(|rows| rows.iter().any(is_wanted)) {
                 return;
             }
             let theirs = self.engine.engine().claims().find(|claim| claim.case == *to);

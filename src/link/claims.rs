@@ -295,8 +295,11 @@ impl Claims {
             }
             return Ok(acts);
         }
-        // However far the other's clock is off, it does not hold longer than ours says.
-        let until = message.until.timestamp().min(kept(now.wall));
+        // However far the other's clock is off: what is said now counts as long as ever, and nothing counts longer.
+        let until = match is_retained {
+            true => message.until.timestamp().min(kept(now.wall)),
+            false => kept(now.wall),
+        };
         self.theirs(claim, message.filed, until, now, &mut acts)?;
         Ok(acts)
     }
