@@ -12,8 +12,8 @@ use daemon::{Daemon, farm, json_lines};
 use gridwatch::link::contract::CaseRecord;
 
 const CAMERAS: [&str; 1] = ["street-a"];
-/// Looks that a second case would need many times over.
-const LOOKS: f64 = 60.0;
+/// A case of the demo takes eight.
+const LOOKS: f64 = 16.0;
 
 fn cases(platform: &mut Subscriber) -> Vec<CaseRecord> {
     let heard = platform.here().into_iter();
@@ -23,7 +23,7 @@ fn cases(platform: &mut Subscriber) -> Vec<CaseRecord> {
 }
 
 fn linked(daemon: &Daemon) -> bool {
-    daemon.metric("gridwatch_not_filed_total", "open_elsewhere") >= 1.0
+    daemon.metric("gridwatch_candidates_not_filed_total", "open_elsewhere") >= 1.0
 }
 
 #[tokio::test(flavor = "multi_thread")]
