@@ -106,6 +106,24 @@ fn a_bad_picture_is_named_and_the_others_are_masked() {
 }
 
 #[test]
+fn nothing_that_was_given_is_written_over() {
+    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (car, mine) = (fixtures().join("car.jpg"), dir.path().join("car.jpg"));
+    fs::copy(&car, &mine).unwrap();
+    for arguments in [
+        &["--out", text(dir.path()), text(&mine)][..],
+        &["--out", text(out.path()), text(&car), text(&mine)],
+    ] {
+        let refused = run(arguments).unwrap_err().to_string();
+        assert!(
+            refused.contains("car.jpg: this would write over one of the pictures"),
+            "{refused}"
+        );
+    }
+    assert_eq!(fs::read(&mine).unwrap(), fs::read(&car).unwrap());
+}
+
+#[test]
 fn a_truth_that_is_none_is_refused_before_anything_is_looked_at() {
     let dir = tempfile::tempdir().unwrap();
     let truth = dir.path().join("truth.json");

@@ -4,6 +4,7 @@
 mod cover;
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
@@ -96,7 +97,7 @@ pub fn run_to(args: &Args, out: &mut impl Write, err: &mut impl Write) -> Result
     if let Some(dir) = &args.out {
         fs::create_dir_all(dir).map_err(|e| unwritable(dir, &e))?;
     }
-    let (mut code, mut summary) = (0, Summary::new(truth.is_some()));
+    let (mut code, mut summary, mut written) = (0, Summary::new(truth.is_some()), BTreeSet::new());
     for path in &pictures {
         let preview = match preview(path, &mut models, &settings) {
             Ok(preview) => preview,
@@ -109,6 +110,13 @@ pub fn run_to(args: &Args, out: &mut impl Write, err: &mut impl Write) -> Result
         };
         if let Some(dir) = &args.out {
             let file = dir.join(path.file_stem().unwrap_or_default()).with_extension("jpg");
+            // Nothing that was given is written over: not the picture itself, and not another's masked one.
+            let is_given =
+                |given: &PathBuf| matches!((given.canonicalize(), file.canonicalize()), (Ok(a), Ok(b)) if a == b);
+            if pictures.iter().any(is_given) || !written.insert(file.clone()) {
+                let what = "this would write over one of the pictures, or over one masked before: give --out another folder, and pictures of one name in turn";
+                return Err(Failure::new(Class::Config, format!("{}: {what}", file.display())));
+            }
             fs::write(&file, &preview.picture.jpeg).map_err(|e| unwritable(&file, &e))?;
         }
         let report = Report::new(path, &preview, truth.as_ref());
