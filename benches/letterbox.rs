@@ -2,14 +2,12 @@
 //! `cargo bench --bench letterbox`.
 
 use divan::{Bencher, black_box};
-use gridwatch::{
-    frame::{Frame, Layout, Matrix, Plane},
-    model::{
-        manifest::{Colour, Fit, Input, Shape},
-        preprocess::Letterbox,
-    },
-    vision::Health,
+use gridwatch_frame::{Frame, Layout, Matrix, Plane};
+use gridwatch_model::{
+    manifest::{Colour, Fit, Input, Shape},
+    preprocess::Letterbox,
 };
+use gridwatch_vision::Health;
 use jiff::Timestamp;
 
 fn main() {

@@ -8,14 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gridwatch::{
-    engine::{
-        Appearance, BBox, CameraId, CameraPlan, Category, Detection, FixedPlace, Input, Intake, Light, LonLat,
-        Observation, Place, Plan, Rule, Scores, Stands, View,
-        calendar::{Calendar, Hours},
-        grid::{Grid, GridSpec},
-    },
-    ledger::{Reader, Recorded, Recorder, Run, Settings},
+use gridwatch_engine::{
+    Appearance, BBox, CameraId, CameraPlan, Category, Detection, FixedPlace, Input, Intake, Light, LonLat, Observation,
+    Place, Plan, Rule, Scores, Stands, View,
+    calendar::{Calendar, Hours},
+    grid::{Grid, GridSpec},
+};
+use gridwatch_ledger::{
+    Reader, Recorded, Recorder, Run, Settings,
     replay::{Replay, Window},
 };
 use jiff::Timestamp;
@@ -122,16 +122,16 @@ fn record(dir: &std::path::Path, plan: &Arc<Plan>, days: u32) -> (u32, u64, u64)
                 view: View::Clear,
                 light: Light::Day,
                 detections,
-                unsought: Vec::new(),
+                not_searched: Vec::new(),
             };
             let effects = live.apply(Input::Observed(look));
             for effect in effects {
-                if let gridwatch::engine::Effect::Open(case) = effect {
+                if let gridwatch_engine::Effect::Open(case) = effect {
                     filed += 1;
                     // The platform closes it the same hour, so that cases do not pile up.
-                    live.apply(Input::Reply(gridwatch::engine::Reply {
+                    live.apply(Input::Reply(gridwatch_engine::Reply {
                         case: case.id,
-                        state: gridwatch::engine::CaseState::Closed,
+                        state: gridwatch_engine::CaseState::Closed,
                         at,
                         reason: None,
                         due: None,
@@ -244,7 +244,7 @@ fn plan(cameras: u32) -> Plan {
             per_box_day: u32::MAX,
             let_go_after: None,
         },
-        verification: gridwatch::engine::Verification::default(),
+        verification: gridwatch_engine::Verification::default(),
         picture_interval: Duration::ZERO,
         calendar: Calendar::default(),
     }

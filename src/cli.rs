@@ -48,7 +48,8 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::{config::Faults, error::Class};
+use gridwatch_config::Faults;
+use gridwatch_base::error::Class;
 
 /// Watches street cameras, files one case with evidence per problem, place and grid cell, and looks again when told that it
 /// was dealt with.
@@ -217,24 +218,24 @@ macro_rules! failure_from {
 }
 
 failure_from!(
-    crate::evidence::EvidenceError,
+    gridwatch_evidence::EvidenceError,
     cases::CasesError,
-    crate::custody::keys::KeyError,
-    crate::ledger::LedgerError,
-    crate::store::StoreError,
+    gridwatch_custody::keys::KeyError,
+    gridwatch_ledger::LedgerError,
+    gridwatch_store::StoreError,
     crate::telemetry::TelemetryError,
-    crate::views::ViewsError,
-    crate::model::registry::RegistryError,
+    gridwatch_vision::views::ViewsError,
+    gridwatch_model::registry::RegistryError,
     #[cfg(feature = "ort")]
-    crate::model::ModelError,
+    gridwatch_model::ModelError,
     #[cfg(feature = "ort")]
-    crate::model::draft::DraftError,
+    gridwatch_model::draft::DraftError,
     #[cfg(feature = "ort")]
-    crate::model::runtime::LibraryError,
+    gridwatch_model::runtime::LibraryError,
     #[cfg(all(feature = "gst", feature = "ort"))]
     crate::daemon::StartError,
     #[cfg(feature = "farm")]
-    crate::farm::FarmError,
+    gridwatch_farm::FarmError,
 );
 
 /// Writes `text` to standard output. A reader that went away (`| head`) ends the command without a word.

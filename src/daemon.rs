@@ -30,37 +30,24 @@ use tokio::sync::Notify;
 
 use self::{
     core::{Core, Event},
-    gaze::Gaze,
-    keeper::Keeper,
-    looks::{Eyes, Looks, Watched, Watching},
-    models::{Models, Report},
-    pins::Pins,
-    readers::{Pace, Spectacles},
+    gaze::ViewMonitor,
+    keeper::EvidenceWorker,
+    looks::{LookWorker, Looks, Watched, Watching},
+    models::{ModelManager, Report},
+    pins::PinnedFrames,
+    readers::{ReadSchedule, NumberReader},
     record::Records,
 };
-use crate::{
-    camera::{
-        decode::{DecodeError, Decoder},
-        gst_source::{self, GstSource},
-        receive::{Patience, Receiver, Settings},
-        slot::{Slot, State},
-    },
-    clock,
-    config::{self, Config},
-    custody::{
-        keys::{KeyError, KeyRing},
-        vault::Vault,
-    },
-    error::Class,
-    ledger::{Recorded, Recorder, Run},
-    link::{
-        self, Link, LinkHandle, LinkState,
-        contract::{CameraHealth, ClockHealth, HealthMessage, When},
-    },
-    model::{self, ModelError, registry::RegistryError},
-    store::{Store, StoreError},
-    telemetry::{self, Health, TelemetryError, names},
-};
+use gridwatch_camera::{decode::{DecodeError, Decoder}, gst_source::{self, GstSource}, receive::{Patience, Receiver, Settings}, slot::{Slot, State}};
+use gridwatch_base::{clock, metric, error::Class};
+use gridwatch_config::{self, Config};
+use gridwatch_custody::{keys::{KeyError, KeyRing}, vault::Vault};
+use gridwatch_ledger::{Recorded, Recorder, Run};
+use gridwatch_link::{self, Link, LinkHandle, LinkState};
+use gridwatch_contract::{CameraHealth, ClockHealth, HealthMessage, When};
+use gridwatch_model::{self, ModelError, registry::RegistryError};
+use gridwatch_store::{Store, StoreError};
+use crate::telemetry::{self, Health, TelemetryError};
 
 /// Why the daemon could not start. Once it runs, nothing ends it but a signal.
 #[derive(Debug, thiserror::Error)]
@@ -182,20 +169,20 @@ impl Daemon {
         let store = Store::open(&config.state_dir)?;
         let runtime = model::runtime::init(config.onnxruntime.as_deref())?.with(config.inference.clone());
         let (to_models, from_workers) = mpsc::channel();
-        let spectacles = Spectacles::make(&config, &runtime)?;
+        let spectacles = NumberReader::make(&config, &runtime)?;
         let masks = pictures::masks(&config, &runtime)?;
         let key = config.evidence.originals.as_ref();
         let key = key
             .map(|place| KeyRing::of(&config.state_dir).originals(place))
             .transpose()?;
         let vault = key.map(|key| Vault::new(&config.state_dir, key));
-        let (models, crews) = Models::start(&config, runtime, &to_models, from_workers)?;
-        let eyes: Vec<Eyes> = crews
+        let (models, crews) = ModelManager::start(&config, runtime, &to_models, from_workers)?;
+        let eyes: Vec<LookWorker> = crews
             .into_iter()
             .zip(spectacles)
             .enumerate()
             .map(|(i, (crew, spectacles))| {
-                Ok::<_, StartError>(Eyes {
+                Ok::<_, StartError>(LookWorker {
                     decoder: Decoder::new(&format!("decode{i}"), config.decoders)?,
                     crew,
                     spectacles,
@@ -243,14 +230,14 @@ impl Daemon {
             store,
             records: Records::new(&config),
             config: Arc::clone(&config),
-            pins: Pins::new(&config.state_dir, Arc::clone(&pinned)),
+            pins: PinnedFrames::new(&config.state_dir, Arc::clone(&pinned)),
             look_by: {
                 let looks = Arc::clone(&looks);
                 Box::new(move |camera, by| looks.look_by(camera, by))
             },
-            look_closer: {
+            second_look_at: {
                 let looks = Arc::clone(&looks);
-                Box::new(move |view, rule, place| looks.look_closer(view, rule, place))
+                Box::new(move |view, rule, place| looks.second_look_at(view, rule, place))
             },
             keeper: Some(jobs),
             health: Arc::clone(&health),
@@ -260,7 +247,7 @@ impl Daemon {
             core.resume(snapshot);
         }
         let core = thread("core", move || core.run(&inbox))?;
-        let keeper = Keeper {
+        let keeper = EvidenceWorker {
             decoder: Decoder::new("keeper", config.decoders)?,
             settings: config
                 .cameras
@@ -549,10 +536,10 @@ fn watch(config: &Config, camera: &config::Camera, slot: &Arc<Slot>) -> Watched 
             .map(|p| Watching {
                 view: p.view.clone(),
                 privacy: p.privacy.clone(),
-                pace: Pace::of(config, camera, p),
+                pace: ReadSchedule::of(config, camera, p),
             })
             .collect(),
-        gaze: Mutex::new(Gaze::new(config, camera)),
+        gaze: Mutex::new(ViewMonitor::new(config, camera)),
         seen: AtomicU64::new(0),
         wanted: AtomicI64::new(0),
         closer: Mutex::default(),

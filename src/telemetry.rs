@@ -18,7 +18,8 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-use crate::{config::raw::LogFormat, error::Class};
+use gridwatch_config::raw::LogFormat;
+use gridwatch_base::error::Class;
 
 /// Why telemetry could not start.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +107,7 @@ pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
     Ok(handle)
 }
 
-/// The names of the metrics that the daemon itself keeps; the link's are in [`crate::link`].
+/// The names of the metrics that the daemon itself keeps; the link's are in [`gridwatch_link`].
 pub mod names {
     /// Looks that were judged, by camera and view.
     pub const LOOKS: &str = "gridwatch_looks_total";

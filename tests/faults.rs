@@ -23,11 +23,10 @@ use std::{
 
 use broker::{Broker, Subscriber};
 use filing::{NODE, case, pictures_of, record};
-use gridwatch::{
-    custody::chain::Segment,
-    link::{Form, Link, Sharing},
-    store::{Filter, Store, StoreError},
-};
+use gridwatch_contract::Form;
+use gridwatch_custody::chain::Segment;
+use gridwatch_link::{Link, Sharing};
+use gridwatch_store::{Filter, Store, StoreError};
 use meddler::{Meddler, Mood};
 use platform::Platform;
 use tokio::sync::mpsc;
@@ -48,7 +47,7 @@ async fn victim() {
         return; // Not the child: the test below is the one that counts.
     };
     let mut store = Store::open(Path::new(&dir)).unwrap();
-    let settings = gridwatch::link::Settings {
+    let settings = gridwatch_link::Settings {
         keep_alive: Duration::from_secs(1),
         in_flight: 16,
         ..filing::settings(number(PORT).unwrap().try_into().unwrap())

@@ -15,10 +15,8 @@ use std::{
 
 use broker::{Broker, Subscriber, topic};
 use filing::{case, file, link, topics};
-use gridwatch::{
-    link::contract::CaseRecord,
-    store::{Filter, Store},
-};
+use gridwatch_contract::CaseRecord;
+use gridwatch_store::{Filter, Store};
 
 const VICTIM: &str = "GRIDWATCH_TEST_VICTIM";
 
@@ -90,7 +88,7 @@ async fn nothing_that_was_committed_is_lost_by_kill_9() {
             assert!(record.evidence.iter().all(|e| pictures.contains(&e.sha256)));
             arrived.insert(record.case_id);
         } else if topic(&publish).contains("/evidence/") {
-            pictures.insert(gridwatch::digest::sha256_hex(&publish.payload));
+            pictures.insert(gridwatch_base::digest::sha256_hex(&publish.payload));
         }
     }
     assert_eq!(case(0).id.as_str(), said[0]);

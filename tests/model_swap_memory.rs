@@ -8,10 +8,8 @@ mod packages;
 
 use std::fs;
 
-use gridwatch::{
-    frame::Frame,
-    model::{Model, Panel, Ready, runtime},
-};
+use gridwatch_frame::Frame;
+use gridwatch_model::{LoadedModel, Model, ModelSet, runtime};
 use image::RgbImage;
 use jiff::Timestamp;
 use packages::package;
@@ -34,11 +32,11 @@ fn two_hundred_swaps_leave_memory_as_it_was() {
     let runtime = runtime::init(None).unwrap_or_else(|e| panic!("{e}"));
     let models = ["1.0.1", "1.0.2"].map(|v| Model::load(&package(&dir.path().join(v), v)).unwrap());
     let street = Frame::from_rgb(&RgbImage::new(640, 360), Timestamp::UNIX_EPOCH).unwrap();
-    let mut panel = Panel::new(&runtime, [&models[0]]).unwrap();
-    let swap = |panel: &mut Panel, n: u32| {
+    let mut panel = ModelSet::new(&runtime, [&models[0]]).unwrap();
+    let swap = |panel: &mut ModelSet, n: u32| {
         // The new one beside the old for a look, then alone: two seats, turn by turn.
         let (old, new) = ((n % 2) as usize, (n % 2 + 1) as usize % 2);
-        panel.seat(new, Some(Ready::new(&runtime, &models[new]).unwrap()));
+        panel.seat(new, Some(LoadedModel::new(&runtime, &models[new]).unwrap()));
         let mut shown = panel.shown(&street);
         shown.detect(old).unwrap();
         shown.detect(new).unwrap();

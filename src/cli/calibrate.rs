@@ -13,14 +13,9 @@ use std::{
 use serde::Serialize;
 
 use super::{Failure, print};
-use crate::{
-    config::{self, Faults, Survey},
-    engine::{
-        CameraId, Point,
-        geometry::{Calibration, Lens},
-    },
-    error::Class,
-};
+use gridwatch_config::{self, Faults, Survey};
+use gridwatch_engine::{CameraId, Point, geometry::{Calibration, Lens}};
+use gridwatch_base::error::Class;
 
 /// Where the uncertainty is told, of the picture's width and height.
 const ASKED: [f64; 5] = [0.1, 0.3, 0.5, 0.7, 0.9];

@@ -10,16 +10,11 @@ use std::{
 
 use self::export::ExportError;
 use super::state::State;
-use crate::{
-    config::Faults,
-    custody::{
-        keys::{KeyError, KeyRing, OriginalsKey},
-        vault::Vault,
-    },
-    engine::CaseState,
-    error::Class,
-    store::{CaseFile, CaseSummary, Filter, Store, StoreError},
-};
+use gridwatch_config::Faults;
+use gridwatch_custody::{keys::{KeyError, KeyRing, OriginalsKey}, vault::Vault};
+use gridwatch_engine::CaseState;
+use gridwatch_base::error::Class;
+use gridwatch_store::{CaseFile, CaseSummary, Filter, Store, StoreError};
 
 /// Looks at the cases of this box.
 ///

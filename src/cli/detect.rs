@@ -12,12 +12,10 @@ use image::{DynamicImage, ImageError, ImageReader};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{
-    engine::Detection,
-    error::Class,
-    frame::{self, Frame},
-    model::{Model, ModelError, Panel, runtime},
-};
+use gridwatch_engine::Detection;
+use gridwatch_base::error::Class;
+use gridwatch_frame::{self, Frame};
+use gridwatch_model::{Model, ModelError, ModelSet, runtime};
 
 /// Say what a model finds in pictures and clips.
 ///
@@ -85,7 +83,7 @@ pub fn run(args: Args) -> Result<ExitCode, ModelError> {
 /// A model or library that cannot be used, before any picture is read.
 pub fn run_to(args: Args, out: &mut impl Write, err: &mut impl Write) -> Result<u8, ModelError> {
     let model = Model::load(&args.model)?;
-    let mut panel = Panel::new(&runtime::init(args.onnxruntime.as_deref())?, [&model])?;
+    let mut panel = ModelSet::new(&runtime::init(args.onnxruntime.as_deref())?, [&model])?;
     if let Some(floor) = args.min_score {
         panel.set_floor(floor);
     }
@@ -116,9 +114,9 @@ pub(super) enum Failure {
     Overlay(ImageError),
     #[cfg(feature = "gst")]
     #[error("{0}")]
-    Clip(#[from] crate::camera::clip::ClipError),
+    Clip(#[from] gridwatch_camera::clip::ClipError),
     #[error("{0}")]
-    Frame(#[from] crate::frame::FrameError),
+    Frame(#[from] gridwatch_frame::FrameError),
     #[error("{0}")]
     Model(#[from] ModelError),
     #[error("the result cannot be written: {0}")]
@@ -142,7 +140,7 @@ pub(super) fn frames_of(path: &Path) -> Result<Box<dyn Iterator<Item = Result<Sh
         .format()
         .is_none()
     {
-        let frames = crate::camera::clip::frames(path)?;
+        let frames = gridwatch_camera::clip::frames(path)?;
         let shot = |(i, frame): (usize, Result<Frame, _>)| {
             let frame: Frame = frame?;
             let time_s = frame.captured_at.duration_since(Timestamp::UNIX_EPOCH).as_secs_f64();
@@ -170,7 +168,7 @@ pub(super) fn upright(path: &Path) -> Result<DynamicImage, Failure> {
     })
 }
 
-fn judge(panel: &mut Panel, path: &Path, args: &Args, out: &mut impl Write) -> Result<(), Failure> {
+fn judge(panel: &mut ModelSet, path: &Path, args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     for shot in frames_of(path)? {
         let shot = shot?;
         let found = panel.shown(&shot.frame).detect(0)?;

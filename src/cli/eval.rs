@@ -18,14 +18,8 @@ use serde::Serialize;
 
 use self::second::Second;
 use super::{Failure, detect, print};
-use crate::{
-    error::Class,
-    eval::{
-        self, Figures, Guess, Measures, Picture, Point, Size,
-        data::{self, Labelled},
-    },
-    model::{Model, Panel, runtime},
-};
+use gridwatch_base::error::Class;
+use gridwatch_model::{Model, ModelSet, runtime, eval::{self, Figures, Guess, Measures, Picture, Point, Size, data::{self, Labelled}}};
 
 /// Say how good a model is on pictures that people labelled.
 ///
@@ -186,7 +180,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let names = names(args, &set, &labels);
     let classes = classes(args, &names, &labels)?;
     let runtime = runtime::init(args.onnxruntime.as_deref())?;
-    let mut panel = Panel::new(&runtime, [&model])?;
+    let mut panel = ModelSet::new(&runtime, [&model])?;
     let mut second = match &args.second_look {
         Some(Some(dir)) => Some(Second::new(&runtime, &Model::load(dir)?, args.at)?),
         Some(None) => Some(Second::new(&runtime, &model, args.at)?),
@@ -287,7 +281,7 @@ fn left_out(set: &Labelled, names: &[String], classes: &[Option<usize>]) -> Vec<
 
 /// Looks at every picture; also the median time of a look.
 fn look(
-    panel: &mut Panel,
+    panel: &mut ModelSet,
     mut second: Option<&mut Second>,
     set: &Labelled,
     classes: &[Option<usize>],
@@ -311,7 +305,7 @@ fn look(
             second.look(&frame, &found)?;
         }
         let (w, h) = (f64::from(size.0), f64::from(size.1));
-        let guess = |d: &crate::engine::Detection| {
+        let guess = |d: &gridwatch_engine::Detection| {
             let [x1, y1, x2, y2] = [d.bbox.x1, d.bbox.y1, d.bbox.x2, d.bbox.y2].map(f64::from);
             Some(Guess {
                 class: labels.iter().position(|l| l == d.label.as_str())?,

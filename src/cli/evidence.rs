@@ -6,14 +6,8 @@ pub mod mask;
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use super::{Failure, print};
-use crate::{
-    custody::{
-        PublicKey,
-        bundle::{self, Report},
-        keys::parse_public,
-    },
-    error::Class,
-};
+use gridwatch_custody::{PublicKey, bundle::{self, Report}, keys::parse_public};
+use gridwatch_base::error::Class;
 
 /// Check the evidence of exported cases, and see how pictures are masked.
 ///

@@ -5,10 +5,8 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 
 use super::{Failure, print, state::State};
-use crate::{
-    custody::keys::{KeyRing, public_pem},
-    store::Store,
-};
+use gridwatch_custody::keys::{KeyRing, public_pem};
+use gridwatch_store::Store;
 
 /// Show or change the key that the box signs its cases with.
 ///

@@ -19,11 +19,9 @@ use std::{
 };
 
 use super::Failure;
-use crate::{
-    config::{self, Config},
-    error::Class,
-    model::{Model, Runtime, registry::Registry, runtime},
-};
+use gridwatch_config::{self, Config};
+use gridwatch_base::error::Class;
+use gridwatch_model::{Model, Runtime, runtime, registry::Registry};
 
 /// Brings a model of your own, or another version of one, and sees which looks.
 ///

@@ -10,10 +10,8 @@ use std::{
 use serde::Serialize;
 
 use super::{Failure, state::State};
-use crate::{
-    error::Class,
-    store::{OutboxEntry, OutboxKind, Store, evidence_file},
-};
+use gridwatch_base::error::Class;
+use gridwatch_store::{OutboxEntry, OutboxKind, Store, evidence_file};
 
 /// Look at what waits to be sent, and send again what the broker refused.
 ///

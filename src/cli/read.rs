@@ -16,10 +16,8 @@ use super::{
     Failure,
     detect::{self, Shot, frames_of},
 };
-use crate::{
-    error::Class,
-    model::{Model, Reader, Reading, runtime},
-};
+use gridwatch_base::error::Class;
+use gridwatch_model::{Model, Reading, runtime, ocr::Reader};
 
 /// Read the telephone numbers in pictures and clips.
 ///
@@ -114,7 +112,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 /// A model, truth or library that cannot be used, before any picture is read.
 pub fn run_to(args: &Args, out: &mut impl Write, err: &mut impl Write) -> Result<u8, Failure> {
     let truth = args.truth.as_deref().map(truth).transpose()?;
-    let runtime = runtime::init(args.onnxruntime.as_deref()).map_err(crate::model::ModelError::from)?;
+    let runtime = runtime::init(args.onnxruntime.as_deref()).map_err(gridwatch_model::ModelError::from)?;
     let mut reader = Reader::new(&runtime, &Model::load(&args.finder)?, &Model::load(&args.speller)?)?;
     let mut summary = Summary {
         against_truth: truth.as_ref().map(|_| Score::default()),

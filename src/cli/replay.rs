@@ -12,20 +12,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Failure;
-use crate::{
-    config::{self, Judged},
-    engine::{Effect, Plan},
-    error::Class,
-    ledger::{self, Damage, Reader, What},
-    replay::{
-        CaseLine, Replay, Tally, Window,
-        compare::{Change, Comparison, Counts},
-        truth::{
-            self,
-            trial::{self, Judged as Told, Missed, Outcome, Trial, Verdict},
-        },
-    },
-};
+use gridwatch_config::{self, Judged};
+use gridwatch_engine::{Effect, Plan};
+use gridwatch_base::error::Class;
+use gridwatch_ledger::{self, Damage, Reader, What, replay::{CaseLine, Replay, Tally, Window, compare::{Change, Comparison, Counts}, truth::{self, trial::{self, Judged as Told, Missed, Outcome, Trial, Verdict}}}};
 
 /// Judges again what the ledger recorded, under this configuration.
 ///

@@ -3,11 +3,9 @@
 use std::process::ExitCode;
 
 use super::{Failure, print};
-use crate::{
-    config::schema,
-    link::contract::{self, Message},
-    model::Manifest,
-};
+use gridwatch_config::schema;
+use gridwatch_contract::{self, Message};
+use gridwatch_model::Manifest;
 
 /// Prints the JSON Schema (draft 2020-12) of the configuration file, of a model's manifest, or of what box and platform say to each
 /// other.

@@ -16,11 +16,9 @@ use std::{
 use image::{Rgb, RgbImage};
 
 use super::{Failure, layer::Layer, print};
-use crate::{
-    config::{self, Camera, Draft, Faults, Preset, raw},
-    engine::BBox,
-    error::Class,
-};
+use gridwatch_config::{self, Camera, Draft, Faults, Preset, raw};
+use gridwatch_engine::BBox;
+use gridwatch_base::error::Class;
 
 /// Records and shows the signs that may hang in a camera's view.
 ///

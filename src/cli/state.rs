@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::{self, Faults};
+use gridwatch_config::{self, Faults};
 
 /// Where the state is.
 #[derive(Debug, clap::Args)]

@@ -11,18 +11,8 @@ use super::{
     Failure, print,
     replay::{judged, set_apart},
 };
-use crate::{
-    error::Class,
-    ledger::Reader,
-    replay::{
-        Window,
-        tune::{
-            Point, RuleCurve, Sweep, Tuned,
-            labels::{self, Label},
-            svg,
-        },
-    },
-};
+use gridwatch_base::error::Class;
+use gridwatch_ledger::{Reader, replay::{Window, tune::{Point, RuleCurve, Sweep, Tuned, svg, labels::{self, Label}}}};
 
 /// Holds each rule's start_score against what people said of its cases, and names the one to choose.
 ///

@@ -14,23 +14,19 @@ use metrics::{counter, gauge, histogram};
 
 use super::{
     keeper::Job,
-    pins::{Look, Pinned, Pins},
+    pins::{Look, Pinned, PinnedFrames},
     record::{KnownModel, Records},
 };
-use crate::{
-    camera::Picture,
-    config::Config,
-    engine::{
-        BBox, CameraId, Case, CaseId, CaseState, Effect, Elsewhere, Input, Known, Observation, Resumed, RuleId,
-        Snapshot, Verified,
-    },
-    error::Class,
-    evidence::EvidencePicture,
-    ledger::Recorded,
-    link::{IncomingReply, contract::When},
-    store::{ClaimRow, ClaimState, Pruned, Retention, Revision, Store, StoreError},
-    telemetry::{Health, names},
-};
+use gridwatch_camera::Picture;
+use gridwatch_config::Config;
+use gridwatch_engine::{BBox, CameraId, Case, CaseId, CaseState, Effect, Elsewhere, Input, Known, Observation, Resumed, RuleId, Snapshot, Verified};
+use gridwatch_base::{metric, error::Class};
+use gridwatch_evidence::EvidencePicture;
+use gridwatch_ledger::Recorded;
+use gridwatch_link::IncomingReply;
+use gridwatch_contract::When;
+use gridwatch_store::{ClaimRow, ClaimState, Pruned, Retention, Revision, Store, StoreError};
+use crate::telemetry::Health;
 
 /// What reaches the core.
 pub(super) enum Event {
@@ -83,7 +79,7 @@ const KEEP_EVERY: Duration = Duration::from_mins(1);
 pub(super) type LookBy = Box<dyn Fn(&CameraId, Timestamp) + Send>;
 
 /// Asks for a closer look at a place in a view, for a rule.
-pub(super) type LookCloser = Box<dyn Fn(CameraId, RuleId, BBox) + Send>;
+pub(super) type SecondLook = Box<dyn Fn(CameraId, RuleId, BBox) + Send>;
 
 /// The core's state; everything in it dies with the process, what matters is in the store.
 pub(super) struct Core {
@@ -92,11 +88,11 @@ pub(super) struct Core {
     pub(super) store: Store,
     pub(super) config: Arc<Config>,
     pub(super) records: Records,
-    pub(super) pins: Pins,
+    pub(super) pins: PinnedFrames,
     /// Asks a camera to be looked at sooner.
     pub(super) look_by: LookBy,
     /// Asks for a closer look at the next one.
-    pub(super) look_closer: LookCloser,
+    pub(super) second_look_at: SecondLook,
     /// `None` once the core is stopping.
     pub(super) keeper: Option<Sender<Job>>,
     pub(super) health: Arc<Health>,
@@ -254,7 +250,7 @@ impl Core {
     fn carry_out(&mut self, effect: Effect, look: Option<&(Look, Pinned)>) {
         match effect {
             Effect::Look { camera, by } => (self.look_by)(&camera, by),
-            Effect::LookCloser { camera, rule, bbox } => (self.look_closer)(camera, rule, bbox),
+            Effect::SecondLook { camera, rule, bbox } => (self.second_look_at)(camera, rule, bbox),
             Effect::Pin { camera, at } => self.pins.pin((camera, at), look),
             Effect::Unpin { camera, at } => {
                 self.pins.unpin((camera, at));

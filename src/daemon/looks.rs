@@ -16,23 +16,16 @@ use metrics::{counter, gauge, histogram};
 
 use super::{
     core::Event,
-    gaze::{Gaze, Judged},
-    models::Crew,
-    readers::{Pace, Spectacles},
+    gaze::{ViewMonitor, Judged},
+    models::WorkerModels,
+    readers::{ReadSchedule, NumberReader},
     record::KnownModel,
 };
-use crate::{
-    camera::{
-        Picture,
-        decode::{DecodeError, Decoder},
-        schedule::{Pick, Schedule},
-        slot::Slot,
-    },
-    engine::{BBox, CameraId, Detection, Label, Light, Observation, Point, RuleId, View, geometry},
-    frame::Frame,
-    telemetry::names,
-    vision,
-};
+use gridwatch_camera::{Picture, decode::{DecodeError, Decoder}, schedule::{Pick, Schedule}, slot::Slot};
+use gridwatch_engine::{BBox, CameraId, Detection, Label, Light, Observation, Point, RuleId, View, geometry};
+use gridwatch_frame::Frame;
+use gridwatch_base::metric;
+use gridwatch_vision;
 
 /// What a camera looks at while it stands still: all that one without presets shows.
 pub(super) struct Watching {
@@ -40,7 +33,7 @@ pub(super) struct Watching {
     /// Never judged: what stands there is masked in every picture.
     pub(super) privacy: Vec<Vec<Point>>,
     /// When and where telephone numbers are read in it; `None`: never.
-    pub(super) pace: Option<Pace>,
+    pub(super) pace: Option<ReadSchedule>,
 }
 
 /// One camera, as the looks need it.
@@ -48,7 +41,7 @@ pub(super) struct Watched {
     pub(super) id: CameraId,
     pub(super) presets: Vec<Watching>,
     pub(super) slot: Arc<Slot>,
-    pub(super) gaze: Mutex<Gaze>,
+    pub(super) gaze: Mutex<ViewMonitor>,
     /// The slot's number of the picture last looked at.
     pub(super) seen: AtomicU64,
     /// Unix milliseconds: the engine wants a picture taken at this time or later; 0 for none.
@@ -62,7 +55,7 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    fn gaze(&self) -> MutexGuard<'_, Gaze> {
+    fn gaze(&self) -> MutexGuard<'_, ViewMonitor> {
         self.gaze.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -144,7 +137,7 @@ impl Looks {
     }
 
     /// The engine wants `place` in `view` looked closer at, at the next look.
-    pub(super) fn look_closer(&self, view: CameraId, rule: RuleId, place: BBox) {
+    pub(super) fn second_look_at(&self, view: CameraId, rule: RuleId, place: BBox) {
         if let Some(&i) = self.by_view.get(&view) {
             let mut closer = self.cameras[i].closer();
             if closer.len() < MOST_CLOSER {
@@ -164,7 +157,7 @@ impl Looks {
 
     /// Waits for the next camera to look at, and how late that is; `None` when stopping. Those who wait are relieved, too: the
     /// sessions of a model that was replaced are not kept until the next look.
-    fn next(&self, crew: &mut Crew) -> Option<(usize, Duration)> {
+    fn next(&self, crew: &mut WorkerModels) -> Option<(usize, Duration)> {
         let mut schedule = self.schedule();
         loop {
             if self.stopping.load(Ordering::Relaxed) {
@@ -193,7 +186,7 @@ impl Looks {
     }
 
     /// One worker's life.
-    pub(super) fn work(&self, mut eyes: Eyes, core: &SyncSender<Event>) {
+    pub(super) fn work(&self, mut eyes: LookWorker, core: &SyncSender<Event>) {
         while let Some((i, late)) = self.next(&mut eyes.crew) {
             histogram!(names::LATENESS).record(late.as_secs_f64());
             let camera = &self.cameras[i];
@@ -224,18 +217,18 @@ impl Looks {
 struct Seen {
     detections: Vec<Detection>,
     by: Arc<[KnownModel]>,
-    unsought: Vec<Label>,
+    not_searched: Vec<Label>,
 }
 
 /// What one worker looks with.
-pub(super) struct Eyes {
+pub(super) struct LookWorker {
     pub(super) decoder: Decoder,
-    pub(super) crew: Crew,
+    pub(super) crew: WorkerModels,
     /// Where any camera is read.
-    pub(super) spectacles: Option<Spectacles>,
+    pub(super) spectacles: Option<NumberReader>,
 }
 
-impl Eyes {
+impl LookWorker {
     /// `None` where nothing can be said of any of the camera's views. A look that `is_wanted` is waited for by the engine.
     fn look(&mut self, (index, camera): (usize, &Watched), picture: Picture, is_wanted: bool) -> Option<Event> {
         let at = picture.captured_at();
@@ -286,7 +279,7 @@ impl Eyes {
                 view,
                 light,
                 detections: seen.detections,
-                unsought: seen.unsought,
+                not_searched: seen.not_searched,
             },
             picture,
             seen_by: seen.by,
@@ -328,7 +321,7 @@ impl Eyes {
         let (mut found, mut by) = self.crew.detect((index, &camera.id), at, frame)?;
         // What the engine waits for decides, so it is read whatever the time.
         let pace = preset.pace.as_ref().filter(|pace| is_wanted || pace.is_due(at));
-        let mut unsought = Vec::new();
+        let mut not_searched = Vec::new();
         match (&mut self.spectacles, pace) {
             (Some(spectacles), Some(pace)) => {
                 match spectacles.read(pace, at, frame) {
@@ -339,11 +332,11 @@ impl Eyes {
                     // What the other models saw counts all the same.
                     Err(error) => {
                         tracing::warn!(camera = %camera.id, %error, "Numbers could not be read; the next reading is tried at its time.");
-                        unsought.push(Label::small_ad());
+                        not_searched.push(Label::small_ad());
                     }
                 }
             }
-            (Some(_), None) => unsought.push(Label::small_ad()),
+            (Some(_), None) => not_searched.push(Label::small_ad()),
             (None, _) => {}
         }
         // Not while they are held: the core adds to them. What is asked of another preset waits for it.
@@ -352,7 +345,7 @@ impl Eyes {
             .extract_if(.., |(view, ..)| *view == preset.view)
             .collect();
         for (_, rule, place) in asked {
-            match self.crew.look_closer(index, frame, (&rule, &place), &mut found) {
+            match self.crew.second_look_at(index, frame, (&rule, &place), &mut found) {
                 Ok(closer) => {
                     let new = closer.into_iter().filter(|m| !by.contains(m)).collect::<Vec<_>>();
                     if !new.is_empty() {
@@ -377,7 +370,7 @@ impl Eyes {
         Ok(Seen {
             detections: found,
             by,
-            unsought,
+            not_searched,
         })
     }
 }
@@ -389,7 +382,7 @@ enum LookError {
     #[error(transparent)]
     View(#[from] vision::VisionError),
     #[error(transparent)]
-    Model(#[from] crate::model::ModelError),
+    Model(#[from] gridwatch_model::ModelError),
 }
 
 impl LookError {

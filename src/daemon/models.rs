@@ -22,20 +22,14 @@ use std::{
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 
-use self::crew::{Beside, Chair, Closers, Hall, Lineup, Sitting, Turn};
-pub(super) use self::crew::{Crew, Report};
+use self::crew::{Challenger, ModelSlot, Closers, ModelPool, Assignments, CameraModels, Assignment};
+pub(super) use self::crew::{WorkerModels, Report};
 use super::{StartError, record::KnownModel};
-use crate::{
-    config::{self, Config},
-    engine::Label,
-    link::contract::ModelInfo,
-    model::{
-        Manifest, Model, ModelError, Panel, Ready, Runtime,
-        registry::{Event, Known, Registry, RegistryError, State, Version, name},
-        selftest::{self, Step},
-    },
-    telemetry::names,
-};
+use gridwatch_config::{self, Config};
+use gridwatch_engine::Label;
+use gridwatch_contract::ModelInfo;
+use gridwatch_model::{Manifest, Model, ModelError, ModelSet, LoadedModel, Runtime, registry::{Event, Known, Registry, RegistryError, State, Version, name}, selftest::{self, Step}};
+use gridwatch_base::metric;
 
 /// How often the journal's length is asked: an operator waits no longer than this to be heard.
 const TURN: Duration = Duration::from_secs(1);
@@ -44,13 +38,13 @@ const TURN: Duration = Duration::from_secs(1);
 const NO_BUDGET: Duration = Duration::MAX;
 
 /// The keeper of the models.
-pub(super) struct Models {
+pub(super) struct ModelManager {
     config: Arc<Config>,
     runtime: Runtime,
     registry: Registry,
     /// Says that a daemon looks with them.
     _watching: File,
-    hall: Arc<Hall>,
+    hall: Arc<ModelPool>,
     inbox: Receiver<Report>,
     state: State,
     /// Wishes that were answered, also where the journal took no line: none is fulfilled twice by one daemon.
@@ -62,9 +56,9 @@ pub(super) struct Models {
     /// Seats that are taken in every panel.
     taken: BTreeSet<usize>,
     /// Who looks wherever no version of the camera's own does, by model.
-    rest: Vec<Arc<Chair>>,
+    rest: Vec<Arc<ModelSlot>>,
     /// Who looks at one camera alone, by model and camera.
-    own: BTreeMap<(usize, String), Arc<Chair>>,
+    own: BTreeMap<(usize, String), Arc<ModelSlot>>,
     /// What runs beside, by model.
     beside: BTreeMap<usize, Running>,
     /// What the metrics show as live.
@@ -73,7 +67,7 @@ pub(super) struct Models {
 
 /// A trial or a shadow under way.
 struct Running {
-    it: Arc<Beside>,
+    it: Arc<Challenger>,
     camera: Option<String>,
     is_shadow: bool,
 }
@@ -101,9 +95,9 @@ enum Proof {
 }
 
 /// A version that is loaded: its seat, and a session for each worker unless it sits already.
-type Seated = (Arc<Chair>, Option<Vec<Ready>>);
+type Seated = (Arc<ModelSlot>, Option<Vec<LoadedModel>>);
 
-impl Models {
+impl ModelManager {
     /// Loads what is to look, and seats it: the registry's live versions, the configuration's folders for the rest. What the
     /// registry cannot give any more is rolled back, with an ERROR.
     ///
@@ -114,13 +108,13 @@ impl Models {
         runtime: Runtime,
         reports: &Sender<Report>,
         inbox: Receiver<Report>,
-    ) -> Result<(Self, Vec<Crew>), StartError> {
+    ) -> Result<(Self, Vec<WorkerModels>), StartError> {
         let registry = Registry::new(&config.state_dir, config.registry.keys.clone());
         let watching = registry.watch()?;
         let panels = (0..config.workers)
-            .map(|_| Panel::new(&runtime, []))
+            .map(|_| ModelSet::new(&runtime, []))
             .collect::<Result<_, _>>()?;
-        let (hall, crews) = Hall::new(panels, reports);
+        let (hall, crews) = ModelPool::new(panels, reports);
         let mut shipped = Vec::new();
         for model in &config.models {
             shipped.push(Arc::clone(Model::load(&model.dir)?.manifest()));
@@ -173,7 +167,7 @@ impl Models {
 
     /// Does what waits to be done, and hears what comes within that time; false once no more looks will come.
     fn turn(&mut self, patience: Duration) -> bool {
-        self.heed();
+        self.process_requests();
         match self.inbox.recv_timeout(patience) {
             Ok(Report::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
             Ok(Report::Judged { wish, verdict }) => self.judged(&wish, verdict),
@@ -196,7 +190,7 @@ impl Models {
     }
 
     /// The version that looks there.
-    fn chair(&self, model: usize, camera: Option<&str>) -> &Arc<Chair> {
+    fn chair(&self, model: usize, camera: Option<&str>) -> &Arc<ModelSlot> {
         let own = camera.and_then(|c| self.own.get(&(model, c.to_owned())));
         own.unwrap_or(&self.rest[model])
     }
@@ -232,8 +226,8 @@ impl Models {
         &mut self,
         model: usize,
         camera: Option<&str>,
-        fresh: &mut Vec<(usize, Vec<Ready>)>,
-    ) -> Result<Arc<Chair>, StartError> {
+        fresh: &mut Vec<(usize, Vec<LoadedModel>)>,
+    ) -> Result<Arc<ModelSlot>, StartError> {
         let mut version = self.known(model).live(camera);
         loop {
             match self.seat(model, &version, Proof::Begun) {
@@ -289,14 +283,14 @@ impl Models {
             }
         }
         let sessions = (0..self.hall.workers())
-            .map(|_| Ready::new(&self.runtime, &loaded))
+            .map(|_| LoadedModel::new(&self.runtime, &loaded))
             .collect::<Result<_, _>>()?;
         let free = (0..).find(|seat| !self.taken.contains(seat));
         let seat = free.ok_or_else(|| Unfit::Said("no seat is free".into()))?;
         self.taken.insert(seat);
         let known = known(&loaded, &self.runtime);
         Ok((
-            Arc::new(Chair::new(seat, model, version.clone(), known)),
+            Arc::new(ModelSlot::new(seat, model, version.clone(), known)),
             Some(sessions),
         ))
     }
@@ -316,16 +310,16 @@ impl Models {
     }
 
     /// All that sit.
-    fn chairs(&self) -> impl Iterator<Item = &Arc<Chair>> {
+    fn chairs(&self) -> impl Iterator<Item = &Arc<ModelSlot>> {
         let beside = self.beside.values().map(|running| &running.it.chair);
         self.rest.iter().chain(self.own.values()).chain(beside)
     }
 
     /// From each worker's next look on, those look who are to. Seats that nobody needs any more are left.
-    fn publish(&mut self, fresh: Vec<(usize, Vec<Ready>)>) {
+    fn publish(&mut self, fresh: Vec<(usize, Vec<LoadedModel>)>) {
         let used: BTreeSet<usize> = self.chairs().map(|c| c.seat).collect();
         let gone: Vec<usize> = self.taken.difference(&used).copied().collect();
-        let lineup: Lineup = self.config.cameras.iter().map(|c| self.sitting(c)).collect();
+        let lineup: Assignments = self.config.cameras.iter().map(|c| self.sitting(c)).collect();
         self.hall.change(lineup, fresh, &gone);
         self.taken = used;
         let live: BTreeSet<(String, String)> = self
@@ -345,9 +339,9 @@ impl Models {
         self.shown = live;
     }
 
-    fn sitting(&self, camera: &config::Camera) -> Sitting {
+    fn sitting(&self, camera: &config::Camera) -> CameraModels {
         let id = camera.id.as_str();
-        let turn = |&model: &usize| Turn {
+        let turn = |&model: &usize| Assignment {
             chair: Arc::clone(self.chair(model, Some(id))),
             beside: self
                 .beside
@@ -363,7 +357,7 @@ impl Models {
             .iter()
             .filter(|r| r.second_look.is_some())
             .map(|rule| {
-                let finds = |c: &Arc<Chair>| c.known.labels.iter().any(|l| rule.labels.contains(l));
+                let finds = |c: &Arc<ModelSlot>| c.known.labels.iter().any(|l| rule.labels.contains(l));
                 let chairs = match self.config.second_looks.get(&rule.id) {
                     Some(model) => vec![chair(*model)],
                     None => camera.models.iter().map(|m| chair(*m)).filter(finds).collect(),
@@ -371,7 +365,7 @@ impl Models {
                 let labels = rule.labels.clone();
                 (rule.id.clone(), Closers { chairs, labels })
             });
-        Sitting::new(camera.models.iter().map(turn).collect(), closer.collect())
+        CameraModels::new(camera.models.iter().map(turn).collect(), closer.collect())
     }
 
     /// True where a wish for `scope` (one camera, or all without a version of their own) is about `camera`.

@@ -1,14 +1,12 @@
 //! How the pictures of cases are made, from the configuration.
 
 use super::record::KnownModel;
-use crate::{
-    config::{self, Config},
-    evidence,
-    model::{Model, ModelError, Runtime, Thorough},
-};
+use gridwatch_config::{self, Config};
+use gridwatch_evidence;
+use gridwatch_model::{Model, ModelError, Runtime, TiledDetector};
 
 /// The models that look for what is masked.
-pub(super) fn masks(config: &Config, runtime: &Runtime) -> Result<Option<Thorough>, ModelError> {
+pub(super) fn masks(config: &Config, runtime: &Runtime) -> Result<Option<TiledDetector>, ModelError> {
     if !config.evidence.mask || config.evidence.mask_models.is_empty() {
         return Ok(None);
     }
@@ -18,7 +16,7 @@ pub(super) fn masks(config: &Config, runtime: &Runtime) -> Result<Option<Thoroug
         .iter()
         .map(|dir| Model::load(dir))
         .collect::<Result<_, _>>()?;
-    Thorough::new(runtime, &models).map(Some)
+    TiledDetector::new(runtime, &models).map(Some)
 }
 
 /// How the pictures of one view are made.

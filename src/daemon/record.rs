@@ -5,16 +5,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    clock,
-    config::{self, Config},
-    engine::{CameraId, Case, Label},
-    evidence::{EvidencePicture, Role},
-    link::{
-        Context, Form, Language, Topics,
-        contract::{CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, ModelInfo, When},
-    },
-};
+use gridwatch_base::clock;
+use gridwatch_config::{self, Config};
+use gridwatch_engine::{CameraId, Case, Label};
+use gridwatch_evidence::{EvidencePicture, Role};
+use gridwatch_contract::{Context, Form, Language, Topics, CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, ModelInfo, When};
 
 /// A model as records name it, and the labels it can find.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,7 +23,7 @@ pub(super) struct Records {
     pub(super) form: Form,
     /// By what the engine calls their views.
     views: BTreeMap<CameraId, (config::Camera, config::Preset)>,
-    rules: BTreeMap<crate::engine::RuleId, Vec<Label>>,
+    rules: BTreeMap<gridwatch_engine::RuleId, Vec<Label>>,
 }
 
 impl Records {

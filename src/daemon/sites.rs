@@ -4,11 +4,9 @@ use std::collections::BTreeSet;
 
 use tokio::sync::mpsc;
 
-use crate::{
-    config::Config,
-    engine::{CellCode, Known, Place, Snapshot},
-    link::Sharing,
-};
+use gridwatch_config::Config;
+use gridwatch_engine::{CellCode, Known, Place, Snapshot};
+use gridwatch_link::Sharing;
 
 /// How far a street camera tells things, metres: a problem farther off has too few pixels to be judged.
 const SIGHT_M: f64 = 300.0;

@@ -149,7 +149,7 @@ fn assert_contract(message: &Publish) {
         return;
     };
     if let Some(sha256) = kind.strip_prefix("evidence/") {
-        assert_eq!(gridwatch::digest::sha256_hex(&message.payload), sha256, "{topic}");
+        assert_eq!(gridwatch_base::digest::sha256_hex(&message.payload), sha256, "{topic}");
         return;
     }
     let kind = if topic.starts_with("gridwatch/v1/site/") {

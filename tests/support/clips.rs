@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::Command, sync::Arc};
 
-use gridwatch::farm::Clip;
+use gridwatch_farm::Clip;
 
 /// What a clip is like.
 #[derive(Clone, Copy)]
@@ -79,5 +79,5 @@ pub fn file(spec: Spec) -> PathBuf {
 
 /// The clip, read.
 pub fn clip(spec: Spec) -> Arc<Clip> {
-    gridwatch::farm::clip(file(spec)).unwrap()
+    gridwatch_farm::clip(file(spec)).unwrap()
 }

@@ -12,10 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gridwatch::{
-    config::raw,
-    farm::{self, Clip, Farm, FarmConfig, MountConfig},
-};
+use gridwatch_config::raw;
+use gridwatch_farm::{self, Clip, Farm, FarmConfig, MountConfig};
 
 /// Longest that anything may take before a test gives up; nothing is expected to come near it.
 pub const PATIENCE: Duration = Duration::from_secs(180);

@@ -3,16 +3,13 @@
 
 use std::{path::Path, time::Duration};
 
-use gridwatch::{
-    clock::Kept,
-    config::raw::Protocol,
-    engine::{BBox, Case, CaseState, Category, Located, LonLat, Noted, PlaceMethod, Reason},
-    link::{
-        Context, Form, IncomingReply, Language, Link, LinkHandle, Settings, Topics,
-        contract::{CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, ModelInfo, When},
-    },
-    store::{Revision, Store, evidence_file},
+use gridwatch_base::clock::Kept;
+use gridwatch_contract::{
+    CameraInfo, CaseRecord, Context, EvidenceItem, EvidenceRole, Form, Language, ModelInfo, Topics, When,
 };
+use gridwatch_engine::{BBox, Case, CaseState, Category, Located, LonLat, Noted, PlaceMethod, Reason};
+use gridwatch_link::{IncomingReply, Link, LinkHandle, Protocol, Settings};
+use gridwatch_store::{Revision, Store, evidence_file};
 use jiff::{Timestamp, tz::TimeZone};
 use tokio::sync::mpsc;
 

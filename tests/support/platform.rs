@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gridwatch::{digest::sha256_hex, link::contract::CaseRecord, store::Store};
+use gridwatch_base::digest::sha256_hex;
+use gridwatch_contract::CaseRecord;
+use gridwatch_store::Store;
 use rumqttc::Publish;
 
 use crate::broker::{Subscriber, topic, within};

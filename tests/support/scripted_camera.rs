@@ -13,7 +13,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use gridwatch::farm::Clip;
+use gridwatch_farm::Clip;
 
 /// One RTP packet before it is sent.
 #[derive(Clone)]

@@ -8,18 +8,9 @@ use std::{
 use jiff::Timestamp;
 
 use super::CasesError;
-use crate::{
-    custody::{
-        PublicKey,
-        bundle::{self, Parts},
-        chain::{Segment, What},
-        keys::KeyRing,
-        unseal,
-        vault::Vault,
-    },
-    link::contract::CaseRecord,
-    store::{Store, evidence_file},
-};
+use gridwatch_custody::{PublicKey, unseal, bundle::{self, Parts}, chain::{Segment, What}, keys::KeyRing, vault::Vault};
+use gridwatch_contract::CaseRecord;
+use gridwatch_store::{Store, evidence_file};
 
 /// Why a case cannot be exported.
 #[derive(Debug, thiserror::Error)]

@@ -8,10 +8,8 @@ use std::{
 use jiff::Timestamp;
 
 use super::{Row, State};
-use crate::{
-    config::Draft,
-    custody::keys::{KeyRing, OriginalsKey},
-};
+use gridwatch_config::Draft;
+use gridwatch_custody::keys::{KeyRing, OriginalsKey};
 
 /// Below this the store may run out within a day of a broker's outage: a case with its pictures is about a megabyte.
 const LEAST_FREE: u64 = 256 << 20;
@@ -59,14 +57,14 @@ fn keys(draft: &Draft, state_dir: &Path) -> Vec<Row> {
 #[cfg(feature = "ort")]
 fn models(draft: &Draft) -> Vec<Row> {
     const WHAT: &str = "onnxruntime";
-    let runtime = crate::model::runtime::init(draft.onnxruntime.as_deref()).map(|r| r.with(draft.inference.clone()));
+    let runtime = gridwatch_model::runtime::init(draft.onnxruntime.as_deref()).map(|r| r.with(draft.inference.clone()));
     let mut rows = vec![match &runtime {
         Ok(runtime) => Row::ok(WHAT, runtime.library().display().to_string()),
         Err(e) => Row::new(WHAT, State::Wrong, e.to_string()),
     }];
     for model in &draft.models {
         let what = format!("model {}", model.id);
-        let loaded = crate::model::Model::load(&model.dir);
+        let loaded = gridwatch_model::Model::load(&model.dir);
         rows.push(match (loaded, &runtime) {
             (Err(e), _) => Row::new(what, State::Wrong, e.to_string()),
             (Ok(loaded), Err(_)) => {
@@ -91,7 +89,7 @@ fn models(draft: &Draft) -> Vec<Row> {
 
 /// The registry's versions that look in place of the configuration's folder.
 #[cfg(feature = "ort")]
-fn live(draft: &Draft, id: &str, runtime: &crate::model::Runtime) -> Vec<Row> {
+fn live(draft: &Draft, id: &str, runtime: &gridwatch_model::Runtime) -> Vec<Row> {
     // Before the first daemon ran there is none.
     let Some(registry) = draft.registry().filter(|r| r.journal().path().exists()) else {
         return Vec::new();
@@ -126,8 +124,8 @@ fn live(draft: &Draft, id: &str, runtime: &crate::model::Runtime) -> Vec<Row> {
 
 /// What the daemon asks before a model may look.
 #[cfg(feature = "ort")]
-fn tried(what: String, runtime: &crate::model::Runtime, model: &crate::model::Model) -> Row {
-    use crate::model::selftest::{self, Verdict};
+fn tried(what: String, runtime: &gridwatch_model::Runtime, model: &gridwatch_model::Model) -> Row {
+    use gridwatch_model::{selftest::{self, Verdict}};
 
     let report = selftest::check(runtime, model);
     let version = &model.manifest().version;
@@ -155,7 +153,7 @@ fn models(draft: &Draft) -> Vec<Row> {
     )];
     for model in &draft.models {
         let what = format!("model {}", model.id);
-        rows.push(match crate::model::Model::load(&model.dir) {
+        rows.push(match gridwatch_model::Model::load(&model.dir) {
             Ok(loaded) => Row::ok(what, format!("version {}, checksum right", loaded.manifest().version)),
             Err(e) => Row::new(what, State::Wrong, e.to_string()),
         });
@@ -166,10 +164,7 @@ fn models(draft: &Draft) -> Vec<Row> {
 /// One keyframe of each codec through the decoder that the daemon would use: being in GStreamer's registry proves little.
 #[cfg(feature = "gst")]
 fn decoders(draft: &Draft) -> Vec<Row> {
-    use crate::camera::{
-        Codec, Keyframe,
-        decode::{DecodeError, Decoder},
-    };
+    use gridwatch_camera::{Codec, Keyframe, decode::{DecodeError, Decoder}};
     use bytes::Bytes;
 
     // 320×240 of ffmpeg's `testsrc`, made with x264 (Main profile) and x265.
@@ -183,7 +178,7 @@ fn decoders(draft: &Draft) -> Vec<Row> {
     let row = |(codec, data)| {
         let what = format!("decoder {codec:?}");
         let keyframe = Keyframe {
-            camera: crate::engine::CameraId::from("check"),
+            camera: gridwatch_engine::CameraId::from("check"),
             seq: 0,
             captured_at: Timestamp::now(),
             codec,

@@ -9,11 +9,9 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::{Row, State};
-use crate::{
-    config::{Broker, Camera, Draft},
-    engine::NodeId,
-    link,
-};
+use gridwatch_config::{Broker, Camera, Draft};
+use gridwatch_engine::NodeId;
+use gridwatch_link;
 
 /// Cameras asked at the same time: enough for two hundred to be through in a minute when all of them are away, few enough
 /// not to look like a scan.

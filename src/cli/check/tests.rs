@@ -9,7 +9,8 @@ use tokio::{
 };
 
 use super::{Report, Row, State, json, probe, table};
-use crate::config::{Aim, Camera, Credentials, Draft, Secret, Transport};
+use gridwatch_config::{Aim, Camera, Credentials, Draft, Secret};
+use gridwatch_camera::Transport;
 
 /// Long enough for the slowest machine; only a camera that never answers waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -192,10 +193,10 @@ async fn a_broker_that_is_away_is_told() {
     };
     let mut draft = Draft::default();
     draft.node = Some("box-01".into());
-    draft.broker = Some(crate::config::Broker {
+    draft.broker = Some(gridwatch_config::Broker {
         host: "127.0.0.1".into(),
         port: closed,
-        protocol: crate::config::raw::Protocol::V5,
+        protocol: gridwatch_link::Protocol::V5,
         tls: None,
         credentials: Some(Credentials {
             user: Secret::new("box"),

@@ -7,7 +7,8 @@ use std::{
 
 use image::{ImageError, ImageFormat, Rgb, RgbImage};
 
-use crate::{cli::layer::Layer, engine::Detection};
+use crate::cli::layer::Layer;
+use gridwatch_engine::Detection;
 
 /// One colour for each of the labels met, in turn.
 const COLOURS: [Rgb<u8>; 6] = [

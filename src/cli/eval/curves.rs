@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::eval::Measures;
+use gridwatch_model::eval::Measures;
 
 /// Pixels of the square, and of what is around it for its words.
 const SIDE: f64 = 420.0;

@@ -5,19 +5,16 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::{
-    engine::Detection,
-    eval::{self, Guess, Picture},
-    frame::Frame,
-    model::{Model, ModelError, Panel, Runtime, closer::Closer},
-};
+use gridwatch_engine::Detection;
+use gridwatch_model::{Model, ModelError, ModelSet, Runtime, eval::{self, Guess, Picture}, second_look::Closer};
+use gridwatch_frame::Frame;
 
 /// The scores that are asked of a closer look, the first of none.
 const ASKED: [f32; 8] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7];
 
 /// Takes closer looks.
 pub(super) struct Second {
-    panel: Panel,
+    panel: ModelSet,
     name: String,
     /// Faintest box that is looked at again.
     at: f32,
@@ -55,7 +52,7 @@ impl Second {
     pub(super) fn new(runtime: &Runtime, model: &Model, at: f32) -> Result<Self, ModelError> {
         let manifest = model.manifest();
         Ok(Self {
-            panel: Panel::new(runtime, [model])?,
+            panel: ModelSet::new(runtime, [model])?,
             name: format!("{}@{}", manifest.id, manifest.version),
             at,
             scores: Vec::new(),

@@ -4,11 +4,9 @@ use std::fmt::Write;
 
 use image::{Rgb, RgbImage, imageops};
 
-use crate::{
-    cli::{Failure, detect, layer::Layer},
-    error::Class,
-    eval::{self, Corners, Picture, data::Labelled},
-};
+use crate::cli::{Failure, detect, layer::Layer};
+use gridwatch_base::error::Class;
+use gridwatch_model::eval::{self, Corners, Picture, data::Labelled};
 
 /// Pixels of a tile, and how many there are of each kind.
 const TILE: u32 = 240;

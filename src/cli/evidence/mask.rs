@@ -15,13 +15,11 @@ use std::{
 use serde::Serialize;
 
 use self::cover::{Cover, Label, Summary, Truth};
-use crate::{
-    cli::{Failure, detect},
-    config,
-    error::Class,
-    evidence::{self, Preview, Settings},
-    model::{Model, Thorough, runtime},
-};
+use crate::cli::{Failure, detect};
+use gridwatch_config;
+use gridwatch_base::error::Class;
+use gridwatch_evidence::{self, Preview, Settings};
+use gridwatch_model::{Model, TiledDetector, runtime};
 
 /// Mask pictures as the daemon would before they leave the box.
 ///
@@ -142,7 +140,7 @@ fn unwritable(path: &Path, e: &io::Error) -> Failure {
 }
 
 /// The models and how pictures are made: as configured, else by the defaults.
-fn set_up(args: &Args) -> Result<(Thorough, Settings), Failure> {
+fn set_up(args: &Args) -> Result<(TiledDetector, Settings), Failure> {
     let mut settings = Settings {
         jpeg_quality: 88,
         max_bytes: 400_000,
@@ -152,7 +150,7 @@ fn set_up(args: &Args) -> Result<(Thorough, Settings), Failure> {
         privacy: Vec::new(),
     };
     let (mut dirs, mut library) = (args.models.clone(), args.onnxruntime.clone());
-    let mut options = crate::model::Options::default();
+    let mut options = gridwatch_model::Options::default();
     if let Some(file) = &args.config {
         let config = config::load_unconnected(file)?;
         if !config.evidence.mask || config.evidence.mask_models.is_empty() {
@@ -165,10 +163,10 @@ fn set_up(args: &Args) -> Result<(Thorough, Settings), Failure> {
         options = config.inference;
     }
     let runtime = runtime::init(library.as_deref())
-        .map_err(crate::model::ModelError::from)?
+        .map_err(gridwatch_model::ModelError::from)?
         .with(options);
     let models = dirs.iter().map(|dir| Model::load(dir)).collect::<Result<Vec<_>, _>>()?;
-    Ok((Thorough::new(&runtime, &models)?, settings))
+    Ok((TiledDetector::new(&runtime, &models)?, settings))
 }
 
 /// The pictures, those of folders by their names.
@@ -196,7 +194,7 @@ fn pictures(given: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(all)
 }
 
-fn preview(path: &Path, models: &mut Thorough, settings: &Settings) -> Result<Preview, Failure> {
+fn preview(path: &Path, models: &mut TiledDetector, settings: &Settings) -> Result<Preview, Failure> {
     let frame = detect::picture(path).map_err(|e| Failure::new(Class::Data, e.to_string()))?;
     let found = models.find(&frame)?;
     Ok(evidence::preview(&frame, &found, settings)?)

@@ -11,15 +11,13 @@ use std::{
 use jiff::{Timestamp, TimestampRound, Unit};
 use serde::Serialize;
 
-use crate::{
-    cli::{Failure, print},
-    config::{self, Config},
-    engine::{BBox, CaseState, Detection},
-    error::Class,
-    ledger::{Reader, What},
-    link::contract::{CaseRecord, EvidenceRole},
-    store::{Filter, Store, evidence_file},
-};
+use crate::cli::{Failure, print};
+use gridwatch_config::{self, Config};
+use gridwatch_engine::{BBox, CaseState, Detection};
+use gridwatch_base::error::Class;
+use gridwatch_ledger::{Reader, What};
+use gridwatch_contract::{CaseRecord, EvidenceRole};
+use gridwatch_store::{Filter, Store, evidence_file};
 
 /// Makes labelled pictures of the cases that the platform's clerks judged.
 ///

@@ -14,12 +14,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Library, json, model};
-use crate::{
-    cli::{Failure, detect, print},
-    error::Class,
-    frame::Frame,
-    model::{Model, Panel, Runtime, preprocess::Letterbox, trial::Times},
-};
+use crate::cli::{Failure, detect, print};
+use gridwatch_base::error::Class;
+use gridwatch_frame::Frame;
+use gridwatch_model::{Model, ModelSet, Runtime, preprocess::Letterbox, trial::Times};
 
 /// Say what models cost on this box: loading, a look, memory.
 ///
@@ -76,7 +74,7 @@ struct Runner {
     name: String,
     load: Duration,
     resident: Option<f64>,
-    panel: Panel,
+    panel: ModelSet,
     letterbox: Letterbox,
     preprocess: Vec<f32>,
     network: Vec<f32>,
@@ -88,7 +86,7 @@ impl Runner {
         let manifest = model.manifest();
         let before = resident_mib();
         let start = Instant::now();
-        let mut panel = Panel::new(runtime, [model])?;
+        let mut panel = ModelSet::new(runtime, [model])?;
         let load = start.elapsed();
         for _ in 0..WARM_UP {
             panel.shown(frame).detect(0)?;

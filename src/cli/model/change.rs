@@ -10,16 +10,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Named, json, known, list, named, registry};
-use crate::{
-    cli::{Failure, print},
-    config::Config,
-    engine::Label,
-    error::Class,
-    model::{
-        Model,
-        registry::{Entry, Event, Journal, Registry, Version, name},
-    },
-};
+use crate::cli::{Failure, print};
+use gridwatch_config::Config;
+use gridwatch_engine::Label;
+use gridwatch_base::error::Class;
+use gridwatch_model::{Model, registry::{Entry, Event, Journal, Registry, Version, name}};
 
 /// Have a version look, after a trial beside the one that does.
 ///
@@ -184,7 +179,7 @@ impl<'a> Asked<'a> {
     fn new(config: &'a Config, id: &str, camera: Option<&str>) -> Result<Self, Failure> {
         let found = known(config, id)?;
         let model = config.models.iter().position(|m| m.id == found.id).unwrap_or_default();
-        let looks = |c: &&crate::config::Camera| c.models.contains(&model);
+        let looks = |c: &&gridwatch_config::Camera| c.models.contains(&model);
         if let Some(camera) = camera
             && !config.cameras.iter().filter(looks).any(|c| c.id.as_str() == camera)
         {

@@ -5,14 +5,9 @@ use std::{path::PathBuf, process::ExitCode};
 use serde::Serialize;
 
 use super::Library;
-use crate::{
-    cli::{Failure, print},
-    error::Class,
-    model::{
-        Model,
-        selftest::{self, Finding, Report, Verdict},
-    },
-};
+use crate::cli::{Failure, print};
+use gridwatch_base::error::Class;
+use gridwatch_model::{Model, selftest::{self, Finding, Report, Verdict}};
 
 /// Tries models as the daemon does before they may look: file, session, layout, pictures, speed.
 ///

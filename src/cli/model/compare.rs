@@ -9,20 +9,10 @@ use std::{
 use serde::Serialize;
 
 use super::{Library, json, model};
-use crate::{
-    cli::{
-        Failure, detect,
-        eval::{self as eval_command, sheet},
-        print,
-    },
-    engine::Detection,
-    error::Class,
-    eval::{self, Figures, Guess, Picture, Truth, data},
-    model::{
-        Panel,
-        differ::{BAR, Bars, Side, Tally},
-    },
-};
+use crate::cli::{Failure, detect, print, eval::{self as eval_command, sheet}};
+use gridwatch_engine::Detection;
+use gridwatch_base::error::Class;
+use gridwatch_model::{ModelSet, eval::{self, Figures, Guess, Picture, Truth, data}, model_diff::{BAR, Bars, Side, Tally}};
 
 /// Say where two models differ on the same pictures.
 ///
@@ -119,7 +109,7 @@ pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failur
     };
     let classes: Vec<Option<usize>> = names.iter().map(|name| class_of(&mapped(name))).collect();
 
-    let mut panel = Panel::new(&args.library.load()?, &models)?;
+    let mut panel = ModelSet::new(&args.library.load()?, &models)?;
     if is_labelled {
         panel.set_floor(eval_command::FLOOR);
     }

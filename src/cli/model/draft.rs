@@ -11,14 +11,9 @@ use super::{
     Library,
     inspect::{readings, size},
 };
-use crate::{
-    cli::{Failure, print},
-    error::Class,
-    model::{
-        draft::{self, Draft, Known},
-        manifest::{Adapter, Colour, Fit, Manifest},
-    },
-};
+use crate::cli::{Failure, print};
+use gridwatch_base::error::Class;
+use gridwatch_model::{draft::{self, Draft, Known}, manifest::{Adapter, Colour, Fit, Manifest}};
 
 /// Makes a model's folder of an ONNX file: a copy of it, a manifest with what can be told, and a card to be filled in.
 ///

@@ -5,15 +5,9 @@ use std::{path::PathBuf, process::ExitCode};
 use serde::Serialize;
 
 use super::Library;
-use crate::{
-    cli::{Failure, print},
-    error::Class,
-    model::{
-        adapter::Port,
-        draft::{self, Draft, Known},
-        manifest::Adapter,
-    },
-};
+use crate::cli::{Failure, print};
+use gridwatch_base::error::Class;
+use gridwatch_model::{adapter::Port, draft::{self, Draft, Known}, manifest::Adapter};
 
 /// Shows what an ONNX file takes and gives, what its exporter wrote into it, and how gridwatch could read it.
 ///

@@ -5,11 +5,9 @@ use std::{path::PathBuf, process::ExitCode};
 use serde::Serialize;
 
 use super::{json, known, registry};
-use crate::{
-    cli::{Failure, print},
-    config::Config,
-    model::{Model, runtime, selftest},
-};
+use crate::cli::{Failure, print};
+use gridwatch_config::Config;
+use gridwatch_model::{Model, runtime, selftest};
 
 /// Check a package and put it into the box's registry.
 ///

@@ -6,16 +6,10 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use super::{json, registry};
-use crate::{
-    cli::{Failure, print},
-    config::Config,
-    error::Class,
-    model::{
-        Model,
-        registry::{Known, Outcome, State, Verdict, Wanted, name},
-        trial::Report,
-    },
-};
+use crate::cli::{Failure, print};
+use gridwatch_config::Config;
+use gridwatch_base::error::Class;
+use gridwatch_model::{Model, registry::{Known, Outcome, State, Verdict, Wanted, name}, trial::Report};
 
 /// Say which versions there are, which looks where and since when, and what was refused and why.
 #[derive(Debug, clap::Args)]

@@ -8,12 +8,10 @@ use std::{
 };
 
 use super::Library;
-use crate::{
-    cli::{Failure, detect, print},
-    engine::Detection,
-    error::Class,
-    model::{Manifest, Model, Panel},
-};
+use crate::cli::{Failure, detect, print};
+use gridwatch_engine::Detection;
+use gridwatch_base::error::Class;
+use gridwatch_model::{Manifest, Model, ModelSet};
 
 /// Adds pictures to a model's self-test: each is copied into its folder, and what the model finds in it now is what it must
 /// find from now on.
@@ -49,7 +47,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let runtime = args.library.load()?;
     let model = Model::load(&args.dir)?;
-    let mut panel = Panel::new(&runtime, [&model])?;
+    let mut panel = ModelSet::new(&runtime, [&model])?;
     let toml = args.dir.join("model.toml");
     let failed = |path: &Path, e: std::io::Error| Failure::new(Class::Config, format!("{}: {e}", path.display()));
     let mut text = fs::read_to_string(&toml).map_err(|e| failed(&toml, e))?;

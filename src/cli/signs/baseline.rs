@@ -6,10 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{
-    config::raw::{Sign, Signs},
-    engine::{BBox, Detection, Label, PhoneNumber, is_approved},
-};
+use gridwatch_config::raw::{Sign, Signs};
+use gridwatch_engine::{BBox, Detection, Label, PhoneNumber, is_approved};
 
 /// Overlap by which boxes of two looks are one sign: the engine's own for an approved one, so that what is recorded as two is
 /// judged as two.
@@ -118,7 +116,7 @@ pub(super) struct Merge {
 /// Holds what was seen against what is approved already.
 pub(super) fn merge(seen: Vec<Sighted>, before: Option<&Signs>) -> Merge {
     let approved = before.map(Signs::approved).unwrap_or_default();
-    let is_there = |sign: &crate::engine::ApprovedSign| {
+    let is_there = |sign: &gridwatch_engine::ApprovedSign| {
         seen.iter().any(|s| match &sign.number {
             Some(_) => s.number == sign.number,
             None => is_approved(std::slice::from_ref(sign), &s.label, &s.bbox()),

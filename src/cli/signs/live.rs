@@ -9,14 +9,11 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use crate::{
-    camera::{Picture, Slot, decode::Decoder},
-    cli::Failure,
-    config::{Backend, Camera},
-    daemon,
-    error::Class,
-    frame::Frame,
-};
+use gridwatch_camera::{Picture, Slot, Backend, decode::Decoder};
+use crate::{daemon, cli::Failure};
+use gridwatch_config::Camera;
+use gridwatch_base::error::Class;
+use gridwatch_frame::Frame;
 
 /// A camera whose stream is quiet for so long gives no picture: three of the longest GOPs that smart codecs make.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -15,16 +15,13 @@ use super::{
     baseline::{self, Merge, Sighted, Sightings},
     corners, draw, read, unnamed,
 };
-use crate::{
-    cli::{Failure, detect, print},
-    config::{Aim, Camera, Draft, Faults, Preset, raw},
-    engine::{Detection, Label, Light, Rule, View, geometry},
-    error::Class,
-    frame::Frame,
-    model::{Model, Panel, Reader, Reading, runtime},
-    views::Files,
-    vision,
-};
+use crate::cli::{Failure, detect, print};
+use gridwatch_config::{Aim, Camera, Draft, Faults, Preset, raw};
+use gridwatch_engine::{Detection, Label, Light, Rule, View, geometry};
+use gridwatch_base::error::Class;
+use gridwatch_frame::Frame;
+use gridwatch_model::{Model, ModelSet, Reading, runtime, ocr::Reader};
+use gridwatch_vision::{self, views::Files};
 
 /// Looks at a camera several times and writes what hangs there into its baseline.
 ///
@@ -251,7 +248,7 @@ fn by_sight(draft: &Draft, camera: &Camera, preset: &Preset) -> Result<Option<(v
 
 /// What looks, at what, and what it has seen.
 struct Looking<'a> {
-    panel: Panel,
+    panel: ModelSet,
     /// Where numbers are read at the camera, and a rule with except_approved is about them.
     reader: Option<Reader>,
     /// Whose labels are asked for.
@@ -307,7 +304,7 @@ impl<'a> Looking<'a> {
         let library = args.onnxruntime.as_deref().or(draft.onnxruntime.as_deref());
         let runtime = runtime::init(library)?.with(draft.inference.clone());
         Ok(Self {
-            panel: Panel::new(&runtime, &looking)?,
+            panel: ModelSet::new(&runtime, &looking)?,
             reader: readers
                 .map(|(finder, speller)| Reader::new(&runtime, &finder, &speller))
                 .transpose()?,

@@ -7,15 +7,10 @@ use std::{fs, path::Path};
 use image::{Rgb, RgbImage};
 
 use super::*;
-use crate::{
-    config::raw,
-    engine::{BBox, Detection, RuleId},
-    frame::Frame,
-    model::{
-        registry::{Verdict as Word, Wish},
-        runtime,
-    },
-};
+use gridwatch_config::raw;
+use gridwatch_engine::{BBox, Detection, RuleId};
+use gridwatch_frame::Frame;
+use gridwatch_model::{runtime, registry::{Verdict as Word, Wish}};
 
 const GARBAGE: &str = "garbage_nano_416";
 const SHIPPED: &str = "garbage_nano_416@1.2.0";
@@ -34,8 +29,8 @@ fn picture(luma: u8) -> Frame {
 struct Station {
     dir: tempfile::TempDir,
     config: Arc<Config>,
-    models: Models,
-    crew: Crew,
+    models: ModelManager,
+    crew: WorkerModels,
     reports: Sender<Report>,
     wishes: u32,
 }
@@ -195,10 +190,10 @@ impl Station {
     }
 }
 
-fn started(config: &Arc<Config>) -> (Models, Crew, Sender<Report>) {
+fn started(config: &Arc<Config>) -> (ModelManager, WorkerModels, Sender<Report>) {
     let (reports, inbox) = std::sync::mpsc::channel();
     let runtime = runtime::init(None).unwrap_or_else(|e| panic!("{e}"));
-    let (models, mut crews) = Models::start(config, runtime, &reports, inbox).unwrap_or_else(|e| panic!("{e}"));
+    let (models, mut crews) = ModelManager::start(config, runtime, &reports, inbox).unwrap_or_else(|e| panic!("{e}"));
     (models, crews.pop().unwrap(), reports)
 }
 
@@ -486,7 +481,7 @@ fn a_closer_look_scores_what_lies_there_and_nothing_else() {
     let bags = found.iter().find(|d| d.label.as_str() == "garbage").unwrap().bbox;
     let rule = RuleId::from("garbage");
     let mut look = |rule: &RuleId, place: &BBox, found: &mut [Detection]| {
-        let by = station.crew.look_closer(0, &frame, (rule, place), found).unwrap();
+        let by = station.crew.second_look_at(0, &frame, (rule, place), found).unwrap();
         by.into_iter().map(|m| m.info.id).collect::<Vec<_>>()
     };
 

@@ -1,0 +1,414 @@
+//! The cameras: where they are, who may look, what they watch.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use serde_json::Value;
+use url::Url;
+
+use super::{
+    At, Checker, Survey,
+    rules::{ModelFacts, RuleFacts},
+    top,
+};
+use crate::{Aim, Camera, Preset, polygon, raw};
+use gridwatch_base::document::schema::nearest;
+use gridwatch_engine::{CameraId, CameraPlan, Point, RuleId, Zone, ZoneId, ZoneKind, geometry::Crs};
+
+/// Two looks a second is what a decoder and a model on a small core manage for one camera; past an hour most problems
+/// come and go unseen.
+const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(3600));
+
+/// What a camera's URL may start with: `rtsp` is received by ourselves, the rest by GStreamer's `uridecodebin`.
+const SCHEMES: [&str; 8] = ["rtsp", "rtsps", "file", "http", "https", "rtmp", "srt", "udp"];
+
+/// A camera that is not back within a day is none that watches anything.
+const TOUR: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(24));
+
+/// `None` for a kind is a privacy zone, which the engine does not know.
+type Zones = Vec<(Option<ZoneKind>, Zone)>;
+
+/// What a camera looks at: the fields that a camera without presets has itself, and each preset otherwise.
+pub(super) struct View {
+    /// The table they stand in.
+    pub(super) at: At,
+    preset: Option<String>,
+    address: Option<String>,
+    pub(super) place: raw::Place,
+    pub(super) calibration: Option<raw::Calibration>,
+    approved_signs: Option<PathBuf>,
+    zones: Zones,
+}
+
+fn without(mut table: Value, fields: &[&str]) -> Value {
+    if let Some(map) = table.as_object_mut() {
+        map.retain(|key, _| !fields.contains(&key.as_str()));
+    }
+    table
+}
+
+impl Checker<'_> {
+    /// Checks each camera, and compiles the sound ones.
+    pub(super) fn cameras(&mut self, models: &[ModelFacts], rules: &[RuleFacts]) {
+        let list = top("cameras");
+        self.ids(&list, "id");
+        self.ids(&list, "gb_device_id");
+        let mut streams: BTreeMap<Url, At> = BTreeMap::new();
+        for (at, value) in self.each::<Value>(&list) {
+            // Zones and presets are judged one by one, so that a faulty one does not hide its neighbours or its camera.
+            let zones = self.zones(&at.key("zones"), rules);
+            let presets = self.presets(&at.key("presets"), rules);
+            let Some(raw) = self.part::<raw::Camera>(&at, &without(value, &["zones", "presets"])) else {
+                continue;
+            };
+            self.between(&at.key("look_every"), raw.look_every, LOOK_EVERY);
+            let url = self.camera_url(&at, &raw);
+            let credentials = raw
+                .credentials
+                .as_ref()
+                .and_then(|c| self.credentials(&at.key("credentials"), c));
+            let ca_file = self.camera_ca(&at, &raw, url.as_ref());
+            let looking = self.looking(&at, &raw, models);
+            self.reads(&at, &raw);
+            let crs = self.camera_crs(&at, &raw);
+            let aim = self.aim(&at, &raw);
+            let views = match aim {
+                Aim::Tour { .. } => presets,
+                Aim::Fixed | Aim::Unwatched => self.own_view(&at, &raw, zones).into_iter().collect(),
+            };
+            let presets = views.into_iter().map(|v| self.view(&raw, aim, crs, v)).collect();
+            if self.is_taken(&at.key("id")) {
+                continue;
+            }
+            let Some(url) = url else { continue };
+            if let Some(before) = streams.insert(url.clone(), at.clone()) {
+                self.warn(
+                    &at.key("url"),
+                    format!("the same stream as {before}"),
+                    "two cameras on one stream cost twice and file into one another; draw zones on one instead",
+                );
+            }
+            self.draft.cameras.push(Camera {
+                id: CameraId::from(raw.id),
+                url,
+                credentials,
+                ca_file,
+                transport: raw.transport,
+                look_every: raw.look_every.0,
+                models: looking,
+                reads: raw.read_numbers,
+                gb_device_id: raw.gb_device_id,
+                legal_review_ref: raw.legal_review_ref,
+                aim,
+                presets,
+            });
+        }
+    }
+
+    /// How the camera is aimed, by its `presets`, `tour` and `fixed`.
+    fn aim(&mut self, at: &At, raw: &raw::Camera) -> Aim {
+        let presets_at = at.key("presets");
+        let has_presets = presets_at
+            .of(&self.document.value)
+            .and_then(Value::as_array)
+            .is_some_and(|presets| !presets.is_empty());
+        let tour_at = at.key("tour");
+        if !has_presets {
+            if raw.tour.is_some() {
+                let remedy = "list what it looks at as [[cameras.presets]], or remove the line";
+                self.fault(&tour_at, "is set, but the camera has no presets", remedy);
+            }
+            return if raw.fixed { Aim::Fixed } else { Aim::Unwatched };
+        }
+        for field in ["place", "calibration", "address", "approved_signs", "zones"] {
+            let at = at.key(field);
+            let value = at.of(&self.document.value);
+            if value.is_some_and(|v| v.as_array().is_none_or(|list| !list.is_empty())) {
+                let remedy =
+                    "move it into each of [[cameras.presets]]: what the camera shows depends on where it stands";
+                self.fault(&at, "is set, but the camera has presets", remedy);
+            }
+        }
+        match raw.tour {
+            Some(tour) => {
+                if self.between(&tour_at, tour, TOUR) && tour.0 < raw.look_every.0 {
+                    let message = format!("{tour} is less than look_every {}", raw.look_every);
+                    let remedy =
+                        "write the longest time until the camera is back at a preset, as its own programme has it";
+                    self.fault(&tour_at, message, remedy);
+                }
+                Aim::Tour { away: tour.0 }
+            }
+            None => {
+                if !self.is_taken(&tour_at) {
+                    self.fault(
+                        &tour_at,
+                        "missing, and the camera has presets",
+                        "write the longest time until it is back at a preset, such as \"10m\"",
+                    );
+                }
+                Aim::Tour { away: Duration::ZERO }
+            }
+        }
+    }
+
+    /// The view of a camera without presets.
+    fn own_view(&mut self, at: &At, raw: &raw::Camera, zones: Zones) -> Option<View> {
+        let place_at = at.key("place");
+        let Some(place) = raw.place.clone() else {
+            if !self.is_taken(&place_at) {
+                let remedy = "write what it looks at: place = { lon = …, lat = … }; or, of a camera that turns, its [[cameras.presets]]";
+                self.fault(&place_at, "missing", remedy);
+            }
+            return None;
+        };
+        Some(View {
+            at: at.clone(),
+            preset: None,
+            address: raw.address.clone(),
+            place,
+            calibration: raw.calibration.clone(),
+            approved_signs: raw.approved_signs.clone(),
+            zones,
+        })
+    }
+
+    /// The sound presets of one camera.
+    fn presets(&mut self, list: &At, rules: &[RuleFacts]) -> Vec<View> {
+        self.ids(list, "id");
+        let mut sound = Vec::new();
+        for (at, value) in self.each::<Value>(list) {
+            let zones = self.zones(&at.key("zones"), rules);
+            if let Some(raw) = self.part::<raw::Preset>(&at, &without(value, &["zones"])) {
+                sound.push(View {
+                    at,
+                    preset: Some(raw.id),
+                    address: raw.address,
+                    place: raw.place,
+                    calibration: raw.calibration,
+                    approved_signs: raw.approved_signs,
+                    zones,
+                });
+            }
+        }
+        sound
+    }
+
+    /// Checks what the camera looks at, and gives the engine its part.
+    fn view(&mut self, camera: &raw::Camera, aim: Aim, crs: Option<Crs>, view: View) -> Preset {
+        let id = match &view.preset {
+            Some(preset) => CameraId::at_preset(&camera.id, preset),
+            None => CameraId::from(camera.id.as_str()),
+        };
+        let place = crs.and_then(|crs| self.place(&view, &id, crs));
+        let approved = self.approved(&view.at, id.as_str(), view.approved_signs.as_deref());
+        let (privacy, zones): (Zones, Zones) = view.zones.into_iter().partition(|(kind, _)| kind.is_none());
+        let calibration_version = self.draft.surveys.get(&id).map(Survey::version);
+        if let Some(place) = place {
+            let zones = zones
+                .into_iter()
+                .filter_map(|(kind, zone)| Some(Zone { kind: kind?, ..zone }))
+                .collect();
+            let plan = CameraPlan {
+                look_every: camera.look_every.0,
+                away: match aim {
+                    Aim::Tour { away } => away,
+                    Aim::Fixed | Aim::Unwatched => Duration::ZERO,
+                },
+                zones,
+                place,
+                approved,
+            };
+            self.draft.rest.plans.insert(id.clone(), plan);
+        }
+        Preset {
+            view: id,
+            id: view.preset,
+            address: view.address,
+            calibration_version,
+            approved_signs: view.approved_signs.as_deref().map(|path| self.absolute(path)),
+            privacy: privacy.into_iter().map(|(_, zone)| zone.polygon).collect(),
+        }
+    }
+
+    fn camera_url(&mut self, at: &At, raw: &raw::Camera) -> Option<Url> {
+        let at = at.key("url");
+        let url = self.url(&at, &raw.url, "rtsp://192.0.2.10:554/stream1")?;
+        let scheme = url.scheme();
+        if !SCHEMES.contains(&scheme) {
+            let remedy = match nearest(scheme, SCHEMES.into_iter()) {
+                Some(near) => format!("did you mean {near}://?"),
+                None => format!("write one of: {}", SCHEMES.join(", ")),
+            };
+            self.fault(&at, format!("{scheme}:// is not a stream that can be opened"), remedy);
+            return None;
+        }
+        if scheme == "file" {
+            match url.to_file_path() {
+                Ok(path) if path.is_file() => {}
+                Ok(path) => {
+                    self.fault(
+                        &at,
+                        format!("{} is no file", path.display()),
+                        "name an existing clip by its absolute path: file:///clips/a.mp4",
+                    );
+                    return None;
+                }
+                Err(()) => {
+                    self.fault(
+                        &at,
+                        "is no path of this machine",
+                        "write file:// and an absolute path: file:///clips/a.mp4",
+                    );
+                    return None;
+                }
+            }
+        } else if url.host_str().is_none_or(str::is_empty) {
+            self.fault(&at, "names no host", "write it like rtsp://192.0.2.10:554/stream1");
+            return None;
+        }
+        Some(url)
+    }
+
+    fn camera_ca(&mut self, at: &At, raw: &raw::Camera, url: Option<&Url>) -> Option<PathBuf> {
+        let at = at.key("ca_file");
+        let path = raw.ca_file.as_ref()?;
+        let found = self.existing(
+            &at,
+            path,
+            "the PEM file of the camera's certificate or of its authority",
+        );
+        if let Some(url) = url.filter(|u| u.scheme() != "rtsps") {
+            let message = format!("is set, but the URL is {}://, which proves nothing", url.scheme());
+            self.fault(&at, message, "write rtsps://, or remove ca_file");
+        }
+        found
+    }
+
+    fn reads(&mut self, at: &At, raw: &raw::Camera) {
+        if raw.read_numbers && !self.has_reading() {
+            self.fault(
+                &at.key("read_numbers"),
+                "nothing says how: [reading] is missing",
+                "add the table [reading] with `finder` and `speller`, or remove the line",
+            );
+        }
+    }
+
+    /// The models that look, as indices into the draft's.
+    fn looking(&mut self, at: &At, raw: &raw::Camera, models: &[ModelFacts]) -> Vec<usize> {
+        if raw.models.is_empty() {
+            return (0..self.draft.models.len()).collect();
+        }
+        let mut looking = Vec::new();
+        for (i, id) in raw.models.iter().enumerate() {
+            if let Some(index) = self.draft.models.iter().position(|m| m.id == *id) {
+                if !looking.contains(&index) {
+                    looking.push(index);
+                }
+            } else if models.iter().all(|m| m.id.is_some()) {
+                let known: Vec<&str> = models.iter().filter_map(|m| m.id.as_deref()).collect();
+                let remedy = match nearest(id, known.iter().copied()) {
+                    Some(near) => format!("did you mean {near:?}?"),
+                    None => format!("write the id of a model's model.toml: {}", known.join(", ")),
+                };
+                self.fault(
+                    &at.key("models").index(i),
+                    format!("no model has the id {id:?}"),
+                    remedy,
+                );
+            }
+        }
+        looking
+    }
+
+    /// The sound zones of one view.
+    fn zones(&mut self, list: &At, rules: &[RuleFacts]) -> Zones {
+        self.ids(list, "id");
+        let mut sound = Vec::new();
+        for (at, raw) in self.each::<raw::Zone>(list) {
+            let wrong = polygon::faults(&raw.polygon);
+            for message in &wrong {
+                self.fault(
+                    &at.key("polygon"),
+                    message.clone(),
+                    "list its corners in order around the area, each [x, y] from 0 to 1, the first not repeated at the end",
+                );
+            }
+            for (i, id) in raw
+                .rules
+                .iter()
+                .enumerate()
+                .filter(|(_, id)| !rules.iter().any(|r| r.id == **id))
+            {
+                let remedy = match nearest(id, rules.iter().map(|r| r.id.as_str())) {
+                    Some(near) => format!("did you mean {near:?}?"),
+                    None => "write the id of one of [[rules]]".into(),
+                };
+                self.fault(&at.key("rules").index(i), format!("no rule has the id {id:?}"), remedy);
+            }
+            let kind = match raw.kind {
+                raw::ZoneKind::Watch => Some(ZoneKind::Watch),
+                raw::ZoneKind::Exclude => Some(ZoneKind::Exclude),
+                raw::ZoneKind::Container => Some(ZoneKind::Container),
+                raw::ZoneKind::Shop => Some(ZoneKind::Shop),
+                raw::ZoneKind::Permitted => match self.permitted(&at, &raw, rules) {
+                    Some(kind) => Some(kind),
+                    None => continue,
+                },
+                raw::ZoneKind::Privacy => None,
+            };
+            if raw.schedule.is_some() && raw.kind != raw::ZoneKind::Permitted && !self.is_taken(&at.key("kind")) {
+                self.fault(
+                    &at.key("schedule"),
+                    "is set, but only a permitted zone has hours",
+                    "write kind = \"permitted\", or remove the line",
+                );
+            }
+            if kind.is_none() && !raw.rules.is_empty() {
+                self.warn(
+                    &at.key("rules"),
+                    "a privacy zone is masked for every rule",
+                    "remove the line",
+                );
+            }
+            if wrong.is_empty() {
+                sound.push((
+                    kind.clone(),
+                    Zone {
+                        id: ZoneId::from(raw.id),
+                        kind: kind.unwrap_or(ZoneKind::Exclude),
+                        polygon: raw.polygon.into_iter().map(|[x, y]| Point { x, y }).collect(),
+                        rules: raw.rules.into_iter().map(RuleId::from).collect(),
+                    },
+                ));
+            }
+        }
+        sound
+    }
+
+    /// The kind of a permitted zone.
+    fn permitted(&mut self, at: &At, raw: &raw::Zone, rules: &[RuleFacts]) -> Option<ZoneKind> {
+        if raw.rules.is_empty() && rules.len() > 1 && !self.is_taken(&at.key("rules")) {
+            self.warn(
+                at,
+                "permits every rule's things here: vendors, and their garbage too",
+                "name the rules that it is for: rules = [\"…\"]",
+            );
+        }
+        let schedule_at = at.key("schedule");
+        match &raw.schedule {
+            Some(name) => self
+                .schedule(&schedule_at, name)
+                .map(|during| ZoneKind::Permitted { during }),
+            None if self.is_taken(&schedule_at) => None,
+            None => {
+                self.fault(
+                    &schedule_at,
+                    "missing, and a permitted zone has hours",
+                    "name one of [[schedules]]; what is lawful at all times is an exclude zone",
+                );
+                None
+            }
+        }
+    }
+}

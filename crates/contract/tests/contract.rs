@@ -1,0 +1,323 @@
+//! The contract as other programs see it: the checked-in schema is the types', and what is sent is valid under it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "support/filing.rs"]
+mod filing;
+
+use std::{fs, path::Path};
+
+use filing::{case, pictures, record, zone};
+use gridwatch_engine::{CaseState, PlaceMethod};
+use gridwatch_link::{Settings, Tls};
+use gridwatch_contract::{self, CameraHealth, CaseRecord, ClaimMessage, ClockHealth, EvidenceRole, HealthMessage, Message, Presence, Purpose, ReplyMessage, SCHEMA_VERSION, StatusMessage, When};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+fn sample() -> CaseRecord {
+    let dir = tempfile::tempdir().unwrap();
+    record(&case(1), pictures(dir.path(), 1))
+}
+
+/// After a change of the types: `GRIDWATCH_BLESS=1 cargo test --no-default-features --test link_contract`, and look at
+/// the difference as a receiver would.
+fn golden(path: &str, now: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("GRIDWATCH_BLESS").is_some() {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, now).unwrap();
+    }
+    let stored = fs::read_to_string(&file).unwrap_or_default();
+    assert!(stored == now, "{path} is not what the program writes now:\n{now}");
+}
+
+#[test]
+fn the_checked_in_schemas_are_the_types() {
+    for message in Message::ALL {
+        golden(
+            &format!("configs/schema/{}.schema.json", message.as_str()),
+            &message.schema(),
+        );
+    }
+}
+
+#[test]
+fn the_asyncapi_document_is_the_types_and_its_references_lead_somewhere() {
+    let text = contract::asyncapi();
+    golden("configs/schema/asyncapi.json", &text);
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let mut left = vec![&document];
+    let mut references = 0;
+    while let Some(value) = left.pop() {
+        if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+            references += 1;
+            match reference.strip_prefix('#') {
+                Some(pointer) => assert!(document.pointer(pointer).is_some(), "{reference}"),
+                None => {
+                    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+                        .join("configs/schema")
+                        .join(reference);
+                    assert!(file.is_file(), "{reference}");
+                }
+            }
+        }
+        match value {
+            Value::Array(values) => left.extend(values),
+            Value::Object(values) => left.extend(values.values()),
+            _ => {}
+        }
+    }
+    assert_eq!(
+        references,
+        6 * 3 + 5 + 1,
+        "channels, operations, payloads, and a case's reply"
+    );
+}
+
+/// The message is what is checked in, keeps to its schema, and reads back; and the schema refuses each of `wrong`.
+fn assert_golden<T>(kind: Message, sample: &T, wrong: &[(&str, Value)])
+where
+    T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
+{
+    let sent = serde_json::to_string_pretty(sample).unwrap() + "\n";
+    golden(&format!("tests/fixtures/contract/{}.json", kind.as_str()), &sent);
+    let schema: Value = serde_json::from_str(&kind.schema()).unwrap();
+    let validator = jsonschema::options()
+        .should_validate_formats(true)
+        .build(&schema)
+        .unwrap();
+    let value: Value = serde_json::from_str(&sent).unwrap();
+    let errors: Vec<_> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    assert_eq!(serde_json::from_value::<T>(value.clone()).unwrap(), *sample);
+    for (pointer, wrong) in wrong {
+        let mut bad = value.clone();
+        *bad.pointer_mut(pointer).unwrap() = wrong.clone();
+        assert!(!validator.is_valid(&bad), "{pointer}");
+    }
+}
+
+fn when(second: i64) -> When {
+    When::new(filing::at(second), &zone())
+}
+
+#[test]
+fn the_golden_case_is_what_the_program_writes_and_valid() {
+    assert_golden(
+        Message::Case,
+        &sample(),
+        &[
+            ("/case_id", json!("7")),
+            ("/revision", json!(0)),
+            ("/evidence", json!([])),
+            ("/confidence", json!(1.5)),
+            ("/state", json!("exploded")),
+            ("/first_seen_at", json!("yesterday")),
+            ("/evidence/0/sha256", json!("abc")),
+        ],
+    );
+}
+
+#[test]
+fn the_golden_reply_is_what_the_box_understands_and_valid() {
+    let reply = ReplyMessage {
+        case_id: sample().case_id,
+        state: CaseState::Rejected,
+        reason: Some("不属实".into()),
+        platform_task_no: Some("T-2026-0042".into()),
+        at: Some(when(3600)),
+        due_at: None,
+    };
+    let wrong = [
+        ("/case_id", json!(7)),
+        ("/state", json!("exploded")),
+        ("/at", json!("yesterday")),
+    ];
+    assert_golden(Message::Reply, &reply, &wrong);
+}
+
+#[test]
+fn the_golden_claim_is_valid() {
+    let claim = ClaimMessage {
+        schema_version: SCHEMA_VERSION,
+        case_id: sample().case_id,
+        node_id: filing::NODE.into(),
+        category_code: "0102".into(),
+        cell_code: "310115001001042".into(),
+        lon: 121.5,
+        lat: 31.2,
+        uncertainty_m: 4.5,
+        place_method: PlaceMethod::Homography,
+        merge_radius_m: 8.0,
+        advert_number: None,
+        filed: true,
+        saying: "00000000075bcd15".into(),
+        until: when(8 * 86_400),
+    };
+    let wrong = [
+        ("/case_id", json!("7")),
+        ("/lat", json!(134.0)),
+        ("/place_method", json!("guess")),
+        ("/filed", json!("yes")),
+        ("/until", json!("tomorrow")),
+    ];
+    assert_golden(Message::Claim, &claim, &wrong);
+}
+
+#[test]
+fn the_golden_status_is_what_the_program_writes_and_valid() {
+    let status = StatusMessage {
+        schema_version: SCHEMA_VERSION,
+        node_id: filing::NODE.into(),
+        state: Presence::Online,
+        since: Some(when(0)),
+        version: "0.1.0".into(),
+        public_key: Some("Hh2zxwXpUe3W1qdAqaaJfZR6rFxEOo7Y3tRzUFCm0bQ=".into()),
+    };
+    let wrong = [
+        ("/state", json!("away")),
+        ("/since", json!("yesterday")),
+        ("/public_key", json!("Hh2zxwXpUe3W1qdAqaaJfZR6rFxEOo7Y3tRzUFCm0b")),
+    ];
+    assert_golden(Message::Status, &status, &wrong);
+}
+
+#[test]
+fn the_golden_health_is_what_the_program_writes_and_valid() {
+    let camera = |local_id: &str, state: &str| CameraHealth {
+        local_id: local_id.into(),
+        state: state.into(),
+        view: None,
+        looks: 0,
+        last_look_age_s: None,
+    };
+    let health = HealthMessage {
+        schema_version: SCHEMA_VERSION,
+        node_id: filing::NODE.into(),
+        at: when(60),
+        clock: Some(ClockHealth {
+            synchronised: true,
+            offset_ms: Some(-2),
+            error_ms: Some(15),
+        }),
+        outbox_depth: 3,
+        cameras: vec![
+            CameraHealth {
+                view: Some("clear".into()),
+                looks: 1440,
+                last_look_age_s: Some(4.25),
+                ..camera("gate", "live")
+            },
+            camera("lane", "connecting"),
+        ],
+    };
+    let wrong = [
+        ("/at", json!("yesterday")),
+        ("/outbox_depth", json!(-1)),
+        ("/cameras/0/looks", json!("many")),
+        ("/cameras/0/last_look_age_s", json!("4 s")),
+    ];
+    assert_golden(Message::Health, &health, &wrong);
+}
+
+#[test]
+fn unknown_fields_are_absent_not_null() {
+    fn no_null(value: &Value) -> bool {
+        match value {
+            Value::Null => false,
+            Value::Array(a) => a.iter().all(no_null),
+            Value::Object(o) => o.values().all(no_null),
+            _ => true,
+        }
+    }
+    let value = serde_json::to_value(sample()).unwrap();
+    assert!(no_null(&value), "{value}");
+    assert!(value.get("recurrence").is_none());
+}
+
+#[test]
+fn times_carry_the_citys_offset_and_come_back_the_same() {
+    let when = When::new("2026-05-01T00:00:00.123987Z".parse().unwrap(), &zone());
+    let text = serde_json::to_string(&when).unwrap();
+    assert_eq!(text, r#""2026-05-01T08:00:00.123+08:00""#);
+    assert_eq!(serde_json::from_str::<When>(&text).unwrap(), when);
+}
+
+#[test]
+fn a_box_at_the_pictures_edge_stays_in_the_picture() {
+    let mut case = case(1);
+    case.confirmed_box.x2 = 1.0;
+    case.confirmed_box.y1 = 0.0;
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(
+        record(&case, pictures(dir.path(), 1)).extent.bbox_px,
+        [480, 0, 1920, 810]
+    );
+}
+
+#[test]
+fn without_a_legal_review_a_case_is_a_lead() {
+    assert_eq!(sample().purpose, Purpose::LeadOnly);
+}
+
+#[test]
+fn each_picture_says_in_both_languages_what_it_shows_and_when() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut evidence = pictures(dir.path(), 1);
+    evidence[0].captured_at = When::new(filing::at(600), &zone());
+    let mut record = record(&case(1), evidence);
+    let captions = |record: &CaseRecord| -> Vec<contract::Bilingual> {
+        record.evidence.iter().map(|e| e.caption.clone().unwrap()).collect()
+    };
+    let filed = captions(&record);
+    assert_eq!(
+        filed[0].zh,
+        "首次发现时全景：暴露垃圾，摄像机gate，2026-05-01 09:56:40 UTC+08:00"
+    );
+    assert_eq!(
+        filed[1].en,
+        "When confirmed, close-up: exposed garbage, camera gate, 2026-05-01 10:16:40 UTC+08:00"
+    );
+
+    record.camera.preset_id = Some("7".into());
+    // As a record of an older version: the category's name in the box's language alone.
+    record.category_names = None;
+    for (role, zh, en) in [
+        (EvidenceRole::Before, "处理前全景", "Before, whole view"),
+        (EvidenceRole::After, "复查时全景", "When looked at again, whole view"),
+        (EvidenceRole::Closeup, "复查时近景", "When looked at again, close-up"),
+    ] {
+        record.evidence[1].role = role;
+        let caption = record.caption_verified(&record.evidence[1]);
+        assert_eq!(
+            caption.zh,
+            format!("{zh}：暴露垃圾，摄像机gate，预置位7，2026-05-01 10:16:40 UTC+08:00")
+        );
+        assert_eq!(
+            caption.en,
+            format!("{en}: 暴露垃圾, camera gate, preset 7, 2026-05-01 10:16:40 UTC+08:00")
+        );
+    }
+}
+
+#[test]
+fn a_misspelt_reply_is_refused() {
+    let wrong = json!({"case_id": "x", "state": "accepted", "plattform_task_no": "1"});
+    let said = serde_json::from_value::<ReplyMessage>(wrong).unwrap_err().to_string();
+    assert!(said.contains("plattform_task_no"), "{said}");
+}
+
+#[test]
+fn a_password_is_shown_nowhere() {
+    let settings = Settings {
+        login: Some(gridwatch_base::secret::Credentials {
+            user: "box".into(),
+            password: "hunter2".into(),
+        }),
+        tls: Some(Tls {
+            ca_file: "/nowhere/ca.pem".into(),
+            client: None,
+        }),
+        ..filing::settings(1)
+    };
+    assert!(!format!("{settings:?}").contains("hunter2"));
+}

@@ -1,0 +1,119 @@
+//! Finding a lens in the pairs themselves, where there are enough of them to tell.
+
+use super::{Calibration, CalibrationError, Lens, LonLat, Point};
+
+/// A homography has eight parameters and four pairs fit it exactly: with eight pairs eight residuals are left to judge by.
+const LEAST_PAIRS: usize = 8;
+/// How much more the residuals must fall than by chance: the F distribution's 1 % point for one parameter and seven degrees
+/// of freedom, what eight pairs leave. More pairs would allow less (8.3 at twelve): the strictest is kept.
+const LEAST_F: f64 = 12.25;
+/// A lens that takes off less than this share of the rms residual changes nothing that a map reading of 0.5 m would show.
+const LEAST_GAIN: f64 = 0.2;
+/// Below this the pairs fit as well as a map is drawn, metres: there is nothing to explain.
+const GOOD_FIT_M: f64 = 0.05;
+/// Coefficients tried: from the strongest barrel without a fold (see [`Lens::new`]) to a cushion no camera has.
+const TRIED: (f64, f64) = (-0.14, 0.3);
+/// Steps over those; the residuals have one valley there, wider than a step.
+const STEPS: u32 = 44;
+/// Golden sections from one step's width to 10⁻⁵: each leaves 0.618.
+const SECTIONS: u32 = 18;
+
+impl Calibration {
+    /// Fits without a lens, and with k₁ alone where 8 pairs or more allow it and the residuals fall by so much that chance does
+    /// not explain it (F test at 1 %, and a fifth of the rms); else without. `aspect`: see [`Lens::new`].
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    pub fn fit_finding_lens(pairs: &[(Point, LonLat)], aspect: f64) -> Result<Self, CalibrationError> {
+        let plain = Self::fit(pairs)?;
+        if pairs.len() < LEAST_PAIRS || plain.rms_m < GOOD_FIT_M {
+            return Ok(plain);
+        }
+        let with = |k1: f64| Self::fit_through(pairs, Some(Lens::new(k1, 0.0, aspect)?)).ok();
+        let rms = |k1: f64| with(k1).map_or(f64::INFINITY, |c| c.rms_m);
+        let width = (TRIED.1 - TRIED.0) / f64::from(STEPS);
+        let steps = (0..=STEPS).map(|i| TRIED.0 + width * f64::from(i));
+        let (best, _) =
+            steps.map(|k1| (k1, rms(k1))).fold(
+                (0.0, plain.rms_m),
+                |best, tried| {
+                    if tried.1 < best.1 { tried } else { best }
+                },
+            );
+        let k1 = least(best - width, best + width, rms);
+        let Some(bent) = with(k1) else { return Ok(plain) };
+        // Sums of squares of 2n residual coordinates, eight and nine parameters.
+        let freedom = 2.0 * pairs.len() as f64 - 9.0;
+        let (before, after) = (plain.rms_m.powi(2), bent.rms_m.powi(2));
+        let f = (before - after) / (after / freedom);
+        let gain = 1.0 - bent.rms_m / plain.rms_m;
+        Ok(if f > LEAST_F && gain > LEAST_GAIN { bent } else { plain })
+    }
+}
+
+/// Where `f` is least between two bounds, by golden sections.
+fn least(mut low: f64, mut high: f64, f: impl Fn(f64) -> f64) -> f64 {
+    let share = (5f64.sqrt() - 1.0) / 2.0;
+    for _ in 0..SECTIONS {
+        let (a, b) = (high - share * (high - low), low + share * (high - low));
+        if f(a) < f(b) {
+            high = b;
+        } else {
+            low = a;
+        }
+    }
+    f64::midpoint(low, high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::LocalPlane;
+
+    const WIDE: f64 = 16.0 / 9.0;
+    const POINTS: [(f64, f64); 9] = [
+        (0.05, 0.95),
+        (0.5, 0.93),
+        (0.95, 0.95),
+        (0.1, 0.6),
+        (0.45, 0.65),
+        (0.9, 0.6),
+        (0.15, 0.4),
+        (0.55, 0.42),
+        (0.85, 0.4),
+    ];
+
+    /// A view 6 m above flat ground, 20° down, 60° wide, behind `lens`; each ground point off by up to `noise_m`.
+    fn pairs(lens: Option<Lens>, noise_m: f64, count: usize) -> Vec<(Point, LonLat)> {
+        let plane = LocalPlane::at(LonLat { lon: 113.6, lat: 34.7 });
+        let half = 30f64.to_radians().tan();
+        let (sin, cos) = 20f64.to_radians().sin_cos();
+        let ground = |(i, (x, y)): (usize, &(f64, f64))| {
+            let (right, down) = ((x - 0.5) * 2.0 * half, (y - 0.5) * 2.0 * half / WIDE);
+            let far = 6.0 / (sin + down * cos);
+            let [x, y] = lens.map_or(Some([*x, *y]), |l| l.bent([*x, *y])).expect("within reach");
+            // Not chance, but as good: alternating by pair in both directions.
+            let noise = noise_m * ((i * 7 % 5) as f64 / 2.0 - 1.0);
+            let at = plane.lon_lat(far * right + noise, far * (cos - down * sin) - noise);
+            (Point { x, y }, at)
+        };
+        POINTS.iter().take(count).enumerate().map(ground).collect()
+    }
+
+    #[test]
+    fn a_wide_lens_is_found() {
+        let lens = Lens::new(-0.08, 0.0, WIDE).unwrap();
+        let found = Calibration::fit_finding_lens(&pairs(Some(lens), 0.02, 9), WIDE).unwrap();
+        let (k1, k2) = found.lens().expect("a lens").coefficients();
+        assert!((k1 + 0.08).abs() < 0.01 && k2 == 0.0, "{k1}");
+    }
+
+    #[test]
+    fn none_is_made_up() {
+        // Straight, straight and badly read, and bent with too few pairs to tell.
+        let lens = Lens::new(-0.08, 0.0, WIDE).unwrap();
+        for pairs in [pairs(None, 0.0, 9), pairs(None, 0.3, 9), pairs(Some(lens), 0.02, 7)] {
+            assert_eq!(Calibration::fit_finding_lens(&pairs, WIDE).unwrap().lens(), None);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What a foot stands on: which of the zones that an operator drew counts, for one rule at one moment.
+
+use jiff::Timestamp;
+
+use super::{
+    calendar::Calendar,
+    geometry::{Side, side_of},
+    types::{Beyond, Point, Rule, ScheduleId, Zone, ZoneId, ZoneKind},
+};
+
+/// Where a foot that counts stands, for one rule at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Standing<'a> {
+    /// The watch zone, where one is drawn.
+    pub(super) zone: Option<&'a ZoneId>,
+    /// The schedule of the permitted zone, where it stands in one.
+    pub(super) permit: Option<&'a ScheduleId>,
+    /// That schedule is open: what stands here is lawful now.
+    pub(super) is_permitted: bool,
+}
+
+/// What a foot stands on, for one rule at one moment; `None` where it does not count. A line drawn belongs to its zone.
+///
+/// In this order, whatever the order of the zones, of which only those for the rule are asked:
+/// 1. in an excluded zone, or in a container's for a rule that wants things outside of them: `None`;
+/// 2. for a rule about what lies beyond the shop: `None` within a shop's ground, and where no such ground is drawn;
+/// 3. outside every watch zone, where one is drawn: `None`;
+/// 4. it counts, for the first watch zone that holds it, unless a permitted zone that is open holds it too. Permitted ground
+///    is watched ground with hours: drawn where nothing is watched it has no effect.
+pub(super) fn standing<'a>(
+    zones: &'a [Zone],
+    rule: &Rule,
+    calendar: &Calendar,
+    foot: Point,
+    at: Timestamp,
+) -> Option<Standing<'a>> {
+    let mut is_watched_whole = true;
+    let mut has_no_shop = rule.beyond == Some(Beyond::Shop);
+    let (mut zone, mut permit, mut is_permitted) = (None, None, false);
+    for z in zones
+        .iter()
+        .filter(|z| z.rules.is_empty() || z.rules.contains(&rule.id))
+    {
+        let is_in = || side_of(&z.polygon, foot) != Side::Outside;
+        match &z.kind {
+            ZoneKind::Exclude if is_in() => return None,
+            ZoneKind::Container if rule.outside_containers && is_in() => return None,
+            ZoneKind::Shop if rule.beyond == Some(Beyond::Shop) => {
+                has_no_shop = false;
+                if is_in() {
+                    return None;
+                }
+            }
+            ZoneKind::Watch => {
+                is_watched_whole = false;
+                if zone.is_none() && is_in() {
+                    zone = Some(&z.id);
+                }
+            }
+            ZoneKind::Permitted { during } if !is_permitted && is_in() => {
+                is_permitted = calendar.is_open(during, at);
+                if is_permitted || permit.is_none() {
+                    permit = Some(during);
+                }
+            }
+            ZoneKind::Exclude | ZoneKind::Container | ZoneKind::Shop | ZoneKind::Permitted { .. } => {}
+        }
+    }
+    let counts = !has_no_shop && (is_watched_whole || zone.is_some());
+    counts.then_some(Standing {
+        zone,
+        permit,
+        is_permitted,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calendar::{DAY, Days, Schedule, Window};
+
+    fn zone(id: &str, kind: ZoneKind, x1: f64, x2: f64, rules: &[&str]) -> Zone {
+        let polygon = [(x1, 0.5), (x2, 0.5), (x2, 1.0), (x1, 1.0)]
+            .map(|(x, y)| Point { x, y })
+            .to_vec();
+        Zone {
+            id: id.into(),
+            kind,
+            polygon,
+            rules: rules.iter().map(|r| (*r).into()).collect(),
+        }
+    }
+
+    fn rule(id: &str) -> Rule {
+        Rule {
+            id: id.into(),
+            ..crate::presence::tests::rule()
+        }
+    }
+
+    fn on(zones: &[Zone], rule: &Rule, x: f64) -> Option<Option<String>> {
+        let foot = Point { x, y: 0.75 };
+        let standing = standing(zones, rule, &Calendar::default(), foot, Timestamp::UNIX_EPOCH)?;
+        Some(standing.zone.map(|z| z.as_str().to_owned()))
+    }
+
+    #[test]
+    fn zones_decide_what_a_foot_stands_on() {
+        let (garbage, advert) = (rule("garbage"), rule("advert"));
+        let zones = [
+            zone("pavement", ZoneKind::Watch, 0.0, 0.5, &["garbage"]),
+            zone("kerb", ZoneKind::Watch, 0.4, 0.8, &["garbage"]),
+            zone("bins", ZoneKind::Exclude, 0.2, 0.3, &[]),
+        ];
+        let at = |rule, x| on(&zones, rule, x);
+        assert_eq!(at(&garbage, 0.1), Some(Some("pavement".into())));
+        assert_eq!(at(&garbage, 0.45), Some(Some("pavement".into())), "the first of two");
+        assert_eq!(at(&garbage, 0.6), Some(Some("kerb".into())));
+        assert_eq!(at(&garbage, 0.8), Some(Some("kerb".into())), "its line is the zone's");
+        assert_eq!(at(&garbage, 0.25), None, "excluded within a watched zone");
+        assert_eq!(at(&garbage, 0.3), None, "on an excluded zone's line");
+        assert_eq!(at(&garbage, 0.9), None);
+        assert_eq!(
+            at(&advert, 0.9),
+            Some(None),
+            "no watch zone is for this rule: the whole picture"
+        );
+        assert_eq!(at(&advert, 0.25), None);
+    }
+
+    #[test]
+    fn containers_are_lawful_ground_unless_the_rule_is_about_them() {
+        let zones = [zone("bins", ZoneKind::Container, 0.2, 0.3, &[])];
+        let overflow = Rule {
+            outside_containers: false,
+            ..rule("overflow")
+        };
+        assert_eq!(on(&zones, &rule("garbage"), 0.25), None);
+        assert_eq!(
+            on(&zones, &rule("garbage"), 0.35),
+            Some(None),
+            "watched whole: the zone is no watch zone"
+        );
+        assert_eq!(on(&zones, &overflow, 0.25), Some(None));
+    }
+
+    #[test]
+    fn beyond_the_shop_is_watched_ground_outside_its_own() {
+        let zones = [
+            zone("pavement", ZoneKind::Watch, 0.0, 0.8, &[]),
+            zone("front", ZoneKind::Shop, 0.0, 0.2, &[]),
+        ];
+        let spill = Rule {
+            beyond: Some(Beyond::Shop),
+            ..rule("spill")
+        };
+        assert_eq!(on(&zones, &spill, 0.1), None);
+        assert_eq!(on(&zones, &spill, 0.2), None, "its line is the shop's");
+        assert_eq!(on(&zones, &spill, 0.3), Some(Some("pavement".into())));
+        assert_eq!(on(&zones, &spill, 0.9), None, "not watched");
+        assert_eq!(on(&zones[..1], &spill, 0.3), None, "no shop, no spill-over");
+        assert_eq!(
+            on(&zones, &rule("garbage"), 0.1),
+            Some(Some("pavement".into())),
+            "nothing to a rule about other things"
+        );
+    }
+
+    #[test]
+    fn permitted_ground_is_watched_ground_with_hours() {
+        let permitted = |during: &str| ZoneKind::Permitted { during: during.into() };
+        let zones = [
+            zone("pavement", ZoneKind::Watch, 0.0, 0.8, &[]),
+            zone("closed", permitted("closed"), 0.2, 0.5, &[]),
+            zone("market", permitted("open"), 0.4, 0.9, &["vendor"]),
+            zone("late", permitted("closed"), 0.6, 0.7, &[]),
+        ];
+        let always = Schedule {
+            windows: vec![Window {
+                days: Days::DAILY,
+                from: 0,
+                to: DAY,
+                season: None,
+            }],
+        };
+        let calendar = Calendar {
+            schedules: [("open".into(), always), ("closed".into(), Schedule::default())].into(),
+            ..Calendar::default()
+        };
+        let at = |rule: &str, x| {
+            let foot = Point { x, y: 0.75 };
+            let standing = standing(
+                &zones,
+                &super::tests::rule(rule),
+                &calendar,
+                foot,
+                Timestamp::UNIX_EPOCH,
+            )?;
+            Some((standing.permit.map(|s| s.as_str().to_owned()), standing.is_permitted))
+        };
+        assert_eq!(at("vendor", 0.1), Some((None, false)));
+        assert_eq!(at("vendor", 0.3), Some((Some("closed".into()), false)));
+        assert_eq!(
+            at("vendor", 0.45),
+            Some((Some("open".into()), true)),
+            "the open one goes before the closed"
+        );
+        assert_eq!(
+            at("vendor", 0.65),
+            Some((Some("open".into()), true)),
+            "whatever their order"
+        );
+        assert_eq!(at("garbage", 0.55), Some((None, false)), "not for this rule");
+        assert_eq!(at("vendor", 0.85), None, "not watched");
+    }
+}

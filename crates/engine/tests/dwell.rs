@@ -1,0 +1,158 @@
+//! A case comes when the thing has been seen to stay, and with what the record needs.
+
+use std::time::Duration;
+
+use crate::engine_support::*;
+use gridwatch_engine::{CaseState, Effect, NotFiled, PlaceMethod, Rule};
+
+#[test]
+fn a_heap_that_stays_becomes_one_case_with_its_whole_story() {
+    let mut world = World::new(plan([("gate", fixed())], vec![rule()]));
+    world.heap_stays("gate", 0, 50);
+    assert!(world.opened().is_empty(), "50 s are not a minute");
+    world.heap_stays("gate", 60, 3600);
+
+    let [case] = world.opened()[..] else {
+        panic!("{:?}", world.opened())
+    };
+    assert_eq!((case.first_seen_at, case.confirmed_at), (at(0.0), at(60.0)));
+    assert_eq!(
+        (case.dwell, case.looks, case.looks_seen),
+        (Duration::from_secs(60), 7, 7)
+    );
+    assert!((case.confidence - 0.8).abs() < 1e-6);
+    assert_eq!((case.first_box, case.confirmed_box), (HEAP, HEAP));
+    assert_eq!(case.located.cell.as_str(), "410105001001044");
+    assert_eq!(case.located.method, PlaceMethod::CameraPoint);
+    assert_eq!(case.dedup_key, "410105001001044/0102/view:gate");
+    assert_eq!(case.id.as_str().len(), 26);
+    let [open] = &world.engine.open_cases().collect::<Vec<_>>()[..] else {
+        panic!("one case is open")
+    };
+    assert_eq!((&open.id, open.state), (&case.id, CaseState::Filed));
+    assert_eq!(world.engine.last_seen(&case.id), Some(at(3600.0)), "it is still seen");
+    world.close();
+}
+
+#[test]
+fn the_two_looks_of_a_case_are_pinned_when_they_are_judged() {
+    let mut world = World::new(plan([("gate", fixed())], vec![rule()]));
+    let first = world.look("gate", 0.0, vec![garbage(0.8, HEAP)]);
+    assert_eq!(
+        first,
+        [Effect::Pin {
+            camera: "gate".into(),
+            at: at(0.0)
+        }]
+    );
+    world.heap_stays("gate", 10, 50);
+    let last = world.look("gate", 60.0, vec![garbage(0.8, HEAP)]);
+    assert_eq!(
+        last[0],
+        Effect::Pin {
+            camera: "gate".into(),
+            at: at(60.0)
+        }
+    );
+    assert!(matches!(last[1], Effect::Open(_)));
+    assert_eq!((last.len(), world.pins()), (2, 0), "both are handed over");
+}
+
+#[test]
+fn a_look_is_asked_for_at_the_moment_the_dwell_is_up() {
+    let mut world = World::new(plan(
+        [("gate", fixed())],
+        vec![Rule {
+            dwell: Duration::from_secs(45),
+            ..rule()
+        }],
+    ));
+    for s in [0.0, 10.0, 20.0, 30.0] {
+        world.look("gate", s, vec![garbage(0.8, HEAP)]);
+    }
+    let asked = |effects: &[Effect]| {
+        effects
+            .iter()
+            .filter(|e| matches!(e, Effect::Look { .. }))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert!(asked(&world.effects).is_empty(), "the schedule comes first");
+    let wanted = Effect::Look {
+        camera: "gate".into(),
+        by: at(45.0),
+    };
+    assert_eq!(world.look("gate", 40.0, vec![garbage(0.8, HEAP)]), [wanted]);
+    assert!(
+        world.look("gate", 43.0, vec![garbage(0.8, HEAP)]).is_empty(),
+        "asked once for one moment"
+    );
+    assert!(matches!(
+        world.look("gate", 45.0, vec![garbage(0.8, HEAP)])[..],
+        [_, Effect::Open(_)]
+    ));
+}
+
+#[test]
+fn somebody_who_stands_in_front_for_a_while_does_not_matter() {
+    let mut world = World::new(plan([("gate", fixed())], vec![rule()]));
+    world.heap_stays("gate", 0, 20);
+    world.look("gate", 30.0, vec![]);
+    world.look("gate", 40.0, vec![]);
+    world.heap_stays("gate", 50, 60);
+    let [case] = world.opened()[..] else {
+        panic!("{:?}", world.effects)
+    };
+    assert_eq!(
+        (case.dwell, case.looks, case.looks_seen),
+        (Duration::from_secs(60), 7, 5)
+    );
+}
+
+#[test]
+fn scores_that_flicker_above_the_keep_score_are_one_case() {
+    let mut world = World::new(plan([("gate", fixed())], vec![rule()]));
+    for (i, s) in (0..3600).step_by(10).enumerate() {
+        world.look("gate", f64::from(s), vec![garbage([0.8, 0.31, 0.5, 0.35][i % 4], HEAP)]);
+    }
+    assert_eq!(world.opened().len(), 1);
+    assert!(world.not_filed().is_empty(), "{:?}", world.not_filed());
+}
+
+#[test]
+fn a_thing_found_by_two_models_is_one_thing() {
+    let mut world = World::new(plan(
+        [("gate", fixed())],
+        vec![Rule {
+            labels: vec!["garbage".into(), "overflow".into()],
+            ..rule()
+        }],
+    ));
+    for s in (0..=60).step_by(10) {
+        let mut overflow = garbage(0.6, bbox(0.46, 0.5, 0.56, 0.61));
+        overflow.label = "overflow".into();
+        world.look("gate", f64::from(s), vec![overflow, garbage(0.9, HEAP)]);
+    }
+    let [case] = world.opened()[..] else {
+        panic!("{:?}", world.effects)
+    };
+    assert!((case.confidence - 0.9).abs() < 1e-6, "the surer box is the thing");
+    assert!(world.not_filed().is_empty());
+}
+
+#[test]
+fn seen_too_rarely_is_no_case_and_says_so() {
+    // Every third look: never three of five, and two thirds of the time it does not count as present.
+    let mut world = World::new(plan([("gate", fixed())], vec![rule()]));
+    for s in (0..600).step_by(30) {
+        world.look("gate", f64::from(s), vec![garbage(0.8, HEAP)]);
+        world.look("gate", f64::from(s + 10), vec![]);
+        world.look("gate", f64::from(s + 20), vec![]);
+    }
+    assert!(world.opened().is_empty());
+    for s in (600..800).step_by(10) {
+        world.look("gate", f64::from(s), vec![]);
+    }
+    assert_eq!(world.not_filed(), [NotFiled::SeenTooRarely]);
+    assert_eq!(world.pins(), 0);
+}

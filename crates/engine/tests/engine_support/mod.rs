@@ -1,0 +1,417 @@
+//! A street, cameras that look at it and a clock, for driving the engine: everything it needs, nothing it does not.
+#![allow(dead_code, unreachable_pub, reason = "each test file takes its own part of it")]
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use gridwatch_engine::{
+    BBox, CameraId, CameraPlan, Case, Category, Claim, Detection, Effect, Elsewhere, Engine, FixedPlace, Input, Intake,
+    Known, Light, Located, LonLat, NotFiled, Observation, Place, PlaceMethod, Plan, Point, Reason, Resumed, Rule,
+    Scores, Snapshot, Stands, View, Zone, ZoneKind,
+    calendar::{Calendar, Hours},
+    geometry::{Calibration, LocalPlane},
+    grid::{Grid, GridSpec},
+};
+use jiff::Timestamp;
+
+/// The middle of the street, in the middle of a cell.
+pub const HERE: LonLat = LonLat {
+    lon: 113.6005,
+    lat: 34.7005,
+};
+
+/// Cells of 0.001° (92 m by 111 m), 10 × 10, the street in the middle of cell 044.
+pub static GRID: LazyLock<Grid> = LazyLock::new(|| {
+    let features: Vec<_> = (0..100)
+        .map(|n| {
+            let (w, s) = (
+                113.5960 + f64::from(n % 10) * 0.001,
+                34.6960 + f64::from(n / 10) * 0.001,
+            );
+            let (e, n_) = (w + 0.001, s + 0.001);
+            serde_json::json!({
+                "type": "Feature",
+                "properties": {"code": format!("410105001001{n:03}")},
+                "geometry": {"type": "Polygon", "coordinates": [[[w, s], [e, s], [e, n_], [w, n_], [w, s]]]},
+            })
+        })
+        .collect();
+    let file = serde_json::json!({
+        "type": "FeatureCollection",
+        "crs": {"type": "name", "properties": {"name": "EPSG:4490"}},
+        "features": features,
+    });
+    let spec = GridSpec {
+        crs: "EPSG:4490".into(),
+        code_property: "code".into(),
+        code_pattern: r"^\d{15}$".into(),
+    };
+    Grid::parse(&file.to_string(), &spec).expect("the test's own grid")
+});
+
+/// Garbage that must stay for a minute.
+pub fn rule() -> Rule {
+    Rule {
+        id: "garbage".into(),
+        category: Category {
+            code: "0102".into(),
+            scheme: "test@1".into(),
+            name_zh: "暴露垃圾".into(),
+            name_en: "Exposed garbage".into(),
+        },
+        labels: vec!["garbage".into()],
+        day: Scores { start: 0.5, keep: 0.3 },
+        night: Scores { start: 0.5, keep: 0.3 },
+        dwell: Duration::from_secs(60),
+        seen_n: 3,
+        seen_m: 5,
+        present_share: 0.6,
+        max_move: 0.5,
+        max_move_m: None,
+        min_area_m2: None,
+        min_count: None,
+        gather: 0.0,
+        attended: None,
+        second_look: None,
+        min_area: 0.0005,
+        forget_after: Duration::from_secs(120),
+        max_gap: Duration::from_secs(90),
+        merge_radius_m: 8.0,
+        outside_containers: true,
+        beyond: None,
+        stands: Stands::Ground,
+        except_approved: false,
+        hours: Hours::default(),
+    }
+}
+
+/// A camera whose whole view is `HERE`, give or take 5 m.
+pub fn fixed() -> CameraPlan {
+    fixed_at(HERE)
+}
+
+pub fn fixed_at(at: LonLat) -> CameraPlan {
+    CameraPlan {
+        look_every: Duration::from_secs(10),
+        away: Duration::ZERO,
+        zones: Vec::new(),
+        place: Place::Fixed(FixedPlace { at, uncertainty_m: 5.0 }),
+        approved: None,
+    }
+}
+
+/// An upright rectangle of the picture.
+pub fn zone(id: &str, kind: ZoneKind, x: (f64, f64), y: (f64, f64)) -> Zone {
+    let polygon = [(x.0, y.0), (x.1, y.0), (x.1, y.1), (x.0, y.1)]
+        .map(|(x, y)| Point { x, y })
+        .to_vec();
+    Zone {
+        id: id.into(),
+        kind,
+        polygon,
+        rules: Vec::new(),
+    }
+}
+
+pub fn plan(cameras: impl IntoIterator<Item = (&'static str, CameraPlan)>, rules: Vec<Rule>) -> Plan {
+    Plan {
+        node: "box-1".into(),
+        cameras: cameras.into_iter().map(|(id, camera)| (id.into(), camera)).collect(),
+        rules,
+        grid: GRID.clone(),
+        intake: no_cap(),
+        verification: gridwatch_engine::Verification::default(),
+        picture_interval: Duration::ZERO,
+        calendar: Calendar::default(),
+    }
+}
+
+/// As many cases a day as there may be.
+pub fn no_cap() -> Intake {
+    Intake {
+        per_camera_day: u32::MAX,
+        per_box_day: u32::MAX,
+        let_go_after: None,
+    }
+}
+
+/// `seconds` after the tests' beginning of time.
+pub fn at(seconds: f64) -> Timestamp {
+    Timestamp::from_millisecond(1_750_000_000_000 + (seconds * 1000.0).round() as i64).expect("in this century")
+}
+
+pub fn bbox(x1: f32, y1: f32, x2: f32, y2: f32) -> BBox {
+    BBox { x1, y1, x2, y2 }
+}
+
+/// A heap in the middle of the picture.
+pub const HEAP: BBox = BBox {
+    x1: 0.45,
+    y1: 0.5,
+    x2: 0.55,
+    y2: 0.6,
+};
+
+pub fn garbage(score: f32, bbox: BBox) -> Detection {
+    Detection {
+        label: "garbage".into(),
+        score,
+        bbox,
+        appearance: None,
+        number: None,
+        closer: None,
+    }
+}
+
+/// A case of garbage that another box has open at `place`.
+pub fn claim(case: &str, place: LonLat) -> Claim {
+    Claim {
+        case: case.into(),
+        node: "box-2".into(),
+        category: rule().category.code,
+        located: Located {
+            at: place,
+            uncertainty_m: 5.0,
+            method: PlaceMethod::CameraPoint,
+            cell: GRID.cell_of(place).expect("within the grid").clone(),
+        },
+        merge_radius_m: 8.0,
+        number: None,
+    }
+}
+
+/// News of another box's case.
+pub fn elsewhere(seconds: f64, what: Known) -> Input {
+    Input::Elsewhere(Elsewhere { at: at(seconds), what })
+}
+
+/// An engine with a record of what it wanted done, which holds the pins to account.
+pub struct World {
+    pub engine: Engine,
+    pub effects: Vec<Effect>,
+    /// What happened to things, which is told beside the effects that ask for something.
+    pub turns: Vec<Reason>,
+    pins: BTreeMap<(CameraId, Timestamp), u32>,
+}
+
+impl World {
+    pub fn new(plan: Plan) -> Self {
+        let mut world = Self {
+            engine: Engine::new(),
+            effects: Vec::new(),
+            turns: Vec::new(),
+            pins: BTreeMap::new(),
+        };
+        world.apply(Input::Configured(Arc::new(plan)));
+        world
+    }
+
+    /// Applies one input and returns its effects, `Turned` left out.
+    pub fn apply(&mut self, input: Input) -> Vec<Effect> {
+        let mut effects = self.engine.apply(input);
+        effects.retain(|effect| match effect {
+            Effect::Turned { reason, .. } => {
+                self.turns.push(*reason);
+                false
+            }
+            _ => true,
+        });
+        for effect in &effects {
+            match effect {
+                Effect::Pin { camera, at } => *self.pins.entry((camera.clone(), *at)).or_default() += 1,
+                Effect::Unpin { camera, at } => self.unpin(camera, *at),
+                Effect::Open(case) => {
+                    // Both looks are handed over: from here on they are the evidence's.
+                    self.unpin(&case.camera, case.first_seen_at);
+                    self.unpin(&case.camera, case.confirmed_at);
+                }
+                _ => {}
+            }
+        }
+        self.effects.extend_from_slice(&effects);
+        effects
+    }
+
+    /// The daemon stops and starts again under `plan`: what the store and the snapshot hold comes back, and the pictures for
+    /// which `has` says so.
+    pub fn restart(&mut self, plan: Plan, has: impl Fn(Timestamp) -> bool) {
+        let snapshot = serde_json::to_string(&self.engine.snapshot()).expect("a snapshot is JSON");
+        let snapshot: Snapshot = serde_json::from_str(&snapshot).expect("and is read again");
+        let pictures = snapshot.firsts().filter(|(_, at)| has(*at)).collect();
+        let remembered: Vec<_> = self.engine.remembered().cloned().collect();
+        // What was pinned went with the process.
+        self.pins.clear();
+        self.engine = Engine::new();
+        self.apply(Input::Configured(Arc::new(plan)));
+        for case in remembered {
+            self.apply(Input::Restored(case));
+        }
+        self.apply(Input::Resumed(Box::new(Resumed { snapshot, pictures })));
+    }
+
+    fn unpin(&mut self, camera: &CameraId, at: Timestamp) {
+        let key = (camera.clone(), at);
+        let count = self.pins.get_mut(&key).expect("only what was pinned is let go");
+        *count -= 1;
+        if *count == 0 {
+            self.pins.remove(&key);
+        }
+    }
+
+    /// How many pictures are held.
+    pub fn pins(&self) -> u32 {
+        self.pins.values().sum()
+    }
+
+    pub fn look(&mut self, camera: &str, seconds: f64, detections: Vec<Detection>) -> Vec<Effect> {
+        self.see(camera, seconds, View::Clear, detections)
+    }
+
+    pub fn see(&mut self, camera: &str, seconds: f64, view: View, detections: Vec<Detection>) -> Vec<Effect> {
+        self.apply(Input::Observed(Observation {
+            camera: camera.into(),
+            at: at(seconds),
+            view,
+            light: Light::Day,
+            detections,
+            not_searched: Vec::new(),
+        }))
+    }
+
+    /// Looks every 10 s from `from` to `to`, both included, that all see `HEAP`.
+    pub fn heap_stays(&mut self, camera: &str, from: u32, to: u32) {
+        for s in (from..=to).step_by(10) {
+            self.look(camera, f64::from(s), vec![garbage(0.8, HEAP)]);
+        }
+    }
+
+    pub fn opened(&self) -> Vec<&Case> {
+        self.effects
+            .iter()
+            .filter_map(|e| {
+                if let Effect::Open(case) = e {
+                    Some(&**case)
+                } else {
+                    None
+                }
+            })
+            .collect()
+    }
+
+    pub fn not_filed(&self) -> Vec<NotFiled> {
+        let reason = |e: &Effect| {
+            if let Effect::NotFiled { reason, .. } = e {
+                Some(*reason)
+            } else {
+                None
+            }
+        };
+        self.effects.iter().filter_map(reason).collect()
+    }
+
+    /// Ends everything: afterwards no picture may be held.
+    pub fn close(&mut self) {
+        self.apply(Input::Configured(Arc::new(plan([], Vec::new()))));
+        assert_eq!(self.pins(), 0, "every pin is let go or handed over");
+    }
+}
+
+/// A pinhole camera, 60° wide, 16:9, over flat ground.
+#[derive(Debug, Clone, Copy)]
+pub struct Pinhole {
+    /// Metres east and north of `HERE`.
+    pub pole: (f64, f64),
+    pub height_m: f64,
+    /// Degrees clockwise from north.
+    pub heading: f64,
+    /// Degrees below the horizon.
+    pub tilt: f64,
+}
+
+const HALF_WIDTH: f64 = 0.577_350_269_189_625_8;
+const HALF_HEIGHT: f64 = HALF_WIDTH * 9.0 / 16.0;
+
+impl Pinhole {
+    /// One that stands at `pole` and looks at `HERE`.
+    pub fn towards_here(pole: (f64, f64), height_m: f64) -> Self {
+        let heading = (-pole.0).atan2(-pole.1).to_degrees();
+        let tilt = height_m.atan2(pole.0.hypot(pole.1)).to_degrees();
+        Self {
+            pole,
+            height_m,
+            heading,
+            tilt,
+        }
+    }
+
+    /// Where a point (metres east, north and up of `HERE`) is in the picture, and how far ahead it is.
+    pub fn sees(&self, (east, north, up): (f64, f64, f64)) -> (Point, f64) {
+        let (dx, dy, dz) = (east - self.pole.0, north - self.pole.1, up - self.height_m);
+        let (sin_h, cos_h) = self.heading.to_radians().sin_cos();
+        let (sin_t, cos_t) = self.tilt.to_radians().sin_cos();
+        let (ahead, right) = (dx * sin_h + dy * cos_h, dx * cos_h - dy * sin_h);
+        let (depth, down) = (ahead * cos_t - dz * sin_t, -ahead * sin_t - dz * cos_t);
+        let point = Point {
+            x: 0.5 + right / depth / (2.0 * HALF_WIDTH),
+            y: 0.5 + down / depth / (2.0 * HALF_HEIGHT),
+        };
+        (point, depth)
+    }
+
+    /// The box of a thing that stands at (east, north) of `HERE`, 1.6 m wide and 0.9 m high.
+    pub fn frames(&self, (east, north): (f64, f64)) -> BBox {
+        let (foot, depth) = self.sees((east, north, 0.0));
+        let (half, high) = (0.8 / depth / (2.0 * HALF_WIDTH), 0.9 / depth / (2.0 * HALF_HEIGHT));
+        bbox(
+            (foot.x - half) as f32,
+            (foot.y - high) as f32,
+            (foot.x + half) as f32,
+            foot.y as f32,
+        )
+    }
+
+    /// Calibrated on six points of the ground around `HERE`, each clicked up to `blunder` off.
+    pub fn plan(&self, blunder: f64) -> CameraPlan {
+        let around = [
+            (-3.5, -3.0),
+            (3.5, -3.0),
+            (3.5, 3.5),
+            (-3.5, 3.5),
+            (0.0, 0.5),
+            (1.0, 2.5),
+        ];
+        self.plan_on(&around, blunder)
+    }
+
+    /// Calibrated on these points, metres east and north of `HERE`.
+    pub fn plan_on(&self, points: &[(f64, f64)], blunder: f64) -> CameraPlan {
+        let plane = LocalPlane::at(HERE);
+        let pairs: Vec<_> = points
+            .iter()
+            .copied()
+            .enumerate()
+            .map(|(i, (east, north))| {
+                let (mut p, _) = self.sees((east, north, 0.0));
+                p.x += if i % 2 == 0 { blunder } else { -blunder };
+                (p, plane.lon_lat(east, north))
+            })
+            .collect();
+        CameraPlan {
+            look_every: Duration::from_secs(10),
+            away: Duration::ZERO,
+            zones: Vec::new(),
+            place: Place::Calibrated {
+                calibration: Calibration::fit(&pairs).expect("points that determine a plane"),
+                max_uncertainty_m: 15.0,
+                fallback: FixedPlace {
+                    at: HERE,
+                    uncertainty_m: 30.0,
+                },
+            },
+            approved: None,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What was known of things that are no cases yet outlasts a restart.
+
+use std::time::Duration;
+
+use crate::engine_support::*;
+use gridwatch_engine::{Effect, Input, NotFiled, Reason, Resumed, Rule, Snapshot};
+
+fn street() -> gridwatch_engine::Plan {
+    plan([("gate", fixed())], vec![rule()])
+}
+
+#[test]
+fn a_dwell_goes_on_over_a_restart() {
+    let mut world = World::new(street());
+    world.heap_stays("gate", 0, 40);
+    world.restart(street(), |_| true);
+    world.heap_stays("gate", 60, 70);
+    let [case] = world.opened()[..] else {
+        panic!("{:?}", world.effects)
+    };
+    assert_eq!((case.first_seen_at, case.confirmed_at), (at(0.0), at(60.0)));
+    assert_eq!(case.dwell, Duration::from_secs(60));
+    let reasons: Vec<_> = case.journal.iter().map(|n| n.reason).collect();
+    assert_eq!(reasons, [Reason::Appeared, Reason::Restarted, Reason::Confirmed]);
+    world.close();
+}
+
+#[test]
+fn a_long_restart_is_blind_time() {
+    let mut world = World::new(street());
+    world.heap_stays("gate", 0, 40);
+    world.restart(street(), |_| true);
+    world.heap_stays("gate", 640, 700);
+    let case = world.opened()[0];
+    assert_eq!((case.first_seen_at, case.confirmed_at), (at(0.0), at(660.0)));
+    assert_eq!(case.dwell, Duration::from_secs(60));
+    assert!(case.journal.iter().any(|n| n.reason == Reason::Blind && n.times == 1));
+}
+
+#[test]
+fn a_candidate_whose_picture_is_lost_takes_another_and_keeps_its_dwell() {
+    let mut world = World::new(street());
+    world.heap_stays("gate", 0, 50);
+    world.restart(street(), |_| false);
+    assert_eq!(world.pins(), 0);
+    world.heap_stays("gate", 60, 80);
+    let [case] = world.opened()[..] else {
+        panic!("{:?}", world.effects)
+    };
+    assert_eq!(
+        (case.first_seen_at, case.confirmed_at),
+        (at(60.0), at(70.0)),
+        "two pictures"
+    );
+    assert_eq!(case.dwell, Duration::from_secs(70), "of the same heap");
+    world.close();
+}
+
+#[test]
+fn the_two_pictures_of_a_case_are_as_far_apart_as_evidence_asks() {
+    let street = || gridwatch_engine::Plan {
+        picture_interval: Duration::from_secs(25),
+        ..street()
+    };
+    let mut world = World::new(street());
+    world.heap_stays("gate", 0, 50);
+    world.restart(street(), |_| false);
+    world.heap_stays("gate", 60, 100);
+    let case = world.opened()[0];
+    assert_eq!((case.first_seen_at, case.confirmed_at), (at(60.0), at(90.0)));
+}
+
+#[test]
+fn a_case_that_was_never_committed_is_filed_after_the_restart() {
+    let mut world = World::new(street());
+    world.heap_stays("gate", 0, 60);
+    assert_eq!(world.opened().len(), 1);
+    let snapshot: Snapshot = world.engine.snapshot();
+    // The store was full: it knows nothing of the case.
+    let mut next = World::new(street());
+    next.apply(Input::Resumed(Box::new(Resumed {
+        snapshot,
+        ..Resumed::default()
+    })));
+    assert_eq!(next.turns, [Reason::Restarted, Reason::PictureLost]);
+    next.heap_stays("gate", 70, 80);
+    assert_eq!(next.opened().len(), 1);
+    assert_eq!(next.opened()[0].dwell, Duration::from_secs(80));
+}
+
+#[test]
+fn what_is_no_longer_configured_is_not_resumed() {
+    let mut world = World::new(street());
+    world.heap_stays("gate", 0, 40);
+    let other = Rule {
+        id: "other".into(),
+        ..rule()
+    };
+    world.restart(plan([("gate", fixed())], vec![other]), |_| true);
+    world.heap_stays("gate", 50, 100);
+    assert!(world.opened().is_empty(), "its dwell begins with it");
+    assert_eq!(world.turns.last(), Some(&Reason::Appeared));
+    world.close();
+}
+
+#[test]
+fn an_open_case_is_not_filed_again_and_what_is_refused_stays_so() {
+    let mut world = World::new(street());
+    for start in 0..5 {
+        world.heap_stays("gate", start * 3000, start * 3000 + 2900);
+        world.restart(street(), |_| start % 2 == 0);
+    }
+    assert_eq!(world.opened().len(), 1);
+    assert!(world.not_filed().is_empty(), "{:?}", world.not_filed());
+    let unpinned = world
+        .effects
+        .iter()
+        .filter(|e| matches!(e, Effect::Unpin { .. }))
+        .count();
+    assert_eq!(unpinned, 0);
+}
+
+#[test]
+fn what_waits_for_room_waits_after_a_restart() {
+    let mut full = street();
+    full.intake.per_box_day = 0;
+    let mut world = World::new(full.clone());
+    world.heap_stays("gate", 0, 60);
+    assert_eq!(world.not_filed(), [NotFiled::OverDailyCap]);
+    world.restart(full.clone(), |_| true);
+    assert_eq!(world.engine.waiting(), 1);
+    world.heap_stays("gate", 70, 100);
+    assert_eq!(world.not_filed(), [NotFiled::OverDailyCap], "said once");
+}

@@ -1,0 +1,148 @@
+//! The vendor rule on general labels: goods with somebody by them, that stay. People who wait, goods that nobody sells and
+//! vendors who keep moving are none.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use crate::engine_support::{HERE, Pinhole, World, bbox, fixed, plan, rule};
+use gridwatch_engine::{Attended, BBox, Detection, NotFiled, Rule, geometry::distance_m};
+
+fn vendor() -> Rule {
+    Rule {
+        id: "vendor".into(),
+        labels: ["umbrella", "table", "cart"].map(Into::into).to_vec(),
+        dwell: Duration::from_secs(300),
+        gather: 0.3,
+        max_move: 0.5,
+        max_move_m: Some(3.0),
+        attended: Some(Attended {
+            labels: vec!["person".into()],
+            within: 1.0,
+            share: 0.5,
+        }),
+        ..rule()
+    }
+}
+
+fn thing(label: &str, bbox: BBox) -> Detection {
+    Detection {
+        label: label.into(),
+        score: 0.8,
+        bbox,
+        appearance: None,
+        number: None,
+        closer: None,
+    }
+}
+
+const TABLE: BBox = BBox {
+    x1: 0.40,
+    y1: 0.60,
+    x2: 0.50,
+    y2: 0.70,
+};
+
+fn parasol() -> Detection {
+    thing("umbrella", bbox(0.40, 0.45, 0.52, 0.58))
+}
+
+fn seller(x: f32) -> Detection {
+    thing("person", bbox(x, 0.5, x + 0.05, 0.7))
+}
+
+fn world() -> World {
+    World::new(plan([("gate", fixed())], vec![vendor()]))
+}
+
+#[test]
+fn a_stall_is_one_case_of_its_parts() {
+    let mut world = world();
+    for (i, s) in (0..=300).step_by(10).enumerate() {
+        // He walks about his stall, and is away at every third look.
+        let mut seen = vec![thing("table", TABLE), parasol()];
+        if i % 3 != 0 {
+            seen.push(seller(0.5 + 0.02 * (i % 2) as f32));
+        }
+        world.look("gate", f64::from(s), seen);
+    }
+    let cases = world.opened();
+    assert_eq!(cases.len(), 1);
+    assert_eq!((cases[0].count, cases[0].area_m2), (2, None));
+    assert_eq!(cases[0].confirmed_box, bbox(0.40, 0.45, 0.52, 0.70), "around both");
+    world.close();
+}
+
+#[test]
+fn people_who_wait_and_goods_that_nobody_sells_are_no_vendor() {
+    let mut world = world();
+    for s in (0..=900).step_by(10) {
+        world.look("gate", f64::from(s), vec![seller(0.1), seller(0.2)]);
+    }
+    assert!(world.effects.len() <= 1, "{:?}", world.effects);
+    for s in (910..=1900).step_by(10) {
+        // Somebody passes now and then.
+        let mut seen = vec![thing("cart", TABLE)];
+        if s % 50 == 0 {
+            seen.push(seller(0.5));
+        }
+        world.look("gate", f64::from(s), seen);
+    }
+    for s in (1910..=2100).step_by(10) {
+        world.look("gate", f64::from(s), Vec::new());
+    }
+    assert!(world.opened().is_empty());
+    assert_eq!(world.not_filed(), [NotFiled::Unattended]);
+    world.close();
+}
+
+#[test]
+fn a_calibrated_camera_measures_in_metres_how_far_a_vendor_moved() {
+    let camera = Pinhole::towards_here((0.0, -18.0), 6.0);
+    let walk = |metres_a_minute: f64| {
+        let mut world = World::new(plan([("gate", camera.plan(0.0))], vec![vendor()]));
+        for s in (0..=400).step_by(10) {
+            let east = -1.5 + metres_a_minute * f64::from(s) / 60.0;
+            let cart = camera.frames((east, 0.0));
+            let near = bbox(cart.x2, cart.y1, cart.x2 + 0.03, cart.y2);
+            world.look("gate", f64::from(s), vec![thing("cart", cart), thing("person", near)]);
+        }
+        world
+    };
+    let still = walk(0.0);
+    let case = still.opened()[0];
+    assert!(distance_m(case.located.at, HERE) < 3.0);
+    let area = case.area_m2.unwrap();
+    assert!((2.0..3.2).contains(&area), "1.6 m wide: {area} m²");
+    assert_eq!(walk(0.4).opened().len(), 1, "2.7 m in all");
+    let strolling = walk(1.0);
+    assert!(strolling.opened().is_empty());
+    assert!(strolling.not_filed().contains(&NotFiled::Moved));
+}
+
+#[test]
+fn a_heap_counts_by_its_ground_or_by_its_bags() {
+    let camera = Pinhole::towards_here((0.0, -18.0), 6.0);
+    let heap = Rule {
+        labels: vec!["bag".into()],
+        min_area_m2: Some(4.0),
+        min_count: Some(3),
+        gather: 0.5,
+        attended: None,
+        ..rule()
+    };
+    let filed = |bags: &[(f64, f64)]| {
+        let mut world = World::new(plan([("gate", camera.plan(0.0))], vec![heap.clone()]));
+        for s in (0..=120).step_by(10) {
+            let seen = bags.iter().map(|at| thing("bag", camera.frames(*at))).collect();
+            world.look("gate", f64::from(s), seen);
+        }
+        (world.opened().len(), world.not_filed().contains(&NotFiled::TooSmall))
+    };
+    assert_eq!(filed(&[(0.0, 0.0)]), (0, true), "one of 2.6 m²");
+    assert_eq!(filed(&[(-0.9, 0.0), (0.9, 0.0)]), (1, false), "3.4 m across");
+    assert_eq!(
+        filed(&[(-0.2, 0.0), (0.0, 0.6), (0.2, 1.2)]),
+        (1, false),
+        "three of them"
+    );
+}

@@ -1,0 +1,291 @@
+//! A manifest for an ONNX file that has none: what the file says of itself, what one look at an empty picture shows, and how
+//! networks of its family are usually fed. What is a guess is said to be one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use super::{
+    Manifest, Model, ModelError, Runtime,
+    adapter::{Facts, LayoutError, Port, Reading},
+    graph::{Graph, NotOnnx},
+    manifest::{Adapter, Axes, Colour, Fit, Hints, Input, Shape},
+    network::Network,
+};
+use gridwatch_base::{digest::sha256_hex, error::Class};
+
+/// An ONNX file, looked at.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// What the file says of itself.
+    pub graph: Graph,
+    /// What it takes.
+    pub inputs: Vec<Port>,
+    /// What it gave for an empty picture.
+    pub outputs: Vec<Port>,
+    /// How it can be read, with how many classes.
+    pub readings: BTreeSet<(Adapter, usize)>,
+    /// Its sum.
+    pub sha256: String,
+    /// The input that takes the picture.
+    pub input: String,
+    /// Width and height that it was looked at with.
+    pub size: (u32, u32),
+    /// True where the graph takes any width and height.
+    pub is_free: bool,
+}
+
+/// What whoever drafts knows already.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// The classes, in the network's order.
+    pub labels: Option<Vec<String>>,
+    /// How it is read.
+    pub adapter: Option<Adapter>,
+    /// Width and height of its input, where the file leaves them open.
+    pub size: Option<(u32, u32)>,
+}
+
+/// Why nothing can be drafted.
+#[derive(Debug, thiserror::Error)]
+pub enum DraftError {
+    /// The file cannot be read.
+    #[error("{file}: {source}")]
+    Read {
+        /// Which.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is something else.
+    #[error("{file}: {source}")]
+    NotOnnx {
+        /// Which.
+        file: String,
+        /// Why.
+        source: NotOnnx,
+    },
+    /// No input is a picture.
+    #[error("no input takes a picture [1, 3, height, width] or [1, height, width, 3]: the graph takes {inputs}")]
+    NoPicture {
+        /// What it takes.
+        inputs: String,
+    },
+    /// Nobody says how large the picture is.
+    #[error(
+        "the graph takes pictures of any size and its metadata has no imgsz: say what it was trained for, as --size 640x640"
+    )]
+    NoSize,
+    /// It cannot be run.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+impl DraftError {
+    /// What to do about it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Model(e) => e.class(),
+            Self::Read { .. } | Self::NotOnnx { .. } | Self::NoPicture { .. } | Self::NoSize => Class::Config,
+        }
+    }
+}
+
+/// Looks at a file.
+///
+/// # Errors
+/// A file that is no ONNX file, that cannot be run, or that takes no picture.
+pub fn look(runtime: &Runtime, file: &Path, known: &Known) -> Result<Draft, DraftError> {
+    let shown = || file.display().to_string();
+    let bytes = fs::read(file).map_err(|source| DraftError::Read { file: shown(), source })?;
+    let graph = Graph::read(&bytes).map_err(|source| DraftError::NotOnnx { file: shown(), source })?;
+    let sha256 = sha256_hex(&bytes);
+    let mut model = Model {
+        manifest: blank(&sha256).into(),
+        file: file.into(),
+        bytes: bytes.into(),
+    };
+    let (session, _) = runtime.session(&model)?;
+    let inputs: Vec<Port> = session.inputs().iter().map(super::network::port).collect();
+    drop(session);
+    let picture = |port: &&Port| {
+        let fits = |axis: usize| port.shape.get(axis) == Some(&3);
+        port.shape.len() == 4 && (fits(1) || fits(3) || port.shape[1..].iter().all(|n| *n < 0))
+    };
+    let Some(port) = inputs.iter().find(picture) else {
+        let inputs = super::adapter::list(&inputs);
+        return Err(DraftError::NoPicture { inputs });
+    };
+    let axes = if port.shape[1] == 3 { Axes::Nchw } else { Axes::Nhwc };
+    let (down, across) = match axes {
+        Axes::Nchw => (port.shape[2], port.shape[3]),
+        Axes::Nhwc => (port.shape[1], port.shape[2]),
+    };
+    let fixed = (across > 0 && down > 0).then_some((across as u32, down as u32));
+    let size = fixed
+        .or(known.size)
+        .or_else(|| graph.image_size())
+        .ok_or(DraftError::NoSize)?;
+    let mut manifest = (*model.manifest).clone();
+    manifest.input.name.clone_from(&port.name);
+    (manifest.input.width, manifest.input.height) = size;
+    model.manifest = manifest.into();
+    let mut network = Network::open(runtime, &model)?;
+    let tensor = vec![0.0; 3 * size.0 as usize * size.1 as usize];
+    let shapes = network.run(&tensor, size, |outputs| {
+        Ok(outputs
+            .iter()
+            .map(|o| o.dimensions().collect())
+            .collect::<Vec<Vec<i64>>>())
+    })?;
+    let outputs = network.outputs(&shapes);
+    let labels = known.labels.clone().or_else(|| graph.class_names());
+    let readings = readings(
+        &graph.metadata,
+        &inputs,
+        &outputs,
+        size,
+        labels.map(|l| l.len()),
+        known.adapter,
+    );
+    Ok(Draft {
+        input: port.name.clone(),
+        is_free: fixed.is_none(),
+        graph,
+        outputs,
+        readings,
+        sha256,
+        size,
+        inputs,
+    })
+}
+
+/// Every way in which the outputs can be read. Where the number of classes is not known, every number that the outputs'
+/// dimensions could stand for is tried.
+fn readings(
+    metadata: &BTreeMap<String, String>,
+    inputs: &[Port],
+    outputs: &[Port],
+    size: (u32, u32),
+    classes: Option<usize>,
+    adapter: Option<Adapter>,
+) -> BTreeSet<(Adapter, usize)> {
+    let dimensions = outputs.iter().flat_map(|o| &o.shape).copied();
+    // What stands beside the classes in a row: boxes, objectness, a class for nothing, distributions.
+    let counts: BTreeSet<usize> = match classes {
+        Some(classes) => [classes].into(),
+        None => dimensions
+            .flat_map(|n| [0, 1, 4, 5, 32].map(|beside| n - beside))
+            .filter(|n| (1..=2000).contains(n))
+            .map(|n| n as usize)
+            .chain([1])
+            .collect(),
+    };
+    let mut readings = BTreeSet::new();
+    for classes in counts {
+        let facts = Facts {
+            inputs,
+            outputs,
+            metadata,
+            classes,
+            size,
+        };
+        match Reading::resolve(adapter.unwrap_or_default(), &facts) {
+            Ok(reading) => drop(readings.insert((reading.adapter(), classes))),
+            Err(LayoutError::Ambiguous { choices, .. }) => readings.extend(choices.into_iter().map(|c| (c, classes))),
+            Err(_) => {}
+        }
+    }
+    readings
+}
+
+fn blank(sha256: &str) -> Manifest {
+    Manifest {
+        id: "draft".into(),
+        version: "0".into(),
+        sha256: sha256.into(),
+        licence: "unknown".into(),
+        source: "unknown".into(),
+        adapter: Adapter::Auto,
+        labels: Vec::new(),
+        rename: BTreeMap::new(),
+        ignore: Vec::new(),
+        score_floor: 0.1,
+        label_floors: BTreeMap::new(),
+        nms_iou: None,
+        alphabet: None,
+        input: usual(Adapter::Auto),
+        runtime: Hints::default(),
+        self_test: Vec::new(),
+    }
+}
+
+/// How networks of a family are fed by their own programs (`docs/models.md` names them). What a network was trained with is
+/// for whoever trained it to say.
+pub fn usual(adapter: Adapter) -> Input {
+    const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
+    const STD: [f32; 3] = [58.395, 57.12, 57.375];
+    let flipped = |v: [f32; 3]| [v[2], v[1], v[0]];
+    let plain = Input {
+        name: String::new(),
+        width: 0,
+        height: 0,
+        shape: Shape::Fixed,
+        layout: None,
+        colour: Colour::Rgb,
+        scale: 1.0,
+        mean: [0.0; 3],
+        std: [1.0; 3],
+        fit: Fit::Stretch,
+        pad: 0,
+    };
+    match adapter {
+        Adapter::Yolox | Adapter::YoloxDecoded => Input {
+            colour: Colour::Bgr,
+            fit: Fit::TopLeft,
+            pad: 114,
+            ..plain
+        },
+        Adapter::Yolov5 | Adapter::Yolov8 | Adapter::End2end => Input {
+            scale: 255.0,
+            fit: Fit::Centre,
+            pad: 114,
+            ..plain
+        },
+        Adapter::Rtdetr | Adapter::RtdetrUltralytics | Adapter::Dfine => Input { scale: 255.0, ..plain },
+        Adapter::Detr | Adapter::Rfdetr | Adapter::Ssd => Input {
+            mean: MEAN,
+            std: STD,
+            ..plain
+        },
+        Adapter::Nanodet | Adapter::NanodetPlus | Adapter::Picodet => Input {
+            colour: Colour::Bgr,
+            mean: flipped(MEAN),
+            std: flipped(STD),
+            ..plain
+        },
+        Adapter::PicodetNms => Input {
+            mean: MEAN,
+            std: STD,
+            ..plain
+        },
+        Adapter::SsdRaw => Input {
+            mean: [127.0; 3],
+            std: [128.0; 3],
+            ..plain
+        },
+        Adapter::Fastestdet => Input {
+            colour: Colour::Bgr,
+            scale: 255.0,
+            ..plain
+        },
+        Adapter::Yunet => Input {
+            colour: Colour::Bgr,
+            fit: Fit::TopLeft,
+            ..plain
+        },
+        Adapter::SsdTf | Adapter::Auto | Adapter::Db | Adapter::Ctc => plain,
+    }
+}

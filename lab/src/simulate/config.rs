@@ -1,0 +1,396 @@
+//! Writes the configuration of a simulated town: the cameras are the town's, everything that judges is the shipped
+//! configuration's, taken from configs/edge.toml itself, or from a file that is named instead.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use toml::{Table, Value};
+
+use super::{
+    SimulateError,
+    kinds::SIGN,
+    town::{Camera, Corner, Ground, Town},
+};
+use gridwatch_config::raw;
+use gridwatch_base::digest::sha256_hex;
+use gridwatch_engine::{BBox, ScheduleId};
+
+const EDGE: &str = include_str!("../../configs/edge.toml");
+const CATEGORIES: &str = include_str!("../../configs/categories/default.toml");
+const CALENDAR: &str = include_str!("../../configs/calendar/cn-2026.toml");
+/// Where edge.toml names them, and the town lays them.
+const CATEGORIES_PATH: &str = "categories/default.toml";
+
+/// The town's own schedule: when its permitted ground is open.
+pub(super) const MARKET: &str = "simulated-market";
+/// Places less certain than this are filed at the view's own, as in configs/edge.toml.
+const MAX_UNCERTAINTY_M: f64 = 8.0;
+/// What a view without a calibration shows lies within this.
+const VIEW_M: f64 = 20.0;
+/// What of the given configuration judges, or does no harm; the rest is the town's.
+const SECTIONS: [&str; 9] = [
+    "rules",
+    "schedules",
+    "intake",
+    "view",
+    "evidence",
+    "decode",
+    "telemetry",
+    "calendar",
+    "runtime",
+];
+
+const HEAD: &str = "\
+# A simulated town, of no real one: written by `gridwatch simulate`. The rules are those of the configuration that it was
+# given; cameras, cells and models stand nowhere. For `gridwatch replay` and `gridwatch tune`, not for a daemon.
+
+";
+
+/// Signs are recorded as a detector that neither shakes nor misses would: `gridwatch signs record` takes the middle of many looks.
+const RECORDED: &str = "2026-01-01T12:00:00+08:00";
+
+/// What stands in for a network: a simulated detector has none.
+const NO_NETWORK: &str = "A simulated detector has no network; gridwatch replay needs none.\n";
+
+/// Writes `config.toml` into `out`, with everything that it names.
+pub(super) fn write(
+    out: &Path,
+    town: &Town,
+    rules: Option<&Path>,
+    look_every: raw::Span,
+) -> Result<PathBuf, SimulateError> {
+    let (text, named) = match rules {
+        None => (EDGE.to_owned(), PathBuf::from("configs/edge.toml")),
+        Some(path) => (read(path)?, path.to_path_buf()),
+    };
+    let bad = |reason: String| SimulateError::Rules {
+        path: named.clone(),
+        reason,
+    };
+    let given: Table = text.parse().map_err(|e: toml::de::Error| bad(e.to_string()))?;
+    let mut config: Table = SECTIONS
+        .iter()
+        .filter_map(|s| Some(((*s).to_owned(), given.get(*s)?.clone())))
+        .collect();
+    if !config.contains_key("rules") {
+        return Err(bad("it has no [[rules]]".into()));
+    }
+    let beside = |name: &str| rules.map(|r| r.parent().unwrap_or(Path::new("")).join(name));
+
+    // Categories and calendars lie beside the configuration they came with; ours lie beside ours.
+    let stated = given
+        .get("grid")
+        .and_then(|g| g.get("categories"))
+        .and_then(Value::as_str);
+    let categories = match (stated.and_then(beside), rules) {
+        (Some(path), Some(_)) => read(&path)?,
+        _ => CATEGORIES.to_owned(),
+    };
+    put(&out.join(CATEGORIES_PATH), &categories)?;
+    let files = given
+        .get("calendar")
+        .and_then(|c| c.get("files"))
+        .and_then(Value::as_array);
+    for file in files.into_iter().flatten().filter_map(Value::as_str) {
+        let text = match beside(file) {
+            Some(path) => read(&path)?,
+            None => CALENDAR.to_owned(),
+        };
+        let name = Path::new(file).file_name().unwrap_or_default();
+        put(&out.join("calendar").join(name), &text)?;
+    }
+    if let Some(calendar) = config.get_mut("calendar").and_then(Value::as_table_mut)
+        && let Some(files) = calendar.get_mut("files").and_then(Value::as_array_mut)
+    {
+        for file in files.iter_mut() {
+            let name = file
+                .as_str()
+                .and_then(|f| Path::new(f).file_name()?.to_str().map(str::to_owned));
+            *file = Value::String(format!("calendar/{}", name.unwrap_or_default()));
+        }
+    }
+    put(&out.join("grid.geojson"), &format!("{:#}\n", town.cells))?;
+
+    let timezone = given
+        .get("node")
+        .and_then(|n| n.get("timezone"))
+        .and_then(Value::as_str);
+    config.insert(
+        "node".into(),
+        table([
+            ("id", "simulated".into()),
+            ("timezone", timezone.unwrap_or("Asia/Shanghai").into()),
+            ("state_dir", "state".into()),
+        ]),
+    );
+    config.insert("broker".into(), table([("url", "mqtt://127.0.0.1:1883".into())]));
+    config.insert(
+        "grid".into(),
+        table([
+            ("file", "grid.geojson".into()),
+            ("crs", "EPSG:4490".into()),
+            ("version", "simulated-1".into()),
+            ("categories", CATEGORIES_PATH.into()),
+        ]),
+    );
+    config.insert("ledger".into(), table([("dir", "ledger".into())]));
+    let rules: Vec<raw::Rule> = config["rules"]
+        .clone()
+        .try_into()
+        .map_err(|e: toml::de::Error| bad(e.to_string()))?;
+    let schedules = config.entry("schedules").or_insert_with(|| Value::Array(Vec::new()));
+    if let Some(schedules) = schedules.as_array_mut() {
+        // What only the given cameras' zones named opens nothing here.
+        let named: Vec<&String> = rules.iter().flat_map(|r| r.active.iter().chain(&r.pause)).collect();
+        schedules.retain(|s| {
+            s.get("id")
+                .and_then(Value::as_str)
+                .is_none_or(|id| named.iter().any(|n| *n == id))
+        });
+        schedules.push(market());
+    }
+    model(out, &rules)?;
+    config.insert("models".into(), Value::Array(vec![table([("dir", "model".into())])]));
+    // A town of boxes has no pictures, and so nothing to mask.
+    if let Some(evidence) = config.get_mut("evidence").and_then(Value::as_table_mut) {
+        evidence.remove("mask_models");
+    }
+    let cameras: Vec<raw::Camera> = town
+        .cameras
+        .iter()
+        .map(|c| camera(c, town, &rules, look_every))
+        .collect();
+    for (camera, raw) in town.cameras.iter().zip(&cameras) {
+        if let Some(path) = &raw.approved_signs {
+            let text = toml::to_string(&signs(camera, town)).map_err(|e| SimulateError::Bug(e.to_string()))?;
+            put(&out.join(path), &text)?;
+        }
+    }
+    let cameras = Value::try_from(cameras).map_err(|e| SimulateError::Bug(e.to_string()))?;
+    config.insert("cameras".into(), cameras);
+
+    let path = out.join("config.toml");
+    let text = toml::to_string(&config).map_err(|e| SimulateError::Bug(e.to_string()))?;
+    put(&path, &format!("{HEAD}{text}"))?;
+    Ok(path)
+}
+
+/// When the permitted ground is open.
+pub(super) fn market_hours() -> ScheduleId {
+    MARKET.into()
+}
+
+/// A breakfast market and, at the week's end, one by night.
+fn market() -> Value {
+    let window = |days: &str, from: &str, to: &str| {
+        table([
+            ("days", Value::Array(vec![days.into()])),
+            ("from", from.into()),
+            ("to", to.into()),
+        ])
+    };
+    let windows = vec![
+        window("workday", "06:00", "08:30"),
+        window("restday", "06:00", "11:00"),
+        window("fri-sat", "18:00", "23:00"),
+    ];
+    table([("id", MARKET.into()), ("windows", Value::Array(windows))])
+}
+
+/// A model's folder that names the rules' labels.
+fn model(out: &Path, rules: &[raw::Rule]) -> Result<(), SimulateError> {
+    let mut labels: Vec<&str> = Vec::new();
+    for rule in rules {
+        let by = rule.attended.iter().flat_map(|a| &a.by);
+        for label in rule.labels.iter().chain(by) {
+            if !labels.contains(&label.as_str()) {
+                labels.push(label);
+            }
+        }
+    }
+    let manifest = format!(
+        "# No network: the simulator's detector. `gridwatch check` cannot load it, and replay does not.\n\
+         id = \"simulated\"\nversion = \"1.0.0\"\nsha256 = \"{}\"\nlicence = \"Apache-2.0\"\nsource = \"gridwatch simulate\"\n\
+         adapter = \"yolox\"\nlabels = {}\nscore_floor = 0.1\nnms_iou = 0.45\n\n\
+         [input]\nname = \"images\"\nwidth = 416\nheight = 416\ncolour = \"bgr\"\nfit = \"top_left\"\npad = 114\n",
+        sha256_hex(NO_NETWORK.as_bytes()),
+        Value::Array(labels.into_iter().map(Value::from).collect()),
+    );
+    put(&out.join("model/model.toml"), &manifest)?;
+    put(&out.join("model/model.onnx"), NO_NETWORK)
+}
+
+fn camera(camera: &Camera, town: &Town, rules: &[raw::Rule], look_every: raw::Span) -> raw::Camera {
+    let corner = &town.corners[camera.corner];
+    let middle = corner.lon_lat((0.0, 0.0));
+    let is_calibrated = !camera.pairs.is_empty();
+    raw::Camera {
+        id: camera.id.clone(),
+        url: format!("rtsp://192.0.2.1/{}", camera.id),
+        credentials: None,
+        ca_file: None,
+        transport: raw::Transport::Tcp,
+        look_every,
+        models: Vec::new(),
+        read_numbers: false,
+        gb_device_id: None,
+        address: None,
+        legal_review_ref: None,
+        fixed: true,
+        approved_signs: rules
+            .iter()
+            .any(|r| r.except_approved)
+            .then(|| format!("signs/{}.toml", camera.id).into()),
+        crs: None,
+        place: Some(raw::Place {
+            lon: degrees(middle.lon),
+            lat: degrees(middle.lat),
+            uncertainty_m: VIEW_M,
+        }),
+        presets: Vec::new(),
+        tour: None,
+        calibration: is_calibrated.then(|| raw::Calibration {
+            points: camera
+                .pairs
+                .iter()
+                .map(|(p, g)| raw::PointPair {
+                    picture: [p.x, p.y].map(|v| (v * 1e5).round() / 1e5),
+                    ground: [degrees(g.lon), degrees(g.lat)],
+                })
+                .collect(),
+            crs: None,
+            distortion: None,
+            max_uncertainty_m: MAX_UNCERTAINTY_M,
+        }),
+        zones: zones(camera, corner, rules, is_calibrated),
+    }
+}
+
+/// The signs that have their permits, as the camera sees them.
+fn signs(camera: &Camera, town: &Town) -> raw::Signs {
+    let walls = town.corners[camera.corner]
+        .places
+        .iter()
+        .filter(|p| p.ground == Ground::Sign);
+    let shown = walls.flat_map(|place| {
+        SIGN.iter()
+            .map(|part| (part, camera.lens.frames(place.at, part.size_m, part.up_m)))
+    });
+    let signs = shown.filter_map(|(part, bbox)| {
+        let BBox { x1, y1, x2, y2 } = bbox?.within_picture()?;
+        Some(raw::Sign {
+            corners: [x1, y1, x2, y2],
+            label: part.label.into(),
+            number: None,
+            note: None,
+            added: None,
+        })
+    });
+    raw::Signs {
+        camera: camera.id.clone(),
+        recorded: RECORDED.into(),
+        model: "simulated 1.0.0".into(),
+        signs: signs.collect(),
+    }
+}
+
+/// Zones as a careful operator draws them: containers, permitted ground and bus stops wherever they are seen; and where the
+/// view has no calibration the two pavements, so that what lies on one is told from what lies on the other.
+fn zones(camera: &Camera, corner: &Corner, rules: &[raw::Rule], is_calibrated: bool) -> Vec<raw::Zone> {
+    let of = |category: &str| -> Vec<String> {
+        let of_it = rules.iter().filter(|r| r.category == category);
+        of_it.map(|r| r.id.clone()).collect()
+    };
+    let mut zones = Vec::new();
+    let mut draw = |id: String, kind, ground: &[(f64, f64)], rules: Vec<String>, schedule: Option<&str>| {
+        if let Some(polygon) = camera.lens.outline(ground) {
+            zones.push(raw::Zone {
+                id,
+                kind,
+                polygon,
+                rules,
+                schedule: schedule.map(str::to_owned),
+            });
+        }
+    };
+    // What hangs on walls is watched everywhere, and what spills over only before a shop.
+    let is_of_the_ground = |r: &&raw::Rule| r.stands == raw::Stands::Ground && r.beyond.is_none();
+    let ground: Vec<String> = rules.iter().filter(is_of_the_ground).map(|r| r.id.clone()).collect();
+    let spills: Vec<String> = rules
+        .iter()
+        .filter(|r| r.beyond.is_some())
+        .map(|r| r.id.clone())
+        .collect();
+    if !is_calibrated && !ground.is_empty() {
+        for (side, pavement) in ["left", "right"].into_iter().zip(Corner::pavements()) {
+            draw(
+                format!("pavement-{side}"),
+                raw::ZoneKind::Watch,
+                &pavement,
+                ground.clone(),
+                None,
+            );
+        }
+    }
+    // The vendors are permitted or excluded there, not their garbage.
+    let vendors = of("0501");
+    for (n, place) in corner.places.iter().enumerate() {
+        let outline = place.outline();
+        let mut drawn = |name: &str, kind, rules: &[String], schedule| {
+            draw(format!("{name}-{n}"), kind, &outline, rules.to_vec(), schedule);
+        };
+        match place.ground {
+            Ground::Containers => drawn("containers", raw::ZoneKind::Container, &[], None),
+            Ground::Market if !vendors.is_empty() => {
+                drawn("market", raw::ZoneKind::Permitted, &vendors, Some(MARKET));
+            }
+            Ground::BusStop if !vendors.is_empty() => drawn("stop", raw::ZoneKind::Exclude, &vendors, None),
+            // The shop's table is no vendor's, on its own ground or before it.
+            Ground::Frontage | Ground::Shop if !spills.is_empty() => {
+                let kind = if place.ground == Ground::Shop {
+                    raw::ZoneKind::Shop
+                } else {
+                    raw::ZoneKind::Watch
+                };
+                drawn("shop", kind, &spills, None);
+                if !vendors.is_empty() {
+                    drawn("of-the-shop", raw::ZoneKind::Exclude, &vendors, None);
+                }
+            }
+            _ => {}
+        }
+    }
+    zones
+}
+
+/// Seven decimals are a centimetre.
+fn degrees(value: f64) -> f64 {
+    (value * 1e7).round() / 1e7
+}
+
+fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
+    Value::Table(entries.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
+}
+
+fn read(path: &Path) -> Result<String, SimulateError> {
+    fs::read_to_string(path).map_err(|source| SimulateError::Io {
+        doing: "read",
+        path: path.to_path_buf(),
+        source,
+    })
+}
+
+/// Writes a file and the folders it lies in.
+pub(super) fn put(path: &Path, text: &str) -> Result<(), SimulateError> {
+    let failed = |source| SimulateError::Io {
+        doing: "write",
+        path: path.to_path_buf(),
+        source,
+    };
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(failed)?;
+    }
+    fs::write(path, text).map_err(failed)
+}

@@ -1,0 +1,61 @@
+//! A keyframe's picture comes back at once, whichever stream it is from and however the stream orders its pictures.
+#![cfg(feature = "farm")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use crate::support::clips::{self, SMALL, Spec};
+use gridwatch_camera::{Backend, Codec, Keyframe, decode::Decoder};
+use gridwatch_farm::Clip;
+use jiff::Timestamp;
+
+fn keyframes(clip: &Clip) -> Vec<Keyframe> {
+    clip.units()
+        .iter()
+        .filter(|u| u.keyframe)
+        .enumerate()
+        .map(|(i, u)| Keyframe {
+            camera: "cam".into(),
+            seq: i as u64,
+            captured_at: Timestamp::from_second(i as i64).unwrap(),
+            codec: clip.codec(),
+            data: u.data.clone(),
+        })
+        .collect()
+}
+
+fn alternate(h265: bool) {
+    let spec = |width, height| Spec {
+        h265,
+        width,
+        height,
+        frames: 40,
+        gop: 5,
+        b_frames: 2,
+        ..SMALL
+    };
+    let streams = [(1280, 720), (1920, 1080)].map(|(w, h)| (w, h, clips::clip(spec(w, h))));
+    let mut decoder = Decoder::new("decode0", Backend::Software).unwrap();
+    let mut pictures = 0;
+    for i in 0..8 {
+        for (width, height, clip) in &streams {
+            let keyframe = &keyframes(clip)[i];
+            // A picture held back would come with the next keyframe, and this call would say that there is none.
+            let frame = decoder.decode(keyframe).unwrap();
+            assert_eq!((frame.width, frame.height), (*width, *height));
+            assert_eq!(frame.captured_at, keyframe.captured_at);
+            pictures += 1;
+        }
+    }
+    assert_eq!(pictures, 16);
+    let codec = if h265 { Codec::H265 } else { Codec::H264 };
+    assert!(decoder.element(codec).unwrap().starts_with("avdec_h26"));
+}
+
+#[test]
+fn two_h264_streams_in_turn() {
+    alternate(false);
+}
+
+#[test]
+fn two_h265_streams_in_turn() {
+    alternate(true);
+}

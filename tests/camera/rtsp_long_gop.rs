@@ -1,0 +1,28 @@
+//! A keyframe every ten seconds is enough to live on.
+#![cfg(feature = "farm")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use crate::support::{
+    Camera,
+    clips::{self, SMALL, Spec},
+    farm, settings,
+};
+use gridwatch_camera::State;
+
+#[test]
+fn ten_seconds_between_keyframes_are_no_fault() {
+    let farm = farm(
+        &clips::clip(Spec {
+            frames: 250,
+            gop: 250,
+            b_frames: 2,
+            ..SMALL
+        }),
+        None,
+    );
+    let camera = Camera::receive(settings(&farm.url("cam")));
+    camera.keyframe_after(1);
+    assert_eq!(camera.slot().state(), State::Live);
+    let interval = camera.slot().stats().keyframe_interval.unwrap();
+    assert!((9..=11).contains(&interval.as_secs()), "{interval:?}");
+}

@@ -1,0 +1,72 @@
+//! Parameter sets come in the SDP, in band, or change in the middle of the stream; every keyframe carries the right
+//! ones.
+#![cfg(feature = "farm")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
+use crate::support::{
+    Camera,
+    clips::{self, SMALL, Spec},
+    farm,
+    scripted_camera::{Script, Scripted},
+    settings, until,
+};
+use gridwatch_camera::{Backend, decode::Decoder};
+
+fn size(decoder: &mut Decoder, camera: &Camera, after: u64) -> (u32, u32) {
+    let frame = decoder.decode(&camera.keyframe_after(after)).unwrap();
+    (frame.width, frame.height)
+}
+
+#[test]
+fn in_the_sdp_alone() {
+    let server = Scripted::start(
+        &clips::clip(SMALL),
+        Script {
+            sets_in_sdp_only: true,
+            ..Script::default()
+        },
+    );
+    let camera = Camera::receive(settings(&server.url()));
+    let mut decoder = Decoder::new("decode0", Backend::Software).unwrap();
+    assert_eq!(size(&mut decoder, &camera, 0), (320, 240));
+}
+
+#[test]
+fn in_band_alone() {
+    let server = Scripted::start(&clips::clip(SMALL), Script::default());
+    let camera = Camera::receive(settings(&server.url()));
+    let mut decoder = Decoder::new("decode0", Backend::Software).unwrap();
+    assert_eq!(size(&mut decoder, &camera, 0), (320, 240));
+}
+
+fn changing(h265: bool) {
+    let small = clips::clip(Spec { h265, ..SMALL });
+    let large = clips::clip(Spec {
+        h265,
+        width: 640,
+        height: 368,
+        ..SMALL
+    });
+    let farm = farm(&small, None);
+    let camera = Camera::receive(settings(&farm.url("cam")));
+    let mut decoder = Decoder::new("decode0", Backend::Software).unwrap();
+    assert_eq!(size(&mut decoder, &camera, 0), (320, 240));
+    farm.swap("cam", Arc::clone(&large)).unwrap();
+    until("the new size", || {
+        let after = camera.slot().seq();
+        (size(&mut decoder, &camera, after) == (640, 368)).then_some(())
+    });
+    assert_eq!(camera.slot().stats().reconnects, 0, "in the same connection");
+}
+
+#[test]
+fn changing_in_h264() {
+    changing(false);
+}
+
+#[test]
+fn changing_in_h265() {
+    changing(true);
+}

@@ -1,0 +1,41 @@
+//! RTP timestamps may jump by hours, forwards and back: a picture's time is its arrival.
+#![cfg(feature = "farm")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
+use crate::support::{
+    Camera,
+    clips::{self, SMALL},
+    scripted_camera::{Script, Scripted},
+    settings,
+};
+
+#[test]
+fn jumps_cost_no_connection_and_no_keyframe() {
+    let server = Scripted::start(
+        &clips::clip(SMALL),
+        Script {
+            mangle: Arc::new(|place, mut packet| {
+                const HOUR: u32 = 3600 * 90_000;
+                packet.timestamp = packet.timestamp.wrapping_add(match place.unit / 10 % 4 {
+                    0 => 0,
+                    1 => HOUR,
+                    2 => HOUR.wrapping_mul(9),
+                    _ => 0u32.wrapping_sub(HOUR),
+                });
+                vec![packet]
+            }),
+            ..Script::default()
+        },
+    );
+    let camera = Camera::receive(settings(&server.url()));
+    let mut before = None;
+    for n in 0..6 {
+        let at = camera.keyframe_after(n).captured_at;
+        assert!(before.is_none_or(|b| b < at), "time goes on");
+        before = Some(at);
+    }
+    let stats = camera.slot().stats();
+    assert_eq!((server.connections(), stats.damaged, stats.reconnects), (1, 0, 0));
+}

@@ -1,0 +1,205 @@
+//! What goes when it is old or too much, what never goes, and that the chain says so.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{fs, path::Path, process::Command, time::Duration};
+
+use crate::filing::{at, case, form, pictures, record, revision};
+use gridwatch_custody::{
+    bundle,
+    chain::{Segment, What},
+    keys::{KeyRing, OriginalsKey},
+    vault::{Format, Vault},
+};
+use gridwatch_engine::CaseState;
+use gridwatch_store::{Budget, Pruned, Retention, Store};
+
+const DAY: Duration = Duration::from_hours(24);
+
+fn vault(dir: &Path) -> Vault {
+    Vault::new(dir, KeyRing::of(dir).originals(&OriginalsKey::Own).unwrap())
+}
+
+/// Files the `n`th case with an original of so many bytes; its id and the original's hash.
+fn file(store: &mut Store, n: u32, bytes: usize) -> (String, String) {
+    let original = vault(store.dir()).put(Format::H264, &vec![n as u8; bytes]).unwrap();
+    let mut evidence = pictures(store.dir(), n);
+    evidence[0].derived_from = Some(original.clone());
+    let (case, evidence) = (case(n), evidence);
+    let record = record(&case, evidence);
+    store.commit_case(&record, &case, &form()).unwrap();
+    (record.case_id, original)
+}
+
+fn sent(store: &mut Store) {
+    for entry in store.outbox_entries(false, u32::MAX).unwrap() {
+        store.outbox_done(entry.seq, at(9999)).unwrap();
+    }
+    store.outbox_settled(at(10_000)).unwrap();
+}
+
+/// Nothing is too old, and nothing too much.
+fn all() -> Retention {
+    let budget = Budget {
+        keep: None,
+        bytes: u64::MAX,
+    };
+    Retention {
+        originals: budget,
+        pictures: budget,
+    }
+}
+
+fn count(dir: &Path, folder: &str) -> usize {
+    let folders = fs::read_dir(dir.join(folder)).unwrap();
+    folders.map(|f| fs::read_dir(f.unwrap().path()).unwrap().count()).sum()
+}
+
+#[test]
+fn originals_go_when_their_time_is_over_and_the_chain_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let (id, original) = file(&mut store, 1, 1000);
+    let month = Retention {
+        originals: Budget {
+            keep: Some(30 * DAY),
+            bytes: u64::MAX,
+        },
+        ..all()
+    };
+    assert_eq!(store.prune(&month, at(29 * 86_400)).unwrap(), Pruned::default());
+    assert_eq!(vault(dir.path()).open(&original).unwrap().1.len(), 1000);
+    let gone = store.prune(&month, at(31 * 86_400)).unwrap();
+    assert_eq!(
+        gone,
+        Pruned {
+            originals: 1,
+            pictures: 0
+        }
+    );
+    assert!(vault(dir.path()).open(&original).is_err());
+    assert_eq!(store.prune(&month, at(31 * 86_400)).unwrap(), Pruned::default(), "once");
+
+    let chain = store.chain_of(&id).unwrap().join("\n");
+    let segment = Segment::read(&chain).unwrap_or_else(|e| panic!("{e:?}"));
+    let What::Deleted {
+        case_id,
+        what,
+        sha256,
+        reason,
+    } = &segment.entries.last().unwrap().0.what
+    else {
+        panic!("{chain}")
+    };
+    assert_eq!(
+        (case_id, what.as_str(), &sha256[..]),
+        (&id, "original", &[original][..])
+    );
+    assert_eq!(reason, "its time is over");
+}
+
+#[test]
+fn originals_are_opened_for_a_reason_that_the_chain_keeps() {
+    let dir = tempfile::tempdir().unwrap();
+    let (id, original) = file(&mut Store::open(dir.path()).unwrap(), 1, 1000);
+    let out = dir.path().join("out");
+    let export = |more: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_gridwatch"))
+            .args(["cases", "export", &id, "--originals"])
+            .args(["--state", dir.path().to_str().unwrap(), "--out", out.to_str().unwrap()])
+            .args(more)
+            .output()
+            .unwrap()
+    };
+    assert_eq!(export(&[]).status.code(), Some(2), "not without a reason");
+    let said = export(&["--reason", "court file 17"]);
+    assert!(said.status.success(), "{said:?}");
+    let file = out.join(&id).join(format!("originals/{original}.h264"));
+    assert_eq!(fs::read(&file).unwrap(), vec![1; 1000]);
+    let chain = fs::read_to_string(out.join(&id).join("chain.jsonl")).unwrap();
+    assert!(
+        chain.contains("\"kind\":\"opened\"") && chain.contains("court file 17"),
+        "{chain}"
+    );
+    let key = KeyRing::of(dir.path()).existing().unwrap().public();
+    let faults = || bundle::check(&out.join(&id), Some(&key)).unwrap().faults;
+    assert_eq!(faults(), []);
+    fs::write(&file, "another street").unwrap();
+    assert!(
+        faults().iter().any(|f| f.what.contains("no picture of the case")),
+        "{:?}",
+        faults()
+    );
+}
+
+#[test]
+fn where_room_is_needed_originals_of_cases_that_are_over_go_first_and_the_oldest_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let filed: Vec<(String, String)> = (1..5).map(|n| file(&mut store, n, 10_000)).collect();
+    for (id, _) in &filed[2..] {
+        store
+            .revise(&revision(id, CaseState::Withdrawn, 9000, "gone"), &form())
+            .unwrap();
+    }
+    let keep = |bytes| Retention {
+        originals: Budget { keep: None, bytes },
+        ..all()
+    };
+    let left = |dir: &Path| -> Vec<bool> { filed.iter().map(|(_, o)| vault(dir).open(o).is_ok()).collect() };
+    store.prune(&keep(35_000), at(10_000)).unwrap();
+    assert_eq!(left(dir.path()), [true, true, false, true]);
+    store.prune(&keep(15_000), at(10_000)).unwrap();
+    assert_eq!(left(dir.path()), [false, true, false, false], "then those of open ones");
+}
+
+#[test]
+fn pictures_of_open_cases_and_what_was_not_sent_stay_whatever_room_they_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let (open, _) = file(&mut store, 1, 10);
+    let (over, _) = file(&mut store, 2, 10);
+    let nothing = Retention {
+        pictures: Budget {
+            keep: Some(Duration::ZERO),
+            bytes: 0,
+        },
+        ..all()
+    };
+    store
+        .revise(&revision(&over, CaseState::Withdrawn, 9000, "gone"), &form())
+        .unwrap();
+    assert_eq!(
+        store.prune(&nothing, at(99_999)).unwrap(),
+        Pruned::default(),
+        "both wait in the outbox"
+    );
+    sent(&mut store);
+    let gone = store.prune(&nothing, at(99_999)).unwrap();
+    assert_eq!(
+        gone,
+        Pruned {
+            originals: 0,
+            pictures: 3
+        }
+    );
+    assert_eq!(count(dir.path(), "evidence"), 3, "those of {open}");
+
+    // What was deleted by the box itself is missing from an export, and that is no fault.
+    drop(store);
+    let out = dir.path().join("out");
+    let said = Command::new(env!("CARGO_BIN_EXE_gridwatch"))
+        .args([
+            "cases",
+            "export",
+            &over,
+            "--state",
+            dir.path().to_str().unwrap(),
+            "--out",
+            out.to_str().unwrap(),
+        ])
+        .output()
+        .unwrap();
+    assert!(said.status.success(), "{said:?}");
+    let key = KeyRing::of(dir.path()).existing().unwrap().public();
+    assert_eq!(bundle::check(&out.join(&over), Some(&key)).unwrap().faults, []);
+}

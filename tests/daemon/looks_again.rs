@@ -1,0 +1,145 @@
+//! The platform asks whether a heap is still there, and the daemon looks again: it is; then the camera goes dark, and nobody can tell;
+//! then there is light, and it is gone. Each time with the pictures that show it.
+#![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use crate::broker::{Broker, PATIENCE, Subscriber, topic};
+use crate::daemon::{Daemon, changed_clip, farm, gridwatch};
+use gridwatch_base::digest::sha256_hex;
+use gridwatch_config::raw;
+use gridwatch_contract::{CaseRecord, EvidenceRole, ReportKind};
+use gridwatch_engine::{CaseState, Finding};
+
+const CAMERA: &str = "street-a";
+
+/// The clip's heap is missing for some six seconds at its start.
+fn quickly(file: &mut raw::File) {
+    file.verification = raw::Verification {
+        over: raw::Span(Duration::from_secs(12)),
+        within: raw::Span(Duration::from_secs(24)),
+        ..raw::Verification::default()
+    };
+}
+
+/// What the platform has received.
+#[derive(Default)]
+struct Platform {
+    pictures: BTreeMap<String, Vec<u8>>,
+}
+
+impl Platform {
+    /// The next record of a case that `wanted` wants.
+    async fn until(&mut self, from: &mut Subscriber, wanted: impl Fn(&CaseRecord) -> bool) -> CaseRecord {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < end, "it never came");
+            let message = from.next().await;
+            if topic(&message).contains("/evidence/") {
+                self.pictures
+                    .insert(sha256_hex(&message.payload), message.payload.to_vec());
+            } else if topic(&message).ends_with("/case") {
+                let record: CaseRecord = serde_json::from_slice(&message.payload).unwrap();
+                if wanted(&record) {
+                    return record;
+                }
+            }
+        }
+    }
+
+    /// Mean brightness of a picture.
+    fn brightness(&self, sha256: &str) -> f64 {
+        let picture = image::load_from_memory(&self.pictures[sha256]).unwrap().to_luma8();
+        picture.pixels().map(|p| f64::from(p.0[0])).sum::<f64>() / f64::from(picture.width() * picture.height())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heap_is_still_there_then_cannot_be_seen_then_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let dark = changed_clip(dir.path(), "dark", &["-t", "4", "-vf", "lutyuv=y=17:u=128:v=128"]);
+    let empty = changed_clip(dir.path(), "empty", &["-t", "4"]);
+    let farm = farm(&[CAMERA]);
+    let broker = Broker::start();
+    let mut subscriber = Subscriber::start(broker.port, "gridwatch/v1/#").await;
+    let daemon = Daemon::start_with(dir.path(), &farm, &[CAMERA], broker.port, quickly);
+    let mut platform = Platform::default();
+    let filed = platform.until(&mut subscriber, |_| true).await;
+    let reply = format!("gridwatch/v1/{}/reply", filed.node_id);
+    let ask = format!("{{\"case_id\":{:?},\"state\":\"verify_requested\"}}", filed.case_id);
+    let verified =
+        |n: usize| move |r: &CaseRecord| r.report_kind == ReportKind::VerifyReport && r.verification.len() == n;
+
+    subscriber.say(&reply, &ask, None).await;
+    let present = platform.until(&mut subscriber, verified(1)).await;
+    assert_eq!(
+        present.verification[0].result,
+        Finding::StillPresent,
+        "{:?}",
+        present.verification
+    );
+    assert_eq!(
+        (present.case_id.as_str(), present.state),
+        (filed.case_id.as_str(), CaseState::VerifyRequested)
+    );
+    assert!(present.last_seen_at.timestamp() > filed.last_seen_at.timestamp());
+
+    farm.swap(CAMERA, dark).unwrap();
+    subscriber.say(&reply, &ask, None).await;
+    let unknown = platform.until(&mut subscriber, verified(2)).await;
+    assert_eq!(
+        unknown.verification[1].result,
+        Finding::Unverifiable,
+        "{:?}",
+        unknown.verification
+    );
+
+    farm.swap(CAMERA, empty).unwrap();
+    let gone = platform.until(&mut subscriber, verified(3)).await;
+    assert_eq!(gone.verification[2].result, Finding::Cleared, "{:?}", gone.verification);
+    assert_eq!(
+        gone.verification[2].asked_at.timestamp(),
+        gone.verification[1].asked_at.timestamp()
+    );
+
+    let roles: Vec<EvidenceRole> = gone.evidence[filed.evidence.len()..].iter().map(|i| i.role).collect();
+    let each = [EvidenceRole::Before, EvidenceRole::After, EvidenceRole::Closeup];
+    assert_eq!(roles, [each; 3].concat());
+    for (verification, bright) in gone.verification.iter().zip([true, false, true]) {
+        let of = |role| {
+            let item = gone
+                .evidence
+                .iter()
+                .find(|i| i.role == role && verification.evidence_ids.contains(&i.id));
+            item.unwrap()
+        };
+        let (before, after) = (of(EvidenceRole::Before), of(EvidenceRole::After));
+        assert!(before.captured_at.timestamp() < after.captured_at.timestamp());
+        for (item, zh) in [(before, "处理前全景："), (after, "复查时全景：")] {
+            assert!(item.caption.as_ref().unwrap().zh.starts_with(zh), "{item:?}");
+        }
+        assert_eq!(
+            (before.width, before.height),
+            (after.width, after.height),
+            "the same view"
+        );
+        assert_eq!(platform.brightness(&after.sha256) > 40.0, bright, "{verification:?}");
+    }
+
+    let out = dir.path().join("out");
+    let exported = gridwatch(&["cases", "export", &filed.case_id, "--config", daemon.config(), "--out"])
+        .arg(&out)
+        .output()
+        .unwrap();
+    assert!(exported.status.success(), "{exported:?}");
+    let checked = gridwatch(&["evidence", "verify"])
+        .arg(out.join(&filed.case_id))
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+    assert!(daemon.stop().success());
+}

@@ -1,0 +1,17 @@
+//! The whole daemon on real streams and a real broker.
+
+#[path = "../support/broker.rs"]
+mod broker;
+#[path = "../support/daemon.rs"]
+mod daemon;
+#[path = "../support/packages.rs"]
+mod packages;
+
+mod kill_9;
+mod looks_again;
+mod model_swap;
+mod moved_camera;
+mod restart;
+mod sites;
+mod small_ads;
+mod tour;

@@ -1,0 +1,100 @@
+//! A camera is turned while the daemon watches: nothing is filed from what it looks at then, an operator is told and shown,
+//! and once he says that the new view is right, cases are filed again.
+#![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use crate::broker::Broker;
+use crate::daemon::{Daemon, changed_clip, gridwatch, json_lines};
+use gridwatch_engine::{Light, View};
+use gridwatch_farm::{Farm, FarmConfig, MountConfig};
+use gridwatch_ledger::{Reader, What};
+
+const CAMERA: &str = "street-a";
+
+fn standing(daemon: &Daemon) -> String {
+    let lines = json_lines(&["view", "list", "--json", "--config", daemon.config()]);
+    lines[0]["standing"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_filed_from_a_camera_that_was_moved_until_its_new_view_is_confirmed() {
+    let dir = tempfile::tempdir().unwrap();
+    // Before the heap is there; and with the heap, seen by the camera turned and brought nearer.
+    let before = changed_clip(dir.path(), "before", &["-t", "4"]);
+    let turned = changed_clip(dir.path(), "turned", &["-vf", "crop=1200:676:80:44,scale=1280:720"]);
+    let night = changed_clip(
+        dir.path(),
+        "night",
+        &["-t", "4", "-vf", "crop=1200:676:80:44,scale=1280:720,hue=s=0"],
+    );
+    let farm = Farm::start(FarmConfig {
+        mounts: vec![MountConfig {
+            name: CAMERA.into(),
+            clip: before,
+            offset: Duration::ZERO,
+        }],
+        ..FarmConfig::default()
+    })
+    .unwrap();
+    let broker = Broker::start();
+    let mut daemon = Daemon::start(dir.path(), &farm, &[CAMERA], broker.port);
+    daemon.until("a learned view", |d| (standing(d) == "aimed").then_some(()));
+    assert_eq!(daemon.metric("gridwatch_view_moved", CAMERA), 0.0);
+
+    farm.swap(CAMERA, turned).unwrap();
+    daemon.until("a moved camera", |d| (standing(d) == "moved").then_some(()));
+    assert_eq!(daemon.metric("gridwatch_view_moved", CAMERA), 1.0);
+    // Twice as many looks as the heap would have needed.
+    daemon.until("many looks more", |d| {
+        (d.metric("gridwatch_looks_total", "view=\"moved\"") >= 15.0).then_some(())
+    });
+    assert_eq!(daemon.metric("gridwatch_cases_total", ""), 0.0);
+    assert_eq!(
+        daemon.log().matches("The camera was moved").count(),
+        1,
+        "{}",
+        daemon.log()
+    );
+
+    let sheet = dir.path().join("view.png");
+    let shown = gridwatch(&["view", "show", CAMERA, "--out", sheet.to_str().unwrap(), "--config"])
+        .arg(daemon.config())
+        .output()
+        .unwrap();
+    assert!(shown.status.success(), "{shown:?}");
+    let (w, h) = image::image_dimensions(&sheet).unwrap();
+    assert!(w > 2 * 640 && h > 2 * 360, "{w}×{h}");
+
+    let confirmed = gridwatch(&["view", "confirm", CAMERA, "--config"])
+        .arg(daemon.config())
+        .output()
+        .unwrap();
+    assert!(confirmed.status.success(), "{confirmed:?}");
+    daemon.until("the new view learned", |d| (standing(d) == "aimed").then_some(()));
+    daemon.until("the heap filed", |d| {
+        (d.metric("gridwatch_cases_total", "") == 1.0).then_some(())
+    });
+    assert_eq!(daemon.metric("gridwatch_view_moved", CAMERA), 0.0);
+
+    // Night falls: the same view without colour is known by the day's, and learned.
+    farm.swap(CAMERA, night).unwrap();
+    daemon.until("the night learned", |d| {
+        (d.log().matches("The view is learned").count() == 3).then_some(())
+    });
+    assert!(daemon.stop().success());
+
+    let mut recorded = Reader::open(&dir.path().join("state/ledger"), None).unwrap();
+    let (mut reaimed, mut looks) = (Vec::new(), Vec::new());
+    while let Some(entry) = recorded.next_entry().unwrap() {
+        match entry.what {
+            What::Reaimed(r) => reaimed.push(r.camera),
+            What::Observed(look) => looks.push((look.view, look.light)),
+            _ => {}
+        }
+    }
+    assert_eq!(reaimed, [CAMERA.into()]);
+    assert_eq!(looks.first(), Some(&(View::Clear, Light::Day)));
+    assert_eq!(looks.last(), Some(&(View::Clear, Light::Night)));
+}

@@ -1,0 +1,48 @@
+//! The daemon is stopped while a heap dwells and started again: the heap goes on where it was.
+#![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use crate::broker::{Broker, Subscriber, topic};
+use crate::daemon::{Daemon, farm};
+use gridwatch_contract::CaseRecord;
+use jiff::Timestamp;
+
+const CAMERAS: [&str; 1] = ["street-a"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heap_that_dwells_goes_on_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let farm = farm(&CAMERAS);
+    let broker = Broker::start();
+    let mut platform = Subscriber::start(broker.port, "gridwatch/v1/+/case").await;
+
+    let mut first = Daemon::start(dir.path(), &farm, &CAMERAS, broker.port);
+    first.until("the heap as a candidate", |d| {
+        (d.metric("gridwatch_presence_total", "rule=\"garbage\",reason=\"appeared\"") >= 1.0).then_some(())
+    });
+    assert!(first.stop().success());
+    let restarted_at = Timestamp::now();
+
+    let mut second = Daemon::start(dir.path(), &farm, &CAMERAS, broker.port);
+    let message = second.until("the case at the platform", |_| {
+        platform.here().into_iter().find(|m| topic(m).ends_with("/case"))
+    });
+    assert!(second.stop().success());
+    let record: CaseRecord = serde_json::from_slice(&message.payload).unwrap();
+    let entry = |reason: &str| record.presence.iter().find(|e| e.reason == reason);
+    assert!(
+        entry("appeared").unwrap().first_at.timestamp() < restarted_at,
+        "{:?}",
+        record.presence
+    );
+    for reason in ["restarted", "picture_lost", "picture_taken", "confirmed"] {
+        assert_eq!(
+            entry(reason).map(|e| e.times),
+            Some(1),
+            "{reason} of {:?}",
+            record.presence
+        );
+    }
+    // Its first picture was too young to be on the disk: the two that it is filed with are both of the second run.
+    assert!(record.first_seen_at.timestamp() > restarted_at);
+}

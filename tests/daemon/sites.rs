@@ -1,0 +1,70 @@
+//! Three boxes that look at one street, on one broker: one case of its heap, whichever of them dies.
+#![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use crate::broker::{Broker, Subscriber};
+use crate::daemon::{Daemon, farm, json_lines};
+use gridwatch_contract::CaseRecord;
+
+const CAMERAS: [&str; 1] = ["street-a"];
+/// A case of the demo takes eight.
+const LOOKS: f64 = 16.0;
+
+fn cases(platform: &mut Subscriber) -> Vec<CaseRecord> {
+    let heard = platform.here().into_iter();
+    heard
+        .map(|message| serde_json::from_slice(&message.payload).unwrap())
+        .collect()
+}
+
+fn linked(daemon: &Daemon) -> bool {
+    daemon.metric("gridwatch_candidates_not_filed_total", "open_elsewhere") >= 1.0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_daemons_that_see_one_heap_file_it_once() {
+    let farm = farm(&CAMERAS);
+    let broker = Broker::start();
+    let mut platform = Subscriber::start(broker.port, "gridwatch/v1/+/case").await;
+    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let mut boxes: Vec<(String, Daemon)> = (1..)
+        .zip(&dirs)
+        .map(|(n, dir)| {
+            let node = format!("box-{n}");
+            let daemon = Daemon::start_with(dir.path(), &farm, &CAMERAS, broker.port, |file| {
+                file.node.id.clone_from(&node);
+            });
+            (node, daemon)
+        })
+        .collect();
+
+    let mut filed = Vec::new();
+    boxes[0].1.until("a case", |_| {
+        filed.extend(cases(&mut platform));
+        (!filed.is_empty()).then_some(())
+    });
+    let owner = filed[0].node_id.clone();
+    for (_, daemon) in boxes.iter_mut().filter(|(node, _)| *node != owner) {
+        daemon.until("the link to the other's case", |d| linked(d).then_some(()));
+    }
+
+    // The one that has the case dies; its case is open still.
+    let place = boxes.iter().position(|(node, _)| *node == owner).unwrap();
+    boxes.remove(place).1.kill();
+    for (_, daemon) in &mut boxes {
+        let looks = |d: &Daemon| d.metric("gridwatch_looks_total", "");
+        let before = looks(daemon);
+        daemon.until("many looks", |d| (looks(d) >= before + LOOKS).then_some(()));
+    }
+    filed.extend(cases(&mut platform));
+    let ids: Vec<&str> = filed.iter().map(|r| r.case_id.as_str()).collect();
+    assert_eq!(filed.len(), 1, "{ids:?}");
+
+    // What was confirmed and gave way is on record at its box, as the other's.
+    for (n, dir) in (1..).zip(&dirs).filter(|(n, _)| format!("box-{n}") != owner) {
+        let state = dir.path().join("state");
+        for case in json_lines(&["cases", "list", "--json", "--state", state.to_str().unwrap()]) {
+            assert_eq!(case["state"], "duplicate_of", "box-{n}: {case}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Recording and replay.
+
+#[path = "../../crates/engine/tests/engine_support/mod.rs"]
+mod engine_support;
+#[path = "../support/ledger/mod.rs"]
+mod ledger_support;
+
+mod damage;
+mod replay;
+mod rotation;
+mod truth;

@@ -1,0 +1,185 @@
+//! Labelled pictures as people keep them are read, and what is no label is told with its place.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
+
+use std::{fs, path::Path};
+
+use gridwatch_model::eval::data::{BadData, read};
+
+fn write(dir: &Path, files: &[(&str, &str)]) {
+    for (name, text) in files {
+        let path = dir.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+}
+
+fn told(dir: &Path, error: &BadData) -> Vec<String> {
+    let root = format!("{}/", dir.display());
+    error.to_string().lines().map(|l| l.replace(&root, "")).collect()
+}
+
+#[test]
+fn a_yolo_folder_is_read_boxes_and_outlines() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        &[
+            ("classes.txt", "garbage\nbin\n"),
+            ("set/b.JPG", ""),
+            ("set/b.txt", "1 0.5 0.5 0.2 0.4\n\n0 0.1 0.1 0.3 0.1 0.3 0.6\n"),
+            ("set/a.png", ""),
+            ("set/notes.md", "no picture"),
+        ],
+    );
+    let set = read(&dir.path().join("set")).unwrap();
+    assert_eq!(set.names, ["garbage", "bin"]);
+    assert_eq!((set.pictures.len(), set.unlabelled), (2, 1));
+    let [empty, full] = &set.pictures[..] else { panic!() };
+    assert_eq!(empty.classes().count(), 0);
+    let truths = full.truths((200, 100), Some);
+    let near = |a: [f64; 4], b: [f64; 4]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-9);
+    assert_eq!([truths[0].class, truths[1].class], [1, 0]);
+    assert!(near(truths[0].corners, [80.0, 30.0, 120.0, 70.0]), "{truths:?}");
+    assert!(near(truths[1].corners, [20.0, 10.0, 60.0, 60.0]), "{truths:?}");
+    assert!((truths[0].area - 1600.0).abs() < 1e-9);
+    // A class that the model does not have is left out.
+    assert_eq!(full.truths((200, 100), |c| (c == 1).then_some(7))[0].class, 7);
+}
+
+#[test]
+fn names_stand_in_the_sets_description() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        &[("valid/images/a.jpg", ""), ("valid/labels/a.txt", "1 0.5 0.5 1 1")],
+    );
+    for (yaml, names) in [
+        (
+            "train: ../train/images\nnc: 2\nnames: ['garbage', \"street bin\"]\n",
+            &["garbage", "street bin"][..],
+        ),
+        ("names:\n- 垃圾\n- bin # a comment\n", &["垃圾", "bin"]),
+        (
+            "path: x\nnames:\n  0: garbage\n  1: bin\n  2: overflow\n",
+            &["garbage", "bin", "overflow"],
+        ),
+    ] {
+        fs::write(dir.path().join("data.yaml"), yaml).unwrap();
+        for folder in ["valid", "valid/images"] {
+            assert_eq!(read(&dir.path().join(folder)).unwrap().names, names, "{folder}: {yaml}");
+        }
+    }
+    for (yaml, told_of) in [
+        ("names:\n  0: garbage\n  2: bin\n", "names no class 1"),
+        ("nc: 2\n", "names no classes"),
+        ("names: [garbage\n", "names no classes"),
+    ] {
+        fs::write(dir.path().join("data.yaml"), yaml).unwrap();
+        let error = read(&dir.path().join("valid")).unwrap_err();
+        let told = told(dir.path(), &error);
+        assert!(
+            told[0].starts_with("data.yaml: ") && told[0].contains(told_of),
+            "{told:?}"
+        );
+    }
+}
+
+#[test]
+fn labels_in_a_folder_of_their_own_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        &[
+            ("images/a.jpg", ""),
+            ("labels/a.txt", "0 0.5 0.5 1 1"),
+            ("obj.names", "garbage"),
+        ],
+    );
+    let set = read(dir.path()).unwrap();
+    assert_eq!(set.names, ["garbage"]);
+    assert_eq!(set.pictures[0].classes().count(), 1);
+}
+
+#[test]
+fn every_line_that_is_no_label_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        &[
+            ("a.jpg", ""),
+            (
+                "a.txt",
+                "garbage 0.5 0.5 0.1 0.1\n0 0.5 0.5 0.1\n0 0.5 x 0.1 0.1\n0 120 80 20 20\n0 0.5 0.5 0 0.1\n",
+            ),
+        ],
+    );
+    let error = read(dir.path()).unwrap_err();
+    assert_eq!(
+        told(dir.path(), &error),
+        [
+            "a.txt:1: \"garbage\" is no class: write its number, from 0",
+            "a.txt:2: 3 numbers after the class: a box has 4 (its middle, its width and height), an outline pairs of 3 or more",
+            "a.txt:3: \"x\" is no number",
+            "a.txt:4: the box lies outside the picture: numbers are fractions of it, 0 to 1",
+            "a.txt:5: the box is empty",
+        ]
+    );
+}
+
+#[test]
+fn a_coco_file_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let coco = r#"{"images": [{"id": 7, "file_name": "a.jpg", "width": 100, "height": 50}],
+        "categories": [{"id": 3, "name": "garbage"}, {"id": 9, "name": "bin"}],
+        "annotations": [{"id": 1, "image_id": 7, "category_id": 9, "bbox": [10, 5, 20, 10], "area": 150.5, "iscrowd": 1}]}"#;
+    write(dir.path(), &[("images/a.jpg", ""), ("set.json", coco)]);
+    let set = read(&dir.path().join("set.json")).unwrap();
+    assert_eq!(set.names, ["garbage", "bin"]);
+    let [truth] = &set.pictures[0].truths((100, 50), Some)[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (truth.class, truth.corners, truth.area),
+        (1, [10.0, 5.0, 30.0, 15.0], 150.5)
+    );
+    assert!(truth.is_crowd);
+}
+
+#[test]
+fn a_coco_file_that_does_not_hold_together_is_told_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let coco = r#"{"images": [{"id": 7, "file_name": "a.jpg"}], "categories": [{"id": 3, "name": "garbage"}],
+        "annotations": [{"image_id": 8, "category_id": 3, "bbox": [1, 1, 2, 2]}, {"image_id": 7, "category_id": 4, "bbox": [1, 1, 2, 2]},
+            {"image_id": 7, "category_id": 3, "bbox": [1, 1, 0, 2]}]}"#;
+    write(dir.path(), &[("a.jpg", ""), ("set.json", coco)]);
+    let file = dir.path().join("set.json");
+    assert_eq!(
+        told(dir.path(), &read(&file).unwrap_err()),
+        [
+            "set.json: annotations[0]: no picture has the id 8",
+            "set.json: annotations[1]: no category has the id 4",
+            "set.json: annotations[2]: its box is empty",
+        ]
+    );
+    fs::write(&file, coco.replace("a.jpg", "b.jpg")).unwrap();
+    let told = told(dir.path(), &read(&file).unwrap_err());
+    assert_eq!(
+        told[0],
+        "set.json: picture b.jpg is neither beside the file nor in images/"
+    );
+    fs::write(&file, "{").unwrap();
+    assert!(
+        read(&file)
+            .unwrap_err()
+            .to_string()
+            .contains("set.json:1: is no COCO file")
+    );
+    assert!(
+        read(&dir.path().join("none"))
+            .unwrap_err()
+            .to_string()
+            .contains("cannot be read")
+    );
+    let empty = tempfile::tempdir().unwrap();
+    assert!(read(empty.path()).unwrap_err().to_string().contains("holds no picture"));
+}

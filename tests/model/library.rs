@@ -1,0 +1,118 @@
+//! ONNX Runtime's library missing, wrong or old is an error with a remedy, and never a panic or a hang. A file of its
+//! own, because a library that loads stays loaded: nothing here may load a good one.
+#![cfg(feature = "ort")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use gridwatch_base::error::Class;
+use gridwatch_model::runtime::{self, LibraryError};
+
+/// Builds a shared library from C, with the compiler that SQLite was built with.
+fn library(dir: &Path, name: &str, source: &str) -> PathBuf {
+    let c = dir.join(format!("{name}.c"));
+    let library = dir.join(format!("lib{name}.so"));
+    fs::write(&c, source).unwrap();
+    let compiler = std::env::var_os("CC").unwrap_or("cc".into());
+    let status = Command::new(compiler)
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(&c)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    library
+}
+
+/// The start of onnxruntime_c_api.h's OrtApiBase.
+fn base(version: &str, api: &str) -> String {
+    format!(
+        "#include <stdint.h>\n\
+         static const void* get_api(uint32_t version) {{ (void)version; {api} }}\n\
+         static const char* version(void) {{ return \"{version}\"; }}\n\
+         static const struct {{ const void* (*a)(uint32_t); const char* (*b)(void); }} base = {{ get_api, version }};\n\
+         const void* OrtGetApiBase(void) {{ return &base; }}\n"
+    )
+}
+
+#[test]
+fn a_file_that_is_nowhere() {
+    let error = runtime::init(Some(Path::new("/nowhere/libonnxruntime.so"))).unwrap_err();
+    assert!(
+        matches!(&error, LibraryError::Missing { looked } if looked == &[PathBuf::from("/nowhere/libonnxruntime.so")])
+    );
+    assert_eq!(error.class(), Class::Config);
+    let text = error.to_string();
+    for part in [
+        "/nowhere/libonnxruntime.so",
+        "edge-deploy/setup.sh",
+        "runtime.onnxruntime",
+        "GRIDWATCH_ONNXRUNTIME",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn a_file_that_is_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("libonnxruntime.so");
+    fs::write(&path, "not a library\n").unwrap();
+    let error = runtime::init(Some(&path)).unwrap_err();
+    let LibraryError::NotALibrary { path: named, message } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(named, &path);
+    assert!(
+        message.contains("invalid ELF header") || message.contains("file too short"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_library_of_something_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = library(dir.path(), "other", "int answer(void) { return 42; }\n");
+    let error = runtime::init(Some(&path)).unwrap_err();
+    assert!(
+        matches!(&error, LibraryError::NotALibrary { message, .. } if message.contains("OrtGetApiBase")),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_library_that_is_too_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = library(dir.path(), "old", &base("1.19.2", "return 0;"));
+    let error = runtime::init(Some(&path)).unwrap_err();
+    assert!(
+        matches!(&error, LibraryError::TooOld { found, .. } if found == "1.19.2"),
+        "{error}"
+    );
+    let text = error.to_string();
+    assert!(
+        text.contains("1.19.2 is too old, 1.20 or newer is needed") && text.contains("setup.sh"),
+        "{text}"
+    );
+}
+
+/// ort asserts here; whoever starts the daemon with such a file must still be told, and may try another.
+#[test]
+fn a_library_that_promises_and_does_not_deliver() {
+    let dir = tempfile::tempdir().unwrap();
+    let nothing = library(dir.path(), "nothing", "const void* OrtGetApiBase(void) { return 0; }\n");
+    for _ in 0..2 {
+        let error = runtime::init(Some(&nothing)).unwrap_err();
+        assert!(matches!(&error, LibraryError::NotALibrary { .. }), "{error}");
+    }
+    // This one stays loaded in ort, so that no other can be used in this process: the error must still be an error.
+    let empty = library(dir.path(), "empty", &base("1.99.0", "return 0;"));
+    for _ in 0..2 {
+        let error = runtime::init(Some(&empty)).unwrap_err();
+        assert!(matches!(&error, LibraryError::NotALibrary { .. }), "{error}");
+    }
+}

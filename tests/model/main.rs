@@ -1,0 +1,16 @@
+//! Manifests, adapters, the registry, text recognition and evaluation.
+
+#[path = "../support/packages.rs"]
+mod packages;
+
+mod adapter_families;
+mod adapter_layouts;
+mod eval_data;
+mod eval_reference;
+mod goldens;
+mod letterbox_reference;
+mod library;
+mod manifest;
+mod reading_goldens;
+mod registry;
+mod spoiled;

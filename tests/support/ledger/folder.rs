@@ -1,0 +1,123 @@
+//! The good configuration, ninety minutes of one camera on record, and the program to read both.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use gridwatch_config;
+use gridwatch_engine::{BBox, CaseState, Detection, Effect, Input, Light, Observation, Reply, View};
+use serde_json::Value;
+
+use super::{record, settings, start};
+use crate::engine_support::at;
+
+pub struct Folder {
+    pub dir: tempfile::TempDir,
+}
+
+impl Folder {
+    /// The good configuration, whose secret is not there, and ninety minutes in which a stall stands twice for ten minutes: once
+    /// seen well, and once badly, so long after the first was closed that it is a case of its own.
+    pub fn new() -> Self {
+        let this = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        let judged = config::examine(&this.config("edge.toml", &[])).into_judged().unwrap();
+        let other: Vec<&str> = judged.other.iter().map(|f| f.path.as_str()).collect();
+        assert_eq!(other, ["cameras[0].credentials.file"]);
+        let score = |s: u32| match s {
+            0..600 => Some(0.8),
+            3600..4200 => Some(0.6),
+            _ => None,
+        };
+        let looks = (0..5400).step_by(10).map(|s| {
+            let stall = score(s).map(|score| Detection {
+                label: "umbrella".into(),
+                score,
+                appearance: None,
+                number: None,
+                closer: None,
+                bbox: BBox {
+                    x1: 0.3,
+                    y1: 0.5,
+                    x2: 0.4,
+                    y2: 0.7,
+                },
+            });
+            Input::Observed(Observation {
+                camera: "gate".into(),
+                at: at(s.into()),
+                view: View::Clear,
+                light: Light::Day,
+                detections: stall.into_iter().collect(),
+                not_searched: Vec::new(),
+            })
+        });
+        let mut live = start(settings(&this.ledger()), at(-1.0), &judged.plan, vec![]);
+        let mut looks: Vec<Input> = looks.collect();
+        let rest = looks.split_off(120);
+        let mut filed = None;
+        for look in looks {
+            for effect in live.apply(look) {
+                if let Effect::Open(case) = effect {
+                    filed = Some(case.id);
+                }
+            }
+        }
+        // The platform closes the first, so that the second is a case of its own.
+        live.apply(Input::Reply(Reply {
+            case: filed.unwrap(),
+            state: CaseState::Closed,
+            at: at(1199.0),
+            reason: None,
+            due: None,
+        }));
+        record(live, rest);
+        this
+    }
+
+    pub fn ledger(&self) -> PathBuf {
+        self.dir.path().join("ledger")
+    }
+
+    pub fn config(&self, name: &str, changes: &[(&str, &str)]) -> PathBuf {
+        let mut text = fs::read_to_string("tests/golden/good.toml")
+            .unwrap()
+            .replace("@ROOT@", env!("CARGO_MANIFEST_DIR"));
+        for (old, new) in changes {
+            assert!(text.contains(old), "{old:?} is not in good.toml");
+            text = text.replacen(old, new, 1);
+        }
+        let file = self.dir.path().join(name);
+        fs::write(&file, text).unwrap();
+        file
+    }
+
+    pub fn replay(&self, config: &Path, arguments: &[&str]) -> Output {
+        self.run("replay", config, arguments)
+    }
+
+    /// `gridwatch COMMAND` on the ledger.
+    pub fn run(&self, command: &str, config: &Path, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_gridwatch"))
+            .args([command, "--ledger"])
+            .arg(self.ledger())
+            .arg("--config")
+            .arg(config)
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+}
+
+/// What a command printed as JSON, a value a line.
+pub fn lines(output: &Output) -> Vec<Value> {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone())
+        .unwrap()
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect()
+}

@@ -1,0 +1,88 @@
+//! Recording into a folder, and reading it again.
+#![allow(dead_code, unreachable_pub, reason = "each test file takes its own part of it")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+pub mod folder;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use gridwatch_engine::{Effect, Input, OpenCase, Plan};
+use gridwatch_ledger::{
+    Damage, Entry, Reader, Recorded, Recorder, Run, Settings, What,
+    replay::{Replay, Window},
+};
+use jiff::Timestamp;
+
+pub fn settings(dir: &Path) -> Settings {
+    Settings {
+        dir: dir.to_path_buf(),
+        file_bytes: 1 << 20,
+        keep_bytes: 1 << 30,
+        keep_for: Duration::from_hours(24 * 30),
+    }
+}
+
+pub fn recorder(settings: Settings, started_at: Timestamp) -> Recorder {
+    let run = Run {
+        started_at,
+        boot: "boot-1".into(),
+        config_sha256: "ab".repeat(32),
+    };
+    Recorder::spawn(settings, run).expect("a thread")
+}
+
+/// A recorded engine.
+pub fn start(settings: Settings, started_at: Timestamp, plan: &Arc<Plan>, restored: Vec<OpenCase>) -> Recorded {
+    Recorded::start(Arc::clone(plan), restored, Some(recorder(settings, started_at)))
+}
+
+/// Applies all inputs; the last file is whole when this returns.
+pub fn record(mut live: Recorded, inputs: impl IntoIterator<Item = Input>) -> Vec<Effect> {
+    inputs.into_iter().flat_map(|i| live.apply(i)).collect()
+}
+
+pub fn read(dir: &Path) -> (Vec<Entry>, Vec<Damage>) {
+    let mut reader = Reader::open(dir, None).expect("a ledger");
+    let mut entries = Vec::new();
+    while let Some(entry) = reader.next_entry().expect("a readable ledger") {
+        entries.push(entry);
+    }
+    (entries, reader.damage().to_vec())
+}
+
+/// What happened, the heads of files and what they know left out.
+pub fn happened(dir: &Path) -> Vec<What> {
+    read(dir)
+        .0
+        .into_iter()
+        .map(|e| e.what)
+        .filter(|w| !matches!(w, What::Head(_) | What::Known(_)))
+        .collect()
+}
+
+/// The replay of all that is told within the window.
+pub fn replay(dir: &Path, plan: &Arc<Plan>, window: Window) -> (Vec<Effect>, Replay) {
+    let mut reader = Reader::open(dir, window.from).expect("a ledger");
+    let mut replay = Replay::new(Arc::clone(plan), window);
+    let mut effects = Vec::new();
+    while let Some(entry) = reader.next_entry().expect("a readable ledger") {
+        effects.extend(replay.take(entry));
+    }
+    (effects, replay)
+}
+
+/// The ledger's files, oldest first.
+pub fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(dir)
+        .expect("a folder")
+        .map(|e| e.expect("an entry").path())
+        .filter(|p| p.to_string_lossy().contains(".gwl"))
+        .collect();
+    files.sort();
+    files
+}
