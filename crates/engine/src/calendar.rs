@@ -23,8 +23,8 @@ use super::{plus, since, types::ScheduleId};
 /// Minutes of a day on the wall.
 pub const DAY: u16 = 24 * 60;
 
-/// How far around a moment its spell is looked for.
-const SPELL: Duration = Duration::from_hours(12);
+/// How far around a moment its span is looked for.
+const SPAN_SEARCH: Duration = Duration::from_hours(12);
 
 /// What the city's notices make of a date. A date without an entry is what its weekday says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Days {
     };
 
     /// Whether a day of that weekday and kind is one of them.
-    pub fn hold(&self, weekday: Weekday, kind: Option<DayKind>) -> bool {
+    pub fn includes(&self, weekday: Weekday, kind: Option<DayKind>) -> bool {
         let is_workday = match kind {
             Some(DayKind::Holiday) => false,
             Some(DayKind::WorkingDay) => true,
@@ -85,13 +85,13 @@ pub struct Season {
 impl Season {
     /// From and to as (month 1..=12, day 1..=31).
     pub fn new(from: (i8, i8), to: (i8, i8)) -> Self {
-        let (from, to) = (unleap(from), unleap(to));
+        let (from, to) = (without_leap_day(from), without_leap_day(to));
         Self { from, to }
     }
 
     /// Whether the date is in it.
-    pub fn holds(&self, date: Date) -> bool {
-        let day = unleap((date.month(), date.day()));
+    pub fn includes(&self, date: Date) -> bool {
+        let day = without_leap_day((date.month(), date.day()));
         if self.from <= self.to {
             (self.from..=self.to).contains(&day)
         } else {
@@ -100,7 +100,7 @@ impl Season {
     }
 }
 
-fn unleap(day: (i8, i8)) -> (i8, i8) {
+fn without_leap_day(day: (i8, i8)) -> (i8, i8) {
     if day == (2, 29) { (2, 28) } else { day }
 }
 
@@ -145,41 +145,41 @@ pub struct Hours {
 
 /// A time in which a rule's hours say one thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spell {
+pub struct HoursSpan {
     /// The end is not in it.
     pub during: Range<Timestamp>,
     /// The rule works then.
-    pub works: bool,
+    pub is_active: bool,
 }
 
-/// One rule's hours, asked look by look: the answers are the calendar's own, and nearly all lie in the spell of the one before.
+/// One rule's hours, asked look by look: the answers are the calendar's own, and nearly all lie in the span of the one before.
 /// Whoever asks keeps it, and takes a new one for other hours.
 #[derive(Debug, Clone, Default)]
-pub struct Lately(Option<Spell>);
+pub struct HoursCache(Option<HoursSpan>);
 
-impl Lately {
+impl HoursCache {
     /// As [`Calendar::works`].
-    pub fn works(&mut self, calendar: &Calendar, hours: &Hours, at: Timestamp) -> bool {
-        self.at(calendar, hours, at).works
+    pub fn is_active(&mut self, calendar: &Calendar, hours: &Hours, at: Timestamp) -> bool {
+        self.at(calendar, hours, at).is_active
     }
 
     /// As [`Calendar::worked`].
-    pub fn worked(&mut self, calendar: &Calendar, hours: &Hours, from: Timestamp, to: Timestamp) -> Duration {
-        let spell = self.at(calendar, hours, to);
-        if from < spell.during.start {
-            calendar.worked(hours, from, to)
-        } else if spell.works {
+    pub fn active_time(&mut self, calendar: &Calendar, hours: &Hours, from: Timestamp, to: Timestamp) -> Duration {
+        let span = self.at(calendar, hours, to);
+        if from < span.during.start {
+            calendar.active_time(hours, from, to)
+        } else if span.is_active {
             since(to, from)
         } else {
             Duration::ZERO
         }
     }
 
-    fn at(&mut self, calendar: &Calendar, hours: &Hours, at: Timestamp) -> &Spell {
+    fn at(&mut self, calendar: &Calendar, hours: &Hours, at: Timestamp) -> &HoursSpan {
         if self.0.as_ref().is_some_and(|s| !s.during.contains(&at)) {
             self.0 = None;
         }
-        self.0.get_or_insert_with(|| calendar.spell(hours, at))
+        self.0.get_or_insert_with(|| calendar.span(hours, at))
     }
 }
 
@@ -231,7 +231,7 @@ impl Calendar {
     }
 
     /// Whether a rule with these hours works at that moment.
-    pub fn works(&self, hours: &Hours, at: Timestamp) -> bool {
+    pub fn is_active(&self, hours: &Hours, at: Timestamp) -> bool {
         hours.active.as_ref().is_none_or(|s| self.is_open(s, at))
             && !hours.pause.as_ref().is_some_and(|p| {
                 self.is_open(&p.schedule, at) || !self.open_within(&p.schedule, minus(at, p.after), at).is_empty()
@@ -239,26 +239,26 @@ impl Calendar {
     }
 
     /// How much of the time between two moments a rule with these hours works.
-    pub fn worked(&self, hours: &Hours, from: Timestamp, to: Timestamp) -> Duration {
-        let worked = self.working(hours, from, to);
+    pub fn active_time(&self, hours: &Hours, from: Timestamp, to: Timestamp) -> Duration {
+        let worked = self.active_ranges(hours, from, to);
         worked.iter().map(|w| since(w.end, w.start)).sum()
     }
 
     /// What the hours say at a moment, and between which other moments they say nothing else.
-    pub fn spell(&self, hours: &Hours, at: Timestamp) -> Spell {
+    pub fn span(&self, hours: &Hours, at: Timestamp) -> HoursSpan {
         if *hours == Hours::default() {
-            return Spell {
+            return HoursSpan {
                 during: Timestamp::MIN..Timestamp::MAX,
-                works: true,
+                is_active: true,
             };
         }
         // What lies farther is asked for anew, which a day sees twice.
-        let mut during = minus(at, SPELL)..plus(at, SPELL);
-        for working in self.working(hours, during.start, during.end) {
+        let mut during = minus(at, SPAN_SEARCH)..plus(at, SPAN_SEARCH);
+        for working in self.active_ranges(hours, during.start, during.end) {
             if working.contains(&at) {
-                return Spell {
+                return HoursSpan {
                     during: working,
-                    works: true,
+                    is_active: true,
                 };
             }
             if working.end <= at {
@@ -268,11 +268,11 @@ impl Calendar {
                 break;
             }
         }
-        Spell { during, works: false }
+        HoursSpan { during, is_active: false }
     }
 
     /// When a rule with these hours works between two moments: in order, apart from each other, ends not included.
-    fn working(&self, hours: &Hours, from: Timestamp, to: Timestamp) -> Vec<Range<Timestamp>> {
+    fn active_ranges(&self, hours: &Hours, from: Timestamp, to: Timestamp) -> Vec<Range<Timestamp>> {
         let mut worked = match &hours.active {
             Some(schedule) => self.open_within(schedule, from, to),
             None => vec![from..to],
@@ -280,7 +280,7 @@ impl Calendar {
         if let Some(pause) = &hours.pause {
             for open in self.open_within(&pause.schedule, minus(from, pause.after), to) {
                 let rest = open.start..plus(open.end, pause.after);
-                worked = worked.into_iter().flat_map(|w| without(w, &rest)).collect();
+                worked = worked.into_iter().flat_map(|w| subtract(w, &rest)).collect();
             }
         }
         worked
@@ -291,7 +291,7 @@ impl Calendar {
         let wall = self.zone.to_datetime(at);
         let minute = u16::from(wall.hour().unsigned_abs()) * 60 + u16::from(wall.minute().unsigned_abs());
         let begins = |w: &Window, date: Date| {
-            w.days.hold(date.weekday(), self.days.get(&date).copied()) && w.season.is_none_or(|s| s.holds(date))
+            w.days.includes(date.weekday(), self.days.get(&date).copied()) && w.season.is_none_or(|s| s.includes(date))
         };
         let today = wall.date();
         schedule.windows.iter().any(|w| {
@@ -333,7 +333,7 @@ fn minus(at: Timestamp, before: Duration) -> Timestamp {
 }
 
 /// What is left of `whole` before and after `hole`.
-fn without(whole: Range<Timestamp>, hole: &Range<Timestamp>) -> impl Iterator<Item = Range<Timestamp>> {
+fn subtract(whole: Range<Timestamp>, hole: &Range<Timestamp>) -> impl Iterator<Item = Range<Timestamp>> {
     let before = whole.start..whole.end.min(hole.start);
     let after = whole.start.max(hole.end)..whole.end;
     [before, after].into_iter().filter(|r| r.start < r.end)
@@ -446,10 +446,10 @@ mod tests {
                 .series(Span::new().days(1))
                 .take_while(|d| d.year() == year)
             {
-                assert!(winter.holds(day) != spring.holds(day), "{day} is in one of them");
+                assert!(winter.includes(day) != spring.includes(day), "{day} is in one of them");
             }
         }
-        assert!(winter.holds(date(2024, 2, 29)));
+        assert!(winter.includes(date(2024, 2, 29)));
         assert_eq!(Season::new((2, 29), (2, 29)), Season::new((2, 28), (2, 28)));
     }
 
@@ -470,9 +470,9 @@ mod tests {
             ("09:59:59", false),
             ("10:00:00", true),
         ] {
-            assert_eq!(calendar.works(&hours, at(local)), expected, "{local}");
+            assert_eq!(calendar.is_active(&hours, at(local)), expected, "{local}");
         }
-        let worked = |from, to| calendar.worked(&hours, at(from), at(to)).as_secs();
+        let worked = |from, to| calendar.active_time(&hours, at(from), at(to)).as_secs();
         assert_eq!(worked("05:50:00", "10:10:00"), 20 * 60);
         assert_eq!(worked("09:45:00", "10:00:10"), 10);
         assert_eq!(worked("07:00:00", "07:10:00"), 0);
@@ -480,13 +480,13 @@ mod tests {
             active: Some("hours".into()),
             pause: None,
         };
-        assert_eq!(calendar.worked(&night, at("05:59:50"), at("06:00:20")).as_secs(), 20);
+        assert_eq!(calendar.active_time(&night, at("05:59:50"), at("06:00:20")).as_secs(), 20);
         let unknown = Hours {
             active: Some("nowhere".into()),
             pause: None,
         };
-        assert!(!calendar.works(&unknown, at("07:00:00")));
-        assert!(calendar.works(&Hours::default(), at("07:00:00")));
+        assert!(!calendar.is_active(&unknown, at("07:00:00")));
+        assert!(calendar.is_active(&Hours::default(), at("07:00:00")));
     }
 
     /// Every 7 minutes and 20 seconds over a fortnight in which clocks are set forward: each answer is the one without a memory.
@@ -526,28 +526,28 @@ mod tests {
             hours(None, Some(("never", 30))),
             hours(None, Some(("night", 24 * 60))),
         ] {
-            let mut lately = Lately::default();
+            let mut cache = HoursCache::default();
             let begin: Timestamp = "2026-03-22T00:00:00Z".parse().unwrap();
             for step in 0..14 * 24 * 60 * 60 / 440 {
                 let at = plus(begin, Duration::from_secs(440 * step));
                 assert_eq!(
-                    lately.works(&calendar, &hours, at),
-                    calendar.works(&hours, at),
+                    cache.is_active(&calendar, &hours, at),
+                    calendar.is_active(&hours, at),
                     "{at} {hours:?}"
                 );
                 for before in [10, 440, 3000, 100_000] {
                     let from = minus(at, Duration::from_secs(before));
-                    let worked = calendar.worked(&hours, from, at);
+                    let worked = calendar.active_time(&hours, from, at);
                     assert_eq!(
-                        lately.worked(&calendar, &hours, from, at),
+                        cache.active_time(&calendar, &hours, from, at),
                         worked,
                         "{from} {at} {hours:?}"
                     );
                 }
-                let spell = calendar.spell(&hours, at);
-                assert!(spell.during.contains(&at));
-                for end in [spell.during.start, minus(spell.during.end, Duration::from_nanos(1))] {
-                    assert_eq!(calendar.works(&hours, end), spell.works, "{end} {hours:?}");
+                let span = calendar.span(&hours, at);
+                assert!(span.during.contains(&at));
+                for end in [span.during.start, minus(span.during.end, Duration::from_nanos(1))] {
+                    assert_eq!(calendar.is_active(&hours, end), span.is_active, "{end} {hours:?}");
                 }
             }
         }

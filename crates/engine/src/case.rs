@@ -13,7 +13,7 @@ use super::types::{CameraId, CaseId, CaseState, NodeId, RuleId};
 /// An answer that cannot be: nothing is changed by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a case that is {} cannot become {}: {why}", .from.as_str(), .to.as_str())]
-pub struct Illegal {
+pub struct IllegalTransition {
     /// Where the case stands.
     pub from: CaseState,
     /// What the platform said.
@@ -22,7 +22,7 @@ pub struct Illegal {
     pub why: &'static str,
 }
 
-impl Illegal {
+impl IllegalTransition {
     /// What came in cannot be right.
     pub fn class(&self) -> gridwatch_base::error::Class {
         gridwatch_base::error::Class::Data
@@ -33,16 +33,16 @@ impl CaseState {
     /// The state after the platform's answer `to`. The same answer again changes nothing.
     ///
     /// # Errors
-    /// [`Illegal`] for an answer that cannot follow from here.
-    pub fn after(self, to: Self) -> Result<Self, Illegal> {
+    /// [`IllegalTransition`] for an answer that cannot follow from here.
+    pub fn after(self, to: Self) -> Result<Self, IllegalTransition> {
         transition(self, to).map(|_| to)
     }
 }
 
 /// Why the step is taken, as a sentence for the case's history.
-pub(super) fn transition(from: CaseState, to: CaseState) -> Result<&'static str, Illegal> {
+pub(super) fn transition(from: CaseState, to: CaseState) -> Result<&'static str, IllegalTransition> {
     use CaseState::*;
-    let refuse = |why| Err(Illegal { from, to, why });
+    let refuse = |why| Err(IllegalTransition { from, to, why });
     match (from, to) {
         (a, b) if a == b => Ok("The platform said so again."),
         // What only the box says.

@@ -54,7 +54,7 @@ impl BBox {
     }
 
     /// True where the point lies in it or on its edge.
-    pub fn holds(&self, Point { x, y }: Point) -> bool {
+    pub fn contains(&self, Point { x, y }: Point) -> bool {
         (f64::from(self.x1)..=self.x2.into()).contains(&x) && (f64::from(self.y1)..=self.y2.into()).contains(&y)
     }
 
@@ -68,7 +68,7 @@ impl BBox {
 
     /// Intersection over union, 0..=1; 0 for boxes without area.
     pub fn iou(&self, other: &Self) -> f64 {
-        let both = self.common(other);
+        let both = self.intersection_area(other);
         if both <= 0.0 {
             return 0.0;
         }
@@ -76,7 +76,7 @@ impl BBox {
     }
 
     /// The area that both cover.
-    pub fn common(&self, other: &Self) -> f64 {
+    pub fn intersection_area(&self, other: &Self) -> f64 {
         let w = f64::from(self.x2.min(other.x2)) - f64::from(self.x1.max(other.x1));
         let h = f64::from(self.y2.min(other.y2)) - f64::from(self.y1.max(other.y1));
         w.max(0.0) * h.max(0.0)

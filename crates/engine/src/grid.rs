@@ -19,7 +19,7 @@ use super::{
 };
 use gridwatch_base::error::Class;
 
-pub use check::{Findings, Gap, Overlap, RingFault, Slivers};
+pub use check::{Gap, GridDefects, Overlap, RingFault, Slivers};
 pub use neighbours::CellIndex;
 use neighbours::Neighbours;
 
@@ -76,7 +76,7 @@ pub enum GridFault {
     #[error("the file holds no cell: export the unit cells as polygons")]
     Empty,
     /// One feature is not a cell.
-    #[error("features[{feature}]{}: {fault}", Named(.code))]
+    #[error("features[{feature}]{}: {fault}", CodeSuffix(.code))]
     Cell {
         /// Its index in `features`.
         feature: usize,
@@ -94,9 +94,9 @@ impl GridFault {
     }
 }
 
-struct Named<'a>(&'a Option<String>);
+struct CodeSuffix<'a>(&'a Option<String>);
 
-impl fmt::Display for Named<'_> {
+impl fmt::Display for CodeSuffix<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.as_ref().map_or(Ok(()), |code| write!(f, " (code {code:?})"))
     }
@@ -183,14 +183,14 @@ struct Extent {
 }
 
 impl Extent {
-    const NOWHERE: Self = Self {
+    const EMPTY: Self = Self {
         west: f64::INFINITY,
         south: f64::INFINITY,
         east: f64::NEG_INFINITY,
         north: f64::NEG_INFINITY,
     };
 
-    fn with(self, p: LonLat) -> Self {
+    fn including(self, p: LonLat) -> Self {
         Self {
             west: self.west.min(p.lon),
             south: self.south.min(p.lat),
@@ -200,7 +200,7 @@ impl Extent {
     }
 
     /// What both hold; turned round where that is nothing.
-    fn common(&self, other: &Self) -> Self {
+    fn intersection(&self, other: &Self) -> Self {
         Self {
             west: self.west.max(other.west),
             south: self.south.max(other.south),
@@ -210,7 +210,7 @@ impl Extent {
     }
 
     /// As much more on every side, degrees.
-    fn grown(&self, lon: f64, lat: f64) -> Self {
+    fn expanded(&self, lon: f64, lat: f64) -> Self {
         Self {
             west: self.west - lon,
             south: self.south - lat,
@@ -219,14 +219,14 @@ impl Extent {
         }
     }
 
-    fn middle(&self) -> LonLat {
+    fn centre(&self) -> LonLat {
         LonLat {
             lon: f64::midpoint(self.west, self.east),
             lat: f64::midpoint(self.south, self.north),
         }
     }
 
-    fn meets(&self, other: &Self) -> bool {
+    fn intersects(&self, other: &Self) -> bool {
         self.west <= other.east && other.west <= self.east && self.south <= other.north && other.south <= self.north
     }
 }
@@ -242,7 +242,7 @@ struct Cell {
 }
 
 impl Cell {
-    fn holds(&self, at: LonLat) -> bool {
+    fn contains(&self, at: LonLat) -> bool {
         self.polygons.iter().any(|polygon| {
             let (Some(outline), holes) = (polygon.first(), polygon.iter().skip(1)) else {
                 return false;
@@ -371,7 +371,7 @@ impl Grid {
                         .iter()
                         .flatten()
                         .flatten()
-                        .fold(Extent::NOWHERE, |e, p| e.with(*p));
+                        .fold(Extent::EMPTY, |e, p| e.including(*p));
                     cells.insert(code.clone(), (feature, Cell { code, polygons, extent }));
                 }
                 Err(found) => faults.extend(found.into_iter().map(|f| fault(Some(code.as_str()), f))),
@@ -385,7 +385,7 @@ impl Grid {
     }
 
     fn indexed(cells: Vec<Cell>) -> Self {
-        let extent = cells.iter().fold(Extent::NOWHERE, |all, c| Extent {
+        let extent = cells.iter().fold(Extent::EMPTY, |all, c| Extent {
             west: all.west.min(c.extent.west),
             south: all.south.min(c.extent.south),
             east: all.east.max(c.extent.east),
@@ -430,42 +430,42 @@ impl Grid {
         rows.flat_map(move |row| columns.clone().map(move |column| row * width + column))
     }
 
-    fn meeting(&self, extent: Extent) -> impl Iterator<Item = usize> {
+    fn cells_intersecting(&self, extent: Extent) -> impl Iterator<Item = usize> {
         let buckets = extent
-            .meets(&self.extent)
+            .intersects(&self.extent)
             .then(|| self.buckets(&extent))
             .into_iter()
             .flatten();
         buckets
             .flat_map(|b| &self.in_buckets[self.starts[b] as usize..self.starts[b + 1] as usize])
             .map(|index| *index as usize)
-            .filter(move |index| self.cells[*index].extent.meets(&extent))
+            .filter(move |index| self.cells[*index].extent.intersects(&extent))
     }
 
     /// The cell that holds `at`. An edge belongs to the cells on both sides, and the lowest code wins; so it does where the
     /// city's cells overlap.
     pub fn cell_of(&self, at: LonLat) -> Option<&CellCode> {
-        self.holding(at).map(|index| &self.cells[index].code)
+        self.cell_index_at(at).map(|index| &self.cells[index].code)
     }
 
-    fn holding(&self, at: LonLat) -> Option<usize> {
+    fn cell_index_at(&self, at: LonLat) -> Option<usize> {
         // One point meets one bucket, whose cells are in order.
-        self.meeting(Extent::NOWHERE.with(at))
-            .find(|index| self.cells[*index].holds(at))
+        self.cells_intersecting(Extent::EMPTY.including(at))
+            .find(|index| self.cells[*index].contains(at))
     }
 
     /// The cells that hold `at` or come within `radius_m` of it, in order of their codes.
     pub fn cells_within(&self, at: LonLat, radius_m: f64) -> Vec<&CellCode> {
         let plane = LocalPlane::at(at);
-        let around = Extent::NOWHERE
-            .with(plane.lon_lat(-radius_m, -radius_m))
-            .with(plane.lon_lat(radius_m, radius_m));
-        let mut near: Vec<usize> = self.meeting(around).collect();
+        let around = Extent::EMPTY
+            .including(plane.lon_lat(-radius_m, -radius_m))
+            .including(plane.lon_lat(radius_m, radius_m));
+        let mut near: Vec<usize> = self.cells_intersecting(around).collect();
         near.sort_unstable();
         near.dedup();
         near.into_iter()
             .map(|index| &self.cells[index])
-            .filter(|cell| cell.holds(at) || cell.edge_distance_m(&plane) <= radius_m)
+            .filter(|cell| cell.contains(at) || cell.edge_distance_m(&plane) <= radius_m)
             .map(|cell| &cell.code)
             .collect()
     }
@@ -474,8 +474,8 @@ impl Grid {
     /// in order.
     fn near_pairs(&self, reach_m: f64) -> impl Iterator<Item = (usize, usize)> {
         self.cells.iter().enumerate().flat_map(move |(index, cell)| {
-            let (lon, lat) = LocalPlane::at(cell.extent.middle()).degrees(reach_m);
-            let around = self.meeting(cell.extent.grown(lon, lat));
+            let (lon, lat) = LocalPlane::at(cell.extent.centre()).degrees(reach_m);
+            let around = self.cells_intersecting(cell.extent.expanded(lon, lat));
             let mut near: Vec<usize> = around.filter(|other| *other > index).collect();
             near.sort_unstable();
             near.dedup();

@@ -3,19 +3,19 @@
 //! Works on one look; which look continues which track is `track`'s matter.
 
 use super::{
-    standing::Standing,
     types::{Appearance, Attended, BBox, CameraPlan, Detection, PhoneNumber, Rule},
+    zone_match::ZoneMatch,
 };
 
 /// What counts for the rule at one look: one box, or several that belong together.
 #[derive(Debug, Clone)]
-pub(super) struct Sight<'a> {
+pub(super) struct DetectionGroup<'a> {
     /// Around all of them.
     pub bbox: BBox,
     /// The surest one's.
     pub score: f32,
     /// Where the surest one stands.
-    pub standing: Standing<'a>,
+    pub zone_match: ZoneMatch<'a>,
     /// How many boxes it is.
     pub count: u32,
     /// What the surest one looks like.
@@ -23,30 +23,30 @@ pub(super) struct Sight<'a> {
     /// The telephone number on the surest one.
     pub number: Option<PhoneNumber>,
     /// The highest score of a closer look at any of them.
-    pub closer: Option<f32>,
+    pub second_look: Option<f32>,
 }
 
-/// Joins sights (surest first) whose gap is at most `reach` diagonals of the larger, and those that these bring together. The
+/// Joins groups (surest first) whose gap is at most `reach` diagonals of the larger, and those that these bring together. The
 /// order of what remains is that of its surest member.
-pub(super) fn gather(sights: &mut Vec<Sight<'_>>, reach: f64) {
+pub(super) fn merge_nearby(groups: &mut Vec<DetectionGroup<'_>>, reach: f64) {
     if reach <= 0.0 {
         return;
     }
-    let mut joined: Vec<Sight<'_>> = Vec::with_capacity(sights.len());
-    for sight in sights.drain(..) {
-        let mut whole = sight;
+    let mut joined: Vec<DetectionGroup<'_>> = Vec::with_capacity(groups.len());
+    for group in groups.drain(..) {
+        let mut whole = group;
         // The newcomer may lie between two that were apart, and a grown box reaches farther: until nothing more comes in.
         let mut place = joined.len();
         while let Some(i) = joined
             .iter()
-            .position(|j| are_near(&j.bbox, &whole.bbox, reach) && !are_two(&j.number, &whole.number))
+            .position(|j| are_near(&j.bbox, &whole.bbox, reach) && !have_different_numbers(&j.number, &whole.number))
         {
             let other = joined.remove(i);
             place = place.min(i);
-            whole = Sight {
-                bbox: around(&other.bbox, &whole.bbox),
+            whole = DetectionGroup {
+                bbox: union_box(&other.bbox, &whole.bbox),
                 count: other.count + whole.count,
-                closer: [other.closer, whole.closer].into_iter().flatten().reduce(f32::max),
+                second_look: [other.second_look, whole.second_look].into_iter().flatten().reduce(f32::max),
                 // The earlier one is the surer.
                 ..if i <= place && other.score >= whole.score {
                     other
@@ -57,7 +57,7 @@ pub(super) fn gather(sights: &mut Vec<Sight<'_>>, reach: f64) {
         }
         joined.insert(place.min(joined.len()), whole);
     }
-    *sights = joined;
+    *groups = joined;
 }
 
 /// True where somebody stands by the thing at `bbox`: a detection of one of the labels, scored high enough.
@@ -86,18 +86,18 @@ pub(super) fn area_m2(rule: &Rule, camera: &CameraPlan, bbox: &BBox) -> Option<f
 }
 
 /// Whether it is as large as the rule asks: by the ground it covers, where that is known, or by the number of its parts.
-pub(super) fn is_large_enough(rule: &Rule, camera: &CameraPlan, sight: &Sight<'_>) -> bool {
-    let by_count = rule.min_count.map(|least| sight.count >= least);
+pub(super) fn is_large_enough(rule: &Rule, camera: &CameraPlan, group: &DetectionGroup<'_>) -> bool {
+    let by_count = rule.min_count.map(|least| group.count >= least);
     let by_area = rule
         .min_area_m2
-        .and_then(|least| area_m2(rule, camera, &sight.bbox).map(|area| area >= least));
+        .and_then(|least| area_m2(rule, camera, &group.bbox).map(|area| area >= least));
     match (by_count, by_area) {
         (None, None) => true,
         (count, area) => count == Some(true) || area == Some(true),
     }
 }
 
-fn around(a: &BBox, b: &BBox) -> BBox {
+fn union_box(a: &BBox, b: &BBox) -> BBox {
     BBox {
         x1: a.x1.min(b.x1),
         y1: a.y1.min(b.y1),
@@ -107,7 +107,7 @@ fn around(a: &BBox, b: &BBox) -> BBox {
 }
 
 /// True where both have a number, and not the same: two advertisers beside each other.
-fn are_two(a: &Option<PhoneNumber>, b: &Option<PhoneNumber>) -> bool {
+fn have_different_numbers(a: &Option<PhoneNumber>, b: &Option<PhoneNumber>) -> bool {
     matches!((a, b), (Some(a), Some(b)) if a != b)
 }
 
@@ -136,8 +136,8 @@ fn gap(of: &BBox, to: &BBox) -> f64 {
 mod tests {
     use super::*;
 
-    fn sight(x: f32, score: f32) -> Sight<'static> {
-        Sight {
+    fn group(x: f32, score: f32) -> DetectionGroup<'static> {
+        DetectionGroup {
             bbox: BBox {
                 x1: x,
                 y1: 0.5,
@@ -145,16 +145,16 @@ mod tests {
                 y2: 0.6,
             },
             score,
-            standing: Standing::default(),
+            zone_match: ZoneMatch::default(),
             count: 1,
             appearance: None,
             number: None,
-            closer: None,
+            second_look: None,
         }
     }
 
-    fn spans(sights: &[Sight<'_>]) -> Vec<(f32, f32, u32, f32)> {
-        sights
+    fn spans(groups: &[DetectionGroup<'_>]) -> Vec<(f32, f32, u32, f32)> {
+        groups
             .iter()
             .map(|s| (s.bbox.x1, s.bbox.x2, s.count, s.score))
             .collect()
@@ -162,23 +162,23 @@ mod tests {
 
     #[test]
     fn bags_that_touch_are_one_heap_and_a_distant_one_is_another() {
-        let mut sights = vec![sight(0.7, 0.9), sight(0.10, 0.8), sight(0.21, 0.5)];
-        gather(&mut sights, 0.3);
-        assert_eq!(spans(&sights), [(0.7, 0.8, 1, 0.9), (0.10, 0.31, 2, 0.8)]);
+        let mut groups = vec![group(0.7, 0.9), group(0.10, 0.8), group(0.21, 0.5)];
+        merge_nearby(&mut groups, 0.3);
+        assert_eq!(spans(&groups), [(0.7, 0.8, 1, 0.9), (0.10, 0.31, 2, 0.8)]);
     }
 
     #[test]
     fn one_between_two_joins_all_three() {
-        let mut sights = vec![sight(0.1, 0.9), sight(0.34, 0.8), sight(0.22, 0.5)];
-        gather(&mut sights, 0.2);
-        assert_eq!(spans(&sights), [(0.1, 0.44, 3, 0.9)]);
+        let mut groups = vec![group(0.1, 0.9), group(0.34, 0.8), group(0.22, 0.5)];
+        merge_nearby(&mut groups, 0.2);
+        assert_eq!(spans(&groups), [(0.1, 0.44, 3, 0.9)]);
     }
 
     #[test]
     fn without_a_reach_nothing_is_joined() {
-        let mut sights = vec![sight(0.1, 0.9), sight(0.2, 0.8)];
-        gather(&mut sights, 0.0);
-        assert_eq!(sights.len(), 2);
+        let mut groups = vec![group(0.1, 0.9), group(0.2, 0.8)];
+        merge_nearby(&mut groups, 0.0);
+        assert_eq!(groups.len(), 2);
     }
 
     #[test]
@@ -188,14 +188,14 @@ mod tests {
             within: 0.5,
             share: 0.5,
         };
-        let stall = sight(0.4, 0.9).bbox;
+        let stall = group(0.4, 0.9).bbox;
         let person = |label: &str, x: f32, score| Detection {
             label: label.into(),
             score,
-            bbox: sight(x, score).bbox,
+            bbox: group(x, score).bbox,
             appearance: None,
             number: None,
-            closer: None,
+            second_look: None,
         };
         assert!(is_attended(&stall, &by, &[person("person", 0.52, 0.6)], 0.4));
         assert!(

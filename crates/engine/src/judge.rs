@@ -12,14 +12,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use self::look::Judging;
+use self::look::RuleEvaluation;
 pub use self::resume::{Resumed, Snapshot};
 use super::{
-    calendar::Lately,
+    calendar::HoursCache,
     plus,
-    presence::Step,
+    presence::LookInterval,
     since,
-    site::Register,
+    site::CaseRegister,
     stage::{Stage, TransitionContext},
     track::Track,
     types::{
@@ -31,13 +31,13 @@ use super::{
 /// A track unseen for this long by the wall clock, blind time included, is void: what stands there now may be another thing.
 /// An hour outlasts a camera's restart and a lorry's unloading; a longer dwell or grace of the rule prolongs it, for a
 /// problem that takes a day to confirm must outlast the night.
-const LEAST_VOID: Duration = Duration::from_hours(1);
+const MIN_STALE: Duration = Duration::from_hours(1);
 /// A look that much older than its camera's newest means that the clock was set back; less is a look that came late.
 const CLOCK_SET_BACK: Duration = Duration::from_mins(1);
 /// So many tours of a camera that turns prolong it too: it may come by once and be blind.
-const VOID_TOURS: u32 = 2;
+const STALE_TOURS: u32 = 2;
 /// A camera that gives no look for so long after a question is due shows nothing of it, and has no picture of it either.
-const UNSEEN: Duration = Duration::from_mins(2);
+const VERIFICATION_GRACE: Duration = Duration::from_mins(2);
 /// After evidence failed, the next case waits this many scheduled looks: a full disk is not emptied by hammering it.
 const RETRY_LOOKS: u32 = 3;
 
@@ -45,29 +45,29 @@ const RETRY_LOOKS: u32 = 3;
 #[derive(Debug, Clone, Default)]
 pub struct Engine {
     plan: Option<Arc<Plan>>,
-    cameras: BTreeMap<CameraId, Watched>,
-    register: Register,
-    queue: Queue,
+    cameras: BTreeMap<CameraId, CameraState>,
+    register: CaseRegister,
+    queue: WaitingQueue,
     /// The hours of the plan's rules, in their order.
-    hours: Vec<Lately>,
+    hours: Vec<HoursCache>,
     /// The newest input's time.
     now: Timestamp,
 }
 
 /// The candidates that wait for another day's room, by weight.
 #[derive(Debug, Clone, Default)]
-struct Queue {
+struct WaitingQueue {
     /// False on nearly every day: then nobody is counted.
-    is_anyone_there: bool,
+    has_waiting: bool,
     /// Each with whether it is of the camera that is looked at.
     weights: Vec<(f64, bool)>,
 }
 
-impl Queue {
+impl WaitingQueue {
     /// Counts who waits, before `camera` is judged.
-    fn line_up(&mut self, cameras: &BTreeMap<CameraId, Watched>, camera: &CameraId) {
+    fn collect(&mut self, cameras: &BTreeMap<CameraId, CameraState>, camera: &CameraId) {
         self.weights.clear();
-        if !self.is_anyone_there {
+        if !self.has_waiting {
             return;
         }
         for (id, watched) in cameras {
@@ -75,11 +75,11 @@ impl Queue {
             self.weights
                 .extend(ranks.map(|rank| (rank, id.device() == camera.device())));
         }
-        self.is_anyone_there = !self.weights.is_empty();
+        self.has_waiting = !self.weights.is_empty();
     }
 
     /// How many go before a thing of `weight`: of the camera that is looked at, and of all.
-    fn before(&self, weight: f64) -> (usize, usize) {
+    fn ahead_of(&self, weight: f64) -> (usize, usize) {
         let heavier = || self.weights.iter().filter(|(w, _)| *w > weight);
         (heavier().filter(|(_, is_here)| *is_here).count(), heavier().count())
     }
@@ -87,12 +87,12 @@ impl Queue {
 
 /// What is known of one camera.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Watched {
+struct CameraState {
     newest: Option<Timestamp>,
     newest_clear: Option<Timestamp>,
     /// A blind look came after the newest clear one.
     was_blind: bool,
-    /// For each rule whose things were not looked for lately: the look before, where it was clear and nothing but clear looks
+    /// For each rule whose things were not looked for cache: the look before, where it was clear and nothing but clear looks
     /// came since. What is between a rule's own looks is none of its absence.
     #[serde(default)]
     not_searched: BTreeMap<RuleId, Option<Timestamp>>,
@@ -118,18 +118,18 @@ impl Engine {
             }
             Input::Resumed(resumed) => self.resume(*resumed, &mut effects),
             Input::Observed(look) => self.observe(&look, &mut effects),
-            Input::Reply(reply) => self.answer(reply, &mut effects),
+            Input::Reply(reply) => self.apply_reply(reply, &mut effects),
             Input::EvidenceFailed { case } => self.evidence_failed(&case, &mut effects),
             Input::Tick(at) => {
                 self.now = at;
-                self.overdue(None, at, &mut effects);
-                self.void(at, &mut effects);
+                self.expire_verifications(None, at, &mut effects);
+                self.drop_stale_tracks(at, &mut effects);
                 self.register.forget(at);
             }
             Input::Reaimed { camera, at } => {
                 self.now = at;
                 if let Some(watched) = self.cameras.get_mut(&camera) {
-                    watched.end_all(&camera, NotFiled::Reaimed, at, &mut effects);
+                    watched.end_all_tracks(&camera, NotFiled::Reaimed, at, &mut effects);
                 }
                 self.register.reaimed(&camera);
             }
@@ -154,10 +154,10 @@ impl Engine {
             watched.tracks.iter().map(move |(rule, tracks)| (camera, rule, tracks))
         });
         let void = tracks.filter_map(|(camera, rule, tracks)| {
-            let after = void_after(plan.rules.iter().find(|r| r.id == *rule)?, camera);
+            let after = stale_after(plan.rules.iter().find(|r| r.id == *rule)?, camera);
             tracks.iter().map(|t| plus(t.last_seen, after)).min()
         });
-        void.chain(self.register.next_overdue(&plan.verification, UNSEEN)).min()
+        void.chain(self.register.next_overdue(&plan.verification, VERIFICATION_GRACE)).min()
     }
 
     /// The open cases, by id.
@@ -171,7 +171,7 @@ impl Engine {
         tracks.filter(|t| t.rank().is_some()).count()
     }
 
-    /// Every case that bears on new ones, open or lately over, by id.
+    /// Every case that bears on new ones, open or cache over, by id.
     pub fn remembered(&self) -> impl Iterator<Item = &OpenCase> {
         self.register.all()
     }
@@ -193,19 +193,19 @@ impl Engine {
                 if is_kept && plan.rules.iter().any(|r| r.id == *rule) {
                     for track in tracks.iter_mut().filter(|t| t.stage == Stage::HeldBack(None)) {
                         // The new grid, or the new place, may hold it.
-                        track.turn(Stage::Idle, Reason::Replanned, telling(camera, rule, self.now, effects));
+                        track.change_stage(Stage::Idle, Reason::Replanned, transition_context(camera, rule, self.now, effects));
                     }
                     return true;
                 }
                 for track in tracks {
-                    track.end(NotFiled::Reconfigured, telling(camera, rule, self.now, effects));
+                    track.end(NotFiled::Reconfigured, transition_context(camera, rule, self.now, effects));
                 }
                 false
             });
         }
         self.cameras.retain(|camera, _| plan.cameras.contains_key(camera));
         self.register.replan(&plan.rules);
-        self.hours = vec![Lately::default(); plan.rules.len()];
+        self.hours = vec![HoursCache::default(); plan.rules.len()];
         self.plan = Some(plan);
     }
 
@@ -216,22 +216,22 @@ impl Engine {
         let Some((id, camera)) = plan.cameras.get_key_value(&look.camera) else {
             return;
         };
-        self.queue.line_up(&self.cameras, id);
+        self.queue.collect(&self.cameras, id);
         let watched = self.cameras.entry(id.clone()).or_default();
         if let Some(newest) = watched.newest.filter(|newest| look.at <= *newest) {
             if since(newest, look.at) < CLOCK_SET_BACK {
                 return;
             }
             // Nothing that was timed by the old clock can be compared with the new: begin again.
-            watched.end_all(id, NotFiled::BlindTooLong, look.at, effects);
+            watched.end_all_tracks(id, NotFiled::BlindTooLong, look.at, effects);
         }
         self.now = look.at;
         watched.newest = Some(look.at);
-        watched.void(id, &plan, look.at, effects);
+        watched.drop_stale_tracks(id, &plan, look.at, effects);
         if look.view != View::Clear {
             watched.was_blind = true;
             watched.not_searched.values_mut().for_each(|before| *before = None);
-            self.overdue(Some(id), look.at, effects);
+            self.expire_verifications(Some(id), look.at, effects);
             return;
         }
         let before = watched.newest_clear.filter(|_| !watched.was_blind);
@@ -249,44 +249,44 @@ impl Engine {
             let Some(tracks) = watched.tracks.get_mut(&rule.id) else {
                 continue;
             };
-            let step = before.map_or(Step::Blind, |before| {
+            let interval = before.map_or(LookInterval::Blind, |before| {
                 let gap = since(look.at, before);
-                let mut worked = || hours.worked(&plan.calendar, &rule.hours, before, look.at);
+                let mut worked = || hours.active_time(&plan.calendar, &rule.hours, before, look.at);
                 if gap <= rule.max_gap {
-                    Step::Watched(worked())
+                    LookInterval::Watched(worked())
                 } else if gap <= camera.away {
-                    Step::Away(worked())
+                    LookInterval::Away(worked())
                 } else {
-                    Step::Blind
+                    LookInterval::Blind
                 }
             });
-            Judging {
+            RuleEvaluation {
                 plan: &plan,
                 id,
                 camera,
                 rule,
                 at: look.at,
-                step,
-                works: hours.works(&plan.calendar, &rule.hours, look.at),
+                interval,
+                is_active: hours.is_active(&plan.calendar, &rule.hours, look.at),
                 queue: &mut self.queue,
                 scores: rule.scores(look.light),
                 register: &mut self.register,
                 effects,
             }
-            .look(tracks, &look.detections);
+            .evaluate(tracks, &look.detections);
         }
-        self.overdue(Some(id), look.at, effects);
+        self.expire_verifications(Some(id), look.at, effects);
     }
 
     /// Says of what could not be verified in time that it could not be.
-    fn overdue(&mut self, camera: Option<&CameraId>, at: Timestamp, effects: &mut Vec<Effect>) {
+    fn expire_verifications(&mut self, camera: Option<&CameraId>, at: Timestamp, effects: &mut Vec<Effect>) {
         if let Some(plan) = &self.plan {
-            let answers = self.register.overdue(camera, (at, &plan.verification), UNSEEN);
+            let answers = self.register.overdue(camera, (at, &plan.verification), VERIFICATION_GRACE);
             effects.extend(answers.into_iter().map(|a| Effect::Verified(Box::new(a))));
         }
     }
 
-    fn answer(&mut self, reply: Reply, effects: &mut Vec<Effect>) {
+    fn apply_reply(&mut self, reply: Reply, effects: &mut Vec<Effect>) {
         self.now = reply.at;
         let Reply {
             case,
@@ -295,7 +295,7 @@ impl Engine {
             reason: words,
             due: _,
         } = reply.clone();
-        match self.register.answer(&reply) {
+        match self.register.apply_reply(&reply) {
             Ok(None) => {}
             Ok(Some(reason)) => {
                 let reason = match words.filter(|w| !w.trim().is_empty()) {
@@ -329,7 +329,7 @@ impl Engine {
                 let its = |t: &&mut Track| matches!(&t.stage, Stage::AtCase(c) if c == case);
                 for track in tracks.iter_mut().filter(its) {
                     let reason = Reason::NotFiled(NotFiled::OpenElsewhere);
-                    track.turn(Stage::AtCase(to.clone()), reason, telling(id, rule, self.now, effects));
+                    track.change_stage(Stage::AtCase(to.clone()), reason, transition_context(id, rule, self.now, effects));
                 }
             }
         }
@@ -359,22 +359,22 @@ impl Engine {
                     .filter(|t| matches!(&t.stage, Stage::AtCase(c) if c == case))
                 {
                     let retry = Stage::Retry { until };
-                    track.turn(retry, Reason::PictureLost, telling(id, rule, at, effects));
+                    track.change_stage(retry, Reason::PictureLost, transition_context(id, rule, at, effects));
                 }
             }
         }
     }
 
-    fn void(&mut self, at: Timestamp, effects: &mut Vec<Effect>) {
+    fn drop_stale_tracks(&mut self, at: Timestamp, effects: &mut Vec<Effect>) {
         if let Some(plan) = &self.plan {
             for (id, watched) in &mut self.cameras {
-                watched.void(id, plan, at, effects);
+                watched.drop_stale_tracks(id, plan, at, effects);
             }
         }
     }
 }
 
-fn telling<'a>(camera: &'a CameraId, rule: &'a RuleId, at: Timestamp, effects: &'a mut Vec<Effect>) -> TransitionContext<'a> {
+fn transition_context<'a>(camera: &'a CameraId, rule: &'a RuleId, at: Timestamp, effects: &'a mut Vec<Effect>) -> TransitionContext<'a> {
     TransitionContext {
         camera,
         rule,
@@ -383,31 +383,31 @@ fn telling<'a>(camera: &'a CameraId, rule: &'a RuleId, at: Timestamp, effects: &
     }
 }
 
-fn void_after(rule: &Rule, camera: Option<&CameraPlan>) -> Duration {
-    let away = camera.map_or(Duration::ZERO, |c| c.away.saturating_mul(VOID_TOURS));
-    LEAST_VOID.max(rule.dwell).max(rule.forget_after).max(away)
+fn stale_after(rule: &Rule, camera: Option<&CameraPlan>) -> Duration {
+    let away = camera.map_or(Duration::ZERO, |c| c.away.saturating_mul(STALE_TOURS));
+    MIN_STALE.max(rule.dwell).max(rule.forget_after).max(away)
 }
 
-impl Watched {
+impl CameraState {
     /// Begins again: nothing that was seen before can be compared with what comes.
-    fn end_all(&mut self, camera: &CameraId, reason: NotFiled, at: Timestamp, effects: &mut Vec<Effect>) {
+    fn end_all_tracks(&mut self, camera: &CameraId, reason: NotFiled, at: Timestamp, effects: &mut Vec<Effect>) {
         for (rule, tracks) in std::mem::take(&mut self.tracks) {
             for mut track in tracks {
-                track.end(reason, telling(camera, &rule, at, effects));
+                track.end(reason, transition_context(camera, &rule, at, effects));
             }
         }
         self.newest_clear = None;
         self.not_searched.values_mut().for_each(|before| *before = None);
     }
 
-    fn void(&mut self, camera: &CameraId, plan: &Plan, at: Timestamp, effects: &mut Vec<Effect>) {
+    fn drop_stale_tracks(&mut self, camera: &CameraId, plan: &Plan, at: Timestamp, effects: &mut Vec<Effect>) {
         for rule in &plan.rules {
             if let Some(tracks) = self.tracks.get_mut(&rule.id) {
-                let after = void_after(rule, plan.cameras.get(camera));
+                let after = stale_after(rule, plan.cameras.get(camera));
                 tracks.retain_mut(|track| {
                     let is_void = since(at, track.last_seen) >= after;
                     if is_void {
-                        track.end(NotFiled::BlindTooLong, telling(camera, &rule.id, at, effects));
+                        track.end(NotFiled::BlindTooLong, transition_context(camera, &rule.id, at, effects));
                     }
                     !is_void
                 });

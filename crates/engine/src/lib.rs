@@ -8,7 +8,6 @@
 mod approved;
 pub mod calendar;
 mod case;
-mod check;
 pub mod geometry;
 pub mod grid;
 mod group;
@@ -16,17 +15,18 @@ mod judge;
 mod presence;
 mod site;
 mod stage;
-mod standing;
 mod track;
 pub mod types;
 mod vacancy;
+mod verification;
+mod zone_match;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 pub use approved::is_approved;
-pub use case::Illegal;
+pub use case::IllegalTransition;
 pub use judge::Engine;
 pub use types::*;
 

@@ -14,7 +14,7 @@ const SHARE_EPSILON: f64 = 1e-6;
 
 /// The time since a camera's clear look before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum LookInterval {
     /// Nobody knows what was there meanwhile.
     Blind,
     /// It was looked at.
@@ -23,9 +23,9 @@ pub(super) enum Step {
     Away(Duration),
 }
 
-impl Step {
+impl LookInterval {
     /// Without the thing at both of its ends, so much of it was without the thing.
-    pub(super) fn known(self) -> Duration {
+    pub(super) fn observed(self) -> Duration {
         match self {
             Self::Blind => Duration::ZERO,
             Self::Watched(time) | Self::Away(time) => time,
@@ -60,7 +60,7 @@ pub(super) struct Presence {
 
 impl Presence {
     /// The first look that saw it.
-    pub(super) fn begin(score: f32, attended: bool) -> Self {
+    pub(super) fn new(score: f32, attended: bool) -> Self {
         Self {
             dwell: Duration::ZERO,
             unseen: Duration::ZERO,
@@ -77,51 +77,51 @@ impl Presence {
     }
 
     /// A clear look saw it. Says what that changed.
-    pub(super) fn saw(&mut self, rule: &Rule, step: Step, score: f32, attended: bool) -> Option<Reason> {
-        self.pass(step);
-        self.stayed();
+    pub(super) fn saw(&mut self, rule: &Rule, interval: LookInterval, score: f32, attended: bool) -> Option<Reason> {
+        self.advance(interval);
+        self.credit_unseen();
         self.looks = self.looks.saturating_add(1);
         self.seen = self.seen.saturating_add(1);
         self.window = self.window << 1 | 1;
         self.scores += f64::from(score);
         self.attended = self.attended.saturating_add(attended.into());
-        self.count(rule)
+        self.update_present(rule)
     }
 
     /// A clear look did not see it. Says what that changed.
-    pub(super) fn missed(&mut self, rule: &Rule, step: Step) -> Option<Reason> {
-        self.pass(step);
+    pub(super) fn missed(&mut self, rule: &Rule, interval: LookInterval) -> Option<Reason> {
+        self.advance(interval);
         self.looks = self.looks.saturating_add(1);
         self.window <<= 1;
-        self.count(rule)
+        self.update_present(rule)
     }
 
     /// A clear look while the rule rests: it counts for nothing, but the time before it does, as far as the rule worked.
-    pub(super) fn passed(&mut self, step: Step, is_seen: bool) -> Option<Reason> {
-        self.pass(step);
+    pub(super) fn rest(&mut self, interval: LookInterval, is_seen: bool) -> Option<Reason> {
+        self.advance(interval);
         if is_seen {
-            self.stayed();
+            self.credit_unseen();
         }
         let rested = std::mem::replace(&mut self.is_resting, true);
         (!rested).then_some(Reason::Rested)
     }
 
-    fn pass(&mut self, step: Step) {
-        match step {
-            Step::Blind => {}
-            Step::Watched(time) => self.unseen += time,
-            Step::Away(time) => self.away += time,
+    fn advance(&mut self, interval: LookInterval) {
+        match interval {
+            LookInterval::Blind => {}
+            LookInterval::Watched(time) => self.unseen += time,
+            LookInterval::Away(time) => self.away += time,
         }
     }
 
     /// It is seen again: it was there all the time.
-    fn stayed(&mut self) {
+    fn credit_unseen(&mut self) {
         self.dwell += std::mem::take(&mut self.unseen) + std::mem::take(&mut self.away);
     }
 
     /// Whether it counts as present at the newest look: missed in no more than m − n of the newest m, so that one flicker of
     /// a detector is no absence. Looks before the first did not miss it.
-    fn count(&mut self, rule: &Rule) -> Option<Reason> {
+    fn update_present(&mut self, rule: &Rule) -> Option<Reason> {
         self.is_resting = false;
         let (seen, looks) = self.newest(rule);
         let is_present = looks - seen <= rule.seen_m.saturating_sub(rule.seen_n);
@@ -145,7 +145,7 @@ impl Presence {
     }
 
     /// It stayed as long as the rule asks.
-    pub(super) fn has_dwelt(&self, rule: &Rule) -> bool {
+    pub(super) fn has_reached_dwell(&self, rule: &Rule) -> bool {
         self.dwell >= rule.dwell
     }
 
@@ -164,9 +164,9 @@ impl Presence {
 
     /// What is missing to the rule's dwell, if one more sighting would then be enough; `None` where it would not, or
     /// nothing is missing.
-    pub(super) fn almost(&self, rule: &Rule) -> Option<Duration> {
+    pub(super) fn missing_dwell(&self, rule: &Rule) -> Option<Duration> {
         let mut next = self.clone();
-        next.saw(rule, Step::Blind, 0.0, true);
+        next.saw(rule, LookInterval::Blind, 0.0, true);
         let missing = rule.dwell.saturating_sub(self.dwell);
         (!missing.is_zero() && next.is_steady(rule) && next.is_attended(rule)).then_some(missing)
     }
@@ -182,7 +182,7 @@ impl Presence {
     }
 
     /// Confidence × persistence: mean score, share of looks, hours.
-    pub(super) fn weight(&self) -> f64 {
+    pub(super) fn priority(&self) -> f64 {
         f64::from(self.confidence()) * f64::from(self.seen) / f64::from(self.looks) * self.dwell.as_secs_f64() / 3600.0
     }
 
@@ -232,11 +232,11 @@ pub(super) mod tests {
         }
     }
 
-    const TEN: Step = Step::Watched(Duration::from_secs(10));
+    const TEN: LookInterval = LookInterval::Watched(Duration::from_secs(10));
 
     #[test]
     fn an_occlusion_counts_once_it_was_seen_again() {
-        let mut p = Presence::begin(0.8, true);
+        let mut p = Presence::new(0.8, true);
         p.saw(&rule(), TEN, 0.6, true);
         p.missed(&rule(), TEN);
         p.missed(&rule(), TEN);
@@ -249,11 +249,11 @@ pub(super) mod tests {
 
     #[test]
     fn blind_time_is_neither_presence_nor_absence() {
-        let mut p = Presence::begin(0.8, true);
-        p.saw(&rule(), Step::Blind, 0.8, true);
+        let mut p = Presence::new(0.8, true);
+        p.saw(&rule(), LookInterval::Blind, 0.8, true);
         assert_eq!(p.dwell(), Duration::ZERO);
         for _ in 0..100 {
-            p.missed(&rule(), Step::Blind);
+            p.missed(&rule(), LookInterval::Blind);
         }
         assert!(!p.is_gone(&rule()), "nobody looked away from it");
         for _ in 0..12 {
@@ -264,8 +264,8 @@ pub(super) mod tests {
 
     #[test]
     fn time_away_counts_once_it_is_seen_again_and_makes_nothing_leave() {
-        let tour = Step::Away(Duration::from_mins(10));
-        let mut p = Presence::begin(0.8, true);
+        let tour = LookInterval::Away(Duration::from_mins(10));
+        let mut p = Presence::new(0.8, true);
         p.missed(&rule(), tour);
         assert_eq!(p.dwell(), Duration::ZERO, "nobody knows yet whether it stayed");
         assert!(!p.is_gone(&rule()), "one miss after a tour is a flicker");
@@ -283,7 +283,7 @@ pub(super) mod tests {
     #[test]
     fn n_of_m_and_share_are_both_asked() {
         let rule = rule();
-        let mut p = Presence::begin(0.8, true);
+        let mut p = Presence::new(0.8, true);
         p.saw(&rule, TEN, 0.8, true);
         assert!(!p.is_steady(&rule), "two looks are not three");
         p.saw(&rule, TEN, 0.8, true);
@@ -306,7 +306,7 @@ pub(super) mod tests {
             seen_m: 64,
             ..rule()
         };
-        let mut p = Presence::begin(0.8, true);
+        let mut p = Presence::new(0.8, true);
         for _ in 0..62 {
             p.saw(&rule, TEN, 0.8, true);
         }
@@ -317,10 +317,10 @@ pub(super) mod tests {
 
     #[test]
     fn almost_means_one_more_sighting_decides() {
-        let mut p = Presence::begin(0.8, true);
-        assert_eq!(p.almost(&rule()), None, "two of five would not decide");
+        let mut p = Presence::new(0.8, true);
+        assert_eq!(p.missing_dwell(&rule()), None, "two of five would not decide");
         p.saw(&rule(), TEN, 0.8, true);
-        assert_eq!(p.almost(&rule()), Some(Duration::from_secs(50)));
+        assert_eq!(p.missing_dwell(&rule()), Some(Duration::from_secs(50)));
     }
 
     #[test]
@@ -333,7 +333,7 @@ pub(super) mod tests {
             }),
             ..rule()
         };
-        let mut p = Presence::begin(0.8, true);
+        let mut p = Presence::new(0.8, true);
         p.saw(&rule, TEN, 0.8, false);
         assert!(p.is_attended(&rule), "one of two");
         p.saw(&rule, TEN, 0.8, false);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     track::Track,
-    types::{BBox, CameraId, CaseId, Effect, NotFiled, Noted, Reason, RuleId},
+    types::{BBox, CameraId, CaseId, Effect, NotFiled, JournalEntry, Reason, RuleId},
 };
 
 /// A look that saw the thing.
@@ -37,8 +37,8 @@ pub(super) enum Stage {
         /// It is a problem, and the day's cases are filed already.
         waits: bool,
         /// What a closer look made of it, where its rule asks for one.
-        #[serde(default)]
-        closer: Closer,
+        #[serde(default, rename = "closer")]
+        second_look: SecondLook,
     },
     /// Its first picture is lost: the next look that sees it is pinned in its place.
     Retry {
@@ -55,7 +55,7 @@ pub(super) enum Stage {
 
 /// What a closer look made of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(super) enum Closer {
+pub(super) enum SecondLook {
     /// So many looks that would have decided came without one.
     Unanswered(u32),
     /// It is there by that look, too, which scored this.
@@ -64,7 +64,7 @@ pub(super) enum Closer {
     Doubted,
 }
 
-impl Default for Closer {
+impl Default for SecondLook {
     fn default() -> Self {
         Self::Unanswered(0)
     }
@@ -152,62 +152,62 @@ pub(super) struct TransitionContext<'a> {
 
 impl Track {
     /// It becomes `stage`, for `reason`.
-    pub(super) fn turn(&mut self, stage: Stage, reason: Reason, telling: TransitionContext<'_>) {
+    pub(super) fn change_stage(&mut self, stage: Stage, reason: Reason, context: TransitionContext<'_>) {
         debug_assert_eq!(
             transition(self.stage.phase(), reason),
             Some(stage.phase()),
             "{reason:?}"
         );
-        self.step(stage, reason, telling);
+        self.set_stage(stage, reason, context);
     }
 
     /// Something that changes nothing by itself happened to it.
-    pub(super) fn note(&mut self, reason: Reason, mut telling: TransitionContext<'_>) {
+    pub(super) fn record_event(&mut self, reason: Reason, mut context: TransitionContext<'_>) {
         debug_assert_eq!(
             transition(self.stage.phase(), reason),
             Some(self.stage.phase()),
             "{reason:?}"
         );
-        self.keep(reason, telling.at);
-        telling.tell(reason);
+        self.log(reason, context.at);
+        context.emit(reason);
     }
 
     /// It is not followed any more. A candidate's end is told with `reason`; for anything else nothing depended on it.
-    pub(super) fn end(&mut self, reason: NotFiled, telling: TransitionContext<'_>) {
+    pub(super) fn end(&mut self, reason: NotFiled, context: TransitionContext<'_>) {
         let reason = match self.stage {
             Stage::Candidate { .. } => Reason::NotFiled(reason),
             _ => Reason::Left,
         };
         debug_assert_eq!(transition(self.stage.phase(), reason), Some(Phase::Gone), "{reason:?}");
-        self.step(Stage::Idle, reason, telling);
+        self.set_stage(Stage::Idle, reason, context);
     }
 
-    fn step(&mut self, stage: Stage, reason: Reason, mut telling: TransitionContext<'_>) {
-        self.keep(reason, telling.at);
+    fn set_stage(&mut self, stage: Stage, reason: Reason, mut context: TransitionContext<'_>) {
+        self.log(reason, context.at);
         let before = std::mem::replace(&mut self.stage, stage);
-        telling.tell(reason);
+        context.emit(reason);
         let Stage::Candidate { first, .. } = before else { return };
-        let keeps_its_picture = matches!(self.stage, Stage::Candidate { .. })
+        let keeps_picture = matches!(self.stage, Stage::Candidate { .. })
             // Handed over with the case.
             || reason == Reason::Confirmed
             // It is not there to be let go.
             || reason == Reason::PictureLost;
-        if !keeps_its_picture {
-            telling.effects.push(Effect::Unpin {
-                camera: telling.camera.clone(),
+        if !keeps_picture {
+            context.effects.push(Effect::Unpin {
+                camera: context.camera.clone(),
                 at: first.at,
             });
         }
     }
 
     /// One entry a reason: a thing that flickers for days has no longer a history than one that does not.
-    fn keep(&mut self, reason: Reason, at: Timestamp) {
+    fn log(&mut self, reason: Reason, at: Timestamp) {
         match self.journal.iter_mut().find(|n| n.reason == reason) {
             Some(noted) => {
                 noted.last_at = at;
                 noted.times = noted.times.saturating_add(1);
             }
-            None => self.journal.push(Noted {
+            None => self.journal.push(JournalEntry {
                 reason,
                 first_at: at,
                 last_at: at,
@@ -218,7 +218,7 @@ impl Track {
 }
 
 impl TransitionContext<'_> {
-    pub(super) fn tell(&mut self, reason: Reason) {
+    pub(super) fn emit(&mut self, reason: Reason) {
         let (camera, rule, at) = (self.camera.clone(), self.rule.clone(), self.at);
         self.effects.push(match reason {
             Reason::NotFiled(reason) => Effect::NotFiled {
@@ -227,7 +227,7 @@ impl TransitionContext<'_> {
                 reason,
                 at,
             },
-            reason => Effect::Turned {
+            reason => Effect::Transition {
                 camera,
                 rule,
                 reason,

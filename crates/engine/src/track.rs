@@ -8,22 +8,22 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    group::Sight,
+    group::DetectionGroup,
     presence::Presence,
     stage::Stage,
-    types::{Appearance, BBox, Noted, PhoneNumber},
+    types::{Appearance, BBox, JournalEntry, PhoneNumber},
 };
 
 /// How far a thing may seem to shift between two looks, in its own diagonals, whatever its rule allows it to move. Detectors
 /// jitter by a fifth; two equal things side by side, touching, are 0.71 apart.
-const LEAST_REACH: f64 = 0.45;
+const MIN_REACH: f64 = 0.45;
 /// Least quotient of two areas that may be one thing: a box halved both ways by somebody standing in front, and jitter.
-const LEAST_SIZE_RATIO: f64 = 0.2;
+const MIN_AREA_RATIO: f64 = 0.2;
 /// Below this overlap a box is beside the old one rather than on it.
 const NEIGHBOUR_IOU: f64 = 0.3;
 /// Two boxes of one look that overlap this much are one thing found twice (by two models, or under two labels). Above the
 /// 0.45–0.6 at which detectors suppress within a label, so that neighbours they left apart stay apart.
-const TWICE_IOU: f64 = 0.6;
+const DUPLICATE_IOU: f64 = 0.6;
 
 /// One thing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,36 +45,36 @@ pub(super) struct Track {
     /// What it waits for; changed by [`Track::turn`] alone.
     pub stage: Stage,
     /// What it went through, in the order in which each first happened.
-    pub journal: Vec<Noted>,
+    pub journal: Vec<JournalEntry>,
 }
 
 impl Track {
     /// It was seen.
-    pub(super) fn see(&mut self, sight: &Sight<'_>, at: Timestamp) {
-        self.bbox = sight.bbox;
+    pub(super) fn update(&mut self, group: &DetectionGroup<'_>, at: Timestamp) {
+        self.bbox = group.bbox;
         // The newest look of it: light changes slowly, and somebody who stood in front is forgotten at once.
-        self.appearance = sight.appearance.or(self.appearance);
+        self.appearance = group.appearance.or(self.appearance);
         if self.number.is_none() {
-            self.number.clone_from(&sight.number);
+            self.number.clone_from(&group.number);
         }
         self.last_seen = at;
     }
 
     /// True where both have a number, and not the same.
-    fn is_another_number(&self, sight: &Sight<'_>) -> bool {
-        matches!((&self.number, &sight.number), (Some(known), Some(new)) if known != new)
+    fn has_other_number(&self, group: &DetectionGroup<'_>) -> bool {
+        matches!((&self.number, &group.number), (Some(known), Some(new)) if known != new)
     }
 
-    /// How much `sight` looks like it; `None` where one of them has no look, or only one has colour.
-    fn resemblance(&self, sight: &Sight<'_>) -> Option<f64> {
-        let (known, new) = self.appearance.zip(sight.appearance)?;
+    /// How much `group` looks like it; `None` where one of them has no look, or only one has colour.
+    fn resemblance(&self, group: &DetectionGroup<'_>) -> Option<f64> {
+        let (known, new) = self.appearance.zip(group.appearance)?;
         (known.has_colour() == new.has_colour()).then(|| known.resemblance(&new))
     }
 
     /// How much it deserves the next place among the day's cases, where it waits for one: its mean score times the share of
     /// looks that saw it times its hours.
     pub(super) fn rank(&self) -> Option<f64> {
-        matches!(self.stage, Stage::Candidate { waits: true, .. }).then(|| self.presence.weight())
+        matches!(self.stage, Stage::Candidate { waits: true, .. }).then(|| self.presence.priority())
     }
 }
 
@@ -83,9 +83,9 @@ impl Track {
 pub(super) fn affinity(last: &BBox, bbox: &BBox, reach: f64, resemblance: Option<f64>) -> f64 {
     let (small, large) = (last.area().min(bbox.area()), last.area().max(bbox.area()));
     let (size, shift) = (small / large, last.shift_to(bbox));
-    let reach = reach.max(LEAST_REACH);
+    let reach = reach.max(MIN_REACH);
     // Written so that NaN is no match.
-    if !(size >= LEAST_SIZE_RATIO && shift <= reach) {
+    if !(size >= MIN_AREA_RATIO && shift <= reach) {
         return 0.0;
     }
     let overlap = last.iou(bbox);
@@ -100,17 +100,17 @@ pub(super) fn affinity(last: &BBox, bbox: &BBox, reach: f64, resemblance: Option
     resemblance.map_or(place, |r| 0.75 * place + 0.25 * r)
 }
 
-/// Which track each sight continues, best pair first over all, so that no track takes one that is more another's. Ties go to
-/// the older track, then to the earlier sight.
-pub(super) fn associate(tracks: &[Track], sights: &[Sight<'_>], reach: f64) -> Vec<Option<usize>> {
+/// Which track each group continues, best pair first over all, so that no track takes one that is more another's. Ties go to
+/// the older track, then to the earlier group.
+pub(super) fn associate(tracks: &[Track], groups: &[DetectionGroup<'_>], reach: f64) -> Vec<Option<usize>> {
     let mut pairs = Vec::new();
     for (t, track) in tracks.iter().enumerate() {
-        for (s, sight) in sights.iter().enumerate() {
+        for (s, group) in groups.iter().enumerate() {
             // A number that was misread once is seen once, and forgotten.
-            if track.is_another_number(sight) {
+            if track.has_other_number(group) {
                 continue;
             }
-            let affinity = affinity(&track.bbox, &sight.bbox, reach, track.resemblance(sight));
+            let affinity = affinity(&track.bbox, &group.bbox, reach, track.resemblance(group));
             if affinity > 0.0 {
                 pairs.push((affinity, t, s));
             }
@@ -118,7 +118,7 @@ pub(super) fn associate(tracks: &[Track], sights: &[Sight<'_>], reach: f64) -> V
     }
     pairs.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
     let mut taken = vec![false; tracks.len()];
-    let mut continues = vec![None; sights.len()];
+    let mut continues = vec![None; groups.len()];
     for (_, t, s) in pairs {
         if !taken[t] && continues[s].is_none() {
             taken[t] = true;
@@ -129,14 +129,14 @@ pub(super) fn associate(tracks: &[Track], sights: &[Sight<'_>], reach: f64) -> V
 }
 
 /// True where `bbox` is the same thing as one of `others`, found twice in one look.
-pub(super) fn is_found_twice<'a>(bbox: &BBox, mut others: impl Iterator<Item = &'a BBox>) -> bool {
-    others.any(|other| bbox.iou(other) >= TWICE_IOU)
+pub(super) fn is_duplicate<'a>(bbox: &BBox, mut others: impl Iterator<Item = &'a BBox>) -> bool {
+    others.any(|other| bbox.iou(other) >= DUPLICATE_IOU)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::standing::Standing;
+    use crate::zone_match::ZoneMatch;
 
     fn bbox(x: f32, y: f32, w: f32, h: f32) -> BBox {
         BBox {
@@ -147,15 +147,15 @@ mod tests {
         }
     }
 
-    fn sights<const N: usize>(boxes: [BBox; N]) -> [Sight<'static>; N] {
-        boxes.map(|bbox| Sight {
+    fn groups<const N: usize>(boxes: [BBox; N]) -> [DetectionGroup<'static>; N] {
+        boxes.map(|bbox| DetectionGroup {
             bbox,
             score: 0.8,
-            standing: Standing::default(),
+            zone_match: ZoneMatch::default(),
             count: 1,
             appearance: None,
             number: None,
-            closer: None,
+            second_look: None,
         })
     }
 
@@ -166,7 +166,7 @@ mod tests {
             appearance: None,
             number: None,
             last_seen: Timestamp::UNIX_EPOCH,
-            presence: Presence::begin(0.5, true),
+            presence: Presence::new(0.5, true),
             stage: Stage::Idle,
             journal: Vec::new(),
         }
@@ -176,14 +176,14 @@ mod tests {
     fn neighbours_that_touch_do_not_steal_from_each_other() {
         let (left, right) = (bbox(0.4, 0.5, 0.1, 0.1), bbox(0.5, 0.5, 0.1, 0.1));
         let tracks = [track(left), track(right)];
-        assert_eq!(associate(&tracks, &sights([right, left]), 0.5), [Some(1), Some(0)]);
+        assert_eq!(associate(&tracks, &groups([right, left]), 0.5), [Some(1), Some(0)]);
         assert_eq!(
-            associate(&tracks, &sights([right]), 0.5),
+            associate(&tracks, &groups([right]), 0.5),
             [Some(1)],
             "the left one is hidden, not shifted"
         );
         assert_eq!(
-            associate(&tracks[..1], &sights([right]), 0.5),
+            associate(&tracks[..1], &groups([right]), 0.5),
             [None],
             "a new neighbour is a new thing"
         );
@@ -193,10 +193,10 @@ mod tests {
     fn the_best_pair_is_made_first_whatever_the_order() {
         // The only box is nearer to the younger track.
         let tracks = [track(bbox(0.40, 0.5, 0.1, 0.1)), track(bbox(0.44, 0.5, 0.1, 0.1))];
-        assert_eq!(associate(&tracks, &sights([bbox(0.43, 0.5, 0.1, 0.1)]), 0.5), [Some(1)]);
+        assert_eq!(associate(&tracks, &groups([bbox(0.43, 0.5, 0.1, 0.1)]), 0.5), [Some(1)]);
         // Where they tie, the older.
         let same = [track(bbox(0.4, 0.5, 0.1, 0.1)), track(bbox(0.4, 0.5, 0.1, 0.1))];
-        assert_eq!(associate(&same, &sights([bbox(0.4, 0.5, 0.1, 0.1)]), 0.5), [Some(0)]);
+        assert_eq!(associate(&same, &groups([bbox(0.4, 0.5, 0.1, 0.1)]), 0.5), [Some(0)]);
     }
 
     #[test]
@@ -228,9 +228,9 @@ mod tests {
         let look = |colour: &Vec<u8>| Some(Appearance(colour.clone().try_into().unwrap()));
         let mut known = track(bbox(0.4, 0.5, 0.1, 0.1));
         known.appearance = look(&red);
-        let [mut beside, mut on_it] = sights([bbox(0.455, 0.5, 0.1, 0.1), bbox(0.41, 0.5, 0.1, 0.1)]);
+        let [mut beside, mut on_it] = groups([bbox(0.455, 0.5, 0.1, 0.1), bbox(0.41, 0.5, 0.1, 0.1)]);
         let continues =
-            |sight: &Sight<'_>| associate(std::slice::from_ref(&known), std::slice::from_ref(sight), 0.5) == [Some(0)];
+            |group: &DetectionGroup<'_>| associate(std::slice::from_ref(&known), std::slice::from_ref(group), 0.5) == [Some(0)];
         beside.appearance = look(&red);
         assert!(continues(&beside), "it shifted by half its width");
         beside.appearance = look(&green);
@@ -245,7 +245,7 @@ mod tests {
     fn of_two_that_shifted_the_alike_are_paired() {
         let look = |v: u8| Some(Appearance([90, 110, v, 90, 110, v, 90, 110, v, 90, 110, v]));
         let mut tracks = [track(bbox(0.40, 0.5, 0.1, 0.1)), track(bbox(0.45, 0.5, 0.1, 0.1))];
-        let mut seen = sights([bbox(0.42, 0.5, 0.1, 0.1), bbox(0.43, 0.5, 0.1, 0.1)]);
+        let mut seen = groups([bbox(0.42, 0.5, 0.1, 0.1), bbox(0.43, 0.5, 0.1, 0.1)]);
         assert_eq!(associate(&tracks, &seen, 0.5), [Some(0), Some(1)], "by place alone");
         (tracks[0].appearance, tracks[1].appearance) = (look(180), look(120));
         (seen[0].appearance, seen[1].appearance) = (look(120), look(180));
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn twice_found_is_one() {
         let b = bbox(0.4, 0.4, 0.2, 0.2);
-        assert!(is_found_twice(&bbox(0.42, 0.4, 0.2, 0.2), [b].iter()));
-        assert!(!is_found_twice(&bbox(0.5, 0.4, 0.2, 0.2), [b].iter()));
+        assert!(is_duplicate(&bbox(0.42, 0.4, 0.2, 0.2), [b].iter()));
+        assert!(!is_duplicate(&bbox(0.5, 0.4, 0.2, 0.2), [b].iter()));
     }
 }

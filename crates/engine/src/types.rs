@@ -148,8 +148,8 @@ pub struct Detection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<PhoneNumber>,
     /// What a closer look at it alone scored, where one was taken; 0 where that found nothing there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub closer: Option<f32>,
+    #[serde(default, rename = "closer", skip_serializing_if = "Option::is_none")]
+    pub second_look: Option<f32>,
 }
 
 /// Whether the view could be trusted at a look. Anything but `Clear` is blind time: neither presence nor absence.
@@ -247,7 +247,7 @@ pub enum Effect {
     },
     /// At the next look, look closer at this place, too: at the part of the picture around it alone. What is found there for
     /// the rule's labels is the [`closer`](Detection::closer) score of that look's detections there.
-    LookCloser {
+    SecondLook {
         /// Which camera.
         camera: CameraId,
         /// For which rule.
@@ -300,7 +300,7 @@ pub enum Effect {
         reason: String,
     },
     /// What happened to a thing that is followed, or to a case; with `NotFiled`, every step of it.
-    Turned {
+    Transition {
         /// Which camera sees it.
         camera: CameraId,
         /// Which rule follows it.

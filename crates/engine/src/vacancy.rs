@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// Known time for which a place must have been empty: a day and a night, so that whatever parks there overnight has left, and
 /// what comes next is another thing. (For "cleared" the domain asks three clear looks over ten minutes.)
-const EMPTY: Duration = Duration::from_hours(24);
+const MIN_EMPTY: Duration = Duration::from_hours(24);
 
 /// Of one open case. Begins anew with each word of the platform.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub(super) struct Vacancy {
 
 impl Vacancy {
     /// Nothing was there at the look that ended `step`.
-    pub(super) fn passed(&mut self, step: Duration) {
+    pub(super) fn add_empty(&mut self, step: Duration) {
         let doubted = step.min(self.doubt);
         self.silent += step;
         self.doubt -= doubted;
@@ -34,19 +34,19 @@ impl Vacancy {
 
     /// Something was there, at the look that ended `step`, that may be the thing. One box is nearly always a false one, so it
     /// does not begin anew; but where each grace shows one, the thing may well be there, and none of the time is empty.
-    pub(super) fn doubted(&mut self, step: Duration, grace: Duration) {
+    pub(super) fn add_doubtful(&mut self, step: Duration, grace: Duration) {
         self.silent += step;
         self.doubt = grace;
     }
 
     /// Its thing was seen, or another at its site.
-    pub(super) fn seen(&mut self) {
+    pub(super) fn reset_empty(&mut self) {
         (self.empty, self.doubt) = (Duration::ZERO, Duration::ZERO);
     }
 
     /// True where nobody had a word for `silence`, and the place is empty for long enough.
-    pub(super) fn is_let_go(&self, silence: Duration) -> bool {
-        self.silent >= silence && self.empty >= silence.min(EMPTY)
+    pub(super) fn may_withdraw(&self, silence: Duration) -> bool {
+        self.silent >= silence && self.empty >= silence.min(MIN_EMPTY)
     }
 }
 
@@ -60,14 +60,14 @@ mod tests {
     #[test]
     fn a_box_now_and_then_costs_its_grace_and_one_in_each_grace_holds() {
         let mut vacancy = Vacancy::default();
-        (0..100).for_each(|_| vacancy.passed(TEN));
+        (0..100).for_each(|_| vacancy.add_empty(TEN));
         assert_eq!(vacancy.empty, 100 * TEN);
-        vacancy.doubted(TEN, GRACE);
-        (0..100).for_each(|_| vacancy.passed(TEN));
+        vacancy.add_doubtful(TEN, GRACE);
+        (0..100).for_each(|_| vacancy.add_empty(TEN));
         assert_eq!(vacancy.empty, 194 * TEN);
         for _ in 0..100 {
-            vacancy.doubted(TEN, GRACE);
-            (0..6).for_each(|_| vacancy.passed(TEN));
+            vacancy.add_doubtful(TEN, GRACE);
+            (0..6).for_each(|_| vacancy.add_empty(TEN));
         }
         assert_eq!(vacancy.empty, 194 * TEN);
         assert_eq!(vacancy.silent, 901 * TEN);
@@ -76,8 +76,8 @@ mod tests {
     #[test]
     fn a_long_step_outlasts_a_doubt() {
         let mut vacancy = Vacancy::default();
-        vacancy.doubted(TEN, GRACE);
-        vacancy.passed(90 * TEN);
+        vacancy.add_doubtful(TEN, GRACE);
+        vacancy.add_empty(90 * TEN);
         assert_eq!(vacancy.empty, 84 * TEN);
     }
 
@@ -85,12 +85,12 @@ mod tests {
     fn both_silence_and_emptiness_are_asked() {
         let hours = Duration::from_hours;
         let mut vacancy = Vacancy::default();
-        vacancy.passed(hours(167));
-        assert!(!vacancy.is_let_go(hours(168)));
-        vacancy.seen();
-        vacancy.passed(hours(23));
-        assert!(!vacancy.is_let_go(hours(168)), "a thing was there yesterday");
-        vacancy.passed(hours(1));
-        assert!(vacancy.is_let_go(hours(168)));
+        vacancy.add_empty(hours(167));
+        assert!(!vacancy.may_withdraw(hours(168)));
+        vacancy.reset_empty();
+        vacancy.add_empty(hours(23));
+        assert!(!vacancy.may_withdraw(hours(168)), "a thing was there yesterday");
+        vacancy.add_empty(hours(1));
+        assert!(vacancy.may_withdraw(hours(168)));
     }
 }

@@ -68,20 +68,20 @@ fn sign(bbox: BBox) -> Detection {
 }
 
 /// Looks from the beginning until a little after the dwell, each showing what `seen` gives.
-fn watch(camera: CameraPlan, seen: impl Fn(u32) -> Vec<Detection>) -> World {
-    let mut world = World::new(plan([("gate", camera)], vec![adverts()]));
+fn watch(camera: CameraPlan, seen: impl Fn(u32) -> Vec<Detection>) -> Harness {
+    let mut harness = Harness::new(plan([("gate", camera)], vec![adverts()]));
     let looks = (DWELL_S / LOOK_EVERY_S) as u32 + 10;
     for n in 0..looks {
-        world.look("gate", f64::from(n) * LOOK_EVERY_S, seen(n));
+        harness.look("gate", f64::from(n) * LOOK_EVERY_S, seen(n));
     }
-    world
+    harness
 }
 
 #[test]
 fn a_new_sign_is_a_case_when_its_dwell_is_over_and_not_before() {
-    let world = watch(camera(&[BOARD]), |_| vec![sign(BOARD), sign(BANNER)]);
-    let [case] = world.opened()[..] else {
-        panic!("{:?}", world.effects)
+    let harness = watch(camera(&[BOARD]), |_| vec![sign(BOARD), sign(BANNER)]);
+    let [case] = harness.opened()[..] else {
+        panic!("{:?}", harness.effects)
     };
     assert_eq!((case.first_seen_at, case.confirmed_at), (at(0.0), at(DWELL_S)));
     assert_eq!(case.confirmed_box, BANNER);
@@ -89,11 +89,11 @@ fn a_new_sign_is_a_case_when_its_dwell_is_over_and_not_before() {
 
 #[test]
 fn an_approved_sign_is_none_and_is_counted_at_each_look() {
-    let mut world = watch(camera(&[BOARD, NEIGHBOUR]), |_| vec![sign(BOARD), sign(NEIGHBOUR)]);
-    assert!(world.opened().is_empty());
+    let mut harness = watch(camera(&[BOARD, NEIGHBOUR]), |_| vec![sign(BOARD), sign(NEIGHBOUR)]);
+    assert!(harness.opened().is_empty());
     let looks = (DWELL_S / LOOK_EVERY_S) as usize + 10;
-    assert_eq!(world.not_filed(), vec![NotFiled::ApprovedSign; 2 * looks]);
-    world.close();
+    assert_eq!(harness.not_filed(), vec![NotFiled::ApprovedSign; 2 * looks]);
+    harness.close();
 }
 
 /// The box of a sign at the far side of a street is off by some pixels each way from look to look.
@@ -109,20 +109,20 @@ fn jitter_makes_no_approved_sign_a_new_one() {
             y2: bbox.y2 + off(3, h),
         }
     };
-    let world = watch(camera(&[BOARD, NEIGHBOUR]), |n| {
+    let harness = watch(camera(&[BOARD, NEIGHBOUR]), |n| {
         vec![sign(shaken(n, BOARD)), sign(shaken(n + 5, NEIGHBOUR))]
     });
-    assert!(world.opened().is_empty());
-    assert!(world.not_filed().iter().all(|r| *r == NotFiled::ApprovedSign));
+    assert!(harness.opened().is_empty());
+    assert!(harness.not_filed().iter().all(|r| *r == NotFiled::ApprovedSign));
 }
 
 #[test]
 fn a_poster_on_an_approved_board_is_new() {
     // 40 % of the board.
     let poster = BBox { x2: 0.32, ..BOARD };
-    let world = watch(camera(&[BOARD]), |_| vec![sign(BOARD), sign(poster)]);
-    let [case] = world.opened()[..] else {
-        panic!("{:?}", world.effects)
+    let harness = watch(camera(&[BOARD]), |_| vec![sign(BOARD), sign(poster)]);
+    let [case] = harness.opened()[..] else {
+        panic!("{:?}", harness.effects)
     };
     assert_eq!(case.confirmed_box, poster);
 }
@@ -132,8 +132,8 @@ fn a_banner_over_several_approved_signs_is_new() {
     // By overlap alone it would be the board: 0.3 of its 0.42 across.
     let over_both = BBox { x2: 0.62, ..BOARD };
     assert!(BOARD.iou(&over_both) > 0.7);
-    let world = watch(camera(&[BOARD, NEIGHBOUR]), |_| vec![sign(over_both)]);
-    assert_eq!(world.opened().len(), 1, "{:?}", world.effects);
+    let harness = watch(camera(&[BOARD, NEIGHBOUR]), |_| vec![sign(over_both)]);
+    assert_eq!(harness.opened().len(), 1, "{:?}", harness.effects);
 }
 
 #[test]
@@ -168,11 +168,11 @@ fn a_rule_that_excepts_nothing_asks_no_baseline() {
         dwell: Duration::from_secs(60),
         ..adverts()
     };
-    let mut world = World::new(plan([("gate", camera(&[BOARD]))], vec![plain]));
+    let mut harness = Harness::new(plan([("gate", camera(&[BOARD]))], vec![plain]));
     for n in 0..=10 {
-        world.look("gate", f64::from(n) * 10.0, vec![sign(BOARD)]);
+        harness.look("gate", f64::from(n) * 10.0, vec![sign(BOARD)]);
     }
-    assert_eq!(world.opened().len(), 1);
+    assert_eq!(harness.opened().len(), 1);
 }
 
 /// The foot of a sign lies on the wall below the zone, and through the calibration on ground behind the wall.
@@ -197,9 +197,9 @@ fn what_hangs_is_where_its_middle_is_and_lies_at_the_views_place() {
         x2: 0.6,
         y2: 0.7,
     };
-    let world = watch(gate.clone(), |_| vec![sign(hung)]);
-    let [case] = world.opened()[..] else {
-        panic!("{:?}", world.effects)
+    let harness = watch(gate.clone(), |_| vec![sign(hung)]);
+    let [case] = harness.opened()[..] else {
+        panic!("{:?}", harness.effects)
     };
     assert_eq!((case.located.at, case.located.method), (view, PlaceMethod::CameraPoint));
     assert_eq!(case.zone.as_ref().map(|z| z.as_str()), Some("front"));
@@ -207,13 +207,13 @@ fn what_hangs_is_where_its_middle_is_and_lies_at_the_views_place() {
     assert!(case.dedup_key.ends_with("/zone:gate:front"), "{}", case.dedup_key);
 
     // The same box under a rule about things on the ground is outside.
-    let mut world = World::new(plan(
+    let mut harness = Harness::new(plan(
         [("gate", gate)],
         vec![Rule {
             stands: Stands::Ground,
             ..adverts()
         }],
     ));
-    world.look("gate", 0.0, vec![sign(hung)]);
-    assert_eq!(world.not_filed(), [NotFiled::OutsideZones]);
+    harness.look("gate", 0.0, vec![sign(hung)]);
+    assert_eq!(harness.not_filed(), [NotFiled::OutsideZones]);
 }

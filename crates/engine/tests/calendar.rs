@@ -12,7 +12,7 @@ use jiff::{
 use proptest::prelude::*;
 
 /// Without summer time, with it in both hemispheres, by half an hour, at midnight, with a Friday that never was, and with a
-/// Ramadan that turns the clock back for a month.
+/// Ramadan that transitions the clock back for a month.
 const YEARS: [(&str, i16); 8] = [
     ("Asia/Shanghai", 2026),
     ("Europe/Berlin", 2026),
@@ -192,14 +192,14 @@ proptest! {
             pause: is_paused.then(|| Pause { schedule: "pause".into(), after: Duration::from_secs(60 * after) }),
         };
         let start = date(year, 1, 1).to_zoned(TimeZone::UTC).unwrap().timestamp() + start.minutes();
-        let works = |n: i64| calendar.works(&hours, start + n.minutes());
+        let works = |n: i64| calendar.is_active(&hours, start + n.minutes());
         let count = |from: i64, to: i64| Duration::from_secs(60 * (from..to).filter(|n| works(*n)).count() as u64);
-        let worked = |from: i64, to: i64| calendar.worked(&hours, start + from.minutes(), start + to.minutes());
+        let worked = |from: i64, to: i64| calendar.active_time(&hours, start + from.minutes(), start + to.minutes());
         prop_assert_eq!(worked(0, length), count(0, length));
         let middle = length / 3;
         prop_assert_eq!(worked(0, middle) + worked(middle, length), worked(0, length), "no time twice, none lost");
         // Within a minute nothing changes but at its ends.
-        let half = calendar.worked(&hours, start, start + 30.seconds());
+        let half = calendar.active_time(&hours, start, start + 30.seconds());
         prop_assert_eq!(half, if works(0) { Duration::from_secs(30) } else { Duration::ZERO });
     }
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::engine_support;
-use crate::engine_support::{World, at, bbox, fixed_at, garbage, no_cap, plan, rule};
+use crate::engine_support::{Harness, at, bbox, fixed_at, garbage, no_cap, plan, rule};
 use gridwatch_engine::{BBox, CaseState, Effect, Input, Intake, LonLat, NotFiled, Plan, Zone, ZoneKind, calendar::Calendar};
 use jiff::tz::{TimeZone, offset};
 
@@ -43,16 +43,16 @@ fn place(n: u8) -> (BBox, Zone) {
 }
 
 /// Looks every 10 s at heaps in the given places with the given scores.
-fn stay(world: &mut World, camera: &str, heaps: &[(u8, f32)], from: u32, to: u32) {
+fn stay(harness: &mut Harness, camera: &str, heaps: &[(u8, f32)], from: u32, to: u32) {
     for s in (from..=to).step_by(10) {
         let heaps = heaps.iter().map(|(n, score)| garbage(*score, place(*n).0)).collect();
-        world.look(camera, f64::from(s), heaps);
+        harness.look(camera, f64::from(s), heaps);
     }
 }
 
-fn filed(world: &World) -> Vec<String> {
+fn filed(harness: &Harness) -> Vec<String> {
     let name = |c: &&gridwatch_engine::Case| format!("{}/{}", c.camera, c.zone.as_ref().unwrap());
-    world.opened().iter().map(name).collect()
+    harness.opened().iter().map(name).collect()
 }
 
 /// Seconds from the tests' beginning (2025-06-15T15:06:40Z) to the next midnight.
@@ -60,76 +60,76 @@ const TO_MIDNIGHT: u32 = 8 * HOUR + 53 * 60 + 20;
 
 #[test]
 fn what_is_over_a_cameras_number_waits_and_the_heaviest_goes_first_next_day() {
-    let mut world = World::new(streets(1, 100, TimeZone::UTC));
-    stay(&mut world, "east", &[(0, 0.9)], 0, 60);
-    assert_eq!(filed(&world), ["east/place-0"]);
+    let mut harness = Harness::new(streets(1, 100, TimeZone::UTC));
+    stay(&mut harness, "east", &[(0, 0.9)], 0, 60);
+    assert_eq!(filed(&harness), ["east/place-0"]);
     // Two more; the second is surer.
     stay(
-        &mut world,
+        &mut harness,
         "east",
         &[(0, 0.9), (1, 0.6), (2, 0.8)],
         70,
         TO_MIDNIGHT - 10,
     );
-    assert_eq!(filed(&world).len(), 1);
-    assert_eq!(world.engine.waiting(), 2);
-    let said = world.not_filed();
+    assert_eq!(filed(&harness).len(), 1);
+    assert_eq!(harness.engine.waiting(), 2);
+    let said = harness.not_filed();
     assert_eq!(said, [NotFiled::OverDailyCap; 2], "once each, however long they wait");
     // The other camera has its own number.
-    stay(&mut world, "west", &[(3, 0.6)], TO_MIDNIGHT - 100, TO_MIDNIGHT - 20);
-    assert_eq!(filed(&world), ["east/place-0", "west/place-3"]);
+    stay(&mut harness, "west", &[(3, 0.6)], TO_MIDNIGHT - 100, TO_MIDNIGHT - 20);
+    assert_eq!(filed(&harness), ["east/place-0", "west/place-3"]);
     stay(
-        &mut world,
+        &mut harness,
         "east",
         &[(0, 0.9), (1, 0.6), (2, 0.8)],
         TO_MIDNIGHT,
         TO_MIDNIGHT + 30,
     );
-    assert_eq!(filed(&world), ["east/place-0", "west/place-3", "east/place-2"]);
+    assert_eq!(filed(&harness), ["east/place-0", "west/place-3", "east/place-2"]);
     stay(
-        &mut world,
+        &mut harness,
         "east",
         &[(0, 0.9), (1, 0.6), (2, 0.8)],
         TO_MIDNIGHT + 40,
         TO_MIDNIGHT + 24 * HOUR,
     );
-    assert_eq!(filed(&world).last().unwrap(), "east/place-1");
-    world.close();
+    assert_eq!(filed(&harness).last().unwrap(), "east/place-1");
+    harness.close();
 }
 
 #[test]
 fn the_boxs_number_is_shared_by_weight_across_cameras() {
-    let mut world = World::new(streets(100, 1, TimeZone::UTC));
-    stay(&mut world, "east", &[(0, 0.9)], 0, 60);
+    let mut harness = Harness::new(streets(100, 1, TimeZone::UTC));
+    stay(&mut harness, "east", &[(0, 0.9)], 0, 60);
     for s in (70..TO_MIDNIGHT + 100).step_by(10) {
         // East is looked at first, and is less sure.
-        stay(&mut world, "east", &[(0, 0.9), (1, 0.6)], s, s);
-        stay(&mut world, "west", &[(1, 0.8)], s + 1, s + 1);
+        stay(&mut harness, "east", &[(0, 0.9), (1, 0.6)], s, s);
+        stay(&mut harness, "west", &[(1, 0.8)], s + 1, s + 1);
     }
-    assert_eq!(filed(&world), ["east/place-0", "west/place-1"]);
-    assert_eq!(world.engine.waiting(), 1);
-    world.close();
+    assert_eq!(filed(&harness), ["east/place-0", "west/place-1"]);
+    assert_eq!(harness.engine.waiting(), 1);
+    harness.close();
 }
 
 #[test]
 fn what_left_while_it_waited_is_not_filed_and_says_so() {
-    let mut world = World::new(streets(1, 100, TimeZone::UTC));
-    stay(&mut world, "east", &[(0, 0.9)], 0, 60);
-    stay(&mut world, "east", &[(0, 0.9), (1, 0.6)], 70, 600);
-    stay(&mut world, "east", &[(0, 0.9)], 610, 1200);
-    assert_eq!(world.not_filed(), [NotFiled::OverDailyCap, NotFiled::LeftWhileWaiting]);
-    assert_eq!(world.engine.waiting(), 0);
-    world.close();
+    let mut harness = Harness::new(streets(1, 100, TimeZone::UTC));
+    stay(&mut harness, "east", &[(0, 0.9)], 0, 60);
+    stay(&mut harness, "east", &[(0, 0.9), (1, 0.6)], 70, 600);
+    stay(&mut harness, "east", &[(0, 0.9)], 610, 1200);
+    assert_eq!(harness.not_filed(), [NotFiled::OverDailyCap, NotFiled::LeftWhileWaiting]);
+    assert_eq!(harness.engine.waiting(), 0);
+    harness.close();
 }
 
 #[test]
 fn the_day_ends_at_the_citys_midnight_and_a_restart_does_not_begin_it_anew() {
     let east_of_greenwich = TimeZone::fixed(offset(8));
-    let mut world = World::new(streets(1, 100, east_of_greenwich.clone()));
-    stay(&mut world, "east", &[(0, 0.9)], 0, 60);
-    let filed_today = world.opened()[0].remembered(CaseState::Filed, at(60.0));
+    let mut harness = Harness::new(streets(1, 100, east_of_greenwich.clone()));
+    stay(&mut harness, "east", &[(0, 0.9)], 0, 60);
+    let filed_today = harness.opened()[0].remembered(CaseState::Filed, at(60.0));
 
-    let mut restarted = World::new(streets(1, 100, east_of_greenwich));
+    let mut restarted = Harness::new(streets(1, 100, east_of_greenwich));
     restarted.apply(Input::Restored(filed_today));
     // 23:06 local time when it began; the next day's number is there from 00:00 on, not from UTC's.
     let to_midnight = 53 * 60 + 20;
@@ -141,12 +141,12 @@ fn the_day_ends_at_the_citys_midnight_and_a_restart_does_not_begin_it_anew() {
 
 #[test]
 fn without_a_number_nothing_waits() {
-    let mut world = World::new(Plan {
+    let mut harness = Harness::new(Plan {
         intake: no_cap(),
         ..streets(1, 1, TimeZone::UTC)
     });
-    stay(&mut world, "east", &[(0, 0.9), (1, 0.9), (2, 0.9), (3, 0.9)], 0, 60);
-    assert_eq!(filed(&world).len(), 4);
-    let opens = world.effects.iter().filter(|e| matches!(e, Effect::Open(_))).count();
+    stay(&mut harness, "east", &[(0, 0.9), (1, 0.9), (2, 0.9), (3, 0.9)], 0, 60);
+    assert_eq!(filed(&harness).len(), 4);
+    let opens = harness.effects.iter().filter(|e| matches!(e, Effect::Open(_))).count();
     assert_eq!(opens, 4);
 }

@@ -88,13 +88,13 @@ fn first_case(looks: &[(f64, Look)], rule: &Rule) -> Option<(f64, f64)> {
     None
 }
 
-fn play(world: &mut World, camera: &str, looks: &[(f64, Look)]) {
+fn play(harness: &mut Harness, camera: &str, looks: &[(f64, Look)]) {
     for (s, look) in looks {
         match look {
-            Look::Seen => world.look(camera, *s, vec![garbage(0.8, HEAP)]),
-            Look::Missed => world.look(camera, *s, vec![]),
+            Look::Seen => harness.look(camera, *s, vec![garbage(0.8, HEAP)]),
+            Look::Missed => harness.look(camera, *s, vec![]),
             // What a model says of a blind picture must not matter.
-            Look::Blind => world.see(camera, *s, View::Dark, vec![garbage(0.9, HEAP)]),
+            Look::Blind => harness.see(camera, *s, View::Dark, vec![garbage(0.9, HEAP)]),
         };
     }
 }
@@ -113,29 +113,29 @@ proptest! {
     #[test]
     fn a_case_comes_exactly_when_adding_up_says_so(looks in looks(), dwell in 5.0f64..400.0, gap in 30u64..180) {
         let rule = rule_with((dwell * 10.0).round() / 10.0, gap);
-        let mut world = World::new(plan([("gate", fixed())], vec![rule.clone()]));
-        play(&mut world, "gate", &looks);
-        let found = world.opened().first().map(|c| (c.first_seen_at, c.confirmed_at));
+        let mut harness = Harness::new(plan([("gate", fixed())], vec![rule.clone()]));
+        play(&mut harness, "gate", &looks);
+        let found = harness.opened().first().map(|c| (c.first_seen_at, c.confirmed_at));
         prop_assert_eq!(found, first_case(&looks, &rule).map(|(a, b)| (at(a), at(b))));
-        prop_assert!(world.opened().len() <= 1, "the site has its case");
-        world.close();
+        prop_assert!(harness.opened().len() <= 1, "the site has its case");
+        harness.close();
     }
 
     #[test]
     fn what_is_always_seen_is_filed_by_the_first_look_after_its_dwell(
         period in 1.0f64..50.0, dwell in 60.0f64..900.0, jitters in prop::collection::vec(0.8f64..1.2, 50),
     ) {
-        let mut world = World::new(plan([("gate", fixed())], vec![rule_with(dwell, 150)]));
+        let mut harness = Harness::new(plan([("gate", fixed())], vec![rule_with(dwell, 150)]));
         let (mut s, mut before) = (0.0, 0.0);
         for jitter in jitters.iter().cycle() {
-            world.look("gate", s, vec![garbage(0.8, HEAP)]);
+            harness.look("gate", s, vec![garbage(0.8, HEAP)]);
             if s > dwell + 0.001 {
                 break;
             }
             before = s;
             s += period * jitter;
         }
-        let [case] = world.opened()[..] else { return Err(TestCaseError::fail("not filed")) };
+        let [case] = harness.opened()[..] else { return Err(TestCaseError::fail("not filed")) };
         prop_assert!(case.confirmed_at >= at(dwell - 0.001), "not before");
         prop_assert!(case.confirmed_at >= at(before) && case.confirmed_at <= at(s), "not later than one look after");
     }
@@ -148,9 +148,9 @@ proptest! {
         let from = looks[before - 1].0;
         looks.extend((1..=blind_looks).map(|i| (from + blind_s * i as f64 / (blind_looks + 1) as f64, Look::Blind)));
         looks.extend((0..200).map(|i| (from + blind_s + f64::from(i) * period, Look::Seen)));
-        let mut world = World::new(plan([("gate", fixed())], vec![rule_with(180.0, 90)]));
-        play(&mut world, "gate", &looks);
-        let case = world.opened()[0];
+        let mut harness = Harness::new(plan([("gate", fixed())], vec![rule_with(180.0, 90)]));
+        play(&mut harness, "gate", &looks);
+        let case = harness.opened()[0];
         let wall = case.confirmed_at.duration_since(case.first_seen_at).as_secs_f64();
         let blind = if case.confirmed_at > at(from + 0.001) { blind_s } else { 0.0 };
         prop_assert!(wall - blind >= 180.0 - 0.01, "{wall} s of which {blind} s were blind");
@@ -167,7 +167,7 @@ proptest! {
             zone("left", ZoneKind::Watch, (0.0, 0.5), (0.0, 1.0)),
             zone("right", ZoneKind::Watch, (0.5, 1.0), (0.0, 1.0)),
         ];
-        let mut world = World::new(plan([("gate", camera)], vec![rule_with(120.0, 90)]));
+        let mut harness = Harness::new(plan([("gate", camera)], vec![rule_with(120.0, 90)]));
         // They touch, and each is missed in a fifth of the looks.
         let (left, right) = (bbox(0.4, 0.5, 0.5, 0.6), bbox(0.5, 0.5, 0.6, 0.6));
         for (i, (a, b, sees_left, sees_right, left_first)) in looks.iter().enumerate() {
@@ -181,38 +181,38 @@ proptest! {
             if !left_first {
                 seen.reverse();
             }
-            world.look("gate", i as f64 * period, seen);
+            harness.look("gate", i as f64 * period, seen);
         }
-        for case in world.opened() {
+        for case in harness.opened() {
             let is_left = case.zone.as_ref().is_some_and(|z| z.as_str() == "left");
             for b in [case.first_box, case.confirmed_box] {
                 prop_assert_eq!(b.centre().x < 0.5, is_left, "no case takes over the other's thing");
             }
         }
-        prop_assert!(world.opened().len() <= 2);
-        prop_assert!(!world.not_filed().contains(&NotFiled::Moved));
+        prop_assert!(harness.opened().len() <= 2);
+        prop_assert!(!harness.not_filed().contains(&NotFiled::Moved));
         if period * 59.0 > 240.0 {
-            prop_assert_eq!(world.opened().len(), 2, "{:?}", world.not_filed());
+            prop_assert_eq!(harness.opened().len(), 2, "{:?}", harness.not_filed());
         }
-        world.close();
+        harness.close();
     }
 
     #[test]
     fn flickering_scores_are_one_case_in_an_hour(
         period in 1.0f64..20.0, scores in prop::collection::vec((0.3f32..0.8, jitter()), 200),
     ) {
-        let mut world = World::new(plan([("gate", fixed())], vec![rule()]));
+        let mut harness = Harness::new(plan([("gate", fixed())], vec![rule()]));
         let mut s = 0.0;
         for (score, jitter) in scores.iter().cycle() {
-            world.look("gate", s, vec![garbage(*score, jittered(HEAP, *jitter))]);
+            harness.look("gate", s, vec![garbage(*score, jittered(HEAP, *jitter))]);
             s += period;
             if s > 3600.0 {
                 break;
             }
         }
-        prop_assert_eq!(world.opened().len(), 1);
+        prop_assert_eq!(harness.opened().len(), 1);
         // Only what came before the first good score may be told.
-        prop_assert!(world.not_filed().iter().all(|r| *r == NotFiled::ScoreTooLow), "{:?}", world.not_filed());
+        prop_assert!(harness.not_filed().iter().all(|r| *r == NotFiled::ScoreTooLow), "{:?}", harness.not_filed());
     }
 
     #[test]
@@ -220,18 +220,18 @@ proptest! {
         let rule = Rule { forget_after: Duration::from_secs(60), ..rule() };
         let mut plan = plan([("gate", fixed())], vec![rule.clone()]);
         plan.intake.let_go_after = Some(Duration::from_secs(after));
-        let mut world = World::new(plan);
-        world.heap_stays("gate", 0, FILED_S);
-        prop_assert_eq!(world.opened().len(), 1);
+        let mut harness = Harness::new(plan);
+        harness.heap_stays("gate", 0, FILED_S);
+        prop_assert_eq!(harness.opened().len(), 1);
         for (s, look) in &looks {
             match look {
                 // Too low to begin a track, so that each is a doubt and none a sighting.
-                Look::Seen => world.look("gate", *s, vec![garbage(0.4, HEAP)]),
-                Look::Missed => world.look("gate", *s, vec![]),
-                Look::Blind => world.see("gate", *s, View::Dark, vec![garbage(0.9, HEAP)]),
+                Look::Seen => harness.look("gate", *s, vec![garbage(0.4, HEAP)]),
+                Look::Missed => harness.look("gate", *s, vec![]),
+                Look::Blind => harness.see("gate", *s, View::Dark, vec![garbage(0.9, HEAP)]),
             };
         }
-        let withdrawn = world.effects.iter().find_map(|e| match e {
+        let withdrawn = harness.effects.iter().find_map(|e| match e {
             Effect::Revise { state: CaseState::Withdrawn, at, .. } => Some(*at),
             _ => None,
         });
@@ -248,15 +248,15 @@ proptest! {
             let (sin, cos) = bearing.to_radians().sin_cos();
             (id, Pinhole::towards_here((far * sin, far * cos), *high))
         }).collect();
-        let mut world = World::new(plan(cameras.iter().map(|(id, c)| (*id, c.plan(blunder))), vec![rule()]));
+        let mut harness = Harness::new(plan(cameras.iter().map(|(id, c)| (*id, c.plan(blunder))), vec![rule()]));
         for (i, seen) in looks.iter().enumerate() {
             for (n, ((id, camera), (jitter, hidden))) in cameras.iter().zip(seen).enumerate() {
                 let sees = (*hidden > 0.1).then(|| garbage(0.8, jittered(camera.frames(heap), *jitter)));
-                world.look(id, i as f64 * 10.0 + n as f64 * 3.0, sees.into_iter().collect());
+                harness.look(id, i as f64 * 10.0 + n as f64 * 3.0, sees.into_iter().collect());
             }
         }
-        prop_assert_eq!(world.opened().len(), 1, "{:?}", world.not_filed());
-        world.close();
+        prop_assert_eq!(harness.opened().len(), 1, "{:?}", harness.not_filed());
+        harness.close();
     }
 }
 
@@ -454,10 +454,10 @@ impl Street {
         plan_of(self.cameras, self.rules)
     }
 
-    fn play(&mut self, world: &mut World, event: &Event) {
+    fn play(&mut self, harness: &mut Harness, event: &Event) {
         // The newest cases first; past the last, one that nobody knows.
-        let nth = |world: &World, n: &usize| {
-            let case = world.opened().into_iter().rev().nth(*n);
+        let nth = |harness: &Harness, n: &usize| {
+            let case = harness.opened().into_iter().rev().nth(*n);
             case.map_or_else(|| CaseId::from("01ARZ3NDEKTSV4RRFFQ69G5FAV"), |c| c.id.clone())
         };
         let input = match event {
@@ -478,13 +478,13 @@ impl Street {
                 })
             }
             Event::Reply { case: n, state } => Input::Reply(Reply {
-                case: nth(world, n),
+                case: nth(harness, n),
                 state: *state,
                 at: at(self.seconds),
                 reason: None,
                 due: None,
             }),
-            Event::EvidenceFailed { case: n } => Input::EvidenceFailed { case: nth(world, n) },
+            Event::EvidenceFailed { case: n } => Input::EvidenceFailed { case: nth(harness, n) },
             Event::Tick { step } => Input::Tick(at(self.seconds + step)),
             Event::Reaimed { camera } => Input::Reaimed {
                 camera: CAMERAS[*camera].into(),
@@ -499,7 +499,7 @@ impl Street {
                     }),
                     News::Released(n) => Known::Released(theirs(n).into()),
                     News::Yielded { case, to } => Known::Yielded {
-                        case: nth(world, case),
+                        case: nth(harness, case),
                         to: theirs(to).into(),
                     },
                 };
@@ -510,38 +510,38 @@ impl Street {
                 Input::Configured(Arc::new(self.plan()))
             }
         };
-        world.apply(input);
+        harness.apply(input);
     }
 }
 
-fn run(events: &[Event]) -> World {
-    let mut world = World::new(plan_of(3, 2));
+fn run(events: &[Event]) -> Harness {
+    let mut harness = Harness::new(plan_of(3, 2));
     let mut street = Street::default();
     for event in events {
-        street.play(&mut world, event);
+        street.play(&mut harness, event);
     }
-    world
+    harness
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
-    /// `World` panics on an `Unpin` without its `Pin`, and `close` on a `Pin` that is never let go.
+    /// `Harness` panics on an `Unpin` without its `Pin`, and `close` on a `Pin` that is never let go.
     #[test]
     fn pins_balance_and_cases_are_whole_whatever_comes(events in anything()) {
-        let mut world = run(&events);
-        for case in world.opened() {
+        let mut harness = run(&events);
+        for case in harness.opened() {
             prop_assert!(case.first_seen_at < case.confirmed_at, "two different pictures");
             prop_assert!(case.dwell >= Duration::from_secs(20));
             prop_assert!(case.looks_seen <= case.looks && case.looks_seen >= 2);
             prop_assert!((0.0..=1.0).contains(&case.confidence));
         }
-        let mut ids: Vec<_> = world.opened().iter().map(|c| c.id.clone()).collect();
+        let mut ids: Vec<_> = harness.opened().iter().map(|c| c.id.clone()).collect();
         let all = ids.len();
         ids.sort();
         ids.dedup();
         prop_assert_eq!(ids.len(), all, "no id twice");
-        world.close();
+        harness.close();
     }
 
     /// A prefix, a restart and the rest come to what the whole comes to.
@@ -549,23 +549,23 @@ proptest! {
     fn a_restart_at_any_point_changes_nothing(events in anything(), cut in 0usize..300) {
         let whole = run(&events);
         let cut = cut.min(events.len());
-        let mut world = World::new(plan_of(3, 2));
+        let mut harness = Harness::new(plan_of(3, 2));
         let mut street = Street::default();
         for event in &events[..cut] {
-            street.play(&mut world, event);
+            street.play(&mut harness, event);
         }
-        let before = world.effects.len();
-        world.restart(street.plan(), |_| true);
-        let pinned_again = world.effects.drain(before..).all(|e| matches!(e, Effect::Pin { .. }));
+        let before = harness.effects.len();
+        harness.restart(street.plan(), |_| true);
+        let pinned_again = harness.effects.drain(before..).all(|e| matches!(e, Effect::Pin { .. }));
         prop_assert!(pinned_again, "a start decides nothing");
         for event in &events[cut..] {
-            street.play(&mut world, event);
+            street.play(&mut harness, event);
         }
-        for case in world.effects.iter_mut().filter_map(|e| if let Effect::Open(case) = e { Some(case) } else { None }) {
+        for case in harness.effects.iter_mut().filter_map(|e| if let Effect::Open(case) = e { Some(case) } else { None }) {
             case.journal.retain(|n| n.reason != Reason::Restarted);
         }
-        prop_assert_eq!(&world.effects, &whole.effects);
-        world.close();
+        prop_assert_eq!(&harness.effects, &whole.effects);
+        harness.close();
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A camera that turns: each preset is a camera of its own, looked at now and then.
+//! A camera that transitions: each preset is a camera of its own, looked at now and then.
 
 use std::time::Duration;
 
@@ -21,29 +21,29 @@ fn half_hour() -> Rule {
     }
 }
 
-fn turning(rule: Rule) -> World {
-    World::new(plan([("ptz.north", preset())], vec![rule]))
+fn turning(rule: Rule) -> Harness {
+    Harness::new(plan([("ptz.north", preset())], vec![rule]))
 }
 
 /// The camera comes by at `s` for three looks.
-fn visit(world: &mut World, s: u32, is_there: bool) {
+fn visit(harness: &mut Harness, s: u32, is_there: bool) {
     for look in 0..3 {
         let seen = if is_there { vec![garbage(0.8, HEAP)] } else { vec![] };
-        world.look("ptz.north", f64::from(s + look * 10), seen);
+        harness.look("ptz.north", f64::from(s + look * 10), seen);
     }
 }
 
 #[test]
 fn what_is_there_at_each_visit_was_there_between_them() {
-    let mut world = turning(half_hour());
+    let mut harness = turning(half_hour());
     for s in [0, 500, 1000, 1500] {
-        visit(&mut world, s, true);
-        assert!(world.opened().is_empty(), "{s}");
+        visit(&mut harness, s, true);
+        assert!(harness.opened().is_empty(), "{s}");
     }
     // The first look after 30 minutes, and not before.
-    world.look("ptz.north", 1800.0, vec![garbage(0.8, HEAP)]);
-    let [case] = &world.opened()[..] else {
-        panic!("{:?}", world.effects)
+    harness.look("ptz.north", 1800.0, vec![garbage(0.8, HEAP)]);
+    let [case] = &harness.opened()[..] else {
+        panic!("{:?}", harness.effects)
     };
     assert_eq!(case.dwell, Duration::from_mins(30));
     assert_eq!(case.camera, CameraId::from("ptz.north"));
@@ -51,72 +51,72 @@ fn what_is_there_at_each_visit_was_there_between_them() {
 
 #[test]
 fn a_miss_after_the_way_round_is_a_flicker_and_not_ten_minutes_of_absence() {
-    let mut world = turning(half_hour());
-    visit(&mut world, 0, true);
+    let mut harness = turning(half_hour());
+    visit(&mut harness, 0, true);
     for s in [500, 1000, 1500] {
-        world.look("ptz.north", f64::from(s), vec![]);
+        harness.look("ptz.north", f64::from(s), vec![]);
         for look in 1..5 {
-            world.look("ptz.north", f64::from(s + look * 10), vec![garbage(0.8, HEAP)]);
+            harness.look("ptz.north", f64::from(s + look * 10), vec![garbage(0.8, HEAP)]);
         }
     }
     for look in 0..3 {
-        world.look("ptz.north", f64::from(1800 + look * 10), vec![garbage(0.8, HEAP)]);
+        harness.look("ptz.north", f64::from(1800 + look * 10), vec![garbage(0.8, HEAP)]);
     }
-    assert_eq!(world.opened().len(), 1, "{:?}", world.effects);
-    assert_eq!(world.opened()[0].dwell, Duration::from_mins(30));
+    assert_eq!(harness.opened().len(), 1, "{:?}", harness.effects);
+    assert_eq!(harness.opened()[0].dwell, Duration::from_mins(30));
 }
 
 #[test]
 fn what_is_gone_through_a_whole_visit_has_left() {
-    let mut world = turning(Rule {
+    let mut harness = turning(Rule {
         forget_after: Duration::from_secs(30),
         ..half_hour()
     });
-    visit(&mut world, 0, true);
+    visit(&mut harness, 0, true);
     for look in 0..4 {
-        world.look("ptz.north", f64::from(500 + look * 10), vec![]);
+        harness.look("ptz.north", f64::from(500 + look * 10), vec![]);
     }
-    assert_eq!(world.not_filed(), [NotFiled::LeftBeforeDwell]);
+    assert_eq!(harness.not_filed(), [NotFiled::LeftBeforeDwell]);
 }
 
 #[test]
 fn a_camera_that_stays_away_for_longer_than_its_tour_knows_nothing_of_that_time() {
-    let mut world = turning(half_hour());
-    visit(&mut world, 0, true);
+    let mut harness = turning(half_hour());
+    visit(&mut harness, 0, true);
     // One second more than a tour.
     for s in [20 + TOUR + 1, 2 * (20 + TOUR + 1), 3 * (20 + TOUR + 1)] {
-        visit(&mut world, s, true);
+        visit(&mut harness, s, true);
     }
-    world.look(
+    harness.look(
         "ptz.north",
         f64::from(3 * (20 + TOUR + 1) + 30),
         vec![garbage(0.8, HEAP)],
     );
-    assert!(world.opened().is_empty(), "20 s a visit");
-    assert!(world.not_filed().is_empty());
+    assert!(harness.opened().is_empty(), "20 s a visit");
+    assert!(harness.not_filed().is_empty());
 }
 
 #[test]
 fn a_camera_that_stays_where_it_is_has_outages_and_no_tours() {
-    let mut world = World::new(plan([("gate", fixed())], vec![half_hour()]));
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![half_hour()]));
     for s in [0, 500, 1000, 1500, 2000] {
         for look in 0..3 {
-            world.look("gate", f64::from(s + look * 10), vec![garbage(0.8, HEAP)]);
+            harness.look("gate", f64::from(s + look * 10), vec![garbage(0.8, HEAP)]);
         }
     }
-    assert!(world.opened().is_empty());
+    assert!(harness.opened().is_empty());
 }
 
 #[test]
 fn blind_time_on_the_way_changes_nothing() {
-    let mut world = turning(half_hour());
-    visit(&mut world, 0, true);
-    world.see("ptz.north", 30.0, View::Blocked, vec![]);
-    visit(&mut world, 500, true);
-    visit(&mut world, 1000, true);
-    visit(&mut world, 1500, true);
-    world.look("ptz.north", 1800.0, vec![garbage(0.8, HEAP)]);
-    assert!(world.opened().is_empty(), "the time around the blind look is unknown");
+    let mut harness = turning(half_hour());
+    visit(&mut harness, 0, true);
+    harness.see("ptz.north", 30.0, View::Blocked, vec![]);
+    visit(&mut harness, 500, true);
+    visit(&mut harness, 1000, true);
+    visit(&mut harness, 1500, true);
+    harness.look("ptz.north", 1800.0, vec![garbage(0.8, HEAP)]);
+    assert!(harness.opened().is_empty(), "the time around the blind look is unknown");
 }
 
 #[test]
@@ -125,12 +125,12 @@ fn a_long_tour_outlasts_the_hour_after_which_what_is_unseen_is_void() {
         away: Duration::from_hours(2),
         ..fixed()
     };
-    let mut world = World::new(plan([("ptz.north", long)], vec![half_hour()]));
-    visit(&mut world, 0, true);
-    world.apply(Input::Tick(at(7000.0)));
-    visit(&mut world, 7200, true);
-    assert_eq!(world.opened().len(), 1);
-    assert!(world.not_filed().is_empty());
+    let mut harness = Harness::new(plan([("ptz.north", long)], vec![half_hour()]));
+    visit(&mut harness, 0, true);
+    harness.apply(Input::Tick(at(7000.0)));
+    visit(&mut harness, 7200, true);
+    assert_eq!(harness.opened().len(), 1);
+    assert!(harness.not_filed().is_empty());
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn all_presets_share_the_cameras_day() {
         place.lon += east;
         (id, fixed_at(place))
     });
-    let mut world = World::new(Plan {
+    let mut harness = Harness::new(Plan {
         intake: Intake {
             per_camera_day: 2,
             ..no_cap()
@@ -149,9 +149,9 @@ fn all_presets_share_the_cameras_day() {
     });
     for s in (0..=80).step_by(10) {
         for id in ["ptz.north", "ptz.south", "ptz"] {
-            world.look(id, f64::from(s), vec![garbage(0.8, HEAP)]);
+            harness.look(id, f64::from(s), vec![garbage(0.8, HEAP)]);
         }
     }
-    assert_eq!(world.opened().len(), 2);
-    assert_eq!(world.engine.waiting(), 1);
+    assert_eq!(harness.opened().len(), 2);
+    assert_eq!(harness.engine.waiting(), 1);
 }

@@ -9,22 +9,22 @@ use gridwatch_engine::{CaseId, CaseState, Detection, Effect, Finding, Input, Rep
 
 /// A heap whose case was filed at 60 s, and how its street goes on.
 struct Street {
-    world: World,
+    harness: Harness,
     case: CaseId,
     now: u32,
 }
 
 impl Street {
     fn new() -> Self {
-        let mut world = World::new(plan([("gate", fixed()), ("side", fixed())], vec![rule()]));
-        world.heap_stays("gate", 0, 60);
-        let case = world.opened()[0].id.clone();
-        Self { world, case, now: 60 }
+        let mut harness = Harness::new(plan([("gate", fixed()), ("side", fixed())], vec![rule()]));
+        harness.heap_stays("gate", 0, 60);
+        let case = harness.opened()[0].id.clone();
+        Self { harness, case, now: 60 }
     }
 
     fn says(&mut self, state: CaseState) -> Vec<Effect> {
         self.now += 1;
-        self.world.apply(Input::Reply(Reply {
+        self.harness.apply(Input::Reply(Reply {
             case: self.case.clone(),
             state,
             at: at(self.now.into()),
@@ -40,7 +40,7 @@ impl Street {
         while self.now < start + minutes * 60 {
             self.now += 10;
             let (view, found) = look(self.now - start);
-            answers.extend(verified(self.world.see("gate", self.now.into(), view, found)));
+            answers.extend(verified(self.harness.see("gate", self.now.into(), view, found)));
         }
         answers
     }
@@ -82,7 +82,7 @@ fn a_place_that_is_empty_for_ten_minutes_is_cleared_and_said_once() {
     // Its first look came 10 s after the answer.
     assert_eq!(answer.at, asked_at + Duration::from_secs(610));
     assert_eq!((answer.looks, answer.looks_seen, answer.is_look), (61, 0, true));
-    street.world.close();
+    street.harness.close();
 }
 
 #[test]
@@ -97,14 +97,14 @@ fn what_is_still_there_is_said_to_be() {
     assert!(street.says(CaseState::VerifyRequested).is_empty());
     let answers = street.goes_on(30, |_| (View::Clear, Vec::new()));
     assert_eq!(findings(&answers), [Finding::Cleared]);
-    street.world.close();
+    street.harness.close();
 }
 
 #[test]
 fn when_a_crews_time_is_up_the_box_asks_itself() {
     let dispatched = |street: &mut Street, minutes: u32| {
         street.now += 1;
-        street.world.apply(Input::Reply(Reply {
+        street.harness.apply(Input::Reply(Reply {
             case: street.case.clone(),
             state: CaseState::Dispatched,
             at: at(street.now.into()),
@@ -129,7 +129,7 @@ fn when_a_crews_time_is_up_the_box_asks_itself() {
     street.says(CaseState::Disposed);
     let answers = street.goes_on(60, |_| (View::Clear, Vec::new()));
     assert_eq!(findings(&answers), [Finding::Cleared], "said once");
-    street.world.close();
+    street.harness.close();
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_question_that_comes_twice_is_answered_once() {
     street.says(CaseState::VerifyRequested);
     answers.extend(street.goes_on(60, |_| (View::Clear, Vec::new())));
     assert_eq!(findings(&answers), [Finding::Cleared]);
-    street.world.close();
+    street.harness.close();
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn what_hides_the_place_is_no_clearance() {
     // It drives away, and a verdict is given after all.
     let answers = street.goes_on(20, |_| (View::Clear, Vec::new()));
     assert_eq!(findings(&answers), [Finding::Cleared]);
-    street.world.close();
+    street.harness.close();
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_rest_that_does_not_count_is_no_clearance_either() {
     let rest = || vec![garbage(0.9, bbox(0.49, 0.55, 0.505, 0.565))];
     let answers = street.goes_on(62, |_| (View::Clear, rest()));
     assert_eq!(findings(&answers), [Finding::Unverifiable]);
-    street.world.close();
+    street.harness.close();
 }
 
 #[test]
@@ -177,20 +177,20 @@ fn a_camera_that_gives_no_look_cannot_verify() {
     let asked = street.now;
     // Another camera's looks are of another place.
     for s in (asked + 10..asked + 3600).step_by(10) {
-        assert_eq!(verified(street.world.look("side", s.into(), Vec::new())).count(), 0);
+        assert_eq!(verified(street.harness.look("side", s.into(), Vec::new())).count(), 0);
     }
     let mut answers = Vec::new();
     while answers.is_empty() {
         // Other things have deadlines of their own.
-        let deadline = street.world.engine.next_deadline().unwrap();
-        answers.extend(verified(street.world.apply(Input::Tick(deadline))));
+        let deadline = street.harness.engine.next_deadline().unwrap();
+        answers.extend(verified(street.harness.apply(Input::Tick(deadline))));
     }
     assert_eq!(findings(&answers), [Finding::Unverifiable]);
     assert_eq!(answers[0].at, at(f64::from(asked) + 3720.0));
     assert!(!answers[0].is_look, "there is no picture to show");
-    let later = street.world.apply(Input::Tick(at(f64::from(asked) + 9000.0)));
+    let later = street.harness.apply(Input::Tick(at(f64::from(asked) + 9000.0)));
     assert_eq!(verified(later).count(), 0, "said once");
-    street.world.close();
+    street.harness.close();
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn an_end_of_the_case_ends_the_question() {
         street.says(state);
         let answers = street.goes_on(90, |_| (View::Clear, Vec::new()));
         assert_eq!(findings(&answers), [], "{state:?}");
-        street.world.close();
+        street.harness.close();
     }
 }
 
@@ -210,13 +210,13 @@ fn an_end_of_the_case_ends_the_question() {
 fn a_camera_that_was_aimed_anew_looks_at_another_place() {
     let mut street = Street::new();
     street.says(CaseState::Disposed);
-    street.world.apply(Input::Reaimed {
+    street.harness.apply(Input::Reaimed {
         camera: "gate".into(),
         at: at(street.now.into()),
     });
     let answers = street.goes_on(62, |_| (View::Clear, Vec::new()));
     assert_eq!(findings(&answers), [Finding::Unverifiable]);
-    street.world.close();
+    street.harness.close();
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn a_question_outlives_a_restart() {
     street.says(CaseState::Disposed);
     street.goes_on(5, |_| (View::Clear, Vec::new()));
     let again = plan([("gate", fixed()), ("side", fixed())], vec![rule()]);
-    street.world.restart(again, |_| true);
+    street.harness.restart(again, |_| true);
     let answers = street.goes_on(15, |_| (View::Clear, Vec::new()));
     assert_eq!(findings(&answers), [Finding::Cleared]);
     assert_eq!(answers[0].looks, 61, "what was seen before the restart counts");
@@ -270,7 +270,7 @@ fn a_hundred_closures_have_a_hundred_right_verdicts() {
         });
         assert_eq!(findings(&answers), [expected], "closure {n}");
         told[expected as usize] += 1;
-        street.world.close();
+        street.harness.close();
     }
     assert_eq!(told, [30, 40, 30]);
 }

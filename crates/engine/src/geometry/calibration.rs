@@ -86,10 +86,10 @@ pub struct Calibration {
     plane: LocalPlane,
     /// Few cameras have one: boxed, it costs the others nothing.
     lens: Option<Box<Lens>>,
-    /// From the straightened picture.
+    /// From the undistorted picture.
     fit: Homography,
     /// The fit again with one coordinate of one pair off by the aim error: how much the fit itself can be wrong.
-    shaken: Vec<Homography>,
+    perturbed: Vec<Homography>,
     residuals_m: Vec<f64>,
     rms_m: f64,
 }
@@ -101,14 +101,14 @@ impl Calibration {
     /// # Errors
     /// Every set that does not determine one plane seen from above; see [`CalibrationError`].
     pub fn fit(pairs: &[(Point, LonLat)]) -> Result<Self, CalibrationError> {
-        Self::fit_through(pairs, None)
+        Self::fit_with_lens(pairs, None)
     }
 
-    /// The same behind a lens that bends: the picture points are straightened first, and so is each that is asked for later.
+    /// The same behind a lens that bends: the picture points are undistorted first, and so is each that is asked for later.
     ///
     /// # Errors
     /// As [`fit`](Self::fit).
-    pub fn fit_through(pairs: &[(Point, LonLat)], lens: Option<Lens>) -> Result<Self, CalibrationError> {
+    pub fn fit_with_lens(pairs: &[(Point, LonLat)], lens: Option<Lens>) -> Result<Self, CalibrationError> {
         if pairs.len() < 4 {
             return Err(CalibrationError::TooFewPairs { got: pairs.len() });
         }
@@ -124,11 +124,11 @@ impl Calibration {
             }
         }
         // A lens maps all of the picture and a little more, so none is out of its range.
-        let straight = |pair: usize, p: [f64; 2]| straightened(lens, p).ok_or(CalibrationError::OutOfRange { pair });
+        let undistort = |pair: usize, p: [f64; 2]| undistorted(lens, p).ok_or(CalibrationError::OutOfRange { pair });
         let picture: Vec<[f64; 2]> = clicked
             .iter()
             .enumerate()
-            .map(|(pair, p)| straight(pair, *p))
+            .map(|(pair, p)| undistort(pair, *p))
             .collect::<Result<_, _>>()?;
         let fit = Homography::fit(&picture, &ground).ok_or(CalibrationError::Collinear)?;
         if let Some(pair) = picture.iter().position(|p| fit.apply(*p).is_none()) {
@@ -157,14 +157,14 @@ impl Calibration {
                 residual_m: worst,
             });
         }
-        let mut shaken = Vec::with_capacity(2 * pairs.len());
+        let mut perturbed = Vec::with_capacity(2 * pairs.len());
         let mut moved = picture.clone();
         for pair in 0..picture.len() {
             for (axis, error) in [(0, AIM_ERROR_X), (1, AIM_ERROR_Y)] {
                 let mut off = clicked[pair];
                 off[axis] += error;
-                moved[pair] = straight(pair, off)?;
-                shaken.push(Homography::fit(&moved, &ground).ok_or(CalibrationError::Collinear)?);
+                moved[pair] = undistort(pair, off)?;
+                perturbed.push(Homography::fit(&moved, &ground).ok_or(CalibrationError::Collinear)?);
                 moved[pair] = picture[pair];
             }
         }
@@ -173,7 +173,7 @@ impl Calibration {
             plane,
             lens: lens.map(Box::new),
             fit,
-            shaken,
+            perturbed,
             residuals_m,
             rms_m,
         })
@@ -196,7 +196,7 @@ impl Calibration {
     /// there, scaled by the aim error of each axis); how far the fit moves it when each pair is off by that error, one at a
     /// time, which grows where the pairs do not reach; the residuals; and the reading of the map.
     pub fn ground(&self, p: Point) -> Option<(LonLat, f64)> {
-        let p = straightened(self.lens(), [p.x, p.y])?;
+        let p = undistorted(self.lens(), [p.x, p.y])?;
         let [east, north] = self.fit.apply(p)?;
         let mut j = self.fit.jacobian(p)?;
         if let Some(lens) = &self.lens {
@@ -207,8 +207,8 @@ impl Calibration {
             [j[1][0] * AIM_ERROR_X, j[1][1] * AIM_ERROR_Y],
         ]);
         let mut fit_squared = 0.0;
-        for shaken in &self.shaken {
-            fit_squared += shaken
+        for perturbed in &self.perturbed {
+            fit_squared += perturbed
                 .apply(p)
                 .map_or(f64::INFINITY, |[x, y]| (x - east).powi(2) + (y - north).powi(2));
         }
@@ -221,7 +221,7 @@ impl Calibration {
         let (east, north) = self.plane.metres(at);
         let p = self.fit.invert([east, north])?;
         let [x, y] = match &self.lens {
-            Some(lens) => lens.bent(p)?,
+            Some(lens) => lens.distorted(p)?,
             None => p,
         };
         Some(Point { x, y })
@@ -233,14 +233,14 @@ impl Calibration {
     }
 }
 
-fn straightened(lens: Option<Lens>, p: [f64; 2]) -> Option<[f64; 2]> {
+fn undistorted(lens: Option<Lens>, p: [f64; 2]) -> Option<[f64; 2]> {
     match lens {
-        Some(lens) => lens.straightened(p),
+        Some(lens) => lens.undistorted(p),
         None => Some(p),
     }
 }
 
-/// a · b⁻¹: metres per picture as the lens shows it, from metres per straightened picture.
+/// a · b⁻¹: metres per picture as the lens shows it, from metres per undistorted picture.
 fn over(a: [[f64; 2]; 2], b: [[f64; 2]; 2]) -> [[f64; 2]; 2] {
     let determinant = b[0][0] * b[1][1] - b[0][1] * b[1][0];
     let row = |[x, y]: [f64; 2]| {
@@ -417,9 +417,9 @@ mod tests {
     }
 
     /// Pairs as a camera behind `lens` shows them.
-    fn bent_pairs(lens: Lens, points: &[(f64, f64)]) -> Vec<(Point, LonLat)> {
+    fn distorted_pairs(lens: Lens, points: &[(f64, f64)]) -> Vec<(Point, LonLat)> {
         let pairs = STREET.pairs(points);
-        let bend = |p: Point| lens.bent([p.x, p.y]).expect("within the lens's reach");
+        let bend = |p: Point| lens.distorted([p.x, p.y]).expect("within the lens's reach");
         pairs
             .into_iter()
             .map(|(p, g)| {
@@ -432,14 +432,14 @@ mod tests {
     #[test]
     fn a_lens_that_is_told_is_undone() {
         let lens = Lens::new(-0.1, 0.01, 16.0 / 9.0).unwrap();
-        let pairs = bent_pairs(lens, &[CORNERS[0], CORNERS[1], CORNERS[2], CORNERS[3], (0.5, 0.6)]);
-        let straight = Calibration::fit_through(&pairs, Some(lens)).unwrap();
+        let pairs = distorted_pairs(lens, &[CORNERS[0], CORNERS[1], CORNERS[2], CORNERS[3], (0.5, 0.6)]);
+        let straight = Calibration::fit_with_lens(&pairs, Some(lens)).unwrap();
         assert!(straight.rms_residual_m() < 1e-6, "{:?}", straight.residuals_m());
-        let p = bent_pairs(lens, &[(0.3, 0.5)])[0];
+        let p = distorted_pairs(lens, &[(0.3, 0.5)])[0];
         let (at, uncertainty_m) = straight.ground(p.0).unwrap();
         assert!(distance_m(at, p.1) < 1e-6);
         let ignored = Calibration::fit(&pairs).unwrap();
-        let at_the_rim = bent_pairs(lens, &[(0.02, 0.42)])[0];
+        let at_the_rim = distorted_pairs(lens, &[(0.02, 0.42)])[0];
         assert!(distance_m(straight.ground(at_the_rim.0).unwrap().0, at_the_rim.1) < 1e-6);
         assert!(distance_m(ignored.ground(at_the_rim.0).unwrap().0, at_the_rim.1) > 0.1);
         // Bent or not, the aim error is about the same away from the corners.
@@ -464,7 +464,7 @@ mod tests {
             k1 in -0.1f64..0.2, x in 0.05f64..0.95, y in 0.35f64..0.95,
         ) {
             let lens = Lens::new(k1, 0.0, 16.0 / 9.0).unwrap();
-            let calibration = Calibration::fit_through(&bent_pairs(lens, &CORNERS), Some(lens)).unwrap();
+            let calibration = Calibration::fit_with_lens(&distorted_pairs(lens, &CORNERS), Some(lens)).unwrap();
             let at = calibration.ground(Point { x, y }).unwrap().0;
             let back = calibration.picture(at).unwrap();
             prop_assert!((back.x - x).abs() < 1e-6 && (back.y - y).abs() < 1e-6, "{back:?}");

@@ -8,7 +8,7 @@ const LINE_RATIO: f64 = 0.01;
 /// corners within five pixels (at 1080p) of a line 0.003, in a line 1e-16.
 const RANK_RATIO: f64 = 3e-3;
 /// Least projective depth, in units of the pairs' centroid's: nearer to the horizon a pixel is worth the whole street.
-const LEAST_DEPTH: f64 = 1e-3;
+const MIN_DEPTH: f64 = 1e-3;
 
 /// A similarity that puts the centroid at the origin and the mean distance from it at √2 (Hartley 1997, §5).
 pub(super) struct Normalised {
@@ -91,7 +91,7 @@ impl Homography {
 
     fn depth(&self, [x, y]: [f64; 2]) -> Option<f64> {
         let w = self.0[2][0] * x + self.0[2][1] * y + self.0[2][2];
-        (w > LEAST_DEPTH).then_some(w)
+        (w > MIN_DEPTH).then_some(w)
     }
 
     pub(super) fn apply(&self, p: [f64; 2]) -> Option<[f64; 2]> {

@@ -9,7 +9,7 @@
 //! perfect picture, whatever its resolution. k₁ < 0 is a barrel, as wide lenses have it, k₁ > 0 a cushion. Tangential terms
 //! are left out: cameras that are sold whole have them below what a person clicks exactly.
 
-/// How much beyond the corners a lens must still map: boxes and the shaken points of a fit may lie a little outside.
+/// How much beyond the corners a lens must still map: boxes and the perturbed points of a fit may lie a little outside.
 const REACH: f64 = 1.02;
 /// A radius is found to this, in half diagonals: a hundred millionth of a pixel.
 const PRECISION: f64 = 1e-13;
@@ -23,7 +23,7 @@ pub struct Lens {
     k2: f64,
     aspect: f64,
     /// Where the model turns back in the perfect picture, in half diagonals; infinite where it never does.
-    limit: f64,
+    fold_radius: f64,
 }
 
 impl Lens {
@@ -37,10 +37,10 @@ impl Lens {
             k1,
             k2,
             aspect,
-            limit: f64::INFINITY,
+            fold_radius: f64::INFINITY,
         };
-        lens.limit = lens.turning_point()?;
-        let reaches = !lens.limit.is_finite() || lens.stretched(lens.limit) >= REACH;
+        lens.fold_radius = lens.turning_point()?;
+        let reaches = !lens.fold_radius.is_finite() || lens.distorted_radius(lens.fold_radius) >= REACH;
         (reaches && (0.2..=5.0).contains(&aspect)).then_some(lens)
     }
 
@@ -67,7 +67,7 @@ impl Lens {
     }
 
     /// How far from the middle a point at `r` of the perfect picture lies in this one's.
-    fn stretched(&self, r: f64) -> f64 {
+    fn distorted_radius(&self, r: f64) -> f64 {
         r * self.factor(r * r)
     }
 
@@ -76,34 +76,34 @@ impl Lens {
     }
 
     /// A picture point as seen from the middle, in half diagonals.
-    fn off_middle(&self, [x, y]: [f64; 2]) -> [f64; 2] {
+    fn from_centre(&self, [x, y]: [f64; 2]) -> [f64; 2] {
         let half_diagonal = self.aspect.hypot(1.0) / 2.0;
         [(x - 0.5) * self.aspect / half_diagonal, (y - 0.5) / half_diagonal]
     }
 
     /// Where a perfect lens would have put the picture point `p` (fractions, both of them); `None` outside what the model maps.
-    pub fn straightened(&self, p: [f64; 2]) -> Option<[f64; 2]> {
-        let [x, y] = self.off_middle(p);
+    pub fn undistorted(&self, p: [f64; 2]) -> Option<[f64; 2]> {
+        let [x, y] = self.from_centre(p);
         let seen = x.hypot(y);
         if seen == 0.0 {
             return Some(p);
         }
-        let factor = self.radius_of(seen)? / seen;
+        let factor = self.undistorted_radius(seen)? / seen;
         Some(p.map(|v| 0.5 + (v - 0.5) * factor))
     }
 
-    /// The r whose stretched radius is `seen`: Newton, kept between two bounds.
-    fn radius_of(&self, seen: f64) -> Option<f64> {
-        let (mut low, mut high) = (0.0, self.limit.min(seen.max(1.0)));
-        while self.stretched(high) < seen {
-            if high >= self.limit {
+    /// The r whose distorted_radius radius is `seen`: Newton, kept between two bounds.
+    fn undistorted_radius(&self, seen: f64) -> Option<f64> {
+        let (mut low, mut high) = (0.0, self.fold_radius.min(seen.max(1.0)));
+        while self.distorted_radius(high) < seen {
+            if high >= self.fold_radius {
                 return None;
             }
-            high = (2.0 * high).min(self.limit);
+            high = (2.0 * high).min(self.fold_radius);
         }
         let mut r = seen.min(high);
         for _ in 0..STEPS {
-            let off = self.stretched(r) - seen;
+            let off = self.distorted_radius(r) - seen;
             if off.abs() < PRECISION {
                 break;
             }
@@ -125,16 +125,16 @@ impl Lens {
     }
 
     /// Where this lens puts the point `p` of the perfect picture; `None` outside what the model maps.
-    pub fn bent(&self, p: [f64; 2]) -> Option<[f64; 2]> {
-        let [x, y] = self.off_middle(p);
+    pub fn distorted(&self, p: [f64; 2]) -> Option<[f64; 2]> {
+        let [x, y] = self.from_centre(p);
         let r = x.hypot(y);
         let factor = self.factor(r * r);
-        (r < self.limit).then(|| p.map(|v| 0.5 + (v - 0.5) * factor))
+        (r < self.fold_radius).then(|| p.map(|v| 0.5 + (v - 0.5) * factor))
     }
 
-    /// How [`bent`](Self::bent) moves with `p`: ∂(bent) / ∂(p), in fractions.
+    /// How [`distorted`](Self::distorted) moves with `p`: ∂(bent) / ∂(p), in fractions.
     pub(super) fn jacobian(&self, p: [f64; 2]) -> [[f64; 2]; 2] {
-        let from = self.off_middle(p);
+        let from = self.from_centre(p);
         let t = from[0] * from[0] + from[1] * from[1];
         let factor = self.factor(t);
         let half_diagonal = self.aspect.hypot(1.0) / 2.0;
@@ -163,13 +163,13 @@ mod tests {
     fn a_corner_lies_where_the_formula_says() {
         // r = 1 at the corner: it moves to 1 + k1 + k2 of its distance from the middle.
         let lens = Lens::new(-0.1, 0.02, WIDE).unwrap();
-        let [x, y] = lens.bent([1.0, 1.0]).unwrap();
+        let [x, y] = lens.distorted([1.0, 1.0]).unwrap();
         assert!(
             (x - (0.5 + 0.5 * 0.92)).abs() < 1e-12 && (y - 0.96).abs() < 1e-12,
             "{x} {y}"
         );
-        assert_eq!(lens.bent([0.5, 0.5]), Some([0.5, 0.5]));
-        assert_eq!(lens.straightened([0.5, 0.5]), Some([0.5, 0.5]));
+        assert_eq!(lens.distorted([0.5, 0.5]), Some([0.5, 0.5]));
+        assert_eq!(lens.undistorted([0.5, 0.5]), Some([0.5, 0.5]));
     }
 
     #[test]
@@ -195,8 +195,8 @@ mod tests {
             k1 in -0.3f64..0.5, k2 in -0.1f64..0.3, aspect in 0.5f64..2.5, x in 0.0f64..=1.0, y in 0.0f64..=1.0,
         ) {
             let Some(lens) = Lens::new(k1, k2, aspect) else { return Ok(()) };
-            let straight = lens.straightened([x, y]).unwrap();
-            let [bx, by] = lens.bent(straight).unwrap();
+            let straight = lens.undistorted([x, y]).unwrap();
+            let [bx, by] = lens.distorted(straight).unwrap();
             prop_assert!((bx - x).abs() < 1e-9 && (by - y).abs() < 1e-9, "{k1} {k2}: {x} {y} → {bx} {by}");
         }
 
@@ -206,7 +206,7 @@ mod tests {
             let step = 1e-6;
             let jacobian = lens.jacobian([x, y]);
             for (column, (dx, dy)) in [(step, 0.0), (0.0, step)].into_iter().enumerate() {
-                let (Some(ahead), Some(behind)) = (lens.bent([x + dx, y + dy]), lens.bent([x - dx, y - dy])) else {
+                let (Some(ahead), Some(behind)) = (lens.distorted([x + dx, y + dy]), lens.distorted([x - dx, y - dy])) else {
                     return Ok(());
                 };
                 for row in 0..2 {

@@ -4,7 +4,7 @@
 use super::{Cell, Extent, LocalPlane, LonLat};
 
 /// Thinner than this is how floats round, not how maps are drawn: metres.
-const NOTHING_M: f64 = 1e-3;
+const ROUNDING_M: f64 = 1e-3;
 
 /// From its lower to its upper end, whichever way its ring runs: a shared edge is the same from both sides.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +23,7 @@ impl Edge {
     }
 
     pub(super) fn extent(&self) -> Extent {
-        Extent::NOWHERE.with(self.low).with(self.high)
+        Extent::EMPTY.including(self.low).including(self.high)
     }
 
     /// Its longitude at a latitude between its ends.
@@ -78,12 +78,12 @@ pub(super) fn edges(ring: &[LonLat]) -> impl Iterator<Item = Edge> {
 
 fn edges_within(cell: &Cell, window: Extent) -> Vec<Edge> {
     let all = cell.polygons.iter().flatten().flat_map(|ring| edges(ring));
-    all.filter(|e| e.extent().meets(&window)).collect()
+    all.filter(|e| e.extent().intersects(&window)).collect()
 }
 
 /// Ground that two cells claim.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Common {
+pub(super) struct Intersection {
     pub(super) area_m2: f64,
     /// Its mean width: its area by the diagonal of what holds it, metres.
     pub(super) width_m: f64,
@@ -95,11 +95,11 @@ pub(super) struct Common {
 ///
 /// The plane is cut at every latitude where an edge begins, ends or is crossed by one of the other cell. Between two cuts the
 /// length that both hold grows linearly, so its value in the middle times the height is the area exactly.
-pub(super) fn common(a: &Cell, b: &Cell) -> Option<Common> {
-    let window = a.extent.common(&b.extent);
-    let plane = LocalPlane::at(window.middle());
+pub(super) fn intersection(a: &Cell, b: &Cell) -> Option<Intersection> {
+    let window = a.extent.intersection(&b.extent);
+    let plane = LocalPlane::at(window.centre());
     let (unit_lon, unit_lat) = plane.degrees(1.0);
-    if window.east - window.west < NOTHING_M * unit_lon || window.north - window.south < NOTHING_M * unit_lat {
+    if window.east - window.west < ROUNDING_M * unit_lon || window.north - window.south < ROUNDING_M * unit_lat {
         return None;
     }
     // Edges beside the window count too: only all that a latitude crosses say between which of them a cell lies.
@@ -115,13 +115,13 @@ pub(super) fn common(a: &Cell, b: &Cell) -> Option<Common> {
     cuts.extend(ends.filter(|lat| (window.south..window.north).contains(lat)));
     for e in &of_a {
         let extent = e.extent();
-        let met = of_b.iter().filter(|f| f.extent().meets(&extent));
+        let met = of_b.iter().filter(|f| f.extent().intersects(&extent));
         cuts.extend(met.filter_map(|f| Some(e.crossing(f, 0.0)?.lat)));
     }
     cuts.sort_unstable_by(f64::total_cmp);
     cuts.dedup();
-    let mut held = Extent::NOWHERE;
-    let mut thickest = (0.0, window.middle());
+    let mut held = Extent::EMPTY;
+    let mut thickest = (0.0, window.centre());
     let mut area_m2 = 0.0;
     let (mut lons_a, mut lons_b) = (Vec::new(), Vec::new());
     for cut in cuts.windows(2) {
@@ -131,18 +131,18 @@ pub(super) fn common(a: &Cell, b: &Cell) -> Option<Common> {
             continue;
         }
         let height_m = (north - south) / unit_lat;
-        crossed(&of_a, lat, &mut lons_a);
-        crossed(&of_b, lat, &mut lons_b);
-        for (west, east) in both(&lons_a, &lons_b) {
+        crossing_lons(&of_a, lat, &mut lons_a);
+        crossing_lons(&of_b, lat, &mut lons_b);
+        for (west, east) in intersect_spans(&lons_a, &lons_b) {
             let length_m = (east - west) / unit_lon;
-            if length_m < NOTHING_M {
+            if length_m < ROUNDING_M {
                 continue;
             }
             let piece = length_m * height_m;
             area_m2 += piece;
             held = held
-                .with(LonLat { lon: west, lat: south })
-                .with(LonLat { lon: east, lat: north });
+                .including(LonLat { lon: west, lat: south })
+                .including(LonLat { lon: east, lat: north });
             if piece > thickest.0 {
                 let lon = f64::midpoint(west, east);
                 thickest = (piece, LonLat { lon, lat });
@@ -151,7 +151,7 @@ pub(super) fn common(a: &Cell, b: &Cell) -> Option<Common> {
     }
     let diagonal_m = ((held.east - held.west) / unit_lon).hypot((held.north - held.south) / unit_lat);
     let width_m = area_m2 / diagonal_m;
-    (area_m2 > 0.0 && width_m > NOTHING_M).then_some(Common {
+    (area_m2 > 0.0 && width_m > ROUNDING_M).then_some(Intersection {
         area_m2,
         width_m,
         at: thickest.1,
@@ -159,7 +159,7 @@ pub(super) fn common(a: &Cell, b: &Cell) -> Option<Common> {
 }
 
 /// The longitudes at which edges cross a latitude that is no end of any of them, from the west.
-fn crossed(edges: &[Edge], lat: f64, lons: &mut Vec<f64>) {
+fn crossing_lons(edges: &[Edge], lat: f64, lons: &mut Vec<f64>) {
     lons.clear();
     let cut = edges.iter().filter(|e| e.low.lat < lat && lat < e.high.lat);
     lons.extend(cut.map(|e| e.lon_at(lat)));
@@ -167,7 +167,7 @@ fn crossed(edges: &[Edge], lat: f64, lons: &mut Vec<f64>) {
 }
 
 /// What two lists of pairs (from, to) have in common, in order.
-fn both<'a>(a: &'a [f64], b: &'a [f64]) -> impl Iterator<Item = (f64, f64)> + 'a {
+fn intersect_spans<'a>(a: &'a [f64], b: &'a [f64]) -> impl Iterator<Item = (f64, f64)> + 'a {
     let (a, _) = a.as_chunks::<2>();
     let (b, _) = b.as_chunks::<2>();
     a.iter().flat_map(move |[a1, a2]| {
@@ -179,15 +179,15 @@ fn both<'a>(a: &'a [f64], b: &'a [f64]) -> impl Iterator<Item = (f64, f64)> + 'a
 }
 
 /// True where the borders of the cells come within `reach_m` of each other.
-pub(super) fn are_near(a: &Cell, b: &Cell, reach_m: f64) -> bool {
-    let window = a.extent.common(&b.extent);
-    let plane = LocalPlane::at(window.middle());
+pub(super) fn are_within(a: &Cell, b: &Cell, reach_m: f64) -> bool {
+    let window = a.extent.intersection(&b.extent);
+    let plane = LocalPlane::at(window.centre());
     let (lon, lat) = plane.degrees(reach_m);
-    let window = window.grown(lon, lat);
+    let window = window.expanded(lon, lat);
     let of_b = edges_within(b, window);
     edges_within(a, window).iter().any(|e| {
-        let around = e.extent().grown(lon, lat);
-        let near = of_b.iter().filter(|f| f.extent().meets(&around));
+        let around = e.extent().expanded(lon, lat);
+        let near = of_b.iter().filter(|f| f.extent().intersects(&around));
         near.into_iter().any(|f| e.distance_m(f, &plane) <= reach_m)
     })
 }

@@ -13,13 +13,13 @@ const SLIVER_WIDTH_M: f64 = 0.2;
 /// Ground smaller than this is one too, square metres: no problem is filed on it.
 const SLIVER_AREA_M2: f64 = 1.0;
 /// Less than this is the arithmetic's, square metres: borders with corners on one side only round by some micrometres.
-const NOTHING_M2: f64 = 0.01;
+const ROUNDING_M2: f64 = 0.01;
 /// A border crosses itself where each side goes past the other by this, degrees: a millimetre.
-const CROSSING: f64 = 1e-8;
+const CROSSING_DEPTH: f64 = 1e-8;
 
 /// What is wrong with a grid that can be read.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Findings {
+pub struct GridDefects {
     /// Borders that are none, in order of the codes.
     pub rings: Vec<RingFault>,
     /// Ground that two cells claim, in order of the codes.
@@ -123,36 +123,36 @@ impl fmt::Display for RingFault {
 impl Grid {
     /// Everything that keeps the cells from being a grid. Some seconds for 100,000 cells (see docs/performance.md): for when
     /// the file changes, not for each candidate.
-    pub fn check(&self) -> Findings {
-        let mut found = Findings::default();
+    pub fn check(&self) -> GridDefects {
+        let mut found = GridDefects::default();
         for cell in &self.cells {
-            rings(cell, &mut found.rings);
+            check_rings(cell, &mut found.rings);
         }
         self.overlaps(&mut found);
         self.gaps(&mut found);
         found
     }
 
-    fn overlaps(&self, found: &mut Findings) {
+    fn overlaps(&self, found: &mut GridDefects) {
         for (a, b) in self.near_pairs(0.0) {
             let (a, b) = (&self.cells[a], &self.cells[b]);
-            let Some(common) = border::common(a, b).filter(|c| c.area_m2 > NOTHING_M2) else {
+            let Some(shared) = border::intersection(a, b).filter(|c| c.area_m2 > ROUNDING_M2) else {
                 continue;
             };
-            if is_sliver(common.area_m2, common.width_m) {
-                found.overlap_slivers.add(common.area_m2, common.at);
+            if is_sliver(shared.area_m2, shared.width_m) {
+                found.overlap_slivers.add(shared.area_m2, shared.at);
             } else {
                 found.overlaps.push(Overlap {
                     cells: [a.code.clone(), b.code.clone()],
-                    area_m2: common.area_m2,
-                    at: common.at,
+                    area_m2: shared.area_m2,
+                    at: shared.at,
                 });
             }
         }
     }
 
     /// The holes of the union of all cells.
-    fn gaps(&self, found: &mut Findings) {
+    fn gaps(&self, found: &mut GridDefects) {
         let polygons: Vec<geo::Polygon> = self
             .cells
             .iter()
@@ -165,8 +165,8 @@ impl Grid {
                 let Some(bounds) = hole.bounding_rect() else { continue };
                 let extent = [bounds.min(), bounds.max()]
                     .into_iter()
-                    .fold(Extent::NOWHERE, |e, c| e.with(LonLat { lon: c.x, lat: c.y }));
-                let plane = LocalPlane::at(extent.middle());
+                    .fold(Extent::EMPTY, |e, c| e.including(LonLat { lon: c.x, lat: c.y }));
+                let plane = LocalPlane::at(extent.centre());
                 // Cells that stand apart within the hole are no gap.
                 let around = geo::Polygon::new(hole.clone(), Vec::new());
                 let within: Vec<&LineString> = islands
@@ -177,7 +177,7 @@ impl Grid {
                     .filter(|ring| ring.0.first().is_some_and(|c| bounds.contains(c) && around.contains(c)))
                     .collect();
                 let area_m2 = area_m2(hole, &plane) - within.iter().map(|ring| area_m2(ring, &plane)).sum::<f64>();
-                if area_m2 < NOTHING_M2 {
+                if area_m2 < ROUNDING_M2 {
                     continue;
                 }
                 let (unit_lon, unit_lat) = plane.degrees(1.0);
@@ -186,7 +186,7 @@ impl Grid {
                 let gap = geo::Polygon::new(hole.clone(), within.into_iter().cloned().collect());
                 let at = gap
                     .interior_point()
-                    .map_or(extent.middle(), |p| LonLat { lon: p.x(), lat: p.y() });
+                    .map_or(extent.centre(), |p| LonLat { lon: p.x(), lat: p.y() });
                 if is_sliver(area_m2, area_m2 / diagonal_m) {
                     found.gap_slivers.add(area_m2, at);
                 } else {
@@ -235,13 +235,13 @@ fn twice_area(mut ring: impl Iterator<Item = (f64, f64)>) -> f64 {
 }
 
 /// At most one fault a ring: where a border crosses itself once it does so often.
-fn rings(cell: &Cell, found: &mut Vec<RingFault>) {
-    let plane = LocalPlane::at(cell.extent.middle());
+fn check_rings(cell: &Cell, found: &mut Vec<RingFault>) {
+    let plane = LocalPlane::at(cell.extent.centre());
     for (polygon, rings) in cell.polygons.iter().enumerate() {
         for (ring, corners) in rings.iter().enumerate() {
             let crossing = self_crossing(corners);
             let area_m2 = twice_area(corners.iter().map(|p| plane.metres(*p))).abs() / 2.0;
-            if crossing.is_some() || area_m2 < NOTHING_M2 {
+            if crossing.is_some() || area_m2 < ROUNDING_M2 {
                 found.push(RingFault {
                     cell: cell.code.clone(),
                     polygon,
@@ -263,8 +263,8 @@ fn self_crossing(corners: &[LonLat]) -> Option<([usize; 2], LonLat)> {
             .take_while(|(_, (other, _))| other.south <= extent.north);
         for (second, (other_extent, other)) in beside {
             // Neighbours share a corner, which is not past each other.
-            if extent.meets(other_extent)
-                && let Some(at) = edge.crossing(other, CROSSING)
+            if extent.intersects(other_extent)
+                && let Some(at) = edge.crossing(other, CROSSING_DEPTH)
             {
                 return Some(([*first.min(second), *first.max(second)], at));
             }
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_lattice_is_a_grid() {
-        assert_eq!(lattice(30, 20).check(), Findings::default());
+        assert_eq!(lattice(30, 20).check(), GridDefects::default());
     }
 
     #[test]
@@ -330,7 +330,7 @@ mod tests {
         let inner = ring(113.001, 34.001, 0.001, 0.001);
         let outer = ring(113.0, 34.0, 0.003, 0.003);
         let holed = grid(&[json!([outer, inner]), json!([inner])]).check();
-        assert_eq!(holed, Findings::default());
+        assert_eq!(holed, GridDefects::default());
         let whole = grid(&[json!([outer]), json!([inner])]).check();
         assert_eq!(whole.overlaps.len(), 1, "{whole:?}");
         assert!((whole.overlaps[0].area_m2 - 10_240.0).abs() < 50.0, "{whole:?}");
@@ -386,7 +386,7 @@ mod tests {
             [lon, lat],
             [113.001, 34.0]
         ]]);
-        assert_eq!(grid(&[west, east]).check(), Findings::default());
+        assert_eq!(grid(&[west, east]).check(), GridDefects::default());
     }
 
     #[test]
@@ -429,10 +429,10 @@ mod tests {
             let cell = |ring: &Vec<LonLat>| Cell {
                 code: "1".into(),
                 polygons: vec![vec![ring.clone()]],
-                extent: ring.iter().fold(Extent::NOWHERE, |e, p| e.with(*p)),
+                extent: ring.iter().fold(Extent::EMPTY, |e, p| e.including(*p)),
             };
             let polygon = |ring: &Vec<LonLat>| oriented(&vec![ring.clone()]).unwrap();
-            let found = border::common(&cell(&a), &cell(&b)).map_or(0.0, |c| c.area_m2);
+            let found = border::intersection(&cell(&a), &cell(&b)).map_or(0.0, |c| c.area_m2);
             let square_degrees = polygon(&a).intersection(&polygon(&b)).unsigned_area();
             let (unit_lon, unit_lat) = LocalPlane::at(LonLat { lon: 113.0, lat: 34.0 }).degrees(1.0);
             let truth = square_degrees / unit_lon / unit_lat;

@@ -20,7 +20,7 @@ impl Neighbours {
     fn of(grid: &Grid) -> Self {
         let mut pairs = Vec::new();
         for (a, b) in grid.near_pairs(REACH_M) {
-            if border::are_near(&grid.cells[a], &grid.cells[b], REACH_M) {
+            if border::are_within(&grid.cells[a], &grid.cells[b], REACH_M) {
                 pairs.push((a as u32, b as u32));
                 pairs.push((b as u32, a as u32));
             }
@@ -51,7 +51,7 @@ impl Grid {
 
     /// The cell that holds `at`, as [`cell_of`](Self::cell_of) tells it.
     pub fn index_of(&self, at: LonLat) -> Option<CellIndex> {
-        self.holding(at).map(|index| CellIndex(index as u32))
+        self.cell_index_at(at).map(|index| CellIndex(index as u32))
     }
 
     /// The cell of that code.

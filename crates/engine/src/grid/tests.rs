@@ -290,11 +290,11 @@ proptest! {
         let grid = parse(&file(features)).unwrap();
         for (lon, lat) in points {
             let p = at(lon, lat);
-            let holding = grid.cells.iter().find(|c| c.holds(p)).map(|c| &c.code);
+            let holding = grid.cells.iter().find(|c| c.contains(p)).map(|c| &c.code);
             prop_assert_eq!(grid.cell_of(p), holding);
             let plane = LocalPlane::at(p);
             let near: Vec<_> = grid.cells.iter()
-                .filter(|c| c.holds(p) || c.edge_distance_m(&plane) <= radius_m).map(|c| &c.code).collect();
+                .filter(|c| c.contains(p) || c.edge_distance_m(&plane) <= radius_m).map(|c| &c.code).collect();
             prop_assert_eq!(grid.cells_within(p, radius_m), near);
         }
     }
@@ -333,7 +333,7 @@ fn grid_at_scale() {
     assert_eq!(grid.len(), 100_000);
     let mut found = None;
     timed("check", &mut || found = Some(grid.check()));
-    assert_eq!(found, Some(check::Findings::default()));
+    assert_eq!(found, Some(check::GridDefects::default()));
     let middle = at(113.2, 34.1);
     timed("neighbours of all", &mut || {
         assert_eq!(grid.neighbours(grid.index_of(middle).unwrap()).len(), 8);

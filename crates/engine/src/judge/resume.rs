@@ -8,15 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Engine, Watched, telling};
-use crate::{check::Check, stage::{Sighting, Stage}, track::Track, types::{CameraId, CaseId, Claim, Effect, NotFiled, Reason, RuleId}, vacancy::Vacancy};
+use super::{Engine, CameraState, transition_context};
+use crate::{verification::VerificationTally, stage::{Sighting, Stage}, track::Track, types::{CameraId, CaseId, Claim, Effect, NotFiled, Reason, RuleId}, vacancy::Vacancy};
 
 /// The engine's memory of things that are no cases, and of when the cases' things were last seen. Opaque; JSON bears new fields.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     now: Timestamp,
-    cameras: BTreeMap<CameraId, Watched>,
-    seen: Vec<Seen>,
+    cameras: BTreeMap<CameraId, CameraState>,
+    seen: Vec<CaseMemory>,
     /// What other boxes had open.
     #[serde(default)]
     claims: Vec<Claim>,
@@ -24,18 +24,18 @@ pub struct Snapshot {
 
 /// What the store does not know of a case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Seen {
+struct CaseMemory {
     case: CaseId,
     rule: Option<RuleId>,
     last_seen: Timestamp,
-    #[serde(default = "anew")]
+    #[serde(default = "default_vacancy")]
     vacancy: Option<Vacancy>,
     #[serde(default)]
-    check: Check,
+    check: VerificationTally,
 }
 
 /// Of a snapshot that was taken before cases were let go.
-fn anew() -> Option<Vacancy> {
+fn default_vacancy() -> Option<Vacancy> {
     Some(Vacancy::default())
 }
 
@@ -82,7 +82,7 @@ impl Engine {
             seen: self
                 .register
                 .records()
-                .map(|record| Seen {
+                .map(|record| CaseMemory {
                     case: record.case.id.clone(),
                     rule: record.rule.clone(),
                     last_seen: record.last_seen,
@@ -101,7 +101,7 @@ impl Engine {
         let Resumed { snapshot, pictures } = resumed;
         self.now = snapshot.now;
         for seen in snapshot.seen {
-            self.register.remember(&seen.case, |record| {
+            self.register.restore(&seen.case, |record| {
                 (record.rule, record.last_seen) = (seen.rule, seen.last_seen);
                 (record.vacancy, record.check) = (seen.vacancy, seen.check);
             });
@@ -116,24 +116,24 @@ impl Engine {
                 let is_kept = is_kept && plan.rules.iter().any(|r| r.id == *rule);
                 for track in tracks {
                     if is_kept {
-                        self.go_on(track, &camera, rule, &pictures, effects);
+                        self.resume_track(track, &camera, rule, &pictures, effects);
                     } else {
                         // Its picture is not pinned yet, so there is none to be let go.
                         track.stage = Stage::Idle;
-                        track.end(NotFiled::Reconfigured, telling(&camera, rule, self.now, effects));
+                        track.end(NotFiled::Reconfigured, transition_context(&camera, rule, self.now, effects));
                     }
                 }
                 is_kept
             });
             if is_kept {
-                self.queue.is_anyone_there |= watched.tracks.values().flatten().any(|t| t.rank().is_some());
+                self.queue.has_waiting |= watched.tracks.values().flatten().any(|t| t.rank().is_some());
                 self.cameras.insert(camera, watched);
             }
         }
     }
 
     /// Goes on with one track, as far as its case and its picture are still there.
-    fn go_on(
+    fn resume_track(
         &self,
         track: &mut Track,
         camera: &CameraId,
@@ -142,18 +142,18 @@ impl Engine {
         effects: &mut Vec<Effect>,
     ) {
         let at = self.now;
-        track.note(Reason::Restarted, telling(camera, rule, at, effects));
-        let has_lost_its_picture = match &track.stage {
+        track.record_event(Reason::Restarted, transition_context(camera, rule, at, effects));
+        let has_lost_picture = match &track.stage {
             Stage::Candidate { first, .. } => !pictures.contains(&(camera.clone(), first.at)),
             // Confirmed, and never committed.
             Stage::AtCase(case) => !self.register.is_known(case),
             _ => false,
         };
-        if has_lost_its_picture {
-            track.turn(
+        if has_lost_picture {
+            track.change_stage(
                 Stage::Retry { until: at },
                 Reason::PictureLost,
-                telling(camera, rule, at, effects),
+                transition_context(camera, rule, at, effects),
             );
         } else if let Some(first) = track.first() {
             effects.push(Effect::Pin {

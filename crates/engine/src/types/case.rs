@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Appearance, BBox, CameraId, CaseId, Category, CellCode, Claim, LonLat, NodeId, Noted, PhoneNumber, RuleId,
+    Appearance, BBox, CameraId, CaseId, Category, CellCode, Claim, LonLat, NodeId, JournalEntry, PhoneNumber, RuleId,
     ScheduleId, ZoneId,
 };
 
@@ -22,7 +22,7 @@ pub enum PlaceMethod {
 
 /// Where a case is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Located {
+pub struct Location {
     /// On the ground.
     pub at: LonLat,
     /// Radius in metres.
@@ -50,7 +50,7 @@ pub struct Case {
     /// `pause`.
     pub schedule: Option<ScheduleId>,
     /// Where.
-    pub located: Located,
+    pub located: Location,
     /// What keeps it from being filed twice: `cell/category/site`, and behind the site's name the number, where one was read.
     pub dedup_key: String,
     /// First look that saw it (pinned).
@@ -71,7 +71,7 @@ pub struct Case {
     /// Mean score of the looks that saw it, 0..=1.
     pub confidence: f32,
     /// What a closer look at it alone scored, where the rule asked for one and it was taken.
-    pub confidence_closer: Option<f32>,
+    pub second_look_score: Option<f32>,
     /// What it looked like then.
     pub appearance: Option<Appearance>,
     /// The telephone number that is written there.
@@ -85,7 +85,7 @@ pub struct Case {
     /// The earlier case at this site that it repeats （回潮）.
     pub recurrence: Option<Recurrence>,
     /// What it went through before, by the first time of each: hidden, blind, waiting, and why.
-    pub journal: Vec<Noted>,
+    pub journal: Vec<JournalEntry>,
 }
 
 /// The same problem at the same site, within [`Recurrence::WITHIN`] of the end of an earlier case.
@@ -152,7 +152,7 @@ pub struct OpenCase {
     /// The zone, where one is drawn.
     pub zone: Option<ZoneId>,
     /// Where.
-    pub located: Located,
+    pub located: Location,
     /// Its box when it was confirmed.
     pub bbox: BBox,
     /// What it looked like then; unknown for cases of old versions.
@@ -202,7 +202,7 @@ pub struct Verified {
     pub looks_seen: u32,
 }
 
-pub use crate::check::{Finding, Question};
+pub use crate::verification::{Finding, Question};
 
 /// Where a case stands. `filed` and `withdrawn` are the box's own words; `reopened` is of either; the others are the platform's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
@@ -304,12 +304,12 @@ pub struct Reply {
 impl Reply {
     /// What is to be answered after it, of a case that was in state `from` with question `before`: whether the thing is still there,
     /// at once where a crew was there or the platform asks, and where a crew was sent, when its time is up.
-    pub fn question_after(&self, from: CaseState, before: Option<Question>) -> Option<Question> {
+    pub fn next_question(&self, from: CaseState, before: Option<Question>) -> Option<Question> {
         let is_repeated = self.state == from;
         match self.state {
             CaseState::Dispatched if self.due.is_some() => self.due.map(|due| Question::new(due.max(self.at))),
             // Asked again after the answer: it wants another.
-            CaseState::VerifyRequested if is_repeated && before.is_none_or(|q| q.is_told) => {
+            CaseState::VerifyRequested if is_repeated && before.is_none_or(|q| q.is_reported) => {
                 Some(Question::new(self.at))
             }
             _ if is_repeated => before,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CaseId, Located, NodeId, PhoneNumber};
+use super::{CaseId, Location, NodeId, PhoneNumber};
 
 /// A case that a box has open, as far as others need it in order to file no second one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub struct Claim {
     /// Category code.
     pub category: String,
     /// Where.
-    pub located: Located,
+    pub located: Location,
     /// What its rule takes for one site at least, metres.
     pub merge_radius_m: f64,
     /// The telephone number that is written there, where one was read.

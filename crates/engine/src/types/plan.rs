@@ -201,7 +201,7 @@ pub struct Scores {
 
 impl Rule {
     /// The point of a box that must lie in a zone.
-    pub fn held_at(&self, bbox: &BBox) -> Point {
+    pub fn anchor(&self, bbox: &BBox) -> Point {
         match self.stands {
             Stands::Ground => bbox.foot(),
             Stands::Wall => bbox.centre(),

@@ -68,7 +68,7 @@ impl Reason {
 
 /// What happened to a thing for one reason: once, or again and again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Noted {
+pub struct JournalEntry {
     /// Why.
     pub reason: Reason,
     /// When it first did.

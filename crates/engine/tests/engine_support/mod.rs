@@ -9,7 +9,7 @@ use std::{
 
 use gridwatch_engine::{
     BBox, CameraId, CameraPlan, Case, Category, Claim, Detection, Effect, Elsewhere, Engine, FixedPlace, Input, Intake,
-    Known, Light, Located, LonLat, NotFiled, Observation, Place, PlaceMethod, Plan, Point, Reason, Resumed, Rule,
+    Known, Light, Location, LonLat, NotFiled, Observation, Place, PlaceMethod, Plan, Point, Reason, Resumed, Rule,
     Scores, Snapshot, Stands, View, Zone, ZoneKind,
     calendar::{Calendar, Hours},
     geometry::{Calibration, LocalPlane},
@@ -162,7 +162,7 @@ pub fn garbage(score: f32, bbox: BBox) -> Detection {
         bbox,
         appearance: None,
         number: None,
-        closer: None,
+        second_look: None,
     }
 }
 
@@ -172,7 +172,7 @@ pub fn claim(case: &str, place: LonLat) -> Claim {
         case: case.into(),
         node: "box-2".into(),
         category: rule().category.code,
-        located: Located {
+        located: Location {
             at: place,
             uncertainty_m: 5.0,
             method: PlaceMethod::CameraPoint,
@@ -189,32 +189,32 @@ pub fn elsewhere(seconds: f64, what: Known) -> Input {
 }
 
 /// An engine with a record of what it wanted done, which holds the pins to account.
-pub struct World {
+pub struct Harness {
     pub engine: Engine,
     pub effects: Vec<Effect>,
     /// What happened to things, which is told beside the effects that ask for something.
-    pub turns: Vec<Reason>,
+    pub transitions: Vec<Reason>,
     pins: BTreeMap<(CameraId, Timestamp), u32>,
 }
 
-impl World {
+impl Harness {
     pub fn new(plan: Plan) -> Self {
-        let mut world = Self {
+        let mut harness = Self {
             engine: Engine::new(),
             effects: Vec::new(),
-            turns: Vec::new(),
+            transitions: Vec::new(),
             pins: BTreeMap::new(),
         };
-        world.apply(Input::Configured(Arc::new(plan)));
-        world
+        harness.apply(Input::Configured(Arc::new(plan)));
+        harness
     }
 
     /// Applies one input and returns its effects, `Turned` left out.
     pub fn apply(&mut self, input: Input) -> Vec<Effect> {
         let mut effects = self.engine.apply(input);
         effects.retain(|effect| match effect {
-            Effect::Turned { reason, .. } => {
-                self.turns.push(*reason);
+            Effect::Transition { reason, .. } => {
+                self.transitions.push(*reason);
                 false
             }
             _ => true,

@@ -3,16 +3,16 @@
 use super::{Calibration, CalibrationError, Lens, LonLat, Point};
 
 /// A homography has eight parameters and four pairs fit it exactly: with eight pairs eight residuals are left to judge by.
-const LEAST_PAIRS: usize = 8;
+const MIN_PAIRS: usize = 8;
 /// How much more the residuals must fall than by chance: the F distribution's 1 % point for one parameter and seven degrees
 /// of freedom, what eight pairs leave. More pairs would allow less (8.3 at twelve): the strictest is kept.
-const LEAST_F: f64 = 12.25;
+const MIN_F: f64 = 12.25;
 /// A lens that takes off less than this share of the rms residual changes nothing that a map reading of 0.5 m would show.
-const LEAST_GAIN: f64 = 0.2;
+const MIN_GAIN: f64 = 0.2;
 /// Below this the pairs fit as well as a map is drawn, metres: there is nothing to explain.
 const GOOD_FIT_M: f64 = 0.05;
 /// Coefficients tried: from the strongest barrel without a fold (see [`Lens::new`]) to a cushion no camera has.
-const TRIED: (f64, f64) = (-0.14, 0.3);
+const K1_RANGE: (f64, f64) = (-0.14, 0.3);
 /// Steps over those; the residuals have one valley there, wider than a step.
 const STEPS: u32 = 44;
 /// Golden sections from one step's width to 10⁻⁵: each leaves 0.618.
@@ -24,15 +24,15 @@ impl Calibration {
     ///
     /// # Errors
     /// As [`fit`](Self::fit).
-    pub fn fit_finding_lens(pairs: &[(Point, LonLat)], aspect: f64) -> Result<Self, CalibrationError> {
+    pub fn fit_estimating_lens(pairs: &[(Point, LonLat)], aspect: f64) -> Result<Self, CalibrationError> {
         let plain = Self::fit(pairs)?;
-        if pairs.len() < LEAST_PAIRS || plain.rms_m < GOOD_FIT_M {
+        if pairs.len() < MIN_PAIRS || plain.rms_m < GOOD_FIT_M {
             return Ok(plain);
         }
-        let with = |k1: f64| Self::fit_through(pairs, Some(Lens::new(k1, 0.0, aspect)?)).ok();
+        let with = |k1: f64| Self::fit_with_lens(pairs, Some(Lens::new(k1, 0.0, aspect)?)).ok();
         let rms = |k1: f64| with(k1).map_or(f64::INFINITY, |c| c.rms_m);
-        let width = (TRIED.1 - TRIED.0) / f64::from(STEPS);
-        let steps = (0..=STEPS).map(|i| TRIED.0 + width * f64::from(i));
+        let width = (K1_RANGE.1 - K1_RANGE.0) / f64::from(STEPS);
+        let steps = (0..=STEPS).map(|i| K1_RANGE.0 + width * f64::from(i));
         let (best, _) =
             steps.map(|k1| (k1, rms(k1))).fold(
                 (0.0, plain.rms_m),
@@ -47,7 +47,7 @@ impl Calibration {
         let (before, after) = (plain.rms_m.powi(2), bent.rms_m.powi(2));
         let f = (before - after) / (after / freedom);
         let gain = 1.0 - bent.rms_m / plain.rms_m;
-        Ok(if f > LEAST_F && gain > LEAST_GAIN { bent } else { plain })
+        Ok(if f > MIN_F && gain > MIN_GAIN { bent } else { plain })
     }
 }
 
@@ -91,7 +91,7 @@ mod tests {
         let ground = |(i, (x, y)): (usize, &(f64, f64))| {
             let (right, down) = ((x - 0.5) * 2.0 * half, (y - 0.5) * 2.0 * half / WIDE);
             let far = 6.0 / (sin + down * cos);
-            let [x, y] = lens.map_or(Some([*x, *y]), |l| l.bent([*x, *y])).expect("within reach");
+            let [x, y] = lens.map_or(Some([*x, *y]), |l| l.distorted([*x, *y])).expect("within reach");
             // Not chance, but as good: alternating by pair in both directions.
             let noise = noise_m * ((i * 7 % 5) as f64 / 2.0 - 1.0);
             let at = plane.lon_lat(far * right + noise, far * (cos - down * sin) - noise);
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn a_wide_lens_is_found() {
         let lens = Lens::new(-0.08, 0.0, WIDE).unwrap();
-        let found = Calibration::fit_finding_lens(&pairs(Some(lens), 0.02, 9), WIDE).unwrap();
+        let found = Calibration::fit_estimating_lens(&pairs(Some(lens), 0.02, 9), WIDE).unwrap();
         let (k1, k2) = found.lens().expect("a lens").coefficients();
         assert!((k1 + 0.08).abs() < 0.01 && k2 == 0.0, "{k1}");
     }
@@ -113,7 +113,7 @@ mod tests {
         // Straight, straight and badly read, and bent with too few pairs to tell.
         let lens = Lens::new(-0.08, 0.0, WIDE).unwrap();
         for pairs in [pairs(None, 0.0, 9), pairs(None, 0.3, 9), pairs(Some(lens), 0.02, 7)] {
-            assert_eq!(Calibration::fit_finding_lens(&pairs, WIDE).unwrap().lens(), None);
+            assert_eq!(Calibration::fit_estimating_lens(&pairs, WIDE).unwrap().lens(), None);
         }
     }
 }

@@ -13,29 +13,29 @@ use super::{plus, since, types::Verification};
 
 /// Of the looks that count the thing must have been seen in so many, one in: a detector misses things, and hardly ever sees a
 /// thing for minutes where none is.
-const SEEN_ONE_IN: u32 = 3;
+const MAX_LOOKS_PER_SIGHTING: u32 = 3;
 
 /// Of the newest three looks two must have seen it, for the same reasons.
-const NEWEST: u8 = 0b111;
-const SEEN_OF_NEWEST: u32 = 2;
+const NEWEST_MASK: u8 = 0b111;
+const MIN_SEEN_OF_NEWEST: u32 = 2;
 
 /// A place that is empty for this part of the time that a verdict takes may have been cleared just now.
-const A_WHILE: u32 = 5;
+const RESET_FRACTION: u32 = 5;
 
 /// What a look shows of a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Glimpse {
+pub(super) enum Occupancy {
     /// The thing, or one like it.
-    Thing,
+    Present,
     /// Something that may be a rest of it.
-    Doubt,
+    Unclear,
     /// Nothing.
     Empty,
 }
 
 /// A question that waits for its answer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Check {
+pub(super) struct VerificationTally {
     /// Looks that counted, and those of them that saw the thing.
     all: (u32, u32),
     /// The same since a while in which the place was empty.
@@ -71,31 +71,31 @@ impl Finding {
     }
 }
 
-impl Check {
+impl VerificationTally {
     /// A clear look at the place; what it decides.
-    pub(super) fn look(&mut self, at: Timestamp, glimpse: Glimpse, how: &Verification) -> Option<Finding> {
+    pub(super) fn add_look(&mut self, at: Timestamp, occupancy: Occupancy, how: &Verification) -> Option<Finding> {
         let first = *self.first.get_or_insert(at);
         self.all.0 += 1;
         self.lately.0 += 1;
-        self.newest = (self.newest << 1 | u8::from(glimpse == Glimpse::Thing)) & NEWEST;
+        self.newest = (self.newest << 1 | u8::from(occupancy == Occupancy::Present)) & NEWEST_MASK;
         let is_long = |start: Timestamp, looks: u32, over: Duration| looks >= how.looks && since(at, start) >= over;
-        match glimpse {
-            Glimpse::Thing => {
+        match occupancy {
+            Occupancy::Present => {
                 self.empty = None;
                 self.all.1 += 1;
                 self.lately.1 += 1;
                 let (looks, seen) = self.lately;
-                let is_often = seen.saturating_mul(SEEN_ONE_IN) >= looks && self.newest.count_ones() >= SEEN_OF_NEWEST;
+                let is_often = seen.saturating_mul(MAX_LOOKS_PER_SIGHTING) >= looks && self.newest.count_ones() >= MIN_SEEN_OF_NEWEST;
                 (is_long(first, looks, how.over) && is_often).then_some(Finding::StillPresent)
             }
-            Glimpse::Doubt => {
+            Occupancy::Unclear => {
                 self.empty = None;
                 None
             }
-            Glimpse::Empty => {
+            Occupancy::Empty => {
                 let (start, looks) = self.empty.map_or((at, 1), |(start, looks)| (start, looks + 1));
                 self.empty = Some((start, looks));
-                if is_long(start, looks, how.over / A_WHILE) {
+                if is_long(start, looks, how.over / RESET_FRACTION) {
                     // It may have been taken away: what was seen before does not make a thing of a false box now.
                     (self.first, self.lately) = (Some(start), (looks, 0));
                 }
@@ -116,8 +116,8 @@ pub struct Question {
     /// When it was asked, or is to be.
     pub asked_at: Timestamp,
     /// It was said that this could not be verified in time.
-    #[serde(default)]
-    pub is_told: bool,
+    #[serde(default, rename = "is_told")]
+    pub is_reported: bool,
 }
 
 impl Question {
@@ -125,13 +125,13 @@ impl Question {
     pub(super) fn new(at: Timestamp) -> Self {
         Self {
             asked_at: at,
-            is_told: false,
+            is_reported: false,
         }
     }
 
     /// When it is said that it could not be verified; `None` where it was said.
-    pub(super) fn due(&self, within: Duration) -> Option<Timestamp> {
-        (!self.is_told).then(|| plus(self.asked_at, within))
+    pub(super) fn deadline(&self, within: Duration) -> Option<Timestamp> {
+        (!self.is_reported).then(|| plus(self.asked_at, within))
     }
 }
 
@@ -149,15 +149,15 @@ mod tests {
     }
 
     /// The first verdict of looks every `every` seconds, and at which look.
-    fn verdict(every: i64, glimpses: &[Glimpse]) -> Option<(usize, Finding)> {
-        let mut check = Check::default();
-        glimpses.iter().enumerate().find_map(|(i, glimpse)| {
+    fn verdict(every: i64, seen: &[Occupancy]) -> Option<(usize, Finding)> {
+        let mut tally = VerificationTally::default();
+        seen.iter().enumerate().find_map(|(i, occupancy)| {
             let at = Timestamp::from_second(i as i64 * every).unwrap();
-            check.look(at, *glimpse, &how()).map(|finding| (i, finding))
+            tally.add_look(at, *occupancy, &how()).map(|finding| (i, finding))
         })
     }
 
-    use Glimpse::{Doubt as D, Empty as E, Thing as T};
+    use Occupancy::{Unclear as D, Empty as E, Present as T};
 
     #[test]
     fn three_looks_over_ten_minutes_decide_and_fewer_or_shorter_do_not() {
@@ -180,9 +180,9 @@ mod tests {
 
     #[test]
     fn a_false_box_now_and_then_neither_clears_nor_keeps() {
-        let glimpses: Vec<Glimpse> = (0..200).map(|i| if i % 10 == 9 { T } else { E }).collect();
-        assert_eq!(verdict(10, &glimpses), None);
-        assert_eq!(verdict(120, &glimpses), Some((5, Finding::Cleared)), "slower looks");
+        let seen: Vec<Occupancy> = (0..200).map(|i| if i % 10 == 9 { T } else { E }).collect();
+        assert_eq!(verdict(10, &seen), None);
+        assert_eq!(verdict(120, &seen), Some((5, Finding::Cleared)), "slower looks");
         assert_eq!(verdict(300, &[D; 20]), None, "a rest is neither");
     }
 }

@@ -10,7 +10,7 @@ use super::{
 
 /// Where a foot that counts stands, for one rule at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Standing<'a> {
+pub(super) struct ZoneMatch<'a> {
     /// The watch zone, where one is drawn.
     pub(super) zone: Option<&'a ZoneId>,
     /// The schedule of the permitted zone, where it stands in one.
@@ -27,13 +27,13 @@ pub(super) struct Standing<'a> {
 /// 3. outside every watch zone, where one is drawn: `None`;
 /// 4. it counts, for the first watch zone that holds it, unless a permitted zone that is open holds it too. Permitted ground
 ///    is watched ground with hours: drawn where nothing is watched it has no effect.
-pub(super) fn standing<'a>(
+pub(super) fn match_zones<'a>(
     zones: &'a [Zone],
     rule: &Rule,
     calendar: &Calendar,
     foot: Point,
     at: Timestamp,
-) -> Option<Standing<'a>> {
+) -> Option<ZoneMatch<'a>> {
     let mut is_watched_whole = true;
     let mut has_no_shop = rule.beyond == Some(Beyond::Shop);
     let (mut zone, mut permit, mut is_permitted) = (None, None, false);
@@ -67,7 +67,7 @@ pub(super) fn standing<'a>(
         }
     }
     let counts = !has_no_shop && (is_watched_whole || zone.is_some());
-    counts.then_some(Standing {
+    counts.then_some(ZoneMatch {
         zone,
         permit,
         is_permitted,
@@ -100,8 +100,8 @@ mod tests {
 
     fn on(zones: &[Zone], rule: &Rule, x: f64) -> Option<Option<String>> {
         let foot = Point { x, y: 0.75 };
-        let standing = standing(zones, rule, &Calendar::default(), foot, Timestamp::UNIX_EPOCH)?;
-        Some(standing.zone.map(|z| z.as_str().to_owned()))
+        let found = match_zones(zones, rule, &Calendar::default(), foot, Timestamp::UNIX_EPOCH)?;
+        Some(found.zone.map(|z| z.as_str().to_owned()))
     }
 
     #[test]
@@ -189,14 +189,14 @@ mod tests {
         };
         let at = |rule: &str, x| {
             let foot = Point { x, y: 0.75 };
-            let standing = standing(
+            let found = match_zones(
                 &zones,
                 &super::tests::rule(rule),
                 &calendar,
                 foot,
                 Timestamp::UNIX_EPOCH,
             )?;
-            Some((standing.permit.map(|s| s.as_str().to_owned()), standing.is_permitted))
+            Some((found.permit.map(|s| s.as_str().to_owned()), found.is_permitted))
         };
         assert_eq!(at("vendor", 0.1), Some((None, false)));
         assert_eq!(at("vendor", 0.3), Some((Some("closed".into()), false)));
