@@ -1,7 +1,8 @@
 //! The engine: routes inputs, keeps the tracks of each camera and rule, and decides.
 //!
-//! Looks are judged rule by rule in the configuration's order, tracks oldest first, so that effects have one order. The
-//! steps of a decision are told in `docs/judging.md`; geometry, presence, association and sites are their own modules.
+//! Rules are evaluated in the configuration's order and tracks oldest first, so the order of effects is fixed.
+//! `docs/judging.md` describes the steps of a decision; geometry, presence, association and sites have their own
+//! modules.
 
 mod look;
 mod ready;
@@ -28,43 +29,43 @@ use super::{
     },
 };
 
-/// A track unseen for this long by the wall clock, blind time included, is void: what stands there now may be another thing.
-/// An hour outlasts a camera's restart and a lorry's unloading; a longer dwell or grace of the rule prolongs it, for a
-/// problem that takes a day to confirm must outlast the night.
+/// A track unseen for this long by the wall clock, blind time included, is stale: another object may stand there by
+/// now. An hour outlasts a camera restart and a lorry unloading. A longer dwell or `forget_after` of the rule extends
+/// it, because a problem that takes a day to confirm must outlast the night.
 const MIN_STALE: Duration = Duration::from_hours(1);
-/// A look that much older than its camera's newest means that the clock was set back; less is a look that came late.
+/// A look older than its camera's newest by this much means that the clock was set back; anything less is a late look.
 const CLOCK_SET_BACK: Duration = Duration::from_mins(1);
-/// So many tours of a camera that turns prolong it too: it may come by once and be blind.
+/// For PTZ presets it also lasts this many tours: the camera may be blind on one of them.
 const STALE_TOURS: u32 = 2;
-/// A camera that gives no look for so long after a question is due shows nothing of it, and has no picture of it either.
+/// A camera without a look for this long after a verification is due cannot answer it, and has no picture to attach.
 const VERIFICATION_GRACE: Duration = Duration::from_mins(2);
-/// After evidence failed, the next case waits this many scheduled looks: a full disk is not emptied by hammering it.
+/// Scheduled looks to wait after evidence failed before trying again, so that a full disk is not hammered.
 const RETRY_LOOKS: u32 = 3;
 
-/// The pure core. See the [module's](super) head.
+/// The pure core; see the [crate documentation](super).
 #[derive(Debug, Clone, Default)]
 pub struct Engine {
     plan: Option<Arc<Plan>>,
     cameras: BTreeMap<CameraId, CameraState>,
     register: CaseRegister,
     queue: WaitingQueue,
-    /// The hours of the plan's rules, in their order.
+    /// Cached hours of the plan's rules, in their order.
     hours: Vec<HoursCache>,
-    /// The newest input's time.
+    /// Time of the newest input.
     now: Timestamp,
 }
 
-/// The candidates that wait for another day's room, by weight.
+/// Priorities of the candidates that wait for the daily cap.
 #[derive(Debug, Clone, Default)]
 struct WaitingQueue {
-    /// False on nearly every day: then nobody is counted.
+    /// Usually false; then nothing is collected.
     has_waiting: bool,
-    /// Each with whether it is of the camera that is looked at.
+    /// Priority, and whether the candidate belongs to the camera being evaluated.
     weights: Vec<(f64, bool)>,
 }
 
 impl WaitingQueue {
-    /// Counts who waits, before `camera` is judged.
+    /// Collects the waiting candidates before `camera` is evaluated.
     fn collect(&mut self, cameras: &BTreeMap<CameraId, CameraState>, camera: &CameraId) {
         self.weights.clear();
         if !self.has_waiting {
@@ -78,22 +79,23 @@ impl WaitingQueue {
         self.has_waiting = !self.weights.is_empty();
     }
 
-    /// How many go before a thing of `weight`: of the camera that is looked at, and of all.
+    /// How many waiting candidates have a higher priority than `weight`: on the camera being evaluated, and on the
+    /// whole box.
     fn ahead_of(&self, weight: f64) -> (usize, usize) {
         let heavier = || self.weights.iter().filter(|(w, _)| *w > weight);
         (heavier().filter(|(_, is_here)| *is_here).count(), heavier().count())
     }
 }
 
-/// What is known of one camera.
+/// State of one camera.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct CameraState {
     newest: Option<Timestamp>,
     newest_clear: Option<Timestamp>,
     /// A blind look came after the newest clear one.
     was_blind: bool,
-    /// For each rule whose things were not looked for cache: the look before, where it was clear and nothing but clear looks
-    /// came since. What is between a rule's own looks is none of its absence.
+    /// For each rule whose labels the latest looks did not search for: the last look that did, if that look and all
+    /// looks since were clear. Time between a rule's own looks is not absence.
     #[serde(default)]
     not_searched: BTreeMap<RuleId, Option<Timestamp>>,
     /// Oldest first.
@@ -101,13 +103,13 @@ struct CameraState {
 }
 
 impl Engine {
-    /// An engine that knows nothing and waits for [`Input::Configured`].
+    /// An empty engine that waits for [`Input::Configured`].
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes one input and says what is to be done, in order. Looks at cameras that the plan does not name, and looks before
-    /// the first plan, have no effect.
+    /// Applies one input and returns the effects in order. Looks at cameras that the plan does not name, and looks
+    /// before the first plan, have no effect.
     pub fn apply(&mut self, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
         match input {
@@ -145,8 +147,8 @@ impl Engine {
         effects
     }
 
-    /// When a [`Input::Tick`] is wanted, if nothing else comes before: the moment at which the oldest track is void and its
-    /// pinned picture can go, or at which a camera that does not look has not verified what it was asked.
+    /// When an [`Input::Tick`] is needed if no other input comes first: when the oldest track becomes stale and its
+    /// pinned picture can be released, or when a verification expires on a camera that delivers no looks.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let plan = self.plan.as_ref()?;
         let tracks = self.cameras.iter().flat_map(|(id, watched)| {
@@ -160,28 +162,28 @@ impl Engine {
         void.chain(self.register.next_overdue(&plan.verification, VERIFICATION_GRACE)).min()
     }
 
-    /// The open cases, by id.
+    /// Open cases, by id.
     pub fn open_cases(&self) -> impl Iterator<Item = &OpenCase> {
         self.register.open()
     }
 
-    /// How many problems wait for another day's room.
+    /// Number of ready candidates that wait for the daily cap.
     pub fn waiting(&self) -> usize {
         let tracks = self.cameras.values().flat_map(|w| w.tracks.values().flatten());
         tracks.filter(|t| t.rank().is_some()).count()
     }
 
-    /// Every case that bears on new ones, open or cache over, by id.
+    /// Every case that still affects new ones, open or recently ended, by id.
     pub fn remembered(&self) -> impl Iterator<Item = &OpenCase> {
         self.register.all()
     }
 
-    /// What other boxes have open, by case.
+    /// Open cases of other boxes, by case id.
     pub fn claims(&self) -> impl Iterator<Item = &Claim> {
         self.register.claims()
     }
 
-    /// When the thing of a case was last seen by any camera; `None` for a case that the engine no longer knows.
+    /// When any camera last saw the object of a case; `None` for a case that the engine has forgotten.
     pub fn last_seen(&self, case: &CaseId) -> Option<Timestamp> {
         self.register.get(case).map(|r| r.last_seen)
     }
@@ -192,7 +194,7 @@ impl Engine {
             watched.tracks.retain(|rule, tracks| {
                 if is_kept && plan.rules.iter().any(|r| r.id == *rule) {
                     for track in tracks.iter_mut().filter(|t| t.stage == Stage::HeldBack(None)) {
-                        // The new grid, or the new place, may hold it.
+                        // The new grid or location may cover it.
                         track.change_stage(Stage::Idle, Reason::Replanned, transition_context(camera, rule, self.now, effects));
                     }
                     return true;
@@ -222,7 +224,7 @@ impl Engine {
             if since(newest, look.at) < CLOCK_SET_BACK {
                 return;
             }
-            // Nothing that was timed by the old clock can be compared with the new: begin again.
+            // Times of the old clock cannot be compared with the new one; start over.
             watched.end_all_tracks(id, NotFiled::BlindTooLong, look.at, effects);
         }
         self.now = look.at;
@@ -278,7 +280,7 @@ impl Engine {
         self.expire_verifications(Some(id), look.at, effects);
     }
 
-    /// Says of what could not be verified in time that it could not be.
+    /// Reports verifications that ran out of time as unverifiable.
     fn expire_verifications(&mut self, camera: Option<&CameraId>, at: Timestamp, effects: &mut Vec<Effect>) {
         if let Some(plan) = &self.plan {
             let answers = self.register.overdue(camera, (at, &plan.verification), VERIFICATION_GRACE);
@@ -299,7 +301,7 @@ impl Engine {
             Ok(None) => {}
             Ok(Some(reason)) => {
                 let reason = match words.filter(|w| !w.trim().is_empty()) {
-                    Some(words) => format!("{reason} Its words: {words}"),
+                    Some(words) => format!("{reason} Reason given: {words}"),
                     None => reason.into(),
                 };
                 effects.push(Effect::Revise {
@@ -319,7 +321,7 @@ impl Engine {
         }
     }
 
-    /// What belonged to `case` belongs to another box's case `to`, in which its site is from here on.
+    /// Moves what belonged to `case` to another box's case `to`, which holds the site from now on.
     fn yielded(&mut self, case: &CaseId, to: &CaseId, effects: &mut Vec<Effect>) {
         if self.register.remove(case).is_none() {
             return;
@@ -353,7 +355,7 @@ impl Engine {
             let looks = camera.map_or(Duration::ZERO, |c| c.look_every.saturating_mul(RETRY_LOOKS) + c.away);
             let until = plus(at, looks);
             for (rule, tracks) in &mut watched.tracks {
-                // Every camera that sees the thing may try again: another one's pictures may work.
+                // Every camera that sees the object may retry: another camera's pictures may work.
                 for track in tracks
                     .iter_mut()
                     .filter(|t| matches!(&t.stage, Stage::AtCase(c) if c == case))
@@ -389,7 +391,7 @@ fn stale_after(rule: &Rule, camera: Option<&CameraPlan>) -> Duration {
 }
 
 impl CameraState {
-    /// Begins again: nothing that was seen before can be compared with what comes.
+    /// Ends every track: nothing seen so far can be compared with what comes next.
     fn end_all_tracks(&mut self, camera: &CameraId, reason: NotFiled, at: Timestamp, effects: &mut Vec<Effect>) {
         for (rule, tracks) in std::mem::take(&mut self.tracks) {
             for mut track in tracks {

@@ -36,7 +36,7 @@ fn answers_are_revisions_with_their_reason() {
         case,
         state: CaseState::Rejected,
         at: at(70.0),
-        reason: "The platform refused the case. Its words: 证据不足".into(),
+        reason: "The platform rejected the case. Reason given: 证据不足".into(),
     };
     assert_eq!(effects, [expected]);
 }

@@ -1,34 +1,34 @@
-//! One clear look of one camera, judged by one rule.
+//! Evaluates one clear look of one camera under one rule.
 
 use jiff::Timestamp;
 
 use super::WaitingQueue;
 use crate::{approved::approval, verification::Occupancy, geometry::distance_m, group::{DetectionGroup, merge_nearby, is_attended, is_large_enough}, presence::{LookInterval, Presence}, site::CaseRegister, stage::{SecondLook, Sighting, Stage, TransitionContext}, track::{Track, affinity, associate, is_duplicate}, types::{BBox, CameraId, CameraPlan, CaseState, Detection, Effect, NotFiled, Plan, Reason, Rule, Scores}};
 
-/// A box that does not count, where it lies in the picture, and why.
+/// A detection that does not count: its box, if it lies in the picture, and the reason.
 type Rejected = (Option<BBox>, NotFiled);
 
-/// A place that is hidden by so much shows nothing.
+/// A place hidden by at least this share shows nothing.
 const MIN_HIDDEN_SHARE: f64 = 0.5;
 
-/// True where what is in the box may be what lay at the place.
+/// True if the object in `b` may be the one recorded at `place`.
 fn overlaps_place(place: &BBox, b: &BBox, reach: f64) -> bool {
     place.contains(b.centre()) || affinity(place, b, reach, None) > 0.0
 }
 
-/// One clear look of one camera, judged by one rule.
+/// One clear look of one camera, evaluated under one rule.
 pub(super) struct RuleEvaluation<'a> {
     pub(super) plan: &'a Plan,
     pub(super) id: &'a CameraId,
     pub(super) camera: &'a CameraPlan,
     pub(super) rule: &'a Rule,
     pub(super) at: Timestamp,
-    /// Time since the look before, as far as the rule worked.
+    /// Time since the previous look, counting only the rule's active hours.
     pub(super) interval: LookInterval,
-    /// The rule does not rest now.
+    /// The rule is active now.
     pub(super) is_active: bool,
     pub(super) queue: &'a mut WaitingQueue,
-    /// What counts by the light of this look.
+    /// Score thresholds for the light of this look.
     pub(super) scores: Scores,
     pub(super) register: &'a mut CaseRegister,
     pub(super) effects: &'a mut Vec<Effect>,
@@ -39,14 +39,15 @@ impl<'a> RuleEvaluation<'a> {
         let (groups, rejected) = self.groups(detections);
         let there = self.occupied_places(&groups, &rejected);
         self.follow(tracks, detections, &groups, rejected);
-        // What was seen at this look has begun anew.
+        // After `follow`, which resets the vacancy of cases seen at this look.
         self.withdraw_vacant_cases(&there);
         if self.is_active {
             self.verify(&groups, &there, detections);
         }
     }
 
-    /// What counts of `detections`, the surest first where they are not gathered, and what does not and why.
+    /// The detections that count, grouped (highest score first unless grouped), and those that do not with their
+    /// reasons.
     fn groups(&self, detections: &[Detection]) -> (Vec<DetectionGroup<'a>>, Vec<Rejected>) {
         let mut groups: Vec<DetectionGroup<'a>> = Vec::new();
         let mut rejected: Vec<Rejected> = Vec::new();
@@ -98,7 +99,7 @@ impl<'a> RuleEvaluation<'a> {
             return;
         }
         rejected.retain(|(bbox, _)| {
-            // A candidate's own bad look is a look that missed it, not another candidate.
+            // A rejected detection on a track is a look that missed the object, not another candidate.
             !bbox.is_some_and(|b| tracks.iter().any(|t| affinity(&t.bbox, &b, reach, None) > 0.0))
         });
         let mut group_of = group_of.into_iter();
@@ -138,8 +139,8 @@ impl<'a> RuleEvaluation<'a> {
         }
     }
 
-    /// What lies where, whether it counts or not, as long as the camera has open cases: a place is not empty where what is left
-    /// of a heap is too small to count, or what stands there has come to be lawful.
+    /// Everything detected at this look, whether it counts or not, if the camera has open cases: a place is not empty
+    /// while a remainder too small to count, or an object that is now permitted, is still there.
     fn occupied_places(&self, groups: &[DetectionGroup<'a>], rejected: &[Rejected]) -> Vec<BBox> {
         if !self.register.has_open(self.id) {
             return Vec::new();
@@ -149,7 +150,7 @@ impl<'a> RuleEvaluation<'a> {
         counts.chain(others.filter_map(|(bbox, _)| *bbox)).collect()
     }
 
-    /// Looks for the things of the cases about which somebody asked.
+    /// Collects verification evidence for the camera's cases with an open question.
     fn verify(&mut self, groups: &[DetectionGroup<'a>], there: &[BBox], detections: &[Detection]) {
         let (rule, keep, how) = (self.rule, self.scores.keep, &self.plan.verification);
         let reach = f64::from(rule.max_move);
@@ -173,7 +174,7 @@ impl<'a> RuleEvaluation<'a> {
             .extend(answers.into_iter().map(|a| Effect::Verified(Box::new(a))));
     }
 
-    /// Takes back the cases that nobody has a word for and whose places are empty.
+    /// Withdraws cases that the platform has not answered and whose places are empty.
     fn withdraw_vacant_cases(&mut self, there: &[BBox]) {
         let Some(silence) = self.plan.intake.let_go_after else {
             return;
@@ -189,14 +190,14 @@ impl<'a> RuleEvaluation<'a> {
                 state: CaseState::Withdrawn,
                 at: self.at,
                 reason: format!(
-                    "The box takes the case back: nobody had a word for it in {} days, and its place has been seen to be empty.",
+                    "The box withdrew the case: no answer from the platform for {} days, and its place was seen empty.",
                     silence.as_secs_f64() / 86400.0
                 ),
             });
         }
     }
 
-    /// Whether a detection counts, and if not, why: where it is goes before how large and how sure it is.
+    /// Whether a detection counts, and if not, why. Location is checked before size and score.
     fn accept(&self, detection: &Detection) -> Result<DetectionGroup<'a>, Rejected> {
         let Some(bbox) = detection.bbox.within_picture() else {
             return Err((None, NotFiled::TooSmall));
@@ -211,7 +212,7 @@ impl<'a> RuleEvaluation<'a> {
         if bbox.area() < self.rule.min_area.into() {
             return Err((Some(bbox), NotFiled::TooSmall));
         }
-        // A score that is no number is not high enough either.
+        // NaN is rejected too.
         if detection.score.is_nan() || detection.score < self.scores.keep {
             return Err((Some(bbox), NotFiled::ScoreTooLow));
         }
@@ -231,7 +232,7 @@ impl<'a> RuleEvaluation<'a> {
         by.is_none_or(|by| is_attended(&group.bbox, by, detections, self.scores.keep))
     }
 
-    /// True where it is farther from where it was judged than the rule lets it go.
+    /// True if the object moved farther from where it was first judged than the rule allows.
     fn has_moved(&self, origin: &BBox, now: &BBox) -> bool {
         if let (Some(limit), Some(calibration)) = (self.rule.max_move_m, self.rule.calibration(self.camera))
             && let (Some((from, _)), Some((to, _))) =
@@ -242,7 +243,7 @@ impl<'a> RuleEvaluation<'a> {
         origin.shift_to(now) > self.rule.max_move.into()
     }
 
-    /// A look while the rule rests: what is seen is still there, and that is all.
+    /// A look outside the rule's hours only confirms that a seen object is still there.
     fn rest(&mut self, track: &mut Track, group: Option<&DetectionGroup<'a>>) {
         let rested = track.presence.rest(self.interval, group.is_some());
         self.record_event(track, rested);
@@ -253,7 +254,7 @@ impl<'a> RuleEvaluation<'a> {
         }
     }
 
-    /// Seen where and when it may be there: no candidate any more, which is told once.
+    /// Handles a sighting on permitted ground during permitted hours: the candidate ends, reported once.
     fn permit(&mut self, track: &mut Track, score: f32) {
         let is_told = match &track.stage {
             Stage::Candidate { .. } => true,
@@ -265,7 +266,7 @@ impl<'a> RuleEvaluation<'a> {
         }
     }
 
-    /// A candidate from this look on, which is pinned.
+    /// Starts a candidate with this look, which is pinned.
     fn begin(&mut self, track: &mut Track, group: &DetectionGroup<'a>, attended: bool) {
         track.origin = group.bbox;
         track.presence = Presence::new(group.score, attended);
@@ -323,7 +324,7 @@ impl<'a> RuleEvaluation<'a> {
         match &track.stage {
             Stage::AtCase(case) | Stage::HeldBack(Some(case)) => self.register.mark_seen(case, self.id, self.at),
             Stage::HeldBack(None) => {}
-            // What was a case's is not permitted before the next look: then that is told.
+            // An object whose case just ended becomes permitted at the next look, where that is reported.
             Stage::Idle if group.zone_match.is_permitted => {}
             Stage::Idle | Stage::Permitted if group.score >= self.scores.start => {
                 self.begin(track, group, attended);
@@ -337,7 +338,7 @@ impl<'a> RuleEvaluation<'a> {
         }
     }
 
-    /// False where the track is over.
+    /// Returns false if the track ended.
     fn missed(&mut self, track: &mut Track) -> bool {
         let blind = (self.interval == LookInterval::Blind).then_some(Reason::Blind);
         self.record_event(track, blind);
@@ -372,7 +373,7 @@ impl<'a> RuleEvaluation<'a> {
         track.change_stage(stage, reason, self.context());
     }
 
-    /// What its presence goes through is told of a candidate alone: nothing depends on it for others.
+    /// Records presence events of candidates; for other stages nothing depends on them.
     fn record_event(&mut self, track: &mut Track, reason: Option<Reason>) {
         if let (Some(reason), Stage::Candidate { .. }) = (reason, &track.stage) {
             track.record_event(reason, self.context());

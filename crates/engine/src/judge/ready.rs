@@ -1,16 +1,16 @@
-//! A candidate that is seen again: is it a case, and may it be filed?
+//! Decides whether a candidate that was seen again is a case, and whether it may be filed.
 
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::look::RuleEvaluation;
 use crate::{plus, since, calendar::Hours, case::case_id, group::{DetectionGroup, area_m2}, site::{LocatedCandidate, RecurrenceAction, locate}, stage::{SecondLook, Stage}, track::Track, types::{Case, CaseState, Effect, NotFiled, Reason, ScheduleId}};
 
-/// So many looks a problem waits for a closer look that does not come: a model that fails, or looks that were recorded
-/// without one. Then it is filed without: a problem that is not filed is worse than one that nobody looked at twice.
+/// How many deciding looks wait for a second look that does not come, because its model fails or the recording has
+/// none. After that the case is filed without one: a missed problem is worse than an unchecked case.
 const SECOND_LOOK_TRIES: u32 = 3;
 
 impl<'a> RuleEvaluation<'a> {
-    /// A candidate was seen again: is it a case?
+    /// Decides on a candidate that was seen again.
     pub(super) fn consider(&mut self, track: &mut Track, group: &DetectionGroup<'a>) {
         self.apply_second_look(track, group);
         let Stage::Candidate {
@@ -31,7 +31,7 @@ impl<'a> RuleEvaluation<'a> {
                 self.effects.push(ask);
             }
             let by = plus(self.at, missing);
-            // Where the rule rests before, or at, that moment, nothing would be decided then.
+            // A look outside the rule's hours would decide nothing.
             let (calendar, hours) = (&self.plan.calendar, &self.rule.hours);
             let decides = || calendar.is_active(hours, by) && calendar.active_time(hours, self.at, by) == missing;
             if missing < self.camera.look_every && *asked != Some(by) && decides() {
@@ -62,7 +62,7 @@ impl<'a> RuleEvaluation<'a> {
             located: &located,
             bbox: group.bbox,
             appearance: group.appearance,
-            // Of what was read once and is seen now, too.
+            // The number read so far; this look may not have read it.
             number: number.as_ref(),
         };
         if let Some((case, reason)) = self.register.covering_case(&found, self.at) {
@@ -88,7 +88,7 @@ impl<'a> RuleEvaluation<'a> {
                     state: CaseState::Reopened,
                     at: self.at,
                     reason:
-                        "The box asks to reopen the case: the problem was there again within 30 minutes of its closing."
+                        "The box asks to reopen the case: the problem was back within 30 minutes of closing."
                             .into(),
                 });
                 return;
@@ -146,7 +146,7 @@ impl<'a> RuleEvaluation<'a> {
         self.effects.push(Effect::Open(Box::new(case)));
     }
 
-    /// Hears what a closer look made of a candidate.
+    /// Updates the candidate with the result of a second look.
     fn apply_second_look(&mut self, track: &mut Track, group: &DetectionGroup<'a>) {
         let Stage::Candidate { not_before, second_look, .. } = &mut track.stage else {
             return;
@@ -162,15 +162,15 @@ impl<'a> RuleEvaluation<'a> {
             return;
         }
         *not_before = Some(plus(self.at, self.rule.dwell));
-        // Told once: a thing that is doubted for weeks would be told every few minutes.
+        // Reported once: a candidate may fail second looks every few minutes for weeks.
         if !matches!(second_look, SecondLook::Doubted) {
             *second_look = SecondLook::Doubted;
             track.record_event(Reason::NotFiled(NotFiled::Doubted), self.context());
         }
     }
 
-    /// What the closer look scored that the rule asks for before a case is filed, `Some(None)` where it asks for none;
-    /// `None` while it is still waited for.
+    /// The second-look score that the rule requires before filing: `Some(None)` if it requires none, or none could be
+    /// taken; `None` while it is pending.
     fn require_second_look(&mut self, track: &mut Track, group: &DetectionGroup<'a>) -> Option<Option<f32>> {
         let Stage::Candidate { second_look, .. } = &mut track.stage else {
             return None;
@@ -197,7 +197,7 @@ impl<'a> RuleEvaluation<'a> {
         }
     }
 
-    /// Whether one more case may be filed today, and `track`'s is the one: those that waited and weigh more go first.
+    /// Whether the daily caps have room for `track`. Waiting candidates with a higher priority go first.
     fn fits_daily_cap(&self, track: &Track) -> bool {
         let intake = &self.plan.intake;
         let (camera, all) = self
@@ -208,7 +208,7 @@ impl<'a> RuleEvaluation<'a> {
         camera + here < intake.per_camera_day as usize && all + anywhere < intake.per_box_day as usize
     }
 
-    /// The schedule that had a say in a case; see [`Case::schedule`].
+    /// The schedule named in the case; see [`Case::schedule`].
     fn schedule(&self, group: &DetectionGroup<'a>) -> Option<&'a ScheduleId> {
         let Hours { active, pause } = &self.rule.hours;
         let rules = active.as_ref().or(pause.as_ref().map(|p| &p.schedule));
@@ -216,9 +216,9 @@ impl<'a> RuleEvaluation<'a> {
     }
 }
 
-/// The moment at which the calendar day of `at` began.
+/// Start of the calendar day of `at`.
 fn start_of_day(zone: &TimeZone, at: Timestamp) -> Timestamp {
     let day = at.to_zoned(zone.clone()).start_of_day();
-    // Only the first day of the calendar's range has no beginning.
+    // Fails only for the first day that the calendar can represent.
     day.map_or(at, |day| day.timestamp())
 }

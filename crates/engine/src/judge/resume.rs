@@ -1,7 +1,7 @@
-//! What the engine knows beside its cases, to be kept over a restart: a problem that takes a day to confirm must outlast one.
+//! Engine state beside the cases, saved over a restart: a problem that takes a day to confirm must outlast one.
 //!
-//! The cases themselves are the store's. An engine that is configured alike, given back its cases and resumed goes on as the
-//! one before would have.
+//! The store keeps the cases. An engine with the same configuration that gets back its cases and its snapshot continues
+//! as the previous one would have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,18 +11,19 @@ use serde::{Deserialize, Serialize};
 use super::{Engine, CameraState, transition_context};
 use crate::{verification::VerificationTally, stage::{Sighting, Stage}, track::Track, types::{CameraId, CaseId, Claim, Effect, NotFiled, Reason, RuleId}, vacancy::Vacancy};
 
-/// The engine's memory of things that are no cases, and of when the cases' things were last seen. Opaque; JSON bears new fields.
+/// Engine state beside the cases: tracks, and when the objects of cases were last seen. Opaque; older JSON forms stay
+/// readable.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     now: Timestamp,
     cameras: BTreeMap<CameraId, CameraState>,
     seen: Vec<CaseMemory>,
-    /// What other boxes had open.
+    /// Open cases of other boxes.
     #[serde(default)]
     claims: Vec<Claim>,
 }
 
-/// What the store does not know of a case.
+/// Per-case state that the store does not keep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct CaseMemory {
     case: CaseId,
@@ -34,27 +35,27 @@ struct CaseMemory {
     check: VerificationTally,
 }
 
-/// Of a snapshot that was taken before cases were let go.
+/// For snapshots from before vacancies were tracked.
 fn default_vacancy() -> Option<Vacancy> {
     Some(Vacancy::default())
 }
 
-/// What a start gives back to the engine.
+/// What a restart gives back to the engine.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Resumed {
-    /// Taken from the engine that ran before.
+    /// Taken from the previous engine.
     pub snapshot: Snapshot,
-    /// The looks whose pictures are still there. A candidate whose first picture is not takes another when it is next seen.
+    /// Looks whose pictures still exist. A candidate whose first picture is missing takes another when it is next seen.
     pub pictures: BTreeSet<(CameraId, Timestamp)>,
 }
 
 impl Snapshot {
-    /// What other boxes had open.
+    /// Open cases of other boxes.
     pub fn claims(&self) -> &[Claim] {
         &self.claims
     }
 
-    /// The looks that its candidates hold, oldest first for each camera: the pictures that a start should give back.
+    /// First looks of its candidates, oldest first for each camera: the pictures that a restart should restore.
     pub fn firsts(&self) -> impl Iterator<Item = (CameraId, Timestamp)> {
         self.cameras.iter().flat_map(|(camera, watched)| {
             let tracks = watched.tracks.values().flatten();
@@ -64,7 +65,7 @@ impl Snapshot {
 }
 
 impl Track {
-    /// The pinned look of a candidate.
+    /// The pinned first look of a candidate.
     fn first(&self) -> Option<Sighting> {
         match self.stage {
             Stage::Candidate { first, .. } => Some(first),
@@ -74,7 +75,7 @@ impl Track {
 }
 
 impl Engine {
-    /// What [`Input::Resumed`](super::Input::Resumed) wants, to be kept for the next start.
+    /// The state to save for [`Input::Resumed`](super::Input::Resumed) at the next start.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             now: self.now,
@@ -118,7 +119,7 @@ impl Engine {
                     if is_kept {
                         self.resume_track(track, &camera, rule, &pictures, effects);
                     } else {
-                        // Its picture is not pinned yet, so there is none to be let go.
+                        // Its picture is not pinned yet, so there is nothing to unpin.
                         track.stage = Stage::Idle;
                         track.end(NotFiled::Reconfigured, transition_context(&camera, rule, self.now, effects));
                     }
@@ -132,7 +133,7 @@ impl Engine {
         }
     }
 
-    /// Goes on with one track, as far as its case and its picture are still there.
+    /// Resumes one track, if its case and its picture still exist.
     fn resume_track(
         &self,
         track: &mut Track,
@@ -145,7 +146,7 @@ impl Engine {
         track.record_event(Reason::Restarted, transition_context(camera, rule, at, effects));
         let has_lost_picture = match &track.stage {
             Stage::Candidate { first, .. } => !pictures.contains(&(camera.clone(), first.at)),
-            // Confirmed, and never committed.
+            // Confirmed, but never committed.
             Stage::AtCase(case) => !self.register.is_known(case),
             _ => false,
         };
