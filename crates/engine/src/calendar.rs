@@ -1,10 +1,10 @@
-//! The city's hours: which days are which, and when a schedule is open.
+//! The city's calendar: holidays, schedules, and when a schedule is open.
 //!
-//! Time comes in as UTC and windows are in the city's wall time; the zone's rules come with the plan, so no database is
-//! read here. A moment is in a window if a clock on the wall shows a time of the window then, and nothing else: where summer
-//! time leaves an hour out, what lies in it does not come, and where an hour comes twice, a window in it is open twice. A
-//! window that crosses midnight belongs to the day it began on: Friday 18:00–02:00 is open on Saturday at 01:00, whatever
-//! Saturday is.
+//! Times come in as UTC; windows are in the city's local time. The time zone's rules come with the plan, so no
+//! time-zone database is read here. A moment is in a window if the local clock then shows a time in the window. Local
+//! times skipped by a DST change never occur; local times that occur twice are in the window twice. A window that
+//! crosses midnight belongs to the day it begins on: Friday 18:00–02:00 is open on Saturday at 01:00, whatever kind of
+//! day Saturday is.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,31 +20,31 @@ use jiff::{
 
 use super::{plus, since, types::ScheduleId};
 
-/// Minutes of a day on the wall.
+/// Minutes per day on the local clock.
 pub const DAY: u16 = 24 * 60;
 
-/// How far around a moment its span is looked for.
+/// How far around a moment the calendar searches for the limits of its span.
 const SPAN_SEARCH: Duration = Duration::from_hours(12);
 
-/// What the city's notices make of a date. A date without an entry is what its weekday says.
+/// Exceptions announced by the city. A date without one follows its weekday.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DayKind {
-    /// A public holiday: nobody works, whatever the weekday.
+    /// A public holiday, whatever the weekday.
     Holiday,
-    /// A make-up working day (调休): worked, though it is a Saturday or a Sunday.
+    /// A make-up working day (调休) on a Saturday or Sunday.
     WorkingDay,
 }
 
-/// Days on which a window begins: all that any part of it names.
+/// Days on which a window begins: the union of the fields.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Days {
     /// By weekday, Monday first, holiday or not.
     pub weekdays: [bool; 7],
     /// Monday to Friday without holidays, and make-up working days.
     pub workday: bool,
-    /// Every day that is no workday.
+    /// Every other day.
     pub restday: bool,
-    /// Public holidays alone.
+    /// Public holidays.
     pub holiday: bool,
 }
 
@@ -57,7 +57,7 @@ impl Days {
         holiday: false,
     };
 
-    /// Whether a day of that weekday and kind is one of them.
+    /// Whether it includes a day of this weekday and kind.
     pub fn includes(&self, weekday: Weekday, kind: Option<DayKind>) -> bool {
         let is_workday = match kind {
             Some(DayKind::Holiday) => false,
@@ -72,10 +72,10 @@ impl Days {
     }
 }
 
-/// A part of every year, from one month and day to another, both included; it may cross the new year.
+/// A part of every year, from one month and day to another, both inclusive; it may cross the new year.
 ///
-/// Leap days change nothing: 29 February belongs to whatever 28 February belongs to, so that seasons that share the year
-/// without a gap do so in leap years too, and `02-29` as a bound is `02-28`.
+/// 29 February always belongs with 28 February, so that seasons which divide the year without a gap also do so in leap
+/// years. A bound of `02-29` is read as `02-28`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Season {
     from: (i8, i8),
@@ -83,13 +83,13 @@ pub struct Season {
 }
 
 impl Season {
-    /// From and to as (month 1..=12, day 1..=31).
+    /// Bounds as (month 1..=12, day 1..=31).
     pub fn new(from: (i8, i8), to: (i8, i8)) -> Self {
         let (from, to) = (without_leap_day(from), without_leap_day(to));
         Self { from, to }
     }
 
-    /// Whether the date is in it.
+    /// Whether the season includes the date.
     pub fn includes(&self, date: Date) -> bool {
         let day = without_leap_day((date.month(), date.day()));
         if self.from <= self.to {
@@ -104,66 +104,66 @@ fn without_leap_day(day: (i8, i8)) -> (i8, i8) {
     if day == (2, 29) { (2, 28) } else { day }
 }
 
-/// One stretch of certain days.
+/// A time window on certain days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// The days it begins on.
+    /// Days on which it begins.
     pub days: Days,
-    /// Where it begins, in minutes of wall time since that day's 00:00; 0..[`DAY`].
+    /// Start in minutes of local time since that day's 00:00; 0..[`DAY`].
     pub from: u16,
-    /// Where it ends, counted from the same 00:00 and not included: past [`DAY`] it ends on the next day.
-    /// `from < to <= from + DAY`.
+    /// End, exclusive, counted from the same 00:00; past [`DAY`] it lies on the next day. `from < to <= from + DAY`.
     pub to: u16,
-    /// The part of the year in which it begins; `None`: all of it.
+    /// Season in which it begins; `None`: all year.
     pub season: Option<Season>,
 }
 
-/// Hours with a name. It is open when any of its windows is.
+/// A named schedule, open when any of its windows is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Schedule {
-    /// In the order of the configuration; they may overlap.
+    /// In the order of the configuration; may overlap.
     pub windows: Vec<Window>,
 }
 
-/// Collection and the like: while the schedule is open, and for some time after, a rule sees nothing and forgets nothing.
+/// A pause of a rule, such as garbage collection: while the schedule is open and for some time after, the rule ignores
+/// everything and forgets nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pause {
-    /// Which schedule.
+    /// The schedule.
     pub schedule: ScheduleId,
-    /// How long it lasts after the schedule closed.
+    /// Extra time after the schedule closes.
     pub after: Duration,
 }
 
-/// When a rule works. The default is always.
+/// When a rule is active; by default always.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hours {
-    /// Only while this is open.
+    /// Active only while this schedule is open.
     pub active: Option<ScheduleId>,
-    /// Never in this.
+    /// Never active during this pause.
     pub pause: Option<Pause>,
 }
 
-/// A time in which a rule's hours say one thing.
+/// A span of time in which a rule's activity does not change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HoursSpan {
-    /// The end is not in it.
+    /// Start inclusive, end exclusive.
     pub during: Range<Timestamp>,
-    /// The rule works then.
+    /// Whether the rule is active in it.
     pub is_active: bool,
 }
 
-/// One rule's hours, asked look by look: the answers are the calendar's own, and nearly all lie in the span of the one before.
-/// Whoever asks keeps it, and takes a new one for other hours.
+/// Caches the current [`HoursSpan`] of one rule: consecutive looks nearly always fall into the same span. Use a new
+/// cache for other hours.
 #[derive(Debug, Clone, Default)]
 pub struct HoursCache(Option<HoursSpan>);
 
 impl HoursCache {
-    /// As [`Calendar::works`].
+    /// As [`Calendar::is_active`].
     pub fn is_active(&mut self, calendar: &Calendar, hours: &Hours, at: Timestamp) -> bool {
         self.at(calendar, hours, at).is_active
     }
 
-    /// As [`Calendar::worked`].
+    /// As [`Calendar::active_time`].
     pub fn active_time(&mut self, calendar: &Calendar, hours: &Hours, from: Timestamp, to: Timestamp) -> Duration {
         let span = self.at(calendar, hours, to);
         if from < span.during.start {
@@ -183,19 +183,19 @@ impl HoursCache {
     }
 }
 
-/// Everything about days and hours that the city decides.
+/// The city's days and hours.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calendar {
-    /// The city's.
+    /// The city's time zone.
     pub zone: TimeZone,
-    /// The dates that are not what their weekday says.
+    /// Dates that do not follow their weekday.
     pub days: BTreeMap<Date, DayKind>,
-    /// By id. One that is not here is never open.
+    /// By id. An unknown schedule is never open.
     pub schedules: BTreeMap<ScheduleId, Schedule>,
 }
 
 impl Default for Calendar {
-    /// UTC, without holidays and schedules.
+    /// UTC, no holidays, no schedules.
     fn default() -> Self {
         Self {
             zone: TimeZone::UTC,
@@ -206,12 +206,12 @@ impl Default for Calendar {
 }
 
 impl Calendar {
-    /// Whether the schedule is open at that moment.
+    /// Whether the schedule is open at `at`.
     pub fn is_open(&self, schedule: &ScheduleId, at: Timestamp) -> bool {
         self.schedules.get(schedule).is_some_and(|s| self.is_in(s, at))
     }
 
-    /// When the schedule is open between two moments: in order, apart from each other, ends not included.
+    /// The ranges in which the schedule is open between two moments: in order, disjoint, ends exclusive.
     pub fn open_within(&self, schedule: &ScheduleId, from: Timestamp, to: Timestamp) -> Vec<Range<Timestamp>> {
         let Some(schedule) = self.schedules.get(schedule).filter(|_| from < to) else {
             return Vec::new();
@@ -230,7 +230,7 @@ impl Calendar {
         open
     }
 
-    /// Whether a rule with these hours works at that moment.
+    /// Whether a rule with these hours is active at `at`.
     pub fn is_active(&self, hours: &Hours, at: Timestamp) -> bool {
         hours.active.as_ref().is_none_or(|s| self.is_open(s, at))
             && !hours.pause.as_ref().is_some_and(|p| {
@@ -238,13 +238,13 @@ impl Calendar {
             })
     }
 
-    /// How much of the time between two moments a rule with these hours works.
+    /// How long a rule with these hours is active between two moments.
     pub fn active_time(&self, hours: &Hours, from: Timestamp, to: Timestamp) -> Duration {
         let worked = self.active_ranges(hours, from, to);
         worked.iter().map(|w| since(w.end, w.start)).sum()
     }
 
-    /// What the hours say at a moment, and between which other moments they say nothing else.
+    /// The span around `at` in which the hours give the same answer.
     pub fn span(&self, hours: &Hours, at: Timestamp) -> HoursSpan {
         if *hours == Hours::default() {
             return HoursSpan {
@@ -252,7 +252,7 @@ impl Calendar {
                 is_active: true,
             };
         }
-        // What lies farther is asked for anew, which a day sees twice.
+        // Longer spans are cut here and computed again, about twice a day.
         let mut during = minus(at, SPAN_SEARCH)..plus(at, SPAN_SEARCH);
         for working in self.active_ranges(hours, during.start, during.end) {
             if working.contains(&at) {
@@ -271,7 +271,7 @@ impl Calendar {
         HoursSpan { during, is_active: false }
     }
 
-    /// When a rule with these hours works between two moments: in order, apart from each other, ends not included.
+    /// The ranges in which a rule with these hours is active between two moments: in order, disjoint, ends exclusive.
     fn active_ranges(&self, hours: &Hours, from: Timestamp, to: Timestamp) -> Vec<Range<Timestamp>> {
         let mut worked = match &hours.active {
             Some(schedule) => self.open_within(schedule, from, to),
@@ -286,7 +286,7 @@ impl Calendar {
         worked
     }
 
-    /// Whether the clock on the wall shows a time of one of the windows.
+    /// Whether the local time is in one of the windows.
     fn is_in(&self, schedule: &Schedule, at: Timestamp) -> bool {
         let wall = self.zone.to_datetime(at);
         let minute = u16::from(wall.hour().unsigned_abs()) * 60 + u16::from(wall.minute().unsigned_abs());
@@ -300,12 +300,12 @@ impl Calendar {
         })
     }
 
-    /// Every moment between the two at which the schedule may open or close: where the wall shows an end of a window, and
-    /// where it jumps. Which of them do, [`Self::is_in`] says.
+    /// Every moment between the two at which the schedule may open or close: window bounds and time-zone transitions.
+    /// [`Self::is_in`] decides which of them do.
     fn edges(&self, schedule: &Schedule, from: Timestamp, to: Timestamp) -> BTreeSet<Timestamp> {
         let jumps = self.zone.following(from).map(|t| t.timestamp());
         let mut edges: BTreeSet<Timestamp> = jumps.take_while(|t| *t < to).collect();
-        // A window ends up to two days after the 00:00 it is counted from; a wall that jumps back shows a day again.
+        // A window ends up to two days after the 00:00 it is counted from, and a backward transition may repeat a day.
         let first = self.zone.to_datetime(from).date().saturating_sub(Span::new().days(3));
         let last = self.zone.to_datetime(to).date().saturating_add(Span::new().days(1));
         for date in first.series(Span::new().days(1)).take_while(|d| *d <= last) {
@@ -332,7 +332,7 @@ fn minus(at: Timestamp, before: Duration) -> Timestamp {
     at.checked_sub(before).unwrap_or(Timestamp::MIN)
 }
 
-/// What is left of `whole` before and after `hole`.
+/// The parts of `whole` before and after `hole`.
 fn subtract(whole: Range<Timestamp>, hole: &Range<Timestamp>) -> impl Iterator<Item = Range<Timestamp>> {
     let before = whole.start..whole.end.min(hole.start);
     let after = whole.start.max(hole.end)..whole.end;
@@ -345,7 +345,7 @@ mod tests {
 
     use super::*;
 
-    /// China's 2026: 14 February is a Saturday that is worked, 16 February a Monday in the Spring Festival.
+    /// China in 2026: Saturday 14 February is a make-up working day, Monday 16 February is in the Spring Festival.
     fn calendar(window: Window) -> Calendar {
         Calendar {
             zone: TimeZone::fixed(jiff::tz::offset(8)),
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn make_up_days_are_worked_and_holidays_are_not() {
+    fn make_up_days_are_workdays_and_holidays_are_not() {
         let workday = calendar(window(
             Days {
                 workday: true,
@@ -413,13 +413,13 @@ mod tests {
         assert_eq!(
             on(monday),
             [false, false, true],
-            "a weekday's name is the weekday, holiday or not"
+            "a named weekday is that weekday, holiday or not"
         );
         assert_eq!(on(Days::DAILY), [true; 3]);
     }
 
     #[test]
-    fn a_night_belongs_to_the_day_it_began_on() {
+    fn a_window_across_midnight_belongs_to_the_day_it_began_on() {
         let fridays = Days {
             weekdays: [false, false, false, false, true, false, false],
             ..Days::default()
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn leap_days_change_no_season() {
+    fn leap_days_leave_no_gap_between_seasons() {
         let winter = Season::new((11, 1), (2, 28));
         let spring = Season::new((3, 1), (10, 31));
         for year in [2024, 2025, 2100] {
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_outlasts_its_window_and_takes_its_time() {
+    fn a_pause_extends_past_its_window_and_is_not_active_time() {
         let calendar = calendar(window(Days::DAILY, 360, 570));
         let hours = Hours {
             active: None,
@@ -489,14 +489,14 @@ mod tests {
         assert!(calendar.is_active(&Hours::default(), at("07:00:00")));
     }
 
-    /// Every 7 minutes and 20 seconds over a fortnight in which clocks are set forward: each answer is the one without a memory.
+    /// Every 7 min 20 s over a fortnight with a DST change: the cache agrees with the calendar.
     #[test]
-    fn a_spell_says_what_the_calendar_says() {
+    fn cached_spans_agree_with_the_calendar() {
         let windows = |spans: &[(u16, u16)]| Schedule {
             windows: spans.iter().map(|(from, to)| window(Days::DAILY, *from, *to)).collect(),
         };
         let calendar = Calendar {
-            // In the last Sunday of March, at 02:00 by the wall, it is 03:00.
+            // DST starts on the last Sunday of March: local 02:00 becomes 03:00.
             zone: TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap(),
             schedules: [
                 ("night".into(), windows(&[(18 * 60, 26 * 60)])),

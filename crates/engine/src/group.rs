@@ -1,33 +1,34 @@
-//! Several boxes that are one thing to a rule: the bags of a heap, the table and the parasol of a stall; and who stands by.
+//! Groups detections that form one object for a rule (the bags of a heap, the table and parasol of a stall), and tells
+//! whether an object is attended.
 //!
-//! Works on one look; which look continues which track is `track`'s matter.
+//! Works on a single look; `track` associates looks with each other.
 
 use super::{
     types::{Appearance, Attended, BBox, CameraPlan, Detection, PhoneNumber, Rule},
     zone_match::ZoneMatch,
 };
 
-/// What counts for the rule at one look: one box, or several that belong together.
+/// An object at one look: one detection, or several that belong together.
 #[derive(Debug, Clone)]
 pub(super) struct DetectionGroup<'a> {
-    /// Around all of them.
+    /// Union of their boxes.
     pub bbox: BBox,
-    /// The surest one's.
+    /// Score of the most confident one.
     pub score: f32,
-    /// Where the surest one stands.
+    /// Zone match of the most confident one.
     pub zone_match: ZoneMatch<'a>,
-    /// How many boxes it is.
+    /// Number of boxes.
     pub count: u32,
-    /// What the surest one looks like.
+    /// Appearance of the most confident one.
     pub appearance: Option<Appearance>,
-    /// The telephone number on the surest one.
+    /// Phone number on the most confident one.
     pub number: Option<PhoneNumber>,
-    /// The highest score of a closer look at any of them.
+    /// Highest second-look score of any of them.
     pub second_look: Option<f32>,
 }
 
-/// Joins groups (surest first) whose gap is at most `reach` diagonals of the larger, and those that these bring together. The
-/// order of what remains is that of its surest member.
+/// Merges groups (sorted by score, highest first) whose gap is at most `reach` diagonals of the larger box,
+/// transitively. A merged group keeps the position of its most confident member.
 pub(super) fn merge_nearby(groups: &mut Vec<DetectionGroup<'_>>, reach: f64) {
     if reach <= 0.0 {
         return;
@@ -35,7 +36,7 @@ pub(super) fn merge_nearby(groups: &mut Vec<DetectionGroup<'_>>, reach: f64) {
     let mut joined: Vec<DetectionGroup<'_>> = Vec::with_capacity(groups.len());
     for group in groups.drain(..) {
         let mut whole = group;
-        // The newcomer may lie between two that were apart, and a grown box reaches farther: until nothing more comes in.
+        // A group may bridge two that were apart, and the union reaches farther, so repeat until nothing more joins.
         let mut place = joined.len();
         while let Some(i) = joined
             .iter()
@@ -47,7 +48,7 @@ pub(super) fn merge_nearby(groups: &mut Vec<DetectionGroup<'_>>, reach: f64) {
                 bbox: union_box(&other.bbox, &whole.bbox),
                 count: other.count + whole.count,
                 second_look: [other.second_look, whole.second_look].into_iter().flatten().reduce(f32::max),
-                // The earlier one is the surer.
+                // The earlier one has the higher score.
                 ..if i <= place && other.score >= whole.score {
                     other
                 } else {
@@ -60,7 +61,7 @@ pub(super) fn merge_nearby(groups: &mut Vec<DetectionGroup<'_>>, reach: f64) {
     *groups = joined;
 }
 
-/// True where somebody stands by the thing at `bbox`: a detection of one of the labels, scored high enough.
+/// True if a detection with one of the labels and at least `least_score` is close enough to the object at `bbox`.
 pub(super) fn is_attended(bbox: &BBox, by: &Attended, detections: &[Detection], least_score: f32) -> bool {
     detections
         .iter()
@@ -68,8 +69,8 @@ pub(super) fn is_attended(bbox: &BBox, by: &Attended, detections: &[Detection], 
         .any(|d| gap(bbox, &d.bbox) <= f64::from(by.within))
 }
 
-/// Width on the ground of what stands at `bbox`, in metres; `None` without a calibration, where it hangs, or where its foot is
-/// not on the ground.
+/// Width on the ground of the object at `bbox`, in metres; `None` without a calibration, for objects on walls, or if
+/// its foot is not on the ground.
 pub(super) fn width_m(rule: &Rule, camera: &CameraPlan, bbox: &BBox) -> Option<f64> {
     let calibration = rule.calibration(camera)?;
     let foot = bbox.foot();
@@ -80,12 +81,12 @@ pub(super) fn width_m(rule: &Rule, camera: &CameraPlan, bbox: &BBox) -> Option<f
     Some(super::geometry::distance_m(corner(bbox.x1)?, corner(bbox.x2)?))
 }
 
-/// The ground it covers, in m²: a heap is taken to be as deep as it is wide, for a single view does not show its depth.
+/// Ground area in m², taking an object to be as deep as it is wide: a single view does not show depth.
 pub(super) fn area_m2(rule: &Rule, camera: &CameraPlan, bbox: &BBox) -> Option<f64> {
     width_m(rule, camera, bbox).map(|w| w * w)
 }
 
-/// Whether it is as large as the rule asks: by the ground it covers, where that is known, or by the number of its parts.
+/// Whether it meets the rule's minimum ground area (if the area is known) or minimum number of parts.
 pub(super) fn is_large_enough(rule: &Rule, camera: &CameraPlan, group: &DetectionGroup<'_>) -> bool {
     let by_count = rule.min_count.map(|least| group.count >= least);
     let by_area = rule
@@ -106,7 +107,7 @@ fn union_box(a: &BBox, b: &BBox) -> BBox {
     }
 }
 
-/// True where both have a number, and not the same: two advertisers beside each other.
+/// True if both have a phone number and the numbers differ: two advertisers next to each other.
 fn have_different_numbers(a: &Option<PhoneNumber>, b: &Option<PhoneNumber>) -> bool {
     matches!((a, b), (Some(a), Some(b)) if a != b)
 }
@@ -116,8 +117,8 @@ fn are_near(a: &BBox, b: &BBox, reach: f64) -> bool {
     gap(large, small) <= reach
 }
 
-/// The gap between two boxes in diagonals of the first, measured per axis in its own size as [`BBox::shift_to`] does; 0 where
-/// they touch or overlap, infinite where the first has no area.
+/// Gap between two boxes in diagonals of the first, measured per axis in its own size as [`BBox::shift_to`] does; 0 if
+/// they touch or overlap, infinite if the first has no area.
 fn gap(of: &BBox, to: &BBox) -> f64 {
     if of.area() <= 0.0 {
         return f64::INFINITY;
@@ -161,28 +162,28 @@ mod tests {
     }
 
     #[test]
-    fn bags_that_touch_are_one_heap_and_a_distant_one_is_another() {
+    fn touching_bags_are_one_heap_and_a_distant_one_is_another() {
         let mut groups = vec![group(0.7, 0.9), group(0.10, 0.8), group(0.21, 0.5)];
         merge_nearby(&mut groups, 0.3);
         assert_eq!(spans(&groups), [(0.7, 0.8, 1, 0.9), (0.10, 0.31, 2, 0.8)]);
     }
 
     #[test]
-    fn one_between_two_joins_all_three() {
+    fn a_box_between_two_joins_all_three() {
         let mut groups = vec![group(0.1, 0.9), group(0.34, 0.8), group(0.22, 0.5)];
         merge_nearby(&mut groups, 0.2);
         assert_eq!(spans(&groups), [(0.1, 0.44, 3, 0.9)]);
     }
 
     #[test]
-    fn without_a_reach_nothing_is_joined() {
+    fn nothing_is_merged_with_zero_reach() {
         let mut groups = vec![group(0.1, 0.9), group(0.2, 0.8)];
         merge_nearby(&mut groups, 0.0);
         assert_eq!(groups.len(), 2);
     }
 
     #[test]
-    fn who_stands_by_is_near_sure_enough_and_of_the_label() {
+    fn an_attendant_is_near_confident_and_of_the_label() {
         let by = Attended {
             labels: vec!["person".into()],
             within: 0.5,
@@ -200,7 +201,7 @@ mod tests {
         assert!(is_attended(&stall, &by, &[person("person", 0.52, 0.6)], 0.4));
         assert!(
             !is_attended(&stall, &by, &[person("person", 0.58, 0.6)], 0.4),
-            "0.57 diagonals off"
+            "0.57 diagonals away"
         );
         assert!(!is_attended(&stall, &by, &[person("person", 0.52, 0.3)], 0.4));
         assert!(!is_attended(&stall, &by, &[person("dog", 0.52, 0.6)], 0.4));

@@ -1,7 +1,7 @@
-//! Where a candidate is, and which case its place already has: one open case per category and site, whatever camera sees it.
+//! Locates candidates and keeps the register of cases: one open case per category and site, whatever camera sees it.
 //!
-//! Keyed on the place, never on a track: a track is lost behind every lorry, the place stays. The register remembers cases
-//! that are over for as long as they bear on new ones.
+//! Deduplication is by place, never by track: every passing lorry ends a track, but the place stays. The register
+//! remembers ended cases for as long as they affect new ones.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,12 +24,12 @@ use super::{
     vacancy::Vacancy,
 };
 
-/// Two places nearer than this are one whatever the rule says: a site's name is rounded to about a metre.
+/// Places closer than this are one site whatever the rule says: a site's key is rounded to about a metre.
 const MIN_MERGE_RADIUS_M: f64 = 2.0;
-/// Overlap by which a thing is the one that was rejected: half of it within the other's box.
+/// IoU above which an object is taken for the rejected one.
 const SAME_OBJECT_IOU: f64 = 0.3;
 
-/// Where the thing in `bbox` is; `None` outside the grid.
+/// Location of the object in `bbox`; `None` outside the grid.
 pub(super) fn locate(plan: &Plan, camera: &CameraPlan, rule: &Rule, bbox: &BBox) -> Option<Location> {
     let (view, most_uncertain_m) = match &camera.place {
         Place::Fixed(view) => (view, 0.0),
@@ -53,7 +53,7 @@ pub(super) fn locate(plan: &Plan, camera: &CameraPlan, rule: &Rule, bbox: &BBox)
     })
 }
 
-/// A problem at a place, as far as it tells one site from another.
+/// What identifies a problem at a place.
 struct Site<'a> {
     category: &'a str,
     number: Option<&'a PhoneNumber>,
@@ -77,13 +77,13 @@ impl<'a> Site<'a> {
         }
     }
 
-    /// One problem, wherever it is: of one category, and not of two numbers, which are two advertisers on one wall.
+    /// Same category, and not two different phone numbers, which are two advertisers on one wall.
     fn is_same_problem(&self, other: &Self) -> bool {
         let are_two_numbers = matches!((self.number, other.number), (Some(a), Some(b)) if a != b);
         self.category == other.category && !are_two_numbers
     }
 
-    /// How far apart they are, in metres, where they are one site.
+    /// Distance in metres if both are one site, else `None`.
     fn distance_if_same_m(&self, other: &Self, merge_radius_m: f64) -> Option<f64> {
         let distance = distance_m(self.located.at, other.located.at);
         let uncertainty = self.located.uncertainty_m.max(other.located.uncertainty_m);
@@ -93,14 +93,14 @@ impl<'a> Site<'a> {
 }
 
 impl Claim {
-    /// True where the two are of one problem at one site. It does not matter which of the two is asked.
+    /// True if the two claims are about one problem at one site. Symmetric.
     pub fn is_at_site_of(&self, other: &Self) -> bool {
         let radius_m = self.merge_radius_m.max(other.merge_radius_m);
         Site::of_claim(self).distance_if_same_m(&Site::of_claim(other), radius_m).is_some()
     }
 }
 
-/// A candidate that is ready, with its place.
+/// A candidate that is ready, with its location.
 pub(super) struct LocatedCandidate<'a> {
     pub(super) camera: &'a CameraId,
     pub(super) rule: &'a Rule,
@@ -112,9 +112,9 @@ pub(super) struct LocatedCandidate<'a> {
 }
 
 impl LocatedCandidate<'_> {
-    /// `cell/category/site`. A site is the drawn zone or the whole view where the place is the view's, else the ground point
-    /// to 10⁻⁵ degree; behind it the number, for one wall has many advertisers. None of the names holds a character with a
-    /// meaning in MQTT topics.
+    /// `cell/category/site`. The site is the ground point to 10⁻⁵ degree if there is one, else the drawn zone or the
+    /// whole view. A phone number is appended, because one wall has many advertisers. No part contains a character that
+    /// is special in MQTT topics.
     pub(super) fn dedup_key(&self) -> String {
         let Location { at, cell, method, .. } = self.located;
         let category = &self.rule.category.code;
@@ -129,20 +129,20 @@ impl LocatedCandidate<'_> {
         }
     }
 
-    /// How far `case` is, in metres, if it is the same problem at the same site.
+    /// Distance to `case` in metres if it is the same problem at the same site, else `None`.
     ///
-    /// The cells themselves are not compared: the radius reaches over an edge by itself, and the case keeps its first cell.
+    /// Cells are not compared: the radius reaches across cell edges, and the case keeps its first cell.
     fn distance_to_site_m(&self, case: &OpenCase) -> Option<f64> {
         let (here, there) = (self.site(), Site::of(case));
         let are_view_points = [case.located.method, self.located.method] == [PlaceMethod::CameraPoint; 2];
         if are_view_points && case.camera == *self.camera {
-            // All of a view is at one point: its zones tell its sites apart, distance cannot.
+            // Everything in the view has the same location, so sites are told apart by zone, not distance.
             return (here.is_same_problem(&there) && case.zone.as_ref() == self.zone).then_some(0.0);
         }
         here.distance_if_same_m(&there, self.rule.merge_radius_m)
     }
 
-    /// The same for a case of another box.
+    /// As [`distance_to_site_m`](Self::distance_to_site_m), for another box's case.
     fn distance_to_claim_m(&self, claim: &Claim) -> Option<f64> {
         let radius_m = self.rule.merge_radius_m.max(claim.merge_radius_m);
         self.site().distance_if_same_m(&Site::of_claim(claim), radius_m)
@@ -156,8 +156,8 @@ impl LocatedCandidate<'_> {
         }
     }
 
-    /// True where `case` is about this very thing, not only about its site. Two looks in colour that have nothing in common
-    /// are of two things.
+    /// True if `case` is about this very object, not only about its site. Two colour appearances that have nothing in
+    /// common are two objects.
     fn is_same_object_as(&self, case: &OpenCase) -> bool {
         let in_colour = |a: &Option<Appearance>| a.filter(Appearance::has_colour);
         let looks_other = in_colour(&case.appearance)
@@ -174,40 +174,41 @@ impl LocatedCandidate<'_> {
     }
 }
 
-/// True while the box may take a case back for itself: nobody has been there, and nobody asks it to look.
+/// True while the box may withdraw a case on its own: no crew has been there, and the platform is not waiting for
+/// verification.
 fn may_withdraw_in(state: CaseState) -> bool {
     match state {
         CaseState::Filed | CaseState::Accepted | CaseState::Dispatched | CaseState::Reopened => true,
-        // A crew has said something, or the platform asked: both want an answer of their own.
+        // A crew has reported, or the platform asked for verification: both expect a verification result.
         CaseState::Disposed | CaseState::VerifyRequested => false,
         CaseState::Rejected | CaseState::DuplicateOf | CaseState::Closed | CaseState::Withdrawn => false,
     }
 }
 
-/// The problem of a case that is over is there again.
+/// What to do about a recurring problem.
 #[derive(Debug, PartialEq)]
 pub(super) enum RecurrenceAction {
-    /// So soon that the case should not have been closed.
+    /// Back so soon that the case should not have been closed: ask to reopen it.
     Reopens(CaseId),
-    /// Later: a case of its own, that names the earlier one.
+    /// File a new case that refers to the earlier one.
     Repeats(Recurrence),
 }
 
-/// What the register holds of a case.
+/// A case in the register.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct CaseRecord {
     pub(super) case: OpenCase,
-    /// Which rule filed it, as far as that is known and there is such a rule.
+    /// The rule that filed it, if known and still configured.
     pub(super) rule: Option<RuleId>,
     pub(super) last_seen: Timestamp,
-    /// Whether it may be let go; `None` where its camera does not look there any more.
+    /// Progress towards withdrawal; `None` if its camera no longer looks at the place.
     pub(super) vacancy: Option<Vacancy>,
-    /// What was seen since it was asked whether the thing is still there.
+    /// Looks since the open question was asked.
     pub(super) check: VerificationTally,
 }
 
 impl CaseRecord {
-    /// True where `rule` filed it, as far as that is known.
+    /// True if `rule` filed it, as far as that is known.
     fn is_of(&self, rule: &Rule) -> bool {
         match &self.rule {
             Some(filed_by) => *filed_by == rule.id,
@@ -215,18 +216,18 @@ impl CaseRecord {
         }
     }
 
-    /// Is its thing still there?
+    /// Opens or clears the verification question.
     fn set_question(&mut self, question: Option<Question>) {
         self.case.question = question;
         self.check = VerificationTally::default();
     }
 
-    /// The question is answered: what was seen since it was asked.
+    /// Answers the open question with what was seen since it was asked.
     fn report(&mut self, at: Timestamp, finding: Finding, is_look: bool) -> Option<Verified> {
         let question = self.case.question.take()?;
         let (looks, looks_seen) = self.check.counts();
         if finding == Finding::Unverifiable {
-            // Said once; a verdict is given when there is one.
+            // Reported once; the question stays open, and a verdict still follows if one becomes possible.
             self.case.question = Some(Question {
                 is_reported: true,
                 ..question
@@ -251,19 +252,19 @@ impl CaseRecord {
     }
 }
 
-/// The cases that bear on new ones: open, and lately over.
+/// The cases that affect new ones: open, and recently ended.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct CaseRegister {
     cases: BTreeMap<CaseId, CaseRecord>,
-    /// The open ones, by the camera that filed them.
+    /// Open cases by the camera that filed them.
     open: BTreeMap<CameraId, BTreeSet<CaseId>>,
-    /// What other boxes have open.
+    /// Open cases of other boxes.
     claims: BTreeMap<CaseId, Claim>,
 }
 
 impl CaseRegister {
-    /// The case that `found` belongs to, and why it is therefore not filed. An open case goes before a refused one, the
-    /// nearest before the others.
+    /// The case that `found` belongs to, and the reason for not filing. Open cases take precedence over rejected ones,
+    /// the nearest over the others.
     pub(super) fn covering_case(&self, found: &LocatedCandidate<'_>, now: Timestamp) -> Option<(&CaseId, NotFiled)> {
         let mut nearest: Option<(f64, &CaseId, NotFiled)> = None;
         let mut refused = None;
@@ -295,11 +296,11 @@ impl CaseRegister {
         open.or(refused.map(|id| (id, NotFiled::RejectedBefore)))
     }
 
-    /// Which case that is over `found`, first seen at `first_seen`, is a return of: of those within reach, the one that ended
-    /// last, closed by the platform or taken back by the box.
+    /// How `found`, first seen at `first_seen`, recurs an ended case: of those at its site, the one that ended last,
+    /// closed by the platform or withdrawn by the box.
     ///
-    /// A closed case is reopened, once: where the platform closed it again, it has heard the box, and the next time is another
-    /// case. What the box took back itself it does not ask for again.
+    /// A closed case is reopened at most once: if the platform closes it again, the next recurrence is a new case. A
+    /// withdrawn case is never reopened.
     pub(super) fn recurrence(&self, found: &LocatedCandidate<'_>, first_seen: Timestamp) -> Option<RecurrenceAction> {
         let over = self.cases.values().filter(|r| {
             matches!(r.case.state, CaseState::Closed | CaseState::Withdrawn)
@@ -320,7 +321,7 @@ impl CaseRegister {
         })
     }
 
-    /// How many cases were confirmed at `start` or later: by `camera`, and by all.
+    /// Number of cases confirmed at `start` or later: by `camera` (all presets), and in total.
     pub(super) fn confirmed_since(&self, camera: &CameraId, start: Timestamp) -> (usize, usize) {
         let newer = || {
             let cases = self.cases.values().map(|r| &r.case);
@@ -330,7 +331,7 @@ impl CaseRegister {
         (newer().filter(is_here).count(), newer().count())
     }
 
-    /// The box asks for case `id` again.
+    /// Marks case `id` as reopened at the box's request.
     pub(super) fn reopen(&mut self, id: &CaseId, at: Timestamp) {
         self.update(id, |record| {
             record.case.state = CaseState::Reopened;
@@ -365,11 +366,11 @@ impl CaseRegister {
         self.cases.get(id)
     }
 
-    /// `camera` saw the thing of case `id`.
+    /// Records that `camera` saw the object of case `id`.
     pub(super) fn mark_seen(&mut self, id: &CaseId, camera: &CameraId, at: Timestamp) {
         if let Some(record) = self.cases.get_mut(id) {
             record.last_seen = record.last_seen.max(at);
-            // Where its own camera sees it again it looks there.
+            // A re-aimed camera that sees it again does look at the place.
             if record.case.camera == *camera {
                 record.vacancy.get_or_insert_default();
             }
@@ -379,8 +380,9 @@ impl CaseRegister {
         }
     }
 
-    /// A clear look of `camera` by `rule`, `step` after the one before, that saw something where `is_seen_at` says so. Gives
-    /// the cases, oldest first, that nobody had a word for in `silence` and whose place is empty.
+    /// Records one clear look of `camera` under `rule`, `interval` after the previous one; `is_seen_at` tells whether
+    /// it detected something at a place. Returns the cases, by id, that the platform has not answered for `silence` and
+    /// whose places are empty.
     pub(super) fn vacant_cases(
         &mut self,
         camera: &CameraId,
@@ -400,7 +402,7 @@ impl CaseRegister {
             let (true, Some(vacancy)) = (is_its && may_withdraw_in(record.case.state), &mut record.vacancy) else {
                 return false;
             };
-            // Of two rules for one category, one must tell the time.
+            // If two rules share the category, only one of them may add up the time.
             record.rule.get_or_insert_with(|| rule.id.clone());
             let observed = interval.observed();
             if is_seen_at(&record.case.bbox) {
@@ -413,8 +415,8 @@ impl CaseRegister {
         open.iter().filter(is_empty).cloned().collect()
     }
 
-    /// A clear look of `camera` by `rule` at the places of those of its cases about which it was asked; what a place shows, where
-    /// nothing hides it. Gives the answers that it decides.
+    /// Records one clear look of `camera` under `rule` at the places of its cases with an open question; `shows` gives
+    /// what is at a place, or `None` if the place is hidden. Returns the verdicts reached.
     pub(super) fn verify(
         &mut self,
         camera: &CameraId,
@@ -425,7 +427,7 @@ impl CaseRegister {
         let mut answers = Vec::new();
         for id in self.open.get(camera).into_iter().flatten() {
             let Some(record) = self.cases.get_mut(id) else { continue };
-            // A camera that looks elsewhere now shows another place.
+            // A re-aimed camera shows another place.
             let is_asked = record.case.question.is_some_and(|q| q.asked_at <= at);
             let can_tell = is_asked && record.is_of(rule) && record.vacancy.is_some();
             let finding = can_tell
@@ -437,8 +439,8 @@ impl CaseRegister {
         answers
     }
 
-    /// What could not be verified in time: asked more than `how.within` ago, and `camera` has just looked, or `late` has passed
-    /// since.
+    /// Expires questions asked more than `how.within` ago once their camera (`camera`) looks, or `late` after that
+    /// without a look.
     pub(super) fn overdue(
         &mut self,
         camera: Option<&CameraId>,
@@ -458,7 +460,7 @@ impl CaseRegister {
         answers
     }
 
-    /// When [`CaseRegister::overdue`] wants to be asked again, if no look comes before.
+    /// When [`CaseRegister::overdue`] must be called if no look comes first.
     pub(super) fn next_overdue(&self, how: &Verification, late: Duration) -> Option<Timestamp> {
         let questions = self.cases.values().filter_map(|r| r.case.question);
         questions
@@ -467,32 +469,32 @@ impl CaseRegister {
             .min()
     }
 
-    /// True where case `id` is open, on this box or on another.
+    /// True if case `id` is open, on this box or another.
     pub(super) fn is_open(&self, id: &CaseId) -> bool {
         self.claims.contains_key(id) || self.get(id).is_some_and(|r| r.case.state.is_open())
     }
 
-    /// True where case `id` is on record, of whichever box.
+    /// True if case `id` is known, of this box or another.
     pub(super) fn is_known(&self, id: &CaseId) -> bool {
         self.claims.contains_key(id) || self.cases.contains_key(id)
     }
 
-    /// Another box has a case open.
+    /// Records an open case of another box.
     pub(super) fn claim(&mut self, claim: Claim) {
         self.claims.insert(claim.case.clone(), claim);
     }
 
-    /// Another box's case is over.
+    /// Forgets another box's case, which has ended.
     pub(super) fn release(&mut self, id: &CaseId) {
         self.claims.remove(id);
     }
 
-    /// True where a case that `camera` filed is open.
+    /// True if `camera` has filed a case that is still open.
     pub(super) fn has_open(&self, camera: &CameraId) -> bool {
         self.open.get(camera).is_some_and(|open| !open.is_empty())
     }
 
-    /// The box takes case `id` back.
+    /// Marks case `id` as withdrawn.
     pub(super) fn withdraw(&mut self, id: &CaseId, at: Timestamp) {
         self.update(id, |record| {
             record.case.state = CaseState::Withdrawn;
@@ -500,7 +502,7 @@ impl CaseRegister {
         });
     }
 
-    /// `camera` looks elsewhere now: it cannot tell of its open cases' places any more.
+    /// `camera` was re-aimed: it can no longer tell whether the places of its open cases are empty.
     pub(super) fn reaimed(&mut self, camera: &CameraId) {
         for id in self.open.get(camera).into_iter().flatten() {
             if let Some(record) = self.cases.get_mut(id) {
@@ -509,17 +511,17 @@ impl CaseRegister {
         }
     }
 
-    /// Forgets which rules filed what, as far as there are none such any more: another of the category may tell.
+    /// Clears the filing rule of cases whose rule is no longer configured; another rule of the category takes over.
     pub(super) fn replan(&mut self, rules: &[Rule]) {
         for record in self.cases.values_mut() {
             record.rule = record.rule.take().filter(|id| rules.iter().any(|r| r.id == *id));
         }
     }
 
-    /// Takes the platform's answer: the reason of the step, or `Ok(None)` where it changes nothing.
+    /// Applies the platform's reply. Returns the reason for the transition, or `Ok(None)` if nothing changes.
     pub(super) fn apply_reply(&mut self, reply: &Reply) -> Result<Option<&'static str>, (Option<CaseState>, String)> {
         let Some(record) = self.cases.get(&reply.case) else {
-            return Err((None, "no case of that id is open, or was lately".into()));
+            return Err((None, "no open or recent case has this id".into()));
         };
         let from = record.case.state;
         let reason = transition(from, reply.state).map_err(|e: IllegalTransition| (Some(from), e.to_string()))?;
@@ -533,27 +535,27 @@ impl CaseRegister {
         self.update(&reply.case, |record| {
             record.case.state = reply.state;
             record.case.at = reply.at;
-            // The platform is at it: the box waits for its next word as long as for the first.
+            // The platform is working on it: the silence period starts over.
             record.vacancy = record.vacancy.map(|_| Vacancy::default());
             record.set_question(question);
         });
         Ok(Some(reason))
     }
 
-    /// Drops what has no bearing any more.
+    /// Drops cases that no longer affect new ones.
     pub(super) fn forget(&mut self, now: Timestamp) {
-        // What is open is remembered, so the list of these stays as it is.
+        // Open cases are always kept, so the `open` index does not change.
         self.cases.retain(|_, r| r.is_remembered(now));
     }
 
-    /// What the store does not know of a case that it gave back.
+    /// Restores the state of a case that the store does not keep.
     pub(super) fn restore(&mut self, id: &CaseId, what: impl FnOnce(&mut CaseRecord)) {
         if let Some(record) = self.cases.get_mut(id) {
             what(record);
         }
     }
 
-    /// The one way in which a case changes its state.
+    /// The only way to change a case's state; keeps the `open` index consistent.
     fn update(&mut self, id: &CaseId, change: impl FnOnce(&mut CaseRecord)) {
         let Some(record) = self.cases.get_mut(id) else { return };
         change(record);

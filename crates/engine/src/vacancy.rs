@@ -1,30 +1,30 @@
-//! When the place of an open case may be let go: nobody has had a word for the case for long, and nothing is there any more.
+//! When an open case may be withdrawn: the platform has been silent for long, and the place is empty.
 //!
-//! Like a dwell, both are known time alone: between two consecutive clear looks of the camera that filed the case, while its
-//! rule worked. What is blind, unwatched, moved or beyond a gap adds nothing, and no clock is asked, so a clock that is set
-//! changes nothing either.
+//! Like the dwell, both count observed time only: between two consecutive clear looks of the camera that filed the
+//! case, while its rule is active. Blind, unobserved and re-aimed time adds nothing. No clock is read, so setting the
+//! clock has no effect.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Known time for which a place must have been empty: a day and a night, so that whatever parks there overnight has left, and
-/// what comes next is another thing. (For "cleared" the domain asks three clear looks over ten minutes.)
+/// Observed time for which the place must have been empty: a full day, so that anything parked there overnight has left
+/// and whatever comes next is another object. (A `cleared` verdict needs three clear looks over ten minutes.)
 const MIN_EMPTY: Duration = Duration::from_hours(24);
 
-/// Of one open case. Begins anew with each word of the platform.
+/// Progress of one open case towards withdrawal. Starts over with each reply of the platform.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Vacancy {
-    /// Without a word.
+    /// Time without a reply.
     silent: Duration,
-    /// With nothing there, since its thing was last seen.
+    /// Time with an empty place since the object was last seen.
     empty: Duration,
-    /// Of the time to come, so much is not known to be empty.
+    /// Upcoming time that does not count as empty.
     doubt: Duration,
 }
 
 impl Vacancy {
-    /// Nothing was there at the look that ended `step`.
+    /// The look that ended `step` found nothing.
     pub(super) fn add_empty(&mut self, step: Duration) {
         let doubted = step.min(self.doubt);
         self.silent += step;
@@ -32,19 +32,20 @@ impl Vacancy {
         self.empty += step - doubted;
     }
 
-    /// Something was there, at the look that ended `step`, that may be the thing. One box is nearly always a false one, so it
-    /// does not begin anew; but where each grace shows one, the thing may well be there, and none of the time is empty.
+    /// The look that ended `step` found something that may be the object. A single box is usually a false positive, so
+    /// the empty time is kept; but if one appears in every `grace`, the object may well be there, and no time counts as
+    /// empty.
     pub(super) fn add_doubtful(&mut self, step: Duration, grace: Duration) {
         self.silent += step;
         self.doubt = grace;
     }
 
-    /// Its thing was seen, or another at its site.
+    /// The object, or another one at its site, was seen.
     pub(super) fn reset_empty(&mut self) {
         (self.empty, self.doubt) = (Duration::ZERO, Duration::ZERO);
     }
 
-    /// True where nobody had a word for `silence`, and the place is empty for long enough.
+    /// True if the platform has been silent for `silence` and the place has been empty for long enough.
     pub(super) fn may_withdraw(&self, silence: Duration) -> bool {
         self.silent >= silence && self.empty >= silence.min(MIN_EMPTY)
     }
@@ -58,7 +59,7 @@ mod tests {
     const GRACE: Duration = Duration::from_mins(1);
 
     #[test]
-    fn a_box_now_and_then_costs_its_grace_and_one_in_each_grace_holds() {
+    fn a_stray_box_costs_its_grace_and_one_in_every_grace_stops_the_count() {
         let mut vacancy = Vacancy::default();
         (0..100).for_each(|_| vacancy.add_empty(TEN));
         assert_eq!(vacancy.empty, 100 * TEN);
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_step_outlasts_a_doubt() {
+    fn a_long_step_outlasts_the_grace() {
         let mut vacancy = Vacancy::default();
         vacancy.add_doubtful(TEN, GRACE);
         vacancy.add_empty(90 * TEN);
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn both_silence_and_emptiness_are_asked() {
+    fn silence_and_emptiness_are_both_required() {
         let hours = Duration::from_hours;
         let mut vacancy = Vacancy::default();
         vacancy.add_empty(hours(167));

@@ -1,8 +1,9 @@
-//! Whether the thing of a case is still there, where a crew says that it dealt with it or the platform asks （智能核查）.
+//! Verifies whether the object of a case is still there, after a crew reports it fixed or the platform asks （智能核查）.
 //!
-//! "Cleared" is a positive finding: clear looks in a row, over minutes, at a place that nothing hides and nothing lies at. "Still
-//! present" is one, too. Whatever is neither is unverifiable: a view that is dark, blocked or moved gives no look that counts, and so
-//! never says that something is gone. What could not be verified in time is said so once, and a verdict is still given when one can be.
+//! "Cleared" is a positive finding: consecutive clear looks, over minutes, at an unobstructed and empty place. So is
+//! "still present". Anything else is unverifiable: a dark, blocked or moved view yields no look that counts, so it
+//! never clears a case. An expired question is reported once as unverifiable; a verdict still follows if one becomes
+//! possible.
 
 use std::time::Duration;
 
@@ -11,57 +12,57 @@ use serde::{Deserialize, Serialize};
 
 use super::{plus, since, types::Verification};
 
-/// Of the looks that count the thing must have been seen in so many, one in: a detector misses things, and hardly ever sees a
-/// thing for minutes where none is.
+/// The object must be seen in at least one of this many counted looks: a detector misses objects, but rarely sees one
+/// for minutes where there is none.
 const MAX_LOOKS_PER_SIGHTING: u32 = 3;
 
-/// Of the newest three looks two must have seen it, for the same reasons.
+/// The newest three looks, of which two must have seen it, for the same reason.
 const NEWEST_MASK: u8 = 0b111;
 const MIN_SEEN_OF_NEWEST: u32 = 2;
 
-/// A place that is empty for this part of the time that a verdict takes may have been cleared just now.
+/// A place that is empty for this fraction of the verdict's time may just have been cleared.
 const RESET_FRACTION: u32 = 5;
 
-/// What a look shows of a place.
+/// What a look shows at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Occupancy {
-    /// The thing, or one like it.
+    /// The object, or one like it.
     Present,
-    /// Something that may be a rest of it.
+    /// Something that may be a remainder of it.
     Unclear,
     /// Nothing.
     Empty,
 }
 
-/// A question that waits for its answer.
+/// The looks collected for an open question.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct VerificationTally {
-    /// Looks that counted, and those of them that saw the thing.
+    /// Counted looks, and how many of them saw the object.
     all: (u32, u32),
-    /// The same since a while in which the place was empty.
+    /// The same since the place was last empty for a while.
     lately: (u32, u32),
-    /// The first of these.
+    /// The first of these looks.
     first: Option<Timestamp>,
-    /// Whether each of the newest looks saw it, the newest last.
+    /// Whether each of the newest looks saw it, newest in bit 0.
     newest: u8,
-    /// The first and the number of the looks in a row, up to the newest, that showed nothing.
+    /// Start and number of the consecutive looks, up to the newest, that showed nothing.
     empty: Option<(Timestamp, u32)>,
 }
 
-/// What the platform is told.
+/// Result of a verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finding {
-    /// Seen.
+    /// The object was seen.
     StillPresent,
-    /// Seen to be gone.
+    /// The place was seen empty.
     Cleared,
-    /// Neither could be seen.
+    /// Neither could be established.
     Unverifiable,
 }
 
 impl Finding {
-    /// As it is written in JSON.
+    /// The value used in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::StillPresent => "still_present",
@@ -72,7 +73,7 @@ impl Finding {
 }
 
 impl VerificationTally {
-    /// A clear look at the place; what it decides.
+    /// Adds a clear look at the place; returns the verdict if it decides one.
     pub(super) fn add_look(&mut self, at: Timestamp, occupancy: Occupancy, how: &Verification) -> Option<Finding> {
         let first = *self.first.get_or_insert(at);
         self.all.0 += 1;
@@ -96,7 +97,7 @@ impl VerificationTally {
                 let (start, looks) = self.empty.map_or((at, 1), |(start, looks)| (start, looks + 1));
                 self.empty = Some((start, looks));
                 if is_long(start, looks, how.over / RESET_FRACTION) {
-                    // It may have been taken away: what was seen before does not make a thing of a false box now.
+                    // The object may have been removed: earlier sightings must not turn a false box into a verdict.
                     (self.first, self.lately) = (Some(start), (looks, 0));
                 }
                 is_long(start, looks, how.over).then_some(Finding::Cleared)
@@ -104,24 +105,24 @@ impl VerificationTally {
         }
     }
 
-    /// Looks that counted, and those of them that saw the thing.
+    /// Counted looks, and how many of them saw the object.
     pub(super) fn counts(&self) -> (u32, u32) {
         self.all
     }
 }
 
-/// What the platform, or a crew, wants to know of a case.
+/// An open question about a case: is the object still there?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
-    /// When it was asked, or is to be.
+    /// When it was asked, or becomes due.
     pub asked_at: Timestamp,
-    /// It was said that this could not be verified in time.
+    /// It has been reported as unverifiable.
     #[serde(default, rename = "is_told")]
     pub is_reported: bool,
 }
 
 impl Question {
-    /// Asked at `at`.
+    /// A question asked at `at`.
     pub(super) fn new(at: Timestamp) -> Self {
         Self {
             asked_at: at,
@@ -129,7 +130,7 @@ impl Question {
         }
     }
 
-    /// When it is said that it could not be verified; `None` where it was said.
+    /// When it expires as unverifiable; `None` once that has been reported.
     pub(super) fn deadline(&self, within: Duration) -> Option<Timestamp> {
         (!self.is_reported).then(|| plus(self.asked_at, within))
     }
@@ -148,7 +149,7 @@ mod tests {
         }
     }
 
-    /// The first verdict of looks every `every` seconds, and at which look.
+    /// The first verdict and the index of its look, with one look every `every` seconds.
     fn verdict(every: i64, seen: &[Occupancy]) -> Option<(usize, Finding)> {
         let mut tally = VerificationTally::default();
         seen.iter().enumerate().find_map(|(i, occupancy)| {
@@ -169,20 +170,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cleared_while_it_is_looked_at_is_cleared() {
+    fn clearance_is_noticed_while_looking() {
         assert_eq!(verdict(300, &[T, E, E, E]), Some((3, Finding::Cleared)));
         assert_eq!(
             verdict(300, &[E, T, E, T]),
             Some((3, Finding::StillPresent)),
-            "it was only hidden"
+            "only occluded"
         );
     }
 
     #[test]
-    fn a_false_box_now_and_then_neither_clears_nor_keeps() {
+    fn stray_false_boxes_decide_nothing() {
         let seen: Vec<Occupancy> = (0..200).map(|i| if i % 10 == 9 { T } else { E }).collect();
         assert_eq!(verdict(10, &seen), None);
         assert_eq!(verdict(120, &seen), Some((5, Finding::Cleared)), "slower looks");
-        assert_eq!(verdict(300, &[D; 20]), None, "a rest is neither");
+        assert_eq!(verdict(300, &[D; 20]), None, "a remainder decides nothing");
     }
 }
