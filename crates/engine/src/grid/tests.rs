@@ -42,7 +42,7 @@ pub(super) fn parse(file: &Value) -> Result<Grid, Vec<GridFault>> {
     Grid::parse(&file.to_string(), &spec())
 }
 
-/// `columns` × `rows` cells of 0.001°, numbered from the south-west, written in reverse so that order must be made.
+/// `columns` × `rows` cells of 0.001°, numbered from the south-west, written in reverse so that parsing must sort them.
 pub(super) fn lattice(columns: usize, rows: usize) -> Grid {
     let mut features: Vec<Value> = (0..columns * rows)
         .map(|n| {
@@ -134,7 +134,7 @@ fn neighbours_are_those_within_reach() {
     assert!(names(at(112.9, 34.0005), 20.0).is_empty());
 }
 
-/// Their codes' last digits.
+/// Last digits of the neighbours' codes.
 fn beside(grid: &Grid, lon: f64, lat: f64) -> Vec<String> {
     let cell = grid.index_of(at(lon, lat)).unwrap();
     let codes = grid.neighbours(cell).iter().map(|n| grid.code(*n).unwrap());
@@ -167,7 +167,7 @@ fn a_border_that_is_not_quite_shared_is_one_all_the_same() {
     assert_eq!(
         beside(&grid, 113.0008, 34.0008),
         ["002"],
-        "nor one within it, whose border is far"
+        "not the one inside it, whose border is far"
     );
     assert_eq!(beside(&grid, 113.0015, 34.0005), ["001"]);
     assert!(beside(&grid, 113.0025, 34.0005).is_empty());
@@ -248,14 +248,14 @@ fn every_fault_is_told_at_once_with_its_feature() {
         ),
     ]));
     insta::assert_snapshot!(said.join("\n"), @r#"
-    features[1]: property "code" is 410105001001002, a code is a string: export it as text
+    features[1]: property "code" is 410105001001002, but a code must be a string: export it as text
     features[2] (code "41010500100100"): the code does not match `^\d{15}$`: correct the code, or code_pattern
-    features[3] (code "410105001001001"): features[0] has the same code: join the two as a MultiPolygon, or correct one
+    features[3] (code "410105001001001"): features[0] has the same code: merge the two into a MultiPolygon, or correct one
     features[4]: no property "code": name the one that holds the code in code_property
-    features[5] (code "410105001001004"): its geometry is Point, a cell is a Polygon or a MultiPolygon
+    features[5] (code "410105001001004"): the geometry is Point; a cell must be a Polygon or a MultiPolygon
     features[6] (code "410105001001005"): polygon 0, ring 0 is not closed: repeat its first position at its end
-    features[7] (code "410105001001006"): polygon 0, ring 0 has 3 positions, a ring has 4 or more, the last equal to the first
-    features[8] (code "410105001001007"): polygon 0, ring 0 has the position [34.0, 113.0], which is no [lon, lat] in degrees: the order may be exchanged, or the file projected to metres
+    features[7] (code "410105001001006"): polygon 0, ring 0 has 3 positions; a ring needs 4 or more, the last equal to the first
+    features[8] (code "410105001001007"): polygon 0, ring 0 has the position [34.0, 113.0], which is not [lon, lat] in degrees: the order may be swapped, or the file projected to metres
     "#);
 }
 
@@ -270,7 +270,7 @@ fn a_bad_pattern_and_a_file_that_is_none_are_told() {
     assert!(matches!(said[1], GridFault::NotGeoJson(_)), "{said:?}");
     assert_eq!(
         faults(&file(vec![])),
-        ["the file holds no cell: export the unit cells as polygons"]
+        ["the file contains no cells: export the unit cells as polygons"]
     );
     assert!(Grid::parse(r#"{"type":"Feature","geometry":null,"properties":null}"#, &self::spec()).is_err());
 }
@@ -278,7 +278,7 @@ fn a_bad_pattern_and_a_file_that_is_none_are_told() {
 proptest! {
     #[test]
     fn the_index_finds_what_a_full_search_finds(
-        // Triangles of all sizes that overlap at will, and points in and around them.
+        // Triangles of all sizes that may overlap, and points in and around them.
         triangles in prop::collection::vec(prop::collection::vec((113.0f64..113.1, 34.0f64..34.1), 3), 1..60),
         points in prop::collection::vec((112.99f64..113.11, 33.99f64..34.11), 1..40),
         radius_m in 0.0f64..2000.0,
@@ -300,10 +300,11 @@ proptest! {
     }
 }
 
-/// What docs/performance.md says of a large city, measured: `cargo test --lib grid_at_scale -- --ignored --nocapture`.
+/// Measures the figures for a large city in docs/performance.md: `cargo test -p gridwatch-engine --lib grid_at_scale --
+/// --ignored --nocapture`.
 #[test]
 #[ignore = "takes seconds and asserts nothing about time"]
-#[allow(clippy::disallowed_methods, reason = "it measures")]
+#[allow(clippy::disallowed_methods, reason = "measures time")]
 fn grid_at_scale() {
     let timed = |what: &str, f: &mut dyn FnMut()| {
         let start = std::time::Instant::now();
@@ -312,7 +313,7 @@ fn grid_at_scale() {
     };
     const COLUMNS: usize = 400;
     const ROWS: usize = 250;
-    // Slanted, so that the extents of neighbours overlap, and with corners that only one side has.
+    // Slanted, so that the extents of neighbours overlap, and with corners on one side only.
     let corner = |column: usize, row: usize| {
         let (x, y) = (column as f64, row as f64);
         [
