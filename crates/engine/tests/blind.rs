@@ -1,4 +1,4 @@
-//! A missing look is not an absence, and no presence either.
+//! Blind time is neither absence nor presence.
 
 use std::time::Duration;
 
@@ -19,20 +19,20 @@ fn gate() -> Harness {
 }
 
 #[test]
-fn blind_looks_add_nothing_whatever_the_models_say_they_see() {
+fn blind_looks_add_nothing_whatever_the_models_detect() {
     for view in BLIND {
         let mut harness = gate();
         harness.heap_stays("gate", 0, 30);
         for s in (40..=1000).step_by(10) {
             harness.see("gate", f64::from(s), view, vec![garbage(0.9, HEAP)]);
         }
-        assert!(harness.opened().is_empty(), "{view:?} is no presence");
-        assert!(harness.not_filed().is_empty(), "{view:?} is no absence");
+        assert!(harness.opened().is_empty(), "{view:?} is not presence");
+        assert!(harness.not_filed().is_empty(), "{view:?} is not absence");
         harness.heap_stays("gate", 1010, 1030);
         assert!(harness.opened().is_empty(), "30 s before and 20 s after");
         harness.heap_stays("gate", 1040, 1040);
         assert_eq!(harness.opened()[0].dwell, Duration::from_secs(60));
-        assert_eq!(harness.opened()[0].looks, 8, "clear ones");
+        assert_eq!(harness.opened()[0].looks, 8, "clear looks only");
     }
 }
 
@@ -69,7 +69,7 @@ fn forgetting_waits_while_the_camera_is_blind() {
     }
     harness.look("gate", 1010.0, vec![]);
     harness.look("gate", 1020.0, vec![]);
-    assert!(harness.not_filed().is_empty(), "110 s of clear looks did not see it");
+    assert!(harness.not_filed().is_empty(), "110 s of clear looks without it");
     harness.look("gate", 1030.0, vec![]);
     assert_eq!(harness.not_filed(), [NotFiled::LeftBeforeDwell]);
 }
@@ -85,11 +85,11 @@ fn a_look_that_comes_late_or_twice_is_ignored() {
 }
 
 #[test]
-fn a_clock_set_back_begins_again() {
+fn a_clock_set_back_restarts_all_candidates() {
     let mut harness = gate();
     harness.heap_stays("gate", 1000, 1050);
     harness.heap_stays("gate", 0, 50);
-    assert!(harness.opened().is_empty(), "what the old clock timed is void");
+    assert!(harness.opened().is_empty(), "times of the old clock are void");
     assert_eq!((harness.not_filed(), harness.pins()), (vec![NotFiled::BlindTooLong], 1));
     harness.heap_stays("gate", 60, 60);
     let case = harness.opened()[0];
@@ -98,7 +98,7 @@ fn a_clock_set_back_begins_again() {
 }
 
 #[test]
-fn a_camera_aimed_anew_begins_again_and_its_open_cases_stay() {
+fn a_re_aimed_camera_restarts_and_keeps_its_open_cases() {
     let mut harness = gate();
     let reaimed = |camera: &str, seconds| Input::Reaimed {
         camera: camera.into(),
@@ -115,7 +115,7 @@ fn a_camera_aimed_anew_begins_again_and_its_open_cases_stay() {
     let case = harness.opened()[0];
     assert_eq!((case.first_seen_at, case.dwell), (at(60.0), Duration::from_secs(60)));
     harness.apply(reaimed("gate", 121.0));
-    assert_eq!(harness.not_filed().len(), 1, "what is filed is no candidate");
+    assert_eq!(harness.not_filed().len(), 1, "a filed object is not a candidate");
     assert_eq!(harness.engine.open_cases().count(), 1);
     harness.close();
 }

@@ -1,4 +1,4 @@
-//! A case comes when the thing has been seen to stay, and with what the record needs.
+//! A case is filed once the object has stayed for the dwell, with everything that the record needs.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use crate::engine_support::*;
 use gridwatch_engine::{CaseState, Effect, NotFiled, PlaceMethod, Rule};
 
 #[test]
-fn a_heap_that_stays_becomes_one_case_with_its_whole_story() {
+fn a_heap_that_stays_becomes_one_case_with_all_its_details() {
     let mut harness = Harness::new(plan([("gate", fixed())], vec![rule()]));
     harness.heap_stays("gate", 0, 50);
-    assert!(harness.opened().is_empty(), "50 s are not a minute");
+    assert!(harness.opened().is_empty(), "50 s is not a minute");
     harness.heap_stays("gate", 60, 3600);
 
     let [case] = harness.opened()[..] else {
@@ -59,7 +59,7 @@ fn the_two_looks_of_a_case_are_pinned_when_they_are_judged() {
 }
 
 #[test]
-fn a_look_is_asked_for_at_the_moment_the_dwell_is_up() {
+fn a_look_is_requested_when_the_dwell_is_reached() {
     let mut harness = Harness::new(plan(
         [("gate", fixed())],
         vec![Rule {
@@ -77,7 +77,7 @@ fn a_look_is_asked_for_at_the_moment_the_dwell_is_up() {
             .cloned()
             .collect::<Vec<_>>()
     };
-    assert!(asked(&harness.effects).is_empty(), "the schedule comes first");
+    assert!(asked(&harness.effects).is_empty(), "the scheduled look comes first");
     let wanted = Effect::Look {
         camera: "gate".into(),
         by: at(45.0),
@@ -85,7 +85,7 @@ fn a_look_is_asked_for_at_the_moment_the_dwell_is_up() {
     assert_eq!(harness.look("gate", 40.0, vec![garbage(0.8, HEAP)]), [wanted]);
     assert!(
         harness.look("gate", 43.0, vec![garbage(0.8, HEAP)]).is_empty(),
-        "asked once for one moment"
+        "requested once per moment"
     );
     assert!(matches!(
         harness.look("gate", 45.0, vec![garbage(0.8, HEAP)])[..],
@@ -94,7 +94,7 @@ fn a_look_is_asked_for_at_the_moment_the_dwell_is_up() {
 }
 
 #[test]
-fn somebody_who_stands_in_front_for_a_while_does_not_matter() {
+fn a_short_occlusion_does_not_matter() {
     let mut harness = Harness::new(plan([("gate", fixed())], vec![rule()]));
     harness.heap_stays("gate", 0, 20);
     harness.look("gate", 30.0, vec![]);
@@ -120,7 +120,7 @@ fn scores_that_flicker_above_the_keep_score_are_one_case() {
 }
 
 #[test]
-fn a_thing_found_by_two_models_is_one_thing() {
+fn an_object_found_by_two_models_is_one_object() {
     let mut harness = Harness::new(plan(
         [("gate", fixed())],
         vec![Rule {
@@ -136,13 +136,13 @@ fn a_thing_found_by_two_models_is_one_thing() {
     let [case] = harness.opened()[..] else {
         panic!("{:?}", harness.effects)
     };
-    assert!((case.confidence - 0.9).abs() < 1e-6, "the surer box is the thing");
+    assert!((case.confidence - 0.9).abs() < 1e-6, "the box with the higher score is kept");
     assert!(harness.not_filed().is_empty());
 }
 
 #[test]
-fn seen_too_rarely_is_no_case_and_says_so() {
-    // Every third look: never three of five, and two thirds of the time it does not count as present.
+fn an_object_seen_too_rarely_is_reported_and_not_filed() {
+    // Seen in every third look: never three of five, and not counted as present two thirds of the time.
     let mut harness = Harness::new(plan([("gate", fixed())], vec![rule()]));
     for s in (0..600).step_by(30) {
         harness.look("gate", f64::from(s), vec![garbage(0.8, HEAP)]);

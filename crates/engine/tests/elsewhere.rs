@@ -1,4 +1,5 @@
-//! Several boxes that see one site: what another box has open is filed no second time, and nothing hangs on it longer.
+//! Several boxes that see one site: a problem that another box has open is not filed a second time, and is freed when
+//! that case ends.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::engine_support::{HERE, Harness, claim, elsewhere, fixed, plan, rule};
@@ -23,26 +24,26 @@ fn opened(harness: &Harness) -> usize {
 }
 
 #[test]
-fn what_another_box_has_open_is_not_filed() {
+fn a_problem_another_box_has_open_is_not_filed() {
     let mut harness = harness();
     harness.apply(elsewhere(0.0, Known::Claimed(claim("theirs", north(9.0)))));
     harness.heap_stays("gate", 0, 10 * MINUTE);
     assert_eq!(
         (opened(&harness), harness.not_filed()),
         (0, vec![NotFiled::OpenElsewhere]),
-        "told once"
+        "reported once"
     );
     assert_eq!(
         harness.engine.open_cases().count(),
         0,
-        "another box's case is none of this one"
+        "another box's case is not listed here"
     );
     assert_eq!(harness.pins(), 0, "no picture is kept for it");
     harness.close();
 }
 
 #[test]
-fn what_another_box_has_open_farther_off_or_of_another_kind_is_nothing_to_this_one() {
+fn claims_farther_away_or_of_another_category_do_not_matter() {
     let other = |change: fn(&mut Claim)| {
         let mut theirs = claim("theirs", HERE);
         change(&mut theirs);
@@ -52,27 +53,27 @@ fn what_another_box_has_open_farther_off_or_of_another_kind_is_nothing_to_this_o
         opened(&harness)
     };
     assert_eq!(other(|_| ()), 0);
-    assert_eq!(other(|c| c.located.at = north(15.0)), 1, "two uncertainties are 10 m");
+    assert_eq!(other(|c| c.located.at = north(15.0)), 1, "twice the uncertainty is 10 m");
     assert_eq!(other(|c| c.category = "0202".into()), 1);
     let reach = |c: &mut Claim| (c.located.at, c.merge_radius_m) = (north(15.0), 20.0);
-    assert_eq!(other(reach), 0, "the wider of two rules' radii is both boxes'");
+    assert_eq!(other(reach), 0, "the larger merge radius applies to both boxes");
 }
 
 #[test]
-fn what_the_other_box_lets_go_of_is_filed_if_it_is_still_there() {
+fn a_released_problem_is_filed_if_it_is_still_there() {
     let mut harness = harness();
     harness.apply(elsewhere(0.0, Known::Claimed(claim("theirs", HERE))));
     harness.heap_stays("gate", 0, 2 * MINUTE);
     harness.apply(elsewhere(125.0, Known::Released("theirs".into())));
     harness.heap_stays("gate", 130, 180);
-    assert_eq!(opened(&harness), 0, "it dwells anew");
+    assert_eq!(opened(&harness), 0, "its dwell starts over");
     harness.heap_stays("gate", 190, 4 * MINUTE);
     assert_eq!(opened(&harness), 1);
     harness.close();
 }
 
 #[test]
-fn of_two_that_were_confirmed_at_a_time_the_later_gives_way() {
+fn of_two_simultaneous_cases_the_later_yields() {
     let mut harness = harness();
     harness.heap_stays("gate", 0, 2 * MINUTE);
     let ours = harness.opened()[0].id.clone();
@@ -86,28 +87,28 @@ fn of_two_that_were_confirmed_at_a_time_the_later_gives_way() {
     assert_eq!(harness.not_filed(), [NotFiled::OpenElsewhere]);
     assert!(
         harness.engine.remembered().all(|c| c.id != ours),
-        "nobody ever heard of it"
+        "it was never sent"
     );
     harness.heap_stays("gate", 130, 10 * MINUTE);
     assert_eq!(opened(&harness), 1, "its heap belongs to the other box's case");
-    assert!(harness.apply(elsewhere(601.0, yielded)).is_empty(), "said twice");
+    assert!(harness.apply(elsewhere(601.0, yielded)).is_empty(), "a repeated message");
     harness.apply(elsewhere(602.0, Known::Released(theirs)));
     harness.heap_stays("gate", 610, 12 * MINUTE);
     assert_eq!(
         opened(&harness),
         2,
-        "the case it gave way to is over, and the heap is not"
+        "the other case ended and the heap is still there"
     );
     harness.close();
 }
 
 #[test]
-fn a_heap_may_come_nearer_to_one_of_two_claims() {
+fn a_heap_belongs_to_the_nearer_of_two_claims() {
     let mut harness = harness();
     harness.apply(elsewhere(0.0, Known::Claimed(claim("near", north(1.0)))));
     harness.apply(elsewhere(0.0, Known::Claimed(claim("far", north(9.0)))));
     harness.heap_stays("gate", 0, 2 * MINUTE);
     harness.apply(elsewhere(125.0, Known::Released("far".into())));
     harness.heap_stays("gate", 130, 10 * MINUTE);
-    assert_eq!(opened(&harness), 0, "it is the nearer one's");
+    assert_eq!(opened(&harness), 0, "it belongs to the nearer one");
 }

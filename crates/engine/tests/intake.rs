@@ -1,5 +1,5 @@
-//! Clerks have two minutes for a case: what is over the day's number waits for the next day, the surest and longest there
-//! first, and is filed then if it is still there.
+//! Daily caps: cases over the cap wait for the next day, highest priority first, and are filed then if they are still
+//! there.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::engine_support;
@@ -9,7 +9,7 @@ use jiff::tz::{TimeZone, offset};
 
 const HOUR: u32 = 3600;
 
-/// Two cameras 100 m apart, with four drawn places each.
+/// Two cameras 100 m apart, with four zones each.
 fn streets(per_camera_day: u32, per_box_day: u32, zone: TimeZone) -> Plan {
     let camera = |lon| {
         let mut camera = fixed_at(LonLat { lon, lat: 34.7005 });
@@ -30,7 +30,7 @@ fn streets(per_camera_day: u32, per_box_day: u32, zone: TimeZone) -> Plan {
     }
 }
 
-/// The `n`th place of a view: a heap there, and the zone drawn around it.
+/// The `n`th place of a view: a heap's box, and the zone around it.
 fn place(n: u8) -> (BBox, Zone) {
     let x = 0.05 + 0.25 * f32::from(n);
     let zone = engine_support::zone(
@@ -55,15 +55,15 @@ fn filed(harness: &Harness) -> Vec<String> {
     harness.opened().iter().map(name).collect()
 }
 
-/// Seconds from the tests' beginning (2025-06-15T15:06:40Z) to the next midnight.
+/// Seconds from the start of the tests' clock (2025-06-15T15:06:40Z) to the next midnight.
 const TO_MIDNIGHT: u32 = 8 * HOUR + 53 * 60 + 20;
 
 #[test]
-fn what_is_over_a_cameras_number_waits_and_the_heaviest_goes_first_next_day() {
+fn cases_over_a_cameras_cap_wait_and_the_highest_priority_is_filed_first_next_day() {
     let mut harness = Harness::new(streets(1, 100, TimeZone::UTC));
     stay(&mut harness, "east", &[(0, 0.9)], 0, 60);
     assert_eq!(filed(&harness), ["east/place-0"]);
-    // Two more; the second is surer.
+    // Two more; the second has the higher score.
     stay(
         &mut harness,
         "east",
@@ -74,8 +74,8 @@ fn what_is_over_a_cameras_number_waits_and_the_heaviest_goes_first_next_day() {
     assert_eq!(filed(&harness).len(), 1);
     assert_eq!(harness.engine.waiting(), 2);
     let said = harness.not_filed();
-    assert_eq!(said, [NotFiled::OverDailyCap; 2], "once each, however long they wait");
-    // The other camera has its own number.
+    assert_eq!(said, [NotFiled::OverDailyCap; 2], "reported once each, however long they wait");
+    // The other camera has its own cap.
     stay(&mut harness, "west", &[(3, 0.6)], TO_MIDNIGHT - 100, TO_MIDNIGHT - 20);
     assert_eq!(filed(&harness), ["east/place-0", "west/place-3"]);
     stay(
@@ -98,11 +98,11 @@ fn what_is_over_a_cameras_number_waits_and_the_heaviest_goes_first_next_day() {
 }
 
 #[test]
-fn the_boxs_number_is_shared_by_weight_across_cameras() {
+fn the_boxs_cap_is_shared_by_priority_across_cameras() {
     let mut harness = Harness::new(streets(100, 1, TimeZone::UTC));
     stay(&mut harness, "east", &[(0, 0.9)], 0, 60);
     for s in (70..TO_MIDNIGHT + 100).step_by(10) {
-        // East is looked at first, and is less sure.
+        // The east camera is looked at first and has the lower score.
         stay(&mut harness, "east", &[(0, 0.9), (1, 0.6)], s, s);
         stay(&mut harness, "west", &[(1, 0.8)], s + 1, s + 1);
     }
@@ -112,7 +112,7 @@ fn the_boxs_number_is_shared_by_weight_across_cameras() {
 }
 
 #[test]
-fn what_left_while_it_waited_is_not_filed_and_says_so() {
+fn an_object_that_left_while_waiting_is_reported_and_not_filed() {
     let mut harness = Harness::new(streets(1, 100, TimeZone::UTC));
     stay(&mut harness, "east", &[(0, 0.9)], 0, 60);
     stay(&mut harness, "east", &[(0, 0.9), (1, 0.6)], 70, 600);
@@ -123,7 +123,7 @@ fn what_left_while_it_waited_is_not_filed_and_says_so() {
 }
 
 #[test]
-fn the_day_ends_at_the_citys_midnight_and_a_restart_does_not_begin_it_anew() {
+fn the_day_ends_at_local_midnight_and_a_restart_does_not_reset_it() {
     let east_of_greenwich = TimeZone::fixed(offset(8));
     let mut harness = Harness::new(streets(1, 100, east_of_greenwich.clone()));
     stay(&mut harness, "east", &[(0, 0.9)], 0, 60);
@@ -131,7 +131,7 @@ fn the_day_ends_at_the_citys_midnight_and_a_restart_does_not_begin_it_anew() {
 
     let mut restarted = Harness::new(streets(1, 100, east_of_greenwich));
     restarted.apply(Input::Restored(filed_today));
-    // 23:06 local time when it began; the next day's number is there from 00:00 on, not from UTC's.
+    // It starts at 23:06 local time; the next day's cap applies from local midnight, not from UTC's.
     let to_midnight = 53 * 60 + 20;
     stay(&mut restarted, "east", &[(1, 0.9)], 100, to_midnight - 10);
     assert!(filed(&restarted).is_empty());
@@ -140,7 +140,7 @@ fn the_day_ends_at_the_citys_midnight_and_a_restart_does_not_begin_it_anew() {
 }
 
 #[test]
-fn without_a_number_nothing_waits() {
+fn without_a_cap_nothing_waits() {
     let mut harness = Harness::new(Plan {
         intake: no_cap(),
         ..streets(1, 1, TimeZone::UTC)

@@ -1,4 +1,4 @@
-//! What happens to a case after it is filed, and what that means for the thing that is still there.
+//! A case after filing, and what its state means for an object that is still there.
 
 use crate::engine_support::*;
 use gridwatch_engine::{CaseId, CaseState, Effect, Input, NotFiled, Reply};
@@ -22,7 +22,7 @@ fn reply(harness: &mut Harness, case: &CaseId, state: CaseState, seconds: f64) -
 }
 
 #[test]
-fn answers_are_revisions_with_their_reason() {
+fn replies_are_revisions_with_their_reason() {
     let (mut harness, case) = filed();
     let reason = Some("证据不足".to_owned());
     let effects = harness.apply(Input::Reply(Reply {
@@ -42,7 +42,7 @@ fn answers_are_revisions_with_their_reason() {
 }
 
 #[test]
-fn the_same_answer_again_changes_nothing() {
+fn a_repeated_reply_changes_nothing() {
     let (mut harness, case) = filed();
     assert_eq!(reply(&mut harness, &case, CaseState::Accepted, 70.0).len(), 1);
     assert!(reply(&mut harness, &case, CaseState::Accepted, 80.0).is_empty());
@@ -50,7 +50,7 @@ fn the_same_answer_again_changes_nothing() {
 }
 
 #[test]
-fn an_answer_that_cannot_be_is_refused_and_changes_nothing() {
+fn an_illegal_reply_is_rejected_and_changes_nothing() {
     let (mut harness, case) = filed();
     reply(&mut harness, &case, CaseState::Dispatched, 70.0);
     let [Effect::ReplyRefused { known, reply: said, .. }] = &reply(&mut harness, &case, CaseState::Accepted, 80.0)[..]
@@ -67,11 +67,11 @@ fn an_answer_that_cannot_be_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn what_is_still_there_after_its_case_was_closed_reopens_it_after_its_dwell() {
+fn an_object_still_there_after_closing_reopens_its_case_after_its_dwell() {
     let (mut harness, case) = filed();
     reply(&mut harness, &case, CaseState::Closed, 65.0);
     harness.heap_stays("gate", 70, 120);
-    assert_eq!(harness.engine.open_cases().count(), 0, "its dwell starts anew");
+    assert_eq!(harness.engine.open_cases().count(), 0, "its dwell starts over");
     harness.heap_stays("gate", 130, 130);
     let open: Vec<_> = harness.engine.open_cases().collect();
     assert_eq!(
@@ -93,7 +93,7 @@ fn a_reopened_case_holds_its_site_again() {
 }
 
 #[test]
-fn what_was_rejected_is_not_filed_again_while_it_stays() {
+fn a_rejected_object_is_not_filed_again_while_it_stays() {
     let (mut harness, case) = filed();
     reply(&mut harness, &case, CaseState::Rejected, 65.0);
     harness.heap_stays("gate", 70, 3600);
@@ -102,7 +102,7 @@ fn what_was_rejected_is_not_filed_again_while_it_stays() {
         (1, vec![NotFiled::RejectedBefore])
     );
     assert_eq!(harness.pins(), 0);
-    // Elsewhere in the same view it is another thing.
+    // Elsewhere in the view it is another object.
     for s in (3610..=3670).step_by(10) {
         harness.look("gate", f64::from(s), vec![garbage(0.8, bbox(0.1, 0.7, 0.2, 0.8))]);
     }
@@ -110,7 +110,7 @@ fn what_was_rejected_is_not_filed_again_while_it_stays() {
 }
 
 #[test]
-fn a_rejection_outlives_a_restart_and_is_forgotten_a_month_after_it_was_last_seen() {
+fn a_rejection_survives_restarts_until_a_month_after_the_last_sighting() {
     let (before, case) = filed();
     let mut restored = before.engine.open_cases().next().unwrap().clone();
     restored.state = CaseState::Rejected;
@@ -132,7 +132,7 @@ fn a_rejection_outlives_a_restart_and_is_forgotten_a_month_after_it_was_last_see
 }
 
 #[test]
-fn what_the_platform_has_under_another_number_is_not_filed_again() {
+fn a_problem_with_another_case_number_is_not_filed_again() {
     let (mut harness, case) = filed();
     reply(&mut harness, &case, CaseState::DuplicateOf, 65.0);
     harness.heap_stays("gate", 70, 3600);
@@ -143,7 +143,7 @@ fn what_the_platform_has_under_another_number_is_not_filed_again() {
 }
 
 #[test]
-fn a_case_without_evidence_is_tried_again_after_a_back_off() {
+fn a_case_without_evidence_is_retried_after_a_back_off() {
     let (mut harness, case) = filed();
     assert_eq!(
         harness.apply(Input::EvidenceFailed { case: case.clone() }),
@@ -157,7 +157,7 @@ fn a_case_without_evidence_is_tried_again_after_a_back_off() {
     assert_eq!(harness.engine.open_cases().count(), 0);
     assert!(
         harness.apply(Input::EvidenceFailed { case: case.clone() }).is_empty(),
-        "told twice"
+        "already reported"
     );
     harness.heap_stays("gate", 70, 80);
     assert_eq!(
@@ -174,19 +174,19 @@ fn a_case_without_evidence_is_tried_again_after_a_back_off() {
         (at(70.0), at(90.0)),
         "three looks after the failure"
     );
-    assert_eq!(second.dwell.as_secs(), 90, "its presence is not forgotten");
+    assert_eq!(second.dwell.as_secs(), 90, "its presence is kept");
     assert_ne!(second.id, case);
     harness.close();
 }
 
 #[test]
-fn another_camera_may_evidence_what_the_first_could_not() {
+fn another_camera_may_provide_the_evidence() {
     let mut harness = Harness::new(plan([("gate", fixed()), ("kerb", fixed())], vec![rule()]));
     harness.heap_stays("gate", 0, 60);
     harness.heap_stays("kerb", 0, 65);
     let case = harness.opened()[0].id.clone();
     harness.apply(Input::EvidenceFailed { case });
-    // The first camera is dead now.
+    // The first camera is offline now.
     harness.heap_stays("kerb", 70, 200);
     let [_, second] = harness.opened()[..] else {
         panic!("{:?}", harness.effects)

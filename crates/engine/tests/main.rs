@@ -1,4 +1,4 @@
-//! The engine: each module one behaviour, each test a street and what is filed of it.
+//! The engine, one behaviour per module: each test drives a small street and checks what is filed.
 
 mod engine_support;
 

@@ -1,5 +1,5 @@
-//! Permitted ground, pauses and working hours: time that is none of the rule's business is neither presence nor absence.
-//! The tests' time begins at 15:06:40 UTC; the hours here are 15:10 to 15:20, seconds 200 to 800.
+//! Permitted ground, pauses and working hours: time outside a rule's hours is neither presence nor absence.
+//! The tests' clock starts at 15:06:40 UTC; the hours here are 15:10 to 15:20, i.e. seconds 200 to 800.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
@@ -53,17 +53,17 @@ fn market() -> Harness {
 }
 
 #[test]
-fn inside_the_hours_there_is_no_case_and_outside_there_is() {
+fn there_is_no_case_inside_the_hours_and_one_outside() {
     let mut harness = market();
     harness.heap_stays("gate", 200, 790);
     assert!(harness.opened().is_empty());
     assert_eq!(
         (harness.not_filed(), harness.pins()),
         (vec![NotFiled::Permitted], 0),
-        "told once"
+        "reported once"
     );
     harness.heap_stays("gate", 800, 850);
-    assert!(harness.opened().is_empty(), "what it was permitted to stay is no dwell");
+    assert!(harness.opened().is_empty(), "permitted time is not dwell");
     harness.heap_stays("gate", 860, 860);
     let [case] = harness.opened()[..] else { panic!("one case") };
     assert_eq!((case.first_seen_at, case.confirmed_at), (at(800.0), at(860.0)));
@@ -74,7 +74,7 @@ fn inside_the_hours_there_is_no_case_and_outside_there_is() {
 }
 
 #[test]
-fn a_candidate_that_becomes_lawful_ends() {
+fn a_candidate_that_becomes_permitted_ends() {
     let mut harness = market();
     harness.heap_stays("gate", 150, 190);
     assert_eq!((harness.not_filed(), harness.pins()), (vec![], 1));
@@ -84,7 +84,7 @@ fn a_candidate_that_becomes_lawful_ends() {
 }
 
 #[test]
-fn beside_the_permitted_ground_the_hours_say_nothing() {
+fn the_hours_do_not_apply_next_to_the_permitted_ground() {
     let mut harness = market();
     for s in (200..=260).step_by(10) {
         harness.look("gate", f64::from(s), vec![garbage(0.8, bbox(0.1, 0.5, 0.2, 0.6))]);
@@ -94,7 +94,7 @@ fn beside_the_permitted_ground_the_hours_say_nothing() {
 }
 
 #[test]
-fn who_walks_through_the_market_is_told_once() {
+fn an_object_moving_through_the_market_is_reported_once() {
     let mut harness = market();
     for n in 0..10_u8 {
         let x = 0.31 + 0.02 * f32::from(n);
@@ -108,7 +108,7 @@ fn who_walks_through_the_market_is_told_once() {
 }
 
 #[test]
-fn an_open_case_stays_what_it_is_in_the_hours() {
+fn an_open_case_is_unaffected_by_the_hours() {
     let mut harness = market();
     harness.heap_stays("gate", 100, 300);
     assert_eq!((harness.opened().len(), harness.not_filed()), (1, vec![]));
@@ -117,7 +117,7 @@ fn an_open_case_stays_what_it_is_in_the_hours() {
 }
 
 #[test]
-fn a_pause_neither_adds_to_the_dwell_nor_takes_from_it() {
+fn a_pause_neither_adds_to_the_dwell_nor_reduces_it() {
     let mut harness = Harness::new(plan_with(10, pause(60), Vec::new()));
     // 40 s before the pause, which lasts from 200 to 860.
     harness.heap_stays("gate", 160, 870);
@@ -125,12 +125,12 @@ fn a_pause_neither_adds_to_the_dwell_nor_takes_from_it() {
     harness.heap_stays("gate", 880, 880);
     let [case] = harness.opened()[..] else { panic!("one case") };
     assert_eq!((case.first_seen_at, case.dwell), (at(160.0), Duration::from_secs(60)));
-    assert_eq!(case.looks, 4 + 3, "looks in the pause are none");
+    assert_eq!(case.looks, 4 + 3, "looks in the pause do not count");
     assert_eq!(case.schedule.as_ref().map(|s| s.as_str()), Some("hours"));
 }
 
 #[test]
-fn a_pause_is_no_absence() {
+fn a_pause_is_not_absence() {
     let mut harness = Harness::new(plan_with(10, pause(60), Vec::new()));
     harness.heap_stays("gate", 160, 190);
     for s in (200..=860).step_by(10) {
@@ -141,12 +141,12 @@ fn a_pause_is_no_absence() {
 }
 
 #[test]
-fn bags_put_out_for_collection_begin_to_dwell_after_it() {
+fn bags_put_out_for_collection_start_their_dwell_afterwards() {
     let mut harness = Harness::new(plan_with(10, pause(60), Vec::new()));
     harness.heap_stays("gate", 210, 850);
     assert!(
         harness.effects.is_empty(),
-        "not so much as a candidate: {:?}",
+        "not even a candidate: {:?}",
         harness.effects
     );
     harness.heap_stays("gate", 860, 920);
@@ -154,7 +154,7 @@ fn bags_put_out_for_collection_begin_to_dwell_after_it() {
 }
 
 #[test]
-fn what_was_last_seen_an_hour_ago_is_void_in_a_pause_too() {
+fn tracks_become_stale_after_an_hour_in_a_pause_too() {
     let mut harness = Harness::new(plan_with(180, pause(60), Vec::new()));
     harness.heap_stays("gate", 160, 190);
     for s in (200..3900).step_by(60) {
@@ -164,7 +164,7 @@ fn what_was_last_seen_an_hour_ago_is_void_in_a_pause_too() {
 }
 
 #[test]
-fn a_rule_works_in_its_hours_alone() {
+fn a_rule_is_active_only_in_its_hours() {
     let mut harness = Harness::new(plan_with(10, active(), Vec::new()));
     harness.heap_stays("gate", 0, 190);
     assert!(harness.effects.is_empty(), "{:?}", harness.effects);
@@ -175,7 +175,7 @@ fn a_rule_works_in_its_hours_alone() {
 }
 
 #[test]
-fn no_look_is_asked_for_that_would_decide_nothing() {
+fn no_look_is_requested_that_would_decide_nothing() {
     let asked = |hours| {
         let mut plan = plan_with(10, hours, Vec::new());
         plan.rules[0].dwell = Duration::from_secs(58);
@@ -187,14 +187,14 @@ fn no_look_is_asked_for_that_would_decide_nothing() {
         harness.effects.iter().filter(|e| by(e)).count()
     };
     assert_eq!(asked(Hours::default()), 1, "at 205");
-    assert_eq!(asked(pause(0)), 0, "which lies in the pause");
+    assert_eq!(asked(pause(0)), 0, "205 lies in the pause");
 }
 
 #[test]
 fn a_clock_set_back_into_the_hours_files_nothing() {
     let mut harness = Harness::new(plan_with(10, pause(0), Vec::new()));
     harness.heap_stays("gate", 800, 850);
-    // An hour's correction would be a day's, as far as the schedule is concerned: it asks the new clock alone.
+    // The schedule depends on the current clock only, whatever it was set back by.
     harness.heap_stays("gate", 300, 790);
     assert_eq!(
         (harness.opened().len(), harness.not_filed()),
@@ -208,10 +208,10 @@ fn a_clock_set_back_into_the_hours_files_nothing() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
-    /// Counted second by second: a heap that never goes away is filed at the first look at which the rule works and has worked
-    /// for the dwell since the first look that counted.
+    /// Second-by-second reference: a heap that never leaves is filed at the first look in the rule's hours by which the
+    /// rule has been active for the dwell since the first counted look.
     #[test]
-    fn the_dwell_is_the_seconds_in_which_the_rule_worked(
+    fn the_dwell_is_the_seconds_in_which_the_rule_was_active(
         (minutes, after, dwell) in (1..20_u16, 0..900_u64, 60..900_u64),
         (start, every) in (0..1200_u64, 5..40_u64),
         is_pause in any::<bool>(),

@@ -1,4 +1,4 @@
-//! Whatever the looks are like: no case before its time, none late, one per thing, and the same again on the same input.
+//! Properties for arbitrary looks: no case early or late, one per object, and the same effects for the same input.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use crate::engine_support::*;
 use gridwatch_engine::{BBox, CaseId, CaseState, Claim, Detection, Effect, Input, Known, Light, NotFiled, Observation, Reason, Reply, Rule, View, ZoneKind};
 use proptest::prelude::*;
 
-/// What a look at a thing that never leaves comes to.
+/// What a look at an object that never leaves yields.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Look {
     Seen,
@@ -14,7 +14,7 @@ enum Look {
     Blind,
 }
 
-/// A rule slow enough for looks every 50 s, and a dwell.
+/// A rule slow enough for looks every 50 s, with the given dwell and gap.
 fn rule_with(dwell_s: f64, max_gap_s: u64) -> Rule {
     Rule {
         dwell: Duration::from_secs_f64(dwell_s),
@@ -23,7 +23,7 @@ fn rule_with(dwell_s: f64, max_gap_s: u64) -> Rule {
     }
 }
 
-/// Moments (in tenths of a second) and what each look comes to: periods of 1–50 s with jitter, misses, blind stretches and
+/// Times (in tenths of a second) and results of looks: periods of 1–50 s with jitter, misses, blind stretches and
 /// outages.
 fn looks() -> impl Strategy<Value = Vec<(f64, Look)>> {
     let step = prop_oneof![
@@ -45,8 +45,8 @@ fn looks() -> impl Strategy<Value = Vec<(f64, Look)>> {
     })
 }
 
-/// Slow and obvious: for every look, everything is added up again from the beginning. The first case's two looks.
-fn first_case(looks: &[(f64, Look)], rule: &Rule) -> Option<(f64, f64)> {
+/// Slow reference that recomputes everything at every look. Returns the times of the first case's two looks.
+fn reference_case(looks: &[(f64, Look)], rule: &Rule) -> Option<(f64, f64)> {
     let counts = |i: usize| {
         let ((a, before), (b, now)) = (looks[i - 1], looks[i]);
         let is_clear = before != Look::Blind && now != Look::Blind;
@@ -93,13 +93,13 @@ fn play(harness: &mut Harness, camera: &str, looks: &[(f64, Look)]) {
         match look {
             Look::Seen => harness.look(camera, *s, vec![garbage(0.8, HEAP)]),
             Look::Missed => harness.look(camera, *s, vec![]),
-            // What a model says of a blind picture must not matter.
+            // Detections in a blind picture must not matter.
             Look::Blind => harness.see(camera, *s, View::Dark, vec![garbage(0.9, HEAP)]),
         };
     }
 }
 
-/// Up to an eighth of its size off its place.
+/// The box shifted by up to an eighth of its size.
 fn jittered(b: BBox, (dx, dy): (f32, f32)) -> BBox {
     let (dx, dy) = (dx * (b.x2 - b.x1) / 8.0, dy * (b.y2 - b.y1) / 8.0);
     bbox(b.x1 + dx, b.y1 + dy, b.x2 + dx, b.y2 + dy)
@@ -111,18 +111,18 @@ fn jitter() -> impl Strategy<Value = (f32, f32)> {
 
 proptest! {
     #[test]
-    fn a_case_comes_exactly_when_adding_up_says_so(looks in looks(), dwell in 5.0f64..400.0, gap in 30u64..180) {
+    fn a_case_is_filed_exactly_when_the_reference_says_so(looks in looks(), dwell in 5.0f64..400.0, gap in 30u64..180) {
         let rule = rule_with((dwell * 10.0).round() / 10.0, gap);
         let mut harness = Harness::new(plan([("gate", fixed())], vec![rule.clone()]));
         play(&mut harness, "gate", &looks);
         let found = harness.opened().first().map(|c| (c.first_seen_at, c.confirmed_at));
-        prop_assert_eq!(found, first_case(&looks, &rule).map(|(a, b)| (at(a), at(b))));
-        prop_assert!(harness.opened().len() <= 1, "the site has its case");
+        prop_assert_eq!(found, reference_case(&looks, &rule).map(|(a, b)| (at(a), at(b))));
+        prop_assert!(harness.opened().len() <= 1, "one case per site");
         harness.close();
     }
 
     #[test]
-    fn what_is_always_seen_is_filed_by_the_first_look_after_its_dwell(
+    fn an_object_seen_in_every_look_is_filed_by_the_first_look_after_its_dwell(
         period in 1.0f64..50.0, dwell in 60.0f64..900.0, jitters in prop::collection::vec(0.8f64..1.2, 50),
     ) {
         let mut harness = Harness::new(plan([("gate", fixed())], vec![rule_with(dwell, 150)]));
@@ -136,8 +136,8 @@ proptest! {
             s += period * jitter;
         }
         let [case] = harness.opened()[..] else { return Err(TestCaseError::fail("not filed")) };
-        prop_assert!(case.confirmed_at >= at(dwell - 0.001), "not before");
-        prop_assert!(case.confirmed_at >= at(before) && case.confirmed_at <= at(s), "not later than one look after");
+        prop_assert!(case.confirmed_at >= at(dwell - 0.001), "not early");
+        prop_assert!(case.confirmed_at >= at(before) && case.confirmed_at <= at(s), "at most one look late");
     }
 
     #[test]
@@ -186,7 +186,7 @@ proptest! {
         for case in harness.opened() {
             let is_left = case.zone.as_ref().is_some_and(|z| z.as_str() == "left");
             for b in [case.first_box, case.confirmed_box] {
-                prop_assert_eq!(b.centre().x < 0.5, is_left, "no case takes over the other's thing");
+                prop_assert_eq!(b.centre().x < 0.5, is_left, "no case switches to the other object");
             }
         }
         prop_assert!(harness.opened().len() <= 2);
@@ -211,12 +211,12 @@ proptest! {
             }
         }
         prop_assert_eq!(harness.opened().len(), 1);
-        // Only what came before the first good score may be told.
+        // Only detections before the first sufficient score may be reported.
         prop_assert!(harness.not_filed().iter().all(|r| *r == NotFiled::ScoreTooLow), "{:?}", harness.not_filed());
     }
 
     #[test]
-    fn a_case_is_let_go_exactly_when_adding_up_says_so(looks in leaves(), after in 100u64..900) {
+    fn a_case_is_withdrawn_exactly_when_the_reference_says_so(looks in looks_at_left_place(), after in 100u64..900) {
         let rule = Rule { forget_after: Duration::from_secs(60), ..rule() };
         let mut plan = plan([("gate", fixed())], vec![rule.clone()]);
         plan.intake.let_go_after = Some(Duration::from_secs(after));
@@ -225,7 +225,7 @@ proptest! {
         prop_assert_eq!(harness.opened().len(), 1);
         for (s, look) in &looks {
             match look {
-                // Too low to begin a track, so that each is a doubt and none a sighting.
+                // Too low to start a track, so that each is a doubt and not a sighting.
                 Look::Seen => harness.look("gate", *s, vec![garbage(0.4, HEAP)]),
                 Look::Missed => harness.look("gate", *s, vec![]),
                 Look::Blind => harness.see("gate", *s, View::Dark, vec![garbage(0.9, HEAP)]),
@@ -235,7 +235,7 @@ proptest! {
             Effect::Revise { state: CaseState::Withdrawn, at, .. } => Some(*at),
             _ => None,
         });
-        prop_assert_eq!(withdrawn, let_go(&looks, &rule, after as f64).map(at));
+        prop_assert_eq!(withdrawn, reference_withdrawal(&looks, &rule, after as f64).map(at));
     }
 
     #[test]
@@ -260,11 +260,11 @@ proptest! {
     }
 }
 
-/// Until when the heap of a case is seen.
+/// Until when the heap is seen.
 const FILED_S: u32 = 120;
 
-/// Looks at a place that a filed heap has left for long enough to be followed no more: empty, blind, and false boxes.
-fn leaves() -> impl Strategy<Value = Vec<(f64, Look)>> {
+/// Looks at the place of a filed heap after its track has ended: empty, blind, and stray boxes.
+fn looks_at_left_place() -> impl Strategy<Value = Vec<(f64, Look)>> {
     let look = prop_oneof![12 => Just(Look::Missed), 2 => Just(Look::Blind), 1 => Just(Look::Seen)];
     let step = prop_oneof![12 => 5.0f64..40.0, 1 => 80.0f64..400.0];
     prop::collection::vec((step, look), 20..250).prop_map(|steps| {
@@ -278,14 +278,14 @@ fn leaves() -> impl Strategy<Value = Vec<(f64, Look)>> {
     })
 }
 
-/// When that heap is filed.
+/// When the heap is filed.
 const FILED_AT: f64 = 60.0;
 
-/// Slow and obvious: every look is held against all the time that was known before it.
-fn let_go(looks: &[(f64, Look)], rule: &Rule, after: f64) -> Option<f64> {
+/// Slow reference that compares every look with all observed time before it.
+fn reference_withdrawal(looks: &[(f64, Look)], rule: &Rule, after: f64) -> Option<f64> {
     let mut all = vec![(f64::from(FILED_S), Look::Seen)];
     all.extend_from_slice(looks);
-    // What is known, laid end to end: where each look comes in it.
+    // Observed time laid end to end, and the position of each look in it.
     let mut known = vec![0.0];
     for pair in all.windows(2) {
         let ((a, before), (b, now)) = (pair[0], pair[1]);
@@ -309,7 +309,7 @@ fn let_go(looks: &[(f64, Look)], rule: &Rule, after: f64) -> Option<f64> {
     (1..all.len()).find(is_up).map(|i| all[i].0)
 }
 
-/// Anything that can come in, sensible or not.
+/// Any input, sensible or not.
 #[derive(Debug, Clone)]
 enum Event {
     Look {
@@ -331,16 +331,16 @@ enum Event {
     Reaimed {
         camera: usize,
     },
-    Elsewhere(News),
+    Elsewhere(ClaimEvent),
     Reload {
         cameras: usize,
         rules: usize,
     },
 }
 
-/// What another box may say; it has two cases, one of each rule.
+/// Messages of another box, which has two cases, one of each rule.
 #[derive(Debug, Clone)]
-enum News {
+enum ClaimEvent {
     Claimed(usize),
     Released(usize),
     Yielded { case: usize, to: usize },
@@ -362,7 +362,7 @@ const STATES: [CaseState; 10] = [
 ];
 
 fn event() -> impl Strategy<Value = Event> {
-    // A few places, so that things are seen again, and some boxes that are none.
+    // A few places, so that objects are seen again, and some invalid boxes.
     let spot = prop_oneof![
         8 => (0u8..5, jitter()).prop_map(|(n, j)| {
             let x = 0.1 + f32::from(n) * 0.15;
@@ -379,10 +379,10 @@ fn event() -> impl Strategy<Value = Event> {
     });
     let view = prop_oneof![8 => Just(View::Clear), 1 => Just(View::Dark), 1 => Just(View::Damaged)];
     let step = prop_oneof![30 => 0.5f64..20.0, 2 => 50.0f64..400.0, 1 => 3000.0f64..90000.0, 1 => Just(0.0), 1 => -300.0f64..0.0];
-    let news = prop_oneof![
-        (0usize..2).prop_map(News::Claimed),
-        (0usize..2).prop_map(News::Released),
-        (0usize..8, 0usize..2).prop_map(|(case, to)| News::Yielded { case, to }),
+    let claim_event = prop_oneof![
+        (0usize..2).prop_map(ClaimEvent::Claimed),
+        (0usize..2).prop_map(ClaimEvent::Released),
+        (0usize..8, 0usize..2).prop_map(|(case, to)| ClaimEvent::Yielded { case, to }),
     ];
     prop_oneof![
         40 => (0usize..3, step.clone(), view, prop::collection::vec(seen, 0..6))
@@ -391,12 +391,12 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0usize..8).prop_map(|case| Event::EvidenceFailed { case }),
         2 => step.prop_map(|step| Event::Tick { step }),
         1 => (0usize..3).prop_map(|camera| Event::Reaimed { camera }),
-        1 => news.prop_map(Event::Elsewhere),
+        1 => claim_event.prop_map(Event::Elsewhere),
         1 => (1usize..4, 1usize..3).prop_map(|(cameras, rules)| Event::Reload { cameras, rules }),
     ]
 }
 
-fn anything() -> impl Strategy<Value = Vec<Event>> {
+fn any_events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event(), 1..300)
 }
 
@@ -427,12 +427,12 @@ fn plan_of(cameras: usize, rules: usize) -> gridwatch_engine::Plan {
         CAMERAS.into_iter().zip(all).take(cameras),
         [quick, sign].into_iter().take(rules).collect(),
     );
-    // Soon enough to come about among the events.
+    // Short enough to happen among the events.
     plan.intake.let_go_after = Some(Duration::from_secs(60));
     plan
 }
 
-/// Where the events stand: the time, and what was configured last.
+/// Current time and configuration.
 struct Street {
     seconds: f64,
     cameras: usize,
@@ -455,7 +455,7 @@ impl Street {
     }
 
     fn play(&mut self, harness: &mut Harness, event: &Event) {
-        // The newest cases first; past the last, one that nobody knows.
+        // Newest case first; past the last, an unknown one.
         let nth = |harness: &Harness, n: &usize| {
             let case = harness.opened().into_iter().rev().nth(*n);
             case.map_or_else(|| CaseId::from("01ARZ3NDEKTSV4RRFFQ69G5FAV"), |c| c.id.clone())
@@ -490,15 +490,15 @@ impl Street {
                 camera: CAMERAS[*camera].into(),
                 at: at(self.seconds),
             },
-            Event::Elsewhere(news) => {
+            Event::Elsewhere(change) => {
                 let theirs = |n: &usize| THEIRS[*n].0;
-                let what = match news {
-                    News::Claimed(n) => Known::Claimed(Claim {
+                let what = match change {
+                    ClaimEvent::Claimed(n) => Known::Claimed(Claim {
                         category: THEIRS[*n].1.into(),
                         ..claim(theirs(n), HERE)
                     }),
-                    News::Released(n) => Known::Released(theirs(n).into()),
-                    News::Yielded { case, to } => Known::Yielded {
+                    ClaimEvent::Released(n) => Known::Released(theirs(n).into()),
+                    ClaimEvent::Yielded { case, to } => Known::Yielded {
                         case: nth(harness, case),
                         to: theirs(to).into(),
                     },
@@ -526,9 +526,9 @@ fn run(events: &[Event]) -> Harness {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
-    /// `Harness` panics on an `Unpin` without its `Pin`, and `close` on a `Pin` that is never let go.
+    /// `Harness` panics on an `Unpin` without its `Pin`, and `close` on a `Pin` that is never released.
     #[test]
-    fn pins_balance_and_cases_are_whole_whatever_comes(events in anything()) {
+    fn pins_balance_and_cases_are_valid_for_any_input(events in any_events()) {
         let mut harness = run(&events);
         for case in harness.opened() {
             prop_assert!(case.first_seen_at < case.confirmed_at, "two different pictures");
@@ -540,13 +540,13 @@ proptest! {
         let all = ids.len();
         ids.sort();
         ids.dedup();
-        prop_assert_eq!(ids.len(), all, "no id twice");
+        prop_assert_eq!(ids.len(), all, "ids are unique");
         harness.close();
     }
 
-    /// A prefix, a restart and the rest come to what the whole comes to.
+    /// A prefix, a restart and the rest give the same effects as the whole.
     #[test]
-    fn a_restart_at_any_point_changes_nothing(events in anything(), cut in 0usize..300) {
+    fn a_restart_at_any_point_changes_nothing(events in any_events(), cut in 0usize..300) {
         let whole = run(&events);
         let cut = cut.min(events.len());
         let mut harness = Harness::new(plan_of(3, 2));
@@ -557,7 +557,7 @@ proptest! {
         let before = harness.effects.len();
         harness.restart(street.plan(), |_| true);
         let pinned_again = harness.effects.drain(before..).all(|e| matches!(e, Effect::Pin { .. }));
-        prop_assert!(pinned_again, "a start decides nothing");
+        prop_assert!(pinned_again, "a restart decides nothing");
         for event in &events[cut..] {
             street.play(&mut harness, event);
         }
@@ -569,7 +569,7 @@ proptest! {
     }
 
     #[test]
-    fn the_same_inputs_give_the_same_effects(events in anything()) {
+    fn the_same_inputs_give_the_same_effects(events in any_events()) {
         prop_assert_eq!(run(&events).effects, run(&events).effects);
     }
 }

@@ -1,4 +1,4 @@
-//! Each candidate that does not become a case ends with one reason, the truest.
+//! Each candidate that does not become a case ends with exactly one reason, the most specific one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,18 +16,18 @@ fn left_before_its_dwell() {
     for s in (40..=140).step_by(10) {
         harness.look("gate", f64::from(s), vec![]);
     }
-    assert!(harness.not_filed().is_empty(), "110 s unseen may still be a lorry");
+    assert!(harness.not_filed().is_empty(), "110 s unseen may be a lorry in front");
     harness.look("gate", 150.0, vec![]);
     assert_eq!((harness.not_filed(), harness.pins()), (vec![NotFiled::LeftBeforeDwell], 0));
     harness.look("gate", 160.0, vec![]);
-    assert_eq!(harness.not_filed().len(), 1, "told once");
+    assert_eq!(harness.not_filed().len(), 1, "reported once");
 }
 
 #[test]
-fn moved_starts_again_from_where_it_is() {
+fn a_moved_object_starts_over_from_where_it_is() {
     let mut harness = gate();
     harness.heap_stays("gate", 0, 40);
-    // 0.4 diagonals and again 0.4: each is a shift one look allows, together they are too far.
+    // Two shifts of 0.4 diagonals: each is allowed between looks, together they are too far.
     let step = |n: f32| bbox(0.45 + n * 0.056, 0.5, 0.55 + n * 0.056, 0.6);
     harness.look("gate", 50.0, vec![garbage(0.8, step(1.0))]);
     assert!(harness.not_filed().is_empty());
@@ -47,7 +47,7 @@ fn moved_starts_again_from_where_it_is() {
 }
 
 #[test]
-fn a_vendor_who_keeps_moving_is_none() {
+fn a_vendor_who_keeps_moving_is_not_filed() {
     let mut harness = gate();
     for n in 0..60u8 {
         let x = 0.05 + f32::from(n) * 0.014;
@@ -64,7 +64,7 @@ fn a_vendor_who_keeps_moving_is_none() {
 }
 
 #[test]
-fn a_detection_that_starts_nothing_says_why_at_each_look() {
+fn a_detection_that_starts_no_candidate_is_reported_at_each_look() {
     let mut camera = fixed();
     camera.zones = vec![
         zone("pavement", ZoneKind::Watch, (0.0, 1.0), (0.5, 1.0)),
@@ -100,29 +100,29 @@ fn a_detection_that_starts_nothing_says_why_at_each_look() {
 }
 
 #[test]
-fn a_candidates_own_bad_look_is_no_second_candidate() {
+fn a_low_score_on_a_candidate_is_not_a_second_candidate() {
     let mut harness = gate();
     harness.heap_stays("gate", 0, 20);
     harness.look("gate", 30.0, vec![garbage(0.1, HEAP)]);
     harness.heap_stays("gate", 40, 60);
     assert!(harness.not_filed().is_empty(), "{:?}", harness.not_filed());
-    assert_eq!(harness.opened()[0].looks_seen, 6, "but the look did not see it either");
+    assert_eq!(harness.opened()[0].looks_seen, 6, "but the look counts as missed");
 }
 
 #[test]
-fn outside_the_grid_is_told_once_for_as_long_as_it_stays() {
+fn outside_the_grid_is_reported_once_while_it_stays() {
     let far = LonLat { lon: 113.7, lat: 34.7 };
     let mut harness = Harness::new(plan([("gate", fixed_at(far))], vec![rule()]));
     harness.heap_stays("gate", 0, 600);
     assert_eq!((harness.not_filed(), harness.pins()), (vec![NotFiled::OutsideGrid], 0));
-    // The city sends a new place: it starts again.
+    // With a new location it starts over.
     harness.apply(Input::Configured(Arc::new(plan([("gate", fixed())], vec![rule()]))));
     harness.heap_stays("gate", 610, 680);
     assert_eq!(harness.opened()[0].first_seen_at, at(610.0));
 }
 
 #[test]
-fn a_camera_dead_for_long_voids_what_it_knew_and_its_pictures() {
+fn a_long_outage_drops_a_cameras_tracks_and_pins() {
     let mut harness = gate();
     harness.heap_stays("gate", 0, 30);
     let deadline = harness.engine.next_deadline().expect("a picture is held");
@@ -159,7 +159,7 @@ fn a_long_dwell_outlasts_the_night() {
 }
 
 #[test]
-fn a_vanished_rule_or_camera_ends_its_candidates_and_keeps_the_others() {
+fn a_removed_rule_or_camera_ends_only_its_own_candidates() {
     let cameras = || {
         [
             ("gate", fixed()),
@@ -185,5 +185,5 @@ fn a_vanished_rule_or_camera_ends_its_candidates_and_keeps_the_others() {
     harness.apply(Input::Configured(Arc::new(plan([("gate", fixed())], vec![rule()]))));
     assert_eq!((harness.not_filed(), harness.pins()), (vec![NotFiled::Reconfigured; 3], 1));
     harness.heap_stays("gate", 40, 60);
-    assert_eq!(harness.opened()[0].first_seen_at, at(0.0), "what is kept goes on");
+    assert_eq!(harness.opened()[0].first_seen_at, at(0.0), "the others continue");
 }

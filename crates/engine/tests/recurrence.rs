@@ -1,5 +1,5 @@
-//! 回潮: a problem that comes back. At once after its case was closed, the platform is asked to reopen it, once; within a
-//! week it is a new case that names the old one; later it is a new problem.
+//! Recurrence（回潮）: within 30 minutes of closing, the platform is asked once to reopen the case; within a week it is a
+//! new case linked to the old one; later it is a new problem.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::engine_support::{Harness, at, fixed, plan, rule};
@@ -22,13 +22,13 @@ fn close(harness: &mut Harness, case: &CaseId, seconds: u32) {
     }));
 }
 
-/// A heap from `from` on until it is filed; gives the newest case.
+/// A heap from `from` until it is filed; returns its case.
 fn filed(harness: &mut Harness, from: u32) -> CaseId {
     harness.heap_stays("gate", from, from + 2 * MINUTE);
     harness.opened().last().unwrap().id.clone()
 }
 
-/// Nothing there, long enough that the track is over.
+/// An empty view for long enough that the track ends.
 fn cleared(harness: &mut Harness, from: u32) {
     for s in (from..from + 5 * MINUTE).step_by(10) {
         harness.look("gate", f64::from(s), Vec::new());
@@ -51,7 +51,7 @@ fn reopened(harness: &Harness) -> Vec<&CaseId> {
 }
 
 #[test]
-fn a_heap_that_still_lies_there_when_its_case_is_closed_reopens_it_once() {
+fn a_heap_still_there_at_closing_reopens_its_case_once() {
     let mut harness = harness();
     let case = filed(&mut harness, 0);
     close(&mut harness, &case, 130);
@@ -59,7 +59,7 @@ fn a_heap_that_still_lies_there_when_its_case_is_closed_reopens_it_once() {
     assert_eq!(reopened(&harness), [&case]);
     assert_eq!(harness.opened().len(), 1, "no second case");
     assert!(harness.not_filed().contains(&NotFiled::CaseReopened));
-    // The platform closes it once more, and it lies there still: it has been told, so this is another case.
+    // The platform closes it again while it is still there: the box has already asked once, so this is a new case.
     close(&mut harness, &case, 310);
     harness.heap_stays("gate", 320, 500);
     assert_eq!(reopened(&harness).len(), 1);
@@ -69,7 +69,7 @@ fn a_heap_that_still_lies_there_when_its_case_is_closed_reopens_it_once() {
 }
 
 #[test]
-fn a_vendor_who_comes_back_within_the_week_is_a_linked_case_and_the_third_time_counts_two() {
+fn a_recurrence_within_the_week_is_linked_and_counted() {
     let mut harness = harness();
     let first = filed(&mut harness, 0);
     cleared(&mut harness, 130);
@@ -104,7 +104,7 @@ fn after_a_week_it_is_a_new_problem() {
 }
 
 #[test]
-fn a_restart_changes_none_of_it() {
+fn recurrence_survives_a_restart() {
     let mut before = harness();
     let case = filed(&mut before, 0);
     let mut after = harness();

@@ -1,4 +1,4 @@
-//! What was known of things that are no cases yet outlasts a restart.
+//! Tracks and candidates survive a restart.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ fn street() -> gridwatch_engine::Plan {
 }
 
 #[test]
-fn a_dwell_goes_on_over_a_restart() {
+fn a_dwell_continues_after_a_restart() {
     let mut harness = Harness::new(street());
     harness.heap_stays("gate", 0, 40);
     harness.restart(street(), |_| true);
@@ -52,12 +52,12 @@ fn a_candidate_whose_picture_is_lost_takes_another_and_keeps_its_dwell() {
         (at(60.0), at(70.0)),
         "two pictures"
     );
-    assert_eq!(case.dwell, Duration::from_secs(70), "of the same heap");
+    assert_eq!(case.dwell, Duration::from_secs(70), "the whole presence");
     harness.close();
 }
 
 #[test]
-fn the_two_pictures_of_a_case_are_as_far_apart_as_evidence_asks() {
+fn the_two_pictures_of_a_case_are_at_least_the_picture_interval_apart() {
     let street = || gridwatch_engine::Plan {
         picture_interval: Duration::from_secs(25),
         ..street()
@@ -76,7 +76,7 @@ fn a_case_that_was_never_committed_is_filed_after_the_restart() {
     harness.heap_stays("gate", 0, 60);
     assert_eq!(harness.opened().len(), 1);
     let snapshot: Snapshot = harness.engine.snapshot();
-    // The store was full: it knows nothing of the case.
+    // The store was full and never committed the case.
     let mut next = Harness::new(street());
     next.apply(Input::Resumed(Box::new(Resumed {
         snapshot,
@@ -98,13 +98,13 @@ fn what_is_no_longer_configured_is_not_resumed() {
     };
     harness.restart(plan([("gate", fixed())], vec![other]), |_| true);
     harness.heap_stays("gate", 50, 100);
-    assert!(harness.opened().is_empty(), "its dwell begins with it");
+    assert!(harness.opened().is_empty(), "its dwell starts over");
     assert_eq!(harness.transitions.last(), Some(&Reason::Appeared));
     harness.close();
 }
 
 #[test]
-fn an_open_case_is_not_filed_again_and_what_is_refused_stays_so() {
+fn an_open_case_is_not_filed_again_after_restarts() {
     let mut harness = Harness::new(street());
     for start in 0..5 {
         harness.heap_stays("gate", start * 3000, start * 3000 + 2900);
@@ -121,7 +121,7 @@ fn an_open_case_is_not_filed_again_and_what_is_refused_stays_so() {
 }
 
 #[test]
-fn what_waits_for_room_waits_after_a_restart() {
+fn candidates_over_the_cap_still_wait_after_a_restart() {
     let mut full = street();
     full.intake.per_box_day = 0;
     let mut harness = Harness::new(full.clone());
@@ -130,5 +130,5 @@ fn what_waits_for_room_waits_after_a_restart() {
     harness.restart(full.clone(), |_| true);
     assert_eq!(harness.engine.waiting(), 1);
     harness.heap_stays("gate", 70, 100);
-    assert_eq!(harness.not_filed(), [NotFiled::OverDailyCap], "said once");
+    assert_eq!(harness.not_filed(), [NotFiled::OverDailyCap], "reported once");
 }

@@ -10,7 +10,7 @@ fn metres_from_here(east: f64, north: f64) -> LonLat {
 }
 
 #[test]
-fn a_heap_lost_behind_a_lorry_is_still_the_same_case() {
+fn a_heap_whose_track_was_lost_is_still_the_same_case() {
     let mut harness = Harness::new(plan([("gate", fixed())], vec![rule()]));
     harness.heap_stays("gate", 0, 60);
     for s in (70..=400).step_by(10) {
@@ -21,7 +21,7 @@ fn a_heap_lost_behind_a_lorry_is_still_the_same_case() {
     assert_eq!(
         harness.not_filed(),
         [NotFiled::OpenCaseAtSite],
-        "the new track says so once"
+        "reported once for the new track"
     );
     harness.close();
 }
@@ -42,7 +42,7 @@ fn a_restart_does_not_file_it_again() {
 }
 
 #[test]
-fn an_uncalibrated_view_is_one_site_and_each_of_its_zones_is_another() {
+fn an_uncalibrated_view_is_one_site_unless_zones_divide_it() {
     let (left, right) = (bbox(0.1, 0.5, 0.2, 0.6), bbox(0.7, 0.5, 0.8, 0.6));
     let both = |harness: &mut Harness| {
         for s in (0..=120).step_by(10) {
@@ -74,8 +74,8 @@ fn an_uncalibrated_view_is_one_site_and_each_of_its_zones_is_another() {
 }
 
 #[test]
-fn cameras_that_may_mean_the_same_place_share_a_case() {
-    // Both places are known to 5 m, so up to 10 m apart they may be one.
+fn cameras_that_may_see_the_same_place_share_a_case() {
+    // Both places are known to 5 m, so up to 10 m apart they may be the same.
     for (apart, cases) in [(9.0, 1), (11.0, 2)] {
         let cameras = [("gate", fixed()), ("kerb", fixed_at(metres_from_here(apart, 0.0)))];
         let mut harness = Harness::new(plan(cameras, vec![rule()]));
@@ -119,7 +119,7 @@ fn a_case_keeps_its_first_cell_when_another_camera_sees_it_across_the_edge() {
 }
 
 #[test]
-fn three_calibrated_cameras_around_one_heap_file_one_case_where_it_is() {
+fn three_calibrated_cameras_around_one_heap_file_one_case_at_its_place() {
     let poles = [("a", (0.0, -18.0)), ("b", (16.0, 5.0)), ("c", (-9.0, 14.0))];
     let cameras = poles.map(|(id, pole)| (id, Pinhole::towards_here(pole, 6.0)));
     let plans = cameras.map(|(id, camera)| (id, camera.plan(0.002)));
@@ -160,10 +160,10 @@ fn two_heaps_twenty_metres_apart_in_one_calibrated_view_are_two_cases() {
 }
 
 #[test]
-fn a_place_too_uncertain_falls_back_to_the_views_own() {
+fn a_location_too_uncertain_falls_back_to_the_views_own() {
     let camera = Pinhole::towards_here((0.0, -18.0), 6.0);
     let mut harness = Harness::new(plan([("a", camera.plan(0.0))], vec![rule()]));
-    // Near the horizon, where no ground point is worth its name.
+    // Close to the horizon, where ground points are useless.
     for s in (0..=60).step_by(10) {
         harness.look("a", f64::from(s), vec![garbage(0.8, bbox(0.4, 0.0, 0.6, 0.02))]);
     }

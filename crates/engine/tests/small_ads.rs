@@ -1,5 +1,5 @@
-//! Telephone numbers on walls: one case for each advertiser and wall; a look that did not read is no absence; and what an
-//! operator approved is lawful by its number.
+//! Phone numbers on walls: one case per advertiser and wall, looks that do not read numbers are not absence, and
+//! approved numbers are not filed.
 
 use std::time::Duration;
 
@@ -47,8 +47,8 @@ fn ad(number: &str, at: BBox) -> Detection {
     }
 }
 
-/// A look by which the numbers were not read, as most are.
-fn glance(harness: &mut Harness, seconds: u32, view: View) {
+/// A look that does not read numbers, like most.
+fn look_without_reading(harness: &mut Harness, seconds: u32, view: View) {
     harness.apply(Input::Observed(Observation {
         camera: "wall".into(),
         at: at(f64::from(seconds)),
@@ -59,19 +59,19 @@ fn glance(harness: &mut Harness, seconds: u32, view: View) {
     }));
 }
 
-/// From the beginning until a little after the dwell: a look every 10 s, and at every sixtieth what `read` gives.
+/// Looks every 10 s until shortly after the dwell; every sixtieth look reads what `read` returns.
 fn watch(camera: CameraPlan, read: impl Fn(u32) -> Vec<Detection>) -> Harness {
     let mut harness = Harness::new(plan([("wall", camera)], vec![small_ads()]));
-    watch_on(&mut harness, 0, 14, read);
+    continue_watching(&mut harness, 0, 14, read);
     harness
 }
 
-fn watch_on(harness: &mut Harness, from: u32, readings: u32, read: impl Fn(u32) -> Vec<Detection>) {
+fn continue_watching(harness: &mut Harness, from: u32, readings: u32, read: impl Fn(u32) -> Vec<Detection>) {
     for s in (from * READ_EVERY_S..(from + readings) * READ_EVERY_S).step_by(LOOK_EVERY_S as usize) {
         if s % READ_EVERY_S == 0 {
             harness.look("wall", s.into(), read(s / READ_EVERY_S));
         } else {
-            glance(harness, s, View::Clear);
+            look_without_reading(harness, s, View::Clear);
         }
     }
 }
@@ -86,15 +86,15 @@ fn numbers(harness: &Harness) -> Vec<&str> {
 }
 
 #[test]
-fn looks_that_did_not_read_are_neither_presence_nor_absence() {
+fn looks_that_do_not_read_are_neither_presence_nor_absence() {
     let mut harness = watch(wall(vec![]), |_| vec![ad(LOCKSMITH, place(0))]);
     assert_eq!(numbers(&harness), [LOCKSMITH]);
     let case = harness.opened()[0].clone();
     assert_eq!(case.dwell, Duration::from_secs(2 * 3600));
-    assert_eq!((case.looks_seen, case.looks), (13, 13), "readings alone count");
+    assert_eq!((case.looks_seen, case.looks), (13, 13), "only looks that read count");
     harness.close();
 
-    // The same looks, had each of them sought: nothing was there at 59 of 60.
+    // If every look had read numbers, it would be missing in 59 of 60.
     let mut harness = Harness::new(plan([("wall", wall(vec![]))], vec![small_ads()]));
     for s in (0..14 * READ_EVERY_S).step_by(LOOK_EVERY_S as usize) {
         let seen = (s % READ_EVERY_S == 0).then(|| ad(LOCKSMITH, place(0)));
@@ -105,7 +105,7 @@ fn looks_that_did_not_read_are_neither_presence_nor_absence() {
 }
 
 #[test]
-fn a_number_that_is_gone_is_gone_by_the_looks_that_read() {
+fn a_number_leaves_by_the_looks_that_read() {
     let mut harness = watch(
         wall(vec![]),
         |n| if n < 3 { vec![ad(LOCKSMITH, place(0))] } else { vec![] },
@@ -116,31 +116,31 @@ fn a_number_that_is_gone_is_gone_by_the_looks_that_read() {
 }
 
 #[test]
-fn a_blind_look_between_two_readings_makes_their_time_blind() {
+fn a_blind_look_between_two_reading_looks_makes_their_interval_blind() {
     let mut harness = Harness::new(plan([("wall", wall(vec![]))], vec![small_ads()]));
     for n in 0..14 {
         harness.look("wall", f64::from(n * READ_EVERY_S), vec![ad(LOCKSMITH, place(0))]);
-        glance(&mut harness, n * READ_EVERY_S + 100, View::Clear);
-        glance(&mut harness, n * READ_EVERY_S + 200, View::Dark);
-        glance(&mut harness, n * READ_EVERY_S + 300, View::Clear);
+        look_without_reading(&mut harness, n * READ_EVERY_S + 100, View::Clear);
+        look_without_reading(&mut harness, n * READ_EVERY_S + 200, View::Dark);
+        look_without_reading(&mut harness, n * READ_EVERY_S + 300, View::Clear);
     }
-    assert_eq!(numbers(&harness), [""; 0], "who knows what hung there meanwhile");
+    assert_eq!(numbers(&harness), [""; 0], "unknown what hung there in between");
     harness.close();
 }
 
 #[test]
-fn it_goes_on_after_a_restart() {
+fn reading_continues_after_a_restart() {
     let ads = |_| vec![ad(LOCKSMITH, place(0))];
     let mut harness = Harness::new(plan([("wall", wall(vec![]))], vec![small_ads()]));
-    watch_on(&mut harness, 0, 7, ads);
+    continue_watching(&mut harness, 0, 7, ads);
     harness.restart(plan([("wall", wall(vec![]))], vec![small_ads()]), |_| true);
-    watch_on(&mut harness, 7, 8, ads);
+    continue_watching(&mut harness, 7, 8, ads);
     assert_eq!(numbers(&harness), [LOCKSMITH]);
     harness.close();
 }
 
 #[test]
-fn one_advertiser_on_one_wall_is_one_case_and_two_are_two() {
+fn each_advertiser_on_a_wall_is_one_case() {
     let mut harness = watch(wall(vec![]), |_| {
         vec![ad(LOCKSMITH, place(0)), ad(MOVER, place(1)), ad(LOCKSMITH, place(4))]
     });
@@ -158,15 +158,15 @@ fn one_advertiser_on_one_wall_is_one_case_and_two_are_two() {
             format!("410105001001044/0102/view:wall:{LOCKSMITH}"),
         ]
     );
-    // A flyer over the locksmith's, at the very place: another number is another thing.
+    // A flyer stuck over the locksmith's: another number is another object.
     let world_before = harness.opened().len();
-    watch_on(&mut harness, 14, 14, |_| vec![ad("4001234567", place(0))]);
+    continue_watching(&mut harness, 14, 14, |_| vec![ad("4001234567", place(0))]);
     assert_eq!(harness.opened().len(), world_before + 1);
     harness.close();
 }
 
 #[test]
-fn a_number_that_was_misread_once_is_no_case() {
+fn a_number_misread_once_is_not_a_case() {
     let mut harness = watch(wall(vec![]), |n| {
         let number = if n == 5 { "13800138008" } else { LOCKSMITH };
         vec![ad(number, place(0))]
@@ -176,7 +176,7 @@ fn a_number_that_was_misread_once_is_no_case() {
 }
 
 #[test]
-fn what_was_approved_is_lawful_by_its_number_and_on_its_board() {
+fn approved_numbers_and_numbers_on_approved_boards_are_not_filed() {
     let board = bbox(0.2, 0.05, 0.6, 0.25);
     let approved = vec![
         ApprovedSign {
@@ -193,7 +193,7 @@ fn what_was_approved_is_lawful_by_its_number_and_on_its_board() {
     let mut harness = watch(wall(approved), |_| {
         vec![ad(LOCKSMITH, place(6)), ad("4008123123", place(0)), ad(MOVER, place(3))]
     });
-    assert_eq!(numbers(&harness), [MOVER], "it hangs where the locksmith's may");
+    assert_eq!(numbers(&harness), [MOVER], "even where the approved number hung");
     assert!(
         harness.not_filed().iter().all(|r| *r == NotFiled::ApprovedSign),
         "{:?}",

@@ -1,4 +1,4 @@
-//! Small streets built by hand: what an hour or a day of them must give.
+//! Small hand-built streets over an hour or a day.
 
 use crate::engine_support::*;
 use gridwatch_engine::{BBox, CaseId, CaseState, Detection, Input, LonLat, Reply, Rule, geometry::LocalPlane};
@@ -12,7 +12,7 @@ fn cameras() -> [(&'static str, Pinhole); 3] {
         .map(|(id, pole)| (id, Pinhole::towards_here(pole, 6.0)))
 }
 
-/// A box that is off by up to 5 % of its size, the same each time.
+/// A box off by up to 5 % of its size, deterministic in `n`.
 fn jittered(b: BBox, n: u32) -> BBox {
     let off = |k: u32| ((n.wrapping_mul(2_654_435_761).rotate_left(k) % 1000) as f32 / 1000.0 - 0.5) * 0.1;
     let (w, h) = (b.x2 - b.x1, b.y2 - b.y1);
@@ -24,7 +24,7 @@ fn jittered(b: BBox, n: u32) -> BBox {
     )
 }
 
-/// A new engine that the store gave back its cases.
+/// A new engine with the store's cases restored.
 fn restart(harness: &Harness, plan: gridwatch_engine::Plan) -> Harness {
     let mut next = Harness::new(plan);
     for case in harness.engine.remembered() {
@@ -45,7 +45,7 @@ fn three_cameras_one_heap_eight_hours_and_five_restarts_are_one_case() {
             starts += 1;
         }
         for (n, (id, camera)) in (0..).zip(cameras()) {
-            // Each misses it at other looks, and a bus hides it from the south for ten minutes of every hour.
+            // The cameras miss it in different looks, and a bus hides it from the south for ten minutes of every hour.
             let is_missed = (s / 10 + n) % 4 == 0 || (id == "south" && s % HOUR < 600);
             let heap = jittered(camera.frames((1.0, 1.5)), s + n);
             let seen = if is_missed { vec![] } else { vec![garbage(0.7, heap)] };
@@ -58,7 +58,7 @@ fn three_cameras_one_heap_eight_hours_and_five_restarts_are_one_case() {
 
 #[test]
 fn two_heaps_in_two_cells_are_two_cases() {
-    // The street's cell ends 46 m east of its middle; a heap lies 6 m on either side of that edge.
+    // The street's cell ends 46 m east of its middle; one heap lies 6 m on either side of that edge.
     let edge = LocalPlane::at(HERE).metres(LonLat { lon: 113.601, ..HERE }).0;
     let camera = Pinhole {
         pole: (edge, -14.0),
@@ -107,7 +107,7 @@ fn a_vendor_who_leaves_and_returns_next_week_is_a_linked_case() {
         for s in (from..from + HOUR).step_by(10) {
             harness.look("gate", f64::from(s), vec![stall(0.7)]);
         }
-        let filed = harness.opened().last().expect("he stood for an hour").id.clone();
+        let filed = harness.opened().last().expect("the vendor stood for an hour").id.clone();
         for s in (from + HOUR..from + 2 * HOUR).step_by(10) {
             harness.look("gate", f64::from(s), vec![]);
         }
@@ -124,15 +124,15 @@ fn a_vendor_who_leaves_and_returns_next_week_is_a_linked_case() {
     stand(&mut harness, 6 * DAY);
     let cases = harness.opened();
     assert_eq!(cases.len(), 2);
-    let link = cases[1].recurrence.as_ref().expect("it names the earlier one");
+    let link = cases[1].recurrence.as_ref().expect("linked to the earlier case");
     assert_eq!((&link.of, link.count), (&monday, 1));
 }
 
 #[test]
-fn scores_that_flicker_and_minutes_behind_lorries_are_one_case() {
+fn flickering_scores_and_minutes_of_occlusion_are_one_case() {
     let mut harness = Harness::new(plan([("gate", fixed())], vec![rule()]));
     for s in (0..=HOUR).step_by(10) {
-        // A minute in six somebody stands in front; else the score goes to and fro between 0.3 and 0.8.
+        // Occluded for one minute in six; otherwise the score varies between 0.3 and 0.8.
         let score = 0.3 + 0.5 * ((s as f32 / 37.0).sin().abs());
         let seen = if s % 360 < 60 && s > 0 {
             vec![]

@@ -1,4 +1,4 @@
-//! A camera that transitions: each preset is a camera of its own, looked at now and then.
+//! PTZ cameras: each preset is a camera of its own that is looked at now and then.
 
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ fn half_hour() -> Rule {
     }
 }
 
-fn turning(rule: Rule) -> Harness {
+fn ptz(rule: Rule) -> Harness {
     Harness::new(plan([("ptz.north", preset())], vec![rule]))
 }
 
-/// The camera comes by at `s` for three looks.
+/// The camera visits the preset at `s` for three looks.
 fn visit(harness: &mut Harness, s: u32, is_there: bool) {
     for look in 0..3 {
         let seen = if is_there { vec![garbage(0.8, HEAP)] } else { vec![] };
@@ -34,13 +34,13 @@ fn visit(harness: &mut Harness, s: u32, is_there: bool) {
 }
 
 #[test]
-fn what_is_there_at_each_visit_was_there_between_them() {
-    let mut harness = turning(half_hour());
+fn an_object_seen_at_each_visit_was_there_in_between() {
+    let mut harness = ptz(half_hour());
     for s in [0, 500, 1000, 1500] {
         visit(&mut harness, s, true);
         assert!(harness.opened().is_empty(), "{s}");
     }
-    // The first look after 30 minutes, and not before.
+    // Confirmed by the first look after 30 minutes.
     harness.look("ptz.north", 1800.0, vec![garbage(0.8, HEAP)]);
     let [case] = &harness.opened()[..] else {
         panic!("{:?}", harness.effects)
@@ -50,8 +50,8 @@ fn what_is_there_at_each_visit_was_there_between_them() {
 }
 
 #[test]
-fn a_miss_after_the_way_round_is_a_flicker_and_not_ten_minutes_of_absence() {
-    let mut harness = turning(half_hour());
+fn a_miss_after_a_tour_is_a_flicker_and_not_ten_minutes_of_absence() {
+    let mut harness = ptz(half_hour());
     visit(&mut harness, 0, true);
     for s in [500, 1000, 1500] {
         harness.look("ptz.north", f64::from(s), vec![]);
@@ -67,8 +67,8 @@ fn a_miss_after_the_way_round_is_a_flicker_and_not_ten_minutes_of_absence() {
 }
 
 #[test]
-fn what_is_gone_through_a_whole_visit_has_left() {
-    let mut harness = turning(Rule {
+fn an_object_missing_for_a_whole_visit_has_left() {
+    let mut harness = ptz(Rule {
         forget_after: Duration::from_secs(30),
         ..half_hour()
     });
@@ -80,10 +80,10 @@ fn what_is_gone_through_a_whole_visit_has_left() {
 }
 
 #[test]
-fn a_camera_that_stays_away_for_longer_than_its_tour_knows_nothing_of_that_time() {
-    let mut harness = turning(half_hour());
+fn time_away_beyond_the_tour_is_blind() {
+    let mut harness = ptz(half_hour());
     visit(&mut harness, 0, true);
-    // One second more than a tour.
+    // One second longer than a tour.
     for s in [20 + TOUR + 1, 2 * (20 + TOUR + 1), 3 * (20 + TOUR + 1)] {
         visit(&mut harness, s, true);
     }
@@ -97,7 +97,7 @@ fn a_camera_that_stays_away_for_longer_than_its_tour_knows_nothing_of_that_time(
 }
 
 #[test]
-fn a_camera_that_stays_where_it_is_has_outages_and_no_tours() {
+fn a_fixed_camera_has_outages_and_no_tours() {
     let mut harness = Harness::new(plan([("gate", fixed())], vec![half_hour()]));
     for s in [0, 500, 1000, 1500, 2000] {
         for look in 0..3 {
@@ -108,8 +108,8 @@ fn a_camera_that_stays_where_it_is_has_outages_and_no_tours() {
 }
 
 #[test]
-fn blind_time_on_the_way_changes_nothing() {
-    let mut harness = turning(half_hour());
+fn a_blind_look_during_the_tour_makes_its_time_blind() {
+    let mut harness = ptz(half_hour());
     visit(&mut harness, 0, true);
     harness.see("ptz.north", 30.0, View::Blocked, vec![]);
     visit(&mut harness, 500, true);
@@ -120,7 +120,7 @@ fn blind_time_on_the_way_changes_nothing() {
 }
 
 #[test]
-fn a_long_tour_outlasts_the_hour_after_which_what_is_unseen_is_void() {
+fn a_long_tour_extends_the_stale_time() {
     let long = CameraPlan {
         away: Duration::from_hours(2),
         ..fixed()
@@ -134,7 +134,7 @@ fn a_long_tour_outlasts_the_hour_after_which_what_is_unseen_is_void() {
 }
 
 #[test]
-fn all_presets_share_the_cameras_day() {
+fn all_presets_share_the_cameras_daily_cap() {
     let two = [("ptz.north", 0.0), ("ptz.south", 0.002), ("ptz", 0.004)].map(|(id, east)| {
         let mut place = HERE;
         place.lon += east;

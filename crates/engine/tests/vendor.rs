@@ -1,5 +1,5 @@
-//! The vendor rule on general labels: goods with somebody by them, that stay. People who wait, goods that nobody sells and
-//! vendors who keep moving are none.
+//! A vendor rule on general-purpose labels: attended goods that stay. Waiting people, unattended goods and moving
+//! vendors are not filed.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn vendor() -> Rule {
     }
 }
 
-fn thing(label: &str, bbox: BBox) -> Detection {
+fn object(label: &str, bbox: BBox) -> Detection {
     Detection {
         label: label.into(),
         score: 0.8,
@@ -43,11 +43,11 @@ const TABLE: BBox = BBox {
 };
 
 fn parasol() -> Detection {
-    thing("umbrella", bbox(0.40, 0.45, 0.52, 0.58))
+    object("umbrella", bbox(0.40, 0.45, 0.52, 0.58))
 }
 
 fn seller(x: f32) -> Detection {
-    thing("person", bbox(x, 0.5, x + 0.05, 0.7))
+    object("person", bbox(x, 0.5, x + 0.05, 0.7))
 }
 
 fn harness() -> Harness {
@@ -55,11 +55,11 @@ fn harness() -> Harness {
 }
 
 #[test]
-fn a_stall_is_one_case_of_its_parts() {
+fn the_parts_of_a_stall_are_one_case() {
     let mut harness = harness();
     for (i, s) in (0..=300).step_by(10).enumerate() {
-        // He walks about his stall, and is away at every third look.
-        let mut seen = vec![thing("table", TABLE), parasol()];
+        // The vendor walks around the stall and is away in every third look.
+        let mut seen = vec![object("table", TABLE), parasol()];
         if i % 3 != 0 {
             seen.push(seller(0.5 + 0.02 * (i % 2) as f32));
         }
@@ -73,15 +73,15 @@ fn a_stall_is_one_case_of_its_parts() {
 }
 
 #[test]
-fn people_who_wait_and_goods_that_nobody_sells_are_no_vendor() {
+fn waiting_people_and_unattended_goods_are_not_a_vendor() {
     let mut harness = harness();
     for s in (0..=900).step_by(10) {
         harness.look("gate", f64::from(s), vec![seller(0.1), seller(0.2)]);
     }
     assert!(harness.effects.len() <= 1, "{:?}", harness.effects);
     for s in (910..=1900).step_by(10) {
-        // Somebody passes now and then.
-        let mut seen = vec![thing("cart", TABLE)];
+        // A passer-by now and then.
+        let mut seen = vec![object("cart", TABLE)];
         if s % 50 == 0 {
             seen.push(seller(0.5));
         }
@@ -96,7 +96,7 @@ fn people_who_wait_and_goods_that_nobody_sells_are_no_vendor() {
 }
 
 #[test]
-fn a_calibrated_camera_measures_in_metres_how_far_a_vendor_moved() {
+fn a_calibrated_camera_measures_movement_in_metres() {
     let camera = Pinhole::towards_here((0.0, -18.0), 6.0);
     let walk = |metres_a_minute: f64| {
         let mut harness = Harness::new(plan([("gate", camera.plan(0.0))], vec![vendor()]));
@@ -104,7 +104,7 @@ fn a_calibrated_camera_measures_in_metres_how_far_a_vendor_moved() {
             let east = -1.5 + metres_a_minute * f64::from(s) / 60.0;
             let cart = camera.frames((east, 0.0));
             let near = bbox(cart.x2, cart.y1, cart.x2 + 0.03, cart.y2);
-            harness.look("gate", f64::from(s), vec![thing("cart", cart), thing("person", near)]);
+            harness.look("gate", f64::from(s), vec![object("cart", cart), object("person", near)]);
         }
         harness
     };
@@ -120,7 +120,7 @@ fn a_calibrated_camera_measures_in_metres_how_far_a_vendor_moved() {
 }
 
 #[test]
-fn a_heap_counts_by_its_ground_or_by_its_bags() {
+fn a_heap_counts_by_its_area_or_its_number_of_bags() {
     let camera = Pinhole::towards_here((0.0, -18.0), 6.0);
     let heap = Rule {
         labels: vec!["bag".into()],
@@ -133,16 +133,16 @@ fn a_heap_counts_by_its_ground_or_by_its_bags() {
     let filed = |bags: &[(f64, f64)]| {
         let mut harness = Harness::new(plan([("gate", camera.plan(0.0))], vec![heap.clone()]));
         for s in (0..=120).step_by(10) {
-            let seen = bags.iter().map(|at| thing("bag", camera.frames(*at))).collect();
+            let seen = bags.iter().map(|at| object("bag", camera.frames(*at))).collect();
             harness.look("gate", f64::from(s), seen);
         }
         (harness.opened().len(), harness.not_filed().contains(&NotFiled::TooSmall))
     };
     assert_eq!(filed(&[(0.0, 0.0)]), (0, true), "one of 2.6 m²");
-    assert_eq!(filed(&[(-0.9, 0.0), (0.9, 0.0)]), (1, false), "3.4 m across");
+    assert_eq!(filed(&[(-0.9, 0.0), (0.9, 0.0)]), (1, false), "3.4 m wide");
     assert_eq!(
         filed(&[(-0.2, 0.0), (0.0, 0.6), (0.2, 1.2)]),
         (1, false),
-        "three of them"
+        "three bags"
     );
 }
