@@ -17,21 +17,21 @@ const COVERED: f64 = 0.8;
 
 /// Why a detection does not count under a rule with `except_approved`; `None` if it counts, or the rule has no such
 /// exception.
-pub(super) fn approval(rule: &Rule, camera: &CameraPlan, thing: &Detection, bbox: &BBox) -> Option<NotFiled> {
+pub(super) fn approval(rule: &Rule, camera: &CameraPlan, detection: &Detection, bbox: &BBox) -> Option<NotFiled> {
     if !rule.except_approved {
         return None;
     }
     let Some(signs) = &camera.approved else {
         return Some(NotFiled::NoBaseline);
     };
-    let is_lawful = match &thing.number {
+    let is_lawful = match &detection.number {
         // Approved: on an approved shop board, or a recorded number anywhere in the view. Any other number is not, even
         // where an approved one hung.
         Some(number) => signs.iter().any(|sign| match &sign.number {
             Some(lawful) => lawful == number,
             None => share_within(bbox, &sign.bbox) >= COVERED,
         }),
-        None => is_approved(signs, &thing.label, bbox),
+        None => is_approved(signs, &detection.label, bbox),
     };
     is_lawful.then_some(NotFiled::ApprovedSign)
 }

@@ -127,7 +127,7 @@ mod tests {
 
     /// One row per current state, one column per reply, both in the order of `ALL`; `=` changes nothing.
     #[test]
-    fn the_whole_table_of_transitions() {
+    fn the_whole_case_transition_table() {
         let table: Vec<String> = ALL
             .iter()
             .map(|from| {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_why() {
+    fn a_rejection_states_its_reason() {
         let refused = CaseState::Disposed.after(CaseState::Accepted).unwrap_err();
         assert_eq!(
             refused.to_string(),

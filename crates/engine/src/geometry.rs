@@ -331,7 +331,7 @@ mod tests {
         }
 
         #[test]
-        fn metres_and_back(lon in -180.0f64..180.0, lat in -80.0f64..80.0, e in -5e3f64..5e3, n in -5e3f64..5e3) {
+        fn metres_round_trip(lon in -180.0f64..180.0, lat in -80.0f64..80.0, e in -5e3f64..5e3, n in -5e3f64..5e3) {
             let plane = LocalPlane::at(LonLat { lon, lat });
             let (east, north) = plane.metres(plane.lon_lat(e, n));
             prop_assert!((east - e).abs() < 1e-6 && (north - n).abs() < 1e-6);

@@ -282,7 +282,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn n_of_m_and_share_are_both_asked() {
+    fn n_of_m_and_share_are_both_required() {
         let rule = rule();
         let mut p = Presence::new(0.8, true);
         p.saw(&rule, TEN, 0.8, true);

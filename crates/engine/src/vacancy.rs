@@ -90,7 +90,7 @@ mod tests {
         assert!(!vacancy.may_withdraw(hours(168)));
         vacancy.reset_empty();
         vacancy.add_empty(hours(23));
-        assert!(!vacancy.may_withdraw(hours(168)), "a thing was there yesterday");
+        assert!(!vacancy.may_withdraw(hours(168)), "an object was there yesterday");
         vacancy.add_empty(hours(1));
         assert!(vacancy.may_withdraw(hours(168)));
     }

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn zones_decide_what_a_foot_stands_on() {
+    fn the_zone_under_the_foot_decides() {
         let (garbage, advert) = (rule("garbage"), rule("advert"));
         let zones = [
             zone("pavement", ZoneKind::Watch, 0.0, 0.5, &["garbage"]),

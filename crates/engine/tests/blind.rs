@@ -105,7 +105,7 @@ fn a_re_aimed_camera_restarts_and_keeps_its_open_cases() {
         at: at(seconds),
     };
     harness.heap_stays("gate", 0, 50);
-    harness.apply(reaimed("nobody", 55.0));
+    harness.apply(reaimed("unknown", 55.0));
     assert!(harness.not_filed().is_empty());
     harness.apply(reaimed("gate", 56.0));
     assert_eq!((harness.not_filed(), harness.pins()), (vec![NotFiled::Reaimed], 0));
@@ -134,7 +134,7 @@ fn a_clock_set_forward_adds_nothing() {
 fn unknown_cameras_and_looks_before_the_plan_have_no_effect() {
     let mut harness = gate();
     for s in (0..300).step_by(10) {
-        assert!(harness.look("nobody", f64::from(s), vec![garbage(0.9, HEAP)]).is_empty());
+        assert!(harness.look("unknown", f64::from(s), vec![garbage(0.9, HEAP)]).is_empty());
     }
     assert_eq!(harness.engine.next_deadline(), None);
 }

@@ -28,7 +28,7 @@ const YEARS: [(&str, i16); 8] = [
 #[derive(Debug, Clone)]
 struct AnyWindow {
     weekdays: [bool; 7],
-    words: (bool, bool, bool),
+    day_groups: (bool, bool, bool),
     from: u16,
     length: u16,
     season: Option<((i8, i8), (i8, i8))>,
@@ -48,9 +48,9 @@ fn any_window() -> impl Strategy<Value = AnyWindow> {
         prop_oneof![1..=DAY, 1..=180_u16],
         proptest::option::of((day(), day())),
     )
-        .prop_map(|(weekdays, words, from, length, season)| AnyWindow {
+        .prop_map(|(weekdays, day_groups, from, length, season)| AnyWindow {
             weekdays,
-            words,
+            day_groups,
             from,
             length,
             season,
@@ -77,9 +77,9 @@ fn calendar(zone: &str, days: BTreeMap<Date, DayKind>, windows: &[AnyWindow]) ->
     let windows = windows.iter().map(|d| Window {
         days: Days {
             weekdays: d.weekdays,
-            workday: d.words.0,
-            restday: d.words.1,
-            holiday: d.words.2,
+            workday: d.day_groups.0,
+            restday: d.day_groups.1,
+            holiday: d.day_groups.2,
         },
         from: d.from,
         to: d.from + d.length,
@@ -103,7 +103,7 @@ fn begins(window: &AnyWindow, kinds: &BTreeMap<Date, DayKind>, day: Date) -> boo
         kinds.get(&day) == Some(&DayKind::WorkingDay),
     );
     let is_rest = is_holiday || (is_weekend && !is_made_up);
-    let (workday, restday, holiday) = window.words;
+    let (workday, restday, holiday) = window.day_groups;
     let by_name = window.weekdays[day.weekday().to_monday_one_offset() as usize - 1];
     let in_season = window.season.is_none_or(|(from, to)| {
         // Days of a common year, counted forward from the first day of the season.
@@ -210,7 +210,7 @@ fn skipped_local_times_never_occur_and_repeated_ones_occur_twice() {
     let window = |from, length| {
         let window = AnyWindow {
             weekdays: [true; 7],
-            words: (false, false, false),
+            day_groups: (false, false, false),
             from,
             length,
             season: None,

@@ -73,8 +73,8 @@ fn cases_over_a_cameras_cap_wait_and_the_highest_priority_is_filed_first_next_da
     );
     assert_eq!(filed(&harness).len(), 1);
     assert_eq!(harness.engine.waiting(), 2);
-    let said = harness.not_filed();
-    assert_eq!(said, [NotFiled::OverDailyCap; 2], "reported once each, however long they wait");
+    let reasons = harness.not_filed();
+    assert_eq!(reasons, [NotFiled::OverDailyCap; 2], "reported once each, however long they wait");
     // The other camera has its own cap.
     stay(&mut harness, "west", &[(3, 0.6)], TO_MIDNIGHT - 100, TO_MIDNIGHT - 20);
     assert_eq!(filed(&harness), ["east/place-0", "west/place-3"]);

@@ -53,15 +53,15 @@ fn a_repeated_reply_changes_nothing() {
 fn an_illegal_reply_is_rejected_and_changes_nothing() {
     let (mut harness, case) = filed();
     reply(&mut harness, &case, CaseState::Dispatched, 70.0);
-    let [Effect::ReplyRefused { known, reply: said, .. }] = &reply(&mut harness, &case, CaseState::Accepted, 80.0)[..]
+    let [Effect::ReplyRefused { known, reply: state, .. }] = &reply(&mut harness, &case, CaseState::Accepted, 80.0)[..]
     else {
         panic!("{:?}", harness.effects.last());
     };
-    assert_eq!((*known, *said), (Some(CaseState::Dispatched), CaseState::Accepted));
+    assert_eq!((*known, *state), (Some(CaseState::Dispatched), CaseState::Accepted));
     assert_eq!(harness.engine.open_cases().next().unwrap().state, CaseState::Dispatched);
-    let nobody = CaseId::from("01ARZ3NDEKTSV4RRFFQ69G5FAV");
+    let unknown = CaseId::from("01ARZ3NDEKTSV4RRFFQ69G5FAV");
     assert!(matches!(
-        reply(&mut harness, &nobody, CaseState::Accepted, 90.0)[..],
+        reply(&mut harness, &unknown, CaseState::Accepted, 90.0)[..],
         [Effect::ReplyRefused { known: None, .. }]
     ));
 }

@@ -89,7 +89,7 @@ fn a_case_that_was_never_committed_is_filed_after_the_restart() {
 }
 
 #[test]
-fn what_is_no_longer_configured_is_not_resumed() {
+fn removed_rules_are_not_resumed() {
     let mut harness = Harness::new(street());
     harness.heap_stays("gate", 0, 40);
     let other = Rule {

@@ -234,9 +234,9 @@ fn a_question_survives_a_restart() {
 /// A hundred closures under realistic conditions: the detector misses three in ten, stray boxes come and go, people
 /// pass, lorries stop in front, crews come late or not at all, and views go dark, are blocked or moved.
 #[test]
-fn a_hundred_closures_have_a_hundred_right_verdicts() {
+fn a_hundred_closures_get_the_right_verdict() {
     let mut chance = fastrand::Rng::with_seed(7);
-    let mut told = [0; 3];
+    let mut verdicts = [0; 3];
     for n in 0..100 {
         let blind = [View::Dark, View::Blocked, View::Moved, View::Blurred, View::Frozen][n % 5];
         let crew_after = chance.u32(0..10) * 60;
@@ -269,8 +269,8 @@ fn a_hundred_closures_have_a_hundred_right_verdicts() {
             (View::Clear, found)
         });
         assert_eq!(findings(&answers), [expected], "closure {n}");
-        told[expected as usize] += 1;
+        verdicts[expected as usize] += 1;
         street.harness.close();
     }
-    assert_eq!(told, [30, 40, 30]);
+    assert_eq!(verdicts, [30, 40, 30]);
 }

@@ -461,7 +461,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_picture_point_is_found_again_from_its_ground(
+        fn picture_and_ground_round_trip(
             k1 in -0.1f64..0.2, x in 0.05f64..0.95, y in 0.35f64..0.95,
         ) {
             let lens = Lens::new(k1, 0.0, 16.0 / 9.0).unwrap();
@@ -472,7 +472,7 @@ mod tests {
         }
 
         #[test]
-        fn finds_a_cameras_ground_again(
+        fn recovers_the_ground_of_a_pinhole_camera(
             height_m in 3.0f64..15.0, tilt in 22.0f64..60.0, heading in 0.0f64..360.0,
             jitter in prop::collection::vec((-0.08f64..0.08, -0.08f64..0.08), 8),
             at in (0.05f64..0.95, 0.3f64..0.98),

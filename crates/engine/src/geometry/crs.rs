@@ -357,9 +357,9 @@ mod tests {
             assert_eq!(crs.to_string().parse(), Ok(crs), "{crs}");
         }
         for text in ["", "EPSG:4547", "4490", "BD-09", "WGS84"] {
-            let told = text.parse::<Crs>().unwrap_err().to_string();
+            let message = text.parse::<Crs>().unwrap_err().to_string();
             for known in ["EPSG:4490", "EPSG:4326", "GCJ-02", "local:"] {
-                assert!(told.contains(known), "{told}");
+                assert!(message.contains(known), "{message}");
             }
         }
         for text in [
@@ -386,10 +386,10 @@ mod tests {
             assert!(crs.convert(position, Crs::Cgcs2000).is_err(), "{crs} {position:?}");
             assert!(crs.convert(position, crs).is_err(), "{crs} {position:?}");
         }
-        let told = Crs::Wgs84
+        let message = Crs::Wgs84
             .to_degrees([120.0, 30.0], local(120.0, 30.0, 0.0))
             .unwrap_err();
-        assert!(told.to_string().contains("has no degrees"), "{told}");
+        assert!(message.to_string().contains("has no degrees"), "{message}");
     }
 
     fn any_crs() -> impl Strategy<Value = Crs> {
@@ -403,7 +403,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_way_leads_back(from in any_crs(), to in any_crs(), lon in 113.55f64..113.65, lat in 34.65f64..34.75) {
+        fn conversions_round_trip(from in any_crs(), to in any_crs(), lon in 113.55f64..113.65, lat in 34.65f64..34.75) {
             let start = Crs::Cgcs2000.convert([lon, lat], from).unwrap();
             let there = from.convert(start, to).unwrap();
             let back = to.convert(there, from).unwrap();
@@ -413,7 +413,7 @@ mod tests {
         }
 
         #[test]
-        fn gcj_02_and_back_all_over_the_country(lon in 73.0f64..135.5, lat in 3.0f64..54.0) {
+        fn gcj_02_round_trips_all_over_china(lon in 73.0f64..135.5, lat in 3.0f64..54.0) {
             let gcj = Crs::Wgs84.convert([lon, lat], Crs::Gcj02).unwrap();
             let back = Crs::Gcj02.convert(gcj, Crs::Wgs84).unwrap();
             prop_assert!((back[0] - lon).abs() < 1e-9 && (back[1] - lat).abs() < 1e-9);

@@ -403,9 +403,9 @@ mod tests {
         ]]);
         let flat = json!([[[114.0, 34.0], [114.001, 34.0], [114.002, 34.0], [114.0, 34.0]]]);
         let found = grid(&[bow, flat]).check();
-        let told: Vec<String> = found.rings.iter().map(ToString::to_string).collect();
+        let messages: Vec<String> = found.rings.iter().map(ToString::to_string).collect();
         assert_eq!(
-            told,
+            messages,
             [
                 "cell 410105001001000, polygon 0, ring 0 crosses itself at [113.000500, 34.000500] (edges 0 and 2)",
                 "cell 410105001001001, polygon 0, ring 0 has no area",

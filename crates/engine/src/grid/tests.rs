@@ -62,7 +62,7 @@ fn at(lon: f64, lat: f64) -> LonLat {
 }
 
 #[test]
-fn finds_the_cell_and_nothing_outside() {
+fn finds_the_cell_and_none_outside_the_grid() {
     let grid = lattice(4, 3);
     assert_eq!(grid.len(), 12);
     assert_eq!(grid.cell_of(at(113.0015, 34.0005)).unwrap().as_str(), code(1));
@@ -113,7 +113,7 @@ fn a_hole_is_outside_and_a_multipolygon_is_one_cell() {
 }
 
 #[test]
-fn neighbours_are_those_within_reach() {
+fn cells_within_a_radius_are_found() {
     let grid = lattice(3, 3);
     let names = |at, r| {
         grid.cells_within(at, r)
@@ -142,7 +142,7 @@ fn beside(grid: &Grid, lon: f64, lat: f64) -> Vec<String> {
 }
 
 #[test]
-fn cells_know_those_beside_them() {
+fn neighbours_share_a_border_or_a_corner() {
     let grid = lattice(4, 3);
     assert_eq!(
         beside(&grid, 113.0015, 34.0015),
@@ -155,7 +155,7 @@ fn cells_know_those_beside_them() {
 }
 
 #[test]
-fn a_border_that_is_not_quite_shared_is_one_all_the_same() {
+fn nearly_shared_borders_make_cells_neighbours() {
     // 0.000003° are 0.28 m, 0.00001° 0.92 m.
     let grid = parse(&file(vec![
         feature(json!(code(1)), json!([ring(113.0, 34.0, 0.001, 0.001)])),
@@ -178,7 +178,7 @@ fn faults(file: &Value) -> Vec<String> {
 }
 
 #[test]
-fn the_files_crs_is_stated_and_is_the_configured_one() {
+fn the_file_must_state_the_configured_crs() {
     let mut unstated = file(vec![feature(json!(code(1)), json!([ring(113.0, 34.0, 1.0, 1.0)]))]);
     for (name, accepted) in [
         ("EPSG:4490", true),
@@ -202,21 +202,21 @@ fn the_files_crs_is_stated_and_is_the_configured_one() {
     assert!(Grid::parse(&unstated.to_string(), &crs84).is_ok());
 
     unstated.as_object_mut().unwrap().remove("crs");
-    let said = faults(&unstated);
-    assert_eq!(said.len(), 1);
+    let messages = faults(&unstated);
+    assert_eq!(messages.len(), 1);
     assert!(
-        said[0].starts_with("the file does not state its CRS") && said[0].contains("EPSG:4490"),
+        messages[0].starts_with("the file does not state its CRS") && messages[0].contains("EPSG:4490"),
         "{}",
-        said[0]
+        messages[0]
     );
 
     let metres = GridSpec {
         crs: "EPSG:4547".into(),
         ..spec()
     };
-    let said = Grid::parse(&file(vec![]).to_string(), &metres).unwrap_err();
+    let messages = Grid::parse(&file(vec![]).to_string(), &metres).unwrap_err();
     assert_eq!(
-        said[0],
+        messages[0],
         GridFault::CrsUnsupported {
             configured: "EPSG:4547".into()
         }
@@ -224,13 +224,13 @@ fn the_files_crs_is_stated_and_is_the_configured_one() {
 }
 
 #[test]
-fn every_fault_is_told_at_once_with_its_feature() {
+fn all_faults_are_reported_at_once_with_their_feature() {
     let good = ring(113.0, 34.0, 1.0, 1.0);
     let mut bare = feature(json!(""), json!([good]));
     bare["properties"] = json!({"name": "no code"});
     let mut point = feature(json!(code(4)), json!([good]));
     point["geometry"] = json!({"type": "Point", "coordinates": [113.0, 34.0]});
-    let said = faults(&file(vec![
+    let messages = faults(&file(vec![
         feature(json!(code(1)), json!([good])),
         feature(json!(410_105_001_001_002_u64), json!([good])),
         feature(json!("41010500100100"), json!([good])),
@@ -247,7 +247,7 @@ fn every_fault_is_told_at_once_with_its_feature() {
             json!([[[34.0, 113.0], [34.0, 114.0], [35.0, 113.0], [34.0, 113.0]]]),
         ),
     ]));
-    insta::assert_snapshot!(said.join("\n"), @r#"
+    insta::assert_snapshot!(messages.join("\n"), @r#"
     features[1]: property "code" is 410105001001002, but a code must be a string: export it as text
     features[2] (code "41010500100100"): the code does not match `^\d{15}$`: correct the code, or code_pattern
     features[3] (code "410105001001001"): features[0] has the same code: merge the two into a MultiPolygon, or correct one
@@ -260,14 +260,14 @@ fn every_fault_is_told_at_once_with_its_feature() {
 }
 
 #[test]
-fn a_bad_pattern_and_a_file_that_is_none_are_told() {
+fn a_bad_pattern_and_an_invalid_file_are_reported() {
     let spec = GridSpec {
         code_pattern: "(".into(),
         ..spec()
     };
-    let said = Grid::parse("{", &spec).unwrap_err();
-    assert!(matches!(said[0], GridFault::BadPattern { .. }), "{said:?}");
-    assert!(matches!(said[1], GridFault::NotGeoJson(_)), "{said:?}");
+    let messages = Grid::parse("{", &spec).unwrap_err();
+    assert!(matches!(messages[0], GridFault::BadPattern { .. }), "{messages:?}");
+    assert!(matches!(messages[1], GridFault::NotGeoJson(_)), "{messages:?}");
     assert_eq!(
         faults(&file(vec![])),
         ["the file contains no cells: export the unit cells as polygons"]

@@ -256,12 +256,12 @@ impl<'a> RuleEvaluation<'a> {
 
     /// Handles a sighting on permitted ground during permitted hours: the candidate ends, reported once.
     fn permit(&mut self, track: &mut Track, score: f32) {
-        let is_told = match &track.stage {
+        let is_reported = match &track.stage {
             Stage::Candidate { .. } => true,
             Stage::Idle | Stage::Retry { .. } => score >= self.scores.start,
             _ => false,
         };
-        if is_told {
+        if is_reported {
             self.change_stage(track, Stage::Permitted, Reason::NotFiled(NotFiled::Permitted));
         }
     }
