@@ -13,7 +13,8 @@ use std::{
 use serde::Serialize;
 
 use super::{Failure, print};
-use gridwatch_config::{self, Faults, Survey};
+use gridwatch_config as config;
+use gridwatch_config::{Faults, Survey};
 use gridwatch_engine::{CameraId, Point, geometry::{Calibration, Lens}};
 use gridwatch_base::error::Class;
 

@@ -19,7 +19,8 @@ use std::{
 };
 
 use super::Failure;
-use gridwatch_config::{self, Config};
+use gridwatch_config as config;
+use gridwatch_config::{Config};
 use gridwatch_base::error::Class;
 use gridwatch_model::{Model, Runtime, runtime, registry::Registry};
 

@@ -8,7 +8,7 @@ use super::{
     Failure,
     service::{StopSignal, block_on, watchdog},
 };
-use gridwatch_config;
+use gridwatch_config as config;
 use crate::{telemetry, daemon::Daemon};
 
 /// What to run.

@@ -179,7 +179,7 @@ impl PinnedFrames {
 
     fn show(&self) {
         self.count.store(self.held.len() as u64, Ordering::Relaxed);
-        gauge!(names::PINNED).set(self.held.len() as f64);
+        gauge!(metric::PINNED).set(self.held.len() as f64);
     }
 }
 

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use gridwatch_base::clock;
-use gridwatch_config::{self, Config};
+use gridwatch_config as config;
+use gridwatch_config::{Config};
 use gridwatch_engine::{CameraId, Case, Label};
 use gridwatch_evidence::{EvidencePicture, Role};
 use gridwatch_contract::{Context, Form, Language, Topics, CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, ModelInfo, When};

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::filing::{at, case, record};
-use gridwatch_config;
+use gridwatch_config as config;
 use gridwatch_contract::{EvidenceItem, EvidenceRole, When};
 use gridwatch_engine::{BBox, CaseState, Detection, Input, Light, Observation, View};
 use gridwatch_model::eval::data;

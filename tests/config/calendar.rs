@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use gridwatch_config;
+use gridwatch_config as config;
 use gridwatch_engine::{Beyond, Rule, ZoneKind, calendar::Calendar};
 use jiff::Timestamp;
 

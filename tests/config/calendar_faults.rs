@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use crate::config_support::*;
-use gridwatch_config;
+use gridwatch_config as config;
 
 #[test]
 fn days_and_hours() {

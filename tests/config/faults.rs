@@ -5,7 +5,8 @@
 use std::{fs, path::Path};
 
 use crate::config_support::*;
-use gridwatch_config::{self, Faults};
+use gridwatch_config as config;
+use gridwatch_config::{Faults};
 
 #[test]
 fn the_broken_file_is_told_whole() {

@@ -4,7 +4,8 @@
 use std::fs;
 
 use crate::config_support::*;
-use gridwatch_config::{self, Draft};
+use gridwatch_config as config;
+use gridwatch_config::{Draft};
 use gridwatch_engine::geometry::Crs;
 
 #[test]

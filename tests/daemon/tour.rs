@@ -9,7 +9,8 @@ use std::{sync::Arc, time::Duration};
 use crate::broker::Broker;
 use crate::daemon::{Daemon, changed_clip, gridwatch, json_lines, root};
 use gridwatch_config::raw;
-use gridwatch_farm::{self, Clip, Farm, FarmConfig, MountConfig};
+use gridwatch_farm as farm;
+use gridwatch_farm::{Clip, Farm, FarmConfig, MountConfig};
 use gridwatch_ledger::{Reader, What};
 
 const CAMERA: &str = "street-a";

@@ -75,11 +75,11 @@ pub fn small(picture: &RgbImage, at: Timestamp, chance: &mut fastrand::Rng) -> L
         *v = v.saturating_add_signed(chance.i8(-3..=3));
     }
     let frame = Frame::from_rgb(&noisy, at).unwrap();
-    let (view, small) = Health::new(raw::View::default()).look(&frame).unwrap();
+    let (view, small) = Health::new(ViewLimits::default()).look(&frame).unwrap();
     assert_eq!(view, View::Clear);
     small.unwrap()
 }
 
 pub fn limits() -> Limits {
-    Limits::from(&raw::View::default())
+    Limits::from(&ViewLimits::default())
 }

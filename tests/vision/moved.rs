@@ -492,7 +492,7 @@ fn the_demos_cameras_look_where_they_did() {
     for name in ["street-a", "street-b", "square-c"] {
         let file = format!("{}/demo/clips/{name}.mp4", env!("CARGO_MANIFEST_DIR"));
         let mut camera = Camera::new();
-        let mut health = Health::new(raw::View::default());
+        let mut health = Health::new(ViewLimits::default());
         let mut looks = 0;
         for frame in gridwatch_camera::clip::frames(file.as_ref()).unwrap().step_by(10) {
             let frame = frame.unwrap();

@@ -9,7 +9,8 @@ use std::{fs, path::Path};
 use filing::{case, pictures, record, zone};
 use gridwatch_engine::{CaseState, PlaceMethod};
 use gridwatch_link::{Settings, Tls};
-use gridwatch_contract::{self, CameraHealth, CaseRecord, ClaimMessage, ClockHealth, EvidenceRole, HealthMessage, Message, Presence, Purpose, ReplyMessage, SCHEMA_VERSION, StatusMessage, When};
+use gridwatch_contract as contract;
+use gridwatch_contract::{CameraHealth, CaseRecord, ClaimMessage, ClockHealth, EvidenceRole, HealthMessage, Message, Presence, Purpose, ReplyMessage, SCHEMA_VERSION, StatusMessage, When};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 

@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use gridwatch_engine::{ScheduleId, calendar::{Calendar, DAY, DayKind, Days, Hours, Pause, Schedule, Season, Window}};
+use gridwatch_engine::{
+    ScheduleId,
+    calendar::{Calendar, DAY, DayKind, Days, Hours, Pause, Schedule, Season, Window},
+};
 use jiff::{
     Timestamp, ToSpan,
     civil::{Date, Weekday, date},

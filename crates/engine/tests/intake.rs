@@ -4,7 +4,9 @@
 
 use crate::engine_support;
 use crate::engine_support::{World, at, bbox, fixed_at, garbage, no_cap, plan, rule};
-use gridwatch_engine::{BBox, CaseState, Effect, Input, Intake, LonLat, NotFiled, Plan, Zone, ZoneKind, calendar::Calendar};
+use gridwatch_engine::{
+    BBox, CaseState, Effect, Input, Intake, LonLat, NotFiled, Plan, Zone, ZoneKind, calendar::Calendar,
+};
 use jiff::tz::{TimeZone, offset};
 
 const HOUR: u32 = 3600;

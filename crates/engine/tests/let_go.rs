@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 use crate::engine_support::{HEAP, Pinhole, World, at, bbox, fixed, garbage, plan, rule, zone};
-use gridwatch_engine::{CameraPlan, CaseId, CaseState, Effect, Input, Plan, Reason, Reply, Rule, View, ZoneKind, calendar::{Calendar, Days, Hours, Schedule, Window}};
+use gridwatch_engine::{
+    CameraPlan, CaseId, CaseState, Effect, Input, Plan, Reason, Reply, Rule, View, ZoneKind,
+    calendar::{Calendar, Days, Hours, Schedule, Window},
+};
 
 const HOUR: u32 = 3600;
 const DAY: u32 = 24 * HOUR;

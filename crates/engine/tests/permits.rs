@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 use crate::engine_support::{HEAP, World, at, bbox, fixed, garbage, plan, rule, zone};
-use gridwatch_engine::{Effect, Input, NotFiled, Plan, Rule, ZoneKind, calendar::{Days, Hours, Pause, Schedule, Window}};
+use gridwatch_engine::{
+    Effect, Input, NotFiled, Plan, Rule, ZoneKind,
+    calendar::{Days, Hours, Pause, Schedule, Window},
+};
 use proptest::prelude::*;
 
 const OPENS: u16 = 15 * 60 + 10;

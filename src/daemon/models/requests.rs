@@ -118,7 +118,7 @@ impl ModelManager {
             reason,
             "A version of a model is refused; the one that looks goes on."
         );
-        counter!(names::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "refused").increment(1);
+        counter!(metric::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "refused").increment(1);
         let event = Event::Refused {
             wish: wish.to_owned(),
             version: version.clone(),
@@ -253,7 +253,7 @@ impl ModelManager {
             camera = camera.as_deref().unwrap_or("all"),
             "A version of a model went live."
         );
-        counter!(names::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "live").increment(1);
+        counter!(metric::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "live").increment(1);
         let event = Event::WentLive {
             wish: wish.to_owned(),
             version,
@@ -344,7 +344,7 @@ impl ModelManager {
                 "A version of a model was taken back, as was asked."
             );
         }
-        counter!(names::MODEL_CHANGES, "model" => id, "change" => "rolled_back").increment(1);
+        counter!(metric::MODEL_CHANGES, "model" => id, "change" => "rolled_back").increment(1);
         let event = Event::RolledBack {
             wish: wish.map(Into::into),
             from,
