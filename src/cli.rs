@@ -41,8 +41,8 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use gridwatch_config::Faults;
 use gridwatch_base::error::Class;
+use gridwatch_config::Faults;
 
 /// Watches street cameras, files one case with evidence per problem, place and grid cell, and looks again when told that it
 /// was dealt with.

@@ -2,15 +2,15 @@
 //! the other. It holds no logic that a room could own.
 
 mod core;
-mod view_monitor;
 mod evidence_worker;
 mod looks;
 mod models;
+mod number_reader;
 mod pictures;
 mod pinned_frames;
-mod number_reader;
 mod record;
 mod sites;
+mod view_monitor;
 
 use std::{
     io,
@@ -30,27 +30,35 @@ use tokio::sync::Notify;
 
 use self::{
     core::{Core, Event},
-    view_monitor::ViewMonitor,
     evidence_worker::EvidenceWorker,
     looks::{LookWorker, Looks, Watched, Watching},
     models::{ModelManager, Report},
+    number_reader::{NumberReader, ReadSchedule},
     pinned_frames::PinnedFrames,
-    number_reader::{ReadSchedule, NumberReader},
     record::Records,
+    view_monitor::ViewMonitor,
 };
-use gridwatch_camera::{decode::{DecodeError, Decoder}, gst_source::{self, GstSource}, receive::{Patience, Receiver, Settings}, slot::{Slot, State}};
-use gridwatch_base::{clock, metric, error::Class};
+use crate::telemetry::{self, Health, TelemetryError};
+use gridwatch_base::{clock, error::Class, metric};
+use gridwatch_camera::{
+    decode::{DecodeError, Decoder},
+    gst_source::{self, GstSource},
+    receive::{Patience, Receiver, Settings},
+    slot::{Slot, State},
+};
 use gridwatch_config as config;
-use gridwatch_config::{Config};
-use gridwatch_custody::{keys::{KeyError, KeyRing}, vault::Vault};
+use gridwatch_config::Config;
+use gridwatch_contract::{CameraHealth, ClockHealth, HealthMessage, SCHEMA_VERSION, When};
+use gridwatch_custody::{
+    keys::{KeyError, KeyRing},
+    vault::Vault,
+};
 use gridwatch_ledger::{Recorded, Recorder, Run};
 use gridwatch_link as link;
 use gridwatch_link::{Link, LinkHandle, LinkState};
-use gridwatch_contract::{CameraHealth, ClockHealth, HealthMessage, SCHEMA_VERSION, When};
 use gridwatch_model as model;
 use gridwatch_model::{ModelError, registry::RegistryError};
 use gridwatch_store::{Store, StoreError};
-use crate::telemetry::{self, Health, TelemetryError};
 
 /// Why the daemon could not start. Once it runs, nothing ends it but a signal.
 #[derive(Debug, thiserror::Error)]

@@ -18,8 +18,8 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-use gridwatch_config::raw::LogFormat;
 use gridwatch_base::{error::Class, metric};
+use gridwatch_config::raw::LogFormat;
 
 /// Why telemetry could not start.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +106,6 @@ pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
     describe();
     Ok(handle)
 }
-
 
 fn describe() {
     use gridwatch_base::metric::*;

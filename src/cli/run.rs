@@ -8,8 +8,8 @@ use super::{
     Failure,
     service::{StopSignal, block_on, watchdog},
 };
+use crate::{daemon::Daemon, telemetry};
 use gridwatch_config as config;
-use crate::{telemetry, daemon::Daemon};
 
 /// What to run.
 #[derive(Debug, ClapArgs)]

@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use super::{Failure, print};
 use gridwatch_config::schema;
 use gridwatch_contract as contract;
-use gridwatch_contract::{Message};
+use gridwatch_contract::Message;
 use gridwatch_model::Manifest;
 
 /// Prints the JSON Schema (draft 2020-12) of the configuration file, of a model's manifest, or of what box and platform say to each

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
-use gridwatch_base::error::Class;
 use crate::telemetry::Health;
+use gridwatch_base::error::Class;
 
 /// Runs a command's future on a runtime of its own.
 pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use gridwatch_config as config;
 
-use gridwatch_config::{Faults};
+use gridwatch_config::Faults;
 
 /// Where the state is.
 #[derive(Debug, clap::Args)]

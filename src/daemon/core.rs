@@ -17,16 +17,19 @@ use super::{
     pinned_frames::{FrameKey, Pinned, PinnedFrames},
     record::{KnownModel, Records},
 };
+use crate::telemetry::Health;
+use gridwatch_base::{error::Class, metric};
 use gridwatch_camera::Picture;
 use gridwatch_config::Config;
-use gridwatch_engine::{BBox, CameraId, Case, CaseId, CaseState, Effect, Elsewhere, Input, Known, Observation, Resumed, RuleId, Snapshot, Verified};
-use gridwatch_base::{metric, error::Class};
+use gridwatch_contract::When;
+use gridwatch_engine::{
+    BBox, CameraId, Case, CaseId, CaseState, Effect, Elsewhere, Input, Known, Observation, Resumed, RuleId, Snapshot,
+    Verified,
+};
 use gridwatch_evidence::EvidencePicture;
 use gridwatch_ledger::Recorded;
 use gridwatch_link::IncomingReply;
-use gridwatch_contract::When;
 use gridwatch_store::{ClaimRow, ClaimState, Pruned, Retention, Revision, Store, StoreError};
-use crate::telemetry::Health;
 
 /// What reaches the core.
 pub(super) enum Event {

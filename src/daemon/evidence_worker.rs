@@ -15,10 +15,10 @@ use std::{
 };
 
 use super::{core::Event, pinned_frames::Pinned};
+use gridwatch_base::error::Class;
 use gridwatch_camera::{Codec, Picture, decode::Decoder};
 use gridwatch_custody::vault::{Format, Vault};
 use gridwatch_engine::{BBox, CameraId, Case, CaseId, Detection, Verified};
-use gridwatch_base::error::Class;
 use gridwatch_evidence as evidence;
 use gridwatch_evidence::{EvidencePicture, Shot};
 use gridwatch_frame::Frame;

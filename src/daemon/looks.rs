@@ -16,15 +16,20 @@ use metrics::{counter, gauge, histogram};
 
 use super::{
     core::Event,
-    view_monitor::{ViewMonitor, Judged},
     models::WorkerModels,
-    number_reader::{ReadSchedule, NumberReader},
+    number_reader::{NumberReader, ReadSchedule},
     record::KnownModel,
+    view_monitor::{Judged, ViewMonitor},
 };
-use gridwatch_camera::{Picture, decode::{DecodeError, Decoder}, schedule::{Pick, Schedule}, slot::Slot};
+use gridwatch_base::metric;
+use gridwatch_camera::{
+    Picture,
+    decode::{DecodeError, Decoder},
+    schedule::{Pick, Schedule},
+    slot::Slot,
+};
 use gridwatch_engine::{BBox, CameraId, Detection, Label, Light, Observation, Point, RuleId, View, geometry};
 use gridwatch_frame::Frame;
-use gridwatch_base::metric;
 use gridwatch_vision as vision;
 
 /// What a camera looks at while it stands still: all that one without presets shows.

@@ -22,15 +22,19 @@ use std::{
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 
-use self::pool::{Challenger, ModelSlot, Closers, ModelPool, Assignments, CameraModels, Assignment};
-pub(super) use self::pool::{WorkerModels, Report};
+use self::pool::{Assignment, Assignments, CameraModels, Challenger, Closers, ModelPool, ModelSlot};
+pub(super) use self::pool::{Report, WorkerModels};
 use super::{StartError, record::KnownModel};
-use gridwatch_config as config;
-use gridwatch_config::{Config};
-use gridwatch_engine::Label;
-use gridwatch_contract::ModelInfo;
-use gridwatch_model::{Manifest, Model, ModelError, ModelSet, LoadedModel, Runtime, registry::{Event, Known, Registry, RegistryError, State, Version, name}, selftest::{self, Step}};
 use gridwatch_base::metric;
+use gridwatch_config as config;
+use gridwatch_config::Config;
+use gridwatch_contract::ModelInfo;
+use gridwatch_engine::Label;
+use gridwatch_model::{
+    LoadedModel, Manifest, Model, ModelError, ModelSet, Runtime,
+    registry::{Event, Known, Registry, RegistryError, State, Version, name},
+    selftest::{self, Step},
+};
 
 /// How often the journal's length is asked: an operator waits no longer than this to be heard.
 const TURN: Duration = Duration::from_secs(1);

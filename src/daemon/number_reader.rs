@@ -15,12 +15,12 @@ use jiff::Timestamp;
 use metrics::histogram;
 
 use super::{models::known, record::KnownModel};
+use gridwatch_base::metric;
 use gridwatch_config as config;
-use gridwatch_config::{Config};
+use gridwatch_config::Config;
 use gridwatch_engine::{BBox, Detection, Label, Point, Zone, ZoneKind};
 use gridwatch_frame::Frame;
 use gridwatch_model::{Model, ModelError, Reading, Runtime, ocr::reader::Reader};
-use gridwatch_base::metric;
 
 /// One worker's reader, and what cases say of its models.
 pub(super) struct NumberReader {

@@ -2,7 +2,7 @@
 
 use super::record::KnownModel;
 use gridwatch_config as config;
-use gridwatch_config::{Config};
+use gridwatch_config::Config;
 use gridwatch_evidence as evidence;
 use gridwatch_model::{Model, ModelError, Runtime, TiledDetector};
 

@@ -5,12 +5,15 @@ use jiff::Timestamp;
 use metrics::gauge;
 
 use super::core::Event;
+use gridwatch_base::metric;
 use gridwatch_config as config;
 use gridwatch_config::{Camera, Config};
 use gridwatch_engine::{CameraId, Light, View};
 use gridwatch_frame::Frame;
-use gridwatch_base::metric;
-use gridwatch_vision::{Aim, Change, Health, Limits, Luma, Shift, Tour, TourChange, VisionError, views::{Files, Request, Standing, Status, ViewsError}};
+use gridwatch_vision::{
+    Aim, Change, Health, Limits, Luma, Shift, Tour, TourChange, VisionError,
+    views::{Files, Request, Standing, Status, ViewsError},
+};
 
 /// One camera's.
 pub(super) struct ViewMonitor {

@@ -1,5 +1,4 @@
 //! `gridwatch ledger export --labelled`: what clerks judged becomes a set of pictures that can be trained and measured on.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::{filing, ledger_support};
 use std::{

@@ -1,5 +1,4 @@
 //! Days and hours as they are typed become those of the engine.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 

@@ -1,5 +1,4 @@
 //! Faults of days, hours and holidays, told as all others are.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path};
 

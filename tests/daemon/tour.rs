@@ -1,7 +1,5 @@
 //! A camera that turns, seen by the whole daemon: it judges nothing until it is shown its presets, nothing between them, and
 //! files from each what it sees there.
-#![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::daemon;
 use std::{sync::Arc, time::Duration};

@@ -2,10 +2,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses what it needs")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
-use gridwatch_config::raw;
 use gridwatch_engine::View;
 use gridwatch_frame::Frame;
-use gridwatch_vision::{Health, Limits, Luma};
+use gridwatch_vision::{Health, Limits, Luma, ViewLimits};
 use image::{RgbImage, imageops};
 use jiff::Timestamp;
 

@@ -1,5 +1,4 @@
 //! When a schedule is open is what a clock on the wall and a list of days say, minute by minute, whatever the zone does.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{collections::BTreeMap, time::Duration};
 

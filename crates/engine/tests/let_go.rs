@@ -1,6 +1,5 @@
 //! An open case that nobody ends does not hold its place for ever: without a word of the platform for a week of clear looks, and
 //! once its place has been empty for a day, the box takes it back. Whatever leaves a doubt keeps the case.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -1,6 +1,5 @@
 //! Permitted ground, pauses and working hours: time that is none of the rule's business is neither presence nor absence.
 //! The tests' time begins at 15:06:40 UTC; the hours here are 15:10 to 15:20, seconds 200 to 800.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -1,6 +1,5 @@
 //! Before a case is filed the thing is looked at closer, where its rule asks for that: what a closer look doubts is not filed,
 //! and what nobody could look at closer is not lost.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::engine_support::{HEAP, World, at, fixed, fixed_at, garbage, plan, rule};
 use gridwatch_engine::{Detection, Effect, Intake, LonLat, NotFiled, Plan, Rule};

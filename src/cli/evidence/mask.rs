@@ -16,8 +16,8 @@ use serde::Serialize;
 
 use self::cover::{Cover, Label, Summary, Truth};
 use crate::cli::{Failure, detect};
-use gridwatch_config as config;
 use gridwatch_base::error::Class;
+use gridwatch_config as config;
 use gridwatch_evidence as evidence;
 use gridwatch_evidence::{Preview, Settings};
 use gridwatch_model::{Model, TiledDetector, runtime};

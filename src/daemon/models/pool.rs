@@ -17,10 +17,15 @@ use jiff::Timestamp;
 use metrics::{gauge, histogram};
 
 use super::super::record::KnownModel;
+use gridwatch_base::metric;
 use gridwatch_engine::{BBox, CameraId, Detection, Label, RuleId};
 use gridwatch_frame::Frame;
-use gridwatch_model::{ModelError, ModelSet, LoadedModel, FrameInput, second_look::{self, Closer}, registry::Version, trial::{Seen, Trial, Verdict}};
-use gridwatch_base::metric;
+use gridwatch_model::{
+    FrameInput, LoadedModel, ModelError, ModelSet,
+    registry::Version,
+    second_look::{self, Closer},
+    trial::{Seen, Trial, Verdict},
+};
 
 /// So many looks of a model that decides fail in a row before it is taken back. More than a trial's: pictures that no model can
 /// read are the camera's fault, and going back is final.

@@ -7,10 +7,14 @@ use std::{
 
 use metrics::counter;
 
-use super::{Challenger, ModelSlot, ModelManager, NO_BUDGET, Proof, Running, Seated, Unfit};
+use super::{Challenger, ModelManager, ModelSlot, NO_BUDGET, Proof, Running, Seated, Unfit};
 use crate::daemon::record::KnownModel;
-use gridwatch_model::{LoadedModel, registry::{Event, Version, Wanted, Wish, name}, trial::{self, Terms, Trial, Verdict}};
 use gridwatch_base::metric;
+use gridwatch_model::{
+    LoadedModel,
+    registry::{Event, Version, Wanted, Wish, name},
+    trial::{self, Terms, Trial, Verdict},
+};
 
 impl ModelManager {
     /// Does what waits to be done.

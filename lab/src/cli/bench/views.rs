@@ -19,7 +19,6 @@ use serde::Serialize;
 
 use gridwatch::cli::{Failure, layer::Layer, print};
 use gridwatch_base::error::Class;
-use gridwatch_config::raw;
 use gridwatch_engine::{Light, View};
 use gridwatch_frame::Frame;
 use gridwatch_vision::{Aim, Health, Limits, ViewLimits};

@@ -12,7 +12,6 @@ use serde::Serialize;
 
 use super::{LEARNED_BY, STRAIGHT, Scene, TRIALS, aimed, sent};
 use gridwatch::cli::Failure;
-use gridwatch_config::raw;
 use gridwatch_engine::{Light, View};
 use gridwatch_frame::Frame;
 use gridwatch_vision::{Health, Limits, Luma, Tour, ViewLimits};
