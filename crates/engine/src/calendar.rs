@@ -268,7 +268,10 @@ impl Calendar {
                 break;
             }
         }
-        HoursSpan { during, is_active: false }
+        HoursSpan {
+            during,
+            is_active: false,
+        }
     }
 
     /// The ranges in which a rule with these hours is active between two moments: in order, disjoint, ends exclusive.
@@ -480,7 +483,10 @@ mod tests {
             active: Some("hours".into()),
             pause: None,
         };
-        assert_eq!(calendar.active_time(&night, at("05:59:50"), at("06:00:20")).as_secs(), 20);
+        assert_eq!(
+            calendar.active_time(&night, at("05:59:50"), at("06:00:20")).as_secs(),
+            20
+        );
         let unknown = Hours {
             active: Some("nowhere".into()),
             pause: None,

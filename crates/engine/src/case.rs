@@ -22,13 +22,6 @@ pub struct IllegalTransition {
     pub why: &'static str,
 }
 
-impl IllegalTransition {
-    /// Always [`Data`](gridwatch_base::error::Class::Data).
-    pub fn class(&self) -> gridwatch_base::error::Class {
-        gridwatch_base::error::Class::Data
-    }
-}
-
 impl CaseState {
     /// The state after the platform's reply `to`. A repeated reply changes nothing.
     ///

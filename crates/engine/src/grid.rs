@@ -17,7 +17,6 @@ use super::{
     geometry::{Crs, LocalPlane, Side, side_of},
     types::{CellCode, LonLat},
 };
-use gridwatch_base::error::Class;
 
 pub use check::{Gap, GridDefects, Overlap, RingFault, Slivers};
 pub use neighbours::CellIndex;
@@ -57,7 +56,9 @@ pub enum GridFault {
         expected: String,
     },
     /// The file and the configuration disagree.
-    #[error("the file states {stated:?} but the configuration {expected:?}: convert the file or correct the configuration")]
+    #[error(
+        "the file states {stated:?} but the configuration {expected:?}: convert the file or correct the configuration"
+    )]
     CrsDiffers {
         /// The CRS that the file states.
         stated: String,
@@ -85,13 +86,6 @@ pub enum GridFault {
         /// What is wrong with it.
         fault: CellFault,
     },
-}
-
-impl GridFault {
-    /// Always [`Config`](Class::Config).
-    pub fn class(&self) -> Class {
-        Class::Config
-    }
 }
 
 struct CodeSuffix<'a>(&'a Option<String>);

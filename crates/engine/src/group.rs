@@ -47,7 +47,10 @@ pub(super) fn merge_nearby(groups: &mut Vec<DetectionGroup<'_>>, reach: f64) {
             whole = DetectionGroup {
                 bbox: union_box(&other.bbox, &whole.bbox),
                 count: other.count + whole.count,
-                second_look: [other.second_look, whole.second_look].into_iter().flatten().reduce(f32::max),
+                second_look: [other.second_look, whole.second_look]
+                    .into_iter()
+                    .flatten()
+                    .reduce(f32::max),
                 // The earlier one has the higher score.
                 ..if i <= place && other.score >= whole.score {
                     other

@@ -159,7 +159,8 @@ impl Engine {
             let after = stale_after(plan.rules.iter().find(|r| r.id == *rule)?, camera);
             tracks.iter().map(|t| plus(t.last_seen, after)).min()
         });
-        void.chain(self.register.next_overdue(&plan.verification, VERIFICATION_GRACE)).min()
+        void.chain(self.register.next_overdue(&plan.verification, VERIFICATION_GRACE))
+            .min()
     }
 
     /// Open cases, by id.
@@ -195,12 +196,19 @@ impl Engine {
                 if is_kept && plan.rules.iter().any(|r| r.id == *rule) {
                     for track in tracks.iter_mut().filter(|t| t.stage == Stage::HeldBack(None)) {
                         // The new grid or location may cover it.
-                        track.change_stage(Stage::Idle, Reason::Replanned, transition_context(camera, rule, self.now, effects));
+                        track.change_stage(
+                            Stage::Idle,
+                            Reason::Replanned,
+                            transition_context(camera, rule, self.now, effects),
+                        );
                     }
                     return true;
                 }
                 for track in tracks {
-                    track.end(NotFiled::Reconfigured, transition_context(camera, rule, self.now, effects));
+                    track.end(
+                        NotFiled::Reconfigured,
+                        transition_context(camera, rule, self.now, effects),
+                    );
                 }
                 false
             });
@@ -283,7 +291,9 @@ impl Engine {
     /// Reports verifications that ran out of time as unverifiable.
     fn expire_verifications(&mut self, camera: Option<&CameraId>, at: Timestamp, effects: &mut Vec<Effect>) {
         if let Some(plan) = &self.plan {
-            let answers = self.register.overdue(camera, (at, &plan.verification), VERIFICATION_GRACE);
+            let answers = self
+                .register
+                .overdue(camera, (at, &plan.verification), VERIFICATION_GRACE);
             effects.extend(answers.into_iter().map(|a| Effect::Verified(Box::new(a))));
         }
     }
@@ -331,7 +341,11 @@ impl Engine {
                 let its = |t: &&mut Track| matches!(&t.stage, Stage::AtCase(c) if c == case);
                 for track in tracks.iter_mut().filter(its) {
                     let reason = Reason::NotFiled(NotFiled::OpenElsewhere);
-                    track.change_stage(Stage::AtCase(to.clone()), reason, transition_context(id, rule, self.now, effects));
+                    track.change_stage(
+                        Stage::AtCase(to.clone()),
+                        reason,
+                        transition_context(id, rule, self.now, effects),
+                    );
                 }
             }
         }
@@ -376,7 +390,12 @@ impl Engine {
     }
 }
 
-fn transition_context<'a>(camera: &'a CameraId, rule: &'a RuleId, at: Timestamp, effects: &'a mut Vec<Effect>) -> TransitionContext<'a> {
+fn transition_context<'a>(
+    camera: &'a CameraId,
+    rule: &'a RuleId,
+    at: Timestamp,
+    effects: &'a mut Vec<Effect>,
+) -> TransitionContext<'a> {
     TransitionContext {
         camera,
         rule,
@@ -409,7 +428,10 @@ impl CameraState {
                 tracks.retain_mut(|track| {
                     let is_void = since(at, track.last_seen) >= after;
                     if is_void {
-                        track.end(NotFiled::BlindTooLong, transition_context(camera, &rule.id, at, effects));
+                        track.end(
+                            NotFiled::BlindTooLong,
+                            transition_context(camera, &rule.id, at, effects),
+                        );
                     }
                     !is_void
                 });

@@ -12,7 +12,6 @@ use jiff::Timestamp;
 
 use super::{
     case::{IllegalTransition, transition},
-    verification::{Finding, Occupancy, Question, VerificationTally},
     geometry::distance_m,
     plus,
     presence::LookInterval,
@@ -22,6 +21,7 @@ use super::{
         Place, PlaceMethod, Plan, Recurrence, Reply, Rule, RuleId, Verification, Verified, ZoneId,
     },
     vacancy::Vacancy,
+    verification::{Finding, Occupancy, Question, VerificationTally},
 };
 
 /// Places closer than this are one site whatever the rule says: a site's key is rounded to about a metre.
@@ -96,7 +96,9 @@ impl Claim {
     /// True if the two claims are about one problem at one site. Symmetric.
     pub fn is_at_site_of(&self, other: &Self) -> bool {
         let radius_m = self.merge_radius_m.max(other.merge_radius_m);
-        Site::of_claim(self).distance_if_same_m(&Site::of_claim(other), radius_m).is_some()
+        Site::of_claim(self)
+            .distance_if_same_m(&Site::of_claim(other), radius_m)
+            .is_some()
     }
 }
 

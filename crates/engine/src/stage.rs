@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     track::Track,
-    types::{BBox, CameraId, CaseId, Effect, NotFiled, JournalEntry, Reason, RuleId},
+    types::{BBox, CameraId, CaseId, Effect, JournalEntry, NotFiled, Reason, RuleId},
 };
 
 /// One look that saw the object.

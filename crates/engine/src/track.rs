@@ -229,8 +229,9 @@ mod tests {
         let mut known = track(bbox(0.4, 0.5, 0.1, 0.1));
         known.appearance = look(&red);
         let [mut beside, mut on_it] = groups([bbox(0.455, 0.5, 0.1, 0.1), bbox(0.41, 0.5, 0.1, 0.1)]);
-        let continues =
-            |group: &DetectionGroup<'_>| associate(std::slice::from_ref(&known), std::slice::from_ref(group), 0.5) == [Some(0)];
+        let continues = |group: &DetectionGroup<'_>| {
+            associate(std::slice::from_ref(&known), std::slice::from_ref(group), 0.5) == [Some(0)]
+        };
         beside.appearance = look(&red);
         assert!(continues(&beside), "shifted by half its width");
         beside.appearance = look(&green);

@@ -86,7 +86,8 @@ impl VerificationTally {
                 self.all.1 += 1;
                 self.lately.1 += 1;
                 let (looks, seen) = self.lately;
-                let is_often = seen.saturating_mul(MAX_LOOKS_PER_SIGHTING) >= looks && self.newest.count_ones() >= MIN_SEEN_OF_NEWEST;
+                let is_often = seen.saturating_mul(MAX_LOOKS_PER_SIGHTING) >= looks
+                    && self.newest.count_ones() >= MIN_SEEN_OF_NEWEST;
                 (is_long(first, looks, how.over) && is_often).then_some(Finding::StillPresent)
             }
             Occupancy::Unclear => {
@@ -158,7 +159,7 @@ mod tests {
         })
     }
 
-    use Occupancy::{Unclear as D, Empty as E, Present as T};
+    use Occupancy::{Empty as E, Present as T, Unclear as D};
 
     #[test]
     fn three_looks_over_ten_minutes_decide_and_fewer_or_shorter_do_not() {

@@ -116,7 +116,11 @@ mod tests {
         assert_eq!(at(&garbage, 0.1), Some(Some("pavement".into())));
         assert_eq!(at(&garbage, 0.45), Some(Some("pavement".into())), "the first of two");
         assert_eq!(at(&garbage, 0.6), Some(Some("kerb".into())));
-        assert_eq!(at(&garbage, 0.8), Some(Some("kerb".into())), "the boundary belongs to the zone");
+        assert_eq!(
+            at(&garbage, 0.8),
+            Some(Some("kerb".into())),
+            "the boundary belongs to the zone"
+        );
         assert_eq!(at(&garbage, 0.25), None, "excluded within a watched zone");
         assert_eq!(at(&garbage, 0.3), None, "on the boundary of an excluded zone");
         assert_eq!(at(&garbage, 0.9), None);
@@ -158,7 +162,11 @@ mod tests {
         assert_eq!(on(&zones, &spill, 0.2), None, "the boundary belongs to the shop");
         assert_eq!(on(&zones, &spill, 0.3), Some(Some("pavement".into())));
         assert_eq!(on(&zones, &spill, 0.9), None, "not watched");
-        assert_eq!(on(&zones[..1], &spill, 0.3), None, "without a shop zone nothing spills over");
+        assert_eq!(
+            on(&zones[..1], &spill, 0.3),
+            None,
+            "without a shop zone nothing spills over"
+        );
         assert_eq!(
             on(&zones, &rule("garbage"), 0.1),
             Some(Some("pavement".into())),

@@ -134,7 +134,11 @@ fn a_clock_set_forward_adds_nothing() {
 fn unknown_cameras_and_looks_before_the_plan_have_no_effect() {
     let mut harness = gate();
     for s in (0..300).step_by(10) {
-        assert!(harness.look("unknown", f64::from(s), vec![garbage(0.9, HEAP)]).is_empty());
+        assert!(
+            harness
+                .look("unknown", f64::from(s), vec![garbage(0.9, HEAP)])
+                .is_empty()
+        );
     }
     assert_eq!(harness.engine.next_deadline(), None);
 }

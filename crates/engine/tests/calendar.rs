@@ -1,9 +1,11 @@
 //! Schedules against a minute-by-minute reference of the local clock and the list of days, in awkward time zones.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{collections::BTreeMap, time::Duration};
 
-use gridwatch_engine::{ScheduleId, calendar::{Calendar, DAY, DayKind, Days, Hours, Pause, Schedule, Season, Window}};
+use gridwatch_engine::{
+    ScheduleId,
+    calendar::{Calendar, DAY, DayKind, Days, Hours, Pause, Schedule, Season, Window},
+};
 use jiff::{
     Timestamp, ToSpan,
     civil::{Date, Weekday, date},

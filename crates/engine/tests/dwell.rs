@@ -136,7 +136,10 @@ fn an_object_found_by_two_models_is_one_object() {
     let [case] = harness.opened()[..] else {
         panic!("{:?}", harness.effects)
     };
-    assert!((case.confidence - 0.9).abs() < 1e-6, "the box with the higher score is kept");
+    assert!(
+        (case.confidence - 0.9).abs() < 1e-6,
+        "the box with the higher score is kept"
+    );
     assert!(harness.not_filed().is_empty());
 }
 

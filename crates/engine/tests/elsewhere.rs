@@ -1,6 +1,5 @@
 //! Several boxes that see one site: a problem that another box has open is not filed a second time, and is freed when
 //! that case ends.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::engine_support::{HERE, Harness, claim, elsewhere, fixed, plan, rule};
 use gridwatch_engine::{CaseId, Claim, Known, LonLat, NotFiled};
@@ -53,7 +52,11 @@ fn claims_farther_away_or_of_another_category_do_not_matter() {
         opened(&harness)
     };
     assert_eq!(other(|_| ()), 0);
-    assert_eq!(other(|c| c.located.at = north(15.0)), 1, "twice the uncertainty is 10 m");
+    assert_eq!(
+        other(|c| c.located.at = north(15.0)),
+        1,
+        "twice the uncertainty is 10 m"
+    );
     assert_eq!(other(|c| c.category = "0202".into()), 1);
     let reach = |c: &mut Claim| (c.located.at, c.merge_radius_m) = (north(15.0), 20.0);
     assert_eq!(other(reach), 0, "the larger merge radius applies to both boxes");
@@ -85,20 +88,16 @@ fn of_two_simultaneous_cases_the_later_yields() {
     };
     harness.apply(elsewhere(122.0, yielded.clone()));
     assert_eq!(harness.not_filed(), [NotFiled::OpenElsewhere]);
-    assert!(
-        harness.engine.remembered().all(|c| c.id != ours),
-        "it was never sent"
-    );
+    assert!(harness.engine.remembered().all(|c| c.id != ours), "it was never sent");
     harness.heap_stays("gate", 130, 10 * MINUTE);
     assert_eq!(opened(&harness), 1, "its heap belongs to the other box's case");
-    assert!(harness.apply(elsewhere(601.0, yielded)).is_empty(), "a repeated message");
+    assert!(
+        harness.apply(elsewhere(601.0, yielded)).is_empty(),
+        "a repeated message"
+    );
     harness.apply(elsewhere(602.0, Known::Released(theirs)));
     harness.heap_stays("gate", 610, 12 * MINUTE);
-    assert_eq!(
-        opened(&harness),
-        2,
-        "the other case ended and the heap is still there"
-    );
+    assert_eq!(opened(&harness), 2, "the other case ended and the heap is still there");
     harness.close();
 }
 

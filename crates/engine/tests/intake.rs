@@ -1,10 +1,11 @@
 //! Daily caps: cases over the cap wait for the next day, highest priority first, and are filed then if they are still
 //! there.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::engine_support;
 use crate::engine_support::{Harness, at, bbox, fixed_at, garbage, no_cap, plan, rule};
-use gridwatch_engine::{BBox, CaseState, Effect, Input, Intake, LonLat, NotFiled, Plan, Zone, ZoneKind, calendar::Calendar};
+use gridwatch_engine::{
+    BBox, CaseState, Effect, Input, Intake, LonLat, NotFiled, Plan, Zone, ZoneKind, calendar::Calendar,
+};
 use jiff::tz::{TimeZone, offset};
 
 const HOUR: u32 = 3600;
@@ -74,7 +75,11 @@ fn cases_over_a_cameras_cap_wait_and_the_highest_priority_is_filed_first_next_da
     assert_eq!(filed(&harness).len(), 1);
     assert_eq!(harness.engine.waiting(), 2);
     let reasons = harness.not_filed();
-    assert_eq!(reasons, [NotFiled::OverDailyCap; 2], "reported once each, however long they wait");
+    assert_eq!(
+        reasons,
+        [NotFiled::OverDailyCap; 2],
+        "reported once each, however long they wait"
+    );
     // The other camera has its own cap.
     stay(&mut harness, "west", &[(3, 0.6)], TO_MIDNIGHT - 100, TO_MIDNIGHT - 20);
     assert_eq!(filed(&harness), ["east/place-0", "west/place-3"]);
@@ -117,7 +122,10 @@ fn an_object_that_left_while_waiting_is_reported_and_not_filed() {
     stay(&mut harness, "east", &[(0, 0.9)], 0, 60);
     stay(&mut harness, "east", &[(0, 0.9), (1, 0.6)], 70, 600);
     stay(&mut harness, "east", &[(0, 0.9)], 610, 1200);
-    assert_eq!(harness.not_filed(), [NotFiled::OverDailyCap, NotFiled::LeftWhileWaiting]);
+    assert_eq!(
+        harness.not_filed(),
+        [NotFiled::OverDailyCap, NotFiled::LeftWhileWaiting]
+    );
     assert_eq!(harness.engine.waiting(), 0);
     harness.close();
 }

@@ -53,7 +53,11 @@ fn a_repeated_reply_changes_nothing() {
 fn an_illegal_reply_is_rejected_and_changes_nothing() {
     let (mut harness, case) = filed();
     reply(&mut harness, &case, CaseState::Dispatched, 70.0);
-    let [Effect::ReplyRefused { known, reply: state, .. }] = &reply(&mut harness, &case, CaseState::Accepted, 80.0)[..]
+    let [
+        Effect::ReplyRefused {
+            known, reply: state, ..
+        },
+    ] = &reply(&mut harness, &case, CaseState::Accepted, 80.0)[..]
     else {
         panic!("{:?}", harness.effects.last());
     };

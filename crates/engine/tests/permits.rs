@@ -1,11 +1,13 @@
 //! Permitted ground, pauses and working hours: time outside a rule's hours is neither presence nor absence.
 //! The tests' clock starts at 15:06:40 UTC; the hours here are 15:10 to 15:20, i.e. seconds 200 to 800.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
 use crate::engine_support::{HEAP, Harness, at, bbox, fixed, garbage, plan, rule, zone};
-use gridwatch_engine::{Effect, Input, NotFiled, Plan, Rule, ZoneKind, calendar::{Days, Hours, Pause, Schedule, Window}};
+use gridwatch_engine::{
+    Effect, Input, NotFiled, Plan, Rule, ZoneKind,
+    calendar::{Days, Hours, Pause, Schedule, Window},
+};
 use proptest::prelude::*;
 
 const OPENS: u16 = 15 * 60 + 10;
@@ -65,7 +67,9 @@ fn there_is_no_case_inside_the_hours_and_one_outside() {
     harness.heap_stays("gate", 800, 850);
     assert!(harness.opened().is_empty(), "permitted time is not dwell");
     harness.heap_stays("gate", 860, 860);
-    let [case] = harness.opened()[..] else { panic!("one case") };
+    let [case] = harness.opened()[..] else {
+        panic!("one case")
+    };
     assert_eq!((case.first_seen_at, case.confirmed_at), (at(800.0), at(860.0)));
     assert_eq!((case.dwell, case.looks), (Duration::from_secs(60), 7));
     assert_eq!(case.schedule.as_ref().map(|s| s.as_str()), Some("hours"));
@@ -89,7 +93,9 @@ fn the_hours_do_not_apply_next_to_the_permitted_ground() {
     for s in (200..=260).step_by(10) {
         harness.look("gate", f64::from(s), vec![garbage(0.8, bbox(0.1, 0.5, 0.2, 0.6))]);
     }
-    let [case] = harness.opened()[..] else { panic!("one case") };
+    let [case] = harness.opened()[..] else {
+        panic!("one case")
+    };
     assert_eq!(case.schedule, None);
 }
 
@@ -123,7 +129,9 @@ fn a_pause_neither_adds_to_the_dwell_nor_reduces_it() {
     harness.heap_stays("gate", 160, 870);
     assert_eq!((harness.opened().len(), harness.pins()), (0, 1));
     harness.heap_stays("gate", 880, 880);
-    let [case] = harness.opened()[..] else { panic!("one case") };
+    let [case] = harness.opened()[..] else {
+        panic!("one case")
+    };
     assert_eq!((case.first_seen_at, case.dwell), (at(160.0), Duration::from_secs(60)));
     assert_eq!(case.looks, 4 + 3, "looks in the pause do not count");
     assert_eq!(case.schedule.as_ref().map(|s| s.as_str()), Some("hours"));
@@ -169,7 +177,9 @@ fn a_rule_is_active_only_in_its_hours() {
     harness.heap_stays("gate", 0, 190);
     assert!(harness.effects.is_empty(), "{:?}", harness.effects);
     harness.heap_stays("gate", 200, 260);
-    let [case] = harness.opened()[..] else { panic!("one case") };
+    let [case] = harness.opened()[..] else {
+        panic!("one case")
+    };
     assert_eq!((case.first_seen_at, case.confirmed_at), (at(200.0), at(260.0)));
     assert_eq!(case.schedule.as_ref().map(|s| s.as_str()), Some("hours"));
 }

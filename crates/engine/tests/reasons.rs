@@ -18,7 +18,10 @@ fn left_before_its_dwell() {
     }
     assert!(harness.not_filed().is_empty(), "110 s unseen may be a lorry in front");
     harness.look("gate", 150.0, vec![]);
-    assert_eq!((harness.not_filed(), harness.pins()), (vec![NotFiled::LeftBeforeDwell], 0));
+    assert_eq!(
+        (harness.not_filed(), harness.pins()),
+        (vec![NotFiled::LeftBeforeDwell], 0)
+    );
     harness.look("gate", 160.0, vec![]);
     assert_eq!(harness.not_filed().len(), 1, "reported once");
 }
@@ -181,9 +184,15 @@ fn a_removed_rule_or_camera_ends_only_its_own_candidates() {
     harness.heap_stays("kerb", 0, 30);
     assert_eq!(harness.pins(), 4);
     harness.apply(Input::Configured(Arc::new(plan(cameras(), vec![rule()]))));
-    assert_eq!((harness.not_filed(), harness.pins()), (vec![NotFiled::Reconfigured; 2], 2));
+    assert_eq!(
+        (harness.not_filed(), harness.pins()),
+        (vec![NotFiled::Reconfigured; 2], 2)
+    );
     harness.apply(Input::Configured(Arc::new(plan([("gate", fixed())], vec![rule()]))));
-    assert_eq!((harness.not_filed(), harness.pins()), (vec![NotFiled::Reconfigured; 3], 1));
+    assert_eq!(
+        (harness.not_filed(), harness.pins()),
+        (vec![NotFiled::Reconfigured; 3], 1)
+    );
     harness.heap_stays("gate", 40, 60);
     assert_eq!(harness.opened()[0].first_seen_at, at(0.0), "the others continue");
 }

@@ -1,6 +1,5 @@
 //! Recurrence（回潮）: within 30 minutes of closing, the platform is asked once to reopen the case; within a week it is a
 //! new case linked to the old one; later it is a new problem.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::engine_support::{Harness, at, fixed, plan, rule};
 use gridwatch_engine::{CaseId, CaseState, Effect, Input, NotFiled, Reply};

@@ -1,6 +1,5 @@
 //! Second looks before filing: an object that the second look doubts is not filed, and one that could not get a second
 //! look is not lost.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::engine_support::{HEAP, Harness, at, fixed, fixed_at, garbage, plan, rule};
 use gridwatch_engine::{Detection, Effect, Intake, LonLat, NotFiled, Plan, Rule};
@@ -150,7 +149,10 @@ fn an_object_with_a_case_gets_no_second_look_by_the_next_camera() {
         asked.extend(effects.into_iter().filter(|e| matches!(e, Effect::SecondLook { .. })));
     }
     assert!(harness.not_filed().contains(&NotFiled::OpenCaseAtSite));
-    assert!(asked.len() <= 1, "the case is only found once its dwell is reached: {asked:?}");
+    assert!(
+        asked.len() <= 1,
+        "the case is only found once its dwell is reached: {asked:?}"
+    );
     harness.close();
 }
 

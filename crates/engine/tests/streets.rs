@@ -107,7 +107,12 @@ fn a_vendor_who_leaves_and_returns_next_week_is_a_linked_case() {
         for s in (from..from + HOUR).step_by(10) {
             harness.look("gate", f64::from(s), vec![stall(0.7)]);
         }
-        let filed = harness.opened().last().expect("the vendor stood for an hour").id.clone();
+        let filed = harness
+            .opened()
+            .last()
+            .expect("the vendor stood for an hour")
+            .id
+            .clone();
         for s in (from + HOUR..from + 2 * HOUR).step_by(10) {
             harness.look("gate", f64::from(s), vec![]);
         }

@@ -1,10 +1,9 @@
 //! A vendor rule on general-purpose labels: attended goods that stay. Waiting people, unattended goods and moving
 //! vendors are not filed.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
-use crate::engine_support::{HERE, Pinhole, Harness, bbox, fixed, plan, rule};
+use crate::engine_support::{HERE, Harness, Pinhole, bbox, fixed, plan, rule};
 use gridwatch_engine::{Attended, BBox, Detection, NotFiled, Rule, geometry::distance_m};
 
 fn vendor() -> Rule {
@@ -136,13 +135,12 @@ fn a_heap_counts_by_its_area_or_its_number_of_bags() {
             let seen = bags.iter().map(|at| object("bag", camera.frames(*at))).collect();
             harness.look("gate", f64::from(s), seen);
         }
-        (harness.opened().len(), harness.not_filed().contains(&NotFiled::TooSmall))
+        (
+            harness.opened().len(),
+            harness.not_filed().contains(&NotFiled::TooSmall),
+        )
     };
     assert_eq!(filed(&[(0.0, 0.0)]), (0, true), "one of 2.6 m²");
     assert_eq!(filed(&[(-0.9, 0.0), (0.9, 0.0)]), (1, false), "3.4 m wide");
-    assert_eq!(
-        filed(&[(-0.2, 0.0), (0.0, 0.6), (0.2, 1.2)]),
-        (1, false),
-        "three bags"
-    );
+    assert_eq!(filed(&[(-0.2, 0.0), (0.0, 0.6), (0.2, 1.2)]), (1, false), "three bags");
 }

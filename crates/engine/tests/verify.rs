@@ -1,6 +1,5 @@
 //! Verification: after a crew's report or a request by the platform, the box checks whether the object is gone or still
 //! there, and reports only what it saw.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

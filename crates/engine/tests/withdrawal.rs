@@ -1,11 +1,13 @@
 //! Withdrawal: an open case without a reply for a week of clear looks, whose place has been empty for a day, is
 //! withdrawn. Any doubt keeps the case.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
-use crate::engine_support::{HEAP, Pinhole, Harness, at, bbox, fixed, garbage, plan, rule, zone};
-use gridwatch_engine::{CameraPlan, CaseId, CaseState, Effect, Input, Plan, Reason, Reply, Rule, View, ZoneKind, calendar::{Calendar, Days, Hours, Schedule, Window}};
+use crate::engine_support::{HEAP, Harness, Pinhole, at, bbox, fixed, garbage, plan, rule, zone};
+use gridwatch_engine::{
+    CameraPlan, CaseId, CaseState, Effect, Input, Plan, Reason, Reply, Rule, View, ZoneKind,
+    calendar::{Calendar, Days, Hours, Schedule, Window},
+};
 
 const HOUR: u32 = 3600;
 const DAY: u32 = 24 * HOUR;
@@ -85,9 +87,7 @@ fn a_case_whose_place_is_empty_for_a_week_is_withdrawn_once_with_a_reason() {
     });
     assert_eq!(
         why,
-        Some(
-            "The box withdrew the case: no answer from the platform for 7 days, and its place was seen empty."
-        )
+        Some("The box withdrew the case: no answer from the platform for 7 days, and its place was seen empty.")
     );
     assert_eq!(harness.transitions.iter().filter(|r| **r == Reason::LetGo).count(), 1);
     assert_eq!(harness.engine.open_cases().count(), 0);

@@ -10,7 +10,6 @@ use super::{
     Lens, LocalPlane,
     homography::{Homography, Normalised, largest_singular_value},
 };
-use gridwatch_base::error::Class;
 
 /// Accuracy of a clicked corner or a box's foot across the picture: 0.1° of a 60° field of view.
 const AIM_ERROR_X: f64 = 0.1 / 60.0;
@@ -70,13 +69,6 @@ pub enum CalibrationError {
         /// Its residual, metres.
         residual_m: f64,
     },
-}
-
-impl CalibrationError {
-    /// Always [`Config`](Class::Config).
-    pub fn class(&self) -> Class {
-        Class::Config
-    }
 }
 
 /// Picture-to-ground calibration of one camera.

@@ -70,10 +70,7 @@ impl fmt::Display for Overlap {
         let [a, b] = &self.cells;
         let LonLat { lon, lat } = self.at;
         let area = self.area_m2;
-        write!(
-            f,
-            "cells {a} and {b} overlap by {area:.0} m² at [{lon:.6}, {lat:.6}]"
-        )
+        write!(f, "cells {a} and {b} overlap by {area:.0} m² at [{lon:.6}, {lat:.6}]")
     }
 }
 

@@ -3,7 +3,18 @@
 use jiff::Timestamp;
 
 use super::WaitingQueue;
-use crate::{approved::approval, verification::Occupancy, geometry::distance_m, group::{DetectionGroup, merge_nearby, is_attended, is_large_enough}, presence::{LookInterval, Presence}, site::CaseRegister, stage::{SecondLook, Sighting, Stage, TransitionContext}, track::{Track, affinity, associate, is_duplicate}, types::{BBox, CameraId, CameraPlan, CaseState, Detection, Effect, NotFiled, Plan, Reason, Rule, Scores}};
+use crate::{
+    approved::approval,
+    geometry::distance_m,
+    group::{DetectionGroup, is_attended, is_large_enough, merge_nearby},
+    presence::{LookInterval, Presence},
+    site::CaseRegister,
+    stage::{SecondLook, Sighting, Stage, TransitionContext},
+    track::{Track, affinity, associate, is_duplicate},
+    types::{BBox, CameraId, CameraPlan, CaseState, Detection, Effect, NotFiled, Plan, Reason, Rule, Scores},
+    verification::Occupancy,
+    zone_match::match_zones,
+};
 
 /// A detection that does not count: its box, if it lies in the picture, and the reason.
 type Rejected = (Option<BBox>, NotFiled);
@@ -181,7 +192,9 @@ impl<'a> RuleEvaluation<'a> {
         };
         let reach = f64::from(self.rule.max_move);
         let is_seen_at = |place: &BBox| there.iter().any(|b| overlaps_place(place, b, reach));
-        let empty = self.register.vacant_cases(self.id, self.rule, self.interval, is_seen_at, silence);
+        let empty = self
+            .register
+            .vacant_cases(self.id, self.rule, self.interval, is_seen_at, silence);
         for case in empty {
             self.register.withdraw(&case, self.at);
             self.context().emit(Reason::LetGo);

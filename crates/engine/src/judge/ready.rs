@@ -3,7 +3,16 @@
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::look::RuleEvaluation;
-use crate::{plus, since, calendar::Hours, case::case_id, group::{DetectionGroup, area_m2}, site::{LocatedCandidate, RecurrenceAction, locate}, stage::{SecondLook, Stage}, track::Track, types::{Case, CaseState, Effect, NotFiled, Reason, ScheduleId}};
+use crate::{
+    calendar::Hours,
+    case::case_id,
+    group::{DetectionGroup, area_m2},
+    plus, since,
+    site::{LocatedCandidate, RecurrenceAction, locate},
+    stage::{SecondLook, Stage},
+    track::Track,
+    types::{Case, CaseState, Effect, NotFiled, Reason, ScheduleId},
+};
 
 /// How many deciding looks wait for a second look that does not come, because its model fails or the recording has
 /// none. After that the case is filed without one: a missed problem is worse than an unchecked case.
@@ -87,9 +96,8 @@ impl<'a> RuleEvaluation<'a> {
                     case: case.clone(),
                     state: CaseState::Reopened,
                     at: self.at,
-                    reason:
-                        "The box asks to reopen the case: the problem was back within 30 minutes of closing."
-                            .into(),
+                    reason: "The box asks to reopen the case: the problem was back within 30 minutes of closing."
+                        .into(),
                 });
                 return;
             }
@@ -148,7 +156,12 @@ impl<'a> RuleEvaluation<'a> {
 
     /// Updates the candidate with the result of a second look.
     fn apply_second_look(&mut self, track: &mut Track, group: &DetectionGroup<'a>) {
-        let Stage::Candidate { not_before, second_look, .. } = &mut track.stage else {
+        let Stage::Candidate {
+            not_before,
+            second_look,
+            ..
+        } = &mut track.stage
+        else {
             return;
         };
         let (Some(least), Some(score)) = (self.rule.second_look, group.second_look) else {

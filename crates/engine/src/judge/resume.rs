@@ -8,8 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Engine, CameraState, transition_context};
-use crate::{verification::VerificationTally, stage::{Sighting, Stage}, track::Track, types::{CameraId, CaseId, Claim, Effect, NotFiled, Reason, RuleId}, vacancy::Vacancy};
+use super::{CameraState, Engine, transition_context};
+use crate::{
+    stage::{Sighting, Stage},
+    track::Track,
+    types::{CameraId, CaseId, Claim, Effect, NotFiled, Reason, RuleId},
+    vacancy::Vacancy,
+    verification::VerificationTally,
+};
 
 /// Engine state beside the cases: tracks, and when the objects of cases were last seen. Opaque; older JSON forms stay
 /// readable.
@@ -121,7 +127,10 @@ impl Engine {
                     } else {
                         // Its picture is not pinned yet, so there is nothing to unpin.
                         track.stage = Stage::Idle;
-                        track.end(NotFiled::Reconfigured, transition_context(&camera, rule, self.now, effects));
+                        track.end(
+                            NotFiled::Reconfigured,
+                            transition_context(&camera, rule, self.now, effects),
+                        );
                     }
                 }
                 is_kept

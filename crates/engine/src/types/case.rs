@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Appearance, BBox, CameraId, CaseId, Category, CellCode, Claim, LonLat, NodeId, JournalEntry, PhoneNumber, RuleId,
+    Appearance, BBox, CameraId, CaseId, Category, CellCode, Claim, JournalEntry, LonLat, NodeId, PhoneNumber, RuleId,
     ScheduleId, ZoneId,
 };
 

@@ -92,7 +92,9 @@ mod tests {
         let ground = |(i, (x, y)): (usize, &(f64, f64))| {
             let (right, down) = ((x - 0.5) * 2.0 * half, (y - 0.5) * 2.0 * half / WIDE);
             let far = 6.0 / (sin + down * cos);
-            let [x, y] = lens.map_or(Some([*x, *y]), |l| l.distorted([*x, *y])).expect("within reach");
+            let [x, y] = lens
+                .map_or(Some([*x, *y]), |l| l.distorted([*x, *y]))
+                .expect("within reach");
             // Deterministic noise, alternating by pair in both directions.
             let noise = noise_m * ((i * 7 % 5) as f64 / 2.0 - 1.0);
             let at = plane.lon_lat(far * right + noise, far * (cos - down * sin) - noise);
