@@ -143,7 +143,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let found = match stated.lens() {
         Some(_) => None,
         // The pairs were fitted once without a lens, so they are again.
-        None => Calibration::fit_finding_lens(&survey.pairs, aspect)
+        None => Calibration::fit_estimating_lens(&survey.pairs, aspect)
             .ok()
             .filter(|c| c.lens().is_some()),
     };

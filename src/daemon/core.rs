@@ -275,7 +275,7 @@ impl Core {
                 tracing::warn!(%case, reply = reply.as_str(), reason, "The platform's answer does not fit the case; it is on record and changes nothing.");
                 counter!(metric::REPLIES_REFUSED, "reply" => reply.as_str()).increment(1);
             }
-            Effect::Turned {
+            Effect::Transition {
                 camera,
                 rule,
                 reason,

@@ -109,7 +109,7 @@ fn what_check_refuses_is_refused_in_its_words() {
     }
     let output = calibrate(&["--config", "tests/golden/broken.toml", "--camera", "none"]);
     assert_eq!(output.status.code(), Some(3));
-    assert!(err(&output).contains("the pairs lie in one line"), "{}", err(&output));
+    assert!(err(&output).contains("the pairs are collinear"), "{}", err(&output));
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn heap(id: &str, from: u32, to: u32) -> Truth {
 
 /// An engine and the trial of its cases.
 struct Court {
-    world: World,
+    world: Harness,
     trial: Trial,
     verdicts: Vec<(Verdict, String)>,
 }
@@ -40,7 +40,7 @@ struct Court {
 impl Court {
     fn new(plan: Plan, truths: Vec<Truth>) -> Self {
         Self {
-            world: World::new(plan.clone()),
+            world: Harness::new(plan.clone()),
             trial: Trial::new(truths, Arc::new(plan)),
             verdicts: Vec::new(),
         }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Method, SCHEMA_VERSION, When};
-use gridwatch_engine::{CaseId, CellCode, Claim, Located, LonLat, PhoneNumber, PlaceMethod};
+use gridwatch_engine::{CaseId, CellCode, Claim, Location, LonLat, PhoneNumber, PlaceMethod};
 
 /// A case that a box has open, retained on the site topic for the other boxes. An empty message in its place: it is over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -80,7 +80,7 @@ impl ClaimMessage {
             case: CaseId::from(self.case_id.as_str()),
             node: self.node_id.as_str().into(),
             category: self.category_code.clone(),
-            located: Located {
+            located: Location {
                 at: LonLat {
                     lon: self.lon,
                     lat: self.lat,

@@ -110,7 +110,7 @@ impl CaseRecord {
             other_models: context.other_models,
             config_sha256: context.config_sha256.into(),
             confidence: round3(f64::from(case.confidence)),
-            confidence_closer: case.confidence_closer.map(|score| round3(score.into())),
+            confidence_closer: case.second_look_score.map(|score| round3(score.into())),
             rule: RuleInfo {
                 id: case.rule.to_string(),
                 dwell_s: round3(case.dwell.as_secs_f64()),

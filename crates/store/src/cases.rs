@@ -179,7 +179,7 @@ impl Store {
             });
             site.question = (answer.finding == Finding::Unverifiable).then_some(Question {
                 asked_at: answer.asked_at,
-                is_told: true,
+                is_reported: true,
             });
             let at = micros(at);
             let sealed = chain::seal(t, &record, &key, answer.at)?;
@@ -222,7 +222,7 @@ impl Store {
                 return revise(t, revision, Some((reply, received_at)), form, &key).map(Applied::Revised);
             }
             let (mut record, mut site) = load(t, &reply.case_id)?;
-            let question = reply.reply(received_at).question_after(site.state, site.question);
+            let question = reply.reply(received_at).next_question(site.state, site.question);
             if reply.state == site.state && question != site.question {
                 site.question = question;
                 t.execute(
@@ -389,7 +389,7 @@ pub(super) fn revise(
         at: revision.at,
         reason: reason.map(Into::into),
     });
-    site.question = said.and_then(|(reply, at)| reply.reply(at).question_after(site.state, site.question));
+    site.question = said.and_then(|(reply, at)| reply.reply(at).next_question(site.state, site.question));
     site.state = revision.state;
     site.at = revision.at.timestamp();
     let is_ours = said.is_none();

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
-use gridwatch_engine::{Located, LonLat, PlaceMethod};
+use gridwatch_engine::{Location, LonLat, PlaceMethod};
 
 const CELL: &str = "410105001001001";
 
@@ -14,7 +14,7 @@ fn claim(node: &str) -> Claim {
         case: format!("case-of-{node}").into(),
         node: node.into(),
         category: "0102".into(),
-        located: Located {
+        located: Location {
             at: LonLat {
                 lon: 113.6005,
                 lat: 34.7005,

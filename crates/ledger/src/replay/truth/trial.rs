@@ -10,7 +10,7 @@ use super::Truth;
 use gridwatch_engine::{
     BBox, CameraId, Case, CaseId, CaseState, Effect, LonLat, Observation, Place, PlaceMethod, Plan, Point, Rule, View,
     ZoneKind,
-    calendar::Lately,
+    calendar::HoursCache,
     geometry::{Side, distance_m, side_of},
 };
 
@@ -125,7 +125,7 @@ pub struct Trial {
     standing: Vec<usize>,
     first_over: Timestamp,
     /// The hours of the plan's rules, in their order.
-    hours: Vec<Lately>,
+    hours: Vec<HoursCache>,
     /// The last look of each camera and whether it was clear.
     looks: BTreeMap<CameraId, (Timestamp, bool)>,
     /// Open cases of problems: which thing, and who sees it where the view has no coordinates.
@@ -175,7 +175,7 @@ impl Trial {
     /// Against these truths, for cases by `plan`.
     pub fn new(truths: Vec<Truth>, plan: Arc<Plan>) -> Self {
         let things: Vec<Thing> = truths.into_iter().map(|t| Thing::new(t, &plan)).collect();
-        let hours = vec![Lately::default(); plan.rules.len()];
+        let hours = vec![HoursCache::default(); plan.rules.len()];
         let mut coming: Vec<usize> = (0..things.len()).collect();
         coming.sort_by_key(|i| things[*i].truth.from);
         Self {
@@ -379,7 +379,7 @@ impl Trial {
         if let Some((camera, zone)) = &open.view_site
             && let Some(sight) = thing.sights.iter().find(|s| s.camera == *camera)
         {
-            return zone_of(&self.plan, camera, rule, rule.held_at(&sight.bbox)) == *zone;
+            return zone_of(&self.plan, camera, rule, rule.anchor(&sight.bbox)) == *zone;
         }
         let radius = rule.merge_radius_m.max(2.0 * open.uncertainty_m);
         thing
@@ -439,7 +439,7 @@ impl Thing {
         (before, at): (Timestamp, Timestamp),
         is_held: bool,
         plan: &Plan,
-        hours: &mut [Lately],
+        hours: &mut [HoursCache],
     ) {
         let Some((rule, hours)) = self.rule.map(|r| (&plan.rules[r], &mut hours[r])) else {
             return;
@@ -463,7 +463,7 @@ impl Thing {
             .take_while(|h| h.0 < to_s)
             .map(|h| (h.1.min(to_s) - h.0.max(from_s)).max(0.0))
             .sum();
-        let worked = hours.worked(&plan.calendar, &rule.hours, from, to);
+        let worked = hours.active_time(&plan.calendar, &rule.hours, from, to);
         let seen = worked.saturating_sub(Duration::from_secs_f64(hidden));
         sight.in_all += seen;
         if !is_held {
