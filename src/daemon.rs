@@ -209,11 +209,11 @@ impl Daemon {
         let (jobs, job_queue) = mpsc::channel();
         let pinned = Arc::new(AtomicU64::new(0));
         let started_at = Timestamp::now();
-        let restored = store.remembered(started_at)?;
+        let restored = store.cases_to_restore(started_at)?;
         if !restored.is_empty() {
             tracing::info!(cases = restored.len(), "The cases of the last run are remembered.");
         }
-        let snapshot = store.snapshot()?;
+        let snapshot = store.load_snapshot()?;
         let engine = Recorded::start(Arc::clone(&config.plan), restored, recorder(&config, started_at)?);
         let (replies_in, mut replies) = tokio::sync::mpsc::channel(16);
         let (claims_in, mut claims) = tokio::sync::mpsc::unbounded_channel();

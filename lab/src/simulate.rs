@@ -302,7 +302,7 @@ impl<'a> Simulation<'a> {
             path: self.settings.dir.clone(),
             source,
         })?;
-        // As store::Store::remembered answers.
+        // As `Store::cases_to_restore` answers.
         self.store.retain(|_, case| {
             let oldest = at.saturating_sub(case.state.remembered_for()).unwrap_or(Timestamp::MIN);
             case.state.is_open() || case.at >= oldest

@@ -6,7 +6,7 @@ pub mod mask;
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use super::{Failure, print};
-use gridwatch_custody::{PublicKey, bundle::{self, Report}, keys::parse_public};
+use gridwatch_custody::{PublicKey, bundle::{self, BundleReport}, keys::parse_public};
 use gridwatch_base::error::Class;
 
 /// Check the evidence of exported cases, and see how pictures are masked.
@@ -71,12 +71,12 @@ fn public_key(text: &str) -> Result<PublicKey, Failure> {
     parse_public(&pem).map_err(|e| Failure::new(Class::Config, format!("--key {text}: {e}")))
 }
 
-fn to_json(report: &Report) -> String {
+fn to_json(report: &BundleReport) -> String {
     // Text and numbers under string keys.
     serde_json::to_string(report).unwrap_or_default() + "\n"
 }
 
-fn to_text(report: &Report) -> String {
+fn to_text(report: &BundleReport) -> String {
     let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".into());
     let mut text = format!(
         "Case   {}, revision {}, of box {}\nKey    {}{}\n",

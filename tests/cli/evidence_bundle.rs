@@ -11,7 +11,7 @@ use std::{
 
 use gridwatch_custody::{
     PublicKey,
-    bundle::{self, Report},
+    bundle::{self, BundleReport},
     keys::{KeyRing, OriginalsKey},
 };
 use gridwatch_engine::CaseState;
@@ -70,7 +70,7 @@ impl Box7 {
     }
 }
 
-fn checked(dir: &Path, key: &PublicKey) -> Report {
+fn checked(dir: &Path, key: &PublicKey) -> BundleReport {
     bundle::check(dir, Some(key)).unwrap()
 }
 

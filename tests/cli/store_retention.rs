@@ -6,9 +6,9 @@ use std::{fs, path::Path, process::Command, time::Duration};
 use crate::filing::{at, case, form, pictures, record, revision};
 use gridwatch_custody::{
     bundle,
-    chain::{Segment, What},
+    chain::{Segment, CustodyEvent},
     keys::{KeyRing, OriginalsKey},
-    vault::{Format, Vault},
+    vault::{OriginalFormat, Vault},
 };
 use gridwatch_engine::CaseState;
 use gridwatch_store::{Budget, Pruned, Retention, Store};
@@ -21,7 +21,7 @@ fn vault(dir: &Path) -> Vault {
 
 /// Files the `n`th case with an original of so many bytes; its id and the original's hash.
 fn file(store: &mut Store, n: u32, bytes: usize) -> (String, String) {
-    let original = vault(store.dir()).put(Format::H264, &vec![n as u8; bytes]).unwrap();
+    let original = vault(store.dir()).put(OriginalFormat::H264, &vec![n as u8; bytes]).unwrap();
     let mut evidence = pictures(store.dir(), n);
     evidence[0].derived_from = Some(original.clone());
     let (case, evidence) = (case(n), evidence);
@@ -32,9 +32,9 @@ fn file(store: &mut Store, n: u32, bytes: usize) -> (String, String) {
 
 fn sent(store: &mut Store) {
     for entry in store.outbox_entries(false, u32::MAX).unwrap() {
-        store.outbox_done(entry.seq, at(9999)).unwrap();
+        store.outbox_acknowledged(entry.seq, at(9999)).unwrap();
     }
-    store.outbox_settled(at(10_000)).unwrap();
+    store.outbox_forget_acknowledged(at(10_000)).unwrap();
 }
 
 /// Nothing is too old, and nothing too much.
@@ -81,7 +81,7 @@ fn originals_go_when_their_time_is_over_and_the_chain_says_so() {
 
     let chain = store.chain_of(&id).unwrap().join("\n");
     let segment = Segment::read(&chain).unwrap_or_else(|e| panic!("{e:?}"));
-    let What::Deleted {
+    let CustodyEvent::Deleted {
         case_id,
         what,
         sha256,

@@ -5,7 +5,7 @@ use crate::filing;
 use crate::filing::{at, case, file, form, pictures, record, revision, unsealed};
 use gridwatch_contract::{CaseRecord, ReplyMessage, ReportKind};
 use gridwatch_engine::CaseState;
-use gridwatch_store::{Applied, Filter, OutboxKind, Store, StoreError, evidence_file};
+use gridwatch_store::{ReplyOutcome, Filter, OutboxKind, Store, StoreError, evidence_file};
 
 fn reply(case: &str, state: CaseState) -> ReplyMessage {
     ReplyMessage {
@@ -32,7 +32,7 @@ fn a_case_is_there_whole_after_the_store_was_closed() {
     for path in found.evidence.values() {
         assert!(path.is_file(), "{}", path.display());
     }
-    let open = store.remembered(at(0)).unwrap();
+    let open = store.cases_to_restore(at(0)).unwrap();
     assert_eq!(open.len(), 1);
     assert_eq!((open[0].id.as_str(), open[0].state), (id.as_str(), CaseState::Filed));
     assert_eq!(
@@ -52,7 +52,7 @@ fn pictures_go_before_the_case_that_names_them() {
             rows.iter().all(|r| matches!(r.kind, OutboxKind::Evidence { .. })),
             "{rows:?}"
         );
-        store.outbox_done(rows[0].seq, filing::at(9999)).unwrap();
+        store.outbox_acknowledged(rows[0].seq, filing::at(9999)).unwrap();
     }
     let rows = store.outbox_next(10).unwrap();
     let [row] = &rows[..] else { panic!("{rows:?}") };
@@ -60,7 +60,7 @@ fn pictures_go_before_the_case_that_names_them() {
         panic!("{row:?}")
     };
     assert_eq!(serde_json::from_str::<CaseRecord>(json).unwrap().case_id, id);
-    store.outbox_done(row.seq, filing::at(9999)).unwrap();
+    store.outbox_acknowledged(row.seq, filing::at(9999)).unwrap();
     assert_eq!(store.outbox_depth().unwrap().waiting, 0);
 }
 
@@ -70,12 +70,12 @@ fn a_case_without_its_pictures_is_refused_and_leaves_nothing() {
     let mut store = Store::open(dir.path()).unwrap();
     let mut without = record(&case(1), Vec::new());
     let refused = store.commit_case(&without, &case(1), &form());
-    assert!(matches!(refused, Err(StoreError::NoEvidence { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::InvalidEvidence { .. })), "{refused:?}");
 
     without.evidence = pictures(dir.path(), 1);
     std::fs::remove_file(evidence_file::path(dir.path(), &without.evidence[1].sha256)).unwrap();
     let refused = store.commit_case(&without, &case(1), &form());
-    assert!(matches!(refused, Err(StoreError::NoEvidence { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::InvalidEvidence { .. })), "{refused:?}");
     assert!(store.cases(Filter::default()).unwrap().is_empty());
     assert_eq!(store.outbox_depth().unwrap().waiting, 0);
 }
@@ -87,7 +87,7 @@ fn the_same_case_is_not_committed_twice() {
     file(&mut store, 1);
     let again = record(&case(1), pictures(dir.path(), 1));
     let refused = store.commit_case(&again, &case(1), &form());
-    assert!(matches!(refused, Err(StoreError::Exists { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::CaseExists { .. })), "{refused:?}");
     assert_eq!(store.outbox_depth().unwrap().waiting, 4);
 }
 
@@ -99,10 +99,10 @@ fn what_the_platform_said_is_kept_and_not_sent_back() {
     let decided = revision(&id, CaseState::Rejected, 4000, "不属实");
     let message = reply(&id, CaseState::Rejected);
     let applied = store.apply_reply(&message, at(4000), Some(&decided), &form()).unwrap();
-    assert_eq!(applied, Applied::Revised(2));
+    assert_eq!(applied, ReplyOutcome::Revised(2));
     // The broker delivers at least once: the engine decides nothing the second time.
     let applied = store.apply_reply(&message, at(4001), None, &form()).unwrap();
-    assert_eq!(applied, Applied::Noted);
+    assert_eq!(applied, ReplyOutcome::Noted);
 
     let found = store.case(&id).unwrap().unwrap();
     assert_eq!((found.record.state, found.record.revision), (CaseState::Rejected, 2));
@@ -130,7 +130,7 @@ fn a_withdrawal_is_sent() {
     let id = file(&mut store, 1);
     for _ in 0..4 {
         let seq = store.outbox_next(1).unwrap()[0].seq;
-        store.outbox_done(seq, filing::at(9999)).unwrap();
+        store.outbox_acknowledged(seq, filing::at(9999)).unwrap();
     }
     let number = store
         .revise(
@@ -165,11 +165,11 @@ fn what_was_taken_back_may_be_closed_and_its_history_says_who_did_what() {
     // An answer that crossed the withdrawal is on record, and what the engine makes of it is nothing.
     let crossed = reply(&id, CaseState::Accepted);
     let noted = store.apply_reply(&crossed, at(4001), None, &form()).unwrap();
-    assert_eq!(noted, Applied::Noted);
+    assert_eq!(noted, ReplyOutcome::Noted);
     let closed = revision(&id, CaseState::Closed, 4002, "");
     let answer = reply(&id, CaseState::Closed);
     let revised = store.apply_reply(&answer, at(4002), Some(&closed), &form()).unwrap();
-    assert_eq!(revised, Applied::Revised(3));
+    assert_eq!(revised, ReplyOutcome::Revised(3));
 
     let found = store.case(&id).unwrap().unwrap();
     let said: Vec<_> = found
@@ -214,7 +214,7 @@ fn the_engine_remembers_what_is_open_and_for_a_while_what_is_over() {
     const DAY: i64 = 24 * 3600;
     let remembered = |days: i64| -> Vec<_> {
         let now = at(5000 + days * DAY);
-        store.remembered(now).unwrap().into_iter().map(|c| c.state).collect()
+        store.cases_to_restore(now).unwrap().into_iter().map(|c| c.state).collect()
     };
     use CaseState::{Closed, Dispatched, DuplicateOf, Rejected, Withdrawn};
     assert_eq!(remembered(1), [Dispatched, Rejected, Closed, DuplicateOf, Withdrawn]);
@@ -281,22 +281,22 @@ fn reading_where_no_daemon_ran_says_so() {
 fn what_the_engine_knew_is_there_after_the_store_was_closed_and_nonsense_is_set_aside() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    assert_eq!(store.snapshot().unwrap(), None);
+    assert_eq!(store.load_snapshot().unwrap(), None);
     let snapshot = gridwatch_engine::Engine::new().snapshot();
     for second in [0, 60] {
-        store.keep_snapshot(at(second), &snapshot).unwrap();
+        store.save_snapshot(at(second), &snapshot).unwrap();
     }
     drop(store);
     let store = Store::open(dir.path()).unwrap();
-    assert_eq!(store.snapshot().unwrap(), Some(snapshot));
+    assert_eq!(store.load_snapshot().unwrap(), Some(snapshot));
     drop(store);
     let db = rusqlite::Connection::open(dir.path().join("gridwatch.db")).unwrap();
     db.execute("UPDATE engine_state SET snapshot = '{\"cameras\": 7}'", [])
         .unwrap();
     drop(db);
     let store = Store::open(dir.path()).unwrap();
-    assert_eq!(store.snapshot().unwrap(), None);
+    assert_eq!(store.load_snapshot().unwrap(), None);
     let aside = std::fs::read_to_string(dir.path().join("engine-state.unreadable.json")).unwrap();
     assert_eq!(aside, "{\"cameras\": 7}");
-    assert_eq!(store.snapshot().unwrap(), None, "once");
+    assert_eq!(store.load_snapshot().unwrap(), None, "once");
 }

@@ -66,7 +66,7 @@ proptest! {
                     filed.push(file(&mut store, n));
                 }
                 Step::Reconnect => {
-                    store.outbox_rewind().unwrap();
+                    store.outbox_resend_unheard().unwrap();
                     world.taken.clear();
                 }
                 Step::Release => {
@@ -87,7 +87,7 @@ proptest! {
                     let case = matches!(row.kind, OutboxKind::Case { .. });
                     match answer {
                         Answer::Delivered => {
-                            store.outbox_done(row.seq, filing::at(9999)).unwrap();
+                            store.outbox_acknowledged(row.seq, filing::at(9999)).unwrap();
                             if case {
                                 world.cases.insert(row.case_id.clone());
                             } else {
@@ -95,11 +95,11 @@ proptest! {
                             }
                         }
                         Answer::Unheard if case => {
-                            store.outbox_rewind().unwrap();
+                            store.outbox_resend_unheard().unwrap();
                             world.taken.clear();
                         }
                         Answer::Unheard => {
-                            store.outbox_unheard(row.seq).unwrap();
+                            store.outbox_mark_unheard(row.seq).unwrap();
                             *world.taken.entry(row.case_id.clone()).or_default() += 1;
                         }
                         Answer::Refused => {
@@ -119,9 +119,9 @@ proptest! {
         }
         // In the end a broker that takes everything empties it.
         store.outbox_release(None).unwrap();
-        store.outbox_rewind().unwrap();
+        store.outbox_resend_unheard().unwrap();
         while let Some(row) = store.outbox_next(1).unwrap().into_iter().next() {
-            store.outbox_done(row.seq, filing::at(9999)).unwrap();
+            store.outbox_acknowledged(row.seq, filing::at(9999)).unwrap();
         }
         prop_assert_eq!(store.outbox_depth().unwrap(), Default::default());
     }

@@ -23,10 +23,10 @@ use serde::Serialize;
 
 use super::{
     PublicKey, SigningKey,
-    chain::{Head, Segment, What},
+    chain::{ChainHead, Segment, CustodyEvent},
     keys::{parse_public, public_pem},
     unseal,
-    vault::Format,
+    vault::OriginalFormat,
 };
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_contract::CaseRecord;
@@ -41,7 +41,7 @@ const HEAD_KEY: &str = "head-key.pem";
 const SUMS: &str = "SHA256SUMS";
 
 /// What a bundle is made of.
-pub struct Parts<'a> {
+pub struct BundleContents<'a> {
     /// The newest record, sealed.
     pub record: &'a str,
     /// What it was signed with.
@@ -49,7 +49,7 @@ pub struct Parts<'a> {
     /// The chain from the case's first line on, to its end.
     pub chain: &'a [String],
     /// The chain's end.
-    pub head: Head,
+    pub head: ChainHead,
     /// Names below the bundle's folder, and what is in them.
     pub files: Vec<(String, Vec<u8>)>,
 }
@@ -58,7 +58,7 @@ pub struct Parts<'a> {
 ///
 /// # Errors
 /// What the disk says, or [`io::ErrorKind::InvalidData`] where the record is not sealed.
-pub fn write(dir: &Path, parts: Parts<'_>, key: &SigningKey) -> io::Result<()> {
+pub fn write(dir: &Path, parts: BundleContents<'_>, key: &SigningKey) -> io::Result<()> {
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
     let (record, signature) = unseal(parts.record).ok_or_else(|| invalid("the record carries no signature"))?;
     let raw = |text: &str| {
@@ -106,7 +106,7 @@ fn sums<'a>(files: impl Iterator<Item = (&'a str, String)>) -> String {
 
 /// What a check found.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct BundleReport {
     /// Which case, where its record can be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub case_id: Option<String>,
@@ -126,12 +126,12 @@ pub struct Report {
     /// Lines of the chain.
     pub chain: usize,
     /// What is wrong; nothing where the case holds.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<BundleFault>,
 }
 
 /// Something wrong with a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Fault {
+pub struct BundleFault {
     /// Below the bundle's folder.
     pub file: String,
     /// What is wrong.
@@ -143,10 +143,10 @@ pub struct Fault {
 ///
 /// # Errors
 /// Where the folder cannot be read at all.
-pub fn check(dir: &Path, known: Option<&PublicKey>) -> io::Result<Report> {
+pub fn check(dir: &Path, known: Option<&PublicKey>) -> io::Result<BundleReport> {
     let mut files = BTreeMap::new();
     gather(dir, dir, &mut files)?;
-    let mut check = Check {
+    let mut check = BundleCheck {
         files,
         faults: BTreeSet::new(),
     };
@@ -186,7 +186,7 @@ pub fn check(dir: &Path, known: Option<&PublicKey>) -> io::Result<Report> {
         }
         _ => false,
     };
-    Ok(Report {
+    Ok(BundleReport {
         case_id: record.as_ref().map(|(r, _)| r.case_id.clone()),
         revision: record.as_ref().map(|(r, _)| r.revision),
         node_id: record.as_ref().map(|(r, _)| r.node_id.clone()),
@@ -211,14 +211,14 @@ fn gather(root: &Path, dir: &Path, files: &mut BTreeMap<String, Vec<u8>>) -> io:
     Ok(())
 }
 
-struct Check {
+struct BundleCheck {
     files: BTreeMap<String, Vec<u8>>,
-    faults: BTreeSet<Fault>,
+    faults: BTreeSet<BundleFault>,
 }
 
-impl Check {
+impl BundleCheck {
     fn fault(&mut self, file: &str, what: impl Into<String>) {
-        self.faults.insert(Fault {
+        self.faults.insert(BundleFault {
             file: file.into(),
             what: what.into(),
         });
@@ -333,7 +333,7 @@ impl Check {
         let Some(text) = self.signed(key, (HEAD, HEAD_SIGNATURE)) else {
             return;
         };
-        let head: Head = match serde_json::from_str(&text) {
+        let head: ChainHead = match serde_json::from_str(&text) {
             Ok(head) => head,
             Err(e) => return self.fault(HEAD, format!("it says nothing of a chain: {e}")),
         };
@@ -356,7 +356,7 @@ impl Check {
     /// The record is the newest that the chain has of the case, and stands where it says it does.
     fn place(&mut self, record: &CaseRecord, sha256: &str, segment: &Segment) {
         let of_case = segment.entries.iter().rev().find_map(|(entry, _)| match &entry.what {
-            What::Case {
+            CustodyEvent::Case {
                 case_id,
                 revision,
                 sha256,
@@ -422,8 +422,8 @@ impl Check {
 }
 
 /// Where an original lies in a bundle.
-pub fn original(sha256: &str, format: Format) -> String {
-    format!("originals/{sha256}.{}", format.ending())
+pub fn original(sha256: &str, format: OriginalFormat) -> String {
+    format!("originals/{sha256}.{}", format.extension())
 }
 
 /// Where a picture lies in a bundle.

@@ -2,7 +2,7 @@
 //!
 //! The hash of a line is the SHA-256 of its bytes without the line's end, so `sha256sum` checks it. Whoever changes, removes or
 //! moves a line breaks the link behind it; whoever cuts the end off is caught by a signed word on how long the chain was
-//! ([`Head`]), and by every case record, which is signed and names the line before its own.
+//! ([`ChainHead`]), and by every case record, which is signed and names the line before its own.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,14 +15,14 @@ pub const START: &str = "0000000000000000000000000000000000000000000000000000000
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct ChainEntry {
     /// Its number; the first is 0.
     pub seq: u64,
     /// When it was written, by the box's clock.
     pub at: Timestamp,
     /// What was done.
     #[serde(flatten)]
-    pub what: What,
+    pub what: CustodyEvent,
     /// The hash of the line before, [`START`] for the first.
     pub prev: String,
 }
@@ -30,7 +30,7 @@ pub struct Entry {
 /// What was done with evidence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum What {
+pub enum CustodyEvent {
     /// The chain begins.
     Begun {
         /// What the box signs with from here on.
@@ -78,7 +78,7 @@ pub enum What {
     },
 }
 
-impl What {
+impl CustodyEvent {
     /// The case that it is about, where it is about one.
     pub fn case_id(&self) -> Option<&str> {
         match self {
@@ -103,7 +103,7 @@ fn handing_over(public_key: &str, prev: &str) -> String {
     format!("gridwatch signs with {public_key} after {prev}")
 }
 
-impl Entry {
+impl ChainEntry {
     /// The line, without its end, and its hash.
     pub fn line(&self) -> (String, String) {
         let line = serde_json::to_string(self).expect("text and numbers under string keys");
@@ -114,7 +114,7 @@ impl Entry {
 
 /// A word on how long the chain was, signed by the box: that nothing was cut off its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Head {
+pub struct ChainHead {
     /// Number of the last line.
     pub seq: u64,
     /// Its hash.
@@ -131,12 +131,12 @@ pub struct Head {
 #[derive(Debug)]
 pub struct Segment {
     /// Each line and its hash.
-    pub entries: Vec<(Entry, String)>,
+    pub entries: Vec<(ChainEntry, String)>,
 }
 
 /// What is wrong with a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken {
+pub struct ChainFault {
     /// The line, from 1.
     pub line: usize,
     /// What is wrong.
@@ -148,12 +148,12 @@ impl Segment {
     ///
     /// # Errors
     /// All that is wrong, by line.
-    pub fn read(text: &str) -> Result<Self, Vec<Broken>> {
-        let mut entries: Vec<(Entry, String)> = Vec::new();
+    pub fn read(text: &str) -> Result<Self, Vec<ChainFault>> {
+        let mut entries: Vec<(ChainEntry, String)> = Vec::new();
         let mut broken = Vec::new();
         for (i, line) in text.lines().enumerate() {
-            let mut tell = |what: String| broken.push(Broken { line: i + 1, what });
-            let entry: Entry = match serde_json::from_str(line) {
+            let mut tell = |what: String| broken.push(ChainFault { line: i + 1, what });
+            let entry: ChainEntry = match serde_json::from_str(line) {
                 Ok(entry) => entry,
                 Err(e) => {
                     tell(format!("it is no entry of a chain: {e}"));
@@ -171,7 +171,7 @@ impl Segment {
             } else if entry.seq == 0 && entry.prev != START {
                 tell("it is the first, and names one before".into());
             }
-            if let What::Key {
+            if let CustodyEvent::Key {
                 public_key,
                 previous,
                 signature,
@@ -188,7 +188,7 @@ impl Segment {
             entries.push((entry, sha256_hex(line.as_bytes())));
         }
         if entries.is_empty() && broken.is_empty() {
-            broken.push(Broken {
+            broken.push(ChainFault {
                 line: 1,
                 what: "there is nothing in it".into(),
             });
@@ -203,7 +203,7 @@ impl Segment {
     /// True where the box says that it deleted that file of the case.
     pub fn has_deleted(&self, case: &str, file: &str) -> bool {
         self.entries.iter().any(|(entry, _)| match &entry.what {
-            What::Deleted { case_id, sha256, .. } => case_id == case && sha256.iter().any(|s| s == file),
+            CustodyEvent::Deleted { case_id, sha256, .. } => case_id == case && sha256.iter().any(|s| s == file),
             _ => false,
         })
     }
@@ -213,7 +213,7 @@ impl Segment {
     pub fn keys(&self, last: &PublicKey) -> Vec<PublicKey> {
         let mut keys = vec![last.clone()];
         for (entry, _) in self.entries.iter().rev() {
-            if let What::Key {
+            if let CustodyEvent::Key {
                 public_key, previous, ..
             } = &entry.what
                 && keys.last().is_some_and(|k| k.to_string() == *public_key)

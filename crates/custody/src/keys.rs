@@ -37,7 +37,7 @@ pub enum KeyError {
         "{} may be read by others than its owner (mode {mode:03o}): whoever read it can sign in this box's name. Run chmod 600 on it, and gridwatch keys rotate if others were on the box",
         .path.display()
     )]
-    Weak {
+    Unprotected {
         /// Which file.
         path: PathBuf,
         /// Its permissions.
@@ -53,15 +53,15 @@ pub enum KeyError {
     },
     /// The system gives no chance.
     #[error("the system gives no random numbers: no key can be made")]
-    NoChance,
+    NoRandomness,
 }
 
 impl KeyError {
     /// What it means.
     pub fn class(&self) -> Class {
         match self {
-            Self::Io { .. } | Self::NoChance => Class::Transient,
-            Self::Weak { .. } | Self::Malformed { .. } => Class::Config,
+            Self::Io { .. } | Self::NoRandomness => Class::Transient,
+            Self::Unprotected { .. } | Self::Malformed { .. } => Class::Config,
         }
     }
 }
@@ -100,13 +100,13 @@ impl KeyRing {
     /// What the box signs with; made where there is none.
     ///
     /// # Errors
-    /// [`KeyError`]. A key that others may read is used, and told by [`KeyRing::weak`]: a box that stops filing helps nobody.
-    pub fn signing(&self) -> Result<SigningKey, KeyError> {
+    /// [`KeyError`]. A key that others may read is used, and told by [`KeyRing::unprotected`]: a box that stops filing helps nobody.
+    pub fn load_or_create(&self) -> Result<SigningKey, KeyError> {
         let path = self.signing_file();
         match fs::read_to_string(&path) {
             Ok(pem) => parse_signing(&path, &pem),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let (pem, key) = SigningKey::generate().map_err(|_| KeyError::NoChance)?;
+                let (pem, key) = SigningKey::generate().map_err(|_| KeyError::NoRandomness)?;
                 self.write(&path, &pem)?;
                 tracing::info!(public_key = %key.public(), "The box has a key to sign cases with; the platform should know the public one (gridwatch keys show).");
                 Ok(key)
@@ -161,23 +161,23 @@ impl KeyRing {
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound && *place == OriginalsKey::Own => {
                 let mut bytes = [0; 32];
-                SystemRandom::new().fill(&mut bytes).map_err(|_| KeyError::NoChance)?;
+                SystemRandom::new().fill(&mut bytes).map_err(|_| KeyError::NoRandomness)?;
                 self.write(&path, &format!("{}\n", BASE64.encode(bytes)))?;
-                VaultKey::new(&bytes).ok_or(KeyError::NoChance)
+                VaultKey::new(&bytes).ok_or(KeyError::NoRandomness)
             }
             Err(source) => Err(failed("read", &path, source)),
         }
     }
 
     /// Each key of the box, and `other` ones, that others than its owner may read.
-    pub fn weak<'a>(&self, other: impl IntoIterator<Item = &'a Path>) -> Vec<KeyError> {
+    pub fn unprotected<'a>(&self, other: impl IntoIterator<Item = &'a Path>) -> Vec<KeyError> {
         let own = [self.signing_file(), self.dir.join(ORIGINALS)];
         let other = other.into_iter().map(Path::to_path_buf);
         own.into_iter()
             .chain(other)
             .filter_map(|path| {
                 let mode = fs::metadata(&path).ok()?.mode() & 0o777;
-                (mode & 0o077 != 0).then_some(KeyError::Weak { path, mode })
+                (mode & 0o077 != 0).then_some(KeyError::Unprotected { path, mode })
             })
             .collect()
     }
@@ -230,23 +230,23 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::vault::{Format, Vault};
+    use crate::vault::{OriginalFormat, Vault};
 
     #[test]
     fn keys_are_made_once_for_their_owner_alone() {
         let dir = tempfile::tempdir().unwrap();
         let ring = KeyRing::of(dir.path());
         assert!(ring.existing().is_err(), "none yet");
-        let first = ring.signing().unwrap().public();
-        assert_eq!(ring.signing().unwrap().public(), first);
+        let first = ring.load_or_create().unwrap().public();
+        assert_eq!(ring.load_or_create().unwrap().public(), first);
         assert_eq!(ring.existing().unwrap().public(), first);
         let vault = || Vault::new(dir.path(), ring.originals(&OriginalsKey::Own).unwrap());
-        let sha256 = vault().put(Format::Png, b"picture").unwrap();
+        let sha256 = vault().put(OriginalFormat::Png, b"picture").unwrap();
         assert_eq!(vault().open(&sha256).unwrap().1, b"picture");
         assert_eq!(fs::metadata(dir.path().join("keys")).unwrap().mode() & 0o777, 0o700);
-        assert!(ring.weak([]).is_empty());
+        assert!(ring.unprotected([]).is_empty());
         fs::set_permissions(ring.signing_file(), fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(ring.weak([])[..], [KeyError::Weak { mode: 0o640, .. }]));
+        assert!(matches!(ring.unprotected([])[..], [KeyError::Unprotected { mode: 0o640, .. }]));
     }
 
     #[test]

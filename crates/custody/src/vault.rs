@@ -19,7 +19,7 @@ const MAGIC: &[u8; 4] = b"GWO1";
 
 /// What an original is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum OriginalFormat {
     /// A keyframe as the camera sent it, with its parameter sets: H.264, Annex B.
     H264,
     /// The same in H.265.
@@ -28,11 +28,11 @@ pub enum Format {
     Png,
 }
 
-impl Format {
+impl OriginalFormat {
     const ALL: [Self; 3] = [Self::H264, Self::H265, Self::Png];
 
     /// The ending of its file's name, decrypted.
-    pub fn ending(self) -> &'static str {
+    pub fn extension(self) -> &'static str {
         match self {
             Self::H264 => "h264",
             Self::H265 => "h265",
@@ -72,7 +72,7 @@ impl Vault {
     ///
     /// # Errors
     /// What the disk says; no half-written file is left under its name.
-    pub fn put(&self, format: Format, original: &[u8]) -> io::Result<String> {
+    pub fn put(&self, format: OriginalFormat, original: &[u8]) -> io::Result<String> {
         let sha256 = sha256_hex(original);
         let path = path(&self.dir, &sha256);
         if !path.exists() {
@@ -87,7 +87,7 @@ impl Vault {
     ///
     /// # Errors
     /// What the disk says, or [`io::ErrorKind::InvalidData`] where the file was changed or the key is not the one.
-    pub fn open(&self, sha256: &str) -> io::Result<(Format, Vec<u8>)> {
+    pub fn open(&self, sha256: &str) -> io::Result<(OriginalFormat, Vec<u8>)> {
         let sealed = fs::read(path(&self.dir, sha256))?;
         let opened = self
             .key
@@ -130,7 +130,7 @@ impl VaultKey {
     }
 
     /// Encrypts the original with that hash. `None` where the system gives no random numbers.
-    fn seal(&self, sha256: &str, format: Format, original: &[u8]) -> Option<Vec<u8>> {
+    fn seal(&self, sha256: &str, format: OriginalFormat, original: &[u8]) -> Option<Vec<u8>> {
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new().fill(&mut nonce).ok()?;
         let mut body = original.to_vec();
@@ -145,9 +145,9 @@ impl VaultKey {
 
     /// Decrypts what [`VaultKey::seal`] made for the original with that hash; `None` where it was changed, is another's, or the
     /// key is not the one.
-    fn open(&self, sha256: &str, file: &[u8]) -> Option<(Format, Vec<u8>)> {
+    fn open(&self, sha256: &str, file: &[u8]) -> Option<(OriginalFormat, Vec<u8>)> {
         let (format, rest) = file.strip_prefix(MAGIC)?.split_first()?;
-        let format = Format::of(*format)?;
+        let format = OriginalFormat::of(*format)?;
         let (nonce, body) = rest.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut body = body.to_vec();
@@ -161,7 +161,7 @@ impl VaultKey {
     }
 }
 
-fn bound(sha256: &str, format: Format) -> Aad<Vec<u8>> {
+fn bound(sha256: &str, format: OriginalFormat) -> Aad<Vec<u8>> {
     Aad::from([sha256.as_bytes(), &[format.byte()]].concat())
 }
 
@@ -172,14 +172,14 @@ mod tests {
     #[test]
     fn what_was_sealed_opens_for_its_name_and_key_alone() {
         let key = VaultKey::new(&[7; 32]).unwrap();
-        let sealed = key.seal("name", Format::H264, b"street").unwrap();
+        let sealed = key.seal("name", OriginalFormat::H264, b"street").unwrap();
         assert_ne!(
             sealed,
-            key.seal("name", Format::H264, b"street").unwrap(),
+            key.seal("name", OriginalFormat::H264, b"street").unwrap(),
             "a nonce of its own each"
         );
         assert!(!sealed.windows(6).any(|w| w == b"street"));
-        assert_eq!(key.open("name", &sealed).unwrap(), (Format::H264, b"street".to_vec()));
+        assert_eq!(key.open("name", &sealed).unwrap(), (OriginalFormat::H264, b"street".to_vec()));
         assert!(key.open("other", &sealed).is_none());
         assert!(VaultKey::new(&[8; 32]).unwrap().open("name", &sealed).is_none());
         for i in 0..sealed.len() {
@@ -195,9 +195,9 @@ mod tests {
     fn originals_are_kept_by_their_hash_and_removed() {
         let dir = tempfile::tempdir().unwrap();
         let vault = Vault::new(dir.path(), VaultKey::new(&[7; 32]).unwrap());
-        let sha256 = vault.put(Format::Png, b"street").unwrap();
-        assert_eq!(vault.put(Format::Png, b"street").unwrap(), sha256, "once");
-        assert_eq!(vault.open(&sha256).unwrap(), (Format::Png, b"street".to_vec()));
+        let sha256 = vault.put(OriginalFormat::Png, b"street").unwrap();
+        assert_eq!(vault.put(OriginalFormat::Png, b"street").unwrap(), sha256, "once");
+        assert_eq!(vault.open(&sha256).unwrap(), (OriginalFormat::Png, b"street".to_vec()));
         let other = Vault::new(dir.path(), VaultKey::new(&[8; 32]).unwrap());
         assert_eq!(other.open(&sha256).unwrap_err().kind(), io::ErrorKind::InvalidData);
         remove(dir.path(), &sha256).unwrap();

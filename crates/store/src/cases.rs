@@ -26,7 +26,7 @@ pub struct Revision {
 
 /// What [`Store::apply_reply`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Applied {
+pub enum ReplyOutcome {
     /// The case has a new revision.
     Revised(u32),
     /// The reply is on record, and the case stands as it stood.
@@ -38,10 +38,10 @@ const BOX: &str = "box";
 
 impl Store {
     /// Commits a new case with its history, its evidence and its messages (pictures first, then the record) in one
-    /// transaction, and wakes the link. Where sites are shared, nothing is sent before [`Store::claim_granted`]. The pictures must have been written with [`evidence_file::write`].
+    /// transaction, and wakes the link. Where sites are shared, nothing is sent before [`Store::grant_claim`]. The pictures must have been written with [`evidence_file::write`].
     ///
     /// # Errors
-    /// [`StoreError::NoEvidence`], [`StoreError::Exists`], [`StoreError::DiskFull`] or what the database says; nothing
+    /// [`StoreError::InvalidEvidence`], [`StoreError::CaseExists`], [`StoreError::DiskFull`] or what the database says; nothing
     /// was committed then.
     pub fn commit_case(&mut self, record: &CaseRecord, case: &Case, form: &Form) -> Result<(), StoreError> {
         self.check_evidence(record, case)?;
@@ -66,7 +66,7 @@ impl Store {
                 ],
             )?;
             if inserted == 0 {
-                return Err(StoreError::Exists { case: case.id.clone() });
+                return Err(StoreError::CaseExists { case: case.id.clone() });
             }
             note(t, &record.case_id, record.revision, BOX, record.state, filed_at, None)?;
             for item in &record.evidence {
@@ -78,12 +78,12 @@ impl Store {
                 None => Ok(()),
             }
         })?;
-        self.news.notify_one();
+        self.outbox_notify.notify_one();
         Ok(())
     }
 
     fn check_evidence(&self, record: &CaseRecord, case: &Case) -> Result<(), StoreError> {
-        let refuse = |what: String| StoreError::NoEvidence {
+        let refuse = |what: String| StoreError::InvalidEvidence {
             case: case.id.clone(),
             what,
         };
@@ -114,7 +114,7 @@ impl Store {
     pub fn revise(&mut self, revision: &Revision, form: &Form) -> Result<u32, StoreError> {
         let key = self.key()?;
         let number = self.write(|t| revise(t, revision, None, form, &key))?;
-        self.news.notify_one();
+        self.outbox_notify.notify_one();
         Ok(number)
     }
 
@@ -123,7 +123,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::revise`].
-    pub fn verified(
+    pub fn record_verification(
         &mut self,
         answer: &Verified,
         after: Vec<EvidenceItem>,
@@ -197,7 +197,7 @@ impl Store {
             outbox::add_case(t, &record.case_id, &form.topics.case(), &form.words(&sealed), at)?;
             Ok(record.revision)
         })?;
-        self.news.notify_one();
+        self.outbox_notify.notify_one();
         Ok(number)
     }
 
@@ -213,11 +213,11 @@ impl Store {
         received_at: Timestamp,
         decided: Option<&Revision>,
         form: &Form,
-    ) -> Result<Applied, StoreError> {
+    ) -> Result<ReplyOutcome, StoreError> {
         let key = self.key()?;
         let applied = self.write(|t| {
             if let Some(revision) = decided {
-                return revise(t, revision, Some((reply, received_at)), form, &key).map(Applied::Revised);
+                return revise(t, revision, Some((reply, received_at)), form, &key).map(ReplyOutcome::Revised);
             }
             let (mut record, mut site) = load(t, &reply.case_id)?;
             let question = reply.reply(received_at).question_after(site.state, site.question);
@@ -238,9 +238,9 @@ impl Store {
             let at = received_at.as_microsecond();
             let reason = reply.reason.as_deref();
             note(t, &reply.case_id, record.revision, "platform", reply.state, at, reason)?;
-            Ok(Applied::Noted)
+            Ok(ReplyOutcome::Noted)
         })?;
-        self.news.notify_one();
+        self.outbox_notify.notify_one();
         Ok(applied)
     }
 
@@ -248,7 +248,7 @@ impl Store {
     ///
     /// # Errors
     /// What the database says: nothing is lost by it but the way back to this moment.
-    pub fn keep_snapshot(&self, at: Timestamp, snapshot: &Snapshot) -> Result<(), StoreError> {
+    pub fn save_snapshot(&self, at: Timestamp, snapshot: &Snapshot) -> Result<(), StoreError> {
         // A map with keys that are no text is the one thing that JSON cannot hold, and there is none in it.
         let json = serde_json::to_string(snapshot).unwrap_or_default();
         self.db
@@ -262,7 +262,7 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub fn snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
+    pub fn load_snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
         let mut query = self
             .db
             .prepare_cached("SELECT snapshot FROM engine_state WHERE id = 1")?;
@@ -284,7 +284,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::BadRow`] or what the database says.
-    pub fn remembered(&self, now: Timestamp) -> Result<Vec<OpenCase>, StoreError> {
+    pub fn cases_to_restore(&self, now: Timestamp) -> Result<Vec<OpenCase>, StoreError> {
         let mut query = self
             .db
             // What gave way to another box's case is that one's.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{Store, StoreError};
-use gridwatch_custody::{SigningKey, chain::{Entry, Head, START, What}, keys::KeyRing};
+use gridwatch_custody::{SigningKey, chain::{ChainEntry, ChainHead, START, CustodyEvent}, keys::KeyRing};
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_contract::CaseRecord;
 
@@ -16,9 +16,9 @@ fn last(db: &Connection) -> rusqlite::Result<Option<(u64, String)>> {
 }
 
 /// Writes the next line.
-pub(super) fn append(t: &Transaction<'_>, what: What, at: Timestamp) -> Result<(), StoreError> {
+pub(super) fn append(t: &Transaction<'_>, what: CustodyEvent, at: Timestamp) -> Result<(), StoreError> {
     let (seq, prev) = last(t)?.map_or((0, START.to_owned()), |(seq, hash)| (seq + 1, hash));
-    let entry = Entry { seq, at, what, prev };
+    let entry = ChainEntry { seq, at, what, prev };
     let (line, hash) = entry.line();
     t.prepare_cached("INSERT INTO chain (seq, line, hash, case_id) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![seq as i64, line, hash, entry.what.case_id()])?;
@@ -38,7 +38,7 @@ pub(super) fn seal(
         ..record.clone()
     };
     let body = super::cases::json(&record);
-    let what = What::Case {
+    let what = CustodyEvent::Case {
         case_id: record.case_id,
         revision: record.revision,
         sha256: sha256_hex(body.as_bytes()),
@@ -49,7 +49,7 @@ pub(super) fn seal(
 
 impl Store {
     /// Begins the chain, or goes on with it. A box that signs with a key that the one before did not hand over to says so.
-    pub(super) fn take_up_chain(&mut self, key: &SigningKey, now: Timestamp) -> Result<(), StoreError> {
+    pub(super) fn begin_or_resume_chain(&mut self, key: &SigningKey, now: Timestamp) -> Result<(), StoreError> {
         let public_key = key.public().to_string();
         let known = self.chain_keys()?.into_iter().next();
         if known.as_ref() == Some(&public_key) {
@@ -62,7 +62,7 @@ impl Store {
                 "The box signs with another key than its chain says, and the one before did not hand over to it: it was lost or replaced by hand. Tell the platform the new one (gridwatch keys show)."
             );
         }
-        self.write(|t| append(t, What::Begun { public_key }, now))
+        self.write(|t| append(t, CustodyEvent::Begun { public_key }, now))
     }
 
     /// What the box signed with, newest first; nothing where there is no chain yet.
@@ -106,7 +106,7 @@ impl Store {
     ///
     /// # Errors
     /// What the database says; then they must not be.
-    pub fn originals_opened(
+    pub fn record_originals_opened(
         &mut self,
         case: &str,
         sha256: &[String],
@@ -114,7 +114,7 @@ impl Store {
         reason: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let what = What::Opened {
+        let what = CustodyEvent::Opened {
             case_id: case.into(),
             sha256: sha256.to_vec(),
             by: by.into(),
@@ -127,8 +127,8 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub fn chain_head(&self, node: &str, key: &SigningKey, now: Timestamp) -> Result<Option<Head>, StoreError> {
-        Ok(last(&self.db)?.map(|(seq, hash)| Head {
+    pub fn chain_head(&self, node: &str, key: &SigningKey, now: Timestamp) -> Result<Option<ChainHead>, StoreError> {
+        Ok(last(&self.db)?.map(|(seq, hash)| ChainHead {
             seq,
             hash,
             at: now,
@@ -144,11 +144,11 @@ impl Store {
     /// and the next start says that the keys do not fit.
     pub fn rotate_key(&mut self, now: Timestamp) -> Result<SigningKey, StoreError> {
         let ring = KeyRing::of(&self.dir);
-        let old = ring.signing()?;
-        let (pem, new) = SigningKey::generate().map_err(|_| gridwatch_custody::keys::KeyError::NoChance)?;
+        let old = ring.load_or_create()?;
+        let (pem, new) = SigningKey::generate().map_err(|_| gridwatch_custody::keys::KeyError::NoRandomness)?;
         self.write(|t| {
             let prev = last(t)?.map_or(START.to_owned(), |(_, hash)| hash);
-            append(t, What::key(&old, &new.public(), &prev), now)?;
+            append(t, CustodyEvent::key(&old, &new.public(), &prev), now)?;
             // Within the transaction: where the file cannot be written, the chain does not say that it was.
             ring.replace_signing(&pem)?;
             Ok(())

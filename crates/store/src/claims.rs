@@ -90,7 +90,7 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub fn claim_granted(&mut self, case: &CaseId) -> Result<(), StoreError> {
+    pub fn grant_claim(&mut self, case: &CaseId) -> Result<(), StoreError> {
         self.write(|t| {
             t.execute(
                 "UPDATE claims SET state = ?2 WHERE case_id = ?1 AND state = ?3",
@@ -105,14 +105,14 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::revise`].
-    pub fn yielded(&mut self, revision: &Revision, form: &Form) -> Result<u32, StoreError> {
+    pub fn yield_case(&mut self, revision: &Revision, form: &Form) -> Result<u32, StoreError> {
         let key = self.key()?;
         let number = self.write(|t| {
             let number = cases::revise(t, revision, None, form, &key)?;
             outbox::clear(t, revision.case.as_str())?;
             Ok(number)
         })?;
-        self.news.notify_one();
+        self.outbox_notify.notify_one();
         Ok(number)
     }
 
@@ -120,7 +120,7 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub fn claim_over(&mut self, case: &CaseId) -> Result<(), StoreError> {
+    pub fn remove_claim(&mut self, case: &CaseId) -> Result<(), StoreError> {
         self.write(|t| {
             t.execute("DELETE FROM claims WHERE case_id = ?1", [case.as_str()])?;
             Ok(())

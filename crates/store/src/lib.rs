@@ -33,9 +33,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::Notify;
 
 pub use self::{
-    cases::{Applied, Revision},
+    cases::{ReplyOutcome, Revision},
     claims::{ClaimRow, ClaimState},
-    outbox::{Depth, OutboxEntry, OutboxKind, OutboxRow},
+    outbox::{OutboxDepth, OutboxEntry, OutboxKind, OutboxRow},
     read::{CaseFile, CaseSummary, Filter, HistoryRow},
     retention::{Budget, Pruned, Retention},
 };
@@ -99,13 +99,13 @@ pub enum StoreError {
     },
     /// The case is there already.
     #[error("case {case} is in the store already: a case is committed once")]
-    Exists {
+    CaseExists {
         /// Which.
         case: CaseId,
     },
     /// A case cannot exist without its pictures.
     #[error("case {case} cannot be committed: {what}")]
-    NoEvidence {
+    InvalidEvidence {
         /// Which.
         case: CaseId,
         /// Which picture is wrong, and how.
@@ -116,7 +116,7 @@ pub enum StoreError {
     Key(#[from] KeyError),
     /// This handle only reads, or takes rows out of the outbox.
     #[error("this handle on the store signs nothing, and what is said of a case is signed")]
-    SignsNothing,
+    NoSigningKey,
     /// A row that this program cannot have written.
     #[error("case {case}: its stored {field} cannot be read: {reason}")]
     BadRow {
@@ -135,9 +135,9 @@ impl StoreError {
         match self {
             Self::DiskFull { .. } | Self::Io { .. } | Self::Sqlite(_) | Self::Busy { .. } => Class::Transient,
             Self::Missing { .. } | Self::Newer { .. } => Class::Config,
-            Self::Corrupt(_) | Self::UnknownCase { .. } | Self::NoEvidence { .. } | Self::BadRow { .. } => Class::Data,
+            Self::Corrupt(_) | Self::UnknownCase { .. } | Self::InvalidEvidence { .. } | Self::BadRow { .. } => Class::Data,
             Self::Key(e) => e.class(),
-            Self::Exists { .. } | Self::SignsNothing => Class::Bug,
+            Self::CaseExists { .. } | Self::NoSigningKey => Class::Bug,
         }
     }
 
@@ -169,7 +169,7 @@ impl From<rusqlite::Error> for StoreError {
 pub struct Store {
     db: Connection,
     dir: PathBuf,
-    news: Arc<Notify>,
+    outbox_notify: Arc<Notify>,
     /// What the daemon's handles sign with.
     key: Option<Arc<SigningKey>>,
     /// Held while any handle lives: one daemon a state directory.
@@ -186,7 +186,7 @@ impl fmt::Debug for Store {
 impl Store {
     /// What this handle signs with.
     fn key(&self) -> Result<Arc<SigningKey>, StoreError> {
-        self.key.clone().ok_or(StoreError::SignsNothing)
+        self.key.clone().ok_or(StoreError::NoSigningKey)
     }
 
     /// What the signatures of this handle are checked with; `None` where it signs nothing.
@@ -214,15 +214,15 @@ impl Store {
             }
             other => other,
         };
-        let key = KeyRing::of(dir).signing()?;
+        let key = KeyRing::of(dir).load_or_create()?;
         let mut store = Self {
             db: db.map_err(|e| in_dir(e, dir))?,
             dir: dir.to_path_buf(),
-            news: Arc::new(Notify::new()),
+            outbox_notify: Arc::new(Notify::new()),
             key: None,
             lock: Some(Arc::new(lock)),
         };
-        store.take_up_chain(&key, Timestamp::now())?;
+        store.begin_or_resume_chain(&key, Timestamp::now())?;
         store.key = Some(Arc::new(key));
         Ok(store)
     }
@@ -254,7 +254,7 @@ impl Store {
         Ok(Self {
             db,
             dir: dir.to_path_buf(),
-            news: Arc::new(Notify::new()),
+            outbox_notify: Arc::new(Notify::new()),
             key: None,
             lock: None,
         })
@@ -264,7 +264,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::open_read_only`].
-    pub fn open_beside(dir: &Path) -> Result<Self, StoreError> {
+    pub fn open_unlocked(dir: &Path) -> Result<Self, StoreError> {
         let reader = Self::open_read_only(dir)?;
         Ok(Self {
             db: connect(&dir.join(FILE))?,
@@ -280,7 +280,7 @@ impl Store {
         Ok(Self {
             db,
             dir: self.dir.clone(),
-            news: Arc::clone(&self.news),
+            outbox_notify: Arc::clone(&self.outbox_notify),
             key: self.key.clone(),
             lock: self.lock.clone(),
         })
@@ -292,8 +292,8 @@ impl Store {
     }
 
     /// Told whenever the outbox got new rows, by whichever handle.
-    pub fn news(&self) -> Arc<Notify> {
-        Arc::clone(&self.news)
+    pub fn outbox_notify(&self) -> Arc<Notify> {
+        Arc::clone(&self.outbox_notify)
     }
 
     /// Lets the database grow to `pages` pages of 4 KiB and no further: how a full disk is tested.

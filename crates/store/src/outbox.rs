@@ -78,7 +78,7 @@ fn kind<S: Serializer>(kind: &OutboxKind, s: S) -> Result<S::Ok, S::Error> {
 
 /// How full the outbox is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Depth {
+pub struct OutboxDepth {
     /// Rows that wait for the broker.
     pub waiting: u32,
     /// Rows that wait for an operator.
@@ -144,12 +144,12 @@ fn add(
 
 impl Store {
     /// How full the outbox is.
-    pub fn outbox_depth(&self) -> Result<Depth, StoreError> {
+    pub fn outbox_depth(&self) -> Result<OutboxDepth, StoreError> {
         let mut query = self
             .db
             .prepare_cached("SELECT count(*) FILTER (WHERE quarantined IS NULL), count(quarantined) FROM outbox")?;
         Ok(query.query_row([], |r| {
-            Ok(Depth {
+            Ok(OutboxDepth {
                 waiting: r.get(0)?,
                 quarantined: r.get(1)?,
             })
@@ -204,7 +204,7 @@ impl Store {
     }
 
     /// The broker took row `seq`: it leaves, and with a case message what was sent ahead of it unheard.
-    pub fn outbox_done(&mut self, seq: i64, now: Timestamp) -> Result<(), StoreError> {
+    pub fn outbox_acknowledged(&mut self, seq: i64, now: Timestamp) -> Result<(), StoreError> {
         self.write(|t| {
             let done = "seq = ?1 OR (unheard = 1 AND seq < ?1 AND case_id = (SELECT case_id FROM outbox WHERE seq = ?1 AND kind = 'case'))";
             t.prepare_cached(&format!(
@@ -225,7 +225,7 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub fn outbox_forgotten(&mut self) -> Result<usize, StoreError> {
+    pub fn outbox_resend_acknowledged(&mut self) -> Result<usize, StoreError> {
         self.write(|t| {
             let again = t.execute(
                 "INSERT OR IGNORE INTO outbox (seq, case_id, kind, topic, sha256, payload, queued_at)
@@ -241,7 +241,7 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub fn outbox_settled(&mut self, then: Timestamp) -> Result<(), StoreError> {
+    pub fn outbox_forget_acknowledged(&mut self, then: Timestamp) -> Result<(), StoreError> {
         self.write(|t| {
             t.execute("DELETE FROM sent WHERE acked_at < ?1", [then.as_microsecond()])?;
             Ok(())
@@ -250,7 +250,7 @@ impl Store {
 
     /// The broker took picture `seq` and had nobody to give it to. The case it belongs to may go, but the row stays
     /// until that case was heard.
-    pub fn outbox_unheard(&mut self, seq: i64) -> Result<(), StoreError> {
+    pub fn outbox_mark_unheard(&mut self, seq: i64) -> Result<(), StoreError> {
         self.write(|t| {
             t.execute(
                 "UPDATE outbox SET unheard = 1 WHERE seq = ?1 AND kind = 'evidence'",
@@ -261,7 +261,7 @@ impl Store {
     }
 
     /// Everything that was sent unheard is to be sent again: a new connection, or a case that nobody heard.
-    pub fn outbox_rewind(&mut self) -> Result<(), StoreError> {
+    pub fn outbox_resend_unheard(&mut self) -> Result<(), StoreError> {
         self.write(|t| {
             t.execute("UPDATE outbox SET unheard = 0 WHERE unheard = 1", [])?;
             Ok(())
@@ -288,7 +288,7 @@ impl Store {
                 params![case],
             )?)
         })?;
-        self.news.notify_one();
+        self.outbox_notify.notify_one();
         Ok(released)
     }
 }

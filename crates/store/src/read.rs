@@ -106,7 +106,7 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub fn sealed(&self, id: &str) -> Result<Option<String>, StoreError> {
+    pub fn sealed_record(&self, id: &str) -> Result<Option<String>, StoreError> {
         let mut query = self.db.prepare_cached("SELECT record FROM cases WHERE id = ?1")?;
         Ok(query.query_row([id], |r| r.get(0)).optional()?)
     }

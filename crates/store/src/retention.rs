@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::{Store, StoreError, chain, evidence_file};
-use gridwatch_custody::{vault, chain::What};
+use gridwatch_custody::{vault, chain::CustodyEvent};
 use gridwatch_engine::CaseState;
 
 /// How much of one kind is kept.
@@ -41,13 +41,13 @@ pub struct Pruned {
 
 /// A kind of file.
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum FileKind {
     Original,
     Picture,
 }
 
 /// A file that may go.
-struct Old {
+struct Deletable {
     case: String,
     sha256: String,
     bytes: u64,
@@ -88,26 +88,26 @@ impl Store {
         let originals = surplus(originals, all_originals, &keep.originals, now);
         let pictures = surplus(pictures, taken.unsigned_abs(), &keep.pictures, now);
         Ok(Pruned {
-            originals: self.delete(Kind::Original, &originals, now)?,
-            pictures: self.delete(Kind::Picture, &pictures, now)?,
+            originals: self.delete(FileKind::Original, &originals, now)?,
+            pictures: self.delete(FileKind::Picture, &pictures, now)?,
         })
     }
 
     /// Deletes files, case by case, each for its reason.
-    fn delete(&mut self, kind: Kind, files: &[(Old, &'static str)], now: Timestamp) -> Result<usize, StoreError> {
+    fn delete(&mut self, kind: FileKind, files: &[(Deletable, &'static str)], now: Timestamp) -> Result<usize, StoreError> {
         let (table, what) = match kind {
-            Kind::Original => ("originals", "original"),
-            Kind::Picture => ("evidence", "picture"),
+            FileKind::Original => ("originals", "original"),
+            FileKind::Picture => ("evidence", "picture"),
         };
         for of_case in files.chunk_by(|(a, why), (b, other)| a.case == b.case && why == other) {
-            let [(Old { case, .. }, reason), ..] = of_case else {
+            let [(Deletable { case, .. }, reason), ..] = of_case else {
                 continue;
             };
             let sha256: Vec<String> = of_case.iter().map(|(old, _)| old.sha256.clone()).collect();
             for name in &sha256 {
                 let removed = match kind {
-                    Kind::Original => vault::remove(&self.dir, name),
-                    Kind::Picture => match fs::remove_file(evidence_file::path(&self.dir, name)) {
+                    FileKind::Original => vault::remove(&self.dir, name),
+                    FileKind::Picture => match fs::remove_file(evidence_file::path(&self.dir, name)) {
                         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
                         other => other,
                     },
@@ -119,7 +119,7 @@ impl Store {
                     let row = format!("DELETE FROM {table} WHERE case_id = ?1 AND sha256 = ?2");
                     t.execute(&row, params![case, name])?;
                 }
-                let entry = What::Deleted {
+                let entry = CustodyEvent::Deleted {
                     case_id: case.clone(),
                     what: what.into(),
                     sha256: sha256.clone(),
@@ -132,10 +132,10 @@ impl Store {
     }
 }
 
-fn old(db: &Connection, query: &str) -> Result<Vec<Old>, StoreError> {
+fn old(db: &Connection, query: &str) -> Result<Vec<Deletable>, StoreError> {
     let mut query = db.prepare_cached(query)?;
     let rows = query.query_map([], |r| {
-        Ok(Old {
+        Ok(Deletable {
             case: r.get(0)?,
             sha256: r.get(1)?,
             bytes: r.get::<_, i64>(2)?.unsigned_abs(),
@@ -147,12 +147,12 @@ fn old(db: &Connection, query: &str) -> Result<Vec<Old>, StoreError> {
 }
 
 /// What is too old, and behind it as many of the first ones as are too much of `taken` bytes.
-fn surplus(files: Vec<Old>, taken: u64, budget: &Budget, now: Timestamp) -> Vec<(Old, &'static str)> {
-    let is_old = |file: &Old| {
+fn surplus(files: Vec<Deletable>, taken: u64, budget: &Budget, now: Timestamp) -> Vec<(Deletable, &'static str)> {
+    let is_old = |file: &Deletable| {
         let age = Duration::try_from(now.duration_since(file.since)).unwrap_or_default();
         budget.keep.is_some_and(|keep| age > keep)
     };
-    let (old, young): (Vec<Old>, Vec<Old>) = files.into_iter().partition(is_old);
+    let (old, young): (Vec<Deletable>, Vec<Deletable>) = files.into_iter().partition(is_old);
     let mut left = taken;
     let mut gone = Vec::new();
     for file in old {

@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::CasesError;
-use gridwatch_custody::{PublicKey, unseal, bundle::{self, Parts}, chain::{Segment, What}, keys::KeyRing, vault::Vault};
+use gridwatch_custody::{PublicKey, unseal, bundle::{self, BundleContents}, chain::{Segment, CustodyEvent}, keys::KeyRing, vault::Vault};
 use gridwatch_contract::CaseRecord;
 use gridwatch_store::{Store, evidence_file};
 
@@ -49,10 +49,10 @@ pub(super) fn open_originals(
     vault: &Vault,
     reason: &str,
 ) -> Result<Vec<(String, Vec<u8>)>, CasesError> {
-    let mut store = Store::open_beside(state)?;
+    let mut store = Store::open_unlocked(state)?;
     let kept = store.originals(case)?;
     let by = format!("uid {}", rustix::process::getuid().as_raw());
-    store.originals_opened(case, &kept, &by, reason, Timestamp::now())?;
+    store.record_originals_opened(case, &kept, &by, reason, Timestamp::now())?;
     let open = |sha256: String| match vault.open(&sha256) {
         Ok((format, bytes)) => Ok((bundle::original(&sha256, format), bytes)),
         Err(source) => Err(ExportError::Picture { sha256, source }.into()),
@@ -70,7 +70,7 @@ pub(super) fn export(
 ) -> Result<PathBuf, CasesError> {
     let unsigned = || ExportError::Unsigned(case.to_owned());
     let key = KeyRing::of(state).existing()?;
-    let sealed = store.sealed(case)?.ok_or_else(|| CasesError::NoSuchCase(case.into()))?;
+    let sealed = store.sealed_record(case)?.ok_or_else(|| CasesError::NoSuchCase(case.into()))?;
     let record: CaseRecord =
         serde_json::from_str(&sealed).map_err(|e| ExportError::Chain(format!("the record cannot be read: {e}")))?;
     let (body, signature) = unseal(&sealed).ok_or_else(unsigned)?;
@@ -81,7 +81,7 @@ pub(super) fn export(
             format!("{} lines after the case's first: {}", b.line, b.what)
         }))
     })?;
-    let is_of_case = |what: &What| what.case_id() == Some(case);
+    let is_of_case = |what: &CustodyEvent| what.case_id() == Some(case);
     if !segment.entries.iter().any(|(entry, _)| is_of_case(&entry.what)) {
         return Err(unsigned().into());
     }
@@ -112,7 +112,7 @@ pub(super) fn export(
         }
     }
     let dir = out.join(case);
-    let parts = Parts {
+    let parts = BundleContents {
         record: &sealed,
         signed_by: &signed_by,
         chain: &chain,
