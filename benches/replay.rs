@@ -15,7 +15,7 @@ use gridwatch_engine::{
     grid::{Grid, GridSpec},
 };
 use gridwatch_ledger::{
-    Reader, Recorded, Recorder, Run, Settings,
+    Reader, RecordedEngine, Recorder, RunInfo, Settings,
     replay::{Replay, Window},
 };
 use jiff::Timestamp;
@@ -89,13 +89,13 @@ fn record(dir: &std::path::Path, plan: &Arc<Plan>, days: u32) -> (u32, u64, u64)
         keep_for: Duration::MAX,
     };
     let start = Timestamp::from_second(1_750_000_000).expect("a time");
-    let run = Run {
+    let run = RunInfo {
         started_at: start,
         boot: String::new(),
         config_sha256: String::new(),
     };
     let recorder = Recorder::spawn(settings, run).expect("a thread");
-    let mut live = Recorded::start(Arc::clone(plan), Vec::new(), Some(recorder));
+    let mut live = RecordedEngine::start(Arc::clone(plan), Vec::new(), Some(recorder));
     let mut chance = fastrand::Rng::with_seed(7);
     let names: Vec<CameraId> = plan.cameras.keys().cloned().collect();
     let (mut looks, mut boxes, mut filed) = (0, 0, 0);

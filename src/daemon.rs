@@ -42,7 +42,7 @@ use gridwatch_camera::{decode::{DecodeError, Decoder}, gst_source::{self, GstSou
 use gridwatch_base::{clock, metric, error::Class};
 use gridwatch_config::{self, Config};
 use gridwatch_custody::{keys::{KeyError, KeyRing}, vault::Vault};
-use gridwatch_ledger::{Recorded, Recorder, Run};
+use gridwatch_ledger::{RecordedEngine, Recorder, RunInfo};
 use gridwatch_link::{self, Link, LinkHandle, LinkState};
 use gridwatch_contract::{CameraHealth, ClockHealth, HealthMessage, When};
 use gridwatch_model::{self, ModelError, registry::RegistryError};
@@ -214,7 +214,7 @@ impl Daemon {
             tracing::info!(cases = restored.len(), "The cases of the last run are remembered.");
         }
         let snapshot = store.load_snapshot()?;
-        let engine = Recorded::start(Arc::clone(&config.plan), restored, recorder(&config, started_at)?);
+        let engine = RecordedEngine::start(Arc::clone(&config.plan), restored, recorder(&config, started_at)?);
         let (replies_in, mut replies) = tokio::sync::mpsc::channel(16);
         let (claims_in, mut claims) = tokio::sync::mpsc::unbounded_channel();
         let link = Link::spawn(
@@ -515,7 +515,7 @@ fn recorder(config: &Config, started_at: Timestamp) -> Result<Option<Recorder>, 
     let Some(settings) = config.ledger.clone() else {
         return Ok(None);
     };
-    let run = Run {
+    let run = RunInfo {
         started_at,
         // Only a name for people: a kernel without it is no reason not to record.
         boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id")

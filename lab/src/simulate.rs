@@ -43,7 +43,7 @@ use self::{
 use gridwatch_config::{Faults, Judged, examine, raw::Span};
 use gridwatch_engine::{BBox, Case, CaseId, CaseState, Detection, Effect, Input, Light, Observation, OpenCase, Plan, Reply, Resumed, Snapshot, View};
 use gridwatch_base::error::Class;
-use gridwatch_ledger::{LedgerError, Recorded, Recorder, Run, Settings};
+use gridwatch_ledger::{LedgerError, RecordedEngine, Recorder, RunInfo, Settings};
 
 /// Milliseconds since the simulation's beginning.
 type Ms = i64;
@@ -225,7 +225,7 @@ struct Simulation<'a> {
     watches: Vec<Watch>,
     events: BinaryHeap<Reverse<(Ms, Event)>>,
     /// `None` only while it is being started anew.
-    engine: Option<Recorded>,
+    engine: Option<RecordedEngine>,
     /// What a store would hold.
     store: BTreeMap<CaseId, OpenCase>,
     chance: Rng,
@@ -292,12 +292,12 @@ impl<'a> Simulation<'a> {
     /// A start of the daemon: a new engine that the store gives back its cases, and what the one before knew (`before`).
     fn start(&mut self, now: Ms, before: Option<Snapshot>) -> Result<(), SimulateError> {
         let at = self.clock.at(now);
-        let run = Run {
+        let run = RunInfo {
             started_at: at,
             boot: String::new(),
             config_sha256: self.config_sha256.clone(),
         };
-        let recorder = Recorder::patient(self.settings.clone(), run).map_err(|source| SimulateError::Io {
+        let recorder = Recorder::lossless(self.settings.clone(), run).map_err(|source| SimulateError::Io {
             doing: "start a thread for",
             path: self.settings.dir.clone(),
             source,
@@ -308,7 +308,7 @@ impl<'a> Simulation<'a> {
             case.state.is_open() || case.at >= oldest
         });
         let restored = self.store.values().cloned().collect();
-        self.engine = Some(Recorded::start(Arc::clone(&self.plan), restored, Some(recorder)));
+        self.engine = Some(RecordedEngine::start(Arc::clone(&self.plan), restored, Some(recorder)));
         self.summary.starts += 1;
         if let Some(snapshot) = before {
             let pictures = snapshot.firsts().collect();
@@ -416,7 +416,7 @@ impl<'a> Simulation<'a> {
         }
         self.ticked = now;
         let at = self.clock.at(now);
-        let engine = self.engine.as_ref().map(Recorded::engine);
+        let engine = self.engine.as_ref().map(RecordedEngine::engine);
         if engine
             .and_then(|e| e.next_deadline())
             .is_some_and(|deadline| deadline <= at)

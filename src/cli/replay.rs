@@ -15,7 +15,7 @@ use super::Failure;
 use gridwatch_config::{self, Judged};
 use gridwatch_engine::{Effect, Plan};
 use gridwatch_base::error::Class;
-use gridwatch_ledger::{self, Damage, Reader, What, replay::{CaseLine, Replay, Tally, Window, compare::{Change, Comparison, Counts}, truth::{self, trial::{self, Judged as Told, Missed, Outcome, Trial, Verdict}}}};
+use gridwatch_ledger::{self, Damage, Reader, RecordedEvent, replay::{ReplayedCase, Replay, Tally, Window, compare::{CaseChange, Comparison, Counts}, truth::{self, trial::{self, Judged as Told, MissedProblem, EvaluationReport, Evaluator, CaseVerdict}}}};
 
 /// Judges again what the ledger recorded, under this configuration.
 ///
@@ -63,7 +63,7 @@ struct Summary<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     compared: Option<Counts>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    outcome: Option<&'a Outcome>,
+    outcome: Option<&'a EvaluationReport>,
     damaged: Vec<DamageLine>,
 }
 
@@ -71,7 +71,7 @@ struct Summary<'a> {
 #[derive(Serialize)]
 struct TriedLine<'a> {
     #[serde(flatten)]
-    case: &'a CaseLine,
+    case: &'a ReplayedCase,
     #[serde(flatten)]
     told: &'a Told,
 }
@@ -79,14 +79,14 @@ struct TriedLine<'a> {
 /// A problem that no case was filed for.
 #[derive(Serialize)]
 struct MissedLine<'a> {
-    missed: &'a Missed,
+    missed: &'a MissedProblem,
 }
 
 /// What the cases are held against.
 enum Against {
     Nothing,
     Old(Comparison),
-    Truth(Trial),
+    Truth(Evaluator),
 }
 
 #[derive(Serialize)]
@@ -113,7 +113,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
             old.retain(|c| window.holds(c.confirmed_at));
             Against::Old(Comparison::new(old))
         }
-        (None, Some(path)) => Against::Truth(Trial::new(truths(path, &judged.plan)?, Arc::clone(&judged.plan))),
+        (None, Some(path)) => Against::Truth(Evaluator::new(truths(path, &judged.plan)?, Arc::clone(&judged.plan))),
         (None, None) => Against::Nothing,
     };
     let mut reader = Reader::open(&args.ledger, args.from)?;
@@ -193,7 +193,7 @@ fn tell(
         .map_err(printing)?;
     }
     while let Some(entry) = reader.next_entry()? {
-        if let (Against::Truth(trial), What::Observed(look)) = (&mut against, &entry.what)
+        if let (Against::Truth(trial), RecordedEvent::Observed(look)) = (&mut against, &entry.event)
             && window.holds(look.at)
         {
             trial.look(look);
@@ -210,7 +210,7 @@ fn tell(
         for effect in &effects {
             if let Effect::Open(case) = effect {
                 let told = told.iter().find(|(id, _)| *id == case.id).map(|(_, told)| told);
-                line(&CaseLine::from(&**case), told, json, out).map_err(printing)?;
+                line(&ReplayedCase::from(&**case), told, json, out).map_err(printing)?;
             }
         }
     }
@@ -249,7 +249,7 @@ fn tell(
     sum_up(&summary, json, out).map_err(printing)
 }
 
-fn line(case: &CaseLine, told: Option<&Told>, json: bool, out: &mut impl Write) -> io::Result<()> {
+fn line(case: &ReplayedCase, told: Option<&Told>, json: bool, out: &mut impl Write) -> io::Result<()> {
     match told {
         Some(told) if json => return print_json(&TriedLine { case, told }, out),
         None if json => return print_json(case, out),
@@ -271,10 +271,10 @@ fn line(case: &CaseLine, told: Option<&Told>, json: bool, out: &mut impl Write) 
     match told {
         Some(Told { verdict, kind, about }) => {
             let word = match verdict {
-                Verdict::Right => "right",
-                Verdict::Recurrence => "came back",
-                Verdict::Repeated => "REPEATED",
-                Verdict::False => "FALSE",
+                CaseVerdict::Right => "right",
+                CaseVerdict::Recurrence => "came back",
+                CaseVerdict::Repeated => "REPEATED",
+                CaseVerdict::False => "FALSE",
             };
             writeln!(out, "  {word}: {kind} {}", about.as_deref().unwrap_or_default())
         }
@@ -282,11 +282,11 @@ fn line(case: &CaseLine, told: Option<&Told>, json: bool, out: &mut impl Write) 
     }
 }
 
-fn not_found(missed: &Missed, json: bool, out: &mut impl Write) -> io::Result<()> {
+fn not_found(missed: &MissedProblem, json: bool, out: &mut impl Write) -> io::Result<()> {
     if json {
         return print_json(&MissedLine { missed }, out);
     }
-    let Missed {
+    let MissedProblem {
         id,
         kind,
         category,
@@ -298,28 +298,28 @@ fn not_found(missed: &Missed, json: bool, out: &mut impl Write) -> io::Result<()
     )
 }
 
-fn difference(change: &Change, json: bool, out: &mut impl Write) -> io::Result<()> {
+fn difference(change: &CaseChange, json: bool, out: &mut impl Write) -> io::Result<()> {
     if json {
         return print_json(change, out);
     }
     match change {
-        Change::New { case } => writeln!(out, "new      {}", place(case)),
-        Change::Gone { case, why: Some(why) } => {
+        CaseChange::New { case } => writeln!(out, "new      {}", place(case)),
+        CaseChange::Gone { case, why: Some(why) } => {
             writeln!(out, "gone     {}: {} at {}", place(case), why.reason.as_str(), why.at)
         }
-        Change::Gone { case, why: None } => writeln!(
+        CaseChange::Gone { case, why: None } => writeln!(
             out,
             "gone     {}: nothing of that rule was a candidate there within an hour",
             place(case)
         ),
-        Change::Shifted { case, later_s, .. } => {
+        CaseChange::Shifted { case, later_s, .. } => {
             let (by, way) = (later_s.abs(), if *later_s < 0.0 { "earlier" } else { "later" });
             writeln!(out, "shifted  {}: {by:.0} s {way}", place(case))
         }
     }
 }
 
-fn place(case: &CaseLine) -> String {
+fn place(case: &ReplayedCase) -> String {
     format!(
         "{}  {}  rule {}, camera {}, cell {}",
         case.case_id, case.confirmed_at, case.rule, case.camera, case.cell
@@ -385,7 +385,7 @@ fn sum_up(summary: &Summary<'_>, json: bool, out: &mut impl Write) -> io::Result
     Ok(())
 }
 
-fn held_against(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
+fn held_against(outcome: &EvaluationReport, out: &mut impl Write) -> io::Result<()> {
     let rules = outcome.by_rule.iter().map(|(rule, counts)| (rule.as_str(), counts));
     writeln!(out)?;
     for (rule, c) in rules.chain([("all", &outcome.all)]) {
@@ -436,7 +436,7 @@ fn print_json<T: Serialize>(value: &T, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// The cases of an earlier replay; its summary, and lines that say something else, are passed over.
-fn old_cases(path: &Path) -> Result<Vec<CaseLine>, Failure> {
+fn old_cases(path: &Path) -> Result<Vec<ReplayedCase>, Failure> {
     let unreadable = |e: io::Error| Failure::new(Class::Config, format!("{} cannot be read: {e}", path.display()));
     let file = fs::File::open(path).map_err(unreadable)?;
     let mut cases = Vec::new();

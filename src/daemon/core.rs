@@ -22,7 +22,7 @@ use gridwatch_config::Config;
 use gridwatch_engine::{BBox, CameraId, Case, CaseId, CaseState, Effect, Elsewhere, Input, Known, Observation, Resumed, RuleId, Snapshot, Verified};
 use gridwatch_base::{metric, error::Class};
 use gridwatch_evidence::EvidencePicture;
-use gridwatch_ledger::Recorded;
+use gridwatch_ledger::RecordedEngine;
 use gridwatch_link::IncomingReply;
 use gridwatch_contract::When;
 use gridwatch_store::{ClaimRow, ClaimState, Pruned, Retention, Revision, Store, StoreError};
@@ -84,7 +84,7 @@ pub(super) type SecondLook = Box<dyn Fn(CameraId, RuleId, BBox) + Send>;
 /// The core's state; everything in it dies with the process, what matters is in the store.
 pub(super) struct Core {
     /// Every input goes through it, and into the ledger.
-    pub(super) engine: Recorded,
+    pub(super) engine: RecordedEngine,
     pub(super) store: Store,
     pub(super) config: Arc<Config>,
     pub(super) records: Records,
@@ -130,7 +130,7 @@ impl Core {
             }
             let now = Timestamp::now();
             self.health.beat();
-            self.engine.turn(Instant::now());
+            self.engine.flush_if_due(Instant::now());
             if self.engine.engine().next_deadline().is_some_and(|at| at <= now) {
                 self.apply(Input::Tick(now), None);
             }

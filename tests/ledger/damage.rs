@@ -7,7 +7,7 @@ use std::{fs, path::Path, sync::Arc};
 use crate::engine_support::{HEAP, at, fixed, garbage, plan, rule};
 use crate::ledger_support::{files, happened, read, record, recorder, settings, start};
 use gridwatch_engine::{Input, Light, Observation, Plan, View};
-use gridwatch_ledger::{LedgerError, Reader, Recorded, What, quarantine};
+use gridwatch_ledger::{LedgerError, Reader, RecordedEngine, RecordedEvent, quarantine};
 
 fn street() -> Arc<Plan> {
     Arc::new(plan([("a", fixed())], vec![rule()]))
@@ -35,8 +35,8 @@ fn looks(from: f64) -> Vec<Input> {
 
 /// The seconds of the looks that are read.
 fn seen(dir: &Path) -> Vec<i64> {
-    let second = |w: What| match w {
-        What::Observed(look) => look.at.as_second() - at(0.0).as_second(),
+    let second = |w: RecordedEvent| match w {
+        RecordedEvent::Observed(look) => look.at.as_second() - at(0.0).as_second(),
         other => panic!("{other:?}"),
     };
     happened(dir).into_iter().map(second).collect()
@@ -116,7 +116,7 @@ fn a_damaged_middle_is_told_passed_over_and_set_apart() {
     assert!(!file.exists());
     assert_eq!(seen(dir.path()), wanted, "what is whole of it is still read");
     let (_, again) = read(dir.path());
-    assert!(again[0].is_known);
+    assert!(again[0].is_quarantined);
     assert_eq!(again[0].file_name(), damage.file_name());
     assert_eq!(quarantine(&again[0]).unwrap(), None);
     // A daemon that starts leaves it and its number alone.
@@ -164,7 +164,7 @@ fn a_disk_that_does_not_work_stops_nothing() {
     let no_folder = dir.path().join("ledger");
     fs::write(&no_folder, "").unwrap();
     let broken = record(start(settings(&no_folder), at(0.0), &street(), vec![]), looks(0.0));
-    let unrecorded = record(Recorded::start(street(), vec![], None), looks(0.0));
+    let unrecorded = record(RecordedEngine::start(street(), vec![], None), looks(0.0));
     assert_eq!(broken, unrecorded);
     // So does a folder that another daemon writes.
     let taken = dir.path().join("taken");

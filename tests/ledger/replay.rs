@@ -11,7 +11,7 @@ use gridwatch_engine::{
     Scores, View,
 };
 use gridwatch_ledger::{
-    What,
+    RecordedEvent,
     replay::{Replay, Window},
 };
 use jiff::Timestamp;
@@ -68,7 +68,7 @@ fn opened(effects: &[Effect]) -> Vec<CaseId> {
 }
 
 /// What a store would give back: only what is known to the engine matters here.
-fn remembered(live: &gridwatch_ledger::Recorded) -> Vec<OpenCase> {
+fn remembered(live: &gridwatch_ledger::RecordedEngine) -> Vec<OpenCase> {
     live.engine().remembered().cloned().collect()
 }
 
@@ -121,7 +121,7 @@ struct Player {
 }
 
 impl Player {
-    fn play(&mut self, live: &mut gridwatch_ledger::Recorded, events: &[Event]) -> Vec<Effect> {
+    fn play(&mut self, live: &mut gridwatch_ledger::RecordedEngine, events: &[Event]) -> Vec<Effect> {
         let mut all = Vec::new();
         for event in events {
             let nth = |n: usize| {
@@ -214,8 +214,8 @@ fn what_was_recorded_is_what_happened() {
     let effects = record(start(settings(dir.path()), at(-1.0), &plan, vec![]), inputs.clone());
     let recorded = happened(dir.path());
     assert_eq!(recorded.len(), inputs.len());
-    assert_eq!(recorded.last(), Some(&What::Tick(at(61.0))));
-    let filed: Vec<CaseId> = read(dir.path()).0.into_iter().flat_map(|e| e.filed).collect();
+    assert_eq!(recorded.last(), Some(&RecordedEvent::Tick(at(61.0))));
+    let filed: Vec<CaseId> = read(dir.path()).0.into_iter().flat_map(|e| e.opened).collect();
     assert_eq!(filed, opened(&effects));
     assert_eq!(filed.len(), 1);
 }
@@ -392,5 +392,5 @@ fn clocks_that_jump_by_thousands_of_years_are_recorded() {
         ..settings(dir.path())
     };
     record(start(settings, at(0.0), &plan, vec![]), ticks.map(Input::Tick));
-    assert_eq!(happened(dir.path()), ticks.map(What::Tick));
+    assert_eq!(happened(dir.path()), ticks.map(RecordedEvent::Tick));
 }

@@ -6,7 +6,7 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 use crate::engine_support::{HEAP, at, fixed, garbage, plan, rule};
 use crate::ledger_support::{files, read, record, replay, settings, start};
 use gridwatch_engine::{Effect, Input, Light, Observation, Plan, View};
-use gridwatch_ledger::{Settings, What, replay::Window};
+use gridwatch_ledger::{Settings, RecordedEvent, replay::Window};
 
 fn street() -> Arc<Plan> {
     Arc::new(plan([("a", fixed())], vec![rule()]))
@@ -56,7 +56,7 @@ fn a_full_file_is_followed_by_one_that_can_be_begun_with() {
     // Begun with a later file, nothing is filed that was filed before.
     fs::remove_file(&all[0]).unwrap();
     let (entries, _) = read(dir.path());
-    assert!(matches!(&entries[1].what, What::Known(case) if case.state.is_open()));
+    assert!(matches!(&entries[1].event, RecordedEvent::KnownCase(case) if case.state.is_open()));
     let (effects, replayed) = replay(dir.path(), &street(), Window::default());
     assert!(!effects.iter().any(|e| matches!(e, Effect::Open(_))));
     assert_eq!(replayed.tally().not_filed.get("open_case_at_site"), Some(&1));
@@ -80,7 +80,7 @@ fn the_oldest_files_go_when_there_are_too_many_bytes() {
     assert!(!left.contains(&"ledger-00000001.gwl".to_owned()), "{left:?}");
     let (entries, damage) = read(dir.path());
     assert_eq!(damage, []);
-    let What::Observed(last) = &entries.last().unwrap().what else {
+    let RecordedEvent::Observed(last) = &entries.last().unwrap().event else {
         panic!()
     };
     assert_eq!(last.at, at(4990.0), "the newest stay");

@@ -7,15 +7,15 @@ use crate::engine_support::*;
 use crate::ledger_support::folder::{Folder, lines};
 use gridwatch_engine::{BBox, CaseState, Detection, Input, Light, LonLat, Observation, Plan, Reply, View, ZoneKind};
 use gridwatch_ledger::replay::truth::{
-    Truth, View as Seen, parse,
-    trial::{Missed, Outcome, Trial, Verdict},
+    GroundTruth, View as Seen, parse,
+    evaluation::{MissedProblem, EvaluationReport, Evaluator, CaseVerdict},
 };
 
 const HOUR: u32 = 3600;
 
 /// A problem in `HEAP`'s place at the gate.
-fn heap(id: &str, from: u32, to: u32) -> Truth {
-    Truth {
+fn heap(id: &str, from: u32, to: u32) -> GroundTruth {
+    GroundTruth {
         id: id.into(),
         kind: "heap".into(),
         category: "0102".into(),
@@ -34,21 +34,21 @@ fn heap(id: &str, from: u32, to: u32) -> Truth {
 /// An engine and the trial of its cases.
 struct Court {
     world: World,
-    trial: Trial,
-    verdicts: Vec<(Verdict, String)>,
+    evaluation: Evaluator,
+    verdicts: Vec<(CaseVerdict, String)>,
 }
 
 impl Court {
-    fn new(plan: Plan, truths: Vec<Truth>) -> Self {
+    fn new(plan: Plan, truths: Vec<GroundTruth>) -> Self {
         Self {
             world: World::new(plan.clone()),
-            trial: Trial::new(truths, Arc::new(plan)),
+            evaluation: Evaluator::new(truths, Arc::new(plan)),
             verdicts: Vec::new(),
         }
     }
 
     /// One camera without a calibration, and the test's rule: a dwell of a minute, so that three must be in sight.
-    fn gate(truths: Vec<Truth>) -> Self {
+    fn gate(truths: Vec<GroundTruth>) -> Self {
         Self::new(plan([("gate", fixed())], vec![rule()]), truths)
     }
 
@@ -63,14 +63,14 @@ impl Court {
                 detections: detections.to_vec(),
                 not_searched: Vec::new(),
             };
-            self.trial.look(&look);
+            self.evaluation.look(&look);
             self.apply(Input::Observed(look));
         }
     }
 
     fn apply(&mut self, input: Input) {
         let effects = self.world.apply(input);
-        let judged = self.trial.take(&effects).into_iter();
+        let judged = self.evaluation.take(&effects).into_iter();
         self.verdicts
             .extend(judged.map(|(_, j)| (j.verdict, j.about.unwrap_or(j.kind))));
     }
@@ -86,8 +86,8 @@ impl Court {
         }));
     }
 
-    fn end(self) -> (Outcome, Vec<Missed>, Vec<(Verdict, String)>) {
-        let (outcome, missed) = self.trial.finish();
+    fn end(self) -> (EvaluationReport, Vec<MissedProblem>, Vec<(CaseVerdict, String)>) {
+        let (outcome, missed) = self.evaluation.finish();
         (outcome, missed, self.verdicts)
     }
 }
@@ -108,7 +108,7 @@ fn a_case_of_a_problem_that_stands_is_right() {
     let mut court = Court::gate(vec![heap("h", 0, 600)]);
     court.looks((0, 590), View::Clear, &seen(HEAP));
     let (outcome, missed, verdicts) = court.end();
-    assert_eq!(verdicts, [(Verdict::Right, "h".into())]);
+    assert_eq!(verdicts, [(CaseVerdict::Right, "h".into())]);
     let all = &outcome.all;
     assert_eq!(
         (all.precision, all.recall, all.repeated),
@@ -124,7 +124,7 @@ fn what_nobody_told_is_missed_and_a_case_elsewhere_is_false() {
     let mut court = Court::gate(vec![heap("h", 0, 600)]);
     court.looks((0, 590), View::Clear, &seen(ELSEWHERE));
     let (outcome, missed, verdicts) = court.end();
-    assert_eq!(verdicts, [(Verdict::False, "nothing".into())]);
+    assert_eq!(verdicts, [(CaseVerdict::False, "nothing".into())]);
     assert_eq!((outcome.all.precision, outcome.all.recall), (Some(0.0), Some(0.0)));
     assert_eq!(outcome.all.wrong_about["nothing"], 1);
     assert_eq!(
@@ -135,7 +135,7 @@ fn what_nobody_told_is_missed_and_a_case_elsewhere_is_false() {
 
 #[test]
 fn a_false_case_says_what_lawful_thing_it_is_about() {
-    let lawful = Truth {
+    let lawful = GroundTruth {
         problem: false,
         kind: "bags for the lorry".into(),
         ..heap("bags", 0, 600)
@@ -143,7 +143,7 @@ fn a_false_case_says_what_lawful_thing_it_is_about() {
     let mut court = Court::gate(vec![lawful]);
     court.looks((0, 590), View::Clear, &seen(HEAP));
     let (outcome, _, verdicts) = court.end();
-    assert_eq!(verdicts, [(Verdict::False, "bags".into())]);
+    assert_eq!(verdicts, [(CaseVerdict::False, "bags".into())]);
     assert_eq!(outcome.all.wrong_about["bags for the lorry"], 1);
     assert_eq!((outcome.all.problems, outcome.all.recall), (0, None));
 }
@@ -153,7 +153,7 @@ fn a_case_before_or_after_the_thing_is_false() {
     for (from, to) in [(1000, 2000), (0, 1)] {
         let mut court = Court::gate(vec![heap("h", from, to)]);
         court.looks((300, 600), View::Clear, &seen(HEAP));
-        assert_eq!(court.end().2, [(Verdict::False, "nothing".into())], "{from} {to}");
+        assert_eq!(court.end().2, [(CaseVerdict::False, "nothing".into())], "{from} {to}");
     }
 }
 
@@ -161,14 +161,14 @@ fn a_case_before_or_after_the_thing_is_false() {
 fn what_stood_too_short_was_hidden_or_in_no_clear_view_is_not_asked_for() {
     let enough = heap("enough", 0, 190);
     let short = heap("short", 0, 170);
-    let hidden = Truth {
+    let hidden = GroundTruth {
         views: vec![Seen {
             hidden_s: vec![(20.0, 50.0), (60.0, 70.0)],
             ..enough.views[0].clone()
         }],
         ..heap("hidden", 0, 190)
     };
-    let asked = |truth: Truth, view| {
+    let asked = |truth: GroundTruth, view| {
         let mut court = Court::gate(vec![truth]);
         court.looks((0, 300), view, &[]);
         court.end().0.all.asked
@@ -182,7 +182,7 @@ fn what_stood_too_short_was_hidden_or_in_no_clear_view_is_not_asked_for() {
 #[test]
 fn a_second_case_of_a_problem_repeats_it_unless_it_came_back() {
     // Rejected, and filed again when a box lies where the rejected one did not.
-    let large = Truth {
+    let large = GroundTruth {
         views: vec![Seen {
             bbox: bbox(0.3, 0.4, 0.7, 0.6),
             ..heap("h", 0, HOUR).views[0].clone()
@@ -196,7 +196,7 @@ fn a_second_case_of_a_problem_repeats_it_unless_it_came_back() {
     let (outcome, _, verdicts) = court.end();
     assert_eq!(
         verdicts,
-        [(Verdict::Right, "h".into()), (Verdict::Repeated, "h".into())]
+        [(CaseVerdict::Right, "h".into()), (CaseVerdict::Repeated, "h".into())]
     );
     assert_eq!((outcome.all.repeats, outcome.all.repeated), (1, Some(0.5)));
     assert_eq!(outcome.all.precision, Some(1.0), "it is about a problem all the same");
@@ -213,14 +213,14 @@ fn a_linked_case_after_the_first_was_closed_is_no_repetition() {
     let (outcome, _, verdicts) = court.end();
     assert_eq!(
         verdicts,
-        [(Verdict::Right, "h".into()), (Verdict::Recurrence, "h".into())]
+        [(CaseVerdict::Right, "h".into()), (CaseVerdict::Recurrence, "h".into())]
     );
     assert_eq!((outcome.all.repeats, outcome.all.recurrences), (0, 1));
 }
 
 #[test]
 fn the_open_case_of_a_neighbour_speaks_for_a_problem_until_it_is_closed() {
-    let beside = |from, to| Truth {
+    let beside = |from, to| GroundTruth {
         views: vec![Seen {
             bbox: ELSEWHERE,
             ..heap("", 0, 1).views[0].clone()
@@ -262,12 +262,12 @@ fn the_open_case_of_a_neighbour_speaks_for_a_problem_until_it_is_closed() {
 fn a_place_alone_is_matched_by_distance_in_calibrated_views() {
     let camera = Pinhole::towards_here((14.0, 2.0), 6.0);
     let plan_of = || plan([("gate", camera.plan(0.0))], vec![rule()]);
-    let at_place = |east: f64| Truth {
+    let at_place = |east: f64| GroundTruth {
         views: Vec::new(),
         place: Some(gridwatch_engine::geometry::LocalPlane::at(HERE).lon_lat(east, 0.0)),
         ..heap("h", 0, 600)
     };
-    for (east, verdict) in [(0.5, Verdict::Right), (6.0, Verdict::False)] {
+    for (east, verdict) in [(0.5, CaseVerdict::Right), (6.0, CaseVerdict::False)] {
         let mut court = Court::new(plan_of(), vec![at_place(east)]);
         court.looks((0, 590), View::Clear, &seen(camera.frames((0.0, 0.0))));
         let (outcome, _, verdicts) = court.end();
@@ -282,19 +282,19 @@ fn a_line_that_is_no_truth_is_named_with_file_and_line() {
     let good = serde_json::to_string(&heap("a", 0, 600)).unwrap();
     let parsed = parse(Path::new("t.jsonl"), &format!("{good}\n\n"), &plan).unwrap();
     assert_eq!(parsed, [heap("a", 0, 600)]);
-    let nowhere = Truth {
+    let nowhere = GroundTruth {
         views: Vec::new(),
         place: Some(LonLat { lon: 200.0, lat: 0.0 }),
         ..heap("b", 0, 600)
     };
-    let hidden = Truth {
+    let hidden = GroundTruth {
         views: vec![Seen {
             hidden_s: vec![(30.0, 20.0)],
             ..heap("b", 0, 1).views[0].clone()
         }],
         ..heap("b", 0, 600)
     };
-    let line = |truth: &Truth| serde_json::to_string(truth).unwrap();
+    let line = |truth: &GroundTruth| serde_json::to_string(truth).unwrap();
     for (second, reason) in [
         ("{".to_owned(), "no truth"),
         (good.clone(), "was given before"),
@@ -317,7 +317,7 @@ fn replay_ends_with_precision_recall_and_repeated() {
     let config = folder.config("edge.toml", &[]);
     let truth = folder.dir.path().join("truth.jsonl");
     // The record holds two stalls: one at the beginning, and one after an hour.
-    let stall = |id: &str, from: f64, to: f64| Truth {
+    let stall = |id: &str, from: f64, to: f64| GroundTruth {
         id: id.into(),
         kind: "stall".into(),
         category: "0501".into(),
@@ -331,7 +331,7 @@ fn replay_ends_with_precision_recall_and_repeated() {
             hidden_s: Vec::new(),
         }],
     };
-    let text = |truths: &[Truth]| -> String {
+    let text = |truths: &[GroundTruth]| -> String {
         truths
             .iter()
             .map(|t| serde_json::to_string(t).unwrap() + "\n")

@@ -13,18 +13,18 @@ use gridwatch_engine::{Appearance, BBox, CameraId, CaseId, Detection, Elsewhere,
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// What happened.
-    pub what: What,
+    pub event: RecordedEvent,
     /// The cases that the running engine opened, under its own configuration.
-    pub filed: Vec<CaseId>,
+    pub opened: Vec<CaseId>,
 }
 
 /// What can happen.
 #[derive(Debug, Clone, PartialEq)]
-pub enum What {
+pub enum RecordedEvent {
     /// A file begins.
-    Head(Head),
+    Head(FileHead),
     /// A case that the engine knew when a file was begun within a run. No input: it is for replays that begin here.
-    Known(OpenCase),
+    KnownCase(OpenCase),
     /// [`Input::Configured`] after the start.
     Configured {
         /// SHA-256 of the new configuration file in lower-case hex.
@@ -62,7 +62,7 @@ pub struct Reaimed {
 
 /// Which run of the daemon wrote a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Head {
+pub struct FileHead {
     /// When the run began. A file of another run begins with a new engine.
     pub started_at: Timestamp,
     /// The kernel's boot id; empty where it has none.
@@ -73,13 +73,13 @@ pub struct Head {
     /// The program's version.
     pub program: String,
     /// Why the file was begun.
-    pub begun: Begun,
+    pub begun: FileOrigin,
 }
 
 /// Why a file was begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Begun {
+pub enum FileOrigin {
     /// The daemon started.
     Start,
     /// The file before was full or a day old.
@@ -114,7 +114,7 @@ const VIEWS: [View; 7] = [
 /// Set in a view's code: the look was by infrared.
 const NIGHT: u8 = 0x80;
 /// Set in a view's code: each detection is followed by whether it was looked at closer, and by what that scored.
-const CLOSER: u8 = 0x08;
+const SECOND_LOOK: u8 = 0x08;
 /// Set in a view's code: behind the detections stands how many labels were not looked for, and which.
 const NOT_SEARCHED: u8 = 0x10;
 /// Set in a view's code: each detection is followed by the number read on it, at the very end; empty where there is none.
@@ -150,12 +150,12 @@ impl Encoder {
         }
     }
 
-    pub(super) fn head(&mut self, head: &Head, out: &mut Vec<u8>) {
+    pub(super) fn head(&mut self, head: &FileHead, out: &mut Vec<u8>) {
         out.push(HEAD);
         json(head, out);
     }
 
-    pub(super) fn known(&mut self, case: &OpenCase, out: &mut Vec<u8>) {
+    pub(super) fn known_case(&mut self, case: &OpenCase, out: &mut Vec<u8>) {
         out.push(KNOWN);
         json(case, out);
     }
@@ -199,7 +199,7 @@ impl Encoder {
         }
     }
 
-    pub(super) fn filed(&mut self, case: &CaseId, out: &mut Vec<u8>) {
+    pub(super) fn opened_case(&mut self, case: &CaseId, out: &mut Vec<u8>) {
         text(case.as_str(), out);
     }
 
@@ -220,7 +220,7 @@ impl Encoder {
                 | light
                 | flag(has_looks, APPEARANCES)
                 | flag(has_numbers, NUMBERS)
-                | flag(has_closer, CLOSER)
+                | flag(has_closer, SECOND_LOOK)
                 | flag(!look.not_searched.is_empty(), NOT_SEARCHED),
         );
         varint(look.detections.len() as u128, out);
@@ -291,7 +291,7 @@ fn json<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
 }
 
 /// Why bytes are no record: what is wrong, for a person.
-pub(super) type Nonsense = &'static str;
+pub(super) type DecodeError = &'static str;
 
 /// Reads one file's records.
 #[derive(Debug)]
@@ -310,41 +310,41 @@ impl Decoder {
     }
 
     /// One payload.
-    pub(super) fn entry(&mut self, payload: &[u8]) -> Result<Entry, Nonsense> {
-        let mut bytes = Bytes(payload);
-        let what = match bytes.byte()? {
-            HEAD => What::Head(bytes.json()?),
-            KNOWN => What::Known(bytes.json()?),
-            LOOK => What::Observed(self.look(&mut bytes)?),
-            TICK => What::Tick(self.time(&mut bytes)?),
-            REPLY => What::Reply(bytes.json()?),
-            EVIDENCE_FAILED => What::EvidenceFailed { case: bytes.json()? },
-            RESTORED => What::Restored(bytes.json()?),
-            RESUMED => What::Resumed(bytes.json()?),
-            CONFIGURED => What::Configured {
+    pub(super) fn entry(&mut self, payload: &[u8]) -> Result<Entry, DecodeError> {
+        let mut bytes = ByteReader(payload);
+        let event = match bytes.byte()? {
+            HEAD => RecordedEvent::Head(bytes.json()?),
+            KNOWN => RecordedEvent::KnownCase(bytes.json()?),
+            LOOK => RecordedEvent::Observed(self.look(&mut bytes)?),
+            TICK => RecordedEvent::Tick(self.time(&mut bytes)?),
+            REPLY => RecordedEvent::Reply(bytes.json()?),
+            EVIDENCE_FAILED => RecordedEvent::EvidenceFailed { case: bytes.json()? },
+            RESTORED => RecordedEvent::Restored(bytes.json()?),
+            RESUMED => RecordedEvent::Resumed(bytes.json()?),
+            CONFIGURED => RecordedEvent::Configured {
                 config_sha256: bytes.json()?,
             },
-            REAIMED => What::Reaimed(bytes.json()?),
-            ELSEWHERE => What::Elsewhere(bytes.json()?),
+            REAIMED => RecordedEvent::Reaimed(bytes.json()?),
+            ELSEWHERE => RecordedEvent::Elsewhere(bytes.json()?),
             _ => return Err("a record of a kind that this program does not know"),
         };
-        let mut filed = Vec::new();
+        let mut opened = Vec::new();
         while !bytes.0.is_empty() {
-            filed.push(CaseId::from(bytes.text()?));
+            opened.push(CaseId::from(bytes.text()?));
         }
-        Ok(Entry { what, filed })
+        Ok(Entry { event, opened })
     }
 
-    fn look(&mut self, bytes: &mut Bytes<'_>) -> Result<Observation, Nonsense> {
+    fn look(&mut self, bytes: &mut ByteReader<'_>) -> Result<Observation, DecodeError> {
         let camera = self.name(bytes)?.0.clone();
         let at = self.time(bytes)?;
         let code = bytes.byte()?;
         let light = if code & NIGHT == 0 { Light::Day } else { Light::Night };
         let view = *VIEWS
-            .get(usize::from(code & !(NIGHT | APPEARANCES | NUMBERS | NOT_SEARCHED | CLOSER)))
+            .get(usize::from(code & !(NIGHT | APPEARANCES | NUMBERS | NOT_SEARCHED | SECOND_LOOK)))
             .ok_or("a view that this program does not know")?;
         let count = bytes.length()?;
-        let mut detections = Vec::with_capacity(count.min(bytes.0.len() / DETECTION));
+        let mut detections = Vec::with_capacity(count.min(bytes.0.len() / MIN_DETECTION_BYTES));
         for _ in 0..count {
             let label = self.name(bytes)?.1.clone();
             let [score, x1, y1, x2, y2] = [bytes.f32()?, bytes.f32()?, bytes.f32()?, bytes.f32()?, bytes.f32()?];
@@ -357,7 +357,7 @@ impl Decoder {
                 true => Some(bytes.text()?).filter(|n| !n.is_empty()).map(PhoneNumber::from),
                 false => None,
             };
-            let closer = match code & CLOSER != 0 && bytes.byte()? != 0 {
+            let closer = match code & SECOND_LOOK != 0 && bytes.byte()? != 0 {
                 true => Some(bytes.f32()?),
                 false => None,
             };
@@ -386,14 +386,14 @@ impl Decoder {
         })
     }
 
-    fn time(&mut self, bytes: &mut Bytes<'_>) -> Result<Timestamp, Nonsense> {
+    fn time(&mut self, bytes: &mut ByteReader<'_>) -> Result<Timestamp, DecodeError> {
         let zigzag = bytes.varint()?;
         let step = (zigzag >> 1) as i128 ^ -((zigzag & 1) as i128);
-        self.last = self.last.checked_add(step).ok_or(NO_TIME)?;
-        Timestamp::from_nanosecond(self.last).map_err(|_| NO_TIME)
+        self.last = self.last.checked_add(step).ok_or(INVALID_TIME)?;
+        Timestamp::from_nanosecond(self.last).map_err(|_| INVALID_TIME)
     }
 
-    fn name(&mut self, bytes: &mut Bytes<'_>) -> Result<&(CameraId, Label), Nonsense> {
+    fn name(&mut self, bytes: &mut ByteReader<'_>) -> Result<&(CameraId, Label), DecodeError> {
         let number = bytes.length()?;
         let index = if number == 0 {
             let name = bytes.text()?;
@@ -407,36 +407,36 @@ impl Decoder {
 }
 
 /// Least bytes of a detection.
-const DETECTION: usize = 21;
-const SHORT: Nonsense = "a record that ends too soon";
-const NO_TIME: Nonsense = "a time that is none";
+const MIN_DETECTION_BYTES: usize = 21;
+const TRUNCATED: DecodeError = "a record that ends too soon";
+const INVALID_TIME: DecodeError = "a time that is none";
 
-struct Bytes<'a>(&'a [u8]);
+struct ByteReader<'a>(&'a [u8]);
 
-impl<'a> Bytes<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8], Nonsense> {
-        let (taken, rest) = self.0.split_at_checked(n).ok_or(SHORT)?;
+impl<'a> ByteReader<'a> {
+    fn take(&mut self, n: usize) -> Result<&'a [u8], DecodeError> {
+        let (taken, rest) = self.0.split_at_checked(n).ok_or(TRUNCATED)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn byte(&mut self) -> Result<u8, Nonsense> {
-        let (first, rest) = self.0.split_first().ok_or(SHORT)?;
+    fn byte(&mut self) -> Result<u8, DecodeError> {
+        let (first, rest) = self.0.split_first().ok_or(TRUNCATED)?;
         self.0 = rest;
         Ok(*first)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Nonsense> {
-        let (bytes, rest) = self.0.split_first_chunk().ok_or(SHORT)?;
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let (bytes, rest) = self.0.split_first_chunk().ok_or(TRUNCATED)?;
         self.0 = rest;
         Ok(*bytes)
     }
 
-    fn f32(&mut self) -> Result<f32, Nonsense> {
+    fn f32(&mut self) -> Result<f32, DecodeError> {
         self.array().map(f32::from_le_bytes)
     }
 
-    fn varint(&mut self) -> Result<u128, Nonsense> {
+    fn varint(&mut self) -> Result<u128, DecodeError> {
         let mut n = 0u128;
         for shift in (0..u128::BITS).step_by(7) {
             let byte = self.byte()?;
@@ -448,16 +448,16 @@ impl<'a> Bytes<'a> {
         Err("a number without an end")
     }
 
-    fn length(&mut self) -> Result<usize, Nonsense> {
-        usize::try_from(self.varint()?).map_err(|_| SHORT)
+    fn length(&mut self) -> Result<usize, DecodeError> {
+        usize::try_from(self.varint()?).map_err(|_| TRUNCATED)
     }
 
-    fn text(&mut self) -> Result<&'a str, Nonsense> {
+    fn text(&mut self) -> Result<&'a str, DecodeError> {
         let length = self.length()?;
         std::str::from_utf8(self.take(length)?).map_err(|_| "a text that is no UTF-8")
     }
 
-    fn json<T: DeserializeOwned>(&mut self) -> Result<T, Nonsense> {
+    fn json<T: DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
         let length = self.length()?;
         serde_json::from_slice(self.take(length)?).map_err(|_| "a record whose fields this program cannot read")
     }

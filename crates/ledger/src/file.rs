@@ -14,17 +14,17 @@ const MAGIC: [u8; 8] = *b"GWLEDGER";
 /// Of the format. A reader refuses a higher one.
 pub(super) const VERSION: u16 = 2;
 /// Bytes of the header.
-pub(super) const HEADER: u64 = 24;
+pub(super) const HEADER_BYTES: u64 = 24;
 /// Bytes before a frame's payload.
-pub(super) const FRAME: u64 = 8;
+pub(super) const FRAME_HEADER_BYTES: u64 = 8;
 /// A longer payload is a broken length: the largest real one, a look with thousands of boxes, is far below.
-const LONGEST: u32 = 16 << 20;
+const MAX_PAYLOAD: u32 = 16 << 20;
 /// Appended to the name of a file that was found damaged.
-const DAMAGED: &str = "damaged";
+const DAMAGED_SUFFIX: &str = "damaged";
 
 /// A file of the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stored {
+pub(super) struct LedgerFile {
     /// Its place in the order.
     pub(super) number: u64,
     pub(super) path: PathBuf,
@@ -32,7 +32,7 @@ pub(super) struct Stored {
     pub(super) is_damaged: bool,
 }
 
-pub(super) fn name(number: u64) -> String {
+pub(super) fn file_name(number: u64) -> String {
     format!("ledger-{number:08}.gwl")
 }
 
@@ -42,7 +42,7 @@ pub(super) fn damaged_name(path: &Path) -> PathBuf {
 }
 
 /// The files of `dir`, oldest first. Others that lie there are left alone.
-pub(super) fn list(dir: &Path) -> Result<Vec<Stored>, LedgerError> {
+pub(super) fn list(dir: &Path) -> Result<Vec<LedgerFile>, LedgerError> {
     let entries = fs::read_dir(dir).map_err(|e| LedgerError::io("read", dir, e))?;
     let mut files = Vec::new();
     for entry in entries {
@@ -50,7 +50,7 @@ pub(super) fn list(dir: &Path) -> Result<Vec<Stored>, LedgerError> {
         let Some(name) = path.file_name().and_then(|n| n.to_str()) else {
             continue;
         };
-        let (stem, is_damaged) = match name.strip_suffix(DAMAGED).and_then(|n| n.strip_suffix('.')) {
+        let (stem, is_damaged) = match name.strip_suffix(DAMAGED_SUFFIX).and_then(|n| n.strip_suffix('.')) {
             Some(stem) => (stem, true),
             None => (name, false),
         };
@@ -59,7 +59,7 @@ pub(super) fn list(dir: &Path) -> Result<Vec<Stored>, LedgerError> {
             .and_then(|n| n.strip_suffix(".gwl"))
             .and_then(|n| n.parse().ok());
         if let Some(number) = number {
-            files.push(Stored {
+            files.push(LedgerFile {
                 number,
                 path,
                 is_damaged,
@@ -71,8 +71,8 @@ pub(super) fn list(dir: &Path) -> Result<Vec<Stored>, LedgerError> {
 }
 
 /// The header of a file begun at `begun`, to the millisecond: see [`begun`].
-pub(super) fn header(begun: Timestamp) -> [u8; HEADER as usize] {
-    let mut bytes = [0; HEADER as usize];
+pub(super) fn header(begun: Timestamp) -> [u8; HEADER_BYTES as usize] {
+    let mut bytes = [0; HEADER_BYTES as usize];
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
     bytes[12..20].copy_from_slice(&begun.as_millisecond().to_le_bytes());
@@ -96,20 +96,20 @@ pub(super) fn frame(out: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u8>)) {
 /// Leaves room for a frame's length and checksum; the payload goes behind it.
 pub(super) fn open_frame(out: &mut Vec<u8>) -> usize {
     let start = out.len();
-    out.extend_from_slice(&[0; FRAME as usize]);
+    out.extend_from_slice(&[0; FRAME_HEADER_BYTES as usize]);
     start
 }
 
 /// Fills in what [`open_frame`] left room for.
 pub(super) fn close_frame(out: &mut [u8], start: usize) {
-    let (front, payload) = out[start..].split_at_mut(FRAME as usize);
+    let (front, payload) = out[start..].split_at_mut(FRAME_HEADER_BYTES as usize);
     front[..4].copy_from_slice(&(payload.len() as u32).to_le_bytes());
     front[4..].copy_from_slice(&crc32fast::hash(payload).to_le_bytes());
 }
 
 /// Why a file cannot be read on.
 #[derive(Debug)]
-pub(super) enum Flaw {
+pub(super) enum FrameError {
     /// The system does not give the bytes.
     Io(io::Error),
     /// A newer program's.
@@ -119,11 +119,11 @@ pub(super) enum Flaw {
         offset: u64,
         reason: &'static str,
         /// A whole frame follows: the middle was damaged, not the end torn off.
-        goes_on: bool,
+        frame_follows: bool,
     },
 }
 
-impl From<io::Error> for Flaw {
+impl From<io::Error> for FrameError {
     fn from(e: io::Error) -> Self {
         Self::Io(e)
     }
@@ -131,7 +131,7 @@ impl From<io::Error> for Flaw {
 
 /// Reads a file's frames.
 #[derive(Debug)]
-pub(super) struct Frames {
+pub(super) struct FrameReader {
     reader: BufReader<File>,
     /// Where the next frame begins.
     offset: u64,
@@ -141,18 +141,18 @@ pub(super) struct Frames {
     pub(super) begun: Timestamp,
 }
 
-impl Frames {
-    pub(super) fn open(path: &Path) -> Result<Self, Flaw> {
+impl FrameReader {
+    pub(super) fn open(path: &Path) -> Result<Self, FrameError> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
         let mut reader = BufReader::with_capacity(256 << 10, file);
-        let broken = |reason| Flaw::Broken {
+        let broken = |reason| FrameError::Broken {
             offset: 0,
             reason,
-            goes_on: false,
+            frame_follows: false,
         };
-        let mut bytes = [0; HEADER as usize];
-        if length < HEADER {
+        let mut bytes = [0; HEADER_BYTES as usize];
+        if length < HEADER_BYTES {
             return Err(broken("it is shorter than its header"));
         }
         reader.read_exact(&mut bytes)?;
@@ -162,7 +162,7 @@ impl Frames {
         }
         let version = u16::from_le_bytes([front[8], front[9]]);
         if version > VERSION {
-            return Err(Flaw::Newer(version));
+            return Err(FrameError::Newer(version));
         }
         let mut ms = [0; 8];
         ms.copy_from_slice(&front[12..20]);
@@ -170,7 +170,7 @@ impl Frames {
             Timestamp::from_millisecond(i64::from_le_bytes(ms)).map_err(|_| broken("its header's time is none"))?;
         Ok(Self {
             reader,
-            offset: HEADER,
+            offset: HEADER_BYTES,
             length,
             payload: Vec::new(),
             begun,
@@ -188,36 +188,36 @@ impl Frames {
     }
 
     /// The next payload; `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<&[u8]>, Flaw> {
+    pub(super) fn next(&mut self) -> Result<Option<&[u8]>, FrameError> {
         let left = self.length - self.offset;
         if left == 0 {
             return Ok(None);
         }
         let offset = self.offset;
-        let torn = |reason| Flaw::Broken {
+        let torn = |reason| FrameError::Broken {
             offset,
             reason,
-            goes_on: false,
+            frame_follows: false,
         };
-        if left < FRAME {
+        if left < FRAME_HEADER_BYTES {
             return Err(torn("a record begins and does not go on"));
         }
         let (length, crc) = self.front()?;
-        if length == 0 || length > LONGEST {
+        if length == 0 || length > MAX_PAYLOAD {
             return Err(torn("a record's length cannot be"));
         }
-        if left - FRAME < u64::from(length) {
+        if left - FRAME_HEADER_BYTES < u64::from(length) {
             return Err(torn("a record begins and does not go on"));
         }
         self.read(length)?;
         if crc32fast::hash(&self.payload) != crc {
-            return Err(Flaw::Broken {
+            return Err(FrameError::Broken {
                 offset,
                 reason: "a record's checksum is wrong",
-                goes_on: self.is_followed(offset + FRAME + u64::from(length)),
+                frame_follows: self.is_followed(offset + FRAME_HEADER_BYTES + u64::from(length)),
             });
         }
-        self.offset += FRAME + u64::from(length);
+        self.offset += FRAME_HEADER_BYTES + u64::from(length);
         Ok(Some(&self.payload))
     }
 
@@ -239,7 +239,7 @@ impl Frames {
         let mut whole = || -> io::Result<bool> {
             self.reader.seek(SeekFrom::Start(offset))?;
             let (length, crc) = self.front()?;
-            if length == 0 || length > LONGEST || offset + FRAME + u64::from(length) > self.length {
+            if length == 0 || length > MAX_PAYLOAD || offset + FRAME_HEADER_BYTES + u64::from(length) > self.length {
                 return Ok(false);
             }
             self.read(length)?;

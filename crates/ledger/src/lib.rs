@@ -51,10 +51,10 @@ use std::{
 };
 
 pub use self::{
-    code::{Begun, Entry, Head, Reaimed, What},
+    code::{FileOrigin, Entry, FileHead, Reaimed, RecordedEvent},
     read::{Damage, Reader, quarantine},
-    recorded::Recorded,
-    write::{Recorder, Run},
+    recorded::RecordedEngine,
+    write::{Recorder, RunInfo},
 };
 use gridwatch_base::error::Class;
 

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 
 use super::{
     LedgerError,
-    code::{Begun, Decoder, Entry, What},
-    file::{self, Flaw, Frames, Stored, damaged_name},
+    code::{FileOrigin, Decoder, Entry, RecordedEvent},
+    file::{self, FrameError, FrameReader, LedgerFile, damaged_name},
 };
 
 /// What could not be read: from `offset` to the file's end. The next file was read on.
@@ -27,7 +27,7 @@ pub struct Damage {
     /// Bytes from there to the file's end.
     pub lost: u64,
     /// The file's name says so already.
-    pub is_known: bool,
+    pub is_quarantined: bool,
 }
 
 impl Damage {
@@ -44,7 +44,7 @@ impl Damage {
 /// # Errors
 /// What the system says.
 pub fn quarantine(damage: &Damage) -> Result<Option<PathBuf>, LedgerError> {
-    if damage.is_known {
+    if damage.is_quarantined {
         return Ok(None);
     }
     let to = damaged_name(&damage.path);
@@ -55,17 +55,17 @@ pub fn quarantine(damage: &Damage) -> Result<Option<PathBuf>, LedgerError> {
 /// Gives the records one by one; holds one at a time, however long the ledger is.
 #[derive(Debug)]
 pub struct Reader {
-    files: VecDeque<Stored>,
-    open: Option<Open>,
+    files: VecDeque<LedgerFile>,
+    open: Option<OpenFile>,
     damage: Vec<Damage>,
     /// Bytes at the end of the newest file that are no whole record: torn off by a crash, or still being written.
     unfinished: u64,
 }
 
 #[derive(Debug)]
-struct Open {
-    stored: Stored,
-    frames: Frames,
+struct OpenFile {
+    stored: LedgerFile,
+    frames: FrameReader,
     decoder: Decoder,
 }
 
@@ -79,7 +79,7 @@ impl Reader {
         if !dir.is_dir() {
             return Err(LedgerError::Missing { dir: dir.into() });
         }
-        let mut files: VecDeque<Stored> = file::list(dir)?.into();
+        let mut files: VecDeque<LedgerFile> = file::list(dir)?.into();
         if files.is_empty() {
             return Err(LedgerError::Missing { dir: dir.into() });
         }
@@ -108,24 +108,24 @@ impl Reader {
                 continue;
             };
             let offset = open.frames.offset();
-            let flaw = match open.frames.next() {
+            let error = match open.frames.next() {
                 Ok(None) => {
                     self.open = None;
                     continue;
                 }
                 Ok(Some(payload)) => match open.decoder.entry(payload) {
                     Ok(entry) => return Ok(Some(entry)),
-                    Err(reason) => Flaw::Broken {
+                    Err(reason) => FrameError::Broken {
                         offset,
                         reason,
-                        goes_on: true,
+                        frame_follows: true,
                     },
                 },
-                Err(flaw) => flaw,
+                Err(error) => error,
             };
             let (stored, length) = (open.stored.clone(), open.frames.length());
             self.open = None;
-            self.flawed(stored, length, flaw)?;
+            self.handle_frame_error(stored, length, error)?;
         }
     }
 
@@ -143,40 +143,40 @@ impl Reader {
         let Some(stored) = self.files.pop_front() else {
             return Ok(false);
         };
-        match Frames::open(&stored.path) {
+        match FrameReader::open(&stored.path) {
             Ok(frames) => {
                 let decoder = Decoder::new(frames.begun);
-                self.open = Some(Open {
+                self.open = Some(OpenFile {
                     stored,
                     frames,
                     decoder,
                 });
             }
             // The daemon removed it for its age since the folder was listed.
-            Err(Flaw::Io(e)) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(flaw) => {
+            Err(FrameError::Io(e)) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
                 let length = fs::metadata(&stored.path).map_or(0, |m| m.len());
-                self.flawed(stored, length, flaw)?;
+                self.handle_frame_error(stored, length, error)?;
             }
         }
         Ok(true)
     }
 
-    fn flawed(&mut self, stored: Stored, length: u64, flaw: Flaw) -> Result<(), LedgerError> {
-        match flaw {
-            Flaw::Io(e) => Err(LedgerError::io("read", &stored.path, e)),
-            Flaw::Newer(found) => Err(LedgerError::Newer {
+    fn handle_frame_error(&mut self, stored: LedgerFile, length: u64, error: FrameError) -> Result<(), LedgerError> {
+        match error {
+            FrameError::Io(e) => Err(LedgerError::io("read", &stored.path, e)),
+            FrameError::Newer(found) => Err(LedgerError::Newer {
                 path: stored.path,
                 found,
                 known: file::VERSION,
             }),
-            Flaw::Broken {
+            FrameError::Broken {
                 offset,
                 reason,
-                goes_on,
+                frame_follows,
             } => {
                 let lost = length - offset;
-                if self.files.is_empty() && !goes_on && !stored.is_damaged {
+                if self.files.is_empty() && !frame_follows && !stored.is_damaged {
                     self.unfinished = lost;
                 } else {
                     self.damage.push(Damage {
@@ -184,7 +184,7 @@ impl Reader {
                         offset,
                         reason,
                         lost,
-                        is_known: stored.is_damaged,
+                        is_quarantined: stored.is_damaged,
                     });
                 }
                 Ok(())
@@ -195,11 +195,11 @@ impl Reader {
 
 /// True where a daemon began this file at its start, not later than `by`.
 fn begins_a_run(path: &Path, by: Timestamp) -> bool {
-    let Ok(mut frames) = Frames::open(path) else {
+    let Ok(mut frames) = FrameReader::open(path) else {
         return false;
     };
     let begun = frames.begun;
     let Ok(Some(first)) = frames.next() else { return false };
-    let head = Decoder::new(begun).entry(first).map(|e| e.what);
-    matches!(head, Ok(What::Head(h)) if h.begun == Begun::Start && h.started_at <= by)
+    let head = Decoder::new(begun).entry(first).map(|e| e.event);
+    matches!(head, Ok(RecordedEvent::Head(h)) if h.begun == FileOrigin::Start && h.started_at <= by)
 }

@@ -7,12 +7,12 @@ use gridwatch_engine::{CaseId, Effect, Engine, Input, OpenCase, Plan};
 
 /// An engine whose every input is recorded, if there is a recorder.
 #[derive(Debug)]
-pub struct Recorded {
+pub struct RecordedEngine {
     engine: Engine,
     recorder: Option<Recorder>,
 }
 
-impl Recorded {
+impl RecordedEngine {
     /// A new engine that works to `plan` and remembers the cases of the last run. `recorder` was begun for this run. What the
     /// engine knew beside them is given back with [`Input::Resumed`].
     pub fn start(plan: Arc<Plan>, restored: Vec<OpenCase>, recorder: Option<Recorder>) -> Self {
@@ -61,9 +61,9 @@ impl Recorded {
     }
 
     /// To be called about once a second: what was recorded goes to the disk.
-    pub fn turn(&mut self, now: Instant) {
+    pub fn flush_if_due(&mut self, now: Instant) {
         if let Some(recorder) = &mut self.recorder {
-            recorder.turn(now);
+            recorder.flush_if_due(now);
         }
     }
 }

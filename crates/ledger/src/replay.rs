@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use gridwatch_engine::{BBox, CaseId, CaseState, Effect, Engine, Input, OpenCase, Plan, Resumed, Snapshot};
-use crate::{Entry, Head, Reaimed, What};
+use crate::{Entry, FileHead, Reaimed, RecordedEvent};
 
 /// What a replay is asked.
 #[derive(Debug, Clone, Copy, Default)]
@@ -38,7 +38,7 @@ pub struct Window {
 
 impl Window {
     /// True where what happens at `at` is told.
-    pub fn holds(&self, at: Timestamp) -> bool {
+    pub fn contains(&self, at: Timestamp) -> bool {
         self.from.is_none_or(|from| at >= from) && self.to.is_none_or(|to| at < to)
     }
 }
@@ -77,11 +77,11 @@ pub struct Replay {
     /// Which run the last head was of.
     run: Option<(Timestamp, String)>,
     /// The run now on had the same configuration.
-    is_as_live: bool,
+    has_live_config: bool,
     /// What this engine knew when the last run ended.
-    before: Option<Snapshot>,
+    snapshot_at_run_end: Option<Snapshot>,
     /// The cases that it knew then, where this run is not as the live one was.
-    stood: BTreeMap<CaseId, OpenCase>,
+    cases_at_run_end: BTreeMap<CaseId, OpenCase>,
     /// The newest record's time.
     now: Timestamp,
     /// Opened by the live engine only. Empty under the same configuration, so that memory does not grow.
@@ -100,9 +100,9 @@ impl Replay {
             window,
             config_sha256: None,
             run: None,
-            is_as_live: false,
-            before: None,
-            stood: BTreeMap::new(),
+            has_live_config: false,
+            snapshot_at_run_end: None,
+            cases_at_run_end: BTreeMap::new(),
             now: Timestamp::MIN,
             live_only: BTreeSet::new(),
             replay_only: BTreeSet::new(),
@@ -113,49 +113,49 @@ impl Replay {
     /// Says that the plan is of the configuration with this hash: runs that had the same resume as they did then, byte for
     /// byte. Other runs resume with what the replay itself knew.
     #[must_use]
-    pub fn under(mut self, config_sha256: &str) -> Self {
+    pub fn with_config_sha256(mut self, config_sha256: &str) -> Self {
         self.config_sha256 = Some(config_sha256.to_owned());
         self
     }
 
     /// Takes one record; gives what the engine wants done because of it, if that lies within the window.
-    pub fn take(&mut self, entry: Entry) -> Vec<Effect> {
-        self.now = time_of(&entry.what).unwrap_or(self.now);
+    pub fn apply(&mut self, entry: Entry) -> Vec<Effect> {
+        self.now = time_of(&entry.event).unwrap_or(self.now);
         if self.window.to.is_some_and(|to| self.now >= to) {
             return Vec::new();
         }
-        let is_told = self.window.from.is_none_or(|from| self.now >= from);
-        let input = match entry.what {
-            What::Head(head) => {
-                self.head(&head, is_told);
+        let is_reported = self.window.from.is_none_or(|from| self.now >= from);
+        let input = match entry.event {
+            RecordedEvent::Head(head) => {
+                self.head(&head, is_reported);
                 return Vec::new();
             }
-            What::Known(case) => {
+            RecordedEvent::KnownCase(case) => {
                 if !self.live_only.contains(&case.id) && self.engine.remembered().all(|c| c.id != case.id) {
                     self.engine.apply(Input::Restored(case));
                 }
                 return Vec::new();
             }
-            What::Restored(case) if self.live_only.contains(&case.id) => return Vec::new(),
-            What::Restored(case) => Input::Restored(self.stood.remove(&case.id).unwrap_or(case)),
-            What::Resumed(recorded) => Input::Resumed(self.resumed(recorded)),
-            What::Configured { .. } => Input::Configured(Arc::clone(&self.plan)),
-            What::Observed(look) => {
-                if is_told {
+            RecordedEvent::Restored(case) if self.live_only.contains(&case.id) => return Vec::new(),
+            RecordedEvent::Restored(case) => Input::Restored(self.cases_at_run_end.remove(&case.id).unwrap_or(case)),
+            RecordedEvent::Resumed(recorded) => Input::Resumed(self.resumed(recorded)),
+            RecordedEvent::Configured { .. } => Input::Configured(Arc::clone(&self.plan)),
+            RecordedEvent::Observed(look) => {
+                if is_reported {
                     self.tally.looks += 1;
                     self.tally.looks_elsewhere += u64::from(!self.plan.cameras.contains_key(&look.camera));
                 }
                 Input::Observed(look)
             }
-            What::Reply(reply) => Input::Reply(reply),
-            What::EvidenceFailed { case } => Input::EvidenceFailed { case },
-            What::Tick(at) => Input::Tick(at),
-            What::Reaimed(Reaimed { camera, at }) => Input::Reaimed { camera, at },
-            What::Elsewhere(news) => Input::Elsewhere(news),
+            RecordedEvent::Reply(reply) => Input::Reply(reply),
+            RecordedEvent::EvidenceFailed { case } => Input::EvidenceFailed { case },
+            RecordedEvent::Tick(at) => Input::Tick(at),
+            RecordedEvent::Reaimed(Reaimed { camera, at }) => Input::Reaimed { camera, at },
+            RecordedEvent::Elsewhere(news) => Input::Elsewhere(news),
         };
         let effects = self.engine.apply(input);
-        self.compare(&effects, entry.filed);
-        if !is_told {
+        self.compare(&effects, entry.opened);
+        if !is_reported {
             return Vec::new();
         }
         self.tally.inputs += 1;
@@ -170,7 +170,7 @@ impl Replay {
         &self.tally
     }
 
-    fn head(&mut self, head: &Head, is_told: bool) {
+    fn head(&mut self, head: &FileHead, is_reported: bool) {
         let run = (head.started_at, head.boot.clone());
         if self.run.as_ref() == Some(&run) {
             return;
@@ -181,26 +181,26 @@ impl Replay {
             .filter(|c| self.replay_only.contains(&c.id) && is_remembered(c, head.started_at))
             .cloned()
             .collect();
-        let before = std::mem::replace(&mut self.engine, engine(&self.plan));
+        let previous = std::mem::replace(&mut self.engine, engine(&self.plan));
         // Before the first run there was nothing to know.
-        self.before = self.run.is_some().then(|| before.snapshot());
-        self.is_as_live = self.config_sha256.as_ref() == Some(&head.config_sha256);
-        self.stood = before
+        self.snapshot_at_run_end = self.run.is_some().then(|| previous.snapshot());
+        self.has_live_config = self.config_sha256.as_ref() == Some(&head.config_sha256);
+        self.cases_at_run_end = previous
             .remembered()
-            .filter(|_| !self.is_as_live)
+            .filter(|_| !self.has_live_config)
             .map(|c| (c.id.clone(), c.clone()))
             .collect();
         for case in carried {
             self.engine.apply(Input::Restored(case));
         }
         self.run = Some(run);
-        self.tally.starts += u64::from(is_told);
+        self.tally.starts += u64::from(is_reported);
     }
 
     /// What a start gives back to the replay's engine.
     fn resumed(&mut self, recorded: Box<Resumed>) -> Box<Resumed> {
-        match self.before.take() {
-            Some(snapshot) if !self.is_as_live => Box::new(Resumed {
+        match self.snapshot_at_run_end.take() {
+            Some(snapshot) if !self.has_live_config => Box::new(Resumed {
                 // Pictures matter to a live engine alone; here each is still there.
                 pictures: snapshot.firsts().collect(),
                 snapshot,
@@ -256,20 +256,20 @@ fn is_remembered(case: &OpenCase, now: Timestamp) -> bool {
 }
 
 /// When a record was made, where it says so.
-fn time_of(what: &What) -> Option<Timestamp> {
-    match what {
-        What::Head(head) if head.begun == crate::Begun::Start => Some(head.started_at),
-        What::Observed(look) => Some(look.at),
-        What::Reply(reply) => Some(reply.at),
-        What::Tick(at) | What::Reaimed(Reaimed { at, .. }) => Some(*at),
-        What::Elsewhere(news) => Some(news.at),
+fn time_of(event: &RecordedEvent) -> Option<Timestamp> {
+    match event {
+        RecordedEvent::Head(head) if head.begun == crate::FileOrigin::Start => Some(head.started_at),
+        RecordedEvent::Observed(look) => Some(look.at),
+        RecordedEvent::Reply(reply) => Some(reply.at),
+        RecordedEvent::Tick(at) | RecordedEvent::Reaimed(Reaimed { at, .. }) => Some(*at),
+        RecordedEvent::Elsewhere(news) => Some(news.at),
         _ => None,
     }
 }
 
 /// A case as a replay tells it: a line of JSON, its fields in this order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CaseLine {
+pub struct ReplayedCase {
     /// See [`Case`](gridwatch_engine::Case), here and below.
     pub case_id: CaseId,
     /// Which rule.
@@ -297,7 +297,7 @@ pub struct CaseLine {
     pub bbox: BBox,
 }
 
-impl From<&gridwatch_engine::Case> for CaseLine {
+impl From<&gridwatch_engine::Case> for ReplayedCase {
     fn from(case: &gridwatch_engine::Case) -> Self {
         Self {
             case_id: case.id.clone(),

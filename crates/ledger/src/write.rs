@@ -22,8 +22,8 @@ use metrics::counter;
 
 use super::{
     LedgerError, Settings,
-    code::{Begun, Decoder, Encoder, Head},
-    file::{self, Flaw, Frames},
+    code::{FileOrigin, Decoder, Encoder, FileHead},
+    file::{self, FrameError, FrameReader},
 };
 use gridwatch_engine::{CaseId, Elsewhere, Engine, Input, Known};
 use gridwatch_base::metric;
@@ -41,7 +41,7 @@ const FILE_AGE: Duration = Duration::from_hours(24);
 
 /// Which run records.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run {
+pub struct RunInfo {
     /// When it began.
     pub started_at: Timestamp,
     /// The kernel's boot id; empty where it has none.
@@ -50,7 +50,7 @@ pub struct Run {
     pub config_sha256: String,
 }
 
-enum Job {
+enum WriterJob {
     /// A new file, with its first bytes; `at` is the newest time known.
     Begin { at: Timestamp, bytes: Vec<u8> },
     /// More of it.
@@ -60,15 +60,15 @@ enum Job {
 /// Records what it is given; the file is another thread's.
 #[derive(Debug)]
 pub struct Recorder {
-    jobs: Option<SyncSender<Job>>,
+    jobs: Option<SyncSender<WriterJob>>,
     /// Gives the first failure, if there was one.
     thread: Option<JoinHandle<Option<LedgerError>>>,
     /// Waits for the disk rather than lose a record.
-    is_patient: bool,
+    is_lossless: bool,
     /// Set by the thread when it cannot write, cleared when a file was begun.
     is_broken: Arc<AtomicBool>,
     file_bytes: u64,
-    run: Run,
+    run: RunInfo,
     encoder: Encoder,
     buffer: Vec<u8>,
     /// Records in the buffer.
@@ -91,7 +91,7 @@ impl Recorder {
     ///
     /// # Errors
     /// Where the system gives no more threads.
-    pub fn spawn(settings: Settings, run: Run) -> std::io::Result<Self> {
+    pub fn spawn(settings: Settings, run: RunInfo) -> std::io::Result<Self> {
         Self::begin_run(settings, run, false)
     }
 
@@ -100,11 +100,11 @@ impl Recorder {
     ///
     /// # Errors
     /// Where the system gives no more threads.
-    pub fn patient(settings: Settings, run: Run) -> std::io::Result<Self> {
+    pub fn lossless(settings: Settings, run: RunInfo) -> std::io::Result<Self> {
         Self::begin_run(settings, run, true)
     }
 
-    fn begin_run(settings: Settings, run: Run, is_patient: bool) -> std::io::Result<Self> {
+    fn begin_run(settings: Settings, run: RunInfo, is_lossless: bool) -> std::io::Result<Self> {
         let (jobs, inbox) = sync_channel(QUEUE);
         let is_broken = Arc::new(AtomicBool::new(false));
         let file_bytes = settings.file_bytes;
@@ -118,7 +118,7 @@ impl Recorder {
         let mut recorder = Self {
             jobs: Some(jobs),
             thread: Some(thread),
-            is_patient,
+            is_lossless,
             is_broken,
             file_bytes,
             now: run.started_at,
@@ -132,7 +132,7 @@ impl Recorder {
             paused_until: None,
             frame: None,
         };
-        recorder.begin(Begun::Start, &Engine::new());
+        recorder.begin(FileOrigin::Start, &Engine::new());
         Ok(recorder)
     }
 
@@ -145,9 +145,9 @@ impl Recorder {
                 return;
             }
             self.paused_until = None;
-            self.begin(Begun::Loss, engine);
+            self.begin(FileOrigin::Loss, engine);
         } else if self.handed + self.buffer.len() as u64 >= self.file_bytes || self.is_old() {
-            self.begin(Begun::Rotation, engine);
+            self.begin(FileOrigin::Rotation, engine);
         }
         if self.paused_until.is_none() {
             self.frame = Some(file::open_frame(&mut self.buffer));
@@ -156,10 +156,10 @@ impl Recorder {
     }
 
     /// Ends the record of [`Recorder::input`] with the cases that the engine opened.
-    pub(super) fn applied<'a>(&mut self, filed: impl Iterator<Item = &'a CaseId>) {
+    pub(super) fn applied<'a>(&mut self, opened: impl Iterator<Item = &'a CaseId>) {
         if let Some(start) = self.frame.take() {
-            for case in filed {
-                self.encoder.filed(case, &mut self.buffer);
+            for case in opened {
+                self.encoder.opened_case(case, &mut self.buffer);
             }
             file::close_frame(&mut self.buffer, start);
             self.records += 1;
@@ -175,7 +175,7 @@ impl Recorder {
     }
 
     /// Hands over what was recorded, if a second has passed. To be called about once a second.
-    pub fn turn(&mut self, now: Instant) {
+    pub fn flush_if_due(&mut self, now: Instant) {
         if now.saturating_duration_since(self.flushed) >= FLUSH_EVERY {
             self.hand_over(now);
         }
@@ -187,7 +187,7 @@ impl Recorder {
         Duration::try_from(age).is_ok_and(|age| age >= FILE_AGE)
     }
 
-    fn begin(&mut self, why: Begun, engine: &Engine) {
+    fn begin(&mut self, why: FileOrigin, engine: &Engine) {
         self.hand_over(Instant::now());
         if self.paused_until.is_some() {
             return;
@@ -195,7 +195,7 @@ impl Recorder {
         self.begun = file::begun(self.now);
         self.encoder = Encoder::new(self.begun);
         let mut bytes = file::header(self.begun).to_vec();
-        let head = Head {
+        let head = FileHead {
             started_at: self.run.started_at,
             boot: self.run.boot.clone(),
             config_sha256: self.run.config_sha256.clone(),
@@ -204,7 +204,7 @@ impl Recorder {
         };
         file::frame(&mut bytes, |out| self.encoder.head(&head, out));
         for case in engine.remembered() {
-            file::frame(&mut bytes, |out| self.encoder.known(case, out));
+            file::frame(&mut bytes, |out| self.encoder.known_case(case, out));
         }
         for claim in engine.claims() {
             let news = Input::Elsewhere(Elsewhere {
@@ -218,7 +218,7 @@ impl Recorder {
         self.handed = bytes.len() as u64;
         // It is being tried again: what the thread said of the file before holds no more.
         self.is_broken.store(false, Ordering::Release);
-        self.send(Job::Begin { at: self.now, bytes });
+        self.send(WriterJob::Begin { at: self.now, bytes });
     }
 
     fn hand_over(&mut self, now: Instant) {
@@ -235,19 +235,19 @@ impl Recorder {
             return;
         }
         self.handed += bytes.len() as u64;
-        self.send(Job::Append { bytes, records });
+        self.send(WriterJob::Append { bytes, records });
     }
 
-    fn send(&mut self, job: Job) {
+    fn send(&mut self, job: WriterJob) {
         let Some(jobs) = &self.jobs else { return };
-        if self.is_patient {
+        if self.is_lossless {
             // It fails only where the thread is gone, which `finish` tells.
             let _ = jobs.send(job);
             return;
         }
         if let Err(e) = jobs.try_send(job) {
             let (TrySendError::Full(job) | TrySendError::Disconnected(job)) = e;
-            if let Job::Append { records, .. } = job {
+            if let WriterJob::Append { records, .. } = job {
                 counter!(names::LEDGER_LOST).increment(records);
             }
             tracing::error!(
@@ -304,7 +304,7 @@ struct Writer {
     settings: Settings,
     is_broken: Arc<AtomicBool>,
     /// Held while the folder is ours; with it, what lies there.
-    folder: Option<(File, Vec<Kept>)>,
+    folder: Option<(File, Vec<RetainedFile>)>,
     /// The file that is written, and how many bytes of it are whole records.
     current: Option<(File, PathBuf, u64)>,
     is_failing: bool,
@@ -312,7 +312,7 @@ struct Writer {
 }
 
 /// A file that may be removed for its age.
-struct Kept {
+struct RetainedFile {
     number: u64,
     path: PathBuf,
     bytes: u64,
@@ -332,15 +332,15 @@ impl Writer {
     }
 
     /// Writes what comes until no more can; gives the first failure.
-    fn run(mut self, inbox: &Receiver<Job>) -> Option<LedgerError> {
+    fn run(mut self, inbox: &Receiver<WriterJob>) -> Option<LedgerError> {
         for job in inbox {
             let (result, records) = match job {
-                Job::Begin { at, bytes } => (self.begin(at, &bytes), 0),
-                Job::Append { records, .. } if self.current.is_none() => {
+                WriterJob::Begin { at, bytes } => (self.begin(at, &bytes), 0),
+                WriterJob::Append { records, .. } if self.current.is_none() => {
                     counter!(names::LEDGER_LOST).increment(records);
                     continue;
                 }
-                Job::Append { bytes, records } => (self.append(&bytes), records),
+                WriterJob::Append { bytes, records } => (self.append(&bytes), records),
             };
             if let Err(error) = result {
                 counter!(names::LEDGER_LOST).increment(records);
@@ -377,20 +377,20 @@ impl Writer {
         Ok(())
     }
 
-    fn begin_in(&self, kept: &mut Vec<Kept>, at: Timestamp, bytes: &[u8]) -> Result<(File, PathBuf, u64), LedgerError> {
-        self.make_room(kept, at)?;
+    fn begin_in(&self, kept: &mut Vec<RetainedFile>, at: Timestamp, bytes: &[u8]) -> Result<(File, PathBuf, u64), LedgerError> {
+        self.remove_expired(kept, at)?;
         let dir = &self.settings.dir;
         // Files set apart keep their numbers.
         let newest = file::list(dir)?.last().map_or(0, |f| f.number);
         let number = newest.max(kept.last().map_or(0, |k| k.number)) + 1;
-        let path = dir.join(file::name(number));
+        let path = dir.join(file::file_name(number));
         let create = |e| LedgerError::io("create", &path, e);
         let mut file = File::options()
             .write(true)
             .create_new(true)
             .open(&path)
             .map_err(create)?;
-        kept.push(Kept {
+        kept.push(RetainedFile {
             number,
             path: path.clone(),
             bytes: bytes.len() as u64,
@@ -433,7 +433,7 @@ impl Writer {
     }
 
     /// Makes the folder ours, and mends the end of its newest file.
-    fn open_folder(&self) -> Result<(File, Vec<Kept>), LedgerError> {
+    fn open_folder(&self) -> Result<(File, Vec<RetainedFile>), LedgerError> {
         let dir = &self.settings.dir;
         fs::create_dir_all(dir).map_err(|e| LedgerError::io("create", dir, e))?;
         let path = dir.join("ledger.lock");
@@ -449,16 +449,16 @@ impl Writer {
             Err(TryLockError::Error(e)) => return Err(LedgerError::io("lock", &path, e)),
         }
         if let Some(newest) = file::list(dir)?.iter().rfind(|f| !f.is_damaged) {
-            mend(&newest.path)?;
+            repair_tail(&newest.path)?;
         }
-        let mut kept: Vec<Kept> = Vec::new();
+        let mut kept: Vec<RetainedFile> = Vec::new();
         for stored in file::list(dir)?.into_iter().filter(|f| !f.is_damaged) {
             let before = kept.last().map_or(Timestamp::MIN, |k| k.begun);
-            kept.push(Kept {
+            kept.push(RetainedFile {
                 number: stored.number,
                 bytes: fs::metadata(&stored.path).map_or(0, |m| m.len()),
                 // One whose header cannot be read is as old as the one before it.
-                begun: Frames::open(&stored.path).map_or(before, |f| f.begun),
+                begun: FrameReader::open(&stored.path).map_or(before, |f| f.begun),
                 path: stored.path,
             });
         }
@@ -466,7 +466,7 @@ impl Writer {
     }
 
     /// Removes the oldest files until a new one has room, and those that are too old.
-    fn make_room(&self, kept: &mut Vec<Kept>, at: Timestamp) -> Result<(), LedgerError> {
+    fn remove_expired(&self, kept: &mut Vec<RetainedFile>, at: Timestamp) -> Result<(), LedgerError> {
         let Settings {
             file_bytes,
             keep_bytes,
@@ -490,8 +490,8 @@ impl Writer {
 }
 
 /// Cuts off what a crash left at the end of the newest file; sets the file apart where it is damaged elsewhere.
-fn mend(path: &std::path::Path) -> Result<(), LedgerError> {
-    let flaw = match Frames::open(path) {
+fn repair_tail(path: &std::path::Path) -> Result<(), LedgerError> {
+    let error = match FrameReader::open(path) {
         Ok(mut frames) => {
             let mut decoder = Decoder::new(frames.begun);
             loop {
@@ -500,26 +500,26 @@ fn mend(path: &std::path::Path) -> Result<(), LedgerError> {
                     Ok(None) => return Ok(()),
                     Ok(Some(payload)) => {
                         if let Err(reason) = decoder.entry(payload) {
-                            break Flaw::Broken {
+                            break FrameError::Broken {
                                 offset,
                                 reason,
-                                goes_on: true,
+                                frame_follows: true,
                             };
                         }
                     }
-                    Err(flaw) => break flaw,
+                    Err(error) => break error,
                 }
             }
         }
-        Err(flaw) => flaw,
+        Err(error) => error,
     };
-    match flaw {
-        Flaw::Io(e) => Err(LedgerError::io("read", path, e)),
+    match error {
+        FrameError::Io(e) => Err(LedgerError::io("read", path, e)),
         // Another program's: it is left as it is.
-        Flaw::Newer(_) => Ok(()),
-        Flaw::Broken {
-            offset, goes_on: false, ..
-        } if offset >= file::HEADER => {
+        FrameError::Newer(_) => Ok(()),
+        FrameError::Broken {
+            offset, frame_follows: false, ..
+        } if offset >= file::HEADER_BYTES => {
             let length = fs::metadata(path).map_or(offset, |m| m.len());
             File::options()
                 .write(true)
@@ -532,7 +532,7 @@ fn mend(path: &std::path::Path) -> Result<(), LedgerError> {
             tracing::warn!(file = %path.display(), offset, bytes = length - offset, "The ledger's newest file ended in the middle of a record, as a crash leaves it; the torn end was cut off.");
             Ok(())
         }
-        Flaw::Broken { offset, reason, .. } => {
+        FrameError::Broken { offset, reason, .. } => {
             let aside = file::damaged_name(path);
             fs::rename(path, &aside).map_err(|e| LedgerError::io("set aside", path, e))?;
             tracing::error!(file = %path.display(), offset, reason, set_aside = %aside.display(), "A file of the ledger is damaged; it was set aside. A replay reads it up to the damage.");

@@ -15,7 +15,7 @@ use crate::cli::{Failure, print};
 use gridwatch_config::{self, Config};
 use gridwatch_engine::{BBox, CaseState, Detection};
 use gridwatch_base::error::Class;
-use gridwatch_ledger::{Reader, What};
+use gridwatch_ledger::{Reader, RecordedEvent};
 use gridwatch_contract::{CaseRecord, EvidenceRole};
 use gridwatch_store::{Filter, Store, evidence_file};
 
@@ -213,7 +213,7 @@ fn looks(config: &Config, captures: &[Capture]) -> Result<BTreeMap<Key, Vec<Dete
         .smallest(Unit::Millisecond)
         .mode(jiff::RoundMode::Floor);
     while let Some(entry) = reader.next_entry()? {
-        if let What::Observed(look) = entry.what {
+        if let RecordedEvent::Observed(look) = entry.event {
             let key = (look.camera.as_str().to_owned(), look.at.round(floor).unwrap_or(look.at));
             if wanted.contains(&key) {
                 looks.insert(key, look.detections);

@@ -13,7 +13,7 @@ use std::{
 
 use gridwatch_engine::{Effect, Input, OpenCase, Plan};
 use gridwatch_ledger::{
-    Damage, Entry, Reader, Recorded, Recorder, Run, Settings, What,
+    Damage, Entry, Reader, RecordedEngine, Recorder, RunInfo, Settings, RecordedEvent,
     replay::{Replay, Window},
 };
 use jiff::Timestamp;
@@ -28,7 +28,7 @@ pub fn settings(dir: &Path) -> Settings {
 }
 
 pub fn recorder(settings: Settings, started_at: Timestamp) -> Recorder {
-    let run = Run {
+    let run = RunInfo {
         started_at,
         boot: "boot-1".into(),
         config_sha256: "ab".repeat(32),
@@ -37,12 +37,12 @@ pub fn recorder(settings: Settings, started_at: Timestamp) -> Recorder {
 }
 
 /// A recorded engine.
-pub fn start(settings: Settings, started_at: Timestamp, plan: &Arc<Plan>, restored: Vec<OpenCase>) -> Recorded {
-    Recorded::start(Arc::clone(plan), restored, Some(recorder(settings, started_at)))
+pub fn start(settings: Settings, started_at: Timestamp, plan: &Arc<Plan>, restored: Vec<OpenCase>) -> RecordedEngine {
+    RecordedEngine::start(Arc::clone(plan), restored, Some(recorder(settings, started_at)))
 }
 
 /// Applies all inputs; the last file is whole when this returns.
-pub fn record(mut live: Recorded, inputs: impl IntoIterator<Item = Input>) -> Vec<Effect> {
+pub fn record(mut live: RecordedEngine, inputs: impl IntoIterator<Item = Input>) -> Vec<Effect> {
     inputs.into_iter().flat_map(|i| live.apply(i)).collect()
 }
 
@@ -56,12 +56,12 @@ pub fn read(dir: &Path) -> (Vec<Entry>, Vec<Damage>) {
 }
 
 /// What happened, the heads of files and what they know left out.
-pub fn happened(dir: &Path) -> Vec<What> {
+pub fn happened(dir: &Path) -> Vec<RecordedEvent> {
     read(dir)
         .0
         .into_iter()
-        .map(|e| e.what)
-        .filter(|w| !matches!(w, What::Head(_) | What::Known(_)))
+        .map(|e| e.event)
+        .filter(|w| !matches!(w, RecordedEvent::Head(_) | RecordedEvent::KnownCase(_)))
         .collect()
 }
 

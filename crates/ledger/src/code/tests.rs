@@ -63,11 +63,11 @@ fn a_look_is_small_and_exact() {
         let Input::Observed(wanted) = input else { unreachable!() };
         let entry = decoder.entry(&out).unwrap();
         // NaN is not equal to itself; its text is.
-        assert_eq!(format!("{:?}", entry.what), format!("{:?}", What::Observed(wanted)));
+        assert_eq!(format!("{:?}", entry.event), format!("{:?}", RecordedEvent::Observed(wanted)));
     }
-    let frame = super::super::file::FRAME as usize;
+    let frame = super::super::file::FRAME_HEADER_BYTES as usize;
     assert!(sizes[1] + frame <= 40, "{sizes:?}");
-    assert_eq!(sizes[3] - sizes[2], DETECTION);
+    assert_eq!(sizes[3] - sizes[2], MIN_DETECTION_BYTES);
     assert_eq!(sizes[4] - sizes[3], 12 + 2, "an appearance, and who has one");
 }
 
@@ -102,7 +102,7 @@ fn numbers_closer_looks_and_what_was_not_looked_for_survive() {
         let look = Observation { not_searched, ..look };
         let mut out = Vec::new();
         encoder.input(&Input::Observed(look.clone()), "", &mut out);
-        assert_eq!(decoder.entry(&out).unwrap().what, What::Observed(look));
+        assert_eq!(decoder.entry(&out).unwrap().event, RecordedEvent::Observed(look));
     }
 }
 
@@ -116,8 +116,8 @@ fn a_new_aim_survives() {
         at,
     };
     encoder.input(&input, "", &mut out);
-    let told = decoder.entry(&out).unwrap().what;
-    assert_eq!(told, What::Reaimed(Reaimed { camera, at }));
+    let told = decoder.entry(&out).unwrap().event;
+    assert_eq!(told, RecordedEvent::Reaimed(Reaimed { camera, at }));
 }
 
 #[test]
@@ -135,7 +135,7 @@ proptest! {
         for at in [at(a), at(b)] {
             let mut out = Vec::new();
             encoder.input(&Input::Tick(at), "", &mut out);
-            prop_assert_eq!(decoder.entry(&out).unwrap().what, What::Tick(at));
+            prop_assert_eq!(decoder.entry(&out).unwrap().event, RecordedEvent::Tick(at));
         }
     }
 

@@ -1,5 +1,5 @@
 //! What was really there: things with their time and place, as a simulator knows them or as people wrote them down who
-//! watched the footage. This reads them; [`trial`] holds cases against them.
+//! watched the footage. This reads them; [`evaluation`] holds cases against them.
 //!
 //! A truth file has one JSON object a line. Of one thing:
 //!
@@ -14,7 +14,7 @@
 //! was about. `hidden_s` are the spans, in seconds after `from`, in which something stood in front of it. `views`, `place`
 //! or both say where it is; with a place alone it is taken to be in every calibrated view that shows it.
 
-pub mod trial;
+pub mod evaluation;
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -27,7 +27,7 @@ use gridwatch_base::error::Class;
 /// One thing that was there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Truth {
+pub struct GroundTruth {
     /// Unique in the file.
     pub id: String,
     /// What it is, in words.
@@ -45,19 +45,19 @@ pub struct Truth {
     pub place: Option<LonLat>,
     /// Where it is in pictures.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub views: Vec<View>,
+    pub views: Vec<TruthView>,
 }
 
 /// One camera's view of a thing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct View {
+pub struct TruthView {
     /// Which camera.
     pub camera: CameraId,
     /// Its box at its largest, as fractions of the picture.
     #[serde(rename = "box")]
     pub bbox: BBox,
-    /// When it was hidden, from and to, in seconds after [`Truth::from`]; in order.
+    /// When it was hidden, from and to, in seconds after [`GroundTruth::from`]; in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hidden_s: Vec<(f64, f64)>,
 }
@@ -65,7 +65,7 @@ pub struct View {
 /// A line that is no truth.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}:{line}: {reason}")]
-pub struct BadTruth {
+pub struct TruthError {
     /// The file, as it was named.
     pub file: String,
     /// From 1.
@@ -74,7 +74,7 @@ pub struct BadTruth {
     pub reason: String,
 }
 
-impl BadTruth {
+impl TruthError {
     /// What was typed is wrong.
     pub fn class(&self) -> Class {
         Class::Config
@@ -85,16 +85,16 @@ impl BadTruth {
 ///
 /// # Errors
 /// The first line that is no truth, or names a camera that `plan` has not.
-pub fn parse(file: &Path, text: &str, plan: &Plan) -> Result<Vec<Truth>, BadTruth> {
+pub fn parse(file: &Path, text: &str, plan: &Plan) -> Result<Vec<GroundTruth>, TruthError> {
     let mut ids = BTreeSet::new();
     let mut truths = Vec::new();
     for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
-        let bad = |reason: String| BadTruth {
+        let bad = |reason: String| TruthError {
             file: file.display().to_string(),
             line: i + 1,
             reason,
         };
-        let truth: Truth = serde_json::from_str(line).map_err(|e| bad(format!("no truth: {e}")))?;
+        let truth: GroundTruth = serde_json::from_str(line).map_err(|e| bad(format!("no truth: {e}")))?;
         check(&truth, plan).map_err(bad)?;
         if !ids.insert(truth.id.clone()) {
             return Err(bad(format!(
@@ -107,7 +107,7 @@ pub fn parse(file: &Path, text: &str, plan: &Plan) -> Result<Vec<Truth>, BadTrut
     Ok(truths)
 }
 
-fn check(truth: &Truth, plan: &Plan) -> Result<(), String> {
+fn check(truth: &GroundTruth, plan: &Plan) -> Result<(), String> {
     if truth.from >= truth.to {
         return Err("`to` is not later than `from`".into());
     }

@@ -10,17 +10,17 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 
-use self::labels::{Label, Subject};
-use super::{CaseLine, Replay, Window};
+use self::labels::{CaseLabel, LabelSubject};
+use super::{ReplayedCase, Replay, Window};
 use gridwatch_engine::{BBox, Effect, Plan, Rule, Scores};
 use crate::Entry;
 
 /// Thresholds that are tried, in hundredths: below, detectors see things everywhere; above, next to nothing.
-const TRIED: std::ops::RangeInclusive<u8> = 30..=95;
+const SCORES_TRIED: std::ops::RangeInclusive<u8> = 30..=95;
 /// Finer than this is noise with the few hundred labels that people have the patience for.
 const STEP: usize = 5;
 /// A label this far from a case in time may still be of the same thing, which stood there before and stands there after.
-const NEAR: SignedDuration = SignedDuration::from_hours(1);
+const MAX_LABEL_DISTANCE: SignedDuration = SignedDuration::from_hours(1);
 /// A label's box and a case's that overlap this much are of the same thing: as a rejected thing is recognised
 /// (docs/judging.md).
 const SAME_THING_IOU: f64 = 0.3;
@@ -28,16 +28,16 @@ const SAME_THING_IOU: f64 = 0.3;
 /// Many replays of one record, each with another `start_score`.
 #[derive(Debug)]
 pub struct Sweep {
-    replays: Vec<(f32, Replay, Vec<CaseLine>)>,
+    replays: Vec<(f32, Replay, Vec<ReplayedCase>)>,
     /// As configured: its cases are those that people saw.
-    own: (Replay, Vec<CaseLine>),
+    own: (Replay, Vec<ReplayedCase>),
     rules: Vec<(String, f32)>,
 }
 
 impl Sweep {
     /// Every threshold for all rules of `plan` alike; `keep_score` is lowered with it where it must be.
     pub fn new(plan: &Arc<Plan>, window: Window) -> Self {
-        let replays = TRIED.step_by(STEP).map(|hundredths| {
+        let replays = SCORES_TRIED.step_by(STEP).map(|hundredths| {
             let score = f32::from(hundredths) / 100.0;
             let rules = plan.rules.iter().map(|r| {
                 let day = Scores {
@@ -73,54 +73,54 @@ impl Sweep {
         cases.extend(opened(&replay.take(entry.clone())));
     }
 
-    /// Holds what was opened against `labels`. `wanted` is the least precision, 0..=1, that a threshold may be chosen with.
-    pub fn finish(self, labels: &[Label], wanted: f64) -> Tuned {
-        let mut known: BTreeMap<&str, &CaseLine> = BTreeMap::new();
+    /// Holds what was opened against `labels`. `min_precision` is the least precision, 0..=1, that a threshold may be chosen with.
+    pub fn finish(self, labels: &[CaseLabel], min_precision: f64) -> SweepResult {
+        let mut known: BTreeMap<&str, &ReplayedCase> = BTreeMap::new();
         for case in self.replays.iter().flat_map(|(_, _, cases)| cases).chain(&self.own.1) {
             known.insert(case.case_id.as_str(), case);
         }
-        let told: Vec<Told> = labels.iter().filter_map(|l| Told::of(l, &known)).collect();
+        let resolved: Vec<ResolvedLabel> = labels.iter().filter_map(|l| ResolvedLabel::of(l, &known)).collect();
         let rules = self.rules.iter().map(|(rule, now)| {
-            let told: Vec<&Told> = told.iter().filter(|t| t.rule == *rule).collect();
-            let points: Vec<Point> = self
+            let resolved: Vec<&ResolvedLabel> = resolved.iter().filter(|t| t.rule == *rule).collect();
+            let points: Vec<CurvePoint> = self
                 .replays
                 .iter()
                 .map(|(score, _, cases)| {
-                    let cases: Vec<&CaseLine> = cases.iter().filter(|c| c.rule == *rule).collect();
-                    Point::of(*score, &cases, &told)
+                    let cases: Vec<&ReplayedCase> = cases.iter().filter(|c| c.rule == *rule).collect();
+                    CurvePoint::of(*score, &cases, &resolved)
                 })
                 .collect();
             RuleCurve {
                 rule: rule.clone(),
                 now: *now,
-                chosen: choose(&points, wanted),
+                chosen: choose(&points, min_precision),
                 points,
             }
         });
-        Tuned {
+        SweepResult {
             rules: rules.collect(),
-            unknown: labels.len() - told.len(),
-            wanted,
+            unmatched_labels: labels.len() - resolved.len(),
+            min_precision,
         }
     }
 }
 
-fn opened(effects: &[Effect]) -> impl Iterator<Item = CaseLine> {
+fn opened(effects: &[Effect]) -> impl Iterator<Item = ReplayedCase> {
     effects.iter().filter_map(|e| match e {
-        Effect::Open(case) => Some(CaseLine::from(&**case)),
+        Effect::Open(case) => Some(ReplayedCase::from(&**case)),
         _ => None,
     })
 }
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Tuned {
+pub struct SweepResult {
     /// In the order of the configuration.
     pub rules: Vec<RuleCurve>,
     /// Labels of cases that no threshold opens.
-    pub unknown: usize,
+    pub unmatched_labels: usize,
     /// The precision that was asked for.
-    pub wanted: f64,
+    pub min_precision: f64,
 }
 
 /// One rule's trade.
@@ -131,14 +131,14 @@ pub struct RuleCurve {
     /// Its `start_score` as configured.
     pub now: f32,
     /// By rising threshold.
-    pub points: Vec<Point>,
+    pub points: Vec<CurvePoint>,
     /// `None`: no label speaks of any case of the rule.
-    pub chosen: Option<Choice>,
+    pub chosen: Option<ChosenThreshold>,
 }
 
 /// One threshold.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Point {
+pub struct CurvePoint {
     /// `start_score`.
     pub score: f32,
     /// Cases it opens.
@@ -151,17 +151,17 @@ pub struct Point {
     pub problems: (usize, usize),
 }
 
-impl Point {
-    fn of(score: f32, cases: &[&CaseLine], told: &[&Told]) -> Self {
+impl CurvePoint {
+    fn of(score: f32, cases: &[&ReplayedCase], resolved: &[&ResolvedLabel]) -> Self {
         // The nearest label in time speaks for a case; of two that are as near, the one that calls it right.
-        let says = |case: &CaseLine| {
-            let of_it = told.iter().filter_map(|t| Some((t.gap(case)?, !t.is_right)));
+        let says = |case: &ReplayedCase| {
+            let of_it = resolved.iter().filter_map(|t| Some((t.gap(case)?, !t.is_right)));
             of_it.min().map(|(_, is_wrong)| !is_wrong)
         };
-        let right: Vec<&&CaseLine> = cases.iter().filter(|c| says(c) == Some(true)).collect();
+        let right: Vec<&&ReplayedCase> = cases.iter().filter(|c| says(c) == Some(true)).collect();
         let wrong = cases.iter().filter(|c| says(c) == Some(false)).count();
-        let problems: Vec<&&Told> = told.iter().filter(|t| t.is_right).collect();
-        let is_found = |t: &Told| right.iter().any(|c| t.gap(c).is_some());
+        let problems: Vec<&&ResolvedLabel> = resolved.iter().filter(|t| t.is_right).collect();
+        let is_found = |t: &ResolvedLabel| right.iter().any(|c| t.gap(c).is_some());
         let found = problems.iter().filter(|t| is_found(t)).count();
         Self {
             score,
@@ -187,7 +187,7 @@ impl Point {
 
 /// The threshold that we would choose, and why.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Choice {
+pub struct ChosenThreshold {
     /// Into [`RuleCurve::points`].
     pub index: usize,
     /// True where it is as precise as was asked; else it is the most precise there is.
@@ -196,13 +196,13 @@ pub struct Choice {
     pub equals: usize,
 }
 
-fn choose(points: &[Point], wanted: f64) -> Option<Choice> {
+fn choose(points: &[CurvePoint], min_precision: f64) -> Option<ChosenThreshold> {
     // Shares of counts: as integers they compare exactly.
-    let found = |p: &Point| p.problems.1;
-    let precise = |p: &Point| p.precision().unwrap_or(0.0);
-    let enough: Vec<&Point> = points
+    let found = |p: &CurvePoint| p.problems.1;
+    let precise = |p: &CurvePoint| p.precision().unwrap_or(0.0);
+    let enough: Vec<&CurvePoint> = points
         .iter()
-        .filter(|p| p.precision().is_some_and(|x| x >= wanted))
+        .filter(|p| p.precision().is_some_and(|x| x >= min_precision))
         .collect();
     let is_precise_enough = !enough.is_empty();
     let best = if is_precise_enough {
@@ -215,14 +215,14 @@ fn choose(points: &[Point], wanted: f64) -> Option<Choice> {
         .filter(|i| {
             let p = &points[*i];
             let is_as_precise = if is_precise_enough {
-                p.precision().is_some_and(|x| x >= wanted)
+                p.precision().is_some_and(|x| x >= min_precision)
             } else {
                 precise(p).total_cmp(&precise(best)).is_eq() && p.precision().is_some()
             };
             is_as_precise && found(p) == found(best)
         })
         .collect();
-    Some(Choice {
+    Some(ChosenThreshold {
         index: *equals.get(equals.len() / 2)?,
         is_precise_enough,
         equals: equals.len(),
@@ -230,7 +230,7 @@ fn choose(points: &[Point], wanted: f64) -> Option<Choice> {
 }
 
 /// A label as it can be held against cases.
-struct Told {
+struct ResolvedLabel {
     camera: String,
     rule: String,
     from: Timestamp,
@@ -239,11 +239,11 @@ struct Told {
     is_right: bool,
 }
 
-impl Told {
-    fn of(label: &Label, known: &BTreeMap<&str, &CaseLine>) -> Option<Self> {
+impl ResolvedLabel {
+    fn of(label: &CaseLabel, known: &BTreeMap<&str, &ReplayedCase>) -> Option<Self> {
         let is_right = label.right;
         Some(match &label.subject {
-            Subject::Case(id) => {
+            LabelSubject::Case(id) => {
                 let case = known.get(id.as_str())?;
                 Self {
                     camera: case.camera.clone(),
@@ -254,7 +254,7 @@ impl Told {
                     is_right,
                 }
             }
-            Subject::Thing { camera, rule, at, bbox } => Self {
+            LabelSubject::Thing { camera, rule, at, bbox } => Self {
                 camera: camera.clone(),
                 rule: rule.clone(),
                 from: *at,
@@ -266,13 +266,13 @@ impl Told {
     }
 
     /// Time between the label's sight of the thing and the case's; `None` where they are of two things.
-    fn gap(&self, case: &CaseLine) -> Option<SignedDuration> {
+    fn gap(&self, case: &ReplayedCase) -> Option<SignedDuration> {
         let before = case.first_seen_at.duration_since(self.to);
         let after = self.from.duration_since(case.confirmed_at);
         let gap = before.max(after).max(SignedDuration::ZERO);
         let is_same = self.camera == case.camera
             && self.rule == case.rule
-            && gap <= NEAR
+            && gap <= MAX_LABEL_DISTANCE
             && self.bbox.iou(&case.bbox) >= SAME_THING_IOU;
         is_same.then_some(gap)
     }
@@ -282,8 +282,8 @@ impl Told {
 mod tests {
     use super::*;
 
-    fn point(score: f32, right: usize, wrong: usize) -> Point {
-        Point {
+    fn point(score: f32, right: usize, wrong: usize) -> CurvePoint {
+        CurvePoint {
             score,
             cases: right + wrong,
             right,
@@ -303,7 +303,7 @@ mod tests {
             point(0.8, 0, 0),
         ];
         let choice = choose(&points, 0.9).unwrap();
-        assert_eq!((choice.index, choice.is_precise_enough, choice.equals), (2, true, 3));
+        assert_eq!((choice.index, choice.is_precise_enough, choice.ties), (2, true, 3));
     }
 
     #[test]

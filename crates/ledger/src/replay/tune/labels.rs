@@ -9,16 +9,16 @@ use gridwatch_engine::BBox;
 
 /// One label.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Label {
+pub struct CaseLabel {
     /// Of what.
-    pub subject: Subject,
+    pub subject: LabelSubject,
     /// Whether it was a problem that should have been filed.
     pub right: bool,
 }
 
 /// What a label is about.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Subject {
+pub enum LabelSubject {
     /// A case, by its id.
     Case(String),
     /// A thing in a picture, whether a case was opened for it or not.
@@ -37,7 +37,7 @@ pub enum Subject {
 /// A line that is no label.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
-pub struct BadLabel {
+pub struct LabelError {
     /// From 1.
     pub line: usize,
     /// What is wrong, and what to write.
@@ -58,13 +58,13 @@ struct Row {
     y2: Option<f32>,
 }
 
-const WANTED: &str = "a label has `right` (true or false) and either `case_id`, or `camera`, `rule`, `at` (RFC 3339), `x1`, `y1`, `x2` and `y2`";
+const LABEL_FORMAT: &str = "a label has `right` (true or false) and either `case_id`, or `camera`, `rule`, `at` (RFC 3339), `x1`, `y1`, `x2` and `y2`";
 
 /// Reads labels; empty lines are passed over.
 ///
 /// # Errors
 /// The first line that is none.
-pub fn parse(text: &str) -> Result<Vec<Label>, BadLabel> {
+pub fn parse(text: &str) -> Result<Vec<CaseLabel>, LabelError> {
     let mut lines = text
         .lines()
         .enumerate()
@@ -76,13 +76,13 @@ pub fn parse(text: &str) -> Result<Vec<Label>, BadLabel> {
         .map(|(_, first)| first.split(',').map(|c| c.trim().to_owned()).collect());
     lines
         .map(|(line, text)| {
-            let bad = |reason: String| BadLabel { line, reason };
+            let bad = |reason: String| LabelError { line, reason };
             let value = match &columns {
                 None => serde_json::from_str(text).map_err(|e| bad(format!("{e}; {WANTED}")))?,
                 Some(columns) => object(columns, text).map_err(bad)?,
             };
             let row = serde_json::from_value(value).map_err(|e| bad(format!("{e}; {WANTED}")))?;
-            label(row).ok_or_else(|| bad(WANTED.into()))
+            label(row).ok_or_else(|| bad(LABEL_FORMAT.into()))
         })
         .collect()
 }
@@ -110,10 +110,10 @@ fn object(columns: &[String], text: &str) -> Result<Value, String> {
     Ok(Value::Object(object))
 }
 
-fn label(row: Row) -> Option<Label> {
+fn label(row: Row) -> Option<CaseLabel> {
     let subject = match row.case_id {
-        Some(id) => Subject::Case(id),
-        None => Subject::Thing {
+        Some(id) => LabelSubject::Case(id),
+        None => LabelSubject::Thing {
             camera: row.camera?,
             rule: row.rule?,
             at: row.at?,
@@ -125,7 +125,7 @@ fn label(row: Row) -> Option<Label> {
             },
         },
     };
-    Some(Label {
+    Some(CaseLabel {
         subject,
         right: row.right,
     })
@@ -144,7 +144,7 @@ mod tests {
         let labels = parse(json).unwrap();
         assert_eq!(labels, parse(csv).unwrap());
         assert_eq!(labels.len(), 2);
-        assert!(matches!(&labels[1].subject, Subject::Thing { camera, .. } if camera == "gate"));
+        assert!(matches!(&labels[1].subject, LabelSubject::Thing { camera, .. } if camera == "gate"));
         assert_eq!(parse("").unwrap(), []);
     }
 

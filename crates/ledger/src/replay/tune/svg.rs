@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-use super::{Point, RuleCurve, Tuned};
+use super::{CurvePoint, RuleCurve, SweepResult};
 
 /// Pixels of a panel's square, and of what is around it for its words.
 const SIDE: f64 = 320.0;
 const EDGE: f64 = 56.0;
 
 /// The picture.
-pub fn draw(tuned: &Tuned) -> String {
+pub fn draw(tuned: &SweepResult) -> String {
     let panel = SIDE + 2.0 * EDGE;
     let width = panel * tuned.rules.len().max(1) as f64;
     let mut svg = format!(
@@ -20,7 +20,7 @@ pub fn draw(tuned: &Tuned) -> String {
         let x = i as f64 * panel + EDGE;
         // Writing to a String cannot fail.
         let _ = writeln!(svg, "<g transform=\"translate({x} {EDGE})\">");
-        axes(&mut svg, curve, tuned.wanted);
+        axes(&mut svg, curve, tuned.min_precision);
         points(&mut svg, curve);
         svg.push_str("</g>\n");
     }
@@ -28,7 +28,7 @@ pub fn draw(tuned: &Tuned) -> String {
     svg
 }
 
-fn axes(svg: &mut String, curve: &RuleCurve, wanted: f64) {
+fn axes(svg: &mut String, curve: &RuleCurve, min_precision: f64) {
     let (mid, below) = (SIDE / 2.0, SIDE + 34.0);
     let _ = writeln!(
         svg,
@@ -50,7 +50,7 @@ fn axes(svg: &mut String, curve: &RuleCurve, wanted: f64) {
             y + 4.0
         );
     }
-    let y = (1.0 - wanted) * SIDE;
+    let y = (1.0 - min_precision) * SIDE;
     let _ = writeln!(
         svg,
         "<path d=\"M0 {y}H{SIDE}\" stroke=\"#c60\" stroke-dasharray=\"4 4\"/>"
@@ -58,8 +58,8 @@ fn axes(svg: &mut String, curve: &RuleCurve, wanted: f64) {
 }
 
 fn points(svg: &mut String, curve: &RuleCurve) {
-    let place = |p: &Point| Some((p.recall()? * SIDE, (1.0 - p.precision()?) * SIDE));
-    let placed: Vec<(usize, &Point, (f64, f64))> = curve
+    let place = |p: &CurvePoint| Some((p.recall()? * SIDE, (1.0 - p.precision()?) * SIDE));
+    let placed: Vec<(usize, &CurvePoint, (f64, f64))> = curve
         .points
         .iter()
         .enumerate()

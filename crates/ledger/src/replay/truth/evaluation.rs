@@ -6,28 +6,28 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Truth;
+use super::GroundTruth;
 use gridwatch_engine::{BBox, CameraId, Case, CaseId, CaseState, Effect, LonLat, Observation, Place, PlaceMethod, Plan, Point, Rule, View, ZoneKind, calendar::Lately, geometry::{Side, distance_m, side_of}};
 
 /// A problem must have been in clear sight for the rule's dwell and this much of it more before it is asked for: a detector
 /// that misses three looks in ten needs some more of them to be sure, and what is gone at once helps no crew ...
 const GRACE_SHARE: f64 = 0.25;
 /// ... and this much at least.
-const LEAST_GRACE: Duration = Duration::from_mins(2);
+const MIN_GRACE: Duration = Duration::from_mins(2);
 /// Clocks of people who write truths down are good for this.
-const CLOCK: Duration = Duration::from_secs(60);
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 /// A case's foot may lie this many widths and heights of the thing's box from the middle of that box's lower edge. Half is
 /// the box's own edge; the rest is what boxes jitter.
-const FOOT_WITHIN: f64 = 0.75;
+const MAX_FOOT_OFFSET: f64 = 0.75;
 /// Boxes that overlap this much show one thing even where their feet lie apart, as when only its upper half is seen.
 const SAME_THING_IOU: f64 = 0.3;
 /// Places nearer than this are one however sure both are, as for the engine's sites.
-const LEAST_REACH_M: f64 = 2.0;
+const MIN_RADIUS_M: f64 = 2.0;
 
 /// What a case is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum CaseVerdict {
     /// About a problem that was there, and had not been told.
     Right,
     /// About a problem whose earlier case was over, and linked to it.
@@ -40,9 +40,9 @@ pub enum Verdict {
 
 /// What came of a case.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Judged {
+pub struct EvaluatedCase {
     /// What it is.
-    pub verdict: Verdict,
+    pub verdict: CaseVerdict,
     /// The thing that it is about, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub about: Option<String>,
@@ -52,7 +52,7 @@ pub struct Judged {
 
 /// A problem that was asked for and not found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Missed {
+pub struct MissedProblem {
     /// Its id in the truth.
     pub id: String,
     /// What it is.
@@ -65,7 +65,7 @@ pub struct Missed {
 
 /// The counts, and what follows from them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Counts {
+pub struct EvaluationCounts {
     /// Cases about a problem that was there, in share of all cases; `null` without cases.
     pub precision: Option<f64>,
     /// Problems found, in share of those that are asked for; `null` where none is.
@@ -100,20 +100,20 @@ pub struct Counts {
 
 /// Everything that came of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Outcome {
+pub struct EvaluationReport {
     /// Of all rules together.
     #[serde(flatten)]
-    pub all: Counts,
+    pub all: EvaluationCounts,
     /// By rule. A problem counts for the first rule of its category.
-    pub by_rule: BTreeMap<String, Counts>,
+    pub by_rule: BTreeMap<String, EvaluationCounts>,
 }
 
 /// Holds a replay's cases against the truth while it runs.
 #[derive(Debug)]
-pub struct Trial {
+pub struct Evaluator {
     plan: Arc<Plan>,
-    things: Vec<Thing>,
-    /// Indices of `things` by their beginning, and how many of them have come.
+    truths: Vec<TrackedTruth>,
+    /// Indices of `truths` by their beginning, and how many of them have come.
     coming: Vec<usize>,
     come: usize,
     /// Those that stand now, and when the first of them is over.
@@ -124,14 +124,14 @@ pub struct Trial {
     /// The last look of each camera and whether it was clear.
     looks: BTreeMap<CameraId, (Timestamp, bool)>,
     /// Open cases of problems: which thing, and who sees it where the view has no coordinates.
-    open: BTreeMap<CaseId, Open>,
+    open: BTreeMap<CaseId, OpenProblemCase>,
     /// Counts the changes of `open`.
     version: u64,
-    counts: BTreeMap<String, Counts>,
+    counts: BTreeMap<String, EvaluationCounts>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenProblemCase {
     thing: usize,
     at: LonLat,
     uncertainty_m: f64,
@@ -140,11 +140,11 @@ struct Open {
 }
 
 #[derive(Debug)]
-struct Thing {
-    truth: Truth,
+struct TrackedTruth {
+    truth: GroundTruth,
     /// Index into the plan's rules.
     rule: Option<usize>,
-    sights: Vec<Sight>,
+    sights: Vec<Sighting>,
     /// The newest case about it.
     case: Option<CaseId>,
     is_found: bool,
@@ -155,7 +155,7 @@ struct Thing {
 
 /// How long one camera had a thing in clear sight.
 #[derive(Debug)]
-struct Sight {
+struct Sighting {
     camera: CameraId,
     bbox: BBox,
     hidden: Vec<(f64, f64)>,
@@ -166,16 +166,16 @@ struct Sight {
     in_all: Duration,
 }
 
-impl Trial {
+impl Evaluator {
     /// Against these truths, for cases by `plan`.
-    pub fn new(truths: Vec<Truth>, plan: Arc<Plan>) -> Self {
-        let things: Vec<Thing> = truths.into_iter().map(|t| Thing::new(t, &plan)).collect();
+    pub fn new(truths: Vec<GroundTruth>, plan: Arc<Plan>) -> Self {
+        let truths: Vec<TrackedTruth> = truths.into_iter().map(|t| TrackedTruth::new(t, &plan)).collect();
         let hours = vec![Lately::default(); plan.rules.len()];
-        let mut coming: Vec<usize> = (0..things.len()).collect();
-        coming.sort_by_key(|i| things[*i].truth.from);
+        let mut coming: Vec<usize> = (0..truths.len()).collect();
+        coming.sort_by_key(|i| truths[*i].truth.from);
         Self {
             plan,
-            things,
+            truths,
             coming,
             come: 0,
             standing: Vec::new(),
@@ -200,20 +200,20 @@ impl Trial {
         }
         for i in 0..self.standing.len() {
             let index = self.standing[i];
-            if self.things[index].truth.problem && self.things[index].sights.iter().any(|s| s.camera == look.camera) {
+            if self.truths[index].truth.problem && self.truths[index].sights.iter().any(|s| s.camera == look.camera) {
                 let is_held = self.is_held(index);
                 let between = (before.0, look.at);
-                self.things[index].seen(&look.camera, between, is_held, &self.plan, &mut self.hours);
+                self.truths[index].seen(&look.camera, between, is_held, &self.plan, &mut self.hours);
             }
         }
     }
 
     /// What the engine made of it: each case it opened is judged.
-    pub fn take(&mut self, effects: &[Effect]) -> Vec<(CaseId, Judged)> {
+    pub fn take(&mut self, effects: &[Effect]) -> Vec<(CaseId, EvaluatedCase)> {
         let mut judged = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Open(case) => judged.push((case.id.clone(), self.opened(case))),
+                Effect::OpenProblemCase(case) => judged.push((case.id.clone(), self.opened(case))),
                 Effect::Revise { case, state, .. } => self.revised(case, *state),
                 _ => {}
             }
@@ -222,17 +222,17 @@ impl Trial {
     }
 
     /// The sum, and what was missed, by the time it came.
-    pub fn finish(mut self) -> (Outcome, Vec<Missed>) {
+    pub fn finish(mut self) -> (EvaluationReport, Vec<MissedProblem>) {
         let mut missed = Vec::new();
         for i in &self.coming {
-            let thing = &self.things[*i];
+            let thing = &self.truths[*i];
             let Some(rule) = thing.rule.map(|r| &self.plan.rules[r]).filter(|_| thing.truth.problem) else {
                 continue;
             };
             let counts = self.counts.entry(rule.id.to_string()).or_default();
             counts.problems += 1;
-            let enough = rule.dwell + rule.dwell.mul_f64(GRACE_SHARE).max(LEAST_GRACE);
-            let best = |of: fn(&Sight) -> Duration| thing.sights.iter().map(of).max().unwrap_or_default();
+            let enough = rule.dwell + rule.dwell.mul_f64(GRACE_SHARE).max(MIN_GRACE);
+            let best = |of: fn(&Sighting) -> Duration| thing.sights.iter().map(of).max().unwrap_or_default();
             if best(|s| s.free) >= enough {
                 counts.asked += 1;
                 if thing.is_found {
@@ -240,7 +240,7 @@ impl Trial {
                 } else {
                     counts.missed += 1;
                     *counts.missed_kinds.entry(thing.truth.kind.clone()).or_default() += 1;
-                    missed.push(Missed {
+                    missed.push(MissedProblem {
                         id: thing.truth.id.clone(),
                         kind: thing.truth.kind.clone(),
                         category: thing.truth.category.clone(),
@@ -251,7 +251,7 @@ impl Trial {
                 counts.held += 1;
             }
         }
-        let mut outcome = Outcome::default();
+        let mut outcome = EvaluationReport::default();
         for (rule, counts) in self.counts {
             outcome.all.add(&counts);
             outcome.by_rule.insert(rule, counts.shares());
@@ -264,35 +264,35 @@ impl Trial {
         while let Some(i) = self
             .coming
             .get(self.come)
-            .filter(|i| self.things[**i].truth.from <= now)
+            .filter(|i| self.truths[**i].truth.from <= now)
         {
             self.standing.push(*i);
-            self.first_over = self.first_over.min(self.things[*i].over());
+            self.first_over = self.first_over.min(self.truths[*i].over());
             self.come += 1;
         }
         if now > self.first_over {
-            let things = &self.things;
-            self.standing.retain(|i| now <= things[*i].over());
-            let over = self.standing.iter().map(|i| things[*i].over());
+            let truths = &self.truths;
+            self.standing.retain(|i| now <= truths[*i].over());
+            let over = self.standing.iter().map(|i| truths[*i].over());
             self.first_over = over.min().unwrap_or(Timestamp::MAX);
         }
     }
 
-    fn opened(&mut self, case: &Case) -> Judged {
+    fn opened(&mut self, case: &Case) -> EvaluatedCase {
         self.advance(case.confirmed_at);
-        let of_it = |i: &usize| Some((*i, self.things[*i].nearness(case)?));
+        let of_it = |i: &usize| Some((*i, self.truths[*i].nearness(case)?));
         // A thing that is a problem goes before one that is none, then the nearer.
         let about = self.standing.iter().filter_map(of_it).min_by(|a, b| {
-            let is_none = |i: usize| !self.things[i].truth.problem;
+            let is_none = |i: usize| !self.truths[i].truth.problem;
             is_none(a.0).cmp(&is_none(b.0)).then(a.1.total_cmp(&b.1))
         });
         let about = about.map(|(i, _)| i);
         let verdict = match about {
-            Some(i) if self.things[i].truth.problem => self.about(i, case),
-            _ => Verdict::False,
+            Some(i) if self.truths[i].truth.problem => self.about(i, case),
+            _ => CaseVerdict::False,
         };
-        let thing = about.map(|i| &self.things[i].truth);
-        let judged = Judged {
+        let thing = about.map(|i| &self.truths[i].truth);
+        let judged = EvaluatedCase {
             verdict,
             about: thing.map(|t| t.id.clone()),
             kind: thing.map_or_else(|| "nothing".into(), |t| t.kind.clone()),
@@ -300,16 +300,16 @@ impl Trial {
         let counts = self.counts.entry(case.rule.to_string()).or_default();
         counts.judged += 1;
         match verdict {
-            Verdict::False => {
+            CaseVerdict::False => {
                 counts.wrong += 1;
                 *counts.wrong_about.entry(judged.kind.clone()).or_default() += 1;
             }
-            Verdict::Right => counts.right += 1,
-            Verdict::Recurrence => {
+            CaseVerdict::Right => counts.right += 1,
+            CaseVerdict::Recurrence => {
                 counts.right += 1;
                 counts.recurrences += 1;
             }
-            Verdict::Repeated => {
+            CaseVerdict::Repeated => {
                 counts.right += 1;
                 counts.repeats += 1;
             }
@@ -318,19 +318,19 @@ impl Trial {
     }
 
     /// `case` is about the problem `i`.
-    fn about(&mut self, i: usize, case: &Case) -> Verdict {
-        let thing = &mut self.things[i];
+    fn about(&mut self, i: usize, case: &Case) -> CaseVerdict {
+        let thing = &mut self.truths[i];
         thing.is_found = true;
         let verdict = match thing.case.replace(case.id.clone()) {
-            None => Verdict::Right,
-            Some(before) if !self.open.contains_key(&before) && case.recurrence.is_some() => Verdict::Recurrence,
-            Some(_) => Verdict::Repeated,
+            None => CaseVerdict::Right,
+            Some(before) if !self.open.contains_key(&before) && case.recurrence.is_some() => CaseVerdict::Recurrence,
+            Some(_) => CaseVerdict::Repeated,
         };
         let is_of_the_view = case.located.method == PlaceMethod::CameraPoint;
         let zone = || case.zone.as_ref().map(ToString::to_string);
         self.open.insert(
             case.id.clone(),
-            Open {
+            OpenProblemCase {
                 thing: i,
                 at: case.located.at,
                 uncertainty_m: case.located.uncertainty_m,
@@ -350,7 +350,7 @@ impl Trial {
     /// True while the open case of another problem speaks for `index`: it is at the case's site, which is what lies within the
     /// rule's merge radius or twice its uncertainty, or the same zone of a view that cannot tell places apart.
     fn is_held(&mut self, index: usize) -> bool {
-        let thing = &self.things[index];
+        let thing = &self.truths[index];
         if thing.version == Some(self.version) {
             return thing.is_held;
         }
@@ -360,14 +360,14 @@ impl Trial {
                 .values()
                 .any(|open| open.thing != index && self.speaks_for(open, thing, rule))
         });
-        let thing = &mut self.things[index];
+        let thing = &mut self.truths[index];
         thing.version = Some(self.version);
         thing.is_held = is_held;
         is_held
     }
 
-    fn speaks_for(&self, open: &Open, thing: &Thing, rule: &Rule) -> bool {
-        let other = &self.things[open.thing];
+    fn speaks_for(&self, open: &OpenProblemCase, thing: &TrackedTruth, rule: &Rule) -> bool {
+        let other = &self.truths[open.thing];
         if other.truth.category != thing.truth.category {
             return false;
         }
@@ -384,13 +384,13 @@ impl Trial {
     }
 }
 
-impl Thing {
-    fn new(truth: Truth, plan: &Plan) -> Self {
+impl TrackedTruth {
+    fn new(truth: GroundTruth, plan: &Plan) -> Self {
         let rule = plan.rules.iter().position(|r| r.category.code == truth.category);
-        let mut sights: Vec<Sight> = truth
+        let mut sights: Vec<Sighting> = truth
             .views
             .iter()
-            .map(|v| Sight {
+            .map(|v| Sighting {
                 camera: v.camera.clone(),
                 bbox: v.bbox,
                 hidden: v.hidden_s.clone(),
@@ -401,7 +401,7 @@ impl Thing {
             .collect();
         if let (true, Some(place)) = (truth.views.is_empty(), truth.place) {
             sights.extend(plan.cameras.iter().filter_map(|(id, camera)| {
-                Some(Sight {
+                Some(Sighting {
                     camera: id.clone(),
                     bbox: shown_at(&camera.place, place)?,
                     hidden: Vec::new(),
@@ -424,7 +424,7 @@ impl Thing {
 
     /// Until when a case may be about it.
     fn over(&self) -> Timestamp {
-        self.truth.to.saturating_add(CLOCK).unwrap_or(Timestamp::MAX)
+        self.truth.to.saturating_add(CLOCK_TOLERANCE).unwrap_or(Timestamp::MAX)
     }
 
     /// The time between two clear looks of one camera passed.
@@ -471,7 +471,7 @@ impl Thing {
         let is_while_it_stood = self
             .truth
             .from
-            .saturating_sub(CLOCK)
+            .saturating_sub(CLOCK_TOLERANCE)
             .is_ok_and(|from| from <= case.confirmed_at);
         if self.truth.category != case.category.code || !is_while_it_stood {
             return None;
@@ -483,7 +483,7 @@ impl Thing {
         if case.located.method == PlaceMethod::CameraPoint {
             return None;
         }
-        let reach = LEAST_REACH_M.max(2.0 * case.located.uncertainty_m);
+        let reach = MIN_RADIUS_M.max(2.0 * case.located.uncertainty_m);
         let distance = distance_m(self.truth.place?, case.located.at);
         (distance <= reach).then_some(distance / reach)
     }
@@ -495,7 +495,7 @@ fn near(thing: &BBox, case: &BBox) -> Option<f64> {
     let off = ((a.x - b.x) / thing.width())
         .abs()
         .max(((a.y - b.y) / thing.height()).abs());
-    (off <= FOOT_WITHIN || thing.iou(case) >= SAME_THING_IOU).then_some(off)
+    (off <= MAX_FOOT_OFFSET || thing.iou(case) >= SAME_THING_IOU).then_some(off)
 }
 
 /// A box, a tenth of the picture, where a calibrated view shows the place; `None` where it does not.
@@ -525,7 +525,7 @@ fn zone_of(plan: &Plan, camera: &CameraId, rule: &Rule, foot: Point) -> Option<S
     Some(zone.id.to_string())
 }
 
-impl Counts {
+impl EvaluationCounts {
     fn add(&mut self, other: &Self) {
         self.judged += other.judged;
         self.right += other.right;
