@@ -56,7 +56,7 @@ fn main() {
     let mut replay = Replay::new(plan, Window::default());
     let (mut told, mut after_a_tenth) = (0u64, 0.0);
     while let Some(entry) = reader.next_entry().expect("it was just recorded") {
-        replay.take(entry);
+        replay.apply(entry);
         told += 1;
         if told == records / 10 {
             after_a_tenth = resident_mb();

@@ -15,7 +15,7 @@ use super::Failure;
 use gridwatch_config::{self, Judged};
 use gridwatch_engine::{Effect, Plan};
 use gridwatch_base::error::Class;
-use gridwatch_ledger::{self, Damage, Reader, RecordedEvent, replay::{ReplayedCase, Replay, Tally, Window, compare::{CaseChange, Comparison, Counts}, truth::{self, trial::{self, Judged as Told, MissedProblem, EvaluationReport, Evaluator, CaseVerdict}}}};
+use gridwatch_ledger::{self, Damage, Reader, RecordedEvent, replay::{ReplayedCase, Replay, Tally, Window, compare::{CaseChange, ChangeCounts, Comparison}, truth::{self, evaluation::{EvaluatedCase as Told, EvaluationCounts, MissedProblem, EvaluationReport, Evaluator, CaseVerdict}}}};
 
 /// Judges again what the ledger recorded, under this configuration.
 ///
@@ -61,7 +61,7 @@ struct Summary<'a> {
     #[serde(flatten)]
     tally: &'a Tally,
     #[serde(skip_serializing_if = "Option::is_none")]
-    compared: Option<Counts>,
+    compared: Option<ChangeCounts>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     outcome: Option<&'a EvaluationReport>,
     damaged: Vec<DamageLine>,
@@ -110,7 +110,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         (Some(old), _) => {
             let mut old = old_cases(old)?;
             // What is not told again is not gone.
-            old.retain(|c| window.holds(c.confirmed_at));
+            old.retain(|c| window.contains(c.confirmed_at));
             Against::Old(Comparison::new(old))
         }
         (None, Some(path)) => Against::Truth(Evaluator::new(truths(path, &judged.plan)?, Arc::clone(&judged.plan))),
@@ -120,7 +120,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     let told = tell(
         &mut reader,
-        (Replay::new(judged.plan, window).under(&judged.config_sha256), window),
+        (Replay::new(judged.plan, window).with_config_sha256(&judged.config_sha256), window),
         against,
         args.json,
         &mut out,
@@ -194,17 +194,17 @@ fn tell(
     }
     while let Some(entry) = reader.next_entry()? {
         if let (Against::Truth(trial), RecordedEvent::Observed(look)) = (&mut against, &entry.event)
-            && window.holds(look.at)
+            && window.contains(look.at)
         {
-            trial.look(look);
+            trial.observe(look);
         }
-        let effects = replay.take(entry);
+        let effects = replay.apply(entry);
         let told = match &mut against {
             Against::Old(comparison) => {
-                comparison.take(&effects);
+                comparison.apply(&effects);
                 continue;
             }
-            Against::Truth(trial) => trial.take(&effects),
+            Against::Truth(trial) => trial.apply(&effects),
             Against::Nothing => Vec::new(),
         };
         for effect in &effects {
@@ -389,7 +389,7 @@ fn held_against(outcome: &EvaluationReport, out: &mut impl Write) -> io::Result<
     let rules = outcome.by_rule.iter().map(|(rule, counts)| (rule.as_str(), counts));
     writeln!(out)?;
     for (rule, c) in rules.chain([("all", &outcome.all)]) {
-        let trial::Counts {
+        let EvaluationCounts {
             judged,
             right,
             repeats,
@@ -420,7 +420,7 @@ fn held_against(outcome: &EvaluationReport, out: &mut impl Write) -> io::Result<
     writeln!(out)
 }
 
-fn truths(path: &Path, plan: &Plan) -> Result<Vec<truth::Truth>, Failure> {
+fn truths(path: &Path, plan: &Plan) -> Result<Vec<truth::GroundTruth>, Failure> {
     let text = fs::read_to_string(path).map_err(|e| {
         Failure::new(
             Class::Config,

@@ -62,7 +62,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut reader = Reader::open(&args.ledger, None)?;
     let mut sweep = Sweep::new(&judged.plan, Window::default());
     while let Some(entry) = reader.next_entry()? {
-        sweep.take(&entry);
+        sweep.apply(&entry);
     }
     reader.damage().iter().for_each(set_apart);
     let tuned = sweep.finish(&labels, args.precision);

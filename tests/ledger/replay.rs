@@ -278,12 +278,12 @@ fn a_start_that_knew_what_came_before_is_replayed_as_it_was() {
     let replayed = |replay: Replay| {
         let mut replay = replay;
         let entries = read(dir.path()).0.into_iter();
-        entries.flat_map(|e| replay.take(e)).collect::<Vec<_>>()
+        entries.flat_map(|e| replay.apply(e)).collect::<Vec<_>>()
     };
     let new = || Replay::new(Arc::clone(&plan), Window::default());
-    assert_eq!(replayed(new().under(&"ab".repeat(32))), effects);
+    assert_eq!(replayed(new().with_config_sha256(&"ab".repeat(32))), effects);
     assert_eq!(
-        looks(&replayed(new().under(&"cd".repeat(32)))),
+        looks(&replayed(new().with_config_sha256(&"cd".repeat(32)))),
         Some((7, at(61.0))),
         "a replay under another configuration loses nothing"
     );

@@ -7,7 +7,7 @@ use crate::engine_support::*;
 use crate::ledger_support::folder::{Folder, lines};
 use gridwatch_engine::{BBox, CaseState, Detection, Input, Light, LonLat, Observation, Plan, Reply, View, ZoneKind};
 use gridwatch_ledger::replay::truth::{
-    GroundTruth, View as Seen, parse,
+    GroundTruth, TruthView as Seen, parse,
     evaluation::{MissedProblem, EvaluationReport, Evaluator, CaseVerdict},
 };
 
@@ -34,7 +34,7 @@ fn heap(id: &str, from: u32, to: u32) -> GroundTruth {
 /// An engine and the trial of its cases.
 struct Court {
     world: World,
-    evaluation: Evaluator,
+    evaluator: Evaluator,
     verdicts: Vec<(CaseVerdict, String)>,
 }
 
@@ -42,7 +42,7 @@ impl Court {
     fn new(plan: Plan, truths: Vec<GroundTruth>) -> Self {
         Self {
             world: World::new(plan.clone()),
-            evaluation: Evaluator::new(truths, Arc::new(plan)),
+            evaluator: Evaluator::new(truths, Arc::new(plan)),
             verdicts: Vec::new(),
         }
     }
@@ -63,14 +63,14 @@ impl Court {
                 detections: detections.to_vec(),
                 not_searched: Vec::new(),
             };
-            self.evaluation.look(&look);
+            self.evaluator.observe(&look);
             self.apply(Input::Observed(look));
         }
     }
 
     fn apply(&mut self, input: Input) {
         let effects = self.world.apply(input);
-        let judged = self.evaluation.take(&effects).into_iter();
+        let judged = self.evaluator.apply(&effects).into_iter();
         self.verdicts
             .extend(judged.map(|(_, j)| (j.verdict, j.about.unwrap_or(j.kind))));
     }
@@ -87,7 +87,7 @@ impl Court {
     }
 
     fn end(self) -> (EvaluationReport, Vec<MissedProblem>, Vec<(CaseVerdict, String)>) {
-        let (outcome, missed) = self.evaluation.finish();
+        let (outcome, missed) = self.evaluator.finish();
         (outcome, missed, self.verdicts)
     }
 }

@@ -71,7 +71,7 @@ pub fn replay(dir: &Path, plan: &Arc<Plan>, window: Window) -> (Vec<Effect>, Rep
     let mut replay = Replay::new(Arc::clone(plan), window);
     let mut effects = Vec::new();
     while let Some(entry) = reader.next_entry().expect("a readable ledger") {
-        effects.extend(replay.take(entry));
+        effects.extend(replay.apply(entry));
     }
     (effects, replay)
 }

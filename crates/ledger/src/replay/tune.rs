@@ -30,7 +30,7 @@ const SAME_THING_IOU: f64 = 0.3;
 pub struct Sweep {
     replays: Vec<(f32, Replay, Vec<ReplayedCase>)>,
     /// As configured: its cases are those that people saw.
-    own: (Replay, Vec<ReplayedCase>),
+    configured: (Replay, Vec<ReplayedCase>),
     rules: Vec<(String, f32)>,
 }
 
@@ -59,24 +59,24 @@ impl Sweep {
         });
         Self {
             replays: replays.collect(),
-            own: (Replay::new(Arc::clone(plan), window), Vec::new()),
+            configured: (Replay::new(Arc::clone(plan), window), Vec::new()),
             rules: plan.rules.iter().map(|r| (r.id.to_string(), r.day.start)).collect(),
         }
     }
 
     /// Tells one record to all.
-    pub fn take(&mut self, entry: &Entry) {
+    pub fn apply(&mut self, entry: &Entry) {
         for (_, replay, cases) in &mut self.replays {
-            cases.extend(opened(&replay.take(entry.clone())));
+            cases.extend(opened(&replay.apply(entry.clone())));
         }
-        let (replay, cases) = &mut self.own;
-        cases.extend(opened(&replay.take(entry.clone())));
+        let (replay, cases) = &mut self.configured;
+        cases.extend(opened(&replay.apply(entry.clone())));
     }
 
     /// Holds what was opened against `labels`. `min_precision` is the least precision, 0..=1, that a threshold may be chosen with.
     pub fn finish(self, labels: &[CaseLabel], min_precision: f64) -> SweepResult {
         let mut known: BTreeMap<&str, &ReplayedCase> = BTreeMap::new();
-        for case in self.replays.iter().flat_map(|(_, _, cases)| cases).chain(&self.own.1) {
+        for case in self.replays.iter().flat_map(|(_, _, cases)| cases).chain(&self.configured.1) {
             known.insert(case.case_id.as_str(), case);
         }
         let resolved: Vec<ResolvedLabel> = labels.iter().filter_map(|l| ResolvedLabel::of(l, &known)).collect();
@@ -193,7 +193,7 @@ pub struct ChosenThreshold {
     /// True where it is as precise as was asked; else it is the most precise there is.
     pub is_precise_enough: bool,
     /// How many thresholds do as well as it: it is the middle one, for the next week's scores are not this week's.
-    pub equals: usize,
+    pub ties: usize,
 }
 
 fn choose(points: &[CurvePoint], min_precision: f64) -> Option<ChosenThreshold> {
@@ -211,7 +211,7 @@ fn choose(points: &[CurvePoint], min_precision: f64) -> Option<ChosenThreshold> 
         let labelled = points.iter().filter(|p| p.precision().is_some());
         labelled.max_by(|a, b| precise(a).total_cmp(&precise(b)).then(found(a).cmp(&found(b))))
     }?;
-    let equals: Vec<usize> = (0..points.len())
+    let ties: Vec<usize> = (0..points.len())
         .filter(|i| {
             let p = &points[*i];
             let is_as_precise = if is_precise_enough {
@@ -223,9 +223,9 @@ fn choose(points: &[CurvePoint], min_precision: f64) -> Option<ChosenThreshold> 
         })
         .collect();
     Some(ChosenThreshold {
-        index: *equals.get(equals.len() / 2)?,
+        index: *ties.get(ties.len() / 2)?,
         is_precise_enough,
-        equals: equals.len(),
+        ties: ties.len(),
     })
 }
 

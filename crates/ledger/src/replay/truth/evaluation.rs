@@ -189,7 +189,7 @@ impl Evaluator {
     }
 
     /// A look that the replay tells. To be told before what the engine made of it.
-    pub fn look(&mut self, look: &Observation) {
+    pub fn observe(&mut self, look: &Observation) {
         self.advance(look.at);
         let is_clear = look.view == View::Clear;
         let Some(before) = self.looks.insert(look.camera.clone(), (look.at, is_clear)) else {
@@ -209,7 +209,7 @@ impl Evaluator {
     }
 
     /// What the engine made of it: each case it opened is judged.
-    pub fn take(&mut self, effects: &[Effect]) -> Vec<(CaseId, EvaluatedCase)> {
+    pub fn apply(&mut self, effects: &[Effect]) -> Vec<(CaseId, EvaluatedCase)> {
         let mut judged = Vec::new();
         for effect in effects {
             match effect {
