@@ -94,7 +94,7 @@ fn originals_go_when_their_time_is_over_and_the_chain_says_so() {
         (case_id, what.as_str(), &sha256[..]),
         (&id, "original", &[original][..])
     );
-    assert_eq!(reason, "its time is over");
+    assert_eq!(reason, "retention period expired");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The box's chain of custody ([`gridwatch_custody::chain`]), a row a line, written in the transaction of what it tells.
+//! The chain of custody ([`gridwatch_custody::chain`]) in the database: one row per line, written in the same transaction as
+//! the change that the line records.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -8,14 +9,14 @@ use gridwatch_custody::{SigningKey, chain::{ChainEntry, ChainHead, START, Custod
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_contract::CaseRecord;
 
-/// Number and hash of the last line.
+/// Sequence number and hash of the last line.
 fn last(db: &Connection) -> rusqlite::Result<Option<(u64, String)>> {
     db.prepare_cached("SELECT seq, hash FROM chain ORDER BY seq DESC LIMIT 1")?
         .query_row([], |r| Ok((r.get::<_, u32>(0)?.into(), r.get(1)?)))
         .optional()
 }
 
-/// Writes the next line.
+/// Appends a line.
 pub(super) fn append(t: &Transaction<'_>, what: CustodyEvent, at: Timestamp) -> Result<(), StoreError> {
     let (seq, prev) = last(t)?.map_or((0, START.to_owned()), |(seq, hash)| (seq + 1, hash));
     let entry = ChainEntry { seq, at, what, prev };
@@ -25,7 +26,8 @@ pub(super) fn append(t: &Transaction<'_>, what: CustodyEvent, at: Timestamp) -> 
     Ok(())
 }
 
-/// Seals a record: it names the line before its own, is signed, and gets its line. Gives it as it is kept and sent.
+/// Signs a record and appends its line to the chain. The record carries the hash of the line before its own (`prev_hash`).
+/// Returns the sealed JSON, which is stored and sent as it is.
 pub(super) fn seal(
     t: &Transaction<'_>,
     record: &CaseRecord,
@@ -48,7 +50,7 @@ pub(super) fn seal(
 }
 
 impl Store {
-    /// Begins the chain, or goes on with it. A box that signs with a key that the one before did not hand over to says so.
+    /// Starts the chain, or continues it. Logs an error if the signing key changed without a rotation on record.
     pub(super) fn begin_or_resume_chain(&mut self, key: &SigningKey, now: Timestamp) -> Result<(), StoreError> {
         let public_key = key.public().to_string();
         let known = self.chain_keys()?.into_iter().next();
@@ -59,16 +61,16 @@ impl Store {
             tracing::error!(
                 before = known,
                 now = public_key,
-                "The box signs with another key than its chain says, and the one before did not hand over to it: it was lost or replaced by hand. Tell the platform the new one (gridwatch keys show)."
+                "Signing key differs from the last key in the chain and was not rotated; the old key was lost or replaced by hand. Give the platform the new public key (gridwatch keys show)"
             );
         }
         self.write(|t| append(t, CustodyEvent::Begun { public_key }, now))
     }
 
-    /// What the box signed with, newest first; nothing where there is no chain yet.
+    /// The public keys of the chain in base64, newest first; empty if there is no chain yet.
     ///
     /// # Errors
-    /// What the database says.
+    /// A database error.
     pub fn chain_keys(&self) -> Result<Vec<String>, StoreError> {
         let mut query = self.db.prepare_cached(
             "SELECT json_extract(line, '$.public_key') FROM chain
@@ -78,10 +80,10 @@ impl Store {
         keys.map(|key| Ok(key?)).collect()
     }
 
-    /// The chain's lines from the first about that case to the last; none where there is no line of it.
+    /// The lines of the chain from the first one about `case` to the end; empty if no line is about it.
     ///
     /// # Errors
-    /// What the database says.
+    /// A database error.
     pub fn chain_of(&self, case: &str) -> Result<Vec<String>, StoreError> {
         let mut query = self.db.prepare_cached(
             "SELECT line FROM chain WHERE seq >= (SELECT min(seq) FROM chain WHERE case_id = ?1) ORDER BY seq",
@@ -90,10 +92,10 @@ impl Store {
         lines.map(|line| Ok(line?)).collect()
     }
 
-    /// The originals that are kept of a case, by their hashes.
+    /// The SHA-256 hashes of the originals of a case that are still stored.
     ///
     /// # Errors
-    /// What the database says.
+    /// A database error.
     pub fn originals(&self, case: &str) -> Result<Vec<String>, StoreError> {
         let mut query = self
             .db
@@ -102,10 +104,10 @@ impl Store {
         rows.map(|row| Ok(row?)).collect()
     }
 
-    /// Writes down that originals are about to be opened.
+    /// Appends a line saying that `by` is about to decrypt originals, and why.
     ///
     /// # Errors
-    /// What the database says; then they must not be.
+    /// A database error; the originals must not be decrypted then.
     pub fn record_originals_opened(
         &mut self,
         case: &str,
@@ -123,10 +125,10 @@ impl Store {
         self.write(|t| append(t, what, now))
     }
 
-    /// How long the chain is, as it may be signed; `None` where there is none.
+    /// The current end of the chain, to be signed; `None` if there is no chain.
     ///
     /// # Errors
-    /// What the database says.
+    /// A database error.
     pub fn chain_head(&self, node: &str, key: &SigningKey, now: Timestamp) -> Result<Option<ChainHead>, StoreError> {
         Ok(last(&self.db)?.map(|(seq, hash)| ChainHead {
             seq,
@@ -137,11 +139,11 @@ impl Store {
         }))
     }
 
-    /// Lets the box sign with a new key from here on: its chain says so in the old one's name, and the file is replaced.
+    /// Replaces the signing key. The chain gets a line in which the old key signs the new one, and the key file is replaced.
     ///
     /// # Errors
-    /// What the database says, or [`StoreError::Key`]. Nothing was changed then, but in one case: the disk died between the two,
-    /// and the next start says that the keys do not fit.
+    /// A database error or [`StoreError::Key`]; nothing is changed then. If the commit fails after the key file was replaced,
+    /// the next start logs that the key differs from the chain.
     pub fn rotate_key(&mut self, now: Timestamp) -> Result<SigningKey, StoreError> {
         let ring = KeyRing::of(&self.dir);
         let old = ring.load_or_create()?;
@@ -149,7 +151,7 @@ impl Store {
         self.write(|t| {
             let prev = last(t)?.map_or(START.to_owned(), |(_, hash)| hash);
             append(t, CustodyEvent::key(&old, &new.public(), &prev), now)?;
-            // Within the transaction: where the file cannot be written, the chain does not say that it was.
+            // Inside the transaction: if the key file cannot be written, the line is rolled back.
             ring.replace_signing(&pem)?;
             Ok(())
         })?;
