@@ -86,7 +86,7 @@ fn originals_go_when_their_time_is_over_and_the_chain_says_so() {
         what,
         sha256,
         reason,
-    } = &segment.entries.last().unwrap().0.what
+    } = &segment.entries.last().unwrap().0.event
     else {
         panic!("{chain}")
     };
@@ -125,7 +125,7 @@ fn originals_are_opened_for_a_reason_that_the_chain_keeps() {
     assert_eq!(faults(), []);
     fs::write(&file, "another street").unwrap();
     assert!(
-        faults().iter().any(|f| f.what.contains("no picture of the case")),
+        faults().iter().any(|f| f.what.contains("no picture of the case was derived")),
         "{:?}",
         faults()
     );

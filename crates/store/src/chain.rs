@@ -17,12 +17,12 @@ fn last(db: &Connection) -> rusqlite::Result<Option<(u64, String)>> {
 }
 
 /// Appends a line.
-pub(super) fn append(t: &Transaction<'_>, what: CustodyEvent, at: Timestamp) -> Result<(), StoreError> {
+pub(super) fn append(t: &Transaction<'_>, event: CustodyEvent, at: Timestamp) -> Result<(), StoreError> {
     let (seq, prev) = last(t)?.map_or((0, START.to_owned()), |(seq, hash)| (seq + 1, hash));
-    let entry = ChainEntry { seq, at, what, prev };
+    let entry = ChainEntry { seq, at, event, prev };
     let (line, hash) = entry.line();
     t.prepare_cached("INSERT INTO chain (seq, line, hash, case_id) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![seq as i64, line, hash, entry.what.case_id()])?;
+        .execute(params![seq as i64, line, hash, entry.event.case_id()])?;
     Ok(())
 }
 
@@ -40,12 +40,12 @@ pub(super) fn seal(
         ..record.clone()
     };
     let body = super::cases::json(&record);
-    let what = CustodyEvent::Case {
+    let event = CustodyEvent::Case {
         case_id: record.case_id,
         revision: record.revision,
         sha256: sha256_hex(body.as_bytes()),
     };
-    append(t, what, at)?;
+    append(t, event, at)?;
     Ok(key.seal(&body))
 }
 
@@ -116,13 +116,13 @@ impl Store {
         reason: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let what = CustodyEvent::Opened {
+        let event = CustodyEvent::Opened {
             case_id: case.into(),
             sha256: sha256.to_vec(),
             by: by.into(),
             reason: reason.into(),
         };
-        self.write(|t| append(t, what, now))
+        self.write(|t| append(t, event, now))
     }
 
     /// The current end of the chain, to be signed; `None` if there is no chain.
@@ -150,7 +150,7 @@ impl Store {
         let (pem, new) = SigningKey::generate().map_err(|_| gridwatch_custody::keys::KeyError::NoRandomness)?;
         self.write(|t| {
             let prev = last(t)?.map_or(START.to_owned(), |(_, hash)| hash);
-            append(t, CustodyEvent::key(&old, &new.public(), &prev), now)?;
+            append(t, CustodyEvent::rotation(&old, &new.public(), &prev), now)?;
             // Inside the transaction: if the key file cannot be written, the line is rolled back.
             ring.replace_signing(&pem)?;
             Ok(())

@@ -78,11 +78,11 @@ pub(super) fn export(
     let segment = Segment::read(&chain.join("\n")).map_err(|broken| {
         let first = broken.into_iter().next();
         ExportError::Chain(first.map_or_else(String::new, |b| {
-            format!("{} lines after the case's first: {}", b.line, b.what)
+            format!("{} lines after the case's first: {}", b.line, b.reason)
         }))
     })?;
-    let is_of_case = |what: &CustodyEvent| what.case_id() == Some(case);
-    if !segment.entries.iter().any(|(entry, _)| is_of_case(&entry.what)) {
+    let is_of_case = |event: &CustodyEvent| event.case_id() == Some(case);
+    if !segment.entries.iter().any(|(entry, _)| is_of_case(&entry.event)) {
         return Err(unsigned().into());
     }
     // Where that key did not hand over to today's, the check says so.
