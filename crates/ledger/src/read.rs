@@ -1,4 +1,4 @@
-//! Reading a ledger from its oldest file to its newest, also beside the daemon that writes it. Changes nothing.
+//! Reads a ledger from its oldest file to its newest, also while the daemon writes it. Changes nothing, except for [`quarantine`].
 
 use std::{
     collections::VecDeque,
@@ -14,35 +14,35 @@ use super::{
     file::{self, FrameError, FrameReader, LedgerFile, damaged_name},
 };
 
-/// What could not be read: from `offset` to the file's end. The next file was read on.
+/// A damaged file: it was read up to `offset`, then reading continued with the next file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} is damaged at byte {offset}: {reason}. {lost} bytes of it are not read; what comes after is read from the next file", .path.display())]
+#[error("{} is damaged at byte {offset}: {reason}; skipped {lost} bytes up to the end of the file", .path.display())]
 pub struct Damage {
     /// The file.
     pub path: PathBuf,
-    /// The first byte that could not be read.
+    /// Position of the damage.
     pub offset: u64,
-    /// Why not.
+    /// What is wrong there.
     pub reason: &'static str,
-    /// Bytes from there to the file's end.
+    /// Number of bytes from there to the end of the file.
     pub lost: u64,
-    /// The file's name says so already.
+    /// The file was renamed earlier.
     pub is_quarantined: bool,
 }
 
 impl Damage {
-    /// The file's name as it was before it was set apart: the same whenever it is asked.
+    /// Name of the file before it was renamed, which stays the same for every replay.
     pub fn file_name(&self) -> String {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         name.strip_suffix(".damaged").unwrap_or(&name).to_owned()
     }
 }
 
-/// Sets a damaged file apart by its name, so that no daemon removes it for its age; what is whole of it is still read.
-/// `None`: it was set apart before.
+/// Renames a damaged file so that no daemon deletes it for its age; the part before the damage is still read. Returns the new path, or
+/// `None` if the file was renamed earlier.
 ///
 /// # Errors
-/// What the system says.
+/// [`LedgerError::Io`].
 pub fn quarantine(damage: &Damage) -> Result<Option<PathBuf>, LedgerError> {
     if damage.is_quarantined {
         return Ok(None);
@@ -52,29 +52,29 @@ pub fn quarantine(damage: &Damage) -> Result<Option<PathBuf>, LedgerError> {
     Ok(Some(to))
 }
 
-/// Gives the records one by one; holds one at a time, however long the ledger is.
+/// Iterates over the records of a ledger. Only one record is in memory at a time.
 #[derive(Debug)]
 pub struct Reader {
     files: VecDeque<LedgerFile>,
     open: Option<OpenFile>,
     damage: Vec<Damage>,
-    /// Bytes at the end of the newest file that are no whole record: torn off by a crash, or still being written.
+    /// Bytes of an incomplete record at the end of the newest file, left by a crash or still being written.
     unfinished: u64,
 }
 
 #[derive(Debug)]
 struct OpenFile {
-    stored: LedgerFile,
+    file: LedgerFile,
     frames: FrameReader,
     decoder: Decoder,
 }
 
 impl Reader {
-    /// Opens the ledger in `dir`. With `from`, reading begins with the newest run that had begun by then, for what came
-    /// before a start bears on nothing after it; where no such run is kept any more, with the oldest file.
+    /// Opens the ledger in `dir`. With `from`, reading starts with the newest run that had started by then, since earlier runs do not
+    /// affect it; if that run is no longer on disk, with the oldest file.
     ///
     /// # Errors
-    /// [`LedgerError::Missing`] where there is none, or what the system says.
+    /// [`LedgerError::Missing`] if there is none, or [`LedgerError::Io`].
     pub fn open(dir: &Path, from: Option<Timestamp>) -> Result<Self, LedgerError> {
         if !dir.is_dir() {
             return Err(LedgerError::Missing { dir: dir.into() });
@@ -84,7 +84,7 @@ impl Reader {
             return Err(LedgerError::Missing { dir: dir.into() });
         }
         if let Some(from) = from {
-            let first = files.iter().rposition(|f| begins_a_run(&f.path, from)).unwrap_or(0);
+            let first = files.iter().rposition(|f| starts_a_run(&f.path, from)).unwrap_or(0);
             files.drain(..first);
         }
         Ok(Self {
@@ -98,7 +98,7 @@ impl Reader {
     /// The next record; `None` at the end.
     ///
     /// # Errors
-    /// What the system says, or [`LedgerError::Newer`]. Damage is no error: see [`Reader::damage`].
+    /// [`LedgerError::Io`] or [`LedgerError::Newer`]. Damage is not an error, see [`Reader::damage`].
     pub fn next_entry(&mut self) -> Result<Option<Entry>, LedgerError> {
         loop {
             let Some(open) = &mut self.open else {
@@ -123,50 +123,50 @@ impl Reader {
                 },
                 Err(error) => error,
             };
-            let (stored, length) = (open.stored.clone(), open.frames.length());
+            let (file, length) = (open.file.clone(), open.frames.length());
             self.open = None;
-            self.handle_frame_error(stored, length, error)?;
+            self.handle_frame_error(file, length, error)?;
         }
     }
 
-    /// What could not be read so far, in the order of the files.
+    /// The damage found so far, in the order of the files.
     pub fn damage(&self) -> &[Damage] {
         &self.damage
     }
 
-    /// How many bytes at the end of the newest file are no whole record (yet).
+    /// Size in bytes of the incomplete record at the end of the newest file.
     pub fn unfinished(&self) -> u64 {
         self.unfinished
     }
 
     fn open_next(&mut self) -> Result<bool, LedgerError> {
-        let Some(stored) = self.files.pop_front() else {
+        let Some(file) = self.files.pop_front() else {
             return Ok(false);
         };
-        match FrameReader::open(&stored.path) {
+        match FrameReader::open(&file.path) {
             Ok(frames) => {
-                let decoder = Decoder::new(frames.begun);
+                let decoder = Decoder::new(frames.started_at);
                 self.open = Some(OpenFile {
-                    stored,
+                    file,
                     frames,
                     decoder,
                 });
             }
-            // The daemon removed it for its age since the folder was listed.
+            // The daemon deleted it for its age after the directory was listed.
             Err(FrameError::Io(e)) if e.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
-                let length = fs::metadata(&stored.path).map_or(0, |m| m.len());
-                self.handle_frame_error(stored, length, error)?;
+                let length = fs::metadata(&file.path).map_or(0, |m| m.len());
+                self.handle_frame_error(file, length, error)?;
             }
         }
         Ok(true)
     }
 
-    fn handle_frame_error(&mut self, stored: LedgerFile, length: u64, error: FrameError) -> Result<(), LedgerError> {
+    fn handle_frame_error(&mut self, file: LedgerFile, length: u64, error: FrameError) -> Result<(), LedgerError> {
         match error {
-            FrameError::Io(e) => Err(LedgerError::io("read", &stored.path, e)),
+            FrameError::Io(e) => Err(LedgerError::io("read", &file.path, e)),
             FrameError::Newer(found) => Err(LedgerError::Newer {
-                path: stored.path,
+                path: file.path,
                 found,
                 known: file::VERSION,
             }),
@@ -176,15 +176,15 @@ impl Reader {
                 frame_follows,
             } => {
                 let lost = length - offset;
-                if self.files.is_empty() && !frame_follows && !stored.is_damaged {
+                if self.files.is_empty() && !frame_follows && !file.is_damaged {
                     self.unfinished = lost;
                 } else {
                     self.damage.push(Damage {
-                        path: stored.path,
+                        path: file.path,
                         offset,
                         reason,
                         lost,
-                        is_quarantined: stored.is_damaged,
+                        is_quarantined: file.is_damaged,
                     });
                 }
                 Ok(())
@@ -193,13 +193,13 @@ impl Reader {
     }
 }
 
-/// True where a daemon began this file at its start, not later than `by`.
-fn begins_a_run(path: &Path, by: Timestamp) -> bool {
+/// True if the daemon started this file at its own start, not later than `by`.
+fn starts_a_run(path: &Path, by: Timestamp) -> bool {
     let Ok(mut frames) = FrameReader::open(path) else {
         return false;
     };
-    let begun = frames.begun;
+    let started_at = frames.started_at;
     let Ok(Some(first)) = frames.next() else { return false };
-    let head = Decoder::new(begun).entry(first).map(|e| e.event);
-    matches!(head, Ok(RecordedEvent::Head(h)) if h.begun == FileOrigin::Start && h.started_at <= by)
+    let head = Decoder::new(started_at).entry(first).map(|e| e.event);
+    matches!(head, Ok(RecordedEvent::Head(h)) if h.origin == FileOrigin::Start && h.started_at <= by)
 }

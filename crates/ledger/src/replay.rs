@@ -258,7 +258,7 @@ fn is_remembered(case: &OpenCase, now: Timestamp) -> bool {
 /// When a record was made, where it says so.
 fn time_of(event: &RecordedEvent) -> Option<Timestamp> {
     match event {
-        RecordedEvent::Head(head) if head.begun == crate::FileOrigin::Start => Some(head.started_at),
+        RecordedEvent::Head(head) if head.origin == crate::FileOrigin::Start => Some(head.started_at),
         RecordedEvent::Observed(look) => Some(look.at),
         RecordedEvent::Reply(reply) => Some(reply.at),
         RecordedEvent::Tick(at) | RecordedEvent::Reaimed(Reaimed { at, .. }) => Some(*at),
