@@ -91,7 +91,7 @@ fn table(tuned: &SweepResult) -> String {
         let _ = writeln!(
             text,
             "Rule {}, start_score now {:.2}\n\n  {:>5}  {:>6}  {:>5}  {:>5}  {:>10}  {:>9}  {:>6}",
-            curve.rule, curve.now, "SCORE", "CASES", "RIGHT", "WRONG", "UNLABELLED", "PRECISION", "RECALL"
+            curve.rule, curve.configured, "SCORE", "CASES", "RIGHT", "WRONG", "UNLABELLED", "PRECISION", "RECALL"
         );
         for (i, point) in curve.points.iter().enumerate() {
             let mark = if curve.chosen.as_ref().is_some_and(|c| c.index == i) {

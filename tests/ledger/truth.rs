@@ -296,12 +296,12 @@ fn a_line_that_is_no_truth_is_named_with_file_and_line() {
     };
     let line = |truth: &GroundTruth| serde_json::to_string(truth).unwrap();
     for (second, reason) in [
-        ("{".to_owned(), "no truth"),
-        (good.clone(), "was given before"),
-        (line(&heap("b", 600, 600)), "not later than"),
-        (line(&nowhere), "no longitude"),
+        ("{".to_owned(), "invalid truth"),
+        (good.clone(), "duplicate id"),
+        (line(&heap("b", 600, 600)), "must be later than"),
+        (line(&nowhere), "not a valid longitude"),
         (line(&hidden), "not in order"),
-        (line(&heap("b", 0, 9)).replace("gate", "gait"), "no camera"),
+        (line(&heap("b", 0, 9)).replace("gate", "gait"), "unknown camera"),
         (line(&heap("b", 0, 9)).replace("\"x2\":0.55", "\"x2\":1.55"), "x1 < x2"),
         (line(&heap("b", 0, 9)).replace("\"kind\"", "\"sort\""), "sort"),
     ] {
@@ -379,7 +379,7 @@ fn replay_ends_with_precision_recall_and_repeated() {
     let refused = folder.replay(&config, &with_truth);
     let why = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(3), "{why}");
-    assert!(why.contains("truth.jsonl:1: no truth"), "{why}");
+    assert!(why.contains("truth.jsonl:1: invalid truth"), "{why}");
     let both = folder.replay(&config, &["--truth", "t", "--compare", "o"]);
     assert_eq!(both.status.code(), Some(2));
 }

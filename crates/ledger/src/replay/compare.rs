@@ -1,7 +1,7 @@
-//! Which cases come and go between two replays of the same record, and why those that go are gone.
+//! Compares the cases of two replays of the same ledger: which are new, which are gone, and the likely reason for the latter.
 //!
-//! A case's id is a hash of when it was first seen, so another threshold gives the same problem another id. What is the same
-//! camera's, rule's and cell's at overlapping times is taken for the same problem, earlier or later.
+//! A case id is a hash of the time of the first sighting, so another threshold gives the same problem another id. Cases of the same
+//! camera, rule and cell with overlapping times are therefore taken for the same problem, shifted in time.
 
 use std::collections::BTreeMap;
 
@@ -11,50 +11,50 @@ use serde::Serialize;
 use super::ReplayedCase;
 use gridwatch_engine::{Effect, NotFiled};
 
-/// How far a candidate's end may lie from a case that is gone, to be told as its reason: a thing that left is told after the
-/// rule's grace, which is minutes.
+/// A candidate that ended within this time of a case that is gone may be the reason for it: the end is reported after the grace of the
+/// rule, which is minutes.
 const MAX_REASON_DISTANCE: SignedDuration = SignedDuration::from_hours(1);
 
-/// What became of a case.
+/// The difference in a case.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
 pub enum CaseChange {
-    /// Only the new replay has it.
+    /// Only in the new replay.
     New {
-        /// It.
+        /// The case.
         case: ReplayedCase,
     },
-    /// Only the old one had it.
+    /// Only in the old replay.
     Gone {
-        /// It.
+        /// The case.
         case: ReplayedCase,
-        /// The reason nearest in time for which a candidate of that camera and rule was not filed.
+        /// Why the nearest candidate in time, of that camera and rule, was not filed.
         why: Option<LikelyReason>,
     },
-    /// Both have it, at other times.
+    /// In both, at different times.
     Shifted {
-        /// As it is now.
+        /// The case in the new replay.
         case: ReplayedCase,
-        /// As it was.
+        /// The case in the old replay.
         was: ReplayedCase,
-        /// Seconds by which it is confirmed later now.
+        /// Delay of the confirmation in the new replay, in seconds.
         later_s: f64,
     },
 }
 
-/// Why a case may be gone.
+/// The likely reason for a case being gone.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LikelyReason {
     /// The engine's reason.
     pub reason: NotFiled,
-    /// When the engine said so.
+    /// Time at which the engine gave it.
     pub at: Timestamp,
 }
 
-/// How many of each.
+/// Number of cases by difference.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct ChangeCounts {
-    /// The very same in both.
+    /// Identical in both.
     pub same: u64,
     /// See [`CaseChange::Shifted`].
     pub shifted: u64,
@@ -64,7 +64,7 @@ pub struct ChangeCounts {
     pub gone: u64,
 }
 
-/// Compares while a replay runs. Holds the old cases, and of the new ones those that are not the very same.
+/// Compares during a replay. Keeps the old cases in memory, and the new ones that have no identical counterpart.
 #[derive(Debug)]
 pub struct Comparison {
     old: BTreeMap<(String, String), Vec<OldCase>>,
@@ -80,7 +80,7 @@ struct OldCase {
 }
 
 impl Comparison {
-    /// Against these.
+    /// A comparison with these cases.
     pub fn new(old: impl IntoIterator<Item = ReplayedCase>) -> Self {
         let mut this = Self {
             old: BTreeMap::new(),
@@ -101,7 +101,7 @@ impl Comparison {
         this
     }
 
-    /// Takes what the new replay wants done.
+    /// Takes the effects of the new replay.
     pub fn apply(&mut self, effects: &[Effect]) {
         for effect in effects {
             match effect {
@@ -147,7 +147,7 @@ impl Comparison {
         }
     }
 
-    /// What came and went, by the time it was confirmed.
+    /// The differences, ordered by time of confirmation.
     pub fn finish(self) -> (Vec<CaseChange>, ChangeCounts) {
         let mut counts = ChangeCounts {
             same: self.same,
@@ -191,7 +191,7 @@ impl Comparison {
     }
 }
 
-/// These are told of each look, whatever thing it saw; the others end a candidate, or hold it back.
+/// These reasons are given for single looks, whatever they show; the others end or delay a candidate.
 fn is_per_look(reason: NotFiled) -> bool {
     matches!(
         reason,
@@ -199,7 +199,7 @@ fn is_per_look(reason: NotFiled) -> bool {
     )
 }
 
-/// True where both are of the same camera, rule and cell, and the times from first seen to confirmed overlap.
+/// True if both have the same camera, rule and cell, and their times from first sighting to confirmation overlap.
 fn is_same_problem(a: &ReplayedCase, b: &ReplayedCase) -> bool {
     (&a.camera, &a.rule, &a.cell) == (&b.camera, &b.rule, &b.cell)
         && a.first_seen_at <= b.confirmed_at

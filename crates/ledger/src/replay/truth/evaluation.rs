@@ -1,5 +1,5 @@
-//! Cases held against the truth: which are right, which are of nothing, which tell the same problem again, and which
-//! problems nobody was told of. How is told in `docs/judging.md`, "Held against the truth".
+//! Evaluates the cases of a replay against ground truth: which are right, false or repeated, and which problems were missed. The rules
+//! are described in `docs/judging.md`.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -9,177 +9,177 @@ use serde::Serialize;
 use super::GroundTruth;
 use gridwatch_engine::{BBox, CameraId, Case, CaseId, CaseState, Effect, LonLat, Observation, Place, PlaceMethod, Plan, Point, Rule, View, ZoneKind, calendar::Lately, geometry::{Side, distance_m, side_of}};
 
-/// A problem must have been in clear sight for the rule's dwell and this much of it more before it is asked for: a detector
-/// that misses three looks in ten needs some more of them to be sure, and what is gone at once helps no crew ...
+/// A problem is expected to be filed once it was visible for the dwell of the rule and this share of it more: a detector that misses
+/// three looks in ten needs additional ones, and a problem that is gone at once is no use to a crew ...
 const GRACE_SHARE: f64 = 0.25;
-/// ... and this much at least.
+/// ... and for at least this much more.
 const MIN_GRACE: Duration = Duration::from_mins(2);
-/// Clocks of people who write truths down are good for this.
+/// Accuracy of the times in truth files written by people.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
-/// A case's foot may lie this many widths and heights of the thing's box from the middle of that box's lower edge. Half is
-/// the box's own edge; the rest is what boxes jitter.
+/// Maximum distance of the foot of a case from the foot of the object (the middle of the lower edge of its box), in widths and heights
+/// of that box. Half is its own edge; the rest allows for jitter of the boxes.
 const MAX_FOOT_OFFSET: f64 = 0.75;
-/// Boxes that overlap this much show one thing even where their feet lie apart, as when only its upper half is seen.
-const SAME_THING_IOU: f64 = 0.3;
-/// Places nearer than this are one however sure both are, as for the engine's sites.
+/// Boxes with this overlap show the same object even if their feet are apart, for example if only the upper half is visible.
+const SAME_OBJECT_IOU: f64 = 0.3;
+/// Positions nearer than this are the same, however certain both are; as for the sites of the engine.
 const MIN_RADIUS_M: f64 = 2.0;
 
-/// What a case is.
+/// The verdict on a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CaseVerdict {
-    /// About a problem that was there, and had not been told.
+    /// About a problem that had no case before.
     Right,
-    /// About a problem whose earlier case was over, and linked to it.
+    /// About a problem whose earlier case was closed, and linked to that case.
     Recurrence,
-    /// About a problem that had a case already.
+    /// About a problem that already had a case.
     Repeated,
-    /// About nothing, or about what is no problem.
+    /// About no object, or about a lawful one.
     False,
 }
 
-/// What came of a case.
+/// The evaluation of a case.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EvaluatedCase {
-    /// What it is.
+    /// The verdict.
     pub verdict: CaseVerdict,
-    /// The thing that it is about, where there is one.
+    /// Id of the object that the case is about, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub about: Option<String>,
-    /// That thing in words; `nothing` where there was none.
+    /// Description of that object; `nothing` if there is none.
     pub kind: String,
 }
 
-/// A problem that was asked for and not found.
+/// A problem that should have been filed and was not.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MissedProblem {
-    /// Its id in the truth.
+    /// Its id in the truth file.
     pub id: String,
-    /// What it is.
+    /// Its description.
     pub kind: String,
     /// Its category.
     pub category: String,
-    /// Seconds for which the camera that saw it best had it in clear sight.
+    /// Seconds for which it was visible to the camera that saw it longest.
     pub in_sight_s: f64,
 }
 
-/// The counts, and what follows from them.
+/// Counts, and the measures computed from them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct EvaluationCounts {
-    /// Cases about a problem that was there, in share of all cases; `null` without cases.
+    /// Cases about a problem, as a share of all cases; `None` without cases.
     pub precision: Option<f64>,
-    /// Problems found, in share of those that are asked for; `null` where none is.
+    /// Problems found, as a share of the expected ones; `None` if none was expected.
     pub recall: Option<f64>,
-    /// Cases that tell a problem again, in share of all cases; `null` without cases.
+    /// Repeated cases, as a share of all cases; `None` without cases.
     pub repeated: Option<f64>,
-    /// Cases that were held against the truth.
+    /// Cases evaluated.
     pub judged: u64,
-    /// Those that are about a problem, the repeated ones among them.
+    /// Cases about a problem, including repeated ones.
     pub right: u64,
-    /// Those about none.
+    /// False cases.
     pub wrong: u64,
-    /// Those that tell a problem again.
+    /// Repeated cases.
     pub repeats: u64,
-    /// Those that link rightly to an earlier case of the problem.
+    /// Cases correctly linked to an earlier case of the same problem.
     pub recurrences: u64,
-    /// Problems in the truth.
+    /// Problems in the truth file.
     pub problems: u64,
-    /// Those that are asked for.
+    /// Expected problems: visible long enough to be filed.
     pub asked: u64,
-    /// Those of them that a case was filed for while they stood.
+    /// Expected problems for which a case was filed while they were present.
     pub found: u64,
-    /// Those of them that none was filed for.
+    /// Expected problems for which none was filed.
     pub missed: u64,
-    /// Problems that would be asked for, but that the open case of another problem at their site speaks for.
+    /// Problems that were visible long enough, but only while the open case of another problem covered their site.
     pub held: u64,
-    /// False cases, by what they are about.
+    /// False cases, by the description of the object.
     pub wrong_about: BTreeMap<String, u64>,
-    /// Missed problems, by kind.
+    /// Missed problems, by description.
     pub missed_kinds: BTreeMap<String, u64>,
 }
 
-/// Everything that came of it.
+/// The result of an evaluation.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct EvaluationReport {
-    /// Of all rules together.
+    /// All rules together.
     #[serde(flatten)]
     pub all: EvaluationCounts,
     /// By rule. A problem counts for the first rule of its category.
     pub by_rule: BTreeMap<String, EvaluationCounts>,
 }
 
-/// Holds a replay's cases against the truth while it runs.
+/// Evaluates the cases of a replay while it runs.
 #[derive(Debug)]
 pub struct Evaluator {
     plan: Arc<Plan>,
     truths: Vec<TrackedTruth>,
-    /// Indices of `truths` by their beginning, and how many of them have come.
-    coming: Vec<usize>,
-    come: usize,
-    /// Those that stand now, and when the first of them is over.
-    standing: Vec<usize>,
-    first_over: Timestamp,
-    /// The hours of the plan's rules, in their order.
+    /// Indices of `truths` in the order of their start, and how many have started.
+    by_start: Vec<usize>,
+    started: usize,
+    /// Indices of those present now, and the time at which the first of them ends.
+    present: Vec<usize>,
+    next_end: Timestamp,
+    /// Working hours of the plan's rules, in their order.
     hours: Vec<Lately>,
-    /// The last look of each camera and whether it was clear.
+    /// Time of the last look of each camera, and whether it was clear.
     looks: BTreeMap<CameraId, (Timestamp, bool)>,
-    /// Open cases of problems: which thing, and who sees it where the view has no coordinates.
+    /// Open cases about problems.
     open: BTreeMap<CaseId, OpenProblemCase>,
-    /// Counts the changes of `open`.
+    /// Incremented with every change of `open`.
     version: u64,
     counts: BTreeMap<String, EvaluationCounts>,
 }
 
 #[derive(Debug)]
 struct OpenProblemCase {
-    thing: usize,
+    truth: usize,
     at: LonLat,
     uncertainty_m: f64,
-    /// The camera and zone of a case that has no place of its own.
+    /// Camera and zone of a case that has only the position of its camera.
     view_site: Option<(CameraId, Option<String>)>,
 }
 
 #[derive(Debug)]
 struct TrackedTruth {
     truth: GroundTruth,
-    /// Index into the plan's rules.
+    /// Index of its rule in the plan.
     rule: Option<usize>,
-    sights: Vec<Sighting>,
+    sightings: Vec<Sighting>,
     /// The newest case about it.
     case: Option<CaseId>,
     is_found: bool,
-    /// Of which version of the open cases `is_held` is.
+    /// Value of [`Evaluator::version`] at which `is_covered` was computed.
     version: Option<u64>,
-    is_held: bool,
+    is_covered: bool,
 }
 
-/// How long one camera had a thing in clear sight.
+/// How long one camera could see an object.
 #[derive(Debug)]
 struct Sighting {
     camera: CameraId,
     bbox: BBox,
     hidden: Vec<(f64, f64)>,
-    /// Of `hidden`, how many are over.
-    past: usize,
-    /// While no other problem's open case spoke for it, and in all.
-    free: Duration,
-    in_all: Duration,
+    /// Number of spans in `hidden` that are over.
+    spans_over: usize,
+    /// Visible time while no open case of another problem covered it, and in total.
+    visible_uncovered: Duration,
+    visible: Duration,
 }
 
 impl Evaluator {
-    /// Against these truths, for cases by `plan`.
+    /// An evaluation against these truths, for cases under `plan`.
     pub fn new(truths: Vec<GroundTruth>, plan: Arc<Plan>) -> Self {
         let truths: Vec<TrackedTruth> = truths.into_iter().map(|t| TrackedTruth::new(t, &plan)).collect();
         let hours = vec![Lately::default(); plan.rules.len()];
-        let mut coming: Vec<usize> = (0..truths.len()).collect();
-        coming.sort_by_key(|i| truths[*i].truth.from);
+        let mut by_start: Vec<usize> = (0..truths.len()).collect();
+        by_start.sort_by_key(|i| truths[*i].truth.from);
         Self {
             plan,
             truths,
-            coming,
-            come: 0,
-            standing: Vec::new(),
-            first_over: Timestamp::MAX,
+            by_start,
+            started: 0,
+            present: Vec::new(),
+            next_end: Timestamp::MAX,
             hours,
             looks: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -188,7 +188,7 @@ impl Evaluator {
         }
     }
 
-    /// A look that the replay tells. To be told before what the engine made of it.
+    /// Takes a look, before the effects that the engine derives from it.
     pub fn observe(&mut self, look: &Observation) {
         self.advance(look.at);
         let is_clear = look.view == View::Clear;
@@ -198,22 +198,22 @@ impl Evaluator {
         if !is_clear || !before.1 || look.at <= before.0 {
             return;
         }
-        for i in 0..self.standing.len() {
-            let index = self.standing[i];
-            if self.truths[index].truth.problem && self.truths[index].sights.iter().any(|s| s.camera == look.camera) {
-                let is_held = self.is_held(index);
+        for i in 0..self.present.len() {
+            let index = self.present[i];
+            if self.truths[index].truth.problem && self.truths[index].sightings.iter().any(|s| s.camera == look.camera) {
+                let is_covered = self.is_covered(index);
                 let between = (before.0, look.at);
-                self.truths[index].seen(&look.camera, between, is_held, &self.plan, &mut self.hours);
+                self.truths[index].seen(&look.camera, between, is_covered, &self.plan, &mut self.hours);
             }
         }
     }
 
-    /// What the engine made of it: each case it opened is judged.
+    /// Takes the effects of the engine; returns the evaluation of each case that it opened.
     pub fn apply(&mut self, effects: &[Effect]) -> Vec<(CaseId, EvaluatedCase)> {
         let mut judged = Vec::new();
         for effect in effects {
             match effect {
-                Effect::OpenProblemCase(case) => judged.push((case.id.clone(), self.opened(case))),
+                Effect::OpenProblemCase(case) => judged.push((case.id.clone(), self.evaluate(case))),
                 Effect::Revise { case, state, .. } => self.revised(case, *state),
                 _ => {}
             }
@@ -221,33 +221,33 @@ impl Evaluator {
         judged
     }
 
-    /// The sum, and what was missed, by the time it came.
+    /// The result, and the missed problems in the order of their start.
     pub fn finish(mut self) -> (EvaluationReport, Vec<MissedProblem>) {
         let mut missed = Vec::new();
-        for i in &self.coming {
-            let thing = &self.truths[*i];
-            let Some(rule) = thing.rule.map(|r| &self.plan.rules[r]).filter(|_| thing.truth.problem) else {
+        for i in &self.by_start {
+            let tracked = &self.truths[*i];
+            let Some(rule) = tracked.rule.map(|r| &self.plan.rules[r]).filter(|_| tracked.truth.problem) else {
                 continue;
             };
             let counts = self.counts.entry(rule.id.to_string()).or_default();
             counts.problems += 1;
             let enough = rule.dwell + rule.dwell.mul_f64(GRACE_SHARE).max(MIN_GRACE);
-            let best = |of: fn(&Sighting) -> Duration| thing.sights.iter().map(of).max().unwrap_or_default();
-            if best(|s| s.free) >= enough {
+            let best = |of: fn(&Sighting) -> Duration| tracked.sightings.iter().map(of).max().unwrap_or_default();
+            if best(|s| s.visible_uncovered) >= enough {
                 counts.asked += 1;
-                if thing.is_found {
+                if tracked.is_found {
                     counts.found += 1;
                 } else {
                     counts.missed += 1;
-                    *counts.missed_kinds.entry(thing.truth.kind.clone()).or_default() += 1;
+                    *counts.missed_kinds.entry(tracked.truth.kind.clone()).or_default() += 1;
                     missed.push(MissedProblem {
-                        id: thing.truth.id.clone(),
-                        kind: thing.truth.kind.clone(),
-                        category: thing.truth.category.clone(),
-                        in_sight_s: best(|s| s.in_all).as_secs_f64(),
+                        id: tracked.truth.id.clone(),
+                        kind: tracked.truth.kind.clone(),
+                        category: tracked.truth.category.clone(),
+                        in_sight_s: best(|s| s.visible).as_secs_f64(),
                     });
                 }
-            } else if best(|s| s.in_all) >= enough && !thing.is_found {
+            } else if best(|s| s.visible) >= enough && !tracked.is_found {
                 counts.held += 1;
             }
         }
@@ -262,40 +262,40 @@ impl Evaluator {
 
     fn advance(&mut self, now: Timestamp) {
         while let Some(i) = self
-            .coming
-            .get(self.come)
+            .by_start
+            .get(self.started)
             .filter(|i| self.truths[**i].truth.from <= now)
         {
-            self.standing.push(*i);
-            self.first_over = self.first_over.min(self.truths[*i].over());
-            self.come += 1;
+            self.present.push(*i);
+            self.next_end = self.next_end.min(self.truths[*i].end());
+            self.started += 1;
         }
-        if now > self.first_over {
+        if now > self.next_end {
             let truths = &self.truths;
-            self.standing.retain(|i| now <= truths[*i].over());
-            let over = self.standing.iter().map(|i| truths[*i].over());
-            self.first_over = over.min().unwrap_or(Timestamp::MAX);
+            self.present.retain(|i| now <= truths[*i].end());
+            let ends = self.present.iter().map(|i| truths[*i].end());
+            self.next_end = ends.min().unwrap_or(Timestamp::MAX);
         }
     }
 
-    fn opened(&mut self, case: &Case) -> EvaluatedCase {
+    fn evaluate(&mut self, case: &Case) -> EvaluatedCase {
         self.advance(case.confirmed_at);
-        let of_it = |i: &usize| Some((*i, self.truths[*i].nearness(case)?));
-        // A thing that is a problem goes before one that is none, then the nearer.
-        let about = self.standing.iter().filter_map(of_it).min_by(|a, b| {
-            let is_none = |i: usize| !self.truths[i].truth.problem;
-            is_none(a.0).cmp(&is_none(b.0)).then(a.1.total_cmp(&b.1))
+        let distance = |i: &usize| Some((*i, self.truths[*i].match_distance(case)?));
+        // Problems take precedence over lawful objects, then the nearest wins.
+        let about = self.present.iter().filter_map(distance).min_by(|a, b| {
+            let is_lawful = |i: usize| !self.truths[i].truth.problem;
+            is_lawful(a.0).cmp(&is_lawful(b.0)).then(a.1.total_cmp(&b.1))
         });
         let about = about.map(|(i, _)| i);
         let verdict = match about {
-            Some(i) if self.truths[i].truth.problem => self.about(i, case),
+            Some(i) if self.truths[i].truth.problem => self.assign(i, case),
             _ => CaseVerdict::False,
         };
-        let thing = about.map(|i| &self.truths[i].truth);
+        let object = about.map(|i| &self.truths[i].truth);
         let judged = EvaluatedCase {
             verdict,
-            about: thing.map(|t| t.id.clone()),
-            kind: thing.map_or_else(|| "nothing".into(), |t| t.kind.clone()),
+            about: object.map(|t| t.id.clone()),
+            kind: object.map_or_else(|| "nothing".into(), |t| t.kind.clone()),
         };
         let counts = self.counts.entry(case.rule.to_string()).or_default();
         counts.judged += 1;
@@ -317,11 +317,11 @@ impl Evaluator {
         judged
     }
 
-    /// `case` is about the problem `i`.
-    fn about(&mut self, i: usize, case: &Case) -> CaseVerdict {
-        let thing = &mut self.truths[i];
-        thing.is_found = true;
-        let verdict = match thing.case.replace(case.id.clone()) {
+    /// Assigns `case` to the problem `i`.
+    fn assign(&mut self, i: usize, case: &Case) -> CaseVerdict {
+        let tracked = &mut self.truths[i];
+        tracked.is_found = true;
+        let verdict = match tracked.case.replace(case.id.clone()) {
             None => CaseVerdict::Right,
             Some(before) if !self.open.contains_key(&before) && case.recurrence.is_some() => CaseVerdict::Recurrence,
             Some(_) => CaseVerdict::Repeated,
@@ -331,7 +331,7 @@ impl Evaluator {
         self.open.insert(
             case.id.clone(),
             OpenProblemCase {
-                thing: i,
+                truth: i,
                 at: case.located.at,
                 uncertainty_m: case.located.uncertainty_m,
                 view_site: is_of_the_view.then(|| (case.camera.clone(), zone())),
@@ -347,37 +347,37 @@ impl Evaluator {
         }
     }
 
-    /// True while the open case of another problem speaks for `index`: it is at the case's site, which is what lies within the
-    /// rule's merge radius or twice its uncertainty, or the same zone of a view that cannot tell places apart.
-    fn is_held(&mut self, index: usize) -> bool {
-        let thing = &self.truths[index];
-        if thing.version == Some(self.version) {
-            return thing.is_held;
+    /// True while the open case of another problem covers this one: it lies within the merge radius of the rule or twice the uncertainty of
+    /// that case, or, if the case has no position of its own, in the same zone of its camera.
+    fn is_covered(&mut self, index: usize) -> bool {
+        let tracked = &self.truths[index];
+        if tracked.version == Some(self.version) {
+            return tracked.is_covered;
         }
-        let is_held = thing.rule.is_some_and(|rule| {
+        let is_covered = tracked.rule.is_some_and(|rule| {
             let rule = &self.plan.rules[rule];
             self.open
                 .values()
-                .any(|open| open.thing != index && self.speaks_for(open, thing, rule))
+                .any(|open| open.truth != index && self.covers(open, tracked, rule))
         });
-        let thing = &mut self.truths[index];
-        thing.version = Some(self.version);
-        thing.is_held = is_held;
-        is_held
+        let tracked = &mut self.truths[index];
+        tracked.version = Some(self.version);
+        tracked.is_covered = is_covered;
+        is_covered
     }
 
-    fn speaks_for(&self, open: &OpenProblemCase, thing: &TrackedTruth, rule: &Rule) -> bool {
-        let other = &self.truths[open.thing];
-        if other.truth.category != thing.truth.category {
+    fn covers(&self, open: &OpenProblemCase, tracked: &TrackedTruth, rule: &Rule) -> bool {
+        let other = &self.truths[open.truth];
+        if other.truth.category != tracked.truth.category {
             return false;
         }
         if let Some((camera, zone)) = &open.view_site
-            && let Some(sight) = thing.sights.iter().find(|s| s.camera == *camera)
+            && let Some(sighting) = tracked.sightings.iter().find(|s| s.camera == *camera)
         {
-            return zone_of(&self.plan, camera, rule, rule.held_at(&sight.bbox)) == *zone;
+            return zone_of(&self.plan, camera, rule, rule.held_at(&sighting.bbox)) == *zone;
         }
         let radius = rule.merge_radius_m.max(2.0 * open.uncertainty_m);
-        thing
+        tracked
             .truth
             .place
             .is_some_and(|place| distance_m(place, open.at) <= radius)
@@ -387,59 +387,59 @@ impl Evaluator {
 impl TrackedTruth {
     fn new(truth: GroundTruth, plan: &Plan) -> Self {
         let rule = plan.rules.iter().position(|r| r.category.code == truth.category);
-        let mut sights: Vec<Sighting> = truth
+        let mut sightings: Vec<Sighting> = truth
             .views
             .iter()
             .map(|v| Sighting {
                 camera: v.camera.clone(),
                 bbox: v.bbox,
                 hidden: v.hidden_s.clone(),
-                past: 0,
-                free: Duration::ZERO,
-                in_all: Duration::ZERO,
+                spans_over: 0,
+                visible_uncovered: Duration::ZERO,
+                visible: Duration::ZERO,
             })
             .collect();
         if let (true, Some(place)) = (truth.views.is_empty(), truth.place) {
-            sights.extend(plan.cameras.iter().filter_map(|(id, camera)| {
+            sightings.extend(plan.cameras.iter().filter_map(|(id, camera)| {
                 Some(Sighting {
                     camera: id.clone(),
-                    bbox: shown_at(&camera.place, place)?,
+                    bbox: projected_box(&camera.place, place)?,
                     hidden: Vec::new(),
-                    past: 0,
-                    free: Duration::ZERO,
-                    in_all: Duration::ZERO,
+                    spans_over: 0,
+                    visible_uncovered: Duration::ZERO,
+                    visible: Duration::ZERO,
                 })
             }));
         }
         Self {
             truth,
             rule,
-            sights,
+            sightings,
             case: None,
             is_found: false,
             version: None,
-            is_held: false,
+            is_covered: false,
         }
     }
 
-    /// Until when a case may be about it.
-    fn over(&self) -> Timestamp {
+    /// The latest time at which a case may be confirmed to count as being about it.
+    fn end(&self) -> Timestamp {
         self.truth.to.saturating_add(CLOCK_TOLERANCE).unwrap_or(Timestamp::MAX)
     }
 
-    /// The time between two clear looks of one camera passed.
+    /// Adds the time between two consecutive clear looks of one camera.
     fn seen(
         &mut self,
         camera: &CameraId,
         (before, at): (Timestamp, Timestamp),
-        is_held: bool,
+        is_covered: bool,
         plan: &Plan,
         hours: &mut [Lately],
     ) {
         let Some((rule, hours)) = self.rule.map(|r| (&plan.rules[r], &mut hours[r])) else {
             return;
         };
-        let Some(sight) = self.sights.iter_mut().find(|s| s.camera == *camera) else {
+        let Some(sighting) = self.sightings.iter_mut().find(|s| s.camera == *camera) else {
             return;
         };
         let away = plan.cameras.get(camera).map_or(Duration::ZERO, |c| c.away);
@@ -450,36 +450,36 @@ impl TrackedTruth {
         }
         let since_from = |t: Timestamp| t.duration_since(self.truth.from).as_secs_f64();
         let (from_s, to_s) = (since_from(from), since_from(to));
-        while sight.hidden.get(sight.past).is_some_and(|h| h.1 <= from_s) {
-            sight.past += 1;
+        while sighting.hidden.get(sighting.spans_over).is_some_and(|h| h.1 <= from_s) {
+            sighting.spans_over += 1;
         }
-        let hidden: f64 = sight.hidden[sight.past..]
+        let hidden: f64 = sighting.hidden[sighting.spans_over..]
             .iter()
             .take_while(|h| h.0 < to_s)
             .map(|h| (h.1.min(to_s) - h.0.max(from_s)).max(0.0))
             .sum();
         let worked = hours.worked(&plan.calendar, &rule.hours, from, to);
         let seen = worked.saturating_sub(Duration::from_secs_f64(hidden));
-        sight.in_all += seen;
-        if !is_held {
-            sight.free += seen;
+        sighting.visible += seen;
+        if !is_covered {
+            sighting.visible_uncovered += seen;
         }
     }
 
-    /// How far `case` is from being about this, 0 for the very place; `None` where it is about something else.
-    fn nearness(&self, case: &Case) -> Option<f64> {
-        let is_while_it_stood = self
+    /// Distance of `case` from this object, 0 at the same position; `None` if the case is about something else.
+    fn match_distance(&self, case: &Case) -> Option<f64> {
+        let is_present = self
             .truth
             .from
             .saturating_sub(CLOCK_TOLERANCE)
             .is_ok_and(|from| from <= case.confirmed_at);
-        if self.truth.category != case.category.code || !is_while_it_stood {
+        if self.truth.category != case.category.code || !is_present {
             return None;
         }
-        if let Some(sight) = self.sights.iter().find(|s| s.camera == case.camera) {
-            return near(&sight.bbox, &case.confirmed_box);
+        if let Some(sighting) = self.sightings.iter().find(|s| s.camera == case.camera) {
+            return box_distance(&sighting.bbox, &case.confirmed_box);
         }
-        // The cameras that see it are named, and this one is not, or it has no place.
+        // The views name the cameras that see it, and this is not one of them; or the camera has no calibration.
         if case.located.method == PlaceMethod::CameraPoint {
             return None;
         }
@@ -489,17 +489,17 @@ impl TrackedTruth {
     }
 }
 
-/// How far a case's box is from the thing's, in units of what is near enough.
-fn near(thing: &BBox, case: &BBox) -> Option<f64> {
-    let (a, b) = (thing.foot(), case.foot());
-    let off = ((a.x - b.x) / thing.width())
+/// Distance of a case's foot from the object's, in widths and heights of the object's box; `None` if too far.
+fn box_distance(object: &BBox, case: &BBox) -> Option<f64> {
+    let (a, b) = (object.foot(), case.foot());
+    let off = ((a.x - b.x) / object.width())
         .abs()
-        .max(((a.y - b.y) / thing.height()).abs());
-    (off <= MAX_FOOT_OFFSET || thing.iou(case) >= SAME_THING_IOU).then_some(off)
+        .max(((a.y - b.y) / object.height()).abs());
+    (off <= MAX_FOOT_OFFSET || object.iou(case) >= SAME_OBJECT_IOU).then_some(off)
 }
 
-/// A box, a tenth of the picture, where a calibrated view shows the place; `None` where it does not.
-fn shown_at(place: &Place, at: LonLat) -> Option<BBox> {
+/// A box of a tenth of the picture where a calibrated view shows the position; `None` if it is outside the picture.
+fn projected_box(place: &Place, at: LonLat) -> Option<BBox> {
     let Place::Calibrated { calibration, .. } = place else {
         return None;
     };
@@ -514,7 +514,7 @@ fn shown_at(place: &Place, at: LonLat) -> Option<BBox> {
     ((0.0..=1.0).contains(&x) && (0.0..=1.0).contains(&y)).then_some(bbox)
 }
 
-/// The first watch zone for the rule that holds the foot, as the engine takes it.
+/// The first watch zone of the rule that contains the foot, as the engine chooses it.
 fn zone_of(plan: &Plan, camera: &CameraId, rule: &Rule, foot: Point) -> Option<String> {
     let zones = &plan.cameras.get(camera)?.zones;
     let zone = zones.iter().find(|z| {
@@ -537,12 +537,12 @@ impl EvaluationCounts {
         self.found += other.found;
         self.missed += other.missed;
         self.held += other.held;
-        for (mine, theirs) in [
+        for (own, theirs) in [
             (&mut self.wrong_about, &other.wrong_about),
             (&mut self.missed_kinds, &other.missed_kinds),
         ] {
             for (kind, count) in theirs {
-                *mine.entry(kind.clone()).or_default() += count;
+                *own.entry(kind.clone()).or_default() += count;
             }
         }
     }
