@@ -1,4 +1,4 @@
-//! Recording and replay.
+//! Recording, replay, and evaluation against ground truth.
 
 #[path = "../../crates/engine/tests/engine_support/mod.rs"]
 mod engine_support;

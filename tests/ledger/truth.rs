@@ -1,4 +1,4 @@
-//! `gridwatch replay --truth`: how cases are held against what was there.
+//! `gridwatch replay --truth`: evaluation of cases against ground truth.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path, sync::Arc};
@@ -13,7 +13,7 @@ use gridwatch_ledger::replay::truth::{
 
 const HOUR: u32 = 3600;
 
-/// A problem in `HEAP`'s place at the gate.
+/// A problem at the position of `HEAP`, seen by the camera `gate`.
 fn heap(id: &str, from: u32, to: u32) -> GroundTruth {
     GroundTruth {
         id: id.into(),
@@ -31,14 +31,14 @@ fn heap(id: &str, from: u32, to: u32) -> GroundTruth {
     }
 }
 
-/// An engine and the trial of its cases.
-struct Court {
+/// An engine and the evaluation of its cases.
+struct Harness {
     world: World,
     evaluator: Evaluator,
     verdicts: Vec<(CaseVerdict, String)>,
 }
 
-impl Court {
+impl Harness {
     fn new(plan: Plan, truths: Vec<GroundTruth>) -> Self {
         Self {
             world: World::new(plan.clone()),
@@ -47,12 +47,12 @@ impl Court {
         }
     }
 
-    /// One camera without a calibration, and the test's rule: a dwell of a minute, so that three must be in sight.
+    /// One camera without calibration, and the rule of the tests: with its dwell of a minute a problem must be visible for three.
     fn gate(truths: Vec<GroundTruth>) -> Self {
         Self::new(plan([("gate", fixed())], vec![rule()]), truths)
     }
 
-    /// Looks every 10 s from `from` to `to` that see `detections`.
+    /// Looks every 10 s from `from` to `to`, with `detections`.
     fn looks(&mut self, (from, to): (u32, u32), view: View, detections: &[Detection]) {
         for s in (from..=to).step_by(10) {
             let look = Observation {
@@ -104,10 +104,10 @@ const ELSEWHERE: BBox = BBox {
 };
 
 #[test]
-fn a_case_of_a_problem_that_stands_is_right() {
-    let mut court = Court::gate(vec![heap("h", 0, 600)]);
-    court.looks((0, 590), View::Clear, &seen(HEAP));
-    let (outcome, missed, verdicts) = court.end();
+fn a_case_about_a_present_problem_is_right() {
+    let mut harness = Harness::gate(vec![heap("h", 0, 600)]);
+    harness.looks((0, 590), View::Clear, &seen(HEAP));
+    let (outcome, missed, verdicts) = harness.end();
     assert_eq!(verdicts, [(CaseVerdict::Right, "h".into())]);
     let all = &outcome.all;
     assert_eq!(
@@ -120,10 +120,10 @@ fn a_case_of_a_problem_that_stands_is_right() {
 }
 
 #[test]
-fn what_nobody_told_is_missed_and_a_case_elsewhere_is_false() {
-    let mut court = Court::gate(vec![heap("h", 0, 600)]);
-    court.looks((0, 590), View::Clear, &seen(ELSEWHERE));
-    let (outcome, missed, verdicts) = court.end();
+fn an_unfiled_problem_is_missed_and_a_case_elsewhere_is_false() {
+    let mut harness = Harness::gate(vec![heap("h", 0, 600)]);
+    harness.looks((0, 590), View::Clear, &seen(ELSEWHERE));
+    let (outcome, missed, verdicts) = harness.end();
     assert_eq!(verdicts, [(CaseVerdict::False, "nothing".into())]);
     assert_eq!((outcome.all.precision, outcome.all.recall), (Some(0.0), Some(0.0)));
     assert_eq!(outcome.all.wrong_about["nothing"], 1);
@@ -134,31 +134,31 @@ fn what_nobody_told_is_missed_and_a_case_elsewhere_is_false() {
 }
 
 #[test]
-fn a_false_case_says_what_lawful_thing_it_is_about() {
+fn a_false_case_names_the_lawful_object_it_is_about() {
     let lawful = GroundTruth {
         problem: false,
         kind: "bags for the lorry".into(),
         ..heap("bags", 0, 600)
     };
-    let mut court = Court::gate(vec![lawful]);
-    court.looks((0, 590), View::Clear, &seen(HEAP));
-    let (outcome, _, verdicts) = court.end();
+    let mut harness = Harness::gate(vec![lawful]);
+    harness.looks((0, 590), View::Clear, &seen(HEAP));
+    let (outcome, _, verdicts) = harness.end();
     assert_eq!(verdicts, [(CaseVerdict::False, "bags".into())]);
     assert_eq!(outcome.all.wrong_about["bags for the lorry"], 1);
     assert_eq!((outcome.all.problems, outcome.all.recall), (0, None));
 }
 
 #[test]
-fn a_case_before_or_after_the_thing_is_false() {
+fn a_case_before_or_after_the_problem_is_false() {
     for (from, to) in [(1000, 2000), (0, 1)] {
-        let mut court = Court::gate(vec![heap("h", from, to)]);
-        court.looks((300, 600), View::Clear, &seen(HEAP));
-        assert_eq!(court.end().2, [(CaseVerdict::False, "nothing".into())], "{from} {to}");
+        let mut harness = Harness::gate(vec![heap("h", from, to)]);
+        harness.looks((300, 600), View::Clear, &seen(HEAP));
+        assert_eq!(harness.end().2, [(CaseVerdict::False, "nothing".into())], "{from} {to}");
     }
 }
 
 #[test]
-fn what_stood_too_short_was_hidden_or_in_no_clear_view_is_not_asked_for() {
+fn problems_visible_too_briefly_or_without_a_clear_view_are_not_expected() {
     let enough = heap("enough", 0, 190);
     let short = heap("short", 0, 170);
     let hidden = GroundTruth {
@@ -169,9 +169,9 @@ fn what_stood_too_short_was_hidden_or_in_no_clear_view_is_not_asked_for() {
         ..heap("hidden", 0, 190)
     };
     let asked = |truth: GroundTruth, view| {
-        let mut court = Court::gate(vec![truth]);
-        court.looks((0, 300), view, &[]);
-        court.end().0.all.asked
+        let mut harness = Harness::gate(vec![truth]);
+        harness.looks((0, 300), view, &[]);
+        harness.end().0.all.asked
     };
     assert_eq!(asked(enough.clone(), View::Clear), 1);
     assert_eq!(asked(short, View::Clear), 0);
@@ -180,8 +180,8 @@ fn what_stood_too_short_was_hidden_or_in_no_clear_view_is_not_asked_for() {
 }
 
 #[test]
-fn a_second_case_of_a_problem_repeats_it_unless_it_came_back() {
-    // Rejected, and filed again when a box lies where the rejected one did not.
+fn a_second_case_about_a_problem_is_repeated_unless_linked() {
+    // Rejected, then filed again because the new box does not overlap the rejected one.
     let large = GroundTruth {
         views: vec![Seen {
             bbox: bbox(0.3, 0.4, 0.7, 0.6),
@@ -189,28 +189,28 @@ fn a_second_case_of_a_problem_repeats_it_unless_it_came_back() {
         }],
         ..heap("h", 0, HOUR)
     };
-    let mut court = Court::gate(vec![large]);
-    court.looks((0, 200), View::Clear, &seen(bbox(0.32, 0.5, 0.40, 0.6)));
-    court.answer(CaseState::Rejected, 205);
-    court.looks((210, 800), View::Clear, &seen(bbox(0.6, 0.5, 0.68, 0.6)));
-    let (outcome, _, verdicts) = court.end();
+    let mut harness = Harness::gate(vec![large]);
+    harness.looks((0, 200), View::Clear, &seen(bbox(0.32, 0.5, 0.40, 0.6)));
+    harness.answer(CaseState::Rejected, 205);
+    harness.looks((210, 800), View::Clear, &seen(bbox(0.6, 0.5, 0.68, 0.6)));
+    let (outcome, _, verdicts) = harness.end();
     assert_eq!(
         verdicts,
         [(CaseVerdict::Right, "h".into()), (CaseVerdict::Repeated, "h".into())]
     );
     assert_eq!((outcome.all.repeats, outcome.all.repeated), (1, Some(0.5)));
-    assert_eq!(outcome.all.precision, Some(1.0), "it is about a problem all the same");
+    assert_eq!(outcome.all.precision, Some(1.0), "it is still about a problem");
 }
 
 #[test]
-fn a_linked_case_after_the_first_was_closed_is_no_repetition() {
-    let mut court = Court::gate(vec![heap("h", 0, 5 * HOUR)]);
-    court.looks((0, 200), View::Clear, &seen(HEAP));
-    court.answer(CaseState::Closed, 205);
-    // Nobody sees it for an hour, so that it is too late to reopen the case.
-    court.looks((HOUR, 2 * HOUR), View::Clear, &[]);
-    court.looks((2 * HOUR, 3 * HOUR), View::Clear, &seen(HEAP));
-    let (outcome, _, verdicts) = court.end();
+fn a_linked_case_after_closing_is_a_recurrence_and_not_repeated() {
+    let mut harness = Harness::gate(vec![heap("h", 0, 5 * HOUR)]);
+    harness.looks((0, 200), View::Clear, &seen(HEAP));
+    harness.answer(CaseState::Closed, 205);
+    // No look for an hour, so that it is too late to reopen the case.
+    harness.looks((HOUR, 2 * HOUR), View::Clear, &[]);
+    harness.looks((2 * HOUR, 3 * HOUR), View::Clear, &seen(HEAP));
+    let (outcome, _, verdicts) = harness.end();
     assert_eq!(
         verdicts,
         [(CaseVerdict::Right, "h".into()), (CaseVerdict::Recurrence, "h".into())]
@@ -219,7 +219,7 @@ fn a_linked_case_after_the_first_was_closed_is_no_repetition() {
 }
 
 #[test]
-fn the_open_case_of_a_neighbour_speaks_for_a_problem_until_it_is_closed() {
+fn the_open_case_of_another_problem_covers_a_site_until_it_is_closed() {
     let beside = |from, to| GroundTruth {
         views: vec![Seen {
             bbox: ELSEWHERE,
@@ -228,13 +228,13 @@ fn the_open_case_of_a_neighbour_speaks_for_a_problem_until_it_is_closed() {
         ..heap("beside", from, to)
     };
     let run = |closed: bool, to| {
-        let mut court = Court::gate(vec![heap("h", 0, 600), beside(600, to)]);
-        court.looks((0, 590), View::Clear, &seen(HEAP));
+        let mut harness = Harness::gate(vec![heap("h", 0, 600), beside(600, to)]);
+        harness.looks((0, 590), View::Clear, &seen(HEAP));
         if closed {
-            court.answer(CaseState::Closed, 595);
+            harness.answer(CaseState::Closed, 595);
         }
-        court.looks((600, to), View::Clear, &[]);
-        court.end().0.all
+        harness.looks((600, to), View::Clear, &[]);
+        harness.end().0.all
     };
     let held = run(false, 900);
     assert_eq!(
@@ -245,21 +245,21 @@ fn the_open_case_of_a_neighbour_speaks_for_a_problem_until_it_is_closed() {
     let missed = run(true, 900);
     assert_eq!((missed.asked, missed.held, missed.missed), (2, 0, 1));
 
-    // In another zone it is another site.
+    // Another zone is another site.
     let mut camera = fixed();
     camera.zones = vec![
         zone("left", ZoneKind::Watch, (0.0, 0.3), (0.0, 1.0)),
         zone("right", ZoneKind::Watch, (0.3, 1.0), (0.0, 1.0)),
     ];
     let plan = plan([("gate", camera)], vec![rule()]);
-    let mut court = Court::new(plan, vec![heap("h", 0, 600), beside(600, 900)]);
-    court.looks((0, 590), View::Clear, &seen(HEAP));
-    court.looks((600, 900), View::Clear, &[]);
-    assert_eq!(court.end().0.all.missed, 1);
+    let mut harness = Harness::new(plan, vec![heap("h", 0, 600), beside(600, 900)]);
+    harness.looks((0, 590), View::Clear, &seen(HEAP));
+    harness.looks((600, 900), View::Clear, &[]);
+    assert_eq!(harness.end().0.all.missed, 1);
 }
 
 #[test]
-fn a_place_alone_is_matched_by_distance_in_calibrated_views() {
+fn a_place_without_views_is_matched_by_distance_in_calibrated_views() {
     let camera = Pinhole::towards_here((14.0, 2.0), 6.0);
     let plan_of = || plan([("gate", camera.plan(0.0))], vec![rule()]);
     let at_place = |east: f64| GroundTruth {
@@ -268,16 +268,16 @@ fn a_place_alone_is_matched_by_distance_in_calibrated_views() {
         ..heap("h", 0, 600)
     };
     for (east, verdict) in [(0.5, CaseVerdict::Right), (6.0, CaseVerdict::False)] {
-        let mut court = Court::new(plan_of(), vec![at_place(east)]);
-        court.looks((0, 590), View::Clear, &seen(camera.frames((0.0, 0.0))));
-        let (outcome, _, verdicts) = court.end();
+        let mut harness = Harness::new(plan_of(), vec![at_place(east)]);
+        harness.looks((0, 590), View::Clear, &seen(camera.frames((0.0, 0.0))));
+        let (outcome, _, verdicts) = harness.end();
         assert_eq!(verdicts[0].0, verdict, "{east} m off");
         assert_eq!(outcome.all.asked, 1);
     }
 }
 
 #[test]
-fn a_line_that_is_no_truth_is_named_with_file_and_line() {
+fn an_invalid_line_is_reported_with_file_and_line() {
     let plan = plan([("gate", fixed())], vec![rule()]);
     let good = serde_json::to_string(&heap("a", 0, 600)).unwrap();
     let parsed = parse(Path::new("t.jsonl"), &format!("{good}\n\n"), &plan).unwrap();
@@ -312,11 +312,11 @@ fn a_line_that_is_no_truth_is_named_with_file_and_line() {
 }
 
 #[test]
-fn replay_ends_with_precision_recall_and_repeated() {
+fn replay_reports_precision_recall_and_repeated_cases() {
     let folder = Folder::new();
     let config = folder.config("edge.toml", &[]);
     let truth = folder.dir.path().join("truth.jsonl");
-    // The record holds two stalls: one at the beginning, and one after an hour.
+    // The ledger has two stalls: one at the beginning, and one after an hour.
     let stall = |id: &str, from: f64, to: f64| GroundTruth {
         id: id.into(),
         kind: "stall".into(),
@@ -343,9 +343,9 @@ fn replay_ends_with_precision_recall_and_repeated() {
     )
     .unwrap();
     let with_truth = ["--json", "--truth", truth.to_str().unwrap()];
-    let told = lines(&folder.replay(&config, &with_truth));
-    let [first, second, missed, summary] = &told[..] else {
-        panic!("{told:?}")
+    let printed = lines(&folder.replay(&config, &with_truth));
+    let [first, second, missed, summary] = &printed[..] else {
+        panic!("{printed:?}")
     };
     assert_eq!((&first["verdict"], &first["about"]), (&"right".into(), &"one".into()));
     assert_eq!(second["verdict"], "false");
@@ -370,7 +370,7 @@ fn replay_ends_with_precision_recall_and_repeated() {
     );
     assert!(table.contains("MISSED: stall never seen"), "{table}");
 
-    // Without it the same cases and counts, and nothing more.
+    // Without --truth, the same cases and counts without the evaluation.
     let plain = lines(&folder.replay(&config, &["--json"]));
     assert_eq!(plain.len(), 3);
     assert!(plain[2].get("precision").is_none() && plain[0].get("verdict").is_none());
