@@ -12,10 +12,22 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Failure;
-use gridwatch_config::{self, Judged};
-use gridwatch_engine::{Effect, Plan};
 use gridwatch_base::error::Class;
-use gridwatch_ledger::{self, Damage, Reader, RecordedEvent, replay::{ReplayedCase, Replay, Tally, Window, compare::{CaseChange, ChangeCounts, Comparison}, truth::{self, evaluation::{EvaluatedCase as Told, EvaluationCounts, MissedProblem, EvaluationReport, Evaluator, CaseVerdict}}}};
+use gridwatch_config as config;
+use gridwatch_config::Judged;
+use gridwatch_engine::{Effect, Plan};
+use gridwatch_ledger as ledger;
+use gridwatch_ledger::{
+    Damage, Reader, RecordedEvent,
+    replay::{
+        ReplayedCase, Replay, Tally, Window,
+        compare::{CaseChange, Comparison, ChangeCounts},
+        truth::{
+            self,
+            evaluation::{CaseVerdict, EvaluatedCase as Told, EvaluationCounts, EvaluationReport, Evaluator, MissedProblem},
+        },
+    },
+};
 
 /// Judges again what the ledger recorded, under this configuration.
 ///

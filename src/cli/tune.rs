@@ -12,7 +12,17 @@ use super::{
     replay::{judged, set_apart},
 };
 use gridwatch_base::error::Class;
-use gridwatch_ledger::{Reader, replay::{Window, tune::{CurvePoint, RuleCurve, Sweep, SweepResult, svg, labels::{self, CaseLabel}}}};
+use gridwatch_ledger::{
+    Reader,
+    replay::{
+        Window,
+        tune::{
+            CurvePoint, RuleCurve, Sweep, SweepResult,
+            labels::{self, CaseLabel},
+            svg,
+        },
+    },
+};
 
 /// Holds each rule's start_score against what people said of its cases, and names the one to choose.
 ///

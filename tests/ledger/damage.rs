@@ -1,11 +1,10 @@
 //! An incomplete record at the end of the newest file is cut off, and nothing else. A file damaged elsewhere is read up to the damage,
 //! renamed and never deleted, and reading continues with the next file. A disk that does not work does not stop the engine.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path, sync::Arc};
 
 use crate::engine_support::{HEAP, at, fixed, garbage, plan, rule};
-use crate::ledger_support::{files, events, read, record, recorder, settings, start};
+use crate::ledger_support::{events, files, read, record, recorder, settings, start};
 use gridwatch_engine::{Input, Light, Observation, Plan, View};
 use gridwatch_ledger::{LedgerError, Reader, RecordedEngine, RecordedEvent, quarantine};
 
@@ -163,7 +162,10 @@ fn a_failing_disk_does_not_stop_the_engine() {
     // There is a file in place of the directory.
     let not_a_directory = dir.path().join("ledger");
     fs::write(&not_a_directory, "").unwrap();
-    let broken = record(start(settings(&not_a_directory), at(0.0), &street(), vec![]), looks(0.0));
+    let broken = record(
+        start(settings(&not_a_directory), at(0.0), &street(), vec![]),
+        looks(0.0),
+    );
     let unrecorded = record(RecordedEngine::start(street(), vec![], None), looks(0.0));
     assert_eq!(broken, unrecorded);
     // The same for a directory in use by another daemon.

@@ -1,6 +1,5 @@
 //! A replay reproduces the effects of the live run, as a whole or from a start onwards; under another configuration it gives the effects
 //! that configuration would have had.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{sync::Arc, time::Duration};
 

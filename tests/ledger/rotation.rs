@@ -1,12 +1,11 @@
 //! Files rotate by size and age, the oldest are deleted first, and a replay can start with any of them.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use crate::engine_support::{HEAP, at, fixed, garbage, plan, rule};
 use crate::ledger_support::{files, read, record, replay, settings, start};
 use gridwatch_engine::{Effect, Input, Light, Observation, Plan, View};
-use gridwatch_ledger::{Settings, RecordedEvent, replay::Window};
+use gridwatch_ledger::{RecordedEvent, Settings, replay::Window};
 
 fn street() -> Arc<Plan> {
     Arc::new(plan([("a", fixed())], vec![rule()]))

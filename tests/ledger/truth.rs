@@ -1,5 +1,4 @@
 //! `gridwatch replay --truth`: evaluation of cases against ground truth.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -7,8 +6,9 @@ use crate::engine_support::*;
 use crate::ledger_support::folder::{Folder, lines};
 use gridwatch_engine::{BBox, CaseState, Detection, Input, Light, LonLat, Observation, Plan, Reply, View, ZoneKind};
 use gridwatch_ledger::replay::truth::{
-    GroundTruth, TruthView as Seen, parse,
-    evaluation::{MissedProblem, EvaluationReport, Evaluator, CaseVerdict},
+    GroundTruth, TruthView as Seen,
+    evaluation::{CaseVerdict, EvaluationReport, Evaluator, MissedProblem},
+    parse,
 };
 
 const HOUR: u32 = 3600;

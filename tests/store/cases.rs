@@ -1,11 +1,10 @@
 //! A case is committed completely or not at all; what happens to it later is kept in its history.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::filing;
 use crate::filing::{at, case, file, form, pictures, record, revision, unsealed};
 use gridwatch_contract::{CaseRecord, ReplyMessage, ReportKind};
 use gridwatch_engine::CaseState;
-use gridwatch_store::{ReplyOutcome, Filter, OutboxKind, Store, StoreError, evidence_file};
+use gridwatch_store::{Filter, OutboxKind, ReplyOutcome, Store, StoreError, evidence_file};
 
 fn reply(case: &str, state: CaseState) -> ReplyMessage {
     ReplyMessage {
@@ -214,7 +213,12 @@ fn open_cases_are_restored_and_closed_ones_for_a_limited_time() {
     const DAY: i64 = 24 * 3600;
     let restored = |days: i64| -> Vec<_> {
         let now = at(5000 + days * DAY);
-        store.cases_to_restore(now).unwrap().into_iter().map(|c| c.state).collect()
+        store
+            .cases_to_restore(now)
+            .unwrap()
+            .into_iter()
+            .map(|c| c.state)
+            .collect()
     };
     use CaseState::{Closed, Dispatched, DuplicateOf, Rejected, Withdrawn};
     assert_eq!(restored(1), [Dispatched, Rejected, Closed, DuplicateOf, Withdrawn]);

@@ -1,5 +1,4 @@
 //! A damaged database is renamed and never deleted; a full disk is reported as such; a newer database is refused.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path};
 

@@ -1,6 +1,5 @@
 //! Whatever the broker answers, in whatever order: a row leaves the outbox only when it was delivered, and no case is sent before its
 //! pictures. Checked against a simple model.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::filing;
 use std::collections::{BTreeMap, BTreeSet};

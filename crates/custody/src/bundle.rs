@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use super::{
     PublicKey, SigningKey,
-    chain::{ChainHead, Segment, CustodyEvent},
+    chain::{ChainHead, CustodyEvent, Segment},
     keys::{parse_public, public_pem},
     unseal,
     vault::OriginalFormat,
@@ -81,7 +81,10 @@ pub fn write(dir: &Path, parts: BundleContents<'_>, key: &SigningKey) -> io::Res
     files.insert(SUMS.into(), sums.into_bytes());
 
     if dir.exists() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the folder exists already"));
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "the folder exists already",
+        ));
     }
     let parent = dir
         .parent()
@@ -274,7 +277,10 @@ impl BundleCheck {
                 .map(|(name, bytes)| (name.as_str(), sha256_hex(bytes))),
         );
         if written != text {
-            self.fault(SUMS, "differs from the file that the export wrote: order or format was changed");
+            self.fault(
+                SUMS,
+                "differs from the file that the export wrote: order or format was changed",
+            );
         }
     }
 
@@ -389,10 +395,7 @@ impl BundleCheck {
                 None if segment.is_some_and(|s| s.has_deleted(&record.case_id, &item.sha256)) => {}
                 None => self.fault(&name, format!("missing (evidence item {})", item.id)),
                 Some(found) if found != item.sha256 => {
-                    self.fault(
-                        &name,
-                        format!("content is not that of evidence item {}", item.id),
-                    );
+                    self.fault(&name, format!("content is not that of evidence item {}", item.id));
                 }
                 Some(_) => {}
             }

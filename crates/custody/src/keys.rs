@@ -162,7 +162,9 @@ impl KeyRing {
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound && *place == OriginalsKey::Own => {
                 let mut bytes = [0; 32];
-                SystemRandom::new().fill(&mut bytes).map_err(|_| KeyError::NoRandomness)?;
+                SystemRandom::new()
+                    .fill(&mut bytes)
+                    .map_err(|_| KeyError::NoRandomness)?;
                 self.write(&path, &format!("{}\n", BASE64.encode(bytes)))?;
                 VaultKey::new(&bytes).ok_or(KeyError::NoRandomness)
             }
@@ -247,7 +249,10 @@ mod tests {
         assert_eq!(fs::metadata(dir.path().join("keys")).unwrap().mode() & 0o777, 0o700);
         assert!(ring.unprotected([]).is_empty());
         fs::set_permissions(ring.signing_file(), fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(ring.unprotected([])[..], [KeyError::Unprotected { mode: 0o640, .. }]));
+        assert!(matches!(
+            ring.unprotected([])[..],
+            [KeyError::Unprotected { mode: 0o640, .. }]
+        ));
     }
 
     #[test]

@@ -179,7 +179,10 @@ mod tests {
             "each with its own nonce"
         );
         assert!(!sealed.windows(6).any(|w| w == b"street"));
-        assert_eq!(key.open("name", &sealed).unwrap(), (OriginalFormat::H264, b"street".to_vec()));
+        assert_eq!(
+            key.open("name", &sealed).unwrap(),
+            (OriginalFormat::H264, b"street".to_vec())
+        );
         assert!(key.open("other", &sealed).is_none());
         assert!(VaultKey::new(&[8; 32]).unwrap().open("name", &sealed).is_none());
         for i in 0..sealed.len() {

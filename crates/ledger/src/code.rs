@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use gridwatch_engine::{Appearance, BBox, CameraId, CaseId, Detection, Elsewhere, Input, Label, Light, Observation, OpenCase, PhoneNumber, Reply, Resumed, View};
+use gridwatch_engine::{
+    Appearance, BBox, CameraId, CaseId, Detection, Elsewhere, Input, Label, Light, Observation, OpenCase, PhoneNumber,
+    Reply, Resumed, View,
+};
 
 /// One record: an event, and the cases that the engine opened because of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -342,7 +345,9 @@ impl Decoder {
         let code = bytes.byte()?;
         let light = if code & NIGHT == 0 { Light::Day } else { Light::Night };
         let view = *VIEWS
-            .get(usize::from(code & !(NIGHT | APPEARANCES | NUMBERS | NOT_SEARCHED | SECOND_LOOK)))
+            .get(usize::from(
+                code & !(NIGHT | APPEARANCES | NUMBERS | NOT_SEARCHED | SECOND_LOOK),
+            ))
             .ok_or("unknown view code")?;
         let count = bytes.length()?;
         let mut detections = Vec::with_capacity(count.min(bytes.0.len() / MIN_DETECTION_BYTES));

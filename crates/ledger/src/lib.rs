@@ -45,6 +45,8 @@
 //! A look without detections takes 17 to 19 bytes, a detection 21, or 34 with its appearance. Version 1 had no appearances and no
 //! resumed engines; it is still read. CRC-32 is the one of IEEE 802.3.
 
+pub mod replay;
+
 mod code;
 mod file;
 mod read;
@@ -58,7 +60,7 @@ use std::{
 };
 
 pub use self::{
-    code::{FileOrigin, Entry, FileHead, Reaimed, RecordedEvent},
+    code::{Entry, FileHead, FileOrigin, Reaimed, RecordedEvent},
     read::{Damage, Reader, quarantine},
     recorded::RecordedEngine,
     write::{Recorder, RunInfo},

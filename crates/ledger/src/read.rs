@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{
     LedgerError,
-    code::{FileOrigin, Decoder, Entry, RecordedEvent},
+    code::{Decoder, Entry, FileOrigin, RecordedEvent},
     file::{self, FrameError, FrameReader, LedgerFile, damaged_name},
 };
 
@@ -146,11 +146,7 @@ impl Reader {
         match FrameReader::open(&file.path) {
             Ok(frames) => {
                 let decoder = Decoder::new(frames.started_at);
-                self.open = Some(OpenFile {
-                    file,
-                    frames,
-                    decoder,
-                });
+                self.open = Some(OpenFile { file, frames, decoder });
             }
             // The daemon deleted it for its age after the directory was listed.
             Err(FrameError::Io(e)) if e.kind() == io::ErrorKind::NotFound => {}

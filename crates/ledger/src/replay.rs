@@ -24,8 +24,8 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use gridwatch_engine::{BBox, CaseId, CaseState, Effect, Engine, Input, OpenCase, Plan, Resumed, Snapshot};
 use crate::{Entry, FileHead, Reaimed, RecordedEvent};
+use gridwatch_engine::{BBox, CaseId, CaseState, Effect, Engine, Input, OpenCase, Plan, Resumed, Snapshot};
 
 /// The time range that a replay reports.
 #[derive(Debug, Clone, Copy, Default)]

@@ -22,11 +22,11 @@ use metrics::counter;
 
 use super::{
     LedgerError, Settings,
-    code::{FileOrigin, Decoder, Encoder, FileHead},
+    code::{Decoder, Encoder, FileHead, FileOrigin},
     file::{self, FrameError, FrameReader},
 };
-use gridwatch_engine::{CaseId, Elsewhere, Engine, Input, Known};
 use gridwatch_base::metric;
+use gridwatch_engine::{CaseId, Elsewhere, Engine, Input, Known};
 
 /// A killed process loses at most this much.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -140,7 +140,7 @@ impl Recorder {
         self.now = time_of(input).unwrap_or(self.now);
         if let Some(until) = self.paused_until {
             if Instant::now() < until {
-                counter!(names::LEDGER_LOST).increment(1);
+                counter!(metric::LEDGER_LOST).increment(1);
                 return;
             }
             self.paused_until = None;
@@ -230,7 +230,7 @@ impl Recorder {
             return;
         }
         if self.paused_until.is_some() {
-            counter!(names::LEDGER_LOST).increment(records);
+            counter!(metric::LEDGER_LOST).increment(records);
             return;
         }
         self.bytes_sent += bytes.len() as u64;
@@ -247,7 +247,7 @@ impl Recorder {
         if let Err(e) = jobs.try_send(job) {
             let (TrySendError::Full(job) | TrySendError::Disconnected(job)) = e;
             if let WriterJob::Append { records, .. } = job {
-                counter!(names::LEDGER_LOST).increment(records);
+                counter!(metric::LEDGER_LOST).increment(records);
             }
             tracing::error!(
                 "Disk too slow for the ledger; records are dropped and cannot be replayed. A new file is tried in a minute"
@@ -336,13 +336,13 @@ impl Writer {
             let (result, records) = match job {
                 WriterJob::StartFile { at, bytes } => (self.start_file(at, &bytes), 0),
                 WriterJob::Append { records, .. } if self.current.is_none() => {
-                    counter!(names::LEDGER_LOST).increment(records);
+                    counter!(metric::LEDGER_LOST).increment(records);
                     continue;
                 }
                 WriterJob::Append { bytes, records } => (self.append(&bytes), records),
             };
             if let Err(error) = result {
-                counter!(names::LEDGER_LOST).increment(records);
+                counter!(metric::LEDGER_LOST).increment(records);
                 self.failed(error);
             }
         }
@@ -376,7 +376,12 @@ impl Writer {
         Ok(())
     }
 
-    fn create_file(&self, kept: &mut Vec<RetainedFile>, at: Timestamp, bytes: &[u8]) -> Result<(File, PathBuf, u64), LedgerError> {
+    fn create_file(
+        &self,
+        kept: &mut Vec<RetainedFile>,
+        at: Timestamp,
+        bytes: &[u8],
+    ) -> Result<(File, PathBuf, u64), LedgerError> {
         self.remove_expired(kept, at)?;
         let dir = &self.settings.dir;
         // Damaged files keep their numbers.
@@ -517,7 +522,9 @@ fn repair_tail(path: &std::path::Path) -> Result<(), LedgerError> {
         // Written by a newer version: leave it alone.
         FrameError::Newer(_) => Ok(()),
         FrameError::Broken {
-            offset, frame_follows: false, ..
+            offset,
+            frame_follows: false,
+            ..
         } if offset >= file::HEADER_BYTES => {
             let length = fs::metadata(path).map_or(offset, |m| m.len());
             File::options()

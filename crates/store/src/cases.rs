@@ -6,10 +6,12 @@ use jiff::{Timestamp, tz::TimeZone};
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Store, StoreError, chain, claims, evidence_file, with_dir, outbox};
+use super::{Store, StoreError, chain, claims, evidence_file, outbox, with_dir};
+use gridwatch_contract::{
+    CaseRecord, EvidenceItem, EvidenceRole, Form, HistoryEntry, ReplyMessage, ReportKind, Verification, When,
+};
 use gridwatch_custody::{SigningKey, vault};
 use gridwatch_engine::{Case, CaseId, CaseState, Finding, OpenCase, Question, Snapshot, Verified};
-use gridwatch_contract::{Form, CaseRecord, EvidenceItem, EvidenceRole, HistoryEntry, ReplyMessage, ReportKind, Verification, When};
 
 /// A change of a case's state, decided by the engine.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,7 +99,10 @@ impl Store {
                 Ok(m) if m.len() == item.bytes => {}
                 Ok(m) => {
                     let (actual, expected) = (m.len(), item.bytes);
-                    return Err(refuse(format!("{} has {actual} bytes instead of {expected}", path.display())));
+                    return Err(refuse(format!(
+                        "{} has {actual} bytes instead of {expected}",
+                        path.display()
+                    )));
                 }
                 Err(e) => return Err(refuse(format!("{}: {e}", path.display()))),
             }

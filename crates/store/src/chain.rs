@@ -5,9 +5,13 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{Store, StoreError};
-use gridwatch_custody::{SigningKey, chain::{ChainEntry, ChainHead, START, CustodyEvent}, keys::KeyRing};
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_contract::CaseRecord;
+use gridwatch_custody::{
+    SigningKey,
+    chain::{ChainEntry, ChainHead, CustodyEvent, START},
+    keys::KeyRing,
+};
 
 /// Sequence number and hash of the last line.
 fn last(db: &Connection) -> rusqlite::Result<Option<(u64, String)>> {

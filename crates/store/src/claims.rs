@@ -4,8 +4,8 @@
 use rusqlite::{Transaction, params};
 
 use super::{Revision, Store, StoreError, cases, outbox};
-use gridwatch_engine::{CaseId, CaseState, Claim};
 use gridwatch_contract::Form;
+use gridwatch_engine::{CaseId, CaseState, Claim};
 
 /// A case that this box claims towards other boxes.
 #[derive(Debug, Clone, PartialEq)]

@@ -39,9 +39,12 @@ pub use self::{
     read::{CaseFile, CaseSummary, Filter, HistoryRow},
     retention::{Budget, Pruned, Retention},
 };
-use gridwatch_custody::{PublicKey, SigningKey, keys::{KeyError, KeyRing}};
-use gridwatch_engine::CaseId;
 use gridwatch_base::error::Class;
+use gridwatch_custody::{
+    PublicKey, SigningKey,
+    keys::{KeyError, KeyRing},
+};
+use gridwatch_engine::CaseId;
 
 /// File name of the database in the state directory.
 const FILE: &str = "gridwatch.db";
@@ -135,7 +138,9 @@ impl StoreError {
         match self {
             Self::DiskFull { .. } | Self::Io { .. } | Self::Sqlite(_) | Self::Busy { .. } => Class::Transient,
             Self::Missing { .. } | Self::Newer { .. } => Class::Config,
-            Self::Corrupt(_) | Self::UnknownCase { .. } | Self::InvalidEvidence { .. } | Self::BadRow { .. } => Class::Data,
+            Self::Corrupt(_) | Self::UnknownCase { .. } | Self::InvalidEvidence { .. } | Self::BadRow { .. } => {
+                Class::Data
+            }
             Self::Key(e) => e.class(),
             Self::CaseExists { .. } | Self::NoSigningKey => Class::Bug,
         }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::{Store, StoreError, chain, evidence_file};
-use gridwatch_custody::{vault, chain::CustodyEvent};
+use gridwatch_custody::{chain::CustodyEvent, vault};
 use gridwatch_engine::CaseState;
 
 /// Limits for one kind of file.
@@ -94,7 +94,12 @@ impl Store {
     }
 
     /// Deletes files; one line of the chain per case and reason.
-    fn delete(&mut self, kind: FileKind, files: &[(Deletable, &'static str)], now: Timestamp) -> Result<usize, StoreError> {
+    fn delete(
+        &mut self,
+        kind: FileKind,
+        files: &[(Deletable, &'static str)],
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
         let (table, what) = match kind {
             FileKind::Original => ("originals", "original"),
             FileKind::Picture => ("evidence", "picture"),

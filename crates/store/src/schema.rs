@@ -135,11 +135,7 @@ pub(super) fn migrate(db: &mut Connection) -> Result<(), StoreError> {
         step_transaction.pragma_update(None, "user_version", step + 1)?;
         step_transaction.commit()?;
         if step > 0 {
-            tracing::info!(
-                from = step,
-                to = step + 1,
-                "Migrated database schema"
-            );
+            tracing::info!(from = step, to = step + 1, "Migrated database schema");
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use std::{
 
 use gridwatch_engine::{Effect, Input, OpenCase, Plan};
 use gridwatch_ledger::{
-    Damage, Entry, Reader, RecordedEngine, Recorder, RunInfo, Settings, RecordedEvent,
+    Damage, Entry, Reader, RecordedEngine, RecordedEvent, Recorder, RunInfo, Settings,
     replay::{Replay, Window},
 };
 use jiff::Timestamp;

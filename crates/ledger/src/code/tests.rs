@@ -63,7 +63,10 @@ fn looks_are_encoded_compactly_and_exactly() {
         let Input::Observed(look) = input else { unreachable!() };
         let entry = decoder.entry(&out).unwrap();
         // NaN is not equal to itself; its debug text is.
-        assert_eq!(format!("{:?}", entry.event), format!("{:?}", RecordedEvent::Observed(look)));
+        assert_eq!(
+            format!("{:?}", entry.event),
+            format!("{:?}", RecordedEvent::Observed(look))
+        );
     }
     let frame = super::super::file::FRAME_HEADER_BYTES as usize;
     assert!(sizes[1] + frame <= 40, "{sizes:?}");

@@ -134,7 +134,9 @@ impl Comparison {
 
     fn not_filed(&mut self, key: &(String, String), reason: NotFiled, at: Timestamp) {
         let Some(old) = self.old.get_mut(key) else { return };
-        let first = old.partition_point(|o| o.case.confirmed_at < at.saturating_sub(MAX_REASON_DISTANCE).unwrap_or(Timestamp::MIN));
+        let first = old.partition_point(|o| {
+            o.case.confirmed_at < at.saturating_sub(MAX_REASON_DISTANCE).unwrap_or(Timestamp::MIN)
+        });
         for old in &mut old[first..] {
             let rank = |reason, at: Timestamp| (is_per_look(reason), at.duration_since(old.case.confirmed_at).abs());
             let here = rank(reason, at);

@@ -21,8 +21,8 @@ use std::{collections::BTreeSet, path::Path};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use gridwatch_engine::{BBox, CameraId, LonLat, Plan};
 use gridwatch_base::error::Class;
+use gridwatch_engine::{BBox, CameraId, LonLat, Plan};
 
 /// An object in the street.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,10 +97,7 @@ pub fn parse(file: &Path, text: &str, plan: &Plan) -> Result<Vec<GroundTruth>, T
         let truth: GroundTruth = serde_json::from_str(line).map_err(|e| bad(format!("invalid truth: {e}")))?;
         check(&truth, plan).map_err(bad)?;
         if !ids.insert(truth.id.clone()) {
-            return Err(bad(format!(
-                "duplicate id {:?}; ids must be unique",
-                truth.id
-            )));
+            return Err(bad(format!("duplicate id {:?}; ids must be unique", truth.id)));
         }
         truths.push(truth);
     }

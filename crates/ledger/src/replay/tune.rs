@@ -11,9 +11,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::{SignedDuration, Timestamp};
 
 use self::labels::{CaseLabel, LabelSubject};
-use super::{ReplayedCase, Replay, Window};
-use gridwatch_engine::{BBox, Effect, Plan, Rule, Scores};
+use super::{Replay, ReplayedCase, Window};
 use crate::Entry;
+use gridwatch_engine::{BBox, Effect, Plan, Rule, Scores};
 
 /// Thresholds tried, in hundredths. Below this range detectors see objects everywhere, above it almost none.
 const SCORES_TRIED: std::ops::RangeInclusive<u8> = 30..=95;
@@ -76,10 +76,18 @@ impl Sweep {
     /// Compares the cases with `labels`. A threshold is chosen among those with at least `min_precision`, 0..=1.
     pub fn finish(self, labels: &[CaseLabel], min_precision: f64) -> SweepResult {
         let mut cases_by_id: BTreeMap<&str, &ReplayedCase> = BTreeMap::new();
-        for case in self.replays.iter().flat_map(|(_, _, cases)| cases).chain(&self.configured.1) {
+        for case in self
+            .replays
+            .iter()
+            .flat_map(|(_, _, cases)| cases)
+            .chain(&self.configured.1)
+        {
             cases_by_id.insert(case.case_id.as_str(), case);
         }
-        let resolved: Vec<ResolvedLabel> = labels.iter().filter_map(|l| ResolvedLabel::new(l, &cases_by_id)).collect();
+        let resolved: Vec<ResolvedLabel> = labels
+            .iter()
+            .filter_map(|l| ResolvedLabel::new(l, &cases_by_id))
+            .collect();
         let rules = self.rules.iter().map(|(rule, configured)| {
             let resolved: Vec<&ResolvedLabel> = resolved.iter().filter(|t| t.rule == *rule).collect();
             let points: Vec<CurvePoint> = self

@@ -7,7 +7,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::GroundTruth;
-use gridwatch_engine::{BBox, CameraId, Case, CaseId, CaseState, Effect, LonLat, Observation, Place, PlaceMethod, Plan, Point, Rule, View, ZoneKind, calendar::Lately, geometry::{Side, distance_m, side_of}};
+use gridwatch_engine::{
+    BBox, CameraId, Case, CaseId, CaseState, Effect, LonLat, Observation, Place, PlaceMethod, Plan, Point, Rule, View,
+    ZoneKind,
+    calendar::Lately,
+    geometry::{Side, distance_m, side_of},
+};
 
 /// A problem is expected to be filed once it was visible for the dwell of the rule and this share of it more: a detector that misses
 /// three looks in ten needs additional ones, and a problem that is gone at once is no use to a crew ...
@@ -200,7 +205,8 @@ impl Evaluator {
         }
         for i in 0..self.present.len() {
             let index = self.present[i];
-            if self.truths[index].truth.problem && self.truths[index].sightings.iter().any(|s| s.camera == look.camera) {
+            if self.truths[index].truth.problem && self.truths[index].sightings.iter().any(|s| s.camera == look.camera)
+            {
                 let is_covered = self.is_covered(index);
                 let between = (before.0, look.at);
                 self.truths[index].seen(&look.camera, between, is_covered, &self.plan, &mut self.hours);
@@ -226,7 +232,11 @@ impl Evaluator {
         let mut missed = Vec::new();
         for i in &self.by_start {
             let tracked = &self.truths[*i];
-            let Some(rule) = tracked.rule.map(|r| &self.plan.rules[r]).filter(|_| tracked.truth.problem) else {
+            let Some(rule) = tracked
+                .rule
+                .map(|r| &self.plan.rules[r])
+                .filter(|_| tracked.truth.problem)
+            else {
                 continue;
             };
             let counts = self.counts.entry(rule.id.to_string()).or_default();

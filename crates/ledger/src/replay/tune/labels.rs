@@ -103,7 +103,9 @@ fn object(columns: &[String], text: &str) -> Result<Value, String> {
     for (column, field) in columns.iter().zip(fields).filter(|(_, field)| !field.is_empty()) {
         let value = match field {
             field if is_text(column) => Value::String(field.into()),
-            field => serde_json::from_str(field).map_err(|_| format!("{column}: invalid value {field:?}; {LABEL_FORMAT}"))?,
+            field => {
+                serde_json::from_str(field).map_err(|_| format!("{column}: invalid value {field:?}; {LABEL_FORMAT}"))?
+            }
         };
         object.insert(column.clone(), value);
     }
