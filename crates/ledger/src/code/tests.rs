@@ -71,7 +71,7 @@ fn looks_are_encoded_compactly_and_exactly() {
     let frame = super::super::file::FRAME_HEADER_BYTES as usize;
     assert!(sizes[1] + frame <= 40, "{sizes:?}");
     assert_eq!(sizes[3] - sizes[2], MIN_DETECTION_BYTES);
-    "an appearance, and a flag per detection"
+    assert_eq!(sizes[4] - sizes[3], 12 + 2, "an appearance, and a flag per detection");
 }
 
 #[test]

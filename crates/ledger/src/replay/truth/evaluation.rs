@@ -219,7 +219,7 @@ impl Evaluator {
         let mut judged = Vec::new();
         for effect in effects {
             match effect {
-                Effect::OpenProblemCase(case) => judged.push((case.id.clone(), self.evaluate(case))),
+                Effect::Open(case) => judged.push((case.id.clone(), self.evaluate(case))),
                 Effect::Revise { case, state, .. } => self.revised(case, *state),
                 _ => {}
             }
