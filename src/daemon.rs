@@ -53,7 +53,7 @@ use gridwatch_custody::{
     keys::{KeyError, KeyRing},
     vault::Vault,
 };
-use gridwatch_ledger::{Recorded, Recorder, Run};
+use gridwatch_ledger::{RecordedEngine, Recorder, RunInfo};
 use gridwatch_link as link;
 use gridwatch_link::{Link, LinkHandle, LinkState};
 use gridwatch_model as model;
@@ -220,12 +220,12 @@ impl Daemon {
         let (jobs, job_queue) = mpsc::channel();
         let pinned = Arc::new(AtomicU64::new(0));
         let started_at = Timestamp::now();
-        let restored = store.remembered(started_at)?;
+        let restored = store.cases_to_restore(started_at)?;
         if !restored.is_empty() {
             tracing::info!(cases = restored.len(), "The cases of the last run are remembered.");
         }
-        let snapshot = store.snapshot()?;
-        let engine = Recorded::start(Arc::clone(&config.plan), restored, recorder(&config, started_at)?);
+        let snapshot = store.load_snapshot()?;
+        let engine = RecordedEngine::start(Arc::clone(&config.plan), restored, recorder(&config, started_at)?);
         let (replies_in, mut replies) = tokio::sync::mpsc::channel(16);
         let (claims_in, mut claims) = tokio::sync::mpsc::unbounded_channel();
         let link = Link::spawn(
@@ -526,7 +526,7 @@ fn recorder(config: &Config, started_at: Timestamp) -> Result<Option<Recorder>, 
     let Some(settings) = config.ledger.clone() else {
         return Ok(None);
     };
-    let run = Run {
+    let run = RunInfo {
         started_at,
         // Only a name for people: a kernel without it is no reason not to record.
         boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id")

@@ -46,7 +46,7 @@ use gridwatch_engine::{
     BBox, Case, CaseId, CaseState, Detection, Effect, Input, Light, Observation, OpenCase, Plan, Reply, Resumed,
     Snapshot, View,
 };
-use gridwatch_ledger::{LedgerError, Recorded, Recorder, Run, Settings};
+use gridwatch_ledger::{LedgerError, RecordedEngine, Recorder, RunInfo, Settings};
 
 /// Milliseconds since the simulation's beginning.
 type Ms = i64;
@@ -228,7 +228,7 @@ struct Simulation<'a> {
     watches: Vec<Watch>,
     events: BinaryHeap<Reverse<(Ms, Event)>>,
     /// `None` only while it is being started anew.
-    engine: Option<Recorded>,
+    engine: Option<RecordedEngine>,
     /// What a store would hold.
     store: BTreeMap<CaseId, OpenCase>,
     chance: Rng,
@@ -295,23 +295,23 @@ impl<'a> Simulation<'a> {
     /// A start of the daemon: a new engine that the store gives back its cases, and what the one before knew (`before`).
     fn start(&mut self, now: Ms, before: Option<Snapshot>) -> Result<(), SimulateError> {
         let at = self.clock.at(now);
-        let run = Run {
+        let run = RunInfo {
             started_at: at,
             boot: String::new(),
             config_sha256: self.config_sha256.clone(),
         };
-        let recorder = Recorder::patient(self.settings.clone(), run).map_err(|source| SimulateError::Io {
+        let recorder = Recorder::lossless(self.settings.clone(), run).map_err(|source| SimulateError::Io {
             doing: "start a thread for",
             path: self.settings.dir.clone(),
             source,
         })?;
-        // As store::Store::remembered answers.
+        // As `Store::cases_to_restore` answers.
         self.store.retain(|_, case| {
             let oldest = at.saturating_sub(case.state.remembered_for()).unwrap_or(Timestamp::MIN);
             case.state.is_open() || case.at >= oldest
         });
         let restored = self.store.values().cloned().collect();
-        self.engine = Some(Recorded::start(Arc::clone(&self.plan), restored, Some(recorder)));
+        self.engine = Some(RecordedEngine::start(Arc::clone(&self.plan), restored, Some(recorder)));
         self.summary.starts += 1;
         if let Some(snapshot) = before {
             let pictures = snapshot.firsts().collect();
@@ -419,7 +419,7 @@ impl<'a> Simulation<'a> {
         }
         self.ticked = now;
         let at = self.clock.at(now);
-        let engine = self.engine.as_ref().map(Recorded::engine);
+        let engine = self.engine.as_ref().map(RecordedEngine::engine);
         if engine
             .and_then(|e| e.next_deadline())
             .is_some_and(|deadline| deadline <= at)

@@ -9,7 +9,7 @@ use super::{Failure, print};
 use gridwatch_base::error::Class;
 use gridwatch_custody::{
     PublicKey,
-    bundle::{self, Report},
+    bundle::{self, BundleReport},
     keys::parse_public,
 };
 
@@ -75,12 +75,12 @@ fn public_key(text: &str) -> Result<PublicKey, Failure> {
     parse_public(&pem).map_err(|e| Failure::new(Class::Config, format!("--key {text}: {e}")))
 }
 
-fn to_json(report: &Report) -> String {
+fn to_json(report: &BundleReport) -> String {
     // Text and numbers under string keys.
     serde_json::to_string(report).unwrap_or_default() + "\n"
 }
 
-fn to_text(report: &Report) -> String {
+fn to_text(report: &BundleReport) -> String {
     let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".into());
     let mut text = format!(
         "Case   {}, revision {}, of box {}\nKey    {}{}\n",

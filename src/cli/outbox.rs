@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
             show(&mut out, &dir, &entry, args.json)
         }
         Command::Retry { case } => {
-            let released = Store::open_beside(&dir)?.outbox_release(case.as_deref())?;
+            let released = Store::open_unlocked(&dir)?.outbox_release(case.as_deref())?;
             match args.json {
                 true => writeln!(out, "{}", serde_json::json!({"released": released})),
                 false => writeln!(out, "{released} messages are on their way again."),

@@ -18,13 +18,13 @@ use gridwatch_config::Judged;
 use gridwatch_engine::{Effect, Plan};
 use gridwatch_ledger as ledger;
 use gridwatch_ledger::{
-    Damage, Reader, What,
+    Damage, Reader, RecordedEvent,
     replay::{
-        CaseLine, Replay, Tally, Window,
-        compare::{Change, Comparison, Counts},
+        ReplayedCase, Replay, Tally, Window,
+        compare::{CaseChange, Comparison, ChangeCounts},
         truth::{
             self,
-            trial::{self, Judged as Told, Missed, Outcome, Trial, Verdict},
+            evaluation::{CaseVerdict, EvaluatedCase as Told, EvaluationCounts, EvaluationReport, Evaluator, MissedProblem},
         },
     },
 };
@@ -73,9 +73,9 @@ struct Summary<'a> {
     #[serde(flatten)]
     tally: &'a Tally,
     #[serde(skip_serializing_if = "Option::is_none")]
-    compared: Option<Counts>,
+    compared: Option<ChangeCounts>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    outcome: Option<&'a Outcome>,
+    outcome: Option<&'a EvaluationReport>,
     damaged: Vec<DamageLine>,
 }
 
@@ -83,7 +83,7 @@ struct Summary<'a> {
 #[derive(Serialize)]
 struct TriedLine<'a> {
     #[serde(flatten)]
-    case: &'a CaseLine,
+    case: &'a ReplayedCase,
     #[serde(flatten)]
     told: &'a Told,
 }
@@ -91,14 +91,14 @@ struct TriedLine<'a> {
 /// A problem that no case was filed for.
 #[derive(Serialize)]
 struct MissedLine<'a> {
-    missed: &'a Missed,
+    missed: &'a MissedProblem,
 }
 
 /// What the cases are held against.
 enum Against {
     Nothing,
     Old(Comparison),
-    Truth(Trial),
+    Truth(Evaluator),
 }
 
 #[derive(Serialize)]
@@ -122,17 +122,17 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         (Some(old), _) => {
             let mut old = old_cases(old)?;
             // What is not told again is not gone.
-            old.retain(|c| window.holds(c.confirmed_at));
+            old.retain(|c| window.contains(c.confirmed_at));
             Against::Old(Comparison::new(old))
         }
-        (None, Some(path)) => Against::Truth(Trial::new(truths(path, &judged.plan)?, Arc::clone(&judged.plan))),
+        (None, Some(path)) => Against::Truth(Evaluator::new(truths(path, &judged.plan)?, Arc::clone(&judged.plan))),
         (None, None) => Against::Nothing,
     };
     let mut reader = Reader::open(&args.ledger, args.from)?;
     let mut out = BufWriter::new(io::stdout().lock());
     let told = tell(
         &mut reader,
-        (Replay::new(judged.plan, window).under(&judged.config_sha256), window),
+        (Replay::new(judged.plan, window).with_config_sha256(&judged.config_sha256), window),
         against,
         args.json,
         &mut out,
@@ -205,24 +205,24 @@ fn tell(
         .map_err(printing)?;
     }
     while let Some(entry) = reader.next_entry()? {
-        if let (Against::Truth(trial), What::Observed(look)) = (&mut against, &entry.what)
-            && window.holds(look.at)
+        if let (Against::Truth(trial), RecordedEvent::Observed(look)) = (&mut against, &entry.event)
+            && window.contains(look.at)
         {
-            trial.look(look);
+            trial.observe(look);
         }
-        let effects = replay.take(entry);
+        let effects = replay.apply(entry);
         let told = match &mut against {
             Against::Old(comparison) => {
-                comparison.take(&effects);
+                comparison.apply(&effects);
                 continue;
             }
-            Against::Truth(trial) => trial.take(&effects),
+            Against::Truth(trial) => trial.apply(&effects),
             Against::Nothing => Vec::new(),
         };
         for effect in &effects {
             if let Effect::Open(case) = effect {
                 let told = told.iter().find(|(id, _)| *id == case.id).map(|(_, told)| told);
-                line(&CaseLine::from(&**case), told, json, out).map_err(printing)?;
+                line(&ReplayedCase::from(&**case), told, json, out).map_err(printing)?;
             }
         }
     }
@@ -261,7 +261,7 @@ fn tell(
     sum_up(&summary, json, out).map_err(printing)
 }
 
-fn line(case: &CaseLine, told: Option<&Told>, json: bool, out: &mut impl Write) -> io::Result<()> {
+fn line(case: &ReplayedCase, told: Option<&Told>, json: bool, out: &mut impl Write) -> io::Result<()> {
     match told {
         Some(told) if json => return print_json(&TriedLine { case, told }, out),
         None if json => return print_json(case, out),
@@ -283,10 +283,10 @@ fn line(case: &CaseLine, told: Option<&Told>, json: bool, out: &mut impl Write) 
     match told {
         Some(Told { verdict, kind, about }) => {
             let word = match verdict {
-                Verdict::Right => "right",
-                Verdict::Recurrence => "came back",
-                Verdict::Repeated => "REPEATED",
-                Verdict::False => "FALSE",
+                CaseVerdict::Right => "right",
+                CaseVerdict::Recurrence => "came back",
+                CaseVerdict::Repeated => "REPEATED",
+                CaseVerdict::False => "FALSE",
             };
             writeln!(out, "  {word}: {kind} {}", about.as_deref().unwrap_or_default())
         }
@@ -294,11 +294,11 @@ fn line(case: &CaseLine, told: Option<&Told>, json: bool, out: &mut impl Write) 
     }
 }
 
-fn not_found(missed: &Missed, json: bool, out: &mut impl Write) -> io::Result<()> {
+fn not_found(missed: &MissedProblem, json: bool, out: &mut impl Write) -> io::Result<()> {
     if json {
         return print_json(&MissedLine { missed }, out);
     }
-    let Missed {
+    let MissedProblem {
         id,
         kind,
         category,
@@ -310,28 +310,28 @@ fn not_found(missed: &Missed, json: bool, out: &mut impl Write) -> io::Result<()
     )
 }
 
-fn difference(change: &Change, json: bool, out: &mut impl Write) -> io::Result<()> {
+fn difference(change: &CaseChange, json: bool, out: &mut impl Write) -> io::Result<()> {
     if json {
         return print_json(change, out);
     }
     match change {
-        Change::New { case } => writeln!(out, "new      {}", place(case)),
-        Change::Gone { case, why: Some(why) } => {
+        CaseChange::New { case } => writeln!(out, "new      {}", place(case)),
+        CaseChange::Gone { case, why: Some(why) } => {
             writeln!(out, "gone     {}: {} at {}", place(case), why.reason.as_str(), why.at)
         }
-        Change::Gone { case, why: None } => writeln!(
+        CaseChange::Gone { case, why: None } => writeln!(
             out,
             "gone     {}: nothing of that rule was a candidate there within an hour",
             place(case)
         ),
-        Change::Shifted { case, later_s, .. } => {
+        CaseChange::Shifted { case, later_s, .. } => {
             let (by, way) = (later_s.abs(), if *later_s < 0.0 { "earlier" } else { "later" });
             writeln!(out, "shifted  {}: {by:.0} s {way}", place(case))
         }
     }
 }
 
-fn place(case: &CaseLine) -> String {
+fn place(case: &ReplayedCase) -> String {
     format!(
         "{}  {}  rule {}, camera {}, cell {}",
         case.case_id, case.confirmed_at, case.rule, case.camera, case.cell
@@ -397,11 +397,11 @@ fn sum_up(summary: &Summary<'_>, json: bool, out: &mut impl Write) -> io::Result
     Ok(())
 }
 
-fn held_against(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
+fn held_against(outcome: &EvaluationReport, out: &mut impl Write) -> io::Result<()> {
     let rules = outcome.by_rule.iter().map(|(rule, counts)| (rule.as_str(), counts));
     writeln!(out)?;
     for (rule, c) in rules.chain([("all", &outcome.all)]) {
-        let trial::Counts {
+        let EvaluationCounts {
             judged,
             right,
             repeats,
@@ -432,7 +432,7 @@ fn held_against(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
     writeln!(out)
 }
 
-fn truths(path: &Path, plan: &Plan) -> Result<Vec<truth::Truth>, Failure> {
+fn truths(path: &Path, plan: &Plan) -> Result<Vec<truth::GroundTruth>, Failure> {
     let text = fs::read_to_string(path).map_err(|e| {
         Failure::new(
             Class::Config,
@@ -448,7 +448,7 @@ fn print_json<T: Serialize>(value: &T, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// The cases of an earlier replay; its summary, and lines that say something else, are passed over.
-fn old_cases(path: &Path) -> Result<Vec<CaseLine>, Failure> {
+fn old_cases(path: &Path) -> Result<Vec<ReplayedCase>, Failure> {
     let unreadable = |e: io::Error| Failure::new(Class::Config, format!("{} cannot be read: {e}", path.display()));
     let file = fs::File::open(path).map_err(unreadable)?;
     let mut cases = Vec::new();

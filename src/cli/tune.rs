@@ -17,8 +17,8 @@ use gridwatch_ledger::{
     replay::{
         Window,
         tune::{
-            Point, RuleCurve, Sweep, Tuned,
-            labels::{self, Label},
+            CurvePoint, RuleCurve, Sweep, SweepResult,
+            labels::{self, CaseLabel},
             svg,
         },
     },
@@ -72,7 +72,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut reader = Reader::open(&args.ledger, None)?;
     let mut sweep = Sweep::new(&judged.plan, Window::default());
     while let Some(entry) = reader.next_entry()? {
-        sweep.take(&entry);
+        sweep.apply(&entry);
     }
     reader.damage().iter().for_each(set_apart);
     let tuned = sweep.finish(&labels, args.precision);
@@ -88,20 +88,20 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read_labels(path: &Path) -> Result<Vec<Label>, Failure> {
+fn read_labels(path: &Path) -> Result<Vec<CaseLabel>, Failure> {
     let fault = |reason: String| Failure::new(Class::Config, format!("--labels: {}: {reason}", path.display()));
     let text = fs::read_to_string(path).map_err(|e| fault(e.to_string()))?;
     labels::parse(&text).map_err(|e| fault(e.to_string()))
 }
 
-fn table(tuned: &Tuned) -> String {
+fn table(tuned: &SweepResult) -> String {
     let mut text = String::new();
     for curve in &tuned.rules {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
             "Rule {}, start_score now {:.2}\n\n  {:>5}  {:>6}  {:>5}  {:>5}  {:>10}  {:>9}  {:>6}",
-            curve.rule, curve.now, "SCORE", "CASES", "RIGHT", "WRONG", "UNLABELLED", "PRECISION", "RECALL"
+            curve.rule, curve.configured, "SCORE", "CASES", "RIGHT", "WRONG", "UNLABELLED", "PRECISION", "RECALL"
         );
         for (i, point) in curve.points.iter().enumerate() {
             let mark = if curve.chosen.as_ref().is_some_and(|c| c.index == i) {
@@ -121,13 +121,13 @@ fn table(tuned: &Tuned) -> String {
                 percent(point.recall())
             );
         }
-        let _ = writeln!(text, "\n{}\n", advice(curve, tuned.wanted));
+        let _ = writeln!(text, "\n{}\n", advice(curve, tuned.min_precision));
     }
-    if tuned.unknown > 0 {
+    if tuned.unmatched_labels > 0 {
         let _ = writeln!(
             text,
             "{} labels name cases that this ledger gives under no threshold; they count for nothing.",
-            tuned.unknown
+            tuned.unmatched_labels
         );
     }
     text
@@ -137,7 +137,7 @@ fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "-".into(), |s| format!("{:.0} %", s * 100.0))
 }
 
-fn advice(curve: &RuleCurve, wanted: f64) -> String {
+fn advice(curve: &RuleCurve, min_precision: f64) -> String {
     let Some((choice, point)) = curve
         .chosen
         .as_ref()
@@ -145,14 +145,14 @@ fn advice(curve: &RuleCurve, wanted: f64) -> String {
     else {
         return "No threshold can be named: no label speaks of a case of this rule.".into();
     };
-    let Point {
+    let CurvePoint {
         score,
         problems: (problems, found),
         right,
         wrong,
         ..
     } = point;
-    let of_equals = match choice.equals {
+    let of_equals = match choice.ties {
         0 | 1 => String::new(),
         n => format!(", the middle of {n} that do as well"),
     };
@@ -161,13 +161,13 @@ fn advice(curve: &RuleCurve, wanted: f64) -> String {
         format!(
             "start_score = {score:.2}{of_equals}: of those with {:.0} % or more right it finds most, {found} of {problems} problems, \
              with {right} of {labelled} labelled cases right.",
-            wanted * 100.0
+            min_precision * 100.0
         )
     } else {
         format!(
             "start_score = {score:.2}{of_equals} comes nearest: none has {:.0} % right. It has {right} of {labelled} labelled cases right \
              and finds {found} of {problems} problems. Draw zones, raise the dwell, or train the model on what it mistakes.",
-            wanted * 100.0
+            min_precision * 100.0
         )
     }
 }

@@ -27,7 +27,7 @@ use gridwatch_engine::{
     Verified,
 };
 use gridwatch_evidence::EvidencePicture;
-use gridwatch_ledger::Recorded;
+use gridwatch_ledger::RecordedEngine;
 use gridwatch_link::IncomingReply;
 use gridwatch_store::{ClaimRow, ClaimState, Pruned, Retention, Revision, Store, StoreError};
 
@@ -87,7 +87,7 @@ pub(super) type SecondLook = Box<dyn Fn(CameraId, RuleId, BBox) + Send>;
 /// The core's state; everything in it dies with the process, what matters is in the store.
 pub(super) struct Core {
     /// Every input goes through it, and into the ledger.
-    pub(super) engine: Recorded,
+    pub(super) engine: RecordedEngine,
     pub(super) store: Store,
     pub(super) config: Arc<Config>,
     pub(super) records: Records,
@@ -133,7 +133,7 @@ impl Core {
             }
             let now = Timestamp::now();
             self.health.beat();
-            self.engine.turn(Instant::now());
+            self.engine.flush_if_due(Instant::now());
             if self.engine.engine().next_deadline().is_some_and(|at| at <= now) {
                 self.apply(Input::Tick(now), None);
             }
@@ -164,7 +164,7 @@ impl Core {
     fn keep(&mut self, now: Timestamp) {
         gauge!(metric::WAITING).set(self.engine.engine().waiting() as f64);
         self.pins.write(now);
-        if let Err(error) = self.store.keep_snapshot(now, &self.engine.engine().snapshot()) {
+        if let Err(error) = self.store.save_snapshot(now, &self.engine.engine().snapshot()) {
             tracing::warn!(%error, "What the engine knows of problems that are no cases yet could not be kept; a restart now would have them dwell anew.");
         }
     }
@@ -424,21 +424,21 @@ impl Core {
         let form = &self.records.form;
         match commit {
             Commit::Revision(revision) => self.store.revise(revision, form).map(drop),
-            Commit::Yielded(revision) => self.store.yielded(revision, form).map(drop),
+            Commit::Yielded(revision) => self.store.yield_case(revision, form).map(drop),
             Commit::Reply(incoming, decided) => self
                 .store
                 .apply_reply(&incoming.message, incoming.reply.at, decided.as_ref(), form)
                 .map(drop),
             Commit::Verified(answer, pictures) => {
                 let pictures = self.records.after(&self.config, pictures);
-                self.store.verified(answer, pictures, &self.config.timezone, form)?;
+                self.store.record_verification(answer, pictures, &self.config.timezone, form)?;
                 counter!(metric::VERIFIED, "finding" => answer.finding.as_str()).increment(1);
                 tracing::info!(case = %answer.case, finding = answer.finding.as_str(), looks = answer.looks, "A case was looked at again.");
                 Ok(())
             }
             Commit::Case(case, pictures, seen_by) => {
                 let Some(record) = self.records.of(&self.config, case, pictures, seen_by) else {
-                    return Err(StoreError::NoEvidence {
+                    return Err(StoreError::InvalidEvidence {
                         case: case.id.clone(),
                         what: "its camera is no longer configured, or no model that looked there finds its labels"
                             .into(),

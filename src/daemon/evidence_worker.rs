@@ -17,7 +17,7 @@ use std::{
 use super::{core::Event, pinned_frames::Pinned};
 use gridwatch_base::error::Class;
 use gridwatch_camera::{Codec, Picture, decode::Decoder};
-use gridwatch_custody::vault::{Format, Vault};
+use gridwatch_custody::vault::{OriginalFormat, Vault};
 use gridwatch_engine::{BBox, CameraId, Case, CaseId, Detection, Verified};
 use gridwatch_evidence as evidence;
 use gridwatch_evidence::{EvidencePicture, Shot};
@@ -217,12 +217,12 @@ impl EvidenceWorker {
         let put = match &seen.picture {
             Picture::Keyframe(keyframe) => {
                 let format = match keyframe.codec {
-                    Codec::H264 => Format::H264,
-                    Codec::H265 => Format::H265,
+                    Codec::H264 => OriginalFormat::H264,
+                    Codec::H265 => OriginalFormat::H265,
                 };
                 vault.put(format, &keyframe.data)
             }
-            Picture::Frame(frame) => vault.put(Format::Png, &evidence::lossless(frame)?),
+            Picture::Frame(frame) => vault.put(OriginalFormat::Png, &evidence::lossless(frame)?),
         };
         let sha256 = put.map_err(KeepError::Original)?;
         let of_it = |p: &&mut EvidencePicture| p.captured_at == seen.frame.captured_at && p.derived_from.is_none();

@@ -107,5 +107,5 @@ fn what_cannot_be_replayed_is_told() {
     fs::remove_dir_all(folder.ledger()).unwrap();
     let output = folder.replay(&config, &[]);
     assert_eq!(output.status.code(), Some(3));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("no ledger is in"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("no ledger in"));
 }

@@ -5,9 +5,9 @@ use std::{fs, path::Path, process::Command, time::Duration};
 use crate::filing::{at, case, form, pictures, record, revision};
 use gridwatch_custody::{
     bundle,
-    chain::{Segment, What},
+    chain::{Segment, CustodyEvent},
     keys::{KeyRing, OriginalsKey},
-    vault::{Format, Vault},
+    vault::{OriginalFormat, Vault},
 };
 use gridwatch_engine::CaseState;
 use gridwatch_store::{Budget, Pruned, Retention, Store};
@@ -20,7 +20,7 @@ fn vault(dir: &Path) -> Vault {
 
 /// Files the `n`th case with an original of so many bytes; its id and the original's hash.
 fn file(store: &mut Store, n: u32, bytes: usize) -> (String, String) {
-    let original = vault(store.dir()).put(Format::H264, &vec![n as u8; bytes]).unwrap();
+    let original = vault(store.dir()).put(OriginalFormat::H264, &vec![n as u8; bytes]).unwrap();
     let mut evidence = pictures(store.dir(), n);
     evidence[0].derived_from = Some(original.clone());
     let (case, evidence) = (case(n), evidence);
@@ -31,9 +31,9 @@ fn file(store: &mut Store, n: u32, bytes: usize) -> (String, String) {
 
 fn sent(store: &mut Store) {
     for entry in store.outbox_entries(false, u32::MAX).unwrap() {
-        store.outbox_done(entry.seq, at(9999)).unwrap();
+        store.outbox_acknowledged(entry.seq, at(9999)).unwrap();
     }
-    store.outbox_settled(at(10_000)).unwrap();
+    store.outbox_forget_acknowledged(at(10_000)).unwrap();
 }
 
 /// Nothing is too old, and nothing too much.
@@ -80,12 +80,12 @@ fn originals_go_when_their_time_is_over_and_the_chain_says_so() {
 
     let chain = store.chain_of(&id).unwrap().join("\n");
     let segment = Segment::read(&chain).unwrap_or_else(|e| panic!("{e:?}"));
-    let What::Deleted {
+    let CustodyEvent::Deleted {
         case_id,
         what,
         sha256,
         reason,
-    } = &segment.entries.last().unwrap().0.what
+    } = &segment.entries.last().unwrap().0.event
     else {
         panic!("{chain}")
     };
@@ -93,7 +93,7 @@ fn originals_go_when_their_time_is_over_and_the_chain_says_so() {
         (case_id, what.as_str(), &sha256[..]),
         (&id, "original", &[original][..])
     );
-    assert_eq!(reason, "its time is over");
+    assert_eq!(reason, "retention period expired");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn originals_are_opened_for_a_reason_that_the_chain_keeps() {
     assert_eq!(faults(), []);
     fs::write(&file, "another street").unwrap();
     assert!(
-        faults().iter().any(|f| f.what.contains("no picture of the case")),
+        faults().iter().any(|f| f.what.contains("no picture of the case was derived")),
         "{:?}",
         faults()
     );

@@ -7,7 +7,7 @@ use crate::broker::Broker;
 use crate::daemon::{Daemon, changed_clip, gridwatch, json_lines};
 use gridwatch_engine::{Light, View};
 use gridwatch_farm::{Farm, FarmConfig, MountConfig};
-use gridwatch_ledger::{Reader, What};
+use gridwatch_ledger::{Reader, RecordedEvent};
 
 const CAMERA: &str = "street-a";
 
@@ -86,9 +86,9 @@ async fn nothing_is_filed_from_a_camera_that_was_moved_until_its_new_view_is_con
     let mut recorded = Reader::open(&dir.path().join("state/ledger"), None).unwrap();
     let (mut reaimed, mut looks) = (Vec::new(), Vec::new());
     while let Some(entry) = recorded.next_entry().unwrap() {
-        match entry.what {
-            What::Reaimed(r) => reaimed.push(r.camera),
-            What::Observed(look) => looks.push((look.view, look.light)),
+        match entry.event {
+            RecordedEvent::Reaimed(r) => reaimed.push(r.camera),
+            RecordedEvent::Observed(look) => looks.push((look.view, look.light)),
             _ => {}
         }
     }

@@ -9,7 +9,7 @@ use crate::daemon::{Daemon, changed_clip, gridwatch, json_lines, root};
 use gridwatch_config::raw;
 use gridwatch_farm as farm;
 use gridwatch_farm::{Clip, Farm, FarmConfig, MountConfig};
-use gridwatch_ledger::{Reader, What};
+use gridwatch_ledger::{Reader, RecordedEvent};
 
 const CAMERA: &str = "street-a";
 
@@ -169,9 +169,9 @@ async fn a_camera_that_turns_files_from_the_presets_that_it_was_shown() {
     let mut recorded = Reader::open(&dir.path().join("state/ledger"), None).unwrap();
     let (mut reaimed, mut looked) = (Vec::new(), std::collections::BTreeSet::new());
     while let Some(entry) = recorded.next_entry().unwrap() {
-        match entry.what {
-            What::Reaimed(r) => reaimed.push(r.camera.to_string()),
-            What::Observed(look) => {
+        match entry.event {
+            RecordedEvent::Reaimed(r) => reaimed.push(r.camera.to_string()),
+            RecordedEvent::Observed(look) => {
                 looked.insert(look.camera.to_string());
             }
             _ => {}

@@ -152,7 +152,7 @@ pub struct Sharing {
     /// What the engine knows of other boxes' cases from before.
     pub known: Vec<Claim>,
     /// Told what becomes known of them. [`Known::Yielded`] comes again with each connection until the store has it
-    /// ([`Store::yielded`]).
+    /// ([`Store::yield_case`]).
     pub news: mpsc::UnboundedSender<Known>,
 }
 

@@ -176,7 +176,7 @@ impl Link {
     /// What was acknowledged a while ago has been passed on.
     fn settle(&mut self) {
         let then = Timestamp::now().saturating_sub(SETTLES).unwrap_or(Timestamp::MIN);
-        if let Err(e) = self.store.outbox_settled(then) {
+        if let Err(e) = self.store.outbox_forget_acknowledged(then) {
             warn!(error = %e, "What was sent cannot be put away.");
         }
     }
@@ -194,10 +194,10 @@ impl Link {
     /// The broker does not know us, or knows us again: what is to go is to go from the oldest on.
     fn take_up(&mut self, is_new_to_broker: bool) -> Result<(), gridwatch_store::StoreError> {
         let rows = match is_new_to_broker {
-            true => self.store.outbox_forgotten()?,
+            true => self.store.outbox_resend_acknowledged()?,
             false => 0,
         };
-        self.store.outbox_rewind()?;
+        self.store.outbox_resend_unheard()?;
         if rows > 0 {
             info!(
                 rows,

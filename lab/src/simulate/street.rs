@@ -15,7 +15,7 @@ use super::{
     views::LEAST_SEEN,
 };
 use gridwatch_engine::{BBox, Plan, Rule, ScheduleId};
-use gridwatch_ledger::replay::truth::{Truth, View};
+use gridwatch_ledger::replay::truth::{GroundTruth, TruthView};
 
 const MINUTE: f64 = 60_000.0;
 const DAY: Ms = 86_400_000;
@@ -171,7 +171,7 @@ pub(super) struct Streets {
     collections: BTreeMap<&'static str, Vec<(Ms, Ms, Ms)>>,
     markets: Vec<(Ms, Ms, Ms)>,
     things: u32,
-    truths: Vec<Truth>,
+    truths: Vec<GroundTruth>,
 }
 
 impl Streets {
@@ -429,7 +429,7 @@ impl Streets {
     }
 
     /// Ends everything, and gives the truth about all of it by the time it came.
-    pub(super) fn finish(mut self, now: Ms, town: &Town) -> Vec<Truth> {
+    pub(super) fn finish(mut self, now: Ms, town: &Town) -> Vec<GroundTruth> {
         for (c, corner) in town.corners.iter().enumerate() {
             self.advance(c, now, town);
             for mut thing in std::mem::take(&mut self.corners[c].things) {
@@ -465,13 +465,13 @@ impl Streets {
             (thing.from.max(thing.lawful_until), thing.to, true),
         ];
         for (from, to, problem) in phases.into_iter().filter(|(from, to, _)| from < to) {
-            let views = views.iter().map(|(camera, bbox, hidden)| View {
+            let views = views.iter().map(|(camera, bbox, hidden)| TruthView {
                 camera: town.cameras[*camera].id.as_str().into(),
                 bbox: *bbox,
                 hidden_s: if problem { after(hidden, from, to) } else { Vec::new() },
             });
             let suffix = if problem { "" } else { "-lawful" };
-            self.truths.push(Truth {
+            self.truths.push(GroundTruth {
                 id: format!("t{:06}{suffix}", thing.number),
                 kind: thing.kind.name.into(),
                 category: thing.kind.category.into(),

@@ -11,8 +11,8 @@ use super::CasesError;
 use gridwatch_contract::CaseRecord;
 use gridwatch_custody::{
     PublicKey,
-    bundle::{self, Parts},
-    chain::{Segment, What},
+    bundle::{self, BundleContents},
+    chain::{Segment, CustodyEvent},
     keys::KeyRing,
     unseal,
     vault::Vault,
@@ -56,10 +56,10 @@ pub(super) fn open_originals(
     vault: &Vault,
     reason: &str,
 ) -> Result<Vec<(String, Vec<u8>)>, CasesError> {
-    let mut store = Store::open_beside(state)?;
+    let mut store = Store::open_unlocked(state)?;
     let kept = store.originals(case)?;
     let by = format!("uid {}", rustix::process::getuid().as_raw());
-    store.originals_opened(case, &kept, &by, reason, Timestamp::now())?;
+    store.record_originals_opened(case, &kept, &by, reason, Timestamp::now())?;
     let open = |sha256: String| match vault.open(&sha256) {
         Ok((format, bytes)) => Ok((bundle::original(&sha256, format), bytes)),
         Err(source) => Err(ExportError::Picture { sha256, source }.into()),
@@ -77,7 +77,7 @@ pub(super) fn export(
 ) -> Result<PathBuf, CasesError> {
     let unsigned = || ExportError::Unsigned(case.to_owned());
     let key = KeyRing::of(state).existing()?;
-    let sealed = store.sealed(case)?.ok_or_else(|| CasesError::NoSuchCase(case.into()))?;
+    let sealed = store.sealed_record(case)?.ok_or_else(|| CasesError::NoSuchCase(case.into()))?;
     let record: CaseRecord =
         serde_json::from_str(&sealed).map_err(|e| ExportError::Chain(format!("the record cannot be read: {e}")))?;
     let (body, signature) = unseal(&sealed).ok_or_else(unsigned)?;
@@ -85,11 +85,11 @@ pub(super) fn export(
     let segment = Segment::read(&chain.join("\n")).map_err(|broken| {
         let first = broken.into_iter().next();
         ExportError::Chain(first.map_or_else(String::new, |b| {
-            format!("{} lines after the case's first: {}", b.line, b.what)
+            format!("{} lines after the case's first: {}", b.line, b.reason)
         }))
     })?;
-    let is_of_case = |what: &What| what.case_id() == Some(case);
-    if !segment.entries.iter().any(|(entry, _)| is_of_case(&entry.what)) {
+    let is_of_case = |event: &CustodyEvent| event.case_id() == Some(case);
+    if !segment.entries.iter().any(|(entry, _)| is_of_case(&entry.event)) {
         return Err(unsigned().into());
     }
     // Where that key did not hand over to today's, the check says so.
@@ -119,7 +119,7 @@ pub(super) fn export(
         }
     }
     let dir = out.join(case);
-    let parts = Parts {
+    let parts = BundleContents {
         record: &sealed,
         signed_by: &signed_by,
         chain: &chain,

@@ -35,7 +35,7 @@ fn keys(draft: &Draft, state_dir: &Path) -> Vec<Row> {
         _ => None,
     };
     let mut rows: Vec<Row> = ring
-        .weak(elsewhere)
+        .unprotected(elsewhere)
         .into_iter()
         .map(|weak| Row::new(WHAT, State::Wrong, weak.to_string()))
         .collect();

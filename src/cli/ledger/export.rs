@@ -17,7 +17,7 @@ use gridwatch_config as config;
 use gridwatch_config::Config;
 use gridwatch_contract::{CaseRecord, EvidenceRole};
 use gridwatch_engine::{BBox, CaseState, Detection};
-use gridwatch_ledger::{Reader, What};
+use gridwatch_ledger::{Reader, RecordedEvent};
 use gridwatch_store::{Filter, Store, evidence_file};
 
 /// Makes labelled pictures of the cases that the platform's clerks judged.
@@ -214,7 +214,7 @@ fn looks(config: &Config, captures: &[Capture]) -> Result<BTreeMap<Key, Vec<Dete
         .smallest(Unit::Millisecond)
         .mode(jiff::RoundMode::Floor);
     while let Some(entry) = reader.next_entry()? {
-        if let What::Observed(look) = entry.what {
+        if let RecordedEvent::Observed(look) = entry.event {
             let key = (look.camera.as_str().to_owned(), look.at.round(floor).unwrap_or(look.at));
             if wanted.contains(&key) {
                 looks.insert(key, look.detections);

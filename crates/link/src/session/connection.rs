@@ -120,7 +120,7 @@ pub(super) struct Connection {
 
 impl Connection {
     async fn live(mut self, link: &mut Link, stopped: &mut oneshot::Receiver<()>) -> End {
-        let news = link.store.news();
+        let news = link.store.outbox_notify();
         let daemon = link.replies.clone();
         let mut second = tokio::time::interval(Duration::from_secs(1));
         let mut stocktaking = tokio::time::interval(STOCKTAKING.min(link.wire.settings.keep_alive));

@@ -145,7 +145,7 @@ impl Connection {
                 if sent.kind == "case" && std::mem::take(&mut link.unheard_said) {
                     info!(topic = sent.topic, "Somebody listens to the cases again.");
                 }
-                link.store.outbox_done(seq, Timestamp::now())
+                link.store.outbox_acknowledged(seq, Timestamp::now())
             }
             Verdict::Unheard => self.unheard(link, &sent, seq),
             Verdict::Refused(reason) => quarantine(link, &sent, &reason),
@@ -186,7 +186,7 @@ impl Connection {
             }
             let pause = self.pauses.next();
             self.pause(pause);
-            return link.store.outbox_rewind();
+            return link.store.outbox_resend_unheard();
         }
         if self.up_since.is_some_and(|up| up.elapsed() < UNHEARD_GRACE) {
             self.pause(Duration::from_millis(250));
@@ -198,7 +198,7 @@ impl Connection {
                 "The broker has nobody to give our pictures to; cases are sent all the same."
             );
         }
-        link.store.outbox_unheard(seq)
+        link.store.outbox_mark_unheard(seq)
     }
 }
 

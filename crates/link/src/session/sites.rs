@@ -79,16 +79,16 @@ impl Sites {
                     self.to_say.push_back(claim(topic, Vec::new()));
                     Ok(())
                 }
-                Act::File(case) => store.claim_granted(&case),
+                Act::File(case) => store.grant_claim(&case),
                 Act::FileUnheard(case) => {
                     warn!(
                         %case,
                         "The broker did not pass the box's claim on a site back to it, so the case is filed without: another box may file it, \
                          too. Let the box read and write its site topics in the broker's ACL, or set broker.share_sites = false."
                     );
-                    store.claim_granted(&case)
+                    store.grant_claim(&case)
                 }
-                Act::Forget(case) => store.claim_over(&case),
+                Act::Forget(case) => store.remove_claim(&case),
                 Act::Yield { case, to } => {
                     self.tell(Known::Yielded { case, to });
                     Ok(())
