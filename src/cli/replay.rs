@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Failure;
-use gridwatch_config::{self, Judged};
+use gridwatch_config::{self, ReplayConfig};
 use gridwatch_engine::{Effect, Plan};
 use gridwatch_base::error::Class;
 use gridwatch_ledger::{self, Damage, Reader, What, replay::{CaseLine, Replay, Tally, Window, compare::{Change, Comparison, Counts}, truth::{self, trial::{self, Judged as Told, Missed, Outcome, Trial, Verdict}}}};
@@ -139,9 +139,9 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 /// The part of a configuration that judges; what is wrong with the rest is told and does not matter here.
-pub(super) fn judged(path: &Path) -> Result<Judged, Failure> {
-    let judged = config::examine(path).into_judged()?;
-    for fault in &judged.other {
+pub(super) fn judged(path: &Path) -> Result<ReplayConfig, Failure> {
+    let judged = config::examine(path).into_replay_config()?;
+    for fault in &judged.other_faults {
         say(&format!("{fault}: of no matter here, but no daemon starts with it"));
     }
     Ok(judged)

@@ -9,7 +9,7 @@ use super::raw::{
     self, DATES_PATTERN, DAYS_PATTERN, ENV_PATTERN, GB_ID_PATTERN, ID_PATTERN, SEASON_PATTERN, SPAN_PATTERN,
     TIME_PATTERN, VIEW_PATTERN,
 };
-use gridwatch_base::document::{At, Step, schema::{Pattern, Words, of}};
+use gridwatch_base::document::{FieldPath, Step, schema::{Pattern, Words, of}};
 
 /// The JSON Schema (draft 2020-12) of the configuration file.
 pub fn generate() -> Value {
@@ -94,7 +94,7 @@ pub(super) const WORDS: Words = Words {
 };
 
 /// `models[i]`, `schedules[i]`, `rules[i]`, `cameras[i]` and `cameras[i].zones[j]` are judged one by one.
-fn is_listed_table(at: &At) -> bool {
+fn is_listed_table(at: &FieldPath) -> bool {
     match at.steps() {
         [Step::Key(list), Step::Index(_)] => matches!(list.as_str(), "models" | "schedules" | "rules" | "cameras"),
         [Step::Key(list), Step::Index(_), Step::Key(zones), Step::Index(_)] => list == "cameras" && zones == "zones",

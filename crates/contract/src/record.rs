@@ -6,7 +6,7 @@ use super::contract::{
     Bilingual, CameraInfo, CaseRecord, EvidenceItem, Extent, HistoryEntry, Location, ModelInfo, PresenceEntry, Purpose,
     Recurrence, ReportKind, RuleInfo, SCHEMA_VERSION, Source, Verification, When,
 };
-use gridwatch_base::clock::Kept;
+use gridwatch_base::clock::ClockSync;
 use gridwatch_engine::{Case, CaseState, Finding, Verified};
 
 /// The language of what a clerk reads.
@@ -49,7 +49,7 @@ pub struct Context<'a> {
     /// When the case is committed.
     pub filed_at: Timestamp,
     /// How well the box's clock was kept then; `None`: not at all, or nobody knows.
-    pub clock: Option<Kept>,
+    pub clock: Option<ClockSync>,
 }
 
 impl CaseRecord {

@@ -8,7 +8,7 @@ use std::{
 use jiff::civil::{Date, Weekday, date};
 use serde_json::Value;
 
-use super::{At, Checker, inside, top};
+use super::{FieldPath, Checker, prefixed, section};
 use crate::{Fault, raw};
 use gridwatch_base::document::schema::nearest;
 use gridwatch_engine::{ScheduleId, ZoneKind, calendar::{DAY, DayKind, Days, Hours, Pause, Schedule, Season, Window}};
@@ -33,9 +33,9 @@ impl Checker<'_> {
     /// Reads the holidays and compiles the sound schedules.
     pub(super) fn calendar(&mut self) {
         let (days, years) = self.days();
-        let has_none = top("calendar").of(&self.document.value).is_none();
-        self.draft.rest.schedule_ids = self.ids(&top("schedules"), "id");
-        for (at, raw) in self.each::<raw::Schedule>(&top("schedules")) {
+        let has_none = section("calendar").get(&self.document.value).is_none();
+        self.draft.rest.schedule_ids = self.unique_ids(&section("schedules"), "id");
+        for (at, raw) in self.elements::<raw::Schedule>(&section("schedules")) {
             let windows_at = at.key("windows");
             let mut windows: Vec<(usize, Window)> = Vec::new();
             for (i, raw) in raw.windows.iter().enumerate() {
@@ -80,7 +80,7 @@ impl Checker<'_> {
             .filter(|y| !known.contains(y))
         {
             self.warn(
-                &top("calendar").key("files"),
+                &section("calendar").key("files"),
                 format!("know no holiday of {year}: all its Mondays to Fridays count as workdays"),
                 "add the year's file from the State Council's notice; configs/calendar/ has examples",
             );
@@ -103,8 +103,8 @@ impl Checker<'_> {
             _ => None,
         });
         let used: BTreeSet<&str> = of_rules.chain(of_zones).map(ScheduleId::as_str).collect();
-        let list = top("schedules");
-        let typed = list.of(&self.document.value).and_then(Value::as_array);
+        let list = section("schedules");
+        let typed = list.get(&self.document.value).and_then(Value::as_array);
         let ids = typed.into_iter().flatten().map(|s| s.get("id").and_then(Value::as_str));
         let idle: Vec<usize> = ids
             .enumerate()
@@ -123,7 +123,7 @@ impl Checker<'_> {
     /// The days that are not what their weekday says: the files', and those that the configuration adds. And the years that
     /// somebody listed: the files', or where there is none the configuration itself.
     fn days(&mut self) -> (Kinds, BTreeSet<i16>) {
-        let at = top("calendar");
+        let at = section("calendar");
         let Some(raw) = self.optional::<raw::Calendar>(&at) else {
             return Default::default();
         };
@@ -131,11 +131,11 @@ impl Checker<'_> {
         for (i, path) in raw.files.iter().enumerate() {
             let at = at.key("files").index(i);
             let what = "a file of holidays, such as calendar/cn-2026.toml";
-            let Some((document, file)) = self.data::<raw::CalendarFile>(&at, path, what) else {
+            let Some((document, file)) = self.data_file::<raw::CalendarFile>(&at, path, what) else {
                 continue;
             };
-            for told in listed(&At::default(), &file.holidays, &file.working_days, &mut days) {
-                let fault = inside(&at, document.fault(&told.at, told.message, told.remedy));
+            for told in listed(&FieldPath::default(), &file.holidays, &file.working_days, &mut days) {
+                let fault = prefixed(&at, document.fault(&told.at, told.message, told.remedy));
                 self.told(told.is_fault, fault);
             }
         }
@@ -159,7 +159,7 @@ impl Checker<'_> {
         to.push(fault);
     }
 
-    fn window(&mut self, at: &At, raw: &raw::Window) -> Option<Window> {
+    fn window(&mut self, at: &FieldPath, raw: &raw::Window) -> Option<Window> {
         let (from_at, to_at, season_at) = (at.key("from"), at.key("to"), at.key("season"));
         let season = raw.season.as_deref().map(season);
         if let Some(None) = season {
@@ -169,8 +169,8 @@ impl Checker<'_> {
                 "write month and day, both included: 04-01..10-31",
             );
         }
-        let from = minutes(&raw.from).filter(|_| !self.is_taken(&from_at));
-        let to = minutes(&raw.to).filter(|_| !self.is_taken(&to_at));
+        let from = minutes(&raw.from).filter(|_| !self.is_invalid(&from_at));
+        let to = minutes(&raw.to).filter(|_| !self.is_invalid(&to_at));
         if from == Some(DAY) {
             self.fault(
                 &from_at,
@@ -188,7 +188,7 @@ impl Checker<'_> {
             );
         }
         let (from, to) = (from.filter(|f| *f < DAY)?, to.filter(|to| Some(*to) != from)?);
-        if season == Some(None) || self.is_taken(&season_at) || self.is_taken(&at.key("days")) {
+        if season == Some(None) || self.is_invalid(&season_at) || self.is_invalid(&at.key("days")) {
             return None;
         }
         Some(Window {
@@ -200,8 +200,8 @@ impl Checker<'_> {
     }
 
     /// The schedule that a zone or a rule names.
-    pub(super) fn schedule(&mut self, at: &At, name: &str) -> Option<ScheduleId> {
-        if self.is_taken(at) {
+    pub(super) fn schedule(&mut self, at: &FieldPath, name: &str) -> Option<ScheduleId> {
+        if self.is_invalid(at) {
             return None;
         }
         let known = &self.draft.rest.schedule_ids;
@@ -218,12 +218,12 @@ impl Checker<'_> {
     }
 
     /// When a rule works.
-    pub(super) fn hours(&mut self, at: &At, raw: &raw::Rule) -> Hours {
+    pub(super) fn hours(&mut self, at: &FieldPath, raw: &raw::Rule) -> Hours {
         let (active_at, pause_at, after_at) = (at.key("active"), at.key("pause"), at.key("pause_after"));
         let active = raw.active.as_ref().and_then(|name| self.schedule(&active_at, name));
         let pause = raw.pause.as_ref().and_then(|name| self.schedule(&pause_at, name));
-        self.between(&after_at, raw.pause_after, PAUSE_AFTER);
-        if raw.pause.is_none() && !self.is_taken(&pause_at) && after_at.of(&self.document.value).is_some() {
+        self.check_range(&after_at, raw.pause_after, PAUSE_AFTER);
+        if raw.pause.is_none() && !self.is_invalid(&pause_at) && after_at.get(&self.document.value).is_some() {
             self.warn(
                 &after_at,
                 "does nothing without pause",
@@ -247,14 +247,14 @@ impl Checker<'_> {
 
 /// Something to say of a date.
 struct Told {
-    at: At,
+    at: FieldPath,
     is_fault: bool,
     message: String,
     remedy: &'static str,
 }
 
 /// Adds the holidays and working days that a table lists to `days`.
-fn listed(table: &At, holidays: &[String], working_days: &[String], days: &mut Kinds) -> Vec<Told> {
+fn listed(table: &FieldPath, holidays: &[String], working_days: &[String], days: &mut Kinds) -> Vec<Told> {
     let mut told = Vec::new();
     for (field, texts, kind) in [
         ("holidays", holidays, DayKind::Holiday),

@@ -6,9 +6,9 @@ use serde_json::Value;
 use url::Url;
 
 use super::{
-    At, Checker, Survey,
+    FieldPath, Checker, Survey,
     rules::{ModelFacts, RuleFacts},
-    top,
+    section,
 };
 use crate::{Aim, Camera, Preset, polygon, raw};
 use gridwatch_base::document::schema::nearest;
@@ -30,7 +30,7 @@ type Zones = Vec<(Option<ZoneKind>, Zone)>;
 /// What a camera looks at: the fields that a camera without presets has itself, and each preset otherwise.
 pub(super) struct View {
     /// The table they stand in.
-    pub(super) at: At,
+    pub(super) at: FieldPath,
     preset: Option<String>,
     address: Option<String>,
     pub(super) place: raw::Place,
@@ -49,26 +49,26 @@ fn without(mut table: Value, fields: &[&str]) -> Value {
 impl Checker<'_> {
     /// Checks each camera, and compiles the sound ones.
     pub(super) fn cameras(&mut self, models: &[ModelFacts], rules: &[RuleFacts]) {
-        let list = top("cameras");
-        self.ids(&list, "id");
-        self.ids(&list, "gb_device_id");
-        let mut streams: BTreeMap<Url, At> = BTreeMap::new();
-        for (at, value) in self.each::<Value>(&list) {
+        let list = section("cameras");
+        self.unique_ids(&list, "id");
+        self.unique_ids(&list, "gb_device_id");
+        let mut streams: BTreeMap<Url, FieldPath> = BTreeMap::new();
+        for (at, value) in self.elements::<Value>(&list) {
             // Zones and presets are judged one by one, so that a faulty one does not hide its neighbours or its camera.
             let zones = self.zones(&at.key("zones"), rules);
             let presets = self.presets(&at.key("presets"), rules);
-            let Some(raw) = self.part::<raw::Camera>(&at, &without(value, &["zones", "presets"])) else {
+            let Some(raw) = self.deserialize::<raw::Camera>(&at, &without(value, &["zones", "presets"])) else {
                 continue;
             };
-            self.between(&at.key("look_every"), raw.look_every, LOOK_EVERY);
+            self.check_range(&at.key("look_every"), raw.look_every, LOOK_EVERY);
             let url = self.camera_url(&at, &raw);
             let credentials = raw
                 .credentials
                 .as_ref()
                 .and_then(|c| self.credentials(&at.key("credentials"), c));
             let ca_file = self.camera_ca(&at, &raw, url.as_ref());
-            let looking = self.looking(&at, &raw, models);
-            self.reads(&at, &raw);
+            let looking = self.camera_models(&at, &raw, models);
+            self.check_read_numbers(&at, &raw);
             let crs = self.camera_crs(&at, &raw);
             let aim = self.aim(&at, &raw);
             let views = match aim {
@@ -76,7 +76,7 @@ impl Checker<'_> {
                 Aim::Fixed | Aim::Unwatched => self.own_view(&at, &raw, zones).into_iter().collect(),
             };
             let presets = views.into_iter().map(|v| self.view(&raw, aim, crs, v)).collect();
-            if self.is_taken(&at.key("id")) {
+            if self.is_invalid(&at.key("id")) {
                 continue;
             }
             let Some(url) = url else { continue };
@@ -105,10 +105,10 @@ impl Checker<'_> {
     }
 
     /// How the camera is aimed, by its `presets`, `tour` and `fixed`.
-    fn aim(&mut self, at: &At, raw: &raw::Camera) -> Aim {
+    fn aim(&mut self, at: &FieldPath, raw: &raw::Camera) -> Aim {
         let presets_at = at.key("presets");
         let has_presets = presets_at
-            .of(&self.document.value)
+            .get(&self.document.value)
             .and_then(Value::as_array)
             .is_some_and(|presets| !presets.is_empty());
         let tour_at = at.key("tour");
@@ -121,7 +121,7 @@ impl Checker<'_> {
         }
         for field in ["place", "calibration", "address", "approved_signs", "zones"] {
             let at = at.key(field);
-            let value = at.of(&self.document.value);
+            let value = at.get(&self.document.value);
             if value.is_some_and(|v| v.as_array().is_none_or(|list| !list.is_empty())) {
                 let remedy =
                     "move it into each of [[cameras.presets]]: what the camera shows depends on where it stands";
@@ -130,7 +130,7 @@ impl Checker<'_> {
         }
         match raw.tour {
             Some(tour) => {
-                if self.between(&tour_at, tour, TOUR) && tour.0 < raw.look_every.0 {
+                if self.check_range(&tour_at, tour, TOUR) && tour.0 < raw.look_every.0 {
                     let message = format!("{tour} is less than look_every {}", raw.look_every);
                     let remedy =
                         "write the longest time until the camera is back at a preset, as its own programme has it";
@@ -139,7 +139,7 @@ impl Checker<'_> {
                 Aim::Tour { away: tour.0 }
             }
             None => {
-                if !self.is_taken(&tour_at) {
+                if !self.is_invalid(&tour_at) {
                     self.fault(
                         &tour_at,
                         "missing, and the camera has presets",
@@ -152,10 +152,10 @@ impl Checker<'_> {
     }
 
     /// The view of a camera without presets.
-    fn own_view(&mut self, at: &At, raw: &raw::Camera, zones: Zones) -> Option<View> {
+    fn own_view(&mut self, at: &FieldPath, raw: &raw::Camera, zones: Zones) -> Option<View> {
         let place_at = at.key("place");
         let Some(place) = raw.place.clone() else {
-            if !self.is_taken(&place_at) {
+            if !self.is_invalid(&place_at) {
                 let remedy = "write what it looks at: place = { lon = …, lat = … }; or, of a camera that turns, its [[cameras.presets]]";
                 self.fault(&place_at, "missing", remedy);
             }
@@ -173,13 +173,13 @@ impl Checker<'_> {
     }
 
     /// The sound presets of one camera.
-    fn presets(&mut self, list: &At, rules: &[RuleFacts]) -> Vec<View> {
-        self.ids(list, "id");
-        let mut sound = Vec::new();
-        for (at, value) in self.each::<Value>(list) {
+    fn presets(&mut self, list: &FieldPath, rules: &[RuleFacts]) -> Vec<View> {
+        self.unique_ids(list, "id");
+        let mut valid = Vec::new();
+        for (at, value) in self.elements::<Value>(list) {
             let zones = self.zones(&at.key("zones"), rules);
-            if let Some(raw) = self.part::<raw::Preset>(&at, &without(value, &["zones"])) {
-                sound.push(View {
+            if let Some(raw) = self.deserialize::<raw::Preset>(&at, &without(value, &["zones"])) {
+                valid.push(View {
                     at,
                     preset: Some(raw.id),
                     address: raw.address,
@@ -190,7 +190,7 @@ impl Checker<'_> {
                 });
             }
         }
-        sound
+        valid
     }
 
     /// Checks what the camera looks at, and gives the engine its part.
@@ -230,7 +230,7 @@ impl Checker<'_> {
         }
     }
 
-    fn camera_url(&mut self, at: &At, raw: &raw::Camera) -> Option<Url> {
+    fn camera_url(&mut self, at: &FieldPath, raw: &raw::Camera) -> Option<Url> {
         let at = at.key("url");
         let url = self.url(&at, &raw.url, "rtsp://192.0.2.10:554/stream1")?;
         let scheme = url.scheme();
@@ -269,10 +269,10 @@ impl Checker<'_> {
         Some(url)
     }
 
-    fn camera_ca(&mut self, at: &At, raw: &raw::Camera, url: Option<&Url>) -> Option<PathBuf> {
+    fn camera_ca(&mut self, at: &FieldPath, raw: &raw::Camera, url: Option<&Url>) -> Option<PathBuf> {
         let at = at.key("ca_file");
         let path = raw.ca_file.as_ref()?;
-        let found = self.existing(
+        let found = self.existing_file(
             &at,
             path,
             "the PEM file of the camera's certificate or of its authority",
@@ -284,7 +284,7 @@ impl Checker<'_> {
         found
     }
 
-    fn reads(&mut self, at: &At, raw: &raw::Camera) {
+    fn check_read_numbers(&mut self, at: &FieldPath, raw: &raw::Camera) {
         if raw.read_numbers && !self.has_reading() {
             self.fault(
                 &at.key("read_numbers"),
@@ -295,7 +295,7 @@ impl Checker<'_> {
     }
 
     /// The models that look, as indices into the draft's.
-    fn looking(&mut self, at: &At, raw: &raw::Camera, models: &[ModelFacts]) -> Vec<usize> {
+    fn camera_models(&mut self, at: &FieldPath, raw: &raw::Camera, models: &[ModelFacts]) -> Vec<usize> {
         if raw.models.is_empty() {
             return (0..self.draft.models.len()).collect();
         }
@@ -322,10 +322,10 @@ impl Checker<'_> {
     }
 
     /// The sound zones of one view.
-    fn zones(&mut self, list: &At, rules: &[RuleFacts]) -> Zones {
-        self.ids(list, "id");
-        let mut sound = Vec::new();
-        for (at, raw) in self.each::<raw::Zone>(list) {
+    fn zones(&mut self, list: &FieldPath, rules: &[RuleFacts]) -> Zones {
+        self.unique_ids(list, "id");
+        let mut valid = Vec::new();
+        for (at, raw) in self.elements::<raw::Zone>(list) {
             let wrong = polygon::faults(&raw.polygon);
             for message in &wrong {
                 self.fault(
@@ -357,7 +357,7 @@ impl Checker<'_> {
                 },
                 raw::ZoneKind::Privacy => None,
             };
-            if raw.schedule.is_some() && raw.kind != raw::ZoneKind::Permitted && !self.is_taken(&at.key("kind")) {
+            if raw.schedule.is_some() && raw.kind != raw::ZoneKind::Permitted && !self.is_invalid(&at.key("kind")) {
                 self.fault(
                     &at.key("schedule"),
                     "is set, but only a permitted zone has hours",
@@ -372,7 +372,7 @@ impl Checker<'_> {
                 );
             }
             if wrong.is_empty() {
-                sound.push((
+                valid.push((
                     kind.clone(),
                     Zone {
                         id: ZoneId::from(raw.id),
@@ -383,12 +383,12 @@ impl Checker<'_> {
                 ));
             }
         }
-        sound
+        valid
     }
 
     /// The kind of a permitted zone.
-    fn permitted(&mut self, at: &At, raw: &raw::Zone, rules: &[RuleFacts]) -> Option<ZoneKind> {
-        if raw.rules.is_empty() && rules.len() > 1 && !self.is_taken(&at.key("rules")) {
+    fn permitted(&mut self, at: &FieldPath, raw: &raw::Zone, rules: &[RuleFacts]) -> Option<ZoneKind> {
+        if raw.rules.is_empty() && rules.len() > 1 && !self.is_invalid(&at.key("rules")) {
             self.warn(
                 at,
                 "permits every rule's things here: vendors, and their garbage too",
@@ -400,7 +400,7 @@ impl Checker<'_> {
             Some(name) => self
                 .schedule(&schedule_at, name)
                 .map(|during| ZoneKind::Permitted { during }),
-            None if self.is_taken(&schedule_at) => None,
+            None if self.is_invalid(&schedule_at) => None,
             None => {
                 self.fault(
                     &schedule_at,

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{At, Checker, cameras::View, top};
+use super::{FieldPath, Checker, cameras::View, section};
 use crate::{Fault, raw};
 use gridwatch_engine::{CameraId, FixedPlace, LonLat, Place, geometry::Crs, grid::{Grid, GridFault, GridSpec, Slivers}};
 
@@ -16,19 +16,19 @@ const RESIDUAL_M: f64 = 3.0;
 impl Checker<'_> {
     /// Reads the grid file; its faults name that file.
     pub(super) fn grid(&mut self) {
-        let at = top("grid");
+        let at = section("grid");
         let Some(raw) = self.required::<raw::Grid>(&at) else {
             return;
         };
         let file_at = at.key("file");
         if self
-            .existing(&file_at, &raw.file, "the GeoJSON of the city's cells")
+            .existing_file(&file_at, &raw.file, "the GeoJSON of the city's cells")
             .is_none()
         {
             return;
         }
-        let file = self.shown(&raw.file);
-        let inside = |message: String| Fault {
+        let file = self.resolve(&raw.file);
+        let grid_fault = |message: String| Fault {
             path: file_at.to_string(),
             file: file.clone(),
             line: None,
@@ -38,7 +38,7 @@ impl Checker<'_> {
         let text = match fs::read_to_string(&file) {
             Ok(text) => text,
             Err(e) => {
-                self.draft.faults.push(inside(format!("cannot be read: {e}")));
+                self.draft.faults.push(grid_fault(format!("cannot be read: {e}")));
                 return;
             }
         };
@@ -49,14 +49,14 @@ impl Checker<'_> {
         };
         match Grid::parse(&text, &spec) {
             Ok(grid) => {
-                self.cells(&grid, &inside);
+                self.cells(&grid, &grid_fault);
                 self.draft.rest.grid = Some((raw, grid));
             }
             Err(faults) => {
                 for fault in faults {
                     match fault {
                         GridFault::BadPattern { .. } => self.fault(&at.key("code_pattern"), fault.to_string(), ""),
-                        other => self.draft.faults.push(inside(other.to_string())),
+                        other => self.draft.faults.push(grid_fault(other.to_string())),
                     }
                 }
             }
@@ -64,29 +64,29 @@ impl Checker<'_> {
     }
 
     /// Tells what keeps the cells from being a grid: what files cases in a wrong cell is a fault, what files none a warning.
-    fn cells(&mut self, grid: &Grid, inside: &dyn Fn(String) -> Fault) {
+    fn cells(&mut self, grid: &Grid, grid_fault: &dyn Fn(String) -> Fault) {
         let found = grid.check();
         let draft = &mut *self.draft;
         let remedied = |message: String, remedy: &str| Fault {
             remedy: remedy.into(),
-            ..inside(message)
+            ..grid_fault(message)
         };
         let rings = found.rings.iter().map(|r| {
             let remedy = "list its corners in order around the cell: which ground it holds cannot be told";
             remedied(r.to_string(), remedy)
         });
-        told(&mut draft.faults, rings, inside);
+        push_limited(&mut draft.faults, rings, grid_fault);
         let overlaps = found.overlaps.iter().map(|o| {
             let remedy = "give that ground to one of them: till then it would be filed in the lower code";
             remedied(o.to_string(), remedy)
         });
-        told(&mut draft.faults, overlaps, inside);
+        push_limited(&mut draft.faults, overlaps, grid_fault);
         let gaps = found.gaps.iter().map(|g| {
             let remedy =
                 "give it to a cell, unless it is left out on purpose: what lies there is not filed (outside_grid)";
             remedied(format!("{g}, though cells surround it"), remedy)
         });
-        told(&mut draft.warnings, gaps, inside);
+        push_limited(&mut draft.warnings, gaps, grid_fault);
         for (slivers, what) in [(found.overlap_slivers, "overlap"), (found.gap_slivers, "leave gaps")] {
             if let Some((area, LonLat { lon, lat })) = slivers.largest {
                 let Slivers { count, area_m2, .. } = slivers;
@@ -101,8 +101,8 @@ impl Checker<'_> {
     }
 
     /// What `text` states, or `default` where nothing is stated.
-    pub(super) fn crs(&mut self, at: &At, text: Option<&str>, default: Crs) -> Option<Crs> {
-        if self.is_taken(at) {
+    pub(super) fn crs(&mut self, at: &FieldPath, text: Option<&str>, default: Crs) -> Option<Crs> {
+        if self.is_invalid(at) {
             return None;
         }
         match text.map_or(Ok(default), str::parse) {
@@ -123,7 +123,7 @@ impl Checker<'_> {
     }
 
     /// What the camera's places are in; `None` where that cannot be said.
-    pub(super) fn camera_crs(&mut self, at: &At, raw: &raw::Camera) -> Option<Crs> {
+    pub(super) fn camera_crs(&mut self, at: &FieldPath, raw: &raw::Camera) -> Option<Crs> {
         let crs_at = at.key("crs");
         let crs = self.crs(&crs_at, raw.crs.as_deref(), self.grid_crs())?;
         if !crs.is_degrees() {
@@ -142,7 +142,7 @@ impl Checker<'_> {
         let grid_crs = self.grid_crs();
         let fixed = self.fixed(&view.at, &view.place, crs, grid_crs)?;
         let calibration_at = view.at.key("calibration");
-        if self.is_taken(&calibration_at) {
+        if self.is_invalid(&calibration_at) {
             return None;
         }
         let Some(calibration) = &view.calibration else {
@@ -172,7 +172,7 @@ impl Checker<'_> {
     }
 
     /// The view's own place.
-    fn fixed(&mut self, at: &At, place: &raw::Place, crs: Crs, grid_crs: Crs) -> Option<FixedPlace> {
+    fn fixed(&mut self, at: &FieldPath, place: &raw::Place, crs: Crs, grid_crs: Crs) -> Option<FixedPlace> {
         let place_at = at.key("place");
         let typed = [place.lon, place.lat];
         let fixed = match crs.to_degrees(typed, grid_crs) {
@@ -185,7 +185,7 @@ impl Checker<'_> {
                 return None;
             }
         };
-        if !self.is_taken(&place_at)
+        if !self.is_invalid(&place_at)
             && let Some((_, grid)) = &self.draft.rest.grid
             && grid.cell_of(fixed.at).is_none()
         {
@@ -213,10 +213,10 @@ impl Checker<'_> {
 }
 
 /// Adds the first few; the rest is counted.
-fn told(list: &mut Vec<Fault>, all: impl ExactSizeIterator<Item = Fault>, inside: &dyn Fn(String) -> Fault) {
+fn push_limited(list: &mut Vec<Fault>, all: impl ExactSizeIterator<Item = Fault>, grid_fault: &dyn Fn(String) -> Fault) {
     let more = all.len().saturating_sub(MOST_TOLD);
     list.extend(all.take(MOST_TOLD));
     if more > 0 {
-        list.push(inside(format!("and {more} more of these")));
+        list.push(grid_fault(format!("and {more} more of these")));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Checker, top};
+use super::{Checker, section};
 use crate::{Registry, raw};
 
 /// A look takes a few milliseconds at least; one of a minute is none on the spot.
@@ -10,14 +10,14 @@ const BUDGET: (Duration, Duration) = (Duration::from_millis(1), Duration::from_m
 
 impl Checker<'_> {
     pub(super) fn registry(&mut self) {
-        let at = top("registry");
+        let at = section("registry");
         let Some(raw) = self.optional::<raw::Registry>(&at) else {
             return;
         };
-        self.between(&at.key("latency_budget"), raw.latency_budget, BUDGET);
+        self.check_range(&at.key("latency_budget"), raw.latency_budget, BUDGET);
         let keys_at = at.key("keys");
         let mut keys = Vec::new();
-        if !self.is_taken(&keys_at) {
+        if !self.is_invalid(&keys_at) {
             for (i, key) in raw.keys.iter().enumerate() {
                 match key.parse() {
                     Ok(key) => keys.push(key),

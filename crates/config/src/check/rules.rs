@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{At, Checker, RELATIVE, inside, top};
+use super::{FieldPath, Checker, RELATIVE, prefixed, section};
 use crate::{Model, Reading, raw};
 use gridwatch_base::document::schema::nearest;
 use gridwatch_engine::{self, Attended, Beyond, Category, Label, RuleId, Scores, Stands, ZoneKind, calendar::Hours};
@@ -36,17 +36,17 @@ pub(super) struct RuleFacts {
 impl Checker<'_> {
     /// Reads the categories file; its faults name that file.
     pub(super) fn categories(&mut self) -> BTreeMap<String, Category> {
-        let at = top("grid").key("categories");
+        let at = section("grid").key("categories");
         // Read from what was typed, so that a fault elsewhere in [grid] does not hide this file's.
         let Some(path) = at
-            .of(&self.document.value)
+            .get(&self.document.value)
             .and_then(|v| v.as_str())
             .map(std::path::PathBuf::from)
         else {
             return BTreeMap::new();
         };
         let what = "the city's categories, such as categories/default.toml";
-        let Some((_, raw)) = self.data::<raw::Categories>(&at, &path, what) else {
+        let Some((_, raw)) = self.data_file::<raw::Categories>(&at, &path, what) else {
             return BTreeMap::new();
         };
         raw.categories
@@ -65,15 +65,15 @@ impl Checker<'_> {
 
     /// Finds each model's folder and reads what its manifest calls it and its labels.
     pub(super) fn models(&mut self) -> Vec<ModelFacts> {
-        let mut known: BTreeMap<String, At> = BTreeMap::new();
+        let mut known: BTreeMap<String, FieldPath> = BTreeMap::new();
         let mut facts = Vec::new();
-        for (at, raw) in self.each::<raw::Model>(&top("models")) {
+        for (at, raw) in self.elements::<raw::Model>(&section("models")) {
             let at = at.key("dir");
             facts.push(ModelFacts {
                 id: None,
                 labels: Vec::new(),
             });
-            if self.is_taken(&at) {
+            if self.is_invalid(&at) {
                 continue;
             }
             let Some(manifest) = self.manifest(&at, &raw.dir) else {
@@ -113,8 +113,8 @@ impl Checker<'_> {
     }
 
     /// What is said of a model's folder; its faults are told.
-    pub(super) fn manifest(&mut self, at: &At, dir: &Path) -> Option<Manifest> {
-        let dir = self.shown(dir);
+    pub(super) fn manifest(&mut self, at: &FieldPath, dir: &Path) -> Option<Manifest> {
+        let dir = self.resolve(dir);
         if !dir.is_dir() {
             self.fault(
                 at,
@@ -142,7 +142,7 @@ impl Checker<'_> {
         match Manifest::read(&toml) {
             Ok(manifest) => Some(manifest),
             Err(faults) => {
-                self.draft.faults.extend(faults.0.into_iter().map(|f| inside(at, f)));
+                self.draft.faults.extend(faults.0.into_iter().map(|f| prefixed(at, f)));
                 None
             }
         }
@@ -150,7 +150,7 @@ impl Checker<'_> {
 
     /// True where [reading] was typed, whatever is wrong with it.
     pub(super) fn has_reading(&self) -> bool {
-        top("reading").of(&self.document.value).is_some()
+        section("reading").get(&self.document.value).is_some()
     }
 
     /// A find carries one closer score: rules about the same labels must have it from the same model.
@@ -170,7 +170,7 @@ impl Checker<'_> {
         }
         for (rule, other) in faults {
             self.fault(
-                &top("rules"),
+                &section("rules"),
                 format!(
                     "{:?} and {:?} are about the same label and have different models look closer",
                     rule.as_str(),
@@ -183,7 +183,7 @@ impl Checker<'_> {
 
     /// How telephone numbers are read.
     pub(super) fn reading(&mut self) {
-        let at = top("reading");
+        let at = section("reading");
         let Some(raw) = self.required::<raw::Reading>(&at) else {
             return;
         };
@@ -193,7 +193,7 @@ impl Checker<'_> {
             ("speller", &raw.speller, Adapter::Ctc),
         ] {
             let at = at.key(key);
-            if self.is_taken(&at) {
+            if self.is_invalid(&at) {
                 continue;
             }
             if let Some(manifest) = self.manifest(&at, dir).filter(|m| m.adapter != needed) {
@@ -204,7 +204,7 @@ impl Checker<'_> {
                 );
             }
         }
-        self.between(&at.key("every"), raw.every, READ_EVERY);
+        self.check_range(&at.key("every"), raw.every, READ_EVERY);
         if self.draft.faults.len() == told {
             self.draft.reading = Some(Reading {
                 finder: self.absolute(&raw.finder),
@@ -216,10 +216,10 @@ impl Checker<'_> {
 
     /// Checks each rule, and compiles the sound ones.
     pub(super) fn rules(&mut self, models: &[ModelFacts]) -> Vec<RuleFacts> {
-        let list = top("rules");
-        let facts = self.ids(&list, "id").into_iter().map(|id| RuleFacts { id }).collect();
+        let list = section("rules");
+        let facts = self.unique_ids(&list, "id").into_iter().map(|id| RuleFacts { id }).collect();
         let looks = self.slowest_look();
-        for (at, raw) in self.each::<raw::Rule>(&list) {
+        for (at, raw) in self.elements::<raw::Rule>(&list) {
             self.scores(&at, &raw);
             // What is read is looked for at those looks alone.
             let is_read = raw.labels.iter().all(|l| *l == *Label::small_ad().as_str());
@@ -253,18 +253,18 @@ impl Checker<'_> {
             .collect();
         for i in without {
             self.warn(
-                &top("rules").index(i).key("beyond"),
+                &section("rules").index(i).key("beyond"),
                 "no camera has a shop zone for this rule: it finds nothing",
                 "draw the shop's lawful ground as a zone with kind = \"shop\", or remove the line",
             );
         }
     }
 
-    fn scores(&mut self, at: &At, raw: &raw::Rule) {
+    fn scores(&mut self, at: &FieldPath, raw: &raw::Rule) {
         let night = raw.night.map(|n| (at.key("night"), n.keep_score, n.start_score));
         for (at, keep, start) in [(at.clone(), raw.keep_score, raw.start_score)].into_iter().chain(night) {
             let (keep_at, start_at) = (at.key("keep_score"), at.key("start_score"));
-            if keep > start && !self.is_taken(&keep_at) && !self.is_taken(&start_at) {
+            if keep > start && !self.is_invalid(&keep_at) && !self.is_invalid(&start_at) {
                 self.fault(
                     &keep_at,
                     format!("{keep} is above start_score {start}"),
@@ -273,7 +273,7 @@ impl Checker<'_> {
             }
         }
         let (n, m) = (at.key("seen_n"), at.key("seen_m"));
-        if raw.seen_n > raw.seen_m && !self.is_taken(&n) && !self.is_taken(&m) {
+        if raw.seen_n > raw.seen_m && !self.is_invalid(&n) && !self.is_invalid(&m) {
             self.fault(
                 &n,
                 format!("{} of the newest {} looks cannot be", raw.seen_n, raw.seen_m),
@@ -282,9 +282,9 @@ impl Checker<'_> {
         }
     }
 
-    fn times(&mut self, at: &At, raw: &raw::Rule, looks: Option<&(String, Duration)>) {
+    fn times(&mut self, at: &FieldPath, raw: &raw::Rule, looks: Option<&(String, Duration)>) {
         let dwell_at = at.key("dwell");
-        let good = self.between(&dwell_at, raw.dwell, DWELL);
+        let good = self.check_range(&dwell_at, raw.dwell, DWELL);
         if let Some(interval) = self.draft.rest.evidence.as_ref().map(|e| e.min_interval)
             && good
             && raw.dwell.0 < interval
@@ -297,7 +297,7 @@ impl Checker<'_> {
         }
         let Some((what, look_every)) = looks else { return };
         let (gap_at, forget_at) = (at.key("max_gap"), at.key("forget_after"));
-        if !self.is_taken(&gap_at) {
+        if !self.is_invalid(&gap_at) {
             let every = raw::Span(*look_every);
             if raw.max_gap.0 < *look_every {
                 self.fault(
@@ -319,7 +319,7 @@ impl Checker<'_> {
                 );
             }
         }
-        if raw.forget_after.0 < *look_every && !self.is_taken(&forget_at) {
+        if raw.forget_after.0 < *look_every && !self.is_invalid(&forget_at) {
             self.fault(
                 &forget_at,
                 format!(
@@ -332,7 +332,7 @@ impl Checker<'_> {
         }
     }
 
-    fn labels(&mut self, at: &At, raw: &raw::Rule, models: &[ModelFacts]) {
+    fn labels(&mut self, at: &FieldPath, raw: &raw::Rule, models: &[ModelFacts]) {
         if models.iter().any(|m| m.id.is_none()) {
             return; // Who knows what the faulty one names.
         }
@@ -358,7 +358,7 @@ impl Checker<'_> {
     }
 
     /// The model that looks closer must find what the rule is about.
-    fn second_look(&mut self, at: &At, raw: &raw::Rule, models: &[ModelFacts]) {
+    fn second_look(&mut self, at: &FieldPath, raw: &raw::Rule, models: &[ModelFacts]) {
         let Some(second) = &raw.second_look else { return };
         if models.iter().any(|m| m.id.is_none()) {
             return; // Who knows what the faulty one is called.
@@ -399,8 +399,8 @@ impl Checker<'_> {
             .insert(RuleId::from(raw.id.as_str()), index);
     }
 
-    fn category(&mut self, at: &At, raw: &raw::Rule) -> Option<Category> {
-        if self.is_taken(&at.key("category")) {
+    fn category(&mut self, at: &FieldPath, raw: &raw::Rule) -> Option<Category> {
+        if self.is_invalid(&at.key("category")) {
             return None;
         }
         let categories = &self.draft.rest.categories;
@@ -422,13 +422,13 @@ impl Checker<'_> {
 
     /// What camera is looked at most rarely, and how rarely.
     fn slowest_look(&self) -> Option<(String, Duration)> {
-        let list = top("cameras");
-        let cameras = list.of(&self.sound.value)?.as_array()?;
+        let list = section("cameras");
+        let cameras = list.get(&self.sanitized.value)?.as_array()?;
         let default = serde_json::json!("10s");
         cameras
             .iter()
             .enumerate()
-            .filter(|(i, c)| !c.is_null() && !self.is_taken(&list.index(*i).key("look_every")))
+            .filter(|(i, c)| !c.is_null() && !self.is_invalid(&list.index(*i).key("look_every")))
             .filter_map(|(i, c)| {
                 let every: raw::Span = c.get("look_every").unwrap_or(&default).as_str()?.parse().ok()?;
                 Some((format!("{}'s look_every", list.index(i)), every.0))

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::{Timestamp, civil::Date};
 
-use super::{At, Checker, inside, rules::ModelFacts, top};
+use super::{FieldPath, Checker, prefixed, rules::ModelFacts, section};
 use crate::{Fault, Faults, Preset, raw, schema::WORDS};
 use gridwatch_base::document::{Document, schema};
 use gridwatch_engine::{ApprovedSign, BBox, Label, PhoneNumber, Rule};
@@ -35,13 +35,13 @@ impl raw::Signs {
 /// Reads a baseline; the document is what it stands in.
 pub(in crate) fn read(file: &Path) -> Result<(Document, raw::Signs), Faults> {
     let (document, mut faults) = Document::read(file).map_err(Faults)?;
-    let sound = schema::check::<raw::Signs>(&document, &WORDS, &mut faults);
-    let signs = serde_json::from_value::<raw::Signs>(sound.value).ok();
+    let sanitized = schema::check::<raw::Signs>(&document, &WORDS, &mut faults);
+    let signs = serde_json::from_value::<raw::Signs>(sanitized.value).ok();
     if let Some(signs) = &signs {
-        let mut fault = |at: At, message: String, remedy: &str| faults.push(document.fault(&at, message, remedy));
-        let whole = At::default();
+        let mut fault = |at: FieldPath, message: String, remedy: &str| faults.push(document.fault(&at, message, remedy));
+        let whole = FieldPath::default();
         let recorded = whole.key("recorded");
-        if !sound.taken.contains(&recorded) && signs.recorded.parse::<Timestamp>().is_err() {
+        if !sanitized.invalid.contains(&recorded) && signs.recorded.parse::<Timestamp>().is_err() {
             let message = format!("{:?} is no moment", signs.recorded);
             fault(recorded, message, "write it with its offset: 2026-11-22T10:00:00+08:00");
         }
@@ -71,28 +71,28 @@ pub(in crate) fn read(file: &Path) -> Result<(Document, raw::Signs), Faults> {
 
 impl Checker<'_> {
     /// The baseline of the camera at `at`, `None` where none is named or it is faulty. Its faults name that file.
-    pub(super) fn approved(&mut self, at: &At, camera: &str, path: Option<&Path>) -> Option<Vec<ApprovedSign>> {
+    pub(super) fn approved(&mut self, at: &FieldPath, camera: &str, path: Option<&Path>) -> Option<Vec<ApprovedSign>> {
         let path = path?;
         let at = at.key("approved_signs");
-        self.existing(
+        self.existing_file(
             &at,
             path,
             "the file that `gridwatch signs record` writes for this camera",
         )?;
-        let (document, file) = match read(&self.shown(path)) {
+        let (document, file) = match read(&self.resolve(path)) {
             Ok(read) => read,
             Err(Faults(faults)) => {
-                self.draft.faults.extend(faults.into_iter().map(|f| inside(&at, f)));
+                self.draft.faults.extend(faults.into_iter().map(|f| prefixed(&at, f)));
                 return None;
             }
         };
         if file.camera != camera {
             let fault = document.fault(
-                &At::default().key("camera"),
+                &FieldPath::default().key("camera"),
                 format!("is {:?}, and the camera is {camera:?}", file.camera),
                 "name each camera's own file: another view's boxes approve the wrong things",
             );
-            self.draft.faults.push(inside(&at, fault));
+            self.draft.faults.push(prefixed(&at, fault));
         }
         self.draft.rest.baselines.extend(&document.bytes);
         Some(file.approved())
@@ -107,7 +107,7 @@ impl Checker<'_> {
         let rules: Vec<&Rule> = self.draft.rest.rules.iter().filter(|r| r.except_approved).collect();
         let cameras = self.draft.cameras.iter().enumerate();
         let views = cameras.flat_map(|(i, camera)| {
-            let at = top("cameras").index(i);
+            let at = section("cameras").index(i);
             camera
                 .presets
                 .iter()

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{At, Checker, Draft};
+use super::{FieldPath, Checker, Draft};
 use crate::{Fault, Faults, raw, schema::WORDS};
 use gridwatch_base::{digest::sha256_hex, document::{Document, schema}};
 use gridwatch_engine::{LonLat, Point, geometry::{Calibration, Crs, Lens}};
@@ -33,7 +33,7 @@ impl Survey {
 
 impl Checker<'_> {
     /// The calibration at `at`, its ground points given in `stated` and wanted in `wanted`.
-    pub(super) fn survey(&mut self, at: &At, raw: &raw::Calibration, stated: Crs, wanted: Crs) -> Option<Survey> {
+    pub(super) fn survey(&mut self, at: &FieldPath, raw: &raw::Calibration, stated: Crs, wanted: Crs) -> Option<Survey> {
         let points_at = at.key("points");
         let mut pairs = Vec::with_capacity(raw.points.len());
         for (i, pair) in raw.points.iter().enumerate() {
@@ -98,10 +98,10 @@ pub(in crate) fn read(file: &Path) -> Result<Survey, Faults> {
     let mut draft = Draft::default();
     let (document, faults) = Document::read(file).map_err(Faults)?;
     draft.faults = faults;
-    let sound = schema::check::<raw::Points>(&document, &WORDS, &mut draft.faults);
+    let sanitized = schema::check::<raw::Points>(&document, &WORDS, &mut draft.faults);
     let mut checker = Checker {
         document: &document,
-        sound: &sound,
+        sanitized: &sanitized,
         env: &|_| None,
         today: None,
         draft: &mut draft,
@@ -116,11 +116,11 @@ pub(in crate) fn read(file: &Path) -> Result<Survey, Faults> {
 
 impl Checker<'_> {
     fn points(&mut self) -> Option<Survey> {
-        let whole = At::default();
-        let sound = self.sound;
-        let raw: raw::Points = self.part(&whole, &sound.value)?;
+        let whole = FieldPath::default();
+        let sanitized = self.sanitized;
+        let raw: raw::Points = self.deserialize(&whole, &sanitized.value)?;
         let stated = self.crs(&whole.key("crs"), Some(&raw.crs), Crs::Cgcs2000)?;
-        if self.is_taken(&whole.key("points")) || self.is_taken(&whole.key("distortion")) {
+        if self.is_invalid(&whole.key("points")) || self.is_invalid(&whole.key("distortion")) {
             return None;
         }
         let calibration = raw::Calibration {
