@@ -32,7 +32,7 @@ fn a_camera_is_read_at_its_pace_by_models_of_text() {
     let reading = config.reading.unwrap();
     assert_eq!(reading.every, Duration::from_secs(600));
     assert!(reading.finder.is_absolute() && reading.finder.ends_with("models/ppocr_v3_text_det"));
-    assert!(config.cameras[0].reads);
+    assert!(config.cameras[0].read_numbers);
     let rule = config.plan.rules.iter().find(|r| r.id.as_str() == "small-ads").unwrap();
     assert_eq!(rule.labels, [Label::small_ad()]);
 }

@@ -58,7 +58,7 @@ fn a_version_that_would_doubt_everything_may_not_look_closer() {
         let labels = |names: &[&str]| names.iter().map(|n| Label::from(*n)).collect::<Vec<_>>();
         let (old, new) = (labels(&["person", "umbrella"]), labels(new));
         // No camera looks with it.
-        config.lacking(0, [], (&old, &new), &|_| Vec::new())
+        config.lost_coverage(0, [], (&old, &new), &|_| Vec::new())
     };
     assert_eq!(lacking(&["umbrella"]), [""; 0]);
     assert_eq!(

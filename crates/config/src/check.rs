@@ -37,7 +37,7 @@ pub(super) use self::{signs::read as read_signs, survey::read as read_survey};
 use super::{
     Evidence, Telemetry,
     raw::{self, Span},
-    schema::WORDS,
+    schema::MESSAGES,
 };
 use gridwatch_custody::keys::OriginalsKey;
 use gridwatch_base::{digest::sha256_hex, document::{FieldPath, Document, Fault, schema::{self, Sanitized, nearest}}};
@@ -75,7 +75,7 @@ pub(super) fn examine(file: &Path, env: &dyn Fn(&str) -> Option<String>, today: 
         }
     };
     draft.readable = true;
-    let sanitized = schema::check::<raw::File>(&document, &WORDS, &mut draft.faults);
+    let sanitized = schema::check::<raw::File>(&document, &MESSAGES, &mut draft.faults);
     Checker {
         document: &document,
         sanitized: &sanitized,
@@ -282,7 +282,7 @@ impl Checker<'_> {
             }
         };
         let mut faults = Vec::new();
-        let sanitized = schema::check::<T>(&document, &WORDS, &mut faults);
+        let sanitized = schema::check::<T>(&document, &MESSAGES, &mut faults);
         self.draft.faults.extend(faults.into_iter().map(|f| prefixed(at, f)));
         let data = serde_json::from_value(sanitized.value).ok()?;
         Some((document, data))

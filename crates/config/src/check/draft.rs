@@ -10,7 +10,7 @@ use std::{
 use jiff::{civil::Date, tz::TimeZone};
 
 use super::{
-    super::{Broker, Camera, Config, Evidence, Fault, Faults, Model, Reading, Registry, Telemetry, raw},
+    super::{Broker, Camera, Config, Evidence, Fault, Faults, Model, OcrSettings, Registry, Telemetry, raw},
     Survey,
 };
 use gridwatch_custody::keys::OriginalsKey;
@@ -47,7 +47,7 @@ pub struct Draft {
     /// The valid entries of [`Config::models`].
     pub models: Vec<Model>,
     /// See [`Config::reading`].
-    pub reading: Option<Reading>,
+    pub reading: Option<OcrSettings>,
     /// The valid entries of [`Config::cameras`]; without credentials if they could not be read. [`Camera::models`] is empty if a
     /// model is faulty.
     pub cameras: Vec<Camera>,
