@@ -1,4 +1,4 @@
-//! What the configuration accepts, refuses and says.
+//! What the configuration accepts and rejects, and with which messages.
 
 #[path = "../support/config.rs"]
 mod config_support;
