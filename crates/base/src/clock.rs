@@ -25,7 +25,7 @@ pub fn read() -> io::Result<Option<ClockSync>> {
     } else {
         1_000_000
     };
-    Ok(judge(state, timex.status, timex.offset, unit, timex.maxerror))
+    Ok(evaluate(state, timex.status, timex.offset, unit, timex.maxerror))
 }
 
 /// Like [`read`], but a forbidden system call counts as an unsynchronised clock.
@@ -49,7 +49,7 @@ fn ask() -> io::Result<(libc::c_int, libc::timex)> {
 }
 
 /// `offset` is the pending correction, in units of which `unit` make a millisecond; `max_error` is in microseconds.
-fn judge(state: i32, status: i32, offset: i64, unit: i64, max_error: i64) -> Option<ClockSync> {
+fn evaluate(state: i32, status: i32, offset: i64, unit: i64, max_error: i64) -> Option<ClockSync> {
     if state == libc::TIME_ERROR || status & libc::STA_UNSYNC != 0 {
         return None;
     }
@@ -67,16 +67,16 @@ mod tests {
 
     #[test]
     fn a_positive_pending_correction_means_the_clock_is_behind() {
-        let kept = |offset, unit| judge(libc::TIME_OK, PLL, offset, unit, 0).unwrap_or_else(|| panic!("synchronised"));
-        assert_eq!(kept(2_500_000, 1_000_000).offset_ms, -2);
-        assert_eq!(kept(-7_400_000, 1_000_000).offset_ms, 7);
-        assert_eq!(kept(-7_400, 1_000).offset_ms, 7, "microseconds");
-        assert_eq!(kept(499_999, 1_000_000).offset_ms, 0);
+        let sync = |offset, unit| evaluate(libc::TIME_OK, PLL, offset, unit, 0).unwrap_or_else(|| panic!("synchronised"));
+        assert_eq!(sync(2_500_000, 1_000_000).offset_ms, -2);
+        assert_eq!(sync(-7_400_000, 1_000_000).offset_ms, 7);
+        assert_eq!(sync(-7_400, 1_000).offset_ms, 7, "microseconds");
+        assert_eq!(sync(499_999, 1_000_000).offset_ms, 0);
     }
 
     #[test]
     fn the_error_is_rounded_up() {
-        let error = |max| judge(libc::TIME_OK, PLL, 0, 1000, max).map(|k| k.error_ms);
+        let error = |max| evaluate(libc::TIME_OK, PLL, 0, 1000, max).map(|k| k.error_ms);
         assert_eq!(error(0), Some(0));
         assert_eq!(error(1), Some(1));
         assert_eq!(error(12_000), Some(12));
@@ -85,13 +85,13 @@ mod tests {
 
     #[test]
     fn an_unsynchronised_clock_has_no_offset() {
-        assert_eq!(judge(libc::TIME_ERROR, PLL, 0, 1000, 0), None);
-        assert_eq!(judge(libc::TIME_OK, PLL | libc::STA_UNSYNC, 0, 1000, 16_000_000), None);
+        assert_eq!(evaluate(libc::TIME_ERROR, PLL, 0, 1000, 0), None);
+        assert_eq!(evaluate(libc::TIME_OK, PLL | libc::STA_UNSYNC, 0, 1000, 16_000_000), None);
     }
 
     #[test]
     fn a_pending_leap_second_is_still_synchronised() {
-        assert!(judge(libc::TIME_INS, PLL | libc::STA_INS, 0, 1000, 5).is_some());
+        assert!(evaluate(libc::TIME_INS, PLL | libc::STA_INS, 0, 1000, 5).is_some());
     }
 
     #[test]
