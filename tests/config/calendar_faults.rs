@@ -1,10 +1,9 @@
 //! Faults of schedules and holidays.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path};
 
 use crate::config_support::*;
-use gridwatch_config;
+use gridwatch_config as config;
 
 #[test]
 fn schedule_faults_name_the_window_and_the_field() {

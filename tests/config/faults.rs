@@ -1,11 +1,11 @@
 //! Every fault of a configuration is reported at once, with its path, line and remedy; nothing else is reported, and passwords are
 //! never printed.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path};
 
 use crate::config_support::*;
-use gridwatch_config::{self, Faults};
+use gridwatch_config as config;
+use gridwatch_config::Faults;
 
 #[test]
 fn every_fault_of_the_broken_file_is_reported() {

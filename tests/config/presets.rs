@@ -1,5 +1,4 @@
 //! PTZ cameras: presets in the configuration, their faults, and what the engine gets.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
 //! The `[reading]` section: OCR of phone numbers, and its faults.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

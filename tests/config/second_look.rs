@@ -1,5 +1,4 @@
 //! The model of a second look: it must exist, detect the rule's labels, and still detect them after an update.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::config_support::{Folder, assert_faults, messages};
 use gridwatch_engine::Label;

@@ -26,11 +26,11 @@ pub use self::fault::{Fault, Faults};
 
 /// Path to a value: keys and indices, outermost first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub(crate) struct FieldPath(Vec<Step>);
+pub struct FieldPath(Vec<Step>);
 
 /// One element of a [`FieldPath`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Step {
+pub enum Step {
     /// A key of a table.
     Key(String),
     /// An index of an array.
@@ -38,34 +38,34 @@ pub(crate) enum Step {
 }
 
 impl FieldPath {
-    pub(crate) fn key(&self, key: &str) -> Self {
+    pub fn key(&self, key: &str) -> Self {
         let mut steps = self.0.clone();
         steps.push(Step::Key(key.into()));
         Self(steps)
     }
 
-    pub(crate) fn index(&self, index: usize) -> Self {
+    pub fn index(&self, index: usize) -> Self {
         let mut steps = self.0.clone();
         steps.push(Step::Index(index));
         Self(steps)
     }
 
     /// The parent path and the last step; `None` for the document itself.
-    pub(crate) fn split(&self) -> Option<(Self, &Step)> {
+    pub fn split(&self) -> Option<(Self, &Step)> {
         let (last, parents) = self.0.split_last()?;
         Some((Self(parents.to_vec()), last))
     }
 
-    pub(crate) fn starts_with(&self, head: &Self) -> bool {
+    pub fn starts_with(&self, head: &Self) -> bool {
         self.0.starts_with(&head.0)
     }
 
-    pub(crate) fn steps(&self) -> &[Step] {
+    pub fn steps(&self) -> &[Step] {
         &self.0
     }
 
     /// The value at this path.
-    pub(crate) fn get<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+    pub fn get<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         self.0.iter().try_fold(value, |v, step| match step {
             Step::Key(k) => v.get(k),
             Step::Index(i) => v.get(i),
@@ -73,7 +73,7 @@ impl FieldPath {
     }
 
     /// Mutable access to the value at this path.
-    pub(crate) fn get_mut<'v>(&self, value: &'v mut Value) -> Option<&'v mut Value> {
+    pub fn get_mut<'v>(&self, value: &'v mut Value) -> Option<&'v mut Value> {
         self.0.iter().try_fold(value, |v, step| match step {
             Step::Key(k) => v.get_mut(k),
             Step::Index(i) => v.get_mut(i),
@@ -108,19 +108,19 @@ impl std::fmt::Display for FieldPath {
 
 /// A parsed TOML file.
 #[derive(Debug)]
-pub(crate) struct Document {
+pub struct Document {
     /// The file, with the path as the user would type it.
-    pub(crate) file: PathBuf,
+    pub file: PathBuf,
     /// The file's bytes.
-    pub(crate) bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
     /// The content as JSON.
-    pub(crate) value: Value,
+    pub value: Value,
     lines: BTreeMap<FieldPath, usize>,
 }
 
 impl Document {
     /// Reads and parses `file`, also returning the faults of single values. `Err` holds every syntax error.
-    pub(crate) fn read(file: &Path) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
+    pub fn read(file: &Path) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
         let bytes = fs::read(file).map_err(|e| {
             vec![Fault::whole(
                 file,
@@ -132,7 +132,7 @@ impl Document {
     }
 
     /// Parses the bytes of `file`.
-    pub(crate) fn parse(file: &Path, bytes: Vec<u8>) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
+    pub fn parse(file: &Path, bytes: Vec<u8>) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
         let text = std::str::from_utf8(&bytes).map_err(|e| {
             let message = format!("invalid UTF-8 at byte {}", e.valid_up_to());
             vec![Fault::whole(file, message, "save the file as UTF-8")]
@@ -175,14 +175,14 @@ impl Document {
     }
 
     /// The line of `at`, or of its nearest ancestor that has one.
-    pub(crate) fn line(&self, at: &FieldPath) -> Option<usize> {
+    pub fn line(&self, at: &FieldPath) -> Option<usize> {
         (0..=at.0.len())
             .rev()
             .find_map(|n| self.lines.get(&FieldPath(at.0[..n].to_vec())).copied())
     }
 
     /// Makes a fault at `at`.
-    pub(crate) fn fault(&self, at: &FieldPath, message: impl Into<String>, remedy: impl Into<String>) -> Fault {
+    pub fn fault(&self, at: &FieldPath, message: impl Into<String>, remedy: impl Into<String>) -> Fault {
         Fault {
             path: at.to_string(),
             file: self.file.clone(),

@@ -28,16 +28,23 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use url::Url;
 
 pub use self::{
-    check::{Draft, Judged, Survey},
-    raw::{Backend, Language, LogFormat, Transport},
+    check::{Draft, ReplayConfig, Survey},
+    raw::LogFormat,
 };
+pub use gridwatch_base::{
+    document::{Fault, Faults},
+    secret::{Credentials, Secret},
+};
+use gridwatch_camera::{Backend, Transport};
+pub use gridwatch_contract::Language;
+use gridwatch_contract::Template;
 use gridwatch_custody::{PublicKey, keys::OriginalsKey};
 use gridwatch_engine::{CameraId, Category, Label, NodeId, Plan, Point, RuleId};
-use gridwatch_ledger;
-use gridwatch_contract::Template;
-use gridwatch_model;
+use gridwatch_ledger as ledger;
+use gridwatch_link::Protocol;
+use gridwatch_model as model;
 use gridwatch_store::Retention;
-pub use gridwatch_base::{document::{Fault, Faults}, secret::{Credentials, Secret}};
+use gridwatch_vision::ViewLimits;
 
 /// A valid configuration: every reference is resolved, every path is absolute, every credential has been read.
 #[derive(Debug, Clone)]
@@ -72,7 +79,7 @@ pub struct Config {
     /// The ledger; `None` if disabled.
     pub ledger: Option<ledger::Settings>,
     /// Thresholds for view health.
-    pub view: raw::View,
+    pub view: ViewLimits,
     /// Version of the grid, recorded in each case.
     pub grid_version: String,
     /// Coordinate reference system of the grid and of all coordinates: `EPSG:4490` or `EPSG:4326`.
@@ -103,7 +110,7 @@ pub struct Broker {
     /// TCP port.
     pub port: u16,
     /// MQTT version.
-    pub protocol: raw::Protocol,
+    pub protocol: Protocol,
     /// TLS settings; `None` for plain TCP (`mqtt://`).
     pub tls: Option<Tls>,
     /// User name and password for the broker.

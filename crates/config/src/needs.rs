@@ -2,7 +2,7 @@
 
 use super::{Camera, Config};
 use gridwatch_engine::Label;
-use gridwatch_evidence;
+use gridwatch_evidence as evidence;
 
 impl Config {
     /// What would no longer be detected on `cameras` if the labels of the model at `model` (an index into [`Config::models`]) changed

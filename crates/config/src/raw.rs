@@ -5,10 +5,13 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+pub use gridwatch_camera::Backend;
+pub use gridwatch_contract::Language;
+use gridwatch_vision::ViewLimits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use gridwatch_engine;
+use gridwatch_engine as engine;
 use gridwatch_model::manifest::Provider;
 
 mod broker;
@@ -22,7 +25,7 @@ mod span;
 pub(super) use calendar::{DATES_PATTERN, DAYS_PATTERN, SEASON_PATTERN, TIME_PATTERN};
 pub(super) use span::SPAN_PATTERN;
 pub use {
-    broker::{Broker, ClientCertificate, Protocol},
+    broker::{Broker, ClientCertificate},
     calendar::{Calendar, CalendarFile, Schedule, Window},
     camera::*,
     evidence::{Evidence, KeyPlace},
@@ -76,7 +79,7 @@ pub struct File {
     pub ledger: Ledger,
     /// Thresholds for unusable views: dark, blurred, blocked, frozen or moved.
     #[serde(default)]
-    pub view: View,
+    pub view: ViewLimits,
     /// Public holidays and make-up working days.
     #[serde(default)]
     pub calendar: Calendar,
@@ -132,17 +135,6 @@ pub struct Node {
     pub language: Language,
 }
 
-/// Language of the texts for clerks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Language {
-    /// Chinese.
-    #[default]
-    Zh,
-    /// English.
-    En,
-}
-
 /// Inference runtime and worker threads.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -180,19 +172,6 @@ pub struct Reading {
 pub struct Decode {
     /// Which video decoders to use. Default `auto`.
     pub backend: Backend,
-}
-
-/// Which video decoders to use.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Backend {
-    /// Hardware if a working decoder is found, otherwise software.
-    #[default]
-    Auto,
-    /// Software only.
-    Software,
-    /// Hardware only; the daemon refuses to start without a working decoder.
-    Hardware,
 }
 
 /// Where to read a user name and a password. They are never part of this file. Set exactly one of `env` and `file`.
@@ -352,47 +331,6 @@ impl Default for Ledger {
             file_mb: 64,
             keep_mb: 2048,
             keep_days: 30,
-        }
-    }
-}
-
-/// Thresholds for unusable views: dark, blurred, blocked, frozen or moved. While a view is unusable, nothing is confirmed or cleared there.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct View {
-    /// A frame with a lower mean luma (0..=255) is dark. Default 8. Too high, and lit streets at night count as dark.
-    #[schemars(range(min = 0.0, max = 255.0))]
-    pub dark_below: f64,
-    /// A frame with a lower variance of the Laplacian, measured at a width of 320 pixels, is blurred or blocked. Default 8. Too high, and dim or foggy streets count as blurred.
-    #[schemars(range(min = 0.0, max = 10000.0))]
-    pub blurred_below: f64,
-    /// A blurred frame whose standard deviation of luma is also below this is blocked. Default 12.
-    #[schemars(range(min = 0.0, max = 255.0))]
-    pub blocked_below: f64,
-    /// Number of consecutive looks with identical pixels after which the view is frozen. Default 6.
-    #[schemars(range(min = 2, max = 1000))]
-    pub frozen_after: u32,
-    /// Largest displacement of any point of the view, as a fraction of the image width, before the camera counts as moved. Default 0.015. Too low, and a shaking pole counts as moved. A pan by twice this value is always detected.
-    #[schemars(range(min = 0.005, max = 0.04))]
-    pub moved_beyond: f64,
-    /// Edge correlation with the learned view below which a frame shows another view. Default 0.15. Two frames of one view reach nearly 1, two different streets less than 0.1. Too high, and a bus in front of the lens or heavy snow counts as another view.
-    #[schemars(range(min = 0.05, max = 0.9))]
-    pub unlike_below: f64,
-    /// Number of consecutive displaced looks after which the camera counts as moved; three times as many if they show nothing of the learned view. Default 3. Nothing is confirmed or cleared there until the view is back or `gridwatch view confirm` is run.
-    #[schemars(range(min = 1, max = 1000))]
-    pub moved_after: u32,
-}
-
-impl Default for View {
-    fn default() -> Self {
-        Self {
-            dark_below: 8.0,
-            blurred_below: 8.0,
-            blocked_below: 12.0,
-            frozen_after: 6,
-            moved_beyond: 0.015,
-            unlike_below: 0.15,
-            moved_after: 3,
         }
     }
 }

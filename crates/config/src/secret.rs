@@ -14,35 +14,33 @@ pub(super) enum CredentialError {
     Malformed,
 }
 
-impl Credentials {
-    /// Splits `user:password` at the first colon; the password may contain more colons.
-    pub(super) fn parse(text: &str) -> Result<Self, CredentialError> {
-        let line = text.lines().next().unwrap_or_default();
-        match line.split_once(':') {
-            Some((user, password)) if !user.is_empty() && !password.is_empty() => Ok(Self {
-                user: Secret::new(user),
-                password: Secret::new(password),
-            }),
-            _ => Err(CredentialError::Malformed),
-        }
+/// Splits `user:password` at the first colon; the password may contain more colons.
+pub(super) fn parse(text: &str) -> Result<Credentials, CredentialError> {
+    let line = text.lines().next().unwrap_or_default();
+    match line.split_once(':') {
+        Some((user, password)) if !user.is_empty() && !password.is_empty() => Ok(Credentials {
+            user: Secret::new(user),
+            password: Secret::new(password),
+        }),
+        _ => Err(CredentialError::Malformed),
     }
+}
 
-    /// Reads the first line of a file, which must not be accessible beyond its owner and group.
-    pub(super) fn read(file: &Path) -> Result<Self, CredentialError> {
-        let unreadable = |e: io::Error| match e.kind() {
-            io::ErrorKind::NotFound => CredentialError::Missing,
-            kind => CredentialError::Unreadable(kind),
-        };
-        let meta = fs::metadata(file).map_err(unreadable)?;
-        if !meta.is_file() {
-            return Err(CredentialError::NotAFile);
-        }
-        let mode = meta.permissions().mode() & 0o777;
-        if mode & 0o007 != 0 {
-            return Err(CredentialError::OpenToOthers(mode));
-        }
-        Self::parse(&fs::read_to_string(file).map_err(unreadable)?)
+/// Reads the first line of a file, which must not be accessible beyond its owner and group.
+pub(super) fn read(file: &Path) -> Result<Credentials, CredentialError> {
+    let unreadable = |e: io::Error| match e.kind() {
+        io::ErrorKind::NotFound => CredentialError::Missing,
+        kind => CredentialError::Unreadable(kind),
+    };
+    let meta = fs::metadata(file).map_err(unreadable)?;
+    if !meta.is_file() {
+        return Err(CredentialError::NotAFile);
     }
+    let mode = meta.permissions().mode() & 0o777;
+    if mode & 0o007 != 0 {
+        return Err(CredentialError::OpenToOthers(mode));
+    }
+    parse(&fs::read_to_string(file).map_err(unreadable)?)
 }
 
 #[cfg(test)]
@@ -51,7 +49,7 @@ mod tests {
 
     #[test]
     fn credentials_are_masked_in_debug_and_display() {
-        let c = Credentials::parse("admin:pa:ss\nsecond line").unwrap();
+        let c = parse("admin:pa:ss\nsecond line").unwrap();
         assert_eq!((c.user.expose(), c.password.expose()), ("admin", "pa:ss"));
         assert_eq!(
             format!("{c:?} {}", c.password),
@@ -62,7 +60,7 @@ mod tests {
     #[test]
     fn a_user_without_a_password_is_refused() {
         for text in ["", "admin", "admin:", ":secret", "\nadmin:secret"] {
-            assert_eq!(Credentials::parse(text), Err(CredentialError::Malformed), "{text:?}");
+            assert_eq!(parse(text), Err(CredentialError::Malformed), "{text:?}");
         }
     }
 }

@@ -14,36 +14,36 @@ use serde_json::Value;
 use super::{FieldPath, Document, Fault, Step};
 
 /// Messages and rules for one kind of file that its schema cannot express.
-pub(crate) struct Messages {
+pub struct Messages {
     /// Messages for strings that do not match a pattern.
-    pub(crate) patterns: &'static [Pattern],
+    pub patterns: &'static [Pattern],
     /// Message and remedy for an array with too few elements, by its key, the actual and the required length.
-    pub(crate) too_few: fn(&str, usize, u64) -> Option<(String, &'static str)>,
+    pub too_few: fn(&str, usize, u64) -> Option<(String, &'static str)>,
     /// True for an array element that is validated on its own: if it is faulty, the other elements are kept.
-    pub(crate) is_independent: fn(&FieldPath) -> bool,
+    pub is_independent: fn(&FieldPath) -> bool,
 }
 
 /// Messages for one `pattern` of the schema.
-pub(crate) struct Pattern {
+pub struct Pattern {
     /// The regular expression, exactly as in the schema.
-    pub(crate) pattern: &'static str,
+    pub pattern: &'static str,
     /// What is wrong with a string that does not match.
-    pub(crate) message: &'static str,
+    pub message: &'static str,
     /// What to write instead.
-    pub(crate) remedy: &'static str,
+    pub remedy: &'static str,
     /// Placeholder for a faulty string while the rest is read; the field's type must deserialize from it.
-    pub(crate) placeholder: &'static str,
+    pub placeholder: &'static str,
 }
 
 /// No messages beyond the generic ones.
-pub(crate) const NO_MESSAGES: Messages = Messages {
+pub const NO_MESSAGES: Messages = Messages {
     patterns: &[],
     too_few: |_, _, _| None,
     is_independent: |_| false,
 };
 
 /// The JSON Schema (draft 2020-12) of `T` as written in TOML.
-pub(crate) fn generate<T: JsonSchema>() -> Value {
+pub fn generate<T: JsonSchema>() -> Value {
     SchemaSettings::draft2020_12()
         .with_transform(RecursiveTransform(plain))
         .into_generator()
@@ -93,14 +93,14 @@ fn shorten(value: &mut Value) {
 /// A required field that is faulty or missing gets a placeholder of the right type, so that the rest of its table can still be
 /// read. Callers must check [`invalid`](Self::invalid) before using a field. A faulty element of an array of tables becomes
 /// `null`, so that the other elements keep their indices.
-pub(crate) struct Sanitized {
-    pub(crate) value: Value,
+pub struct Sanitized {
+    pub value: Value,
     /// Paths of the values that were removed or replaced by a placeholder.
-    pub(crate) invalid: BTreeSet<FieldPath>,
+    pub invalid: BTreeSet<FieldPath>,
 }
 
 /// Validates `document` against the schema of `T`: adds every violation to `faults` and returns the usable content.
-pub(crate) fn check<T: JsonSchema>(document: &Document, messages: &Messages, faults: &mut Vec<Fault>) -> Sanitized {
+pub fn check<T: JsonSchema>(document: &Document, messages: &Messages, faults: &mut Vec<Fault>) -> Sanitized {
     let schema = generate::<T>();
     let validator = match jsonschema::validator_for(&schema) {
         Ok(validator) => validator,
@@ -387,7 +387,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// The known name that `name` most likely misspells: the nearest by Damerau–Levenshtein distance, at most a third of its length.
-pub(crate) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let allowed = name.chars().count() / 3;
     known
         .map(|k| (strsim::damerau_levenshtein(&name.to_lowercase(), &k.to_lowercase()), k))

@@ -11,7 +11,10 @@ use serde_json::Value;
 use super::{FieldPath, Checker, prefixed, section};
 use crate::{Fault, raw};
 use gridwatch_base::document::schema::nearest;
-use gridwatch_engine::{ScheduleId, ZoneKind, calendar::{DAY, DayKind, Days, Hours, Pause, Schedule, Season, Window}};
+use gridwatch_engine::{
+    ScheduleId, ZoneKind,
+    calendar::{DAY, DayKind, Days, Hours, Pause, Schedule, Season, Window},
+};
 
 /// Longest plausible public holiday. A typo in the year would otherwise make a decade of holidays.
 const LONGEST_HOLIDAY_DAYS: i32 = 31;

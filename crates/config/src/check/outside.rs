@@ -11,7 +11,10 @@ use std::{
 use url::{Host, Url};
 
 use super::{FieldPath, Checker, section};
-use crate::{Broker, Credentials, Tls, raw, secret::CredentialError};
+use crate::{
+    Broker, Credentials, Tls, raw,
+    secret::{self, CredentialError},
+};
 use gridwatch_contract::Template;
 
 /// MQTT's ports without and with TLS (IANA).
@@ -227,7 +230,7 @@ impl Checker<'_> {
                     self.fault(&at, format!("environment variable {name} is not set"), remedy);
                     return None;
                 };
-                Credentials::parse(&text)
+                secret::parse(&text)
                     .map_err(|_| {
                         self.fault(
                             &at,
@@ -245,7 +248,7 @@ impl Checker<'_> {
                 } else {
                     self.resolve(path).display().to_string()
                 };
-                let (message, remedy) = match Credentials::read(&self.resolve(path)) {
+                let (message, remedy) = match secret::read(&self.resolve(path)) {
                     Ok(credentials) => return Some(credentials),
                     Err(CredentialError::Missing) => (
                         format!("{shown} does not exist"),

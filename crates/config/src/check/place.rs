@@ -4,7 +4,11 @@ use std::fs;
 
 use super::{FieldPath, Checker, cameras::ViewDraft, section};
 use crate::{Fault, raw};
-use gridwatch_engine::{CameraId, FixedPlace, LonLat, Place, geometry::Crs, grid::{Grid, GridFault, GridSpec, Slivers}};
+use gridwatch_engine::{
+    CameraId, FixedPlace, LonLat, Place,
+    geometry::Crs,
+    grid::{Grid, GridFault, GridSpec, Slivers},
+};
 
 /// Maximum number of faults reported per kind for a grid file: it has many cells, often all wrong in the same way.
 const MAX_FAULTS_PER_KIND: usize = 10;

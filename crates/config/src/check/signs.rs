@@ -33,7 +33,7 @@ impl raw::Signs {
 }
 
 /// Reads a baseline file, returning the document for further faults.
-pub(in crate) fn read(file: &Path) -> Result<(Document, raw::Signs), Faults> {
+pub(crate) fn read(file: &Path) -> Result<(Document, raw::Signs), Faults> {
     let (document, mut faults) = Document::read(file).map_err(Faults)?;
     let sanitized = schema::check::<raw::Signs>(&document, &MESSAGES, &mut faults);
     let signs = serde_json::from_value::<raw::Signs>(sanitized.value).ok();

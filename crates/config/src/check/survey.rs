@@ -4,8 +4,14 @@ use std::path::Path;
 
 use super::{FieldPath, Checker, Draft};
 use crate::{Fault, Faults, raw, schema::MESSAGES};
-use gridwatch_base::{digest::sha256_hex, document::{Document, schema}};
-use gridwatch_engine::{LonLat, Point, geometry::{Calibration, Crs, Lens}};
+use gridwatch_base::{
+    digest::sha256_hex,
+    document::{Document, schema},
+};
+use gridwatch_engine::{
+    LonLat, Point,
+    geometry::{Calibration, Crs, Lens},
+};
 
 /// The point pairs of one view and the calibration fitted to them.
 #[derive(Debug, Clone)]
@@ -94,7 +100,7 @@ fn image_points(pairs: &[(Point, LonLat)]) -> String {
 }
 
 /// Reads a file of point pairs and converts the ground points to EPSG:4490.
-pub(in crate) fn read(file: &Path) -> Result<Survey, Faults> {
+pub(crate) fn read(file: &Path) -> Result<Survey, Faults> {
     let mut draft = Draft::default();
     let (document, faults) = Document::read(file).map_err(Faults)?;
     draft.faults = faults;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use gridwatch_camera::Transport;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -92,17 +93,6 @@ pub struct Preset {
     /// Zones of the image. Without a watch zone, the whole image is watched.
     #[serde(default)]
     pub zones: Vec<Zone>,
-}
-
-/// RTP transport.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Transport {
-    /// Interleaved in the RTSP connection over TCP.
-    #[default]
-    Tcp,
-    /// UDP.
-    Udp,
 }
 
 /// Position of a view.
