@@ -41,7 +41,7 @@ use self::{
     views::{Blockers, Seeing, Troubles},
 };
 use gridwatch_base::error::Class;
-use gridwatch_config::{Faults, Judged, examine, raw::Span};
+use gridwatch_config::{Faults, ReplayConfig, examine, raw::Span};
 use gridwatch_engine::{
     BBox, Case, CaseId, CaseState, Detection, Effect, Input, Light, Observation, OpenCase, Plan, Reply, Resumed,
     Snapshot, View,
@@ -171,7 +171,7 @@ pub fn run(options: &Options, out: &Path, progress: &mut dyn FnMut(u32)) -> Resu
     empty(out)?;
     let town = Town::build(options.seed, options.cameras);
     let file = config::write(out, &town, options.rules.as_deref(), Span(options.look_every))?;
-    let judged = examine(&file).into_judged()?;
+    let judged = examine(&file).into_replay_config()?;
     let mut simulation = Simulation::new(options, town, judged, out)?;
     for day in 0..options.days {
         simulation.day(day)?;
@@ -238,8 +238,8 @@ struct Simulation<'a> {
 }
 
 impl<'a> Simulation<'a> {
-    fn new(options: &'a Options, town: Town, judged: Judged, out: &Path) -> Result<Self, SimulateError> {
-        let Judged {
+    fn new(options: &'a Options, town: Town, judged: ReplayConfig, out: &Path) -> Result<Self, SimulateError> {
+        let ReplayConfig {
             plan, config_sha256, ..
         } = judged;
         let clock = Clock::new(options.start, &plan);

@@ -190,7 +190,7 @@ fn survey(args: &Args) -> Result<Survey, Failure> {
         return Ok(survey);
     }
     let known = config::view_names(&draft.cameras);
-    let is_known = config::view_called(&draft.cameras, id).is_some();
+    let is_known = config::find_view(&draft.cameras, id).is_some();
     if !draft.faults.is_empty() {
         return Err(Faults(draft.faults).into());
     }

@@ -116,7 +116,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 
 fn needed(file: Option<&Path>) -> Result<Config, Failure> {
     let missing = "no configuration is named; write --config FILE";
-    Ok(config::load_unconnected(
+    Ok(config::load_offline(
         file.ok_or_else(|| Failure::new(Class::Config, missing))?,
     )?)
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::Failure;
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
-use gridwatch_config::Judged;
+use gridwatch_config::ReplayConfig;
 use gridwatch_engine::{Effect, Plan};
 use gridwatch_ledger as ledger;
 use gridwatch_ledger::{
@@ -151,9 +151,9 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 /// The part of a configuration that judges; what is wrong with the rest is told and does not matter here.
-pub(super) fn judged(path: &Path) -> Result<Judged, Failure> {
-    let judged = config::examine(path).into_judged()?;
-    for fault in &judged.other {
+pub(super) fn judged(path: &Path) -> Result<ReplayConfig, Failure> {
+    let judged = config::examine(path).into_replay_config()?;
+    for fault in &judged.other_faults {
         say(&format!("{fault}: of no matter here, but no daemon starts with it"));
     }
     Ok(judged)

@@ -74,7 +74,7 @@ impl Of {
     /// is about; and what else is wrong is `check`'s business.
     fn view(&self) -> Result<(Draft, Camera, Preset), Failure> {
         let draft = config::examine(&self.config);
-        if let Some((camera, preset)) = config::view_called(&draft.cameras, &self.camera) {
+        if let Some((camera, preset)) = config::find_view(&draft.cameras, &self.camera) {
             let (camera, preset) = (camera.clone(), preset.clone());
             return Ok((draft, camera, preset));
         }

@@ -93,7 +93,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
             "no configuration is named; write --config FILE",
         ));
     };
-    let config = config::load_unconnected(file)?;
+    let config = config::load_offline(file)?;
     match &args.command {
         Command::List { json } => list(&config, *json),
         Command::Show { camera, out, wait } => {
@@ -109,7 +109,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 fn known<'a>(config: &'a Config, id: &str) -> Result<(&'a Camera, &'a Preset), Failure> {
-    config::view_called(&config.cameras, id).ok_or_else(|| {
+    config::find_view(&config.cameras, id).ok_or_else(|| {
         let names = config::view_names(&config.cameras);
         let message = format!("no camera has the id {id:?}; there are {names}");
         Failure::new(Class::Config, message)

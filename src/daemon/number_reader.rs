@@ -47,7 +47,7 @@ impl NumberReader {
         let Some(reading) = config
             .reading
             .as_ref()
-            .filter(|_| config.cameras.iter().any(|c| c.reads))
+            .filter(|_| config.cameras.iter().any(|c| c.read_numbers))
         else {
             return Ok((0..config.workers).map(|_| None).collect());
         };
@@ -87,7 +87,7 @@ impl NumberReader {
 impl ReadSchedule {
     /// How the view is read; `None` where it is not.
     pub(super) fn of(config: &Config, camera: &config::Camera, preset: &config::Preset) -> Option<Self> {
-        let every = config.reading.as_ref().filter(|_| camera.reads)?.every;
+        let every = config.reading.as_ref().filter(|_| camera.read_numbers)?.every;
         let small_ad = Label::small_ad();
         let rules = config.plan.rules.iter().filter(|r| r.labels.contains(&small_ad));
         let zones = config.plan.cameras.get(&preset.view).map(|c| c.zones.as_slice());

@@ -97,7 +97,7 @@ impl Records {
                     .map(|(i, p)| self.item(config, i, p))
                     .collect(),
                 filed_at: Timestamp::now(),
-                clock: clock::kept(),
+                clock: clock::try_read(),
             },
         ))
     }

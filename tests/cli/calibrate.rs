@@ -99,7 +99,7 @@ fn what_check_refuses_is_refused_in_its_words() {
         ),
         (
             format!("{PAIRS}]\ndistortion = {{ k1 = -0.4 }}\n"),
-            "distortion: k1 = -0.4 and k2 = 0 fold the picture",
+            "distortion: k1 = -0.4, k2 = 0 is not invertible",
         ),
     ] {
         fs::write(&file, text).unwrap();

@@ -74,7 +74,7 @@ impl Box {
                 thing("person", 0.2, 0.0, 0.0, 0.1, 0.1),
             ],
         };
-        let plan = config::examine(&this.config()).into_judged().unwrap().plan;
+        let plan = config::examine(&this.config()).into_replay_config().unwrap().plan;
         let settings = ledger_support::settings(&this.dir.path().join("state/ledger"));
         let live = ledger_support::start(settings, at(0), &plan, vec![]);
         ledger_support::record(live, [Input::Observed(look)]);

@@ -32,16 +32,16 @@ fn heap(id: &str, from: u32, to: u32) -> GroundTruth {
 }
 
 /// An engine and the evaluation of its cases.
-struct Harness {
-    world: engine_support::Harness,
+struct Scenario {
+    world: Harness,
     evaluator: Evaluator,
     verdicts: Vec<(CaseVerdict, String)>,
 }
 
-impl Harness {
+impl Scenario {
     fn new(plan: Plan, truths: Vec<GroundTruth>) -> Self {
         Self {
-            world: engine_support::Harness::new(plan.clone()),
+            world: Harness::new(plan.clone()),
             evaluator: Evaluator::new(truths, Arc::new(plan)),
             verdicts: Vec::new(),
         }
@@ -105,7 +105,7 @@ const ELSEWHERE: BBox = BBox {
 
 #[test]
 fn a_case_about_a_present_problem_is_right() {
-    let mut harness = Harness::gate(vec![heap("h", 0, 600)]);
+    let mut harness = Scenario::gate(vec![heap("h", 0, 600)]);
     harness.looks((0, 590), View::Clear, &seen(HEAP));
     let (outcome, missed, verdicts) = harness.end();
     assert_eq!(verdicts, [(CaseVerdict::Right, "h".into())]);
@@ -121,7 +121,7 @@ fn a_case_about_a_present_problem_is_right() {
 
 #[test]
 fn an_unfiled_problem_is_missed_and_a_case_elsewhere_is_false() {
-    let mut harness = Harness::gate(vec![heap("h", 0, 600)]);
+    let mut harness = Scenario::gate(vec![heap("h", 0, 600)]);
     harness.looks((0, 590), View::Clear, &seen(ELSEWHERE));
     let (outcome, missed, verdicts) = harness.end();
     assert_eq!(verdicts, [(CaseVerdict::False, "nothing".into())]);
@@ -140,7 +140,7 @@ fn a_false_case_names_the_lawful_object_it_is_about() {
         kind: "bags for the lorry".into(),
         ..heap("bags", 0, 600)
     };
-    let mut harness = Harness::gate(vec![lawful]);
+    let mut harness = Scenario::gate(vec![lawful]);
     harness.looks((0, 590), View::Clear, &seen(HEAP));
     let (outcome, _, verdicts) = harness.end();
     assert_eq!(verdicts, [(CaseVerdict::False, "bags".into())]);
@@ -151,7 +151,7 @@ fn a_false_case_names_the_lawful_object_it_is_about() {
 #[test]
 fn a_case_before_or_after_the_problem_is_false() {
     for (from, to) in [(1000, 2000), (0, 1)] {
-        let mut harness = Harness::gate(vec![heap("h", from, to)]);
+        let mut harness = Scenario::gate(vec![heap("h", from, to)]);
         harness.looks((300, 600), View::Clear, &seen(HEAP));
         assert_eq!(harness.end().2, [(CaseVerdict::False, "nothing".into())], "{from} {to}");
     }
@@ -169,7 +169,7 @@ fn problems_visible_too_briefly_or_without_a_clear_view_are_not_expected() {
         ..heap("hidden", 0, 190)
     };
     let asked = |truth: GroundTruth, view| {
-        let mut harness = Harness::gate(vec![truth]);
+        let mut harness = Scenario::gate(vec![truth]);
         harness.looks((0, 300), view, &[]);
         harness.end().0.all.asked
     };
@@ -189,7 +189,7 @@ fn a_second_case_about_a_problem_is_repeated_unless_linked() {
         }],
         ..heap("h", 0, HOUR)
     };
-    let mut harness = Harness::gate(vec![large]);
+    let mut harness = Scenario::gate(vec![large]);
     harness.looks((0, 200), View::Clear, &seen(bbox(0.32, 0.5, 0.40, 0.6)));
     harness.answer(CaseState::Rejected, 205);
     harness.looks((210, 800), View::Clear, &seen(bbox(0.6, 0.5, 0.68, 0.6)));
@@ -204,7 +204,7 @@ fn a_second_case_about_a_problem_is_repeated_unless_linked() {
 
 #[test]
 fn a_linked_case_after_closing_is_a_recurrence_and_not_repeated() {
-    let mut harness = Harness::gate(vec![heap("h", 0, 5 * HOUR)]);
+    let mut harness = Scenario::gate(vec![heap("h", 0, 5 * HOUR)]);
     harness.looks((0, 200), View::Clear, &seen(HEAP));
     harness.answer(CaseState::Closed, 205);
     // No look for an hour, so that it is too late to reopen the case.
@@ -228,7 +228,7 @@ fn the_open_case_of_another_problem_covers_a_site_until_it_is_closed() {
         ..heap("beside", from, to)
     };
     let run = |closed: bool, to| {
-        let mut harness = Harness::gate(vec![heap("h", 0, 600), beside(600, to)]);
+        let mut harness = Scenario::gate(vec![heap("h", 0, 600), beside(600, to)]);
         harness.looks((0, 590), View::Clear, &seen(HEAP));
         if closed {
             harness.answer(CaseState::Closed, 595);
@@ -252,7 +252,7 @@ fn the_open_case_of_another_problem_covers_a_site_until_it_is_closed() {
         zone("right", ZoneKind::Watch, (0.3, 1.0), (0.0, 1.0)),
     ];
     let plan = plan([("gate", camera)], vec![rule()]);
-    let mut harness = Harness::new(plan, vec![heap("h", 0, 600), beside(600, 900)]);
+    let mut harness = Scenario::new(plan, vec![heap("h", 0, 600), beside(600, 900)]);
     harness.looks((0, 590), View::Clear, &seen(HEAP));
     harness.looks((600, 900), View::Clear, &[]);
     assert_eq!(harness.end().0.all.missed, 1);
@@ -268,7 +268,7 @@ fn a_place_without_views_is_matched_by_distance_in_calibrated_views() {
         ..heap("h", 0, 600)
     };
     for (east, verdict) in [(0.5, CaseVerdict::Right), (6.0, CaseVerdict::False)] {
-        let mut harness = Harness::new(plan_of(), vec![at_place(east)]);
+        let mut harness = Scenario::new(plan_of(), vec![at_place(east)]);
         harness.looks((0, 590), View::Clear, &seen(camera.frames((0.0, 0.0))));
         let (outcome, _, verdicts) = harness.end();
         assert_eq!(verdicts[0].0, verdict, "{east} m off");

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use gridwatch_base::clock::Kept;
+use gridwatch_base::clock::ClockSync;
 use gridwatch_contract::{
     CameraInfo, CaseRecord, Context, EvidenceItem, EvidenceRole, Form, Language, ModelInfo, Topics, When,
 };
@@ -137,7 +137,7 @@ pub fn record(case: &Case, evidence: Vec<EvidenceItem>) -> CaseRecord {
             picture: (1920, 1080),
             evidence,
             filed_at: at(1801),
-            clock: Some(Kept {
+            clock: Some(ClockSync {
                 offset_ms: -3,
                 error_ms: 21,
             }),

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::When;
-use gridwatch_base::clock::Kept;
+use gridwatch_base::clock::ClockSync;
 
 /// Whether the box is there, retained on the status topic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,7 +70,7 @@ pub struct ClockHealth {
 
 impl ClockHealth {
     /// As the kernel says.
-    pub fn new(kept: Option<Kept>) -> Self {
+    pub fn new(kept: Option<ClockSync>) -> Self {
         Self {
             synchronised: kept.is_some(),
             offset_ms: kept.map(|k| k.offset_ms),

@@ -8,10 +8,10 @@ use super::{
     Bilingual, CameraInfo, CaseRecord, EvidenceItem, Extent, HistoryEntry, Location, ModelInfo, PresenceEntry, Purpose,
     Recurrence, ReportKind, RuleInfo, SCHEMA_VERSION, Source, Verification, When,
 };
-use gridwatch_base::clock::Kept;
+use gridwatch_base::clock::ClockSync;
 use gridwatch_engine::{Case, CaseState, Finding, Verified};
 
-/// The language of what a clerk reads.
+/// Language of the texts for clerks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Language {
@@ -52,7 +52,7 @@ pub struct Context<'a> {
     /// When the case is committed.
     pub filed_at: Timestamp,
     /// How well the box's clock was kept then; `None`: not at all, or nobody knows.
-    pub clock: Option<Kept>,
+    pub clock: Option<ClockSync>,
 }
 
 impl CaseRecord {

@@ -305,7 +305,7 @@ impl Manifest {
 
     /// The JSON Schema (draft 2020-12) of the file.
     pub fn schema() -> Value {
-        schema::of::<Self>()
+        schema::generate::<Self>()
     }
 
     /// The labels under which things are reported, each once, in the order of the classes: what rules name.

@@ -153,7 +153,7 @@ fn set_up(args: &Args) -> Result<(TiledDetector, Settings), Failure> {
     let (mut dirs, mut library) = (args.models.clone(), args.onnxruntime.clone());
     let mut options = gridwatch_model::Options::default();
     if let Some(file) = &args.config {
-        let config = config::load_unconnected(file)?;
+        let config = config::load_offline(file)?;
         if !config.evidence.mask || config.evidence.mask_models.is_empty() {
             let what = "evidence.mask is off, or evidence.mask_models is empty: nothing would be looked for";
             return Err(Failure::new(Class::Config, format!("{}: {what}", file.display())));

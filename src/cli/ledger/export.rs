@@ -107,7 +107,7 @@ struct Summary {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let config = config::load_unconnected(&args.config)?;
+    let config = config::load_offline(&args.config)?;
     if args.out.exists() {
         let message = format!(
             "{} is there already: name another folder with --out",

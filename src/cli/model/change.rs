@@ -231,7 +231,7 @@ impl<'a> Asked<'a> {
             .filter(|c| camera.map_or(!known.has_own(c.id.as_str()), |only| c.id.as_str() == only));
         let lacking = self
             .config
-            .lacking(self.model, cameras, (&labels(&old), &labels(new)), &|other| {
+            .lost_coverage(self.model, cameras, (&labels(&old), &labels(new)), &|other| {
                 others[other].clone()
             });
         if lacking.is_empty() {

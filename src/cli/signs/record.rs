@@ -279,7 +279,7 @@ impl<'a> Looking<'a> {
         let looking = camera.models.iter().map(|i| Model::load(&draft.models[*i].dir));
         let mut looking: Vec<Model> = looking.collect::<Result<_, _>>()?;
         looking.retain(wanted);
-        let is_read = camera.reads && asked.iter().any(|r| r.labels.contains(&Label::small_ad()));
+        let is_read = camera.read_numbers && asked.iter().any(|r| r.labels.contains(&Label::small_ad()));
         let readers = match draft.reading.as_ref().filter(|_| is_read) {
             Some(r) => Some((Model::load(&r.finder)?, Model::load(&r.speller)?)),
             None => None,

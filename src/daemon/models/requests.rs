@@ -179,7 +179,7 @@ impl ModelManager {
         let new = &seated.0;
         if !terms.is_shadow {
             let finds = |other: usize| labels(&self.rest[other].known);
-            let lacking = self.config.lacking(
+            let lacking = self.config.lost_coverage(
                 model,
                 self.cameras(model, camera),
                 (&old.known.labels, &new.known.labels),

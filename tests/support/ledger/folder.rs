@@ -24,7 +24,7 @@ impl Folder {
         let this = Self {
             dir: tempfile::tempdir().unwrap(),
         };
-        let judged = config::examine(&this.config("edge.toml", &[])).into_judged().unwrap();
+        let judged = config::examine(&this.config("edge.toml", &[])).into_replay_config().unwrap();
         let other: Vec<&str> = judged.other.iter().map(|f| f.path.as_str()).collect();
         assert_eq!(other, ["cameras[0].credentials.file"]);
         let score = |s: u32| match s {
