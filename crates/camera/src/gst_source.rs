@@ -1,8 +1,9 @@
-//! The second kind of camera: whatever GStreamer's `uridecodebin` opens. Files, `rtsps`, HTTP, MJPEG.
+//! Camera sources other than plain RTSP: anything that GStreamer's `uridecodebin` opens, such as files, `rtsps`, HTTP and
+//! MJPEG.
 //!
-//! Owns one thread and one pipeline a camera, and fills the same [`Slot`] with decoded pictures. It decodes every frame
-//! and throws nearly all away, directly behind the decoder: dear next to `receive`, which is why a plain `rtsp` camera
-//! never comes here.
+//! One thread and one pipeline per camera, filling the camera's [`Slot`] with decoded frames. Every frame is decoded and
+//! nearly all are dropped right behind the decoder. That costs far more than `receive`, so plain `rtsp` cameras do not use
+//! it.
 
 use std::{
     fmt,
@@ -24,71 +25,71 @@ use url::Url;
 use super::{
     backoff::Backoff,
     gst_frame,
-    slot::{Slot, State},
+    slot::{CameraState, Slot},
 };
 use gridwatch_engine::CameraId;
 use gridwatch_base::{error::Class, secret::Credentials};
 
-/// How often the thread looks whether it is to stop.
-const POLL: gst::ClockTime = gst::ClockTime::from_mseconds(200);
+/// How often the thread checks whether to stop.
+const STOP_POLL: gst::ClockTime = gst::ClockTime::from_mseconds(200);
 
-/// A source to read.
+/// How to read one source.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct SourceSettings {
     /// The camera's id.
     pub camera: CameraId,
-    /// What `uridecodebin` is to open. A user or password in it is not used.
+    /// URL for `uridecodebin`. A user or password in it is ignored.
     pub url: Url,
-    /// For sources that know `user-id` and `user-pw` (RTSP, HTTP).
+    /// For source elements with the properties `user-id` and `user-pw` (RTSP, HTTP).
     pub credentials: Option<Credentials>,
-    /// For sources over TLS: PEM of the only authority that is believed, whatever name its certificates state. `None`: the
-    /// system's authorities, and the name must be right.
+    /// For TLS: PEM file of the only trusted certificates. The host name is then not checked. `None` means the system's
+    /// certificate authorities and a host name check.
     pub ca_file: Option<PathBuf>,
-    /// Pictures nearer to each other than this are thrown away undelivered; half of `look_every` is right.
+    /// Least interval between delivered frames; frames in between are dropped. Half of the look period is a good value.
     pub every: Duration,
-    /// A file starts again at its end. Otherwise the camera ends with it.
+    /// Restart a file at its end. Otherwise the source ends there.
     pub looped: bool,
-    /// Without a picture for so long, the source counts as dead.
+    /// Without a frame for this long the source is restarted.
     pub idle: Duration,
 }
 
-/// Why a source stopped.
+/// Why a source failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceError {
-    /// GStreamer's own words.
+    /// An error of a GStreamer element.
     #[error("{element}: {what}")]
     Pipeline {
-        /// Which element says so.
+        /// The element.
         element: String,
-        /// What.
+        /// Its error.
         what: String,
     },
-    /// Whom to believe cannot be read.
-    #[error("ca_file {}: {what}: a PEM file with the camera's certificate or its authority's is needed", .path.display())]
-    Authority {
-        /// Which file.
+    /// `ca_file` cannot be read.
+    #[error("ca_file {}: {what}; it must be a PEM file with the certificate of the camera or of its authority", .path.display())]
+    CaFile {
+        /// The file.
         path: PathBuf,
-        /// What GIO says.
+        /// The error of GIO.
         what: String,
     },
-    /// The camera does not prove who it is.
+    /// The camera's certificate is not trusted.
     #[error(
-        "the camera's certificate is not believed ({0:?}): name it, or its authority's, as the camera's ca_file; `openssl \
-         s_client -connect HOST:PORT` shows it"
+        "the camera's certificate is not trusted ({0:?}); set the camera's ca_file to this certificate or to its \
+         authority's (`openssl s_client -connect HOST:PORT` prints it)"
     )]
-    Certificate(gio::TlsCertificateFlags),
-    /// It gives nothing.
-    #[error("no picture for {0:?}")]
-    Idle(Duration),
-    /// A live source came to an end.
-    #[error("the source has ended")]
+    UntrustedCertificate(gio::TlsCertificateFlags),
+    /// No frame within the idle timeout.
+    #[error("no frame received for {0:?}")]
+    NoFrames(Duration),
+    /// A live source ended.
+    #[error("the stream ended")]
     Ended,
-    /// GStreamer lacks something.
-    #[error("GStreamer: {0}; install the packages that edge-deploy/setup.sh names")]
+    /// GStreamer or one of its plugins is missing.
+    #[error("GStreamer: {0}; install the packages listed in edge-deploy/setup.sh")]
     Missing(String),
-    /// Our fault, or a binding's.
-    #[error("the source failed inside: {0}; please report it")]
+    /// A bug in the source or in a binding.
+    #[error("internal error in the source: {0}; please report it")]
     Panicked(String),
 }
 
@@ -101,17 +102,17 @@ impl SourceError {
         Self::Panicked(text.unwrap_or("no message").to_owned())
     }
 
-    /// What to do about it.
+    /// Decides whether the error is retried.
     pub fn class(&self) -> Class {
         match self {
-            Self::Missing(_) | Self::Authority { .. } | Self::Certificate(_) => Class::Config,
+            Self::Missing(_) | Self::CaFile { .. } | Self::UntrustedCertificate(_) => Class::Config,
             Self::Panicked(_) => Class::Bug,
             _ => Class::Transient,
         }
     }
 }
 
-/// A source at work. Dropping it ends it.
+/// A running source. It stops on drop.
 pub struct GstSource {
     slot: Arc<Slot>,
     stop: Arc<AtomicBool>,
@@ -128,8 +129,8 @@ impl GstSource {
     /// Starts reading into `slot`.
     ///
     /// # Errors
-    /// The system gives no thread.
-    pub fn spawn(settings: Settings, slot: Arc<Slot>) -> std::io::Result<Self> {
+    /// The thread cannot be started.
+    pub fn spawn(settings: SourceSettings, slot: Arc<Slot>) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::Builder::new().name("source".into()).spawn({
             let (slot, stop) = (Arc::clone(&slot), Arc::clone(&stop));
@@ -142,7 +143,7 @@ impl GstSource {
         })
     }
 
-    /// Where its pictures are.
+    /// The slot that it fills.
     pub fn slot(&self) -> &Arc<Slot> {
         &self.slot
     }
@@ -158,31 +159,31 @@ impl Drop for GstSource {
     }
 }
 
-fn supervise(settings: &Settings, slot: &Arc<Slot>, stop: &AtomicBool) {
+fn supervise(settings: &SourceSettings, slot: &Arc<Slot>, stop: &AtomicBool) {
     let camera = &settings.camera;
     let mut backoff = Backoff::default();
     while !stop.load(Ordering::Relaxed) {
-        let began = Instant::now();
-        // A panic is this camera's error like any other: a thread that is silently gone would leave it "live" for ever.
+        let started_at = Instant::now();
+        // A panic is handled as an error; a dead thread would leave the camera's state at "live".
         let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| read(settings, slot, stop)));
         let error = match run.unwrap_or_else(|panic| Err(SourceError::panicked(&*panic))) {
             Ok(()) => {
                 if !stop.load(Ordering::Relaxed) {
-                    slot.set_state(State::Ended);
-                    tracing::info!(%camera, "The file has been read to its end.");
+                    slot.set_state(CameraState::Ended);
+                    tracing::info!(%camera, "End of file reached; camera stopped");
                 }
                 return;
             }
             Err(error) => error,
         };
         let live = match slot.state() {
-            State::Live => began.elapsed(),
+            CameraState::Live => started_at.elapsed(),
             _ => Duration::ZERO,
         };
         let wait = backoff.failed(live, fastrand::f64());
         let text = error.to_string();
-        if !matches!(slot.state(), State::Down { error, .. } if error == text) {
-            tracing::warn!(%camera, ?wait, "Camera is away: {text}. It is tried again.");
+        if !matches!(slot.state(), CameraState::Down { error, .. } if error == text) {
+            tracing::warn!(%camera, retry_in = ?wait, "Camera down: {text}");
         }
         slot.set_down(text, Timestamp::now());
         slot.count_reconnect();
@@ -291,7 +292,7 @@ fn read(settings: &Settings, slot: &Arc<Slot>, stop: &AtomicBool) -> Result<(), 
                     }
                     return Err(SourceError::Pipeline {
                         element: e.src().map_or_else(String::new, |s| s.name().to_string()),
-                        what: reason(e),
+                        what: error_text(e),
                     });
                 }
                 gst::MessageView::Eos(_) if file && settings.looped => {
@@ -316,9 +317,9 @@ fn read(settings: &Settings, slot: &Arc<Slot>, stop: &AtomicBool) -> Result<(), 
     Ok(())
 }
 
-/// GStreamer's error, with the cause that it keeps for its debug text: "could not open resource" is said of a wrong
-/// password and of a closed port alike. Neither names credentials: the URL holds none.
-fn reason(message: &gst::message::Error) -> String {
+/// GStreamer's error with the cause from its debug text, because the error alone ("could not open resource") is the same
+/// for a wrong password and a closed port. Neither contains credentials, since the URL holds none.
+fn error_text(message: &gst::message::Error) -> String {
     let error = message.error().to_string();
     match message.debug() {
         Some(debug) => match debug.lines().last().map(str::trim) {
@@ -329,11 +330,11 @@ fn reason(message: &gst::message::Error) -> String {
     }
 }
 
-/// What was wrong with a certificate, where one was refused: GStreamer's own error (1.22) does not tell.
-type Refused = Arc<Mutex<Option<gio::TlsCertificateFlags>>>;
+/// The faults of a rejected certificate. GStreamer's own error (1.22) does not contain them.
+type CertificateFaults = Arc<Mutex<Option<gio::TlsCertificateFlags>>>;
 
-/// Tells the element that reads who we are and whom it may believe, where it wants to know.
-fn prepare(source: &gst::Element, settings: &Settings, refused: &Refused) {
+/// Sets credentials and trusted certificates on the source element, if it supports them.
+fn configure_source(source: &gst::Element, settings: &SourceSettings, rejected: &CertificateFaults) {
     if let Some(credentials) = &settings.credentials
         && source.has_property("user-id")
         && source.has_property("user-pw")
@@ -342,45 +343,45 @@ fn prepare(source: &gst::Element, settings: &Settings, refused: &Refused) {
         source.set_property("user-pw", credentials.password.expose());
     }
     if glib::subclass::SignalId::lookup("accept-certificate", source.type_()).is_some() {
-        let refused = Arc::clone(refused);
-        // Asked only about a certificate that is at fault.
+        let rejected = Arc::clone(rejected);
+        // The signal is emitted only for certificates with faults.
         source.connect("accept-certificate", false, move |values| {
             let faults = values.last().and_then(|v| v.get::<gio::TlsCertificateFlags>().ok());
-            *refused.lock().unwrap_or_else(PoisonError::into_inner) = faults;
+            *rejected.lock().unwrap_or_else(PoisonError::into_inner) = faults;
             Some(false.to_value())
         });
     }
-    // The file was read a moment ago. Where it has gone since, the system's authorities count, who know no camera.
+    // `read` has checked the file. If it has gone since, the system's authorities apply, and they trust no camera.
     if let Some(Ok(trusted)) = settings.ca_file.as_ref().map(gio::TlsFileDatabase::new)
         && source.has_property("tls-database")
         && source.has_property("tls-validation-flags")
     {
         source.set_property("tls-database", &trusted);
-        // Cameras are called by their address and state a serial number.
-        let all_but_the_name = gio::TlsCertificateFlags::VALIDATE_ALL - gio::TlsCertificateFlags::BAD_IDENTITY;
-        source.set_property("tls-validation-flags", all_but_the_name);
+        // Cameras are addressed by IP, and their certificates carry a serial number.
+        let without_host_name = gio::TlsCertificateFlags::VALIDATE_ALL - gio::TlsCertificateFlags::BAD_IDENTITY;
+        source.set_property("tls-validation-flags", without_host_name);
     }
 }
 
-/// `uridecodebin ! videoconvert ! sink` for the first video of `uri`. `prepare` gets the element that reads; `keep` is asked of each picture, by its time,
-/// as it leaves the decoder.
-pub(super) fn decoding(
+/// Builds `uridecodebin ! videoconvert ! sink` for the first video stream of `uri`. `configure` is called with the source
+/// element. `keep` is called with the timestamp of each decoded frame; frames for which it returns false are dropped.
+pub(super) fn build_pipeline(
     uri: &str,
     sink: &gst_app::AppSink,
-    prepare: impl Fn(&gst::Element) + Send + Sync + 'static,
+    configure: impl Fn(&gst::Element) + Send + Sync + 'static,
     keep: impl FnMut(Option<gst::ClockTime>) -> bool + Send + 'static,
 ) -> Result<gst::Pipeline, glib::BoolError> {
     let source = gst::ElementFactory::make("uridecodebin")
         .property("uri", uri)
-        // Whatever memory it lies in: a hardware decoder's is not the system's, and plain `video/x-raw` refuses even
-        // libav (1.22).
+        // Any memory type: hardware decoders do not output system memory, and plain `video/x-raw` rejects even libav's
+        // output (1.22).
         .property("caps", gst::Caps::builder("video/x-raw").any_features().build())
-        // Sound is not even decoded.
+        // Do not decode audio.
         .property("expose-all-streams", false)
         .build()?;
     source.connect("source-setup", false, move |values| {
         if let Some(element) = values.get(1).and_then(|v| v.get::<gst::Element>().ok()) {
-            prepare(&element);
+            configure(&element);
         }
         None
     });
@@ -390,7 +391,7 @@ pub(super) fn decoding(
     let pipeline = gst::Pipeline::new();
     pipeline.add_many([&source, &convert, sink.upcast_ref()])?;
     convert.link(sink)?;
-    // libav starts a thread a core for each camera unless told not to.
+    // By default libav starts one thread per core for each camera.
     pipeline.connect_deep_element_added(|_, _, element| {
         if element.has_property("max-threads") {
             element.set_property("max-threads", 1i32);
@@ -405,25 +406,25 @@ pub(super) fn decoding(
         if keep(info.buffer().and_then(|b| b.pts())) {
             gst::PadProbeReturn::Ok
         } else {
-            // `Drop` would log a GStreamer-CRITICAL for each buffer.
+            // `PadProbeReturn::Drop` would log a GStreamer-CRITICAL per buffer.
             info.data = None;
             gst::PadProbeReturn::Handled
         }
     });
     source.connect_pad_added(move |_, pad| {
         if !input.is_linked() {
-            // Refused only if the pipeline is being taken down.
+            // Fails only while the pipeline is shutting down.
             let _ = pad.link(&input);
         }
     });
     Ok(pipeline)
 }
 
-/// The `file://` address of `path`.
+/// The `file://` URL of `path`.
 ///
 /// # Errors
-/// The path has no absolute form.
+/// The path cannot be made absolute.
 pub fn file_url(path: &Path) -> std::io::Result<Url> {
     let path = std::path::absolute(path)?;
-    Url::from_file_path(&path).map_err(|()| std::io::Error::other(format!("{} is no absolute path", path.display())))
+    Url::from_file_path(&path).map_err(|()| std::io::Error::other(format!("{} is not an absolute path", path.display())))
 }
