@@ -76,7 +76,7 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// Decides how the error is handled.
+    /// How the caller should handle the error.
     pub fn class(&self) -> Class {
         match self {
             Self::Damaged { .. } => Class::Data,

@@ -7,6 +7,7 @@
 
 use std::{
     fmt,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -102,7 +103,7 @@ impl SourceError {
         Self::Panicked(text.unwrap_or("no message").to_owned())
     }
 
-    /// Decides whether the error is retried.
+    /// How the caller should handle the error.
     pub fn class(&self) -> Class {
         match self {
             Self::Missing(_) | Self::CaFile { .. } | Self::UntrustedCertificate(_) => Class::Config,
@@ -194,127 +195,162 @@ fn supervise(settings: &SourceSettings, slot: &Arc<Slot>, stop: &AtomicBool) {
     }
 }
 
-/// Stops the pipeline however reading ends.
-struct Running(gst::Pipeline);
-impl Drop for Running {
+/// A pipeline and what its callbacks report. It stops on drop.
+struct RunningPipeline<'a> {
+    settings: &'a SourceSettings,
+    pipeline: gst::Pipeline,
+    last_frame_at: Arc<Mutex<Instant>>,
+    rejected: CertificateFaults,
+}
+
+impl Drop for RunningPipeline<'_> {
     fn drop(&mut self) {
-        let _ = self.0.set_state(gst::State::Null);
+        let _ = self.pipeline.set_state(gst::State::Null);
     }
 }
 
-/// One run of the pipeline. `Ok` at the end of a file, or when told to stop.
-fn read(settings: &Settings, slot: &Arc<Slot>, stop: &AtomicBool) -> Result<(), SourceError> {
-    let missing = |e: glib::BoolError| SourceError::Missing(e.to_string());
-    // Before anything of GStreamer is made: this may be the first camera of the process.
+impl RunningPipeline<'_> {
+    /// Processes the bus until the source ends or `stop` is set.
+    fn run(&self, stop: &AtomicBool) -> Result<(), SourceError> {
+        let bus = self
+            .pipeline
+            .bus()
+            .ok_or_else(|| SourceError::Missing("the pipeline has no bus".into()))?;
+        // If this fails, the bus has the reason.
+        let _ = self.pipeline.set_state(gst::State::Playing);
+        while !stop.load(Ordering::Relaxed) {
+            if let Some(message) = bus.timed_pop(STOP_POLL)
+                && self.handle(&message)?.is_break()
+            {
+                break;
+            }
+            let idle = self.last_frame_at.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+            if idle > self.settings.idle {
+                return Err(SourceError::NoFrames(self.settings.idle));
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles one bus message. Breaks at the end of a file.
+    fn handle(&self, message: &gst::Message) -> Result<ControlFlow<()>, SourceError> {
+        match message.view() {
+            gst::MessageView::Error(e) => {
+                if let Some(faults) = *self.rejected.lock().unwrap_or_else(PoisonError::into_inner) {
+                    return Err(SourceError::UntrustedCertificate(faults));
+                }
+                return Err(SourceError::Pipeline {
+                    element: e.src().map_or_else(String::new, |s| s.name().to_string()),
+                    what: error_text(e),
+                });
+            }
+            gst::MessageView::Eos(_) if !is_file(self.settings) => return Err(SourceError::Ended),
+            gst::MessageView::Eos(_) if self.settings.looped => {
+                let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT;
+                if self.pipeline.seek_simple(flags, gst::ClockTime::ZERO).is_err() {
+                    return Err(SourceError::Ended);
+                }
+            }
+            gst::MessageView::Eos(_) => return Ok(ControlFlow::Break(())),
+            gst::MessageView::Latency(_) => {
+                let _ = self.pipeline.recalculate_latency();
+            }
+            _ => {}
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// Runs the pipeline once. Returns `Ok` at the end of a file or when `stop` is set.
+fn read(settings: &SourceSettings, slot: &Arc<Slot>, stop: &AtomicBool) -> Result<(), SourceError> {
+    // Before any element is created: this may be the first camera of the process.
     gst_frame::init().map_err(|e| SourceError::Missing(e.to_string()))?;
-    let file = settings.url.scheme() == "file";
-    let sink = gst_frame::picture_sink();
-    // A file is shown as fast as it was filmed; what is live comes when it comes.
-    sink.set_sync(file);
+    if let Some(path) = &settings.ca_file {
+        gio::TlsFileDatabase::new(path).map_err(|e| SourceError::CaFile {
+            path: path.clone(),
+            what: e.to_string(),
+        })?;
+    }
+    let last_frame_at = Arc::new(Mutex::new(Instant::now()));
+    let sink = slot_sink(settings, slot, &last_frame_at);
+    let mut url = settings.url.clone();
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    let rejected = CertificateFaults::default();
+    let pipeline = build_pipeline(
+        url.as_str(),
+        &sink,
+        {
+            let (settings, rejected) = (settings.clone(), Arc::clone(&rejected));
+            move |source| configure_source(source, &settings, &rejected)
+        },
+        frame_filter(settings),
+    )
+    .map_err(|e| SourceError::Missing(e.to_string()))?;
+    let running = RunningPipeline {
+        settings,
+        pipeline,
+        last_frame_at,
+        rejected,
+    };
+    running.run(stop)
+}
+
+fn is_file(settings: &SourceSettings) -> bool {
+    settings.url.scheme() == "file"
+}
+
+/// A sink that stores each frame in `slot` and its arrival in `last_frame_at`.
+fn slot_sink(settings: &SourceSettings, slot: &Arc<Slot>, last_frame_at: &Arc<Mutex<Instant>>) -> gst_app::AppSink {
+    let sink = gst_frame::frame_sink();
+    // Files play in real time; live frames are taken as they come.
+    sink.set_sync(is_file(settings));
     sink.set_max_buffers(1);
     sink.set_drop(true);
-    let last = Arc::new(Mutex::new(Instant::now()));
+    let (slot, last_frame_at) = (Arc::clone(slot), Arc::clone(last_frame_at));
     sink.set_callbacks(
         gst_app::AppSinkCallbacks::builder()
-            .new_sample({
-                let (slot, last) = (Arc::clone(slot), Arc::clone(&last));
-                move |sink| {
-                    let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                    match gst_frame::frame(&sample, Timestamp::now()) {
-                        Ok(frame) => {
-                            *last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-                            if slot.state() != State::Live {
-                                slot.set_state(State::Live);
-                            }
-                            slot.count_frame(frame.data.len(), 0, frame.captured_at);
-                            slot.offer_frame(Arc::new(frame));
-                            Ok(gst::FlowSuccess::Ok)
+            .new_sample(move |sink| {
+                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                match gst_frame::frame(&sample, Timestamp::now()) {
+                    Ok(frame) => {
+                        *last_frame_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                        if slot.state() != CameraState::Live {
+                            slot.set_state(CameraState::Live);
                         }
-                        Err(error) => {
-                            gst::element_error!(sink, gst::StreamError::Format, ["{error}"]);
-                            Err(gst::FlowError::Error)
-                        }
+                        slot.count_frame(frame.data.len(), 0, frame.captured_at);
+                        slot.store_frame(Arc::new(frame));
+                        Ok(gst::FlowSuccess::Ok)
+                    }
+                    Err(error) => {
+                        gst::element_error!(sink, gst::StreamError::Format, ["{error}"]);
+                        Err(gst::FlowError::Error)
                     }
                 }
             })
             .build(),
     );
-    let mut url = settings.url.clone();
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    let refused = Refused::default();
-    if let Some(path) = &settings.ca_file {
-        gio::TlsFileDatabase::new(path).map_err(|e| SourceError::Authority {
-            path: path.clone(),
-            what: e.to_string(),
-        })?;
-    }
-    let pipeline = decoding(
-        url.as_str(),
-        &sink,
-        {
-            let (settings, refused) = (settings.clone(), Arc::clone(&refused));
-            move |source| prepare(source, &settings, &refused)
-        },
-        {
-            let (every, began) = (settings.every, Instant::now());
-            let mut last: Option<Duration> = None;
-            move |pts| {
-                // A file would be decoded to its end at once if nothing reached the sink, which keeps the time: so its
-                // pictures are chosen by the file's own time, those of a live source by the clock.
-                let now = match pts {
-                    Some(pts) if file => Duration::from(pts),
-                    _ => began.elapsed(),
-                };
-                // Time goes back where a loop starts again.
-                let keep = last.is_none_or(|last| now >= last + every || now < last);
-                if keep {
-                    last = Some(now);
-                }
-                keep
-            }
-        },
-    )
-    .map_err(missing)?;
-    let running = Running(pipeline);
-    let pipeline = &running.0;
-    let bus = pipeline
-        .bus()
-        .ok_or_else(|| SourceError::Missing("a pipeline has a bus".into()))?;
-    // An error to change state is on the bus, with its reason.
-    let _ = pipeline.set_state(gst::State::Playing);
-    while !stop.load(Ordering::Relaxed) {
-        if let Some(message) = bus.timed_pop(POLL) {
-            match message.view() {
-                gst::MessageView::Error(e) => {
-                    if let Some(faults) = *refused.lock().unwrap_or_else(PoisonError::into_inner) {
-                        return Err(SourceError::Certificate(faults));
-                    }
-                    return Err(SourceError::Pipeline {
-                        element: e.src().map_or_else(String::new, |s| s.name().to_string()),
-                        what: error_text(e),
-                    });
-                }
-                gst::MessageView::Eos(_) if file && settings.looped => {
-                    let start = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT;
-                    if pipeline.seek_simple(start, gst::ClockTime::ZERO).is_err() {
-                        return Err(SourceError::Ended);
-                    }
-                }
-                gst::MessageView::Eos(_) if file => return Ok(()),
-                gst::MessageView::Eos(_) => return Err(SourceError::Ended),
-                gst::MessageView::Latency(_) => {
-                    let _ = pipeline.recalculate_latency();
-                }
-                _ => {}
-            }
+    sink
+}
+
+/// Thins out the decoded frames to one per `settings.every`.
+fn frame_filter(settings: &SourceSettings) -> impl FnMut(Option<gst::ClockTime>) -> bool + Send + 'static {
+    let (every, is_file, started_at) = (settings.every, is_file(settings), Instant::now());
+    let mut last_kept: Option<Duration> = None;
+    move |pts| {
+        // Files are filtered by their timestamps. Only the sink holds a file to real time, so with a filter by the clock
+        // the whole file would be decoded at full speed and dropped.
+        let now = match pts {
+            Some(pts) if is_file => Duration::from(pts),
+            _ => started_at.elapsed(),
+        };
+        // `now` goes back when a file restarts.
+        let keep = last_kept.is_none_or(|last| now >= last + every || now < last);
+        if keep {
+            last_kept = Some(now);
         }
-        let idle = last.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
-        if idle > settings.idle {
-            return Err(SourceError::Idle(settings.idle));
-        }
+        keep
     }
-    Ok(())
 }
 
 /// GStreamer's error with the cause from its debug text, because the error alone ("could not open resource") is the same

@@ -151,7 +151,7 @@ pub enum ReceiveError {
 }
 
 impl ReceiveError {
-    /// Decides whether the error is retried.
+    /// How the caller should handle the error.
     pub fn class(&self) -> Class {
         match self {
             Self::Unauthorized { .. } | Self::NoVideo { .. } => Class::Config,
