@@ -1,4 +1,4 @@
-//! H.265 over real RTSP, with B-frames, decodes as H.264 does.
+//! Keyframes of an H.265 stream with B-frames are received over RTSP and decode.
 #![cfg(feature = "farm")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,7 +10,7 @@ use crate::support::{
 use gridwatch_camera::{Backend, Codec, decode::Decoder};
 
 #[test]
-fn keyframes_arrive_and_decode() {
+fn h265_keyframes_decode() {
     let farm = farm(
         &clips::clip(Spec {
             h265: true,
