@@ -1,6 +1,4 @@
 //! `decode.backend` selects the decoder. Without a decoder of the selected kind, decoding fails with an error.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::clips::{self, SMALL};
 use gridwatch_base::error::Class;

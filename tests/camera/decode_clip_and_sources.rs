@@ -1,6 +1,4 @@
 //! Sources read through GStreamer: a clip frame by frame, a file as a camera, and RTSP with a password.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{path::Path, time::Duration};
 

@@ -1,7 +1,5 @@
 //! A damaged keyframe is an error and never yields a frame. A complete keyframe always yields a frame, even right after a
 //! damaged one.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::clips::{self, SMALL, Spec};
 use bytes::Bytes;

@@ -1,8 +1,6 @@
 //! A file camera may be the first user of GStreamer in its process. Its thread once panicked because GStreamer was not
 //! initialised, and the camera stayed "connecting". Only tells anything when it runs before the other tests of its process,
 //! or alone.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

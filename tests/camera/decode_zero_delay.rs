@@ -1,6 +1,4 @@
 //! Each keyframe yields its own frame at once, with streams alternating and with B-frames.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::clips::{self, SMALL, Spec};
 use gridwatch_camera::{Backend, Codec, Keyframe, decode::Decoder};

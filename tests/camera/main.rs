@@ -1,4 +1,6 @@
 //! Receiving and decoding, with cameras served by gst-rtsp-server and by a scripted server.
+#![cfg(feature = "gst")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../support/camera.rs"]
 mod support;

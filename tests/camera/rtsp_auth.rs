@@ -1,6 +1,4 @@
 //! Digest and Basic authentication. A wrong password is reported as such, and never printed.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::{
     Camera,

@@ -1,6 +1,4 @@
 //! Keyframes of a stream with B-frames are received over RTSP, numbered and complete, and decode without delay.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::{
     Camera,

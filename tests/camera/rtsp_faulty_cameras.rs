@@ -1,6 +1,4 @@
 //! A dead, silent or hostile camera is reported down with a reason and retried, and does not affect other cameras.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     sync::{

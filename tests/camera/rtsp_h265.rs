@@ -1,6 +1,4 @@
 //! Keyframes of an H.265 stream with B-frames are received over RTSP and decode.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::{
     Camera,

@@ -1,6 +1,4 @@
 //! A camera that rejects keep-alives is received as long as it sends frames.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::{
     Camera,

@@ -1,6 +1,4 @@
 //! A stream with a keyframe every ten seconds is not degraded.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::{
     Camera,

@@ -1,6 +1,4 @@
 //! A lost packet costs the access unit it belongs to, not the connection. A keyframe with a lost packet is not stored.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{collections::HashSet, sync::Arc};
 

@@ -1,6 +1,4 @@
 //! A stream with few or no keyframes (intra refresh) is decoded in full and reported degraded, until keyframes come again.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -1,6 +1,4 @@
 //! Every keyframe carries its parameter sets, whether they come in the SDP, in band, or change mid-stream.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 

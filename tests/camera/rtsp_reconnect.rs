@@ -1,6 +1,4 @@
 //! A camera that dies is reported down, and received again as soon as it is back.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::{
     Camera,

@@ -1,6 +1,4 @@
 //! RTP over UDP, if configured.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::{
     Camera,

@@ -1,7 +1,5 @@
 //! RTSP over TLS. A camera is trusted only if its certificate, or its authority's, is the configured `ca_file`. The host
 //! name in the certificate is not checked, because cameras are addressed by IP.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     path::{Path, PathBuf},

@@ -31,8 +31,8 @@ use super::{
     gst_frame::{self, ConcealmentCount, SampleError},
 };
 use crate::Backend;
-use gridwatch_engine::CameraId;
 use gridwatch_base::error::Class;
+use gridwatch_engine::CameraId;
 use gridwatch_frame::Frame;
 
 /// Longest time for one keyframe. A 4K keyframe takes a tenth of this on the slowest supported box; a decoder that needs

@@ -28,8 +28,8 @@ use super::{
     gst_frame,
     slot::{CameraState, Slot},
 };
-use gridwatch_engine::CameraId;
 use gridwatch_base::{error::Class, secret::Credentials};
+use gridwatch_engine::CameraId;
 
 /// How often the thread checks whether to stop.
 const STOP_POLL: gst::ClockTime = gst::ClockTime::from_mseconds(200);

@@ -35,10 +35,36 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use gridwatch_engine::CameraId;
 use gridwatch_frame::Frame;
 pub use slot::{CameraState, Slot, StreamStats};
+
+/// Which video decoders to use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// A hardware decoder if one works, otherwise software.
+    #[default]
+    Auto,
+    /// Software only.
+    Software,
+    /// Hardware only. A box without a working hardware decoder refuses to start.
+    Hardware,
+}
+
+/// Transport of RTP packets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// Interleaved with RTSP on its TCP connection.
+    #[default]
+    Tcp,
+    /// UDP datagrams.
+    Udp,
+}
 
 /// A video codec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -42,8 +42,8 @@ use super::{
     slot::{CameraState, Slot},
 };
 use crate::Transport;
-use gridwatch_engine::CameraId;
 use gridwatch_base::{error::Class, secret::Credentials};
+use gridwatch_engine::CameraId;
 
 /// Largest access unit accepted, in bytes. 4K intra-only at 100 Mb/s stays under 2 MiB.
 const MAX_ACCESS_UNIT: usize = 8 << 20;
