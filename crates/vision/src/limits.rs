@@ -1,32 +1,32 @@
-//! The limits at which a view is no longer trusted.
+//! Thresholds for view health and aim.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// When a view cannot be trusted.
+/// Thresholds beyond which a view cannot be trusted.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "View")]
 #[serde(deny_unknown_fields, default)]
 pub struct ViewLimits {
-    /// A picture whose mean luma (0..=255) is lower is dark. Higher takes lit night streets for dark.
+    /// A view with a mean luma (0..=255) below this is dark. A higher value misjudges lit streets at night as dark.
     #[schemars(range(min = 0.0, max = 255.0))]
     pub dark_below: f64,
-    /// A picture whose Laplacian variance at 320 pixels across is lower has no fine structure: it is blurred, or blocked. Higher takes dim and foggy streets for blurred.
+    /// A view whose Laplacian variance, at 320 pixels across, is below this has no fine structure and is blurred or blocked. A higher value misjudges dim and foggy streets as blurred.
     #[schemars(range(min = 0.0, max = 10000.0))]
     pub blurred_below: f64,
-    /// A picture without fine structure whose luma also deviates less than this is blocked rather than blurred.
+    /// A view without fine structure is blocked if the standard deviation of its luma is below this, and blurred otherwise.
     #[schemars(range(min = 0.0, max = 255.0))]
     pub blocked_below: f64,
-    /// This many looks with the very same samples in a row, and the view is frozen.
+    /// A view is frozen after this many consecutive looks with identical pixels.
     #[schemars(range(min = 2, max = 1000))]
     pub frozen_after: u32,
-    /// No point of the view may lie farther from its place than this share of the picture's width: else the camera was moved. Lower takes the shaking of a pole for it; a pan by twice as much is always noticed.
+    /// Largest displacement of any point of the view, as a share of the picture's width, before the camera counts as moved. A lower value misjudges a swaying pole as a move; a pan of twice this value is always detected.
     #[schemars(range(min = 0.005, max = 0.04))]
     pub moved_beyond: f64,
-    /// A picture whose edges agree with the view's less than this shows something else (a picture agrees with itself by nearly 1, two streets by less than 0.1). Higher takes a bus before the lens, and heavy snow, for another view.
+    /// A picture whose edges agree with the learned view less than this shows another view. A picture agrees with itself by nearly 1, two different streets by less than 0.1. A higher value misjudges a bus in front of the camera, or heavy snow, as another view.
     #[schemars(range(min = 0.05, max = 0.9))]
     pub unlike_below: f64,
-    /// This many looks in a row that show the view elsewhere, and the camera is called moved: nothing is confirmed or cleared there until it is back, or until `gridwatch view confirm`. Three times as many where they show nothing of the view.
+    /// The camera counts as moved after this many consecutive looks with a displaced view, or three times as many without any of the view. Nothing is then confirmed or cleared there until the view is back or `gridwatch view confirm` is run.
     #[schemars(range(min = 1, max = 1000))]
     pub moved_after: u32,
 }
