@@ -42,9 +42,9 @@ use crate::telemetry::{self, Health, TelemetryError};
 use gridwatch_base::{clock, error::Class, metric};
 use gridwatch_camera::{
     decode::{DecodeError, Decoder},
-    gst_source::{self, GstSource},
-    receive::{Patience, Receiver, Settings},
-    slot::{Slot, State},
+    gst_source::{GstSource, SourceSettings},
+    receive::{Receiver, ReceiverSettings, Timeouts},
+    slot::{CameraState, Slot},
 };
 use gridwatch_config as config;
 use gridwatch_config::Config;
@@ -371,7 +371,7 @@ impl Daemon {
             cameras: cameras.len(),
             cameras_live: cameras
                 .iter()
-                .filter(|c| matches!(c.slot.state(), State::Live | State::Degraded { .. }))
+                .filter(|c| matches!(c.slot.state(), CameraState::Live | CameraState::Degraded { .. }))
                 .count(),
             looks: cameras.iter().map(|c| c.looks.load(Ordering::Relaxed)).sum(),
             pinned: self.shared.pinned.load(Ordering::Relaxed) as usize,
@@ -568,17 +568,17 @@ pub(crate) fn receive_camera(
 ) -> Result<Camera, StartError> {
     let credentials = camera.credentials.clone();
     if camera.url.scheme() == "rtsp" {
-        let settings = Settings {
+        let settings = ReceiverSettings {
             camera: camera.id.clone(),
             url: camera.url.clone(),
             credentials,
             transport: camera.transport,
             look_every: camera.look_every,
-            patience: Patience::default(),
+            timeouts: Timeouts::default(),
         };
         Ok(Camera::Rtsp(Receiver::spawn(settings, slot, on)))
     } else {
-        let settings = gst_source::Settings {
+        let settings = SourceSettings {
             camera: camera.id.clone(),
             url: camera.url.clone(),
             credentials,

@@ -163,7 +163,7 @@ pub(super) fn picture(path: &Path) -> Result<Frame, Failure> {
 
 /// The picture as a viewer shows it: phones store it as the sensor lay and say in EXIF how to turn it.
 pub(super) fn upright(path: &Path) -> Result<DynamicImage, Failure> {
-    frame::upright(path).map_err(|e| match e {
+    frame::open_upright(path).map_err(|e| match e {
         ImageError::IoError(e) => Failure::Open(e),
         e => Failure::Decode(e),
     })

@@ -18,7 +18,7 @@ use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::{Aim, Camera, Config, Preset};
 use gridwatch_engine::{CameraId, Point, ZoneKind};
-use gridwatch_vision::views::{Files, Request, Standing, Status};
+use gridwatch_vision::views::{ViewFiles, ViewRequest, Standing, ViewStatus};
 
 /// Sees to cameras that were moved.
 ///
@@ -125,7 +125,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     preset: Option<&'a str>,
     #[serde(flatten)]
-    status: Option<Status>,
+    status: Option<ViewStatus>,
 }
 
 fn list(config: &Config, json: bool) -> Result<(), Failure> {
@@ -135,7 +135,7 @@ fn list(config: &Config, json: bool) -> Result<(), Failure> {
         .iter()
         .flat_map(|c| c.presets.iter().map(move |p| (c, p)));
     for (camera, preset) in views {
-        let status = Files::new(&config.state_dir, preset.view.clone()).status()?;
+        let status = ViewFiles::new(&config.state_dir, preset.view.clone()).status()?;
         let is_watched = camera.aim != Aim::Unwatched;
         if json {
             let line = Line {
@@ -151,7 +151,7 @@ fn list(config: &Config, json: bool) -> Result<(), Failure> {
         let told = match status {
             _ if !is_watched => "turns by itself (fixed = false): nothing tells whether its zones fit".into(),
             None => "was not looked at yet".into(),
-            Some(Status {
+            Some(ViewStatus {
                 standing, since, shift, ..
             }) => {
                 let since = since.to_zoned(config.timezone.clone()).strftime("%F %H:%M:%S");
@@ -183,9 +183,9 @@ fn confirm(config: &Config, camera: &Camera, preset: &Preset, wait: Duration) ->
         let message = format!("camera {id} turns by itself (fixed = false): nothing is learned of it");
         return Err(Failure::new(Class::Config, message));
     }
-    let files = Files::new(&config.state_dir, id.clone());
+    let files = ViewFiles::new(&config.state_dir, id.clone());
     let (begin, asked_at) = (Instant::now(), Timestamp::now());
-    files.request(Request::Confirm)?;
+    files.request(ViewRequest::Confirm)?;
     if !is_taken(&files, wait) {
         let message = format!(
             "the daemon has not looked at camera {} for {} s; it takes the confirmation at its next look",
@@ -219,9 +219,9 @@ fn confirm(config: &Config, camera: &Camera, preset: &Preset, wait: Duration) ->
 }
 
 /// Waits until the daemon has taken the request.
-fn is_taken(files: &Files, wait: Duration) -> bool {
+fn is_taken(files: &ViewFiles, wait: Duration) -> bool {
     let end = Instant::now() + wait;
-    while files.is_asked() {
+    while files.has_request() {
         if Instant::now() >= end {
             return false;
         }
@@ -232,17 +232,17 @@ fn is_taken(files: &Files, wait: Duration) -> bool {
 
 fn show(config: &Config, preset: &Preset, out: &PathBuf, wait: Duration) -> Result<(), Failure> {
     let id = &preset.view;
-    let files = Files::new(&config.state_dir, id.clone());
+    let files = ViewFiles::new(&config.state_dir, id.clone());
     let before = files.newest()?.map(|(_, at)| at);
-    files.request(Request::Picture)?;
+    files.request(ViewRequest::Picture)?;
     let is_taken = is_taken(&files, wait);
     // It is taken when the look begins; the picture is written when it is decoded.
     let end = Instant::now() + Duration::from_secs(10);
     while is_taken && files.newest()?.map(|(_, at)| at) == before && Instant::now() < end {
         thread::sleep(Duration::from_millis(50));
     }
-    files.take_back()?;
-    let kept = files.kept()?.unwrap_or_default();
+    files.cancel_request()?;
+    let kept = files.load()?.unwrap_or_default();
     let newest = files.newest()?;
     if let (false, Some((_, at))) = (is_taken, &newest) {
         let at = at.to_zoned(config.timezone.clone());

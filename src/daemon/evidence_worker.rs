@@ -178,7 +178,7 @@ impl EvidenceWorker {
             } => {
                 let (first, confirming) = (self.seen(first)?, self.seen(confirming)?);
                 let shots = (first.shot(case.first_box), confirming.shot(case.confirmed_box));
-                let mut pictures = evidence::make(&shots.0, &shots.1, &settings)?;
+                let mut pictures = evidence::case_pictures(&shots.0, &shots.1, &settings)?;
                 for seen in [&first, &confirming] {
                     self.keep_original(seen, &mut pictures)?;
                 }
@@ -186,7 +186,7 @@ impl EvidenceWorker {
             }
             Job::Verified { answer, look } => {
                 let seen = self.seen(look)?;
-                let mut pictures = evidence::after(&seen.shot(answer.bbox), &settings)?;
+                let mut pictures = evidence::verification_pictures(&seen.shot(answer.bbox), &settings)?;
                 self.keep_original(&seen, &mut pictures)?;
                 pictures
             }
@@ -222,7 +222,7 @@ impl EvidenceWorker {
                 };
                 vault.put(format, &keyframe.data)
             }
-            Picture::Frame(frame) => vault.put(OriginalFormat::Png, &evidence::lossless(frame)?),
+            Picture::Frame(frame) => vault.put(OriginalFormat::Png, &evidence::encode_png(frame)?),
         };
         let sha256 = put.map_err(KeepError::Original)?;
         let of_it = |p: &&mut EvidencePicture| p.captured_at == seen.frame.captured_at && p.derived_from.is_none();

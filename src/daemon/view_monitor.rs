@@ -11,8 +11,8 @@ use gridwatch_config::{Camera, Config};
 use gridwatch_engine::{CameraId, Light, View};
 use gridwatch_frame::Frame;
 use gridwatch_vision::{
-    Aim, Change, Health, Limits, Luma, Shift, Tour, TourChange, VisionError,
-    views::{Files, Request, Standing, Status, ViewsError},
+    Aim, AimChange, Health, AimLimits, Luma, Shift, Tour, TourChange, VisionError,
+    views::{ViewFiles, ViewRequest, Standing, ViewStatus, ViewsError},
 };
 
 /// One camera's.
@@ -34,7 +34,7 @@ enum Aimed {
 /// What is kept of one view.
 struct Kept {
     id: CameraId,
-    files: Files,
+    files: ViewFiles,
     is_picture_wanted: bool,
 }
 
@@ -52,10 +52,10 @@ pub(super) struct Judged {
 impl ViewMonitor {
     /// Takes up what is kept of the views.
     pub(super) fn new(config: &Config, camera: &Camera) -> Self {
-        let limits = Limits::from(&config.view);
+        let limits = AimLimits::from(&config.view);
         let kept = |preset: &config::Preset| Kept {
             id: preset.view.clone(),
-            files: Files::new(&config.state_dir, preset.view.clone()),
+            files: ViewFiles::new(&config.state_dir, preset.view.clone()),
             is_picture_wanted: false,
         };
         let mut this = Self {
@@ -77,7 +77,7 @@ impl ViewMonitor {
     /// Goes on where the last run ended: a camera that was moved then is so until its looks say otherwise.
     fn take_up(&mut self, preset: usize) {
         let Kept { id, files, .. } = &self.views[preset];
-        let references = || files.take_kept().unwrap_or_default().references;
+        let references = || files.load_or_set_aside().unwrap_or_default().references;
         let before = files.status().ok().flatten();
         let was_moved = before.as_ref().is_some_and(|b| b.standing == Standing::Moved);
         let standing = match &mut self.aimed {
@@ -85,11 +85,11 @@ impl ViewMonitor {
             Aimed::Fixed(aim) => {
                 references()
                     .into_iter()
-                    .for_each(|(light, r, _)| aim.remember(light, r));
+                    .for_each(|(light, r, _)| aim.restore(light, r));
                 if aim.is_learning() {
                     Standing::Learning
                 } else if was_moved {
-                    aim.stay_moved();
+                    aim.restore_moved();
                     tracing::warn!(camera = %id, "The camera was moved before the start, and stays in quarantine until it is back or confirmed (gridwatch view).");
                     Standing::Moved
                 } else {
@@ -99,12 +99,12 @@ impl ViewMonitor {
             Aimed::Tour(tour) => {
                 references()
                     .into_iter()
-                    .for_each(|(light, r, _)| tour.remember(preset, light, r));
-                if !tour.is_known(preset) {
+                    .for_each(|(light, r, _)| tour.restore(preset, light, r));
+                if !tour.is_learned(preset) {
                     tracing::warn!(camera = %id, "The preset is not known by sight, so nothing is judged there. Aim the camera at it and say so (gridwatch view confirm).");
                     Standing::Learning
                 } else if was_moved {
-                    tour.stay_missed(preset);
+                    tour.restore_missed(preset);
                     Standing::Moved
                 } else {
                     Standing::Aimed
@@ -124,8 +124,8 @@ impl ViewMonitor {
         for preset in 0..self.views.len() {
             match self.views[preset].files.take_request() {
                 Ok(None) => {}
-                Ok(Some(Request::Picture)) => self.views[preset].is_picture_wanted = true,
-                Ok(Some(Request::Confirm)) => event = self.confirm(preset).or(event),
+                Ok(Some(ViewRequest::Picture)) => self.views[preset].is_picture_wanted = true,
+                Ok(Some(ViewRequest::Confirm)) => event = self.confirm(preset).or(event),
                 Err(error) => warned(&self.views[preset].id, Err(error)),
             }
         }
@@ -138,7 +138,7 @@ impl ViewMonitor {
             Aimed::Unwatched => None,
             Aimed::Fixed(aim) => {
                 aim.confirm();
-                warned(id, files.forget());
+                warned(id, files.delete());
                 let (at, camera) = (Timestamp::now(), id.clone());
                 tracing::info!(%camera, "An operator confirmed the view: it is learned anew, and what was seen there before is void.");
                 self.stands(preset, Standing::Learning, at, None);
@@ -156,7 +156,7 @@ impl ViewMonitor {
     pub(super) fn stands_at(&self, view: &CameraId) -> bool {
         match &self.aimed {
             Aimed::Fixed(_) | Aimed::Unwatched => true,
-            Aimed::Tour(tour) => tour.stands_at().is_some_and(|i| self.views[i].id == *view),
+            Aimed::Tour(tour) => tour.current_preset().is_some_and(|i| self.views[i].id == *view),
         }
     }
 
@@ -195,20 +195,20 @@ impl ViewMonitor {
                 if let Some(change) = seen.change {
                     self.tell(change, small, at);
                 }
-                seen.to_keep.then_some(0)
+                seen.should_save.then_some(0)
             }
             Aimed::Tour(tour) => {
                 let stood = tour.look(small, at, light);
                 judged.preset = stood.preset;
                 for change in stood.changes {
-                    if let TourChange::Learned { preset, is_anew: true } = change {
+                    if let TourChange::Learned { preset, replaced: true } = change {
                         let Kept { id, files, .. } = &self.views[preset];
-                        warned(id, files.forget());
+                        warned(id, files.delete());
                         judged.reaimed = Some(id.clone());
                     }
                     self.tell_tour(change, at);
                 }
-                stood.to_keep
+                stood.should_save
             }
         };
         if let Some(preset) = to_keep {
@@ -219,35 +219,35 @@ impl ViewMonitor {
     fn show_wanted(&mut self, stood: Option<usize>, small: &Luma) {
         for (i, kept) in self.views.iter_mut().enumerate().filter(|(_, k)| k.is_picture_wanted) {
             // Of a preset that comes no more, or is not known yet, whatever is seen helps.
-            let may_come = matches!(&self.aimed, Aimed::Tour(tour) if tour.is_awaited(i));
+            let may_come = matches!(&self.aimed, Aimed::Tour(tour) if tour.is_expected(i));
             if stood == Some(i) || !may_come {
                 kept.is_picture_wanted = false;
-                warned(&kept.id, kept.files.show(small));
+                warned(&kept.id, kept.files.write_newest(small));
             }
         }
     }
 
-    fn tell(&self, change: Change, small: &Luma, at: Timestamp) {
+    fn tell(&self, change: AimChange, small: &Luma, at: Timestamp) {
         let camera = &self.camera;
         match change {
-            Change::Learned => {
+            AimChange::Learned => {
                 tracing::info!(%camera, "The view is learned: it will be noticed if the camera is moved.");
                 self.stands(0, Standing::Aimed, at, None);
             }
-            Change::Back => {
+            AimChange::Back => {
                 tracing::info!(%camera, "The camera looks again where it did; its zones hold.");
                 self.stands(0, Standing::Aimed, at, None);
             }
-            Change::Moved(shift) => {
+            AimChange::Moved(shift) => {
                 let what = shift.map_or_else(|| "nothing of the view is found".into(), |s| s.to_string());
                 tracing::warn!(%camera, shift = what, "The camera was moved: nothing is confirmed or cleared there. Aim it back; or, if it shall stay so, see whether its zones and calibration still fit (gridwatch view show), mend them, and say so (gridwatch view confirm).");
                 self.stands(0, Standing::Moved, at, shift);
-                warned(camera, self.views[0].files.show(small));
+                warned(camera, self.views[0].files.write_newest(small));
             }
-            Change::Unsteady => {
+            AimChange::Unsteady => {
                 tracing::warn!(%camera, "The camera's looks do not agree with one another, so that no view can be learned: nothing is confirmed there. If it turns by itself, list what it stops at as its presets, or write `fixed = false`.");
                 self.stands(0, Standing::Moved, at, None);
-                warned(camera, self.views[0].files.show(small));
+                warned(camera, self.views[0].files.write_newest(small));
             }
         }
     }
@@ -285,17 +285,17 @@ impl ViewMonitor {
         if let Some((_, reference)) = reference {
             let Kept { id, files, .. } = &self.views[preset];
             // That of the other light is on the disk; holding it here as well would double what a camera costs.
-            let mut kept = files.kept().ok().flatten().unwrap_or_default();
+            let mut kept = files.load().ok().flatten().unwrap_or_default();
             kept.references.retain(|(l, ..)| *l != light);
             kept.references.push((light, reference.clone(), small.clone()));
-            warned(id, files.keep(&kept));
+            warned(id, files.save(&kept));
         }
     }
 
     fn stands(&self, preset: usize, standing: Standing, since: Timestamp, shift: Option<Shift>) {
         let Kept { id, files, .. } = &self.views[preset];
         gauge!(metric::VIEW_MOVED, "camera" => id.to_string()).set(moved(standing));
-        warned(id, files.say(&Status { standing, since, shift }));
+        warned(id, files.write_status(&ViewStatus { standing, since, shift }));
     }
 }
 

@@ -22,7 +22,7 @@ use gridwatch_engine::{Detection, Label, Light, Rule, View, geometry};
 use gridwatch_frame::Frame;
 use gridwatch_model::{Model, ModelSet, Reading, ocr::reader::Reader, runtime};
 use gridwatch_vision as vision;
-use gridwatch_vision::views::Files;
+use gridwatch_vision::views::ViewFiles;
 
 /// Looks at a camera several times and writes what hangs there into its baseline.
 ///
@@ -224,18 +224,18 @@ fn by_sight(draft: &Draft, camera: &Camera, preset: &Preset) -> Result<Option<(v
     let Aim::Tour { away } = camera.aim else {
         return Ok(None);
     };
-    let mut tour = vision::Tour::new(vision::Limits::from(&draft.view()), camera.presets.len(), away);
+    let mut tour = vision::Tour::new(vision::AimLimits::from(&draft.view()), camera.presets.len(), away);
     for (i, preset) in camera.presets.iter().enumerate() {
         let state = draft.state_dir.iter();
         for dir in state {
-            let kept = Files::new(dir, preset.view.clone()).kept()?.unwrap_or_default();
+            let kept = ViewFiles::new(dir, preset.view.clone()).load()?.unwrap_or_default();
             kept.references
                 .into_iter()
-                .for_each(|(light, reference, _)| tour.remember(i, light, reference));
+                .for_each(|(light, reference, _)| tour.restore(i, light, reference));
         }
     }
     let here = camera.presets.iter().position(|p| p.view == preset.view);
-    match here.filter(|i| tour.is_known(*i)) {
+    match here.filter(|i| tour.is_learned(*i)) {
         Some(here) => Ok(Some((tour, here))),
         None => {
             let message = format!(

@@ -21,7 +21,7 @@ use gridwatch::cli::{Failure, layer::Layer, print};
 use gridwatch_base::error::Class;
 use gridwatch_engine::{Light, View};
 use gridwatch_frame::Frame;
-use gridwatch_vision::{Aim, Health, Limits, ViewLimits};
+use gridwatch_vision::{Aim, Health, AimLimits, ViewLimits};
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
@@ -464,7 +464,7 @@ impl Camera {
     fn new() -> Self {
         let settings = ViewLimits::default();
         Self {
-            aim: Aim::new(Limits::from(&settings)),
+            aim: Aim::new(AimLimits::from(&settings)),
             health: Health::new(settings),
         }
     }
