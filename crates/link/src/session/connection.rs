@@ -1,4 +1,4 @@
-//! One connection, from its greeting to its end: what comes in, and when what goes out.
+//! One connection from CONNACK to disconnect: dispatches incoming events and decides when to send.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,63 +18,63 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use super::{End, Link, SETTLES, sending::Sent};
-use crate::{backoff::Backoff, reply::{self, IncomingReply}, wire::{Blame, Client, Event, ConnAck, SubscribeOutcome, OutboundMessage, EventLoop, Message, Receipt, MessageKind, Disconnect, Verdict, Wanted}};
+use super::{ConnectionEnd, Session, FORWARDED_AFTER, sending::PendingPublish};
+use crate::{backoff::Backoff, reply::{self, IncomingReply}, wire::{DisconnectCause, Client, Event, ConnAck, SubscribeOutcome, OutboundMessage, EventLoop, InboundMessage, AckHandle, MessageKind, Disconnect, PublishOutcome, RetainHandling}};
 use gridwatch_contract::Presence;
 use gridwatch_store::StoreError;
 
-/// Rows released by another process (`gridwatch outbox retry`) are found within this time.
-const STOCKTAKING: Duration = Duration::from_secs(15);
+/// How often the outbox is polled for rows that another process released (`gridwatch outbox retry`).
+const OUTBOX_POLL: Duration = Duration::from_secs(15);
 
-/// A broker that says nothing of a message for so many keep-alives has forgotten it; a slow line may take one or two for the pictures
-/// before it.
-const KEEP_ALIVES: u32 = 4;
+/// After this many keep-alives without an acknowledgement, the broker has lost the message. A slow uplink may need one or
+/// two for the pictures queued before it.
+const ACK_TIMEOUT_KEEP_ALIVES: u32 = 4;
 
-/// After the store failed: disks recover slowly or not at all.
-const STORE_PAUSE: Duration = Duration::from_secs(5);
+/// Pause after a store error; disks recover slowly or not at all.
+const STORE_RETRY: Duration = Duration::from_secs(5);
 
-/// How long taking leave may last.
-const FAREWELL: Duration = Duration::from_secs(4);
+/// Maximum time for publishing `offline` and disconnecting.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// QoS 0 replies have no flow control: more than this many at once are dropped.
-const MAX_REPLIES: usize = 64;
+/// QoS 0 replies have no flow control: with this many replies pending, further ones are dropped.
+const MAX_PENDING_REPLIES: usize = 64;
 
-impl Link {
-    /// Lives one connection.
-    pub(super) async fn connection(&mut self, stopped: &mut oneshot::Receiver<()>) -> End {
-        let (client, line) = self.wire.connect();
+impl Session {
+    /// Opens one connection and runs it to its end.
+    pub(super) async fn connection(&mut self, stopped: &mut oneshot::Receiver<()>) -> ConnectionEnd {
+        let (client, event_loop) = self.connector.connect();
         let (events_in, events) = mpsc::channel(32);
-        // The event loop runs beside us: what we wait for must not keep it from answering the broker.
-        let pump = tokio::spawn(pump(line, events_in));
+        // In a task of its own, so that nothing awaited here can delay keep-alives and acknowledgements.
+        let pump = tokio::spawn(pump(event_loop, events_in));
         let connection = Connection {
             client,
             events,
-            sent: FuturesUnordered::new(),
-            seqs: BTreeMap::new(),
-            to_hand_over: VecDeque::new(),
-            waiting_replies: FuturesOrdered::new(),
-            greeted: false,
-            is_new_to_broker: false,
+            pending: FuturesUnordered::new(),
+            in_flight: BTreeMap::new(),
+            undelivered_replies: VecDeque::new(),
+            pending_acks: FuturesOrdered::new(),
+            is_connected: false,
+            is_new_session: false,
             subscribing: None,
-            up_since: None,
+            ready_since: None,
             max_packet: None,
             paused_until: None,
-            pauses: Backoff::default(),
-            leaving: None,
-            unanswered_claims: 0,
+            backoff: Backoff::default(),
+            closing_until: None,
+            claims_in_flight: 0,
         };
-        let end = connection.live(self, stopped).await;
+        let end = connection.run(self, stopped).await;
         pump.abort();
         end
     }
 }
 
-/// Drives the client. What ended the connection is passed on before the client is dropped, so that it is known before its
-/// publishes are lost.
-async fn pump(mut line: Box<dyn EventLoop>, events: mpsc::Sender<Event>) {
+/// Polls the client's event loop. The disconnect event is forwarded before the event loop is dropped, so that the
+/// connection sees the cause before its pending publishes resolve as lost.
+async fn pump(mut event_loop: Box<dyn EventLoop>, events: mpsc::Sender<Event>) {
     loop {
-        let event = line.next().await;
-        let last = matches!(event, Event::Ended(_));
+        let event = event_loop.next().await;
+        let last = matches!(event, Event::Disconnected(_));
         if events.send(event).await.is_err() || last {
             return;
         }
@@ -85,129 +85,129 @@ async fn pump(mut line: Box<dyn EventLoop>, events: mpsc::Sender<Event>) {
 pub(super) struct Connection {
     pub(super) client: Box<dyn Client>,
     events: mpsc::Receiver<Event>,
-    /// Letters whose acknowledgement is awaited.
-    pub(super) sent: FuturesUnordered<BoxFuture<'static, (Sent, Verdict)>>,
-    /// The outbox rows among `sent`, and since when.
-    pub(super) seqs: BTreeMap<i64, Instant>,
-    /// Replies that the daemon had no room for yet.
-    to_hand_over: VecDeque<IncomingReply>,
-    /// Handed to the daemon or about to be, in the order they came: MQTT wants them acknowledged in that order.
-    waiting_replies: FuturesOrdered<BoxFuture<'static, (Receipt, bool)>>,
-    /// The broker has us: a farewell is due.
-    greeted: bool,
-    /// The broker knows nothing of us: it is another, or has lost its memory, and with it perhaps what it acknowledged last.
-    is_new_to_broker: bool,
-    /// The broker's answers to our subscriptions: to replies, and to other boxes' claims.
+    /// Publishes awaiting acknowledgement.
+    pub(super) pending: FuturesUnordered<BoxFuture<'static, (PendingPublish, PublishOutcome)>>,
+    /// Outbox rows among `pending`, with the time each was sent.
+    pub(super) in_flight: BTreeMap<i64, Instant>,
+    /// Replies for which the daemon's channel had no capacity yet.
+    undelivered_replies: VecDeque<IncomingReply>,
+    /// Incoming messages to acknowledge, in order of arrival as MQTT requires; false: not committed.
+    pending_acks: FuturesOrdered<BoxFuture<'static, (AckHandle, bool)>>,
+    /// CONNACK received: shutdown must publish `offline`.
+    is_connected: bool,
+    /// The broker has no session for this box, so it may also have lost what it acknowledged recently.
+    is_new_session: bool,
+    /// Outcomes of the subscriptions to replies and to other boxes' claims.
     subscribing: Option<BoxFuture<'static, (SubscribeOutcome, SubscribeOutcome)>>,
-    /// Since when the broker has us and replies reach us: no case is sent before its answer could be heard.
-    pub(super) up_since: Option<Instant>,
-    /// Largest packet the broker takes.
+    /// When the reply subscription was confirmed. No case is published before: its reply could be missed.
+    pub(super) ready_since: Option<Instant>,
+    /// Maximum packet size of the broker, in bytes.
     pub(super) max_packet: Option<u32>,
     pub(super) paused_until: Option<Instant>,
-    pub(super) pauses: Backoff,
-    /// Taking leave, until then at most.
-    pub(super) leaving: Option<Instant>,
-    /// Claims among `sent`.
-    pub(super) unanswered_claims: usize,
+    pub(super) backoff: Backoff,
+    /// Shutting down; the connection is dropped at this time.
+    pub(super) closing_until: Option<Instant>,
+    /// Claims among `pending`.
+    pub(super) claims_in_flight: usize,
 }
 
 impl Connection {
-    async fn live(mut self, link: &mut Link, stopped: &mut oneshot::Receiver<()>) -> End {
-        let news = link.store.news();
-        let daemon = link.replies.clone();
+    async fn run(mut self, session: &mut Session, stopped: &mut oneshot::Receiver<()>) -> ConnectionEnd {
+        let news = session.store.news();
+        let daemon = session.replies.clone();
         let mut second = tokio::time::interval(Duration::from_secs(1));
-        let mut stocktaking = tokio::time::interval(STOCKTAKING.min(link.wire.settings.keep_alive));
+        let mut poll = tokio::time::interval(OUTBOX_POLL.min(session.connector.settings.keep_alive));
         let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
         loop {
-            let ready = self.up_since.is_some() && self.leaving.is_none() && self.paused_until.is_none();
-            if ready && let Err(e) = self.fill(link) {
+            let may_send = self.ready_since.is_some() && self.closing_until.is_none() && self.paused_until.is_none();
+            if may_send && let Err(e) = self.fill(session) {
                 self.store_failed(&e);
             }
-            if self.up_since.is_some() && self.leaving.is_none() {
-                self.say_claims(link);
+            if self.ready_since.is_some() && self.closing_until.is_none() {
+                self.publish_claims(session);
             }
             tokio::select! {
                 biased;
                 event = self.events.recv() => match event {
-                    Some(Event::Greeted(greeting)) => self.begin(link, greeting),
-                    Some(Event::Message(message)) => match &link.sites {
-                        Some(sites) if sites.holds(&message.topic) => self.claim(link, message),
-                        _ => self.reply(link, message),
+                    Some(Event::Connected(connack)) => self.subscribe(session, connack),
+                    Some(Event::Message(message)) => match &session.sites {
+                        Some(sites) if sites.is_site_topic(&message.topic) => self.claim_received(session, message),
+                        _ => self.reply_received(session, message),
                     },
-                    Some(Event::Ended(_)) | None if self.leaving.is_some() => return End::Stopped,
-                    Some(Event::Ended(trouble)) => return self.lost(link, trouble),
-                    None => return End::Lost("the MQTT client ended".into()),
+                    Some(Event::Disconnected(_)) | None if self.closing_until.is_some() => return ConnectionEnd::Stopped,
+                    Some(Event::Disconnected(disconnect)) => return self.lost(session, disconnect),
+                    None => return ConnectionEnd::Lost("the MQTT client ended".into()),
                 },
-                answers = maybe(&mut self.subscribing) => self.up(link, answers),
-                Some((sent, verdict)) = self.sent.next(), if !self.sent.is_empty() => self.settle(link, sent, verdict),
-                Some((receipt, committed)) = self.waiting_replies.next(), if !self.waiting_replies.is_empty() => {
+                outcomes = maybe(&mut self.subscribing) => self.subscribed(session, outcomes),
+                Some((publish, outcome)) = self.pending.next(), if !self.pending.is_empty() => self.settle(session, publish, outcome),
+                Some((ack, committed)) = self.pending_acks.next(), if !self.pending_acks.is_empty() => {
                     let result = if committed { "committed" } else { "not_committed" };
                     counter!("gridwatch_replies_total", "result" => result).increment(1);
                     if !committed {
-                        // A new connection makes the broker deliver it again.
-                        return End::Lost("a reply could not be committed".into());
+                        // The broker redelivers it on the next connection.
+                        return ConnectionEnd::Lost("a reply could not be committed".into());
                     }
-                    receipt.give();
+                    ack.ack();
                 }
-                room = daemon.reserve(), if !self.to_hand_over.is_empty() => match (room, self.to_hand_over.pop_front()) {
-                    (Ok(room), Some(reply)) => room.send(reply),
-                    _ => return End::Lost("the daemon takes no replies".into()),
+                permit = daemon.reserve(), if !self.undelivered_replies.is_empty() => match (permit, self.undelivered_replies.pop_front()) {
+                    (Ok(permit), Some(reply)) => permit.send(reply),
+                    _ => return ConnectionEnd::Lost("the daemon no longer receives replies".into()),
                 },
-                Some(health) = link.health.recv() => if self.up_since.is_some() {
-                    // Of the moment: a full queue means that there is more important traffic.
-                    let letter = OutboundMessage { topic: link.wire.topics.health(), payload: health.into_bytes(), sort: MessageKind::Health };
-                    let _ = self.client.send(letter);
+                Some(health) = session.health.recv() => if self.ready_since.is_some() {
+                    // A full queue has more important messages in it; this one is simply dropped.
+                    let message = OutboundMessage { topic: session.connector.topics.health(), payload: health.into_bytes(), kind: MessageKind::Health };
+                    let _ = self.client.send(message);
                 },
-                stop = &mut *stopped, if self.leaving.is_none() => match stop {
-                    Ok(()) if self.greeted => self.leave(link),
-                    _ => return End::Stopped,
+                stop = &mut *stopped, if self.closing_until.is_none() => match stop {
+                    Ok(()) if self.is_connected => self.begin_shutdown(session),
+                    _ => return ConnectionEnd::Stopped,
                 },
-                () = sleep_until(self.leaving.unwrap_or(far)) => return End::Stopped,
+                () = sleep_until(self.closing_until.unwrap_or(far)) => return ConnectionEnd::Stopped,
                 () = sleep_until(self.paused_until.unwrap_or(far)) => self.paused_until = None,
                 () = news.notified() => {
-                    link.measure_outbox();
-                    self.own_claims(link);
+                    session.update_outbox_gauges();
+                    self.update_own_claims(session);
                 }
-                _ = second.tick(), if link.sites.is_some() && self.up_since.is_some() => self.claims_wait(link),
-                _ = stocktaking.tick() => {
-                    link.measure_outbox();
-                    // What another process did, and what failed before.
-                    self.own_claims(link);
-                    // While the broker is away, what it said last is not settled.
-                    if self.up_since.is_some_and(|up| up.elapsed() >= SETTLES) {
-                        link.settle();
+                _ = second.tick(), if session.sites.is_some() && self.ready_since.is_some() => self.tick_claims(session),
+                _ = poll.tick() => {
+                    session.update_outbox_gauges();
+                    // Changes by another process, and actions that failed before.
+                    self.update_own_claims(session);
+                    // Only a broker that has stayed up since has certainly forwarded what it acknowledged.
+                    if self.ready_since.is_some_and(|since| since.elapsed() >= FORWARDED_AFTER) {
+                        session.delete_forwarded();
                     }
-                    let patience = link.wire.settings.keep_alive * KEEP_ALIVES;
-                    if self.seqs.values().any(|since| since.elapsed() > patience) {
-                        let said = format!("the broker has not acknowledged a message for {} s", patience.as_secs());
-                        return self.lost(link, Disconnect { said, blame: Blame::Silence });
+                    let timeout = session.connector.settings.keep_alive * ACK_TIMEOUT_KEEP_ALIVES;
+                    if self.in_flight.values().any(|since| since.elapsed() > timeout) {
+                        let message = format!("the broker has not acknowledged a message for {} s", timeout.as_secs());
+                        return self.lost(session, Disconnect { message, cause: DisconnectCause::NoReason });
                     }
                 }
             }
         }
     }
 
-    /// The broker has us: say so, and listen for replies.
-    fn begin(&mut self, link: &mut Link, greeting: ConnAck) {
-        self.greeted = true;
-        if let Some(sites) = &mut link.sites {
-            sites.greeted(!greeting.session_present);
+    /// After CONNACK: publishes `online` and subscribes to replies and claims.
+    fn subscribe(&mut self, session: &mut Session, connack: ConnAck) {
+        self.is_connected = true;
+        if let Some(sites) = &mut session.sites {
+            sites.connected(!connack.session_present);
         }
-        self.is_new_to_broker = !greeting.session_present;
-        self.max_packet = greeting.max_packet;
+        self.is_new_session = !connack.session_present;
+        self.max_packet = connack.max_packet;
         info!(
-            host = link.wire.settings.host,
-            port = link.wire.settings.port,
-            protocol = link.wire.settings.protocol.as_str(),
-            resumed = greeting.session_present,
-            "The broker has us."
+            host = session.connector.settings.host,
+            port = session.connector.settings.port,
+            protocol = session.connector.settings.protocol.as_str(),
+            resumed = connack.session_present,
+            "Connected to MQTT broker"
         );
-        let online = link.wire.status(Presence::Online, Some(Timestamp::now()));
-        // Retained messages on the reply topic would be said again at every connection.
-        let replies = self.client.listen(vec![link.wire.topics.reply()], Wanted::New);
-        let claims = link.sites.as_ref().map_or_else(
-            || Ok(std::future::ready(SubscribeOutcome::Yes).boxed()),
-            |sites| self.client.listen(sites.filters(), Wanted::Retained),
+        let online = session.connector.status(Presence::Online, Some(Timestamp::now()));
+        // A retained reply would be applied again on every connection.
+        let replies = self.client.subscribe(vec![session.connector.topics.reply()], RetainHandling::SkipRetained);
+        let claims = session.sites.as_ref().map_or_else(
+            || Ok(std::future::ready(SubscribeOutcome::Granted).boxed()),
+            |sites| self.client.subscribe(sites.filters(), RetainHandling::SendRetained),
         );
         match (self.client.send(online), replies, claims) {
             (Ok(_), Ok(replies), Ok(claims)) => self.subscribing = Some(futures::future::join(replies, claims).boxed()),
@@ -215,114 +215,115 @@ impl Connection {
                 status = ?status.err(),
                 replies = ?replies.err(),
                 claims = ?claims.err(),
-                "The first messages of a connection did not fit into its queue."
+                "Cannot queue the first messages of a connection"
             ),
         }
     }
 
-    /// The broker has answered our subscriptions: from here on cases go out, and what was sent in vain goes again.
-    fn up(&mut self, link: &mut Link, (replies, claims): (SubscribeOutcome, SubscribeOutcome)) {
+    /// After SUBACK: starts publishing cases, beginning with those an earlier connection did not deliver.
+    fn subscribed(&mut self, session: &mut Session, (replies, claims): (SubscribeOutcome, SubscribeOutcome)) {
         match replies {
-            SubscribeOutcome::Yes => {}
-            SubscribeOutcome::Forbidden(reason) => {
-                let topic = link.wire.topics.reply();
+            SubscribeOutcome::Granted => {}
+            SubscribeOutcome::Denied(reason) => {
+                let topic = session.connector.topics.reply();
                 error!(
                     topic,
                     reason,
-                    "The broker does not let the box listen for replies; cases are sent all the same. Allow it in the broker's ACL."
+                    "Broker denies the subscription to replies; cases are published without them. Allow the topic in the broker's ACL"
                 );
             }
-            // The connection is gone, and its error is on its way to us.
+            // The disconnect event follows.
             SubscribeOutcome::Lost => return,
         }
-        self.up_since = Some(Instant::now());
+        self.ready_since = Some(Instant::now());
         gauge!("gridwatch_link_connected").set(1.0);
-        link.state.send_modify(|s| s.connected = true);
-        if let Err(e) = link.take_up(self.is_new_to_broker) {
+        session.state.send_modify(|s| s.connected = true);
+        if let Err(e) = session.rewind_outbox(self.is_new_session) {
             self.store_failed(&e);
         }
-        self.begin_claims(link, claims);
+        self.start_claims(session, claims);
     }
 
-    /// Acknowledges a message in its turn.
-    pub(super) fn take(&mut self, receipt: Receipt) {
-        self.waiting_replies.push_back(async move { (receipt, true) }.boxed());
+    /// Queues the acknowledgement of a message that needs no commit.
+    pub(super) fn acknowledge(&mut self, ack: AckHandle) {
+        self.pending_acks.push_back(async move { (ack, true) }.boxed());
     }
 
-    fn reply(&mut self, link: &mut Link, message: Message) {
-        if self.leaving.is_some() {
+    fn reply_received(&mut self, session: &mut Session, message: InboundMessage) {
+        if self.closing_until.is_some() {
             return;
         }
-        if message.is_fleeting && self.waiting_replies.len() >= MAX_REPLIES {
+        if message.is_qos0 && self.pending_acks.len() >= MAX_PENDING_REPLIES {
             counter!("gridwatch_replies_total", "result" => "flood").increment(1);
-            debug!("A reply sent with QoS 0 was dropped: too many came at once.");
+            debug!("Dropped a QoS 0 reply: too many replies pending");
             return;
         }
-        let receipt = message.receipt;
+        let ack = message.ack;
         match reply::read(
             &message.payload,
             message.is_retained,
             message.correlation.as_deref(),
-            &link.store,
+            &session.store,
         ) {
             Ok(Ok((message, reply))) => {
-                info!(case = %reply.case, state = reply.state.as_str(), "The platform replied.");
-                let (committed, answer) = oneshot::channel();
-                self.to_hand_over.push_back(IncomingReply {
+                info!(case = %reply.case, state = reply.state.as_str(), "Received a reply from the platform");
+                let (committed, is_committed) = oneshot::channel();
+                self.undelivered_replies.push_back(IncomingReply {
                     message,
                     reply,
                     committed,
                 });
-                self.waiting_replies
-                    .push_back(answer.map(|committed| (receipt, committed.is_ok())).boxed());
+                self.pending_acks
+                    .push_back(is_committed.map(|committed| (ack, committed.is_ok())).boxed());
             }
-            Ok(Err(forged)) => {
-                counter!("gridwatch_replies_total", "result" => forged.as_str()).increment(1);
-                // Debug form: whoever wrote it must not write into the log.
-                warn!(reason = ?forged.to_string(), bytes = message.payload.len(), "A message on the reply topic was thrown away.");
-                self.waiting_replies.push_back(async move { (receipt, true) }.boxed());
+            Ok(Err(rejected)) => {
+                counter!("gridwatch_replies_total", "result" => rejected.as_str()).increment(1);
+                // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
+                warn!(reason = ?rejected.to_string(), bytes = message.payload.len(), "Rejected a message on the reply topic");
+                self.pending_acks.push_back(async move { (ack, true) }.boxed());
             }
             Err(e) => {
                 self.store_failed(&e);
-                self.waiting_replies.push_back(async move { (receipt, false) }.boxed());
+                self.pending_acks.push_back(async move { (ack, false) }.boxed());
             }
         }
     }
 
+    /// Stops sending outbox messages for `length`.
     pub(super) fn pause(&mut self, length: Duration) {
         self.paused_until = Some(Instant::now() + length);
     }
 
     pub(super) fn store_failed(&mut self, e: &StoreError) {
-        error!(error = %e, "The outbox cannot be worked on; it is tried again.");
-        self.pause(STORE_PAUSE);
+        error!(error = %e, "Cannot access the outbox; retrying");
+        self.pause(STORE_RETRY);
     }
 
-    fn lost(&self, link: &mut Link, trouble: Disconnect) -> End {
-        let in_flight: Vec<i64> = self.seqs.keys().copied().collect();
-        link.lost(&in_flight, trouble, self.greeted)
+    fn lost(&self, session: &mut Session, disconnect: Disconnect) -> ConnectionEnd {
+        let in_flight: Vec<i64> = self.in_flight.keys().copied().collect();
+        session.lost(&in_flight, disconnect, self.is_connected)
     }
 
-    /// Says `offline`, behind what is in flight.
-    fn leave(&mut self, link: &Link) {
-        self.leaving = Some(Instant::now() + FAREWELL);
-        let offline = link.wire.status(Presence::Offline, Some(Timestamp::now()));
-        let sent = Sent::status(offline.topic.clone());
-        if let Ok(verdict) = self.client.send(offline) {
-            self.sent.push(verdict.map(|verdict| (sent, verdict)).boxed());
+    /// Publishes `offline` behind what is in flight; the connection closes when all of it is acknowledged.
+    fn begin_shutdown(&mut self, session: &Session) {
+        self.closing_until = Some(Instant::now() + SHUTDOWN_TIMEOUT);
+        let offline = session.connector.status(Presence::Offline, Some(Timestamp::now()));
+        let publish = PendingPublish::status(offline.topic.clone());
+        if let Ok(outcome) = self.client.send(offline) {
+            self.pending.push(outcome.map(|outcome| (publish, outcome)).boxed());
         }
-        self.part();
+        self.disconnect_if_drained();
     }
 
-    /// Taking leave, and nothing is in flight any more: disconnect.
-    pub(super) fn part(&self) {
-        if self.leaving.is_some() && self.sent.is_empty() {
-            self.client.leave();
+    /// Disconnects if shutting down and everything is acknowledged.
+    pub(super) fn disconnect_if_drained(&self) {
+        if self.closing_until.is_some() && self.pending.is_empty() {
+            self.client.disconnect();
         }
     }
 }
 
-/// Waits for `future` once, and for ever where there is none.
+/// Awaits `future` and clears it; pends forever if it is `None`.
 async fn maybe<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     match future {
         Some(waiting) => {

@@ -1,4 +1,4 @@
-//! From the outbox to the broker, and what the broker's word on each row means for it.
+//! Publishes outbox rows and applies the broker's acknowledgements to the store.
 
 use std::{io, time::Duration};
 
@@ -8,16 +8,16 @@ use metrics::{counter, histogram};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::{Link, connection::Connection};
-use crate::wire::{self, OutboundMessage, MessageKind, Unsent, Verdict};
+use super::{Session, connection::Connection};
+use crate::wire::{self, OutboundMessage, MessageKind, EnqueueError, PublishOutcome};
 use gridwatch_store::{OutboxKind, OutboxRow, StoreError, evidence_file};
 
-/// A subscriber that lost the same broker is back by then: pictures that nobody heard within this time of our own
-/// coming back are sent again, later ones count as pictures nobody wants.
-const UNHEARD_GRACE: Duration = Duration::from_secs(5);
+/// A subscriber disconnected by the same outage has resubscribed by then. Pictures without a subscriber are retried for
+/// this long after a reconnect; after that, no one is assumed to want pictures.
+const RESUBSCRIBE_GRACE: Duration = Duration::from_secs(5);
 
-/// A letter whose acknowledgement is awaited; `seq` is `None` for what is not in the outbox.
-pub(super) struct Sent {
+/// A publish awaiting acknowledgement; `seq` is `None` for messages that are not in the outbox.
+pub(super) struct PendingPublish {
     seq: Option<i64>,
     case_id: String,
     kind: &'static str,
@@ -25,16 +25,16 @@ pub(super) struct Sent {
     since: Instant,
 }
 
-impl Sent {
+impl PendingPublish {
     pub(super) fn status(topic: String) -> Self {
-        Self::of_the_moment("status", topic)
+        Self::outside_outbox("status", topic)
     }
 
     pub(super) fn claim(topic: String) -> Self {
-        Self::of_the_moment("claim", topic)
+        Self::outside_outbox("claim", topic)
     }
 
-    fn of_the_moment(kind: &'static str, topic: String) -> Self {
+    fn outside_outbox(kind: &'static str, topic: String) -> Self {
         Self {
             seq: None,
             case_id: String::new(),
@@ -46,49 +46,49 @@ impl Sent {
 }
 
 impl Connection {
-    /// Sends the oldest rows that may go, up to the window.
-    pub(super) fn fill(&mut self, link: &mut Link) -> Result<(), StoreError> {
-        let usual = usize::from(link.wire.settings.in_flight);
-        if self.seqs.len() >= link.suspicion.window(usual) {
+    /// Publishes the oldest rows that may be sent, up to the in-flight window.
+    pub(super) fn fill(&mut self, session: &mut Session) -> Result<(), StoreError> {
+        let configured = usize::from(session.connector.settings.in_flight);
+        if self.in_flight.len() >= session.poison.window(configured) {
             return Ok(());
         }
-        // The rows in flight are among the oldest: behind them there are enough for the window.
-        let rows = link.store.outbox_next(usual + self.seqs.len())?;
-        link.suspicion.waiting(rows.iter().map(|row| row.seq));
-        let window = link.suspicion.window(usual);
+        // Rows in flight are among the oldest, so this many rows include enough others to fill the window.
+        let rows = session.store.outbox_next(configured + self.in_flight.len())?;
+        session.poison.retain_queued(rows.iter().map(|row| row.seq));
+        let window = session.poison.window(configured);
         for row in rows {
-            if self.seqs.len() >= window || self.paused_until.is_some() {
+            if self.in_flight.len() >= window || self.paused_until.is_some() {
                 break;
             }
-            if !self.seqs.contains_key(&row.seq) {
-                self.send(link, row)?;
+            if !self.in_flight.contains_key(&row.seq) {
+                self.send(session, row)?;
             }
         }
         Ok(())
     }
 
-    fn send(&mut self, link: &mut Link, row: OutboxRow) -> Result<(), StoreError> {
+    fn send(&mut self, session: &mut Session, row: OutboxRow) -> Result<(), StoreError> {
         let kind = row.kind.as_str();
-        let sent = Sent {
+        let publish = PendingPublish {
             seq: Some(row.seq),
             case_id: row.case_id,
             kind,
             topic: row.topic,
             since: Instant::now(),
         };
-        let (payload, sort) = match row.kind {
+        let (payload, kind) = match row.kind {
             OutboxKind::Case { json } => {
-                let (id, reply) = (sent.case_id.clone(), link.wire.topics.reply());
-                (json.into_bytes(), MessageKind::Case { id, reply })
+                let (id, reply_topic) = (publish.case_id.clone(), session.connector.topics.reply());
+                (json.into_bytes(), MessageKind::Case { id, reply_topic })
             }
-            OutboxKind::Evidence { sha256 } => match evidence_file::read(link.store.dir(), &sha256) {
+            OutboxKind::Evidence { sha256 } => match evidence_file::read(session.store.dir(), &sha256) {
                 Ok(bytes) => (bytes, MessageKind::Evidence),
                 Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
-                    let path = evidence_file::path(link.store.dir(), &sha256);
-                    return quarantine(link, &sent, &format!("{}: {e}", path.display()));
+                    let path = evidence_file::path(session.store.dir(), &sha256);
+                    return quarantine(session, &publish, &format!("{}: {e}", path.display()));
                 }
                 Err(source) => {
-                    let path = evidence_file::path(link.store.dir(), &sha256);
+                    let path = evidence_file::path(session.store.dir(), &sha256);
                     return Err(StoreError::Io {
                         doing: "read",
                         path,
@@ -97,125 +97,125 @@ impl Connection {
                 }
             },
         };
-        if !wire::fits(payload.len(), self.max_packet) {
+        if !wire::fits_in_packet(payload.len(), self.max_packet) {
             let reason = format!(
-                "it has {} bytes, and the broker takes packets of {} at most",
+                "payload of {} bytes exceeds the broker's maximum packet size of {} bytes",
                 payload.len(),
                 self.max_packet.unwrap_or_default()
             );
-            return quarantine(link, &sent, &reason);
+            return quarantine(session, &publish, &reason);
         }
-        let letter = OutboundMessage {
-            topic: sent.topic.clone(),
+        let message = OutboundMessage {
+            topic: publish.topic.clone(),
             payload,
-            sort,
+            kind,
         };
-        match self.client.send(letter) {
-            Ok(verdict) => {
-                self.seqs.extend(sent.seq.map(|seq| (seq, sent.since)));
-                self.sent.push(verdict.map(|verdict| (sent, verdict)).boxed());
+        match self.client.send(message) {
+            Ok(outcome) => {
+                self.in_flight.extend(publish.seq.map(|seq| (seq, publish.since)));
+                self.pending.push(outcome.map(|outcome| (publish, outcome)).boxed());
                 Ok(())
             }
-            Err(Unsent::Topic) => quarantine(link, &sent, "its topic is none"),
-            Err(Unsent::Now) => {
+            Err(EnqueueError::InvalidTopic) => quarantine(session, &publish, "invalid topic name"),
+            Err(EnqueueError::QueueFull) => {
                 self.pause(Duration::from_millis(100));
                 Ok(())
             }
         }
     }
 
-    /// The broker's word on a letter. The row is still in the outbox until here.
-    pub(super) fn settle(&mut self, link: &mut Link, sent: Sent, verdict: Verdict) {
-        let Some(seq) = sent.seq else {
-            if sent.kind == "claim" {
-                self.claim_answered(link, &sent.topic, verdict);
+    /// Applies the outcome of a publish. Until here its row is still in the outbox.
+    pub(super) fn settle(&mut self, session: &mut Session, publish: PendingPublish, outcome: PublishOutcome) {
+        let Some(seq) = publish.seq else {
+            if publish.kind == "claim" {
+                self.claim_published(session, &publish.topic, outcome);
             }
-            return self.part();
+            return self.disconnect_if_drained();
         };
-        self.seqs.remove(&seq);
-        if verdict != Verdict::Lost {
-            link.suspicion.answered(seq);
+        self.in_flight.remove(&seq);
+        if outcome != PublishOutcome::Lost {
+            session.poison.acknowledged(seq);
         }
-        counter!("gridwatch_publish_total", "kind" => sent.kind, "result" => verdict.as_str()).increment(1);
-        let done = match verdict {
-            Verdict::Delivered => {
-                histogram!("gridwatch_publish_seconds", "kind" => sent.kind).record(sent.since.elapsed().as_secs_f64());
-                link.was_useful = true;
-                self.pauses.reset();
-                if sent.kind == "case" && std::mem::take(&mut link.unheard_said) {
-                    info!(topic = sent.topic, "Somebody listens to the cases again.");
+        counter!("gridwatch_publish_total", "kind" => publish.kind, "result" => outcome.as_str()).increment(1);
+        let done = match outcome {
+            PublishOutcome::Delivered => {
+                histogram!("gridwatch_publish_seconds", "kind" => publish.kind).record(publish.since.elapsed().as_secs_f64());
+                session.has_delivered = true;
+                self.backoff.reset();
+                if publish.kind == "case" && std::mem::take(&mut session.warned_no_case_subscriber) {
+                    info!(topic = publish.topic, "Cases have a subscriber again");
                 }
-                link.store.outbox_done(seq, Timestamp::now())
+                session.store.outbox_done(seq, Timestamp::now())
             }
-            Verdict::Unheard => self.unheard(link, &sent, seq),
-            Verdict::Refused(reason) => quarantine(link, &sent, &reason),
-            Verdict::Busy(reason) => {
-                let pause = self.pauses.next();
+            PublishOutcome::NoSubscriber => self.no_subscriber(session, &publish, seq),
+            PublishOutcome::Rejected(reason) => quarantine(session, &publish, &reason),
+            PublishOutcome::Busy(reason) => {
+                let pause = self.backoff.next();
                 warn!(
-                    topic = sent.topic,
+                    topic = publish.topic,
                     reason,
                     retry_ms = pause.as_millis() as u64,
-                    "The broker is busy; the message is sent again."
+                    "Broker busy; retrying the message"
                 );
                 self.pause(pause);
                 Ok(())
             }
-            Verdict::Lost => Ok(()),
+            PublishOutcome::Lost => Ok(()),
         };
         match done {
-            // Other boxes are to know at once that it is filed: if this one dies now, they need not wonder.
-            Ok(()) if sent.kind == "case" => self.own_claims(link),
+            // Announce the filed case at once: if this box dies now, others need not wait for the claim to time out.
+            Ok(()) if publish.kind == "case" => self.update_own_claims(session),
             Ok(()) => {}
             Err(e) => self.store_failed(&e),
         }
-        if self.leaving.is_none() {
-            link.measure_outbox();
+        if self.closing_until.is_none() {
+            session.update_outbox_gauges();
         }
-        self.part();
+        self.disconnect_if_drained();
     }
 
-    /// The broker took it and nobody listens. A case that nobody hears is lost, so it stays until somebody does, and its
-    /// pictures with it. Pictures alone may be wanted by nobody: then the case goes without waiting for them.
-    fn unheard(&mut self, link: &mut Link, sent: &Sent, seq: i64) -> Result<(), StoreError> {
-        if sent.kind == "case" {
-            if !std::mem::replace(&mut link.unheard_said, true) {
+    /// The broker accepted the message but had no matching subscriber. A case would be lost, so it is kept with its
+    /// pictures and retried. Pictures alone may be unwanted: after a grace period the case goes without them.
+    fn no_subscriber(&mut self, session: &mut Session, publish: &PendingPublish, seq: i64) -> Result<(), StoreError> {
+        if publish.kind == "case" {
+            if !std::mem::replace(&mut session.warned_no_case_subscriber, true) {
                 warn!(
-                    topic = sent.topic,
-                    "The broker has nobody to give our cases to; they are kept and sent again until somebody subscribes."
+                    topic = publish.topic,
+                    "No subscriber for cases; they are kept and resent until one subscribes"
                 );
             }
-            let pause = self.pauses.next();
+            let pause = self.backoff.next();
             self.pause(pause);
-            return link.store.outbox_rewind();
+            return session.store.outbox_rewind();
         }
-        if self.up_since.is_some_and(|up| up.elapsed() < UNHEARD_GRACE) {
+        if self.ready_since.is_some_and(|since| since.elapsed() < RESUBSCRIBE_GRACE) {
             self.pause(Duration::from_millis(250));
             return Ok(());
         }
-        if !std::mem::replace(&mut link.pictures_unheard_said, true) {
+        if !std::mem::replace(&mut session.warned_no_picture_subscriber, true) {
             warn!(
-                topic = sent.topic,
-                "The broker has nobody to give our pictures to; cases are sent all the same."
+                topic = publish.topic,
+                "No subscriber for pictures; cases are published without waiting for one"
             );
         }
-        link.store.outbox_unheard(seq)
+        session.store.outbox_unheard(seq)
     }
 }
 
-/// An operator must act: nothing of this case goes out before.
-fn quarantine(link: &mut Link, sent: &Sent, reason: &str) -> Result<(), StoreError> {
-    let Some(seq) = sent.seq else { return Ok(()) };
-    let rows = link
+/// Holds back every message of the case until an operator releases it.
+fn quarantine(session: &mut Session, publish: &PendingPublish, reason: &str) -> Result<(), StoreError> {
+    let Some(seq) = publish.seq else { return Ok(()) };
+    let rows = session
         .store
-        .outbox_quarantine(seq, &format!("{}: {reason}", sent.topic))?;
-    // None: another message of the case was refused first, and that has been said.
+        .outbox_quarantine(seq, &format!("{}: {reason}", publish.topic))?;
+    // 0 rows: the case was quarantined, and logged, for an earlier message.
     if rows > 0 {
         error!(
-            case = sent.case_id,
-            topic = sent.topic,
+            case = publish.case_id,
+            topic = publish.topic,
             reason,
             rows,
-            "A message can never be delivered; its case is quarantined. Remove the cause, then run: gridwatch outbox retry"
+            "Message is undeliverable; its case is quarantined. Fix the cause, then run: gridwatch outbox retry"
         );
     }
     Ok(())
