@@ -1,23 +1,23 @@
-//! How long to wait before trying again.
+//! Delays between connection attempts.
 
 use std::time::Duration;
 
-/// Pauses that grow: 0.25 s, doubled to 30 s, each between half and whole, so that boxes that lost one broker do not
-/// come back in step.
+/// Exponential backoff with jitter: 0.25 s doubling to 30 s, each delay drawn from its upper half, so that boxes that
+/// lost the same broker do not reconnect in step.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// The next pause.
+    /// The next delay.
     pub(super) fn next(&mut self) -> Duration {
         let whole = Duration::from_millis(250).saturating_mul(1 << self.failures.min(7));
         self.failures += 1;
         whole.min(Duration::from_secs(30)).mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
-    /// It went well: the next pause is the shortest.
+    /// After a success: the next delay is the shortest again.
     pub(super) fn reset(&mut self) {
         self.failures = 0;
     }
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_half_a_minute_and_never_beyond() {
+    fn delays_grow_to_30_s_and_no_further() {
         let mut backoff = Backoff::default();
         for failures in 0..100 {
             let whole = Duration::from_millis(250 * (1 << failures.min(7))).min(Duration::from_secs(30));
