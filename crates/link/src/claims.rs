@@ -22,10 +22,7 @@ use std::{
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{
-    contract::{ClaimMessage, When},
-    topics::SiteTopics,
-};
+use gridwatch_contract::{ClaimMessage, SiteTopics, When};
 use gridwatch_engine::{CaseId, CellCode, Claim, Known, NodeId};
 use gridwatch_store::{ClaimRow, ClaimState};
 

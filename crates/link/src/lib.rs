@@ -2,26 +2,19 @@
 //!
 //! The store is the source of truth; the link holds no state that must survive. Every connection starts again from the
 //! oldest row of the outbox, so anything lost by the broker, the network or this process is sent again. Receivers
-//! deduplicate by `case_id` and `revision`. The messages and topics are defined in [`contract`]; `session` runs the
+//! deduplicate by `case_id` and `revision`. The messages and topics are defined in [`gridwatch_contract`]; `session` runs the
 //! connections.
 //!
 //! The link runs on its own thread because store calls block: a slow disk must not stall other tasks.
 
-pub mod contract;
-
 mod backoff;
-mod caption;
 mod claims;
-mod record;
+mod poison;
 mod reply;
 mod session;
-mod suspicion;
-mod template;
-mod topics;
 mod wire;
 
 use std::{
-    borrow::Cow,
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
@@ -29,48 +22,33 @@ use std::{
     time::Duration,
 };
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::{
-    record::{Context, Language},
-    reply::IncomingReply,
-    template::{Template, TemplateFault},
-    topics::Topics,
-    wire::probe,
-};
-use gridwatch_config;
-use crate::Protocol;
-use gridwatch_engine::{CellCode, Claim, Known, NodeId};
+pub use self::{reply::IncomingReply, wire::probe};
 use gridwatch_base::{error::Class, secret::Credentials};
+use gridwatch_engine::{CellCode, Claim, Known, NodeId};
 use gridwatch_store::Store;
 
-/// How case messages are written: topics, JSON format, and whether claims guard them.
-#[derive(Debug, Clone)]
-pub struct Form {
-    /// Topics to publish to.
-    pub topics: Topics,
-    /// The platform's own JSON format; `None` publishes the contract's case record.
-    pub template: Option<Template>,
-    /// This box's id if it shares sites with other boxes: a new case then waits in the outbox for its claim.
-    pub shares_sites: Option<NodeId>,
+/// MQTT protocol version.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Protocol {
+    /// MQTT 5.
+    #[default]
+    #[serde(rename = "5")]
+    V5,
+    /// MQTT 3.1.1.
+    #[serde(rename = "3.1.1")]
+    V311,
 }
 
-impl Form {
-    /// The payload to publish for `sealed`, the signed record as JSON.
-    pub fn payload<'a>(&self, sealed: &'a str) -> Cow<'a, str> {
-        match &self.template {
-            Some(template) => template.fill(sealed).into(),
-            None => sealed.into(),
-        }
-    }
-}
-
-impl From<Topics> for Form {
-    fn from(topics: Topics) -> Self {
-        Self {
-            topics,
-            template: None,
-            shares_sites: None,
+impl Protocol {
+    /// The value as written in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V5 => "5",
+            Self::V311 => "3.1.1",
         }
     }
 }
@@ -109,28 +87,6 @@ pub struct Tls {
     pub ca_file: PathBuf,
     /// Client certificate and private key (PEM), for a broker that requires mutual TLS.
     pub client: Option<(PathBuf, PathBuf)>,
-}
-
-impl Settings {
-    /// Settings from the checked configuration.
-    pub fn new(node: &NodeId, broker: &config::Broker, zone: &jiff::tz::TimeZone) -> Self {
-        Self {
-            node: node.clone(),
-            host: broker.host.clone(),
-            port: broker.port,
-            protocol: broker.protocol,
-            tls: broker.tls.as_ref().map(|t| Tls {
-                ca_file: t.ca_file.clone(),
-                client: t.client.clone(),
-            }),
-            login: broker.credentials.clone(),
-            keep_alive: broker.keep_alive,
-            in_flight: broker.in_flight,
-            topic_prefix: broker.topic_prefix.clone(),
-            session_expiry: broker.session_expiry,
-            zone: zone.clone(),
-        }
-    }
 }
 
 /// Why the link could not start or the broker could not be reached.
@@ -268,7 +224,7 @@ impl Link {
 }
 
 impl LinkHandle {
-    /// Publishes `health` (a [`contract::HealthMessage`] as JSON) if connected; otherwise drops it.
+    /// Publishes `health` (a [`HealthMessage`](gridwatch_contract::HealthMessage) as JSON) if connected; otherwise drops it.
     pub fn publish_health(&self, health: &serde_json::Value) {
         // Full: four are queued already, and the next is due soon.
         let _ = self.health.try_send(health.to_string());

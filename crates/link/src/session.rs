@@ -22,9 +22,9 @@ use self::sites::SiteClaims;
 use super::{
     LinkState, SiteSharing,
     backoff::Backoff,
-    reply::IncomingReply,
     poison::PoisonMessageDetector,
-    wire::{DisconnectCause, Disconnect, Connector},
+    reply::IncomingReply,
+    wire::{Connector, Disconnect, DisconnectCause},
 };
 use gridwatch_store::Store;
 
