@@ -22,8 +22,8 @@ use jiff::Timestamp;
 use url::Url;
 
 use super::{
-    backoff::Backoff,
     gst_frame,
+    reconnect::{HEALTHY, reconnect_backoff},
     slot::{Slot, State},
 };
 use gridwatch_base::{error::Class, secret::Credentials};
@@ -160,7 +160,7 @@ impl Drop for GstSource {
 
 fn supervise(settings: &Settings, slot: &Arc<Slot>, stop: &AtomicBool) {
     let camera = &settings.camera;
-    let mut backoff = Backoff::default();
+    let mut backoff = reconnect_backoff();
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
         // A panic is this camera's error like any other: a thread that is silently gone would leave it "live" for ever.
@@ -179,7 +179,7 @@ fn supervise(settings: &Settings, slot: &Arc<Slot>, stop: &AtomicBool) {
             State::Live => began.elapsed(),
             _ => Duration::ZERO,
         };
-        let wait = backoff.failed(live, fastrand::f64());
+        let wait = backoff.next_delay_after(live, HEALTHY, fastrand::f64());
         let text = error.to_string();
         if !matches!(slot.state(), State::Down { error, .. } if error == text) {
             tracing::warn!(%camera, ?wait, "Camera is away: {text}. It is tried again.");

@@ -8,7 +8,6 @@
 //! `clip` reads a file picture by picture. Nothing here knows what is looked for.
 
 mod annexb;
-mod backoff;
 #[cfg(feature = "gst")]
 pub mod clip;
 #[cfg(feature = "gst")]
@@ -21,6 +20,7 @@ mod gst_frame;
 pub mod gst_source;
 mod pace;
 pub mod receive;
+mod reconnect;
 pub mod schedule;
 pub mod slot;
 #[cfg(feature = "gst")]

@@ -38,8 +38,8 @@ use url::Url;
 use super::{
     Codec, Keyframe,
     annexb::{self, Start},
-    backoff::Backoff,
     pace::Pace,
+    reconnect::{HEALTHY, reconnect_backoff},
     slot::{Slot, State},
 };
 use crate::Transport;
@@ -213,7 +213,7 @@ impl<T> Drop for Child<T> {
 async fn supervise(settings: Settings, slot: Arc<Slot>) {
     let camera = settings.camera.clone();
     let settings = Arc::new(settings);
-    let mut backoff = Backoff::default();
+    let mut backoff = reconnect_backoff();
     loop {
         let live_since = Arc::new(std::sync::OnceLock::new());
         // A task of its own: a panic comes back as a value.
@@ -238,7 +238,7 @@ async fn supervise(settings: Settings, slot: Arc<Slot>) {
         };
         drop(child);
         let live = live_since.get().map_or(Duration::ZERO, Instant::elapsed);
-        let wait = backoff.failed(live, fastrand::f64());
+        let wait = backoff.next_delay_after(live, HEALTHY, fastrand::f64());
         let text = error.to_string();
         // Once a row of failures: a camera that is away for a week is not worth a line a second.
         let news = !matches!(slot.state(), State::Down { error, .. } if error == text);

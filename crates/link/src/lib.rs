@@ -7,7 +7,6 @@
 //!
 //! The link runs on its own thread because store calls block: a slow disk must not stall other tasks.
 
-mod backoff;
 mod claims;
 mod poison;
 mod reply;
@@ -26,6 +25,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::session::{Channels, Session};
 pub use self::{reply::IncomingReply, wire::probe};
 use gridwatch_base::{error::Class, secret::Credentials};
 use gridwatch_engine::{CellCode, Claim, Known, NodeId};
@@ -194,10 +194,15 @@ impl Link {
         replies: mpsc::Sender<IncomingReply>,
         sharing: Option<SiteSharing>,
     ) -> Result<LinkHandle, LinkError> {
-        let wire = wire::Wire::new(settings, store.public_key())?;
+        let connector = wire::Connector::new(settings, store.public_key())?;
         let store = store.outbox_handle()?;
         let (health, health_out) = mpsc::channel(4);
         let (state_in, state) = watch::channel(LinkState::default());
+        let channels = Channels {
+            replies,
+            health: health_out,
+            state: state_in,
+        };
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -207,9 +212,8 @@ impl Link {
         thread::Builder::new()
             .name("link".into())
             .spawn(move || {
-                runtime.block_on(session::run(
-                    wire, store, replies, health_out, state_in, sharing, stopped,
-                ));
+                let session = Session::new(connector, store, channels, sharing);
+                runtime.block_on(session.run(stopped));
                 // The handle may have been dropped.
                 let _ = end.send(());
             })

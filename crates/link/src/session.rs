@@ -5,6 +5,8 @@
 //! warnings were logged already.
 
 mod connection;
+mod replies;
+mod sender;
 mod sending;
 mod sites;
 
@@ -21,11 +23,11 @@ use tracing::{debug, error, info, warn};
 use self::sites::SiteClaims;
 use super::{
     LinkState, SiteSharing,
-    backoff::Backoff,
     poison::PoisonMessageDetector,
     reply::IncomingReply,
     wire::{Connector, Disconnect, DisconnectCause},
 };
+use gridwatch_base::{backoff::Backoff, metric};
 use gridwatch_store::Store;
 
 /// After this long on a live connection, the broker has forwarded what it acknowledged. A broker that crashes sooner may
@@ -34,6 +36,9 @@ const FORWARDED_AFTER: Duration = Duration::from_secs(60);
 
 /// A connection that lasted this long resets the reconnect delay.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// First and longest delay between connections.
+const RECONNECT_DELAYS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 
 /// How a connection ended.
 enum ConnectionEnd {
@@ -44,7 +49,7 @@ enum ConnectionEnd {
 }
 
 /// State that outlives a connection.
-struct Session {
+pub(super) struct Session {
     connector: Connector,
     store: Store,
     replies: mpsc::Sender<IncomingReply>,
@@ -63,59 +68,63 @@ struct Session {
     sites: Option<SiteClaims>,
 }
 
-/// Runs connections until `stopped` fires.
-pub(super) async fn run(
-    connector: Connector,
-    store: Store,
-    replies: mpsc::Sender<IncomingReply>,
-    health: mpsc::Receiver<String>,
-    state: watch::Sender<LinkState>,
-    sharing: Option<SiteSharing>,
-    mut stopped: oneshot::Receiver<()>,
-) {
-    let sites = sharing.map(|sharing| SiteClaims::new(&connector, sharing));
-    let mut session = Session {
-        connector,
-        store,
-        replies,
-        health,
-        state,
-        poison: PoisonMessageDetector::default(),
-        has_delivered: false,
-        must_discard_session: false,
-        warned_no_case_subscriber: false,
-        warned_no_picture_subscriber: false,
-        sites,
-    };
-    let mut backoff = Backoff::default();
-    loop {
-        session.update_outbox_gauges();
-        let begun = Instant::now();
-        let end = session.connection(&mut stopped).await;
-        gauge!("gridwatch_link_connected").set(0.0);
-        let ConnectionEnd::Lost(reason) = end else {
-            session.state.send_modify(|s| s.connected = false);
-            return;
-        };
-        if std::mem::take(&mut session.has_delivered) || begun.elapsed() >= STABLE_AFTER {
-            backoff.reset();
-        }
-        let pause = backoff.next();
-        session.report_lost(reason, pause);
-        tokio::select! {
-            () = sleep(pause) => {}
-            _ = &mut stopped => return,
-        }
-        if session.must_discard_session {
-            tokio::select! {
-                () = session.discard_broker_session() => {}
-                _ = &mut stopped => return,
-            }
-        }
-    }
+/// Connects a session with the link's handle and the daemon.
+pub(super) struct Channels {
+    /// Replies to the daemon.
+    pub(super) replies: mpsc::Sender<IncomingReply>,
+    /// Health messages to publish.
+    pub(super) health: mpsc::Receiver<String>,
+    /// Connection state for the handle.
+    pub(super) state: watch::Sender<LinkState>,
 }
 
 impl Session {
+    pub(super) fn new(connector: Connector, store: Store, channels: Channels, sharing: Option<SiteSharing>) -> Self {
+        Self {
+            sites: sharing.map(|sharing| SiteClaims::new(&connector, sharing)),
+            connector,
+            store,
+            replies: channels.replies,
+            health: channels.health,
+            state: channels.state,
+            poison: PoisonMessageDetector::default(),
+            has_delivered: false,
+            must_discard_session: false,
+            warned_no_case_subscriber: false,
+            warned_no_picture_subscriber: false,
+        }
+    }
+
+    /// Runs connections until `stopped` fires.
+    pub(super) async fn run(mut self, mut stopped: oneshot::Receiver<()>) {
+        let mut backoff = Backoff::new(RECONNECT_DELAYS.0, RECONNECT_DELAYS.1);
+        loop {
+            self.update_outbox_gauges();
+            let begun = Instant::now();
+            let end = self.connection(&mut stopped).await;
+            gauge!(metric::LINK_CONNECTED).set(0.0);
+            let ConnectionEnd::Lost(reason) = end else {
+                self.state.send_modify(|s| s.connected = false);
+                return;
+            };
+            if std::mem::take(&mut self.has_delivered) || begun.elapsed() >= STABLE_AFTER {
+                backoff.reset();
+            }
+            let pause = backoff.next_delay(fastrand::f64());
+            self.report_lost(reason, pause);
+            tokio::select! {
+                () = sleep(pause) => {}
+                _ = &mut stopped => return,
+            }
+            if self.must_discard_session {
+                tokio::select! {
+                    () = self.discard_broker_session() => {}
+                    _ = &mut stopped => return,
+                }
+            }
+        }
+    }
+
     /// Logs and publishes why the connection was lost. A repeated reason is logged at debug level.
     fn report_lost(&self, reason: String, pause: Duration) {
         let (host, port) = (&self.connector.settings.host, self.connector.settings.port);
@@ -188,8 +197,8 @@ impl Session {
     fn update_outbox_gauges(&self) {
         match self.store.outbox_depth() {
             Ok(depth) => {
-                gauge!("gridwatch_outbox_depth").set(depth.waiting as f64);
-                gauge!("gridwatch_outbox_quarantined").set(depth.quarantined as f64);
+                gauge!(metric::OUTBOX_DEPTH).set(depth.waiting as f64);
+                gauge!(metric::OUTBOX_QUARANTINED).set(depth.quarantined as f64);
             }
             Err(e) => warn!(error = %e, "Cannot read the outbox depth"),
         }

@@ -22,10 +22,6 @@ const REPLIES_IN_FLIGHT: u16 = 16;
 /// Timeout for establishing a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes that a PUBLISH packet may add to its payload: topic (up to 64 KiB by the standard, about 150 bytes here) and
-/// properties.
-const PACKET_OVERHEAD: usize = 1024;
-
 const JSON: &str = "application/json";
 const JPEG: &str = "image/jpeg";
 
@@ -360,11 +356,6 @@ impl Connector {
         };
         serde_json::to_string(&message).unwrap_or_default()
     }
-}
-
-/// True if a payload of `bytes` bytes fits into a packet of `max_packet` bytes.
-pub(super) fn fits_in_packet(bytes: usize, max_packet: Option<u32>) -> bool {
-    max_packet.is_none_or(|max| bytes + PACKET_OVERHEAD <= max as usize)
 }
 
 /// Classifies a connection error that is neither a TLS nor an MQTT error. The clients wrap I/O errors differently on read

@@ -1,25 +1,22 @@
 //! One connection from CONNACK to disconnect: dispatches incoming events and decides when to send.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::time::Duration;
 
-use futures::{
-    FutureExt, StreamExt,
-    future::BoxFuture,
-    stream::{FuturesOrdered, FuturesUnordered},
-};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
-use tracing::{debug, error, info, warn};
+use tracing::{error, info};
 
-use super::{ConnectionEnd, Session, FORWARDED_AFTER, sending::PendingPublish};
-use crate::{backoff::Backoff, reply::{self, IncomingReply}, wire::{DisconnectCause, Client, Event, ConnAck, SubscribeOutcome, OutboundMessage, EventLoop, InboundMessage, AckHandle, MessageKind, Disconnect, PublishOutcome, RetainHandling}};
+use super::{ConnectionEnd, FORWARDED_AFTER, Session, replies::PendingReplies, sender::Sender, sending::PendingPublish};
+use crate::wire::{
+    AckHandle, Client, ConnAck, Disconnect, DisconnectCause, Event, EventLoop, InboundMessage, MessageKind,
+    OutboundMessage, PublishOutcome, RetainHandling, SubscribeOutcome,
+};
+use gridwatch_base::metric;
 use gridwatch_contract::Presence;
 use gridwatch_store::StoreError;
 
@@ -36,9 +33,6 @@ const STORE_RETRY: Duration = Duration::from_secs(5);
 /// Maximum time for publishing `offline` and disconnecting.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// QoS 0 replies have no flow control: with this many replies pending, further ones are dropped.
-const MAX_PENDING_REPLIES: usize = 64;
-
 impl Session {
     /// Opens one connection and runs it to its end.
     pub(super) async fn connection(&mut self, stopped: &mut oneshot::Receiver<()>) -> ConnectionEnd {
@@ -50,16 +44,10 @@ impl Session {
             client,
             events,
             pending: FuturesUnordered::new(),
-            in_flight: BTreeMap::new(),
-            undelivered_replies: VecDeque::new(),
-            pending_acks: FuturesOrdered::new(),
-            is_connected: false,
-            is_new_session: false,
+            sender: Sender::new(self.connector.settings.in_flight.into()),
+            replies: PendingReplies::default(),
+            connack: None,
             subscribing: None,
-            ready_since: None,
-            max_packet: None,
-            paused_until: None,
-            backoff: Backoff::default(),
             closing_until: None,
             claims_in_flight: 0,
         };
@@ -86,25 +74,14 @@ pub(super) struct Connection {
     pub(super) client: Box<dyn Client>,
     events: mpsc::Receiver<Event>,
     /// Publishes awaiting acknowledgement.
-    pub(super) pending: FuturesUnordered<BoxFuture<'static, (PendingPublish, PublishOutcome)>>,
-    /// Outbox rows among `pending`, with the time each was sent.
-    pub(super) in_flight: BTreeMap<i64, Instant>,
-    /// Replies for which the daemon's channel had no capacity yet.
-    undelivered_replies: VecDeque<IncomingReply>,
-    /// Incoming messages to acknowledge, in order of arrival as MQTT requires; false: not committed.
-    pending_acks: FuturesOrdered<BoxFuture<'static, (AckHandle, bool)>>,
-    /// CONNACK received: shutdown must publish `offline`.
-    is_connected: bool,
-    /// The broker has no session for this box, so it may also have lost what it acknowledged recently.
-    is_new_session: bool,
+    pending: FuturesUnordered<BoxFuture<'static, (PendingPublish, PublishOutcome)>>,
+    /// Which outbox rows are in flight, and which may be sent.
+    pub(super) sender: Sender,
+    pub(super) replies: PendingReplies,
+    /// The CONNACK, once received; shutdown must then publish `offline`.
+    connack: Option<ConnAck>,
     /// Outcomes of the subscriptions to replies and to other boxes' claims.
     subscribing: Option<BoxFuture<'static, (SubscribeOutcome, SubscribeOutcome)>>,
-    /// When the reply subscription was confirmed. No case is published before: its reply could be missed.
-    pub(super) ready_since: Option<Instant>,
-    /// Maximum packet size of the broker, in bytes.
-    pub(super) max_packet: Option<u32>,
-    pub(super) paused_until: Option<Instant>,
-    pub(super) backoff: Backoff,
     /// Shutting down; the connection is dropped at this time.
     pub(super) closing_until: Option<Instant>,
     /// Claims among `pending`.
@@ -119,82 +96,102 @@ impl Connection {
         let mut poll = tokio::time::interval(OUTBOX_POLL.min(session.connector.settings.keep_alive));
         let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
         loop {
-            let may_send = self.ready_since.is_some() && self.closing_until.is_none() && self.paused_until.is_none();
-            if may_send && let Err(e) = self.fill(session) {
-                self.store_failed(&e);
-            }
-            if self.ready_since.is_some() && self.closing_until.is_none() {
-                self.publish_claims(session);
-            }
+            self.send_queued(session);
             tokio::select! {
                 biased;
-                event = self.events.recv() => match event {
-                    Some(Event::Connected(connack)) => self.subscribe(session, connack),
-                    Some(Event::Message(message)) => match &session.sites {
-                        Some(sites) if sites.is_site_topic(&message.topic) => self.claim_received(session, message),
-                        _ => self.reply_received(session, message),
-                    },
-                    Some(Event::Disconnected(_)) | None if self.closing_until.is_some() => return ConnectionEnd::Stopped,
-                    Some(Event::Disconnected(disconnect)) => return self.lost(session, disconnect),
-                    None => return ConnectionEnd::Lost("the MQTT client ended".into()),
+                event = self.events.recv() => if let Some(end) = self.handle(session, event) {
+                    return end;
                 },
                 outcomes = maybe(&mut self.subscribing) => self.subscribed(session, outcomes),
-                Some((publish, outcome)) = self.pending.next(), if !self.pending.is_empty() => self.settle(session, publish, outcome),
-                Some((ack, committed)) = self.pending_acks.next(), if !self.pending_acks.is_empty() => {
-                    let result = if committed { "committed" } else { "not_committed" };
-                    counter!("gridwatch_replies_total", "result" => result).increment(1);
-                    if !committed {
-                        // The broker redelivers it on the next connection.
-                        return ConnectionEnd::Lost("a reply could not be committed".into());
-                    }
-                    ack.ack();
+                Some((publish, outcome)) = self.pending.next(), if !self.pending.is_empty() => {
+                    self.published(session, publish, outcome);
                 }
-                permit = daemon.reserve(), if !self.undelivered_replies.is_empty() => match (permit, self.undelivered_replies.pop_front()) {
-                    (Ok(permit), Some(reply)) => permit.send(reply),
-                    _ => return ConnectionEnd::Lost("the daemon no longer receives replies".into()),
-                },
-                Some(health) = session.health.recv() => if self.ready_since.is_some() {
-                    // A full queue has more important messages in it; this one is simply dropped.
-                    let message = OutboundMessage { topic: session.connector.topics.health(), payload: health.into_bytes(), kind: MessageKind::Health };
-                    let _ = self.client.send(message);
-                },
+                Some((ack, is_committed)) = self.replies.acks.next(), if !self.replies.acks.is_empty() => {
+                    if let Some(end) = acknowledge(ack, is_committed) {
+                        return end;
+                    }
+                }
+                permit = daemon.reserve(), if !self.replies.undelivered.is_empty() => {
+                    match (permit, self.replies.undelivered.pop_front()) {
+                        (Ok(permit), Some(reply)) => permit.send(reply),
+                        _ => return ConnectionEnd::Lost("the daemon no longer receives replies".into()),
+                    }
+                }
+                Some(health) = session.health.recv() => self.publish_health(session, health),
                 stop = &mut *stopped, if self.closing_until.is_none() => match stop {
-                    Ok(()) if self.is_connected => self.begin_shutdown(session),
+                    Ok(()) if self.connack.is_some() => self.begin_shutdown(session),
                     _ => return ConnectionEnd::Stopped,
                 },
                 () = sleep_until(self.closing_until.unwrap_or(far)) => return ConnectionEnd::Stopped,
-                () = sleep_until(self.paused_until.unwrap_or(far)) => self.paused_until = None,
+                () = sleep_until(self.sender.paused_until().unwrap_or(far)) => self.sender.resume(),
                 () = news.notified() => {
                     session.update_outbox_gauges();
                     self.update_own_claims(session);
                 }
-                _ = second.tick(), if session.sites.is_some() && self.ready_since.is_some() => self.tick_claims(session),
-                _ = poll.tick() => {
-                    session.update_outbox_gauges();
-                    // Changes by another process, and actions that failed before.
-                    self.update_own_claims(session);
-                    // Only a broker that has stayed up since has certainly forwarded what it acknowledged.
-                    if self.ready_since.is_some_and(|since| since.elapsed() >= FORWARDED_AFTER) {
-                        session.delete_forwarded();
-                    }
-                    let timeout = session.connector.settings.keep_alive * ACK_TIMEOUT_KEEP_ALIVES;
-                    if self.in_flight.values().any(|since| since.elapsed() > timeout) {
-                        let message = format!("the broker has not acknowledged a message for {} s", timeout.as_secs());
-                        return self.lost(session, Disconnect { message, cause: DisconnectCause::NoReason });
-                    }
-                }
+                _ = second.tick(), if session.sites.is_some() && self.sender.is_ready() => self.tick_claims(session),
+                _ = poll.tick() => if let Some(end) = self.poll_outbox(session) {
+                    return end;
+                },
             }
         }
     }
 
+    /// Publishes rows and claims that may be sent now.
+    fn send_queued(&mut self, session: &mut Session) {
+        if self.closing_until.is_some() {
+            return;
+        }
+        if self.sender.may_send(&session.poison)
+            && let Err(e) = self.fill(session)
+        {
+            self.store_failed(&e);
+        }
+        if self.sender.is_ready() {
+            self.publish_claims(session);
+        }
+    }
+
+    /// Handles an event of the client; `Some` ends the connection.
+    fn handle(&mut self, session: &mut Session, event: Option<Event>) -> Option<ConnectionEnd> {
+        match event {
+            Some(Event::Connected(connack)) => self.subscribe(session, connack),
+            Some(Event::Message(message)) => match &session.sites {
+                Some(sites) if sites.is_site_topic(&message.topic) => self.claim_received(session, message),
+                _ => self.reply_received(session, message),
+            },
+            Some(Event::Disconnected(_)) | None if self.closing_until.is_some() => return Some(ConnectionEnd::Stopped),
+            Some(Event::Disconnected(disconnect)) => return Some(self.lost(session, disconnect)),
+            None => return Some(ConnectionEnd::Lost("the MQTT client ended".into())),
+        }
+        None
+    }
+
+    /// Catches up with changes by another process and with actions that failed before, and ends the connection if a message
+    /// was not acknowledged in time.
+    fn poll_outbox(&mut self, session: &mut Session) -> Option<ConnectionEnd> {
+        let now = Instant::now();
+        session.update_outbox_gauges();
+        self.update_own_claims(session);
+        // Only a broker that has stayed up since has certainly forwarded what it acknowledged.
+        if self.sender.ready_for(now).is_some_and(|ready| ready >= FORWARDED_AFTER) {
+            session.delete_forwarded();
+        }
+        let timeout = session.connector.settings.keep_alive * ACK_TIMEOUT_KEEP_ALIVES;
+        self.sender.has_overdue(timeout, now).then(|| {
+            let disconnect = Disconnect {
+                message: format!("the broker has not acknowledged a message for {} s", timeout.as_secs()),
+                cause: DisconnectCause::NoReason,
+            };
+            self.lost(session, disconnect)
+        })
+    }
+
     /// After CONNACK: publishes `online` and subscribes to replies and claims.
     fn subscribe(&mut self, session: &mut Session, connack: ConnAck) {
-        self.is_connected = true;
+        self.connack = Some(connack);
         if let Some(sites) = &mut session.sites {
             sites.connected(!connack.session_present);
         }
-        self.is_new_session = !connack.session_present;
-        self.max_packet = connack.max_packet;
         info!(
             host = session.connector.settings.host,
             port = session.connector.settings.port,
@@ -204,7 +201,9 @@ impl Connection {
         );
         let online = session.connector.status(Presence::Online, Some(Timestamp::now()));
         // A retained reply would be applied again on every connection.
-        let replies = self.client.subscribe(vec![session.connector.topics.reply()], RetainHandling::SkipRetained);
+        let replies = self
+            .client
+            .subscribe(vec![session.connector.topics.reply()], RetainHandling::SkipRetained);
         let claims = session.sites.as_ref().map_or_else(
             || Ok(std::future::ready(SubscribeOutcome::Granted).boxed()),
             |sites| self.client.subscribe(sites.filters(), RetainHandling::SendRetained),
@@ -235,82 +234,59 @@ impl Connection {
             // The disconnect event follows.
             SubscribeOutcome::Lost => return,
         }
-        self.ready_since = Some(Instant::now());
-        gauge!("gridwatch_link_connected").set(1.0);
+        let (is_new_session, max_packet) = match self.connack {
+            Some(connack) => (!connack.session_present, connack.max_packet),
+            None => (true, None),
+        };
+        self.sender.start(max_packet, Instant::now());
+        gauge!(metric::LINK_CONNECTED).set(1.0);
         session.state.send_modify(|s| s.connected = true);
-        if let Err(e) = session.rewind_outbox(self.is_new_session) {
+        if let Err(e) = session.rewind_outbox(is_new_session) {
             self.store_failed(&e);
         }
         self.start_claims(session, claims);
-    }
-
-    /// Queues the acknowledgement of a message that needs no commit.
-    pub(super) fn acknowledge(&mut self, ack: AckHandle) {
-        self.pending_acks.push_back(async move { (ack, true) }.boxed());
     }
 
     fn reply_received(&mut self, session: &mut Session, message: InboundMessage) {
         if self.closing_until.is_some() {
             return;
         }
-        if message.is_qos0 && self.pending_acks.len() >= MAX_PENDING_REPLIES {
-            counter!("gridwatch_replies_total", "result" => "flood").increment(1);
-            debug!("Dropped a QoS 0 reply: too many replies pending");
-            return;
-        }
-        let ack = message.ack;
-        match reply::read(
-            &message.payload,
-            message.is_retained,
-            message.correlation.as_deref(),
-            &session.store,
-        ) {
-            Ok(Ok((message, reply))) => {
-                info!(case = %reply.case, state = reply.state.as_str(), "Received a reply from the platform");
-                let (committed, is_committed) = oneshot::channel();
-                self.undelivered_replies.push_back(IncomingReply {
-                    message,
-                    reply,
-                    committed,
-                });
-                self.pending_acks
-                    .push_back(is_committed.map(|committed| (ack, committed.is_ok())).boxed());
-            }
-            Ok(Err(rejected)) => {
-                counter!("gridwatch_replies_total", "result" => rejected.as_str()).increment(1);
-                // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
-                warn!(reason = ?rejected.to_string(), bytes = message.payload.len(), "Rejected a message on the reply topic");
-                self.pending_acks.push_back(async move { (ack, true) }.boxed());
-            }
-            Err(e) => {
-                self.store_failed(&e);
-                self.pending_acks.push_back(async move { (ack, false) }.boxed());
-            }
+        if let Err(e) = self.replies.received(message, &session.store) {
+            self.store_failed(&e);
         }
     }
 
-    /// Stops sending outbox messages for `length`.
-    pub(super) fn pause(&mut self, length: Duration) {
-        self.paused_until = Some(Instant::now() + length);
+    fn publish_health(&mut self, session: &Session, health: String) {
+        if self.sender.is_ready() {
+            // If the queue is full it holds more important messages, and this one is dropped.
+            let _ = self.client.send(OutboundMessage {
+                topic: session.connector.topics.health(),
+                payload: health.into_bytes(),
+                kind: MessageKind::Health,
+            });
+        }
+    }
+
+    /// Tracks a publish until its outcome is known.
+    pub(super) fn await_outcome(&mut self, publish: PendingPublish, outcome: BoxFuture<'static, PublishOutcome>) {
+        self.pending.push(outcome.map(|outcome| (publish, outcome)).boxed());
     }
 
     pub(super) fn store_failed(&mut self, e: &StoreError) {
         error!(error = %e, "Cannot access the outbox; retrying");
-        self.pause(STORE_RETRY);
+        self.sender.pause(STORE_RETRY, Instant::now());
     }
 
     fn lost(&self, session: &mut Session, disconnect: Disconnect) -> ConnectionEnd {
-        let in_flight: Vec<i64> = self.in_flight.keys().copied().collect();
-        session.lost(&in_flight, disconnect, self.is_connected)
+        session.lost(&self.sender.in_flight(), disconnect, self.connack.is_some())
     }
 
     /// Publishes `offline` behind what is in flight; the connection closes when all of it is acknowledged.
     fn begin_shutdown(&mut self, session: &Session) {
         self.closing_until = Some(Instant::now() + SHUTDOWN_TIMEOUT);
         let offline = session.connector.status(Presence::Offline, Some(Timestamp::now()));
-        let publish = PendingPublish::status(offline.topic.clone());
         if let Ok(outcome) = self.client.send(offline) {
-            self.pending.push(outcome.map(|outcome| (publish, outcome)).boxed());
+            self.await_outcome(PendingPublish::Status, outcome);
         }
         self.disconnect_if_drained();
     }
@@ -321,6 +297,18 @@ impl Connection {
             self.client.disconnect();
         }
     }
+}
+
+/// Acknowledges a reply that was committed or rejected; one that could not be committed ends the connection, so that the
+/// broker redelivers it.
+fn acknowledge(ack: AckHandle, is_committed: bool) -> Option<ConnectionEnd> {
+    let result = if is_committed { "committed" } else { "not_committed" };
+    counter!(metric::REPLIES, "result" => result).increment(1);
+    if !is_committed {
+        return Some(ConnectionEnd::Lost("a reply could not be committed".into()));
+    }
+    ack.ack();
+    None
 }
 
 /// Awaits `future` and clears it; pends forever if it is `None`.

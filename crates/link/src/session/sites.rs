@@ -2,15 +2,19 @@
 
 use std::collections::VecDeque;
 
-use futures::FutureExt;
 use metrics::counter;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, warn};
 
 use super::{Session, connection::Connection, sending::PendingPublish};
-use gridwatch_engine::Known;
-use crate::{SiteSharing, claims::{ClaimAction, ClaimProtocol, Now}, wire::{SubscribeOutcome, OutboundMessage, InboundMessage, MessageKind, PublishOutcome, Connector}};
+use crate::{
+    SiteSharing,
+    claims::{ClaimAction, ClaimProtocol, Now},
+    wire::{Connector, InboundMessage, MessageKind, OutboundMessage, PublishOutcome, SubscribeOutcome},
+};
+use gridwatch_base::metric;
 use gridwatch_contract::topics::SiteTopics;
+use gridwatch_engine::Known;
 use gridwatch_store::{Store, StoreError};
 
 /// Claims awaiting acknowledgement at a time; few, compared with the outbox.
@@ -144,7 +148,7 @@ impl Connection {
 
     /// Compares the store's claims with what was published: cases may have been opened or closed.
     pub(super) fn update_own_claims(&mut self, session: &mut Session) {
-        let (Some(sites), true) = (&mut session.sites, self.ready_since.is_some()) else {
+        let (Some(sites), true) = (&mut session.sites, self.sender.is_ready()) else {
             return;
         };
         let rows = session.store.claims();
@@ -179,13 +183,13 @@ impl Connection {
                     }
                 }
                 Err(invalid) => {
-                    counter!("gridwatch_claims_refused_total").increment(1);
+                    counter!(metric::CLAIMS_REJECTED).increment(1);
                     // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
                     warn!(topic = ?message.topic, reason = ?invalid.to_string(), "Rejected a message on a site topic");
                 }
             }
         }
-        self.acknowledge(message.ack);
+        self.replies.acknowledge(message.ack);
     }
 
     /// Publishes queued claims, a few at a time.
@@ -193,14 +197,14 @@ impl Connection {
         let Some(sites) = &mut session.sites else { return };
         while self.claims_in_flight < CLAIMS_IN_FLIGHT {
             let Some(message) = sites.to_publish.front() else { return };
-            let publish = PendingPublish::claim(message.topic.clone());
+            let publish = PendingPublish::Claim(message.topic.clone());
             let Ok(outcome) = self.client.send(message.clone()) else {
                 // The queue is full, or the connection is closing.
                 return;
             };
             sites.to_publish.pop_front();
             self.claims_in_flight += 1;
-            self.pending.push(outcome.map(|outcome| (publish, outcome)).boxed());
+            self.await_outcome(publish, outcome);
         }
     }
 
