@@ -360,7 +360,7 @@ mod tests {
     use super::*;
 
     fn record() -> String {
-        let file = format!("{}/tests/fixtures/contract/case.json", env!("CARGO_MANIFEST_DIR"));
+        let file = format!("{}/../../tests/fixtures/contract/case.json", env!("CARGO_MANIFEST_DIR"));
         std::fs::read_to_string(file).unwrap()
     }
 

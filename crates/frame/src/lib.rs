@@ -466,7 +466,10 @@ mod tests {
     #[test]
     fn a_picture_without_colour_is_told_from_a_dull_one() {
         let street = |name: &str| {
-            let path = format!("{}/tests/fixtures/pictures/{name}.jpg", env!("CARGO_MANIFEST_DIR"));
+            let path = format!(
+                "{}/../../tests/fixtures/pictures/{name}.jpg",
+                env!("CARGO_MANIFEST_DIR")
+            );
             image::open(path).unwrap().into_rgb8()
         };
         // Each value takes `share` of its colour, and light of `gain`; then as an encoder would leave it.
