@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use super::{Failure, print};
 use gridwatch_config::schema;
 use gridwatch_contract as contract;
-use gridwatch_contract::Message;
+use gridwatch_contract::MessageType;
 use gridwatch_model::Manifest;
 
 /// Prints the JSON Schema (draft 2020-12) of the configuration file, of a model's manifest, or of what box and platform say to each
@@ -22,7 +22,7 @@ pub struct Args {
     model: bool,
     /// That of a message between box and platform.
     #[arg(long, value_name = "MESSAGE", conflicts_with = "model", value_parser = message())]
-    message: Option<Message>,
+    message: Option<MessageType>,
     /// The AsyncAPI 3.0 document of topics and messages; it refers to the schemas of the messages.
     #[arg(long, conflicts_with_all = ["model", "message"])]
     asyncapi: bool,
@@ -42,7 +42,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 }
 
 /// Lists the messages in help and in errors.
-fn message() -> impl TypedValueParser<Value = Message> {
-    PossibleValuesParser::new(Message::ALL.map(Message::as_str))
-        .try_map(|name| Message::named(&name).ok_or("unknown message"))
+fn message() -> impl TypedValueParser<Value = MessageType> {
+    PossibleValuesParser::new(MessageType::ALL.map(MessageType::as_str))
+        .try_map(|name| MessageType::named(&name).ok_or("unknown message"))
 }

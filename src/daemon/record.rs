@@ -9,7 +9,7 @@ use gridwatch_base::clock;
 use gridwatch_config as config;
 use gridwatch_config::Config;
 use gridwatch_contract::{
-    CameraInfo, CaseRecord, Context, EvidenceItem, EvidenceRole, Form, Language, ModelInfo, Topics, When,
+    CameraInfo, CaseRecord, RecordContext, EvidenceItem, EvidenceRole, Form, Language, ModelInfo, Topics, When,
 };
 use gridwatch_engine::{CameraId, Case, Label};
 use gridwatch_evidence::{EvidencePicture, Role};
@@ -70,7 +70,7 @@ impl Records {
         let scene = pictures.iter().rfind(|p| p.role == Role::Scene)?;
         Some(CaseRecord::new(
             case,
-            Context {
+            RecordContext {
                 node: config.node.as_str(),
                 language: match config.language {
                     config::Language::Zh => Language::Zh,

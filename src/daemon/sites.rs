@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use gridwatch_config::Config;
 use gridwatch_engine::{CellCode, Known, Place, Snapshot};
-use gridwatch_link::Sharing;
+use gridwatch_link::SiteSharing;
 
 /// How far a street camera tells things, metres: a problem farther off has too few pixels to be judged.
 const SIGHT_M: f64 = 300.0;
@@ -16,8 +16,8 @@ pub(super) fn sharing(
     config: &Config,
     snapshot: Option<&Snapshot>,
     news: mpsc::UnboundedSender<Known>,
-) -> Option<Sharing> {
-    config.broker.share_sites.then(|| Sharing {
+) -> Option<SiteSharing> {
+    config.broker.share_sites.then(|| SiteSharing {
         cells: cells(config),
         known: snapshot.map(|s| s.claims().to_vec()).unwrap_or_default(),
         news,

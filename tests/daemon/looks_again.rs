@@ -117,7 +117,7 @@ async fn a_heap_is_still_there_then_cannot_be_seen_then_is_gone() {
         };
         let (before, after) = (of(EvidenceRole::Before), of(EvidenceRole::After));
         assert!(before.captured_at.timestamp() < after.captured_at.timestamp());
-        for (item, zh) in [(before, "处理前全景："), (after, "复查时全景：")] {
+        for (item, zh) in [(before, "处置前全景："), (after, "核查时全景：")] {
             assert!(item.caption.as_ref().unwrap().zh.starts_with(zh), "{item:?}");
         }
         assert_eq!(

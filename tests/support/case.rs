@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gridwatch_base::clock::ClockSync;
 use gridwatch_contract::{
-    CameraInfo, CaseRecord, Context, EvidenceItem, EvidenceRole, Form, Language, ModelInfo, Topics, When,
+    CameraInfo, CaseRecord, RecordContext, EvidenceItem, EvidenceRole, Form, Language, ModelInfo, Topics, When,
 };
 use gridwatch_engine::{BBox, Case, Category, Location, LonLat, JournalEntry, PlaceMethod, Reason};
 use jiff::{Timestamp, tz::TimeZone};
@@ -112,7 +112,7 @@ pub fn evidence_item(i: usize, role: EvidenceRole, bytes: usize, sha256: String)
 pub fn record(case: &Case, evidence: Vec<EvidenceItem>) -> CaseRecord {
     CaseRecord::new(
         case,
-        Context {
+        RecordContext {
             node: NODE,
             language: Language::Zh,
             zone: &zone(),

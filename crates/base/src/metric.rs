@@ -53,3 +53,20 @@ pub const RECONNECTS: &str = "gridwatch_camera_reconnects_total";
 pub const PINNED: &str = "gridwatch_pinned_looks";
 /// From confirmed to committed.
 pub const COMMIT: &str = "gridwatch_confirm_to_commit_seconds";
+
+/// Gauge: 1 while the MQTT link is connected and subscribed, otherwise 0.
+pub const LINK_CONNECTED: &str = "gridwatch_link_connected";
+/// Gauge: outbox messages waiting to be published.
+pub const OUTBOX_DEPTH: &str = "gridwatch_outbox_depth";
+/// Gauge: outbox messages in quarantine, waiting for an operator.
+pub const OUTBOX_QUARANTINED: &str = "gridwatch_outbox_quarantined";
+/// Counter: outcomes of published outbox messages. Labels: `kind` (`case`, `evidence`) and `result` (`delivered`, `unheard`,
+/// `refused`, `busy`, `lost`).
+pub const PUBLISHES: &str = "gridwatch_publish_total";
+/// Histogram: seconds from publishing an outbox message to its acknowledgement. Label: `kind`.
+pub const PUBLISH_SECONDS: &str = "gridwatch_publish_seconds";
+/// Counter: messages received on the reply topic. Label: `result` (`committed`, `not_committed`, `flood`, or why the message
+/// was rejected).
+pub const REPLIES: &str = "gridwatch_replies_total";
+/// Counter: invalid messages received on site topics.
+pub const CLAIMS_REJECTED: &str = "gridwatch_claims_refused_total";

@@ -24,7 +24,6 @@ use jiff::Timestamp;
 use url::Url;
 
 use super::{
-    backoff::Backoff,
     gst_frame,
     slot::{CameraState, Slot},
 };
@@ -162,7 +161,7 @@ impl Drop for GstSource {
 
 fn supervise(settings: &SourceSettings, slot: &Arc<Slot>, stop: &AtomicBool) {
     let camera = &settings.camera;
-    let mut backoff = Backoff::default();
+    let mut backoff = reconnect_backoff();
     while !stop.load(Ordering::Relaxed) {
         let started_at = Instant::now();
         // A panic is handled as an error; a dead thread would leave the camera's state at "live".
@@ -181,7 +180,7 @@ fn supervise(settings: &SourceSettings, slot: &Arc<Slot>, stop: &AtomicBool) {
             CameraState::Live => started_at.elapsed(),
             _ => Duration::ZERO,
         };
-        let wait = backoff.failed(live, fastrand::f64());
+        let wait = backoff.next_delay_after(live, HEALTHY, fastrand::f64());
         let text = error.to_string();
         if !matches!(slot.state(), CameraState::Down { error, .. } if error == text) {
             tracing::warn!(%camera, retry_in = ?wait, "Camera down: {text}");

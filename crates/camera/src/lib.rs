@@ -12,7 +12,6 @@
 //! Nothing in this crate depends on what the models detect.
 
 mod annexb;
-mod backoff;
 mod cadence;
 #[cfg(feature = "gst")]
 pub mod clip;
@@ -28,6 +27,7 @@ mod gst_frame;
 pub mod gst_source;
 
 pub mod receive;
+mod reconnect;
 pub mod schedule;
 pub mod slot;
 

@@ -37,7 +37,7 @@ use url::Url;
 use super::{
     Codec, Keyframe,
     annexb::{self, UnitKind},
-    backoff::Backoff,
+    reconnect::{HEALTHY, reconnect_backoff},
     cadence::KeyframeCadence,
     slot::{CameraState, Slot},
 };
@@ -212,7 +212,7 @@ impl<T> Drop for AbortOnDrop<T> {
 async fn supervise(settings: ReceiverSettings, slot: Arc<Slot>) {
     let camera = settings.camera.clone();
     let settings = Arc::new(settings);
-    let mut backoff = Backoff::default();
+    let mut backoff = reconnect_backoff();
     loop {
         let live_since = Arc::new(std::sync::OnceLock::new());
         // In its own task, so that a panic comes back as an error.
@@ -237,7 +237,7 @@ async fn supervise(settings: ReceiverSettings, slot: Arc<Slot>) {
         };
         drop(child);
         let live = live_since.get().map_or(Duration::ZERO, Instant::elapsed);
-        let wait = backoff.failed(live, fastrand::f64());
+        let wait = backoff.next_delay_after(live, HEALTHY, fastrand::f64());
         let text = error.to_string();
         // Warn only when the error changes: a camera may be down for a week.
         let is_new = !matches!(slot.state(), CameraState::Down { error, .. } if error == text);

@@ -75,7 +75,7 @@ impl Store {
             for item in &record.evidence {
                 add_evidence(t, (dir, &record.case_id), item, form, filed_at)?;
             }
-            outbox::add_case(t, &record.case_id, &form.topics.case(), &form.words(&sealed), filed_at)?;
+            outbox::add_case(t, &record.case_id, &form.topics.case(), &form.payload(&sealed), filed_at)?;
             match &form.shares_sites {
                 Some(node) => claims::add(t, &case.claim(node)),
                 None => Ok(()),
@@ -200,7 +200,7 @@ impl Store {
                 at,
                 Some(&reason),
             )?;
-            outbox::add_case(t, &record.case_id, &form.topics.case(), &form.words(&sealed), at)?;
+            outbox::add_case(t, &record.case_id, &form.topics.case(), &form.payload(&sealed), at)?;
             Ok(record.revision)
         })?;
         self.outbox_notify.notify_one();
@@ -407,7 +407,7 @@ pub(super) fn revise(
     )?;
     add_history(t, id, record.revision, author, revision.state, at, reason)?;
     if is_ours && matches!(revision.state, CaseState::Withdrawn | CaseState::Reopened) {
-        outbox::add_case(t, id, &form.topics.case(), &form.words(&sealed), at)?;
+        outbox::add_case(t, id, &form.topics.case(), &form.payload(&sealed), at)?;
     }
     Ok(record.revision)
 }
