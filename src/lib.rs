@@ -1,10 +1,10 @@
-//! gridwatch: looks at street cameras, files one case per problem, place and grid cell, and looks again.
+//! gridwatch: watches street cameras, files one case per problem, place and grid cell, and verifies whether it was cleared.
 //!
-//! Data goes one way: [`camera`] receives and decodes, [`vision`] says whether the view can be trusted, [`model`] finds
-//! things, [`engine`] decides, [`evidence`] makes the pictures, [`store`] keeps what must not be lost and [`link`] carries
-//! it to the platform. [`ledger`] records what the engine was told, and [`replay`] tells it again; [`simulate`] makes such a
-//! record of a town whose truth is known. `daemon`, which needs the features `gst` and `ort`, owns the tasks and wires the
-//! rooms; no room calls another sideways, and `engine` imports none of them. See `docs/architecture.md`.
+//! This crate is the daemon and the command line; the work is done by the crates under `crates/`, in the direction of the data:
+//! `gridwatch_camera` receives and decodes, `gridwatch_vision` decides whether a view can be trusted, `gridwatch_model` detects,
+//! `gridwatch_engine` decides, `gridwatch_evidence` makes the pictures, `gridwatch_store` keeps what must not be lost, and
+//! `gridwatch_link` delivers it to the platform. `gridwatch_ledger` records the engine's inputs and replays them. `daemon`
+//! (features `gst` and `ort`) owns the threads. See `docs/architecture.md`.
 
 pub mod camera;
 pub mod cli;

@@ -321,7 +321,7 @@ impl WorkerModels {
                 for chair in chairs {
                     let start = Instant::now();
                     let seen = shown.detect(chair.seat)?;
-                    histogram!(names::LOOK_CLOSER, "model" => chair.known.info.id.clone()).record(start.elapsed());
+                    histogram!(names::SECOND_LOOK, "model" => chair.known.info.id.clone()).record(start.elapsed());
                     best = best.max(closer.score(&seen, labels));
                 }
                 best
