@@ -1,4 +1,4 @@
-//! The whole daemon on real streams and a real broker.
+//! The whole daemon with real streams and a real broker.
 
 #[path = "../support/broker.rs"]
 mod broker;
