@@ -36,17 +36,19 @@ pub struct Args {
 enum BenchCommand {
     /// Run the daemon on many cameras; print CPU, memory and lateness, and the same for ffmpeg.
     #[command(
-        long_about = "Serves COUNT cameras over RTSP from a separate process (one clip, 1080p25 H.264 at 4 Mb/s, GOP 50, looped, \
-        not re-encoded), runs the daemon on them as `gridwatch run` does, with both models, and measures the daemon's process alone. \
-        Then ffmpeg gets the same cameras: it decodes every frame and scales it, at 5 frames a second.\n\n\
+        long_about = "Serves COUNT cameras over RTSP from a separate process (one clip, 1080p25 H.264 at 4 Mb/s, GOP 50, \
+        looped, not re-encoded), runs the daemon on them as `gridwatch run` does, with both models, and measures the \
+        daemon's process alone. Then ffmpeg gets the same cameras: it decodes every frame and scales it, at 5 frames \
+        a second.\n\n\
         CPU is user plus system time in ms per camera and second. With --json the last line is one JSON object."
     )]
     Cameras(CamerasArgs),
     /// Alter your own street pictures as light, weather and people do, and print how often the view is assessed correctly.
     #[command(
-        long_about = "Uses each picture as a street that a camera watches: the camera learns the view and is then shown the picture altered: \
-        darker, out of focus, covered, in other light, behind a bus or a crowd, or aimed elsewhere. Prints for each change how many of those \
-        looks were assessed as clear, dark, blurred, blocked and moved, under the default thresholds of [view].\n\n\
+        long_about = "Uses each picture as a street that a camera watches: the camera learns the view and is then shown the \
+        picture altered: darker, out of focus, covered, in other light, behind a bus or a crowd, or aimed elsewhere. \
+        Prints for each alteration how many of those looks were assessed as clear, dark, blurred, blocked and moved, \
+        under the default thresholds of [view].\n\n\
         The same pictures and --seed give the same numbers. Starts nothing; needs no camera or broker."
     )]
     Views(views::Args),
