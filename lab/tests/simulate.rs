@@ -1,5 +1,5 @@
-//! `gridwatch simulate`: the same arguments give the same bytes, a replay of the ledger gives the cases of the simulation, and with
-//! the shipped rules nearly all of them are correct.
+//! `gridwatch simulate`: the same arguments give the same bytes, a replay of the ledger gives the cases of the simulation, and
+//! with the shipped rules nearly all of them are correct.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{

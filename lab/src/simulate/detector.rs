@@ -16,8 +16,8 @@ use super::{
 };
 use gridwatch_engine::{BBox, Detection, Label, Light, Plan};
 
-/// Shares of the latent number's variance: the object's own, the slow part, and the look's noise. With these, one object in forty
-/// is detected in less than 0.4 of the looks where the mean is 0.7.
+/// Shares of the latent number's variance: the object's own, the slow part, and the look's noise. With these, one object in
+/// forty is detected in less than 0.4 of the looks where the mean is 0.7.
 const OBJECT_VARIANCE: f64 = 0.15;
 const SLOW_VARIANCE: f64 = 0.35;
 const LOOK_VARIANCE: f64 = 0.5;
