@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Encodes the clip that `gridwatch bench cameras` serves: 20 s, 1080p25, H.264 High at 4 Mb/s, GOP 50, B-frames as x264
+# Encodes the clip that `gridwatch-lab bench cameras` serves: 20 s, 1080p25, H.264 High at 4 Mb/s, GOP 50, B-frames as x264
 # chooses them. A slow pan over a house front with sensor noise: motion and grain in every frame use up the bitrate, so that
 # decoding costs as much as on a real street. Made once, and not kept in the repository (10 MB).
 #

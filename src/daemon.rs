@@ -5,9 +5,9 @@ mod core;
 mod evidence_worker;
 mod looks;
 mod models;
+mod number_reader;
 mod pictures;
 mod pinned_frames;
-mod number_reader;
 mod record;
 mod sites;
 mod view_monitor;
@@ -33,21 +33,32 @@ use self::{
     evidence_worker::EvidenceWorker,
     looks::{LookScheduler, LookWorker, WatchedCamera, WatchedView},
     models::{ModelManager, WorkerReport},
-    pinned_frames::PinnedFrames,
     number_reader::{NumberReader, ReadSchedule},
+    pinned_frames::PinnedFrames,
     record::RecordBuilder,
     view_monitor::ViewMonitor,
 };
-use gridwatch_camera::{decode::{DecodeError, Decoder}, gst_source::{self, GstSource}, receive::{Patience, Receiver, Settings}, slot::{Slot, State}};
-use gridwatch_base::{clock, metric, error::Class};
-use gridwatch_config::{self, Config};
-use gridwatch_custody::{keys::{KeyError, KeyRing}, vault::Vault};
-use gridwatch_ledger::{Recorded, Recorder, Run};
-use gridwatch_link::{self, Link, LinkHandle, LinkState};
-use gridwatch_contract::{CameraHealth, ClockHealth, HealthMessage, When};
-use gridwatch_model::{self, ModelError, registry::RegistryError};
-use gridwatch_store::{Store, StoreError};
 use crate::telemetry::{self, Health, TelemetryError};
+use gridwatch_base::{clock, error::Class, metric};
+use gridwatch_camera::{
+    decode::{DecodeError, Decoder},
+    gst_source::{self, GstSource},
+    receive::{Patience, Receiver, Settings},
+    slot::{Slot, State},
+};
+use gridwatch_config as config;
+use gridwatch_config::Config;
+use gridwatch_contract::{CameraHealth, ClockHealth, HealthMessage, SCHEMA_VERSION, When};
+use gridwatch_custody::{
+    keys::{KeyError, KeyRing},
+    vault::Vault,
+};
+use gridwatch_ledger::{Recorded, Recorder, Run};
+use gridwatch_link as link;
+use gridwatch_link::{Link, LinkHandle, LinkState};
+use gridwatch_model as model;
+use gridwatch_model::{ModelError, registry::RegistryError};
+use gridwatch_store::{Store, StoreError};
 
 /// Why the daemon could not start. Once it runs, only a signal ends it.
 #[derive(Debug, thiserror::Error)]
@@ -219,7 +230,7 @@ impl Daemon {
         let (replies_in, mut replies) = tokio::sync::mpsc::channel(16);
         let (claims_in, mut claims) = tokio::sync::mpsc::unbounded_channel();
         let link = Link::spawn(
-            link::Settings::new(&config.node, &config.broker, &config.timezone),
+            crate::broker::link_settings(&config.node, &config.broker, &config.timezone),
             &store,
             replies_in,
             sites::site_sharing(&config, snapshot.as_ref(), claims_in),
@@ -254,7 +265,12 @@ impl Daemon {
                 .cameras
                 .iter()
                 .flat_map(|c| c.presets.iter().map(move |p| (c, p)))
-                .map(|(c, p)| (p.view.clone(), pictures::evidence_settings(&config, &models.descriptors(c), p)))
+                .map(|(c, p)| {
+                    (
+                        p.view.clone(),
+                        pictures::evidence_settings(&config, &models.descriptors(c), p),
+                    )
+                })
                 .collect(),
             state_dir: config.state_dir.clone(),
             mask_detector,
@@ -411,7 +427,7 @@ impl Daemon {
             }
         };
         HealthMessage {
-            schema_version: link::contract::SCHEMA_VERSION,
+            schema_version: SCHEMA_VERSION,
             node_id: self.config.node.to_string(),
             at: When::new(now, &self.config.timezone),
             clock: clock::read().ok().map(ClockHealth::new),
@@ -492,21 +508,21 @@ impl Shared {
 
     /// Updates the gauges that are cheaper to read on a scrape than to keep current.
     fn refresh(&self) {
-        gauge!(names::STRETCH).set(self.looks.stretch());
+        gauge!(metric::STRETCH).set(self.looks.stretch());
         for camera in &self.looks.cameras {
             let id = camera.id.to_string();
             let state = camera.slot.state();
             for name in ["connecting", "live", "degraded", "down", "join_thread"] {
                 let is = if state.as_str() == name { 1.0 } else { 0.0 };
-                gauge!(names::CAMERA_STATE, "camera" => id.clone(), "state" => name).set(is);
+                gauge!(metric::CAMERA_STATE, "camera" => id.clone(), "state" => name).set(is);
             }
             let stats = camera.slot.stats();
             if let Some(interval) = stats.keyframe_interval {
-                gauge!(names::KEYFRAME_INTERVAL, "camera" => id.clone()).set(interval.as_secs_f64());
+                gauge!(metric::KEYFRAME_INTERVAL, "camera" => id.clone()).set(interval.as_secs_f64());
             }
-            counter!(names::LOST_PACKETS, "camera" => id.clone()).absolute(stats.lost_packets);
-            counter!(names::DAMAGED, "camera" => id.clone()).absolute(stats.damaged);
-            counter!(names::RECONNECTS, "camera" => id).absolute(stats.reconnects);
+            counter!(metric::LOST_PACKETS, "camera" => id.clone()).absolute(stats.lost_packets);
+            counter!(metric::DAMAGED, "camera" => id.clone()).absolute(stats.damaged);
+            counter!(metric::RECONNECTS, "camera" => id).absolute(stats.reconnects);
         }
     }
 }

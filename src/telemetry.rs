@@ -1,6 +1,6 @@
 //! Logs, metrics and health. The crates log with `tracing` and count with `metrics`; this module sets up where both go.
 //!
-//! Dashboards and alerts depend on the metric names, which are listed in [`names`].
+//! Dashboards and alerts depend on the metric names, which are listed in [`gridwatch_base::metric`].
 
 use std::{
     io::IsTerminal,
@@ -18,8 +18,8 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
+use gridwatch_base::{error::Class, metric};
 use gridwatch_config::raw::LogFormat;
-use gridwatch_base::error::Class;
 
 /// Why telemetry could not start.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +35,7 @@ pub enum TelemetryError {
         reason: String,
     },
     /// The address cannot be bound.
-    #[error(
-        "telemetry.listen: cannot bind {address} ({source}); use another port, or \"\" to disable the endpoint"
-    )]
+    #[error("telemetry.listen: cannot bind {address} ({source}); use another port, or \"\" to disable the endpoint")]
     Listen {
         /// The configured address.
         address: SocketAddr,
@@ -99,7 +97,7 @@ fn lateness_seconds() -> Vec<f64> {
 pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
     let handle = PrometheusBuilder::new()
         .set_buckets(&WORK_SECONDS)
-        .and_then(|b| b.set_buckets_for_metric(Matcher::Full(names::LATENESS.into()), &lateness_seconds()))
+        .and_then(|b| b.set_buckets_for_metric(Matcher::Full(metric::LATENESS.into()), &lateness_seconds()))
         .map_err(|_| TelemetryError::Twice)?
         .install_recorder()
         .map_err(|_| TelemetryError::Twice)?;
@@ -107,64 +105,8 @@ pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
     Ok(handle)
 }
 
-/// The names of the daemon's metrics.
-pub mod names {
-    /// Looks, by camera and view.
-    pub const LOOKS: &str = "gridwatch_looks_total";
-    /// Looks that failed, by camera and reason.
-    pub const LOOKS_FAILED: &str = "gridwatch_looks_failed_total";
-    /// Capture time of the newest look, by camera (Unix seconds).
-    pub const LAST_LOOK: &str = "gridwatch_last_look_timestamp_seconds";
-    /// 1 while the camera points away from its learned view, or misses the preset; by camera.
-    pub const VIEW_MOVED: &str = "gridwatch_view_moved";
-    /// Time from a look being due to its start.
-    pub const LATENESS: &str = "gridwatch_look_lateness_seconds";
-    /// Factor by which look periods are stretched under overload.
-    pub const STRETCH: &str = "gridwatch_schedule_stretch";
-    /// Time to decode a keyframe.
-    pub const DECODE: &str = "gridwatch_decode_seconds";
-    /// Detection time, by model.
-    pub const DETECT: &str = "gridwatch_detect_seconds";
-    /// Detection time of second looks, by model.
-    pub const SECOND_LOOK: &str = "gridwatch_look_closer_seconds";
-    /// 1 for live versions, by model and version.
-    pub const MODEL_LIVE: &str = "gridwatch_model_live";
-    /// Versions that went live, were refused or were rolled back, by model and change.
-    pub const MODEL_CHANGES: &str = "gridwatch_model_changes_total";
-    /// Looks of the newest trial or shadow run, by model.
-    pub const MODEL_TRIAL_LOOKS: &str = "gridwatch_model_trial_looks";
-    /// Keyframe interval, by camera.
-    pub const KEYFRAME_INTERVAL: &str = "gridwatch_keyframe_interval_seconds";
-    /// Camera state, by camera and state: 1 for the one it is in.
-    pub const CAMERA_STATE: &str = "gridwatch_camera_state";
-    /// Candidates that did not become a case, by camera, rule and reason.
-    pub const NOT_FILED: &str = "gridwatch_candidates_not_filed_total";
-    /// State changes of tracked candidates, by camera, rule and reason.
-    pub const PRESENCE: &str = "gridwatch_presence_total";
-    /// Confirmed problems held back by the daily cap.
-    pub const WAITING: &str = "gridwatch_candidates_waiting";
-    /// Cases filed, by rule.
-    pub const CASES: &str = "gridwatch_cases_total";
-    /// Replies that do not fit their case's state, by reply.
-    pub const REPLIES_REFUSED: &str = "gridwatch_replies_refused_total";
-    /// Verified cases, by finding.
-    pub const VERIFIED: &str = "gridwatch_verified_total";
-    /// Engine inputs that could not be written to the ledger.
-    pub const LEDGER_LOST: &str = "gridwatch_ledger_records_lost_total";
-    /// RTP packets lost, by camera.
-    pub const LOST_PACKETS: &str = "gridwatch_rtp_packets_lost_total";
-    /// Damaged keyframes, by camera.
-    pub const DAMAGED: &str = "gridwatch_keyframes_damaged_total";
-    /// Reconnects, by camera.
-    pub const RECONNECTS: &str = "gridwatch_camera_reconnects_total";
-    /// Looks pinned as possible evidence.
-    pub const PINNED: &str = "gridwatch_pinned_looks";
-    /// Time from the confirmation of a case to its commit.
-    pub const COMMIT: &str = "gridwatch_confirm_to_commit_seconds";
-}
-
 fn describe() {
-    use names::*;
+    use gridwatch_base::metric::*;
     describe_counter!(LOOKS, "Looks, by camera and view state");
     describe_counter!(LOOKS_FAILED, "Looks that failed, by camera and reason");
     describe_gauge!(LAST_LOOK, "Unix time of the newest picture looked at, by camera");
@@ -182,10 +124,7 @@ fn describe() {
         DETECT,
         "Seconds for letterbox, inference and decoding of the output, by model"
     );
-    describe_histogram!(
-        SECOND_LOOK,
-        "Seconds for a second look at one place, by model"
-    );
+    describe_histogram!(SECOND_LOOK, "Seconds for a second look at one place, by model");
     describe_gauge!(
         MODEL_LIVE,
         "1 for live versions, 0 for those that were live before, by model and version"
@@ -199,7 +138,10 @@ fn describe() {
         "Looks so far in the newest trial or shadow run, by model"
     );
     describe_gauge!(KEYFRAME_INTERVAL, "Seconds between the two newest keyframes, by camera");
-    describe_gauge!(CAMERA_STATE, "1 for the current state of the camera, by camera and state");
+    describe_gauge!(
+        CAMERA_STATE,
+        "1 for the current state of the camera, by camera and state"
+    );
     describe_counter!(VERIFIED, "Verified cases, by finding");
     describe_counter!(
         REPLIES_REFUSED,

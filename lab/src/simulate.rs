@@ -8,12 +8,12 @@
 //!
 //! Time is simulated; nothing here reads a clock.
 
-mod random;
 mod clock;
 mod config;
 mod detector;
 mod kinds;
 mod platform;
+mod random;
 mod street;
 mod town;
 mod views;
@@ -31,17 +31,20 @@ use fastrand::Rng;
 use jiff::Timestamp;
 
 use self::{
-    random::{Distributions, stream},
     clock::TownClock,
-    detector::{SimulatedDetector, DetectorProfile},
+    detector::{DetectorProfile, SimulatedDetector},
     platform::PlatformAction,
+    random::{Distributions, stream},
     street::Streets,
     town::Town,
-    views::{Occluders, LookCondition, ViewFaults},
+    views::{LookCondition, Occluders, ViewFaults},
 };
-use gridwatch_config::{Faults, Judged, examine, raw::Span};
-use gridwatch_engine::{BBox, Case, CaseId, CaseState, Detection, Effect, Input, Light, Observation, OpenCase, Plan, Reply, Resumed, Snapshot, View};
 use gridwatch_base::error::Class;
+use gridwatch_config::{Faults, Judged, examine, raw::Span};
+use gridwatch_engine::{
+    BBox, Case, CaseId, CaseState, Detection, Effect, Input, Light, Observation, OpenCase, Plan, Reply, Resumed,
+    Snapshot, View,
+};
 use gridwatch_ledger::{LedgerError, Recorded, Recorder, Run, Settings};
 
 /// Milliseconds since the simulation's beginning.

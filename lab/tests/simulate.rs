@@ -1,12 +1,14 @@
-//! `gridwatch simulate`: the same arguments give the same bytes, a replay of the ledger gives the cases of the simulation, and
+//! `gridwatch-lab simulate`: the same arguments give the same bytes, a replay of the ledger gives the cases of the simulation, and
 //! with the shipped rules nearly all of them are correct.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
 
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Output,
     time::Duration,
 };
 
@@ -55,10 +57,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 fn gridwatch(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_gridwatch"))
-        .args(arguments)
-        .output()
-        .unwrap()
+    support::gridwatch(arguments).output().unwrap()
 }
 
 /// The JSON lines of `replay --truth --json` on the simulation's output.
@@ -117,10 +116,7 @@ fn a_town_of_twelve_cameras_is_judged_well_and_replays_to_the_same_cases() {
     assert_eq!(sum["starts"], summary.starts);
     assert_eq!(sum["replies_unknown"], 0);
     let number = |name: &str| sum[name].as_f64().unwrap();
-    assert!(
-        number("asked") >= 10.0,
-        "too few problems to judge by: {sum}"
-    );
+    assert!(number("asked") >= 10.0, "too few problems to judge by: {sum}");
     assert!(number("precision") >= 0.9, "{sum}");
     assert!(number("recall") >= 0.85, "{sum}");
     assert!(number("repeated") <= 0.05, "{sum}");

@@ -17,16 +17,19 @@ use super::{
     pinned_frames::{FrameKey, PinnedFrame, PinnedFrames},
     record::{ModelDescriptor, RecordBuilder},
 };
+use crate::telemetry::Health;
+use gridwatch_base::{error::Class, metric};
 use gridwatch_camera::Picture;
 use gridwatch_config::Config;
-use gridwatch_engine::{BBox, CameraId, Case, CaseId, CaseState, Effect, Elsewhere, Input, Known, Observation, Resumed, RuleId, Snapshot, Verified};
-use gridwatch_base::{metric, error::Class};
+use gridwatch_contract::When;
+use gridwatch_engine::{
+    BBox, CameraId, Case, CaseId, CaseState, Effect, Elsewhere, Input, Known, Observation, Resumed, RuleId, Snapshot,
+    Verified,
+};
 use gridwatch_evidence::EvidencePicture;
 use gridwatch_ledger::Recorded;
 use gridwatch_link::IncomingReply;
-use gridwatch_contract::When;
 use gridwatch_store::{ClaimRow, ClaimState, Pruned, Retention, Revision, Store, StoreError};
-use crate::telemetry::Health;
 
 /// The core's input.
 pub(super) enum CoreEvent {
@@ -157,7 +160,7 @@ impl Core {
 
     /// Saves the state that must survive a restart. A failure is only logged: failing commits report the disk.
     fn save_snapshot(&mut self, now: Timestamp) {
-        gauge!(names::WAITING).set(self.engine.engine().waiting() as f64);
+        gauge!(metric::WAITING).set(self.engine.engine().waiting() as f64);
         self.pinned.write_aged(now);
         if let Err(error) = self.store.keep_snapshot(now, &self.engine.engine().snapshot()) {
             tracing::warn!(%error, "Cannot save the engine snapshot; after a restart, candidates would start their dwell again");
@@ -169,11 +172,7 @@ impl Core {
         match self.store.prune(keep, Timestamp::now()) {
             Ok(gone) if gone == Pruned::default() => {}
             Ok(Pruned { originals, pictures }) => {
-                tracing::info!(
-                    originals,
-                    pictures,
-                    "Deleted evidence beyond the retention limits"
-                );
+                tracing::info!(originals, pictures, "Deleted evidence beyond the retention limits");
             }
             Err(error) => tracing::warn!(%error, "Cannot delete expired evidence"),
         }
@@ -268,7 +267,7 @@ impl Core {
                 case, reply, reason, ..
             } => {
                 tracing::warn!(%case, reply = reply.as_str(), reason, "Reply does not fit the state of its case; recorded without effect");
-                counter!(names::REPLIES_REFUSED, "reply" => reply.as_str()).increment(1);
+                counter!(metric::REPLIES_REFUSED, "reply" => reply.as_str()).increment(1);
             }
             Effect::Turned {
                 camera,
@@ -276,7 +275,7 @@ impl Core {
                 reason,
                 at: _,
             } => {
-                counter!(names::PRESENCE, "camera" => camera.to_string(), "rule" => rule.to_string(), "reason" => reason.as_str()).increment(1);
+                counter!(metric::PRESENCE, "camera" => camera.to_string(), "rule" => rule.to_string(), "reason" => reason.as_str()).increment(1);
             }
             Effect::NotFiled {
                 camera,
@@ -285,7 +284,7 @@ impl Core {
                 at: _,
             } => {
                 tracing::debug!(%camera, %rule, reason = reason.as_str(), "Candidate not filed");
-                counter!(names::NOT_FILED, "camera" => camera.to_string(), "rule" => rule.to_string(), "reason" => reason.as_str()).increment(1);
+                counter!(metric::NOT_FILED, "camera" => camera.to_string(), "rule" => rule.to_string(), "reason" => reason.as_str()).increment(1);
             }
         }
     }
@@ -315,7 +314,8 @@ impl Core {
         match (look, &self.evidence) {
             (Some((_, pinned)), Some(evidence)) => {
                 let look = pinned.clone();
-                if let Err(mpsc::SendError(EvidenceJob::Verified { answer, .. })) = evidence.send(EvidenceJob::Verified { answer, look })
+                if let Err(mpsc::SendError(EvidenceJob::Verified { answer, .. })) =
+                    evidence.send(EvidenceJob::Verified { answer, look })
                 {
                     self.commit(Commit::Verified(answer, Vec::new()));
                 }
@@ -400,8 +400,10 @@ impl Core {
                 if matches!(error, StoreError::DiskFull { .. }) {
                     self.delete_originals();
                 }
-                self.health
-                    .set_faults(vec![format!("{} is waiting to be committed: {error}", commit.describe())]);
+                self.health.set_faults(vec![format!(
+                    "{} is waiting to be committed: {error}",
+                    commit.describe()
+                )]);
                 self.uncommitted.push(commit);
             }
             Err(error) => {
@@ -427,7 +429,7 @@ impl Core {
             Commit::Verified(answer, pictures) => {
                 let pictures = self.records.verification_evidence(&self.config, pictures);
                 self.store.verified(answer, pictures, &self.config.timezone, form)?;
-                counter!(names::VERIFIED, "finding" => answer.finding.as_str()).increment(1);
+                counter!(metric::VERIFIED, "finding" => answer.finding.as_str()).increment(1);
                 tracing::info!(case = %answer.case, finding = answer.finding.as_str(), looks = answer.looks, "Case verified");
                 Ok(())
             }
@@ -441,8 +443,8 @@ impl Core {
                 };
                 self.store.commit_case(&record, case, form)?;
                 let waited = Timestamp::now().duration_since(case.confirmed_at).as_secs_f64();
-                histogram!(names::COMMIT).record(waited);
-                counter!(names::CASES, "rule" => case.rule.to_string()).increment(1);
+                histogram!(metric::COMMIT).record(waited);
+                counter!(metric::CASES, "rule" => case.rule.to_string()).increment(1);
                 tracing::info!(case = %case.id, camera = %case.camera, category = %case.category.code, cell = %case.located.cell, "Case filed");
                 Ok(())
             }

@@ -15,14 +15,15 @@ use std::{
 };
 
 use super::{core::CoreEvent, pinned_frames::PinnedFrame};
+use gridwatch_base::error::Class;
 use gridwatch_camera::{Codec, Picture, decode::Decoder};
 use gridwatch_custody::vault::{Format, Vault};
 use gridwatch_engine::{BBox, CameraId, Case, CaseId, Detection, Verified};
-use gridwatch_base::error::Class;
-use gridwatch_evidence::{self, EvidencePicture, Shot};
+use gridwatch_evidence as evidence;
+use gridwatch_evidence::{EvidencePicture, Shot};
 use gridwatch_frame::Frame;
 use gridwatch_model::{ModelError, TiledDetector};
-use gridwatch_store;
+use gridwatch_store as store;
 
 /// A request for evidence pictures.
 pub(super) enum EvidenceJob {

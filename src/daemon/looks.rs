@@ -21,11 +21,16 @@ use super::{
     record::ModelDescriptor,
     view_monitor::{Assessment, ViewMonitor},
 };
-use gridwatch_camera::{Picture, decode::{DecodeError, Decoder}, schedule::{Pick, Schedule}, slot::Slot};
+use gridwatch_base::metric;
+use gridwatch_camera::{
+    Picture,
+    decode::{DecodeError, Decoder},
+    schedule::{Pick, Schedule},
+    slot::Slot,
+};
 use gridwatch_engine::{BBox, CameraId, Detection, Label, Light, Observation, Point, RuleId, View, geometry};
 use gridwatch_frame::Frame;
-use gridwatch_base::metric;
-use gridwatch_vision;
+use gridwatch_vision as vision;
 
 /// One view of a camera: a preset, or the only view of a camera without presets.
 pub(super) struct WatchedView {
@@ -188,7 +193,7 @@ impl LookScheduler {
     /// Runs one worker until the scheduler stops or the core is gone.
     pub(super) fn work(&self, mut worker: LookWorker, core: &SyncSender<CoreEvent>) {
         while let Some((i, late)) = self.next(&mut worker.models) {
-            histogram!(names::LATENESS).record(late.as_secs_f64());
+            histogram!(metric::LATENESS).record(late.as_secs_f64());
             let camera = &self.cameras[i];
             // Sent without the monitor's lock, which the core takes, too.
             let event = camera.view_monitor().process_requests();
@@ -230,7 +235,12 @@ pub(super) struct LookWorker {
 
 impl LookWorker {
     /// Looks at one picture; `None` if the look tells the core nothing. `is_requested`: the engine waits for this look.
-    fn look(&mut self, (index, camera): (usize, &WatchedCamera), picture: Picture, is_requested: bool) -> Option<CoreEvent> {
+    fn look(
+        &mut self,
+        (index, camera): (usize, &WatchedCamera),
+        picture: Picture,
+        is_requested: bool,
+    ) -> Option<CoreEvent> {
         let at = picture.captured_at();
         let (assessment, found) = match self.search((index, camera), &picture, is_requested) {
             Ok(result) => result,
@@ -265,8 +275,8 @@ impl LookWorker {
             (View::Clear, None) => BETWEEN_PRESETS,
             _ => view_name(view),
         };
-        counter!(names::LOOKS, "camera" => id.clone(), "view" => view_label).increment(1);
-        gauge!(names::LAST_LOOK, "camera" => id).set(at.as_millisecond() as f64 / 1000.0);
+        counter!(metric::LOOKS, "camera" => id.clone(), "view" => view_label).increment(1);
+        gauge!(metric::LAST_LOOK, "camera" => id).set(at.as_millisecond() as f64 / 1000.0);
         if let Some(camera) = reaimed {
             return Some(CoreEvent::Reaimed { camera, at });
         }
@@ -296,7 +306,7 @@ impl LookWorker {
             Picture::Keyframe(keyframe) => {
                 let start = Instant::now();
                 let frame = Arc::new(self.decoder.decode(keyframe)?);
-                histogram!(names::DECODE).record(start.elapsed());
+                histogram!(metric::DECODE).record(start.elapsed());
                 frame
             }
             Picture::Frame(frame) => Arc::clone(frame),
@@ -396,7 +406,7 @@ impl LookError {
 }
 
 fn count_failed(camera: &WatchedCamera, reason: &'static str) {
-    counter!(names::LOOKS_FAILED, "camera" => camera.id.to_string(), "reason" => reason).increment(1);
+    counter!(metric::LOOKS_FAILED, "camera" => camera.id.to_string(), "reason" => reason).increment(1);
 }
 
 fn note_view(camera: &WatchedCamera, view: View) {

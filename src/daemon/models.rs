@@ -21,14 +21,19 @@ use std::{
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 
-use self::pool::{Challenger, ModelSlot, SecondLookModels, ModelPool, Assignments, CameraModels, Assignment};
+use self::pool::{Assignment, Assignments, CameraModels, Challenger, ModelPool, ModelSlot, SecondLookModels};
 pub(super) use self::pool::{WorkerModels, WorkerReport};
 use super::{StartError, record::ModelDescriptor};
-use gridwatch_config::{self, Config};
-use gridwatch_engine::Label;
-use gridwatch_contract::ModelInfo;
-use gridwatch_model::{Manifest, Model, ModelError, ModelSet, LoadedModel, Runtime, registry::{Event, Known, Registry, RegistryError, State, Version, name}, selftest::{self, Step}};
 use gridwatch_base::metric;
+use gridwatch_config as config;
+use gridwatch_config::Config;
+use gridwatch_contract::ModelInfo;
+use gridwatch_engine::Label;
+use gridwatch_model::{
+    LoadedModel, Manifest, Model, ModelError, ModelSet, Runtime,
+    registry::{Event, Known, Registry, RegistryError, State, Version, name},
+    selftest::{self, Step},
+};
 
 /// Poll interval of the journal, and so the longest an operator waits for a reaction.
 const POLL_EVERY: Duration = Duration::from_secs(1);
@@ -244,7 +249,7 @@ impl ModelManager {
                     }
                     let to = self.history(model).before(camera).flatten();
                     tracing::error!(model = self.id(model), version = name(&version), to = name(&to), %error, "Model version cannot be used any more; rolled back to the version before");
-                    counter!(names::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "rolled_back")
+                    counter!(metric::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "rolled_back")
                         .increment(1);
                     let event = Event::RolledBack {
                         wish: None,
@@ -262,7 +267,12 @@ impl ModelManager {
     }
 
     /// Loads a version into a free slot, with a session for each worker; reuses the slot that it is in already.
-    fn load_slot(&mut self, model: usize, version: &Version, policy: SelfTestPolicy) -> Result<LoadedSlot, VersionError> {
+    fn load_slot(
+        &mut self,
+        model: usize,
+        version: &Version,
+        policy: SelfTestPolicy,
+    ) -> Result<LoadedSlot, VersionError> {
         let loaded = self
             .slots()
             .find(|c| c.model == model && c.version == *version)
@@ -311,7 +321,10 @@ impl ModelManager {
     /// All slots in use.
     fn slots(&self) -> impl Iterator<Item = &Arc<ModelSlot>> {
         let challengers = self.trials.values().map(|running| &running.challenger.slot);
-        self.default_slots.iter().chain(self.camera_slots.values()).chain(challengers)
+        self.default_slots
+            .iter()
+            .chain(self.camera_slots.values())
+            .chain(challengers)
     }
 
     /// Puts the current versions into force from each worker's next look, and empties unused slots.
@@ -329,7 +342,7 @@ impl ModelManager {
             .collect();
         for (id, version) in self.reported_live.union(&live) {
             let is_live = live.contains(&(id.clone(), version.clone()));
-            gauge!(names::MODEL_LIVE, "model" => id.clone(), "version" => version.clone()).set(if is_live {
+            gauge!(metric::MODEL_LIVE, "model" => id.clone(), "version" => version.clone()).set(if is_live {
                 1.0
             } else {
                 0.0

@@ -1,8 +1,9 @@
 //! The evidence settings of each view, and the models for masking, from the configuration.
 
 use super::record::ModelDescriptor;
-use gridwatch_config::{self, Config};
-use gridwatch_evidence;
+use gridwatch_config as config;
+use gridwatch_config::Config;
+use gridwatch_evidence as evidence;
 use gridwatch_model::{Model, ModelError, Runtime, TiledDetector};
 
 /// Loads the models used for masking; `None` if the configuration masks nothing or names none.
@@ -20,7 +21,11 @@ pub(super) fn mask_detector(config: &Config, runtime: &Runtime) -> Result<Option
 }
 
 /// The evidence settings of one view; `models` are those that search it.
-pub(super) fn evidence_settings(config: &Config, models: &[ModelDescriptor], preset: &config::Preset) -> evidence::Settings {
+pub(super) fn evidence_settings(
+    config: &Config,
+    models: &[ModelDescriptor],
+    preset: &config::Preset,
+) -> evidence::Settings {
     let mut labels = models
         .iter()
         .flat_map(|m| &m.labels)

@@ -19,9 +19,9 @@ use metrics::gauge;
 use serde::{Deserialize, Serialize};
 
 use super::record::ModelDescriptor;
+use gridwatch_base::metric;
 use gridwatch_camera::{Codec, Keyframe, Picture};
 use gridwatch_engine::{CameraId, Detection};
-use gridwatch_base::metric;
 
 /// The picture of a look, with its detections.
 #[derive(Debug, Clone)]
@@ -180,7 +180,7 @@ impl PinnedFrames {
 
     fn publish_count(&self) {
         self.count.store(self.held.len() as u64, Ordering::Relaxed);
-        gauge!(names::PINNED).set(self.held.len() as f64);
+        gauge!(metric::PINNED).set(self.held.len() as f64);
     }
 }
 
@@ -241,8 +241,8 @@ fn read(path: &Path) -> io::Result<PinnedFrame> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gridwatch_engine::BBox;
     use gridwatch_contract::ModelInfo;
+    use gridwatch_engine::BBox;
 
     fn at(s: i64) -> Timestamp {
         Timestamp::from_second(1_750_000_000 + s).unwrap()
@@ -306,10 +306,7 @@ mod tests {
         drop(before);
 
         let mut after = pinned_frames(dir.path());
-        assert_eq!(
-            after.restore([newest.0.clone()].into_iter()),
-            [newest.0.clone()].into()
-        );
+        assert_eq!(after.restore([newest.0.clone()].into_iter()), [newest.0.clone()].into());
         after.pin(newest.0.clone(), None);
         let back = after.unpin(newest.0.clone()).unwrap();
         let (Picture::Keyframe(wanted), Picture::Keyframe(found)) = (&newest.1.picture, &back.picture) else {

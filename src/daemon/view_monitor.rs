@@ -5,11 +5,15 @@ use jiff::Timestamp;
 use metrics::gauge;
 
 use super::core::CoreEvent;
-use gridwatch_config::{self, Camera, Config};
+use gridwatch_base::metric;
+use gridwatch_config as config;
+use gridwatch_config::{Camera, Config};
 use gridwatch_engine::{CameraId, Light, View};
 use gridwatch_frame::Frame;
-use gridwatch_base::metric;
-use gridwatch_vision::{Aim, Change, Health, Limits, Luma, Shift, Tour, TourChange, VisionError, views::{Files, Request, Standing, Status, ViewsError}};
+use gridwatch_vision::{
+    Aim, Change, Health, Limits, Luma, Shift, Tour, TourChange, VisionError,
+    views::{Files, Request, Standing, Status, ViewsError},
+};
 
 /// One camera's view monitor.
 pub(super) struct ViewMonitor {
@@ -107,7 +111,7 @@ impl ViewMonitor {
                 }
             }
         };
-        gauge!(names::VIEW_MOVED, "camera" => id.to_string()).set(gauge_value(standing));
+        gauge!(metric::VIEW_MOVED, "camera" => id.to_string()).set(gauge_value(standing));
         // Skip the write if nothing changed: many cameras start at once.
         if before.is_none_or(|b| b.standing != standing) {
             self.set_standing(preset, standing, Timestamp::now(), None);
@@ -290,7 +294,7 @@ impl ViewMonitor {
 
     fn set_standing(&self, preset: usize, standing: Standing, since: Timestamp, shift: Option<Shift>) {
         let ViewState { id, files, .. } = &self.views[preset];
-        gauge!(names::VIEW_MOVED, "camera" => id.to_string()).set(gauge_value(standing));
+        gauge!(metric::VIEW_MOVED, "camera" => id.to_string()).set(gauge_value(standing));
         warn_on_error(id, files.say(&Status { standing, since, shift }));
     }
 }

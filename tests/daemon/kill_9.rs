@@ -1,7 +1,5 @@
 //! The daemon files a case while its broker is down, is killed and restarted: the case and its pictures reach the subscriber, and
 //! the heap that still lies there is not filed again.
-#![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -100,7 +98,10 @@ async fn a_daemon_without_its_broker_and_a_camera_is_healthy_and_reports_both() 
     });
     assert_eq!(daemon.get("/healthz").unwrap(), (200, "ok\n".to_owned()));
     let (status, body) = daemon.get("/readyz").unwrap();
-    assert_eq!(status, 200, "a broker outage must not make the box unready, since the outbox covers it: {body}");
+    assert_eq!(
+        status, 200,
+        "a broker outage must not make the box unready, since the outbox covers it: {body}"
+    );
     assert_eq!(daemon.get("/nothing").unwrap().0, 404);
     let (status, metrics) = daemon.get("/metrics").unwrap();
     assert_eq!(status, 200);

@@ -1,7 +1,5 @@
 //! The platform requests verification of a heap, and the daemon looks again: it is still present; then the camera goes dark, and
 //! the result is unverifiable; then it is bright again, and the heap is gone. Each result comes with its pictures.
-#![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,5 @@
 //! Model versions installed in a running daemon with the command line: a good one goes live while three cameras are watched and
 //! candidates dwell, and costs neither a case nor a look; broken ones are refused, and the good one stays live.
-#![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 
@@ -75,7 +73,11 @@ async fn a_swap_under_load_loses_no_case_and_no_look_and_a_broken_model_is_refus
         without_self_test(folder);
     });
     let (code, printed, stderr) = model(running.config(), &["use", &format!("{MODEL}@1.1.2")]);
-    assert_eq!((code, &printed["outcome"]), (1, &"refused".into()), "{printed} {stderr}");
+    assert_eq!(
+        (code, &printed["outcome"]),
+        (1, &"refused".into()),
+        "{printed} {stderr}"
+    );
     assert!(
         printed["reason"]
             .as_str()

@@ -1,7 +1,5 @@
 //! A camera is turned while the daemon runs: nothing is filed from its new view, the operator is warned and shown the view, and
 //! once the operator confirms it, cases are filed again.
-#![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

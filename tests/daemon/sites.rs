@@ -1,6 +1,4 @@
 //! Three boxes watch the same street on one broker: its heap is filed once, even if one of them dies.
-#![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::broker::{Broker, Subscriber};
 use crate::daemon::{Daemon, farm, json_lines};

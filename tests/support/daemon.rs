@@ -13,7 +13,8 @@ use std::{
 };
 
 use gridwatch_config::raw;
-use gridwatch_farm::{self, Clip, Farm, FarmConfig, MountConfig};
+use gridwatch_farm as farm;
+use gridwatch_farm::{Clip, Farm, FarmConfig, MountConfig};
 
 /// Timeout of every wait; nothing should come near it.
 pub const PATIENCE: Duration = Duration::from_secs(180);
@@ -149,7 +150,8 @@ impl Daemon {
         }
         change(&mut file);
         let config = dir.join("edge.toml");
-        fs::write(&config, toml::to_string(&file).expect("the configuration serializes")).expect("the folder is writable");
+        fs::write(&config, toml::to_string(&file).expect("the configuration serializes"))
+            .expect("the folder is writable");
         let log = dir.join(format!("log-{http}"));
         let child = gridwatch(&["run", "--config"])
             .arg(&config)

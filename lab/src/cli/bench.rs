@@ -1,4 +1,4 @@
-//! `gridwatch bench`: CPU and memory per camera and the lateness of looks, compared with ffmpeg, and the accuracy of the view
+//! `gridwatch-lab bench`: CPU and memory per camera and the lateness of looks, compared with ffmpeg, and the accuracy of the view
 //! assessment.
 
 mod measure;
@@ -16,11 +16,13 @@ use clap::{Args as ClapArgs, Subcommand};
 use serde::{Deserialize, Serialize};
 
 use self::measure::{Cpu, Scrape};
-use gridwatch::cli::Failure;
+use crate::cli::farm_failure;
 use crate::cli::stage::{self, Broker, OwnedChild};
+use gridwatch::cli::Failure;
+use gridwatch_base::{error::Class, metric};
 use gridwatch_config::raw;
-use gridwatch_base::{metric, error::Class};
-use gridwatch_farm::{self, Farm, FarmConfig, MountConfig};
+use gridwatch_farm as farm;
+use gridwatch_farm::{Farm, FarmConfig, MountConfig};
 
 /// Measures CPU and memory per camera, and the lateness of looks.
 ///
@@ -151,7 +153,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 }
 
 fn serve_farm(args: &FarmArgs) -> Result<ExitCode, Failure> {
-    let clip = farm::clip(&args.clip)?;
+    let clip = farm::clip(&args.clip).map_err(farm_failure)?;
     // Like real cameras, they do not send their keyframes at the same instant.
     let offset = |i: u16| Duration::from_millis(u64::from(i) * 137 % 10_000);
     let mounts = (0..args.count).map(|i| MountConfig {
@@ -162,7 +164,8 @@ fn serve_farm(args: &FarmArgs) -> Result<ExitCode, Failure> {
     let farm = Farm::start(FarmConfig {
         mounts: mounts.collect(),
         ..FarmConfig::default()
-    })?;
+    })
+    .map_err(farm_failure)?;
     let up = FarmReady { port: farm.port() };
     println!(
         "{}",
@@ -201,7 +204,8 @@ fn bench_cameras(args: &CamerasArgs) -> Result<ExitCode, Failure> {
 
     wait_for_first_looks(args, metrics_port, &mut daemon, dir.path())?;
     eprintln!("All cameras have been looked at. Measuring for {} s …", args.seconds);
-    let daemon_exited = |e: std::io::Error| Failure::new(Class::Bug, format!("the daemon exited during the measurement: {e}"));
+    let daemon_exited =
+        |e: std::io::Error| Failure::new(Class::Bug, format!("the daemon exited during the measurement: {e}"));
     let (scrape_a, cpu_a, start) = (
         Scrape::fetch(metrics_port).map_err(daemon_exited)?,
         measure::cpu(pid).map_err(daemon_exited)?,
@@ -224,7 +228,7 @@ fn bench_cameras(args: &CamerasArgs) -> Result<ExitCode, Failure> {
         cameras: args.count,
         seconds,
         look_every_s: args.look_every.0.as_secs_f64(),
-        looks: scrape_b.total(names::LOOKS) - scrape_a.total(names::LOOKS),
+        looks: scrape_b.total(metric::LOOKS) - scrape_a.total(metric::LOOKS),
         cpu_ms_per_camera_s: CpuReport {
             receive: cpu.receive_ms,
             decode: cpu.decode_ms,
@@ -236,7 +240,7 @@ fn bench_cameras(args: &CamerasArgs) -> Result<ExitCode, Failure> {
             p50: scrape_b.lateness_ms(&scrape_a, 0.5),
             p99: scrape_b.lateness_ms(&scrape_a, 0.99),
         },
-        stretch: scrape_b.total(names::STRETCH),
+        stretch: scrape_b.total(metric::STRETCH),
         ratio: comparator.as_ref().map(|c| c.cpu_ms_per_camera_s / cpu.all_ms),
         comparator,
     };
@@ -372,18 +376,14 @@ fn wait_for_first_looks(args: &CamerasArgs, port: u16, daemon: &mut OwnedChild, 
                 format!("the daemon exited with {status}:\n{}", log()),
             ));
         }
-        let seen = Scrape::fetch(port).map_or(0, |s| s.series(names::LAST_LOOK));
+        let seen = Scrape::fetch(port).map_or(0, |s| s.series(metric::LAST_LOOK));
         if seen >= usize::from(args.count) {
             return Ok(());
         }
         if Instant::now() > deadline {
             return Err(Failure::new(
                 Class::Transient,
-                format!(
-                    "only {seen} of {} cameras had a look in time:\n{}",
-                    args.count,
-                    log()
-                ),
+                format!("only {seen} of {} cameras had a look in time:\n{}", args.count, log()),
             ));
         }
         std::thread::sleep(Duration::from_millis(250));
@@ -427,7 +427,8 @@ fn compare(args: &CamerasArgs, port: u16) -> Result<Comparator, Failure> {
         .collect::<Result<_, _>>()?;
     // Leave out start-up (probing, the first GOP).
     std::thread::sleep(Duration::from_secs(5));
-    let ffmpeg_exited = |e: std::io::Error| Failure::new(Class::Transient, format!("ffmpeg exited during the measurement: {e}"));
+    let ffmpeg_exited =
+        |e: std::io::Error| Failure::new(Class::Transient, format!("ffmpeg exited during the measurement: {e}"));
     let all = || {
         children
             .iter()

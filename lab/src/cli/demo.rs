@@ -1,4 +1,4 @@
-//! `gridwatch demo`: the whole system on one machine, with real RTSP and a real broker.
+//! `gridwatch-lab demo`: the whole system on one machine, with real RTSP and a real broker.
 
 mod platform;
 
@@ -13,13 +13,22 @@ use clap::Args as ClapArgs;
 use tokio::sync::mpsc;
 
 use self::platform::{DemoPlatform, ReceivedCase};
-use gridwatch::{telemetry, cli::{Failure, service::{StopSignal, block_on}}, daemon::{Daemon, DaemonSnapshot}};
+use crate::cli::farm_failure;
 use crate::cli::stage::{self, Broker};
-use gridwatch_config;
+use gridwatch::{
+    cli::{
+        Failure,
+        service::{StopSignal, block_on},
+    },
+    daemon::{Daemon, DaemonSnapshot},
+    telemetry,
+};
 use gridwatch_base::error::Class;
-use gridwatch_farm::{self, Farm, FarmConfig, MountConfig};
+use gridwatch_config as config;
+use gridwatch_farm as farm;
+use gridwatch_farm::{Farm, FarmConfig, MountConfig};
 
-/// The arguments of `gridwatch demo`.
+/// The arguments of `gridwatch-lab demo`.
 #[derive(Debug, ClapArgs)]
 #[command(
     about = "Run three cameras, a broker, the daemon and a subscriber on this machine",
@@ -104,7 +113,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             }
         }
     })?;
-    let Some(farm) = farm? else {
+    let Some(farm) = farm.map_err(farm_failure)? else {
         return Err(Failure::new(
             Class::Bug,
             "the demo's cameras were not started".to_owned(),

@@ -1,4 +1,4 @@
-//! `gridwatch simulate`: writes a ledger, a configuration and a truth file of a simulated town.
+//! `gridwatch-lab simulate`: writes a ledger, a configuration and a truth file of a simulated town.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -8,9 +8,9 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Failure, print};
-use gridwatch_config::raw::Span;
 use crate::simulate::{self, Options};
+use gridwatch::cli::{Failure, print};
+use gridwatch_config::raw::Span;
 
 /// Simulates a town with known ground truth: what the cameras would have seen, and what was really there.
 ///
@@ -18,7 +18,7 @@ use crate::simulate::{self, Options};
 /// offline; the detector misses objects and reports false ones; the platform replies. The engine runs in the loop, so the ledger
 /// is the one that a daemon would have written. The same arguments give the same bytes.
 ///
-///   gridwatch simulate --cameras 100 --days 30 --seed 7 --out D
+///   gridwatch-lab simulate --cameras 100 --days 30 --seed 7 --out D
 ///   gridwatch replay --ledger D/ledger --config D/config.toml --truth D/truth.jsonl
 ///
 /// For the assumptions and limits see docs/judging.md.

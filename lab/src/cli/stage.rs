@@ -9,8 +9,8 @@ use std::{
 };
 
 use gridwatch::cli::Failure;
-use gridwatch_config::raw;
 use gridwatch_base::error::Class;
+use gridwatch_config::raw;
 
 /// The folder of the project's files (`configs`, `models`, `demo`): `$GRIDWATCH_SHARE`, the working directory or one of its
 /// ancestors, an ancestor of the executable, or the packaged location.

@@ -11,15 +11,15 @@ use toml::{Table, Value};
 use super::{
     SimulateError,
     kinds::SIGN,
-    town::{StreetCamera, Corner, Ground, Town},
+    town::{Corner, Ground, StreetCamera, Town},
 };
-use gridwatch_config::raw;
 use gridwatch_base::digest::sha256_hex;
+use gridwatch_config::raw;
 use gridwatch_engine::{BBox, ScheduleId};
 
-const EDGE: &str = include_str!("../../configs/edge.toml");
-const CATEGORIES: &str = include_str!("../../configs/categories/default.toml");
-const CALENDAR: &str = include_str!("../../configs/calendar/cn-2026.toml");
+const EDGE: &str = include_str!("../../../configs/edge.toml");
+const CATEGORIES: &str = include_str!("../../../configs/categories/default.toml");
+const CALENDAR: &str = include_str!("../../../configs/calendar/cn-2026.toml");
 /// The category file's path, in edge.toml and in the output.
 const CATEGORIES_PATH: &str = "categories/default.toml";
 
@@ -43,7 +43,7 @@ const SECTIONS: [&str; 9] = [
 ];
 
 const HEAD: &str = "\
-# A simulated town, not a real one, written by `gridwatch simulate`. The rules are those of the given configuration; the
+# A simulated town, not a real one, written by `gridwatch-lab simulate`. The rules are those of the given configuration; the
 # cameras, cells and models do not exist. For `gridwatch replay` and `gridwatch tune`, not for a daemon.
 
 ";
@@ -212,7 +212,7 @@ fn write_model(out: &Path, rules: &[raw::Rule]) -> Result<(), SimulateError> {
     }
     let manifest = format!(
         "# Placeholder for the simulator's detector, without a network: `gridwatch check` cannot load it; `gridwatch replay` does not.\n\
-         id = \"simulated\"\nversion = \"1.0.0\"\nsha256 = \"{}\"\nlicence = \"Apache-2.0\"\nsource = \"gridwatch simulate\"\n\
+         id = \"simulated\"\nversion = \"1.0.0\"\nsha256 = \"{}\"\nlicence = \"Apache-2.0\"\nsource = \"gridwatch-lab simulate\"\n\
          adapter = \"yolox\"\nlabels = {}\nscore_floor = 0.1\nnms_iou = 0.45\n\n\
          [input]\nname = \"images\"\nwidth = 416\nheight = 416\ncolour = \"bgr\"\nfit = \"top_left\"\npad = 114\n",
         sha256_hex(NO_NETWORK.as_bytes()),
@@ -231,7 +231,7 @@ fn camera(camera: &StreetCamera, town: &Town, rules: &[raw::Rule], look_every: r
         url: format!("rtsp://192.0.2.1/{}", camera.id),
         credentials: None,
         ca_file: None,
-        transport: raw::Transport::Tcp,
+        transport: gridwatch_camera::Transport::Tcp,
         look_every,
         models: Vec::new(),
         read_numbers: false,

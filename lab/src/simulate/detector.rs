@@ -8,7 +8,7 @@
 use fastrand::Rng;
 
 use super::{
-    TownClock, Ms,
+    Ms, TownClock,
     random::{Distributions, normal_quantile, stream},
     street::StreetObject,
     town::StreetCamera,
@@ -45,8 +45,8 @@ const PASSERS: f64 = 1.2;
 const SPOTS_SHARE: f64 = 0.6;
 /// Duration of a spot in minutes, until the sun has moved on: median, and sigma of the logarithm.
 const SPOT_MIN: (f64, f64) = (25.0, 0.8);
-/// Lowest detection rate of an active spot; the highest is `--max_spot_rate`. Rates are uniform in the logarithm, so most spots are
-/// rare.
+/// Lowest detection rate of an active spot; the highest is `--stubborn`. Rates are uniform in the logarithm, so most spots
+/// are rare.
 const MIN_SPOT_RATE: f64 = 0.02;
 /// Number of a camera's recurring spots, which come back on other days. Half of the spots are recurring, the others new.
 const RECURRING_SPOTS: u64 = 3;
@@ -321,7 +321,10 @@ impl SimulatedDetector {
             let side = if self.rng.bool() { 1.0 } else { -1.0 };
             let at = (self.rng.between(-11.0, 11.0), side * self.rng.between(3.8, 7.6));
             let score = profile.score(profile.default_keep, self.rng.normal());
-            let framed = camera.lens.project_box(at, (0.55, 1.68), 0.0).and_then(BBox::within_picture);
+            let framed = camera
+                .lens
+                .project_box(at, (0.55, 1.68), 0.0)
+                .and_then(BBox::within_picture);
             let seen = framed.and_then(|b| occluders.visible(b, camera.is_across(at)));
             if let (Some(bbox), Some(score)) = (seen, score) {
                 found.push(Detection {
@@ -357,7 +360,13 @@ impl SimulatedDetector {
 }
 
 /// A false detection of the label.
-fn false_detection(label: usize, bbox: BBox, surplus: f64, profile: &DetectorProfile, rng: &mut Rng) -> Option<Detection> {
+fn false_detection(
+    label: usize,
+    bbox: BBox,
+    surplus: f64,
+    profile: &DetectorProfile,
+    rng: &mut Rng,
+) -> Option<Detection> {
     let (label, keep) = &profile.labels[label];
     Some(Detection {
         label: label.clone(),

@@ -138,8 +138,7 @@ mod tests {
     #[test]
     fn distributions_have_their_means() {
         let mut rng = stream(7, "means", &[]);
-        let mut mean =
-            |draw: &mut dyn FnMut(&mut Rng) -> f64| (0..40_000).map(|_| draw(&mut rng)).sum::<f64>() / 4e4;
+        let mut mean = |draw: &mut dyn FnMut(&mut Rng) -> f64| (0..40_000).map(|_| draw(&mut rng)).sum::<f64>() / 4e4;
         assert!(mean(&mut |c| c.normal()).abs() < 0.02);
         assert!((mean(&mut |c| c.normal().powi(2)) - 1.0).abs() < 0.03);
         assert!((mean(&mut |c| c.exponential(5.0)) - 5.0).abs() < 0.1);

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 
 use super::{
-    TownClock, Ms,
-    random::{Distributions, stream},
+    Ms, TownClock,
     detector::Sighting,
-    kinds::{Arrivals, Hours, KINDS, ObjectKind, Lawful, Part, Stay},
+    kinds::{Arrivals, Hours, KINDS, Lawful, ObjectKind, Part, Stay},
+    random::{Distributions, stream},
     town::{Corner, Town},
     views::MIN_VISIBLE,
 };
@@ -100,7 +100,11 @@ impl StreetObject {
             while part.present < 1.0 && presence.until <= now {
                 presence.is_present = !presence.is_present;
                 // The rarer of the two states lasts `SPELL_MIN` on average.
-                let share = if presence.is_present { part.present } else { 1.0 - part.present };
+                let share = if presence.is_present {
+                    part.present
+                } else {
+                    1.0 - part.present
+                };
                 let mean = SPELL_MIN * MINUTE * (share / (1.0 - share)).max(1.0);
                 presence.until += self.rng.exponential(mean) as Ms + 1000;
             }
@@ -219,7 +223,9 @@ impl Streets {
                     let corner_objects = &mut self.corners[c];
                     for arrival in drawn {
                         corner_objects.drawn += 1;
-                        corner_objects.arrivals.insert((arrival.from, corner_objects.drawn), arrival);
+                        corner_objects
+                            .arrivals
+                            .insert((arrival.from, corner_objects.drawn), arrival);
                     }
                 }
             }
@@ -316,8 +322,8 @@ impl Streets {
             left -= weight;
             left < 0.0
         });
-        let wall = (hour.unwrap_or(12) as f64 + rng.f64()) * 60.0 * MINUTE;
-        (wall as Ms - self.clock.wall(0)).rem_euclid(DAY)
+        let local = (hour.unwrap_or(12) as f64 + rng.f64()) * 60.0 * MINUTE;
+        (local as Ms - self.clock.local_ms(0)).rem_euclid(DAY)
     }
 
     /// Advances a corner to `now`; the truth about objects that have left is recorded.
@@ -364,9 +370,7 @@ impl Streets {
         let mut off = || if is_fixed { 0.0 } else { rng.between(-0.35, 0.35) };
         let at = (x + off(), y + off());
         let speed_m_s = match kind.stays {
-            Stay::Crossing => {
-                2.0 * WALK_FROM_M / ((to - from) as f64 / 1000.0) * if rng.bool() { 1.0 } else { -1.0 }
-            }
+            Stay::Crossing => 2.0 * WALK_FROM_M / ((to - from) as f64 / 1000.0) * if rng.bool() { 1.0 } else { -1.0 },
             _ => 0.0,
         };
         let presence = |p: &Part| PartPresence {
@@ -382,11 +386,7 @@ impl Streets {
             from,
             to,
             lawful_until,
-            size: if is_fixed {
-                1.0
-            } else {
-                rng.log_normal(1.0, SIZE_SIGMA)
-            },
+            size: if is_fixed { 1.0 } else { rng.log_normal(1.0, SIZE_SIGMA) },
             speed_m_s,
             parts,
             sightings: corner
@@ -468,7 +468,11 @@ impl Streets {
             let views = views.iter().map(|(camera, bbox, hidden)| View {
                 camera: town.cameras[*camera].id.as_str().into(),
                 bbox: *bbox,
-                hidden_s: if problem { spans_within(hidden, from, to) } else { Vec::new() },
+                hidden_s: if problem {
+                    spans_within(hidden, from, to)
+                } else {
+                    Vec::new()
+                },
             });
             let suffix = if problem { "" } else { "-lawful" };
             self.truths.push(Truth {

@@ -221,11 +221,7 @@ impl Town {
         for (n, pole) in POLES.into_iter().take(cameras).enumerate() {
             let is_surveyed = !(index % UNCALIBRATED_EVERY == UNCALIBRATED_EVERY - 1
                 || (n == POLES.len() - 1 && index.is_multiple_of(2 * AT_A_CORNER.len())));
-            let lens = Pinhole::towards(
-                pole,
-                rng.between(HEIGHT_M.0, HEIGHT_M.1),
-                rng.between(-0.08, 0.08),
-            );
+            let lens = Pinhole::towards(pole, rng.between(HEIGHT_M.0, HEIGHT_M.1), rng.between(-0.08, 0.08));
             let pairs = if is_surveyed {
                 survey(&corner, &lens, &mut rng)
             } else {

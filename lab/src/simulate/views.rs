@@ -4,7 +4,7 @@
 use fastrand::Rng;
 
 use super::{
-    TownClock, Ms,
+    Ms, TownClock,
     random::{Distributions, stream},
 };
 use gridwatch_engine::{BBox, View};
@@ -90,12 +90,7 @@ impl ViewFaults {
                 let to = from + (rng.log_normal(median_min, sigma) * MINUTE) as Ms;
                 // Lamps fail at night.
                 if fault != ViewFault::Dark || clock.is_night(from) {
-                    episodes.push(Episode {
-                        from,
-                        to,
-                        fault,
-                        shift,
-                    });
+                    episodes.push(Episode { from, to, fault, shift });
                 }
                 from = to;
             }

@@ -18,10 +18,15 @@ use jiff::Timestamp;
 use metrics::{gauge, histogram};
 
 use super::super::record::ModelDescriptor;
+use gridwatch_base::metric;
 use gridwatch_engine::{BBox, CameraId, Detection, Label, RuleId};
 use gridwatch_frame::Frame;
-use gridwatch_model::{ModelError, ModelSet, LoadedModel, FrameInput, second_look::{self, Closer}, registry::Version, trial::{Seen, Trial, Verdict}};
-use gridwatch_base::metric;
+use gridwatch_model::{
+    FrameInput, LoadedModel, ModelError, ModelSet,
+    registry::Version,
+    second_look::{self, Closer},
+    trial::{Seen, Trial, Verdict},
+};
 
 /// Consecutive failed looks after which a live version is rolled back. More than a trial's limit: a picture that no model can
 /// read is the camera's fault, and a rollback is final.
@@ -255,7 +260,7 @@ impl WorkerModels {
         let mut detected_by = Arc::clone(&camera_models.detected_by);
         for (i, assignment) in camera_models.assignments.iter().enumerate() {
             let (own, took) = detect_timed(&mut input, &assignment.slot);
-            histogram!(names::DETECT, "model" => assignment.slot.descriptor.info.id.clone()).record(took);
+            histogram!(metric::DETECT, "model" => assignment.slot.descriptor.info.id.clone()).record(took);
             assignment.slot.count_failures(&own, &self.reports);
             let Some(challenger) = &assignment.challenger else {
                 found.extend(own?);
@@ -271,7 +276,8 @@ impl WorkerModels {
                     trial_input(&own, &own_error, took),
                     trial_input(&other, &other_error, other_took),
                 );
-                gauge!(names::MODEL_TRIAL_LOOKS, "model" => assignment.slot.descriptor.info.id.clone()).set(trial.looks());
+                gauge!(metric::MODEL_TRIAL_LOOKS, "model" => assignment.slot.descriptor.info.id.clone())
+                    .set(trial.looks());
                 outcome
             };
             if let Some(outcome) = outcome {
@@ -311,7 +317,7 @@ impl WorkerModels {
         let Some(SecondLookModels { slots, labels }) = self.assignments[camera].second_looks.get(rule) else {
             return Ok(Vec::new());
         };
-        let is_there = |d: &&mut Detection| labels.contains(&d.label) && closer::is_of(&d.bbox, place);
+        let is_there = |d: &&mut Detection| labels.contains(&d.label) && second_look::is_of(&d.bbox, place);
         let mut found: Vec<&mut Detection> = found.iter_mut().filter(is_there).collect();
         if found.is_empty() || slots.is_empty() {
             return Ok(Vec::new());
@@ -323,7 +329,7 @@ impl WorkerModels {
                 for slot in slots {
                     let start = Instant::now();
                     let seen = input.detect(slot.index)?;
-                    histogram!(names::SECOND_LOOK, "model" => slot.descriptor.info.id.clone()).record(start.elapsed());
+                    histogram!(metric::SECOND_LOOK, "model" => slot.descriptor.info.id.clone()).record(start.elapsed());
                     best = best.max(closer.score(&seen, labels));
                 }
                 best

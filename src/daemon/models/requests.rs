@@ -7,10 +7,16 @@ use std::{
 
 use metrics::counter;
 
-use super::{Challenger, ModelSlot, ModelManager, NO_LATENCY_BUDGET, SelfTestPolicy, RunningTrial, LoadedSlot, VersionError};
+use super::{
+    Challenger, LoadedSlot, ModelManager, ModelSlot, NO_LATENCY_BUDGET, RunningTrial, SelfTestPolicy, VersionError,
+};
 use crate::daemon::record::ModelDescriptor;
-use gridwatch_model::{LoadedModel, registry::{Event, Version, Wanted, Wish, name}, trial::{self, Terms, Trial, Verdict}};
 use gridwatch_base::metric;
+use gridwatch_model::{
+    LoadedModel,
+    registry::{Event, Version, Wanted, Wish, name},
+    trial::{self, Terms, Trial, Verdict},
+};
 
 impl ModelManager {
     /// Carries out the pending requests.
@@ -70,7 +76,10 @@ impl ModelManager {
         };
         self.publish(Vec::new());
         let report = Box::new(running.challenger.trial().report());
-        let (id, version) = (running.challenger.request.clone(), running.challenger.slot.version.clone());
+        let (id, version) = (
+            running.challenger.request.clone(),
+            running.challenger.slot.version.clone(),
+        );
         if running.is_shadow {
             let why = if request.is_some() {
                 "another version was requested"
@@ -87,7 +96,13 @@ impl ModelManager {
             return true;
         }
         let rollback = request.filter(|w| w.what == Wanted::Rollback && w.camera == running.camera);
-        self.refuse(model, &id, &version, "superseded by another request".into(), Some(report));
+        self.refuse(
+            model,
+            &id,
+            &version,
+            "superseded by another request".into(),
+            Some(report),
+        );
         let Some(rollback) = rollback else {
             return true;
         };
@@ -118,7 +133,7 @@ impl ModelManager {
             reason,
             "Model version refused; the live version stays in use"
         );
-        counter!(names::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "refused").increment(1);
+        counter!(metric::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "refused").increment(1);
         let event = Event::Refused {
             wish: request.to_owned(),
             version: version.clone(),
@@ -253,7 +268,7 @@ impl ModelManager {
             camera = camera.as_deref().unwrap_or("all"),
             "Model version went live"
         );
-        counter!(names::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "live").increment(1);
+        counter!(metric::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "live").increment(1);
         let event = Event::WentLive {
             wish: request.to_owned(),
             version,
@@ -265,7 +280,12 @@ impl ModelManager {
 
     /// Handles the end of a trial or shadow run.
     pub(super) fn trial_ended(&mut self, request: &str, outcome: Verdict) {
-        let Some(model) = self.trials.iter().find(|(_, r)| r.challenger.request == request).map(|(m, _)| *m) else {
+        let Some(model) = self
+            .trials
+            .iter()
+            .find(|(_, r)| r.challenger.request == request)
+            .map(|(m, _)| *m)
+        else {
             // It was cancelled meanwhile.
             return;
         };
@@ -344,7 +364,7 @@ impl ModelManager {
                 "Model version rolled back on request"
             );
         }
-        counter!(names::MODEL_CHANGES, "model" => id, "change" => "rolled_back").increment(1);
+        counter!(metric::MODEL_CHANGES, "model" => id, "change" => "rolled_back").increment(1);
         let event = Event::RolledBack {
             wish: request.map(Into::into),
             from,
@@ -363,7 +383,8 @@ impl ModelManager {
         match self.revert(model, request.camera.as_deref(), Some(&request.id), &reason) {
             Ok(true) => {}
             Ok(false) => {
-                let reason_text = "there is no version before it: the live one is the configuration's folder".to_owned();
+                let reason_text =
+                    "there is no version before it: the live one is the configuration's folder".to_owned();
                 self.refuse(model, &request.id, &from, reason_text, None);
             }
             Err(error) => self.refuse(
@@ -377,7 +398,13 @@ impl ModelManager {
     }
 
     /// Makes the version before live; false if there is none.
-    fn revert(&mut self, model: usize, camera: Option<&str>, request: Option<&str>, reason: &str) -> Result<bool, VersionError> {
+    fn revert(
+        &mut self,
+        model: usize,
+        camera: Option<&str>,
+        request: Option<&str>,
+        reason: &str,
+    ) -> Result<bool, VersionError> {
         let history = self.history(model);
         let Some(to) = history.before(camera) else {
             return Ok(false);
@@ -394,13 +421,24 @@ impl ModelManager {
             _ => self.make_live(model, camera, slot),
         }
         self.publish(new_sessions.into_iter().collect());
-        self.rolled_back(model, request, (from, to), camera.map(Into::into), reason.to_owned(), None);
+        self.rolled_back(
+            model,
+            request,
+            (from, to),
+            camera.map(Into::into),
+            reason.to_owned(),
+            None,
+        );
         Ok(true)
     }
 
     /// Rolls back a live version that fails look after look.
     pub(super) fn model_failing(&mut self, slot: usize, reason: &str) {
-        let default_slots = self.default_slots.iter().filter(|c| c.index == slot).map(|c| (c.model, None));
+        let default_slots = self
+            .default_slots
+            .iter()
+            .filter(|c| c.index == slot)
+            .map(|c| (c.model, None));
         let camera_slots = self
             .camera_slots
             .iter()

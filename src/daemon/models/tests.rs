@@ -10,7 +10,10 @@ use super::*;
 use gridwatch_config::raw;
 use gridwatch_engine::{BBox, Detection, RuleId};
 use gridwatch_frame::Frame;
-use gridwatch_model::{runtime, registry::{Verdict as Word, Wish}};
+use gridwatch_model::{
+    registry::{Verdict as Word, Wish},
+    runtime,
+};
 
 const GARBAGE: &str = "garbage_nano_416";
 const SHIPPED: &str = "garbage_nano_416@1.2.0";
@@ -108,7 +111,9 @@ impl Fixture {
         self.requests += 1;
         let request = format!("request {}", self.requests);
         let journal = self.models.registry.journal();
-        journal.append(GARBAGE, Timestamp::now(), event(request.clone())).unwrap();
+        journal
+            .append(GARBAGE, Timestamp::now(), event(request.clone()))
+            .unwrap();
         self.process();
         request
     }
@@ -212,13 +217,19 @@ fn a_version_goes_live_after_its_trial_and_every_look_names_its_models() {
     };
     assert_eq!(report.unwrap().looks, 6);
     let (found, detected_by) = fixture.look_at(0, 128).unwrap();
-    assert!(detected_by.contains(&"garbage_nano_416@2.0.0".to_owned()), "{detected_by:?}");
+    assert!(
+        detected_by.contains(&"garbage_nano_416@2.0.0".to_owned()),
+        "{detected_by:?}"
+    );
     assert_eq!(
         found.iter().filter(|d| d.label.as_str() == "garbage").count(),
         1,
         "{found:?}"
     );
-    assert_eq!((fixture.history().live(None), fixture.used_slots()), (Some("2.0.0".into()), 2));
+    assert_eq!(
+        (fixture.history().live(None), fixture.used_slots()),
+        (Some("2.0.0".into()), 2)
+    );
     // A restart keeps it live.
     let mut fixture = fixture.restart();
     assert_eq!(fixture.looks(1, 128), "garbage_nano_416@2.0.0");
@@ -425,7 +436,11 @@ fn a_shadow_run_never_decides_and_reports_the_differences() {
     assert_eq!(worst.source, fixture.config.cameras[0].id.as_str());
     assert!(worst.at.is_some() && (worst.score - 0.81).abs() < 1e-3);
     assert_eq!(
-        (fixture.history().live(None), fixture.history().shadow, fixture.used_slots()),
+        (
+            fixture.history().live(None),
+            fixture.history().shadow,
+            fixture.used_slots()
+        ),
         (None, None, 2)
     );
     // A trial replaces it, and a stop ends it.
@@ -495,7 +510,11 @@ fn a_second_look_scores_only_the_detections_at_its_place() {
         x2: 0.2,
         ..bags
     };
-    assert_eq!(look(&rule, &elsewhere_box, &mut found), [""; 0], "nothing was detected there");
+    assert_eq!(
+        look(&rule, &elsewhere_box, &mut found),
+        [""; 0],
+        "nothing was detected there"
+    );
     assert!(found.iter().all(|d| d.closer.is_none()));
 
     assert_eq!(

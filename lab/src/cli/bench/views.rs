@@ -1,4 +1,4 @@
-//! `gridwatch bench views`: how often a view that cannot be trusted is detected, and a sound view accepted.
+//! `gridwatch-lab bench views`: how often a view that cannot be trusted is detected, and a sound view accepted.
 //!
 //! Each picture is a street. A camera looks at its centre, learns that view, and is then shown it altered: in other light, behind
 //! other objects, aimed elsewhere. Every look has sensor noise, a clock in its corner, and JPEG losses. All randomness comes from
@@ -17,12 +17,11 @@ use image::{Rgb, RgbImage, codecs::jpeg::JpegEncoder, imageops};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use gridwatch::cli::{Failure, print, layer::Layer};
-use gridwatch_config::raw;
-use gridwatch_engine::{Light, View};
+use gridwatch::cli::{Failure, layer::Layer, print};
 use gridwatch_base::error::Class;
+use gridwatch_engine::{Light, View};
 use gridwatch_frame::Frame;
-use gridwatch_vision::{Aim, Health, Limits};
+use gridwatch_vision::{Aim, Health, Limits, ViewLimits};
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
@@ -139,7 +138,11 @@ const TRIALS: [ViewTrial; 31] = [
         View::Blurred,
         &[Alteration::Defocus(0.015)],
     ),
-    trial("defocus of 3 % of the width", View::Blurred, &[Alteration::Defocus(0.03)]),
+    trial(
+        "defocus of 3 % of the width",
+        View::Blurred,
+        &[Alteration::Defocus(0.03)],
+    ),
     trial("covered by one tone", View::Blocked, &[Alteration::Cover(|_, _| 90.0)]),
     trial(
         "covered by one that fades",
@@ -179,7 +182,11 @@ const TRIALS: [ViewTrial; 31] = [
         View::Moved,
         &[Alteration::Aim(AimOffset { zoom: 0.95, ..STRAIGHT })],
     ),
-    trial("panned by 3 %, other sun", View::Moved, &[right(-0.03), Alteration::Relit]),
+    trial(
+        "panned by 3 %, other sun",
+        View::Moved,
+        &[right(-0.03), Alteration::Relit],
+    ),
     trial(
         "panned by 3 %, a bus over a third",
         View::Moved,
@@ -463,7 +470,7 @@ struct BenchCamera {
 
 impl BenchCamera {
     fn new() -> Self {
-        let settings = raw::View::default();
+        let settings = ViewLimits::default();
         Self {
             aim: Aim::new(Limits::from(&settings)),
             health: Health::new(settings),
