@@ -23,7 +23,7 @@ const NAP: Duration = Duration::from_millis(50);
 /// A camera that is received as the daemon would.
 pub(super) struct Live {
     // Before the runtime that it lives on.
-    _camera: daemon::Camera,
+    _camera: daemon::CameraSource,
     _receive: tokio::runtime::Runtime,
     slot: Arc<Slot>,
     decoder: Decoder,
