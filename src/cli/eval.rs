@@ -291,7 +291,7 @@ fn look(
     let mut took = Vec::with_capacity(set.pictures.len());
     let mut pictures = Vec::with_capacity(set.pictures.len());
     for (n, labelled) in set.pictures.iter().enumerate() {
-        let unreadable = |e: detect::Failure| Failure::new(Class::Data, format!("{}: {e}", labelled.path.display()));
+        let unreadable = |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", labelled.path.display()));
         let frame = detect::picture(&labelled.path).map_err(unreadable)?;
         let size = (frame.width, frame.height);
         let start = Instant::now();

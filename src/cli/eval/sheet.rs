@@ -78,7 +78,7 @@ pub(in crate::cli) fn draw(
     let mut told = String::from("\nOn the page, numbered:\n");
     for (n, tile) in tiles.iter().enumerate() {
         let path = &set.pictures[tile.picture].path;
-        let unreadable = |e: detect::Failure| Failure::new(Class::Data, format!("{}: {e}", path.display()));
+        let unreadable = |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", path.display()));
         let whole = detect::upright(path).map_err(unreadable)?.into_rgb8();
         let drawn = drawn(&whole, &pictures[tile.picture], tile, thresholds, n + 1);
         let (x, y) = ((n % ACROSS) as i64, (n / ACROSS) as i64);

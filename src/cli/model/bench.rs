@@ -170,7 +170,7 @@ fn frames(paths: &[PathBuf]) -> Result<Vec<Frame>, Failure> {
     const MOST: usize = 32;
     let mut frames = Vec::new();
     for path in paths {
-        let unreadable = |e: detect::Failure| Failure::new(Class::Data, format!("{}: {e}", path.display()));
+        let unreadable = |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", path.display()));
         for shot in detect::frames_of(path).map_err(unreadable)?.take(MOST) {
             frames.push(shot.map_err(unreadable)?.frame);
         }

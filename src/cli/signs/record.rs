@@ -321,7 +321,7 @@ impl<'a> Looking<'a> {
 
     fn all(&mut self, args: &Args, draft: &Draft, camera: &Camera) -> Result<(), Failure> {
         for path in &args.pictures {
-            let unreadable = |e: detect::Failure| Failure::new(Class::Data, format!("{}: {e}", path.display()));
+            let unreadable = |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", path.display()));
             let (mut left, mut due_s) = (args.looks, 0.0);
             // Pictures are looks of their own, whatever one before them showed.
             self.health = vision::Health::new(draft.view());
