@@ -38,7 +38,7 @@ async fn a_case_outlives_its_broker_and_its_daemon_and_is_filed_once() {
     let shown = String::from_utf8(shown.stdout).unwrap();
     for part in [
         "暴露垃圾",
-        "6 messages wait for the broker",
+        "6 messages queued for the broker",
         "overlay",
         "closeup",
         "filed",
