@@ -1,4 +1,4 @@
-//! Each command, run as a user runs it.
+//! Tests of the commands, most of them run as a process.
 
 #[path = "../support/daemon.rs"]
 mod daemon;
