@@ -5,20 +5,16 @@
 //! Standard output carries only the result, so that programs can read it; notes and errors go to standard error. No
 //! command prints a credential.
 
-#[cfg(all(feature = "farm", feature = "ort"))]
-pub mod bench;
 pub mod calibrate;
 pub mod cases;
 pub mod check;
-#[cfg(all(feature = "farm", feature = "ort"))]
-pub mod demo;
 #[cfg(feature = "ort")]
 pub mod detect;
 #[cfg(feature = "ort")]
 pub mod eval;
 pub mod evidence;
 pub mod keys;
-mod layer;
+pub mod layer;
 pub mod ledger;
 #[cfg(feature = "ort")]
 pub mod model;
@@ -30,12 +26,9 @@ pub mod replay;
 pub mod run;
 pub mod schema;
 #[cfg(all(feature = "gst", feature = "ort"))]
-mod service;
+pub mod service;
 #[cfg(feature = "ort")]
 pub mod signs;
-pub mod simulate;
-#[cfg(all(feature = "farm", feature = "ort"))]
-mod stage;
 mod state;
 pub mod tune;
 pub mod view;
@@ -48,8 +41,8 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use gridwatch_config::Faults;
 use gridwatch_base::error::Class;
+use gridwatch_config::Faults;
 
 /// Watch street cameras and file evidence-backed cases with the city grid platform.
 ///
@@ -94,8 +87,6 @@ pub struct Cli {
 pub enum Command {
     #[cfg(all(feature = "gst", feature = "ort"))]
     Run(run::Args),
-    #[cfg(all(feature = "farm", feature = "ort"))]
-    Demo(demo::Args),
     Check(check::Args),
     Calibrate(calibrate::Args),
     #[cfg(feature = "ort")]
@@ -115,10 +106,7 @@ pub enum Command {
     Ledger(ledger::Args),
     Replay(replay::Args),
     Tune(tune::Args),
-    Simulate(simulate::Args),
     View(view::Args),
-    #[cfg(all(feature = "farm", feature = "ort"))]
-    Bench(bench::Args),
     Schema(schema::Args),
 }
 
@@ -127,10 +115,6 @@ impl Command {
         match self {
             #[cfg(all(feature = "gst", feature = "ort"))]
             Self::Run(args) => run::run(args),
-            #[cfg(all(feature = "farm", feature = "ort"))]
-            Self::Demo(args) => demo::run(args),
-            #[cfg(all(feature = "farm", feature = "ort"))]
-            Self::Bench(args) => bench::run(args),
             #[cfg(feature = "ort")]
             Self::Detect(args) => Ok(detect::run(args)?),
             #[cfg(feature = "ort")]
@@ -150,7 +134,6 @@ impl Command {
             Self::Ledger(args) => ledger::run(&args),
             Self::Replay(args) => replay::run(&args),
             Self::Tune(args) => tune::run(&args),
-            Self::Simulate(args) => simulate::run(args),
             Self::View(args) => view::run(&args),
             Self::Schema(args) => schema::run(args),
         }
@@ -160,7 +143,12 @@ impl Command {
 /// Parses the command line, runs the command, prints its error if it fails, and returns the exit code.
 pub fn main() -> ExitCode {
     // clap prints usage errors itself and exits with 2.
-    match Cli::parse().command.run() {
+    finish(Cli::parse().command.run())
+}
+
+/// The exit code of a command that ended with `result`; an error is written to standard error.
+pub fn finish(result: Result<ExitCode, Failure>) -> ExitCode {
+    match result {
         Ok(code) => code,
         Err(failure) => {
             // If standard error is closed too, the exit code still reports the failure.
@@ -237,8 +225,6 @@ failure_from!(
     gridwatch_model::runtime::LibraryError,
     #[cfg(all(feature = "gst", feature = "ort"))]
     crate::daemon::StartError,
-    #[cfg(feature = "farm")]
-    gridwatch_farm::FarmError,
 );
 
 /// Writes `text` to standard output. A closed pipe (`| head`) is not an error.

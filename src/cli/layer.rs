@@ -4,7 +4,7 @@ use image::{Rgb, RgbImage};
 
 /// Coverage of each pixel, 0..=1, by strokes of one colour. Overlapping strokes take the maximum and do not darken each other.
 #[derive(Clone)]
-pub(super) struct Layer {
+pub struct Layer {
     width: usize,
     height: usize,
     cover: Vec<f32>,
@@ -12,7 +12,7 @@ pub(super) struct Layer {
 
 impl Layer {
     /// An empty layer of the size of `picture`.
-    pub(super) fn of(picture: &RgbImage) -> Self {
+    pub fn of(picture: &RgbImage) -> Self {
         let (width, height) = (picture.width() as usize, picture.height() as usize);
         Self {
             width,
@@ -22,7 +22,7 @@ impl Layer {
     }
 
     /// Draws a line with round ends, `2 * half` pixels wide.
-    pub(super) fn line(&mut self, from: (f64, f64), to: (f64, f64), half: f64) {
+    pub fn line(&mut self, from: (f64, f64), to: (f64, f64), half: f64) {
         let margin = half + 1.0;
         let span = |a: f64, b: f64, size: usize| {
             let start = (a.min(b) - margin).floor().max(0.0) as usize;
@@ -87,7 +87,7 @@ impl Layer {
     }
 
     /// Draws digits, `-` and `.` in a 3×5 font of `dot`-pixel squares, from the top left. Any other character becomes a point.
-    pub(super) fn text(&mut self, text: &str, (left, top): (f64, f64), dot: f64) {
+    pub fn text(&mut self, text: &str, (left, top): (f64, f64), dot: f64) {
         for (n, character) in text.chars().enumerate() {
             // One bit per dot, row by row from the top left.
             let dots: u16 = match character {
@@ -138,7 +138,7 @@ impl Layer {
     }
 
     /// Blends `colour` into `picture` with the opacity `strength`, 0..=1.
-    pub(super) fn over(&self, picture: &mut RgbImage, colour: Rgb<u8>, strength: f32) {
+    pub fn over(&self, picture: &mut RgbImage, colour: Rgb<u8>, strength: f32) {
         for (pixel, cover) in picture.pixels_mut().zip(&self.cover).filter(|(_, c)| **c > 0.0) {
             for (value, target) in pixel.0.iter_mut().zip(colour.0) {
                 let alpha = cover * strength;

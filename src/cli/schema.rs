@@ -2,9 +2,12 @@
 
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
 use super::{Failure, print};
 use gridwatch_config::schema;
-use gridwatch_contract::{self, Message};
+use gridwatch_contract as contract;
+use gridwatch_contract::Message;
 use gridwatch_model::Manifest;
 
 /// Print the JSON Schema of the configuration, a model manifest or an MQTT message.
@@ -23,7 +26,7 @@ pub struct Args {
     #[arg(long)]
     model: bool,
     /// Print the schema of an MQTT message.
-    #[arg(long, value_name = "MESSAGE", conflicts_with = "model")]
+    #[arg(long, value_name = "MESSAGE", conflicts_with = "model", value_parser = message())]
     message: Option<Message>,
     /// Print the AsyncAPI 3.0 document of all topics and messages; it refers to the message schemas.
     #[arg(long, conflicts_with_all = ["model", "message"])]
@@ -44,4 +47,10 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         _ => schema::generate_text(),
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lists the messages in help and in errors.
+fn message() -> impl TypedValueParser<Value = Message> {
+    PossibleValuesParser::new(Message::ALL.map(Message::as_str))
+        .try_map(|name| Message::named(&name).ok_or("unknown message"))
 }

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
-use gridwatch_base::error::Class;
 use crate::telemetry::Health;
+use gridwatch_base::error::Class;
 
 /// Runs `future` to completion on a new multi-thread runtime with one worker.
-pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         // Only metrics and signals run here: MQTT has its own thread, and receiving its own runtime.
         .worker_threads(1)
@@ -21,13 +21,13 @@ pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> R
 }
 
 /// Catches SIGTERM and SIGINT from the moment it is created.
-pub(super) struct StopSignal {
+pub struct StopSignal {
     term: Signal,
     interrupt: Signal,
 }
 
 impl StopSignal {
-    pub(super) fn listen() -> Result<Self, Failure> {
+    pub fn listen() -> Result<Self, Failure> {
         let listen =
             |kind| signal(kind).map_err(|e| Failure::new(Class::Bug, format!("cannot install signal handlers: {e}")));
         Ok(Self {
@@ -37,7 +37,7 @@ impl StopSignal {
     }
 
     /// Waits for the first signal and returns its name.
-    pub(super) async fn wait(&mut self) -> &'static str {
+    pub async fn wait(&mut self) -> &'static str {
         tokio::select! {
             _ = self.term.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use gridwatch_config::{self, Faults};
+use gridwatch_config as config;
+
+use gridwatch_config::Faults;
 
 /// Locates the state directory: `--state` or `--config`.
 #[derive(Debug, clap::Args)]

@@ -12,7 +12,17 @@ use super::{
     replay::{load_plan, quarantine},
 };
 use gridwatch_base::error::Class;
-use gridwatch_ledger::{Reader, replay::{Window, tune::{Point, RuleCurve, Sweep, Tuned, svg, labels::{self, Label}}}};
+use gridwatch_ledger::{
+    Reader,
+    replay::{
+        Window,
+        tune::{
+            Point, RuleCurve, Sweep, Tuned,
+            labels::{self, Label},
+            svg,
+        },
+    },
+};
 
 /// Choose each rule's start_score from labelled cases.
 ///

@@ -1,6 +1,5 @@
 //! `gridwatch calibrate`: residuals and uncertainty as a table and as JSON, the ground grid drawn into a picture, and the same
 //! errors as `gridwatch check`.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     fs,

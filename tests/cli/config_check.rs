@@ -1,5 +1,4 @@
 //! `gridwatch check`: reports every fault of a broken copy of the example, as a table and as JSON, with the right exit code.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     fs,

@@ -1,5 +1,4 @@
-//! An exported case can be verified with and without gridwatch, and every change to it is detected and its file faulty_files.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! An exported case can be verified with and without gridwatch, and every change to it is detected and its file named.
 
 use crate::filing;
 use std::{

@@ -1,5 +1,4 @@
 //! `gridwatch outbox`: list, show, retry and export.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path, process::Command};
 

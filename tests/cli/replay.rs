@@ -1,6 +1,5 @@
 //! `gridwatch replay`: the same ledger and configuration give the same bytes, and `--compare` reports what another
 //! configuration changes. Needs neither credentials nor a broker.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 

@@ -1,9 +1,8 @@
 //! `gridwatch signs`: recording a baseline, keeping the operator's edits, and the demo's baseline, which approves every sign in its
 //! clip but the banner.
-#![cfg(feature = "ort")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![cfg(all(feature = "gst", feature = "ort"))]
 
-#[cfg(feature = "farm")]
+#[cfg(feature = "gst")]
 use crate::daemon;
 use std::{
     fs,
@@ -177,7 +176,7 @@ fn the_demos_baseline_approves_every_sign_in_its_clip_but_the_banner() {
 }
 
 /// The configuration names a baseline that does not exist yet, as before a first recording.
-#[cfg(feature = "farm")]
+#[cfg(feature = "gst")]
 #[test]
 fn a_live_camera_is_recorded() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,4 @@
 //! Retention: what is deleted by age and by size, what never is, and the chain's record of it.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path, process::Command, time::Duration};
 

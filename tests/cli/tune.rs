@@ -1,5 +1,4 @@
 //! `gridwatch tune`: labelled cases give a table, a plot, and a recommended threshold with its reason.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path, process::Output};
 

@@ -8,28 +8,28 @@
 
 pub mod adapter;
 #[cfg(feature = "ort")]
-pub mod closer;
-#[cfg(feature = "ort")]
 mod detector;
-pub mod differ;
 #[cfg(feature = "ort")]
 pub mod draft;
+pub mod eval;
 pub mod graph;
 pub mod manifest;
+pub mod model_diff;
+#[cfg(feature = "ort")]
+mod model_set;
 #[cfg(feature = "ort")]
 mod network;
-#[cfg(feature = "ort")]
-mod panel;
+pub mod ocr;
 pub mod preprocess;
-#[cfg(feature = "ort")]
-mod reader;
 pub mod registry;
 #[cfg(feature = "ort")]
 pub mod runtime;
 #[cfg(feature = "ort")]
+pub mod second_look;
+#[cfg(feature = "ort")]
 pub mod selftest;
 #[cfg(feature = "ort")]
-mod thorough;
+mod tiled;
 pub mod trial;
 
 use std::{
@@ -42,10 +42,10 @@ pub use self::manifest::Manifest;
 use self::{adapter::LayoutError, manifest::Provider};
 #[cfg(feature = "ort")]
 pub use self::{
-    panel::{ModelSet, LoadedModel, FrameInput},
-    reader::{Reader, Reading, Text},
+    model_set::{FrameInput, LoadedModel, ModelSet},
+    ocr::reader::{Reader, Reading, Text},
     runtime::Runtime,
-    thorough::TiledDetector,
+    tiled::TiledDetector,
 };
 use gridwatch_base::{digest::sha256_hex, document::Faults, error::Class};
 use gridwatch_frame::FrameError;

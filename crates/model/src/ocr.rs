@@ -7,4 +7,6 @@
 pub mod crop;
 pub mod lines;
 pub mod numbers;
+#[cfg(feature = "ort")]
+pub mod reader;
 pub mod spell;

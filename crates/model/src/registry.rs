@@ -29,8 +29,8 @@ pub use self::{
     state::{CONFIGURED, Installed, Known, Live, Outcome, Shadow, State, Verdict, Wanted, Wish, name},
 };
 use super::{Model, ModelError};
-use gridwatch_custody::PublicKey;
 use gridwatch_base::{digest::sha256_hex, error::Class};
+use gridwatch_custody::PublicKey;
 
 /// The registry of one box.
 #[derive(Debug, Clone)]

@@ -195,13 +195,18 @@ pub fn init(configured: Option<&Path>) -> Result<Runtime, LibraryError> {
 pub fn places() -> Vec<PathBuf> {
     let file = format!("libonnxruntime.so.{PINNED}");
     let cached = Path::new(".cache/onnxruntime").join(PINNED).join(&file);
-    let package = env::var_os("CARGO_MANIFEST_DIR").map(|dir| Path::new(&dir).join(&cached));
+    // Set by `cargo test` and `cargo run`, to the package's folder; the cache lies in the workspace's.
+    let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
+    let workspace = package
+        .ancestors()
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| dir.join(&cached));
     let beside = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(&file)));
     // An absolute path, or the loader would search the system's own folders for it.
     let here = env::current_dir().ok().map(|dir| dir.join(&cached));
     let installed = Path::new("/usr/lib/gridwatch").join(&file);
     here.into_iter()
-        .chain(package)
+        .chain(workspace)
         .chain([installed])
         .chain(beside)
         .collect()

@@ -18,7 +18,8 @@ use super::{
     network::Network,
 };
 use gridwatch_engine::{BBox, Detection};
-use gridwatch_frame::{self, Frame};
+use gridwatch_frame as frame;
+use gridwatch_frame::Frame;
 
 /// Scores may differ by this much: processors round differently, and 8-bit networks more so.
 const SCORE_TOLERANCE: f32 = 0.05;
@@ -270,7 +271,7 @@ fn some(names: &[&str]) -> String {
 }
 
 fn speed(report: &mut Report, panel: &mut ModelSet, model: &Model, frame: Option<&Frame>) {
-    let grey = super::panel::grey();
+    let grey = super::model_set::grey();
     let frame = frame.unwrap_or(&grey);
     let mut took = Vec::with_capacity(TIMED);
     for _ in 0..TIMED {

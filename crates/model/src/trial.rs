@@ -9,7 +9,7 @@ use std::{fmt, time::Duration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::differ::{BAR, Bars, Tally};
+use super::model_diff::{BAR, Bars, Tally};
 use gridwatch_engine::Detection;
 
 /// Looks in a row that fail before a model is called broken: one may be a picture's fault, three of other pictures are not.

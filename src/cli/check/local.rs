@@ -125,7 +125,7 @@ fn live_versions(draft: &Draft, id: &str, runtime: &gridwatch_model::Runtime) ->
 /// Runs the self-test that the daemon runs before it uses a model.
 #[cfg(feature = "ort")]
 fn self_test(what: String, runtime: &gridwatch_model::Runtime, model: &gridwatch_model::Model) -> CheckRow {
-    use gridwatch_model::{selftest::{self, Verdict}};
+    use gridwatch_model::selftest::{self, Verdict};
 
     let report = selftest::check(runtime, model);
     let version = &model.manifest().version;
@@ -164,8 +164,11 @@ fn models(draft: &Draft) -> Vec<CheckRow> {
 /// Decodes one keyframe of each codec with the decoder that the daemon would use; an element in GStreamer's registry may still fail.
 #[cfg(feature = "gst")]
 fn decoders(draft: &Draft) -> Vec<CheckRow> {
-    use gridwatch_camera::{Codec, Keyframe, decode::{DecodeError, Decoder}};
     use bytes::Bytes;
+    use gridwatch_camera::{
+        Codec, Keyframe,
+        decode::{DecodeError, Decoder},
+    };
 
     // ffmpeg's `testsrc` at 320×240, encoded with x264 (Main profile) and x265.
     let samples: [(Codec, &'static [u8]); 2] = [

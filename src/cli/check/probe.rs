@@ -11,7 +11,7 @@ use url::Url;
 use super::{CheckRow, CheckState};
 use gridwatch_config::{Broker, Camera, Draft};
 use gridwatch_engine::NodeId;
-use gridwatch_link;
+use gridwatch_link as link;
 
 /// Cameras probed concurrently: enough to finish 200 unreachable cameras within a minute, few enough not to look like a
 /// port scan.
@@ -49,7 +49,7 @@ pub(super) async fn rows(draft: &Draft, limit: Duration) -> Vec<CheckRow> {
 async fn broker(broker: &Broker, node: &NodeId, limit: Duration) -> CheckRow {
     const WHAT: &str = "broker";
     let name = format!("{}:{}", broker.host, broker.port);
-    let settings = link::Settings::new(node, broker, &TimeZone::UTC);
+    let settings = crate::broker::link_settings(node, broker, &TimeZone::UTC);
     match timeout(limit, link::probe(settings)).await {
         Ok(Ok(())) => {
             let how = if broker.tls.is_some() { "TLS" } else { "plain TCP" };

@@ -9,8 +9,8 @@ use tokio::{
 };
 
 use super::{CheckReport, CheckRow, CheckState, json, probe, table};
-use gridwatch_config::{Aim, Camera, Credentials, Draft, Secret};
 use gridwatch_camera::Transport;
+use gridwatch_config::{Aim, Camera, Credentials, Draft, Secret};
 
 /// Long enough for the slowest machine; only reached by a camera that never answers.
 const LIMIT: Duration = Duration::from_secs(20);

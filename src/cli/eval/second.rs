@@ -6,8 +6,12 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use gridwatch_engine::Detection;
-use gridwatch_model::{Model, ModelError, ModelSet, Runtime, eval::{self, Guess, Picture}, second_look::Closer};
 use gridwatch_frame::Frame;
+use gridwatch_model::{
+    Model, ModelError, ModelSet, Runtime,
+    eval::{self, Guess, Picture},
+    second_look::Closer,
+};
 
 /// The minimum scores of the second look that are evaluated; 0 is without a second look.
 const MIN_SCORES: [f32; 8] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7];

@@ -11,10 +11,13 @@ use serde::Serialize;
 
 use super::{ModelRef, configured, json, list, model_ref, registry};
 use crate::cli::{Failure, print};
+use gridwatch_base::error::Class;
 use gridwatch_config::Config;
 use gridwatch_engine::Label;
-use gridwatch_base::error::Class;
-use gridwatch_model::{Model, registry::{Entry, Event, Journal, Registry, Version, name}};
+use gridwatch_model::{
+    Model,
+    registry::{Entry, Event, Journal, Registry, Version, name},
+};
 
 /// Switch to a model version after a trial.
 ///

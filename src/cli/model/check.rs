@@ -7,7 +7,10 @@ use serde::Serialize;
 use super::RuntimeArgs;
 use crate::cli::{Failure, print};
 use gridwatch_base::error::Class;
-use gridwatch_model::{Model, selftest::{self, Finding, Report, Verdict}};
+use gridwatch_model::{
+    Model,
+    selftest::{self, Finding, Report, Verdict},
+};
 
 /// Run the self-test of models: file, session, layout, pictures, speed.
 ///

@@ -13,7 +13,10 @@ use super::{
 };
 use crate::cli::{Failure, print};
 use gridwatch_base::error::Class;
-use gridwatch_model::{draft::{self, Draft, Known}, manifest::{Adapter, Colour, Fit, Manifest}};
+use gridwatch_model::{
+    draft::{self, Draft, Known},
+    manifest::{Adapter, Colour, Fit, Manifest},
+};
 
 /// Draft a model folder for an ONNX file.
 ///

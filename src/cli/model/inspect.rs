@@ -7,7 +7,11 @@ use serde::Serialize;
 use super::RuntimeArgs;
 use crate::cli::{Failure, print};
 use gridwatch_base::error::Class;
-use gridwatch_model::{adapter::Port, draft::{self, Draft, Known}, manifest::Adapter};
+use gridwatch_model::{
+    adapter::Port,
+    draft::{self, Draft, Known},
+    manifest::Adapter,
+};
 
 /// Inspect an ONNX file: inputs, outputs, metadata, and the adapters that fit.
 ///

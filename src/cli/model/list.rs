@@ -7,9 +7,13 @@ use serde::Serialize;
 
 use super::{json, registry};
 use crate::cli::{Failure, print};
-use gridwatch_config::Config;
 use gridwatch_base::error::Class;
-use gridwatch_model::{Model, registry::{Known, Outcome, State, Verdict, Wanted, name}, trial::Report};
+use gridwatch_config::Config;
+use gridwatch_model::{
+    Model,
+    registry::{Known, Outcome, State, Verdict, Wanted, name},
+    trial::Report,
+};
 
 /// List model versions: installed, live, on trial and rejected.
 ///

@@ -9,8 +9,8 @@ use std::{
 
 use super::RuntimeArgs;
 use crate::cli::{Failure, detect, print};
-use gridwatch_engine::Detection;
 use gridwatch_base::error::Class;
+use gridwatch_engine::Detection;
 use gridwatch_model::{Manifest, Model, ModelSet};
 
 /// Add pictures to a model's self-test.

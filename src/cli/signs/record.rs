@@ -16,12 +16,13 @@ use super::{
     corners, draw, no_baseline, read,
 };
 use crate::cli::{Failure, detect, print};
+use gridwatch_base::error::Class;
 use gridwatch_config::{Aim, Camera, Draft, Faults, Preset, raw};
 use gridwatch_engine::{Detection, Label, Light, Rule, View, geometry};
-use gridwatch_base::error::Class;
 use gridwatch_frame::Frame;
-use gridwatch_model::{Model, ModelSet, Reading, runtime, ocr::Reader};
-use gridwatch_vision::{self, views::Files};
+use gridwatch_model::{Model, ModelSet, Reading, ocr::reader::Reader, runtime};
+use gridwatch_vision as vision;
+use gridwatch_vision::views::Files;
 
 /// Record the signs in a camera's view into its baseline.
 ///

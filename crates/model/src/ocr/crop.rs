@@ -4,8 +4,8 @@
 //! two targets. Beyond the picture its edge goes on. Nothing the size of the picture is allocated or copied.
 
 use super::lines::Line;
-use gridwatch_frame::{Frame, Layout};
 use crate::manifest::Colour;
+use gridwatch_frame::{Frame, Layout};
 
 /// A rectangle of the picture, and how many pixels it becomes.
 #[derive(Debug, Clone, Copy, PartialEq)]

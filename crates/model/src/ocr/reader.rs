@@ -2,16 +2,21 @@
 
 use std::{fs, sync::Arc};
 
-use super::{
+use crate::ocr::{
+    crop::{Crop, Scaling},
+    lines::{self, Cut, Line, Map},
+    numbers,
+    spell::{Alphabet, Letter},
+};
+use crate::{
     Manifest, Model, ModelError, Runtime,
     adapter::{LayoutError, Output},
     manifest::{Adapter, Input},
+    model_set::grey,
     network::Network,
-    panel::grey,
 };
 use gridwatch_engine::{BBox, Detection, Label, PhoneNumber};
 use gridwatch_frame::Frame;
-use crate::ocr::{numbers, crop::{Crop, Scaling}, lines::{self, Cut, Line, Map}, spell::{Alphabet, Letter}};
 
 /// PaddleOCR's own values for the map; measured on rendered flyers (docs/reading.md) neither more nor less of each reads more.
 const THRESHOLD: f32 = 0.3;
