@@ -120,7 +120,7 @@ async fn a_swap_under_load_loses_no_case_and_no_look_and_a_broken_model_is_refus
     );
     let printed = |arguments: &[&str]| String::from_utf8(gridwatch(arguments).output().unwrap().stdout).unwrap();
     let (list, check) = (printed(&list), printed(&check));
-    assert!(list.contains("1.1.1") && list.contains("ran in the shadow"), "{list}");
+    assert!(list.contains("1.1.1") && list.contains("shadow run ended"), "{list}");
     let row = check
         .lines()
         .find(|l| l.contains(&format!("model {MODEL}, live")))
