@@ -428,7 +428,8 @@ impl Core {
                 .map(drop),
             Commit::Verified(answer, pictures) => {
                 let pictures = self.records.verification_evidence(&self.config, pictures);
-                self.store.record_verification(answer, pictures, &self.config.timezone, form)?;
+                self.store
+                    .record_verification(answer, pictures, &self.config.timezone, form)?;
                 counter!(metric::VERIFIED, "finding" => answer.finding.as_str()).increment(1);
                 tracing::info!(case = %answer.case, finding = answer.finding.as_str(), looks = answer.looks, "Case verified");
                 Ok(())

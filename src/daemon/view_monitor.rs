@@ -11,8 +11,8 @@ use gridwatch_config::{Camera, Config};
 use gridwatch_engine::{CameraId, Light, View};
 use gridwatch_frame::Frame;
 use gridwatch_vision::{
-    Aim, AimChange, Health, AimLimits, Luma, Shift, Tour, TourChange, VisionError,
-    views::{ViewFiles, ViewRequest, Standing, ViewStatus, ViewsError},
+    Aim, AimChange, AimLimits, Health, Luma, Shift, Tour, TourChange, VisionError,
+    views::{Standing, ViewFiles, ViewRequest, ViewStatus, ViewsError},
 };
 
 /// One camera's view monitor.
@@ -83,9 +83,7 @@ impl ViewMonitor {
         let standing = match &mut self.aim {
             AimTracker::Unwatched => return,
             AimTracker::Fixed(aim) => {
-                references()
-                    .into_iter()
-                    .for_each(|(light, r, _)| aim.restore(light, r));
+                references().into_iter().for_each(|(light, r, _)| aim.restore(light, r));
                 if aim.is_learning() {
                     Standing::Learning
                 } else if was_moved {

@@ -137,7 +137,10 @@ fn a_second_look_only_removes_boxes() {
         }
         if option == other {
             let garbage = &second["labels"][own("garbage")]["asked"];
-            assert_eq!(garbage[1]["recall"], 0.0, "that model has no label for garbage: {garbage}");
+            assert_eq!(
+                garbage[1]["recall"], 0.0,
+                "that model has no label for garbage: {garbage}"
+            );
         }
     }
 }

@@ -253,7 +253,9 @@ impl Converter {
                 Some(x) => Value::Number(x),
                 None => self.reject(at, "not a finite number", "use a finite number"),
             },
-            DeValue::Datetime(_) => self.reject(at, "TOML dates and times are not supported", "put the value in quotes"),
+            DeValue::Datetime(_) => {
+                self.reject(at, "TOML dates and times are not supported", "put the value in quotes")
+            }
         }
     }
 

@@ -80,7 +80,7 @@ impl Detector {
                 bbox: found.in_picture(placement)?,
                 appearance: None,
                 number: None,
-                closer: None,
+                second_look: None,
             })
         };
         Ok(self.found.iter().filter_map(detection).collect())

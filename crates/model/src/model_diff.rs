@@ -185,7 +185,7 @@ mod tests {
             },
             appearance: None,
             number: None,
-            closer: None,
+            second_look: None,
         }
     }
 

@@ -117,7 +117,7 @@ mod tests {
             bbox,
             appearance: None,
             number: None,
-            closer: None,
+            second_look: None,
         }
     }
 

@@ -130,7 +130,7 @@ mod tests {
             bbox: BBox { x1, y1, x2, y2 },
             appearance: None,
             number: None,
-            closer: None,
+            second_look: None,
         }
     }
 

@@ -347,7 +347,7 @@ mod tests {
             },
             appearance: None,
             number: None,
-            closer: None,
+            second_look: None,
         }]
     }
 

@@ -300,7 +300,7 @@ impl SimulatedDetector {
                         bbox,
                         appearance: None,
                         number: None,
-                        closer: None,
+                        second_look: None,
                     }));
                 }
             }
@@ -333,7 +333,7 @@ impl SimulatedDetector {
                     bbox,
                     appearance: None,
                     number: None,
-                    closer: None,
+                    second_look: None,
                 });
             }
         }
@@ -374,7 +374,7 @@ fn false_detection(
         bbox: jittered(bbox, rng)?,
         appearance: None,
         number: None,
-        closer: None,
+        second_look: None,
     })
 }
 

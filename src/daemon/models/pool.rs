@@ -337,7 +337,7 @@ impl WorkerModels {
             None => found.iter().map(|d| d.score).fold(0.0, f32::max),
         };
         for detection in &mut found {
-            detection.closer = Some(score);
+            detection.second_look = Some(score);
         }
         Ok(slots.iter().map(|slot| slot.descriptor.clone()).collect())
     }

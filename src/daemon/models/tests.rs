@@ -515,7 +515,7 @@ fn a_second_look_scores_only_the_detections_at_its_place() {
         [""; 0],
         "nothing was detected there"
     );
-    assert!(found.iter().all(|d| d.closer.is_none()));
+    assert!(found.iter().all(|d| d.second_look.is_none()));
 
     assert_eq!(
         look(&rule, &bags, &mut found),
@@ -524,7 +524,7 @@ fn a_second_look_scores_only_the_detections_at_its_place() {
     );
     for detection in &found {
         let is_it = detection.bbox == bags && detection.label.as_str() == "garbage";
-        match detection.closer {
+        match detection.second_look {
             Some(score) => assert!(rule_labels(&detection.label) && score > 0.3, "{detection:?}"),
             None => assert!(!is_it, "{detection:?}"),
         }
@@ -536,7 +536,7 @@ fn a_second_look_scores_only_the_detections_at_its_place() {
     }];
     false_one[0].label = "garbage".into();
     look(&rule, &elsewhere_box, &mut false_one);
-    assert!(false_one[0].closer.unwrap() < 0.3, "{false_one:?}");
+    assert!(false_one[0].second_look.unwrap() < 0.3, "{false_one:?}");
 }
 
 fn rule_labels(label: &Label) -> bool {

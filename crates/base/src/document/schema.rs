@@ -11,7 +11,7 @@ use jsonschema::{
 use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::RecursiveTransform};
 use serde_json::Value;
 
-use super::{FieldPath, Document, Fault, Step};
+use super::{Document, Fault, FieldPath, Step};
 
 /// Messages and rules for one kind of file that its schema cannot express.
 pub struct Messages {
@@ -246,7 +246,13 @@ fn placeholder(messages: &Messages, root: &Value, of: &Value) -> Value {
 }
 
 /// Messages a validation error as one or more faults.
-fn report(document: &Document, messages: &Messages, schema: &Value, error: &ValidationError<'_>, faults: &mut Vec<Fault>) {
+fn report(
+    document: &Document,
+    messages: &Messages,
+    schema: &Value,
+    error: &ValidationError<'_>,
+    faults: &mut Vec<Fault>,
+) {
     let at = place(error, &document.value);
     let mut push = |at: &FieldPath, message: String, remedy: String| faults.push(document.fault(at, message, remedy));
     match error.kind() {
@@ -275,7 +281,11 @@ fn report(document: &Document, messages: &Messages, schema: &Value, error: &Vali
                 .and_then(|p| p.get("description"))
                 .and_then(Value::as_str)
                 .unwrap_or_default();
-            push(&at.key(name), "missing".into(), format!("add it: {}", one_line(description)));
+            push(
+                &at.key(name),
+                "missing".into(),
+                format!("add it: {}", one_line(description)),
+            );
         }
         Kind::Type { kind } => {
             let expected = match kind {
@@ -300,11 +310,7 @@ fn report(document: &Document, messages: &Messages, schema: &Value, error: &Vali
                 .and_then(Value::as_array)
                 .map(|list| list.iter().filter_map(|o| o.get("const").cloned()).collect())
                 .unwrap_or_default();
-            push(
-                &at,
-                "unknown value".into(),
-                choose(&Value::Array(options), error),
-            );
+            push(&at, "unknown value".into(), choose(&Value::Array(options), error));
         }
         Kind::Minimum { limit } => push(
             &at,
@@ -322,8 +328,12 @@ fn report(document: &Document, messages: &Messages, schema: &Value, error: &Vali
                 Some(Step::Key(key)) => (messages.too_few)(key, got, *limit),
                 _ => None,
             };
-            let (message, remedy) =
-                custom.unwrap_or_else(|| (format!("{got} entries, at least {limit} required"), "add the missing entries"));
+            let (message, remedy) = custom.unwrap_or_else(|| {
+                (
+                    format!("{got} entries, at least {limit} required"),
+                    "add the missing entries",
+                )
+            });
             push(&at, message, remedy.into());
         }
         Kind::MaxItems { limit } => {

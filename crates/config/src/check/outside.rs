@@ -10,7 +10,7 @@ use std::{
 
 use url::{Host, Url};
 
-use super::{FieldPath, Checker, section};
+use super::{Checker, FieldPath, section};
 use crate::{
     Broker, Credentials, Tls, raw,
     secret::{self, CredentialError},
@@ -41,13 +41,10 @@ impl Checker<'_> {
             .as_ref()
             .and_then(|c| self.credentials(&at.key("credentials"), c));
         let ca_at = at.key("ca_file");
-        let ca = raw.ca_file.as_ref().map(|p| {
-            self.existing_file(
-                &ca_at,
-                p,
-                "the PEM file of the CA that signed the broker's certificate",
-            )
-        });
+        let ca = raw
+            .ca_file
+            .as_ref()
+            .map(|p| self.existing_file(&ca_at, p, "the PEM file of the CA that signed the broker's certificate"));
         let client = raw.client.as_ref().map(|c| self.client(&at.key("client"), c));
         let template = raw
             .template
@@ -254,7 +251,9 @@ impl Checker<'_> {
                         format!("{shown} does not exist"),
                         "create it with one line, user:password, and mode 0600".into(),
                     ),
-                    Err(CredentialError::NotAFile) => (format!("{shown} is not a regular file"), "name a regular file".into()),
+                    Err(CredentialError::NotAFile) => {
+                        (format!("{shown} is not a regular file"), "name a regular file".into())
+                    }
                     Err(CredentialError::Unreadable(kind)) => (
                         format!("cannot read {shown}: {kind}"),
                         "make it readable by the daemon's user (chown, chmod 0600)".into(),

@@ -7,7 +7,7 @@ use std::{
 
 use super::{Adapter, Fit, Input, Manifest, Shape};
 use gridwatch_base::document::{
-    FieldPath, Document, Fault, Faults,
+    Document, Fault, Faults, FieldPath,
     schema::{self, NO_MESSAGES, Sanitized},
 };
 use gridwatch_engine::BBox;
@@ -51,7 +51,13 @@ impl Checker<'_> {
     /// Unless it is good, or was told already as a breach of the schema.
     fn unless(&mut self, good: bool, at: &[&str], message: impl FnOnce() -> String, remedy: &str) {
         let at = at.iter().fold(FieldPath::default(), |at, key| at.key(key));
-        if !good && !self.sound.invalid.iter().any(|t| t.starts_with(&at) || at.starts_with(t)) {
+        if !good
+            && !self
+                .sound
+                .invalid
+                .iter()
+                .any(|t| t.starts_with(&at) || at.starts_with(t))
+        {
             self.faults.push(self.document.fault(&at, message(), remedy));
         }
     }
@@ -249,7 +255,12 @@ impl Checker<'_> {
                 }
             }
             for (at, message, remedy) in wrong {
-                if !self.sound.invalid.iter().any(|t| t.starts_with(&at) || at.starts_with(t)) {
+                if !self
+                    .sound
+                    .invalid
+                    .iter()
+                    .any(|t| t.starts_with(&at) || at.starts_with(t))
+                {
                     self.faults.push(self.document.fault(&at, message, remedy));
                 }
             }

@@ -94,7 +94,7 @@ impl Reading {
             bbox: self.bbox(),
             appearance: None,
             number: Some(self.number),
-            closer: None,
+            second_look: None,
         }
     }
 }
