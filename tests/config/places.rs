@@ -52,7 +52,7 @@ fn reference_systems_and_lenses() {
         (
             camera,
             "id = \"gate\"\ncrs = \"BD-09\"",
-            "cameras[0].crs: \"BD-09\" is no reference system known here: write EPSG:4490, EPSG:4326, GCJ-02, or \
+            "cameras[0].crs: unknown coordinate reference system \"BD-09\": use EPSG:4490, EPSG:4326, GCJ-02, or \
              local:LON,LAT,BEARING (a plane in metres: its origin in EPSG:4490, and where its y axis points in degrees from \
              north)",
         ),
@@ -64,7 +64,7 @@ fn reference_systems_and_lenses() {
         (
             calibration,
             "[cameras.calibration]\ncrs = \"local:120.001,30.0009\"",
-            "cameras[0].calibration.crs: \"local:120.001,30.0009\" is no local plane: write local:LON,LAT,BEARING, in \
+            "cameras[0].calibration.crs: invalid local plane \"local:120.001,30.0009\": use local:LON,LAT,BEARING in \
              degrees, such as local:120.001,30.0009,12.5",
         ),
         (
@@ -75,7 +75,7 @@ fn reference_systems_and_lenses() {
         (
             "[120.000956, 30.000894]",
             "[30.000894, 120.000956]",
-            "cameras[0].calibration.points[0].ground: [30.000894, 120.000956] is no position in EPSG:4490: write [lon, lat] \
+            "cameras[0].calibration.points[0].ground: [30.000894, 120.000956] is not a valid position in EPSG:4490: write [lon, lat] \
              in degrees",
         ),
     ]);
@@ -153,11 +153,11 @@ fn overlaps_and_gaps_between_cells_are_reported_with_their_position() {
     let draft = folder.with("@ROOT@/configs/grid/example.geojson", "broken.geojson");
     assert_eq!(
         messages(&draft.faults),
-        ["grid.file: the cells 000000000000001 and 000000000000002 overlap by 1070 m² at [120.000500, 30.000950]"]
+        ["grid.file: cells 000000000000001 and 000000000000002 overlap by 1070 m² at [120.000500, 30.000950]"]
     );
     assert_eq!(
         messages(&draft.warnings),
-        ["grid.file: no cell holds 10696 m² at [120.001500, 30.001500], although cells surround it"]
+        ["grid.file: no cell covers 10696 m² at [120.001500, 30.001500], though cells surround it"]
     );
 }
 

@@ -146,7 +146,7 @@ fn a_reading_is_what_the_engine_is_told_and_regions_say_where_to_look() {
     let detection = read.into_iter().next().unwrap().detection();
     assert_eq!(detection.label, Label::small_ad());
     assert_eq!(detection.number, Some(number));
-    assert!(detection.score >= 0.5 && left.holds(detection.bbox.centre()));
+    assert!(detection.score >= 0.5 && left.contains(detection.bbox.centre()));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::packages::{MODEL, package, raise};
+use crate::packages::{MODEL, package, set_version};
 use gridwatch_base::error::Class;
 use gridwatch_custody::SigningKey;
 use gridwatch_model::{
@@ -148,7 +148,7 @@ fn a_version_never_changes() {
     fs::write(&toml, changed).unwrap();
     let refused = place.registry.install(&folder, accept).unwrap_err();
     assert!(matches!(refused, RegistryError::Other { .. }), "{refused}");
-    raise(&folder, "1.0.2");
+    set_version(&folder, "1.0.2");
     assert!(!place.registry.install(&folder, accept).unwrap().was_there);
 }
 
@@ -175,7 +175,7 @@ fn weights_of_another_sum_and_faulty_manifests_are_refused() {
     weights[middle] ^= 1;
     fs::write(&onnx, weights).unwrap();
     assert!(matches!(refusal(&place, &folder), RegistryError::Model(_)));
-    raise(&folder, "");
+    set_version(&folder, "");
     assert!(matches!(refusal(&place, &folder), RegistryError::Model(_)));
     fs::remove_file(&onnx).unwrap();
     refusal(&place, &folder);

@@ -313,7 +313,7 @@ fn pictures(model: &Model) -> Result<Vec<(&SelfTest, Frame)>, String> {
 
 fn picture(path: &Path) -> Result<Frame, String> {
     let unreadable = |e: &dyn fmt::Display| format!("{}, named under [[self_test]]: {e}", path.display());
-    let rgb = frame::upright(path).map_err(|e| unreadable(&e))?.into_rgb8();
+    let rgb = frame::open_upright(path).map_err(|e| unreadable(&e))?.into_rgb8();
     Frame::from_rgb(&rgb, Timestamp::UNIX_EPOCH).map_err(|e| unreadable(&e))
 }
 

@@ -86,7 +86,7 @@ fn parts(frame: &Frame, drawn: u32) -> Vec<Part> {
     spans(frame.height)
         .flat_map(|y| spans(frame.width).map(move |x| (x, y)))
         .map(|((left, width), (top, height))| Part {
-            frame: frame.part(left, top, width, height),
+            frame: frame.crop(left, top, width, height),
             at: (left, top),
             size: (frame.width, frame.height),
         })

@@ -356,8 +356,8 @@ fn meet(a: &Window, b: &Window, later: usize) -> bool {
         .series(jiff::Span::new().days(1))
         .take(365 + 1)
         .collect();
-    let begins = |w: &Window, date: Date| w.season.is_none_or(|s| s.holds(date));
-    let days = |w: &Window, nth: usize, kind| w.days.hold(year[nth].weekday(), kind);
+    let begins = |w: &Window, date: Date| w.season.is_none_or(|s| s.includes(date));
+    let days = |w: &Window, nth: usize, kind| w.days.includes(year[nth].weekday(), kind);
     let on_a_weekday = (0..7).any(|nth| {
         kinds.into_iter().any(|kind| {
             let after = if later == 0 { vec![kind] } else { kinds.to_vec() };

@@ -77,7 +77,7 @@ impl Checker<'_> {
         if pairs.len() < raw.points.len() {
             return None;
         }
-        match Calibration::fit_through(&pairs, lens) {
+        match Calibration::fit_with_lens(&pairs, lens) {
             Ok(calibration) => Some(Survey {
                 pairs,
                 crs: stated,

@@ -183,7 +183,7 @@ impl Reader {
         let mut kept: Vec<Reading> = Vec::with_capacity(readings.len());
         for reading in readings {
             // Where parts of the picture overlap it is read twice.
-            let is_known = |k: &Reading| k.number == reading.number && k.bbox().holds(reading.bbox().centre());
+            let is_known = |k: &Reading| k.number == reading.number && k.bbox().contains(reading.bbox().centre());
             if !kept.iter().any(is_known) {
                 kept.push(reading);
             }
