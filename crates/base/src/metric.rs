@@ -52,3 +52,17 @@ pub const RECONNECTS: &str = "gridwatch_camera_reconnects_total";
 pub const PINNED: &str = "gridwatch_pinned_looks";
 /// Time from the confirmation of a case to its commit.
 pub const COMMIT: &str = "gridwatch_confirm_to_commit_seconds";
+/// 1 while the broker connection is up.
+pub const LINK_CONNECTED: &str = "gridwatch_link_connected";
+/// Messages waiting in the outbox.
+pub const OUTBOX_DEPTH: &str = "gridwatch_outbox_depth";
+/// Messages in quarantine, which are not sent until an operator releases them.
+pub const OUTBOX_QUARANTINED: &str = "gridwatch_outbox_quarantined";
+/// Publishes, by kind of message and result.
+pub const PUBLISHES: &str = "gridwatch_publish_total";
+/// Time from a publish to its acknowledgement, by kind of message.
+pub const PUBLISH: &str = "gridwatch_publish_seconds";
+/// Messages on the reply topic, by result.
+pub const REPLIES: &str = "gridwatch_replies_total";
+/// Messages on other boxes' site topics that were rejected.
+pub const CLAIMS_REFUSED: &str = "gridwatch_claims_refused_total";

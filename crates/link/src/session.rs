@@ -25,6 +25,7 @@ use super::{
     reply::IncomingReply,
     wire::{Blame, Disconnect, Wire},
 };
+use gridwatch_base::metric;
 use gridwatch_store::Store;
 
 /// A broker that lives has passed on by then what it acknowledged; one that dies sooner may have forgotten it.
@@ -90,7 +91,7 @@ pub(super) async fn run(
         link.measure_outbox();
         let begun = Instant::now();
         let end = link.connection(&mut stopped).await;
-        gauge!("gridwatch_link_connected").set(0.0);
+        gauge!(metric::LINK_CONNECTED).set(0.0);
         let End::Lost(trouble) = end else {
             link.state.send_modify(|s| s.connected = false);
             return;
@@ -184,8 +185,8 @@ impl Link {
     fn measure_outbox(&self) {
         match self.store.outbox_depth() {
             Ok(depth) => {
-                gauge!("gridwatch_outbox_depth").set(depth.waiting as f64);
-                gauge!("gridwatch_outbox_quarantined").set(depth.quarantined as f64);
+                gauge!(metric::OUTBOX_DEPTH).set(depth.waiting as f64);
+                gauge!(metric::OUTBOX_QUARANTINED).set(depth.quarantined as f64);
             }
             Err(e) => warn!(error = %e, "The outbox cannot be measured."),
         }

@@ -27,6 +27,7 @@ use crate::{
         SubscribeOutcome, Verdict, Wanted,
     },
 };
+use gridwatch_base::metric;
 use gridwatch_contract::Presence;
 use gridwatch_store::StoreError;
 
@@ -149,7 +150,7 @@ impl Connection {
                 Some((sent, verdict)) = self.sent.next(), if !self.sent.is_empty() => self.settle(link, sent, verdict),
                 Some((receipt, committed)) = self.waiting_replies.next(), if !self.waiting_replies.is_empty() => {
                     let result = if committed { "committed" } else { "not_committed" };
-                    counter!("gridwatch_replies_total", "result" => result).increment(1);
+                    counter!(metric::REPLIES, "result" => result).increment(1);
                     if !committed {
                         // A new connection makes the broker deliver it again.
                         return End::Lost("a reply could not be committed".into());
@@ -243,7 +244,7 @@ impl Connection {
             SubscribeOutcome::Lost => return,
         }
         self.up_since = Some(Instant::now());
-        gauge!("gridwatch_link_connected").set(1.0);
+        gauge!(metric::LINK_CONNECTED).set(1.0);
         link.state.send_modify(|s| s.connected = true);
         if let Err(e) = link.take_up(self.is_new_to_broker) {
             self.store_failed(&e);
@@ -261,7 +262,7 @@ impl Connection {
             return;
         }
         if message.is_fleeting && self.waiting_replies.len() >= MAX_REPLIES {
-            counter!("gridwatch_replies_total", "result" => "flood").increment(1);
+            counter!(metric::REPLIES, "result" => "flood").increment(1);
             debug!("A reply sent with QoS 0 was dropped: too many came at once.");
             return;
         }
@@ -284,7 +285,7 @@ impl Connection {
                     .push_back(answer.map(|committed| (receipt, committed.is_ok())).boxed());
             }
             Ok(Err(forged)) => {
-                counter!("gridwatch_replies_total", "result" => forged.as_str()).increment(1);
+                counter!(metric::REPLIES, "result" => forged.as_str()).increment(1);
                 // Debug form: whoever wrote it must not write into the log.
                 warn!(reason = ?forged.to_string(), bytes = message.payload.len(), "A message on the reply topic was thrown away.");
                 self.waiting_replies.push_back(async move { (receipt, true) }.boxed());

@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use super::{Link, connection::Connection};
 use crate::wire::{self, MessageKind, OutboundMessage, Unsent, Verdict};
+use gridwatch_base::metric;
 use gridwatch_store::{OutboxKind, OutboxRow, StoreError, evidence_file};
 
 /// A subscriber that lost the same broker is back by then: pictures that nobody heard within this time of our own
@@ -136,10 +137,10 @@ impl Connection {
         if verdict != Verdict::Lost {
             link.suspicion.answered(seq);
         }
-        counter!("gridwatch_publish_total", "kind" => sent.kind, "result" => verdict.as_str()).increment(1);
+        counter!(metric::PUBLISHES, "kind" => sent.kind, "result" => verdict.as_str()).increment(1);
         let done = match verdict {
             Verdict::Delivered => {
-                histogram!("gridwatch_publish_seconds", "kind" => sent.kind).record(sent.since.elapsed().as_secs_f64());
+                histogram!(metric::PUBLISH, "kind" => sent.kind).record(sent.since.elapsed().as_secs_f64());
                 link.was_useful = true;
                 self.pauses.reset();
                 if sent.kind == "case" && std::mem::take(&mut link.unheard_said) {

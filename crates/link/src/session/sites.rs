@@ -13,6 +13,7 @@ use crate::{
     claims::{Act, Claims, Moment},
     wire::{Message, MessageKind, OutboundMessage, SubscribeOutcome, Verdict, Wire},
 };
+use gridwatch_base::metric;
 use gridwatch_contract::topics::SiteTopic;
 use gridwatch_engine::Known;
 use gridwatch_store::{Store, StoreError};
@@ -183,7 +184,7 @@ impl Connection {
                     }
                 }
                 Err(nonsense) => {
-                    counter!("gridwatch_claims_refused_total").increment(1);
+                    counter!(metric::CLAIMS_REFUSED).increment(1);
                     // Debug form: whoever wrote it must not write into the log.
                     warn!(topic = ?message.topic, reason = ?nonsense.to_string(), "A message on a site topic was thrown away.");
                 }
