@@ -41,7 +41,7 @@ use self::{
 };
 use crate::telemetry::Health;
 use gridwatch_base::{clock, metric};
-use gridwatch_camera::slot::State;
+use gridwatch_camera::slot::CameraState;
 use gridwatch_config::Config;
 use gridwatch_contract::{CameraHealth, ClockHealth, HealthMessage, SCHEMA_VERSION, When};
 use gridwatch_link::{LinkHandle, LinkState};

@@ -42,12 +42,12 @@ use self::{
     town::Town,
     views::{LookCondition, Occluders, ViewFaults},
 };
-use gridwatch_config::{Judged, examine, raw::Span};
+use gridwatch_config::{ReplayConfig, examine, raw::Span};
 use gridwatch_engine::{
     BBox, Case, CaseId, CaseState, Detection, Effect, Input, Light, Observation, OpenCase, Plan, Reply, Resumed,
     Snapshot, View,
 };
-use gridwatch_ledger::{Recorded, Recorder, Run, Settings};
+use gridwatch_ledger::{RecordedEngine, Recorder, RunInfo, Settings};
 
 /// A picture arrives up to this long after it is due: cameras send a keyframe every second or so.
 const KEYFRAME_MS: f64 = 900.0;

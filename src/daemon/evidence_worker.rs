@@ -22,7 +22,7 @@ use super::{
 };
 use gridwatch_base::error::Class;
 use gridwatch_camera::{Codec, Picture, decode::Decoder};
-use gridwatch_custody::vault::{Format, Vault};
+use gridwatch_custody::vault::{OriginalFormat, Vault};
 use gridwatch_engine::{BBox, CameraId, Detection};
 use gridwatch_evidence as evidence;
 use gridwatch_evidence::{EvidencePicture, Shot};

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::error::StartError;
 use gridwatch_camera::{
-    gst_source::{self, GstSource},
-    receive::{Patience, Receiver, Settings},
+    gst_source::{GstSource, SourceSettings},
+    receive::{Receiver, ReceiverSettings, Timeouts},
     slot::Slot,
 };
 use gridwatch_config as config;
@@ -28,17 +28,17 @@ pub(crate) fn receive_camera(
 ) -> Result<CameraSource, StartError> {
     let credentials = camera.credentials.clone();
     if camera.url.scheme() == "rtsp" {
-        let settings = Settings {
+        let settings = ReceiverSettings {
             camera: camera.id.clone(),
             url: camera.url.clone(),
             credentials,
             transport: camera.transport,
             look_every: camera.look_every,
-            patience: Patience::default(),
+            timeouts: Timeouts::default(),
         };
         Ok(CameraSource::Rtsp(Receiver::spawn(settings, slot, runtime)))
     } else {
-        let settings = gst_source::Settings {
+        let settings = SourceSettings {
             camera: camera.id.clone(),
             url: camera.url.clone(),
             credentials,

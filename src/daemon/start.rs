@@ -35,7 +35,7 @@ use gridwatch_camera::{decode::Decoder, slot::Slot};
 use gridwatch_config::Config;
 use gridwatch_custody::{keys::KeyRing, vault::Vault};
 use gridwatch_engine::Snapshot;
-use gridwatch_ledger::{Recorded, Recorder, Run};
+use gridwatch_ledger::{RecordedEngine, Recorder, RunInfo};
 use gridwatch_link::Link;
 use gridwatch_model as model;
 use gridwatch_model::TiledDetector;
@@ -199,19 +199,19 @@ fn prepare_cameras(config: &Config) -> Cameras {
 
 /// The engine with the cases of the last run.
 struct RestoredEngine {
-    engine: Recorded,
+    engine: RecordedEngine,
     /// The state of the last run that is no case yet; not applied yet.
     snapshot: Option<Snapshot>,
 }
 
 fn restore_engine(config: &Config, store: &Store) -> Result<RestoredEngine, StartError> {
     let started_at = Timestamp::now();
-    let cases = store.remembered(started_at)?;
+    let cases = store.cases_to_restore(started_at)?;
     if !cases.is_empty() {
         tracing::info!(cases = cases.len(), "Restored cases of the last run");
     }
-    let snapshot = store.snapshot()?;
-    let engine = Recorded::start(Arc::clone(&config.plan), cases, recorder(config, started_at)?);
+    let snapshot = store.load_snapshot()?;
+    let engine = RecordedEngine::start(Arc::clone(&config.plan), cases, recorder(config, started_at)?);
     Ok(RestoredEngine { engine, snapshot })
 }
 
@@ -220,7 +220,7 @@ fn recorder(config: &Config, started_at: Timestamp) -> Result<Option<Recorder>, 
     let Some(settings) = config.ledger.clone() else {
         return Ok(None);
     };
-    let run = Run {
+    let run = RunInfo {
         started_at,
         // Informational only, so a kernel without it is no reason not to record.
         boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id")

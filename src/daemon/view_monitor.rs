@@ -224,7 +224,7 @@ impl ViewMonitor {
             AimTracker::Tour(tour) => {
                 let checked = tour.look(small, at, light);
                 assessment.preset = checked.preset;
-                self.current_preset.set(tour.stands_at());
+                self.current_preset.set(tour.current_preset());
                 for change in checked.changes {
                     if let TourChange::Learned { preset, replaced: true } = change {
                         let ViewState { id, files, .. } = &self.views[preset];
