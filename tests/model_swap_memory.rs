@@ -37,7 +37,7 @@ fn two_hundred_swaps_leave_memory_as_it_was() {
         // The new one beside the old for a look, then alone: two seats, turn by turn.
         let (old, new) = ((n % 2) as usize, (n % 2 + 1) as usize % 2);
         panel.seat(new, Some(LoadedModel::new(&runtime, &models[new]).unwrap()));
-        let mut shown = panel.shown(&street);
+        let mut shown = panel.input(&street);
         shown.detect(old).unwrap();
         shown.detect(new).unwrap();
         drop(panel.seat(old, None).unwrap());

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, fs, path::Path, sync::OnceLock};
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_model::{
     Model, ModelError, ModelSet, Runtime,
-    adapter::{Found, LayoutError},
+    adapter::{RawDetection, LayoutError},
     graph::Graph,
     manifest::Adapter,
     runtime,
@@ -169,7 +169,7 @@ fn each_is_read_as_the_reference_reads_it() {
         assert_eq!(found.len(), goldens.len(), "{case}: {found:?}");
         assert!(found.is_sorted_by(|a, b| a.score >= b.score), "{case}");
         for golden in goldens {
-            let same = |f: &&Found| {
+            let same = |f: &&RawDetection| {
                 f.label == golden.class
                     && (f.score - golden.score).abs() <= 1e-3
                     && iou(f.corners, golden.corners) >= 0.99

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use gridwatch_base::error::Class;
 use gridwatch_model::{
-    adapter::{Facts, Found, LayoutError, Output, Port, Reading},
-    manifest::{Adapter, Wanted},
+    adapter::{NetworkFacts, RawDetection, LayoutError, Output, TensorInfo, OutputLayout},
+    manifest::{Adapter, ClassMapping},
 };
 use proptest::prelude::*;
 
@@ -17,32 +17,32 @@ fn zeros(shapes: &[&[i64]]) -> Outputs {
     shapes.iter().map(zeros).collect()
 }
 
-fn resolve(adapter: Adapter, size: (u32, u32), classes: usize, outputs: &Outputs) -> Result<Reading, LayoutError> {
-    let port = |(i, (shape, _)): (usize, &(Vec<i64>, Vec<f32>))| Port {
+fn resolve(adapter: Adapter, size: (u32, u32), classes: usize, outputs: &Outputs) -> Result<OutputLayout, LayoutError> {
+    let port = |(i, (shape, _)): (usize, &(Vec<i64>, Vec<f32>))| TensorInfo {
         name: i.to_string(),
         element: "f32".into(),
         shape: shape.clone(),
     };
-    let outputs: Vec<Port> = outputs.iter().enumerate().map(port).collect();
-    let facts = Facts {
+    let outputs: Vec<TensorInfo> = outputs.iter().enumerate().map(port).collect();
+    let facts = NetworkFacts {
         inputs: &[],
         outputs: &outputs,
         metadata: &BTreeMap::new(),
         classes,
         size,
     };
-    Reading::resolve(adapter, &facts)
+    OutputLayout::resolve(adapter, &facts)
 }
 
-fn wanted(floors: &[f32]) -> Vec<Wanted> {
-    let wanted = |(label, &floor)| Wanted { label, floor };
+fn wanted(floors: &[f32]) -> Vec<ClassMapping> {
+    let wanted = |(label, &floor)| ClassMapping { label, floor };
     floors.iter().enumerate().map(wanted).collect()
 }
 
-fn decode(adapter: Adapter, size: (u32, u32), wanted: &[Wanted], outputs: &Outputs) -> Result<Vec<Found>, LayoutError> {
+fn decode(adapter: Adapter, size: (u32, u32), wanted: &[ClassMapping], outputs: &Outputs) -> Result<Vec<RawDetection>, LayoutError> {
     let reading = resolve(adapter, size, wanted.len(), outputs)?;
     let outputs: Vec<_> = outputs.iter().map(|(shape, data)| Output { shape, data }).collect();
-    let mut found = vec![Found {
+    let mut found = vec![RawDetection {
         label: 9,
         score: 1.0,
         corners: [0.0; 4],
@@ -109,7 +109,7 @@ fn classes_become_labels_and_ignored_ones_nothing() {
         row[0] = -(class as f32);
         row[5 + class] = 0.9 - 0.1 * class as f32;
     }
-    let merged = [(0, 0.1), (0, 0.1), (0, f32::INFINITY)].map(|(label, floor)| Wanted { label, floor });
+    let merged = [(0, 0.1), (0, 0.1), (0, f32::INFINITY)].map(|(label, floor)| ClassMapping { label, floor });
     let found = decode(Adapter::Yolox, (64, 64), &merged, &outputs).unwrap();
     assert_eq!(found.len(), 1, "two names of one thing are one box: {found:?}");
     assert_eq!((found[0].label, found[0].score), (0, 0.9));
@@ -126,7 +126,7 @@ fn other_layouts_are_refused_with_what_was_needed() {
         assert!(
             matches!(
                 error,
-                LayoutError::Unfit {
+                LayoutError::AdapterMismatch {
                     adapter: Adapter::Yolox,
                     ..
                 }
@@ -161,14 +161,14 @@ fn other_layouts_are_refused_with_what_was_needed() {
 
 #[test]
 fn a_network_for_something_else_is_refused() {
-    let facts = Facts {
+    let facts = NetworkFacts {
         inputs: &[],
         outputs: &[],
         metadata: &[("task".to_owned(), "segment".to_owned())].into(),
         classes: 4,
         size: (64, 64),
     };
-    let error = Reading::resolve(Adapter::Auto, &facts).unwrap_err();
+    let error = OutputLayout::resolve(Adapter::Auto, &facts).unwrap_err();
     assert!(error.to_string().contains("task = \"segment\""), "{error}");
 }
 
@@ -202,7 +202,7 @@ fn logits_are_not_taken_for_scores() {
     }
 }
 
-fn overlap(a: &Found, b: &Found) -> f32 {
+fn overlap(a: &RawDetection, b: &RawDetection) -> f32 {
     let area = |c: [f32; 4]| (c[2] - c[0]).max(0.0) * (c[3] - c[1]).max(0.0);
     let (a, b) = (a.corners, b.corners);
     let both = area([a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])]);
@@ -234,7 +234,7 @@ proptest! {
         let reading = resolve(Adapter::Yolox, (64, 64), 2, &outputs).unwrap();
         reading.decode((64, 64), &wanted, Some(0.999_999), &all, &mut every).unwrap();
         for one in every.iter().filter(|one| !kept.contains(one)) {
-            let covered = |k: &&Found| k.label == one.label && k.score >= one.score && overlap(k, one) > 0.5;
+            let covered = |k: &&RawDetection| k.label == one.label && k.score >= one.score && overlap(k, one) > 0.5;
             prop_assert!(kept.iter().find(covered).is_some(), "{one:?} is gone and nothing covers it");
         }
     }

@@ -1,9 +1,9 @@
-//! Labelled pictures as people keep them are read, and what is no label is told with its place.
+//! LabelledSet pictures as people keep them are read, and what is no label is told with its place.
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
 use std::{fs, path::Path};
 
-use gridwatch_model::eval::data::{BadData, read};
+use gridwatch_model::eval::data::{DatasetError, read};
 
 fn write(dir: &Path, files: &[(&str, &str)]) {
     for (name, text) in files {
@@ -13,7 +13,7 @@ fn write(dir: &Path, files: &[(&str, &str)]) {
     }
 }
 
-fn told(dir: &Path, error: &BadData) -> Vec<String> {
+fn told(dir: &Path, error: &DatasetError) -> Vec<String> {
     let root = format!("{}/", dir.display());
     error.to_string().lines().map(|l| l.replace(&root, "")).collect()
 }

@@ -1,22 +1,23 @@
 //! The figures are those of pycocotools: `tests/fixtures/eval/reference.py` wrote what it says of made-up pictures with crowds,
-//! equal scores, things on the bounds of the sizes, and more guesses than count.
+//! equal scores, things on the bounds of the sizes, and more predictions than count.
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
 use std::collections::BTreeMap;
 
-use gridwatch_model::eval::{Figures, Guess, Picture, Size, Truth, confusion, measure};
+use gridwatch_model::eval::{Metrics, Prediction, EvalPicture, SizeRange, GroundTruth, confusion, evaluate};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
 struct Reference {
     pictures: usize,
-    truths: Vec<RawTruth>,
-    guesses: Vec<RawGuess>,
+    truths: Vec<RawGroundTruth>,
+    #[serde(rename = "guesses")]
+    predictions: Vec<RawPrediction>,
     expected: Expected,
 }
 
 #[derive(Deserialize)]
-struct RawTruth {
+struct RawGroundTruth {
     image_id: usize,
     category_id: usize,
     bbox: [f64; 4],
@@ -25,7 +26,7 @@ struct RawTruth {
 }
 
 #[derive(Deserialize)]
-struct RawGuess {
+struct RawPrediction {
     image_id: usize,
     category_id: usize,
     bbox: [f64; 4],
@@ -50,20 +51,20 @@ fn corners([x, y, w, h]: [f64; 4]) -> [f64; 4] {
     [x, y, x + w, y + h]
 }
 
-fn reference() -> (Vec<Picture>, Expected) {
+fn reference() -> (Vec<EvalPicture>, Expected) {
     let text = std::fs::read_to_string("tests/fixtures/eval/reference.json").unwrap();
     let reference: Reference = serde_json::from_str(&text).unwrap();
-    let mut pictures = vec![Picture::default(); reference.pictures];
+    let mut pictures = vec![EvalPicture::default(); reference.pictures];
     for truth in reference.truths {
-        pictures[truth.image_id - 1].truths.push(Truth {
+        pictures[truth.image_id - 1].truths.push(GroundTruth {
             class: truth.category_id,
             corners: corners(truth.bbox),
             area: truth.area,
             is_crowd: truth.iscrowd == 1,
         });
     }
-    for guess in reference.guesses {
-        pictures[guess.image_id - 1].guesses.push(Guess {
+    for guess in reference.predictions {
+        pictures[guess.image_id - 1].predictions.push(Prediction {
             class: guess.category_id,
             score: guess.score,
             corners: corners(guess.bbox),
@@ -72,7 +73,7 @@ fn reference() -> (Vec<Picture>, Expected) {
     (pictures, reference.expected)
 }
 
-fn assert_same(found: &Figures, wanted: &Wanted, what: &str) {
+fn assert_same(found: &Metrics, wanted: &Wanted, what: &str) {
     let pairs = [
         ("ap", found.ap, wanted.ap),
         ("ap50", found.ap50, wanted.ap50),
@@ -92,7 +93,7 @@ fn assert_same(found: &Figures, wanted: &Wanted, what: &str) {
 #[test]
 fn the_figures_are_those_of_pycocotools() {
     let (pictures, expected) = reference();
-    let measures = measure(&pictures, expected.classes.len());
+    let measures = evaluate(&pictures, expected.classes.len());
     let sizes = ["all", "small", "medium", "large"];
     for (i, size) in sizes.iter().enumerate() {
         for (class, wanted) in expected.classes.iter().enumerate() {
@@ -101,15 +102,15 @@ fn the_figures_are_those_of_pycocotools() {
         }
         assert_same(&measures.mean[i], &expected.mean[*size], &format!("mean, {size}"));
     }
-    assert_eq!(Size::ALL.len(), sizes.len());
+    assert_eq!(SizeRange::ALL.len(), sizes.len());
 }
 
 fn square(x: f64) -> [f64; 4] {
     [x, 0.0, x + 100.0, 100.0]
 }
 
-fn truth(class: usize, x: f64) -> Truth {
-    Truth {
+fn truth(class: usize, x: f64) -> GroundTruth {
+    GroundTruth {
         class,
         corners: square(x),
         area: 10_000.0,
@@ -117,8 +118,8 @@ fn truth(class: usize, x: f64) -> Truth {
     }
 }
 
-fn guess(class: usize, score: f32, x: f64) -> Guess {
-    Guess {
+fn guess(class: usize, score: f32, x: f64) -> Prediction {
+    Prediction {
         class,
         score,
         corners: square(x),
@@ -128,9 +129,9 @@ fn guess(class: usize, score: f32, x: f64) -> Guess {
 #[test]
 fn the_curve_falls_and_its_best_point_is_where_most_is_right() {
     // Right at 0.9 and 0.8, wrong at 0.7, right at 0.6, two wrong at 0.2; one is never found.
-    let picture = Picture {
+    let picture = EvalPicture {
         truths: [0.0, 200.0, 400.0, 600.0].map(|x| truth(0, x)).into(),
-        guesses: vec![
+        predictions: vec![
             guess(0, 0.9, 0.0),
             guess(0, 0.8, 200.0),
             guess(0, 0.7, 1000.0),
@@ -139,7 +140,7 @@ fn the_curve_falls_and_its_best_point_is_where_most_is_right() {
             guess(0, 0.2, 1400.0),
         ],
     };
-    let measures = measure(&[picture], 1);
+    let measures = evaluate(&[picture], 1);
     let curve: Vec<(f32, f64, f64)> = measures.classes[0]
         .curve
         .iter()
@@ -159,23 +160,23 @@ fn the_curve_falls_and_its_best_point_is_where_most_is_right() {
 
 #[test]
 fn nothing_there_and_nothing_found_have_no_figures() {
-    let measures = measure(&[Picture::default()], 2);
-    assert_eq!(measures.mean[0], Figures::default());
+    let measures = evaluate(&[EvalPicture::default()], 2);
+    assert_eq!(measures.mean[0], Metrics::default());
     assert_eq!(measures.classes[1].best(), None);
-    let only_wrong = Picture {
-        guesses: vec![guess(0, 0.9, 0.0)],
-        ..Picture::default()
+    let only_wrong = EvalPicture {
+        predictions: vec![guess(0, 0.9, 0.0)],
+        ..EvalPicture::default()
     };
-    let measures = measure(&[only_wrong], 1);
+    let measures = evaluate(&[only_wrong], 1);
     assert_eq!(measures.classes[0].all().ap50, None, "there is nothing to find");
     assert_eq!(measures.classes[0].best(), None);
 }
 
 #[test]
 fn confusion_tells_what_was_taken_for_what() {
-    let picture = Picture {
+    let picture = EvalPicture {
         truths: vec![truth(0, 0.0), truth(1, 200.0), truth(1, 400.0)],
-        guesses: vec![
+        predictions: vec![
             guess(0, 0.9, 0.0),
             guess(0, 0.8, 210.0),  // a bin that was taken for garbage
             guess(1, 0.7, 900.0),  // nothing is there

@@ -105,7 +105,7 @@ fn the_same_tensor_gives_the_reference_boxes() {
             );
             for wanted in golden.tensor.iter().filter(|f| sure(f.score)) {
                 let same = found.iter().any(|f| {
-                    manifest.found()[f.label] == wanted.label
+                    manifest.reported_labels()[f.label] == wanted.label
                         && (f.score - wanted.score).abs() <= 1e-3
                         && iou(f.corners, wanted.corners) >= 0.99
                 });
@@ -124,7 +124,7 @@ fn whole_pictures_give_what_opencv_and_numpy_find() {
         let mut panel = panel(&model);
         for golden in goldens {
             let frame = Frame::from_rgb(&picture(&format!("{}.jpg", golden.picture)), Timestamp::UNIX_EPOCH).unwrap();
-            let found = panel.shown(&frame).detect(0).unwrap();
+            let found = panel.input(&frame).detect(0).unwrap();
             assert!(found.is_sorted_by(|a, b| a.score >= b.score));
             let near = |f: &Detection, g: &Found| {
                 f.label.as_str() == g.label && (f.score - g.score).abs() < 0.06 && iou(corners(f.bbox), g.corners) > 0.9
@@ -154,10 +154,10 @@ fn looks_do_not_depend_on_the_looks_before() {
     let frames: Vec<_> = ["cars", "signs", "person"]
         .map(|name| Frame::from_rgb(&picture(&format!("{name}.jpg")), Timestamp::UNIX_EPOCH).unwrap())
         .into();
-    let first: Vec<_> = frames.iter().map(|f| panel.shown(f).detect(0).unwrap()).collect();
+    let first: Vec<_> = frames.iter().map(|f| panel.input(f).detect(0).unwrap()).collect();
     assert!(first.iter().all(|found| !found.is_empty()));
     for _ in 0..2 {
-        let again: Vec<_> = frames.iter().rev().map(|f| panel.shown(f).detect(0).unwrap()).collect();
+        let again: Vec<_> = frames.iter().rev().map(|f| panel.input(f).detect(0).unwrap()).collect();
         assert!(again.into_iter().rev().eq(first.iter().cloned()));
     }
 }
@@ -171,9 +171,9 @@ fn models_that_share_an_input_find_what_each_finds_alone() {
     let mut together = ModelSet::new(runtime(), &models).unwrap();
     for name in ["cars", "signs", "person"] {
         let frame = Frame::from_rgb(&picture(&format!("{name}.jpg")), Timestamp::UNIX_EPOCH).unwrap();
-        let alone = names.map(|name| panel(name).shown(&frame).detect(0).unwrap());
+        let alone = names.map(|name| panel(name).input(&frame).detect(0).unwrap());
         for order in [[0, 1, 2], [2, 1, 0]] {
-            let mut shown = together.shown(&frame);
+            let mut shown = together.input(&frame);
             for i in order {
                 assert_eq!(shown.detect(i).unwrap(), alone[i], "{} on {name}", names[i]);
             }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use gridwatch_engine::{BBox, Label};
 use gridwatch_frame::Frame;
-use gridwatch_model::{Model, ModelError, Text, ocr::Reader, runtime};
+use gridwatch_model::{Model, ModelError, TextLine, ocr::Reader, runtime};
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -46,7 +46,7 @@ fn reader() -> Reader {
 }
 
 /// How far a line is from where it should be, in its own heights.
-fn distance(golden: &Golden, text: &Text) -> f32 {
+fn distance(golden: &Golden, text: &TextLine) -> f32 {
     let [x, y, _, height, ..] = golden.line;
     let [cx, cy] = text.line.centre;
     (x - cx).hypot(y - cy) / height
@@ -169,7 +169,7 @@ fn models_that_do_not_belong_together_are_refused() {
     let Err(error) = Reader::new(&runtime, &speller, &finder) else {
         panic!("they were exchanged");
     };
-    assert!(matches!(error, ModelError::NotForReading { .. }), "{error}");
+    assert!(matches!(error, ModelError::WrongAdapter { .. }), "{error}");
     let dir = tempfile::tempdir().unwrap();
     for file in ["model.onnx", "model.toml"] {
         std::fs::copy(folder("models/ppocr_v2_number_rec").join(file), dir.path().join(file)).unwrap();

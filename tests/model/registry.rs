@@ -147,7 +147,7 @@ fn a_version_never_changes() {
     let changed = fs::read_to_string(&toml).unwrap() + "\n# another threshold, perhaps\n";
     fs::write(&toml, changed).unwrap();
     let refused = place.registry.install(&folder, accept).unwrap_err();
-    assert!(matches!(refused, RegistryError::Other { .. }), "{refused}");
+    assert!(matches!(refused, RegistryError::VersionConflict { .. }), "{refused}");
     raise(&folder, "1.0.2");
     assert!(!place.registry.install(&folder, accept).unwrap().was_there);
 }
@@ -188,14 +188,14 @@ fn a_version_that_leads_elsewhere_is_refused() {
         let folder = package(&place.path("package"), version);
         let refused = refusal(&place, &folder);
         assert!(
-            matches!(refused, RegistryError::Version { .. } | RegistryError::Model(_)),
+            matches!(refused, RegistryError::InvalidVersion { .. } | RegistryError::Model(_)),
             "{version}: {refused}"
         );
     }
     assert!(!place.path("escaped").exists());
     for version in ["../1.0.1", "", ".."] {
         let refused = place.registry.load(MODEL, version).unwrap_err();
-        assert!(matches!(refused, RegistryError::Unknown { .. }), "{refused}");
+        assert!(matches!(refused, RegistryError::UnknownVersion { .. }), "{refused}");
     }
 }
 
@@ -306,7 +306,7 @@ fn with_keys_only_what_is_signed_is_installed_and_only_that_looks() {
     for spoiled in [other.sign(&toml), maker.sign(b"something else"), String::new()] {
         fs::write(folder.join("model.sig"), spoiled).unwrap();
         let refused = locked.install(&folder, accept).unwrap_err();
-        assert!(matches!(refused, RegistryError::Signature { .. }), "{refused}");
+        assert!(matches!(refused, RegistryError::BadSignature { .. }), "{refused}");
     }
     fs::write(folder.join("model.sig"), maker.sign(&toml)).unwrap();
     let arrival = locked.install(&folder, accept).unwrap();
@@ -319,13 +319,13 @@ fn with_keys_only_what_is_signed_is_installed_and_only_that_looks() {
     fs::write(&toml, text + "# changed\n").unwrap();
     assert!(matches!(
         locked.load(MODEL, "1.0.1").unwrap_err(),
-        RegistryError::Signature { .. }
+        RegistryError::BadSignature { .. }
     ));
     // What another box signed, or was installed before keys were asked for.
     let strict = Registry::new(&state, vec![other.public()]);
     assert!(matches!(
         strict.load(MODEL, "1.0.1").unwrap_err(),
-        RegistryError::Signature { .. }
+        RegistryError::BadSignature { .. }
     ));
 }
 
@@ -358,9 +358,9 @@ fn an_installation_that_was_cut_off_is_mended_by_the_next() {
 #[test]
 fn a_daemon_that_watches_is_known_while_it_does() {
     let place = place();
-    assert!(!place.registry.is_watched());
-    let watching = place.registry.watch().unwrap();
-    assert!(place.registry.is_watched());
+    assert!(!place.registry.is_daemon_running());
+    let watching = place.registry.lock_for_daemon().unwrap();
+    assert!(place.registry.is_daemon_running());
     drop(watching);
-    assert!(!place.registry.is_watched());
+    assert!(!place.registry.is_daemon_running());
 }

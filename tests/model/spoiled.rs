@@ -12,7 +12,7 @@ use std::{
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_model::{
     Model, Runtime, runtime,
-    selftest::{self, Report, Verdict},
+    selftest::{self, SelfTestReport, StepResult},
 };
 
 fn runtime() -> &'static Runtime {
@@ -95,7 +95,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn check(dir: &Path) -> Report {
+fn check(dir: &Path) -> SelfTestReport {
     selftest::check(runtime(), &Model::load(dir).unwrap_or_else(|e| panic!("{e}")))
 }
 
@@ -104,7 +104,7 @@ fn an_unspoiled_one_may_look() {
     let report = check(Package::new().dir.path());
     assert_eq!(report.refusal(), None);
     assert_eq!(report.findings.len(), 5, "{report:?}");
-    assert!(report.findings.iter().all(|f| f.verdict == Verdict::Good), "{report:?}");
+    assert!(report.findings.iter().all(|f| f.verdict == StepResult::Passed), "{report:?}");
     assert!(report.ms.is_some_and(|ms| ms > 0.0));
 }
 
@@ -117,7 +117,7 @@ fn without_pictures_it_may_look_but_nothing_is_proved() {
     let report = check(package.dir.path());
     assert!(report.is_good());
     assert!(
-        report.findings.iter().any(|f| f.verdict == Verdict::Doubtful),
+        report.findings.iter().any(|f| f.verdict == StepResult::Unproven),
         "{report:?}"
     );
 }

@@ -1,9 +1,9 @@
 //! Output tensors to boxes.
 //!
 //! Each family of networks has its layout, and exporters vary it silently: a wrong reading does not fail, it looks like a bad
-//! model. So a layout is *recognised* ([`Reading::resolve`]) from what the exporter left in the file, then from the names
+//! model. So a layout is *recognised* ([`OutputLayout::resolve`]) from what the exporter left in the file, then from the names
 //! and shapes of the outputs; what fits no family, or several, is refused with the reasons and the choices. What was
-//! recognised once reads every look ([`Reading::decode`]).
+//! recognised once reads every look ([`OutputLayout::decode`]).
 //!
 //! Each family is a file or a part of one below this, with the source of its layout; `docs/models.md` has them in a table.
 
@@ -19,7 +19,7 @@ mod yunet;
 use std::{collections::BTreeMap, fmt};
 
 use super::{
-    manifest::{Adapter, Wanted},
+    manifest::{Adapter, ClassMapping},
     preprocess::Placement,
 };
 use gridwatch_engine::BBox;
@@ -48,7 +48,7 @@ impl Output<'_> {
 
 /// An input or output of a graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Port {
+pub struct TensorInfo {
     /// Its name.
     pub name: String,
     /// The type of its numbers: `f32`, `f16`, `u8`, `i64`, …
@@ -57,7 +57,7 @@ pub struct Port {
     pub shape: Vec<i64>,
 }
 
-impl fmt::Display for Port {
+impl fmt::Display for TensorInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shape: Vec<_> = self
             .shape
@@ -69,18 +69,18 @@ impl fmt::Display for Port {
 }
 
 /// Ports in one line.
-pub(super) fn list(ports: &[Port]) -> String {
-    let texts: Vec<_> = ports.iter().map(Port::to_string).collect();
+pub(super) fn list(ports: &[TensorInfo]) -> String {
+    let texts: Vec<_> = ports.iter().map(TensorInfo::to_string).collect();
     texts.join(", ")
 }
 
 /// What is known of a network when its layout is recognised.
 #[derive(Debug, Clone)]
-pub struct Facts<'a> {
+pub struct NetworkFacts<'a> {
     /// What it takes.
-    pub inputs: &'a [Port],
+    pub inputs: &'a [TensorInfo],
     /// What it gave for one picture: every dimension is known.
-    pub outputs: &'a [Port],
+    pub outputs: &'a [TensorInfo],
     /// What the exporter left in the file.
     pub metadata: &'a BTreeMap<String, String>,
     /// How many classes the manifest lists.
@@ -91,8 +91,8 @@ pub struct Facts<'a> {
 
 /// One box as the network gives it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Found {
-    /// Index of the label, into [`Manifest::found`](super::Manifest::found).
+pub struct RawDetection {
+    /// Index of the label, into [`Manifest::reported_labels`](super::Manifest::reported_labels).
     pub label: usize,
     /// 0..=1.
     pub score: f32,
@@ -100,7 +100,7 @@ pub struct Found {
     pub corners: [f32; 4],
 }
 
-impl Found {
+impl RawDetection {
     /// Where it is in the original picture, cut off at its edges; `None` where nothing of it lies inside.
     pub fn in_picture(&self, placement: Placement) -> Option<BBox> {
         let [x1, y1, x2, y2] = placement.fractions(self.corners);
@@ -129,7 +129,7 @@ pub enum LayoutError {
     },
     /// Not the outputs of the manifest's adapter.
     #[error("adapter {adapter} does not fit: {why}. The graph gives {outputs}{}", also(.fitting))]
-    Unfit {
+    AdapterMismatch {
         /// The manifest's adapter.
         adapter: Adapter,
         /// What it needs.
@@ -243,13 +243,13 @@ struct Family {
     /// True where several boxes of one thing come out, of which all but the best must go.
     overlaps: bool,
     /// The indices of the outputs in the order in which `read` wants them, or what is missing.
-    fit: fn(&Facts<'_>) -> Result<Vec<usize>, Misfit>,
-    /// Offers every box to the sink.
-    read: fn(&View<'_>, &mut Sink<'_>),
+    fit: fn(&NetworkFacts<'_>) -> Result<Vec<usize>, Mismatch>,
+    /// Offers every box to the candidates.
+    read: fn(&OutputView<'_>, &mut Candidates<'_>),
 }
 
 /// Why outputs are not those of a family.
-struct Misfit {
+struct Mismatch {
     /// What it needs, with the numbers of this network filled in.
     needs: String,
     /// True where the outputs resemble it, so that this is worth telling.
@@ -257,16 +257,16 @@ struct Misfit {
 }
 
 /// Other outputs altogether.
-fn far(needs: &str) -> Misfit {
-    Misfit {
+fn far(needs: &str) -> Mismatch {
+    Mismatch {
         needs: needs.into(),
         near: false,
     }
 }
 
 /// The right number of outputs, but not these.
-fn near(needs: String) -> Misfit {
-    Misfit { needs, near: true }
+fn near(needs: String) -> Mismatch {
+    Mismatch { needs, near: true }
 }
 
 /// Every family. The order is that of the choices in an error.
@@ -294,20 +294,20 @@ const FAMILIES: [&Family; 19] = [
 
 /// A recognised layout.
 #[derive(Clone)]
-pub struct Reading {
+pub struct OutputLayout {
     family: &'static Family,
     order: Vec<usize>,
     classes: usize,
 }
 
-impl fmt::Debug for Reading {
+impl fmt::Debug for OutputLayout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of outputs {:?}", self.family.adapter, self.order)
     }
 }
 
 /// One picture's outputs before a family.
-struct View<'a> {
+struct OutputView<'a> {
     outputs: &'a [Output<'a>],
     order: &'a [usize],
     classes: usize,
@@ -315,7 +315,7 @@ struct View<'a> {
     size: (u32, u32),
 }
 
-impl<'a> View<'a> {
+impl<'a> OutputView<'a> {
     /// The family's n-th output.
     fn output(&self, n: usize) -> Output<'a> {
         self.outputs[self.order[n]]
@@ -333,29 +333,29 @@ impl<'a> View<'a> {
 }
 
 /// Takes what reaches its floor.
-struct Sink<'a> {
-    wanted: &'a [Wanted],
+struct Candidates<'a> {
+    wanted: &'a [ClassMapping],
     /// The lowest floor: what cannot reach it need not be looked at.
     lowest: f32,
-    found: &'a mut Vec<Found>,
+    found: &'a mut Vec<RawDetection>,
     /// The lowest and highest of what was offered as a score.
     range: (f32, f32),
 }
 
-impl Sink<'_> {
+impl Candidates<'_> {
     /// Notes what the network calls a probability.
-    fn saw(&mut self, probability: f32) {
+    fn note_score(&mut self, probability: f32) {
         self.range = (self.range.0.min(probability), self.range.1.max(probability));
     }
 
     /// True where a score of `class` is taken.
-    fn takes(&mut self, class: usize, score: f32) -> bool {
-        self.saw(score);
+    fn accepts(&mut self, class: usize, score: f32) -> bool {
+        self.note_score(score);
         self.wanted.get(class).is_some_and(|w| score >= w.floor)
     }
 
-    fn put(&mut self, class: usize, score: f32, corners: [f32; 4]) {
-        self.found.push(Found {
+    fn push(&mut self, class: usize, score: f32, corners: [f32; 4]) {
+        self.found.push(RawDetection {
             label: self.wanted[class].label,
             score,
             corners,
@@ -365,7 +365,7 @@ impl Sink<'_> {
 
 /// Non-maximum suppression compares each box with all that were kept, so an adversarial picture could make it slow. The
 /// lowest scored beyond this many are dropped; a street at a floor of 0.1 has some tens.
-const MOST_CANDIDATES: usize = 1000;
+const MAX_CANDIDATES: usize = 1000;
 
 /// Where the manifest does not say: what the families' own programs use, 0.45 to 0.6.
 const NMS_IOU: f32 = 0.5;
@@ -373,12 +373,12 @@ const NMS_IOU: f32 = 0.5;
 /// Sums and products of floats may end a hair outside 0..=1.
 const SLACK: f32 = 1e-3;
 
-impl Reading {
+impl OutputLayout {
     /// Recognises a network's layout: that of `adapter`, or with [`Adapter::Auto`] the only one that fits.
     ///
     /// # Errors
-    /// [`LayoutError::Unfit`], [`LayoutError::Unknown`], [`LayoutError::Ambiguous`] and [`LayoutError::Task`].
-    pub fn resolve(adapter: Adapter, facts: &Facts<'_>) -> Result<Self, LayoutError> {
+    /// [`LayoutError::AdapterMismatch`], [`LayoutError::Unknown`], [`LayoutError::Ambiguous`] and [`LayoutError::Task`].
+    pub fn resolve(adapter: Adapter, facts: &NetworkFacts<'_>) -> Result<Self, LayoutError> {
         let (family, order) = recognise::family(adapter, facts)?;
         Ok(Self {
             family,
@@ -403,10 +403,10 @@ impl Reading {
     pub fn decode(
         &self,
         size: (u32, u32),
-        wanted: &[Wanted],
+        wanted: &[ClassMapping],
         nms_iou: Option<f32>,
         outputs: &[Output<'_>],
-        found: &mut Vec<Found>,
+        found: &mut Vec<RawDetection>,
     ) -> Result<(), LayoutError> {
         found.clear();
         for &index in &self.order {
@@ -417,20 +417,20 @@ impl Reading {
                 return Err(LayoutError::NotFinite { index });
             }
         }
-        let view = View {
+        let view = OutputView {
             outputs,
             order: &self.order,
             classes: self.classes,
             size,
         };
-        let mut sink = Sink {
+        let mut candidates = Candidates {
             wanted,
             lowest: wanted.iter().map(|w| w.floor).fold(f32::INFINITY, f32::min),
             found,
             range: (0.0, 1.0),
         };
-        (self.family.read)(&view, &mut sink);
-        let (low, high) = sink.range;
+        (self.family.read)(&view, &mut candidates);
+        let (low, high) = candidates.range;
         if low < -SLACK || high > 1.0 + SLACK {
             found.clear();
             return Err(LayoutError::NotAScore {
@@ -482,12 +482,12 @@ fn corners(cx: f32, cy: f32, w: f32, h: f32) -> [f32; 4] {
 }
 
 /// Greedy non-maximum suppression under each label, the best first.
-fn suppress(found: &mut Vec<Found>, iou_limit: f32) {
-    found.truncate(MOST_CANDIDATES);
+fn suppress(found: &mut Vec<RawDetection>, iou_limit: f32) {
+    found.truncate(MAX_CANDIDATES);
     let mut kept = 0;
     for i in 0..found.len() {
         let candidate = found[i];
-        let covered = |k: &Found| k.label == candidate.label && iou(&k.corners, &candidate.corners) > iou_limit;
+        let covered = |k: &RawDetection| k.label == candidate.label && iou(&k.corners, &candidate.corners) > iou_limit;
         if !found[..kept].iter().any(covered) {
             found[kept] = candidate;
             kept += 1;

@@ -9,9 +9,9 @@ use std::{
 
 use super::{
     Manifest, Model, ModelError, Runtime,
-    adapter::{Facts, LayoutError, Port, Reading},
+    adapter::{NetworkFacts, LayoutError, TensorInfo, OutputLayout},
     graph::{Graph, NotOnnx},
-    manifest::{Adapter, Axes, Colour, Fit, Hints, Input, Shape},
+    manifest::{Adapter, Axes, Colour, Fit, RuntimeHints, Input, Shape},
     network::Network,
 };
 use gridwatch_base::{digest::sha256_hex, error::Class};
@@ -22,11 +22,11 @@ pub struct Draft {
     /// What the file says of itself.
     pub graph: Graph,
     /// What it takes.
-    pub inputs: Vec<Port>,
+    pub inputs: Vec<TensorInfo>,
     /// What it gave for an empty picture.
-    pub outputs: Vec<Port>,
+    pub outputs: Vec<TensorInfo>,
     /// How it can be read, with how many classes.
-    pub readings: BTreeSet<(Adapter, usize)>,
+    pub layouts: BTreeSet<(Adapter, usize)>,
     /// Its sum.
     pub sha256: String,
     /// The input that takes the picture.
@@ -34,12 +34,12 @@ pub struct Draft {
     /// Width and height that it was looked at with.
     pub size: (u32, u32),
     /// True where the graph takes any width and height.
-    pub is_free: bool,
+    pub takes_any_size: bool,
 }
 
 /// What whoever drafts knows already.
 #[derive(Debug, Clone, Default)]
-pub struct Known {
+pub struct DraftHints {
     /// The classes, in the network's order.
     pub labels: Option<Vec<String>>,
     /// How it is read.
@@ -97,7 +97,7 @@ impl DraftError {
 ///
 /// # Errors
 /// A file that is no ONNX file, that cannot be run, or that takes no picture.
-pub fn look(runtime: &Runtime, file: &Path, known: &Known) -> Result<Draft, DraftError> {
+pub fn inspect(runtime: &Runtime, file: &Path, known: &DraftHints) -> Result<Draft, DraftError> {
     let shown = || file.display().to_string();
     let bytes = fs::read(file).map_err(|source| DraftError::Read { file: shown(), source })?;
     let graph = Graph::read(&bytes).map_err(|source| DraftError::NotOnnx { file: shown(), source })?;
@@ -108,9 +108,9 @@ pub fn look(runtime: &Runtime, file: &Path, known: &Known) -> Result<Draft, Draf
         bytes: bytes.into(),
     };
     let (session, _) = runtime.session(&model)?;
-    let inputs: Vec<Port> = session.inputs().iter().map(super::network::port).collect();
+    let inputs: Vec<TensorInfo> = session.inputs().iter().map(super::network::port).collect();
     drop(session);
-    let picture = |port: &&Port| {
+    let picture = |port: &&TensorInfo| {
         let fits = |axis: usize| port.shape.get(axis) == Some(&3);
         port.shape.len() == 4 && (fits(1) || fits(3) || port.shape[1..].iter().all(|n| *n < 0))
     };
@@ -142,7 +142,7 @@ pub fn look(runtime: &Runtime, file: &Path, known: &Known) -> Result<Draft, Draf
     })?;
     let outputs = network.outputs(&shapes);
     let labels = known.labels.clone().or_else(|| graph.class_names());
-    let readings = readings(
+    let layouts = layouts(
         &graph.metadata,
         &inputs,
         &outputs,
@@ -152,10 +152,10 @@ pub fn look(runtime: &Runtime, file: &Path, known: &Known) -> Result<Draft, Draf
     );
     Ok(Draft {
         input: port.name.clone(),
-        is_free: fixed.is_none(),
+        takes_any_size: fixed.is_none(),
         graph,
         outputs,
-        readings,
+        layouts,
         sha256,
         size,
         inputs,
@@ -164,10 +164,10 @@ pub fn look(runtime: &Runtime, file: &Path, known: &Known) -> Result<Draft, Draf
 
 /// Every way in which the outputs can be read. Where the number of classes is not known, every number that the outputs'
 /// dimensions could stand for is tried.
-fn readings(
+fn layouts(
     metadata: &BTreeMap<String, String>,
-    inputs: &[Port],
-    outputs: &[Port],
+    inputs: &[TensorInfo],
+    outputs: &[TensorInfo],
     size: (u32, u32),
     classes: Option<usize>,
     adapter: Option<Adapter>,
@@ -183,22 +183,22 @@ fn readings(
             .chain([1])
             .collect(),
     };
-    let mut readings = BTreeSet::new();
+    let mut layouts = BTreeSet::new();
     for classes in counts {
-        let facts = Facts {
+        let facts = NetworkFacts {
             inputs,
             outputs,
             metadata,
             classes,
             size,
         };
-        match Reading::resolve(adapter.unwrap_or_default(), &facts) {
-            Ok(reading) => drop(readings.insert((reading.adapter(), classes))),
-            Err(LayoutError::Ambiguous { choices, .. }) => readings.extend(choices.into_iter().map(|c| (c, classes))),
+        match OutputLayout::resolve(adapter.unwrap_or_default(), &facts) {
+            Ok(reading) => drop(layouts.insert((reading.adapter(), classes))),
+            Err(LayoutError::Ambiguous { choices, .. }) => layouts.extend(choices.into_iter().map(|c| (c, classes))),
             Err(_) => {}
         }
     }
-    readings
+    layouts
 }
 
 fn blank(sha256: &str) -> Manifest {
@@ -216,15 +216,15 @@ fn blank(sha256: &str) -> Manifest {
         label_floors: BTreeMap::new(),
         nms_iou: None,
         alphabet: None,
-        input: usual(Adapter::Auto),
-        runtime: Hints::default(),
+        input: default_input(Adapter::Auto),
+        runtime: RuntimeHints::default(),
         self_test: Vec::new(),
     }
 }
 
 /// How networks of a family are fed by their own programs (`docs/models.md` names them). What a network was trained with is
 /// for whoever trained it to say.
-pub fn usual(adapter: Adapter) -> Input {
+pub fn default_input(adapter: Adapter) -> Input {
     const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
     const STD: [f32; 3] = [58.395, 57.12, 57.375];
     let flipped = |v: [f32; 3]| [v[2], v[1], v[0]];

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A version gets there whole or not at all (written beside, flushed, renamed), after its sums, its signature and whatever
-//! the caller asks have been seen to. Which version looks is the fold of the journal ([`State`]): the registry's live version
+//! the caller asks have been seen to. Which version looks is the fold of the journal ([`RegistryState`]): the registry's live version
 //! of an id goes before the configuration's folder. Nothing here runs a model, and nothing is ever deleted but what an
 //! installation that was cut off had left.
 
@@ -24,9 +24,9 @@ use std::{
 use jiff::Timestamp;
 
 pub use self::{
-    journal::{Entry, Event, Journal, Told, Version},
+    journal::{Entry, Event, Journal, JournalContents, Version},
     package::PackageError,
-    state::{CONFIGURED, Installed, Known, Live, Outcome, Shadow, State, Verdict, Wanted, Wish, name},
+    state::{CONFIGURED, Installed, ModelState, LiveVersion, VersionOutcome, ShadowRequest, RegistryState, OutcomeKind, RequestAction, ModelRequest, version_name},
 };
 use super::{Model, ModelError};
 use gridwatch_custody::PublicKey;
@@ -52,7 +52,7 @@ pub enum RegistryError {
     #[error(
         "model {id}: version {version:?} cannot be a folder's name: write 1 to 64 letters, digits, '.', '_', '+' and '-', no '.' first (version, model.toml)"
     )]
-    Version {
+    InvalidVersion {
         /// The manifest's id.
         id: String,
         /// Its version.
@@ -62,7 +62,7 @@ pub enum RegistryError {
     #[error(
         "{id}@{version} is in the registry already, with another model.toml: a version never changes. Raise `version` in model.toml"
     )]
-    Other {
+    VersionConflict {
         /// The manifest's id.
         id: String,
         /// Its version.
@@ -82,7 +82,7 @@ pub enum RegistryError {
         "{}: model.sig is none of the {keys} keys' of registry.keys over model.toml: it was changed after it was signed, or signed with another key",
         .dir.display()
     )]
-    Signature {
+    BadSignature {
         /// The folder.
         dir: PathBuf,
         /// How many keys are configured.
@@ -98,7 +98,7 @@ pub enum RegistryError {
     },
     /// There is no such version.
     #[error("{id}@{version} is not in the registry (gridwatch model list), nor is it the configuration's")]
-    Unknown {
+    UnknownVersion {
         /// The id.
         id: String,
         /// The version.
@@ -132,11 +132,11 @@ impl RegistryError {
         match self {
             Self::Package(e) => e.class(),
             Self::Model(e) => e.class(),
-            Self::Unknown { .. } => Class::Config,
-            Self::Version { .. }
-            | Self::Other { .. }
+            Self::UnknownVersion { .. } => Class::Config,
+            Self::InvalidVersion { .. }
+            | Self::VersionConflict { .. }
             | Self::Unsigned { .. }
-            | Self::Signature { .. }
+            | Self::BadSignature { .. }
             | Self::Misplaced { .. }
             | Self::Refused { .. } => Class::Data,
             Self::Io { .. } => Class::Transient,
@@ -154,7 +154,7 @@ impl RegistryError {
 
 /// What [`Registry::install`] made of a package.
 #[derive(Debug, Clone)]
-pub struct Arrival {
+pub struct InstalledModel {
     /// As it lies in the registry.
     pub model: Model,
     /// Its folder.
@@ -183,10 +183,10 @@ impl Registry {
     ///
     /// # Errors
     /// When it is there and cannot be read.
-    pub fn state(&self) -> Result<State, RegistryError> {
+    pub fn state(&self) -> Result<RegistryState, RegistryError> {
         let journal = self.journal();
         let told = journal.read().map_err(RegistryError::io("read", journal.path()))?;
-        Ok(State::of(&told.entries))
+        Ok(RegistryState::of(&told.entries))
     }
 
     /// Where a version lies or would lie.
@@ -199,18 +199,18 @@ impl Registry {
     /// # Errors
     /// [`RegistryError`]; nothing that it returns an error for may look.
     pub fn load(&self, id: &str, version: &str) -> Result<Model, RegistryError> {
-        let unknown = || RegistryError::Unknown {
+        let unknown = || RegistryError::UnknownVersion {
             id: id.to_owned(),
             version: version.to_owned(),
         };
-        if !is_name(version) || !is_name(id) {
+        if !is_safe_name(version) || !is_safe_name(id) {
             return Err(unknown());
         }
         let dir = self.dir_of(id, version);
         if !dir.is_dir() {
             return Err(unknown());
         }
-        self.signed_by(&dir)?;
+        self.verify_signature(&dir)?;
         let model = Model::load(&dir)?;
         let manifest = model.manifest();
         if manifest.id != id || manifest.version != version {
@@ -231,21 +231,21 @@ impl Registry {
         &self,
         package: &Path,
         accept: impl FnOnce(&Model) -> Result<(), String>,
-    ) -> Result<Arrival, RegistryError> {
+    ) -> Result<InstalledModel, RegistryError> {
         fs::create_dir_all(&self.dir).map_err(RegistryError::io("make the folder", &self.dir))?;
         let _lock = self.lock_installing()?;
         let staging = tempfile::Builder::new()
-            .prefix(STAGING)
+            .prefix(STAGING_PREFIX)
             .tempdir_in(&self.dir)
             .map_err(RegistryError::io("make a folder in", &self.dir))?;
         let root = package::unpack(package, staging.path())?;
         let model = Model::load(&root)?;
         let manifest = model.manifest();
         let (id, version) = (manifest.id.clone(), manifest.version.clone());
-        if !is_name(&version) {
-            return Err(RegistryError::Version { id, version });
+        if !is_safe_name(&version) {
+            return Err(RegistryError::InvalidVersion { id, version });
         }
-        let signed_by = self.signed_by(&root)?;
+        let signed_by = self.verify_signature(&root)?;
         let read = |path: PathBuf| fs::read(&path).map_err(RegistryError::io("read", &path));
         let text = read(root.join(MANIFEST))?;
         let dir = self.dir_of(&id, &version);
@@ -254,7 +254,7 @@ impl Registry {
             // Read whole, so that a copy that has spoiled since is noticed here and not at the next start.
             self.load(&id, &version)?;
             if read(dir.join(MANIFEST))? != text {
-                return Err(RegistryError::Other { id, version });
+                return Err(RegistryError::VersionConflict { id, version });
             }
         } else {
             accept(&model).map_err(|reason| RegistryError::Refused {
@@ -264,10 +264,10 @@ impl Registry {
             })?;
             let home = self.dir.join(&id);
             fs::create_dir_all(&home).map_err(RegistryError::io("make the folder", &home))?;
-            package::flush(&root).map_err(RegistryError::io("flush", &root))?;
+            package::sync_files(&root).map_err(RegistryError::io("flush", &root))?;
             fs::rename(&root, &dir).map_err(RegistryError::io("rename to", &dir))?;
             for folder in [&home, &self.dir] {
-                package::flush_folder(folder).map_err(RegistryError::io("flush", folder))?;
+                package::sync_folder(folder).map_err(RegistryError::io("flush", folder))?;
             }
         }
         // A power cut may have come between the folder and its line.
@@ -283,8 +283,8 @@ impl Registry {
                 .append(&id, Timestamp::now(), event)
                 .map_err(RegistryError::io("write", journal.path()))?;
         }
-        package::adopt(&self.dir);
-        Ok(Arrival {
+        package::match_owner(&self.dir);
+        Ok(InstalledModel {
             model: self.load(&id, &version)?,
             dir,
             signed_by,
@@ -292,19 +292,19 @@ impl Registry {
         })
     }
 
-    /// Says to whoever asks [`Self::is_watched`] that a daemon looks with these models, until it is dropped.
+    /// Says to whoever asks [`Self::is_daemon_running`] that a daemon looks with these models, until it is dropped.
     ///
     /// # Errors
     /// When the lock cannot be had.
-    pub fn watch(&self) -> Result<File, RegistryError> {
+    pub fn lock_for_daemon(&self) -> Result<File, RegistryError> {
         fs::create_dir_all(&self.dir).map_err(RegistryError::io("make the folder", &self.dir))?;
         // Whoever asks holds it for a moment: that is waited out. Two daemons are kept apart by the store's own lock.
-        self.locked(WATCHING)
+        self.locked(DAEMON_LOCK)
     }
 
     /// True while a daemon runs on this state directory.
-    pub fn is_watched(&self) -> bool {
-        let path = self.dir.join(WATCHING);
+    pub fn is_daemon_running(&self) -> bool {
+        let path = self.dir.join(DAEMON_LOCK);
         let held = |file: File| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
         File::open(path).is_ok_and(held)
     }
@@ -314,7 +314,7 @@ impl Registry {
         let lock = self.locked("installing.lock")?;
         let entries = fs::read_dir(&self.dir).map_err(RegistryError::io("read", &self.dir))?;
         for entry in entries.filter_map(Result::ok) {
-            if entry.file_name().to_string_lossy().starts_with(STAGING) {
+            if entry.file_name().to_string_lossy().starts_with(STAGING_PREFIX) {
                 // What cannot be removed now is tried again by the next installation.
                 let _ = fs::remove_dir_all(entry.path());
             }
@@ -331,11 +331,11 @@ impl Registry {
             .open(&path)
             .map_err(RegistryError::io("open", &path))?;
         file.lock().map_err(RegistryError::io("lock", &path))?;
-        package::adopt(&path);
+        package::match_owner(&path);
         Ok(file)
     }
 
-    fn signed_by(&self, dir: &Path) -> Result<Option<PublicKey>, RegistryError> {
+    fn verify_signature(&self, dir: &Path) -> Result<Option<PublicKey>, RegistryError> {
         if self.keys.is_empty() {
             return Ok(None);
         }
@@ -350,7 +350,7 @@ impl Registry {
         let path = dir.join(MANIFEST);
         let signed = fs::read(&path).map_err(RegistryError::io("read", &path))?;
         let key = self.keys.iter().find(|key| key.verifies(&signed, &text));
-        key.cloned().map(Some).ok_or_else(|| RegistryError::Signature {
+        key.cloned().map(Some).ok_or_else(|| RegistryError::BadSignature {
             dir: dir.to_path_buf(),
             keys: self.keys.len(),
         })
@@ -362,11 +362,11 @@ pub const MANIFEST: &str = "model.toml";
 /// See [`MANIFEST`].
 pub const SIGNATURE: &str = "model.sig";
 
-const STAGING: &str = ".installing-";
-const WATCHING: &str = "watching.lock";
+const STAGING_PREFIX: &str = ".installing-";
+const DAEMON_LOCK: &str = "watching.lock";
 
 /// What may be a folder here: nothing that leads elsewhere.
-fn is_name(text: &str) -> bool {
+fn is_safe_name(text: &str) -> bool {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '+' | '-');
     (1..=64).contains(&text.len()) && !text.starts_with('.') && text.chars().all(good)
 }

@@ -18,14 +18,14 @@ const WITHIN: f64 = 0.5;
 const COVERED: f64 = 0.1;
 
 /// The part of one picture around a place.
-pub struct Closer {
+pub struct SecondLook {
     place: BBox,
     /// Where the part lies, as fractions of the picture.
     at: BBox,
     part: Frame,
 }
 
-impl Closer {
+impl SecondLook {
     /// The part of `frame` around `place`, given as fractions of the picture; `None` where that is nearly all of it, or where the
     /// place is none.
     pub fn on(frame: &Frame, place: &BBox) -> Option<Self> {
@@ -130,7 +130,7 @@ mod tests {
             (bbox(0.9, 0.7, 1.2, 1.0), (648, 648)),
             (bbox(0.97, 0.95, 1.0, 1.0), (160, 160)),
         ] {
-            let closer = Closer::on(&frame, &place).unwrap();
+            let closer = SecondLook::on(&frame, &place).unwrap();
             let part = closer.part();
             part.validate().unwrap();
             // One pixel may be lost to the edge, and one be gained by rounding.
@@ -154,13 +154,13 @@ mod tests {
             );
         }
         assert!(
-            Closer::on(&frame, &bbox(0.1, 0.1, 0.9, 0.9)).is_none(),
+            SecondLook::on(&frame, &bbox(0.1, 0.1, 0.9, 0.9)).is_none(),
             "it was looked at"
         );
-        assert!(Closer::on(&frame, &bbox(0.5, 0.5, 0.5, 0.9)).is_none(), "no place");
-        assert!(Closer::on(&frame, &bbox(f32::NAN, 0.5, 0.6, 0.9)).is_none());
+        assert!(SecondLook::on(&frame, &bbox(0.5, 0.5, 0.5, 0.9)).is_none(), "no place");
+        assert!(SecondLook::on(&frame, &bbox(f32::NAN, 0.5, 0.6, 0.9)).is_none());
         assert!(
-            Closer::on(&self::frame(100, 100), &bbox(0.4, 0.4, 0.5, 0.5)).is_none(),
+            SecondLook::on(&self::frame(100, 100), &bbox(0.4, 0.4, 0.5, 0.5)).is_none(),
             "no pixels to gain"
         );
     }
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn what_lies_there_counts_and_what_lies_beside_it_does_not() {
         let frame = frame(1000, 1000);
-        let closer = Closer::on(&frame, &bbox(0.4, 0.4, 0.6, 0.6)).unwrap();
+        let closer = SecondLook::on(&frame, &bbox(0.4, 0.4, 0.6, 0.6)).unwrap();
         assert_eq!((closer.part().width, closer.at.x1), (400, 0.3));
         let labels = ["garbage".into(), "bag".into()];
         let score = |found: &[Detection]| closer.score(found, &labels);

@@ -24,7 +24,7 @@ use gridwatch_frame::{self, Frame};
 const SCORE_TOLERANCE: f32 = 0.05;
 
 /// Boxes may differ by this much for the same reason (intersection over union).
-const LEAST_IOU: f32 = 0.85;
+const MIN_IOU: f32 = 0.85;
 
 /// Sums and products of floats may end a hair outside 0..=1.
 const SLACK: f32 = 1e-3;
@@ -33,15 +33,15 @@ const SLACK: f32 = 1e-3;
 const TIMED: usize = 7;
 
 /// Of one kind of difference this many are told.
-const MOST_TOLD: usize = 3;
+const MAX_REPORTED: usize = 3;
 
 /// What one step showed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Finding {
+pub struct StepReport {
     /// Which step.
     pub step: Step,
     /// How it went.
-    pub verdict: Verdict,
+    pub verdict: StepResult,
     /// What was found, or what is wrong and what to do.
     pub said: String,
 }
@@ -77,18 +77,18 @@ impl fmt::Display for Step {
 /// How a step went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum StepResult {
     /// As it should.
-    Good,
+    Passed,
     /// Usable, but something is missing.
-    Doubtful,
+    Unproven,
     /// The model must not look.
-    Wrong,
+    Failed,
 }
 
 /// What a model showed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub struct SelfTestReport {
     /// `id@version`.
     pub model: String,
     /// How its outputs are read, where that became known.
@@ -98,10 +98,10 @@ pub struct Report {
     /// Milliseconds that the middle one of some looks took, preprocessing included.
     pub ms: Option<f64>,
     /// Step by step.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<StepReport>,
 }
 
-impl Report {
+impl SelfTestReport {
     /// True where nothing is wrong.
     pub fn is_good(&self) -> bool {
         self.refusal().is_none()
@@ -114,7 +114,7 @@ impl Report {
 
     /// The same by the steps that count.
     pub fn refusal_in(&self, counts: impl Fn(Step) -> bool) -> Option<&str> {
-        let is_wrong = |f: &&Finding| f.verdict == Verdict::Wrong && counts(f.step);
+        let is_wrong = |f: &&StepReport| f.verdict == StepResult::Failed && counts(f.step);
         self.findings.iter().find(is_wrong).map(|f| f.said.as_str())
     }
 
@@ -123,11 +123,11 @@ impl Report {
             ModelError::Layout { .. } => Step::Layout,
             _ => Step::Session,
         };
-        self.add(step, Verdict::Wrong, e.to_string());
+        self.add(step, StepResult::Failed, e.to_string());
     }
 
-    fn add(&mut self, step: Step, verdict: Verdict, said: impl Into<String>) {
-        self.findings.push(Finding {
+    fn add(&mut self, step: Step, verdict: StepResult, said: impl Into<String>) {
+        self.findings.push(StepReport {
             step,
             verdict,
             said: said.into(),
@@ -136,9 +136,9 @@ impl Report {
 }
 
 /// Tries a model. Its sum was checked when it was loaded.
-pub fn check(runtime: &Runtime, model: &Model) -> Report {
+pub fn check(runtime: &Runtime, model: &Model) -> SelfTestReport {
     let manifest = model.manifest();
-    let mut report = Report {
+    let mut report = SelfTestReport {
         model: format!("{}@{}", manifest.id, manifest.version),
         adapter: None,
         provider: None,
@@ -151,16 +151,16 @@ pub fn check(runtime: &Runtime, model: &Model) -> Report {
             let mib = model.bytes.len() as f64 / f64::from(1 << 20);
             report.add(
                 Step::File,
-                Verdict::Good,
+                StepResult::Passed,
                 format!("{mib:.1} MiB, opset {opset}, {}", graph.producer),
             );
         }
         Err(e) => {
-            report.add(Step::File, Verdict::Wrong, format!("{}: {e}", model.file.display()));
+            report.add(Step::File, StepResult::Failed, format!("{}: {e}", model.file.display()));
             return report;
         }
     }
-    if !manifest.adapter.finds_things() {
+    if !manifest.adapter.detects_objects() {
         text(&mut report, runtime, model);
         return report;
     }
@@ -174,23 +174,23 @@ pub fn check(runtime: &Runtime, model: &Model) -> Report {
     let (adapter, provider) = (panel.adapter(0), panel.provider(0));
     report.adapter = Some(adapter);
     report.provider = Some(provider);
-    report.add(Step::Session, Verdict::Good, format!("runs on {provider}"));
+    report.add(Step::Session, StepResult::Passed, format!("runs on {provider}"));
     report.add(
         Step::Layout,
-        Verdict::Good,
-        format!("{adapter}, finds {}", some(&manifest.found())),
+        StepResult::Passed,
+        format!("{adapter}, finds {}", some(&manifest.reported_labels())),
     );
     let pictures = match pictures(model) {
         Ok(pictures) => pictures,
         Err(said) => {
-            report.add(Step::Pictures, Verdict::Wrong, said);
+            report.add(Step::Pictures, StepResult::Failed, said);
             return report;
         }
     };
     if pictures.is_empty() {
         report.add(
             Step::Pictures,
-            Verdict::Doubtful,
+            StepResult::Unproven,
             "model.toml names none under [[self_test]], so nothing proves that it is fed and read as it is meant: \
              `gridwatch model record` writes them",
         );
@@ -199,7 +199,7 @@ pub fn check(runtime: &Runtime, model: &Model) -> Report {
             Ok(told) if told.is_empty() => {
                 let things: usize = pictures.iter().map(|(test, _)| test.expect.len()).sum();
                 let said = format!("{things} things in {} pictures, all as expected", pictures.len());
-                report.add(Step::Pictures, Verdict::Good, said);
+                report.add(Step::Pictures, StepResult::Passed, said);
             }
             Ok(told) => {
                 let cause = cause(runtime, model, &pictures);
@@ -208,11 +208,11 @@ pub fn check(runtime: &Runtime, model: &Model) -> Report {
                     .chain(cause)
                     .collect::<Vec<_>>()
                     .join(". ");
-                report.add(Step::Pictures, Verdict::Wrong, said);
+                report.add(Step::Pictures, StepResult::Failed, said);
                 return report;
             }
             Err(e) => {
-                report.add(Step::Pictures, Verdict::Wrong, e.to_string());
+                report.add(Step::Pictures, StepResult::Failed, e.to_string());
                 return report;
             }
         }
@@ -223,7 +223,7 @@ pub fn check(runtime: &Runtime, model: &Model) -> Report {
 
 /// A model of text is tried with the other half of its pair when it reads; here only that it runs and what it gives is a map of
 /// probabilities, or a distribution over characters.
-fn text(report: &mut Report, runtime: &Runtime, model: &Model) {
+fn text(report: &mut SelfTestReport, runtime: &Runtime, model: &Model) {
     let Input { width, height, .. } = model.manifest.input;
     let tried = Network::open(runtime, model).and_then(|mut network| {
         let tensor = vec![0.0; 3 * width as usize * height as usize];
@@ -241,10 +241,10 @@ fn text(report: &mut Report, runtime: &Runtime, model: &Model) {
         Ok((provider, (low, high))) if low >= -SLACK && high <= 1.0 + SLACK => {
             report.adapter = Some(adapter);
             report.provider = Some(provider);
-            report.add(Step::Session, Verdict::Good, format!("runs on {provider}"));
+            report.add(Step::Session, StepResult::Passed, format!("runs on {provider}"));
             report.add(
                 Step::Layout,
-                Verdict::Good,
+                StepResult::Passed,
                 format!("{adapter}, reads text with the other model of its pair"),
             );
         }
@@ -252,7 +252,7 @@ fn text(report: &mut Report, runtime: &Runtime, model: &Model) {
             let score = if low < -SLACK { low } else { high }.to_string();
             report.add(
                 Step::Layout,
-                Verdict::Wrong,
+                StepResult::Failed,
                 LayoutError::NotAScore { score, adapter }.to_string(),
             );
         }
@@ -269,14 +269,14 @@ fn some(names: &[&str]) -> String {
     }
 }
 
-fn speed(report: &mut Report, panel: &mut ModelSet, model: &Model, frame: Option<&Frame>) {
+fn speed(report: &mut SelfTestReport, panel: &mut ModelSet, model: &Model, frame: Option<&Frame>) {
     let grey = super::panel::grey();
     let frame = frame.unwrap_or(&grey);
     let mut took = Vec::with_capacity(TIMED);
     for _ in 0..TIMED {
         let start = Instant::now();
-        if let Err(e) = panel.shown(frame).detect(0) {
-            report.add(Step::Speed, Verdict::Wrong, e.to_string());
+        if let Err(e) = panel.input(frame).detect(0) {
+            report.add(Step::Speed, StepResult::Failed, e.to_string());
             return;
         }
         took.push(start.elapsed());
@@ -290,14 +290,14 @@ fn speed(report: &mut Report, panel: &mut ModelSet, model: &Model, frame: Option
                 "a look takes {ms:.0} ms here, runtime.budget_ms in model.toml allows {budget}: take a smaller network, \
                  or raise it"
             );
-            report.add(Step::Speed, Verdict::Wrong, said);
+            report.add(Step::Speed, StepResult::Failed, said);
         }
         Some(budget) => report.add(
             Step::Speed,
-            Verdict::Good,
+            StepResult::Passed,
             format!("{ms:.1} ms a look, {budget} allowed"),
         ),
-        None => report.add(Step::Speed, Verdict::Good, format!("{ms:.1} ms a look")),
+        None => report.add(Step::Speed, StepResult::Passed, format!("{ms:.1} ms a look")),
     }
 }
 
@@ -320,10 +320,10 @@ fn picture(path: &Path) -> Result<Frame, String> {
 fn differences(panel: &mut ModelSet, pictures: &[(&SelfTest, Frame)]) -> Result<Vec<String>, ModelError> {
     let mut told = Vec::new();
     for (test, frame) in pictures {
-        let found = panel.shown(frame).detect(0)?;
+        let found = panel.input(frame).detect(0)?;
         let mut differences = compare(test, &found);
-        let more = differences.len().saturating_sub(MOST_TOLD);
-        differences.truncate(MOST_TOLD);
+        let more = differences.len().saturating_sub(MAX_REPORTED);
+        differences.truncate(MAX_REPORTED);
         if more > 0 {
             differences.push(format!("and {more} more differences"));
         }
@@ -339,12 +339,12 @@ fn differences(panel: &mut ModelSet, pictures: &[(&SelfTest, Frame)]) -> Result<
 /// What is missing, different, or too much in one picture.
 fn compare(test: &SelfTest, found: &[Detection]) -> Vec<String> {
     let at = |expected: &Expected| {
-        let overlaps = |d: &&Detection| iou(d.bbox, expected.corners) >= LEAST_IOU;
+        let overlaps = |d: &&Detection| iou(d.bbox, expected.corners) >= MIN_IOU;
         found.iter().filter(overlaps).max_by(|a, b| a.score.total_cmp(&b.score))
     };
     let is = |d: &Detection, expected: &Expected| {
         d.label.as_str() == expected.label
-            && iou(d.bbox, expected.corners) >= LEAST_IOU
+            && iou(d.bbox, expected.corners) >= MIN_IOU
             && (d.score - expected.score).abs() <= SCORE_TOLERANCE
     };
     let mut told = Vec::new();
@@ -364,7 +364,7 @@ fn compare(test: &SelfTest, found: &[Detection]) -> Vec<String> {
         });
     }
     for d in found.iter().filter(|d| d.score >= test.above + SCORE_TOLERANCE) {
-        if !test.expect.iter().any(|e| iou(d.bbox, e.corners) >= LEAST_IOU) {
+        if !test.expect.iter().any(|e| iou(d.bbox, e.corners) >= MIN_IOU) {
             let BBox { x1, y1, x2, y2 } = d.bbox;
             told.push(format!(
                 "{} {:.2} {} is too much",
@@ -466,7 +466,7 @@ fn fitting(runtime: &Runtime, model: &Model) -> Vec<Adapter> {
     };
     match ModelSet::new(runtime, [&tried]) {
         Err(ModelError::Layout {
-            source: LayoutError::Unfit { fitting, .. },
+            source: LayoutError::AdapterMismatch { fitting, .. },
             ..
         }) => fitting,
         _ => Vec::new(),

@@ -8,7 +8,7 @@ use gridwatch_engine::{BBox, Detection};
 use gridwatch_frame::Frame;
 
 /// Parts across and down, at most: a picture of 4K costs a model some 17 looks.
-const MOST_PARTS: u32 = 4;
+const MAX_TILES: u32 = 4;
 /// How much of a part belongs to the next one, too: what is cut by one is whole in the other.
 const OVERLAP: f64 = 0.25;
 /// Pixels from an inner edge of a part within which what is found is a piece of something.
@@ -39,10 +39,10 @@ impl TiledDetector {
     pub fn find(&mut self, frame: &Frame) -> Result<Vec<Detection>, ModelError> {
         let mut found = Vec::new();
         for i in 0..self.models {
-            found.extend(self.panel.shown(frame).detect(i)?);
+            found.extend(self.panel.input(frame).detect(i)?);
             let seen = Placement::of(&self.panel.manifest(i).input, frame.width, frame.height);
             for part in parts(frame, seen.width) {
-                let seen = self.panel.shown(&part.frame).detect(i)?;
+                let seen = self.panel.input(&part.frame).detect(i)?;
                 found.extend(seen.into_iter().filter_map(|d| part.whole(d)));
             }
         }
@@ -62,7 +62,7 @@ struct Part {
 /// The parts of a picture that a network draws `drawn` pixels wide: so many that it sees each at the camera's resolution, or at four
 /// fifths of it.
 fn parts(frame: &Frame, drawn: u32) -> Vec<Part> {
-    let count = frame.width.div_ceil(drawn.max(1)).min(MOST_PARTS);
+    let count = frame.width.div_ceil(drawn.max(1)).min(MAX_TILES);
     if count < 2 {
         return Vec::new();
     }

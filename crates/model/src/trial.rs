@@ -1,7 +1,7 @@
 //! A new model beside the one that decides, on the same pictures: is it fit to take over?
 //!
 //! A pure state machine: it has no clock, no session and no thread. Whoever runs the two tells it what each found and how long
-//! it took, look by look; it answers once, with a [`Verdict`]. As a shadow it never judges and only counts, but for errors,
+//! it took, look by look; it answers once, with a [`TrialOutcome`]. As a shadow it never judges and only counts, but for errors,
 //! which end that too.
 
 use std::{fmt, time::Duration};
@@ -9,32 +9,32 @@ use std::{fmt, time::Duration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::differ::{BAR, Bars, Tally};
+use super::differ::{DEFAULT_THRESHOLD, ScoreThresholds, ModelDiff};
 use gridwatch_engine::Detection;
 
 /// Looks in a row that fail before a model is called broken: one may be a picture's fault, three of other pictures are not.
-const ERRORS_IN_A_ROW: u32 = 3;
+const MAX_CONSECUTIVE_ERRORS: u32 = 3;
 
 /// A model is called blind after at least so many looks in which the other found something ...
-const FOUND_LOOKS: u32 = 10;
+const MIN_LOOKS_WITH_DETECTIONS: u32 = 10;
 
 /// ... if in this share of them it found nothing of that at all.
-const BLIND_SHARE: f64 = 0.9;
+const BLIND_RATIO: f64 = 0.9;
 
-/// Times are judged once there are so many: the first looks of a session touch its memory for the first time.
-const TIMED_LOOKS: usize = 20;
+/// Latency are judged once there are so many: the first looks of a session touch its memory for the first time.
+const MIN_TIMED_LOOKS: usize = 20;
 
-/// Times are judged so often, so that a long trial does not sort them at each look.
-const JUDGE_EVERY: usize = 10;
+/// Latency are judged so often, so that a long trial does not sort them at each look.
+const LATENCY_CHECK_INTERVAL: usize = 10;
 
 /// What a trial asks.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Terms {
+pub struct TrialTerms {
     /// For so many looks, 1 or more.
     pub looks: u32,
     /// From which score a label counts: what its rules ask for. Labels that only one of the two has are not in it and count from
-    /// [`BAR`]; they blind nobody.
-    pub bars: Bars,
+    /// [`DEFAULT_THRESHOLD`]; they blind nobody.
+    pub thresholds: ScoreThresholds,
     /// The new model's median time may be so many times the old one's.
     pub slower_at_most: f64,
     /// And 95 in 100 of its looks may take no longer than this.
@@ -45,25 +45,25 @@ pub struct Terms {
 
 /// What one model made of one picture.
 #[derive(Debug, Clone, Copy)]
-pub enum Seen<'a> {
+pub enum LookOutcome<'a> {
     /// What it found, and the wall time that took.
-    Found(&'a [Detection], Duration),
+    Detections(&'a [Detection], Duration),
     /// Why it found nothing: it failed, or its outputs were not finite numbers.
     Failed(&'a str),
 }
 
 /// How it ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
+pub enum TrialOutcome {
     /// Fit to take over; of a shadow: it saw what it was to see.
     Pass,
     /// Not, and why.
-    Fail(Reason),
+    Fail(TrialFailure),
 }
 
 /// Why a model is not fit. The text says what an operator can do.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Reason {
+pub enum TrialFailure {
     /// It fails look after look.
     Errors(String),
     /// It does not find what the other finds.
@@ -91,10 +91,10 @@ pub enum Reason {
     },
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for TrialFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Errors(text) => write!(f, "it failed at {ERRORS_IN_A_ROW} looks in a row: {text}"),
+            Self::Errors(text) => write!(f, "it failed at {MAX_CONSECUTIVE_ERRORS} looks in a row: {text}"),
             Self::Blind { found, missed } => write!(
                 f,
                 "in {missed} of {found} looks it found nothing of what the running model found; see its labels, colour order and scale (gridwatch model check)"
@@ -118,7 +118,7 @@ impl fmt::Display for Reason {
 
 /// What was seen, for the journal and for people.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct TrialReport {
     /// Looks that both judged or tried to.
     pub looks: u32,
     /// Looks at which the new one failed.
@@ -128,23 +128,23 @@ pub struct Report {
     /// Those in which the new one found nothing of that.
     pub new_missed: u32,
     /// Wall time of the old one's looks.
-    pub old_ms: Times,
+    pub old_ms: Latency,
     /// The same of the new one.
-    pub new_ms: Times,
+    pub new_ms: Latency,
     /// Where they differ.
-    pub differences: Tally,
+    pub differences: ModelDiff,
 }
 
 /// Of many looks, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Times {
+pub struct Latency {
     /// Half took no longer.
     pub median: f64,
     /// 95 in 100 took no longer.
     pub p95: f64,
 }
 
-impl Times {
+impl Latency {
     /// Of what was measured, in milliseconds; noughts of nothing.
     pub fn of(mut all: Vec<f32>) -> Self {
         all.sort_by(f32::total_cmp);
@@ -162,7 +162,7 @@ impl Times {
 /// A trial under way.
 #[derive(Debug)]
 pub struct Trial {
-    terms: Terms,
+    terms: TrialTerms,
     looks: u32,
     errors: u32,
     in_a_row: u32,
@@ -170,13 +170,13 @@ pub struct Trial {
     missed: u32,
     old_ms: Vec<f32>,
     new_ms: Vec<f32>,
-    tally: Tally,
+    tally: ModelDiff,
     is_over: bool,
 }
 
 impl Trial {
     /// Nothing was seen yet.
-    pub fn new(terms: Terms) -> Self {
+    pub fn new(terms: TrialTerms) -> Self {
         Self {
             terms,
             looks: 0,
@@ -186,13 +186,13 @@ impl Trial {
             missed: 0,
             old_ms: Vec::new(),
             new_ms: Vec::new(),
-            tally: Tally::default(),
+            tally: ModelDiff::default(),
             is_over: false,
         }
     }
 
     /// Takes one look of both; `Some` once, when it is over. What comes after that changes nothing.
-    pub fn look(&mut self, camera: &str, at: Timestamp, old: Seen<'_>, new: Seen<'_>) -> Option<Verdict> {
+    pub fn look(&mut self, camera: &str, at: Timestamp, old: LookOutcome<'_>, new: LookOutcome<'_>) -> Option<TrialOutcome> {
         if self.is_over {
             return None;
         }
@@ -207,87 +207,87 @@ impl Trial {
     }
 
     /// What was seen so far.
-    pub fn report(&self) -> Report {
-        Report {
+    pub fn report(&self) -> TrialReport {
+        TrialReport {
             looks: self.looks,
             errors: self.errors,
             old_found: self.found,
             new_missed: self.missed,
-            old_ms: Times::of(self.old_ms.clone()),
-            new_ms: Times::of(self.new_ms.clone()),
+            old_ms: Latency::of(self.old_ms.clone()),
+            new_ms: Latency::of(self.new_ms.clone()),
             differences: self.tally.clone(),
         }
     }
 
-    fn take(&mut self, camera: &str, at: Timestamp, old: Seen<'_>, new: Seen<'_>) -> Option<Verdict> {
+    fn take(&mut self, camera: &str, at: Timestamp, old: LookOutcome<'_>, new: LookOutcome<'_>) -> Option<TrialOutcome> {
         match (old, new) {
             // A picture that neither can read says nothing of either.
-            (Seen::Failed(_), Seen::Failed(_)) => return None,
-            (Seen::Found(..), Seen::Failed(why)) => {
+            (LookOutcome::Failed(_), LookOutcome::Failed(_)) => return None,
+            (LookOutcome::Detections(..), LookOutcome::Failed(why)) => {
                 self.looks += 1;
                 self.errors += 1;
                 self.in_a_row += 1;
-                if self.in_a_row >= ERRORS_IN_A_ROW {
-                    return Some(Verdict::Fail(Reason::Errors(why.to_owned())));
+                if self.in_a_row >= MAX_CONSECUTIVE_ERRORS {
+                    return Some(TrialOutcome::Fail(TrialFailure::Errors(why.to_owned())));
                 }
             }
-            (Seen::Failed(_), Seen::Found(..)) => {
+            (LookOutcome::Failed(_), LookOutcome::Detections(..)) => {
                 self.looks += 1;
                 self.in_a_row = 0;
             }
-            (Seen::Found(old, old_took), Seen::Found(new, new_took)) => {
+            (LookOutcome::Detections(old, old_took), LookOutcome::Detections(new, new_took)) => {
                 self.looks += 1;
                 self.in_a_row = 0;
                 self.old_ms.push(old_took.as_secs_f32() * 1e3);
                 self.new_ms.push(new_took.as_secs_f32() * 1e3);
-                let counts = |d: &&Detection| self.terms.bars.get(&d.label).is_some_and(|bar| d.score >= *bar);
+                let counts = |d: &&Detection| self.terms.thresholds.get(&d.label).is_some_and(|bar| d.score >= *bar);
                 let found: Vec<_> = old.iter().filter(counts).map(|d| &d.label).collect();
                 if !found.is_empty() {
                     self.found += 1;
                     // At any score: one that is merely less sure is no blind one.
                     self.missed += u32::from(!new.iter().any(|d| found.contains(&&d.label)));
                 }
-                self.tally.add(camera, Some(at), &self.terms.bars, old, new);
+                self.tally.add(camera, Some(at), &self.terms.thresholds, old, new);
             }
         }
         self.judge()
     }
 
-    fn judge(&self) -> Option<Verdict> {
+    fn judge(&self) -> Option<TrialOutcome> {
         let is_last = self.looks >= self.terms.looks;
         if !self.terms.is_shadow {
-            if self.found >= FOUND_LOOKS && f64::from(self.missed) >= f64::from(self.found) * BLIND_SHARE {
-                return Some(Verdict::Fail(Reason::Blind {
+            if self.found >= MIN_LOOKS_WITH_DETECTIONS && f64::from(self.missed) >= f64::from(self.found) * BLIND_RATIO {
+                return Some(TrialOutcome::Fail(TrialFailure::Blind {
                     found: self.found,
                     missed: self.missed,
                 }));
             }
             let timed = self.new_ms.len();
-            if (is_last || (timed >= TIMED_LOOKS && timed.is_multiple_of(JUDGE_EVERY)))
+            if (is_last || (timed >= MIN_TIMED_LOOKS && timed.is_multiple_of(LATENCY_CHECK_INTERVAL)))
                 && let Some(reason) = self.too_slow(is_last)
             {
-                return Some(Verdict::Fail(reason));
+                return Some(TrialOutcome::Fail(reason));
             }
         }
         is_last.then(|| {
             if self.new_ms.is_empty() {
                 // Too short a trial to fail in a row, and all of it failed.
-                return Verdict::Fail(Reason::Errors("no look of it succeeded".into()));
+                return TrialOutcome::Fail(TrialFailure::Errors("no look of it succeeded".into()));
             }
-            Verdict::Pass
+            TrialOutcome::Pass
         })
     }
 
-    fn too_slow(&self, is_last: bool) -> Option<Reason> {
-        let old = Times::of(self.old_ms.clone());
-        let new = Times::of(self.new_ms.clone());
+    fn too_slow(&self, is_last: bool) -> Option<TrialFailure> {
+        let old = Latency::of(self.old_ms.clone());
+        let new = Latency::of(self.new_ms.clone());
         let budget_ms = self.terms.budget.as_secs_f64() * 1e3;
         // Before the end a few stray looks would make a 95th percentile.
         let p95_ms = if is_last { new.p95 } else { new.median };
         if p95_ms > budget_ms {
-            return Some(Reason::OverBudget { p95_ms, budget_ms });
+            return Some(TrialFailure::OverBudget { p95_ms, budget_ms });
         }
-        (old.median > 0.0 && new.median > old.median * self.terms.slower_at_most).then_some(Reason::Slower {
+        (old.median > 0.0 && new.median > old.median * self.terms.slower_at_most).then_some(TrialFailure::Slower {
             new_ms: new.median,
             old_ms: old.median,
             at_most: self.terms.slower_at_most,
@@ -295,24 +295,24 @@ impl Trial {
     }
 }
 
-/// What counts for a trial: each label that both models have from the least score with which a rule begins, or [`BAR`].
-pub fn bars<'a>(
+/// What counts for a trial: each label that both models have from the least score with which a rule begins, or [`DEFAULT_THRESHOLD`].
+pub fn score_thresholds<'a>(
     old: &[gridwatch_engine::Label],
     new: &[gridwatch_engine::Label],
     rules: impl IntoIterator<Item = &'a gridwatch_engine::Rule>,
-) -> Bars {
-    let mut bars = Bars::new();
+) -> ScoreThresholds {
+    let mut thresholds = ScoreThresholds::new();
     for rule in rules {
         let least = rule.day.start.min(rule.night.start);
         for label in rule.labels.iter().filter(|l| old.contains(l) && new.contains(l)) {
-            let bar = bars.entry(label.clone()).or_insert(least);
+            let bar = thresholds.entry(label.clone()).or_insert(least);
             *bar = bar.min(least);
         }
     }
     for label in old.iter().filter(|l| new.contains(l)) {
-        bars.entry(label.clone()).or_insert(BAR);
+        thresholds.entry(label.clone()).or_insert(DEFAULT_THRESHOLD);
     }
-    bars
+    thresholds
 }
 
 #[cfg(test)]
@@ -325,10 +325,10 @@ mod tests {
     const AT: Timestamp = Timestamp::UNIX_EPOCH;
     const MS: Duration = Duration::from_millis(1);
 
-    fn terms(looks: u32) -> Terms {
-        Terms {
+    fn terms(looks: u32) -> TrialTerms {
+        TrialTerms {
             looks,
-            bars: Bars::from([("bag".into(), 0.5)]),
+            thresholds: ScoreThresholds::from([("bag".into(), 0.5)]),
             slower_at_most: 4.0,
             budget: MS * 500,
             is_shadow: false,
@@ -353,19 +353,19 @@ mod tests {
 
     /// Looks until it is over; gives the verdict and the number of looks that took.
     fn run(
-        terms: Terms,
+        terms: TrialTerms,
         look: impl Fn(u32) -> (Result<Vec<Detection>, ()>, Result<Vec<Detection>, ()>, u32, u32),
-    ) -> (Verdict, u32) {
+    ) -> (TrialOutcome, u32) {
         let mut trial = Trial::new(terms);
         for i in 1..10_000 {
             let (old, new, old_ms, new_ms) = look(i);
             let old = match &old {
-                Ok(found) => Seen::Found(found, MS * old_ms),
-                Err(()) => Seen::Failed("a broken picture"),
+                Ok(found) => LookOutcome::Detections(found, MS * old_ms),
+                Err(()) => LookOutcome::Failed("a broken picture"),
             };
             let new = match &new {
-                Ok(found) => Seen::Found(found, MS * new_ms),
-                Err(()) => Seen::Failed("not finite"),
+                Ok(found) => LookOutcome::Detections(found, MS * new_ms),
+                Err(()) => LookOutcome::Failed("not finite"),
             };
             if let Some(verdict) = trial.look("gate", AT, old, new) {
                 return (verdict, i);
@@ -378,11 +378,11 @@ mod tests {
     fn one_that_finds_the_same_as_fast_passes_after_its_looks() {
         assert_eq!(
             run(terms(100), |_| (Ok(bag(0.9)), Ok(bag(0.8)), 10, 10)),
-            (Verdict::Pass, 100)
+            (TrialOutcome::Pass, 100)
         );
         assert_eq!(
             run(terms(100), |_| (Ok(vec![]), Ok(vec![]), 10, 10)),
-            (Verdict::Pass, 100),
+            (TrialOutcome::Pass, 100),
             "an empty street"
         );
     }
@@ -392,18 +392,18 @@ mod tests {
         let (verdict, looks) = run(terms(100), |_| (Ok(vec![]), Err(()), 10, 10));
         assert_eq!(
             (verdict, looks),
-            (Verdict::Fail(Reason::Errors("not finite".into())), 3)
+            (TrialOutcome::Fail(TrialFailure::Errors("not finite".into())), 3)
         );
         let stumbles = |i: u32| if i.is_multiple_of(3) { Ok(vec![]) } else { Err(()) };
-        assert_eq!(run(terms(99), |i| (Ok(vec![]), stumbles(i), 10, 10)).0, Verdict::Pass);
+        assert_eq!(run(terms(99), |i| (Ok(vec![]), stumbles(i), 10, 10)).0, TrialOutcome::Pass);
         let short = run(terms(2), |_| (Ok(vec![]), Err(()), 10, 10));
-        assert!(matches!(short, (Verdict::Fail(Reason::Errors(_)), 2)), "{short:?}");
+        assert!(matches!(short, (TrialOutcome::Fail(TrialFailure::Errors(_)), 2)), "{short:?}");
     }
 
     #[test]
     fn a_picture_that_neither_can_read_is_no_look() {
         let broken = |i: u32| if i <= 50 { Err(()) } else { Ok(vec![]) };
-        assert_eq!(run(terms(10), |i| (broken(i), broken(i), 10, 10)), (Verdict::Pass, 60));
+        assert_eq!(run(terms(10), |i| (broken(i), broken(i), 10, 10)), (TrialOutcome::Pass, 60));
     }
 
     #[test]
@@ -411,7 +411,7 @@ mod tests {
         let (verdict, looks) = run(terms(100), |_| (Ok(bag(0.9)), Ok(vec![]), 10, 10));
         assert_eq!(
             (verdict, looks),
-            (Verdict::Fail(Reason::Blind { found: 10, missed: 10 }), 10)
+            (TrialOutcome::Fail(TrialFailure::Blind { found: 10, missed: 10 }), 10)
         );
         // A thing that is there one look in nine takes that much longer to tell.
         let now_and_then = |i: u32| if i.is_multiple_of(9) { Ok(bag(0.9)) } else { Ok(vec![]) };
@@ -422,30 +422,30 @@ mod tests {
     fn one_that_is_less_sure_or_sees_less_of_what_is_not_asked_for_is_not_blind() {
         assert_eq!(
             run(terms(50), |_| (Ok(bag(0.9)), Ok(bag(0.2)), 10, 10)).0,
-            Verdict::Pass
+            TrialOutcome::Pass
         );
         assert_eq!(
             run(terms(50), |_| (Ok(bag(0.4)), Ok(vec![]), 10, 10)).0,
-            Verdict::Pass,
+            TrialOutcome::Pass,
             "too unsure to count"
         );
         let half = |i: u32| if i.is_multiple_of(2) { Ok(bag(0.9)) } else { Ok(vec![]) };
-        assert_eq!(run(terms(50), |i| (Ok(bag(0.9)), half(i), 10, 10)).0, Verdict::Pass);
+        assert_eq!(run(terms(50), |i| (Ok(bag(0.9)), half(i), 10, 10)).0, TrialOutcome::Pass);
     }
 
     #[test]
     fn one_that_is_too_slow_is_told_before_the_end() {
         let (verdict, looks) = run(terms(1000), |_| (Ok(vec![]), Ok(vec![]), 10, 41));
         assert!(
-            matches!(verdict, Verdict::Fail(Reason::Slower { .. })) && looks == 20,
+            matches!(verdict, TrialOutcome::Fail(TrialFailure::Slower { .. })) && looks == 20,
             "{verdict:?} {looks}"
         );
         let (verdict, looks) = run(terms(1000), |_| (Ok(vec![]), Ok(vec![]), 400, 501));
         assert!(
-            matches!(verdict, Verdict::Fail(Reason::OverBudget { .. })) && looks == 20,
+            matches!(verdict, TrialOutcome::Fail(TrialFailure::OverBudget { .. })) && looks == 20,
             "{verdict:?} {looks}"
         );
-        assert_eq!(run(terms(100), |_| (Ok(vec![]), Ok(vec![]), 10, 39)).0, Verdict::Pass);
+        assert_eq!(run(terms(100), |_| (Ok(vec![]), Ok(vec![]), 10, 39)).0, TrialOutcome::Pass);
     }
 
     #[test]
@@ -460,32 +460,32 @@ mod tests {
                 )
             }
         };
-        assert_eq!(run(terms(100), stray(25)).0, Verdict::Pass);
+        assert_eq!(run(terms(100), stray(25)).0, TrialOutcome::Pass);
         assert!(matches!(
             run(terms(100), stray(15)).0,
-            Verdict::Fail(Reason::OverBudget { .. })
+            TrialOutcome::Fail(TrialFailure::OverBudget { .. })
         ));
     }
 
     #[test]
     fn a_shadow_is_judged_by_nothing_but_errors() {
-        let shadow = || Terms {
+        let shadow = || TrialTerms {
             is_shadow: true,
             ..terms(100)
         };
         assert_eq!(
             run(shadow(), |_| (Ok(bag(0.9)), Ok(vec![]), 10, 5000)),
-            (Verdict::Pass, 100)
+            (TrialOutcome::Pass, 100)
         );
         assert_eq!(run(shadow(), |_| (Ok(bag(0.9)), Err(()), 10, 10)).1, 3);
     }
 
     #[test]
     fn times_are_of_the_looks_that_were_measured() {
-        assert_eq!(Times::of(vec![]), Times::default());
-        let times = Times::of((1..=100).rev().map(|i| i as f32).collect());
+        assert_eq!(Latency::of(vec![]), Latency::default());
+        let times = Latency::of((1..=100).rev().map(|i| i as f32).collect());
         assert_eq!((times.median, times.p95), (50.0, 95.0));
-        assert_eq!(Times::of(vec![7.0]), Times { median: 7.0, p95: 7.0 });
+        assert_eq!(Latency::of(vec![7.0]), Latency { median: 7.0, p95: 7.0 });
     }
 
     #[derive(Debug, Clone)]
@@ -516,8 +516,8 @@ mod tests {
             for (old, new, old_ms, new_ms) in &seen {
                 let found = |l: &Look| match l { Look::Finds(s) => bag(*s), _ => vec![] };
                 let (of, nf) = (found(old), found(new));
-                let old_seen = if matches!(old, Look::Fails) { Seen::Failed("x") } else { Seen::Found(&of, MS * *old_ms) };
-                let new_seen = if matches!(new, Look::Fails) { Seen::Failed("y") } else { Seen::Found(&nf, MS * *new_ms) };
+                let old_seen = if matches!(old, Look::Fails) { LookOutcome::Failed("x") } else { LookOutcome::Detections(&of, MS * *old_ms) };
+                let new_seen = if matches!(new, Look::Fails) { LookOutcome::Failed("y") } else { LookOutcome::Detections(&nf, MS * *new_ms) };
                 if verdicts.is_empty() && !matches!((old, new), (Look::Fails, Look::Fails)) {
                     looks += 1;
                     in_a_row = if matches!(new, Look::Fails) { in_a_row + 1 } else { 0 };
@@ -531,15 +531,15 @@ mod tests {
             let report = trial.report();
             prop_assert!(report.new_missed <= report.old_found && report.errors <= report.looks);
             match verdicts.first() {
-                Some(Verdict::Pass) => {
+                Some(TrialOutcome::Pass) => {
                     prop_assert_eq!(looks, wanted);
-                    prop_assert!(worst_row < ERRORS_IN_A_ROW);
-                    prop_assert!(report.old_found < FOUND_LOOKS || f64::from(report.new_missed) < f64::from(report.old_found) * BLIND_SHARE);
+                    prop_assert!(worst_row < MAX_CONSECUTIVE_ERRORS);
+                    prop_assert!(report.old_found < MIN_LOOKS_WITH_DETECTIONS || f64::from(report.new_missed) < f64::from(report.old_found) * BLIND_RATIO);
                     prop_assert!(report.new_ms.p95 <= 500.0);
                 }
-                Some(Verdict::Fail(Reason::Errors(_))) => prop_assert!(worst_row == ERRORS_IN_A_ROW || report.new_ms.median == 0.0),
-                Some(Verdict::Fail(Reason::Blind { found, missed })) => prop_assert_eq!((*found, *missed), (report.old_found, report.new_missed)),
-                Some(Verdict::Fail(_)) => prop_assert!(report.new_ms.median > 0.0),
+                Some(TrialOutcome::Fail(TrialFailure::Errors(_))) => prop_assert!(worst_row == MAX_CONSECUTIVE_ERRORS || report.new_ms.median == 0.0),
+                Some(TrialOutcome::Fail(TrialFailure::Blind { found, missed })) => prop_assert_eq!((*found, *missed), (report.old_found, report.new_missed)),
+                Some(TrialOutcome::Fail(_)) => prop_assert!(report.new_ms.median > 0.0),
                 None => prop_assert!(looks < wanted),
             }
         }

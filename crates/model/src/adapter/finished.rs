@@ -1,6 +1,6 @@
 //! Networks that end with their own post-processing: one box for each thing, with its class and its score.
 
-use super::{Facts, Family, Misfit, Port, Sink, far, near, yolo::is_of_cells};
+use super::{NetworkFacts, Family, Mismatch, TensorInfo, Candidates, far, near, yolo::is_of_cells};
 use crate::manifest::Adapter;
 
 /// YOLO26, YOLOv10, and any Ultralytics export with `nms=True`: rows of left, top, right, bottom in pixels, score and class;
@@ -10,14 +10,14 @@ pub(super) const END2END: Family = Family {
     overlaps: false,
     fit: |facts| match facts.outputs {
         [only] if only.shape.len() == 3 => match only.shape[..] {
-            [1, n @ 0..=MOST_ROWS, 6] if !is_of_cells(facts, n) => Ok(vec![0]),
-            _ => Err(near(format!("[1, up to {MOST_ROWS}, 6] is needed"))),
+            [1, n @ 0..=MAX_ROWS, 6] if !is_of_cells(facts, n) => Ok(vec![0]),
+            _ => Err(near(format!("[1, up to {MAX_ROWS}, 6] is needed"))),
         },
         _ => Err(far("one output of three dimensions is needed")),
     },
-    read: |view, sink| {
+    read: |view, candidates| {
         for row in view.data(0).chunks_exact(6) {
-            put(sink, row[5], row[4], [row[0], row[1], row[2], row[3]]);
+            put(candidates, row[5], row[4], [row[0], row[1], row[2], row[3]]);
         }
     },
 };
@@ -32,10 +32,10 @@ pub(super) const RTDETR: Family = Family {
         true => named(facts, [&["labels"], &["boxes"], &["scores"]]),
         false => Err(far("an input `orig_target_sizes` is needed")),
     },
-    read: |view, sink| {
+    read: |view, candidates| {
         let rows = view.data(0).iter().zip(view.data(1).chunks_exact(4)).zip(view.data(2));
         for ((&class, row), &score) in rows {
-            put(sink, class, score, [row[0], row[1], row[2], row[3]]);
+            put(candidates, class, score, [row[0], row[1], row[2], row[3]]);
         }
     },
 };
@@ -49,9 +49,9 @@ pub(super) const PICODET_NMS: Family = Family {
         [rows, count] if count.shape == [1] && rows.shape.len() == 2 && rows.shape[1] == 6 => Ok(vec![0, 1]),
         _ => Err(far("rows [n, 6] and their count [1] are needed")),
     },
-    read: |view, sink| {
+    read: |view, candidates| {
         for row in view.data(0).chunks_exact(6) {
-            put(sink, row[0], row[1], [row[2], row[3], row[4], row[5]]);
+            put(candidates, row[0], row[1], [row[2], row[3], row[4], row[5]]);
         }
     },
 };
@@ -65,7 +65,7 @@ pub(super) const SSD: Family = Family {
         true => Err(far("it has no input `orig_target_sizes`")),
         false => named(facts, [&["labels"], &["boxes", "bboxes"], &["scores"]]),
     },
-    read: |view, sink| {
+    read: |view, candidates| {
         let (width, height) = match view.output(1).shape.len() {
             3 => view.sides(),
             _ => (1.0, 1.0),
@@ -73,7 +73,7 @@ pub(super) const SSD: Family = Family {
         let rows = view.data(0).iter().zip(view.data(1).chunks_exact(4)).zip(view.data(2));
         for ((&class, row), &score) in rows {
             put(
-                sink,
+                candidates,
                 class - 1.0,
                 score,
                 [row[0] * width, row[1] * height, row[2] * width, row[3] * height],
@@ -98,13 +98,13 @@ pub(super) const SSD_TF: Family = Family {
         let order: Option<Vec<usize>> = rows.into_iter().collect();
         order.ok_or_else(|| far("detection_classes, detection_boxes, detection_scores and num_detections are needed"))
     },
-    read: |view, sink| {
+    read: |view, candidates| {
         let (width, height) = view.sides();
         let count = view.data(3).first().map_or(0, |n| n.max(0.0) as usize);
         let rows = view.data(0).iter().zip(view.data(1).chunks_exact(4)).zip(view.data(2));
         for ((&class, row), &score) in rows.take(count) {
             put(
-                sink,
+                candidates,
                 class - 1.0,
                 score,
                 [row[1] * width, row[0] * height, row[3] * width, row[2] * height],
@@ -114,23 +114,23 @@ pub(super) const SSD_TF: Family = Family {
 };
 
 /// 300 in all that ship; a grid has more cells.
-const MOST_ROWS: i64 = 1000;
+const MAX_ROWS: i64 = 1000;
 
 /// Rows that stand for nothing have a class below 0, or one that is none.
-fn put(sink: &mut Sink<'_>, class: f32, score: f32, corners: [f32; 4]) {
-    if class >= 0.0 && sink.takes(class as usize, score) {
-        sink.put(class as usize, score, corners);
+fn put(candidates: &mut Candidates<'_>, class: f32, score: f32, corners: [f32; 4]) {
+    if class >= 0.0 && candidates.accepts(class as usize, score) {
+        candidates.push(class as usize, score, corners);
     }
 }
 
-fn find(facts: &Facts<'_>, names: &[&str]) -> Option<usize> {
+fn find(facts: &NetworkFacts<'_>, names: &[&str]) -> Option<usize> {
     // TensorFlow numbers a node's outputs.
-    let is = |port: &Port| names.contains(&port.name.trim_end_matches(":0"));
+    let is = |port: &TensorInfo| names.contains(&port.name.trim_end_matches(":0"));
     facts.outputs.iter().position(is)
 }
 
 /// Classes, boxes and scores under these names, as many of each: `[n]`, `[n, 4]`, `[n]`, all with a batch axis or all without.
-fn named(facts: &Facts<'_>, names: [&[&str]; 3]) -> Result<Vec<usize>, Misfit> {
+fn named(facts: &NetworkFacts<'_>, names: [&[&str]; 3]) -> Result<Vec<usize>, Mismatch> {
     let order: Option<Vec<usize>> = names.iter().map(|names| find(facts, names)).collect();
     let needed = || names.map(|n| n.join("/")).join(", ");
     let Some(order) = order.filter(|_| facts.outputs.len() == 3) else {

@@ -1,7 +1,7 @@
 //! Transformers with a fixed number of queries: each is one thing or nothing, so nothing overlaps. Boxes are centre and sides
 //! as fractions of the input.
 
-use super::{Facts, Family, Misfit, Sink, View, best, corners, far, near, sigmoid, yolo::is_of_cells};
+use super::{NetworkFacts, Family, Mismatch, Candidates, OutputView, best, corners, far, near, sigmoid, yolo::is_of_cells};
 use crate::manifest::Adapter;
 
 /// RT-DETR as Ultralytics exports it: `[1, queries, 4 + classes]`, scores sigmoided (`nn/modules/head.py`,
@@ -13,16 +13,16 @@ pub(super) const RTDETR_ULTRALYTICS: Family = Family {
         let width = 4 + facts.classes as i64;
         match facts.outputs {
             [only] if only.shape.len() == 3 => match only.shape[..] {
-                [1, n @ 1..=MOST_QUERIES, w] if w == width && !is_of_cells(facts, n) => Ok(vec![0]),
-                _ => Err(near(format!("[1, up to {MOST_QUERIES}, {width}] is needed"))),
+                [1, n @ 1..=MAX_QUERIES, w] if w == width && !is_of_cells(facts, n) => Ok(vec![0]),
+                _ => Err(near(format!("[1, up to {MAX_QUERIES}, {width}] is needed"))),
             },
             _ => Err(far("one output of three dimensions is needed")),
         }
     },
-    read: |view, sink| {
+    read: |view, candidates| {
         for row in view.data(0).chunks_exact(4 + view.classes) {
             let (class, score) = best(&row[4..]);
-            put(view, sink, class, score, row);
+            put(view, candidates, class, score, row);
         }
     },
 };
@@ -33,13 +33,13 @@ pub(super) const DETR: Family = Family {
     adapter: Adapter::Detr,
     overlaps: false,
     fit: |facts| pair(facts, Names::Logits, &[1]),
-    read: |view, sink| {
+    read: |view, candidates| {
         let boxes = view.data(BOXES).chunks_exact(4);
         for (logits, corners) in view.data(SCORES).chunks_exact(view.classes + 1).zip(boxes) {
             let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let sum: f32 = logits.iter().map(|l| (l - top).exp()).sum();
             let (class, logit) = best(&logits[..view.classes]);
-            put(view, sink, class, (logit - top).exp() / sum, corners);
+            put(view, candidates, class, (logit - top).exp() / sum, corners);
         }
     },
 };
@@ -63,7 +63,7 @@ pub(super) const RFDETR: Family = Family {
 };
 
 /// 300 in all that ship; a grid has more cells.
-const MOST_QUERIES: i64 = 1000;
+const MAX_QUERIES: i64 = 1000;
 
 /// Places in the order that [`pair`] gives.
 pub(super) const SCORES: usize = 0;
@@ -79,7 +79,7 @@ pub(super) enum Names {
 }
 
 /// Scores `[1, N, classes + one of extra]` and boxes `[1, N, 4]`, under these names or under none that is known.
-pub(super) fn pair(facts: &Facts<'_>, names: Names, extra: &[usize]) -> Result<Vec<usize>, Misfit> {
+pub(super) fn pair(facts: &NetworkFacts<'_>, names: Names, extra: &[usize]) -> Result<Vec<usize>, Mismatch> {
     const NEEDED: &str = "scores [1, N, classes] and boxes [1, N, 4] are needed";
     let [a, b] = facts.outputs else {
         return Err(far(NEEDED));
@@ -121,7 +121,7 @@ pub(super) fn pair(facts: &Facts<'_>, names: Names, extra: &[usize]) -> Result<V
     }
 }
 
-fn sigmoided(view: &View<'_>, sink: &mut Sink<'_>) {
+fn sigmoided(view: &OutputView<'_>, candidates: &mut Candidates<'_>) {
     let logits = view.data(SCORES);
     let boxes = view.data(BOXES).chunks_exact(4);
     let width = (logits.len() / boxes.len().max(1)).max(view.classes);
@@ -129,15 +129,15 @@ fn sigmoided(view: &View<'_>, sink: &mut Sink<'_>) {
     let skipped = width - view.classes;
     for (logits, corners) in logits.chunks_exact(width).zip(boxes) {
         let (class, logit) = best(&logits[skipped..]);
-        put(view, sink, class, sigmoid(logit), corners);
+        put(view, candidates, class, sigmoid(logit), corners);
     }
 }
 
 /// Centre and sides as fractions of the input.
-fn put(view: &View<'_>, sink: &mut Sink<'_>, class: usize, score: f32, row: &[f32]) {
-    if sink.takes(class, score) {
+fn put(view: &OutputView<'_>, candidates: &mut Candidates<'_>, class: usize, score: f32, row: &[f32]) {
+    if candidates.accepts(class, score) {
         let (width, height) = view.sides();
-        sink.put(
+        candidates.push(
             class,
             score,
             corners(row[0] * width, row[1] * height, row[2] * width, row[3] * height),

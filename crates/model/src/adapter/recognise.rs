@@ -1,9 +1,9 @@
 //! Which family a network belongs to: what its exporter wrote into the file narrows the choice, names and shapes decide.
 
-use super::{Adapter, FAMILIES, Facts, Family, LayoutError, Misfit, list};
+use super::{Adapter, FAMILIES, NetworkFacts, Family, LayoutError, Mismatch, list};
 
 /// The family with the order of its outputs.
-pub(super) fn family(adapter: Adapter, facts: &Facts<'_>) -> Result<(&'static Family, Vec<usize>), LayoutError> {
+pub(super) fn family(adapter: Adapter, facts: &NetworkFacts<'_>) -> Result<(&'static Family, Vec<usize>), LayoutError> {
     if let Some(task) = facts.metadata.get("task").filter(|task| *task != "detect") {
         return Err(LayoutError::Task { task: task.clone() });
     }
@@ -17,7 +17,7 @@ pub(super) fn family(adapter: Adapter, facts: &Facts<'_>) -> Result<(&'static Fa
             },
             None => "it reads text, not boxes".into(),
         };
-        return Err(LayoutError::Unfit {
+        return Err(LayoutError::AdapterMismatch {
             adapter,
             why,
             outputs: outputs(),
@@ -33,7 +33,7 @@ pub(super) fn family(adapter: Adapter, facts: &Facts<'_>) -> Result<(&'static Fa
     for family in candidates {
         match (family.fit)(facts) {
             Ok(order) => fitting.push((family, order)),
-            Err(Misfit { needs, near: true }) => reasons.push(format!("for {} {needs}", family.adapter)),
+            Err(Mismatch { needs, near: true }) => reasons.push(format!("for {} {needs}", family.adapter)),
             Err(_) => {}
         }
     }
@@ -59,7 +59,7 @@ pub(super) fn family(adapter: Adapter, facts: &Facts<'_>) -> Result<(&'static Fa
 ///
 /// Ultralytics writes `task`, `names`, `description` ("Ultralytics YOLO11n model …"), and by version `args`, `head` and
 /// `end2end` (`engine/exporter.py`); YOLOv5's own exporter `names` and `stride` alone (`export.py`).
-fn by_metadata(facts: &Facts<'_>) -> Option<&'static [Adapter]> {
+fn by_metadata(facts: &NetworkFacts<'_>) -> Option<&'static [Adapter]> {
     let of = |key: &str| facts.metadata.get(key).map(String::as_str).unwrap_or_default();
     let is_ultralytics = !of("task").is_empty() || of("description").starts_with("Ultralytics");
     let is_rtdetr = of("head") == "RTDETRDecoder" || of("description").to_lowercase().contains("rtdetr");

@@ -1,7 +1,7 @@
 //! Sides as distributions (generalised focal loss, Li et al. 2020): for each cell a score for each class, and for each of the
 //! four sides eight logits over distances of 0 to 7 strides; the distance is their softmax's expectation.
 
-use super::{Facts, Family, Misfit, Sink, View, best, cells, far, grid, near};
+use super::{NetworkFacts, Family, Mismatch, Candidates, OutputView, best, cells, far, grid, near};
 use crate::manifest::Adapter;
 
 /// NanoDet: three strides, distances from the cell's middle, scores sigmoided (nanodet v0.4.2, `gfl_head.py`), as an output of
@@ -13,9 +13,9 @@ pub(super) const NANODET: Family = Family {
         [_] => together(facts, THREE),
         _ => apart(facts, THREE),
     },
-    read: |view, sink| match view.outputs {
-        [_] => rows(view, sink, THREE, MIDDLE),
-        _ => grids(view, sink, THREE),
+    read: |view, candidates| match view.outputs {
+        [_] => rows(view, candidates, THREE, MIDDLE),
+        _ => grids(view, candidates, THREE),
     },
 };
 
@@ -25,7 +25,7 @@ pub(super) const NANODET_PLUS: Family = Family {
     adapter: Adapter::NanodetPlus,
     overlaps: true,
     fit: |facts| together(facts, FOUR),
-    read: |view, sink| rows(view, sink, FOUR, CORNER),
+    read: |view, candidates| rows(view, candidates, FOUR, CORNER),
 };
 
 /// PicoDet: four strides, otherwise as NanoDet (PaddleDetection, `pico_head.py`).
@@ -33,7 +33,7 @@ pub(super) const PICODET: Family = Family {
     adapter: Adapter::Picodet,
     overlaps: true,
     fit: |facts| apart(facts, FOUR),
-    read: |view, sink| grids(view, sink, FOUR),
+    read: |view, candidates| grids(view, candidates, FOUR),
 };
 
 const THREE: &[u32] = &[8, 16, 32];
@@ -47,7 +47,7 @@ const MIDDLE: f32 = 0.5;
 const CORNER: f32 = 0.0;
 
 /// Scores and logits side by side in one output.
-fn together(facts: &Facts<'_>, strides: &[u32]) -> Result<Vec<usize>, Misfit> {
+fn together(facts: &NetworkFacts<'_>, strides: &[u32]) -> Result<Vec<usize>, Mismatch> {
     let [only] = facts.outputs else {
         return Err(far("one output is needed"));
     };
@@ -62,7 +62,7 @@ fn together(facts: &Facts<'_>, strides: &[u32]) -> Result<Vec<usize>, Misfit> {
 
 /// Two outputs for each stride, in any order: their shapes tell which is which. Scores come first, and where there are as
 /// many classes as logits the first of two alike are scores.
-fn apart(facts: &Facts<'_>, strides: &[u32]) -> Result<Vec<usize>, Misfit> {
+fn apart(facts: &NetworkFacts<'_>, strides: &[u32]) -> Result<Vec<usize>, Mismatch> {
     if facts.outputs.len() != 2 * strides.len() {
         return Err(far(&format!("{} outputs are needed", 2 * strides.len())));
     }
@@ -80,27 +80,27 @@ fn apart(facts: &Facts<'_>, strides: &[u32]) -> Result<Vec<usize>, Misfit> {
     Ok(order)
 }
 
-fn rows(view: &View<'_>, sink: &mut Sink<'_>, strides: &[u32], from: f32) {
+fn rows(view: &OutputView<'_>, candidates: &mut Candidates<'_>, strides: &[u32], from: f32) {
     let mut rows = view.data(0).chunks_exact(view.classes + 4 * BINS);
     for &stride in strides {
         let count = cells(view.size, stride);
         let of_stride = rows.by_ref().take(count).map(|row| row.split_at(view.classes));
-        offer(view, sink, stride, from, of_stride);
+        offer(view, candidates, stride, from, of_stride);
     }
 }
 
-fn grids(view: &View<'_>, sink: &mut Sink<'_>, strides: &[u32]) {
+fn grids(view: &OutputView<'_>, candidates: &mut Candidates<'_>, strides: &[u32]) {
     for (i, &stride) in strides.iter().enumerate() {
         let scores = view.data(i).chunks_exact(view.classes);
         let logits = view.data(strides.len() + i).chunks_exact(4 * BINS);
-        offer(view, sink, stride, MIDDLE, scores.zip(logits));
+        offer(view, candidates, stride, MIDDLE, scores.zip(logits));
     }
 }
 
 /// The boxes of one grid, given each cell's scores and logits.
 fn offer<'a>(
-    view: &View<'_>,
-    sink: &mut Sink<'_>,
+    view: &OutputView<'_>,
+    candidates: &mut Candidates<'_>,
     stride: u32,
     from: f32,
     of_cells: impl Iterator<Item = (&'a [f32], &'a [f32])>,
@@ -109,11 +109,11 @@ fn offer<'a>(
     let stride = stride as f32;
     for (cell, (scores, logits)) in of_cells.enumerate() {
         let (class, score) = best(scores);
-        if sink.takes(class, score) {
+        if candidates.accepts(class, score) {
             let x = ((cell % across) as f32 + from) * stride;
             let y = ((cell / across) as f32 + from) * stride;
             let distance = |side: usize| expectation(&logits[side * BINS..][..BINS]) * stride;
-            sink.put(
+            candidates.push(
                 class,
                 score,
                 [x - distance(0), y - distance(1), x + distance(2), y + distance(3)],

@@ -1,6 +1,6 @@
 //! The YOLO line: one output with a row for each cell or anchor.
 
-use super::{Facts, Family, Misfit, Sink, View, best, cells, corners, far, grid, near};
+use super::{NetworkFacts, Family, Mismatch, Candidates, OutputView, best, cells, corners, far, grid, near};
 use crate::manifest::Adapter;
 
 /// YOLOX as `tools/export_onnx.py` writes it: `[1, N, 5 + classes]`, N the cells of strides 8, 16 and 32. The centre is counted
@@ -41,25 +41,25 @@ pub(super) const YOLOV8: Family = Family {
 const STRIDES: [u32; 3] = [8, 16, 32];
 
 /// True for as many rows as some set of grids has cells: whatever else has rows has another number of them.
-pub(super) fn is_of_cells(facts: &Facts<'_>, rows: i64) -> bool {
+pub(super) fn is_of_cells(facts: &NetworkFacts<'_>, rows: i64) -> bool {
     GRIDS.iter().any(|strides| total(facts, strides) == rows)
 }
 
 /// The grids that members of the line are trained with.
 const GRIDS: [&[u32]; 3] = [&STRIDES, &[8, 16, 32, 64], &[4, 8, 16, 32]];
 
-fn total(facts: &Facts<'_>, strides: &[u32]) -> i64 {
+fn total(facts: &NetworkFacts<'_>, strides: &[u32]) -> i64 {
     strides.iter().map(|s| cells(facts.size, *s) as i64).sum()
 }
 
-fn only<'a>(facts: &'a Facts<'_>) -> Result<&'a [i64], Misfit> {
+fn only<'a>(facts: &'a NetworkFacts<'_>) -> Result<&'a [i64], Mismatch> {
     match facts.outputs {
         [only] if only.shape.len() == 3 => Ok(&only.shape),
         _ => Err(far("one output of three dimensions is needed")),
     }
 }
 
-fn one_a_cell(facts: &Facts<'_>) -> Result<Vec<usize>, Misfit> {
+fn one_a_cell(facts: &NetworkFacts<'_>) -> Result<Vec<usize>, Mismatch> {
     let wanted = [1, total(facts, &STRIDES), 5 + facts.classes as i64];
     match only(facts)? == wanted {
         true => Ok(vec![0]),
@@ -67,7 +67,7 @@ fn one_a_cell(facts: &Facts<'_>) -> Result<Vec<usize>, Misfit> {
     }
 }
 
-fn three_a_cell(facts: &Facts<'_>) -> Result<Vec<usize>, Misfit> {
+fn three_a_cell(facts: &NetworkFacts<'_>) -> Result<Vec<usize>, Mismatch> {
     // YOLOv5 6.0 and 6.1 give the three raw grids beside what was decoded from them.
     let shape = match facts.outputs {
         [decoded, grids @ ..] if grids.len() == 3 && grids.iter().all(|g| g.shape.len() == 5) => &decoded.shape[..],
@@ -81,7 +81,7 @@ fn three_a_cell(facts: &Facts<'_>) -> Result<Vec<usize>, Misfit> {
     }
 }
 
-fn without_objectness_fit(facts: &Facts<'_>) -> Result<Vec<usize>, Misfit> {
+fn without_objectness_fit(facts: &NetworkFacts<'_>) -> Result<Vec<usize>, Mismatch> {
     let shape = only(facts)?;
     let width = 4 + facts.classes as i64;
     let rows = GRIDS.map(|strides| total(facts, strides));
@@ -91,23 +91,23 @@ fn without_objectness_fit(facts: &Facts<'_>) -> Result<Vec<usize>, Misfit> {
     }
 }
 
-fn yolox(view: &View<'_>, sink: &mut Sink<'_>) {
+fn yolox(view: &OutputView<'_>, candidates: &mut Candidates<'_>) {
     let mut rows = view.data(0).chunks_exact(5 + view.classes);
     for stride in STRIDES {
         let (across, down) = grid(view.size, stride);
         let stride = stride as f32;
         for (cell, row) in rows.by_ref().take(across * down).enumerate() {
-            sink.saw(row[4]);
+            candidates.note_score(row[4]);
             // A class score is at most 1, so the product cannot reach a floor that objectness does not reach.
-            if row[4] < sink.lowest {
+            if row[4] < candidates.lowest {
                 continue;
             }
             let (class, score) = best(&row[5..]);
             let score = row[4] * score;
-            if sink.takes(class, score) {
+            if candidates.accepts(class, score) {
                 let cx = (row[0] + (cell % across) as f32) * stride;
                 let cy = (row[1] + (cell / across) as f32) * stride;
-                sink.put(
+                candidates.push(
                     class,
                     score,
                     corners(cx, cy, row[2].exp() * stride, row[3].exp() * stride),
@@ -117,21 +117,21 @@ fn yolox(view: &View<'_>, sink: &mut Sink<'_>) {
     }
 }
 
-fn with_objectness(view: &View<'_>, sink: &mut Sink<'_>) {
+fn with_objectness(view: &OutputView<'_>, candidates: &mut Candidates<'_>) {
     for row in view.data(0).chunks_exact(5 + view.classes) {
-        sink.saw(row[4]);
-        if row[4] < sink.lowest {
+        candidates.note_score(row[4]);
+        if row[4] < candidates.lowest {
             continue;
         }
         let (class, score) = best(&row[5..]);
         let score = row[4] * score;
-        if sink.takes(class, score) {
-            sink.put(class, score, corners(row[0], row[1], row[2], row[3]));
+        if candidates.accepts(class, score) {
+            candidates.push(class, score, corners(row[0], row[1], row[2], row[3]));
         }
     }
 }
 
-fn without_objectness(view: &View<'_>, sink: &mut Sink<'_>) {
+fn without_objectness(view: &OutputView<'_>, candidates: &mut Candidates<'_>) {
     /// Anchors whose best class is sought together: each class is then a run of memory, not a step across all of them.
     const RUN: usize = 64;
     let data = view.data(0);
@@ -139,8 +139,8 @@ fn without_objectness(view: &View<'_>, sink: &mut Sink<'_>) {
     if view.output(0).shape[2] == width as i64 {
         for row in data.chunks_exact(width) {
             let (class, score) = best(&row[4..]);
-            if sink.takes(class, score) {
-                sink.put(class, score, corners(row[0], row[1], row[2], row[3]));
+            if candidates.accepts(class, score) {
+                candidates.push(class, score, corners(row[0], row[1], row[2], row[3]));
             }
         }
         return;
@@ -158,9 +158,9 @@ fn without_objectness(view: &View<'_>, sink: &mut Sink<'_>) {
             }
         }
         for (i, &(class, score)) in top[..run].iter().enumerate() {
-            if sink.takes(class, score) {
+            if candidates.accepts(class, score) {
                 let [cx, cy, w, h] = [0, 1, 2, 3].map(|c| channel(c)[i]);
-                sink.put(class, score, corners(cx, cy, w, h));
+                candidates.push(class, score, corners(cx, cy, w, h));
             }
         }
     }

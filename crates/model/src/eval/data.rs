@@ -14,11 +14,11 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Corners, Truth};
+use super::{Corners, GroundTruth};
 
 /// What a set holds.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Labelled {
+pub struct LabelledSet {
     /// What its classes are called; empty where nobody says.
     pub names: Vec<String>,
     /// In the order of their paths.
@@ -53,7 +53,7 @@ enum Place {
 impl LabelledPicture {
     /// What is there, in pixels of the picture, which has this width and height. `class_of` gives the model's class for each of
     /// the set's; `None` leaves it out.
-    pub fn truths(&self, (width, height): (u32, u32), class_of: impl Fn(usize) -> Option<usize>) -> Vec<Truth> {
+    pub fn truths(&self, (width, height): (u32, u32), class_of: impl Fn(usize) -> Option<usize>) -> Vec<GroundTruth> {
         let (w, h) = (f64::from(width), f64::from(height));
         let truth = |mark: &Mark| {
             let (corners, area) = match mark.place {
@@ -63,7 +63,7 @@ impl LabelledPicture {
                 }
                 Place::Pixels(corners, area) => (corners, area),
             };
-            Some(Truth {
+            Some(GroundTruth {
                 class: class_of(mark.class)?,
                 corners,
                 area,
@@ -81,7 +81,7 @@ impl LabelledPicture {
 
 /// One thing that is wrong with a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct DatasetFault {
     /// In which file.
     pub file: PathBuf,
     /// On which line, from 1, where it is known.
@@ -90,7 +90,7 @@ pub struct Fault {
     pub message: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for DatasetFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             Some(line) => write!(f, "{}:{line}: {}", self.file.display(), self.message),
@@ -101,10 +101,10 @@ impl fmt::Display for Fault {
 
 /// A set that cannot be used: all that is wrong with it.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", .0.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct BadData(pub Vec<Fault>);
+#[error("{}", .0.iter().map(DatasetFault::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct DatasetError(pub Vec<DatasetFault>);
 
-impl BadData {
+impl DatasetError {
     /// What to do about it.
     pub fn class(&self) -> gridwatch_base::error::Class {
         gridwatch_base::error::Class::Data
@@ -115,10 +115,10 @@ impl BadData {
 ///
 /// # Errors
 /// Every fault at once: labels that are none, files that cannot be read, a folder without pictures.
-pub fn read(path: &Path) -> Result<Labelled, BadData> {
+pub fn read(path: &Path) -> Result<LabelledSet, DatasetError> {
     let set = if path.is_file() { coco(path) } else { yolo(path) };
     match set {
-        Ok(set) if set.pictures.is_empty() => Err(BadData(vec![Fault {
+        Ok(set) if set.pictures.is_empty() => Err(DatasetError(vec![DatasetFault {
             file: path.into(),
             line: None,
             message: "holds no picture (JPEG, PNG, WebP or BMP)".into(),
@@ -127,20 +127,20 @@ pub fn read(path: &Path) -> Result<Labelled, BadData> {
     }
 }
 
-fn unreadable(file: &Path, error: &io::Error) -> Fault {
-    Fault {
+fn unreadable(file: &Path, error: &io::Error) -> DatasetFault {
+    DatasetFault {
         file: file.into(),
         line: None,
         message: format!("cannot be read: {error}"),
     }
 }
 
-fn yolo(folder: &Path) -> Result<Labelled, BadData> {
+fn yolo(folder: &Path) -> Result<LabelledSet, DatasetError> {
     let inner = folder.join("images");
     let folder_of_pictures = if inner.is_dir() { inner } else { folder.into() };
     let mut paths: Vec<PathBuf> = fs::read_dir(&folder_of_pictures)
         .and_then(|entries| entries.map(|e| Ok(e?.path())).collect())
-        .map_err(|e| BadData(vec![unreadable(&folder_of_pictures, &e)]))?;
+        .map_err(|e| DatasetError(vec![unreadable(&folder_of_pictures, &e)]))?;
     paths.retain(|p| is_picture(p));
     paths.sort();
     let (mut faults, mut unlabelled) = (Vec::new(), 0);
@@ -162,13 +162,13 @@ fn yolo(folder: &Path) -> Result<Labelled, BadData> {
     }
     let names = names_beside(folder, &mut faults);
     if faults.is_empty() {
-        Ok(Labelled {
+        Ok(LabelledSet {
             names,
             pictures,
             unlabelled,
         })
     } else {
-        Err(BadData(faults))
+        Err(DatasetError(faults))
     }
 }
 
@@ -190,7 +190,7 @@ fn labels_of(picture: &Path) -> PathBuf {
 
 /// What the classes are called, by a file of the folder or of one around it: `images/` lies in a split's folder, and that
 /// beside the set's `data.yaml`.
-fn names_beside(folder: &Path, faults: &mut Vec<Fault>) -> Vec<String> {
+fn names_beside(folder: &Path, faults: &mut Vec<DatasetFault>) -> Vec<String> {
     let depth = if folder.ends_with("images") { 3 } else { 2 };
     let files = ["classes.txt", "obj.names", YAML];
     let files = folder
@@ -202,7 +202,7 @@ fn names_beside(folder: &Path, faults: &mut Vec<Fault>) -> Vec<String> {
             Ok(text) if file.ends_with(YAML) => match names_in(&text) {
                 Ok(names) => return names,
                 Err(message) => {
-                    faults.push(Fault {
+                    faults.push(DatasetFault {
                         file,
                         line: None,
                         message,
@@ -251,12 +251,12 @@ fn names_in(text: &str) -> Result<Vec<String>, String> {
     }
 }
 
-fn marks(file: &Path, text: &str, faults: &mut Vec<Fault>) -> Vec<Mark> {
+fn marks(file: &Path, text: &str, faults: &mut Vec<DatasetFault>) -> Vec<Mark> {
     let mut marks = Vec::new();
     for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
         match mark(line) {
             Ok(mark) => marks.push(mark),
-            Err(message) => faults.push(Fault {
+            Err(message) => faults.push(DatasetFault {
                 file: file.into(),
                 line: Some(i + 1),
                 message,
@@ -339,15 +339,15 @@ struct CocoCategory {
     name: String,
 }
 
-fn coco(file: &Path) -> Result<Labelled, BadData> {
-    let text = fs::read_to_string(file).map_err(|e| BadData(vec![unreadable(file, &e)]))?;
-    let fault = |line, message: String| Fault {
+fn coco(file: &Path) -> Result<LabelledSet, DatasetError> {
+    let text = fs::read_to_string(file).map_err(|e| DatasetError(vec![unreadable(file, &e)]))?;
+    let fault = |line, message: String| DatasetFault {
         file: file.into(),
         line,
         message,
     };
     let whole: Coco = serde_json::from_str(&text)
-        .map_err(|e| BadData(vec![fault(Some(e.line()), format!("is no COCO file: {e}"))]))?;
+        .map_err(|e| DatasetError(vec![fault(Some(e.line()), format!("is no COCO file: {e}"))]))?;
     let classes: BTreeMap<u64, usize> = whole.categories.iter().enumerate().map(|(i, c)| (c.id, i)).collect();
     let folder = file.parent().unwrap_or(Path::new(""));
     let mut faults = Vec::new();
@@ -391,11 +391,11 @@ fn coco(file: &Path) -> Result<Labelled, BadData> {
         }
     }
     if !faults.is_empty() {
-        return Err(BadData(faults));
+        return Err(DatasetError(faults));
     }
     let mut pictures: Vec<LabelledPicture> = pictures.into_values().collect();
     pictures.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(Labelled {
+    Ok(LabelledSet {
         names: whole.categories.into_iter().map(|c| c.name).collect(),
         pictures,
         unlabelled: 0,

@@ -1,13 +1,13 @@
 //! Which guess is of which thing, as COCO has it, and what follows from that for one label and size.
 
-use super::{Corners, Figures, Guess, Picture, Point, Size, Truth};
+use super::{Corners, Metrics, Prediction, EvalPicture, PrPoint, SizeRange, GroundTruth};
 
 /// Overlaps that are asked for: 0.5, 0.55 … 0.95.
 const OVERLAPS: usize = 10;
 /// Index of 0.75.
 const THREE_QUARTERS: usize = 5;
-/// Of a picture's guesses under one label so many count, the surest.
-const MOST_GUESSES: usize = 100;
+/// Of a picture's predictions under one label so many count, the surest.
+const MAX_PREDICTIONS: usize = 100;
 /// Recalls at which precision is read: 0, 0.01 … 1.
 const RECALLS: usize = 101;
 
@@ -34,80 +34,80 @@ fn area(corners: &Corners) -> f64 {
 
 /// One guess, at each overlap that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Verdict {
-    Right,
-    Wrong,
+enum MatchKind {
+    TruePositive,
+    FalsePositive,
     /// Of a crowd, or of a thing of another size.
-    Uncounted,
+    Ignored,
 }
 
-/// What became of all guesses of one label, for things of one size.
-pub(super) struct Outcomes {
+/// What became of all predictions of one label, for things of one size.
+pub(super) struct ClassMatches {
     truths: usize,
     /// The surest first; of equal ones, by picture.
-    guesses: Vec<(f32, [Verdict; OVERLAPS])>,
+    predictions: Vec<(f32, [MatchKind; OVERLAPS])>,
 }
 
-impl Outcomes {
-    pub(super) fn of(pictures: &[Picture], class: usize, size: Size) -> Self {
+impl ClassMatches {
+    pub(super) fn of(pictures: &[EvalPicture], class: usize, size: SizeRange) -> Self {
         let mut this = Self {
             truths: 0,
-            guesses: Vec::new(),
+            predictions: Vec::new(),
         };
         for picture in pictures {
             this.add(picture, class, size);
         }
-        this.guesses.sort_by(|a, b| b.0.total_cmp(&a.0));
+        this.predictions.sort_by(|a, b| b.0.total_cmp(&a.0));
         this
     }
 
-    fn add(&mut self, picture: &Picture, class: usize, size: Size) {
-        let mut guesses: Vec<&Guess> = picture.guesses.iter().filter(|g| g.class == class).collect();
-        guesses.sort_by(|a, b| b.score.total_cmp(&a.score));
-        guesses.truncate(MOST_GUESSES);
-        let is_counted = |t: &Truth| !t.is_crowd && size.holds(t.area);
-        let mut truths: Vec<&Truth> = picture.truths.iter().filter(|t| t.class == class).collect();
+    fn add(&mut self, picture: &EvalPicture, class: usize, size: SizeRange) {
+        let mut predictions: Vec<&Prediction> = picture.predictions.iter().filter(|g| g.class == class).collect();
+        predictions.sort_by(|a, b| b.score.total_cmp(&a.score));
+        predictions.truncate(MAX_PREDICTIONS);
+        let is_counted = |t: &GroundTruth| !t.is_crowd && size.holds(t.area);
+        let mut truths: Vec<&GroundTruth> = picture.truths.iter().filter(|t| t.class == class).collect();
         // Those that count are asked first.
         truths.sort_by_key(|t| !is_counted(t));
         let counted = truths.iter().filter(|t| is_counted(t)).count();
         self.truths += counted;
-        let overlaps: Vec<Vec<f64>> = guesses
+        let overlaps: Vec<Vec<f64>> = predictions
             .iter()
             .map(|g| truths.iter().map(|t| iou(&t.corners, &g.corners, t.is_crowd)).collect())
             .collect();
-        let first = self.guesses.len();
-        self.guesses
-            .extend(guesses.iter().map(|g| (g.score, [Verdict::Wrong; OVERLAPS])));
+        let first = self.predictions.len();
+        self.predictions
+            .extend(predictions.iter().map(|g| (g.score, [MatchKind::FalsePositive; OVERLAPS])));
         for asked in 0..OVERLAPS {
             let mut is_taken = vec![false; truths.len()];
-            for (i, guess) in guesses.iter().enumerate() {
+            for (i, guess) in predictions.iter().enumerate() {
                 let is_free = |t: &usize| !is_taken[*t] || truths[*t].is_crowd;
                 let found = best(&overlaps[i], counted, overlap_asked(asked), is_free);
-                self.guesses[first + i].1[asked] = match found {
+                self.predictions[first + i].1[asked] = match found {
                     Some(t) => {
                         is_taken[t] = true;
                         if t < counted {
-                            Verdict::Right
+                            MatchKind::TruePositive
                         } else {
-                            Verdict::Uncounted
+                            MatchKind::Ignored
                         }
                     }
-                    None if size.holds(area(&guess.corners)) => Verdict::Wrong,
-                    None => Verdict::Uncounted,
+                    None if size.holds(area(&guess.corners)) => MatchKind::FalsePositive,
+                    None => MatchKind::Ignored,
                 };
             }
         }
     }
 
     /// Precision and recall at an overlap of 0.5 after each score.
-    pub(super) fn curve(&self) -> Vec<Point> {
-        let mut curve: Vec<Point> = Vec::new();
+    pub(super) fn curve(&self) -> Vec<PrPoint> {
+        let mut curve: Vec<PrPoint> = Vec::new();
         for (score, precision, recall) in self.steps(0) {
             // Of equal scores the last has seen them all.
             if curve.last().is_some_and(|p| p.score == score) {
                 curve.pop();
             }
-            curve.push(Point {
+            curve.push(PrPoint {
                 score,
                 precision,
                 recall,
@@ -118,21 +118,21 @@ impl Outcomes {
 
     /// Score, precision and recall after each guess that counts, the surest first.
     fn steps(&self, asked: usize) -> impl Iterator<Item = (f32, f64, f64)> {
-        let counted = self.guesses.iter().filter(move |g| g.1[asked] != Verdict::Uncounted);
+        let counted = self.predictions.iter().filter(move |g| g.1[asked] != MatchKind::Ignored);
         counted.scan((0.0, 0.0), move |(right, all), (score, verdicts)| {
             *all += 1.0;
-            *right += if verdicts[asked] == Verdict::Right { 1.0 } else { 0.0 };
+            *right += if verdicts[asked] == MatchKind::TruePositive { 1.0 } else { 0.0 };
             // Without things there is no recall.
             Some((*score, *right / *all, *right / (self.truths as f64).max(1.0)))
         })
     }
 
-    pub(super) fn figures(&self) -> Figures {
+    pub(super) fn figures(&self) -> Metrics {
         if self.truths == 0 {
-            return Figures::default();
+            return Metrics::default();
         }
         let ap: [f64; OVERLAPS] = std::array::from_fn(|asked| self.average_precision(asked));
-        Figures {
+        Metrics {
             truths: self.truths,
             ap: Some(ap.iter().sum::<f64>() / OVERLAPS as f64),
             ap50: Some(ap[0]),

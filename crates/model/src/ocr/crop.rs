@@ -3,7 +3,7 @@
 //! Enlarging interpolates between the four nearest samples; shrinking averages as many of those as there are pixels between
 //! two targets. Beyond the picture its edge goes on. Nothing the size of the picture is allocated or copied.
 
-use super::lines::Line;
+use super::lines::LineBox;
 use gridwatch_frame::{Frame, Layout};
 use crate::manifest::Colour;
 
@@ -24,7 +24,7 @@ pub struct Crop {
 
 /// How values become the network's.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scaling {
+pub struct Normalisation {
     /// Order of the channels.
     pub colour: Colour,
     /// Subtracted, on a scale of 0..=255.
@@ -48,7 +48,7 @@ impl Crop {
     }
 
     /// A line of text, `height` pixels high and as wide as it then is, but at most `widest`: what is longer is squeezed.
-    pub fn of_line(line: &Line, height: usize, widest: usize) -> Self {
+    pub fn of_line(line: &LineBox, height: usize, widest: usize) -> Self {
         let wanted = (height as f32 * line.width / line.height).round() as usize;
         let width = wanted.clamp(1, widest);
         let (sin, cos) = line.angle.sin_cos();
@@ -72,7 +72,7 @@ impl Crop {
     ///
     /// # Panics
     /// If the crop is wider than `columns` or higher than `rows`.
-    pub fn draw(&self, frame: &Frame, scaling: &Scaling, columns: usize, rows: usize, out: &mut Vec<f32>) {
+    pub fn draw(&self, frame: &Frame, scaling: &Normalisation, columns: usize, rows: usize, out: &mut Vec<f32>) {
         assert!(
             self.width <= columns && self.height <= rows,
             "a tensor that the crop fits in"
@@ -188,7 +188,7 @@ mod tests {
 
     use super::*;
 
-    const PLAIN: Scaling = Scaling {
+    const PLAIN: Normalisation = Normalisation {
         colour: Colour::Rgb,
         mean: [0.0; 3],
         std: [1.0; 3],
@@ -209,7 +209,7 @@ mod tests {
     fn a_turned_line_comes_out_upright() {
         let frame = slope();
         for degrees in [0.0_f32, 15.0, -40.0, 80.0] {
-            let line = Line {
+            let line = LineBox {
                 centre: [40.0, 30.0],
                 width: 30.0,
                 height: 10.0,
@@ -260,7 +260,7 @@ mod tests {
                 }
             }
         }
-        let wide = Line {
+        let wide = LineBox {
             centre: [40.0, 30.0],
             width: 70.0,
             height: 7.0,
@@ -274,7 +274,7 @@ mod tests {
     fn channels_are_ordered_and_scaled_as_the_network_wants_them() {
         let picture = RgbImage::from_pixel(32, 32, Rgb([200, 100, 50]));
         let frame = Frame::from_rgb(&picture, Timestamp::UNIX_EPOCH).unwrap();
-        let scaling = Scaling {
+        let scaling = Normalisation {
             colour: Colour::Bgr,
             mean: [10.0, 20.0, 30.0],
             std: [2.0, 4.0, 5.0],

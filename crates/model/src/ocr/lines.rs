@@ -1,13 +1,13 @@
 //! Lines of text in the probability map of a text detector with a DB head.
 //!
-//! Source: Liao et al., Real-time Scene Text Detection with Differentiable Binarization (AAAI 2020), §3.6, as PaddleOCR's
+//! Source: Liao et al., Real-time Scene TextLine Detection with Differentiable Binarization (AAAI 2020), §3.6, as PaddleOCR's
 //! `db_postprocess.py` does it: the map is cut at a threshold, each connected region gets its smallest enclosing rectangle,
 //! and that, since the network was taught shrunken regions, is grown on all sides by area · ratio / perimeter (Vatti's offset
 //! of a rectangle). Pure; the map's pixels are the only measure here.
 
 /// A text line: an upright-turned rectangle somewhere in a picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Line {
+pub struct LineBox {
     /// Its middle, pixels from the left and from the top.
     pub centre: [f32; 2],
     /// Along the text, pixels; never less than `height`.
@@ -23,7 +23,7 @@ pub struct Line {
 
 /// How a map becomes lines. The defaults were chosen on rendered flyers; see docs/reading.md.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Cut {
+pub struct DbParams {
     /// A pixel of more is text.
     pub threshold: f32,
     /// A region of less on average is none.
@@ -42,7 +42,7 @@ struct Run {
     end: usize,
 }
 
-impl Line {
+impl LineBox {
     /// Its corners in reading order: left top, right top, right bottom, left bottom.
     pub fn corners(&self) -> [[f32; 2]; 4] {
         let (sin, cos) = self.angle.sin_cos();
@@ -55,7 +55,7 @@ impl Line {
 
 /// The probabilities of one picture.
 #[derive(Debug, Clone, Copy)]
-pub struct Map<'a> {
+pub struct ProbabilityMap<'a> {
     /// Row by row, each 0..=1.
     pub values: &'a [f32],
     /// From one row to the next, at least `width`: what stands between is padding.
@@ -66,7 +66,7 @@ pub struct Map<'a> {
     pub height: usize,
 }
 
-impl<'a> Map<'a> {
+impl<'a> ProbabilityMap<'a> {
     fn rows(&self) -> impl Iterator<Item = &'a [f32]> {
         let Self { width, height, .. } = *self;
         self.values
@@ -80,7 +80,7 @@ impl<'a> Map<'a> {
 ///
 /// # Panics
 /// If the map has fewer values than it says.
-pub fn find(map: Map<'_>, cut: &Cut) -> Vec<Line> {
+pub fn find(map: ProbabilityMap<'_>, cut: &DbParams) -> Vec<LineBox> {
     let runs = runs(map, cut.threshold);
     regions(&runs)
         .iter()
@@ -88,7 +88,7 @@ pub fn find(map: Map<'_>, cut: &Cut) -> Vec<Line> {
         .collect()
 }
 
-fn runs(map: Map<'_>, threshold: f32) -> Vec<Run> {
+fn runs(map: ProbabilityMap<'_>, threshold: f32) -> Vec<Run> {
     let mut runs = Vec::new();
     for (row, values) in map.rows().enumerate() {
         let mut x = 0;
@@ -145,7 +145,7 @@ fn regions(runs: &[Run]) -> Vec<Vec<usize>> {
     regions
 }
 
-fn line<'a>(map: Map<'_>, region: impl Iterator<Item = &'a Run>, cut: &Cut) -> Option<Line> {
+fn line<'a>(map: ProbabilityMap<'_>, region: impl Iterator<Item = &'a Run>, cut: &DbParams) -> Option<LineBox> {
     let (mut sum, mut count) = (0.0_f64, 0_usize);
     let mut outline = Vec::new();
     for run in region {
@@ -200,7 +200,7 @@ fn hull(mut points: Vec<[f32; 2]>) -> Vec<[f32; 2]> {
 
 /// The smallest rectangle around a convex polygon has a side along one of its edges (Freeman and Shapira, 1975). `None` for a
 /// polygon without edges.
-fn smallest_rectangle(hull: &[[f32; 2]]) -> Option<Line> {
+fn smallest_rectangle(hull: &[[f32; 2]]) -> Option<LineBox> {
     let next = hull.iter().cycle().skip(1);
     let rectangles = hull.iter().zip(next).filter_map(|(a, b)| {
         let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
@@ -220,7 +220,7 @@ fn smallest_rectangle(hull: &[[f32; 2]]) -> Option<Line> {
             }
         }
         let middle = [(low[0] + high[0]) / 2.0, (low[1] + high[1]) / 2.0];
-        Some(upright(Line {
+        Some(upright(LineBox {
             centre: [middle[0] * ux - middle[1] * uy, middle[0] * uy + middle[1] * ux],
             width: high[0] - low[0],
             height: high[1] - low[1],
@@ -232,7 +232,7 @@ fn smallest_rectangle(hull: &[[f32; 2]]) -> Option<Line> {
 }
 
 /// The same rectangle with its longer side as its width and its direction to the right.
-fn upright(mut line: Line) -> Line {
+fn upright(mut line: LineBox) -> LineBox {
     use std::f32::consts::{FRAC_PI_2, PI};
     if line.width < line.height {
         (line.width, line.height) = (line.height, line.width);
@@ -248,15 +248,15 @@ mod tests {
 
     use super::*;
 
-    const CUT: Cut = Cut {
+    const CUT: DbParams = DbParams {
         threshold: 0.3,
         floor: 0.5,
         unclip: 0.0,
         thinnest: 2.0,
     };
 
-    fn of(values: &[f32], width: usize) -> Map<'_> {
-        Map {
+    fn of(values: &[f32], width: usize) -> ProbabilityMap<'_> {
+        ProbabilityMap {
             values,
             stride: width,
             width,
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn a_rectangle_is_grown_as_the_paper_says() {
         let (values, w) = map(&["99999999"; 4]);
-        let line = find(of(&values, w), &Cut { unclip: 1.5, ..CUT })[0];
+        let line = find(of(&values, w), &DbParams { unclip: 1.5, ..CUT })[0];
         // 8 · 4 · 1.5 / 24 = 2 on each side.
         assert_eq!([line.width, line.height], [12.0, 8.0]);
         assert_eq!(line.corners()[0], [-2.0, -2.0]);
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn padding_is_no_part_of_the_picture() {
         let (values, stride) = map(&["....99", ".99999", ".99.99", "....99"]);
-        let map = Map {
+        let map = ProbabilityMap {
             values: &values,
             stride,
             width: 4,
@@ -401,7 +401,7 @@ mod tests {
         #[test]
         fn any_map_gives_finite_lines(w in 1_usize..40, values in proptest::collection::vec(0.0_f32..1.0, 1..600)) {
             let h = values.len() / w;
-            for line in find(of(&values[..w * h], w), &Cut { unclip: 1.6, floor: 0.0, thinnest: 0.0, ..CUT }) {
+            for line in find(of(&values[..w * h], w), &DbParams { unclip: 1.6, floor: 0.0, thinnest: 0.0, ..CUT }) {
                 prop_assert!(line.width >= line.height && line.height >= 1.0);
                 prop_assert!(line.corners().iter().flatten().all(|v| v.is_finite()));
                 prop_assert!(line.angle.abs() <= std::f32::consts::FRAC_PI_2 + 1e-6);

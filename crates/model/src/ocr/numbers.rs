@@ -11,7 +11,7 @@ use gridwatch_engine::PhoneNumber;
 
 /// A number and the characters that it was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct NumberMatch {
     /// Its digits, without +86.
     pub number: PhoneNumber,
     /// Which characters of the text (not bytes), from its first digit to its last.
@@ -35,9 +35,9 @@ enum Joint {
 }
 
 /// `+86 (0371) - 67890123`: more than this many characters between two groups are no punctuation of a number.
-const LONGEST_JOINT: usize = 3;
+const MAX_SEPARATOR_LEN: usize = 3;
 /// `+86-0371-6789 0123-801` has five groups, and nobody prints more.
-const MOST_GROUPS: usize = 5;
+const MAX_GROUPS: usize = 5;
 /// Digits that may stand beside a number with a space between: a house number, or what is left of 24小时.
 const STRAY: usize = 2;
 /// Digits of an extension behind a landline.
@@ -45,9 +45,9 @@ const EXTENSION: usize = 4;
 
 /// Every number in `text`, in order. A number counts only as a whole: what has more digits than it should, as an id or a bank
 /// card, has none in it.
-pub fn find(text: &str) -> Vec<Found> {
+pub fn find(text: &str) -> Vec<NumberMatch> {
     let groups = groups(text);
-    let mut found: Vec<Found> = Vec::new();
+    let mut found: Vec<NumberMatch> = Vec::new();
     // One past the last group of the last number.
     let mut used = 0;
     let mut first = 0;
@@ -57,7 +57,7 @@ pub fn find(text: &str) -> Vec<Found> {
             continue;
         };
         if !strays_before(&groups, used, first, &number) && !strays_after(&groups, end, &number) {
-            found.push(Found {
+            found.push(NumberMatch {
                 number: PhoneNumber::from(number),
                 at: groups[first].at.start..groups[end - 1].at.end,
             });
@@ -100,7 +100,7 @@ fn groups(text: &str) -> Vec<Group> {
 
 fn joint(between: &[char]) -> Option<Joint> {
     let punctuation = |c: &char| matches!(c, ' ' | '.' | '-' | '(' | ')' | '·' | '—' | '－' | '（' | '）');
-    if between.len() > LONGEST_JOINT || !between.iter().all(punctuation) {
+    if between.len() > MAX_SEPARATOR_LEN || !between.iter().all(punctuation) {
         return None;
     }
     Some(if between.contains(&' ') {
@@ -113,7 +113,7 @@ fn joint(between: &[char]) -> Option<Joint> {
 /// The longest number that begins with the group `first`, and one past its last group.
 fn longest(groups: &[Group], first: usize) -> Option<(String, usize)> {
     let joined = groups[first + 1..].iter().take_while(|g| g.joint.is_some()).count();
-    let most = (joined + 1).min(MOST_GROUPS);
+    let most = (joined + 1).min(MAX_GROUPS);
     (1..=most).rev().find_map(|n| {
         let parts: Vec<&str> = groups[first..first + n].iter().map(|g| g.digits.as_str()).collect();
         Some((number(&parts)?, first + n))

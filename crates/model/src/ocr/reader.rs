@@ -11,16 +11,16 @@ use super::{
 };
 use gridwatch_engine::{BBox, Detection, Label, PhoneNumber};
 use gridwatch_frame::Frame;
-use crate::ocr::{numbers, crop::{Crop, Scaling}, lines::{self, Cut, Line, Map}, spell::{Alphabet, Letter}};
+use crate::ocr::{numbers, crop::{Crop, Normalisation}, lines::{self, DbParams, LineBox, ProbabilityMap}, spell::{Alphabet, RecognisedChar}};
 
 /// PaddleOCR's own values for the map; measured on rendered flyers (docs/reading.md) neither more nor less of each reads more.
 const THRESHOLD: f32 = 0.3;
 const UNCLIP: f32 = 1.6;
 const THINNEST: f32 = 3.0;
 /// A number has seven digits or more: what is less than this many times as wide as it is high holds none.
-const LEAST_ASPECT: f32 = 3.0;
+const MIN_ASPECT: f32 = 3.0;
 /// A street full of lettering has some forty lines; a pattern that looks like text must not hold a worker up for long.
-const MOST_LINES: usize = 100;
+const MAX_LINES: usize = 100;
 /// Parts of a picture that is larger than the network's input overlap by this share of it: a line of 14 digits, 36 pixels high.
 const OVERLAP: f64 = 0.25;
 
@@ -32,23 +32,23 @@ pub struct Reader {
     finder: Network,
     speller: Network,
     alphabet: Alphabet,
-    cut: Cut,
+    cut: DbParams,
     /// The input of whichever network runs.
     tensor: Vec<f32>,
 }
 
 /// A line of text.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Text {
+pub struct TextLine {
     /// Where, in pixels of the picture.
-    pub line: Line,
+    pub line: LineBox,
     /// What it says, as far as the network's alphabet goes: other writing comes out as nothing, or as nonsense of low score.
-    pub letters: Vec<Letter>,
+    pub letters: Vec<RecognisedChar>,
 }
 
 /// A telephone number.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reading {
+pub struct NumberReading {
     /// Its digits.
     pub number: PhoneNumber,
     /// The least of its digits' probabilities, 0..=1.
@@ -59,14 +59,14 @@ pub struct Reading {
     pub corners: [[f32; 2]; 4],
 }
 
-impl Text {
+impl TextLine {
     /// Its characters.
     pub fn spelled(&self) -> String {
         self.letters.iter().map(|l| l.char).collect()
     }
 }
 
-impl Reading {
+impl NumberReading {
     /// The upright box around its line, as fractions of the picture and cut off at its edges.
     pub fn bbox(&self) -> BBox {
         let of = |axis: usize, pick: fn(f32, f32) -> f32, start: f32| {
@@ -99,13 +99,13 @@ impl Reader {
     /// fails here and not at the first look.
     ///
     /// # Errors
-    /// [`ModelError::NotForReading`] where the adapters are not `db` and `ctc`, [`ModelError::Alphabet`] for another network's
+    /// [`ModelError::WrongAdapter`] where the adapters are not `db` and `ctc`, [`ModelError::Alphabet`] for another network's
     /// alphabet; otherwise as [`super::ModelSet::new`].
     pub fn new(runtime: &Runtime, finder: &Model, speller: &Model) -> Result<Self, ModelError> {
         for (model, adapter) in [(finder, Adapter::Db), (speller, Adapter::Ctc)] {
             let manifest = model.manifest();
             if manifest.adapter != adapter {
-                return Err(ModelError::NotForReading {
+                return Err(ModelError::WrongAdapter {
                     model: manifest.id.clone(),
                     found: manifest.adapter,
                     needed: adapter,
@@ -132,7 +132,7 @@ impl Reader {
             finder: Network::open(runtime, finder)?,
             speller: speller_network,
             alphabet,
-            cut: Cut {
+            cut: DbParams {
                 threshold: THRESHOLD,
                 floor: finder.manifest().score_floor,
                 unclip: UNCLIP,
@@ -155,15 +155,15 @@ impl Reader {
     /// # Errors
     /// [`ModelError::Frame`] for a broken frame, [`ModelError::Layout`] for outputs that cannot be read (numbers that are
     /// not finite among them), [`ModelError::Run`] where ONNX Runtime itself fails.
-    pub fn read(&mut self, frame: &Frame, regions: &[BBox]) -> Result<Vec<Reading>, ModelError> {
+    pub fn read(&mut self, frame: &Frame, regions: &[BBox]) -> Result<Vec<NumberReading>, ModelError> {
         let floor = self.speller.manifest().score_floor;
         let (w, h) = (frame.width as f32, frame.height as f32);
-        let mut readings: Vec<Reading> = Vec::new();
+        let mut readings: Vec<NumberReading> = Vec::new();
         for text in self.texts(frame, regions)? {
             let spelled = text.spelled();
             for found in numbers::find(&spelled) {
                 let digits = text.letters[found.at].iter().filter(|l| l.char.is_ascii_digit());
-                let reading = Reading {
+                let reading = NumberReading {
                     number: found.number,
                     score: digits.map(|l| l.score).fold(1.0, f32::min),
                     text: spelled.clone(),
@@ -175,10 +175,10 @@ impl Reader {
             }
         }
         readings.sort_by(|a, b| b.score.total_cmp(&a.score));
-        let mut kept: Vec<Reading> = Vec::with_capacity(readings.len());
+        let mut kept: Vec<NumberReading> = Vec::with_capacity(readings.len());
         for reading in readings {
             // Where parts of the picture overlap it is read twice.
-            let is_known = |k: &Reading| k.number == reading.number && k.bbox().holds(reading.bbox().centre());
+            let is_known = |k: &NumberReading| k.number == reading.number && k.bbox().holds(reading.bbox().centre());
             if !kept.iter().any(is_known) {
                 kept.push(reading);
             }
@@ -190,7 +190,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn texts(&mut self, frame: &Frame, regions: &[BBox]) -> Result<Vec<Text>, ModelError> {
+    pub fn texts(&mut self, frame: &Frame, regions: &[BBox]) -> Result<Vec<TextLine>, ModelError> {
         frame.validate()?;
         let Input { width, height, .. } = self.finder.manifest().input;
         let mut found = Vec::new();
@@ -210,12 +210,12 @@ impl Reader {
             }
         }
         found.sort_by(|a, b| b.score.total_cmp(&a.score));
-        found.truncate(MOST_LINES);
+        found.truncate(MAX_LINES);
         found.into_iter().map(|line| self.spell(frame, line)).collect()
     }
 
     /// Adds the lines that lie within a part of the picture.
-    fn lines(&mut self, frame: &Frame, part: [u32; 4], found: &mut Vec<Line>) -> Result<(), ModelError> {
+    fn lines(&mut self, frame: &Frame, part: [u32; 4], found: &mut Vec<LineBox>) -> Result<(), ModelError> {
         let crop = Crop::of_part(part, 1.0);
         let (columns, rows) = (crop.width.next_multiple_of(32), crop.height.next_multiple_of(32));
         let scaling = scaling(&self.finder.manifest().input);
@@ -224,7 +224,7 @@ impl Reader {
         let lines = self
             .finder
             .run(&self.tensor, (columns as u32, rows as u32), |outputs| {
-                let map = Map {
+                let map = ProbabilityMap {
                     values: map(outputs, columns, rows)?,
                     stride: columns,
                     width: crop.width,
@@ -233,19 +233,19 @@ impl Reader {
                 Ok(lines::find(map, cut))
             })?;
         let (w, h) = (crop.width as f32, crop.height as f32);
-        let is_within = |line: &Line| {
+        let is_within = |line: &LineBox| {
             let inside = |[x, y]: [f32; 2]| (0.0..=w).contains(&x) && (0.0..=h).contains(&y);
             line.corners().into_iter().all(inside)
         };
-        let long = lines.into_iter().filter(|l| l.width >= LEAST_ASPECT * l.height);
-        found.extend(long.filter(is_within).map(|line| Line {
+        let long = lines.into_iter().filter(|l| l.width >= MIN_ASPECT * l.height);
+        found.extend(long.filter(is_within).map(|line| LineBox {
             centre: crop.in_picture(line.centre),
             ..line
         }));
         Ok(())
     }
 
-    fn spell(&mut self, frame: &Frame, line: Line) -> Result<Text, ModelError> {
+    fn spell(&mut self, frame: &Frame, line: LineBox) -> Result<TextLine, ModelError> {
         let input = &self.speller.manifest().input;
         let crop = Crop::of_line(&line, input.height as usize, input.width as usize);
         let scaling = scaling(input);
@@ -259,7 +259,7 @@ impl Reader {
             }
             Ok(alphabet.spell(values))
         })?;
-        Ok(Text { line, letters })
+        Ok(TextLine { line, letters })
     }
 }
 
@@ -270,8 +270,8 @@ const WHOLE: BBox = BBox {
     y2: 1.0,
 };
 
-fn scaling(input: &Input) -> Scaling {
-    Scaling {
+fn scaling(input: &Input) -> Normalisation {
+    Normalisation {
         colour: input.colour,
         // The manifest divides by `scale` before it subtracts.
         mean: input.mean.map(|v| v * input.scale),
@@ -327,7 +327,7 @@ fn finite(values: &[f32]) -> Result<&[f32], LayoutError> {
 
 fn unfit(adapter: Adapter, needs: &str, outputs: &[Output<'_>]) -> LayoutError {
     let shapes: Vec<String> = outputs.iter().map(|o| format!("{:?}", o.shape)).collect();
-    LayoutError::Unfit {
+    LayoutError::AdapterMismatch {
         adapter,
         why: format!("it needs {needs}"),
         outputs: shapes.join(", "),

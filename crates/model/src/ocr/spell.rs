@@ -9,7 +9,7 @@ pub struct Alphabet(Vec<char>);
 
 /// One character as it was read.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Letter {
+pub struct RecognisedChar {
     /// Which.
     pub char: char,
     /// The highest probability that it had at one of its steps, 0..=1.
@@ -21,7 +21,7 @@ pub struct Letter {
 pub enum AlphabetError {
     /// A line holds several characters or none.
     #[error("line {line} holds {text:?}: one character a line is needed, in the order of the network's classes")]
-    Line {
+    LineBox {
         /// From 1.
         line: usize,
         /// What it holds.
@@ -53,7 +53,7 @@ impl Alphabet {
             match (chars.next(), chars.next()) {
                 (Some(c), None) => letters.push(c),
                 _ => {
-                    return Err(AlphabetError::Line {
+                    return Err(AlphabetError::LineBox {
                         line: i + 1,
                         text: line.to_owned(),
                     });
@@ -82,9 +82,9 @@ impl Alphabet {
     ///
     /// # Panics
     /// If `steps` is not made of whole rows.
-    pub fn spell(&self, steps: &[f32]) -> Vec<Letter> {
+    pub fn spell(&self, steps: &[f32]) -> Vec<RecognisedChar> {
         assert_eq!(steps.len() % self.classes(), 0, "a probability for each class");
-        let mut letters: Vec<Letter> = Vec::new();
+        let mut letters: Vec<RecognisedChar> = Vec::new();
         let mut last = 0;
         for step in steps.chunks_exact(self.classes()) {
             let (class, score) =
@@ -97,7 +97,7 @@ impl Alphabet {
             if class != 0 {
                 match letters.last_mut().filter(|_| class == last) {
                     Some(letter) => letter.score = letter.score.max(score),
-                    None => letters.push(Letter {
+                    None => letters.push(RecognisedChar {
                         char: self.0[class - 1],
                         score,
                     }),
@@ -150,11 +150,11 @@ mod tests {
         );
         assert!(matches!(
             Alphabet::parse("1\n\n3", 4),
-            Err(AlphabetError::Line { line: 2, .. })
+            Err(AlphabetError::LineBox { line: 2, .. })
         ));
         assert!(matches!(
             Alphabet::parse("1\n23", 3),
-            Err(AlphabetError::Line { line: 2, .. })
+            Err(AlphabetError::LineBox { line: 2, .. })
         ));
     }
 }

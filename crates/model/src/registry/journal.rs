@@ -13,8 +13,8 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::package::adopt;
-use crate::trial::Report;
+use super::package::match_owner;
+use crate::trial::TrialReport;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -103,7 +103,7 @@ pub enum Event {
         camera: Option<String>,
         /// What the trial saw.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        report: Option<Box<Report>>,
+        report: Option<Box<TrialReport>>,
     },
     /// The version does not go live.
     Refused {
@@ -115,7 +115,7 @@ pub enum Event {
         reason: String,
         /// What the trial saw.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        report: Option<Box<Report>>,
+        report: Option<Box<TrialReport>>,
     },
     /// The version that decided was taken back.
     RolledBack {
@@ -133,7 +133,7 @@ pub enum Event {
         reason: String,
         /// What the trial saw, where it was on trial.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        report: Option<Box<Report>>,
+        report: Option<Box<TrialReport>>,
     },
     /// What ran beside is done.
     ShadowEnded {
@@ -145,13 +145,13 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cut_short: Option<String>,
         /// What it saw.
-        report: Box<Report>,
+        report: Box<TrialReport>,
     },
 }
 
 impl Event {
     /// The wish that it answers: nothing more comes of that.
-    pub fn answers(&self) -> Option<&str> {
+    pub fn answered_request(&self) -> Option<&str> {
         match self {
             Self::WentLive { wish, .. } | Self::Refused { wish, .. } | Self::ShadowEnded { wish, .. } => Some(wish),
             Self::RolledBack { wish, .. } => wish.as_deref(),
@@ -173,7 +173,7 @@ pub struct Journal {
 
 /// What was read.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Told {
+pub struct JournalContents {
     /// In the order of writing.
     pub entries: Vec<Entry>,
     /// Numbers, from 1, of the lines that are none; the last line is not among them while it may still be being written.
@@ -205,12 +205,12 @@ impl Journal {
     pub fn append(&self, model: &str, at: Timestamp, event: Event) -> io::Result<()> {
         if let Some(dir) = self.path.parent().filter(|dir| !dir.exists()) {
             fs::create_dir_all(dir)?;
-            adopt(dir);
+            match_owner(dir);
         }
         let mut file = File::options().read(true).append(true).create(true).open(&self.path)?;
         // Dropped with the file.
         file.lock()?;
-        adopt(&self.path);
+        match_owner(&self.path);
         let mut line = Vec::new();
         if is_torn(&mut file)? {
             line.push(b'\n');
@@ -230,10 +230,10 @@ impl Journal {
     ///
     /// # Errors
     /// When the file is there and cannot be read.
-    pub fn read(&self) -> io::Result<Told> {
+    pub fn read(&self) -> io::Result<JournalContents> {
         match fs::read(&self.path) {
             Ok(bytes) => Ok(parse(&bytes)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Told::default()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(JournalContents::default()),
             Err(e) => Err(e),
         }
     }
@@ -250,8 +250,8 @@ fn is_torn(file: &mut File) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-fn parse(bytes: &[u8]) -> Told {
-    let mut told = Told::default();
+fn parse(bytes: &[u8]) -> JournalContents {
+    let mut told = JournalContents::default();
     for (i, line) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {
         match serde_json::from_slice(line) {
             Ok(entry) => told.entries.push(entry),
@@ -273,7 +273,7 @@ mod tests {
         }
     }
 
-    fn wishes(told: &Told) -> Vec<&str> {
+    fn wishes(told: &JournalContents) -> Vec<&str> {
         told.entries
             .iter()
             .map(|e| match &e.event {
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn what_is_appended_is_read_in_order() {
         let (_dir, journal) = journal();
-        assert_eq!((journal.length(), journal.read().unwrap()), (0, Told::default()));
+        assert_eq!((journal.length(), journal.read().unwrap()), (0, JournalContents::default()));
         for wish in ["a", "b", "c"] {
             journal.append("m", Timestamp::UNIX_EPOCH, rollback(wish)).unwrap();
         }

@@ -14,11 +14,11 @@ use super::MANIFEST;
 use gridwatch_base::error::Class;
 
 /// All files together. Networks for these boxes are 1 to 200 MB.
-const MOST_BYTES: u64 = 512 << 20;
+const MAX_BYTES: u64 = 512 << 20;
 /// Files and folders.
-const MOST_ENTRIES: usize = 512;
+const MAX_ENTRIES: usize = 512;
 /// Folders in folders.
-const DEEPEST: usize = 4;
+const MAX_DEPTH: usize = 4;
 
 /// Why a package cannot be taken apart.
 #[derive(Debug, thiserror::Error)]
@@ -74,25 +74,25 @@ pub(super) fn unpack(package: &Path, into: &Path) -> Result<PathBuf, PackageErro
         let path = path.to_path_buf();
         move |source| PackageError::Io { path, source }
     };
-    let mut target = Target {
+    let mut extraction = Extraction {
         package,
         root: into,
-        room: MOST_BYTES,
+        bytes_left: MAX_BYTES,
         entries: 0,
     };
     if fs::metadata(package).map_err(io(package))?.is_dir() {
-        target.copy_folder(package, Path::new(""))?;
+        extraction.copy_folder(package, Path::new(""))?;
     } else {
         let mut file = BufReader::new(File::open(package).map_err(io(package))?);
         let mut magic = [0; 2];
         let is_gzip = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
         let file = BufReader::new(File::open(package).map_err(io(package))?);
         // Headers count, too: a length of names that never ends must.
-        let most = 2 * MOST_BYTES;
+        let most = 2 * MAX_BYTES;
         if is_gzip {
-            target.take_archive(MultiGzDecoder::new(file).take(most))?;
+            extraction.take_archive(MultiGzDecoder::new(file).take(most))?;
         } else {
-            target.take_archive(file.take(most))?;
+            extraction.take_archive(file.take(most))?;
         }
     }
     let root = root(into).ok_or_else(|| PackageError::NoManifest {
@@ -114,14 +114,14 @@ fn root(into: &Path) -> Option<PathBuf> {
     (inside.next().is_none() && holds(&only)).then_some(only)
 }
 
-struct Target<'a> {
+struct Extraction<'a> {
     package: &'a Path,
     root: &'a Path,
-    room: u64,
+    bytes_left: u64,
     entries: usize,
 }
 
-impl Target<'_> {
+impl Extraction<'_> {
     fn refuse<T>(&self, entry: &Path, what: impl Into<String>) -> Result<T, PackageError> {
         Err(PackageError::Entry {
             package: self.package.to_path_buf(),
@@ -132,8 +132,8 @@ impl Target<'_> {
 
     fn count(&mut self, entry: &Path) -> Result<(), PackageError> {
         self.entries += 1;
-        if self.entries > MOST_ENTRIES {
-            return self.refuse(entry, format!("a package has {MOST_ENTRIES} files at most"));
+        if self.entries > MAX_ENTRIES {
+            return self.refuse(entry, format!("a package has {MAX_ENTRIES} files at most"));
         }
         Ok(())
     }
@@ -198,8 +198,8 @@ impl Target<'_> {
     }
 
     fn folder(&mut self, name: &Path) -> Result<(), PackageError> {
-        if name.components().count() > DEEPEST {
-            return self.refuse(name, format!("a package has {DEEPEST} folders in each other at most"));
+        if name.components().count() > MAX_DEPTH {
+            return self.refuse(name, format!("a package has {MAX_DEPTH} folders in each other at most"));
         }
         let path = self.root.join(name);
         fs::create_dir_all(&path).map_err(|source| PackageError::Io { path, source })
@@ -215,13 +215,13 @@ impl Target<'_> {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return self.refuse(name, "is in the package twice"),
             Err(source) => return Err(PackageError::Io { path, source }),
         };
-        let mut bounded = from.take(self.room + 1);
+        let mut bounded = from.take(self.bytes_left + 1);
         let written = io::copy(&mut bounded, &mut file)
             .and_then(|n| file.flush().map(|()| n))
             .map_err(|source| PackageError::Io { path, source })?;
-        match self.room.checked_sub(written) {
-            Some(room) => self.room = room,
-            None => return self.refuse(name, format!("a package has {} MiB at most", MOST_BYTES >> 20)),
+        match self.bytes_left.checked_sub(written) {
+            Some(bytes_left) => self.bytes_left = bytes_left,
+            None => return self.refuse(name, format!("a package has {} MiB at most", MAX_BYTES >> 20)),
         }
         Ok(())
     }
@@ -229,14 +229,14 @@ impl Target<'_> {
 
 /// Gives what lies at `path`, and in it, to whoever owns the folder around it: an operator's root must leave nothing that the
 /// daemon's user cannot read or append to. Whoever is not root cannot and need not.
-pub(super) fn adopt(path: &Path) {
+pub(super) fn match_owner(path: &Path) {
     let Some(around) = path.parent().and_then(|p| fs::symlink_metadata(p).ok()) else {
         return;
     };
-    give(path, around.uid(), around.gid());
+    chown_tree(path, around.uid(), around.gid());
 }
 
-fn give(path: &Path, user: u32, group: u32) {
+fn chown_tree(path: &Path, user: u32, group: u32) {
     let Ok(its) = fs::symlink_metadata(path) else {
         return;
     };
@@ -246,25 +246,25 @@ fn give(path: &Path, user: u32, group: u32) {
     }
     if its.is_dir() {
         for entry in fs::read_dir(path).into_iter().flatten().filter_map(Result::ok) {
-            give(&entry.path(), user, group);
+            chown_tree(&entry.path(), user, group);
         }
     }
 }
 
 /// Waits until the disk has every file of a folder, and the folder.
-pub(super) fn flush(dir: &Path) -> io::Result<()> {
+pub(super) fn sync_files(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            flush(&entry.path())?;
+            sync_files(&entry.path())?;
         } else {
             File::open(entry.path())?.sync_all()?;
         }
     }
-    flush_folder(dir)
+    sync_folder(dir)
 }
 
 /// Waits until the disk has what a folder's entries are called.
-pub(super) fn flush_folder(dir: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }

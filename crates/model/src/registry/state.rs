@@ -7,30 +7,30 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::journal::{Entry, Event, Version};
-use crate::trial::Report;
+use crate::trial::TrialReport;
 
 /// What is known of all models, by id.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct State {
+pub struct RegistryState {
     /// By the manifest's id.
-    pub models: BTreeMap<String, Known>,
+    pub models: BTreeMap<String, ModelState>,
 }
 
 /// What is known of one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Known {
+pub struct ModelState {
     /// What lies in the registry, by version.
     pub installed: BTreeMap<String, Installed>,
     /// What went live everywhere, the newest last; none: the configuration's folder looks.
-    pub live: Vec<Live>,
+    pub live: Vec<LiveVersion>,
     /// The same for cameras that look with a version of their own.
-    pub cameras: BTreeMap<String, Vec<Live>>,
+    pub cameras: BTreeMap<String, Vec<LiveVersion>>,
     /// Asked and not answered, the oldest first, one at most for each camera and one for the rest.
-    pub wishes: Vec<Wish>,
+    pub wishes: Vec<ModelRequest>,
     /// Asked to run beside.
-    pub shadow: Option<Shadow>,
+    pub shadow: Option<ShadowRequest>,
     /// What became of the versions that were tried: the last word on each.
-    pub outcomes: BTreeMap<String, Outcome>,
+    pub outcomes: BTreeMap<String, VersionOutcome>,
 }
 
 /// A version in the registry.
@@ -48,7 +48,7 @@ pub struct Installed {
 
 /// A version that looks, or looked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Live {
+pub struct LiveVersion {
     /// Which.
     pub version: Version,
     /// Since when.
@@ -57,7 +57,7 @@ pub struct Live {
 
 /// What an operator asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Wish {
+pub struct ModelRequest {
     /// Its name.
     pub id: String,
     /// When it was asked.
@@ -65,7 +65,7 @@ pub struct Wish {
     /// Only there; `None`: wherever no version of the camera's own is in force.
     pub camera: Option<String>,
     /// What.
-    pub what: Wanted,
+    pub what: RequestAction,
     /// When its trial began, in this daemon or an earlier one.
     pub trial_since: Option<Timestamp>,
 }
@@ -73,7 +73,7 @@ pub struct Wish {
 /// What can be asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Wanted {
+pub enum RequestAction {
     /// Look with this version.
     Use {
         /// Which.
@@ -87,14 +87,14 @@ pub enum Wanted {
 
 /// A version that is to run beside the live one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Shadow {
+pub struct ShadowRequest {
     /// The wish's name.
     pub id: String,
     /// When it was asked.
     pub at: Timestamp,
     /// Which.
     pub version: Version,
-    /// As in [`Wish::camera`].
+    /// As in [`ModelRequest::camera`].
     pub camera: Option<String>,
     /// For so many looks.
     pub looks: u32,
@@ -102,7 +102,7 @@ pub struct Shadow {
 
 /// The last word on a version.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Outcome {
+pub struct VersionOutcome {
     /// When it was said.
     pub at: Timestamp,
     /// Whose wish was answered.
@@ -110,17 +110,17 @@ pub struct Outcome {
     /// Only there.
     pub camera: Option<String>,
     /// What it is.
-    pub verdict: Verdict,
+    pub verdict: OutcomeKind,
     /// Why, for people; empty where it went live.
     pub reason: String,
     /// What its trial saw.
-    pub report: Option<Box<Report>>,
+    pub report: Option<Box<TrialReport>>,
 }
 
 /// How it went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum OutcomeKind {
     /// It decides, or did until another was asked for.
     WentLive,
     /// It never decided.
@@ -135,11 +135,11 @@ pub enum Verdict {
 pub const CONFIGURED: &str = "configured";
 
 /// A version as people read it.
-pub fn name(version: &Version) -> &str {
+pub fn version_name(version: &Version) -> &str {
     version.as_deref().unwrap_or(CONFIGURED)
 }
 
-impl State {
+impl RegistryState {
     /// What all of `entries` amount to.
     pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Self {
         let mut state = Self::default();
@@ -150,12 +150,12 @@ impl State {
     }
 
     /// What is known of a model; nothing of one that the journal does not name.
-    pub fn known(&self, model: &str) -> Known {
+    pub fn known(&self, model: &str) -> ModelState {
         self.models.get(model).cloned().unwrap_or_default()
     }
 }
 
-impl Known {
+impl ModelState {
     /// The version that looks at `camera`; without one, wherever none of its own is in force.
     pub fn live(&self, camera: Option<&str>) -> Version {
         let own = camera.and_then(|c| self.cameras.get(c)).and_then(|stack| stack.last());
@@ -179,14 +179,14 @@ impl Known {
         })
     }
 
-    fn stack(&self, camera: Option<&str>) -> &[Live] {
+    fn stack(&self, camera: Option<&str>) -> &[LiveVersion] {
         match camera {
             Some(camera) => self.cameras.get(camera).map_or(&[], Vec::as_slice),
             None => &self.live,
         }
     }
 
-    fn stack_mut(&mut self, camera: &Option<String>) -> &mut Vec<Live> {
+    fn stack_mut(&mut self, camera: &Option<String>) -> &mut Vec<LiveVersion> {
         match camera {
             Some(camera) => self.cameras.entry(camera.clone()).or_default(),
             None => &mut self.live,
@@ -194,9 +194,9 @@ impl Known {
     }
 
     /// A newer wish for the same cameras takes an older one's place: nobody wants both.
-    fn ask(&mut self, entry: &Entry, id: &str, camera: &Option<String>, what: Wanted) {
+    fn ask(&mut self, entry: &Entry, id: &str, camera: &Option<String>, what: RequestAction) {
         self.wishes.retain(|w| w.camera != *camera);
-        self.wishes.push(Wish {
+        self.wishes.push(ModelRequest {
             id: id.to_owned(),
             at: entry.at,
             camera: camera.clone(),
@@ -211,12 +211,12 @@ impl Known {
 
     fn apply(&mut self, entry: &Entry) {
         let at = entry.at;
-        let say = |known: &mut Self, version: &Version, outcome: Outcome| {
-            known.outcomes.insert(name(version).to_owned(), outcome);
+        let say = |known: &mut Self, version: &Version, outcome: VersionOutcome| {
+            known.outcomes.insert(version_name(version).to_owned(), outcome);
         };
         let outcome =
-            |wish: Option<&String>, camera: &Option<String>, verdict, reason: &str, report: &Option<Box<Report>>| {
-                Outcome {
+            |wish: Option<&String>, camera: &Option<String>, verdict, reason: &str, report: &Option<Box<TrialReport>>| {
+                VersionOutcome {
                     at,
                     wish: wish.cloned(),
                     camera: camera.clone(),
@@ -245,20 +245,20 @@ impl Known {
                 camera,
                 now,
             } => {
-                let what = Wanted::Use {
+                let what = RequestAction::Use {
                     version: version.clone(),
                     now: *now,
                 };
                 self.ask(entry, wish, camera, what);
             }
-            Event::Rollback { wish, camera } => self.ask(entry, wish, camera, Wanted::Rollback),
+            Event::Rollback { wish, camera } => self.ask(entry, wish, camera, RequestAction::Rollback),
             Event::Shadow {
                 wish,
                 version,
                 camera,
                 looks,
             } => {
-                self.shadow = Some(Shadow {
+                self.shadow = Some(ShadowRequest {
                     id: wish.clone(),
                     at,
                     version: version.clone(),
@@ -281,7 +281,7 @@ impl Known {
                 self.answered(wish);
                 let stack = self.stack_mut(camera);
                 if stack.last().is_none_or(|live| live.version != *version) {
-                    stack.push(Live {
+                    stack.push(LiveVersion {
                         version: version.clone(),
                         since: at,
                     });
@@ -289,7 +289,7 @@ impl Known {
                 say(
                     self,
                     version,
-                    outcome(Some(wish), camera, Verdict::WentLive, "", report),
+                    outcome(Some(wish), camera, OutcomeKind::WentLive, "", report),
                 );
             }
             Event::Refused {
@@ -310,7 +310,7 @@ impl Known {
                 say(
                     self,
                     version,
-                    outcome(Some(wish), &camera, Verdict::Refused, reason, report),
+                    outcome(Some(wish), &camera, OutcomeKind::Refused, reason, report),
                 );
             }
             Event::RolledBack {
@@ -332,7 +332,7 @@ impl Known {
                 say(
                     self,
                     from,
-                    outcome(wish.as_ref(), camera, Verdict::RolledBack, reason, report),
+                    outcome(wish.as_ref(), camera, OutcomeKind::RolledBack, reason, report),
                 );
             }
             Event::ShadowEnded {
@@ -355,7 +355,7 @@ impl Known {
                 say(
                     self,
                     version,
-                    outcome(Some(wish), &camera, Verdict::Shadowed, reason, &report),
+                    outcome(Some(wish), &camera, OutcomeKind::Shadowed, reason, &report),
                 );
             }
         }
@@ -405,9 +405,9 @@ mod tests {
         }
     }
 
-    fn known(events: Vec<Event>) -> Known {
+    fn known(events: Vec<Event>) -> ModelState {
         let entries: Vec<Entry> = events.into_iter().zip(1..).map(|(e, s)| entry(s, e)).collect();
-        State::of(&entries).known("m")
+        RegistryState::of(&entries).known("m")
     }
 
     #[test]
@@ -425,7 +425,7 @@ mod tests {
         events.push(rolled_back(None, Some("1.1"), None, None));
         let back = known(events);
         assert_eq!((back.live(None), back.before(None)), (None, None));
-        assert_eq!(back.outcomes["1.2"].verdict, Verdict::RolledBack);
+        assert_eq!(back.outcomes["1.2"].verdict, OutcomeKind::RolledBack);
     }
 
     #[test]
@@ -525,7 +525,7 @@ mod tests {
         #[test]
         fn the_live_version_is_that_of_a_plain_history(events in events()) {
             let entries: Vec<Entry> = events.into_iter().map(|e| entry(1, e)).collect();
-            let known = State::of(&entries).known("m");
+            let known = RegistryState::of(&entries).known("m");
             for camera in [None, Some("cam0"), Some("cam1")] {
                 let history = |of: Option<&str>| {
                     let mut history: Vec<Version> = Vec::new();
@@ -551,7 +551,7 @@ mod tests {
         #[test]
         fn an_answered_wish_never_waits_and_one_waits_for_each_scope(events in events()) {
             let entries: Vec<Entry> = events.into_iter().map(|e| entry(1, e)).collect();
-            let known = State::of(&entries).known("m");
+            let known = RegistryState::of(&entries).known("m");
             let mut scopes: Vec<_> = known.wishes.iter().map(|w| &w.camera).collect();
             let count = scopes.len();
             scopes.sort();
