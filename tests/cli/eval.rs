@@ -187,7 +187,7 @@ fn a_set_that_cannot_be_read_is_told() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains(expected), "{said}");
     };
-    said("holds no picture");
+    said("contains no pictures");
     fs::write(dir.path().join("a.jpg"), "no picture").unwrap();
     fs::write(dir.path().join("a.txt"), "0 1 2\n").unwrap();
     said("a.txt:1: 2 numbers after the class");

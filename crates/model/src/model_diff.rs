@@ -1,6 +1,7 @@
-//! Where two models record_disagreement on the same pictures: by label what both found and what one alone did, and the worst of diff.
+//! Compares the detections of two models on the same pictures: per label what both found and what only one found, and the largest
+//! disagreements.
 //!
-//! It compares; what a difference means is for `trial` and for people.
+//! This module only counts; `trial` and people judge the result.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
-//! A new model beside the one that decides, on the same pictures: is it fit to take over?
+//! The trial of a new model version: compares its looks with those of the running version on the same frames, and decides whether it
+//! may go live.
 //!
-//! A pure state machine: it has no clock, no session and no thread. Whoever runs the two tells it what each found and how long
-//! it took, look by look; it answers once, with a [`TrialOutcome`]. As a shadow it never judges and only counts, but for errors,
-//! which end that too.
+//! A pure state machine without clock, session or thread. The caller passes the result and duration of each look of both versions;
+//! [`Trial::look`] returns one [`TrialOutcome`]. A shadow run only counts; nothing but repeated errors ends it early.
 
 use std::{fmt, time::Duration};
 
@@ -12,81 +12,81 @@ use serde::{Deserialize, Serialize};
 use super::differ::{DEFAULT_THRESHOLD, ScoreThresholds, ModelDiff};
 use gridwatch_engine::Detection;
 
-/// Looks in a row that fail before a model is called broken: one may be a picture's fault, three of other pictures are not.
+/// Consecutive errors after which a model is considered broken: one may be caused by a frame, three different frames are not.
 const MAX_CONSECUTIVE_ERRORS: u32 = 3;
 
-/// A model is called blind after at least so many looks in which the other found something ...
+/// A model is considered blind after at least this many looks in which the running one found something, if ...
 const MIN_LOOKS_WITH_DETECTIONS: u32 = 10;
 
-/// ... if in this share of them it found nothing of that at all.
+/// ... it found none of those labels in at least this share of them.
 const BLIND_RATIO: f64 = 0.9;
 
-/// Latency are judged once there are so many: the first looks of a session touch its memory for the first time.
+/// Number of timed looks before latency is judged: the first looks of a session touch its memory for the first time.
 const MIN_TIMED_LOOKS: usize = 20;
 
-/// Latency are judged so often, so that a long trial does not sort them at each look.
+/// Latency is judged every so many looks, so that a long trial does not sort its times at every look.
 const LATENCY_CHECK_INTERVAL: usize = 10;
 
-/// What a trial asks.
+/// Criteria of a trial.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrialTerms {
-    /// For so many looks, 1 or more.
+    /// Number of looks, at least 1.
     pub looks: u32,
-    /// From which score a label counts: what its rules ask for. Labels that only one of the two has are not in it and count from
-    /// [`DEFAULT_THRESHOLD`]; they blind nobody.
+    /// Score thresholds of the labels that both models have, taken from the rules. Other labels use [`DEFAULT_THRESHOLD`] in the
+    /// comparison and are ignored when judging blindness.
     pub thresholds: ScoreThresholds,
-    /// The new model's median time may be so many times the old one's.
+    /// Maximum ratio of the new model's median time to the running one's.
     pub slower_at_most: f64,
-    /// And 95 in 100 of its looks may take no longer than this.
+    /// Maximum 95th percentile of the new model's time.
     pub budget: Duration,
-    /// It only runs beside: nothing but errors is judged.
+    /// True for a shadow run, in which only errors are judged.
     pub is_shadow: bool,
 }
 
-/// What one model made of one picture.
+/// Result of one model on one frame.
 #[derive(Debug, Clone, Copy)]
 pub enum LookOutcome<'a> {
-    /// What it found, and the wall time that took.
+    /// Detections and wall time of the look.
     Detections(&'a [Detection], Duration),
-    /// Why it found nothing: it failed, or its outputs were not finite numbers.
+    /// The look failed; the text is the error.
     Failed(&'a str),
 }
 
-/// How it ended.
+/// Outcome of a trial.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TrialOutcome {
-    /// Fit to take over; of a shadow: it saw what it was to see.
+    /// The new version may go live; for a shadow run: all looks were taken.
     Pass,
-    /// Not, and why.
+    /// The new version is rejected.
     Fail(TrialFailure),
 }
 
-/// Why a model is not fit. The text says what an operator can do.
+/// Reason why a version is rejected. Its text names the remedy.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TrialFailure {
-    /// It fails look after look.
+    /// Repeated errors; holds the last one.
     Errors(String),
-    /// It does not find what the other finds.
+    /// It does not find what the running model finds.
     Blind {
-        /// Looks in which the other found something that counts.
+        /// Looks in which the running model found an object above its threshold.
         found: u32,
-        /// Those in which it found nothing of that.
+        /// Those in which the new model found none of its labels.
         missed: u32,
     },
-    /// Too slow against the other.
+    /// Too slow compared with the running model.
     Slower {
-        /// Its median.
+        /// Median time of the new model.
         new_ms: f64,
-        /// The other's.
+        /// Median time of the running model.
         old_ms: f64,
-        /// What is allowed.
+        /// Maximum ratio.
         at_most: f64,
     },
-    /// Too slow in itself.
+    /// Slower than the latency budget.
     OverBudget {
-        /// 95 in 100 of its looks took no longer.
+        /// 95th percentile; before the end of the trial, the median.
         p95_ms: f64,
-        /// What is allowed.
+        /// Latency budget.
         budget_ms: f64,
     },
 }
@@ -94,10 +94,10 @@ pub enum TrialFailure {
 impl fmt::Display for TrialFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Errors(text) => write!(f, "it failed at {MAX_CONSECUTIVE_ERRORS} looks in a row: {text}"),
+            Self::Errors(text) => write!(f, "{MAX_CONSECUTIVE_ERRORS} looks in a row failed: {text}"),
             Self::Blind { found, missed } => write!(
                 f,
-                "in {missed} of {found} looks it found nothing of what the running model found; see its labels, colour order and scale (gridwatch model check)"
+                "it found nothing in {missed} of {found} looks in which the running model did; check its labels, channel order and scale (gridwatch model check)"
             ),
             Self::Slower {
                 new_ms,
@@ -105,47 +105,47 @@ impl fmt::Display for TrialFailure {
                 at_most,
             } => write!(
                 f,
-                "its looks take {new_ms:.1} ms (median), {:.1} times the running model's {old_ms:.1} ms; at most {at_most} times is allowed (registry.slower_at_most)",
+                "a look takes {new_ms:.1} ms (median), {:.1} times the running model's {old_ms:.1} ms; registry.slower_at_most allows {at_most} times",
                 new_ms / old_ms
             ),
             Self::OverBudget { p95_ms, budget_ms } => write!(
                 f,
-                "one in twenty of its looks takes more than {p95_ms:.1} ms; {budget_ms:.0} ms is allowed (registry.latency_budget)"
+                "one look in twenty takes more than {p95_ms:.1} ms; registry.latency_budget allows {budget_ms:.0} ms"
             ),
         }
     }
 }
 
-/// What was seen, for the journal and for people.
+/// Result of a trial or shadow run, as written to the journal.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrialReport {
-    /// Looks that both judged or tried to.
+    /// Looks at which at least one model succeeded.
     pub looks: u32,
-    /// Looks at which the new one failed.
+    /// Looks at which the new model failed.
     pub errors: u32,
-    /// Looks in which the old one found something of the labels that both have.
+    /// Looks in which the running model found an object above its threshold.
     pub old_found: u32,
-    /// Those in which the new one found nothing of that.
+    /// Those in which the new model found none of the same labels, at any score.
     pub new_missed: u32,
-    /// Wall time of the old one's looks.
+    /// Time per look of the running model.
     pub old_ms: Latency,
-    /// The same of the new one.
+    /// Time per look of the new model.
     pub new_ms: Latency,
-    /// Where they differ.
+    /// Differences in detections.
     pub differences: ModelDiff,
 }
 
-/// Of many looks, in milliseconds.
+/// Latency of many looks, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
-    /// Half took no longer.
+    /// Median.
     pub median: f64,
-    /// 95 in 100 took no longer.
+    /// 95th percentile.
     pub p95: f64,
 }
 
 impl Latency {
-    /// Of what was measured, in milliseconds; noughts of nothing.
+    /// Percentiles of times in milliseconds; zero if there are none.
     pub fn of(mut all: Vec<f32>) -> Self {
         all.sort_by(f32::total_cmp);
         let at = |share: f64| match all.len() {
@@ -159,54 +159,54 @@ impl Latency {
     }
 }
 
-/// A trial under way.
+/// A trial in progress.
 #[derive(Debug)]
 pub struct Trial {
     terms: TrialTerms,
     looks: u32,
     errors: u32,
-    in_a_row: u32,
+    consecutive_errors: u32,
     found: u32,
     missed: u32,
     old_ms: Vec<f32>,
     new_ms: Vec<f32>,
-    tally: ModelDiff,
+    diff: ModelDiff,
     is_over: bool,
 }
 
 impl Trial {
-    /// Nothing was seen yet.
+    /// Starts a trial.
     pub fn new(terms: TrialTerms) -> Self {
         Self {
             terms,
             looks: 0,
             errors: 0,
-            in_a_row: 0,
+            consecutive_errors: 0,
             found: 0,
             missed: 0,
             old_ms: Vec::new(),
             new_ms: Vec::new(),
-            tally: ModelDiff::default(),
+            diff: ModelDiff::default(),
             is_over: false,
         }
     }
 
-    /// Takes one look of both; `Some` once, when it is over. What comes after that changes nothing.
+    /// Adds one look of both models; returns the outcome once, when the trial ends. Later looks are ignored.
     pub fn look(&mut self, camera: &str, at: Timestamp, old: LookOutcome<'_>, new: LookOutcome<'_>) -> Option<TrialOutcome> {
         if self.is_over {
             return None;
         }
-        let verdict = self.take(camera, at, old, new);
-        self.is_over = verdict.is_some();
-        verdict
+        let outcome = self.add(camera, at, old, new);
+        self.is_over = outcome.is_some();
+        outcome
     }
 
-    /// Looks taken so far.
+    /// Number of looks so far.
     pub fn looks(&self) -> u32 {
         self.looks
     }
 
-    /// What was seen so far.
+    /// Report of the looks so far.
     pub fn report(&self) -> TrialReport {
         TrialReport {
             looks: self.looks,
@@ -215,39 +215,39 @@ impl Trial {
             new_missed: self.missed,
             old_ms: Latency::of(self.old_ms.clone()),
             new_ms: Latency::of(self.new_ms.clone()),
-            differences: self.tally.clone(),
+            differences: self.diff.clone(),
         }
     }
 
-    fn take(&mut self, camera: &str, at: Timestamp, old: LookOutcome<'_>, new: LookOutcome<'_>) -> Option<TrialOutcome> {
+    fn add(&mut self, camera: &str, at: Timestamp, old: LookOutcome<'_>, new: LookOutcome<'_>) -> Option<TrialOutcome> {
         match (old, new) {
-            // A picture that neither can read says nothing of either.
+            // A frame on which both fail says nothing about either model.
             (LookOutcome::Failed(_), LookOutcome::Failed(_)) => return None,
-            (LookOutcome::Detections(..), LookOutcome::Failed(why)) => {
+            (LookOutcome::Detections(..), LookOutcome::Failed(error)) => {
                 self.looks += 1;
                 self.errors += 1;
-                self.in_a_row += 1;
-                if self.in_a_row >= MAX_CONSECUTIVE_ERRORS {
-                    return Some(TrialOutcome::Fail(TrialFailure::Errors(why.to_owned())));
+                self.consecutive_errors += 1;
+                if self.consecutive_errors >= MAX_CONSECUTIVE_ERRORS {
+                    return Some(TrialOutcome::Fail(TrialFailure::Errors(error.to_owned())));
                 }
             }
             (LookOutcome::Failed(_), LookOutcome::Detections(..)) => {
                 self.looks += 1;
-                self.in_a_row = 0;
+                self.consecutive_errors = 0;
             }
             (LookOutcome::Detections(old, old_took), LookOutcome::Detections(new, new_took)) => {
                 self.looks += 1;
-                self.in_a_row = 0;
+                self.consecutive_errors = 0;
                 self.old_ms.push(old_took.as_secs_f32() * 1e3);
                 self.new_ms.push(new_took.as_secs_f32() * 1e3);
                 let counts = |d: &&Detection| self.terms.thresholds.get(&d.label).is_some_and(|bar| d.score >= *bar);
                 let found: Vec<_> = old.iter().filter(counts).map(|d| &d.label).collect();
                 if !found.is_empty() {
                     self.found += 1;
-                    // At any score: one that is merely less sure is no blind one.
+                    // At any score: lower confidence is not blindness.
                     self.missed += u32::from(!new.iter().any(|d| found.contains(&&d.label)));
                 }
-                self.tally.add(camera, Some(at), &self.terms.thresholds, old, new);
+                self.diff.add(camera, Some(at), &self.terms.thresholds, old, new);
             }
         }
         self.judge()
@@ -271,8 +271,8 @@ impl Trial {
         }
         is_last.then(|| {
             if self.new_ms.is_empty() {
-                // Too short a trial to fail in a row, and all of it failed.
-                return TrialOutcome::Fail(TrialFailure::Errors("no look of it succeeded".into()));
+                // The trial is shorter than the limit of consecutive errors, and every look failed.
+                return TrialOutcome::Fail(TrialFailure::Errors("no look succeeded".into()));
             }
             TrialOutcome::Pass
         })
@@ -282,7 +282,7 @@ impl Trial {
         let old = Latency::of(self.old_ms.clone());
         let new = Latency::of(self.new_ms.clone());
         let budget_ms = self.terms.budget.as_secs_f64() * 1e3;
-        // Before the end a few stray looks would make a 95th percentile.
+        // Before the end, a few outliers would dominate the 95th percentile.
         let p95_ms = if is_last { new.p95 } else { new.median };
         if p95_ms > budget_ms {
             return Some(TrialFailure::OverBudget { p95_ms, budget_ms });
@@ -295,7 +295,8 @@ impl Trial {
     }
 }
 
-/// What counts for a trial: each label that both models have from the least score with which a rule begins, or [`DEFAULT_THRESHOLD`].
+/// Score thresholds for a trial: for each label that both models have, the lowest `start_score` of its rules, else
+/// [`DEFAULT_THRESHOLD`].
 pub fn score_thresholds<'a>(
     old: &[gridwatch_engine::Label],
     new: &[gridwatch_engine::Label],
@@ -303,10 +304,10 @@ pub fn score_thresholds<'a>(
 ) -> ScoreThresholds {
     let mut thresholds = ScoreThresholds::new();
     for rule in rules {
-        let least = rule.day.start.min(rule.night.start);
+        let lowest = rule.day.start.min(rule.night.start);
         for label in rule.labels.iter().filter(|l| old.contains(l) && new.contains(l)) {
-            let bar = thresholds.entry(label.clone()).or_insert(least);
-            *bar = bar.min(least);
+            let threshold = thresholds.entry(label.clone()).or_insert(lowest);
+            *threshold = threshold.min(lowest);
         }
     }
     for label in old.iter().filter(|l| new.contains(l)) {
@@ -351,7 +352,7 @@ mod tests {
         }]
     }
 
-    /// Looks until it is over; gives the verdict and the number of looks that took.
+    /// Adds looks until the trial ends; returns the outcome and the number of calls.
     fn run(
         terms: TrialTerms,
         look: impl Fn(u32) -> (Result<Vec<Detection>, ()>, Result<Vec<Detection>, ()>, u32, u32),
@@ -367,15 +368,15 @@ mod tests {
                 Ok(found) => LookOutcome::Detections(found, MS * new_ms),
                 Err(()) => LookOutcome::Failed("not finite"),
             };
-            if let Some(verdict) = trial.look("gate", AT, old, new) {
-                return (verdict, i);
+            if let Some(outcome) = trial.look("gate", AT, old, new) {
+                return (outcome, i);
             }
         }
-        panic!("it never ended: {:?}", trial.report());
+        panic!("the trial never ended: {:?}", trial.report());
     }
 
     #[test]
-    fn one_that_finds_the_same_as_fast_passes_after_its_looks() {
+    fn an_equal_model_passes_after_its_looks() {
         assert_eq!(
             run(terms(100), |_| (Ok(bag(0.9)), Ok(bag(0.8)), 10, 10)),
             (TrialOutcome::Pass, 100)
@@ -388,38 +389,38 @@ mod tests {
     }
 
     #[test]
-    fn one_that_fails_three_times_in_a_row_is_broken_and_one_that_stumbles_is_not() {
-        let (verdict, looks) = run(terms(100), |_| (Ok(vec![]), Err(()), 10, 10));
+    fn three_consecutive_errors_fail_the_trial_and_occasional_ones_do_not() {
+        let (outcome, looks) = run(terms(100), |_| (Ok(vec![]), Err(()), 10, 10));
         assert_eq!(
-            (verdict, looks),
+            (outcome, looks),
             (TrialOutcome::Fail(TrialFailure::Errors("not finite".into())), 3)
         );
-        let stumbles = |i: u32| if i.is_multiple_of(3) { Ok(vec![]) } else { Err(()) };
-        assert_eq!(run(terms(99), |i| (Ok(vec![]), stumbles(i), 10, 10)).0, TrialOutcome::Pass);
+        let sometimes_fails = |i: u32| if i.is_multiple_of(3) { Ok(vec![]) } else { Err(()) };
+        assert_eq!(run(terms(99), |i| (Ok(vec![]), sometimes_fails(i), 10, 10)).0, TrialOutcome::Pass);
         let short = run(terms(2), |_| (Ok(vec![]), Err(()), 10, 10));
         assert!(matches!(short, (TrialOutcome::Fail(TrialFailure::Errors(_)), 2)), "{short:?}");
     }
 
     #[test]
-    fn a_picture_that_neither_can_read_is_no_look() {
+    fn a_frame_on_which_both_fail_does_not_count_as_a_look() {
         let broken = |i: u32| if i <= 50 { Err(()) } else { Ok(vec![]) };
         assert_eq!(run(terms(10), |i| (broken(i), broken(i), 10, 10)), (TrialOutcome::Pass, 60));
     }
 
     #[test]
-    fn one_that_finds_nothing_of_what_the_other_finds_is_blind() {
-        let (verdict, looks) = run(terms(100), |_| (Ok(bag(0.9)), Ok(vec![]), 10, 10));
+    fn a_model_that_finds_nothing_of_what_the_other_finds_is_blind() {
+        let (outcome, looks) = run(terms(100), |_| (Ok(bag(0.9)), Ok(vec![]), 10, 10));
         assert_eq!(
-            (verdict, looks),
+            (outcome, looks),
             (TrialOutcome::Fail(TrialFailure::Blind { found: 10, missed: 10 }), 10)
         );
-        // A thing that is there one look in nine takes that much longer to tell.
+        // An object present in one look of nine takes nine times as long.
         let now_and_then = |i: u32| if i.is_multiple_of(9) { Ok(bag(0.9)) } else { Ok(vec![]) };
         assert_eq!(run(terms(100), |i| (now_and_then(i), Ok(vec![]), 10, 10)).1, 90);
     }
 
     #[test]
-    fn one_that_is_less_sure_or_sees_less_of_what_is_not_asked_for_is_not_blind() {
+    fn lower_scores_and_misses_below_the_threshold_are_not_blindness() {
         assert_eq!(
             run(terms(50), |_| (Ok(bag(0.9)), Ok(bag(0.2)), 10, 10)).0,
             TrialOutcome::Pass
@@ -427,30 +428,30 @@ mod tests {
         assert_eq!(
             run(terms(50), |_| (Ok(bag(0.4)), Ok(vec![]), 10, 10)).0,
             TrialOutcome::Pass,
-            "too unsure to count"
+            "below the threshold"
         );
         let half = |i: u32| if i.is_multiple_of(2) { Ok(bag(0.9)) } else { Ok(vec![]) };
         assert_eq!(run(terms(50), |i| (Ok(bag(0.9)), half(i), 10, 10)).0, TrialOutcome::Pass);
     }
 
     #[test]
-    fn one_that_is_too_slow_is_told_before_the_end() {
-        let (verdict, looks) = run(terms(1000), |_| (Ok(vec![]), Ok(vec![]), 10, 41));
+    fn a_slow_model_fails_before_the_end() {
+        let (outcome, looks) = run(terms(1000), |_| (Ok(vec![]), Ok(vec![]), 10, 41));
         assert!(
-            matches!(verdict, TrialOutcome::Fail(TrialFailure::Slower { .. })) && looks == 20,
-            "{verdict:?} {looks}"
+            matches!(outcome, TrialOutcome::Fail(TrialFailure::Slower { .. })) && looks == 20,
+            "{outcome:?} {looks}"
         );
-        let (verdict, looks) = run(terms(1000), |_| (Ok(vec![]), Ok(vec![]), 400, 501));
+        let (outcome, looks) = run(terms(1000), |_| (Ok(vec![]), Ok(vec![]), 400, 501));
         assert!(
-            matches!(verdict, TrialOutcome::Fail(TrialFailure::OverBudget { .. })) && looks == 20,
-            "{verdict:?} {looks}"
+            matches!(outcome, TrialOutcome::Fail(TrialFailure::OverBudget { .. })) && looks == 20,
+            "{outcome:?} {looks}"
         );
         assert_eq!(run(terms(100), |_| (Ok(vec![]), Ok(vec![]), 10, 39)).0, TrialOutcome::Pass);
     }
 
     #[test]
-    fn stray_slow_looks_break_the_budget_only_where_they_are_one_in_twenty() {
-        let stray = |every: u32| {
+    fn slow_outliers_exceed_the_budget_only_if_they_are_one_in_twenty() {
+        let outliers = |every: u32| {
             move |i: u32| {
                 (
                     Ok(vec![]),
@@ -460,15 +461,15 @@ mod tests {
                 )
             }
         };
-        assert_eq!(run(terms(100), stray(25)).0, TrialOutcome::Pass);
+        assert_eq!(run(terms(100), outliers(25)).0, TrialOutcome::Pass);
         assert!(matches!(
-            run(terms(100), stray(15)).0,
+            run(terms(100), outliers(15)).0,
             TrialOutcome::Fail(TrialFailure::OverBudget { .. })
         ));
     }
 
     #[test]
-    fn a_shadow_is_judged_by_nothing_but_errors() {
+    fn a_shadow_run_is_judged_by_errors_only() {
         let shadow = || TrialTerms {
             is_shadow: true,
             ..terms(100)
@@ -481,10 +482,10 @@ mod tests {
     }
 
     #[test]
-    fn times_are_of_the_looks_that_were_measured() {
+    fn latency_percentiles_are_those_of_the_measured_times() {
         assert_eq!(Latency::of(vec![]), Latency::default());
-        let times = Latency::of((1..=100).rev().map(|i| i as f32).collect());
-        assert_eq!((times.median, times.p95), (50.0, 95.0));
+        let latency = Latency::of((1..=100).rev().map(|i| i as f32).collect());
+        assert_eq!((latency.median, latency.p95), (50.0, 95.0));
         assert_eq!(Latency::of(vec![7.0]), Latency { median: 7.0, p95: 7.0 });
     }
 
@@ -504,35 +505,35 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is seen: at most one verdict, never later than its looks, and a pass only after all of them.
+        /// For any sequence of looks: at most one outcome, never after the last look, and a pass only after all looks.
         #[test]
-        fn there_is_one_verdict_and_a_pass_takes_all_its_looks(
-            wanted in 1..60u32,
-            seen in prop::collection::vec((look(), look(), 1..100u32, 1..100u32), 0..200),
+        fn there_is_at_most_one_outcome_and_a_pass_takes_all_looks(
+            planned in 1..60u32,
+            sequence in prop::collection::vec((look(), look(), 1..100u32, 1..100u32), 0..200),
         ) {
-            let mut trial = Trial::new(terms(wanted));
-            let mut verdicts = Vec::new();
+            let mut trial = Trial::new(terms(planned));
+            let mut outcomes = Vec::new();
             let (mut in_a_row, mut worst_row, mut looks) = (0, 0, 0);
-            for (old, new, old_ms, new_ms) in &seen {
+            for (old, new, old_ms, new_ms) in &sequence {
                 let found = |l: &Look| match l { Look::Finds(s) => bag(*s), _ => vec![] };
                 let (of, nf) = (found(old), found(new));
                 let old_seen = if matches!(old, Look::Fails) { LookOutcome::Failed("x") } else { LookOutcome::Detections(&of, MS * *old_ms) };
                 let new_seen = if matches!(new, Look::Fails) { LookOutcome::Failed("y") } else { LookOutcome::Detections(&nf, MS * *new_ms) };
-                if verdicts.is_empty() && !matches!((old, new), (Look::Fails, Look::Fails)) {
+                if outcomes.is_empty() && !matches!((old, new), (Look::Fails, Look::Fails)) {
                     looks += 1;
                     in_a_row = if matches!(new, Look::Fails) { in_a_row + 1 } else { 0 };
                     worst_row = worst_row.max(in_a_row);
                 }
-                verdicts.extend(trial.look("gate", AT, old_seen, new_seen));
+                outcomes.extend(trial.look("gate", AT, old_seen, new_seen));
             }
-            prop_assert!(verdicts.len() <= 1);
+            prop_assert!(outcomes.len() <= 1);
             prop_assert_eq!(trial.looks(), looks);
-            prop_assert!(looks <= wanted);
+            prop_assert!(looks <= planned);
             let report = trial.report();
             prop_assert!(report.new_missed <= report.old_found && report.errors <= report.looks);
-            match verdicts.first() {
+            match outcomes.first() {
                 Some(TrialOutcome::Pass) => {
-                    prop_assert_eq!(looks, wanted);
+                    prop_assert_eq!(looks, planned);
                     prop_assert!(worst_row < MAX_CONSECUTIVE_ERRORS);
                     prop_assert!(report.old_found < MIN_LOOKS_WITH_DETECTIONS || f64::from(report.new_missed) < f64::from(report.old_found) * BLIND_RATIO);
                     prop_assert!(report.new_ms.p95 <= 500.0);
@@ -540,7 +541,7 @@ mod tests {
                 Some(TrialOutcome::Fail(TrialFailure::Errors(_))) => prop_assert!(worst_row == MAX_CONSECUTIVE_ERRORS || report.new_ms.median == 0.0),
                 Some(TrialOutcome::Fail(TrialFailure::Blind { found, missed })) => prop_assert_eq!((*found, *missed), (report.old_found, report.new_missed)),
                 Some(TrialOutcome::Fail(_)) => prop_assert!(report.new_ms.median > 0.0),
-                None => prop_assert!(looks < wanted),
+                None => prop_assert!(looks < planned),
             }
         }
     }

@@ -1,20 +1,20 @@
-//! FastestDet: one grid of stride 16, channels outermost.
+//! FastestDet: one grid of stride 16, channels first.
 
 use super::{Family, Candidates, OutputView, corners, far, grid, near, sigmoid};
 use crate::manifest::Adapter;
 
-/// `[1, 5 + classes, H / 16, W / 16]`: objectness (sigmoided), four of the box, classes (softmaxed). The centre lies within a
-/// cell of its cell's corner, by tanh; the sides are fractions of the input, by sigmoid; the score is objectness^0.6 ×
-/// class^0.4 (dog-qiuqiu/FastestDet, `utils/tool.py`, `handle_preds`).
+/// `[1, 5 + classes, H / 16, W / 16]`: objectness (after sigmoid), four box channels, classes (after softmax). The centre is the
+/// cell's corner plus tanh in cells; the sides are sigmoid fractions of the input; the score is objectness^0.6 × class^0.4
+/// (dog-qiuqiu/FastestDet, `utils/tool.py`, `handle_preds`).
 pub(super) const FASTESTDET: Family = Family {
     adapter: Adapter::Fastestdet,
     overlaps: true,
     fit: |facts| {
         let (across, down) = grid(facts.size, STRIDE);
-        let wanted = [1, 5 + facts.classes as i64, down as i64, across as i64];
+        let expected = [1, 5 + facts.classes as i64, down as i64, across as i64];
         match facts.outputs {
-            [only] if only.shape == wanted => Ok(vec![0]),
-            [only] if only.shape.len() == 4 => Err(near(format!("{wanted:?} is needed"))),
+            [only] if only.shape == expected => Ok(vec![0]),
+            [only] if only.shape.len() == 4 => Err(near(format!("{expected:?} is needed"))),
             _ => Err(far("one output of four dimensions is needed")),
         }
     },

@@ -1,4 +1,4 @@
-//! SSD without its post-processing: a row for each prior box, decoded in the graph.
+//! SSD without post-processing: one row per prior box, decoded in the graph.
 
 use super::{
     Family, Candidates, OutputView, best,
@@ -6,7 +6,7 @@ use super::{
 };
 use crate::manifest::Adapter;
 
-/// Scores `[1, N, classes + 1]`, softmaxed, the first for nothing; corners `[1, N, 4]` as fractions (qfgaohao/pytorch-ssd,
+/// Scores `[1, N, classes + 1]` after softmax, the first of which is background; corners `[1, N, 4]` as fractions (qfgaohao/pytorch-ssd,
 /// `vision/ssd/ssd.py`; dusty-nv/pytorch-ssd, `onnx_export.py`).
 pub(super) const SSD_RAW: Family = Family {
     adapter: Adapter::SsdRaw,

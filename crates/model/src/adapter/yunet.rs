@@ -1,11 +1,11 @@
-//! YuNet: faces, one class, three strides.
+//! YuNet face detector: one class, three strides.
 
 use super::{NetworkFacts, Family, Mismatch, Candidates, OutputView, cells, corners, far, grid, near};
 use crate::manifest::Adapter;
 
-/// `cls_8`, `obj_8`, `bbox_8` and so on for strides 8, 16 and 32; `kps_*`, five points of the face, are not read. The centre
-/// is counted in strides from its cell's corner, the sides are logarithms of strides, the score is the geometric mean of
-/// class and objectness (ShiqiYu/libfacedetection.train, `yunet_head.py`; OpenCV's `FaceDetectorYN` scores the same way).
+/// `cls_8`, `obj_8`, `bbox_8` and so on for strides 8, 16 and 32; the facial landmarks `kps_*` are ignored. The centre is an offset
+/// from the cell's corner in strides, the sides are log strides, the score is the geometric mean of class and objectness
+/// (ShiqiYu/libfacedetection.train, `yunet_head.py`; OpenCV's `FaceDetectorYN` scores the same way).
 pub(super) const YUNET: Family = Family {
     adapter: Adapter::Yunet,
     overlaps: true,
@@ -27,9 +27,9 @@ fn fit(facts: &NetworkFacts<'_>) -> Result<Vec<usize>, Mismatch> {
             let Some(i) = facts.outputs.iter().position(|o| o.name == name) else {
                 return Err(far("cls, obj, bbox and kps of strides 8, 16 and 32 are needed"));
             };
-            let wanted = [1, cells(facts.size, stride) as i64, width];
-            if facts.outputs[i].shape != wanted {
-                return Err(near(format!("{name} {wanted:?} is needed")));
+            let expected = [1, cells(facts.size, stride) as i64, width];
+            if facts.outputs[i].shape != expected {
+                return Err(near(format!("{name} {expected:?} is needed")));
             }
             order.push(i);
         }
@@ -41,8 +41,8 @@ fn read(view: &OutputView<'_>, candidates: &mut Candidates<'_>) {
     for (i, stride) in STRIDES.into_iter().enumerate() {
         let (across, _) = grid(view.size, stride);
         let stride = stride as f32;
-        let of = |kind: usize| view.data(i * KINDS.len() + kind);
-        let rows = of(0).iter().zip(of(1)).zip(of(2).chunks_exact(4)).enumerate();
+        let data = |kind: usize| view.data(i * KINDS.len() + kind);
+        let rows = data(0).iter().zip(data(1)).zip(data(2).chunks_exact(4)).enumerate();
         for (cell, ((&class, &objectness), row)) in rows {
             candidates.note_score(class);
             candidates.note_score(objectness);

@@ -1,57 +1,57 @@
-//! A text recogniser's output to characters, by CTC's best path.
+//! Decodes a text recogniser's output by CTC best path.
 //!
-//! Source: Graves et al., Connectionist Temporal Classification (ICML 2006), §3.2: the likeliest class of each step, runs of one
-//! class taken once, blanks struck out. Class 0 is the blank, as in PaddleOCR's `CTCLabelDecode`.
+//! Source: Graves et al., Connectionist Temporal Classification (ICML 2006), §3.2: take the most probable class of each step, collapse
+//! repeats, remove blanks. Class 0 is the blank, as in PaddleOCR's `CTCLabelDecode`.
 
-/// What the recogniser can write: class 1 is the first character, and so on.
+/// The characters of a recogniser; class 1 is the first one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alphabet(Vec<char>);
 
-/// One character as it was read.
+/// A recognised character.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RecognisedChar {
-    /// Which.
+    /// The character.
     pub char: char,
-    /// The highest probability that it had at one of its steps, 0..=1.
+    /// Highest probability over its steps, 0..=1.
     pub score: f32,
 }
 
-/// A file that is no alphabet.
+/// The alphabet file is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AlphabetError {
-    /// A line holds several characters or none.
-    #[error("line {line} holds {text:?}: one character a line is needed, in the order of the network's classes")]
+    /// A line does not contain exactly one character.
+    #[error("line {line} contains {text:?}; write one character per line, in the order of the network's classes")]
     LineBox {
-        /// From 1.
+        /// Line number, from 1.
         line: usize,
-        /// What it holds.
+        /// Text of the line.
         text: String,
     },
-    /// It has other characters than the network has classes.
+    /// The number of characters does not match the network.
     #[error(
-        "{found} characters, but the network has {classes} classes: the first is the blank, the last may be a space that \
-         the file leaves out; is it another network's alphabet?"
+        "{found} characters, but the network has {classes} classes (the blank, one per character and, optionally, a final \
+         space); use the alphabet of this network"
     )]
     Count {
-        /// Lines of the file.
+        /// Number of lines in the file.
         found: usize,
-        /// Classes of the network.
+        /// Number of classes of the network.
         classes: usize,
     },
 }
 
 impl Alphabet {
-    /// One character a line, for a network of `classes`; a last class that the file leaves out is the space, as with
-    /// PaddleOCR's `use_space_char`.
+    /// Parses a file with one character per line for a network with `classes` classes. If the file has one character too few, the last
+    /// class is the space, as with PaddleOCR's `use_space_char`.
     ///
     /// # Errors
-    /// A line of another form, or another number of them.
+    /// [`AlphabetError`].
     pub fn parse(text: &str, classes: usize) -> Result<Self, AlphabetError> {
-        let mut letters = Vec::new();
+        let mut chars = Vec::new();
         for (i, line) in text.lines().enumerate() {
-            let mut chars = line.chars();
-            match (chars.next(), chars.next()) {
-                (Some(c), None) => letters.push(c),
+            let mut line_chars = line.chars();
+            match (line_chars.next(), line_chars.next()) {
+                (Some(c), None) => chars.push(c),
                 _ => {
                     return Err(AlphabetError::LineBox {
                         line: i + 1,
@@ -60,11 +60,11 @@ impl Alphabet {
                 }
             }
         }
-        if letters.len() + 2 == classes {
-            letters.push(' ');
+        if chars.len() + 2 == classes {
+            chars.push(' ');
         }
-        if letters.len() + 1 == classes {
-            Ok(Self(letters))
+        if chars.len() + 1 == classes {
+            Ok(Self(chars))
         } else {
             Err(AlphabetError::Count {
                 found: text.lines().count(),
@@ -73,18 +73,18 @@ impl Alphabet {
         }
     }
 
-    /// The network's classes: a blank, and one for each character.
+    /// Number of classes of the network: the blank and one per character.
     pub fn classes(&self) -> usize {
         self.0.len() + 1
     }
 
-    /// Reads `[steps, classes]` probabilities, row by row.
+    /// Decodes probabilities `[steps, classes]` in row-major order.
     ///
     /// # Panics
-    /// If `steps` is not made of whole rows.
-    pub fn spell(&self, steps: &[f32]) -> Vec<RecognisedChar> {
-        assert_eq!(steps.len() % self.classes(), 0, "a probability for each class");
-        let mut letters: Vec<RecognisedChar> = Vec::new();
+    /// If the length is not a multiple of [`Self::classes`].
+    pub fn decode(&self, steps: &[f32]) -> Vec<RecognisedChar> {
+        assert_eq!(steps.len() % self.classes(), 0, "one probability per class");
+        let mut chars: Vec<RecognisedChar> = Vec::new();
         let mut last = 0;
         for step in steps.chunks_exact(self.classes()) {
             let (class, score) =
@@ -95,9 +95,9 @@ impl Alphabet {
                     },
                 );
             if class != 0 {
-                match letters.last_mut().filter(|_| class == last) {
-                    Some(letter) => letter.score = letter.score.max(score),
-                    None => letters.push(RecognisedChar {
+                match chars.last_mut().filter(|_| class == last) {
+                    Some(previous) => previous.score = previous.score.max(score),
+                    None => chars.push(RecognisedChar {
                         char: self.0[class - 1],
                         score,
                     }),
@@ -105,7 +105,7 @@ impl Alphabet {
             }
             last = class;
         }
-        letters
+        chars
     }
 }
 
@@ -117,16 +117,16 @@ mod tests {
         Alphabet::parse("1\n2\n", 4).unwrap()
     }
 
-    fn spelled(steps: &[[f32; 4]]) -> (String, Vec<f32>) {
-        let letters = alphabet().spell(&steps.concat());
+    fn decoded(steps: &[[f32; 4]]) -> (String, Vec<f32>) {
+        let chars = alphabet().decode(&steps.concat());
         (
-            letters.iter().map(|l| l.char).collect(),
-            letters.iter().map(|l| l.score).collect(),
+            chars.iter().map(|l| l.char).collect(),
+            chars.iter().map(|l| l.score).collect(),
         )
     }
 
     #[test]
-    fn a_run_is_one_letter_and_a_blank_parts_two() {
+    fn repeats_collapse_and_a_blank_separates_equal_characters() {
         let (blank, one, sure, two, space) = (
             [0.9, 0.1, 0.0, 0.0],
             [0.3, 0.6, 0.1, 0.0],
@@ -134,15 +134,15 @@ mod tests {
             [0.0, 0.0, 0.7, 0.3],
             [0.1, 0.0, 0.0, 0.9],
         );
-        let (text, scores) = spelled(&[blank, one, sure, blank, one, two, two, space, blank]);
+        let (text, scores) = decoded(&[blank, one, sure, blank, one, two, two, space, blank]);
         assert_eq!(text, "112 ");
         assert_eq!(scores, [0.8, 0.6, 0.7, 0.9]);
-        assert_eq!(spelled(&[blank, blank]).0, "");
-        assert_eq!(spelled(&[]).0, "");
+        assert_eq!(decoded(&[blank, blank]).0, "");
+        assert_eq!(decoded(&[]).0, "");
     }
 
     #[test]
-    fn an_alphabet_of_another_network_is_refused() {
+    fn an_alphabet_that_does_not_match_is_refused() {
         assert_eq!(Alphabet::parse("1\n2\n \n", 4).unwrap(), alphabet());
         assert_eq!(
             Alphabet::parse("1\n2", 97),
