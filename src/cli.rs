@@ -5,20 +5,16 @@
 //! What a program may read goes to standard output and nothing else does; what a person should know goes to standard
 //! error. No command shows a credential.
 
-#[cfg(all(feature = "farm", feature = "ort"))]
-pub mod bench;
 pub mod calibrate;
 pub mod cases;
 pub mod check;
-#[cfg(all(feature = "farm", feature = "ort"))]
-pub mod demo;
 #[cfg(feature = "ort")]
 pub mod detect;
 #[cfg(feature = "ort")]
 pub mod eval;
 pub mod evidence;
 pub mod keys;
-mod layer;
+pub mod layer;
 pub mod ledger;
 #[cfg(feature = "ort")]
 pub mod model;
@@ -30,12 +26,9 @@ pub mod replay;
 pub mod run;
 pub mod schema;
 #[cfg(all(feature = "gst", feature = "ort"))]
-mod service;
+pub mod service;
 #[cfg(feature = "ort")]
 pub mod signs;
-pub mod simulate;
-#[cfg(all(feature = "farm", feature = "ort"))]
-mod stage;
 mod state;
 pub mod tune;
 pub mod view;
@@ -48,8 +41,8 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use gridwatch_config::Faults;
 use gridwatch_base::error::Class;
+use gridwatch_config::Faults;
 
 /// Watches street cameras, files one case with evidence per problem, place and grid cell, and looks again when told that it
 /// was dealt with.
@@ -61,7 +54,6 @@ use gridwatch_base::error::Class;
     propagate_version = true,
     after_long_help = "\
 First steps:
-  gridwatch demo                                 three cameras, a broker and the daemon, all on this machine
   gridwatch check --config configs/edge.toml     what is right and wrong with a configuration and its surroundings
   gridwatch schema > config.schema.json          for your editor's completion
 
@@ -91,8 +83,6 @@ pub struct Cli {
 pub enum Command {
     #[cfg(all(feature = "gst", feature = "ort"))]
     Run(run::Args),
-    #[cfg(all(feature = "farm", feature = "ort"))]
-    Demo(demo::Args),
     Check(check::Args),
     Calibrate(calibrate::Args),
     #[cfg(feature = "ort")]
@@ -112,10 +102,7 @@ pub enum Command {
     Ledger(ledger::Args),
     Replay(replay::Args),
     Tune(tune::Args),
-    Simulate(simulate::Args),
     View(view::Args),
-    #[cfg(all(feature = "farm", feature = "ort"))]
-    Bench(bench::Args),
     Schema(schema::Args),
 }
 
@@ -124,10 +111,6 @@ impl Command {
         match self {
             #[cfg(all(feature = "gst", feature = "ort"))]
             Self::Run(args) => run::run(args),
-            #[cfg(all(feature = "farm", feature = "ort"))]
-            Self::Demo(args) => demo::run(args),
-            #[cfg(all(feature = "farm", feature = "ort"))]
-            Self::Bench(args) => bench::run(args),
             #[cfg(feature = "ort")]
             Self::Detect(args) => Ok(detect::run(args)?),
             #[cfg(feature = "ort")]
@@ -147,7 +130,6 @@ impl Command {
             Self::Ledger(args) => ledger::run(&args),
             Self::Replay(args) => replay::run(&args),
             Self::Tune(args) => tune::run(&args),
-            Self::Simulate(args) => simulate::run(args),
             Self::View(args) => view::run(&args),
             Self::Schema(args) => schema::run(args),
         }
@@ -157,7 +139,12 @@ impl Command {
 /// Parses, runs, and tells what went wrong.
 pub fn main() -> ExitCode {
     // clap prints usage errors itself and exits with 2.
-    match Cli::parse().command.run() {
+    finish(Cli::parse().command.run())
+}
+
+/// The exit code of a command that ended with `result`; an error is written to standard error.
+pub fn finish(result: Result<ExitCode, Failure>) -> ExitCode {
+    match result {
         Ok(code) => code,
         Err(failure) => {
             // Where standard error is gone too, the exit code must do.
@@ -234,8 +221,6 @@ failure_from!(
     gridwatch_model::runtime::LibraryError,
     #[cfg(all(feature = "gst", feature = "ort"))]
     crate::daemon::StartError,
-    #[cfg(feature = "farm")]
-    gridwatch_farm::FarmError,
 );
 
 /// Writes `text` to standard output. A reader that went away (`| head`) ends the command without a word.

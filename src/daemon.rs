@@ -2,15 +2,15 @@
 //! the other. It holds no logic that a room could own.
 
 mod core;
-mod gaze;
-mod keeper;
+mod evidence_worker;
 mod looks;
 mod models;
+mod number_reader;
 mod pictures;
-mod pins;
-mod readers;
+mod pinned_frames;
 mod record;
 mod sites;
+mod view_monitor;
 
 use std::{
     io,
@@ -30,24 +30,35 @@ use tokio::sync::Notify;
 
 use self::{
     core::{Core, Event},
-    gaze::ViewMonitor,
-    keeper::EvidenceWorker,
+    evidence_worker::EvidenceWorker,
     looks::{LookWorker, Looks, Watched, Watching},
     models::{ModelManager, Report},
-    pins::PinnedFrames,
-    readers::{ReadSchedule, NumberReader},
+    number_reader::{NumberReader, ReadSchedule},
+    pinned_frames::PinnedFrames,
     record::Records,
+    view_monitor::ViewMonitor,
 };
-use gridwatch_camera::{decode::{DecodeError, Decoder}, gst_source::{self, GstSource}, receive::{Patience, Receiver, Settings}, slot::{Slot, State}};
-use gridwatch_base::{clock, metric, error::Class};
-use gridwatch_config::{self, Config};
-use gridwatch_custody::{keys::{KeyError, KeyRing}, vault::Vault};
-use gridwatch_ledger::{Recorded, Recorder, Run};
-use gridwatch_link::{self, Link, LinkHandle, LinkState};
-use gridwatch_contract::{CameraHealth, ClockHealth, HealthMessage, When};
-use gridwatch_model::{self, ModelError, registry::RegistryError};
-use gridwatch_store::{Store, StoreError};
 use crate::telemetry::{self, Health, TelemetryError};
+use gridwatch_base::{clock, error::Class, metric};
+use gridwatch_camera::{
+    decode::{DecodeError, Decoder},
+    gst_source::{self, GstSource},
+    receive::{Patience, Receiver, Settings},
+    slot::{Slot, State},
+};
+use gridwatch_config as config;
+use gridwatch_config::Config;
+use gridwatch_contract::{CameraHealth, ClockHealth, HealthMessage, SCHEMA_VERSION, When};
+use gridwatch_custody::{
+    keys::{KeyError, KeyRing},
+    vault::Vault,
+};
+use gridwatch_ledger::{Recorded, Recorder, Run};
+use gridwatch_link as link;
+use gridwatch_link::{Link, LinkHandle, LinkState};
+use gridwatch_model as model;
+use gridwatch_model::{ModelError, registry::RegistryError};
+use gridwatch_store::{Store, StoreError};
 
 /// Why the daemon could not start. Once it runs, nothing ends it but a signal.
 #[derive(Debug, thiserror::Error)]
@@ -218,7 +229,7 @@ impl Daemon {
         let (replies_in, mut replies) = tokio::sync::mpsc::channel(16);
         let (claims_in, mut claims) = tokio::sync::mpsc::unbounded_channel();
         let link = Link::spawn(
-            link::Settings::new(&config.node, &config.broker, &config.timezone),
+            crate::broker::link_settings(&config.node, &config.broker, &config.timezone),
             &store,
             replies_in,
             sites::sharing(&config, snapshot.as_ref(), claims_in),
@@ -410,7 +421,7 @@ impl Daemon {
             }
         };
         HealthMessage {
-            schema_version: link::contract::SCHEMA_VERSION,
+            schema_version: SCHEMA_VERSION,
             node_id: self.config.node.to_string(),
             at: When::new(now, &self.config.timezone),
             clock: clock::read().ok().map(ClockHealth::new),
@@ -491,21 +502,21 @@ impl Shared {
 
     /// Gauges that are cheaper to read when asked than to keep.
     fn refresh(&self) {
-        gauge!(names::STRETCH).set(self.looks.stretch());
+        gauge!(metric::STRETCH).set(self.looks.stretch());
         for camera in &self.looks.cameras {
             let id = camera.id.to_string();
             let state = camera.slot.state();
             for name in ["connecting", "live", "degraded", "down", "ended"] {
                 let is = if state.as_str() == name { 1.0 } else { 0.0 };
-                gauge!(names::CAMERA_STATE, "camera" => id.clone(), "state" => name).set(is);
+                gauge!(metric::CAMERA_STATE, "camera" => id.clone(), "state" => name).set(is);
             }
             let stats = camera.slot.stats();
             if let Some(interval) = stats.keyframe_interval {
-                gauge!(names::KEYFRAME_INTERVAL, "camera" => id.clone()).set(interval.as_secs_f64());
+                gauge!(metric::KEYFRAME_INTERVAL, "camera" => id.clone()).set(interval.as_secs_f64());
             }
-            counter!(names::LOST_PACKETS, "camera" => id.clone()).absolute(stats.lost_packets);
-            counter!(names::DAMAGED, "camera" => id.clone()).absolute(stats.damaged);
-            counter!(names::RECONNECTS, "camera" => id).absolute(stats.reconnects);
+            counter!(metric::LOST_PACKETS, "camera" => id.clone()).absolute(stats.lost_packets);
+            counter!(metric::DAMAGED, "camera" => id.clone()).absolute(stats.damaged);
+            counter!(metric::RECONNECTS, "camera" => id).absolute(stats.reconnects);
         }
     }
 }

@@ -40,9 +40,12 @@ use self::{
     town::Town,
     views::{Blockers, Seeing, Troubles},
 };
-use gridwatch_config::{Faults, Judged, examine, raw::Span};
-use gridwatch_engine::{BBox, Case, CaseId, CaseState, Detection, Effect, Input, Light, Observation, OpenCase, Plan, Reply, Resumed, Snapshot, View};
 use gridwatch_base::error::Class;
+use gridwatch_config::{Faults, Judged, examine, raw::Span};
+use gridwatch_engine::{
+    BBox, Case, CaseId, CaseState, Detection, Effect, Input, Light, Observation, OpenCase, Plan, Reply, Resumed,
+    Snapshot, View,
+};
 use gridwatch_ledger::{LedgerError, Recorded, Recorder, Run, Settings};
 
 /// Milliseconds since the simulation's beginning.

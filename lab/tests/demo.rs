@@ -1,20 +1,18 @@
 //! `gridwatch demo --once`: three cameras, a broker, the daemon and a subscriber, and exactly the three cases that can be
 //! seen, each with its pictures. Nothing is left running.
-#![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "support/daemon.rs"]
-mod daemon;
+mod support;
 
 use std::{collections::BTreeMap, path::Path};
 
-use daemon::{gridwatch, json_lines};
+use support::{gridwatch, lab};
 
 #[test]
 fn the_demo_files_each_problem_once_though_two_cameras_see_it_and_the_broker_dies() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().to_str().unwrap();
-    let output = gridwatch(&["demo", "--once", "--json", "--break-broker", "20", "--state", state])
+    let output = lab(&["demo", "--once", "--json", "--break-broker", "20", "--state", state])
         .output()
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
@@ -50,7 +48,15 @@ fn the_demo_files_each_problem_once_though_two_cameras_see_it_and_the_broker_die
             }
         }
     }
-    let filed = json_lines(&["cases", "list", "--json", "--state", state]);
+    let listed = gridwatch(&["cases", "list", "--json", "--state", state])
+        .output()
+        .unwrap();
+    assert!(listed.status.success(), "{listed:?}");
+    let filed: Vec<serde_json::Value> = String::from_utf8(listed.stdout)
+        .unwrap()
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
     let ids = |cases: &[serde_json::Value]| {
         let mut ids: Vec<_> = cases
             .iter()

@@ -2,11 +2,13 @@
 //! cases that the simulation's own engine opened, and with the shipped rules they are nearly all right.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Output,
     time::Duration,
 };
 
@@ -55,10 +57,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 fn gridwatch(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_gridwatch"))
-        .args(arguments)
-        .output()
-        .unwrap()
+    support::gridwatch(arguments).output().unwrap()
 }
 
 /// `replay --truth --json` of what was simulated: its lines.

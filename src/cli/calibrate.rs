@@ -13,9 +13,13 @@ use std::{
 use serde::Serialize;
 
 use super::{Failure, print};
-use gridwatch_config::{self, Faults, Survey};
-use gridwatch_engine::{CameraId, Point, geometry::{Calibration, Lens}};
 use gridwatch_base::error::Class;
+use gridwatch_config as config;
+use gridwatch_config::{Faults, Survey};
+use gridwatch_engine::{
+    CameraId, Point,
+    geometry::{Calibration, Lens},
+};
 
 /// Where the uncertainty is told, of the picture's width and height.
 const ASKED: [f64; 5] = [0.1, 0.3, 0.5, 0.7, 0.9];

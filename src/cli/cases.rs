@@ -10,10 +10,13 @@ use std::{
 
 use self::export::ExportError;
 use super::state::State;
-use gridwatch_config::Faults;
-use gridwatch_custody::{keys::{KeyError, KeyRing, OriginalsKey}, vault::Vault};
-use gridwatch_engine::CaseState;
 use gridwatch_base::error::Class;
+use gridwatch_config::Faults;
+use gridwatch_custody::{
+    keys::{KeyError, KeyRing, OriginalsKey},
+    vault::Vault,
+};
+use gridwatch_engine::CaseState;
 use gridwatch_store::{CaseFile, CaseSummary, Filter, Store, StoreError};
 
 /// Looks at the cases of this box.

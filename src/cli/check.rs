@@ -13,8 +13,9 @@ use std::{fmt::Write, path::PathBuf, process::ExitCode, time::Duration};
 use serde::Serialize;
 
 use super::{Failure, print};
-use gridwatch_config::{self, Draft, Fault, raw::Span};
 use gridwatch_base::error::Class;
+use gridwatch_config as config;
+use gridwatch_config::{Draft, Fault, raw::Span};
 
 /// Checks a configuration and everything it names, and says what to do about what is wrong.
 ///

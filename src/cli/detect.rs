@@ -12,9 +12,10 @@ use image::{DynamicImage, ImageError, ImageReader};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use gridwatch_engine::Detection;
 use gridwatch_base::error::Class;
-use gridwatch_frame::{self, Frame};
+use gridwatch_engine::Detection;
+use gridwatch_frame as frame;
+use gridwatch_frame::Frame;
 use gridwatch_model::{Model, ModelError, ModelSet, runtime};
 
 /// Say what a model finds in pictures and clips.

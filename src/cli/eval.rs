@@ -19,7 +19,14 @@ use serde::Serialize;
 use self::second::Second;
 use super::{Failure, detect, print};
 use gridwatch_base::error::Class;
-use gridwatch_model::{Model, ModelSet, runtime, eval::{self, Figures, Guess, Measures, Picture, Point, Size, data::{self, Labelled}}};
+use gridwatch_model::{
+    Model, ModelSet,
+    eval::{
+        self, Figures, Guess, Measures, Picture, Point, Size,
+        data::{self, Labelled},
+    },
+    runtime,
+};
 
 /// Say how good a model is on pictures that people labelled.
 ///

@@ -6,8 +6,12 @@ pub mod mask;
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use super::{Failure, print};
-use gridwatch_custody::{PublicKey, bundle::{self, Report}, keys::parse_public};
 use gridwatch_base::error::Class;
+use gridwatch_custody::{
+    PublicKey,
+    bundle::{self, Report},
+    keys::parse_public,
+};
 
 /// Check the evidence of exported cases, and see how pictures are masked.
 ///

@@ -4,7 +4,7 @@ use image::{Rgb, RgbImage};
 
 /// How much of each pixel a colour covers, so that strokes that meet do not darken each other.
 #[derive(Clone)]
-pub(super) struct Layer {
+pub struct Layer {
     width: usize,
     height: usize,
     cover: Vec<f32>,
@@ -12,7 +12,7 @@ pub(super) struct Layer {
 
 impl Layer {
     /// Nothing yet, at the size of `picture`.
-    pub(super) fn of(picture: &RgbImage) -> Self {
+    pub fn of(picture: &RgbImage) -> Self {
         let (width, height) = (picture.width() as usize, picture.height() as usize);
         Self {
             width,
@@ -22,7 +22,7 @@ impl Layer {
     }
 
     /// A stroke of half width `half` with round ends, pixels.
-    pub(super) fn line(&mut self, from: (f64, f64), to: (f64, f64), half: f64) {
+    pub fn line(&mut self, from: (f64, f64), to: (f64, f64), half: f64) {
         let reach = half + 1.0;
         let span = |a: f64, b: f64, size: usize| {
             let start = (a.min(b) - reach).floor().max(0.0) as usize;
@@ -87,7 +87,7 @@ impl Layer {
     }
 
     /// Digits, a point and a minus of 3 by 5 dots, `dot` pixels each, from their top left.
-    pub(super) fn text(&mut self, text: &str, (left, top): (f64, f64), dot: f64) {
+    pub fn text(&mut self, text: &str, (left, top): (f64, f64), dot: f64) {
         for (n, character) in text.chars().enumerate() {
             // A bit a dot, rows from the top, the left dot first.
             let dots: u16 = match character {
@@ -138,7 +138,7 @@ impl Layer {
     }
 
     /// Puts the colour where the strokes are; with `strength` below 1 the picture shines through.
-    pub(super) fn over(&self, picture: &mut RgbImage, colour: Rgb<u8>, strength: f32) {
+    pub fn over(&self, picture: &mut RgbImage, colour: Rgb<u8>, strength: f32) {
         for (pixel, cover) in picture.pixels_mut().zip(&self.cover).filter(|(_, c)| **c > 0.0) {
             for (value, wanted) in pixel.0.iter_mut().zip(colour.0) {
                 let share = cover * strength;

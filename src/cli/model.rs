@@ -19,9 +19,10 @@ use std::{
 };
 
 use super::Failure;
-use gridwatch_config::{self, Config};
 use gridwatch_base::error::Class;
-use gridwatch_model::{Model, Runtime, runtime, registry::Registry};
+use gridwatch_config as config;
+use gridwatch_config::Config;
+use gridwatch_model::{Model, Runtime, registry::Registry, runtime};
 
 /// Brings a model of your own, or another version of one, and sees which looks.
 ///

@@ -17,7 +17,7 @@ use super::{
     detect::{self, Shot, frames_of},
 };
 use gridwatch_base::error::Class;
-use gridwatch_model::{Model, Reading, runtime, ocr::Reader};
+use gridwatch_model::{Model, Reading, ocr::reader::Reader, runtime};
 
 /// Read the telephone numbers in pictures and clips.
 ///

@@ -12,10 +12,22 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Failure;
-use gridwatch_config::{self, Judged};
-use gridwatch_engine::{Effect, Plan};
 use gridwatch_base::error::Class;
-use gridwatch_ledger::{self, Damage, Reader, What, replay::{CaseLine, Replay, Tally, Window, compare::{Change, Comparison, Counts}, truth::{self, trial::{self, Judged as Told, Missed, Outcome, Trial, Verdict}}}};
+use gridwatch_config as config;
+use gridwatch_config::Judged;
+use gridwatch_engine::{Effect, Plan};
+use gridwatch_ledger as ledger;
+use gridwatch_ledger::{
+    Damage, Reader, What,
+    replay::{
+        CaseLine, Replay, Tally, Window,
+        compare::{Change, Comparison, Counts},
+        truth::{
+            self,
+            trial::{self, Judged as Told, Missed, Outcome, Trial, Verdict},
+        },
+    },
+};
 
 /// Judges again what the ledger recorded, under this configuration.
 ///

@@ -8,8 +8,8 @@ use super::{
     Failure,
     service::{StopSignal, block_on, watchdog},
 };
-use gridwatch_config;
-use crate::{telemetry, daemon::Daemon};
+use crate::{daemon::Daemon, telemetry};
+use gridwatch_config as config;
 
 /// What to run.
 #[derive(Debug, ClapArgs)]

@@ -2,9 +2,12 @@
 
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
 use super::{Failure, print};
 use gridwatch_config::schema;
-use gridwatch_contract::{self, Message};
+use gridwatch_contract as contract;
+use gridwatch_contract::Message;
 use gridwatch_model::Manifest;
 
 /// Prints the JSON Schema (draft 2020-12) of the configuration file, of a model's manifest, or of what box and platform say to each
@@ -18,7 +21,7 @@ pub struct Args {
     #[arg(long)]
     model: bool,
     /// That of a message between box and platform.
-    #[arg(long, value_name = "MESSAGE", conflicts_with = "model")]
+    #[arg(long, value_name = "MESSAGE", conflicts_with = "model", value_parser = message())]
     message: Option<Message>,
     /// The AsyncAPI 3.0 document of topics and messages; it refers to the schemas of the messages.
     #[arg(long, conflicts_with_all = ["model", "message"])]
@@ -36,4 +39,10 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         _ => schema::generate_text(),
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lists the messages in help and in errors.
+fn message() -> impl TypedValueParser<Value = Message> {
+    PossibleValuesParser::new(Message::ALL.map(Message::as_str))
+        .try_map(|name| Message::named(&name).ok_or("unknown message"))
 }

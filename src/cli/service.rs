@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
-use gridwatch_base::error::Class;
 use crate::telemetry::Health;
+use gridwatch_base::error::Class;
 
 /// Runs a command's future on a runtime of its own.
-pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         // MQTT has its own thread and receiving its own runtime: here are metrics and signals.
         .worker_threads(1)
@@ -21,13 +21,13 @@ pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> R
 }
 
 /// SIGTERM and SIGINT, from the moment it is made.
-pub(super) struct StopSignal {
+pub struct StopSignal {
     term: Signal,
     interrupt: Signal,
 }
 
 impl StopSignal {
-    pub(super) fn listen() -> Result<Self, Failure> {
+    pub fn listen() -> Result<Self, Failure> {
         let listen =
             |kind| signal(kind).map_err(|e| Failure::new(Class::Bug, format!("signals cannot be handled: {e}")));
         Ok(Self {
@@ -37,7 +37,7 @@ impl StopSignal {
     }
 
     /// The name of the signal that came.
-    pub(super) async fn wait(&mut self) -> &'static str {
+    pub async fn wait(&mut self) -> &'static str {
         tokio::select! {
             _ = self.term.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

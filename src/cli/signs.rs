@@ -16,9 +16,10 @@ use std::{
 use image::{Rgb, RgbImage};
 
 use super::{Failure, layer::Layer, print};
-use gridwatch_config::{self, Camera, Draft, Faults, Preset, raw};
-use gridwatch_engine::BBox;
 use gridwatch_base::error::Class;
+use gridwatch_config as config;
+use gridwatch_config::{Camera, Draft, Faults, Preset, raw};
+use gridwatch_engine::BBox;
 
 /// Records and shows the signs that may hang in a camera's view.
 ///

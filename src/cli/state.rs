@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use gridwatch_config::{self, Faults};
+use gridwatch_config as config;
+
+use gridwatch_config::Faults;
 
 /// Where the state is.
 #[derive(Debug, clap::Args)]

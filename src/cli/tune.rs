@@ -12,7 +12,17 @@ use super::{
     replay::{judged, set_apart},
 };
 use gridwatch_base::error::Class;
-use gridwatch_ledger::{Reader, replay::{Window, tune::{Point, RuleCurve, Sweep, Tuned, svg, labels::{self, Label}}}};
+use gridwatch_ledger::{
+    Reader,
+    replay::{
+        Window,
+        tune::{
+            Point, RuleCurve, Sweep, Tuned,
+            labels::{self, Label},
+            svg,
+        },
+    },
+};
 
 /// Holds each rule's start_score against what people said of its cases, and names the one to choose.
 ///

@@ -14,9 +14,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Failure, layer::Layer, print};
-use gridwatch_config::{self, Aim, Camera, Config, Preset};
-use gridwatch_engine::{CameraId, Point, ZoneKind};
 use gridwatch_base::error::Class;
+use gridwatch_config as config;
+use gridwatch_config::{Aim, Camera, Config, Preset};
+use gridwatch_engine::{CameraId, Point, ZoneKind};
 use gridwatch_vision::views::{Files, Request, Standing, Status};
 
 /// Sees to cameras that were moved.

@@ -13,20 +13,23 @@ use jiff::Timestamp;
 use metrics::{counter, gauge, histogram};
 
 use super::{
-    keeper::Job,
-    pins::{Look, Pinned, PinnedFrames},
+    evidence_worker::Job,
+    pinned_frames::{FrameKey, Pinned, PinnedFrames},
     record::{KnownModel, Records},
 };
+use crate::telemetry::Health;
+use gridwatch_base::{error::Class, metric};
 use gridwatch_camera::Picture;
 use gridwatch_config::Config;
-use gridwatch_engine::{BBox, CameraId, Case, CaseId, CaseState, Effect, Elsewhere, Input, Known, Observation, Resumed, RuleId, Snapshot, Verified};
-use gridwatch_base::{metric, error::Class};
+use gridwatch_contract::When;
+use gridwatch_engine::{
+    BBox, CameraId, Case, CaseId, CaseState, Effect, Elsewhere, Input, Known, Observation, Resumed, RuleId, Snapshot,
+    Verified,
+};
 use gridwatch_evidence::EvidencePicture;
 use gridwatch_ledger::Recorded;
 use gridwatch_link::IncomingReply;
-use gridwatch_contract::When;
 use gridwatch_store::{ClaimRow, ClaimState, Pruned, Retention, Revision, Store, StoreError};
-use crate::telemetry::Health;
 
 /// What reaches the core.
 pub(super) enum Event {
@@ -159,7 +162,7 @@ impl Core {
 
     /// Keeps what a restart must not take away. Where the disk takes nothing, judging goes on: the cases' commits say so.
     fn keep(&mut self, now: Timestamp) {
-        gauge!(names::WAITING).set(self.engine.engine().waiting() as f64);
+        gauge!(metric::WAITING).set(self.engine.engine().waiting() as f64);
         self.pins.write(now);
         if let Err(error) = self.store.keep_snapshot(now, &self.engine.engine().snapshot()) {
             tracing::warn!(%error, "What the engine knows of problems that are no cases yet could not be kept; a restart now would have them dwell anew.");
@@ -241,13 +244,13 @@ impl Core {
     }
 
     /// Puts one input to the engine and does what it wants; `look` is the picture the input came from.
-    fn apply(&mut self, input: Input, look: Option<(Look, Pinned)>) {
+    fn apply(&mut self, input: Input, look: Option<(FrameKey, Pinned)>) {
         for effect in self.engine.apply(input) {
             self.carry_out(effect, look.as_ref());
         }
     }
 
-    fn carry_out(&mut self, effect: Effect, look: Option<&(Look, Pinned)>) {
+    fn carry_out(&mut self, effect: Effect, look: Option<&(FrameKey, Pinned)>) {
         match effect {
             Effect::Look { camera, by } => (self.look_by)(&camera, by),
             Effect::SecondLook { camera, rule, bbox } => (self.second_look_at)(camera, rule, bbox),
@@ -270,7 +273,7 @@ impl Core {
                 case, reply, reason, ..
             } => {
                 tracing::warn!(%case, reply = reply.as_str(), reason, "The platform's answer does not fit the case; it is on record and changes nothing.");
-                counter!(names::REPLIES_REFUSED, "reply" => reply.as_str()).increment(1);
+                counter!(metric::REPLIES_REFUSED, "reply" => reply.as_str()).increment(1);
             }
             Effect::Turned {
                 camera,
@@ -278,7 +281,7 @@ impl Core {
                 reason,
                 at: _,
             } => {
-                counter!(names::PRESENCE, "camera" => camera.to_string(), "rule" => rule.to_string(), "reason" => reason.as_str()).increment(1);
+                counter!(metric::PRESENCE, "camera" => camera.to_string(), "rule" => rule.to_string(), "reason" => reason.as_str()).increment(1);
             }
             Effect::NotFiled {
                 camera,
@@ -287,7 +290,7 @@ impl Core {
                 at: _,
             } => {
                 tracing::debug!(%camera, %rule, reason = reason.as_str(), "A candidate was not filed.");
-                counter!(names::NOT_FILED, "camera" => camera.to_string(), "rule" => rule.to_string(), "reason" => reason.as_str()).increment(1);
+                counter!(metric::NOT_FILED, "camera" => camera.to_string(), "rule" => rule.to_string(), "reason" => reason.as_str()).increment(1);
             }
         }
     }
@@ -312,7 +315,7 @@ impl Core {
     }
 
     /// What became of a case goes to the platform with a picture of the look that showed it, where one did.
-    fn verified(&mut self, answer: Box<Verified>, look: Option<&(Look, Pinned)>) {
+    fn verified(&mut self, answer: Box<Verified>, look: Option<&(FrameKey, Pinned)>) {
         let look = look.filter(|((_, at), _)| answer.is_look && *at == answer.at);
         match (look, &self.keeper) {
             (Some((_, pinned)), Some(keeper)) => {
@@ -429,7 +432,7 @@ impl Core {
             Commit::Verified(answer, pictures) => {
                 let pictures = self.records.after(&self.config, pictures);
                 self.store.verified(answer, pictures, &self.config.timezone, form)?;
-                counter!(names::VERIFIED, "finding" => answer.finding.as_str()).increment(1);
+                counter!(metric::VERIFIED, "finding" => answer.finding.as_str()).increment(1);
                 tracing::info!(case = %answer.case, finding = answer.finding.as_str(), looks = answer.looks, "A case was looked at again.");
                 Ok(())
             }
@@ -443,8 +446,8 @@ impl Core {
                 };
                 self.store.commit_case(&record, case, form)?;
                 let waited = Timestamp::now().duration_since(case.confirmed_at).as_secs_f64();
-                histogram!(names::COMMIT).record(waited);
-                counter!(names::CASES, "rule" => case.rule.to_string()).increment(1);
+                histogram!(metric::COMMIT).record(waited);
+                counter!(metric::CASES, "rule" => case.rule.to_string()).increment(1);
                 tracing::info!(case = %case.id, camera = %case.camera, category = %case.category.code, cell = %case.located.cell, "A case is filed.");
                 Ok(())
             }

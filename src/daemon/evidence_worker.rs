@@ -14,15 +14,16 @@ use std::{
     time::Duration,
 };
 
-use super::{core::Event, pins::Pinned};
+use super::{core::Event, pinned_frames::Pinned};
+use gridwatch_base::error::Class;
 use gridwatch_camera::{Codec, Picture, decode::Decoder};
 use gridwatch_custody::vault::{Format, Vault};
 use gridwatch_engine::{BBox, CameraId, Case, CaseId, Detection, Verified};
-use gridwatch_base::error::Class;
-use gridwatch_evidence::{self, EvidencePicture, Shot};
+use gridwatch_evidence as evidence;
+use gridwatch_evidence::{EvidencePicture, Shot};
 use gridwatch_frame::Frame;
 use gridwatch_model::{ModelError, TiledDetector};
-use gridwatch_store;
+use gridwatch_store as store;
 
 /// Pictures to be made.
 pub(super) enum Job {

@@ -16,16 +16,21 @@ use metrics::{counter, gauge, histogram};
 
 use super::{
     core::Event,
-    gaze::{ViewMonitor, Judged},
     models::WorkerModels,
-    readers::{ReadSchedule, NumberReader},
+    number_reader::{NumberReader, ReadSchedule},
     record::KnownModel,
+    view_monitor::{Judged, ViewMonitor},
 };
-use gridwatch_camera::{Picture, decode::{DecodeError, Decoder}, schedule::{Pick, Schedule}, slot::Slot};
+use gridwatch_base::metric;
+use gridwatch_camera::{
+    Picture,
+    decode::{DecodeError, Decoder},
+    schedule::{Pick, Schedule},
+    slot::Slot,
+};
 use gridwatch_engine::{BBox, CameraId, Detection, Label, Light, Observation, Point, RuleId, View, geometry};
 use gridwatch_frame::Frame;
-use gridwatch_base::metric;
-use gridwatch_vision;
+use gridwatch_vision as vision;
 
 /// What a camera looks at while it stands still: all that one without presets shows.
 pub(super) struct Watching {
@@ -188,7 +193,7 @@ impl Looks {
     /// One worker's life.
     pub(super) fn work(&self, mut eyes: LookWorker, core: &SyncSender<Event>) {
         while let Some((i, late)) = self.next(&mut eyes.crew) {
-            histogram!(names::LATENESS).record(late.as_secs_f64());
+            histogram!(metric::LATENESS).record(late.as_secs_f64());
             let camera = &self.cameras[i];
             // Not while the gaze is held: the core asks for it, too.
             let asked = camera.gaze().asked();
@@ -265,8 +270,8 @@ impl LookWorker {
             (View::Clear, None) => BETWEEN_PRESETS,
             _ => view_name(view),
         };
-        counter!(names::LOOKS, "camera" => id.clone(), "view" => shown).increment(1);
-        gauge!(names::LAST_LOOK, "camera" => id).set(at.as_millisecond() as f64 / 1000.0);
+        counter!(metric::LOOKS, "camera" => id.clone(), "view" => shown).increment(1);
+        gauge!(metric::LAST_LOOK, "camera" => id).set(at.as_millisecond() as f64 / 1000.0);
         if let Some(camera) = reaimed {
             return Some(Event::Reaimed { camera, at });
         }
@@ -296,7 +301,7 @@ impl LookWorker {
             Picture::Keyframe(keyframe) => {
                 let start = Instant::now();
                 let frame = Arc::new(self.decoder.decode(keyframe)?);
-                histogram!(names::DECODE).record(start.elapsed());
+                histogram!(metric::DECODE).record(start.elapsed());
                 frame
             }
             Picture::Frame(frame) => Arc::clone(frame),
@@ -396,7 +401,7 @@ impl LookError {
 }
 
 fn failed(camera: &Watched, reason: &'static str) {
-    counter!(names::LOOKS_FAILED, "camera" => camera.id.to_string(), "reason" => reason).increment(1);
+    counter!(metric::LOOKS_FAILED, "camera" => camera.id.to_string(), "reason" => reason).increment(1);
 }
 
 fn note_view(camera: &Watched, view: View) {

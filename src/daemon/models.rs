@@ -6,8 +6,8 @@
 //! a wish that was asked while no daemon ran is fulfilled at the next start, and one whose trial a restart broke off is
 //! tried anew.
 
-mod crew;
-mod wishes;
+mod pool;
+mod requests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,14 +22,19 @@ use std::{
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 
-use self::crew::{Challenger, ModelSlot, Closers, ModelPool, Assignments, CameraModels, Assignment};
-pub(super) use self::crew::{WorkerModels, Report};
+use self::pool::{Assignment, Assignments, CameraModels, Challenger, Closers, ModelPool, ModelSlot};
+pub(super) use self::pool::{Report, WorkerModels};
 use super::{StartError, record::KnownModel};
-use gridwatch_config::{self, Config};
-use gridwatch_engine::Label;
-use gridwatch_contract::ModelInfo;
-use gridwatch_model::{Manifest, Model, ModelError, ModelSet, LoadedModel, Runtime, registry::{Event, Known, Registry, RegistryError, State, Version, name}, selftest::{self, Step}};
 use gridwatch_base::metric;
+use gridwatch_config as config;
+use gridwatch_config::Config;
+use gridwatch_contract::ModelInfo;
+use gridwatch_engine::Label;
+use gridwatch_model::{
+    LoadedModel, Manifest, Model, ModelError, ModelSet, Runtime,
+    registry::{Event, Known, Registry, RegistryError, State, Version, name},
+    selftest::{self, Step},
+};
 
 /// How often the journal's length is asked: an operator waits no longer than this to be heard.
 const TURN: Duration = Duration::from_secs(1);
@@ -245,7 +250,7 @@ impl ModelManager {
                     }
                     let to = self.known(model).before(camera).flatten();
                     tracing::error!(model = self.id(model), version = name(&version), to = name(&to), %error, "A version of a model cannot be used any more; the one before looks in its place.");
-                    counter!(names::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "rolled_back")
+                    counter!(metric::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "rolled_back")
                         .increment(1);
                     let event = Event::RolledBack {
                         wish: None,
@@ -330,7 +335,7 @@ impl ModelManager {
             .collect();
         for (id, version) in self.shown.union(&live) {
             let is_live = live.contains(&(id.clone(), version.clone()));
-            gauge!(names::MODEL_LIVE, "model" => id.clone(), "version" => version.clone()).set(if is_live {
+            gauge!(metric::MODEL_LIVE, "model" => id.clone(), "version" => version.clone()).set(if is_live {
                 1.0
             } else {
                 0.0

@@ -15,11 +15,12 @@ use jiff::Timestamp;
 use metrics::histogram;
 
 use super::{models::known, record::KnownModel};
-use gridwatch_config::{self, Config};
+use gridwatch_base::metric;
+use gridwatch_config as config;
+use gridwatch_config::Config;
 use gridwatch_engine::{BBox, Detection, Label, Point, Zone, ZoneKind};
 use gridwatch_frame::Frame;
-use gridwatch_model::{Model, ModelError, Reading, Runtime, ocr::Reader};
-use gridwatch_base::metric;
+use gridwatch_model::{Model, ModelError, Reading, Runtime, ocr::reader::Reader};
 
 /// One worker's reader, and what cases say of its models.
 pub(super) struct NumberReader {
@@ -78,7 +79,7 @@ impl NumberReader {
         let start = Instant::now();
         let found = self.reader.read(frame, &pace.parts)?;
         let model = self.reader.manifests()[1].id.clone();
-        histogram!(names::DETECT, "model" => model).record(start.elapsed());
+        histogram!(metric::DETECT, "model" => model).record(start.elapsed());
         Ok((found.into_iter().map(Reading::detection), &self.known))
     }
 }

@@ -1,8 +1,9 @@
 //! How the pictures of cases are made, from the configuration.
 
 use super::record::KnownModel;
-use gridwatch_config::{self, Config};
-use gridwatch_evidence;
+use gridwatch_config as config;
+use gridwatch_config::Config;
+use gridwatch_evidence as evidence;
 use gridwatch_model::{Model, ModelError, Runtime, TiledDetector};
 
 /// The models that look for what is masked.

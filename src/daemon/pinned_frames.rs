@@ -19,9 +19,9 @@ use metrics::gauge;
 use serde::{Deserialize, Serialize};
 
 use super::record::KnownModel;
+use gridwatch_base::metric;
 use gridwatch_camera::{Codec, Keyframe, Picture};
 use gridwatch_engine::{CameraId, Detection};
-use gridwatch_base::metric;
 
 /// A look that may become evidence.
 #[derive(Debug, Clone)]
@@ -179,7 +179,7 @@ impl PinnedFrames {
 
     fn show(&self) {
         self.count.store(self.held.len() as u64, Ordering::Relaxed);
-        gauge!(names::PINNED).set(self.held.len() as f64);
+        gauge!(metric::PINNED).set(self.held.len() as f64);
     }
 }
 
@@ -240,8 +240,8 @@ fn read(path: &Path) -> io::Result<Pinned> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gridwatch_engine::BBox;
     use gridwatch_contract::ModelInfo;
+    use gridwatch_engine::BBox;
 
     fn at(s: i64) -> Timestamp {
         Timestamp::from_second(1_750_000_000 + s).unwrap()

@@ -6,10 +6,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use gridwatch_base::clock;
-use gridwatch_config::{self, Config};
+use gridwatch_config as config;
+use gridwatch_config::Config;
+use gridwatch_contract::{
+    CameraInfo, CaseRecord, Context, EvidenceItem, EvidenceRole, Form, Language, ModelInfo, Topics, When,
+};
 use gridwatch_engine::{CameraId, Case, Label};
 use gridwatch_evidence::{EvidencePicture, Role};
-use gridwatch_contract::{Context, Form, Language, Topics, CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, ModelInfo, When};
 
 /// A model as records name it, and the labels it can find.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -5,11 +5,15 @@ use jiff::Timestamp;
 use metrics::gauge;
 
 use super::core::Event;
-use gridwatch_config::{self, Camera, Config};
+use gridwatch_base::metric;
+use gridwatch_config as config;
+use gridwatch_config::{Camera, Config};
 use gridwatch_engine::{CameraId, Light, View};
 use gridwatch_frame::Frame;
-use gridwatch_base::metric;
-use gridwatch_vision::{Aim, Change, Health, Limits, Luma, Shift, Tour, TourChange, VisionError, views::{Files, Request, Standing, Status, ViewsError}};
+use gridwatch_vision::{
+    Aim, Change, Health, Limits, Luma, Shift, Tour, TourChange, VisionError,
+    views::{Files, Request, Standing, Status, ViewsError},
+};
 
 /// One camera's.
 pub(super) struct ViewMonitor {
@@ -107,7 +111,7 @@ impl ViewMonitor {
                 }
             }
         };
-        gauge!(names::VIEW_MOVED, "camera" => id.to_string()).set(moved(standing));
+        gauge!(metric::VIEW_MOVED, "camera" => id.to_string()).set(moved(standing));
         // Said already, it need not be written: many cameras start at once.
         if before.is_none_or(|b| b.standing != standing) {
             self.stands(preset, standing, Timestamp::now(), None);
@@ -290,7 +294,7 @@ impl ViewMonitor {
 
     fn stands(&self, preset: usize, standing: Standing, since: Timestamp, shift: Option<Shift>) {
         let Kept { id, files, .. } = &self.views[preset];
-        gauge!(names::VIEW_MOVED, "camera" => id.to_string()).set(moved(standing));
+        gauge!(metric::VIEW_MOVED, "camera" => id.to_string()).set(moved(standing));
         warned(id, files.say(&Status { standing, since, shift }));
     }
 }

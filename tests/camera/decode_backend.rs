@@ -1,6 +1,4 @@
 //! Which decoder is used is the configuration's choice; what the box cannot do is said, not papered over.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::clips::{self, SMALL};
 use gridwatch_base::error::Class;

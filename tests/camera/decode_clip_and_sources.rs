@@ -1,6 +1,4 @@
 //! What GStreamer opens: a clip picture by picture, a file as a camera, RTSP with a password by the second way.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{path::Path, time::Duration};
 

@@ -1,7 +1,5 @@
 //! A keyframe that is not whole comes back as damaged and never as a picture; a whole one always comes as a picture,
 //! also right after a damaged one.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::clips::{self, SMALL, Spec};
 use bytes::Bytes;

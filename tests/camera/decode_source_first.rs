@@ -1,7 +1,5 @@
 //! A file camera may be the first in its process to use GStreamer. It once panicked on its thread, and stayed
 //! "connecting" for ever. Alone in its file, so that no other test has started GStreamer before.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

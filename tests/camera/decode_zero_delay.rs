@@ -1,6 +1,4 @@
 //! A keyframe's picture comes back at once, whichever stream it is from and however the stream orders its pictures.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::clips::{self, SMALL, Spec};
 use gridwatch_camera::{Backend, Codec, Keyframe, decode::Decoder};

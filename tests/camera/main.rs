@@ -1,4 +1,6 @@
 //! Receiving and decoding: cameras served by a real RTSP server, and scripted ones.
+#![cfg(feature = "gst")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../support/camera.rs"]
 mod support;

@@ -1,6 +1,4 @@
 //! Digest and Basic let the right user in; a wrong password is named as what it is, and never printed.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::{
     Camera,

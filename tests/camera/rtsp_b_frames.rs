@@ -1,6 +1,4 @@
 //! Keyframes of a stream with B-frames arrive over real RTSP, numbered, whole, and decode at once.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::{
     Camera,

@@ -1,6 +1,4 @@
 //! A camera that dies in the middle of a GOP is down; when it is back, its pictures are too, by themselves.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::{
     Camera,

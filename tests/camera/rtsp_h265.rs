@@ -1,6 +1,4 @@
 //! H.265 over real RTSP, with B-frames, decodes as H.264 does.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::{
     Camera,

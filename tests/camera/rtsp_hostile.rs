@@ -1,6 +1,4 @@
 //! A dead, silent or hostile camera is down with a reason, again and again, and costs the cameras beside it nothing.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     sync::{

@@ -1,6 +1,4 @@
 //! A camera that refuses keep-alives is received on, as long as it sends pictures.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::{
     Camera,

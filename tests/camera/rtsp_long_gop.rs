@@ -1,6 +1,4 @@
 //! A keyframe every ten seconds is enough to live on.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::{
     Camera,

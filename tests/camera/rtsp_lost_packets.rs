@@ -1,6 +1,4 @@
 //! Packets that never come cost the picture they belong to, not the connection; a keyframe that lacks one is not shown.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{collections::HashSet, sync::Arc};
 

@@ -1,7 +1,5 @@
 //! A stream that refreshes itself without keyframes is decoded whole, shown, and called degraded; when keyframes come,
 //! it is received as any other.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

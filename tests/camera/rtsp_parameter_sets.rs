@@ -1,7 +1,5 @@
 //! Parameter sets come in the SDP, in band, or change in the middle of the stream; every keyframe carries the right
 //! ones.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 

@@ -1,6 +1,4 @@
 //! RTP timestamps may jump by hours, forwards and back: a picture's time is its arrival.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 

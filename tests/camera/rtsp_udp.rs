@@ -1,6 +1,4 @@
 //! RTP in datagrams, where the configuration says so.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::support::{
     Camera,

@@ -1,7 +1,5 @@
 //! A camera over TLS: believed when its certificate, or its authority's, is the one the configuration names, and not
 //! otherwise. The name on it may be any: cameras are called by their address.
-#![cfg(feature = "farm")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     path::{Path, PathBuf},

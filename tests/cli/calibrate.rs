@@ -1,6 +1,5 @@
 //! `gridwatch calibrate`: residuals and uncertainty as a table and as JSON, the ground drawn into a picture, and refusals in
 //! the words of `check`.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     fs,

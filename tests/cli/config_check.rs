@@ -1,6 +1,5 @@
 //! `gridwatch check`: a broken copy of the example is told whole, as a table and as JSON; the exit code says which kind of
 //! wrong it is.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     fs,

@@ -1,5 +1,4 @@
 //! An exported case holds before whoever checks it, with us or without; and any change to it is found and named.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::filing;
 use std::{

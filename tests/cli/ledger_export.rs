@@ -1,5 +1,4 @@
 //! `gridwatch ledger export --labelled`: what clerks judged becomes a set of pictures that can be trained and measured on.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::{filing, ledger_support};
 use std::{
@@ -10,7 +9,7 @@ use std::{
 };
 
 use crate::filing::{at, case, record};
-use gridwatch_config;
+use gridwatch_config as config;
 use gridwatch_contract::{EvidenceItem, EvidenceRole, When};
 use gridwatch_engine::{BBox, CaseState, Detection, Input, Light, Observation, View};
 use gridwatch_model::eval::data;

@@ -1,5 +1,7 @@
 //! Each command, run as a user runs it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[cfg(all(feature = "gst", feature = "ort"))]
 #[path = "../support/daemon.rs"]
 mod daemon;
 #[path = "../../crates/engine/tests/engine_support/mod.rs"]

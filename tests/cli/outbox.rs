@@ -1,5 +1,4 @@
 //! `gridwatch outbox`: what waits, why, again, and by another way.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path, process::Command};
 

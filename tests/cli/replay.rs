@@ -1,6 +1,5 @@
 //! `gridwatch replay`: the same ledger and configuration give the same bytes; another configuration is compared with them.
 //! Neither credentials nor a broker are asked for.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 

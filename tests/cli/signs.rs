@@ -1,9 +1,8 @@
 //! `gridwatch signs`: what the model sees in pictures becomes a baseline that an operator edits, and the demo's own baseline
 //! approves everything in its clip but the banner.
-#![cfg(feature = "ort")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![cfg(all(feature = "gst", feature = "ort"))]
 
-#[cfg(feature = "farm")]
+#[cfg(feature = "gst")]
 use crate::daemon;
 use std::{
     fs,
@@ -177,7 +176,7 @@ fn the_demos_baseline_approves_all_in_its_clip_but_the_banner() {
 }
 
 /// A configuration that names a baseline which is yet to be written is what the first recording starts from.
-#[cfg(feature = "farm")]
+#[cfg(feature = "gst")]
 #[test]
 fn a_camera_is_looked_at_as_the_daemon_would() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,4 @@
 //! What goes when it is old or too much, what never goes, and that the chain says so.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path, process::Command, time::Duration};
 

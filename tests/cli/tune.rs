@@ -1,5 +1,4 @@
 //! `gridwatch tune`: what people said of cases becomes a table, a picture, and a threshold with its reason.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path, process::Output};
 

@@ -1,9 +1,8 @@
 //! Days and hours as they are typed become those of the engine.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 
-use gridwatch_config;
+use gridwatch_config as config;
 use gridwatch_engine::{Beyond, Rule, ZoneKind, calendar::Calendar};
 use jiff::Timestamp;
 

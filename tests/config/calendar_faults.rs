@@ -1,10 +1,9 @@
 //! Faults of days, hours and holidays, told as all others are.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path};
 
 use crate::config_support::*;
-use gridwatch_config;
+use gridwatch_config as config;
 
 #[test]
 fn days_and_hours() {

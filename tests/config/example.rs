@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use gridwatch_config::{self, Aim, schema};
+use gridwatch_config as config;
+
+use gridwatch_config::{Aim, schema};
 use gridwatch_engine::{CameraId, Place};
 
 /// Every configuration under configs/ keeps to the schema, whatever else it needs around it.

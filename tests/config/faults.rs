@@ -1,11 +1,11 @@
 //! Every fault of a configuration is told at once, with its path, its line and what to do; nothing else is told, and no
 //! password ever.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path};
 
 use crate::config_support::*;
-use gridwatch_config::{self, Faults};
+use gridwatch_config as config;
+use gridwatch_config::Faults;
 
 #[test]
 fn the_broken_file_is_told_whole() {

@@ -1,4 +1,5 @@
 //! What the configuration accepts, refuses and says.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../support/config.rs"]
 mod config_support;

@@ -1,10 +1,10 @@
 //! Faults of a configuration in where things are: zones, reference systems, lenses, point pairs, cells.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 
 use crate::config_support::*;
-use gridwatch_config::{self, Draft};
+use gridwatch_config as config;
+use gridwatch_config::Draft;
 use gridwatch_engine::geometry::Crs;
 
 #[test]

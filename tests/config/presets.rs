@@ -1,5 +1,4 @@
 //! A camera that turns: its presets in the configuration, what is wrong with them, and what the engine gets.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

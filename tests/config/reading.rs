@@ -1,5 +1,4 @@
 //! What may be said of reading telephone numbers, and what is told of what may not.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

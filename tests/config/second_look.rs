@@ -1,5 +1,4 @@
 //! Who looks closer before a case is filed: the model must be there, find what the rule is about, and go on finding it.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::config_support::{Folder, assert_faults, told};
 use gridwatch_engine::Label;

@@ -1,7 +1,5 @@
 //! The daemon files a case while its broker is away, is killed, and starts again: the case and its pictures reach the
 //! subscriber, and the heap that still lies there is not filed a second time.
-#![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,5 @@
 //! The platform asks whether a heap is still there, and the daemon looks again: it is; then the camera goes dark, and nobody can tell;
 //! then there is light, and it is gone. Each time with the pictures that show it.
-#![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,6 @@
 //! The whole daemon on real streams and a real broker.
+#![cfg(all(feature = "gst", feature = "ort", feature = "opencv"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../support/broker.rs"]
 mod broker;

@@ -1,7 +1,5 @@
 //! Models brought to a running daemon by the commands that an operator types: a good one takes over while three cameras are
 //! judged and cases dwell, and costs neither a case nor a look; spoiled ones are refused and the good one goes on.
-#![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 

@@ -1,7 +1,5 @@
 //! A camera is turned while the daemon watches: nothing is filed from what it looks at then, an operator is told and shown,
 //! and once he says that the new view is right, cases are filed again.
-#![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

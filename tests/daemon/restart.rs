@@ -1,6 +1,4 @@
 //! The daemon is stopped while a heap dwells and started again: the heap goes on where it was.
-#![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::broker::{Broker, Subscriber, topic};
 use crate::daemon::{Daemon, farm};

@@ -1,6 +1,4 @@
 //! Three boxes that look at one street, on one broker: one case of its heap, whichever of them dies.
-#![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::broker::{Broker, Subscriber};
 use crate::daemon::{Daemon, farm, json_lines};

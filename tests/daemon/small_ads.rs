@@ -1,6 +1,4 @@
 //! A camera looks at a wall with two small ads (a composite): each advertiser's number is read from its stream and filed once.
-#![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

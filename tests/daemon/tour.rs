@@ -1,7 +1,5 @@
 //! A camera that turns, seen by the whole daemon: it judges nothing until it is shown its presets, nothing between them, and
 //! files from each what it sees there.
-#![cfg(all(feature = "farm", feature = "ort", feature = "opencv"))]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::daemon;
 use std::{sync::Arc, time::Duration};
@@ -9,7 +7,8 @@ use std::{sync::Arc, time::Duration};
 use crate::broker::Broker;
 use crate::daemon::{Daemon, changed_clip, gridwatch, json_lines, root};
 use gridwatch_config::raw;
-use gridwatch_farm::{self, Clip, Farm, FarmConfig, MountConfig};
+use gridwatch_farm as farm;
+use gridwatch_farm::{Clip, Farm, FarmConfig, MountConfig};
 use gridwatch_ledger::{Reader, What};
 
 const CAMERA: &str = "street-a";

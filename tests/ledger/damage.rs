@@ -1,6 +1,5 @@
 //! What a crash tears off is cut off and nothing else is; a file damaged elsewhere is read up to the damage, set apart,
 //! never deleted, and the next is read on. A disk that does not work stops nothing.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path, sync::Arc};
 

@@ -1,4 +1,5 @@
 //! Recording and replay.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../../crates/engine/tests/engine_support/mod.rs"]
 mod engine_support;

@@ -1,6 +1,5 @@
 //! What was recorded gives the live effects again, whole or from a start on, whatever came; another configuration gives
 //! what it would have given.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,4 @@
 //! Files are followed by new ones by size and by age, the oldest go first, and each can be begun with.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 

@@ -1,5 +1,4 @@
 //! `gridwatch replay --truth`: how cases are held against what was there.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path, sync::Arc};
 

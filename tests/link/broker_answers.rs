@@ -1,5 +1,4 @@
 //! What the link makes of each thing a broker may answer.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

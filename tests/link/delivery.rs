@@ -1,5 +1,4 @@
 //! Whatever happens to the broker, every case arrives, with its pictures before it.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::broker::{Broker, Subscriber, topic, within};
 use crate::filing;

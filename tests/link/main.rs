@@ -1,4 +1,5 @@
 //! The MQTT session against a real broker and a scripted one.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../support/broker.rs"]
 mod broker;
@@ -13,6 +14,7 @@ mod broker_answers;
 mod delivery;
 mod replies;
 mod secured;
+mod settings;
 mod sites;
 mod template;
 mod v311;

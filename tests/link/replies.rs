@@ -1,5 +1,4 @@
 //! A reply is acknowledged once it is committed, and not before; what is no reply is thrown away and holds up nothing.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::broker::{Broker, Subscriber, within};
 use crate::filing;

@@ -1,6 +1,5 @@
 //! A broker with a certificate, and with passwords or certificates for its boxes: cases arrive over TLS; a broker that cannot prove who
 //! it is, or does not know us, gets nothing, and why is said without any secret.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::filing;
 use std::{

@@ -1,5 +1,4 @@
 //! Several boxes on one broker that see one site: whoever is first files, whatever dies or forgets meanwhile.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::filing;
 use std::time::Duration;

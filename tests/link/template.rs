@@ -1,5 +1,4 @@
 //! A platform that wants its own JSON gets it: the example's template, on a real broker, from filing to what became of the thing.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 

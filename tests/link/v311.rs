@@ -1,5 +1,4 @@
 //! A broker that speaks MQTT 3.1.1: what the contract promises holds there too, but for what that protocol cannot say.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::broker::{Broker, Subscriber, topic, within};
 use crate::filing;

@@ -1,5 +1,4 @@
 //! A case is committed once with everything that belongs to it, or not at all; what is said about it later is kept.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::filing;
 use crate::filing::{at, case, file, form, pictures, record, revision, unsealed};

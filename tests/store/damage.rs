@@ -1,5 +1,4 @@
 //! A damaged database is set aside and never deleted; a full disk is called a full disk; a newer database is refused.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{fs, path::Path};
 

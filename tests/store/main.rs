@@ -1,4 +1,5 @@
 //! Cases, outbox and chain in SQLite.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../support/filing.rs"]
 mod filing;

@@ -1,6 +1,5 @@
 //! Whatever the broker answers and in whatever order: nothing leaves the outbox but what was delivered, and no case goes
 //! before its pictures. Checked against a plain list.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::filing;
 use std::collections::{BTreeMap, BTreeSet};

@@ -4,7 +4,9 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
-use gridwatch_config::{self, Draft, Fault};
+use gridwatch_config as config;
+
+use gridwatch_config::{Draft, Fault};
 
 /// What the tests' environment holds.
 pub fn variable(name: &str) -> Option<String> {

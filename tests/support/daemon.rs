@@ -13,7 +13,8 @@ use std::{
 };
 
 use gridwatch_config::raw;
-use gridwatch_farm::{self, Clip, Farm, FarmConfig, MountConfig};
+use gridwatch_farm as farm;
+use gridwatch_farm::{Clip, Farm, FarmConfig, MountConfig};
 
 /// Longest that anything may take before a test gives up; nothing is expected to come near it.
 pub const PATIENCE: Duration = Duration::from_secs(180);

@@ -2,10 +2,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses what it needs")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
-use gridwatch_config::raw;
 use gridwatch_engine::View;
 use gridwatch_frame::Frame;
-use gridwatch_vision::{Health, Limits, Luma};
+use gridwatch_vision::{Health, Limits, Luma, ViewLimits};
 use image::{RgbImage, imageops};
 use jiff::Timestamp;
 
@@ -75,11 +74,11 @@ pub fn small(picture: &RgbImage, at: Timestamp, chance: &mut fastrand::Rng) -> L
         *v = v.saturating_add_signed(chance.i8(-3..=3));
     }
     let frame = Frame::from_rgb(&noisy, at).unwrap();
-    let (view, small) = Health::new(raw::View::default()).look(&frame).unwrap();
+    let (view, small) = Health::new(ViewLimits::default()).look(&frame).unwrap();
     assert_eq!(view, View::Clear);
     small.unwrap()
 }
 
 pub fn limits() -> Limits {
-    Limits::from(&raw::View::default())
+    Limits::from(&ViewLimits::default())
 }

@@ -1,5 +1,4 @@
 //! The view's health on real pictures: as they are, and as they would be at night, out of focus, covered or frozen.
-#![cfg(feature = "opencv")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
 use gridwatch_engine::View;

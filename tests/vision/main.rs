@@ -1,4 +1,5 @@
 //! View health and moved cameras.
+#![cfg(feature = "opencv")]
 
 #[path = "../support/vision.rs"]
 mod vision_support;

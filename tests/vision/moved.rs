@@ -1,10 +1,8 @@
 //! Whether a camera looks where it did, on real pictures: by other light, behind other things, aimed elsewhere.
-#![cfg(feature = "opencv")]
 
 use crate::vision_support::*;
-use gridwatch_config::raw;
 use gridwatch_engine::{Light, View};
-use gridwatch_vision::{Aim, Change, Health, Kept, Luma, Shift, Verdict};
+use gridwatch_vision::{Aim, Change, Health, Kept, Luma, Shift, Verdict, ViewLimits};
 use image::{RgbImage, imageops};
 use jiff::{Timestamp, ToSpan};
 
@@ -406,7 +404,7 @@ fn a_mount_that_sags_is_noticed_though_the_reference_follows_the_seasons() {
 fn a_parked_car_is_taken_in_and_the_view_still_known() {
     let street = street("person");
     let straight = seen(&street, STRAIGHT);
-    let parked = behind(&straight, &seen(&crate::street("cars"), STRAIGHT), 0.4);
+    let parked = behind(&straight, &seen(&crate::vision_support::street("cars"), STRAIGHT), 0.4);
     let mut camera = Camera::aimed_at(&straight);
     let agreement = |camera: &mut Camera, picture: &RgbImage| {
         let small = small(picture, camera.now, &mut camera.chance);
@@ -492,7 +490,7 @@ fn the_demos_cameras_look_where_they_did() {
     for name in ["street-a", "street-b", "square-c"] {
         let file = format!("{}/demo/clips/{name}.mp4", env!("CARGO_MANIFEST_DIR"));
         let mut camera = Camera::new();
-        let mut health = Health::new(raw::View::default());
+        let mut health = Health::new(ViewLimits::default());
         let mut looks = 0;
         for frame in gridwatch_camera::clip::frames(file.as_ref()).unwrap().step_by(10) {
             let frame = frame.unwrap();

@@ -1,5 +1,4 @@
 //! At which of its presets a camera that turns stands, on real pictures.
-#![cfg(feature = "opencv")]
 
 use std::time::Duration;
 

@@ -26,11 +26,11 @@ pub use self::fault::{Fault, Faults};
 
 /// The way to a value: keys and indices, outermost first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub(crate) struct At(Vec<Step>);
+pub struct At(Vec<Step>);
 
 /// One step of the way.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Step {
+pub enum Step {
     /// Into a table.
     Key(String),
     /// Into an array.
@@ -38,34 +38,34 @@ pub(crate) enum Step {
 }
 
 impl At {
-    pub(crate) fn key(&self, key: &str) -> Self {
+    pub fn key(&self, key: &str) -> Self {
         let mut steps = self.0.clone();
         steps.push(Step::Key(key.into()));
         Self(steps)
     }
 
-    pub(crate) fn index(&self, index: usize) -> Self {
+    pub fn index(&self, index: usize) -> Self {
         let mut steps = self.0.clone();
         steps.push(Step::Index(index));
         Self(steps)
     }
 
     /// Where it lies, and the last step there; `None` for the whole document.
-    pub(crate) fn split(&self) -> Option<(Self, &Step)> {
+    pub fn split(&self) -> Option<(Self, &Step)> {
         let (last, parents) = self.0.split_last()?;
         Some((Self(parents.to_vec()), last))
     }
 
-    pub(crate) fn starts_with(&self, head: &Self) -> bool {
+    pub fn starts_with(&self, head: &Self) -> bool {
         self.0.starts_with(&head.0)
     }
 
-    pub(crate) fn steps(&self) -> &[Step] {
+    pub fn steps(&self) -> &[Step] {
         &self.0
     }
 
     /// The value there.
-    pub(crate) fn of<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+    pub fn of<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         self.0.iter().try_fold(value, |v, step| match step {
             Step::Key(k) => v.get(k),
             Step::Index(i) => v.get(i),
@@ -73,7 +73,7 @@ impl At {
     }
 
     /// The value there, to change it.
-    pub(crate) fn of_mut<'v>(&self, value: &'v mut Value) -> Option<&'v mut Value> {
+    pub fn of_mut<'v>(&self, value: &'v mut Value) -> Option<&'v mut Value> {
         self.0.iter().try_fold(value, |v, step| match step {
             Step::Key(k) => v.get_mut(k),
             Step::Index(i) => v.get_mut(i),
@@ -108,19 +108,19 @@ impl std::fmt::Display for At {
 
 /// A TOML file, read.
 #[derive(Debug)]
-pub(crate) struct Document {
+pub struct Document {
     /// As the operator would type it.
-    pub(crate) file: PathBuf,
+    pub file: PathBuf,
     /// Its bytes; empty where it could not be read.
-    pub(crate) bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
     /// What it says.
-    pub(crate) value: Value,
+    pub value: Value,
     lines: BTreeMap<At, usize>,
 }
 
 impl Document {
     /// Reads `file`. `Err` holds every reason why it is no TOML.
-    pub(crate) fn read(file: &Path) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
+    pub fn read(file: &Path) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
         let bytes = fs::read(file).map_err(|e| {
             vec![Fault::whole(
                 file,
@@ -132,7 +132,7 @@ impl Document {
     }
 
     /// The same of what was read from `file` already.
-    pub(crate) fn parse(file: &Path, bytes: Vec<u8>) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
+    pub fn parse(file: &Path, bytes: Vec<u8>) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
         let text = std::str::from_utf8(&bytes).map_err(|e| {
             let message = format!("byte {} is not UTF-8", e.valid_up_to());
             vec![Fault::whole(file, message, "save the file as UTF-8")]
@@ -175,14 +175,14 @@ impl Document {
     }
 
     /// The line of `at`, or of the nearest thing around it that is written down.
-    pub(crate) fn line(&self, at: &At) -> Option<usize> {
+    pub fn line(&self, at: &At) -> Option<usize> {
         (0..=at.0.len())
             .rev()
             .find_map(|n| self.lines.get(&At(at.0[..n].to_vec())).copied())
     }
 
     /// A fault at `at`.
-    pub(crate) fn fault(&self, at: &At, message: impl Into<String>, remedy: impl Into<String>) -> Fault {
+    pub fn fault(&self, at: &At, message: impl Into<String>, remedy: impl Into<String>) -> Fault {
         Fault {
             path: at.to_string(),
             file: self.file.clone(),

@@ -31,8 +31,8 @@ use super::{
     torn,
 };
 use crate::Backend;
-use gridwatch_engine::CameraId;
 use gridwatch_base::error::Class;
+use gridwatch_engine::CameraId;
 use gridwatch_frame::Frame;
 
 /// A 4K keyframe takes a tenth of this on the slowest box there is; whatever takes longer hangs.

@@ -26,8 +26,8 @@ use super::{
     gst_frame,
     slot::{Slot, State},
 };
-use gridwatch_engine::CameraId;
 use gridwatch_base::{error::Class, secret::Credentials};
+use gridwatch_engine::CameraId;
 
 /// How often the thread looks whether it is to stop.
 const POLL: gst::ClockTime = gst::ClockTime::from_mseconds(200);

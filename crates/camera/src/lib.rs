@@ -2,7 +2,6 @@
 //!
 //! Receive cheaply, decode rarely: the compressed stream is received all the time, only the newest keyframe is kept, and
 //! nothing is decoded that is not looked at.
-
 //!
 //! [`receive`] keeps one supervised task a camera and fills its [`Slot`]; [`schedule`] says which camera is due;
 //! `decode` turns a keyframe into a picture. `gst_source` fills the same slot from whatever GStreamer opens, and
@@ -31,10 +30,36 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use gridwatch_engine::CameraId;
 use gridwatch_frame::Frame;
 pub use slot::{Slot, State, Stats};
+
+/// Which decoders to use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// The box's hardware decoder where it has one that works, software otherwise.
+    #[default]
+    Auto,
+    /// Software only.
+    Software,
+    /// Hardware only: a box without a working one refuses to start.
+    Hardware,
+}
+
+/// How RTP travels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// Interleaved in the RTSP connection.
+    #[default]
+    Tcp,
+    /// In datagrams.
+    Udp,
+}
 
 /// What a stream is coded in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

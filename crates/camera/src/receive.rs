@@ -43,8 +43,8 @@ use super::{
     slot::{Slot, State},
 };
 use crate::Transport;
-use gridwatch_engine::CameraId;
 use gridwatch_base::{error::Class, secret::Credentials};
+use gridwatch_engine::CameraId;
 
 /// No camera's access unit is larger: 4K intra-only at 100 Mb/s stays under 2 MiB.
 const MAX_ACCESS_UNIT: usize = 8 << 20;

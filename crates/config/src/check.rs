@@ -38,11 +38,18 @@ use super::{
     raw::{self, Span},
     schema::WORDS,
 };
+use gridwatch_base::{
+    digest::sha256_hex,
+    document::{
+        At, Document, Fault,
+        schema::{self, Sound, nearest},
+    },
+};
 use gridwatch_custody::keys::OriginalsKey;
-use gridwatch_base::{digest::sha256_hex, document::{At, Document, Fault, schema::{self, Sound, nearest}}};
-use gridwatch_engine::{self, Label, NodeId};
-use gridwatch_evidence;
-use gridwatch_model;
+use gridwatch_engine as engine;
+use gridwatch_engine::{Label, NodeId};
+use gridwatch_evidence as evidence;
+use gridwatch_model as model;
 use gridwatch_store::{Budget, Retention};
 
 const DAY: Duration = Duration::from_hours(24);

@@ -28,15 +28,22 @@ use url::Url;
 
 pub use self::{
     check::{Draft, Judged, Survey},
-    raw::{Backend, Language, LogFormat, Transport},
+    raw::LogFormat,
 };
+pub use gridwatch_base::{
+    document::{Fault, Faults},
+    secret::{Credentials, Secret},
+};
+use gridwatch_camera::{Backend, Transport};
+pub use gridwatch_contract::Language;
+use gridwatch_contract::Template;
 use gridwatch_custody::{PublicKey, keys::OriginalsKey};
 use gridwatch_engine::{CameraId, Category, Label, NodeId, Plan, Point, RuleId};
-use gridwatch_ledger;
-use gridwatch_contract::Template;
-use gridwatch_model;
+use gridwatch_ledger as ledger;
+use gridwatch_link::Protocol;
+use gridwatch_model as model;
 use gridwatch_store::Retention;
-pub use gridwatch_base::{document::{Fault, Faults}, secret::{Credentials, Secret}};
+use gridwatch_vision::ViewLimits;
 
 /// A configuration that holds: every reference resolves, every path is absolute, every credential is read.
 #[derive(Debug, Clone)]
@@ -71,7 +78,7 @@ pub struct Config {
     /// Where what is judged is recorded; `None`: nowhere.
     pub ledger: Option<ledger::Settings>,
     /// When a view cannot be trusted.
-    pub view: raw::View,
+    pub view: ViewLimits,
     /// The grid's version, stated in each case.
     pub grid_version: String,
     /// `EPSG:4490` or `EPSG:4326`: of the grid and of every coordinate.
@@ -102,7 +109,7 @@ pub struct Broker {
     /// TCP port.
     pub port: u16,
     /// Which MQTT it speaks.
-    pub protocol: raw::Protocol,
+    pub protocol: Protocol,
     /// `None`: plain TCP (`mqtt://`).
     pub tls: Option<Tls>,
     /// Who the box is to the broker.

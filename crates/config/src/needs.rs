@@ -2,7 +2,7 @@
 
 use super::{Camera, Config};
 use gridwatch_engine::Label;
-use gridwatch_evidence;
+use gridwatch_evidence as evidence;
 
 impl Config {
     /// What nobody would find any more at `cameras` if the model at `model` (an index into [`Config::models`]) found `new` and no

@@ -5,10 +5,13 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+pub use gridwatch_camera::Backend;
+pub use gridwatch_contract::Language;
+use gridwatch_vision::ViewLimits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use gridwatch_engine;
+use gridwatch_engine as engine;
 use gridwatch_model::manifest::Provider;
 
 mod broker;
@@ -22,7 +25,7 @@ mod span;
 pub(super) use calendar::{DATES_PATTERN, DAYS_PATTERN, SEASON_PATTERN, TIME_PATTERN};
 pub(super) use span::SPAN_PATTERN;
 pub use {
-    broker::{Broker, ClientCertificate, Protocol},
+    broker::{Broker, ClientCertificate},
     calendar::{Calendar, CalendarFile, Schedule, Window},
     camera::*,
     evidence::{Evidence, KeyPlace},
@@ -76,7 +79,7 @@ pub struct File {
     pub ledger: Ledger,
     /// When a view cannot be trusted.
     #[serde(default)]
-    pub view: View,
+    pub view: ViewLimits,
     /// Holidays and make-up working days.
     #[serde(default)]
     pub calendar: Calendar,
@@ -132,17 +135,6 @@ pub struct Node {
     pub language: Language,
 }
 
-/// The language of what a clerk reads.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Language {
-    /// Chinese.
-    #[default]
-    Zh,
-    /// English.
-    En,
-}
-
 /// The shared libraries and worker threads.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -180,19 +172,6 @@ pub struct Reading {
 pub struct Decode {
     /// Which decoders to use.
     pub backend: Backend,
-}
-
-/// Which decoders to use.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Backend {
-    /// The box's hardware decoder where it has one that works, software otherwise.
-    #[default]
-    Auto,
-    /// Software only.
-    Software,
-    /// Hardware only: a box without a working one refuses to start.
-    Hardware,
 }
 
 /// A user and a password, never in the file itself.
@@ -352,47 +331,6 @@ impl Default for Ledger {
             file_mb: 64,
             keep_mb: 2048,
             keep_days: 30,
-        }
-    }
-}
-
-/// When a view cannot be trusted.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct View {
-    /// A picture whose mean luma (0..=255) is lower is dark. Higher takes lit night streets for dark.
-    #[schemars(range(min = 0.0, max = 255.0))]
-    pub dark_below: f64,
-    /// A picture whose Laplacian variance at 320 pixels across is lower has no fine structure: it is blurred, or blocked. Higher takes dim and foggy streets for blurred.
-    #[schemars(range(min = 0.0, max = 10000.0))]
-    pub blurred_below: f64,
-    /// A picture without fine structure whose luma also deviates less than this is blocked rather than blurred.
-    #[schemars(range(min = 0.0, max = 255.0))]
-    pub blocked_below: f64,
-    /// This many looks with the very same samples in a row, and the view is frozen.
-    #[schemars(range(min = 2, max = 1000))]
-    pub frozen_after: u32,
-    /// No point of the view may lie farther from its place than this share of the picture's width: else the camera was moved. Lower takes the shaking of a pole for it; a pan by twice as much is always noticed.
-    #[schemars(range(min = 0.005, max = 0.04))]
-    pub moved_beyond: f64,
-    /// A picture whose edges agree with the view's less than this shows something else (a picture agrees with itself by nearly 1, two streets by less than 0.1). Higher takes a bus before the lens, and heavy snow, for another view.
-    #[schemars(range(min = 0.05, max = 0.9))]
-    pub unlike_below: f64,
-    /// This many looks in a row that show the view elsewhere, and the camera is called moved: nothing is confirmed or cleared there until it is back, or until `gridwatch view confirm`. Three times as many where they show nothing of the view.
-    #[schemars(range(min = 1, max = 1000))]
-    pub moved_after: u32,
-}
-
-impl Default for View {
-    fn default() -> Self {
-        Self {
-            dark_below: 8.0,
-            blurred_below: 8.0,
-            blocked_below: 12.0,
-            frozen_after: 6,
-            moved_beyond: 0.015,
-            unlike_below: 0.15,
-            moved_after: 3,
         }
     }
 }

@@ -9,7 +9,10 @@ use super::raw::{
     self, DATES_PATTERN, DAYS_PATTERN, ENV_PATTERN, GB_ID_PATTERN, ID_PATTERN, SEASON_PATTERN, SPAN_PATTERN,
     TIME_PATTERN, VIEW_PATTERN,
 };
-use gridwatch_base::document::{At, Step, schema::{Pattern, Words, of}};
+use gridwatch_base::document::{
+    At, Step,
+    schema::{Pattern, Words, of},
+};
 
 /// The JSON Schema (draft 2020-12) of the configuration file.
 pub fn generate() -> Value {

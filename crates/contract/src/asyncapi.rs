@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{CaseRecord, ClaimMessage, HealthMessage, ReplyMessage, SCHEMA_VERSION, StatusMessage};
 
 /// A message of the contract that is JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message {
     /// A case record.
     Case,
@@ -34,6 +34,11 @@ impl Message {
             Self::Health => "health",
             Self::Claim => "claim",
         }
+    }
+
+    /// The message called `name` ([`Self::as_str`]).
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|m| m.as_str() == name)
     }
 
     /// Its JSON Schema (draft 2020-12) as it is checked in: `configs/schema/NAME.schema.json`.

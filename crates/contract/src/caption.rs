@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::contract::{Bilingual, CaseRecord, EvidenceItem, EvidenceRole, When};
+use super::{Bilingual, CaseRecord, EvidenceItem, EvidenceRole, When};
 
 /// Which look a picture is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

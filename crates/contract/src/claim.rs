@@ -53,7 +53,7 @@ const MAX_REACH_M: f64 = 1000.0;
 
 impl ClaimMessage {
     /// What is said of `claim`.
-    pub(in gridwatch_link) fn new(claim: &Claim, filed: bool, saying: u64, until: When) -> Self {
+    pub fn new(claim: &Claim, filed: bool, saying: u64, until: When) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
             case_id: claim.case.to_string(),
@@ -73,7 +73,7 @@ impl ClaimMessage {
     }
 
     /// For the engine; `None` where a number is none that a box would say.
-    pub(in gridwatch_link) fn claim(&self) -> Option<Claim> {
+    pub fn claim(&self) -> Option<Claim> {
         let is_reach = |m: f64| (0.0..=MAX_REACH_M).contains(&m);
         let is_place = (-180.0..=180.0).contains(&self.lon) && (-90.0..=90.0).contains(&self.lat);
         (is_place && is_reach(self.uncertainty_m) && is_reach(self.merge_radius_m)).then(|| Claim {

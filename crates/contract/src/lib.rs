@@ -8,8 +8,13 @@
 //! read strictly instead, because a misspelt field in a reply would be an order not carried out.
 
 mod asyncapi;
+mod caption;
 mod claim;
+mod form;
 mod own;
+mod record;
+mod template;
+pub mod topics;
 
 use std::{borrow::Cow, fmt};
 
@@ -20,7 +25,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 pub use self::{
     asyncapi::{Message, document as asyncapi},
     claim::ClaimMessage,
+    form::Form,
     own::*,
+    record::{Context, Language},
+    template::{Template, TemplateFault},
+    topics::{SiteTopic, Topics},
 };
 use gridwatch_engine::{CaseState, Finding, PlaceMethod, Reply};
 

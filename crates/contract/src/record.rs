@@ -1,8 +1,10 @@
 //! Makes the case record from what the engine decided and from what the daemon knows: camera, models, pictures, grid.
 
 use jiff::{Timestamp, tz::TimeZone};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::contract::{
+use super::{
     Bilingual, CameraInfo, CaseRecord, EvidenceItem, Extent, HistoryEntry, Location, ModelInfo, PresenceEntry, Purpose,
     Recurrence, ReportKind, RuleInfo, SCHEMA_VERSION, Source, Verification, When,
 };
@@ -10,7 +12,8 @@ use gridwatch_base::clock::Kept;
 use gridwatch_engine::{Case, CaseState, Finding, Verified};
 
 /// The language of what a clerk reads.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Language {
     /// Chinese.
     #[default]
@@ -44,7 +47,7 @@ pub struct Context<'a> {
     pub config_sha256: &'a str,
     /// Width and height of the confirming picture, in pixels.
     pub picture: (u32, u32),
-    /// The pictures, already written ([`gridwatch_store::evidence_file`]).
+    /// The pictures, already written (the store's evidence files).
     pub evidence: Vec<EvidenceItem>,
     /// When the case is committed.
     pub filed_at: Timestamp,

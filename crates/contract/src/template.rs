@@ -1,7 +1,7 @@
 //! A case record in a city's own words: names, codes and nesting from a template, without code.
 //!
 //! A template is JSON of the form that the city wants. In its texts `${path}` stands for a value of the record
-//! ([`CaseRecord`](super::contract::CaseRecord), `configs/schema/case.schema.json`); a text that is nothing but one `${path}` becomes
+//! ([`CaseRecord`](super::CaseRecord), `configs/schema/case.schema.json`); a text that is nothing but one `${path}` becomes
 //! that value with its type. `${sealed}` is the record itself, signed, as text. Three objects stand for something else:
 //!
 //! ```json
@@ -15,7 +15,7 @@
 use jiff::fmt::strtime;
 use serde_json::{Map, Value};
 
-use super::contract::Message;
+use super::Message;
 
 /// A template whose every path is one of the record's.
 #[derive(Debug, Clone, PartialEq)]
@@ -360,7 +360,7 @@ mod tests {
     use super::*;
 
     fn record() -> String {
-        let file = format!("{}/tests/fixtures/contract/case.json", env!("CARGO_MANIFEST_DIR"));
+        let file = format!("{}/../../tests/fixtures/contract/case.json", env!("CARGO_MANIFEST_DIR"));
         std::fs::read_to_string(file).unwrap()
     }
 

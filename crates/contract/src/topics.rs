@@ -45,20 +45,20 @@ impl Topics {
 /// The topics of claims: `PREFIX/v1/site/CELL/CATEGORY/NODE/CASE`. The box stands in them, so that a broker can let each write its
 /// own alone, and the case, so that no claim takes another's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SiteTopic {
+pub struct SiteTopic {
     prefix: String,
 }
 
 impl SiteTopic {
     /// Those below `prefix`.
-    pub(super) fn new(prefix: &str) -> Self {
+    pub fn new(prefix: &str) -> Self {
         Self {
             prefix: format!("{prefix}/v1/site/"),
         }
     }
 
     /// Where a claim is said.
-    pub(super) fn of(&self, claim: &Claim) -> String {
+    pub fn of(&self, claim: &Claim) -> String {
         let Claim {
             case,
             node,
@@ -70,17 +70,17 @@ impl SiteTopic {
     }
 
     /// All claims in `cell`.
-    pub(super) fn filter(&self, cell: &CellCode) -> String {
+    pub fn filter(&self, cell: &CellCode) -> String {
         format!("{}{cell}/#", self.prefix)
     }
 
     /// True of a topic below these.
-    pub(super) fn holds(&self, topic: &str) -> bool {
+    pub fn holds(&self, topic: &str) -> bool {
         topic.starts_with(&self.prefix)
     }
 
     /// Box and case of a claim's topic.
-    pub(super) fn parse<'a>(&self, topic: &'a str) -> Option<(&'a str, CaseId)> {
+    pub fn parse<'a>(&self, topic: &'a str) -> Option<(&'a str, CaseId)> {
         let mut levels = topic.strip_prefix(&self.prefix)?.split('/');
         let (_cell, _category, node, case) = (levels.next()?, levels.next()?, levels.next()?, levels.next()?);
         (levels.next().is_none() && !case.is_empty()).then(|| (node, case.into()))

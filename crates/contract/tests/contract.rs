@@ -1,27 +1,49 @@
 //! The contract as other programs see it: the checked-in schema is the types', and what is sent is valid under it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "support/filing.rs"]
-mod filing;
+#[path = "../../../tests/support/case.rs"]
+mod case_fixture;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use filing::{case, pictures, record, zone};
+use case_fixture::{NODE, at, case, evidence_item, picture_bytes, record, zone};
+use gridwatch_base::digest::sha256_hex;
+use gridwatch_contract as contract;
+use gridwatch_contract::{
+    CameraHealth, CaseRecord, ClaimMessage, ClockHealth, EvidenceItem, EvidenceRole, HealthMessage, Message, Presence,
+    Purpose, ReplyMessage, SCHEMA_VERSION, StatusMessage, When,
+};
 use gridwatch_engine::{CaseState, PlaceMethod};
-use gridwatch_link::{Settings, Tls};
-use gridwatch_contract::{self, CameraHealth, CaseRecord, ClaimMessage, ClockHealth, EvidenceRole, HealthMessage, Message, Presence, Purpose, ReplyMessage, SCHEMA_VERSION, StatusMessage, When};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-fn sample() -> CaseRecord {
-    let dir = tempfile::tempdir().unwrap();
-    record(&case(1), pictures(dir.path(), 1))
+fn pictures() -> Vec<EvidenceItem> {
+    [EvidenceRole::Scene, EvidenceRole::Closeup, EvidenceRole::Overlay]
+        .into_iter()
+        .enumerate()
+        .map(|(i, role)| {
+            let bytes = picture_bytes(1, i, 8_000);
+            evidence_item(i, role, bytes.len(), sha256_hex(&bytes))
+        })
+        .collect()
 }
 
-/// After a change of the types: `GRIDWATCH_BLESS=1 cargo test --no-default-features --test link_contract`, and look at
+fn sample() -> CaseRecord {
+    record(&case(1), pictures())
+}
+
+/// The workspace's root.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// After a change of the types: `GRIDWATCH_BLESS=1 cargo test -p gridwatch-contract`, and look at
 /// the difference as a receiver would.
 fn golden(path: &str, now: &str) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let file = root().join(path);
     if std::env::var_os("GRIDWATCH_BLESS").is_some() {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, now).unwrap();
@@ -53,9 +75,7 @@ fn the_asyncapi_document_is_the_types_and_its_references_lead_somewhere() {
             match reference.strip_prefix('#') {
                 Some(pointer) => assert!(document.pointer(pointer).is_some(), "{reference}"),
                 None => {
-                    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-                        .join("configs/schema")
-                        .join(reference);
+                    let file = root().join("configs/schema").join(reference);
                     assert!(file.is_file(), "{reference}");
                 }
             }
@@ -97,7 +117,7 @@ where
 }
 
 fn when(second: i64) -> When {
-    When::new(filing::at(second), &zone())
+    When::new(at(second), &zone())
 }
 
 #[test]
@@ -140,7 +160,7 @@ fn the_golden_claim_is_valid() {
     let claim = ClaimMessage {
         schema_version: SCHEMA_VERSION,
         case_id: sample().case_id,
-        node_id: filing::NODE.into(),
+        node_id: NODE.into(),
         category_code: "0102".into(),
         cell_code: "310115001001042".into(),
         lon: 121.5,
@@ -167,7 +187,7 @@ fn the_golden_claim_is_valid() {
 fn the_golden_status_is_what_the_program_writes_and_valid() {
     let status = StatusMessage {
         schema_version: SCHEMA_VERSION,
-        node_id: filing::NODE.into(),
+        node_id: NODE.into(),
         state: Presence::Online,
         since: Some(when(0)),
         version: "0.1.0".into(),
@@ -192,7 +212,7 @@ fn the_golden_health_is_what_the_program_writes_and_valid() {
     };
     let health = HealthMessage {
         schema_version: SCHEMA_VERSION,
-        node_id: filing::NODE.into(),
+        node_id: NODE.into(),
         at: when(60),
         clock: Some(ClockHealth {
             synchronised: true,
@@ -247,11 +267,7 @@ fn a_box_at_the_pictures_edge_stays_in_the_picture() {
     let mut case = case(1);
     case.confirmed_box.x2 = 1.0;
     case.confirmed_box.y1 = 0.0;
-    let dir = tempfile::tempdir().unwrap();
-    assert_eq!(
-        record(&case, pictures(dir.path(), 1)).extent.bbox_px,
-        [480, 0, 1920, 810]
-    );
+    assert_eq!(record(&case, pictures()).extent.bbox_px, [480, 0, 1920, 810]);
 }
 
 #[test]
@@ -261,9 +277,8 @@ fn without_a_legal_review_a_case_is_a_lead() {
 
 #[test]
 fn each_picture_says_in_both_languages_what_it_shows_and_when() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut evidence = pictures(dir.path(), 1);
-    evidence[0].captured_at = When::new(filing::at(600), &zone());
+    let mut evidence = pictures();
+    evidence[0].captured_at = When::new(at(600), &zone());
     let mut record = record(&case(1), evidence);
     let captions = |record: &CaseRecord| -> Vec<contract::Bilingual> {
         record.evidence.iter().map(|e| e.caption.clone().unwrap()).collect()
@@ -304,20 +319,4 @@ fn a_misspelt_reply_is_refused() {
     let wrong = json!({"case_id": "x", "state": "accepted", "plattform_task_no": "1"});
     let said = serde_json::from_value::<ReplyMessage>(wrong).unwrap_err().to_string();
     assert!(said.contains("plattform_task_no"), "{said}");
-}
-
-#[test]
-fn a_password_is_shown_nowhere() {
-    let settings = Settings {
-        login: Some(gridwatch_base::secret::Credentials {
-            user: "box".into(),
-            password: "hunter2".into(),
-        }),
-        tls: Some(Tls {
-            ca_file: "/nowhere/ca.pem".into(),
-            client: None,
-        }),
-        ..filing::settings(1)
-    };
-    assert!(!format!("{settings:?}").contains("hunter2"));
 }

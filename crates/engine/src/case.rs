@@ -22,13 +22,6 @@ pub struct Illegal {
     pub why: &'static str,
 }
 
-impl Illegal {
-    /// What came in cannot be right.
-    pub fn class(&self) -> gridwatch_base::error::Class {
-        gridwatch_base::error::Class::Data
-    }
-}
-
 impl CaseState {
     /// The state after the platform's answer `to`. The same answer again changes nothing.
     ///

@@ -17,7 +17,6 @@ use super::{
     geometry::{Crs, LocalPlane, Side, side_of},
     types::{CellCode, LonLat},
 };
-use gridwatch_base::error::Class;
 
 pub use check::{Findings, Gap, Overlap, RingFault, Slivers};
 pub use neighbours::CellIndex;
@@ -85,13 +84,6 @@ pub enum GridFault {
         /// What is wrong with it.
         fault: CellFault,
     },
-}
-
-impl GridFault {
-    /// What was typed, or given, is wrong.
-    pub fn class(&self) -> Class {
-        Class::Config
-    }
 }
 
 struct Named<'a>(&'a Option<String>);

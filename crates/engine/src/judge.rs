@@ -374,7 +374,12 @@ impl Engine {
     }
 }
 
-fn telling<'a>(camera: &'a CameraId, rule: &'a RuleId, at: Timestamp, effects: &'a mut Vec<Effect>) -> TransitionContext<'a> {
+fn telling<'a>(
+    camera: &'a CameraId,
+    rule: &'a RuleId,
+    at: Timestamp,
+    effects: &'a mut Vec<Effect>,
+) -> TransitionContext<'a> {
     TransitionContext {
         camera,
         rule,

@@ -197,7 +197,7 @@ pub(super) mod tests {
     use super::*;
     use crate::types::{Category, Scores};
 
-    pub(in crate) fn rule() -> Rule {
+    pub(crate) fn rule() -> Rule {
         Rule {
             id: "garbage".into(),
             category: Category {

@@ -247,7 +247,7 @@ pub enum Effect {
     },
     /// At the next look, look closer at this place, too: at the part of the picture around it alone. What is found there for
     /// the rule's labels is the [`closer`](Detection::closer) score of that look's detections there.
-    LookCloser {
+    SecondLook {
         /// Which camera.
         camera: CameraId,
         /// For which rule.

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use crate::engine_support::*;
-use gridwatch_engine::{ApprovedSign, BBox, CameraPlan, Detection, LonLat, NotFiled, Place, PlaceMethod, Rule, Stands, ZoneKind, is_approved};
+use gridwatch_engine::{
+    ApprovedSign, BBox, CameraPlan, Detection, LonLat, NotFiled, Place, PlaceMethod, Rule, Stands, ZoneKind,
+    is_approved,
+};
 
 const LOOK_EVERY_S: f64 = 60.0;
 const DWELL_S: f64 = 2.0 * 3600.0;

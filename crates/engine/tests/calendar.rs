@@ -1,9 +1,11 @@
 //! When a schedule is open is what a clock on the wall and a list of days say, minute by minute, whatever the zone does.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{collections::BTreeMap, time::Duration};
 
-use gridwatch_engine::{ScheduleId, calendar::{Calendar, DAY, DayKind, Days, Hours, Pause, Schedule, Season, Window}};
+use gridwatch_engine::{
+    ScheduleId,
+    calendar::{Calendar, DAY, DayKind, Days, Hours, Pause, Schedule, Season, Window},
+};
 use jiff::{
     Timestamp, ToSpan,
     civil::{Date, Weekday, date},

@@ -1,5 +1,4 @@
 //! Several boxes that see one site: what another box has open is filed no second time, and nothing hangs on it longer.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::engine_support::{HERE, World, claim, elsewhere, fixed, plan, rule};
 use gridwatch_engine::{CaseId, Claim, Known, LonLat, NotFiled};

@@ -1,10 +1,11 @@
 //! Clerks have two minutes for a case: what is over the day's number waits for the next day, the surest and longest there
 //! first, and is filed then if it is still there.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::engine_support;
 use crate::engine_support::{World, at, bbox, fixed_at, garbage, no_cap, plan, rule};
-use gridwatch_engine::{BBox, CaseState, Effect, Input, Intake, LonLat, NotFiled, Plan, Zone, ZoneKind, calendar::Calendar};
+use gridwatch_engine::{
+    BBox, CaseState, Effect, Input, Intake, LonLat, NotFiled, Plan, Zone, ZoneKind, calendar::Calendar,
+};
 use jiff::tz::{TimeZone, offset};
 
 const HOUR: u32 = 3600;

@@ -1,11 +1,13 @@
 //! An open case that nobody ends does not hold its place for ever: without a word of the platform for a week of clear looks, and
 //! once its place has been empty for a day, the box takes it back. Whatever leaves a doubt keeps the case.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
 use crate::engine_support::{HEAP, Pinhole, World, at, bbox, fixed, garbage, plan, rule, zone};
-use gridwatch_engine::{CameraPlan, CaseId, CaseState, Effect, Input, Plan, Reason, Reply, Rule, View, ZoneKind, calendar::{Calendar, Days, Hours, Schedule, Window}};
+use gridwatch_engine::{
+    CameraPlan, CaseId, CaseState, Effect, Input, Plan, Reason, Reply, Rule, View, ZoneKind,
+    calendar::{Calendar, Days, Hours, Schedule, Window},
+};
 
 const HOUR: u32 = 3600;
 const DAY: u32 = 24 * HOUR;

@@ -1,11 +1,13 @@
 //! Permitted ground, pauses and working hours: time that is none of the rule's business is neither presence nor absence.
 //! The tests' time begins at 15:06:40 UTC; the hours here are 15:10 to 15:20, seconds 200 to 800.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
 use crate::engine_support::{HEAP, World, at, bbox, fixed, garbage, plan, rule, zone};
-use gridwatch_engine::{Effect, Input, NotFiled, Plan, Rule, ZoneKind, calendar::{Days, Hours, Pause, Schedule, Window}};
+use gridwatch_engine::{
+    Effect, Input, NotFiled, Plan, Rule, ZoneKind,
+    calendar::{Days, Hours, Pause, Schedule, Window},
+};
 use proptest::prelude::*;
 
 const OPENS: u16 = 15 * 60 + 10;

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::engine_support::*;
-use gridwatch_engine::{BBox, CaseId, CaseState, Claim, Detection, Effect, Input, Known, Light, NotFiled, Observation, Reason, Reply, Rule, View, ZoneKind};
+use gridwatch_engine::{
+    BBox, CaseId, CaseState, Claim, Detection, Effect, Input, Known, Light, NotFiled, Observation, Reason, Reply, Rule,
+    View, ZoneKind,
+};
 use proptest::prelude::*;
 
 /// What a look at a thing that never leaves comes to.

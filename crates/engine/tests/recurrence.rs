@@ -1,6 +1,5 @@
 //! 回潮: a problem that comes back. At once after its case was closed, the platform is asked to reopen it, once; within a
 //! week it is a new case that names the old one; later it is a new problem.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::engine_support::{World, at, fixed, plan, rule};
 use gridwatch_engine::{CaseId, CaseState, Effect, Input, NotFiled, Reply};

@@ -1,6 +1,5 @@
 //! Before a case is filed the thing is looked at closer, where its rule asks for that: what a closer look doubts is not filed,
 //! and what nobody could look at closer is not lost.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::engine_support::{HEAP, World, at, fixed, fixed_at, garbage, plan, rule};
 use gridwatch_engine::{Detection, Effect, Intake, LonLat, NotFiled, Plan, Rule};
@@ -38,7 +37,7 @@ fn answered(world: &mut World, from: u32, to: u32, score: f32) -> Vec<u32> {
         };
         let effects = world.look("gate", s.into(), found);
         let is_asking = |e: &Effect| {
-            matches!(e, Effect::LookCloser { camera, rule, bbox }
+            matches!(e, Effect::SecondLook { camera, rule, bbox }
                 if camera.as_str() == "gate" && rule.as_str() == "garbage" && *bbox == HEAP)
         };
         if effects.iter().any(is_asking) {
@@ -148,7 +147,7 @@ fn what_has_a_case_is_not_looked_at_closer_by_the_next_camera() {
     let mut asked = Vec::new();
     for s in (130..=300).step_by(10) {
         let effects = world.look("corner", f64::from(s), vec![garbage(0.8, HEAP)]);
-        asked.extend(effects.into_iter().filter(|e| matches!(e, Effect::LookCloser { .. })));
+        asked.extend(effects.into_iter().filter(|e| matches!(e, Effect::SecondLook { .. })));
     }
     assert!(world.not_filed().contains(&NotFiled::OpenCaseAtSite));
     assert!(asked.len() <= 1, "it cannot know before its dwell is over: {asked:?}");

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use crate::engine_support::*;
-use gridwatch_engine::{BBox, Input, LonLat, NotFiled, PlaceMethod, Rule, ZoneKind, geometry::{LocalPlane, distance_m}};
+use gridwatch_engine::{
+    BBox, Input, LonLat, NotFiled, PlaceMethod, Rule, ZoneKind,
+    geometry::{LocalPlane, distance_m},
+};
 
 fn metres_from_here(east: f64, north: f64) -> LonLat {
     LocalPlane::at(HERE).lon_lat(east, north)

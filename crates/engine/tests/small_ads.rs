@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use crate::engine_support::*;
-use gridwatch_engine::{ApprovedSign, BBox, CameraPlan, Detection, Input, Label, Light, NotFiled, Observation, PhoneNumber, Rule, Stands, View};
+use gridwatch_engine::{
+    ApprovedSign, BBox, CameraPlan, Detection, Input, Label, Light, NotFiled, Observation, PhoneNumber, Rule, Stands,
+    View,
+};
 
 const READ_EVERY_S: u32 = 600;
 const LOOK_EVERY_S: u32 = 10;

@@ -1,6 +1,5 @@
 //! The vendor rule on general labels: goods with somebody by them, that stay. People who wait, goods that nobody sells and
 //! vendors who keep moving are none.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

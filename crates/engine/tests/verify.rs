@@ -1,6 +1,5 @@
 //! Where a crew says that it dealt with a case, or the platform asks, the box looks again: it says that a thing is gone, or still
 //! there, where it saw that, and nothing else.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

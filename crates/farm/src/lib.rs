@@ -8,6 +8,8 @@
 //! gst-rtsp-server's usual `filesrc ! qtdemux` neither loops nor is cheap; MPEG-TS with `multifilesrc loop=true`
 //! serves nothing.
 
+#![cfg(feature = "gst")]
+
 mod clip;
 mod mount;
 

@@ -127,13 +127,13 @@ pub const MAX_SIDE: u32 = 16_384;
 /// Takes samples to R'G'B' on a scale of 0..=255:
 /// `y = (Y − y_offset)·y_scale`, `r = y + rv·(V − 128)`, `g = y + gu·(U − 128) + gv·(V − 128)`, `b = y + bu·(U − 128)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Coefficients {
-    pub(crate) y_offset: f32,
-    pub(crate) y_scale: f32,
-    pub(crate) rv: f32,
-    pub(crate) gu: f32,
-    pub(crate) gv: f32,
-    pub(crate) bu: f32,
+pub struct Coefficients {
+    pub y_offset: f32,
+    pub y_scale: f32,
+    pub rv: f32,
+    pub gu: f32,
+    pub gv: f32,
+    pub bu: f32,
 }
 
 impl Frame {
@@ -227,7 +227,7 @@ impl Frame {
     }
 
     /// The coefficients of its matrix and range (BT.601-7 §2.5, BT.709-6 §3: `kr`, `kb`; 8-bit quantisation).
-    pub(crate) fn coefficients(&self) -> Coefficients {
+    pub fn coefficients(&self) -> Coefficients {
         let (kr, kb) = match self.matrix {
             Matrix::Bt601 => (0.299, 0.114),
             Matrix::Bt709 => (0.2126, 0.0722),
@@ -466,7 +466,10 @@ mod tests {
     #[test]
     fn a_picture_without_colour_is_told_from_a_dull_one() {
         let street = |name: &str| {
-            let path = format!("{}/tests/fixtures/pictures/{name}.jpg", env!("CARGO_MANIFEST_DIR"));
+            let path = format!(
+                "{}/../../tests/fixtures/pictures/{name}.jpg",
+                env!("CARGO_MANIFEST_DIR")
+            );
             image::open(path).unwrap().into_rgb8()
         };
         // Each value takes `share` of its colour, and light of `gain`; then as an encoder would leave it.

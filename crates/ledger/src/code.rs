@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use gridwatch_engine::{Appearance, BBox, CameraId, CaseId, Detection, Elsewhere, Input, Label, Light, Observation, OpenCase, PhoneNumber, Reply, Resumed, View};
+use gridwatch_engine::{
+    Appearance, BBox, CameraId, CaseId, Detection, Elsewhere, Input, Label, Light, Observation, OpenCase, PhoneNumber,
+    Reply, Resumed, View,
+};
 
 /// One record: something that happened, and the cases that the engine opened because of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -341,7 +344,9 @@ impl Decoder {
         let code = bytes.byte()?;
         let light = if code & NIGHT == 0 { Light::Day } else { Light::Night };
         let view = *VIEWS
-            .get(usize::from(code & !(NIGHT | APPEARANCES | NUMBERS | NOT_SEARCHED | CLOSER)))
+            .get(usize::from(
+                code & !(NIGHT | APPEARANCES | NUMBERS | NOT_SEARCHED | CLOSER),
+            ))
             .ok_or("a view that this program does not know")?;
         let count = bytes.length()?;
         let mut detections = Vec::with_capacity(count.min(bytes.0.len() / DETECTION));

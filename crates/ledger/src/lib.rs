@@ -38,6 +38,8 @@
 //! A look without detections is 17 to 19 bytes, a detection 21, or 34 with its appearance. Version 1 had no appearances and no
 //! resumed engines; it is still read. CRC-32 is that of IEEE 802.3.
 
+pub mod replay;
+
 mod code;
 mod file;
 mod read;

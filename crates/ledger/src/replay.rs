@@ -24,8 +24,8 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use gridwatch_engine::{BBox, CaseId, CaseState, Effect, Engine, Input, OpenCase, Plan, Resumed, Snapshot};
 use crate::{Entry, Head, Reaimed, What};
+use gridwatch_engine::{BBox, CaseId, CaseState, Effect, Engine, Input, OpenCase, Plan, Resumed, Snapshot};
 
 /// What a replay is asked.
 #[derive(Debug, Clone, Copy, Default)]

@@ -25,8 +25,8 @@ use super::{
     code::{Begun, Decoder, Encoder, Head},
     file::{self, Flaw, Frames},
 };
-use gridwatch_engine::{CaseId, Elsewhere, Engine, Input, Known};
 use gridwatch_base::metric;
+use gridwatch_engine::{CaseId, Elsewhere, Engine, Input, Known};
 
 /// A kill loses at most what was recorded since the last hand-over.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -141,7 +141,7 @@ impl Recorder {
         self.now = time_of(input).unwrap_or(self.now);
         if let Some(until) = self.paused_until {
             if Instant::now() < until {
-                counter!(names::LEDGER_LOST).increment(1);
+                counter!(metric::LEDGER_LOST).increment(1);
                 return;
             }
             self.paused_until = None;
@@ -231,7 +231,7 @@ impl Recorder {
             return;
         }
         if self.paused_until.is_some() {
-            counter!(names::LEDGER_LOST).increment(records);
+            counter!(metric::LEDGER_LOST).increment(records);
             return;
         }
         self.handed += bytes.len() as u64;
@@ -248,7 +248,7 @@ impl Recorder {
         if let Err(e) = jobs.try_send(job) {
             let (TrySendError::Full(job) | TrySendError::Disconnected(job)) = e;
             if let Job::Append { records, .. } = job {
-                counter!(names::LEDGER_LOST).increment(records);
+                counter!(metric::LEDGER_LOST).increment(records);
             }
             tracing::error!(
                 "The disk does not keep up with the ledger: what happens now cannot be replayed. Judging goes on; a new file is tried in a minute."
@@ -337,13 +337,13 @@ impl Writer {
             let (result, records) = match job {
                 Job::Begin { at, bytes } => (self.begin(at, &bytes), 0),
                 Job::Append { records, .. } if self.current.is_none() => {
-                    counter!(names::LEDGER_LOST).increment(records);
+                    counter!(metric::LEDGER_LOST).increment(records);
                     continue;
                 }
                 Job::Append { bytes, records } => (self.append(&bytes), records),
             };
             if let Err(error) = result {
-                counter!(names::LEDGER_LOST).increment(records);
+                counter!(metric::LEDGER_LOST).increment(records);
                 self.failed(error);
             }
         }

@@ -19,10 +19,7 @@ use std::{
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{
-    contract::{ClaimMessage, When},
-    topics::SiteTopic,
-};
+use gridwatch_contract::{ClaimMessage, SiteTopic, When};
 use gridwatch_engine::{CaseId, CellCode, Claim, Known, NodeId};
 use gridwatch_store::{ClaimRow, ClaimState};
 

@@ -6,21 +6,15 @@
 //!
 //! The link has a thread of its own because the store's calls block: a slow disk holds up nobody else's task.
 
-pub mod contract;
-
 mod backoff;
-mod caption;
 mod claims;
-mod record;
+mod poison;
 mod reply;
 mod session;
-mod suspicion;
-mod template;
-mod topics;
+
 mod wire;
 
 use std::{
-    borrow::Cow,
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
@@ -28,48 +22,33 @@ use std::{
     time::Duration,
 };
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use self::{
-    record::{Context, Language},
-    reply::IncomingReply,
-    template::{Template, TemplateFault},
-    topics::Topics,
-    wire::probe,
-};
-use gridwatch_config;
-use crate::Protocol;
-use gridwatch_engine::{CellCode, Claim, Known, NodeId};
+pub use self::{reply::IncomingReply, wire::probe};
 use gridwatch_base::{error::Class, secret::Credentials};
+use gridwatch_engine::{CellCode, Claim, Known, NodeId};
 use gridwatch_store::Store;
 
-/// How a case goes out: where to, and in whose words.
-#[derive(Debug, Clone)]
-pub struct Form {
-    /// Where to.
-    pub topics: Topics,
-    /// The city's words for it; `None`: the contract's own.
-    pub template: Option<Template>,
-    /// This box, where it tells others of its cases and waits for their word before it sends one.
-    pub shares_sites: Option<NodeId>,
+/// A version of MQTT.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Protocol {
+    /// MQTT 5.
+    #[default]
+    #[serde(rename = "5")]
+    V5,
+    /// MQTT 3.1.1.
+    #[serde(rename = "3.1.1")]
+    V311,
 }
 
-impl Form {
-    /// What is sent of a sealed record.
-    pub fn words<'a>(&self, sealed: &'a str) -> Cow<'a, str> {
-        match &self.template {
-            Some(template) => template.fill(sealed).into(),
-            None => sealed.into(),
-        }
-    }
-}
-
-impl From<Topics> for Form {
-    fn from(topics: Topics) -> Self {
-        Self {
-            topics,
-            template: None,
-            shares_sites: None,
+impl Protocol {
+    /// As it is written in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V5 => "5",
+            Self::V311 => "3.1.1",
         }
     }
 }
@@ -108,28 +87,6 @@ pub struct Tls {
     pub ca_file: PathBuf,
     /// The box's own certificate and its key, in PEM, for a broker that asks for one.
     pub client: Option<(PathBuf, PathBuf)>,
-}
-
-impl Settings {
-    /// What the configuration says of the broker.
-    pub fn new(node: &NodeId, broker: &config::Broker, zone: &jiff::tz::TimeZone) -> Self {
-        Self {
-            node: node.clone(),
-            host: broker.host.clone(),
-            port: broker.port,
-            protocol: broker.protocol,
-            tls: broker.tls.as_ref().map(|t| Tls {
-                ca_file: t.ca_file.clone(),
-                client: t.client.clone(),
-            }),
-            login: broker.credentials.clone(),
-            keep_alive: broker.keep_alive,
-            in_flight: broker.in_flight,
-            topic_prefix: broker.topic_prefix.clone(),
-            session_expiry: broker.session_expiry,
-            zone: zone.clone(),
-        }
-    }
 }
 
 /// Why the link could not be begun, or the broker not be reached.

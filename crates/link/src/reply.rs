@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::contract::ReplyMessage;
+use gridwatch_contract::ReplyMessage;
 use gridwatch_engine::{CaseState, Reply};
 use gridwatch_store::{Store, StoreError};
 

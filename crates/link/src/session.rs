@@ -21,8 +21,8 @@ use self::sites::Sites;
 use super::{
     LinkState, Sharing,
     backoff::Backoff,
+    poison::PoisonMessageDetector,
     reply::IncomingReply,
-    suspicion::PoisonMessageDetector,
     wire::{Blame, Disconnect, Wire},
 };
 use gridwatch_store::Store;

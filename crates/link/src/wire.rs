@@ -12,11 +12,9 @@ use std::{error::Error, fmt, io, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
-use super::{
-    LinkError, Settings, Topics,
-    contract::{Presence, SCHEMA_VERSION, StatusMessage, When},
-};
+use super::{LinkError, Settings};
 use crate::Protocol;
+use gridwatch_contract::{Presence, SCHEMA_VERSION, StatusMessage, Topics, When};
 use gridwatch_custody::PublicKey;
 
 /// Replies that may be waiting for the daemon at once; the broker holds the others.

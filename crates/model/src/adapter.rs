@@ -22,8 +22,8 @@ use super::{
     manifest::{Adapter, ClassMapping},
     preprocess::Placement,
 };
-use gridwatch_engine::BBox;
 use gridwatch_base::error::Class;
+use gridwatch_engine::BBox;
 
 /// One output of the network for one picture, dense and row-major.
 #[derive(Debug, Clone, Copy)]

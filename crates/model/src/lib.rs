@@ -10,28 +10,29 @@
 
 pub mod adapter;
 #[cfg(feature = "ort")]
-pub mod closer;
-#[cfg(feature = "ort")]
 mod detector;
-pub mod differ;
 #[cfg(feature = "ort")]
 pub mod draft;
+pub mod eval;
 pub mod graph;
 pub mod manifest;
+pub mod model_diff;
+#[cfg(feature = "ort")]
+mod model_set;
 #[cfg(feature = "ort")]
 mod network;
-#[cfg(feature = "ort")]
-mod panel;
+#[cfg(any(feature = "ort", test))]
+pub mod ocr;
 pub mod preprocess;
-#[cfg(feature = "ort")]
-mod reader;
 pub mod registry;
 #[cfg(feature = "ort")]
 pub mod runtime;
 #[cfg(feature = "ort")]
+pub mod second_look;
+#[cfg(feature = "ort")]
 pub mod selftest;
 #[cfg(feature = "ort")]
-mod thorough;
+mod tiled;
 pub mod trial;
 
 use std::{
@@ -44,10 +45,9 @@ pub use self::manifest::Manifest;
 use self::{adapter::LayoutError, manifest::Provider};
 #[cfg(feature = "ort")]
 pub use self::{
-    panel::{ModelSet, LoadedModel, FrameInput},
-    reader::{Reader, Reading, Text},
+    model_set::{FrameInput, LoadedModel, ModelSet},
     runtime::Runtime,
-    thorough::TiledDetector,
+    tiled::TiledDetector,
 };
 use gridwatch_base::{digest::sha256_hex, document::Faults, error::Class};
 use gridwatch_frame::FrameError;
@@ -190,12 +190,13 @@ pub enum ModelError {
         needed: manifest::Adapter,
     },
     /// The alphabet file does not match the recogniser.
+    #[cfg(feature = "ort")]
     #[error("{}: {source}", .file.display())]
     Alphabet {
         /// The alphabet file.
         file: PathBuf,
         /// The fault.
-        source: crate::ocr::spell::AlphabetError,
+        source: crate::ocr::AlphabetError,
     },
     /// The network's inputs or outputs do not match the manifest.
     #[error("model {model}: {source}")]
@@ -227,8 +228,9 @@ impl ModelError {
             | Self::Sha256 { .. }
             | Self::Session { .. }
             | Self::Provider { .. }
-            | Self::WrongAdapter { .. }
-            | Self::Alphabet { .. } => Class::Config,
+            | Self::WrongAdapter { .. } => Class::Config,
+            #[cfg(feature = "ort")]
+            Self::Alphabet { .. } => Class::Config,
             #[cfg(feature = "ort")]
             Self::Library(e) => e.class(),
             Self::Layout { source, .. } => source.class(),

@@ -29,8 +29,8 @@ pub use self::{
     state::{CONFIGURED, Installed, ModelState, LiveVersion, VersionOutcome, ShadowRequest, RegistryState, OutcomeKind, RequestAction, ModelRequest, version_name},
 };
 use super::{Model, ModelError};
-use gridwatch_custody::PublicKey;
 use gridwatch_base::{digest::sha256_hex, error::Class};
+use gridwatch_custody::PublicKey;
 
 /// The registry of one box.
 #[derive(Debug, Clone)]

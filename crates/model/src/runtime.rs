@@ -190,17 +190,22 @@ pub fn init(configured: Option<&Path>) -> Result<Runtime, LibraryError> {
 }
 
 /// Default locations of the library, in search order: the cache that `edge-deploy/setup.sh` fills in a working copy (below the
-/// working directory, and below the package under `cargo test`), the installed library, and the directory of the executable.
+/// working directory, and below the workspace under `cargo test`), the installed library, and the directory of the executable.
 pub fn search_paths() -> Vec<PathBuf> {
     let file = format!("libonnxruntime.so.{PINNED_VERSION}");
     let cached = Path::new(".cache/onnxruntime").join(PINNED_VERSION).join(&file);
-    let package = env::var_os("CARGO_MANIFEST_DIR").map(|dir| Path::new(&dir).join(&cached));
+    // Cargo sets this to the folder of the package; the cache is in that of the workspace.
+    let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
+    let workspace = package
+        .ancestors()
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| dir.join(&cached));
     let beside = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(&file)));
     // The loader searches the system's directories for a path that is not absolute.
     let here = env::current_dir().ok().map(|dir| dir.join(&cached));
     let installed = Path::new("/usr/lib/gridwatch").join(&file);
     here.into_iter()
-        .chain(package)
+        .chain(workspace)
         .chain([installed])
         .chain(beside)
         .collect()

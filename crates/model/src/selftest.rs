@@ -18,7 +18,8 @@ use super::{
     network::Network,
 };
 use gridwatch_engine::{BBox, Detection};
-use gridwatch_frame::{self, Frame};
+use gridwatch_frame as frame;
+use gridwatch_frame::Frame;
 
 /// Tolerated score difference: CPUs round differently, and 8-bit networks amplify it.
 const SCORE_TOLERANCE: f32 = 0.05;
@@ -275,7 +276,7 @@ fn summary(names: &[&str]) -> String {
 }
 
 fn check_speed(report: &mut SelfTestReport, set: &mut ModelSet, model: &Model, frame: Option<&Frame>) {
-    let grey = super::panel::grey_frame();
+    let grey = super::model_set::grey_frame();
     let frame = frame.unwrap_or(&grey);
     let mut times = Vec::with_capacity(TIMED_LOOKS);
     for _ in 0..TIMED_LOOKS {

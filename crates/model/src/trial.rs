@@ -9,7 +9,7 @@ use std::{fmt, time::Duration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::differ::{DEFAULT_THRESHOLD, ScoreThresholds, ModelDiff};
+use super::model_diff::{DEFAULT_THRESHOLD, ScoreThresholds, ModelDiff};
 use gridwatch_engine::Detection;
 
 /// Consecutive errors after which a model is considered broken: one may be caused by a frame, three different frames are not.

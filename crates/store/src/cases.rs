@@ -7,9 +7,11 @@ use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Store, StoreError, chain, claims, evidence_file, in_dir, outbox};
+use gridwatch_contract::{
+    CaseRecord, EvidenceItem, EvidenceRole, Form, HistoryEntry, ReplyMessage, ReportKind, Verification, When,
+};
 use gridwatch_custody::{SigningKey, vault};
 use gridwatch_engine::{Case, CaseId, CaseState, Finding, OpenCase, Question, Snapshot, Verified};
-use gridwatch_contract::{Form, CaseRecord, EvidenceItem, EvidenceRole, HistoryEntry, ReplyMessage, ReportKind, Verification, When};
 
 /// A change of a case's state, as the engine decided it.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,9 +4,13 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{Store, StoreError};
-use gridwatch_custody::{SigningKey, chain::{Entry, Head, START, What}, keys::KeyRing};
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_contract::CaseRecord;
+use gridwatch_custody::{
+    SigningKey,
+    chain::{Entry, Head, START, What},
+    keys::KeyRing,
+};
 
 /// Number and hash of the last line.
 fn last(db: &Connection) -> rusqlite::Result<Option<(u64, String)>> {

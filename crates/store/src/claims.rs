@@ -3,8 +3,8 @@
 use rusqlite::{Transaction, params};
 
 use super::{Revision, Store, StoreError, cases, outbox};
-use gridwatch_engine::{CaseId, CaseState, Claim};
 use gridwatch_contract::Form;
+use gridwatch_engine::{CaseId, CaseState, Claim};
 
 /// A case that other boxes are told of.
 #[derive(Debug, Clone, PartialEq)]

@@ -39,9 +39,12 @@ pub use self::{
     read::{CaseFile, CaseSummary, Filter, HistoryRow},
     retention::{Budget, Pruned, Retention},
 };
-use gridwatch_custody::{PublicKey, SigningKey, keys::{KeyError, KeyRing}};
-use gridwatch_engine::CaseId;
 use gridwatch_base::error::Class;
+use gridwatch_custody::{
+    PublicKey, SigningKey,
+    keys::{KeyError, KeyRing},
+};
+use gridwatch_engine::CaseId;
 
 /// The database's file name inside the state directory.
 const FILE: &str = "gridwatch.db";

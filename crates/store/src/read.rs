@@ -7,8 +7,8 @@ use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 
 use super::{Store, StoreError, cases::parse, evidence_file};
-use gridwatch_engine::CaseState;
 use gridwatch_contract::CaseRecord;
+use gridwatch_engine::CaseState;
 
 /// Which cases to list.
 #[derive(Debug, Clone, Copy)]

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::{Store, StoreError, chain, evidence_file};
-use gridwatch_custody::{vault, chain::What};
+use gridwatch_custody::{chain::What, vault};
 use gridwatch_engine::CaseState;
 
 /// How much of one kind is kept.

@@ -10,10 +10,13 @@
 //! `gridwatch bench views` on street pictures; run it on your own. It touches no files: [`crate::views`] keeps references.
 
 mod health;
+mod limits;
 mod moved;
+pub mod views;
 
 pub use self::{
     health::{Health, Measures},
+    limits::ViewLimits,
     moved::{Agreement, Aim, Change, Field, Kept, Limits, Reference, Seen, Shift, Stood, Tour, TourChange, Verdict},
 };
 use gridwatch_base::error::Class;

@@ -20,7 +20,7 @@ pub use self::{
     tour::{Stood, Tour, TourChange},
 };
 use super::Luma;
-use gridwatch_config::raw;
+use crate::ViewLimits;
 use gridwatch_engine::{Light, View};
 
 /// A view with edges in fewer of its blocks, as a share, is not learned: a wall, the sky.
@@ -44,8 +44,8 @@ pub struct Limits {
     pub after: u32,
 }
 
-impl From<&raw::View> for Limits {
-    fn from(view: &raw::View) -> Self {
+impl From<&ViewLimits> for Limits {
+    fn from(view: &ViewLimits) -> Self {
         Self {
             beyond: view.moved_beyond as f32,
             unlike_below: view.unlike_below as f32,

@@ -20,9 +20,9 @@ use image::GrayImage;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use gridwatch_engine::CameraId;
-use gridwatch_base::error::Class;
 use crate::{Kept, Luma, Shift};
+use gridwatch_base::error::Class;
+use gridwatch_engine::CameraId;
 
 /// Why a file of the folder could not be read or written.
 #[derive(Debug, thiserror::Error)]

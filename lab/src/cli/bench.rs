@@ -16,11 +16,13 @@ use clap::{Args as ClapArgs, Subcommand};
 use serde::{Deserialize, Serialize};
 
 use self::measure::{Cpu, Scrape};
-use gridwatch::cli::Failure;
+use crate::cli::farm_failure;
 use crate::cli::stage::{self, Broker, OwnedChild};
+use gridwatch::cli::Failure;
+use gridwatch_base::{error::Class, metric};
 use gridwatch_config::raw;
-use gridwatch_base::{metric, error::Class};
-use gridwatch_farm::{self, Farm, FarmConfig, MountConfig};
+use gridwatch_farm as farm;
+use gridwatch_farm::{Farm, FarmConfig, MountConfig};
 
 /// Measures what a camera costs, and how late looks are.
 ///
@@ -150,7 +152,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 }
 
 fn serve_farm(args: &FarmArgs) -> Result<ExitCode, Failure> {
-    let clip = farm::clip(&args.clip)?;
+    let clip = farm::clip(&args.clip).map_err(farm_failure)?;
     // Real cameras do not send their keyframes at the same instant.
     let offset = |i: u16| Duration::from_millis(u64::from(i) * 137 % 10_000);
     let mounts = (0..args.count).map(|i| MountConfig {
@@ -161,7 +163,8 @@ fn serve_farm(args: &FarmArgs) -> Result<ExitCode, Failure> {
     let farm = Farm::start(FarmConfig {
         mounts: mounts.collect(),
         ..FarmConfig::default()
-    })?;
+    })
+    .map_err(farm_failure)?;
     let up = FarmUp { port: farm.port() };
     println!(
         "{}",
@@ -223,7 +226,7 @@ fn bench_cameras(args: &Cameras) -> Result<ExitCode, Failure> {
         cameras: args.count,
         seconds,
         look_every_s: args.look_every.0.as_secs_f64(),
-        looks: scrape_b.total(names::LOOKS) - scrape_a.total(names::LOOKS),
+        looks: scrape_b.total(metric::LOOKS) - scrape_a.total(metric::LOOKS),
         cpu_ms_per_camera_s: CpuReport {
             receive: cpu.receive_ms,
             decode: cpu.decode_ms,
@@ -235,7 +238,7 @@ fn bench_cameras(args: &Cameras) -> Result<ExitCode, Failure> {
             p50: scrape_b.lateness_ms(&scrape_a, 0.5),
             p99: scrape_b.lateness_ms(&scrape_a, 0.99),
         },
-        stretch: scrape_b.total(names::STRETCH),
+        stretch: scrape_b.total(metric::STRETCH),
         ratio: comparator.as_ref().map(|c| c.cpu_ms_per_camera_s / cpu.all_ms),
         comparator,
     };
@@ -371,7 +374,7 @@ fn wait_for_first_looks(args: &Cameras, port: u16, daemon: &mut OwnedChild, dir:
                 format!("the daemon ended with {status}:\n{}", log()),
             ));
         }
-        let seen = Scrape::fetch(port).map_or(0, |s| s.series(names::LAST_LOOK));
+        let seen = Scrape::fetch(port).map_or(0, |s| s.series(metric::LAST_LOOK));
         if seen >= usize::from(args.count) {
             return Ok(());
         }

@@ -13,11 +13,20 @@ use clap::Args as ClapArgs;
 use tokio::sync::mpsc;
 
 use self::platform::{Platform, Received};
-use gridwatch::{telemetry, cli::{Failure, service::{StopSignal, block_on}}, daemon::{Daemon, Snapshot}};
+use crate::cli::farm_failure;
 use crate::cli::stage::{self, Broker};
-use gridwatch_config;
+use gridwatch::{
+    cli::{
+        Failure,
+        service::{StopSignal, block_on},
+    },
+    daemon::{Daemon, Snapshot},
+    telemetry,
+};
 use gridwatch_base::error::Class;
-use gridwatch_farm::{self, Farm, FarmConfig, MountConfig};
+use gridwatch_config as config;
+use gridwatch_farm as farm;
+use gridwatch_farm::{Farm, FarmConfig, MountConfig};
 
 /// How to show it.
 #[derive(Debug, ClapArgs)]
@@ -104,7 +113,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             }
         }
     })?;
-    let Some(farm) = farm? else {
+    let Some(farm) = farm.map_err(farm_failure)? else {
         return Err(Failure::new(
             Class::Bug,
             "the demo's cameras were never started".to_owned(),

@@ -8,9 +8,9 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Failure, print};
-use gridwatch_config::raw::Span;
 use crate::simulate::{self, Options};
+use gridwatch::cli::{Failure, print};
+use gridwatch_config::raw::Span;
 
 /// Simulates a town whose truth is known: what the cameras would have seen, and what was really there.
 ///

@@ -9,8 +9,8 @@ use std::{
 };
 
 use gridwatch::cli::Failure;
-use gridwatch_config::raw;
 use gridwatch_base::error::Class;
+use gridwatch_config::raw;
 
 /// Where the project's files (`configs`, `models`, `demo`) are: `$GRIDWATCH_SHARE`, the working directory or one above
 /// it, the folder of a build, or where a package puts them.

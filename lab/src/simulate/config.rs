@@ -13,13 +13,13 @@ use super::{
     kinds::SIGN,
     town::{Camera, Corner, Ground, Town},
 };
-use gridwatch_config::raw;
 use gridwatch_base::digest::sha256_hex;
+use gridwatch_config::raw;
 use gridwatch_engine::{BBox, ScheduleId};
 
-const EDGE: &str = include_str!("../../configs/edge.toml");
-const CATEGORIES: &str = include_str!("../../configs/categories/default.toml");
-const CALENDAR: &str = include_str!("../../configs/calendar/cn-2026.toml");
+const EDGE: &str = include_str!("../../../configs/edge.toml");
+const CATEGORIES: &str = include_str!("../../../configs/categories/default.toml");
+const CALENDAR: &str = include_str!("../../../configs/calendar/cn-2026.toml");
 /// Where edge.toml names them, and the town lays them.
 const CATEGORIES_PATH: &str = "categories/default.toml";
 
@@ -231,7 +231,7 @@ fn camera(camera: &Camera, town: &Town, rules: &[raw::Rule], look_every: raw::Sp
         url: format!("rtsp://192.0.2.1/{}", camera.id),
         credentials: None,
         ca_file: None,
-        transport: raw::Transport::Tcp,
+        transport: gridwatch_camera::Transport::Tcp,
         look_every,
         models: Vec::new(),
         read_numbers: false,

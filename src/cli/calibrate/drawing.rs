@@ -4,7 +4,10 @@ use image::{Rgb, RgbImage};
 
 use crate::cli::layer::Layer;
 use gridwatch_config::Survey;
-use gridwatch_engine::{LonLat, Point, geometry::{Calibration, LocalPlane}};
+use gridwatch_engine::{
+    LonLat, Point,
+    geometry::{Calibration, LocalPlane},
+};
 
 const THIN: Rgb<u8> = Rgb([120, 230, 255]);
 const THICK: Rgb<u8> = Rgb([0, 190, 255]);

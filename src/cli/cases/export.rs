@@ -8,8 +8,15 @@ use std::{
 use jiff::Timestamp;
 
 use super::CasesError;
-use gridwatch_custody::{PublicKey, unseal, bundle::{self, Parts}, chain::{Segment, What}, keys::KeyRing, vault::Vault};
 use gridwatch_contract::CaseRecord;
+use gridwatch_custody::{
+    PublicKey,
+    bundle::{self, Parts},
+    chain::{Segment, What},
+    keys::KeyRing,
+    unseal,
+    vault::Vault,
+};
 use gridwatch_store::{Store, evidence_file};
 
 /// Why a case cannot be exported.

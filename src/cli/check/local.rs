@@ -125,7 +125,7 @@ fn live(draft: &Draft, id: &str, runtime: &gridwatch_model::Runtime) -> Vec<Row>
 /// What the daemon asks before a model may look.
 #[cfg(feature = "ort")]
 fn tried(what: String, runtime: &gridwatch_model::Runtime, model: &gridwatch_model::Model) -> Row {
-    use gridwatch_model::{selftest::{self, Verdict}};
+    use gridwatch_model::selftest::{self, Verdict};
 
     let report = selftest::check(runtime, model);
     let version = &model.manifest().version;
@@ -164,8 +164,11 @@ fn models(draft: &Draft) -> Vec<Row> {
 /// One keyframe of each codec through the decoder that the daemon would use: being in GStreamer's registry proves little.
 #[cfg(feature = "gst")]
 fn decoders(draft: &Draft) -> Vec<Row> {
-    use gridwatch_camera::{Codec, Keyframe, decode::{DecodeError, Decoder}};
     use bytes::Bytes;
+    use gridwatch_camera::{
+        Codec, Keyframe,
+        decode::{DecodeError, Decoder},
+    };
 
     // 320×240 of ffmpeg's `testsrc`, made with x264 (Main profile) and x265.
     let samples: [(Codec, &'static [u8]); 2] = [

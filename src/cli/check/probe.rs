@@ -11,7 +11,7 @@ use url::Url;
 use super::{Row, State};
 use gridwatch_config::{Broker, Camera, Draft};
 use gridwatch_engine::NodeId;
-use gridwatch_link;
+use gridwatch_link as link;
 
 /// Cameras asked at the same time: enough for two hundred to be through in a minute when all of them are away, few enough
 /// not to look like a scan.
@@ -49,7 +49,7 @@ pub(super) async fn rows(draft: &Draft, patience: Duration) -> Vec<Row> {
 async fn broker(broker: &Broker, node: &NodeId, patience: Duration) -> Row {
     const WHAT: &str = "broker";
     let name = format!("{}:{}", broker.host, broker.port);
-    let settings = link::Settings::new(node, broker, &TimeZone::UTC);
+    let settings = crate::broker::link_settings(node, broker, &TimeZone::UTC);
     match timeout(patience, link::probe(settings)).await {
         Ok(Ok(())) => {
             let how = if broker.tls.is_some() { "TLS" } else { "plain TCP" };

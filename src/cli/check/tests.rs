@@ -9,8 +9,8 @@ use tokio::{
 };
 
 use super::{Report, Row, State, json, probe, table};
-use gridwatch_config::{Aim, Camera, Credentials, Draft, Secret};
 use gridwatch_camera::Transport;
+use gridwatch_config::{Aim, Camera, Credentials, Draft, Secret};
 
 /// Long enough for the slowest machine; only a camera that never answers waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);

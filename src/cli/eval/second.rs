@@ -6,8 +6,12 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use gridwatch_engine::Detection;
-use gridwatch_model::{Model, ModelError, ModelSet, Runtime, eval::{self, Guess, Picture}, second_look::Closer};
 use gridwatch_frame::Frame;
+use gridwatch_model::{
+    Model, ModelError, ModelSet, Runtime,
+    eval::{self, Guess, Picture},
+    second_look::Closer,
+};
 
 /// The scores that are asked of a closer look, the first of none.
 const ASKED: [f32; 8] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7];

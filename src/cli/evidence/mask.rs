@@ -16,9 +16,10 @@ use serde::Serialize;
 
 use self::cover::{Cover, Label, Summary, Truth};
 use crate::cli::{Failure, detect};
-use gridwatch_config;
 use gridwatch_base::error::Class;
-use gridwatch_evidence::{self, Preview, Settings};
+use gridwatch_config as config;
+use gridwatch_evidence as evidence;
+use gridwatch_evidence::{Preview, Settings};
 use gridwatch_model::{Model, TiledDetector, runtime};
 
 /// Mask pictures as the daemon would before they leave the box.

@@ -12,11 +12,12 @@ use jiff::{Timestamp, TimestampRound, Unit};
 use serde::Serialize;
 
 use crate::cli::{Failure, print};
-use gridwatch_config::{self, Config};
-use gridwatch_engine::{BBox, CaseState, Detection};
 use gridwatch_base::error::Class;
-use gridwatch_ledger::{Reader, What};
+use gridwatch_config as config;
+use gridwatch_config::Config;
 use gridwatch_contract::{CaseRecord, EvidenceRole};
+use gridwatch_engine::{BBox, CaseState, Detection};
+use gridwatch_ledger::{Reader, What};
 use gridwatch_store::{Filter, Store, evidence_file};
 
 /// Makes labelled pictures of the cases that the platform's clerks judged.

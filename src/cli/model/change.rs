@@ -11,10 +11,13 @@ use serde::Serialize;
 
 use super::{Named, json, known, list, named, registry};
 use crate::cli::{Failure, print};
+use gridwatch_base::error::Class;
 use gridwatch_config::Config;
 use gridwatch_engine::Label;
-use gridwatch_base::error::Class;
-use gridwatch_model::{Model, registry::{Entry, Event, Journal, Registry, Version, name}};
+use gridwatch_model::{
+    Model,
+    registry::{Entry, Event, Journal, Registry, Version, name},
+};
 
 /// Have a version look, after a trial beside the one that does.
 ///

@@ -7,7 +7,10 @@ use serde::Serialize;
 use super::Library;
 use crate::cli::{Failure, print};
 use gridwatch_base::error::Class;
-use gridwatch_model::{Model, selftest::{self, Finding, Report, Verdict}};
+use gridwatch_model::{
+    Model,
+    selftest::{self, Finding, Report, Verdict},
+};
 
 /// Tries models as the daemon does before they may look: file, session, layout, pictures, speed.
 ///

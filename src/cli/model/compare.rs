@@ -9,10 +9,18 @@ use std::{
 use serde::Serialize;
 
 use super::{Library, json, model};
-use crate::cli::{Failure, detect, print, eval::{self as eval_command, sheet}};
-use gridwatch_engine::Detection;
+use crate::cli::{
+    Failure, detect,
+    eval::{self as eval_command, sheet},
+    print,
+};
 use gridwatch_base::error::Class;
-use gridwatch_model::{ModelSet, eval::{self, Figures, Guess, Picture, Truth, data}, model_diff::{BAR, Bars, Side, Tally}};
+use gridwatch_engine::Detection;
+use gridwatch_model::{
+    ModelSet,
+    eval::{self, Figures, Guess, Picture, Truth, data},
+    model_diff::{BAR, Bars, Side, Tally},
+};
 
 /// Say where two models differ on the same pictures.
 ///

@@ -13,7 +13,10 @@ use super::{
 };
 use crate::cli::{Failure, print};
 use gridwatch_base::error::Class;
-use gridwatch_model::{draft::{self, Draft, Known}, manifest::{Adapter, Colour, Fit, Manifest}};
+use gridwatch_model::{
+    draft::{self, Draft, Known},
+    manifest::{Adapter, Colour, Fit, Manifest},
+};
 
 /// Makes a model's folder of an ONNX file: a copy of it, a manifest with what can be told, and a card to be filled in.
 ///

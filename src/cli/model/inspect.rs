@@ -7,7 +7,11 @@ use serde::Serialize;
 use super::Library;
 use crate::cli::{Failure, print};
 use gridwatch_base::error::Class;
-use gridwatch_model::{adapter::Port, draft::{self, Draft, Known}, manifest::Adapter};
+use gridwatch_model::{
+    adapter::Port,
+    draft::{self, Draft, Known},
+    manifest::Adapter,
+};
 
 /// Shows what an ONNX file takes and gives, what its exporter wrote into it, and how gridwatch could read it.
 ///

@@ -3,9 +3,12 @@
 use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf, process::ExitCode};
 
 use crate::cli::{Failure, print};
-use gridwatch_custody::SigningKey;
 use gridwatch_base::error::Class;
-use gridwatch_model::{Model, registry::{MANIFEST, SIGNATURE}};
+use gridwatch_custody::SigningKey;
+use gridwatch_model::{
+    Model,
+    registry::{MANIFEST, SIGNATURE},
+};
 
 /// Make a key that signs packages.
 ///

@@ -7,9 +7,13 @@ use serde::Serialize;
 
 use super::{json, registry};
 use crate::cli::{Failure, print};
-use gridwatch_config::Config;
 use gridwatch_base::error::Class;
-use gridwatch_model::{Model, registry::{Known, Outcome, State, Verdict, Wanted, name}, trial::Report};
+use gridwatch_config::Config;
+use gridwatch_model::{
+    Model,
+    registry::{Known, Outcome, State, Verdict, Wanted, name},
+    trial::Report,
+};
 
 /// Say which versions there are, which looks where and since when, and what was refused and why.
 #[derive(Debug, clap::Args)]

@@ -9,8 +9,8 @@ use std::{
 
 use super::Library;
 use crate::cli::{Failure, detect, print};
-use gridwatch_engine::Detection;
 use gridwatch_base::error::Class;
+use gridwatch_engine::Detection;
 use gridwatch_model::{Manifest, Model, ModelSet};
 
 /// Adds pictures to a model's self-test: each is copied into its folder, and what the model finds in it now is what it must

@@ -9,10 +9,10 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use gridwatch_camera::{Picture, Slot, Backend, decode::Decoder};
-use crate::{daemon, cli::Failure};
-use gridwatch_config::Camera;
+use crate::{cli::Failure, daemon};
 use gridwatch_base::error::Class;
+use gridwatch_camera::{Backend, Picture, Slot, decode::Decoder};
+use gridwatch_config::Camera;
 use gridwatch_frame::Frame;
 
 /// A camera whose stream is quiet for so long gives no picture: three of the longest GOPs that smart codecs make.

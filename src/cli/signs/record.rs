@@ -16,12 +16,13 @@ use super::{
     corners, draw, read, unnamed,
 };
 use crate::cli::{Failure, detect, print};
+use gridwatch_base::error::Class;
 use gridwatch_config::{Aim, Camera, Draft, Faults, Preset, raw};
 use gridwatch_engine::{Detection, Label, Light, Rule, View, geometry};
-use gridwatch_base::error::Class;
 use gridwatch_frame::Frame;
-use gridwatch_model::{Model, ModelSet, Reading, runtime, ocr::Reader};
-use gridwatch_vision::{self, views::Files};
+use gridwatch_model::{Model, ModelSet, Reading, ocr::reader::Reader, runtime};
+use gridwatch_vision as vision;
+use gridwatch_vision::views::Files;
 
 /// Looks at a camera several times and writes what hangs there into its baseline.
 ///

@@ -17,10 +17,15 @@ use jiff::Timestamp;
 use metrics::{gauge, histogram};
 
 use super::super::record::KnownModel;
+use gridwatch_base::metric;
 use gridwatch_engine::{BBox, CameraId, Detection, Label, RuleId};
 use gridwatch_frame::Frame;
-use gridwatch_model::{ModelError, ModelSet, LoadedModel, FrameInput, second_look::{self, Closer}, registry::Version, trial::{Seen, Trial, Verdict}};
-use gridwatch_base::metric;
+use gridwatch_model::{
+    FrameInput, LoadedModel, ModelError, ModelSet,
+    registry::Version,
+    second_look::{self, Closer},
+    trial::{Seen, Trial, Verdict},
+};
 
 /// So many looks of a model that decides fail in a row before it is taken back. More than a trial's: pictures that no model can
 /// read are the camera's fault, and going back is final.
@@ -253,7 +258,7 @@ impl WorkerModels {
         let mut seen_by = Arc::clone(&sitting.seen_by);
         for (i, turn) in sitting.turns.iter().enumerate() {
             let (own, took) = ask(&mut shown, &turn.chair);
-            histogram!(names::DETECT, "model" => turn.chair.known.info.id.clone()).record(took);
+            histogram!(metric::DETECT, "model" => turn.chair.known.info.id.clone()).record(took);
             turn.chair.note(&own, &self.reports);
             let Some(beside) = &turn.beside else {
                 found.extend(own?);
@@ -269,7 +274,7 @@ impl WorkerModels {
                     as_seen(&own, &own_error, took),
                     as_seen(&other, &other_error, other_took),
                 );
-                gauge!(names::MODEL_TRIAL_LOOKS, "model" => turn.chair.known.info.id.clone()).set(trial.looks());
+                gauge!(metric::MODEL_TRIAL_LOOKS, "model" => turn.chair.known.info.id.clone()).set(trial.looks());
                 verdict
             };
             if let Some(verdict) = verdict {
@@ -309,7 +314,7 @@ impl WorkerModels {
         let Some(Closers { chairs, labels }) = self.lineup[camera].closer.get(rule) else {
             return Ok(Vec::new());
         };
-        let there = |d: &&mut Detection| labels.contains(&d.label) && closer::is_of(&d.bbox, place);
+        let there = |d: &&mut Detection| labels.contains(&d.label) && second_look::is_of(&d.bbox, place);
         let mut found: Vec<&mut Detection> = found.iter_mut().filter(there).collect();
         if found.is_empty() || chairs.is_empty() {
             return Ok(Vec::new());
@@ -321,7 +326,7 @@ impl WorkerModels {
                 for chair in chairs {
                     let start = Instant::now();
                     let seen = shown.detect(chair.seat)?;
-                    histogram!(names::LOOK_CLOSER, "model" => chair.known.info.id.clone()).record(start.elapsed());
+                    histogram!(metric::LOOK_CLOSER, "model" => chair.known.info.id.clone()).record(start.elapsed());
                     best = best.max(closer.score(&seen, labels));
                 }
                 best

@@ -7,10 +7,14 @@ use std::{
 
 use metrics::counter;
 
-use super::{Challenger, ModelSlot, ModelManager, NO_BUDGET, Proof, Running, Seated, Unfit};
+use super::{Challenger, ModelManager, ModelSlot, NO_BUDGET, Proof, Running, Seated, Unfit};
 use crate::daemon::record::KnownModel;
-use gridwatch_model::{LoadedModel, registry::{Event, Version, Wanted, Wish, name}, trial::{self, Terms, Trial, Verdict}};
 use gridwatch_base::metric;
+use gridwatch_model::{
+    LoadedModel,
+    registry::{Event, Version, Wanted, Wish, name},
+    trial::{self, Terms, Trial, Verdict},
+};
 
 impl ModelManager {
     /// Does what waits to be done.
@@ -118,7 +122,7 @@ impl ModelManager {
             reason,
             "A version of a model is refused; the one that looks goes on."
         );
-        counter!(names::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "refused").increment(1);
+        counter!(metric::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "refused").increment(1);
         let event = Event::Refused {
             wish: wish.to_owned(),
             version: version.clone(),
@@ -253,7 +257,7 @@ impl ModelManager {
             camera = camera.as_deref().unwrap_or("all"),
             "A version of a model went live."
         );
-        counter!(names::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "live").increment(1);
+        counter!(metric::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "live").increment(1);
         let event = Event::WentLive {
             wish: wish.to_owned(),
             version,
@@ -344,7 +348,7 @@ impl ModelManager {
                 "A version of a model was taken back, as was asked."
             );
         }
-        counter!(names::MODEL_CHANGES, "model" => id, "change" => "rolled_back").increment(1);
+        counter!(metric::MODEL_CHANGES, "model" => id, "change" => "rolled_back").increment(1);
         let event = Event::RolledBack {
             wish: wish.map(Into::into),
             from,

@@ -10,7 +10,10 @@ use super::*;
 use gridwatch_config::raw;
 use gridwatch_engine::{BBox, Detection, RuleId};
 use gridwatch_frame::Frame;
-use gridwatch_model::{runtime, registry::{Verdict as Word, Wish}};
+use gridwatch_model::{
+    registry::{Verdict as Word, Wish},
+    runtime,
+};
 
 const GARBAGE: &str = "garbage_nano_416";
 const SHIPPED: &str = "garbage_nano_416@1.2.0";

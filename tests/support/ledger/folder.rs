@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
-use gridwatch_config;
+use gridwatch_config as config;
 use gridwatch_engine::{BBox, CaseState, Detection, Effect, Input, Light, Observation, Reply, View};
 use serde_json::Value;
 

@@ -24,7 +24,7 @@ pub struct Fault {
 
 impl Fault {
     /// One of a file as a whole.
-    pub(crate) fn whole(file: &Path, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub fn whole(file: &Path, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             path: String::new(),
             file: file.into(),

@@ -14,36 +14,36 @@ use serde_json::Value;
 use super::{At, Document, Fault, Step};
 
 /// What the schema of a kind of file cannot say itself.
-pub(crate) struct Words {
+pub struct Words {
     /// What it means that a text does not match a pattern.
-    pub(crate) patterns: &'static [Pattern],
+    pub patterns: &'static [Pattern],
     /// A list with too few elements: message and remedy, by the list's key, how many there are and how many are needed.
-    pub(crate) too_few: fn(&str, usize, u64) -> Option<(String, &'static str)>,
+    pub too_few: fn(&str, usize, u64) -> Option<(String, &'static str)>,
     /// True for an element of a list whose elements are judged one by one: a faulty one does not take the others with it.
-    pub(crate) is_listed: fn(&At) -> bool,
+    pub is_listed: fn(&At) -> bool,
 }
 
 /// A pattern of the schema in words.
-pub(crate) struct Pattern {
+pub struct Pattern {
     /// As the schema has it.
-    pub(crate) pattern: &'static str,
+    pub pattern: &'static str,
     /// What is wrong with a text that does not match.
-    pub(crate) message: &'static str,
+    pub message: &'static str,
     /// What to write.
-    pub(crate) remedy: &'static str,
+    pub remedy: &'static str,
     /// What stands in for a faulty text while the rest is read: something that its type can be made from.
-    pub(crate) stand_in: &'static str,
+    pub stand_in: &'static str,
 }
 
 /// For files whose schema says it all.
-pub(crate) const NO_WORDS: Words = Words {
+pub const NO_WORDS: Words = Words {
     patterns: &[],
     too_few: |_, _, _| None,
     is_listed: |_| false,
 };
 
 /// The JSON Schema (draft 2020-12) of `T` as a TOML file.
-pub(crate) fn of<T: JsonSchema>() -> Value {
+pub fn of<T: JsonSchema>() -> Value {
     SchemaSettings::draft2020_12()
         .with_transform(RecursiveTransform(plain))
         .into_generator()
@@ -93,14 +93,14 @@ fn shorten(value: &mut Value) {
 /// In place of what is required but faulty or missing stands a value of the right type that means nothing, so that the rest
 /// of its table can still be read: whoever uses a field asks first whether it was [`taken`](Self::taken). A faulty element
 /// of a list of tables is `null`, so that the others keep their indices.
-pub(crate) struct Sound {
-    pub(crate) value: Value,
+pub struct Sound {
+    pub value: Value,
     /// The places of what was taken out or put in.
-    pub(crate) taken: BTreeSet<At>,
+    pub taken: BTreeSet<At>,
 }
 
 /// Every breach of the schema of `T`, and what is sound.
-pub(crate) fn check<T: JsonSchema>(document: &Document, words: &Words, faults: &mut Vec<Fault>) -> Sound {
+pub fn check<T: JsonSchema>(document: &Document, words: &Words, faults: &mut Vec<Fault>) -> Sound {
     let schema = of::<T>();
     let validator = match jsonschema::validator_for(&schema) {
         Ok(validator) => validator,
@@ -387,7 +387,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// The known name that `name` was probably meant to be: at most a third of its letters differ (Damerau–Levenshtein).
-pub(crate) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let allowed = name.chars().count() / 3;
     known
         .map(|k| (strsim::damerau_levenshtein(&name.to_lowercase(), &k.to_lowercase()), k))

@@ -11,7 +11,10 @@ use serde_json::Value;
 use super::{At, Checker, inside, top};
 use crate::{Fault, raw};
 use gridwatch_base::document::schema::nearest;
-use gridwatch_engine::{ScheduleId, ZoneKind, calendar::{DAY, DayKind, Days, Hours, Pause, Schedule, Season, Window}};
+use gridwatch_engine::{
+    ScheduleId, ZoneKind,
+    calendar::{DAY, DayKind, Days, Hours, Pause, Schedule, Season, Window},
+};
 
 /// No public holiday is longer: a slip of the year would make a decade of Sundays.
 const LONGEST_HOLIDAY_DAYS: i32 = 31;

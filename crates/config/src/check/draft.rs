@@ -13,9 +13,17 @@ use super::{
     super::{Broker, Camera, Config, Evidence, Fault, Faults, Model, Reading, Registry, Telemetry, raw},
     Survey,
 };
+use gridwatch_camera::Backend;
+use gridwatch_contract::Language;
 use gridwatch_custody::keys::OriginalsKey;
-use gridwatch_engine::{self, CameraPlan, Category, Intake, NodeId, Plan, ScheduleId, calendar::{Calendar, DayKind, Schedule}, grid::Grid};
-use gridwatch_model;
+use gridwatch_engine as engine;
+use gridwatch_engine::{
+    CameraPlan, Category, Intake, NodeId, Plan, ScheduleId,
+    calendar::{Calendar, DayKind, Schedule},
+    grid::Grid,
+};
+use gridwatch_model as model;
+use gridwatch_vision::ViewLimits;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -41,7 +49,7 @@ pub struct Draft {
     /// See [`Config::inference`].
     pub inference: model::Options,
     /// See [`Config::decoders`].
-    pub decoders: Option<raw::Backend>,
+    pub decoders: Option<Backend>,
     /// See [`Config::broker`]; without credentials where theirs could not be read.
     pub broker: Option<Broker>,
     /// The sound ones of [`Config::models`].
@@ -61,7 +69,7 @@ pub struct Draft {
 pub(super) struct Rest {
     pub(super) second_looks: BTreeMap<engine::RuleId, usize>,
     pub(super) config_sha256: String,
-    pub(super) language: raw::Language,
+    pub(super) language: Language,
     pub(super) workers: Option<usize>,
     pub(super) telemetry: Option<Telemetry>,
     pub(super) evidence: Option<Evidence>,
@@ -69,7 +77,7 @@ pub(super) struct Rest {
     pub(super) verification: Option<engine::Verification>,
     /// The inner one: where it is enabled.
     pub(super) ledger: Option<Option<gridwatch_ledger::Settings>>,
-    pub(super) view: Option<raw::View>,
+    pub(super) view: Option<ViewLimits>,
     pub(super) registry: Option<Registry>,
     pub(super) grid: Option<(raw::Grid, Grid)>,
     pub(super) categories: BTreeMap<String, Category>,
@@ -121,7 +129,7 @@ impl Draft {
     }
 
     /// See [`Config::view`]; the defaults where the section is faulty.
-    pub fn view(&self) -> raw::View {
+    pub fn view(&self) -> ViewLimits {
         self.rest.view.clone().unwrap_or_default()
     }
 

@@ -11,7 +11,10 @@ use std::{
 use url::{Host, Url};
 
 use super::{At, Checker, top};
-use crate::{Broker, Credentials, Tls, raw, secret::CredentialFault};
+use crate::{
+    Broker, Credentials, Tls, raw,
+    secret::{self, CredentialFault},
+};
 use gridwatch_contract::Template;
 
 /// MQTT's ports without and with TLS (IANA).
@@ -227,7 +230,7 @@ impl Checker<'_> {
                     self.fault(&at, format!("the environment variable {name} is not set"), remedy);
                     return None;
                 };
-                Credentials::parse(&text)
+                secret::parse(&text)
                     .map_err(|_| {
                         self.fault(
                             &at,
@@ -245,7 +248,7 @@ impl Checker<'_> {
                 } else {
                     self.shown(path).display().to_string()
                 };
-                let (message, remedy) = match Credentials::read(&self.shown(path)) {
+                let (message, remedy) = match secret::read(&self.shown(path)) {
                     Ok(credentials) => return Some(credentials),
                     Err(CredentialFault::Missing) => (
                         format!("{shown} does not exist"),

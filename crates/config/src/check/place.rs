@@ -4,7 +4,11 @@ use std::fs;
 
 use super::{At, Checker, cameras::View, top};
 use crate::{Fault, raw};
-use gridwatch_engine::{CameraId, FixedPlace, LonLat, Place, geometry::Crs, grid::{Grid, GridFault, GridSpec, Slivers}};
+use gridwatch_engine::{
+    CameraId, FixedPlace, LonLat, Place,
+    geometry::Crs,
+    grid::{Grid, GridFault, GridSpec, Slivers},
+};
 
 /// Of one kind of fault in a grid file, whose cells are many and often wrong in one way.
 const MOST_TOLD: usize = 10;

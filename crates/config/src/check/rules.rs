@@ -9,7 +9,8 @@ use std::{
 use super::{At, Checker, RELATIVE, inside, top};
 use crate::{Model, Reading, raw};
 use gridwatch_base::document::schema::nearest;
-use gridwatch_engine::{self, Attended, Beyond, Category, Label, RuleId, Scores, Stands, ZoneKind, calendar::Hours};
+use gridwatch_engine as engine;
+use gridwatch_engine::{Attended, Beyond, Category, Label, RuleId, Scores, Stands, ZoneKind, calendar::Hours};
 use gridwatch_model::{Manifest, manifest::Adapter};
 
 /// From one second (a demonstration) to thirty days (longer than any case stays open).

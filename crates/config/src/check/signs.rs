@@ -33,7 +33,7 @@ impl raw::Signs {
 }
 
 /// Reads a baseline; the document is what it stands in.
-pub(in crate) fn read(file: &Path) -> Result<(Document, raw::Signs), Faults> {
+pub(crate) fn read(file: &Path) -> Result<(Document, raw::Signs), Faults> {
     let (document, mut faults) = Document::read(file).map_err(Faults)?;
     let sound = schema::check::<raw::Signs>(&document, &WORDS, &mut faults);
     let signs = serde_json::from_value::<raw::Signs>(sound.value).ok();

@@ -4,8 +4,14 @@ use std::path::Path;
 
 use super::{At, Checker, Draft};
 use crate::{Fault, Faults, raw, schema::WORDS};
-use gridwatch_base::{digest::sha256_hex, document::{Document, schema}};
-use gridwatch_engine::{LonLat, Point, geometry::{Calibration, Crs, Lens}};
+use gridwatch_base::{
+    digest::sha256_hex,
+    document::{Document, schema},
+};
+use gridwatch_engine::{
+    LonLat, Point,
+    geometry::{Calibration, Crs, Lens},
+};
 
 /// The pairs of one camera, and what follows from them.
 #[derive(Debug, Clone)]
@@ -94,7 +100,7 @@ fn listed(pairs: &[(Point, LonLat)]) -> String {
 }
 
 /// Reads a file of point pairs; the ground points come out in EPSG:4490.
-pub(in crate) fn read(file: &Path) -> Result<Survey, Faults> {
+pub(crate) fn read(file: &Path) -> Result<Survey, Faults> {
     let mut draft = Draft::default();
     let (document, faults) = Document::read(file).map_err(Faults)?;
     draft.faults = faults;

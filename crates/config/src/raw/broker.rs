@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use gridwatch_link::Protocol;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -46,28 +47,6 @@ pub struct Broker {
     #[serde(default = "in_flight")]
     #[schemars(range(min = 1, max = 1000))]
     pub in_flight: u16,
-}
-
-/// A version of MQTT.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Protocol {
-    /// MQTT 5.
-    #[default]
-    #[serde(rename = "5")]
-    V5,
-    /// MQTT 3.1.1.
-    #[serde(rename = "3.1.1")]
-    V311,
-}
-
-impl Protocol {
-    /// As it is written in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::V5 => "5",
-            Self::V311 => "3.1.1",
-        }
-    }
 }
 
 /// The box's certificate, and the key that belongs to it.

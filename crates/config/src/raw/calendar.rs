@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 use super::ID_PATTERN;
 
 /// A time on the wall; `24:00` is the end of a day.
-pub(in crate) const TIME_PATTERN: &str = r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$";
+pub(crate) const TIME_PATTERN: &str = r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$";
 
 /// A weekday, a range of them, or a word for days.
-pub(in crate) const DAYS_PATTERN: &str =
+pub(crate) const DAYS_PATTERN: &str =
     r"^((mon|tue|wed|thu|fri|sat|sun)(-(mon|tue|wed|thu|fri|sat|sun))?|daily|workday|restday|holiday)$";
 
 /// From one month and day to another.
-pub(in crate) const SEASON_PATTERN: &str = r"^[0-9]{2}-[0-9]{2}\.\.[0-9]{2}-[0-9]{2}$";
+pub(crate) const SEASON_PATTERN: &str = r"^[0-9]{2}-[0-9]{2}\.\.[0-9]{2}-[0-9]{2}$";
 
 /// A date, or from one to another.
-pub(in crate) const DATES_PATTERN: &str = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(\.\.[0-9]{4}-[0-9]{2}-[0-9]{2})?$";
+pub(crate) const DATES_PATTERN: &str = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(\.\.[0-9]{4}-[0-9]{2}-[0-9]{2})?$";
 
 /// The days that are not what their weekday says.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use gridwatch_camera::Transport;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -92,17 +93,6 @@ pub struct Preset {
     /// Drawn areas. Without a watch zone the whole picture is watched.
     #[serde(default)]
     pub zones: Vec<Zone>,
-}
-
-/// How RTP travels.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Transport {
-    /// Interleaved in the RTSP connection.
-    #[default]
-    Tcp,
-    /// In datagrams.
-    Udp,
 }
 
 /// The place of a view.

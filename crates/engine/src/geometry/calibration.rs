@@ -11,7 +11,6 @@ use super::{
     Lens, LocalPlane,
     homography::{Homography, Normalised, largest_singular_value},
 };
-use gridwatch_base::error::Class;
 
 /// How exactly a corner is clicked, or a box's foot found, across the picture: 0.1° of a 60° wide view.
 const AIM_ERROR_X: f64 = 0.1 / 60.0;
@@ -71,13 +70,6 @@ pub enum CalibrationError {
         /// By how much.
         residual_m: f64,
     },
-}
-
-impl CalibrationError {
-    /// What was typed is wrong.
-    pub fn class(&self) -> Class {
-        Class::Config
-    }
 }
 
 /// Picture to ground for one camera.

@@ -6,7 +6,6 @@
 use std::{fmt, str::FromStr};
 
 use super::{super::types::LonLat, LocalPlane};
-use gridwatch_base::error::Class;
 
 /// The ellipsoid that the published GCJ-02 formula names (Krasovsky 1940): semi-major axis in metres.
 const GCJ_SEMI_MAJOR_M: f64 = 6_378_245.0;
@@ -69,13 +68,6 @@ pub enum CrsError {
     /// Not a position of the system.
     #[error("[{0}, {1}] is no position in {2}: {3}")]
     OutOfRange(f64, f64, Crs, &'static str),
-}
-
-impl CrsError {
-    /// What was typed is wrong.
-    pub fn class(&self) -> Class {
-        Class::Config
-    }
 }
 
 impl Crs {

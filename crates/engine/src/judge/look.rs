@@ -3,7 +3,18 @@
 use jiff::Timestamp;
 
 use super::Queue;
-use crate::{approved::approval, check::Glimpse, geometry::distance_m, group::{Sight, gather, is_attended, is_large_enough}, presence::{Presence, Step}, site::Register, stage::{Closer, Sighting, Stage, TransitionContext}, standing::standing, track::{Track, affinity, associate, is_found_twice}, types::{BBox, CameraId, CameraPlan, CaseState, Detection, Effect, NotFiled, Plan, Reason, Rule, Scores}};
+use crate::{
+    approved::approval,
+    check::Glimpse,
+    geometry::distance_m,
+    group::{Sight, gather, is_attended, is_large_enough},
+    presence::{Presence, Step},
+    site::Register,
+    stage::{Closer, Sighting, Stage, TransitionContext},
+    standing::standing,
+    track::{Track, affinity, associate, is_found_twice},
+    types::{BBox, CameraId, CameraPlan, CaseState, Detection, Effect, NotFiled, Plan, Reason, Rule, Scores},
+};
 
 /// A box that does not count, where it lies in the picture, and why.
 type Unfit = (Option<BBox>, NotFiled);

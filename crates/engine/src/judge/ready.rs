@@ -3,7 +3,16 @@
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::look::Judging;
-use crate::{plus, since, calendar::Hours, case::case_id, group::{Sight, area_m2}, site::{Found, Return, locate}, stage::{Closer, Stage}, track::Track, types::{Case, CaseState, Effect, NotFiled, Reason, ScheduleId}};
+use crate::{
+    calendar::Hours,
+    case::case_id,
+    group::{Sight, area_m2},
+    plus, since,
+    site::{Found, Return, locate},
+    stage::{Closer, Stage},
+    track::Track,
+    types::{Case, CaseState, Effect, NotFiled, Reason, ScheduleId},
+};
 
 /// So many looks a problem waits for a closer look that does not come: a model that fails, or looks that were recorded
 /// without one. Then it is filed without: a problem that is not filed is worse than one that nobody looked at twice.
@@ -190,7 +199,7 @@ impl<'a> Judging<'a> {
     }
 
     fn closer_at(&self, sight: &Sight<'a>) -> Effect {
-        Effect::LookCloser {
+        Effect::SecondLook {
             camera: self.id.clone(),
             rule: self.rule.id.clone(),
             bbox: sight.bbox,

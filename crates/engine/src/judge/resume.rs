@@ -9,7 +9,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Engine, Watched, telling};
-use crate::{check::Check, stage::{Sighting, Stage}, track::Track, types::{CameraId, CaseId, Claim, Effect, NotFiled, Reason, RuleId}, vacancy::Vacancy};
+use crate::{
+    check::Check,
+    stage::{Sighting, Stage},
+    track::Track,
+    types::{CameraId, CaseId, Claim, Effect, NotFiled, Reason, RuleId},
+    vacancy::Vacancy,
+};
 
 /// The engine's memory of things that are no cases, and of when the cases' things were last seen. Opaque; JSON bears new fields.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

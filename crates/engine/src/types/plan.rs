@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{BBox, CameraId, Label, Light, LonLat, NodeId, PhoneNumber, Point, RuleId, ScheduleId, ZoneId};
-use crate::{calendar::{Calendar, Hours}, geometry::Calibration, grid::Grid};
+use crate::{
+    calendar::{Calendar, Hours},
+    geometry::Calibration,
+    grid::Grid,
+};
 use serde::{Deserialize, Serialize};
 
 /// What the engine works to: the checked configuration, compiled.

@@ -21,8 +21,8 @@ use std::{collections::BTreeSet, path::Path};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use gridwatch_engine::{BBox, CameraId, LonLat, Plan};
 use gridwatch_base::error::Class;
+use gridwatch_engine::{BBox, CameraId, LonLat, Plan};
 
 /// One thing that was there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -12,8 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::labels::{Label, Subject};
 use super::{CaseLine, Replay, Window};
-use gridwatch_engine::{BBox, Effect, Plan, Rule, Scores};
 use crate::Entry;
+use gridwatch_engine::{BBox, Effect, Plan, Rule, Scores};
 
 /// Thresholds that are tried, in hundredths: below, detectors see things everywhere; above, next to nothing.
 const TRIED: std::ops::RangeInclusive<u8> = 30..=95;

@@ -19,7 +19,14 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 
 use super::{End, Link, SETTLES, sending::Sent};
-use crate::{backoff::Backoff, reply::{self, IncomingReply}, wire::{Blame, Client, Event, ConnAck, SubscribeOutcome, OutboundMessage, EventLoop, Message, Receipt, MessageKind, Disconnect, Verdict, Wanted}};
+use crate::{
+    backoff::Backoff,
+    reply::{self, IncomingReply},
+    wire::{
+        Blame, Client, ConnAck, Disconnect, Event, EventLoop, Message, MessageKind, OutboundMessage, Receipt,
+        SubscribeOutcome, Verdict, Wanted,
+    },
+};
 use gridwatch_contract::Presence;
 use gridwatch_store::StoreError;
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::{Link, connection::Connection};
-use crate::wire::{self, OutboundMessage, MessageKind, Unsent, Verdict};
+use crate::wire::{self, MessageKind, OutboundMessage, Unsent, Verdict};
 use gridwatch_store::{OutboxKind, OutboxRow, StoreError, evidence_file};
 
 /// A subscriber that lost the same broker is back by then: pictures that nobody heard within this time of our own

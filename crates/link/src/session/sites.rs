@@ -8,9 +8,13 @@ use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, warn};
 
 use super::{Link, connection::Connection, sending::Sent};
-use gridwatch_engine::Known;
-use crate::{Sharing, claims::{Act, Claims, Moment}, wire::{SubscribeOutcome, OutboundMessage, Message, MessageKind, Verdict, Wire}};
+use crate::{
+    Sharing,
+    claims::{Act, Claims, Moment},
+    wire::{Message, MessageKind, OutboundMessage, SubscribeOutcome, Verdict, Wire},
+};
 use gridwatch_contract::topics::SiteTopic;
+use gridwatch_engine::Known;
 use gridwatch_store::{Store, StoreError};
 
 /// Claims that wait for the broker's word at once: beside the outbox's messages they are few.

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use futures::{FutureExt, future::BoxFuture};
 use rumqttc_v4::{
-    AckMode, AsyncClient, ClientError, ConnectReturnCode, ConnectionError, EventLoop, Incoming, LastWill, MqttOptions,
-    NetworkOptions, PersistedAckMode, PersistedSession, Publish, PublishOptions, QoS, SessionMode, SessionStore,
-    SessionStoreError, SessionStoreKey, StateError, SubscribeFilterInput, SubscribeNoticeError, Transport,
+    AckMode, AsyncClient, ClientError, ConnectReturnCode, ConnectionError, EventLoop as ClientLoop, Incoming, LastWill,
+    MqttOptions, NetworkOptions, PersistedAckMode, PersistedSession, Publish, PublishOptions, QoS, SessionMode,
+    SessionStore, SessionStoreError, SessionStoreKey, StateError, SubscribeFilterInput, SubscribeNoticeError,
+    Transport,
 };
 
 use super::{
-    Blame, CONNECT_TIMEOUT, Client, Event, ConnAck, SubscribeOutcome, OutboundMessage, EventLoop, Message, Receipt, Role, Disconnect, Unsent,
-    Verdict, Wanted, Wire, by_cause, hung_up, tls,
+    Blame, CONNECT_TIMEOUT, Client, ConnAck, Disconnect, Event, EventLoop, Message, OutboundMessage, Receipt, Role,
+    SubscribeOutcome, Unsent, Verdict, Wanted, Wire, by_cause, hung_up, tls,
 };
 use gridwatch_contract::Presence;
 
@@ -157,7 +158,7 @@ fn unsent(error: &ClientError) -> Unsent {
 
 struct V311Line {
     client: AsyncClient,
-    events: EventLoop,
+    events: ClientLoop,
 }
 
 impl EventLoop for V311Line {

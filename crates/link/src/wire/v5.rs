@@ -5,16 +5,17 @@ use std::{error::Error, sync::Arc};
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use rumqttc::{
-    AckMode, AsyncClient, ClientError, ConnectReturnCode, ConnectionError, DisconnectReasonCode, EventLoop, Incoming,
-    IncomingPacketSizeLimit, LastWill, LastWillProperties, MqttOptions, NetworkOptions, PersistedAckMode,
-    PersistedSession, PubAckReason, Publish, PublishNoticeError, PublishOptions, PublishProperties, PublishResult, QoS,
-    RetainForwardRule, SessionMode, SessionStore, SessionStoreError, SessionStoreKey, StateError, SubscribeFilterInput,
-    SubscribeNoticeError, Transport,
+    AckMode, AsyncClient, ClientError, ConnectReturnCode, ConnectionError, DisconnectReasonCode,
+    EventLoop as ClientLoop, Incoming, IncomingPacketSizeLimit, LastWill, LastWillProperties, MqttOptions,
+    NetworkOptions, PersistedAckMode, PersistedSession, PubAckReason, Publish, PublishNoticeError, PublishOptions,
+    PublishProperties, PublishResult, QoS, RetainForwardRule, SessionMode, SessionStore, SessionStoreError,
+    SessionStoreKey, StateError, SubscribeFilterInput, SubscribeNoticeError, Transport,
 };
 
 use super::{
-    Blame, CONNECT_TIMEOUT, Client, Event, ConnAck, SubscribeOutcome, JPEG, JSON, OutboundMessage, EventLoop, Message, REPLIES_IN_FLIGHT,
-    Receipt, Role, MessageKind, Disconnect, Unsent, Verdict, Wanted, Wire, by_cause, hung_up, tls,
+    Blame, CONNECT_TIMEOUT, Client, ConnAck, Disconnect, Event, EventLoop, JPEG, JSON, Message, MessageKind,
+    OutboundMessage, REPLIES_IN_FLIGHT, Receipt, Role, SubscribeOutcome, Unsent, Verdict, Wanted, Wire, by_cause,
+    hung_up, tls,
 };
 use crate::claims::KEPT;
 use gridwatch_contract::Presence;
@@ -226,7 +227,7 @@ fn by_reason(reason: PubAckReason) -> Verdict {
 
 struct V5Line {
     client: AsyncClient,
-    events: EventLoop,
+    events: ClientLoop,
 }
 
 impl EventLoop for V5Line {

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{Adapter, Fit, Input, Manifest, Shape};
-use gridwatch_base::document::{At, Document, Fault, Faults, schema::{self, NO_WORDS, Sound}};
+use gridwatch_base::document::{
+    At, Document, Fault, Faults,
+    schema::{self, NO_WORDS, Sound},
+};
 use gridwatch_engine::BBox;
 
 pub(super) fn validate(read: Result<(Document, Vec<Fault>), Vec<Fault>>) -> Result<Manifest, Faults> {

@@ -4,38 +4,38 @@
 //! samples are repeated. No buffer of the size of the frame is allocated or copied.
 
 use super::lines::LineBox;
-use gridwatch_frame::{Frame, Layout};
 use crate::manifest::Colour;
+use gridwatch_frame::{Frame, Layout};
 
 /// A rectangle of the picture and the target size it is sampled to.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Crop {
+pub(super) struct Crop {
     /// Top left corner, in pixels of the picture.
-    pub origin: [f32; 2],
+    pub(super) origin: [f32; 2],
     /// Step from one target column to the next, in pixels of the picture.
-    pub right: [f32; 2],
+    pub(super) right: [f32; 2],
     /// Step from one target row to the next, in pixels of the picture.
-    pub down: [f32; 2],
+    pub(super) down: [f32; 2],
     /// Target width in pixels.
-    pub width: usize,
+    pub(super) width: usize,
     /// Target height in pixels.
-    pub height: usize,
+    pub(super) height: usize,
 }
 
 /// Conversion of samples to the network's input values.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Normalisation {
+pub(super) struct Normalisation {
     /// Order of the channels.
-    pub colour: Colour,
+    pub(super) colour: Colour,
     /// Subtracted from samples of 0..=255, per channel.
-    pub mean: [f32; 3],
+    pub(super) mean: [f32; 3],
     /// Divisor applied next, per channel.
-    pub std: [f32; 3],
+    pub(super) std: [f32; 3],
 }
 
 impl Crop {
     /// An axis-aligned part of the picture (left, top, right, bottom in pixels), at `scale` target pixels per picture pixel.
-    pub fn of_part([x1, y1, x2, y2]: [u32; 4], scale: f32) -> Self {
+    pub(super) fn of_part([x1, y1, x2, y2]: [u32; 4], scale: f32) -> Self {
         let side = |from: u32, to: u32| (((to - from) as f32 * scale).round() as usize).max(1);
         let (width, height) = (side(x1, x2), side(y1, y2));
         Self {
@@ -48,7 +48,7 @@ impl Crop {
     }
 
     /// A line of text scaled to `height` pixels. Its width follows the aspect ratio up to `max_width`; longer lines are squeezed.
-    pub fn of_line(line: &LineBox, height: usize, max_width: usize) -> Self {
+    pub(super) fn of_line(line: &LineBox, height: usize, max_width: usize) -> Self {
         let natural_width = (height as f32 * line.width / line.height).round() as usize;
         let width = natural_width.clamp(1, max_width);
         let (sin, cos) = line.angle.sin_cos();
@@ -63,7 +63,7 @@ impl Crop {
     }
 
     /// Converts a point from target pixels to picture pixels.
-    pub fn in_picture(&self, [x, y]: [f32; 2]) -> [f32; 2] {
+    pub(super) fn in_picture(&self, [x, y]: [f32; 2]) -> [f32; 2] {
         [0, 1].map(|i| self.origin[i] + self.right[i] * x + self.down[i] * y)
     }
 
@@ -72,7 +72,7 @@ impl Crop {
     ///
     /// # Panics
     /// If the crop is wider than `columns` or higher than `rows`.
-    pub fn draw(&self, frame: &Frame, normalisation: &Normalisation, columns: usize, rows: usize, out: &mut Vec<f32>) {
+    pub(super) fn draw(&self, frame: &Frame, normalisation: &Normalisation, columns: usize, rows: usize, out: &mut Vec<f32>) {
         assert!(
             self.width <= columns && self.height <= rows,
             "the crop must fit into the tensor"

@@ -22,15 +22,15 @@ pub struct LineBox {
 
 /// Parameters of the DB post-processing. The values in use were chosen on rendered flyers; see docs/reading.md.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct DbParams {
+pub(super) struct DbParams {
     /// Probability above which a pixel is text.
-    pub threshold: f32,
+    pub(super) threshold: f32,
     /// Minimum mean probability of a region.
-    pub min_score: f32,
+    pub(super) min_score: f32,
     /// Expansion of a region: its area times this, divided by its perimeter.
-    pub unclip_ratio: f32,
+    pub(super) unclip_ratio: f32,
     /// Minimum thickness of a region in pixels, before expansion.
-    pub min_thickness: f32,
+    pub(super) min_thickness: f32,
 }
 
 /// Consecutive pixels above the threshold in one row.
@@ -54,15 +54,15 @@ impl LineBox {
 
 /// A text detector's probability map.
 #[derive(Debug, Clone, Copy)]
-pub struct ProbabilityMap<'a> {
+pub(super) struct ProbabilityMap<'a> {
     /// Probabilities in row-major order, each 0..=1.
-    pub values: &'a [f32],
+    pub(super) values: &'a [f32],
     /// Values from one row to the next, at least `width`; the rest of a row is padding.
-    pub stride: usize,
+    pub(super) stride: usize,
     /// Width in pixels.
-    pub width: usize,
+    pub(super) width: usize,
     /// Height in pixels.
-    pub height: usize,
+    pub(super) height: usize,
 }
 
 impl<'a> ProbabilityMap<'a> {
@@ -79,7 +79,7 @@ impl<'a> ProbabilityMap<'a> {
 ///
 /// # Panics
 /// If `values` is shorter than the stated size.
-pub fn find(map: ProbabilityMap<'_>, params: &DbParams) -> Vec<LineBox> {
+pub(super) fn find(map: ProbabilityMap<'_>, params: &DbParams) -> Vec<LineBox> {
     let runs = find_runs(map, params.threshold);
     connected_regions(&runs)
         .iter()

@@ -11,11 +11,11 @@ use gridwatch_engine::PhoneNumber;
 
 /// A phone number and its position in the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NumberMatch {
+pub(super) struct NumberMatch {
     /// The digits, without +86.
-    pub number: PhoneNumber,
+    pub(super) number: PhoneNumber,
     /// Range of characters (not bytes) from its first digit to its last.
-    pub at: Range<usize>,
+    pub(super) at: Range<usize>,
 }
 
 /// A run of digits.
@@ -45,7 +45,7 @@ const MAX_EXTENSION_DIGITS: usize = 4;
 
 /// All phone numbers in `text`, in order. Only complete numbers count: longer digit strings, such as ids and bank card numbers, contain
 /// none.
-pub fn find(text: &str) -> Vec<NumberMatch> {
+pub(super) fn find(text: &str) -> Vec<NumberMatch> {
     let groups = digit_groups(text);
     let mut found: Vec<NumberMatch> = Vec::new();
     // One past the last group of the previous number.

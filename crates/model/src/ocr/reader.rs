@@ -2,16 +2,21 @@
 
 use std::{fs, sync::Arc};
 
-use super::{
+use crate::ocr::{
+    crop::{Crop, Normalisation},
+    lines::{self, DbParams, LineBox, ProbabilityMap},
+    numbers,
+    ctc::{Alphabet, RecognisedChar},
+};
+use crate::{
     Manifest, Model, ModelError, Runtime,
     adapter::{LayoutError, Output},
     manifest::{Adapter, Input},
+    model_set::grey_frame,
     network::Network,
-    panel::grey_frame,
 };
 use gridwatch_engine::{BBox, Detection, Label, PhoneNumber};
 use gridwatch_frame::Frame;
-use crate::ocr::{numbers, crop::{Crop, Normalisation}, lines::{self, DbParams, LineBox, ProbabilityMap}, spell::{Alphabet, RecognisedChar}};
 
 /// PaddleOCR's post-processing parameters; on rendered flyers (docs/reading.md) neither higher nor lower values read more numbers.
 const THRESHOLD: f32 = 0.3;

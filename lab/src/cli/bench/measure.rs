@@ -148,7 +148,7 @@ impl Scrape {
 
     /// The `q` quantile (0..=1) of look lateness since `earlier`, in ms, by linear interpolation inside its bucket.
     pub(super) fn lateness_ms(&self, earlier: &Self, q: f64) -> Option<f64> {
-        let bucket = format!("{}_bucket", names::LATENESS);
+        let bucket = format!("{}_bucket", metric::LATENESS);
         let before: BTreeMap<_, _> = earlier.of(&bucket).collect();
         let mut buckets: Vec<(f64, f64)> = self
             .of(&bucket)
@@ -205,7 +205,7 @@ mod tests {
         let text = |a, b, c| {
             format!(
                 "# HELP x\n{0}_bucket{{le=\"0.01\"}} {a}\n{0}_bucket{{le=\"0.02\"}} {b}\n{0}_bucket{{le=\"+Inf\"}} {c}\n{0}_count {c}\n",
-                names::LATENESS
+                metric::LATENESS
             )
         };
         let (first, last) = (Scrape::parse(&text(100, 100, 100)), Scrape::parse(&text(100, 110, 110)));

@@ -17,12 +17,11 @@ use image::{Rgb, RgbImage, codecs::jpeg::JpegEncoder, imageops};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use gridwatch::cli::{Failure, print, layer::Layer};
-use gridwatch_config::raw;
-use gridwatch_engine::{Light, View};
+use gridwatch::cli::{Failure, layer::Layer, print};
 use gridwatch_base::error::Class;
+use gridwatch_engine::{Light, View};
 use gridwatch_frame::Frame;
-use gridwatch_vision::{Aim, Health, Limits};
+use gridwatch_vision::{Aim, Health, Limits, ViewLimits};
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
@@ -463,7 +462,7 @@ struct Camera {
 
 impl Camera {
     fn new() -> Self {
-        let settings = raw::View::default();
+        let settings = ViewLimits::default();
         Self {
             aim: Aim::new(Limits::from(&settings)),
             health: Health::new(settings),

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt, fs, path::Path};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Failure;
-use gridwatch_engine::BBox;
 use gridwatch_base::error::Class;
+use gridwatch_engine::BBox;
 
 /// Of a label's area; its box was drawn by hand, a pixel or two off.
 const COVERED: f64 = 0.8;

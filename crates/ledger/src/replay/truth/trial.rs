@@ -7,7 +7,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Truth;
-use gridwatch_engine::{BBox, CameraId, Case, CaseId, CaseState, Effect, LonLat, Observation, Place, PlaceMethod, Plan, Point, Rule, View, ZoneKind, calendar::Lately, geometry::{Side, distance_m, side_of}};
+use gridwatch_engine::{
+    BBox, CameraId, Case, CaseId, CaseState, Effect, LonLat, Observation, Place, PlaceMethod, Plan, Point, Rule, View,
+    ZoneKind,
+    calendar::Lately,
+    geometry::{Side, distance_m, side_of},
+};
 
 /// A problem must have been in clear sight for the rule's dwell and this much of it more before it is asked for: a detector
 /// that misses three looks in ten needs some more of them to be sure, and what is gone at once helps no crew ...

@@ -12,10 +12,9 @@ use serde::Serialize;
 
 use super::{LEARNED_BY, STRAIGHT, Scene, TRIALS, aimed, sent};
 use gridwatch::cli::Failure;
-use gridwatch_config::raw;
 use gridwatch_engine::{Light, View};
 use gridwatch_frame::Frame;
-use gridwatch_vision::{Health, Limits, Luma, Tour};
+use gridwatch_vision::{Health, Limits, Luma, Tour, ViewLimits};
 
 /// A street camera's programme rarely has more.
 const PRESETS: usize = 8;
@@ -53,7 +52,7 @@ pub(super) fn run(streets: &[RgbImage], seed: u64) -> Result<Report, Failure> {
     let mut spent = Duration::ZERO;
     for (n, presets) in shaped.chunks_exact(PRESETS).enumerate() {
         let mut chance = Rng::with_seed(seed.wrapping_mul(1_000_003).wrapping_add(1 << 32 | n as u64));
-        let mut tour = Tour::new(Limits::from(&raw::View::default()), PRESETS, Duration::from_hours(1));
+        let mut tour = Tour::new(Limits::from(&ViewLimits::default()), PRESETS, Duration::from_hours(1));
         for (i, preset) in presets.iter().enumerate() {
             tour.learn(i);
             for _ in 0..LEARNED_BY {
@@ -93,7 +92,7 @@ pub(super) fn run(streets: &[RgbImage], seed: u64) -> Result<Report, Failure> {
 /// As health hands it on; `None` where there is nothing to be seen.
 fn small(picture: &RgbImage) -> Result<Option<Luma>, Failure> {
     let frame = Frame::from_rgb(picture, Timestamp::UNIX_EPOCH).map_err(|e| Failure::new(e.class(), e.to_string()))?;
-    let (view, small) = Health::new(raw::View::default())
+    let (view, small) = Health::new(ViewLimits::default())
         .look(&frame)
         .map_err(|e| Failure::new(e.class(), e.to_string()))?;
     Ok(small.filter(|_| view == View::Clear))

@@ -5,7 +5,7 @@
 
 /// The characters of a recogniser; class 1 is the first one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Alphabet(Vec<char>);
+pub(super) struct Alphabet(Vec<char>);
 
 /// A recognised character.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,7 +46,7 @@ impl Alphabet {
     ///
     /// # Errors
     /// [`AlphabetError`].
-    pub fn parse(text: &str, classes: usize) -> Result<Self, AlphabetError> {
+    pub(super) fn parse(text: &str, classes: usize) -> Result<Self, AlphabetError> {
         let mut chars = Vec::new();
         for (i, line) in text.lines().enumerate() {
             let mut line_chars = line.chars();
@@ -74,7 +74,7 @@ impl Alphabet {
     }
 
     /// Number of classes of the network: the blank and one per character.
-    pub fn classes(&self) -> usize {
+    pub(super) fn classes(&self) -> usize {
         self.0.len() + 1
     }
 
@@ -82,7 +82,7 @@ impl Alphabet {
     ///
     /// # Panics
     /// If the length is not a multiple of [`Self::classes`].
-    pub fn decode(&self, steps: &[f32]) -> Vec<RecognisedChar> {
+    pub(super) fn decode(&self, steps: &[f32]) -> Vec<RecognisedChar> {
         assert_eq!(steps.len() % self.classes(), 0, "one probability per class");
         let mut chars: Vec<RecognisedChar> = Vec::new();
         let mut last = 0;
