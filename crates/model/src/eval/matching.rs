@@ -41,11 +41,17 @@ enum MatchKind {
     Ignored,
 }
 
+/// A prediction with its classification at each IoU threshold.
+struct MatchedPrediction {
+    score: f32,
+    kinds: [MatchKind; IOU_THRESHOLDS],
+}
+
 /// Matched predictions of one label and size range over all pictures.
 pub(super) struct ClassMatches {
     truths: usize,
-    /// Score and result per IoU threshold, highest score first; equal scores in picture order.
-    predictions: Vec<(f32, [MatchKind; IOU_THRESHOLDS])>,
+    /// Highest score first; equal scores in picture order.
+    predictions: Vec<MatchedPrediction>,
 }
 
 impl ClassMatches {
@@ -57,12 +63,12 @@ impl ClassMatches {
         for picture in pictures {
             this.add(picture, class, size);
         }
-        this.predictions.sort_by(|a, b| b.0.total_cmp(&a.0));
+        this.predictions.sort_by(|a, b| b.score.total_cmp(&a.score));
         this
     }
 
     fn add(&mut self, picture: &EvalPicture, class: usize, size: SizeRange) {
-        let mut predictions: Vec<&Prediction> = picture.predictions.iter().filter(|g| g.class == class).collect();
+        let mut predictions: Vec<&Prediction> = picture.predictions.iter().filter(|p| p.class == class).collect();
         predictions.sort_by(|a, b| b.score.total_cmp(&a.score));
         predictions.truncate(MAX_PREDICTIONS);
         let is_counted = |t: &GroundTruth| !t.is_crowd && size.contains(t.area);
@@ -73,17 +79,19 @@ impl ClassMatches {
         self.truths += counted;
         let overlaps: Vec<Vec<f64>> = predictions
             .iter()
-            .map(|g| truths.iter().map(|t| iou(&t.corners, &g.corners, t.is_crowd)).collect())
+            .map(|p| truths.iter().map(|t| iou(&t.corners, &p.corners, t.is_crowd)).collect())
             .collect();
         let first = self.predictions.len();
-        self.predictions
-            .extend(predictions.iter().map(|g| (g.score, [MatchKind::FalsePositive; IOU_THRESHOLDS])));
+        self.predictions.extend(predictions.iter().map(|p| MatchedPrediction {
+            score: p.score,
+            kinds: [MatchKind::FalsePositive; IOU_THRESHOLDS],
+        }));
         for threshold in 0..IOU_THRESHOLDS {
             let mut is_taken = vec![false; truths.len()];
             for (i, prediction) in predictions.iter().enumerate() {
                 let is_free = |t: &usize| !is_taken[*t] || truths[*t].is_crowd;
                 let found = best(&overlaps[i], counted, iou_threshold(threshold), is_free);
-                self.predictions[first + i].1[threshold] = match found {
+                self.predictions[first + i].kinds[threshold] = match found {
                     Some(t) => {
                         is_taken[t] = true;
                         if t < counted {
@@ -102,28 +110,27 @@ impl ClassMatches {
     /// Precision and recall at IoU 0.5 for each distinct score.
     pub(super) fn curve(&self) -> Vec<PrPoint> {
         let mut curve: Vec<PrPoint> = Vec::new();
-        for (score, precision, recall) in self.steps(0) {
+        for point in self.points(0) {
             // The last of equal scores includes them all.
-            if curve.last().is_some_and(|p| p.score == score) {
-                curve.pop();
-            }
-            curve.push(PrPoint {
-                score,
-                precision,
-                recall,
-            });
+            curve.pop_if(|last| last.score == point.score);
+            curve.push(point);
         }
         curve
     }
 
-    /// Score, precision and recall after each counted prediction, highest score first.
-    fn steps(&self, threshold: usize) -> impl Iterator<Item = (f32, f64, f64)> {
-        let counted = self.predictions.iter().filter(move |g| g.1[threshold] != MatchKind::Ignored);
-        counted.scan((0.0, 0.0), move |(correct, total), (score, results)| {
+    /// Precision and recall after each counted prediction, highest score first.
+    fn points(&self, threshold: usize) -> impl Iterator<Item = PrPoint> {
+        let counted = self.predictions.iter();
+        let counted = counted.filter(move |p| p.kinds[threshold] != MatchKind::Ignored);
+        counted.scan((0.0, 0.0), move |(correct, total), p| {
             *total += 1.0;
-            *correct += if results[threshold] == MatchKind::TruePositive { 1.0 } else { 0.0 };
-            // Avoids a division by zero; `metrics` returns no recall in that case.
-            Some((*score, *correct / *total, *correct / (self.truths as f64).max(1.0)))
+            *correct += if p.kinds[threshold] == MatchKind::TruePositive { 1.0 } else { 0.0 };
+            Some(PrPoint {
+                score: p.score,
+                precision: *correct / *total,
+                // Avoids a division by zero; `metrics` returns no recall in that case.
+                recall: *correct / (self.truths as f64).max(1.0),
+            })
         })
     }
 
@@ -137,22 +144,19 @@ impl ClassMatches {
             ap: Some(ap.iter().sum::<f64>() / IOU_THRESHOLDS as f64),
             ap50: Some(ap[0]),
             ap75: Some(ap[IOU_75]),
-            recall50: Some(self.steps(0).last().map_or(0.0, |(_, _, recall)| recall)),
+            recall50: Some(self.points(0).last().map_or(0.0, |p| p.recall)),
         }
     }
 
     /// Mean over 101 recall levels of the best precision at that recall or higher.
     fn average_precision(&self, threshold: usize) -> f64 {
-        let mut steps: Vec<(f64, f64)> = self
-            .steps(threshold)
-            .map(|(_, precision, recall)| (precision, recall))
-            .collect();
-        for i in (1..steps.len()).rev() {
-            steps[i - 1].0 = steps[i - 1].0.max(steps[i].0);
+        let mut points: Vec<PrPoint> = self.points(threshold).collect();
+        for i in (1..points.len()).rev() {
+            points[i - 1].precision = points[i - 1].precision.max(points[i].precision);
         }
         let at = |recall: f64| {
-            let reached = steps.partition_point(|(_, r)| *r < recall);
-            steps.get(reached).map_or(0.0, |(precision, _)| *precision)
+            let reached = points.partition_point(|p| p.recall < recall);
+            points.get(reached).map_or(0.0, |p| p.precision)
         };
         (0..RECALL_LEVELS).map(|i| at(0.01 * i as f64)).sum::<f64>() / RECALL_LEVELS as f64
     }

@@ -209,26 +209,8 @@ impl ModelState {
         });
     }
 
-    fn close_request(&mut self, id: &str) {
-        self.requests.retain(|r| r.id != id);
-    }
-
     fn apply(&mut self, entry: &Entry) {
         let at = entry.at;
-        let record = |state: &mut Self, version: &Version, outcome: VersionOutcome| {
-            state.outcomes.insert(version_name(version).to_owned(), outcome);
-        };
-        let outcome =
-            |request: Option<&String>, camera: &Option<String>, kind, reason: &str, report: &Option<Box<TrialReport>>| {
-                VersionOutcome {
-                    at,
-                    request: request.cloned(),
-                    camera: camera.clone(),
-                    kind,
-                    reason: reason.to_owned(),
-                    report: report.clone(),
-                }
-            };
         match &entry.event {
             Event::Installed {
                 version,
@@ -276,13 +258,23 @@ impl ModelState {
                     r.trial_since = Some(at);
                 }
             }
+            Event::WentLive { .. } | Event::Refused { .. } | Event::RolledBack { .. } | Event::ShadowEnded { .. } => {
+                if let Some((version, outcome)) = self.apply_result(at, &entry.event) {
+                    self.outcomes.insert(version_name(version).to_owned(), outcome);
+                }
+            }
+        }
+    }
+
+    /// Applies the result of a request; returns the version and its outcome.
+    fn apply_result<'e>(&mut self, at: Timestamp, event: &'e Event) -> Option<(&'e Version, VersionOutcome)> {
+        let (version, camera, kind, reason, report) = match event {
             Event::WentLive {
-                request,
                 version,
                 camera,
                 report,
+                ..
             } => {
-                self.close_request(request);
                 let stack = self.stack_mut(camera);
                 if stack.last().is_none_or(|live| live.version != *version) {
                     stack.push(LiveVersion {
@@ -290,11 +282,7 @@ impl ModelState {
                         since: at,
                     });
                 }
-                record(
-                    self,
-                    version,
-                    outcome(Some(request), camera, OutcomeKind::WentLive, "", report),
-                );
+                (version, camera.clone(), OutcomeKind::WentLive, "", report.clone())
             }
             Event::Refused {
                 request,
@@ -302,42 +290,24 @@ impl ModelState {
                 reason,
                 report,
             } => {
-                let camera = self
-                    .requests
-                    .iter()
-                    .find(|r| r.id == *request)
-                    .and_then(|r| r.camera.clone());
-                self.close_request(request);
-                if self.shadow.as_ref().is_some_and(|s| s.id == *request) {
-                    self.shadow = None;
-                }
-                record(
-                    self,
-                    version,
-                    outcome(Some(request), &camera, OutcomeKind::Refused, reason, report),
-                );
+                let pending = self.requests.iter().find(|r| r.id == *request);
+                let camera = pending.and_then(|r| r.camera.clone());
+                self.end_shadow(request);
+                (version, camera, OutcomeKind::Refused, reason.as_str(), report.clone())
             }
             Event::RolledBack {
-                request,
                 from,
-                to: _,
                 camera,
                 reason,
                 report,
+                ..
             } => {
-                if let Some(request) = request {
-                    self.close_request(request);
-                }
                 let stack = self.stack_mut(camera);
                 // A version that was rolled back during its trial had not gone live.
                 if stack.last().is_some_and(|live| live.version == *from) {
                     stack.pop();
                 }
-                record(
-                    self,
-                    from,
-                    outcome(request.as_ref(), camera, OutcomeKind::RolledBack, reason, report),
-                );
+                (from, camera.clone(), OutcomeKind::RolledBack, reason.as_str(), report.clone())
             }
             Event::ShadowEnded {
                 request,
@@ -345,23 +315,28 @@ impl ModelState {
                 cut_short,
                 report,
             } => {
-                let camera = self
-                    .shadow
-                    .as_ref()
-                    .filter(|s| s.id == *request)
-                    .and_then(|s| s.camera.clone());
-                if self.shadow.as_ref().is_some_and(|s| s.id == *request) {
-                    self.shadow = None;
-                }
+                let camera = self.end_shadow(request).and_then(|s| s.camera);
                 let reason = cut_short.as_deref().unwrap_or_default();
-                let report = Some(report.clone());
-                record(
-                    self,
-                    version,
-                    outcome(Some(request), &camera, OutcomeKind::Shadowed, reason, &report),
-                );
+                (version, camera, OutcomeKind::Shadowed, reason, Some(report.clone()))
             }
-        }
+            _ => return None,
+        };
+        let request = event.answered_request();
+        self.requests.retain(|r| Some(r.id.as_str()) != request);
+        let outcome = VersionOutcome {
+            at,
+            request: request.map(str::to_owned),
+            camera,
+            kind,
+            reason: reason.to_owned(),
+            report,
+        };
+        Some((version, outcome))
+    }
+
+    /// Removes the shadow request with this id, if it is the current one.
+    fn end_shadow(&mut self, request: &str) -> Option<ShadowRequest> {
+        self.shadow.take_if(|s| s.id == request)
     }
 }
 
