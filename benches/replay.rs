@@ -1,5 +1,5 @@
-//! A week of 32 cameras, recorded and judged again: bytes, seconds, and whether memory stays flat.
-//! `cargo bench --no-default-features --bench replay` (DAYS and CAMERAS in the environment make it smaller).
+//! Records and replays a week of 32 cameras: bytes, seconds, and whether memory stays constant.
+//! `cargo bench --no-default-features --bench replay` (set DAYS and CAMERAS in the environment for a smaller run).
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use gridwatch_engine::{
     grid::{Grid, GridSpec},
 };
 use gridwatch_ledger::{
-    Reader, Recorded, Recorder, Run, Settings,
+    Reader, RecordedEngine, Recorder, RunInfo, Settings,
     replay::{Replay, Window},
 };
 use jiff::Timestamp;
@@ -26,13 +26,13 @@ const LOOK_EVERY: u32 = 10;
 fn main() {
     let number = |name: &str, or: u32| env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(or);
     let (days, cameras) = (number("DAYS", 7), number("CAMERAS", 32));
-    let dir = tempfile::tempdir().expect("a folder for temporary files");
+    let dir = tempfile::tempdir().expect("a temporary directory");
     let plan = Arc::new(plan(cameras));
-    let begun = Instant::now();
+    let started = Instant::now();
     let (looks, boxes, filed) = record(dir.path(), &plan, days);
-    let recorded = begun.elapsed();
+    let recorded = started.elapsed();
     let bytes: u64 = fs::read_dir(dir.path())
-        .expect("the folder is there")
+        .expect("the directory exists")
         .filter_map(|e| e.ok()?.metadata().ok())
         .map(|m| m.len())
         .sum();
@@ -43,32 +43,32 @@ fn main() {
         recorded.as_secs_f64()
     );
 
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut reader = Reader::open(dir.path(), None).expect("it was just recorded");
     let mut records = 0u64;
     while reader.next_entry().expect("it was just recorded").is_some() {
         records += 1;
     }
-    println!("read      {records} records: {:.2} s", begun.elapsed().as_secs_f64());
+    println!("read      {records} records: {:.2} s", started.elapsed().as_secs_f64());
 
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut reader = Reader::open(dir.path(), None).expect("it was just recorded");
     let mut replay = Replay::new(plan, Window::default());
-    let (mut told, mut after_a_tenth) = (0u64, 0.0);
+    let (mut applied, mut after_a_tenth) = (0u64, 0.0);
     while let Some(entry) = reader.next_entry().expect("it was just recorded") {
-        replay.take(entry);
-        told += 1;
-        if told == records / 10 {
+        replay.apply(entry);
+        applied += 1;
+        if applied == records / 10 {
             after_a_tenth = resident_mb();
         }
     }
     let tally = replay.tally();
-    assert_eq!(tally.cases, filed, "a replay files what was filed");
+    assert_eq!(tally.cases, filed, "a replay opens the same cases");
     println!(
         "replayed  {} looks, {} cases: {:.2} s; resident {after_a_tenth:.1} MB after a tenth, {:.1} MB at the end",
         tally.looks,
         tally.cases,
-        begun.elapsed().as_secs_f64(),
+        started.elapsed().as_secs_f64(),
         resident_mb()
     );
 }
@@ -79,8 +79,7 @@ fn resident_mb() -> f64 {
     pages * rustix::param::page_size() as f64 / 1e6
 }
 
-/// A street that is like a street: three lasting things in each picture, of which one counts for the rule, heaps that come
-/// for an hour twice a day, and passers-by.
+/// A realistic street: two permanent objects in each picture, heaps of garbage that appear for an hour twice a day, and passers-by.
 fn record(dir: &std::path::Path, plan: &Arc<Plan>, days: u32) -> (u32, u64, u64) {
     let settings = Settings {
         dir: dir.to_path_buf(),
@@ -89,14 +88,14 @@ fn record(dir: &std::path::Path, plan: &Arc<Plan>, days: u32) -> (u32, u64, u64)
         keep_for: Duration::MAX,
     };
     let start = Timestamp::from_second(1_750_000_000).expect("a time");
-    let run = Run {
+    let run = RunInfo {
         started_at: start,
         boot: String::new(),
         config_sha256: String::new(),
     };
     let recorder = Recorder::spawn(settings, run).expect("a thread");
-    let mut live = Recorded::start(Arc::clone(plan), Vec::new(), Some(recorder));
-    let mut chance = fastrand::Rng::with_seed(7);
+    let mut live = RecordedEngine::start(Arc::clone(plan), Vec::new(), Some(recorder));
+    let mut rng = fastrand::Rng::with_seed(7);
     let names: Vec<CameraId> = plan.cameras.keys().cloned().collect();
     let (mut looks, mut boxes, mut filed) = (0, 0, 0);
     for round in 0..days * 86400 / LOOK_EVERY {
@@ -104,15 +103,15 @@ fn record(dir: &std::path::Path, plan: &Arc<Plan>, days: u32) -> (u32, u64, u64)
             let s = round * LOOK_EVERY;
             let at = start + Duration::from_nanos(u64::from(s) * 1_000_000_000 + u64::from(n) * 311_000_017);
             let mut detections = vec![
-                seen("garbage_bin", 0.1, 0.8, &mut chance),
-                seen("sign", 0.3, 0.6, &mut chance),
+                seen("garbage_bin", 0.1, 0.8, &mut rng),
+                seen("sign", 0.3, 0.6, &mut rng),
             ];
             if (s / 3600 + n).is_multiple_of(12) {
-                detections.push(seen("garbage", 0.5, 0.7, &mut chance));
+                detections.push(seen("garbage", 0.5, 0.7, &mut rng));
             }
-            if chance.f32() < 0.5 {
-                let x = chance.f32() * 0.8;
-                detections.push(seen("person", x, 0.7, &mut chance));
+            if rng.f32() < 0.5 {
+                let x = rng.f32() * 0.8;
+                detections.push(seen("person", x, 0.7, &mut rng));
             }
             looks += 1;
             boxes += detections.len() as u64;
@@ -128,7 +127,7 @@ fn record(dir: &std::path::Path, plan: &Arc<Plan>, days: u32) -> (u32, u64, u64)
             for effect in effects {
                 if let gridwatch_engine::Effect::Open(case) = effect {
                     filed += 1;
-                    // The platform closes it the same hour, so that cases do not pile up.
+                    // The platform closes it at once, so that open cases do not accumulate.
                     live.apply(Input::Reply(gridwatch_engine::Reply {
                         case: case.id,
                         state: gridwatch_engine::CaseState::Closed,
@@ -138,7 +137,7 @@ fn record(dir: &std::path::Path, plan: &Arc<Plan>, days: u32) -> (u32, u64, u64)
                     }));
                 }
             }
-            // What the daemon does every second; here time runs thousands of times faster, and the disk must keep up.
+            // Time runs thousands of times faster than live; give the disk time to keep up.
             if looks % 100_000 == 0 {
                 std::thread::sleep(Duration::from_millis(50));
             }
@@ -147,14 +146,14 @@ fn record(dir: &std::path::Path, plan: &Arc<Plan>, days: u32) -> (u32, u64, u64)
     (looks, boxes, filed)
 }
 
-fn seen(label: &str, x: f32, score: f32, chance: &mut fastrand::Rng) -> Detection {
-    // A colour of its own, which the sensor's noise moves by a few steps.
+fn seen(label: &str, x: f32, score: f32, rng: &mut fastrand::Rng) -> Detection {
+    // A colour per object, with some sensor noise.
     let colour = label
         .bytes()
         .fold(x.to_bits(), |h, b| h.wrapping_mul(31).wrapping_add(b.into()));
-    let mut own = fastrand::Rng::with_seed(colour.into());
-    let appearance = std::array::from_fn(|_| own.u8(60..196).wrapping_add(chance.u8(0..6)));
-    let mut jitter = || (chance.f32() - 0.5) * 0.02;
+    let mut colours = fastrand::Rng::with_seed(colour.into());
+    let appearance = std::array::from_fn(|_| colours.u8(60..196).wrapping_add(rng.u8(0..6)));
+    let mut jitter = || (rng.f32() - 0.5) * 0.02;
     let (dx, dy) = (jitter(), jitter());
     Detection {
         label: label.into(),
@@ -238,7 +237,7 @@ fn plan(cameras: u32) -> Plan {
         node: "bench".into(),
         cameras: (0..cameras).map(camera).collect::<BTreeMap<_, _>>(),
         rules: vec![rule("garbage", "garbage", 1800), rule("loiterer", "person", 300)],
-        grid: Grid::parse(&cell.to_string(), &spec).expect("the bench's own grid"),
+        grid: Grid::parse(&cell.to_string(), &spec).expect("a valid grid"),
         intake: Intake {
             per_camera_day: u32::MAX,
             per_box_day: u32::MAX,

@@ -1,5 +1,5 @@
-//! Wires the rooms and owns the tasks: receivers and looks on one side, the core in the middle, keeper, store and link on
-//! the other. It holds no logic that a room could own.
+//! Wires the crates together and owns the threads: receivers and look workers on one side, the core in the middle, the
+//! evidence worker, the store and the link on the other. Logic that belongs to a crate stays in that crate.
 
 mod core;
 mod evidence_worker;
@@ -29,22 +29,22 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Notify;
 
 use self::{
-    core::{Core, Event},
+    core::{Core, CoreEvent},
     evidence_worker::EvidenceWorker,
-    looks::{LookWorker, Looks, Watched, Watching},
-    models::{ModelManager, Report},
+    looks::{LookScheduler, LookWorker, WatchedCamera, WatchedView},
+    models::{ModelManager, WorkerReport},
     number_reader::{NumberReader, ReadSchedule},
     pinned_frames::PinnedFrames,
-    record::Records,
+    record::RecordBuilder,
     view_monitor::ViewMonitor,
 };
 use crate::telemetry::{self, Health, TelemetryError};
 use gridwatch_base::{clock, error::Class, metric};
 use gridwatch_camera::{
     decode::{DecodeError, Decoder},
-    gst_source::{self, GstSource},
-    receive::{Patience, Receiver, Settings},
-    slot::{Slot, State},
+    gst_source::{GstSource, SourceSettings},
+    receive::{Receiver, ReceiverSettings, Timeouts},
+    slot::{CameraState, Slot},
 };
 use gridwatch_config as config;
 use gridwatch_config::Config;
@@ -53,55 +53,55 @@ use gridwatch_custody::{
     keys::{KeyError, KeyRing},
     vault::Vault,
 };
-use gridwatch_ledger::{Recorded, Recorder, Run};
+use gridwatch_ledger::{RecordedEngine, Recorder, RunInfo};
 use gridwatch_link as link;
 use gridwatch_link::{Link, LinkHandle, LinkState};
 use gridwatch_model as model;
 use gridwatch_model::{ModelError, registry::RegistryError};
 use gridwatch_store::{Store, StoreError};
 
-/// Why the daemon could not start. Once it runs, nothing ends it but a signal.
+/// Why the daemon could not start. Once it runs, only a signal ends it.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A model cannot be used.
+    /// A model cannot be loaded.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The registry's folder cannot be used.
+    /// The model registry's folder cannot be used.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// A model is not what the configuration took it for.
+    /// A model does not match the configuration.
     #[error("{0}")]
-    Unfit(String),
-    /// ONNX Runtime cannot be used.
+    ModelMismatch(String),
+    /// ONNX Runtime cannot be loaded.
     #[error(transparent)]
     Library(#[from] model::runtime::LibraryError),
-    /// No decoder.
+    /// No decoder is available.
     #[error(transparent)]
     Decode(#[from] DecodeError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What originals are encrypted with cannot be used.
+    /// The key that encrypts originals cannot be read.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The link's settings are wrong.
+    /// The MQTT settings are invalid.
     #[error(transparent)]
     Link(#[from] link::LinkError),
     /// Metrics and health cannot be served.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
-    /// The system gives no more threads.
-    #[error("a thread cannot be started: {0}")]
+    /// A thread could not be spawned.
+    #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
 }
 
 impl StartError {
-    /// What it means.
+    /// The error's class.
     pub fn class(&self) -> Class {
         match self {
             Self::Model(e) => e.class(),
             Self::Registry(e) => e.class(),
-            Self::Unfit(_) => Class::Config,
+            Self::ModelMismatch(_) => Class::Config,
             Self::Library(e) => e.class(),
             Self::Decode(e) => e.class(),
             Self::Store(e) => e.class(),
@@ -113,90 +113,91 @@ impl StartError {
     }
 }
 
-/// How the daemon is, in numbers, for whoever shows it.
+/// Figures for a progress line.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Snapshot {
+pub struct DaemonSnapshot {
     /// Cameras configured.
     pub cameras: usize,
-    /// Cameras whose pictures arrive.
+    /// Cameras that deliver pictures.
     pub cameras_live: usize,
-    /// Looks judged.
+    /// Looks since the start.
     pub looks: u64,
-    /// Looks kept because a candidate began or may end there.
+    /// Looks whose pictures are pinned as possible evidence.
     pub pinned: usize,
-    /// Messages that wait for the broker.
+    /// Messages waiting in the outbox.
     pub outbox: u64,
 }
 
-/// How many events may wait for the core: a few looks of every camera.
+/// Capacity of the core's inbox: a few looks of every camera.
 const QUEUE: usize = 256;
 
-/// Sources that GStreamer opens may take this long to begin.
+/// A GStreamer source may take this long to deliver its first picture.
 const SOURCE_IDLE: Duration = Duration::from_secs(20);
 
-/// How often the platform is told how the cameras are.
+/// Interval of the health messages.
 const HEALTH_EVERY: Duration = Duration::from_secs(60);
 
 /// A running daemon.
 pub struct Daemon {
     config: Arc<Config>,
     shared: Arc<Shared>,
-    receivers: Vec<Camera>,
+    receivers: Vec<CameraSource>,
     receive: tokio::runtime::Runtime,
     waker: tokio::task::JoinHandle<()>,
     workers: Vec<JoinHandle<()>>,
     models: JoinHandle<()>,
-    to_models: mpsc::Sender<Report>,
-    keeper: JoinHandle<()>,
+    to_models: mpsc::Sender<WorkerReport>,
+    evidence_worker: JoinHandle<()>,
     core: JoinHandle<()>,
     replies: JoinHandle<()>,
     claims: JoinHandle<()>,
-    events: SyncSender<Event>,
+    events: SyncSender<CoreEvent>,
     link: LinkHandle,
 }
 
-/// What stays readable while everything works.
+/// State that metrics and health messages read while the threads run.
 struct Shared {
-    looks: Arc<Looks>,
+    looks: Arc<LookScheduler>,
     health: Arc<Health>,
     pinned: Arc<AtomicU64>,
     outbox: Mutex<Store>,
 }
 
-/// Whoever receives a camera; dropped, it stops.
+/// A running receiver; stops on drop.
 #[expect(dead_code, reason = "held for their drop")]
-pub(crate) enum Camera {
+pub(crate) enum CameraSource {
     Rtsp(Receiver),
-    Other(GstSource),
+    Gst(GstSource),
 }
 
 impl Daemon {
-    /// Loads, connects and starts everything. Cameras and the broker may be away: they are tried again for ever.
+    /// Loads the models, opens the store and starts every thread. Cameras and the broker may be unreachable: connections are
+    /// retried until the daemon stops.
     ///
     /// # Errors
-    /// When something is missing that trying again will not bring: a library, a model, a decoder, the store.
+    /// When a retry cannot help: a library, a model, a decoder or the store is missing or unusable.
     pub async fn start(config: Arc<Config>, metrics: PrometheusHandle) -> Result<Self, StartError> {
         let health = Arc::new(Health::default());
         let store = Store::open(&config.state_dir)?;
         let runtime = model::runtime::init(config.onnxruntime.as_deref())?.with(config.inference.clone());
         let (to_models, from_workers) = mpsc::channel();
-        let spectacles = NumberReader::make(&config, &runtime)?;
-        let masks = pictures::masks(&config, &runtime)?;
+        let number_readers = NumberReader::for_workers(&config, &runtime)?;
+        let mask_detector = pictures::mask_detector(&config, &runtime)?;
         let key = config.evidence.originals.as_ref();
         let key = key
             .map(|place| KeyRing::of(&config.state_dir).originals(place))
             .transpose()?;
         let vault = key.map(|key| Vault::new(&config.state_dir, key));
-        let (models, crews) = ModelManager::start(&config, runtime, &to_models, from_workers)?;
-        let eyes: Vec<LookWorker> = crews
+        let (models, worker_models) = ModelManager::start(&config, runtime, &to_models, from_workers)?;
+        let look_workers: Vec<LookWorker> = worker_models
             .into_iter()
-            .zip(spectacles)
+            .zip(number_readers)
             .enumerate()
-            .map(|(i, (crew, spectacles))| {
+            .map(|(i, (models, number_reader))| {
                 Ok::<_, StartError>(LookWorker {
                     decoder: Decoder::new(&format!("decode{i}"), config.decoders)?,
-                    crew,
-                    spectacles,
+                    models,
+                    number_reader,
                 })
             })
             .collect::<Result<_, _>>()?;
@@ -211,37 +212,37 @@ impl Daemon {
             .cameras
             .iter()
             .zip(&slots)
-            .map(|(c, slot)| watch(&config, c, slot))
+            .map(|(c, slot)| watched_camera(&config, c, slot))
             .collect();
         let periods: Vec<Duration> = config.cameras.iter().map(|c| c.look_every).collect();
-        let looks = Arc::new(Looks::new(watched, &periods));
+        let looks = Arc::new(LookScheduler::new(watched, &periods));
 
         let (events, inbox) = mpsc::sync_channel(QUEUE);
         let (jobs, job_queue) = mpsc::channel();
         let pinned = Arc::new(AtomicU64::new(0));
         let started_at = Timestamp::now();
-        let restored = store.remembered(started_at)?;
+        let restored = store.cases_to_restore(started_at)?;
         if !restored.is_empty() {
-            tracing::info!(cases = restored.len(), "The cases of the last run are remembered.");
+            tracing::info!(cases = restored.len(), "Restored cases of the last run");
         }
-        let snapshot = store.snapshot()?;
-        let engine = Recorded::start(Arc::clone(&config.plan), restored, recorder(&config, started_at)?);
+        let snapshot = store.load_snapshot()?;
+        let engine = RecordedEngine::start(Arc::clone(&config.plan), restored, recorder(&config, started_at)?);
         let (replies_in, mut replies) = tokio::sync::mpsc::channel(16);
         let (claims_in, mut claims) = tokio::sync::mpsc::unbounded_channel();
         let link = Link::spawn(
             crate::broker::link_settings(&config.node, &config.broker, &config.timezone),
             &store,
             replies_in,
-            sites::sharing(&config, snapshot.as_ref(), claims_in),
+            sites::site_sharing(&config, snapshot.as_ref(), claims_in),
         )?;
         let outbox = Mutex::new(store.outbox_handle()?);
 
         let mut core = Core {
             engine,
             store,
-            records: Records::new(&config),
+            records: RecordBuilder::new(&config),
             config: Arc::clone(&config),
-            pins: PinnedFrames::new(&config.state_dir, Arc::clone(&pinned)),
+            pinned: PinnedFrames::new(&config.state_dir, Arc::clone(&pinned)),
             look_by: {
                 let looks = Arc::clone(&looks);
                 Box::new(move |camera, by| looks.look_by(camera, by))
@@ -250,7 +251,7 @@ impl Daemon {
                 let looks = Arc::clone(&looks);
                 Box::new(move |view, rule, place| looks.second_look_at(view, rule, place))
             },
-            keeper: Some(jobs),
+            evidence: Some(jobs),
             health: Arc::clone(&health),
             uncommitted: Vec::new(),
         };
@@ -258,29 +259,34 @@ impl Daemon {
             core.resume(snapshot);
         }
         let core = thread("core", move || core.run(&inbox))?;
-        let keeper = EvidenceWorker {
-            decoder: Decoder::new("keeper", config.decoders)?,
+        let evidence_worker = EvidenceWorker {
+            decoder: Decoder::new("evidence", config.decoders)?,
             settings: config
                 .cameras
                 .iter()
                 .flat_map(|c| c.presets.iter().map(move |p| (c, p)))
-                .map(|(c, p)| (p.view.clone(), pictures::settings(&config, &models.looks_at(c), p)))
+                .map(|(c, p)| {
+                    (
+                        p.view.clone(),
+                        pictures::evidence_settings(&config, &models.descriptors(c), p),
+                    )
+                })
                 .collect(),
             state_dir: config.state_dir.clone(),
-            masks,
+            mask_detector,
             vault,
         };
-        let keeper = {
+        let evidence_worker = {
             let events = events.clone();
-            thread("keeper", move || keeper.run(&job_queue, &events))?
+            thread("evidence", move || evidence_worker.run(&job_queue, &events))?
         };
         let models = thread("models", move || models.run())?;
-        let workers = eyes
+        let workers = look_workers
             .into_iter()
             .enumerate()
-            .map(|(i, eyes)| {
+            .map(|(i, worker)| {
                 let (looks, events) = (Arc::clone(&looks), events.clone());
-                thread(&format!("look-{i}"), move || looks.work(eyes, &events))
+                thread(&format!("look-{i}"), move || looks.work(worker, &events))
             })
             .collect::<Result<_, _>>()?;
 
@@ -315,7 +321,7 @@ impl Daemon {
         let to_core = events.clone();
         let replies = thread("replies", move || {
             while let Some(reply) = replies.blocking_recv() {
-                if to_core.send(Event::Reply(reply)).is_err() {
+                if to_core.send(CoreEvent::Reply(reply)).is_err() {
                     return;
                 }
             }
@@ -323,7 +329,7 @@ impl Daemon {
         let to_core = events.clone();
         let claims = thread("claims", move || {
             while let Some(known) = claims.blocking_recv() {
-                if to_core.send(Event::Elsewhere(known)).is_err() {
+                if to_core.send(CoreEvent::Claim(known)).is_err() {
                     return;
                 }
             }
@@ -337,13 +343,13 @@ impl Daemon {
                 Arc::new(move || refresh.refresh()),
             )
             .await?;
-            tracing::info!(%address, "Serving /healthz, /readyz and /metrics.");
+            tracing::info!(%address, "Serving /healthz, /readyz and /metrics");
         }
         tracing::info!(
             cameras = config.cameras.len(),
             models = config.models.len(),
             workers = config.workers,
-            "gridwatch is watching."
+            "gridwatch started"
         );
         shared.health.started();
         Ok(Self {
@@ -355,7 +361,7 @@ impl Daemon {
             workers,
             models,
             to_models,
-            keeper,
+            evidence_worker,
             core,
             replies,
             claims,
@@ -364,14 +370,14 @@ impl Daemon {
         })
     }
 
-    /// How it is.
-    pub fn snapshot(&self) -> Snapshot {
+    /// Current figures.
+    pub fn snapshot(&self) -> DaemonSnapshot {
         let cameras = &self.shared.looks.cameras;
-        Snapshot {
+        DaemonSnapshot {
             cameras: cameras.len(),
             cameras_live: cameras
                 .iter()
-                .filter(|c| matches!(c.slot.state(), State::Live | State::Degraded { .. }))
+                .filter(|c| matches!(c.slot.state(), CameraState::Live | CameraState::Degraded { .. }))
                 .count(),
             looks: cameras.iter().map(|c| c.looks.load(Ordering::Relaxed)).sum(),
             pinned: self.shared.pinned.load(Ordering::Relaxed) as usize,
@@ -379,17 +385,17 @@ impl Daemon {
         }
     }
 
-    /// For the watchdog.
+    /// The health state, which the watchdog reads.
     pub fn health(&self) -> Arc<Health> {
         Arc::clone(&self.shared.health)
     }
 
-    /// How the link to the broker is.
+    /// The state of the broker connection.
     pub fn link(&self) -> tokio::sync::watch::Receiver<LinkState> {
         self.link.state()
     }
 
-    /// Tells the platform once a minute how the cameras are, until `stop` is ready.
+    /// Publishes a health message every minute until `stop` completes.
     pub async fn until<T>(&self, stop: impl Future<Output = T>) -> T {
         let mut every = tokio::time::interval(HEALTH_EVERY);
         tokio::pin!(stop);
@@ -398,7 +404,7 @@ impl Daemon {
                 done = &mut stop => return done,
                 _ = every.tick() => match serde_json::to_value(self.health_message()) {
                     Ok(message) => self.link.publish_health(&message),
-                    Err(error) => tracing::error!(%error, "The health message could not be written; please report it."),
+                    Err(error) => tracing::error!(%error, "Cannot serialize the health message; please report this bug"),
                 },
             }
         }
@@ -406,7 +412,7 @@ impl Daemon {
 
     fn health_message(&self) -> HealthMessage {
         let now = Timestamp::now();
-        let camera = |c: &Watched| {
+        let camera = |c: &WatchedCamera| {
             let last = c.last_look.load(Ordering::Relaxed);
             CameraHealth {
                 local_id: c.id.to_string(),
@@ -430,8 +436,8 @@ impl Daemon {
         }
     }
 
-    /// Stops in the order of the data: no more pictures, no more looks, the cases under way are finished, the link takes
-    /// its leave. What the broker has not acknowledged stays in the outbox.
+    /// Stops in the direction of the data: receivers, look workers, evidence worker, link, core. Cases in progress are
+    /// finished; messages that the broker has not acknowledged stay in the outbox.
     pub async fn stop(self) {
         let Self {
             config: _,
@@ -442,7 +448,7 @@ impl Daemon {
             workers,
             models,
             to_models,
-            keeper,
+            evidence_worker,
             core,
             replies,
             claims,
@@ -453,36 +459,36 @@ impl Daemon {
         waker.abort();
         shared.looks.stop();
         join(move || {
-            workers.into_iter().for_each(|w| ended("look", w));
-            // It goes on until then: sessions that workers leave are put away there.
-            let _ = to_models.send(Report::Stop);
-            ended("models", models);
-            // Told to stop, the core lets go of the keeper, whose last events it still takes.
-            let _ = events.send(Event::Stop);
+            workers.into_iter().for_each(|w| join_thread("look", w));
+            // Only now: until then it frees the sessions that workers put down.
+            let _ = to_models.send(WorkerReport::Stop);
+            join_thread("models", models);
+            // The core closes the evidence worker's queue on `Stop`, and still handles its last events.
+            let _ = events.send(CoreEvent::Stop);
             drop(events);
-            ended("keeper", keeper);
+            join_thread("evidence", evidence_worker);
         })
         .await;
         link.shutdown().await;
         join(move || {
-            ended("replies", replies);
-            ended("claims", claims);
-            ended("core", core);
+            join_thread("replies", replies);
+            join_thread("claims", claims);
+            join_thread("core", core);
         })
         .await;
         receive.shutdown_background();
-        tracing::info!("Stopped.");
+        tracing::info!("Stopped");
     }
 }
 
 async fn join(threads: impl FnOnce() + Send + 'static) {
-    // Fails only where `threads` panicked, which joining does not.
+    // Fails only if `threads` panics, and joining does not.
     let _ = tokio::task::spawn_blocking(threads).await;
 }
 
-fn ended(name: &str, thread: JoinHandle<()>) {
+fn join_thread(name: &str, thread: JoinHandle<()>) {
     if thread.join().is_err() {
-        tracing::error!(thread = name, "A thread had panicked; please report it.");
+        tracing::error!(thread = name, "A thread panicked; please report this bug");
     }
 }
 
@@ -496,17 +502,17 @@ fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle
 impl Shared {
     fn outbox_depth(&self) -> u64 {
         let store = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
-        // A store that cannot be read is the core's to report.
+        // The core reports a store that cannot be read.
         store.outbox_depth().map_or(0, |depth| depth.waiting.into())
     }
 
-    /// Gauges that are cheaper to read when asked than to keep.
+    /// Updates the gauges that are cheaper to read on a scrape than to keep current.
     fn refresh(&self) {
         gauge!(metric::STRETCH).set(self.looks.stretch());
         for camera in &self.looks.cameras {
             let id = camera.id.to_string();
             let state = camera.slot.state();
-            for name in ["connecting", "live", "degraded", "down", "ended"] {
+            for name in ["connecting", "live", "degraded", "down", "join_thread"] {
                 let is = if state.as_str() == name { 1.0 } else { 0.0 };
                 gauge!(metric::CAMERA_STATE, "camera" => id.clone(), "state" => name).set(is);
             }
@@ -521,14 +527,14 @@ impl Shared {
     }
 }
 
-/// Records what the engine is told, unless the configuration says otherwise.
+/// The ledger's recorder, unless the configuration disables the ledger.
 fn recorder(config: &Config, started_at: Timestamp) -> Result<Option<Recorder>, StartError> {
     let Some(settings) = config.ledger.clone() else {
         return Ok(None);
     };
-    let run = Run {
+    let run = RunInfo {
         started_at,
-        // Only a name for people: a kernel without it is no reason not to record.
+        // Informational only, so a kernel without it is no reason not to record.
         boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .map(|id| id.trim().to_owned())
             .unwrap_or_default(),
@@ -537,48 +543,48 @@ fn recorder(config: &Config, started_at: Timestamp) -> Result<Option<Recorder>, 
     Recorder::spawn(settings, run).map(Some).map_err(StartError::Thread)
 }
 
-fn watch(config: &Config, camera: &config::Camera, slot: &Arc<Slot>) -> Watched {
-    Watched {
+fn watched_camera(config: &Config, camera: &config::Camera, slot: &Arc<Slot>) -> WatchedCamera {
+    WatchedCamera {
         id: camera.id.clone(),
         slot: Arc::clone(slot),
         presets: camera
             .presets
             .iter()
-            .map(|p| Watching {
+            .map(|p| WatchedView {
                 view: p.view.clone(),
                 privacy: p.privacy.clone(),
-                pace: ReadSchedule::of(config, camera, p),
+                read_schedule: ReadSchedule::of(config, camera, p),
             })
             .collect(),
-        gaze: Mutex::new(ViewMonitor::new(config, camera)),
-        seen: AtomicU64::new(0),
-        wanted: AtomicI64::new(0),
-        closer: Mutex::default(),
+        view_monitor: Mutex::new(ViewMonitor::new(config, camera)),
+        looked_seq: AtomicU64::new(0),
+        look_from: AtomicI64::new(0),
+        second_looks: Mutex::default(),
         looks: AtomicU64::new(0),
         last_look: AtomicI64::new(0),
         last_view: Mutex::new(None),
     }
 }
 
-/// Receives `camera` into `slot` until what is returned is dropped.
+/// Receives `camera` into `slot` until the returned source is dropped.
 pub(crate) fn receive_camera(
     camera: &config::Camera,
     slot: Arc<Slot>,
-    on: &tokio::runtime::Handle,
-) -> Result<Camera, StartError> {
+    runtime: &tokio::runtime::Handle,
+) -> Result<CameraSource, StartError> {
     let credentials = camera.credentials.clone();
     if camera.url.scheme() == "rtsp" {
-        let settings = Settings {
+        let settings = ReceiverSettings {
             camera: camera.id.clone(),
             url: camera.url.clone(),
             credentials,
             transport: camera.transport,
             look_every: camera.look_every,
-            patience: Patience::default(),
+            timeouts: Timeouts::default(),
         };
-        Ok(Camera::Rtsp(Receiver::spawn(settings, slot, on)))
+        Ok(CameraSource::Rtsp(Receiver::spawn(settings, slot, runtime)))
     } else {
-        let settings = gst_source::Settings {
+        let settings = SourceSettings {
             camera: camera.id.clone(),
             url: camera.url.clone(),
             credentials,
@@ -588,7 +594,7 @@ pub(crate) fn receive_camera(
             idle: SOURCE_IDLE.max(camera.look_every * 3),
         };
         GstSource::spawn(settings, slot)
-            .map(Camera::Other)
+            .map(CameraSource::Gst)
             .map_err(StartError::Thread)
     }
 }

@@ -1,13 +1,13 @@
-//! How the pictures of cases are made, from the configuration.
+//! The evidence settings of each view, and the models for masking, from the configuration.
 
-use super::record::KnownModel;
+use super::record::ModelDescriptor;
 use gridwatch_config as config;
 use gridwatch_config::Config;
 use gridwatch_evidence as evidence;
 use gridwatch_model::{Model, ModelError, Runtime, TiledDetector};
 
-/// The models that look for what is masked.
-pub(super) fn masks(config: &Config, runtime: &Runtime) -> Result<Option<TiledDetector>, ModelError> {
+/// Loads the models used for masking; `None` if the configuration masks nothing or names none.
+pub(super) fn mask_detector(config: &Config, runtime: &Runtime) -> Result<Option<TiledDetector>, ModelError> {
     if !config.evidence.mask || config.evidence.mask_models.is_empty() {
         return Ok(None);
     }
@@ -20,13 +20,17 @@ pub(super) fn masks(config: &Config, runtime: &Runtime) -> Result<Option<TiledDe
     TiledDetector::new(runtime, &models).map(Some)
 }
 
-/// How the pictures of one view are made.
-pub(super) fn settings(config: &Config, models: &[KnownModel], preset: &config::Preset) -> evidence::Settings {
-    let mut found = models
+/// The evidence settings of one view; `models` are those that search it.
+pub(super) fn evidence_settings(
+    config: &Config,
+    models: &[ModelDescriptor],
+    preset: &config::Preset,
+) -> evidence::Settings {
+    let mut labels = models
         .iter()
         .flat_map(|m| &m.labels)
         .chain(&config.evidence.mask_labels);
-    let finds_persons = found.any(|l| matches!(l.as_str(), "person" | "face"));
+    let finds_persons = labels.any(|l| matches!(l.as_str(), "person" | "face"));
     evidence::Settings {
         jpeg_quality: config.evidence.jpeg_quality,
         max_bytes: config.evidence.max_picture_bytes,

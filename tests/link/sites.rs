@@ -79,7 +79,7 @@ impl Member {
             if let Known::Yielded { case, to } = self.told().await {
                 assert_eq!(case, *ours);
                 let revision = revision(case.as_str(), CaseState::DuplicateOf, 2000, "Another box was first.");
-                self.store.yielded(&revision, &self.form()).unwrap();
+                self.store.yield_case(&revision, &self.form()).unwrap();
                 return to;
             }
         }
@@ -154,7 +154,7 @@ async fn three_boxes_that_confirm_one_problem_at_a_time_file_it_once() {
     assert!(platform.here().is_empty(), "one case, once");
     // What gave way is remembered by nobody: it is the other's.
     for (member, case) in boxes.iter().zip(&cases) {
-        let remembered = member.store.remembered(at(3000)).unwrap();
+        let remembered = member.store.cases_to_restore(at(3000)).unwrap();
         assert_eq!(remembered.iter().any(|c| c.id == *case), *case == filed);
     }
 

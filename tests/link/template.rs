@@ -8,7 +8,7 @@ use crate::platform::emptied;
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_contract::{EvidenceItem, EvidenceRole, Form, Template};
 use gridwatch_engine::{CaseState, Finding, Verified};
-use gridwatch_store::{Applied, Revision, Store};
+use gridwatch_store::{ReplyOutcome, Revision, Store};
 use serde_json::{Value, json};
 
 /// As an operator names it in `broker.template`.
@@ -107,12 +107,12 @@ async fn a_city_gets_its_own_json_of_a_case_from_filing_to_what_became_of_it() {
         let incoming = within(replies.recv()).await.unwrap();
         let decided = revision(incoming.reply.case.as_str(), incoming.reply.state, second, "已派单");
         let applied = store.apply_reply(&incoming.message, at(second), Some(&decided), &city());
-        assert!(matches!(applied.unwrap(), Applied::Revised(_)));
+        assert!(matches!(applied.unwrap(), ReplyOutcome::Revised(_)));
         incoming.committed.send(()).unwrap();
     }
 
     let (answer, after) = cleared(&store);
-    store.verified(&answer, after, &zone(), &city()).unwrap();
+    store.record_verification(&answer, after, &zone(), &city()).unwrap();
     let checked = platform.next(&mut subscriber).await;
     let task = &checked["taskInfo"];
     assert_eq!((&task["caseNo"], &task["reportKind"]), (&json!(id), &json!("核查")));

@@ -84,12 +84,12 @@ fn each_fault_is_reported_with_its_line_and_remedy() {
     one(
         "nms_iou = 0.45",
         "nms_iou = \"0.45\"",
-        "9: nms_iou: is text, must be a number",
+        "9: nms_iou: expected a number, found a string",
     );
     one(
         "adapter = \"yolox\"",
         "adapter = \"yolov3\"",
-        "6: adapter: not one of the known values (did you mean \"yolov",
+        "6: adapter: unknown value (did you mean \"yolov",
     );
     one(
         "id = \"bags\"",
@@ -113,7 +113,7 @@ fn each_fault_is_reported_with_its_line_and_remedy() {
         "box = 0.2",
         "12: label_floors.box: the model does not report \"box\"",
     );
-    one("width = 416", "width = 8", "16: input.width: 8 is less than 16");
+    one("width = 416", "width = 8", "16: input.width: 8 is below the minimum of 16");
     one(
         "width = 416",
         "width = 420\nshape = \"picture\"",

@@ -146,7 +146,7 @@ fn regions_limit_the_reading_and_a_reading_becomes_a_detection() {
     let detection = read.into_iter().next().unwrap().detection();
     assert_eq!(detection.label, Label::small_ad());
     assert_eq!(detection.number, Some(number));
-    assert!(detection.score >= 0.5 && left.holds(detection.bbox.centre()));
+    assert!(detection.score >= 0.5 && left.contains(detection.bbox.centre()));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::packages::{MODEL, package, raise};
+use crate::packages::{MODEL, package, set_version};
 use gridwatch_base::error::Class;
 use gridwatch_custody::SigningKey;
 use gridwatch_model::{
@@ -148,7 +148,7 @@ fn an_installed_version_is_immutable() {
     fs::write(&toml, changed).unwrap();
     let refused = setup.registry.install(&folder, accept).unwrap_err();
     assert!(matches!(refused, RegistryError::VersionConflict { .. }), "{refused}");
-    raise(&folder, "1.0.2");
+    set_version(&folder, "1.0.2");
     assert!(!setup.registry.install(&folder, accept).unwrap().was_installed);
 }
 
@@ -175,7 +175,7 @@ fn wrong_checksums_and_invalid_manifests_are_refused() {
     weights[middle] ^= 1;
     fs::write(&onnx, weights).unwrap();
     assert!(matches!(refusal(&setup, &folder), RegistryError::Model(_)));
-    raise(&folder, "");
+    set_version(&folder, "");
     assert!(matches!(refusal(&setup, &folder), RegistryError::Model(_)));
     fs::remove_file(&onnx).unwrap();
     refusal(&setup, &folder);

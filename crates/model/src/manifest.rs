@@ -308,7 +308,7 @@ impl Manifest {
 
     /// The JSON Schema (draft 2020-12) of the file.
     pub fn schema() -> Value {
-        schema::of::<Self>()
+        schema::generate::<Self>()
     }
 
     /// The distinct labels that detections are reported under, in class order. Rules refer to these.

@@ -45,7 +45,7 @@ impl SecondLook {
         };
         let (left, w) = span(place.x1, place.x2, width, w);
         let (top, h) = span(place.y1, place.y2, height, h);
-        let crop = frame.part(left, top, w, h);
+        let crop = frame.crop(left, top, w, h);
         let area = BBox {
             x1: left as f32 / width,
             y1: top as f32 / height,

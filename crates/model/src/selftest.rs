@@ -318,7 +318,7 @@ fn load_pictures(model: &Model) -> Result<Vec<(&SelfTest, Frame)>, String> {
 
 fn load_picture(path: &Path) -> Result<Frame, String> {
     let unreadable = |e: &dyn fmt::Display| format!("{}, listed under [[self_test]]: {e}", path.display());
-    let rgb = frame::upright(path).map_err(|e| unreadable(&e))?.into_rgb8();
+    let rgb = frame::open_upright(path).map_err(|e| unreadable(&e))?.into_rgb8();
     Frame::from_rgb(&rgb, Timestamp::UNIX_EPOCH).map_err(|e| unreadable(&e))
 }
 

@@ -86,7 +86,7 @@ fn tiles(frame: &Frame, drawn: u32) -> Vec<Tile> {
     spans(frame.height)
         .flat_map(|y| spans(frame.width).map(move |x| (x, y)))
         .map(|((left, width), (top, height))| Tile {
-            frame: frame.part(left, top, width, height),
+            frame: frame.crop(left, top, width, height),
             origin: (left, top),
             size: (frame.width, frame.height),
         })

@@ -1,4 +1,4 @@
-//! Cases: committed once with their messages, revised by the box or by the platform, read by engine and operator.
+//! Cases: committed once together with their messages, then revised by the box or by replies of the platform.
 
 use std::path::Path;
 
@@ -6,45 +6,46 @@ use jiff::{Timestamp, tz::TimeZone};
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Store, StoreError, chain, claims, evidence_file, in_dir, outbox};
+use super::{Store, StoreError, chain, claims, evidence_file, outbox, with_dir};
 use gridwatch_contract::{
     CaseRecord, EvidenceItem, EvidenceRole, Form, HistoryEntry, ReplyMessage, ReportKind, Verification, When,
 };
 use gridwatch_custody::{SigningKey, vault};
 use gridwatch_engine::{Case, CaseId, CaseState, Finding, OpenCase, Question, Snapshot, Verified};
 
-/// A change of a case's state, as the engine decided it.
+/// A change of a case's state, decided by the engine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Revision {
-    /// Which case.
+    /// The case id.
     pub case: CaseId,
-    /// Its new state.
+    /// The new state.
     pub state: CaseState,
-    /// When.
+    /// The time of the change.
     pub at: When,
-    /// Why.
+    /// The reason; may be empty.
     pub reason: String,
 }
 
-/// What [`Store::apply_reply`] did.
+/// The effect of a reply ([`Store::apply_reply`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Applied {
-    /// The case has a new revision.
+pub enum ReplyOutcome {
+    /// The case has a new revision, with this number.
     Revised(u32),
-    /// The reply is on record, and the case stands as it stood.
+    /// The reply was added to the history; the case is unchanged.
     Noted,
 }
 
-/// Who said it, in the history.
+/// Author of a history entry.
 const BOX: &str = "box";
 
 impl Store {
-    /// Commits a new case with its history, its evidence and its messages (pictures first, then the record) in one
-    /// transaction, and wakes the link. Where sites are shared, nothing is sent before [`Store::claim_granted`]. The pictures must have been written with [`evidence_file::write`].
+    /// Commits a new case with its history, evidence and messages (pictures first, then the record) in one transaction,
+    /// and notifies the link. The pictures must have been written with [`evidence_file::write`]. If sites are shared
+    /// between boxes, nothing is sent before [`Store::grant_claim`].
     ///
     /// # Errors
-    /// [`StoreError::NoEvidence`], [`StoreError::Exists`], [`StoreError::DiskFull`] or what the database says; nothing
-    /// was committed then.
+    /// [`StoreError::InvalidEvidence`], [`StoreError::CaseExists`], [`StoreError::DiskFull`] or a database error; nothing
+    /// is committed then.
     pub fn commit_case(&mut self, record: &CaseRecord, case: &Case, form: &Form) -> Result<(), StoreError> {
         self.check_evidence(record, case)?;
         let site = case.remembered(record.state, record.filed_at.timestamp());
@@ -68,37 +69,40 @@ impl Store {
                 ],
             )?;
             if inserted == 0 {
-                return Err(StoreError::Exists { case: case.id.clone() });
+                return Err(StoreError::CaseExists { case: case.id.clone() });
             }
-            note(t, &record.case_id, record.revision, BOX, record.state, filed_at, None)?;
+            add_history(t, &record.case_id, record.revision, BOX, record.state, filed_at, None)?;
             for item in &record.evidence {
                 add_evidence(t, (dir, &record.case_id), item, form, filed_at)?;
             }
-            outbox::add_case(t, &record.case_id, &form.topics.case(), &form.words(&sealed), filed_at)?;
+            outbox::add_case(t, &record.case_id, &form.topics.case(), &form.payload(&sealed), filed_at)?;
             match &form.shares_sites {
                 Some(node) => claims::add(t, &case.claim(node)),
                 None => Ok(()),
             }
         })?;
-        self.news.notify_one();
+        self.outbox_notify.notify_one();
         Ok(())
     }
 
     fn check_evidence(&self, record: &CaseRecord, case: &Case) -> Result<(), StoreError> {
-        let refuse = |what: String| StoreError::NoEvidence {
+        let refuse = |what: String| StoreError::InvalidEvidence {
             case: case.id.clone(),
             what,
         };
         if record.evidence.is_empty() {
-            return Err(refuse("it has no pictures".into()));
+            return Err(refuse("the record has no pictures".into()));
         }
         for item in &record.evidence {
             let path = evidence_file::path(&self.dir, &item.sha256);
             match std::fs::metadata(&path) {
                 Ok(m) if m.len() == item.bytes => {}
                 Ok(m) => {
-                    let (is, said) = (m.len(), item.bytes);
-                    return Err(refuse(format!("{} has {is} bytes, not {said}", path.display())));
+                    let (actual, expected) = (m.len(), item.bytes);
+                    return Err(refuse(format!(
+                        "{} has {actual} bytes instead of {expected}",
+                        path.display()
+                    )));
                 }
                 Err(e) => return Err(refuse(format!("{}: {e}", path.display()))),
             }
@@ -106,26 +110,26 @@ impl Store {
         Ok(())
     }
 
-    /// Records a change of state that the box itself decided, and gives the case's new revision.
+    /// Records a change of state that the box decided; returns the number of the new revision.
     ///
-    /// Only `withdrawn` and the box's own `reopened` are sent to the platform: every other state is the platform's own word,
-    /// which it need not be told.
+    /// Only `withdrawn` and the box's own `reopened` are sent to the platform. Every other state originates there.
     ///
     /// # Errors
-    /// [`StoreError::UnknownCase`], [`StoreError::DiskFull`] or what the database says; nothing was committed then.
+    /// [`StoreError::UnknownCase`], [`StoreError::DiskFull`] or a database error; nothing is committed then.
     pub fn revise(&mut self, revision: &Revision, form: &Form) -> Result<u32, StoreError> {
         let key = self.key()?;
         let number = self.write(|t| revise(t, revision, None, form, &key))?;
-        self.news.notify_one();
+        self.outbox_notify.notify_one();
         Ok(number)
     }
 
-    /// Records what became of a case's thing, and tells the platform: the verdict, and before it the pictures `after`, which must
-    /// have been written with [`evidence_file::write`], beside the one that confirmed the case. Gives the case's new revision.
+    /// Records the result of a verification and queues it for the platform: the pictures `after`, which must have been
+    /// written with [`evidence_file::write`], the picture that confirmed the case, and then the record. Returns the number
+    /// of the new revision.
     ///
     /// # Errors
-    /// As [`Store::revise`].
-    pub fn verified(
+    /// The same as [`Store::revise`].
+    pub fn record_verification(
         &mut self,
         answer: &Verified,
         after: Vec<EvidenceItem>,
@@ -139,7 +143,7 @@ impl Store {
             record.revision += 1;
             record.report_kind = ReportKind::VerifyReport;
             let scene = record.evidence.iter().rfind(|i| i.role == EvidenceRole::Scene).cloned();
-            // A case that was over and came back may have lost its picture to retention.
+            // A reopened case may have lost its picture to retention.
             let is_there = |i: &EvidenceItem| evidence_file::path(dir, &i.sha256).is_file();
             let before = scene
                 .filter(|i| !after.is_empty() && is_there(i))
@@ -166,7 +170,7 @@ impl Store {
                 record.last_seen_at = at;
             }
             let reason = format!(
-                "The box looked again: {}, by {} clear looks, of which {} saw it.",
+                "Verified by the box: {}; {} clear looks, {} of them showing it.",
                 answer.finding.as_str(),
                 answer.looks,
                 answer.looks_seen
@@ -179,7 +183,7 @@ impl Store {
             });
             site.question = (answer.finding == Finding::Unverifiable).then_some(Question {
                 asked_at: answer.asked_at,
-                is_told: true,
+                is_reported: true,
             });
             let at = micros(at);
             let sealed = chain::seal(t, &record, &key, answer.at)?;
@@ -187,7 +191,7 @@ impl Store {
                 "UPDATE cases SET revision = ?2, updated_at = ?3, site = ?4, record = ?5 WHERE id = ?1",
                 params![record.case_id, record.revision, at, json(&site), sealed],
             )?;
-            note(
+            add_history(
                 t,
                 &record.case_id,
                 record.revision,
@@ -196,33 +200,33 @@ impl Store {
                 at,
                 Some(&reason),
             )?;
-            outbox::add_case(t, &record.case_id, &form.topics.case(), &form.words(&sealed), at)?;
+            outbox::add_case(t, &record.case_id, &form.topics.case(), &form.payload(&sealed), at)?;
             Ok(record.revision)
         })?;
-        self.news.notify_one();
+        self.outbox_notify.notify_one();
         Ok(number)
     }
 
-    /// Records the platform's reply together with what the engine made of it: the revision, or none where the reply
-    /// changes nothing (a repeated reply, or one that does not fit the case's state). One transaction: once this has
-    /// returned, the reply may be acknowledged. Applied twice, a reply is on record twice and changes the case once.
+    /// Records a reply of the platform and the engine's decision about it: a revision, or `None` if the reply changes
+    /// nothing (a repeated reply, or one that does not fit the state of the case). Both are one transaction, so the reply
+    /// may be acknowledged once this returns. Applying a reply twice adds two history entries and changes the case once.
     ///
     /// # Errors
-    /// As [`Store::revise`].
+    /// The same as [`Store::revise`].
     pub fn apply_reply(
         &mut self,
         reply: &ReplyMessage,
         received_at: Timestamp,
         decided: Option<&Revision>,
         form: &Form,
-    ) -> Result<Applied, StoreError> {
+    ) -> Result<ReplyOutcome, StoreError> {
         let key = self.key()?;
         let applied = self.write(|t| {
             if let Some(revision) = decided {
-                return revise(t, revision, Some((reply, received_at)), form, &key).map(Applied::Revised);
+                return revise(t, revision, Some((reply, received_at)), form, &key).map(ReplyOutcome::Revised);
             }
             let (mut record, mut site) = load(t, &reply.case_id)?;
-            let question = reply.reply(received_at).question_after(site.state, site.question);
+            let question = reply.reply(received_at).next_question(site.state, site.question);
             if reply.state == site.state && question != site.question {
                 site.question = question;
                 t.execute(
@@ -239,19 +243,19 @@ impl Store {
             }
             let at = received_at.as_microsecond();
             let reason = reply.reason.as_deref();
-            note(t, &reply.case_id, record.revision, "platform", reply.state, at, reason)?;
-            Ok(Applied::Noted)
+            add_history(t, &reply.case_id, record.revision, "platform", reply.state, at, reason)?;
+            Ok(ReplyOutcome::Noted)
         })?;
-        self.news.notify_one();
+        self.outbox_notify.notify_one();
         Ok(applied)
     }
 
-    /// Keeps what the engine knew at `at` in place of what it knew before.
+    /// Replaces the stored snapshot of the engine by the one taken at `at`.
     ///
     /// # Errors
-    /// What the database says: nothing is lost by it but the way back to this moment.
-    pub fn keep_snapshot(&self, at: Timestamp, snapshot: &Snapshot) -> Result<(), StoreError> {
-        // A map with keys that are no text is the one thing that JSON cannot hold, and there is none in it.
+    /// A database error; the previous snapshot is kept then.
+    pub fn save_snapshot(&self, at: Timestamp, snapshot: &Snapshot) -> Result<(), StoreError> {
+        // Serialization fails only for maps with non-string keys; a snapshot has none.
         let json = serde_json::to_string(snapshot).unwrap_or_default();
         self.db
             .prepare_cached("INSERT OR REPLACE INTO engine_state (id, at, snapshot) VALUES (1, ?1, ?2)")?
@@ -259,12 +263,12 @@ impl Store {
         Ok(())
     }
 
-    /// What the engine knew when the last daemon kept it. What cannot be read is set aside as `engine-state.unreadable.json`
-    /// in the state directory, loudly, and the engine begins with the cases alone.
+    /// The last snapshot of the engine. A snapshot that cannot be parsed is moved to `engine-state.unreadable.json` in the
+    /// state directory and logged; the engine then starts with the cases alone.
     ///
     /// # Errors
-    /// What the database says.
-    pub fn snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
+    /// A database error.
+    pub fn load_snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
         let mut query = self
             .db
             .prepare_cached("SELECT snapshot FROM engine_state WHERE id = 1")?;
@@ -274,22 +278,22 @@ impl Store {
             Ok(snapshot) => return Ok(Some(snapshot)),
             Err(error) => error,
         };
-        let aside = self.dir().join("engine-state.unreadable.json");
-        let kept = std::fs::write(&aside, json).map_or_else(|e| e.to_string(), |()| aside.display().to_string());
-        tracing::error!(%error, set_aside = kept, "What the engine knew of problems that are no cases yet cannot be read; it was set aside, and each dwells anew.");
+        let moved_to = self.dir().join("engine-state.unreadable.json");
+        let kept = std::fs::write(&moved_to, json).map_or_else(|e| e.to_string(), |()| moved_to.display().to_string());
+        tracing::error!(%error, moved_to = kept, "Engine snapshot cannot be parsed; moved it aside. Candidates that were not yet cases start their dwell time again");
         self.db.prepare_cached("DELETE FROM engine_state")?.execute([])?;
         Ok(None)
     }
 
-    /// What the engine must know at start-up: the open cases, and the ended ones that it still reckons with
-    /// ([`CaseState::remembered_for`]). In the order of their ids, which is that of their confirmation.
+    /// The cases that the engine needs at start-up: the open ones, and closed ones that are still within
+    /// [`CaseState::remembered_for`]. Ordered by id, which is the order of confirmation.
     ///
     /// # Errors
-    /// [`StoreError::BadRow`] or what the database says.
-    pub fn remembered(&self, now: Timestamp) -> Result<Vec<OpenCase>, StoreError> {
+    /// [`StoreError::BadRow`] or a database error.
+    pub fn cases_to_restore(&self, now: Timestamp) -> Result<Vec<OpenCase>, StoreError> {
         let mut query = self
             .db
-            // What gave way to another box's case is that one's.
+            // A case that yielded to another box is that box's to remember.
             .prepare_cached(
                 "SELECT id, site FROM cases AS c WHERE state = ?1 AND updated_at >= ?2 AND NOT (state = 'duplicate_of' AND EXISTS
                     (SELECT 1 FROM case_history WHERE case_id = c.id AND author = 'box' AND state = 'duplicate_of'))",
@@ -310,7 +314,7 @@ impl Store {
         Ok(cases)
     }
 
-    /// Runs `work` in a transaction: all of it is committed, or nothing.
+    /// Runs `work` in a transaction and commits it, or rolls back on an error.
     pub(super) fn write<T>(
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
@@ -322,11 +326,11 @@ impl Store {
             transaction.commit()?;
             Ok(done)
         };
-        run().map_err(|e| in_dir(e, dir))
+        run().map_err(|e| with_dir(e, dir))
     }
 }
 
-/// A picture of a case, the original that it was made from, and the message that carries it.
+/// Adds a picture of a case, its encrypted original, and the message that carries it.
 fn add_evidence(
     t: &Transaction<'_>,
     (dir, case): (&Path, &str),
@@ -345,7 +349,7 @@ fn add_evidence(
             micros(item.captured_at)
         ],
     )?;
-    // What was made from another picture has no original of its own.
+    // Pictures derived from another picture have no original.
     if let Some(original) = &item.derived_from
         && let Some(bytes) = vault::size(dir, original)
     {
@@ -362,12 +366,12 @@ fn add_evidence(
     outbox::add_evidence(t, case, &form.topics.evidence(&item.sha256), &item.sha256, at)
 }
 
-/// One revision inside a transaction: record, site, history, and the message where the platform must hear of it. `said` is the
-/// platform's word that it comes of, and when that came; `None` where the box decided.
+/// Writes one revision inside a transaction: record, site, history, and the message if the platform has to be told.
+/// `reply` is the platform's reply that caused it and the time it was received; `None` if the box decided.
 pub(super) fn revise(
     t: &Transaction<'_>,
     revision: &Revision,
-    said: Option<(&ReplyMessage, Timestamp)>,
+    reply: Option<(&ReplyMessage, Timestamp)>,
     form: &Form,
     key: &SigningKey,
 ) -> Result<u32, StoreError> {
@@ -379,7 +383,7 @@ pub(super) fn revise(
         CaseState::Withdrawn => ReportKind::Withdraw,
         _ => ReportKind::Update,
     };
-    if let Some((reply, _)) = said {
+    if let Some((reply, _)) = reply {
         record.platform_task_no = reply.platform_task_no.clone().or(record.platform_task_no);
     }
     let reason = Some(revision.reason.as_str()).filter(|r| !r.is_empty());
@@ -389,10 +393,10 @@ pub(super) fn revise(
         at: revision.at,
         reason: reason.map(Into::into),
     });
-    site.question = said.and_then(|(reply, at)| reply.reply(at).question_after(site.state, site.question));
+    site.question = reply.and_then(|(reply, at)| reply.reply(at).next_question(site.state, site.question));
     site.state = revision.state;
     site.at = revision.at.timestamp();
-    let is_ours = said.is_none();
+    let is_ours = reply.is_none();
     let author = if is_ours { BOX } else { "platform" };
     site.was_reopened |= is_ours && revision.state == CaseState::Reopened;
     let at = micros(revision.at);
@@ -401,9 +405,9 @@ pub(super) fn revise(
         "UPDATE cases SET state = ?2, revision = ?3, updated_at = ?4, site = ?5, record = ?6 WHERE id = ?1",
         params![id, revision.state.as_str(), record.revision, at, json(&site), sealed],
     )?;
-    note(t, id, record.revision, author, revision.state, at, reason)?;
+    add_history(t, id, record.revision, author, revision.state, at, reason)?;
     if is_ours && matches!(revision.state, CaseState::Withdrawn | CaseState::Reopened) {
-        outbox::add_case(t, id, &form.topics.case(), &form.words(&sealed), at)?;
+        outbox::add_case(t, id, &form.topics.case(), &form.payload(&sealed), at)?;
     }
     Ok(record.revision)
 }
@@ -420,7 +424,7 @@ fn load(t: &Transaction<'_>, id: &str) -> Result<(CaseRecord, OpenCase), StoreEr
     Ok((parse(id, "record", &record)?, parse(id, "site", &site)?))
 }
 
-fn note(
+fn add_history(
     t: &Transaction<'_>,
     id: &str,
     revision: u32,
@@ -441,10 +445,10 @@ fn micros(at: When) -> i64 {
 }
 
 pub(super) fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("the contract's types have string keys and finite numbers or null")
+    serde_json::to_string(value).expect("contract types serialize to JSON: string keys, no NaN")
 }
 
-/// The text of an enum that serialises as a string.
+/// The serialized name of an enum variant.
 fn text_of(value: &impl Serialize) -> String {
     json(value).trim_matches('"').to_string()
 }

@@ -1,4 +1,4 @@
-//! Cases as operators and other programs read them: lists, and everything about one.
+//! Read access for operators and other programs: lists of cases, and everything about one case.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -10,12 +10,12 @@ use super::{Store, StoreError, cases::parse, evidence_file};
 use gridwatch_contract::CaseRecord;
 use gridwatch_engine::CaseState;
 
-/// Which cases to list.
+/// Selects the cases to list.
 #[derive(Debug, Clone, Copy)]
 pub struct Filter {
-    /// In this state only.
+    /// Only cases in this state.
     pub state: Option<CaseState>,
-    /// The newest this many.
+    /// At most this many, the newest first.
     pub limit: u32,
 }
 
@@ -28,10 +28,10 @@ impl Default for Filter {
     }
 }
 
-/// A line of the list of cases.
+/// A row of the case list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CaseSummary {
-    /// Which.
+    /// The case id.
     pub case_id: String,
     /// Category code.
     pub category_code: String,
@@ -39,15 +39,15 @@ pub struct CaseSummary {
     pub category_name: String,
     /// Grid cell code.
     pub cell_code: String,
-    /// Where it stands.
+    /// Current state.
     pub state: CaseState,
-    /// Its newest revision.
+    /// Newest revision.
     pub revision: u32,
-    /// When it was confirmed, with the city's offset.
+    /// Time of confirmation, RFC 3339 with the city's UTC offset.
     pub confirmed_at: String,
-    /// Messages about it that the broker has not acknowledged.
+    /// Number of its messages in the outbox.
     pub queued: u32,
-    /// Why they wait for an operator, where they do.
+    /// Why its messages are quarantined; `None` if they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quarantined: Option<String>,
 }
@@ -55,37 +55,37 @@ pub struct CaseSummary {
 /// Everything about one case.
 #[derive(Debug, Clone, Serialize)]
 pub struct CaseFile {
-    /// Its newest revision.
+    /// The newest revision.
     pub record: CaseRecord,
-    /// All that was said about it, oldest first.
+    /// State changes and replies, oldest first.
     pub history: Vec<HistoryRow>,
-    /// Its pictures by evidence id.
+    /// Paths of the pictures by evidence id.
     pub evidence: BTreeMap<String, PathBuf>,
-    /// Messages about it that the broker has not acknowledged.
+    /// Number of its messages in the outbox.
     pub queued: u32,
-    /// Why they wait for an operator, where they do.
+    /// Why its messages are quarantined; `None` if they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quarantined: Option<String>,
 }
 
-/// One thing said about a case.
+/// One entry in the history of a case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HistoryRow {
-    /// The case's revision after it.
+    /// Revision of the case after this entry.
     pub revision: u32,
-    /// `box` or `platform`.
+    /// Who made the entry: `box` or `platform`.
     pub author: String,
-    /// The state that was said.
+    /// The state that was set or reported.
     pub state: CaseState,
-    /// When.
+    /// Time of the entry, UTC.
     pub at: Timestamp,
-    /// Why.
+    /// The reason, if one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 impl Store {
-    /// True where the store has that case.
+    /// True if the store has that case.
     pub fn has_case(&self, id: &str) -> Result<bool, StoreError> {
         Ok(self
             .db
@@ -93,7 +93,7 @@ impl Store {
             .exists([id])?)
     }
 
-    /// The ids that begin with `start`, at most 100.
+    /// Case ids that begin with `start`, at most 100.
     pub fn case_ids(&self, start: &str) -> Result<Vec<String>, StoreError> {
         let mut query = self
             .db
@@ -102,16 +102,16 @@ impl Store {
         rows.map(|row| Ok(row?)).collect()
     }
 
-    /// The newest record of a case as it is kept: sealed, byte for byte. `None` where there is no such case.
+    /// The newest record of a case as stored: signed JSON, byte for byte. `None` if there is no such case.
     ///
     /// # Errors
-    /// What the database says.
-    pub fn sealed(&self, id: &str) -> Result<Option<String>, StoreError> {
+    /// A database error.
+    pub fn sealed_record(&self, id: &str) -> Result<Option<String>, StoreError> {
         let mut query = self.db.prepare_cached("SELECT record FROM cases WHERE id = ?1")?;
         Ok(query.query_row([id], |r| r.get(0)).optional()?)
     }
 
-    /// The newest cases that pass `filter`, newest first.
+    /// The cases that match `filter`, newest first.
     pub fn cases(&self, filter: Filter) -> Result<Vec<CaseSummary>, StoreError> {
         let mut query = self.db.prepare_cached(
             "SELECT id, record, (SELECT count(*) FROM outbox WHERE case_id = id),
@@ -139,7 +139,7 @@ impl Store {
         .collect()
     }
 
-    /// Everything about one case; `None` where there is no such case.
+    /// Everything about one case; `None` if there is no such case.
     pub fn case(&self, id: &str) -> Result<Option<CaseFile>, StoreError> {
         let found = self.db.query_row("SELECT record FROM cases WHERE id = ?1", [id], |r| {
             r.get::<_, String>(0)

@@ -7,14 +7,14 @@ use std::{
 
 use super::{Adapter, Fit, Input, Manifest, Shape};
 use gridwatch_base::document::{
-    At, Document, Fault, Faults,
-    schema::{self, NO_WORDS, Sound},
+    FieldPath, Document, Fault, Faults,
+    schema::{self, NO_MESSAGES, Sanitized},
 };
 use gridwatch_engine::BBox;
 
 pub(super) fn validate(read: Result<(Document, Vec<Fault>), Vec<Fault>>) -> Result<Manifest, Faults> {
     let (document, mut faults) = read.map_err(Faults)?;
-    let sound = schema::check::<Manifest>(&document, &NO_WORDS, &mut faults);
+    let sound = schema::check::<Manifest>(&document, &NO_MESSAGES, &mut faults);
     let manifest = match serde_path_to_error::deserialize::<_, Manifest>(&sound.value) {
         Ok(manifest) => manifest,
         // The schema accepts `2.0` as an integer; serde does not.
@@ -23,7 +23,7 @@ pub(super) fn validate(read: Result<(Document, Vec<Fault>), Vec<Fault>>) -> Resu
                 serde_path_to_error::Segment::Map { key } => Some(key.clone()),
                 _ => None,
             });
-            let at = at.fold(At::default(), |at, key| at.key(&key));
+            let at = at.fold(FieldPath::default(), |at, key| at.key(&key));
             faults.push(document.fault(&at, e.inner().to_string(), ""));
             return Err(Faults(faults));
         }
@@ -43,15 +43,15 @@ pub(super) fn validate(read: Result<(Document, Vec<Fault>), Vec<Fault>>) -> Resu
 
 struct Checker<'a> {
     document: &'a Document,
-    sound: &'a Sound,
+    sound: &'a Sanitized,
     faults: &'a mut Vec<Fault>,
 }
 
 impl Checker<'_> {
     /// Reports a fault at `at` unless `valid`, or unless the schema check already reported that place.
     fn require(&mut self, valid: bool, at: &[&str], message: impl FnOnce() -> String, remedy: &str) {
-        let at = at.iter().fold(At::default(), |at, key| at.key(key));
-        if !valid && !self.sound.taken.iter().any(|t| t.starts_with(&at) || at.starts_with(t)) {
+        let at = at.iter().fold(FieldPath::default(), |at, key| at.key(key));
+        if !valid && !self.sound.invalid.iter().any(|t| t.starts_with(&at) || at.starts_with(t)) {
             self.faults.push(self.document.fault(&at, message(), remedy));
         }
     }
@@ -221,7 +221,7 @@ impl Checker<'_> {
     fn self_tests(&mut self, m: &Manifest) {
         let labels = m.reported_labels();
         for (i, test) in m.self_test.iter().enumerate() {
-            let test_at = At::default().key("self_test").index(i);
+            let test_at = FieldPath::default().key("self_test").index(i);
             let mut faults = Vec::new();
             if !is_inside(&test.picture) {
                 faults.push((test_at.key("picture"), OUTSIDE.into(), OUTSIDE_REMEDY));
@@ -249,7 +249,7 @@ impl Checker<'_> {
                 }
             }
             for (at, message, remedy) in faults {
-                if !self.sound.taken.iter().any(|t| t.starts_with(&at) || at.starts_with(t)) {
+                if !self.sound.invalid.iter().any(|t| t.starts_with(&at) || at.starts_with(t)) {
                     self.faults.push(self.document.fault(&at, message, remedy));
                 }
             }

@@ -184,7 +184,7 @@ impl Reader {
         let mut kept: Vec<NumberReading> = Vec::with_capacity(readings.len());
         for reading in readings {
             // Overlapping parts of the picture are read twice.
-            let is_duplicate = |k: &NumberReading| k.number == reading.number && k.bbox().holds(reading.bbox().centre());
+            let is_duplicate = |k: &NumberReading| k.number == reading.number && k.bbox().contains(reading.bbox().centre());
             if !kept.iter().any(is_duplicate) {
                 kept.push(reading);
             }
