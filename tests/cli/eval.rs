@@ -191,7 +191,7 @@ fn an_unreadable_data_set_is_an_error() {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(stderr.contains(expected), "{stderr}");
     };
-    fails_with("holds no picture");
+    fails_with("contains no pictures");
     fs::write(dir.path().join("a.jpg"), "no picture").unwrap();
     fs::write(dir.path().join("a.txt"), "0 1 2\n").unwrap();
     fails_with("a.txt:1: 2 numbers after the class");
