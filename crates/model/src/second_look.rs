@@ -91,7 +91,7 @@ pub fn is_part_of(bbox: &BBox, place: &BBox) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model_set::grey;
+    use crate::model_set::grey_frame;
 
     fn bbox(x1: f32, y1: f32, x2: f32, y2: f32) -> BBox {
         BBox { x1, y1, x2, y2 }
@@ -99,7 +99,7 @@ mod tests {
 
     fn frame(width: u32, height: u32) -> Frame {
         let (w, h) = (width as usize, height as usize);
-        let mut frame = grey();
+        let mut frame = grey_frame();
         (frame.width, frame.height) = (width, height);
         let chroma = w.div_ceil(2) * h.div_ceil(2);
         frame.data = vec![128; w * h + 2 * chroma].into();
