@@ -14,8 +14,8 @@ use crate::daemon::record::ModelDescriptor;
 use gridwatch_base::metric;
 use gridwatch_model::{
     LoadedModel,
-    registry::{Event, Version, Wanted, Wish, name},
-    trial::{self, Terms, Trial, Verdict},
+    registry::{Event, Version, RequestAction, ModelRequest, version_name},
+    trial::{self, TrialTerms, Trial, TrialOutcome},
 };
 
 impl ModelManager {
@@ -28,12 +28,12 @@ impl ModelManager {
 
     fn process_request(&mut self, model: usize) {
         let mut history = self.history(model);
-        history.wishes.retain(|w| !self.answered.contains(&w.id));
+        history.requests.retain(|r| !self.answered.contains(&r.id));
         history.shadow = history.shadow.filter(|s| !self.answered.contains(&s.id));
-        let request = history.wishes.first().cloned();
+        let request = history.requests.first().cloned();
         if let Some(running) = self.trials.get(&model) {
             let id = &running.challenger.request;
-            let is_pending = history.wishes.iter().any(|w| w.id == *id)
+            let is_pending = history.requests.iter().any(|r| r.id == *id)
                 || (history.shadow.as_ref().is_some_and(|s| s.id == *id) && request.is_none());
             if is_pending {
                 return;
@@ -43,14 +43,14 @@ impl ModelManager {
             }
         }
         if let Some(request) = request {
-            match &request.what {
-                Wanted::Use { version, now } => self.use_version(model, &request, version, *now),
-                Wanted::Rollback => self.roll_back(model, &request),
+            match &request.action {
+                RequestAction::Use { version, now } => self.use_version(model, &request, version, *now),
+                RequestAction::Rollback => self.roll_back(model, &request),
             }
         } else if let Some(shadow) = history.shadow {
-            let terms = Terms {
+            let terms = TrialTerms {
                 looks: shadow.looks,
-                bars: BTreeMap::new(),
+                thresholds: BTreeMap::new(),
                 slower_at_most: f64::INFINITY,
                 budget: NO_LATENCY_BUDGET,
                 is_shadow: true,
@@ -70,7 +70,7 @@ impl ModelManager {
 
     /// Ends the trial or shadow run early: another request took its place, or it was stopped. False if that is all that the new
     /// request asks for (a rollback of the trial).
-    fn end_early(&mut self, model: usize, request: Option<&Wish>) -> bool {
+    fn end_early(&mut self, model: usize, request: Option<&ModelRequest>) -> bool {
         let Some(running) = self.trials.remove(&model) else {
             return true;
         };
@@ -87,7 +87,7 @@ impl ModelManager {
                 "it was stopped, or another shadow run was requested"
             };
             let event = Event::ShadowEnded {
-                wish: id,
+                request: id,
                 version,
                 cut_short: Some(why.into()),
                 report,
@@ -95,7 +95,7 @@ impl ModelManager {
             self.write(model, event);
             return true;
         }
-        let rollback = request.filter(|w| w.what == Wanted::Rollback && w.camera == running.camera);
+        let rollback = request.filter(|r| r.action == RequestAction::Rollback && r.camera == running.camera);
         self.refuse(
             model,
             &id,
@@ -108,7 +108,7 @@ impl ModelManager {
         };
         let to = self.slot(model, running.camera.as_deref()).version.clone();
         let event = Event::RolledBack {
-            wish: Some(rollback.id.clone()),
+            request: Some(rollback.id.clone()),
             from: version,
             to,
             camera: running.camera,
@@ -125,17 +125,17 @@ impl ModelManager {
         request: &str,
         version: &Version,
         reason: String,
-        report: Option<Box<trial::Report>>,
+        report: Option<Box<trial::TrialReport>>,
     ) {
         tracing::warn!(
             model = self.id(model),
-            version = name(version),
+            version = version_name(version),
             reason,
             "Model version refused; the live version stays in use"
         );
         counter!(metric::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "refused").increment(1);
         let event = Event::Refused {
-            wish: request.to_owned(),
+            request: request.to_owned(),
             version: version.clone(),
             reason,
             report,
@@ -143,11 +143,11 @@ impl ModelManager {
         self.write(model, event);
     }
 
-    fn use_version(&mut self, model: usize, request: &Wish, version: &Version, now: bool) {
+    fn use_version(&mut self, model: usize, request: &ModelRequest, version: &Version, now: bool) {
         let registry = &self.config.registry;
-        let terms = Terms {
+        let terms = TrialTerms {
             looks: registry.trial_looks,
-            bars: BTreeMap::new(),
+            thresholds: BTreeMap::new(),
             slower_at_most: registry.slower_at_most,
             budget: registry.latency_budget,
             is_shadow: false,
@@ -169,7 +169,7 @@ impl ModelManager {
         request: &str,
         version: &Version,
         camera: Option<&str>,
-        terms: Terms,
+        terms: TrialTerms,
         decides: bool,
     ) -> Result<Option<LoadedSlot>, VersionError> {
         if let Some(camera) = camera {
@@ -206,7 +206,7 @@ impl ModelManager {
         if self.cameras(model, camera).is_empty() || old.version == *version {
             return Ok(Some(loaded));
         }
-        let bars = trial::bars(&old.descriptor.labels, &new.descriptor.labels, &self.config.plan.rules);
+        let thresholds = trial::score_thresholds(&old.descriptor.labels, &new.descriptor.labels, &self.config.plan.rules);
         let looks = terms.looks;
         let (slot, sessions) = loaded;
         let new_sessions = sessions.map(|s| (slot.index, s));
@@ -215,7 +215,7 @@ impl ModelManager {
             challenger: Arc::new(Challenger {
                 slot,
                 request: request.to_owned(),
-                trial: Mutex::new(Trial::new(Terms { bars, ..terms })),
+                trial: Mutex::new(Trial::new(TrialTerms { thresholds, ..terms })),
                 decides,
             }),
             camera: camera.map(Into::into),
@@ -225,14 +225,14 @@ impl ModelManager {
         self.publish(new_sessions.into_iter().collect());
         tracing::info!(
             model = self.id(model),
-            version = name(version),
+            version = version_name(version),
             looks,
             shadow = is_shadow,
             decides,
             "Model version runs beside the live one"
         );
         let event = Event::TrialBegun {
-            wish: request.to_owned(),
+            request: request.to_owned(),
             version: version.clone(),
             looks,
         };
@@ -256,7 +256,7 @@ impl ModelManager {
         camera: Option<String>,
         slot: Arc<ModelSlot>,
         sessions: Option<Vec<LoadedModel>>,
-        report: Option<Box<trial::Report>>,
+        report: Option<Box<trial::TrialReport>>,
     ) {
         let version = slot.version.clone();
         let new_sessions = sessions.map(|s| (slot.index, s));
@@ -264,13 +264,13 @@ impl ModelManager {
         self.publish(new_sessions.into_iter().collect());
         tracing::info!(
             model = self.id(model),
-            version = name(&version),
+            version = version_name(&version),
             camera = camera.as_deref().unwrap_or("all"),
             "Model version went live"
         );
         counter!(metric::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "live").increment(1);
         let event = Event::WentLive {
-            wish: request.to_owned(),
+            request: request.to_owned(),
             version,
             camera,
             report,
@@ -279,7 +279,7 @@ impl ModelManager {
     }
 
     /// Handles the end of a trial or shadow run.
-    pub(super) fn trial_ended(&mut self, request: &str, outcome: Verdict) {
+    pub(super) fn trial_ended(&mut self, request: &str, outcome: TrialOutcome) {
         let Some(model) = self
             .trials
             .iter()
@@ -299,25 +299,25 @@ impl ModelManager {
             _ if running.is_shadow => {
                 self.publish(Vec::new());
                 let cut_short = match outcome {
-                    Verdict::Pass => None,
-                    Verdict::Fail(reason) => Some(reason.to_string()),
+                    TrialOutcome::Pass => None,
+                    TrialOutcome::Fail(reason) => Some(reason.to_string()),
                 };
                 tracing::info!(
                     model = self.id(model),
-                    version = name(&version),
+                    version = version_name(&version),
                     cut_short,
                     "Shadow run ended; `gridwatch model list` shows the differences"
                 );
                 let event = Event::ShadowEnded {
-                    wish: request.to_owned(),
+                    request: request.to_owned(),
                     version,
                     cut_short,
                     report,
                 };
                 self.write(model, event);
             }
-            Verdict::Pass => self.go_live(model, request, running.camera, slot, None, Some(report)),
-            Verdict::Fail(reason) if running.challenger.decides => {
+            TrialOutcome::Pass => self.go_live(model, request, running.camera, slot, None, Some(report)),
+            TrialOutcome::Fail(reason) if running.challenger.decides => {
                 let to = self.slot(model, running.camera.as_deref()).version.clone();
                 self.publish(Vec::new());
                 self.rolled_back(
@@ -329,7 +329,7 @@ impl ModelManager {
                     Some(report),
                 );
             }
-            Verdict::Fail(reason) => {
+            TrialOutcome::Fail(reason) => {
                 self.publish(Vec::new());
                 self.refuse(model, request, &version, reason.to_string(), Some(report));
             }
@@ -343,14 +343,14 @@ impl ModelManager {
         (from, to): (Version, Version),
         camera: Option<String>,
         reason: String,
-        report: Option<Box<trial::Report>>,
+        report: Option<Box<trial::TrialReport>>,
     ) {
         let (id, camera_name) = (self.id(model).to_owned(), camera.as_deref().unwrap_or("all"));
         if report.is_some() || request.is_none() {
             tracing::error!(
                 model = id,
-                from = name(&from),
-                to = name(&to),
+                from = version_name(&from),
+                to = version_name(&to),
                 camera = camera_name,
                 reason,
                 "Model version rolled back; report the reason to the model's authors"
@@ -358,15 +358,15 @@ impl ModelManager {
         } else {
             tracing::info!(
                 model = id,
-                from = name(&from),
-                to = name(&to),
+                from = version_name(&from),
+                to = version_name(&to),
                 camera = camera_name,
                 "Model version rolled back on request"
             );
         }
         counter!(metric::MODEL_CHANGES, "model" => id, "change" => "rolled_back").increment(1);
         let event = Event::RolledBack {
-            wish: request.map(Into::into),
+            request: request.map(Into::into),
             from,
             to,
             camera,
@@ -377,7 +377,7 @@ impl ModelManager {
     }
 
     /// Carries out an operator's rollback request.
-    fn roll_back(&mut self, model: usize, request: &Wish) {
+    fn roll_back(&mut self, model: usize, request: &ModelRequest) {
         let from = self.slot(model, request.camera.as_deref()).version.clone();
         let reason = "requested by an operator".to_owned();
         match self.revert(model, request.camera.as_deref(), Some(&request.id), &reason) {
@@ -406,7 +406,7 @@ impl ModelManager {
         reason: &str,
     ) -> Result<bool, VersionError> {
         let history = self.history(model);
-        let Some(to) = history.before(camera) else {
+        let Some(to) = history.previous_version(camera) else {
             return Ok(false);
         };
         let from = self.slot(model, camera).version.clone();
