@@ -175,7 +175,7 @@ pub(super) fn upright(path: &Path) -> Result<DynamicImage, PictureError> {
 fn detect(models: &mut ModelSet, path: &Path, args: &Args, out: &mut impl Write) -> Result<(), PictureError> {
     for source in frames_of(path)? {
         let source = source?;
-        let found = models.shown(&source.frame).detect(0)?;
+        let found = models.input(&source.frame).detect(0)?;
         let report = DetectReport::new(path, &source, &found);
         if args.json {
             serde_json::to_writer(&mut *out, &report).map_err(io::Error::from)?;

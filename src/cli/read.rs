@@ -17,7 +17,7 @@ use super::{
     detect::{PictureError, SourceFrame, frames_of},
 };
 use gridwatch_base::error::Class;
-use gridwatch_model::{Model, Reading, ocr::reader::Reader, runtime};
+use gridwatch_model::{Model, ocr::{NumberReading, Reader}, runtime};
 
 /// Read phone numbers in pictures and clips.
 ///
@@ -121,7 +121,7 @@ pub fn run_to(args: &Args, out: &mut impl Write, err: &mut impl Write) -> Result
     };
     let (mut code, mut spent) = (0, Duration::ZERO);
     for path in &args.pictures {
-        let mut each = |source: &SourceFrame, read: &[Reading], took: Duration| {
+        let mut each = |source: &SourceFrame, read: &[NumberReading], took: Duration| {
             spent += took;
             summary.add(path, read, truth.as_ref());
             write_row(path, source, read, args.json, out)
@@ -162,7 +162,7 @@ fn read_truth(file: &Path) -> Result<TrueNumbers, Failure> {
 fn read_all(
     reader: &mut Reader,
     path: &Path,
-    each: &mut impl FnMut(&SourceFrame, &[Reading], Duration) -> io::Result<()>,
+    each: &mut impl FnMut(&SourceFrame, &[NumberReading], Duration) -> io::Result<()>,
 ) -> Result<(), PictureError> {
     for source in frames_of(path)? {
         let source = source?;
@@ -174,7 +174,7 @@ fn read_all(
 }
 
 impl ReadSummary {
-    fn add(&mut self, path: &Path, read: &[Reading], truth: Option<&TrueNumbers>) {
+    fn add(&mut self, path: &Path, read: &[NumberReading], truth: Option<&TrueNumbers>) {
         self.pictures += 1;
         self.with_numbers += usize::from(!read.is_empty());
         let (Some(accuracy), Some(truth)) = (&mut self.against_truth, truth) else {
@@ -239,7 +239,7 @@ struct NumberBox<'a> {
     corners: [[f32; 2]; 4],
 }
 
-fn write_row(path: &Path, source: &SourceFrame, read: &[Reading], json: bool, out: &mut impl Write) -> io::Result<()> {
+fn write_row(path: &Path, source: &SourceFrame, read: &[NumberReading], json: bool, out: &mut impl Write) -> io::Result<()> {
     let (width, height) = (source.frame.width, source.frame.height);
     let numbers = read.iter().map(|r| NumberBox {
         number: r.number.as_str(),

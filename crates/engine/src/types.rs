@@ -152,6 +152,20 @@ pub struct Detection {
     pub second_look: Option<f32>,
 }
 
+impl Detection {
+    /// A detection without appearance, phone number or second look.
+    pub fn new(label: impl Into<Label>, score: f32, bbox: BBox) -> Self {
+        Self {
+            label: label.into(),
+            score,
+            bbox,
+            appearance: None,
+            number: None,
+            second_look: None,
+        }
+    }
+}
+
 /// Whether a look's view can be trusted. Anything but `Clear` is blind time: neither presence nor absence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -110,17 +110,6 @@ mod tests {
         frame
     }
 
-    fn detection(label: &str, score: f32, bbox: BBox) -> Detection {
-        Detection {
-            label: label.into(),
-            score,
-            bbox,
-            appearance: None,
-            number: None,
-            second_look: None,
-        }
-    }
-
     #[test]
     fn the_crop_contains_the_place_and_stays_inside_the_picture() {
         let frame = frame(1921, 1079);
@@ -157,7 +146,10 @@ mod tests {
             SecondLook::around(&frame, &bbox(0.1, 0.1, 0.9, 0.9)).is_none(),
             "nearly the whole picture"
         );
-        assert!(SecondLook::around(&frame, &bbox(0.5, 0.5, 0.5, 0.9)).is_none(), "empty place");
+        assert!(
+            SecondLook::around(&frame, &bbox(0.5, 0.5, 0.5, 0.9)).is_none(),
+            "empty place"
+        );
         assert!(SecondLook::around(&frame, &bbox(f32::NAN, 0.5, 0.6, 0.9)).is_none());
         assert!(
             SecondLook::around(&self::frame(100, 100), &bbox(0.4, 0.4, 0.5, 0.5)).is_none(),
@@ -174,22 +166,29 @@ mod tests {
         let score = |found: &[Detection]| second.score(found, &labels);
         // The place is the central half of the crop.
         let there = bbox(0.25, 0.25, 0.75, 0.75);
-        assert_eq!(score(&[detection("garbage", 0.7, there), detection("bag", 0.8, there)]), 0.8);
-        assert_eq!(score(&[detection("sign", 0.9, there)]), 0.0, "another label");
+        assert_eq!(
+            score(&[Detection::new("garbage", 0.7, there), Detection::new("bag", 0.8, there)]),
+            0.8
+        );
+        assert_eq!(score(&[Detection::new("sign", 0.9, there)]), 0.0, "another label");
         assert_eq!(score(&[]), 0.0);
         assert_eq!(
-            score(&[detection("bag", 0.6, bbox(0.3, 0.3, 0.5, 0.5))]),
+            score(&[Detection::new("bag", 0.6, bbox(0.3, 0.3, 0.5, 0.5))]),
             0.6,
             "a part of the heap"
         );
-        assert_eq!(score(&[detection("bag", 0.6, bbox(0.3, 0.3, 0.4, 0.4))]), 0.0, "too small");
         assert_eq!(
-            score(&[detection("bag", 0.6, bbox(0.0, 0.25, 0.4, 0.75))]),
+            score(&[Detection::new("bag", 0.6, bbox(0.3, 0.3, 0.4, 0.4))]),
+            0.0,
+            "too small"
+        );
+        assert_eq!(
+            score(&[Detection::new("bag", 0.6, bbox(0.0, 0.25, 0.4, 0.75))]),
             0.0,
             "a neighbouring heap"
         );
         assert_eq!(
-            score(&[detection("bag", 0.6, bbox(0.0, 0.0, 1.0, 1.0))]),
+            score(&[Detection::new("bag", 0.6, bbox(0.0, 0.0, 1.0, 1.0))]),
             0.0,
             "the whole street"
         );

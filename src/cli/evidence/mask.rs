@@ -195,7 +195,7 @@ fn pictures(arguments: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 
 fn preview(path: &Path, models: &mut TiledDetector, settings: &Settings) -> Result<Preview, Failure> {
     let frame = detect::picture(path).map_err(|e| Failure::new(Class::Data, e.to_string()))?;
-    let found = models.find(&frame)?;
+    let found = models.detect(&frame)?;
     Ok(evidence::preview(&frame, &found, settings)?)
 }
 

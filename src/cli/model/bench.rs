@@ -17,7 +17,7 @@ use super::{RuntimeArgs, json, model};
 use crate::cli::{Failure, detect, print};
 use gridwatch_base::error::Class;
 use gridwatch_frame::Frame;
-use gridwatch_model::{Model, ModelSet, Runtime, preprocess::Letterbox, trial::Times};
+use gridwatch_model::{Model, ModelSet, Runtime, preprocess::Letterbox, trial::Latency};
 
 /// Benchmark models on this box: load time, inference time, memory.
 ///
@@ -63,7 +63,7 @@ struct BenchResult {
 struct TimeSpread {
     min: f64,
     #[serde(flatten)]
-    times: Times,
+    times: Latency,
 }
 
 /// Unmeasured runs first, until memory is mapped and the CPU clock has settled.
@@ -89,7 +89,7 @@ impl Runner {
         let mut models = ModelSet::new(runtime, [model])?;
         let load = start.elapsed();
         for _ in 0..WARM_UP {
-            models.shown(frame).detect(0)?;
+            models.input(frame).detect(0)?;
         }
         Ok(Self {
             name: format!("{}@{}", manifest.id, manifest.version),
@@ -110,7 +110,7 @@ impl Runner {
             .draw(frame)
             .map_err(|e| Failure::new(e.class(), e.to_string()))?;
         let preprocessed = start.elapsed();
-        black_box(self.models.find(0, self.letterbox.tensor(), placement.canvas)?);
+        black_box(self.models.detect_tensor(0, self.letterbox.tensor(), placement.canvas)?);
         let total = start.elapsed();
         self.preprocess.push(preprocessed.as_secs_f32() * 1e3);
         self.network.push((total - preprocessed).as_secs_f32() * 1e3);
@@ -131,14 +131,14 @@ impl Runner {
     }
 
     fn median(&self) -> f64 {
-        Times::of(self.total.clone()).median
+        Latency::of(self.total.clone()).median
     }
 }
 
 fn spread(all: &[f32]) -> TimeSpread {
     TimeSpread {
         min: all.iter().copied().min_by(f32::total_cmp).map_or(0.0, f64::from),
-        times: Times::of(all.to_vec()),
+        times: Latency::of(all.to_vec()),
     }
 }
 

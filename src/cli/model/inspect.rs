@@ -8,8 +8,8 @@ use super::RuntimeArgs;
 use crate::cli::{Failure, print};
 use gridwatch_base::error::Class;
 use gridwatch_model::{
-    adapter::Port,
-    draft::{self, Draft, Known},
+    adapter::TensorInfo,
+    draft::{self, Draft, DraftHints},
     manifest::Adapter,
 };
 
@@ -80,11 +80,11 @@ struct AdapterFit {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let known = Known {
+    let known = DraftHints {
         size: args.size,
-        ..Known::default()
+        ..DraftHints::default()
     };
-    let draft = draft::look(&args.runtime.load()?, &args.file, &known)?;
+    let draft = draft::inspect(&args.runtime.load()?, &args.file, &known)?;
     print(&match args.json {
         true => json(&draft)?,
         false => text(&draft),
@@ -97,7 +97,7 @@ fn opset(draft: &Draft) -> u64 {
 }
 
 fn json(draft: &Draft) -> Result<String, Failure> {
-    fn ports(ports: &[Port]) -> Vec<PortInfo<'_>> {
+    fn ports(ports: &[TensorInfo]) -> Vec<PortInfo<'_>> {
         let infos = ports.iter().map(|p| PortInfo {
             name: &p.name,
             element: &p.element,
@@ -114,7 +114,7 @@ fn json(draft: &Draft) -> Result<String, Failure> {
         inputs: ports(&draft.inputs),
         outputs: ports(&draft.outputs),
         readings: draft
-            .readings
+            .layouts
             .iter()
             .map(|&(adapter, classes)| AdapterFit { adapter, classes })
             .collect(),
@@ -142,7 +142,7 @@ fn text(draft: &Draft) -> String {
         let more = if short.len() < value.len() { " …" } else { "" };
         text += &format!("metadata  {key} = {short}{more}\n");
     }
-    text += &match draft.readings.len() {
+    text += &match draft.layouts.len() {
         0 => "adapter   none fits these outputs; docs/models.md lists the supported layouts\n".to_owned(),
         _ => readings(draft),
     };
@@ -158,5 +158,5 @@ pub(super) fn readings(draft: &Draft) -> String {
         };
         format!("adapter   \"{adapter}\" with {classes}\n")
     };
-    draft.readings.iter().map(line).collect()
+    draft.layouts.iter().map(line).collect()
 }
