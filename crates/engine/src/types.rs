@@ -323,6 +323,19 @@ pub enum Effect {
         /// Time of the transition.
         at: Timestamp,
     },
+    /// A transition that the engine's table does not allow was refused. Never happens unless the engine has a bug.
+    TransitionRefused {
+        /// The camera.
+        camera: CameraId,
+        /// The rule.
+        rule: RuleId,
+        /// The stage that the object is in.
+        stage: &'static str,
+        /// The reason for the refused transition.
+        reason: Reason,
+        /// When it was refused.
+        at: Timestamp,
+    },
     /// A candidate ended, or was held back, without a case of its own.
     NotFiled {
         /// The camera that saw it.
