@@ -147,7 +147,8 @@ fn advice(curve: &RuleCurve, min_precision: f64) -> String {
     };
     let CurvePoint {
         score,
-        problems: (problems, found),
+        problems,
+        found,
         right,
         wrong,
         ..

@@ -85,7 +85,7 @@ fn originals_go_when_their_time_is_over_and_the_chain_says_so() {
         what,
         sha256,
         reason,
-    } = &segment.entries.last().unwrap().0.event
+    } = &segment.lines.last().unwrap().entry.event
     else {
         panic!("{chain}")
     };

@@ -1,10 +1,13 @@
 //! `gridwatch replay --truth`: evaluation of cases against ground truth.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, ops::RangeInclusive, path::Path, sync::Arc};
 
 use crate::engine_support::*;
-use crate::ledger_support::folder::{Folder, lines};
-use gridwatch_engine::{BBox, CaseState, Detection, Input, Light, LonLat, Observation, Plan, Reply, View, ZoneKind};
+use crate::ledger_support::{
+    folder::{Folder, lines},
+    look,
+};
+use gridwatch_engine::{BBox, CaseState, Detection, Input, LonLat, Observation, Plan, Reply, View, ZoneKind};
 use gridwatch_ledger::replay::truth::{
     GroundTruth, TruthView as Seen,
     evaluation::{CaseVerdict, EvaluationReport, Evaluator, MissedProblem},
@@ -53,15 +56,11 @@ impl Harness {
     }
 
     /// Looks every 10 s from `from` to `to`, with `detections`.
-    fn looks(&mut self, (from, to): (u32, u32), view: View, detections: &[Detection]) {
-        for s in (from..=to).step_by(10) {
+    fn looks(&mut self, seconds: RangeInclusive<u32>, view: View, detections: &[Detection]) {
+        for s in seconds.step_by(10) {
             let look = Observation {
-                camera: "gate".into(),
-                at: at(s.into()),
                 view,
-                light: Light::Day,
-                detections: detections.to_vec(),
-                not_searched: Vec::new(),
+                ..look("gate", s.into(), detections.to_vec())
             };
             self.evaluator.observe(&look);
             self.apply(Input::Observed(look));
@@ -106,7 +105,7 @@ const ELSEWHERE: BBox = BBox {
 #[test]
 fn a_case_about_a_present_problem_is_right() {
     let mut harness = Harness::gate(vec![heap("h", 0, 600)]);
-    harness.looks((0, 590), View::Clear, &seen(HEAP));
+    harness.looks(0..=590, View::Clear, &seen(HEAP));
     let (outcome, missed, verdicts) = harness.end();
     assert_eq!(verdicts, [(CaseVerdict::Right, "h".into())]);
     let all = &outcome.all;
@@ -122,7 +121,7 @@ fn a_case_about_a_present_problem_is_right() {
 #[test]
 fn an_unfiled_problem_is_missed_and_a_case_elsewhere_is_false() {
     let mut harness = Harness::gate(vec![heap("h", 0, 600)]);
-    harness.looks((0, 590), View::Clear, &seen(ELSEWHERE));
+    harness.looks(0..=590, View::Clear, &seen(ELSEWHERE));
     let (outcome, missed, verdicts) = harness.end();
     assert_eq!(verdicts, [(CaseVerdict::False, "nothing".into())]);
     assert_eq!((outcome.all.precision, outcome.all.recall), (Some(0.0), Some(0.0)));
@@ -141,7 +140,7 @@ fn a_false_case_names_the_lawful_object_it_is_about() {
         ..heap("bags", 0, 600)
     };
     let mut harness = Harness::gate(vec![lawful]);
-    harness.looks((0, 590), View::Clear, &seen(HEAP));
+    harness.looks(0..=590, View::Clear, &seen(HEAP));
     let (outcome, _, verdicts) = harness.end();
     assert_eq!(verdicts, [(CaseVerdict::False, "bags".into())]);
     assert_eq!(outcome.all.wrong_about["bags for the lorry"], 1);
@@ -152,7 +151,7 @@ fn a_false_case_names_the_lawful_object_it_is_about() {
 fn a_case_before_or_after_the_problem_is_false() {
     for (from, to) in [(1000, 2000), (0, 1)] {
         let mut harness = Harness::gate(vec![heap("h", from, to)]);
-        harness.looks((300, 600), View::Clear, &seen(HEAP));
+        harness.looks(300..=600, View::Clear, &seen(HEAP));
         assert_eq!(harness.end().2, [(CaseVerdict::False, "nothing".into())], "{from} {to}");
     }
 }
@@ -170,7 +169,7 @@ fn problems_visible_too_briefly_or_without_a_clear_view_are_not_expected() {
     };
     let asked = |truth: GroundTruth, view| {
         let mut harness = Harness::gate(vec![truth]);
-        harness.looks((0, 300), view, &[]);
+        harness.looks(0..=300, view, &[]);
         harness.end().0.all.asked
     };
     assert_eq!(asked(enough.clone(), View::Clear), 1);
@@ -190,9 +189,9 @@ fn a_second_case_about_a_problem_is_repeated_unless_linked() {
         ..heap("h", 0, HOUR)
     };
     let mut harness = Harness::gate(vec![large]);
-    harness.looks((0, 200), View::Clear, &seen(bbox(0.32, 0.5, 0.40, 0.6)));
+    harness.looks(0..=200, View::Clear, &seen(bbox(0.32, 0.5, 0.40, 0.6)));
     harness.answer(CaseState::Rejected, 205);
-    harness.looks((210, 800), View::Clear, &seen(bbox(0.6, 0.5, 0.68, 0.6)));
+    harness.looks(210..=800, View::Clear, &seen(bbox(0.6, 0.5, 0.68, 0.6)));
     let (outcome, _, verdicts) = harness.end();
     assert_eq!(
         verdicts,
@@ -205,11 +204,11 @@ fn a_second_case_about_a_problem_is_repeated_unless_linked() {
 #[test]
 fn a_linked_case_after_closing_is_a_recurrence_and_not_repeated() {
     let mut harness = Harness::gate(vec![heap("h", 0, 5 * HOUR)]);
-    harness.looks((0, 200), View::Clear, &seen(HEAP));
+    harness.looks(0..=200, View::Clear, &seen(HEAP));
     harness.answer(CaseState::Closed, 205);
     // No look for an hour, so that it is too late to reopen the case.
-    harness.looks((HOUR, 2 * HOUR), View::Clear, &[]);
-    harness.looks((2 * HOUR, 3 * HOUR), View::Clear, &seen(HEAP));
+    harness.looks(HOUR..=2 * HOUR, View::Clear, &[]);
+    harness.looks(2 * HOUR..=3 * HOUR, View::Clear, &seen(HEAP));
     let (outcome, _, verdicts) = harness.end();
     assert_eq!(
         verdicts,
@@ -229,11 +228,11 @@ fn the_open_case_of_another_problem_covers_a_site_until_it_is_closed() {
     };
     let run = |closed: bool, to| {
         let mut harness = Harness::gate(vec![heap("h", 0, 600), beside(600, to)]);
-        harness.looks((0, 590), View::Clear, &seen(HEAP));
+        harness.looks(0..=590, View::Clear, &seen(HEAP));
         if closed {
             harness.answer(CaseState::Closed, 595);
         }
-        harness.looks((600, to), View::Clear, &[]);
+        harness.looks(600..=to, View::Clear, &[]);
         harness.end().0.all
     };
     let held = run(false, 900);
@@ -253,8 +252,8 @@ fn the_open_case_of_another_problem_covers_a_site_until_it_is_closed() {
     ];
     let plan = plan([("gate", camera)], vec![rule()]);
     let mut harness = Harness::new(plan, vec![heap("h", 0, 600), beside(600, 900)]);
-    harness.looks((0, 590), View::Clear, &seen(HEAP));
-    harness.looks((600, 900), View::Clear, &[]);
+    harness.looks(0..=590, View::Clear, &seen(HEAP));
+    harness.looks(600..=900, View::Clear, &[]);
     assert_eq!(harness.end().0.all.missed, 1);
 }
 
@@ -269,7 +268,7 @@ fn a_place_without_views_is_matched_by_distance_in_calibrated_views() {
     };
     for (east, verdict) in [(0.5, CaseVerdict::Right), (6.0, CaseVerdict::False)] {
         let mut harness = Harness::new(plan_of(), vec![at_place(east)]);
-        harness.looks((0, 590), View::Clear, &seen(camera.frames((0.0, 0.0))));
+        harness.looks(0..=590, View::Clear, &seen(camera.frames((0.0, 0.0))));
         let (outcome, _, verdicts) = harness.end();
         assert_eq!(verdicts[0].0, verdict, "{east} m off");
         assert_eq!(outcome.all.asked, 1);
