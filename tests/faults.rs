@@ -25,7 +25,7 @@ use broker::{Broker, Subscriber};
 use filing::{NODE, case, pictures_of, record};
 use gridwatch_contract::Form;
 use gridwatch_custody::chain::Segment;
-use gridwatch_link::{Link, Sharing};
+use gridwatch_link::{Link, SiteSharing};
 use gridwatch_store::{Filter, Store, StoreError};
 use meddler::{Meddler, Mood};
 use platform::Platform;
@@ -54,7 +54,7 @@ async fn victim() {
     };
     let (replies, _none) = mpsc::channel(1);
     // Its sites are its own, and each claim has to come back all the same before its case goes.
-    let sharing = Sharing {
+    let sharing = SiteSharing {
         cells: [case(0).located.cell].into(),
         known: Vec::new(),
         news: mpsc::unbounded_channel().0,

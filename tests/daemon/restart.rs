@@ -1,4 +1,4 @@
-//! The daemon is stopped while a heap dwells and started again: the heap goes on where it was.
+//! The daemon is restarted while a heap dwells: the dwell continues.
 
 use crate::broker::{Broker, Subscriber, topic};
 use crate::daemon::{Daemon, farm};
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 const CAMERAS: [&str; 1] = ["street-a"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_heap_that_dwells_goes_on_over_a_restart() {
+async fn a_dwell_continues_over_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let farm = farm(&CAMERAS);
     let broker = Broker::start();
@@ -41,6 +41,6 @@ async fn a_heap_that_dwells_goes_on_over_a_restart() {
             record.presence
         );
     }
-    // Its first picture was too young to be on the disk: the two that it is filed with are both of the second run.
+    // Its first picture was too new to have been written to disk, so both of the case's pictures are from the second run.
     assert!(record.first_seen_at.timestamp() > restarted_at);
 }

@@ -4,7 +4,7 @@ use crate::broker::{Broker, Subscriber, topic, within};
 use crate::filing;
 use crate::filing::{NODE, file, form, link, record, revision, topics, unsealed};
 use crate::platform::{Platform, emptied, quarantined};
-use gridwatch_base::clock::Kept;
+use gridwatch_base::clock::ClockSync;
 use gridwatch_contract::{CaseRecord, ClockHealth, HealthMessage, When};
 use gridwatch_custody::keys::KeyRing;
 use gridwatch_engine::CaseState;
@@ -246,7 +246,7 @@ async fn health_goes_out_while_the_broker_is_there() {
         schema_version: 1,
         node_id: NODE.into(),
         at: When::new(filing::at(0), &filing::zone()),
-        clock: Some(ClockHealth::new(Some(Kept {
+        clock: Some(ClockHealth::new(Some(ClockSync {
             offset_ms: 2,
             error_ms: 15,
         }))),

@@ -7,7 +7,7 @@ use crate::broker::{Broker, Subscriber, topic, within};
 use crate::filing::{at, case, pictures_of, record, revision};
 use gridwatch_contract::{ClaimMessage, Form, Topics};
 use gridwatch_engine::{CaseId, CaseState, Known};
-use gridwatch_link::{IncomingReply, Link, LinkHandle, Sharing};
+use gridwatch_link::{IncomingReply, Link, LinkHandle, SiteSharing};
 use gridwatch_store::Store;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -49,7 +49,7 @@ impl Member {
             ..filing::settings(port)
         };
         let (news_in, news) = mpsc::unbounded_channel();
-        let sharing = Sharing {
+        let sharing = SiteSharing {
             cells: [case(0).located.cell].into(),
             known: Vec::new(),
             news: news_in,

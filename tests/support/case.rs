@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use gridwatch_base::clock::Kept;
+use gridwatch_base::clock::ClockSync;
 use gridwatch_contract::{
-    CameraInfo, CaseRecord, Context, EvidenceItem, EvidenceRole, Form, Language, ModelInfo, Topics, When,
+    CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, Form, Language, ModelInfo, RecordContext, Topics, When,
 };
-use gridwatch_engine::{BBox, Case, Category, Located, LonLat, Noted, PlaceMethod, Reason};
+use gridwatch_engine::{BBox, Case, Category, JournalEntry, Location, LonLat, PlaceMethod, Reason};
 use jiff::{Timestamp, tz::TimeZone};
 
 pub const NODE: &str = "box-7";
@@ -44,7 +44,7 @@ pub fn case(n: u32) -> Case {
         camera: "gate".into(),
         zone: Some("pavement".into()),
         schedule: None,
-        located: Located {
+        located: Location {
             at: LonLat { lon: 121.5, lat: 31.2 },
             uncertainty_m: 4.5,
             method: PlaceMethod::Homography,
@@ -71,7 +71,7 @@ pub fn case(n: u32) -> Case {
         confidence: 0.87,
         appearance: None,
         number: None,
-        confidence_closer: None,
+        second_look_score: None,
         count: 1,
         area_m2: None,
         merge_radius_m: 8.0,
@@ -112,7 +112,7 @@ pub fn evidence_item(i: usize, role: EvidenceRole, bytes: usize, sha256: String)
 pub fn record(case: &Case, evidence: Vec<EvidenceItem>) -> CaseRecord {
     CaseRecord::new(
         case,
-        Context {
+        RecordContext {
             node: NODE,
             language: Language::Zh,
             zone: &zone(),
@@ -137,7 +137,7 @@ pub fn record(case: &Case, evidence: Vec<EvidenceItem>) -> CaseRecord {
             picture: (1920, 1080),
             evidence,
             filed_at: at(1801),
-            clock: Some(Kept {
+            clock: Some(ClockSync {
                 offset_ms: -3,
                 error_ms: 21,
             }),
@@ -154,8 +154,8 @@ pub fn unsealed(record: &CaseRecord) -> CaseRecord {
     }
 }
 
-fn noted(reason: Reason, first: i64, last: i64, times: u32) -> Noted {
-    Noted {
+fn noted(reason: Reason, first: i64, last: i64, times: u32) -> JournalEntry {
+    JournalEntry {
         reason,
         first_at: at(first),
         last_at: at(last),

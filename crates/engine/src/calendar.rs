@@ -1,10 +1,10 @@
-//! The city's hours: which days are which, and when a schedule is open.
+//! The city's calendar: holidays, schedules, and when a schedule is open.
 //!
-//! Time comes in as UTC and windows are in the city's wall time; the zone's rules come with the plan, so no database is
-//! read here. A moment is in a window if a clock on the wall shows a time of the window then, and nothing else: where summer
-//! time leaves an hour out, what lies in it does not come, and where an hour comes twice, a window in it is open twice. A
-//! window that crosses midnight belongs to the day it began on: Friday 18:00–02:00 is open on Saturday at 01:00, whatever
-//! Saturday is.
+//! Times come in as UTC; windows are in the city's local time. The time zone's rules come with the plan, so no
+//! time-zone database is read here. A moment is in a window if the local clock then shows a time in the window. Local
+//! times skipped by a DST change never occur; local times that occur twice are in the window twice. A window that
+//! crosses midnight belongs to the day it begins on: Friday 18:00–02:00 is open on Saturday at 01:00, whatever kind of
+//! day Saturday is.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,31 +20,31 @@ use jiff::{
 
 use super::{plus, since, types::ScheduleId};
 
-/// Minutes of a day on the wall.
+/// Minutes per day on the local clock.
 pub const DAY: u16 = 24 * 60;
 
-/// How far around a moment its spell is looked for.
-const SPELL: Duration = Duration::from_hours(12);
+/// How far around a moment the calendar searches for the limits of its span.
+const SPAN_SEARCH: Duration = Duration::from_hours(12);
 
-/// What the city's notices make of a date. A date without an entry is what its weekday says.
+/// Exceptions announced by the city. A date without one follows its weekday.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DayKind {
-    /// A public holiday: nobody works, whatever the weekday.
+    /// A public holiday, whatever the weekday.
     Holiday,
-    /// A make-up working day (调休): worked, though it is a Saturday or a Sunday.
+    /// A make-up working day (调休) on a Saturday or Sunday.
     WorkingDay,
 }
 
-/// Days on which a window begins: all that any part of it names.
+/// Days on which a window begins: the union of the fields.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Days {
     /// By weekday, Monday first, holiday or not.
     pub weekdays: [bool; 7],
     /// Monday to Friday without holidays, and make-up working days.
     pub workday: bool,
-    /// Every day that is no workday.
+    /// Every other day.
     pub restday: bool,
-    /// Public holidays alone.
+    /// Public holidays.
     pub holiday: bool,
 }
 
@@ -57,8 +57,8 @@ impl Days {
         holiday: false,
     };
 
-    /// Whether a day of that weekday and kind is one of them.
-    pub fn hold(&self, weekday: Weekday, kind: Option<DayKind>) -> bool {
+    /// Whether it includes a day of this weekday and kind.
+    pub fn includes(&self, weekday: Weekday, kind: Option<DayKind>) -> bool {
         let is_workday = match kind {
             Some(DayKind::Holiday) => false,
             Some(DayKind::WorkingDay) => true,
@@ -72,10 +72,10 @@ impl Days {
     }
 }
 
-/// A part of every year, from one month and day to another, both included; it may cross the new year.
+/// A part of every year, from one month and day to another, both inclusive; it may cross the new year.
 ///
-/// Leap days change nothing: 29 February belongs to whatever 28 February belongs to, so that seasons that share the year
-/// without a gap do so in leap years too, and `02-29` as a bound is `02-28`.
+/// 29 February always belongs with 28 February, so that seasons which divide the year without a gap also do so in leap
+/// years. A bound of `02-29` is read as `02-28`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Season {
     from: (i8, i8),
@@ -83,15 +83,15 @@ pub struct Season {
 }
 
 impl Season {
-    /// From and to as (month 1..=12, day 1..=31).
+    /// Bounds as (month 1..=12, day 1..=31).
     pub fn new(from: (i8, i8), to: (i8, i8)) -> Self {
-        let (from, to) = (unleap(from), unleap(to));
+        let (from, to) = (without_leap_day(from), without_leap_day(to));
         Self { from, to }
     }
 
-    /// Whether the date is in it.
-    pub fn holds(&self, date: Date) -> bool {
-        let day = unleap((date.month(), date.day()));
+    /// Whether the season includes the date.
+    pub fn includes(&self, date: Date) -> bool {
+        let day = without_leap_day((date.month(), date.day()));
         if self.from <= self.to {
             (self.from..=self.to).contains(&day)
         } else {
@@ -100,102 +100,102 @@ impl Season {
     }
 }
 
-fn unleap(day: (i8, i8)) -> (i8, i8) {
+fn without_leap_day(day: (i8, i8)) -> (i8, i8) {
     if day == (2, 29) { (2, 28) } else { day }
 }
 
-/// One stretch of certain days.
+/// A time window on certain days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// The days it begins on.
+    /// Days on which it begins.
     pub days: Days,
-    /// Where it begins, in minutes of wall time since that day's 00:00; 0..[`DAY`].
+    /// Start in minutes of local time since that day's 00:00; 0..[`DAY`].
     pub from: u16,
-    /// Where it ends, counted from the same 00:00 and not included: past [`DAY`] it ends on the next day.
-    /// `from < to <= from + DAY`.
+    /// End, exclusive, counted from the same 00:00; past [`DAY`] it lies on the next day. `from < to <= from + DAY`.
     pub to: u16,
-    /// The part of the year in which it begins; `None`: all of it.
+    /// Season in which it begins; `None`: all year.
     pub season: Option<Season>,
 }
 
-/// Hours with a name. It is open when any of its windows is.
+/// A named schedule, open when any of its windows is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Schedule {
-    /// In the order of the configuration; they may overlap.
+    /// In the order of the configuration; may overlap.
     pub windows: Vec<Window>,
 }
 
-/// Collection and the like: while the schedule is open, and for some time after, a rule sees nothing and forgets nothing.
+/// A pause of a rule, such as garbage collection: while the schedule is open and for some time after, the rule ignores
+/// everything and forgets nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pause {
-    /// Which schedule.
+    /// The schedule.
     pub schedule: ScheduleId,
-    /// How long it lasts after the schedule closed.
+    /// Extra time after the schedule closes.
     pub after: Duration,
 }
 
-/// When a rule works. The default is always.
+/// When a rule is active; by default always.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hours {
-    /// Only while this is open.
+    /// Active only while this schedule is open.
     pub active: Option<ScheduleId>,
-    /// Never in this.
+    /// Never active during this pause.
     pub pause: Option<Pause>,
 }
 
-/// A time in which a rule's hours say one thing.
+/// A span of time in which a rule's activity does not change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spell {
-    /// The end is not in it.
+pub struct HoursSpan {
+    /// Start inclusive, end exclusive.
     pub during: Range<Timestamp>,
-    /// The rule works then.
-    pub works: bool,
+    /// Whether the rule is active in it.
+    pub is_active: bool,
 }
 
-/// One rule's hours, asked look by look: the answers are the calendar's own, and nearly all lie in the spell of the one before.
-/// Whoever asks keeps it, and takes a new one for other hours.
+/// Caches the current [`HoursSpan`] of one rule: consecutive looks nearly always fall into the same span. Use a new
+/// cache for other hours.
 #[derive(Debug, Clone, Default)]
-pub struct Lately(Option<Spell>);
+pub struct HoursCache(Option<HoursSpan>);
 
-impl Lately {
-    /// As [`Calendar::works`].
-    pub fn works(&mut self, calendar: &Calendar, hours: &Hours, at: Timestamp) -> bool {
-        self.at(calendar, hours, at).works
+impl HoursCache {
+    /// As [`Calendar::is_active`].
+    pub fn is_active(&mut self, calendar: &Calendar, hours: &Hours, at: Timestamp) -> bool {
+        self.at(calendar, hours, at).is_active
     }
 
-    /// As [`Calendar::worked`].
-    pub fn worked(&mut self, calendar: &Calendar, hours: &Hours, from: Timestamp, to: Timestamp) -> Duration {
-        let spell = self.at(calendar, hours, to);
-        if from < spell.during.start {
-            calendar.worked(hours, from, to)
-        } else if spell.works {
+    /// As [`Calendar::active_time`].
+    pub fn active_time(&mut self, calendar: &Calendar, hours: &Hours, from: Timestamp, to: Timestamp) -> Duration {
+        let span = self.at(calendar, hours, to);
+        if from < span.during.start {
+            calendar.active_time(hours, from, to)
+        } else if span.is_active {
             since(to, from)
         } else {
             Duration::ZERO
         }
     }
 
-    fn at(&mut self, calendar: &Calendar, hours: &Hours, at: Timestamp) -> &Spell {
+    fn at(&mut self, calendar: &Calendar, hours: &Hours, at: Timestamp) -> &HoursSpan {
         if self.0.as_ref().is_some_and(|s| !s.during.contains(&at)) {
             self.0 = None;
         }
-        self.0.get_or_insert_with(|| calendar.spell(hours, at))
+        self.0.get_or_insert_with(|| calendar.span(hours, at))
     }
 }
 
-/// Everything about days and hours that the city decides.
+/// The city's days and hours.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calendar {
-    /// The city's.
+    /// The city's time zone.
     pub zone: TimeZone,
-    /// The dates that are not what their weekday says.
+    /// Dates that do not follow their weekday.
     pub days: BTreeMap<Date, DayKind>,
-    /// By id. One that is not here is never open.
+    /// By id. An unknown schedule is never open.
     pub schedules: BTreeMap<ScheduleId, Schedule>,
 }
 
 impl Default for Calendar {
-    /// UTC, without holidays and schedules.
+    /// UTC, no holidays, no schedules.
     fn default() -> Self {
         Self {
             zone: TimeZone::UTC,
@@ -206,12 +206,12 @@ impl Default for Calendar {
 }
 
 impl Calendar {
-    /// Whether the schedule is open at that moment.
+    /// Whether the schedule is open at `at`.
     pub fn is_open(&self, schedule: &ScheduleId, at: Timestamp) -> bool {
         self.schedules.get(schedule).is_some_and(|s| self.is_in(s, at))
     }
 
-    /// When the schedule is open between two moments: in order, apart from each other, ends not included.
+    /// The ranges in which the schedule is open between two moments: in order, disjoint, ends exclusive.
     pub fn open_within(&self, schedule: &ScheduleId, from: Timestamp, to: Timestamp) -> Vec<Range<Timestamp>> {
         let Some(schedule) = self.schedules.get(schedule).filter(|_| from < to) else {
             return Vec::new();
@@ -230,35 +230,35 @@ impl Calendar {
         open
     }
 
-    /// Whether a rule with these hours works at that moment.
-    pub fn works(&self, hours: &Hours, at: Timestamp) -> bool {
+    /// Whether a rule with these hours is active at `at`.
+    pub fn is_active(&self, hours: &Hours, at: Timestamp) -> bool {
         hours.active.as_ref().is_none_or(|s| self.is_open(s, at))
             && !hours.pause.as_ref().is_some_and(|p| {
                 self.is_open(&p.schedule, at) || !self.open_within(&p.schedule, minus(at, p.after), at).is_empty()
             })
     }
 
-    /// How much of the time between two moments a rule with these hours works.
-    pub fn worked(&self, hours: &Hours, from: Timestamp, to: Timestamp) -> Duration {
-        let worked = self.working(hours, from, to);
+    /// How long a rule with these hours is active between two moments.
+    pub fn active_time(&self, hours: &Hours, from: Timestamp, to: Timestamp) -> Duration {
+        let worked = self.active_ranges(hours, from, to);
         worked.iter().map(|w| since(w.end, w.start)).sum()
     }
 
-    /// What the hours say at a moment, and between which other moments they say nothing else.
-    pub fn spell(&self, hours: &Hours, at: Timestamp) -> Spell {
+    /// The span around `at` in which the hours give the same answer.
+    pub fn span(&self, hours: &Hours, at: Timestamp) -> HoursSpan {
         if *hours == Hours::default() {
-            return Spell {
+            return HoursSpan {
                 during: Timestamp::MIN..Timestamp::MAX,
-                works: true,
+                is_active: true,
             };
         }
-        // What lies farther is asked for anew, which a day sees twice.
-        let mut during = minus(at, SPELL)..plus(at, SPELL);
-        for working in self.working(hours, during.start, during.end) {
+        // Longer spans are cut here and computed again, about twice a day.
+        let mut during = minus(at, SPAN_SEARCH)..plus(at, SPAN_SEARCH);
+        for working in self.active_ranges(hours, during.start, during.end) {
             if working.contains(&at) {
-                return Spell {
+                return HoursSpan {
                     during: working,
-                    works: true,
+                    is_active: true,
                 };
             }
             if working.end <= at {
@@ -268,11 +268,14 @@ impl Calendar {
                 break;
             }
         }
-        Spell { during, works: false }
+        HoursSpan {
+            during,
+            is_active: false,
+        }
     }
 
-    /// When a rule with these hours works between two moments: in order, apart from each other, ends not included.
-    fn working(&self, hours: &Hours, from: Timestamp, to: Timestamp) -> Vec<Range<Timestamp>> {
+    /// The ranges in which a rule with these hours is active between two moments: in order, disjoint, ends exclusive.
+    fn active_ranges(&self, hours: &Hours, from: Timestamp, to: Timestamp) -> Vec<Range<Timestamp>> {
         let mut worked = match &hours.active {
             Some(schedule) => self.open_within(schedule, from, to),
             None => vec![from..to],
@@ -280,18 +283,18 @@ impl Calendar {
         if let Some(pause) = &hours.pause {
             for open in self.open_within(&pause.schedule, minus(from, pause.after), to) {
                 let rest = open.start..plus(open.end, pause.after);
-                worked = worked.into_iter().flat_map(|w| without(w, &rest)).collect();
+                worked = worked.into_iter().flat_map(|w| subtract(w, &rest)).collect();
             }
         }
         worked
     }
 
-    /// Whether the clock on the wall shows a time of one of the windows.
+    /// Whether the local time is in one of the windows.
     fn is_in(&self, schedule: &Schedule, at: Timestamp) -> bool {
         let wall = self.zone.to_datetime(at);
         let minute = u16::from(wall.hour().unsigned_abs()) * 60 + u16::from(wall.minute().unsigned_abs());
         let begins = |w: &Window, date: Date| {
-            w.days.hold(date.weekday(), self.days.get(&date).copied()) && w.season.is_none_or(|s| s.holds(date))
+            w.days.includes(date.weekday(), self.days.get(&date).copied()) && w.season.is_none_or(|s| s.includes(date))
         };
         let today = wall.date();
         schedule.windows.iter().any(|w| {
@@ -300,12 +303,12 @@ impl Calendar {
         })
     }
 
-    /// Every moment between the two at which the schedule may open or close: where the wall shows an end of a window, and
-    /// where it jumps. Which of them do, [`Self::is_in`] says.
+    /// Every moment between the two at which the schedule may open or close: window bounds and time-zone transitions.
+    /// [`Self::is_in`] decides which of them do.
     fn edges(&self, schedule: &Schedule, from: Timestamp, to: Timestamp) -> BTreeSet<Timestamp> {
         let jumps = self.zone.following(from).map(|t| t.timestamp());
         let mut edges: BTreeSet<Timestamp> = jumps.take_while(|t| *t < to).collect();
-        // A window ends up to two days after the 00:00 it is counted from; a wall that jumps back shows a day again.
+        // A window ends up to two days after the 00:00 it is counted from, and a backward transition may repeat a day.
         let first = self.zone.to_datetime(from).date().saturating_sub(Span::new().days(3));
         let last = self.zone.to_datetime(to).date().saturating_add(Span::new().days(1));
         for date in first.series(Span::new().days(1)).take_while(|d| *d <= last) {
@@ -332,8 +335,8 @@ fn minus(at: Timestamp, before: Duration) -> Timestamp {
     at.checked_sub(before).unwrap_or(Timestamp::MIN)
 }
 
-/// What is left of `whole` before and after `hole`.
-fn without(whole: Range<Timestamp>, hole: &Range<Timestamp>) -> impl Iterator<Item = Range<Timestamp>> {
+/// The parts of `whole` before and after `hole`.
+fn subtract(whole: Range<Timestamp>, hole: &Range<Timestamp>) -> impl Iterator<Item = Range<Timestamp>> {
     let before = whole.start..whole.end.min(hole.start);
     let after = whole.start.max(hole.end)..whole.end;
     [before, after].into_iter().filter(|r| r.start < r.end)
@@ -345,7 +348,7 @@ mod tests {
 
     use super::*;
 
-    /// China's 2026: 14 February is a Saturday that is worked, 16 February a Monday in the Spring Festival.
+    /// China in 2026: Saturday 14 February is a make-up working day, Monday 16 February is in the Spring Festival.
     fn calendar(window: Window) -> Calendar {
         Calendar {
             zone: TimeZone::fixed(jiff::tz::offset(8)),
@@ -372,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn make_up_days_are_worked_and_holidays_are_not() {
+    fn make_up_days_are_workdays_and_holidays_are_not() {
         let workday = calendar(window(
             Days {
                 workday: true,
@@ -413,13 +416,13 @@ mod tests {
         assert_eq!(
             on(monday),
             [false, false, true],
-            "a weekday's name is the weekday, holiday or not"
+            "a named weekday is that weekday, holiday or not"
         );
         assert_eq!(on(Days::DAILY), [true; 3]);
     }
 
     #[test]
-    fn a_night_belongs_to_the_day_it_began_on() {
+    fn a_window_across_midnight_belongs_to_the_day_it_began_on() {
         let fridays = Days {
             weekdays: [false, false, false, false, true, false, false],
             ..Days::default()
@@ -438,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn leap_days_change_no_season() {
+    fn leap_days_leave_no_gap_between_seasons() {
         let winter = Season::new((11, 1), (2, 28));
         let spring = Season::new((3, 1), (10, 31));
         for year in [2024, 2025, 2100] {
@@ -446,15 +449,15 @@ mod tests {
                 .series(Span::new().days(1))
                 .take_while(|d| d.year() == year)
             {
-                assert!(winter.holds(day) != spring.holds(day), "{day} is in one of them");
+                assert!(winter.includes(day) != spring.includes(day), "{day} is in one of them");
             }
         }
-        assert!(winter.holds(date(2024, 2, 29)));
+        assert!(winter.includes(date(2024, 2, 29)));
         assert_eq!(Season::new((2, 29), (2, 29)), Season::new((2, 28), (2, 28)));
     }
 
     #[test]
-    fn a_pause_outlasts_its_window_and_takes_its_time() {
+    fn a_pause_extends_past_its_window_and_is_not_active_time() {
         let calendar = calendar(window(Days::DAILY, 360, 570));
         let hours = Hours {
             active: None,
@@ -470,9 +473,9 @@ mod tests {
             ("09:59:59", false),
             ("10:00:00", true),
         ] {
-            assert_eq!(calendar.works(&hours, at(local)), expected, "{local}");
+            assert_eq!(calendar.is_active(&hours, at(local)), expected, "{local}");
         }
-        let worked = |from, to| calendar.worked(&hours, at(from), at(to)).as_secs();
+        let worked = |from, to| calendar.active_time(&hours, at(from), at(to)).as_secs();
         assert_eq!(worked("05:50:00", "10:10:00"), 20 * 60);
         assert_eq!(worked("09:45:00", "10:00:10"), 10);
         assert_eq!(worked("07:00:00", "07:10:00"), 0);
@@ -480,23 +483,26 @@ mod tests {
             active: Some("hours".into()),
             pause: None,
         };
-        assert_eq!(calendar.worked(&night, at("05:59:50"), at("06:00:20")).as_secs(), 20);
+        assert_eq!(
+            calendar.active_time(&night, at("05:59:50"), at("06:00:20")).as_secs(),
+            20
+        );
         let unknown = Hours {
             active: Some("nowhere".into()),
             pause: None,
         };
-        assert!(!calendar.works(&unknown, at("07:00:00")));
-        assert!(calendar.works(&Hours::default(), at("07:00:00")));
+        assert!(!calendar.is_active(&unknown, at("07:00:00")));
+        assert!(calendar.is_active(&Hours::default(), at("07:00:00")));
     }
 
-    /// Every 7 minutes and 20 seconds over a fortnight in which clocks are set forward: each answer is the one without a memory.
+    /// Every 7 min 20 s over a fortnight with a DST change: the cache agrees with the calendar.
     #[test]
-    fn a_spell_says_what_the_calendar_says() {
+    fn cached_spans_agree_with_the_calendar() {
         let windows = |spans: &[(u16, u16)]| Schedule {
             windows: spans.iter().map(|(from, to)| window(Days::DAILY, *from, *to)).collect(),
         };
         let calendar = Calendar {
-            // In the last Sunday of March, at 02:00 by the wall, it is 03:00.
+            // DST starts on the last Sunday of March: local 02:00 becomes 03:00.
             zone: TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap(),
             schedules: [
                 ("night".into(), windows(&[(18 * 60, 26 * 60)])),
@@ -526,28 +532,28 @@ mod tests {
             hours(None, Some(("never", 30))),
             hours(None, Some(("night", 24 * 60))),
         ] {
-            let mut lately = Lately::default();
+            let mut cache = HoursCache::default();
             let begin: Timestamp = "2026-03-22T00:00:00Z".parse().unwrap();
             for step in 0..14 * 24 * 60 * 60 / 440 {
                 let at = plus(begin, Duration::from_secs(440 * step));
                 assert_eq!(
-                    lately.works(&calendar, &hours, at),
-                    calendar.works(&hours, at),
+                    cache.is_active(&calendar, &hours, at),
+                    calendar.is_active(&hours, at),
                     "{at} {hours:?}"
                 );
                 for before in [10, 440, 3000, 100_000] {
                     let from = minus(at, Duration::from_secs(before));
-                    let worked = calendar.worked(&hours, from, at);
+                    let worked = calendar.active_time(&hours, from, at);
                     assert_eq!(
-                        lately.worked(&calendar, &hours, from, at),
+                        cache.active_time(&calendar, &hours, from, at),
                         worked,
                         "{from} {at} {hours:?}"
                     );
                 }
-                let spell = calendar.spell(&hours, at);
-                assert!(spell.during.contains(&at));
-                for end in [spell.during.start, minus(spell.during.end, Duration::from_nanos(1))] {
-                    assert_eq!(calendar.works(&hours, end), spell.works, "{end} {hours:?}");
+                let span = calendar.span(&hours, at);
+                assert!(span.during.contains(&at));
+                for end in [span.during.start, minus(span.during.end, Duration::from_nanos(1))] {
+                    assert_eq!(calendar.is_active(&hours, end), span.is_active, "{end} {hours:?}");
                 }
             }
         }

@@ -1,8 +1,8 @@
-//! A case's life after it is filed, and its name.
+//! The case lifecycle after filing, and case ids.
 //!
-//! [`CaseState::after`] alone says which answers of the platform are possible; each arm has its reason, and what has no
-//! arm is refused. Answers may come twice and steps may be left out (platforms with automatic dispatch never say
-//! "accepted"), but a case never goes back by itself.
+//! [`CaseState::after`] is the only table of the platform's replies; each arm has its reason, and anything else is
+//! rejected. Replies may be repeated and steps may be skipped (platforms with automatic dispatch never say "accepted"),
+//! but a case never goes back on its own.
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -10,59 +10,59 @@ use ulid::Ulid;
 
 use super::types::{CameraId, CaseId, CaseState, NodeId, RuleId};
 
-/// An answer that cannot be: nothing is changed by it.
+/// A reply that does not fit the state of the case. Nothing is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a case that is {} cannot become {}: {why}", .from.as_str(), .to.as_str())]
-pub struct Illegal {
-    /// Where the case stands.
+pub struct IllegalTransition {
+    /// Current state of the case.
     pub from: CaseState,
-    /// What the platform said.
+    /// State that the platform replied.
     pub to: CaseState,
-    /// Why not.
+    /// Why the transition is not allowed.
     pub why: &'static str,
 }
 
 impl CaseState {
-    /// The state after the platform's answer `to`. The same answer again changes nothing.
+    /// The state after the platform's reply `to`. A repeated reply changes nothing.
     ///
     /// # Errors
-    /// [`Illegal`] for an answer that cannot follow from here.
-    pub fn after(self, to: Self) -> Result<Self, Illegal> {
+    /// [`IllegalTransition`] if `to` cannot follow from this state.
+    pub fn after(self, to: Self) -> Result<Self, IllegalTransition> {
         transition(self, to).map(|_| to)
     }
 }
 
-/// Why the step is taken, as a sentence for the case's history.
-pub(super) fn transition(from: CaseState, to: CaseState) -> Result<&'static str, Illegal> {
+/// The reason for the transition, as a sentence for the case history.
+pub(super) fn transition(from: CaseState, to: CaseState) -> Result<&'static str, IllegalTransition> {
     use CaseState::*;
-    let refuse = |why| Err(Illegal { from, to, why });
+    let refuse = |why| Err(IllegalTransition { from, to, why });
     match (from, to) {
-        (a, b) if a == b => Ok("The platform said so again."),
-        // What only the box says.
-        (_, Filed) => refuse("filing is the box's own word"),
-        (_, Withdrawn) => refuse("withdrawing is the box's own word"),
-        (Withdrawn, Closed) => Ok("The platform closed the case that the box had taken back."),
-        (Withdrawn, _) => refuse("the box took it back and files anew if it is there"),
-        // What is over comes back only by being reopened.
-        (Closed, Reopened) => Ok("The platform reopened the case: the problem came back."),
-        (Rejected | DuplicateOf, Reopened) => Ok("The platform reopened the case: it thought better of refusing it."),
-        (Closed | Rejected | DuplicateOf, _) => refuse("the case is over, and only reopening brings it back"),
-        (_, Reopened) => refuse("the case is not over"),
-        // Triage. A clerk may think better of it at any time before the crew has done the work.
+        (a, b) if a == b => Ok("The platform repeated its reply."),
+        // Only the box files and withdraws.
+        (_, Filed) => refuse("only the box files cases"),
+        (_, Withdrawn) => refuse("only the box withdraws cases"),
+        (Withdrawn, Closed) => Ok("The platform closed the withdrawn case."),
+        (Withdrawn, _) => refuse("the box withdrew it, and files a new case if the problem is still there"),
+        // An ended case can only be reopened.
+        (Closed, Reopened) => Ok("The platform reopened the case: the problem recurred."),
+        (Rejected | DuplicateOf, Reopened) => Ok("The platform reopened the case: it reversed its decision."),
+        (Closed | Rejected | DuplicateOf, _) => refuse("the case has ended and can only be reopened"),
+        (_, Reopened) => refuse("the case has not ended"),
+        // Triage: a clerk may change their mind until the crew has done the work.
         (Disposed, Rejected) => refuse("a crew has already dealt with it"),
-        (Filed | Accepted | Dispatched | VerifyRequested | Reopened, Rejected) => Ok("The platform refused the case."),
+        (Filed | Accepted | Dispatched | VerifyRequested | Reopened, Rejected) => Ok("The platform rejected the case."),
         (Filed | Accepted | Dispatched | Disposed | VerifyRequested | Reopened, DuplicateOf) => {
-            Ok("The platform knows the problem under another number.")
+            Ok("The platform has the problem under another case number.")
         }
-        // A platform may ask for a check before it accepts, and a reopened case is accepted anew.
-        (Filed | VerifyRequested | Reopened, Accepted) => Ok("The platform took the case."),
-        (Dispatched | Disposed, Accepted) => refuse("a crew was already sent"),
-        // From Disposed and VerifyRequested a crew is sent again: the work did not hold.
-        (Filed | Accepted | Reopened, Dispatched) => Ok("A crew was sent."),
-        (Disposed | VerifyRequested, Dispatched) => Ok("A crew was sent again: the problem was not dealt with."),
-        // Any of these may reach the box first when answers in between were lost with a broker.
+        // A platform may ask for verification before it accepts, and a reopened case is accepted again.
+        (Filed | VerifyRequested | Reopened, Accepted) => Ok("The platform accepted the case."),
+        (Dispatched | Disposed, Accepted) => refuse("a crew was already dispatched"),
+        // From Disposed and VerifyRequested a crew is dispatched again: the problem was not fixed.
+        (Filed | Accepted | Reopened, Dispatched) => Ok("A crew was dispatched."),
+        (Disposed | VerifyRequested, Dispatched) => Ok("A crew was dispatched again: the problem was not fixed."),
+        // Any of these may arrive first if the replies in between were lost.
         (Filed | Accepted | Dispatched | VerifyRequested | Reopened, Disposed) => {
-            Ok("The crew says the problem is dealt with.")
+            Ok("The crew reports the problem as fixed.")
         }
         (Filed | Accepted | Dispatched | Disposed | Reopened, VerifyRequested) => {
             Ok("The platform asks whether the problem is still there.")
@@ -70,15 +70,15 @@ pub(super) fn transition(from: CaseState, to: CaseState) -> Result<&'static str,
         (Filed | Accepted | Dispatched | Disposed | VerifyRequested | Reopened, Closed) => {
             Ok("The platform closed the case.")
         }
-        // Equal states were the first arm.
+        // Handled by the first arm.
         (Accepted, Accepted) | (Dispatched, Dispatched) | (Disposed, Disposed) | (VerifyRequested, VerifyRequested) => {
-            Ok("The platform said so again.")
+            Ok("The platform repeated its reply.")
         }
     }
 }
 
-/// The case's ULID: 48 bits of milliseconds of `confirmed_at`, then the first 80 bits of SHA-256 over what the case is.
-/// Content decides, not chance: replay gives the same id, and a receiver sees the same case.
+/// The case's ULID: 48 bits of milliseconds of `confirmed_at`, then the first 80 bits of SHA-256 over the case's
+/// identity. Derived from content, not random, so that replay gives the same id and receivers see the same case.
 pub(super) fn case_id(
     node: &NodeId,
     camera: &CameraId,
@@ -89,7 +89,7 @@ pub(super) fn case_id(
 ) -> CaseId {
     let mut hash = Sha256::new();
     for field in [node.as_str(), camera.as_str(), rule.as_str(), dedup_key] {
-        // The length first: "ab" + "c" and "a" + "bc" are different cases.
+        // Hash the length first, so that "ab" + "c" and "a" + "bc" differ.
         hash.update((field.len() as u64).to_be_bytes());
         hash.update(field);
     }
@@ -118,9 +118,9 @@ mod tests {
         CaseState::Withdrawn,
     ];
 
-    /// Rows are where a case stands, columns what the platform says, both in the order of `ALL`; `=` changes nothing.
+    /// One row per current state, one column per reply, both in the order of `ALL`; `=` changes nothing.
     #[test]
-    fn the_whole_table_of_transitions() {
+    fn the_whole_case_transition_table() {
         let table: Vec<String> = ALL
             .iter()
             .map(|from| {
@@ -151,11 +151,11 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_why() {
+    fn a_rejection_states_its_reason() {
         let refused = CaseState::Disposed.after(CaseState::Accepted).unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "a case that is disposed cannot become accepted: a crew was already sent"
+            "a case that is disposed cannot become accepted: a crew was already dispatched"
         );
     }
 
@@ -174,7 +174,7 @@ mod tests {
         };
         let one = id("ab", "c", 1_700_000_000);
         assert_eq!(one, id("ab", "c", 1_700_000_000));
-        assert_ne!(one, id("a", "bc", 1_700_000_000), "fields do not run together");
+        assert_ne!(one, id("a", "bc", 1_700_000_000), "field boundaries count");
         assert_ne!(one, id("ab", "c", 1_700_000_001));
         let ulid = Ulid::from_string(one.as_str()).unwrap();
         assert_eq!((one.as_str().len(), ulid.timestamp_ms()), (26, 1_700_000_300_000));

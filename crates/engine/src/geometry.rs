@@ -1,7 +1,7 @@
-//! Boxes, polygons, metres: pure geometry, no state and no decision.
+//! Pure geometry: boxes, polygons, ground distances, calibration.
 //!
-//! Picture positions are fractions of width and height, so a picture's x and y have different units; whatever compares
-//! distances in a picture does it in units of a box (see [`BBox::shift_to`]), where the aspect ratio cancels.
+//! Picture positions are fractions of width and height, so x and y have different units. Distances in a picture are
+//! therefore measured in units of a box (see [`BBox::shift_to`]), where the aspect ratio cancels.
 
 mod calibration;
 mod crs;
@@ -14,13 +14,13 @@ pub use lens::Lens;
 
 use super::types::{BBox, LonLat, Point};
 
-/// WGS 84 semi-major axis in metres (NIMA TR8350.2, table 3.1); CGCS2000 has the same to the last digit.
+/// WGS 84 semi-major axis in metres (NIMA TR8350.2, table 3.1); identical for CGCS2000.
 const SEMI_MAJOR_M: f64 = 6_378_137.0;
-/// WGS 84 first eccentricity squared (same table); CGCS2000's differs in the eleventh digit.
+/// WGS 84 first eccentricity squared (same table); CGCS2000 differs in the eleventh digit.
 const ECCENTRICITY_SQUARED: f64 = 6.694_379_990_14e-3;
 
 impl BBox {
-    /// The box kept inside the picture; `None` where it has no area there or is not made of numbers.
+    /// The box clipped to the picture; `None` if nothing is left or a coordinate is not finite.
     pub fn within_picture(self) -> Option<Self> {
         let all = [self.x1, self.y1, self.x2, self.y2];
         if !all.iter().all(|v| v.is_finite()) {
@@ -45,7 +45,7 @@ impl BBox {
         self.width().max(0.0) * self.height().max(0.0)
     }
 
-    /// Its middle.
+    /// Its centre.
     pub fn centre(&self) -> Point {
         Point {
             x: f64::midpoint(self.x1.into(), self.x2.into()),
@@ -53,12 +53,12 @@ impl BBox {
         }
     }
 
-    /// True where the point lies in it or on its edge.
-    pub fn holds(&self, Point { x, y }: Point) -> bool {
+    /// True if the point lies in it or on its edge.
+    pub fn contains(&self, Point { x, y }: Point) -> bool {
         (f64::from(self.x1)..=self.x2.into()).contains(&x) && (f64::from(self.y1)..=self.y2.into()).contains(&y)
     }
 
-    /// Where the thing touches the ground: the middle of the lower edge.
+    /// The middle of its lower edge, where the object touches the ground.
     pub fn foot(&self) -> Point {
         Point {
             x: f64::midpoint(self.x1.into(), self.x2.into()),
@@ -68,22 +68,22 @@ impl BBox {
 
     /// Intersection over union, 0..=1; 0 for boxes without area.
     pub fn iou(&self, other: &Self) -> f64 {
-        let both = self.common(other);
+        let both = self.intersection_area(other);
         if both <= 0.0 {
             return 0.0;
         }
         both / (self.area() + other.area() - both)
     }
 
-    /// The area that both cover.
-    pub fn common(&self, other: &Self) -> f64 {
+    /// Area of the intersection.
+    pub fn intersection_area(&self, other: &Self) -> f64 {
         let w = f64::from(self.x2.min(other.x2)) - f64::from(self.x1.max(other.x1));
         let h = f64::from(self.y2.min(other.y2)) - f64::from(self.y1.max(other.y1));
         w.max(0.0) * h.max(0.0)
     }
 
-    /// How far the centre of `other` lies from this one's, in diagonals of this box: moving by a whole width and a whole
-    /// height is 1, by a width alone 0.71. Infinite where this box has no area.
+    /// Distance from its centre to the centre of `other`, in diagonals of this box: a shift by its whole width and
+    /// height is 1, by its width alone 0.71. Infinite if this box has no area.
     pub fn shift_to(&self, other: &Self) -> f64 {
         let (a, b) = (self.centre(), other.centre());
         if self.area() <= 0.0 {
@@ -93,9 +93,9 @@ impl BBox {
     }
 }
 
-/// A position in a plane: a picture's, or degrees taken as a plane.
+/// A position in a plane: a picture, or degrees treated as a plane.
 pub trait Planar: Copy {
-    /// Across and along.
+    /// The x and y coordinates.
     fn xy(self) -> (f64, f64);
 }
 
@@ -111,22 +111,22 @@ impl Planar for LonLat {
     }
 }
 
-/// Where a point lies to a ring.
+/// Where a point lies relative to a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// Strictly inside.
     Inside,
-    /// On an edge or a corner, as far as the numbers can tell.
+    /// On an edge or corner, as far as floating point can tell.
     Edge,
     /// Strictly outside.
     Outside,
 }
 
-/// Which side of `ring` (its corners in order, the first not repeated) `p` lies on, by the even-odd rule.
+/// Where `p` lies relative to `ring` (corners in order, the first not repeated), by the even-odd rule.
 ///
-/// Each edge is taken from its lower to its upper end whichever way the ring runs, so two polygons that share an edge
-/// compute the same number for it: a point beside the edge is inside exactly one of them, whatever rounding does.
-/// (Crossing number after W. R. Franklin, PNPOLY, with the edge normalised.)
+/// Each edge is evaluated from its lower to its upper end whichever way the ring runs, so two polygons that share an
+/// edge compute the same value for it: a point next to the edge is inside exactly one of them, whatever the rounding.
+/// (Crossing number after W. R. Franklin, PNPOLY, with normalised edges.)
 pub fn side_of<P: Planar>(ring: &[P], p: P) -> Side {
     let (px, py) = p.xy();
     let Some(last) = ring.last() else {
@@ -155,7 +155,7 @@ pub fn side_of<P: Planar>(ring: &[P], p: P) -> Side {
         if left_of == 0.0 {
             return Side::Edge;
         }
-        // Half open at the upper end: a corner between two edges is crossed once.
+        // Half open at the upper end, so that a corner between two edges is crossed once.
         if py < high.1 && left_of > 0.0 {
             inside = !inside;
         }
@@ -163,7 +163,7 @@ pub fn side_of<P: Planar>(ring: &[P], p: P) -> Side {
     if inside { Side::Inside } else { Side::Outside }
 }
 
-/// Metres around a point: the plane that touches the ellipsoid there. Good to 1 in 10⁴ within 10 km.
+/// Metres around a point, on the tangent plane of the ellipsoid. Accurate to 1 in 10⁴ within 10 km.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LocalPlane {
     origin: LonLat,
@@ -172,8 +172,8 @@ pub struct LocalPlane {
 }
 
 impl LocalPlane {
-    /// The plane at `origin`, scaled by the ellipsoid's radii of curvature there: in the prime vertical
-    /// N = a / √(1 − e² sin² φ) and in the meridian M = N (1 − e²) / (1 − e² sin² φ) (Snyder, USGS PP 1395, 4-18 to 4-20).
+    /// The plane at `origin`, scaled by the ellipsoid's radii of curvature: in the prime vertical N = a / √(1 − e² sin²
+    /// φ) and in the meridian M = N (1 − e²) / (1 − e² sin² φ) (Snyder, USGS PP 1395, 4-18 to 4-20).
     pub fn at(origin: LonLat) -> Self {
         let (sin, cos) = origin.lat.to_radians().sin_cos();
         let under = 1.0 - ECCENTRICITY_SQUARED * sin * sin;
@@ -188,7 +188,7 @@ impl LocalPlane {
 
     /// Metres east and north of the origin.
     pub fn metres(&self, p: LonLat) -> (f64, f64) {
-        // The shorter way round, for a plane at the date line.
+        // Take the shorter way round at the date line.
         let dlon = (p.lon - self.origin.lon + 540.0).rem_euclid(360.0) - 180.0;
         (
             dlon * self.m_per_degree_lon,
@@ -196,12 +196,12 @@ impl LocalPlane {
         )
     }
 
-    /// Degrees of longitude and latitude that are `metres` long here.
+    /// The degrees of longitude and latitude that span `metres` here.
     pub fn degrees(&self, metres: f64) -> (f64, f64) {
         (metres / self.m_per_degree_lon, metres / self.m_per_degree_lat)
     }
 
-    /// The place `east` and `north` metres from the origin.
+    /// The position `east` and `north` metres from the origin.
     pub fn lon_lat(&self, east: f64, north: f64) -> LonLat {
         LonLat {
             lon: self.origin.lon + east / self.m_per_degree_lon,
@@ -210,7 +210,7 @@ impl LocalPlane {
     }
 }
 
-/// Metres between two places, on the plane at the point between them (see [`LocalPlane`]).
+/// Distance between two positions in metres, on the plane at the point between them (see [`LocalPlane`]).
 pub fn distance_m(a: LonLat, b: LonLat) -> f64 {
     let plane = LocalPlane::at(LonLat {
         lon: a.lon,
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_box_knows_its_measures() {
+    fn boxes_are_measured() {
         let b = bbox(0.25, 0.5, 0.75, 1.0);
         assert_eq!(b.area(), 0.25);
         assert_eq!(b.foot(), Point { x: 0.5, y: 1.0 });
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_point_on_the_line_is_on_the_edge() {
+    fn a_point_on_the_boundary_is_on_the_edge() {
         let ring = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)].map(|(x, y)| Point { x, y });
         for (x, y) in [(0.0, 0.0), (1.0, 1.0), (0.5, 0.0), (0.5, 1.0), (0.0, 0.5), (1.0, 0.5)] {
             assert_eq!(side_of(&ring, Point { x, y }), Side::Edge, "{x} {y}");
@@ -276,7 +276,7 @@ mod tests {
         );
     }
 
-    /// Slow and obvious: the sum of the angles under which the edges are seen is ±2π inside and 0 outside.
+    /// Slow reference: the sum of the angles subtended by the edges is ±2π inside and 0 outside.
     fn winds_around(ring: &[Point], p: Point) -> bool {
         let mut angle = 0.0;
         for (i, a) in ring.iter().enumerate() {
@@ -314,14 +314,14 @@ mod tests {
         fn a_shared_edge_leaves_no_gap_and_no_overlap(
             a in (0.0f64..1.0, 0.0f64..1.0), b in (0.0f64..1.0, 0.0f64..1.0), t in 0.0f64..1.0,
         ) {
-            // Two triangles on either side of the edge a–b; the points tried lie on it as nearly as floats allow.
+            // Two triangles on either side of the edge a–b, and points as close to it as floats allow.
             let (dx, dy) = (b.0 - a.0, b.1 - a.1);
             prop_assume!(dx.hypot(dy) > 1e-3);
             let point = |x, y| Point { x, y };
             let (mx, my) = (f64::midpoint(a.0, b.0), f64::midpoint(a.1, b.1));
             let left = [point(a.0, a.1), point(b.0, b.1), point(mx - 5.0 * dy, my + 5.0 * dx)];
             let right = [point(b.0, b.1), point(a.0, a.1), point(mx + 5.0 * dy, my - 5.0 * dx)];
-            // Off the ends, where the other edges come close too.
+            // Away from the ends, where the other edges come close too.
             let t = 0.01 + 0.98 * t;
             let p = point(a.0 + t * dx, a.1 + t * dy);
             match (side_of(&left, p), side_of(&right, p)) {
@@ -331,7 +331,7 @@ mod tests {
         }
 
         #[test]
-        fn metres_and_back(lon in -180.0f64..180.0, lat in -80.0f64..80.0, e in -5e3f64..5e3, n in -5e3f64..5e3) {
+        fn metres_round_trip(lon in -180.0f64..180.0, lat in -80.0f64..80.0, e in -5e3f64..5e3, n in -5e3f64..5e3) {
             let plane = LocalPlane::at(LonLat { lon, lat });
             let (east, north) = plane.metres(plane.lon_lat(e, n));
             prop_assert!((east - e).abs() < 1e-6 && (north - n).abs() < 1e-6);

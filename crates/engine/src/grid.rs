@@ -1,8 +1,8 @@
-//! The city's unit grid cells: read once, looked up for every candidate.
+//! The city's unit grid cells: parsed once, looked up for every candidate.
 //!
-//! Cells are polygons with a code, taken from the city's file as they are; nothing here computes a lattice of its own or
-//! converts between reference systems. A file that does not say which system it is in is refused: the wrong one is 50–500 m
-//! off and looks right.
+//! Cells are polygons with a code, taken from the city's file unchanged; nothing here generates a lattice or converts
+//! between reference systems. A file that does not state its system is rejected, because the wrong one is off by 50–500
+//! m and looks right.
 
 mod border;
 mod check;
@@ -18,77 +18,79 @@ use super::{
     types::{CellCode, LonLat},
 };
 
-pub use check::{Findings, Gap, Overlap, RingFault, Slivers};
+pub use check::{Gap, GridDefects, Overlap, RingFault, Slivers};
 pub use neighbours::CellIndex;
 use neighbours::Neighbours;
 
-/// What a grid file must be.
+/// What a grid file must look like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GridSpec {
     /// The CRS the file must state: `EPSG:4490` or `EPSG:4326`, short or as a URN.
     pub crs: String,
     /// The property that holds a cell's code.
     pub code_property: String,
-    /// What every code must match: a regular expression, its `\d` the ten ASCII digits.
+    /// Regular expression that every code must match; `\d` is the ten ASCII digits.
     pub code_pattern: String,
 }
 
-/// Something wrong with a grid file; the text says where and what to do. Features are counted from 0, as a JSON path does.
+/// A fault in a grid file. The message says where and what to do. Features are counted from 0, as in a JSON path.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GridFault {
     /// Not JSON, or not a FeatureCollection.
     #[error("not a GeoJSON FeatureCollection: {0}")]
     NotGeoJson(String),
-    /// The configured CRS is none that coordinates in degrees can have here.
-    #[error("crs {configured:?} is not supported: convert the grid and state EPSG:4490 or EPSG:4326")]
+    /// The configured CRS is not one that the grid may be in.
+    #[error("unsupported crs {configured:?}: convert the grid and state EPSG:4490 or EPSG:4326")]
     CrsUnsupported {
-        /// What the configuration says.
+        /// The configured CRS.
         configured: String,
     },
     /// RFC 7946 dropped the `crs` member, so many exports lack it; a Chinese file may then be in GCJ-02.
     #[error(
-        "the file does not state its CRS: find out from its owner which it is, then add \
+        "the file does not state its CRS: ask its owner which one it uses, then add \
          \"crs\": {{\"type\": \"name\", \"properties\": {{\"name\": \"{expected}\"}}}} beside \"type\": \"FeatureCollection\""
     )]
     CrsUnstated {
-        /// What the configuration says.
+        /// The configured CRS.
         expected: String,
     },
     /// The file and the configuration disagree.
-    #[error("the file states {stated:?}, the configuration {expected:?}: convert the one or correct the other")]
+    #[error(
+        "the file states {stated:?} but the configuration {expected:?}: convert the file or correct the configuration"
+    )]
     CrsDiffers {
-        /// What the file says.
+        /// The CRS that the file states.
         stated: String,
-        /// What the configuration says.
+        /// The configured CRS.
         expected: String,
     },
-    /// The configured code pattern is no regular expression.
-    #[error("code_pattern `{pattern}` is no regular expression: {detail}")]
+    /// The configured code pattern is not a valid regular expression.
+    #[error("code_pattern `{pattern}` is not a valid regular expression: {detail}")]
     BadPattern {
-        /// What the configuration says.
+        /// The configured pattern.
         pattern: String,
         /// What is wrong with it.
         detail: String,
     },
-    /// No feature at all.
-    #[error("the file holds no cell: export the unit cells as polygons")]
+    /// No features.
+    #[error("the file contains no cells: export the unit cells as polygons")]
     Empty,
     /// One feature is not a cell.
-    #[error("features[{feature}]{}: {fault}", Named(.code))]
+    #[error("features[{feature}]{}: {fault}", CodeSuffix(.code))]
     Cell {
         /// Its index in `features`.
         feature: usize,
-        /// Its code, as far as it has one.
+        /// Its code, if it has one.
         code: Option<String>,
         /// What is wrong with it.
         fault: CellFault,
     },
 }
 
-struct Named<'a>(&'a Option<String>);
+struct CodeSuffix<'a>(&'a Option<String>);
 
-impl fmt::Display for Named<'_> {
+impl fmt::Display for CodeSuffix<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.as_ref().map_or(Ok(()), |code| write!(f, " (code {code:?})"))
     }
@@ -98,74 +100,74 @@ impl fmt::Display for Named<'_> {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CellFault {
-    /// No such property.
+    /// The code property is missing.
     #[error("no property {property:?}: name the one that holds the code in code_property")]
     NoCode {
         /// The configured property.
         property: String,
     },
-    /// A number loses leading zeros, and its last digits past 2⁵³.
-    #[error("property {property:?} is {found}, a code is a string: export it as text")]
+    /// The code is not a string. A number loses leading zeros, and digits past 2⁵³.
+    #[error("property {property:?} is {found}, but a code must be a string: export it as text")]
     CodeNotText {
         /// The configured property.
         property: String,
-        /// What it holds.
+        /// Its value.
         found: String,
     },
-    /// Not a code of this city.
+    /// The code does not match the pattern.
     #[error("the code does not match `{pattern}`: correct the code, or code_pattern")]
     CodeForm {
         /// The configured pattern.
         pattern: String,
     },
-    /// Two cells with one code.
-    #[error("features[{first}] has the same code: join the two as a MultiPolygon, or correct one")]
+    /// Two cells with the same code.
+    #[error("features[{first}] has the same code: merge the two into a MultiPolygon, or correct one")]
     Duplicate {
-        /// The earlier one.
+        /// Index of the earlier one.
         first: usize,
     },
-    /// Neither polygon nor multipolygon.
-    #[error("its geometry is {found}, a cell is a Polygon or a MultiPolygon")]
+    /// Neither a polygon nor a multipolygon.
+    #[error("the geometry is {found}; a cell must be a Polygon or a MultiPolygon")]
     NotAPolygon {
-        /// What it is.
+        /// The geometry's type.
         found: String,
     },
     /// Fewer than three corners.
     #[error(
-        "polygon {polygon}, ring {ring} has {positions} positions, a ring has 4 or more, the last equal to the first"
+        "polygon {polygon}, ring {ring} has {positions} positions; a ring needs 4 or more, the last equal to the first"
     )]
     RingTooShort {
-        /// Which polygon.
+        /// Index of the polygon.
         polygon: usize,
-        /// Which ring; 0 is the outline.
+        /// Index of the ring; 0 is the outline.
         ring: usize,
-        /// How many it has.
+        /// Number of positions.
         positions: usize,
     },
-    /// The last position is not the first.
+    /// The last position differs from the first.
     #[error("polygon {polygon}, ring {ring} is not closed: repeat its first position at its end")]
     RingOpen {
-        /// Which polygon.
+        /// Index of the polygon.
         polygon: usize,
-        /// Which ring.
+        /// Index of the ring.
         ring: usize,
     },
-    /// No longitude and latitude.
+    /// A position that is not a longitude and latitude.
     #[error(
-        "polygon {polygon}, ring {ring} has the position {position}, which is no [lon, lat] in degrees: the order may be \
-         exchanged, or the file projected to metres"
+        "polygon {polygon}, ring {ring} has the position {position}, which is not [lon, lat] in degrees: the order may be \
+         swapped, or the file projected to metres"
     )]
     OutOfRange {
-        /// Which polygon.
+        /// Index of the polygon.
         polygon: usize,
-        /// Which ring.
+        /// Index of the ring.
         ring: usize,
         /// The position.
         position: String,
     },
 }
 
-/// Longitudes and latitudes between which something lies.
+/// A bounding rectangle in longitude and latitude.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Extent {
     west: f64,
@@ -175,14 +177,14 @@ struct Extent {
 }
 
 impl Extent {
-    const NOWHERE: Self = Self {
+    const EMPTY: Self = Self {
         west: f64::INFINITY,
         south: f64::INFINITY,
         east: f64::NEG_INFINITY,
         north: f64::NEG_INFINITY,
     };
 
-    fn with(self, p: LonLat) -> Self {
+    fn including(self, p: LonLat) -> Self {
         Self {
             west: self.west.min(p.lon),
             south: self.south.min(p.lat),
@@ -191,8 +193,8 @@ impl Extent {
         }
     }
 
-    /// What both hold; turned round where that is nothing.
-    fn common(&self, other: &Self) -> Self {
+    /// The common part; inverted if there is none.
+    fn intersection(&self, other: &Self) -> Self {
         Self {
             west: self.west.max(other.west),
             south: self.south.max(other.south),
@@ -201,8 +203,8 @@ impl Extent {
         }
     }
 
-    /// As much more on every side, degrees.
-    fn grown(&self, lon: f64, lat: f64) -> Self {
+    /// Expanded on every side, degrees.
+    fn expanded(&self, lon: f64, lat: f64) -> Self {
         Self {
             west: self.west - lon,
             south: self.south - lat,
@@ -211,19 +213,19 @@ impl Extent {
         }
     }
 
-    fn middle(&self) -> LonLat {
+    fn centre(&self) -> LonLat {
         LonLat {
             lon: f64::midpoint(self.west, self.east),
             lat: f64::midpoint(self.south, self.north),
         }
     }
 
-    fn meets(&self, other: &Self) -> bool {
+    fn intersects(&self, other: &Self) -> bool {
         self.west <= other.east && other.west <= self.east && self.south <= other.north && other.south <= self.north
     }
 }
 
-/// Rings without the repeated last position; the first is the outline, the others are holes.
+/// Rings without the repeated last position: the outline, then the holes.
 type Polygon = Vec<Vec<LonLat>>;
 
 #[derive(Debug, Clone)]
@@ -234,7 +236,7 @@ struct Cell {
 }
 
 impl Cell {
-    fn holds(&self, at: LonLat) -> bool {
+    fn contains(&self, at: LonLat) -> bool {
         self.polygons.iter().any(|polygon| {
             let (Some(outline), holes) = (polygon.first(), polygon.iter().skip(1)) else {
                 return false;
@@ -258,9 +260,9 @@ impl Cell {
             ring.iter().fold(nearest, |nearest, corner| {
                 let to = plane.metres(*corner);
                 let (dx, dy) = (to.0 - from.0, to.1 - from.1);
-                // Where on the edge the origin's foot falls, 0 at `from` and 1 at `to`.
+                // Where on the edge the point nearest to the origin lies: 0 at `from`, 1 at `to`.
                 let along = (-(from.0 * dx + from.1 * dy) / (dx * dx + dy * dy)).clamp(0.0, 1.0);
-                // An edge without length gives NaN: then the corner itself is meant.
+                // A zero-length edge gives NaN; use its corner.
                 let along = if along.is_nan() { 0.0 } else { along };
                 let distance = (from.0 + along * dx).hypot(from.1 + along * dy);
                 from = to;
@@ -270,32 +272,32 @@ impl Cell {
     }
 }
 
-/// The city's cells, by code, with an index of uniform buckets over longitude and latitude.
+/// The city's cells, by code, with a uniform bucket index over longitude and latitude.
 #[derive(Debug, Clone)]
 pub struct Grid {
-    /// In order of their codes, so that the lowest index is the lowest code.
+    /// Sorted by code, so that the lowest index has the lowest code.
     cells: Vec<Cell>,
     extent: Extent,
     columns: usize,
     rows: usize,
-    /// Bucket `b` holds `in_buckets[starts[b]..starts[b + 1]]`, ascending.
+    /// Bucket `b` contains `in_buckets[starts[b]..starts[b + 1]]`, ascending.
     starts: Vec<u32>,
     in_buckets: Vec<u32>,
-    /// Computed when first asked for.
+    /// Computed on first use.
     neighbours: OnceLock<Neighbours>,
 }
 
-/// Most buckets along one side: 1024² starts are 4 MiB, enough for one a cell in a city of a million cells.
+/// Maximum buckets per side: 1024² starts are 4 MiB, enough for one bucket per cell in a city of a million cells.
 const MAX_BUCKETS: usize = 1024;
 
 impl Grid {
-    /// Reads the city's grid.
+    /// Parses the city's grid.
     ///
     /// # Errors
-    /// Everything wrong with the file at once, in the order of the file. Faults of the file as a whole come alone.
+    /// All faults of the file, in its order; faults that concern the file as a whole are returned alone.
     pub fn parse(geojson: &str, spec: &GridSpec) -> Result<Self, Vec<GridFault>> {
         let mut faults = Vec::new();
-        // Only what a case can state: cells in GCJ-02 or in metres are the city's to convert.
+        // Only systems that a case can state: cells in GCJ-02 or in metres must be converted by the city.
         let expected = spec
             .crs
             .parse()
@@ -363,7 +365,7 @@ impl Grid {
                         .iter()
                         .flatten()
                         .flatten()
-                        .fold(Extent::NOWHERE, |e, p| e.with(*p));
+                        .fold(Extent::EMPTY, |e, p| e.including(*p));
                     cells.insert(code.clone(), (feature, Cell { code, polygons, extent }));
                 }
                 Err(found) => faults.extend(found.into_iter().map(|f| fault(Some(code.as_str()), f))),
@@ -377,13 +379,13 @@ impl Grid {
     }
 
     fn indexed(cells: Vec<Cell>) -> Self {
-        let extent = cells.iter().fold(Extent::NOWHERE, |all, c| Extent {
+        let extent = cells.iter().fold(Extent::EMPTY, |all, c| Extent {
             west: all.west.min(c.extent.west),
             south: all.south.min(c.extent.south),
             east: all.east.max(c.extent.east),
             north: all.north.max(c.extent.north),
         });
-        // About a bucket a cell: then a bucket holds the few cells that meet it.
+        // About one bucket per cell, so that a bucket contains only a few cells.
         let side = ((cells.len() as f64).sqrt().ceil() as usize).clamp(1, MAX_BUCKETS);
         let mut grid = Self {
             cells,
@@ -408,7 +410,7 @@ impl Grid {
         grid
     }
 
-    /// The buckets that `extent` meets. A float cast saturates, so what lies outside falls into the outermost bucket.
+    /// The buckets that `extent` intersects. Float casts saturate, so anything outside falls into the outermost bucket.
     fn buckets(&self, extent: &Extent) -> impl Iterator<Item = usize> + use<> {
         let place = |at: f64, from: f64, to: f64, count: usize| {
             ((((at - from) / (to - from)) * count as f64) as usize).min(count - 1)
@@ -422,52 +424,51 @@ impl Grid {
         rows.flat_map(move |row| columns.clone().map(move |column| row * width + column))
     }
 
-    fn meeting(&self, extent: Extent) -> impl Iterator<Item = usize> {
+    fn cells_intersecting(&self, extent: Extent) -> impl Iterator<Item = usize> {
         let buckets = extent
-            .meets(&self.extent)
+            .intersects(&self.extent)
             .then(|| self.buckets(&extent))
             .into_iter()
             .flatten();
         buckets
             .flat_map(|b| &self.in_buckets[self.starts[b] as usize..self.starts[b + 1] as usize])
             .map(|index| *index as usize)
-            .filter(move |index| self.cells[*index].extent.meets(&extent))
+            .filter(move |index| self.cells[*index].extent.intersects(&extent))
     }
 
-    /// The cell that holds `at`. An edge belongs to the cells on both sides, and the lowest code wins; so it does where the
-    /// city's cells overlap.
+    /// The cell that contains `at`. On a shared edge, and where cells overlap, the lowest code wins.
     pub fn cell_of(&self, at: LonLat) -> Option<&CellCode> {
-        self.holding(at).map(|index| &self.cells[index].code)
+        self.cell_index_at(at).map(|index| &self.cells[index].code)
     }
 
-    fn holding(&self, at: LonLat) -> Option<usize> {
-        // One point meets one bucket, whose cells are in order.
-        self.meeting(Extent::NOWHERE.with(at))
-            .find(|index| self.cells[*index].holds(at))
+    fn cell_index_at(&self, at: LonLat) -> Option<usize> {
+        // A point lies in one bucket, whose cells are in order.
+        self.cells_intersecting(Extent::EMPTY.including(at))
+            .find(|index| self.cells[*index].contains(at))
     }
 
-    /// The cells that hold `at` or come within `radius_m` of it, in order of their codes.
+    /// The cells that contain `at` or come within `radius_m` of it, in order of their codes.
     pub fn cells_within(&self, at: LonLat, radius_m: f64) -> Vec<&CellCode> {
         let plane = LocalPlane::at(at);
-        let around = Extent::NOWHERE
-            .with(plane.lon_lat(-radius_m, -radius_m))
-            .with(plane.lon_lat(radius_m, radius_m));
-        let mut near: Vec<usize> = self.meeting(around).collect();
+        let around = Extent::EMPTY
+            .including(plane.lon_lat(-radius_m, -radius_m))
+            .including(plane.lon_lat(radius_m, radius_m));
+        let mut near: Vec<usize> = self.cells_intersecting(around).collect();
         near.sort_unstable();
         near.dedup();
         near.into_iter()
             .map(|index| &self.cells[index])
-            .filter(|cell| cell.holds(at) || cell.edge_distance_m(&plane) <= radius_m)
+            .filter(|cell| cell.contains(at) || cell.edge_distance_m(&plane) <= radius_m)
             .map(|cell| &cell.code)
             .collect()
     }
 
-    /// Each pair of cells that come within `reach_m` of each other by their extents: a few per cell. Lower index first,
-    /// in order.
+    /// Each pair of cells whose extents come within `reach_m` of each other: a few per cell. Lower index first, in
+    /// order.
     fn near_pairs(&self, reach_m: f64) -> impl Iterator<Item = (usize, usize)> {
         self.cells.iter().enumerate().flat_map(move |(index, cell)| {
-            let (lon, lat) = LocalPlane::at(cell.extent.middle()).degrees(reach_m);
-            let around = self.meeting(cell.extent.grown(lon, lat));
+            let (lon, lat) = LocalPlane::at(cell.extent.centre()).degrees(reach_m);
+            let around = self.cells_intersecting(cell.extent.expanded(lon, lat));
             let mut near: Vec<usize> = around.filter(|other| *other > index).collect();
             near.sort_unstable();
             near.dedup();
@@ -475,12 +476,12 @@ impl Grid {
         })
     }
 
-    /// How many cells there are; never 0 for one that was read.
+    /// Number of cells; never 0 for a parsed grid.
     pub fn len(&self) -> usize {
         self.cells.len()
     }
 
-    /// True for no cells.
+    /// True if there are no cells.
     pub fn is_empty(&self) -> bool {
         self.cells.is_empty()
     }

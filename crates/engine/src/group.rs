@@ -1,53 +1,57 @@
-//! Several boxes that are one thing to a rule: the bags of a heap, the table and the parasol of a stall; and who stands by.
+//! Groups detections that form one object for a rule (the bags of a heap, the table and parasol of a stall), and tells
+//! whether an object is attended.
 //!
-//! Works on one look; which look continues which track is `track`'s matter.
+//! Works on a single look; `track` associates looks with each other.
 
 use super::{
-    standing::Standing,
     types::{Appearance, Attended, BBox, CameraPlan, Detection, PhoneNumber, Rule},
+    zone_match::ZoneMatch,
 };
 
-/// What counts for the rule at one look: one box, or several that belong together.
+/// An object at one look: one detection, or several that belong together.
 #[derive(Debug, Clone)]
-pub(super) struct Sight<'a> {
-    /// Around all of them.
+pub(super) struct DetectionGroup<'a> {
+    /// Union of their boxes.
     pub bbox: BBox,
-    /// The surest one's.
+    /// Score of the most confident one.
     pub score: f32,
-    /// Where the surest one stands.
-    pub standing: Standing<'a>,
-    /// How many boxes it is.
+    /// Zone match of the most confident one.
+    pub zone_match: ZoneMatch<'a>,
+    /// Number of boxes.
     pub count: u32,
-    /// What the surest one looks like.
+    /// Appearance of the most confident one.
     pub appearance: Option<Appearance>,
-    /// The telephone number on the surest one.
+    /// Phone number on the most confident one.
     pub number: Option<PhoneNumber>,
-    /// The highest score of a closer look at any of them.
-    pub closer: Option<f32>,
+    /// Highest second-look score of any of them.
+    pub second_look: Option<f32>,
 }
 
-/// Joins sights (surest first) whose gap is at most `reach` diagonals of the larger, and those that these bring together. The
-/// order of what remains is that of its surest member.
-pub(super) fn gather(sights: &mut Vec<Sight<'_>>, reach: f64) {
+/// Merges groups (sorted by score, highest first) whose gap is at most `reach` diagonals of the larger box,
+/// transitively. A merged group keeps the position of its most confident member.
+pub(super) fn merge_nearby(groups: &mut Vec<DetectionGroup<'_>>, reach: f64) {
     if reach <= 0.0 {
         return;
     }
-    let mut joined: Vec<Sight<'_>> = Vec::with_capacity(sights.len());
-    for sight in sights.drain(..) {
-        let mut whole = sight;
-        // The newcomer may lie between two that were apart, and a grown box reaches farther: until nothing more comes in.
+    let mut joined: Vec<DetectionGroup<'_>> = Vec::with_capacity(groups.len());
+    for group in groups.drain(..) {
+        let mut whole = group;
+        // A group may bridge two that were apart, and the union reaches farther, so repeat until nothing more joins.
         let mut place = joined.len();
         while let Some(i) = joined
             .iter()
-            .position(|j| are_near(&j.bbox, &whole.bbox, reach) && !are_two(&j.number, &whole.number))
+            .position(|j| are_near(&j.bbox, &whole.bbox, reach) && !have_different_numbers(&j.number, &whole.number))
         {
             let other = joined.remove(i);
             place = place.min(i);
-            whole = Sight {
-                bbox: around(&other.bbox, &whole.bbox),
+            whole = DetectionGroup {
+                bbox: union_box(&other.bbox, &whole.bbox),
                 count: other.count + whole.count,
-                closer: [other.closer, whole.closer].into_iter().flatten().reduce(f32::max),
-                // The earlier one is the surer.
+                second_look: [other.second_look, whole.second_look]
+                    .into_iter()
+                    .flatten()
+                    .reduce(f32::max),
+                // The earlier one has the higher score.
                 ..if i <= place && other.score >= whole.score {
                     other
                 } else {
@@ -57,10 +61,10 @@ pub(super) fn gather(sights: &mut Vec<Sight<'_>>, reach: f64) {
         }
         joined.insert(place.min(joined.len()), whole);
     }
-    *sights = joined;
+    *groups = joined;
 }
 
-/// True where somebody stands by the thing at `bbox`: a detection of one of the labels, scored high enough.
+/// True if a detection with one of the labels and at least `least_score` is close enough to the object at `bbox`.
 pub(super) fn is_attended(bbox: &BBox, by: &Attended, detections: &[Detection], least_score: f32) -> bool {
     detections
         .iter()
@@ -68,8 +72,8 @@ pub(super) fn is_attended(bbox: &BBox, by: &Attended, detections: &[Detection], 
         .any(|d| gap(bbox, &d.bbox) <= f64::from(by.within))
 }
 
-/// Width on the ground of what stands at `bbox`, in metres; `None` without a calibration, where it hangs, or where its foot is
-/// not on the ground.
+/// Width on the ground of the object at `bbox`, in metres; `None` without a calibration, for objects on walls, or if
+/// its foot is not on the ground.
 pub(super) fn width_m(rule: &Rule, camera: &CameraPlan, bbox: &BBox) -> Option<f64> {
     let calibration = rule.calibration(camera)?;
     let foot = bbox.foot();
@@ -80,24 +84,24 @@ pub(super) fn width_m(rule: &Rule, camera: &CameraPlan, bbox: &BBox) -> Option<f
     Some(super::geometry::distance_m(corner(bbox.x1)?, corner(bbox.x2)?))
 }
 
-/// The ground it covers, in m²: a heap is taken to be as deep as it is wide, for a single view does not show its depth.
+/// Ground area in m², taking an object to be as deep as it is wide: a single view does not show depth.
 pub(super) fn area_m2(rule: &Rule, camera: &CameraPlan, bbox: &BBox) -> Option<f64> {
     width_m(rule, camera, bbox).map(|w| w * w)
 }
 
-/// Whether it is as large as the rule asks: by the ground it covers, where that is known, or by the number of its parts.
-pub(super) fn is_large_enough(rule: &Rule, camera: &CameraPlan, sight: &Sight<'_>) -> bool {
-    let by_count = rule.min_count.map(|least| sight.count >= least);
+/// Whether it meets the rule's minimum ground area (if the area is known) or minimum number of parts.
+pub(super) fn is_large_enough(rule: &Rule, camera: &CameraPlan, group: &DetectionGroup<'_>) -> bool {
+    let by_count = rule.min_count.map(|least| group.count >= least);
     let by_area = rule
         .min_area_m2
-        .and_then(|least| area_m2(rule, camera, &sight.bbox).map(|area| area >= least));
+        .and_then(|least| area_m2(rule, camera, &group.bbox).map(|area| area >= least));
     match (by_count, by_area) {
         (None, None) => true,
         (count, area) => count == Some(true) || area == Some(true),
     }
 }
 
-fn around(a: &BBox, b: &BBox) -> BBox {
+fn union_box(a: &BBox, b: &BBox) -> BBox {
     BBox {
         x1: a.x1.min(b.x1),
         y1: a.y1.min(b.y1),
@@ -106,8 +110,8 @@ fn around(a: &BBox, b: &BBox) -> BBox {
     }
 }
 
-/// True where both have a number, and not the same: two advertisers beside each other.
-fn are_two(a: &Option<PhoneNumber>, b: &Option<PhoneNumber>) -> bool {
+/// True if both have a phone number and the numbers differ: two advertisers next to each other.
+fn have_different_numbers(a: &Option<PhoneNumber>, b: &Option<PhoneNumber>) -> bool {
     matches!((a, b), (Some(a), Some(b)) if a != b)
 }
 
@@ -116,8 +120,8 @@ fn are_near(a: &BBox, b: &BBox, reach: f64) -> bool {
     gap(large, small) <= reach
 }
 
-/// The gap between two boxes in diagonals of the first, measured per axis in its own size as [`BBox::shift_to`] does; 0 where
-/// they touch or overlap, infinite where the first has no area.
+/// Gap between two boxes in diagonals of the first, measured per axis in its own size as [`BBox::shift_to`] does; 0 if
+/// they touch or overlap, infinite if the first has no area.
 fn gap(of: &BBox, to: &BBox) -> f64 {
     if of.area() <= 0.0 {
         return f64::INFINITY;
@@ -136,8 +140,8 @@ fn gap(of: &BBox, to: &BBox) -> f64 {
 mod tests {
     use super::*;
 
-    fn sight(x: f32, score: f32) -> Sight<'static> {
-        Sight {
+    fn group(x: f32, score: f32) -> DetectionGroup<'static> {
+        DetectionGroup {
             bbox: BBox {
                 x1: x,
                 y1: 0.5,
@@ -145,62 +149,62 @@ mod tests {
                 y2: 0.6,
             },
             score,
-            standing: Standing::default(),
+            zone_match: ZoneMatch::default(),
             count: 1,
             appearance: None,
             number: None,
-            closer: None,
+            second_look: None,
         }
     }
 
-    fn spans(sights: &[Sight<'_>]) -> Vec<(f32, f32, u32, f32)> {
-        sights
+    fn spans(groups: &[DetectionGroup<'_>]) -> Vec<(f32, f32, u32, f32)> {
+        groups
             .iter()
             .map(|s| (s.bbox.x1, s.bbox.x2, s.count, s.score))
             .collect()
     }
 
     #[test]
-    fn bags_that_touch_are_one_heap_and_a_distant_one_is_another() {
-        let mut sights = vec![sight(0.7, 0.9), sight(0.10, 0.8), sight(0.21, 0.5)];
-        gather(&mut sights, 0.3);
-        assert_eq!(spans(&sights), [(0.7, 0.8, 1, 0.9), (0.10, 0.31, 2, 0.8)]);
+    fn touching_bags_are_one_heap_and_a_distant_one_is_another() {
+        let mut groups = vec![group(0.7, 0.9), group(0.10, 0.8), group(0.21, 0.5)];
+        merge_nearby(&mut groups, 0.3);
+        assert_eq!(spans(&groups), [(0.7, 0.8, 1, 0.9), (0.10, 0.31, 2, 0.8)]);
     }
 
     #[test]
-    fn one_between_two_joins_all_three() {
-        let mut sights = vec![sight(0.1, 0.9), sight(0.34, 0.8), sight(0.22, 0.5)];
-        gather(&mut sights, 0.2);
-        assert_eq!(spans(&sights), [(0.1, 0.44, 3, 0.9)]);
+    fn a_box_between_two_joins_all_three() {
+        let mut groups = vec![group(0.1, 0.9), group(0.34, 0.8), group(0.22, 0.5)];
+        merge_nearby(&mut groups, 0.2);
+        assert_eq!(spans(&groups), [(0.1, 0.44, 3, 0.9)]);
     }
 
     #[test]
-    fn without_a_reach_nothing_is_joined() {
-        let mut sights = vec![sight(0.1, 0.9), sight(0.2, 0.8)];
-        gather(&mut sights, 0.0);
-        assert_eq!(sights.len(), 2);
+    fn nothing_is_merged_with_zero_reach() {
+        let mut groups = vec![group(0.1, 0.9), group(0.2, 0.8)];
+        merge_nearby(&mut groups, 0.0);
+        assert_eq!(groups.len(), 2);
     }
 
     #[test]
-    fn who_stands_by_is_near_sure_enough_and_of_the_label() {
+    fn an_attendant_is_near_confident_and_of_the_label() {
         let by = Attended {
             labels: vec!["person".into()],
             within: 0.5,
             share: 0.5,
         };
-        let stall = sight(0.4, 0.9).bbox;
+        let stall = group(0.4, 0.9).bbox;
         let person = |label: &str, x: f32, score| Detection {
             label: label.into(),
             score,
-            bbox: sight(x, score).bbox,
+            bbox: group(x, score).bbox,
             appearance: None,
             number: None,
-            closer: None,
+            second_look: None,
         };
         assert!(is_attended(&stall, &by, &[person("person", 0.52, 0.6)], 0.4));
         assert!(
             !is_attended(&stall, &by, &[person("person", 0.58, 0.6)], 0.4),
-            "0.57 diagonals off"
+            "0.57 diagonals away"
         );
         assert!(!is_attended(&stall, &by, &[person("person", 0.52, 0.3)], 0.4));
         assert!(!is_attended(&stall, &by, &[person("dog", 0.52, 0.6)], 0.4));

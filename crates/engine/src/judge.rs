@@ -1,7 +1,8 @@
 //! The engine: routes inputs, keeps the tracks of each camera and rule, and decides.
 //!
-//! Looks are judged rule by rule in the configuration's order, tracks oldest first, so that effects have one order. The
-//! steps of a decision are told in `docs/judging.md`; geometry, presence, association and sites are their own modules.
+//! Rules are evaluated in the configuration's order and tracks oldest first, so the order of effects is fixed.
+//! `docs/judging.md` describes the steps of a decision; geometry, presence, association and sites have their own
+//! modules.
 
 mod look;
 mod ready;
@@ -12,14 +13,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use self::look::Judging;
+use self::look::RuleEvaluation;
 pub use self::resume::{Resumed, Snapshot};
 use super::{
-    calendar::Lately,
+    calendar::HoursCache,
     plus,
-    presence::Step,
+    presence::LookInterval,
     since,
-    site::Register,
+    site::CaseRegister,
     stage::{Stage, TransitionContext},
     track::Track,
     types::{
@@ -28,46 +29,46 @@ use super::{
     },
 };
 
-/// A track unseen for this long by the wall clock, blind time included, is void: what stands there now may be another thing.
-/// An hour outlasts a camera's restart and a lorry's unloading; a longer dwell or grace of the rule prolongs it, for a
-/// problem that takes a day to confirm must outlast the night.
-const LEAST_VOID: Duration = Duration::from_hours(1);
-/// A look that much older than its camera's newest means that the clock was set back; less is a look that came late.
+/// A track unseen for this long by the wall clock, blind time included, is stale: another object may stand there by
+/// now. An hour outlasts a camera restart and a lorry unloading. A longer dwell or `forget_after` of the rule extends
+/// it, because a problem that takes a day to confirm must outlast the night.
+const MIN_STALE: Duration = Duration::from_hours(1);
+/// A look older than its camera's newest by this much means that the clock was set back; anything less is a late look.
 const CLOCK_SET_BACK: Duration = Duration::from_mins(1);
-/// So many tours of a camera that turns prolong it too: it may come by once and be blind.
-const VOID_TOURS: u32 = 2;
-/// A camera that gives no look for so long after a question is due shows nothing of it, and has no picture of it either.
-const UNSEEN: Duration = Duration::from_mins(2);
-/// After evidence failed, the next case waits this many scheduled looks: a full disk is not emptied by hammering it.
+/// For PTZ presets it also lasts this many tours: the camera may be blind on one of them.
+const STALE_TOURS: u32 = 2;
+/// A camera without a look for this long after a verification is due cannot answer it, and has no picture to attach.
+const VERIFICATION_GRACE: Duration = Duration::from_mins(2);
+/// Scheduled looks to wait after evidence failed before trying again, so that a full disk is not hammered.
 const RETRY_LOOKS: u32 = 3;
 
-/// The pure core. See the [module's](super) head.
+/// The pure core; see the [crate documentation](super).
 #[derive(Debug, Clone, Default)]
 pub struct Engine {
     plan: Option<Arc<Plan>>,
-    cameras: BTreeMap<CameraId, Watched>,
-    register: Register,
-    queue: Queue,
-    /// The hours of the plan's rules, in their order.
-    hours: Vec<Lately>,
-    /// The newest input's time.
+    cameras: BTreeMap<CameraId, CameraState>,
+    register: CaseRegister,
+    queue: WaitingQueue,
+    /// Cached hours of the plan's rules, in their order.
+    hours: Vec<HoursCache>,
+    /// Time of the newest input.
     now: Timestamp,
 }
 
-/// The candidates that wait for another day's room, by weight.
+/// Priorities of the candidates that wait for the daily cap.
 #[derive(Debug, Clone, Default)]
-struct Queue {
-    /// False on nearly every day: then nobody is counted.
-    is_anyone_there: bool,
-    /// Each with whether it is of the camera that is looked at.
+struct WaitingQueue {
+    /// Usually false; then nothing is collected.
+    has_waiting: bool,
+    /// Priority, and whether the candidate belongs to the camera being evaluated.
     weights: Vec<(f64, bool)>,
 }
 
-impl Queue {
-    /// Counts who waits, before `camera` is judged.
-    fn line_up(&mut self, cameras: &BTreeMap<CameraId, Watched>, camera: &CameraId) {
+impl WaitingQueue {
+    /// Collects the waiting candidates before `camera` is evaluated.
+    fn collect(&mut self, cameras: &BTreeMap<CameraId, CameraState>, camera: &CameraId) {
         self.weights.clear();
-        if !self.is_anyone_there {
+        if !self.has_waiting {
             return;
         }
         for (id, watched) in cameras {
@@ -75,25 +76,26 @@ impl Queue {
             self.weights
                 .extend(ranks.map(|rank| (rank, id.device() == camera.device())));
         }
-        self.is_anyone_there = !self.weights.is_empty();
+        self.has_waiting = !self.weights.is_empty();
     }
 
-    /// How many go before a thing of `weight`: of the camera that is looked at, and of all.
-    fn before(&self, weight: f64) -> (usize, usize) {
+    /// How many waiting candidates have a higher priority than `weight`: on the camera being evaluated, and on the
+    /// whole box.
+    fn ahead_of(&self, weight: f64) -> (usize, usize) {
         let heavier = || self.weights.iter().filter(|(w, _)| *w > weight);
         (heavier().filter(|(_, is_here)| *is_here).count(), heavier().count())
     }
 }
 
-/// What is known of one camera.
+/// State of one camera.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Watched {
+struct CameraState {
     newest: Option<Timestamp>,
     newest_clear: Option<Timestamp>,
     /// A blind look came after the newest clear one.
     was_blind: bool,
-    /// For each rule whose things were not looked for lately: the look before, where it was clear and nothing but clear looks
-    /// came since. What is between a rule's own looks is none of its absence.
+    /// For each rule whose labels the latest looks did not search for: the last look that did, if that look and all
+    /// looks since were clear. Time between a rule's own looks is not absence.
     #[serde(default)]
     not_searched: BTreeMap<RuleId, Option<Timestamp>>,
     /// Oldest first.
@@ -101,13 +103,13 @@ struct Watched {
 }
 
 impl Engine {
-    /// An engine that knows nothing and waits for [`Input::Configured`].
+    /// An empty engine that waits for [`Input::Configured`].
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes one input and says what is to be done, in order. Looks at cameras that the plan does not name, and looks before
-    /// the first plan, have no effect.
+    /// Applies one input and returns the effects in order. Looks at cameras that the plan does not name, and looks
+    /// before the first plan, have no effect.
     pub fn apply(&mut self, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
         match input {
@@ -118,18 +120,18 @@ impl Engine {
             }
             Input::Resumed(resumed) => self.resume(*resumed, &mut effects),
             Input::Observed(look) => self.observe(&look, &mut effects),
-            Input::Reply(reply) => self.answer(reply, &mut effects),
+            Input::Reply(reply) => self.apply_reply(reply, &mut effects),
             Input::EvidenceFailed { case } => self.evidence_failed(&case, &mut effects),
             Input::Tick(at) => {
                 self.now = at;
-                self.overdue(None, at, &mut effects);
-                self.void(at, &mut effects);
+                self.expire_verifications(None, at, &mut effects);
+                self.drop_stale_tracks(at, &mut effects);
                 self.register.forget(at);
             }
             Input::Reaimed { camera, at } => {
                 self.now = at;
                 if let Some(watched) = self.cameras.get_mut(&camera) {
-                    watched.end_all(&camera, NotFiled::Reaimed, at, &mut effects);
+                    watched.end_all_tracks(&camera, NotFiled::Reaimed, at, &mut effects);
                 }
                 self.register.reaimed(&camera);
             }
@@ -145,8 +147,8 @@ impl Engine {
         effects
     }
 
-    /// When a [`Input::Tick`] is wanted, if nothing else comes before: the moment at which the oldest track is void and its
-    /// pinned picture can go, or at which a camera that does not look has not verified what it was asked.
+    /// When an [`Input::Tick`] is needed if no other input comes first: when the oldest track becomes stale and its
+    /// pinned picture can be released, or when a verification expires on a camera that delivers no looks.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let plan = self.plan.as_ref()?;
         let tracks = self.cameras.iter().flat_map(|(id, watched)| {
@@ -154,34 +156,35 @@ impl Engine {
             watched.tracks.iter().map(move |(rule, tracks)| (camera, rule, tracks))
         });
         let void = tracks.filter_map(|(camera, rule, tracks)| {
-            let after = void_after(plan.rules.iter().find(|r| r.id == *rule)?, camera);
+            let after = stale_after(plan.rules.iter().find(|r| r.id == *rule)?, camera);
             tracks.iter().map(|t| plus(t.last_seen, after)).min()
         });
-        void.chain(self.register.next_overdue(&plan.verification, UNSEEN)).min()
+        void.chain(self.register.next_overdue(&plan.verification, VERIFICATION_GRACE))
+            .min()
     }
 
-    /// The open cases, by id.
+    /// Open cases, by id.
     pub fn open_cases(&self) -> impl Iterator<Item = &OpenCase> {
         self.register.open()
     }
 
-    /// How many problems wait for another day's room.
+    /// Number of ready candidates that wait for the daily cap.
     pub fn waiting(&self) -> usize {
         let tracks = self.cameras.values().flat_map(|w| w.tracks.values().flatten());
         tracks.filter(|t| t.rank().is_some()).count()
     }
 
-    /// Every case that bears on new ones, open or lately over, by id.
+    /// Every case that still affects new ones, open or recently ended, by id.
     pub fn remembered(&self) -> impl Iterator<Item = &OpenCase> {
         self.register.all()
     }
 
-    /// What other boxes have open, by case.
+    /// Open cases of other boxes, by case id.
     pub fn claims(&self) -> impl Iterator<Item = &Claim> {
         self.register.claims()
     }
 
-    /// When the thing of a case was last seen by any camera; `None` for a case that the engine no longer knows.
+    /// When any camera last saw the object of a case; `None` for a case that the engine has forgotten.
     pub fn last_seen(&self, case: &CaseId) -> Option<Timestamp> {
         self.register.get(case).map(|r| r.last_seen)
     }
@@ -192,20 +195,27 @@ impl Engine {
             watched.tracks.retain(|rule, tracks| {
                 if is_kept && plan.rules.iter().any(|r| r.id == *rule) {
                     for track in tracks.iter_mut().filter(|t| t.stage == Stage::HeldBack(None)) {
-                        // The new grid, or the new place, may hold it.
-                        track.turn(Stage::Idle, Reason::Replanned, telling(camera, rule, self.now, effects));
+                        // The new grid or location may cover it.
+                        track.change_stage(
+                            Stage::Idle,
+                            Reason::Replanned,
+                            transition_context(camera, rule, self.now, effects),
+                        );
                     }
                     return true;
                 }
                 for track in tracks {
-                    track.end(NotFiled::Reconfigured, telling(camera, rule, self.now, effects));
+                    track.end(
+                        NotFiled::Reconfigured,
+                        transition_context(camera, rule, self.now, effects),
+                    );
                 }
                 false
             });
         }
         self.cameras.retain(|camera, _| plan.cameras.contains_key(camera));
         self.register.replan(&plan.rules);
-        self.hours = vec![Lately::default(); plan.rules.len()];
+        self.hours = vec![HoursCache::default(); plan.rules.len()];
         self.plan = Some(plan);
     }
 
@@ -216,22 +226,22 @@ impl Engine {
         let Some((id, camera)) = plan.cameras.get_key_value(&look.camera) else {
             return;
         };
-        self.queue.line_up(&self.cameras, id);
+        self.queue.collect(&self.cameras, id);
         let watched = self.cameras.entry(id.clone()).or_default();
         if let Some(newest) = watched.newest.filter(|newest| look.at <= *newest) {
             if since(newest, look.at) < CLOCK_SET_BACK {
                 return;
             }
-            // Nothing that was timed by the old clock can be compared with the new: begin again.
-            watched.end_all(id, NotFiled::BlindTooLong, look.at, effects);
+            // Times of the old clock cannot be compared with the new one; start over.
+            watched.end_all_tracks(id, NotFiled::BlindTooLong, look.at, effects);
         }
         self.now = look.at;
         watched.newest = Some(look.at);
-        watched.void(id, &plan, look.at, effects);
+        watched.drop_stale_tracks(id, &plan, look.at, effects);
         if look.view != View::Clear {
             watched.was_blind = true;
             watched.not_searched.values_mut().for_each(|before| *before = None);
-            self.overdue(Some(id), look.at, effects);
+            self.expire_verifications(Some(id), look.at, effects);
             return;
         }
         let before = watched.newest_clear.filter(|_| !watched.was_blind);
@@ -249,44 +259,46 @@ impl Engine {
             let Some(tracks) = watched.tracks.get_mut(&rule.id) else {
                 continue;
             };
-            let step = before.map_or(Step::Blind, |before| {
+            let interval = before.map_or(LookInterval::Blind, |before| {
                 let gap = since(look.at, before);
-                let mut worked = || hours.worked(&plan.calendar, &rule.hours, before, look.at);
+                let mut worked = || hours.active_time(&plan.calendar, &rule.hours, before, look.at);
                 if gap <= rule.max_gap {
-                    Step::Watched(worked())
+                    LookInterval::Watched(worked())
                 } else if gap <= camera.away {
-                    Step::Away(worked())
+                    LookInterval::Away(worked())
                 } else {
-                    Step::Blind
+                    LookInterval::Blind
                 }
             });
-            Judging {
+            RuleEvaluation {
                 plan: &plan,
                 id,
                 camera,
                 rule,
                 at: look.at,
-                step,
-                works: hours.works(&plan.calendar, &rule.hours, look.at),
+                interval,
+                is_active: hours.is_active(&plan.calendar, &rule.hours, look.at),
                 queue: &mut self.queue,
                 scores: rule.scores(look.light),
                 register: &mut self.register,
                 effects,
             }
-            .look(tracks, &look.detections);
+            .evaluate(tracks, &look.detections);
         }
-        self.overdue(Some(id), look.at, effects);
+        self.expire_verifications(Some(id), look.at, effects);
     }
 
-    /// Says of what could not be verified in time that it could not be.
-    fn overdue(&mut self, camera: Option<&CameraId>, at: Timestamp, effects: &mut Vec<Effect>) {
+    /// Reports verifications that ran out of time as unverifiable.
+    fn expire_verifications(&mut self, camera: Option<&CameraId>, at: Timestamp, effects: &mut Vec<Effect>) {
         if let Some(plan) = &self.plan {
-            let answers = self.register.overdue(camera, (at, &plan.verification), UNSEEN);
+            let answers = self
+                .register
+                .overdue(camera, (at, &plan.verification), VERIFICATION_GRACE);
             effects.extend(answers.into_iter().map(|a| Effect::Verified(Box::new(a))));
         }
     }
 
-    fn answer(&mut self, reply: Reply, effects: &mut Vec<Effect>) {
+    fn apply_reply(&mut self, reply: Reply, effects: &mut Vec<Effect>) {
         self.now = reply.at;
         let Reply {
             case,
@@ -295,11 +307,11 @@ impl Engine {
             reason: words,
             due: _,
         } = reply.clone();
-        match self.register.answer(&reply) {
+        match self.register.apply_reply(&reply) {
             Ok(None) => {}
             Ok(Some(reason)) => {
                 let reason = match words.filter(|w| !w.trim().is_empty()) {
-                    Some(words) => format!("{reason} Its words: {words}"),
+                    Some(words) => format!("{reason} Reason given: {words}"),
                     None => reason.into(),
                 };
                 effects.push(Effect::Revise {
@@ -319,7 +331,7 @@ impl Engine {
         }
     }
 
-    /// What belonged to `case` belongs to another box's case `to`, in which its site is from here on.
+    /// Moves what belonged to `case` to another box's case `to`, which holds the site from now on.
     fn yielded(&mut self, case: &CaseId, to: &CaseId, effects: &mut Vec<Effect>) {
         if self.register.remove(case).is_none() {
             return;
@@ -329,7 +341,11 @@ impl Engine {
                 let its = |t: &&mut Track| matches!(&t.stage, Stage::AtCase(c) if c == case);
                 for track in tracks.iter_mut().filter(its) {
                     let reason = Reason::NotFiled(NotFiled::OpenElsewhere);
-                    track.turn(Stage::AtCase(to.clone()), reason, telling(id, rule, self.now, effects));
+                    track.change_stage(
+                        Stage::AtCase(to.clone()),
+                        reason,
+                        transition_context(id, rule, self.now, effects),
+                    );
                 }
             }
         }
@@ -353,28 +369,28 @@ impl Engine {
             let looks = camera.map_or(Duration::ZERO, |c| c.look_every.saturating_mul(RETRY_LOOKS) + c.away);
             let until = plus(at, looks);
             for (rule, tracks) in &mut watched.tracks {
-                // Every camera that sees the thing may try again: another one's pictures may work.
+                // Every camera that sees the object may retry: another camera's pictures may work.
                 for track in tracks
                     .iter_mut()
                     .filter(|t| matches!(&t.stage, Stage::AtCase(c) if c == case))
                 {
                     let retry = Stage::Retry { until };
-                    track.turn(retry, Reason::PictureLost, telling(id, rule, at, effects));
+                    track.change_stage(retry, Reason::PictureLost, transition_context(id, rule, at, effects));
                 }
             }
         }
     }
 
-    fn void(&mut self, at: Timestamp, effects: &mut Vec<Effect>) {
+    fn drop_stale_tracks(&mut self, at: Timestamp, effects: &mut Vec<Effect>) {
         if let Some(plan) = &self.plan {
             for (id, watched) in &mut self.cameras {
-                watched.void(id, plan, at, effects);
+                watched.drop_stale_tracks(id, plan, at, effects);
             }
         }
     }
 }
 
-fn telling<'a>(
+fn transition_context<'a>(
     camera: &'a CameraId,
     rule: &'a RuleId,
     at: Timestamp,
@@ -388,31 +404,34 @@ fn telling<'a>(
     }
 }
 
-fn void_after(rule: &Rule, camera: Option<&CameraPlan>) -> Duration {
-    let away = camera.map_or(Duration::ZERO, |c| c.away.saturating_mul(VOID_TOURS));
-    LEAST_VOID.max(rule.dwell).max(rule.forget_after).max(away)
+fn stale_after(rule: &Rule, camera: Option<&CameraPlan>) -> Duration {
+    let away = camera.map_or(Duration::ZERO, |c| c.away.saturating_mul(STALE_TOURS));
+    MIN_STALE.max(rule.dwell).max(rule.forget_after).max(away)
 }
 
-impl Watched {
-    /// Begins again: nothing that was seen before can be compared with what comes.
-    fn end_all(&mut self, camera: &CameraId, reason: NotFiled, at: Timestamp, effects: &mut Vec<Effect>) {
+impl CameraState {
+    /// Ends every track: nothing seen so far can be compared with what comes next.
+    fn end_all_tracks(&mut self, camera: &CameraId, reason: NotFiled, at: Timestamp, effects: &mut Vec<Effect>) {
         for (rule, tracks) in std::mem::take(&mut self.tracks) {
             for mut track in tracks {
-                track.end(reason, telling(camera, &rule, at, effects));
+                track.end(reason, transition_context(camera, &rule, at, effects));
             }
         }
         self.newest_clear = None;
         self.not_searched.values_mut().for_each(|before| *before = None);
     }
 
-    fn void(&mut self, camera: &CameraId, plan: &Plan, at: Timestamp, effects: &mut Vec<Effect>) {
+    fn drop_stale_tracks(&mut self, camera: &CameraId, plan: &Plan, at: Timestamp, effects: &mut Vec<Effect>) {
         for rule in &plan.rules {
             if let Some(tracks) = self.tracks.get_mut(&rule.id) {
-                let after = void_after(rule, plan.cameras.get(camera));
+                let after = stale_after(rule, plan.cameras.get(camera));
                 tracks.retain_mut(|track| {
                     let is_void = since(at, track.last_seen) >= after;
                     if is_void {
-                        track.end(NotFiled::BlindTooLong, telling(camera, &rule.id, at, effects));
+                        track.end(
+                            NotFiled::BlindTooLong,
+                            transition_context(camera, &rule.id, at, effects),
+                        );
                     }
                     !is_void
                 });

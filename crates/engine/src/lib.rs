@@ -1,14 +1,13 @@
-//! The pure core: what was seen goes in, what to do comes out.
+//! The pure core of gridwatch: observations go in, effects come out.
 //!
-//! No clock, no files, no network, no threads, no environment, no hash-order iteration (clippy.toml holds the bans, this
-//! module turns them on): [`Engine::apply`] on the same inputs gives the same effects, byte for byte. Live and replay run
-//! this code. How a detection becomes a case is told in `docs/judging.md`.
+//! No clock, files, network, threads, environment or hash-order iteration: `clippy.toml` lists the bans, and this crate
+//! denies them. [`Engine::apply`] on the same inputs returns the same effects, byte for byte, so live operation and
+//! replay run the same code. `docs/judging.md` describes how a detection becomes a case.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod approved;
 pub mod calendar;
 mod case;
-mod check;
 pub mod geometry;
 pub mod grid;
 mod group;
@@ -16,26 +15,27 @@ mod judge;
 mod presence;
 mod site;
 mod stage;
-mod standing;
 mod track;
 pub mod types;
 mod vacancy;
+mod verification;
+mod zone_match;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 pub use approved::is_approved;
-pub use case::Illegal;
+pub use case::IllegalTransition;
 pub use judge::Engine;
 pub use types::*;
 
-/// Time from `earlier` to `later`; nothing where the clock was set back between them.
+/// Time from `earlier` to `later`; zero if the clock was set back in between.
 fn since(later: Timestamp, earlier: Timestamp) -> Duration {
     later.duration_since(earlier).try_into().unwrap_or_default()
 }
 
-/// The moment `after` later, or the end of time.
+/// `at` plus `after`, saturating at [`Timestamp::MAX`].
 fn plus(at: Timestamp, after: Duration) -> Timestamp {
     at.checked_add(after).unwrap_or(Timestamp::MAX)
 }

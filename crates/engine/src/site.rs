@@ -1,7 +1,7 @@
-//! Where a candidate is, and which case its place already has: one open case per category and site, whatever camera sees it.
+//! Locates candidates and keeps the register of cases: one open case per category and site, whatever camera sees it.
 //!
-//! Keyed on the place, never on a track: a track is lost behind every lorry, the place stays. The register remembers cases
-//! that are over for as long as they bear on new ones.
+//! Deduplication is by place, never by track: every passing lorry ends a track, but the place stays. The register
+//! remembers ended cases for as long as they affect new ones.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,26 +11,26 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    case::{Illegal, transition},
-    check::{Check, Finding, Glimpse, Question},
+    case::{IllegalTransition, transition},
     geometry::distance_m,
     plus,
-    presence::Step,
+    presence::LookInterval,
     since,
     types::{
-        Appearance, BBox, CameraId, CameraPlan, CaseId, CaseState, Claim, Located, NotFiled, OpenCase, PhoneNumber,
+        Appearance, BBox, CameraId, CameraPlan, CaseId, CaseState, Claim, Location, NotFiled, OpenCase, PhoneNumber,
         Place, PlaceMethod, Plan, Recurrence, Reply, Rule, RuleId, Verification, Verified, ZoneId,
     },
     vacancy::Vacancy,
+    verification::{Finding, Occupancy, Question, VerificationTally},
 };
 
-/// Two places nearer than this are one whatever the rule says: a site's name is rounded to about a metre.
-const LEAST_MERGE_M: f64 = 2.0;
-/// Overlap by which a thing is the one that was rejected: half of it within the other's box.
-const SAME_THING_IOU: f64 = 0.3;
+/// Places closer than this are one site whatever the rule says: a site's key is rounded to about a metre.
+const MIN_MERGE_RADIUS_M: f64 = 2.0;
+/// IoU above which an object is taken for the rejected one.
+const SAME_OBJECT_IOU: f64 = 0.3;
 
-/// Where the thing in `bbox` is; `None` outside the grid.
-pub(super) fn locate(plan: &Plan, camera: &CameraPlan, rule: &Rule, bbox: &BBox) -> Option<Located> {
+/// Location of the object in `bbox`; `None` outside the grid.
+pub(super) fn locate(plan: &Plan, camera: &CameraPlan, rule: &Rule, bbox: &BBox) -> Option<Location> {
     let (view, most_uncertain_m) = match &camera.place {
         Place::Fixed(view) => (view, 0.0),
         Place::Calibrated {
@@ -45,7 +45,7 @@ pub(super) fn locate(plan: &Plan, camera: &CameraPlan, rule: &Rule, bbox: &BBox)
         _ => (view.at, view.uncertainty_m, PlaceMethod::CameraPoint),
     };
     let cell = plan.grid.cell_of(at)?.clone();
-    Some(Located {
+    Some(Location {
         at,
         uncertainty_m,
         method,
@@ -53,11 +53,11 @@ pub(super) fn locate(plan: &Plan, camera: &CameraPlan, rule: &Rule, bbox: &BBox)
     })
 }
 
-/// A problem at a place, as far as it tells one site from another.
+/// What identifies a problem at a place.
 struct Site<'a> {
     category: &'a str,
     number: Option<&'a PhoneNumber>,
-    located: &'a Located,
+    located: &'a Location,
 }
 
 impl<'a> Site<'a> {
@@ -69,7 +69,7 @@ impl<'a> Site<'a> {
         }
     }
 
-    fn claimed(claim: &'a Claim) -> Self {
+    fn of_claim(claim: &'a Claim) -> Self {
         Self {
             category: &claim.category,
             number: claim.number.as_ref(),
@@ -77,46 +77,48 @@ impl<'a> Site<'a> {
         }
     }
 
-    /// One problem, wherever it is: of one category, and not of two numbers, which are two advertisers on one wall.
-    fn is_alike(&self, other: &Self) -> bool {
+    /// Same category, and not two different phone numbers, which are two advertisers on one wall.
+    fn is_same_problem(&self, other: &Self) -> bool {
         let are_two_numbers = matches!((self.number, other.number), (Some(a), Some(b)) if a != b);
         self.category == other.category && !are_two_numbers
     }
 
-    /// How far apart they are, in metres, where they are one site.
-    fn apart_m(&self, other: &Self, merge_radius_m: f64) -> Option<f64> {
+    /// Distance in metres if both are one site, else `None`.
+    fn distance_if_same_m(&self, other: &Self, merge_radius_m: f64) -> Option<f64> {
         let distance = distance_m(self.located.at, other.located.at);
         let uncertainty = self.located.uncertainty_m.max(other.located.uncertainty_m);
-        let radius = merge_radius_m.max(2.0 * uncertainty).max(LEAST_MERGE_M);
-        (self.is_alike(other) && distance <= radius).then_some(distance)
+        let radius = merge_radius_m.max(2.0 * uncertainty).max(MIN_MERGE_RADIUS_M);
+        (self.is_same_problem(other) && distance <= radius).then_some(distance)
     }
 }
 
 impl Claim {
-    /// True where the two are of one problem at one site. It does not matter which of the two is asked.
+    /// True if the two claims are about one problem at one site. Symmetric.
     pub fn is_at_site_of(&self, other: &Self) -> bool {
         let radius_m = self.merge_radius_m.max(other.merge_radius_m);
-        Site::claimed(self).apart_m(&Site::claimed(other), radius_m).is_some()
+        Site::of_claim(self)
+            .distance_if_same_m(&Site::of_claim(other), radius_m)
+            .is_some()
     }
 }
 
-/// A candidate that is ready, with its place.
-pub(super) struct Found<'a> {
+/// A candidate that is ready, with its location.
+pub(super) struct LocatedCandidate<'a> {
     pub(super) camera: &'a CameraId,
     pub(super) rule: &'a Rule,
     pub(super) zone: Option<&'a ZoneId>,
-    pub(super) located: &'a Located,
+    pub(super) located: &'a Location,
     pub(super) bbox: BBox,
     pub(super) appearance: Option<Appearance>,
     pub(super) number: Option<&'a PhoneNumber>,
 }
 
-impl Found<'_> {
-    /// `cell/category/site`. A site is the drawn zone or the whole view where the place is the view's, else the ground point
-    /// to 10⁻⁵ degree; behind it the number, for one wall has many advertisers. None of the names holds a character with a
-    /// meaning in MQTT topics.
+impl LocatedCandidate<'_> {
+    /// `cell/category/site`. The site is the ground point to 10⁻⁵ degree if there is one, else the drawn zone or the
+    /// whole view. A phone number is appended, because one wall has many advertisers. No part contains a character that
+    /// is special in MQTT topics.
     pub(super) fn dedup_key(&self) -> String {
-        let Located { at, cell, method, .. } = self.located;
+        let Location { at, cell, method, .. } = self.located;
         let category = &self.rule.category.code;
         let site = match (method, self.zone) {
             (PlaceMethod::Homography, _) => format!("{cell}/{category}/ground:{:.5},{:.5}", at.lon, at.lat),
@@ -129,23 +131,23 @@ impl Found<'_> {
         }
     }
 
-    /// How far `case` is, in metres, if it is the same problem at the same site.
+    /// Distance to `case` in metres if it is the same problem at the same site, else `None`.
     ///
-    /// The cells themselves are not compared: the radius reaches over an edge by itself, and the case keeps its first cell.
+    /// Cells are not compared: the radius reaches across cell edges, and the case keeps its first cell.
     fn distance_to_site_m(&self, case: &OpenCase) -> Option<f64> {
         let (here, there) = (self.site(), Site::of(case));
         let are_view_points = [case.located.method, self.located.method] == [PlaceMethod::CameraPoint; 2];
         if are_view_points && case.camera == *self.camera {
-            // All of a view is at one point: its zones tell its sites apart, distance cannot.
-            return (here.is_alike(&there) && case.zone.as_ref() == self.zone).then_some(0.0);
+            // Everything in the view has the same location, so sites are told apart by zone, not distance.
+            return (here.is_same_problem(&there) && case.zone.as_ref() == self.zone).then_some(0.0);
         }
-        here.apart_m(&there, self.rule.merge_radius_m)
+        here.distance_if_same_m(&there, self.rule.merge_radius_m)
     }
 
-    /// The same for a case of another box.
+    /// As [`distance_to_site_m`](Self::distance_to_site_m), for another box's case.
     fn distance_to_claim_m(&self, claim: &Claim) -> Option<f64> {
         let radius_m = self.rule.merge_radius_m.max(claim.merge_radius_m);
-        self.site().apart_m(&Site::claimed(claim), radius_m)
+        self.site().distance_if_same_m(&Site::of_claim(claim), radius_m)
     }
 
     fn site(&self) -> Site<'_> {
@@ -156,17 +158,17 @@ impl Found<'_> {
         }
     }
 
-    /// True where `case` is about this very thing, not only about its site. Two looks in colour that have nothing in common
-    /// are of two things.
-    fn is_the_thing_of(&self, case: &OpenCase) -> bool {
+    /// True if `case` is about this very object, not only about its site. Two colour appearances that have nothing in
+    /// common are two objects.
+    fn is_same_object_as(&self, case: &OpenCase) -> bool {
         let in_colour = |a: &Option<Appearance>| a.filter(Appearance::has_colour);
         let looks_other = in_colour(&case.appearance)
             .zip(in_colour(&self.appearance))
             .is_some_and(|(a, b)| a.resemblance(&b) < Appearance::OTHER_THING);
         !looks_other
-            && self.site().is_alike(&Site::of(case))
+            && self.site().is_same_problem(&Site::of(case))
             && if case.camera == *self.camera {
-                case.bbox.iou(&self.bbox) >= SAME_THING_IOU
+                case.bbox.iou(&self.bbox) >= SAME_OBJECT_IOU
             } else {
                 [case.located.method, self.located.method] == [PlaceMethod::Homography; 2]
                     && self.distance_to_site_m(case).is_some()
@@ -174,40 +176,41 @@ impl Found<'_> {
     }
 }
 
-/// True while the box may take a case back for itself: nobody has been there, and nobody asks it to look.
-fn speaks_alone(state: CaseState) -> bool {
+/// True while the box may withdraw a case on its own: no crew has been there, and the platform is not waiting for
+/// verification.
+fn may_withdraw_in(state: CaseState) -> bool {
     match state {
         CaseState::Filed | CaseState::Accepted | CaseState::Dispatched | CaseState::Reopened => true,
-        // A crew has said something, or the platform asked: both want an answer of their own.
+        // A crew has reported, or the platform asked for verification: both expect a verification result.
         CaseState::Disposed | CaseState::VerifyRequested => false,
         CaseState::Rejected | CaseState::DuplicateOf | CaseState::Closed | CaseState::Withdrawn => false,
     }
 }
 
-/// The problem of a case that is over is there again.
+/// What to do about a recurring problem.
 #[derive(Debug, PartialEq)]
-pub(super) enum Return {
-    /// So soon that the case should not have been closed.
+pub(super) enum RecurrenceAction {
+    /// Back so soon that the case should not have been closed: ask to reopen it.
     Reopens(CaseId),
-    /// Later: a case of its own, that names the earlier one.
+    /// File a new case that refers to the earlier one.
     Repeats(Recurrence),
 }
 
-/// What the register holds of a case.
+/// A case in the register.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Record {
+pub(super) struct CaseRecord {
     pub(super) case: OpenCase,
-    /// Which rule filed it, as far as that is known and there is such a rule.
+    /// The rule that filed it, if known and still configured.
     pub(super) rule: Option<RuleId>,
     pub(super) last_seen: Timestamp,
-    /// Whether it may be let go; `None` where its camera does not look there any more.
+    /// Progress towards withdrawal; `None` if its camera no longer looks at the place.
     pub(super) vacancy: Option<Vacancy>,
-    /// What was seen since it was asked whether the thing is still there.
-    pub(super) check: Check,
+    /// Looks since the open question was asked.
+    pub(super) check: VerificationTally,
 }
 
-impl Record {
-    /// True where `rule` filed it, as far as that is known.
+impl CaseRecord {
+    /// True if `rule` filed it, as far as that is known.
     fn is_of(&self, rule: &Rule) -> bool {
         match &self.rule {
             Some(filed_by) => *filed_by == rule.id,
@@ -215,20 +218,20 @@ impl Record {
         }
     }
 
-    /// Is its thing still there?
-    fn ask(&mut self, question: Option<Question>) {
+    /// Opens or clears the verification question.
+    fn set_question(&mut self, question: Option<Question>) {
         self.case.question = question;
-        self.check = Check::default();
+        self.check = VerificationTally::default();
     }
 
-    /// The question is answered: what was seen since it was asked.
-    fn verified(&mut self, at: Timestamp, finding: Finding, is_look: bool) -> Option<Verified> {
+    /// Answers the open question with what was seen since it was asked.
+    fn report(&mut self, at: Timestamp, finding: Finding, is_look: bool) -> Option<Verified> {
         let question = self.case.question.take()?;
         let (looks, looks_seen) = self.check.counts();
         if finding == Finding::Unverifiable {
-            // Said once; a verdict is given when there is one.
+            // Reported once; the question stays open, and a verdict still follows if one becomes possible.
             self.case.question = Some(Question {
-                is_told: true,
+                is_reported: true,
                 ..question
             });
         }
@@ -251,25 +254,25 @@ impl Record {
     }
 }
 
-/// The cases that bear on new ones: open, and lately over.
+/// The cases that affect new ones: open, and recently ended.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Register {
-    cases: BTreeMap<CaseId, Record>,
-    /// The open ones, by the camera that filed them.
+pub(super) struct CaseRegister {
+    cases: BTreeMap<CaseId, CaseRecord>,
+    /// Open cases by the camera that filed them.
     open: BTreeMap<CameraId, BTreeSet<CaseId>>,
-    /// What other boxes have open.
+    /// Open cases of other boxes.
     claims: BTreeMap<CaseId, Claim>,
 }
 
-impl Register {
-    /// The case that `found` belongs to, and why it is therefore not filed. An open case goes before a refused one, the
-    /// nearest before the others.
-    pub(super) fn holder(&self, found: &Found<'_>, now: Timestamp) -> Option<(&CaseId, NotFiled)> {
+impl CaseRegister {
+    /// The case that `found` belongs to, and the reason for not filing. Open cases take precedence over rejected ones,
+    /// the nearest over the others.
+    pub(super) fn covering_case(&self, found: &LocatedCandidate<'_>, now: Timestamp) -> Option<(&CaseId, NotFiled)> {
         let mut nearest: Option<(f64, &CaseId, NotFiled)> = None;
         let mut refused = None;
         for (id, record) in self.cases.iter().filter(|(_, r)| r.is_remembered(now)) {
             match record.case.state {
-                CaseState::Rejected if found.is_the_thing_of(&record.case) => refused = Some(id),
+                CaseState::Rejected if found.is_same_object_as(&record.case) => refused = Some(id),
                 CaseState::Rejected | CaseState::Closed | CaseState::Withdrawn => {}
                 state => {
                     if let Some(distance) = found.distance_to_site_m(&record.case)
@@ -295,12 +298,12 @@ impl Register {
         open.or(refused.map(|id| (id, NotFiled::RejectedBefore)))
     }
 
-    /// Which case that is over `found`, first seen at `first_seen`, is a return of: of those within reach, the one that ended
-    /// last, closed by the platform or taken back by the box.
+    /// How `found`, first seen at `first_seen`, recurs an ended case: of those at its site, the one that ended last,
+    /// closed by the platform or withdrawn by the box.
     ///
-    /// A closed case is reopened, once: where the platform closed it again, it has heard the box, and the next time is another
-    /// case. What the box took back itself it does not ask for again.
-    pub(super) fn recurrence(&self, found: &Found<'_>, first_seen: Timestamp) -> Option<Return> {
+    /// A closed case is reopened at most once: if the platform closes it again, the next recurrence is a new case. A
+    /// withdrawn case is never reopened.
+    pub(super) fn recurrence(&self, found: &LocatedCandidate<'_>, first_seen: Timestamp) -> Option<RecurrenceAction> {
         let over = self.cases.values().filter(|r| {
             matches!(r.case.state, CaseState::Closed | CaseState::Withdrawn)
                 && since(first_seen, r.case.at) <= Recurrence::WITHIN
@@ -310,9 +313,9 @@ impl Register {
         let since_close = since(first_seen, case.at);
         let may_reopen = case.state == CaseState::Closed && !case.was_reopened;
         Some(if since_close < Recurrence::REOPENS_WITHIN && may_reopen {
-            Return::Reopens(case.id.clone())
+            RecurrenceAction::Reopens(case.id.clone())
         } else {
-            Return::Repeats(Recurrence {
+            RecurrenceAction::Repeats(Recurrence {
                 of: case.id.clone(),
                 count: case.recurrences + 1,
                 since_close,
@@ -320,7 +323,7 @@ impl Register {
         })
     }
 
-    /// How many cases were confirmed at `start` or later: by `camera`, and by all.
+    /// Number of cases confirmed at `start` or later: by `camera` (all presets), and in total.
     pub(super) fn confirmed_since(&self, camera: &CameraId, start: Timestamp) -> (usize, usize) {
         let newer = || {
             let cases = self.cases.values().map(|r| &r.case);
@@ -330,9 +333,9 @@ impl Register {
         (newer().filter(is_here).count(), newer().count())
     }
 
-    /// The box asks for case `id` again.
+    /// Marks case `id` as reopened at the box's request.
     pub(super) fn reopen(&mut self, id: &CaseId, at: Timestamp) {
-        self.change(id, |record| {
+        self.update(id, |record| {
             record.case.state = CaseState::Reopened;
             record.case.at = at;
             record.case.was_reopened = true;
@@ -342,18 +345,18 @@ impl Register {
 
     pub(super) fn insert(&mut self, case: OpenCase, rule: Option<RuleId>, last_seen: Timestamp) {
         let id = case.id.clone();
-        let record = Record {
+        let record = CaseRecord {
             case,
             rule,
             last_seen,
             vacancy: Some(Vacancy::default()),
-            check: Check::default(),
+            check: VerificationTally::default(),
         };
         self.cases.insert(id.clone(), record);
-        self.change(&id, |_| {});
+        self.update(&id, |_| {});
     }
 
-    pub(super) fn remove(&mut self, id: &CaseId) -> Option<Record> {
+    pub(super) fn remove(&mut self, id: &CaseId) -> Option<CaseRecord> {
         let record = self.cases.remove(id)?;
         if let Some(open) = self.open.get_mut(&record.case.camera) {
             open.remove(id);
@@ -361,31 +364,32 @@ impl Register {
         Some(record)
     }
 
-    pub(super) fn get(&self, id: &CaseId) -> Option<&Record> {
+    pub(super) fn get(&self, id: &CaseId) -> Option<&CaseRecord> {
         self.cases.get(id)
     }
 
-    /// `camera` saw the thing of case `id`.
-    pub(super) fn seen(&mut self, id: &CaseId, camera: &CameraId, at: Timestamp) {
+    /// Records that `camera` saw the object of case `id`.
+    pub(super) fn mark_seen(&mut self, id: &CaseId, camera: &CameraId, at: Timestamp) {
         if let Some(record) = self.cases.get_mut(id) {
             record.last_seen = record.last_seen.max(at);
-            // Where its own camera sees it again it looks there.
+            // A re-aimed camera that sees it again does look at the place.
             if record.case.camera == *camera {
                 record.vacancy.get_or_insert_default();
             }
             if let Some(vacancy) = &mut record.vacancy {
-                vacancy.seen();
+                vacancy.reset_empty();
             }
         }
     }
 
-    /// A clear look of `camera` by `rule`, `step` after the one before, that saw something where `is_seen_at` says so. Gives
-    /// the cases, oldest first, that nobody had a word for in `silence` and whose place is empty.
-    pub(super) fn looked(
+    /// Records one clear look of `camera` under `rule`, `interval` after the previous one; `is_seen_at` tells whether
+    /// it detected something at a place. Returns the cases, by id, that the platform has not answered for `silence` and
+    /// whose places are empty.
+    pub(super) fn vacant_cases(
         &mut self,
         camera: &CameraId,
         rule: &Rule,
-        step: Step,
+        interval: LookInterval,
         is_seen_at: impl Fn(&BBox) -> bool,
         silence: Duration,
     ) -> Vec<CaseId> {
@@ -397,48 +401,48 @@ impl Register {
                 return false;
             };
             let is_its = record.is_of(rule);
-            let (true, Some(vacancy)) = (is_its && speaks_alone(record.case.state), &mut record.vacancy) else {
+            let (true, Some(vacancy)) = (is_its && may_withdraw_in(record.case.state), &mut record.vacancy) else {
                 return false;
             };
-            // Of two rules for one category, one must tell the time.
+            // If two rules share the category, only one of them may add up the time.
             record.rule.get_or_insert_with(|| rule.id.clone());
-            let step = step.known();
+            let observed = interval.observed();
             if is_seen_at(&record.case.bbox) {
-                vacancy.doubted(step, rule.forget_after);
+                vacancy.add_doubtful(observed, rule.forget_after);
             } else {
-                vacancy.passed(step);
+                vacancy.add_empty(observed);
             }
-            vacancy.is_let_go(silence)
+            vacancy.may_withdraw(silence)
         };
         open.iter().filter(is_empty).cloned().collect()
     }
 
-    /// A clear look of `camera` by `rule` at the places of those of its cases about which it was asked; what a place shows, where
-    /// nothing hides it. Gives the answers that it decides.
-    pub(super) fn check(
+    /// Records one clear look of `camera` under `rule` at the places of its cases with an open question; `shows` gives
+    /// what is at a place, or `None` if the place is hidden. Returns the verdicts reached.
+    pub(super) fn verify(
         &mut self,
         camera: &CameraId,
         rule: &Rule,
         (at, how): (Timestamp, &Verification),
-        shows: impl Fn(&BBox) -> Option<Glimpse>,
+        shows: impl Fn(&BBox) -> Option<Occupancy>,
     ) -> Vec<Verified> {
         let mut answers = Vec::new();
         for id in self.open.get(camera).into_iter().flatten() {
             let Some(record) = self.cases.get_mut(id) else { continue };
-            // A camera that looks elsewhere now shows another place.
+            // A re-aimed camera shows another place.
             let is_asked = record.case.question.is_some_and(|q| q.asked_at <= at);
             let can_tell = is_asked && record.is_of(rule) && record.vacancy.is_some();
             let finding = can_tell
                 .then(|| shows(&record.case.bbox))
                 .flatten()
-                .and_then(|glimpse| record.check.look(at, glimpse, how));
-            answers.extend(finding.and_then(|finding| record.verified(at, finding, true)));
+                .and_then(|occupancy| record.check.add_look(at, occupancy, how));
+            answers.extend(finding.and_then(|finding| record.report(at, finding, true)));
         }
         answers
     }
 
-    /// What could not be verified in time: asked more than `how.within` ago, and `camera` has just looked, or `late` has passed
-    /// since.
+    /// Expires questions asked more than `how.within` ago once their camera (`camera`) looks, or `late` after that
+    /// without a look.
     pub(super) fn overdue(
         &mut self,
         camera: Option<&CameraId>,
@@ -447,60 +451,60 @@ impl Register {
     ) -> Vec<Verified> {
         let mut answers = Vec::new();
         for record in self.cases.values_mut() {
-            let Some(due) = record.case.question.and_then(|q| q.due(how.within)) else {
+            let Some(due) = record.case.question.and_then(|q| q.deadline(how.within)) else {
                 continue;
             };
             let has_looked = camera == Some(&record.case.camera);
             if at >= plus(due, if has_looked { Duration::ZERO } else { late }) {
-                answers.extend(record.verified(at, Finding::Unverifiable, has_looked));
+                answers.extend(record.report(at, Finding::Unverifiable, has_looked));
             }
         }
         answers
     }
 
-    /// When [`Register::overdue`] wants to be asked again, if no look comes before.
+    /// When [`CaseRegister::overdue`] must be called if no look comes first.
     pub(super) fn next_overdue(&self, how: &Verification, late: Duration) -> Option<Timestamp> {
         let questions = self.cases.values().filter_map(|r| r.case.question);
         questions
-            .filter_map(|q| q.due(how.within))
+            .filter_map(|q| q.deadline(how.within))
             .map(|due| plus(due, late))
             .min()
     }
 
-    /// True where case `id` is open, on this box or on another.
+    /// True if case `id` is open, on this box or another.
     pub(super) fn is_open(&self, id: &CaseId) -> bool {
         self.claims.contains_key(id) || self.get(id).is_some_and(|r| r.case.state.is_open())
     }
 
-    /// True where case `id` is on record, of whichever box.
+    /// True if case `id` is known, of this box or another.
     pub(super) fn is_known(&self, id: &CaseId) -> bool {
         self.claims.contains_key(id) || self.cases.contains_key(id)
     }
 
-    /// Another box has a case open.
+    /// Records an open case of another box.
     pub(super) fn claim(&mut self, claim: Claim) {
         self.claims.insert(claim.case.clone(), claim);
     }
 
-    /// Another box's case is over.
+    /// Forgets another box's case, which has ended.
     pub(super) fn release(&mut self, id: &CaseId) {
         self.claims.remove(id);
     }
 
-    /// True where a case that `camera` filed is open.
+    /// True if `camera` has filed a case that is still open.
     pub(super) fn has_open(&self, camera: &CameraId) -> bool {
         self.open.get(camera).is_some_and(|open| !open.is_empty())
     }
 
-    /// The box takes case `id` back.
+    /// Marks case `id` as withdrawn.
     pub(super) fn withdraw(&mut self, id: &CaseId, at: Timestamp) {
-        self.change(id, |record| {
+        self.update(id, |record| {
             record.case.state = CaseState::Withdrawn;
             record.case.at = at;
         });
     }
 
-    /// `camera` looks elsewhere now: it cannot tell of its open cases' places any more.
+    /// `camera` was re-aimed: it can no longer tell whether the places of its open cases are empty.
     pub(super) fn reaimed(&mut self, camera: &CameraId) {
         for id in self.open.get(camera).into_iter().flatten() {
             if let Some(record) = self.cases.get_mut(id) {
@@ -509,52 +513,52 @@ impl Register {
         }
     }
 
-    /// Forgets which rules filed what, as far as there are none such any more: another of the category may tell.
+    /// Clears the filing rule of cases whose rule is no longer configured; another rule of the category takes over.
     pub(super) fn replan(&mut self, rules: &[Rule]) {
         for record in self.cases.values_mut() {
             record.rule = record.rule.take().filter(|id| rules.iter().any(|r| r.id == *id));
         }
     }
 
-    /// Takes the platform's answer: the reason of the step, or `Ok(None)` where it changes nothing.
-    pub(super) fn answer(&mut self, reply: &Reply) -> Result<Option<&'static str>, (Option<CaseState>, String)> {
+    /// Applies the platform's reply. Returns the reason for the transition, or `Ok(None)` if nothing changes.
+    pub(super) fn apply_reply(&mut self, reply: &Reply) -> Result<Option<&'static str>, (Option<CaseState>, String)> {
         let Some(record) = self.cases.get(&reply.case) else {
-            return Err((None, "no case of that id is open, or was lately".into()));
+            return Err((None, "no open or recent case has this id".into()));
         };
         let from = record.case.state;
-        let reason = transition(from, reply.state).map_err(|e: Illegal| (Some(from), e.to_string()))?;
-        let question = reply.question_after(from, record.case.question);
+        let reason = transition(from, reply.state).map_err(|e: IllegalTransition| (Some(from), e.to_string()))?;
+        let question = reply.next_question(from, record.case.question);
         if from == reply.state {
             if question != record.case.question {
-                self.change(&reply.case, |record| record.ask(question));
+                self.update(&reply.case, |record| record.set_question(question));
             }
             return Ok(None);
         }
-        self.change(&reply.case, |record| {
+        self.update(&reply.case, |record| {
             record.case.state = reply.state;
             record.case.at = reply.at;
-            // The platform is at it: the box waits for its next word as long as for the first.
+            // The platform is working on it: the silence period starts over.
             record.vacancy = record.vacancy.map(|_| Vacancy::default());
-            record.ask(question);
+            record.set_question(question);
         });
         Ok(Some(reason))
     }
 
-    /// Drops what has no bearing any more.
+    /// Drops cases that no longer affect new ones.
     pub(super) fn forget(&mut self, now: Timestamp) {
-        // What is open is remembered, so the list of these stays as it is.
+        // Open cases are always kept, so the `open` index does not change.
         self.cases.retain(|_, r| r.is_remembered(now));
     }
 
-    /// What the store does not know of a case that it gave back.
-    pub(super) fn remember(&mut self, id: &CaseId, what: impl FnOnce(&mut Record)) {
+    /// Restores the state of a case that the store does not keep.
+    pub(super) fn restore(&mut self, id: &CaseId, what: impl FnOnce(&mut CaseRecord)) {
         if let Some(record) = self.cases.get_mut(id) {
             what(record);
         }
     }
 
-    /// The one way in which a case changes its state.
-    fn change(&mut self, id: &CaseId, change: impl FnOnce(&mut Record)) {
+    /// The only way to change a case's state; keeps the `open` index consistent.
+    fn update(&mut self, id: &CaseId, change: impl FnOnce(&mut CaseRecord)) {
         let Some(record) = self.cases.get_mut(id) else { return };
         change(record);
         let open = self.open.entry(record.case.camera.clone()).or_default();
@@ -565,7 +569,7 @@ impl Register {
         }
     }
 
-    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
+    pub(super) fn records(&self) -> impl Iterator<Item = &CaseRecord> {
         self.cases.values()
     }
 

@@ -1,70 +1,71 @@
-//! What a thing that is followed is to its rule, and the one table of how it may become something else.
+//! The stages of a tracked object under one rule, and the table of legal transitions between them.
 //!
-//! [`Track::turn`] is the only way from one stage to another: it asks the table, keeps the reason in the track's journal,
-//! tells it, and lets a candidate's picture go.
+//! [`Track::change_stage`] is the only way from one stage to another: it checks the table, records the reason in the
+//! track's journal, emits the effect, and unpins the candidate's picture when it is no longer needed.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
     track::Track,
-    types::{BBox, CameraId, CaseId, Effect, NotFiled, Noted, Reason, RuleId},
+    types::{BBox, CameraId, CaseId, Effect, JournalEntry, NotFiled, Reason, RuleId},
 };
 
-/// A look that saw the thing.
+/// One look that saw the object.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sighting {
-    /// When.
+    /// Time of the look.
     pub at: Timestamp,
-    /// Where.
+    /// Bounding box in that look.
     pub bbox: BBox,
 }
 
-/// What a track is waiting for.
+/// Where a tracked object stands under its rule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Stage {
-    /// Known, not a candidate: its case is over, or it moved away from where it was judged. It starts anew when it is
-    /// next seen well enough.
+    /// Tracked, but not a candidate: its case ended, or it moved away from where it was judged. The next sufficiently
+    /// confident sighting starts a new candidate.
     Idle,
     /// May become a case. Its first look is pinned.
     Candidate {
-        /// The pinned look.
+        /// The pinned first look.
         first: Sighting,
-        /// Not confirmed before this: a case of it failed for want of evidence, or a closer look doubted it.
+        /// No confirmation before this time: the evidence of an earlier case failed, or a second look was not confident
+        /// enough.
         not_before: Option<Timestamp>,
-        /// The moment for which a look was asked.
+        /// The time for which an extra look was last requested.
         asked: Option<Timestamp>,
-        /// It is a problem, and the day's cases are filed already.
+        /// Ready to file, but the daily cap is reached.
         waits: bool,
-        /// What a closer look made of it, where its rule asks for one.
-        #[serde(default)]
-        closer: Closer,
+        /// Result of the second look, for rules that require one.
+        #[serde(default, rename = "closer")]
+        second_look: SecondLook,
     },
-    /// Its first picture is lost: the next look that sees it is pinned in its place.
+    /// The first picture is lost; the next look that sees the object is pinned instead.
     Retry {
-        /// Not confirmed before this.
+        /// No confirmation before this time.
         until: Timestamp,
     },
-    /// It is what an open case is about.
+    /// Belongs to this open case.
     AtCase(CaseId),
-    /// It stands where and when it may. It starts anew when it is next seen well enough out of either.
+    /// On permitted ground during permitted hours. A confident sighting outside either starts a new candidate.
     Permitted,
-    /// Judged, and not to be filed: it lies outside the grid (`None`) or the platform has refused it as this case.
+    /// Ready, but must not be filed: outside the grid (`None`), or the platform rejected it as this case.
     HeldBack(Option<CaseId>),
 }
 
-/// What a closer look made of a candidate.
+/// Second-look state of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(super) enum Closer {
-    /// So many looks that would have decided came without one.
+pub(super) enum SecondLook {
+    /// No second look so far; counts the looks that would have decided but came without one.
     Unanswered(u32),
-    /// It is there by that look, too, which scored this.
+    /// Confirmed by a second look with this score.
     Sure(f32),
-    /// The newest was not sure enough: without another that is, no case.
+    /// The latest second look scored too low. Not filed until another one scores high enough.
     Doubted,
 }
 
-impl Default for Closer {
+impl Default for SecondLook {
     fn default() -> Self {
         Self::Unanswered(0)
     }
@@ -84,50 +85,50 @@ impl Stage {
     }
 }
 
-/// A [`Stage`] by its name alone.
+/// A [`Stage`] without its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Idle,
     Candidate,
-    /// A candidate that is a problem, and waits for another day's room.
+    /// A candidate that is ready and waits for the next day's cap.
     Waiting,
     Retry,
     AtCase,
     Permitted,
     HeldBack,
-    /// Not followed any more.
+    /// No longer tracked.
     Gone,
 }
 
-/// What a thing becomes for `reason`; `None` where that cannot be.
+/// The phase that follows `from` for `reason`; `None` if the table does not allow it.
 fn transition(from: Phase, reason: Reason) -> Option<Phase> {
     use Phase::{AtCase, Candidate, Gone, HeldBack, Idle, Permitted, Retry, Waiting};
     let to = match (reason, from) {
-        // Seen well enough, where it may not be. What is new is idle until then.
+        // A confident sighting where the object is not permitted. A new track starts as idle.
         (Reason::Appeared, Idle | Permitted) => Candidate,
-        // What its presence goes through changes nothing by itself.
+        // Presence events do not change the stage.
         (Reason::Hidden | Reason::SeenAgain | Reason::Blind | Reason::Rested, Candidate | Waiting) => from,
         (Reason::Restarted, Idle | Candidate | Waiting | Retry | AtCase | Permitted | HeldBack) => from,
         (Reason::NotFiled(NotFiled::Doubted), Candidate | Waiting) => from,
-        // Its picture goes with a failed case, or with the daemon.
+        // The picture was lost with a failed case or a restart.
         (Reason::PictureLost, Candidate | Waiting | AtCase) => Retry,
         (Reason::PictureTaken, Retry) => Candidate,
-        // It is a problem: new, or one that the platform has, had, or has refused.
+        // Ready: a new case, or one that the platform already has, had, or rejected.
         (Reason::Confirmed, Candidate | Waiting) => AtCase,
         (Reason::NotFiled(NotFiled::OpenCaseAtSite | NotFiled::CaseReopened), Candidate | Waiting) => AtCase,
-        // What was confirmed here and elsewhere at a time may give way afterwards.
+        // If two boxes confirmed the same problem at the same time, one yields afterwards.
         (Reason::NotFiled(NotFiled::OpenElsewhere), Candidate | Waiting | AtCase) => AtCase,
         (Reason::NotFiled(NotFiled::KnownOtherwise | NotFiled::RejectedBefore), Candidate | Waiting) => HeldBack,
         (Reason::NotFiled(NotFiled::OutsideGrid), Candidate | Waiting) => HeldBack,
         (Reason::NotFiled(NotFiled::OverDailyCap), Candidate) => Waiting,
-        // What it depended on is over.
+        // The case or the condition that held the object back is gone.
         (Reason::CaseOver, AtCase | HeldBack) => Idle,
         (Reason::Replanned, HeldBack) => Idle,
         (Reason::WentElsewhere, Retry | AtCase | Permitted | HeldBack) => Idle,
-        // It is none, as long as it is there and then.
+        // No problem as long as it stays on permitted ground during permitted hours.
         (Reason::NotFiled(NotFiled::Permitted), Idle | Candidate | Waiting | Retry) => Permitted,
         (Reason::NotFiled(NotFiled::Moved), Candidate | Waiting) => Idle,
-        // It went away, or nobody could tell.
+        // It left, or it could no longer be observed.
         (Reason::NotFiled(NotFiled::LeftBeforeDwell | NotFiled::SeenTooRarely | NotFiled::Unattended), Candidate) => {
             Gone
         }
@@ -142,7 +143,7 @@ fn transition(from: Phase, reason: Reason) -> Option<Phase> {
     Some(to)
 }
 
-/// Of whom a step is told, and to whom.
+/// What a transition is reported with, and where.
 pub(super) struct TransitionContext<'a> {
     pub(super) camera: &'a CameraId,
     pub(super) rule: &'a RuleId,
@@ -151,63 +152,63 @@ pub(super) struct TransitionContext<'a> {
 }
 
 impl Track {
-    /// It becomes `stage`, for `reason`.
-    pub(super) fn turn(&mut self, stage: Stage, reason: Reason, telling: TransitionContext<'_>) {
+    /// Moves to `stage` for `reason`.
+    pub(super) fn change_stage(&mut self, stage: Stage, reason: Reason, context: TransitionContext<'_>) {
         debug_assert_eq!(
             transition(self.stage.phase(), reason),
             Some(stage.phase()),
             "{reason:?}"
         );
-        self.step(stage, reason, telling);
+        self.set_stage(stage, reason, context);
     }
 
-    /// Something that changes nothing by itself happened to it.
-    pub(super) fn note(&mut self, reason: Reason, mut telling: TransitionContext<'_>) {
+    /// Records an event that does not change the stage.
+    pub(super) fn record_event(&mut self, reason: Reason, mut context: TransitionContext<'_>) {
         debug_assert_eq!(
             transition(self.stage.phase(), reason),
             Some(self.stage.phase()),
             "{reason:?}"
         );
-        self.keep(reason, telling.at);
-        telling.tell(reason);
+        self.log(reason, context.at);
+        context.emit(reason);
     }
 
-    /// It is not followed any more. A candidate's end is told with `reason`; for anything else nothing depended on it.
-    pub(super) fn end(&mut self, reason: NotFiled, telling: TransitionContext<'_>) {
+    /// Ends the track. A candidate ends with `reason`, any other stage with [`Reason::Left`].
+    pub(super) fn end(&mut self, reason: NotFiled, context: TransitionContext<'_>) {
         let reason = match self.stage {
             Stage::Candidate { .. } => Reason::NotFiled(reason),
             _ => Reason::Left,
         };
         debug_assert_eq!(transition(self.stage.phase(), reason), Some(Phase::Gone), "{reason:?}");
-        self.step(Stage::Idle, reason, telling);
+        self.set_stage(Stage::Idle, reason, context);
     }
 
-    fn step(&mut self, stage: Stage, reason: Reason, mut telling: TransitionContext<'_>) {
-        self.keep(reason, telling.at);
+    fn set_stage(&mut self, stage: Stage, reason: Reason, mut context: TransitionContext<'_>) {
+        self.log(reason, context.at);
         let before = std::mem::replace(&mut self.stage, stage);
-        telling.tell(reason);
+        context.emit(reason);
         let Stage::Candidate { first, .. } = before else { return };
-        let keeps_its_picture = matches!(self.stage, Stage::Candidate { .. })
+        let keeps_picture = matches!(self.stage, Stage::Candidate { .. })
             // Handed over with the case.
             || reason == Reason::Confirmed
-            // It is not there to be let go.
+            // There is no picture left to unpin.
             || reason == Reason::PictureLost;
-        if !keeps_its_picture {
-            telling.effects.push(Effect::Unpin {
-                camera: telling.camera.clone(),
+        if !keeps_picture {
+            context.effects.push(Effect::Unpin {
+                camera: context.camera.clone(),
                 at: first.at,
             });
         }
     }
 
-    /// One entry a reason: a thing that flickers for days has no longer a history than one that does not.
-    fn keep(&mut self, reason: Reason, at: Timestamp) {
+    /// Keeps one entry per reason, so that an object that flickers for days does not grow its journal.
+    fn log(&mut self, reason: Reason, at: Timestamp) {
         match self.journal.iter_mut().find(|n| n.reason == reason) {
             Some(noted) => {
                 noted.last_at = at;
                 noted.times = noted.times.saturating_add(1);
             }
-            None => self.journal.push(Noted {
+            None => self.journal.push(JournalEntry {
                 reason,
                 first_at: at,
                 last_at: at,
@@ -218,7 +219,7 @@ impl Track {
 }
 
 impl TransitionContext<'_> {
-    pub(super) fn tell(&mut self, reason: Reason) {
+    pub(super) fn emit(&mut self, reason: Reason) {
         let (camera, rule, at) = (self.camera.clone(), self.rule.clone(), self.at);
         self.effects.push(match reason {
             Reason::NotFiled(reason) => Effect::NotFiled {
@@ -227,7 +228,7 @@ impl TransitionContext<'_> {
                 reason,
                 at,
             },
-            reason => Effect::Turned {
+            reason => Effect::Transition {
                 camera,
                 rule,
                 reason,
@@ -251,9 +252,9 @@ mod tests {
         Phase::HeldBack,
     ];
 
-    /// Rows are reasons, columns what a thing is, in the order of `PHASES`; the letter is what it becomes, `-` is Gone.
+    /// One row per reason, one column per phase in the order of `PHASES`; the letter is the new phase, `-` is `Gone`.
     #[test]
-    fn the_whole_table_of_steps() {
+    fn the_whole_transition_table() {
         use NotFiled as N;
         use Reason as R;
         let reasons = [
@@ -332,9 +333,9 @@ mod tests {
                 "...IIII went_elsewhere",
                 "......I replanned",
                 "-..---- left",
-                // Said of a case.
+                // Reported for cases.
                 "....... let_go",
-                // Said of single detections, which are followed by nobody.
+                // Reported for single detections, which have no track.
                 "....... score_too_low",
                 "....... outside_zones",
                 "....... approved_sign",
@@ -354,7 +355,7 @@ mod tests {
                 ".AA.... case_reopened",
                 ".HH.... rejected_before",
                 ".HH.... outside_grid",
-                // Said of a case; its things lose their picture.
+                // Reported for a case; its tracks get `picture_lost`.
                 "....... evidence_failed",
                 ".--.... blind_too_long",
                 ".--.... reaimed",

@@ -1,8 +1,8 @@
-//! What goes into the engine and what comes out of it.
+//! Inputs and effects of the engine, and the types they are made of.
 //!
-//! Positions in a picture are fractions of its width and height (0..=1, origin top left), so that a camera may change
-//! its resolution without its zones moving. Positions on the ground are longitude and latitude in degrees in the grid's
-//! own coordinate reference system. Time is UTC.
+//! Picture positions are fractions of width and height (0..=1, origin top left), so that a camera can change its
+//! resolution without its zones moving. Ground positions are longitude and latitude in degrees, in the grid's
+//! coordinate reference system. Times are UTC.
 
 use std::{fmt, sync::Arc};
 
@@ -59,7 +59,7 @@ macro_rules! id {
     };
 }
 
-id!(/// This box: the `{node}` of the MQTT topics.
+id!(/// The id of this box: `{node}` in the MQTT topics.
     NodeId);
 id!(/// A camera's local id, unique on the box.
     CameraId);
@@ -71,28 +71,28 @@ id!(/// A schedule's id, unique in the configuration.
     ScheduleId);
 id!(/// A unit grid cell's code: a string, never a number (leading zeros count).
     CellCode);
-id!(/// What a model says a thing is, after the manifest's label map.
+id!(/// A detection's label, after the manifest's label map.
     Label);
-id!(/// A telephone number: its digits as one dials them within the country, and nothing else.
+id!(/// A phone number: the digits dialled within the country, nothing else.
     PhoneNumber);
 id!(/// A case's ULID in its 26-character text form.
     CaseId);
 
 impl Label {
-    /// What a reader calls a telephone number on a wall (非法小广告).
+    /// The label of a phone number read on a wall (非法小广告).
     pub fn small_ad() -> Self {
         Self::from("small_ad")
     }
 }
 
 impl CameraId {
-    /// A camera that turns, at one of its presets: `CAMERA.PRESET`. To the engine each is a camera of its own, with its own
-    /// place and zones. A configured id holds no point.
+    /// The id of one preset of a PTZ camera: `CAMERA.PRESET`. Each preset is a camera of its own to the engine, with
+    /// its own location and zones. Configured ids contain no dot.
     pub fn at_preset(camera: &str, preset: &str) -> Self {
         Self::from(format!("{camera}{PRESET_MARK}{preset}"))
     }
 
-    /// The camera itself, whatever preset it stands at.
+    /// The camera's own id, whatever its preset.
     pub fn device(&self) -> &str {
         let id = self.as_str();
         id.split_once(PRESET_MARK).map_or(id, |(device, _)| device)
@@ -110,7 +110,7 @@ pub struct Point {
     pub y: f64,
 }
 
-/// A box in a picture, as fractions of its width and height; `x1 <= x2`, `y1 <= y2`.
+/// A bounding box in a picture, as fractions of its width and height; `x1 <= x2`, `y1 <= y2`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct BBox {
     /// Left.
@@ -123,7 +123,7 @@ pub struct BBox {
     pub y2: f32,
 }
 
-/// A place on the ground, degrees in the grid's coordinate reference system.
+/// A ground position, degrees in the grid's coordinate reference system.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LonLat {
     /// Longitude, degrees east.
@@ -132,27 +132,27 @@ pub struct LonLat {
     pub lat: f64,
 }
 
-/// One thing a model found in one picture.
+/// One object that a model found in one picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
-    /// What it is.
+    /// Its label.
     pub label: Label,
-    /// 0..=1.
+    /// Confidence, 0..=1.
     pub score: f32,
-    /// Where.
+    /// Its bounding box.
     pub bbox: BBox,
-    /// What it looks like, where its picture was at hand.
+    /// Its appearance, if the picture was available.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub appearance: Option<Appearance>,
-    /// The telephone number that is written there, where one was read: then that is what the thing is known by.
+    /// The phone number on it, if one was read; it then identifies the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<PhoneNumber>,
-    /// What a closer look at it alone scored, where one was taken; 0 where that found nothing there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub closer: Option<f32>,
+    /// Score of a second look at it, if one was taken; 0 if that found nothing.
+    #[serde(default, rename = "closer", skip_serializing_if = "Option::is_none")]
+    pub second_look: Option<f32>,
 }
 
-/// Whether the view could be trusted at a look. Anything but `Clear` is blind time: neither presence nor absence.
+/// Whether a look's view can be trusted. Anything but `Clear` is blind time: neither presence nor absence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum View {
@@ -164,215 +164,213 @@ pub enum View {
     Blurred,
     /// Covered, or facing a featureless surface.
     Blocked,
-    /// The same picture, sample for sample, again and again.
+    /// Identical samples, picture after picture.
     Frozen,
-    /// The keyframe did not decode whole.
+    /// The keyframe did not decode completely.
     Damaged,
-    /// The camera looks elsewhere than where its zones and its calibration were drawn.
+    /// The camera points elsewhere than when its zones and calibration were drawn.
     Moved,
 }
 
-/// The light of a look: a rule may ask for other scores by night.
+/// Light of a look; rules may have other score thresholds at night.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Light {
-    /// There is colour, and light to see it by.
+    /// Daylight or street lighting, in colour.
     #[default]
     Day,
-    /// The camera has switched to infrared, which has no colour.
+    /// Infrared, without colour.
     Night,
 }
 
 /// One look at one camera.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
-    /// Which camera.
+    /// The camera.
     pub camera: CameraId,
-    /// When the judged picture arrived at the box.
+    /// When the picture arrived at the box.
     pub at: Timestamp,
-    /// Whether it can be trusted.
+    /// Whether its view can be trusted.
     pub view: View,
-    /// By which light.
+    /// Its light.
     #[serde(default)]
     pub light: Light,
-    /// What the models found in it, scores above their floors.
+    /// What the models found, above their score floors.
     pub detections: Vec<Detection>,
-    /// What was not looked for: that none of it was found says nothing.
+    /// Labels that were not searched for; their absence means nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_searched: Vec<Label>,
 }
 
-/// Everything that can happen to the engine.
+/// An input to the engine.
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// The plan the engine works to; the first input, and again at each reload.
+    /// The plan to work to: the first input, and again at each reload.
     Configured(Arc<Plan>),
-    /// A case that the store holds, given back at start-up: the open ones, those rejected in the last 30 days, and those
-    /// closed or taken back in the last 7 (their problem may come back).
+    /// A case from the store, given back at start-up: open ones, those rejected in the last 30 days, and those closed
+    /// or withdrawn in the last 7 (their problem may recur).
     Restored(OpenCase),
-    /// What the engine that ran before knew beside its cases, after these at start-up.
+    /// The previous engine's state beside its cases; follows these at start-up.
     Resumed(Box<Resumed>),
-    /// A look.
+    /// One look.
     Observed(Observation),
-    /// The platform's answer about a case.
+    /// The platform's reply about a case.
     Reply(Reply),
-    /// The evidence of a case could not be made: the case is withdrawn before anybody saw it.
+    /// The evidence of a case could not be made; the case is dropped before it was ever sent.
     EvidenceFailed {
-        /// Which case.
+        /// The case.
         case: CaseId,
     },
-    /// Time passes.
+    /// The current time.
     Tick(Timestamp),
-    /// A camera was aimed anew, and an operator confirmed what it looks at now: what was seen there before is void.
+    /// A camera was re-aimed, and an operator confirmed its new view: everything seen there before is void.
     Reaimed {
-        /// Which camera.
+        /// The camera.
         camera: CameraId,
-        /// When the daemon was told.
+        /// When the daemon was notified.
         at: Timestamp,
     },
-    /// News of another box's cases.
+    /// A change to another box's cases.
     Elsewhere(Elsewhere),
 }
 
-/// What the engine wants done. Effects of one input are in order.
+/// An action that the engine requests. The effects of one input are in order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Look at `camera` at `by`, sooner than its schedule would: from then on a look that sees the thing decides a case.
-    /// A picture that arrived before `by` decides nothing, so the newest keyframe at `by` is too old: wait for the next.
+    /// Look at `camera` at `by`, ahead of its schedule: from then on, a look that sees the object can confirm a case. A
+    /// picture that arrived before `by` confirms nothing; wait for the next keyframe.
     Look {
-        /// Which camera.
+        /// The camera.
         camera: CameraId,
-        /// The moment the dwell is reached; the first picture that arrives at or after it is wanted.
+        /// When the dwell is reached.
         by: Timestamp,
     },
-    /// At the next look, look closer at this place, too: at the part of the picture around it alone. What is found there for
-    /// the rule's labels is the [`closer`](Detection::closer) score of that look's detections there.
+    /// At the next look, also take a second look: run the models on the part of the picture around `bbox`. The score
+    /// found there for the rule's labels goes into [`second_look`](Detection::second_look) of that look's detections.
     SecondLook {
-        /// Which camera.
+        /// The camera.
         camera: CameraId,
-        /// For which rule.
+        /// The rule that requires it.
         rule: RuleId,
-        /// Where the thing was seen.
+        /// Where the object was seen.
         bbox: BBox,
     },
-    /// Keep the picture judged at `at`: it may become evidence.
+    /// Keep the picture of the look at `at`: it may become evidence.
     Pin {
-        /// Which camera.
+        /// The camera.
         camera: CameraId,
-        /// Which look.
+        /// Time of the look.
         at: Timestamp,
     },
-    /// That picture is no longer needed: one `Unpin` for each `Pin`, but for the two looks (`first_seen_at` and
-    /// `confirmed_at`) that an `Open` hands over; those are the evidence's to let go. Several candidates may pin one look,
-    /// each for itself.
+    /// Release that picture. Every `Pin` has its `Unpin`, except the two looks (`first_seen_at` and `confirmed_at`)
+    /// that an `Open` hands over to the evidence. Several candidates may pin the same look independently.
     Unpin {
-        /// Which camera.
+        /// The camera.
         camera: CameraId,
-        /// Which look.
+        /// Time of the look.
         at: Timestamp,
     },
-    /// A problem is confirmed and new: make its evidence, commit it, file it.
+    /// A new problem is confirmed: make its evidence, commit it, file it.
     Open(Box<Case>),
-    /// An open case changed state.
+    /// A case changed state.
     Revise {
-        /// Which case.
+        /// The case.
         case: CaseId,
         /// Its new state.
         state: CaseState,
-        /// When.
+        /// Time of the change.
         at: Timestamp,
-        /// Why, as a sentence.
+        /// The reason, as a sentence.
         reason: String,
     },
-    /// What became of a case's thing: to be told to the platform, with the pictures before and after.
+    /// The result of a verification, to be sent to the platform with before and after pictures.
     Verified(Box<Verified>),
-    /// The platform's answer fits no case that is known, or not where the case stands: nothing was changed.
+    /// The platform's reply matches no known case, or does not fit the case's state. Nothing was changed.
     ReplyRefused {
-        /// Which case it names.
+        /// The case it names.
         case: CaseId,
-        /// Where the case stands; `None` where no such case is known.
+        /// The case's state; `None` if the case is unknown.
         known: Option<CaseState>,
-        /// What the platform said.
+        /// The state that the platform replied.
         reply: CaseState,
-        /// When the box got the answer.
+        /// When the box received the reply.
         at: Timestamp,
-        /// Why it cannot be.
+        /// Why it was rejected.
         reason: String,
     },
-    /// What happened to a thing that is followed, or to a case; with `NotFiled`, every step of it.
-    Turned {
-        /// Which camera sees it.
+    /// A transition or event of a tracked object, or of a case. Together with `NotFiled` this covers every step.
+    Transition {
+        /// The camera that sees it.
         camera: CameraId,
-        /// Which rule follows it.
+        /// The rule that tracks it.
         rule: RuleId,
-        /// Why.
+        /// The reason.
         reason: Reason,
-        /// When the engine knew.
+        /// Time of the transition.
         at: Timestamp,
     },
-    /// A candidate came to an end, or was held back, without a case of its own.
+    /// A candidate ended, or was held back, without a case of its own.
     NotFiled {
-        /// Which camera saw it.
+        /// The camera that saw it.
         camera: CameraId,
-        /// Which rule it was a candidate for.
+        /// The rule it was a candidate for.
         rule: RuleId,
-        /// Why not.
+        /// The reason.
         reason: NotFiled,
-        /// When the engine knew.
+        /// Time of the decision.
         at: Timestamp,
     },
 }
 
-/// Why a candidate was not filed. Each is a value of the metric `gridwatch_candidates_not_filed_total{reason}`.
+/// Why a candidate was not filed. Values of the metric `gridwatch_candidates_not_filed_total{reason}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NotFiled {
-    /// Never scored as high as the rule's `start_score`.
+    /// It never scored as high as the rule's `start_score`.
     ScoreTooLow,
-    /// Its ground point lay outside the rule's watched zones, or inside an excluded one, a container's or the shop's own.
+    /// Its anchor point lay outside the rule's watch zones, or inside an exclude, container or shop zone.
     OutsideZones,
-    /// It stands where and when that is permitted.
+    /// It stands on permitted ground during permitted hours.
     Permitted,
-    /// It is a sign that the camera's baseline approves.
+    /// It is an approved sign of the camera's baseline.
     ApprovedSign,
-    /// The rule excepts approved signs, and nobody recorded which those are in this view.
+    /// The rule exempts approved signs, but the camera has no approved-sign baseline.
     NoBaseline,
-    /// Smaller than the rule's least size.
+    /// It is smaller than the rule's minimum.
     TooSmall,
-    /// Went away before its dwell was up.
+    /// It left before its dwell was reached.
     LeftBeforeDwell,
-    /// Stayed long enough by the clock, but was seen in too few of the looks.
+    /// It stayed long enough, but was seen in too few looks.
     SeenTooRarely,
-    /// Moved farther than the rule allows.
+    /// It moved farther than the rule allows.
     Moved,
-    /// Stayed, but nobody stood by it often enough.
+    /// It stayed, but was not attended often enough.
     Unattended,
-    /// A closer look at it alone did not find it, or was less sure than the rule asks. It is looked at again after another
-    /// dwell.
+    /// A second look did not find it, or scored lower than the rule requires. Another one is taken after another dwell.
     Doubted,
-    /// The same problem at that site has an open case.
+    /// The same problem has an open case at the site.
     OpenCaseAtSite,
-    /// Another box has an open case of the same problem at that site.
+    /// Another box has an open case of the same problem at the site.
     OpenElsewhere,
-    /// The platform has the problem at that site under another number.
+    /// The platform has the problem at the site under another case number.
     KnownOtherwise,
-    /// The day's cases are filed: it waits for the next day. Said once; it is filed then if it is still there.
+    /// The daily cap is reached: it waits for the next day, and is filed then if it is still there. Reported once.
     OverDailyCap,
-    /// It went away while it waited for the next day.
+    /// It left while it waited for the next day.
     LeftWhileWaiting,
-    /// It is back so soon after its case was closed that the platform is asked to reopen that one.
+    /// It recurred so soon after its case was closed that the platform is asked to reopen that case.
     CaseReopened,
-    /// The platform rejected the same still thing at that site.
+    /// The platform rejected the same stationary object at the site.
     RejectedBefore,
-    /// Its place lies in no cell of the grid.
+    /// Its location lies in no cell of the grid.
     OutsideGrid,
-    /// Its pictures could not be made.
+    /// Its evidence could not be made.
     EvidenceFailed,
-    /// The camera saw nothing for so long that what it knew is void.
+    /// The camera was blind for so long that the track is stale.
     BlindTooLong,
-    /// The configuration no longer has this rule or camera.
+    /// The rule or camera is no longer configured.
     Reconfigured,
-    /// The camera was aimed anew: what is seen now is somewhere else.
+    /// The camera was re-aimed and now shows another place.
     Reaimed,
 }
 

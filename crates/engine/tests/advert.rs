@@ -1,5 +1,4 @@
-//! Signs on walls: what is new against the approved ones is a case, what was approved is none, and nobody guesses what a view
-//! that was never recorded may show.
+//! Signs on walls: new signs become cases, approved signs do not, and a view without a baseline files nothing.
 
 use std::time::Duration;
 
@@ -19,14 +18,14 @@ const BOARD: BBox = BBox {
     x2: 0.5,
     y2: 0.3,
 };
-/// A lawful neighbour's, smaller.
+/// A smaller approved sign next to it.
 const NEIGHBOUR: BBox = BBox {
     x1: 0.51,
     y1: 0.2,
     x2: 0.62,
     y2: 0.3,
 };
-/// Where nothing hung before.
+/// An empty part of the wall.
 const BANNER: BBox = BBox {
     x1: 0.7,
     y1: 0.1,
@@ -70,38 +69,38 @@ fn sign(bbox: BBox) -> Detection {
     }
 }
 
-/// Looks from the beginning until a little after the dwell, each showing what `seen` gives.
-fn watch(camera: CameraPlan, seen: impl Fn(u32) -> Vec<Detection>) -> World {
-    let mut world = World::new(plan([("gate", camera)], vec![adverts()]));
+/// Looks until shortly after the dwell; `seen` gives the detections of each.
+fn watch(camera: CameraPlan, seen: impl Fn(u32) -> Vec<Detection>) -> Harness {
+    let mut harness = Harness::new(plan([("gate", camera)], vec![adverts()]));
     let looks = (DWELL_S / LOOK_EVERY_S) as u32 + 10;
     for n in 0..looks {
-        world.look("gate", f64::from(n) * LOOK_EVERY_S, seen(n));
+        harness.look("gate", f64::from(n) * LOOK_EVERY_S, seen(n));
     }
-    world
+    harness
 }
 
 #[test]
-fn a_new_sign_is_a_case_when_its_dwell_is_over_and_not_before() {
-    let world = watch(camera(&[BOARD]), |_| vec![sign(BOARD), sign(BANNER)]);
-    let [case] = world.opened()[..] else {
-        panic!("{:?}", world.effects)
+fn a_new_sign_is_a_case_once_its_dwell_is_reached() {
+    let harness = watch(camera(&[BOARD]), |_| vec![sign(BOARD), sign(BANNER)]);
+    let [case] = harness.opened()[..] else {
+        panic!("{:?}", harness.effects)
     };
     assert_eq!((case.first_seen_at, case.confirmed_at), (at(0.0), at(DWELL_S)));
     assert_eq!(case.confirmed_box, BANNER);
 }
 
 #[test]
-fn an_approved_sign_is_none_and_is_counted_at_each_look() {
-    let mut world = watch(camera(&[BOARD, NEIGHBOUR]), |_| vec![sign(BOARD), sign(NEIGHBOUR)]);
-    assert!(world.opened().is_empty());
+fn an_approved_sign_is_not_filed_and_is_counted_at_each_look() {
+    let mut harness = watch(camera(&[BOARD, NEIGHBOUR]), |_| vec![sign(BOARD), sign(NEIGHBOUR)]);
+    assert!(harness.opened().is_empty());
     let looks = (DWELL_S / LOOK_EVERY_S) as usize + 10;
-    assert_eq!(world.not_filed(), vec![NotFiled::ApprovedSign; 2 * looks]);
-    world.close();
+    assert_eq!(harness.not_filed(), vec![NotFiled::ApprovedSign; 2 * looks]);
+    harness.close();
 }
 
-/// The box of a sign at the far side of a street is off by some pixels each way from look to look.
+/// The box of a sign across the street is off by a few pixels from look to look.
 #[test]
-fn jitter_makes_no_approved_sign_a_new_one() {
+fn jitter_does_not_turn_an_approved_sign_into_a_new_one() {
     let shaken = |n: u32, bbox: BBox| {
         let off = |salt: u32, size: f32| (f64::from((n * 7 + salt * 13) % 21) as f32 / 10.0 - 1.0) * 0.12 * size;
         let (w, h) = (bbox.width() as f32, bbox.height() as f32);
@@ -112,35 +111,35 @@ fn jitter_makes_no_approved_sign_a_new_one() {
             y2: bbox.y2 + off(3, h),
         }
     };
-    let world = watch(camera(&[BOARD, NEIGHBOUR]), |n| {
+    let harness = watch(camera(&[BOARD, NEIGHBOUR]), |n| {
         vec![sign(shaken(n, BOARD)), sign(shaken(n + 5, NEIGHBOUR))]
     });
-    assert!(world.opened().is_empty());
-    assert!(world.not_filed().iter().all(|r| *r == NotFiled::ApprovedSign));
+    assert!(harness.opened().is_empty());
+    assert!(harness.not_filed().iter().all(|r| *r == NotFiled::ApprovedSign));
 }
 
 #[test]
 fn a_poster_on_an_approved_board_is_new() {
     // 40 % of the board.
     let poster = BBox { x2: 0.32, ..BOARD };
-    let world = watch(camera(&[BOARD]), |_| vec![sign(BOARD), sign(poster)]);
-    let [case] = world.opened()[..] else {
-        panic!("{:?}", world.effects)
+    let harness = watch(camera(&[BOARD]), |_| vec![sign(BOARD), sign(poster)]);
+    let [case] = harness.opened()[..] else {
+        panic!("{:?}", harness.effects)
     };
     assert_eq!(case.confirmed_box, poster);
 }
 
 #[test]
 fn a_banner_over_several_approved_signs_is_new() {
-    // By overlap alone it would be the board: 0.3 of its 0.42 across.
+    // By IoU alone it would be the board: 0.3 of its 0.42 in width.
     let over_both = BBox { x2: 0.62, ..BOARD };
     assert!(BOARD.iou(&over_both) > 0.7);
-    let world = watch(camera(&[BOARD, NEIGHBOUR]), |_| vec![sign(over_both)]);
-    assert_eq!(world.opened().len(), 1, "{:?}", world.effects);
+    let harness = watch(camera(&[BOARD, NEIGHBOUR]), |_| vec![sign(over_both)]);
+    assert_eq!(harness.opened().len(), 1, "{:?}", harness.effects);
 }
 
 #[test]
-fn a_panel_of_a_board_that_was_recorded_too_keeps_the_board_approved() {
+fn a_board_stays_approved_when_a_panel_of_it_is_recorded_too() {
     let panel = BBox { x1: 0.4, ..BOARD };
     let signs = approved(&[BOARD, panel]).unwrap_or_default();
     for bbox in [BOARD, panel] {
@@ -149,13 +148,13 @@ fn a_panel_of_a_board_that_was_recorded_too_keeps_the_board_approved() {
 }
 
 #[test]
-fn another_label_is_not_approved_by_the_sign_that_hung_there() {
+fn an_approved_sign_does_not_approve_another_label_at_its_place() {
     let signs = approved(&[BOARD]).unwrap_or_default();
     assert!(!is_approved(&signs, &"banner".into(), &BOARD));
 }
 
 #[test]
-fn a_view_without_a_baseline_files_nothing_and_an_empty_one_is_no_such_view() {
+fn a_missing_baseline_files_nothing_and_an_empty_one_files_everything() {
     let unrecorded = watch(fixed(), |_| vec![sign(BOARD)]);
     assert!(unrecorded.opened().is_empty());
     assert!(unrecorded.not_filed().iter().all(|r| *r == NotFiled::NoBaseline));
@@ -165,22 +164,22 @@ fn a_view_without_a_baseline_files_nothing_and_an_empty_one_is_no_such_view() {
 }
 
 #[test]
-fn a_rule_that_excepts_nothing_asks_no_baseline() {
+fn a_rule_without_the_exception_needs_no_baseline() {
     let plain = Rule {
         except_approved: false,
         dwell: Duration::from_secs(60),
         ..adverts()
     };
-    let mut world = World::new(plan([("gate", camera(&[BOARD]))], vec![plain]));
+    let mut harness = Harness::new(plan([("gate", camera(&[BOARD]))], vec![plain]));
     for n in 0..=10 {
-        world.look("gate", f64::from(n) * 10.0, vec![sign(BOARD)]);
+        harness.look("gate", f64::from(n) * 10.0, vec![sign(BOARD)]);
     }
-    assert_eq!(world.opened().len(), 1);
+    assert_eq!(harness.opened().len(), 1);
 }
 
-/// The foot of a sign lies on the wall below the zone, and through the calibration on ground behind the wall.
+/// The foot of the sign lies on the wall below the zone; the calibration would put it on ground behind the wall.
 #[test]
-fn what_hangs_is_where_its_middle_is_and_lies_at_the_views_place() {
+fn a_hanging_object_is_anchored_at_its_centre_and_located_at_the_views_point() {
     let pole = Pinhole::towards_here((0.0, -12.0), 6.0);
     let view = LonLat {
         lon: HERE.lon + 0.0001,
@@ -193,30 +192,30 @@ fn what_hangs_is_where_its_middle_is_and_lies_at_the_views_place() {
     fallback.at = view;
     gate.approved = approved(&[]);
     gate.zones = vec![zone("front", ZoneKind::Watch, (0.0, 1.0), (0.0, 0.6))];
-    // Its middle is in the zone and its foot is not.
+    // Its centre is in the zone, its foot is not.
     let hung = BBox {
         x1: 0.4,
         y1: 0.45,
         x2: 0.6,
         y2: 0.7,
     };
-    let world = watch(gate.clone(), |_| vec![sign(hung)]);
-    let [case] = world.opened()[..] else {
-        panic!("{:?}", world.effects)
+    let harness = watch(gate.clone(), |_| vec![sign(hung)]);
+    let [case] = harness.opened()[..] else {
+        panic!("{:?}", harness.effects)
     };
     assert_eq!((case.located.at, case.located.method), (view, PlaceMethod::CameraPoint));
     assert_eq!(case.zone.as_ref().map(|z| z.as_str()), Some("front"));
-    assert_eq!(case.area_m2, None, "what does not stand covers no ground");
+    assert_eq!(case.area_m2, None, "hanging objects cover no ground");
     assert!(case.dedup_key.ends_with("/zone:gate:front"), "{}", case.dedup_key);
 
-    // The same box under a rule about things on the ground is outside.
-    let mut world = World::new(plan(
+    // Under a rule for objects on the ground, the same box is outside the zone.
+    let mut harness = Harness::new(plan(
         [("gate", gate)],
         vec![Rule {
             stands: Stands::Ground,
             ..adverts()
         }],
     ));
-    world.look("gate", 0.0, vec![sign(hung)]);
-    assert_eq!(world.not_filed(), [NotFiled::OutsideZones]);
+    harness.look("gate", 0.0, vec![sign(hung)]);
+    assert_eq!(harness.not_filed(), [NotFiled::OutsideZones]);
 }

@@ -1,4 +1,4 @@
-//! When a schedule is open is what a clock on the wall and a list of days say, minute by minute, whatever the zone does.
+//! Schedules against a minute-by-minute reference of the local clock and the list of days, in awkward time zones.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,8 +13,8 @@ use jiff::{
 };
 use proptest::prelude::*;
 
-/// Without summer time, with it in both hemispheres, by half an hour, at midnight, with a Friday that never was, and with a
-/// Ramadan that turns the clock back for a month.
+/// Without DST, with DST in both hemispheres, by half an hour, at midnight, with a skipped Friday, and with clocks set
+/// back for the month of Ramadan.
 const YEARS: [(&str, i16); 8] = [
     ("Asia/Shanghai", 2026),
     ("Europe/Berlin", 2026),
@@ -26,17 +26,17 @@ const YEARS: [(&str, i16); 8] = [
     ("Africa/Casablanca", 2024),
 ];
 
-/// What the tests build from.
+/// A window as the tests generate it.
 #[derive(Debug, Clone)]
-struct Drawn {
+struct AnyWindow {
     weekdays: [bool; 7],
-    words: (bool, bool, bool),
+    day_groups: (bool, bool, bool),
     from: u16,
     length: u16,
     season: Option<((i8, i8), (i8, i8))>,
 }
 
-fn drawn() -> impl Strategy<Value = Drawn> {
+fn any_window() -> impl Strategy<Value = AnyWindow> {
     let day = || {
         (1..=12_i8).prop_flat_map(|month| {
             let days = date(2024, month, 1).days_in_month();
@@ -50,9 +50,9 @@ fn drawn() -> impl Strategy<Value = Drawn> {
         prop_oneof![1..=DAY, 1..=180_u16],
         proptest::option::of((day(), day())),
     )
-        .prop_map(|(weekdays, words, from, length, season)| Drawn {
+        .prop_map(|(weekdays, day_groups, from, length, season)| AnyWindow {
             weekdays,
-            words,
+            day_groups,
             from,
             length,
             season,
@@ -75,13 +75,13 @@ fn id() -> ScheduleId {
     "hours".into()
 }
 
-fn calendar(zone: &str, days: BTreeMap<Date, DayKind>, windows: &[Drawn]) -> Calendar {
+fn calendar(zone: &str, days: BTreeMap<Date, DayKind>, windows: &[AnyWindow]) -> Calendar {
     let windows = windows.iter().map(|d| Window {
         days: Days {
             weekdays: d.weekdays,
-            workday: d.words.0,
-            restday: d.words.1,
-            holiday: d.words.2,
+            workday: d.day_groups.0,
+            restday: d.day_groups.1,
+            holiday: d.day_groups.2,
         },
         from: d.from,
         to: d.from + d.length,
@@ -97,18 +97,18 @@ fn calendar(zone: &str, days: BTreeMap<Date, DayKind>, windows: &[Drawn]) -> Cal
     }
 }
 
-/// Whether a window begins on a date, said in another way than the code's.
-fn begins(window: &Drawn, kinds: &BTreeMap<Date, DayKind>, day: Date) -> bool {
+/// Whether a window begins on a date, computed differently from the code under test.
+fn begins(window: &AnyWindow, kinds: &BTreeMap<Date, DayKind>, day: Date) -> bool {
     let is_weekend = [Weekday::Saturday, Weekday::Sunday].contains(&day.weekday());
     let (is_holiday, is_made_up) = (
         kinds.get(&day) == Some(&DayKind::Holiday),
         kinds.get(&day) == Some(&DayKind::WorkingDay),
     );
     let is_rest = is_holiday || (is_weekend && !is_made_up);
-    let (workday, restday, holiday) = window.words;
+    let (workday, restday, holiday) = window.day_groups;
     let by_name = window.weekdays[day.weekday().to_monday_one_offset() as usize - 1];
     let in_season = window.season.is_none_or(|(from, to)| {
-        // Days of a common year, walked forward from the season's first.
+        // Days of a common year, counted forward from the first day of the season.
         let nth = |(month, day): (i8, i8)| {
             let day = if (month, day) == (2, 29) { 28 } else { day };
             i32::from(date(2025, month, day).day_of_year())
@@ -119,14 +119,14 @@ fn begins(window: &Drawn, kinds: &BTreeMap<Date, DayKind>, day: Date) -> bool {
     in_season && (by_name || workday && !is_rest || restday && is_rest || holiday && is_holiday)
 }
 
-/// Every minute of the wall in which a window is open: each window walked through, day by day.
-struct Wall {
+/// Every minute of local time in which a window is open, by walking through each window day by day.
+struct LocalClock {
     base: Date,
     open: Vec<bool>,
 }
 
-impl Wall {
-    fn of(year: i16, kinds: &BTreeMap<Date, DayKind>, windows: &[Drawn]) -> Self {
+impl LocalClock {
+    fn of(year: i16, kinds: &BTreeMap<Date, DayKind>, windows: &[AnyWindow]) -> Self {
         let base = date(year, 1, 1) - 5.days();
         let mut open = vec![false; 380 * usize::from(DAY)];
         for n in 0..376_i64 {
@@ -140,9 +140,9 @@ impl Wall {
     }
 
     fn is_open(&self, zone: &TimeZone, at: Timestamp) -> bool {
-        let wall = zone.to_datetime(at);
-        let days = (wall.date() - self.base).get_days() as usize;
-        self.open[days * usize::from(DAY) + wall.hour() as usize * 60 + wall.minute() as usize]
+        let clock = zone.to_datetime(at);
+        let days = (clock.date() - self.base).get_days() as usize;
+        self.open[days * usize::from(DAY) + clock.hour() as usize * 60 + clock.minute() as usize]
     }
 }
 
@@ -150,11 +150,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_year_is_what_its_minutes_are(
+    fn a_year_matches_its_minute_by_minute_reference(
         (zone, year, days) in (0..YEARS.len()).prop_flat_map(|n| (Just(YEARS[n].0), Just(YEARS[n].1), kinds(YEARS[n].1))),
-        windows in proptest::collection::vec(drawn(), 1..4),
+        windows in proptest::collection::vec(any_window(), 1..4),
     ) {
-        let wall = Wall::of(year, &days, &windows);
+        let clock = LocalClock::of(year, &days, &windows);
         let calendar = calendar(zone, days, &windows);
         let start = date(year, 1, 1).to_zoned(TimeZone::UTC).unwrap().timestamp();
         let end = start + (365 * 24).hours();
@@ -162,7 +162,7 @@ proptest! {
         let mut at = start;
         while at < end {
             let next = at + 1.minute();
-            let expected = wall.is_open(&calendar.zone, at);
+            let expected = clock.is_open(&calendar.zone, at);
             prop_assert_eq!(calendar.is_open(&id(), at), expected, "{} in {}", at, zone);
             if expected {
                 match runs.last_mut() {
@@ -180,9 +180,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn worked_time_is_the_sum_of_its_minutes(
+    fn active_time_is_the_sum_of_its_minutes(
         (zone, year, days) in (0..YEARS.len()).prop_flat_map(|n| (Just(YEARS[n].0), Just(YEARS[n].1), kinds(YEARS[n].1))),
-        (windows, other) in (proptest::collection::vec(drawn(), 1..3), drawn()),
+        (windows, other) in (proptest::collection::vec(any_window(), 1..3), any_window()),
         (start, length) in (0..360 * 1440_i64, 1..2 * 1440_i64),
         (is_active, is_paused, after) in (any::<bool>(), any::<bool>(), 0..300_u64),
     ) {
@@ -194,30 +194,30 @@ proptest! {
             pause: is_paused.then(|| Pause { schedule: "pause".into(), after: Duration::from_secs(60 * after) }),
         };
         let start = date(year, 1, 1).to_zoned(TimeZone::UTC).unwrap().timestamp() + start.minutes();
-        let works = |n: i64| calendar.works(&hours, start + n.minutes());
+        let works = |n: i64| calendar.is_active(&hours, start + n.minutes());
         let count = |from: i64, to: i64| Duration::from_secs(60 * (from..to).filter(|n| works(*n)).count() as u64);
-        let worked = |from: i64, to: i64| calendar.worked(&hours, start + from.minutes(), start + to.minutes());
+        let worked = |from: i64, to: i64| calendar.active_time(&hours, start + from.minutes(), start + to.minutes());
         prop_assert_eq!(worked(0, length), count(0, length));
         let middle = length / 3;
-        prop_assert_eq!(worked(0, middle) + worked(middle, length), worked(0, length), "no time twice, none lost");
-        // Within a minute nothing changes but at its ends.
-        let half = calendar.worked(&hours, start, start + 30.seconds());
+        prop_assert_eq!(worked(0, middle) + worked(middle, length), worked(0, length), "no time is counted twice or lost");
+        // Nothing changes within a minute.
+        let half = calendar.active_time(&hours, start, start + 30.seconds());
         prop_assert_eq!(half, if works(0) { Duration::from_secs(30) } else { Duration::ZERO });
     }
 }
 
 /// 2026-03-29 02:00 becomes 03:00 in Berlin, 2026-10-25 03:00 becomes 02:00.
 #[test]
-fn what_the_wall_leaves_out_does_not_come_and_what_it_shows_twice_comes_twice() {
+fn skipped_local_times_never_occur_and_repeated_ones_occur_twice() {
     let window = |from, length| {
-        let drawn = Drawn {
+        let window = AnyWindow {
             weekdays: [true; 7],
-            words: (false, false, false),
+            day_groups: (false, false, false),
             from,
             length,
             season: None,
         };
-        calendar("Europe/Berlin", BTreeMap::new(), &[drawn])
+        calendar("Europe/Berlin", BTreeMap::new(), &[window])
     };
     let open = |calendar: &Calendar, from: &str, to: &str| {
         let ranges = calendar.open_within(&id(), from.parse().unwrap(), to.parse().unwrap());
@@ -234,7 +234,7 @@ fn what_the_wall_leaves_out_does_not_come_and_what_it_shows_twice_comes_twice() 
     assert_eq!(
         open(&in_the_hour, spring.0, spring.1),
         [""; 0],
-        "02:15 to 02:45 is not on the wall"
+        "02:15 to 02:45 is skipped"
     );
     assert_eq!(
         open(&in_the_hour, autumn.0, autumn.1),
@@ -247,7 +247,7 @@ fn what_the_wall_leaves_out_does_not_come_and_what_it_shows_twice_comes_twice() 
     assert_eq!(
         open(&into_the_hour, spring.0, spring.1),
         ["2026-03-29T00:00:00Z/2026-03-29T01:00:00Z"],
-        "01:00 to 02:30 ends where the wall jumps to 03:00"
+        "01:00 to 02:30 ends where the clock jumps to 03:00"
     );
     assert_eq!(
         open(&into_the_hour, autumn.0, autumn.1),
@@ -255,12 +255,12 @@ fn what_the_wall_leaves_out_does_not_come_and_what_it_shows_twice_comes_twice() 
             "2026-10-24T23:00:00Z/2026-10-25T00:30:00Z",
             "2026-10-25T01:00:00Z/2026-10-25T01:30:00Z"
         ],
-        "02:00 to 02:30 comes twice"
+        "02:00 to 02:30 occurs twice"
     );
     let all_day = window(0, DAY);
     assert_eq!(
         open(&all_day, spring.0, spring.1),
         [format!("{}/{}", spring.0, spring.1)],
-        "without a crack"
+        "without a gap"
     );
 }

@@ -1,4 +1,4 @@
-//! A case comes when the thing has been seen to stay, and with what the record needs.
+//! A case is filed once the object has stayed for the dwell, with everything that the record needs.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use crate::engine_support::*;
 use gridwatch_engine::{CaseState, Effect, NotFiled, PlaceMethod, Rule};
 
 #[test]
-fn a_heap_that_stays_becomes_one_case_with_its_whole_story() {
-    let mut world = World::new(plan([("gate", fixed())], vec![rule()]));
-    world.heap_stays("gate", 0, 50);
-    assert!(world.opened().is_empty(), "50 s are not a minute");
-    world.heap_stays("gate", 60, 3600);
+fn a_heap_that_stays_becomes_one_case_with_all_its_details() {
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![rule()]));
+    harness.heap_stays("gate", 0, 50);
+    assert!(harness.opened().is_empty(), "50 s is not a minute");
+    harness.heap_stays("gate", 60, 3600);
 
-    let [case] = world.opened()[..] else {
-        panic!("{:?}", world.opened())
+    let [case] = harness.opened()[..] else {
+        panic!("{:?}", harness.opened())
     };
     assert_eq!((case.first_seen_at, case.confirmed_at), (at(0.0), at(60.0)));
     assert_eq!(
@@ -26,18 +26,18 @@ fn a_heap_that_stays_becomes_one_case_with_its_whole_story() {
     assert_eq!(case.located.method, PlaceMethod::CameraPoint);
     assert_eq!(case.dedup_key, "410105001001044/0102/view:gate");
     assert_eq!(case.id.as_str().len(), 26);
-    let [open] = &world.engine.open_cases().collect::<Vec<_>>()[..] else {
+    let [open] = &harness.engine.open_cases().collect::<Vec<_>>()[..] else {
         panic!("one case is open")
     };
     assert_eq!((&open.id, open.state), (&case.id, CaseState::Filed));
-    assert_eq!(world.engine.last_seen(&case.id), Some(at(3600.0)), "it is still seen");
-    world.close();
+    assert_eq!(harness.engine.last_seen(&case.id), Some(at(3600.0)), "it is still seen");
+    harness.close();
 }
 
 #[test]
 fn the_two_looks_of_a_case_are_pinned_when_they_are_judged() {
-    let mut world = World::new(plan([("gate", fixed())], vec![rule()]));
-    let first = world.look("gate", 0.0, vec![garbage(0.8, HEAP)]);
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![rule()]));
+    let first = harness.look("gate", 0.0, vec![garbage(0.8, HEAP)]);
     assert_eq!(
         first,
         [Effect::Pin {
@@ -45,8 +45,8 @@ fn the_two_looks_of_a_case_are_pinned_when_they_are_judged() {
             at: at(0.0)
         }]
     );
-    world.heap_stays("gate", 10, 50);
-    let last = world.look("gate", 60.0, vec![garbage(0.8, HEAP)]);
+    harness.heap_stays("gate", 10, 50);
+    let last = harness.look("gate", 60.0, vec![garbage(0.8, HEAP)]);
     assert_eq!(
         last[0],
         Effect::Pin {
@@ -55,12 +55,12 @@ fn the_two_looks_of_a_case_are_pinned_when_they_are_judged() {
         }
     );
     assert!(matches!(last[1], Effect::Open(_)));
-    assert_eq!((last.len(), world.pins()), (2, 0), "both are handed over");
+    assert_eq!((last.len(), harness.pins()), (2, 0), "both are handed over");
 }
 
 #[test]
-fn a_look_is_asked_for_at_the_moment_the_dwell_is_up() {
-    let mut world = World::new(plan(
+fn a_look_is_requested_when_the_dwell_is_reached() {
+    let mut harness = Harness::new(plan(
         [("gate", fixed())],
         vec![Rule {
             dwell: Duration::from_secs(45),
@@ -68,7 +68,7 @@ fn a_look_is_asked_for_at_the_moment_the_dwell_is_up() {
         }],
     ));
     for s in [0.0, 10.0, 20.0, 30.0] {
-        world.look("gate", s, vec![garbage(0.8, HEAP)]);
+        harness.look("gate", s, vec![garbage(0.8, HEAP)]);
     }
     let asked = |effects: &[Effect]| {
         effects
@@ -77,31 +77,31 @@ fn a_look_is_asked_for_at_the_moment_the_dwell_is_up() {
             .cloned()
             .collect::<Vec<_>>()
     };
-    assert!(asked(&world.effects).is_empty(), "the schedule comes first");
+    assert!(asked(&harness.effects).is_empty(), "the scheduled look comes first");
     let wanted = Effect::Look {
         camera: "gate".into(),
         by: at(45.0),
     };
-    assert_eq!(world.look("gate", 40.0, vec![garbage(0.8, HEAP)]), [wanted]);
+    assert_eq!(harness.look("gate", 40.0, vec![garbage(0.8, HEAP)]), [wanted]);
     assert!(
-        world.look("gate", 43.0, vec![garbage(0.8, HEAP)]).is_empty(),
-        "asked once for one moment"
+        harness.look("gate", 43.0, vec![garbage(0.8, HEAP)]).is_empty(),
+        "requested once per moment"
     );
     assert!(matches!(
-        world.look("gate", 45.0, vec![garbage(0.8, HEAP)])[..],
+        harness.look("gate", 45.0, vec![garbage(0.8, HEAP)])[..],
         [_, Effect::Open(_)]
     ));
 }
 
 #[test]
-fn somebody_who_stands_in_front_for_a_while_does_not_matter() {
-    let mut world = World::new(plan([("gate", fixed())], vec![rule()]));
-    world.heap_stays("gate", 0, 20);
-    world.look("gate", 30.0, vec![]);
-    world.look("gate", 40.0, vec![]);
-    world.heap_stays("gate", 50, 60);
-    let [case] = world.opened()[..] else {
-        panic!("{:?}", world.effects)
+fn a_short_occlusion_does_not_matter() {
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![rule()]));
+    harness.heap_stays("gate", 0, 20);
+    harness.look("gate", 30.0, vec![]);
+    harness.look("gate", 40.0, vec![]);
+    harness.heap_stays("gate", 50, 60);
+    let [case] = harness.opened()[..] else {
+        panic!("{:?}", harness.effects)
     };
     assert_eq!(
         (case.dwell, case.looks, case.looks_seen),
@@ -111,17 +111,17 @@ fn somebody_who_stands_in_front_for_a_while_does_not_matter() {
 
 #[test]
 fn scores_that_flicker_above_the_keep_score_are_one_case() {
-    let mut world = World::new(plan([("gate", fixed())], vec![rule()]));
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![rule()]));
     for (i, s) in (0..3600).step_by(10).enumerate() {
-        world.look("gate", f64::from(s), vec![garbage([0.8, 0.31, 0.5, 0.35][i % 4], HEAP)]);
+        harness.look("gate", f64::from(s), vec![garbage([0.8, 0.31, 0.5, 0.35][i % 4], HEAP)]);
     }
-    assert_eq!(world.opened().len(), 1);
-    assert!(world.not_filed().is_empty(), "{:?}", world.not_filed());
+    assert_eq!(harness.opened().len(), 1);
+    assert!(harness.not_filed().is_empty(), "{:?}", harness.not_filed());
 }
 
 #[test]
-fn a_thing_found_by_two_models_is_one_thing() {
-    let mut world = World::new(plan(
+fn an_object_found_by_two_models_is_one_object() {
+    let mut harness = Harness::new(plan(
         [("gate", fixed())],
         vec![Rule {
             labels: vec!["garbage".into(), "overflow".into()],
@@ -131,28 +131,31 @@ fn a_thing_found_by_two_models_is_one_thing() {
     for s in (0..=60).step_by(10) {
         let mut overflow = garbage(0.6, bbox(0.46, 0.5, 0.56, 0.61));
         overflow.label = "overflow".into();
-        world.look("gate", f64::from(s), vec![overflow, garbage(0.9, HEAP)]);
+        harness.look("gate", f64::from(s), vec![overflow, garbage(0.9, HEAP)]);
     }
-    let [case] = world.opened()[..] else {
-        panic!("{:?}", world.effects)
+    let [case] = harness.opened()[..] else {
+        panic!("{:?}", harness.effects)
     };
-    assert!((case.confidence - 0.9).abs() < 1e-6, "the surer box is the thing");
-    assert!(world.not_filed().is_empty());
+    assert!(
+        (case.confidence - 0.9).abs() < 1e-6,
+        "the box with the higher score is kept"
+    );
+    assert!(harness.not_filed().is_empty());
 }
 
 #[test]
-fn seen_too_rarely_is_no_case_and_says_so() {
-    // Every third look: never three of five, and two thirds of the time it does not count as present.
-    let mut world = World::new(plan([("gate", fixed())], vec![rule()]));
+fn an_object_seen_too_rarely_is_reported_and_not_filed() {
+    // Seen in every third look: never three of five, and not counted as present two thirds of the time.
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![rule()]));
     for s in (0..600).step_by(30) {
-        world.look("gate", f64::from(s), vec![garbage(0.8, HEAP)]);
-        world.look("gate", f64::from(s + 10), vec![]);
-        world.look("gate", f64::from(s + 20), vec![]);
+        harness.look("gate", f64::from(s), vec![garbage(0.8, HEAP)]);
+        harness.look("gate", f64::from(s + 10), vec![]);
+        harness.look("gate", f64::from(s + 20), vec![]);
     }
-    assert!(world.opened().is_empty());
+    assert!(harness.opened().is_empty());
     for s in (600..800).step_by(10) {
-        world.look("gate", f64::from(s), vec![]);
+        harness.look("gate", f64::from(s), vec![]);
     }
-    assert_eq!(world.not_filed(), [NotFiled::SeenTooRarely]);
-    assert_eq!(world.pins(), 0);
+    assert_eq!(harness.not_filed(), [NotFiled::SeenTooRarely]);
+    assert_eq!(harness.pins(), 0);
 }

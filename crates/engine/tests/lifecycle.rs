@@ -1,18 +1,18 @@
-//! What happens to a case after it is filed, and what that means for the thing that is still there.
+//! A case after filing, and what its state means for an object that is still there.
 
 use crate::engine_support::*;
 use gridwatch_engine::{CaseId, CaseState, Effect, Input, NotFiled, Reply};
 
 /// A heap whose case was filed at 60 s.
-fn filed() -> (World, CaseId) {
-    let mut world = World::new(plan([("gate", fixed())], vec![rule()]));
-    world.heap_stays("gate", 0, 60);
-    let id = world.opened()[0].id.clone();
-    (world, id)
+fn filed() -> (Harness, CaseId) {
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![rule()]));
+    harness.heap_stays("gate", 0, 60);
+    let id = harness.opened()[0].id.clone();
+    (harness, id)
 }
 
-fn reply(world: &mut World, case: &CaseId, state: CaseState, seconds: f64) -> Vec<Effect> {
-    world.apply(Input::Reply(Reply {
+fn reply(harness: &mut Harness, case: &CaseId, state: CaseState, seconds: f64) -> Vec<Effect> {
+    harness.apply(Input::Reply(Reply {
         case: case.clone(),
         state,
         at: at(seconds),
@@ -22,10 +22,10 @@ fn reply(world: &mut World, case: &CaseId, state: CaseState, seconds: f64) -> Ve
 }
 
 #[test]
-fn answers_are_revisions_with_their_reason() {
-    let (mut world, case) = filed();
+fn replies_are_revisions_with_their_reason() {
+    let (mut harness, case) = filed();
     let reason = Some("证据不足".to_owned());
-    let effects = world.apply(Input::Reply(Reply {
+    let effects = harness.apply(Input::Reply(Reply {
         case: case.clone(),
         state: CaseState::Rejected,
         at: at(70.0),
@@ -36,117 +36,121 @@ fn answers_are_revisions_with_their_reason() {
         case,
         state: CaseState::Rejected,
         at: at(70.0),
-        reason: "The platform refused the case. Its words: 证据不足".into(),
+        reason: "The platform rejected the case. Reason given: 证据不足".into(),
     };
     assert_eq!(effects, [expected]);
 }
 
 #[test]
-fn the_same_answer_again_changes_nothing() {
-    let (mut world, case) = filed();
-    assert_eq!(reply(&mut world, &case, CaseState::Accepted, 70.0).len(), 1);
-    assert!(reply(&mut world, &case, CaseState::Accepted, 80.0).is_empty());
-    assert_eq!(world.engine.open_cases().next().unwrap().at, at(70.0));
+fn a_repeated_reply_changes_nothing() {
+    let (mut harness, case) = filed();
+    assert_eq!(reply(&mut harness, &case, CaseState::Accepted, 70.0).len(), 1);
+    assert!(reply(&mut harness, &case, CaseState::Accepted, 80.0).is_empty());
+    assert_eq!(harness.engine.open_cases().next().unwrap().at, at(70.0));
 }
 
 #[test]
-fn an_answer_that_cannot_be_is_refused_and_changes_nothing() {
-    let (mut world, case) = filed();
-    reply(&mut world, &case, CaseState::Dispatched, 70.0);
-    let [Effect::ReplyRefused { known, reply: said, .. }] = &reply(&mut world, &case, CaseState::Accepted, 80.0)[..]
+fn an_illegal_reply_is_rejected_and_changes_nothing() {
+    let (mut harness, case) = filed();
+    reply(&mut harness, &case, CaseState::Dispatched, 70.0);
+    let [
+        Effect::ReplyRefused {
+            known, reply: state, ..
+        },
+    ] = &reply(&mut harness, &case, CaseState::Accepted, 80.0)[..]
     else {
-        panic!("{:?}", world.effects.last());
+        panic!("{:?}", harness.effects.last());
     };
-    assert_eq!((*known, *said), (Some(CaseState::Dispatched), CaseState::Accepted));
-    assert_eq!(world.engine.open_cases().next().unwrap().state, CaseState::Dispatched);
-    let nobody = CaseId::from("01ARZ3NDEKTSV4RRFFQ69G5FAV");
+    assert_eq!((*known, *state), (Some(CaseState::Dispatched), CaseState::Accepted));
+    assert_eq!(harness.engine.open_cases().next().unwrap().state, CaseState::Dispatched);
+    let unknown = CaseId::from("01ARZ3NDEKTSV4RRFFQ69G5FAV");
     assert!(matches!(
-        reply(&mut world, &nobody, CaseState::Accepted, 90.0)[..],
+        reply(&mut harness, &unknown, CaseState::Accepted, 90.0)[..],
         [Effect::ReplyRefused { known: None, .. }]
     ));
 }
 
 #[test]
-fn what_is_still_there_after_its_case_was_closed_reopens_it_after_its_dwell() {
-    let (mut world, case) = filed();
-    reply(&mut world, &case, CaseState::Closed, 65.0);
-    world.heap_stays("gate", 70, 120);
-    assert_eq!(world.engine.open_cases().count(), 0, "its dwell starts anew");
-    world.heap_stays("gate", 130, 130);
-    let open: Vec<_> = world.engine.open_cases().collect();
+fn an_object_still_there_after_closing_reopens_its_case_after_its_dwell() {
+    let (mut harness, case) = filed();
+    reply(&mut harness, &case, CaseState::Closed, 65.0);
+    harness.heap_stays("gate", 70, 120);
+    assert_eq!(harness.engine.open_cases().count(), 0, "its dwell starts over");
+    harness.heap_stays("gate", 130, 130);
+    let open: Vec<_> = harness.engine.open_cases().collect();
     assert_eq!(
         (open.len(), &open[0].id, open[0].state),
         (1, &case, CaseState::Reopened)
     );
-    assert_eq!(world.opened().len(), 1);
-    world.close();
+    assert_eq!(harness.opened().len(), 1);
+    harness.close();
 }
 
 #[test]
 fn a_reopened_case_holds_its_site_again() {
-    let (mut world, case) = filed();
-    reply(&mut world, &case, CaseState::Closed, 65.0);
-    reply(&mut world, &case, CaseState::Reopened, 68.0);
-    world.heap_stays("gate", 70, 600);
-    assert_eq!(world.opened().len(), 1);
-    assert!(world.not_filed().is_empty(), "the track never left its case");
+    let (mut harness, case) = filed();
+    reply(&mut harness, &case, CaseState::Closed, 65.0);
+    reply(&mut harness, &case, CaseState::Reopened, 68.0);
+    harness.heap_stays("gate", 70, 600);
+    assert_eq!(harness.opened().len(), 1);
+    assert!(harness.not_filed().is_empty(), "the track never left its case");
 }
 
 #[test]
-fn what_was_rejected_is_not_filed_again_while_it_stays() {
-    let (mut world, case) = filed();
-    reply(&mut world, &case, CaseState::Rejected, 65.0);
-    world.heap_stays("gate", 70, 3600);
+fn a_rejected_object_is_not_filed_again_while_it_stays() {
+    let (mut harness, case) = filed();
+    reply(&mut harness, &case, CaseState::Rejected, 65.0);
+    harness.heap_stays("gate", 70, 3600);
     assert_eq!(
-        (world.opened().len(), world.not_filed()),
+        (harness.opened().len(), harness.not_filed()),
         (1, vec![NotFiled::RejectedBefore])
     );
-    assert_eq!(world.pins(), 0);
-    // Elsewhere in the same view it is another thing.
+    assert_eq!(harness.pins(), 0);
+    // Elsewhere in the view it is another object.
     for s in (3610..=3670).step_by(10) {
-        world.look("gate", f64::from(s), vec![garbage(0.8, bbox(0.1, 0.7, 0.2, 0.8))]);
+        harness.look("gate", f64::from(s), vec![garbage(0.8, bbox(0.1, 0.7, 0.2, 0.8))]);
     }
-    assert_eq!(world.opened().len(), 2);
+    assert_eq!(harness.opened().len(), 2);
 }
 
 #[test]
-fn a_rejection_outlives_a_restart_and_is_forgotten_a_month_after_it_was_last_seen() {
+fn a_rejection_survives_restarts_until_a_month_after_the_last_sighting() {
     let (before, case) = filed();
     let mut restored = before.engine.open_cases().next().unwrap().clone();
     restored.state = CaseState::Rejected;
     const DAY: u32 = 86_400;
     for (day, cases) in [(1, 0), (29, 0), (31, 1)] {
-        let mut world = World::new(plan([("gate", fixed())], vec![rule()]));
-        world.apply(Input::Restored(restored.clone()));
-        world.heap_stays("gate", day * DAY, day * DAY + 120);
-        assert_eq!(world.opened().len(), cases, "day {day}");
+        let mut harness = Harness::new(plan([("gate", fixed())], vec![rule()]));
+        harness.apply(Input::Restored(restored.clone()));
+        harness.heap_stays("gate", day * DAY, day * DAY + 120);
+        assert_eq!(harness.opened().len(), cases, "day {day}");
     }
-    let mut world = World::new(plan([("gate", fixed())], vec![rule()]));
-    world.apply(Input::Restored(restored));
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![rule()]));
+    harness.apply(Input::Restored(restored));
     for day in [10, 20, 30, 40, 50] {
-        world.heap_stays("gate", day * DAY, day * DAY + 120);
-        world.apply(Input::Tick(at(f64::from(day * DAY + 200))));
+        harness.heap_stays("gate", day * DAY, day * DAY + 120);
+        harness.apply(Input::Tick(at(f64::from(day * DAY + 200))));
     }
-    assert!(world.opened().is_empty(), "each sighting renews it");
-    assert_eq!(world.engine.last_seen(&case), Some(at(f64::from(50 * DAY + 120))));
+    assert!(harness.opened().is_empty(), "each sighting renews it");
+    assert_eq!(harness.engine.last_seen(&case), Some(at(f64::from(50 * DAY + 120))));
 }
 
 #[test]
-fn what_the_platform_has_under_another_number_is_not_filed_again() {
-    let (mut world, case) = filed();
-    reply(&mut world, &case, CaseState::DuplicateOf, 65.0);
-    world.heap_stays("gate", 70, 3600);
+fn a_problem_with_another_case_number_is_not_filed_again() {
+    let (mut harness, case) = filed();
+    reply(&mut harness, &case, CaseState::DuplicateOf, 65.0);
+    harness.heap_stays("gate", 70, 3600);
     assert_eq!(
-        (world.opened().len(), world.not_filed()),
+        (harness.opened().len(), harness.not_filed()),
         (1, vec![NotFiled::KnownOtherwise])
     );
 }
 
 #[test]
-fn a_case_without_evidence_is_tried_again_after_a_back_off() {
-    let (mut world, case) = filed();
+fn a_case_without_evidence_is_retried_after_a_back_off() {
+    let (mut harness, case) = filed();
     assert_eq!(
-        world.apply(Input::EvidenceFailed { case: case.clone() }),
+        harness.apply(Input::EvidenceFailed { case: case.clone() }),
         [Effect::NotFiled {
             camera: "gate".into(),
             rule: "garbage".into(),
@@ -154,42 +158,42 @@ fn a_case_without_evidence_is_tried_again_after_a_back_off() {
             at: at(60.0)
         }]
     );
-    assert_eq!(world.engine.open_cases().count(), 0);
+    assert_eq!(harness.engine.open_cases().count(), 0);
     assert!(
-        world.apply(Input::EvidenceFailed { case: case.clone() }).is_empty(),
-        "told twice"
+        harness.apply(Input::EvidenceFailed { case: case.clone() }).is_empty(),
+        "already reported"
     );
-    world.heap_stays("gate", 70, 80);
+    harness.heap_stays("gate", 70, 80);
     assert_eq!(
-        (world.opened().len(), world.pins()),
+        (harness.opened().len(), harness.pins()),
         (1, 1),
         "a new first picture is held"
     );
-    world.heap_stays("gate", 90, 200);
-    let [_, second] = world.opened()[..] else {
-        panic!("{:?}", world.effects)
+    harness.heap_stays("gate", 90, 200);
+    let [_, second] = harness.opened()[..] else {
+        panic!("{:?}", harness.effects)
     };
     assert_eq!(
         (second.first_seen_at, second.confirmed_at),
         (at(70.0), at(90.0)),
         "three looks after the failure"
     );
-    assert_eq!(second.dwell.as_secs(), 90, "its presence is not forgotten");
+    assert_eq!(second.dwell.as_secs(), 90, "its presence is kept");
     assert_ne!(second.id, case);
-    world.close();
+    harness.close();
 }
 
 #[test]
-fn another_camera_may_evidence_what_the_first_could_not() {
-    let mut world = World::new(plan([("gate", fixed()), ("kerb", fixed())], vec![rule()]));
-    world.heap_stays("gate", 0, 60);
-    world.heap_stays("kerb", 0, 65);
-    let case = world.opened()[0].id.clone();
-    world.apply(Input::EvidenceFailed { case });
-    // The first camera is dead now.
-    world.heap_stays("kerb", 70, 200);
-    let [_, second] = world.opened()[..] else {
-        panic!("{:?}", world.effects)
+fn another_camera_may_provide_the_evidence() {
+    let mut harness = Harness::new(plan([("gate", fixed()), ("kerb", fixed())], vec![rule()]));
+    harness.heap_stays("gate", 0, 60);
+    harness.heap_stays("kerb", 0, 65);
+    let case = harness.opened()[0].id.clone();
+    harness.apply(Input::EvidenceFailed { case });
+    // The first camera is offline now.
+    harness.heap_stays("kerb", 70, 200);
+    let [_, second] = harness.opened()[..] else {
+        panic!("{:?}", harness.effects)
     };
     assert_eq!(second.camera.as_str(), "kerb");
 }

@@ -1,4 +1,4 @@
-//! The engine: each module one behaviour, each test a street and what is filed of it.
+//! The engine, one behaviour per module: each test drives a small street and checks what is filed.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod engine_support;
@@ -9,7 +9,6 @@ mod calendar;
 mod dwell;
 mod elsewhere;
 mod intake;
-mod let_go;
 mod lifecycle;
 mod permits;
 mod properties;
@@ -23,3 +22,4 @@ mod streets;
 mod tour;
 mod vendor;
 mod verify;
+mod withdrawal;

@@ -1,4 +1,4 @@
-//! Whatever the looks are like: no case before its time, none late, one per thing, and the same again on the same input.
+//! Properties for arbitrary looks: no case early or late, one per object, and the same effects for the same input.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use gridwatch_engine::{
 };
 use proptest::prelude::*;
 
-/// What a look at a thing that never leaves comes to.
+/// What a look at an object that never leaves yields.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Look {
     Seen,
@@ -17,7 +17,7 @@ enum Look {
     Blind,
 }
 
-/// A rule slow enough for looks every 50 s, and a dwell.
+/// A rule slow enough for looks every 50 s, with the given dwell and gap.
 fn rule_with(dwell_s: f64, max_gap_s: u64) -> Rule {
     Rule {
         dwell: Duration::from_secs_f64(dwell_s),
@@ -26,7 +26,7 @@ fn rule_with(dwell_s: f64, max_gap_s: u64) -> Rule {
     }
 }
 
-/// Moments (in tenths of a second) and what each look comes to: periods of 1–50 s with jitter, misses, blind stretches and
+/// Times (in tenths of a second) and results of looks: periods of 1–50 s with jitter, misses, blind stretches and
 /// outages.
 fn looks() -> impl Strategy<Value = Vec<(f64, Look)>> {
     let step = prop_oneof![
@@ -48,8 +48,8 @@ fn looks() -> impl Strategy<Value = Vec<(f64, Look)>> {
     })
 }
 
-/// Slow and obvious: for every look, everything is added up again from the beginning. The first case's two looks.
-fn first_case(looks: &[(f64, Look)], rule: &Rule) -> Option<(f64, f64)> {
+/// Slow reference that recomputes everything at every look. Returns the times of the first case's two looks.
+fn reference_case(looks: &[(f64, Look)], rule: &Rule) -> Option<(f64, f64)> {
     let counts = |i: usize| {
         let ((a, before), (b, now)) = (looks[i - 1], looks[i]);
         let is_clear = before != Look::Blind && now != Look::Blind;
@@ -91,18 +91,18 @@ fn first_case(looks: &[(f64, Look)], rule: &Rule) -> Option<(f64, f64)> {
     None
 }
 
-fn play(world: &mut World, camera: &str, looks: &[(f64, Look)]) {
+fn play(harness: &mut Harness, camera: &str, looks: &[(f64, Look)]) {
     for (s, look) in looks {
         match look {
-            Look::Seen => world.look(camera, *s, vec![garbage(0.8, HEAP)]),
-            Look::Missed => world.look(camera, *s, vec![]),
-            // What a model says of a blind picture must not matter.
-            Look::Blind => world.see(camera, *s, View::Dark, vec![garbage(0.9, HEAP)]),
+            Look::Seen => harness.look(camera, *s, vec![garbage(0.8, HEAP)]),
+            Look::Missed => harness.look(camera, *s, vec![]),
+            // Detections in a blind picture must not matter.
+            Look::Blind => harness.see(camera, *s, View::Dark, vec![garbage(0.9, HEAP)]),
         };
     }
 }
 
-/// Up to an eighth of its size off its place.
+/// The box shifted by up to an eighth of its size.
 fn jittered(b: BBox, (dx, dy): (f32, f32)) -> BBox {
     let (dx, dy) = (dx * (b.x2 - b.x1) / 8.0, dy * (b.y2 - b.y1) / 8.0);
     bbox(b.x1 + dx, b.y1 + dy, b.x2 + dx, b.y2 + dy)
@@ -114,33 +114,33 @@ fn jitter() -> impl Strategy<Value = (f32, f32)> {
 
 proptest! {
     #[test]
-    fn a_case_comes_exactly_when_adding_up_says_so(looks in looks(), dwell in 5.0f64..400.0, gap in 30u64..180) {
+    fn a_case_is_filed_exactly_when_the_reference_says_so(looks in looks(), dwell in 5.0f64..400.0, gap in 30u64..180) {
         let rule = rule_with((dwell * 10.0).round() / 10.0, gap);
-        let mut world = World::new(plan([("gate", fixed())], vec![rule.clone()]));
-        play(&mut world, "gate", &looks);
-        let found = world.opened().first().map(|c| (c.first_seen_at, c.confirmed_at));
-        prop_assert_eq!(found, first_case(&looks, &rule).map(|(a, b)| (at(a), at(b))));
-        prop_assert!(world.opened().len() <= 1, "the site has its case");
-        world.close();
+        let mut harness = Harness::new(plan([("gate", fixed())], vec![rule.clone()]));
+        play(&mut harness, "gate", &looks);
+        let found = harness.opened().first().map(|c| (c.first_seen_at, c.confirmed_at));
+        prop_assert_eq!(found, reference_case(&looks, &rule).map(|(a, b)| (at(a), at(b))));
+        prop_assert!(harness.opened().len() <= 1, "one case per site");
+        harness.close();
     }
 
     #[test]
-    fn what_is_always_seen_is_filed_by_the_first_look_after_its_dwell(
+    fn an_object_seen_in_every_look_is_filed_by_the_first_look_after_its_dwell(
         period in 1.0f64..50.0, dwell in 60.0f64..900.0, jitters in prop::collection::vec(0.8f64..1.2, 50),
     ) {
-        let mut world = World::new(plan([("gate", fixed())], vec![rule_with(dwell, 150)]));
+        let mut harness = Harness::new(plan([("gate", fixed())], vec![rule_with(dwell, 150)]));
         let (mut s, mut before) = (0.0, 0.0);
         for jitter in jitters.iter().cycle() {
-            world.look("gate", s, vec![garbage(0.8, HEAP)]);
+            harness.look("gate", s, vec![garbage(0.8, HEAP)]);
             if s > dwell + 0.001 {
                 break;
             }
             before = s;
             s += period * jitter;
         }
-        let [case] = world.opened()[..] else { return Err(TestCaseError::fail("not filed")) };
-        prop_assert!(case.confirmed_at >= at(dwell - 0.001), "not before");
-        prop_assert!(case.confirmed_at >= at(before) && case.confirmed_at <= at(s), "not later than one look after");
+        let [case] = harness.opened()[..] else { return Err(TestCaseError::fail("not filed")) };
+        prop_assert!(case.confirmed_at >= at(dwell - 0.001), "not early");
+        prop_assert!(case.confirmed_at >= at(before) && case.confirmed_at <= at(s), "at most one look late");
     }
 
     #[test]
@@ -151,9 +151,9 @@ proptest! {
         let from = looks[before - 1].0;
         looks.extend((1..=blind_looks).map(|i| (from + blind_s * i as f64 / (blind_looks + 1) as f64, Look::Blind)));
         looks.extend((0..200).map(|i| (from + blind_s + f64::from(i) * period, Look::Seen)));
-        let mut world = World::new(plan([("gate", fixed())], vec![rule_with(180.0, 90)]));
-        play(&mut world, "gate", &looks);
-        let case = world.opened()[0];
+        let mut harness = Harness::new(plan([("gate", fixed())], vec![rule_with(180.0, 90)]));
+        play(&mut harness, "gate", &looks);
+        let case = harness.opened()[0];
         let wall = case.confirmed_at.duration_since(case.first_seen_at).as_secs_f64();
         let blind = if case.confirmed_at > at(from + 0.001) { blind_s } else { 0.0 };
         prop_assert!(wall - blind >= 180.0 - 0.01, "{wall} s of which {blind} s were blind");
@@ -170,7 +170,7 @@ proptest! {
             zone("left", ZoneKind::Watch, (0.0, 0.5), (0.0, 1.0)),
             zone("right", ZoneKind::Watch, (0.5, 1.0), (0.0, 1.0)),
         ];
-        let mut world = World::new(plan([("gate", camera)], vec![rule_with(120.0, 90)]));
+        let mut harness = Harness::new(plan([("gate", camera)], vec![rule_with(120.0, 90)]));
         // They touch, and each is missed in a fifth of the looks.
         let (left, right) = (bbox(0.4, 0.5, 0.5, 0.6), bbox(0.5, 0.5, 0.6, 0.6));
         for (i, (a, b, sees_left, sees_right, left_first)) in looks.iter().enumerate() {
@@ -184,61 +184,61 @@ proptest! {
             if !left_first {
                 seen.reverse();
             }
-            world.look("gate", i as f64 * period, seen);
+            harness.look("gate", i as f64 * period, seen);
         }
-        for case in world.opened() {
+        for case in harness.opened() {
             let is_left = case.zone.as_ref().is_some_and(|z| z.as_str() == "left");
             for b in [case.first_box, case.confirmed_box] {
-                prop_assert_eq!(b.centre().x < 0.5, is_left, "no case takes over the other's thing");
+                prop_assert_eq!(b.centre().x < 0.5, is_left, "no case switches to the other object");
             }
         }
-        prop_assert!(world.opened().len() <= 2);
-        prop_assert!(!world.not_filed().contains(&NotFiled::Moved));
+        prop_assert!(harness.opened().len() <= 2);
+        prop_assert!(!harness.not_filed().contains(&NotFiled::Moved));
         if period * 59.0 > 240.0 {
-            prop_assert_eq!(world.opened().len(), 2, "{:?}", world.not_filed());
+            prop_assert_eq!(harness.opened().len(), 2, "{:?}", harness.not_filed());
         }
-        world.close();
+        harness.close();
     }
 
     #[test]
     fn flickering_scores_are_one_case_in_an_hour(
         period in 1.0f64..20.0, scores in prop::collection::vec((0.3f32..0.8, jitter()), 200),
     ) {
-        let mut world = World::new(plan([("gate", fixed())], vec![rule()]));
+        let mut harness = Harness::new(plan([("gate", fixed())], vec![rule()]));
         let mut s = 0.0;
         for (score, jitter) in scores.iter().cycle() {
-            world.look("gate", s, vec![garbage(*score, jittered(HEAP, *jitter))]);
+            harness.look("gate", s, vec![garbage(*score, jittered(HEAP, *jitter))]);
             s += period;
             if s > 3600.0 {
                 break;
             }
         }
-        prop_assert_eq!(world.opened().len(), 1);
-        // Only what came before the first good score may be told.
-        prop_assert!(world.not_filed().iter().all(|r| *r == NotFiled::ScoreTooLow), "{:?}", world.not_filed());
+        prop_assert_eq!(harness.opened().len(), 1);
+        // Only detections before the first sufficient score may be reported.
+        prop_assert!(harness.not_filed().iter().all(|r| *r == NotFiled::ScoreTooLow), "{:?}", harness.not_filed());
     }
 
     #[test]
-    fn a_case_is_let_go_exactly_when_adding_up_says_so(looks in leaves(), after in 100u64..900) {
+    fn a_case_is_withdrawn_exactly_when_the_reference_says_so(looks in looks_at_left_place(), after in 100u64..900) {
         let rule = Rule { forget_after: Duration::from_secs(60), ..rule() };
         let mut plan = plan([("gate", fixed())], vec![rule.clone()]);
         plan.intake.let_go_after = Some(Duration::from_secs(after));
-        let mut world = World::new(plan);
-        world.heap_stays("gate", 0, FILED_S);
-        prop_assert_eq!(world.opened().len(), 1);
+        let mut harness = Harness::new(plan);
+        harness.heap_stays("gate", 0, FILED_S);
+        prop_assert_eq!(harness.opened().len(), 1);
         for (s, look) in &looks {
             match look {
-                // Too low to begin a track, so that each is a doubt and none a sighting.
-                Look::Seen => world.look("gate", *s, vec![garbage(0.4, HEAP)]),
-                Look::Missed => world.look("gate", *s, vec![]),
-                Look::Blind => world.see("gate", *s, View::Dark, vec![garbage(0.9, HEAP)]),
+                // Too low to start a track, so that each is a doubt and not a sighting.
+                Look::Seen => harness.look("gate", *s, vec![garbage(0.4, HEAP)]),
+                Look::Missed => harness.look("gate", *s, vec![]),
+                Look::Blind => harness.see("gate", *s, View::Dark, vec![garbage(0.9, HEAP)]),
             };
         }
-        let withdrawn = world.effects.iter().find_map(|e| match e {
+        let withdrawn = harness.effects.iter().find_map(|e| match e {
             Effect::Revise { state: CaseState::Withdrawn, at, .. } => Some(*at),
             _ => None,
         });
-        prop_assert_eq!(withdrawn, let_go(&looks, &rule, after as f64).map(at));
+        prop_assert_eq!(withdrawn, reference_withdrawal(&looks, &rule, after as f64).map(at));
     }
 
     #[test]
@@ -251,23 +251,23 @@ proptest! {
             let (sin, cos) = bearing.to_radians().sin_cos();
             (id, Pinhole::towards_here((far * sin, far * cos), *high))
         }).collect();
-        let mut world = World::new(plan(cameras.iter().map(|(id, c)| (*id, c.plan(blunder))), vec![rule()]));
+        let mut harness = Harness::new(plan(cameras.iter().map(|(id, c)| (*id, c.plan(blunder))), vec![rule()]));
         for (i, seen) in looks.iter().enumerate() {
             for (n, ((id, camera), (jitter, hidden))) in cameras.iter().zip(seen).enumerate() {
                 let sees = (*hidden > 0.1).then(|| garbage(0.8, jittered(camera.frames(heap), *jitter)));
-                world.look(id, i as f64 * 10.0 + n as f64 * 3.0, sees.into_iter().collect());
+                harness.look(id, i as f64 * 10.0 + n as f64 * 3.0, sees.into_iter().collect());
             }
         }
-        prop_assert_eq!(world.opened().len(), 1, "{:?}", world.not_filed());
-        world.close();
+        prop_assert_eq!(harness.opened().len(), 1, "{:?}", harness.not_filed());
+        harness.close();
     }
 }
 
-/// Until when the heap of a case is seen.
+/// Until when the heap is seen.
 const FILED_S: u32 = 120;
 
-/// Looks at a place that a filed heap has left for long enough to be followed no more: empty, blind, and false boxes.
-fn leaves() -> impl Strategy<Value = Vec<(f64, Look)>> {
+/// Looks at the place of a filed heap after its track has ended: empty, blind, and stray boxes.
+fn looks_at_left_place() -> impl Strategy<Value = Vec<(f64, Look)>> {
     let look = prop_oneof![12 => Just(Look::Missed), 2 => Just(Look::Blind), 1 => Just(Look::Seen)];
     let step = prop_oneof![12 => 5.0f64..40.0, 1 => 80.0f64..400.0];
     prop::collection::vec((step, look), 20..250).prop_map(|steps| {
@@ -281,14 +281,14 @@ fn leaves() -> impl Strategy<Value = Vec<(f64, Look)>> {
     })
 }
 
-/// When that heap is filed.
+/// When the heap is filed.
 const FILED_AT: f64 = 60.0;
 
-/// Slow and obvious: every look is held against all the time that was known before it.
-fn let_go(looks: &[(f64, Look)], rule: &Rule, after: f64) -> Option<f64> {
+/// Slow reference that compares every look with all observed time before it.
+fn reference_withdrawal(looks: &[(f64, Look)], rule: &Rule, after: f64) -> Option<f64> {
     let mut all = vec![(f64::from(FILED_S), Look::Seen)];
     all.extend_from_slice(looks);
-    // What is known, laid end to end: where each look comes in it.
+    // Observed time laid end to end, and the position of each look in it.
     let mut known = vec![0.0];
     for pair in all.windows(2) {
         let ((a, before), (b, now)) = (pair[0], pair[1]);
@@ -312,7 +312,7 @@ fn let_go(looks: &[(f64, Look)], rule: &Rule, after: f64) -> Option<f64> {
     (1..all.len()).find(is_up).map(|i| all[i].0)
 }
 
-/// Anything that can come in, sensible or not.
+/// Any input, sensible or not.
 #[derive(Debug, Clone)]
 enum Event {
     Look {
@@ -334,16 +334,16 @@ enum Event {
     Reaimed {
         camera: usize,
     },
-    Elsewhere(News),
+    Elsewhere(ClaimEvent),
     Reload {
         cameras: usize,
         rules: usize,
     },
 }
 
-/// What another box may say; it has two cases, one of each rule.
+/// Messages of another box, which has two cases, one of each rule.
 #[derive(Debug, Clone)]
-enum News {
+enum ClaimEvent {
     Claimed(usize),
     Released(usize),
     Yielded { case: usize, to: usize },
@@ -365,7 +365,7 @@ const STATES: [CaseState; 10] = [
 ];
 
 fn event() -> impl Strategy<Value = Event> {
-    // A few places, so that things are seen again, and some boxes that are none.
+    // A few places, so that objects are seen again, and some invalid boxes.
     let spot = prop_oneof![
         8 => (0u8..5, jitter()).prop_map(|(n, j)| {
             let x = 0.1 + f32::from(n) * 0.15;
@@ -382,10 +382,10 @@ fn event() -> impl Strategy<Value = Event> {
     });
     let view = prop_oneof![8 => Just(View::Clear), 1 => Just(View::Dark), 1 => Just(View::Damaged)];
     let step = prop_oneof![30 => 0.5f64..20.0, 2 => 50.0f64..400.0, 1 => 3000.0f64..90000.0, 1 => Just(0.0), 1 => -300.0f64..0.0];
-    let news = prop_oneof![
-        (0usize..2).prop_map(News::Claimed),
-        (0usize..2).prop_map(News::Released),
-        (0usize..8, 0usize..2).prop_map(|(case, to)| News::Yielded { case, to }),
+    let claim_event = prop_oneof![
+        (0usize..2).prop_map(ClaimEvent::Claimed),
+        (0usize..2).prop_map(ClaimEvent::Released),
+        (0usize..8, 0usize..2).prop_map(|(case, to)| ClaimEvent::Yielded { case, to }),
     ];
     prop_oneof![
         40 => (0usize..3, step.clone(), view, prop::collection::vec(seen, 0..6))
@@ -394,12 +394,12 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0usize..8).prop_map(|case| Event::EvidenceFailed { case }),
         2 => step.prop_map(|step| Event::Tick { step }),
         1 => (0usize..3).prop_map(|camera| Event::Reaimed { camera }),
-        1 => news.prop_map(Event::Elsewhere),
+        1 => claim_event.prop_map(Event::Elsewhere),
         1 => (1usize..4, 1usize..3).prop_map(|(cameras, rules)| Event::Reload { cameras, rules }),
     ]
 }
 
-fn anything() -> impl Strategy<Value = Vec<Event>> {
+fn any_events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event(), 1..300)
 }
 
@@ -430,12 +430,12 @@ fn plan_of(cameras: usize, rules: usize) -> gridwatch_engine::Plan {
         CAMERAS.into_iter().zip(all).take(cameras),
         [quick, sign].into_iter().take(rules).collect(),
     );
-    // Soon enough to come about among the events.
+    // Short enough to happen among the events.
     plan.intake.let_go_after = Some(Duration::from_secs(60));
     plan
 }
 
-/// Where the events stand: the time, and what was configured last.
+/// Current time and configuration.
 struct Street {
     seconds: f64,
     cameras: usize,
@@ -457,10 +457,10 @@ impl Street {
         plan_of(self.cameras, self.rules)
     }
 
-    fn play(&mut self, world: &mut World, event: &Event) {
-        // The newest cases first; past the last, one that nobody knows.
-        let nth = |world: &World, n: &usize| {
-            let case = world.opened().into_iter().rev().nth(*n);
+    fn play(&mut self, harness: &mut Harness, event: &Event) {
+        // Newest case first; past the last, an unknown one.
+        let nth = |harness: &Harness, n: &usize| {
+            let case = harness.opened().into_iter().rev().nth(*n);
             case.map_or_else(|| CaseId::from("01ARZ3NDEKTSV4RRFFQ69G5FAV"), |c| c.id.clone())
         };
         let input = match event {
@@ -481,28 +481,28 @@ impl Street {
                 })
             }
             Event::Reply { case: n, state } => Input::Reply(Reply {
-                case: nth(world, n),
+                case: nth(harness, n),
                 state: *state,
                 at: at(self.seconds),
                 reason: None,
                 due: None,
             }),
-            Event::EvidenceFailed { case: n } => Input::EvidenceFailed { case: nth(world, n) },
+            Event::EvidenceFailed { case: n } => Input::EvidenceFailed { case: nth(harness, n) },
             Event::Tick { step } => Input::Tick(at(self.seconds + step)),
             Event::Reaimed { camera } => Input::Reaimed {
                 camera: CAMERAS[*camera].into(),
                 at: at(self.seconds),
             },
-            Event::Elsewhere(news) => {
+            Event::Elsewhere(change) => {
                 let theirs = |n: &usize| THEIRS[*n].0;
-                let what = match news {
-                    News::Claimed(n) => Known::Claimed(Claim {
+                let what = match change {
+                    ClaimEvent::Claimed(n) => Known::Claimed(Claim {
                         category: THEIRS[*n].1.into(),
                         ..claim(theirs(n), HERE)
                     }),
-                    News::Released(n) => Known::Released(theirs(n).into()),
-                    News::Yielded { case, to } => Known::Yielded {
-                        case: nth(world, case),
+                    ClaimEvent::Released(n) => Known::Released(theirs(n).into()),
+                    ClaimEvent::Yielded { case, to } => Known::Yielded {
+                        case: nth(harness, case),
                         to: theirs(to).into(),
                     },
                 };
@@ -513,66 +513,66 @@ impl Street {
                 Input::Configured(Arc::new(self.plan()))
             }
         };
-        world.apply(input);
+        harness.apply(input);
     }
 }
 
-fn run(events: &[Event]) -> World {
-    let mut world = World::new(plan_of(3, 2));
+fn run(events: &[Event]) -> Harness {
+    let mut harness = Harness::new(plan_of(3, 2));
     let mut street = Street::default();
     for event in events {
-        street.play(&mut world, event);
+        street.play(&mut harness, event);
     }
-    world
+    harness
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
-    /// `World` panics on an `Unpin` without its `Pin`, and `close` on a `Pin` that is never let go.
+    /// `Harness` panics on an `Unpin` without its `Pin`, and `close` on a `Pin` that is never released.
     #[test]
-    fn pins_balance_and_cases_are_whole_whatever_comes(events in anything()) {
-        let mut world = run(&events);
-        for case in world.opened() {
+    fn pins_balance_and_cases_are_valid_for_any_input(events in any_events()) {
+        let mut harness = run(&events);
+        for case in harness.opened() {
             prop_assert!(case.first_seen_at < case.confirmed_at, "two different pictures");
             prop_assert!(case.dwell >= Duration::from_secs(20));
             prop_assert!(case.looks_seen <= case.looks && case.looks_seen >= 2);
             prop_assert!((0.0..=1.0).contains(&case.confidence));
         }
-        let mut ids: Vec<_> = world.opened().iter().map(|c| c.id.clone()).collect();
+        let mut ids: Vec<_> = harness.opened().iter().map(|c| c.id.clone()).collect();
         let all = ids.len();
         ids.sort();
         ids.dedup();
-        prop_assert_eq!(ids.len(), all, "no id twice");
-        world.close();
+        prop_assert_eq!(ids.len(), all, "ids are unique");
+        harness.close();
     }
 
-    /// A prefix, a restart and the rest come to what the whole comes to.
+    /// A prefix, a restart and the rest give the same effects as the whole.
     #[test]
-    fn a_restart_at_any_point_changes_nothing(events in anything(), cut in 0usize..300) {
+    fn a_restart_at_any_point_changes_nothing(events in any_events(), cut in 0usize..300) {
         let whole = run(&events);
         let cut = cut.min(events.len());
-        let mut world = World::new(plan_of(3, 2));
+        let mut harness = Harness::new(plan_of(3, 2));
         let mut street = Street::default();
         for event in &events[..cut] {
-            street.play(&mut world, event);
+            street.play(&mut harness, event);
         }
-        let before = world.effects.len();
-        world.restart(street.plan(), |_| true);
-        let pinned_again = world.effects.drain(before..).all(|e| matches!(e, Effect::Pin { .. }));
-        prop_assert!(pinned_again, "a start decides nothing");
+        let before = harness.effects.len();
+        harness.restart(street.plan(), |_| true);
+        let pinned_again = harness.effects.drain(before..).all(|e| matches!(e, Effect::Pin { .. }));
+        prop_assert!(pinned_again, "a restart decides nothing");
         for event in &events[cut..] {
-            street.play(&mut world, event);
+            street.play(&mut harness, event);
         }
-        for case in world.effects.iter_mut().filter_map(|e| if let Effect::Open(case) = e { Some(case) } else { None }) {
+        for case in harness.effects.iter_mut().filter_map(|e| if let Effect::Open(case) = e { Some(case) } else { None }) {
             case.journal.retain(|n| n.reason != Reason::Restarted);
         }
-        prop_assert_eq!(&world.effects, &whole.effects);
-        world.close();
+        prop_assert_eq!(&harness.effects, &whole.effects);
+        harness.close();
     }
 
     #[test]
-    fn the_same_inputs_give_the_same_effects(events in anything()) {
+    fn the_same_inputs_give_the_same_effects(events in any_events()) {
         prop_assert_eq!(run(&events).effects, run(&events).effects);
     }
 }

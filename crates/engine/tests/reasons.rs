@@ -1,78 +1,81 @@
-//! Each candidate that does not become a case ends with one reason, the truest.
+//! Each candidate that does not become a case ends with exactly one reason, the most specific one.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::engine_support::*;
 use gridwatch_engine::{Input, LonLat, NotFiled, Rule, View, ZoneKind};
 
-fn gate() -> World {
-    World::new(plan([("gate", fixed())], vec![rule()]))
+fn gate() -> Harness {
+    Harness::new(plan([("gate", fixed())], vec![rule()]))
 }
 
 #[test]
 fn left_before_its_dwell() {
-    let mut world = gate();
-    world.heap_stays("gate", 0, 30);
+    let mut harness = gate();
+    harness.heap_stays("gate", 0, 30);
     for s in (40..=140).step_by(10) {
-        world.look("gate", f64::from(s), vec![]);
+        harness.look("gate", f64::from(s), vec![]);
     }
-    assert!(world.not_filed().is_empty(), "110 s unseen may still be a lorry");
-    world.look("gate", 150.0, vec![]);
-    assert_eq!((world.not_filed(), world.pins()), (vec![NotFiled::LeftBeforeDwell], 0));
-    world.look("gate", 160.0, vec![]);
-    assert_eq!(world.not_filed().len(), 1, "told once");
+    assert!(harness.not_filed().is_empty(), "110 s unseen may be a lorry in front");
+    harness.look("gate", 150.0, vec![]);
+    assert_eq!(
+        (harness.not_filed(), harness.pins()),
+        (vec![NotFiled::LeftBeforeDwell], 0)
+    );
+    harness.look("gate", 160.0, vec![]);
+    assert_eq!(harness.not_filed().len(), 1, "reported once");
 }
 
 #[test]
-fn moved_starts_again_from_where_it_is() {
-    let mut world = gate();
-    world.heap_stays("gate", 0, 40);
-    // 0.4 diagonals and again 0.4: each is a shift one look allows, together they are too far.
+fn a_moved_object_starts_over_from_where_it_is() {
+    let mut harness = gate();
+    harness.heap_stays("gate", 0, 40);
+    // Two shifts of 0.4 diagonals: each is allowed between looks, together they are too far.
     let step = |n: f32| bbox(0.45 + n * 0.056, 0.5, 0.55 + n * 0.056, 0.6);
-    world.look("gate", 50.0, vec![garbage(0.8, step(1.0))]);
-    assert!(world.not_filed().is_empty());
-    world.look("gate", 60.0, vec![garbage(0.8, step(2.0))]);
-    assert_eq!(world.not_filed(), [NotFiled::Moved]);
+    harness.look("gate", 50.0, vec![garbage(0.8, step(1.0))]);
+    assert!(harness.not_filed().is_empty());
+    harness.look("gate", 60.0, vec![garbage(0.8, step(2.0))]);
+    assert_eq!(harness.not_filed(), [NotFiled::Moved]);
     for s in (70..=120).step_by(10) {
-        world.look("gate", f64::from(s), vec![garbage(0.8, step(2.0))]);
+        harness.look("gate", f64::from(s), vec![garbage(0.8, step(2.0))]);
     }
-    let [case] = world.opened()[..] else {
-        panic!("{:?}", world.effects)
+    let [case] = harness.opened()[..] else {
+        panic!("{:?}", harness.effects)
     };
     assert_eq!(
         (case.first_seen_at, case.confirmed_at, case.first_box),
         (at(60.0), at(120.0), step(2.0))
     );
-    world.close();
+    harness.close();
 }
 
 #[test]
-fn a_vendor_who_keeps_moving_is_none() {
-    let mut world = gate();
+fn a_vendor_who_keeps_moving_is_not_filed() {
+    let mut harness = gate();
     for n in 0..60u8 {
         let x = 0.05 + f32::from(n) * 0.014;
-        world.look(
+        harness.look(
             "gate",
             f64::from(n) * 10.0,
             vec![garbage(0.8, bbox(x, 0.5, x + 0.08, 0.62))],
         );
     }
-    assert!(world.opened().is_empty());
-    assert!(world.not_filed().iter().all(|r| *r == NotFiled::Moved));
-    assert!(world.not_filed().len() > 3);
-    world.close();
+    assert!(harness.opened().is_empty());
+    assert!(harness.not_filed().iter().all(|r| *r == NotFiled::Moved));
+    assert!(harness.not_filed().len() > 3);
+    harness.close();
 }
 
 #[test]
-fn a_detection_that_starts_nothing_says_why_at_each_look() {
+fn a_detection_that_starts_no_candidate_is_reported_at_each_look() {
     let mut camera = fixed();
     camera.zones = vec![
         zone("pavement", ZoneKind::Watch, (0.0, 1.0), (0.5, 1.0)),
         zone("container", ZoneKind::Exclude, (0.8, 1.0), (0.5, 1.0)),
     ];
-    let mut world = World::new(plan([("gate", camera)], vec![rule()]));
+    let mut harness = Harness::new(plan([("gate", camera)], vec![rule()]));
     for s in [0.0, 10.0] {
-        world.look(
+        harness.look(
             "gate",
             s,
             vec![
@@ -85,9 +88,9 @@ fn a_detection_that_starts_nothing_says_why_at_each_look() {
                 garbage(0.9, bbox(f32::NAN, 0.8, 0.6, 0.9)),
             ],
         );
-        world.look("gate", s + 5.0, vec![]);
+        harness.look("gate", s + 5.0, vec![]);
     }
-    let mut reasons = world.not_filed();
+    let mut reasons = harness.not_filed();
     reasons.sort();
     let twice = |reason, n: usize| vec![reason; 2 * n];
     let expected = [
@@ -96,42 +99,42 @@ fn a_detection_that_starts_nothing_says_why_at_each_look() {
         twice(NotFiled::TooSmall, 2),
     ];
     assert_eq!(reasons, expected.concat());
-    assert_eq!(world.pins(), 0);
+    assert_eq!(harness.pins(), 0);
 }
 
 #[test]
-fn a_candidates_own_bad_look_is_no_second_candidate() {
-    let mut world = gate();
-    world.heap_stays("gate", 0, 20);
-    world.look("gate", 30.0, vec![garbage(0.1, HEAP)]);
-    world.heap_stays("gate", 40, 60);
-    assert!(world.not_filed().is_empty(), "{:?}", world.not_filed());
-    assert_eq!(world.opened()[0].looks_seen, 6, "but the look did not see it either");
+fn a_low_score_on_a_candidate_is_not_a_second_candidate() {
+    let mut harness = gate();
+    harness.heap_stays("gate", 0, 20);
+    harness.look("gate", 30.0, vec![garbage(0.1, HEAP)]);
+    harness.heap_stays("gate", 40, 60);
+    assert!(harness.not_filed().is_empty(), "{:?}", harness.not_filed());
+    assert_eq!(harness.opened()[0].looks_seen, 6, "but the look counts as missed");
 }
 
 #[test]
-fn outside_the_grid_is_told_once_for_as_long_as_it_stays() {
+fn outside_the_grid_is_reported_once_while_it_stays() {
     let far = LonLat { lon: 113.7, lat: 34.7 };
-    let mut world = World::new(plan([("gate", fixed_at(far))], vec![rule()]));
-    world.heap_stays("gate", 0, 600);
-    assert_eq!((world.not_filed(), world.pins()), (vec![NotFiled::OutsideGrid], 0));
-    // The city sends a new place: it starts again.
-    world.apply(Input::Configured(Arc::new(plan([("gate", fixed())], vec![rule()]))));
-    world.heap_stays("gate", 610, 680);
-    assert_eq!(world.opened()[0].first_seen_at, at(610.0));
+    let mut harness = Harness::new(plan([("gate", fixed_at(far))], vec![rule()]));
+    harness.heap_stays("gate", 0, 600);
+    assert_eq!((harness.not_filed(), harness.pins()), (vec![NotFiled::OutsideGrid], 0));
+    // With a new location it starts over.
+    harness.apply(Input::Configured(Arc::new(plan([("gate", fixed())], vec![rule()]))));
+    harness.heap_stays("gate", 610, 680);
+    assert_eq!(harness.opened()[0].first_seen_at, at(610.0));
 }
 
 #[test]
-fn a_camera_dead_for_long_voids_what_it_knew_and_its_pictures() {
-    let mut world = gate();
-    world.heap_stays("gate", 0, 30);
-    let deadline = world.engine.next_deadline().expect("a picture is held");
+fn a_long_outage_drops_a_cameras_tracks_and_pins() {
+    let mut harness = gate();
+    harness.heap_stays("gate", 0, 30);
+    let deadline = harness.engine.next_deadline().expect("a picture is held");
     assert_eq!(deadline, at(3630.0));
-    world.apply(Input::Tick(at(3629.0)));
-    assert_eq!((world.not_filed(), world.pins()), (vec![], 1));
-    world.apply(Input::Tick(deadline));
-    assert_eq!((world.not_filed(), world.pins()), (vec![NotFiled::BlindTooLong], 0));
-    assert_eq!(world.engine.next_deadline(), None);
+    harness.apply(Input::Tick(at(3629.0)));
+    assert_eq!((harness.not_filed(), harness.pins()), (vec![], 1));
+    harness.apply(Input::Tick(deadline));
+    assert_eq!((harness.not_filed(), harness.pins()), (vec![NotFiled::BlindTooLong], 0));
+    assert_eq!(harness.engine.next_deadline(), None);
 }
 
 #[test]
@@ -142,13 +145,13 @@ fn a_long_dwell_outlasts_the_night() {
         forget_after: Duration::from_hours(6),
         ..rule()
     };
-    let mut world = World::new(plan([("gate", fixed())], vec![rubble]));
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![rubble]));
     for hour in 0..60u32 {
         let view = if hour % 24 < 12 { View::Clear } else { View::Dark };
-        world.see("gate", f64::from(hour) * 3600.0, view, vec![garbage(0.8, HEAP)]);
+        harness.see("gate", f64::from(hour) * 3600.0, view, vec![garbage(0.8, HEAP)]);
     }
-    let [case] = world.opened()[..] else {
-        panic!("{:?}", world.effects)
+    let [case] = harness.opened()[..] else {
+        panic!("{:?}", harness.effects)
     };
     assert_eq!(case.dwell, Duration::from_hours(24));
     assert_eq!(
@@ -159,7 +162,7 @@ fn a_long_dwell_outlasts_the_night() {
 }
 
 #[test]
-fn a_vanished_rule_or_camera_ends_its_candidates_and_keeps_the_others() {
+fn a_removed_rule_or_camera_ends_only_its_own_candidates() {
     let cameras = || {
         [
             ("gate", fixed()),
@@ -176,14 +179,20 @@ fn a_vanished_rule_or_camera_ends_its_candidates_and_keeps_the_others() {
         id: "advert".into(),
         ..rule()
     };
-    let mut world = World::new(plan(cameras(), vec![rule(), advert]));
-    world.heap_stays("gate", 0, 30);
-    world.heap_stays("kerb", 0, 30);
-    assert_eq!(world.pins(), 4);
-    world.apply(Input::Configured(Arc::new(plan(cameras(), vec![rule()]))));
-    assert_eq!((world.not_filed(), world.pins()), (vec![NotFiled::Reconfigured; 2], 2));
-    world.apply(Input::Configured(Arc::new(plan([("gate", fixed())], vec![rule()]))));
-    assert_eq!((world.not_filed(), world.pins()), (vec![NotFiled::Reconfigured; 3], 1));
-    world.heap_stays("gate", 40, 60);
-    assert_eq!(world.opened()[0].first_seen_at, at(0.0), "what is kept goes on");
+    let mut harness = Harness::new(plan(cameras(), vec![rule(), advert]));
+    harness.heap_stays("gate", 0, 30);
+    harness.heap_stays("kerb", 0, 30);
+    assert_eq!(harness.pins(), 4);
+    harness.apply(Input::Configured(Arc::new(plan(cameras(), vec![rule()]))));
+    assert_eq!(
+        (harness.not_filed(), harness.pins()),
+        (vec![NotFiled::Reconfigured; 2], 2)
+    );
+    harness.apply(Input::Configured(Arc::new(plan([("gate", fixed())], vec![rule()]))));
+    assert_eq!(
+        (harness.not_filed(), harness.pins()),
+        (vec![NotFiled::Reconfigured; 3], 1)
+    );
+    harness.heap_stays("gate", 40, 60);
+    assert_eq!(harness.opened()[0].first_seen_at, at(0.0), "the others continue");
 }

@@ -1,18 +1,18 @@
-//! 回潮: a problem that comes back. At once after its case was closed, the platform is asked to reopen it, once; within a
-//! week it is a new case that names the old one; later it is a new problem.
+//! Recurrence（回潮）: within 30 minutes of closing, the platform is asked once to reopen the case; within a week it is a
+//! new case linked to the old one; later it is a new problem.
 
-use crate::engine_support::{World, at, fixed, plan, rule};
+use crate::engine_support::{Harness, at, fixed, plan, rule};
 use gridwatch_engine::{CaseId, CaseState, Effect, Input, NotFiled, Reply};
 
 const MINUTE: u32 = 60;
 const DAY: u32 = 24 * 3600;
 
-fn world() -> World {
-    World::new(plan([("gate", fixed())], vec![rule()]))
+fn harness() -> Harness {
+    Harness::new(plan([("gate", fixed())], vec![rule()]))
 }
 
-fn close(world: &mut World, case: &CaseId, seconds: u32) {
-    world.apply(Input::Reply(Reply {
+fn close(harness: &mut Harness, case: &CaseId, seconds: u32) {
+    harness.apply(Input::Reply(Reply {
         case: case.clone(),
         state: CaseState::Closed,
         at: at(f64::from(seconds)),
@@ -21,21 +21,21 @@ fn close(world: &mut World, case: &CaseId, seconds: u32) {
     }));
 }
 
-/// A heap from `from` on until it is filed; gives the newest case.
-fn filed(world: &mut World, from: u32) -> CaseId {
-    world.heap_stays("gate", from, from + 2 * MINUTE);
-    world.opened().last().unwrap().id.clone()
+/// A heap from `from` until it is filed; returns its case.
+fn filed(harness: &mut Harness, from: u32) -> CaseId {
+    harness.heap_stays("gate", from, from + 2 * MINUTE);
+    harness.opened().last().unwrap().id.clone()
 }
 
-/// Nothing there, long enough that the track is over.
-fn cleared(world: &mut World, from: u32) {
+/// An empty view for long enough that the track ends.
+fn cleared(harness: &mut Harness, from: u32) {
     for s in (from..from + 5 * MINUTE).step_by(10) {
-        world.look("gate", f64::from(s), Vec::new());
+        harness.look("gate", f64::from(s), Vec::new());
     }
 }
 
-fn reopened(world: &World) -> Vec<&CaseId> {
-    world
+fn reopened(harness: &Harness) -> Vec<&CaseId> {
+    harness
         .effects
         .iter()
         .filter_map(|e| match e {
@@ -50,34 +50,34 @@ fn reopened(world: &World) -> Vec<&CaseId> {
 }
 
 #[test]
-fn a_heap_that_still_lies_there_when_its_case_is_closed_reopens_it_once() {
-    let mut world = world();
-    let case = filed(&mut world, 0);
-    close(&mut world, &case, 130);
-    world.heap_stays("gate", 140, 300);
-    assert_eq!(reopened(&world), [&case]);
-    assert_eq!(world.opened().len(), 1, "no second case");
-    assert!(world.not_filed().contains(&NotFiled::CaseReopened));
-    // The platform closes it once more, and it lies there still: it has been told, so this is another case.
-    close(&mut world, &case, 310);
-    world.heap_stays("gate", 320, 500);
-    assert_eq!(reopened(&world).len(), 1);
-    let again = world.opened()[1].recurrence.clone().unwrap();
+fn a_heap_still_there_at_closing_reopens_its_case_once() {
+    let mut harness = harness();
+    let case = filed(&mut harness, 0);
+    close(&mut harness, &case, 130);
+    harness.heap_stays("gate", 140, 300);
+    assert_eq!(reopened(&harness), [&case]);
+    assert_eq!(harness.opened().len(), 1, "no second case");
+    assert!(harness.not_filed().contains(&NotFiled::CaseReopened));
+    // The platform closes it again while it is still there: the box has already asked once, so this is a new case.
+    close(&mut harness, &case, 310);
+    harness.heap_stays("gate", 320, 500);
+    assert_eq!(reopened(&harness).len(), 1);
+    let again = harness.opened()[1].recurrence.clone().unwrap();
     assert_eq!((again.of, again.count), (case, 1));
-    world.close();
+    harness.close();
 }
 
 #[test]
-fn a_vendor_who_comes_back_within_the_week_is_a_linked_case_and_the_third_time_counts_two() {
-    let mut world = world();
-    let first = filed(&mut world, 0);
-    cleared(&mut world, 130);
-    close(&mut world, &first, 500);
-    let second = filed(&mut world, 500 + 6 * DAY);
-    cleared(&mut world, 500 + 6 * DAY + 130);
-    close(&mut world, &second, 500 + 6 * DAY + 500);
-    let third = filed(&mut world, 500 + 8 * DAY);
-    let cases = world.opened();
+fn a_recurrence_within_the_week_is_linked_and_counted() {
+    let mut harness = harness();
+    let first = filed(&mut harness, 0);
+    cleared(&mut harness, 130);
+    close(&mut harness, &first, 500);
+    let second = filed(&mut harness, 500 + 6 * DAY);
+    cleared(&mut harness, 500 + 6 * DAY + 130);
+    close(&mut harness, &second, 500 + 6 * DAY + 500);
+    let third = filed(&mut harness, 500 + 8 * DAY);
+    let cases = harness.opened();
     assert_eq!(cases[0].recurrence, None);
     let link = |i: usize| cases[i].recurrence.clone().map(|r| (r.of, r.count)).unwrap();
     assert_eq!(link(1), (first, 1));
@@ -87,26 +87,26 @@ fn a_vendor_who_comes_back_within_the_week_is_a_linked_case_and_the_third_time_c
         u64::from(6 * DAY)
     );
     assert_eq!(third, cases[2].id);
-    assert!(reopened(&world).is_empty());
-    world.close();
+    assert!(reopened(&harness).is_empty());
+    harness.close();
 }
 
 #[test]
 fn after_a_week_it_is_a_new_problem() {
-    let mut world = world();
-    let first = filed(&mut world, 0);
-    cleared(&mut world, 130);
-    close(&mut world, &first, 500);
-    filed(&mut world, 501 + 7 * DAY);
-    assert_eq!(world.opened()[1].recurrence, None);
-    world.close();
+    let mut harness = harness();
+    let first = filed(&mut harness, 0);
+    cleared(&mut harness, 130);
+    close(&mut harness, &first, 500);
+    filed(&mut harness, 501 + 7 * DAY);
+    assert_eq!(harness.opened()[1].recurrence, None);
+    harness.close();
 }
 
 #[test]
-fn a_restart_changes_none_of_it() {
-    let mut before = world();
+fn recurrence_survives_a_restart() {
+    let mut before = harness();
     let case = filed(&mut before, 0);
-    let mut after = world();
+    let mut after = harness();
     let known = before.opened()[0].remembered(CaseState::Closed, at(130.0));
     after.apply(Input::Restored(known));
     after.heap_stays("gate", 140, 300);
@@ -114,7 +114,7 @@ fn a_restart_changes_none_of_it() {
 
     let mut asked = before.opened()[0].remembered(CaseState::Closed, at(130.0));
     asked.was_reopened = true;
-    let mut third = world();
+    let mut third = harness();
     third.apply(Input::Restored(asked));
     third.heap_stays("gate", 140, 300);
     assert!(reopened(&third).is_empty());

@@ -13,46 +13,46 @@ fn metres_from_here(east: f64, north: f64) -> LonLat {
 }
 
 #[test]
-fn a_heap_lost_behind_a_lorry_is_still_the_same_case() {
-    let mut world = World::new(plan([("gate", fixed())], vec![rule()]));
-    world.heap_stays("gate", 0, 60);
+fn a_heap_whose_track_was_lost_is_still_the_same_case() {
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![rule()]));
+    harness.heap_stays("gate", 0, 60);
     for s in (70..=400).step_by(10) {
-        world.look("gate", f64::from(s), vec![]);
+        harness.look("gate", f64::from(s), vec![]);
     }
-    world.heap_stays("gate", 410, 900);
-    assert_eq!(world.opened().len(), 1);
+    harness.heap_stays("gate", 410, 900);
+    assert_eq!(harness.opened().len(), 1);
     assert_eq!(
-        world.not_filed(),
+        harness.not_filed(),
         [NotFiled::OpenCaseAtSite],
-        "the new track says so once"
+        "reported once for the new track"
     );
-    world.close();
+    harness.close();
 }
 
 #[test]
 fn a_restart_does_not_file_it_again() {
-    let mut before = World::new(plan([("gate", fixed())], vec![rule()]));
+    let mut before = Harness::new(plan([("gate", fixed())], vec![rule()]));
     before.heap_stays("gate", 0, 60);
-    let mut world = World::new(plan([("gate", fixed())], vec![rule()]));
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![rule()]));
     for case in before.engine.open_cases() {
-        world.apply(Input::Restored(case.clone()));
+        harness.apply(Input::Restored(case.clone()));
     }
-    world.heap_stays("gate", 70, 600);
-    assert!(world.opened().is_empty());
-    assert_eq!(world.not_filed(), [NotFiled::OpenCaseAtSite]);
+    harness.heap_stays("gate", 70, 600);
+    assert!(harness.opened().is_empty());
+    assert_eq!(harness.not_filed(), [NotFiled::OpenCaseAtSite]);
     let id = &before.opened()[0].id;
-    assert_eq!(world.engine.last_seen(id), Some(at(600.0)));
+    assert_eq!(harness.engine.last_seen(id), Some(at(600.0)));
 }
 
 #[test]
-fn an_uncalibrated_view_is_one_site_and_each_of_its_zones_is_another() {
+fn an_uncalibrated_view_is_one_site_unless_zones_divide_it() {
     let (left, right) = (bbox(0.1, 0.5, 0.2, 0.6), bbox(0.7, 0.5, 0.8, 0.6));
-    let both = |world: &mut World| {
+    let both = |harness: &mut Harness| {
         for s in (0..=120).step_by(10) {
-            world.look("gate", f64::from(s), vec![garbage(0.8, left), garbage(0.7, right)]);
+            harness.look("gate", f64::from(s), vec![garbage(0.8, left), garbage(0.7, right)]);
         }
     };
-    let mut whole = World::new(plan([("gate", fixed())], vec![rule()]));
+    let mut whole = Harness::new(plan([("gate", fixed())], vec![rule()]));
     both(&mut whole);
     assert_eq!(
         (whole.opened().len(), whole.not_filed()),
@@ -64,7 +64,7 @@ fn an_uncalibrated_view_is_one_site_and_each_of_its_zones_is_another() {
         zone("left", ZoneKind::Watch, (0.0, 0.5), (0.0, 1.0)),
         zone("right", ZoneKind::Watch, (0.5, 1.0), (0.0, 1.0)),
     ];
-    let mut zoned = World::new(plan([("gate", camera)], vec![rule()]));
+    let mut zoned = Harness::new(plan([("gate", camera)], vec![rule()]));
     both(&mut zoned);
     let keys: Vec<_> = zoned.opened().iter().map(|c| c.dedup_key.clone()).collect();
     assert_eq!(
@@ -77,14 +77,14 @@ fn an_uncalibrated_view_is_one_site_and_each_of_its_zones_is_another() {
 }
 
 #[test]
-fn cameras_that_may_mean_the_same_place_share_a_case() {
-    // Both places are known to 5 m, so up to 10 m apart they may be one.
+fn cameras_that_may_see_the_same_place_share_a_case() {
+    // Both places are known to 5 m, so up to 10 m apart they may be the same.
     for (apart, cases) in [(9.0, 1), (11.0, 2)] {
         let cameras = [("gate", fixed()), ("kerb", fixed_at(metres_from_here(apart, 0.0)))];
-        let mut world = World::new(plan(cameras, vec![rule()]));
-        world.heap_stays("gate", 0, 60);
-        world.heap_stays("kerb", 0, 60);
-        assert_eq!(world.opened().len(), cases, "{apart} m");
+        let mut harness = Harness::new(plan(cameras, vec![rule()]));
+        harness.heap_stays("gate", 0, 60);
+        harness.heap_stays("kerb", 0, 60);
+        assert_eq!(harness.opened().len(), cases, "{apart} m");
     }
 }
 
@@ -95,9 +95,9 @@ fn categories_do_not_share_a_case() {
         ..rule()
     };
     rubble.category.code = "0103".into();
-    let mut world = World::new(plan([("gate", fixed())], vec![rule(), rubble]));
-    world.heap_stays("gate", 0, 60);
-    assert_eq!(world.opened().len(), 2);
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![rule(), rubble]));
+    harness.heap_stays("gate", 0, 60);
+    assert_eq!(harness.opened().len(), 2);
 }
 
 #[test]
@@ -112,31 +112,31 @@ fn a_case_keeps_its_first_cell_when_another_camera_sees_it_across_the_edge() {
         ("west", fixed_at(plane.lon_lat(-2.0, 0.0))),
         ("east", fixed_at(plane.lon_lat(2.0, 0.0))),
     ];
-    let mut world = World::new(plan(cameras, vec![rule()]));
-    world.heap_stays("east", 0, 60);
-    world.heap_stays("west", 0, 60);
-    let [case] = world.opened()[..] else {
-        panic!("{:?}", world.opened())
+    let mut harness = Harness::new(plan(cameras, vec![rule()]));
+    harness.heap_stays("east", 0, 60);
+    harness.heap_stays("west", 0, 60);
+    let [case] = harness.opened()[..] else {
+        panic!("{:?}", harness.opened())
     };
     assert_eq!(case.located.cell.as_str(), "410105001001045");
 }
 
 #[test]
-fn three_calibrated_cameras_around_one_heap_file_one_case_where_it_is() {
+fn three_calibrated_cameras_around_one_heap_file_one_case_at_its_place() {
     let poles = [("a", (0.0, -18.0)), ("b", (16.0, 5.0)), ("c", (-9.0, 14.0))];
     let cameras = poles.map(|(id, pole)| (id, Pinhole::towards_here(pole, 6.0)));
     let plans = cameras.map(|(id, camera)| (id, camera.plan(0.002)));
-    let mut world = World::new(plan(plans, vec![rule()]));
+    let mut harness = Harness::new(plan(plans, vec![rule()]));
     let heap = (1.0, 1.5);
     for s in (0..=300).step_by(10) {
         for (i, (id, camera)) in cameras.iter().enumerate() {
-            world.look(id, f64::from(s) + i as f64, vec![garbage(0.8, camera.frames(heap))]);
+            harness.look(id, f64::from(s) + i as f64, vec![garbage(0.8, camera.frames(heap))]);
         }
     }
-    let [case] = world.opened()[..] else {
-        panic!("{:?}", world.opened())
+    let [case] = harness.opened()[..] else {
+        panic!("{:?}", harness.opened())
     };
-    assert_eq!(world.not_filed(), [NotFiled::OpenCaseAtSite; 2]);
+    assert_eq!(harness.not_filed(), [NotFiled::OpenCaseAtSite; 2]);
     assert_eq!(case.located.method, PlaceMethod::Homography);
     let off = distance_m(case.located.at, metres_from_here(heap.0, heap.1));
     assert!(
@@ -154,24 +154,24 @@ fn three_calibrated_cameras_around_one_heap_file_one_case_where_it_is() {
 #[test]
 fn two_heaps_twenty_metres_apart_in_one_calibrated_view_are_two_cases() {
     let camera = Pinhole::towards_here((0.0, -20.0), 8.0);
-    let mut world = World::new(plan([("a", camera.plan(0.0))], vec![rule()]));
+    let mut harness = Harness::new(plan([("a", camera.plan(0.0))], vec![rule()]));
     let boxes: [BBox; 2] = [camera.frames((-4.0, -6.0)), camera.frames((4.0, 12.0))];
     for s in (0..=300).step_by(10) {
-        world.look("a", f64::from(s), boxes.map(|b| garbage(0.8, b)).to_vec());
+        harness.look("a", f64::from(s), boxes.map(|b| garbage(0.8, b)).to_vec());
     }
-    assert_eq!(world.opened().len(), 2, "{:?}", world.not_filed());
+    assert_eq!(harness.opened().len(), 2, "{:?}", harness.not_filed());
 }
 
 #[test]
-fn a_place_too_uncertain_falls_back_to_the_views_own() {
+fn a_location_too_uncertain_falls_back_to_the_views_own() {
     let camera = Pinhole::towards_here((0.0, -18.0), 6.0);
-    let mut world = World::new(plan([("a", camera.plan(0.0))], vec![rule()]));
-    // Near the horizon, where no ground point is worth its name.
+    let mut harness = Harness::new(plan([("a", camera.plan(0.0))], vec![rule()]));
+    // Close to the horizon, where ground points are useless.
     for s in (0..=60).step_by(10) {
-        world.look("a", f64::from(s), vec![garbage(0.8, bbox(0.4, 0.0, 0.6, 0.02))]);
+        harness.look("a", f64::from(s), vec![garbage(0.8, bbox(0.4, 0.0, 0.6, 0.02))]);
     }
-    let [case] = world.opened()[..] else {
-        panic!("{:?}", world.effects)
+    let [case] = harness.opened()[..] else {
+        panic!("{:?}", harness.effects)
     };
     assert_eq!((case.located.method, case.located.at), (PlaceMethod::CameraPoint, HERE));
     assert_eq!(case.located.uncertainty_m, 30.0);

@@ -1,5 +1,5 @@
-//! Telephone numbers on walls: one case for each advertiser and wall; a look that did not read is no absence; and what an
-//! operator approved is lawful by its number.
+//! Phone numbers on walls: one case per advertiser and wall, looks that do not read numbers are not absence, and
+//! approved numbers are not filed.
 
 use std::time::Duration;
 
@@ -50,9 +50,9 @@ fn ad(number: &str, at: BBox) -> Detection {
     }
 }
 
-/// A look by which the numbers were not read, as most are.
-fn glance(world: &mut World, seconds: u32, view: View) {
-    world.apply(Input::Observed(Observation {
+/// A look that does not read numbers, like most.
+fn look_without_reading(harness: &mut Harness, seconds: u32, view: View) {
+    harness.apply(Input::Observed(Observation {
         camera: "wall".into(),
         at: at(f64::from(seconds)),
         view,
@@ -62,25 +62,25 @@ fn glance(world: &mut World, seconds: u32, view: View) {
     }));
 }
 
-/// From the beginning until a little after the dwell: a look every 10 s, and at every sixtieth what `read` gives.
-fn watch(camera: CameraPlan, read: impl Fn(u32) -> Vec<Detection>) -> World {
-    let mut world = World::new(plan([("wall", camera)], vec![small_ads()]));
-    watch_on(&mut world, 0, 14, read);
-    world
+/// Looks every 10 s until shortly after the dwell; every sixtieth look reads what `read` returns.
+fn watch(camera: CameraPlan, read: impl Fn(u32) -> Vec<Detection>) -> Harness {
+    let mut harness = Harness::new(plan([("wall", camera)], vec![small_ads()]));
+    continue_watching(&mut harness, 0, 14, read);
+    harness
 }
 
-fn watch_on(world: &mut World, from: u32, readings: u32, read: impl Fn(u32) -> Vec<Detection>) {
+fn continue_watching(harness: &mut Harness, from: u32, readings: u32, read: impl Fn(u32) -> Vec<Detection>) {
     for s in (from * READ_EVERY_S..(from + readings) * READ_EVERY_S).step_by(LOOK_EVERY_S as usize) {
         if s % READ_EVERY_S == 0 {
-            world.look("wall", s.into(), read(s / READ_EVERY_S));
+            harness.look("wall", s.into(), read(s / READ_EVERY_S));
         } else {
-            glance(world, s, View::Clear);
+            look_without_reading(harness, s, View::Clear);
         }
     }
 }
 
-fn numbers(world: &World) -> Vec<&str> {
-    let opened = world.opened().into_iter();
+fn numbers(harness: &Harness) -> Vec<&str> {
+    let opened = harness.opened().into_iter();
     let mut numbers: Vec<&str> = opened
         .map(|c| c.number.as_ref().map_or("none", |n| n.as_str()))
         .collect();
@@ -89,70 +89,70 @@ fn numbers(world: &World) -> Vec<&str> {
 }
 
 #[test]
-fn looks_that_did_not_read_are_neither_presence_nor_absence() {
-    let mut world = watch(wall(vec![]), |_| vec![ad(LOCKSMITH, place(0))]);
-    assert_eq!(numbers(&world), [LOCKSMITH]);
-    let case = world.opened()[0].clone();
+fn looks_that_do_not_read_are_neither_presence_nor_absence() {
+    let mut harness = watch(wall(vec![]), |_| vec![ad(LOCKSMITH, place(0))]);
+    assert_eq!(numbers(&harness), [LOCKSMITH]);
+    let case = harness.opened()[0].clone();
     assert_eq!(case.dwell, Duration::from_secs(2 * 3600));
-    assert_eq!((case.looks_seen, case.looks), (13, 13), "readings alone count");
-    world.close();
+    assert_eq!((case.looks_seen, case.looks), (13, 13), "only looks that read count");
+    harness.close();
 
-    // The same looks, had each of them sought: nothing was there at 59 of 60.
-    let mut world = World::new(plan([("wall", wall(vec![]))], vec![small_ads()]));
+    // If every look had read numbers, it would be missing in 59 of 60.
+    let mut harness = Harness::new(plan([("wall", wall(vec![]))], vec![small_ads()]));
     for s in (0..14 * READ_EVERY_S).step_by(LOOK_EVERY_S as usize) {
         let seen = (s % READ_EVERY_S == 0).then(|| ad(LOCKSMITH, place(0)));
-        world.look("wall", s.into(), seen.into_iter().collect());
+        harness.look("wall", s.into(), seen.into_iter().collect());
     }
-    assert_eq!(numbers(&world), [""; 0]);
-    world.close();
+    assert_eq!(numbers(&harness), [""; 0]);
+    harness.close();
 }
 
 #[test]
-fn a_number_that_is_gone_is_gone_by_the_looks_that_read() {
-    let mut world = watch(
+fn a_number_leaves_by_the_looks_that_read() {
+    let mut harness = watch(
         wall(vec![]),
         |n| if n < 3 { vec![ad(LOCKSMITH, place(0))] } else { vec![] },
     );
-    assert_eq!(numbers(&world), [""; 0]);
-    assert_eq!(world.not_filed(), [NotFiled::LeftBeforeDwell]);
-    world.close();
+    assert_eq!(numbers(&harness), [""; 0]);
+    assert_eq!(harness.not_filed(), [NotFiled::LeftBeforeDwell]);
+    harness.close();
 }
 
 #[test]
-fn a_blind_look_between_two_readings_makes_their_time_blind() {
-    let mut world = World::new(plan([("wall", wall(vec![]))], vec![small_ads()]));
+fn a_blind_look_between_two_reading_looks_makes_their_interval_blind() {
+    let mut harness = Harness::new(plan([("wall", wall(vec![]))], vec![small_ads()]));
     for n in 0..14 {
-        world.look("wall", f64::from(n * READ_EVERY_S), vec![ad(LOCKSMITH, place(0))]);
-        glance(&mut world, n * READ_EVERY_S + 100, View::Clear);
-        glance(&mut world, n * READ_EVERY_S + 200, View::Dark);
-        glance(&mut world, n * READ_EVERY_S + 300, View::Clear);
+        harness.look("wall", f64::from(n * READ_EVERY_S), vec![ad(LOCKSMITH, place(0))]);
+        look_without_reading(&mut harness, n * READ_EVERY_S + 100, View::Clear);
+        look_without_reading(&mut harness, n * READ_EVERY_S + 200, View::Dark);
+        look_without_reading(&mut harness, n * READ_EVERY_S + 300, View::Clear);
     }
-    assert_eq!(numbers(&world), [""; 0], "who knows what hung there meanwhile");
-    world.close();
+    assert_eq!(numbers(&harness), [""; 0], "unknown what hung there in between");
+    harness.close();
 }
 
 #[test]
-fn it_goes_on_after_a_restart() {
+fn reading_continues_after_a_restart() {
     let ads = |_| vec![ad(LOCKSMITH, place(0))];
-    let mut world = World::new(plan([("wall", wall(vec![]))], vec![small_ads()]));
-    watch_on(&mut world, 0, 7, ads);
-    world.restart(plan([("wall", wall(vec![]))], vec![small_ads()]), |_| true);
-    watch_on(&mut world, 7, 8, ads);
-    assert_eq!(numbers(&world), [LOCKSMITH]);
-    world.close();
+    let mut harness = Harness::new(plan([("wall", wall(vec![]))], vec![small_ads()]));
+    continue_watching(&mut harness, 0, 7, ads);
+    harness.restart(plan([("wall", wall(vec![]))], vec![small_ads()]), |_| true);
+    continue_watching(&mut harness, 7, 8, ads);
+    assert_eq!(numbers(&harness), [LOCKSMITH]);
+    harness.close();
 }
 
 #[test]
-fn one_advertiser_on_one_wall_is_one_case_and_two_are_two() {
-    let mut world = watch(wall(vec![]), |_| {
+fn each_advertiser_on_a_wall_is_one_case() {
+    let mut harness = watch(wall(vec![]), |_| {
         vec![ad(LOCKSMITH, place(0)), ad(MOVER, place(1)), ad(LOCKSMITH, place(4))]
     });
-    assert_eq!(numbers(&world), [MOVER, LOCKSMITH]);
+    assert_eq!(numbers(&harness), [MOVER, LOCKSMITH]);
     assert!(
-        world.not_filed().contains(&NotFiled::OpenCaseAtSite),
+        harness.not_filed().contains(&NotFiled::OpenCaseAtSite),
         "the locksmith's second flyer"
     );
-    let mut keys: Vec<&str> = world.opened().iter().map(|c| c.dedup_key.as_str()).collect();
+    let mut keys: Vec<&str> = harness.opened().iter().map(|c| c.dedup_key.as_str()).collect();
     keys.sort_unstable();
     assert_eq!(
         keys,
@@ -161,25 +161,25 @@ fn one_advertiser_on_one_wall_is_one_case_and_two_are_two() {
             format!("410105001001044/0102/view:wall:{LOCKSMITH}"),
         ]
     );
-    // A flyer over the locksmith's, at the very place: another number is another thing.
-    let world_before = world.opened().len();
-    watch_on(&mut world, 14, 14, |_| vec![ad("4001234567", place(0))]);
-    assert_eq!(world.opened().len(), world_before + 1);
-    world.close();
+    // A flyer stuck over the locksmith's: another number is another object.
+    let world_before = harness.opened().len();
+    continue_watching(&mut harness, 14, 14, |_| vec![ad("4001234567", place(0))]);
+    assert_eq!(harness.opened().len(), world_before + 1);
+    harness.close();
 }
 
 #[test]
-fn a_number_that_was_misread_once_is_no_case() {
-    let mut world = watch(wall(vec![]), |n| {
+fn a_number_misread_once_is_not_a_case() {
+    let mut harness = watch(wall(vec![]), |n| {
         let number = if n == 5 { "13800138008" } else { LOCKSMITH };
         vec![ad(number, place(0))]
     });
-    assert_eq!(numbers(&world), [LOCKSMITH]);
-    world.close();
+    assert_eq!(numbers(&harness), [LOCKSMITH]);
+    harness.close();
 }
 
 #[test]
-fn what_was_approved_is_lawful_by_its_number_and_on_its_board() {
+fn approved_numbers_and_numbers_on_approved_boards_are_not_filed() {
     let board = bbox(0.2, 0.05, 0.6, 0.25);
     let approved = vec![
         ApprovedSign {
@@ -193,14 +193,14 @@ fn what_was_approved_is_lawful_by_its_number_and_on_its_board() {
             number: None,
         },
     ];
-    let mut world = watch(wall(approved), |_| {
+    let mut harness = watch(wall(approved), |_| {
         vec![ad(LOCKSMITH, place(6)), ad("4008123123", place(0)), ad(MOVER, place(3))]
     });
-    assert_eq!(numbers(&world), [MOVER], "it hangs where the locksmith's may");
+    assert_eq!(numbers(&harness), [MOVER], "even where the approved number hung");
     assert!(
-        world.not_filed().iter().all(|r| *r == NotFiled::ApprovedSign),
+        harness.not_filed().iter().all(|r| *r == NotFiled::ApprovedSign),
         "{:?}",
-        world.not_filed()
+        harness.not_filed()
     );
-    world.close();
+    harness.close();
 }

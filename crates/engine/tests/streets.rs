@@ -1,4 +1,4 @@
-//! Small streets built by hand: what an hour or a day of them must give.
+//! Small hand-built streets over an hour or a day.
 
 use crate::engine_support::*;
 use gridwatch_engine::{BBox, CaseId, CaseState, Detection, Input, LonLat, Reply, Rule, geometry::LocalPlane};
@@ -12,7 +12,7 @@ fn cameras() -> [(&'static str, Pinhole); 3] {
         .map(|(id, pole)| (id, Pinhole::towards_here(pole, 6.0)))
 }
 
-/// A box that is off by up to 5 % of its size, the same each time.
+/// A box off by up to 5 % of its size, deterministic in `n`.
 fn jittered(b: BBox, n: u32) -> BBox {
     let off = |k: u32| ((n.wrapping_mul(2_654_435_761).rotate_left(k) % 1000) as f32 / 1000.0 - 0.5) * 0.1;
     let (w, h) = (b.x2 - b.x1, b.y2 - b.y1);
@@ -24,10 +24,10 @@ fn jittered(b: BBox, n: u32) -> BBox {
     )
 }
 
-/// A new engine that the store gave back its cases.
-fn restart(world: &World, plan: gridwatch_engine::Plan) -> World {
-    let mut next = World::new(plan);
-    for case in world.engine.remembered() {
+/// A new engine with the store's cases restored.
+fn restart(harness: &Harness, plan: gridwatch_engine::Plan) -> Harness {
+    let mut next = Harness::new(plan);
+    for case in harness.engine.remembered() {
         next.apply(Input::Restored(case.clone()));
     }
     next
@@ -36,29 +36,29 @@ fn restart(world: &World, plan: gridwatch_engine::Plan) -> World {
 #[test]
 fn three_cameras_one_heap_eight_hours_and_five_restarts_are_one_case() {
     let plan_of = || plan(cameras().into_iter().map(|(id, p)| (id, p.plan(0.001))), vec![rule()]);
-    let mut world = World::new(plan_of());
+    let mut harness = Harness::new(plan_of());
     let (mut opened, mut starts) = (0, 0);
     for s in (0..8 * HOUR).step_by(10) {
         if s > 0 && s % (80 * 60) == 0 {
-            opened += world.opened().len();
-            world = restart(&world, plan_of());
+            opened += harness.opened().len();
+            harness = restart(&harness, plan_of());
             starts += 1;
         }
         for (n, (id, camera)) in (0..).zip(cameras()) {
-            // Each misses it at other looks, and a bus hides it from the south for ten minutes of every hour.
+            // The cameras miss it in different looks, and a bus hides it from the south for ten minutes of every hour.
             let is_missed = (s / 10 + n) % 4 == 0 || (id == "south" && s % HOUR < 600);
             let heap = jittered(camera.frames((1.0, 1.5)), s + n);
             let seen = if is_missed { vec![] } else { vec![garbage(0.7, heap)] };
-            world.look(id, f64::from(s) + f64::from(n), seen);
+            harness.look(id, f64::from(s) + f64::from(n), seen);
         }
     }
-    opened += world.opened().len();
+    opened += harness.opened().len();
     assert_eq!((opened, starts), (1, 5));
 }
 
 #[test]
 fn two_heaps_in_two_cells_are_two_cases() {
-    // The street's cell ends 46 m east of its middle; a heap lies 6 m on either side of that edge.
+    // The street's cell ends 46 m east of its middle; one heap lies 6 m on either side of that edge.
     let edge = LocalPlane::at(HERE).metres(LonLat { lon: 113.601, ..HERE }).0;
     let camera = Pinhole {
         pole: (edge, -14.0),
@@ -75,15 +75,15 @@ fn two_heaps_in_two_cells_are_two_cases() {
         (3.0, 2.0),
     ];
     let marks = marks.map(|(east, north)| (edge + east, north));
-    let mut world = World::new(plan([("gate", camera.plan_on(&marks, 0.0))], vec![rule()]));
+    let mut harness = Harness::new(plan([("gate", camera.plan_on(&marks, 0.0))], vec![rule()]));
     for s in (0..=300).step_by(10) {
         let heaps = [-6.0, 6.0].map(|off| garbage(0.7, camera.frames((edge + off, 0.0))));
-        world.look("gate", f64::from(s), heaps.to_vec());
+        harness.look("gate", f64::from(s), heaps.to_vec());
     }
-    let mut cells: Vec<String> = world.opened().iter().map(|c| c.located.cell.to_string()).collect();
+    let mut cells: Vec<String> = harness.opened().iter().map(|c| c.located.cell.to_string()).collect();
     cells.sort();
     assert_eq!(cells, ["410105001001044", "410105001001045"]);
-    world.close();
+    harness.close();
 }
 
 #[test]
@@ -94,53 +94,58 @@ fn a_vendor_who_leaves_and_returns_next_week_is_a_linked_case() {
         dwell: std::time::Duration::from_secs(300),
         ..rule()
     };
-    let mut world = World::new(plan([("gate", fixed())], vec![vendor]));
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![vendor]));
     let stall = |score| Detection {
         label: "umbrella".into(),
         appearance: None,
         number: None,
-        closer: None,
+        second_look: None,
         score,
         bbox: HEAP,
     };
-    let stand = |world: &mut World, from: u32| -> CaseId {
+    let stand = |harness: &mut Harness, from: u32| -> CaseId {
         for s in (from..from + HOUR).step_by(10) {
-            world.look("gate", f64::from(s), vec![stall(0.7)]);
+            harness.look("gate", f64::from(s), vec![stall(0.7)]);
         }
-        let filed = world.opened().last().expect("he stood for an hour").id.clone();
+        let filed = harness
+            .opened()
+            .last()
+            .expect("the vendor stood for an hour")
+            .id
+            .clone();
         for s in (from + HOUR..from + 2 * HOUR).step_by(10) {
-            world.look("gate", f64::from(s), vec![]);
+            harness.look("gate", f64::from(s), vec![]);
         }
         filed
     };
-    let monday = stand(&mut world, 0);
-    world.apply(Input::Reply(Reply {
+    let monday = stand(&mut harness, 0);
+    harness.apply(Input::Reply(Reply {
         case: monday.clone(),
         state: CaseState::Closed,
         at: at(f64::from(2 * HOUR)),
         reason: None,
         due: None,
     }));
-    stand(&mut world, 6 * DAY);
-    let cases = world.opened();
+    stand(&mut harness, 6 * DAY);
+    let cases = harness.opened();
     assert_eq!(cases.len(), 2);
-    let link = cases[1].recurrence.as_ref().expect("it names the earlier one");
+    let link = cases[1].recurrence.as_ref().expect("linked to the earlier case");
     assert_eq!((&link.of, link.count), (&monday, 1));
 }
 
 #[test]
-fn scores_that_flicker_and_minutes_behind_lorries_are_one_case() {
-    let mut world = World::new(plan([("gate", fixed())], vec![rule()]));
+fn flickering_scores_and_minutes_of_occlusion_are_one_case() {
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![rule()]));
     for s in (0..=HOUR).step_by(10) {
-        // A minute in six somebody stands in front; else the score goes to and fro between 0.3 and 0.8.
+        // Occluded for one minute in six; otherwise the score varies between 0.3 and 0.8.
         let score = 0.3 + 0.5 * ((s as f32 / 37.0).sin().abs());
         let seen = if s % 360 < 60 && s > 0 {
             vec![]
         } else {
             vec![garbage(score, jittered(HEAP, s))]
         };
-        world.look("gate", f64::from(s), seen);
+        harness.look("gate", f64::from(s), seen);
     }
-    assert_eq!(world.opened().len(), 1, "{:?}", world.not_filed());
-    world.close();
+    assert_eq!(harness.opened().len(), 1, "{:?}", harness.not_filed());
+    harness.close();
 }

@@ -1,4 +1,4 @@
-//! A camera that turns: each preset is a camera of its own, looked at now and then.
+//! PTZ cameras: each preset is a camera of its own that is looked at now and then.
 
 use std::time::Duration;
 
@@ -21,126 +21,126 @@ fn half_hour() -> Rule {
     }
 }
 
-fn turning(rule: Rule) -> World {
-    World::new(plan([("ptz.north", preset())], vec![rule]))
+fn ptz(rule: Rule) -> Harness {
+    Harness::new(plan([("ptz.north", preset())], vec![rule]))
 }
 
-/// The camera comes by at `s` for three looks.
-fn visit(world: &mut World, s: u32, is_there: bool) {
+/// The camera visits the preset at `s` for three looks.
+fn visit(harness: &mut Harness, s: u32, is_there: bool) {
     for look in 0..3 {
         let seen = if is_there { vec![garbage(0.8, HEAP)] } else { vec![] };
-        world.look("ptz.north", f64::from(s + look * 10), seen);
+        harness.look("ptz.north", f64::from(s + look * 10), seen);
     }
 }
 
 #[test]
-fn what_is_there_at_each_visit_was_there_between_them() {
-    let mut world = turning(half_hour());
+fn an_object_seen_at_each_visit_was_there_in_between() {
+    let mut harness = ptz(half_hour());
     for s in [0, 500, 1000, 1500] {
-        visit(&mut world, s, true);
-        assert!(world.opened().is_empty(), "{s}");
+        visit(&mut harness, s, true);
+        assert!(harness.opened().is_empty(), "{s}");
     }
-    // The first look after 30 minutes, and not before.
-    world.look("ptz.north", 1800.0, vec![garbage(0.8, HEAP)]);
-    let [case] = &world.opened()[..] else {
-        panic!("{:?}", world.effects)
+    // Confirmed by the first look after 30 minutes.
+    harness.look("ptz.north", 1800.0, vec![garbage(0.8, HEAP)]);
+    let [case] = &harness.opened()[..] else {
+        panic!("{:?}", harness.effects)
     };
     assert_eq!(case.dwell, Duration::from_mins(30));
     assert_eq!(case.camera, CameraId::from("ptz.north"));
 }
 
 #[test]
-fn a_miss_after_the_way_round_is_a_flicker_and_not_ten_minutes_of_absence() {
-    let mut world = turning(half_hour());
-    visit(&mut world, 0, true);
+fn a_miss_after_a_tour_is_a_flicker_and_not_ten_minutes_of_absence() {
+    let mut harness = ptz(half_hour());
+    visit(&mut harness, 0, true);
     for s in [500, 1000, 1500] {
-        world.look("ptz.north", f64::from(s), vec![]);
+        harness.look("ptz.north", f64::from(s), vec![]);
         for look in 1..5 {
-            world.look("ptz.north", f64::from(s + look * 10), vec![garbage(0.8, HEAP)]);
+            harness.look("ptz.north", f64::from(s + look * 10), vec![garbage(0.8, HEAP)]);
         }
     }
     for look in 0..3 {
-        world.look("ptz.north", f64::from(1800 + look * 10), vec![garbage(0.8, HEAP)]);
+        harness.look("ptz.north", f64::from(1800 + look * 10), vec![garbage(0.8, HEAP)]);
     }
-    assert_eq!(world.opened().len(), 1, "{:?}", world.effects);
-    assert_eq!(world.opened()[0].dwell, Duration::from_mins(30));
+    assert_eq!(harness.opened().len(), 1, "{:?}", harness.effects);
+    assert_eq!(harness.opened()[0].dwell, Duration::from_mins(30));
 }
 
 #[test]
-fn what_is_gone_through_a_whole_visit_has_left() {
-    let mut world = turning(Rule {
+fn an_object_missing_for_a_whole_visit_has_left() {
+    let mut harness = ptz(Rule {
         forget_after: Duration::from_secs(30),
         ..half_hour()
     });
-    visit(&mut world, 0, true);
+    visit(&mut harness, 0, true);
     for look in 0..4 {
-        world.look("ptz.north", f64::from(500 + look * 10), vec![]);
+        harness.look("ptz.north", f64::from(500 + look * 10), vec![]);
     }
-    assert_eq!(world.not_filed(), [NotFiled::LeftBeforeDwell]);
+    assert_eq!(harness.not_filed(), [NotFiled::LeftBeforeDwell]);
 }
 
 #[test]
-fn a_camera_that_stays_away_for_longer_than_its_tour_knows_nothing_of_that_time() {
-    let mut world = turning(half_hour());
-    visit(&mut world, 0, true);
-    // One second more than a tour.
+fn time_away_beyond_the_tour_is_blind() {
+    let mut harness = ptz(half_hour());
+    visit(&mut harness, 0, true);
+    // One second longer than a tour.
     for s in [20 + TOUR + 1, 2 * (20 + TOUR + 1), 3 * (20 + TOUR + 1)] {
-        visit(&mut world, s, true);
+        visit(&mut harness, s, true);
     }
-    world.look(
+    harness.look(
         "ptz.north",
         f64::from(3 * (20 + TOUR + 1) + 30),
         vec![garbage(0.8, HEAP)],
     );
-    assert!(world.opened().is_empty(), "20 s a visit");
-    assert!(world.not_filed().is_empty());
+    assert!(harness.opened().is_empty(), "20 s a visit");
+    assert!(harness.not_filed().is_empty());
 }
 
 #[test]
-fn a_camera_that_stays_where_it_is_has_outages_and_no_tours() {
-    let mut world = World::new(plan([("gate", fixed())], vec![half_hour()]));
+fn a_fixed_camera_has_outages_and_no_tours() {
+    let mut harness = Harness::new(plan([("gate", fixed())], vec![half_hour()]));
     for s in [0, 500, 1000, 1500, 2000] {
         for look in 0..3 {
-            world.look("gate", f64::from(s + look * 10), vec![garbage(0.8, HEAP)]);
+            harness.look("gate", f64::from(s + look * 10), vec![garbage(0.8, HEAP)]);
         }
     }
-    assert!(world.opened().is_empty());
+    assert!(harness.opened().is_empty());
 }
 
 #[test]
-fn blind_time_on_the_way_changes_nothing() {
-    let mut world = turning(half_hour());
-    visit(&mut world, 0, true);
-    world.see("ptz.north", 30.0, View::Blocked, vec![]);
-    visit(&mut world, 500, true);
-    visit(&mut world, 1000, true);
-    visit(&mut world, 1500, true);
-    world.look("ptz.north", 1800.0, vec![garbage(0.8, HEAP)]);
-    assert!(world.opened().is_empty(), "the time around the blind look is unknown");
+fn a_blind_look_during_the_tour_makes_its_time_blind() {
+    let mut harness = ptz(half_hour());
+    visit(&mut harness, 0, true);
+    harness.see("ptz.north", 30.0, View::Blocked, vec![]);
+    visit(&mut harness, 500, true);
+    visit(&mut harness, 1000, true);
+    visit(&mut harness, 1500, true);
+    harness.look("ptz.north", 1800.0, vec![garbage(0.8, HEAP)]);
+    assert!(harness.opened().is_empty(), "the time around the blind look is unknown");
 }
 
 #[test]
-fn a_long_tour_outlasts_the_hour_after_which_what_is_unseen_is_void() {
+fn a_long_tour_extends_the_stale_time() {
     let long = CameraPlan {
         away: Duration::from_hours(2),
         ..fixed()
     };
-    let mut world = World::new(plan([("ptz.north", long)], vec![half_hour()]));
-    visit(&mut world, 0, true);
-    world.apply(Input::Tick(at(7000.0)));
-    visit(&mut world, 7200, true);
-    assert_eq!(world.opened().len(), 1);
-    assert!(world.not_filed().is_empty());
+    let mut harness = Harness::new(plan([("ptz.north", long)], vec![half_hour()]));
+    visit(&mut harness, 0, true);
+    harness.apply(Input::Tick(at(7000.0)));
+    visit(&mut harness, 7200, true);
+    assert_eq!(harness.opened().len(), 1);
+    assert!(harness.not_filed().is_empty());
 }
 
 #[test]
-fn all_presets_share_the_cameras_day() {
+fn all_presets_share_the_cameras_daily_cap() {
     let two = [("ptz.north", 0.0), ("ptz.south", 0.002), ("ptz", 0.004)].map(|(id, east)| {
         let mut place = HERE;
         place.lon += east;
         (id, fixed_at(place))
     });
-    let mut world = World::new(Plan {
+    let mut harness = Harness::new(Plan {
         intake: Intake {
             per_camera_day: 2,
             ..no_cap()
@@ -149,9 +149,9 @@ fn all_presets_share_the_cameras_day() {
     });
     for s in (0..=80).step_by(10) {
         for id in ["ptz.north", "ptz.south", "ptz"] {
-            world.look(id, f64::from(s), vec![garbage(0.8, HEAP)]);
+            harness.look(id, f64::from(s), vec![garbage(0.8, HEAP)]);
         }
     }
-    assert_eq!(world.opened().len(), 2);
-    assert_eq!(world.engine.waiting(), 1);
+    assert_eq!(harness.opened().len(), 2);
+    assert_eq!(harness.engine.waiting(), 1);
 }

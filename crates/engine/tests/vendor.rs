@@ -1,9 +1,9 @@
-//! The vendor rule on general labels: goods with somebody by them, that stay. People who wait, goods that nobody sells and
-//! vendors who keep moving are none.
+//! A vendor rule on general-purpose labels: attended goods that stay. Waiting people, unattended goods and moving
+//! vendors are not filed.
 
 use std::time::Duration;
 
-use crate::engine_support::{HERE, Pinhole, World, bbox, fixed, plan, rule};
+use crate::engine_support::{HERE, Harness, Pinhole, bbox, fixed, plan, rule};
 use gridwatch_engine::{Attended, BBox, Detection, NotFiled, Rule, geometry::distance_m};
 
 fn vendor() -> Rule {
@@ -23,14 +23,14 @@ fn vendor() -> Rule {
     }
 }
 
-fn thing(label: &str, bbox: BBox) -> Detection {
+fn object(label: &str, bbox: BBox) -> Detection {
     Detection {
         label: label.into(),
         score: 0.8,
         bbox,
         appearance: None,
         number: None,
-        closer: None,
+        second_look: None,
     }
 }
 
@@ -42,70 +42,70 @@ const TABLE: BBox = BBox {
 };
 
 fn parasol() -> Detection {
-    thing("umbrella", bbox(0.40, 0.45, 0.52, 0.58))
+    object("umbrella", bbox(0.40, 0.45, 0.52, 0.58))
 }
 
 fn seller(x: f32) -> Detection {
-    thing("person", bbox(x, 0.5, x + 0.05, 0.7))
+    object("person", bbox(x, 0.5, x + 0.05, 0.7))
 }
 
-fn world() -> World {
-    World::new(plan([("gate", fixed())], vec![vendor()]))
+fn harness() -> Harness {
+    Harness::new(plan([("gate", fixed())], vec![vendor()]))
 }
 
 #[test]
-fn a_stall_is_one_case_of_its_parts() {
-    let mut world = world();
+fn the_parts_of_a_stall_are_one_case() {
+    let mut harness = harness();
     for (i, s) in (0..=300).step_by(10).enumerate() {
-        // He walks about his stall, and is away at every third look.
-        let mut seen = vec![thing("table", TABLE), parasol()];
+        // The vendor walks around the stall and is away in every third look.
+        let mut seen = vec![object("table", TABLE), parasol()];
         if i % 3 != 0 {
             seen.push(seller(0.5 + 0.02 * (i % 2) as f32));
         }
-        world.look("gate", f64::from(s), seen);
+        harness.look("gate", f64::from(s), seen);
     }
-    let cases = world.opened();
+    let cases = harness.opened();
     assert_eq!(cases.len(), 1);
     assert_eq!((cases[0].count, cases[0].area_m2), (2, None));
     assert_eq!(cases[0].confirmed_box, bbox(0.40, 0.45, 0.52, 0.70), "around both");
-    world.close();
+    harness.close();
 }
 
 #[test]
-fn people_who_wait_and_goods_that_nobody_sells_are_no_vendor() {
-    let mut world = world();
+fn waiting_people_and_unattended_goods_are_not_a_vendor() {
+    let mut harness = harness();
     for s in (0..=900).step_by(10) {
-        world.look("gate", f64::from(s), vec![seller(0.1), seller(0.2)]);
+        harness.look("gate", f64::from(s), vec![seller(0.1), seller(0.2)]);
     }
-    assert!(world.effects.len() <= 1, "{:?}", world.effects);
+    assert!(harness.effects.len() <= 1, "{:?}", harness.effects);
     for s in (910..=1900).step_by(10) {
-        // Somebody passes now and then.
-        let mut seen = vec![thing("cart", TABLE)];
+        // A passer-by now and then.
+        let mut seen = vec![object("cart", TABLE)];
         if s % 50 == 0 {
             seen.push(seller(0.5));
         }
-        world.look("gate", f64::from(s), seen);
+        harness.look("gate", f64::from(s), seen);
     }
     for s in (1910..=2100).step_by(10) {
-        world.look("gate", f64::from(s), Vec::new());
+        harness.look("gate", f64::from(s), Vec::new());
     }
-    assert!(world.opened().is_empty());
-    assert_eq!(world.not_filed(), [NotFiled::Unattended]);
-    world.close();
+    assert!(harness.opened().is_empty());
+    assert_eq!(harness.not_filed(), [NotFiled::Unattended]);
+    harness.close();
 }
 
 #[test]
-fn a_calibrated_camera_measures_in_metres_how_far_a_vendor_moved() {
+fn a_calibrated_camera_measures_movement_in_metres() {
     let camera = Pinhole::towards_here((0.0, -18.0), 6.0);
     let walk = |metres_a_minute: f64| {
-        let mut world = World::new(plan([("gate", camera.plan(0.0))], vec![vendor()]));
+        let mut harness = Harness::new(plan([("gate", camera.plan(0.0))], vec![vendor()]));
         for s in (0..=400).step_by(10) {
             let east = -1.5 + metres_a_minute * f64::from(s) / 60.0;
             let cart = camera.frames((east, 0.0));
             let near = bbox(cart.x2, cart.y1, cart.x2 + 0.03, cart.y2);
-            world.look("gate", f64::from(s), vec![thing("cart", cart), thing("person", near)]);
+            harness.look("gate", f64::from(s), vec![object("cart", cart), object("person", near)]);
         }
-        world
+        harness
     };
     let still = walk(0.0);
     let case = still.opened()[0];
@@ -119,7 +119,7 @@ fn a_calibrated_camera_measures_in_metres_how_far_a_vendor_moved() {
 }
 
 #[test]
-fn a_heap_counts_by_its_ground_or_by_its_bags() {
+fn a_heap_counts_by_its_area_or_its_number_of_bags() {
     let camera = Pinhole::towards_here((0.0, -18.0), 6.0);
     let heap = Rule {
         labels: vec!["bag".into()],
@@ -130,18 +130,17 @@ fn a_heap_counts_by_its_ground_or_by_its_bags() {
         ..rule()
     };
     let filed = |bags: &[(f64, f64)]| {
-        let mut world = World::new(plan([("gate", camera.plan(0.0))], vec![heap.clone()]));
+        let mut harness = Harness::new(plan([("gate", camera.plan(0.0))], vec![heap.clone()]));
         for s in (0..=120).step_by(10) {
-            let seen = bags.iter().map(|at| thing("bag", camera.frames(*at))).collect();
-            world.look("gate", f64::from(s), seen);
+            let seen = bags.iter().map(|at| object("bag", camera.frames(*at))).collect();
+            harness.look("gate", f64::from(s), seen);
         }
-        (world.opened().len(), world.not_filed().contains(&NotFiled::TooSmall))
+        (
+            harness.opened().len(),
+            harness.not_filed().contains(&NotFiled::TooSmall),
+        )
     };
     assert_eq!(filed(&[(0.0, 0.0)]), (0, true), "one of 2.6 m²");
-    assert_eq!(filed(&[(-0.9, 0.0), (0.9, 0.0)]), (1, false), "3.4 m across");
-    assert_eq!(
-        filed(&[(-0.2, 0.0), (0.0, 0.6), (0.2, 1.2)]),
-        (1, false),
-        "three of them"
-    );
+    assert_eq!(filed(&[(-0.9, 0.0), (0.9, 0.0)]), (1, false), "3.4 m wide");
+    assert_eq!(filed(&[(-0.2, 0.0), (0.0, 0.6), (0.2, 1.2)]), (1, false), "three bags");
 }

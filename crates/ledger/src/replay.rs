@@ -319,7 +319,7 @@ impl From<&gridwatch_engine::Case> for ReplayedCase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gridwatch_engine::{Located, LonLat, PlaceMethod};
+    use gridwatch_engine::{Location, LonLat, PlaceMethod};
 
     #[test]
     fn cases_that_a_store_no_longer_restores_are_not_carried_over_a_start() {
@@ -329,7 +329,7 @@ mod tests {
             category: "0102".into(),
             camera: "gate".into(),
             zone: None,
-            located: Located {
+            located: Location {
                 at: LonLat { lon: 0.0, lat: 0.0 },
                 uncertainty_m: 1.0,
                 method: PlaceMethod::CameraPoint,

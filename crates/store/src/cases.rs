@@ -202,7 +202,7 @@ impl Store {
             });
             site.question = (answer.finding == Finding::Unverifiable).then_some(Question {
                 asked_at: answer.asked_at,
-                is_told: true,
+                is_reported: true,
             });
             let sealed = chain::seal(t, &record, &key, answer.at)?;
             let entry = NewHistoryEntry {
@@ -240,7 +240,7 @@ impl Store {
                 return revise(t, revision, Some((reply, received_at)), form, &key).map(ReplyOutcome::Revised);
             }
             let (mut record, mut site) = load(t, &reply.case_id)?;
-            let question = reply.reply(received_at).question_after(site.state, site.question);
+            let question = reply.reply(received_at).next_question(site.state, site.question);
             if reply.state == site.state && question != site.question {
                 site.question = question;
                 t.execute(
@@ -413,7 +413,7 @@ fn queue_record(t: &Transaction<'_>, case: &str, sealed: &str, form: &Form, at: 
     let message = NewMessage {
         case,
         topic: &form.topics.case(),
-        payload: Payload::Case(&form.words(sealed)),
+        payload: Payload::Case(&form.payload(sealed)),
         queued_at: at,
     };
     outbox::add(t, &message)
@@ -446,7 +446,7 @@ pub(super) fn revise(
         at: revision.at,
         reason: reason.map(Into::into),
     });
-    site.question = reply.and_then(|(reply, at)| reply.reply(at).question_after(site.state, site.question));
+    site.question = reply.and_then(|(reply, at)| reply.reply(at).next_question(site.state, site.question));
     site.state = revision.state;
     site.at = revision.at.timestamp();
     let is_ours = reply.is_none();

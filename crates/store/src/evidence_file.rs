@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gridwatch_base::{digest::sha256_hex, disk::write_whole};
+use gridwatch_base::{digest::sha256_hex, disk::write_atomic};
 
 use super::StoreError;
 
@@ -25,7 +25,7 @@ pub fn write(dir: &Path, bytes: &[u8]) -> Result<String, StoreError> {
     let sha256 = sha256_hex(bytes);
     let path = path(dir, &sha256);
     if !fs::metadata(&path).is_ok_and(|m| m.len() == bytes.len() as u64) {
-        write_whole(&path, bytes).map_err(|e| StoreError::io("write", &path, e))?;
+        write_atomic(&path, bytes).map_err(|e| StoreError::io("write", &path, e))?;
     }
     Ok(sha256)
 }

@@ -24,8 +24,10 @@ impl Folder {
         let this = Self {
             dir: tempfile::tempdir().unwrap(),
         };
-        let judged = config::examine(&this.config("edge.toml", &[])).into_judged().unwrap();
-        let other: Vec<&str> = judged.other.iter().map(|f| f.path.as_str()).collect();
+        let judged = config::examine(&this.config("edge.toml", &[]))
+            .into_replay_config()
+            .unwrap();
+        let other: Vec<&str> = judged.other_faults.iter().map(|f| f.path.as_str()).collect();
         assert_eq!(other, ["cameras[0].credentials.file"]);
         let score = |s: u32| match s {
             0..600 => Some(0.8),

@@ -1,8 +1,7 @@
-//! Picture to ground by a plane homography, and how sure it is.
+//! Picture-to-ground calibration by a plane homography, with its uncertainty.
 //!
-//! Street ground is taken as a plane, and the lens as without distortion unless one is given: both errors show in the
-//! residuals. Refused here: every set of pairs from which no honest calibration follows. What a case may do with the result
-//! is not decided here.
+//! Assumes flat ground, and no lens distortion unless a lens is given; both errors show in the residuals. Point pairs
+//! that do not determine a calibration are rejected. How a case uses the result is decided elsewhere.
 
 mod lens_fit;
 
@@ -12,52 +11,52 @@ use super::{
     homography::{Homography, Normalised, largest_singular_value},
 };
 
-/// How exactly a corner is clicked, or a box's foot found, across the picture: 0.1° of a 60° wide view.
+/// Accuracy of a clicked corner or a box's foot across the picture: 0.1° of a 60° field of view.
 const AIM_ERROR_X: f64 = 0.1 / 60.0;
-/// The same down the picture: 0.1° of the 34° that a 16:9 view of 60° is high.
+/// Accuracy down the picture: 0.1° of the 34° that a 16:9 view of 60° is high.
 const AIM_ERROR_Y: f64 = 0.1 / 34.0;
-/// How exactly a person reads a point off a map or an aerial picture (0.3–0.5 m a pixel is what cities have), in metres.
+/// Accuracy of a point read off a map or aerial image (cities have 0.3–0.5 m per pixel), metres.
 const MAP_ERROR_M: f64 = 0.5;
-/// Two picture points nearer than this are one (a fifth of a pixel at 1080p).
+/// Picture points closer than this are the same (a fifth of a pixel at 1080p).
 const SAME_PICTURE_POINT: f64 = 1e-4;
-/// Two ground points nearer than this are one, in metres.
+/// Ground points closer than this are the same, metres.
 const SAME_GROUND_POINT_M: f64 = 0.01;
 
-/// Why a set of point pairs gives no calibration. Pairs are counted from 0, as the configuration's paths do.
+/// Why a set of point pairs gives no calibration. Pairs are counted from 0, as in configuration paths.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CalibrationError {
-    /// Four pairs are the least that determine a homography.
-    #[error("{got} point pairs, 4 or more are needed: add pairs spread over the visible ground")]
+    /// Fewer than the four pairs that determine a homography.
+    #[error("{got} point pairs; at least 4 are needed: add pairs spread over the visible ground")]
     TooFewPairs {
         /// How many were given.
         got: usize,
     },
-    /// Not a number, outside the picture, or no longitude and latitude.
+    /// NaN, outside the picture, or not a longitude and latitude.
     #[error("pair {pair} has a coordinate out of range: a picture point is 0..1, a ground point [lon, lat] in degrees")]
     OutOfRange {
-        /// Which.
+        /// The pair.
         pair: usize,
     },
     /// The same picture or ground point twice.
     #[error("pairs {first} and {second} are the same point: remove one")]
     Duplicate {
-        /// The one.
+        /// The earlier pair.
         first: usize,
-        /// The other.
+        /// The later pair.
         second: usize,
     },
-    /// All in one line, in the picture or on the ground.
-    #[error("the pairs lie in one line, or all but one do: add pairs to its sides")]
+    /// Collinear in the picture or on the ground.
+    #[error("the pairs are collinear, or all but one are: add pairs off the line")]
     Collinear,
     /// The fit puts a pair behind the camera.
     #[error("pair {pair} would lie at or above the horizon: check that its picture and ground points belong together")]
     AboveHorizon {
-        /// Which.
+        /// The pair.
         pair: usize,
     },
     /// The ground would be seen from below.
-    #[error("the pairs describe a mirrored ground: lon and lat are exchanged, or two pairs' ground points are")]
+    #[error("the ground points are mirrored: lon and lat are swapped, or the ground points of two pairs")]
     Mirrored,
     /// The pairs do not describe one plane.
     #[error(
@@ -65,42 +64,43 @@ pub enum CalibrationError {
          and ground points belong together"
     )]
     Contradicts {
-        /// The worst.
+        /// The worst pair.
         pair: usize,
-        /// By how much.
+        /// Its residual, metres.
         residual_m: f64,
     },
 }
 
-/// Picture to ground for one camera.
+/// Picture-to-ground calibration of one camera.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
     plane: LocalPlane,
-    /// Few cameras have one: boxed, it costs the others nothing.
+    /// Boxed because few cameras have one.
     lens: Option<Box<Lens>>,
-    /// From the straightened picture.
+    /// Maps the undistorted picture to the ground.
     fit: Homography,
-    /// The fit again with one coordinate of one pair off by the aim error: how much the fit itself can be wrong.
-    shaken: Vec<Homography>,
+    /// The fit repeated with one coordinate of one pair off by the aim error, to estimate the error of the fit itself.
+    perturbed: Vec<Homography>,
     residuals_m: Vec<f64>,
     rms_m: f64,
 }
 
 impl Calibration {
-    /// Fits picture to ground on four pairs or more by least squares: the direct linear transform on normalised points
+    /// Fits picture to ground by least squares on four pairs or more: the direct linear transform on normalised points
     /// (Hartley, "In defense of the eight-point algorithm", PAMI 1997; Hartley & Zisserman 2nd ed., alg. 4.2).
     ///
     /// # Errors
-    /// Every set that does not determine one plane seen from above; see [`CalibrationError`].
+    /// [`CalibrationError`] if the pairs do not determine one plane seen from above.
     pub fn fit(pairs: &[(Point, LonLat)]) -> Result<Self, CalibrationError> {
-        Self::fit_through(pairs, None)
+        Self::fit_with_lens(pairs, None)
     }
 
-    /// The same behind a lens that bends: the picture points are straightened first, and so is each that is asked for later.
+    /// The same for a lens with distortion: the pairs' picture points are undistorted first, and so is every point
+    /// looked up later.
     ///
     /// # Errors
     /// As [`fit`](Self::fit).
-    pub fn fit_through(pairs: &[(Point, LonLat)], lens: Option<Lens>) -> Result<Self, CalibrationError> {
+    pub fn fit_with_lens(pairs: &[(Point, LonLat)], lens: Option<Lens>) -> Result<Self, CalibrationError> {
         if pairs.len() < 4 {
             return Err(CalibrationError::TooFewPairs { got: pairs.len() });
         }
@@ -115,12 +115,12 @@ impl Calibration {
                 return Err(CalibrationError::Duplicate { first, second });
             }
         }
-        // A lens maps all of the picture and a little more, so none is out of its range.
-        let straight = |pair: usize, p: [f64; 2]| straightened(lens, p).ok_or(CalibrationError::OutOfRange { pair });
+        // A lens maps the whole picture and a little more, so no point is out of its range.
+        let undistort = |pair: usize, p: [f64; 2]| undistorted(lens, p).ok_or(CalibrationError::OutOfRange { pair });
         let picture: Vec<[f64; 2]> = clicked
             .iter()
             .enumerate()
-            .map(|(pair, p)| straight(pair, *p))
+            .map(|(pair, p)| undistort(pair, *p))
             .collect::<Result<_, _>>()?;
         let fit = Homography::fit(&picture, &ground).ok_or(CalibrationError::Collinear)?;
         if let Some(pair) = picture.iter().position(|p| fit.apply(*p).is_none()) {
@@ -130,7 +130,7 @@ impl Calibration {
             fit.jacobian(*p)
                 .is_none_or(|j| j[0][0] * j[1][1] - j[0][1] * j[1][0] >= 0.0)
         }) {
-            // Down the picture comes nearer and to the right goes right: seen from above that is a negative determinant.
+            // Downwards is nearer and rightwards is right: seen from above that is a negative determinant.
             return Err(CalibrationError::Mirrored);
         }
         let residuals_m: Vec<f64> = picture
@@ -149,14 +149,14 @@ impl Calibration {
                 residual_m: worst,
             });
         }
-        let mut shaken = Vec::with_capacity(2 * pairs.len());
+        let mut perturbed = Vec::with_capacity(2 * pairs.len());
         let mut moved = picture.clone();
         for pair in 0..picture.len() {
             for (axis, error) in [(0, AIM_ERROR_X), (1, AIM_ERROR_Y)] {
                 let mut off = clicked[pair];
                 off[axis] += error;
-                moved[pair] = straight(pair, off)?;
-                shaken.push(Homography::fit(&moved, &ground).ok_or(CalibrationError::Collinear)?);
+                moved[pair] = undistort(pair, off)?;
+                perturbed.push(Homography::fit(&moved, &ground).ok_or(CalibrationError::Collinear)?);
                 moved[pair] = picture[pair];
             }
         }
@@ -165,14 +165,14 @@ impl Calibration {
             plane,
             lens: lens.map(Box::new),
             fit,
-            shaken,
+            perturbed,
             residuals_m,
             rms_m,
         })
     }
 
-    /// How far each pair's ground point lies from where the fit puts its picture point, in metres, in the pairs' order.
-    /// Four pairs always fit exactly: only a fifth shows a mistake.
+    /// Distance between each pair's ground point and where the fit puts its picture point, metres, in the pairs' order.
+    /// Four pairs always fit exactly; only a fifth can reveal a mistake.
     pub fn residuals_m(&self) -> &[f64] {
         &self.residuals_m
     }
@@ -182,13 +182,14 @@ impl Calibration {
         self.rms_m
     }
 
-    /// The ground point under `p` and its uncertainty in metres (one standard deviation); `None` at and above the horizon.
+    /// The ground point under `p` and its uncertainty in metres (one standard deviation); `None` at and above the
+    /// horizon.
     ///
-    /// Independent errors, added in squares: how far the aim error moves the point (largest singular value of the Jacobian
-    /// there, scaled by the aim error of each axis); how far the fit moves it when each pair is off by that error, one at a
-    /// time, which grows where the pairs do not reach; the residuals; and the reading of the map.
+    /// Independent errors added in quadrature: the aim error at the point (largest singular value of the Jacobian,
+    /// scaled by the aim error of each axis); the error of the fit when each pair is off by that error, one at a time,
+    /// which grows away from the pairs; the residuals; and the map reading.
     pub fn ground(&self, p: Point) -> Option<(LonLat, f64)> {
-        let p = straightened(self.lens(), [p.x, p.y])?;
+        let p = undistorted(self.lens(), [p.x, p.y])?;
         let [east, north] = self.fit.apply(p)?;
         let mut j = self.fit.jacobian(p)?;
         if let Some(lens) = &self.lens {
@@ -199,8 +200,8 @@ impl Calibration {
             [j[1][0] * AIM_ERROR_X, j[1][1] * AIM_ERROR_Y],
         ]);
         let mut fit_squared = 0.0;
-        for shaken in &self.shaken {
-            fit_squared += shaken
+        for perturbed in &self.perturbed {
+            fit_squared += perturbed
                 .apply(p)
                 .map_or(f64::INFINITY, |[x, y]| (x - east).powi(2) + (y - north).powi(2));
         }
@@ -213,26 +214,26 @@ impl Calibration {
         let (east, north) = self.plane.metres(at);
         let p = self.fit.invert([east, north])?;
         let [x, y] = match &self.lens {
-            Some(lens) => lens.bent(p)?,
+            Some(lens) => lens.distorted(p)?,
             None => p,
         };
         Some(Point { x, y })
     }
 
-    /// The lens it was fitted behind.
+    /// The lens it was fitted with.
     pub fn lens(&self) -> Option<Lens> {
         self.lens.as_deref().copied()
     }
 }
 
-fn straightened(lens: Option<Lens>, p: [f64; 2]) -> Option<[f64; 2]> {
+fn undistorted(lens: Option<Lens>, p: [f64; 2]) -> Option<[f64; 2]> {
     match lens {
-        Some(lens) => lens.straightened(p),
+        Some(lens) => lens.undistorted(p),
         None => Some(p),
     }
 }
 
-/// a · b⁻¹: metres per picture as the lens shows it, from metres per straightened picture.
+/// a · b⁻¹: converts metres per undistorted picture into metres per picture as shown.
 fn over(a: [[f64; 2]; 2], b: [[f64; 2]; 2]) -> [[f64; 2]; 2] {
     let determinant = b[0][0] * b[1][1] - b[0][1] * b[1][0];
     let row = |[x, y]: [f64; 2]| {
@@ -270,7 +271,7 @@ mod tests {
         lat: 34.7466,
     };
 
-    /// A pinhole camera over flat ground, 60° wide, 16:9: what `Calibration` must find again.
+    /// A pinhole camera over flat ground, 60° wide, 16:9, which `Calibration` must recover.
     #[derive(Debug, Clone, Copy)]
     struct Pinhole {
         height_m: f64,
@@ -316,7 +317,7 @@ mod tests {
     const CORNERS: [(f64, f64); 4] = [(0.1, 0.9), (0.9, 0.9), (0.8, 0.4), (0.2, 0.4)];
 
     #[test]
-    fn refuses_what_determines_nothing() {
+    fn rejects_pairs_that_determine_nothing() {
         let good = STREET.pairs(&CORNERS);
         assert_eq!(
             Calibration::fit(&good[..3]).unwrap_err(),
@@ -350,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_mirrored_ground_and_a_point_behind_the_camera() {
+    fn rejects_a_mirrored_ground_and_a_point_behind_the_camera() {
         let mut mirrored = STREET.pairs(&CORNERS);
         let ground: Vec<_> = mirrored.iter().map(|p| p.1).collect();
         for (pair, g) in mirrored.iter_mut().zip([ground[1], ground[0], ground[3], ground[2]]) {
@@ -389,8 +390,8 @@ mod tests {
     }
 
     #[test]
-    fn the_aim_error_is_the_textbooks() {
-        // domain: from 6 m up, 0.1° moves the ground point 0.7 m at 50 m. The other terms only add.
+    fn the_aim_error_matches_the_published_figure() {
+        // From 6 m up, 0.1° moves the ground point by 0.7 m at 50 m (docs/judging.md). The other terms only add to it.
         let camera = Pinhole {
             height_m: 6.0,
             tilt: 7.0,
@@ -408,10 +409,10 @@ mod tests {
         assert!((0.7..4.0).contains(&uncertainty_m), "{uncertainty_m}");
     }
 
-    /// Pairs as a camera behind `lens` shows them.
-    fn bent_pairs(lens: Lens, points: &[(f64, f64)]) -> Vec<(Point, LonLat)> {
+    /// Pairs as seen through `lens`.
+    fn distorted_pairs(lens: Lens, points: &[(f64, f64)]) -> Vec<(Point, LonLat)> {
         let pairs = STREET.pairs(points);
-        let bend = |p: Point| lens.bent([p.x, p.y]).expect("within the lens's reach");
+        let bend = |p: Point| lens.distorted([p.x, p.y]).expect("within the lens's reach");
         pairs
             .into_iter()
             .map(|(p, g)| {
@@ -422,26 +423,26 @@ mod tests {
     }
 
     #[test]
-    fn a_lens_that_is_told_is_undone() {
+    fn a_given_lens_is_undistorted() {
         let lens = Lens::new(-0.1, 0.01, 16.0 / 9.0).unwrap();
-        let pairs = bent_pairs(lens, &[CORNERS[0], CORNERS[1], CORNERS[2], CORNERS[3], (0.5, 0.6)]);
-        let straight = Calibration::fit_through(&pairs, Some(lens)).unwrap();
+        let pairs = distorted_pairs(lens, &[CORNERS[0], CORNERS[1], CORNERS[2], CORNERS[3], (0.5, 0.6)]);
+        let straight = Calibration::fit_with_lens(&pairs, Some(lens)).unwrap();
         assert!(straight.rms_residual_m() < 1e-6, "{:?}", straight.residuals_m());
-        let p = bent_pairs(lens, &[(0.3, 0.5)])[0];
+        let p = distorted_pairs(lens, &[(0.3, 0.5)])[0];
         let (at, uncertainty_m) = straight.ground(p.0).unwrap();
         assert!(distance_m(at, p.1) < 1e-6);
         let ignored = Calibration::fit(&pairs).unwrap();
-        let at_the_rim = bent_pairs(lens, &[(0.02, 0.42)])[0];
+        let at_the_rim = distorted_pairs(lens, &[(0.02, 0.42)])[0];
         assert!(distance_m(straight.ground(at_the_rim.0).unwrap().0, at_the_rim.1) < 1e-6);
         assert!(distance_m(ignored.ground(at_the_rim.0).unwrap().0, at_the_rim.1) > 0.1);
-        // Bent or not, the aim error is about the same away from the corners.
+        // Distorted or not, the aim error is about the same away from the corners.
         let plain = Calibration::fit(&STREET.pairs(&CORNERS)).unwrap();
         let without = plain.ground(Point { x: 0.3, y: 0.5 }).unwrap().1;
         assert!((uncertainty_m / without - 1.0).abs() < 0.2, "{uncertainty_m} {without}");
     }
 
     #[test]
-    fn what_lies_behind_the_camera_has_no_picture_point() {
+    fn ground_behind_the_camera_has_no_picture_point() {
         let calibration = Calibration::fit(&STREET.pairs(&CORNERS)).unwrap();
         let plane = LocalPlane::at(HERE);
         let (sin, cos) = STREET.heading.to_radians().sin_cos();
@@ -452,18 +453,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_picture_point_is_found_again_from_its_ground(
+        fn picture_and_ground_round_trip(
             k1 in -0.1f64..0.2, x in 0.05f64..0.95, y in 0.35f64..0.95,
         ) {
             let lens = Lens::new(k1, 0.0, 16.0 / 9.0).unwrap();
-            let calibration = Calibration::fit_through(&bent_pairs(lens, &CORNERS), Some(lens)).unwrap();
+            let calibration = Calibration::fit_with_lens(&distorted_pairs(lens, &CORNERS), Some(lens)).unwrap();
             let at = calibration.ground(Point { x, y }).unwrap().0;
             let back = calibration.picture(at).unwrap();
             prop_assert!((back.x - x).abs() < 1e-6 && (back.y - y).abs() < 1e-6, "{back:?}");
         }
 
         #[test]
-        fn finds_a_cameras_ground_again(
+        fn recovers_the_ground_of_a_pinhole_camera(
             height_m in 3.0f64..15.0, tilt in 22.0f64..60.0, heading in 0.0f64..360.0,
             jitter in prop::collection::vec((-0.08f64..0.08, -0.08f64..0.08), 8),
             at in (0.05f64..0.95, 0.3f64..0.98),

@@ -1,7 +1,7 @@
-//! Coordinate reference systems that what is typed may be in, and the ways between them.
+//! Coordinate reference systems of configured coordinates, and conversion between them.
 //!
-//! A system is stated, never guessed: two of them differ by 50–500 m and both look right. All ways lead through EPSG:4490;
-//! heights are not known here, so every conversion is of positions on the ground.
+//! The system is always stated, never guessed: two of them differ by 50–500 m and both look plausible. Conversions go
+//! through EPSG:4490. Heights are unknown, so only ground positions are converted.
 
 use std::{fmt, str::FromStr};
 
@@ -11,62 +11,62 @@ use super::{super::types::LonLat, LocalPlane};
 const GCJ_SEMI_MAJOR_M: f64 = 6_378_245.0;
 /// Its first eccentricity squared, as the published formula has it.
 const GCJ_ECCENTRICITY_SQUARED: f64 = 0.006_693_421_622_965_943;
-/// West, south, east and north ends of the rectangle that the published formula takes for China, degrees.
+/// West, south, east and north limits of the rectangle in which the published formula applies, degrees.
 const GCJ_RECTANGLE: [f64; 4] = [72.004, 0.8293, 137.8347, 55.8271];
-/// Where the inverse of GCJ-02 stops, degrees: a tenth of a millimetre, as the promise to callers is 10⁻⁹.
+/// Convergence limit of the GCJ-02 inverse, degrees; callers are promised 10⁻⁹ (a tenth of a millimetre).
 const GCJ_PRECISION: f64 = 1e-10;
-/// Steps of that inverse, at most. The shift changes by less than 2 % of a step, so each wins almost two digits: six do.
-/// (At 105° E it has a kink, whose height is below the precision.)
+/// Maximum iterations of that inverse. The shift changes by less than 2 % of a step, so each iteration gains almost two
+/// digits and six suffice. (At 105° E it has a kink smaller than the convergence limit.)
 const GCJ_STEPS: usize = 20;
-/// How far from its origin a local plane is believed, metres: there [`LocalPlane`] is wrong by 1 in 10⁴, a metre.
+/// Largest distance from a local plane's origin, metres: there [`LocalPlane`] is off by 1 in 10⁴, i.e. one metre.
 const LOCAL_REACH_M: f64 = 10_000.0;
 
-/// A coordinate reference system of positions on the ground.
+/// A coordinate reference system for ground positions.
 ///
-/// EPSG:4490 (CGCS2000) and EPSG:4326 (WGS 84) are taken as one: both follow the International Terrestrial Reference Frame,
-/// their ellipsoids differ by a tenth of a millimetre, and their epochs (2000.0 and today's) by the drift of the plates that
-/// China lies on, 3 cm a year and so below a metre until about 2033, where a map is read to 0.5 m. They keep separate names,
-/// for a city that states one and configures the other has mixed up two files.
+/// EPSG:4490 (CGCS2000) and EPSG:4326 (WGS 84) are treated as identical: both follow the International Terrestrial
+/// Reference Frame, their ellipsoids differ by a tenth of a millimetre, and their epochs (2000.0 and the present)
+/// differ by China's plate motion, 3 cm a year, which stays below a metre until about 2033. Maps are read to 0.5 m.
+/// They keep separate names because a city that states one and configures the other has mixed up two files.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Crs {
     /// EPSG:4490: degrees.
     Cgcs2000,
     /// EPSG:4326: degrees.
     Wgs84,
-    /// What Chinese web maps show: degrees, shifted by 50–700 m from the two above, differently from place to place.
+    /// GCJ-02, used by Chinese web maps: degrees, shifted from the two above by 50–700 m depending on the place.
     ///
-    /// Converted by the formula that was published anonymously after a vendor's library and is in general use
-    /// (`eviltransform`, `coordtransform` and others agree on it). The authority's own is not public. Where the two were
-    /// compared, they agree within some metres at worst; do not survey with it.
+    /// Converted with the widely used formula that was published anonymously (`eviltransform`, `coordtransform` and
+    /// others agree on it); the official one is not public. Where the two were compared they agree within a few metres.
+    /// Not suitable for surveying.
     Gcj02,
-    /// Metres in a plane of one's own: a survey, a tape from a corner of the pavement.
+    /// Metres in a local plane, such as a survey or tape measurements from a kerb.
     Local(LocalFrame),
 }
 
-/// A plane in metres that touches the ground at its origin.
+/// A plane in metres, tangent to the ground at its origin.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LocalFrame {
-    /// Where its origin lies, in EPSG:4490.
+    /// Its origin, in EPSG:4490.
     pub origin: LonLat,
-    /// Where its second axis (`y`) points: degrees clockwise from north. The first axis (`x`) is to the right of it.
+    /// Direction of the second axis (`y`), degrees clockwise from north. The first axis (`x`) points to its right.
     pub bearing: f64,
 }
 
-/// What is no reference system, or no position in one.
+/// An unknown reference system, or a position outside one.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CrsError {
-    /// Not one of those known.
+    /// Unknown reference system.
     #[error(
-        "{0:?} is no reference system known here: write EPSG:4490, EPSG:4326, GCJ-02, or local:LON,LAT,BEARING (a plane in \
+        "unknown coordinate reference system {0:?}: use EPSG:4490, EPSG:4326, GCJ-02, or local:LON,LAT,BEARING (a plane in \
          metres: its origin in EPSG:4490, and where its y axis points in degrees from north)"
     )]
     Unknown(String),
-    /// A local plane whose parameters are none.
-    #[error("{0:?} is no local plane: write local:LON,LAT,BEARING, in degrees, such as local:120.001,30.0009,12.5")]
+    /// Invalid parameters of a local plane.
+    #[error("invalid local plane {0:?}: use local:LON,LAT,BEARING in degrees, such as local:120.001,30.0009,12.5")]
     BadPlane(String),
     /// Not a position of the system.
-    #[error("[{0}, {1}] is no position in {2}: {3}")]
+    #[error("[{0}, {1}] is not a valid position in {2}: {3}")]
     OutOfRange(f64, f64, Crs, &'static str),
 }
 
@@ -76,17 +76,18 @@ impl Crs {
         !matches!(self, Self::Local(_))
     }
 
-    /// `position` (`[lon, lat]` in degrees, or `[x, y]` in metres for a local plane) as longitude and latitude in `to`.
+    /// Converts `position` (`[lon, lat]` in degrees, or `[x, y]` in metres for a local plane) to longitude and latitude
+    /// in `to`.
     ///
-    /// The same position, to the last bit, where the two systems are taken as one.
+    /// Bit-identical between systems that are treated as identical.
     ///
     /// # Errors
-    /// [`CrsError::OutOfRange`] where `position` is none of this system, or `to` has no degrees.
+    /// [`CrsError::OutOfRange`] if `position` is not valid in this system, or `to` is not in degrees.
     pub fn to_degrees(self, position: [f64; 2], to: Self) -> Result<LonLat, CrsError> {
         let [x, y] = position;
         let refused = |why| CrsError::OutOfRange(x, y, self, why);
         if let Self::Local(frame) = self {
-            // A range holds no NaN.
+            // The range check also rejects NaN.
             if !(0.0..=LOCAL_REACH_M).contains(&x.hypot(y)) {
                 return Err(refused(
                     "a local plane reaches 10 km from its origin; are these degrees?",
@@ -107,10 +108,10 @@ impl Crs {
         }
     }
 
-    /// `position` of this system as one of `to`: `[lon, lat]`, or `[x, y]` where `to` is a local plane.
+    /// Converts `position` to `to`: `[lon, lat]`, or `[x, y]` if `to` is a local plane.
     ///
     /// # Errors
-    /// [`CrsError::OutOfRange`] where `position` is none of this system.
+    /// [`CrsError::OutOfRange`] if `position` is not valid in this system.
     pub fn convert(self, position: [f64; 2], to: Self) -> Result<[f64; 2], CrsError> {
         match to {
             Self::Local(_) if self == to => self.to_degrees(position, Self::Cgcs2000).map(|_| position),
@@ -134,7 +135,7 @@ impl LocalFrame {
 }
 
 impl fmt::Display for Crs {
-    /// As it is parsed.
+    /// In the form that [`FromStr`] parses.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cgcs2000 => f.write_str("EPSG:4490"),
@@ -184,7 +185,7 @@ fn local_frame(parameters: &str) -> Option<LocalFrame> {
         .map(|n| n.trim().parse().ok())
         .collect();
     let [lon, lat, bearing] = numbers?[..] else { return None };
-    // At a pole east has no direction.
+    // East has no direction at a pole.
     let is_sound = (-180.0..=180.0).contains(&lon) && (-89.0..=89.0).contains(&lat) && bearing.abs() <= 360.0;
     is_sound.then_some(LocalFrame {
         origin: LonLat { lon, lat },
@@ -192,7 +193,7 @@ fn local_frame(parameters: &str) -> Option<LocalFrame> {
     })
 }
 
-/// EPSG:4490 or EPSG:4326 to GCJ-02, by the published formula; outside its rectangle nothing is shifted.
+/// EPSG:4490 or EPSG:4326 to GCJ-02 by the published formula; positions outside its rectangle are not shifted.
 fn wgs_to_gcj(at: LonLat) -> LonLat {
     if !is_shifted(at) {
         return at;
@@ -204,8 +205,8 @@ fn wgs_to_gcj(at: LonLat) -> LonLat {
     }
 }
 
-/// The other way, by taking the shift at the newest estimate off again until nothing changes. Which rectangle applies is asked
-/// of `at` itself, so within a kilometre of its ends, all of them abroad or at sea, there and back is not the same.
+/// The inverse, by fixed-point iteration on the shift. Whether the rectangle applies is decided on `at` itself, so the
+/// round trip is not exact within a kilometre of its limits, which all lie abroad or at sea.
 fn gcj_to_wgs(at: LonLat) -> LonLat {
     if !is_shifted(at) {
         return at;
@@ -228,8 +229,8 @@ fn is_shifted(at: LonLat) -> bool {
     (west..=east).contains(&at.lon) && (south..=north).contains(&at.lat)
 }
 
-/// Degrees of longitude and latitude that GCJ-02 adds at a place in WGS 84: metres as a polynomial with waves, counted from
-/// 105° E 35° N, divided by the length of a degree on the Krasovsky ellipsoid.
+/// Degrees of longitude and latitude that GCJ-02 adds to a WGS 84 position: a polynomial with sine terms in metres,
+/// relative to 105° E 35° N, divided by the length of a degree on the Krasovsky ellipsoid.
 fn gcj_shift(at: LonLat) -> (f64, f64) {
     let (x, y) = (at.lon - 105.0, at.lat - 35.0);
     let wave = |metres: f64, times: f64, along: f64| metres * (times * along * std::f64::consts::PI).sin();
@@ -281,9 +282,9 @@ mod tests {
     }
 
     #[test]
-    fn gcj_02_is_the_published_one() {
-        // The test vectors of googollee/eviltransform, WGS 84 and GCJ-02. It takes 6 378 137 m for the axis, which makes
-        // 2·10⁻⁵ of the shift: hence a tolerance of 10⁻⁶ degree, its own.
+    fn gcj_02_matches_the_published_test_vectors() {
+        // Test vectors of googollee/eviltransform, WGS 84 and GCJ-02. It uses 6 378 137 m as the axis, which changes
+        // the shift by 2·10⁻⁵; hence its own tolerance of 10⁻⁶ degree.
         for (wgs, gcj) in [
             (
                 [121.527_210_6, 31.177_427_6],
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_shifted_outside_china() {
+    fn positions_outside_china_are_not_shifted() {
         for place in [[-104.9903, 39.7392], [2.35, 48.86], [151.2, -33.87]] {
             assert_eq!(Crs::Wgs84.convert(place, Crs::Gcj02).unwrap(), place);
             assert_eq!(Crs::Gcj02.convert(place, Crs::Wgs84).unwrap(), place);
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_local_plane_is_turned_and_in_metres() {
+    fn a_local_plane_is_rotated_and_in_metres() {
         // 90°: y points east, x south.
         let plane = local(120.0, 30.0, 90.0);
         let at = plane.to_degrees([0.0, 100.0], Crs::Cgcs2000).unwrap();
@@ -332,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn systems_are_read_and_written_alike() {
+    fn systems_parse_and_format_symmetrically() {
         for (text, crs) in [
             ("EPSG:4490", Crs::Cgcs2000),
             ("epsg:4490", Crs::Cgcs2000),
@@ -348,9 +349,9 @@ mod tests {
             assert_eq!(crs.to_string().parse(), Ok(crs), "{crs}");
         }
         for text in ["", "EPSG:4547", "4490", "BD-09", "WGS84"] {
-            let told = text.parse::<Crs>().unwrap_err().to_string();
+            let message = text.parse::<Crs>().unwrap_err().to_string();
             for known in ["EPSG:4490", "EPSG:4326", "GCJ-02", "local:"] {
-                assert!(told.contains(known), "{told}");
+                assert!(message.contains(known), "{message}");
             }
         }
         for text in [
@@ -366,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_position_is_refused() {
+    fn invalid_positions_are_rejected() {
         for (crs, position) in [
             (Crs::Cgcs2000, [200.0, 30.0]),
             (Crs::Gcj02, [30.0, 120.0]),
@@ -377,10 +378,10 @@ mod tests {
             assert!(crs.convert(position, Crs::Cgcs2000).is_err(), "{crs} {position:?}");
             assert!(crs.convert(position, crs).is_err(), "{crs} {position:?}");
         }
-        let told = Crs::Wgs84
+        let message = Crs::Wgs84
             .to_degrees([120.0, 30.0], local(120.0, 30.0, 0.0))
             .unwrap_err();
-        assert!(told.to_string().contains("has no degrees"), "{told}");
+        assert!(message.to_string().contains("has no degrees"), "{message}");
     }
 
     fn any_crs() -> impl Strategy<Value = Crs> {
@@ -394,7 +395,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_way_leads_back(from in any_crs(), to in any_crs(), lon in 113.55f64..113.65, lat in 34.65f64..34.75) {
+        fn conversions_round_trip(from in any_crs(), to in any_crs(), lon in 113.55f64..113.65, lat in 34.65f64..34.75) {
             let start = Crs::Cgcs2000.convert([lon, lat], from).unwrap();
             let there = from.convert(start, to).unwrap();
             let back = to.convert(there, from).unwrap();
@@ -404,7 +405,7 @@ mod tests {
         }
 
         #[test]
-        fn gcj_02_and_back_all_over_the_country(lon in 73.0f64..135.5, lat in 3.0f64..54.0) {
+        fn gcj_02_round_trips_all_over_china(lon in 73.0f64..135.5, lat in 3.0f64..54.0) {
             let gcj = Crs::Wgs84.convert([lon, lat], Crs::Gcj02).unwrap();
             let back = Crs::Gcj02.convert(gcj, Crs::Wgs84).unwrap();
             prop_assert!((back[0] - lon).abs() < 1e-9 && (back[1] - lat).abs() < 1e-9);

@@ -1,22 +1,22 @@
-//! The plane homography itself: fitted, applied, turned round, and how it stretches.
+//! The plane homography: fit, apply, invert, Jacobian.
 
-/// Points whose spread across is less than this share of their spread along are a line. A strip of road 3 % of the picture
-/// high still has 0.04.
+/// Points whose spread across is less than this share of their spread along are collinear. A strip of road 3 % of the
+/// picture high still has 0.04.
 const LINE_RATIO: f64 = 0.01;
-/// Least diagonal entry of R in the pivoted QR of the normalised system, relative to the greatest: below it the pairs do
-/// not determine eight parameters. Simulated from 6 m up: four corners spread over the street 0.4, a narrow lane 0.02, three
-/// corners within five pixels (at 1080p) of a line 0.003, in a line 1e-16.
+/// Smallest diagonal entry of R in the pivoted QR of the normalised system, relative to the largest; below it the pairs
+/// do not determine eight parameters. Simulated from 6 m up: four corners spread over the street 0.4, a narrow lane
+/// 0.02, three corners within five pixels (at 1080p) of a line 0.003, collinear 1e-16.
 const RANK_RATIO: f64 = 3e-3;
-/// Least projective depth, in units of the pairs' centroid's: nearer to the horizon a pixel is worth the whole street.
-const LEAST_DEPTH: f64 = 1e-3;
+/// Smallest projective depth, in units of the pairs' centroid's: closer to the horizon a pixel spans the whole street.
+const MIN_DEPTH: f64 = 1e-3;
 
-/// A similarity that puts the centroid at the origin and the mean distance from it at √2 (Hartley 1997, §5).
+/// The similarity that moves the centroid to the origin and scales the mean distance from it to √2 (Hartley 1997, §5).
 pub(super) struct Normalised {
     centre: [f64; 2],
     scale: f64,
     /// Root mean square distance from the centroid, in the points' own units.
     pub(super) spread: f64,
-    /// Spread across the longest direction as a share of the spread along it.
+    /// Spread across the main direction as a share of the spread along it.
     flatness: f64,
 }
 
@@ -52,20 +52,20 @@ impl Normalised {
     }
 }
 
-/// Picture fractions to metres of the plane: [X, Y] = [h0·p, h1·p] / (h2·p), with h2·p = 1 at the pairs' centroid.
+/// Maps picture fractions to metres on the plane: [X, Y] = [h0·p, h1·p] / (h2·p), with h2·p = 1 at the pairs' centroid.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Homography([[f64; 3]; 3]);
 
 impl Homography {
-    /// `None` where the points do not determine one.
+    /// `None` if the points do not determine a homography.
     pub(super) fn fit(picture: &[[f64; 2]], ground: &[[f64; 2]]) -> Option<Self> {
         let (from, to) = (Normalised::of(picture), Normalised::of(ground));
         // Written so that NaN fails too.
         if !(from.flatness >= LINE_RATIO && to.flatness >= LINE_RATIO) {
             return None;
         }
-        // The last entry is set to 1, which the centroid allows: it lies among points below the horizon, so its own depth
-        // cannot be 0.
+        // The last entry is fixed to 1. That is possible because the centroid lies among points below the horizon, so
+        // its own depth is never 0.
         let mut rows: Vec<[f64; 9]> = Vec::with_capacity(2 * picture.len());
         for (p, g) in picture.iter().zip(ground) {
             let ([u, v], [x, y]) = (from.apply(*p), to.apply(*g));
@@ -91,7 +91,7 @@ impl Homography {
 
     fn depth(&self, [x, y]: [f64; 2]) -> Option<f64> {
         let w = self.0[2][0] * x + self.0[2][1] * y + self.0[2][2];
-        (w > LEAST_DEPTH).then_some(w)
+        (w > MIN_DEPTH).then_some(w)
     }
 
     pub(super) fn apply(&self, p: [f64; 2]) -> Option<[f64; 2]> {
@@ -100,7 +100,7 @@ impl Homography {
         Some([along(&self.0[0]), along(&self.0[1])])
     }
 
-    /// The picture point over a point of the plane; `None` where that lies behind the camera or as far as the horizon.
+    /// The picture point over a point of the plane; `None` behind the camera or at the horizon.
     pub(super) fn invert(&self, [x, y]: [f64; 2]) -> Option<[f64; 2]> {
         let [a, b, c] = self.0;
         let cross = |u: [f64; 3], v: [f64; 3]| {
@@ -110,11 +110,11 @@ impl Homography {
                 u[0] * v[1] - u[1] * v[0],
             ]
         };
-        // The columns of the adjugate, which is the inverse but for a factor that cancels.
+        // The columns of the adjugate, i.e. the inverse up to a factor that cancels.
         let columns = [cross(b, c), cross(c, a), cross(a, b)];
         let along = |i: usize| columns[0][i] * x + columns[1][i] * y + columns[2][i];
         let p = [along(0) / along(2), along(1) / along(2)];
-        // NaN, where the point lies on the camera's own horizon line, has no depth either.
+        // NaN, for a point on the camera's own horizon line, has no depth either.
         self.depth(p).map(|_| p)
     }
 
@@ -132,8 +132,8 @@ pub(super) fn largest_singular_value([[a, b], [c, d]]: [[f64; 2]; 2]) -> f64 {
     f64::midpoint((a + d).hypot(c - b), (a - d).hypot(b + c))
 }
 
-/// Solves rows · x = last column for eight unknowns in the least-squares sense by Householder QR with column pivoting
-/// (Golub & Van Loan 4th ed., alg. 5.4.1). `None` where the columns are not independent (see [`RANK_RATIO`]).
+/// Solves rows · x = last column for eight unknowns in the least-squares sense, by Householder QR with column pivoting
+/// (Golub & Van Loan 4th ed., alg. 5.4.1). `None` if the columns are linearly dependent (see [`RANK_RATIO`]).
 fn least_squares(mut a: Vec<[f64; 9]>) -> Option<[f64; 8]> {
     const N: usize = 8;
     let mut order: [usize; N] = std::array::from_fn(|i| i);
@@ -150,7 +150,7 @@ fn least_squares(mut a: Vec<[f64; 9]>) -> Option<[f64; 8]> {
         if norm.is_nan() || norm <= first * RANK_RATIO {
             return None;
         }
-        // Reflect column k onto −sign(a_kk)·norm·e_k: the sign that does not cancel.
+        // Reflect column k onto −sign(a_kk)·norm·e_k, the sign that avoids cancellation.
         let alpha = if a[k][k] > 0.0 { -norm } else { norm };
         let mut v: Vec<f64> = a[k..].iter().map(|row| row[k]).collect();
         v[0] -= alpha;

@@ -1,12 +1,13 @@
-//! What two cells have in common along their border: area, length, distance. Plane geometry in degrees that are scaled to
-//! metres at the border; a cell is some hundred metres, where that is exact enough by far.
+//! Shared area, and distance, of two cells along their border. Plane geometry in degrees scaled to metres at the
+//! border; cells are a few hundred metres across, where that is exact enough.
 
 use super::{Cell, Extent, LocalPlane, LonLat};
 
-/// Thinner than this is how floats round, not how maps are drawn: metres.
-const NOTHING_M: f64 = 1e-3;
+/// Widths below this are floating-point rounding, metres.
+const ROUNDING_M: f64 = 1e-3;
 
-/// From its lower to its upper end, whichever way its ring runs: a shared edge is the same from both sides.
+/// An edge from its lower to its upper end, whichever way the ring runs, so that a shared edge is identical from both
+/// sides.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Edge {
     low: LonLat,
@@ -23,7 +24,7 @@ impl Edge {
     }
 
     pub(super) fn extent(&self) -> Extent {
-        Extent::NOWHERE.with(self.low).with(self.high)
+        Extent::EMPTY.including(self.low).including(self.high)
     }
 
     /// Its longitude at a latitude between its ends.
@@ -32,7 +33,7 @@ impl Edge {
         self.low.lon + along * (self.high.lon - self.low.lon)
     }
 
-    /// Where it and `other` cross, each going past the other by more than `depth` degrees.
+    /// Where it and `other` cross, if each extends past the other by more than `depth` degrees.
     pub(super) fn crossing(&self, other: &Self, depth: f64) -> Option<LonLat> {
         let off = |e: &Self, p: LonLat| {
             let (dx, dy) = (e.high.lon - e.low.lon, e.high.lat - e.low.lat);
@@ -50,7 +51,7 @@ impl Edge {
         })
     }
 
-    /// Metres between the two, 0 where they cross; `plane` lies near them.
+    /// Distance to `other` in metres, 0 if they cross; `plane` is close to both.
     fn distance_m(&self, other: &Self, plane: &LocalPlane) -> f64 {
         if self.crossing(other, 0.0).is_some() {
             return 0.0;
@@ -59,7 +60,7 @@ impl Edge {
             let ((px, py), (ax, ay), (bx, by)) = (plane.metres(p), plane.metres(e.low), plane.metres(e.high));
             let (dx, dy) = (bx - ax, by - ay);
             let along = (((px - ax) * dx + (py - ay) * dy) / (dx * dx + dy * dy)).clamp(0.0, 1.0);
-            // An edge without length gives NaN: then its end is meant.
+            // A zero-length edge gives NaN; use its end.
             let along = if along.is_nan() { 0.0 } else { along };
             (ax + along * dx - px).hypot(ay + along * dy - py)
         };
@@ -70,7 +71,7 @@ impl Edge {
     }
 }
 
-/// The edges of a ring, its closing one included.
+/// The edges of a ring, including the closing one.
 pub(super) fn edges(ring: &[LonLat]) -> impl Iterator<Item = Edge> {
     let next = ring.iter().cycle().skip(1);
     ring.iter().zip(next).map(|(a, b)| Edge::new(*a, *b))
@@ -78,31 +79,31 @@ pub(super) fn edges(ring: &[LonLat]) -> impl Iterator<Item = Edge> {
 
 fn edges_within(cell: &Cell, window: Extent) -> Vec<Edge> {
     let all = cell.polygons.iter().flatten().flat_map(|ring| edges(ring));
-    all.filter(|e| e.extent().meets(&window)).collect()
+    all.filter(|e| e.extent().intersects(&window)).collect()
 }
 
-/// Ground that two cells claim.
+/// The ground that two cells share.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Common {
+pub(super) struct Intersection {
     pub(super) area_m2: f64,
-    /// Its mean width: its area by the diagonal of what holds it, metres.
+    /// Mean width: area divided by the diagonal of its extent, metres.
     pub(super) width_m: f64,
-    /// A place in it.
+    /// A point in it.
     pub(super) at: LonLat,
 }
 
-/// The ground that both cells hold by the even-odd rule; `None` for none, and for less than floats can tell.
+/// The ground that both cells contain by the even-odd rule; `None` if there is none beyond rounding.
 ///
-/// The plane is cut at every latitude where an edge begins, ends or is crossed by one of the other cell. Between two cuts the
-/// length that both hold grows linearly, so its value in the middle times the height is the area exactly.
-pub(super) fn common(a: &Cell, b: &Cell) -> Option<Common> {
-    let window = a.extent.common(&b.extent);
-    let plane = LocalPlane::at(window.middle());
+/// The plane is cut at every latitude where an edge begins, ends or crosses an edge of the other cell. Between two cuts
+/// the shared length is linear, so its value at mid-height times the height is the exact area.
+pub(super) fn intersection(a: &Cell, b: &Cell) -> Option<Intersection> {
+    let window = a.extent.intersection(&b.extent);
+    let plane = LocalPlane::at(window.centre());
     let (unit_lon, unit_lat) = plane.degrees(1.0);
-    if window.east - window.west < NOTHING_M * unit_lon || window.north - window.south < NOTHING_M * unit_lat {
+    if window.east - window.west < ROUNDING_M * unit_lon || window.north - window.south < ROUNDING_M * unit_lat {
         return None;
     }
-    // Edges beside the window count too: only all that a latitude crosses say between which of them a cell lies.
+    // Edges east and west of the window count too: inside and outside follow from all edges that a latitude crosses.
     let band = Extent {
         west: f64::NEG_INFINITY,
         east: f64::INFINITY,
@@ -115,13 +116,13 @@ pub(super) fn common(a: &Cell, b: &Cell) -> Option<Common> {
     cuts.extend(ends.filter(|lat| (window.south..window.north).contains(lat)));
     for e in &of_a {
         let extent = e.extent();
-        let met = of_b.iter().filter(|f| f.extent().meets(&extent));
+        let met = of_b.iter().filter(|f| f.extent().intersects(&extent));
         cuts.extend(met.filter_map(|f| Some(e.crossing(f, 0.0)?.lat)));
     }
     cuts.sort_unstable_by(f64::total_cmp);
     cuts.dedup();
-    let mut held = Extent::NOWHERE;
-    let mut thickest = (0.0, window.middle());
+    let mut held = Extent::EMPTY;
+    let mut thickest = (0.0, window.centre());
     let mut area_m2 = 0.0;
     let (mut lons_a, mut lons_b) = (Vec::new(), Vec::new());
     for cut in cuts.windows(2) {
@@ -131,18 +132,18 @@ pub(super) fn common(a: &Cell, b: &Cell) -> Option<Common> {
             continue;
         }
         let height_m = (north - south) / unit_lat;
-        crossed(&of_a, lat, &mut lons_a);
-        crossed(&of_b, lat, &mut lons_b);
-        for (west, east) in both(&lons_a, &lons_b) {
+        crossing_lons(&of_a, lat, &mut lons_a);
+        crossing_lons(&of_b, lat, &mut lons_b);
+        for (west, east) in intersect_spans(&lons_a, &lons_b) {
             let length_m = (east - west) / unit_lon;
-            if length_m < NOTHING_M {
+            if length_m < ROUNDING_M {
                 continue;
             }
             let piece = length_m * height_m;
             area_m2 += piece;
             held = held
-                .with(LonLat { lon: west, lat: south })
-                .with(LonLat { lon: east, lat: north });
+                .including(LonLat { lon: west, lat: south })
+                .including(LonLat { lon: east, lat: north });
             if piece > thickest.0 {
                 let lon = f64::midpoint(west, east);
                 thickest = (piece, LonLat { lon, lat });
@@ -151,23 +152,23 @@ pub(super) fn common(a: &Cell, b: &Cell) -> Option<Common> {
     }
     let diagonal_m = ((held.east - held.west) / unit_lon).hypot((held.north - held.south) / unit_lat);
     let width_m = area_m2 / diagonal_m;
-    (area_m2 > 0.0 && width_m > NOTHING_M).then_some(Common {
+    (area_m2 > 0.0 && width_m > ROUNDING_M).then_some(Intersection {
         area_m2,
         width_m,
         at: thickest.1,
     })
 }
 
-/// The longitudes at which edges cross a latitude that is no end of any of them, from the west.
-fn crossed(edges: &[Edge], lat: f64, lons: &mut Vec<f64>) {
+/// Longitudes, from the west, at which edges cross a latitude that is not an end of any of them.
+fn crossing_lons(edges: &[Edge], lat: f64, lons: &mut Vec<f64>) {
     lons.clear();
     let cut = edges.iter().filter(|e| e.low.lat < lat && lat < e.high.lat);
     lons.extend(cut.map(|e| e.lon_at(lat)));
     lons.sort_unstable_by(f64::total_cmp);
 }
 
-/// What two lists of pairs (from, to) have in common, in order.
-fn both<'a>(a: &'a [f64], b: &'a [f64]) -> impl Iterator<Item = (f64, f64)> + 'a {
+/// The intersection of two ordered lists of spans (from, to).
+fn intersect_spans<'a>(a: &'a [f64], b: &'a [f64]) -> impl Iterator<Item = (f64, f64)> + 'a {
     let (a, _) = a.as_chunks::<2>();
     let (b, _) = b.as_chunks::<2>();
     a.iter().flat_map(move |[a1, a2]| {
@@ -178,16 +179,16 @@ fn both<'a>(a: &'a [f64], b: &'a [f64]) -> impl Iterator<Item = (f64, f64)> + 'a
     })
 }
 
-/// True where the borders of the cells come within `reach_m` of each other.
-pub(super) fn are_near(a: &Cell, b: &Cell, reach_m: f64) -> bool {
-    let window = a.extent.common(&b.extent);
-    let plane = LocalPlane::at(window.middle());
+/// True if the borders of the cells come within `reach_m` of each other.
+pub(super) fn are_within(a: &Cell, b: &Cell, reach_m: f64) -> bool {
+    let window = a.extent.intersection(&b.extent);
+    let plane = LocalPlane::at(window.centre());
     let (lon, lat) = plane.degrees(reach_m);
-    let window = window.grown(lon, lat);
+    let window = window.expanded(lon, lat);
     let of_b = edges_within(b, window);
     edges_within(a, window).iter().any(|e| {
-        let around = e.extent().grown(lon, lat);
-        let near = of_b.iter().filter(|f| f.extent().meets(&around));
+        let around = e.extent().expanded(lon, lat);
+        let near = of_b.iter().filter(|f| f.extent().intersects(&around));
         near.into_iter().any(|f| e.distance_m(f, &plane) <= reach_m)
     })
 }

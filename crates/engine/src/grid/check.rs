@@ -1,5 +1,6 @@
-//! Whether the cells are a grid: each piece of ground in one of them. What [`Grid::parse`] takes can still overlap, leave
-//! gaps, or have borders that cross themselves; look-ups then give an answer, but not the city's.
+//! Checks that the cells form a grid, i.e. that every piece of ground lies in exactly one. A grid that [`Grid::parse`]
+//! accepts can still overlap, leave gaps, or have self-intersecting borders; look-ups then return an answer, but not
+//! the city's.
 
 use std::fmt;
 
@@ -7,39 +8,39 @@ use geo::{BoundingRect, Contains, InteriorPoint, LineString, algorithm::unary_un
 
 use super::{Cell, CellCode, Extent, Grid, LocalPlane, LonLat, border};
 
-/// Ground that is thinner than this on average is a border drawn twice, metres: two roundings to six decimals, which is the
-/// coarsest that exports write, are 0.16 m apart.
+/// Ground thinner than this on average is a border drawn twice, metres: two roundings to six decimals, the coarsest
+/// that exports write, are 0.16 m apart.
 const SLIVER_WIDTH_M: f64 = 0.2;
-/// Ground smaller than this is one too, square metres: no problem is filed on it.
+/// Ground smaller than this is negligible too, square metres: no problem is filed on it.
 const SLIVER_AREA_M2: f64 = 1.0;
-/// Less than this is the arithmetic's, square metres: borders with corners on one side only round by some micrometres.
-const NOTHING_M2: f64 = 0.01;
-/// A border crosses itself where each side goes past the other by this, degrees: a millimetre.
-const CROSSING: f64 = 1e-8;
+/// Areas below this are rounding, square metres: borders with corners on one side only are off by micrometres.
+const ROUNDING_M2: f64 = 0.01;
+/// How far both edges must extend past each other to count as a self-intersection, degrees: a millimetre.
+const CROSSING_DEPTH: f64 = 1e-8;
 
-/// What is wrong with a grid that can be read.
+/// Defects of a grid that parses.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Findings {
-    /// Borders that are none, in order of the codes.
+pub struct GridDefects {
+    /// Invalid rings, in order of the codes.
     pub rings: Vec<RingFault>,
     /// Ground that two cells claim, in order of the codes.
     pub overlaps: Vec<Overlap>,
-    /// Overlaps too thin or too small to matter: how a border was rounded.
+    /// Overlaps too thin or too small to matter, from rounded borders.
     pub overlap_slivers: Slivers,
-    /// Ground that cells surround and none holds, the largest first.
+    /// Enclosed ground that belongs to no cell, the largest first.
     pub gaps: Vec<Gap>,
-    /// The same, too thin or too small to matter.
+    /// Gaps too thin or too small to matter.
     pub gap_slivers: Slivers,
 }
 
-/// Ground that does not matter, counted.
+/// Negligible pieces of ground, counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Slivers {
-    /// How many pieces.
+    /// Number of pieces.
     pub count: usize,
-    /// All of them together, square metres.
+    /// Their total area, square metres.
     pub area_m2: f64,
-    /// The largest, and where it lies.
+    /// Area and position of the largest.
     pub largest: Option<(f64, LonLat)>,
 }
 
@@ -53,14 +54,14 @@ impl Slivers {
     }
 }
 
-/// Ground that two cells claim: it is filed in the lower code.
+/// Ground that two cells claim; cases there are filed under the lower code.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Overlap {
-    /// The cells, the lower code first.
+    /// The cells, lower code first.
     pub cells: [CellCode; 2],
-    /// How much, square metres.
+    /// Area, square metres.
     pub area_m2: f64,
-    /// A place in it.
+    /// A point in it.
     pub at: LonLat,
 }
 
@@ -69,39 +70,36 @@ impl fmt::Display for Overlap {
         let [a, b] = &self.cells;
         let LonLat { lon, lat } = self.at;
         let area = self.area_m2;
-        write!(
-            f,
-            "the cells {a} and {b} overlap by {area:.0} m² at [{lon:.6}, {lat:.6}]"
-        )
+        write!(f, "cells {a} and {b} overlap by {area:.0} m² at [{lon:.6}, {lat:.6}]")
     }
 }
 
-/// Ground that cells surround and none holds: what lies there is not filed.
+/// Enclosed ground that belongs to no cell; nothing there is filed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gap {
-    /// How much, square metres.
+    /// Area, square metres.
     pub area_m2: f64,
-    /// A place in it.
+    /// A point in it.
     pub at: LonLat,
 }
 
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let LonLat { lon, lat } = self.at;
-        write!(f, "no cell holds {:.0} m² at [{lon:.6}, {lat:.6}]", self.area_m2)
+        write!(f, "no cell covers {:.0} m² at [{lon:.6}, {lat:.6}]", self.area_m2)
     }
 }
 
-/// A ring that bounds nothing, or not one piece of ground.
+/// A ring that encloses no area, or crosses itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RingFault {
-    /// Whose.
+    /// The cell.
     pub cell: CellCode,
-    /// Which of its polygons, from 0.
+    /// Index of the polygon.
     pub polygon: usize,
-    /// Which ring of that; 0 is the outline.
+    /// Index of the ring; 0 is the outline.
     pub ring: usize,
-    /// The two edges that cross (an edge is counted by its first corner, from 0) and where; `None` for a ring without area.
+    /// The two edges that cross (each by the index of its first corner) and where; `None` for a ring without area.
     pub crossing: Option<([usize; 2], LonLat)>,
 }
 
@@ -110,7 +108,7 @@ impl fmt::Display for RingFault {
         let Self {
             cell, polygon, ring, ..
         } = self;
-        write!(f, "the cell {cell}, polygon {polygon}, ring {ring} ")?;
+        write!(f, "cell {cell}, polygon {polygon}, ring {ring} ")?;
         match self.crossing {
             None => f.write_str("has no area"),
             Some(([a, b], LonLat { lon, lat })) => {
@@ -121,38 +119,38 @@ impl fmt::Display for RingFault {
 }
 
 impl Grid {
-    /// Everything that keeps the cells from being a grid. Some seconds for 100,000 cells (see docs/performance.md): for when
-    /// the file changes, not for each candidate.
-    pub fn check(&self) -> Findings {
-        let mut found = Findings::default();
+    /// All defects of the grid. Takes some seconds for 100,000 cells (see docs/performance.md): run it when the file
+    /// changes, not per candidate.
+    pub fn check(&self) -> GridDefects {
+        let mut found = GridDefects::default();
         for cell in &self.cells {
-            rings(cell, &mut found.rings);
+            check_rings(cell, &mut found.rings);
         }
         self.overlaps(&mut found);
         self.gaps(&mut found);
         found
     }
 
-    fn overlaps(&self, found: &mut Findings) {
+    fn overlaps(&self, found: &mut GridDefects) {
         for (a, b) in self.near_pairs(0.0) {
             let (a, b) = (&self.cells[a], &self.cells[b]);
-            let Some(common) = border::common(a, b).filter(|c| c.area_m2 > NOTHING_M2) else {
+            let Some(shared) = border::intersection(a, b).filter(|c| c.area_m2 > ROUNDING_M2) else {
                 continue;
             };
-            if is_sliver(common.area_m2, common.width_m) {
-                found.overlap_slivers.add(common.area_m2, common.at);
+            if is_sliver(shared.area_m2, shared.width_m) {
+                found.overlap_slivers.add(shared.area_m2, shared.at);
             } else {
                 found.overlaps.push(Overlap {
                     cells: [a.code.clone(), b.code.clone()],
-                    area_m2: common.area_m2,
-                    at: common.at,
+                    area_m2: shared.area_m2,
+                    at: shared.at,
                 });
             }
         }
     }
 
-    /// The holes of the union of all cells.
-    fn gaps(&self, found: &mut Findings) {
+    /// Gaps are the holes in the union of all cells.
+    fn gaps(&self, found: &mut GridDefects) {
         let polygons: Vec<geo::Polygon> = self
             .cells
             .iter()
@@ -165,9 +163,9 @@ impl Grid {
                 let Some(bounds) = hole.bounding_rect() else { continue };
                 let extent = [bounds.min(), bounds.max()]
                     .into_iter()
-                    .fold(Extent::NOWHERE, |e, c| e.with(LonLat { lon: c.x, lat: c.y }));
-                let plane = LocalPlane::at(extent.middle());
-                // Cells that stand apart within the hole are no gap.
+                    .fold(Extent::EMPTY, |e, c| e.including(LonLat { lon: c.x, lat: c.y }));
+                let plane = LocalPlane::at(extent.centre());
+                // Cells that stand apart inside the hole are not part of the gap.
                 let around = geo::Polygon::new(hole.clone(), Vec::new());
                 let within: Vec<&LineString> = islands
                     .iter()
@@ -177,7 +175,7 @@ impl Grid {
                     .filter(|ring| ring.0.first().is_some_and(|c| bounds.contains(c) && around.contains(c)))
                     .collect();
                 let area_m2 = area_m2(hole, &plane) - within.iter().map(|ring| area_m2(ring, &plane)).sum::<f64>();
-                if area_m2 < NOTHING_M2 {
+                if area_m2 < ROUNDING_M2 {
                     continue;
                 }
                 let (unit_lon, unit_lat) = plane.degrees(1.0);
@@ -186,7 +184,7 @@ impl Grid {
                 let gap = geo::Polygon::new(hole.clone(), within.into_iter().cloned().collect());
                 let at = gap
                     .interior_point()
-                    .map_or(extent.middle(), |p| LonLat { lon: p.x(), lat: p.y() });
+                    .map_or(extent.centre(), |p| LonLat { lon: p.x(), lat: p.y() });
                 if is_sliver(area_m2, area_m2 / diagonal_m) {
                     found.gap_slivers.add(area_m2, at);
                 } else {
@@ -202,7 +200,7 @@ fn is_sliver(area_m2: f64, width_m: f64) -> bool {
     area_m2 < SLIVER_AREA_M2 || width_m < SLIVER_WIDTH_M
 }
 
-/// Outline counter-clockwise, holes clockwise: the union counts how often a place is wound around.
+/// Outline counter-clockwise, holes clockwise, because the union counts winding numbers.
 fn oriented(rings: &super::Polygon) -> Option<geo::Polygon> {
     let turned = |ring: &Vec<LonLat>, is_left: bool| {
         let mut corners: Vec<geo::Coord> = ring.iter().map(|p| geo::Coord { x: p.lon, y: p.lat }).collect();
@@ -221,7 +219,8 @@ fn area_m2(ring: &LineString, plane: &LocalPlane) -> f64 {
     twice_area(ring.0.iter().map(metres)).abs() / 2.0
 }
 
-/// The shoelace formula from the first corner, which keeps the numbers small; positive counter-clockwise.
+/// Twice the area by the shoelace formula, relative to the first corner to keep the numbers small; positive if
+/// counter-clockwise.
 fn twice_area(mut ring: impl Iterator<Item = (f64, f64)>) -> f64 {
     let Some((x0, y0)) = ring.next() else { return 0.0 };
     let mut from = (0.0, 0.0);
@@ -234,14 +233,14 @@ fn twice_area(mut ring: impl Iterator<Item = (f64, f64)>) -> f64 {
     sum
 }
 
-/// At most one fault a ring: where a border crosses itself once it does so often.
-fn rings(cell: &Cell, found: &mut Vec<RingFault>) {
-    let plane = LocalPlane::at(cell.extent.middle());
+/// At most one fault per ring: a border that crosses itself usually does so many times.
+fn check_rings(cell: &Cell, found: &mut Vec<RingFault>) {
+    let plane = LocalPlane::at(cell.extent.centre());
     for (polygon, rings) in cell.polygons.iter().enumerate() {
         for (ring, corners) in rings.iter().enumerate() {
             let crossing = self_crossing(corners);
             let area_m2 = twice_area(corners.iter().map(|p| plane.metres(*p))).abs() / 2.0;
-            if crossing.is_some() || area_m2 < NOTHING_M2 {
+            if crossing.is_some() || area_m2 < ROUNDING_M2 {
                 found.push(RingFault {
                     cell: cell.code.clone(),
                     polygon,
@@ -253,7 +252,8 @@ fn rings(cell: &Cell, found: &mut Vec<RingFault>) {
     }
 }
 
-/// The first two edges that cross, found by a sweep from the south: an edge is compared with those that begin before it ends.
+/// The first two edges that cross, by a sweep from the south: each edge is compared with those that begin before it
+/// ends.
 fn self_crossing(corners: &[LonLat]) -> Option<([usize; 2], LonLat)> {
     let mut edges: Vec<_> = border::edges(corners).map(|e| (e.extent(), e)).enumerate().collect();
     edges.sort_by(|(_, (a, _)), (_, (b, _))| a.south.total_cmp(&b.south));
@@ -262,9 +262,9 @@ fn self_crossing(corners: &[LonLat]) -> Option<([usize; 2], LonLat)> {
             .iter()
             .take_while(|(_, (other, _))| other.south <= extent.north);
         for (second, (other_extent, other)) in beside {
-            // Neighbours share a corner, which is not past each other.
-            if extent.meets(other_extent)
-                && let Some(at) = edge.crossing(other, CROSSING)
+            // Adjacent edges share a corner, which does not count as crossing.
+            if extent.intersects(other_extent)
+                && let Some(at) = edge.crossing(other, CROSSING_DEPTH)
             {
                 return Some(([*first.min(second), *first.max(second)], at));
             }
@@ -292,12 +292,12 @@ mod tests {
     }
 
     #[test]
-    fn a_lattice_is_a_grid() {
-        assert_eq!(lattice(30, 20).check(), Findings::default());
+    fn a_lattice_has_no_defects() {
+        assert_eq!(lattice(30, 20).check(), GridDefects::default());
     }
 
     #[test]
-    fn an_overlap_is_told_with_its_cells_and_its_area() {
+    fn an_overlap_is_reported_with_its_cells_and_area() {
         // 0.0001° of 0.001°: 9.2 m by 110.9 m.
         let found = grid(&[
             json!([ring(113.0, 34.0, 0.0011, 0.001)]),
@@ -310,7 +310,7 @@ mod tests {
         };
         assert_eq!(
             overlap.to_string(),
-            "the cells 410105001001000 and 410105001001001 overlap by 1025 m² at [113.001050, 34.000500]"
+            "cells 410105001001000 and 410105001001001 overlap by 1025 m² at [113.001050, 34.000500]"
         );
     }
 
@@ -326,19 +326,19 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_within_anothers_hole_does_not_overlap_it_and_one_without_a_hole_does() {
+    fn a_cell_in_a_hole_does_not_overlap_and_one_without_the_hole_does() {
         let inner = ring(113.001, 34.001, 0.001, 0.001);
         let outer = ring(113.0, 34.0, 0.003, 0.003);
         let holed = grid(&[json!([outer, inner]), json!([inner])]).check();
-        assert_eq!(holed, Findings::default());
+        assert_eq!(holed, GridDefects::default());
         let whole = grid(&[json!([outer]), json!([inner])]).check();
         assert_eq!(whole.overlaps.len(), 1, "{whole:?}");
         assert!((whole.overlaps[0].area_m2 - 10_240.0).abs() < 50.0, "{whole:?}");
     }
 
     #[test]
-    fn a_gap_is_ground_that_cells_surround() {
-        // Nine cells without the middle one; a bay at the rim is none.
+    fn enclosed_ground_without_a_cell_is_a_gap() {
+        // Nine cells without the middle one and one at the rim: a bay, not a gap.
         let cells: Vec<Value> = (0..9)
             .filter(|n| ![1, 4].contains(n))
             .map(|n| {
@@ -361,15 +361,15 @@ mod tests {
             (113.001..113.002).contains(&gap.at.lon) && (34.0009..34.002).contains(&gap.at.lat),
             "{gap}"
         );
-        // A cell that stands in it takes its part.
+        // A cell inside the gap takes its part of it.
         closed.push(json!([ring(113.0012, 34.0012, 0.0006, 0.0006)]));
         let less = grid(&closed).check();
         assert!((less.gaps[0].area_m2 - (gap.area_m2 - 3686.0)).abs() < 20.0, "{less:?}");
     }
 
     #[test]
-    fn a_border_with_more_corners_on_one_side_is_none_to_tell() {
-        // A slanted border, halved on one side only: the corner cannot lie on it exactly.
+    fn a_border_with_more_corners_on_one_side_is_no_defect() {
+        // A slanted border, halved on one side only, so the extra corner cannot lie on it exactly.
         let west = json!([[
             [113.0, 34.0],
             [113.001, 34.0],
@@ -386,11 +386,11 @@ mod tests {
             [lon, lat],
             [113.001, 34.0]
         ]]);
-        assert_eq!(grid(&[west, east]).check(), Findings::default());
+        assert_eq!(grid(&[west, east]).check(), GridDefects::default());
     }
 
     #[test]
-    fn rings_that_bound_nothing_are_told() {
+    fn rings_without_area_or_crossing_themselves_are_reported() {
         let bow = json!([[
             [113.0, 34.0],
             [113.001, 34.001],
@@ -400,19 +400,19 @@ mod tests {
         ]]);
         let flat = json!([[[114.0, 34.0], [114.001, 34.0], [114.002, 34.0], [114.0, 34.0]]]);
         let found = grid(&[bow, flat]).check();
-        let told: Vec<String> = found.rings.iter().map(ToString::to_string).collect();
+        let messages: Vec<String> = found.rings.iter().map(ToString::to_string).collect();
         assert_eq!(
-            told,
+            messages,
             [
-                "the cell 410105001001000, polygon 0, ring 0 crosses itself at [113.000500, 34.000500] (edges 0 and 2)",
-                "the cell 410105001001001, polygon 0, ring 0 has no area",
+                "cell 410105001001000, polygon 0, ring 0 crosses itself at [113.000500, 34.000500] (edges 0 and 2)",
+                "cell 410105001001001, polygon 0, ring 0 has no area",
             ]
         );
     }
 
     proptest! {
         #[test]
-        fn the_common_area_is_that_of_a_boolean_operation(
+        fn the_shared_area_matches_a_boolean_operation(
             // Star-shaped rings, so that neither crosses itself.
             radii in prop::collection::vec((0.2f64..1.0, 0.2f64..1.0), 3..14),
             dx in -1.0f64..1.0, dy in -1.0f64..1.0,
@@ -429,14 +429,14 @@ mod tests {
             let cell = |ring: &Vec<LonLat>| Cell {
                 code: "1".into(),
                 polygons: vec![vec![ring.clone()]],
-                extent: ring.iter().fold(Extent::NOWHERE, |e, p| e.with(*p)),
+                extent: ring.iter().fold(Extent::EMPTY, |e, p| e.including(*p)),
             };
             let polygon = |ring: &Vec<LonLat>| oriented(&vec![ring.clone()]).unwrap();
-            let found = border::common(&cell(&a), &cell(&b)).map_or(0.0, |c| c.area_m2);
+            let found = border::intersection(&cell(&a), &cell(&b)).map_or(0.0, |c| c.area_m2);
             let square_degrees = polygon(&a).intersection(&polygon(&b)).unsigned_area();
             let (unit_lon, unit_lat) = LocalPlane::at(LonLat { lon: 113.0, lat: 34.0 }).degrees(1.0);
             let truth = square_degrees / unit_lon / unit_lat;
-            // The boolean operation rounds to a grid, and the metres are those of another latitude.
+            // The boolean operation snaps to a grid, and its metres are those of another latitude.
             prop_assert!((found - truth).abs() < 0.5 + truth * 1e-3, "{found} {truth}");
         }
     }

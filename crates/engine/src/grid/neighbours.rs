@@ -1,11 +1,11 @@
-//! Which cells lie beside which.
+//! Adjacency of cells.
 
 use super::{CellCode, Grid, LonLat, border};
 
-/// Borders that come this near are one border, metres: as much as a map is read to, and more than exports round to.
+/// Borders this close are shared, metres: the accuracy of a map reading, and more than exports round by.
 const REACH_M: f64 = 0.5;
 
-/// One cell of one [`Grid`]: its place in the order of the codes. It means nothing to another grid.
+/// A cell of one [`Grid`], by its position in code order. Meaningless for another grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CellIndex(u32);
 
@@ -20,7 +20,7 @@ impl Neighbours {
     fn of(grid: &Grid) -> Self {
         let mut pairs = Vec::new();
         for (a, b) in grid.near_pairs(REACH_M) {
-            if border::are_near(&grid.cells[a], &grid.cells[b], REACH_M) {
+            if border::are_within(&grid.cells[a], &grid.cells[b], REACH_M) {
                 pairs.push((a as u32, b as u32));
                 pairs.push((b as u32, a as u32));
             }
@@ -37,9 +37,9 @@ impl Neighbours {
 }
 
 impl Grid {
-    /// The cells that share a piece of border or a corner with `cell`, or come within half a metre of it; in order of their
-    /// codes, without itself. All of the grid is worked out at the first call (see docs/performance.md), then it is a
-    /// look-up.
+    /// The cells that share part of a border or a corner with `cell`, or come within half a metre of it; in order of
+    /// their codes, without `cell`. Computed for the whole grid on the first call (see docs/performance.md), then
+    /// looked up.
     pub fn neighbours(&self, cell: CellIndex) -> &[CellIndex] {
         let Neighbours { starts, all } = self.neighbours.get_or_init(|| Neighbours::of(self));
         let i = cell.0 as usize;
@@ -49,18 +49,18 @@ impl Grid {
         }
     }
 
-    /// The cell that holds `at`, as [`cell_of`](Self::cell_of) tells it.
+    /// The cell that contains `at`; see [`cell_of`](Self::cell_of).
     pub fn index_of(&self, at: LonLat) -> Option<CellIndex> {
-        self.holding(at).map(|index| CellIndex(index as u32))
+        self.cell_index_at(at).map(|index| CellIndex(index as u32))
     }
 
-    /// The cell of that code.
+    /// The cell with this code.
     pub fn find(&self, code: &CellCode) -> Option<CellIndex> {
         let found = self.cells.binary_search_by(|cell| cell.code.cmp(code));
         found.ok().map(|index| CellIndex(index as u32))
     }
 
-    /// A cell's code; `None` for an index of another grid that this one does not reach.
+    /// A cell's code; `None` for an index that this grid does not have.
     pub fn code(&self, cell: CellIndex) -> Option<&CellCode> {
         self.cells.get(cell.0 as usize).map(|cell| &cell.code)
     }

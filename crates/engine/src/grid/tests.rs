@@ -42,7 +42,7 @@ pub(super) fn parse(file: &Value) -> Result<Grid, Vec<GridFault>> {
     Grid::parse(&file.to_string(), &spec())
 }
 
-/// `columns` × `rows` cells of 0.001°, numbered from the south-west, written in reverse so that order must be made.
+/// `columns` × `rows` cells of 0.001°, numbered from the south-west, written in reverse so that parsing must sort them.
 pub(super) fn lattice(columns: usize, rows: usize) -> Grid {
     let mut features: Vec<Value> = (0..columns * rows)
         .map(|n| {
@@ -62,7 +62,7 @@ fn at(lon: f64, lat: f64) -> LonLat {
 }
 
 #[test]
-fn finds_the_cell_and_nothing_outside() {
+fn finds_the_cell_and_none_outside_the_grid() {
     let grid = lattice(4, 3);
     assert_eq!(grid.len(), 12);
     assert_eq!(grid.cell_of(at(113.0015, 34.0005)).unwrap().as_str(), code(1));
@@ -113,7 +113,7 @@ fn a_hole_is_outside_and_a_multipolygon_is_one_cell() {
 }
 
 #[test]
-fn neighbours_are_those_within_reach() {
+fn cells_within_a_radius_are_found() {
     let grid = lattice(3, 3);
     let names = |at, r| {
         grid.cells_within(at, r)
@@ -134,7 +134,7 @@ fn neighbours_are_those_within_reach() {
     assert!(names(at(112.9, 34.0005), 20.0).is_empty());
 }
 
-/// Their codes' last digits.
+/// Last digits of the neighbours' codes.
 fn beside(grid: &Grid, lon: f64, lat: f64) -> Vec<String> {
     let cell = grid.index_of(at(lon, lat)).unwrap();
     let codes = grid.neighbours(cell).iter().map(|n| grid.code(*n).unwrap());
@@ -142,7 +142,7 @@ fn beside(grid: &Grid, lon: f64, lat: f64) -> Vec<String> {
 }
 
 #[test]
-fn cells_know_those_beside_them() {
+fn neighbours_share_a_border_or_a_corner() {
     let grid = lattice(4, 3);
     assert_eq!(
         beside(&grid, 113.0015, 34.0015),
@@ -155,7 +155,7 @@ fn cells_know_those_beside_them() {
 }
 
 #[test]
-fn a_border_that_is_not_quite_shared_is_one_all_the_same() {
+fn nearly_shared_borders_make_cells_neighbours() {
     // 0.000003° are 0.28 m, 0.00001° 0.92 m.
     let grid = parse(&file(vec![
         feature(json!(code(1)), json!([ring(113.0, 34.0, 0.001, 0.001)])),
@@ -167,7 +167,7 @@ fn a_border_that_is_not_quite_shared_is_one_all_the_same() {
     assert_eq!(
         beside(&grid, 113.0008, 34.0008),
         ["002"],
-        "nor one within it, whose border is far"
+        "not the one inside it, whose border is far"
     );
     assert_eq!(beside(&grid, 113.0015, 34.0005), ["001"]);
     assert!(beside(&grid, 113.0025, 34.0005).is_empty());
@@ -178,7 +178,7 @@ fn faults(file: &Value) -> Vec<String> {
 }
 
 #[test]
-fn the_files_crs_is_stated_and_is_the_configured_one() {
+fn the_file_must_state_the_configured_crs() {
     let mut unstated = file(vec![feature(json!(code(1)), json!([ring(113.0, 34.0, 1.0, 1.0)]))]);
     for (name, accepted) in [
         ("EPSG:4490", true),
@@ -202,21 +202,21 @@ fn the_files_crs_is_stated_and_is_the_configured_one() {
     assert!(Grid::parse(&unstated.to_string(), &crs84).is_ok());
 
     unstated.as_object_mut().unwrap().remove("crs");
-    let said = faults(&unstated);
-    assert_eq!(said.len(), 1);
+    let messages = faults(&unstated);
+    assert_eq!(messages.len(), 1);
     assert!(
-        said[0].starts_with("the file does not state its CRS") && said[0].contains("EPSG:4490"),
+        messages[0].starts_with("the file does not state its CRS") && messages[0].contains("EPSG:4490"),
         "{}",
-        said[0]
+        messages[0]
     );
 
     let metres = GridSpec {
         crs: "EPSG:4547".into(),
         ..spec()
     };
-    let said = Grid::parse(&file(vec![]).to_string(), &metres).unwrap_err();
+    let messages = Grid::parse(&file(vec![]).to_string(), &metres).unwrap_err();
     assert_eq!(
-        said[0],
+        messages[0],
         GridFault::CrsUnsupported {
             configured: "EPSG:4547".into()
         }
@@ -224,13 +224,13 @@ fn the_files_crs_is_stated_and_is_the_configured_one() {
 }
 
 #[test]
-fn every_fault_is_told_at_once_with_its_feature() {
+fn all_faults_are_reported_at_once_with_their_feature() {
     let good = ring(113.0, 34.0, 1.0, 1.0);
     let mut bare = feature(json!(""), json!([good]));
     bare["properties"] = json!({"name": "no code"});
     let mut point = feature(json!(code(4)), json!([good]));
     point["geometry"] = json!({"type": "Point", "coordinates": [113.0, 34.0]});
-    let said = faults(&file(vec![
+    let messages = faults(&file(vec![
         feature(json!(code(1)), json!([good])),
         feature(json!(410_105_001_001_002_u64), json!([good])),
         feature(json!("41010500100100"), json!([good])),
@@ -247,30 +247,30 @@ fn every_fault_is_told_at_once_with_its_feature() {
             json!([[[34.0, 113.0], [34.0, 114.0], [35.0, 113.0], [34.0, 113.0]]]),
         ),
     ]));
-    insta::assert_snapshot!(said.join("\n"), @r#"
-    features[1]: property "code" is 410105001001002, a code is a string: export it as text
+    insta::assert_snapshot!(messages.join("\n"), @r#"
+    features[1]: property "code" is 410105001001002, but a code must be a string: export it as text
     features[2] (code "41010500100100"): the code does not match `^\d{15}$`: correct the code, or code_pattern
-    features[3] (code "410105001001001"): features[0] has the same code: join the two as a MultiPolygon, or correct one
+    features[3] (code "410105001001001"): features[0] has the same code: merge the two into a MultiPolygon, or correct one
     features[4]: no property "code": name the one that holds the code in code_property
-    features[5] (code "410105001001004"): its geometry is Point, a cell is a Polygon or a MultiPolygon
+    features[5] (code "410105001001004"): the geometry is Point; a cell must be a Polygon or a MultiPolygon
     features[6] (code "410105001001005"): polygon 0, ring 0 is not closed: repeat its first position at its end
-    features[7] (code "410105001001006"): polygon 0, ring 0 has 3 positions, a ring has 4 or more, the last equal to the first
-    features[8] (code "410105001001007"): polygon 0, ring 0 has the position [34.0, 113.0], which is no [lon, lat] in degrees: the order may be exchanged, or the file projected to metres
+    features[7] (code "410105001001006"): polygon 0, ring 0 has 3 positions; a ring needs 4 or more, the last equal to the first
+    features[8] (code "410105001001007"): polygon 0, ring 0 has the position [34.0, 113.0], which is not [lon, lat] in degrees: the order may be swapped, or the file projected to metres
     "#);
 }
 
 #[test]
-fn a_bad_pattern_and_a_file_that_is_none_are_told() {
+fn a_bad_pattern_and_an_invalid_file_are_reported() {
     let spec = GridSpec {
         code_pattern: "(".into(),
         ..spec()
     };
-    let said = Grid::parse("{", &spec).unwrap_err();
-    assert!(matches!(said[0], GridFault::BadPattern { .. }), "{said:?}");
-    assert!(matches!(said[1], GridFault::NotGeoJson(_)), "{said:?}");
+    let messages = Grid::parse("{", &spec).unwrap_err();
+    assert!(matches!(messages[0], GridFault::BadPattern { .. }), "{messages:?}");
+    assert!(matches!(messages[1], GridFault::NotGeoJson(_)), "{messages:?}");
     assert_eq!(
         faults(&file(vec![])),
-        ["the file holds no cell: export the unit cells as polygons"]
+        ["the file contains no cells: export the unit cells as polygons"]
     );
     assert!(Grid::parse(r#"{"type":"Feature","geometry":null,"properties":null}"#, &self::spec()).is_err());
 }
@@ -278,7 +278,7 @@ fn a_bad_pattern_and_a_file_that_is_none_are_told() {
 proptest! {
     #[test]
     fn the_index_finds_what_a_full_search_finds(
-        // Triangles of all sizes that overlap at will, and points in and around them.
+        // Triangles of all sizes that may overlap, and points in and around them.
         triangles in prop::collection::vec(prop::collection::vec((113.0f64..113.1, 34.0f64..34.1), 3), 1..60),
         points in prop::collection::vec((112.99f64..113.11, 33.99f64..34.11), 1..40),
         radius_m in 0.0f64..2000.0,
@@ -290,20 +290,21 @@ proptest! {
         let grid = parse(&file(features)).unwrap();
         for (lon, lat) in points {
             let p = at(lon, lat);
-            let holding = grid.cells.iter().find(|c| c.holds(p)).map(|c| &c.code);
+            let holding = grid.cells.iter().find(|c| c.contains(p)).map(|c| &c.code);
             prop_assert_eq!(grid.cell_of(p), holding);
             let plane = LocalPlane::at(p);
             let near: Vec<_> = grid.cells.iter()
-                .filter(|c| c.holds(p) || c.edge_distance_m(&plane) <= radius_m).map(|c| &c.code).collect();
+                .filter(|c| c.contains(p) || c.edge_distance_m(&plane) <= radius_m).map(|c| &c.code).collect();
             prop_assert_eq!(grid.cells_within(p, radius_m), near);
         }
     }
 }
 
-/// What docs/performance.md says of a large city, measured: `cargo test --lib grid_at_scale -- --ignored --nocapture`.
+/// Measures the figures for a large city in docs/performance.md: `cargo test -p gridwatch-engine --lib grid_at_scale --
+/// --ignored --nocapture`.
 #[test]
 #[ignore = "takes seconds and asserts nothing about time"]
-#[allow(clippy::disallowed_methods, reason = "it measures")]
+#[allow(clippy::disallowed_methods, reason = "measures time")]
 fn grid_at_scale() {
     let timed = |what: &str, f: &mut dyn FnMut()| {
         let start = std::time::Instant::now();
@@ -312,7 +313,7 @@ fn grid_at_scale() {
     };
     const COLUMNS: usize = 400;
     const ROWS: usize = 250;
-    // Slanted, so that the extents of neighbours overlap, and with corners that only one side has.
+    // Slanted, so that the extents of neighbours overlap, and with corners on one side only.
     let corner = |column: usize, row: usize| {
         let (x, y) = (column as f64, row as f64);
         [
@@ -333,7 +334,7 @@ fn grid_at_scale() {
     assert_eq!(grid.len(), 100_000);
     let mut found = None;
     timed("check", &mut || found = Some(grid.check()));
-    assert_eq!(found, Some(check::Findings::default()));
+    assert_eq!(found, Some(check::GridDefects::default()));
     let middle = at(113.2, 34.1);
     timed("neighbours of all", &mut || {
         assert_eq!(grid.neighbours(grid.index_of(middle).unwrap()).len(), 8);

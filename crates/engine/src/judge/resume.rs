@@ -1,66 +1,67 @@
-//! What the engine knows beside its cases, to be kept over a restart: a problem that takes a day to confirm must outlast one.
+//! Engine state beside the cases, saved over a restart: a problem that takes a day to confirm must outlast one.
 //!
-//! The cases themselves are the store's. An engine that is configured alike, given back its cases and resumed goes on as the
-//! one before would have.
+//! The store keeps the cases. An engine with the same configuration that gets back its cases and its snapshot continues
+//! as the previous one would have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Engine, Watched, telling};
+use super::{CameraState, Engine, transition_context};
 use crate::{
-    check::Check,
     stage::{Sighting, Stage},
     track::Track,
     types::{CameraId, CaseId, Claim, Effect, NotFiled, Reason, RuleId},
     vacancy::Vacancy,
+    verification::VerificationTally,
 };
 
-/// The engine's memory of things that are no cases, and of when the cases' things were last seen. Opaque; JSON bears new fields.
+/// Engine state beside the cases: tracks, and when the objects of cases were last seen. Opaque; older JSON forms stay
+/// readable.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     now: Timestamp,
-    cameras: BTreeMap<CameraId, Watched>,
-    seen: Vec<Seen>,
-    /// What other boxes had open.
+    cameras: BTreeMap<CameraId, CameraState>,
+    seen: Vec<CaseMemory>,
+    /// Open cases of other boxes.
     #[serde(default)]
     claims: Vec<Claim>,
 }
 
-/// What the store does not know of a case.
+/// Per-case state that the store does not keep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Seen {
+struct CaseMemory {
     case: CaseId,
     rule: Option<RuleId>,
     last_seen: Timestamp,
-    #[serde(default = "anew")]
+    #[serde(default = "default_vacancy")]
     vacancy: Option<Vacancy>,
     #[serde(default)]
-    check: Check,
+    check: VerificationTally,
 }
 
-/// Of a snapshot that was taken before cases were let go.
-fn anew() -> Option<Vacancy> {
+/// For snapshots from before vacancies were tracked.
+fn default_vacancy() -> Option<Vacancy> {
     Some(Vacancy::default())
 }
 
-/// What a start gives back to the engine.
+/// What a restart gives back to the engine.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Resumed {
-    /// Taken from the engine that ran before.
+    /// Taken from the previous engine.
     pub snapshot: Snapshot,
-    /// The looks whose pictures are still there. A candidate whose first picture is not takes another when it is next seen.
+    /// Looks whose pictures still exist. A candidate whose first picture is missing takes another when it is next seen.
     pub pictures: BTreeSet<(CameraId, Timestamp)>,
 }
 
 impl Snapshot {
-    /// What other boxes had open.
+    /// Open cases of other boxes.
     pub fn claims(&self) -> &[Claim] {
         &self.claims
     }
 
-    /// The looks that its candidates hold, oldest first for each camera: the pictures that a start should give back.
+    /// First looks of its candidates, oldest first for each camera: the pictures that a restart should restore.
     pub fn firsts(&self) -> impl Iterator<Item = (CameraId, Timestamp)> {
         self.cameras.iter().flat_map(|(camera, watched)| {
             let tracks = watched.tracks.values().flatten();
@@ -70,7 +71,7 @@ impl Snapshot {
 }
 
 impl Track {
-    /// The pinned look of a candidate.
+    /// The pinned first look of a candidate.
     fn first(&self) -> Option<Sighting> {
         match self.stage {
             Stage::Candidate { first, .. } => Some(first),
@@ -80,7 +81,7 @@ impl Track {
 }
 
 impl Engine {
-    /// What [`Input::Resumed`](super::Input::Resumed) wants, to be kept for the next start.
+    /// The state to save for [`Input::Resumed`](super::Input::Resumed) at the next start.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             now: self.now,
@@ -88,7 +89,7 @@ impl Engine {
             seen: self
                 .register
                 .records()
-                .map(|record| Seen {
+                .map(|record| CaseMemory {
                     case: record.case.id.clone(),
                     rule: record.rule.clone(),
                     last_seen: record.last_seen,
@@ -107,7 +108,7 @@ impl Engine {
         let Resumed { snapshot, pictures } = resumed;
         self.now = snapshot.now;
         for seen in snapshot.seen {
-            self.register.remember(&seen.case, |record| {
+            self.register.restore(&seen.case, |record| {
                 (record.rule, record.last_seen) = (seen.rule, seen.last_seen);
                 (record.vacancy, record.check) = (seen.vacancy, seen.check);
             });
@@ -122,24 +123,27 @@ impl Engine {
                 let is_kept = is_kept && plan.rules.iter().any(|r| r.id == *rule);
                 for track in tracks {
                     if is_kept {
-                        self.go_on(track, &camera, rule, &pictures, effects);
+                        self.resume_track(track, &camera, rule, &pictures, effects);
                     } else {
-                        // Its picture is not pinned yet, so there is none to be let go.
+                        // Its picture is not pinned yet, so there is nothing to unpin.
                         track.stage = Stage::Idle;
-                        track.end(NotFiled::Reconfigured, telling(&camera, rule, self.now, effects));
+                        track.end(
+                            NotFiled::Reconfigured,
+                            transition_context(&camera, rule, self.now, effects),
+                        );
                     }
                 }
                 is_kept
             });
             if is_kept {
-                self.queue.is_anyone_there |= watched.tracks.values().flatten().any(|t| t.rank().is_some());
+                self.queue.has_waiting |= watched.tracks.values().flatten().any(|t| t.rank().is_some());
                 self.cameras.insert(camera, watched);
             }
         }
     }
 
-    /// Goes on with one track, as far as its case and its picture are still there.
-    fn go_on(
+    /// Resumes one track, if its case and its picture still exist.
+    fn resume_track(
         &self,
         track: &mut Track,
         camera: &CameraId,
@@ -148,18 +152,18 @@ impl Engine {
         effects: &mut Vec<Effect>,
     ) {
         let at = self.now;
-        track.note(Reason::Restarted, telling(camera, rule, at, effects));
-        let has_lost_its_picture = match &track.stage {
+        track.record_event(Reason::Restarted, transition_context(camera, rule, at, effects));
+        let has_lost_picture = match &track.stage {
             Stage::Candidate { first, .. } => !pictures.contains(&(camera.clone(), first.at)),
-            // Confirmed, and never committed.
+            // Confirmed, but never committed.
             Stage::AtCase(case) => !self.register.is_known(case),
             _ => false,
         };
-        if has_lost_its_picture {
-            track.turn(
+        if has_lost_picture {
+            track.change_stage(
                 Stage::Retry { until: at },
                 Reason::PictureLost,
-                telling(camera, rule, at, effects),
+                transition_context(camera, rule, at, effects),
             );
         } else if let Some(first) = track.first() {
             effects.push(Effect::Pin {

@@ -1,32 +1,32 @@
-//! What a thing looks like, in twelve bytes.
+//! A 12-byte appearance descriptor.
 
 use serde::{Deserialize, Serialize};
 
-/// Mean luma and chroma of the four quarters of a thing's box (top left, top right, bottom left, bottom right; Y, U, V each on
-/// 0..=255, chroma around 128): enough to tell a green bag from a red one, and nobody from anybody.
+/// Mean luma and chroma of the four quarters of an object's box (top left, top right, bottom left, bottom right; Y, U,
+/// V each, 0..=255, chroma around 128). Enough to tell a green bag from a red one, but not to identify a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Appearance(pub [u8; 12]);
 
-/// The distance at which two appearances resemble each other half. `models/measure_appearance.py` measured distances on 500
-/// labelled boxes of garbage (the dev splits of two public sets): a box and itself 10 % off its place: median 2.5; the same
-/// under other light (half to 1.6 times, white balance 12 %, gamma, a shadow over a part, noise): 6, 99 % within 17; another
-/// thing of the same picture: median 14; of another picture: 19.
+/// The distance at which the resemblance is one half. `models/measure_appearance.py` measured distances on 500 labelled
+/// boxes of garbage (the dev splits of two public data sets): the same box shifted by 10 %: median 2.5; the same under
+/// other light (0.5 to 1.6 times, white balance 12 %, gamma, a partial shadow, noise): 6, 99 % within 17; another
+/// object in the same picture: median 14; in another picture: 19.
 const HALF_AWAY: f64 = 10.0;
 
 impl Appearance {
-    /// Less than this is another thing, whatever the light: one thing in 250 is so far from itself under another light, and
-    /// a quarter of the other things in a picture.
+    /// Below this resemblance it is another object, whatever the light: one object in 250 falls below it under other
+    /// light, and a quarter of the other objects in a picture do.
     pub const OTHER_THING: f64 = 0.2;
 
-    /// How much two things look alike, 1 = the same, towards 0. Luma counts relative to the box's own mean, so that a cloud
-    /// changes little; chroma as it is.
+    /// Similarity of two appearances: 1 = identical, towards 0. Luma is compared relative to the box's own mean, so
+    /// that a cloud changes little; chroma is compared as it is.
     pub fn resemblance(&self, other: &Self) -> f64 {
         let away = self.distance(other) / HALF_AWAY;
         1.0 / (1.0 + away * away)
     }
 
-    /// Whether it was seen in colour: without, it says too little to tell things apart.
+    /// Whether it was seen in colour; without colour it cannot tell objects apart.
     pub fn has_colour(&self) -> bool {
         self.0
             .chunks_exact(3)
@@ -36,7 +36,7 @@ impl Appearance {
     fn distance(&self, other: &Self) -> f64 {
         let mean = |a: &Self| {
             let sum: u32 = a.0.iter().step_by(3).map(|y| u32::from(*y)).sum();
-            // What is nearly black has no structure to compare.
+            // A nearly black box has no structure to compare.
             (f64::from(sum) / 4.0).max(8.0)
         };
         let (mean_a, mean_b) = (mean(self), mean(other));
@@ -45,7 +45,7 @@ impl Appearance {
             luma += (f64::from(a[0]) / mean_a - f64::from(b[0]) / mean_b).abs();
             chroma += f64::from(a[1].abs_diff(b[1])) + f64::from(a[2].abs_diff(b[2]));
         }
-        // Means over the four quarters; a quarter's luma is worth half of 64 steps for each of its box's mean.
+        // Mean over the four quarters; a luma difference as large as the box's mean counts as 32.
         luma / 4.0 * 32.0 + chroma / 8.0
     }
 }

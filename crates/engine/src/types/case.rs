@@ -1,4 +1,4 @@
-//! A case, what the engine remembers of it, and what the platform says.
+//! Cases, what the engine remembers of them, and the platform's replies.
 
 use std::time::Duration;
 
@@ -6,63 +6,63 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Appearance, BBox, CameraId, CaseId, Category, CellCode, Claim, LonLat, NodeId, Noted, PhoneNumber, RuleId,
+    Appearance, BBox, CameraId, CaseId, Category, CellCode, Claim, JournalEntry, LonLat, NodeId, PhoneNumber, RuleId,
     ScheduleId, ZoneId,
 };
 
-/// How a case's place was found.
+/// How a case was located.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlaceMethod {
-    /// From the box's foot through the camera's calibration.
+    /// From the foot of the box, through the camera's calibration.
     Homography,
-    /// The view's fixed place.
+    /// The view's fixed location.
     CameraPoint,
 }
 
-/// Where a case is.
+/// Location of a case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Located {
-    /// On the ground.
+pub struct Location {
+    /// Ground position.
     pub at: LonLat,
-    /// Radius in metres.
+    /// Uncertainty radius, metres.
     pub uncertainty_m: f64,
-    /// How.
+    /// How it was located.
     pub method: PlaceMethod,
-    /// The cell that holds it.
+    /// The cell that contains it.
     pub cell: CellCode,
 }
 
 /// A confirmed, new problem.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
-    /// Derived from what the case is (node, camera, rule, site, first seen), so that replay gives the same.
+    /// Derived from the case's content (node, camera, rule, site, first seen), so that replay gives the same id.
     pub id: CaseId,
-    /// Which rule.
+    /// The rule that filed it.
     pub rule: RuleId,
-    /// Filed as.
+    /// The category it is filed as.
     pub category: Category,
-    /// Seen by.
+    /// The camera that saw it.
     pub camera: CameraId,
-    /// The watch zone its foot stands in, where one is drawn.
+    /// The watch zone that contains its anchor point, if one is drawn.
     pub zone: Option<ZoneId>,
-    /// The schedule that had a say: of the permitted zone it stands in outside the hours, else the rule's `active`, else its
-    /// `pause`.
+    /// The schedule that applied: of the permitted zone it stands in outside the hours, else the rule's `active`, else
+    /// its `pause`.
     pub schedule: Option<ScheduleId>,
-    /// Where.
-    pub located: Located,
-    /// What keeps it from being filed twice: `cell/category/site`, and behind the site's name the number, where one was read.
+    /// Its location.
+    pub located: Location,
+    /// Deduplication key: `cell/category/site`, with the phone number appended if one was read.
     pub dedup_key: String,
-    /// First look that saw it (pinned).
+    /// The first look that saw it (pinned).
     pub first_seen_at: Timestamp,
-    /// Its box at that look.
+    /// Its box in that look.
     pub first_box: BBox,
-    /// The look that confirmed it (pinned), at least the dwell later. Only where evidence failed before is it less: then both
-    /// looks are newer than the failure, and `dwell` still tells the whole presence.
+    /// The look that confirmed it (pinned), at least the dwell later. It may be sooner only after failed evidence: both
+    /// looks are then newer than the failure, and `dwell` still covers the whole presence.
     pub confirmed_at: Timestamp,
-    /// Its box at that look.
+    /// Its box in that look.
     pub confirmed_box: BBox,
-    /// Seen presence, blind time left out.
+    /// Presence without blind time.
     pub dwell: Duration,
     /// Clear looks since the first that saw it.
     pub looks_seen: u32,
@@ -70,44 +70,44 @@ pub struct Case {
     pub looks: u32,
     /// Mean score of the looks that saw it, 0..=1.
     pub confidence: f32,
-    /// What a closer look at it alone scored, where the rule asked for one and it was taken.
-    pub confidence_closer: Option<f32>,
-    /// What it looked like then.
+    /// Score of the second look, if the rule required one and it was taken.
+    pub second_look_score: Option<f32>,
+    /// Its appearance when it was confirmed.
     pub appearance: Option<Appearance>,
-    /// The telephone number that is written there.
+    /// The phone number on it.
     pub number: Option<PhoneNumber>,
-    /// How many boxes it was made of at the confirming look.
+    /// Number of boxes it consisted of in the confirming look.
     pub count: u32,
-    /// The ground it covered then, m², where the camera is calibrated: a square as wide as its box.
+    /// Ground area in that look, m², if the camera is calibrated: a square as wide as its box.
     pub area_m2: Option<f64>,
-    /// What its rule takes for one site at least, metres.
+    /// Merge radius of its rule, metres.
     pub merge_radius_m: f64,
     /// The earlier case at this site that it repeats （回潮）.
     pub recurrence: Option<Recurrence>,
-    /// What it went through before, by the first time of each: hidden, blind, waiting, and why.
-    pub journal: Vec<Noted>,
+    /// Its history as a tracked object, in order of first occurrence.
+    pub journal: Vec<JournalEntry>,
 }
 
 /// The same problem at the same site, within [`Recurrence::WITHIN`] of the end of an earlier case.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recurrence {
-    /// The newest of the earlier cases.
+    /// The latest of the earlier cases.
     pub of: CaseId,
-    /// How often the problem had come back, this time included.
+    /// How many times the problem has recurred, including this one.
     pub count: u32,
-    /// From that case's closing, or from when the box took it back, to the first look of this one.
+    /// From the earlier case's closing or withdrawal to the first look of this one.
     pub since_close: Duration,
 }
 
 impl Recurrence {
-    /// Later than this it is a new problem.
+    /// After this long it is a new problem.
     pub const WITHIN: Duration = Duration::from_hours(7 * 24);
-    /// Back before this, the work was not done: the platform is asked to reopen the case it closed.
+    /// Within this time the work was not done: the platform is asked to reopen the closed case.
     pub const REOPENS_WITHIN: Duration = Duration::from_mins(30);
 }
 
 impl Case {
-    /// What other boxes are told of it; `node` is this one.
+    /// The claim that other boxes receive; `node` is this box.
     pub fn claim(&self, node: &NodeId) -> Claim {
         Claim {
             case: self.id.clone(),
@@ -119,7 +119,7 @@ impl Case {
         }
     }
 
-    /// What the engine must remember of it, in the state that it is in.
+    /// What the engine remembers of the case in `state`.
     pub fn remembered(&self, state: CaseState, at: Timestamp) -> OpenCase {
         OpenCase {
             id: self.id.clone(),
@@ -140,41 +140,41 @@ impl Case {
     }
 }
 
-/// What the engine must know of a case that is open, or was lately.
+/// What the engine remembers of a case that is open or recently ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OpenCase {
-    /// Which.
+    /// The case's id.
     pub id: CaseId,
     /// Category code.
     pub category: String,
-    /// Seen by.
+    /// The camera that filed it.
     pub camera: CameraId,
-    /// The zone, where one is drawn.
+    /// The watch zone, if one is drawn.
     pub zone: Option<ZoneId>,
-    /// Where.
-    pub located: Located,
+    /// Its location.
+    pub located: Location,
     /// Its box when it was confirmed.
     pub bbox: BBox,
-    /// What it looked like then; unknown for cases of old versions.
+    /// Its appearance when it was confirmed; unknown for cases of old versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub appearance: Option<Appearance>,
-    /// The telephone number that is written there, where one was read.
+    /// The phone number on it, if one was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<PhoneNumber>,
     /// Its state.
     pub state: CaseState,
-    /// Its newest revision's time.
+    /// Time of its latest revision.
     pub at: Timestamp,
     /// When it was confirmed; unknown for cases of old versions.
     #[serde(default)]
     pub confirmed_at: Option<Timestamp>,
-    /// How often its problem had come back when it was filed; 0 for the first time.
+    /// How many times its problem had recurred when it was filed; 0 for the first time.
     #[serde(default)]
     pub recurrences: u32,
-    /// The box asked once to reopen it, and does not ask again.
+    /// The box has asked to reopen it, and does not ask again.
     #[serde(default)]
     pub was_reopened: bool,
-    /// A crew said that it dealt with it, or the platform asks: is it still there?
+    /// The open verification question, after a crew reported it fixed or the platform asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<Question>,
 }
@@ -182,51 +182,52 @@ pub struct OpenCase {
 /// The answer to a [`Question`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verified {
-    /// Of which case.
+    /// The case.
     pub case: CaseId,
-    /// By which camera.
+    /// The camera that verified it.
     pub camera: CameraId,
-    /// Where the thing was when the case was confirmed.
+    /// The object's box when the case was confirmed.
     pub bbox: BBox,
-    /// When it was asked.
+    /// When the question was asked.
     pub asked_at: Timestamp,
-    /// When this was known. Where a look decided it, that look.
+    /// When the answer was reached; the time of the look that decided it, if one did.
     pub at: Timestamp,
-    /// The answer.
+    /// The result.
     pub finding: Finding,
-    /// A look was judged at that moment, whose picture shows it, be it a dark one.
+    /// `at` is the time of a look whose picture shows the place, even if too dark to see.
     pub is_look: bool,
-    /// Clear looks that counted since it was asked.
+    /// Clear looks counted since the question.
     pub looks: u32,
-    /// Those of them that saw it.
+    /// How many of them saw the object.
     pub looks_seen: u32,
 }
 
-pub use crate::check::{Finding, Question};
+pub use crate::verification::{Finding, Question};
 
-/// Where a case stands. `filed` and `withdrawn` are the box's own words; `reopened` is of either; the others are the platform's.
+/// State of a case. Only the box sets `filed` and `withdrawn`; either side sets `reopened`; the platform sets the
+/// others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CaseState {
-    /// Committed on the box and on its way.
+    /// Committed on the box, on its way to the platform.
     Filed,
-    /// The platform took it (立案).
+    /// Accepted by the platform (立案).
     Accepted,
-    /// The platform refused it.
+    /// Rejected by the platform.
     Rejected,
-    /// The platform knows it under another number.
+    /// The platform has it under another case number.
     DuplicateOf,
-    /// A crew was sent (派遣).
+    /// A crew was dispatched (派遣).
     Dispatched,
-    /// The crew says it is done (处置).
+    /// The crew reports it fixed (处置).
     Disposed,
-    /// The platform asks whether it is gone (核查).
+    /// The platform asks for verification (核查).
     VerifyRequested,
-    /// Over (结案).
+    /// Closed (结案).
     Closed,
-    /// It came back before it was long closed.
+    /// Reopened: the problem recurred soon after closing.
     Reopened,
-    /// The box takes it back.
+    /// Withdrawn by the box.
     Withdrawn,
 }
 
@@ -245,21 +246,21 @@ impl CaseState {
         Self::Withdrawn,
     ];
 
-    /// How long a case that ended in this state is reckoned with after it was last seen. Open cases are never forgotten.
+    /// How long a case that ended in this state is remembered after it was last seen. Open cases are never forgotten.
     pub fn remembered_for(self) -> Duration {
         const DAY: Duration = Duration::from_hours(24);
         match self {
-            // What a clerk refused is mostly furniture of the street that a detector mistakes; it is seen daily, which
-            // renews this. A month bridges a camera's repair.
+            // Rejected cases are mostly street furniture that the detector mistakes. It is seen daily, which renews
+            // this; a month bridges a camera repair.
             Self::Rejected => 30 * DAY,
-            // The problem is real and gets cleared under its other number, of which the box hears nothing more.
+            // The problem is real and handled under its other number, of which the box hears nothing more.
             Self::DuplicateOf => DAY,
-            // The span within which the domain speaks of a problem that came back.
+            // The period in which a recurring problem counts as recurrence.
             _ => 7 * DAY,
         }
     }
 
-    /// As it is written in JSON.
+    /// The value used in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Filed => "filed",
@@ -284,32 +285,32 @@ impl CaseState {
     }
 }
 
-/// The platform's answer about a case.
+/// The platform's reply about a case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reply {
-    /// Which case.
+    /// The case.
     pub case: CaseId,
-    /// What the platform says it is now.
+    /// The new state.
     pub state: CaseState,
-    /// When the box got the answer.
+    /// When the box received the reply.
     pub at: Timestamp,
-    /// The platform's words, where it gave any.
+    /// The platform's reason, if given.
     #[serde(default)]
     pub reason: Option<String>,
-    /// Until when the crew has time （处置期限）, where it was sent with that.
+    /// The crew's deadline （处置期限）, if given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,
 }
 
 impl Reply {
-    /// What is to be answered after it, of a case that was in state `from` with question `before`: whether the thing is still there,
-    /// at once where a crew was there or the platform asks, and where a crew was sent, when its time is up.
-    pub fn question_after(&self, from: CaseState, before: Option<Question>) -> Option<Question> {
+    /// The verification question after this reply, for a case in state `from` with the open question `before`: due at
+    /// once after a crew's report or a request, and at the deadline after a dispatch.
+    pub fn next_question(&self, from: CaseState, before: Option<Question>) -> Option<Question> {
         let is_repeated = self.state == from;
         match self.state {
             CaseState::Dispatched if self.due.is_some() => self.due.map(|due| Question::new(due.max(self.at))),
-            // Asked again after the answer: it wants another.
-            CaseState::VerifyRequested if is_repeated && before.is_none_or(|q| q.is_told) => {
+            // Asked again after the answer: verify again.
+            CaseState::VerifyRequested if is_repeated && before.is_none_or(|q| q.is_reported) => {
                 Some(Question::new(self.at))
             }
             _ if is_repeated => before,

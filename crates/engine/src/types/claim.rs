@@ -1,34 +1,34 @@
-//! Cases of other boxes that see the same sites.
+//! Open cases of other boxes that see the same sites.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CaseId, Located, NodeId, PhoneNumber};
+use super::{CaseId, Location, NodeId, PhoneNumber};
 
-/// A case that a box has open, as far as others need it in order to file no second one.
+/// A box's claim on a site: an open case, as far as other boxes need it to avoid filing a second one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Claim {
-    /// Which case.
+    /// The case.
     pub case: CaseId,
-    /// Which box.
+    /// The box.
     pub node: NodeId,
     /// Category code.
     pub category: String,
-    /// Where.
-    pub located: Located,
-    /// What its rule takes for one site at least, metres.
+    /// Its location.
+    pub located: Location,
+    /// Merge radius of its rule, metres.
     pub merge_radius_m: f64,
-    /// The telephone number that is written there, where one was read.
+    /// The phone number on it, if one was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<PhoneNumber>,
 }
 
-/// What became known of another box's cases.
+/// A change to another box's cases.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Elsewhere {
-    /// When this box heard it.
+    /// When this box received it.
     pub at: Timestamp,
-    /// What.
+    /// The change.
     pub what: Known,
 }
 
@@ -36,15 +36,16 @@ pub struct Elsewhere {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Known {
-    /// Another box has a case open.
+    /// Another box opened a case.
     Claimed(Claim),
-    /// That case is over, or its box has said nothing of it for too long.
+    /// That case ended, or its box has been silent for too long.
     Released(CaseId),
-    /// Two boxes confirmed one problem at a time, and the other was first: this box's own case was never sent, and is none.
+    /// Two boxes confirmed the same problem at the same time and the other was first: this box's case was never sent
+    /// and is dropped.
     Yielded {
-        /// This box's.
+        /// This box's case.
         case: CaseId,
-        /// The other's.
+        /// The other box's case.
         to: CaseId,
     },
 }

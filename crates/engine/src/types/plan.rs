@@ -1,4 +1,4 @@
-//! What the engine works to: cameras, zones, rules.
+//! The plan that the engine works to: cameras, zones and rules.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,54 +10,55 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What the engine works to: the checked configuration, compiled.
+/// The checked and compiled configuration of the engine.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// This box.
+    /// The id of this box.
     pub node: NodeId,
-    /// By id; a camera that is not here is unknown.
+    /// Cameras by id; looks of other cameras are ignored.
     pub cameras: BTreeMap<CameraId, CameraPlan>,
-    /// In the order of the configuration.
+    /// Rules in the order of the configuration.
     pub rules: Vec<Rule>,
-    /// The city's cells.
+    /// The city's unit grid.
     pub grid: Grid,
-    /// How many cases a day the platform is given.
+    /// Limits on filing and withdrawal.
     pub intake: Intake,
-    /// When something is verified to be gone, or still there.
+    /// When a verification reaches a verdict.
     pub verification: Verification,
-    /// A case's two pictures are at least so far apart. A dwell is longer; it tells where a first picture had to be taken again.
+    /// Minimum time between a case's two pictures. Dwells are longer; it matters when a first picture had to be
+    /// replaced.
     pub picture_interval: Duration,
-    /// The city's days and hours.
+    /// The city's calendar.
     pub calendar: Calendar,
 }
 
-/// The clerks' time: how many cases may be filed on one calendar day of the city, and how long one bears on new ones that nobody
-/// answers. What is more waits, the surest and longest there first.
+/// Protects the platform's clerks: how many cases may be filed per calendar day of the city, and how long an unanswered
+/// case keeps its site. Candidates over the cap wait, highest priority first.
 #[derive(Debug, Clone)]
 pub struct Intake {
-    /// By one camera, at all its presets.
+    /// Cap per camera, over all its presets.
     pub per_camera_day: u32,
-    /// By the box.
+    /// Cap per box.
     pub per_box_day: u32,
-    /// An open case that the platform had no word for in so long (known time) is taken back once its place is empty; `None`: never.
+    /// Observed time without a reply after which an open case is withdrawn once its place is empty; `None`: never.
     pub let_go_after: Option<Duration>,
 }
 
-/// What it takes to say that a case's thing is gone, or still there, where the platform asks or a crew says that it was there.
+/// What a verification needs to conclude that a case's object is gone or still there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verification {
-    /// So many clear looks at a place that nothing hides.
+    /// Minimum clear looks at an unobstructed place.
     pub looks: u32,
-    /// From the first to the last of them.
+    /// Minimum time from the first to the last of them.
     pub over: Duration,
-    /// What could not be verified so long after the question is said to be unverifiable.
+    /// Time after which an unanswered question is reported as unverifiable.
     pub within: Duration,
-    /// Labels of what hides a place that it covers half of, where the rule is not about them.
+    /// Labels that obstruct a place when they cover half of it, unless the rule is about them.
     pub hidden_by: Vec<Label>,
 }
 
 impl Default for Verification {
-    /// Three looks over ten minutes, as the domain has it, within an hour; hidden by people and by what they drive.
+    /// Three looks over ten minutes, within an hour; people and vehicles obstruct.
     fn default() -> Self {
         let hidden_by = ["person", "bicycle", "motorcycle", "car", "bus", "truck"];
         Self {
@@ -69,150 +70,154 @@ impl Default for Verification {
     }
 }
 
-/// One camera, as the engine sees it; of a camera that turns one preset ([`CameraId::at_preset`]).
+/// One camera as the engine sees it: a fixed camera, or one preset of a PTZ camera ([`CameraId::at_preset`]).
 #[derive(Debug, Clone)]
 pub struct CameraPlan {
-    /// How often it is looked at when nothing presses.
+    /// Scheduled interval between looks.
     pub look_every: Duration,
-    /// How long it may look elsewhere and that is no outage: the tour of a camera that turns, seen from one of its presets.
-    /// Zero: never.
+    /// How long it may be away without that being an outage: the tour of a PTZ camera, as seen from one preset. Zero
+    /// for fixed cameras.
     pub away: Duration,
-    /// Drawn areas.
+    /// Drawn zones.
     pub zones: Vec<Zone>,
-    /// Where what it sees is.
+    /// How objects in its view are located.
     pub place: Place,
-    /// The signs that may hang in its view, as they were when that was recorded; empty: there were none. `None`: it was never
-    /// recorded, and a rule that excepts them files nothing here.
+    /// The approved-sign baseline of its view; empty if there were none. `None` if it was never recorded: rules that
+    /// exempt approved signs then file nothing here.
     pub approved: Option<Vec<ApprovedSign>>,
 }
 
-/// A sign that may hang where it hangs: legality itself cannot be seen, only that something is new against what was approved.
+/// An approved sign. A camera cannot see legality, only that a sign is new compared with the approved ones.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApprovedSign {
-    /// What the model that recorded it called it; another label is another thing.
+    /// Label given by the model that recorded it; another label is another object.
     pub label: Label,
-    /// Where, with an area, within the picture.
+    /// Its box: within the picture, with a non-zero area.
     pub bbox: BBox,
-    /// The telephone number that is written there: wherever else it is seen in the view it is lawful too.
+    /// The phone number on it, which is then approved anywhere in the view.
     pub number: Option<PhoneNumber>,
 }
 
-/// A drawn area of a camera's picture.
+/// A zone drawn in a camera's picture.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Zone {
     /// Unique within the camera.
     pub id: ZoneId,
-    /// What the area means.
+    /// What it means.
     pub kind: ZoneKind,
     /// Three corners or more, in order, not closed.
     pub polygon: Vec<Point>,
-    /// The rules it is for; empty: all.
+    /// The rules it applies to; empty: all.
     pub rules: Vec<RuleId>,
 }
 
 /// What a zone means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ZoneKind {
-    /// Problems whose foot stands here count. A camera without a watch zone for a rule watches its whole picture.
+    /// Objects anchored here count. A camera without a watch zone for a rule watches its whole picture.
     Watch,
-    /// Problems whose foot stands here do not count: private ground.
+    /// Objects anchored here do not count, e.g. private ground.
     Exclude,
-    /// What stands here while the schedule is open is lawful (疏导点, 规范设摊); outside its hours it counts as anywhere else.
+    /// Objects here are permitted while the schedule is open (疏导点, 规范设摊); outside its hours they count as anywhere
+    /// else.
     Permitted {
-        /// Which schedule.
+        /// The schedule.
         during: ScheduleId,
     },
-    /// Containers' ground: what stands here does not count for rules that say so ([`Rule::outside_containers`]).
+    /// Container ground: objects here do not count for rules with [`Rule::outside_containers`].
     Container,
-    /// A shop's lawful ground: what stands here has not spilled over ([`Rule::beyond`]).
+    /// A shop's own ground: goods here have not spilled over ([`Rule::beyond`]).
     Shop,
 }
 
-/// Ground that a thing must have left to count.
+/// The zone that an object must have left to count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Beyond {
-    /// [`ZoneKind::Shop`]. Where none is drawn for the rule, nothing can have left it and nothing counts.
+    /// [`ZoneKind::Shop`]. If none is drawn for the rule, nothing counts.
     Shop,
 }
 
-/// What the things of a rule are held by: it decides which point of a box is asked for its zone, and whether it has a place.
+/// What a rule's objects stand on or hang from. Decides which point of a box is matched against zones, and how it is
+/// located.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Stands {
-    /// The ground: the foot of the box, and where the calibration puts it.
+    /// The ground: anchored at the foot of the box, located through the calibration.
     #[default]
     Ground,
-    /// A wall: the middle of the box, and the view's own place. How high it hangs is not known, so the ground below it is not.
+    /// A wall: anchored at the centre of the box, located at the view's fixed location, because the ground below it is
+    /// unknown.
     Wall,
 }
 
-/// Where the things that a camera sees are.
+/// How objects in a camera's view are located.
 #[derive(Debug, Clone)]
 pub enum Place {
-    /// Computed for each box from its foot.
+    /// Each box from its foot, through a calibration.
     Calibrated {
-        /// Picture to ground.
+        /// Picture-to-ground calibration.
         calibration: Calibration,
-        /// A place less certain than this falls back to the view's own.
+        /// Locations less certain than this use the fallback.
         max_uncertainty_m: f64,
-        /// The fall-back.
+        /// The view's fixed location.
         fallback: FixedPlace,
     },
-    /// The same for the whole view.
+    /// The whole view at one location.
     Fixed(FixedPlace),
 }
 
-/// The place of a view that has no calibration.
+/// Fixed location of a view.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FixedPlace {
-    /// What the view looks at, not where the pole stands.
+    /// What the view shows, not where the camera's pole stands.
     pub at: LonLat,
-    /// Radius in metres that holds everything the view can show.
+    /// Radius in metres that covers everything in the view.
     pub uncertainty_m: f64,
 }
 
 /// A category of the city's scheme.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Category {
-    /// 2-digit class + 2-digit subclass, as the scheme writes it.
+    /// 2-digit class and 2-digit subclass, as the scheme writes them.
     pub code: String,
     /// `name@version` of the scheme.
     pub scheme: String,
-    /// What a clerk reads, in Chinese.
+    /// Chinese name, for clerks.
     pub name_zh: String,
-    /// The same in English.
+    /// English name.
     pub name_en: String,
 }
 
-/// Somebody who must be near a thing at a share of the looks that see it.
+/// Requires an attendant near the object, such as a vendor by the goods.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attended {
-    /// What counts as somebody.
+    /// Labels that count as an attendant.
     pub labels: Vec<Label>,
-    /// How near, in diagonals of the thing's box, from edge to edge.
+    /// Maximum edge-to-edge distance, in diagonals of the object's box.
     pub within: f32,
-    /// Least share of the looks that saw the thing, 0..=1.
+    /// Minimum share of the looks that saw the object, 0..=1.
     pub share: f32,
 }
 
-/// What a detection must score.
+/// Score thresholds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scores {
-    /// A candidate starts at a detection scored this or higher.
+    /// A detection with at least this score starts a candidate.
     pub start: f32,
-    /// A candidate is kept by detections scored this or higher; `<= start`.
+    /// Detections with at least this score keep it; `<= start`.
     pub keep: f32,
 }
 
 impl Rule {
-    /// The point of a box that must lie in a zone.
-    pub fn held_at(&self, bbox: &BBox) -> Point {
+    /// The point of a box that is matched against zones.
+    pub fn anchor(&self, bbox: &BBox) -> Point {
         match self.stands {
             Stands::Ground => bbox.foot(),
             Stands::Wall => bbox.centre(),
         }
     }
 
-    /// What puts this rule's things on the ground: nothing where the camera is not calibrated, or where they hang.
+    /// The calibration that locates this rule's objects; `None` if the camera is not calibrated or the objects hang on
+    /// walls.
     pub fn calibration<'a>(&self, camera: &'a CameraPlan) -> Option<&'a Calibration> {
         match (&camera.place, self.stands) {
             (Place::Calibrated { calibration, .. }, Stands::Ground) => Some(calibration),
@@ -220,7 +225,7 @@ impl Rule {
         }
     }
 
-    /// What counts by `light`.
+    /// Score thresholds by `light`.
     pub fn scores(&self, light: Light) -> Scores {
         match light {
             Light::Day => self.day,
@@ -229,58 +234,58 @@ impl Rule {
     }
 }
 
-/// The general rule: these labels, in these zones, this long.
+/// A rule: which labels, where, and for how long.
 #[derive(Debug, Clone)]
 pub struct Rule {
-    /// Unique.
+    /// Unique id.
     pub id: RuleId,
-    /// What a case of this rule is filed as.
+    /// Category that its cases are filed as.
     pub category: Category,
-    /// Labels that count, all as one kind of thing.
+    /// Labels that count, all as one kind of object.
     pub labels: Vec<Label>,
-    /// By day.
+    /// Score thresholds by day.
     pub day: Scores,
-    /// By night.
+    /// Score thresholds by night.
     pub night: Scores,
-    /// Least wall-clock time of seen presence before a case.
+    /// Minimum wall-clock presence before a case.
     pub dwell: Duration,
-    /// Present means seen in at least this many ...
+    /// Confirming needs sightings in at least this many ...
     pub seen_n: u32,
-    /// ... of this many newest clear looks (`1 <= seen_n <= seen_m <= 64`).
+    /// ... of the newest clear looks (`1 <= seen_n <= seen_m <= 64`).
     pub seen_m: u32,
-    /// Least share of clear looks since the first at which it counted as present, 0..=1: missed in at most `seen_m - seen_n` of
-    /// the newest `seen_m`, so that a detector's flicker is no absence.
+    /// Minimum share of clear looks since the first at which it counted as present, 0..=1. Present means missed in at
+    /// most `seen_m - seen_n` of the newest `seen_m` looks, so that a detector's flicker is not an absence.
     pub present_share: f32,
-    /// Farthest the thing may stray from where it was first seen, in its own box widths (diagonals of the first box).
+    /// Maximum distance from where it was first seen, in diagonals of its first box.
     pub max_move: f32,
-    /// The same in metres on the ground, where the camera is calibrated; `max_move` counts elsewhere.
+    /// The same in metres on the ground, if the camera is calibrated; `max_move` applies otherwise.
     pub max_move_m: Option<f64>,
-    /// Least box area, as a share of the picture.
+    /// Minimum box area, as a share of the picture.
     pub min_area: f32,
-    /// Least ground that it covers in m², where the camera is calibrated ...
+    /// Minimum ground area in m², if the camera is calibrated ...
     pub min_area_m2: Option<f64>,
-    /// ... or least number of boxes that it is made of: either is enough.
+    /// ... or minimum number of boxes that it consists of: either suffices.
     pub min_count: Option<u32>,
-    /// Boxes whose gap is at most so many diagonals of the larger are one thing; 0 = each is its own.
+    /// Boxes whose gap is at most this many diagonals of the larger form one object; 0: never.
     pub gather: f32,
-    /// Who must stand by it. Goods that nobody sells are no vendor, and people who wait have no goods.
+    /// Requires an attendant: goods without a seller are not a vendor, nor are waiting people without goods.
     pub attended: Option<Attended>,
-    /// A candidate unseen through clear looks this long is over.
+    /// A candidate unseen in clear looks for this long has left.
     pub forget_after: Duration,
-    /// A gap between clear looks longer than this is blind time: it adds nothing to the dwell.
+    /// A longer gap between clear looks is blind time and adds nothing to the dwell.
     pub max_gap: Duration,
-    /// Cases of the same category nearer than this are the same problem (metres; grows to 2 × uncertainty).
+    /// Cases of the same category closer than this are the same problem, metres; grows to 2 × the uncertainty.
     pub merge_radius_m: f64,
-    /// What stands in a [`ZoneKind::Container`] does not count.
+    /// Objects in a [`ZoneKind::Container`] do not count.
     pub outside_containers: bool,
-    /// Only what stands outside of this counts.
+    /// Only objects outside this zone count.
     pub beyond: Option<Beyond>,
-    /// What its things are held by.
+    /// What its objects stand on or hang from.
     pub stands: Stands,
-    /// What a closer look at the thing alone must score before a case of it is filed, 0..=1; `None`: none is asked for.
+    /// Minimum second-look score before a case is filed, 0..=1; `None`: no second look.
     pub second_look: Option<f32>,
-    /// What the camera's baseline approves ([`CameraPlan::approved`]) does not count.
+    /// Signs in the camera's baseline ([`CameraPlan::approved`]) do not count.
     pub except_approved: bool,
-    /// When the rule works; other time is neither presence nor absence.
+    /// When the rule is active; other time is neither presence nor absence.
     pub hours: Hours,
 }

@@ -1,50 +1,51 @@
-//! Why a thing became what it is to its rule.
+//! Reasons for transitions and events of tracked objects.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::NotFiled;
 
-/// Why a thing that is followed changed its standing. With [`NotFiled`], every step that the engine's table of transitions
-/// allows has one; each is counted by the metric `gridwatch_presence_total{reason}` and kept in the case's history.
+/// Why a tracked object changed its stage, or what happened to it. Together with [`NotFiled`] there is one for every
+/// transition that the engine's table allows. Each is counted by the metric `gridwatch_presence_total{reason}` and kept
+/// in the case's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// It was scored high enough to become a candidate.
+    /// It scored high enough to become a candidate.
     Appeared,
     /// It was missed so often that it no longer counts as present.
     Hidden,
     /// It counts as present again.
     SeenAgain,
-    /// Its view could not be trusted, or was not looked at: that time counts for nothing.
+    /// Its view was not clear, or there was no look: that time does not count.
     Blind,
-    /// The rule rested: that time counts for nothing.
+    /// The rule was not active: that time does not count.
     Rested,
-    /// The daemon was started again and knows it still.
+    /// The daemon restarted and resumed the track.
     Restarted,
-    /// Its first picture is lost: another is taken when it is next seen.
+    /// Its first picture is lost; another is taken when it is next seen.
     PictureLost,
     /// It has a first picture again.
     PictureTaken,
-    /// It stayed as long and was seen as often as its rule asks, and its site had no case: it is one.
+    /// It met the rule's dwell and presence, and its site had no case: a case is filed.
     Confirmed,
-    /// The case that it belonged to, or was held back for, is over or forgotten: it may become another.
+    /// The case that it belonged to, or was held back for, ended or was forgotten: it may become another.
     CaseOver,
-    /// It is no longer where it was judged: there it is another thing.
+    /// It moved away from where it was judged; there it is a new object.
     WentElsewhere,
-    /// The configuration changed: what held it back may not any more.
+    /// The configuration changed: what held it back may no longer apply.
     Replanned,
-    /// It went away, and nothing depended on it.
+    /// It left, and nothing depended on it.
     Left,
-    /// Said of a case: nobody had a word for it, its place is empty, and the box took it back.
+    /// For a case: unanswered for long and its place empty, so the box withdrew it.
     LetGo,
-    /// Why it is not filed.
+    /// It was not filed, for this reason.
     #[serde(untagged)]
     NotFiled(NotFiled),
 }
 
 impl Reason {
-    /// The metric label's value, also in logs and in the case's history.
+    /// The metric label's value, also used in logs and in the case's history.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Appeared => "appeared",
@@ -66,15 +67,15 @@ impl Reason {
     }
 }
 
-/// What happened to a thing for one reason: once, or again and again.
+/// Occurrences of one reason in an object's journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Noted {
-    /// Why.
+pub struct JournalEntry {
+    /// The reason.
     pub reason: Reason,
-    /// When it first did.
+    /// First occurrence.
     pub first_at: Timestamp,
-    /// When it last did.
+    /// Latest occurrence.
     pub last_at: Timestamp,
-    /// How often.
+    /// Number of occurrences.
     pub times: u32,
 }

@@ -1,4 +1,4 @@
-//! A street, cameras that look at it and a clock, for driving the engine: everything it needs, nothing it does not.
+//! A street, cameras and a clock for driving the engine in tests.
 #![allow(dead_code, unreachable_pub, reason = "each test file takes its own part of it")]
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
 
 use gridwatch_engine::{
     BBox, CameraId, CameraPlan, Case, Category, Claim, Detection, Effect, Elsewhere, Engine, FixedPlace, Input, Intake,
-    Known, Light, Located, LonLat, NotFiled, Observation, Place, PlaceMethod, Plan, Point, Reason, Resumed, Rule,
+    Known, Light, Location, LonLat, NotFiled, Observation, Place, PlaceMethod, Plan, Point, Reason, Resumed, Rule,
     Scores, Snapshot, Stands, View, Zone, ZoneKind,
     calendar::{Calendar, Hours},
     geometry::{Calibration, LocalPlane},
@@ -17,13 +17,13 @@ use gridwatch_engine::{
 };
 use jiff::Timestamp;
 
-/// The middle of the street, in the middle of a cell.
+/// Ground position of the street, in the middle of a cell.
 pub const HERE: LonLat = LonLat {
     lon: 113.6005,
     lat: 34.7005,
 };
 
-/// Cells of 0.001° (92 m by 111 m), 10 × 10, the street in the middle of cell 044.
+/// 10 × 10 cells of 0.001° (92 m by 111 m); the street is in the middle of cell 044.
 pub static GRID: LazyLock<Grid> = LazyLock::new(|| {
     let features: Vec<_> = (0..100)
         .map(|n| {
@@ -52,7 +52,7 @@ pub static GRID: LazyLock<Grid> = LazyLock::new(|| {
     Grid::parse(&file.to_string(), &spec).expect("the test's own grid")
 });
 
-/// Garbage that must stay for a minute.
+/// A garbage rule with a dwell of one minute.
 pub fn rule() -> Rule {
     Rule {
         id: "garbage".into(),
@@ -88,7 +88,7 @@ pub fn rule() -> Rule {
     }
 }
 
-/// A camera whose whole view is `HERE`, give or take 5 m.
+/// A camera whose whole view is located at `HERE`, to within 5 m.
 pub fn fixed() -> CameraPlan {
     fixed_at(HERE)
 }
@@ -103,7 +103,7 @@ pub fn fixed_at(at: LonLat) -> CameraPlan {
     }
 }
 
-/// An upright rectangle of the picture.
+/// An axis-aligned rectangular zone.
 pub fn zone(id: &str, kind: ZoneKind, x: (f64, f64), y: (f64, f64)) -> Zone {
     let polygon = [(x.0, y.0), (x.1, y.0), (x.1, y.1), (x.0, y.1)]
         .map(|(x, y)| Point { x, y })
@@ -129,7 +129,7 @@ pub fn plan(cameras: impl IntoIterator<Item = (&'static str, CameraPlan)>, rules
     }
 }
 
-/// As many cases a day as there may be.
+/// No daily cap, and no withdrawal.
 pub fn no_cap() -> Intake {
     Intake {
         per_camera_day: u32::MAX,
@@ -138,7 +138,7 @@ pub fn no_cap() -> Intake {
     }
 }
 
-/// `seconds` after the tests' beginning of time.
+/// `seconds` after the start of the tests' clock.
 pub fn at(seconds: f64) -> Timestamp {
     Timestamp::from_millisecond(1_750_000_000_000 + (seconds * 1000.0).round() as i64).expect("in this century")
 }
@@ -147,7 +147,7 @@ pub fn bbox(x1: f32, y1: f32, x2: f32, y2: f32) -> BBox {
     BBox { x1, y1, x2, y2 }
 }
 
-/// A heap in the middle of the picture.
+/// The box of a garbage heap in the middle of the picture.
 pub const HEAP: BBox = BBox {
     x1: 0.45,
     y1: 0.5,
@@ -162,17 +162,17 @@ pub fn garbage(score: f32, bbox: BBox) -> Detection {
         bbox,
         appearance: None,
         number: None,
-        closer: None,
+        second_look: None,
     }
 }
 
-/// A case of garbage that another box has open at `place`.
+/// Another box's claim on garbage at `place`.
 pub fn claim(case: &str, place: LonLat) -> Claim {
     Claim {
         case: case.into(),
         node: "box-2".into(),
         category: rule().category.code,
-        located: Located {
+        located: Location {
             at: place,
             uncertainty_m: 5.0,
             method: PlaceMethod::CameraPoint,
@@ -183,38 +183,38 @@ pub fn claim(case: &str, place: LonLat) -> Claim {
     }
 }
 
-/// News of another box's case.
+/// A change to another box's cases.
 pub fn elsewhere(seconds: f64, what: Known) -> Input {
     Input::Elsewhere(Elsewhere { at: at(seconds), what })
 }
 
-/// An engine with a record of what it wanted done, which holds the pins to account.
-pub struct World {
+/// Drives an engine, records its effects, and checks that pins are balanced.
+pub struct Harness {
     pub engine: Engine,
     pub effects: Vec<Effect>,
-    /// What happened to things, which is told beside the effects that ask for something.
-    pub turns: Vec<Reason>,
+    /// Reasons of all `Transition` effects, which `effects` leaves out.
+    pub transitions: Vec<Reason>,
     pins: BTreeMap<(CameraId, Timestamp), u32>,
 }
 
-impl World {
+impl Harness {
     pub fn new(plan: Plan) -> Self {
-        let mut world = Self {
+        let mut harness = Self {
             engine: Engine::new(),
             effects: Vec::new(),
-            turns: Vec::new(),
+            transitions: Vec::new(),
             pins: BTreeMap::new(),
         };
-        world.apply(Input::Configured(Arc::new(plan)));
-        world
+        harness.apply(Input::Configured(Arc::new(plan)));
+        harness
     }
 
-    /// Applies one input and returns its effects, `Turned` left out.
+    /// Applies one input and returns its effects without the `Transition`s.
     pub fn apply(&mut self, input: Input) -> Vec<Effect> {
         let mut effects = self.engine.apply(input);
         effects.retain(|effect| match effect {
-            Effect::Turned { reason, .. } => {
-                self.turns.push(*reason);
+            Effect::Transition { reason, .. } => {
+                self.transitions.push(*reason);
                 false
             }
             _ => true,
@@ -224,7 +224,7 @@ impl World {
                 Effect::Pin { camera, at } => *self.pins.entry((camera.clone(), *at)).or_default() += 1,
                 Effect::Unpin { camera, at } => self.unpin(camera, *at),
                 Effect::Open(case) => {
-                    // Both looks are handed over: from here on they are the evidence's.
+                    // Both looks are handed over to the evidence.
                     self.unpin(&case.camera, case.first_seen_at);
                     self.unpin(&case.camera, case.confirmed_at);
                 }
@@ -235,14 +235,14 @@ impl World {
         effects
     }
 
-    /// The daemon stops and starts again under `plan`: what the store and the snapshot hold comes back, and the pictures for
-    /// which `has` says so.
+    /// Restarts the daemon under `plan` with the store's cases, the snapshot, and the pictures for which `has` returns
+    /// true.
     pub fn restart(&mut self, plan: Plan, has: impl Fn(Timestamp) -> bool) {
         let snapshot = serde_json::to_string(&self.engine.snapshot()).expect("a snapshot is JSON");
-        let snapshot: Snapshot = serde_json::from_str(&snapshot).expect("and is read again");
+        let snapshot: Snapshot = serde_json::from_str(&snapshot).expect("a snapshot parses");
         let pictures = snapshot.firsts().filter(|(_, at)| has(*at)).collect();
         let remembered: Vec<_> = self.engine.remembered().cloned().collect();
-        // What was pinned went with the process.
+        // Pins do not survive the process.
         self.pins.clear();
         self.engine = Engine::new();
         self.apply(Input::Configured(Arc::new(plan)));
@@ -254,14 +254,14 @@ impl World {
 
     fn unpin(&mut self, camera: &CameraId, at: Timestamp) {
         let key = (camera.clone(), at);
-        let count = self.pins.get_mut(&key).expect("only what was pinned is let go");
+        let count = self.pins.get_mut(&key).expect("only pinned pictures are unpinned");
         *count -= 1;
         if *count == 0 {
             self.pins.remove(&key);
         }
     }
 
-    /// How many pictures are held.
+    /// Number of pins held.
     pub fn pins(&self) -> u32 {
         self.pins.values().sum()
     }
@@ -281,7 +281,7 @@ impl World {
         }))
     }
 
-    /// Looks every 10 s from `from` to `to`, both included, that all see `HEAP`.
+    /// Looks every 10 s from `from` to `to`, inclusive, that all see `HEAP`.
     pub fn heap_stays(&mut self, camera: &str, from: u32, to: u32) {
         for s in (from..=to).step_by(10) {
             self.look(camera, f64::from(s), vec![garbage(0.8, HEAP)]);
@@ -312,10 +312,10 @@ impl World {
         self.effects.iter().filter_map(reason).collect()
     }
 
-    /// Ends everything: afterwards no picture may be held.
+    /// Removes every camera and rule; no pin may remain.
     pub fn close(&mut self) {
         self.apply(Input::Configured(Arc::new(plan([], Vec::new()))));
-        assert_eq!(self.pins(), 0, "every pin is let go or handed over");
+        assert_eq!(self.pins(), 0, "every pin is released or handed over");
     }
 }
 
@@ -335,7 +335,7 @@ const HALF_WIDTH: f64 = 0.577_350_269_189_625_8;
 const HALF_HEIGHT: f64 = HALF_WIDTH * 9.0 / 16.0;
 
 impl Pinhole {
-    /// One that stands at `pole` and looks at `HERE`.
+    /// A camera at `pole` that looks at `HERE`.
     pub fn towards_here(pole: (f64, f64), height_m: f64) -> Self {
         let heading = (-pole.0).atan2(-pole.1).to_degrees();
         let tilt = height_m.atan2(pole.0.hypot(pole.1)).to_degrees();
@@ -347,7 +347,7 @@ impl Pinhole {
         }
     }
 
-    /// Where a point (metres east, north and up of `HERE`) is in the picture, and how far ahead it is.
+    /// Picture position of a point (metres east, north and up of `HERE`), and its depth.
     pub fn sees(&self, (east, north, up): (f64, f64, f64)) -> (Point, f64) {
         let (dx, dy, dz) = (east - self.pole.0, north - self.pole.1, up - self.height_m);
         let (sin_h, cos_h) = self.heading.to_radians().sin_cos();
@@ -361,7 +361,7 @@ impl Pinhole {
         (point, depth)
     }
 
-    /// The box of a thing that stands at (east, north) of `HERE`, 1.6 m wide and 0.9 m high.
+    /// The box of an object at (east, north) of `HERE`, 1.6 m wide and 0.9 m high.
     pub fn frames(&self, (east, north): (f64, f64)) -> BBox {
         let (foot, depth) = self.sees((east, north, 0.0));
         let (half, high) = (0.8 / depth / (2.0 * HALF_WIDTH), 0.9 / depth / (2.0 * HALF_HEIGHT));
@@ -373,7 +373,7 @@ impl Pinhole {
         )
     }
 
-    /// Calibrated on six points of the ground around `HERE`, each clicked up to `blunder` off.
+    /// Calibrated on six ground points around `HERE`, each clicked up to `blunder` off.
     pub fn plan(&self, blunder: f64) -> CameraPlan {
         let around = [
             (-3.5, -3.0),
@@ -386,7 +386,7 @@ impl Pinhole {
         self.plan_on(&around, blunder)
     }
 
-    /// Calibrated on these points, metres east and north of `HERE`.
+    /// Calibrated on these ground points, metres east and north of `HERE`.
     pub fn plan_on(&self, points: &[(f64, f64)], blunder: f64) -> CameraPlan {
         let plane = LocalPlane::at(HERE);
         let pairs: Vec<_> = points

@@ -10,7 +10,7 @@ use super::GroundTruth;
 use gridwatch_engine::{
     BBox, CameraId, Case, CaseId, CaseState, Effect, LonLat, Observation, Place, PlaceMethod, Plan, Point, Rule, View,
     ZoneKind,
-    calendar::Lately,
+    calendar::HoursCache,
     geometry::{Side, distance_m, side_of},
 };
 
@@ -125,7 +125,7 @@ pub struct Evaluator {
     present: Vec<usize>,
     next_end: Timestamp,
     /// Working hours of the plan's rules, in their order.
-    hours: Vec<Lately>,
+    hours: Vec<HoursCache>,
     /// The last look of each camera.
     looks: BTreeMap<CameraId, LastLook>,
     /// Open cases about problems.
@@ -195,7 +195,7 @@ impl Evaluator {
     /// An evaluation against these truths, for cases under `plan`.
     pub fn new(truths: Vec<GroundTruth>, plan: Arc<Plan>) -> Self {
         let truths: Vec<TrackedTruth> = truths.into_iter().map(|t| TrackedTruth::new(t, &plan)).collect();
-        let hours = vec![Lately::default(); plan.rules.len()];
+        let hours = vec![HoursCache::default(); plan.rules.len()];
         let mut by_start: Vec<usize> = (0..truths.len()).collect();
         by_start.sort_by_key(|i| truths[*i].truth.from);
         Self {
@@ -411,7 +411,7 @@ impl Evaluator {
         if let Some(site) = &open.view_site
             && let Some(sighting) = tracked.sightings.iter().find(|s| s.camera == site.camera)
         {
-            return zone_of(&self.plan, &site.camera, rule, rule.held_at(&sighting.bbox)) == site.zone;
+            return zone_of(&self.plan, &site.camera, rule, rule.anchor(&sighting.bbox)) == site.zone;
         }
         let radius = rule.merge_radius_m.max(2.0 * open.uncertainty_m);
         tracked
@@ -465,7 +465,7 @@ impl TrackedTruth {
     }
 
     /// Adds the time between two consecutive clear looks of one camera.
-    fn add_visible(&mut self, span: &ClearSpan<'_>, is_covered: bool, plan: &Plan, hours: &mut [Lately]) {
+    fn add_visible(&mut self, span: &ClearSpan<'_>, is_covered: bool, plan: &Plan, hours: &mut [HoursCache]) {
         let Some((rule, hours)) = self.rule.map(|r| (&plan.rules[r], &mut hours[r])) else {
             return;
         };
@@ -489,7 +489,7 @@ impl TrackedTruth {
             .take_while(|h| h.0 < to_s)
             .map(|h| (h.1.min(to_s) - h.0.max(from_s)).max(0.0))
             .sum();
-        let worked = hours.worked(&plan.calendar, &rule.hours, from, to);
+        let worked = hours.active_time(&plan.calendar, &rule.hours, from, to);
         let seen = worked.saturating_sub(Duration::from_secs_f64(hidden));
         sighting.visible += seen;
         if !is_covered {

@@ -1,4 +1,4 @@
-//! A dead, silent or hostile camera is down with a reason, again and again, and costs the cameras beside it nothing.
+//! A dead, silent or hostile camera is reported down with a reason and retried, and does not affect other cameras.
 
 use std::{
     sync::{
@@ -12,14 +12,14 @@ use crate::support::{
     Camera,
     clips::{self, SMALL},
     farm,
-    scripted_camera::{Script, Scripted},
+    scripted_camera::{Script, ScriptedCamera},
     settings, until,
 };
-use gridwatch_camera::receive::{Patience, Settings};
+use gridwatch_camera::receive::{ReceiverSettings, Timeouts};
 
-fn hasty(url: &str) -> Settings {
-    Settings {
-        patience: Patience {
+fn short_timeouts(url: &str) -> ReceiverSettings {
+    ReceiverSettings {
+        timeouts: Timeouts {
             connect: Duration::from_secs(1),
             idle: Duration::from_secs(1),
         },
@@ -28,7 +28,7 @@ fn hasty(url: &str) -> Settings {
 }
 
 #[test]
-fn each_is_down_with_its_reason_and_a_good_one_goes_on() {
+fn hostile_cameras_are_down_with_a_reason_and_others_stay_live() {
     let clip = clips::clip(SMALL);
     let farm = farm(&clip, None);
     let good = Camera::receive(settings(&farm.url("cam")));
@@ -37,15 +37,15 @@ fn each_is_down_with_its_reason_and_a_good_one_goes_on() {
     let script = Script::default;
     let mute = Script { mute: true, ..script() };
     let garbage = Script {
-        garbage: b"$\x09 this is no RTP, nor RTSP\r\n\r\n".repeat(100),
+        garbage: b"$\x09 neither RTP nor RTSP\r\n\r\n".repeat(100),
         ..script()
     };
-    // An access unit that never ends: the last fragment of every NAL unit is left out, no marker is set.
+    // An access unit that never ends: no marker bits, no FU-A end bits, one timestamp.
     let endless = Script {
-        mangle: Arc::new(|place, mut packet| {
+        mangle: Arc::new(|at, mut packet| {
             packet.marker = false;
             packet.timestamp = 0;
-            if place.unit > 0 && place.packet == 0 {
+            if at.unit > 0 && at.packet == 0 {
                 Vec::new()
             } else {
                 packet.payload[1] &= !0x40;
@@ -54,12 +54,12 @@ fn each_is_down_with_its_reason_and_a_good_one_goes_on() {
         }),
         ..script()
     };
-    // One NAL unit of 12 MB, made of the same fragment again and again, its sequence numbers in order.
+    // One NAL unit of 12 MB: the same fragment 10,000 times, with consecutive sequence numbers.
     let shift = AtomicU16::new(0);
     let huge = Script {
-        mangle: Arc::new(move |place, mut packet| {
+        mangle: Arc::new(move |at, mut packet| {
             packet.seq = packet.seq.wrapping_add(shift.load(Ordering::Relaxed));
-            if !(place.keyframe && place.packet == place.of / 2) {
+            if !(at.keyframe && at.packet == at.packets / 2) {
                 return vec![packet];
             }
             shift.fetch_add(9_999, Ordering::Relaxed);
@@ -75,20 +75,23 @@ fn each_is_down_with_its_reason_and_a_good_one_goes_on() {
     };
     let servers: Vec<_> = [mute, garbage, endless, huge]
         .into_iter()
-        .map(|s| Scripted::start(&clip, s))
+        .map(|s| ScriptedCamera::start(&clip, s))
         .collect();
-    let bad: Vec<_> = servers.iter().map(|s| Camera::receive(hasty(&s.url()))).collect();
-    let nobody = Camera::receive(hasty("rtsp://127.0.0.1:1/cam"));
+    let bad: Vec<_> = servers
+        .iter()
+        .map(|s| Camera::receive(short_timeouts(&s.url())))
+        .collect();
+    let closed_port = Camera::receive(short_timeouts("rtsp://127.0.0.1:1/cam"));
 
     assert!(bad[0].wait_down().contains("no answer"));
     bad[1].wait_down();
     let endless = bad[2].wait_down();
-    assert!(endless.contains("no picture"), "{endless}");
+    assert!(endless.contains("no frame"), "{endless}");
     let huge = bad[3].wait_down();
-    assert!(huge.contains("the limit is"), "{huge}");
-    let refused = nobody.wait_down();
+    assert!(huge.contains("exceeds the limit"), "{huge}");
+    let refused = closed_port.wait_down();
     assert!(refused.contains("refused"), "{refused}");
-    // Each is tried again.
+    // Each is retried.
     for (server, camera) in servers.iter().zip(&bad) {
         until("a second attempt", || (server.connections() >= 2).then_some(()));
         assert!(camera.slot().stats().reconnects >= 1);

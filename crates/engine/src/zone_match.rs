@@ -1,4 +1,4 @@
-//! What a foot stands on: which of the zones that an operator drew counts, for one rule at one moment.
+//! Matches a point against the camera's drawn zones, for one rule at one moment.
 
 use jiff::Timestamp;
 
@@ -8,32 +8,32 @@ use super::{
     types::{Beyond, Point, Rule, ScheduleId, Zone, ZoneId, ZoneKind},
 };
 
-/// Where a foot that counts stands, for one rule at one moment.
+/// Where a point that counts lies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Standing<'a> {
-    /// The watch zone, where one is drawn.
+pub(super) struct ZoneMatch<'a> {
+    /// The watch zone, if one is drawn.
     pub(super) zone: Option<&'a ZoneId>,
-    /// The schedule of the permitted zone, where it stands in one.
+    /// The schedule of the permitted zone that contains the point, if any.
     pub(super) permit: Option<&'a ScheduleId>,
-    /// That schedule is open: what stands here is lawful now.
+    /// That schedule is open, so the object is permitted now.
     pub(super) is_permitted: bool,
 }
 
-/// What a foot stands on, for one rule at one moment; `None` where it does not count. A line drawn belongs to its zone.
+/// Matches `foot` against the zones that apply to `rule`; `None` if it does not count. A zone includes its boundary.
 ///
-/// In this order, whatever the order of the zones, of which only those for the rule are asked:
-/// 1. in an excluded zone, or in a container's for a rule that wants things outside of them: `None`;
-/// 2. for a rule about what lies beyond the shop: `None` within a shop's ground, and where no such ground is drawn;
-/// 3. outside every watch zone, where one is drawn: `None`;
-/// 4. it counts, for the first watch zone that holds it, unless a permitted zone that is open holds it too. Permitted ground
-///    is watched ground with hours: drawn where nothing is watched it has no effect.
-pub(super) fn standing<'a>(
+/// In this order, whatever the order of the zones:
+/// 1. in an exclude zone, or in a container zone if the rule has `outside_containers`: `None`;
+/// 2. if the rule has `beyond = "shop"`: `None` inside a shop zone, or if none is drawn;
+/// 3. outside every watch zone, if any is drawn: `None`;
+/// 4. otherwise it counts, under the first watch zone that contains it, unless it also lies in a permitted zone that is
+///    open. A permitted zone outside the watch zones has no effect.
+pub(super) fn match_zones<'a>(
     zones: &'a [Zone],
     rule: &Rule,
     calendar: &Calendar,
     foot: Point,
     at: Timestamp,
-) -> Option<Standing<'a>> {
+) -> Option<ZoneMatch<'a>> {
     let mut is_watched_whole = true;
     let mut has_no_shop = rule.beyond == Some(Beyond::Shop);
     let (mut zone, mut permit, mut is_permitted) = (None, None, false);
@@ -67,7 +67,7 @@ pub(super) fn standing<'a>(
         }
     }
     let counts = !has_no_shop && (is_watched_whole || zone.is_some());
-    counts.then_some(Standing {
+    counts.then_some(ZoneMatch {
         zone,
         permit,
         is_permitted,
@@ -100,12 +100,12 @@ mod tests {
 
     fn on(zones: &[Zone], rule: &Rule, x: f64) -> Option<Option<String>> {
         let foot = Point { x, y: 0.75 };
-        let standing = standing(zones, rule, &Calendar::default(), foot, Timestamp::UNIX_EPOCH)?;
-        Some(standing.zone.map(|z| z.as_str().to_owned()))
+        let found = match_zones(zones, rule, &Calendar::default(), foot, Timestamp::UNIX_EPOCH)?;
+        Some(found.zone.map(|z| z.as_str().to_owned()))
     }
 
     #[test]
-    fn zones_decide_what_a_foot_stands_on() {
+    fn the_zone_under_the_foot_decides() {
         let (garbage, advert) = (rule("garbage"), rule("advert"));
         let zones = [
             zone("pavement", ZoneKind::Watch, 0.0, 0.5, &["garbage"]),
@@ -116,20 +116,24 @@ mod tests {
         assert_eq!(at(&garbage, 0.1), Some(Some("pavement".into())));
         assert_eq!(at(&garbage, 0.45), Some(Some("pavement".into())), "the first of two");
         assert_eq!(at(&garbage, 0.6), Some(Some("kerb".into())));
-        assert_eq!(at(&garbage, 0.8), Some(Some("kerb".into())), "its line is the zone's");
+        assert_eq!(
+            at(&garbage, 0.8),
+            Some(Some("kerb".into())),
+            "the boundary belongs to the zone"
+        );
         assert_eq!(at(&garbage, 0.25), None, "excluded within a watched zone");
-        assert_eq!(at(&garbage, 0.3), None, "on an excluded zone's line");
+        assert_eq!(at(&garbage, 0.3), None, "on the boundary of an excluded zone");
         assert_eq!(at(&garbage, 0.9), None);
         assert_eq!(
             at(&advert, 0.9),
             Some(None),
-            "no watch zone is for this rule: the whole picture"
+            "no watch zone applies to this rule: the whole picture"
         );
         assert_eq!(at(&advert, 0.25), None);
     }
 
     #[test]
-    fn containers_are_lawful_ground_unless_the_rule_is_about_them() {
+    fn container_zones_are_excluded_unless_the_rule_is_about_them() {
         let zones = [zone("bins", ZoneKind::Container, 0.2, 0.3, &[])];
         let overflow = Rule {
             outside_containers: false,
@@ -139,13 +143,13 @@ mod tests {
         assert_eq!(
             on(&zones, &rule("garbage"), 0.35),
             Some(None),
-            "watched whole: the zone is no watch zone"
+            "the whole picture: a container zone is not a watch zone"
         );
         assert_eq!(on(&zones, &overflow, 0.25), Some(None));
     }
 
     #[test]
-    fn beyond_the_shop_is_watched_ground_outside_its_own() {
+    fn beyond_the_shop_is_watched_ground_outside_the_shop_zone() {
         let zones = [
             zone("pavement", ZoneKind::Watch, 0.0, 0.8, &[]),
             zone("front", ZoneKind::Shop, 0.0, 0.2, &[]),
@@ -155,14 +159,18 @@ mod tests {
             ..rule("spill")
         };
         assert_eq!(on(&zones, &spill, 0.1), None);
-        assert_eq!(on(&zones, &spill, 0.2), None, "its line is the shop's");
+        assert_eq!(on(&zones, &spill, 0.2), None, "the boundary belongs to the shop");
         assert_eq!(on(&zones, &spill, 0.3), Some(Some("pavement".into())));
         assert_eq!(on(&zones, &spill, 0.9), None, "not watched");
-        assert_eq!(on(&zones[..1], &spill, 0.3), None, "no shop, no spill-over");
+        assert_eq!(
+            on(&zones[..1], &spill, 0.3),
+            None,
+            "without a shop zone nothing spills over"
+        );
         assert_eq!(
             on(&zones, &rule("garbage"), 0.1),
             Some(Some("pavement".into())),
-            "nothing to a rule about other things"
+            "shop zones do not affect other rules"
         );
     }
 
@@ -189,21 +197,21 @@ mod tests {
         };
         let at = |rule: &str, x| {
             let foot = Point { x, y: 0.75 };
-            let standing = standing(
+            let found = match_zones(
                 &zones,
                 &super::tests::rule(rule),
                 &calendar,
                 foot,
                 Timestamp::UNIX_EPOCH,
             )?;
-            Some((standing.permit.map(|s| s.as_str().to_owned()), standing.is_permitted))
+            Some((found.permit.map(|s| s.as_str().to_owned()), found.is_permitted))
         };
         assert_eq!(at("vendor", 0.1), Some((None, false)));
         assert_eq!(at("vendor", 0.3), Some((Some("closed".into()), false)));
         assert_eq!(
             at("vendor", 0.45),
             Some((Some("open".into()), true)),
-            "the open one goes before the closed"
+            "the open one takes precedence"
         );
         assert_eq!(
             at("vendor", 0.65),

@@ -1,9 +1,9 @@
-//! Chance that is the same each time: every camera, place and thing draws from a stream of its own, named by what it is
-//! for, so that one more thing in one street changes nothing in another.
+//! Reproducible randomness: every camera, place and object draws from its own stream, named by its purpose, so that an additional
+//! object in one street changes nothing in another.
 
 use fastrand::Rng;
 
-/// The stream of `seed` called `name` and numbered `of`.
+/// The random stream of `seed` for `name` and the numbers `of`.
 pub(super) fn stream(seed: u64, name: &str, of: &[u64]) -> Rng {
     // FNV-1a (draft-eastlake-fnv) over the name, and SplitMix64's finalizer (Steele et al., OOPSLA 2014) over each number.
     let named = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
@@ -19,23 +19,24 @@ fn mix(n: u64) -> u64 {
     n ^ (n >> 31)
 }
 
-/// What is drawn.
-pub(super) trait Chance {
+/// Random distributions.
+pub(super) trait Distributions {
     /// True with this probability.
     fn happens(&mut self, probability: f64) -> bool;
-    /// Between the two, evenly.
+    /// Uniform between `low` and `high`.
     fn between(&mut self, low: f64, high: f64) -> f64;
-    /// The standard normal.
+    /// Standard normal.
     fn normal(&mut self) -> f64;
-    /// Waiting times of what happens any moment.
+    /// Exponential, for waiting times.
     fn exponential(&mut self, mean: f64) -> f64;
-    /// Durations of what people do: half are shorter than `median`, two thirds within a factor of e^`sigma` of it.
+    /// Log-normal, for the durations of what people do; `sigma` is that of the logarithm, so two thirds lie within a factor
+    /// e^`sigma` of `median`.
     fn log_normal(&mut self, median: f64, sigma: f64) -> f64;
-    /// How many of what happens any moment happen, `mean` on average.
+    /// Poisson.
     fn poisson(&mut self, mean: f64) -> u32;
 }
 
-impl Chance for Rng {
+impl Distributions for Rng {
     fn happens(&mut self, probability: f64) -> bool {
         self.f64() < probability
     }
@@ -45,7 +46,7 @@ impl Chance for Rng {
     }
 
     fn normal(&mut self) -> f64 {
-        // Box and Muller 1958; the second value is thrown away, so that nothing is kept between draws.
+        // Box and Muller 1958; the second value is discarded, so that no state is kept between draws.
         let radius = (-2.0 * (1.0 - self.f64()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.f64()).cos()
     }
@@ -59,7 +60,7 @@ impl Chance for Rng {
     }
 
     fn poisson(&mut self, mean: f64) -> u32 {
-        // Waiting times until the mean is used up: linear in the mean, which is tens at most.
+        // Sums waiting times until the mean is reached: linear in the mean, which is tens at most.
         let (mut count, mut left) = (0, mean - self.exponential(1.0));
         while left > 0.0 {
             count += 1;
@@ -69,8 +70,8 @@ impl Chance for Rng {
     }
 }
 
-/// The value that a standard normal stays below with `probability` (Acklam's rational approximation without its refinement,
-/// relative error below 1.2e-9); `probability` strictly between 0 and 1.
+/// The quantile function of the standard normal (Acklam's rational approximation without its refinement, relative error
+/// below 1.2e-9); `probability` strictly between 0 and 1.
 pub(super) fn normal_quantile(probability: f64) -> f64 {
     const A: [f64; 6] = [
         -3.969_683_028_665_376e1,
@@ -122,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn streams_are_their_own_and_always_the_same() {
+    fn streams_are_independent_and_reproducible() {
         let first = |seed, name, of: &[u64]| stream(seed, name, of).u64(..);
         assert_eq!(first(7, "look", &[1, 2]), first(7, "look", &[1, 2]));
         let others = [
@@ -135,10 +136,9 @@ mod tests {
     }
 
     #[test]
-    fn draws_have_their_means() {
-        let mut chance = stream(7, "means", &[]);
-        let mut mean =
-            |draw: &mut dyn FnMut(&mut Rng) -> f64| (0..40_000).map(|_| draw(&mut chance)).sum::<f64>() / 4e4;
+    fn distributions_have_their_means() {
+        let mut rng = stream(7, "means", &[]);
+        let mut mean = |draw: &mut dyn FnMut(&mut Rng) -> f64| (0..40_000).map(|_| draw(&mut rng)).sum::<f64>() / 4e4;
         assert!(mean(&mut |c| c.normal()).abs() < 0.02);
         assert!((mean(&mut |c| c.normal().powi(2)) - 1.0).abs() < 0.03);
         assert!((mean(&mut |c| c.exponential(5.0)) - 5.0).abs() < 0.1);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_the_tables() {
+    fn quantiles_match_the_tables() {
         for (probability, quantile) in [
             (0.5, 0.0),
             (0.3, -0.524_400_5),

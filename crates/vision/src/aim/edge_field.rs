@@ -1,67 +1,69 @@
-//! What of a picture survives the light: the directions of its edges, and by which move two such fields agree best.
+//! A description of a picture that does not depend on the light: the orientations of its edges. Finds the shift, rotation and
+//! zoom with which two of them agree best.
 //!
 //! Orientation correlation (Fitch, Kadyrov, Christmas, Kittler, BMVC 2002): each pixel is a complex number whose angle is
-//! the direction of the gradient and whose length says only whether there is an edge. Here the angle is doubled (as in
-//! Bigün & Granlund, ICCV 1987), so that an edge that turns from dark-on-bright to bright-on-dark, as between daylight and
-//! infrared, stays the same. Blocks of the reference are correlated over a window of shifts, and the surfaces are added up
-//! under each similarity (shift, turn, zoom): what moves by itself or stands in front votes for nothing in common.
+//! the direction of the gradient and whose magnitude tells only whether there is an edge. Here the angle is doubled (as in
+//! Bigün & Granlund, ICCV 1987), so that an edge that changes from dark-on-bright to bright-on-dark, as between daylight and
+//! infrared, stays the same. Blocks of the reference are correlated over a window of shifts, and the correlation surfaces
+//! are summed for each similarity transform. Moving and occluding objects have no transform in common.
 
 use serde::{Deserialize, Serialize};
 
 use super::super::Luma;
 
-/// Pixels across of a field: edges of a street are a pixel or two wide there, and a sensor's noise is averaged away.
+/// Width in pixels. The edges of a street are a pixel or two wide at this size, and sensor noise is averaged out.
 pub(super) const WIDTH: usize = 160;
-/// Sides that a field's height may have: a stream of any shape is measured.
+/// Least and greatest height in pixels, for streams of any aspect ratio.
 const HEIGHTS: (usize, usize) = (16, 320);
-/// About this many pixels is a block wide and high: enough for a corner or two.
+/// Width of a block in pixels, and about its height: enough for a corner or two.
 const BLOCK: usize = 20;
 /// Numbers in a block's row.
 const ROW: usize = 2 * BLOCK;
-/// Every second row of a block is correlated: neighbours say the same.
+/// Only every second row of a block is correlated, because neighbouring rows are alike.
 const ROW_STEP: usize = 2;
-/// Shifts of up to this many pixels are tried, 5 % of the width; what moved farther matches nothing, which is noticed too.
+/// Largest shift that is tried, in pixels: 5 % of the width. A view displaced further matches nothing, which is detected too.
 const REACH: i32 = 8;
-/// Shifts along one axis.
+/// Number of shifts along one axis.
 const SPAN: i32 = 2 * REACH + 1;
 const SHIFTS: usize = (SPAN * SPAN) as usize;
-/// Turns and zooms that are tried, and their steps: half a step moves a corner by a pixel and a half, which the surfaces'
-/// peaks are wide enough for.
+/// Rotations (degrees) and zooms that are tried: this many steps in each direction. Half a step moves a corner by one and
+/// a half pixels, less than the width of the surfaces' peaks.
 const TURNS: i32 = 4;
 const TURN_STEP: f32 = 2.0;
 const ZOOMS: i32 = 3;
 const ZOOM_STEP: f32 = 0.04;
-/// Gradients weaker than this many grey levels a pixel are noise, whatever the picture.
+/// Gradients below this, in grey levels per pixel, are noise in any picture.
 const NOISE: f32 = 1.5;
-/// A block with this much energy (edge pixels, of some 200) counts for half of one full of edges.
+/// Energy (edge pixels, of about 200) at which a block has half the weight of one full of edges.
 const HALF_ENERGY: f32 = 20.0;
-/// A number's scale: 1.0 in a field.
+/// The number that stands for 1.0.
 pub(super) const ONE: i16 = 127;
 
-/// The edges' directions at each pixel, 160 × `height`.
+/// The orientation of edges at each pixel, 160 × `height`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Field {
+pub struct EdgeField {
     height: usize,
-    /// Real and imaginary part in turn, row by row, each within ±[`ONE`].
+    /// Real and imaginary parts alternating, row by row, each within ±[`ONE`].
     numbers: Vec<i16>,
 }
 
-/// By which move what the reference shows lies where it lies in the other picture.
+/// The transform from the reference to another picture.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shift {
-    /// To the right, as a share of the picture's width.
+    /// Shift to the right, as a share of the picture's width.
     pub right: f32,
-    /// Down, as a share of the picture's width.
+    /// Shift down, as a share of the picture's width.
     pub down: f32,
-    /// Clockwise, degrees.
+    /// Clockwise rotation in degrees.
     pub turned: f32,
-    /// How many times larger.
+    /// Scale factor.
     pub zoomed: f32,
 }
 
 impl std::fmt::Display for Shift {
-    /// `4.4 % of the width to the left, 1.2 % down, turned by 2°, 1.04 times as large`: what of it there is.
+    /// `4.4 % of the width to the left, 1.2 % down, turned by 2° clockwise, 1.04 times as large`, without the parts that are
+    /// zero.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let along = |share: f32, to: [&str; 2]| {
             let towards = to[usize::from(share < 0.0)];
@@ -96,21 +98,21 @@ impl Shift {
     }
 }
 
-/// How well two fields agree, on a scale on which a picture agrees with itself by nearly 1 and two streets by less than 0.1.
+/// How well two edge fields agree. A picture agrees with itself by nearly 1, two different streets by less than 0.1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Agreement {
-    /// As the pictures lie, give or take what is tolerated.
+    /// Best agreement with a displacement within the tolerance.
     pub here: f32,
-    /// Under the best other move.
+    /// Best agreement with a greater displacement.
     pub elsewhere: f32,
-    /// That move.
+    /// The transform of `elsewhere`.
     pub shift: Shift,
-    /// The share of blocks in which both pictures have edges that could agree, 0..=1.
+    /// Share of blocks with edges in both pictures, 0..=1.
     pub structure: f32,
 }
 
-impl Field {
-    /// The field of a small picture.
+impl EdgeField {
+    /// Computes the edge field of a small picture.
     pub fn of(luma: &Luma) -> Self {
         let height = (WIDTH * luma.height / luma.width).clamp(HEIGHTS.0, HEIGHTS.1);
         let small = luma.scaled(WIDTH, height);
@@ -119,7 +121,7 @@ impl Field {
         let mut sum = 0.0;
         for y in 1..height - 1 {
             for x in 1..WIDTH - 1 {
-                // Sobel's.
+                // Sobel operator.
                 let [a, b, c] = [at(x - 1, y - 1), at(x, y - 1), at(x + 1, y - 1)];
                 let [d, e] = [at(x - 1, y), at(x + 1, y)];
                 let [f, g, h] = [at(x - 1, y + 1), at(x, y + 1), at(x + 1, y + 1)];
@@ -129,11 +131,11 @@ impl Field {
                 gradients[y * WIDTH + x] = (gx, gy);
             }
         }
-        // By the picture's own mean gradient: half the light is half of every gradient, and changes nothing.
+        // Relative to the picture's mean gradient, so that brightness and contrast cancel out.
         let usual = (sum / gradients.len() as f32).max(NOISE);
         let numbers = gradients.iter().flat_map(|(gx, gy)| {
             let square = gx * gx + gy * gy;
-            // (gx + i gy)² has twice the angle; its length is `square`, and is brought to 0..=1.
+            // (gx + i gy)² has twice the angle. Its magnitude `square` is scaled to 0..=1.
             let length = f32::from(ONE) / (square + usual * usual);
             [((gx * gx - gy * gy) * length) as i16, (2.0 * gx * gy * length) as i16]
         });
@@ -143,12 +145,12 @@ impl Field {
         }
     }
 
-    /// From numbers that [`Self::numbers`] gave; `None` where they are not those of a field.
+    /// Restores a field from its [`Self::numbers`]; `None` if they are invalid.
     pub(super) fn from_numbers(numbers: Vec<i16>, height: usize) -> Option<Self> {
-        let is_one = (HEIGHTS.0..=HEIGHTS.1).contains(&height)
+        let is_valid = (HEIGHTS.0..=HEIGHTS.1).contains(&height)
             && numbers.len() == 2 * WIDTH * height
             && numbers.iter().all(|n| (-ONE..=ONE).contains(n));
-        is_one.then_some(Self { height, numbers })
+        is_valid.then_some(Self { height, numbers })
     }
 
     pub(super) fn numbers(&self) -> &[i16] {
@@ -159,15 +161,15 @@ impl Field {
         self.height
     }
 
-    /// How the other picture agrees with this, the reference; `None` where they do not have the same shape. A move that
-    /// displaces no point of the picture by more than `tolerance`, as a share of its width, is none.
+    /// Compares another picture with this reference; `None` if their aspect ratios differ. `tolerance` is the largest
+    /// displacement of any point, as a share of the picture's width, that counts as in place.
     pub fn agreement(&self, other: &Self, tolerance: f32) -> Option<Agreement> {
-        (self.height == other.height).then(|| Surfaces::of(self, other).best(tolerance))
+        (self.height == other.height).then(|| CorrelationSurfaces::of(self, other).best(tolerance))
     }
 
-    /// How like the other field this is as a whole, give or take [`JITTER`] pixels; -1..=1. A hundredth of the work of
-    /// [`Self::agreement`], and says nothing by itself: uprights agree with any street. It says which of many to compare.
-    pub(super) fn likeness(&self, other: &Self) -> f32 {
+    /// Correlation of the whole fields, best of shifts up to [`JITTER`] pixels; -1..=1. Takes a hundredth of the time of
+    /// [`Self::agreement`]. It ranks candidates but does not decide by itself, because vertical edges agree on any street.
+    pub(super) fn similarity(&self, other: &Self) -> f32 {
         if self.height != other.height {
             return -1.0;
         }
@@ -177,39 +179,39 @@ impl Field {
         best / (energy(self) * energy(other)).sqrt().max(1.0)
     }
 
-    /// Their product, with the other moved by so many pixels.
+    /// Scalar product with the other field shifted.
     fn product(&self, other: &Self, right: i32, down: i32) -> f32 {
-        // A pixel is two numbers. Rows that the move wraps around differ by a pixel or two of 160: it is no matter.
+        // A pixel is two numbers. Shifting wraps rows around by a pixel or two of 160, which is negligible.
         let by = (right + down * WIDTH as i32) * 2;
         let (from, to) = (by.max(0) as usize, (-by).max(0) as usize);
         let length = self.numbers.len() - from.max(to);
         dot(&self.numbers[from..][..length], &other.numbers[to..][..length]) as f32
     }
 
-    /// The share of its blocks that have edges, 0..=1.
+    /// Share of blocks with edges, 0..=1.
     pub(super) fn structure(&self) -> f32 {
         let weights = Block::all(self.height).map(|b| weight(self.energy(&b)));
         let (count, sum) = weights.fold((0, 0.0), |(count, sum), w| (count + 1, sum + w));
         sum / count as f32
     }
 
-    /// Edge pixels in a block's correlated rows.
+    /// Number of edge pixels in a block's correlated rows.
     fn energy(&self, block: &Block) -> f32 {
         let rows = block.rows().map(|y| &self.numbers[(y * WIDTH + block.x) * 2..][..ROW]);
         rows.map(|row| dot(row, row)).sum::<i32>() as f32 / SQUARE
     }
 }
 
-/// Pixels by which a mount sways.
+/// Sway of a mount, in pixels.
 const JITTER: i32 = 2;
-/// What two ones multiply to.
+/// [`ONE`] squared.
 const SQUARE: f32 = ONE as f32 * ONE as f32;
 
 fn weight(energy: f32) -> f32 {
     energy / (energy + HALF_ENERGY)
 }
 
-/// Fits an `i32` for whole fields, too: the largest has 102,400 numbers within ±127.
+/// Fits an `i32` even for whole fields: the largest has 102,400 numbers within ±127.
 #[inline]
 fn dot(a: &[i16], b: &[i16]) -> i32 {
     a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
@@ -237,8 +239,8 @@ impl Block {
         (self.y..self.y + self.height).step_by(ROW_STEP)
     }
 
-    /// Its middle, from the picture's.
-    fn middle(&self, height: usize) -> (f32, f32) {
+    /// Its centre, relative to the centre of the picture.
+    fn centre(&self, height: usize) -> (f32, f32) {
         (
             (self.x as f32 + BLOCK as f32 / 2.0) - WIDTH as f32 / 2.0,
             (self.y as f32 + self.height as f32 / 2.0) - height as f32 / 2.0,
@@ -246,22 +248,22 @@ impl Block {
     }
 }
 
-/// Each block's correlation over all shifts, less its mean: a street's uprights agree with any other street's.
-struct Surfaces {
+/// The correlation of each block over all shifts. The mean is subtracted, because vertical edges agree on any street.
+struct CorrelationSurfaces {
     height: usize,
     blocks: Vec<Block>,
-    /// [`SHIFTS`] a block.
+    /// [`SHIFTS`] values per block.
     values: Vec<f32>,
-    /// What a picture that agrees everywhere could reach.
-    most: f32,
+    /// The sum for a perfect agreement.
+    perfect: f32,
     structure: f32,
 }
 
-impl Surfaces {
-    fn of(reference: &Field, other: &Field) -> Self {
+impl CorrelationSurfaces {
+    fn of(reference: &EdgeField, other: &EdgeField) -> Self {
         let height = reference.height;
         let reach = REACH as usize;
-        // Nothing lies beyond the rim.
+        // Zeros beyond the edge of the picture.
         let stride = (WIDTH + 2 * reach) * 2;
         let mut padded = vec![0_i16; stride * (height + 2 * reach)];
         for (row, line) in other.numbers.chunks_exact(2 * WIDTH).enumerate() {
@@ -269,7 +271,7 @@ impl Surfaces {
         }
         let blocks: Vec<Block> = Block::all(height).collect();
         let mut values = Vec::with_capacity(blocks.len() * SHIFTS);
-        let (mut most, mut structure) = (0.0, 0.0);
+        let (mut perfect, mut structure) = (0.0, 0.0);
         let mut template: Vec<i16> = Vec::new();
         for block in &blocks {
             template.clear();
@@ -289,7 +291,7 @@ impl Surfaces {
             }
             let mean = values[start..].iter().sum::<f32>() / SHIFTS as f32;
             values[start..].iter_mut().for_each(|v| *v -= mean);
-            most += weight(mine);
+            perfect += weight(mine);
             structure += weight(mine).min(weight(theirs));
         }
         Self {
@@ -297,7 +299,7 @@ impl Surfaces {
             structure: structure / blocks.len() as f32,
             blocks,
             values,
-            most: most.max(1.0),
+            perfect: perfect.max(1.0),
         }
     }
 
@@ -320,7 +322,7 @@ impl Surfaces {
                 let (turned, zoomed) = (turn as f32 * TURN_STEP, 1.0 + zoom as f32 * ZOOM_STEP);
                 let (sin, cos) = turned.to_radians().sin_cos();
                 let (cos, sin) = (cos * zoomed, sin * zoomed);
-                self.add_up(cos, sin, &mut sums);
+                self.sum_up(cos, sin, &mut sums);
                 let at_corner = (cos - 1.0).hypot(sin) * corner;
                 for ((i, sum), length) in (0..).zip(&sums).zip(&lengths) {
                     if at_corner + length <= tolerance {
@@ -333,19 +335,19 @@ impl Surfaces {
                 }
             }
         }
-        best.here /= self.most;
-        best.elsewhere /= self.most;
+        best.here /= self.perfect;
+        best.elsewhere /= self.perfect;
         best
     }
 
-    /// For every shift: the sum over the blocks, each at the shift plus where a turn and zoom about the middle takes it.
-    fn add_up(&self, cos: f32, sin: f32, sums: &mut [f32; SHIFTS]) {
+    /// Sums the surfaces of all blocks for every shift, each displaced by a rotation and zoom about the centre.
+    fn sum_up(&self, cos: f32, sin: f32, sums: &mut [f32; SHIFTS]) {
         sums.fill(0.0);
         for (block, surface) in self.blocks.iter().zip(self.values.chunks_exact(SHIFTS)) {
-            let (x, y) = block.middle(self.height);
+            let (x, y) = block.centre(self.height);
             let right = (cos * x - sin * y - x).round() as i32;
             let down = (sin * x + cos * y - y).round() as i32;
-            // Shifts that leave the block within reach.
+            // Shifts for which the displaced block stays within reach.
             let (from, to) = (0.max(-right), SPAN.min(SPAN - right));
             if from >= to {
                 continue;

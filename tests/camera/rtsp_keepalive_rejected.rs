@@ -1,14 +1,14 @@
-//! A camera that refuses keep-alives is received on, as long as it sends pictures.
+//! A camera that rejects keep-alives is received as long as it sends frames.
 
 use crate::support::{
     Camera,
     clips::{self, SMALL},
-    scripted_camera::{Script, Scripted},
+    scripted_camera::{Script, ScriptedCamera},
     settings, until,
 };
 
-fn refused_with(keepalive: &'static str) {
-    let server = Scripted::start(
+fn survives_keepalive_response(keepalive: &'static str) {
+    let server = ScriptedCamera::start(
         &clips::clip(SMALL),
         Script {
             session_timeout: 2,
@@ -24,16 +24,16 @@ fn refused_with(keepalive: &'static str) {
 }
 
 #[test]
-fn refused_as_unknown() {
-    refused_with("501 Not Implemented");
+fn keepalive_501_keeps_the_connection() {
+    survives_keepalive_response("501 Not Implemented");
 }
 
 #[test]
-fn refused_as_bad() {
-    refused_with("400 Bad Request");
+fn keepalive_400_keeps_the_connection() {
+    survives_keepalive_response("400 Bad Request");
 }
 
 #[test]
-fn refused_as_no_session() {
-    refused_with("454 Session Not Found");
+fn keepalive_454_keeps_the_connection() {
+    survives_keepalive_response("454 Session Not Found");
 }

@@ -1,76 +1,76 @@
-//! What a box says of itself: whether it is there, and how its cameras and its clock are.
+//! Messages about the box itself: status and health.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::When;
-use gridwatch_base::clock::Kept;
+use gridwatch_base::clock::ClockSync;
 
-/// Whether the box is there, retained on the status topic.
+/// Status of the box, retained on the status topic; also its last will.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StatusMessage {
-    /// 1.
+    /// Version of the contract; 1.
     pub schema_version: u32,
-    /// The box.
+    /// Id of the box.
     pub node_id: String,
-    /// Whether it is there.
+    /// Whether the box is connected.
     pub state: Presence,
-    /// Since when; absent in the last will, which the broker sends without knowing.
+    /// Since when the box is in this state; absent in the last will, which is written in advance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<When>,
-    /// The program's version.
+    /// Version of gridwatch on the box.
     pub version: String,
-    /// What the box's signatures are checked with: an ed25519 key of 32 bytes in base64, as `gridwatch keys show` prints it. Believe it as
-    /// far as you believe who may publish here.
+    /// Ed25519 public key that verifies the box's signatures: 32 bytes in base64, as printed by `gridwatch keys show`. Only as
+    /// trustworthy as the broker's access control on this topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9+/]{43}=$"))]
     pub public_key: Option<String>,
 }
 
-/// Whether the box is there.
+/// Whether a box is connected to the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Presence {
-    /// Connected.
+    /// Connected （在线）.
     Online,
-    /// Gone: by its own word, or by the broker's.
+    /// Disconnected, announced by the box on shutdown or by the broker as its last will （离线）.
     Offline,
 }
 
-/// How the cameras are, on the health topic.
+/// Health of the box and its cameras, published once a minute.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HealthMessage {
-    /// 1.
+    /// Version of the contract; 1.
     pub schema_version: u32,
-    /// The box.
+    /// Id of the box.
     pub node_id: String,
-    /// When.
+    /// When the message was created.
     pub at: When,
-    /// How well the box's clock is kept; absent where the box may not ask its kernel.
+    /// State of the box's clock; absent if the box is not permitted to read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockHealth>,
-    /// Messages that wait for the broker.
+    /// Messages queued for the broker.
     pub outbox_depth: u64,
-    /// Each camera.
+    /// All cameras of the box.
     pub cameras: Vec<CameraHealth>,
 }
 
-/// How well the box's clock is kept.
+/// Synchronisation of a box's clock, as reported by its kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClockHealth {
-    /// Whether a reference keeps it. Where not, cases say nothing of their clock.
+    /// Whether the clock is synchronised to a time source. If not, cases carry no clock fields.
     pub synchronised: bool,
-    /// How far it is ahead of its reference, as far as known and not yet corrected; negative: behind.
+    /// Offset from the time source in milliseconds, not yet corrected; positive: the clock is ahead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset_ms: Option<i64>,
-    /// How far it may be off at most.
+    /// Maximum error in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_ms: Option<u64>,
 }
 
 impl ClockHealth {
-    /// As the kernel says.
-    pub fn new(kept: Option<Kept>) -> Self {
+    /// From the kernel's answer; `None` if the clock is not synchronised.
+    pub fn new(kept: Option<ClockSync>) -> Self {
         Self {
             synchronised: kept.is_some(),
             offset_ms: kept.map(|k| k.offset_ms),
@@ -79,19 +79,19 @@ impl ClockHealth {
     }
 }
 
-/// How one camera is.
+/// Health of one camera.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CameraHealth {
-    /// Which.
+    /// Camera id, unique on the box （点位编号）.
     pub local_id: String,
-    /// Its receiver: `live`, `degraded`, `connecting`, …
+    /// State of the receiver: `live`, `degraded`, `connecting`, …
     pub state: String,
-    /// How the newest look found the view: `clear`, `dark`, …
+    /// State of the view at the last look: `clear`, `dark`, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub view: Option<String>,
-    /// Looks since the daemon started.
+    /// Number of looks since the daemon started.
     pub looks: u64,
-    /// Seconds since the newest look.
+    /// Seconds since the last look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_look_age_s: Option<f64>,
 }

@@ -1,24 +1,24 @@
-//! A view's references as bytes and back.
+//! File format of learned views.
 //!
-//! `gridwatch view 1\n`; the length of the header, 4 bytes, and the header, JSON; then for each reference in turn its mean
-//! (little-endian `i16`), the edges it was learned with (`i8`) and a small grey picture; then the CRC-32 of all before it.
-//! Numbers are little-endian.
+//! The magic line `gridwatch view 1\n`; the length of the header (`u32`) and the header (JSON); for each reference its mean
+//! edge field (`i16`), the edge field it was learned with (`i8`) and a small greyscale picture; the CRC-32 of all before it
+//! (`u32`). Numbers are little-endian.
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     Luma, Reference,
-    field::{ONE, WIDTH},
-    reference::{About, FINE},
+    edge_field::{ONE, WIDTH},
+    reference::{FINE, ReferenceInfo},
 };
 use gridwatch_engine::Light;
 
 const MAGIC: &[u8] = b"gridwatch view 1\n";
 
-/// What is kept of a view: for each light the reference, and a picture that agreed with it, for people.
+/// The saved references of a view, each with a look that matched it, for display.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Kept {
-    /// At most one a light.
+pub struct SavedView {
+    /// At most one per light.
     pub references: Vec<(Light, Reference, Luma)>,
 }
 
@@ -26,15 +26,16 @@ pub struct Kept {
 struct Header {
     light: Light,
     height: usize,
-    about: About,
+    about: ReferenceInfo,
+    /// Width and height.
     picture: [usize; 2],
 }
 
-/// Why bytes are no view: what is wrong, for a person.
-pub(super) type Nonsense = &'static str;
+/// Why a file is invalid.
+pub(super) type FormatError = &'static str;
 
-impl Kept {
-    /// The file's content.
+impl SavedView {
+    /// Encodes the content of the file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let header = |(light, reference, picture): &(Light, Reference, Luma)| Header {
             light: *light,
@@ -43,7 +44,7 @@ impl Kept {
             picture: [picture.width, picture.height],
         };
         let headers: Vec<Header> = self.references.iter().map(header).collect();
-        // Nothing in it that JSON cannot hold.
+        // Cannot fail: the header has only strings and numbers.
         let headers = serde_json::to_vec(&headers).unwrap_or_default();
         let mut out = MAGIC.to_vec();
         out.extend((headers.len() as u32).to_le_bytes());
@@ -58,48 +59,47 @@ impl Kept {
         out
     }
 
-    /// Reads a file's content.
+    /// Decodes the content of a file.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Nonsense> {
-        const SHORT: Nonsense = "it ends too soon";
-        let (content, sum) = bytes.split_last_chunk().ok_or(SHORT)?;
-        let mut rest = content.strip_prefix(MAGIC).ok_or("it is no view of this program's")?;
+    /// The fault, if the file is invalid.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
+        const TRUNCATED: FormatError = "truncated file";
+        let (content, sum) = bytes.split_last_chunk().ok_or(TRUNCATED)?;
+        let mut rest = content.strip_prefix(MAGIC).ok_or("not a gridwatch view file")?;
         if crc32fast::hash(content) != u32::from_le_bytes(*sum) {
-            return Err("its checksum is wrong");
+            return Err("checksum mismatch");
         }
         let mut take = |n: usize| {
-            let (taken, after) = rest.split_at_checked(n).ok_or(SHORT)?;
+            let (taken, after) = rest.split_at_checked(n).ok_or(TRUNCATED)?;
             rest = after;
-            Ok::<_, Nonsense>(taken)
+            Ok::<_, FormatError>(taken)
         };
         let length = take(4)?.first_chunk().map_or(0, |n| u32::from_le_bytes(*n));
-        let headers: Vec<Header> =
-            serde_json::from_slice(take(length as usize)?).map_err(|_| "its header cannot be read")?;
+        let headers: Vec<Header> = serde_json::from_slice(take(length as usize)?).map_err(|_| "invalid header")?;
         let mut references = Vec::new();
         for Header {
             light,
             height,
             about,
-            picture: [width, down],
+            picture: [picture_width, picture_height],
         } in headers
         {
-            let numbers = height.checked_mul(2 * WIDTH).ok_or(SHORT)?;
-            let mean = take(numbers.checked_mul(2).ok_or(SHORT)?)?;
+            let numbers = height.checked_mul(2 * WIDTH).ok_or(TRUNCATED)?;
+            let mean = take(numbers.checked_mul(2).ok_or(TRUNCATED)?)?;
             let mean: Vec<i16> = mean.chunks_exact(2).map(|n| i16::from_le_bytes([n[0], n[1]])).collect();
             let anchor: Vec<i8> = take(numbers)?.iter().map(|n| *n as i8).collect();
-            let samples = take(width.checked_mul(down).ok_or(SHORT)?)?.to_vec();
+            let samples = take(picture_width.checked_mul(picture_height).ok_or(TRUNCATED)?)?.to_vec();
             let limit = i32::from(ONE) * FINE;
-            let is_sound = samples.len() >= width.max(down).max(1)
+            let is_valid = samples.len() >= picture_width.max(picture_height).max(1)
                 && mean.iter().all(|n| i32::from(*n).abs() <= limit)
                 && anchor.iter().all(|n| i16::from(*n).abs() <= ONE);
-            if !is_sound {
-                return Err("it holds numbers that a view cannot have");
+            if !is_valid {
+                return Err("values out of range");
             }
             let picture = Luma {
-                width,
-                height: down,
+                width: picture_width,
+                height: picture_height,
                 samples,
             };
             let reference = Reference {

@@ -1,15 +1,15 @@
-//! A camera that dies in the middle of a GOP is down; when it is back, its pictures are too, by themselves.
+//! A camera that dies is reported down, and received again as soon as it is back.
 
 use crate::support::{
     Camera,
     clips::{self, SMALL},
     farm, mount, settings, until,
 };
-use gridwatch_camera::State;
+use gridwatch_camera::CameraState;
 use gridwatch_farm::{Farm, FarmConfig};
 
 #[test]
-fn death_and_return_of_one_camera() {
+fn stopped_camera_is_down_and_recovers() {
     let clip = clips::clip(SMALL);
     let farm = Farm::start(FarmConfig {
         mounts: vec![mount("cam", &clip), mount("other", &clip)],
@@ -24,12 +24,12 @@ fn death_and_return_of_one_camera() {
     farm.stop("cam").unwrap();
     camera.wait_down();
     let newest = camera.slot().latest().map(|(seq, _)| seq);
-    assert_eq!(newest, Some(camera.slot().seq()), "what was seen stays");
-    let gone = until("it is known to be gone", || match camera.slot().state() {
-        State::Down { error, .. } if error.contains("404") => Some(error),
+    assert_eq!(newest, Some(camera.slot().seq()), "the newest picture is kept");
+    let error = until("status 404", || match camera.slot().state() {
+        CameraState::Down { error, .. } if error.contains("404") => Some(error),
         _ => None,
     });
-    assert!(gone.contains("path"), "{gone}");
+    assert!(error.contains("path"), "{error}");
 
     let seen = camera.slot().seq();
     farm.revive("cam").unwrap();
@@ -40,7 +40,7 @@ fn death_and_return_of_one_camera() {
 }
 
 #[test]
-fn death_and_return_of_all_on_the_same_port() {
+fn restarted_server_on_the_same_port_is_received_again() {
     let clip = clips::clip(SMALL);
     let first = farm(&clip, None);
     let (url, port) = (first.url("cam"), first.port());
