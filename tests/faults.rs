@@ -226,7 +226,7 @@ async fn whatever_fails_each_case_arrives_whole_and_once() {
     let first = ids.first().unwrap();
     let chain = store.chain_of(first).unwrap().join("\n");
     let segment = Segment::read(&chain).unwrap_or_else(|broken| panic!("seed {seed}: {broken:?}"));
-    assert_eq!(segment.entries.len() as u64, wanted);
+    assert_eq!(segment.lines.len() as u64, wanted);
     let strangers: Vec<_> = std::fs::read_dir(dir.path())
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap())

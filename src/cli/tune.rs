@@ -144,7 +144,8 @@ fn recommendation(curve: &RuleCurve, wanted: f64) -> String {
     };
     let CurvePoint {
         score,
-        problems: (problems, found),
+        problems,
+        found,
         right,
         wrong,
         ..
