@@ -160,7 +160,7 @@ fn seen(label: &str, x: f32, score: f32, rng: &mut fastrand::Rng) -> Detection {
         score: score + jitter(),
         appearance: Some(Appearance(appearance)),
         number: None,
-        closer: None,
+        second_look: None,
         bbox: BBox {
             x1: x + dx,
             y1: 0.5 + dy,

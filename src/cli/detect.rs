@@ -133,7 +133,9 @@ pub(super) struct SourceFrame {
 }
 
 /// The contents of a file: one picture, or the frames of a clip.
-pub(super) fn frames_of(path: &Path) -> Result<Box<dyn Iterator<Item = Result<SourceFrame, PictureError>>>, PictureError> {
+pub(super) fn frames_of(
+    path: &Path,
+) -> Result<Box<dyn Iterator<Item = Result<SourceFrame, PictureError>>>, PictureError> {
     // Detected from the content, as `upright` does. A format that `image` does not know may be a clip.
     #[cfg(feature = "gst")]
     if ImageReader::open(path)
@@ -184,7 +186,9 @@ fn detect(models: &mut ModelSet, path: &Path, args: &Args, out: &mut impl Write)
         out.flush()?;
         if let Some(dir) = &args.overlay {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-            let name = source.in_clip.map_or(stem.to_string(), |(n, _)| format!("{stem}-{n:06}"));
+            let name = source
+                .in_clip
+                .map_or(stem.to_string(), |(n, _)| format!("{stem}-{n:06}"));
             overlay::write(dir, &name, source.frame.to_rgb()?, &found).map_err(PictureError::Overlay)?;
         }
     }

@@ -302,7 +302,8 @@ fn detect_all(
     let mut took = Vec::with_capacity(set.pictures.len());
     let mut pictures = Vec::with_capacity(set.pictures.len());
     for (n, labelled) in set.pictures.iter().enumerate() {
-        let unreadable = |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", labelled.path.display()));
+        let unreadable =
+            |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", labelled.path.display()));
         let frame = detect::picture(&labelled.path).map_err(unreadable)?;
         let size = (frame.width, frame.height);
         let start = Instant::now();
@@ -426,9 +427,7 @@ fn table(report: &EvalReport) -> String {
         line(&mut text, &l.label, &l.by_size, &best);
     }
     line(&mut text, "mean", &report.mean, "");
-    text.push_str(
-        "(small, medium and large: recall at IoU 0.5 of objects up to 32² px, up to 96² px, and above)\n\n",
-    );
+    text.push_str("(small, medium and large: recall at IoU 0.5 of objects up to 32² px, up to 96² px, and above)\n\n");
     for l in &report.labels {
         let _ = writeln!(
             text,
@@ -459,7 +458,10 @@ fn table(report: &EvalReport) -> String {
         text.push_str(&second.table(report.labels.first().map_or(0.0, |l| l.at.score)));
     }
     for (name, count) in &report.left_out {
-        let _ = writeln!(text, "Left out: {count} objects of class {name:?}, which the model has no label for.");
+        let _ = writeln!(
+            text,
+            "Left out: {count} objects of class {name:?}, which the model has no label for."
+        );
     }
     text
 }

@@ -20,11 +20,13 @@ use gridwatch_ledger as ledger;
 use gridwatch_ledger::{
     Damage, Reader, RecordedEvent,
     replay::{
-        ReplayedCase, Replay, Tally, Window,
-        compare::{CaseChange, Comparison, ChangeCounts},
+        Replay, ReplayedCase, Tally, Window,
+        compare::{CaseChange, ChangeCounts, Comparison},
         truth::{
             self,
-            evaluation::{CaseVerdict, EvaluatedCase as Told, EvaluationCounts, EvaluationReport, Evaluator, MissedProblem},
+            evaluation::{
+                CaseVerdict, EvaluatedCase as Told, EvaluationCounts, EvaluationReport, Evaluator, MissedProblem,
+            },
         },
     },
 };
@@ -134,7 +136,10 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     let written = write_cases(
         &mut reader,
-        (Replay::new(judged.plan, window).with_config_sha256(&judged.config_sha256), window),
+        (
+            Replay::new(judged.plan, window).with_config_sha256(&judged.config_sha256),
+            window,
+        ),
         baseline,
         args.json,
         &mut out,
@@ -156,7 +161,9 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 pub(super) fn load_plan(path: &Path) -> Result<ReplayConfig, Failure> {
     let judged = config::examine(path).into_replay_config()?;
     for fault in &judged.other_faults {
-        note(&format!("warning: {fault} (ignored here, but the daemon will not start with it)"));
+        note(&format!(
+            "warning: {fault} (ignored here, but the daemon will not start with it)"
+        ));
     }
     Ok(judged)
 }
@@ -224,7 +231,10 @@ fn write_cases(
         };
         for effect in &effects {
             if let Effect::Open(case) = effect {
-                let outcome = outcomes.iter().find(|(id, _)| *id == case.id).map(|(_, outcome)| outcome);
+                let outcome = outcomes
+                    .iter()
+                    .find(|(id, _)| *id == case.id)
+                    .map(|(_, outcome)| outcome);
                 write_case(&ReplayedCase::from(&**case), outcome, json, out).map_err(printing)?;
             }
         }
@@ -320,7 +330,13 @@ fn write_change(change: &CaseChange, json: bool, out: &mut impl Write) -> io::Re
     match change {
         CaseChange::New { case } => writeln!(out, "new      {}", describe(case)),
         CaseChange::Gone { case, why: Some(why) } => {
-            writeln!(out, "gone     {}: {} at {}", describe(case), why.reason.as_str(), why.at)
+            writeln!(
+                out,
+                "gone     {}: {} at {}",
+                describe(case),
+                why.reason.as_str(),
+                why.at
+            )
         }
         CaseChange::Gone { case, why: None } => writeln!(
             out,
@@ -436,12 +452,8 @@ fn write_outcome(outcome: &EvaluationReport, out: &mut impl Write) -> io::Result
 }
 
 fn truths(path: &Path, plan: &Plan) -> Result<Vec<truth::GroundTruth>, Failure> {
-    let text = fs::read_to_string(path).map_err(|e| {
-        Failure::new(
-            Class::Config,
-            format!("--truth: cannot read {}: {e}", path.display()),
-        )
-    })?;
+    let text = fs::read_to_string(path)
+        .map_err(|e| Failure::new(Class::Config, format!("--truth: cannot read {}: {e}", path.display())))?;
     truth::parse(path, &text, plan).map_err(|e| Failure::new(e.class(), format!("--truth: {e}")))
 }
 
@@ -452,7 +464,8 @@ fn print_json<T: Serialize>(value: &T, out: &mut impl Write) -> io::Result<()> {
 
 /// The cases of an earlier replay. Its summary and any other lines are skipped.
 fn old_cases(path: &Path) -> Result<Vec<ReplayedCase>, Failure> {
-    let unreadable = |e: io::Error| Failure::new(Class::Config, format!("--compare: cannot read {}: {e}", path.display()));
+    let unreadable =
+        |e: io::Error| Failure::new(Class::Config, format!("--compare: cannot read {}: {e}", path.display()));
     let file = fs::File::open(path).map_err(unreadable)?;
     let mut cases = Vec::new();
     for (i, line) in BufReader::new(file).lines().enumerate() {

@@ -78,12 +78,8 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     reader.damage().iter().for_each(quarantine);
     let tuned = sweep.finish(&labels, args.precision);
     if let Some(path) = &args.svg {
-        fs::write(path, svg::draw(&tuned)).map_err(|e| {
-            Failure::new(
-                Class::Transient,
-                format!("--svg: cannot write {}: {e}", path.display()),
-            )
-        })?;
+        fs::write(path, svg::draw(&tuned))
+            .map_err(|e| Failure::new(Class::Transient, format!("--svg: cannot write {}: {e}", path.display())))?;
     }
     print(&table(&tuned))?;
     Ok(ExitCode::SUCCESS)

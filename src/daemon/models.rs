@@ -23,7 +23,7 @@ use metrics::{counter, gauge};
 
 use self::pool::{Assignment, Assignments, CameraModels, Challenger, ModelPool, ModelSlot, SecondLookModels};
 pub(super) use self::pool::{WorkerModels, WorkerReport};
-use super::{StartError, record::ModelDescriptor};
+use super::{error::StartError, record::ModelDescriptor};
 use gridwatch_base::metric;
 use gridwatch_config as config;
 use gridwatch_config::Config;

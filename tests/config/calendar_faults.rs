@@ -10,7 +10,10 @@ fn faults_of_a_window_name_the_window_and_the_field() {
     let folder = Folder::new();
     for (window, expected) in [
         ("from = \"6:00\", to = \"09:30\"", "from: invalid time of day"),
-        ("from = \"24:00\", to = \"09:30\"", "from: a window cannot start at 24:00"),
+        (
+            "from = \"24:00\", to = \"09:30\"",
+            "from: a window cannot start at 24:00",
+        ),
         (
             "from = \"06:00\", to = \"06:00\"",
             "to: from and to are both 06:00, which is ambiguous",

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use gridwatch_base::clock::ClockSync;
 use gridwatch_contract::{
-    CameraInfo, CaseRecord, RecordContext, EvidenceItem, EvidenceRole, Form, Language, ModelInfo, Topics, When,
+    CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, Form, Language, ModelInfo, RecordContext, Topics, When,
 };
-use gridwatch_engine::{BBox, Case, Category, Location, LonLat, JournalEntry, PlaceMethod, Reason};
+use gridwatch_engine::{BBox, Case, Category, JournalEntry, Location, LonLat, PlaceMethod, Reason};
 use jiff::{Timestamp, tz::TimeZone};
 
 pub const NODE: &str = "box-7";

@@ -217,7 +217,7 @@ impl Encoder {
         };
         let has_appearances = look.detections.iter().any(|d| d.appearance.is_some());
         let has_numbers = look.detections.iter().any(|d| d.number.is_some());
-        let has_second_looks = look.detections.iter().any(|d| d.closer.is_some());
+        let has_second_looks = look.detections.iter().any(|d| d.second_look.is_some());
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
         out.push(
             view_code(look.view)
@@ -242,8 +242,8 @@ impl Encoder {
                 text(detection.number.as_ref().map_or("", PhoneNumber::as_str), out);
             }
             if has_second_looks {
-                out.push(detection.closer.is_some().into());
-                out.extend(detection.closer.iter().flat_map(|score| score.to_le_bytes()));
+                out.push(detection.second_look.is_some().into());
+                out.extend(detection.second_look.iter().flat_map(|score| score.to_le_bytes()));
             }
         }
         if !look.not_searched.is_empty() {
@@ -363,7 +363,7 @@ impl Decoder {
                 true => Some(bytes.text()?).filter(|n| !n.is_empty()).map(PhoneNumber::from),
                 false => None,
             };
-            let closer = match code & SECOND_LOOK != 0 && bytes.byte()? != 0 {
+            let second_look = match code & SECOND_LOOK != 0 && bytes.byte()? != 0 {
                 true => Some(bytes.f32()?),
                 false => None,
             };
@@ -373,7 +373,7 @@ impl Decoder {
                 bbox,
                 appearance,
                 number,
-                closer,
+                second_look,
             });
         }
         let mut not_searched = Vec::new();

@@ -136,7 +136,11 @@ pub(super) trait Client: Send {
     fn send(&self, message: OutboundMessage) -> Result<BoxFuture<'static, PublishOutcome>, EnqueueError>;
 
     /// Queues a subscription to `filters` with QoS 1.
-    fn subscribe(&self, filters: Vec<String>, retain: RetainHandling) -> Result<BoxFuture<'static, SubscribeOutcome>, EnqueueError>;
+    fn subscribe(
+        &self,
+        filters: Vec<String>,
+        retain: RetainHandling,
+    ) -> Result<BoxFuture<'static, SubscribeOutcome>, EnqueueError>;
 
     /// Disconnects cleanly: the broker discards the last will.
     fn disconnect(&self);
@@ -389,9 +393,12 @@ fn closed_without_reason() -> Disconnect {
 pub async fn probe(settings: Settings) -> Result<(), LinkError> {
     let connector = Connector::new(settings, None)?;
     let client_id = format!("{}-check-{}", connector.client_id(), std::process::id());
-    connector.connect_once(client_id).await.map_err(|reason| LinkError::Refused {
-        host: connector.settings.host.clone(),
-        port: connector.settings.port,
-        reason,
-    })
+    connector
+        .connect_once(client_id)
+        .await
+        .map_err(|reason| LinkError::Refused {
+            host: connector.settings.host.clone(),
+            port: connector.settings.port,
+            reason,
+        })
 }

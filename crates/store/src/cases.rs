@@ -75,7 +75,13 @@ impl Store {
             for item in &record.evidence {
                 add_evidence(t, (dir, &record.case_id), item, form, filed_at)?;
             }
-            outbox::add_case(t, &record.case_id, &form.topics.case(), &form.payload(&sealed), filed_at)?;
+            outbox::add_case(
+                t,
+                &record.case_id,
+                &form.topics.case(),
+                &form.payload(&sealed),
+                filed_at,
+            )?;
             match &form.shares_sites {
                 Some(node) => claims::add(t, &case.claim(node)),
                 None => Ok(()),

@@ -12,7 +12,7 @@ use gridwatch_contract::CaseRecord;
 use gridwatch_custody::{
     PublicKey,
     bundle::{self, BundleContents},
-    chain::{Segment, CustodyEvent},
+    chain::{CustodyEvent, Segment},
     keys::KeyRing,
     unseal,
     vault::Vault,
@@ -75,7 +75,9 @@ pub(super) fn export(
 ) -> Result<PathBuf, CasesError> {
     let unsigned = || ExportError::Unsigned(case.to_owned());
     let key = KeyRing::of(state).existing()?;
-    let sealed = store.sealed_record(case)?.ok_or_else(|| CasesError::NoSuchCase(case.into()))?;
+    let sealed = store
+        .sealed_record(case)?
+        .ok_or_else(|| CasesError::NoSuchCase(case.into()))?;
     let record: CaseRecord =
         serde_json::from_str(&sealed).map_err(|e| ExportError::Chain(format!("cannot parse the record: {e}")))?;
     let (body, signature) = unseal(&sealed).ok_or_else(unsigned)?;

@@ -31,8 +31,7 @@ use gridwatch_model::{Model, TiledDetector, runtime};
 /// Exit codes: 0 all were masked; 3 the configuration, a model, the truth file or the ONNX Runtime library is not usable; 5 some
 /// could not be read (each is reported on standard error; the others were masked).
 #[derive(Debug, clap::Args)]
-#[command(
-    after_long_help = "\
+#[command(after_long_help = "\
 Examples:
   gridwatch evidence mask street.jpg --out masked/
   gridwatch evidence mask pictures/ --config edge.toml --out masked/
@@ -45,8 +44,7 @@ A box counts as covered if 80 % of its area is masked, and as missed below 30 %.
 
 With --json it prints one line per picture, then the summary:
   {\"image\":\"street.jpg\",\"width\":1280,\"height\":720,\"bytes\":183211,\"masked\":0.04,\"regions\":[[800.0,431.5,860.0,470.1]],
-   \"labels\":[{\"kind\":\"face\",\"box\":[366.0,280.0,382.0,297.0],\"covered\":0.97}]}"
-)]
+   \"labels\":[{\"kind\":\"face\",\"box\":[366.0,280.0,382.0,297.0],\"covered\":0.97}]}")]
 pub struct Args {
     /// Take the models, JPEG quality and size limit from [evidence] of this configuration.
     #[arg(long, value_name = "FILE", conflicts_with = "models")]

@@ -127,7 +127,8 @@ pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failur
     let mut tally = Tally::default();
     let (mut by_model, mut against): ([Vec<Picture>; 2], Vec<Picture>) = ([Vec::new(), Vec::new()], Vec::new());
     for picture in &set.pictures {
-        let unreadable = |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", picture.path.display()));
+        let unreadable =
+            |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", picture.path.display()));
         let frame = detect::picture(&picture.path).map_err(unreadable)?;
         let size = (frame.width, frame.height);
         let mut input = loaded.shown(&frame);

@@ -249,12 +249,12 @@ impl WorkerModels {
     /// The error of the first model that counts and failed.
     pub(in super::super) fn detect(
         &mut self,
-        camera: (usize, &CameraId),
+        camera: usize,
+        id: &CameraId,
         at: Timestamp,
         frame: &Frame,
     ) -> Result<(Vec<Detection>, Arc<[ModelDescriptor]>), ModelError> {
-        let (index, id) = camera;
-        let camera_models = &self.assignments[index];
+        let camera_models = &self.assignments[camera];
         let mut input = self.model_set.shown(frame);
         let mut found = Vec::new();
         let mut detected_by = Arc::clone(&camera_models.detected_by);
@@ -311,7 +311,8 @@ impl WorkerModels {
         &mut self,
         camera: usize,
         frame: &Frame,
-        (rule, place): (&RuleId, &BBox),
+        rule: &RuleId,
+        place: &BBox,
         found: &mut [Detection],
     ) -> Result<Vec<ModelDescriptor>, ModelError> {
         let Some(SecondLookModels { slots, labels }) = self.assignments[camera].second_looks.get(rule) else {
@@ -337,7 +338,7 @@ impl WorkerModels {
             None => found.iter().map(|d| d.score).fold(0.0, f32::max),
         };
         for detection in &mut found {
-            detection.closer = Some(score);
+            detection.second_look = Some(score);
         }
         Ok(slots.iter().map(|slot| slot.descriptor.clone()).collect())
     }

@@ -18,6 +18,41 @@ use gridwatch_model::{
     trial::{self, Terms, Trial, Verdict},
 };
 
+/// A version to be run beside the live one.
+struct TrialRequest<'a> {
+    /// The request's id.
+    id: &'a str,
+    version: &'a Version,
+    /// Only this camera; `None`: all cameras without a version of their own.
+    camera: Option<&'a str>,
+    terms: Terms,
+    /// True if its detections count from its first look.
+    decides: bool,
+}
+
+/// A version that goes live.
+struct Promotion {
+    /// Only this camera; `None`: all cameras without a version of their own.
+    camera: Option<String>,
+    slot: Arc<ModelSlot>,
+    /// `None` if the slot is in use already.
+    sessions: Option<Vec<LoadedModel>>,
+    /// The report of its trial, if there was one.
+    report: Option<Box<trial::Report>>,
+}
+
+/// A live version that was replaced by the one before.
+struct Rollback {
+    /// The request's id; `None`: it failed by itself.
+    request: Option<String>,
+    from: Version,
+    to: Version,
+    camera: Option<String>,
+    reason: String,
+    /// The report of its trial, if it was on trial.
+    report: Option<Box<trial::Report>>,
+}
+
 impl ModelManager {
     /// Carries out the pending requests.
     pub(super) fn process_requests(&mut self) {
@@ -55,14 +90,14 @@ impl ModelManager {
                 budget: NO_LATENCY_BUDGET,
                 is_shadow: true,
             };
-            if let Err(error) = self.start_trial(
-                model,
-                &shadow.id,
-                &shadow.version,
-                shadow.camera.as_deref(),
+            let trial = TrialRequest {
+                id: &shadow.id,
+                version: &shadow.version,
+                camera: shadow.camera.as_deref(),
                 terms,
-                false,
-            ) {
+                decides: false,
+            };
+            if let Err(error) = self.start_trial(model, trial) {
                 self.refuse(model, &shadow.id, &shadow.version, error.to_string(), None);
             }
         }
@@ -152,26 +187,38 @@ impl ModelManager {
             budget: registry.latency_budget,
             is_shadow: false,
         };
-        match self.start_trial(model, &request.id, version, request.camera.as_deref(), terms, now) {
+        let trial = TrialRequest {
+            id: &request.id,
+            version,
+            camera: request.camera.as_deref(),
+            terms,
+            decides: now,
+        };
+        match self.start_trial(model, trial) {
             Ok(None) => {}
             // No camera in scope uses the model, so there is nothing to compare it with.
             Ok(Some((slot, sessions))) => {
-                self.go_live(model, &request.id, request.camera.clone(), slot, sessions, None);
+                let promotion = Promotion {
+                    camera: request.camera.clone(),
+                    slot,
+                    sessions,
+                    report: None,
+                };
+                self.go_live(model, &request.id, promotion);
             }
             Err(error) => self.refuse(model, &request.id, version, error.to_string(), None),
         }
     }
 
     /// Starts a trial or shadow run beside the live version; returns the loaded version if no camera's looks could run it.
-    fn start_trial(
-        &mut self,
-        model: usize,
-        request: &str,
-        version: &Version,
-        camera: Option<&str>,
-        terms: Terms,
-        decides: bool,
-    ) -> Result<Option<LoadedSlot>, VersionError> {
+    fn start_trial(&mut self, model: usize, request: TrialRequest<'_>) -> Result<Option<LoadedSlot>, VersionError> {
+        let TrialRequest {
+            id,
+            version,
+            camera,
+            terms,
+            decides,
+        } = request;
         if let Some(camera) = camera {
             let found = self.config.cameras.iter().find(|c| c.id.as_str() == camera);
             let looks = found.is_some_and(|c| c.models.contains(&model));
@@ -214,7 +261,7 @@ impl ModelManager {
         let running = RunningTrial {
             challenger: Arc::new(Challenger {
                 slot,
-                request: request.to_owned(),
+                request: id.to_owned(),
                 trial: Mutex::new(Trial::new(Terms { bars, ..terms })),
                 decides,
             }),
@@ -232,7 +279,7 @@ impl ModelManager {
             "Model version runs beside the live one"
         );
         let event = Event::TrialBegun {
-            wish: request.to_owned(),
+            wish: id.to_owned(),
             version: version.clone(),
             looks,
         };
@@ -249,15 +296,13 @@ impl ModelManager {
         }
     }
 
-    fn go_live(
-        &mut self,
-        model: usize,
-        request: &str,
-        camera: Option<String>,
-        slot: Arc<ModelSlot>,
-        sessions: Option<Vec<LoadedModel>>,
-        report: Option<Box<trial::Report>>,
-    ) {
+    fn go_live(&mut self, model: usize, request: &str, promotion: Promotion) {
+        let Promotion {
+            camera,
+            slot,
+            sessions,
+            report,
+        } = promotion;
         let version = slot.version.clone();
         let new_sessions = sessions.map(|s| (slot.index, s));
         self.make_live(model, camera.as_deref(), slot);
@@ -316,18 +361,27 @@ impl ModelManager {
                 };
                 self.write(model, event);
             }
-            Verdict::Pass => self.go_live(model, request, running.camera, slot, None, Some(report)),
+            Verdict::Pass => {
+                let promotion = Promotion {
+                    camera: running.camera,
+                    slot,
+                    sessions: None,
+                    report: Some(report),
+                };
+                self.go_live(model, request, promotion);
+            }
             Verdict::Fail(reason) if running.challenger.decides => {
                 let to = self.slot(model, running.camera.as_deref()).version.clone();
                 self.publish(Vec::new());
-                self.rolled_back(
-                    model,
-                    Some(request),
-                    (version, to),
-                    running.camera,
-                    reason.to_string(),
-                    Some(report),
-                );
+                let rollback = Rollback {
+                    request: Some(request.to_owned()),
+                    from: version,
+                    to,
+                    camera: running.camera,
+                    reason: reason.to_string(),
+                    report: Some(report),
+                };
+                self.rolled_back(model, rollback);
             }
             Verdict::Fail(reason) => {
                 self.publish(Vec::new());
@@ -336,15 +390,15 @@ impl ModelManager {
         }
     }
 
-    fn rolled_back(
-        &mut self,
-        model: usize,
-        request: Option<&str>,
-        (from, to): (Version, Version),
-        camera: Option<String>,
-        reason: String,
-        report: Option<Box<trial::Report>>,
-    ) {
+    fn rolled_back(&mut self, model: usize, rollback: Rollback) {
+        let Rollback {
+            request,
+            from,
+            to,
+            camera,
+            reason,
+            report,
+        } = rollback;
         let (id, camera_name) = (self.id(model).to_owned(), camera.as_deref().unwrap_or("all"));
         if report.is_some() || request.is_none() {
             tracing::error!(
@@ -366,7 +420,7 @@ impl ModelManager {
         }
         counter!(metric::MODEL_CHANGES, "model" => id, "change" => "rolled_back").increment(1);
         let event = Event::RolledBack {
-            wish: request.map(Into::into),
+            wish: request,
             from,
             to,
             camera,
@@ -421,14 +475,15 @@ impl ModelManager {
             _ => self.make_live(model, camera, slot),
         }
         self.publish(new_sessions.into_iter().collect());
-        self.rolled_back(
-            model,
-            request,
-            (from, to),
-            camera.map(Into::into),
-            reason.to_owned(),
-            None,
-        );
+        let rollback = Rollback {
+            request: request.map(Into::into),
+            from,
+            to,
+            camera: camera.map(Into::into),
+            reason: reason.to_owned(),
+            report: None,
+        };
+        self.rolled_back(model, rollback);
         Ok(true)
     }
 

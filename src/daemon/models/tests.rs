@@ -2,12 +2,12 @@
 //! demo's garbage model are a tiny network that finds garbage in every frame but fails on black ones
 //! (tests/fixtures/models/swap).
 
-use std::{fs, path::Path};
+use std::fs;
 
 use image::{Rgb, RgbImage};
 
 use super::*;
-use gridwatch_config::raw;
+use crate::daemon::test_config::{demo_config, root};
 use gridwatch_engine::{BBox, Detection, RuleId};
 use gridwatch_frame::Frame;
 use gridwatch_model::{
@@ -19,10 +19,6 @@ const GARBAGE: &str = "garbage_nano_416";
 const SHIPPED: &str = "garbage_nano_416@1.2.0";
 /// The model's index in the demo's configuration.
 const MODEL: usize = 0;
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
 
 fn frame_of(luma: u8) -> Frame {
     Frame::from_rgb(&RgbImage::from_pixel(64, 64, Rgb([luma; 3])), Timestamp::UNIX_EPOCH).unwrap()
@@ -41,17 +37,7 @@ struct Fixture {
 impl Fixture {
     fn new(trial_looks: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let configs = root().join("configs");
-        let mut file: raw::File = toml::from_str(&fs::read_to_string(configs.join("demo.toml")).unwrap()).unwrap();
-        file.node.state_dir = dir.path().join("state");
-        for path in file.data_paths_mut() {
-            *path = configs.join(&*path);
-        }
-        file.runtime.workers = Some(1);
-        file.registry.trial_looks = trial_looks;
-        let path = dir.path().join("edge.toml");
-        fs::write(&path, toml::to_string(&file).unwrap()).unwrap();
-        let mut config = config::load(&path).unwrap();
+        let mut config = demo_config(dir.path(), |file| file.registry.trial_looks = trial_looks);
         // The tests of `trial` cover speed; the tiny network is thousands of times faster than the demo's.
         config.registry.slower_at_most = f64::INFINITY;
         config.registry.latency_budget = Duration::MAX;
@@ -147,7 +133,7 @@ impl Fixture {
             self.worker.update();
         }
         let id = self.config.cameras[camera].id.clone();
-        let (found, detected_by) = self.worker.detect((camera, &id), Timestamp::now(), &frame_of(luma))?;
+        let (found, detected_by) = self.worker.detect(camera, &id, Timestamp::now(), &frame_of(luma))?;
         let names = detected_by
             .iter()
             .map(|m| format!("{}@{}", m.info.id, m.info.version))
@@ -492,11 +478,11 @@ fn a_second_look_scores_only_the_detections_at_its_place() {
     let path = root().join("tests/fixtures/pictures/bags.jpg");
     let frame = Frame::from_rgb(&image::open(path).unwrap().into_rgb8(), Timestamp::UNIX_EPOCH).unwrap();
     let id = fixture.config.cameras[0].id.clone();
-    let (mut found, _) = fixture.worker.detect((0, &id), Timestamp::now(), &frame).unwrap();
+    let (mut found, _) = fixture.worker.detect(0, &id, Timestamp::now(), &frame).unwrap();
     let bags = found.iter().find(|d| d.label.as_str() == "garbage").unwrap().bbox;
     let rule = RuleId::from("garbage");
     let mut look = |rule: &RuleId, place: &BBox, found: &mut [Detection]| {
-        let version = fixture.worker.second_look_at(0, &frame, (rule, place), found).unwrap();
+        let version = fixture.worker.second_look_at(0, &frame, rule, place, found).unwrap();
         version.into_iter().map(|m| m.info.id).collect::<Vec<_>>()
     };
 
@@ -515,7 +501,7 @@ fn a_second_look_scores_only_the_detections_at_its_place() {
         [""; 0],
         "nothing was detected there"
     );
-    assert!(found.iter().all(|d| d.closer.is_none()));
+    assert!(found.iter().all(|d| d.second_look.is_none()));
 
     assert_eq!(
         look(&rule, &bags, &mut found),
@@ -524,7 +510,7 @@ fn a_second_look_scores_only_the_detections_at_its_place() {
     );
     for detection in &found {
         let is_it = detection.bbox == bags && detection.label.as_str() == "garbage";
-        match detection.closer {
+        match detection.second_look {
             Some(score) => assert!(rule_labels(&detection.label) && score > 0.3, "{detection:?}"),
             None => assert!(!is_it, "{detection:?}"),
         }
@@ -536,7 +522,7 @@ fn a_second_look_scores_only_the_detections_at_its_place() {
     }];
     false_one[0].label = "garbage".into();
     look(&rule, &elsewhere_box, &mut false_one);
-    assert!(false_one[0].closer.unwrap() < 0.3, "{false_one:?}");
+    assert!(false_one[0].second_look.unwrap() < 0.3, "{false_one:?}");
 }
 
 fn rule_labels(label: &Label) -> bool {

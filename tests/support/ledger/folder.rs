@@ -24,7 +24,9 @@ impl Folder {
         let this = Self {
             dir: tempfile::tempdir().unwrap(),
         };
-        let judged = config::examine(&this.config("edge.toml", &[])).into_replay_config().unwrap();
+        let judged = config::examine(&this.config("edge.toml", &[]))
+            .into_replay_config()
+            .unwrap();
         let other: Vec<&str> = judged.other.iter().map(|f| f.path.as_str()).collect();
         assert_eq!(other, ["cameras[0].credentials.file"]);
         let score = |s: u32| match s {
@@ -38,7 +40,7 @@ impl Folder {
                 score,
                 appearance: None,
                 number: None,
-                closer: None,
+                second_look: None,
                 bbox: BBox {
                     x1: 0.3,
                     y1: 0.5,

@@ -11,8 +11,8 @@ use rumqttc_v4::{
 };
 
 use super::{
-    AckHandle, CONNECT_TIMEOUT, Client, ConnAck, Connector, Disconnect, DisconnectCause, EnqueueError, Event, EventLoop,
-    InboundMessage, OutboundMessage, PublishOutcome, RetainHandling, SessionKind, SubscribeOutcome,
+    AckHandle, CONNECT_TIMEOUT, Client, ConnAck, Connector, Disconnect, DisconnectCause, EnqueueError, Event,
+    EventLoop, InboundMessage, OutboundMessage, PublishOutcome, RetainHandling, SessionKind, SubscribeOutcome,
     closed_without_reason, from_io_cause, tls,
 };
 use gridwatch_contract::Presence;
@@ -29,7 +29,9 @@ pub(super) fn connect(connector: &Connector, session: &SessionKind) -> (Box<dyn 
         SessionKind::Persistent => persistent_options(connector),
         SessionKind::Clean(client_id) => clean_options(connector, client_id.clone()),
     };
-    let (client, mut events) = AsyncClient::builder(options).capacity(connector.queue_capacity()).build();
+    let (client, mut events) = AsyncClient::builder(options)
+        .capacity(connector.queue_capacity())
+        .build();
     // Messages are small, rare and awaited: do not delay them for coalescing.
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
@@ -131,11 +133,18 @@ impl Client for V311Client {
         Ok(outcome.boxed())
     }
 
-    fn subscribe(&self, filters: Vec<String>, _: RetainHandling) -> Result<BoxFuture<'static, SubscribeOutcome>, EnqueueError> {
+    fn subscribe(
+        &self,
+        filters: Vec<String>,
+        _: RetainHandling,
+    ) -> Result<BoxFuture<'static, SubscribeOutcome>, EnqueueError> {
         let filters = filters
             .into_iter()
             .map(|filter| SubscribeFilterInput::new(filter, QoS::AtLeastOnce));
-        let notice = self.0.try_subscribe_many_tracked(filters).map_err(|e| enqueue_error(&e))?;
+        let notice = self
+            .0
+            .try_subscribe_many_tracked(filters)
+            .map_err(|e| enqueue_error(&e))?;
         let outcome = notice.wait_completion_async().map(|answer| match answer {
             Ok(()) => SubscribeOutcome::Granted,
             Err(e @ SubscribeNoticeError::V4SubAckFailure(_)) => SubscribeOutcome::Denied(e.to_string()),

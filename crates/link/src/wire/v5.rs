@@ -13,9 +13,9 @@ use rumqttc::{
 };
 
 use super::{
-    AckHandle, CONNECT_TIMEOUT, Client, ConnAck, Connector, Disconnect, DisconnectCause, EnqueueError, Event, EventLoop,
-    InboundMessage, JPEG, JSON, MessageKind, OutboundMessage, PublishOutcome, REPLIES_IN_FLIGHT, RetainHandling,
-    SessionKind, SubscribeOutcome, closed_without_reason, from_io_cause, tls,
+    AckHandle, CONNECT_TIMEOUT, Client, ConnAck, Connector, Disconnect, DisconnectCause, EnqueueError, Event,
+    EventLoop, InboundMessage, JPEG, JSON, MessageKind, OutboundMessage, PublishOutcome, REPLIES_IN_FLIGHT,
+    RetainHandling, SessionKind, SubscribeOutcome, closed_without_reason, from_io_cause, tls,
 };
 use crate::claims::CLAIM_TTL;
 use gridwatch_contract::Presence;
@@ -29,7 +29,9 @@ pub(super) fn connect(connector: &Connector, session: &SessionKind) -> (Box<dyn 
         SessionKind::Persistent => persistent_options(connector),
         SessionKind::Clean(client_id) => clean_options(connector, client_id.clone()),
     };
-    let (client, events) = AsyncClient::builder(options).capacity(connector.queue_capacity()).build();
+    let (client, events) = AsyncClient::builder(options)
+        .capacity(connector.queue_capacity())
+        .build();
     let event_loop = V5EventLoop {
         client: client.clone(),
         events,
@@ -153,7 +155,11 @@ impl Client for V5Client {
         Ok(outcome.boxed())
     }
 
-    fn subscribe(&self, filters: Vec<String>, retain: RetainHandling) -> Result<BoxFuture<'static, SubscribeOutcome>, EnqueueError> {
+    fn subscribe(
+        &self,
+        filters: Vec<String>,
+        retain: RetainHandling,
+    ) -> Result<BoxFuture<'static, SubscribeOutcome>, EnqueueError> {
         let rule = match retain {
             RetainHandling::SkipRetained => RetainForwardRule::Never,
             RetainHandling::SendRetained => RetainForwardRule::OnEverySubscribe,
@@ -161,7 +167,10 @@ impl Client for V5Client {
         let filters = filters
             .into_iter()
             .map(|filter| SubscribeFilterInput::new(filter, QoS::AtLeastOnce).retain_forward_rule(rule.clone()));
-        let notice = self.0.try_subscribe_many_tracked(filters).map_err(|e| enqueue_error(&e))?;
+        let notice = self
+            .0
+            .try_subscribe_many_tracked(filters)
+            .map_err(|e| enqueue_error(&e))?;
         let outcome = notice.wait_completion_async().map(|answer| match answer {
             Ok(()) => SubscribeOutcome::Granted,
             Err(e @ SubscribeNoticeError::V5SubAckFailure(_)) => SubscribeOutcome::Denied(e.to_string()),
@@ -215,9 +224,7 @@ fn publish_outcome(reason: PubAckReason) -> PublishOutcome {
             "not authorised to publish to this topic (0x87); allow it in the broker's ACL".into(),
         ),
         PubAckReason::TopicNameInvalid => PublishOutcome::Rejected("invalid topic name (0x90)".into()),
-        PubAckReason::PayloadFormatInvalid => {
-            PublishOutcome::Rejected("invalid payload format (0x99)".into())
-        }
+        PubAckReason::PayloadFormatInvalid => PublishOutcome::Rejected("invalid payload format (0x99)".into()),
         PubAckReason::UnspecifiedError
         | PubAckReason::ImplementationSpecificError
         | PubAckReason::PacketIdentifierInUse
