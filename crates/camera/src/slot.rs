@@ -19,7 +19,6 @@ use super::{Keyframe, Picture};
 use gridwatch_engine::CameraId;
 use gridwatch_frame::Frame;
 
-
 /// State of a camera's connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CameraState {
@@ -145,7 +144,6 @@ impl Slot {
         Some((self.seq(), picture))
     }
 
-
     /// State of the connection.
     pub fn state(&self) -> CameraState {
         self.lock().state.clone()
@@ -248,7 +246,6 @@ mod tests {
             data: vec![0; bytes].into(),
         }));
     }
-
 
     #[test]
     fn latest_returns_the_newest_picture_and_its_number() {

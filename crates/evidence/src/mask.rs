@@ -245,7 +245,10 @@ mod tests {
             score: 0.3,
             ..car.clone()
         };
-        assert!(regions(&[doubtful]).is_empty(), "a low score at this size is not a vehicle");
+        assert!(
+            regions(&[doubtful]).is_empty(),
+            "a low score at this size is not a vehicle"
+        );
         mosaics(&mut picture, &regions(&[car]));
         let levels: std::collections::BTreeSet<u8> = (300..398).map(|x| picture.get_pixel(x, 140).0[0]).collect();
         assert!(levels.len() <= 5, "{levels:?}");
