@@ -9,7 +9,7 @@ const CAMERAS: [&str; 1] = ["street-a"];
 const LOOKS: f64 = 16.0;
 
 fn cases(platform: &mut Subscriber) -> Vec<CaseRecord> {
-    let heard = platform.here().into_iter();
+    let heard = platform.drain().into_iter();
     heard
         .map(|message| serde_json::from_slice(&message.payload).unwrap())
         .collect()
