@@ -1,9 +1,9 @@
-//! The command line: one file a command. Each parses what was typed, calls the library, and says how it went by its
-//! exit code: 0 done, 1 a check found faults, 2 usage, 3 configuration, 4 something outside is away, 5 bad data, 70 our
-//! own fault.
+//! The command line, one module per command. A command parses its arguments, calls the library, and reports the result in
+//! its exit code: 0 success, 1 a check failed, 2 usage error, 3 faulty configuration, 4 something outside is unavailable,
+//! 5 invalid data, 70 a bug in gridwatch.
 //!
-//! What a program may read goes to standard output and nothing else does; what a person should know goes to standard
-//! error. No command shows a credential.
+//! Standard output carries only the result, so that programs can read it; notes and errors go to standard error. No
+//! command prints a credential.
 
 pub mod calibrate;
 pub mod cases;
@@ -44,8 +44,10 @@ use clap::{Parser, Subcommand};
 use gridwatch_base::error::Class;
 use gridwatch_config::Faults;
 
-/// Watches street cameras, files one case with evidence per problem, place and grid cell, and looks again when told that it
-/// was dealt with.
+/// Watch street cameras and file evidence-backed cases with the city grid platform.
+///
+/// gridwatch finds street vendors, garbage, illegal advertising and other problems in the pictures of fixed cameras, files
+/// one case per problem and place over MQTT, and checks the place again when the platform reports the case as handled.
 #[derive(Debug, Parser)]
 #[command(
     name = "gridwatch",
@@ -53,32 +55,34 @@ use gridwatch_config::Faults;
     max_term_width = 110,
     propagate_version = true,
     after_long_help = "\
-First steps:
-  gridwatch check --config configs/edge.toml     what is right and wrong with a configuration and its surroundings
-  gridwatch schema > config.schema.json          for your editor's completion
+Getting started:
+  gridwatch check --config configs/edge.toml     check a configuration, its models, cameras and broker
+  gridwatch run --config configs/edge.toml       run the daemon
+  gridwatch schema > config.schema.json          get the JSON Schema for completion in your editor
+  gridwatch-lab demo                             try it on this machine, with demo cameras and a broker
 
 Exit codes:
-  0   done
-  1   a check found something wrong
-  2   the command line was mistyped
+  0   success
+  1   a check failed
+  2   the command line is invalid
   3   the configuration is faulty
-  4   something outside (broker, camera, library) is away: try again
-  5   data that cannot be right
-  70  a fault of gridwatch itself: please report it
+  4   a broker, camera, library or disk is unavailable; retry later
+  5   a file or message holds invalid data
+  70  a bug in gridwatch; please report it
 
-`gridwatch help COMMAND` tells more about each."
+Run `gridwatch help COMMAND` for the details of a command."
 )]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What can be done.
+/// The commands.
 #[derive(Debug, Subcommand)]
 #[allow(
     missing_docs,
-    reason = "each command's Args say what it does; clap would print a variant's text in their place"
+    reason = "the help text is on each command's Args; clap would print a variant's doc comment instead"
 )]
 pub enum Command {
     #[cfg(all(feature = "gst", feature = "ort"))]
@@ -136,7 +140,7 @@ impl Command {
     }
 }
 
-/// Parses, runs, and tells what went wrong.
+/// Parses the command line, runs the command, prints its error if it fails, and returns the exit code.
 pub fn main() -> ExitCode {
     // clap prints usage errors itself and exits with 2.
     finish(Cli::parse().command.run())
@@ -147,19 +151,19 @@ pub fn finish(result: Result<ExitCode, Failure>) -> ExitCode {
     match result {
         Ok(code) => code,
         Err(failure) => {
-            // Where standard error is gone too, the exit code must do.
+            // If standard error is closed too, the exit code still reports the failure.
             let _ = writeln!(io::stderr(), "{failure}");
             ExitCode::from(failure.class.exit_code())
         }
     }
 }
 
-/// Why a command could not do what it was asked: one or more lines for a person, with what to do.
+/// Why a command failed: one or more lines for the person at the terminal.
 #[derive(Debug)]
 pub struct Failure {
-    /// What is wrong and what to do; no credentials.
+    /// The fault, its place and the remedy. Never contains credentials.
     pub message: String,
-    /// Decides the exit code.
+    /// Determines the exit code.
     pub class: Class,
 }
 
@@ -174,11 +178,11 @@ impl Failure {
 }
 
 impl fmt::Display for Failure {
-    /// `error:` before the first line.
+    /// Prefixes the first line with `error:`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.message)?;
         if self.class == Class::Bug {
-            f.write_str("\nThis is a fault of gridwatch itself: please report it with this message.")?;
+            f.write_str("\nThis is a bug in gridwatch; please report it with this message.")?;
         }
         Ok(())
     }
@@ -192,7 +196,7 @@ impl From<Faults> for Failure {
     }
 }
 
-/// A room's error ends a command as its class says.
+/// Converts module errors to a [`Failure`] of the same class.
 macro_rules! failure_from {
     ($($(#[$cfg:meta])* $error:ty),+ $(,)?) => {$(
         $(#[$cfg])*
@@ -223,7 +227,10 @@ failure_from!(
     crate::daemon::StartError,
 );
 
-/// Writes `text` to standard output. A reader that went away (`| head`) ends the command without a word.
+/// Writes `text` to standard output. A closed pipe (`| head`) is not an error.
+///
+/// # Errors
+/// Any other write error, as [`Class::Transient`].
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -240,12 +247,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_definitions_are_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn each_command_teaches_more_than_its_one_line() {
+    fn each_command_has_a_long_help_text() {
         for command in Cli::command().get_subcommands() {
             let (short, long) = (command.get_about(), command.get_long_about());
             assert!(
@@ -257,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn the_help_tells_every_exit_code() {
+    fn the_help_lists_every_exit_code() {
         let help = Cli::command().render_long_help().to_string();
         for class in [Class::Config, Class::Transient, Class::Data, Class::Bug] {
             assert!(help.contains(&format!("\n  {:<3} ", class.exit_code())), "{class:?}");

@@ -1,4 +1,4 @@
-//! The command line of `gridwatch-lab`: one file a command. Exit codes are those of `gridwatch`.
+//! The command line of `gridwatch-lab`, one module per command. Exit codes are those of `gridwatch`.
 
 pub mod bench;
 pub mod demo;
@@ -14,8 +14,7 @@ use gridwatch_farm::FarmError;
 
 /// Demo, benchmarks and street simulator of gridwatch.
 ///
-/// They run the same daemon and engine as `gridwatch`, on cameras, brokers and streets that they make themselves. A box does not
-/// need this program.
+/// The commands run the same daemon and engine as `gridwatch`, with simulated cameras, brokers and streets. Not needed on a box.
 #[derive(Debug, Parser)]
 #[command(
     name = "gridwatch-lab",
@@ -30,16 +29,16 @@ First steps:
 Exit codes are those of gridwatch: `gridwatch help` lists them."
 )]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What can be done.
+/// The commands.
 #[derive(Debug, Subcommand)]
 #[allow(
     missing_docs,
-    reason = "each command's Args say what it does; clap would print a variant's text in their place"
+    reason = "each command's Args are documented; clap would print a variant's text instead"
 )]
 pub enum Command {
     Demo(demo::Args),
@@ -57,12 +56,12 @@ impl Command {
     }
 }
 
-/// A farm's error ends a command as its class says.
+/// Maps a farm error to a failure with the exit code of its class.
 fn farm_failure(error: FarmError) -> Failure {
     Failure::new(error.class(), error.to_string())
 }
 
-/// Parses, runs, and reports what went wrong.
+/// Parses the arguments, runs the command, and reports a failure.
 pub fn main() -> ExitCode {
     finish(Cli::parse().command.run())
 }
@@ -74,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_definition_is_valid() {
         Cli::command().debug_assert();
     }
 }

@@ -1,5 +1,4 @@
-//! What developers and operators try gridwatch with, and a box does not need: the demo, benchmarks, a camera farm and the
-//! street simulator.
+//! Tools for developers and operators that are not installed on a box: the demo, the benchmarks and the street simulator.
 
 pub mod cli;
 pub mod simulate;

@@ -1,5 +1,5 @@
-//! `gridwatch demo --once`: three cameras, a broker, the daemon and a subscriber, and exactly the three cases that can be
-//! seen, each with its pictures. Nothing is left running.
+//! `gridwatch-lab demo --once`: three cameras, a broker, the daemon and a subscriber; files exactly the three cases, each with its
+//! pictures, and leaves nothing running.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -9,15 +9,15 @@ use std::{collections::BTreeMap, path::Path};
 use support::{gridwatch, lab};
 
 #[test]
-fn the_demo_files_each_problem_once_though_two_cameras_see_it_and_the_broker_dies() {
+fn the_demo_files_each_problem_once_though_two_cameras_see_it_and_the_broker_is_killed() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().to_str().unwrap();
     let output = lab(&["demo", "--once", "--json", "--break-broker", "20", "--state", state])
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("The broker is back."), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.contains("The broker is up again."), "{stderr}");
     let received: Vec<serde_json::Value> = String::from_utf8(output.stdout)
         .unwrap()
         .lines()
@@ -26,16 +26,19 @@ fn the_demo_files_each_problem_once_though_two_cameras_see_it_and_the_broker_die
     let mut by_category = BTreeMap::new();
     for case in &received {
         let code = case["category_code"].as_str().unwrap();
-        assert!(by_category.insert(code, case).is_none(), "{code} came twice: {said}");
+        assert!(
+            by_category.insert(code, case).is_none(),
+            "{code} arrived twice: {stderr}"
+        );
     }
     assert_eq!(
         by_category.keys().collect::<Vec<_>>(),
         [&"0102", &"0202", &"0501"],
-        "{said}"
+        "{stderr}"
     );
-    // The banner, and neither of the two boards beside it, which hang there by right.
+    // Only the banner is filed, and neither of the two approved boards beside it.
     let banner = by_category["0202"];
-    assert_eq!(banner["camera"], "street-a", "{said}");
+    assert_eq!(banner["camera"], "street-a", "{stderr}");
     for case in &received {
         let pictures = case["pictures"].as_array().unwrap();
         let mut roles: Vec<_> = pictures.iter().map(|p| p["role"].as_str().unwrap()).collect();

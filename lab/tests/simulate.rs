@@ -1,5 +1,5 @@
-//! `gridwatch simulate`: a town whose truth is known. The same arguments give the same bytes, the ledger gives the very
-//! cases that the simulation's own engine opened, and with the shipped rules they are nearly all right.
+//! `gridwatch-lab simulate`: the same arguments give the same bytes, a replay of the ledger gives the cases of the simulation, and
+//! with the shipped rules nearly all of them are correct.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -37,7 +37,7 @@ fn simulate(options: &Options) -> (tempfile::TempDir, Summary) {
     (dir, summary)
 }
 
-/// Every file below `dir`.
+/// All files below `dir`, by relative path.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap() {
@@ -60,7 +60,7 @@ fn gridwatch(arguments: &[&str]) -> Output {
     support::gridwatch(arguments).output().unwrap()
 }
 
-/// `replay --truth --json` of what was simulated: its lines.
+/// The JSON lines of `replay --truth --json` on the simulation's output.
 fn replay(dir: &Path) -> Vec<Value> {
     let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     let output = gridwatch(&[
@@ -77,7 +77,7 @@ fn replay(dir: &Path) -> Vec<Value> {
     assert_eq!(
         String::from_utf8(output.stderr).unwrap(),
         "",
-        "nothing is wrong with the configuration"
+        "the configuration has no faults"
     );
     String::from_utf8(output.stdout)
         .unwrap()
@@ -109,22 +109,19 @@ fn the_same_arguments_give_the_same_bytes() {
 #[test]
 fn a_town_of_twelve_cameras_is_judged_well_and_replays_to_the_same_cases() {
     let (dir, summary) = simulate(&options(12, 3, 7));
-    assert!(summary.starts >= 2, "a restart is among it");
+    assert!(summary.starts >= 2, "the simulation includes a restart");
     let lines = replay(dir.path());
     let sum = lines.last().unwrap();
-    assert_eq!(sum["cases"], summary.cases, "the very cases");
+    assert_eq!(sum["cases"], summary.cases, "the replay gives the same cases");
     assert_eq!(sum["starts"], summary.starts);
     assert_eq!(sum["replies_unknown"], 0);
     let number = |name: &str| sum[name].as_f64().unwrap();
-    assert!(
-        number("asked") >= 10.0,
-        "a town in which little happens proves nothing: {sum}"
-    );
+    assert!(number("asked") >= 10.0, "too few problems to judge by: {sum}");
     assert!(number("precision") >= 0.9, "{sum}");
     assert!(number("recall") >= 0.85, "{sum}");
     assert!(number("repeated") <= 0.05, "{sum}");
 
-    // Nor is anything wrong with what it judges by. Its model is a name: there is no network that looks.
+    // `check` accepts the configuration, although its model has no network.
     let config = dir.path().join("config.toml");
     let checked = gridwatch(&["check", "--offline", "--json", "--config", config.to_str().unwrap()]);
     let report: Value = serde_json::from_slice(&checked.stdout).unwrap();
@@ -135,7 +132,7 @@ fn a_town_of_twelve_cameras_is_judged_well_and_replays_to_the_same_cases() {
 }
 
 #[test]
-fn a_worse_detector_is_judged_worse() {
+fn a_worse_detector_gives_a_lower_recall() {
     let blind = Options {
         recall: 0.3,
         ..options(12, 2, 7)
@@ -148,7 +145,7 @@ fn a_worse_detector_is_judged_worse() {
 }
 
 #[test]
-fn a_folder_with_something_in_it_is_refused() {
+fn a_folder_that_is_not_empty_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("notes.txt"), "mine").unwrap();
     let error = run(&options(1, 1, 7), dir.path(), &mut |_| {}).unwrap_err();
@@ -165,11 +162,11 @@ fn a_folder_with_something_in_it_is_refused() {
     assert_eq!(output.status.code(), Some(3));
     let why = String::from_utf8(output.stderr).unwrap();
     assert!(why.contains("is not empty"), "{why}");
-    assert_eq!(files(dir.path()).len(), 1, "nothing was touched");
+    assert_eq!(files(dir.path()).len(), 1, "the folder is unchanged");
 }
 
 #[test]
-fn other_rules_are_used_where_they_are_named() {
+fn a_given_rules_file_replaces_the_shipped_rules() {
     let dir = tempfile::tempdir().unwrap();
     let rules = dir.path().join("rules.toml");
     fs::write(
@@ -189,7 +186,7 @@ fn other_rules_are_used_where_they_are_named() {
     let truth = fs::read_to_string(out.path().join("truth.jsonl")).unwrap();
     assert!(
         truth.contains("heap of bags") && !truth.contains("0501"),
-        "vendors are left out with their rule"
+        "without a rule there are no vendors"
     );
 
     fs::write(

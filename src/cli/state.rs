@@ -1,4 +1,4 @@
-//! Which box's state a command is about.
+//! The options that locate the state directory.
 
 use std::path::PathBuf;
 
@@ -6,10 +6,10 @@ use gridwatch_config as config;
 
 use gridwatch_config::Faults;
 
-/// Where the state is.
+/// Locates the state directory: `--state` or `--config`.
 #[derive(Debug, clap::Args)]
-pub(super) struct State {
-    /// The state directory (`node.state_dir` of the configuration): gridwatch.db, evidence/ and keys/ are in it.
+pub(super) struct StateArgs {
+    /// State directory (`node.state_dir` in the configuration), which holds gridwatch.db, evidence/ and keys/.
     #[arg(
         long,
         value_name = "DIR",
@@ -18,13 +18,16 @@ pub(super) struct State {
         default_value = "/var/lib/gridwatch"
     )]
     state: PathBuf,
-    /// Take the state directory from this configuration instead of --state.
+    /// Take the state directory from this configuration file instead of --state.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
 
-impl State {
-    /// The directory. Other faults of a configuration are `check`'s business: whoever looks for a case has other worries.
+impl StateArgs {
+    /// The state directory. Other faults in the configuration are ignored; `gridwatch check` reports them.
+    ///
+    /// # Errors
+    /// The configuration's faults, if it names no state directory.
     pub(super) fn dir(&self) -> Result<PathBuf, Faults> {
         let Some(path) = &self.config else {
             return Ok(self.state.clone());

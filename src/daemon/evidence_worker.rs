@@ -1,7 +1,7 @@
-//! Makes a case's pictures on a thread of its own, so that the core goes on deciding meanwhile.
+//! Makes the evidence pictures on a thread of its own, so that the core keeps deciding meanwhile.
 //!
-//! A job holds the very keyframes that were judged; they are decoded again here. A full disk is waited out: the case is
-//! tried again until there is room, and says so. Anything else that fails is final for that case.
+//! A job holds the very keyframes that were searched; they are decoded again here. A transient failure (a full disk) is
+//! reported to the core and retried until it passes; any other failure is final for that case.
 
 use std::{
     collections::BTreeMap,
@@ -9,85 +9,62 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender},
+        mpsc::{Receiver, RecvTimeoutError},
     },
     time::Duration,
 };
 
-use super::{core::Event, pinned_frames::Pinned};
+use tokio::sync::mpsc::Sender;
+
+use super::{
+    messages::{CoreEvent, EvidenceJob},
+    pinned_frames::PinnedFrame,
+};
 use gridwatch_base::error::Class;
 use gridwatch_camera::{Codec, Picture, decode::Decoder};
-use gridwatch_custody::vault::{Format, Vault};
-use gridwatch_engine::{BBox, CameraId, Case, CaseId, Detection, Verified};
+use gridwatch_custody::vault::{OriginalFormat, Vault};
+use gridwatch_engine::{BBox, CameraId, Detection};
 use gridwatch_evidence as evidence;
 use gridwatch_evidence::{EvidencePicture, Shot};
 use gridwatch_frame::Frame;
 use gridwatch_model::{ModelError, TiledDetector};
 use gridwatch_store as store;
 
-/// Pictures to be made.
-pub(super) enum Job {
-    /// Of a confirmed case: the two looks that show it.
-    Case {
-        case: Box<Case>,
-        first: Pinned,
-        confirming: Pinned,
-    },
-    /// Of a case that was looked at again: the look that decided.
-    Verified { answer: Box<Verified>, look: Pinned },
-}
-
-impl Job {
-    fn case(&self) -> &CaseId {
-        match self {
-            Self::Case { case, .. } => &case.id,
-            Self::Verified { answer, .. } => &answer.case,
-        }
-    }
-
-    fn camera(&self) -> &CameraId {
-        match self {
-            Self::Case { case, .. } => &case.camera,
-            Self::Verified { answer, .. } => &answer.camera,
-        }
-    }
-}
-
-/// How long a full disk is left alone before the next try.
+/// Delay between two attempts of a failed job.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// The keeper's standing knowledge.
+/// What the worker needs to make pictures.
 pub(super) struct EvidenceWorker {
     pub(super) decoder: Decoder,
     pub(super) settings: BTreeMap<CameraId, evidence::Settings>,
     pub(super) state_dir: PathBuf,
-    /// Models that look for faces, persons and vehicles in each picture.
-    pub(super) masks: Option<TiledDetector>,
-    /// Where originals are kept, where they are.
+    /// Detects faces, persons and vehicles to be masked.
+    pub(super) mask_detector: Option<TiledDetector>,
+    /// Encrypted originals; `None` if the configuration keeps none.
     pub(super) vault: Option<Vault>,
 }
 
-/// Why a case's pictures could not be made.
+/// Why evidence pictures could not be made.
 #[derive(Debug, thiserror::Error)]
-enum KeepError {
+enum EvidenceJobError {
     #[error("camera {0} is not configured")]
-    Unknown(CameraId),
+    UnknownCamera(CameraId),
     #[error(transparent)]
     Decode(#[from] gridwatch_camera::decode::DecodeError),
     #[error(transparent)]
     Evidence(#[from] evidence::EvidenceError),
-    /// A picture that nobody could look through for faces does not leave the box.
-    #[error("it cannot be masked: {0}")]
+    /// A picture that was not searched for faces must not leave the box.
+    #[error("cannot mask the picture: {0}")]
     Mask(#[from] ModelError),
-    #[error("its original cannot be kept: {0}")]
+    #[error("cannot store the original: {0}")]
     Original(#[source] io::Error),
     #[error(transparent)]
     Store(#[from] store::StoreError),
 }
 
-impl KeepError {
-    /// There is no room on the disk.
-    fn is_full(&self) -> bool {
+impl EvidenceJobError {
+    /// True if the disk is full.
+    fn is_disk_full(&self) -> bool {
         match self {
             Self::Original(e) => matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded),
             Self::Store(e) => matches!(e, store::StoreError::DiskFull { .. }),
@@ -97,10 +74,10 @@ impl KeepError {
 
     fn class(&self) -> Class {
         match self {
-            Self::Unknown(_) => Class::Bug,
+            Self::UnknownCamera(_) => Class::Bug,
             Self::Decode(e) => e.class(),
             Self::Evidence(e) => e.class(),
-            // The disk: full, or dying.
+            // A full or failing disk.
             Self::Original(_) => Class::Transient,
             Self::Mask(e) => e.class(),
             Self::Store(e) => e.class(),
@@ -109,85 +86,85 @@ impl KeepError {
 }
 
 impl EvidenceWorker {
-    /// Works until the jobs end and the last one is made.
-    pub(super) fn run(mut self, jobs: &Receiver<Job>, core: &SyncSender<Event>) {
-        let mut waiting: Vec<Job> = Vec::new();
+    /// Runs until the queue is closed and every job has ended.
+    pub(super) fn run(mut self, jobs: &Receiver<EvidenceJob>, core: &Sender<CoreEvent>) {
+        let mut waiting: Vec<EvidenceJob> = Vec::new();
         let mut open = true;
         while open || !waiting.is_empty() {
             match jobs.recv_timeout(RETRY) {
                 Ok(job) => waiting.push(job),
                 Err(RecvTimeoutError::Timeout) => {}
-                // Shutting down with a full disk: the cases are not lost, their problems are seen again after the restart.
+                // Shutting down with a full disk: the problems are confirmed again after the restart.
                 Err(RecvTimeoutError::Disconnected) if !open => return,
                 Err(RecvTimeoutError::Disconnected) => open = false,
             }
-            waiting = waiting.into_iter().filter_map(|job| self.attempt(job, core)).collect();
+            waiting = waiting.into_iter().filter_map(|job| self.try_job(job, core)).collect();
         }
     }
 
-    /// Gives the job back when it is worth another try.
-    fn attempt(&mut self, job: Job, core: &SyncSender<Event>) -> Option<Job> {
-        let made = match self.make(&job) {
+    /// Returns the job if it should be retried.
+    fn try_job(&mut self, job: EvidenceJob, core: &Sender<CoreEvent>) -> Option<EvidenceJob> {
+        let result = match self.make_pictures(&job) {
             Err(error) if error.class() == Class::Transient => {
-                tracing::error!(case = %job.case(), %error, "A case waits for its pictures; it is tried again.");
-                let _ = core.send(Event::Waiting {
-                    is_full: error.is_full(),
+                tracing::error!(case = %job.case(), %error, "Cannot make evidence pictures yet; retrying");
+                let _ = core.blocking_send(CoreEvent::EvidenceDelayed {
+                    is_disk_full: error.is_disk_full(),
                     reason: error.to_string(),
                 });
                 return Some(job);
             }
-            made => made,
+            result => result,
         };
-        let event = match (job, made) {
-            (Job::Case { case, confirming, .. }, Ok(pictures)) => Event::Pictured {
+        let event = match (job, result) {
+            (EvidenceJob::Case { case, confirming, .. }, Ok(pictures)) => CoreEvent::EvidenceReady {
                 case,
                 pictures,
-                seen_by: confirming.seen_by,
+                detected_by: confirming.detected_by,
             },
-            (Job::Case { case, .. }, Err(error)) => {
-                tracing::error!(case = %case.id, %error, "A case is dropped: its pictures cannot be made.");
-                Event::NotPictured { case: case.id }
+            (EvidenceJob::Case { case, .. }, Err(error)) => {
+                tracing::error!(case = %case.id, %error, "Case dropped: cannot make its evidence pictures");
+                CoreEvent::EvidenceFailed { case: case.id }
             }
-            (Job::Verified { answer, .. }, made) => {
-                if let Err(error) = &made {
-                    tracing::error!(case = %answer.case, %error, "What became of a case is told without a picture: none can be made.");
+            (EvidenceJob::Verified { answer, .. }, result) => {
+                if let Err(error) = &result {
+                    tracing::error!(case = %answer.case, %error, "Verification reported without pictures: cannot make them");
                 }
-                Event::Verified {
+                CoreEvent::VerificationReady {
                     answer,
-                    pictures: made.unwrap_or_default(),
+                    pictures: result.unwrap_or_default(),
                 }
             }
         };
-        // The core outlives the keeper; if it is gone the process is ending.
-        let _ = core.send(event);
+        // The core outlives this worker; if it is gone, the process is ending.
+        let _ = core.blocking_send(event);
         None
     }
 
-    fn make(&mut self, job: &Job) -> Result<Vec<EvidencePicture>, KeepError> {
-        // Without its settings a picture's privacy zones are unknown, and it must not be shown.
+    fn make_pictures(&mut self, job: &EvidenceJob) -> Result<Vec<EvidencePicture>, EvidenceJobError> {
+        // Without its settings the picture's privacy zones are unknown, and it must not be published.
         let settings = self
             .settings
             .get(job.camera())
-            .ok_or_else(|| KeepError::Unknown(job.camera().clone()))?
+            .ok_or_else(|| EvidenceJobError::UnknownCamera(job.camera().clone()))?
             .clone();
         let pictures = match job {
-            Job::Case {
+            EvidenceJob::Case {
                 case,
                 first,
                 confirming,
             } => {
-                let (first, confirming) = (self.seen(first)?, self.seen(confirming)?);
+                let (first, confirming) = (self.decode_look(first)?, self.decode_look(confirming)?);
                 let shots = (first.shot(case.first_box), confirming.shot(case.confirmed_box));
-                let mut pictures = evidence::make(&shots.0, &shots.1, &settings)?;
-                for seen in [&first, &confirming] {
-                    self.keep_original(seen, &mut pictures)?;
+                let mut pictures = evidence::case_pictures(&shots.0, &shots.1, &settings)?;
+                for decoded in [&first, &confirming] {
+                    self.store_original(decoded, &mut pictures)?;
                 }
                 pictures
             }
-            Job::Verified { answer, look } => {
-                let seen = self.seen(look)?;
-                let mut pictures = evidence::after(&seen.shot(answer.bbox), &settings)?;
-                self.keep_original(&seen, &mut pictures)?;
+            EvidenceJob::Verified { answer, look } => {
+                let decoded = self.decode_look(look)?;
+                let mut pictures = evidence::verification_pictures(&decoded.shot(answer.bbox), &settings)?;
+                self.store_original(&decoded, &mut pictures)?;
                 pictures
             }
         };
@@ -197,42 +174,42 @@ impl EvidenceWorker {
         Ok(pictures)
     }
 
-    /// A look's picture, and all that was found in it: by the models that looked, and by those that look for what is masked.
-    fn seen(&mut self, look: &Pinned) -> Result<Seen, KeepError> {
+    /// Decodes a look, and adds the detections to be masked to those of the look.
+    fn decode_look(&mut self, look: &PinnedFrame) -> Result<DecodedLook, EvidenceJobError> {
         let frame = self.frame(&look.picture)?;
         let mut detections = look.detections.to_vec();
-        if let Some(models) = &mut self.masks {
-            detections.extend(models.find(&frame)?);
+        if let Some(models) = &mut self.mask_detector {
+            detections.extend(models.detect(&frame)?);
         }
-        Ok(Seen {
+        Ok(DecodedLook {
             picture: look.picture.clone(),
             frame,
             detections,
         })
     }
 
-    /// Keeps the bytes that the camera sent, and names them in the pictures that were made of them.
-    fn keep_original(&self, seen: &Seen, pictures: &mut [EvidencePicture]) -> Result<(), KeepError> {
+    /// Stores the bytes that the camera sent, and records their hash in the pictures derived from them.
+    fn store_original(&self, look: &DecodedLook, pictures: &mut [EvidencePicture]) -> Result<(), EvidenceJobError> {
         let Some(vault) = &self.vault else { return Ok(()) };
-        let put = match &seen.picture {
+        let stored = match &look.picture {
             Picture::Keyframe(keyframe) => {
                 let format = match keyframe.codec {
-                    Codec::H264 => Format::H264,
-                    Codec::H265 => Format::H265,
+                    Codec::H264 => OriginalFormat::H264,
+                    Codec::H265 => OriginalFormat::H265,
                 };
                 vault.put(format, &keyframe.data)
             }
-            Picture::Frame(frame) => vault.put(Format::Png, &evidence::lossless(frame)?),
+            Picture::Frame(frame) => vault.put(OriginalFormat::Png, &evidence::encode_png(frame)?),
         };
-        let sha256 = put.map_err(KeepError::Original)?;
-        let of_it = |p: &&mut EvidencePicture| p.captured_at == seen.frame.captured_at && p.derived_from.is_none();
-        for picture in pictures.iter_mut().filter(of_it) {
+        let sha256 = stored.map_err(EvidenceJobError::Original)?;
+        let is_derived = |p: &&mut EvidencePicture| p.captured_at == look.frame.captured_at && p.derived_from.is_none();
+        for picture in pictures.iter_mut().filter(is_derived) {
             picture.derived_from = Some(sha256.clone());
         }
         Ok(())
     }
 
-    fn frame(&mut self, picture: &Picture) -> Result<Arc<Frame>, KeepError> {
+    fn frame(&mut self, picture: &Picture) -> Result<Arc<Frame>, EvidenceJobError> {
         Ok(match picture {
             Picture::Keyframe(keyframe) => Arc::new(self.decoder.decode(keyframe)?),
             Picture::Frame(frame) => Arc::clone(frame),
@@ -240,14 +217,14 @@ impl EvidenceWorker {
     }
 }
 
-/// A look as it came, its picture, and all that was found in it.
-struct Seen {
+/// A decoded look with its detections, those to be masked included.
+struct DecodedLook {
     picture: Picture,
     frame: Arc<Frame>,
     detections: Vec<Detection>,
 }
 
-impl Seen {
+impl DecodedLook {
     fn shot(&self, bbox: BBox) -> Shot<'_> {
         Shot {
             frame: &self.frame,

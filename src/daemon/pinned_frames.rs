@@ -1,7 +1,7 @@
-//! The pictures of looks that may become evidence: in memory, and once a candidate has stood for a while on the disk too, so
-//! that a restart does not take a long dwell's first picture away.
+//! The pictures of looks that may become evidence: in memory, and on disk once they have been pinned for some minutes, so that a
+//! restart does not cost a long dwell its first picture.
 //!
-//! Only compressed pictures are written; a source that gives decoded ones has its candidates take another after a restart.
+//! Only compressed keyframes are written; a candidate at a source of decoded frames takes a new picture after a restart.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,141 +18,142 @@ use jiff::Timestamp;
 use metrics::gauge;
 use serde::{Deserialize, Serialize};
 
-use super::record::KnownModel;
+use super::record::ModelDescriptor;
 use gridwatch_base::metric;
 use gridwatch_camera::{Codec, Keyframe, Picture};
 use gridwatch_engine::{CameraId, Detection};
 
-/// A look that may become evidence.
+/// The picture of a look, with its detections.
 #[derive(Debug, Clone)]
-pub(super) struct Pinned {
+pub(super) struct PinnedFrame {
     pub(super) picture: Picture,
     pub(super) detections: Arc<[Detection]>,
-    /// The models that found them.
-    pub(super) seen_by: Arc<[KnownModel]>,
+    /// The models that searched it.
+    pub(super) detected_by: Arc<[ModelDescriptor]>,
 }
 
-/// Which look.
+/// A look: its view and its capture time.
 pub(super) type FrameKey = (CameraId, Timestamp);
 
-/// A candidate this old is written: most are gone before, and flash wears.
-const WRITTEN_AFTER: Duration = Duration::from_mins(5);
+/// Age at which a pinned frame is written: most are released earlier, and flash wears.
+const WRITE_AFTER: Duration = Duration::from_mins(5);
 
-/// What holds the pinned looks.
+/// The pinned frames, with a count of the candidates that hold each.
 pub(super) struct PinnedFrames {
     dir: PathBuf,
-    /// The failure was told: memory must do until it works again.
-    is_failing: bool,
+    /// The failure to write was logged already.
+    failure_logged: bool,
     held: BTreeMap<FrameKey, Held>,
-    /// How many there are, for whoever shows it.
+    /// Number of pinned frames, shared with the status.
     count: Arc<AtomicU64>,
 }
 
 struct Held {
-    pinned: Pinned,
-    by: u32,
+    pinned: PinnedFrame,
+    candidates: u32,
     is_written: bool,
 }
 
-/// The first line of a written look; the picture's bytes follow.
+/// The header line of a pinned frame's file; the picture's bytes follow it.
 #[derive(Serialize, Deserialize)]
-struct Head {
+struct FileHeader {
     camera: CameraId,
     at: Timestamp,
     seq: u64,
-    codec: WrittenCodec,
+    codec: FileCodec,
     detections: Vec<Detection>,
-    seen_by: Vec<KnownModel>,
+    #[serde(rename = "seen_by")]
+    detected_by: Vec<ModelDescriptor>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum WrittenCodec {
+enum FileCodec {
     H264,
     H265,
 }
 
 impl PinnedFrames {
-    /// No look is held yet. Looks are written below the state directory.
+    /// An empty set; files are written to `pinned/` in the state directory.
     pub(super) fn new(state_dir: &Path, count: Arc<AtomicU64>) -> Self {
         Self {
             dir: state_dir.join("pinned"),
-            is_failing: false,
+            failure_logged: false,
             held: BTreeMap::new(),
             count,
         }
     }
 
-    /// Reads back the looks that the candidates of the last run hold, and removes what is written of others. Gives those that
-    /// are there; the engine pins them again.
-    pub(super) fn take_back(&mut self, firsts: impl Iterator<Item = FrameKey>) -> BTreeSet<FrameKey> {
-        let wanted: BTreeMap<PathBuf, FrameKey> = firsts.map(|look| (self.path(&look), look)).collect();
+    /// Reads back the frames that the last run's candidates hold, and deletes all other files. Returns the frames that were
+    /// read; the engine pins them again.
+    pub(super) fn restore(&mut self, held: impl Iterator<Item = FrameKey>) -> BTreeSet<FrameKey> {
+        let wanted: BTreeMap<PathBuf, FrameKey> = held.map(|look| (self.path(&look), look)).collect();
         let written = match fs::read_dir(&self.dir) {
             Ok(entries) => entries.filter_map(|e| Some(e.ok()?.path())).collect(),
             Err(_) => Vec::new(),
         };
         for path in written {
-            let read = wanted.get(&path).map(|look| (look, read(&path)));
-            match read {
+            let result = wanted.get(&path).map(|look| (look, read(&path)));
+            match result {
                 Some((look, Ok(pinned))) if pinned.picture.captured_at() == look.1 => {
                     let held = Held {
                         pinned,
-                        by: 0,
+                        candidates: 0,
                         is_written: true,
                     };
                     self.held.insert(look.clone(), held);
                 }
-                Some((look, read)) => {
-                    let error = read.map_or_else(|e| e.to_string(), |_| "it is of another look".into());
-                    tracing::warn!(camera = %look.0, path = %path.display(), error, "A candidate's first picture cannot be read back; another is taken when it is next seen.");
+                Some((look, result)) => {
+                    let error = result.map_or_else(|e| e.to_string(), |_| "the file holds another look".into());
+                    tracing::warn!(camera = %look.0, path = %path.display(), error, "Cannot read back a candidate's first picture; another is taken at its next look");
                     remove(&path);
                 }
                 None => remove(&path),
             }
         }
-        self.show();
+        self.publish_count();
         self.held.keys().cloned().collect()
     }
 
-    /// One candidate more holds a look: `newest` is the look that is judged now.
-    pub(super) fn pin(&mut self, look: FrameKey, newest: Option<&(FrameKey, Pinned)>) {
+    /// Adds a candidate to the frame's count; `newest` is the look being handled now.
+    pub(super) fn pin(&mut self, look: FrameKey, newest: Option<&(FrameKey, PinnedFrame)>) {
         if let Some(held) = self.held.get_mut(&look) {
-            held.by += 1;
+            held.candidates += 1;
         } else if let Some((_, pinned)) = newest.filter(|(at, _)| *at == look) {
             let held = Held {
                 pinned: pinned.clone(),
-                by: 1,
+                candidates: 1,
                 is_written: false,
             };
             self.held.insert(look, held);
         }
-        self.show();
+        self.publish_count();
     }
 
-    /// One candidate less holds a look; gives it back.
-    pub(super) fn unpin(&mut self, look: FrameKey) -> Option<Pinned> {
+    /// Removes a candidate from the frame's count and returns the frame; the last one releases it.
+    pub(super) fn unpin(&mut self, look: FrameKey) -> Option<PinnedFrame> {
         let held = self.held.get_mut(&look)?;
-        held.by = held.by.saturating_sub(1);
+        held.candidates = held.candidates.saturating_sub(1);
         let pinned = held.pinned.clone();
-        if held.by == 0 {
+        if held.candidates == 0 {
             if held.is_written {
                 remove(&self.path(&look));
             }
             self.held.remove(&look);
         }
-        self.show();
+        self.publish_count();
         Some(pinned)
     }
 
-    /// Writes the looks that have been held for a while.
-    pub(super) fn write(&mut self, now: Timestamp) {
+    /// Writes the frames that were pinned long enough.
+    pub(super) fn write_aged(&mut self, now: Timestamp) {
         let mut failure = None;
         for (look, held) in self.held.iter_mut().filter(|(_, h)| !h.is_written) {
             let Picture::Keyframe(keyframe) = &held.pinned.picture else {
                 continue;
             };
             let age = Duration::try_from(now.duration_since(look.1)).unwrap_or_default();
-            if age < WRITTEN_AFTER {
+            if age < WRITE_AFTER {
                 continue;
             }
             match write(&path(&self.dir, look), keyframe, &held.pinned) {
@@ -164,12 +165,12 @@ impl PinnedFrames {
             }
         }
         match failure {
-            Some(error) if !self.is_failing => {
-                tracing::warn!(dir = %self.dir.display(), %error, "The first pictures of candidates cannot be written; a restart would take them away.");
-                self.is_failing = true;
+            Some(error) if !self.failure_logged => {
+                tracing::warn!(dir = %self.dir.display(), %error, "Cannot write the candidates' first pictures; a restart would lose them");
+                self.failure_logged = true;
             }
             Some(_) => {}
-            None => self.is_failing = false,
+            None => self.failure_logged = false,
         }
     }
 
@@ -177,7 +178,7 @@ impl PinnedFrames {
         path(&self.dir, look)
     }
 
-    fn show(&self) {
+    fn publish_count(&self) {
         self.count.store(self.held.len() as u64, Ordering::Relaxed);
         gauge!(metric::PINNED).set(self.held.len() as f64);
     }
@@ -188,52 +189,52 @@ fn path(dir: &Path, (camera, at): &FrameKey) -> PathBuf {
 }
 
 fn remove(path: &Path) {
-    // What is left over is removed at the next start.
+    // The next start deletes leftovers.
     let _ = fs::remove_file(path);
 }
 
-fn write(path: &Path, keyframe: &Keyframe, pinned: &Pinned) -> io::Result<()> {
-    let head = Head {
+fn write(path: &Path, keyframe: &Keyframe, pinned: &PinnedFrame) -> io::Result<()> {
+    let header = FileHeader {
         camera: keyframe.camera.clone(),
         at: keyframe.captured_at,
         seq: keyframe.seq,
         codec: match keyframe.codec {
-            Codec::H264 => WrittenCodec::H264,
-            Codec::H265 => WrittenCodec::H265,
+            Codec::H264 => FileCodec::H264,
+            Codec::H265 => FileCodec::H265,
         },
         detections: pinned.detections.to_vec(),
-        seen_by: pinned.seen_by.to_vec(),
+        detected_by: pinned.detected_by.to_vec(),
     };
-    let mut bytes = serde_json::to_vec(&head)?;
+    let mut bytes = serde_json::to_vec(&header)?;
     bytes.push(b'\n');
     bytes.extend_from_slice(&keyframe.data);
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)?;
     }
-    // Not flushed: what a power cut takes is taken again when the thing is next seen.
+    // Not synced: after a power cut the candidate's next look takes its place.
     let temporary = path.with_extension("tmp");
     fs::write(&temporary, bytes)?;
     fs::rename(&temporary, path)
 }
 
-fn read(path: &Path) -> io::Result<Pinned> {
+fn read(path: &Path) -> io::Result<PinnedFrame> {
     let bytes = bytes::Bytes::from(fs::read(path)?);
     let end = memchr::memchr(b'\n', &bytes).ok_or(io::ErrorKind::UnexpectedEof)?;
-    let head: Head = serde_json::from_slice(&bytes[..end])?;
+    let header: FileHeader = serde_json::from_slice(&bytes[..end])?;
     let keyframe = Keyframe {
-        camera: head.camera,
-        seq: head.seq,
-        captured_at: head.at,
-        codec: match head.codec {
-            WrittenCodec::H264 => Codec::H264,
-            WrittenCodec::H265 => Codec::H265,
+        camera: header.camera,
+        seq: header.seq,
+        captured_at: header.at,
+        codec: match header.codec {
+            FileCodec::H264 => Codec::H264,
+            FileCodec::H265 => Codec::H265,
         },
         data: bytes.slice(end + 1..),
     };
-    Ok(Pinned {
+    Ok(PinnedFrame {
         picture: Picture::Keyframe(Arc::new(keyframe)),
-        detections: head.detections.into(),
-        seen_by: head.seen_by.into(),
+        detections: header.detections.into(),
+        detected_by: header.detected_by.into(),
     })
 }
 
@@ -247,7 +248,7 @@ mod tests {
         Timestamp::from_second(1_750_000_000 + s).unwrap()
     }
 
-    fn look(s: i64) -> (FrameKey, Pinned) {
+    fn look(s: i64) -> (FrameKey, PinnedFrame) {
         let keyframe = Keyframe {
             camera: "gate".into(),
             seq: 7,
@@ -266,9 +267,9 @@ mod tests {
             },
             appearance: None,
             number: None,
-            closer: None,
+            second_look: None,
         };
-        let model = KnownModel {
+        let model = ModelDescriptor {
             info: ModelInfo {
                 id: "garbage".into(),
                 version: "1.0.1".into(),
@@ -277,15 +278,15 @@ mod tests {
             },
             labels: vec!["garbage".into()],
         };
-        let pinned = Pinned {
+        let pinned = PinnedFrame {
             picture: Picture::Keyframe(Arc::new(keyframe)),
             detections: [detection].into(),
-            seen_by: [model].into(),
+            detected_by: [model].into(),
         };
         (("gate".into(), at(s)), pinned)
     }
 
-    fn pins(dir: &Path) -> PinnedFrames {
+    fn pinned_frames(dir: &Path) -> PinnedFrames {
         PinnedFrames::new(dir, Arc::default())
     }
 
@@ -294,21 +295,18 @@ mod tests {
     }
 
     #[test]
-    fn a_look_that_was_held_for_long_is_there_after_a_restart() {
+    fn a_frame_pinned_for_long_survives_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut before, newest) = (pins(dir.path()), look(0));
+        let (mut before, newest) = (pinned_frames(dir.path()), look(0));
         before.pin(newest.0.clone(), Some(&newest));
         before.pin(newest.0.clone(), Some(&newest));
-        before.write(at(299));
-        assert_eq!(written(dir.path()), 0, "most are gone within minutes");
-        before.write(at(300));
+        before.write_aged(at(299));
+        assert_eq!(written(dir.path()), 0, "most are released within minutes");
+        before.write_aged(at(300));
         drop(before);
 
-        let mut after = pins(dir.path());
-        assert_eq!(
-            after.take_back([newest.0.clone()].into_iter()),
-            [newest.0.clone()].into()
-        );
+        let mut after = pinned_frames(dir.path());
+        assert_eq!(after.restore([newest.0.clone()].into_iter()), [newest.0.clone()].into());
         after.pin(newest.0.clone(), None);
         let back = after.unpin(newest.0.clone()).unwrap();
         let (Picture::Keyframe(wanted), Picture::Keyframe(found)) = (&newest.1.picture, &back.picture) else {
@@ -319,38 +317,38 @@ mod tests {
             (&wanted.data, wanted.codec, wanted.captured_at)
         );
         assert_eq!(
-            (&back.detections, &back.seen_by),
-            (&newest.1.detections, &newest.1.seen_by)
+            (&back.detections, &back.detected_by),
+            (&newest.1.detections, &newest.1.detected_by)
         );
-        assert_eq!(written(dir.path()), 0, "nobody holds it");
+        assert_eq!(written(dir.path()), 0, "no candidate holds it");
         assert!(after.unpin(newest.0).is_none());
     }
 
     #[test]
-    fn what_nobody_asks_for_or_cannot_be_read_is_removed() {
+    fn unclaimed_and_unreadable_files_are_deleted() {
         let dir = tempfile::tempdir().unwrap();
-        let mut before = pins(dir.path());
+        let mut before = pinned_frames(dir.path());
         for newest in [look(0), look(10)] {
             before.pin(newest.0.clone(), Some(&newest));
         }
-        before.write(at(1000));
+        before.write_aged(at(1000));
         drop(before);
         let spoiled = path(&dir.path().join("pinned"), &look(0).0);
-        fs::write(&spoiled, "no look").unwrap();
-        let mut after = pins(dir.path());
-        assert!(after.take_back([look(0).0].into_iter()).is_empty());
+        fs::write(&spoiled, "not a frame").unwrap();
+        let mut after = pinned_frames(dir.path());
+        assert!(after.restore([look(0).0].into_iter()).is_empty());
         assert_eq!(written(dir.path()), 0);
     }
 
     #[test]
-    fn a_disk_that_takes_nothing_is_borne() {
+    fn a_failing_disk_leaves_the_frames_in_memory() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("pinned"), "in the way").unwrap();
-        let (mut pins, newest) = (pins(dir.path()), look(0));
-        pins.pin(newest.0.clone(), Some(&newest));
-        pins.write(at(1000));
-        pins.write(at(1001));
-        assert!(pins.is_failing);
-        assert!(pins.unpin(newest.0).is_some());
+        let (mut frames, newest) = (pinned_frames(dir.path()), look(0));
+        frames.pin(newest.0.clone(), Some(&newest));
+        frames.write_aged(at(1000));
+        frames.write_aged(at(1001));
+        assert!(frames.failure_logged);
+        assert!(frames.unpin(newest.0).is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! Which decoder is used is the configuration's choice; what the box cannot do is said, not papered over.
+//! `decode.backend` selects the decoder. Without a decoder of the selected kind, decoding fails with an error.
 
 use crate::support::clips::{self, SMALL};
 use gridwatch_base::error::Class;
@@ -28,7 +28,7 @@ fn auto_and_software_decode_on_any_box() {
 }
 
 #[test]
-fn hardware_alone_decodes_by_hardware_or_refuses() {
+fn hardware_backend_never_falls_back_to_software() {
     let mut decoder = Decoder::new("decode0", Backend::Hardware).unwrap();
     match decoder.decode(&keyframe()) {
         Ok(_) => assert!(!decoder.element(Codec::H264).unwrap().starts_with("avdec")),
@@ -41,7 +41,7 @@ fn hardware_alone_decodes_by_hardware_or_refuses() {
 }
 
 #[test]
-fn its_thread_is_known_by_its_name() {
+fn decoder_thread_carries_the_decoders_name() {
     let mut decoder = Decoder::new("decode7", Backend::Software).unwrap();
     decoder.decode(&keyframe()).unwrap();
     let names: Vec<_> = std::fs::read_dir("/proc/self/task")

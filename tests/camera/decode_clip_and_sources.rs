@@ -1,4 +1,4 @@
-//! What GStreamer opens: a clip picture by picture, a file as a camera, RTSP with a password by the second way.
+//! Sources read through GStreamer: a clip frame by frame, a file as a camera, and RTSP with a password.
 
 use std::{path::Path, time::Duration};
 
@@ -7,13 +7,13 @@ use crate::support::{
     credentials, farm, until,
 };
 use gridwatch_camera::{
-    Picture, Slot, State, clip,
-    gst_source::{self, GstSource, Settings},
+    CameraState, Picture, Slot, clip,
+    gst_source::{self, GstSource, SourceSettings},
 };
 use gridwatch_farm::{Auth, AuthMethod};
 
 fn source(url: &str, looped: bool) -> GstSource {
-    let settings = Settings {
+    let settings = SourceSettings {
         camera: "cam".into(),
         url: url.parse().unwrap(),
         credentials: credentials("viewer", "right-horse"),
@@ -31,7 +31,7 @@ fn file_url(path: &Path) -> String {
 }
 
 #[test]
-fn a_clip_gives_every_picture_in_order() {
+fn clip_yields_every_frame_in_order() {
     let frames: Vec<_> = clip::frames(&clips::file(SMALL))
         .unwrap()
         .collect::<Result<_, _>>()
@@ -42,7 +42,7 @@ fn a_clip_gives_every_picture_in_order() {
 }
 
 #[test]
-fn what_is_no_clip_is_an_error_that_names_it() {
+fn unreadable_clip_is_an_error_that_names_the_file() {
     let error = clip::frames(Path::new("/no/such.mp4")).unwrap_err();
     assert!(error.to_string().contains("/no/such.mp4"), "{error}");
     let dir = tempfile::tempdir().unwrap();
@@ -55,33 +55,35 @@ fn what_is_no_clip_is_an_error_that_names_it() {
 }
 
 #[test]
-fn a_file_is_a_camera_until_its_end() {
+fn file_plays_once_and_ends() {
     let source = source(&file_url(&clips::file(SMALL)), false);
-    until("its end", || (source.slot().state() == State::Ended).then_some(()));
-    // Two seconds shown as they were filmed, a picture every 400 ms.
-    let shown = source.slot().seq();
-    assert!((3..=7).contains(&shown), "{shown}");
+    until("its end", || {
+        (source.slot().state() == CameraState::Ended).then_some(())
+    });
+    // Two seconds in real time, a frame every 400 ms.
+    let frames = source.slot().seq();
+    assert!((3..=7).contains(&frames), "{frames}");
     assert!(matches!(source.slot().latest(), Some((_, Picture::Frame(f))) if f.width == 320));
 }
 
 #[test]
-fn a_looped_file_goes_on() {
+fn looped_file_restarts_at_its_end() {
     let source = source(&file_url(&clips::file(SMALL)), true);
     until("a second pass", || (source.slot().seq() > 8).then_some(()));
-    assert_eq!(source.slot().state(), State::Live);
+    assert_eq!(source.slot().state(), CameraState::Live);
 }
 
 #[test]
-fn a_missing_file_is_down_with_its_reason() {
+fn missing_file_is_down() {
     let source = source("file:///no/such.mp4", false);
     until("it is down", || match source.slot().state() {
-        State::Down { error, .. } => Some(error),
+        CameraState::Down { error, .. } => Some(error),
         _ => None,
     });
 }
 
 #[test]
-fn rtsp_with_a_password() {
+fn rtsp_with_a_password_is_received() {
     let farm = farm(
         &clips::clip(SMALL),
         Some(Auth {
@@ -91,5 +93,5 @@ fn rtsp_with_a_password() {
         }),
     );
     let source = source(&farm.url("cam"), false);
-    until("two pictures", || (source.slot().seq() >= 2).then_some(()));
+    until("two frames", || (source.slot().seq() >= 2).then_some(()));
 }

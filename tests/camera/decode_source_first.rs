@@ -1,5 +1,6 @@
-//! A file camera may be the first in its process to use GStreamer. It once panicked on its thread, and stayed
-//! "connecting" for ever. Alone in its file, so that no other test has started GStreamer before.
+//! A file camera may be the first user of GStreamer in its process. Its thread once panicked because GStreamer was not
+//! initialised, and the camera stayed "connecting". Only tells anything when it runs before the other tests of its process,
+//! or alone.
 
 use std::time::Duration;
 
@@ -9,12 +10,12 @@ use crate::support::{
 };
 use gridwatch_camera::{
     Slot,
-    gst_source::{self, GstSource, Settings},
+    gst_source::{self, GstSource, SourceSettings},
 };
 
 #[test]
-fn it_starts_gstreamer_itself() {
-    let settings = Settings {
+fn file_source_initialises_gstreamer() {
+    let settings = SourceSettings {
         camera: "cam".into(),
         url: gst_source::file_url(&clips::file(SMALL)).unwrap(),
         credentials: None,
@@ -25,5 +26,5 @@ fn it_starts_gstreamer_itself() {
     };
     let slot = Slot::new(settings.camera.clone(), Default::default());
     let source = GstSource::spawn(settings, slot).unwrap();
-    until("a picture", || (source.slot().seq() > 0).then_some(()));
+    until("a frame", || (source.slot().seq() > 0).then_some(()));
 }

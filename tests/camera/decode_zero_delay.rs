@@ -1,4 +1,4 @@
-//! A keyframe's picture comes back at once, whichever stream it is from and however the stream orders its pictures.
+//! Each keyframe yields its own frame at once, with streams alternating and with B-frames.
 
 use crate::support::clips::{self, SMALL, Spec};
 use gridwatch_camera::{Backend, Codec, Keyframe, decode::Decoder};
@@ -36,7 +36,7 @@ fn alternate(h265: bool) {
     for i in 0..8 {
         for (width, height, clip) in &streams {
             let keyframe = &keyframes(clip)[i];
-            // A picture held back would come with the next keyframe, and this call would say that there is none.
+            // If the decoder held the picture back, this call would return an error.
             let frame = decoder.decode(keyframe).unwrap();
             assert_eq!((frame.width, frame.height), (*width, *height));
             assert_eq!(frame.captured_at, keyframe.captured_at);
@@ -49,11 +49,11 @@ fn alternate(h265: bool) {
 }
 
 #[test]
-fn two_h264_streams_in_turn() {
+fn alternating_h264_streams_decode_without_delay() {
     alternate(false);
 }
 
 #[test]
-fn two_h265_streams_in_turn() {
+fn alternating_h265_streams_decode_without_delay() {
     alternate(true);
 }

@@ -1,4 +1,4 @@
-//! Receiving and decoding: cameras served by a real RTSP server, and scripted ones.
+//! Receiving and decoding, with cameras served by gst-rtsp-server and by a scripted server.
 #![cfg(feature = "gst")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,14 +12,14 @@ mod decode_source_first;
 mod decode_zero_delay;
 mod rtsp_auth;
 mod rtsp_b_frames;
-mod rtsp_death;
+mod rtsp_faulty_cameras;
 mod rtsp_h265;
-mod rtsp_hostile;
-mod rtsp_keepalive_refused;
+mod rtsp_keepalive_rejected;
 mod rtsp_long_gop;
 mod rtsp_lost_packets;
 mod rtsp_no_keyframes;
 mod rtsp_parameter_sets;
+mod rtsp_reconnect;
 mod rtsp_timestamp_jump;
 mod rtsp_udp;
 mod rtsps;

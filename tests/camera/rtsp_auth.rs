@@ -1,4 +1,4 @@
-//! Digest and Basic let the right user in; a wrong password is named as what it is, and never printed.
+//! Digest and Basic authentication. A wrong password is reported as such, and never printed.
 
 use crate::support::{
     Camera,
@@ -15,9 +15,9 @@ fn auth(method: AuthMethod) -> Option<Auth> {
     })
 }
 
-fn lets_in(method: AuthMethod) {
+fn logs_in(method: AuthMethod) {
     let farm = farm(&clips::clip(SMALL), auth(method));
-    let camera = Camera::receive(gridwatch_camera::receive::Settings {
+    let camera = Camera::receive(gridwatch_camera::receive::ReceiverSettings {
         credentials: credentials("viewer", "right-horse"),
         ..settings(&farm.url("cam"))
     });
@@ -25,19 +25,19 @@ fn lets_in(method: AuthMethod) {
 }
 
 #[test]
-fn digest_lets_the_right_user_in() {
-    lets_in(AuthMethod::Digest);
+fn digest_login_succeeds() {
+    logs_in(AuthMethod::Digest);
 }
 
 #[test]
-fn basic_lets_the_right_user_in() {
-    lets_in(AuthMethod::Basic);
+fn basic_login_succeeds() {
+    logs_in(AuthMethod::Basic);
 }
 
 #[test]
-fn a_wrong_password_is_named_and_not_printed() {
+fn wrong_password_is_reported_without_credentials() {
     let farm = farm(&clips::clip(SMALL), auth(AuthMethod::Digest));
-    let settings = gridwatch_camera::receive::Settings {
+    let settings = gridwatch_camera::receive::ReceiverSettings {
         credentials: credentials("viewer", "wrong-horse"),
         ..settings(&farm.url("cam"))
     };
@@ -50,7 +50,7 @@ fn a_wrong_password_is_named_and_not_printed() {
 }
 
 #[test]
-fn no_password_is_refused_too() {
+fn missing_password_is_reported() {
     let farm = farm(&clips::clip(SMALL), auth(AuthMethod::Digest));
     let camera = Camera::receive(settings(&farm.url("cam")));
     assert!(camera.wait_down().contains("401"));

@@ -1,4 +1,4 @@
-//! H.265 over real RTSP, with B-frames, decodes as H.264 does.
+//! Keyframes of an H.265 stream with B-frames are received over RTSP and decode.
 
 use crate::support::{
     Camera,
@@ -8,7 +8,7 @@ use crate::support::{
 use gridwatch_camera::{Backend, Codec, decode::Decoder};
 
 #[test]
-fn keyframes_arrive_and_decode() {
+fn h265_keyframes_decode() {
     let farm = farm(
         &clips::clip(Spec {
             h265: true,

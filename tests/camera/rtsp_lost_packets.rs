@@ -1,31 +1,31 @@
-//! Packets that never come cost the picture they belong to, not the connection; a keyframe that lacks one is not shown.
+//! A lost packet costs the access unit it belongs to, not the connection. A keyframe with a lost packet is not stored.
 
 use std::{collections::HashSet, sync::Arc};
 
 use crate::support::{
     Camera,
     clips::{self, SMALL, Spec},
-    scripted_camera::{Script, Scripted, nals},
+    scripted_camera::{Script, ScriptedCamera, nals},
     settings, until,
 };
 
 #[test]
-fn only_whole_keyframes_are_offered() {
+fn only_complete_keyframes_are_stored() {
     let clip = clips::clip(Spec {
         more: "slices=4",
         ..SMALL
     });
-    let server = Scripted::start(
+    let server = ScriptedCamera::start(
         &clip,
         Script {
-            // Each second keyframe (every 25 units) loses its last packet, one in the middle, or its first slices,
-            // of which the rest looks like a keyframe of its own.
-            mangle: Arc::new(|place, packet| {
-                let lost = place.keyframe
-                    && match place.unit / 25 % 6 {
-                        1 => place.packet == place.of - 1,
-                        3 => place.packet == place.of / 2,
-                        5 => place.nal + 2 < place.nals,
+            // Every other keyframe (a GOP is 25 units) loses its last packet, one in the middle, or its first slices. In
+            // the last case the rest looks like a keyframe of its own.
+            mangle: Arc::new(|at, packet| {
+                let lost = at.keyframe
+                    && match at.unit / 25 % 6 {
+                        1 => at.packet == at.packets - 1,
+                        3 => at.packet == at.packets / 2,
+                        5 => at.nal + 2 < at.nals,
                         _ => false,
                     };
                 if lost { Vec::new() } else { vec![packet] }
@@ -35,7 +35,7 @@ fn only_whole_keyframes_are_offered() {
     );
     let slices =
         |data: &[u8]| -> Vec<Vec<u8>> { nals(data).filter(|n| n[0] & 0x1f == 5).map(<[u8]>::to_vec).collect() };
-    let whole: HashSet<_> = clip
+    let complete: HashSet<_> = clip
         .units()
         .iter()
         .filter(|u| u.keyframe)
@@ -44,7 +44,7 @@ fn only_whole_keyframes_are_offered() {
     let camera = Camera::receive(settings(&server.url()));
     for n in 0..8 {
         let keyframe = camera.keyframe_after(n);
-        assert!(whole.contains(&slices(&keyframe.data)), "keyframe {n} is torn");
+        assert!(complete.contains(&slices(&keyframe.data)), "keyframe {n} is incomplete");
     }
     let stats = until("a keyframe without its first slices", || {
         Some(camera.slot().stats()).filter(|s| s.damaged > 0)
@@ -54,17 +54,11 @@ fn only_whole_keyframes_are_offered() {
 }
 
 #[test]
-fn a_burst_of_losses_is_survived() {
-    let server = Scripted::start(
+fn burst_of_lost_packets_keeps_the_connection() {
+    let server = ScriptedCamera::start(
         &clips::clip(SMALL),
         Script {
-            mangle: Arc::new(|place, packet| {
-                if place.unit % 60 >= 50 {
-                    Vec::new()
-                } else {
-                    vec![packet]
-                }
-            }),
+            mangle: Arc::new(|at, packet| if at.unit % 60 >= 50 { Vec::new() } else { vec![packet] }),
             ..Script::default()
         },
     );

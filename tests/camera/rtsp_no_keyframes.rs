@@ -1,5 +1,4 @@
-//! A stream that refreshes itself without keyframes is decoded whole, shown, and called degraded; when keyframes come,
-//! it is received as any other.
+//! A stream with few or no keyframes (intra refresh) is decoded in full and reported degraded, until keyframes come again.
 
 use std::time::Duration;
 
@@ -8,19 +7,18 @@ use crate::support::{
     clips::{self, SMALL, Spec},
     farm, settings, until,
 };
-use gridwatch_camera::{Picture, State};
+use gridwatch_camera::{CameraState, Picture};
 
-fn falls_back(rare: Spec) {
-    let h265 = rare.h265;
-    let rare = clips::clip(rare);
-    let farm = farm(&rare, None);
+fn falls_back_to_full_decoding(spec: Spec) {
+    let h265 = spec.h265;
+    let farm = farm(&clips::clip(spec), None);
     let camera = Camera::receive(settings(&farm.url("cam")));
     let reason = until("the camera is degraded", || match camera.slot().state() {
-        State::Degraded { reason } => Some(reason),
+        CameraState::Degraded { reason } => Some(reason),
         _ => None,
     });
     assert!(reason.contains("GOP"), "{reason}");
-    let frame = until("a decoded picture", || match camera.slot().latest() {
+    let frame = until("a decoded frame", || match camera.slot().latest() {
         Some((_, Picture::Frame(f))) => Some(f),
         _ => None,
     });
@@ -28,7 +26,7 @@ fn falls_back(rare: Spec) {
     let age = jiff::Timestamp::now().duration_since(frame.captured_at);
     assert!(age.unsigned_abs() < Duration::from_secs(30), "{age}");
     let seen = camera.slot().seq();
-    until("the next", || (camera.slot().seq() > seen).then_some(()));
+    until("the next frame", || (camera.slot().seq() > seen).then_some(()));
 
     farm.swap("cam", clips::clip(Spec { h265, ..SMALL })).unwrap();
     camera.wait_live();
@@ -37,9 +35,9 @@ fn falls_back(rare: Spec) {
 }
 
 #[test]
-fn intra_refresh_in_h264() {
-    // One keyframe in forty seconds, the first unit; a refresh every two.
-    falls_back(Spec {
+fn h264_intra_refresh_is_decoded_in_full() {
+    // Only the first of forty seconds has a keyframe; a refresh every two seconds.
+    falls_back_to_full_decoding(Spec {
         frames: 1000,
         gop: 50,
         more: "intra-refresh=1",
@@ -48,8 +46,8 @@ fn intra_refresh_in_h264() {
 }
 
 #[test]
-fn rare_keyframes_in_h265() {
-    falls_back(Spec {
+fn h265_with_rare_keyframes_is_decoded_in_full() {
+    falls_back_to_full_decoding(Spec {
         h265: true,
         frames: 450,
         gop: 450,

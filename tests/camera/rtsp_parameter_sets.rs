@@ -1,5 +1,4 @@
-//! Parameter sets come in the SDP, in band, or change in the middle of the stream; every keyframe carries the right
-//! ones.
+//! Every keyframe carries its parameter sets, whether they come in the SDP, in band, or change mid-stream.
 
 use std::sync::Arc;
 
@@ -7,19 +6,20 @@ use crate::support::{
     Camera,
     clips::{self, SMALL, Spec},
     farm,
-    scripted_camera::{Script, Scripted},
+    scripted_camera::{Script, ScriptedCamera},
     settings, until,
 };
 use gridwatch_camera::{Backend, decode::Decoder};
 
+/// Size in pixels of the first keyframe numbered above `after`.
 fn size(decoder: &mut Decoder, camera: &Camera, after: u64) -> (u32, u32) {
     let frame = decoder.decode(&camera.keyframe_after(after)).unwrap();
     (frame.width, frame.height)
 }
 
 #[test]
-fn in_the_sdp_alone() {
-    let server = Scripted::start(
+fn parameter_sets_only_in_the_sdp() {
+    let server = ScriptedCamera::start(
         &clips::clip(SMALL),
         Script {
             sets_in_sdp_only: true,
@@ -32,14 +32,14 @@ fn in_the_sdp_alone() {
 }
 
 #[test]
-fn in_band_alone() {
-    let server = Scripted::start(&clips::clip(SMALL), Script::default());
+fn parameter_sets_only_in_band() {
+    let server = ScriptedCamera::start(&clips::clip(SMALL), Script::default());
     let camera = Camera::receive(settings(&server.url()));
     let mut decoder = Decoder::new("decode0", Backend::Software).unwrap();
     assert_eq!(size(&mut decoder, &camera, 0), (320, 240));
 }
 
-fn changing(h265: bool) {
+fn follows_a_resolution_change(h265: bool) {
     let small = clips::clip(Spec { h265, ..SMALL });
     let large = clips::clip(Spec {
         h265,
@@ -56,15 +56,15 @@ fn changing(h265: bool) {
         let after = camera.slot().seq();
         (size(&mut decoder, &camera, after) == (640, 368)).then_some(())
     });
-    assert_eq!(camera.slot().stats().reconnects, 0, "in the same connection");
+    assert_eq!(camera.slot().stats().reconnects, 0, "on the same connection");
 }
 
 #[test]
-fn changing_in_h264() {
-    changing(false);
+fn h264_resolution_change_mid_stream() {
+    follows_a_resolution_change(false);
 }
 
 #[test]
-fn changing_in_h265() {
-    changing(true);
+fn h265_resolution_change_mid_stream() {
+    follows_a_resolution_change(true);
 }

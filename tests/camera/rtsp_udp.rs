@@ -1,16 +1,16 @@
-//! RTP in datagrams, where the configuration says so.
+//! RTP over UDP, if configured.
 
 use crate::support::{
     Camera,
     clips::{self, SMALL},
     farm, settings,
 };
-use gridwatch_camera::{Transport, receive::Settings};
+use gridwatch_camera::{Transport, receive::ReceiverSettings};
 
 #[test]
 fn keyframes_arrive_over_udp() {
     let farm = farm(&clips::clip(SMALL), None);
-    let camera = Camera::receive(Settings {
+    let camera = Camera::receive(ReceiverSettings {
         transport: Transport::Udp,
         ..settings(&farm.url("cam"))
     });

@@ -1,5 +1,5 @@
-//! A camera over TLS: believed when its certificate, or its authority's, is the one the configuration names, and not
-//! otherwise. The name on it may be any: cameras are called by their address.
+//! RTSP over TLS. A camera is trusted only if its certificate, or its authority's, is the configured `ca_file`. The host
+//! name in the certificate is not checked, because cameras are addressed by IP.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,8 +11,8 @@ use crate::support::{
     credentials, mount, until,
 };
 use gridwatch_camera::{
-    Slot, State,
-    gst_source::{GstSource, Settings},
+    CameraState, Slot,
+    gst_source::{GstSource, SourceSettings},
 };
 use gridwatch_farm::{Auth, AuthMethod, Certificate, Farm, FarmConfig};
 
@@ -42,7 +42,7 @@ fn farm() -> Farm {
 fn source(farm: &Farm, ca: Option<&str>) -> GstSource {
     let url = farm.url("cam");
     assert!(url.starts_with("rtsps://"), "{url}");
-    let settings = Settings {
+    let settings = SourceSettings {
         camera: "cam".into(),
         url: url.parse().unwrap(),
         credentials: credentials("viewer", "right-horse"),
@@ -55,37 +55,37 @@ fn source(farm: &Farm, ca: Option<&str>) -> GstSource {
     GstSource::spawn(settings, slot).unwrap()
 }
 
-fn refusal(source: &GstSource) -> String {
+fn wait_down(source: &GstSource) -> String {
     until("it is down", || match source.slot().state() {
-        State::Down { error, .. } => Some(error),
+        CameraState::Down { error, .. } => Some(error),
         _ => None,
     })
 }
 
 #[test]
-fn a_camera_whose_authority_is_named_is_watched() {
+fn camera_of_the_configured_authority_is_received() {
     let farm = farm();
     let source = source(&farm, Some("ca.pem"));
-    until("two pictures", || (source.slot().seq() >= 2).then_some(()));
+    until("two frames", || (source.slot().seq() >= 2).then_some(()));
 }
 
 #[test]
-fn a_camera_of_another_authority_is_not_believed() {
+fn camera_of_another_authority_is_not_trusted() {
     let farm = farm();
-    let said = refusal(&source(&farm, Some("other_ca.pem")));
-    assert!(said.contains("ca_file") && said.contains("UNKNOWN_CA"), "{said}");
+    let error = wait_down(&source(&farm, Some("other_ca.pem")));
+    assert!(error.contains("ca_file") && error.contains("UNKNOWN_CA"), "{error}");
 }
 
 #[test]
-fn without_an_authority_of_its_own_the_systems_count() {
+fn without_ca_file_the_systems_authorities_apply() {
     let farm = farm();
-    let said = refusal(&source(&farm, None));
-    assert!(said.contains("ca_file") && said.contains("UNKNOWN_CA"), "{said}");
+    let error = wait_down(&source(&farm, None));
+    assert!(error.contains("ca_file") && error.contains("UNKNOWN_CA"), "{error}");
 }
 
 #[test]
-fn a_file_that_is_no_certificate_is_named() {
+fn invalid_ca_file_is_named_in_the_error() {
     let farm = farm();
-    let said = refusal(&source(&farm, Some("passwords")));
-    assert!(said.contains("passwords"), "{said}");
+    let error = wait_down(&source(&farm, Some("passwords")));
+    assert!(error.contains("passwords"), "{error}");
 }

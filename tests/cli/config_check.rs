@@ -1,5 +1,4 @@
-//! `gridwatch check`: a broken copy of the example is told whole, as a table and as JSON; the exit code says which kind of
-//! wrong it is.
+//! `gridwatch check`: reports every fault of a broken copy of the example, as a table and as JSON, with the right exit code.
 
 use std::{
     fs,
@@ -17,7 +16,7 @@ fn check(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// edge.toml with its folder moved, broken in four places.
+/// A copy of edge.toml with absolute paths, broken in four places.
 fn broken_copy(dir: &Path) -> String {
     let root = env!("CARGO_MANIFEST_DIR");
     let text = fs::read_to_string("configs/edge.toml").unwrap();
@@ -47,7 +46,7 @@ const FAULTS: [&str; 7] = [
 ];
 
 #[test]
-fn a_broken_copy_is_told_whole_as_a_table() {
+fn the_table_lists_every_fault() {
     let dir = tempfile::tempdir().unwrap();
     let file = broken_copy(dir.path());
     let output = check(&["--config", &file, "--offline"]);
@@ -67,13 +66,13 @@ fn a_broken_copy_is_told_whole_as_a_table() {
     }
     assert!(table.contains("→ did you mean `jpeg_quality`?"), "{table}");
     assert!(!table.contains("hunter2"), "{table}");
-    // What is sound is still looked at.
+    // The valid part is still checked.
     assert!(table.contains("model garbage_nano_416"), "{table}");
     assert!(table.contains("skipped  camera lane-north"), "{table}");
 }
 
 #[test]
-fn json_is_one_object_with_the_same() {
+fn the_json_object_lists_every_fault() {
     let dir = tempfile::tempdir().unwrap();
     let file = broken_copy(dir.path());
     let output = check(&["--config", &file, "--offline", "--json"]);
@@ -101,7 +100,7 @@ fn json_is_one_object_with_the_same() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_ends_with_3() {
+fn an_unreadable_file_exits_with_3() {
     let dir = tempfile::tempdir().unwrap();
     let no_toml = dir.path().join("a.toml");
     fs::write(&no_toml, "[node\n").unwrap();
@@ -118,14 +117,14 @@ fn a_file_that_cannot_be_read_ends_with_3() {
 }
 
 #[test]
-fn without_a_file_the_usage_is_told() {
+fn without_a_file_the_usage_is_printed() {
     let output = check(&[]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().contains("--config <FILE>"));
 }
 
 #[test]
-fn the_schema_command_prints_what_is_checked_in() {
+fn the_checked_in_schemas_are_current() {
     for (arguments, file) in [
         (&["schema"][..], "configs/schema/config.schema.json"),
         (&["schema", "--model"], "configs/schema/model.schema.json"),
@@ -136,6 +135,10 @@ fn the_schema_command_prints_what_is_checked_in() {
             .unwrap();
         assert!(output.status.success());
         let is_same = output.stdout == fs::read(file).unwrap();
-        assert!(is_same, "write it anew: gridwatch {} > {file}", arguments.join(" "));
+        assert!(
+            is_same,
+            "{file} is stale; run: gridwatch {} > {file}",
+            arguments.join(" ")
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! `gridwatch detect` on real pictures: the JSON that other programs read, turned pictures, and bad ones among good ones.
+//! `gridwatch detect` on real pictures: the JSON output, EXIF rotation, and unreadable files.
 #![cfg(feature = "ort")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
@@ -53,7 +53,7 @@ fn corners(detection: &Value) -> [f64; 4] {
 }
 
 #[test]
-fn a_line_of_json_for_each_picture() {
+fn each_picture_gives_one_line_of_json() {
     let (bags, cars) = (picture("bags.jpg"), picture("cars.jpg"));
     let (code, out, err) = detect(&[
         "--model",
@@ -85,7 +85,7 @@ fn a_line_of_json_for_each_picture() {
             );
         }
     }
-    // The heap is where it was pasted: x 40 to 73 %, from y 65 % to the lower edge.
+    // The heap was pasted at x 40 to 73 %, from y 65 % to the lower edge.
     let heap = &lines[0]["detections"][0];
     assert_eq!(heap["label"], "garbage");
     let wanted = [288.0, 264.0, 525.0, 405.0];
@@ -99,7 +99,7 @@ fn a_line_of_json_for_each_picture() {
 }
 
 #[test]
-fn a_bad_picture_is_named_and_the_others_go_on() {
+fn an_unreadable_picture_is_reported_and_the_others_are_processed() {
     let dir = tempfile::tempdir().unwrap();
     let (text, cut, none) = (
         dir.path().join("notes.jpg"),
@@ -125,7 +125,7 @@ fn a_bad_picture_is_named_and_the_others_go_on() {
 }
 
 #[test]
-fn the_least_score_is_what_was_asked_for() {
+fn min_score_filters_detections() {
     let cars = picture("cars.jpg");
     let count = |score: &str| {
         let model = model("yolox_nano_416_coco");
@@ -159,9 +159,9 @@ fn the_least_score_is_what_was_asked_for() {
     }
 }
 
-/// A phone held upright stores the picture lying on its side and says so in EXIF.
+/// A phone held upright stores the picture rotated, with its orientation in EXIF.
 #[test]
-fn pictures_are_turned_as_their_exif_says() {
+fn the_exif_rotation_is_applied() {
     let upright = image::open(picture("cars.jpg")).unwrap();
     let mut jpeg = Vec::new();
     image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 95)
@@ -188,7 +188,7 @@ fn pictures_are_turned_as_their_exif_says() {
 }
 
 #[test]
-fn plain_text_says_what_was_found_where() {
+fn plain_text_lists_each_detection_with_its_position() {
     let (_, out, _) = detect(&[
         "--model",
         &model("yolox_nano_416_coco"),
@@ -203,7 +203,7 @@ fn plain_text_says_what_was_found_where() {
 }
 
 #[test]
-fn a_folder_that_is_no_model_stops_the_command() {
+fn a_missing_model_folder_is_an_error() {
     let args = Command::try_parse_from(["detect", "--model", "/nowhere", "p.jpg"])
         .unwrap()
         .args;

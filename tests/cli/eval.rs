@@ -1,4 +1,4 @@
-//! `gridwatch eval` with a real model on real pictures, labelled with what an independent implementation finds in them.
+//! `gridwatch eval` with a real model on real pictures, labelled with the detections of an independent implementation.
 #![cfg(feature = "ort")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
@@ -22,8 +22,9 @@ fn eval(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// The fixtures' pictures; each box of the reference that scores `least` or more is labelled, with the class that `class` gives.
-fn labelled(dir: &Path, least: f64, class: impl Fn(&str) -> usize) {
+/// Writes the fixture pictures to `dir`, labelled with the reference's boxes that score `min_score` or more; `class` maps labels to
+/// class numbers.
+fn labelled(dir: &Path, min_score: f64, class: impl Fn(&str) -> usize) {
     let goldens = fs::read_to_string("tests/fixtures/models/goldens.json").unwrap();
     let goldens: Vec<Value> = serde_json::from_str(&goldens).unwrap();
     for golden in goldens.iter().filter(|g| g["model"] == "garbage_nano_416") {
@@ -35,7 +36,7 @@ fn labelled(dir: &Path, least: f64, class: impl Fn(&str) -> usize) {
         .unwrap();
         let boxes = golden["whole"].as_array().unwrap().iter();
         let lines: String = boxes
-            .filter(|b| b["score"].as_f64().unwrap() >= least)
+            .filter(|b| b["score"].as_f64().unwrap() >= min_score)
             .map(|b| {
                 let c: Vec<f64> = b["box"]
                     .as_array()
@@ -62,7 +63,7 @@ fn json(output: &Output) -> Value {
 }
 
 #[test]
-fn what_is_labelled_as_the_reference_finds_it_is_found() {
+fn the_objects_that_the_reference_finds_are_found() {
     let dir = tempfile::tempdir().unwrap();
     labelled(dir.path(), 0.4, own);
     let (curves, misses) = (dir.path().join("curves.svg"), dir.path().join("misses.png"));
@@ -84,7 +85,7 @@ fn what_is_labelled_as_the_reference_finds_it_is_found() {
     for label in report["labels"].as_array().unwrap() {
         let things = label["all"]["things"].as_u64().unwrap();
         match label["all"]["ap50"].as_f64() {
-            // Fainter boxes of the same label score less than those that are labelled.
+            // Not exactly 1: boxes below the labelling threshold count as false, at lower scores.
             Some(ap50) => assert!(things > 0 && ap50 > 0.95, "{label}"),
             None => assert_eq!(things, 0, "{label}"),
         }
@@ -101,16 +102,16 @@ fn what_is_labelled_as_the_reference_finds_it_is_found() {
 }
 
 #[test]
-fn a_second_look_takes_boxes_away_and_adds_none() {
+fn a_second_look_only_removes_boxes() {
     let dir = tempfile::tempdir().unwrap();
     labelled(dir.path(), 0.4, own);
     let data = dir.path().to_str().unwrap();
-    let asked = ["--data", data, "--json", "--at", "0.3"];
-    let without = json(&eval(&asked));
+    let options = ["--data", data, "--json", "--at", "0.3"];
+    let without = json(&eval(&options));
     assert!(without.get("second_look").is_none());
     let other = "--second-look=models/yolox_nano_416_coco";
     for (option, model) in [("--second-look", "garbage_nano_416@"), (other, "yolox_nano_416_coco@")] {
-        let report = json(&eval(&[&asked[..], &[option]].concat()));
+        let report = json(&eval(&[&options[..], &[option]].concat()));
         let second = &report["second_look"];
         assert!(second["model"].as_str().unwrap().starts_with(model), "{second}");
         assert!(second["looks"].as_u64().unwrap() > 0);
@@ -128,7 +129,7 @@ fn a_second_look_takes_boxes_away_and_adds_none() {
                     "{label}"
                 );
             }
-            // Nothing asked: what the first look alone gives.
+            // A minimum score of 0 gives the first look's result.
             assert!(
                 (of(&points[0], "recall") - of(&whole["at"], "recall")).abs() < 0.02,
                 "{label} {whole}"
@@ -136,13 +137,16 @@ fn a_second_look_takes_boxes_away_and_adds_none() {
         }
         if option == other {
             let garbage = &second["labels"][own("garbage")]["asked"];
-            assert_eq!(garbage[1]["recall"], 0.0, "it knows of no garbage: {garbage}");
+            assert_eq!(
+                garbage[1]["recall"], 0.0,
+                "that model has no label for garbage: {garbage}"
+            );
         }
     }
 }
 
 #[test]
-fn classes_of_other_names_are_mapped_and_the_rest_is_left_out() {
+fn classes_are_mapped_by_name_and_unmapped_ones_left_out() {
     let dir = tempfile::tempdir().unwrap();
     labelled(dir.path(), 0.4, |label| match label {
         "garbage" => 0,
@@ -169,39 +173,39 @@ fn classes_of_other_names_are_mapped_and_the_rest_is_left_out() {
         "{text}"
     );
 
-    let refused = eval(&["--data", data, "--names", "rubbish,other", "--map", "rubbish=garbag"]);
-    assert_eq!(refused.status.code(), Some(3));
-    let said = String::from_utf8(refused.stderr).unwrap();
+    let failed = eval(&["--data", data, "--names", "rubbish,other", "--map", "rubbish=garbag"]);
+    assert_eq!(failed.status.code(), Some(3));
+    let stderr = String::from_utf8(failed.stderr).unwrap();
     assert!(
-        said.contains("the model has no label \"garbag\"; there are garbage, garbage_bin"),
-        "{said}"
+        stderr.contains("the model has no label \"garbag\"; use one of garbage, garbage_bin"),
+        "{stderr}"
     );
 }
 
 #[test]
-fn a_set_that_cannot_be_read_is_told() {
+fn an_unreadable_data_set_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
-    let said = |expected: &str| {
+    let fails_with = |expected: &str| {
         let output = eval(&["--data", dir.path().to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(5), "{output:?}");
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains(expected), "{said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains(expected), "{stderr}");
     };
-    said("holds no picture");
+    fails_with("contains no pictures");
     fs::write(dir.path().join("a.jpg"), "no picture").unwrap();
     fs::write(dir.path().join("a.txt"), "0 1 2\n").unwrap();
-    said("a.txt:1: 2 numbers after the class");
+    fails_with("a.txt:1: 2 numbers after the class");
     fs::write(dir.path().join("a.txt"), "").unwrap();
-    said("a.jpg: is not a picture that can be decoded");
+    fails_with("a.jpg: cannot decode the picture");
 }
 
 #[test]
-fn two_models_are_held_against_each_other_and_against_the_labels() {
+fn two_models_are_compared_with_each_other_and_with_the_labels() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     fs::create_dir(&data).unwrap();
     labelled(&data, 0.4, own);
-    // Scaled wrongly it sees almost black pictures.
+    // With the wrong scale its input is almost black.
     let spoiled = packages::package(&dir.path().join("spoiled"), "9.9.9");
     packages::edit(&spoiled, "pad", "pad = 114\nstd = [255.0, 255.0, 255.0]");
     let sheet = dir.path().join("differ.png");

@@ -1,4 +1,4 @@
-//! An exported case holds before whoever checks it, with us or without; and any change to it is found and named.
+//! An exported case can be verified with and without gridwatch, and every change to it is detected and its file named.
 
 use crate::filing;
 use std::{
@@ -10,7 +10,7 @@ use std::{
 
 use gridwatch_custody::{
     PublicKey,
-    bundle::{self, Report},
+    bundle::{self, BundleReport},
     keys::{KeyRing, OriginalsKey},
 };
 use gridwatch_engine::CaseState;
@@ -24,7 +24,7 @@ fn gridwatch(arguments: &[&str]) -> std::process::Output {
         .unwrap()
 }
 
-/// A box with three cases, the second of them taken back; and that one exported.
+/// A box with four cases, of which the second was withdrawn; `case` is that one.
 struct Box7 {
     dir: tempfile::TempDir,
     case: String,
@@ -55,7 +55,7 @@ impl Box7 {
     fn export_to(&self, out: &str) -> PathBuf {
         let out = self.dir.path().join(out);
         let state = self.state();
-        let said = gridwatch(&[
+        let output = gridwatch(&[
             "cases",
             "export",
             &self.case,
@@ -64,18 +64,18 @@ impl Box7 {
             "--out",
             out.to_str().unwrap(),
         ]);
-        assert!(said.status.success(), "{said:?}");
+        assert!(output.status.success(), "{output:?}");
         out.join(&self.case)
     }
 }
 
-fn checked(dir: &Path, key: &PublicKey) -> Report {
+fn verify(dir: &Path, key: &PublicKey) -> BundleReport {
     bundle::check(dir, Some(key)).unwrap()
 }
 
-/// The files that the check names.
-fn named(dir: &Path, key: &PublicKey) -> Vec<String> {
-    let mut files: Vec<String> = checked(dir, key).faults.into_iter().map(|f| f.file).collect();
+/// The files with a fault.
+fn faulty_files(dir: &Path, key: &PublicKey) -> Vec<String> {
+    let mut files: Vec<String> = verify(dir, key).faults.into_iter().map(|f| f.file).collect();
     files.dedup();
     files
 }
@@ -98,10 +98,10 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[test]
-fn an_exported_case_holds() {
+fn an_exported_case_verifies() {
     let own = Box7::new();
     let dir = own.export_to("out");
-    let report = checked(&dir, &own.key());
+    let report = verify(&dir, &own.key());
     assert_eq!(report.faults, []);
     assert!(report.key_is_known);
     assert_eq!(
@@ -110,19 +110,19 @@ fn an_exported_case_holds() {
     );
     assert_eq!(
         report.chain, 4,
-        "from its first line on: filed, the third, withdrawn, the fourth"
+        "from the case's first entry on: filed, third case, withdrawn, fourth case"
     );
 
-    let said = gridwatch(&[
+    let output = gridwatch(&[
         "evidence",
         "verify",
         dir.to_str().unwrap(),
         "--key",
         &own.key().to_string(),
     ]);
-    assert!(said.status.success(), "{said:?}");
+    assert!(output.status.success(), "{output:?}");
     let (_, stranger) = gridwatch_custody::SigningKey::generate().unwrap();
-    let said = gridwatch(&[
+    let output = gridwatch(&[
         "evidence",
         "verify",
         "--json",
@@ -130,13 +130,13 @@ fn an_exported_case_holds() {
         "--key",
         &stranger.public().to_string(),
     ]);
-    assert_eq!(said.status.code(), Some(1));
-    let report: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["faults"][0]["file"], "public-key.pem");
 }
 
 #[test]
-fn sha256sum_and_openssl_say_the_same() {
+fn sha256sum_and_openssl_verify_it_too() {
     let own = Box7::new();
     let dir = own.export_to("out");
     let shell = |line: &str| {
@@ -151,68 +151,68 @@ fn sha256sum_and_openssl_say_the_same() {
         "sha256sum --check --strict --quiet SHA256SUMS".to_owned(),
         format!("{verify} case.json -sigfile case.sig"),
         format!("{verify} head.json -sigfile head.sig"),
-        // Each line of the chain names the hash of the one before.
+        // Each line of the chain holds the hash of the previous one.
         "prev=; while read -r line; do case \"$line\" in *\"\\\"prev\\\":\\\"$prev\"*) ;; *) exit 1;; esac; \
          prev=$(printf %s \"$line\" | sha256sum | cut -d' ' -f1); done < chain.jsonl; grep -q \"$prev\" head.json"
             .to_owned(),
     ] {
-        let said = shell(&line);
-        assert!(said.status.success(), "{line}: {said:?}");
+        let output = shell(&line);
+        assert!(output.status.success(), "{line}: {output:?}");
     }
 }
 
 #[test]
-fn any_changed_byte_is_found_and_its_file_named() {
+fn every_changed_byte_is_detected_and_its_file_named() {
     let own = Box7::new();
     let (dir, key) = (own.export_to("out"), own.key());
     for (path, bytes) in files(&dir) {
         let name = path.strip_prefix(&dir).unwrap().to_str().unwrap().to_owned();
-        // Of a picture some bytes, of the others every one.
+        // Every byte of each file, but only a sample of the pictures' bytes.
         let step = if name.starts_with("pictures") { 997 } else { 1 };
         for at in (0..bytes.len()).step_by(step) {
             let mut changed = bytes.clone();
             changed[at] ^= 1;
             fs::write(&path, &changed).unwrap();
             assert!(
-                named(&dir, &key).contains(&name),
+                faulty_files(&dir, &key).contains(&name),
                 "byte {at} of {name}: {:?}",
-                checked(&dir, &key).faults
+                verify(&dir, &key).faults
             );
         }
         fs::write(&path, &bytes).unwrap();
     }
-    assert_eq!(checked(&dir, &key).faults, []);
+    assert_eq!(verify(&dir, &key).faults, []);
 }
 
 #[test]
-fn any_missing_added_or_swapped_file_is_found_and_named() {
+fn every_missing_added_or_swapped_file_is_detected_and_named() {
     let own = Box7::new();
     let (dir, key) = (own.export_to("out"), own.key());
     let all = files(&dir);
     let name = |path: &Path| path.strip_prefix(&dir).unwrap().to_str().unwrap().to_owned();
     for (path, bytes) in &all {
         fs::remove_file(path).unwrap();
-        assert!(named(&dir, &key).contains(&name(path)), "{}", name(path));
+        assert!(faulty_files(&dir, &key).contains(&name(path)), "{}", name(path));
         fs::write(path, bytes).unwrap();
     }
     let pictures: Vec<&PathBuf> = all.keys().filter(|p| name(p).starts_with("pictures")).collect();
     fs::write(pictures[0], &all[pictures[1]]).unwrap();
     fs::write(pictures[1], &all[pictures[0]]).unwrap();
-    let told = named(&dir, &key);
+    let faulty = faulty_files(&dir, &key);
     assert!(
-        told.contains(&name(pictures[0])) && told.contains(&name(pictures[1])),
-        "{told:?}"
+        faulty.contains(&name(pictures[0])) && faulty.contains(&name(pictures[1])),
+        "{faulty:?}"
     );
     for p in &pictures[..2] {
         fs::write(p, &all[*p]).unwrap();
     }
     fs::write(dir.join("pictures/stranger.jpg"), "another street").unwrap();
-    assert!(named(&dir, &key).contains(&"pictures/stranger.jpg".to_owned()));
+    assert!(faulty_files(&dir, &key).contains(&"pictures/stranger.jpg".to_owned()));
 }
 
-/// Whoever changes the folder can make SHA256SUMS anew: what the box signed must tell on its own.
+/// A forger can recompute SHA256SUMS, so the signatures alone must reveal every change.
 #[test]
-fn a_forger_who_makes_the_sums_anew_is_caught_by_what_was_signed() {
+fn changes_with_recomputed_checksums_are_detected_by_the_signatures() {
     let own = Box7::new();
     let (dir, key) = (own.export_to("out"), own.key());
     let renew = || {
@@ -227,7 +227,7 @@ fn a_forger_who_makes_the_sums_anew_is_caught_by_what_was_signed() {
         );
     };
     renew();
-    assert_eq!(checked(&dir, &key).faults, [], "the sums are written as sha256sum does");
+    assert_eq!(verify(&dir, &key).faults, [], "the checksums are in sha256sum's format");
     let path = |name: &str| dir.join(name);
     let chain = fs::read_to_string(path("chain.jsonl")).unwrap();
     let lines: Vec<&str> = chain.lines().collect();
@@ -254,12 +254,12 @@ fn a_forger_who_makes_the_sums_anew_is_caught_by_what_was_signed() {
     ] {
         fs::write(path("chain.jsonl"), forged).unwrap();
         renew();
-        let told = named(&dir, &key);
-        // A bundle that begins one line later is whole, where that line is not the record's own.
+        let faulty = faulty_files(&dir, &key);
+        // A chain may start at any entry before the one of the record's revision.
         if what == "first removed" {
-            assert_eq!(told, [""; 0], "{what}");
+            assert_eq!(faulty, [""; 0], "{what}");
         } else {
-            assert!(told.contains(&"chain.jsonl".to_owned()), "{what}: {told:?}");
+            assert!(faulty.contains(&"chain.jsonl".to_owned()), "{what}: {faulty:?}");
         }
     }
     fs::write(path("chain.jsonl"), &chain).unwrap();
@@ -267,7 +267,7 @@ fn a_forger_who_makes_the_sums_anew_is_caught_by_what_was_signed() {
     let record = fs::read_to_string(path("case.json")).unwrap();
     fs::write(path("case.json"), record.replace("\"0102\"", "\"0103\"")).unwrap();
     renew();
-    assert!(named(&dir, &key).contains(&"case.json".to_owned()));
+    assert!(faulty_files(&dir, &key).contains(&"case.json".to_owned()));
     fs::write(path("case.json"), &record).unwrap();
 
     let picture = files(&dir)
@@ -277,16 +277,16 @@ fn a_forger_who_makes_the_sums_anew_is_caught_by_what_was_signed() {
     let bytes = fs::read(&picture).unwrap();
     fs::write(&picture, "another street").unwrap();
     renew();
-    assert!(named(&dir, &key).contains(&picture.strip_prefix(&dir).unwrap().to_str().unwrap().to_owned()));
+    assert!(faulty_files(&dir, &key).contains(&picture.strip_prefix(&dir).unwrap().to_str().unwrap().to_owned()));
     fs::write(&picture, bytes).unwrap();
 
-    // A case of an earlier revision, as it once was exported, in the place of the newest.
+    // With everything restored the bundle verifies again.
     renew();
-    assert_eq!(checked(&dir, &key).faults, []);
+    assert_eq!(verify(&dir, &key).faults, []);
 }
 
 #[test]
-fn what_was_signed_before_a_rotation_holds_behind_it() {
+fn signatures_from_before_a_key_rotation_stay_valid() {
     let own = Box7::new();
     let before = own.key();
     let earlier = own.export_to("before");
@@ -299,7 +299,7 @@ fn what_was_signed_before_a_rotation_holds_behind_it() {
 
     let later = own.export_to("after");
     for (dir, key) in [(&earlier, &before), (&later, &before), (&later, &after)] {
-        let report = checked(dir, key);
+        let report = verify(dir, key);
         assert_eq!(
             (report.faults, report.key_is_known),
             (vec![], true),
@@ -313,18 +313,21 @@ fn what_was_signed_before_a_rotation_holds_behind_it() {
     assert_eq!(held.status.code(), Some(4), "the daemon runs: {held:?}");
     drop(store);
     let own = Box7 { case: fifth, ..own };
-    assert_eq!(checked(&own.export_to("fifth"), &after).faults, []);
-    // Nothing of this made a second key for originals.
+    assert_eq!(verify(&own.export_to("fifth"), &after).faults, []);
+    // Rotation did not touch the originals' key.
     KeyRing::of(&state).originals(&OriginalsKey::Own).unwrap();
 }
 
 #[test]
-fn a_key_that_was_replaced_by_hand_is_told_of() {
+fn a_signing_key_replaced_without_rotation_is_reported() {
     let own = Box7::new();
     fs::remove_file(KeyRing::of(&own.state()).signing_file()).unwrap();
     drop(Store::open(&own.state()).unwrap());
-    let report = checked(&own.export_to("out"), &own.key());
-    let told: Vec<&str> = report.faults.iter().map(|f| f.what.as_str()).collect();
-    assert!(told.iter().any(|t| t.contains("not handed over")), "{told:?}");
+    let report = verify(&own.export_to("out"), &own.key());
+    let faults: Vec<&str> = report.faults.iter().map(|f| f.what.as_str()).collect();
+    assert!(
+        faults.iter().any(|f| f.contains("no unbroken sequence of rotations")),
+        "{faults:?}"
+    );
     assert!(!report.key_is_known);
 }

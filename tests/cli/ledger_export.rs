@@ -1,4 +1,4 @@
-//! `gridwatch ledger export --labelled`: what clerks judged becomes a set of pictures that can be trained and measured on.
+//! `gridwatch ledger export --labelled`: accepted and rejected cases become a labelled picture set.
 
 use crate::{filing, ledger_support};
 use std::{
@@ -21,7 +21,7 @@ struct Box {
 }
 
 impl Box {
-    /// Two judged cases and one that nobody judged, all confirmed by the same look.
+    /// Two accepted cases (one with an unmasked picture), a rejected and an undecided one, all confirmed by the same look.
     fn new() -> Self {
         let this = Self {
             dir: tempfile::tempdir().unwrap(),
@@ -47,8 +47,8 @@ impl Box {
             let record = record(&case, vec![scene(store.dir(), n, masked)]);
             store.commit_case(&record, &case, &filing::form()).unwrap();
             if let Some(state) = verdict {
-                let said = filing::revision(&record.case_id, state, 2000, "a clerk looked at it");
-                store.revise(&said, &filing::form()).unwrap();
+                let revision = filing::revision(&record.case_id, state, 2000, "a clerk looked at it");
+                store.revise(&revision, &filing::form()).unwrap();
             }
         }
         let thing = |label: &str, score, x1, y1, x2, y2| Detection {
@@ -56,7 +56,7 @@ impl Box {
             score,
             appearance: None,
             number: None,
-            closer: None,
+            second_look: None,
             bbox: BBox { x1, y1, x2, y2 },
         };
         let look = Observation {
@@ -66,15 +66,15 @@ impl Box {
             light: Light::Day,
             not_searched: Vec::new(),
             detections: vec![
-                // In the case's box: the judged thing.
+                // In the case's box: the judged object.
                 thing("umbrella", 0.8, 0.26, 0.5, 0.5, 0.74),
-                // Of the same kind elsewhere, and of another in the box: sure, but nobody asked a clerk.
+                // The same label outside the box, and another label inside it: high scores, but not judged.
                 thing("umbrella", 0.7, 0.7, 0.5, 0.9, 0.7),
                 thing("person", 0.9, 0.3, 0.5, 0.4, 0.75),
                 thing("person", 0.2, 0.0, 0.0, 0.1, 0.1),
             ],
         };
-        let plan = config::examine(&this.config()).into_judged().unwrap().plan;
+        let plan = config::examine(&this.config()).into_replay_config().unwrap().plan;
         let settings = ledger_support::settings(&this.dir.path().join("state/ledger"));
         let live = ledger_support::start(settings, at(0), &plan, vec![]);
         ledger_support::record(live, [Input::Observed(look)]);
@@ -100,7 +100,7 @@ impl Box {
     }
 }
 
-/// The scene of the `n`th case: a picture that can be decoded.
+/// The scene picture of the `n`th case, a decodable JPEG.
 fn scene(dir: &Path, n: u32, masked: bool) -> EvidenceItem {
     let picture = image::RgbImage::from_pixel(192, 108, image::Rgb([n as u8 * 40; 3]));
     let mut jpeg = Vec::new();
@@ -125,7 +125,7 @@ fn scene(dir: &Path, n: u32, masked: bool) -> EvidenceItem {
 }
 
 #[test]
-fn what_clerks_judged_becomes_a_set_that_can_be_read() {
+fn judged_cases_become_a_readable_data_set() {
     let it = Box::new();
     let output = it.export();
     assert!(output.status.success(), "{output:?}");
@@ -134,20 +134,20 @@ fn what_clerks_judged_becomes_a_set_that_can_be_read() {
         (&summary["pictures"], &summary["confirmed"], &summary["rejected"]),
         (&2.into(), &1.into(), &1.into())
     );
-    assert_eq!(summary["unmasked"], 1, "what was not masked stays on the box");
+    assert_eq!(summary["unmasked"], 1, "unmasked pictures stay on the box");
 
     let set = data::read(&it.out()).unwrap();
     assert_eq!(set.names, ["umbrella", "person"]);
     assert_eq!((set.pictures.len(), set.unlabelled), (2, 0));
     let truths = |n: usize| set.pictures[n].truths((100, 100), Some);
     let classes = |n: usize| truths(n).iter().map(|t| t.class).collect::<Vec<_>>();
-    // Pictures come in the order of their names, which are those of the cases.
+    // Pictures are in the order of their names, and so of the cases.
     assert_eq!(
         classes(0),
         [0, 0, 1],
-        "the confirmed thing, and what the models were sure of"
+        "the confirmed object and the other detections with high scores"
     );
-    assert_eq!(classes(1), [0, 1], "the rejected thing is none");
+    assert_eq!(classes(1), [0, 1], "the rejected object is not labelled");
     let [x1, y1, x2, y2] = truths(0)[0].corners;
     for (have, want) in [(x1, 26.0), (y1, 50.0), (x2, 50.0), (y2, 74.0)] {
         assert!((have - want).abs() < 0.01, "{have} {want}");
@@ -164,14 +164,11 @@ fn what_clerks_judged_becomes_a_set_that_can_be_read() {
 }
 
 #[test]
-fn a_folder_that_is_there_is_not_written_into() {
+fn an_existing_folder_is_not_written_to() {
     let it = Box::new();
     fs::create_dir(it.out()).unwrap();
     let output = it.export();
     assert_eq!(output.status.code(), Some(3));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        said.contains("is there already: name another folder with --out"),
-        "{said}"
-    );
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.contains("already exists; name a new folder"), "{stderr}");
 }

@@ -1,4 +1,4 @@
-//! Each command, run as a user runs it.
+//! Tests of the commands, most of them run as a process.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[cfg(all(feature = "gst", feature = "ort"))]

@@ -1,4 +1,4 @@
-//! `gridwatch outbox`: what waits, why, again, and by another way.
+//! `gridwatch outbox`: list, show, retry and export.
 
 use std::{fs, path::Path, process::Command};
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// Exit code, lines of standard output, standard error.
 fn outbox(state: &Path, arguments: &[&str]) -> (i32, Vec<String>, String) {
-    let said = Command::new(env!("CARGO_BIN_EXE_gridwatch"))
+    let output = Command::new(env!("CARGO_BIN_EXE_gridwatch"))
         .arg("outbox")
         .args(arguments)
         .arg("--state")
@@ -17,15 +17,15 @@ fn outbox(state: &Path, arguments: &[&str]) -> (i32, Vec<String>, String) {
         .env_remove("GRIDWATCH_STATE")
         .output()
         .unwrap();
-    let lines = String::from_utf8(said.stdout)
+    let lines = String::from_utf8(output.stdout)
         .unwrap()
         .lines()
         .map(Into::into)
         .collect();
     (
-        said.status.code().unwrap(),
+        output.status.code().unwrap(),
         lines,
-        String::from_utf8(said.stderr).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
     )
 }
 
@@ -34,7 +34,7 @@ fn objects(lines: &[String]) -> Vec<Value> {
 }
 
 #[test]
-fn what_waits_is_listed_shown_and_sent_again() {
+fn queued_messages_are_listed_shown_and_released() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let (first, second) = (file(&mut store, 1), file(&mut store, 2));
@@ -57,7 +57,7 @@ fn what_waits_is_listed_shown_and_sent_again() {
     assert!(waiting.len() == 4 && waiting.iter().all(|e| e["case_id"] == second.as_str()));
     let (_, lines, _) = outbox(dir.path(), &["list"]);
     assert!(
-        lines[5].ends_with("refused: the broker does not authorise the box"),
+        lines[5].ends_with("quarantined: the broker does not authorise the box"),
         "{}",
         lines[5]
     );
@@ -74,7 +74,7 @@ fn what_waits_is_listed_shown_and_sent_again() {
 }
 
 #[test]
-fn what_waits_can_be_carried_to_the_platform_by_hand() {
+fn queued_messages_are_exported_to_a_folder_and_stay_queued() {
     let dir = tempfile::tempdir().unwrap();
     let case = file(&mut Store::open(dir.path()).unwrap(), 1);
     let out = dir.path().join("stick");
@@ -97,5 +97,5 @@ fn what_waits_can_be_carried_to_the_platform_by_hand() {
     }
     let (code, _, error) = outbox(dir.path(), &arguments);
     assert!(code == 3 && error.contains("not empty"), "{error}");
-    assert_eq!(outbox(dir.path(), &["list", "--json"]).1.len(), 4, "they still wait");
+    assert_eq!(outbox(dir.path(), &["list", "--json"]).1.len(), 4, "they stay queued");
 }

@@ -1,4 +1,4 @@
-//! `gridwatch read` on real pictures: the JSON that other programs read, and how well it reads.
+//! `gridwatch read` on real pictures: the JSON output and the accuracy summary.
 #![cfg(feature = "ort")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
@@ -56,10 +56,10 @@ fn a_line_of_json_for_each_picture_and_a_summary() {
 }
 
 #[test]
-fn what_is_there_is_held_against_what_is_read() {
+fn the_accuracy_is_measured_against_the_true_numbers() {
     let dir = tempfile::tempdir().unwrap();
     let truth = dir.path().join("truth.json");
-    // One of its numbers, one that is not there, and nothing of the other that is.
+    // One of the picture's two numbers, and one that is not in it.
     let there = r#"{"wall-4.jpg": [{"number": "02144268128", "height": 17.5}, {"number": "13800138000"}]}"#;
     std::fs::write(&truth, there).unwrap();
     let (wall, clock) = (picture("wall-4.jpg"), picture("clock.jpg"));
@@ -71,16 +71,14 @@ fn what_is_there_is_held_against_what_is_read() {
     ]);
     assert_eq!(code, 0);
     assert!(
-        out.contains(
-            "Of 2 numbers that are there 1 were read exactly (50.0 %); 1 were read that are not there, in 1 pictures (50.0 %)."
-        ),
+        out.contains("1 of 2 true numbers read exactly (50.0 %); 1 false numbers in 1 pictures (50.0 %)."),
         "{out}"
     );
-    assert!(out.contains("2 pictures, numbers in 1 of them (50.0 %)"), "{out}");
+    assert!(out.contains("2 pictures, 1 with numbers (50.0 %)"), "{out}");
 }
 
 #[test]
-fn a_bad_picture_does_not_hide_the_others_and_a_bad_truth_is_told() {
+fn a_bad_picture_does_not_stop_the_others_and_a_bad_truth_file_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let bad = dir.path().join("bad.jpg");
     std::fs::write(&bad, "\u{ff}\u{d8}no picture").unwrap();
@@ -92,7 +90,7 @@ fn a_bad_picture_does_not_hide_the_others_and_a_bad_truth_is_told() {
     let args = parsed(&["--truth", bad.to_str().unwrap(), wall.to_str().unwrap()]);
     let error = read::run_to(&args, &mut Vec::new(), &mut Vec::new()).unwrap_err();
     assert!(
-        error.to_string().contains("it must name the numbers of each picture"),
+        error.to_string().contains("expected the numbers of each picture"),
         "{error}"
     );
 }

@@ -1,5 +1,5 @@
-//! `gridwatch replay`: the same ledger and configuration give the same bytes; another configuration is compared with them.
-//! Neither credentials nor a broker are asked for.
+//! `gridwatch replay`: the same ledger and configuration give the same bytes, and `--compare` reports what another
+//! configuration changes. Needs neither credentials nor a broker.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::ledger_support::folder::{Folder, lines};
 const STRICT: (&str, &str) = ("dwell = \"5m\"", "dwell = \"5m\"\nstart_score = 0.7");
 
 #[test]
-fn the_same_gives_the_same_bytes() {
+fn the_same_ledger_and_configuration_give_the_same_bytes() {
     let folder = Folder::new();
     let config = folder.config("edge.toml", &[]);
     let (one, two) = (folder.replay(&config, &["--json"]), folder.replay(&config, &["--json"]));
@@ -25,8 +25,8 @@ fn the_same_gives_the_same_bytes() {
         (&summary["cases"], &summary["inputs"], &summary["looks"]),
         (&2.into(), &541.into(), &540.into())
     );
-    let told = String::from_utf8(one.stderr).unwrap();
-    assert!(told.contains("gate.secret does not exist"), "{told}");
+    let stderr = String::from_utf8(one.stderr).unwrap();
+    assert!(stderr.contains("gate.secret does not exist"), "{stderr}");
     assert!(!String::from_utf8(one.stdout).unwrap().contains("secret"));
 
     let table = folder.replay(&config, &[]);
@@ -36,7 +36,7 @@ fn the_same_gives_the_same_bytes() {
 }
 
 #[test]
-fn a_comparison_says_what_is_gone_and_why() {
+fn a_comparison_lists_missing_cases_with_the_reason() {
     let folder = Folder::new();
     let (config, strict) = (folder.config("edge.toml", &[]), folder.config("strict.toml", &[STRICT]));
     let old = folder.dir.path().join("old.jsonl");
@@ -54,7 +54,7 @@ fn a_comparison_says_what_is_gone_and_why() {
     assert_eq!(
         (later.len(), &later[0]["compared"]["gone"]),
         (1, &0.into()),
-        "only left out"
+        "a case outside the window is not gone"
     );
 
     let changes = lines(&folder.replay(&strict, &["--json", "--compare", old]));
@@ -76,14 +76,14 @@ fn a_comparison_says_what_is_gone_and_why() {
         (&changes[0]["change"], &changes[0]["later_s"]),
         (&"shifted".into(), &60.0.into())
     );
-    // The closing names a case that is not there under this configuration.
+    // The recorded `closed` reply names a case that this configuration does not open.
     assert_eq!(changes.last().unwrap()["replies_unknown"], 1);
     let text = String::from_utf8(folder.replay(&longer, &["--compare", old]).stdout).unwrap();
     assert!(text.contains("60 s later"), "{text}");
 }
 
 #[test]
-fn only_what_lies_between_from_and_to_is_told() {
+fn only_cases_between_from_and_to_are_reported() {
     let folder = Folder::new();
     let config = folder.config("edge.toml", &[]);
     let (noon, end) = (at(1200.0).to_string(), at(1500.0).to_string());
@@ -94,18 +94,18 @@ fn only_what_lies_between_from_and_to_is_told() {
 }
 
 #[test]
-fn what_cannot_be_replayed_is_told() {
+fn faulty_rules_and_a_missing_ledger_are_errors() {
     let folder = Folder::new();
     let faulty = folder.config("faulty.toml", &[("category = \"0501\"", "category = \"9999\"")]);
     let output = folder.replay(&faulty, &[]);
     assert_eq!(output.status.code(), Some(3));
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.contains("rules[0].category"), "{told}");
-    assert!(!told.contains("gate.secret"), "of no matter: {told}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("rules[0].category"), "{stderr}");
+    assert!(!stderr.contains("gate.secret"), "not needed for a replay: {stderr}");
 
     let config = folder.config("edge.toml", &[]);
     fs::remove_dir_all(folder.ledger()).unwrap();
     let output = folder.replay(&config, &[]);
     assert_eq!(output.status.code(), Some(3));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("no ledger is in"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("no ledger in"));
 }

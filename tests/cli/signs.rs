@@ -1,5 +1,5 @@
-//! `gridwatch signs`: what the model sees in pictures becomes a baseline that an operator edits, and the demo's own baseline
-//! approves everything in its clip but the banner.
+//! `gridwatch signs`: recording a baseline, keeping the operator's edits, and the demo's baseline, which approves every sign in its
+//! clip but the banner.
 #![cfg(all(feature = "gst", feature = "ort"))]
 
 #[cfg(feature = "gst")]
@@ -32,7 +32,7 @@ fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// A house front with two lawful boards, in five lights.
+/// Pictures of a house front with two boards, at five brightness levels.
 fn front(dir: &Path) -> Vec<PathBuf> {
     let picture = image::open("demo/assets/facade_488.jpg").unwrap().to_rgb8();
     let lit = |(i, gain): (usize, f32)| {
@@ -62,7 +62,7 @@ fn record(dir: &Path, more: &[&str]) -> Output {
 }
 
 #[test]
-fn what_hangs_is_written_drawn_and_listed_and_the_operators_words_are_kept() {
+fn signs_are_recorded_and_drawn_and_the_operators_edits_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("signs/front.toml");
     let overlay = dir.path().join("front.png");
@@ -76,10 +76,10 @@ fn what_hangs_is_written_drawn_and_listed_and_the_operators_words_are_kept() {
     let drawn = image::open(&overlay).unwrap().to_rgb8();
     assert!(
         drawn.pixels().any(|p| p.0 == [255, 214, 0]),
-        "new signs are framed in yellow"
+        "new signs are outlined in yellow"
     );
 
-    // The operator strikes out the left one and says whose the right one is.
+    // The operator deletes the left sign and adds a note to the right one.
     let text = fs::read_to_string(&file).unwrap();
     let (before, right) = text.split_once("# 2\n").unwrap();
     let (head, _) = before.split_once("# 1\n").unwrap();
@@ -102,37 +102,37 @@ fn what_hangs_is_written_drawn_and_listed_and_the_operators_words_are_kept() {
 }
 
 #[test]
-fn what_cannot_be_recorded_is_said() {
+fn recording_errors_have_their_exit_codes_and_write_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let dark = dir.path().join("dark.png");
     image::RgbImage::new(320, 180).save(&dark).unwrap();
     let out = dir.path().join("dark.toml");
     let (dark, out_arg) = (dark.to_str().unwrap(), out.to_str().unwrap());
-    let said = |output: Output, code: i32, words: &str| {
-        let text = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{text}");
-        assert!(text.contains(words), "{text}");
+    let fails_with = |output: Output, code: i32, message: &str| {
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert!(stderr.contains(message), "{stderr}");
     };
-    said(
+    fails_with(
         signs(&["record", "street-a", "--pictures", dark, "--out", out_arg]),
         4,
         "none of 1 looks at street-a was clear",
     );
-    assert!(!out.exists(), "nothing was seen, so nothing is approved");
-    said(
+    assert!(!out.exists(), "no baseline is written without a clear look");
+    fails_with(
         signs(&["record", "street-x", "--pictures", dark]),
         3,
         "no camera has the id \"street-x\"",
     );
-    said(
+    fails_with(
         signs(&["record", "street-a", "--pictures", "no-such.jpg", "--out", out_arg]),
         5,
         "no-such.jpg",
     );
-    // Another camera's baseline is not added to.
+    // Another camera's baseline is not changed.
     let other = fs::read_to_string("configs/signs/square-c.toml").unwrap();
     fs::write(&out, &other).unwrap();
-    said(
+    fails_with(
         signs(&["record", "street-a", "--pictures", dark, "--out", out_arg]),
         3,
         "is the baseline of \"square-c\"",
@@ -141,9 +141,9 @@ fn what_cannot_be_recorded_is_said() {
 }
 
 #[test]
-fn the_demos_baseline_approves_all_in_its_clip_but_the_banner() {
+fn the_demos_baseline_approves_every_sign_in_its_clip_but_the_banner() {
     if !cfg!(feature = "gst") {
-        return; // A clip cannot be read without it.
+        return; // Reading a clip needs GStreamer.
     }
     let dir = tempfile::tempdir().unwrap();
     let copy = dir.path().join("street-a.toml");
@@ -167,18 +167,18 @@ fn the_demos_baseline_approves_all_in_its_clip_but_the_banner() {
         .iter()
         .map(|v| v.as_f64().unwrap())
         .collect();
-    // demo/make_clips.py hangs it at 455..820, 170..298 of 1280x720.
-    for (is, should) in corners.iter().zip([0.355, 0.236, 0.641, 0.414]) {
-        assert!((is - should).abs() < 0.03, "{corners:?}");
+    // demo/make_clips.py places it at x 455..820, y 170..298 of 1280×720.
+    for (have, want) in corners.iter().zip([0.355, 0.236, 0.641, 0.414]) {
+        assert!((have - want).abs() < 0.03, "{corners:?}");
     }
     let listed = json(&signs(&["list", "street-a", "--json"]));
     assert_eq!(listed["signs"].as_array().unwrap().len(), 2, "{listed}");
 }
 
-/// A configuration that names a baseline which is yet to be written is what the first recording starts from.
+/// The configuration names a baseline that does not exist yet, as before a first recording.
 #[cfg(feature = "gst")]
 #[test]
-fn a_camera_is_looked_at_as_the_daemon_would() {
+fn a_live_camera_is_recorded() {
     let dir = tempfile::tempdir().unwrap();
     let root = env!("CARGO_MANIFEST_DIR");
     let farm = daemon::farm(&["street-a"]);

@@ -1,13 +1,13 @@
-//! What goes when it is old or too much, what never goes, and that the chain says so.
+//! Retention: what is deleted by age and by size, what never is, and the chain's record of it.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
 use crate::filing::{at, case, form, pictures, record, revision};
 use gridwatch_custody::{
     bundle,
-    chain::{Segment, What},
+    chain::{CustodyEvent, Segment},
     keys::{KeyRing, OriginalsKey},
-    vault::{Format, Vault},
+    vault::{OriginalFormat, Vault},
 };
 use gridwatch_engine::CaseState;
 use gridwatch_store::{Budget, Pruned, Retention, Store};
@@ -18,9 +18,11 @@ fn vault(dir: &Path) -> Vault {
     Vault::new(dir, KeyRing::of(dir).originals(&OriginalsKey::Own).unwrap())
 }
 
-/// Files the `n`th case with an original of so many bytes; its id and the original's hash.
+/// Files the `n`th case with an original of `bytes` bytes. Returns its id and the original's hash.
 fn file(store: &mut Store, n: u32, bytes: usize) -> (String, String) {
-    let original = vault(store.dir()).put(Format::H264, &vec![n as u8; bytes]).unwrap();
+    let original = vault(store.dir())
+        .put(OriginalFormat::H264, &vec![n as u8; bytes])
+        .unwrap();
     let mut evidence = pictures(store.dir(), n);
     evidence[0].derived_from = Some(original.clone());
     let (case, evidence) = (case(n), evidence);
@@ -29,15 +31,15 @@ fn file(store: &mut Store, n: u32, bytes: usize) -> (String, String) {
     (record.case_id, original)
 }
 
-fn sent(store: &mut Store) {
+fn acknowledge_all(store: &mut Store) {
     for entry in store.outbox_entries(false, u32::MAX).unwrap() {
-        store.outbox_done(entry.seq, at(9999)).unwrap();
+        store.outbox_acknowledged(entry.seq, at(9999)).unwrap();
     }
-    store.outbox_settled(at(10_000)).unwrap();
+    store.outbox_forget_acknowledged(at(10_000)).unwrap();
 }
 
-/// Nothing is too old, and nothing too much.
-fn all() -> Retention {
+/// No limits on age or size.
+fn unlimited() -> Retention {
     let budget = Budget {
         keep: None,
         bytes: u64::MAX,
@@ -54,7 +56,7 @@ fn count(dir: &Path, folder: &str) -> usize {
 }
 
 #[test]
-fn originals_go_when_their_time_is_over_and_the_chain_says_so() {
+fn expired_originals_are_deleted_and_the_chain_records_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let (id, original) = file(&mut store, 1, 1000);
@@ -63,7 +65,7 @@ fn originals_go_when_their_time_is_over_and_the_chain_says_so() {
             keep: Some(30 * DAY),
             bytes: u64::MAX,
         },
-        ..all()
+        ..unlimited()
     };
     assert_eq!(store.prune(&month, at(29 * 86_400)).unwrap(), Pruned::default());
     assert_eq!(vault(dir.path()).open(&original).unwrap().1.len(), 1000);
@@ -80,12 +82,12 @@ fn originals_go_when_their_time_is_over_and_the_chain_says_so() {
 
     let chain = store.chain_of(&id).unwrap().join("\n");
     let segment = Segment::read(&chain).unwrap_or_else(|e| panic!("{e:?}"));
-    let What::Deleted {
+    let CustodyEvent::Deleted {
         case_id,
         what,
         sha256,
         reason,
-    } = &segment.entries.last().unwrap().0.what
+    } = &segment.lines.last().unwrap().entry.event
     else {
         panic!("{chain}")
     };
@@ -93,11 +95,11 @@ fn originals_go_when_their_time_is_over_and_the_chain_says_so() {
         (case_id, what.as_str(), &sha256[..]),
         (&id, "original", &[original][..])
     );
-    assert_eq!(reason, "its time is over");
+    assert_eq!(reason, "retention period expired");
 }
 
 #[test]
-fn originals_are_opened_for_a_reason_that_the_chain_keeps() {
+fn opening_originals_needs_a_reason_and_is_recorded_in_the_chain() {
     let dir = tempfile::tempdir().unwrap();
     let (id, original) = file(&mut Store::open(dir.path()).unwrap(), 1, 1000);
     let out = dir.path().join("out");
@@ -109,9 +111,9 @@ fn originals_are_opened_for_a_reason_that_the_chain_keeps() {
             .output()
             .unwrap()
     };
-    assert_eq!(export(&[]).status.code(), Some(2), "not without a reason");
-    let said = export(&["--reason", "court file 17"]);
-    assert!(said.status.success(), "{said:?}");
+    assert_eq!(export(&[]).status.code(), Some(2), "--reason is required");
+    let output = export(&["--reason", "court file 17"]);
+    assert!(output.status.success(), "{output:?}");
     let file = out.join(&id).join(format!("originals/{original}.h264"));
     assert_eq!(fs::read(&file).unwrap(), vec![1; 1000]);
     let chain = fs::read_to_string(out.join(&id).join("chain.jsonl")).unwrap();
@@ -124,14 +126,16 @@ fn originals_are_opened_for_a_reason_that_the_chain_keeps() {
     assert_eq!(faults(), []);
     fs::write(&file, "another street").unwrap();
     assert!(
-        faults().iter().any(|f| f.what.contains("no picture of the case")),
+        faults()
+            .iter()
+            .any(|f| f.what.contains("no picture of the case was derived")),
         "{:?}",
         faults()
     );
 }
 
 #[test]
-fn where_room_is_needed_originals_of_cases_that_are_over_go_first_and_the_oldest_of_them() {
+fn over_the_size_limit_the_oldest_originals_of_finished_cases_are_deleted_first() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let filed: Vec<(String, String)> = (1..5).map(|n| file(&mut store, n, 10_000)).collect();
@@ -142,37 +146,41 @@ fn where_room_is_needed_originals_of_cases_that_are_over_go_first_and_the_oldest
     }
     let keep = |bytes| Retention {
         originals: Budget { keep: None, bytes },
-        ..all()
+        ..unlimited()
     };
     let left = |dir: &Path| -> Vec<bool> { filed.iter().map(|(_, o)| vault(dir).open(o).is_ok()).collect() };
     store.prune(&keep(35_000), at(10_000)).unwrap();
     assert_eq!(left(dir.path()), [true, true, false, true]);
     store.prune(&keep(15_000), at(10_000)).unwrap();
-    assert_eq!(left(dir.path()), [false, true, false, false], "then those of open ones");
+    assert_eq!(
+        left(dir.path()),
+        [false, true, false, false],
+        "then the oldest of open cases"
+    );
 }
 
 #[test]
-fn pictures_of_open_cases_and_what_was_not_sent_stay_whatever_room_they_take() {
+fn pictures_of_open_cases_and_unsent_messages_are_kept_over_the_size_limit() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let (open, _) = file(&mut store, 1, 10);
-    let (over, _) = file(&mut store, 2, 10);
+    let (finished, _) = file(&mut store, 2, 10);
     let nothing = Retention {
         pictures: Budget {
             keep: Some(Duration::ZERO),
             bytes: 0,
         },
-        ..all()
+        ..unlimited()
     };
     store
-        .revise(&revision(&over, CaseState::Withdrawn, 9000, "gone"), &form())
+        .revise(&revision(&finished, CaseState::Withdrawn, 9000, "gone"), &form())
         .unwrap();
     assert_eq!(
         store.prune(&nothing, at(99_999)).unwrap(),
         Pruned::default(),
-        "both wait in the outbox"
+        "both are queued in the outbox"
     );
-    sent(&mut store);
+    acknowledge_all(&mut store);
     let gone = store.prune(&nothing, at(99_999)).unwrap();
     assert_eq!(
         gone,
@@ -183,14 +191,14 @@ fn pictures_of_open_cases_and_what_was_not_sent_stay_whatever_room_they_take() {
     );
     assert_eq!(count(dir.path(), "evidence"), 3, "those of {open}");
 
-    // What was deleted by the box itself is missing from an export, and that is no fault.
+    // Pictures that the box deleted by retention are missing from an export without being a fault.
     drop(store);
     let out = dir.path().join("out");
-    let said = Command::new(env!("CARGO_BIN_EXE_gridwatch"))
+    let output = Command::new(env!("CARGO_BIN_EXE_gridwatch"))
         .args([
             "cases",
             "export",
-            &over,
+            &finished,
             "--state",
             dir.path().to_str().unwrap(),
             "--out",
@@ -198,7 +206,7 @@ fn pictures_of_open_cases_and_what_was_not_sent_stay_whatever_room_they_take() {
         ])
         .output()
         .unwrap();
-    assert!(said.status.success(), "{said:?}");
+    assert!(output.status.success(), "{output:?}");
     let key = KeyRing::of(dir.path()).existing().unwrap().public();
-    assert_eq!(bundle::check(&out.join(&over), Some(&key)).unwrap().faults, []);
+    assert_eq!(bundle::check(&out.join(&finished), Some(&key)).unwrap().faults, []);
 }

@@ -1,4 +1,4 @@
-//! `gridwatch tune`: what people said of cases becomes a table, a picture, and a threshold with its reason.
+//! `gridwatch tune`: labelled cases give a table, a plot, and a recommended threshold with its reason.
 
 use std::{fs, path::Path, process::Output};
 
@@ -26,12 +26,12 @@ fn row(table: &str, score: &str) -> String {
 }
 
 #[test]
-fn the_threshold_between_right_and_wrong_is_found() {
+fn the_threshold_that_separates_right_from_wrong_cases_is_recommended() {
     let folder = Folder::new();
     let config = folder.config("edge.toml", &[]);
     let cases = lines(&folder.replay(&config, &["--json"]));
     let id = |i: usize| cases[i]["case_id"].as_str().unwrap().to_owned();
-    // The stall that was seen well was one, the other was none.
+    // The stall with the high score was real, the other was not.
     let labels = format!("case_id,right\n{},true\n{},false\n", id(0), id(1));
     let svg = folder.dir.path().join("tune.svg");
     let table = text(&tune(&folder, &config, &labels, &["--svg", svg.to_str().unwrap()]));
@@ -41,7 +41,7 @@ fn the_threshold_between_right_and_wrong_is_found() {
     // Of 0.65, 0.70, 0.75 and 0.80.
     assert!(table.contains("> 0.75") || table.contains(">  0.75"), "{table}");
     assert!(
-        table.contains("start_score = 0.75, the middle of 4 that do as well"),
+        table.contains("start_score = 0.75 (the middle of 4 equally good values)"),
         "{table}"
     );
     let svg = fs::read_to_string(svg).unwrap();
@@ -50,7 +50,7 @@ fn the_threshold_between_right_and_wrong_is_found() {
 }
 
 #[test]
-fn a_thing_that_no_case_was_opened_for_counts_as_missed() {
+fn a_labelled_problem_without_a_case_counts_as_missed() {
     let folder = Folder::new();
     let config = folder.config("edge.toml", &[]);
     let labels = format!(
@@ -61,13 +61,16 @@ fn a_thing_that_no_case_was_opened_for_counts_as_missed() {
         at(100.0),
     );
     let table = text(&tune(&folder, &config, &labels, &[]));
-    // Both cases are of the first thing: half an hour apart, in the same place.
+    // Both cases are of the first problem: half an hour apart, in the same place.
     assert_eq!(row(&table, "0.30"), "0.30 2 2 0 0 100 % 50 %");
-    assert!(table.contains("1 labels name cases that this ledger gives"), "{table}");
+    assert!(
+        table.contains("Ignored 1 labels of cases that no threshold opens"),
+        "{table}"
+    );
 }
 
 #[test]
-fn labels_that_are_none_are_told_with_their_line() {
+fn an_invalid_label_is_reported_with_its_line() {
     let folder = Folder::new();
     let config = folder.config("edge.toml", &[]);
     let output = tune(&folder, &config, "case_id,right\n01JW,perhaps\n", &[]);

@@ -1,4 +1,4 @@
-//! Days and hours as they are typed become those of the engine.
+//! Schedules and holidays in the configuration are compiled for the engine.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use gridwatch_config as config;
 use gridwatch_engine::{Beyond, Rule, ZoneKind, calendar::Calendar};
 use jiff::Timestamp;
 
-/// `good.toml` with more in it.
+/// Loads `good.toml` with additional schedules, rule fields and zones.
 fn load(schedules: &str, rule: &str, zone: &str) -> config::Config {
     let dir = tempfile::tempdir().unwrap();
     let root = env!("CARGO_MANIFEST_DIR");
@@ -29,7 +29,7 @@ fn is_open(calendar: &Calendar, schedule: &str, local: &str) -> bool {
 }
 
 #[test]
-fn a_year_of_chinas_holidays() {
+fn holidays_and_make_up_days_of_china_2026() {
     let config = load(
         "[calendar]\nfiles = [\"@ROOT@/configs/calendar/cn-2026.toml\"]\nholidays = [\"2026-10-10..2026-10-11\"]\n\
          [[schedules]]\nid = \"work\"\nwindows = [{ days = [\"workday\"], from = \"06:00\", to = \"09:30\" }]\n\
@@ -60,7 +60,7 @@ fn a_year_of_chinas_holidays() {
 }
 
 #[test]
-fn windows_are_what_they_say() {
+fn windows_wrap_midnight_weekends_and_seasons() {
     let config = load(
         "[[schedules]]\nid = \"night\"\nwindows = [\n  { days = [\"sat-mon\", \"wed\"], from = \"18:00\", to = \"02:00\", \
          season = \"11-01..02-29\" },\n  { days = [\"tue\"], from = \"12:00\", to = \"00:00\" },\n]",
@@ -78,7 +78,7 @@ fn windows_are_what_they_say() {
         ("2026-01-07T18:00", true),
         ("2026-01-08T18:00", false),
         ("2026-02-28T18:00", true),
-        ("2026-03-01T01:00", true), // Began in season.
+        ("2026-03-01T01:00", true), // Started in season.
         ("2026-03-01T18:00", false),
         ("2040-02-29T18:00", true), // A Wednesday.
     ] {
@@ -87,7 +87,7 @@ fn windows_are_what_they_say() {
 }
 
 #[test]
-fn rules_and_zones_name_their_hours() {
+fn rules_and_zones_refer_to_schedules() {
     let config = load(
         "[[schedules]]\nid = \"collection\"\nwindows = [{ from = \"06:00\", to = \"09:30\" }]\n[[schedules]]\nid = \
          \"night\"\nwindows = [{ from = \"18:00\", to = \"02:00\" }]",

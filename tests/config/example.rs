@@ -1,4 +1,4 @@
-//! The files that teach hold: the schema is that of the types, and the examples keep to it and to the checks.
+//! The example files are valid: the checked-in schema matches the types, and the examples pass the schema and all checks.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -7,9 +7,9 @@ use gridwatch_config as config;
 use gridwatch_config::{Aim, schema};
 use gridwatch_engine::{CameraId, Place};
 
-/// Every configuration under configs/ keeps to the schema, whatever else it needs around it.
+/// Every configuration in configs/ satisfies the schema.
 #[test]
-fn the_examples_keep_to_the_schema() {
+fn the_examples_satisfy_the_schema() {
     let validator = jsonschema::validator_for(&schema::generate()).unwrap();
     let files: Vec<_> = fs::read_dir("configs").unwrap().map(|e| e.unwrap().path()).collect();
     let tomls: Vec<_> = files
@@ -28,9 +28,9 @@ fn the_examples_keep_to_the_schema() {
     }
 }
 
-/// `cargo run -- schema > configs/schema/config.schema.json` mends it.
+/// Update it with `cargo run -- schema > configs/schema/config.schema.json`.
 #[test]
-fn the_schema_that_is_checked_in_is_current() {
+fn the_checked_in_schema_is_current() {
     let checked_in = fs::read_to_string("configs/schema/config.schema.json").unwrap();
     assert!(
         checked_in == schema::generate_text(),
@@ -38,18 +38,19 @@ fn the_schema_that_is_checked_in_is_current() {
     );
 }
 
-/// On a fresh clone nothing is wrong with edge.toml but the credentials that only its owner has.
+/// On a fresh clone, the only faults of edge.toml are its missing credentials.
 #[test]
-fn edge_toml_wants_nothing_but_its_credentials() {
+fn edge_toml_lacks_only_its_credentials() {
     let draft = config::examine_with(Path::new("configs/edge.toml"), &|_| None);
     let paths: Vec<&str> = draft.faults.iter().map(|f| f.path.as_str()).collect();
-    let wanted = ["[0].credentials.env", "[1].credentials.file", "[2].credentials.file"].map(|p| format!("cameras{p}"));
-    assert_eq!(paths, wanted);
+    let expected =
+        ["[0].credentials.env", "[1].credentials.file", "[2].credentials.file"].map(|p| format!("cameras{p}"));
+    assert_eq!(paths, expected);
     assert_eq!(draft.warnings, []);
 }
 
 #[test]
-fn edge_toml_becomes_what_it_says() {
+fn edge_toml_loads_with_its_values() {
     let dir = tempfile::tempdir().unwrap();
     let root = env!("CARGO_MANIFEST_DIR");
     let text = fs::read_to_string("configs/edge.toml")
@@ -93,7 +94,7 @@ fn edge_toml_becomes_what_it_says() {
     assert_eq!(config.plan.rules[0].dwell, Duration::from_secs(1800));
     assert_eq!(config.plan.rules[1].category.name_zh, "无照经营游商");
     let gate = &config.plan.cameras[&CameraId::from("gate-east")];
-    assert_eq!(gate.zones.len(), 6, "the engine does not know privacy zones");
+    assert_eq!(gate.zones.len(), 6, "privacy zones are not passed to the engine");
     let approved = |camera: &str| config.plan.cameras[&camera.into()].approved.as_ref().map(Vec::len);
     assert_eq!((approved("gate-east"), approved("lane-north")), (Some(2), Some(0)));
     assert!(matches!(gate.place, Place::Calibrated { .. }));
@@ -104,9 +105,9 @@ fn edge_toml_becomes_what_it_says() {
     assert!(!format!("{config:?}").contains("secret"));
 }
 
-/// Each rule of the catalogue stands up to every check, with a model that has its labels, in a city that has its hours.
+/// Each rule of the catalogue passes every check, given a model with its labels and a schedule with its name.
 #[test]
-fn the_catalogues_rules_can_be_taken() {
+fn the_rules_of_the_catalogue_are_valid() {
     let dir = tempfile::tempdir().unwrap();
     let root = env!("CARGO_MANIFEST_DIR");
     let catalogue = fs::read_to_string("configs/rules/catalogue.toml").unwrap();
@@ -124,7 +125,7 @@ fn the_catalogues_rules_can_be_taken() {
     labels.sort_unstable();
     labels.dedup();
 
-    // The good file with the catalogue in place of its own rule.
+    // good.toml with the catalogue in place of its own rule.
     let good = fs::read_to_string("tests/golden/good.toml").unwrap();
     let (head, rest) = good.split_once("[[models]]").unwrap();
     let (_, cameras) = rest.split_once("[[cameras]]").unwrap();
@@ -140,7 +141,7 @@ fn the_catalogues_rules_can_be_taken() {
     let model = fs::read_to_string("models/yolox_nano_416_coco/model.toml").unwrap();
     let (before, after) = model.split_once("labels = [").unwrap();
     let (_, after) = after.split_once(']').unwrap();
-    // What the pictures of its self-test show has the labels that were taken out.
+    // Its self-test pictures show the labels that were removed.
     let (after, _) = after.split_once("[[self_test]]").unwrap();
     let model_dir = dir.path().join("model");
     fs::create_dir(&model_dir).unwrap();
@@ -160,7 +161,7 @@ fn the_catalogues_rules_can_be_taken() {
     let compiled = draft.into_config().unwrap();
     assert_eq!(compiled.plan.rules.len(), rules.len());
 
-    // The first shows every field: those that are commented out with the rest.
+    // The first rule shows every field, some of them commented out.
     let first = catalogue.split("\n[[rules]]\n").nth(1).unwrap();
     let schema = serde_json::to_value(schema::generate()).unwrap();
     for field in schema["$defs"]["Rule"]["properties"].as_object().unwrap().keys() {

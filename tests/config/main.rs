@@ -1,4 +1,4 @@
-//! What the configuration accepts, refuses and says.
+//! What the configuration accepts and rejects, and with which messages.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../support/config.rs"]

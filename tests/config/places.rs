@@ -1,4 +1,4 @@
-//! Faults of a configuration in where things are: zones, reference systems, lenses, point pairs, cells.
+//! Faults in geometry: zones, coordinate reference systems, lenses, point pairs, cells.
 
 use std::fs;
 
@@ -8,39 +8,39 @@ use gridwatch_config::Draft;
 use gridwatch_engine::geometry::Crs;
 
 #[test]
-fn geometry() {
+fn zone_and_place_faults() {
     assert_faults(&[
         (
             "[0.6, 0.9]]",
             "[0.6, 1.9]]",
-            "cameras[0].zones[0].polygon: point 3 [0.6, 1.9] lies outside the picture",
+            "cameras[0].zones[0].polygon: point 3 [0.6, 1.9] is outside the image",
         ),
         (
             "[0.1, 0.4], [0.6, 0.4], [0.6, 0.9]]",
             "[0.6, 0.4], [0.1, 0.4], [0.6, 0.9]]",
-            "cameras[0].zones[0].polygon: its edges 0-1 and 2-3 cross",
+            "cameras[0].zones[0].polygon: edges 0-1 and 2-3 cross",
         ),
         (
             "[1.0, 0.0], [1.0, 0.3]]",
             "[0.8, 0.0], [1.0, 0.0]]",
-            "cameras[0].zones[1].polygon: its area is 0.0000 % of the picture, which holds nothing",
+            "cameras[0].zones[1].polygon: area is 0.0000 % of the image, too small to contain anything",
         ),
         (
             "lon = 120.001",
             "lon = 220.001",
-            "cameras[0].place.lon: 220.001 is more than 180.0",
+            "cameras[0].place.lon: 220.001 is above the maximum of 180.0",
         ),
     ]);
     assert_warnings(&[
         (
             "lon = 120.001, lat = 30.001",
             "lon = 121.001, lat = 30.001",
-            "cameras[0].place: lies in no cell of the grid: what is placed there is not filed (outside_grid)",
+            "cameras[0].place: outside every cell of the grid: detections placed here are not filed (outside_grid)",
         ),
         (
             "kind = \"privacy\"",
             "kind = \"privacy\"\nrules = [\"vendor\"]",
-            "cameras[0].zones[1].rules: a privacy zone is masked for every rule",
+            "cameras[0].zones[1].rules: has no effect: a privacy zone applies to every rule",
         ),
     ]);
 }
@@ -59,7 +59,7 @@ fn reference_systems_and_lenses() {
         (
             camera,
             "id = \"gate\"\ncrs = \"local:120.001,30.0009,0\"",
-            "cameras[0].crs: is a plane in metres, and `place` is a longitude and a latitude",
+            "cameras[0].crs: is a local plane in metres, but `place` needs longitude and latitude",
         ),
         (
             calibration,
@@ -70,7 +70,7 @@ fn reference_systems_and_lenses() {
         (
             calibration,
             "[cameras.calibration]\ndistortion = { k1 = -0.4 }",
-            "cameras[0].calibration.distortion: k1 = -0.4 and k2 = 0 fold the picture: two places would be shown at one point",
+            "cameras[0].calibration.distortion: k1 = -0.4, k2 = 0 is not invertible: two points of the scene would share one image point",
         ),
         (
             "[120.000956, 30.000894]",
@@ -82,7 +82,7 @@ fn reference_systems_and_lenses() {
 }
 
 #[test]
-fn what_is_stated_in_another_system_becomes_the_grids() {
+fn coordinates_are_converted_to_the_grids_system() {
     let folder = Folder::new();
     let good = folder.with("box-01", "box-01");
     let expected = &good.surveys[&"gate".into()];
@@ -98,8 +98,8 @@ fn what_is_stated_in_another_system_becomes_the_grids() {
 
     let unstated = config::examine_with(&folder.write(&shifted), &variable);
     assert_eq!(
-        told(&unstated.warnings),
-        ["cameras[0].place: lies in no cell of the grid: what is placed there is not filed (outside_grid)"]
+        messages(&unstated.warnings),
+        ["cameras[0].place: outside every cell of the grid: detections placed here are not filed (outside_grid)"]
     );
     assert!(
         unstated.warnings[0].remedy.contains("GCJ-02"),
@@ -109,7 +109,7 @@ fn what_is_stated_in_another_system_becomes_the_grids() {
 
     let stated = shifted.replace("id = \"gate\"", "id = \"gate\"\ncrs = \"GCJ-02\"");
     let draft = config::examine_with(&folder.write(&stated), &variable);
-    assert_eq!((told(&draft.faults), told(&draft.warnings)), (vec![], vec![]));
+    assert_eq!((messages(&draft.faults), messages(&draft.warnings)), (vec![], vec![]));
     for (found, expected) in draft.surveys[&"gate".into()].pairs.iter().zip(&expected.pairs) {
         assert!(
             (found.1.lon - expected.1.lon).abs() < 1e-8 && (found.1.lat - expected.1.lat).abs() < 1e-8,
@@ -119,7 +119,7 @@ fn what_is_stated_in_another_system_becomes_the_grids() {
 }
 
 #[test]
-fn a_changed_lens_is_another_calibration() {
+fn a_changed_lens_changes_the_calibration_version() {
     let version = |draft: Draft| draft.cameras[0].presets[0].calibration_version.clone().unwrap();
     let folder = Folder::new();
     let bent = "[cameras.calibration]\ndistortion = { k1 = -0.01 }";
@@ -130,7 +130,7 @@ fn a_changed_lens_is_another_calibration() {
 }
 
 #[test]
-fn cells_that_are_no_grid_are_told_with_their_place() {
+fn overlaps_and_gaps_between_cells_are_reported_with_their_position() {
     let folder = Folder::new();
     let cell = |code: u32, west: f64, south: f64, east: f64, north: f64| {
         format!(
@@ -152,17 +152,17 @@ fn cells_that_are_no_grid_are_told_with_their_place() {
     fs::write(folder.dir.path().join("broken.geojson"), grid).unwrap();
     let draft = folder.with("@ROOT@/configs/grid/example.geojson", "broken.geojson");
     assert_eq!(
-        told(&draft.faults),
+        messages(&draft.faults),
         ["grid.file: cells 000000000000001 and 000000000000002 overlap by 1070 m² at [120.000500, 30.000950]"]
     );
     assert_eq!(
-        told(&draft.warnings),
+        messages(&draft.warnings),
         ["grid.file: no cell covers 10696 m² at [120.001500, 30.001500], though cells surround it"]
     );
 }
 
 #[test]
-fn a_calibration_along_a_line_names_its_points() {
+fn a_collinear_calibration_names_its_points() {
     let line = "calibration.points = [\n  { picture = [0.1, 0.9], ground = [120.0001, 30.0] },\n  { picture = [0.2, 0.8], \
                 ground = [120.0002, 30.0] },\n  { picture = [0.3, 0.7], ground = [120.0003, 30.0] },\n  { picture = [0.4, \
                 0.6], ground = [120.0004, 30.0] },\n]\n";
@@ -173,18 +173,18 @@ fn a_calibration_along_a_line_names_its_points() {
     );
     let folder = Folder::new();
     let draft = folder.with(&good[start..end], line);
-    let [told] = &told(&draft.faults)[..] else {
+    let [messages] = &messages(&draft.faults)[..] else {
         panic!("{:?}", draft.faults)
     };
-    assert!(told.starts_with("cameras[0].calibration.points: "), "{told}");
+    assert!(messages.starts_with("cameras[0].calibration.points: "), "{messages}");
     assert!(
-        told.ends_with("the picture points are [0.1, 0.9], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]"),
-        "{told}"
+        messages.ends_with("image points: [0.1, 0.9], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]"),
+        "{messages}"
     );
 }
 
 #[test]
-fn lon_and_lat_exchanged_are_recognised() {
+fn swapped_lon_and_lat_are_recognised() {
     let folder = Folder::new();
     let grid = r#"{"type": "FeatureCollection", "crs": {"type": "name", "properties": {"name": "EPSG:4490"}}, "features": [
         {"type": "Feature", "properties": {"code": "000000001001001"}, "geometry": {"type": "Polygon",
@@ -197,6 +197,6 @@ fn lon_and_lat_exchanged_are_recognised() {
     let draft = config::examine_with(&folder.write(&text), &variable);
     assert_eq!(
         draft.warnings.iter().map(|w| w.remedy.as_str()).collect::<Vec<_>>(),
-        ["lon and lat are exchanged"]
+        ["lon and lat are swapped"]
     );
 }

@@ -1,4 +1,4 @@
-//! A camera that turns: its presets in the configuration, what is wrong with them, and what the engine gets.
+//! PTZ cameras: presets in the configuration, their faults, and what the engine gets.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::config_support::*;
 use gridwatch_config::{Aim, Draft};
 use gridwatch_engine::{CameraId, Place};
 
-/// A second camera, which turns: the good file ends in the first one's zones.
+/// A PTZ camera, inserted before the camera of good.toml.
 const TURNING: &str = r#"[[cameras]]
 id = "ptz"
 url = "rtsp://192.0.2.11/stream"
@@ -35,17 +35,17 @@ place = { lon = 120.0012, lat = 30.001 }
 id = "gate"
 "#;
 
-/// The good file with the turning camera before its own, `old` in it exchanged for `new`.
+/// good.toml with the PTZ camera, in which `old` is replaced by `new`.
 fn turning(folder: &Folder, old: &str, new: &str) -> Draft {
-    assert!(TURNING.contains(old), "{old:?} is not in the turning camera");
+    assert!(TURNING.contains(old), "{old:?} is not in the PTZ camera");
     folder.with("[[cameras]]\nid = \"gate\"\n", &TURNING.replacen(old, new, 1))
 }
 
 #[test]
-fn each_preset_is_a_camera_of_its_own_to_the_engine() {
+fn each_preset_is_a_camera_to_the_engine() {
     let draft = turning(&Folder::new(), "", "");
-    assert_eq!(told(&draft.faults), [""; 0]);
-    assert_eq!(told(&draft.warnings), [""; 0]);
+    assert_eq!(messages(&draft.faults), [""; 0]);
+    assert_eq!(messages(&draft.warnings), [""; 0]);
     let config = draft.into_config().unwrap();
     let views: Vec<&str> = config.plan.cameras.keys().map(CameraId::as_str).collect();
     assert_eq!(views, ["gate", "ptz.north", "ptz.south"]);
@@ -72,76 +72,76 @@ fn each_preset_is_a_camera_of_its_own_to_the_engine() {
 }
 
 #[test]
-fn a_preset_is_checked_as_a_camera_is() {
+fn a_preset_is_checked_like_a_camera() {
     let north = "place = { lon = 120.001, lat = 30.001 }";
     let faults = [
         (
             "id = \"south\"",
             "id = \"north\"",
-            "cameras[0].presets[1].id: the same as that of cameras[0].presets[0]",
+            "cameras[0].presets[1].id: already used by cameras[0].presets[0]",
         ),
         (
             "id = \"south\"",
             "id = \"so.uth\"",
-            "cameras[0].presets[1].id: not usable as a name",
+            "cameras[0].presets[1].id: invalid id",
         ),
         (north, "", "cameras[0].presets[0].place: missing"),
         (
             "polygon = [[0.1, 0.9]",
             "rules = [\"vender\"]\npolygon = [[0.1, 0.9]",
-            "cameras[0].presets[0].zones[0].rules[0]: no rule has the id \"vender\"",
+            "cameras[0].presets[0].zones[0].rules[0]: unknown rule \"vender\"",
         ),
         (
             "address = ",
             "approved_signs = \"none.toml\"\naddress = ",
-            "cameras[0].presets[0].approved_signs: none.toml cannot be read: No such file or directory (os error 2)",
+            "cameras[0].presets[0].approved_signs: cannot read none.toml: No such file or directory (os error 2)",
         ),
         ("address = ", "adress = ", "cameras[0].presets[0].adress: unknown field"),
         (
             "tour = \"10m\"",
             "",
-            "cameras[0].tour: missing, and the camera has presets",
+            "cameras[0].tour: required on a camera with presets",
         ),
         (
             "tour = \"10m\"",
             "tour = \"9s\"",
-            "cameras[0].tour: 9s is less than 10s",
+            "cameras[0].tour: 9s is below the minimum of 10s",
         ),
         (
             "tour = \"10m\"",
             "tour = \"10m\"\nlook_every = \"11m\"",
-            "cameras[0].tour: 10m is less than look_every 11m",
+            "cameras[0].tour: 10m is less than look_every (11m)",
         ),
         (
             "tour = \"10m\"",
             "tour = \"10m\"\nplace = { lon = 120.001, lat = 30.001 }",
-            "cameras[0].place: is set, but the camera has presets",
+            "cameras[0].place: not allowed on a camera with presets",
         ),
         (
             "tour = \"10m\"",
             "tour = \"10m\"\naddress = \"here\"",
-            "cameras[0].address: is set, but the camera has presets",
+            "cameras[0].address: not allowed on a camera with presets",
         ),
     ];
     for (old, new, expected) in faults {
         let folder = Folder::new();
         let draft = turning(&folder, old, new);
-        let told = told(&draft.faults);
+        let messages = messages(&draft.faults);
         let root = format!("{}/", folder.dir.path().display());
-        let is_told = told.iter().any(|fault| fault.replace(&root, "") == expected);
-        assert!(is_told, "{old} → {new}: {told:?}");
+        let is_reported = messages.iter().any(|fault| fault.replace(&root, "") == expected);
+        assert!(is_reported, "{old} → {new}: {messages:?}");
     }
 }
 
 #[test]
-fn a_camera_without_presets_has_its_own_place_and_no_tour() {
+fn a_camera_without_presets_needs_a_place_and_has_no_tour() {
     let place = "place = { lon = 120.001, lat = 30.001 }\n";
     assert_faults(&[
         (place, "", "cameras[0].place: missing"),
         (
             place,
             "place = { lon = 120.001, lat = 30.001 }\ntour = \"10m\"\n",
-            "cameras[0].tour: is set, but the camera has no presets",
+            "cameras[0].tour: not allowed on a camera without presets",
         ),
     ]);
 }

@@ -1,4 +1,4 @@
-//! What may be said of reading telephone numbers, and what is told of what may not.
+//! The `[reading]` section: OCR of phone numbers, and its faults.
 
 use std::time::Duration;
 
@@ -11,43 +11,43 @@ const RULE: &str = "[[rules]]\nid = \"small-ads\"\ncategory = \"0201\"\nlabels =
                     forget_after = \"45m\"\nstands = \"wall\"\n";
 const CAMERA: &str = "[[cameras]]\nid = \"gate\"\n";
 
-/// The good file with a table before its camera, and with a line in it.
+/// good.toml with additional tables before its camera, and an additional line in the camera.
 fn with(tables: &str, line: &str) -> gridwatch_config::Draft {
     Folder::new().with(CAMERA, &format!("{tables}\n{CAMERA}{line}\n"))
 }
 
 fn faults(tables: &str, line: &str) -> Vec<String> {
     let mut draft = with(tables, line);
-    // Only what the change does.
+    // Only the faults caused by the change.
     draft.faults.retain(|f| !f.path.contains("zones"));
-    told(&draft.faults)
+    messages(&draft.faults)
 }
 
 #[test]
-fn a_camera_is_read_at_its_pace_by_models_of_text() {
+fn reading_settings_are_resolved() {
     let config = with(&format!("{READING}{RULE}max_gap = \"30m\"\n"), "read_numbers = true")
         .into_config()
         .unwrap();
     let reading = config.reading.unwrap();
     assert_eq!(reading.every, Duration::from_secs(600));
     assert!(reading.finder.is_absolute() && reading.finder.ends_with("models/ppocr_v3_text_det"));
-    assert!(config.cameras[0].reads);
+    assert!(config.cameras[0].read_numbers);
     let rule = config.plan.rules.iter().find(|r| r.id.as_str() == "small-ads").unwrap();
     assert_eq!(rule.labels, [Label::small_ad()]);
 }
 
 #[test]
-fn without_the_table_nothing_is_read() {
+fn read_numbers_needs_the_reading_section() {
     assert_eq!(
         faults("", "read_numbers = true"),
-        ["cameras[0].read_numbers: nothing says how: [reading] is missing"]
+        ["cameras[0].read_numbers: needs the [reading] section"]
     );
     let unknown = faults(&format!("{RULE}max_gap = \"30m\"\n"), "");
-    assert_eq!(unknown, ["rules[1].labels[0]: no model finds \"small_ad\""]);
+    assert_eq!(unknown, ["rules[1].labels[0]: no model detects \"small_ad\""]);
 }
 
 #[test]
-fn models_are_named_where_they_belong() {
+fn text_models_and_detectors_cannot_be_swapped() {
     let exchanged = READING
         .replace("ppocr_v3_text_det", "x")
         .replace("ppocr_v2_number_rec", "ppocr_v3_text_det");
@@ -55,34 +55,36 @@ fn models_are_named_where_they_belong() {
     assert_eq!(
         faults(&exchanged, ""),
         [
-            "reading.finder: the adapter of ppocr_v2_number_rec is ctc, and db is needed",
-            "reading.speller: the adapter of ppocr_v3_text_det is db, and ctc is needed",
+            "reading.finder: ppocr_v2_number_rec has adapter ctc, but db is required",
+            "reading.speller: ppocr_v3_text_det has adapter db, but ctc is required",
         ]
     );
     let among_others = faults("[[models]]\ndir = \"@ROOT@/models/ppocr_v3_text_det\"\n", "");
     assert_eq!(
         among_others,
-        ["models[1].dir: its adapter is db: it is a model of text, and finds nothing"]
+        ["models[1].dir: adapter db belongs to a text model, which detects no objects"]
     );
 }
 
 #[test]
-fn a_rule_must_bear_the_time_between_two_readings() {
+fn max_gap_must_exceed_the_time_between_two_readings() {
     let tables = |gap: &str| format!("{READING}every = \"10m\"\n{RULE}max_gap = \"{gap}\"\n");
     assert_eq!(
         faults(&tables("90s"), "read_numbers = true"),
         [
-            "rules[1].max_gap: 1m 30s is less than reading.every 10m: every gap would count as an outage and no dwell would pass"
+            "rules[1].max_gap: 1m 30s is less than reading.every (10m): every gap would count as an outage, and no dwell would complete"
         ]
     );
     let draft = with(&tables("11m"), "read_numbers = true");
-    assert_eq!(told(&draft.faults), [""; 0]);
+    assert_eq!(messages(&draft.faults), [""; 0]);
     assert_eq!(
-        told(&draft.warnings),
-        ["rules[1].max_gap: 11m is less than three times reading.every 10m: one or two late looks count as an outage"]
+        messages(&draft.warnings),
+        [
+            "rules[1].max_gap: 11m is less than three times reading.every (10m): one or two late looks count as an outage"
+        ]
     );
     assert_eq!(
         faults(&format!("{READING}every = \"1s\"\n"), ""),
-        ["reading.every: 1s is less than 10s"]
+        ["reading.every: 1s is below the minimum of 10s"]
     );
 }

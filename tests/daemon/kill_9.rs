@@ -1,5 +1,5 @@
-//! The daemon files a case while its broker is away, is killed, and starts again: the case and its pictures reach the
-//! subscriber, and the heap that still lies there is not filed a second time.
+//! The daemon files a case while its broker is down, is killed and restarted: the case and its pictures reach the subscriber, and
+//! the heap that still lies there is not filed again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use gridwatch_contract::CaseRecord;
 const CAMERAS: [&str; 1] = ["street-a"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_case_outlives_its_broker_and_its_daemon_and_is_filed_once() {
+async fn a_case_survives_a_broker_outage_and_a_killed_daemon_and_is_filed_once() {
     let dir = tempfile::tempdir().unwrap();
     let farm = farm(&CAMERAS);
     let mut broker = Broker::start();
@@ -36,7 +36,7 @@ async fn a_case_outlives_its_broker_and_its_daemon_and_is_filed_once() {
     let shown = String::from_utf8(shown.stdout).unwrap();
     for part in [
         "暴露垃圾",
-        "6 messages wait for the broker",
+        "6 messages queued for the broker",
         "overlay",
         "closeup",
         "filed",
@@ -46,13 +46,13 @@ async fn a_case_outlives_its_broker_and_its_daemon_and_is_filed_once() {
     first.kill();
 
     broker.restart();
-    platform.listens().await;
+    platform.wait_subscribed().await;
     let mut second = Daemon::start(dir.path(), &farm, &CAMERAS, broker.port);
     second.until("an empty outbox", |d| {
         let listed = json_lines(&["cases", "list", "--json", "--config", d.config()]);
         (listed[0]["queued"] == 0).then_some(())
     });
-    // The heap has dwelt once more, as long as it took to be filed, and is known.
+    // The heap has dwelt again for as long as it took to be filed, and is recognised as an open case.
     second.until("the heap recognised", |d| {
         (d.metric("gridwatch_candidates_not_filed_total", "open_case_at_site") >= 1.0).then_some(())
     });
@@ -61,11 +61,11 @@ async fn a_case_outlives_its_broker_and_its_daemon_and_is_filed_once() {
 
     let mut pictures = BTreeSet::new();
     let mut cases = BTreeMap::new();
-    for message in platform.here() {
+    for message in platform.drain() {
         let topic = topic(&message);
         if topic.contains("/evidence/") {
             let sha256 = sha256_hex(&message.payload);
-            assert!(topic.ends_with(&sha256), "{topic} brings {sha256}");
+            assert!(topic.ends_with(&sha256), "{topic} carries {sha256}");
             pictures.insert(sha256);
         } else if topic.ends_with("/case") {
             let record: CaseRecord = serde_json::from_slice(&message.payload).unwrap();
@@ -81,11 +81,11 @@ async fn a_case_outlives_its_broker_and_its_daemon_and_is_filed_once() {
     assert!(record.evidence.iter().all(|e| e.masked));
 }
 
-/// What a supervisor and a scraper ask a daemon that has no broker and one camera that is not there.
+/// The health and metrics endpoints of a daemon whose broker and one of two cameras are unreachable.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_without_its_broker_and_half_its_cameras_is_alive_and_says_what_it_lacks() {
+async fn a_daemon_without_its_broker_and_a_camera_is_healthy_and_reports_both() {
     let dir = tempfile::tempdir().unwrap();
-    // Configured, and not served.
+    // street-a is configured but not served.
     let cameras = ["square-c", "street-a"];
     let farm = farm(&["square-c"]);
     let broker = {
@@ -98,7 +98,10 @@ async fn a_daemon_without_its_broker_and_half_its_cameras_is_alive_and_says_what
     });
     assert_eq!(daemon.get("/healthz").unwrap(), (200, "ok\n".to_owned()));
     let (status, body) = daemon.get("/readyz").unwrap();
-    assert_eq!(status, 200, "an outage of the broker is what the outbox is for: {body}");
+    assert_eq!(
+        status, 200,
+        "a broker outage must not make the box unready, since the outbox covers it: {body}"
+    );
     assert_eq!(daemon.get("/nothing").unwrap().0, 404);
     let (status, metrics) = daemon.get("/metrics").unwrap();
     assert_eq!(status, 200);

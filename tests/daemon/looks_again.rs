@@ -1,5 +1,5 @@
-//! The platform asks whether a heap is still there, and the daemon looks again: it is; then the camera goes dark, and nobody can tell;
-//! then there is light, and it is gone. Each time with the pictures that show it.
+//! The platform requests verification of a heap, and the daemon looks again: it is still present; then the camera goes dark, and
+//! the result is unverifiable; then it is bright again, and the heap is gone. Each result comes with its pictures.
 
 use std::{
     collections::BTreeMap,
@@ -15,8 +15,8 @@ use gridwatch_engine::{CaseState, Finding};
 
 const CAMERA: &str = "street-a";
 
-/// The clip's heap is missing for some six seconds at its start.
-fn quickly(file: &mut raw::File) {
+/// Short verification times: the clip's heap is missing for about six seconds at its start.
+fn short_verification(file: &mut raw::File) {
     file.verification = raw::Verification {
         over: raw::Span(Duration::from_secs(12)),
         within: raw::Span(Duration::from_secs(24)),
@@ -24,25 +24,25 @@ fn quickly(file: &mut raw::File) {
     };
 }
 
-/// What the platform has received.
+/// The pictures that the platform has received.
 #[derive(Default)]
 struct Platform {
     pictures: BTreeMap<String, Vec<u8>>,
 }
 
 impl Platform {
-    /// The next record of a case that `wanted` wants.
-    async fn until(&mut self, from: &mut Subscriber, wanted: impl Fn(&CaseRecord) -> bool) -> CaseRecord {
+    /// The next case record for which `matches` is true.
+    async fn until(&mut self, from: &mut Subscriber, matches: impl Fn(&CaseRecord) -> bool) -> CaseRecord {
         let end = Instant::now() + PATIENCE;
         loop {
-            assert!(Instant::now() < end, "it never came");
+            assert!(Instant::now() < end, "no such record arrived");
             let message = from.next().await;
             if topic(&message).contains("/evidence/") {
                 self.pictures
                     .insert(sha256_hex(&message.payload), message.payload.to_vec());
             } else if topic(&message).ends_with("/case") {
                 let record: CaseRecord = serde_json::from_slice(&message.payload).unwrap();
-                if wanted(&record) {
+                if matches(&record) {
                     return record;
                 }
             }
@@ -57,14 +57,14 @@ impl Platform {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_heap_is_still_there_then_cannot_be_seen_then_is_gone() {
+async fn a_heap_is_verified_as_still_present_then_unverifiable_then_cleared() {
     let dir = tempfile::tempdir().unwrap();
     let dark = changed_clip(dir.path(), "dark", &["-t", "4", "-vf", "lutyuv=y=17:u=128:v=128"]);
     let empty = changed_clip(dir.path(), "empty", &["-t", "4"]);
     let farm = farm(&[CAMERA]);
     let broker = Broker::start();
     let mut subscriber = Subscriber::start(broker.port, "gridwatch/v1/#").await;
-    let daemon = Daemon::start_with(dir.path(), &farm, &[CAMERA], broker.port, quickly);
+    let daemon = Daemon::start_with(dir.path(), &farm, &[CAMERA], broker.port, short_verification);
     let mut platform = Platform::default();
     let filed = platform.until(&mut subscriber, |_| true).await;
     let reply = format!("gridwatch/v1/{}/reply", filed.node_id);
@@ -72,7 +72,7 @@ async fn a_heap_is_still_there_then_cannot_be_seen_then_is_gone() {
     let verified =
         |n: usize| move |r: &CaseRecord| r.report_kind == ReportKind::VerifyReport && r.verification.len() == n;
 
-    subscriber.say(&reply, &ask, None).await;
+    subscriber.publish(&reply, &ask, None).await;
     let present = platform.until(&mut subscriber, verified(1)).await;
     assert_eq!(
         present.verification[0].result,
@@ -87,7 +87,7 @@ async fn a_heap_is_still_there_then_cannot_be_seen_then_is_gone() {
     assert!(present.last_seen_at.timestamp() > filed.last_seen_at.timestamp());
 
     farm.swap(CAMERA, dark).unwrap();
-    subscriber.say(&reply, &ask, None).await;
+    subscriber.publish(&reply, &ask, None).await;
     let unknown = platform.until(&mut subscriber, verified(2)).await;
     assert_eq!(
         unknown.verification[1].result,
@@ -117,7 +117,7 @@ async fn a_heap_is_still_there_then_cannot_be_seen_then_is_gone() {
         };
         let (before, after) = (of(EvidenceRole::Before), of(EvidenceRole::After));
         assert!(before.captured_at.timestamp() < after.captured_at.timestamp());
-        for (item, zh) in [(before, "处理前全景："), (after, "复查时全景：")] {
+        for (item, zh) in [(before, "处置前全景："), (after, "核查时全景：")] {
             assert!(item.caption.as_ref().unwrap().zh.starts_with(zh), "{item:?}");
         }
         assert_eq!(

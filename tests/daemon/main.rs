@@ -1,4 +1,4 @@
-//! The whole daemon on real streams and a real broker.
+//! The whole daemon with real streams and a real broker.
 #![cfg(all(feature = "gst", feature = "ort", feature = "opencv"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,5 +1,5 @@
-//! Models brought to a running daemon by the commands that an operator types: a good one takes over while three cameras are
-//! judged and cases dwell, and costs neither a case nor a look; spoiled ones are refused and the good one goes on.
+//! Model versions installed in a running daemon with the command line: a good one goes live while three cameras are watched and
+//! candidates dwell, and costs neither a case nor a look; broken ones are refused, and the good one stays live.
 
 use std::path::Path;
 
@@ -12,44 +12,44 @@ use serde_json::Value;
 
 const CAMERAS: [&str; 3] = ["street-a", "street-b", "square-c"];
 
-/// `gridwatch model …`: its exit code, the object it printed, and what it said.
+/// `gridwatch model …`: its exit code, the JSON object on standard output, and standard error.
 fn model(config: &str, arguments: &[&str]) -> (i32, Value, String) {
     let all = [&["model", "--config", config], arguments, &["--json"]].concat();
     let output = gridwatch(&all).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     let printed = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    (output.status.code().unwrap(), printed, said)
+    (output.status.code().unwrap(), printed, stderr)
 }
 
 fn install(config: &str, dir: &Path, version: &str, change: impl FnOnce(&Path)) {
     let folder = package(&dir.join("package"), version);
     change(&folder);
-    let (code, printed, said) = model(config, &["install", folder.to_str().unwrap()]);
-    assert_eq!((code, &printed["version"]), (0, &version.into()), "{said}");
+    let (code, printed, stderr) = model(config, &["install", folder.to_str().unwrap()]);
+    assert_eq!((code, &printed["version"]), (0, &version.into()), "{stderr}");
 }
 
-fn impatient(file: &mut raw::File) {
+fn short_trials(file: &mut raw::File) {
     file.registry.trial_looks = 30;
-    // Debug builds on a shared machine: what is asked here is not how fast it is.
+    // Debug builds on a shared machine: speed is not under test here.
     file.registry.slower_at_most = 100.0;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_swap_under_load_loses_no_case_and_no_look_and_a_spoiled_model_is_refused() {
+async fn a_swap_under_load_loses_no_case_and_no_look_and_a_broken_model_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let farm = farm(&CAMERAS);
     let broker = Broker::start();
     let mut platform = Subscriber::start(broker.port, "gridwatch/v1/+/case").await;
-    let mut running = Daemon::start_with(dir.path(), &farm, &CAMERAS, broker.port, impatient);
+    let mut running = Daemon::start_with(dir.path(), &farm, &CAMERAS, broker.port, short_trials);
     running.until("the heap as a candidate", |d| {
         (d.metric("gridwatch_presence_total", "rule=\"garbage\",reason=\"appeared\"") >= 1.0).then_some(())
     });
 
     // The same weights under a new version, while the heap dwells.
     install(running.config(), dir.path(), "1.1.1", |_| {});
-    let named = format!("{MODEL}@1.1.1");
-    let (code, printed, said) = model(running.config(), &["use", &named]);
-    assert_eq!((code, &printed["outcome"]), (0, &"live".into()), "{printed} {said}");
+    let version = format!("{MODEL}@1.1.1");
+    let (code, printed, stderr) = model(running.config(), &["use", &version]);
+    assert_eq!((code, &printed["outcome"]), (0, &"live".into()), "{printed} {stderr}");
     let report = &printed["entry"]["report"];
     assert_eq!((&report["looks"], &report["errors"]), (&30.into(), &0.into()));
     for (label, of) in report["differences"]["labels"].as_object().unwrap() {
@@ -61,19 +61,23 @@ async fn a_swap_under_load_loses_no_case_and_no_look_and_a_spoiled_model_is_refu
     }
     assert_eq!(running.metric("gridwatch_model_live", "version=\"1.1.1\""), 1.0);
 
-    // Scaled wrongly: the network sees almost black pictures, and finds nothing on any street. Its self-test tells; without one
-    // the trial does.
+    // Wrong scaling: the network sees almost black frames and detects nothing on any street. The self-test catches it; without a
+    // self-test the trial does.
     let spoil = |folder: &Path| edit(folder, "pad", "pad = 114\nstd = [255.0, 255.0, 255.0]");
     let folder = package(&dir.path().join("package"), "1.1.2");
     spoil(&folder);
-    let (code, _, said) = model(running.config(), &["install", folder.to_str().unwrap()]);
-    assert_eq!(code, 5, "{said}");
+    let (code, _, stderr) = model(running.config(), &["install", folder.to_str().unwrap()]);
+    assert_eq!(code, 5, "{stderr}");
     install(running.config(), dir.path(), "1.1.2", |folder| {
         spoil(folder);
         without_self_test(folder);
     });
-    let (code, printed, said) = model(running.config(), &["use", &format!("{MODEL}@1.1.2")]);
-    assert_eq!((code, &printed["outcome"]), (1, &"refused".into()), "{printed} {said}");
+    let (code, printed, stderr) = model(running.config(), &["use", &format!("{MODEL}@1.1.2")]);
+    assert_eq!(
+        (code, &printed["outcome"]),
+        (1, &"refused".into()),
+        "{printed} {stderr}"
+    );
     assert!(
         printed["reason"]
             .as_str()
@@ -82,15 +86,15 @@ async fn a_swap_under_load_loses_no_case_and_no_look_and_a_spoiled_model_is_refu
         "{printed}"
     );
 
-    // In the shadow it decides nothing, and the list tells what it would have missed.
-    let (code, printed, said) = model(
+    // In a shadow run it decides nothing, and the list shows what it would have missed.
+    let (code, printed, stderr) = model(
         running.config(),
         &["shadow", &format!("{MODEL}@1.1.2"), "--looks", "20"],
     );
     assert_eq!(
         (code, &printed["outcome"]),
         (0, &"shadow_ended".into()),
-        "{printed} {said}"
+        "{printed} {stderr}"
     );
     let output = gridwatch(&["model", "--config", running.config(), "list", "--json"])
         .output()
@@ -116,17 +120,17 @@ async fn a_swap_under_load_loses_no_case_and_no_look_and_a_spoiled_model_is_refu
     );
     let printed = |arguments: &[&str]| String::from_utf8(gridwatch(arguments).output().unwrap().stdout).unwrap();
     let (list, check) = (printed(&list), printed(&check));
-    assert!(list.contains("1.1.1") && list.contains("ran in the shadow"), "{list}");
+    assert!(list.contains("1.1.1") && list.contains("shadow run ended"), "{list}");
     let row = check
         .lines()
         .find(|l| l.contains(&format!("model {MODEL}, live")))
         .unwrap();
     assert!(row.starts_with("ok") && row.contains("version 1.1.1"), "{check}");
 
-    // The heap that two cameras see, and the vendor: each once, whatever looked meanwhile.
+    // The heap that two cameras see, and the vendor: each is filed once, whichever version was live.
     let mut received: Vec<CaseRecord> = Vec::new();
     running.until("both cases at the platform", |_| {
-        let messages = platform.here().into_iter().filter(|m| topic(m).ends_with("/case"));
+        let messages = platform.drain().into_iter().filter(|m| topic(m).ends_with("/case"));
         received.extend(messages.map(|m| serde_json::from_slice(&m.payload).unwrap()));
         (received.len() >= 2).then_some(())
     });
@@ -143,18 +147,18 @@ async fn a_swap_under_load_loses_no_case_and_no_look_and_a_spoiled_model_is_refu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_that_was_asked_for_while_no_daemon_ran_looks_from_its_start_and_stands_in_the_case() {
+async fn a_version_requested_while_no_daemon_ran_is_used_from_the_start_and_named_in_the_case() {
     let dir = tempfile::tempdir().unwrap();
     let cameras = ["street-a"];
     let farm = farm(&cameras);
     let broker = Broker::start();
     let mut platform = Subscriber::start(broker.port, "gridwatch/v1/+/case").await;
-    // Over before the heap can be confirmed, which takes seven looks.
+    // The trial ends before the heap can be confirmed, which takes seven looks.
     let two_looks = |file: &mut raw::File| {
-        impatient(file);
+        short_trials(file);
         file.registry.trial_looks = 2;
     };
-    // For its configuration; whether it had begun matters not.
+    // Started only for its configuration file; how far it got does not matter.
     let first = Daemon::start_with(dir.path(), &farm, &cameras, broker.port, two_looks);
     let config = first.config().to_owned();
     first.kill();
@@ -168,7 +172,7 @@ async fn a_version_that_was_asked_for_while_no_daemon_ran_looks_from_its_start_a
 
     let mut running = Daemon::start_with(dir.path(), &farm, &cameras, broker.port, two_looks);
     let message = running.until("the case at the platform", |_| {
-        platform.here().into_iter().find(|m| topic(m).ends_with("/case"))
+        platform.drain().into_iter().find(|m| topic(m).ends_with("/case"))
     });
     let record: CaseRecord = serde_json::from_slice(&message.payload).unwrap();
     assert_eq!(
@@ -177,7 +181,7 @@ async fn a_version_that_was_asked_for_while_no_daemon_ran_looks_from_its_start_a
     );
     let (code, printed, _) = model(&config, &["rollback", MODEL]);
     assert_eq!((code, &printed["outcome"]), (0, &"rolled_back".into()), "{printed}");
-    let (code, _, said) = model(&config, &["rollback", MODEL]);
-    assert_eq!(code, 3, "{said}");
+    let (code, _, stderr) = model(&config, &["rollback", MODEL]);
+    assert_eq!(code, 3, "{stderr}");
     assert!(running.stop().success());
 }

@@ -1,5 +1,5 @@
-//! A camera is turned while the daemon watches: nothing is filed from what it looks at then, an operator is told and shown,
-//! and once he says that the new view is right, cases are filed again.
+//! A camera is turned while the daemon runs: nothing is filed from its new view, the operator is warned and shown the view, and
+//! once the operator confirms it, cases are filed again.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::broker::Broker;
 use crate::daemon::{Daemon, changed_clip, gridwatch, json_lines};
 use gridwatch_engine::{Light, View};
 use gridwatch_farm::{Farm, FarmConfig, MountConfig};
-use gridwatch_ledger::{Reader, What};
+use gridwatch_ledger::{Reader, RecordedEvent};
 
 const CAMERA: &str = "street-a";
 
@@ -19,7 +19,7 @@ fn standing(daemon: &Daemon) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_filed_from_a_camera_that_was_moved_until_its_new_view_is_confirmed() {
     let dir = tempfile::tempdir().unwrap();
-    // Before the heap is there; and with the heap, seen by the camera turned and brought nearer.
+    // Before the heap is there; then with the heap, from the camera turned and zoomed in.
     let before = changed_clip(dir.path(), "before", &["-t", "4"]);
     let turned = changed_clip(dir.path(), "turned", &["-vf", "crop=1200:676:80:44,scale=1280:720"]);
     let night = changed_clip(
@@ -45,12 +45,12 @@ async fn nothing_is_filed_from_a_camera_that_was_moved_until_its_new_view_is_con
     daemon.until("a moved camera", |d| (standing(d) == "moved").then_some(()));
     assert_eq!(daemon.metric("gridwatch_view_moved", CAMERA), 1.0);
     // Twice as many looks as the heap would have needed.
-    daemon.until("many looks more", |d| {
+    daemon.until("many more looks", |d| {
         (d.metric("gridwatch_looks_total", "view=\"moved\"") >= 15.0).then_some(())
     });
     assert_eq!(daemon.metric("gridwatch_cases_total", ""), 0.0);
     assert_eq!(
-        daemon.log().matches("The camera was moved").count(),
+        daemon.log().matches("Camera was moved; nothing").count(),
         1,
         "{}",
         daemon.log()
@@ -76,19 +76,19 @@ async fn nothing_is_filed_from_a_camera_that_was_moved_until_its_new_view_is_con
     });
     assert_eq!(daemon.metric("gridwatch_view_moved", CAMERA), 0.0);
 
-    // Night falls: the same view without colour is known by the day's, and learned.
+    // Night falls: the same view without colour is recognised from the day's reference, and learned.
     farm.swap(CAMERA, night).unwrap();
     daemon.until("the night learned", |d| {
-        (d.log().matches("The view is learned").count() == 3).then_some(())
+        (d.log().matches("View learned").count() == 3).then_some(())
     });
     assert!(daemon.stop().success());
 
     let mut recorded = Reader::open(&dir.path().join("state/ledger"), None).unwrap();
     let (mut reaimed, mut looks) = (Vec::new(), Vec::new());
     while let Some(entry) = recorded.next_entry().unwrap() {
-        match entry.what {
-            What::Reaimed(r) => reaimed.push(r.camera),
-            What::Observed(look) => looks.push((look.view, look.light)),
+        match entry.event {
+            RecordedEvent::Reaimed(r) => reaimed.push(r.camera),
+            RecordedEvent::Observed(look) => looks.push((look.view, look.light)),
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! The daemon is stopped while a heap dwells and started again: the heap goes on where it was.
+//! The daemon is restarted while a heap dwells: the dwell continues.
 
 use crate::broker::{Broker, Subscriber, topic};
 use crate::daemon::{Daemon, farm};
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 const CAMERAS: [&str; 1] = ["street-a"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_heap_that_dwells_goes_on_over_a_restart() {
+async fn a_dwell_continues_over_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let farm = farm(&CAMERAS);
     let broker = Broker::start();
@@ -23,7 +23,7 @@ async fn a_heap_that_dwells_goes_on_over_a_restart() {
 
     let mut second = Daemon::start(dir.path(), &farm, &CAMERAS, broker.port);
     let message = second.until("the case at the platform", |_| {
-        platform.here().into_iter().find(|m| topic(m).ends_with("/case"))
+        platform.drain().into_iter().find(|m| topic(m).ends_with("/case"))
     });
     assert!(second.stop().success());
     let record: CaseRecord = serde_json::from_slice(&message.payload).unwrap();
@@ -41,6 +41,6 @@ async fn a_heap_that_dwells_goes_on_over_a_restart() {
             record.presence
         );
     }
-    // Its first picture was too young to be on the disk: the two that it is filed with are both of the second run.
+    // Its first picture was too new to have been written to disk, so both of the case's pictures are from the second run.
     assert!(record.first_seen_at.timestamp() > restarted_at);
 }

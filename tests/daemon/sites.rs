@@ -1,15 +1,15 @@
-//! Three boxes that look at one street, on one broker: one case of its heap, whichever of them dies.
+//! Three boxes watch the same street on one broker: its heap is filed once, even if one of them dies.
 
 use crate::broker::{Broker, Subscriber};
 use crate::daemon::{Daemon, farm, json_lines};
 use gridwatch_contract::CaseRecord;
 
 const CAMERAS: [&str; 1] = ["street-a"];
-/// A case of the demo takes eight.
+/// Twice the looks that a case of the demo takes.
 const LOOKS: f64 = 16.0;
 
 fn cases(platform: &mut Subscriber) -> Vec<CaseRecord> {
-    let heard = platform.here().into_iter();
+    let heard = platform.drain().into_iter();
     heard
         .map(|message| serde_json::from_slice(&message.payload).unwrap())
         .collect()
@@ -46,7 +46,7 @@ async fn three_daemons_that_see_one_heap_file_it_once() {
         daemon.until("the link to the other's case", |d| linked(d).then_some(()));
     }
 
-    // The one that has the case dies; its case is open still.
+    // The box that filed the case dies; the case stays open.
     let place = boxes.iter().position(|(node, _)| *node == owner).unwrap();
     boxes.remove(place).1.kill();
     for (_, daemon) in &mut boxes {
@@ -58,7 +58,7 @@ async fn three_daemons_that_see_one_heap_file_it_once() {
     let ids: Vec<&str> = filed.iter().map(|r| r.case_id.as_str()).collect();
     assert_eq!(filed.len(), 1, "{ids:?}");
 
-    // What was confirmed and gave way is on record at its box, as the other's.
+    // A case that another box confirmed but did not file is recorded there as a duplicate.
     for (n, dir) in (1..).zip(&dirs).filter(|(n, _)| format!("box-{n}") != owner) {
         let state = dir.path().join("state");
         for case in json_lines(&["cases", "list", "--json", "--state", state.to_str().unwrap()]) {

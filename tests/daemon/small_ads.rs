@@ -1,4 +1,4 @@
-//! A camera looks at a wall with two small ads (a composite): each advertiser's number is read from its stream and filed once.
+//! A wall with two small ads (a composite): each advertiser's number is read from the stream and filed once.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const CAMERA: &str = "street-a";
 /// The numbers on the wall (tests/fixtures/reading).
 const NUMBERS: [&str; 2] = ["02144268128", "14771885142"];
 
-fn reading(file: &mut raw::File) {
+fn read_numbers(file: &mut raw::File) {
     let models = root().join("models");
     let table = format!(
         "finder = {:?}\nspeller = {:?}\nevery = \"10s\"\n",
@@ -33,7 +33,7 @@ fn reading(file: &mut raw::File) {
 async fn each_number_on_a_wall_is_filed_once_with_the_number() {
     let dir = tempfile::tempdir().unwrap();
     let wall = root().join("tests/fixtures/reading/wall-4.jpg");
-    // A camera's noise: a picture that never changes would be a frozen one.
+    // With sensor noise: an unchanging picture would count as frozen.
     let clip = clip_from(
         dir.path(),
         "wall",
@@ -50,13 +50,13 @@ async fn each_number_on_a_wall_is_filed_once_with_the_number() {
     })
     .unwrap();
     let broker = Broker::start();
-    let mut daemon = Daemon::start_with(dir.path(), &farm, &[CAMERA], broker.port, reading);
+    let mut daemon = Daemon::start_with(dir.path(), &farm, &[CAMERA], broker.port, read_numbers);
     daemon.until("two cases", |d| {
         (d.metric("gridwatch_cases_total", "") >= 2.0).then_some(())
     });
     let looks = daemon.metric("gridwatch_looks_total", "");
-    // Time for as many readings more as the two cases took.
-    daemon.until("as many looks more", |d| {
+    // Time for as many readings again as the two cases took.
+    daemon.until("as many looks again", |d| {
         (d.metric("gridwatch_looks_total", "") >= 2.0 * looks).then_some(())
     });
 

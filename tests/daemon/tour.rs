@@ -1,5 +1,5 @@
-//! A camera that turns, seen by the whole daemon: it judges nothing until it is shown its presets, nothing between them, and
-//! files from each what it sees there.
+//! A touring camera in the whole daemon: it judges nothing until its presets are confirmed and nothing between them, and files
+//! cases from each preset.
 
 use crate::daemon;
 use std::{sync::Arc, time::Duration};
@@ -9,17 +9,17 @@ use crate::daemon::{Daemon, changed_clip, gridwatch, json_lines, root};
 use gridwatch_config::raw;
 use gridwatch_farm as farm;
 use gridwatch_farm::{Clip, Farm, FarmConfig, MountConfig};
-use gridwatch_ledger::{Reader, What};
+use gridwatch_ledger::{Reader, RecordedEvent};
 
 const CAMERA: &str = "street-a";
 
-/// What the camera shows at one of its stops: another camera's clip.
+/// The picture at one of the camera's stops: another camera's clip.
 fn clip(id: &str) -> Arc<Clip> {
     farm::clip(root().join(format!("demo/clips/{id}.mp4"))).unwrap()
 }
 
-/// `street-a` turns between its own street and the square; its tour is short.
-fn turns(file: &mut raw::File, square: &raw::Camera) {
+/// Makes `street-a` tour between its own street and the square, with a short tour.
+fn make_tour(file: &mut raw::File, square: &raw::Camera) {
     let camera = &mut file.cameras[0];
     let preset = |id: &str, of: &raw::Camera| raw::Preset {
         id: id.into(),
@@ -50,7 +50,7 @@ fn standings(daemon: &Daemon) -> Vec<(String, String)> {
         .collect()
 }
 
-fn both(north: &str, south: &str) -> Vec<(String, String)> {
+fn standings_of(north: &str, south: &str) -> Vec<(String, String)> {
     [("north", north), ("south", south)]
         .map(|(preset, standing)| (format!("{CAMERA}.{preset}"), standing.to_owned()))
         .into()
@@ -65,10 +65,10 @@ fn confirm(daemon: &Daemon, view: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_camera_that_turns_files_from_the_presets_that_it_was_shown() {
+async fn a_touring_camera_files_cases_from_its_confirmed_presets() {
     let dir = tempfile::tempdir().unwrap();
     let [north, south] = ["street-a", "square-c"].map(clip);
-    // Half way to the right, and the zoom not back yet: the heap is in the picture.
+    // Halfway between the presets and still zoomed in: the heap is in the picture.
     let on_the_way = changed_clip(
         dir.path(),
         "on-the-way",
@@ -85,14 +85,14 @@ async fn a_camera_that_turns_files_from_the_presets_that_it_was_shown() {
     .unwrap();
     let broker = Broker::start();
     let mut daemon = Daemon::start_with(dir.path(), &farm, &[CAMERA], broker.port, |file| {
-        turns(file, &daemon::camera("square-c"));
+        make_tour(file, &daemon::camera("square-c"));
     });
 
-    // The heap is there, and nobody said which preset it is.
-    daemon.until("looks at nothing known", |d| {
+    // The heap is in view, but no preset is confirmed yet.
+    daemon.until("looks at no known preset", |d| {
         (d.metric("gridwatch_looks_total", "between_presets") >= 8.0).then_some(())
     });
-    assert_eq!(standings(&daemon), both("learning", "learning"));
+    assert_eq!(standings(&daemon), standings_of("learning", "learning"));
     assert_eq!(daemon.metric("gridwatch_cases_total", ""), 0.0);
 
     confirm(&daemon, &format!("{CAMERA}.north"));
@@ -102,7 +102,7 @@ async fn a_camera_that_turns_files_from_the_presets_that_it_was_shown() {
         (turned >= 14.0).then_some(())
     });
     confirm(&daemon, &format!("{CAMERA}.south"));
-    assert_eq!(standings(&daemon), both("aimed", "aimed"));
+    assert_eq!(standings(&daemon), standings_of("aimed", "aimed"));
     daemon.until("a case from the south", |d| {
         (d.metric("gridwatch_cases_total", "vendor") == 1.0).then_some(())
     });
@@ -118,7 +118,7 @@ async fn a_camera_that_turns_files_from_the_presets_that_it_was_shown() {
     daemon.until("a case from the north", |d| {
         (d.metric("gridwatch_cases_total", "garbage") == 1.0).then_some(())
     });
-    // What may hang there is recorded from looks that show that preset.
+    // The approved signs of a preset are recorded from looks at that preset.
     let signs = dir.path().join("north.toml");
     let recorded = gridwatch(&[
         "signs",
@@ -169,9 +169,9 @@ async fn a_camera_that_turns_files_from_the_presets_that_it_was_shown() {
     let mut recorded = Reader::open(&dir.path().join("state/ledger"), None).unwrap();
     let (mut reaimed, mut looked) = (Vec::new(), std::collections::BTreeSet::new());
     while let Some(entry) = recorded.next_entry().unwrap() {
-        match entry.what {
-            What::Reaimed(r) => reaimed.push(r.camera.to_string()),
-            What::Observed(look) => {
+        match entry.event {
+            RecordedEvent::Reaimed(r) => reaimed.push(r.camera.to_string()),
+            RecordedEvent::Observed(look) => {
                 looked.insert(look.camera.to_string());
             }
             _ => {}

@@ -1,4 +1,4 @@
-//! Recording and replay.
+//! Recording, replay, and evaluation against ground truth.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../../crates/engine/tests/engine_support/mod.rs"]

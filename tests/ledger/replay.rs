@@ -1,22 +1,21 @@
-//! What was recorded gives the live effects again, whole or from a start on, whatever came; another configuration gives
-//! what it would have given.
+//! A replay reproduces the effects of the live run, as a whole or from a start onwards; under another configuration it gives the effects
+//! that configuration would have had.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::engine_support::{HEAP, HERE, at, bbox, claim, elsewhere, fixed, garbage, plan, rule};
-use crate::ledger_support::{happened, read, record, replay, settings, start};
+use crate::ledger_support::{events, look, read, record, replay, settings, start};
 use gridwatch_engine::{
-    CaseId, CaseState, Detection, Effect, Input, Known, Light, Observation, OpenCase, Plan, Reply, Resumed, Rule,
-    Scores, View,
+    CaseId, CaseState, Detection, Effect, Input, Known, Observation, OpenCase, Plan, Reply, Resumed, Rule, Scores, View,
 };
 use gridwatch_ledger::{
-    What,
+    RecordedEvent,
     replay::{Replay, Window},
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-/// Cases within a minute, so that few looks make many.
+/// Opens cases within a minute, so that few looks give many cases.
 fn quick() -> Rule {
     Rule {
         dwell: Duration::from_secs(20),
@@ -29,22 +28,15 @@ fn street(rules: Vec<Rule>) -> Arc<Plan> {
     Arc::new(plan([("a", fixed()), ("b", fixed())], rules))
 }
 
-fn look(camera: &str, s: f64, seen: Vec<Detection>) -> Input {
-    Input::Observed(Observation {
-        camera: camera.into(),
-        at: at(s),
-        view: View::Clear,
-        light: Light::Day,
-        detections: seen,
-        not_searched: Vec::new(),
-    })
+fn observed(camera: &str, s: f64, detections: Vec<Detection>) -> Input {
+    Input::Observed(look(camera, s, detections))
 }
 
-/// Looks every 10 s from `from` to `to`, both included, that see the heap scored `score`.
+/// Looks every 10 s from `from` to `to`, both included, that detect the heap with `score`.
 fn heap(from: u32, to: u32, score: f32) -> Vec<Input> {
     (from..=to)
         .step_by(10)
-        .map(|s| look("a", s.into(), vec![garbage(score, HEAP)]))
+        .map(|s| observed("a", s.into(), vec![garbage(score, HEAP)]))
         .collect()
 }
 
@@ -66,19 +58,19 @@ fn opened(effects: &[Effect]) -> Vec<CaseId> {
     effects.iter().filter_map(case).collect()
 }
 
-/// What a store would give back: only what is known to the engine matters here.
-fn remembered(live: &gridwatch_ledger::Recorded) -> Vec<OpenCase> {
+/// The cases that a store would restore.
+fn cases_to_restore(live: &gridwatch_ledger::RecordedEngine) -> Vec<OpenCase> {
     live.engine().remembered().cloned().collect()
 }
 
-/// Anything that can come in. Replies and failures name a case by how lately it was opened.
+/// Any input. Replies and failures refer to a case by how recently it was opened.
 #[derive(Debug, Clone)]
 enum Event {
     Look(&'static str, f64, View, Vec<Detection>),
     Reply(usize, CaseState),
     EvidenceFailed(usize),
     Tick(f64),
-    /// Another box has a case open at the place of this one, it is over, or this box's gives way to it.
+    /// Another box claims the site, releases it, or this box yields to it.
     Elsewhere(usize, u8),
     Reload,
 }
@@ -112,7 +104,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Plays events on a recorded engine and gives its effects.
+/// Applies events to a recorded engine and returns its effects.
 struct Player {
     plan: Arc<Plan>,
     seconds: f64,
@@ -120,9 +112,9 @@ struct Player {
 }
 
 impl Player {
-    fn play(&mut self, live: &mut gridwatch_ledger::Recorded, events: &[Event]) -> Vec<Effect> {
+    fn play(&mut self, live: &mut gridwatch_ledger::RecordedEngine, steps: &[Event]) -> Vec<Effect> {
         let mut all = Vec::new();
-        for event in events {
+        for event in steps {
             let nth = |n: usize| {
                 let case = self.opened.iter().rev().nth(n);
                 case.cloned().unwrap_or_else(|| "01ARZ3NDEKTSV4RRFFQ69G5FAV".into())
@@ -130,20 +122,18 @@ impl Player {
             let input = match event {
                 Event::Look(camera, step, view, seen) => {
                     self.seconds += step;
-                    // To the nanosecond, as a clock has it.
+                    // With nanoseconds, like a real clock.
                     let at = at(self.seconds) + Duration::from_nanos(seen.len() as u64 * 137 + 1);
                     Input::Observed(Observation {
-                        camera: (*camera).into(),
                         at,
                         view: *view,
-                        light: Light::Day,
-                        detections: seen.clone(),
-                        // Now and then the rule's own label is not looked for.
+                        // Sometimes the label of the rule is not searched for.
                         not_searched: match at.as_nanosecond() % 7 {
                             0 => vec!["garbage".into()],
                             1 => vec!["small_ad".into()],
                             _ => Vec::new(),
                         },
+                        ..look(camera, self.seconds, seen.clone())
                     })
                 }
                 Event::Reply(n, state) => reply(&nth(*n), *state, self.seconds),
@@ -170,7 +160,7 @@ impl Player {
     }
 }
 
-/// NaN is not equal to itself; its text is.
+/// NaN is not equal to itself; its debug text is.
 fn text<T: std::fmt::Debug>(all: &[T]) -> Vec<String> {
     all.iter().map(|t| format!("{t:?}")).collect()
 }
@@ -179,8 +169,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_replay_gives_the_live_effects_over_any_number_of_starts(
-        // Smaller files would be begun faster than a slow disk has them, which is a loss, and another test's matter.
+    fn a_replay_reproduces_the_live_effects_over_any_number_of_starts(
+        // Smaller files would rotate faster than a slow disk can write, and records would be lost, which other tests cover.
         runs in prop::collection::vec(prop::collection::vec(event(), 1..120), 1..4), file_kb in 8u64..40,
     ) {
         let dir = tempfile::tempdir().unwrap();
@@ -189,12 +179,12 @@ proptest! {
         let mut player = Player { plan: Arc::clone(&plan), seconds: 0.0, opened: Vec::new() };
         let (mut effects, mut starts) = (Vec::new(), Vec::new());
         let mut restored = Vec::new();
-        for events in &runs {
+        for steps in &runs {
             player.seconds += 1.0;
             starts.push((at(player.seconds), effects.len()));
             let mut live = start(settings.clone(), at(player.seconds), &plan, restored);
-            effects.extend(player.play(&mut live, events));
-            restored = remembered(&live);
+            effects.extend(player.play(&mut live, steps));
+            restored = cases_to_restore(&live);
         }
         let (again, replayed) = replay(dir.path(), &plan, Window::default());
         prop_assert_eq!(text(&again), text(&effects));
@@ -205,26 +195,26 @@ proptest! {
 }
 
 #[test]
-fn what_was_recorded_is_what_happened() {
+fn the_ledger_contains_every_input_and_the_opened_cases() {
     let dir = tempfile::tempdir().unwrap();
     let plan = street(vec![quick()]);
     let mut inputs = heap(0, 60, 0.8);
     inputs.push(Input::Tick(at(61.0)));
     let effects = record(start(settings(dir.path()), at(-1.0), &plan, vec![]), inputs.clone());
-    let recorded = happened(dir.path());
+    let recorded = events(dir.path());
     assert_eq!(recorded.len(), inputs.len());
-    assert_eq!(recorded.last(), Some(&What::Tick(at(61.0))));
-    let filed: Vec<CaseId> = read(dir.path()).0.into_iter().flat_map(|e| e.filed).collect();
+    assert_eq!(recorded.last(), Some(&RecordedEvent::Tick(at(61.0))));
+    let filed: Vec<CaseId> = read(dir.path()).0.into_iter().flat_map(|e| e.opened).collect();
     assert_eq!(filed, opened(&effects));
     assert_eq!(filed.len(), 1);
 }
 
 #[test]
-fn from_begins_with_the_run_that_was_on_and_tells_only_what_came_later() {
+fn a_window_starts_with_the_current_run_and_reports_only_later_effects() {
     let dir = tempfile::tempdir().unwrap();
     let plan = street(vec![quick()]);
     let first = record(start(settings(dir.path()), at(0.0), &plan, vec![]), heap(1, 101, 0.8));
-    // The second run knows nothing of the first, whose case was never committed: it files it again.
+    // The second run does not know the case of the first, which was never committed, and files it again.
     let second = record(
         start(settings(dir.path()), at(200.0), &plan, vec![]),
         heap(201, 301, 0.8),
@@ -244,9 +234,9 @@ fn from_begins_with_the_run_that_was_on_and_tells_only_what_came_later() {
     assert_eq!(of(0.0, Some(10.0)), []);
 }
 
-/// A crash takes the newest looks from the live engine: what it was given back at the start is a minute old.
+/// After a crash the live engine resumes from an older snapshot and misses the newest looks.
 #[test]
-fn a_start_that_knew_what_came_before_is_replayed_as_it_was() {
+fn a_resumed_start_is_replayed_as_recorded() {
     let dir = tempfile::tempdir().unwrap();
     let slow = Rule {
         dwell: Duration::from_secs(60),
@@ -271,25 +261,25 @@ fn a_start_that_knew_what_came_before_is_replayed_as_it_was() {
     assert_eq!(
         looks(&effects),
         Some((5, at(61.0))),
-        "of seven looks two are lost with the crash"
+        "two of seven looks are lost in the crash"
     );
 
     let replayed = |replay: Replay| {
         let mut replay = replay;
         let entries = read(dir.path()).0.into_iter();
-        entries.flat_map(|e| replay.take(e)).collect::<Vec<_>>()
+        entries.flat_map(|e| replay.apply(e)).collect::<Vec<_>>()
     };
     let new = || Replay::new(Arc::clone(&plan), Window::default());
-    assert_eq!(replayed(new().under(&"ab".repeat(32))), effects);
+    assert_eq!(replayed(new().with_config_sha256(&"ab".repeat(32))), effects);
     assert_eq!(
-        looks(&replayed(new().under(&"cd".repeat(32)))),
+        looks(&replayed(new().with_config_sha256(&"cd".repeat(32)))),
         Some((7, at(61.0))),
         "a replay under another configuration loses nothing"
     );
 }
 
 #[test]
-fn a_case_that_another_configuration_does_not_open_is_not_given_back_at_a_start() {
+fn a_case_opened_only_live_is_not_restored_at_a_start() {
     let dir = tempfile::tempdir().unwrap();
     let lax = street(vec![quick()]);
     let strict = street(vec![Rule {
@@ -298,7 +288,7 @@ fn a_case_that_another_configuration_does_not_open_is_not_given_back_at_a_start(
     }]);
     let mut live = start(settings(dir.path()), at(0.0), &lax, vec![]);
     let first: Vec<Effect> = heap(1, 61, 0.6).into_iter().flat_map(|i| live.apply(i)).collect();
-    let restored = remembered(&live);
+    let restored = cases_to_restore(&live);
     drop(live);
     let mut inputs = vec![reply(&opened(&first)[0], CaseState::Accepted, 100.0)];
     inputs.extend(heap(101, 161, 0.8));
@@ -310,16 +300,16 @@ fn a_case_that_another_configuration_does_not_open_is_not_given_back_at_a_start(
         Effect::Open(case) => Some(case),
         _ => None,
     });
-    assert_eq!(case.unwrap().first_seen_at, at(101.0), "nothing holds the site then");
+    assert_eq!(case.unwrap().first_seen_at, at(101.0), "no case occupies the site");
     assert_eq!(
         replayed.tally().replies_unknown,
         1,
-        "the answer is about no case of this replay"
+        "the reply is about a case that this replay has not opened"
     );
 }
 
 #[test]
-fn a_case_that_only_another_configuration_opens_outlasts_a_start() {
+fn a_case_opened_only_by_the_replay_survives_a_start() {
     let dir = tempfile::tempdir().unwrap();
     let lax = street(vec![quick()]);
     let strict = street(vec![Rule {
@@ -337,20 +327,20 @@ fn a_case_that_only_another_configuration_opens_outlasts_a_start() {
 }
 
 #[test]
-fn a_case_that_only_one_of_two_configurations_takes_back_stands_as_it_stands_for_the_replay() {
+fn a_case_withdrawn_only_by_the_replay_is_restored_as_withdrawn() {
     let dir = tempfile::tempdir().unwrap();
     let patient = street(vec![quick()]);
     let mut hasty = Plan::clone(&patient);
     hasty.intake.let_go_after = Some(Duration::from_secs(600));
     let hasty = Arc::new(hasty);
-    let empty = |from: u32, to: u32| (from..to).step_by(10).map(|s| look("a", f64::from(s), vec![]));
+    let empty = |from: u32, to: u32| (from..to).step_by(10).map(|s| observed("a", f64::from(s), vec![]));
     let mut live = start(settings(dir.path()), at(0.0), &patient, vec![]);
     let first: Vec<Effect> = heap(1, 61, 0.8)
         .into_iter()
         .chain(empty(71, 1000))
         .flat_map(|i| live.apply(i))
         .collect();
-    let restored = remembered(&live);
+    let restored = cases_to_restore(&live);
     drop(live);
     let second = record(
         start(settings(dir.path()), at(1001.0), &patient, restored),
@@ -373,23 +363,23 @@ fn a_case_that_only_one_of_two_configurations_takes_back_stands_as_it_stands_for
     assert_eq!(
         (withdrawn(&effects), replayed.tally().withdrawn),
         (1, 1),
-        "once, though the store gave it back open"
+        "once, although the store restored it as open"
     );
     let (effects, _) = replay(dir.path(), &patient, Window::default());
     assert_eq!(withdrawn(&effects), 0);
 }
 
 #[test]
-fn clocks_that_jump_by_thousands_of_years_are_recorded() {
+fn clock_jumps_of_thousands_of_years_are_recorded() {
     let dir = tempfile::tempdir().unwrap();
     let plan = street(vec![quick()]);
     let year = |s: i64| Timestamp::from_second(s).unwrap();
     let ticks = [year(200_000_000_000), year(-200_000_000_000), at(0.0)];
-    // Otherwise all is ten thousand years old at once.
+    // Otherwise every file would exceed the maximum age at once.
     let settings = gridwatch_ledger::Settings {
         keep_for: Duration::MAX,
         ..settings(dir.path())
     };
     record(start(settings, at(0.0), &plan, vec![]), ticks.map(Input::Tick));
-    assert_eq!(happened(dir.path()), ticks.map(What::Tick));
+    assert_eq!(events(dir.path()), ticks.map(RecordedEvent::Tick));
 }

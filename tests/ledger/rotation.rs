@@ -1,27 +1,18 @@
-//! Files are followed by new ones by size and by age, the oldest go first, and each can be begun with.
+//! Files rotate by size and age, the oldest are deleted first, and a replay can start with any of them.
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use crate::engine_support::{HEAP, at, fixed, garbage, plan, rule};
-use crate::ledger_support::{files, read, record, replay, settings, start};
-use gridwatch_engine::{Effect, Input, Light, Observation, Plan, View};
-use gridwatch_ledger::{Settings, What, replay::Window};
+use crate::ledger_support::{files, look, read, record, replay, settings, start};
+use gridwatch_engine::{Effect, Input, Plan};
+use gridwatch_ledger::{RecordedEvent, Settings, replay::Window};
 
 fn street() -> Arc<Plan> {
     Arc::new(plan([("a", fixed())], vec![rule()]))
 }
 
 fn looks(seconds: impl Iterator<Item = u32>) -> impl Iterator<Item = Input> {
-    seconds.map(|s| {
-        Input::Observed(Observation {
-            camera: "a".into(),
-            at: at(s.into()),
-            view: View::Clear,
-            light: Light::Day,
-            detections: vec![garbage(0.8, HEAP)],
-            not_searched: Vec::new(),
-        })
-    })
+    seconds.map(|s| Input::Observed(look("a", s.into(), vec![garbage(0.8, HEAP)])))
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -34,7 +25,7 @@ fn names(dir: &Path) -> Vec<String> {
 const DAY: u32 = 86400;
 
 #[test]
-fn a_full_file_is_followed_by_one_that_can_be_begun_with() {
+fn a_replay_can_start_with_any_file_after_rotation_by_size() {
     let dir = tempfile::tempdir().unwrap();
     let settings = Settings {
         file_bytes: 2048,
@@ -52,17 +43,17 @@ fn a_full_file_is_followed_by_one_that_can_be_begun_with() {
     }
     assert_eq!(replay(dir.path(), &street(), Window::default()).0, live);
 
-    // Begun with a later file, nothing is filed that was filed before.
+    // Starting with a later file, cases filed before are not filed again.
     fs::remove_file(&all[0]).unwrap();
     let (entries, _) = read(dir.path());
-    assert!(matches!(&entries[1].what, What::Known(case) if case.state.is_open()));
+    assert!(matches!(&entries[1].event, RecordedEvent::KnownCase(case) if case.state.is_open()));
     let (effects, replayed) = replay(dir.path(), &street(), Window::default());
     assert!(!effects.iter().any(|e| matches!(e, Effect::Open(_))));
     assert_eq!(replayed.tally().not_filed.get("open_case_at_site"), Some(&1));
 }
 
 #[test]
-fn the_oldest_files_go_when_there_are_too_many_bytes() {
+fn the_oldest_files_are_deleted_above_the_size_limit() {
     let dir = tempfile::tempdir().unwrap();
     let settings = Settings {
         file_bytes: 4000,
@@ -79,14 +70,14 @@ fn the_oldest_files_go_when_there_are_too_many_bytes() {
     assert!(!left.contains(&"ledger-00000001.gwl".to_owned()), "{left:?}");
     let (entries, damage) = read(dir.path());
     assert_eq!(damage, []);
-    let What::Observed(last) = &entries.last().unwrap().what else {
+    let RecordedEvent::Observed(last) = &entries.last().unwrap().event else {
         panic!()
     };
-    assert_eq!(last.at, at(4990.0), "the newest stay");
+    assert_eq!(last.at, at(4990.0), "the newest records are kept");
 }
 
 #[test]
-fn a_file_is_a_day_long_at_most_and_goes_when_its_newest_record_is_too_old() {
+fn files_rotate_daily_and_are_deleted_when_their_newest_record_is_too_old() {
     let dir = tempfile::tempdir().unwrap();
     let settings = Settings {
         keep_for: Duration::from_secs(u64::from(3 * DAY)),
@@ -95,7 +86,7 @@ fn a_file_is_a_day_long_at_most_and_goes_when_its_newest_record_is_too_old() {
     let hourly = |days: u32| looks((0..days * DAY).step_by(3600));
     record(start(settings.clone(), at(0.0), &street(), vec![]), hourly(3));
     assert_eq!(names(dir.path()).len(), 3);
-    // A damaged one is nobody's to remove.
+    // Damaged files are never deleted.
     let damaged = dir.path().join("ledger-00000001.gwl.damaged");
     fs::copy(&files(dir.path())[0], &damaged).unwrap();
     record(

@@ -1,20 +1,24 @@
-//! `gridwatch replay --truth`: how cases are held against what was there.
+//! `gridwatch replay --truth`: evaluation of cases against ground truth.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, ops::RangeInclusive, path::Path, sync::Arc};
 
 use crate::engine_support::*;
-use crate::ledger_support::folder::{Folder, lines};
-use gridwatch_engine::{BBox, CaseState, Detection, Input, Light, LonLat, Observation, Plan, Reply, View, ZoneKind};
+use crate::ledger_support::{
+    folder::{Folder, lines},
+    look,
+};
+use gridwatch_engine::{BBox, CaseState, Detection, Input, LonLat, Observation, Plan, Reply, View, ZoneKind};
 use gridwatch_ledger::replay::truth::{
-    Truth, View as Seen, parse,
-    trial::{Missed, Outcome, Trial, Verdict},
+    GroundTruth, TruthView as Seen,
+    evaluation::{CaseVerdict, EvaluationReport, Evaluator, MissedProblem},
+    parse,
 };
 
 const HOUR: u32 = 3600;
 
-/// A problem in `HEAP`'s place at the gate.
-fn heap(id: &str, from: u32, to: u32) -> Truth {
-    Truth {
+/// A problem at the position of `HEAP`, seen by the camera `gate`.
+fn heap(id: &str, from: u32, to: u32) -> GroundTruth {
+    GroundTruth {
         id: id.into(),
         kind: "heap".into(),
         category: "0102".into(),
@@ -30,52 +34,48 @@ fn heap(id: &str, from: u32, to: u32) -> Truth {
     }
 }
 
-/// An engine and the trial of its cases.
-struct Court {
-    world: Harness,
-    trial: Trial,
-    verdicts: Vec<(Verdict, String)>,
+/// An engine and the evaluation of its cases.
+struct Scenario {
+    harness: Harness,
+    evaluator: Evaluator,
+    verdicts: Vec<(CaseVerdict, String)>,
 }
 
-impl Court {
-    fn new(plan: Plan, truths: Vec<Truth>) -> Self {
+impl Scenario {
+    fn new(plan: Plan, truths: Vec<GroundTruth>) -> Self {
         Self {
-            world: Harness::new(plan.clone()),
-            trial: Trial::new(truths, Arc::new(plan)),
+            harness: Harness::new(plan.clone()),
+            evaluator: Evaluator::new(truths, Arc::new(plan)),
             verdicts: Vec::new(),
         }
     }
 
-    /// One camera without a calibration, and the test's rule: a dwell of a minute, so that three must be in sight.
-    fn gate(truths: Vec<Truth>) -> Self {
+    /// One camera without calibration, and the rule of the tests: with its dwell of a minute a problem must be visible for three.
+    fn gate(truths: Vec<GroundTruth>) -> Self {
         Self::new(plan([("gate", fixed())], vec![rule()]), truths)
     }
 
-    /// Looks every 10 s from `from` to `to` that see `detections`.
-    fn looks(&mut self, (from, to): (u32, u32), view: View, detections: &[Detection]) {
-        for s in (from..=to).step_by(10) {
+    /// Looks every 10 s from `from` to `to`, with `detections`.
+    fn looks(&mut self, seconds: RangeInclusive<u32>, view: View, detections: &[Detection]) {
+        for s in seconds.step_by(10) {
             let look = Observation {
-                camera: "gate".into(),
-                at: at(s.into()),
                 view,
-                light: Light::Day,
-                detections: detections.to_vec(),
-                not_searched: Vec::new(),
+                ..look("gate", s.into(), detections.to_vec())
             };
-            self.trial.look(&look);
+            self.evaluator.observe(&look);
             self.apply(Input::Observed(look));
         }
     }
 
     fn apply(&mut self, input: Input) {
-        let effects = self.world.apply(input);
-        let judged = self.trial.take(&effects).into_iter();
+        let effects = self.harness.apply(input);
+        let judged = self.evaluator.apply(&effects).into_iter();
         self.verdicts
             .extend(judged.map(|(_, j)| (j.verdict, j.about.unwrap_or(j.kind))));
     }
 
     fn answer(&mut self, state: CaseState, seconds: u32) {
-        let case = self.world.opened().last().unwrap().id.clone();
+        let case = self.harness.opened().last().unwrap().id.clone();
         self.apply(Input::Reply(Reply {
             case,
             state,
@@ -85,8 +85,8 @@ impl Court {
         }));
     }
 
-    fn end(self) -> (Outcome, Vec<Missed>, Vec<(Verdict, String)>) {
-        let (outcome, missed) = self.trial.finish();
+    fn end(self) -> (EvaluationReport, Vec<MissedProblem>, Vec<(CaseVerdict, String)>) {
+        let (outcome, missed) = self.evaluator.finish();
         (outcome, missed, self.verdicts)
     }
 }
@@ -103,11 +103,11 @@ const ELSEWHERE: BBox = BBox {
 };
 
 #[test]
-fn a_case_of_a_problem_that_stands_is_right() {
-    let mut court = Court::gate(vec![heap("h", 0, 600)]);
-    court.looks((0, 590), View::Clear, &seen(HEAP));
-    let (outcome, missed, verdicts) = court.end();
-    assert_eq!(verdicts, [(Verdict::Right, "h".into())]);
+fn a_case_about_a_present_problem_is_right() {
+    let mut scenario = Scenario::gate(vec![heap("h", 0, 600)]);
+    scenario.looks(0..=590, View::Clear, &seen(HEAP));
+    let (outcome, missed, verdicts) = scenario.end();
+    assert_eq!(verdicts, [(CaseVerdict::Right, "h".into())]);
     let all = &outcome.all;
     assert_eq!(
         (all.precision, all.recall, all.repeated),
@@ -119,11 +119,11 @@ fn a_case_of_a_problem_that_stands_is_right() {
 }
 
 #[test]
-fn what_nobody_told_is_missed_and_a_case_elsewhere_is_false() {
-    let mut court = Court::gate(vec![heap("h", 0, 600)]);
-    court.looks((0, 590), View::Clear, &seen(ELSEWHERE));
-    let (outcome, missed, verdicts) = court.end();
-    assert_eq!(verdicts, [(Verdict::False, "nothing".into())]);
+fn an_unfiled_problem_is_missed_and_a_case_elsewhere_is_false() {
+    let mut scenario = Scenario::gate(vec![heap("h", 0, 600)]);
+    scenario.looks(0..=590, View::Clear, &seen(ELSEWHERE));
+    let (outcome, missed, verdicts) = scenario.end();
+    assert_eq!(verdicts, [(CaseVerdict::False, "nothing".into())]);
     assert_eq!((outcome.all.precision, outcome.all.recall), (Some(0.0), Some(0.0)));
     assert_eq!(outcome.all.wrong_about["nothing"], 1);
     assert_eq!(
@@ -133,44 +133,48 @@ fn what_nobody_told_is_missed_and_a_case_elsewhere_is_false() {
 }
 
 #[test]
-fn a_false_case_says_what_lawful_thing_it_is_about() {
-    let lawful = Truth {
+fn a_false_case_names_the_lawful_object_it_is_about() {
+    let lawful = GroundTruth {
         problem: false,
         kind: "bags for the lorry".into(),
         ..heap("bags", 0, 600)
     };
-    let mut court = Court::gate(vec![lawful]);
-    court.looks((0, 590), View::Clear, &seen(HEAP));
-    let (outcome, _, verdicts) = court.end();
-    assert_eq!(verdicts, [(Verdict::False, "bags".into())]);
+    let mut scenario = Scenario::gate(vec![lawful]);
+    scenario.looks(0..=590, View::Clear, &seen(HEAP));
+    let (outcome, _, verdicts) = scenario.end();
+    assert_eq!(verdicts, [(CaseVerdict::False, "bags".into())]);
     assert_eq!(outcome.all.wrong_about["bags for the lorry"], 1);
     assert_eq!((outcome.all.problems, outcome.all.recall), (0, None));
 }
 
 #[test]
-fn a_case_before_or_after_the_thing_is_false() {
+fn a_case_before_or_after_the_problem_is_false() {
     for (from, to) in [(1000, 2000), (0, 1)] {
-        let mut court = Court::gate(vec![heap("h", from, to)]);
-        court.looks((300, 600), View::Clear, &seen(HEAP));
-        assert_eq!(court.end().2, [(Verdict::False, "nothing".into())], "{from} {to}");
+        let mut scenario = Scenario::gate(vec![heap("h", from, to)]);
+        scenario.looks(300..=600, View::Clear, &seen(HEAP));
+        assert_eq!(
+            scenario.end().2,
+            [(CaseVerdict::False, "nothing".into())],
+            "{from} {to}"
+        );
     }
 }
 
 #[test]
-fn what_stood_too_short_was_hidden_or_in_no_clear_view_is_not_asked_for() {
+fn problems_visible_too_briefly_or_without_a_clear_view_are_not_expected() {
     let enough = heap("enough", 0, 190);
     let short = heap("short", 0, 170);
-    let hidden = Truth {
+    let hidden = GroundTruth {
         views: vec![Seen {
             hidden_s: vec![(20.0, 50.0), (60.0, 70.0)],
             ..enough.views[0].clone()
         }],
         ..heap("hidden", 0, 190)
     };
-    let asked = |truth: Truth, view| {
-        let mut court = Court::gate(vec![truth]);
-        court.looks((0, 300), view, &[]);
-        court.end().0.all.asked
+    let asked = |truth: GroundTruth, view| {
+        let mut scenario = Scenario::gate(vec![truth]);
+        scenario.looks(0..=300, view, &[]);
+        scenario.end().0.all.asked
     };
     assert_eq!(asked(enough.clone(), View::Clear), 1);
     assert_eq!(asked(short, View::Clear), 0);
@@ -179,47 +183,47 @@ fn what_stood_too_short_was_hidden_or_in_no_clear_view_is_not_asked_for() {
 }
 
 #[test]
-fn a_second_case_of_a_problem_repeats_it_unless_it_came_back() {
-    // Rejected, and filed again when a box lies where the rejected one did not.
-    let large = Truth {
+fn a_second_case_about_a_problem_is_repeated_unless_linked() {
+    // Rejected, then filed again because the new box does not overlap the rejected one.
+    let large = GroundTruth {
         views: vec![Seen {
             bbox: bbox(0.3, 0.4, 0.7, 0.6),
             ..heap("h", 0, HOUR).views[0].clone()
         }],
         ..heap("h", 0, HOUR)
     };
-    let mut court = Court::gate(vec![large]);
-    court.looks((0, 200), View::Clear, &seen(bbox(0.32, 0.5, 0.40, 0.6)));
-    court.answer(CaseState::Rejected, 205);
-    court.looks((210, 800), View::Clear, &seen(bbox(0.6, 0.5, 0.68, 0.6)));
-    let (outcome, _, verdicts) = court.end();
+    let mut scenario = Scenario::gate(vec![large]);
+    scenario.looks(0..=200, View::Clear, &seen(bbox(0.32, 0.5, 0.40, 0.6)));
+    scenario.answer(CaseState::Rejected, 205);
+    scenario.looks(210..=800, View::Clear, &seen(bbox(0.6, 0.5, 0.68, 0.6)));
+    let (outcome, _, verdicts) = scenario.end();
     assert_eq!(
         verdicts,
-        [(Verdict::Right, "h".into()), (Verdict::Repeated, "h".into())]
+        [(CaseVerdict::Right, "h".into()), (CaseVerdict::Repeated, "h".into())]
     );
     assert_eq!((outcome.all.repeats, outcome.all.repeated), (1, Some(0.5)));
-    assert_eq!(outcome.all.precision, Some(1.0), "it is about a problem all the same");
+    assert_eq!(outcome.all.precision, Some(1.0), "it is still about a problem");
 }
 
 #[test]
-fn a_linked_case_after_the_first_was_closed_is_no_repetition() {
-    let mut court = Court::gate(vec![heap("h", 0, 5 * HOUR)]);
-    court.looks((0, 200), View::Clear, &seen(HEAP));
-    court.answer(CaseState::Closed, 205);
-    // Nobody sees it for an hour, so that it is too late to reopen the case.
-    court.looks((HOUR, 2 * HOUR), View::Clear, &[]);
-    court.looks((2 * HOUR, 3 * HOUR), View::Clear, &seen(HEAP));
-    let (outcome, _, verdicts) = court.end();
+fn a_linked_case_after_closing_is_a_recurrence_and_not_repeated() {
+    let mut scenario = Scenario::gate(vec![heap("h", 0, 5 * HOUR)]);
+    scenario.looks(0..=200, View::Clear, &seen(HEAP));
+    scenario.answer(CaseState::Closed, 205);
+    // No look for an hour, so that it is too late to reopen the case.
+    scenario.looks(HOUR..=2 * HOUR, View::Clear, &[]);
+    scenario.looks(2 * HOUR..=3 * HOUR, View::Clear, &seen(HEAP));
+    let (outcome, _, verdicts) = scenario.end();
     assert_eq!(
         verdicts,
-        [(Verdict::Right, "h".into()), (Verdict::Recurrence, "h".into())]
+        [(CaseVerdict::Right, "h".into()), (CaseVerdict::Recurrence, "h".into())]
     );
     assert_eq!((outcome.all.repeats, outcome.all.recurrences), (0, 1));
 }
 
 #[test]
-fn the_open_case_of_a_neighbour_speaks_for_a_problem_until_it_is_closed() {
-    let beside = |from, to| Truth {
+fn the_open_case_of_another_problem_covers_a_site_until_it_is_closed() {
+    let beside = |from, to| GroundTruth {
         views: vec![Seen {
             bbox: ELSEWHERE,
             ..heap("", 0, 1).views[0].clone()
@@ -227,13 +231,13 @@ fn the_open_case_of_a_neighbour_speaks_for_a_problem_until_it_is_closed() {
         ..heap("beside", from, to)
     };
     let run = |closed: bool, to| {
-        let mut court = Court::gate(vec![heap("h", 0, 600), beside(600, to)]);
-        court.looks((0, 590), View::Clear, &seen(HEAP));
+        let mut scenario = Scenario::gate(vec![heap("h", 0, 600), beside(600, to)]);
+        scenario.looks(0..=590, View::Clear, &seen(HEAP));
         if closed {
-            court.answer(CaseState::Closed, 595);
+            scenario.answer(CaseState::Closed, 595);
         }
-        court.looks((600, to), View::Clear, &[]);
-        court.end().0.all
+        scenario.looks(600..=to, View::Clear, &[]);
+        scenario.end().0.all
     };
     let held = run(false, 900);
     assert_eq!(
@@ -244,63 +248,63 @@ fn the_open_case_of_a_neighbour_speaks_for_a_problem_until_it_is_closed() {
     let missed = run(true, 900);
     assert_eq!((missed.asked, missed.held, missed.missed), (2, 0, 1));
 
-    // In another zone it is another site.
+    // Another zone is another site.
     let mut camera = fixed();
     camera.zones = vec![
         zone("left", ZoneKind::Watch, (0.0, 0.3), (0.0, 1.0)),
         zone("right", ZoneKind::Watch, (0.3, 1.0), (0.0, 1.0)),
     ];
     let plan = plan([("gate", camera)], vec![rule()]);
-    let mut court = Court::new(plan, vec![heap("h", 0, 600), beside(600, 900)]);
-    court.looks((0, 590), View::Clear, &seen(HEAP));
-    court.looks((600, 900), View::Clear, &[]);
-    assert_eq!(court.end().0.all.missed, 1);
+    let mut scenario = Scenario::new(plan, vec![heap("h", 0, 600), beside(600, 900)]);
+    scenario.looks(0..=590, View::Clear, &seen(HEAP));
+    scenario.looks(600..=900, View::Clear, &[]);
+    assert_eq!(scenario.end().0.all.missed, 1);
 }
 
 #[test]
-fn a_place_alone_is_matched_by_distance_in_calibrated_views() {
+fn a_place_without_views_is_matched_by_distance_in_calibrated_views() {
     let camera = Pinhole::towards_here((14.0, 2.0), 6.0);
     let plan_of = || plan([("gate", camera.plan(0.0))], vec![rule()]);
-    let at_place = |east: f64| Truth {
+    let at_place = |east: f64| GroundTruth {
         views: Vec::new(),
         place: Some(gridwatch_engine::geometry::LocalPlane::at(HERE).lon_lat(east, 0.0)),
         ..heap("h", 0, 600)
     };
-    for (east, verdict) in [(0.5, Verdict::Right), (6.0, Verdict::False)] {
-        let mut court = Court::new(plan_of(), vec![at_place(east)]);
-        court.looks((0, 590), View::Clear, &seen(camera.frames((0.0, 0.0))));
-        let (outcome, _, verdicts) = court.end();
+    for (east, verdict) in [(0.5, CaseVerdict::Right), (6.0, CaseVerdict::False)] {
+        let mut scenario = Scenario::new(plan_of(), vec![at_place(east)]);
+        scenario.looks(0..=590, View::Clear, &seen(camera.frames((0.0, 0.0))));
+        let (outcome, _, verdicts) = scenario.end();
         assert_eq!(verdicts[0].0, verdict, "{east} m off");
         assert_eq!(outcome.all.asked, 1);
     }
 }
 
 #[test]
-fn a_line_that_is_no_truth_is_named_with_file_and_line() {
+fn an_invalid_line_is_reported_with_file_and_line() {
     let plan = plan([("gate", fixed())], vec![rule()]);
     let good = serde_json::to_string(&heap("a", 0, 600)).unwrap();
     let parsed = parse(Path::new("t.jsonl"), &format!("{good}\n\n"), &plan).unwrap();
     assert_eq!(parsed, [heap("a", 0, 600)]);
-    let nowhere = Truth {
+    let nowhere = GroundTruth {
         views: Vec::new(),
         place: Some(LonLat { lon: 200.0, lat: 0.0 }),
         ..heap("b", 0, 600)
     };
-    let hidden = Truth {
+    let hidden = GroundTruth {
         views: vec![Seen {
             hidden_s: vec![(30.0, 20.0)],
             ..heap("b", 0, 1).views[0].clone()
         }],
         ..heap("b", 0, 600)
     };
-    let line = |truth: &Truth| serde_json::to_string(truth).unwrap();
+    let line = |truth: &GroundTruth| serde_json::to_string(truth).unwrap();
     for (second, reason) in [
-        ("{".to_owned(), "no truth"),
-        (good.clone(), "was given before"),
-        (line(&heap("b", 600, 600)), "not later than"),
-        (line(&nowhere), "no longitude"),
+        ("{".to_owned(), "invalid truth"),
+        (good.clone(), "duplicate id"),
+        (line(&heap("b", 600, 600)), "must be later than"),
+        (line(&nowhere), "not a valid longitude"),
         (line(&hidden), "not in order"),
-        (line(&heap("b", 0, 9)).replace("gate", "gait"), "no camera"),
+        (line(&heap("b", 0, 9)).replace("gate", "gait"), "unknown camera"),
         (line(&heap("b", 0, 9)).replace("\"x2\":0.55", "\"x2\":1.55"), "x1 < x2"),
         (line(&heap("b", 0, 9)).replace("\"kind\"", "\"sort\""), "sort"),
     ] {
@@ -311,12 +315,12 @@ fn a_line_that_is_no_truth_is_named_with_file_and_line() {
 }
 
 #[test]
-fn replay_ends_with_precision_recall_and_repeated() {
+fn replay_reports_precision_recall_and_repeated_cases() {
     let folder = Folder::new();
     let config = folder.config("edge.toml", &[]);
     let truth = folder.dir.path().join("truth.jsonl");
-    // The record holds two stalls: one at the beginning, and one after an hour.
-    let stall = |id: &str, from: f64, to: f64| Truth {
+    // The ledger has two stalls: one at the beginning, and one after an hour.
+    let stall = |id: &str, from: f64, to: f64| GroundTruth {
         id: id.into(),
         kind: "stall".into(),
         category: "0501".into(),
@@ -330,7 +334,7 @@ fn replay_ends_with_precision_recall_and_repeated() {
             hidden_s: Vec::new(),
         }],
     };
-    let text = |truths: &[Truth]| -> String {
+    let text = |truths: &[GroundTruth]| -> String {
         truths
             .iter()
             .map(|t| serde_json::to_string(t).unwrap() + "\n")
@@ -342,9 +346,9 @@ fn replay_ends_with_precision_recall_and_repeated() {
     )
     .unwrap();
     let with_truth = ["--json", "--truth", truth.to_str().unwrap()];
-    let told = lines(&folder.replay(&config, &with_truth));
-    let [first, second, missed, summary] = &told[..] else {
-        panic!("{told:?}")
+    let printed = lines(&folder.replay(&config, &with_truth));
+    let [first, second, missed, summary] = &printed[..] else {
+        panic!("{printed:?}")
     };
     assert_eq!((&first["verdict"], &first["about"]), (&"right".into(), &"one".into()));
     assert_eq!(second["verdict"], "false");
@@ -369,7 +373,7 @@ fn replay_ends_with_precision_recall_and_repeated() {
     );
     assert!(table.contains("MISSED: stall never seen"), "{table}");
 
-    // Without it the same cases and counts, and nothing more.
+    // Without --truth, the same cases and counts without the evaluation.
     let plain = lines(&folder.replay(&config, &["--json"]));
     assert_eq!(plain.len(), 3);
     assert!(plain[2].get("precision").is_none() && plain[0].get("verdict").is_none());
@@ -378,7 +382,7 @@ fn replay_ends_with_precision_recall_and_repeated() {
     let refused = folder.replay(&config, &with_truth);
     let why = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(3), "{why}");
-    assert!(why.contains("truth.jsonl:1: no truth"), "{why}");
+    assert!(why.contains("truth.jsonl:1: invalid truth"), "{why}");
     let both = folder.replay(&config, &["--truth", "t", "--compare", "o"]);
     assert_eq!(both.status.code(), Some(2));
 }

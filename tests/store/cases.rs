@@ -1,10 +1,10 @@
-//! A case is committed once with everything that belongs to it, or not at all; what is said about it later is kept.
+//! A case is committed completely or not at all; what happens to it later is kept in its history.
 
 use crate::filing;
 use crate::filing::{at, case, file, form, pictures, record, revision, unsealed};
 use gridwatch_contract::{CaseRecord, ReplyMessage, ReportKind};
 use gridwatch_engine::CaseState;
-use gridwatch_store::{Applied, Filter, OutboxKind, Store, StoreError, evidence_file};
+use gridwatch_store::{Filter, OutboxKind, ReplyOutcome, Store, StoreError, evidence_file};
 
 fn reply(case: &str, state: CaseState) -> ReplyMessage {
     ReplyMessage {
@@ -18,7 +18,7 @@ fn reply(case: &str, state: CaseState) -> ReplyMessage {
 }
 
 #[test]
-fn a_case_is_there_whole_after_the_store_was_closed() {
+fn a_committed_case_is_complete_after_reopening_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let id = file(&mut Store::open(dir.path()).unwrap(), 1);
 
@@ -31,7 +31,7 @@ fn a_case_is_there_whole_after_the_store_was_closed() {
     for path in found.evidence.values() {
         assert!(path.is_file(), "{}", path.display());
     }
-    let open = store.remembered(at(0)).unwrap();
+    let open = store.cases_to_restore(at(0)).unwrap();
     assert_eq!(open.len(), 1);
     assert_eq!((open[0].id.as_str(), open[0].state), (id.as_str(), CaseState::Filed));
     assert_eq!(
@@ -41,7 +41,7 @@ fn a_case_is_there_whole_after_the_store_was_closed() {
 }
 
 #[test]
-fn pictures_go_before_the_case_that_names_them() {
+fn pictures_are_sent_before_the_case_record() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let id = file(&mut store, 1);
@@ -51,7 +51,7 @@ fn pictures_go_before_the_case_that_names_them() {
             rows.iter().all(|r| matches!(r.kind, OutboxKind::Evidence { .. })),
             "{rows:?}"
         );
-        store.outbox_done(rows[0].seq, filing::at(9999)).unwrap();
+        store.outbox_acknowledged(rows[0].seq, filing::at(9999)).unwrap();
     }
     let rows = store.outbox_next(10).unwrap();
     let [row] = &rows[..] else { panic!("{rows:?}") };
@@ -59,67 +59,67 @@ fn pictures_go_before_the_case_that_names_them() {
         panic!("{row:?}")
     };
     assert_eq!(serde_json::from_str::<CaseRecord>(json).unwrap().case_id, id);
-    store.outbox_done(row.seq, filing::at(9999)).unwrap();
+    store.outbox_acknowledged(row.seq, filing::at(9999)).unwrap();
     assert_eq!(store.outbox_depth().unwrap().waiting, 0);
 }
 
 #[test]
-fn a_case_without_its_pictures_is_refused_and_leaves_nothing() {
+fn a_case_without_its_pictures_is_rejected_and_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let mut without = record(&case(1), Vec::new());
-    let refused = store.commit_case(&without, &case(1), &form());
-    assert!(matches!(refused, Err(StoreError::NoEvidence { .. })), "{refused:?}");
+    let result = store.commit_case(&without, &case(1), &form());
+    assert!(matches!(result, Err(StoreError::InvalidEvidence { .. })), "{result:?}");
 
     without.evidence = pictures(dir.path(), 1);
     std::fs::remove_file(evidence_file::path(dir.path(), &without.evidence[1].sha256)).unwrap();
-    let refused = store.commit_case(&without, &case(1), &form());
-    assert!(matches!(refused, Err(StoreError::NoEvidence { .. })), "{refused:?}");
+    let result = store.commit_case(&without, &case(1), &form());
+    assert!(matches!(result, Err(StoreError::InvalidEvidence { .. })), "{result:?}");
     assert!(store.cases(Filter::default()).unwrap().is_empty());
     assert_eq!(store.outbox_depth().unwrap().waiting, 0);
 }
 
 #[test]
-fn the_same_case_is_not_committed_twice() {
+fn committing_a_case_twice_fails() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     file(&mut store, 1);
     let again = record(&case(1), pictures(dir.path(), 1));
-    let refused = store.commit_case(&again, &case(1), &form());
-    assert!(matches!(refused, Err(StoreError::Exists { .. })), "{refused:?}");
+    let result = store.commit_case(&again, &case(1), &form());
+    assert!(matches!(result, Err(StoreError::CaseExists { .. })), "{result:?}");
     assert_eq!(store.outbox_depth().unwrap().waiting, 4);
 }
 
 #[test]
-fn what_the_platform_said_is_kept_and_not_sent_back() {
+fn a_reply_is_recorded_and_not_echoed_to_the_platform() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let id = file(&mut store, 1);
     let decided = revision(&id, CaseState::Rejected, 4000, "不属实");
     let message = reply(&id, CaseState::Rejected);
     let applied = store.apply_reply(&message, at(4000), Some(&decided), &form()).unwrap();
-    assert_eq!(applied, Applied::Revised(2));
-    // The broker delivers at least once: the engine decides nothing the second time.
+    assert_eq!(applied, ReplyOutcome::Revised(2));
+    // The broker delivers at least once; the engine ignores the repeated reply.
     let applied = store.apply_reply(&message, at(4001), None, &form()).unwrap();
-    assert_eq!(applied, Applied::Noted);
+    assert_eq!(applied, ReplyOutcome::Noted);
 
     let found = store.case(&id).unwrap().unwrap();
     assert_eq!((found.record.state, found.record.revision), (CaseState::Rejected, 2));
     assert_eq!(found.record.platform_task_no.as_deref(), Some("T-2026-0042"));
-    let said: Vec<_> = found
+    let entries: Vec<_> = found
         .history
         .iter()
         .map(|h| (h.author.as_str(), h.state, h.revision))
         .collect();
     assert_eq!(
-        said,
+        entries,
         [
             ("box", CaseState::Filed, 1),
             ("platform", CaseState::Rejected, 2),
             ("platform", CaseState::Rejected, 2)
         ]
     );
-    assert_eq!(found.queued, 4, "nothing was added to the outbox");
+    assert_eq!(found.queued, 4, "the outbox is unchanged");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_withdrawal_is_sent() {
     let id = file(&mut store, 1);
     for _ in 0..4 {
         let seq = store.outbox_next(1).unwrap()[0].seq;
-        store.outbox_done(seq, filing::at(9999)).unwrap();
+        store.outbox_acknowledged(seq, filing::at(9999)).unwrap();
     }
     let number = store
         .revise(
@@ -155,29 +155,29 @@ fn a_withdrawal_is_sent() {
 }
 
 #[test]
-fn what_was_taken_back_may_be_closed_and_its_history_says_who_did_what() {
+fn a_withdrawn_case_can_be_closed_and_its_history_names_the_authors() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let id = file(&mut store, 1);
     let withdrawn = revision(&id, CaseState::Withdrawn, 4000, "its place was empty");
     store.revise(&withdrawn, &form()).unwrap();
-    // An answer that crossed the withdrawal is on record, and what the engine makes of it is nothing.
+    // A reply that crossed the withdrawal is recorded without effect.
     let crossed = reply(&id, CaseState::Accepted);
     let noted = store.apply_reply(&crossed, at(4001), None, &form()).unwrap();
-    assert_eq!(noted, Applied::Noted);
+    assert_eq!(noted, ReplyOutcome::Noted);
     let closed = revision(&id, CaseState::Closed, 4002, "");
-    let answer = reply(&id, CaseState::Closed);
-    let revised = store.apply_reply(&answer, at(4002), Some(&closed), &form()).unwrap();
-    assert_eq!(revised, Applied::Revised(3));
+    let closing = reply(&id, CaseState::Closed);
+    let revised = store.apply_reply(&closing, at(4002), Some(&closed), &form()).unwrap();
+    assert_eq!(revised, ReplyOutcome::Revised(3));
 
     let found = store.case(&id).unwrap().unwrap();
-    let said: Vec<_> = found
+    let entries: Vec<_> = found
         .history
         .iter()
         .map(|h| (h.author.as_str(), h.state, h.revision))
         .collect();
     assert_eq!(
-        said,
+        entries,
         [
             ("box", CaseState::Filed, 1),
             ("box", CaseState::Withdrawn, 2),
@@ -186,11 +186,11 @@ fn what_was_taken_back_may_be_closed_and_its_history_says_who_did_what() {
         ]
     );
     assert_eq!(found.history[1].reason.as_deref(), Some("its place was empty"));
-    assert_eq!(found.queued, 5, "three pictures, the case, and that it is taken back");
+    assert_eq!(found.queued, 5, "three pictures, the case and its withdrawal");
 }
 
 #[test]
-fn the_engine_remembers_what_is_open_and_for_a_while_what_is_over() {
+fn open_cases_are_restored_and_closed_ones_for_a_limited_time() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let states = [
@@ -206,20 +206,25 @@ fn the_engine_remembers_what_is_open_and_for_a_while_what_is_over() {
         if state == CaseState::Withdrawn {
             store.revise(&decided, &form()).unwrap();
         } else {
-            let said = reply(&id, state);
-            store.apply_reply(&said, at(5000), Some(&decided), &form()).unwrap();
+            let message = reply(&id, state);
+            store.apply_reply(&message, at(5000), Some(&decided), &form()).unwrap();
         }
     }
     const DAY: i64 = 24 * 3600;
-    let remembered = |days: i64| -> Vec<_> {
+    let restored = |days: i64| -> Vec<_> {
         let now = at(5000 + days * DAY);
-        store.remembered(now).unwrap().into_iter().map(|c| c.state).collect()
+        store
+            .cases_to_restore(now)
+            .unwrap()
+            .into_iter()
+            .map(|c| c.state)
+            .collect()
     };
     use CaseState::{Closed, Dispatched, DuplicateOf, Rejected, Withdrawn};
-    assert_eq!(remembered(1), [Dispatched, Rejected, Closed, DuplicateOf, Withdrawn]);
-    assert_eq!(remembered(2), [Dispatched, Rejected, Closed, Withdrawn]);
-    assert_eq!(remembered(8), [Dispatched, Rejected]);
-    assert_eq!(remembered(31), [Dispatched]);
+    assert_eq!(restored(1), [Dispatched, Rejected, Closed, DuplicateOf, Withdrawn]);
+    assert_eq!(restored(2), [Dispatched, Rejected, Closed, Withdrawn]);
+    assert_eq!(restored(8), [Dispatched, Rejected]);
+    assert_eq!(restored(31), [Dispatched]);
 }
 
 #[test]
@@ -227,12 +232,12 @@ fn a_reply_about_an_unknown_case_is_an_error_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let unknown = "01JW0000000000000000000000";
-    let refused = store.apply_reply(&reply(unknown, CaseState::Accepted), at(0), None, &form());
-    assert!(matches!(refused, Err(StoreError::UnknownCase { .. })), "{refused:?}");
+    let result = store.apply_reply(&reply(unknown, CaseState::Accepted), at(0), None, &form());
+    assert!(matches!(result, Err(StoreError::UnknownCase { .. })), "{result:?}");
 }
 
 #[test]
-fn the_list_filters_by_state_and_shows_what_is_queued() {
+fn the_list_filters_by_state_and_counts_queued_messages() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let (first, second) = (file(&mut store, 1), file(&mut store, 2));
@@ -254,48 +259,48 @@ fn the_list_filters_by_state_and_shows_what_is_queued() {
 }
 
 #[test]
-fn one_daemon_has_a_state_directory_and_others_are_told() {
+fn a_second_daemon_on_the_same_state_directory_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let second = store.outbox_handle().unwrap();
     drop(store);
-    let refused = Store::open(dir.path());
-    assert!(matches!(refused, Err(StoreError::Busy { .. })), "{refused:?}");
+    let result = Store::open(dir.path());
+    assert!(matches!(result, Err(StoreError::Busy { .. })), "{result:?}");
     drop(second);
     assert!(Store::open(dir.path()).is_ok());
 }
 
 #[test]
-fn reading_where_no_daemon_ran_says_so() {
+fn reading_an_empty_state_directory_fails_and_creates_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let refused = Store::open_read_only(dir.path());
-    assert!(matches!(refused, Err(StoreError::Missing { .. })), "{refused:?}");
+    let result = Store::open_read_only(dir.path());
+    assert!(matches!(result, Err(StoreError::Missing { .. })), "{result:?}");
     assert!(
         std::fs::read_dir(dir.path()).unwrap().next().is_none(),
-        "nothing was made"
+        "nothing was created"
     );
 }
 
 #[test]
-fn what_the_engine_knew_is_there_after_the_store_was_closed_and_nonsense_is_set_aside() {
+fn a_snapshot_survives_reopening_and_an_unreadable_one_is_moved_aside() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    assert_eq!(store.snapshot().unwrap(), None);
+    assert_eq!(store.load_snapshot().unwrap(), None);
     let snapshot = gridwatch_engine::Engine::new().snapshot();
     for second in [0, 60] {
-        store.keep_snapshot(at(second), &snapshot).unwrap();
+        store.save_snapshot(at(second), &snapshot).unwrap();
     }
     drop(store);
     let store = Store::open(dir.path()).unwrap();
-    assert_eq!(store.snapshot().unwrap(), Some(snapshot));
+    assert_eq!(store.load_snapshot().unwrap(), Some(snapshot));
     drop(store);
     let db = rusqlite::Connection::open(dir.path().join("gridwatch.db")).unwrap();
     db.execute("UPDATE engine_state SET snapshot = '{\"cameras\": 7}'", [])
         .unwrap();
     drop(db);
     let store = Store::open(dir.path()).unwrap();
-    assert_eq!(store.snapshot().unwrap(), None);
-    let aside = std::fs::read_to_string(dir.path().join("engine-state.unreadable.json")).unwrap();
-    assert_eq!(aside, "{\"cameras\": 7}");
-    assert_eq!(store.snapshot().unwrap(), None, "once");
+    assert_eq!(store.load_snapshot().unwrap(), None);
+    let moved = std::fs::read_to_string(dir.path().join("engine-state.unreadable.json")).unwrap();
+    assert_eq!(moved, "{\"cameras\": 7}");
+    assert_eq!(store.load_snapshot().unwrap(), None, "once");
 }

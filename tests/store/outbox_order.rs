@@ -1,5 +1,5 @@
-//! Whatever the broker answers and in whatever order: nothing leaves the outbox but what was delivered, and no case goes
-//! before its pictures. Checked against a plain list.
+//! Whatever the broker answers, in whatever order: a row leaves the outbox only when it was delivered, and no case is sent before its
+//! pictures. Checked against a simple model.
 
 use crate::filing;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,9 +11,9 @@ use proptest::prelude::*;
 #[derive(Debug, Clone)]
 enum Step {
     File,
-    /// The answer about one of the rows that may go: which (modulo their number), and what.
+    /// The broker's answer about one of the rows that may be sent; the index is taken modulo their number.
     Answer(usize, Answer),
-    /// The connection ended.
+    /// The connection was lost.
     Reconnect,
     Release,
 }
@@ -39,13 +39,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the platform has, and what was refused for good.
+/// The state of the platform, and the quarantined cases.
 #[derive(Default)]
-struct World {
-    /// Pictures offered and taken (heard or not) since the case was last rewound.
-    taken: BTreeMap<String, u32>,
+struct Model {
+    /// Pictures per case that the broker accepted without a subscriber since the last reconnect.
+    unheard: BTreeMap<String, u32>,
     cases: BTreeSet<String>,
-    held: BTreeSet<String>,
+    quarantined: BTreeSet<String>,
 }
 
 proptest! {
@@ -55,8 +55,8 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let mut store = Store::open(dir.path()).unwrap();
         let mut filed = Vec::new();
-        let mut world = World::default();
-        // Pictures that were delivered, per case: they are gone for good.
+        let mut model = Model::default();
+        // Pictures delivered per case; they have left the outbox.
         let mut delivered: BTreeMap<String, u32> = BTreeMap::new();
         for step in steps {
             match step {
@@ -65,20 +65,20 @@ proptest! {
                     filed.push(file(&mut store, n));
                 }
                 Step::Reconnect => {
-                    store.outbox_rewind().unwrap();
-                    world.taken.clear();
+                    store.outbox_resend_unheard().unwrap();
+                    model.unheard.clear();
                 }
                 Step::Release => {
                     store.outbox_release(None).unwrap();
-                    world.held.clear();
+                    model.quarantined.clear();
                 }
                 Step::Answer(which, answer) => {
                     let rows = store.outbox_next(1000).unwrap();
                     for row in &rows {
-                        prop_assert!(!world.held.contains(&row.case_id), "a quarantined case is not offered");
-                        prop_assert!(!world.cases.contains(&row.case_id), "a delivered case is not offered");
+                        prop_assert!(!model.quarantined.contains(&row.case_id), "a quarantined case is not offered");
+                        prop_assert!(!model.cases.contains(&row.case_id), "a delivered case is not offered");
                         if matches!(row.kind, OutboxKind::Case { .. }) {
-                            let out = delivered.get(&row.case_id).unwrap_or(&0) + world.taken.get(&row.case_id).unwrap_or(&0);
+                            let out = delivered.get(&row.case_id).unwrap_or(&0) + model.unheard.get(&row.case_id).unwrap_or(&0);
                             prop_assert_eq!(out, 3, "a case waits for its pictures");
                         }
                     }
@@ -86,41 +86,41 @@ proptest! {
                     let case = matches!(row.kind, OutboxKind::Case { .. });
                     match answer {
                         Answer::Delivered => {
-                            store.outbox_done(row.seq, filing::at(9999)).unwrap();
+                            store.outbox_acknowledged(row.seq, filing::at(9999)).unwrap();
                             if case {
-                                world.cases.insert(row.case_id.clone());
+                                model.cases.insert(row.case_id.clone());
                             } else {
                                 *delivered.entry(row.case_id.clone()).or_default() += 1;
                             }
                         }
                         Answer::Unheard if case => {
-                            store.outbox_rewind().unwrap();
-                            world.taken.clear();
+                            store.outbox_resend_unheard().unwrap();
+                            model.unheard.clear();
                         }
                         Answer::Unheard => {
-                            store.outbox_unheard(row.seq).unwrap();
-                            *world.taken.entry(row.case_id.clone()).or_default() += 1;
+                            store.outbox_mark_unheard(row.seq).unwrap();
+                            *model.unheard.entry(row.case_id.clone()).or_default() += 1;
                         }
                         Answer::Refused => {
                             store.outbox_quarantine(row.seq, "refused").unwrap();
-                            world.taken.remove(&row.case_id);
-                            world.held.insert(row.case_id.clone());
+                            model.unheard.remove(&row.case_id);
+                            model.quarantined.insert(row.case_id.clone());
                         }
                     }
                 }
             }
-            // Every case is delivered or still in the outbox.
+            // Every case was delivered or is still in the outbox.
             for id in &filed {
                 let file = store.case(id).unwrap().unwrap();
-                prop_assert_eq!(world.cases.contains(id), file.queued == 0, "{}", id);
-                prop_assert_eq!(world.held.contains(id), file.quarantined.is_some(), "{}", id);
+                prop_assert_eq!(model.cases.contains(id), file.queued == 0, "{}", id);
+                prop_assert_eq!(model.quarantined.contains(id), file.quarantined.is_some(), "{}", id);
             }
         }
-        // In the end a broker that takes everything empties it.
+        // A broker that accepts everything empties it in the end.
         store.outbox_release(None).unwrap();
-        store.outbox_rewind().unwrap();
+        store.outbox_resend_unheard().unwrap();
         while let Some(row) = store.outbox_next(1).unwrap().into_iter().next() {
-            store.outbox_done(row.seq, filing::at(9999)).unwrap();
+            store.outbox_acknowledged(row.seq, filing::at(9999)).unwrap();
         }
         prop_assert_eq!(store.outbox_depth().unwrap(), Default::default());
     }

@@ -1,4 +1,4 @@
-//! What the camera tests share: clips made once, a farm, and waiting for conditions.
+//! Helpers of the camera tests: test clips, a farm of one camera, and waiting for conditions.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -15,22 +15,22 @@ use std::{
 };
 
 use gridwatch_camera::{
-    Keyframe, Picture, Slot, State, Transport,
-    receive::{Patience, Receiver, Settings},
+    CameraState, Keyframe, Picture, Slot, Transport,
+    receive::{Receiver, ReceiverSettings, Timeouts},
 };
 use gridwatch_farm::{Auth, Clip, Farm, FarmConfig, MountConfig};
 
-/// Longest wait for anything. Only a test that fails takes it.
-pub const LONG: Duration = Duration::from_secs(60);
+/// Longest wait for a condition; only a failing test waits this long.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Waits until `what` holds. Panics with `goal` after [`LONG`].
-pub fn until<T>(goal: &str, mut what: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + LONG;
+/// Polls `condition` until it returns a value. Panics with `goal` after [`TIMEOUT`].
+pub fn until<T>(goal: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + TIMEOUT;
     loop {
-        if let Some(found) = what() {
+        if let Some(found) = condition() {
             return found;
         }
-        assert!(Instant::now() < end, "waited {LONG:?} in vain: {goal}");
+        assert!(Instant::now() < end, "timed out after {TIMEOUT:?}: {goal}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -46,7 +46,7 @@ pub fn farm(clip: &Arc<Clip>, auth: Option<Auth>) -> Farm {
     .unwrap()
 }
 
-/// A camera of a farm.
+/// The configuration of a farm camera.
 pub fn mount(name: &str, clip: &Arc<Clip>) -> MountConfig {
     MountConfig {
         name: name.into(),
@@ -55,22 +55,22 @@ pub fn mount(name: &str, clip: &Arc<Clip>) -> MountConfig {
     }
 }
 
-/// Settings with short patience, for a camera looked at every second.
-pub fn settings(url: &str) -> Settings {
-    Settings {
+/// Receiver settings with a short idle timeout and a look period of one second.
+pub fn settings(url: &str) -> ReceiverSettings {
+    ReceiverSettings {
         camera: "cam".into(),
         url: url.parse().unwrap(),
         credentials: None,
         transport: Transport::Tcp,
         look_every: Duration::from_secs(1),
-        patience: Patience {
+        timeouts: Timeouts {
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(5),
         },
     }
 }
 
-/// A user and a password.
+/// Credentials from a user and a password.
 pub fn credentials(user: &str, password: &str) -> Option<gridwatch_base::secret::Credentials> {
     Some(gridwatch_base::secret::Credentials {
         user: user.into(),
@@ -80,13 +80,13 @@ pub fn credentials(user: &str, password: &str) -> Option<gridwatch_base::secret:
 
 /// A receiver on a runtime of its own.
 pub struct Camera {
-    // Dropped first: its task lives on the runtime.
+    // Dropped before the runtime that its task runs on.
     receiver: Receiver,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Camera {
-    pub fn receive(settings: Settings) -> Self {
+    pub fn receive(settings: ReceiverSettings) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("receive")
@@ -105,7 +105,7 @@ impl Camera {
         self.receiver.slot()
     }
 
-    /// The newest keyframe once its number is greater than `after`.
+    /// Waits for a keyframe numbered above `after` and returns the newest.
     pub fn keyframe_after(&self, after: u64) -> Arc<Keyframe> {
         until("a keyframe", || match self.slot().latest() {
             Some((seq, Picture::Keyframe(k))) if seq > after => Some(k),
@@ -115,14 +115,14 @@ impl Camera {
 
     pub fn wait_down(&self) -> String {
         until("the camera is down", || match self.slot().state() {
-            State::Down { error, .. } => Some(error),
+            CameraState::Down { error, .. } => Some(error),
             _ => None,
         })
     }
 
     pub fn wait_live(&self) {
         until("the camera is live", || {
-            (self.slot().state() == State::Live).then_some(())
+            (self.slot().state() == CameraState::Live).then_some(())
         });
     }
 }

@@ -1,4 +1,4 @@
-//! A good configuration, and what is told of it with a change.
+//! A valid configuration (tests/golden/good.toml), and the faults and warnings caused by a change to it.
 #![allow(dead_code, unreachable_pub, reason = "each test uses what it needs")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,7 +8,7 @@ use gridwatch_config as config;
 
 use gridwatch_config::{Draft, Fault};
 
-/// What the tests' environment holds.
+/// The environment variables of the tests.
 pub fn variable(name: &str) -> Option<String> {
     match name {
         "GRIDWATCH_TEST_BROKER" => Some("box:hunter2".into()),
@@ -17,7 +17,7 @@ pub fn variable(name: &str) -> Option<String> {
     }
 }
 
-/// A folder with a configuration and the credentials it names.
+/// A folder with a configuration and its credentials.
 pub struct Folder {
     pub dir: tempfile::TempDir,
 }
@@ -43,7 +43,7 @@ impl Folder {
         file
     }
 
-    /// The good file with `old` (which must be there) exchanged for `new`.
+    /// Examines good.toml with the first `old`, which must occur, replaced by `new`.
     pub fn with(&self, old: &str, new: &str) -> Draft {
         let good = fs::read_to_string("tests/golden/good.toml").unwrap();
         assert!(good.contains(old), "{old:?} is not in good.toml");
@@ -51,33 +51,33 @@ impl Folder {
     }
 }
 
-/// `path: message` of each.
-pub fn told(faults: &[Fault]) -> Vec<String> {
+/// Formats each fault as `path: message`.
+pub fn messages(faults: &[Fault]) -> Vec<String> {
     faults.iter().map(|f| format!("{}: {}", f.path, f.message)).collect()
 }
 
-/// The one fault, or the one warning, that a change makes.
+/// Asserts that each change causes exactly the expected fault or warning.
 #[track_caller]
-pub fn assert_told(which: impl Fn(&Draft) -> (&[Fault], &[Fault]), changes: &[(&str, &str, &str)]) {
+pub fn assert_messages(which: impl Fn(&Draft) -> (&[Fault], &[Fault]), changes: &[(&str, &str, &str)]) {
     let folder = Folder::new();
     for (old, new, expected) in changes {
         let draft = folder.with(old, new);
         let (these, others) = which(&draft);
-        let these: Vec<String> = told(these)
+        let these: Vec<String> = messages(these)
             .iter()
             .map(|t| t.replace(&format!("{}/", folder.dir.path().display()), ""))
             .collect();
         assert_eq!(these, [*expected], "{old} → {new}");
-        assert_eq!(told(others), [""; 0], "{old} → {new}");
+        assert_eq!(messages(others), [""; 0], "{old} → {new}");
     }
 }
 
 #[track_caller]
 pub fn assert_faults(changes: &[(&str, &str, &str)]) {
-    assert_told(|d| (&d.faults, &d.warnings), changes);
+    assert_messages(|d| (&d.faults, &d.warnings), changes);
 }
 
 #[track_caller]
 pub fn assert_warnings(changes: &[(&str, &str, &str)]) {
-    assert_told(|d| (&d.warnings, &d.faults), changes);
+    assert_messages(|d| (&d.warnings, &d.faults), changes);
 }

@@ -1,10 +1,10 @@
-//! Street pictures as a camera sees them, by other light, behind other things, aimed elsewhere.
+//! Street pictures as a camera shows them: in other light, occluded, or with the camera moved.
 #![allow(dead_code, unreachable_pub, reason = "each test uses what it needs")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
 use gridwatch_engine::View;
 use gridwatch_frame::Frame;
-use gridwatch_vision::{Health, Limits, Luma, ViewLimits};
+use gridwatch_vision::{AimLimits, Health, Luma, ViewLimits};
 use image::{RgbImage, imageops};
 use jiff::Timestamp;
 
@@ -17,7 +17,7 @@ pub fn street(name: &str) -> RgbImage {
     imageops::resize(&picture, 960, height, imageops::FilterType::Triangle)
 }
 
-/// How the camera is aimed, from straight: shares of its picture's width, degrees, times.
+/// The camera's aim relative to [`STRAIGHT`]: shifts as shares of the picture's width, degrees, and a zoom factor.
 #[derive(Clone, Copy)]
 pub struct Aimed {
     pub right: f32,
@@ -33,8 +33,8 @@ pub const STRAIGHT: Aimed = Aimed {
     zoom: 1.0,
 };
 
-/// The middle three quarters of a street.
-pub fn seen(street: &RgbImage, at: Aimed) -> RgbImage {
+/// What a camera with this aim shows of a street: three quarters of it, from the middle when straight.
+pub fn view_of(street: &RgbImage, at: Aimed) -> RgbImage {
     let (w, h) = (street.width() as f32, street.height() as f32);
     let (wide, high) = (w * 0.75, h * 0.75);
     let (sin, cos) = at.degrees.to_radians().sin_cos();
@@ -48,6 +48,7 @@ pub fn seen(street: &RgbImage, at: Aimed) -> RgbImage {
     })
 }
 
+/// Applies `light(x, y, value)` to every channel; x and y are fractions of the picture.
 pub fn lit(picture: &RgbImage, light: impl Fn(f32, f32, f32) -> f32) -> RgbImage {
     let mut out = picture.clone();
     let (w, h) = (out.width() as f32, out.height() as f32);
@@ -57,8 +58,8 @@ pub fn lit(picture: &RgbImage, light: impl Fn(f32, f32, f32) -> f32) -> RgbImage
     out
 }
 
-/// `other` before the left `share` of the picture.
-pub fn behind(picture: &RgbImage, other: &RgbImage, share: f32) -> RgbImage {
+/// Covers the left `share` of the picture with `other`.
+pub fn occluded(picture: &RgbImage, other: &RgbImage, share: f32) -> RgbImage {
     let mut out = picture.clone();
     let width = (picture.width() as f32 * share) as u32;
     let bus = imageops::crop_imm(other, 0, 0, width, other.height()).to_image();
@@ -67,11 +68,11 @@ pub fn behind(picture: &RgbImage, other: &RgbImage, share: f32) -> RgbImage {
     out
 }
 
-/// As health hands it on: with a sensor's noise, 320 pixels across.
-pub fn small(picture: &RgbImage, at: Timestamp, chance: &mut fastrand::Rng) -> Luma {
+/// The downscaled luma of the picture with sensor noise, as from [`Health::look`].
+pub fn small_luma(picture: &RgbImage, at: Timestamp, rng: &mut fastrand::Rng) -> Luma {
     let mut noisy = picture.clone();
     for v in noisy.iter_mut() {
-        *v = v.saturating_add_signed(chance.i8(-3..=3));
+        *v = v.saturating_add_signed(rng.i8(-3..=3));
     }
     let frame = Frame::from_rgb(&noisy, at).unwrap();
     let (view, small) = Health::new(ViewLimits::default()).look(&frame).unwrap();
@@ -79,6 +80,6 @@ pub fn small(picture: &RgbImage, at: Timestamp, chance: &mut fastrand::Rng) -> L
     small.unwrap()
 }
 
-pub fn limits() -> Limits {
-    Limits::from(&ViewLimits::default())
+pub fn limits() -> AimLimits {
+    AimLimits::from(&ViewLimits::default())
 }

@@ -1,4 +1,4 @@
-//! The view's health on real pictures: as they are, and as they would be at night, out of focus, covered or frozen.
+//! View health on real pictures, unchanged and as if at night, out of focus, covered or frozen.
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
 use gridwatch_engine::View;
@@ -9,7 +9,7 @@ use jiff::{Timestamp, ToSpan};
 
 const PICTURES: [&str; 4] = ["bags", "cars", "person", "signs"];
 
-/// At the size of a camera's picture, because noise is a matter of the camera's pixels.
+/// At the size of a camera's frame, because noise is per camera pixel.
 fn picture(name: &str) -> RgbImage {
     let path = format!("{}/tests/fixtures/pictures/{name}.jpg", env!("CARGO_MANIFEST_DIR"));
     let picture = image::open(path).unwrap().into_rgb8();
@@ -17,12 +17,12 @@ fn picture(name: &str) -> RgbImage {
     imageops::resize(&picture, 1280, height, imageops::FilterType::Triangle)
 }
 
-/// Each value changed, with a sensor's noise on top (standard deviation about 2).
+/// Applies `change` to each value and adds sensor noise (standard deviation about 2).
 fn changed(picture: &RgbImage, change: impl Fn(f32) -> f32) -> RgbImage {
-    let mut chance = fastrand::Rng::with_seed(7);
+    let mut rng = fastrand::Rng::with_seed(7);
     let mut out = picture.clone();
     for v in out.iter_mut() {
-        let noise = (chance.f32() + chance.f32() + chance.f32() + chance.f32() - 2.0) * 3.5;
+        let noise = (rng.f32() + rng.f32() + rng.f32() + rng.f32() - 2.0) * 3.5;
         *v = (change(f32::from(*v)) + noise).round() as u8;
     }
     out
@@ -40,14 +40,14 @@ fn judge(picture: &RgbImage) -> View {
 }
 
 #[test]
-fn what_can_be_seen_is_clear() {
+fn visible_street_is_clear() {
     for name in PICTURES {
         let picture = picture(name);
         assert_eq!(judge(&picture), View::Clear, "{name}");
-        // Dusk, and a lit street at night: dim, noisy, and still to be judged.
+        // Dusk, and a lit street at night: dim and noisy, but usable.
         assert_eq!(judge(&changed(&picture, |v| v * 0.35)), View::Clear, "{name} at dusk");
         assert_eq!(judge(&changed(&picture, |v| v * 0.15)), View::Clear, "{name} at night");
-        // Haze takes contrast, not structure.
+        // Haze reduces contrast but keeps structure.
         assert_eq!(
             judge(&changed(&picture, |v| v * 0.2 + 140.0)),
             View::Clear,
@@ -57,14 +57,14 @@ fn what_can_be_seen_is_clear() {
 }
 
 #[test]
-fn what_is_too_dark_is_dark() {
+fn dark_picture_is_dark() {
     for name in PICTURES {
         assert_eq!(judge(&changed(&picture(name), |v| v * 0.03)), View::Dark, "{name}");
     }
 }
 
 #[test]
-fn what_is_out_of_focus_is_blurred() {
+fn picture_out_of_focus_is_blurred() {
     for name in PICTURES {
         let picture = picture(name);
         let sigma = picture.width() as f32 * 0.03;
@@ -77,10 +77,10 @@ fn what_is_out_of_focus_is_blurred() {
 }
 
 #[test]
-fn what_is_covered_is_blocked() {
+fn covered_lens_is_blocked() {
     for name in PICTURES {
         let (w, h) = picture(name).dimensions();
-        // Tape, a leaf, a wall: one tone, or one that fades across.
+        // Tape, a leaf or a wall: a uniform tone, or a gradient.
         let flat = RgbImage::from_pixel(w, h, image::Rgb([90; 3]));
         assert_eq!(judge(&changed(&flat, |v| v)), View::Blocked, "{name}");
         let graded = RgbImage::from_fn(w, h, |x, _| image::Rgb([(40 + x * 35 / w) as u8; 3]));
@@ -89,7 +89,7 @@ fn what_is_covered_is_blocked() {
 }
 
 #[test]
-fn the_same_samples_again_and_again_are_frozen() {
+fn repeated_identical_frames_are_frozen() {
     let picture = picture("cars");
     let thresholds = Thresholds {
         frozen_after: 3,
@@ -97,27 +97,27 @@ fn the_same_samples_again_and_again_are_frozen() {
     };
     let mut health = Health::new(thresholds);
     let still = frame(&picture, 0);
-    // The same keyframe looked at again is no new picture.
+    // The same keyframe looked at again does not count.
     for _ in 0..5 {
         assert_eq!(health.judge(&still).unwrap(), View::Clear);
     }
     assert_eq!(health.judge(&frame(&picture, 1)).unwrap(), View::Clear);
     assert_eq!(health.judge(&frame(&picture, 2)).unwrap(), View::Frozen);
     assert_eq!(health.judge(&frame(&picture, 3)).unwrap(), View::Frozen);
-    // One living picture ends it, and the count begins anew.
+    // A different frame ends the freeze and restarts the count.
     assert_eq!(health.judge(&frame(&changed(&picture, |v| v), 4)).unwrap(), View::Clear);
     assert_eq!(health.judge(&frame(&picture, 5)).unwrap(), View::Clear);
     assert_eq!(health.judge(&frame(&picture, 6)).unwrap(), View::Clear);
     assert_eq!(health.judge(&frame(&picture, 7)).unwrap(), View::Frozen);
-    // Frozen outranks dark: nothing else about a frozen picture can be believed.
+    // Frozen takes precedence over dark.
     let night = RgbImage::new(64, 64);
     let views: Vec<_> = (8..12).map(|s| health.judge(&frame(&night, s)).unwrap()).collect();
     assert_eq!(views, [View::Dark, View::Dark, View::Frozen, View::Frozen]);
 }
 
-/// Stride, range and a last row without its padding must not change what is measured.
+/// Row padding, a missing padding of the last row, and the range.
 #[test]
-fn a_decoders_layout_does_not_matter() {
+fn measures_do_not_depend_on_the_memory_layout() {
     let picture = picture("person");
     let plain = frame(&picture, 0);
     let mut padded = plain.clone();
@@ -141,7 +141,7 @@ fn a_decoders_layout_does_not_matter() {
     };
     assert_eq!(measure(&padded), measure(&plain));
 
-    // The same picture in limited range: what is measured is on the full one.
+    // The same picture in limited range is measured on the full range.
     let mut limited = plain.clone();
     limited.full_range = false;
     limited.data = plain
@@ -154,9 +154,9 @@ fn a_decoders_layout_does_not_matter() {
     assert!((a.deviation.unwrap() - b.deviation.unwrap()).abs() < 0.5, "{a:?} {b:?}");
 }
 
-/// Whatever shape a stream announces is measured, or it would take the worker down.
+/// A stream may announce any size; none may panic.
 #[test]
-fn any_shape_is_measured() {
+fn any_frame_size_is_measured() {
     for (width, height) in [
         (2, 2),
         (2, 3),
@@ -170,7 +170,7 @@ fn any_shape_is_measured() {
     ] {
         let picture = RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 31 + y * 17) as u8; 3]));
         let mut tight = frame(&picture, 0);
-        // The luma plane at the very end of the buffer.
+        // The luma plane ends with the buffer.
         let luma = tight.data.slice(..(tight.width * tight.height) as usize);
         let chroma = tight.data.slice(luma.len()..);
         tight.planes[1].offset = 0;

@@ -1,9 +1,9 @@
-//! View health and moved cameras.
+//! View health, the aim of fixed cameras and the presets of touring cameras.
 #![cfg(feature = "opencv")]
 
 #[path = "../support/vision.rs"]
 mod vision_support;
 
+mod aim;
 mod health;
-mod moved;
 mod tour;

@@ -1,4 +1,4 @@
-//! SHA-256 as it is written everywhere: 64 lower-case hex digits.
+//! SHA-256 digests, always written as 64 lower-case hex digits.
 
 use sha2::{Digest, Sha256};
 
@@ -17,7 +17,7 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn it_is_the_standards_example() {
+    fn matches_the_fips_180_4_example() {
         // FIPS 180-4, example for "abc".
         assert_eq!(
             super::sha256_hex(b"abc"),

@@ -1,4 +1,4 @@
-//! Files that are whole or not there.
+//! Atomic file writes: a file is complete or absent.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -7,23 +7,23 @@ use std::{
     path::Path,
 };
 
-/// Who may read a file, and a folder that is made for it.
+/// Modes of a file and of a directory created for it, before the umask.
 const EVERYBODY: (u32, u32) = (0o666, 0o777);
 const OWNER: (u32, u32) = (0o600, 0o700);
 
-/// Writes a file whole or not at all: under another name, flushed, renamed, its folder and the one above flushed. Folders are made if
-/// need be. The system's mask (umask) says who may read it.
+/// Writes a file atomically and durably: to a temporary name, fsync, rename, then fsync of its directory and the parent. Missing
+/// directories are created. File permissions follow the umask.
 ///
 /// # Errors
-/// What the disk says; nothing is left under its name then.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// The underlying I/O error. The temporary file is removed.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write(path, bytes, EVERYBODY)
 }
 
-/// The same, for its owner's eyes alone from the first byte on.
+/// Like [`write_atomic`], with modes 0600 and 0700 from the moment of creation.
 ///
 /// # Errors
-/// As [`write_whole`].
+/// As [`write_atomic`].
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write(path, bytes, OWNER)
 }
@@ -31,25 +31,25 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn write(path: &Path, bytes: &[u8], (mode, folder_mode): (u32, u32)) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(folder_mode).create(folder)?;
-    // The process id keeps two programs on one folder from writing into the same file; what one left over is written over.
-    let beside = path.with_extension(format!("{}.tmp", std::process::id()));
+    // The process id keeps two processes from sharing a temporary file; one left by a crash is overwritten.
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
     let open = || {
         File::options()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(mode)
-            .open(&beside)
+            .open(&temporary)
     };
     let written = open()
         .and_then(|mut file| {
             file.write_all(bytes)?;
             file.sync_all()
         })
-        .and_then(|()| fs::rename(&beside, path));
+        .and_then(|()| fs::rename(&temporary, path));
     if let Err(e) = written {
-        // Best effort: what is left over has no name that anybody reads.
-        let _ = fs::remove_file(&beside);
+        // Best effort: the temporary name is never read.
+        let _ = fs::remove_file(&temporary);
         return Err(e);
     }
     for folder in [Some(folder), folder.parent()].into_iter().flatten() {
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_replaced_whole_and_a_private_one_is_its_owners() {
+    fn a_private_file_is_replaced_atomically_and_readable_by_its_owner_only() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/b/file");
         write_private(&path, b"first").unwrap();
@@ -78,17 +78,17 @@ mod tests {
         assert_eq!(
             fs::read_dir(path.parent().unwrap()).unwrap().count(),
             1,
-            "nothing beside it"
+            "no temporary file is left"
         );
     }
 
     #[test]
-    fn where_it_cannot_be_written_nothing_is_left() {
+    fn a_failed_write_leaves_no_temporary_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         fs::create_dir(&path).unwrap();
         fs::write(path.join("in the way"), "").unwrap();
-        assert!(write_whole(&path, b"bytes").is_err());
+        assert!(write_atomic(&path, b"bytes").is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

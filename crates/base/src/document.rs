@@ -1,11 +1,11 @@
-//! A TOML file that a person typed: as a JSON value that remembers its lines (`Document`), held against the JSON Schema of
-//! its type ([`schema`]), and every [`Fault`] in it told at once, with its place and what to do.
+//! Hand-written TOML files, parsed into a JSON value with line numbers (`Document`) and validated against the JSON Schema of
+//! their type ([`schema`]). Every [`Fault`] is reported at once, with its place and a remedy.
 //!
-//! Configurations, model manifests and baselines of signs are read with it. It knows none of them: what a kind of file needs
-//! said in its own words comes as `schema::Words`.
+//! Used for configurations, model manifests and approved-sign files, without knowledge of any of them: messages specific to
+//! a kind of file are passed in as `schema::Messages`.
 //!
-//! JSON, because the schema validator and the checks speak it. A value that JSON cannot hold (a date, `nan`, a number past
-//! 64 bits) is a fault here and becomes `null`, which everything later passes over: TOML has no null of its own.
+//! Values are JSON because the schema validator and the checks work on JSON. A TOML value that JSON cannot represent (a date,
+//! `nan`, an integer beyond 64 bits) is a fault and becomes `null`, which later steps ignore; TOML itself has no null.
 
 pub mod fault;
 pub mod schema;
@@ -24,56 +24,60 @@ use toml::{
 
 pub use self::fault::{Fault, Faults};
 
-/// The way to a value: keys and indices, outermost first.
+/// Path to a value: keys and indices, outermost first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct At(Vec<Step>);
+pub struct FieldPath(Vec<Step>);
 
-/// One step of the way.
+/// One element of a [`FieldPath`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
-    /// Into a table.
+    /// A key of a table.
     Key(String),
-    /// Into an array.
+    /// An index of an array.
     Index(usize),
 }
 
-impl At {
+impl FieldPath {
+    /// The path of `key` in the table at this path.
     pub fn key(&self, key: &str) -> Self {
         let mut steps = self.0.clone();
         steps.push(Step::Key(key.into()));
         Self(steps)
     }
 
+    /// The path of element `index` in the array at this path.
     pub fn index(&self, index: usize) -> Self {
         let mut steps = self.0.clone();
         steps.push(Step::Index(index));
         Self(steps)
     }
 
-    /// Where it lies, and the last step there; `None` for the whole document.
+    /// The parent path and the last step; `None` for the document itself.
     pub fn split(&self) -> Option<(Self, &Step)> {
         let (last, parents) = self.0.split_last()?;
         Some((Self(parents.to_vec()), last))
     }
 
+    /// True if `head` is this path or one of its ancestors.
     pub fn starts_with(&self, head: &Self) -> bool {
         self.0.starts_with(&head.0)
     }
 
+    /// The steps, outermost first.
     pub fn steps(&self) -> &[Step] {
         &self.0
     }
 
-    /// The value there.
-    pub fn of<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+    /// The value at this path.
+    pub fn get<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         self.0.iter().try_fold(value, |v, step| match step {
             Step::Key(k) => v.get(k),
             Step::Index(i) => v.get(i),
         })
     }
 
-    /// The value there, to change it.
-    pub fn of_mut<'v>(&self, value: &'v mut Value) -> Option<&'v mut Value> {
+    /// Mutable access to the value at this path.
+    pub fn get_mut<'v>(&self, value: &'v mut Value) -> Option<&'v mut Value> {
         self.0.iter().try_fold(value, |v, step| match step {
             Step::Key(k) => v.get_mut(k),
             Step::Index(i) => v.get_mut(i),
@@ -81,14 +85,14 @@ impl At {
     }
 }
 
-impl FromIterator<Step> for At {
+impl FromIterator<Step> for FieldPath {
     fn from_iter<I: IntoIterator<Item = Step>>(steps: I) -> Self {
         Self(steps.into_iter().collect())
     }
 }
 
-impl std::fmt::Display for At {
-    /// As people write it: `cameras[3].zones[0].polygon`. A key that is no bare TOML key is quoted.
+impl std::fmt::Display for FieldPath {
+    /// As people write it: `cameras[3].zones[0].polygon`. A key that is not a bare TOML key is quoted.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (i, step) in self.0.iter().enumerate() {
             match step {
@@ -106,61 +110,61 @@ impl std::fmt::Display for At {
     }
 }
 
-/// A TOML file, read.
+/// A parsed TOML file.
 #[derive(Debug)]
 pub struct Document {
-    /// As the operator would type it.
+    /// The file, with the path as the user would type it.
     pub file: PathBuf,
-    /// Its bytes; empty where it could not be read.
+    /// The file's bytes.
     pub bytes: Vec<u8>,
-    /// What it says.
+    /// The content as JSON.
     pub value: Value,
-    lines: BTreeMap<At, usize>,
+    lines: BTreeMap<FieldPath, usize>,
 }
 
 impl Document {
-    /// Reads `file`. `Err` holds every reason why it is no TOML.
+    /// Reads and parses `file`, also returning the faults of single values. `Err` holds every syntax error.
     pub fn read(file: &Path) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
         let bytes = fs::read(file).map_err(|e| {
             vec![Fault::whole(
                 file,
-                format!("cannot be read: {e}"),
-                "name an existing file that this user may read",
+                format!("cannot read the file: {e}"),
+                "check that the file exists and that this user may read it",
             )]
         })?;
         Self::parse(file, bytes)
     }
 
-    /// The same of what was read from `file` already.
+    /// Parses the bytes of `file`.
     pub fn parse(file: &Path, bytes: Vec<u8>) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
         let text = std::str::from_utf8(&bytes).map_err(|e| {
-            let message = format!("byte {} is not UTF-8", e.valid_up_to());
+            let message = format!("invalid UTF-8 at byte {}", e.valid_up_to());
             vec![Fault::whole(file, message, "save the file as UTF-8")]
         })?;
         let (table, errors) = DeTable::parse_recoverable(text);
-        let line_of = Lines::new(text);
+        let line_index = LineIndex::new(text);
         if !errors.is_empty() {
             let mut faults: Vec<Fault> = errors
                 .iter()
                 .map(|e| Fault {
-                    line: e.span().map(|s| line_of.at(s.start)),
+                    line: e.span().map(|s| line_index.at(s.start)),
                     ..Fault::whole(
                         file,
-                        format!("not TOML: {}", e.message().replace('\n', ", ")),
-                        "mend the syntax; nothing else of the file can be checked before that",
+                        format!("invalid TOML: {}", e.message().replace('\n', ", ")),
+                        "fix the syntax; the rest of the file cannot be checked until then",
                     )
                 })
                 .collect();
             faults.sort_by_key(|f| f.line);
             return Err(faults);
         }
-        let mut reader = Reader {
-            line_of,
+        let mut converter = Converter {
+            line_index,
             lines: BTreeMap::new(),
             faults: Vec::new(),
         };
-        let value = reader.table(table.get_ref(), &At::default());
-        let Reader { lines, faults, .. } = reader;
+        let value = converter.table(table.get_ref(), &FieldPath::default());
+        let Converter { lines, faults, .. } = converter;
         let document = Self {
             file: file.into(),
             value,
@@ -174,15 +178,15 @@ impl Document {
         Ok((Self { bytes, ..document }, faults))
     }
 
-    /// The line of `at`, or of the nearest thing around it that is written down.
-    pub fn line(&self, at: &At) -> Option<usize> {
+    /// The line of `at`, or of its nearest ancestor that has one.
+    pub fn line(&self, at: &FieldPath) -> Option<usize> {
         (0..=at.0.len())
             .rev()
-            .find_map(|n| self.lines.get(&At(at.0[..n].to_vec())).copied())
+            .find_map(|n| self.lines.get(&FieldPath(at.0[..n].to_vec())).copied())
     }
 
-    /// A fault at `at`.
-    pub fn fault(&self, at: &At, message: impl Into<String>, remedy: impl Into<String>) -> Fault {
+    /// Makes a fault at `at`.
+    pub fn fault(&self, at: &FieldPath, message: impl Into<String>, remedy: impl Into<String>) -> Fault {
         Fault {
             path: at.to_string(),
             file: self.file.clone(),
@@ -193,10 +197,10 @@ impl Document {
     }
 }
 
-/// Byte offset to line.
-struct Lines(Vec<usize>);
+/// Positions of the newlines, to map a byte offset to a line number.
+struct LineIndex(Vec<usize>);
 
-impl Lines {
+impl LineIndex {
     fn new(text: &str) -> Self {
         Self(
             text.bytes()
@@ -212,25 +216,25 @@ impl Lines {
     }
 }
 
-struct Reader {
-    line_of: Lines,
-    lines: BTreeMap<At, usize>,
-    faults: Vec<(At, String, &'static str)>,
+struct Converter {
+    line_index: LineIndex,
+    lines: BTreeMap<FieldPath, usize>,
+    faults: Vec<(FieldPath, String, &'static str)>,
 }
 
-impl Reader {
-    fn table(&mut self, table: &DeTable<'_>, at: &At) -> Value {
+impl Converter {
+    fn table(&mut self, table: &DeTable<'_>, at: &FieldPath) -> Value {
         let mut map = Map::new();
         for (key, value) in table {
             let here = at.key(key.get_ref());
-            self.lines.insert(here.clone(), self.line_of.at(key.span().start));
+            self.lines.insert(here.clone(), self.line_index.at(key.span().start));
             let value = self.value(value, &here);
             map.insert(key.get_ref().to_string(), value);
         }
         Value::Object(map)
     }
 
-    fn value(&mut self, value: &Spanned<DeValue<'_>>, at: &At) -> Value {
+    fn value(&mut self, value: &Spanned<DeValue<'_>>, at: &FieldPath) -> Value {
         match value.get_ref() {
             DeValue::String(s) => Value::String(s.to_string()),
             DeValue::Boolean(b) => Value::Bool(*b),
@@ -240,24 +244,26 @@ impl Reader {
                     .enumerate()
                     .map(|(i, v)| {
                         let here = at.index(i);
-                        self.lines.insert(here.clone(), self.line_of.at(v.span().start));
+                        self.lines.insert(here.clone(), self.line_index.at(v.span().start));
                         self.value(v, &here)
                     })
                     .collect(),
             ),
             DeValue::Integer(n) => match i64::from_str_radix(n.as_str(), n.radix()) {
                 Ok(n) => Value::from(n),
-                Err(_) => self.refuse(at, "a number past 64 bits", "write a smaller one"),
+                Err(_) => self.reject(at, "integer does not fit into 64 bits", "use a smaller number"),
             },
             DeValue::Float(x) => match x.as_str().parse::<f64>().ok().and_then(serde_json::Number::from_f64) {
                 Some(x) => Value::Number(x),
-                None => self.refuse(at, "not a finite number", "write a number with digits"),
+                None => self.reject(at, "not a finite number", "use a finite number"),
             },
-            DeValue::Datetime(_) => self.refuse(at, "a date or a time, which no field takes", "put text in quotes"),
+            DeValue::Datetime(_) => {
+                self.reject(at, "TOML dates and times are not supported", "put the value in quotes")
+            }
         }
     }
 
-    fn refuse(&mut self, at: &At, message: &str, remedy: &'static str) -> Value {
+    fn reject(&mut self, at: &FieldPath, message: &str, remedy: &'static str) -> Value {
         self.faults.push((at.clone(), message.into(), remedy));
         Value::Null
     }
@@ -275,32 +281,32 @@ mod tests {
     }
 
     #[test]
-    fn keys_tables_and_elements_know_their_lines() {
+    fn keys_tables_and_array_elements_have_line_numbers() {
         let (doc, faults) =
             read("top = 1\n\n[[cameras]]\nid = 'a'\n\n[[cameras]]\nid = 'b'\nzones = [\n  { id = 'z' },\n]\n").unwrap();
         assert!(faults.is_empty());
-        let cameras = At::default().key("cameras");
-        assert_eq!(doc.line(&At::default().key("top")), Some(1));
+        let cameras = FieldPath::default().key("cameras");
+        assert_eq!(doc.line(&FieldPath::default().key("top")), Some(1));
         assert_eq!(doc.line(&cameras.index(1)), Some(6));
         assert_eq!(doc.line(&cameras.index(1).key("id")), Some(7));
         assert_eq!(doc.line(&cameras.index(1).key("zones").index(0).key("id")), Some(9));
         assert_eq!(
             doc.line(&cameras.index(1).key("url")),
             Some(6),
-            "a missing field is its table's"
+            "a missing field has the line of its table"
         );
         assert_eq!(cameras.index(1).key("a b").to_string(), "cameras[1].\"a b\"");
     }
 
     #[test]
-    fn every_syntax_error_is_told() {
+    fn every_syntax_error_is_reported() {
         let faults = read("a = \nb = 'ok'\nc = = 2\n").unwrap_err();
         let lines: std::collections::BTreeSet<_> = faults.iter().filter_map(|f| f.line).collect();
         assert_eq!(lines, [1, 3].into());
     }
 
     #[test]
-    fn what_json_cannot_hold_is_told_and_passed_over() {
+    fn values_that_json_cannot_represent_are_faults_and_become_null() {
         let (doc, faults) = read("a = nan\nb = 2026-01-01\nc = 99999999999999999999\nd = 0xff\n").unwrap();
         assert_eq!(faults.len(), 3);
         assert_eq!(doc.value["d"], 255);

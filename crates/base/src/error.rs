@@ -1,20 +1,20 @@
-//! What an error means for whoever meets it. Each room has its own error type; each answers [`Class`].
+//! Error classes. Each module has its own error type, and each of those maps to a [`Class`].
 
-/// What to do about an error. It decides retry, quarantine or exit, and the process's exit code.
+/// How an error is handled: retry, quarantine or exit, and with which exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// What was typed is wrong: say where, and stop. Exit code 3.
+    /// Wrong input or configuration: report where, and stop. Exit code 3.
     Config,
-    /// Something outside is away: try again. Exit code 4.
+    /// Something outside the process is unavailable: retry. Exit code 4.
     Transient,
-    /// Data that cannot be right: quarantine it and go on. Exit code 5.
+    /// Invalid data: quarantine it and continue. Exit code 5.
     Data,
-    /// Our own fault. Exit code 70.
+    /// A bug in gridwatch. Exit code 70.
     Bug,
 }
 
 impl Class {
-    /// The process's exit code for an error that ends a command (0 success, 1 a check that found faults, 2 usage).
+    /// Exit code of a command that ends with this error. Other codes: 0 success, 1 a check found faults, 2 usage error.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Config => 3,

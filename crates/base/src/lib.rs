@@ -1,6 +1,7 @@
-//! What every other crate stands on: error classes, hashes, private files, secrets, the clock, metric names and typed
-//! documents that report all their faults. It depends on no other crate of the workspace.
+//! Shared foundations: error classes, hashes, atomic and private files, secrets, clock state, metric names, and TOML documents
+//! validated against a schema, with every fault reported at once. Depends on no other crate of the workspace.
 
+pub mod backoff;
 pub mod clock;
 pub mod digest;
 pub mod disk;

@@ -1,18 +1,18 @@
-//! Users and passwords: whoever holds one cannot show it by accident.
+//! User names and passwords that cannot be printed by accident.
 
 use std::fmt;
 
-/// Text that no log, error or `Debug` shows. [`Secret::expose`] is the one way to read it.
+/// A string that `Debug` and `Display` print as `***`. [`Secret::expose`] is the only way to read it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<str>);
 
 impl Secret {
-    /// Keeps `text` from being shown.
+    /// Wraps `text`.
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the protocol that needs it.
+    /// The plain text, for the protocol that needs it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -30,12 +30,12 @@ impl fmt::Display for Secret {
     }
 }
 
-/// A user and a password. The user is hidden like the password: people put one in the other's place.
+/// A user name and a password. The user name is hidden too, because people mix up the two fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// The user.
+    /// User name.
     pub user: Secret,
-    /// The password.
+    /// Password.
     pub password: Secret,
 }
 

@@ -1,28 +1,28 @@
-//! Just enough of the Annex B byte stream (ITU-T H.264 and H.265, annex B) to tell a whole keyframe from a torn one.
+//! A minimal parser of Annex B byte streams (ITU-T H.264 and H.265, annex B) that recognises complete keyframes.
 //!
-//! Reads NAL headers and the first bit of a slice; it never decodes.
+//! It reads NAL unit headers and the first bit of a slice header, and decodes nothing.
 
 use memchr::memmem;
 
 use super::Codec;
 
-/// What an access unit begins with.
+/// Kind of an access unit, by its NAL units up to the first slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Start {
-    /// Parameter sets, then the first slice of a random access picture: it decodes alone.
+pub(super) enum UnitKind {
+    /// Parameter sets, then the first slice of a random access picture.
     Keyframe,
-    /// The same, with the parameter sets still missing.
-    KeyframeWithoutParameters,
-    /// A random access picture whose first slice is missing.
-    Torn,
-    /// Any other picture, or none.
+    /// A random access picture without parameter sets.
+    MissingParameterSets,
+    /// A random access picture without its first slice.
+    MissingFirstSlice,
+    /// Any other picture, or no picture.
     Other,
 }
 
-/// Looks at `data` up to its first slice.
-pub(super) fn start(codec: Codec, data: &[u8]) -> Start {
+/// Classifies an access unit. Reads `data` up to its first slice.
+pub(super) fn classify(codec: Codec, data: &[u8]) -> UnitKind {
     let (mut sps, mut pps) = (false, false);
-    for nal in from_headers(data) {
+    for nal in nal_units(data) {
         let (kind, body) = match (codec, nal) {
             // H.264 7.3.1: forbidden_zero_bit, nal_ref_idc u(2), nal_unit_type u(5).
             (Codec::H264, [h, body @ ..]) => (
@@ -52,16 +52,17 @@ pub(super) fn start(codec: Codec, data: &[u8]) -> Start {
             Nal::Sps => sps = true,
             Nal::Pps => pps = true,
             Nal::Other => {}
-            Nal::Slice { random: false } => return Start::Other,
-            // first_mb_in_slice ue(v) is 0 exactly when its first bit is 1; first_slice_segment_in_pic_flag is that bit.
+            Nal::Slice { random: false } => return UnitKind::Other,
+            // H.264: first_mb_in_slice ue(v) is 0 exactly if its first bit is 1. H.265: that bit is
+            // first_slice_segment_in_pic_flag.
             Nal::Slice { random: true } if body.first().is_none_or(|b| b & 0x80 == 0) => {
-                return Start::Torn;
+                return UnitKind::MissingFirstSlice;
             }
-            Nal::Slice { random: true } if sps && pps => return Start::Keyframe,
-            Nal::Slice { random: true } => return Start::KeyframeWithoutParameters,
+            Nal::Slice { random: true } if sps && pps => return UnitKind::Keyframe,
+            Nal::Slice { random: true } => return UnitKind::MissingParameterSets,
         }
     }
-    Start::Other
+    UnitKind::Other
 }
 
 enum Nal {
@@ -71,9 +72,9 @@ enum Nal {
     Other,
 }
 
-/// The data from each NAL unit's header on, to the end of `data`: where a unit ends is nobody's question here, and finding
-/// it would mean reading through slices of hundreds of kilobytes.
-fn from_headers(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// For each NAL unit, the data from its header to the end of `data`. The end of a unit is not searched for, because that
+/// would mean scanning slices of hundreds of kilobytes.
+fn nal_units(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = data;
     std::iter::from_fn(move || {
         let code = memmem::find(rest, &[0, 0, 1])?;
@@ -82,26 +83,26 @@ fn from_headers(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// How many pictures after this one, in coding order, the stream is whole again, where the access unit says so: the
-/// recovery point SEI (payload type 6; `recovery_frame_cnt` ue(v) in H.264 D.1.8, `recovery_poc_cnt` se(v) in H.265
-/// D.2.8). Streams with intra refresh mark the start of each refresh with it.
+/// Reads the recovery point SEI, if there is one: the number of pictures, in coding order, after which decoding from here
+/// gives correct output. Payload type 6; `recovery_frame_cnt` ue(v) in H.264 D.1.8, `recovery_poc_cnt` se(v) in H.265
+/// D.2.8. Intra-refresh streams mark the start of each refresh with it.
 #[cfg(any(feature = "gst", test))]
 pub(super) fn recovery_point(codec: Codec, data: &[u8]) -> Option<u32> {
-    for nal in from_headers(data) {
+    for nal in nal_units(data) {
         let payload = match (codec, nal) {
             (Codec::H264, [h, body @ ..]) if h & 0x1f == 6 => body,
             (Codec::H265, [h, _, body @ ..]) if (h >> 1) & 0x3f == 39 => body,
-            // SEI comes before the slices, which are long: no need to look through them.
+            // SEI precedes the slices.
             (Codec::H264, [h, ..]) if matches!(h & 0x1f, 1..=5) => return None,
             (Codec::H265, [h, ..]) if (h >> 1) & 0x3f < 32 => return None,
             _ => continue,
         };
-        // Payload type and size are one byte each for this message; it is put first, or in a NAL unit of its own.
+        // Payload type and size take one byte each. The message is the first or only one of its NAL unit.
         if let [6, _size, message @ ..] = payload {
             let ue = exp_golomb(message)?;
             return Some(match codec {
                 Codec::H264 => ue,
-                // se(v): 1, -1, 2, -2 .. are 1, 2, 3, 4 ..; nought and below mean at once.
+                // se(v) codes 1, -1, 2, -2, … as 1, 2, 3, 4, …; zero or less means immediately.
                 Codec::H265 if ue % 2 == 1 => ue / 2 + 1,
                 Codec::H265 => 0,
             });
@@ -110,7 +111,7 @@ pub(super) fn recovery_point(codec: Codec, data: &[u8]) -> Option<u32> {
     None
 }
 
-/// ue(v) at the start of `bits` (9.1 of H.264), below 2^16.
+/// The ue(v) at the start of `bits` (H.264 9.1); `None` with more than 16 leading zero bits.
 #[cfg(any(feature = "gst", test))]
 fn exp_golomb(bits: &[u8]) -> Option<u32> {
     let mut word = [0; 8];
@@ -138,16 +139,16 @@ mod tests {
     const IDR: &[u8] = &[0x65, 0x88, 0x84, 0x00];
 
     #[test]
-    fn units_are_found_behind_both_kinds_of_start_code() {
+    fn nal_units_are_found_after_short_and_long_start_codes() {
         let data = [9, 0, 0, 1, 0x67, 1, 0, 0, 0, 1, 0x68, 0, 0, 1, 0x65, 9, 0, 0, 1];
-        let headers: Vec<_> = from_headers(&data).map(|unit| unit.first().copied()).collect();
+        let headers: Vec<_> = nal_units(&data).map(|unit| unit.first().copied()).collect();
         assert_eq!(headers, [Some(0x67), Some(0x68), Some(0x65), None]);
-        assert_eq!(from_headers(&[]).count(), 0);
-        assert_eq!(from_headers(&[0, 0]).count(), 0);
+        assert_eq!(nal_units(&[]).count(), 0);
+        assert_eq!(nal_units(&[0, 0]).count(), 0);
     }
 
     #[test]
-    fn recovery_points_are_read() {
+    fn recovery_point_sei_is_read() {
         let at = |codec, n: &[&[u8]]| recovery_point(codec, &stream(n));
         // 0b0000111_1 ..: ue = 0b111 - 1 + 8 ..; from x264 --intra-refresh: recovery_frame_cnt = 15, exact_match = 1.
         let refresh = &[0x06, 0x06, 0x02, 0x08, 0x60, 0x80][..];
@@ -163,23 +164,23 @@ mod tests {
     }
 
     #[test]
-    fn h264_keyframes_are_told_from_the_rest() {
-        let at = |n: &[&[u8]]| start(Codec::H264, &stream(n));
-        assert_eq!(at(&[SPS, PPS, IDR]), Start::Keyframe);
-        assert_eq!(at(&[SPS, IDR]), Start::KeyframeWithoutParameters);
-        assert_eq!(at(&[SPS, PPS, &[0x65, 0x42]]), Start::Torn);
-        assert_eq!(at(&[SPS, PPS, &[0x65]]), Start::Torn);
-        assert_eq!(at(&[SPS, PPS, &[0x41, 0x9a]]), Start::Other);
-        assert_eq!(at(&[SPS, PPS]), Start::Other);
+    fn h264_access_units_are_classified() {
+        let at = |n: &[&[u8]]| classify(Codec::H264, &stream(n));
+        assert_eq!(at(&[SPS, PPS, IDR]), UnitKind::Keyframe);
+        assert_eq!(at(&[SPS, IDR]), UnitKind::MissingParameterSets);
+        assert_eq!(at(&[SPS, PPS, &[0x65, 0x42]]), UnitKind::MissingFirstSlice);
+        assert_eq!(at(&[SPS, PPS, &[0x65]]), UnitKind::MissingFirstSlice);
+        assert_eq!(at(&[SPS, PPS, &[0x41, 0x9a]]), UnitKind::Other);
+        assert_eq!(at(&[SPS, PPS]), UnitKind::Other);
     }
 
     #[test]
-    fn h265_keyframes_are_told_from_the_rest() {
+    fn h265_access_units_are_classified() {
         let (vps, sps, pps) = (&[0x40, 1, 0][..], &[0x42, 1, 0][..], &[0x44, 1, 0][..]);
-        let at = |n: &[&[u8]]| start(Codec::H265, &stream(n));
-        assert_eq!(at(&[vps, sps, pps, &[0x26, 1, 0xaf]]), Start::Keyframe);
-        assert_eq!(at(&[vps, sps, pps, &[0x2a, 1, 0xaf]]), Start::Keyframe, "CRA");
-        assert_eq!(at(&[vps, sps, pps, &[0x26, 1, 0x2f]]), Start::Torn);
-        assert_eq!(at(&[&[0x02, 1, 0xd0]]), Start::Other);
+        let at = |n: &[&[u8]]| classify(Codec::H265, &stream(n));
+        assert_eq!(at(&[vps, sps, pps, &[0x26, 1, 0xaf]]), UnitKind::Keyframe);
+        assert_eq!(at(&[vps, sps, pps, &[0x2a, 1, 0xaf]]), UnitKind::Keyframe, "CRA");
+        assert_eq!(at(&[vps, sps, pps, &[0x26, 1, 0x2f]]), UnitKind::MissingFirstSlice);
+        assert_eq!(at(&[&[0x02, 1, 0xd0]]), UnitKind::Other);
     }
 }

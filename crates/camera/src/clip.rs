@@ -1,6 +1,6 @@
-//! A clip, picture by picture, as fast as it decodes: for `gridwatch detect CLIP`.
+//! Decodes every frame of a video file, as fast as possible: for `gridwatch detect CLIP`.
 //!
-//! Owns one pipeline until the end of the clip. Nothing is thrown away and nothing waits for a clock.
+//! One pipeline per clip. No frame is dropped, and playback is not synchronised to a clock.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,10 +16,10 @@ use super::{gst_frame, gst_source};
 use gridwatch_base::error::Class;
 use gridwatch_frame::Frame;
 
-/// A local file that gives nothing for so long is not being read.
-const LIMIT: gst::ClockTime = gst::ClockTime::from_seconds(30);
+/// Longest wait for the next frame of a local file.
+const FRAME_TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(30);
 
-/// Why a clip gives no picture.
+/// Why a clip cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("clip {path}: {what}")]
 pub struct ClipError {
@@ -28,17 +28,17 @@ pub struct ClipError {
 }
 
 impl ClipError {
-    /// What to do about it.
+    /// Always [`Class::Data`].
     pub fn class(&self) -> Class {
         Class::Data
     }
 }
 
-/// Opens `path`; anything that GStreamer knows, its first video.
+/// Opens the first video stream of a file in any format that GStreamer supports.
 ///
 /// # Errors
-/// The file is not there, or GStreamer does not start. What is wrong inside it comes with the pictures.
-pub fn frames(path: &Path) -> Result<Frames, ClipError> {
+/// The file cannot be opened, or GStreamer cannot be initialised. Faults inside the file are reported by the iterator.
+pub fn frames(path: &Path) -> Result<ClipFrames, ClipError> {
     let bad = |what: String| ClipError {
         path: path.to_owned(),
         what,
@@ -46,55 +46,55 @@ pub fn frames(path: &Path) -> Result<Frames, ClipError> {
     std::fs::File::open(path).map_err(|e| bad(e.to_string()))?;
     let url = gst_source::file_url(path).map_err(|e| bad(e.to_string()))?;
     gst_frame::init().map_err(|e| bad(e.to_string()))?;
-    let sink = gst_frame::picture_sink();
+    let sink = gst_frame::frame_sink();
     sink.set_max_buffers(2);
-    let pipeline = gst_source::decoding(url.as_str(), &sink, |_| (), |_| true).map_err(|e| bad(e.to_string()))?;
+    let pipeline = gst_source::build_pipeline(url.as_str(), &sink, |_| (), |_| true).map_err(|e| bad(e.to_string()))?;
     let _ = pipeline.set_state(gst::State::Playing);
-    Ok(Frames {
+    Ok(ClipFrames {
         path: path.to_owned(),
         pipeline,
         sink,
-        over: false,
+        finished: false,
     })
 }
 
-/// The pictures of a clip in the order they are shown, each `captured_at` 1970 plus its time in the clip. Ends after
-/// the first error.
+/// The frames of a clip in presentation order. `captured_at` is 1970-01-01 plus the time within the clip. Ends after the
+/// first error.
 #[derive(Debug)]
-pub struct Frames {
+pub struct ClipFrames {
     path: PathBuf,
     pipeline: gst::Pipeline,
     sink: gst_app::AppSink,
-    over: bool,
+    finished: bool,
 }
 
-impl Iterator for Frames {
+impl Iterator for ClipFrames {
     type Item = Result<Frame, ClipError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.over {
+        if self.finished {
             return None;
         }
         let result = self.pull().transpose();
-        self.over = !matches!(result, Some(Ok(_)));
+        self.finished = !matches!(result, Some(Ok(_)));
         result
     }
 }
 
-impl Frames {
+impl ClipFrames {
     fn pull(&self) -> Result<Option<Frame>, ClipError> {
         let bad = |what: String| ClipError {
             path: self.path.clone(),
             what,
         };
-        let deadline = std::time::Instant::now() + Duration::from(LIMIT);
+        let deadline = std::time::Instant::now() + Duration::from(FRAME_TIMEOUT);
         loop {
             if let Some(sample) = self.sink.try_pull_sample(gst::ClockTime::from_mseconds(100)) {
                 let at = sample.buffer().and_then(|b| b.pts()).unwrap_or_default();
                 let at = Timestamp::UNIX_EPOCH + Duration::from(at);
                 return gst_frame::frame(&sample, at).map(Some).map_err(|e| bad(e.to_string()));
             }
-            // An error makes no end-of-stream at the sink; it is on the bus.
+            // After an error the sink gets no EOS; the error is on the bus.
             if let Some(error) = gst_frame::bus_error(&self.pipeline) {
                 return Err(bad(error));
             }
@@ -102,13 +102,13 @@ impl Frames {
                 return Ok(None);
             }
             if std::time::Instant::now() > deadline {
-                return Err(bad(format!("no picture for {LIMIT}")));
+                return Err(bad(format!("no frame decoded for {FRAME_TIMEOUT}")));
             }
         }
     }
 }
 
-impl Drop for Frames {
+impl Drop for ClipFrames {
     fn drop(&mut self) {
         let _ = self.pipeline.set_state(gst::State::Null);
     }

@@ -1,20 +1,20 @@
-//! One keyframe in, one picture out, at once.
+//! Decodes single keyframes without delay: one keyframe in, one frame out.
 //!
-//! Owns the decoding pipelines of one look worker: one a codec, whatever the number of cameras, since a keyframe with
-//! its parameter sets decodes alone. It never receives, and never judges a picture that is not whole.
+//! A [`Decoder`] owns the decoding pipelines of one look worker: one per codec, shared by all cameras, because a keyframe
+//! with its parameter sets decodes alone. Damaged keyframes are reported as errors; no partial picture is returned.
 //!
-//! Three things make a stream decoder serve single pictures:
+//! How a stream decoder is made to serve single pictures:
 //!
-//! - **No delay.** A decoder holds pictures back to put them in order: one for each thread, two for B-frames. One thread,
-//!   and a SEGMENT flagged `TRICKMODE | TRICKMODE_KEY_UNITS` at its sink, and it drains every picture. The GAP event
-//!   behind each keyframe is our mark: when it comes out, everything before it has, so a keyframe that gives no picture
-//!   is known at once and not after a timeout.
-//! - **No copy.** The picture stays in the decoder's buffer, and the buffer in [`Frame::data`].
-//! - **No trust.** libav fills what it cannot decode with something plausible. Its log is listened to
-//!   (`gst_frame`), and H.265, where it says nothing at all, is looked at before (`torn`).
+//! - **No delay.** Decoders hold pictures back for reordering: one per thread, two for B-frames. With one thread and
+//!   a SEGMENT flagged `TRICKMODE | TRICKMODE_KEY_UNITS` on its sink pad, the decoder drains after every picture. A GAP
+//!   event follows each keyframe: once it comes out, everything before it has, so a keyframe that yields no picture is
+//!   detected at once instead of by timeout.
+//! - **No copy.** The frame stays in the decoder's buffer, which becomes [`Frame::data`].
+//! - **No concealed errors.** libav fills undecodable areas with plausible samples. Its log messages are counted
+//!   (`gst_frame`), and H.265, where it logs nothing, is checked before decoding (`corruption`).
 //!
-//! The pipeline's source is named after the decoder, and so is its thread (`decode0:src`), which is how a bench tells
-//! the decoding's share of CPU.
+//! The pipeline's source is named after the decoder, and so is its thread (`decode0:src`), so that a benchmark can tell
+//! how much CPU time decoding takes.
 
 use std::{
     sync::{atomic::Ordering, mpsc},
@@ -26,56 +26,56 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
 use super::{
-    Codec, Keyframe,
-    gst_frame::{self, Complaints, NotAPicture},
-    torn,
+    Codec, Keyframe, corruption,
+    gst_frame::{self, ConcealmentCount, SampleError},
 };
 use crate::Backend;
 use gridwatch_base::error::Class;
 use gridwatch_engine::CameraId;
 use gridwatch_frame::Frame;
 
-/// A 4K keyframe takes a tenth of this on the slowest box there is; whatever takes longer hangs.
-const LIMIT: Duration = Duration::from_secs(3);
+/// Longest time for one keyframe. A 4K keyframe takes a tenth of this on the slowest supported box; a decoder that needs
+/// longer hangs.
+const DECODE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Why there is no picture.
+/// Why a keyframe could not be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// The keyframe is not whole. It is counted, and never judged.
-    #[error("{camera}: the keyframe is damaged: {what}")]
+    /// The keyframe is incomplete or corrupt.
+    #[error("{camera}: damaged keyframe: {what}")]
     Damaged {
-        /// Whose.
+        /// The camera.
         camera: CameraId,
-        /// How it is known.
+        /// The fault.
         what: String,
     },
-    /// The decoder hung; it has been rebuilt.
-    #[error("{camera}: the decoder {element} gave nothing for {LIMIT:?}; it is started anew")]
+    /// The decoder hung. It is replaced at the next keyframe.
+    #[error("{camera}: decoder {element} gave no output for {DECODE_TIMEOUT:?}; restarting it")]
     Timeout {
-        /// Whose keyframe it hung on.
+        /// The camera that sent the keyframe.
         camera: CameraId,
-        /// Which decoder.
+        /// The GStreamer element.
         element: String,
     },
-    /// No decoder of the kind that is asked for works here.
-    #[error("no {backend:?} decoder for {codec:?} works on this box (tried: {tried}); {hint}")]
+    /// No decoder of the configured kind works.
+    #[error("no working {backend:?} decoder for {codec:?} on this box (tried: {tried}); {hint}")]
     NoDecoder {
-        /// What was to be decoded.
+        /// The codec of the keyframe.
         codec: Codec,
-        /// What the configuration asks for.
+        /// The configured backend.
         backend: Backend,
-        /// Element names.
+        /// GStreamer elements that failed.
         tried: String,
-        /// What to do.
+        /// The remedy.
         hint: &'static str,
     },
-    /// GStreamer does not do as it is told.
+    /// A GStreamer failure that no keyframe explains.
     #[error("GStreamer: {0}")]
     Broken(String),
 }
 
 impl DecodeError {
-    /// What to do about it.
+    /// How the caller should handle the error.
     pub fn class(&self) -> Class {
         match self {
             Self::Damaged { .. } => Class::Data,
@@ -86,7 +86,7 @@ impl DecodeError {
     }
 }
 
-/// Decodes the keyframes of all cameras for one worker.
+/// Decodes keyframes of any camera for one worker.
 pub struct Decoder {
     name: String,
     backend: Backend,
@@ -95,26 +95,25 @@ pub struct Decoder {
     serial: u64,
 }
 
-/// The decoders of one codec: which to try, and the one at work.
+/// The decoders of one codec: the elements left to try and the running pipeline.
 #[derive(Default)]
 struct CodecDecoders {
-    /// Best last; `None` before the registry was asked.
+    /// Best last; `None` before the first keyframe.
     candidates: Option<Vec<Candidate>>,
-    pipe: Option<Pipe>,
+    pipeline: Option<DecodePipeline>,
 }
 
-/// A decoder element that may be tried.
-#[derive(Clone)]
+/// A decoder element to try.
 pub(super) struct Candidate {
     element: String,
-    hardware: bool,
+    is_hardware: bool,
 }
 
 impl Decoder {
-    /// A decoder that names its threads `name`, at most 11 bytes (`decode0`).
+    /// Creates a decoder. Its threads are named after `name`, at most 11 bytes long (`decode0`).
     ///
     /// # Errors
-    /// [`DecodeError::Broken`] where GStreamer does not start.
+    /// [`DecodeError::Broken`] if GStreamer cannot be initialised.
     pub fn new(name: &str, backend: Backend) -> Result<Self, DecodeError> {
         gst_frame::init().map_err(|e| DecodeError::Broken(e.to_string()))?;
         Ok(Self {
@@ -126,46 +125,46 @@ impl Decoder {
         })
     }
 
-    /// The element that decodes `codec`, once one has.
+    /// The GStreamer element in use for `codec`; `None` before its first keyframe.
     pub fn element(&self, codec: Codec) -> Option<&str> {
-        let bench = match codec {
+        let decoders = match codec {
             Codec::H264 => &self.h264,
             Codec::H265 => &self.h265,
         };
-        bench.pipe.as_ref().map(|p| p.element.as_str())
+        decoders.pipeline.as_ref().map(|p| p.element.as_str())
     }
 
-    /// The picture of `keyframe`. Blocks for the time of decoding, at most a few seconds.
+    /// Decodes `keyframe`. Blocks while decoding, for a few seconds at most.
     ///
     /// # Errors
-    /// [`DecodeError`]. After any of them the decoder serves the next keyframe.
+    /// [`DecodeError`]. The decoder remains usable after every error.
     pub fn decode(&mut self, keyframe: &Keyframe) -> Result<Frame, DecodeError> {
-        if let Some(what) = torn::torn(&keyframe.data) {
+        if let Some(what) = corruption::find_corruption(&keyframe.data) {
             return Err(DecodeError::Damaged {
                 camera: keyframe.camera.clone(),
                 what: what.to_owned(),
             });
         }
         self.serial += 1;
-        let bench = match keyframe.codec {
+        let decoders = match keyframe.codec {
             Codec::H264 => &mut self.h264,
             Codec::H265 => &mut self.h265,
         };
-        let candidates = bench
+        let candidates = decoders
             .candidates
             .get_or_insert_with(|| candidates(keyframe.codec, self.backend));
-        // A decoder has proved itself when it has given a picture; until then the next best is tried.
+        // Until an element has decoded a picture, its failure leads to the next best.
         let mut tried = Vec::new();
         loop {
-            let pipe = match &mut bench.pipe {
-                Some(pipe) => pipe,
+            let pipeline = match &mut decoders.pipeline {
+                Some(pipeline) => pipeline,
                 None => {
                     let Some(candidate) = candidates.last() else {
                         return Err(DecodeError::NoDecoder {
                             codec: keyframe.codec,
                             backend: self.backend,
                             tried: if tried.is_empty() {
-                                "none there".into()
+                                "none installed".into()
                             } else {
                                 tried.join(", ")
                             },
@@ -177,10 +176,10 @@ impl Decoder {
                             },
                         });
                     };
-                    match Pipe::start(&self.name, keyframe.codec, candidate) {
-                        Ok(pipe) => bench.pipe.insert(pipe),
+                    match DecodePipeline::start(&self.name, keyframe.codec, candidate) {
+                        Ok(pipeline) => decoders.pipeline.insert(pipeline),
                         Err(error) => {
-                            tracing::debug!(element = candidate.element, "Decoder does not start: {error}.");
+                            tracing::debug!(element = candidate.element, "Decoder failed to start: {error}");
                             tried.push(candidate.element.clone());
                             candidates.pop();
                             continue;
@@ -188,23 +187,26 @@ impl Decoder {
                     }
                 }
             };
-            let result = pipe.decode(keyframe, self.serial);
+            let result = pipeline.decode(keyframe, self.serial);
             match result {
                 Ok(frame) => {
-                    if !pipe.proven {
-                        pipe.proven = true;
-                        announce(pipe, self.backend, keyframe.codec);
+                    if !pipeline.proven {
+                        pipeline.proven = true;
+                        log_choice(pipeline, self.backend, keyframe.codec);
                     }
                     return Ok(frame);
                 }
                 Err(error) => {
-                    let unproven = !pipe.proven && pipe.hardware;
-                    if unproven || pipe.broken {
-                        bench.pipe = None;
+                    let unproven = !pipeline.proven && pipeline.is_hardware;
+                    if unproven || pipeline.broken {
+                        decoders.pipeline = None;
                     }
-                    // Hardware that has never worked is not believed when it says that the keyframe is at fault.
+                    // Until a hardware decoder has worked once, its errors are not blamed on the keyframe.
                     if unproven && let Some(failed) = candidates.pop() {
-                        tracing::debug!(element = failed.element, "Decoder does not decode: {error}.");
+                        tracing::debug!(
+                            element = failed.element,
+                            "Decoder failed on its first keyframe: {error}"
+                        );
                         tried.push(failed.element);
                         continue;
                     }
@@ -215,18 +217,18 @@ impl Decoder {
     }
 }
 
-fn announce(pipe: &Pipe, backend: Backend, codec: Codec) {
-    let element = pipe.element.as_str();
-    if pipe.hardware {
-        tracing::info!(element, ?codec, "Keyframes are decoded by hardware.");
+fn log_choice(pipeline: &DecodePipeline, backend: Backend, codec: Codec) {
+    let element = pipeline.element.as_str();
+    if pipeline.is_hardware {
+        tracing::info!(element, ?codec, "Using hardware decoder");
     } else if backend == Backend::Auto && !hardware(codec).is_empty() {
         tracing::warn!(
             element,
             ?codec,
-            "No hardware decoder of this box works; keyframes are decoded by software."
+            "Hardware decoders present but none works; using software decoder"
         );
     } else {
-        tracing::debug!(element, ?codec, "Keyframes are decoded by software.");
+        tracing::debug!(element, ?codec, "Using software decoder");
     }
 }
 
@@ -237,15 +239,15 @@ pub(super) fn software(codec: Codec) -> Candidate {
             Codec::H265 => "avdec_h265",
         }
         .to_owned(),
-        hardware: false,
+        is_hardware: false,
     }
 }
 
-/// The registry's hardware decoders for `codec`, best last.
+/// The hardware decoders for `codec` in GStreamer's registry, best last.
 fn hardware(codec: Codec) -> Vec<Candidate> {
-    let caps = form(codec);
+    let caps = byte_stream_caps(codec);
     let kind = gst::ElementFactoryType::DECODER | gst::ElementFactoryType::MEDIA_VIDEO;
-    // NONE: Debian ranks the new VA and V4L2 decoders at nothing, and they work.
+    // From rank NONE: Debian gives the new VA and V4L2 decoders this rank, although they work.
     let mut found: Vec<_> = gst::ElementFactory::factories_with_type(kind, gst::Rank::NONE)
         .into_iter()
         .filter(|f| f.metadata("klass").is_some_and(|k| k.contains("Hardware")) && f.can_sink_any_caps(&caps))
@@ -255,7 +257,7 @@ fn hardware(codec: Codec) -> Vec<Candidate> {
         .into_iter()
         .map(|f| Candidate {
             element: f.name().to_string(),
-            hardware: true,
+            is_hardware: true,
         })
         .collect()
 }
@@ -272,7 +274,8 @@ fn candidates(codec: Codec, backend: Backend) -> Vec<Candidate> {
     }
 }
 
-pub(super) fn form(codec: Codec) -> gst::Caps {
+/// Caps of complete access units in Annex B format.
+pub(super) fn byte_stream_caps(codec: Codec) -> gst::Caps {
     gst::Caps::builder(match codec {
         Codec::H264 => "video/x-h264",
         Codec::H265 => "video/x-h265",
@@ -282,14 +285,14 @@ pub(super) fn form(codec: Codec) -> gst::Caps {
     .build()
 }
 
-/// `source ! parser ! decoder ! videoconvert ! sink`, and the decoder's sink pad. The conversion does nothing where the
-/// decoder's own layout is one of ours.
-pub(super) fn chain(
+/// Builds `source ! parser ! decoder ! videoconvert ! sink` and returns it with the decoder's sink pad. videoconvert passes
+/// I420 and NV12 through unchanged.
+pub(super) fn build_pipeline(
     source: &gst_app::AppSrc,
     codec: Codec,
-    candidate: Candidate,
+    candidate: &Candidate,
     sink: &gst_app::AppSink,
-    complaints: &Complaints,
+    concealments: &ConcealmentCount,
 ) -> Result<(gst::Pipeline, gst::Pad), gst::glib::BoolError> {
     let parser = gst::ElementFactory::make(match codec {
         Codec::H264 => "h264parse",
@@ -297,7 +300,7 @@ pub(super) fn chain(
     })
     .build()?;
     let decoder = gst::ElementFactory::make(&candidate.element).build()?;
-    // One thread: no delay, no frame held back, and the log's complaints come on the streaming thread.
+    // One thread: no frame is held back, and log messages come on the streaming thread.
     if decoder.has_property("max-threads") {
         decoder.set_property("max-threads", 1i32);
     }
@@ -311,60 +314,60 @@ pub(super) fn chain(
     let input = decoder
         .static_pad("sink")
         .ok_or_else(|| gst::glib::bool_error!("{} has no sink pad", candidate.element))?;
-    gst_frame::listen(&input, complaints);
+    gst_frame::count_concealments(&input, concealments);
     Ok((pipeline, input))
 }
 
-/// What comes out of a pipeline, in order.
-enum Out {
+/// Output of a pipeline, in order.
+enum DecoderOutput {
     Picture(gst::Sample),
-    /// All that went in before the GAP of this time has come out.
-    Mark(gst::ClockTime),
+    /// The GAP event with this timestamp: everything pushed before it has come out.
+    Gap(gst::ClockTime),
 }
 
-/// One running pipeline.
-struct Pipe {
+/// A running decoding pipeline.
+struct DecodePipeline {
     pipeline: gst::Pipeline,
     source: gst_app::AppSrc,
-    out: mpsc::Receiver<Out>,
-    complaints: Complaints,
+    outputs: mpsc::Receiver<DecoderOutput>,
+    concealments: ConcealmentCount,
     element: String,
-    hardware: bool,
-    /// It has given a picture.
+    is_hardware: bool,
+    /// It has decoded a picture.
     proven: bool,
-    /// It must be rebuilt.
+    /// It must be replaced.
     broken: bool,
 }
 
-impl Pipe {
+impl DecodePipeline {
     fn start(name: &str, codec: Codec, candidate: &Candidate) -> Result<Self, DecodeError> {
         let broken = |e: gst::glib::BoolError| DecodeError::Broken(e.to_string());
         let source = gst_app::AppSrc::builder()
             .name(name)
-            .caps(&form(codec))
+            .caps(&byte_stream_caps(codec))
             .format(gst::Format::Time)
             .is_live(false)
             .max_bytes(0)
             .build();
-        let sink = gst_frame::picture_sink();
-        let out = outcome(&sink);
-        let complaints = Complaints::default();
-        let (pipeline, input) = chain(&source, codec, candidate.clone(), &sink, &complaints).map_err(broken)?;
+        let sink = gst_frame::frame_sink();
+        let outputs = collect_outputs(&sink);
+        let concealments = ConcealmentCount::default();
+        let (pipeline, input) = build_pipeline(&source, codec, candidate, &sink, &concealments).map_err(broken)?;
         drain_every_keyframe(&input);
-        let pipe = Self {
+        let this = Self {
             pipeline,
             source,
-            out,
-            complaints,
+            outputs,
+            concealments,
             element: candidate.element.clone(),
-            hardware: candidate.hardware,
+            is_hardware: candidate.is_hardware,
             proven: false,
             broken: false,
         };
-        pipe.pipeline
+        this.pipeline
             .set_state(gst::State::Playing)
             .map_err(|e| DecodeError::Broken(e.to_string()))?;
-        Ok(pipe)
+        Ok(this)
     }
 
     fn decode(&mut self, keyframe: &Keyframe, serial: u64) -> Result<Frame, DecodeError> {
@@ -372,42 +375,42 @@ impl Pipe {
             camera: keyframe.camera.clone(),
             what,
         };
-        // Seconds apart, so that no decoder takes two cameras' pictures for one moment of one stream.
-        let mark = gst::ClockTime::from_seconds(serial);
+        // A second apart, so that the decoder does not take pictures of different cameras as simultaneous.
+        let pts = gst::ClockTime::from_seconds(serial);
         let mut buffer = gst::Buffer::from_slice(keyframe.data.clone());
         if let Some(buffer) = buffer.get_mut() {
-            buffer.set_pts(mark);
-            buffer.set_dts(mark);
-            if keyframe.codec == Codec::H265 && !self.hardware {
-                buffer.append_memory(gst::Memory::from_slice(torn::TAIL));
+            buffer.set_pts(pts);
+            buffer.set_dts(pts);
+            if keyframe.codec == Codec::H265 && !self.is_hardware {
+                buffer.append_memory(gst::Memory::from_slice(corruption::TAIL));
             }
         }
-        self.complaints.store(0, Ordering::Relaxed);
+        self.concealments.store(0, Ordering::Relaxed);
         let pushed = self.source.push_buffer(buffer).is_ok()
-            && self.source.send_event(gst::event::Gap::new(mark, gst::ClockTime::NONE));
+            && self.source.send_event(gst::event::Gap::new(pts, gst::ClockTime::NONE));
         let mut picture = None;
         let mut done = false;
         if pushed {
-            let deadline = Instant::now() + LIMIT;
-            // What a keyframe that timed out left behind is not ours.
+            let deadline = Instant::now() + DECODE_TIMEOUT;
+            // Outputs with another timestamp are left over from a keyframe that timed out.
             while !done
-                && let Ok(out) = self
-                    .out
+                && let Ok(output) = self
+                    .outputs
                     .recv_timeout(deadline.saturating_duration_since(Instant::now()))
             {
-                match out {
-                    Out::Picture(sample) => {
-                        if sample.buffer().and_then(|b| b.pts()) == Some(mark) {
+                match output {
+                    DecoderOutput::Picture(sample) => {
+                        if sample.buffer().and_then(|b| b.pts()) == Some(pts) {
                             picture = Some(sample);
                         }
                     }
-                    Out::Mark(at) => done = at == mark,
+                    DecoderOutput::Gap(at) => done = at == pts,
                 }
             }
         }
         if let Some(error) = gst_frame::bus_error(&self.pipeline) {
             self.broken = true;
-            return Err(damaged(format!("{} says: {error}", self.element)));
+            return Err(damaged(format!("{} reports: {error}", self.element)));
         }
         if !done {
             self.broken = true;
@@ -417,12 +420,12 @@ impl Pipe {
             });
         }
         let Some(sample) = picture else {
-            return Err(damaged(format!("{} makes no picture of it", self.element)));
+            return Err(damaged(format!("{} outputs no picture", self.element)));
         };
-        let complaints = self.complaints.load(Ordering::Relaxed);
-        if complaints > 0 {
+        let concealments = self.concealments.load(Ordering::Relaxed);
+        if concealments > 0 {
             return Err(damaged(format!(
-                "{} had to make parts of it up ({complaints} complaints)",
+                "{} concealed errors ({concealments} messages)",
                 self.element
             )));
         }
@@ -430,15 +433,15 @@ impl Pipe {
             .buffer()
             .is_some_and(|b| b.flags().contains(gst::BufferFlags::CORRUPTED));
         if corrupted {
-            return Err(damaged(format!("{} marks it as corrupted", self.element)));
+            return Err(damaged(format!("{} flags the picture as corrupted", self.element)));
         }
-        gst_frame::frame(&sample, keyframe.captured_at).map_err(|e: NotAPicture| DecodeError::Broken(e.to_string()))
+        gst_frame::frame(&sample, keyframe.captured_at).map_err(|e: SampleError| DecodeError::Broken(e.to_string()))
     }
 }
 
-impl Drop for Pipe {
+impl Drop for DecodePipeline {
     fn drop(&mut self) {
-        // A wedged decoder may never come to rest: it is given up in a thread of its own.
+        // Stopping a hung decoder may block forever, so it gets a thread of its own.
         let pipeline = self.pipeline.clone();
         if self.broken {
             let _ = std::thread::Builder::new()
@@ -450,16 +453,16 @@ impl Drop for Pipe {
     }
 }
 
-/// The sink's pictures and marks. appsink itself hands GAP events to nobody (1.22), so they are met on its pad.
-fn outcome(sink: &gst_app::AppSink) -> mpsc::Receiver<Out> {
-    let (pictures, out) = mpsc::channel();
-    let marks = pictures.clone();
+/// Receives the sink's pictures and GAP events. appsink (1.22) does not report GAP events, so a pad probe does.
+fn collect_outputs(sink: &gst_app::AppSink) -> mpsc::Receiver<DecoderOutput> {
+    let (pictures, outputs) = mpsc::channel();
+    let gaps = pictures.clone();
     sink.set_callbacks(
         gst_app::AppSinkCallbacks::builder()
             .new_sample(move |sink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                // Nobody listens once the decoder is gone.
-                let _ = pictures.send(Out::Picture(sample));
+                // Fails only after the decoder was dropped.
+                let _ = pictures.send(DecoderOutput::Picture(sample));
                 Ok(gst::FlowSuccess::Ok)
             })
             .build(),
@@ -469,15 +472,15 @@ fn outcome(sink: &gst_app::AppSink) -> mpsc::Receiver<Out> {
             if let Some(event) = info.event()
                 && let gst::EventView::Gap(gap) = event.view()
             {
-                let _ = marks.send(Out::Mark(gap.get().0));
+                let _ = gaps.send(DecoderOutput::Gap(gap.get().0));
             }
             gst::PadProbeReturn::Ok
         });
     }
-    out
+    outputs
 }
 
-/// Flags every segment that reaches `pad` so that the decoder behind it drains each keyframe.
+/// Flags every segment event on `pad`, a decoder's sink pad, so that the decoder drains after each keyframe.
 fn drain_every_keyframe(pad: &gst::Pad) {
     pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
         let flagged = info.event().and_then(|event| match event.view() {

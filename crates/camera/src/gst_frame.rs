@@ -1,8 +1,9 @@
-//! What all GStreamer rooms share: start-up, a sample as a [`Frame`] without copying, and the ear for libav's complaints.
+//! Shared by the GStreamer modules: initialisation, converting a sample to a [`Frame`] without copying, and counting
+//! libav's concealment messages.
 //!
-//! libav conceals what it cannot decode and says so only in its log; the picture's own CORRUPTED flag stays unset. So
-//! the log category `libav` is listened to, and what it says is counted for the streaming thread that it says it on:
-//! with one thread per decoder that is exactly the picture being decoded.
+//! libav conceals slices that it cannot decode and only logs it; the buffer's CORRUPTED flag stays unset. So a log
+//! function counts the concealment messages of the category `libav` per streaming thread. With one thread per decoder,
+//! the count belongs to the picture being decoded.
 
 use std::{
     cell::RefCell,
@@ -19,19 +20,19 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 use jiff::Timestamp;
 
-use gridwatch_frame::{Frame, Layout, Matrix, Plane};
+use gridwatch_frame::{Frame, FrameError, Layout, Matrix, Plane};
 
-/// Counts the complaints of one decoder.
-pub(super) type Complaints = Arc<AtomicU32>;
+/// Number of concealment messages of one decoder.
+pub(super) type ConcealmentCount = Arc<AtomicU32>;
 
 thread_local! {
-    /// Whose complaints this thread's are.
-    static HERE: RefCell<Option<Complaints>> = const { RefCell::new(None) };
+    /// The counter of the decoder that runs on this thread.
+    static COUNT_OF_THREAD: RefCell<Option<ConcealmentCount>> = const { RefCell::new(None) };
 }
 
-/// Parts of libav messages that mean that samples were made up: `h264_slice.c`, `error_resilience.c`, `hevcdec.c`,
-/// `hevc_cabac.c`. Not simply all errors: cameras write broken SEI messages for years, and the picture is whole.
-const MADE_UP: [&str; 6] = [
+/// Parts of libav messages (`h264_slice.c`, `error_resilience.c`, `hevcdec.c`, `hevc_cabac.c`) that mean that samples were
+/// concealed. Other errors do not count: some cameras send malformed SEI messages all the time with intact pictures.
+const CONCEALMENT_MESSAGES: [&str; 6] = [
     "concealing",
     "error while decoding MB",
     "cu_qp_delta",
@@ -40,27 +41,27 @@ const MADE_UP: [&str; 6] = [
     "entry_point_offset",
 ];
 
-/// Starts GStreamer once a process.
+/// Initialises GStreamer, once per process.
 ///
 /// # Errors
-/// Its core does not start.
+/// GStreamer cannot be initialised.
 pub(super) fn init() -> Result<(), glib::Error> {
     static DONE: OnceLock<Result<(), glib::Error>> = OnceLock::new();
     DONE.get_or_init(|| {
         gst::init()?;
-        // The default log writes to stderr whatever passes a threshold, and one is about to be lowered. Whoever sets
-        // GST_DEBUG wants to read it.
+        // The default log function would print the libav messages enabled below to stderr. It stays if the user has
+        // set GST_DEBUG.
         if std::env::var_os("GST_DEBUG").is_none() {
             gst::log::remove_default_log_function();
         }
         gst::log::add_log_function(|category, level, _, _, _, _, message| {
             if level <= gst::DebugLevel::Info && category.name() == "libav" {
-                let made_up = message
+                let is_concealment = message
                     .get()
-                    .is_some_and(|m| MADE_UP.iter().any(|part| m.contains(part)));
-                if made_up {
-                    HERE.with_borrow(|here| {
-                        if let Some(count) = here {
+                    .is_some_and(|m| CONCEALMENT_MESSAGES.iter().any(|part| m.contains(part)));
+                if is_concealment {
+                    COUNT_OF_THREAD.with_borrow(|count| {
+                        if let Some(count) = count {
                             count.fetch_add(1, Ordering::Relaxed);
                         }
                     });
@@ -73,21 +74,21 @@ pub(super) fn init() -> Result<(), glib::Error> {
     .clone()
 }
 
-/// Counts what libav says on the threads that push into `pad`, a decoder's sink pad.
-pub(super) fn listen(pad: &gst::Pad, complaints: &Complaints) {
-    let complaints = Arc::clone(complaints);
+/// Counts in `count` the concealment messages of threads that push buffers into `pad`, a decoder's sink pad.
+pub(super) fn count_concealments(pad: &gst::Pad, count: &ConcealmentCount) {
+    let count = Arc::clone(count);
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-        HERE.with_borrow_mut(|here| {
-            if here.as_ref().is_none_or(|h| !Arc::ptr_eq(h, &complaints)) {
-                *here = Some(Arc::clone(&complaints));
+        COUNT_OF_THREAD.with_borrow_mut(|current| {
+            if current.as_ref().is_none_or(|c| !Arc::ptr_eq(c, &count)) {
+                *current = Some(Arc::clone(&count));
             }
         });
         gst::PadProbeReturn::Ok
     });
 }
 
-/// A sink that takes pictures in the two layouts that [`Frame`] knows, in the decoder's own buffers.
-pub(super) fn picture_sink() -> gst_app::AppSink {
+/// An appsink for the two layouts of [`Frame`] that takes the decoder's own buffers.
+pub(super) fn frame_sink() -> gst_app::AppSink {
     let caps = gst_video::VideoCapsBuilder::new()
         .format_list([gst_video::VideoFormat::I420, gst_video::VideoFormat::Nv12])
         .build();
@@ -98,7 +99,7 @@ pub(super) fn picture_sink() -> gst_app::AppSink {
         .enable_last_sample(false)
         .wait_on_eos(false)
         .build();
-    // Without this answer a decoder believes that we do not know strides, and copies each picture into a packed buffer.
+    // Without GstVideoMeta in the answer to this query, decoders copy each picture into a buffer without padding.
     if let Some(pad) = sink.static_pad("sink") {
         pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| {
             if let Some(query) = info.query_mut()
@@ -113,29 +114,31 @@ pub(super) fn picture_sink() -> gst_app::AppSink {
     sink
 }
 
-/// Why a sample is no picture.
+/// Why a decoder's sample cannot be used as a frame.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NotAPicture {
-    #[error("the decoder's output has no buffer or no format")]
+pub(super) enum SampleError {
+    #[error("decoder output without a buffer or caps")]
     Empty,
-    #[error("the decoder's output is {0}, neither I420 nor NV12")]
+    #[error("unsupported decoder output format {0}; expected I420 or NV12")]
     Format(String),
-    #[error("the decoder's output cannot be read by the processor")]
-    Unreadable,
-    #[error("the decoder's planes lie outside its buffer")]
+    #[error("decoder output cannot be mapped into system memory")]
+    Unmappable,
+    #[error("decoder output without plane offsets or strides")]
     Planes,
+    #[error(transparent)]
+    Frame(#[from] FrameError),
 }
 
-/// The sample's picture, sharing its memory.
-pub(super) fn frame(sample: &gst::Sample, captured_at: Timestamp) -> Result<Frame, NotAPicture> {
-    let caps = sample.caps().ok_or(NotAPicture::Empty)?;
-    let info = gst_video::VideoInfo::from_caps(caps).map_err(|_| NotAPicture::Empty)?;
+/// The sample's frame, sharing its memory.
+pub(super) fn frame(sample: &gst::Sample, captured_at: Timestamp) -> Result<Frame, SampleError> {
+    let caps = sample.caps().ok_or(SampleError::Empty)?;
+    let info = gst_video::VideoInfo::from_caps(caps).map_err(|_| SampleError::Empty)?;
     let layout = match info.format() {
         gst_video::VideoFormat::I420 => Layout::I420,
         gst_video::VideoFormat::Nv12 => Layout::Nv12,
-        other => return Err(NotAPicture::Format(other.to_string())),
+        other => return Err(SampleError::Format(other.to_string())),
     };
-    let buffer = sample.buffer_owned().ok_or(NotAPicture::Empty)?;
+    let buffer = sample.buffer_owned().ok_or(SampleError::Empty)?;
     let mut planes = [Plane { offset: 0, stride: 0 }; 3];
     let meta = buffer.meta::<gst_video::VideoMeta>();
     for (i, plane) in planes.iter_mut().enumerate().take(info.n_planes() as usize) {
@@ -144,10 +147,10 @@ pub(super) fn frame(sample: &gst::Sample, captured_at: Timestamp) -> Result<Fram
             None => (info.offset().get(i).copied(), info.stride().get(i).copied()),
         };
         *plane = Plane {
-            offset: offset.ok_or(NotAPicture::Planes)?,
+            offset: offset.ok_or(SampleError::Planes)?,
             stride: stride
                 .and_then(|s| usize::try_from(s).ok())
-                .ok_or(NotAPicture::Planes)?,
+                .ok_or(SampleError::Planes)?,
         };
     }
     let (width, height) = (info.width(), info.height());
@@ -160,7 +163,7 @@ pub(super) fn frame(sample: &gst::Sample, captured_at: Timestamp) -> Result<Fram
     };
     let mapped = buffer
         .into_mapped_buffer_readable()
-        .map_err(|_| NotAPicture::Unreadable)?;
+        .map_err(|_| SampleError::Unmappable)?;
     let frame = Frame {
         width,
         height,
@@ -171,30 +174,11 @@ pub(super) fn frame(sample: &gst::Sample, captured_at: Timestamp) -> Result<Fram
         data: Bytes::from_owner(mapped),
         captured_at,
     };
-    if fits(&frame) {
-        Ok(frame)
-    } else {
-        Err(NotAPicture::Planes)
-    }
+    frame.validate()?;
+    Ok(frame)
 }
 
-/// True where every row of every plane lies inside the buffer. Whoever reads a frame counts on it.
-fn fits(f: &Frame) -> bool {
-    let (w, h) = (f.width as usize, f.height as usize);
-    let (half_w, half_h) = (w.div_ceil(2), h.div_ceil(2));
-    let rows: &[(usize, usize)] = match f.layout {
-        Layout::I420 => &[(w, h), (half_w, half_h), (half_w, half_h)],
-        Layout::Nv12 => &[(w, h), (2 * half_w, half_h)],
-    };
-    w >= 2
-        && h >= 2
-        && rows
-            .iter()
-            .zip(&f.planes)
-            .all(|(&(len, rows), p)| p.stride >= len && p.offset + p.stride * (rows - 1) + len <= f.data.len())
-}
-
-/// What the pipeline's bus says went wrong, and everything else on it gone.
+/// The first error on the pipeline's bus. Discards all other messages.
 pub(super) fn bus_error(pipeline: &gst::Pipeline) -> Option<String> {
     let bus = pipeline.bus()?;
     let mut found = None;

@@ -1,11 +1,13 @@
-//! The second kind of camera: whatever GStreamer's `uridecodebin` opens. Files, `rtsps`, HTTP, MJPEG.
+//! Camera sources other than plain RTSP: anything that GStreamer's `uridecodebin` opens, such as files, `rtsps`, HTTP and
+//! MJPEG.
 //!
-//! Owns one thread and one pipeline a camera, and fills the same [`Slot`] with decoded pictures. It decodes every frame
-//! and throws nearly all away, directly behind the decoder: dear next to `receive`, which is why a plain `rtsp` camera
-//! never comes here.
+//! One thread and one pipeline per camera, filling the camera's [`Slot`] with decoded frames. Every frame is decoded and
+//! nearly all are dropped right behind the decoder. That costs far more than `receive`, so plain `rtsp` cameras do not use
+//! it.
 
 use std::{
     fmt,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -22,73 +24,73 @@ use jiff::Timestamp;
 use url::Url;
 
 use super::{
-    backoff::Backoff,
     gst_frame,
-    slot::{Slot, State},
+    reconnect::{HEALTHY, reconnect_backoff},
+    slot::{CameraState, Slot},
 };
 use gridwatch_base::{error::Class, secret::Credentials};
 use gridwatch_engine::CameraId;
 
-/// How often the thread looks whether it is to stop.
-const POLL: gst::ClockTime = gst::ClockTime::from_mseconds(200);
+/// How often the thread checks whether to stop.
+const STOP_POLL: gst::ClockTime = gst::ClockTime::from_mseconds(200);
 
-/// A source to read.
+/// How to read one source.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct SourceSettings {
     /// The camera's id.
     pub camera: CameraId,
-    /// What `uridecodebin` is to open. A user or password in it is not used.
+    /// URL for `uridecodebin`. A user or password in it is ignored.
     pub url: Url,
-    /// For sources that know `user-id` and `user-pw` (RTSP, HTTP).
+    /// For source elements with the properties `user-id` and `user-pw` (RTSP, HTTP).
     pub credentials: Option<Credentials>,
-    /// For sources over TLS: PEM of the only authority that is believed, whatever name its certificates state. `None`: the
-    /// system's authorities, and the name must be right.
+    /// For TLS: PEM file of the only trusted certificates. The host name is then not checked. `None` means the system's
+    /// certificate authorities and a host name check.
     pub ca_file: Option<PathBuf>,
-    /// Pictures nearer to each other than this are thrown away undelivered; half of `look_every` is right.
+    /// Least interval between delivered frames; frames in between are dropped. Half of the look period is a good value.
     pub every: Duration,
-    /// A file starts again at its end. Otherwise the camera ends with it.
+    /// Restart a file at its end. Otherwise the source ends there.
     pub looped: bool,
-    /// Without a picture for so long, the source counts as dead.
+    /// Without a frame for this long the source is restarted.
     pub idle: Duration,
 }
 
-/// Why a source stopped.
+/// Why a source failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceError {
-    /// GStreamer's own words.
+    /// An error of a GStreamer element.
     #[error("{element}: {what}")]
     Pipeline {
-        /// Which element says so.
+        /// The element.
         element: String,
-        /// What.
+        /// Its error.
         what: String,
     },
-    /// Whom to believe cannot be read.
-    #[error("ca_file {}: {what}: a PEM file with the camera's certificate or its authority's is needed", .path.display())]
-    Authority {
-        /// Which file.
+    /// `ca_file` cannot be read.
+    #[error("ca_file {}: {what}; it must be a PEM file with the certificate of the camera or of its authority", .path.display())]
+    CaFile {
+        /// The file.
         path: PathBuf,
-        /// What GIO says.
+        /// The error of GIO.
         what: String,
     },
-    /// The camera does not prove who it is.
+    /// The camera's certificate is not trusted.
     #[error(
-        "the camera's certificate is not believed ({0:?}): name it, or its authority's, as the camera's ca_file; `openssl \
-         s_client -connect HOST:PORT` shows it"
+        "the camera's certificate is not trusted ({0:?}); set the camera's ca_file to this certificate or to its \
+         authority's (`openssl s_client -connect HOST:PORT` prints it)"
     )]
-    Certificate(gio::TlsCertificateFlags),
-    /// It gives nothing.
-    #[error("no picture for {0:?}")]
-    Idle(Duration),
-    /// A live source came to an end.
-    #[error("the source has ended")]
+    UntrustedCertificate(gio::TlsCertificateFlags),
+    /// No frame within the idle timeout.
+    #[error("no frame received for {0:?}")]
+    NoFrames(Duration),
+    /// A live source ended.
+    #[error("the stream ended")]
     Ended,
-    /// GStreamer lacks something.
-    #[error("GStreamer: {0}; install the packages that edge-deploy/setup.sh names")]
+    /// GStreamer or one of its plugins is missing.
+    #[error("GStreamer: {0}; install the packages listed in edge-deploy/setup.sh")]
     Missing(String),
-    /// Our fault, or a binding's.
-    #[error("the source failed inside: {0}; please report it")]
+    /// A bug in the source or in a binding.
+    #[error("internal error in the source: {0}; please report it")]
     Panicked(String),
 }
 
@@ -101,17 +103,17 @@ impl SourceError {
         Self::Panicked(text.unwrap_or("no message").to_owned())
     }
 
-    /// What to do about it.
+    /// How the caller should handle the error.
     pub fn class(&self) -> Class {
         match self {
-            Self::Missing(_) | Self::Authority { .. } | Self::Certificate(_) => Class::Config,
+            Self::Missing(_) | Self::CaFile { .. } | Self::UntrustedCertificate(_) => Class::Config,
             Self::Panicked(_) => Class::Bug,
             _ => Class::Transient,
         }
     }
 }
 
-/// A source at work. Dropping it ends it.
+/// A running source. It stops on drop.
 pub struct GstSource {
     slot: Arc<Slot>,
     stop: Arc<AtomicBool>,
@@ -128,8 +130,8 @@ impl GstSource {
     /// Starts reading into `slot`.
     ///
     /// # Errors
-    /// The system gives no thread.
-    pub fn spawn(settings: Settings, slot: Arc<Slot>) -> std::io::Result<Self> {
+    /// The thread cannot be started.
+    pub fn spawn(settings: SourceSettings, slot: Arc<Slot>) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::Builder::new().name("source".into()).spawn({
             let (slot, stop) = (Arc::clone(&slot), Arc::clone(&stop));
@@ -142,7 +144,7 @@ impl GstSource {
         })
     }
 
-    /// Where its pictures are.
+    /// The slot that it fills.
     pub fn slot(&self) -> &Arc<Slot> {
         &self.slot
     }
@@ -158,31 +160,31 @@ impl Drop for GstSource {
     }
 }
 
-fn supervise(settings: &Settings, slot: &Arc<Slot>, stop: &AtomicBool) {
+fn supervise(settings: &SourceSettings, slot: &Arc<Slot>, stop: &AtomicBool) {
     let camera = &settings.camera;
-    let mut backoff = Backoff::default();
+    let mut backoff = reconnect_backoff();
     while !stop.load(Ordering::Relaxed) {
-        let began = Instant::now();
-        // A panic is this camera's error like any other: a thread that is silently gone would leave it "live" for ever.
+        let started_at = Instant::now();
+        // A panic is handled as an error; a dead thread would leave the camera's state at "live".
         let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| read(settings, slot, stop)));
         let error = match run.unwrap_or_else(|panic| Err(SourceError::panicked(&*panic))) {
             Ok(()) => {
                 if !stop.load(Ordering::Relaxed) {
-                    slot.set_state(State::Ended);
-                    tracing::info!(%camera, "The file has been read to its end.");
+                    slot.set_state(CameraState::Ended);
+                    tracing::info!(%camera, "End of file reached; camera stopped");
                 }
                 return;
             }
             Err(error) => error,
         };
         let live = match slot.state() {
-            State::Live => began.elapsed(),
+            CameraState::Live => started_at.elapsed(),
             _ => Duration::ZERO,
         };
-        let wait = backoff.failed(live, fastrand::f64());
+        let wait = backoff.next_delay_after(live, HEALTHY, fastrand::f64());
         let text = error.to_string();
-        if !matches!(slot.state(), State::Down { error, .. } if error == text) {
-            tracing::warn!(%camera, ?wait, "Camera is away: {text}. It is tried again.");
+        if !matches!(slot.state(), CameraState::Down { error, .. } if error == text) {
+            tracing::warn!(%camera, retry_in = ?wait, "Camera down: {text}");
         }
         slot.set_down(text, Timestamp::now());
         slot.count_reconnect();
@@ -193,132 +195,171 @@ fn supervise(settings: &Settings, slot: &Arc<Slot>, stop: &AtomicBool) {
     }
 }
 
-/// Stops the pipeline however reading ends.
-struct Running(gst::Pipeline);
-impl Drop for Running {
+/// A pipeline and what its callbacks report. It stops on drop.
+struct RunningPipeline<'a> {
+    settings: &'a SourceSettings,
+    pipeline: gst::Pipeline,
+    last_frame_at: Arc<Mutex<Instant>>,
+    rejected: CertificateFaults,
+}
+
+impl Drop for RunningPipeline<'_> {
     fn drop(&mut self) {
-        let _ = self.0.set_state(gst::State::Null);
+        let _ = self.pipeline.set_state(gst::State::Null);
     }
 }
 
-/// One run of the pipeline. `Ok` at the end of a file, or when told to stop.
-fn read(settings: &Settings, slot: &Arc<Slot>, stop: &AtomicBool) -> Result<(), SourceError> {
-    let missing = |e: glib::BoolError| SourceError::Missing(e.to_string());
-    // Before anything of GStreamer is made: this may be the first camera of the process.
+impl RunningPipeline<'_> {
+    /// Processes the bus until the source ends or `stop` is set.
+    fn run(&self, stop: &AtomicBool) -> Result<(), SourceError> {
+        let bus = self
+            .pipeline
+            .bus()
+            .ok_or_else(|| SourceError::Missing("the pipeline has no bus".into()))?;
+        // If this fails, the bus has the reason.
+        let _ = self.pipeline.set_state(gst::State::Playing);
+        while !stop.load(Ordering::Relaxed) {
+            if let Some(message) = bus.timed_pop(STOP_POLL)
+                && self.handle(&message)?.is_break()
+            {
+                break;
+            }
+            let idle = self
+                .last_frame_at
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .elapsed();
+            if idle > self.settings.idle {
+                return Err(SourceError::NoFrames(self.settings.idle));
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles one bus message. Breaks at the end of a file.
+    fn handle(&self, message: &gst::Message) -> Result<ControlFlow<()>, SourceError> {
+        match message.view() {
+            gst::MessageView::Error(e) => {
+                if let Some(faults) = *self.rejected.lock().unwrap_or_else(PoisonError::into_inner) {
+                    return Err(SourceError::UntrustedCertificate(faults));
+                }
+                return Err(SourceError::Pipeline {
+                    element: e.src().map_or_else(String::new, |s| s.name().to_string()),
+                    what: error_text(e),
+                });
+            }
+            gst::MessageView::Eos(_) if !is_file(self.settings) => return Err(SourceError::Ended),
+            gst::MessageView::Eos(_) if self.settings.looped => {
+                let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT;
+                if self.pipeline.seek_simple(flags, gst::ClockTime::ZERO).is_err() {
+                    return Err(SourceError::Ended);
+                }
+            }
+            gst::MessageView::Eos(_) => return Ok(ControlFlow::Break(())),
+            gst::MessageView::Latency(_) => {
+                let _ = self.pipeline.recalculate_latency();
+            }
+            _ => {}
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// Runs the pipeline once. Returns `Ok` at the end of a file or when `stop` is set.
+fn read(settings: &SourceSettings, slot: &Arc<Slot>, stop: &AtomicBool) -> Result<(), SourceError> {
+    // Before any element is created: this may be the first camera of the process.
     gst_frame::init().map_err(|e| SourceError::Missing(e.to_string()))?;
-    let file = settings.url.scheme() == "file";
-    let sink = gst_frame::picture_sink();
-    // A file is shown as fast as it was filmed; what is live comes when it comes.
-    sink.set_sync(file);
+    if let Some(path) = &settings.ca_file {
+        gio::TlsFileDatabase::new(path).map_err(|e| SourceError::CaFile {
+            path: path.clone(),
+            what: e.to_string(),
+        })?;
+    }
+    let last_frame_at = Arc::new(Mutex::new(Instant::now()));
+    let sink = slot_sink(settings, slot, &last_frame_at);
+    let mut url = settings.url.clone();
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    let rejected = CertificateFaults::default();
+    let pipeline = build_pipeline(
+        url.as_str(),
+        &sink,
+        {
+            let (settings, rejected) = (settings.clone(), Arc::clone(&rejected));
+            move |source| configure_source(source, &settings, &rejected)
+        },
+        frame_filter(settings),
+    )
+    .map_err(|e| SourceError::Missing(e.to_string()))?;
+    let running = RunningPipeline {
+        settings,
+        pipeline,
+        last_frame_at,
+        rejected,
+    };
+    running.run(stop)
+}
+
+fn is_file(settings: &SourceSettings) -> bool {
+    settings.url.scheme() == "file"
+}
+
+/// A sink that stores each frame in `slot` and its arrival in `last_frame_at`.
+fn slot_sink(settings: &SourceSettings, slot: &Arc<Slot>, last_frame_at: &Arc<Mutex<Instant>>) -> gst_app::AppSink {
+    let sink = gst_frame::frame_sink();
+    // Files play in real time; live frames are taken as they come.
+    sink.set_sync(is_file(settings));
     sink.set_max_buffers(1);
     sink.set_drop(true);
-    let last = Arc::new(Mutex::new(Instant::now()));
+    let (slot, last_frame_at) = (Arc::clone(slot), Arc::clone(last_frame_at));
     sink.set_callbacks(
         gst_app::AppSinkCallbacks::builder()
-            .new_sample({
-                let (slot, last) = (Arc::clone(slot), Arc::clone(&last));
-                move |sink| {
-                    let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                    match gst_frame::frame(&sample, Timestamp::now()) {
-                        Ok(frame) => {
-                            *last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-                            if slot.state() != State::Live {
-                                slot.set_state(State::Live);
-                            }
-                            slot.count_frame(frame.data.len(), 0, frame.captured_at);
-                            slot.offer_frame(Arc::new(frame));
-                            Ok(gst::FlowSuccess::Ok)
+            .new_sample(move |sink| {
+                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                match gst_frame::frame(&sample, Timestamp::now()) {
+                    Ok(frame) => {
+                        *last_frame_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                        if slot.state() != CameraState::Live {
+                            slot.set_state(CameraState::Live);
                         }
-                        Err(error) => {
-                            gst::element_error!(sink, gst::StreamError::Format, ["{error}"]);
-                            Err(gst::FlowError::Error)
-                        }
+                        slot.count_frame(frame.data.len(), 0, frame.captured_at);
+                        slot.store_frame(Arc::new(frame));
+                        Ok(gst::FlowSuccess::Ok)
+                    }
+                    Err(error) => {
+                        gst::element_error!(sink, gst::StreamError::Format, ["{error}"]);
+                        Err(gst::FlowError::Error)
                     }
                 }
             })
             .build(),
     );
-    let mut url = settings.url.clone();
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    let refused = Refused::default();
-    if let Some(path) = &settings.ca_file {
-        gio::TlsFileDatabase::new(path).map_err(|e| SourceError::Authority {
-            path: path.clone(),
-            what: e.to_string(),
-        })?;
-    }
-    let pipeline = decoding(
-        url.as_str(),
-        &sink,
-        {
-            let (settings, refused) = (settings.clone(), Arc::clone(&refused));
-            move |source| prepare(source, &settings, &refused)
-        },
-        {
-            let (every, began) = (settings.every, Instant::now());
-            let mut last: Option<Duration> = None;
-            move |pts| {
-                // A file would be decoded to its end at once if nothing reached the sink, which keeps the time: so its
-                // pictures are chosen by the file's own time, those of a live source by the clock.
-                let now = match pts {
-                    Some(pts) if file => Duration::from(pts),
-                    _ => began.elapsed(),
-                };
-                // Time goes back where a loop starts again.
-                let keep = last.is_none_or(|last| now >= last + every || now < last);
-                if keep {
-                    last = Some(now);
-                }
-                keep
-            }
-        },
-    )
-    .map_err(missing)?;
-    let running = Running(pipeline);
-    let pipeline = &running.0;
-    let bus = pipeline
-        .bus()
-        .ok_or_else(|| SourceError::Missing("a pipeline has a bus".into()))?;
-    // An error to change state is on the bus, with its reason.
-    let _ = pipeline.set_state(gst::State::Playing);
-    while !stop.load(Ordering::Relaxed) {
-        if let Some(message) = bus.timed_pop(POLL) {
-            match message.view() {
-                gst::MessageView::Error(e) => {
-                    if let Some(faults) = *refused.lock().unwrap_or_else(PoisonError::into_inner) {
-                        return Err(SourceError::Certificate(faults));
-                    }
-                    return Err(SourceError::Pipeline {
-                        element: e.src().map_or_else(String::new, |s| s.name().to_string()),
-                        what: reason(e),
-                    });
-                }
-                gst::MessageView::Eos(_) if file && settings.looped => {
-                    let start = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT;
-                    if pipeline.seek_simple(start, gst::ClockTime::ZERO).is_err() {
-                        return Err(SourceError::Ended);
-                    }
-                }
-                gst::MessageView::Eos(_) if file => return Ok(()),
-                gst::MessageView::Eos(_) => return Err(SourceError::Ended),
-                gst::MessageView::Latency(_) => {
-                    let _ = pipeline.recalculate_latency();
-                }
-                _ => {}
-            }
-        }
-        let idle = last.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
-        if idle > settings.idle {
-            return Err(SourceError::Idle(settings.idle));
-        }
-    }
-    Ok(())
+    sink
 }
 
-/// GStreamer's error, with the cause that it keeps for its debug text: "could not open resource" is said of a wrong
-/// password and of a closed port alike. Neither names credentials: the URL holds none.
-fn reason(message: &gst::message::Error) -> String {
+/// Thins out the decoded frames to one per `settings.every`.
+fn frame_filter(settings: &SourceSettings) -> impl FnMut(Option<gst::ClockTime>) -> bool + Send + 'static {
+    let (every, is_file, started_at) = (settings.every, is_file(settings), Instant::now());
+    let mut last_kept: Option<Duration> = None;
+    move |pts| {
+        // Files are filtered by their timestamps. Only the sink holds a file to real time, so with a filter by the clock
+        // the whole file would be decoded at full speed and dropped.
+        let now = match pts {
+            Some(pts) if is_file => Duration::from(pts),
+            _ => started_at.elapsed(),
+        };
+        // `now` goes back when a file restarts.
+        let keep = last_kept.is_none_or(|last| now >= last + every || now < last);
+        if keep {
+            last_kept = Some(now);
+        }
+        keep
+    }
+}
+
+/// GStreamer's error with the cause from its debug text, because the error alone ("could not open resource") is the same
+/// for a wrong password and a closed port. Neither contains credentials, since the URL holds none.
+fn error_text(message: &gst::message::Error) -> String {
     let error = message.error().to_string();
     match message.debug() {
         Some(debug) => match debug.lines().last().map(str::trim) {
@@ -329,11 +370,11 @@ fn reason(message: &gst::message::Error) -> String {
     }
 }
 
-/// What was wrong with a certificate, where one was refused: GStreamer's own error (1.22) does not tell.
-type Refused = Arc<Mutex<Option<gio::TlsCertificateFlags>>>;
+/// The faults of a rejected certificate. GStreamer's own error (1.22) does not contain them.
+type CertificateFaults = Arc<Mutex<Option<gio::TlsCertificateFlags>>>;
 
-/// Tells the element that reads who we are and whom it may believe, where it wants to know.
-fn prepare(source: &gst::Element, settings: &Settings, refused: &Refused) {
+/// Sets credentials and trusted certificates on the source element, if it supports them.
+fn configure_source(source: &gst::Element, settings: &SourceSettings, rejected: &CertificateFaults) {
     if let Some(credentials) = &settings.credentials
         && source.has_property("user-id")
         && source.has_property("user-pw")
@@ -342,45 +383,45 @@ fn prepare(source: &gst::Element, settings: &Settings, refused: &Refused) {
         source.set_property("user-pw", credentials.password.expose());
     }
     if glib::subclass::SignalId::lookup("accept-certificate", source.type_()).is_some() {
-        let refused = Arc::clone(refused);
-        // Asked only about a certificate that is at fault.
+        let rejected = Arc::clone(rejected);
+        // The signal is emitted only for certificates with faults.
         source.connect("accept-certificate", false, move |values| {
             let faults = values.last().and_then(|v| v.get::<gio::TlsCertificateFlags>().ok());
-            *refused.lock().unwrap_or_else(PoisonError::into_inner) = faults;
+            *rejected.lock().unwrap_or_else(PoisonError::into_inner) = faults;
             Some(false.to_value())
         });
     }
-    // The file was read a moment ago. Where it has gone since, the system's authorities count, who know no camera.
+    // `read` has checked the file. If it has gone since, the system's authorities apply, and they trust no camera.
     if let Some(Ok(trusted)) = settings.ca_file.as_ref().map(gio::TlsFileDatabase::new)
         && source.has_property("tls-database")
         && source.has_property("tls-validation-flags")
     {
         source.set_property("tls-database", &trusted);
-        // Cameras are called by their address and state a serial number.
-        let all_but_the_name = gio::TlsCertificateFlags::VALIDATE_ALL - gio::TlsCertificateFlags::BAD_IDENTITY;
-        source.set_property("tls-validation-flags", all_but_the_name);
+        // Cameras are addressed by IP, and their certificates carry a serial number.
+        let without_host_name = gio::TlsCertificateFlags::VALIDATE_ALL - gio::TlsCertificateFlags::BAD_IDENTITY;
+        source.set_property("tls-validation-flags", without_host_name);
     }
 }
 
-/// `uridecodebin ! videoconvert ! sink` for the first video of `uri`. `prepare` gets the element that reads; `keep` is asked of each picture, by its time,
-/// as it leaves the decoder.
-pub(super) fn decoding(
+/// Builds `uridecodebin ! videoconvert ! sink` for the first video stream of `uri`. `configure` is called with the source
+/// element. `keep` is called with the timestamp of each decoded frame; frames for which it returns false are dropped.
+pub(super) fn build_pipeline(
     uri: &str,
     sink: &gst_app::AppSink,
-    prepare: impl Fn(&gst::Element) + Send + Sync + 'static,
+    configure: impl Fn(&gst::Element) + Send + Sync + 'static,
     keep: impl FnMut(Option<gst::ClockTime>) -> bool + Send + 'static,
 ) -> Result<gst::Pipeline, glib::BoolError> {
     let source = gst::ElementFactory::make("uridecodebin")
         .property("uri", uri)
-        // Whatever memory it lies in: a hardware decoder's is not the system's, and plain `video/x-raw` refuses even
-        // libav (1.22).
+        // Any memory type: hardware decoders do not output system memory, and plain `video/x-raw` rejects even libav's
+        // output (1.22).
         .property("caps", gst::Caps::builder("video/x-raw").any_features().build())
-        // Sound is not even decoded.
+        // Do not decode audio.
         .property("expose-all-streams", false)
         .build()?;
     source.connect("source-setup", false, move |values| {
         if let Some(element) = values.get(1).and_then(|v| v.get::<gst::Element>().ok()) {
-            prepare(&element);
+            configure(&element);
         }
         None
     });
@@ -390,7 +431,7 @@ pub(super) fn decoding(
     let pipeline = gst::Pipeline::new();
     pipeline.add_many([&source, &convert, sink.upcast_ref()])?;
     convert.link(sink)?;
-    // libav starts a thread a core for each camera unless told not to.
+    // By default libav starts one thread per core for each camera.
     pipeline.connect_deep_element_added(|_, _, element| {
         if element.has_property("max-threads") {
             element.set_property("max-threads", 1i32);
@@ -405,25 +446,26 @@ pub(super) fn decoding(
         if keep(info.buffer().and_then(|b| b.pts())) {
             gst::PadProbeReturn::Ok
         } else {
-            // `Drop` would log a GStreamer-CRITICAL for each buffer.
+            // `PadProbeReturn::Drop` would log a GStreamer-CRITICAL per buffer.
             info.data = None;
             gst::PadProbeReturn::Handled
         }
     });
     source.connect_pad_added(move |_, pad| {
         if !input.is_linked() {
-            // Refused only if the pipeline is being taken down.
+            // Fails only while the pipeline is shutting down.
             let _ = pad.link(&input);
         }
     });
     Ok(pipeline)
 }
 
-/// The `file://` address of `path`.
+/// The `file://` URL of `path`.
 ///
 /// # Errors
-/// The path has no absolute form.
+/// The path cannot be made absolute.
 pub fn file_url(path: &Path) -> std::io::Result<Url> {
     let path = std::path::absolute(path)?;
-    Url::from_file_path(&path).map_err(|()| std::io::Error::other(format!("{} is no absolute path", path.display())))
+    Url::from_file_path(&path)
+        .map_err(|()| std::io::Error::other(format!("{} is not an absolute path", path.display())))
 }

@@ -1,16 +1,22 @@
-//! From a camera's stream to one decoded picture when the camera is due.
+//! Receives camera streams and decodes a frame when a camera is due for a look.
 //!
-//! Receive cheaply, decode rarely: the compressed stream is received all the time, only the newest keyframe is kept, and
-//! nothing is decoded that is not looked at.
+//! Receiving is cheap and decoding is not, so the compressed stream is received all the time, only the newest keyframe
+//! is kept, and a keyframe is decoded only when its camera is looked at.
 //!
-//! [`receive`] keeps one supervised task a camera and fills its [`Slot`]; [`schedule`] says which camera is due;
-//! `decode` turns a keyframe into a picture. `gst_source` fills the same slot from whatever GStreamer opens, and
-//! `clip` reads a file picture by picture. Nothing here knows what is looked for.
+//! - [`receive`] runs one supervised task per RTSP camera and fills the camera's [`Slot`].
+//! - `gst_source` fills a slot from anything GStreamer can open.
+//! - [`schedule`] picks the next camera that is due.
+//! - `decode` turns a keyframe into a frame.
+//! - `clip` reads a video file frame by frame.
+//!
+//! Nothing in this crate depends on what the models detect.
 
 mod annexb;
-mod backoff;
+mod cadence;
 #[cfg(feature = "gst")]
 pub mod clip;
+#[cfg(feature = "gst")]
+mod corruption;
 #[cfg(feature = "gst")]
 pub mod decode;
 #[cfg(feature = "gst")]
@@ -19,12 +25,11 @@ mod full_decode;
 mod gst_frame;
 #[cfg(feature = "gst")]
 pub mod gst_source;
-mod pace;
+
 pub mod receive;
+mod reconnect;
 pub mod schedule;
 pub mod slot;
-#[cfg(feature = "gst")]
-mod torn;
 
 use std::{fmt, sync::Arc};
 
@@ -35,33 +40,33 @@ use serde::{Deserialize, Serialize};
 
 use gridwatch_engine::CameraId;
 use gridwatch_frame::Frame;
-pub use slot::{Slot, State, Stats};
+pub use slot::{CameraState, Slot, StreamStats};
 
-/// Which decoders to use.
+/// Which video decoders to use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Backend {
-    /// The box's hardware decoder where it has one that works, software otherwise.
+    /// A hardware decoder if one works, otherwise software.
     #[default]
     Auto,
     /// Software only.
     Software,
-    /// Hardware only: a box without a working one refuses to start.
+    /// Hardware only. A box without a working hardware decoder refuses to start.
     Hardware,
 }
 
-/// How RTP travels.
+/// Transport of RTP packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Transport {
-    /// Interleaved in the RTSP connection.
+    /// Interleaved with RTSP on its TCP connection.
     #[default]
     Tcp,
-    /// In datagrams.
+    /// UDP datagrams.
     Udp,
 }
 
-/// What a stream is coded in.
+/// A video codec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Codec {
     /// ITU-T H.264.
@@ -70,18 +75,18 @@ pub enum Codec {
     H265,
 }
 
-/// One random access point of a stream, whole: it decodes alone.
+/// A complete random access point with its parameter sets. It decodes without any other data.
 #[derive(Clone)]
 pub struct Keyframe {
-    /// Who sent it.
+    /// The camera that sent it.
     pub camera: CameraId,
-    /// Counts the camera's keyframes since the daemon started; never reused.
+    /// Sequence number within the camera since the daemon started, from 1; never reused.
     pub seq: u64,
-    /// Wall time at which its last packet arrived.
+    /// Wall clock time at which its last packet arrived.
     pub captured_at: Timestamp,
-    /// What it is coded in.
+    /// Its codec.
     pub codec: Codec,
-    /// Annex B byte stream: parameter sets, then the access unit.
+    /// Annex B byte stream: the parameter sets, then the access unit.
     pub data: Bytes,
 }
 
@@ -99,17 +104,17 @@ impl fmt::Debug for Keyframe {
     }
 }
 
-/// What a camera has to look at: compressed as a rule, decoded where the stream has no usable keyframes.
+/// The newest picture of a camera: a keyframe as a rule, a decoded frame where the source delivers no usable keyframes.
 #[derive(Debug, Clone)]
 pub enum Picture {
-    /// To be decoded when it is looked at.
+    /// A compressed keyframe, decoded when the camera is looked at.
     Keyframe(Arc<Keyframe>),
-    /// Already decoded: sources that GStreamer receives, and streams without keyframes.
+    /// A decoded frame, from a GStreamer source or from a stream without keyframes.
     Frame(Arc<Frame>),
 }
 
 impl Picture {
-    /// Wall time at which the picture arrived at the box.
+    /// Wall clock time at which the picture arrived.
     pub fn captured_at(&self) -> Timestamp {
         match self {
             Self::Keyframe(k) => k.captured_at,

@@ -1,22 +1,21 @@
-//! Receiving one RTSP camera for ever: connect, keep the newest keyframe, reconnect.
+//! RTSP receiver: connects to a camera, stores its newest keyframe and reconnects after every failure.
 //!
-//! Owns one supervised task a camera. Whatever the camera does (silence, garbage, a panic in the protocol library) ends
-//! that camera's connection and nothing else. It does not decode, except through the fall-back for streams that have
-//! no keyframes to live on (`full_decode`).
+//! One supervised task per camera. A silent camera, malformed packets or a panic in the protocol library end that
+//! camera's connection and affect no other. Nothing is decoded here, except by the fallback for streams without usable
+//! keyframes (`full_decode`).
 //!
-//! `retina` receives and cuts access units: 0.9 ms of CPU and 0.14 MB a camera at 1080p25 and 4 Mb/s over TCP, where
-//! GStreamer's `rtspsrc` takes 13 ms and 23 MB. It is asked for Annex B with the parameter sets before each keyframe,
-//! so that a keyframe decodes alone and its buffer goes to the decoder as it is. Where retina leaves a choice the
-//! lenient one is taken, and this is why:
+//! `retina` receives RTP and assembles access units: 0.9 ms of CPU per second and 0.14 MB per camera at 1080p25 and
+//! 4 Mb/s over TCP, against 13 ms and 23 MB for GStreamer's `rtspsrc`. It delivers Annex B with the parameter sets before
+//! each keyframe, so the buffer goes to the decoder unchanged. Its policies are set to the lenient choice:
 //!
-//! - timestamps are not enforced: a picture's time is its arrival, so a camera may jump as it likes (retina#64);
-//! - `rtptime` is ignored, for the same reason, and `seq` of the PLAY response is too: cameras state it wrongly;
-//! - RTCP of an unknown sender is dropped, data on unassigned channels is ignored, the first session id is kept;
-//! - a refused keep-alive is none of our business as long as pictures arrive (retina#133);
-//! - an error about one packet costs the access unit it was in (retina#119). Only a long row of errors without a
-//!   picture between them ends the connection: retina does not say which errors can be survived.
+//! - Timestamps are not enforced. Frames are timed by arrival, so timestamp jumps do no harm (retina#64).
+//! - `rtptime` is ignored for the same reason, and so is `seq` in the PLAY response, which cameras get wrong.
+//! - RTCP from unknown SSRCs is dropped, data on unassigned channels is ignored, and the first session id is kept.
+//! - A rejected keep-alive is ignored as long as frames arrive (retina#133).
+//! - A packet error costs the access unit it belongs to (retina#119). retina does not say which errors are fatal, so
+//!   only a long run of errors without a frame in between ends the connection.
 //!
-//! A keyframe with a lost packet in it or before it is counted as damaged and never offered.
+//! A keyframe with a lost packet in it or right before it counts as damaged and is not stored.
 
 use std::{
     sync::Arc,
@@ -37,133 +36,135 @@ use url::Url;
 
 use super::{
     Codec, Keyframe,
-    annexb::{self, Start},
-    backoff::Backoff,
-    pace::Pace,
-    slot::{Slot, State},
+    annexb::{self, UnitKind},
+    cadence::KeyframeCadence,
+    reconnect::{HEALTHY, reconnect_backoff},
+    slot::{CameraState, Slot},
 };
 use crate::Transport;
 use gridwatch_base::{error::Class, secret::Credentials};
 use gridwatch_engine::CameraId;
 
-/// No camera's access unit is larger: 4K intra-only at 100 Mb/s stays under 2 MiB.
+/// Largest access unit accepted, in bytes. 4K intra-only at 100 Mb/s stays under 2 MiB.
 const MAX_ACCESS_UNIT: usize = 8 << 20;
-/// Errors in a row, without a picture between them, that end a connection: a keyframe of 8 MiB torn at its start makes
-/// one error a packet, so this is less than that, and more than an ordinary keyframe has packets.
+/// Consecutive packet errors, without a frame in between, that end a connection. A keyframe that lost its beginning
+/// gives one error per packet: this is more than the packets of an ordinary keyframe, and less than those of one of 8 MiB.
 const MAX_ERRORS: u32 = 512;
 
-/// How patient a receiver is.
+/// Time limits of a receiver.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// From dialling to the answer to PLAY.
+pub struct Timeouts {
+    /// From the TCP connect to the response to PLAY.
     pub connect: Duration,
-    /// Without a whole access unit; then the camera counts as dead. It bounds what a camera that never ends its access
-    /// unit can make us hold.
+    /// Without a complete access unit, after which the connection is dropped. It also bounds the memory that an access
+    /// unit that never ends can take.
     pub idle: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            // Some cameras take seconds to answer DESCRIBE after a reboot.
+            // After a reboot some cameras take seconds to answer DESCRIBE.
             connect: Duration::from_secs(10),
-            // Street cameras send 5 pictures a second or more, some 1 at night.
+            // Street cameras send at least 5 frames a second; some drop to 1 at night.
             idle: Duration::from_secs(10),
         }
     }
 }
 
-/// A camera to receive.
+/// How to receive one camera.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    /// Its id.
+pub struct ReceiverSettings {
+    /// The camera's id.
     pub camera: CameraId,
     /// `rtsp://host[:port]/path`. A user or password in it is ignored.
     pub url: Url,
-    /// Basic or Digest, as the camera asks.
+    /// For Basic or Digest authentication, whichever the camera asks for.
     pub credentials: Option<Credentials>,
-    /// How RTP travels.
+    /// Transport of the RTP packets.
     pub transport: Transport,
-    /// How often it is looked at: keyframes much rarer than that are not lived on.
+    /// Look period. If keyframes come much less often, the receiver falls back to decoding every frame.
     pub look_every: Duration,
     /// Time limits.
-    pub patience: Patience,
+    pub timeouts: Timeouts,
 }
 
-/// Why a connection ended. Its text never holds a credential.
+/// Why a connection failed or ended. The text never contains credentials.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiveError {
-    /// 401 or 403.
+    /// RTSP status 401 or 403.
     #[error(
-        "the camera refuses the user or the password (RTSP status {status}); put the right ones where its `credentials` point"
+        "login rejected by the camera (RTSP status {status}); correct the user or password that its `credentials` setting refers to"
     )]
-    Refused {
-        /// As the camera said.
+    Unauthorized {
+        /// The status code.
         status: u16,
     },
-    /// Another RTSP status than success.
-    #[error("the camera answers with RTSP status {status}; is the path of its url right? ({what})")]
+    /// Any other RTSP status that is not a success.
+    #[error("RTSP status {status} on {step}; check the path in the camera's url")]
     Status {
-        /// As the camera said.
+        /// The status code.
         status: u16,
-        /// Which request.
-        what: String,
+        /// The request.
+        step: &'static str,
     },
-    /// Nothing answers, or not in time.
-    #[error("no answer from {host} within {limit:?} ({step}); is it on, and can this box reach it?")]
-    Silent {
+    /// No response within the connect timeout.
+    #[error(
+        "no answer from {host} within {limit:?} (waiting for {step}); check that the camera is on and reachable from this box"
+    )]
+    Timeout {
         /// Host and port.
         host: String,
-        /// What was waited for.
+        /// The pending request.
         step: &'static str,
-        /// How long.
+        /// The timeout.
         limit: Duration,
     },
-    /// What the protocol library says of it.
-    #[error("{step}: {what}")]
+    /// A connection or protocol error.
+    #[error("{step} failed: {what}")]
     Protocol {
-        /// What was being done.
+        /// The request that failed.
         step: &'static str,
-        /// In the library's words.
+        /// The error of the protocol library.
         what: String,
     },
-    /// No stream that can be looked at.
-    #[error("the camera offers no H.264 or H.265 video, but {offers}; change its encoding")]
+    /// The camera offers no stream that can be decoded.
+    #[error("the camera offers no H.264 or H.265 video, only {offers}; change its video encoding")]
     NoVideo {
-        /// Media and encodings.
+        /// Media types and encodings offered.
         offers: String,
     },
-    /// Connected, but dead.
-    #[error("no picture for {0:?}")]
-    Idle(Duration),
-    /// The camera hung up.
+    /// Connected, but no frame within the idle timeout.
+    #[error("no frame received for {0:?}")]
+    NoFrames(Duration),
+    /// The camera closed the connection.
     #[error("the camera closed the connection")]
     Closed,
-    /// Errors and no pictures.
-    #[error("{MAX_ERRORS} errors in a row and no picture between them; the last: {0}")]
-    Garbage(String),
-    /// An access unit that cannot be one.
-    #[error("an access unit of {0} bytes; the limit is {MAX_ACCESS_UNIT}")]
+    /// Too many packet errors without a frame in between.
+    #[error("{MAX_ERRORS} packet errors in a row without a frame; the last: {0}")]
+    PacketErrors(String),
+    /// An access unit above the size limit.
+    #[error("an access unit of {0} bytes exceeds the limit of {MAX_ACCESS_UNIT} bytes")]
     TooLarge(usize),
-    /// Our fault, or the library's.
-    #[error("the receiver failed inside: {0}; please report it")]
+    /// A bug in the receiver or in the protocol library.
+    #[error("internal error in the receiver: {0}; please report it")]
     Panicked(String),
 }
 
 impl ReceiveError {
-    /// What to do about it.
+    /// How the caller should handle the error.
     pub fn class(&self) -> Class {
         match self {
-            Self::Refused { .. } | Self::NoVideo { .. } => Class::Config,
-            Self::Garbage(_) | Self::TooLarge(_) => Class::Data,
+            Self::Unauthorized { .. } | Self::NoVideo { .. } => Class::Config,
+            Self::PacketErrors(_) | Self::TooLarge(_) => Class::Data,
             Self::Panicked(_) => Class::Bug,
             _ => Class::Transient,
         }
     }
 }
 
-/// A receiver at work. Dropping it ends it.
+/// A running receiver. It stops on drop.
 #[derive(Debug)]
 pub struct Receiver {
     slot: Arc<Slot>,
@@ -171,13 +172,13 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Starts receiving into `slot` on the runtime `on`.
-    pub fn spawn(settings: Settings, slot: Arc<Slot>, on: &tokio::runtime::Handle) -> Self {
-        let task = on.spawn(supervise(settings, Arc::clone(&slot)));
+    /// Starts receiving into `slot` on the given runtime.
+    pub fn spawn(settings: ReceiverSettings, slot: Arc<Slot>, runtime: &tokio::runtime::Handle) -> Self {
+        let task = runtime.spawn(supervise(settings, Arc::clone(&slot)));
         Self { slot, task }
     }
 
-    /// Where its pictures are.
+    /// The slot that it fills.
     pub fn slot(&self) -> &Arc<Slot> {
         &self.slot
     }
@@ -189,11 +190,11 @@ impl Drop for Receiver {
     }
 }
 
-/// Connects once and tells what is there, for `gridwatch check`: codec and width × height where the camera states them.
+/// Connects once and returns the codec and, if the camera states them, width and height in pixels.
 ///
 /// # Errors
-/// As a receiver would report them.
-pub async fn probe(settings: &Settings) -> Result<(Codec, Option<(u32, u32)>), ReceiveError> {
+/// The error that a receiver would report.
+pub async fn probe(settings: &ReceiverSettings) -> Result<(Codec, Option<(u32, u32)>), ReceiveError> {
     let (stream, codec) = connect(settings).await?;
     let size = stream.streams().iter().find_map(|s| match s.parameters() {
         Some(retina::codec::ParametersRef::Video(v)) => Some(v.pixel_dimensions()),
@@ -202,22 +203,22 @@ pub async fn probe(settings: &Settings) -> Result<(Codec, Option<(u32, u32)>), R
     Ok((codec, size))
 }
 
-/// Aborts the task when its supervisor is dropped.
-struct Child<T>(JoinHandle<T>);
-impl<T> Drop for Child<T> {
+/// Aborts the task on drop.
+struct AbortOnDrop<T>(JoinHandle<T>);
+impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-async fn supervise(settings: Settings, slot: Arc<Slot>) {
+async fn supervise(settings: ReceiverSettings, slot: Arc<Slot>) {
     let camera = settings.camera.clone();
     let settings = Arc::new(settings);
-    let mut backoff = Backoff::default();
+    let mut backoff = reconnect_backoff();
     loop {
         let live_since = Arc::new(std::sync::OnceLock::new());
-        // A task of its own: a panic comes back as a value.
-        let mut child = Child(tokio::spawn({
+        // In its own task, so that a panic comes back as an error.
+        let mut child = AbortOnDrop(tokio::spawn({
             let (settings, slot) = (Arc::clone(&settings), Arc::clone(&slot));
             let live_since = Arc::clone(&live_since);
             async move { receive(&settings, &slot, &live_since).await }
@@ -233,71 +234,71 @@ async fn supervise(settings: Settings, slot: Arc<Slot>) {
                     .or_else(|| panic.downcast_ref::<&str>().copied());
                 ReceiveError::Panicked(text.unwrap_or("no message").to_owned())
             }
-            // The runtime shuts down.
+            // The runtime is shutting down.
             Err(_) => return,
         };
         drop(child);
         let live = live_since.get().map_or(Duration::ZERO, Instant::elapsed);
-        let wait = backoff.failed(live, fastrand::f64());
+        let wait = backoff.next_delay_after(live, HEALTHY, fastrand::f64());
         let text = error.to_string();
-        // Once a row of failures: a camera that is away for a week is not worth a line a second.
-        let news = !matches!(slot.state(), State::Down { error, .. } if error == text);
+        // Warn only when the error changes: a camera may be down for a week.
+        let is_new = !matches!(slot.state(), CameraState::Down { error, .. } if error == text);
         slot.set_down(text, Timestamp::now());
-        slot.set_interval(None);
+        slot.set_keyframe_interval(None);
         slot.count_reconnect();
-        if news {
-            tracing::warn!(%camera, ?wait, "Camera is away: {error}. It is tried again.");
+        if is_new {
+            tracing::warn!(%camera, retry_in = ?wait, "Camera down: {error}");
         } else {
-            tracing::debug!(%camera, ?wait, "Camera is still away: {error}.");
+            tracing::debug!(%camera, retry_in = ?wait, "Camera still down: {error}");
         }
         tokio::time::sleep(wait).await;
     }
 }
 
-/// One connection, until it ends.
+/// Runs one connection until it ends.
 async fn receive(
-    settings: &Settings,
+    settings: &ReceiverSettings,
     slot: &Arc<Slot>,
     live_since: &std::sync::OnceLock<Instant>,
 ) -> Result<std::convert::Infallible, ReceiveError> {
     let (mut stream, codec) = connect(settings).await?;
-    let began = Instant::now();
-    let idle = settings.patience.idle;
-    let mut watch = Watch {
+    let connected_at = Instant::now();
+    let idle = settings.timeouts.idle;
+    let mut handler = StreamHandler {
         settings,
         slot,
         codec,
-        pace: Pace::new(settings.look_every),
+        cadence: KeyframeCadence::new(settings.look_every),
         degraded: false,
-        torn: false,
+        after_error: false,
         #[cfg(feature = "gst")]
-        full: None,
+        full_decoder: None,
     };
     let mut deadline = tokio::time::Instant::now() + idle;
     let mut errors = 0;
     loop {
         let item = tokio::time::timeout_at(deadline, stream.next())
             .await
-            .map_err(|_| ReceiveError::Idle(idle))?;
+            .map_err(|_| ReceiveError::NoFrames(idle))?;
         match item {
             Some(Ok(CodecItem::VideoFrame(frame))) => {
                 errors = 0;
                 deadline = tokio::time::Instant::now() + idle;
                 if live_since.get().is_none() {
                     let _ = live_since.set(Instant::now());
-                    slot.set_state(State::Live);
-                    tracing::info!(camera = %settings.camera, ?codec, "Camera is live.");
+                    slot.set_state(CameraState::Live);
+                    tracing::info!(camera = %settings.camera, ?codec, "Camera live");
                 }
-                watch.frame(frame, began.elapsed(), &stream)?;
+                handler.handle(frame, connected_at.elapsed(), &stream)?;
             }
             Some(Ok(_)) => {}
             Some(Err(error)) => {
                 errors += 1;
-                // What follows may be the rest of a torn access unit that looks like a whole one.
-                watch.torn = true;
-                tracing::debug!(camera = %settings.camera, "Packet error: {}", first_line(&error));
+                // The next access unit may be the tail of a broken one and still look complete.
+                handler.after_error = true;
+                tracing::debug!(camera = %settings.camera, "RTP packet error: {}", first_line(&error));
                 if errors >= MAX_ERRORS {
-                    return Err(ReceiveError::Garbage(first_line(&error)));
+                    return Err(ReceiveError::PacketErrors(first_line(&error)));
                 }
             }
             None => return Err(ReceiveError::Closed),
@@ -305,21 +306,23 @@ async fn receive(
     }
 }
 
-/// What is done with the access units of one connection.
-struct Watch<'a> {
-    settings: &'a Settings,
+/// Processes the access units of one connection.
+struct StreamHandler<'a> {
+    settings: &'a ReceiverSettings,
     slot: &'a Arc<Slot>,
     codec: Codec,
-    pace: Pace,
+    cadence: KeyframeCadence,
+    /// Keyframes are too rare: every frame is decoded.
     degraded: bool,
-    /// The next access unit may lack its beginning.
-    torn: bool,
+    /// Packets were in error since the last access unit: the next one may lack its beginning.
+    after_error: bool,
     #[cfg(feature = "gst")]
-    full: Option<super::full_decode::FullDecode>,
+    full_decoder: Option<super::full_decode::FullDecoder>,
 }
 
-impl Watch<'_> {
-    fn frame(
+impl StreamHandler<'_> {
+    /// Handles an access unit that arrived `at` this time since the connection began.
+    fn handle(
         &mut self,
         frame: VideoFrame,
         at: Duration,
@@ -332,107 +335,114 @@ impl Watch<'_> {
         let now = Timestamp::now();
         let lost = frame.loss();
         self.slot.count_frame(size, lost, now);
-        let torn = std::mem::take(&mut self.torn) || lost > 0;
-        let random = frame.is_random_access_point();
-        let start = if random {
-            annexb::start(self.codec, frame.data())
+        let is_damaged = std::mem::take(&mut self.after_error) || lost > 0;
+        let is_random_access = frame.is_random_access_point();
+        let kind = if is_random_access {
+            annexb::classify(self.codec, frame.data())
         } else {
-            Start::Other
+            UnitKind::Other
         };
-        let whole = start == Start::Keyframe && !torn;
-        if random && !whole && start != Start::Other {
+        let is_keyframe = kind == UnitKind::Keyframe && !is_damaged;
+        if is_random_access && !is_keyframe && kind != UnitKind::Other {
             self.slot.count_damaged();
         }
-        let too_slow = self.pace.frame(at, whole);
-        if too_slow != self.degraded {
-            self.degrade(too_slow);
+        let too_rare = self.cadence.update(at, is_keyframe);
+        if too_rare != self.degraded {
+            self.set_degraded(too_rare);
         }
-        if whole {
-            self.slot.set_interval(self.pace.interval());
+        if is_keyframe {
+            self.slot.set_keyframe_interval(self.cadence.interval());
         }
 
         #[cfg(feature = "gst")]
         if self.degraded {
-            self.decode_all(frame, torn, whole, now, stream);
+            self.decode_fully(frame, is_damaged, is_keyframe, now, stream);
             return Ok(());
         }
-        if whole {
-            self.slot.offer_keyframe(Arc::new(Keyframe {
+        if is_keyframe {
+            self.slot.store_keyframe(Arc::new(Keyframe {
                 camera: self.settings.camera.clone(),
                 seq: self.slot.next_seq(),
                 captured_at: now,
                 codec: self.codec,
-                // retina allocates exactly what it fills: this moves, and copies nothing.
+                // A move, not a copy: retina allocates exactly the size it fills.
                 data: frame.into_data().into(),
             }));
         }
         Ok(())
     }
 
-    fn degrade(&mut self, degraded: bool) {
+    fn set_degraded(&mut self, degraded: bool) {
         self.degraded = degraded;
         let camera = &self.settings.camera;
         if degraded {
             let reason = format!(
-                "no keyframe for more than {:?}: every picture is decoded instead, which costs twenty times as much; \
-                 set the camera's keyframe interval (GOP) to 2 s",
-                self.pace.limit()
+                "no keyframe for more than {:?}, so every frame is decoded at about twenty times the CPU cost; set the \
+                 camera's keyframe interval (GOP) to 2 s",
+                self.cadence.limit()
             );
-            tracing::warn!(%camera, "Camera is degraded: {reason}.");
-            self.slot.set_state(State::Degraded { reason });
+            tracing::warn!(%camera, "Camera degraded: {reason}");
+            self.slot.set_state(CameraState::Degraded { reason });
         } else {
-            tracing::info!(%camera, "Camera sends keyframes again.");
-            self.slot.set_state(State::Live);
+            tracing::info!(%camera, "Camera sends keyframes again; decoding keyframes only");
+            self.slot.set_state(CameraState::Live);
             #[cfg(feature = "gst")]
             {
-                self.full = None;
+                self.full_decoder = None;
             }
         }
     }
 
     #[cfg(feature = "gst")]
-    fn decode_all(&mut self, frame: VideoFrame, torn: bool, whole_key: bool, now: Timestamp, stream: &Demuxed) {
-        use super::full_decode::{FullDecode, Unit};
+    fn decode_fully(
+        &mut self,
+        frame: VideoFrame,
+        is_damaged: bool,
+        is_keyframe: bool,
+        now: Timestamp,
+        stream: &Demuxed,
+    ) {
+        use super::full_decode::{AccessUnit, FullDecoder};
         let parameters = || {
             stream.streams().iter().find_map(|s| match s.parameters() {
                 Some(retina::codec::ParametersRef::Video(v)) => Some(v.extra_data().to_vec()),
                 _ => None,
             })
         };
-        if self.full.as_ref().is_none_or(FullDecode::is_broken) {
+        if self.full_decoder.as_ref().is_none_or(FullDecoder::is_broken) {
             let every = self.settings.look_every / 4;
-            match FullDecode::start(self.codec, Arc::clone(self.slot), every) {
-                Ok(full) => {
-                    full.parameters(parameters());
-                    self.full = Some(full);
+            match FullDecoder::start(self.codec, Arc::clone(self.slot), every) {
+                Ok(decoder) => {
+                    decoder.set_parameter_sets(parameters());
+                    self.full_decoder = Some(decoder);
                 }
                 Err(error) => {
-                    let reason = format!("no keyframes, and full decoding does not start: {error}");
-                    self.slot.set_state(State::Degraded { reason });
+                    let reason = format!("no keyframes, and the decoder for all frames cannot start: {error}");
+                    self.slot.set_state(CameraState::Degraded { reason });
                     return;
                 }
             }
         }
-        if let Some(full) = &mut self.full {
+        if let Some(decoder) = &mut self.full_decoder {
             if frame.has_new_parameters() {
-                full.parameters(parameters());
+                decoder.set_parameter_sets(parameters());
             }
-            full.push(Unit {
+            decoder.push(AccessUnit {
                 data: frame.into_data().into(),
-                keyframe: whole_key,
-                torn,
-                at: now,
+                is_keyframe,
+                is_damaged,
+                arrived_at: now,
             });
         }
     }
 }
 
-async fn connect(settings: &Settings) -> Result<(Demuxed, Codec), ReceiveError> {
-    let limit = settings.patience.connect;
-    let mut step = "connecting";
-    match tokio::time::timeout(limit, dial(settings, &mut step)).await {
+async fn connect(settings: &ReceiverSettings) -> Result<(Demuxed, Codec), ReceiveError> {
+    let limit = settings.timeouts.connect;
+    let mut step = "connection and DESCRIBE";
+    match tokio::time::timeout(limit, start_session(settings, &mut step)).await {
         Ok(done) => done,
-        Err(_) => Err(ReceiveError::Silent {
+        Err(_) => Err(ReceiveError::Timeout {
             host: host(&settings.url),
             step,
             limit,
@@ -440,10 +450,10 @@ async fn connect(settings: &Settings) -> Result<(Demuxed, Codec), ReceiveError> 
     }
 }
 
-/// Up to the answer to PLAY. `step` says how far it came, for whom it takes too long.
-async fn dial(settings: &Settings, step: &mut &'static str) -> Result<(Demuxed, Codec), ReceiveError> {
+/// DESCRIBE, SETUP and PLAY. `step` is the request in progress, for the error of a timeout.
+async fn start_session(settings: &ReceiverSettings, step: &mut &'static str) -> Result<(Demuxed, Codec), ReceiveError> {
     let mut url = settings.url.clone();
-    // retina refuses a url with them; ours come by another way.
+    // retina rejects a URL with credentials; they are passed in `SessionOptions`.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     let credentials = settings.credentials.as_ref();
@@ -455,8 +465,9 @@ async fn dial(settings: &Settings, step: &mut &'static str) -> Result<(Demuxed, 
         .user_agent(concat!("gridwatch/", env!("CARGO_PKG_VERSION")).to_owned())
         .unassigned_channel_data(UnassignedChannelDataPolicy::Ignore)
         .session_id(SessionIdPolicy::UseFirst);
-    let mut session = Session::describe(url, options).await.map_err(|e| protocol(step, &e))?;
-    *step = "describing its streams";
+    let mut session = Session::describe(url, options)
+        .await
+        .map_err(|e| request_error(step, &e))?;
     let found = session.streams().iter().enumerate().find_map(|(i, s)| {
         let codec = match (s.media(), s.encoding_name()) {
             ("video", "h264") => Codec::H264,
@@ -478,7 +489,7 @@ async fn dial(settings: &Settings, step: &mut &'static str) -> Result<(Demuxed, 
             },
         });
     };
-    *step = "setting up its video (SETUP)";
+    *step = "SETUP";
     let transport = match settings.transport {
         Transport::Tcp => client::Transport::Tcp(Default::default()),
         Transport::Udp => client::Transport::Udp(Default::default()),
@@ -486,27 +497,27 @@ async fn dial(settings: &Settings, step: &mut &'static str) -> Result<(Demuxed, 
     let options = SetupOptions::default()
         .transport(transport)
         .frame_format(FrameFormat::SIMPLE);
-    session.setup(index, options).await.map_err(|e| protocol(step, &e))?;
-    *step = "starting its video (PLAY)";
+    session
+        .setup(index, options)
+        .await
+        .map_err(|e| request_error(step, &e))?;
+    *step = "PLAY";
     let options = PlayOptions::default()
         .initial_timestamp(InitialTimestampPolicy::Ignore)
         .initial_seq(InitialSequenceNumberPolicy::Ignore)
         .unknown_rtcp_ssrc(UnknownRtcpSsrcPolicy::DropPackets);
-    let playing = session.play(options).await.map_err(|e| protocol(step, &e))?;
-    Ok((playing.demuxed().map_err(|e| protocol(step, &e))?, codec))
+    let playing = session.play(options).await.map_err(|e| request_error(step, &e))?;
+    Ok((playing.demuxed().map_err(|e| request_error(step, &e))?, codec))
 }
 
 fn host(url: &Url) -> String {
     format!("{}:{}", url.host_str().unwrap_or_default(), url.port().unwrap_or(554))
 }
 
-fn protocol(step: &'static str, error: &retina::Error) -> ReceiveError {
+fn request_error(step: &'static str, error: &retina::Error) -> ReceiveError {
     match error.status_code() {
-        Some(status @ (401 | 403)) => ReceiveError::Refused { status },
-        Some(status) if !(200..300).contains(&status) => ReceiveError::Status {
-            status,
-            what: step.to_owned(),
-        },
+        Some(status @ (401 | 403)) => ReceiveError::Unauthorized { status },
+        Some(status) if !(200..300).contains(&status) => ReceiveError::Status { status, step },
         _ => ReceiveError::Protocol {
             step,
             what: first_line(error),
@@ -514,7 +525,7 @@ fn protocol(step: &'static str, error: &retina::Error) -> ReceiveError {
     }
 }
 
-/// retina's messages go on with connection and packet details, for a protocol analyser.
+/// retina's messages continue with connection and packet details for a protocol analyser.
 fn first_line(error: &retina::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }

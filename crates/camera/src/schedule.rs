@@ -1,35 +1,37 @@
-//! When each camera is looked at.
+//! Decides which camera is looked at next, and when.
 //!
-//! A pure state object: time comes in as the span since some fixed start, nothing is read from a clock. Phases are
-//! spread, so that cameras with one period do not come due together, and kept: a camera that was away comes back in its
-//! own phase, not in that of everybody who was behind the same switch. There is no backlog: a look that was missed is
-//! gone, the next one takes what is newest. When the box cannot keep up, the camera that has waited longest *for its
-//! period* goes first, so that every period stretches by about the same factor, be it 1 s or 60 s.
+//! A pure state object: times are passed in as durations since a fixed start.
+//!
+//! - Phases are spread, so that cameras with the same period are not due at the same time. A camera that was down keeps
+//!   its phase, so cameras behind one switch do not come back in lockstep.
+//! - There is no backlog. A missed look is skipped; the next one takes the newest picture.
+//! - Under overload the camera that has waited longest *relative to its period* goes first, so that all periods stretch by
+//!   about the same factor, whether 1 s or 60 s.
 
 use std::time::Duration;
 
-/// Low-discrepancy spread: any number of cameras of one period lie nearly evenly (the fractional parts of multiples of
-/// the golden ratio; Knuth, TAOCP vol. 3, §6.4).
+/// Fractional part of the golden ratio. Its multiples modulo 1 spread any number of phases almost evenly (Knuth, TAOCP
+/// vol. 3, §6.4).
 const GOLDEN: f64 = 0.618_033_988_749_894_9;
 
-/// Weight of the newest look in the reported stretch: about the last forty looks count.
-const NEWEST: f64 = 0.05;
+/// Weight of the newest look in the moving average of the stretch: about the last forty looks count.
+const NEWEST_WEIGHT: f64 = 0.05;
 
-/// What to do now.
+/// What a worker should do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pick {
-    /// Look at this camera; say [`Schedule::done`] when it was looked at.
+    /// Look at this camera, then call [`Schedule::done`].
     Look {
-        /// Its index.
+        /// Index of the camera.
         camera: usize,
-        /// How long the look waited for a free worker.
+        /// How long the look has waited for a free worker.
         late: Duration,
     },
-    /// Nothing to do before this time, or (`None`) before a camera has a new picture.
+    /// Wait until this time, or until a camera has a new picture (`None`).
     Wait(Option<Duration>),
 }
 
-/// When each camera is looked at; see the module's head.
+/// The look schedule of all cameras; see the [module documentation](self).
 #[derive(Debug, Clone)]
 pub struct Schedule {
     cameras: Vec<Camera>,
@@ -39,27 +41,27 @@ pub struct Schedule {
 #[derive(Debug, Clone)]
 struct Camera {
     period: Duration,
-    /// Its looks are due at this phase of its period.
+    /// Offset of its looks within the period.
     phase: Duration,
     due: Duration,
-    /// Asked for by the engine, sooner than `due`.
-    by: Option<Duration>,
-    /// When the newest look began.
+    /// Deadline of a look requested by the engine.
+    requested_by: Option<Duration>,
+    /// Start of the newest look.
     last: Option<Duration>,
     busy: bool,
-    /// It was due before and had nothing new: what it waits for is its own next picture, not a worker.
+    /// It was due without a new picture: it is waiting for a picture, not for a worker.
     starved: bool,
 }
 
 impl Camera {
     fn due(&self) -> Duration {
-        self.by.map_or(self.due, |by| by.min(self.due))
+        self.requested_by.map_or(self.due, |by| by.min(self.due))
     }
 
-    /// Periods since the newest look; above 1 it is overdue.
+    /// Periods since the newest look; overdue above 1.
     fn urgency(&self, now: Duration) -> f64 {
-        let since = match (self.last, self.by) {
-            // A wanted look is as urgent as if its shorter wait were the period.
+        let since = match (self.last, self.requested_by) {
+            // For a requested look, the shorter wait counts as the period.
             (Some(last), Some(by)) if by < self.due => {
                 let wait = by.saturating_sub(last).max(Duration::from_millis(1));
                 return now.saturating_sub(last).as_secs_f64() / wait.as_secs_f64();
@@ -70,20 +72,20 @@ impl Camera {
         since.as_secs_f64() / self.period.as_secs_f64()
     }
 
-    /// The next time of its phase that is at least half a period away.
+    /// The next time in phase that is at least half a period away.
     fn next_due(&self, now: Duration) -> Duration {
         let earliest = now + self.period / 2;
         let periods = earliest
             .saturating_sub(self.phase)
             .as_nanos()
             .div_ceil(self.period.as_nanos());
-        // A schedule of u32::MAX periods of a second is 136 years long.
+        // u32::MAX periods of one second are 136 years.
         self.phase + self.period * u32::try_from(periods).unwrap_or(u32::MAX)
     }
 }
 
 impl Schedule {
-    /// One camera for each period, which must not be zero; a zero counts as a millisecond.
+    /// A schedule with one camera per period. A zero period counts as one millisecond.
     pub fn new(periods: &[Duration]) -> Self {
         let camera = |(i, period): (usize, &Duration)| {
             let period = (*period).max(Duration::from_millis(1));
@@ -92,7 +94,7 @@ impl Schedule {
                 period,
                 phase,
                 due: phase,
-                by: None,
+                requested_by: None,
                 last: None,
                 busy: false,
                 starved: false,
@@ -104,8 +106,7 @@ impl Schedule {
         }
     }
 
-    /// The camera to look at now, or how long there is nothing to do. `ready` says whether a camera has a picture that
-    /// was not looked at yet.
+    /// Picks the camera to look at now. `ready` tells whether a camera has a picture that has not been looked at.
     pub fn next(&mut self, now: Duration, ready: impl Fn(usize) -> bool) -> Pick {
         let mut best: Option<(usize, f64)> = None;
         let mut until: Option<Duration> = None;
@@ -130,27 +131,27 @@ impl Schedule {
             now.saturating_sub(camera.due())
         };
         let stretch = 1.0 + late.as_secs_f64() / camera.period.as_secs_f64();
-        self.stretch += (stretch - self.stretch) * NEWEST;
+        self.stretch += (stretch - self.stretch) * NEWEST_WEIGHT;
         camera.last = Some(now);
         camera.due = camera.next_due(now);
-        camera.by = None;
+        camera.requested_by = None;
         camera.busy = true;
         camera.starved = false;
         Pick::Look { camera: i, late }
     }
 
-    /// The look at `camera` is over; it may be picked again.
+    /// Marks the look at `camera` as finished, so that it can be picked again.
     pub fn done(&mut self, camera: usize) {
         self.cameras[camera].busy = false;
     }
 
-    /// `camera` is wanted at `by`, where its own turn would come later.
+    /// Requests a look at `camera` at time `by`, if its regular look is due later.
     pub fn look_by(&mut self, camera: usize, by: Duration) {
         let camera = &mut self.cameras[camera];
-        camera.by = Some(camera.by.map_or(by, |earlier| earlier.min(by)));
+        camera.requested_by = Some(camera.requested_by.map_or(by, |earlier| earlier.min(by)));
     }
 
-    /// By how much the newest looks' periods were stretched; 1 is none.
+    /// Moving average of the factor by which overload stretches the periods; 1 without overload.
     pub fn stretch(&self) -> f64 {
         self.stretch
     }
@@ -166,7 +167,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// One worker whose looks take `cost`; counts the looks of each camera.
+    /// Simulates one worker whose looks take `cost`. Returns the times of each camera's looks and the stretch.
     fn simulate(
         periods: &[Duration],
         cost: Duration,
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_box_looks_at_every_camera_in_its_period_and_no_two_at_once() {
+    fn without_overload_periods_and_phases_are_kept() {
         let (looks, stretch) = simulate(&[ms(10_000); 50], ms(1), ms(100_000), |_, _| true);
         let mut all: Vec<_> = looks.iter().flatten().copied().collect();
         all.sort();
@@ -206,11 +207,11 @@ mod tests {
     }
 
     #[test]
-    fn overload_stretches_a_short_and_a_long_period_alike() {
+    fn overload_stretches_short_and_long_periods_alike() {
         let periods: Vec<_> = (0..40)
             .map(|i| if i % 2 == 0 { ms(1_000) } else { ms(10_000) })
             .collect();
-        // Wants 20 + 2 looks of 100 ms a second: 2.2 times what one worker has.
+        // 20 + 2 looks of 100 ms per second: 2.2 times the capacity of one worker.
         let (looks, stretch) = simulate(&periods, ms(100), ms(600_000), |_, _| true);
         let factors: Vec<f64> = looks
             .iter()
@@ -221,11 +222,11 @@ mod tests {
             .iter()
             .fold((f64::MAX, 0.0_f64), |(l, h), f| (l.min(*f), h.max(*f)));
         assert!(low > 1.5 && high / low <= 2.0, "{low} {high}");
-        assert!(stretch > 1.5, "and it is reported: {stretch}");
+        assert!(stretch > 1.5, "{stretch}");
     }
 
     #[test]
-    fn a_camera_that_was_away_is_looked_at_when_it_is_back_and_returns_to_its_phase() {
+    fn camera_that_was_down_is_looked_at_on_return_and_keeps_its_phase() {
         let (looks, stretch) = simulate(&[ms(10_000); 2], ms(1), ms(100_000), |i, now| {
             i == 0 || !(ms(20_000)..ms(53_000)).contains(&now)
         });
@@ -237,11 +238,11 @@ mod tests {
                 .all(|t| (t.as_millis() as i64 - 6_180).rem_euclid(10_000) < 10),
             "{after:?}"
         );
-        assert!(stretch < 1.01, "waiting for its own picture is not the box being slow");
+        assert!(stretch < 1.01, "waiting for a picture is not overload");
     }
 
     #[test]
-    fn a_wanted_look_comes_at_its_time_and_the_period_goes_on() {
+    fn requested_look_comes_on_time_and_the_period_continues() {
         let mut schedule = Schedule::new(&[ms(10_000)]);
         assert!(matches!(schedule.next(ms(0), |_| true), Pick::Look { camera: 0, .. }));
         schedule.done(0);
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_that_is_being_looked_at_is_not_picked_again() {
+    fn busy_camera_is_not_picked() {
         let mut schedule = Schedule::new(&[ms(100)]);
         assert!(matches!(schedule.next(ms(0), |_| true), Pick::Look { .. }));
         assert_eq!(schedule.next(ms(5_000), |_| true), Pick::Wait(None));
@@ -266,13 +267,13 @@ mod tests {
         assert_eq!(
             schedule.next(ms(5_000), |_| true),
             Pick::Wait(None),
-            "what was missed is gone"
+            "missed looks are skipped"
         );
     }
 
     proptest! {
         #[test]
-        fn no_camera_starves_and_none_is_looked_at_twice_within_half_its_period(
+        fn no_camera_starves_and_looks_are_at_least_half_a_period_apart(
             periods in prop::collection::vec(200_u64..20_000, 1..12),
             cost in 1_u64..400,
         ) {

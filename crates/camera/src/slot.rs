@@ -1,11 +1,9 @@
-//! What one camera has to show: the newest picture, a short ring of keyframes, and how the camera is doing.
+//! The newest picture of one camera, its connection state and its counters.
 //!
-//! Owns no task and decodes nothing. One writer (the camera's receiver), any number of readers; a reader never waits
-//! for the network. The ring is for evidence: bounded in count and in bytes, so that fifty cameras with absurd
-//! keyframes cost what the bound says and no more.
+//! A slot owns no task and decodes nothing. It has one writer (the camera's receiver) and any number of readers; readers
+//! never wait for the network.
 
 use std::{
-    collections::VecDeque,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -21,36 +19,31 @@ use super::{Keyframe, Picture};
 use gridwatch_engine::CameraId;
 use gridwatch_frame::Frame;
 
-/// Keyframes kept for evidence: the one judged, the one before, and one to spare.
-const RING: usize = 3;
-/// Bytes they may take together; the newest stays however large it is.
-const RING_BYTES: usize = 2 << 20;
-
-/// How a camera is doing.
+/// State of a camera's connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    /// Never reached yet, and not yet failed.
+pub enum CameraState {
+    /// The first connection attempt is still running.
     Connecting,
-    /// Pictures arrive.
+    /// Frames arrive.
     Live,
-    /// Pictures arrive, but at a price or not all: said in words.
+    /// Frames arrive, but the stream needs an expensive workaround.
     Degraded {
-        /// Why, as a sentence.
+        /// The cause and the remedy.
         reason: String,
     },
-    /// Away. It is tried again and again.
+    /// No connection. The receiver keeps retrying.
     Down {
-        /// What went wrong last, as a sentence. It never holds a credential.
+        /// The newest error. It never contains credentials.
         error: String,
-        /// Since when no attempt has brought a picture.
+        /// When the first of the consecutive failures occurred.
         since: Timestamp,
     },
-    /// A file that was to be read once has been.
+    /// The end of a file that plays once.
     Ended,
 }
 
-impl State {
-    /// The value of the metric's label.
+impl CameraState {
+    /// The state as a metric label.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Connecting => "connecting",
@@ -62,32 +55,32 @@ impl State {
     }
 }
 
-/// Counts since the slot was made, and what the stream is like now.
+/// Stream counters since the slot was created.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Stats {
-    /// Access units that arrived, keyframes or not.
+pub struct StreamStats {
+    /// Access units received, keyframes included.
     pub frames: u64,
-    /// Their bytes.
+    /// Bytes of those access units.
     pub bytes: u64,
-    /// Keyframes offered.
+    /// Complete keyframes received.
     pub keyframes: u64,
-    /// RTP packets that never came.
+    /// RTP packets lost, by their sequence numbers.
     pub lost_packets: u64,
-    /// Keyframes that were not whole: cut short on the way, or found out by a decoder.
+    /// Incomplete or corrupt keyframes, detected by the receiver or by the decoder.
     pub damaged: u64,
-    /// Connections that ended, however they did.
+    /// Connections that ended, for whatever reason.
     pub reconnects: u64,
-    /// Between keyframes, smoothed; `None` before the second one of a connection.
+    /// Smoothed interval between keyframes; `None` before the second keyframe of a connection.
     pub keyframe_interval: Option<Duration>,
-    /// When the newest access unit arrived.
+    /// Arrival time of the newest access unit.
     pub last_frame_at: Option<Timestamp>,
 }
 
-/// One camera's place. Shared by its receiver, the looks and telemetry.
+/// The newest picture, state and counters of one camera, shared by its receiver, the look workers and telemetry.
 pub struct Slot {
     camera: CameraId,
     changed: Arc<Notify>,
-    /// Pictures offered, 0 before the first; readable without the lock, since every look asks.
+    /// Number of pictures stored so far. Outside the lock because every look reads it.
     seq: AtomicU64,
     frames: AtomicU64,
     bytes: AtomicU64,
@@ -95,17 +88,15 @@ pub struct Slot {
     lost_packets: AtomicU64,
     damaged: AtomicU64,
     reconnects: AtomicU64,
-    /// Milliseconds since 1970; 0 before the first.
+    /// Milliseconds since 1970; 0 before the first access unit.
     last_frame_at: AtomicU64,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     latest: Option<Picture>,
-    ring: VecDeque<Arc<Keyframe>>,
-    ring_bytes: usize,
     interval: Option<Duration>,
-    state: State,
+    state: CameraState,
 }
 
 impl fmt::Debug for Slot {
@@ -115,7 +106,7 @@ impl fmt::Debug for Slot {
 }
 
 impl Slot {
-    /// An empty slot. `changed` is notified at each new picture; cameras may share one.
+    /// An empty slot. `changed` is notified of each new picture; slots may share one [`Notify`].
     pub fn new(camera: CameraId, changed: Arc<Notify>) -> Arc<Self> {
         Arc::new(Self {
             camera,
@@ -130,46 +121,39 @@ impl Slot {
             last_frame_at: AtomicU64::new(0),
             inner: Mutex::new(Inner {
                 latest: None,
-                ring: VecDeque::with_capacity(RING),
-                ring_bytes: 0,
                 interval: None,
-                state: State::Connecting,
+                state: CameraState::Connecting,
             }),
         })
     }
 
-    /// Whose it is.
+    /// The camera's id.
     pub fn camera(&self) -> &CameraId {
         &self.camera
     }
 
-    /// Counts the pictures offered; 0 means none yet. A look whose last `seq` is this one would see nothing new.
+    /// Number of the newest picture, from 1; 0 before the first. Unchanged since a look means there is nothing new.
     pub fn seq(&self) -> u64 {
         self.seq.load(Ordering::Acquire)
     }
 
-    /// The newest picture and its number, as [`Slot::seq`] counts.
+    /// The newest picture and its [`Slot::seq`].
     pub fn latest(&self) -> Option<(u64, Picture)> {
         let inner = self.lock();
         let picture = inner.latest.clone()?;
         Some((self.seq(), picture))
     }
 
-    /// The newest keyframes, oldest first.
-    pub fn ring(&self) -> Vec<Arc<Keyframe>> {
-        self.lock().ring.iter().cloned().collect()
-    }
-
-    /// How the camera is doing.
-    pub fn state(&self) -> State {
+    /// State of the connection.
+    pub fn state(&self) -> CameraState {
         self.lock().state.clone()
     }
 
-    /// Counts and intervals.
-    pub fn stats(&self) -> Stats {
+    /// A snapshot of the stream counters.
+    pub fn stats(&self) -> StreamStats {
         let get = |a: &AtomicU64| a.load(Ordering::Relaxed);
         let last = i64::try_from(get(&self.last_frame_at)).unwrap_or(0);
-        Stats {
+        StreamStats {
             frames: get(&self.frames),
             bytes: get(&self.bytes),
             keyframes: get(&self.keyframes),
@@ -181,7 +165,7 @@ impl Slot {
         }
     }
 
-    /// A keyframe turned out not to be whole: by its packets, its bits, or its decoding.
+    /// Counts a keyframe that proved incomplete or corrupt.
     pub fn count_damaged(&self) {
         self.damaged.fetch_add(1, Ordering::Relaxed);
     }
@@ -204,54 +188,46 @@ impl Slot {
         self.seq() + 1
     }
 
-    /// A whole keyframe, numbered [`Slot::next_seq`].
-    pub(crate) fn offer_keyframe(&self, keyframe: Arc<Keyframe>) {
+    /// Stores a complete keyframe. Its `seq` must be [`Slot::next_seq`].
+    pub(crate) fn store_keyframe(&self, keyframe: Arc<Keyframe>) {
         self.keyframes.fetch_add(1, Ordering::Relaxed);
-        let mut guard = self.lock();
-        let inner = &mut *guard;
-        inner.ring_bytes += keyframe.data.len();
-        inner.ring.push_back(Arc::clone(&keyframe));
-        while inner.ring.len() > RING || (inner.ring_bytes > RING_BYTES && inner.ring.len() > 1) {
-            if let Some(old) = inner.ring.pop_front() {
-                inner.ring_bytes -= old.data.len();
-            }
-        }
-        inner.latest = Some(Picture::Keyframe(keyframe));
-        self.seq.fetch_add(1, Ordering::Release);
-        drop(guard);
-        self.changed.notify_one();
+        self.store(Picture::Keyframe(keyframe));
     }
 
-    /// A picture that somebody else decoded.
+    /// Stores a decoded frame.
     #[cfg_attr(not(feature = "gst"), expect(dead_code, reason = "only GStreamer decodes"))]
-    pub(crate) fn offer_frame(&self, frame: Arc<Frame>) {
+    pub(crate) fn store_frame(&self, frame: Arc<Frame>) {
+        self.store(Picture::Frame(frame));
+    }
+
+    fn store(&self, picture: Picture) {
         let mut inner = self.lock();
-        inner.latest = Some(Picture::Frame(frame));
+        inner.latest = Some(picture);
         self.seq.fetch_add(1, Ordering::Release);
         drop(inner);
         self.changed.notify_one();
     }
 
-    pub(crate) fn set_interval(&self, interval: Option<Duration>) {
+    pub(crate) fn set_keyframe_interval(&self, interval: Option<Duration>) {
         self.lock().interval = interval;
     }
 
-    pub(crate) fn set_state(&self, state: State) {
+    pub(crate) fn set_state(&self, state: CameraState) {
         self.lock().state = state;
     }
 
-    /// Down since the first of a row of failures.
+    /// Sets [`CameraState::Down`]. Consecutive failures keep the time of the first.
     pub(crate) fn set_down(&self, error: String, now: Timestamp) {
         let mut inner = self.lock();
         let since = match inner.state {
-            State::Down { since, .. } => since,
+            CameraState::Down { since, .. } => since,
             _ => now,
         };
-        inner.state = State::Down { error, since };
+        inner.state = CameraState::Down { error, since };
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Nothing is done under this lock that can panic half way.
+        // No code that holds this lock can panic and leave the state half updated.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -261,8 +237,8 @@ mod tests {
     use super::*;
     use crate::Codec;
 
-    fn offer(slot: &Slot, bytes: usize) {
-        slot.offer_keyframe(Arc::new(Keyframe {
+    fn store(slot: &Slot, bytes: usize) {
+        slot.store_keyframe(Arc::new(Keyframe {
             camera: slot.camera().clone(),
             seq: slot.next_seq(),
             captured_at: Timestamp::UNIX_EPOCH,
@@ -271,51 +247,32 @@ mod tests {
         }));
     }
 
-    fn sizes(slot: &Slot) -> Vec<usize> {
-        slot.ring().iter().map(|k| k.data.len()).collect()
-    }
-
     #[test]
-    fn the_ring_is_bounded_in_count_and_bytes() {
-        let slot = Slot::new("c".into(), Arc::default());
-        for bytes in [1, 2, 3, 4] {
-            offer(&slot, bytes);
-        }
-        assert_eq!(sizes(&slot), [2, 3, 4]);
-        offer(&slot, RING_BYTES);
-        assert_eq!(sizes(&slot), [RING_BYTES]);
-        offer(&slot, RING_BYTES + 1);
-        assert_eq!(sizes(&slot), [RING_BYTES + 1], "the newest stays");
-        offer(&slot, 5);
-        assert_eq!(sizes(&slot), [5]);
-    }
-
-    #[test]
-    fn pictures_are_numbered_and_the_newest_wins() {
+    fn latest_returns_the_newest_picture_and_its_number() {
         let slot = Slot::new("c".into(), Arc::default());
         assert!(slot.latest().is_none());
-        offer(&slot, 1);
-        offer(&slot, 2);
+        store(&slot, 1);
+        store(&slot, 2);
         let (seq, picture) = slot.latest().unwrap();
         assert_eq!((seq, slot.seq()), (2, 2));
         assert!(matches!(picture, Picture::Keyframe(k) if k.seq == 2 && k.data.len() == 2));
     }
 
     #[test]
-    fn down_is_dated_from_the_first_failure() {
+    fn consecutive_failures_keep_the_time_of_the_first() {
         let slot = Slot::new("c".into(), Arc::default());
         let t = |s| Timestamp::from_second(s).unwrap();
         slot.set_down("a".into(), t(1));
         slot.set_down("b".into(), t(2));
         assert_eq!(
             slot.state(),
-            State::Down {
+            CameraState::Down {
                 error: "b".into(),
                 since: t(1)
             }
         );
-        slot.set_state(State::Live);
+        slot.set_state(CameraState::Live);
         slot.set_down("c".into(), t(3));
-        assert!(matches!(slot.state(), State::Down { since, .. } if since == t(3)));
+        assert!(matches!(slot.state(), CameraState::Down { since, .. } if since == t(3)));
     }
 }

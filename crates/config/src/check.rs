@@ -1,7 +1,8 @@
-//! The sections of a file against each other and against the world they name: every fault, then what is sound.
+//! Checks the sections of a file against each other and against the files, variables and addresses they refer to, and builds a
+//! [`Draft`] from what is valid.
 //!
-//! A fault in one place does not hide one in another: a camera with a bad id still has its zones checked. What hangs on a
-//! field that is itself faulty is not judged, so that one mistake is told once.
+//! A fault in one place does not hide a fault in another: a camera with a bad id still has its zones checked. Anything that
+//! depends on a faulty field is skipped, so that one mistake is reported once.
 
 mod calendar;
 mod cameras;
@@ -29,20 +30,20 @@ use serde_json::Value;
 
 use self::rules::{ModelFacts, RuleFacts};
 pub use self::{
-    draft::{Draft, Judged},
+    draft::{Draft, ReplayConfig},
     survey::Survey,
 };
 pub(super) use self::{signs::read as read_signs, survey::read as read_survey};
 use super::{
     Evidence, Telemetry,
     raw::{self, Span},
-    schema::WORDS,
+    schema::MESSAGES,
 };
 use gridwatch_base::{
     digest::sha256_hex,
     document::{
-        At, Document, Fault,
-        schema::{self, Sound, nearest},
+        Document, Fault, FieldPath,
+        schema::{self, Sanitized, nearest},
     },
 };
 use gridwatch_custody::keys::OriginalsKey;
@@ -54,14 +55,14 @@ use gridwatch_store::{Budget, Retention};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// A second is for a demonstration; a day's looks at a place are a day late.
+/// One second suits a demonstration; an answer spread over more than a day comes too late.
 const VERIFIED_OVER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24));
 const VERIFIED_WITHIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(7 * 24));
 
-/// Unset `workers`: one a core, but a box does other things too.
+/// Upper limit of the default for `workers` (one per core), because the box runs other software too.
 const DEFAULT_WORKERS: usize = 4;
 
-/// The whole way from a path to a [`Draft`].
+/// Reads, validates and checks the configuration `file`. Without `today`, checks that depend on the date are skipped.
 pub(super) fn examine(file: &Path, env: &dyn Fn(&str) -> Option<String>, today: Option<Date>) -> Draft {
     let mut draft = Draft {
         file: file.into(),
@@ -74,17 +75,17 @@ pub(super) fn examine(file: &Path, env: &dyn Fn(&str) -> Option<String>, today: 
         }
         Err(mut faults) => {
             for fault in &mut faults {
-                fault.remedy.push_str("; configs/edge.toml is an example to copy");
+                fault.remedy.push_str("; configs/edge.toml is an example to start from");
             }
             draft.faults = faults;
             return draft;
         }
     };
     draft.readable = true;
-    let sound = schema::check::<raw::File>(&document, &WORDS, &mut draft.faults);
+    let sanitized = schema::check::<raw::File>(&document, &MESSAGES, &mut draft.faults);
     Checker {
         document: &document,
-        sound: &sound,
+        sanitized: &sanitized,
         env,
         today,
         draft: &mut draft,
@@ -98,18 +99,18 @@ pub(super) fn examine(file: &Path, env: &dyn Fn(&str) -> Option<String>, today: 
     draft
 }
 
-/// What every check has at hand.
+/// The state shared by all checks of one file.
 struct Checker<'a> {
     document: &'a Document,
-    sound: &'a Sound,
+    sanitized: &'a Sanitized,
     env: &'a dyn Fn(&str) -> Option<String>,
-    /// For what depends on the day it is asked; `None`: that is not asked.
+    /// The current date; `None` skips the checks that depend on it.
     today: Option<Date>,
     draft: &'a mut Draft,
 }
 
-/// A fault in a file that the configuration names at `at`.
-fn inside(at: &At, fault: Fault) -> Fault {
+/// Prefixes the path of a fault in another file with the field `at` that refers to that file.
+fn prefixed(at: &FieldPath, fault: Fault) -> Fault {
     let path = if fault.path.is_empty() {
         at.to_string()
     } else {
@@ -118,8 +119,8 @@ fn inside(at: &At, fault: Fault) -> Fault {
     Fault { path, ..fault }
 }
 
-fn top(section: &str) -> At {
-    At::default().key(section)
+fn section(name: &str) -> FieldPath {
+    FieldPath::default().key(name)
 }
 
 impl Checker<'_> {
@@ -130,11 +131,11 @@ impl Checker<'_> {
         self.broker();
         self.telemetry();
         self.evidence();
-        self.draft.rest.intake = self.optional(&top("intake"));
+        self.draft.rest.intake = self.optional(&section("intake"));
         self.verification();
         self.ledger();
         self.registry();
-        self.draft.rest.view = self.optional(&top("view"));
+        self.draft.rest.view = self.optional(&section("view"));
         self.draft.rest.categories = self.categories();
         let models: Vec<ModelFacts> = self.models();
         self.reading();
@@ -146,27 +147,30 @@ impl Checker<'_> {
         self.idle_schedules();
     }
 
-    fn fault(&mut self, at: &At, message: impl Into<String>, remedy: impl Into<String>) {
+    fn fault(&mut self, at: &FieldPath, message: impl Into<String>, remedy: impl Into<String>) {
         let fault = self.document.fault(at, message, remedy);
         self.draft.faults.push(fault);
     }
 
-    fn warn(&mut self, at: &At, message: impl Into<String>, remedy: impl Into<String>) {
+    fn warn(&mut self, at: &FieldPath, message: impl Into<String>, remedy: impl Into<String>) {
         let warning = self.document.fault(at, message, remedy);
         self.draft.warnings.push(warning);
     }
 
-    /// True where the field or something in it broke the schema, so that what stands there now is not what was typed.
-    fn is_taken(&self, at: &At) -> bool {
-        self.sound.taken.iter().any(|t| t.starts_with(at) || at.starts_with(t))
+    /// True if the field, a part of it or a parent violated the schema, so that its current value is not what the file says.
+    fn is_invalid(&self, at: &FieldPath) -> bool {
+        self.sanitized
+            .invalid
+            .iter()
+            .any(|t| t.starts_with(at) || at.starts_with(t))
     }
 
-    /// A section that is there and keeps to the schema.
-    fn part<T: DeserializeOwned>(&mut self, at: &At, value: &Value) -> Option<T> {
+    /// Deserializes a value that satisfies the schema.
+    fn deserialize<T: DeserializeOwned>(&mut self, at: &FieldPath, value: &Value) -> Option<T> {
         match serde_path_to_error::deserialize(value) {
             Ok(part) => Some(part),
             Err(e) => {
-                // What the schema cannot say: `1s 1h`, `2.0` where a whole number stands.
+                // What the schema cannot express: `1s 1h`, or `2.0` for an integer.
                 let mut at = at.clone();
                 for segment in e.path() {
                     match segment {
@@ -181,27 +185,27 @@ impl Checker<'_> {
         }
     }
 
-    /// The section at `at`, unless it is faulty or absent.
-    fn required<T: DeserializeOwned>(&mut self, at: &At) -> Option<T> {
-        let sound = self.sound;
-        let value = at.of(&sound.value).filter(|v| !v.is_null())?;
-        self.part(at, value)
+    /// The section at `at`; `None` if it is faulty or absent.
+    fn required<T: DeserializeOwned>(&mut self, at: &FieldPath) -> Option<T> {
+        let sanitized = self.sanitized;
+        let value = at.get(&sanitized.value).filter(|v| !v.is_null())?;
+        self.deserialize(at, value)
     }
 
-    /// The same for a section that may be left out.
-    fn optional<T: DeserializeOwned + Default>(&mut self, at: &At) -> Option<T> {
-        if at.of(&self.document.value).is_none() {
+    /// The section at `at`, or its defaults if it is absent; `None` if it is faulty.
+    fn optional<T: DeserializeOwned + Default>(&mut self, at: &FieldPath) -> Option<T> {
+        if at.get(&self.document.value).is_none() {
             Some(T::default())
         } else {
             self.required(at)
         }
     }
 
-    /// The elements of a list of tables that keep to the schema, with their places.
-    fn each<T: DeserializeOwned>(&mut self, list: &At) -> Vec<(At, T)> {
-        let sound = self.sound;
+    /// The valid elements of an array of tables, with their paths.
+    fn elements<T: DeserializeOwned>(&mut self, list: &FieldPath) -> Vec<(FieldPath, T)> {
+        let sanitized = self.sanitized;
         let elements = list
-            .of(&sound.value)
+            .get(&sanitized.value)
             .and_then(Value::as_array)
             .map(Vec::as_slice)
             .unwrap_or_default();
@@ -211,16 +215,16 @@ impl Checker<'_> {
             .filter(|(_, v)| !v.is_null())
             .filter_map(|(i, v)| {
                 let at = list.index(i);
-                Some((at.clone(), self.part(&at, v)?))
+                Some((at.clone(), self.deserialize(&at, v)?))
             })
             .collect()
     }
 
-    /// The ids of a list's elements as they were typed, the faulty ones' too; a second one of a kind is a fault.
-    fn ids(&mut self, list: &At, field: &str) -> BTreeSet<String> {
+    /// The ids of all elements of an array, faulty elements included; a duplicate is a fault.
+    fn unique_ids(&mut self, list: &FieldPath, field: &str) -> BTreeSet<String> {
         let document = self.document;
         let elements = list
-            .of(&document.value)
+            .get(&document.value)
             .and_then(Value::as_array)
             .map(Vec::as_slice)
             .unwrap_or_default();
@@ -233,8 +237,8 @@ impl Checker<'_> {
             if let Some(before) = first.get(id) {
                 self.fault(
                     &list.index(i).key(field),
-                    format!("the same as that of {}", list.index(*before)),
-                    "give each its own",
+                    format!("already used by {}", list.index(*before)),
+                    format!("choose a unique {field}"),
                 );
             } else {
                 first.insert(id, i);
@@ -243,30 +247,34 @@ impl Checker<'_> {
         first.into_keys().map(str::to_owned).collect()
     }
 
-    /// Where the file lives that the configuration calls `path`: relative paths start at the configuration.
-    fn shown(&self, path: &Path) -> PathBuf {
+    /// Resolves `path` against the directory of the configuration file.
+    fn resolve(&self, path: &Path) -> PathBuf {
         self.document.file.parent().unwrap_or(Path::new("")).join(path)
     }
 
     fn absolute(&self, path: &Path) -> PathBuf {
-        let shown = self.shown(path);
-        // Fails only for an empty path or where there is no working directory; then the path as it is must do.
+        let shown = self.resolve(path);
+        // Fails only for an empty path or without a working directory; then the path is used as it is.
         std::path::absolute(&shown).unwrap_or(shown)
     }
 
-    /// The absolute path of a file that must exist.
-    fn existing(&mut self, at: &At, path: &Path, what: &str) -> Option<PathBuf> {
-        let shown = self.shown(path);
+    /// The absolute path of a regular file that must exist. `what` completes the remedy "name …".
+    fn existing_file(&mut self, at: &FieldPath, path: &Path, what: &str) -> Option<PathBuf> {
+        let shown = self.resolve(path);
         match fs::metadata(&shown) {
             Ok(m) if m.is_file() => Some(self.absolute(path)),
             Ok(_) => {
-                self.fault(at, format!("{} is no file", shown.display()), format!("name {what}"));
+                self.fault(
+                    at,
+                    format!("{} is not a regular file", shown.display()),
+                    format!("name {what}"),
+                );
                 None
             }
             Err(e) => {
                 self.fault(
                     at,
-                    format!("{} cannot be read: {e}", shown.display()),
+                    format!("cannot read {}: {e}", shown.display()),
                     format!("name {what}; {RELATIVE}"),
                 );
                 None
@@ -274,50 +282,55 @@ impl Checker<'_> {
         }
     }
 
-    /// A data file that the configuration names at `at`, if it keeps to its schema; its faults name that file.
-    fn data<T: JsonSchema + DeserializeOwned>(&mut self, at: &At, path: &Path, what: &str) -> Option<(Document, T)> {
-        self.existing(at, path, what)?;
-        let document = match Document::read(&self.shown(path)) {
+    /// Reads and validates the data file that the configuration names at `at`; its faults refer to that file.
+    fn data_file<T: JsonSchema + DeserializeOwned>(
+        &mut self,
+        at: &FieldPath,
+        path: &Path,
+        what: &str,
+    ) -> Option<(Document, T)> {
+        self.existing_file(at, path, what)?;
+        let document = match Document::read(&self.resolve(path)) {
             Ok((document, faults)) => {
-                self.draft.faults.extend(faults.into_iter().map(|f| inside(at, f)));
+                self.draft.faults.extend(faults.into_iter().map(|f| prefixed(at, f)));
                 document
             }
             Err(faults) => {
-                self.draft.faults.extend(faults.into_iter().map(|f| inside(at, f)));
+                self.draft.faults.extend(faults.into_iter().map(|f| prefixed(at, f)));
                 return None;
             }
         };
         let mut faults = Vec::new();
-        let sound = schema::check::<T>(&document, &WORDS, &mut faults);
-        self.draft.faults.extend(faults.into_iter().map(|f| inside(at, f)));
-        let data = serde_json::from_value(sound.value).ok()?;
+        let sanitized = schema::check::<T>(&document, &MESSAGES, &mut faults);
+        self.draft.faults.extend(faults.into_iter().map(|f| prefixed(at, f)));
+        let data = serde_json::from_value(sanitized.value).ok()?;
         Some((document, data))
     }
 
     fn node(&mut self) {
-        let at = top("node");
+        let at = section("node");
         let Some(raw) = self.required::<raw::Node>(&at) else {
             return;
         };
         let zone = at.key("timezone");
-        if !self.is_taken(&zone) {
+        if !self.is_invalid(&zone) {
             self.draft.timezone = TimeZone::get(&raw.timezone).ok();
             if self.draft.timezone.is_none() {
                 let names: Vec<String> = jiff::tz::db().available().map(|n| n.to_string()).collect();
                 let remedy = match nearest(&raw.timezone, names.iter().map(String::as_str)) {
                     Some(near) => format!("did you mean \"{near}\"?"),
                     None if names.is_empty() => "install the system's time zone database (package tzdata)".into(),
-                    None => "write an IANA name such as \"Asia/Shanghai\"".into(),
+                    None => "use an IANA name such as \"Asia/Shanghai\"".into(),
                 };
-                self.fault(&zone, format!("no time zone is called {:?}", raw.timezone), remedy);
+                self.fault(&zone, format!("unknown time zone {:?}", raw.timezone), remedy);
             }
         }
-        if self.is_taken(&at.key("state_dir")) {
-            // Told already.
+        if self.is_invalid(&at.key("state_dir")) {
+            // Reported by the schema check.
         } else if raw.state_dir.as_os_str().is_empty() {
             self.fault(
                 &at.key("state_dir"),
-                "is empty",
+                "must not be empty",
                 "name a directory, such as /var/lib/gridwatch",
             );
         } else {
@@ -325,25 +338,25 @@ impl Checker<'_> {
             if dir.exists() && !dir.is_dir() {
                 self.fault(
                     &at.key("state_dir"),
-                    format!("{} is no directory", dir.display()),
-                    "name a directory, or one that can be made",
+                    format!("{} is not a directory", dir.display()),
+                    "name a directory, or a path where one can be created",
                 );
             } else {
                 self.draft.state_dir = Some(dir);
             }
         }
         self.draft.rest.language = raw.language;
-        self.draft.node = (!self.is_taken(&at.key("id"))).then(|| NodeId::from(raw.id));
+        self.draft.node = (!self.is_invalid(&at.key("id"))).then(|| NodeId::from(raw.id));
     }
 
     fn runtime(&mut self) {
-        let at = top("runtime");
+        let at = section("runtime");
         if let Some(raw) = self.optional::<raw::Runtime>(&at) {
             if let Some(path) = &raw.onnxruntime {
-                self.draft.onnxruntime = self.existing(
+                self.draft.onnxruntime = self.existing_file(
                     &at.key("onnxruntime"),
                     path,
-                    "libonnxruntime.so, or remove the line to use the one edge-deploy/setup.sh installs",
+                    "libonnxruntime.so, or remove the line to use the library installed by edge-deploy/setup.sh",
                 );
             }
             self.draft.inference = model::Options {
@@ -353,26 +366,26 @@ impl Checker<'_> {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             self.draft.rest.workers = Some(raw.workers.map_or(cores.min(DEFAULT_WORKERS), |n| n as usize));
         }
-        self.draft.decoders = self.optional::<raw::Decode>(&top("decode")).map(|d| d.backend);
+        self.draft.decoders = self.optional::<raw::Decode>(&section("decode")).map(|d| d.backend);
     }
 
     fn verification(&mut self) {
-        let at = top("verification");
+        let at = section("verification");
         let Some(raw) = self.optional::<raw::Verification>(&at) else {
             return;
         };
-        let are_good = [
-            self.between(&at.key("over"), raw.over, VERIFIED_OVER),
-            self.between(&at.key("within"), raw.within, VERIFIED_WITHIN),
+        let are_in_range = [
+            self.check_range(&at.key("over"), raw.over, VERIFIED_OVER),
+            self.check_range(&at.key("within"), raw.within, VERIFIED_WITHIN),
         ];
-        if are_good == [true; 2] && raw.within.0 < raw.over.0 {
+        if are_in_range == [true; 2] && raw.within.0 < raw.over.0 {
             self.fault(
                 &at.key("within"),
                 format!(
-                    "{} is less than over ({}): nothing could ever be verified in time",
+                    "{} is shorter than verification.over ({}), so no verification could finish in time",
                     raw.within, raw.over
                 ),
-                "write a time several times as long",
+                "make it several times as long as over",
             );
         }
         self.draft.rest.verification = Some(engine::Verification {
@@ -383,34 +396,34 @@ impl Checker<'_> {
         });
     }
 
-    /// True where a length of time was typed and lies within bounds, both included.
-    fn between(&mut self, at: &At, span: Span, (least, most): (Duration, Duration)) -> bool {
-        if self.is_taken(at) {
+    /// Checks that a duration lies within inclusive limits. False if it does not, or if the field was invalid already.
+    fn check_range(&mut self, at: &FieldPath, span: Span, (least, most): (Duration, Duration)) -> bool {
+        if self.is_invalid(at) {
             return false;
         }
-        let good = (least..=most).contains(&span.0);
-        if !good {
+        let is_in_range = (least..=most).contains(&span.0);
+        if !is_in_range {
             let (side, limit) = if span.0 < least {
-                ("less", least)
+                ("below the minimum", least)
             } else {
-                ("more", most)
+                ("above the maximum", most)
             };
             self.fault(
                 at,
-                format!("{span} is {side} than {}", Span(limit)),
-                format!("write a length of time from {} to {}", Span(least), Span(most)),
+                format!("{span} is {side} of {}", Span(limit)),
+                format!("use a duration from {} to {}", Span(least), Span(most)),
             );
         }
-        good
+        is_in_range
     }
 
     fn telemetry(&mut self) {
-        let at = top("telemetry");
+        let at = section("telemetry");
         let Some(raw) = self.optional::<raw::Telemetry>(&at) else {
             return;
         };
         let listen_at = at.key("listen");
-        let listen = if raw.listen.is_empty() || self.is_taken(&listen_at) {
+        let listen = if raw.listen.is_empty() || self.is_invalid(&listen_at) {
             None
         } else {
             match raw.listen.parse::<SocketAddr>() {
@@ -418,25 +431,29 @@ impl Checker<'_> {
                 Ok(a) => {
                     self.fault(
                         &listen_at,
-                        format!("{} can be reached from outside the box", a.ip()),
-                        "write a loopback address such as 127.0.0.1:9464 and let a proxy with a password serve others; \"\" serves nothing",
+                        format!("{} is not a loopback address and would be reachable from the network", a.ip()),
+                        "use a loopback address such as 127.0.0.1:9464 and put an authenticating proxy in front of it; \"\" turns the endpoint off",
                     );
                     None
                 }
                 Err(_) => {
-                    self.fault(&listen_at, "is not an address and a port", "write 127.0.0.1:9464");
+                    self.fault(
+                        &listen_at,
+                        "not an address with a port",
+                        "use an address like 127.0.0.1:9464",
+                    );
                     None
                 }
             }
         };
         let filter_at = at.key("filter");
-        if !self.is_taken(&filter_at)
+        if !self.is_invalid(&filter_at)
             && let Err(e) = tracing_subscriber::EnvFilter::builder().parse(&raw.filter)
         {
             self.fault(
                 &filter_at,
-                format!("no log filter: {e}"),
-                "write a level, or targets with levels: gridwatch=debug,info",
+                format!("invalid log filter: {e}"),
+                "use a level, or targets with levels, such as gridwatch=debug,info",
             );
         }
         self.draft.rest.telemetry = Some(Telemetry {
@@ -446,18 +463,18 @@ impl Checker<'_> {
         });
     }
 
-    fn key_place(&mut self, at: &At, place: &raw::KeyPlace) -> Option<OriginalsKey> {
+    fn originals_key(&mut self, at: &FieldPath, place: &raw::KeyPlace) -> Option<OriginalsKey> {
         match (&place.file, &place.credential) {
             (Some(file), None) => {
-                let file = self.existing(&at.key("file"), file, "a file that holds a key")?;
+                let file = self.existing_file(&at.key("file"), file, "a file that holds the key")?;
                 Some(OriginalsKey::File(file))
             }
             (None, Some(name)) => Some(OriginalsKey::Credential(name.clone())),
             _ => {
                 self.fault(
                     at,
-                    "names not one place",
-                    "write { file = \"/etc/gridwatch/originals.key\" } or { credential = \"originals\" }",
+                    "exactly one of `file` and `credential` must be set",
+                    "use { file = \"/etc/gridwatch/originals.key\" } or { credential = \"originals\" }",
                 );
                 None
             }
@@ -465,27 +482,27 @@ impl Checker<'_> {
     }
 
     fn evidence(&mut self) {
-        let at = top("evidence");
+        let at = section("evidence");
         let Some(raw) = self.optional::<raw::Evidence>(&at) else {
             return;
         };
         let interval_at = at.key("min_interval");
         let secs = Duration::from_secs;
-        if self.between(&interval_at, raw.min_interval, (secs(1), secs(3600))) && raw.min_interval.0 < secs(10) {
+        if self.check_range(&interval_at, raw.min_interval, (secs(1), secs(3600))) && raw.min_interval.0 < secs(10) {
             self.warn(
                 &interval_at,
                 format!(
-                    "{} is less than the 10s between two pictures that GA/T 832 asks for",
+                    "{} is less than the 10s between two pictures that GA/T 832 requires",
                     raw.min_interval
                 ),
-                "keep it at 10s or more, except to try things out",
+                "use 10s or more, except for experiments",
             );
         }
         if !raw.mask {
             self.warn(
                 &at.key("mask"),
-                "faces and plates leave the box as they are",
-                "set it to true, unless the city's data protection review of these cameras says otherwise (PIPL art. 26)",
+                "faces and licence plates leave the box unmasked",
+                "set it to true, unless the city's data protection review of these cameras allows otherwise (PIPL art. 26)",
             );
         }
         let mut mask_labels = Vec::new();
@@ -499,15 +516,15 @@ impl Checker<'_> {
             if masked.is_empty() {
                 self.fault(
                     &at,
-                    format!("{} finds nothing that is masked", manifest.id),
-                    "name a model that finds face, person, car, truck, bus or motorcycle",
+                    format!("{} detects none of the labels that are masked", manifest.id),
+                    "name a model that detects face, person, car, truck, bus or motorcycle",
                 );
             }
             mask_labels.extend(masked);
         }
         let key = match &raw.originals_key {
             None => Some(OriginalsKey::Own),
-            Some(place) => self.key_place(&at.key("originals_key"), place),
+            Some(place) => self.originals_key(&at.key("originals_key"), place),
         };
         let budget = |days: u32, mb: u32| Budget {
             keep: (days > 0).then(|| DAY * days),
@@ -529,4 +546,4 @@ impl Checker<'_> {
     }
 }
 
-const RELATIVE: &str = "a relative path starts at the configuration file";
+const RELATIVE: &str = "relative paths start at the directory of the configuration file";

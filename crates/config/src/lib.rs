@@ -1,11 +1,12 @@
-//! What the operator typed becomes what the daemon works to, or every fault in it.
+//! Loads the configuration: turns the operator's file into a checked [`Config`], or reports every fault in it.
 //!
-//! [`raw`] holds the file's form (serde and JSON Schema). Loading goes in four steps, and each collects every fault it can
-//! find, with path and line, before the next: TOML and its schema ([`gridwatch_base::document`]), the sections against each other
-//! and the world they name (`check`), and the result, [`Config`]: checked, immutable, everything resolved.
+//! [`raw`] defines the file format (serde and JSON Schema). Loading has these steps, each of which collects all faults it can find,
+//! with path and line: parse the TOML and validate it against the schema ([`gridwatch_base::document`]); check the sections
+//! against each other and against the files, variables and addresses they refer to (`check`); build the immutable [`Config`],
+//! with every reference resolved.
 //!
-//! It must not open a connection, start anything, or show a credential. It reads the files that the configuration names,
-//! the environment variables that hold credentials, the time zone database, and what day it is; nothing else.
+//! This crate opens no connection, starts nothing and prints no credential. It reads only the files that the configuration names,
+//! the environment variables that hold credentials, the time zone database, and the current date.
 
 pub mod raw;
 pub mod schema;
@@ -27,7 +28,7 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use url::Url;
 
 pub use self::{
-    check::{Draft, Judged, Survey},
+    check::{Draft, ReplayConfig, Survey},
     raw::LogFormat,
 };
 pub use gridwatch_base::{
@@ -45,160 +46,160 @@ use gridwatch_model as model;
 use gridwatch_store::Retention;
 use gridwatch_vision::ViewLimits;
 
-/// A configuration that holds: every reference resolves, every path is absolute, every credential is read.
+/// A valid configuration: every reference is resolved, every path is absolute, every credential has been read.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The file it came from, as it was named.
+    /// The configuration file, with the path as given.
     pub file: PathBuf,
-    /// SHA-256 in lower-case hex, stated in each case: of that file's bytes, followed by those of the approved-sign files that
-    /// its cameras name, in their order (`cat edge.toml signs/*.toml | sha256sum`).
+    /// SHA-256 in lower-case hex, recorded in each case: over the bytes of the file, followed by those of its cameras'
+    /// approved-sign files in camera order (`cat edge.toml signs/*.toml | sha256sum`).
     pub config_sha256: String,
-    /// This box.
+    /// Id of this box.
     pub node: NodeId,
-    /// The city's time zone: times are UTC inside and shown in this.
+    /// The city's time zone, used for display and schedules; timestamps are UTC internally.
     pub timezone: TimeZone,
-    /// The language of case texts.
+    /// Language of case texts.
     pub language: Language,
-    /// Where the database and the evidence live (absolute; not created here).
+    /// Directory of the database and the evidence (absolute; not created here).
     pub state_dir: PathBuf,
-    /// ONNX Runtime's shared library, where the file names one (absolute).
+    /// ONNX Runtime's shared library, if configured (absolute).
     pub onnxruntime: Option<PathBuf>,
-    /// What networks run on.
+    /// Execution providers and threads for inference.
     pub inference: model::Options,
-    /// Threads that decode, look and judge, 1..=64.
+    /// Worker threads for decoding and inference, 1..=64.
     pub workers: usize,
-    /// Which decoders to use.
+    /// Which video decoders to use.
     pub decoders: Backend,
     /// The MQTT broker of the grid platform.
     pub broker: Broker,
     /// Logs, metrics and health.
     pub telemetry: Telemetry,
-    /// Evidence pictures.
+    /// Evidence pictures: encoding, masking, retention.
     pub evidence: Evidence,
-    /// Where what is judged is recorded; `None`: nowhere.
+    /// The ledger; `None` if disabled.
     pub ledger: Option<ledger::Settings>,
-    /// When a view cannot be trusted.
+    /// Thresholds for view health.
     pub view: ViewLimits,
-    /// The grid's version, stated in each case.
+    /// Version of the grid, recorded in each case.
     pub grid_version: String,
-    /// `EPSG:4490` or `EPSG:4326`: of the grid and of every coordinate.
+    /// Coordinate reference system of the grid and of all coordinates: `EPSG:4490` or `EPSG:4326`.
     pub crs: String,
     /// The city's categories, by code.
     pub categories: BTreeMap<String, Category>,
-    /// The models that look, in the file's order.
+    /// The detection models, in file order.
     pub models: Vec<Model>,
-    /// The model that takes the second look for a rule, where the rule names one: an index into `models`.
+    /// For rules that name a second-look model: its index into `models`.
     pub second_looks: BTreeMap<RuleId, usize>,
-    /// Reading of telephone numbers, where any camera is read.
-    pub reading: Option<Reading>,
-    /// Further versions of them.
+    /// OCR of phone numbers, if configured.
+    pub reading: Option<OcrSettings>,
+    /// Installation of further model versions at run time.
     pub registry: Registry,
-    /// The cameras, in the file's order.
+    /// The cameras, in file order.
     pub cameras: Vec<Camera>,
-    /// What the engine works to.
+    /// The engine's input: rules, zones, grid, calendar.
     pub plan: Arc<Plan>,
-    /// What works but should be looked at.
+    /// Warnings: things that work but are probably not intended.
     pub warnings: Vec<Fault>,
 }
 
-/// The MQTT broker.
+/// Connection to the MQTT broker.
 #[derive(Debug, Clone)]
 pub struct Broker {
-    /// Host name or address.
+    /// Host name or IP address.
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// Which MQTT it speaks.
+    /// MQTT version.
     pub protocol: Protocol,
-    /// `None`: plain TCP (`mqtt://`).
+    /// TLS settings; `None` for plain TCP (`mqtt://`).
     pub tls: Option<Tls>,
-    /// Who the box is to the broker.
+    /// User name and password for the broker.
     pub credentials: Option<Credentials>,
-    /// Keep-alive, 5 s..=1 h, whole seconds.
+    /// Keep-alive interval, 5 s..=1 h, whole seconds.
     pub keep_alive: Duration,
-    /// Publishes not yet acknowledged, at most.
+    /// Maximum number of unacknowledged publishes.
     pub in_flight: u16,
-    /// What topics begin with, before `/v1/`.
+    /// Topic prefix, before `/v1/`.
     pub topic_prefix: String,
-    /// Other boxes are told of this one's cases, and file none of the same problem.
+    /// Share open cases with other boxes, so that each problem is filed once.
     pub share_sites: bool,
-    /// How long the broker keeps replies for a box that is away; whole seconds.
+    /// How long the broker keeps replies for a box that is offline; whole seconds.
     pub session_expiry: Duration,
-    /// The city's words for a case; `None`: the contract's own.
+    /// Template for the city's own case format; `None` for the format of the contract.
     pub template: Option<Template>,
 }
 
-/// How broker and box know each other.
+/// TLS settings of the broker connection.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// PEM of the authority that signed the broker's certificate (absolute; exists).
+    /// PEM of the CA that signed the broker's certificate (absolute; exists).
     pub ca_file: PathBuf,
-    /// PEM of the box's own certificate and of its key (absolute; both exist), where the broker asks for one.
+    /// PEM of the client certificate and of its private key (absolute; both exist), for mutual TLS.
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
 /// Logs, metrics and health.
 #[derive(Debug, Clone)]
 pub struct Telemetry {
-    /// A loopback address; `None`: not served.
+    /// Loopback address of the HTTP endpoint; `None` if it is off.
     pub listen: Option<SocketAddr>,
-    /// How logs are written.
+    /// Log format.
     pub log: LogFormat,
-    /// Which logs.
+    /// Log filter, in `tracing` syntax.
     pub filter: String,
 }
 
-/// Evidence pictures.
+/// Evidence pictures: encoding, masking, retention.
 #[derive(Debug, Clone)]
 pub struct Evidence {
     /// JPEG quality, 50..=100.
     pub jpeg_quality: u8,
-    /// Most bytes of one picture.
+    /// Maximum size of one picture in bytes.
     pub max_picture_bytes: usize,
-    /// Least time between the two looks that a case shows.
+    /// Minimum time between the two looks shown in a case.
     pub min_interval: Duration,
-    /// Mask faces and plates in whatever leaves the box.
+    /// Mask faces and licence plates in pictures that leave the box.
     pub mask: bool,
-    /// Models that look for these in each picture (absolute folders), and what they find.
+    /// Folders of the models used for masking, run on every picture (absolute).
     pub mask_models: Vec<PathBuf>,
-    /// What of it they find.
+    /// The masked labels that these models detect.
     pub mask_labels: Vec<Label>,
-    /// Where the key of the originals is; `None`: none are kept.
+    /// Where the key of the encrypted originals is stored; `None` if originals are not kept.
     pub originals: Option<OriginalsKey>,
-    /// How long, and how much, is kept.
+    /// Retention of originals and pictures.
     pub retention: Retention,
 }
 
-/// How further versions of the models come to look.
+/// Installation of further model versions at run time.
 #[derive(Debug, Clone)]
 pub struct Registry {
-    /// Only what one of them signed is used; empty: anything.
+    /// Only packages signed with one of these keys are used; if empty, any package.
     pub keys: Vec<PublicKey>,
-    /// Looks of a trial, 1 or more.
+    /// Length of a trial in looks, 1 or more.
     pub trial_looks: u32,
-    /// A new version's median look may take so many times the running one's, 1 or more.
+    /// Maximum ratio of a new version's median inference time to the live version's, 1 or more.
     pub slower_at_most: f64,
-    /// 95 in 100 of its looks may take no longer.
+    /// Maximum 95th percentile of a new version's inference time.
     pub latency_budget: Duration,
 }
 
-/// One model's folder; its manifest belongs to [`gridwatch_model`].
+/// A model's folder; [`gridwatch_model`] reads its manifest.
 #[derive(Debug, Clone)]
 pub struct Model {
-    /// The manifest's id, which `cameras[].models` names.
+    /// Id from the manifest, as used in `cameras[].models`.
     pub id: String,
-    /// Holds `model.onnx` and `model.toml` (absolute; both exist).
+    /// Folder with `model.onnx` and `model.toml` (absolute; both exist).
     pub dir: PathBuf,
 }
 
-/// How telephone numbers are read.
+/// OCR of phone numbers (`[reading]`).
 #[derive(Debug, Clone)]
-pub struct Reading {
-    /// Folder of the model that finds lines of text (absolute; exists).
+pub struct OcrSettings {
+    /// Folder of the text detection model (absolute; exists).
     pub finder: PathBuf,
-    /// Folder of the model that spells a line (absolute; exists).
+    /// Folder of the text recognition model (absolute; exists).
     pub speller: PathBuf,
-    /// How often a camera is read; at the looks in between nothing is looked for under [`Label::small_ad`].
+    /// Time between two readings of a camera; looks in between do not look for [`Label::small_ad`].
     ///
     /// [`Label::small_ad`]: gridwatch_engine::Label::small_ad
     pub every: Duration,
@@ -207,70 +208,70 @@ pub struct Reading {
 /// One camera.
 #[derive(Debug, Clone)]
 pub struct Camera {
-    /// Unique on the box.
+    /// Unique id on the box.
     pub id: CameraId,
-    /// Where its stream is. Holds no user and no password.
+    /// Stream URL, without user name and password.
     pub url: Url,
-    /// Who the box is to the camera.
+    /// User name and password for the camera.
     pub credentials: Option<Credentials>,
-    /// For `rtsps`: PEM of the only authority that is believed. `None`: the system's.
+    /// For `rtsps`: PEM of the only trusted CA; `None` for the system's CAs.
     pub ca_file: Option<PathBuf>,
-    /// How RTP travels.
+    /// RTP transport.
     pub transport: Transport,
-    /// How often it is looked at when nothing presses.
+    /// Time between two scheduled looks.
     pub look_every: Duration,
-    /// The models that look at it, as indices into [`Config::models`]; never empty.
+    /// The camera's models, as indices into [`Config::models`]; never empty.
     pub models: Vec<usize>,
-    /// Telephone numbers are read in its watch zones ([`Config::reading`]).
-    pub reads: bool,
-    /// 20-digit GB/T 28181 id.
+    /// Read phone numbers in its watch zones ([`Config::reading`]).
+    pub read_numbers: bool,
+    /// GB/T 28181 device id, 20 digits.
     pub gb_device_id: Option<String>,
-    /// Reference of the legal and technical review; without it its cases are leads only.
+    /// Reference of the legal and technical review; without it, the camera's cases are leads only.
     pub legal_review_ref: Option<String>,
-    /// How it is aimed.
+    /// Whether it is fixed or turns.
     pub aim: Aim,
-    /// What it looks at: one of a camera that stays or wanders, never none.
+    /// Its views: one per preset, or a single one for a camera without presets; never empty.
     pub presets: Vec<Preset>,
 }
 
-/// How a camera is aimed.
+/// Whether a camera is fixed or turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aim {
-    /// It stays where it looks, so that it is noticed when it was moved.
+    /// Fixed: the daemon detects when it has been moved.
     Fixed,
-    /// It turns, and nothing tells where it looks.
+    /// Turns without presets: its view is not monitored.
     Unwatched,
-    /// It turns, and stands at one of its presets now and then.
+    /// Turns, and stops at its presets.
     Tour {
-        /// The longest time until it is back at one.
+        /// Longest time between two stops at a preset.
         away: Duration,
     },
 }
 
-/// What a camera looks at while it stands still.
+/// One view: a preset of a camera that turns, or the only view of another camera.
 #[derive(Debug, Clone)]
 pub struct Preset {
-    /// What the engine calls it, the key into [`Plan::cameras`]: the camera's own id, or [`CameraId::at_preset`].
+    /// Id of the view in the engine, the key into [`Plan::cameras`]: the camera's id, or [`CameraId::at_preset`].
     pub view: CameraId,
-    /// Its id within a camera that turns; `None` where the camera has but this.
+    /// Preset id within the camera; `None` for a camera without presets.
     pub id: Option<String>,
-    /// Address in words.
+    /// Postal address or description of the place.
     pub address: Option<String>,
-    /// Names the calibration's very points: 12 hex digits of their SHA-256. `None`: no calibration.
+    /// Version of the calibration: 12 hex digits of the SHA-256 of its points and lens; `None` without a calibration.
     pub calibration_version: Option<String>,
-    /// The baseline of signs that may hang in its view, where one is named (absolute; it need not be there in a [`Draft`]).
+    /// File of the approved signs, if configured (absolute; in a [`Draft`] it need not exist).
     pub approved_signs: Option<PathBuf>,
-    /// Polygons masked in every picture that leaves the box and never judged; corners as fractions of the picture.
+    /// Privacy zones, masked in every picture that leaves the box and ignored by detection; corners as fractions of the image.
     pub privacy: Vec<Vec<Point>>,
 }
 
-/// The view that `id` names, and its camera: that of a camera without presets, or `CAMERA.PRESET`.
-pub fn view_called<'a>(cameras: &'a [Camera], id: &str) -> Option<(&'a Camera, &'a Preset)> {
+/// Finds a view and its camera by id: `CAMERA`, or `CAMERA.PRESET` for a camera with presets.
+pub fn find_view<'a>(cameras: &'a [Camera], id: &str) -> Option<(&'a Camera, &'a Preset)> {
     let mut views = cameras.iter().flat_map(|c| c.presets.iter().map(move |p| (c, p)));
     views.find(|(_, preset)| preset.view.as_str() == id)
 }
 
-/// What [`view_called`] knows, for whoever named another.
+/// The ids of all views, comma-separated, for error messages about an unknown view.
 pub fn view_names(cameras: &[Camera]) -> String {
     let views: Vec<&str> = cameras
         .iter()
@@ -280,43 +281,54 @@ pub fn view_names(cameras: &[Camera]) -> String {
     views.join(", ")
 }
 
-/// Reads and checks a configuration; every fault at once.
+/// Reads and checks a configuration.
+///
+/// # Errors
+/// All faults of the file.
 pub fn load(path: &Path) -> Result<Config, Faults> {
     examine(path).into_config()
 }
 
-/// The same for a command that opens no connection: credentials in environment variables that are not set here, as in an
-/// operator's shell beside the service, are not missed. They are none, and must not be used.
-pub fn load_unconnected(path: &Path) -> Result<Config, Faults> {
+/// Like [`load`], for commands that open no connection: an unset environment variable for credentials, as in an operator's shell,
+/// is not a fault. It is replaced by a dummy value that must not be used.
+///
+/// # Errors
+/// All faults of the file.
+pub fn load_offline(path: &Path) -> Result<Config, Faults> {
     let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
     let variable = |name: &str| std::env::var(name).ok().or_else(|| Some("unset:unset".into()));
     check::examine(path, &variable, Some(today)).into_config()
 }
 
-/// Reads a configuration as far as it can be read: what is sound in it, and everything wrong with it. For `check`, which
-/// goes on to probe what is sound.
+/// Reads a configuration as far as possible and returns its valid parts and all its faults. For `check`, which goes on to test the
+/// valid parts.
 pub fn examine(path: &Path) -> Draft {
     let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
     check::examine(path, &|name| std::env::var(name).ok(), Some(today))
 }
 
-/// [`examine`] with the environment given, for tests and tools; what depends on the day it is asked is not asked.
+/// [`examine`] with a given environment, for tests and tools; checks that depend on the current date are skipped.
 pub fn examine_with(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Draft {
     check::examine(path, env, None)
 }
 
-/// [`examine_with`] on a given day.
+/// [`examine_with`], with the checks that depend on the date `today`.
 pub fn examine_on(path: &Path, env: &dyn Fn(&str) -> Option<String>, today: Date) -> Draft {
     check::examine(path, env, Some(today))
 }
 
-/// Reads a baseline of approved signs, as `gridwatch signs` writes it; every fault at once, in the words of [`examine`].
+/// Reads an approved-sign file, as written by `gridwatch signs`.
+///
+/// # Errors
+/// All faults of the file.
 pub fn read_signs(path: &Path) -> Result<raw::Signs, Faults> {
     check::read_signs(path).map(|(_, signs)| signs)
 }
 
-/// Reads a file of point pairs (`raw::Points`), as `gridwatch calibrate` takes it; every fault at once, in the words of
-/// [`examine`].
+/// Reads a file of point pairs (`raw::Points`), the input of `gridwatch calibrate`.
+///
+/// # Errors
+/// All faults of the file.
 pub fn read_survey(path: &Path) -> Result<Survey, Faults> {
     check::read_survey(path)
 }

@@ -1,14 +1,14 @@
-//! What a model must find for a configuration to keep its promise, when another takes its place.
+//! Which labels a configuration needs from a model, to be checked before another version replaces it.
 
 use super::{Camera, Config};
 use gridwatch_engine::Label;
 use gridwatch_evidence as evidence;
 
 impl Config {
-    /// What nobody would find any more at `cameras` if the model at `model` (an index into [`Config::models`]) found `new` and no
-    /// longer `old`; `finds` gives the labels of the other models. One sentence for each label that a rule or the masking of
-    /// evidence needs; none where nothing is lost.
-    pub fn lacking<'a>(
+    /// What would no longer be detected on `cameras` if the labels of the model at `model` (an index into [`Config::models`]) changed
+    /// from `old` to `new`; `finds` returns the labels of another model. One sentence, in which "it" is the new version, for each
+    /// label that a rule or evidence masking needs; empty if nothing is lost.
+    pub fn lost_coverage<'a>(
         &self,
         model: usize,
         cameras: impl IntoIterator<Item = &'a Camera>,
@@ -16,15 +16,15 @@ impl Config {
         finds: &dyn Fn(usize) -> Vec<Label>,
     ) -> Vec<String> {
         let lost: Vec<&Label> = old.iter().filter(|l| !new.contains(l)).collect();
-        let mut told = Vec::new();
-        // What looks closer for a rule decides alone, wherever it looks: what it does not find is doubted for ever.
+        let mut losses = Vec::new();
+        // The second-look model of a rule decides alone, on every camera: a label that it cannot detect is never confirmed.
         for rule in &self.plan.rules {
             if self.second_looks.get(&rule.id) != Some(&model) {
                 continue;
             }
-            told.extend(rule.labels.iter().filter(|l| lost.contains(l)).map(|label| {
+            losses.extend(rule.labels.iter().filter(|l| lost.contains(l)).map(|label| {
                 format!(
-                    "rule {:?} has it look closer at what is {:?}, which it does not find",
+                    "rule {:?} uses it for the second look at {:?}, which it does not detect",
                     rule.id.as_str(),
                     label.as_str()
                 )
@@ -41,8 +41,8 @@ impl Config {
                 for rule in &self.plan.rules {
                     let attends = rule.attended.as_ref().is_some_and(|a| a.labels.contains(label));
                     if rule.labels.contains(label) || attends {
-                        told.push(format!(
-                            "rule {:?} needs the label {:?}, which it does not find",
+                        losses.push(format!(
+                            "rule {:?} needs the label {:?}, which it does not detect",
                             rule.id.as_str(),
                             label.as_str()
                         ));
@@ -50,15 +50,15 @@ impl Config {
                 }
                 let masks = &self.evidence;
                 if masks.mask && evidence::is_masked(label) && !masks.mask_labels.contains(label) {
-                    told.push(format!(
-                        "evidence is masked where {:?} is found (evidence.mask), and it does not find it",
+                    losses.push(format!(
+                        "evidence masking (evidence.mask) needs the label {:?}, which it does not detect",
                         label.as_str()
                     ));
                 }
             }
         }
-        told.sort();
-        told.dedup();
-        told
+        losses.sort();
+        losses.dedup();
+        losses
     }
 }

@@ -1,7 +1,7 @@
-//! The configuration file's form, one type a table. Field comments become the JSON Schema's descriptions: they say what
-//! a field does, its unit, its default, and what goes wrong when it is set badly.
+//! The format of the configuration file: one type per table. Field comments become the descriptions in the JSON Schema, so they
+//! state what a field does, its unit, its default, and the risk of a bad value.
 //!
-//! No `flatten` and no untagged enums: they make serde's and the schema's errors unreadable.
+//! No `flatten` and no untagged enums: they make the errors of serde and of the schema unreadable.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -34,68 +34,68 @@ pub use {
     span::Span,
 };
 
-/// What ids are made of: they end up in MQTT topics and file names.
+/// Ids, which become part of MQTT topics and file names.
 pub(super) const ID_PATTERN: &str = r"^[A-Za-z0-9_-]{1,64}$";
 
-/// What POSIX calls the name of an environment variable.
+/// Names of environment variables, as defined by POSIX.
 pub(super) const ENV_PATTERN: &str = r"^[A-Za-z_][A-Za-z0-9_]*$";
 
-/// What names one view: a camera, or one of its presets.
+/// Names of views: `CAMERA` or `CAMERA.PRESET`.
 pub(super) const VIEW_PATTERN: &str = r"^[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64})?$";
 
-/// GB/T 28181 annex D: 8 centre + 2 industry + 3 type + 1 network + 6 serial.
+/// GB/T 28181 annex D: 8 digits centre code, 2 industry, 3 type, 1 network, 6 serial number.
 pub(super) const GB_ID_PATTERN: &str = r"^[0-9]{20}$";
 
-/// The whole file.
+/// The gridwatch configuration file.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct File {
-    /// This box.
+    /// Identity and storage of this box.
     pub node: Node,
-    /// The shared libraries and worker threads.
+    /// Inference runtime and worker threads.
     #[serde(default)]
     pub runtime: Runtime,
-    /// Decoding of keyframes.
+    /// Video decoding.
     #[serde(default)]
     pub decode: Decode,
-    /// The MQTT broker of the grid platform.
+    /// Connection to the MQTT broker of the grid platform.
     pub broker: Broker,
-    /// Logs, metrics and health.
+    /// Logs, metrics and health endpoint.
     #[serde(default)]
     pub telemetry: Telemetry,
-    /// The city's grid and its categories.
+    /// The city's grid of unit cells and its case categories.
     pub grid: Grid,
-    /// Evidence pictures.
+    /// Evidence pictures: encoding, masking, retention.
     #[serde(default)]
     pub evidence: Evidence,
-    /// How many cases a day the platform is given.
+    /// Daily limits on the number of cases filed.
     #[serde(default)]
     pub intake: Intake,
-    /// What it takes to say that something is gone, or still there.
+    /// Requirements for verifying that a problem is gone or still there.
     #[serde(default)]
     pub verification: Verification,
-    /// The record of everything that was judged.
+    /// The ledger: a record of all observations and decisions.
     #[serde(default)]
     pub ledger: Ledger,
-    /// When a view cannot be trusted.
+    /// Thresholds for unusable views: dark, blurred, blocked, frozen or moved.
     #[serde(default)]
     pub view: ViewLimits,
-    /// Holidays and make-up working days.
+    /// Public holidays and make-up working days.
     #[serde(default)]
     pub calendar: Calendar,
-    /// Hours with a name, for zones and rules to refer to.
+    /// Named opening hours that zones and rules refer to.
     #[serde(default)]
     pub schedules: Vec<Schedule>,
-    /// The models that look.
+    /// Detection models.
     #[schemars(length(min = 1))]
     pub models: Vec<Model>,
-    /// Reading of telephone numbers on walls (非法小广告). Unset: none are read.
+    /// OCR of phone numbers on walls (非法小广告). Unset: numbers are not read.
     #[serde(default)]
     pub reading: Option<Reading>,
-    /// Further versions of these models, brought to the box while it runs: `gridwatch model`.
+    /// Installation of further model versions at run time, with `gridwatch model`.
     #[serde(default)]
     pub registry: Registry,
-    /// When a detection is a problem.
+    /// Rules that decide when a detection is a problem.
     #[schemars(length(min = 1))]
     pub rules: Vec<Rule>,
     /// The cameras.
@@ -104,7 +104,7 @@ pub struct File {
 }
 
 impl File {
-    /// The models and the city's files that it names, to be moved to where they are when the configuration is written elsewhere.
+    /// Paths of the models and of the city's data files, for rewriting them when the configuration is written to another directory.
     pub fn data_paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let models = self.models.iter_mut().map(|m| &mut m.dir);
         let reading = self.reading.iter_mut().flat_map(|r| [&mut r.finder, &mut r.speller]);
@@ -118,84 +118,84 @@ impl File {
     }
 }
 
-/// This box.
+/// Identity and storage of this box.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
-    /// The box's id on the platform: the `{node}` of every MQTT topic. Letters, digits, `-` and `_`.
+    /// Id of the box on the platform, the `{node}` in every MQTT topic. Letters, digits, `-` and `_`. Must be unique in the city: two boxes with one id mix their cases and disconnect each other.
     #[schemars(regex(pattern = ID_PATTERN))]
     pub id: String,
-    /// The city's time zone (IANA name). Times are kept in UTC and shown in this zone.
+    /// Time zone of the city (IANA name), for display and for schedules; timestamps are UTC internally. Default `Asia/Shanghai`. A wrong zone shifts every schedule.
     #[serde(default = "defaults::timezone")]
     pub timezone: String,
-    /// Where the database and the evidence live. A relative path starts at this file.
+    /// Directory of the database and the evidence; created if missing. Relative paths start at this file's directory. Losing it loses all cases that the broker has not yet acknowledged.
     pub state_dir: PathBuf,
-    /// The language of case texts.
+    /// Language of the case texts. Default `zh`.
     #[serde(default)]
     pub language: Language,
 }
 
-/// The shared libraries and worker threads.
+/// Inference runtime and worker threads.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Runtime {
-    /// ONNX Runtime's shared library (1.20 or newer). Unset: where `edge-deploy/setup.sh` puts it.
+    /// Path of ONNX Runtime's shared library, version 1.20 or newer. Unset: the one installed by `edge-deploy/setup.sh`.
     pub onnxruntime: Option<PathBuf>,
-    /// Threads that decode, look and judge, each with its own decoder and sessions. Unset: one a core, at most 4.
+    /// Worker threads for decoding and inference. Each has its own decoders and model sessions, which take tens of MB. Unset: one per core, at most 4.
     #[schemars(range(min = 1, max = 64))]
     pub workers: Option<u32>,
-    /// What networks run on, the first that this box has: `["cuda", "cpu"]`. Without `cpu` a box that has none of them refuses to
-    /// start. Unset: what each model's manifest says, as a rule the processor.
+    /// Execution providers for inference, in order of preference, such as `["cuda", "cpu"]`; the first available one is used. Without
+    /// `cpu`, the daemon refuses to start if none is available. Unset: as given by each model's manifest, usually `cpu`.
     #[schemars(length(min = 1))]
     pub providers: Option<Vec<Provider>>,
-    /// Threads of one session. Unset: what each model's manifest says, as a rule 1: there is a session for each worker.
+    /// Threads per inference session. Unset: as given by each model's manifest, usually 1. Each worker has its own sessions, so more threads rarely help.
     #[schemars(range(min = 1, max = 64))]
     pub model_threads: Option<u16>,
 }
 
-/// Reading of telephone numbers on walls: what rules find under the label `small_ad`, at the cameras with `read_numbers`.
+/// OCR of phone numbers on walls. The numbers are reported under the label `small_ad`, on cameras with `read_numbers`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reading {
-    /// Folder of the model that finds lines of text (adapter `db`). A relative path starts at this file.
+    /// Folder of the text detection model (adapter `db`). Relative paths start at this file's directory.
     pub finder: PathBuf,
-    /// Folder of the model that spells a line (adapter `ctc`). A relative path starts at this file.
+    /// Folder of the text recognition model (adapter `ctc`). Relative paths start at this file's directory.
     pub speller: PathBuf,
-    /// How often a camera is read. It takes half a second of a core for each megapixel watched, so not at every look; a rule's `max_gap` must be longer, for the looks in between are none of its looks.
+    /// Time between two readings of a camera. Default `10m`. Reading takes about half a second of one core per watched megapixel, so short intervals overload the box. `max_gap` of the rules about `small_ad` must be longer, as they ignore the looks in between.
     #[serde(default = "defaults::read_every")]
     pub every: Span,
 }
 
-/// Decoding of keyframes.
+/// Video decoding.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Decode {
-    /// Which decoders to use.
+    /// Which video decoders to use. Default `auto`.
     pub backend: Backend,
 }
 
-/// A user and a password, never in the file itself.
+/// Where to read a user name and a password. They are never part of this file. Set exactly one of `env` and `file`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Credentials {
-    /// Environment variable that holds `user:password`.
+    /// Name of the environment variable that holds `user:password`.
     #[serde(default)]
     #[schemars(regex(pattern = ENV_PATTERN))]
     pub env: Option<String>,
-    /// File whose first line is `user:password`; readable by the daemon's user alone.
+    /// File whose first line is `user:password`. Other users must not have access to it (mode 0600).
     #[serde(default)]
     pub file: Option<PathBuf>,
 }
 
-/// Logs, metrics and health.
+/// Logs, metrics and health endpoint.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
-    /// Where `/healthz`, `/readyz` and `/metrics` are served. A loopback address, or nothing is served beyond the box by accident. Empty: not served.
+    /// Address of the HTTP server for `/healthz`, `/readyz` and `/metrics`. Default `127.0.0.1:9464`. Must be a loopback address, as there is no authentication. Empty: no server.
     pub listen: String,
-    /// How logs are written.
+    /// Log format. Default `text`.
     pub log: LogFormat,
-    /// Which logs, as a `tracing` filter: `info`, `gridwatch=debug,info`.
+    /// Log filter in `tracing` syntax, such as `gridwatch=debug,info`. Default `info`.
     pub filter: String,
 }
 
@@ -209,53 +209,53 @@ impl Default for Telemetry {
     }
 }
 
-/// How logs are written.
+/// Log format.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
-    /// One sentence a line, for people.
+    /// One human-readable line per event.
     #[default]
     Text,
-    /// One JSON object a line, for collectors.
+    /// One JSON object per line, for log collectors.
     Json,
 }
 
-/// The city's grid and its categories.
+/// The city's grid of unit cells and its case categories.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Grid {
-    /// GeoJSON of the unit cells: polygons with a code as a string.
+    /// GeoJSON file of the unit cells: polygons with a cell code as a string property.
     pub file: PathBuf,
-    /// The coordinate reference system of that file, of every case, and of every coordinate here that states no other: `EPSG:4490` or `EPSG:4326`. It must be the one the file states.
+    /// Coordinate reference system of the grid file, of all cases, and of all coordinates in this file that give no other: `EPSG:4490` or `EPSG:4326`. Must match the one stated in the grid file; convert GCJ-02 data first, which is off by 50 to 700 m.
     #[schemars(extend("enum" = ["EPSG:4490", "EPSG:4326"]))]
     pub crs: String,
-    /// The property that holds a cell's code.
+    /// Feature property that holds the cell code. Default `code`.
     #[serde(default = "defaults::code_property")]
     pub code_property: String,
-    /// What every cell code must match. The default is 15 digits; older cities use 14.
+    /// Regular expression that every cell code must match. Default: 15 digits; older city grids use 14.
     #[serde(default = "defaults::code_pattern")]
     pub code_pattern: String,
-    /// The grid's version, stated in each case.
+    /// Version of the grid, recorded in each case.
     #[schemars(length(min = 1))]
     pub version: String,
-    /// The categories file.
+    /// TOML file of the case categories.
     pub categories: PathBuf,
 }
 
-/// How many cases the platform is given on one calendar day, and how long those count that nobody answers. Clerks have two
-/// minutes for each: what is more waits for the next day, the surest and longest there first, and is filed if it is still there.
+/// Daily limits on the number of cases filed, and the lifetime of cases without a reply. A clerk spends about two minutes on each
+/// case. Cases beyond the limit wait for the next day, ranked by confidence and duration, and are filed if the problem is still there.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Intake {
-    /// By one camera. A camera that reaches it nearly every day is aimed or tuned badly.
+    /// Maximum cases per camera and calendar day. Default 10. A camera that reaches the limit nearly every day is badly aimed or tuned.
     #[schemars(range(min = 1, max = 10000))]
     pub per_camera_day: u32,
-    /// By the box.
+    /// Maximum cases per calendar day for the whole box. Default 100.
     #[schemars(range(min = 1, max = 100000))]
     pub per_box_day: u32,
-    /// Days without a word of the platform after which the box takes a case back, once its place has been empty for a day. Only
-    /// time of clear looks counts, while the rule works. While the case is open nothing else is filed there. 0: never, and a case
-    /// that nobody answers keeps its place for ever.
+    /// Days without a reply from the platform after which the box withdraws a case, once its site has been clear for a day. Only time
+    /// with clear looks while the rule is active counts. Default 7. 0: never; a case without a reply then blocks its site for
+    /// good, because nothing else is filed there while it is open.
     #[schemars(range(max = 365))]
     pub let_go_days: u32,
 }
@@ -270,19 +270,19 @@ impl Default for Intake {
     }
 }
 
-/// What it takes to say that a case's thing is gone, or still there, where the platform asks (`verify_requested`) or a crew says that
-/// it dealt with it (`disposed`).
+/// Requirements for verifying that a problem is gone or still there, when the platform asks (`verify_requested`) or reports it as
+/// dealt with (`disposed`).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Verification {
-    /// So many clear looks at the place, which nothing hides.
+    /// Number of clear, unobstructed looks at the site that are needed for a result. Default 3. Fewer make wrong results more likely.
     #[schemars(range(min = 2, max = 1000))]
     pub looks: u32,
-    /// From the first to the last of them.
+    /// Minimum time from the first to the last of these looks. Default `10m`.
     pub over: Span,
-    /// What could not be verified so long after it was asked is said to be unverifiable; a verdict is still given when there is one.
+    /// Time after the request at which `unverifiable` is reported if there is no result yet. Default `1h`. A result that is reached later is still reported.
     pub within: Span,
-    /// Labels of what hides a place that it covers half of, where the rule is not about them.
+    /// Labels of objects that hide a site if they cover half of it, unless the rule is about that label. Default: people and vehicles.
     pub hidden_by: Vec<String>,
 }
 
@@ -303,22 +303,22 @@ impl Default for Verification {
     }
 }
 
-/// The record of everything that was judged: what `gridwatch replay` and `gridwatch tune` read. It holds boxes, labels, scores
-/// and times, no pictures.
+/// The ledger: a record of all observations and decisions, the input of `gridwatch replay` and `gridwatch tune`. It contains boxes,
+/// labels, scores and times, but no pictures.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ledger {
-    /// False records nothing: then no case can be explained or tried again with other thresholds.
+    /// Write the ledger. Default true. Without it, cases cannot be explained or replayed with other thresholds.
     pub enabled: bool,
-    /// Its folder. Unset: `ledger` in `node.state_dir`. A relative path starts at this file.
+    /// Folder of the ledger. Unset: `ledger` in `node.state_dir`. Relative paths start at this file's directory.
     pub dir: Option<PathBuf>,
-    /// A file this large, in MiB, is followed by a new one; the oldest file is what goes when room is needed.
+    /// Size in MiB at which a new file is started. Default 64. The oldest file is deleted when space is needed.
     #[schemars(range(min = 1, max = 1024))]
     pub file_mb: u32,
-    /// All files together, in MiB, at least twice `file_mb`. 32 cameras with three boxes in each picture write 230 a week.
+    /// Maximum size of all files in MiB, at least twice `file_mb`. Default 2048. 32 cameras with three detections per look write 230 MiB a week.
     #[schemars(range(min = 2, max = 1048576))]
     pub keep_mb: u32,
-    /// Days after which a file goes whatever its size. Thresholds can be tried on as many days as are kept.
+    /// Days after which a file is deleted, even if there is space. Default 30. Limits how far back a replay can go.
     #[schemars(range(min = 1, max = 3650))]
     pub keep_days: u32,
 }
@@ -335,31 +335,31 @@ impl Default for Ledger {
     }
 }
 
-/// One model.
+/// A detection model.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// Its folder: `model.onnx`, `model.toml`, `CARD.md`.
+    /// Folder with `model.onnx`, `model.toml` and `CARD.md`.
     pub dir: PathBuf,
 }
 
-/// Further versions of the models, in `models` of `node.state_dir`. The live one of an id goes before the folder of `[[models]]`
-/// until it is rolled back: `gridwatch model list` says which looks.
+/// Model versions installed at run time, in `models` below `node.state_dir`. The live version of an id replaces the folder given
+/// in `[[models]]` until it is rolled back; `gridwatch model list` shows which version is live.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Registry {
-    /// Ed25519 public keys, in base64. Where there are any, only packages that one of them signed are installed, and only those
-    /// look. Empty: whoever can write to `node.state_dir` can bring a model.
+    /// Ed25519 public keys in base64. If set, only packages signed with one of them are installed and used. Empty (the default):
+    /// anyone who can write to `node.state_dir` can install a model.
     pub keys: Vec<String>,
-    /// Looks for which a new version runs beside the one that decides, before it takes over. Fewer tell less; while they last each
-    /// costs two models' time.
+    /// Length of a trial: the number of looks for which a new version runs beside the live one before it takes over. Default 100.
+    /// Fewer are less conclusive. During a trial, each look costs the time of both models.
     #[schemars(range(min = 1, max = 100000))]
     pub trial_looks: u32,
-    /// A new version whose median look takes more than so many times the running one's is refused. Raise it to bring a larger
-    /// network on purpose.
+    /// A new version is rejected if its median inference time exceeds this multiple of the live version's. Default 4. Raise it to
+    /// install a larger network on purpose.
     #[schemars(range(min = 1.0, max = 1000.0))]
     pub slower_at_most: f64,
-    /// A new version is refused if more than one in twenty of its looks takes longer than this, decoding not counted.
+    /// A new version is rejected if its 95th percentile inference time exceeds this, video decoding excluded. Default `500ms`.
     pub latency_budget: Span,
 }
 
@@ -374,28 +374,28 @@ impl Default for Registry {
     }
 }
 
-/// The categories file.
+/// The file of case categories.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Categories {
-    /// `name@version`.
+    /// Category scheme as `name@version`, recorded in each case.
     #[schemars(length(min = 1))]
     pub scheme: String,
-    /// By code.
+    /// Categories by code.
     pub categories: BTreeMap<String, CategoryNames>,
 }
 
-/// What a category is called.
+/// Names of a category.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CategoryNames {
-    /// In Chinese.
+    /// Chinese name.
     pub zh: String,
-    /// In English.
+    /// English name.
     pub en: String,
 }
 
-/// Where each default's value comes from is said in `configs/edge.toml`.
+/// Default values; `configs/edge.toml` explains how they were chosen.
 mod defaults {
     use std::time::Duration;
 

@@ -1,44 +1,44 @@
-//! Where users and passwords come from: a variable or a file, never the configuration itself.
+//! Reads credentials from a variable or a file; they are never part of the configuration itself.
 
 use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
 
 use gridwatch_base::secret::{Credentials, Secret};
 
-/// Why no credentials could be read. No variant carries what was read.
+/// Why credentials could not be read. No variant carries any of the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CredentialFault {
+pub(super) enum CredentialError {
     Missing,
     NotAFile,
     Unreadable(io::ErrorKind),
-    ReadableByAll(u32),
+    OpenToOthers(u32),
     Malformed,
 }
 
-/// Splits `user:password` at its first colon; a password may hold more of them.
-pub(super) fn parse(text: &str) -> Result<Credentials, CredentialFault> {
+/// Splits `user:password` at the first colon; the password may contain more colons.
+pub(super) fn parse(text: &str) -> Result<Credentials, CredentialError> {
     let line = text.lines().next().unwrap_or_default();
     match line.split_once(':') {
         Some((user, password)) if !user.is_empty() && !password.is_empty() => Ok(Credentials {
             user: Secret::new(user),
             password: Secret::new(password),
         }),
-        _ => Err(CredentialFault::Malformed),
+        _ => Err(CredentialError::Malformed),
     }
 }
 
-/// Reads the first line of a file that nobody but its owner and group may read.
-pub(super) fn read(file: &Path) -> Result<Credentials, CredentialFault> {
+/// Reads the first line of a file, which must not be accessible beyond its owner and group.
+pub(super) fn read(file: &Path) -> Result<Credentials, CredentialError> {
     let unreadable = |e: io::Error| match e.kind() {
-        io::ErrorKind::NotFound => CredentialFault::Missing,
-        kind => CredentialFault::Unreadable(kind),
+        io::ErrorKind::NotFound => CredentialError::Missing,
+        kind => CredentialError::Unreadable(kind),
     };
     let meta = fs::metadata(file).map_err(unreadable)?;
     if !meta.is_file() {
-        return Err(CredentialFault::NotAFile);
+        return Err(CredentialError::NotAFile);
     }
     let mode = meta.permissions().mode() & 0o777;
     if mode & 0o007 != 0 {
-        return Err(CredentialFault::ReadableByAll(mode));
+        return Err(CredentialError::OpenToOthers(mode));
     }
     parse(&fs::read_to_string(file).map_err(unreadable)?)
 }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_shows_a_secret() {
+    fn credentials_are_masked_in_debug_and_display() {
         let c = parse("admin:pa:ss\nsecond line").unwrap();
         assert_eq!((c.user.expose(), c.password.expose()), ("admin", "pa:ss"));
         assert_eq!(
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn a_user_without_a_password_is_refused() {
         for text in ["", "admin", "admin:", ":secret", "\nadmin:secret"] {
-            assert_eq!(parse(text), Err(CredentialFault::Malformed), "{text:?}");
+            assert_eq!(parse(text), Err(CredentialError::Malformed), "{text:?}");
         }
     }
 }

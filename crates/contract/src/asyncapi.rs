@@ -1,31 +1,31 @@
-//! The contract as other programs read it: the JSON Schema of each message, and an AsyncAPI 3.0 document of topics and messages.
-//! Both are generated from the types, checked in below `configs/schema/`, and held to them by a test.
+//! Machine-readable contract: a JSON Schema per message, and an AsyncAPI 3.0 document of topics and messages. Both are
+//! generated from the types and checked in under `configs/schema/`; a test keeps them up to date.
 
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
 
 use super::{CaseRecord, ClaimMessage, HealthMessage, ReplyMessage, SCHEMA_VERSION, StatusMessage};
 
-/// A message of the contract that is JSON.
+/// The JSON messages of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Message {
-    /// A case record.
+pub enum MessageType {
+    /// [`CaseRecord`].
     Case,
-    /// The platform's reply.
+    /// [`ReplyMessage`].
     Reply,
-    /// Whether the box is there.
+    /// [`StatusMessage`].
     Status,
-    /// How the cameras are.
+    /// [`HealthMessage`].
     Health,
-    /// What boxes tell each other of a site.
+    /// [`ClaimMessage`].
     Claim,
 }
 
-impl Message {
-    /// All of them.
+impl MessageType {
+    /// All messages.
     pub const ALL: [Self; 5] = [Self::Case, Self::Reply, Self::Status, Self::Health, Self::Claim];
 
-    /// As it is called in topics and file names.
+    /// Name in topics and file names.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Case => "case",
@@ -36,12 +36,12 @@ impl Message {
         }
     }
 
-    /// The message called `name` ([`Self::as_str`]).
+    /// The message with the name `name` ([`Self::as_str`]).
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|m| m.as_str() == name)
     }
 
-    /// Its JSON Schema (draft 2020-12) as it is checked in: `configs/schema/NAME.schema.json`.
+    /// JSON Schema (draft 2020-12), checked in as `configs/schema/NAME.schema.json`.
     pub fn schema(self) -> String {
         match self {
             Self::Case => text::<CaseRecord>(),
@@ -57,13 +57,13 @@ fn text<T: JsonSchema>() -> String {
     format!("{:#}\n", schema_for!(T).to_value())
 }
 
-/// One channel: where, who sends, what, and how.
+/// One channel of the AsyncAPI document.
 struct Channel {
     name: &'static str,
     address: &'static str,
-    what: &'static str,
-    /// True where the box sends.
-    is_ours: bool,
+    description: &'static str,
+    /// True if the box sends, false if it receives.
+    is_sent: bool,
     qos: u8,
     is_retained: bool,
     payload: Value,
@@ -71,17 +71,17 @@ struct Channel {
 }
 
 fn channels() -> [Channel; 6] {
-    let json_of = |message: Message| {
+    let json_of = |message: MessageType| {
         json!({
             "schemaFormat": "application/schema+json;version=draft-2020-12",
             "schema": {"$ref": format!("./{}.schema.json", message.as_str())},
         })
     };
-    let ours = |name, address, what, qos, is_retained, payload| Channel {
+    let sent = |name, address, description, qos, is_retained, payload| Channel {
         name,
         address,
-        what,
-        is_ours: true,
+        description,
+        is_sent: true,
         qos,
         is_retained,
         payload,
@@ -90,105 +90,105 @@ fn channels() -> [Channel; 6] {
     [
         Channel {
             content_type: "image/jpeg",
-            ..ours(
+            ..sent(
                 "evidence",
                 "gridwatch/v1/{node}/evidence/{sha256}",
-                "A picture, named by its hash; sent before the case that names it.",
+                "An evidence picture, addressed by its SHA-256; published before the case that refers to it.",
                 1,
                 false,
                 json!({"type": "string", "format": "binary"}),
             )
         },
-        ours(
+        sent(
             "case",
             "gridwatch/v1/{node}/case",
-            "A case: filed, changed by the box, or looked at again. The same case by case_id, newer by revision. Correlation data is the case id.",
+            "A case: new, updated, verified or withdrawn. case_id identifies the case, the highest revision is current. The correlation data is the case id.",
             1,
             false,
-            json_of(Message::Case),
+            json_of(MessageType::Case),
         ),
         Channel {
-            is_ours: false,
-            ..ours(
+            is_sent: false,
+            ..sent(
                 "reply",
                 "gridwatch/v1/{node}/reply",
-                "The platform's answer about a case; acknowledged once the box has committed it.",
+                "A reply of the platform about a case; acknowledged once the box has committed it.",
                 1,
                 false,
-                json_of(Message::Reply),
+                json_of(MessageType::Reply),
             )
         },
-        ours(
+        sent(
             "status",
             "gridwatch/v1/{node}/status",
-            "Whether the box is there; offline is also its last will.",
+            "Status of the box: online or offline; offline is also its last will.",
             1,
             true,
-            json_of(Message::Status),
+            json_of(MessageType::Status),
         ),
-        ours(
+        sent(
             "health",
             "gridwatch/v1/{node}/health",
-            "How the cameras are, once a minute.",
+            "Health of the box and its cameras, once a minute.",
             0,
             false,
-            json_of(Message::Health),
+            json_of(MessageType::Health),
         ),
-        ours(
+        sent(
             "claim",
             "gridwatch/v1/site/{cell}/{category}/{node}/{case}",
-            "A case that the box has open, for other boxes that see the same site; nothing in its place when it is over. Boxes listen to each \
-             other here, a platform need not.",
+            "A claim on a site on which the box has an open case, for other boxes that see the same site; an empty message when the case is \
+             closed. Platforms need not subscribe.",
             1,
             true,
-            json_of(Message::Claim),
+            json_of(MessageType::Claim),
         ),
     ]
 }
 
-/// The AsyncAPI 3.0 document as it is checked in: `configs/schema/asyncapi.json`.
+/// The AsyncAPI 3.0 document, checked in as `configs/schema/asyncapi.json`.
 pub fn document() -> String {
     let mut document = json!({
         "asyncapi": "3.0.0",
         "info": {
             "title": "gridwatch",
             "version": format!("{SCHEMA_VERSION}.0.0"),
-            "description": "What an edge box and a city's grid-management platform say to each other over MQTT 5 or 3.1.1. docs/contract.md tells how.",
+            "description": "Messages between an edge box and a city's grid management platform over MQTT 5 or 3.1.1. docs/contract.md describes the exchange.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
         "channels": {}, "operations": {}, "components": {"messages": {}},
     });
     for c in channels() {
-        let own = |kind: &str, name: &str| json!({"$ref": format!("#/{kind}/{name}")});
-        let mut parameters = json!({"node": {"description": "The box's id (node.id): letters, digits, - and _."}});
+        let reference = |kind: &str, name: &str| json!({"$ref": format!("#/{kind}/{name}")});
+        let mut parameters = json!({"node": {"description": "Id of the box (node.id): letters, digits, - and _."}});
         if c.address.contains("{sha256}") {
             parameters["sha256"] = json!({"description": "SHA-256 of the payload, 64 lower-case hex digits."});
         }
         if c.address.contains("{cell}") {
-            parameters["cell"] = json!({"description": "The unit grid cell's code."});
-            parameters["category"] = json!({"description": "The category's code, four digits."});
-            parameters["case"] = json!({"description": "The case's id, a ULID."});
+            parameters["cell"] = json!({"description": "Code of the unit grid cell."});
+            parameters["category"] = json!({"description": "Category code, four digits."});
+            parameters["case"] = json!({"description": "Id of the case, a ULID."});
         }
         document["channels"][c.name] = json!({
             "address": c.address,
-            "description": c.what,
+            "description": c.description,
             "parameters": parameters,
-            "messages": {c.name: own("components/messages", c.name)},
+            "messages": {c.name: reference("components/messages", c.name)},
         });
         document["components"]["messages"][c.name] = json!({
             "contentType": c.content_type,
             "payload": c.payload,
         });
-        let verb = if c.is_ours { "send" } else { "receive" };
+        let verb = if c.is_sent { "send" } else { "receive" };
         let mut operation = json!({
             "action": verb,
-            "channel": own("channels", c.name),
-            "messages": [own(&format!("channels/{}/messages", c.name), c.name)],
+            "channel": reference("channels", c.name),
+            "messages": [reference(&format!("channels/{}/messages", c.name), c.name)],
             "bindings": {"mqtt": {"qos": c.qos, "retain": c.is_retained, "bindingVersion": "0.2.0"}},
         });
         if c.name == "case" {
-            operation["reply"] = json!({"channel": own("channels", "reply")});
+            operation["reply"] = json!({"channel": reference("channels", "reply")});
         }
         document["operations"][format!("{verb}_{}", c.name)] = operation;
     }

@@ -1,86 +1,78 @@
-//! What is written below a picture, in Chinese and in English: what it shows, of what, which camera, and when by the city's clocks.
+//! Picture captions in Chinese and English: what the picture shows, the category, the camera and the local time.
 
 use std::fmt;
 
 use super::{Bilingual, CaseRecord, EvidenceItem, EvidenceRole, When};
 
-/// Which look a picture is of.
+/// The occasion on which a picture was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Moment {
-    First,
+enum Occasion {
+    FirstSeen,
     Confirmed,
-    Again,
+    Verified,
 }
 
 impl CaseRecord {
-    /// Captions for the pictures that the case was filed with.
+    /// Adds captions to the pictures of a new case: the newest were taken when it was confirmed, the others when it was first
+    /// seen.
     pub(super) fn caption_filed(&mut self) {
         let newest = self.evidence.iter().map(|item| item.captured_at.timestamp()).max();
-        let moment = |item: &EvidenceItem| match Some(item.captured_at.timestamp()) == newest {
-            true => Moment::Confirmed,
-            false => Moment::First,
+        let occasion = |item: &EvidenceItem| match Some(item.captured_at.timestamp()) == newest {
+            true => Occasion::Confirmed,
+            false => Occasion::FirstSeen,
         };
         let captions: Vec<_> = self
             .evidence
             .iter()
-            .map(|item| self.caption(item, moment(item)))
+            .map(|item| self.caption(item, occasion(item)))
             .collect();
         for (item, caption) in self.evidence.iter_mut().zip(captions) {
             item.caption = Some(caption);
         }
     }
 
-    /// The caption of a picture that answers whether the thing is still there.
+    /// Caption of a verification picture.
     pub fn caption_verified(&self, item: &EvidenceItem) -> Bilingual {
-        self.caption(item, Moment::Again)
+        self.caption(item, Occasion::Verified)
     }
 
-    fn caption(&self, item: &EvidenceItem, moment: Moment) -> Bilingual {
-        let (zh, en) = shows(item.role, moment);
-        // A record of an older version has its category's name in one language alone.
+    fn caption(&self, item: &EvidenceItem, occasion: Occasion) -> Bilingual {
+        let (zh, en) = content(item.role, occasion);
+        // Records of older versions have the category name in one language only.
         let name = |names: fn(&Bilingual) -> &String| self.category_names.as_ref().map_or(&self.category_name, names);
         let (name_zh, name_en) = (name(|n| &n.zh), name(|n| &n.en));
-        let (camera, at) = (&self.camera.local_id, Local(item.captured_at));
+        let (camera, at) = (&self.camera.local_id, LocalTime(item.captured_at));
         let (preset_zh, preset_en) = match &self.camera.preset_id {
             Some(preset) => (format!("，预置位{preset}"), format!(", preset {preset}")),
             None => Default::default(),
         };
         Bilingual {
-            zh: format!("{zh}：{name_zh}，摄像机{camera}{preset_zh}，{at}"),
+            zh: format!("{zh}：{name_zh}，点位{camera}{preset_zh}，{at}"),
             en: format!("{en}: {name_en}, camera {camera}{preset_en}, {at}"),
         }
     }
 }
 
-fn shows(role: EvidenceRole, moment: Moment) -> (&'static str, &'static str) {
+fn content(role: EvidenceRole, occasion: Occasion) -> (&'static str, &'static str) {
     use EvidenceRole::{After, Before, Closeup, Overlay, Scene};
-    match (role, moment) {
-        (Before, _) => ("处理前全景", "Before, whole view"),
-        (After, _) | (Scene, Moment::Again) => ("复查时全景", "When looked at again, whole view"),
-        (Scene, Moment::First) => ("首次发现时全景", "When first seen, whole view"),
-        (Scene, Moment::Confirmed) => ("确认时全景", "When confirmed, whole view"),
-        (Overlay, Moment::First) => (
-            "首次发现时全景，框出位置",
-            "When first seen, whole view with the place boxed",
-        ),
-        (Overlay, Moment::Confirmed) => (
-            "确认时全景，框出位置",
-            "When confirmed, whole view with the place boxed",
-        ),
-        (Overlay, Moment::Again) => (
-            "复查时全景，框出位置",
-            "When looked at again, whole view with the place boxed",
-        ),
-        (Closeup, Moment::First) => ("首次发现时近景", "When first seen, close-up"),
-        (Closeup, Moment::Confirmed) => ("确认时近景", "When confirmed, close-up"),
-        (Closeup, Moment::Again) => ("复查时近景", "When looked at again, close-up"),
+    match (role, occasion) {
+        (Before, _) => ("处置前全景", "Before, full view"),
+        (After, _) | (Scene, Occasion::Verified) => ("核查时全景", "Verification, full view"),
+        (Scene, Occasion::FirstSeen) => ("首次发现时全景", "First seen, full view"),
+        (Scene, Occasion::Confirmed) => ("确认时全景", "Confirmed, full view"),
+        (Overlay, Occasion::FirstSeen) => ("首次发现时全景（标注）", "First seen, full view, annotated"),
+        (Overlay, Occasion::Confirmed) => ("确认时全景（标注）", "Confirmed, full view, annotated"),
+        (Overlay, Occasion::Verified) => ("核查时全景（标注）", "Verification, full view, annotated"),
+        (Closeup, Occasion::FirstSeen) => ("首次发现时近景", "First seen, close-up"),
+        (Closeup, Occasion::Confirmed) => ("确认时近景", "Confirmed, close-up"),
+        (Closeup, Occasion::Verified) => ("核查时近景", "Verification, close-up"),
     }
 }
 
-/// A moment as people in the city read it: `2026-05-01 08:30:00 UTC+08:00`.
-struct Local(When);
+/// Formats a timestamp in local time with its UTC offset: `2026-05-01 08:30:00 UTC+08:00`.
+struct LocalTime(When);
 
-impl fmt::Display for Local {
+impl fmt::Display for LocalTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let zoned = self.0.offset().to_datetime(self.0.timestamp());
         write!(f, "{} UTC", zoned.strftime("%Y-%m-%d %H:%M:%S"))?;
@@ -98,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_is_the_citys_own_and_says_so() {
+    fn the_time_is_local_with_its_utc_offset() {
         let at = Timestamp::from_second(1_777_595_400).unwrap_or_else(|e| panic!("{e}"));
         for (zone, text) in [
             ("Asia/Shanghai", "2026-05-01 08:30:00 UTC+08:00"),
@@ -107,7 +99,7 @@ mod tests {
             ("UTC", "2026-05-01 00:30:00 UTC+00:00"),
         ] {
             let zone = TimeZone::get(zone).unwrap_or_else(|e| panic!("{e}"));
-            assert_eq!(Local(When::new(at, &zone)).to_string(), text);
+            assert_eq!(LocalTime(When::new(at, &zone)).to_string(), text);
         }
     }
 }

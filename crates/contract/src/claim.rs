@@ -1,4 +1,4 @@
-//! What boxes say to each other of the sites that more than one of them sees.
+//! The message by which boxes that see the same sites coordinate who files a case.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,54 +6,55 @@ use serde::{Deserialize, Serialize};
 use super::{Method, SCHEMA_VERSION, When};
 use gridwatch_engine::{CaseId, CellCode, Claim, Location, LonLat, PhoneNumber, PlaceMethod};
 
-/// A case that a box has open, retained on the site topic for the other boxes. An empty message in its place: it is over.
+/// A box's claim on a site: it has an open case there. Retained; an empty message in its place means that the case is
+/// closed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "gridwatch claim, version 1")]
 pub struct ClaimMessage {
-    /// 1.
+    /// Version of the contract; 1.
     pub schema_version: u32,
-    /// Which case.
+    /// Id of the case.
     #[schemars(regex(pattern = r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$"))]
     pub case_id: String,
-    /// The box that has it.
+    /// Id of the box that claims the site.
     pub node_id: String,
-    /// 2-digit class + 2-digit subclass.
+    /// Category code of the case.
     pub category_code: String,
-    /// The unit grid cell's code.
+    /// Code of the unit grid cell （单元网格编码）.
     pub cell_code: String,
-    /// Degrees, in the grid's own coordinate reference system.
+    /// Longitude in degrees east, in the grid's coordinate reference system.
     #[schemars(range(min = -180, max = 180))]
     pub lon: f64,
-    /// Degrees.
+    /// Latitude in degrees north, in the grid's coordinate reference system.
     #[schemars(range(min = -90, max = 90))]
     pub lat: f64,
-    /// Metres.
+    /// Radius around the coordinates within which the problem lies, in metres.
     #[schemars(range(min = 0))]
     pub uncertainty_m: f64,
-    /// How the place was found.
+    /// How the coordinates were obtained.
     #[schemars(with = "Method")]
     pub place_method: PlaceMethod,
-    /// What the case's rule takes for one site at least, metres.
+    /// Minimum distance between separate sites under the case's rule, in metres.
     #[schemars(range(min = 0))]
     pub merge_radius_m: f64,
-    /// The telephone number of a small ad.
+    /// Telephone number on a small ad: digits only, in national format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advert_number: Option<String>,
-    /// A broker has acknowledged the case. Until then another box's problem there waits.
+    /// True once the broker has acknowledged the case. Until then, other boxes hold back their cases of this site.
     pub filed: bool,
-    /// Drawn anew each time that the box says it: tells one saying from another.
+    /// Random value, new in each message, by which the box recognises its own message when the broker sends it back.
     #[schemars(regex(pattern = r"^[0-9a-f]{16}$"))]
     pub saying: String,
-    /// Not renewed by then, it counts for nothing.
+    /// The claim expires at this time unless published again.
     pub until: When,
 }
 
-/// Distances beyond this are none that two cameras' places could be confused over, metres.
-const MAX_REACH_M: f64 = 1000.0;
+/// Largest plausible uncertainty and merge radius, in metres.
+const MAX_RADIUS_M: f64 = 1000.0;
 
 impl ClaimMessage {
-    /// What is said of `claim`.
-    pub fn new(claim: &Claim, filed: bool, saying: u64, until: When) -> Self {
+    /// The message for `claim`; `nonce` becomes the field `saying`.
+    pub fn new(claim: &Claim, filed: bool, nonce: u64, until: When) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
             case_id: claim.case.to_string(),
@@ -67,16 +68,16 @@ impl ClaimMessage {
             merge_radius_m: claim.merge_radius_m,
             advert_number: claim.number.as_ref().map(ToString::to_string),
             filed,
-            saying: format!("{saying:016x}"),
+            saying: format!("{nonce:016x}"),
             until,
         }
     }
 
-    /// For the engine; `None` where a number is none that a box would say.
+    /// The claim for the engine; `None` if a coordinate or radius is out of range.
     pub fn claim(&self) -> Option<Claim> {
-        let is_reach = |m: f64| (0.0..=MAX_REACH_M).contains(&m);
-        let is_place = (-180.0..=180.0).contains(&self.lon) && (-90.0..=90.0).contains(&self.lat);
-        (is_place && is_reach(self.uncertainty_m) && is_reach(self.merge_radius_m)).then(|| Claim {
+        let is_radius = |m: f64| (0.0..=MAX_RADIUS_M).contains(&m);
+        let is_location = (-180.0..=180.0).contains(&self.lon) && (-90.0..=90.0).contains(&self.lat);
+        (is_location && is_radius(self.uncertainty_m) && is_radius(self.merge_radius_m)).then(|| Claim {
             case: CaseId::from(self.case_id.as_str()),
             node: self.node_id.as_str().into(),
             category: self.category_code.clone(),

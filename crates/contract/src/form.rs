@@ -1,4 +1,4 @@
-//! The form in which a case leaves the box.
+//! How case messages are written to the outbox.
 
 use std::borrow::Cow;
 
@@ -6,20 +6,20 @@ use gridwatch_engine::NodeId;
 
 use crate::{Template, Topics};
 
-/// How a case goes out: where to, and in whose words.
+/// How case messages are published: topics, JSON format, and whether they wait for claims.
 #[derive(Debug, Clone)]
 pub struct Form {
-    /// Where to.
+    /// Topics to publish to.
     pub topics: Topics,
-    /// The city's words for it; `None`: the contract's own.
+    /// The platform's own JSON format; `None` publishes the contract's case record.
     pub template: Option<Template>,
-    /// This box, where it tells others of its cases and waits for their word before it sends one.
+    /// This box's id if it shares sites with other boxes: a new case then waits in the outbox for its claim.
     pub shares_sites: Option<NodeId>,
 }
 
 impl Form {
-    /// What is sent of a sealed record.
-    pub fn words<'a>(&self, sealed: &'a str) -> Cow<'a, str> {
+    /// The payload to publish for `sealed`, the signed record as JSON.
+    pub fn payload<'a>(&self, sealed: &'a str) -> Cow<'a, str> {
         match &self.template {
             Some(template) => template.fill(sealed).into(),
             None => sealed.into(),

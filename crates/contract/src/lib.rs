@@ -1,18 +1,18 @@
-//! What travels between the box and the grid platform: the case record, the platform's replies, status and health.
+//! Messages between a box and the grid platform: case records, replies, status, health and claims.
 //!
-//! These types *are* the contract (version 1): the files `*.schema.json` and `asyncapi.json` in `configs/schema/` are generated from them, and
-//! `docs/contract.md` says how they travel. They hold data and know how to write themselves; how a case is made into a
-//! record is in `link::record`. Optional fields are absent when unknown, never null or empty.
+//! These types define version 1 of the contract: `*.schema.json` and `asyncapi.json` in `configs/schema/` are generated
+//! from them, and their doc comments become the descriptions there. `docs/contract.md` describes the exchange. Optional
+//! fields are absent when unknown, never null or empty.
 //!
-//! A receiver must ignore fields it does not know: adding one does not change the version. What the box receives is
-//! read strictly instead, because a misspelt field in a reply would be an order not carried out.
+//! Receivers must ignore unknown fields: adding a field does not change the version. The box itself rejects unknown fields
+//! in replies, because a misspelt field would otherwise be an instruction silently ignored.
 
 mod asyncapi;
 mod caption;
 mod claim;
 mod form;
-mod own;
 mod record;
+mod status;
 mod template;
 pub mod topics;
 
@@ -23,20 +23,20 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 pub use self::{
-    asyncapi::{Message, document as asyncapi},
+    asyncapi::{MessageType, document as asyncapi},
     claim::ClaimMessage,
     form::Form,
-    own::*,
-    record::{Context, Language},
+    record::{Language, RecordContext},
+    status::*,
     template::{Template, TemplateFault},
-    topics::{SiteTopic, Topics},
+    topics::{SiteTopics, Topics},
 };
 use gridwatch_engine::{CaseState, Finding, PlaceMethod, Reply};
 
-/// Version of the case record, raised when a receiver must change to read it.
+/// Version of the contract, raised by changes that receivers cannot ignore.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// A moment, written in RFC 3339 with the city's own offset (`2026-05-01T08:00:00.25+08:00`), whole milliseconds.
+/// A timestamp in whole milliseconds, written in RFC 3339 with the city's UTC offset: `2026-05-01T08:00:00.25+08:00`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct When {
     at: Timestamp,
@@ -44,7 +44,7 @@ pub struct When {
 }
 
 impl When {
-    /// `at` as the clocks in `zone` show it. What is finer than a millisecond is cut off: no camera's clock is that good.
+    /// `at` with the offset of `zone`, truncated to milliseconds; no camera clock is more precise.
     pub fn new(at: Timestamp, zone: &TimeZone) -> Self {
         let round = jiff::TimestampRound::new()
             .smallest(Unit::Millisecond)
@@ -55,12 +55,12 @@ impl When {
         }
     }
 
-    /// The moment.
+    /// The instant.
     pub fn timestamp(self) -> Timestamp {
         self.at
     }
 
-    /// What the city's clocks are ahead of UTC.
+    /// The UTC offset.
     pub fn offset(self) -> Offset {
         self.offset
     }
@@ -108,117 +108,119 @@ impl JsonSchema for When {
     }
 }
 
-/// One case, as the platform reads it. The same case by `case_id`, newer by `revision` (which may skip numbers: what the
-/// platform itself said is not sent back to it).
+/// A case as sent to the platform. `case_id` identifies the case; the highest `revision` is the current one. Revisions may
+/// skip numbers, because changes made by the platform's own replies are not sent back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "gridwatch case record, version 1")]
 pub struct CaseRecord {
-    /// 1.
+    /// Version of the contract; 1.
     pub schema_version: u32,
-    /// ULID made once and reused on every re-send （外部案件号）.
+    /// ULID of the case, the same in every message about it （外部案件号）.
     #[schemars(regex(pattern = r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$"))]
     pub case_id: String,
-    /// 1 at filing; the higher one is newer.
+    /// Revision number: 1 when filed, higher when changed.
     #[schemars(range(min = 1))]
     pub revision: u32,
-    /// The platform's own number, from its reply （任务号）.
+    /// Task number assigned by the platform, from its reply （任务号）.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform_task_no: Option<String>,
-    /// （问题来源）
+    /// How the problem was found （问题来源）.
     pub source: Source,
-    /// The box.
+    /// Id of the box that filed the case.
     pub node_id: String,
     /// Why this message was sent.
     pub report_kind: ReportKind,
-    /// 2-digit class + 2-digit subclass, as the scheme writes it （大类/小类）.
+    /// Category code of the scheme: by default 2-digit class and 2-digit subclass （大类、小类）.
     pub category_code: String,
-    /// `name@version` of the scheme.
+    /// Category scheme as `name@version`.
     pub category_scheme: String,
-    /// In the box's language.
+    /// Category name in the box's configured language.
     pub category_name: String,
-    /// The same in both.
+    /// Category name in Chinese and English.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category_names: Option<Bilingual>,
-    /// The unit grid cell's code; a string, leading zeros count （单元网格编码）.
+    /// Code of the unit grid cell; a string, as leading zeros are significant （单元网格编码）.
     pub cell_code: String,
-    /// The version of the grid the code is from.
+    /// Version of the grid that defines the cell.
     pub grid_version: String,
-    /// （坐标）
+    /// Coordinates of the problem （坐标）.
     pub location: Location,
-    /// Address in words, from the view's configuration （地址描述）.
+    /// Address configured for the camera's view （地址描述）.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// What a clerk reads （问题描述）.
+    /// Description for the clerk who accepts the case （问题描述）.
     pub description: String,
-    /// The first look that saw it; `<= confirmed_at`.
+    /// When the problem was first seen; at or before `confirmed_at`.
     pub first_seen_at: When,
-    /// The look that confirmed it; `<= filed_at`.
+    /// When the rule confirmed it; at or before `filed_at`.
     pub confirmed_at: When,
-    /// When the box committed the case.
+    /// When the box filed the case （上报时间）.
     pub filed_at: When,
-    /// The newest look that saw it; `>= confirmed_at`.
+    /// When it was last seen; at or after `confirmed_at`.
     pub last_seen_at: When,
-    /// How far the box's clock was ahead of its reference at `filed_at`, as far as known and not yet corrected; negative: behind. Absent
-    /// where nobody kept the clock, or the box may not ask: then the times are worth what an unkept clock is.
+    /// Offset of the box's clock from its time source at `filed_at`, in milliseconds, as estimated by the kernel and not yet
+    /// corrected; positive: the clock is ahead. Absent if the clock was not synchronised, or its state could not be read: the
+    /// times are then of unknown accuracy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_offset_ms: Option<i64>,
-    /// How far the box's clock may have been off at most, as its kernel says. There where `clock_offset_ms` is.
+    /// Maximum error of the box's clock at `filed_at`, in milliseconds, as estimated by the kernel. Present with
+    /// `clock_offset_ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_error_ms: Option<u64>,
-    /// What saw it.
+    /// The camera that saw the problem.
     pub camera: CameraInfo,
-    /// What found it.
+    /// The model that detected it.
     pub model: ModelInfo,
-    /// The other models that look for the same rule, where there are more than one.
+    /// Other models that detect for the same rule.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_models: Vec<ModelInfo>,
-    /// The configuration in force.
+    /// SHA-256 of the configuration in force.
     #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub config_sha256: String,
-    /// Mean score of the looks that saw it.
+    /// Mean detection score over the looks that saw it （置信度）.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub confidence: f64,
-    /// What a closer look at it alone scored, where the rule asks for one.
+    /// Score of the second look: detection on an enlarged crop around the object. Present if the rule requires one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub confidence_closer: Option<f64>,
-    /// What made it a case.
+    /// The rule that confirmed the problem.
     pub rule: RuleInfo,
-    /// How much of it there is.
+    /// Size and position of the problem.
     pub extent: Extent,
-    /// What the thing went through before it was a case, by the first time of each: seen, hidden, blind, waiting.
+    /// What happened to the object before the case was filed, one entry per reason, by first occurrence.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub presence: Vec<PresenceEntry>,
-    /// The pictures, sent before the case （多媒体附件）.
+    /// Pictures, all published before this message （多媒体附件）.
     #[schemars(length(min = 1))]
     pub evidence: Vec<EvidenceItem>,
-    /// `cell/category/site`, behind it `advert_number`, where there is one: one open case has it.
+    /// Deduplication key `cell/category/site`, followed by `advert_number` if present. At most one open case has it.
     pub dedup_key: String,
-    /// The telephone number that a small ad names, digits only, as one dials it within the country （小广告电话号码）.
+    /// Telephone number on a small ad: digits only, in national format （小广告电话号码）.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[0-9]{7,16}$"))]
     pub advert_number: Option<String>,
-    /// The earlier case that this one repeats （反复发生）.
+    /// The earlier case at the same site that this one repeats （反复发生）.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recurrence: Option<Recurrence>,
-    /// What the case may be used for.
+    /// Permitted use of the case.
     pub purpose: Purpose,
-    /// Looks taken because the platform asked （核查结果）.
+    /// Results of verification （核查结果）.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verification: Vec<Verification>,
-    /// （案件状态）
+    /// Current state （案件状态）.
     pub state: CaseState,
-    /// How it came to that, oldest first.
+    /// State changes, oldest first.
     pub history: Vec<HistoryEntry>,
-    /// Hash of the box's previous case record.
+    /// SHA-256 of the preceding entry in the box's custody chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prev_hash: Option<String>,
-    /// The box's signature over the record.
+    /// Ed25519 signature of the box over the record without this member, in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
 }
 
-/// A text in both languages of those who read it.
+/// A text in Chinese and English.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Bilingual {
     /// Chinese.
@@ -227,25 +229,25 @@ pub struct Bilingual {
     pub en: String,
 }
 
-/// What happened to a thing for one reason, once or again and again.
+/// One kind of event in an object's history before its case was filed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PresenceEntry {
-    /// `appeared`, `hidden`, `seen_again`, `blind`, `rested`, `restarted`, `picture_lost`, `picture_taken`, `over_daily_cap`,
-    /// `permitted`, `moved`, `confirmed` and others: new ones may come.
+    /// The kind: `appeared`, `hidden`, `seen_again`, `blind`, `rested`, `restarted`, `picture_lost`, `picture_taken`,
+    /// `over_daily_cap`, `permitted`, `moved`, `confirmed` and others; the list may grow.
     pub reason: String,
-    /// When it first did.
+    /// When it first happened.
     pub first_at: When,
-    /// When it last did.
+    /// When it last happened.
     pub last_at: When,
-    /// How often.
+    /// How many times it happened.
     pub times: u32,
 }
 
-/// Where problems come from （问题来源）.
+/// How a problem was found （问题来源）.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// A model looking at a street camera.
+    /// Detected by an AI model on street camera video.
     AiVideo,
 }
 
@@ -253,136 +255,136 @@ pub enum Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReportKind {
-    /// The case is filed.
+    /// A new case （上报）.
     New,
-    /// The box changed something about it.
+    /// A change by the box, such as a request to reopen （更新）.
     Update,
-    /// The platform asked whether it is still there, and this is the answer.
+    /// A verification result （核查反馈）.
     VerifyReport,
-    /// The box takes it back.
+    /// The box withdraws the case （撤销）.
     Withdraw,
 }
 
-/// Where the problem is.
+/// Coordinates of the problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Location {
-    /// Degrees east in `crs`.
+    /// Longitude in degrees east, in `crs`.
     pub lon: f64,
-    /// Degrees north in `crs`.
+    /// Latitude in degrees north, in `crs`.
     pub lat: f64,
-    /// `EPSG:4490`, `EPSG:4326`: never guessed, never converted.
+    /// Coordinate reference system as configured, `EPSG:4490` or `EPSG:4326`; coordinates are never converted.
     pub crs: String,
-    /// Radius in metres that holds the true place.
+    /// Radius around the coordinates within which the problem lies, in metres.
     pub uncertainty_m: f64,
-    /// How it was found.
+    /// How the coordinates were obtained.
     #[schemars(with = "Method")]
     pub method: PlaceMethod,
 }
 
-/// The schema of [`PlaceMethod`], which lives in the engine and knows nothing of schemas.
+/// JSON Schema of [`PlaceMethod`]; the engine does not depend on schemars.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "snake_case")]
 #[expect(dead_code, reason = "only its schema is used")]
 enum Method {
-    /// From the foot of its box through the camera's calibration.
+    /// The bottom of the bounding box, projected to the ground with the camera's calibration.
     Homography,
-    /// The view's fixed place.
+    /// The location configured for the camera's view.
     CameraPoint,
 }
 
-/// What saw it.
+/// The camera that saw a problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CameraInfo {
-    /// Unique on the box.
+    /// Camera id, unique on the box （点位编号）.
     pub local_id: String,
-    /// 20 digits, GB/T 28181.
+    /// GB/T 28181 device id, 20 digits （国标编码）.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gb_device_id: Option<String>,
-    /// The preset a moving camera stood at.
+    /// Preset of a PTZ camera （预置位）.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset_id: Option<String>,
-    /// Which calibration gave the place.
+    /// Version of the calibration that gave the coordinates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration_version: Option<String>,
-    /// The legal and technical review of the camera (行政处罚法 art. 41).
+    /// Reference to the camera's legal and technical review （行政处罚法第四十一条：法制和技术审核）.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub legal_review_ref: Option<String>,
 }
 
-/// A model, exactly enough to run it again.
+/// A model, identified exactly enough to reproduce a detection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelInfo {
-    /// Its manifest's id.
+    /// Model id from its manifest.
     pub id: String,
-    /// Its manifest's version.
+    /// Model version from its manifest.
     pub version: String,
-    /// Of the model file.
+    /// SHA-256 of the model file.
     #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: String,
-    /// What ran it, with its version: `onnxruntime 1.31.1`.
+    /// Inference runtime and version, such as `onnxruntime 1.31.1`.
     pub runtime: String,
 }
 
-/// What made it a case.
+/// The rule that confirmed a problem, and what it counted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RuleInfo {
-    /// The rule's id in the configuration.
+    /// Rule id in the configuration.
     pub id: String,
-    /// Seconds of seen presence, blind time left out.
+    /// Time the object was present, in seconds, without periods in which the view was not usable.
     pub dwell_s: f64,
-    /// Clear looks that saw it.
+    /// Usable frames in which the object was detected.
     pub frames_seen: u32,
-    /// Clear looks in all since the first.
+    /// Usable frames since the object was first detected.
     pub frames_sampled: u32,
-    /// The drawn zone it stands in.
+    /// Configured zone in which the object stands （布控区域）.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone_id: Option<String>,
-    /// The schedule that had a say: of the permitted zone it stands in outside the hours, else the hours in which the rule
-    /// works, else those in which it pauses.
+    /// The schedule that applied: of the permitted zone in which the object stands outside its hours, otherwise the rule's
+    /// active hours, otherwise its pause hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_id: Option<String>,
 }
 
-/// How much of it there is.
+/// Size and position of a problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Extent {
-    /// On the ground, where the view is calibrated.
+    /// Ground area in square metres; only from a calibrated view.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub area_m2: Option<f64>,
-    /// Things in the box.
+    /// Number of detected objects.
     pub count: u32,
-    /// `[x1, y1, x2, y2]` in pixels of the confirming `scene` picture.
+    /// Bounding box `[x1, y1, x2, y2]` in pixels of the confirming `scene` picture.
     pub bbox_px: [u32; 4],
 }
 
-/// One picture.
+/// One evidence picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EvidenceItem {
-    /// Unique within the case; what `verification` points to.
+    /// Picture id, unique within the case; referenced by `verification`.
     pub id: String,
-    /// What it shows.
+    /// What the picture shows.
     pub role: EvidenceRole,
-    /// Of the file, which is also its name on the wire.
+    /// SHA-256 of the file, also the last level of its topic.
     #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: String,
-    /// Length of the file.
+    /// File size in bytes.
     pub bytes: u64,
-    /// `image/jpeg`.
+    /// MIME type, `image/jpeg`.
     pub mime: String,
-    /// Pixels across.
+    /// Width in pixels.
     pub width: u32,
-    /// Pixels down.
+    /// Height in pixels.
     pub height: u32,
-    /// When the camera's picture arrived at the box.
+    /// When the frame arrived at the box.
     pub captured_at: When,
-    /// Hash of the picture it was made from.
+    /// SHA-256 of the original picture from which this one was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub derived_from: Option<String>,
-    /// True where faces and plates were masked.
+    /// True if faces and licence plates are masked.
     pub masked: bool,
-    /// The MQTT topic that carried it.
+    /// MQTT topic on which the picture was published.
     pub topic_or_uri: String,
-    /// What to write below it: what it shows, of what, by which camera, when.
+    /// Caption: what the picture shows, the category, the camera and the time （图片说明）.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caption: Option<Bilingual>,
 }
@@ -391,20 +393,20 @@ pub struct EvidenceItem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EvidenceRole {
-    /// Where: the whole view.
+    /// The whole view （全景）.
     Scene,
-    /// What: the thing and its surroundings.
+    /// The object and its surroundings （近景）.
     Closeup,
-    /// A copy of the scene with the box drawn.
+    /// A copy of the scene with the bounding box drawn （标注图）.
     Overlay,
-    /// For verification: as it was.
+    /// Verification: the view when the problem was confirmed （处置前）.
     Before,
-    /// For verification: as it is.
+    /// Verification: the view when checked again （处置后）.
     After,
 }
 
 impl EvidenceRole {
-    /// As it is written in JSON.
+    /// The value as written in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Scene => "scene",
@@ -416,102 +418,104 @@ impl EvidenceRole {
     }
 }
 
-/// The earlier case that this one repeats （反复发生）.
+/// The earlier case that a case repeats （反复发生）.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Recurrence {
-    /// Which.
+    /// Id of the earlier case.
     pub of_case_id: String,
-    /// How often it came back by now.
+    /// Number of recurrences at this site so far.
     pub count: u32,
-    /// Since it was closed, or taken back.
+    /// Days since the earlier case was closed or withdrawn.
     pub days_since_close: f64,
 }
 
-/// What a case may be used for.
+/// Permitted use of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// A lead for a person to look into: the camera has no legal review.
+    /// A lead to be investigated; the camera has no legal review （仅作线索）.
     LeadOnly,
-    /// The camera is reviewed: its pictures may serve as evidence for a penalty.
+    /// The camera has passed legal review; its pictures may be used as evidence for a penalty （可作处罚证据）.
     PenaltyCandidate,
 }
 
-/// Looks taken because the platform asked, or a crew said that it dealt with it.
+/// A verification: whether the problem is still there, checked after `disposed`, `verify_requested` or the time limit
+/// （核查）.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Verification {
-    /// When it asked.
+    /// When verification was requested.
     pub asked_at: When,
-    /// When the answer was known.
+    /// When the result was determined.
     pub checked_at: When,
-    /// The answer.
+    /// The result.
     #[schemars(with = "VerifyResult")]
     pub result: Finding,
-    /// The pictures that show it.
+    /// Ids of the pictures that show the result.
     pub evidence_ids: Vec<String>,
-    /// True where the place could be seen: enough clear looks that nothing hid.
+    /// True if the place was visible: enough looks with a clear, unobstructed view.
     pub visible: bool,
-    /// Clear looks at the place since it was asked.
+    /// Clear looks at the place since the request.
     pub looks: u32,
-    /// Those of them that saw the thing.
+    /// Clear looks that saw the problem.
     pub looks_seen: u32,
-    /// Of the looks, the share that says the same as `result`; 0 where that is `unverifiable`.
+    /// Share of the clear looks that support `result`; 0 if it is `unverifiable`.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub confidence: f64,
 }
 
-/// The schema of [`Finding`], which lives in the engine and knows nothing of schemas.
+/// JSON Schema of [`Finding`]; the engine does not depend on schemars.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "snake_case")]
 #[expect(dead_code, reason = "only its schema is used")]
 enum VerifyResult {
-    /// Seen.
+    /// The problem is still there （未处置）.
     StillPresent,
-    /// Seen to be gone, in a live, aimed, lit and unobstructed view.
+    /// The problem is gone, confirmed in a live, correctly aimed, lit and unobstructed view （已处置）.
     Cleared,
-    /// Anything else.
+    /// Neither could be determined （无法核查）.
     Unverifiable,
 }
 
-/// One step of a case's life.
+/// One state change of a case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryEntry {
-    /// The revision that it made.
+    /// Revision that resulted from the change.
     pub revision: u32,
-    /// The state from then on.
+    /// New state.
     pub state: CaseState,
-    /// When.
+    /// When the state changed.
     pub at: When,
-    /// Why.
+    /// Reason for the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// The platform's answer about a case, on the reply topic.
+/// A reply of the platform about a case. Unknown fields are rejected.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "gridwatch reply, version 1")]
 pub struct ReplyMessage {
-    /// Which case.
+    /// Id of the case.
     pub case_id: String,
-    /// What it is now, to the platform: anything but `filed` and `withdrawn`, which are the box's words.
+    /// New state of the case. `filed` and `withdrawn` can only be set by the box.
     pub state: CaseState,
-    /// The platform's words: why it was rejected, which case it repeats.
+    /// Reason, such as why the case was rejected or which case it duplicates; at most 2000 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The platform's own number （任务号）.
+    /// Task number assigned by the platform; at most 128 characters （任务号）.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform_task_no: Option<String>,
-    /// When the platform decided.
+    /// When the platform made the decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<When>,
-    /// With `dispatched`: until when the crew has time （处置期限）. The box looks again then, if nobody has called it done before.
+    /// With `dispatched`: the time limit for disposal （处置期限）. The box verifies the problem then, unless `disposed` came
+    /// before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<When>,
 }
 
 impl ReplyMessage {
-    /// What it says to the engine; it came at `at`.
+    /// The reply as an engine input, received at `at`.
     pub fn reply(&self, at: Timestamp) -> Reply {
         Reply {
             case: self.case_id.as_str().into(),

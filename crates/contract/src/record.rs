@@ -1,4 +1,4 @@
-//! Makes the case record from what the engine decided and from what the daemon knows: camera, models, pictures, grid.
+//! Builds the case record from the engine's case and the daemon's context: camera, models, pictures, grid.
 
 use jiff::{Timestamp, tz::TimeZone};
 use schemars::JsonSchema;
@@ -8,10 +8,10 @@ use super::{
     Bilingual, CameraInfo, CaseRecord, EvidenceItem, Extent, HistoryEntry, Location, ModelInfo, PresenceEntry, Purpose,
     Recurrence, ReportKind, RuleInfo, SCHEMA_VERSION, Source, Verification, When,
 };
-use gridwatch_base::clock::Kept;
+use gridwatch_base::clock::ClockSync;
 use gridwatch_engine::{Case, CaseState, Finding, Verified};
 
-/// The language of what a clerk reads.
+/// Language of descriptions and category names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Language {
@@ -22,48 +22,48 @@ pub enum Language {
     En,
 }
 
-/// What a record says beside the engine's case.
+/// What a record contains besides the engine's case.
 #[derive(Debug, Clone)]
-pub struct Context<'a> {
-    /// This box.
+pub struct RecordContext<'a> {
+    /// Id of this box.
     pub node: &'a str,
-    /// Of the description and the category's name.
+    /// Language of the description and of `category_name`.
     pub language: Language,
-    /// The city's time zone.
+    /// Time zone of the city.
     pub zone: &'a TimeZone,
-    /// The grid's version.
+    /// Version of the grid.
     pub grid_version: &'a str,
-    /// The grid's coordinate reference system.
+    /// Coordinate reference system of the grid.
     pub crs: &'a str,
-    /// What saw it.
+    /// The camera that saw the problem.
     pub camera: CameraInfo,
-    /// Address in words.
+    /// Address configured for the camera's view.
     pub address: Option<String>,
-    /// What found it.
+    /// The model that detected it.
     pub model: ModelInfo,
-    /// Other models that look for the rule's labels.
+    /// Other models that detect for the same rule.
     pub other_models: Vec<ModelInfo>,
-    /// Of the configuration in force, lower-case hex.
+    /// SHA-256 of the configuration in force, lower-case hex.
     pub config_sha256: &'a str,
     /// Width and height of the confirming picture, in pixels.
     pub picture: (u32, u32),
-    /// The pictures, already written (the store's evidence files).
+    /// The pictures, already written to the store.
     pub evidence: Vec<EvidenceItem>,
-    /// When the case is committed.
+    /// When the case is filed.
     pub filed_at: Timestamp,
-    /// How well the box's clock was kept then; `None`: not at all, or nobody knows.
-    pub clock: Option<Kept>,
+    /// Clock synchronisation at that time; `None` if not synchronised or unknown.
+    pub clock: Option<ClockSync>,
 }
 
 impl CaseRecord {
     /// The first revision of `case`, in state `filed`.
-    pub fn new(case: &Case, context: Context<'_>) -> Self {
+    pub fn new(case: &Case, context: RecordContext<'_>) -> Self {
         let when = |at| When::new(at, context.zone);
         let address = context.address.filter(|a| !a.is_empty());
         let description = describe(case, address.as_deref(), context.language, context.zone);
         let (w, h) = (f64::from(context.picture.0), f64::from(context.picture.1));
         let b = case.confirmed_box;
-        // A box of the picture's very edge lands on the last pixel, not beside it; `as` saturates at 0.
+        // Clamped, because rounding may exceed the edge of the picture.
         let px = |v: f32, size: f64| (f64::from(v) * size).round().clamp(0.0, size) as u32;
         let filed_at = context.filed_at.max(case.confirmed_at);
         let mut record = Self {
@@ -159,7 +159,7 @@ impl CaseRecord {
 }
 
 impl Verification {
-    /// What is said of a case that was looked at again; `evidence` are the pictures that show it.
+    /// The entry for a verification; `evidence` are the ids of the pictures that show its result.
     pub fn new(answer: &Verified, evidence: Vec<String>, zone: &TimeZone) -> Self {
         let (looks, seen) = (f64::from(answer.looks.max(1)), f64::from(answer.looks_seen));
         Self {
@@ -179,13 +179,13 @@ impl Verification {
     }
 }
 
-/// Three digits are what a score or a dwell means; `0.8700000047683716` is noise of the conversion.
+/// Rounds to three decimals, the precision of scores and durations; an `f32` score would print as `0.8700000047683716`.
 fn round3(v: f64) -> f64 {
     (v * 1000.0).round() / 1000.0
 }
 
-/// What a clerk reads: what, where, since when, how long, and how often it was seen. Facts only: whether it is unlawful
-/// is the clerk's to say.
+/// The description for the clerk: what, where, since when, for how long, and in how many looks it was detected. It states
+/// facts only; whether a violation exists is for the clerk to decide.
 fn describe(case: &Case, address: Option<&str>, language: Language, zone: &TimeZone) -> String {
     let since = case
         .first_seen_at
@@ -197,7 +197,7 @@ fn describe(case: &Case, address: Option<&str>, language: Language, zone: &TimeZ
     let seconds = case.dwell.as_secs();
     match language {
         Language::Zh => {
-            let place = address.map_or_else(|| format!("单元网格{cell}内（摄像机{camera}）"), ToString::to_string);
+            let place = address.map_or_else(|| format!("单元网格{cell}（点位{camera}）"), ToString::to_string);
             let dwell = match seconds {
                 0..120 => format!("{seconds}秒"),
                 _ => format!("{}分钟", seconds / 60),
@@ -205,7 +205,7 @@ fn describe(case: &Case, address: Option<&str>, language: Language, zone: &TimeZ
             let number = case.number.as_ref().map(|n| format!("（电话{n}）"));
             let number = number.unwrap_or_default();
             format!(
-                "监控AI在{place}发现{}{number}，自{since}起持续{dwell}，{looks}次查看中{seen}次看到。单元网格{cell}，位置误差约{near}米。请核实处理。",
+                "视频AI在{place}发现{}{number}，首次发现时间{since}，已持续{dwell}，巡检{looks}次、检出{seen}次。所属单元网格{cell}，定位误差约{near}米。请核实。",
                 case.category.name_zh
             )
         }
@@ -218,7 +218,7 @@ fn describe(case: &Case, address: Option<&str>, language: Language, zone: &TimeZ
             let number = case.number.as_ref().map(|n| format!(" (telephone {n})"));
             let number = number.unwrap_or_default();
             format!(
-                "Video AI found {}{number} at {place}, there since {since} for {dwell}, seen in {seen} of {looks} looks. Grid cell {cell}, place known to about {near} m. Please verify.",
+                "Video AI detected {}{number} at {place}: first seen {since}, present for {dwell}, detected in {seen} of {looks} looks. Grid cell {cell}, location accurate to about {near} m. Please verify.",
                 case.category.name_en
             )
         }

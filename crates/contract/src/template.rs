@@ -1,32 +1,32 @@
-//! A case record in a city's own words: names, codes and nesting from a template, without code.
+//! Templates that turn case records into a platform's own JSON: its field names, codes and nesting.
 //!
-//! A template is JSON of the form that the city wants. In its texts `${path}` stands for a value of the record
-//! ([`CaseRecord`](super::CaseRecord), `configs/schema/case.schema.json`); a text that is nothing but one `${path}` becomes
-//! that value with its type. `${sealed}` is the record itself, signed, as text. Three objects stand for something else:
+//! A template is JSON of the wanted form. In its strings, `${path}` stands for a value of the record
+//! ([`CaseRecord`](super::CaseRecord), `configs/schema/case.schema.json`). A string that consists of a single `${path}`
+//! becomes the value with its type. `${sealed}` is the signed record itself, as a string. Three objects are operators:
 //!
 //! ```json
-//! {"$each": "evidence", "as": {"id": "${.id}", "case": "${case_id}"}}                       an array; `${.path}` is of the item
-//! {"$map": "${state}", "to": {"filed": 1, "withdrawn": 9}, "else": 0}                        another code; without `else`: absent
-//! {"$time": "${filed_at}", "format": "%Y-%m-%d %H:%M:%S"}                                    a time as the city writes it (strftime)
+//! {"$each": "evidence", "as": {"id": "${.id}", "case": "${case_id}"}}    an array; `${.path}` refers to the current item
+//! {"$map": "${state}", "to": {"filed": 1, "withdrawn": 9}, "else": 0}    a value mapped to another; absent if unmapped and without `else`
+//! {"$time": "${filed_at}", "format": "%Y-%m-%d %H:%M:%S"}                a time in strftime format
 //! ```
 //!
-//! What the record does not have is left out with the member that names it; within a longer text it is empty.
+//! A member whose value is absent from the record is omitted; within a longer string an absent value is empty.
 
 use jiff::fmt::strtime;
 use serde_json::{Map, Value};
 
-use super::Message;
+use super::MessageType;
 
-/// A template whose every path is one of the record's.
+/// A parsed template. Every path in it exists in the record's schema.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Template(Node);
 
 #[derive(Debug, Clone, PartialEq)]
 enum Node {
-    Is(Value),
-    /// A value with its type.
-    At(Path),
-    /// A text with values in it.
+    Literal(Value),
+    /// A value of the record, with its type.
+    Value(Path),
+    /// A string with interpolated values.
     Text(Vec<Piece>),
     List(Vec<Node>),
     Object(Vec<(String, Node)>),
@@ -37,56 +37,56 @@ enum Node {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Piece {
-    Is(String),
-    At(Path),
+    Literal(String),
+    Value(Path),
 }
 
 #[derive(Debug, Clone, PartialEq)]
 struct Path {
-    /// Of the item of the innermost `$each`, not of the record.
+    /// Starts at the current item of the innermost `$each` instead of the record.
     of_item: bool,
     steps: Vec<String>,
 }
 
-/// Something wrong with a template.
+/// An error in a template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{at}: {what}")]
 pub struct TemplateFault {
-    /// Where in the template, as a JSON pointer.
+    /// JSON pointer to the place in the template.
     pub at: String,
-    /// What is wrong, and what to do.
+    /// What is wrong and how to fix it.
     pub what: String,
 }
 
-/// The path that stands for the record's own text.
+/// The path that stands for the signed record as a string.
 const SEALED: &str = "sealed";
 
 impl Template {
-    /// Reads a template, and checks that every path of it can be in a record.
+    /// Parses a template and checks every path against the record's schema.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// Every fault in the template.
     pub fn parse(text: &str) -> Result<Self, Vec<TemplateFault>> {
         let value: Value = serde_json::from_str(text).map_err(|e| {
             vec![TemplateFault {
                 at: "/".into(),
-                what: format!("it is not JSON: {e}"),
+                what: format!("invalid JSON: {e}"),
             }]
         })?;
-        let schema = serde_json::from_str(&Message::Case.schema()).unwrap_or_default();
-        let mut reading = Reading {
+        let schema = serde_json::from_str(&MessageType::Case.schema()).unwrap_or_default();
+        let mut parser = Parser {
             schema: &schema,
             faults: Vec::new(),
         };
-        let node = reading.node(&value, "", None);
-        if reading.faults.is_empty() {
+        let node = parser.node(&value, "", None);
+        if parser.faults.is_empty() {
             Ok(Self(node))
         } else {
-            Err(reading.faults)
+            Err(parser.faults)
         }
     }
 
-    /// The record in the city's words. `sealed` is its own text, JSON.
+    /// Fills the template from `sealed`, a signed record as JSON.
     pub fn fill(&self, sealed: &str) -> String {
         let mut record: Value = serde_json::from_str(sealed).unwrap_or_default();
         if let Value::Object(members) = &mut record {
@@ -99,12 +99,12 @@ impl Template {
 fn fill(node: &Node, record: &Value, item: Option<&Value>) -> Option<Value> {
     let at = |path: &Path| path.of(record, item);
     match node {
-        Node::Is(value) => Some(value.clone()),
-        Node::At(path) => at(path).cloned(),
+        Node::Literal(value) => Some(value.clone()),
+        Node::Value(path) => at(path).cloned(),
         Node::Text(pieces) => {
             let text = pieces.iter().map(|piece| match piece {
-                Piece::Is(text) => text.clone(),
-                Piece::At(path) => at(path).map(plain).unwrap_or_default(),
+                Piece::Literal(text) => text.clone(),
+                Piece::Value(path) => at(path).map(plain).unwrap_or_default(),
             });
             Some(text.collect::<String>().into())
         }
@@ -131,7 +131,7 @@ fn fill(node: &Node, record: &Value, item: Option<&Value>) -> Option<Value> {
     }
 }
 
-/// A moment with its own offset, which names no zone.
+/// Parses an RFC 3339 time, keeping its UTC offset.
 fn zoned(text: &str) -> Option<jiff::Zoned> {
     let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;
     let offset = pieces.to_numeric_offset()?;
@@ -139,7 +139,7 @@ fn zoned(text: &str) -> Option<jiff::Zoned> {
     Some(at.to_zoned(jiff::tz::TimeZone::fixed(offset)))
 }
 
-/// A value within a text.
+/// A value as it appears within a string.
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -157,13 +157,13 @@ impl Path {
     }
 }
 
-/// A template being read.
-struct Reading<'a> {
+/// Parses a template, collecting faults.
+struct Parser<'a> {
     schema: &'a Value,
     faults: Vec<TemplateFault>,
 }
 
-impl Reading<'_> {
+impl Parser<'_> {
     fn fault(&mut self, at: &str, what: impl Into<String>) {
         self.faults.push(TemplateFault {
             at: if at.is_empty() { "/".into() } else { at.into() },
@@ -171,7 +171,7 @@ impl Reading<'_> {
         });
     }
 
-    /// `item` is the schema of the innermost `$each`'s items.
+    /// Parses one value; `item` is the schema of the items of the innermost `$each`.
     fn node(&mut self, value: &Value, at: &str, item: Option<&Value>) -> Node {
         match value {
             Value::String(text) => self.text(text, at, item),
@@ -180,7 +180,7 @@ impl Reading<'_> {
                 Node::List(nodes.map(|(i, v)| self.node(v, &format!("{at}/{i}"), item)).collect())
             }
             Value::Object(members) => self.object(members, at, item),
-            other => Node::Is(other.clone()),
+            other => Node::Literal(other.clone()),
         }
     }
 
@@ -198,8 +198,8 @@ impl Reading<'_> {
             "$map" => (&["$map", "to"], &["else"]),
             "$time" => (&["$time", "format"], &[]),
             other => {
-                self.fault(at, format!("{other:?} is none of $each, $map, $time"));
-                return Node::Is(Value::Null);
+                self.fault(at, format!("unknown operator {other:?}; use $each, $map or $time"));
+                return Node::Literal(Value::Null);
             }
         };
         for name in members
@@ -208,40 +208,43 @@ impl Reading<'_> {
         {
             self.fault(
                 at,
-                format!("{name:?} is no member of a {key}: it has {}", needed.join(", ")),
+                format!("unknown member {name:?} of {key}; it requires {}", needed.join(", ")),
             );
         }
         if let Some(missing) = needed.iter().find(|n| !members.contains_key(**n)) {
-            self.fault(at, format!("a {key} needs {missing:?}"));
-            return Node::Is(Value::Null);
+            self.fault(at, format!("{key} requires the member {missing:?}"));
+            return Node::Literal(Value::Null);
         }
         let path = |this: &mut Self| this.path_of(&members[key], &format!("{at}/{key}"), item);
         match key.as_str() {
             "$each" => {
                 let Some((path, schema)) = path(self) else {
-                    return Node::Is(Value::Null);
+                    return Node::Literal(Value::Null);
                 };
                 let items = schema.get("items").map(|s| self.resolved(s).clone());
                 if items.is_none() {
-                    self.fault(at, "$each is of something that is no list");
+                    self.fault(at, "$each requires the path of a list");
                 }
                 let node = self.node(&members["as"], &format!("{at}/as"), items.as_ref());
                 Node::Each(path, Box::new(node))
             }
             "$map" => {
                 let Some((path, _)) = path(self) else {
-                    return Node::Is(Value::Null);
+                    return Node::Literal(Value::Null);
                 };
                 let Value::Object(to) = &members["to"] else {
-                    self.fault(at, "\"to\" is no object of old and new values");
-                    return Node::Is(Value::Null);
+                    self.fault(
+                        at,
+                        "\"to\" must be an object that maps values of the record to new values",
+                    );
+                    return Node::Literal(Value::Null);
                 };
                 let otherwise = members.get("else").map(|v| self.node(v, &format!("{at}/else"), item));
                 Node::Map(path, to.clone(), otherwise.map(Box::new))
             }
             _ => {
                 let Some((path, _)) = path(self) else {
-                    return Node::Is(Value::Null);
+                    return Node::Literal(Value::Null);
                 };
                 let format = members["format"].as_str().unwrap_or_default();
                 let example = jiff::Timestamp::UNIX_EPOCH.to_zoned(jiff::tz::TimeZone::UTC);
@@ -253,7 +256,7 @@ impl Reading<'_> {
         }
     }
 
-    /// The one path that a text is made of.
+    /// Parses an operator's path, with or without `${}`.
     fn path_of(&mut self, value: &Value, at: &str, item: Option<&Value>) -> Option<(Path, Value)> {
         let text = value.as_str().unwrap_or_default();
         let inner = text
@@ -268,29 +271,29 @@ impl Reading<'_> {
         let mut rest = text;
         while let Some((before, behind)) = rest.split_once("${") {
             let Some((path, after)) = behind.split_once('}') else {
-                self.fault(at, format!("{text:?} has a \"${{\" that no \"}}\" ends"));
-                return Node::Is(Value::Null);
+                self.fault(at, format!("unclosed \"${{\" in {text:?}"));
+                return Node::Literal(Value::Null);
             };
             if !before.is_empty() {
-                pieces.push(Piece::Is(before.into()));
+                pieces.push(Piece::Literal(before.into()));
             }
             if let Some((path, _)) = self.path(path, at, item) {
-                pieces.push(Piece::At(path));
+                pieces.push(Piece::Value(path));
             }
             rest = after;
         }
         if !rest.is_empty() {
-            pieces.push(Piece::Is(rest.into()));
+            pieces.push(Piece::Literal(rest.into()));
         }
         match &pieces[..] {
-            [Piece::At(path)] => Node::At(path.clone()),
-            [] => Node::Is("".into()),
-            [Piece::Is(text)] => Node::Is(text.as_str().into()),
+            [Piece::Value(path)] => Node::Value(path.clone()),
+            [] => Node::Literal("".into()),
+            [Piece::Literal(text)] => Node::Literal(text.as_str().into()),
             _ => Node::Text(pieces),
         }
     }
 
-    /// A path that can be in a record, and the schema of what is there.
+    /// Parses a path and looks up the schema of its value.
     fn path(&mut self, text: &str, at: &str, item: Option<&Value>) -> Option<(Path, Value)> {
         let (of_item, names) = match text.strip_prefix('.') {
             Some(names) => (true, names),
@@ -303,10 +306,7 @@ impl Reading<'_> {
         }
         let start = match (of_item, item) {
             (true, None) => {
-                self.fault(
-                    at,
-                    format!("${{{text}}} is of an item, and there is no $each around it"),
-                );
+                self.fault(at, format!("${{{text}}} refers to an item, but is not inside an $each"));
                 return None;
             }
             (true, Some(item)) => item.clone(),
@@ -328,7 +328,7 @@ impl Reading<'_> {
                     || "see configs/schema/case.schema.json".into(),
                     |near| format!("did you mean {near:?}?"),
                 );
-                self.fault(at, format!("no record has ${{{text}}}: {step:?} is not there; {hint}"));
+                self.fault(at, format!("unknown path ${{{text}}}: no field {step:?}; {hint}"));
                 return None;
             };
             schema = self.resolved(next).clone();
@@ -336,7 +336,7 @@ impl Reading<'_> {
         Some((path, schema))
     }
 
-    /// What a schema refers to, and of an optional one what it is where it is there.
+    /// Follows `$ref`, and takes the non-null alternative of an optional value.
     fn resolved<'s>(&'s self, schema: &'s Value) -> &'s Value {
         if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
             return name
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_city_gets_its_names_its_codes_its_nesting_and_its_times() {
+    fn a_template_renames_nests_maps_and_formats_values() {
         let made = filled(&json!({
             "taskInfo": {
                 "外部案件号": "${case_id}",
@@ -392,11 +392,14 @@ mod tests {
             (&json!(1), &json!("7"))
         );
         assert_eq!(made["taskInfo"]["采集时间"], "2026/05/01 10:16:40");
-        assert_eq!(made["taskInfo"]["x"], whole["location"]["lon"], "a number stays one");
+        assert_eq!(
+            made["taskInfo"]["x"], whole["location"]["lon"],
+            "a number keeps its type"
+        );
         assert_eq!(made["taskInfo"]["coordinate"], "121.5,31.2");
         assert!(
             made["taskInfo"].get("taskNo").is_none(),
-            "what is not there is left out"
+            "a member without a value is omitted"
         );
         let media = made["media"].as_array().unwrap();
         assert_eq!(media.len(), whole["evidence"].as_array().unwrap().len());
@@ -408,14 +411,14 @@ mod tests {
     }
 
     #[test]
-    fn the_record_itself_travels_where_it_is_asked_for() {
+    fn sealed_inserts_the_signed_record() {
         let made = filled(&json!({"raw": "${sealed}"}));
         assert_eq!(made["raw"], record());
     }
 
     #[test]
-    fn every_mistake_is_told_with_its_place() {
-        let told = Template::parse(
+    fn every_fault_is_reported_with_its_place() {
+        let faults = Template::parse(
             &json!({
                 "a": "${case_idd}",
                 "b": ["${location.longitude}"],
@@ -429,9 +432,13 @@ mod tests {
             .to_string(),
         )
         .unwrap_err();
-        let places: Vec<&str> = told.iter().map(|f| f.at.as_str()).collect();
-        assert_eq!(places, ["/a", "/b/0", "/c", "/d", "/e", "/f", "/g", "/h"], "{told:#?}");
-        assert!(told[0].what.contains("did you mean \"case_id\"?"), "{}", told[0]);
-        assert!(Template::parse("{").unwrap_err()[0].what.contains("not JSON"));
+        let places: Vec<&str> = faults.iter().map(|f| f.at.as_str()).collect();
+        assert_eq!(
+            places,
+            ["/a", "/b/0", "/c", "/d", "/e", "/f", "/g", "/h"],
+            "{faults:#?}"
+        );
+        assert!(faults[0].what.contains("did you mean \"case_id\"?"), "{}", faults[0]);
+        assert!(Template::parse("{").unwrap_err()[0].what.contains("invalid JSON"));
     }
 }

@@ -1,4 +1,4 @@
-//! The topic names of the contract, version 1.
+//! MQTT topic names of the contract, version 1.
 
 use gridwatch_engine::{CaseId, CellCode, Claim, NodeId};
 
@@ -9,19 +9,19 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// Those of `node` below `prefix`. The configuration has checked that neither holds a character with a meaning in topics.
+    /// Topics of the box `node` below `prefix`. Neither may contain wildcards (`+`, `#`); the configuration checks that.
     pub fn new(prefix: &str, node: &NodeId) -> Self {
         Self {
             prefix: format!("{prefix}/v1/{node}"),
         }
     }
 
-    /// Box → platform: JPEG bytes, content-addressed.
+    /// Box → platform: a JPEG picture, addressed by its SHA-256.
     pub fn evidence(&self, sha256: &str) -> String {
         format!("{}/evidence/{sha256}", self.prefix)
     }
 
-    /// Box → platform: case JSON.
+    /// Box → platform: case records.
     pub fn case(&self) -> String {
         format!("{}/case", self.prefix)
     }
@@ -31,33 +31,33 @@ impl Topics {
         format!("{}/reply", self.prefix)
     }
 
-    /// Box → platform, retained: whether the box is there.
+    /// Box → platform, retained: the box's status.
     pub fn status(&self) -> String {
         format!("{}/status", self.prefix)
     }
 
-    /// Box → platform: how the cameras are.
+    /// Box → platform: health of the box and its cameras.
     pub fn health(&self) -> String {
         format!("{}/health", self.prefix)
     }
 }
 
-/// The topics of claims: `PREFIX/v1/site/CELL/CATEGORY/NODE/CASE`. The box stands in them, so that a broker can let each write its
-/// own alone, and the case, so that no claim takes another's place.
+/// Topics of claims: `PREFIX/v1/site/CELL/CATEGORY/NODE/CASE`. The node level lets a broker's ACL restrict each box to its own
+/// claims; the case level keeps each retained claim separate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SiteTopic {
+pub struct SiteTopics {
     prefix: String,
 }
 
-impl SiteTopic {
-    /// Those below `prefix`.
+impl SiteTopics {
+    /// Site topics below `prefix`.
     pub fn new(prefix: &str) -> Self {
         Self {
             prefix: format!("{prefix}/v1/site/"),
         }
     }
 
-    /// Where a claim is said.
+    /// Topic on which `claim` is published.
     pub fn of(&self, claim: &Claim) -> String {
         let Claim {
             case,
@@ -69,17 +69,17 @@ impl SiteTopic {
         format!("{}{}/{category}/{node}/{case}", self.prefix, located.cell)
     }
 
-    /// All claims in `cell`.
+    /// Topic filter for all claims in `cell`.
     pub fn filter(&self, cell: &CellCode) -> String {
         format!("{}{cell}/#", self.prefix)
     }
 
-    /// True of a topic below these.
-    pub fn holds(&self, topic: &str) -> bool {
+    /// Whether `topic` is a site topic.
+    pub fn contains(&self, topic: &str) -> bool {
         topic.starts_with(&self.prefix)
     }
 
-    /// Box and case of a claim's topic.
+    /// Node and case of a site topic; `None` if it has other levels.
     pub fn parse<'a>(&self, topic: &'a str) -> Option<(&'a str, CaseId)> {
         let mut levels = topic.strip_prefix(&self.prefix)?.split('/');
         let (_cell, _category, node, case) = (levels.next()?, levels.next()?, levels.next()?, levels.next()?);

@@ -1,4 +1,4 @@
-//! The contract as other programs see it: the checked-in schema is the types', and what is sent is valid under it.
+//! The checked-in schemas and golden messages match the types, and the messages are valid under their schemas.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../../../tests/support/case.rs"]
@@ -13,8 +13,8 @@ use case_fixture::{NODE, at, case, evidence_item, picture_bytes, record, zone};
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_contract as contract;
 use gridwatch_contract::{
-    CameraHealth, CaseRecord, ClaimMessage, ClockHealth, EvidenceItem, EvidenceRole, HealthMessage, Message, Presence,
-    Purpose, ReplyMessage, SCHEMA_VERSION, StatusMessage, When,
+    CameraHealth, CaseRecord, ClaimMessage, ClockHealth, EvidenceItem, EvidenceRole, HealthMessage, MessageType,
+    Presence, Purpose, ReplyMessage, SCHEMA_VERSION, StatusMessage, When,
 };
 use gridwatch_engine::{CaseState, PlaceMethod};
 use serde::{Serialize, de::DeserializeOwned};
@@ -35,26 +35,26 @@ fn sample() -> CaseRecord {
     record(&case(1), pictures())
 }
 
-/// The workspace's root.
+/// Root of the workspace.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// After a change of the types: `GRIDWATCH_BLESS=1 cargo test -p gridwatch-contract`, and look at
-/// the difference as a receiver would.
-fn golden(path: &str, now: &str) {
+/// Compares `current` with the checked-in file. To update the files after changing the types, run
+/// `GRIDWATCH_BLESS=1 cargo test -p gridwatch-contract` and review the difference from a receiver's point of view.
+fn golden(path: &str, current: &str) {
     let file = root().join(path);
     if std::env::var_os("GRIDWATCH_BLESS").is_some() {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(&file, now).unwrap();
+        fs::write(&file, current).unwrap();
     }
     let stored = fs::read_to_string(&file).unwrap_or_default();
-    assert!(stored == now, "{path} is not what the program writes now:\n{now}");
+    assert!(stored == current, "{path} is out of date; it should be:\n{current}");
 }
 
 #[test]
-fn the_checked_in_schemas_are_the_types() {
-    for message in Message::ALL {
+fn checked_in_schemas_match_the_types() {
+    for message in MessageType::ALL {
         golden(
             &format!("configs/schema/{}.schema.json", message.as_str()),
             &message.schema(),
@@ -63,13 +63,13 @@ fn the_checked_in_schemas_are_the_types() {
 }
 
 #[test]
-fn the_asyncapi_document_is_the_types_and_its_references_lead_somewhere() {
+fn the_asyncapi_document_matches_the_types_and_its_references_resolve() {
     let text = contract::asyncapi();
     golden("configs/schema/asyncapi.json", &text);
     let document: Value = serde_json::from_str(&text).unwrap();
-    let mut left = vec![&document];
+    let mut remaining = vec![&document];
     let mut references = 0;
-    while let Some(value) = left.pop() {
+    while let Some(value) = remaining.pop() {
         if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
             references += 1;
             match reference.strip_prefix('#') {
@@ -81,20 +81,21 @@ fn the_asyncapi_document_is_the_types_and_its_references_lead_somewhere() {
             }
         }
         match value {
-            Value::Array(values) => left.extend(values),
-            Value::Object(values) => left.extend(values.values()),
+            Value::Array(values) => remaining.extend(values),
+            Value::Object(values) => remaining.extend(values.values()),
             _ => {}
         }
     }
     assert_eq!(
         references,
         6 * 3 + 5 + 1,
-        "channels, operations, payloads, and a case's reply"
+        "channels, operations, payloads and the reply of a case"
     );
 }
 
-/// The message is what is checked in, keeps to its schema, and reads back; and the schema refuses each of `wrong`.
-fn assert_golden<T>(kind: Message, sample: &T, wrong: &[(&str, Value)])
+/// The message matches the checked-in one, is valid under its schema and round-trips; the schema rejects it with any of the
+/// values in `wrong` instead (JSON pointer, value).
+fn assert_golden<T>(kind: MessageType, sample: &T, wrong: &[(&str, Value)])
 where
     T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
 {
@@ -121,9 +122,9 @@ fn when(second: i64) -> When {
 }
 
 #[test]
-fn the_golden_case_is_what_the_program_writes_and_valid() {
+fn golden_case_is_current_and_valid() {
     assert_golden(
-        Message::Case,
+        MessageType::Case,
         &sample(),
         &[
             ("/case_id", json!("7")),
@@ -138,7 +139,7 @@ fn the_golden_case_is_what_the_program_writes_and_valid() {
 }
 
 #[test]
-fn the_golden_reply_is_what_the_box_understands_and_valid() {
+fn golden_reply_is_current_and_valid() {
     let reply = ReplyMessage {
         case_id: sample().case_id,
         state: CaseState::Rejected,
@@ -152,11 +153,11 @@ fn the_golden_reply_is_what_the_box_understands_and_valid() {
         ("/state", json!("exploded")),
         ("/at", json!("yesterday")),
     ];
-    assert_golden(Message::Reply, &reply, &wrong);
+    assert_golden(MessageType::Reply, &reply, &wrong);
 }
 
 #[test]
-fn the_golden_claim_is_valid() {
+fn golden_claim_is_current_and_valid() {
     let claim = ClaimMessage {
         schema_version: SCHEMA_VERSION,
         case_id: sample().case_id,
@@ -180,11 +181,11 @@ fn the_golden_claim_is_valid() {
         ("/filed", json!("yes")),
         ("/until", json!("tomorrow")),
     ];
-    assert_golden(Message::Claim, &claim, &wrong);
+    assert_golden(MessageType::Claim, &claim, &wrong);
 }
 
 #[test]
-fn the_golden_status_is_what_the_program_writes_and_valid() {
+fn golden_status_is_current_and_valid() {
     let status = StatusMessage {
         schema_version: SCHEMA_VERSION,
         node_id: NODE.into(),
@@ -198,11 +199,11 @@ fn the_golden_status_is_what_the_program_writes_and_valid() {
         ("/since", json!("yesterday")),
         ("/public_key", json!("Hh2zxwXpUe3W1qdAqaaJfZR6rFxEOo7Y3tRzUFCm0b")),
     ];
-    assert_golden(Message::Status, &status, &wrong);
+    assert_golden(MessageType::Status, &status, &wrong);
 }
 
 #[test]
-fn the_golden_health_is_what_the_program_writes_and_valid() {
+fn golden_health_is_current_and_valid() {
     let camera = |local_id: &str, state: &str| CameraHealth {
         local_id: local_id.into(),
         state: state.into(),
@@ -236,11 +237,11 @@ fn the_golden_health_is_what_the_program_writes_and_valid() {
         ("/cameras/0/looks", json!("many")),
         ("/cameras/0/last_look_age_s", json!("4 s")),
     ];
-    assert_golden(Message::Health, &health, &wrong);
+    assert_golden(MessageType::Health, &health, &wrong);
 }
 
 #[test]
-fn unknown_fields_are_absent_not_null() {
+fn absent_optional_fields_are_omitted_not_null() {
     fn no_null(value: &Value) -> bool {
         match value {
             Value::Null => false,
@@ -255,7 +256,7 @@ fn unknown_fields_are_absent_not_null() {
 }
 
 #[test]
-fn times_carry_the_citys_offset_and_come_back_the_same() {
+fn times_carry_the_local_utc_offset_and_round_trip() {
     let when = When::new("2026-05-01T00:00:00.123987Z".parse().unwrap(), &zone());
     let text = serde_json::to_string(&when).unwrap();
     assert_eq!(text, r#""2026-05-01T08:00:00.123+08:00""#);
@@ -263,7 +264,7 @@ fn times_carry_the_citys_offset_and_come_back_the_same() {
 }
 
 #[test]
-fn a_box_at_the_pictures_edge_stays_in_the_picture() {
+fn a_bounding_box_at_the_edge_stays_inside_the_picture() {
     let mut case = case(1);
     case.confirmed_box.x2 = 1.0;
     case.confirmed_box.y1 = 0.0;
@@ -271,12 +272,12 @@ fn a_box_at_the_pictures_edge_stays_in_the_picture() {
 }
 
 #[test]
-fn without_a_legal_review_a_case_is_a_lead() {
+fn a_case_without_a_legal_review_is_only_a_lead() {
     assert_eq!(sample().purpose, Purpose::LeadOnly);
 }
 
 #[test]
-fn each_picture_says_in_both_languages_what_it_shows_and_when() {
+fn pictures_have_captions_in_both_languages() {
     let mut evidence = pictures();
     evidence[0].captured_at = When::new(at(600), &zone());
     let mut record = record(&case(1), evidence);
@@ -286,26 +287,26 @@ fn each_picture_says_in_both_languages_what_it_shows_and_when() {
     let filed = captions(&record);
     assert_eq!(
         filed[0].zh,
-        "首次发现时全景：暴露垃圾，摄像机gate，2026-05-01 09:56:40 UTC+08:00"
+        "首次发现时全景：暴露垃圾，点位gate，2026-05-01 09:56:40 UTC+08:00"
     );
     assert_eq!(
         filed[1].en,
-        "When confirmed, close-up: exposed garbage, camera gate, 2026-05-01 10:16:40 UTC+08:00"
+        "Confirmed, close-up: exposed garbage, camera gate, 2026-05-01 10:16:40 UTC+08:00"
     );
 
     record.camera.preset_id = Some("7".into());
-    // As a record of an older version: the category's name in the box's language alone.
+    // As in a record of an older version: the category name in the box's language only.
     record.category_names = None;
     for (role, zh, en) in [
-        (EvidenceRole::Before, "处理前全景", "Before, whole view"),
-        (EvidenceRole::After, "复查时全景", "When looked at again, whole view"),
-        (EvidenceRole::Closeup, "复查时近景", "When looked at again, close-up"),
+        (EvidenceRole::Before, "处置前全景", "Before, full view"),
+        (EvidenceRole::After, "核查时全景", "Verification, full view"),
+        (EvidenceRole::Closeup, "核查时近景", "Verification, close-up"),
     ] {
         record.evidence[1].role = role;
         let caption = record.caption_verified(&record.evidence[1]);
         assert_eq!(
             caption.zh,
-            format!("{zh}：暴露垃圾，摄像机gate，预置位7，2026-05-01 10:16:40 UTC+08:00")
+            format!("{zh}：暴露垃圾，点位gate，预置位7，2026-05-01 10:16:40 UTC+08:00")
         );
         assert_eq!(
             caption.en,
@@ -315,8 +316,8 @@ fn each_picture_says_in_both_languages_what_it_shows_and_when() {
 }
 
 #[test]
-fn a_misspelt_reply_is_refused() {
+fn a_reply_with_an_unknown_field_is_rejected() {
     let wrong = json!({"case_id": "x", "state": "accepted", "plattform_task_no": "1"});
-    let said = serde_json::from_value::<ReplyMessage>(wrong).unwrap_err().to_string();
-    assert!(said.contains("plattform_task_no"), "{said}");
+    let error = serde_json::from_value::<ReplyMessage>(wrong).unwrap_err().to_string();
+    assert!(error.contains("plattform_task_no"), "{error}");
 }

@@ -1,15 +1,15 @@
-//! One case in a folder that anybody can check without us: with [`check`], or with `sha256sum` and `openssl` alone
+//! An evidence bundle: one case in a folder that anyone can verify, with [`check`] or with `sha256sum` and `openssl` alone
 //! (docs/evidence.md).
 //!
 //! ```text
-//! case.json          the record, byte for byte as it was signed      case.sig   the box's signature over it, 64 bytes
-//! public-key.pem     what it is checked with
+//! case.json          the case record, byte for byte as signed       case.sig   its signature by the box, 64 bytes
+//! public-key.pem     the public key for case.sig
 //! pictures/<sha256>.jpg
-//! originals/<sha256>.{h264,h265,png}   where they were asked for
-//! chain.jsonl        the box's chain from the case's first line on
-//! head.json          how long the chain was when this was written    head.sig   the box's signature over it
-//! head-key.pem       what that is checked with, where the box signs with another key by now
-//! SHA256SUMS         of all the others
+//! originals/<sha256>.{h264,h265,png}   if they were asked for
+//! chain.jsonl        the box's chain of custody, from the first line about the case
+//! head.json          the end of the chain at the export             head.sig   its signature by the box
+//! head-key.pem       the public key for head.sig, if the signing key was rotated since
+//! SHA256SUMS         of all other files
 //! ```
 
 use std::{
@@ -23,10 +23,10 @@ use serde::Serialize;
 
 use super::{
     PublicKey, SigningKey,
-    chain::{Head, Segment, What},
+    chain::{ChainHead, CustodyEvent, Segment},
     keys::{parse_public, public_pem},
     unseal,
-    vault::Format,
+    vault::OriginalFormat,
 };
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_contract::CaseRecord;
@@ -40,31 +40,31 @@ const HEAD_SIGNATURE: &str = "head.sig";
 const HEAD_KEY: &str = "head-key.pem";
 const SUMS: &str = "SHA256SUMS";
 
-/// What a bundle is made of.
-pub struct Parts<'a> {
-    /// The newest record, sealed.
+/// Contents of a bundle.
+pub struct BundleContents<'a> {
+    /// The newest record, sealed (signed JSON).
     pub record: &'a str,
-    /// What it was signed with.
+    /// The public key of the record's signature.
     pub signed_by: &'a PublicKey,
-    /// The chain from the case's first line on, to its end.
+    /// The lines of the chain from the first one about the case to the end.
     pub chain: &'a [String],
-    /// The chain's end.
-    pub head: Head,
-    /// Names below the bundle's folder, and what is in them.
+    /// The end of the chain.
+    pub head: ChainHead,
+    /// Other files: path relative to the bundle, and content.
     pub files: Vec<(String, Vec<u8>)>,
 }
 
-/// Writes a bundle into `dir`, which must not be there; whole, or not at all.
+/// Writes a bundle to `dir`, which must not exist. The folder appears complete or not at all.
 ///
 /// # Errors
-/// What the disk says, or [`io::ErrorKind::InvalidData`] where the record is not sealed.
-pub fn write(dir: &Path, parts: Parts<'_>, key: &SigningKey) -> io::Result<()> {
+/// The I/O error, or [`io::ErrorKind::InvalidData`] if the record is not signed.
+pub fn write(dir: &Path, parts: BundleContents<'_>, key: &SigningKey) -> io::Result<()> {
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
-    let (record, signature) = unseal(parts.record).ok_or_else(|| invalid("the record carries no signature"))?;
+    let (record, signature) = unseal(parts.record).ok_or_else(|| invalid("the record has no signature"))?;
     let raw = |text: &str| {
         BASE64
             .decode(text.trim())
-            .map_err(|_| invalid("a signature is no base64"))
+            .map_err(|_| invalid("a signature is not valid base64"))
     };
     let head = serde_json::to_string(&parts.head)?;
     let mut files: BTreeMap<String, Vec<u8>> = parts.files.into_iter().collect();
@@ -81,72 +81,75 @@ pub fn write(dir: &Path, parts: Parts<'_>, key: &SigningKey) -> io::Result<()> {
     files.insert(SUMS.into(), sums.into_bytes());
 
     if dir.exists() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is there already"));
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "the folder exists already",
+        ));
     }
     let parent = dir
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     fs::create_dir_all(parent)?;
-    let beside = tempfile::Builder::new().prefix(".export").tempdir_in(parent)?;
+    let temporary = tempfile::Builder::new().prefix(".export").tempdir_in(parent)?;
     for (name, bytes) in files {
-        let path = beside.path().join(name);
+        let path = temporary.path().join(name);
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
         fs::write(path, bytes)?;
     }
-    fs::rename(beside.keep(), dir)
+    fs::rename(temporary.keep(), dir)
 }
 
 fn sums<'a>(files: impl Iterator<Item = (&'a str, String)>) -> String {
-    // As `sha256sum` writes it.
+    // The format of `sha256sum`.
     files.map(|(name, sum)| format!("{sum}  {name}\n")).collect()
 }
 
-/// What a check found.
+/// Result of a check.
 #[derive(Debug, Serialize)]
-pub struct Report {
-    /// Which case, where its record can be read.
+pub struct BundleReport {
+    /// The case id, if the record can be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub case_id: Option<String>,
-    /// The newest revision.
+    /// The revision of the record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<u32>,
-    /// The box.
+    /// The id of the box.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_id: Option<String>,
-    /// What the case was signed with.
+    /// The public key of the record's signature.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
-    /// True where that is the key that the caller knows; false where it was taken from the bundle itself.
+    /// True if that key is the one given by the caller, or was rotated into it; false if it was only taken from the bundle.
     pub key_is_known: bool,
-    /// Files that were checked.
+    /// Number of files in the bundle.
     pub files: usize,
-    /// Lines of the chain.
+    /// Number of lines of the chain.
     pub chain: usize,
-    /// What is wrong; nothing where the case holds.
-    pub faults: Vec<Fault>,
+    /// What is wrong; empty if the bundle is valid.
+    pub faults: Vec<BundleFault>,
 }
 
-/// Something wrong with a bundle.
+/// A fault of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Fault {
-    /// Below the bundle's folder.
+pub struct BundleFault {
+    /// The file, relative to the bundle.
     pub file: String,
-    /// What is wrong.
+    /// The fault.
     pub what: String,
 }
 
-/// Checks a bundle. `known` is the box's key as somebody noted it who trusts nobody: without it, whoever forged the whole folder
-/// with a key of their own is not caught.
+/// Checks a bundle. `known` is the public key of the box, obtained independently of the bundle. Without it a bundle that was forged
+/// as a whole, with another key, is not detected.
 ///
 /// # Errors
-/// Where the folder cannot be read at all.
-pub fn check(dir: &Path, known: Option<&PublicKey>) -> io::Result<Report> {
+/// The I/O error if the folder cannot be read.
+pub fn check(dir: &Path, known: Option<&PublicKey>) -> io::Result<BundleReport> {
     let mut files = BTreeMap::new();
-    gather(dir, dir, &mut files)?;
-    let mut check = Check {
+    read_tree(dir, dir, &mut files)?;
+    let mut check = BundleCheck {
         files,
         faults: BTreeSet::new(),
     };
@@ -165,44 +168,44 @@ pub fn check(dir: &Path, known: Option<&PublicKey>) -> io::Result<Report> {
     {
         check.fault(
             KEY,
-            "the key in head-key.pem was not handed over to by this one, link by link, in chain.jsonl",
+            "chain.jsonl has no unbroken sequence of rotations from this key to the one in head-key.pem",
         );
     }
     if let (Some((record, sha256)), Some(segment)) = (&record, &segment) {
-        check.place(record, sha256, segment);
+        check.check_position(record, sha256, segment);
     }
     if let Some((record, _)) = &record {
         check.pictures(record, segment.as_ref());
     }
     let key_is_known = match (known, &key, &head_key, &segment) {
         (Some(known), Some(key), Some(head_key), segment) => {
-            // Whoever noted a later key knows that it was handed over to.
+            // A caller who has a later key also accepts the keys that were rotated into it.
             let keys = segment.as_ref().map(|s| s.keys(head_key)).unwrap_or_default();
             let is_known = known == key || (known == head_key && keys.contains(key));
             if !is_known {
-                check.fault(KEY, "it is not the key that you gave: the case was signed by another");
+                check.fault(KEY, "not the given key: the case was signed with another key");
             }
             is_known
         }
         _ => false,
     };
-    Ok(Report {
+    Ok(BundleReport {
         case_id: record.as_ref().map(|(r, _)| r.case_id.clone()),
         revision: record.as_ref().map(|(r, _)| r.revision),
         node_id: record.as_ref().map(|(r, _)| r.node_id.clone()),
         public_key: key.map(|k| k.to_string()),
         key_is_known,
         files: check.files.len(),
-        chain: segment.map_or(0, |s| s.entries.len()),
+        chain: segment.map_or(0, |s| s.lines.len()),
         faults: check.faults.into_iter().collect(),
     })
 }
 
-fn gather(root: &Path, dir: &Path, files: &mut BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+fn read_tree(root: &Path, dir: &Path, files: &mut BTreeMap<String, Vec<u8>>) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         if path.is_dir() {
-            gather(root, &path, files)?;
+            read_tree(root, &path, files)?;
         } else {
             let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
             files.insert(name, fs::read(&path)?);
@@ -211,60 +214,60 @@ fn gather(root: &Path, dir: &Path, files: &mut BTreeMap<String, Vec<u8>>) -> io:
     Ok(())
 }
 
-struct Check {
+struct BundleCheck {
     files: BTreeMap<String, Vec<u8>>,
-    faults: BTreeSet<Fault>,
+    faults: BTreeSet<BundleFault>,
 }
 
-impl Check {
+impl BundleCheck {
     fn fault(&mut self, file: &str, what: impl Into<String>) {
-        self.faults.insert(Fault {
+        self.faults.insert(BundleFault {
             file: file.into(),
             what: what.into(),
         });
     }
 
-    /// The file as text; a missing one is told.
+    /// The file as text; records a fault if it is missing or not UTF-8.
     fn text(&mut self, name: &str) -> Option<String> {
         match self.files.get(name).map(|bytes| String::from_utf8(bytes.clone())) {
             Some(Ok(text)) => Some(text),
             Some(Err(_)) => {
-                self.fault(name, "it is not text");
+                self.fault(name, "not UTF-8 text");
                 None
             }
             None => {
-                self.fault(name, "it is missing");
+                self.fault(name, "missing");
                 None
             }
         }
     }
 
-    /// Every file is there as SHA256SUMS has it, and no other.
+    /// Compares all files with SHA256SUMS.
     fn sums(&mut self) {
         let Some(text) = self.text(SUMS) else { return };
         let mut listed = BTreeSet::new();
         for line in text.lines() {
             let Some((sum, name)) = line.split_once("  ") else {
-                self.fault(SUMS, format!("{line:?} is no line of it"));
+                self.fault(SUMS, format!("malformed line {line:?}"));
                 continue;
             };
             match self.files.get(name).map(|bytes| sha256_hex(bytes)) {
                 Some(found) if found == sum => {}
-                Some(_) => self.fault(name, "it is not what SHA256SUMS says: one of the two was changed"),
-                None => self.fault(name, "it is missing"),
+                Some(_) => self.fault(name, "SHA-256 does not match SHA256SUMS"),
+                None => self.fault(name, "missing"),
             }
             listed.insert(name.to_owned());
         }
-        let strangers: Vec<String> = self
+        let unlisted: Vec<String> = self
             .files
             .keys()
             .filter(|name| *name != SUMS && !listed.contains(*name))
             .cloned()
             .collect();
-        for name in strangers {
+        for name in unlisted {
             self.fault(
                 &name,
-                "SHA256SUMS does not have it: it was added, or its line was removed",
+                "not listed in SHA256SUMS: the file was added, or its line was removed",
             );
         }
         let written = sums(
@@ -274,7 +277,10 @@ impl Check {
                 .map(|(name, bytes)| (name.as_str(), sha256_hex(bytes))),
         );
         if written != text {
-            self.fault(SUMS, "it is not as it was written for these files");
+            self.fault(
+                SUMS,
+                "differs from the file that the export wrote: order or format was changed",
+            );
         }
     }
 
@@ -289,14 +295,14 @@ impl Check {
         }
     }
 
-    fn signed(&mut self, key: Option<&PublicKey>, (name, signature): (&str, &str)) -> Option<String> {
+    fn signed(&mut self, key: Option<&PublicKey>, name: &str, signature: &str) -> Option<String> {
         let text = self.text(name)?;
         match (self.files.get(signature), key) {
-            (None, _) => self.fault(signature, "it is missing"),
+            (None, _) => self.fault(signature, "missing"),
             (Some(bytes), Some(key)) if !key.verifies(text.as_bytes(), &BASE64.encode(bytes)) => {
                 self.fault(
                     name,
-                    format!("it is not what was signed: {name}, {signature} or the key was changed"),
+                    format!("signature is invalid: {name}, {signature} or the public key was changed"),
                 );
             }
             _ => {}
@@ -305,11 +311,11 @@ impl Check {
     }
 
     fn record(&mut self, key: Option<&PublicKey>) -> Option<(CaseRecord, String)> {
-        let text = self.signed(key, (RECORD, RECORD_SIGNATURE))?;
+        let text = self.signed(key, RECORD, RECORD_SIGNATURE)?;
         match serde_json::from_str(&text) {
             Ok(record) => Some((record, sha256_hex(text.as_bytes()))),
             Err(e) => {
-                self.fault(RECORD, format!("it is no case record: {e}"));
+                self.fault(RECORD, format!("not a case record: {e}"));
                 None
             }
         }
@@ -319,65 +325,65 @@ impl Check {
         let text = self.text(CHAIN)?;
         match Segment::read(&text) {
             Ok(segment) => Some(segment),
-            Err(broken) => {
-                for b in broken {
-                    self.fault(CHAIN, format!("line {}: {}", b.line, b.what));
+            Err(faults) => {
+                for fault in faults {
+                    self.fault(CHAIN, format!("line {}: {}", fault.line, fault.reason));
                 }
                 None
             }
         }
     }
 
-    /// Nothing was cut off the chain's end.
+    /// Checks that the chain ends where head.json says, so that no lines were cut off.
     fn head(&mut self, key: Option<&PublicKey>, segment: Option<&Segment>) {
-        let Some(text) = self.signed(key, (HEAD, HEAD_SIGNATURE)) else {
+        let Some(text) = self.signed(key, HEAD, HEAD_SIGNATURE) else {
             return;
         };
-        let head: Head = match serde_json::from_str(&text) {
+        let head: ChainHead = match serde_json::from_str(&text) {
             Ok(head) => head,
-            Err(e) => return self.fault(HEAD, format!("it says nothing of a chain: {e}")),
+            Err(e) => return self.fault(HEAD, format!("not the end of a chain: {e}")),
         };
-        if let Some((last, hash)) = segment.and_then(|s| s.entries.last())
-            && (last.seq, hash) != (head.seq, &head.hash)
+        if let Some(last) = segment.and_then(|s| s.lines.last())
+            && (last.entry.seq, &last.hash) != (head.seq, &head.hash)
         {
             self.fault(
                 CHAIN,
                 format!(
-                    "its last line is not entry {} that head.json names: lines were cut off, or that one changed",
+                    "the last line is not entry {} as head.json requires: lines were cut off, or the last one was changed",
                     head.seq
                 ),
             );
         }
         if key.is_some_and(|k| k.to_string() != head.public_key) {
-            self.fault(HEAD, "it names another key than the one that signed it");
+            self.fault(HEAD, "public_key is not the key that signed this file");
         }
     }
 
-    /// The record is the newest that the chain has of the case, and stands where it says it does.
-    fn place(&mut self, record: &CaseRecord, sha256: &str, segment: &Segment) {
-        let of_case = segment.entries.iter().rev().find_map(|(entry, _)| match &entry.what {
-            What::Case {
+    /// Checks that the record is the newest one of the case in the chain, and at the place that its `prev_hash` says.
+    fn check_position(&mut self, record: &CaseRecord, sha256: &str, segment: &Segment) {
+        let of_case = segment.lines.iter().rev().find_map(|line| match &line.entry.event {
+            CustodyEvent::Case {
                 case_id,
                 revision,
                 sha256,
-            } if *case_id == record.case_id => Some((entry, *revision, sha256)),
+            } if *case_id == record.case_id => Some((&line.entry, *revision, sha256)),
             _ => None,
         });
         let Some((entry, revision, newest)) = of_case else {
-            return self.fault(CHAIN, format!("it has no line of case {}", record.case_id));
+            return self.fault(CHAIN, format!("no line about case {}", record.case_id));
         };
         if newest != sha256 || revision != record.revision {
             self.fault(
                 RECORD,
                 format!(
-                    "it is not the newest record of the case: entry {} of the chain has revision {revision}",
+                    "not the newest record of the case: entry {} of the chain has revision {revision}",
                     entry.seq
                 ),
             );
         } else if record.prev_hash.as_ref() != Some(&entry.prev) {
             self.fault(
                 RECORD,
-                format!("its prev_hash is not that of entry {} of the chain", entry.seq),
+                format!("prev_hash does not match entry {} of the chain", entry.seq),
             );
         }
     }
@@ -387,12 +393,9 @@ impl Check {
             let name = picture(&item.sha256);
             match self.files.get(&name).map(|bytes| sha256_hex(bytes)) {
                 None if segment.is_some_and(|s| s.has_deleted(&record.case_id, &item.sha256)) => {}
-                None => self.fault(&name, format!("it is missing: {} of the case", item.id)),
+                None => self.fault(&name, format!("missing (evidence item {})", item.id)),
                 Some(found) if found != item.sha256 => {
-                    self.fault(
-                        &name,
-                        format!("it is not the picture that the case names as {}", item.id),
-                    );
+                    self.fault(&name, format!("content is not that of evidence item {}", item.id));
                 }
                 Some(_) => {}
             }
@@ -405,28 +408,28 @@ impl Check {
             .collect();
         for (name, sha256) in originals {
             if !record.evidence.iter().any(|i| i.derived_from.as_ref() == Some(&sha256)) {
-                self.fault(&name, "no picture of the case was made from it");
+                self.fault(&name, "no picture of the case was derived from it");
             }
         }
         let named: BTreeSet<String> = record.evidence.iter().map(|i| picture(&i.sha256)).collect();
-        let strangers: Vec<String> = self
+        let unlisted: Vec<String> = self
             .files
             .keys()
             .filter(|name| name.starts_with("pictures/") && !named.contains(*name))
             .cloned()
             .collect();
-        for name in strangers {
-            self.fault(&name, "the case does not name it");
+        for name in unlisted {
+            self.fault(&name, "not listed in the case record");
         }
     }
 }
 
-/// Where an original lies in a bundle.
-pub fn original(sha256: &str, format: Format) -> String {
-    format!("originals/{sha256}.{}", format.ending())
+/// Path of an original in a bundle.
+pub fn original(sha256: &str, format: OriginalFormat) -> String {
+    format!("originals/{sha256}.{}", format.extension())
 }
 
-/// Where a picture lies in a bundle.
+/// Path of a picture in a bundle.
 pub fn picture(sha256: &str) -> String {
     format!("pictures/{sha256}.jpg")
 }

@@ -1,8 +1,8 @@
-//! The box's chain: one line of JSON for everything that was done with evidence, each naming the hash of the line before.
+//! The chain of custody: one line of JSON for every event in the life of the evidence, each with the hash of the previous line.
 //!
-//! The hash of a line is the SHA-256 of its bytes without the line's end, so `sha256sum` checks it. Whoever changes, removes or
-//! moves a line breaks the link behind it; whoever cuts the end off is caught by a signed word on how long the chain was
-//! ([`Head`]), and by every case record, which is signed and names the line before its own.
+//! The hash of a line is the SHA-256 of its bytes without the newline, so `sha256sum` can check it. Changing, removing or moving a
+//! line breaks the link after it. Cutting off the end is detected by [`ChainHead`], a signed statement of the chain's length, and by
+//! the case records, which are signed and carry the hash of the line before their own.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,76 +10,76 @@ use serde::{Deserialize, Serialize};
 use super::{PublicKey, SigningKey};
 use gridwatch_base::digest::sha256_hex;
 
-/// What stands for the line before the first.
+/// `prev` of the first line.
 pub const START: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// One line.
+/// A line of the chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Its number; the first is 0.
+pub struct ChainEntry {
+    /// Sequence number, from 0.
     pub seq: u64,
-    /// When it was written, by the box's clock.
+    /// Time of writing, by the box's clock.
     pub at: Timestamp,
-    /// What was done.
+    /// The event.
     #[serde(flatten)]
-    pub what: What,
-    /// The hash of the line before, [`START`] for the first.
+    pub event: CustodyEvent,
+    /// Hash of the previous line; [`START`] for the first.
     pub prev: String,
 }
 
-/// What was done with evidence.
+/// An event in the life of the evidence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum What {
-    /// The chain begins.
+pub enum CustodyEvent {
+    /// The chain was started.
     Begun {
-        /// What the box signs with from here on.
+        /// The public key of the box.
         public_key: String,
     },
-    /// A case has a new revision, or was filed.
+    /// A case was filed or revised.
     Case {
-        /// Which.
+        /// The case id.
         case_id: String,
-        /// Its number.
+        /// Revision of the record.
         revision: u32,
-        /// Of the signed bytes of the record.
+        /// SHA-256 of the signed bytes of the record.
         sha256: String,
     },
-    /// The box signs with another key from here on.
+    /// The signing key was rotated.
     Key {
-        /// The new one.
+        /// The new public key.
         public_key: String,
-        /// The one until here.
+        /// The previous public key.
         previous: String,
-        /// Its signature over the new one's text (`handing_over`).
+        /// Signature by the previous key (see `rotation_message`).
         signature: String,
     },
     /// Files of a case were deleted.
     Deleted {
-        /// Whose.
+        /// The case id.
         case_id: String,
-        /// What they were: `original`, `picture`.
+        /// Kind of the files: `original` or `picture`.
         what: String,
-        /// Which.
+        /// Hashes of the files.
         sha256: Vec<String>,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Originals were decrypted, to be looked at.
+    /// Originals were decrypted.
     Opened {
-        /// Whose.
+        /// The case id.
         case_id: String,
-        /// Which.
+        /// Hashes of the originals.
         sha256: Vec<String>,
-        /// Who, as the system knows them.
+        /// The user, as the operating system knows them.
         by: String,
-        /// Why, in their words.
+        /// The reason given by the user.
         reason: String,
     },
 }
 
-impl What {
-    /// The case that it is about, where it is about one.
+impl CustodyEvent {
+    /// The case that the event is about, if any.
     pub fn case_id(&self) -> Option<&str> {
         match self {
             Self::Case { case_id, .. } | Self::Deleted { case_id, .. } | Self::Opened { case_id, .. } => Some(case_id),
@@ -87,135 +87,152 @@ impl What {
         }
     }
 
-    /// The box hands over from `old` to `new`, behind the line with the hash `prev`.
-    pub fn key(old: &SigningKey, new: &PublicKey, prev: &str) -> Self {
+    /// A rotation from `old` to `new`, appended after the line with the hash `prev`.
+    pub fn rotation(old: &SigningKey, new: &PublicKey, prev: &str) -> Self {
         let public_key = new.to_string();
         Self::Key {
-            signature: old.sign(handing_over(&public_key, prev).as_bytes()).trim().into(),
+            signature: old.sign(rotation_message(&public_key, prev).as_bytes()).trim().into(),
             previous: old.public().to_string(),
             public_key,
         }
     }
 }
 
-/// What the old key signs: it binds the new key to its place in the chain.
-fn handing_over(public_key: &str, prev: &str) -> String {
+/// The text that the old key signs; it binds the new key to its position in the chain.
+fn rotation_message(public_key: &str, prev: &str) -> String {
     format!("gridwatch signs with {public_key} after {prev}")
 }
 
-impl Entry {
-    /// The line, without its end, and its hash.
+impl ChainEntry {
+    /// The line, without newline, and its hash.
     pub fn line(&self) -> (String, String) {
-        let line = serde_json::to_string(self).expect("text and numbers under string keys");
+        let line = serde_json::to_string(self).expect("a map of strings and numbers");
         let hash = sha256_hex(line.as_bytes());
         (line, hash)
     }
+
+    /// False for a rotation that the previous key did not sign.
+    fn has_valid_rotation(&self) -> bool {
+        let CustodyEvent::Key {
+            public_key,
+            previous,
+            signature,
+        } = &self.event
+        else {
+            return true;
+        };
+        let signed = rotation_message(public_key, &self.prev);
+        previous
+            .parse::<PublicKey>()
+            .is_ok_and(|key| key.verifies(signed.as_bytes(), signature))
+    }
 }
 
-/// A word on how long the chain was, signed by the box: that nothing was cut off its end.
+/// The end of the chain, signed by the box, to prove that no lines were cut off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Head {
-    /// Number of the last line.
+pub struct ChainHead {
+    /// Sequence number of the last line.
     pub seq: u64,
-    /// Its hash.
+    /// Hash of the last line.
     pub hash: String,
-    /// When this was said.
+    /// Time of the statement.
     pub at: Timestamp,
-    /// The box.
+    /// The id of the box.
     pub node_id: String,
-    /// What it signs with then.
+    /// The public key of the box at that time.
     pub public_key: String,
 }
 
-/// A part of a chain whose links hold.
+/// Consecutive lines of a chain, with valid links.
 #[derive(Debug)]
 pub struct Segment {
-    /// Each line and its hash.
-    pub entries: Vec<(Entry, String)>,
+    /// The lines, in order.
+    pub lines: Vec<ChainLine>,
 }
 
-/// What is wrong with a chain.
+/// A line of a segment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChainLine {
+    /// The parsed line.
+    pub entry: ChainEntry,
+    /// Hash of the line.
+    pub hash: String,
+}
+
+/// A fault of a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken {
-    /// The line, from 1.
+pub struct ChainFault {
+    /// Line number, from 1.
     pub line: usize,
-    /// What is wrong.
-    pub what: String,
+    /// The fault.
+    pub reason: String,
 }
 
 impl Segment {
-    /// Reads lines that follow each other, and checks every link between them and every change of key.
+    /// Parses consecutive lines and checks every link and every rotation of the key.
     ///
     /// # Errors
-    /// All that is wrong, by line.
-    pub fn read(text: &str) -> Result<Self, Vec<Broken>> {
-        let mut entries: Vec<(Entry, String)> = Vec::new();
-        let mut broken = Vec::new();
+    /// All faults, in the order of the lines.
+    pub fn read(text: &str) -> Result<Self, Vec<ChainFault>> {
+        let mut lines: Vec<ChainLine> = Vec::new();
+        let mut faults = Vec::new();
         for (i, line) in text.lines().enumerate() {
-            let mut tell = |what: String| broken.push(Broken { line: i + 1, what });
-            let entry: Entry = match serde_json::from_str(line) {
+            let mut fault = |reason: String| faults.push(ChainFault { line: i + 1, reason });
+            let entry: ChainEntry = match serde_json::from_str(line) {
                 Ok(entry) => entry,
                 Err(e) => {
-                    tell(format!("it is no entry of a chain: {e}"));
+                    fault(format!("not an entry of the chain: {e}"));
                     continue;
                 }
             };
-            if let Some((before, hash)) = entries.last() {
-                match entry.seq.checked_sub(before.seq) {
-                    Some(1) if entry.prev == *hash => {}
-                    Some(1) => tell(format!("it does not follow line {i}: one of the two was changed")),
-                    Some(0) => tell(format!("entry {} is there twice", entry.seq)),
-                    Some(missing) => tell(format!("{} entries before it are missing", missing - 1)),
-                    None => tell(format!("entry {} stands behind entry {}", entry.seq, before.seq)),
+            if let Some(before) = lines.last() {
+                match entry.seq.checked_sub(before.entry.seq) {
+                    Some(1) if entry.prev == before.hash => {}
+                    Some(1) => fault(format!("prev does not match line {i}: one of the two was changed")),
+                    Some(0) => fault(format!("entry {} occurs twice", entry.seq)),
+                    Some(missing) => fault(format!("{} entries are missing before it", missing - 1)),
+                    None => fault(format!("entry {} comes after entry {}", entry.seq, before.entry.seq)),
                 }
             } else if entry.seq == 0 && entry.prev != START {
-                tell("it is the first, and names one before".into());
+                fault("the first entry has a prev".into());
             }
-            if let What::Key {
-                public_key,
-                previous,
-                signature,
-            } = &entry.what
-            {
-                let signed = handing_over(public_key, &entry.prev);
-                let is_signed = previous
-                    .parse::<PublicKey>()
-                    .is_ok_and(|key| key.verifies(signed.as_bytes(), signature));
-                if !is_signed {
-                    tell("the key before did not hand over to this one".into());
-                }
+            if !entry.has_valid_rotation() {
+                fault("the rotation is not signed by the previous key".into());
             }
-            entries.push((entry, sha256_hex(line.as_bytes())));
-        }
-        if entries.is_empty() && broken.is_empty() {
-            broken.push(Broken {
-                line: 1,
-                what: "there is nothing in it".into(),
+            lines.push(ChainLine {
+                entry,
+                hash: sha256_hex(line.as_bytes()),
             });
         }
-        if broken.is_empty() {
-            Ok(Self { entries })
+        if lines.is_empty() && faults.is_empty() {
+            faults.push(ChainFault {
+                line: 1,
+                reason: "the chain is empty".into(),
+            });
+        }
+        if faults.is_empty() {
+            Ok(Self { lines })
         } else {
-            Err(broken)
+            Err(faults)
         }
     }
 
-    /// True where the box says that it deleted that file of the case.
+    /// True if the chain records the deletion of that file of the case.
     pub fn has_deleted(&self, case: &str, file: &str) -> bool {
-        self.entries.iter().any(|(entry, _)| match &entry.what {
-            What::Deleted { case_id, sha256, .. } => case_id == case && sha256.iter().any(|s| s == file),
+        self.lines.iter().any(|line| match &line.entry.event {
+            CustodyEvent::Deleted { case_id, sha256, .. } => case_id == case && sha256.iter().any(|s| s == file),
             _ => false,
         })
     }
 
-    /// The keys that the box signed with from the segment's first line on, given the last of them. Each was handed over to by
-    /// the one before.
+    /// The signing keys used since the first line of the segment, newest first, given the last one. Each was rotated into the one
+    /// before it in the list.
     pub fn keys(&self, last: &PublicKey) -> Vec<PublicKey> {
         let mut keys = vec![last.clone()];
-        for (entry, _) in self.entries.iter().rev() {
-            if let What::Key {
+        for line in self.lines.iter().rev() {
+            if let CustodyEvent::Key {
                 public_key, previous, ..
-            } = &entry.what
+            } = &line.entry.event
                 && keys.last().is_some_and(|k| k.to_string() == *public_key)
                 && let Ok(previous) = previous.parse()
             {

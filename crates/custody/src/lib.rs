@@ -1,14 +1,14 @@
-//! The chain of custody: what makes a case's evidence hold years later, before somebody who trusts nobody.
+//! Chain of custody: keeps the evidence of a case verifiable years later, by people who trust neither the box nor its maker.
 //!
 //! ```text
-//! keys       what the box signs with, what its originals are encrypted with: made at the first start, never shown
-//! signature  ed25519 (RFC 8032), as OpenSSL makes and checks it
-//! chain      one line for everything that was done with evidence, each with the hash of the line before
-//! vault      originals: the very bytes that a camera sent, encrypted at rest
-//! bundle     one case in a folder that anyone can check, and the check
+//! keys       the signing key and the key that encrypts originals, generated at the first start
+//! signature  Ed25519 (RFC 8032), compatible with OpenSSL
+//! chain      one line per event in the life of the evidence, each with the hash of the previous line
+//! vault      originals: the bytes that the camera sent, encrypted at rest
+//! bundle     one case as a folder that anyone can verify, and the verification
 //! ```
 //!
-//! Nothing here knows the database, a camera or a broker: `store` keeps the chain in the transaction of what it tells.
+//! This crate knows no database, camera or broker. `store` keeps the chain in its database.
 
 pub mod bundle;
 pub mod chain;

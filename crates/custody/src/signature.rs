@@ -1,4 +1,4 @@
-//! Ed25519 signatures (RFC 8032): of case records, and of model packages. OpenSSL makes and checks the same ones.
+//! Ed25519 signatures (RFC 8032) of case records and model packages, compatible with OpenSSL.
 
 use std::{fmt, str::FromStr};
 
@@ -8,7 +8,7 @@ use ring::{
     signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
 };
 
-/// The key that signatures are checked with: 32 bytes, written in base64 or hexadecimal.
+/// A public key, 32 bytes. Displayed in base64; parsed from base64 or hexadecimal.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey([u8; 32]);
 
@@ -28,22 +28,22 @@ impl FromStr for PublicKey {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wanted =
-            "an ed25519 public key is 32 bytes in base64 or hexadecimal, as `gridwatch model keygen` prints it";
-        let bytes = bytes(text).ok_or(wanted)?;
-        Ok(Self(bytes.try_into().map_err(|_| wanted)?))
+        let expected =
+            "expected an Ed25519 public key: 32 bytes in base64 or hexadecimal, as `gridwatch model keygen` prints it";
+        let bytes = bytes(text).ok_or(expected)?;
+        Ok(Self(bytes.try_into().map_err(|_| expected)?))
     }
 }
 
 impl PublicKey {
-    /// The key itself.
+    /// The raw key.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// True where `signature`, in base64 or hexadecimal, is this key's over `signed`.
+    /// True if `signature`, in base64 or hexadecimal, is a valid signature of `signed` by this key.
     pub fn verifies(&self, signed: &[u8], signature: &str) -> bool {
-        // What is no signature's form verifies nothing.
+        // A malformed signature becomes empty and does not verify.
         let signature = bytes(signature).unwrap_or_default();
         UnparsedPublicKey::new(&ED25519, self.0)
             .verify(signed, &signature)
@@ -51,10 +51,10 @@ impl PublicKey {
     }
 }
 
-/// Base64 or hexadecimal, whichever it is; white space at the ends and line ends within are passed over.
+/// Decodes base64 or hexadecimal; white space is ignored.
 fn bytes(text: &str) -> Option<Vec<u8>> {
     let text: String = text.split_ascii_whitespace().collect();
-    // 32 and 64 bytes have no base64 of these lengths.
+    // Base64 of 32 and 64 bytes has other lengths.
     if matches!(text.len(), 64 | 128) && text.bytes().all(|b| b.is_ascii_hexdigit()) {
         let pair = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).ok();
         return (0..text.len()).step_by(2).map(pair).collect();
@@ -62,10 +62,10 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
     BASE64.decode(text).ok()
 }
 
-/// What signs. Its text is a credential: it is never logged and has no `Debug`.
+/// A signing key. It is a credential: never logged, and without `Debug`.
 pub struct SigningKey(Ed25519KeyPair);
 
-/// An ed25519 key in PKCS#8 (RFC 8410, section 7) but for its 32 bytes.
+/// PKCS#8 encoding of an Ed25519 key (RFC 8410, section 7), without its 32 bytes.
 const PKCS8: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
@@ -73,59 +73,59 @@ const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const END: &str = "-----END PRIVATE KEY-----";
 
 impl SigningKey {
-    /// A new key: its text in PEM, as OpenSSL reads it, and itself.
+    /// Generates a key. Returns it in PEM, as OpenSSL reads it, and parsed.
     ///
     /// # Errors
-    /// Where the system gives no chance.
+    /// If the operating system provides no random numbers.
     pub fn generate() -> Result<(String, Self), String> {
         let mut seed = [0; 32];
-        let failed = || "the system gives no random numbers".to_owned();
+        let failed = || "no random numbers from the operating system".to_owned();
         SystemRandom::new().fill(&mut seed).map_err(|_| failed())?;
         let pem = format!("{BEGIN}\n{}\n{END}\n", BASE64.encode([&PKCS8[..], &seed].concat()));
         let key = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| failed())?;
         Ok((pem, Self(key)))
     }
 
-    /// Reads a key in PEM, ours or OpenSSL's (`openssl genpkey -algorithm ed25519`).
+    /// Parses a key in PEM, written by this program or by `openssl genpkey -algorithm ed25519`.
     ///
     /// # Errors
-    /// What is wrong with it; never any of it.
+    /// A description of the expected format, without the input.
     pub fn parse(pem: &str) -> Result<Self, String> {
-        let wanted = "no ed25519 key in PEM (PKCS#8), as `gridwatch model keygen` or `openssl genpkey -algorithm ed25519` writes it";
+        let expected = "expected an Ed25519 key in PEM (PKCS#8), as `gridwatch model keygen` or `openssl genpkey -algorithm ed25519` writes it";
         let body = pem.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END));
-        let body: String = body.ok_or(wanted)?.0.split_ascii_whitespace().collect();
-        let der = BASE64.decode(body).map_err(|_| wanted)?;
+        let body: String = body.ok_or(expected)?.0.split_ascii_whitespace().collect();
+        let der = BASE64.decode(body).map_err(|_| expected)?;
         Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der)
             .map(Self)
-            .map_err(|_| wanted.into())
+            .map_err(|_| expected.into())
     }
 
-    /// What signatures of this key are checked with.
+    /// The public key.
     pub fn public(&self) -> PublicKey {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(self.0.public_key().as_ref());
         PublicKey(bytes)
     }
 
-    /// The signature over `signed`, in base64 with a line's end.
+    /// Signs `signed`; returns the signature in base64 with a newline.
     pub fn sign(&self, signed: &[u8]) -> String {
         BASE64.encode(self.0.sign(signed).as_ref()) + "\n"
     }
 }
 
-const MEMBER: &str = ",\"signature\":\"";
+const SIGNATURE_MEMBER: &str = ",\"signature\":\"";
 
 impl SigningKey {
-    /// Puts the key's signature over a JSON object, byte for byte, into it as its last member.
+    /// Appends a signature over the bytes of a JSON object to that object, as its last member.
     pub fn seal(&self, object: &str) -> String {
         let open = object.strip_suffix('}').unwrap_or(object);
-        format!("{open}{MEMBER}{}\"}}", self.sign(object.as_bytes()).trim())
+        format!("{open}{SIGNATURE_MEMBER}{}\"}}", self.sign(object.as_bytes()).trim())
     }
 }
 
-/// Takes the signature out of what [`SigningKey::seal`] made: the object that was signed, and the signature. `None` where none is in it.
+/// Splits the result of [`SigningKey::seal`] into the signed object and the signature; `None` if it has no signature.
 pub fn unseal(sealed: &str) -> Option<(String, &str)> {
-    let (open, rest) = sealed.rsplit_once(MEMBER)?;
+    let (open, rest) = sealed.rsplit_once(SIGNATURE_MEMBER)?;
     let signature = rest.strip_suffix("\"}")?;
     Some((format!("{open}}}"), signature))
 }
@@ -140,7 +140,7 @@ mod tests {
     const SIGNATURE: &str = "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00";
 
     #[test]
-    fn it_is_the_standards_example() {
+    fn matches_the_test_vector_of_rfc_8032() {
         let public: PublicKey = PUBLIC.parse().unwrap();
         assert!(public.verifies(&[0x72], SIGNATURE));
         assert!(!public.verifies(&[0x73], SIGNATURE));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_reads_back_and_signs() {
+    fn a_generated_key_parses_and_signs() {
         let (pem, key) = SigningKey::generate().unwrap();
         let again = SigningKey::parse(&pem).unwrap();
         assert_eq!(again.public(), key.public());
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_carries_its_signature_last_and_comes_out_as_it_was() {
+    fn sealing_appends_the_signature_and_unsealing_restores_the_object() {
         let (_, key) = SigningKey::generate().unwrap();
         let object = r#"{"a":1,"b":"\"signature\""}"#;
         let sealed = key.seal(object);
@@ -176,10 +176,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_told_without_showing_it() {
+    fn errors_do_not_show_the_input() {
         for text in ["", "c2hvcnQ=", "hunter2", &PUBLIC[..62]] {
-            let told = text.parse::<PublicKey>().unwrap_err();
-            assert!(text.is_empty() || !told.contains(text), "{told}");
+            let message = text.parse::<PublicKey>().unwrap_err();
+            assert!(text.is_empty() || !message.contains(text), "{message}");
             assert!(SigningKey::parse(text).is_err());
         }
     }

@@ -1,4 +1,4 @@
-//! What is drawn into a picture, and what is cut out of it.
+//! Box outlines and the crop area of closeups.
 
 use image::{Rgb, RgbImage};
 
@@ -13,7 +13,7 @@ pub(super) struct Area {
     pub(super) height: u32,
 }
 
-/// `bbox` in whole pixels of a picture, clipped to it, at least one pixel each way.
+/// `bbox` in pixels, rounded outwards and clipped to the picture; at least one pixel wide and high.
 pub(super) fn area(picture: &RgbImage, bbox: BBox) -> Area {
     let (w, h) = (picture.width(), picture.height());
     let span = |a: f32, b: f32, size: u32| {
@@ -26,9 +26,9 @@ pub(super) fn area(picture: &RgbImage, bbox: BBox) -> Area {
     Area { x, y, width, height }
 }
 
-/// The box and as much around it: a clerk must see what the problem is and what it stands on. Never smaller than a
-/// quarter of the view each way, so that a bag at the far kerb still shows its kerb, and never narrower than it is high,
-/// so that a standing person shows what stands beside.
+/// The crop area of a closeup: twice the size of the box, so that a clerk can see the problem and where it is. At least
+/// a quarter of the view wide and high, so that a bag at the far kerb is shown with the kerb, and at least as wide as it is
+/// high, so that a standing person is shown with what is next to them.
 pub(super) fn surroundings(picture: &RgbImage, bbox: BBox) -> Area {
     let aspect = picture.height() as f32 / picture.width() as f32;
     let span = |a: f32, b: f32, least: f32| {
@@ -42,7 +42,7 @@ pub(super) fn surroundings(picture: &RgbImage, bbox: BBox) -> Area {
     area(picture, BBox { x1, y1, x2, y2 })
 }
 
-/// Draws the box: yellow inside black, seen on any ground, just outside the box so that it hides nothing.
+/// Outlines the box in yellow and black, visible on any background. Drawn outside the box so that nothing in it is hidden.
 pub(super) fn outline(picture: &mut RgbImage, bbox: BBox) {
     let thick = (picture.width() / 480).max(2);
     let inner = area(picture, bbox);
@@ -51,7 +51,7 @@ pub(super) fn outline(picture: &mut RgbImage, bbox: BBox) {
     }
 }
 
-/// A band of `thick` pixels around `area`, starting `distance` pixels outside it.
+/// Draws a band `thick` pixels wide around `area`, at a distance of `distance` pixels.
 fn frame(picture: &mut RgbImage, area: Area, distance: u32, thick: u32, colour: Rgb<u8>) {
     let (w, h) = (i64::from(picture.width()), i64::from(picture.height()));
     let (d, t) = (i64::from(distance), i64::from(thick));
@@ -78,7 +78,7 @@ mod tests {
     };
 
     #[test]
-    fn the_outline_hides_nothing_of_the_box() {
+    fn outline_is_drawn_outside_the_box() {
         let mut picture = RgbImage::from_pixel(480, 480, Rgb([9, 9, 9]));
         outline(&mut picture, BOX);
         let a = area(&picture, BOX);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_box_at_the_rim_is_outlined_and_cut_without_leaving_the_picture() {
+    fn box_at_the_edge_is_outlined_and_cropped_within_the_picture() {
         let mut picture = RgbImage::new(100, 50);
         for bbox in [
             BBox {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn surroundings_hold_the_box() {
+    fn surroundings_contain_the_box() {
         let picture = RgbImage::new(1000, 1000);
         let a = surroundings(&picture, BOX);
         assert!(a.x <= 250 && a.x + a.width >= 500);

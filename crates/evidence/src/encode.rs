@@ -1,5 +1,5 @@
-//! JPEG of a bounded size: a broker, a radio link and a clerk's browser all have a limit, and a street with leaves and paving
-//! takes several times the bytes of a wall.
+//! JPEG encoding with a size limit, for brokers and slow links. Foliage and paving take several times the bytes of a wall
+//! at the same quality.
 
 use image::{
     ExtendedColorType, ImageEncoder, ImageError, RgbImage,
@@ -7,13 +7,13 @@ use image::{
     imageops::{FilterType, resize},
 };
 
-/// Below this print on bags and signs is gone: fewer pixels show more than worse ones.
-const LEAST_QUALITY: u8 = 60;
+/// Below this quality, print on bags and signs becomes illegible; fewer pixels keep more detail.
+const MIN_QUALITY: u8 = 60;
 const QUALITY_STEP: u8 = 7;
-/// How much smaller a picture becomes each time, in each direction, that the least quality is still too large.
+/// Factor per step by which width and height shrink once the least quality is reached.
 const SHRINK: f64 = 0.85;
 
-/// A picture as it leaves the box.
+/// An encoded picture.
 #[derive(Debug)]
 pub(super) struct Encoded {
     pub(super) jpeg: Vec<u8>,
@@ -21,22 +21,22 @@ pub(super) struct Encoded {
     pub(super) height: u32,
 }
 
-/// `picture` as JPEG in at most `most` bytes: with `quality`, else with less of it, down to 60, else with fewer pixels. The same
-/// picture gives the same bytes. A picture that is one pixel is not made smaller.
-pub(super) fn bounded(picture: &RgbImage, quality: u8, most: usize) -> Result<Encoded, ImageError> {
+/// Encodes `picture` as JPEG of at most `max_bytes`: first at `quality`, then at lower quality down to [`MIN_QUALITY`], then
+/// at lower resolution, down to one pixel. Deterministic.
+pub(super) fn bounded(picture: &RgbImage, quality: u8, max_bytes: usize) -> Result<Encoded, ImageError> {
     let mut quality = quality;
     let mut jpeg = encode(picture, quality)?;
-    while jpeg.len() > most && quality > LEAST_QUALITY {
-        quality = quality.saturating_sub(QUALITY_STEP).max(LEAST_QUALITY);
+    while jpeg.len() > max_bytes && quality > MIN_QUALITY {
+        quality = quality.saturating_sub(QUALITY_STEP).max(MIN_QUALITY);
         jpeg = encode(picture, quality)?;
     }
     let (mut width, mut height) = picture.dimensions();
     let mut scale = 1.0;
-    while jpeg.len() > most && (width, height) != (1, 1) {
+    while jpeg.len() > max_bytes && (width, height) != (1, 1) {
         scale *= SHRINK;
         let of = |size: u32| ((f64::from(size) * scale).round() as u32).max(1);
         (width, height) = (of(picture.width()), of(picture.height()));
-        // From the whole picture each time: scaling what was scaled blurs it.
+        // Always scaled from the full picture, since repeated scaling blurs.
         jpeg = encode(&resize(picture, width, height, FilterType::Triangle), quality)?;
     }
     Ok(Encoded { jpeg, width, height })
@@ -57,7 +57,7 @@ fn encode(picture: &RgbImage, quality: u8) -> Result<Vec<u8>, ImageError> {
 mod tests {
     use super::*;
 
-    /// Nothing is harder to compress, and it is the same each time.
+    /// Reproducible noise, the worst case for compression.
     fn noise(width: u32, height: u32) -> RgbImage {
         let mut chance = fastrand::Rng::with_seed(7);
         RgbImage::from_fn(width, height, |_, _| {
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_keeps_its_quality_and_its_pixels() {
+    fn picture_within_the_limit_keeps_quality_and_resolution() {
         let picture = noise(320, 180);
         let whole = encode(&picture, 88).unwrap();
         let encoded = bounded(&picture, 88, whole.len()).unwrap();
@@ -74,28 +74,28 @@ mod tests {
     }
 
     #[test]
-    fn quality_goes_before_pixels() {
+    fn quality_is_lowered_before_resolution() {
         let picture = noise(320, 180);
         let (best, least) = (
             encode(&picture, 88).unwrap().len(),
-            encode(&picture, LEAST_QUALITY).unwrap().len(),
+            encode(&picture, MIN_QUALITY).unwrap().len(),
         );
-        for most in [best - 1, (best + least) / 2, least] {
-            let encoded = bounded(&picture, 88, most).unwrap();
-            assert!(encoded.jpeg.len() <= most, "{} of {most}", encoded.jpeg.len());
+        for limit in [best - 1, (best + least) / 2, least] {
+            let encoded = bounded(&picture, 88, limit).unwrap();
+            assert!(encoded.jpeg.len() <= limit, "{} of {limit}", encoded.jpeg.len());
             assert_eq!((encoded.width, encoded.height), (320, 180));
         }
     }
 
     #[test]
-    fn a_picture_that_no_quality_makes_small_enough_loses_pixels_and_keeps_its_shape() {
+    fn resolution_is_lowered_at_min_quality_and_the_aspect_ratio_is_kept() {
         let picture = noise(640, 360);
-        let least = encode(&picture, LEAST_QUALITY).unwrap().len();
-        for most in [least - 1, least / 3, 20_000] {
-            let encoded = bounded(&picture, 88, most).unwrap();
-            assert!(encoded.jpeg.len() <= most, "{} of {most}", encoded.jpeg.len());
-            // Not a step too far; noise that is scaled is smooth, and smaller by more than its pixels.
-            assert!(encoded.jpeg.len() * 4 > most, "{} of {most}", encoded.jpeg.len());
+        let least = encode(&picture, MIN_QUALITY).unwrap().len();
+        for limit in [least - 1, least / 3, 20_000] {
+            let encoded = bounded(&picture, 88, limit).unwrap();
+            assert!(encoded.jpeg.len() <= limit, "{} of {limit}", encoded.jpeg.len());
+            // Not smaller than necessary. Scaled noise is smooth and shrinks by more than its pixel count.
+            assert!(encoded.jpeg.len() * 4 > limit, "{} of {limit}", encoded.jpeg.len());
             let decoded = image::load_from_memory(&encoded.jpeg).unwrap();
             assert_eq!((decoded.width(), decoded.height()), (encoded.width, encoded.height));
             assert!(encoded.width < 640);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_picture_gives_the_same_bytes() {
+    fn encoding_is_deterministic() {
         let picture = noise(400, 300);
         assert_eq!(
             bounded(&picture, 95, 15_000).unwrap().jpeg,
@@ -113,13 +113,13 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_nothing_meets_ends_at_one_pixel() {
+    fn unreachable_limit_ends_at_one_pixel() {
         let encoded = bounded(&noise(64, 48), 88, 1).unwrap();
         assert_eq!((encoded.width, encoded.height), (1, 1));
     }
 
     #[test]
-    fn a_quality_below_the_least_is_left_as_it_is() {
+    fn requested_quality_below_the_minimum_is_kept() {
         let picture = noise(320, 180);
         assert_eq!(
             bounded(&picture, 50, usize::MAX).unwrap().jpeg,

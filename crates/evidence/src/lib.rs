@@ -1,7 +1,7 @@
-//! The pictures of a case: made from the very frames that were judged, masked, hashed.
+//! Makes the evidence pictures of a case from the frames that the models judged: masked, encoded and hashed.
 //!
-//! Everything here is a function of its arguments; decoding, files and the database belong to others. A case is filed
-//! with all of its pictures or not at all, so the first failure fails the whole.
+//! Pure functions: no decoding of video, no files, no database. A case is filed with all of its pictures or not at all, so
+//! the first failure fails the whole set.
 
 mod draw;
 mod encode;
@@ -21,17 +21,17 @@ use gridwatch_frame::{Frame, FrameError};
 /// What a picture shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Where: the whole view.
+    /// The whole view.
     Scene,
-    /// What: the problem and its surroundings, at the camera's own resolution.
+    /// The problem and its surroundings, at the camera's resolution.
     Closeup,
-    /// The whole view with the problem boxed.
+    /// The whole view with a box around the problem.
     Overlay,
-    /// The whole view when it was looked at again.
+    /// The whole view at the verification.
     After,
 }
 
-/// One finished picture.
+/// An encoded evidence picture.
 #[derive(Debug, Clone)]
 pub struct EvidencePicture {
     /// What it shows.
@@ -40,74 +40,78 @@ pub struct EvidencePicture {
     pub jpeg: Vec<u8>,
     /// SHA-256 of `jpeg`, 64 lower-case hex digits.
     pub sha256: String,
-    /// Pixels across.
+    /// Width in pixels.
     pub width: u32,
-    /// Pixels down.
+    /// Height in pixels.
     pub height: u32,
-    /// When the frame arrived at the box.
+    /// Arrival time of the frame.
     pub captured_at: Timestamp,
-    /// SHA-256 of what it was made from: of the scene for a closeup or an overlay, of the original for a scene.
+    /// SHA-256 of its source: of the scene for a closeup or an overlay, of the original for a scene.
     pub derived_from: Option<String>,
-    /// True where faces or persons were looked for and what was found was masked.
+    /// True if a model looked for faces or persons in the frame and every region found was masked.
     pub masked: bool,
 }
 
-/// A judged frame and what was found in it.
+/// A judged frame with its detections.
 #[derive(Debug)]
 pub struct Shot<'a> {
     /// The frame.
     pub frame: &'a Frame,
-    /// The problem in it.
+    /// The box of the problem.
     pub bbox: BBox,
-    /// Everything the models found in it: masking needs the persons and vehicles.
+    /// All detections in the frame; persons, faces and vehicles are masked.
     pub detections: &'a [Detection],
 }
 
-/// How pictures are made.
+/// How pictures are masked and encoded.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// 50..=100; less where a picture would become too large.
+    /// JPEG quality, 50..=100. Lowered for pictures above `max_bytes`.
     pub jpeg_quality: u8,
-    /// Most bytes of one picture: quality goes first, down to 60, then pixels.
+    /// Size limit of one picture in bytes. Quality is lowered first, to no less than 60, then the resolution.
     pub max_bytes: usize,
-    /// Least time between the two looks.
+    /// Least time between the first and the confirming look.
     pub min_interval: Duration,
-    /// Mask heads and plate regions.
+    /// Mask heads and licence plates.
     pub mask: bool,
-    /// Whether any model that looked knows persons or faces; without one nothing can be called masked.
+    /// A model that detects persons or faces looked at the frame. Otherwise no picture counts as masked.
     pub finds_persons: bool,
-    /// Areas of the view that never leave the box.
+    /// Privacy zones: polygons that are blackened.
     pub privacy: Vec<Vec<Point>>,
 }
 
-/// Makes the pictures of a look that was taken again, at the place that `shot.bbox` is: the whole view `after`, and its `closeup`.
+/// Makes the pictures of a verification look: the whole view and a closeup of `shot.bbox`.
 ///
 /// # Errors
-/// When the picture cannot be read or encoded.
-pub fn after(shot: &Shot<'_>, settings: &Settings) -> Result<Vec<EvidencePicture>, EvidenceError> {
+/// The frame is invalid or cannot be encoded.
+pub fn verification_pictures(shot: &Shot<'_>, settings: &Settings) -> Result<Vec<EvidencePicture>, EvidenceError> {
     let (picture, encoder) = masked(shot, settings)?;
     let whole = encoder.encode(Role::After, &picture, None)?;
-    let closeup = encoder.encode(Role::Closeup, &around(&picture, shot.bbox), Some(whole.sha256.clone()))?;
+    let closeup = encoder.encode(
+        Role::Closeup,
+        &crop_around(&picture, shot.bbox),
+        Some(whole.sha256.clone()),
+    )?;
     Ok(vec![whole, closeup])
 }
 
-/// A picture as it would leave the box.
+/// A picture as it would be sent, for checking the masks.
 #[derive(Debug)]
 pub struct Preview {
-    /// It.
+    /// The picture.
     pub picture: EvidencePicture,
-    /// What was made unreadable in it, as fractions of the picture; a part may lie outside. Privacy zones are not among them.
+    /// The masked regions as fractions of the picture; they may extend beyond it. Without privacy zones.
     pub regions: Vec<BBox>,
-    /// Width and height of the frame, which has more pixels than the picture where that would have been too large.
+    /// Width and height of the frame in pixels; the picture may have fewer because of the size limit.
     pub size: (u32, u32),
 }
 
-/// Makes a whole picture as it would leave the box, by what was found in it.
+/// Masks and encodes a whole frame as it would be sent.
 ///
 /// # Errors
-/// When the picture cannot be read or encoded.
+/// The frame is invalid or cannot be encoded.
 pub fn preview(frame: &Frame, detections: &[Detection], settings: &Settings) -> Result<Preview, EvidenceError> {
-    let nowhere = BBox {
+    let no_problem = BBox {
         x1: 0.0,
         y1: 0.0,
         x2: 0.0,
@@ -115,7 +119,7 @@ pub fn preview(frame: &Frame, detections: &[Detection], settings: &Settings) -> 
     };
     let shot = Shot {
         frame,
-        bbox: nowhere,
+        bbox: no_problem,
         detections,
     };
     let (picture, encoder) = masked(&shot, settings)?;
@@ -130,11 +134,11 @@ pub fn preview(frame: &Frame, detections: &[Detection], settings: &Settings) -> 
     })
 }
 
-/// A frame as PNG: the original of a source that gives decoded pictures.
+/// Encodes a frame as PNG, as the original of a source that delivers decoded frames.
 ///
 /// # Errors
-/// When the frame is broken or cannot be encoded.
-pub fn lossless(frame: &Frame) -> Result<Vec<u8>, EvidenceError> {
+/// The frame is invalid or cannot be encoded.
+pub fn encode_png(frame: &Frame) -> Result<Vec<u8>, EvidenceError> {
     let at = frame.captured_at;
     let picture = frame.to_rgb().map_err(|source| EvidenceError::Frame { at, source })?;
     let mut png = Vec::new();
@@ -148,41 +152,41 @@ pub fn lossless(frame: &Frame) -> Result<Vec<u8>, EvidenceError> {
     Ok(png)
 }
 
-/// Why a picture could not be made.
+/// Why the pictures could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum EvidenceError {
-    /// The two looks are too near to each other to show that the thing stayed.
-    #[error("the confirming picture ({confirmed}) is less than {least:?} later than the first ({first})")]
+    /// The two looks are too close in time to prove that the problem persisted.
+    #[error("the confirming look ({confirmed}) is less than {min_interval:?} after the first ({first})")]
     TooClose {
-        /// First look.
+        /// Time of the first look.
         first: Timestamp,
-        /// Confirming look.
+        /// Time of the confirming look.
         confirmed: Timestamp,
         /// Least time between them.
-        least: Duration,
+        min_interval: Duration,
     },
-    /// The frame is broken.
-    #[error("the picture of {at} cannot be read: {source}")]
+    /// The frame is invalid.
+    #[error("invalid frame of {at}: {source}")]
     Frame {
-        /// Of which look.
+        /// Arrival time of the frame.
         at: Timestamp,
-        /// What is wrong with it.
+        /// The fault.
         source: FrameError,
     },
-    /// The encoder refused.
-    #[error("the {role:?} picture of {at} could not be encoded: {source}")]
+    /// The encoder failed.
+    #[error("cannot encode the {role:?} picture of {at}: {source}")]
     Encode {
-        /// Which.
+        /// What the picture shows.
         role: Role,
-        /// Of which look.
+        /// Arrival time of the frame.
         at: Timestamp,
-        /// What the encoder said.
+        /// The error of the encoder.
         source: image::ImageError,
     },
 }
 
 impl EvidenceError {
-    /// What it means.
+    /// How the caller should handle the error.
     pub fn class(&self) -> Class {
         match self {
             Self::Encode { .. } => Class::Bug,
@@ -191,11 +195,11 @@ impl EvidenceError {
     }
 }
 
-/// Makes a case's pictures: `scene` and `overlay` of both looks, and a `closeup` of the confirming one.
+/// Makes the pictures of a case: scene and overlay of both looks, and a closeup of the confirming look.
 ///
 /// # Errors
-/// When the looks are not in order or a picture cannot be encoded.
-pub fn make(
+/// [`EvidenceError::TooClose`] if the looks are too close or in the wrong order; an invalid frame; a failed encoding.
+pub fn case_pictures(
     first: &Shot<'_>,
     confirming: &Shot<'_>,
     settings: &Settings,
@@ -206,26 +210,27 @@ pub fn make(
         return Err(EvidenceError::TooClose {
             first: t1,
             confirmed: t2,
-            least: settings.min_interval,
+            min_interval: settings.min_interval,
         });
     }
     let mut pictures = Vec::with_capacity(5);
-    look(first, settings, false, &mut pictures)?;
-    look(confirming, settings, true, &mut pictures)?;
+    add_look(first, settings, false, &mut pictures)?;
+    add_look(confirming, settings, true, &mut pictures)?;
     Ok(pictures)
 }
 
-fn look(
+/// Adds the pictures of one look to `out`.
+fn add_look(
     shot: &Shot<'_>,
     settings: &Settings,
-    closeup: bool,
+    with_closeup: bool,
     out: &mut Vec<EvidencePicture>,
 ) -> Result<(), EvidenceError> {
     let (mut picture, encoder) = masked(shot, settings)?;
     let scene = encoder.encode(Role::Scene, &picture, None)?;
     let original = Some(scene.sha256.clone());
-    if closeup {
-        out.push(encoder.encode(Role::Closeup, &around(&picture, shot.bbox), original.clone())?);
+    if with_closeup {
+        out.push(encoder.encode(Role::Closeup, &crop_around(&picture, shot.bbox), original.clone())?);
     }
     draw::outline(&mut picture, shot.bbox);
     let overlay = encoder.encode(Role::Overlay, &picture, original)?;
@@ -234,15 +239,15 @@ fn look(
     Ok(())
 }
 
-/// What is alike in all pictures of one look.
-struct Encoder<'a> {
+/// Encodes the pictures of one look.
+struct PictureEncoder<'a> {
     at: Timestamp,
     masked: bool,
     settings: &'a Settings,
 }
 
-/// The picture of a look without what must not be shown, and who encodes what is made of it.
-fn masked<'a>(shot: &Shot<'_>, settings: &'a Settings) -> Result<(RgbImage, Encoder<'a>), EvidenceError> {
+/// The masked picture of a frame, and the encoder for everything made from it.
+fn masked<'a>(shot: &Shot<'_>, settings: &'a Settings) -> Result<(RgbImage, PictureEncoder<'a>), EvidenceError> {
     let at = shot.frame.captured_at;
     let mut picture = shot
         .frame
@@ -255,16 +260,16 @@ fn masked<'a>(shot: &Shot<'_>, settings: &'a Settings) -> Result<(RgbImage, Enco
     for polygon in &settings.privacy {
         mask::polygon(&mut picture, polygon);
     }
-    Ok((picture, Encoder { at, masked, settings }))
+    Ok((picture, PictureEncoder { at, masked, settings }))
 }
 
-/// What lies around a box, at the picture's own resolution.
-fn around(picture: &RgbImage, bbox: BBox) -> RgbImage {
+/// Crops the box and its surroundings at full resolution.
+fn crop_around(picture: &RgbImage, bbox: BBox) -> RgbImage {
     let area = draw::surroundings(picture, bbox);
     image::imageops::crop_imm(picture, area.x, area.y, area.width, area.height).to_image()
 }
 
-impl Encoder<'_> {
+impl PictureEncoder<'_> {
     fn encode(
         &self,
         role: Role,
@@ -320,14 +325,14 @@ mod tests {
     };
 
     #[test]
-    fn a_case_has_both_scenes_both_overlays_and_a_closeup_that_name_their_originals() {
+    fn case_has_scene_and_overlay_of_both_looks_and_a_closeup_linked_to_their_sources() {
         let (a, b) = (frame(100), frame(160));
         let shot = |frame| Shot {
             frame,
             bbox: BOX,
             detections: &[],
         };
-        let pictures = make(&shot(&a), &shot(&b), &settings()).unwrap();
+        let pictures = case_pictures(&shot(&a), &shot(&b), &settings()).unwrap();
 
         let roles: Vec<_> = pictures.iter().map(|p| (p.role, p.captured_at.as_second())).collect();
         assert_eq!(
@@ -351,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_less_than_ten_seconds_apart_or_in_the_wrong_order_are_no_evidence() {
+    fn looks_too_close_or_in_the_wrong_order_are_rejected() {
         let frames = [frame(100), frame(109), frame(110)];
         let [a, b, c] = [0, 1, 2].map(|i| Shot {
             frame: &frames[i],
@@ -360,25 +365,26 @@ mod tests {
         });
         for (first, confirming) in [(&a, &a), (&a, &b), (&c, &a)] {
             assert!(matches!(
-                make(first, confirming, &settings()),
+                case_pictures(first, confirming, &settings()),
                 Err(EvidenceError::TooClose { .. })
             ));
         }
-        assert!(make(&a, &c, &settings()).is_ok());
+        assert!(case_pictures(&a, &c, &settings()).is_ok());
     }
 
     #[test]
-    fn what_no_model_looks_for_is_not_called_masked() {
+    fn pictures_do_not_count_as_masked_without_a_person_detector() {
         let (a, b) = (frame(100), frame(160));
         let shot = |frame| Shot {
             frame,
             bbox: BOX,
             detections: &[],
         };
-        let blind = Settings {
+        let no_person_detector = Settings {
             finds_persons: false,
             ..settings()
         };
-        assert!(make(&shot(&a), &shot(&b), &blind).unwrap().iter().all(|p| !p.masked));
+        let pictures = case_pictures(&shot(&a), &shot(&b), &no_person_detector).unwrap();
+        assert!(pictures.iter().all(|p| !p.masked));
     }
 }

@@ -1,39 +1,39 @@
-//! Makes faces and plates unreadable, by the regions in which they must lie.
+//! Masks faces and licence plates.
 //!
-//! Faces that were found, the top of every person box and the lower part of every vehicle box are replaced by a coarse mosaic. No face
-//! is compared and no plate is read. The persons' boxes cover faces too small for any face detector; what no model finds is
-//! missed, which is why a picture is called masked only where one that knows faces or persons looked at it. How much is missed is
-//! measured: docs/evidence.md.
+//! Detected faces, the top of every person box and the lower part of every vehicle box are pixelated. No face is recognised
+//! and no plate is read. The person boxes cover faces that are too small for a face detector. What no model detects is
+//! missed, so a picture counts as masked only if a model for faces or persons looked at it. Miss rates: docs/evidence.md.
 
 use image::{Rgb, RgbImage};
 
 use super::draw::{Area, area};
 use gridwatch_engine::{BBox, Detection, Label, Point};
 
-/// Masked from this score up: well below any rule's, since a mask too many costs little and a face shown costs much.
+/// Least score of a detection to be masked. Far below the scores of the rules: an unnecessary mask costs little, a visible
+/// face costs much.
 const MASK_SCORE: f32 = 0.15;
 
-/// Cells across the shorter side of a face's mosaic. A face of 4 × 4 cells cannot be recognised by a person or a matcher.
+/// Mosaic cells across the shorter side of a face. With 4 × 4 cells neither a person nor a face matcher recognises it.
 const FACE_CELLS: u32 = 4;
 
-/// Cells across a vehicle. Its plate is a quarter of it, a third at most: some five cells for seven characters cannot be read, and what
-/// lies beside the vehicle still shows.
+/// Mosaic cells across a vehicle. A plate takes a quarter to a third of the width, so its seven characters share about five
+/// cells and cannot be read, while the outline of the vehicle remains.
 const VEHICLE_CELLS: u32 = 16;
 
-/// Pixels of a cell, at least.
-const LEAST_CELL: u32 = 8;
+/// Least size of a mosaic cell in pixels.
+const MIN_CELL: u32 = 8;
 
-/// A face this large (of the picture's area) stands before the camera, and then it is sure: house fronts are taken for faces at scores
-/// around 0.3 (models/yunet_n/CARD.md), and a mosaic over a house front hides what the case is about.
+/// A face above this share of the picture's area is close to the camera and scores high. Low scores at this size are house
+/// fronts taken for faces at about 0.3 (models/yunet_n/CARD.md), and masking one would hide what the case is about.
 const LARGE_FACE: f64 = 0.02;
 const LARGE_FACE_SCORE: f32 = 0.6;
 
-/// As with faces: a vehicle this large stands before the camera, and then it is sure (0.6 and more in docs/evidence.md's pictures); what is
-/// less sure was a bin or a heap, which is what the case is about.
+/// Likewise for vehicles: real ones of this size score 0.6 and more in the pictures of docs/evidence.md, and lower scores
+/// were bins and heaps of garbage.
 const LARGE_VEHICLE: f64 = 0.2;
 const LARGE_VEHICLE_SCORE: f32 = 0.4;
 
-/// True of what this module masks a part of: a model that does not find it leaves it to be seen.
+/// True for labels of objects that are masked, wholly or in part.
 pub fn is_masked(label: &Label) -> bool {
     matches!(
         label.as_str(),
@@ -41,15 +41,15 @@ pub fn is_masked(label: &Label) -> bool {
     )
 }
 
-/// A part of the picture that is made unreadable.
+/// A region of the picture to be masked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Region {
-    /// As fractions of the picture; a part of it may lie outside.
+    /// As fractions of the picture; may extend beyond it.
     pub(super) bbox: BBox,
     is_vehicle: bool,
 }
 
-/// Where faces, heads and plates lie or must lie by what was found.
+/// The regions of faces, heads and plates, derived from the detections.
 pub(super) fn regions(detections: &[Detection]) -> Vec<Region> {
     detections.iter().filter_map(region).collect()
 }
@@ -61,7 +61,7 @@ fn region(d: &Detection) -> Option<Region> {
     let (w, h) = (d.bbox.x2 - d.bbox.x1, d.bbox.y2 - d.bbox.y1);
     let (bbox, is_vehicle) = match d.label.as_str() {
         "face" if d.bbox.area() > LARGE_FACE && d.score < LARGE_FACE_SCORE => return None,
-        // With its hair and chin.
+        // Including hair and chin.
         "face" => {
             let around = BBox {
                 x1: d.bbox.x1 - w * 0.15,
@@ -71,7 +71,7 @@ fn region(d: &Detection) -> Option<Region> {
             };
             (around, false)
         }
-        // A head is about an eighth of a standing body and a third of a sitting or cut-off one.
+        // The head is about an eighth of a standing person and a third of a sitting or cropped one.
         "person" => {
             let top = BBox {
                 y1: d.bbox.y1 - h * 0.03,
@@ -83,7 +83,8 @@ fn region(d: &Detection) -> Option<Region> {
         "car" | "truck" | "bus" | "motorcycle" if d.bbox.area() > LARGE_VEHICLE && d.score < LARGE_VEHICLE_SCORE => {
             return None;
         }
-        // Its whole width: seen at an angle, or cut off by the picture's edge, a vehicle has its plate at the side of its box.
+        // The full width: on a vehicle seen at an angle or cropped by the picture's edge, the plate is at the side of the
+        // box.
         "car" | "truck" | "bus" | "motorcycle" => {
             let lower = BBox {
                 y1: d.bbox.y1 + h * 0.4,
@@ -96,7 +97,7 @@ fn region(d: &Detection) -> Option<Region> {
     Some(Region { bbox, is_vehicle })
 }
 
-/// Makes regions of the picture unreadable.
+/// Pixelates regions of the picture.
 pub(super) fn mosaics(picture: &mut RgbImage, regions: &[Region]) {
     for region in regions {
         let place = area(picture, region.bbox);
@@ -104,11 +105,11 @@ pub(super) fn mosaics(picture: &mut RgbImage, regions: &[Region]) {
             true => place.width / VEHICLE_CELLS,
             false => place.width.min(place.height) / FACE_CELLS,
         };
-        mosaic(picture, place, cell.max(LEAST_CELL));
+        mosaic(picture, place, cell.max(MIN_CELL));
     }
 }
 
-/// Blackens an area drawn by the operator.
+/// Blackens a polygon (a privacy zone). Corners are fractions of the picture.
 pub(super) fn polygon(picture: &mut RgbImage, corners: &[Point]) {
     let (w, h) = (f64::from(picture.width()), f64::from(picture.height()));
     for y in 0..picture.height() {
@@ -123,7 +124,7 @@ pub(super) fn polygon(picture: &mut RgbImage, corners: &[Point]) {
     }
 }
 
-/// Where a horizontal line lies inside a polygon (even-odd rule), as pairs of x.
+/// The intervals in x where the horizontal line at `y` is inside the polygon (even-odd rule).
 fn spans(corners: &[Point], y: f64) -> impl Iterator<Item = (f64, f64)> {
     let mut crossings: Vec<f64> = corners
         .iter()
@@ -136,7 +137,7 @@ fn spans(corners: &[Point], y: f64) -> impl Iterator<Item = (f64, f64)> {
     pairs.into_iter()
 }
 
-/// Replaces `region` by cells of its own mean colours, `cell` pixels wide and high.
+/// Replaces `region` by square cells of their mean colour; `cell` is the side in pixels.
 fn mosaic(picture: &mut RgbImage, region: Area, cell: u32) {
     for top in (0..region.height).step_by(cell as usize) {
         for left in (0..region.width).step_by(cell as usize) {
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_persons_head_is_masked_and_the_goods_at_the_feet_are_not() {
+    fn head_of_a_person_is_masked_and_goods_at_the_feet_are_not() {
         let mut picture = chequered();
         let person = Detection {
             label: "person".into(),
@@ -188,7 +189,7 @@ mod tests {
             },
             appearance: None,
             number: None,
-            closer: None,
+            second_look: None,
         };
         mosaics(&mut picture, &regions(&[person]));
         assert!(
@@ -219,8 +220,8 @@ mod tests {
     }
 
     #[test]
-    fn a_plate_at_the_side_of_a_vehicle_is_no_text_any_more_and_the_roof_is_as_it_was() {
-        // A plate of seven characters, each a bar and a gap as wide, over a quarter of a car that fills the picture.
+    fn plate_at_the_side_of_a_vehicle_is_unreadable_and_the_roof_unchanged() {
+        // A plate of seven characters, each a bar and a gap of equal width, on a quarter of a car that fills the picture.
         let bars = |x: u32| if ((x - 300) / 7).is_multiple_of(2) { 255 } else { 0 };
         let mut picture = RgbImage::from_fn(400, 200, |x, y| match (x, y) {
             (300..398, 130..155) => Rgb([bars(x); 3]),
@@ -238,13 +239,16 @@ mod tests {
             },
             appearance: None,
             number: None,
-            closer: None,
+            second_look: None,
         };
         let doubtful = Detection {
             score: 0.3,
             ..car.clone()
         };
-        assert!(regions(&[doubtful]).is_empty(), "a bin that fills the picture");
+        assert!(
+            regions(&[doubtful]).is_empty(),
+            "a low score at this size is not a vehicle"
+        );
         mosaics(&mut picture, &regions(&[car]));
         let levels: std::collections::BTreeSet<u8> = (300..398).map(|x| picture.get_pixel(x, 140).0[0]).collect();
         assert!(levels.len() <= 5, "{levels:?}");
@@ -252,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_privacy_zone_is_black_and_its_outside_untouched() {
+    fn privacy_zone_is_black_and_the_rest_unchanged() {
         let mut picture = chequered();
         let p = |x, y| Point { x, y };
         polygon(&mut picture, &[p(0.5, 0.5), p(1.0, 0.5), p(1.0, 1.0), p(0.5, 1.0)]);
@@ -283,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_box_half_outside_the_picture_is_masked_without_a_panic() {
+    fn box_partly_outside_the_picture_is_masked() {
         let mut picture = chequered();
         for bbox in [
             BBox {
@@ -308,7 +312,7 @@ mod tests {
                         bbox,
                         appearance: None,
                         number: None,
-                        closer: None,
+                        second_look: None,
                     }]),
                 );
             }

@@ -1,20 +1,21 @@
-//! What a thing in a picture looks like, for the engine to follow it by.
+//! Colour descriptor of a detection, by which the engine tracks it.
 
 use super::{Frame, Layout};
 use gridwatch_engine::{Appearance, BBox};
 
-/// Samples a quarter is measured by, each way: 64 of them average noise away, and a picture of a hundred boxes costs nothing.
+/// Samples per quarter, across and down. 64 samples average the noise out, and the cost stays negligible for a hundred
+/// boxes.
 const SAMPLES: usize = 8;
 
 impl Frame {
-    /// Mean luma and chroma of the four quarters of `bbox`; `None` where no part of it lies in the picture. The frame must be
+    /// Mean luma and chroma of the four quarters of `bbox`; `None` if it lies outside the frame. The frame must be
     /// [valid](Self::validate).
     pub fn appearance(&self, bbox: &BBox) -> Option<Appearance> {
         let bbox = bbox.within_picture()?;
         let (w, h) = (self.width as usize, self.height as usize);
         let k = self.coefficients();
         let pixel = |from: f32, to: f32, step: usize, size: usize| {
-            // The middles of 16 equal parts.
+            // The centres of 16 equal parts.
             let at = from + (to - from) * (step as f32 + 0.5) / (2 * SAMPLES) as f32;
             ((at * size as f32) as usize).min(size - 1)
         };
@@ -59,9 +60,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_quarter_has_its_colour() {
+    fn appearance_is_the_mean_colour_of_each_quarter() {
         let colours = [[200, 30, 30], [30, 200, 30], [30, 30, 200], [128, 128, 128]];
-        // A border of another colour, which is none of the box.
+        // The white border lies outside the box.
         let picture = RgbImage::from_fn(120, 80, |x, y| match (x, y) {
             (20..100, 20..60) => Rgb(colours[(usize::from(y >= 40)) * 2 + usize::from(x >= 60)]),
             _ => Rgb([255, 255, 255]),
@@ -75,17 +76,17 @@ mod tests {
         };
         let Appearance(found) = frame.appearance(&bbox).unwrap();
         for (colour, found) in colours.iter().zip(found.chunks_exact(3)) {
-            // JFIF.
+            // RGB to YCbCr as in JFIF.
             let [r, g, b] = colour.map(f32::from);
-            let wanted = [
+            let expected = [
                 0.299 * r + 0.587 * g + 0.114 * b,
                 128.0 - 0.168_736 * r - 0.331_264 * g + 0.5 * b,
                 128.0 + 0.5 * r - 0.418_688 * g - 0.081_312 * b,
             ];
-            for (wanted, found) in wanted.iter().zip(found) {
+            for (expected, found) in expected.iter().zip(found) {
                 assert!(
-                    (wanted - f32::from(*found)).abs() <= 1.0,
-                    "{colour:?}: {found}, {wanted}"
+                    (expected - f32::from(*found)).abs() <= 1.0,
+                    "{colour:?}: {found}, {expected}"
                 );
             }
         }

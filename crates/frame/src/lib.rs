@@ -1,7 +1,7 @@
-//! A decoded picture: planar or semi-planar 4:2:0 YUV, shared without copying.
+//! Decoded frames: planar or semi-planar 4:2:0 YUV, shared without copying.
 //!
-//! Decoders hand over their own buffer (see [`Bytes::from_owner`]); letterbox, view health and evidence all read these
-//! planes. Nothing here converts a whole picture to RGB except [`Frame::to_rgb`], which evidence alone uses.
+//! A frame holds the decoder's own buffer (see [`Bytes::from_owner`]). Letterboxing, view health and evidence read the YUV
+//! planes directly; only [`Frame::to_rgb`], for evidence, converts a whole frame to RGB.
 
 mod appearance;
 
@@ -13,11 +13,11 @@ use jiff::Timestamp;
 
 use gridwatch_base::error::Class;
 
-/// A picture from a file as a viewer shows it: phones store it as the sensor lay and say in EXIF how to turn it.
+/// Reads an image file and applies its EXIF orientation.
 ///
 /// # Errors
-/// A file that cannot be read or decoded.
-pub fn upright(path: &Path) -> Result<DynamicImage, ImageError> {
+/// The file cannot be read or decoded.
+pub fn open_upright(path: &Path) -> Result<DynamicImage, ImageError> {
     let mut decoder = ImageReader::open(path)?.with_guessed_format()?.into_decoder()?;
     let orientation = decoder.orientation()?;
     let mut picture = DynamicImage::from_decoder(decoder)?;
@@ -25,19 +25,19 @@ pub fn upright(path: &Path) -> Result<DynamicImage, ImageError> {
     Ok(picture)
 }
 
-/// How the chroma samples lie in memory. Both are 4:2:0, 8 bits a sample.
+/// Memory layout of the chroma samples. Both layouts are 4:2:0 with 8 bits per sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// Three planes: Y, U, V.
     I420,
-    /// Two planes: Y, then U and V interleaved. What hardware decoders give.
+    /// Two planes: Y, then U and V interleaved. The output of hardware decoders.
     Nv12,
 }
 
-/// Which luma coefficients turn the samples into RGB (ITU-R BT.601-7 §2.5.1, BT.709-6 §3.2).
+/// Matrix coefficients for the conversion to RGB (ITU-R BT.601-7 §2.5.1, BT.709-6 §3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Matrix {
-    /// Standard definition, and what most cameras that say nothing mean below 720 lines.
+    /// Standard definition. Also assumed below 720 lines if the stream does not state its matrix.
     Bt601,
     /// High definition.
     Bt709,
@@ -46,30 +46,30 @@ pub enum Matrix {
 /// One plane inside [`Frame::data`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plane {
-    /// Where the plane's first row starts, in bytes from the start of the buffer.
+    /// Byte offset of the first row in the buffer.
     pub offset: usize,
-    /// Bytes from one row to the next; at least the row's own length.
+    /// Bytes from one row to the next; at least the length of a row.
     pub stride: usize,
 }
 
-/// A decoded picture.
+/// A decoded frame.
 #[derive(Clone)]
 pub struct Frame {
-    /// Pixels across, at least 2.
+    /// Width in pixels, at least 2.
     pub width: u32,
-    /// Pixels down, at least 2.
+    /// Height in pixels, at least 2.
     pub height: u32,
-    /// How chroma lies.
+    /// Memory layout of the planes.
     pub layout: Layout,
-    /// Luma coefficients.
+    /// Matrix coefficients for the conversion to RGB.
     pub matrix: Matrix,
-    /// True where Y spans 0..=255, false where it spans 16..=235.
+    /// Y spans 0..=255 if true, 16..=235 if false.
     pub full_range: bool,
-    /// Y, U, V for I420; Y, UV (and an unused third) for NV12.
+    /// Y, U, V for I420; Y, UV and an unused third for NV12.
     pub planes: [Plane; 3],
-    /// The samples.
+    /// The buffer that holds all planes.
     pub data: Bytes,
-    /// Wall time at which the picture arrived at the box.
+    /// Wall clock time at which the frame arrived.
     pub captured_at: Timestamp,
 }
 
@@ -83,62 +83,68 @@ impl std::fmt::Debug for Frame {
     }
 }
 
-/// What is wrong with a frame's planes.
+/// Why a frame is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// Smaller than one chroma sample, or larger than anything that a camera sends.
-    #[error("a picture of {width}×{height}: both must lie between 2 and {MAX_SIDE}")]
+    /// Width or height out of range.
+    #[error("invalid frame size {width}×{height}; width and height must lie between 2 and {MAX_SIDE}")]
     Size {
-        /// Pixels across.
+        /// Width in pixels.
         width: u32,
-        /// Pixels down.
+        /// Height in pixels.
         height: u32,
     },
-    /// A plane reaches beyond the buffer, or its rows overlap.
+    /// A plane exceeds the buffer, or its rows overlap.
     #[error(
-        "plane {plane} of a {width}×{height} picture (offset {offset}, stride {stride}) does not fit its {len} bytes"
+        "plane {plane} of a {width}×{height} frame (offset {offset}, stride {stride}) does not fit its buffer of {len} bytes"
     )]
     Plane {
         /// 0 = Y, 1 = U or UV, 2 = V.
         plane: usize,
-        /// Pixels across.
+        /// Width of the frame in pixels.
         width: u32,
-        /// Pixels down.
+        /// Height of the frame in pixels.
         height: u32,
-        /// Where it starts.
+        /// Byte offset of the plane.
         offset: usize,
-        /// Bytes from row to row.
+        /// Bytes from one row to the next.
         stride: usize,
-        /// Bytes there are.
+        /// Bytes in the buffer.
         len: usize,
     },
 }
 
 impl FrameError {
-    /// Always [`Class::Data`]: the decoder handed over something that cannot be right.
+    /// Always [`Class::Data`].
     pub fn class(&self) -> Class {
         Class::Data
     }
 }
 
-/// No camera sends more than 16384 samples a side (H.265 level 6.2 ends at 8192×4320); a larger number is a broken header.
+/// Largest width or height in pixels. H.265 level 6.2 ends at 8192×4320; a larger value comes from a corrupt header.
 pub const MAX_SIDE: u32 = 16_384;
 
-/// Takes samples to R'G'B' on a scale of 0..=255:
+/// Coefficients of the conversion to R'G'B' on a scale of 0..=255:
 /// `y = (Y − y_offset)·y_scale`, `r = y + rv·(V − 128)`, `g = y + gu·(U − 128) + gv·(V − 128)`, `b = y + bu·(U − 128)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Coefficients {
+    /// Luma of black.
     pub y_offset: f32,
+    /// Scale of luma.
     pub y_scale: f32,
+    /// Share of V in red.
     pub rv: f32,
+    /// Share of U in green.
     pub gu: f32,
+    /// Share of V in green.
     pub gv: f32,
+    /// Share of U in blue.
     pub bu: f32,
 }
 
 impl Frame {
-    /// Checks that every plane lies inside the buffer, so that the accessors below cannot fail. Whoever makes a frame
-    /// from somebody else's buffer calls this once; the readers call it once a picture.
+    /// Checks that every plane lies inside the buffer, so that the accessors cannot panic. Call it once on every frame
+    /// that comes from outside.
     ///
     /// # Errors
     /// The first fault found.
@@ -150,7 +156,7 @@ impl Frame {
         for plane in 0..self.plane_count() {
             let Plane { offset, stride } = self.planes[plane];
             let (row, rows) = self.plane_size(plane);
-            // The last row may end with the buffer: its padding need not be there.
+            // The padding after the last row is optional.
             let end = stride
                 .checked_mul(rows - 1)
                 .and_then(|n| n.checked_add(row))
@@ -169,7 +175,7 @@ impl Frame {
         Ok(())
     }
 
-    /// How many planes [`Self::planes`] really holds: 3 for I420, 2 for NV12.
+    /// Number of planes used: 3 for I420, 2 for NV12.
     pub fn plane_count(&self) -> usize {
         match self.layout {
             Layout::I420 => 3,
@@ -177,7 +183,7 @@ impl Frame {
         }
     }
 
-    /// Bytes in a row of `plane` and how many rows it has. An odd side rounds up: its last chroma sample covers one pixel.
+    /// Bytes per row of `plane`, and its number of rows. Odd sizes round up: the last chroma sample then covers one pixel.
     pub fn plane_size(&self, plane: usize) -> (usize, usize) {
         let (w, h) = (self.width as usize, self.height as usize);
         match (plane, self.layout) {
@@ -187,46 +193,47 @@ impl Frame {
         }
     }
 
-    /// Row `y` of `plane`, without the stride's padding. For the UV plane of NV12: U and V in turn.
+    /// Row `y` of `plane` without padding. In the UV plane of NV12, U and V alternate.
     ///
     /// # Panics
-    /// If the frame is not [valid](Self::validate), or `y` is not a row of that plane.
+    /// If the frame is not [valid](Self::validate), or `y` is out of range.
     pub fn row(&self, plane: usize, y: usize) -> &[u8] {
         let Plane { offset, stride } = self.planes[plane];
         let start = offset + y * stride;
         &self.data[start..start + self.plane_size(plane).0]
     }
 
-    /// Row `y` of luma.
+    /// Row `y` of the luma plane.
     ///
     /// # Panics
-    /// As [`Self::row`].
+    /// Like [`Self::row`].
     pub fn y_row(&self, y: usize) -> &[u8] {
         self.row(0, y)
     }
 
-    /// True where it has no colour: the camera looks by infrared. Encoders move a grey picture's chroma by a step here and
-    /// there; the greyest street by day moves it by several on average.
+    /// True if the frame has no colour, as from a camera in infrared mode. Encoders shift some chroma samples of a grey
+    /// picture by one step; even the greyest street by day averages several steps.
     ///
     /// # Panics
-    /// As [`Self::row`].
+    /// Like [`Self::row`].
     pub fn is_mono(&self) -> bool {
-        const MEAN_STEPS: f64 = 1.5;
+        const MAX_MEAN_STEPS: f64 = 1.5;
         const EVERY: usize = 8;
         let (mut sum, mut count) = (0_u64, 0_u64);
         for plane in 1..self.plane_count() {
             for y in (0..self.plane_size(plane).1).step_by(EVERY) {
-                // 7 of 8 samples are passed over; an odd step takes U and V of NV12 in turn.
+                // An odd step, so that U and V of NV12 are sampled in turn.
                 for chroma in self.row(plane, y).iter().step_by(EVERY + 1) {
                     sum += u64::from(chroma.abs_diff(128));
                     count += 1;
                 }
             }
         }
-        sum as f64 <= MEAN_STEPS * count as f64
+        sum as f64 <= MAX_MEAN_STEPS * count as f64
     }
 
-    /// The coefficients of its matrix and range (BT.601-7 §2.5, BT.709-6 §3: `kr`, `kb`; 8-bit quantisation).
+    /// The coefficients for the frame's matrix and range (`kr` and `kb` of BT.601-7 §2.5 and BT.709-6 §3; 8-bit
+    /// quantisation).
     pub fn coefficients(&self) -> Coefficients {
         let (kr, kb) = match self.matrix {
             Matrix::Bt601 => (0.299, 0.114),
@@ -248,10 +255,9 @@ impl Frame {
         }
     }
 
-    /// The part that begins at (`left`, `top`) and reaches `width` by `height` pixels, or to the picture's edge: the same
-    /// samples, not copied. Chroma has every other pixel, so an odd `left` or `top` begins one earlier. A part beyond the picture
-    /// is not [valid](Self::validate).
-    pub fn part(&self, left: u32, top: u32, width: u32, height: u32) -> Self {
+    /// A crop of the frame that shares its buffer, clipped to the frame's edges. Odd `left` and `top` are rounded down to the
+    /// chroma grid. A crop outside the frame is not [valid](Self::validate).
+    pub fn crop(&self, left: u32, top: u32, width: u32, height: u32) -> Self {
         let (left, top) = (left & !1, top & !1);
         let mut planes = self.planes;
         for (i, plane) in planes.iter_mut().enumerate() {
@@ -271,15 +277,15 @@ impl Frame {
         }
     }
 
-    /// The whole picture in RGB, each chroma sample spread over its 2×2 pixels. For evidence; models never need it.
+    /// Converts the frame to RGB. Chroma is upsampled by repetition. Used for evidence; models read the planes.
     ///
     /// # Errors
-    /// If the frame is not [valid](Self::validate).
+    /// The frame is not [valid](Self::validate).
     pub fn to_rgb(&self) -> Result<RgbImage, FrameError> {
         self.validate()?;
         let (w, h) = (self.width as usize, self.height as usize);
         let k = self.coefficients();
-        // 14 fractional bits: |255 · 2.2 · 2^14| stays far inside an i32, and the rounding error below a thousandth.
+        // 14 fractional bits: |255 · 2.2 · 2^14| fits an i32, with a rounding error below a thousandth.
         let fixed = |v: f32| (v * 16_384.0).round() as i32;
         let (ys, yo) = (fixed(k.y_scale), k.y_offset as i32);
         let (rv, gu, gv, bu) = (fixed(k.rv), fixed(k.gu), fixed(k.gv), fixed(k.bu));
@@ -312,10 +318,10 @@ impl Frame {
         Ok(RgbImage::from_raw(self.width, self.height, out).expect("the buffer was made for this size"))
     }
 
-    /// A picture from a file as a frame: BT.601, full range, as JPEG has it (JFIF 1.02), chroma averaged over 2×2 pixels.
+    /// Converts an RGB image to a frame: BT.601 full range like JPEG (JFIF 1.02), chroma averaged over 2×2 pixels.
     ///
     /// # Errors
-    /// [`FrameError::Size`] for a picture thinner than two pixels or larger than [`MAX_SIDE`].
+    /// [`FrameError::Size`] if width or height is below 2 or above [`MAX_SIDE`].
     pub fn from_rgb(picture: &RgbImage, captured_at: Timestamp) -> Result<Self, FrameError> {
         let (width, height) = picture.dimensions();
         let (w, h) = (width as usize, height as usize);
@@ -364,7 +370,7 @@ impl Frame {
 mod tests {
     use super::*;
 
-    /// One colour in every pixel, as the given layout holds it, with rows three bytes longer than they need be.
+    /// A frame of one colour, with three bytes of padding per row.
     fn flat(width: u32, height: u32, layout: Layout, matrix: Matrix, full_range: bool, yuv: [u8; 3]) -> Frame {
         let mut frame = Frame {
             width,
@@ -396,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_come_out_as_the_standards_say() {
+    fn to_rgb_follows_the_matrix_and_range() {
         // Pure red at 8 bits: BT.601-7 table 3 and BT.709-6 §3 by their quantisation formulas, then JFIF.
         let cases = [
             (Matrix::Bt601, false, [81, 90, 240], [254, 0, 0]),
@@ -417,26 +423,26 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_survives_the_way_there_and_back() {
-        // Smooth, so that halving its chroma loses little.
-        let there = RgbImage::from_fn(67, 41, |x, y| {
+    fn rgb_round_trip_keeps_colours() {
+        // Smooth, so that chroma subsampling loses little.
+        let original = RgbImage::from_fn(67, 41, |x, y| {
             image::Rgb([40 + (x * 2) as u8, 200 - (y * 3) as u8, 90 + (x + y) as u8])
         });
-        let back = Frame::from_rgb(&there, Timestamp::UNIX_EPOCH)
+        let converted = Frame::from_rgb(&original, Timestamp::UNIX_EPOCH)
             .unwrap()
             .to_rgb()
             .unwrap();
-        let worst = there
+        let worst = original
             .as_raw()
             .iter()
-            .zip(back.as_raw())
+            .zip(converted.as_raw())
             .map(|(a, b)| a.abs_diff(*b))
             .max();
         assert!(worst <= Some(4), "{worst:?}");
     }
 
     #[test]
-    fn a_part_is_what_the_whole_has_there() {
+    fn crop_has_the_samples_of_the_whole_frame() {
         let (width, height) = (23, 17);
         for layout in [Layout::I420, Layout::Nv12] {
             let mut whole = flat(width, height, layout, Matrix::Bt601, true, [0, 128, 128]);
@@ -449,22 +455,22 @@ mod tests {
                 (20, 14, 9, 9),
                 (0, 0, 2, 2),
             ] {
-                let part = whole.part(left, top, w, h);
+                let part = whole.crop(left, top, w, h);
                 assert_eq!((part.width, part.height), (w.min(width - left), h.min(height - top)));
                 let expected = image::imageops::crop_imm(&all, left, top, part.width, part.height).to_image();
                 assert_eq!(part.to_rgb().unwrap(), expected, "{layout:?} {left} {top} {w} {h}");
             }
             assert_eq!(
-                whole.part(5, 7, 6, 6).to_rgb(),
-                whole.part(4, 6, 6, 6).to_rgb(),
-                "chroma has every other"
+                whole.crop(5, 7, 6, 6).to_rgb(),
+                whole.crop(4, 6, 6, 6).to_rgb(),
+                "rounded to the chroma grid"
             );
-            assert!(whole.part(40, 0, 4, 4).validate().is_err());
+            assert!(whole.crop(40, 0, 4, 4).validate().is_err());
         }
     }
 
     #[test]
-    fn a_picture_without_colour_is_told_from_a_dull_one() {
+    fn infrared_pictures_are_mono_and_dull_ones_are_not() {
         let street = |name: &str| {
             let path = format!(
                 "{}/../../tests/fixtures/pictures/{name}.jpg",
@@ -472,7 +478,7 @@ mod tests {
             );
             image::open(path).unwrap().into_rgb8()
         };
-        // Each value takes `share` of its colour, and light of `gain`; then as an encoder would leave it.
+        // Saturation scaled by `share` and brightness by `gain`, then JPEG artefacts.
         let dulled = |picture: &RgbImage, share: f32, gain: f32| {
             let mut picture = picture.clone();
             for pixel in picture.pixels_mut() {
@@ -491,13 +497,13 @@ mod tests {
             assert!(!is_mono(&picture), "{name}");
             assert!(!is_mono(&dulled(&picture, 0.5, 1.0)), "{name} on a grey day");
             assert!(!is_mono(&dulled(&picture, 1.0, 0.5)), "{name} at dusk");
-            assert!(is_mono(&dulled(&picture, 0.0, 1.0)), "{name} by infrared");
-            assert!(is_mono(&dulled(&picture, 0.0, 0.3)), "{name} by weak infrared");
+            assert!(is_mono(&dulled(&picture, 0.0, 1.0)), "{name} in infrared");
+            assert!(is_mono(&dulled(&picture, 0.0, 0.3)), "{name} in weak infrared");
         }
     }
 
     #[test]
-    fn mono_is_told_in_every_layout() {
+    fn mono_is_detected_in_every_layout() {
         for layout in [Layout::I420, Layout::Nv12] {
             for (chroma, is_mono) in [
                 ([128, 128], true),
@@ -512,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn planes_that_do_not_fit_are_refused() {
+    fn planes_outside_the_buffer_are_invalid() {
         let good = flat(6, 4, Layout::I420, Matrix::Bt601, true, [1, 2, 3]);
         assert_eq!(good.validate(), Ok(()));
         let broken = |change: fn(&mut Frame)| {
@@ -529,7 +535,7 @@ mod tests {
         assert_eq!(plane(broken(|f| f.planes[2].stride = usize::MAX / 2)), 2);
         assert_eq!(plane(broken(|f| f.data = f.data.slice(..f.data.len() - 4))), 2);
         assert!(matches!(broken(|f| f.width = 0), FrameError::Size { width: 0, .. }));
-        // The padding of the very last row need not be there.
+        // The padding of the last row is optional.
         let mut tight = good.clone();
         tight.data = tight.data.slice(..tight.data.len() - 3);
         assert_eq!(tight.validate(), Ok(()));

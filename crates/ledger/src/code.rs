@@ -1,6 +1,6 @@
-//! Records as bytes and back. The format is told in the [module's](super) head.
+//! Encoding and decoding of records. The format is described in the documentation of the [crate](super).
 //!
-//! Looks and ticks are packed by hand: they are all but everything. The rest is JSON, which bears new fields.
+//! Looks and ticks make up nearly all records and are packed by hand. The rest is JSON, which tolerates new fields.
 
 use std::collections::BTreeMap;
 
@@ -12,25 +12,25 @@ use gridwatch_engine::{
     Reply, Resumed, View,
 };
 
-/// One record: something that happened, and the cases that the engine opened because of it.
+/// One record: an event, and the cases that the engine opened because of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// What happened.
-    pub what: What,
-    /// The cases that the running engine opened, under its own configuration.
-    pub filed: Vec<CaseId>,
+    /// The event.
+    pub event: RecordedEvent,
+    /// Cases opened by the running engine, under its own configuration.
+    pub opened: Vec<CaseId>,
 }
 
-/// What can happen.
+/// An event in the ledger: an input of the engine, or the head of a file.
 #[derive(Debug, Clone, PartialEq)]
-pub enum What {
-    /// A file begins.
-    Head(Head),
-    /// A case that the engine knew when a file was begun within a run. No input: it is for replays that begin here.
-    Known(OpenCase),
-    /// [`Input::Configured`] after the start.
+pub enum RecordedEvent {
+    /// The first record of a file.
+    Head(FileHead),
+    /// A case known to the engine when a file was started during a run. Not an input; used by replays that start with this file.
+    KnownCase(OpenCase),
+    /// [`Input::Configured`] after the start of the run.
     Configured {
-        /// SHA-256 of the new configuration file in lower-case hex.
+        /// SHA-256 of the new configuration file, lower-case hex.
         config_sha256: String,
     },
     /// [`Input::Restored`].
@@ -43,7 +43,7 @@ pub enum What {
     Reply(Reply),
     /// [`Input::EvidenceFailed`].
     EvidenceFailed {
-        /// Which case.
+        /// The case id.
         case: CaseId,
     },
     /// [`Input::Tick`].
@@ -54,45 +54,46 @@ pub enum What {
     Elsewhere(Elsewhere),
 }
 
-/// A camera was aimed anew.
+/// A camera was reaimed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reaimed {
-    /// Which camera.
+    /// The camera.
     pub camera: CameraId,
-    /// When the daemon was told.
+    /// Time at which the daemon learned of it.
     pub at: Timestamp,
 }
 
-/// Which run of the daemon wrote a file.
+/// The first record of a file: the run of the daemon that wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Head {
-    /// When the run began. A file of another run begins with a new engine.
+pub struct FileHead {
+    /// Start of the run. A file of another run starts with a new engine.
     pub started_at: Timestamp,
-    /// The kernel's boot id; empty where it has none.
+    /// Boot id of the kernel; empty if unknown.
     #[serde(default)]
     pub boot: String,
-    /// SHA-256 of the configuration file in lower-case hex.
+    /// SHA-256 of the configuration file, lower-case hex.
     pub config_sha256: String,
-    /// The program's version.
+    /// Version of the program.
     pub program: String,
-    /// Why the file was begun.
-    pub begun: Begun,
+    /// Why the file was started.
+    #[serde(rename = "begun")]
+    pub origin: FileOrigin,
 }
 
-/// Why a file was begun.
+/// Why a file was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Begun {
+pub enum FileOrigin {
     /// The daemon started.
     Start,
-    /// The file before was full or a day old.
+    /// The previous file was full or a day old.
     Rotation,
-    /// Records could not be written before it.
+    /// Records before this file were lost.
     Loss,
 }
 
 const HEAD: u8 = 0;
-const KNOWN: u8 = 1;
+const KNOWN_CASE: u8 = 1;
 const LOOK: u8 = 2;
 const TICK: u8 = 3;
 const REPLY: u8 = 4;
@@ -103,7 +104,7 @@ const RESUMED: u8 = 8;
 const REAIMED: u8 = 9;
 const ELSEWHERE: u8 = 10;
 
-/// In the order of their codes: new ones go to the end.
+/// Indexed by code; new views are appended.
 const VIEWS: [View; 7] = [
     View::Clear,
     View::Dark,
@@ -114,15 +115,15 @@ const VIEWS: [View; 7] = [
     View::Moved,
 ];
 
-/// Set in a view's code: the look was by infrared.
+/// Flag of the view byte: infrared look.
 const NIGHT: u8 = 0x80;
-/// Set in a view's code: each detection is followed by whether it was looked at closer, and by what that scored.
-const CLOSER: u8 = 0x08;
-/// Set in a view's code: behind the detections stands how many labels were not looked for, and which.
+/// Flag of the view byte: each detection has an optional second-look score.
+const SECOND_LOOK: u8 = 0x08;
+/// Flag of the view byte: the detections are followed by the labels that were not searched for.
 const NOT_SEARCHED: u8 = 0x10;
-/// Set in a view's code: each detection is followed by the number read on it, at the very end; empty where there is none.
+/// Flag of the view byte: each detection has a phone number, empty if none was read.
 const NUMBERS: u8 = 0x20;
-/// Set in a view's code: each detection is followed by whether its appearance is known, and by that.
+/// Flag of the view byte: each detection has an optional appearance.
 const APPEARANCES: u8 = 0x40;
 
 fn view_code(view: View) -> u8 {
@@ -137,29 +138,29 @@ fn view_code(view: View) -> u8 {
     }
 }
 
-/// Writes one file's records.
+/// Encodes the records of one file.
 #[derive(Debug)]
 pub(super) struct Encoder {
     names: BTreeMap<String, u64>,
-    /// Nanoseconds since 1970 of the last look or tick.
+    /// Time of the last look or tick, in nanoseconds since 1970.
     last: i128,
 }
 
 impl Encoder {
-    pub(super) fn new(begun: Timestamp) -> Self {
+    pub(super) fn new(started_at: Timestamp) -> Self {
         Self {
             names: BTreeMap::new(),
-            last: begun.as_nanosecond(),
+            last: started_at.as_nanosecond(),
         }
     }
 
-    pub(super) fn head(&mut self, head: &Head, out: &mut Vec<u8>) {
+    pub(super) fn head(&mut self, head: &FileHead, out: &mut Vec<u8>) {
         out.push(HEAD);
         json(head, out);
     }
 
-    pub(super) fn known(&mut self, case: &OpenCase, out: &mut Vec<u8>) {
-        out.push(KNOWN);
+    pub(super) fn known_case(&mut self, case: &OpenCase, out: &mut Vec<u8>) {
+        out.push(KNOWN_CASE);
         json(case, out);
     }
 
@@ -195,14 +196,14 @@ impl Encoder {
                 let (camera, at) = (camera.clone(), *at);
                 json(&Reaimed { camera, at }, out);
             }
-            Input::Elsewhere(news) => {
+            Input::Elsewhere(message) => {
                 out.push(ELSEWHERE);
-                json(news, out);
+                json(message, out);
             }
         }
     }
 
-    pub(super) fn filed(&mut self, case: &CaseId, out: &mut Vec<u8>) {
+    pub(super) fn opened_case(&mut self, case: &CaseId, out: &mut Vec<u8>) {
         text(case.as_str(), out);
     }
 
@@ -214,16 +215,16 @@ impl Encoder {
             Light::Day => 0,
             Light::Night => NIGHT,
         };
-        let has_looks = look.detections.iter().any(|d| d.appearance.is_some());
+        let has_appearances = look.detections.iter().any(|d| d.appearance.is_some());
         let has_numbers = look.detections.iter().any(|d| d.number.is_some());
-        let has_closer = look.detections.iter().any(|d| d.closer.is_some());
+        let has_second_looks = look.detections.iter().any(|d| d.second_look.is_some());
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
         out.push(
             view_code(look.view)
                 | light
-                | flag(has_looks, APPEARANCES)
+                | flag(has_appearances, APPEARANCES)
                 | flag(has_numbers, NUMBERS)
-                | flag(has_closer, CLOSER)
+                | flag(has_second_looks, SECOND_LOOK)
                 | flag(!look.not_searched.is_empty(), NOT_SEARCHED),
         );
         varint(look.detections.len() as u128, out);
@@ -233,16 +234,16 @@ impl Encoder {
             for number in [detection.score, x1, y1, x2, y2] {
                 out.extend_from_slice(&number.to_le_bytes());
             }
-            if has_looks {
+            if has_appearances {
                 out.push(detection.appearance.is_some().into());
                 out.extend(detection.appearance.iter().flat_map(|a| a.0));
             }
             if has_numbers {
                 text(detection.number.as_ref().map_or("", PhoneNumber::as_str), out);
             }
-            if has_closer {
-                out.push(detection.closer.is_some().into());
-                out.extend(detection.closer.iter().flat_map(|score| score.to_le_bytes()));
+            if has_second_looks {
+                out.push(detection.second_look.is_some().into());
+                out.extend(detection.second_look.iter().flat_map(|score| score.to_le_bytes()));
             }
         }
         if !look.not_searched.is_empty() {
@@ -257,7 +258,7 @@ impl Encoder {
         let at = at.as_nanosecond();
         let step = at - self.last;
         self.last = at;
-        // Zigzag: small steps back are small numbers too.
+        // Zigzag, so that small steps back stay small.
         varint(((step << 1) ^ (step >> 127)) as u128, out);
     }
 
@@ -286,72 +287,79 @@ fn text(text: &str, out: &mut Vec<u8>) {
 }
 
 fn json<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
-    // None of these types has a map with keys that are no text, or a serializer that fails; a number that JSON cannot hold
-    // becomes null, which is then refused when it is read.
+    // Serialization fails only for maps with non-string keys, which these types do not have. NaN and infinities become null, which
+    // the decoder rejects.
     let body = serde_json::to_vec(value).unwrap_or_default();
     varint(body.len() as u128, out);
     out.extend_from_slice(&body);
 }
 
-/// Why bytes are no record: what is wrong, for a person.
-pub(super) type Nonsense = &'static str;
+/// Why a record cannot be decoded.
+pub(super) type DecodeError = &'static str;
 
-/// Reads one file's records.
+/// A name, as camera and as label.
+#[derive(Debug)]
+struct Name {
+    camera: CameraId,
+    label: Label,
+}
+
+/// Decodes the records of one file.
 #[derive(Debug)]
 pub(super) struct Decoder {
-    /// As camera and as label: interned, for a week of looks has millions of each.
-    names: Vec<(CameraId, Label)>,
+    /// Interned, because a week of looks repeats them millions of times.
+    names: Vec<Name>,
     last: i128,
 }
 
 impl Decoder {
-    pub(super) fn new(begun: Timestamp) -> Self {
+    pub(super) fn new(started_at: Timestamp) -> Self {
         Self {
             names: Vec::new(),
-            last: begun.as_nanosecond(),
+            last: started_at.as_nanosecond(),
         }
     }
 
-    /// One payload.
-    pub(super) fn entry(&mut self, payload: &[u8]) -> Result<Entry, Nonsense> {
-        let mut bytes = Bytes(payload);
-        let what = match bytes.byte()? {
-            HEAD => What::Head(bytes.json()?),
-            KNOWN => What::Known(bytes.json()?),
-            LOOK => What::Observed(self.look(&mut bytes)?),
-            TICK => What::Tick(self.time(&mut bytes)?),
-            REPLY => What::Reply(bytes.json()?),
-            EVIDENCE_FAILED => What::EvidenceFailed { case: bytes.json()? },
-            RESTORED => What::Restored(bytes.json()?),
-            RESUMED => What::Resumed(bytes.json()?),
-            CONFIGURED => What::Configured {
+    /// Decodes one payload.
+    pub(super) fn entry(&mut self, payload: &[u8]) -> Result<Entry, DecodeError> {
+        let mut bytes = ByteReader(payload);
+        let event = match bytes.byte()? {
+            HEAD => RecordedEvent::Head(bytes.json()?),
+            KNOWN_CASE => RecordedEvent::KnownCase(bytes.json()?),
+            LOOK => RecordedEvent::Observed(self.look(&mut bytes)?),
+            TICK => RecordedEvent::Tick(self.time(&mut bytes)?),
+            REPLY => RecordedEvent::Reply(bytes.json()?),
+            EVIDENCE_FAILED => RecordedEvent::EvidenceFailed { case: bytes.json()? },
+            RESTORED => RecordedEvent::Restored(bytes.json()?),
+            RESUMED => RecordedEvent::Resumed(bytes.json()?),
+            CONFIGURED => RecordedEvent::Configured {
                 config_sha256: bytes.json()?,
             },
-            REAIMED => What::Reaimed(bytes.json()?),
-            ELSEWHERE => What::Elsewhere(bytes.json()?),
-            _ => return Err("a record of a kind that this program does not know"),
+            REAIMED => RecordedEvent::Reaimed(bytes.json()?),
+            ELSEWHERE => RecordedEvent::Elsewhere(bytes.json()?),
+            _ => return Err("unknown kind of record"),
         };
-        let mut filed = Vec::new();
+        let mut opened = Vec::new();
         while !bytes.0.is_empty() {
-            filed.push(CaseId::from(bytes.text()?));
+            opened.push(CaseId::from(bytes.text()?));
         }
-        Ok(Entry { what, filed })
+        Ok(Entry { event, opened })
     }
 
-    fn look(&mut self, bytes: &mut Bytes<'_>) -> Result<Observation, Nonsense> {
-        let camera = self.name(bytes)?.0.clone();
+    fn look(&mut self, bytes: &mut ByteReader<'_>) -> Result<Observation, DecodeError> {
+        let camera = self.name(bytes)?.camera.clone();
         let at = self.time(bytes)?;
         let code = bytes.byte()?;
         let light = if code & NIGHT == 0 { Light::Day } else { Light::Night };
         let view = *VIEWS
             .get(usize::from(
-                code & !(NIGHT | APPEARANCES | NUMBERS | NOT_SEARCHED | CLOSER),
+                code & !(NIGHT | APPEARANCES | NUMBERS | NOT_SEARCHED | SECOND_LOOK),
             ))
-            .ok_or("a view that this program does not know")?;
+            .ok_or("unknown view code")?;
         let count = bytes.length()?;
-        let mut detections = Vec::with_capacity(count.min(bytes.0.len() / DETECTION));
+        let mut detections = Vec::with_capacity(count.min(bytes.0.len() / MIN_DETECTION_BYTES));
         for _ in 0..count {
-            let label = self.name(bytes)?.1.clone();
+            let label = self.name(bytes)?.label.clone();
             let [score, x1, y1, x2, y2] = [bytes.f32()?, bytes.f32()?, bytes.f32()?, bytes.f32()?, bytes.f32()?];
             let bbox = BBox { x1, y1, x2, y2 };
             let appearance = match code & APPEARANCES != 0 && bytes.byte()? != 0 {
@@ -362,7 +370,7 @@ impl Decoder {
                 true => Some(bytes.text()?).filter(|n| !n.is_empty()).map(PhoneNumber::from),
                 false => None,
             };
-            let closer = match code & CLOSER != 0 && bytes.byte()? != 0 {
+            let second_look = match code & SECOND_LOOK != 0 && bytes.byte()? != 0 {
                 true => Some(bytes.f32()?),
                 false => None,
             };
@@ -372,13 +380,13 @@ impl Decoder {
                 bbox,
                 appearance,
                 number,
-                closer,
+                second_look,
             });
         }
         let mut not_searched = Vec::new();
         if code & NOT_SEARCHED != 0 {
             for _ in 0..bytes.length()? {
-                not_searched.push(self.name(bytes)?.1.clone());
+                not_searched.push(self.name(bytes)?.label.clone());
             }
         }
         Ok(Observation {
@@ -391,57 +399,60 @@ impl Decoder {
         })
     }
 
-    fn time(&mut self, bytes: &mut Bytes<'_>) -> Result<Timestamp, Nonsense> {
+    fn time(&mut self, bytes: &mut ByteReader<'_>) -> Result<Timestamp, DecodeError> {
         let zigzag = bytes.varint()?;
         let step = (zigzag >> 1) as i128 ^ -((zigzag & 1) as i128);
-        self.last = self.last.checked_add(step).ok_or(NO_TIME)?;
-        Timestamp::from_nanosecond(self.last).map_err(|_| NO_TIME)
+        self.last = self.last.checked_add(step).ok_or(INVALID_TIME)?;
+        Timestamp::from_nanosecond(self.last).map_err(|_| INVALID_TIME)
     }
 
-    fn name(&mut self, bytes: &mut Bytes<'_>) -> Result<&(CameraId, Label), Nonsense> {
+    fn name(&mut self, bytes: &mut ByteReader<'_>) -> Result<&Name, DecodeError> {
         let number = bytes.length()?;
         let index = if number == 0 {
             let name = bytes.text()?;
-            self.names.push((name.into(), name.into()));
+            self.names.push(Name {
+                camera: name.into(),
+                label: name.into(),
+            });
             self.names.len() - 1
         } else {
             number - 1
         };
-        self.names.get(index).ok_or("a name that was never told")
+        self.names.get(index).ok_or("reference to an undefined name")
     }
 }
 
-/// Least bytes of a detection.
-const DETECTION: usize = 21;
-const SHORT: Nonsense = "a record that ends too soon";
-const NO_TIME: Nonsense = "a time that is none";
+/// Encoded size of a detection without optional fields.
+const MIN_DETECTION_BYTES: usize = 21;
+const TRUNCATED: DecodeError = "truncated record";
+const INVALID_TIME: DecodeError = "invalid time";
 
-struct Bytes<'a>(&'a [u8]);
+struct ByteReader<'a>(&'a [u8]);
 
-impl<'a> Bytes<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8], Nonsense> {
-        let (taken, rest) = self.0.split_at_checked(n).ok_or(SHORT)?;
+impl<'a> ByteReader<'a> {
+    fn take(&mut self, n: usize) -> Result<&'a [u8], DecodeError> {
+        let (taken, rest) = self.0.split_at_checked(n).ok_or(TRUNCATED)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn byte(&mut self) -> Result<u8, Nonsense> {
-        let (first, rest) = self.0.split_first().ok_or(SHORT)?;
+    fn byte(&mut self) -> Result<u8, DecodeError> {
+        let (first, rest) = self.0.split_first().ok_or(TRUNCATED)?;
         self.0 = rest;
         Ok(*first)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Nonsense> {
-        let (bytes, rest) = self.0.split_first_chunk().ok_or(SHORT)?;
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let (bytes, rest) = self.0.split_first_chunk().ok_or(TRUNCATED)?;
         self.0 = rest;
         Ok(*bytes)
     }
 
-    fn f32(&mut self) -> Result<f32, Nonsense> {
+    fn f32(&mut self) -> Result<f32, DecodeError> {
         self.array().map(f32::from_le_bytes)
     }
 
-    fn varint(&mut self) -> Result<u128, Nonsense> {
+    fn varint(&mut self) -> Result<u128, DecodeError> {
         let mut n = 0u128;
         for shift in (0..u128::BITS).step_by(7) {
             let byte = self.byte()?;
@@ -450,21 +461,21 @@ impl<'a> Bytes<'a> {
                 return Ok(n);
             }
         }
-        Err("a number without an end")
+        Err("varint too long")
     }
 
-    fn length(&mut self) -> Result<usize, Nonsense> {
-        usize::try_from(self.varint()?).map_err(|_| SHORT)
+    fn length(&mut self) -> Result<usize, DecodeError> {
+        usize::try_from(self.varint()?).map_err(|_| TRUNCATED)
     }
 
-    fn text(&mut self) -> Result<&'a str, Nonsense> {
+    fn text(&mut self) -> Result<&'a str, DecodeError> {
         let length = self.length()?;
-        std::str::from_utf8(self.take(length)?).map_err(|_| "a text that is no UTF-8")
+        std::str::from_utf8(self.take(length)?).map_err(|_| "text is not UTF-8")
     }
 
-    fn json<T: DeserializeOwned>(&mut self) -> Result<T, Nonsense> {
+    fn json<T: DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
         let length = self.length()?;
-        serde_json::from_slice(self.take(length)?).map_err(|_| "a record whose fields this program cannot read")
+        serde_json::from_slice(self.take(length)?).map_err(|_| "unreadable JSON fields")
     }
 }
 

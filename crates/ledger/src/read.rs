@@ -1,4 +1,4 @@
-//! Reading a ledger from its oldest file to its newest, also beside the daemon that writes it. Changes nothing.
+//! Reads a ledger from its oldest file to its newest, also while the daemon writes it. Changes nothing, except for [`quarantine`].
 
 use std::{
     collections::VecDeque,
@@ -10,41 +10,41 @@ use jiff::Timestamp;
 
 use super::{
     LedgerError,
-    code::{Begun, Decoder, Entry, What},
-    file::{self, Flaw, Frames, Stored, damaged_name},
+    code::{Decoder, Entry, FileOrigin, RecordedEvent},
+    file::{self, FrameError, FrameReader, LedgerFile, damaged_name},
 };
 
-/// What could not be read: from `offset` to the file's end. The next file was read on.
+/// A damaged file: it was read up to `offset`, then reading continued with the next file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} is damaged at byte {offset}: {reason}. {lost} bytes of it are not read; what comes after is read from the next file", .path.display())]
+#[error("{} is damaged at byte {offset}: {reason}; skipped {lost} bytes up to the end of the file", .path.display())]
 pub struct Damage {
     /// The file.
     pub path: PathBuf,
-    /// The first byte that could not be read.
+    /// Position of the damage.
     pub offset: u64,
-    /// Why not.
+    /// What is wrong there.
     pub reason: &'static str,
-    /// Bytes from there to the file's end.
+    /// Number of bytes from there to the end of the file.
     pub lost: u64,
-    /// The file's name says so already.
-    pub is_known: bool,
+    /// The file was renamed earlier.
+    pub is_quarantined: bool,
 }
 
 impl Damage {
-    /// The file's name as it was before it was set apart: the same whenever it is asked.
+    /// Name of the file before it was renamed, which stays the same for every replay.
     pub fn file_name(&self) -> String {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         name.strip_suffix(".damaged").unwrap_or(&name).to_owned()
     }
 }
 
-/// Sets a damaged file apart by its name, so that no daemon removes it for its age; what is whole of it is still read.
-/// `None`: it was set apart before.
+/// Renames a damaged file so that no daemon deletes it for its age; the part before the damage is still read. Returns the new path, or
+/// `None` if the file was renamed earlier.
 ///
 /// # Errors
-/// What the system says.
+/// [`LedgerError::Io`].
 pub fn quarantine(damage: &Damage) -> Result<Option<PathBuf>, LedgerError> {
-    if damage.is_known {
+    if damage.is_quarantined {
         return Ok(None);
     }
     let to = damaged_name(&damage.path);
@@ -52,39 +52,39 @@ pub fn quarantine(damage: &Damage) -> Result<Option<PathBuf>, LedgerError> {
     Ok(Some(to))
 }
 
-/// Gives the records one by one; holds one at a time, however long the ledger is.
+/// Iterates over the records of a ledger. Only one record is in memory at a time.
 #[derive(Debug)]
 pub struct Reader {
-    files: VecDeque<Stored>,
-    open: Option<Open>,
+    files: VecDeque<LedgerFile>,
+    open: Option<OpenFile>,
     damage: Vec<Damage>,
-    /// Bytes at the end of the newest file that are no whole record: torn off by a crash, or still being written.
+    /// Bytes of an incomplete record at the end of the newest file, left by a crash or still being written.
     unfinished: u64,
 }
 
 #[derive(Debug)]
-struct Open {
-    stored: Stored,
-    frames: Frames,
+struct OpenFile {
+    file: LedgerFile,
+    frames: FrameReader,
     decoder: Decoder,
 }
 
 impl Reader {
-    /// Opens the ledger in `dir`. With `from`, reading begins with the newest run that had begun by then, for what came
-    /// before a start bears on nothing after it; where no such run is kept any more, with the oldest file.
+    /// Opens the ledger in `dir`. With `from`, reading starts with the newest run that had started by then, since earlier runs do not
+    /// affect it; if that run is no longer on disk, with the oldest file.
     ///
     /// # Errors
-    /// [`LedgerError::Missing`] where there is none, or what the system says.
+    /// [`LedgerError::Missing`] if there is none, or [`LedgerError::Io`].
     pub fn open(dir: &Path, from: Option<Timestamp>) -> Result<Self, LedgerError> {
         if !dir.is_dir() {
             return Err(LedgerError::Missing { dir: dir.into() });
         }
-        let mut files: VecDeque<Stored> = file::list(dir)?.into();
+        let mut files: VecDeque<LedgerFile> = file::list(dir)?.into();
         if files.is_empty() {
             return Err(LedgerError::Missing { dir: dir.into() });
         }
         if let Some(from) = from {
-            let first = files.iter().rposition(|f| begins_a_run(&f.path, from)).unwrap_or(0);
+            let first = files.iter().rposition(|f| starts_a_run(&f.path, from)).unwrap_or(0);
             files.drain(..first);
         }
         Ok(Self {
@@ -98,7 +98,7 @@ impl Reader {
     /// The next record; `None` at the end.
     ///
     /// # Errors
-    /// What the system says, or [`LedgerError::Newer`]. Damage is no error: see [`Reader::damage`].
+    /// [`LedgerError::Io`] or [`LedgerError::Newer`]. Damage is not an error, see [`Reader::damage`].
     pub fn next_entry(&mut self) -> Result<Option<Entry>, LedgerError> {
         loop {
             let Some(open) = &mut self.open else {
@@ -108,83 +108,79 @@ impl Reader {
                 continue;
             };
             let offset = open.frames.offset();
-            let flaw = match open.frames.next() {
+            let error = match open.frames.next() {
                 Ok(None) => {
                     self.open = None;
                     continue;
                 }
                 Ok(Some(payload)) => match open.decoder.entry(payload) {
                     Ok(entry) => return Ok(Some(entry)),
-                    Err(reason) => Flaw::Broken {
+                    Err(reason) => FrameError::Broken {
                         offset,
                         reason,
-                        goes_on: true,
+                        frame_follows: true,
                     },
                 },
-                Err(flaw) => flaw,
+                Err(error) => error,
             };
-            let (stored, length) = (open.stored.clone(), open.frames.length());
+            let (file, length) = (open.file.clone(), open.frames.length());
             self.open = None;
-            self.flawed(stored, length, flaw)?;
+            self.handle_frame_error(file, length, error)?;
         }
     }
 
-    /// What could not be read so far, in the order of the files.
+    /// The damage found so far, in the order of the files.
     pub fn damage(&self) -> &[Damage] {
         &self.damage
     }
 
-    /// How many bytes at the end of the newest file are no whole record (yet).
+    /// Size in bytes of the incomplete record at the end of the newest file.
     pub fn unfinished(&self) -> u64 {
         self.unfinished
     }
 
     fn open_next(&mut self) -> Result<bool, LedgerError> {
-        let Some(stored) = self.files.pop_front() else {
+        let Some(file) = self.files.pop_front() else {
             return Ok(false);
         };
-        match Frames::open(&stored.path) {
+        match FrameReader::open(&file.path) {
             Ok(frames) => {
-                let decoder = Decoder::new(frames.begun);
-                self.open = Some(Open {
-                    stored,
-                    frames,
-                    decoder,
-                });
+                let decoder = Decoder::new(frames.started_at);
+                self.open = Some(OpenFile { file, frames, decoder });
             }
-            // The daemon removed it for its age since the folder was listed.
-            Err(Flaw::Io(e)) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(flaw) => {
-                let length = fs::metadata(&stored.path).map_or(0, |m| m.len());
-                self.flawed(stored, length, flaw)?;
+            // The daemon deleted it for its age after the directory was listed.
+            Err(FrameError::Io(e)) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let length = fs::metadata(&file.path).map_or(0, |m| m.len());
+                self.handle_frame_error(file, length, error)?;
             }
         }
         Ok(true)
     }
 
-    fn flawed(&mut self, stored: Stored, length: u64, flaw: Flaw) -> Result<(), LedgerError> {
-        match flaw {
-            Flaw::Io(e) => Err(LedgerError::io("read", &stored.path, e)),
-            Flaw::Newer(found) => Err(LedgerError::Newer {
-                path: stored.path,
+    fn handle_frame_error(&mut self, file: LedgerFile, length: u64, error: FrameError) -> Result<(), LedgerError> {
+        match error {
+            FrameError::Io(e) => Err(LedgerError::io("read", &file.path, e)),
+            FrameError::Newer(found) => Err(LedgerError::Newer {
+                path: file.path,
                 found,
                 known: file::VERSION,
             }),
-            Flaw::Broken {
+            FrameError::Broken {
                 offset,
                 reason,
-                goes_on,
+                frame_follows,
             } => {
                 let lost = length - offset;
-                if self.files.is_empty() && !goes_on && !stored.is_damaged {
+                if self.files.is_empty() && !frame_follows && !file.is_damaged {
                     self.unfinished = lost;
                 } else {
                     self.damage.push(Damage {
-                        path: stored.path,
+                        path: file.path,
                         offset,
                         reason,
                         lost,
-                        is_known: stored.is_damaged,
+                        is_quarantined: file.is_damaged,
                     });
                 }
                 Ok(())
@@ -193,13 +189,13 @@ impl Reader {
     }
 }
 
-/// True where a daemon began this file at its start, not later than `by`.
-fn begins_a_run(path: &Path, by: Timestamp) -> bool {
-    let Ok(mut frames) = Frames::open(path) else {
+/// True if the daemon started this file at its own start, not later than `by`.
+fn starts_a_run(path: &Path, by: Timestamp) -> bool {
+    let Ok(mut frames) = FrameReader::open(path) else {
         return false;
     };
-    let begun = frames.begun;
+    let started_at = frames.started_at;
     let Ok(Some(first)) = frames.next() else { return false };
-    let head = Decoder::new(begun).entry(first).map(|e| e.what);
-    matches!(head, Ok(What::Head(h)) if h.begun == Begun::Start && h.started_at <= by)
+    let head = Decoder::new(started_at).entry(first).map(|e| e.event);
+    matches!(head, Ok(RecordedEvent::Head(h)) if h.origin == FileOrigin::Start && h.started_at <= by)
 }

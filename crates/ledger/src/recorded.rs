@@ -1,26 +1,26 @@
-//! The engine with its record: the one place through which inputs reach the engine, so that none can be forgotten.
+//! The engine and its recorder: the only path by which inputs reach the engine, so that none is missing from the ledger.
 
 use std::{sync::Arc, time::Instant};
 
 use super::{LedgerError, write::Recorder};
 use gridwatch_engine::{CaseId, Effect, Engine, Input, OpenCase, Plan};
 
-/// An engine whose every input is recorded, if there is a recorder.
+/// An engine whose inputs are recorded, if there is a recorder.
 #[derive(Debug)]
-pub struct Recorded {
+pub struct RecordedEngine {
     engine: Engine,
     recorder: Option<Recorder>,
 }
 
-impl Recorded {
-    /// A new engine that works to `plan` and remembers the cases of the last run. `recorder` was begun for this run. What the
-    /// engine knew beside them is given back with [`Input::Resumed`].
+impl RecordedEngine {
+    /// A new engine with `plan` and the `restored` cases of the last run. `recorder` must have been created for this run. Other state of
+    /// the last run is restored with [`Input::Resumed`].
     pub fn start(plan: Arc<Plan>, restored: Vec<OpenCase>, recorder: Option<Recorder>) -> Self {
         let mut this = Self {
             engine: Engine::new(),
             recorder,
         };
-        // The file's head stands for it.
+        // Not recorded: the head of the file has the configuration.
         this.engine.apply(Input::Configured(plan));
         for case in restored {
             this.apply(Input::Restored(case));
@@ -28,18 +28,18 @@ impl Recorded {
         this
     }
 
-    /// Records one input, applies it, and says what is to be done, in order.
+    /// Records and applies one input; returns the effects in order.
     pub fn apply(&mut self, input: Input) -> Vec<Effect> {
         let Some(recorder) = &mut self.recorder else {
             return self.engine.apply(input);
         };
         recorder.input(&input, &self.engine);
         let effects = self.engine.apply(input);
-        recorder.applied(effects.iter().filter_map(opened));
+        recorder.applied(effects.iter().filter_map(opened_case));
         effects
     }
 
-    /// Puts a new configuration to the engine: [`Input::Configured`], with the name it has in the record.
+    /// Applies a new configuration ([`Input::Configured`]) and records its hash.
     pub fn configure(&mut self, plan: Arc<Plan>, config_sha256: &str) -> Vec<Effect> {
         if let Some(recorder) = &mut self.recorder {
             recorder.reconfigured(config_sha256);
@@ -47,29 +47,28 @@ impl Recorded {
         self.apply(Input::Configured(plan))
     }
 
-    /// The engine, to ask it.
+    /// The engine, for queries.
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// Ends the run, and says whether its record is whole ([`Recorder::finish`]).
+    /// Ends the run and waits until the ledger is written ([`Recorder::finish`]).
     ///
     /// # Errors
-    /// What could not be written.
+    /// The first write error.
     pub fn finish(self) -> Result<(), LedgerError> {
         self.recorder.map_or(Ok(()), Recorder::finish)
     }
 
-    /// To be called about once a second: what was recorded goes to the disk.
-    pub fn turn(&mut self, now: Instant) {
+    /// Passes buffered records on to be written; to be called about once a second.
+    pub fn flush_if_due(&mut self, now: Instant) {
         if let Some(recorder) = &mut self.recorder {
-            recorder.turn(now);
+            recorder.flush_if_due(now);
         }
     }
 }
 
-/// The case that an effect opens.
-fn opened(effect: &Effect) -> Option<&CaseId> {
+fn opened_case(effect: &Effect) -> Option<&CaseId> {
     match effect {
         Effect::Open(case) => Some(&case.id),
         _ => None,

@@ -1,16 +1,16 @@
-//! Tells the engine again what the [ledger](crate) recorded, under the same configuration or another. It has no
+//! Replays the inputs recorded in the [ledger](crate) through the engine, under the same configuration or another one. It uses no
 //! files and no clock; the engine is the one that runs live.
 //!
-//! Under the same configuration the effects are those of the live run, byte for byte: a start is a new engine that is given
-//! back the recorded cases, as it was then. Under another, what the platform and the store said of the *live* run's cases
-//! must be fitted to the replay's:
+//! Under the same configuration the effects are those of the live run, byte for byte: as in the live run, each start is a new engine
+//! to which the recorded cases are restored. Under another configuration the recorded replies and restored cases belong to the *live*
+//! cases and are mapped to those of the replay:
 //!
-//! - a case that the live run opened within the record, and the replay did not, is not given back at a later start;
-//! - a case that both opened is given back as it stands for the replay, which may have taken it back, or not;
-//! - a case that only the replay opened is carried over a start as it stands, for a store would have held it, and so is
-//!   what the replay's engine knew of things that are no cases yet;
-//! - an answer about a case that the replay has not opened is counted and changes nothing. So a case that only the replay
-//!   has is never answered and holds its site until it is let go, which can hide cases that would have come meanwhile.
+//! - A case opened only by the live run is not restored at a later start.
+//! - A case opened by both is restored in its state in the replay, which may have withdrawn it or not.
+//! - A case opened only by the replay is carried over a start in its current state, since a store would have held it. So are the
+//!   candidates of the replay's engine.
+//! - A reply about a case that the replay has not opened is counted and changes nothing. So a case opened only by the replay never
+//!   gets a reply and occupies its site until it is released (`intake.let_go_days`), which can suppress later cases there.
 
 pub mod compare;
 pub mod truth;
@@ -24,69 +24,69 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Entry, Head, Reaimed, What};
+use crate::{Entry, FileHead, Reaimed, RecordedEvent};
 use gridwatch_engine::{BBox, CaseId, CaseState, Effect, Engine, Input, OpenCase, Plan, Resumed, Snapshot};
 
-/// What a replay is asked.
+/// The time range that a replay reports.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Window {
-    /// What happens before is applied, for it bears on what follows, but not told.
+    /// Earlier inputs are applied, because they affect what follows, but not reported.
     pub from: Option<Timestamp>,
-    /// What happens at or after this is left out.
+    /// Inputs at or after this time are left out.
     pub to: Option<Timestamp>,
 }
 
 impl Window {
-    /// True where what happens at `at` is told.
-    pub fn holds(&self, at: Timestamp) -> bool {
+    /// True if `at` lies in the window.
+    pub fn contains(&self, at: Timestamp) -> bool {
         self.from.is_none_or(|from| at >= from) && self.to.is_none_or(|to| at < to)
     }
 }
 
-/// What was counted within the window.
+/// Counts within the window.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
     /// Cases opened.
     pub cases: u64,
-    /// Cases that the box took back, for nobody had a word for them and their places were empty.
+    /// Cases withdrawn by the box: no reply came, and the site was empty.
     pub withdrawn: u64,
     /// Inputs applied.
     pub inputs: u64,
-    /// Looks among them.
+    /// Looks among the inputs.
     pub looks: u64,
-    /// Looks at cameras that the configuration does not name.
+    /// Looks by cameras that the configuration does not have.
     pub looks_elsewhere: u64,
     /// Starts of the daemon.
     pub starts: u64,
-    /// Answers of the platform about a case that this replay has not opened.
+    /// Replies about a case that this replay has not opened.
     pub replies_unknown: u64,
-    /// Answers that do not fit where their case stands.
+    /// Replies that do not fit the state of their case.
     pub replies_refused: u64,
     /// Candidates that did not become a case, by reason.
     pub not_filed: BTreeMap<String, u64>,
 }
 
-/// An engine that is told what was recorded.
+/// An engine that is fed with recorded inputs.
 #[derive(Debug, Clone)]
 pub struct Replay {
     plan: Arc<Plan>,
     window: Window,
     engine: Engine,
-    /// Whose configuration this is, where that is known.
+    /// Hash of the configuration that `plan` comes from, if known.
     config_sha256: Option<String>,
-    /// Which run the last head was of.
+    /// Start time and boot id of the current run.
     run: Option<(Timestamp, String)>,
-    /// The run now on had the same configuration.
-    is_as_live: bool,
-    /// What this engine knew when the last run ended.
-    before: Option<Snapshot>,
-    /// The cases that it knew then, where this run is not as the live one was.
-    stood: BTreeMap<CaseId, OpenCase>,
-    /// The newest record's time.
+    /// The current run had the same configuration.
+    has_live_config: bool,
+    /// Snapshot of this engine at the end of the previous run.
+    snapshot_at_run_end: Option<Snapshot>,
+    /// Its cases at that time; empty if the current run had the same configuration.
+    cases_at_run_end: BTreeMap<CaseId, OpenCase>,
+    /// Time of the newest record.
     now: Timestamp,
-    /// Opened by the live engine only. Empty under the same configuration, so that memory does not grow.
+    /// Cases opened by the live engine only. Stays empty under the same configuration, so that memory does not grow.
     live_only: BTreeSet<CaseId>,
-    /// Opened by this engine only.
+    /// Cases opened by this engine only.
     replay_only: BTreeSet<CaseId>,
     tally: Tally,
 }
@@ -100,9 +100,9 @@ impl Replay {
             window,
             config_sha256: None,
             run: None,
-            is_as_live: false,
-            before: None,
-            stood: BTreeMap::new(),
+            has_live_config: false,
+            snapshot_at_run_end: None,
+            cases_at_run_end: BTreeMap::new(),
             now: Timestamp::MIN,
             live_only: BTreeSet::new(),
             replay_only: BTreeSet::new(),
@@ -110,52 +110,52 @@ impl Replay {
         }
     }
 
-    /// Says that the plan is of the configuration with this hash: runs that had the same resume as they did then, byte for
-    /// byte. Other runs resume with what the replay itself knew.
+    /// Sets the hash of the configuration that the plan comes from. Runs that had this configuration resume from the recorded state, byte
+    /// for byte; other runs resume from the state of the replay.
     #[must_use]
-    pub fn under(mut self, config_sha256: &str) -> Self {
+    pub fn with_config_sha256(mut self, config_sha256: &str) -> Self {
         self.config_sha256 = Some(config_sha256.to_owned());
         self
     }
 
-    /// Takes one record; gives what the engine wants done because of it, if that lies within the window.
-    pub fn take(&mut self, entry: Entry) -> Vec<Effect> {
-        self.now = time_of(&entry.what).unwrap_or(self.now);
+    /// Applies one record; returns the effects of the engine if they lie in the window.
+    pub fn apply(&mut self, entry: Entry) -> Vec<Effect> {
+        self.now = time_of(&entry.event).unwrap_or(self.now);
         if self.window.to.is_some_and(|to| self.now >= to) {
             return Vec::new();
         }
-        let is_told = self.window.from.is_none_or(|from| self.now >= from);
-        let input = match entry.what {
-            What::Head(head) => {
-                self.head(&head, is_told);
+        let is_reported = self.window.from.is_none_or(|from| self.now >= from);
+        let input = match entry.event {
+            RecordedEvent::Head(head) => {
+                self.start_run(&head, is_reported);
                 return Vec::new();
             }
-            What::Known(case) => {
+            RecordedEvent::KnownCase(case) => {
                 if !self.live_only.contains(&case.id) && self.engine.remembered().all(|c| c.id != case.id) {
                     self.engine.apply(Input::Restored(case));
                 }
                 return Vec::new();
             }
-            What::Restored(case) if self.live_only.contains(&case.id) => return Vec::new(),
-            What::Restored(case) => Input::Restored(self.stood.remove(&case.id).unwrap_or(case)),
-            What::Resumed(recorded) => Input::Resumed(self.resumed(recorded)),
-            What::Configured { .. } => Input::Configured(Arc::clone(&self.plan)),
-            What::Observed(look) => {
-                if is_told {
+            RecordedEvent::Restored(case) if self.live_only.contains(&case.id) => return Vec::new(),
+            RecordedEvent::Restored(case) => Input::Restored(self.cases_at_run_end.remove(&case.id).unwrap_or(case)),
+            RecordedEvent::Resumed(recorded) => Input::Resumed(self.resumed(recorded)),
+            RecordedEvent::Configured { .. } => Input::Configured(Arc::clone(&self.plan)),
+            RecordedEvent::Observed(look) => {
+                if is_reported {
                     self.tally.looks += 1;
                     self.tally.looks_elsewhere += u64::from(!self.plan.cameras.contains_key(&look.camera));
                 }
                 Input::Observed(look)
             }
-            What::Reply(reply) => Input::Reply(reply),
-            What::EvidenceFailed { case } => Input::EvidenceFailed { case },
-            What::Tick(at) => Input::Tick(at),
-            What::Reaimed(Reaimed { camera, at }) => Input::Reaimed { camera, at },
-            What::Elsewhere(news) => Input::Elsewhere(news),
+            RecordedEvent::Reply(reply) => Input::Reply(reply),
+            RecordedEvent::EvidenceFailed { case } => Input::EvidenceFailed { case },
+            RecordedEvent::Tick(at) => Input::Tick(at),
+            RecordedEvent::Reaimed(Reaimed { camera, at }) => Input::Reaimed { camera, at },
+            RecordedEvent::Elsewhere(message) => Input::Elsewhere(message),
         };
         let effects = self.engine.apply(input);
-        self.compare(&effects, entry.filed);
-        if !is_told {
+        self.track_differences(&effects, entry.opened);
+        if !is_reported {
             return Vec::new();
         }
         self.tally.inputs += 1;
@@ -165,12 +165,12 @@ impl Replay {
         effects
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
 
-    fn head(&mut self, head: &Head, is_told: bool) {
+    fn start_run(&mut self, head: &FileHead, is_reported: bool) {
         let run = (head.started_at, head.boot.clone());
         if self.run.as_ref() == Some(&run) {
             return;
@@ -178,30 +178,30 @@ impl Replay {
         let carried: Vec<OpenCase> = self
             .engine
             .remembered()
-            .filter(|c| self.replay_only.contains(&c.id) && is_remembered(c, head.started_at))
+            .filter(|c| self.replay_only.contains(&c.id) && is_restorable(c, head.started_at))
             .cloned()
             .collect();
-        let before = std::mem::replace(&mut self.engine, engine(&self.plan));
-        // Before the first run there was nothing to know.
-        self.before = self.run.is_some().then(|| before.snapshot());
-        self.is_as_live = self.config_sha256.as_ref() == Some(&head.config_sha256);
-        self.stood = before
+        let previous = std::mem::replace(&mut self.engine, engine(&self.plan));
+        // Before the first run there is no state.
+        self.snapshot_at_run_end = self.run.is_some().then(|| previous.snapshot());
+        self.has_live_config = self.config_sha256.as_ref() == Some(&head.config_sha256);
+        self.cases_at_run_end = previous
             .remembered()
-            .filter(|_| !self.is_as_live)
+            .filter(|_| !self.has_live_config)
             .map(|c| (c.id.clone(), c.clone()))
             .collect();
         for case in carried {
             self.engine.apply(Input::Restored(case));
         }
         self.run = Some(run);
-        self.tally.starts += u64::from(is_told);
+        self.tally.starts += u64::from(is_reported);
     }
 
-    /// What a start gives back to the replay's engine.
+    /// The state from which the engine resumes at a start.
     fn resumed(&mut self, recorded: Box<Resumed>) -> Box<Resumed> {
-        match self.before.take() {
-            Some(snapshot) if !self.is_as_live => Box::new(Resumed {
-                // Pictures matter to a live engine alone; here each is still there.
+        match self.snapshot_at_run_end.take() {
+            Some(snapshot) if !self.has_live_config => Box::new(Resumed {
+                // Only a live engine needs the pictures; in a replay none is missing.
                 pictures: snapshot.firsts().collect(),
                 snapshot,
             }),
@@ -209,8 +209,8 @@ impl Replay {
         }
     }
 
-    /// Which cases only one of the two engines opened.
-    fn compare(&mut self, effects: &[Effect], filed: Vec<CaseId>) {
+    /// Keeps track of the cases that only one of the two engines opened.
+    fn track_differences(&mut self, effects: &[Effect], filed: Vec<CaseId>) {
         for effect in effects {
             if let Effect::Open(case) = effect {
                 self.replay_only.insert(case.id.clone());
@@ -249,55 +249,55 @@ fn engine(plan: &Arc<Plan>) -> Engine {
     engine
 }
 
-/// As the store answers at a start.
-fn is_remembered(case: &OpenCase, now: Timestamp) -> bool {
+/// True if the store would restore the case at a start.
+fn is_restorable(case: &OpenCase, now: Timestamp) -> bool {
     let oldest = now.checked_sub(case.state.remembered_for()).unwrap_or(Timestamp::MIN);
     case.state.is_open() || case.at >= oldest
 }
 
-/// When a record was made, where it says so.
-fn time_of(what: &What) -> Option<Timestamp> {
-    match what {
-        What::Head(head) if head.begun == crate::Begun::Start => Some(head.started_at),
-        What::Observed(look) => Some(look.at),
-        What::Reply(reply) => Some(reply.at),
-        What::Tick(at) | What::Reaimed(Reaimed { at, .. }) => Some(*at),
-        What::Elsewhere(news) => Some(news.at),
+/// Time of a record, if it has one.
+fn time_of(event: &RecordedEvent) -> Option<Timestamp> {
+    match event {
+        RecordedEvent::Head(head) if head.origin == crate::FileOrigin::Start => Some(head.started_at),
+        RecordedEvent::Observed(look) => Some(look.at),
+        RecordedEvent::Reply(reply) => Some(reply.at),
+        RecordedEvent::Tick(at) | RecordedEvent::Reaimed(Reaimed { at, .. }) => Some(*at),
+        RecordedEvent::Elsewhere(message) => Some(message.at),
         _ => None,
     }
 }
 
-/// A case as a replay tells it: a line of JSON, its fields in this order.
+/// A case in the output of a replay: one line of JSON, with the fields in this order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CaseLine {
-    /// See [`Case`](gridwatch_engine::Case), here and below.
+pub struct ReplayedCase {
+    /// The case id. The fields correspond to those of [`Case`](gridwatch_engine::Case).
     pub case_id: CaseId,
-    /// Which rule.
+    /// Id of the rule.
     pub rule: String,
-    /// The category's code.
+    /// Code of the category.
     pub category: String,
-    /// Which camera.
+    /// Id of the camera.
     pub camera: String,
-    /// The cell's code.
+    /// Code of the grid cell.
     pub cell: String,
-    /// UTC.
+    /// First sighting, UTC.
     pub first_seen_at: Timestamp,
-    /// UTC.
+    /// Confirmation, UTC.
     pub confirmed_at: Timestamp,
-    /// 0..=1.
+    /// Confidence, 0..=1.
     pub confidence: f32,
-    /// Seconds.
+    /// Dwell time in seconds.
     pub dwell_s: f64,
-    /// Clear looks since the first.
+    /// Clear looks since the first sighting.
     pub looks: u32,
-    /// Those of them that saw it.
+    /// Looks among them that showed the object.
     pub looks_seen: u32,
-    /// Its box when it was confirmed, as fractions of the picture.
+    /// Bounding box at the confirmation, as fractions of the picture.
     #[serde(rename = "box")]
     pub bbox: BBox,
 }
 
-impl From<&gridwatch_engine::Case> for CaseLine {
+impl From<&gridwatch_engine::Case> for ReplayedCase {
     fn from(case: &gridwatch_engine::Case) -> Self {
         Self {
             case_id: case.id.clone(),
@@ -322,7 +322,7 @@ mod tests {
     use gridwatch_engine::{Location, LonLat, PlaceMethod};
 
     #[test]
-    fn what_a_store_forgets_is_not_carried_over_a_start() {
+    fn cases_that_a_store_no_longer_restores_are_not_carried_over_a_start() {
         let at = |days: i64| Timestamp::from_second(1_750_000_000 + days * 86400).unwrap();
         let case = |state| OpenCase {
             id: "01".into(),
@@ -350,8 +350,8 @@ mod tests {
             was_reopened: false,
             question: None,
         };
-        assert!(is_remembered(&case(CaseState::Filed), at(400)));
-        assert!(is_remembered(&case(CaseState::Rejected), at(29)));
-        assert!(!is_remembered(&case(CaseState::Rejected), at(31)));
+        assert!(is_restorable(&case(CaseState::Filed), at(400)));
+        assert!(is_restorable(&case(CaseState::Rejected), at(29)));
+        assert!(!is_restorable(&case(CaseState::Rejected), at(31)));
     }
 }

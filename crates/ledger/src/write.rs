@@ -1,8 +1,8 @@
-//! Writing: records are packed where they arise and handed, once a second, to a thread that owns the files. Whoever
-//! records never waits for a disk.
+//! Writing: records are encoded on the thread of the engine and passed, once a second, to a thread that owns the files. The engine
+//! never waits for the disk.
 //!
-//! What cannot be written is counted, said once, and left out; a minute later a new file is tried, which says that
-//! something is missing before it.
+//! Records that cannot be written are dropped and counted, and the failure is logged once. After a minute a new file is tried; its
+//! head states that records before it were lost.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -22,89 +22,88 @@ use metrics::counter;
 
 use super::{
     LedgerError, Settings,
-    code::{Begun, Decoder, Encoder, Head},
-    file::{self, Flaw, Frames},
+    code::{Decoder, Encoder, FileHead, FileOrigin},
+    file::{self, FrameError, FrameReader},
 };
 use gridwatch_base::metric;
 use gridwatch_engine::{CaseId, Elsewhere, Engine, Input, Known};
 
-/// A kill loses at most what was recorded since the last hand-over.
+/// A killed process loses at most this much.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
-/// More than this is handed over at once, whatever the time.
+/// A larger buffer is passed on at once.
 const FLUSH_BYTES: usize = 256 << 10;
-/// Hand-overs that may wait for a slow disk: a minute of them.
+/// Buffers that may wait for a slow disk; about a minute of them.
 const QUEUE: usize = 64;
-/// How long a disk that failed is left alone.
+/// Pause after a write error.
 const RETRY: Duration = Duration::from_secs(60);
-/// Files are begun at least this often, so that age can be told by the file.
+/// Maximum age of a file, so that old records can be deleted file by file.
 const FILE_AGE: Duration = Duration::from_hours(24);
 
-/// Which run records.
+/// The run that is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run {
-    /// When it began.
+pub struct RunInfo {
+    /// Start of the run.
     pub started_at: Timestamp,
-    /// The kernel's boot id; empty where it has none.
+    /// Boot id of the kernel; empty if unknown.
     pub boot: String,
-    /// SHA-256 of the configuration file in lower-case hex.
+    /// SHA-256 of the configuration file, lower-case hex.
     pub config_sha256: String,
 }
 
-enum Job {
-    /// A new file, with its first bytes; `at` is the newest time known.
-    Begin { at: Timestamp, bytes: Vec<u8> },
-    /// More of it.
+enum WriterJob {
+    /// Start a new file with these bytes; `at` is the time of the newest input.
+    StartFile { at: Timestamp, bytes: Vec<u8> },
+    /// Append to the current file.
     Append { bytes: Vec<u8>, records: u64 },
 }
 
-/// Records what it is given; the file is another thread's.
+/// Records the inputs of an engine. The files are written by another thread.
 #[derive(Debug)]
 pub struct Recorder {
-    jobs: Option<SyncSender<Job>>,
-    /// Gives the first failure, if there was one.
+    jobs: Option<SyncSender<WriterJob>>,
+    /// Returns the first error, if any.
     thread: Option<JoinHandle<Option<LedgerError>>>,
-    /// Waits for the disk rather than lose a record.
-    is_patient: bool,
-    /// Set by the thread when it cannot write, cleared when a file was begun.
+    /// Waits for the disk instead of dropping records.
+    is_lossless: bool,
+    /// Set by the thread on a write error, cleared when a file is started.
     is_broken: Arc<AtomicBool>,
     file_bytes: u64,
-    run: Run,
+    run: RunInfo,
     encoder: Encoder,
     buffer: Vec<u8>,
-    /// Records in the buffer.
+    /// Number of records in the buffer.
     records: u64,
-    /// Handed over of this file, the buffer left out.
-    handed: u64,
-    begun: Timestamp,
-    /// The newest input's time.
+    /// Bytes of the current file that were passed on, without the buffer.
+    bytes_sent: u64,
+    started_at: Timestamp,
+    /// Time of the newest input.
     now: Timestamp,
     flushed: Instant,
-    /// Nothing is recorded before then.
+    /// Nothing is recorded until then.
     paused_until: Option<Instant>,
-    /// Where the record that is being written begins in the buffer.
+    /// Position in the buffer of the record being written.
     frame: Option<usize>,
 }
 
 impl Recorder {
-    /// Begins a file for `run`. The folder is opened by the thread: whatever is wrong with it is logged and counted there,
-    /// and tried again.
+    /// Starts a file for `run`. The thread opens the directory; errors are logged and counted there, and the file is tried again.
     ///
     /// # Errors
-    /// Where the system gives no more threads.
-    pub fn spawn(settings: Settings, run: Run) -> std::io::Result<Self> {
+    /// If the operating system cannot start a thread.
+    pub fn spawn(settings: Settings, run: RunInfo) -> std::io::Result<Self> {
         Self::begin_run(settings, run, false)
     }
 
-    /// The same for a record that is made as fast as it can be written, by a simulation: it waits for the disk, and
-    /// [`Recorder::finish`] says whether all of it was written.
+    /// The same for simulations, which produce records faster than the disk takes them: waits for the disk, and [`Recorder::finish`]
+    /// reports whether everything was written.
     ///
     /// # Errors
-    /// Where the system gives no more threads.
-    pub fn patient(settings: Settings, run: Run) -> std::io::Result<Self> {
+    /// If the operating system cannot start a thread.
+    pub fn lossless(settings: Settings, run: RunInfo) -> std::io::Result<Self> {
         Self::begin_run(settings, run, true)
     }
 
-    fn begin_run(settings: Settings, run: Run, is_patient: bool) -> std::io::Result<Self> {
+    fn begin_run(settings: Settings, run: RunInfo, is_lossless: bool) -> std::io::Result<Self> {
         let (jobs, inbox) = sync_channel(QUEUE);
         let is_broken = Arc::new(AtomicBool::new(false));
         let file_bytes = settings.file_bytes;
@@ -114,29 +113,29 @@ impl Recorder {
                 .name("ledger".into())
                 .spawn(move || writer.run(&inbox))?
         };
-        let begun = file::begun(run.started_at);
+        let started_at = file::to_header_precision(run.started_at);
         let mut recorder = Self {
             jobs: Some(jobs),
             thread: Some(thread),
-            is_patient,
+            is_lossless,
             is_broken,
             file_bytes,
             now: run.started_at,
             run,
-            encoder: Encoder::new(begun),
+            encoder: Encoder::new(started_at),
             buffer: Vec::new(),
             records: 0,
-            handed: 0,
-            begun,
+            bytes_sent: 0,
+            started_at,
             flushed: Instant::now(),
             paused_until: None,
             frame: None,
         };
-        recorder.begin(Begun::Start, &Engine::new());
+        recorder.start_file(FileOrigin::Start, &Engine::new());
         Ok(recorder)
     }
 
-    /// Records an input before it is applied; [`Recorder::applied`] must follow. `engine` is as it was before it.
+    /// Records an input before it is applied to `engine`; [`Recorder::applied`] must follow.
     pub(super) fn input(&mut self, input: &Input, engine: &Engine) {
         self.now = time_of(input).unwrap_or(self.now);
         if let Some(until) = self.paused_until {
@@ -145,9 +144,9 @@ impl Recorder {
                 return;
             }
             self.paused_until = None;
-            self.begin(Begun::Loss, engine);
-        } else if self.handed + self.buffer.len() as u64 >= self.file_bytes || self.is_old() {
-            self.begin(Begun::Rotation, engine);
+            self.start_file(FileOrigin::Loss, engine);
+        } else if self.bytes_sent + self.buffer.len() as u64 >= self.file_bytes || self.is_file_old() {
+            self.start_file(FileOrigin::Rotation, engine);
         }
         if self.paused_until.is_none() {
             self.frame = Some(file::open_frame(&mut self.buffer));
@@ -155,56 +154,56 @@ impl Recorder {
         }
     }
 
-    /// Ends the record of [`Recorder::input`] with the cases that the engine opened.
-    pub(super) fn applied<'a>(&mut self, filed: impl Iterator<Item = &'a CaseId>) {
+    /// Completes the record of [`Recorder::input`] with the cases that the engine opened.
+    pub(super) fn applied<'a>(&mut self, opened: impl Iterator<Item = &'a CaseId>) {
         if let Some(start) = self.frame.take() {
-            for case in filed {
-                self.encoder.filed(case, &mut self.buffer);
+            for case in opened {
+                self.encoder.opened_case(case, &mut self.buffer);
             }
             file::close_frame(&mut self.buffer, start);
             self.records += 1;
             if self.buffer.len() >= FLUSH_BYTES {
-                self.hand_over(Instant::now());
+                self.send_buffer(Instant::now());
             }
         }
     }
 
-    /// From now on another configuration is recorded as the run's.
+    /// Sets the configuration hash for the following records.
     pub(super) fn reconfigured(&mut self, config_sha256: &str) {
         config_sha256.clone_into(&mut self.run.config_sha256);
     }
 
-    /// Hands over what was recorded, if a second has passed. To be called about once a second.
-    pub fn turn(&mut self, now: Instant) {
+    /// Passes on buffered records if a second has passed. To be called about once a second.
+    pub fn flush_if_due(&mut self, now: Instant) {
         if now.saturating_duration_since(self.flushed) >= FLUSH_EVERY {
-            self.hand_over(now);
+            self.send_buffer(now);
         }
     }
 
-    fn is_old(&self) -> bool {
-        // A clock set back leaves the file as it is.
-        let age = self.now.duration_since(self.begun);
+    fn is_file_old(&self) -> bool {
+        // Negative if the clock was set back; then the file is kept.
+        let age = self.now.duration_since(self.started_at);
         Duration::try_from(age).is_ok_and(|age| age >= FILE_AGE)
     }
 
-    fn begin(&mut self, why: Begun, engine: &Engine) {
-        self.hand_over(Instant::now());
+    fn start_file(&mut self, origin: FileOrigin, engine: &Engine) {
+        self.send_buffer(Instant::now());
         if self.paused_until.is_some() {
             return;
         }
-        self.begun = file::begun(self.now);
-        self.encoder = Encoder::new(self.begun);
-        let mut bytes = file::header(self.begun).to_vec();
-        let head = Head {
+        self.started_at = file::to_header_precision(self.now);
+        self.encoder = Encoder::new(self.started_at);
+        let mut bytes = file::header(self.started_at).to_vec();
+        let head = FileHead {
             started_at: self.run.started_at,
             boot: self.run.boot.clone(),
             config_sha256: self.run.config_sha256.clone(),
             program: env!("CARGO_PKG_VERSION").into(),
-            begun: why,
+            origin,
         };
         file::frame(&mut bytes, |out| self.encoder.head(&head, out));
         for case in engine.remembered() {
-            file::frame(&mut bytes, |out| self.encoder.known(case, out));
+            file::frame(&mut bytes, |out| self.encoder.known_case(case, out));
         }
         for claim in engine.claims() {
             let news = Input::Elsewhere(Elsewhere {
@@ -215,13 +214,13 @@ impl Recorder {
                 self.encoder.input(&news, &self.run.config_sha256, out);
             });
         }
-        self.handed = bytes.len() as u64;
-        // It is being tried again: what the thread said of the file before holds no more.
+        self.bytes_sent = bytes.len() as u64;
+        // A new attempt: an error of the previous file no longer matters.
         self.is_broken.store(false, Ordering::Release);
-        self.send(Job::Begin { at: self.now, bytes });
+        self.send(WriterJob::StartFile { at: self.now, bytes });
     }
 
-    fn hand_over(&mut self, now: Instant) {
+    fn send_buffer(&mut self, now: Instant) {
         self.flushed = now;
         if self.paused_until.is_none() && self.is_broken.load(Ordering::Acquire) {
             self.pause(now);
@@ -234,24 +233,24 @@ impl Recorder {
             counter!(metric::LEDGER_LOST).increment(records);
             return;
         }
-        self.handed += bytes.len() as u64;
-        self.send(Job::Append { bytes, records });
+        self.bytes_sent += bytes.len() as u64;
+        self.send(WriterJob::Append { bytes, records });
     }
 
-    fn send(&mut self, job: Job) {
+    fn send(&mut self, job: WriterJob) {
         let Some(jobs) = &self.jobs else { return };
-        if self.is_patient {
-            // It fails only where the thread is gone, which `finish` tells.
+        if self.is_lossless {
+            // Fails only if the thread has ended, which `finish` reports.
             let _ = jobs.send(job);
             return;
         }
         if let Err(e) = jobs.try_send(job) {
             let (TrySendError::Full(job) | TrySendError::Disconnected(job)) = e;
-            if let Job::Append { records, .. } = job {
+            if let WriterJob::Append { records, .. } = job {
                 counter!(metric::LEDGER_LOST).increment(records);
             }
             tracing::error!(
-                "The disk does not keep up with the ledger: what happens now cannot be replayed. Judging goes on; a new file is tried in a minute."
+                "Disk too slow for the ledger; records are dropped and cannot be replayed. A new file is tried in a minute"
             );
             self.pause(Instant::now());
         }
@@ -261,34 +260,34 @@ impl Recorder {
         self.paused_until = Some(now + RETRY);
     }
 
-    /// Hands over the rest, waits for the disk to have it, and says whether everything was written.
+    /// Passes on the rest, waits until it is written, and reports whether everything was.
     ///
     /// # Errors
-    /// The first thing that could not be written, though writing may have gone on after it.
+    /// The first write error, even if later writes succeeded.
     pub fn finish(mut self) -> Result<(), LedgerError> {
-        self.end().map_or(Ok(()), Err)
+        self.stop().map_or(Ok(()), Err)
     }
 
-    fn end(&mut self) -> Option<LedgerError> {
-        self.hand_over(Instant::now());
+    fn stop(&mut self) -> Option<LedgerError> {
+        self.send_buffer(Instant::now());
         self.jobs = None;
         self.thread.take()?.join().unwrap_or_else(|_| {
-            tracing::error!("The ledger's thread had panicked; please report it.");
-            let source = std::io::Error::other("the ledger's thread had panicked");
+            tracing::error!("Ledger thread panicked; please report this");
+            let source = std::io::Error::other("the ledger thread panicked");
             Some(LedgerError::io("write", std::path::Path::new("the ledger"), source))
         })
     }
 }
 
 impl Drop for Recorder {
-    /// Hands over the rest and waits for the disk to have it.
+    /// Passes on the rest and waits until it is written.
     fn drop(&mut self) {
-        // What failed was logged when it did.
-        self.end();
+        // Errors were logged when they occurred.
+        self.stop();
     }
 }
 
-/// When an input happened, where it says so.
+/// Time of an input, if it has one.
 pub(super) fn time_of(input: &Input) -> Option<Timestamp> {
     match input {
         Input::Observed(look) => Some(look.at),
@@ -299,24 +298,39 @@ pub(super) fn time_of(input: &Input) -> Option<Timestamp> {
     }
 }
 
-/// Owns the files.
+/// The thread that owns the files.
 struct Writer {
     settings: Settings,
     is_broken: Arc<AtomicBool>,
-    /// Held while the folder is ours; with it, what lies there.
-    folder: Option<(File, Vec<Kept>)>,
-    /// The file that is written, and how many bytes of it are whole records.
-    current: Option<(File, PathBuf, u64)>,
+    /// Set once the directory was opened.
+    directory: Option<Directory>,
+    current: Option<CurrentFile>,
     is_failing: bool,
     first_failure: Option<LedgerError>,
 }
 
-/// A file that may be removed for its age.
-struct Kept {
+/// The locked directory of the ledger.
+struct Directory {
+    /// Held until the writer ends.
+    _lock: File,
+    /// The undamaged files, oldest first.
+    files: Vec<RetainedFile>,
+}
+
+/// The file being written.
+struct CurrentFile {
+    file: File,
+    path: PathBuf,
+    /// Length of its whole records in bytes.
+    length: u64,
+}
+
+/// A file that may be deleted for its age.
+struct RetainedFile {
     number: u64,
     path: PathBuf,
     bytes: u64,
-    begun: Timestamp,
+    started_at: Timestamp,
 }
 
 impl Writer {
@@ -324,23 +338,23 @@ impl Writer {
         Self {
             settings,
             is_broken,
-            folder: None,
+            directory: None,
             current: None,
             is_failing: false,
             first_failure: None,
         }
     }
 
-    /// Writes what comes until no more can; gives the first failure.
-    fn run(mut self, inbox: &Receiver<Job>) -> Option<LedgerError> {
+    /// Processes jobs until the recorder is dropped; returns the first error.
+    fn run(mut self, inbox: &Receiver<WriterJob>) -> Option<LedgerError> {
         for job in inbox {
             let (result, records) = match job {
-                Job::Begin { at, bytes } => (self.begin(at, &bytes), 0),
-                Job::Append { records, .. } if self.current.is_none() => {
+                WriterJob::StartFile { at, bytes } => (self.start_file(at, &bytes), 0),
+                WriterJob::Append { records, .. } if self.current.is_none() => {
                     counter!(metric::LEDGER_LOST).increment(records);
                     continue;
                 }
-                Job::Append { bytes, records } => (self.append(&bytes), records),
+                WriterJob::Append { bytes, records } => (self.append(&bytes), records),
             };
             if let Err(error) = result {
                 counter!(metric::LEDGER_LOST).increment(records);
@@ -357,83 +371,92 @@ impl Writer {
         self.is_broken.store(true, Ordering::Release);
         self.current = None;
         if !std::mem::replace(&mut self.is_failing, true) {
-            tracing::error!(%error, "The ledger cannot be written: what happens now cannot be replayed. Judging goes on; it is tried again every minute.");
+            tracing::error!(%error, "Cannot write the ledger; records are dropped and cannot be replayed. Retrying every minute");
         }
         self.first_failure.get_or_insert(error);
     }
 
-    fn begin(&mut self, at: Timestamp, bytes: &[u8]) -> Result<(), LedgerError> {
+    fn start_file(&mut self, at: Timestamp, bytes: &[u8]) -> Result<(), LedgerError> {
         self.finish()?;
-        let mut folder = match self.folder.take() {
-            Some(folder) => folder,
-            None => self.open_folder()?,
+        let mut directory = match self.directory.take() {
+            Some(directory) => directory,
+            None => self.open_directory()?,
         };
-        let begun = self.begin_in(&mut folder.1, at, bytes);
-        self.folder = Some(folder);
-        self.current = Some(begun?);
+        let created = self.create_file(&mut directory.files, at, bytes);
+        self.directory = Some(directory);
+        self.current = Some(created?);
         if std::mem::take(&mut self.is_failing) {
-            tracing::info!("The ledger is written again.");
+            tracing::info!("Writing the ledger again");
         }
         Ok(())
     }
 
-    fn begin_in(&self, kept: &mut Vec<Kept>, at: Timestamp, bytes: &[u8]) -> Result<(File, PathBuf, u64), LedgerError> {
-        self.make_room(kept, at)?;
+    fn create_file(
+        &self,
+        files: &mut Vec<RetainedFile>,
+        at: Timestamp,
+        bytes: &[u8],
+    ) -> Result<CurrentFile, LedgerError> {
+        self.remove_expired(files, at)?;
         let dir = &self.settings.dir;
-        // Files set apart keep their numbers.
+        // Damaged files keep their numbers.
         let newest = file::list(dir)?.last().map_or(0, |f| f.number);
-        let number = newest.max(kept.last().map_or(0, |k| k.number)) + 1;
-        let path = dir.join(file::name(number));
+        let number = newest.max(files.last().map_or(0, |f| f.number)) + 1;
+        let path = dir.join(file::file_name(number));
         let create = |e| LedgerError::io("create", &path, e);
         let mut file = File::options()
             .write(true)
             .create_new(true)
             .open(&path)
             .map_err(create)?;
-        kept.push(Kept {
+        files.push(RetainedFile {
             number,
             path: path.clone(),
             bytes: bytes.len() as u64,
-            begun: at,
+            started_at: at,
         });
         if let Err(e) = file.write_all(bytes) {
-            // Nothing of it is worth keeping, and half a header would be taken for damage.
-            kept.pop();
+            // An incomplete header would look like damage later.
+            files.pop();
             let _ = fs::remove_file(&path);
             return Err(LedgerError::io("write", &path, e));
         }
-        // The name, too, must outlast a power cut.
+        // Flush the directory, so that the name survives a power cut.
         File::open(dir).and_then(|d| d.sync_all()).map_err(create)?;
-        Ok((file, path, bytes.len() as u64))
+        let length = bytes.len() as u64;
+        Ok(CurrentFile { file, path, length })
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), LedgerError> {
-        let Some((file, path, whole)) = &mut self.current else {
+        let Some(current) = &mut self.current else {
             return Ok(());
         };
-        if let Err(e) = file.write_all(bytes) {
-            // Half a record at its end would be taken for damage once a newer file follows. Where even this fails, it is.
-            let _ = file.set_len(*whole);
-            return Err(LedgerError::io("write", path, e));
+        if let Err(e) = current.file.write_all(bytes) {
+            // A partial record would look like damage once a newer file follows. If truncating fails too, it will.
+            let _ = current.file.set_len(current.length);
+            return Err(LedgerError::io("write", &current.path, e));
         }
-        *whole += bytes.len() as u64;
-        if let Some((_, kept)) = &mut self.folder
-            && let Some(newest) = kept.last_mut()
+        current.length += bytes.len() as u64;
+        if let Some(directory) = &mut self.directory
+            && let Some(newest) = directory.files.last_mut()
         {
-            newest.bytes = *whole;
+            newest.bytes = current.length;
         }
         Ok(())
     }
 
     fn finish(&mut self) -> Result<(), LedgerError> {
         match self.current.take() {
-            Some((file, path, _)) => file.sync_all().map_err(|e| LedgerError::io("flush", &path, e)),
+            Some(current) => current
+                .file
+                .sync_all()
+                .map_err(|e| LedgerError::io("flush", &current.path, e)),
             None => Ok(()),
         }
     }
 
-    /// Makes the folder ours, and mends the end of its newest file.
-    fn open_folder(&self) -> Result<(File, Vec<Kept>), LedgerError> {
+    /// Locks the directory, repairs the end of the newest file and lists the files.
+    fn open_directory(&self) -> Result<Directory, LedgerError> {
         let dir = &self.settings.dir;
         fs::create_dir_all(dir).map_err(|e| LedgerError::io("create", dir, e))?;
         let path = dir.join("ledger.lock");
@@ -449,24 +472,24 @@ impl Writer {
             Err(TryLockError::Error(e)) => return Err(LedgerError::io("lock", &path, e)),
         }
         if let Some(newest) = file::list(dir)?.iter().rfind(|f| !f.is_damaged) {
-            mend(&newest.path)?;
+            repair_tail(&newest.path)?;
         }
-        let mut kept: Vec<Kept> = Vec::new();
-        for stored in file::list(dir)?.into_iter().filter(|f| !f.is_damaged) {
-            let before = kept.last().map_or(Timestamp::MIN, |k| k.begun);
-            kept.push(Kept {
-                number: stored.number,
-                bytes: fs::metadata(&stored.path).map_or(0, |m| m.len()),
-                // One whose header cannot be read is as old as the one before it.
-                begun: Frames::open(&stored.path).map_or(before, |f| f.begun),
-                path: stored.path,
+        let mut files: Vec<RetainedFile> = Vec::new();
+        for listed in file::list(dir)?.into_iter().filter(|f| !f.is_damaged) {
+            let before = files.last().map_or(Timestamp::MIN, |f| f.started_at);
+            files.push(RetainedFile {
+                number: listed.number,
+                bytes: fs::metadata(&listed.path).map_or(0, |m| m.len()),
+                // A file with an unreadable header counts as old as the one before it.
+                started_at: FrameReader::open(&listed.path).map_or(before, |f| f.started_at),
+                path: listed.path,
             });
         }
-        Ok((lock, kept))
+        Ok(Directory { _lock: lock, files })
     }
 
-    /// Removes the oldest files until a new one has room, and those that are too old.
-    fn make_room(&self, kept: &mut Vec<Kept>, at: Timestamp) -> Result<(), LedgerError> {
+    /// Deletes the oldest files while a new one would exceed the size limit, and files that are too old.
+    fn remove_expired(&self, files: &mut Vec<RetainedFile>, at: Timestamp) -> Result<(), LedgerError> {
         let Settings {
             file_bytes,
             keep_bytes,
@@ -475,51 +498,53 @@ impl Writer {
         } = &self.settings;
         let oldest = at.checked_sub(*keep_for).unwrap_or(Timestamp::MIN);
         loop {
-            let total: u64 = kept.iter().map(|k| k.bytes).sum();
-            // A file's newest record is older than the beginning of the next.
-            let newest_record = kept.get(1).map_or(at, |next| next.begun);
-            let goes = total + file_bytes > *keep_bytes || newest_record < oldest;
-            if kept.is_empty() || !goes {
+            let total: u64 = files.iter().map(|f| f.bytes).sum();
+            // The newest record of a file is older than the start of the next file.
+            let newest_record = files.get(1).map_or(at, |next| next.started_at);
+            let is_expired = total + file_bytes > *keep_bytes || newest_record < oldest;
+            if files.is_empty() || !is_expired {
                 return Ok(());
             }
-            let old = kept.remove(0);
+            let old = files.remove(0);
             fs::remove_file(&old.path).map_err(|e| LedgerError::io("remove", &old.path, e))?;
-            tracing::debug!(file = %old.path.display(), "An old file of the ledger was removed.");
+            tracing::debug!(file = %old.path.display(), "Deleted old ledger file");
         }
     }
 }
 
-/// Cuts off what a crash left at the end of the newest file; sets the file apart where it is damaged elsewhere.
-fn mend(path: &std::path::Path) -> Result<(), LedgerError> {
-    let flaw = match Frames::open(path) {
+/// Cuts off an incomplete record at the end of the newest file, as left by a crash. Renames the file if it is damaged elsewhere.
+fn repair_tail(path: &std::path::Path) -> Result<(), LedgerError> {
+    let error = match FrameReader::open(path) {
         Ok(mut frames) => {
-            let mut decoder = Decoder::new(frames.begun);
+            let mut decoder = Decoder::new(frames.started_at);
             loop {
                 let offset = frames.offset();
                 match frames.next() {
                     Ok(None) => return Ok(()),
                     Ok(Some(payload)) => {
                         if let Err(reason) = decoder.entry(payload) {
-                            break Flaw::Broken {
+                            break FrameError::Broken {
                                 offset,
                                 reason,
-                                goes_on: true,
+                                frame_follows: true,
                             };
                         }
                     }
-                    Err(flaw) => break flaw,
+                    Err(error) => break error,
                 }
             }
         }
-        Err(flaw) => flaw,
+        Err(error) => error,
     };
-    match flaw {
-        Flaw::Io(e) => Err(LedgerError::io("read", path, e)),
-        // Another program's: it is left as it is.
-        Flaw::Newer(_) => Ok(()),
-        Flaw::Broken {
-            offset, goes_on: false, ..
-        } if offset >= file::HEADER => {
+    match error {
+        FrameError::Io(e) => Err(LedgerError::io("read", path, e)),
+        // Written by a newer version: leave it alone.
+        FrameError::Newer(_) => Ok(()),
+        FrameError::Broken {
+            offset,
+            frame_follows: false,
+            ..
+        } if offset >= file::HEADER_BYTES => {
             let length = fs::metadata(path).map_or(offset, |m| m.len());
             File::options()
                 .write(true)
@@ -528,14 +553,14 @@ fn mend(path: &std::path::Path) -> Result<(), LedgerError> {
                     f.set_len(offset)?;
                     f.sync_all()
                 })
-                .map_err(|e| LedgerError::io("cut off the torn end of", path, e))?;
-            tracing::warn!(file = %path.display(), offset, bytes = length - offset, "The ledger's newest file ended in the middle of a record, as a crash leaves it; the torn end was cut off.");
+                .map_err(|e| LedgerError::io("truncate", path, e))?;
+            tracing::warn!(file = %path.display(), offset, bytes = length - offset, "Newest ledger file ended in an incomplete record, as after a crash; cut it off");
             Ok(())
         }
-        Flaw::Broken { offset, reason, .. } => {
-            let aside = file::damaged_name(path);
-            fs::rename(path, &aside).map_err(|e| LedgerError::io("set aside", path, e))?;
-            tracing::error!(file = %path.display(), offset, reason, set_aside = %aside.display(), "A file of the ledger is damaged; it was set aside. A replay reads it up to the damage.");
+        FrameError::Broken { offset, reason, .. } => {
+            let renamed_to = file::damaged_name(path);
+            fs::rename(path, &renamed_to).map_err(|e| LedgerError::io("rename", path, e))?;
+            tracing::error!(file = %path.display(), offset, reason, renamed_to = %renamed_to.display(), "Ledger file is damaged; renamed it. Replays read it up to the damage");
             Ok(())
         }
     }

@@ -1,16 +1,19 @@
-//! Who files a problem that several boxes see: whoever says so first, in the broker's order.
+//! The claim protocol: decides which of several boxes files a problem that they all see. The first to claim it files it,
+//! in the order in which the broker forwards messages.
 //!
-//! A box says of each of its cases, retained, where it is: a *claim*. Of a new case nothing is sent before the claim has come back
-//! from the broker, to which every box listens that sees the same cells. A broker passes messages on in one order, so what had
-//! been said before the box's own claim is known when that comes back: where no other claim of the same site stands then, the box
-//! was first and files; otherwise it waits until the other's case is filed, and gives way. Two boxes can so not both be first, and
-//! where neither is (they lost the broker in between) both take their claim back and try again, each after a moment of its own.
+//! For each of its open cases a box publishes a retained *claim* that says where the case is. A new case is held back until
+//! its claim has come back from the broker. Every box that sees the same cells subscribes to these claims, and a broker
+//! forwards messages in one order, so any claim published before the box's own arrives before it. If no other claim for the
+//! same site stands by then, the box was first and files its case. Otherwise it waits until the other case is filed and
+//! then yields. So two boxes can never both be first. If neither is (both lost the broker in between), both clear their
+//! claims and retry after random delays.
 //!
-//! **A box that is silent holds its sites**, for its cases are open at the platform: its claims stand until it takes them back or
-//! [`KEPT`] after it renewed them last. Only what is claimed and not filed is taken for dead sooner, after [`UNFILED`] of silence. A broker that has lost
-//! its memory is told everything again by whoever comes back; what was heard before counts [`REMEMBERED`] longer.
+//! **A box that is offline keeps its sites**, because its cases are open at the platform: its claims stand until it clears
+//! them, or for [`CLAIM_TTL`] after it last published them. Only a claim whose case is not filed is void sooner, after
+//! [`UNFILED_TIMEOUT`] without a renewal. Boxes publish all their claims again to a broker that lost its retained messages;
+//! what they received from it before stays valid for another [`RESET_GRACE`].
 //!
-//! This is the protocol alone, without clock, store or connection: what comes in gives [`Act`]s, in order.
+//! This module is pure: no clock, store or connection. Inputs return [`ClaimAction`]s, to be executed in order.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,38 +22,38 @@ use std::{
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use gridwatch_contract::{ClaimMessage, SiteTopic, When};
+use gridwatch_contract::{ClaimMessage, SiteTopics, When};
 use gridwatch_engine::{CaseId, CellCode, Claim, Known, NodeId};
 use gridwatch_store::{ClaimRow, ClaimState};
 
-/// A claim counts for so long after it was last said.
-pub(super) const KEPT: Duration = Duration::from_hours(8 * 24);
-/// A case that is open is claimed anew so often.
-const RENEWED: Duration = Duration::from_hours(24);
-/// One that no broker has acknowledged, so often: its box is trying.
-const TRYING: Duration = Duration::from_mins(1);
-/// A box that has not filed what it claimed, and does not say for so long that it is trying, is not going to.
-const UNFILED: Duration = Duration::from_mins(5);
-/// A broker that does not pass on what is said to it, for so long, has no say in what is filed.
-const UNHEARD: Duration = Duration::from_secs(30);
-/// Two that were both behind the other try again within so long, each when it likes: in step they would meet for ever.
-const HESITATION: Duration = Duration::from_secs(2);
-/// What was heard before the broker lost its memory counts so much longer if nobody says it again.
-const REMEMBERED: Duration = Duration::from_mins(10);
-/// Nobody has more open cases in the cells around one box.
-const MAX_THEIRS: usize = 10_000;
-/// A claim has a few hundred bytes.
+/// How long a claim is valid after it was last published.
+pub(super) const CLAIM_TTL: Duration = Duration::from_hours(8 * 24);
+/// How often the claim of a filed case is renewed.
+const RENEW_INTERVAL: Duration = Duration::from_hours(24);
+/// How often the claim of a case not filed yet is renewed, to show that its box is still trying.
+const UNFILED_RENEW_INTERVAL: Duration = Duration::from_mins(1);
+/// Without a renewal for this long, a claim whose case is not filed is void.
+const UNFILED_TIMEOUT: Duration = Duration::from_mins(5);
+/// A broker that has not sent a claim back within this time does not forward claims; the case is filed without.
+const ECHO_TIMEOUT: Duration = Duration::from_secs(30);
+/// Boxes that blocked each other retry after a random delay up to this. With equal delays they would block each other again.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
+/// How long claims received before the broker lost its retained messages stay valid unless published again.
+const RESET_GRACE: Duration = Duration::from_mins(10);
+/// Maximum number of claims of other boxes; far more than can be open in the cells around one box.
+const MAX_PEER_CLAIMS: usize = 10_000;
+/// Maximum size of a claim; they take a few hundred bytes.
 const MAX_BYTES: usize = 4096;
 
-/// Now: by the clock on the wall, which may be set, and by one that only runs.
+/// The current time: wall-clock time, which may be set, and monotonic time.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
+pub(super) struct Now {
     pub(super) wall: Timestamp,
     pub(super) mono: Instant,
 }
 
-impl Moment {
-    pub(super) fn now() -> Self {
+impl Now {
+    pub(super) fn read() -> Self {
         Self {
             wall: Timestamp::now(),
             mono: Instant::now(),
@@ -62,485 +65,498 @@ impl Moment {
     }
 }
 
-/// What is to be done.
+/// What the caller must do.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Act {
-    /// Publish, retained.
-    Say { topic: String, message: Box<ClaimMessage> },
-    /// Publish nothing in its place, retained.
-    TakeBack { topic: String },
-    /// Nobody was before us: send what there is about the case.
-    File(CaseId),
-    /// The same, because the broker does not pass claims on.
-    FileUnheard(CaseId),
-    /// This box's case gives way.
+pub(super) enum ClaimAction {
+    /// Publish a claim, retained.
+    Publish { topic: String, message: Box<ClaimMessage> },
+    /// Clear a claim: publish an empty retained message.
+    Clear { topic: String },
+    /// This box was first: release the case's messages.
+    Grant(CaseId),
+    /// Release the case's messages although the claim is unconfirmed: the broker does not forward claims.
+    GrantUnconfirmed(CaseId),
+    /// This box's case yields to another box's.
     Yield { case: CaseId, to: CaseId },
-    /// The engine is to know.
-    Tell(Known),
-    /// Everybody has heard that the case is over.
+    /// Notify the engine.
+    Notify(Known),
+    /// The claim of a closed case is cleared at the broker; delete its row.
     Forget(CaseId),
 }
 
-/// How it stands with a case of this box.
+/// State of the claim of one of this box's cases.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Stand {
-    /// To be said as soon as there is a connection.
-    Unsaid,
-    /// Said, and not heard back.
-    Asked { saying: u64, since: Instant },
-    /// Another was first, and has not filed yet; taken back until then. Not asked again before `until`.
-    Behind { until: Instant },
-    /// Ours.
-    Held { is_filed: bool, said: Instant },
-    /// Another was first, and has filed: to be over as soon as the store knows.
+enum OwnClaimState {
+    /// Not published yet.
+    Pending,
+    /// Published; the broker has not sent it back yet. `nonce` tells this publish from earlier ones.
+    Requested { nonce: u64, since: Instant },
+    /// Another box was first but has not filed yet; this claim is cleared. Not requested again before `retry_at`.
+    Blocked { retry_at: Instant },
+    /// This box files the site's case.
+    Held { is_filed: bool, published: Instant },
+    /// Another box was first and has filed; waiting for the store to record it.
     Yielded,
-    /// Over: taken back, and not heard back.
-    Over,
+    /// The case is closed; the claim is being cleared.
+    Clearing,
 }
 
+/// The claim of one of this box's cases.
 #[derive(Debug)]
-struct Ours {
+struct OwnClaim {
     claim: Claim,
-    stand: Stand,
+    state: OwnClaimState,
 }
 
+/// The claim of another box's case.
 #[derive(Debug)]
-struct Theirs {
+struct PeerClaim {
     claim: Claim,
     is_filed: bool,
-    /// When it was said last, as far as we heard.
-    heard: Instant,
+    /// When it was last received.
+    received: Instant,
+    /// When it expires.
     until: Timestamp,
-    /// The broker that we have now has said it.
+    /// Received since the broker last lost its retained messages.
     is_confirmed: bool,
-    /// Taken for dead.
+    /// Not filed in time; no longer blocks other claims.
     is_void: bool,
 }
 
-/// The protocol's state.
+/// State of the protocol.
 #[derive(Debug)]
-pub(super) struct Claims {
+pub(super) struct ClaimProtocol {
     node: NodeId,
-    topics: SiteTopic,
+    topics: SiteTopics,
     zone: TimeZone,
-    /// Cells in which other boxes may see the same sites.
+    /// Cells that other boxes may see too.
     cells: BTreeSet<CellCode>,
-    ours: BTreeMap<CaseId, Ours>,
-    theirs: BTreeMap<CaseId, Theirs>,
-    /// The broker has us, and passes claims on to us.
-    is_heard: bool,
-    /// The broker has lost its memory: what it does not say again by then was said to another.
-    forgetful_since: Option<Instant>,
+    own: BTreeMap<CaseId, OwnClaim>,
+    peers: BTreeMap<CaseId, PeerClaim>,
+    /// The broker granted the subscription to claims.
+    is_subscribed: bool,
+    /// When the broker may have lost its retained messages; peer claims not confirmed within [`RESET_GRACE`] are dropped.
+    reset_at: Option<Instant>,
 }
 
-impl Claims {
-    /// `known` are the claims that the engine remembers.
+impl ClaimProtocol {
+    /// `known` are the other boxes' claims that the engine remembers from the last run.
     pub(super) fn new(
         node: NodeId,
-        topics: SiteTopic,
+        topics: SiteTopics,
         zone: TimeZone,
         cells: BTreeSet<CellCode>,
         known: Vec<Claim>,
-        now: Moment,
+        now: Now,
     ) -> Self {
-        let theirs = known.into_iter().map(|claim| {
-            let theirs = Theirs {
+        let peers = known.into_iter().map(|claim| {
+            let peer = PeerClaim {
                 claim,
-                // If it is not, the broker says so.
+                // If it is not, the broker's retained message says so.
                 is_filed: true,
-                heard: now.mono,
-                until: kept(now.wall),
+                received: now.mono,
+                until: expiry(now.wall),
                 is_confirmed: false,
                 is_void: false,
             };
-            (theirs.claim.case.clone(), theirs)
+            (peer.claim.case.clone(), peer)
         });
         Self {
             node,
             topics,
             zone,
             cells,
-            ours: BTreeMap::new(),
-            theirs: theirs.collect(),
-            is_heard: false,
-            // The broker may have forgotten them while we were away.
-            forgetful_since: Some(now.mono),
+            own: BTreeMap::new(),
+            peers: peers.collect(),
+            is_subscribed: false,
+            // They may have been cleared while this box was offline.
+            reset_at: Some(now.mono),
         }
     }
 
-    /// The broker has us, and claims may come. `is_new`: it does not know us from before, and others perhaps as little.
-    pub(super) fn greeted(&mut self, is_new: bool, now: Moment) {
-        if is_new {
-            self.forgetful_since = Some(now.mono);
-            self.theirs.values_mut().for_each(|t| t.is_confirmed = false);
+    /// Handles CONNACK. `is_new_session`: the broker has no session for this box and may have lost its retained messages.
+    pub(super) fn connected(&mut self, is_new_session: bool, now: Now) {
+        if is_new_session {
+            self.reset_at = Some(now.mono);
+            self.peers.values_mut().for_each(|p| p.is_confirmed = false);
         }
     }
 
-    /// What we say reaches the broker; `is_heard`: and claims reach us. `rows` is what the store has.
-    pub(super) fn begin(&mut self, rows: Vec<ClaimRow>, is_heard: bool, now: Moment) -> Vec<Act> {
-        self.is_heard = is_heard;
-        let mut acts = Vec::new();
-        // What stands is said last: nobody waits for it.
-        let mut renewed = Vec::new();
-        self.ours.clear();
+    /// Handles SUBACK. `is_subscribed`: the broker granted the subscription to claims. `rows` are the store's claims.
+    pub(super) fn subscribed(&mut self, rows: Vec<ClaimRow>, is_subscribed: bool, now: Now) -> Vec<ClaimAction> {
+        self.is_subscribed = is_subscribed;
+        let mut actions = Vec::new();
+        // Renewals go last: nothing waits for them.
+        let mut renewals = Vec::new();
+        self.own.clear();
         for row in rows {
             let id = row.claim.case.clone();
             let topic = self.topics.of(&row.claim);
-            let stand = match (row.is_open, row.state) {
-                (false, _) => Stand::Over,
-                (true, ClaimState::Wanted) => Stand::Unsaid,
-                (true, ClaimState::Sent | ClaimState::Filed) => Stand::Held {
+            let state = match (row.is_open, row.state) {
+                (false, _) => OwnClaimState::Clearing,
+                (true, ClaimState::Wanted) => OwnClaimState::Pending,
+                (true, ClaimState::Sent | ClaimState::Filed) => OwnClaimState::Held {
                     is_filed: row.state == ClaimState::Filed,
-                    said: now.mono,
+                    published: now.mono,
                 },
             };
-            self.ours.insert(
+            self.own.insert(
                 id.clone(),
-                Ours {
+                OwnClaim {
                     claim: row.claim,
-                    stand,
+                    state,
                 },
             );
-            match stand {
-                Stand::Over => acts.push(Act::TakeBack { topic }),
-                Stand::Held { .. } => self.renew(&id, now, &mut renewed),
-                Stand::Unsaid => {
-                    if is_heard {
-                        // Others may have decided on what we said before; from here on it is said now.
-                        acts.push(Act::TakeBack { topic });
+            match state {
+                OwnClaimState::Clearing => actions.push(ClaimAction::Clear { topic }),
+                OwnClaimState::Held { .. } => self.renew(&id, now, &mut renewals),
+                OwnClaimState::Pending => {
+                    if is_subscribed {
+                        // Others may already have acted on a claim from an earlier connection; this one starts afresh.
+                        actions.push(ClaimAction::Clear { topic });
                     }
-                    self.ask(&id, now, &mut acts);
+                    self.request(&id, now, &mut actions);
                 }
                 _ => {}
             }
         }
-        acts.extend(renewed);
-        acts
+        actions.extend(renewals);
+        actions
     }
 
-    /// The store's rows changed.
-    pub(super) fn news(&mut self, rows: Vec<ClaimRow>, now: Moment) -> Vec<Act> {
-        let mut acts = Vec::new();
+    /// Handles a change of the store's claims.
+    pub(super) fn rows_changed(&mut self, rows: Vec<ClaimRow>, now: Now) -> Vec<ClaimAction> {
+        let mut actions = Vec::new();
         for row in rows {
             let id = row.claim.case.clone();
             let topic = self.topics.of(&row.claim);
-            let ours = self.ours.entry(id.clone()).or_insert(Ours {
+            let own = self.own.entry(id.clone()).or_insert(OwnClaim {
                 claim: row.claim,
-                stand: Stand::Unsaid,
+                state: OwnClaimState::Pending,
             });
-            match (row.is_open, ours.stand) {
-                (false, Stand::Over) => {}
+            match (row.is_open, own.state) {
+                (false, OwnClaimState::Clearing) => {}
                 (false, _) => {
-                    ours.stand = Stand::Over;
-                    acts.push(Act::TakeBack { topic });
+                    own.state = OwnClaimState::Clearing;
+                    actions.push(ClaimAction::Clear { topic });
                 }
-                (true, Stand::Unsaid) => self.ask(&id, now, &mut acts),
-                // The store did not take it before.
-                (true, Stand::Held { .. }) if row.state == ClaimState::Wanted => acts.push(Act::File(id)),
-                (true, Stand::Held { is_filed: false, .. }) if row.state == ClaimState::Filed => {
-                    ours.stand = Stand::Held {
-                        is_filed: true,
-                        said: now.mono,
-                    };
-                    self.renew(&id, now, &mut acts);
+                (true, OwnClaimState::Pending) => self.request(&id, now, &mut actions),
+                // The store failed to record an earlier grant.
+                (true, OwnClaimState::Held { .. }) if row.state == ClaimState::Wanted => {
+                    actions.push(ClaimAction::Grant(id));
                 }
-                // Closed and opened again: nobody has filed it meanwhile that we know of, and the platform knows it.
-                (true, Stand::Over) => {
-                    ours.stand = Stand::Held {
+                (true, OwnClaimState::Held { is_filed: false, .. }) if row.state == ClaimState::Filed => {
+                    own.state = OwnClaimState::Held {
                         is_filed: true,
-                        said: now.mono,
+                        published: now.mono,
                     };
-                    self.renew(&id, now, &mut acts);
+                    self.renew(&id, now, &mut actions);
+                }
+                // Reopened: the platform knows the case, so it is held without a new request.
+                (true, OwnClaimState::Clearing) => {
+                    own.state = OwnClaimState::Held {
+                        is_filed: true,
+                        published: now.mono,
+                    };
+                    self.renew(&id, now, &mut actions);
                 }
                 _ => {}
             }
         }
-        acts
+        actions
     }
 
-    /// A message on a site topic. What is none is nobody's.
-    pub(super) fn heard(
+    /// Handles a message on a site topic.
+    ///
+    /// # Errors
+    /// Why the message is not a valid claim.
+    pub(super) fn received(
         &mut self,
         topic: &str,
         payload: &[u8],
         is_retained: bool,
-        now: Moment,
-    ) -> Result<Vec<Act>, InvalidClaim> {
+        now: Now,
+    ) -> Result<Vec<ClaimAction>, InvalidClaim> {
         let (node, case) = self.topics.parse(topic).ok_or(InvalidClaim::Topic)?;
-        let is_ours = node == self.node.as_str();
-        let mut acts = Vec::new();
+        let is_own = node == self.node.as_str();
+        let mut actions = Vec::new();
         if payload.is_empty() {
-            match is_ours {
-                true => self.taken_back(&case, now, &mut acts),
-                false => self.gone(&case, now, &mut acts),
+            match is_own {
+                true => self.own_cleared(&case, now, &mut actions),
+                false => self.peer_gone(&case, now, &mut actions),
             }
-            return Ok(acts);
+            return Ok(actions);
         }
         if payload.len() > MAX_BYTES {
             return Err(InvalidClaim::Oversized(payload.len()));
         }
-        let message: ClaimMessage = serde_json::from_slice(payload).map_err(InvalidClaim::Unreadable)?;
-        let claim = message.claim().ok_or(InvalidClaim::Place)?;
+        let message: ClaimMessage = serde_json::from_slice(payload).map_err(InvalidClaim::Malformed)?;
+        let claim = message.claim().ok_or(InvalidClaim::Location)?;
         if self.topics.of(&claim) != topic {
-            return Err(InvalidClaim::Elsewhere);
+            return Err(InvalidClaim::TopicMismatch);
         }
-        if is_ours {
+        if is_own {
             if !is_retained {
-                self.came_back(&case, &message.saying, now, &mut acts);
+                self.own_echoed(&case, &message.saying, now, &mut actions);
             }
-            return Ok(acts);
+            return Ok(actions);
         }
-        // However far the other's clock is off: what is said now counts as long as ever, and nothing counts longer.
+        // Independent of the sender's clock: a claim published just now is valid for the full time, and none for longer.
         let until = match is_retained {
-            true => message.until.timestamp().min(kept(now.wall)),
-            false => kept(now.wall),
+            true => message.until.timestamp().min(expiry(now.wall)),
+            false => expiry(now.wall),
         };
-        self.theirs(claim, message.filed, until, now, &mut acts)?;
-        Ok(acts)
+        self.peer_claimed(claim, message.filed, until, now, &mut actions)?;
+        Ok(actions)
     }
 
-    /// The broker does not take what was said on `topic`: it has no say in what is filed.
-    pub(super) fn refused(&mut self, topic: &str, now: Moment) -> Vec<Act> {
-        let asked = self.topics.parse(topic).map(|(_, case)| case).filter(|case| {
-            let stand = self.ours.get(case).map(|ours| ours.stand);
-            matches!(stand, Some(Stand::Asked { .. }))
+    /// The broker rejected the claim published on `topic`: file the case without it.
+    pub(super) fn rejected(&mut self, topic: &str, now: Now) -> Vec<ClaimAction> {
+        let requested = self.topics.parse(topic).map(|(_, case)| case).filter(|case| {
+            let state = self.own.get(case).map(|own| own.state);
+            matches!(state, Some(OwnClaimState::Requested { .. }))
         });
-        let Some(case) = asked else { return Vec::new() };
+        let Some(case) = requested else { return Vec::new() };
         self.hold(&case, now);
-        vec![Act::FileUnheard(case)]
+        vec![ClaimAction::GrantUnconfirmed(case)]
     }
 
-    /// Time passes; to be called every second.
-    pub(super) fn tick(&mut self, now: Moment) -> Vec<Act> {
-        let mut acts = Vec::new();
-        let is_forgotten = self.forgetful_since.is_some_and(|then| now.since(then) >= REMEMBERED);
-        if is_forgotten {
-            self.forgetful_since = None;
+    /// Runs the timers; call it every second.
+    pub(super) fn tick(&mut self, now: Now) -> Vec<ClaimAction> {
+        let mut actions = Vec::new();
+        let is_grace_over = self.reset_at.is_some_and(|then| now.since(then) >= RESET_GRACE);
+        if is_grace_over {
+            self.reset_at = None;
         }
         let mut gone = Vec::new();
         let mut void = Vec::new();
-        for (id, theirs) in &mut self.theirs {
-            if theirs.until < now.wall || (is_forgotten && !theirs.is_confirmed) {
+        for (id, peer) in &mut self.peers {
+            if peer.until < now.wall || (is_grace_over && !peer.is_confirmed) {
                 gone.push(id.clone());
-            } else if !theirs.is_filed && !theirs.is_void && now.since(theirs.heard) >= UNFILED {
-                theirs.is_void = true;
+            } else if !peer.is_filed && !peer.is_void && now.since(peer.received) >= UNFILED_TIMEOUT {
+                peer.is_void = true;
                 void.push(id.clone());
             }
         }
         for id in gone {
-            self.gone(&id, now, &mut acts);
+            self.peer_gone(&id, now, &mut actions);
         }
         for id in void {
-            acts.push(Act::Tell(Known::Released(id)));
+            actions.push(ClaimAction::Notify(Known::Released(id)));
         }
-        self.retry(now, &mut acts);
-        let late = |ours: &Ours| match ours.stand {
-            Stand::Asked { since, .. } => now.since(since) >= UNHEARD,
+        self.retry_blocked(now, &mut actions);
+        let is_overdue = |own: &OwnClaim| match own.state {
+            OwnClaimState::Requested { since, .. } => now.since(since) >= ECHO_TIMEOUT,
             _ => false,
         };
-        let due = |ours: &Ours| match ours.stand {
-            Stand::Held { is_filed, said } => now.since(said) >= if is_filed { RENEWED } else { TRYING },
+        let is_due = |own: &OwnClaim| match own.state {
+            OwnClaimState::Held { is_filed, published } => {
+                now.since(published)
+                    >= if is_filed {
+                        RENEW_INTERVAL
+                    } else {
+                        UNFILED_RENEW_INTERVAL
+                    }
+            }
             _ => false,
         };
-        let of = |is: &dyn Fn(&Ours) -> bool| -> Vec<CaseId> {
-            let those = self.ours.iter().filter(|(_, ours)| is(ours));
-            those.map(|(id, _)| id.clone()).collect()
+        let select = |is: &dyn Fn(&OwnClaim) -> bool| -> Vec<CaseId> {
+            let selected = self.own.iter().filter(|(_, own)| is(own));
+            selected.map(|(id, _)| id.clone()).collect()
         };
-        let (late, due) = (of(&late), of(&due));
-        for id in late {
+        let (overdue, due) = (select(&is_overdue), select(&is_due));
+        for id in overdue {
             self.hold(&id, now);
-            acts.push(Act::FileUnheard(id));
+            actions.push(ClaimAction::GrantUnconfirmed(id));
         }
         for id in due {
-            self.renew(&id, now, &mut acts);
+            self.renew(&id, now, &mut actions);
         }
-        acts
+        actions
     }
 
-    /// Claims `id`, or files it at once where no other box can see it or claims are not passed on.
-    fn ask(&mut self, id: &CaseId, now: Moment, acts: &mut Vec<Act>) {
-        let Some(ours) = self.ours.get_mut(id) else { return };
-        if !self.is_heard || !self.cells.contains(&ours.claim.located.cell) {
+    /// Publishes the claim of `id`; or grants it at once if no other box sees its cell, or claims cannot be received.
+    fn request(&mut self, id: &CaseId, now: Now, actions: &mut Vec<ClaimAction>) {
+        let Some(own) = self.own.get_mut(id) else { return };
+        if !self.is_subscribed || !self.cells.contains(&own.claim.located.cell) {
             self.hold(id, now);
-            acts.push(Act::File(id.clone()));
+            actions.push(ClaimAction::Grant(id.clone()));
             return;
         }
-        let saying = fastrand::u64(..);
-        ours.stand = Stand::Asked {
-            saying,
-            since: now.mono,
-        };
-        self.say(id, false, saying, now, acts);
+        let nonce = fastrand::u64(..);
+        own.state = OwnClaimState::Requested { nonce, since: now.mono };
+        self.publish(id, false, nonce, now, actions);
     }
 
-    /// The claim came back from the broker: were we first?
-    fn came_back(&mut self, id: &CaseId, heard: &str, now: Moment, acts: &mut Vec<Act>) {
-        let Some(Ours { claim, stand }) = self.ours.get(id) else {
+    /// Handles this box's own claim coming back from the broker: grants it unless another claim came first.
+    fn own_echoed(&mut self, id: &CaseId, echoed_nonce: &str, now: Now, actions: &mut Vec<ClaimAction>) {
+        let Some(OwnClaim { claim, state }) = self.own.get(id) else {
             return;
         };
-        match stand {
-            // An earlier saying may come back late.
-            Stand::Asked { saying, .. } if format!("{saying:016x}") == heard => {}
+        match state {
+            // An earlier publish may come back late.
+            OwnClaimState::Requested { nonce, .. } if format!("{nonce:016x}") == echoed_nonce => {}
             _ => return,
         }
-        match self.before(claim) {
+        match self.blocking(claim) {
             None => {
                 self.hold(id, now);
-                acts.push(Act::File(id.clone()));
+                actions.push(ClaimAction::Grant(id.clone()));
             }
             Some(_) => {
-                acts.push(Act::TakeBack {
+                actions.push(ClaimAction::Clear {
                     topic: self.topics.of(claim),
                 });
-                if let Some(ours) = self.ours.get_mut(id) {
-                    let until = now.mono + HESITATION.mul_f64(fastrand::f64());
-                    ours.stand = Stand::Behind { until };
+                if let Some(own) = self.own.get_mut(id) {
+                    let retry_at = now.mono + MAX_RETRY_DELAY.mul_f64(fastrand::f64());
+                    own.state = OwnClaimState::Blocked { retry_at };
                 }
-                self.retry(now, acts);
+                self.retry_blocked(now, actions);
             }
         }
     }
 
-    /// Whose claim stands at the site of `claim`: one that is filed before the others.
-    fn before(&self, claim: &Claim) -> Option<&Theirs> {
+    /// The valid claim of another box at the site of `claim`; a filed one is preferred.
+    fn blocking(&self, claim: &Claim) -> Option<&PeerClaim> {
         let there = self
-            .theirs
+            .peers
             .values()
-            .filter(|t| !t.is_void && t.claim.is_at_site_of(claim));
-        there.max_by_key(|t| t.is_filed)
+            .filter(|p| !p.is_void && p.claim.is_at_site_of(claim));
+        there.max_by_key(|p| p.is_filed)
     }
 
-    /// Looks after what is behind another's claim: gives way where that is filed, and tries again where it is no more.
-    fn retry(&mut self, now: Moment, acts: &mut Vec<Act>) {
-        let behind = self.ours.iter().filter_map(|(id, ours)| match ours.stand {
-            Stand::Behind { until } => Some((id, &ours.claim, until)),
+    /// Re-examines blocked claims: yields if the blocking case is filed, requests again if nothing blocks any more.
+    fn retry_blocked(&mut self, now: Now, actions: &mut Vec<ClaimAction>) {
+        let blocked = self.own.iter().filter_map(|(id, own)| match own.state {
+            OwnClaimState::Blocked { retry_at } => Some((id, &own.claim, retry_at)),
             _ => None,
         });
-        let next: Vec<(CaseId, Option<CaseId>)> = behind
-            .filter_map(|(id, claim, until)| match self.before(claim) {
-                Some(t) if t.is_filed => Some((id.clone(), Some(t.claim.case.clone()))),
-                None if now.mono >= until => Some((id.clone(), None)),
+        let next: Vec<(CaseId, Option<CaseId>)> = blocked
+            .filter_map(|(id, claim, retry_at)| match self.blocking(claim) {
+                Some(p) if p.is_filed => Some((id.clone(), Some(p.claim.case.clone()))),
+                None if now.mono >= retry_at => Some((id.clone(), None)),
                 _ => None,
             })
             .collect();
         for (id, to) in next {
             match to {
-                None => self.ask(&id, now, acts),
+                None => self.request(&id, now, actions),
                 Some(to) => {
-                    if let Some(ours) = self.ours.get_mut(&id) {
-                        ours.stand = Stand::Yielded;
+                    if let Some(own) = self.own.get_mut(&id) {
+                        own.state = OwnClaimState::Yielded;
                     }
-                    acts.push(Act::Yield { case: id, to });
+                    actions.push(ClaimAction::Yield { case: id, to });
                 }
             }
         }
     }
 
-    fn theirs(
+    fn peer_claimed(
         &mut self,
         claim: Claim,
         is_filed: bool,
         until: Timestamp,
-        now: Moment,
-        acts: &mut Vec<Act>,
+        now: Now,
+        actions: &mut Vec<ClaimAction>,
     ) -> Result<(), InvalidClaim> {
         if until < now.wall {
-            self.gone(&claim.case.clone(), now, acts);
+            self.peer_gone(&claim.case.clone(), now, actions);
             return Ok(());
         }
-        if self.theirs.len() >= MAX_THEIRS && !self.theirs.contains_key(&claim.case) {
+        if self.peers.len() >= MAX_PEER_CLAIMS && !self.peers.contains_key(&claim.case) {
             return Err(InvalidClaim::TooMany);
         }
-        let before = self.theirs.remove(&claim.case);
+        let before = self.peers.remove(&claim.case);
         let is_known = before.as_ref().is_some_and(|b| b.claim == claim && !b.is_void);
         if !is_known {
-            acts.push(Act::Tell(Known::Claimed(claim.clone())));
+            actions.push(ClaimAction::Notify(Known::Claimed(claim.clone())));
         }
-        let theirs = Theirs {
+        let peer = PeerClaim {
             claim,
             is_filed,
-            heard: now.mono,
+            received: now.mono,
             until,
             is_confirmed: true,
             is_void: false,
         };
-        self.theirs.insert(theirs.claim.case.clone(), theirs);
-        self.retry(now, acts);
+        self.peers.insert(peer.claim.case.clone(), peer);
+        self.retry_blocked(now, actions);
         Ok(())
     }
 
-    /// Another box's case is over, or its claim void.
-    fn gone(&mut self, id: &CaseId, now: Moment, acts: &mut Vec<Act>) {
-        let Some(theirs) = self.theirs.remove(id) else { return };
-        if !theirs.is_void {
-            acts.push(Act::Tell(Known::Released(id.clone())));
+    /// Another box's claim was cleared or has expired.
+    fn peer_gone(&mut self, id: &CaseId, now: Now, actions: &mut Vec<ClaimAction>) {
+        let Some(peer) = self.peers.remove(id) else { return };
+        if !peer.is_void {
+            actions.push(ClaimAction::Notify(Known::Released(id.clone())));
         }
-        self.retry(now, acts);
+        self.retry_blocked(now, actions);
     }
 
-    /// Our own message of nothing came back.
-    fn taken_back(&mut self, id: &CaseId, now: Moment, acts: &mut Vec<Act>) {
-        match self.ours.get(id).map(|ours| ours.stand) {
-            Some(Stand::Over) => {
-                self.ours.remove(id);
-                acts.push(Act::Forget(id.clone()));
+    /// Handles an empty message on the topic of this box's own claim.
+    fn own_cleared(&mut self, id: &CaseId, now: Now, actions: &mut Vec<ClaimAction>) {
+        match self.own.get(id).map(|own| own.state) {
+            Some(OwnClaimState::Clearing) => {
+                self.own.remove(id);
+                actions.push(ClaimAction::Forget(id.clone()));
             }
-            // Somebody cleaned up behind our back: it stands.
-            Some(Stand::Held { .. }) => self.renew(id, now, acts),
+            // Another client cleared it; it is still held.
+            Some(OwnClaimState::Held { .. }) => self.renew(id, now, actions),
             _ => {}
         }
     }
 
-    fn hold(&mut self, id: &CaseId, now: Moment) {
-        if let Some(ours) = self.ours.get_mut(id) {
-            ours.stand = Stand::Held {
+    fn hold(&mut self, id: &CaseId, now: Now) {
+        if let Some(own) = self.own.get_mut(id) {
+            own.state = OwnClaimState::Held {
                 is_filed: false,
-                said: now.mono,
+                published: now.mono,
             };
         }
     }
 
-    /// Says once more what is ours.
-    fn renew(&mut self, id: &CaseId, now: Moment, acts: &mut Vec<Act>) {
-        let Some(ours) = self.ours.get_mut(id) else { return };
-        let Stand::Held { is_filed, said } = &mut ours.stand else {
+    /// Publishes a held claim again.
+    fn renew(&mut self, id: &CaseId, now: Now, actions: &mut Vec<ClaimAction>) {
+        let Some(own) = self.own.get_mut(id) else { return };
+        let OwnClaimState::Held { is_filed, published } = &mut own.state else {
             return;
         };
-        *said = now.mono;
+        *published = now.mono;
         let is_filed = *is_filed;
-        if self.cells.contains(&ours.claim.located.cell) {
-            self.say(id, is_filed, fastrand::u64(..), now, acts);
+        if self.cells.contains(&own.claim.located.cell) {
+            self.publish(id, is_filed, fastrand::u64(..), now, actions);
         }
     }
 
-    fn say(&self, id: &CaseId, is_filed: bool, saying: u64, now: Moment, acts: &mut Vec<Act>) {
-        let Some(ours) = self.ours.get(id) else { return };
-        let until = When::new(kept(now.wall), &self.zone);
-        acts.push(Act::Say {
-            topic: self.topics.of(&ours.claim),
-            message: Box::new(ClaimMessage::new(&ours.claim, is_filed, saying, until)),
+    fn publish(&self, id: &CaseId, is_filed: bool, nonce: u64, now: Now, actions: &mut Vec<ClaimAction>) {
+        let Some(own) = self.own.get(id) else { return };
+        let until = When::new(expiry(now.wall), &self.zone);
+        actions.push(ClaimAction::Publish {
+            topic: self.topics.of(&own.claim),
+            message: Box::new(ClaimMessage::new(&own.claim, is_filed, nonce, until)),
         });
     }
 }
 
-fn kept(now: Timestamp) -> Timestamp {
-    now.saturating_add(KEPT).unwrap_or(Timestamp::MAX)
+/// When a claim published at `now` expires.
+fn expiry(now: Timestamp) -> Timestamp {
+    now.saturating_add(CLAIM_TTL).unwrap_or(Timestamp::MAX)
 }
 
-/// Why a message on a site topic is none.
+/// Why a message on a site topic is not a valid claim.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InvalidClaim {
-    #[error("its topic is no site's")]
+    #[error("not a site topic")]
     Topic,
-    #[error("it has {0} bytes, a claim has {MAX_BYTES} at most")]
+    #[error("message of {0} bytes exceeds the maximum of {MAX_BYTES} bytes")]
     Oversized(usize),
-    #[error("it is no claim: {0}")]
-    Unreadable(serde_json::Error),
-    #[error("its place or its reach is none")]
-    Place,
-    #[error("it is of another cell, category, box or case than its topic")]
-    Elsewhere,
-    #[error("there are more than {MAX_THEIRS} claims in the cells around this box")]
+    #[error("malformed claim: {0}")]
+    Malformed(serde_json::Error),
+    #[error("invalid location or merge radius")]
+    Location,
+    #[error("cell, category, box or case does not match the topic")]
+    TopicMismatch,
+    #[error("more than {MAX_PEER_CLAIMS} claims in the cells around this box")]
     TooMany,
 }
 

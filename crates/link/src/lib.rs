@@ -1,17 +1,16 @@
-//! The MQTT link to the grid platform: sends what the outbox holds, brings in replies, says whether the box is there.
+//! The MQTT link to the grid platform: publishes the outbox, receives replies and maintains the box's status topic.
 //!
-//! The store is the truth and this is a pipe: it keeps nothing that matters. Each connection is begun from the outbox's
-//! oldest row, so whatever broker, network or this process forgot is sent again; the receiver tells a case by its
-//! `case_id` and `revision`. The contract is in [`contract`]; how one connection lives, in `session`.
+//! The store is the source of truth; the link holds no state that must survive. Every connection starts again from the
+//! oldest row of the outbox, so anything lost by the broker, the network or this process is sent again. Receivers
+//! deduplicate by `case_id` and `revision`. The messages and topics are defined in [`gridwatch_contract`]; `session` runs the
+//! connections.
 //!
-//! The link has a thread of its own because the store's calls block: a slow disk holds up nobody else's task.
+//! The link runs on its own thread because store calls block: a slow disk must not stall other tasks.
 
-mod backoff;
 mod claims;
 mod poison;
 mod reply;
 mod session;
-
 mod wire;
 
 use std::{
@@ -26,12 +25,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::session::{Channels, Session};
 pub use self::{reply::IncomingReply, wire::probe};
 use gridwatch_base::{error::Class, secret::Credentials};
 use gridwatch_engine::{CellCode, Claim, Known, NodeId};
 use gridwatch_store::Store;
 
-/// A version of MQTT.
+/// MQTT protocol version.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Protocol {
     /// MQTT 5.
@@ -44,7 +44,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// As it is written in the configuration.
+    /// The value as written in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::V5 => "5",
@@ -53,88 +53,88 @@ impl Protocol {
     }
 }
 
-/// How the broker is reached.
+/// Broker connection settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// This box.
+    /// This box's id; part of the topics and of the client id.
     pub node: NodeId,
-    /// The broker's name or address.
+    /// Host name or IP address of the broker.
     pub host: String,
-    /// Its port.
+    /// TCP port of the broker.
     pub port: u16,
-    /// Which MQTT it speaks.
+    /// MQTT version.
     pub protocol: Protocol,
-    /// TLS, where the URL says `mqtts`.
+    /// TLS files; `None` connects in plain text.
     pub tls: Option<Tls>,
-    /// Who the box is to the broker.
+    /// User name and password, if the broker asks for them.
     pub login: Option<Credentials>,
-    /// A dead connection is noticed after one and a half of it. Whole seconds, at least 1.
+    /// MQTT keep-alive; a dead connection is detected within 1.5 times this. Whole seconds, 1 to 65535.
     pub keep_alive: Duration,
-    /// Publishes not yet acknowledged, at most; at least 1.
+    /// Maximum number of outbox messages awaiting acknowledgement; at least 1.
     pub in_flight: u16,
-    /// What topics begin with, before `/v1/`.
+    /// Topic levels before `/v1/`.
     pub topic_prefix: String,
-    /// How long the broker is asked to keep replies for a box that is away. Whole seconds. MQTT 3.1.1 cannot ask.
+    /// How long the broker keeps the session, and queued replies, of a disconnected box. Whole seconds. MQTT 5 only.
     pub session_expiry: Duration,
-    /// Of the times in status messages.
+    /// Time zone of the times in status messages.
     pub zone: jiff::tz::TimeZone,
 }
 
-/// TLS to the broker.
+/// Files for TLS to the broker.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// Certificate of the authority that signed the broker's, in PEM. No other authority is trusted.
+    /// CA certificate (PEM) that signed the broker's certificate. No other CA is trusted.
     pub ca_file: PathBuf,
-    /// The box's own certificate and its key, in PEM, for a broker that asks for one.
+    /// Client certificate and private key (PEM), for a broker that requires mutual TLS.
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
-/// Why the link could not be begun, or the broker not be reached.
+/// Why the link could not start or the broker could not be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// A certificate or its key cannot be read.
+    /// A certificate or key file cannot be read.
     #[error("{field}: cannot read {}: {source}", .path.display())]
     TlsFile {
-        /// What names it.
+        /// Configuration key that names the file.
         field: &'static str,
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The I/O error.
         source: io::Error,
     },
-    /// A certificate or its key is there and cannot be used.
+    /// A certificate or key file was read but is unusable.
     #[error("{field}: {} {what}", .path.display())]
     Tls {
-        /// What names it.
+        /// Configuration key that names the file.
         field: &'static str,
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with it, completing "PATH …".
         what: String,
     },
-    /// Settings that MQTT does not allow.
+    /// A setting is outside the range MQTT allows.
     #[error("broker: {0}")]
     Settings(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] gridwatch_store::StoreError),
-    /// No thread was to be had.
-    #[error("cannot start the link's thread: {0}")]
+    /// The operating system refused a thread or a runtime.
+    #[error("cannot start the MQTT thread: {0}")]
     Thread(#[source] io::Error),
-    /// The broker did not take us.
+    /// The connection failed or the broker refused it.
     #[error("broker {host}:{port}: {reason}")]
     Refused {
-        /// Its name.
+        /// Host of the broker.
         host: String,
-        /// Its port.
+        /// Port of the broker.
         port: u16,
-        /// What happened.
+        /// What happened and, where known, the remedy.
         reason: String,
     },
 }
 
 impl LinkError {
-    /// What it means for whoever meets it.
+    /// The class that decides between retry and exit.
     pub fn class(&self) -> Class {
         match self {
             Self::TlsFile { .. } | Self::Tls { .. } | Self::Settings(_) => Class::Config,
@@ -144,29 +144,29 @@ impl LinkError {
     }
 }
 
-/// What is shared with other boxes that see the same sites: `claims` tells how.
+/// Site sharing with other boxes on the same broker: one case per problem, whichever box sees it.
 #[derive(Debug)]
-pub struct Sharing {
-    /// The cells in which they may.
+pub struct SiteSharing {
+    /// Cells that cameras of other boxes may also see.
     pub cells: BTreeSet<CellCode>,
-    /// What the engine knows of other boxes' cases from before.
+    /// Claims of other boxes that the engine remembers from the last run.
     pub known: Vec<Claim>,
-    /// Told what becomes known of them. [`Known::Yielded`] comes again with each connection until the store has it
-    /// ([`Store::yielded`]).
+    /// Receives changes to other boxes' claims. [`Known::Yielded`] is repeated on each connection until the store has
+    /// recorded it ([`Store::yielded`]).
     pub news: mpsc::UnboundedSender<Known>,
 }
 
-/// How the link is.
+/// Connection state of the link.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LinkState {
-    /// True while the broker has us.
+    /// True while connected and subscribed to the reply topic.
     pub connected: bool,
-    /// Why not, as a sentence; kept while connected: the newest trouble.
-    pub trouble: Option<String>,
+    /// Why the last connection ended; kept after a reconnect.
+    pub last_error: Option<String>,
 }
 
-/// The running link. Dropped without [`LinkHandle::shutdown`], it ends as a dead box would: the broker publishes the
-/// last will.
+/// Handle of the running link. Dropping it without [`LinkHandle::shutdown`] closes the connection uncleanly, so the
+/// broker publishes the last will.
 #[derive(Debug)]
 pub struct LinkHandle {
     health: mpsc::Sender<String>,
@@ -175,28 +175,34 @@ pub struct LinkHandle {
     ended: oneshot::Receiver<()>,
 }
 
-/// Starts the link; see the module's head.
+/// The MQTT link; [`Link::spawn`] starts it.
 #[derive(Debug)]
 pub struct Link;
 
 impl Link {
-    /// Starts sending what `store`'s outbox holds. Replies go to `replies`: whoever receives one commits it and then
-    /// answers on its `committed` channel, and only then is it acknowledged to the broker.
+    /// Starts the link thread, which publishes `store`'s outbox and sends replies to `replies`. The receiver commits each
+    /// reply and then signals its `committed` channel; only then is the reply acknowledged to the broker.
     ///
-    /// With `sharing`, a case of a site that another box sees, too, waits for its claim; without, it is sent at once.
+    /// With `sharing`, a case in a shared cell is published only after its claim has been granted.
     ///
     /// # Errors
-    /// [`LinkError::TlsFile`], [`LinkError::Tls`], [`LinkError::Settings`] or [`LinkError::Store`]. A broker that is away is no error.
+    /// [`LinkError::TlsFile`], [`LinkError::Tls`], [`LinkError::Settings`], [`LinkError::Store`] or
+    /// [`LinkError::Thread`]. An unreachable broker is not an error: the link keeps retrying.
     pub fn spawn(
         settings: Settings,
         store: &Store,
         replies: mpsc::Sender<IncomingReply>,
-        sharing: Option<Sharing>,
+        sharing: Option<SiteSharing>,
     ) -> Result<LinkHandle, LinkError> {
-        let wire = wire::Wire::new(settings, store.public_key())?;
+        let connector = wire::Connector::new(settings, store.public_key())?;
         let store = store.outbox_handle()?;
         let (health, health_out) = mpsc::channel(4);
         let (state_in, state) = watch::channel(LinkState::default());
+        let channels = Channels {
+            replies,
+            health: health_out,
+            state: state_in,
+        };
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -206,10 +212,9 @@ impl Link {
         thread::Builder::new()
             .name("link".into())
             .spawn(move || {
-                runtime.block_on(session::run(
-                    wire, store, replies, health_out, state_in, sharing, stopped,
-                ));
-                // The other side may have stopped listening: then nobody waits.
+                let session = Session::new(connector, store, channels, sharing);
+                runtime.block_on(session.run(stopped));
+                // The handle may have been dropped.
                 let _ = end.send(());
             })
             .map_err(LinkError::Thread)?;
@@ -223,30 +228,29 @@ impl Link {
 }
 
 impl LinkHandle {
-    /// Publishes `health` (a JSON object, [`contract::HealthMessage`]) if the broker is there now. Health is of the
-    /// moment: what cannot go now is dropped.
+    /// Publishes `health` (a [`HealthMessage`](gridwatch_contract::HealthMessage) as JSON) if connected; otherwise drops it.
     pub fn publish_health(&self, health: &serde_json::Value) {
-        // Full means that four are waiting already: the newer one will be here in a moment.
+        // Full: four are queued already, and the next is due soon.
         let _ = self.health.try_send(health.to_string());
     }
 
-    /// How the link is, now and as it changes.
+    /// Watches the connection state.
     pub fn state(&self) -> watch::Receiver<LinkState> {
         self.state.clone()
     }
 
-    /// Says `offline`, takes leave of the broker and ends. Takes at most about five seconds; what was not acknowledged
-    /// stays in the outbox.
+    /// Publishes status `offline`, disconnects and stops the thread, within about five seconds. Unacknowledged messages
+    /// stay in the outbox.
     pub async fn shutdown(mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
-        // An error means that the thread is gone already.
+        // An error means that the thread has already ended.
         let _ = (&mut self.ended).await;
     }
 }
 
-/// A file that TLS needs; `field` names it in the configuration.
+/// Reads a PEM file; `field` is the configuration key that names it.
 fn read_pem(field: &'static str, path: &Path) -> Result<Vec<u8>, LinkError> {
     fs::read(path).map_err(|source| LinkError::TlsFile {
         field,

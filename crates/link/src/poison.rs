@@ -1,81 +1,85 @@
-//! Finds the message that ends connections.
+//! Finds the outbox message that breaks every connection.
 //!
-//! A broker that will not have a message may hang up instead of saying so, and with MQTT 3.1.1 it has no other way. Sent again with
-//! each connection, that message would hold up everything for ever. So what was in flight when a connection ended over a message, or the
-//! second in a row without a word, goes one at a time from then on, until each was answered; and the one over which that happens again
-//! and again is told.
+//! A broker may close the connection over a message it rejects; with MQTT 3.1.1 it has no other way to reject one. Resent
+//! on every connection, such a message would block the outbox. So when a connection ends over a message, or the second in
+//! a row ends without a reason, the messages in flight become suspects and are sent one at a time until each is
+//! acknowledged. The one over which connections keep ending is reported.
 
 use std::collections::BTreeSet;
 
-use super::wire::Blame;
+use super::wire::DisconnectCause;
 
-/// A line that fails by itself does not fail so often in a row just behind the same message, having answered a status message
-/// and a subscription each time before.
-const SILENT_STRIKES: u32 = 5;
+/// Connections in a row that must end without a reason over the same message. A failing network does not do that so often:
+/// each of these connections first acknowledged a status message and a subscription.
+const MAX_STRIKES: u32 = 5;
 
-/// What is known of the connections before.
+/// Tracks what was in flight when earlier connections ended.
 #[derive(Debug, Default)]
 pub(super) struct PoisonMessageDetector {
-    /// What was in flight when a connection ended, and was not answered since.
+    /// Outbox rows in flight when a connection ended and not acknowledged since. While there are any, one message is sent at
+    /// a time.
     suspects: BTreeSet<i64>,
-    /// A connection ended in silence, and nothing was answered since.
-    fell_silent: bool,
-    /// The message that was alone in flight when the last connection ended, and how many in a row ended so.
-    last: Option<(i64, u32)>,
+    /// A connection ended without a reason, and nothing was acknowledged since.
+    ended_without_reason: bool,
+    /// The row that was alone in flight when the last connection ended, and how many connections in a row ended that way.
+    strikes: Option<(i64, u32)>,
 }
 
 impl PoisonMessageDetector {
-    /// How many messages may be in flight where it would be `usual`.
-    pub(super) fn window(&self, usual: usize) -> usize {
-        if self.suspects.is_empty() { usual } else { 1 }
+    /// Maximum number of messages in flight: `configured`, or 1 while there are suspects.
+    pub(super) fn window(&self, configured: usize) -> usize {
+        if self.suspects.is_empty() { configured } else { 1 }
     }
 
-    /// The broker answered a message, whatever it said: it did not hang up over it.
-    pub(super) fn answered(&mut self, seq: i64) {
-        self.fell_silent = false;
+    /// The broker acknowledged row `seq`, with success or an error, so the row does not break connections.
+    pub(super) fn acknowledged(&mut self, seq: i64) {
+        self.ended_without_reason = false;
         self.suspects.remove(&seq);
-        if self.last.is_some_and(|(last, _)| last == seq) {
-            self.last = None;
+        if self.strikes.is_some_and(|(suspect, _)| suspect == seq) {
+            self.strikes = None;
         }
     }
 
-    /// These are all that could go now: who is not among them need not be waited for.
-    pub(super) fn waiting(&mut self, rows: impl Iterator<Item = i64>) {
+    /// Drops suspects that are not among `rows`, the rows that can be sent now.
+    pub(super) fn retain_queued(&mut self, rows: impl Iterator<Item = i64>) {
         if !self.suspects.is_empty() {
             let rows: BTreeSet<i64> = rows.collect();
             self.suspects.retain(|seq| rows.contains(seq));
         }
     }
 
-    /// A connection ended over which `in_flight` were sent and not answered. Gives the culprit and why, once it is known.
-    pub(super) fn ended(&mut self, in_flight: &[i64], blame: &Blame) -> Option<(i64, String)> {
+    /// A connection ended with the rows `in_flight` unacknowledged. Returns the poison message and the reason once it is
+    /// identified.
+    pub(super) fn connection_ended(&mut self, in_flight: &[i64], cause: &DisconnectCause) -> Option<(i64, String)> {
         if in_flight.is_empty() {
             return None;
         }
-        match blame {
-            Blame::Nobody | Blame::Theirs => return None,
-            // A broker that is started again, a line that is cut: nothing was answered but once.
-            Blame::Silence if !std::mem::replace(&mut self.fell_silent, true) => return None,
-            Blame::Silence | Blame::Ours(_) => {}
+        match cause {
+            DisconnectCause::Unrelated | DisconnectCause::Incoming => return None,
+            // Once is a broker restart or a network failure.
+            DisconnectCause::NoReason if !std::mem::replace(&mut self.ended_without_reason, true) => return None,
+            DisconnectCause::NoReason | DisconnectCause::Outgoing(_) => {}
         }
         let was_alone = !self.suspects.is_empty();
         self.suspects.extend(in_flight);
         let [seq] = *in_flight else {
             return None;
         };
-        let strikes = match self.last {
-            Some((last, strikes)) if last == seq => strikes + 1,
+        let strikes = match self.strikes {
+            Some((suspect, strikes)) if suspect == seq => strikes + 1,
             _ => 1,
         };
-        self.last = Some((seq, strikes));
-        let reason = match blame {
-            Blame::Ours(reason) if was_alone => reason.clone(),
-            Blame::Silence if strikes >= SILENT_STRIKES => {
-                format!("{strikes} connections in a row ended over it, without a word of the broker")
+        self.strikes = Some((seq, strikes));
+        let reason = match cause {
+            DisconnectCause::Outgoing(reason) if was_alone => reason.clone(),
+            DisconnectCause::NoReason if strikes >= MAX_STRIKES => {
+                format!(
+                    "{strikes} connections in a row were closed without a reason while only this message was in flight"
+                )
             }
             _ => return None,
         };
-        // Others may be as bad: then the next connections end over them.
+        // If other suspects are poison too, later connections will show it.
         *self = Self::default();
         Some((seq, reason))
     }
@@ -86,61 +90,74 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_broker_blames_is_told_once_it_was_alone() {
-        let mut suspicion = PoisonMessageDetector::default();
-        let blame = Blame::Ours("too large".into());
-        assert_eq!(suspicion.window(4), 4);
-        assert_eq!(suspicion.ended(&[1, 2], &blame), None, "which of them?");
-        assert_eq!(suspicion.window(4), 1);
-        suspicion.answered(1);
-        assert_eq!(suspicion.window(4), 1, "the other is still to go");
-        assert_eq!(suspicion.ended(&[2], &blame), Some((2, "too large".into())));
-        assert_eq!(suspicion.window(4), 4);
+    fn a_rejected_message_is_identified_once_it_was_alone_in_flight() {
+        let mut detector = PoisonMessageDetector::default();
+        let cause = DisconnectCause::Outgoing("too large".into());
+        assert_eq!(detector.window(4), 4);
+        assert_eq!(
+            detector.connection_ended(&[1, 2], &cause),
+            None,
+            "either may be the cause"
+        );
+        assert_eq!(detector.window(4), 1);
+        detector.acknowledged(1);
+        assert_eq!(detector.window(4), 1, "row 2 is still a suspect");
+        assert_eq!(detector.connection_ended(&[2], &cause), Some((2, "too large".into())));
+        assert_eq!(detector.window(4), 4);
     }
 
     #[test]
-    fn silence_counts_where_it_falls_over_the_same_message_five_times() {
-        let mut suspicion = PoisonMessageDetector::default();
-        assert_eq!(suspicion.ended(&[7, 8], &Blame::Silence), None);
-        assert_eq!(suspicion.window(4), 4, "once is an accident");
-        assert_eq!(suspicion.ended(&[7, 8], &Blame::Silence), None);
-        assert_eq!(suspicion.window(4), 1);
+    fn a_message_is_identified_after_five_connections_ended_over_it_without_a_reason() {
+        let mut detector = PoisonMessageDetector::default();
+        assert_eq!(detector.connection_ended(&[7, 8], &DisconnectCause::NoReason), None);
+        assert_eq!(detector.window(4), 4, "the first time is taken for a network failure");
+        assert_eq!(detector.connection_ended(&[7, 8], &DisconnectCause::NoReason), None);
+        assert_eq!(detector.window(4), 1);
         for _ in 0..4 {
-            assert_eq!(suspicion.ended(&[7], &Blame::Silence), None);
+            assert_eq!(detector.connection_ended(&[7], &DisconnectCause::NoReason), None);
         }
         assert_eq!(
-            suspicion.ended(&[], &Blame::Silence),
+            detector.connection_ended(&[], &DisconnectCause::NoReason),
             None,
-            "nothing was sent: nothing is known"
+            "nothing was in flight"
         );
-        let (seq, reason) = suspicion.ended(&[7], &Blame::Silence).expect("the fifth");
+        let (seq, reason) = detector
+            .connection_ended(&[7], &DisconnectCause::NoReason)
+            .expect("identified after the fifth");
         assert!(seq == 7 && reason.contains('5'), "{reason}");
     }
 
     #[test]
-    fn an_answer_or_another_message_begins_the_count_anew() {
-        let mut suspicion = PoisonMessageDetector::default();
-        let four = |suspicion: &mut PoisonMessageDetector| {
-            suspicion.ended(&[7, 8], &Blame::Silence);
+    fn an_acknowledgement_or_another_message_restarts_the_count() {
+        let mut detector = PoisonMessageDetector::default();
+        let four = |detector: &mut PoisonMessageDetector| {
+            detector.connection_ended(&[7, 8], &DisconnectCause::NoReason);
             for _ in 0..4 {
-                assert_eq!(suspicion.ended(&[7], &Blame::Silence), None);
+                assert_eq!(detector.connection_ended(&[7], &DisconnectCause::NoReason), None);
             }
         };
-        four(&mut suspicion);
-        assert_eq!(suspicion.ended(&[8], &Blame::Silence), None);
-        four(&mut suspicion);
-        suspicion.answered(7);
-        four(&mut suspicion);
-        assert_eq!(suspicion.ended(&[7], &Blame::Nobody), None, "the line's own failing");
+        four(&mut detector);
+        assert_eq!(detector.connection_ended(&[8], &DisconnectCause::NoReason), None);
+        four(&mut detector);
+        detector.acknowledged(7);
+        four(&mut detector);
+        assert_eq!(
+            detector.connection_ended(&[7], &DisconnectCause::Unrelated),
+            None,
+            "not caused by a message"
+        );
     }
 
     #[test]
-    fn who_left_the_outbox_is_not_waited_for() {
-        let mut suspicion = PoisonMessageDetector::default();
-        assert_eq!(suspicion.ended(&[1, 2, 3], &Blame::Ours("too large".into())), None);
-        suspicion.waiting([2, 9].into_iter());
-        assert_eq!(suspicion.window(4), 1);
-        suspicion.answered(2);
-        assert_eq!(suspicion.window(4), 4);
+    fn a_suspect_that_left_the_outbox_is_forgotten() {
+        let mut detector = PoisonMessageDetector::default();
+        assert_eq!(
+            detector.connection_ended(&[1, 2, 3], &DisconnectCause::Outgoing("too large".into())),
+            None
+        );
+        detector.retain_queued([2, 9].into_iter());
+        assert_eq!(detector.window(4), 1);
+        detector.acknowledged(2);
+        assert_eq!(detector.window(4), 4);
     }
 }

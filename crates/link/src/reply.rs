@@ -1,7 +1,7 @@
-//! What comes in on the reply topic, and what of it may reach the engine.
+//! Validates messages on the reply topic.
 //!
-//! Whoever can publish there can write anything. A message that is not a reply about a case of this box is counted,
-//! logged with its reason and acknowledged, so that it does not come back; it never stops the ones behind it.
+//! Any client that may publish there can send anything. A message that is not a valid reply about a case of this box is
+//! counted, logged with the reason and acknowledged, so that it is not redelivered and does not block later replies.
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
@@ -10,57 +10,60 @@ use gridwatch_contract::ReplyMessage;
 use gridwatch_engine::{CaseState, Reply};
 use gridwatch_store::{Store, StoreError};
 
-/// A reply is a few hundred bytes; the longest reason a clerk types is far shorter.
+/// Replies take a few hundred bytes; the longest reason that a clerk types is far shorter than this.
 const MAX_BYTES: usize = 16 * 1024;
 const MAX_REASON_CHARS: usize = 2000;
 const MAX_TASK_NO_CHARS: usize = 128;
 
-/// A reply that is about a case of this box.
+/// A validated reply about a case of this box.
 #[derive(Debug)]
 pub struct IncomingReply {
-    /// As the platform wrote it.
+    /// The message as received.
     pub message: ReplyMessage,
-    /// For the engine.
+    /// The same as an engine input.
     pub reply: Reply,
-    /// Answered once the reply is committed ([`Store::apply_reply`]). Dropped unanswered, the reply comes again with the
-    /// next connection.
+    /// Signal it once the reply is committed ([`Store::apply_reply`]); the reply is then acknowledged to the broker. If it
+    /// is dropped instead, the link reconnects and the broker redelivers the reply.
     pub committed: oneshot::Sender<()>,
 }
 
-/// Why a message on the reply topic is none.
+/// Why a reply was rejected.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReplyRejected {
-    #[error("it is retained: a reply is said once")]
+    #[error("message is retained; publish replies without the retain flag")]
     Retained,
-    #[error("it has {0} bytes, a reply has {MAX_BYTES} at most")]
+    #[error("message of {0} bytes exceeds the maximum of {MAX_BYTES} bytes")]
     Oversized(usize),
-    #[error("it is not a reply: {0}")]
-    Unreadable(serde_json::Error),
-    #[error("its {field} has more than {max} characters")]
+    #[error("malformed reply: {0}")]
+    Malformed(serde_json::Error),
+    #[error("{field} exceeds {max} characters")]
     TooLong { field: &'static str, max: usize },
-    #[error("state {} is the box's own word", .0.as_str())]
-    OwnWord(CaseState),
-    #[error("its correlation data is of another case")]
+    #[error("state {:?} can only be set by the box", .0.as_str())]
+    BoxState(CaseState),
+    #[error("correlation data does not match case_id")]
     Correlation,
-    #[error("case {0:?} is none of this box's")]
+    #[error("case {0:?} does not exist on this box")]
     UnknownCase(String),
 }
 
 impl ReplyRejected {
-    /// The metric label's value.
+    /// Value of the metric label `result`.
     pub(super) fn as_str(&self) -> &'static str {
         match self {
             Self::Retained => "retained",
             Self::Oversized(_) | Self::TooLong { .. } => "oversized",
-            Self::Unreadable(_) => "unreadable",
-            Self::OwnWord(_) => "own_word",
+            Self::Malformed(_) => "unreadable",
+            Self::BoxState(_) => "own_word",
             Self::Correlation => "correlation",
             Self::UnknownCase(_) => "unknown_case",
         }
     }
 }
 
-/// Reads a message that came on the reply topic just now. The outer error is the store's.
+/// Parses and validates a message received on the reply topic now.
+///
+/// # Errors
+/// The outer error is the store's; the inner one says why the message was rejected.
 pub(super) fn read(
     payload: &[u8],
     is_retained: bool,
@@ -69,7 +72,7 @@ pub(super) fn read(
 ) -> Result<Result<(ReplyMessage, Reply), ReplyRejected>, StoreError> {
     let message = match check(payload, is_retained, correlation) {
         Ok(message) => message,
-        Err(forged) => return Ok(Err(forged)),
+        Err(rejected) => return Ok(Err(rejected)),
     };
     if !store.has_case(&message.case_id)? {
         let shown = message.case_id.chars().take(64).collect();
@@ -86,7 +89,7 @@ fn check(payload: &[u8], is_retained: bool, correlation: Option<&[u8]>) -> Resul
     if payload.len() > MAX_BYTES {
         return Err(ReplyRejected::Oversized(payload.len()));
     }
-    let message: ReplyMessage = serde_json::from_slice(payload).map_err(ReplyRejected::Unreadable)?;
+    let message: ReplyMessage = serde_json::from_slice(payload).map_err(ReplyRejected::Malformed)?;
     for (field, text, max) in [
         ("reason", &message.reason, MAX_REASON_CHARS),
         ("platform_task_no", &message.platform_task_no, MAX_TASK_NO_CHARS),
@@ -96,7 +99,7 @@ fn check(payload: &[u8], is_retained: bool, correlation: Option<&[u8]>) -> Resul
         }
     }
     if matches!(message.state, CaseState::Filed | CaseState::Withdrawn) {
-        return Err(ReplyRejected::OwnWord(message.state));
+        return Err(ReplyRejected::BoxState(message.state));
     }
     if correlation.is_some_and(|c| c != message.case_id.as_bytes()) {
         return Err(ReplyRejected::Correlation);

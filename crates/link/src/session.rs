@@ -1,9 +1,12 @@
-//! One connection after another: each sends the outbox from its oldest row on and ends at the first trouble.
+//! Runs one MQTT connection after another until the link is stopped. Each connection publishes the outbox from its oldest
+//! row and ends at the first error.
 //!
-//! Nothing is remembered from one connection to the next but how to be careful: how long to wait, and which message the
-//! last ones may have died of.
+//! Little survives a connection: the reconnect delay, which message may have broken earlier connections, and which
+//! warnings were logged already.
 
 mod connection;
+mod replies;
+mod sender;
 mod sending;
 mod sites;
 
@@ -17,191 +20,204 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use self::sites::Sites;
+use self::sites::SiteClaims;
 use super::{
-    LinkState, Sharing,
-    backoff::Backoff,
+    LinkState, SiteSharing,
     poison::PoisonMessageDetector,
     reply::IncomingReply,
-    wire::{Blame, Disconnect, Wire},
+    wire::{Connector, Disconnect, DisconnectCause},
 };
+use gridwatch_base::{backoff::Backoff, metric};
 use gridwatch_store::Store;
 
-/// A broker that lives has passed on by then what it acknowledged; one that dies sooner may have forgotten it.
-const SETTLES: Duration = Duration::from_secs(60);
+/// After this long on a live connection, the broker has forwarded what it acknowledged. A broker that crashes sooner may
+/// have lost messages it acknowledged, so they are kept for re-sending until then.
+const FORWARDED_AFTER: Duration = Duration::from_secs(60);
 
-/// A connection that lived this long was no accident: the next failure starts from the shortest pause.
-const SETTLED: Duration = Duration::from_secs(10);
+/// A connection that lasted this long resets the reconnect delay.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// First and longest delay between connections.
+const RECONNECT_DELAYS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 
 /// How a connection ended.
-enum End {
-    /// We were told to stop, or nobody holds the handle any more.
+enum ConnectionEnd {
+    /// The link was told to stop, or its handle was dropped.
     Stopped,
-    /// Disconnect, as a sentence.
+    /// The connection failed; the reason as a sentence.
     Lost(String),
 }
 
-/// What outlives a connection.
-struct Link {
-    wire: Wire,
+/// State that outlives a connection.
+pub(super) struct Session {
+    connector: Connector,
     store: Store,
     replies: mpsc::Sender<IncomingReply>,
     health: mpsc::Receiver<String>,
     state: watch::Sender<LinkState>,
-    suspicion: PoisonMessageDetector,
-    /// The connection had a message of ours delivered: it was not in vain.
-    was_useful: bool,
-    /// A message waits for us at the broker that ends every connection.
-    must_forget: bool,
-    /// Nobody hears our cases, and that has been said.
-    unheard_said: bool,
-    /// Nobody wants our pictures, and that has been said.
-    pictures_unheard_said: bool,
-    /// Where sites are shared with other boxes.
-    sites: Option<Sites>,
+    poison: PoisonMessageDetector,
+    /// This connection delivered at least one outbox message.
+    has_delivered: bool,
+    /// A queued incoming message breaks every connection; the broker's session must be discarded.
+    must_discard_session: bool,
+    /// "No subscriber for cases" has been logged and still holds.
+    warned_no_case_subscriber: bool,
+    /// "No subscriber for pictures" has been logged.
+    warned_no_picture_subscriber: bool,
+    /// Present if sites are shared with other boxes.
+    sites: Option<SiteClaims>,
 }
 
-/// Runs until told to stop.
-pub(super) async fn run(
-    wire: Wire,
-    store: Store,
-    replies: mpsc::Sender<IncomingReply>,
-    health: mpsc::Receiver<String>,
-    state: watch::Sender<LinkState>,
-    sharing: Option<Sharing>,
-    mut stopped: oneshot::Receiver<()>,
-) {
-    let sites = sharing.map(|sharing| Sites::new(&wire, sharing));
-    let mut link = Link {
-        wire,
-        store,
-        replies,
-        health,
-        state,
-        suspicion: PoisonMessageDetector::default(),
-        was_useful: false,
-        must_forget: false,
-        unheard_said: false,
-        pictures_unheard_said: false,
-        sites,
-    };
-    let mut backoff = Backoff::default();
-    loop {
-        link.measure_outbox();
-        let begun = Instant::now();
-        let end = link.connection(&mut stopped).await;
-        gauge!("gridwatch_link_connected").set(0.0);
-        let End::Lost(trouble) = end else {
-            link.state.send_modify(|s| s.connected = false);
-            return;
-        };
-        if std::mem::take(&mut link.was_useful) || begun.elapsed() >= SETTLED {
-            backoff.reset();
+/// Connects a session with the link's handle and the daemon.
+pub(super) struct Channels {
+    /// Replies to the daemon.
+    pub(super) replies: mpsc::Sender<IncomingReply>,
+    /// Health messages to publish.
+    pub(super) health: mpsc::Receiver<String>,
+    /// Connection state for the handle.
+    pub(super) state: watch::Sender<LinkState>,
+}
+
+impl Session {
+    pub(super) fn new(connector: Connector, store: Store, channels: Channels, sharing: Option<SiteSharing>) -> Self {
+        Self {
+            sites: sharing.map(|sharing| SiteClaims::new(&connector, sharing)),
+            connector,
+            store,
+            replies: channels.replies,
+            health: channels.health,
+            state: channels.state,
+            poison: PoisonMessageDetector::default(),
+            has_delivered: false,
+            must_discard_session: false,
+            warned_no_case_subscriber: false,
+            warned_no_picture_subscriber: false,
         }
-        let pause = backoff.next();
-        link.say_lost(trouble, pause);
-        tokio::select! {
-            () = sleep(pause) => {}
-            _ = &mut stopped => return,
-        }
-        if link.must_forget {
+    }
+
+    /// Runs connections until `stopped` fires.
+    pub(super) async fn run(mut self, mut stopped: oneshot::Receiver<()>) {
+        let mut backoff = Backoff::new(RECONNECT_DELAYS.0, RECONNECT_DELAYS.1);
+        loop {
+            self.update_outbox_gauges();
+            let begun = Instant::now();
+            let end = self.connection(&mut stopped).await;
+            gauge!(metric::LINK_CONNECTED).set(0.0);
+            let ConnectionEnd::Lost(reason) = end else {
+                self.state.send_modify(|s| s.connected = false);
+                return;
+            };
+            if std::mem::take(&mut self.has_delivered) || begun.elapsed() >= STABLE_AFTER {
+                backoff.reset();
+            }
+            let pause = backoff.next_delay(fastrand::f64());
+            self.report_lost(reason, pause);
             tokio::select! {
-                () = link.forget_session() => {}
+                () = sleep(pause) => {}
                 _ = &mut stopped => return,
+            }
+            if self.must_discard_session {
+                tokio::select! {
+                    () = self.discard_broker_session() => {}
+                    _ = &mut stopped => return,
+                }
             }
         }
     }
-}
 
-impl Link {
-    /// A broker that stays away is a warning once, not at each attempt.
-    fn say_lost(&self, trouble: String, pause: Duration) {
-        let (host, port) = (&self.wire.settings.host, self.wire.settings.port);
-        let news = {
+    /// Logs and publishes why the connection was lost. A repeated reason is logged at debug level.
+    fn report_lost(&self, reason: String, pause: Duration) {
+        let (host, port) = (&self.connector.settings.host, self.connector.settings.port);
+        let is_new = {
             let s = self.state.borrow();
-            s.connected || s.trouble.as_ref() != Some(&trouble)
+            s.connected || s.last_error.as_ref() != Some(&reason)
         };
         let retry_ms = pause.as_millis() as u64;
-        if news {
+        if is_new {
             warn!(
                 host,
-                port, trouble, retry_ms, "The broker is away; cases are kept in the outbox."
+                port, reason, retry_ms, "Broker unreachable; cases stay queued in the outbox"
             );
         } else {
-            debug!(host, port, trouble, retry_ms, "The broker is still away.");
+            debug!(host, port, reason, retry_ms, "Broker still unreachable");
         }
         self.state.send_replace(LinkState {
             connected: false,
-            trouble: Some(trouble),
+            last_error: Some(reason),
         });
     }
 
-    /// A connection ended by itself. Where it was for a message of ours, that is quarantined once it is known.
-    fn lost(&mut self, in_flight: &[i64], trouble: Disconnect, greeted: bool) -> End {
-        if let Some((seq, reason)) = self.suspicion.ended(in_flight, &trouble.blame) {
+    /// Handles a connection that the broker or the network ended, and quarantines the outbox message that caused it once
+    /// that message is identified.
+    fn lost(&mut self, in_flight: &[i64], disconnect: Disconnect, was_connected: bool) -> ConnectionEnd {
+        if let Some((seq, reason)) = self.poison.connection_ended(in_flight, &disconnect.cause) {
             match self.store.outbox_quarantine(seq, &reason) {
                 Ok(rows) => error!(
                     seq,
                     rows,
                     reason,
-                    "A message ends every connection; its case is quarantined. Remove the cause, then run: gridwatch outbox retry"
+                    "Message breaks every connection; its case is quarantined. Fix the cause, then run: gridwatch outbox retry"
                 ),
-                Err(e) => error!(error = %e, "A message that ends every connection cannot be quarantined."),
+                Err(e) => error!(error = %e, "Cannot quarantine a message that breaks every connection"),
             }
         }
-        if trouble.blame == Blame::Theirs {
-            self.must_forget = true;
+        if disconnect.cause == DisconnectCause::Incoming {
+            self.must_discard_session = true;
         }
-        End::Lost(self.wire.explain(trouble, greeted))
+        ConnectionEnd::Lost(self.connector.describe(disconnect, was_connected))
     }
 
-    /// A message to us that we cannot take would end every connection: the session goes, and whatever else waits in it.
-    async fn forget_session(&mut self) {
-        match self.wire.forget_session().await {
+    /// Discards the session at the broker, and with it an incoming message too large to receive, which would otherwise be
+    /// redelivered and end every connection. Replies queued in that session are lost too.
+    async fn discard_broker_session(&mut self) {
+        match self.connector.discard_session().await {
             Ok(()) => {
-                self.must_forget = false;
+                self.must_discard_session = false;
                 error!(
-                    topic = self.wire.topics.reply(),
-                    "A message to the box was too large, and the broker had to forget it with the replies behind it: have the platform repeat \
-                     what is missing, and let the broker limit its packets."
+                    topic = self.connector.topics.reply(),
+                    "Discarded the broker session to get rid of an oversized message; replies queued in it are lost. Have the platform \
+                     resend them, and limit the packet size at the broker"
                 );
             }
             Err(reason) => debug!(
                 reason,
-                "The broker could not be asked to forget a message that is too large."
+                "Cannot discard the broker session that holds an oversized message"
             ),
         }
     }
 
-    /// What was acknowledged a while ago has been passed on.
-    fn settle(&mut self) {
-        let then = Timestamp::now().saturating_sub(SETTLES).unwrap_or(Timestamp::MIN);
-        if let Err(e) = self.store.outbox_settled(then) {
-            warn!(error = %e, "What was sent cannot be put away.");
+    /// Deletes rows that were acknowledged longer than [`FORWARDED_AFTER`] ago.
+    fn delete_forwarded(&mut self) {
+        let then = Timestamp::now()
+            .saturating_sub(FORWARDED_AFTER)
+            .unwrap_or(Timestamp::MIN);
+        if let Err(e) = self.store.outbox_forget_acknowledged(then) {
+            warn!(error = %e, "Cannot delete acknowledged messages from the outbox");
         }
     }
 
-    fn measure_outbox(&self) {
+    fn update_outbox_gauges(&self) {
         match self.store.outbox_depth() {
             Ok(depth) => {
-                gauge!("gridwatch_outbox_depth").set(depth.waiting as f64);
-                gauge!("gridwatch_outbox_quarantined").set(depth.quarantined as f64);
+                gauge!(metric::OUTBOX_DEPTH).set(depth.waiting as f64);
+                gauge!(metric::OUTBOX_QUARANTINED).set(depth.quarantined as f64);
             }
-            Err(e) => warn!(error = %e, "The outbox cannot be measured."),
+            Err(e) => warn!(error = %e, "Cannot read the outbox depth"),
         }
     }
 
-    /// The broker does not know us, or knows us again: what is to go is to go from the oldest on.
-    fn take_up(&mut self, is_new_to_broker: bool) -> Result<(), gridwatch_store::StoreError> {
-        let rows = match is_new_to_broker {
-            true => self.store.outbox_forgotten()?,
+    /// Restarts the outbox at its oldest row. A broker without our session may also have lost what it acknowledged
+    /// recently, so those rows are queued again.
+    fn rewind_outbox(&mut self, is_new_session: bool) -> Result<(), gridwatch_store::StoreError> {
+        let rows = match is_new_session {
+            true => self.store.outbox_resend_acknowledged()?,
             false => 0,
         };
-        self.store.outbox_rewind()?;
+        self.store.outbox_resend_unheard()?;
         if rows > 0 {
             info!(
                 rows,
-                "The broker does not know us any more; what it acknowledged last is sent again."
+                "Broker has no session for this box; resending recently acknowledged messages"
             );
         }
         Ok(())

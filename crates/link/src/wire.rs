@@ -1,8 +1,9 @@
-//! What a session needs of MQTT, in words of its own: connections, letters, acknowledgements, and why a connection ended.
+//! A version-independent MQTT client: connections, publishes, acknowledgements, and why a connection ended.
 //!
-//! Two client crates of one family speak the two versions of the protocol, MQTT 5 ([`v5`]) and 3.1.1 ([`v311`]). Both are
-//! thin: they translate, and decide nothing.
+//! [`v5`] and [`v311`] adapt two client crates of one family to it; `adapter` is what they share. They translate and make no
+//! decisions.
 
+mod adapter;
 mod tls;
 mod v311;
 mod v5;
@@ -17,50 +18,50 @@ use crate::Protocol;
 use gridwatch_contract::{Presence, SCHEMA_VERSION, StatusMessage, Topics, When};
 use gridwatch_custody::PublicKey;
 
-/// Replies that may be waiting for the daemon at once; the broker holds the others.
+/// Replies that may be unacknowledged at once; the broker queues the rest.
 const REPLIES_IN_FLIGHT: u16 = 16;
 
-/// Longest wait for a TCP connection.
+/// Timeout for establishing a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What a publish may add to its payload: topic (at most 64 KiB by the standard, about 150 bytes here), properties.
-const PACKET_OVERHEAD: usize = 1024;
 
 const JSON: &str = "application/json";
 const JPEG: &str = "image/jpeg";
 
-/// Everything that a connection is made from.
+/// Opens connections to the broker.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct Connector {
     pub(super) settings: Settings,
     pub(super) topics: Topics,
-    tls: Option<tls::Secured>,
-    /// What the box's cases are checked with.
+    tls: Option<tls::TlsClientConfig>,
+    /// Verifies this box's case signatures; published in the status message.
     public_key: Option<PublicKey>,
 }
 
-/// What goes out.
+/// A message to publish.
 #[derive(Debug, Clone)]
 pub(super) struct OutboundMessage {
     pub(super) topic: String,
     pub(super) payload: Vec<u8>,
-    pub(super) sort: MessageKind,
+    pub(super) kind: MessageKind,
 }
 
-/// What a letter is, which says how it travels.
+/// The kind of a message, which decides QoS, retain flag and properties.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum MessageKind {
-    /// Retained.
+    /// QoS 1, retained.
     Status,
-    /// Retained, for as long as it counts.
+    /// QoS 1, retained; expires with the claim.
     Claim,
-    /// Of the moment: neither acknowledged nor sent again.
+    /// QoS 0.
     Health,
+    /// QoS 1; a JPEG.
     Evidence,
+    /// QoS 1.
     Case {
+        /// Correlation data of the replies.
         id: String,
-        /// Where its replies go.
-        reply: String,
+        /// Response topic.
+        reply_topic: String,
     },
 }
 
@@ -74,172 +75,200 @@ impl MessageKind {
     }
 }
 
-/// What became of one letter.
+/// What became of a publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// The broker has it, and somebody to give it to (MQTT 3.1.1 does not say whether).
+pub(super) enum PublishOutcome {
+    /// Acknowledged, and with MQTT 5 matched by at least one subscription.
     Delivered,
-    /// The broker has it and nobody to give it to: as good as lost.
-    Unheard,
-    /// Never: what it says will not change by trying again.
-    Refused(String),
-    /// Not now.
+    /// Acknowledged with "no matching subscribers" (0x10): the message is lost.
+    NoSubscriber,
+    /// Rejected permanently; retrying cannot help.
+    Rejected(String),
+    /// Rejected temporarily.
     Busy(String),
-    /// The connection ended first; the row is sent again on the next.
+    /// The connection ended before the acknowledgement.
     Lost,
 }
 
-impl Verdict {
-    /// The metric label's value.
+impl PublishOutcome {
+    /// Value of the metric label `result`.
     pub(super) fn as_str(&self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
-            Self::Unheard => "unheard",
-            Self::Refused(_) => "refused",
+            Self::NoSubscriber => "unheard",
+            Self::Rejected(_) => "refused",
             Self::Busy(_) => "busy",
             Self::Lost => "lost",
         }
     }
 }
 
-/// Why a letter was not even queued.
+/// Why a request was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unsent {
-    /// No broker could take it: its topic is none.
-    Topic,
-    /// The queue is full, or the connection gone and its error on its way.
-    Now,
+pub(super) enum EnqueueError {
+    /// The topic is not a valid MQTT topic name.
+    InvalidTopic,
+    /// The client's queue is full, or the connection has failed and its disconnect event follows.
+    QueueFull,
 }
 
-/// Which messages are wanted. A broker of MQTT 3.1.1 passes on what is retained in any case.
+/// Retain handling of a subscription. MQTT 3.1.1 always sends retained messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// What is said from here on.
-    New,
-    /// What is retained, too, at each connection.
-    Retained,
+pub(super) enum RetainHandling {
+    /// Do not send retained messages.
+    SkipRetained,
+    /// Send retained messages on every subscribe.
+    SendRetained,
 }
 
 /// The broker's answer to a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SubscribeOutcome {
-    /// Messages reach us.
-    Yes,
-    /// It does not let us; as a sentence.
-    Forbidden(String),
+    /// All filters were granted.
+    Granted,
+    /// A filter was denied; the reason as a sentence.
+    Denied(String),
     /// The connection ended first.
     Lost,
 }
 
-/// Our end of one connection. Nothing waits: what cannot be queued now is told.
+/// Sends requests over one connection. Never blocks: a request that cannot be queued is an error.
 pub(super) trait Client: Send {
-    /// Queues a letter. What becomes of it is known when the broker has answered.
-    fn send(&self, letter: OutboundMessage) -> Result<BoxFuture<'static, Verdict>, Unsent>;
+    /// Queues a publish; the future resolves when it is acknowledged or the connection ends.
+    fn send(&self, message: OutboundMessage) -> Result<BoxFuture<'static, PublishOutcome>, EnqueueError>;
 
-    /// Asks for the messages of `topics`; `what` of them.
-    fn listen(&self, topics: Vec<String>, what: Wanted) -> Result<BoxFuture<'static, SubscribeOutcome>, Unsent>;
+    /// Queues a subscription to `filters` with QoS 1.
+    fn subscribe(
+        &self,
+        filters: Vec<String>,
+        retain: RetainHandling,
+    ) -> Result<BoxFuture<'static, SubscribeOutcome>, EnqueueError>;
 
-    /// Takes leave: no last will is published.
-    fn leave(&self);
+    /// Disconnects cleanly: the broker discards the last will.
+    fn disconnect(&self);
 }
 
-/// The broker's end of it. Has to be asked again and again, or nothing moves.
+/// Drives one connection. Must be polled continuously: requests, acknowledgements and keep-alives only move while
+/// [`EventLoop::next`] is awaited.
 pub(super) trait EventLoop: Send {
-    /// What comes next. After [`Event::Ended`] it is not asked again.
+    /// The next event; not called again after [`Event::Disconnected`].
     fn next(&mut self) -> BoxFuture<'_, Event>;
 }
 
-/// What a connection tells.
+/// An event of a connection.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// The broker has us.
-    Greeted(ConnAck),
-    /// Somebody wrote to us.
-    Message(Message),
-    /// The connection is over.
-    Ended(Disconnect),
+    /// The broker accepted the connection.
+    Connected(ConnAck),
+    /// A PUBLISH from the broker.
+    Message(InboundMessage),
+    /// The connection ended.
+    Disconnected(Disconnect),
 }
 
-/// How the broker took us.
+/// Contents of a CONNACK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ConnAck {
-    /// It knows us from before, with our subscription and what was said meanwhile.
+    /// The broker resumed a session, with its subscriptions and queued messages.
     pub(super) session_present: bool,
-    /// Largest packet it takes, where it said so.
+    /// Maximum packet size in bytes, if the broker limits it.
     pub(super) max_packet: Option<u32>,
 }
 
-/// A message to us.
+/// A message received from the broker.
 #[derive(Debug)]
-pub(super) struct Message {
-    /// Lossy where it is no UTF-8, which a broker must not let through.
+pub(super) struct InboundMessage {
+    /// Decoded lossily; a conforming broker only sends UTF-8.
     pub(super) topic: String,
     pub(super) payload: Bytes,
     pub(super) is_retained: bool,
-    /// QoS 0: it has no flow control, and does not come again.
-    pub(super) is_fleeting: bool,
-    /// MQTT 3.1.1 has none.
+    /// Has no flow control and is not redelivered.
+    pub(super) is_qos0: bool,
+    /// Correlation data; MQTT 5 only.
     pub(super) correlation: Option<Bytes>,
-    pub(super) receipt: Receipt,
+    pub(super) ack: AckHandle,
 }
 
-/// Acknowledges a message, once.
-pub(super) struct Receipt(Box<dyn FnOnce() + Send>);
+/// Acknowledges one received message.
+pub(super) struct AckHandle(Box<dyn FnOnce() + Send>);
 
-impl Receipt {
-    /// Where the connection is gone, the message comes again and is applied twice to the same effect.
-    pub(super) fn give(self) {
+impl AckHandle {
+    /// Sends PUBACK. If the connection is gone, the broker redelivers the message, which is idempotent.
+    pub(super) fn ack(self) {
         (self.0)();
     }
 }
 
-impl fmt::Debug for Receipt {
+impl fmt::Debug for AckHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Receipt")
+        f.write_str("AckHandle")
     }
 }
 
 /// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Disconnect {
-    /// As a sentence without credentials.
-    pub(super) said: String,
-    pub(super) blame: Blame,
+    /// The reason as a sentence; contains no credentials.
+    pub(super) message: String,
+    pub(super) cause: DisconnectCause,
 }
 
 impl Disconnect {
-    fn of_nobody(said: impl Into<String>) -> Self {
+    fn unrelated(message: impl Into<String>) -> Self {
         Self {
-            said: said.into(),
-            blame: Blame::Nobody,
+            message: message.into(),
+            cause: DisconnectCause::Unrelated,
+        }
+    }
+
+    /// The broker refused the connection with this CONNACK code.
+    fn refused(code: impl fmt::Debug) -> Self {
+        Self::unrelated(format!("the broker refused the connection: {code:?}"))
+    }
+
+    fn timed_out() -> Self {
+        Self::unrelated("the broker did not answer in time")
+    }
+
+    fn without_reason() -> Self {
+        Self {
+            message: "the broker closed the connection without giving a reason".into(),
+            cause: DisconnectCause::NoReason,
+        }
+    }
+
+    fn incoming_too_large() -> Self {
+        Self {
+            message: "received a message larger than the box accepts".into(),
+            cause: DisconnectCause::Incoming,
         }
     }
 }
 
-/// What a connection may have died of.
+/// Whether a message may have caused a disconnect.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Blame {
-    /// No message.
-    Nobody,
-    /// The other side fell silent or hung up, and said nothing. Brokers do that over a message they do not like, those of MQTT 3.1.1
-    /// have nothing else; and so does every failing line.
-    Silence,
-    /// A message of ours, by the broker's own word.
-    Ours(String),
-    /// A message to us, too large to be taken. It would come again with each connection.
-    Theirs,
+pub(super) enum DisconnectCause {
+    /// Not caused by a message.
+    Unrelated,
+    /// The peer closed the connection or stopped responding without giving a reason. Brokers do that over a message they
+    /// reject (with MQTT 3.1.1 they have no other way), and so does every failing network.
+    NoReason,
+    /// An outgoing message, as the broker or the client said.
+    Outgoing(String),
+    /// An incoming message that is too large to receive; the broker redelivers it on every connection.
+    Incoming,
 }
 
-/// How a connection presents itself.
+/// The session a connection asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Role {
-    /// The box: with a session that outlives the connection, and a last will.
-    Node,
-    /// Nothing outlives it; under this name.
-    Visitor(String),
+enum SessionKind {
+    /// The box's persistent session, with its last will.
+    Persistent,
+    /// A session that ends with the connection, under this client id and without a last will.
+    Clean(String),
 }
 
-impl Wire {
+impl Connector {
     pub(super) fn new(settings: Settings, public_key: Option<PublicKey>) -> Result<Self, LinkError> {
         if settings.keep_alive < Duration::from_secs(1) || settings.keep_alive.as_secs() > u64::from(u16::MAX) {
             return Err(LinkError::Settings("keep_alive must be 1 s to 65535 s".into()));
@@ -249,72 +278,72 @@ impl Wire {
         }
         Ok(Self {
             topics: Topics::new(&settings.topic_prefix, &settings.node),
-            tls: settings.tls.as_ref().map(tls::Secured::read).transpose()?,
+            tls: settings.tls.as_ref().map(tls::TlsClientConfig::load).transpose()?,
             settings,
             public_key,
         })
     }
 
-    /// A connection. The broker's side of the session (subscription, waiting replies) outlives it; ours does not: what was
-    /// not acknowledged is in the outbox.
+    /// Opens a connection with the box's persistent session. Only the broker's side of the session (subscriptions, queued
+    /// replies) outlives the connection; on this side the outbox holds whatever was not acknowledged.
     pub(super) fn connect(&self) -> (Box<dyn Client>, Box<dyn EventLoop>) {
-        self.connect_as(&Role::Node)
+        self.connect_with(&SessionKind::Persistent)
     }
 
-    fn connect_as(&self, role: &Role) -> (Box<dyn Client>, Box<dyn EventLoop>) {
+    fn connect_with(&self, session: &SessionKind) -> (Box<dyn Client>, Box<dyn EventLoop>) {
         match self.settings.protocol {
-            Protocol::V5 => v5::connect(self, role),
-            Protocol::V311 => v311::connect(self, role),
+            Protocol::V5 => v5::connect(self, session),
+            Protocol::V311 => v311::connect(self, session),
         }
     }
 
-    /// Makes the broker forget the session, and with it the messages that wait for us.
+    /// Makes the broker discard the box's session and the messages queued in it.
     ///
     /// # Errors
     /// Why the broker could not be reached, as a sentence.
-    pub(super) async fn forget_session(&self) -> Result<(), String> {
-        self.visit(self.client_id()).await
+    pub(super) async fn discard_session(&self) -> Result<(), String> {
+        self.connect_once(self.client_id()).await
     }
 
-    /// Connects with a session that ends with the connection, and takes leave again.
-    async fn visit(&self, name: String) -> Result<(), String> {
-        let (client, mut line) = self.connect_as(&Role::Visitor(name));
-        let mut greeted = false;
-        let talk = async {
+    /// Connects as `client_id` with a clean session and disconnects at once.
+    async fn connect_once(&self, client_id: String) -> Result<(), String> {
+        let (client, mut event_loop) = self.connect_with(&SessionKind::Clean(client_id));
+        let mut is_connected = false;
+        let exchange = async {
             loop {
-                match line.next().await {
-                    Event::Greeted(_) => {
-                        greeted = true;
-                        client.leave();
+                match event_loop.next().await {
+                    Event::Connected(_) => {
+                        is_connected = true;
+                        client.disconnect();
                     }
                     Event::Message(_) => {}
-                    // It ends because we left.
-                    Event::Ended(_) if greeted => return Ok(()),
-                    Event::Ended(trouble) => return Err(self.explain(trouble, false)),
+                    // Our own disconnect.
+                    Event::Disconnected(_) if is_connected => return Ok(()),
+                    Event::Disconnected(disconnect) => return Err(self.describe(disconnect, false)),
                 }
             }
         };
-        tokio::time::timeout(CONNECT_TIMEOUT, talk)
+        tokio::time::timeout(CONNECT_TIMEOUT, exchange)
             .await
-            .unwrap_or_else(|_| Err(format!("it did not answer within {} s", CONNECT_TIMEOUT.as_secs())))
+            .unwrap_or_else(|_| Err(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())))
     }
 
-    /// What happened, with what may be wrong where the broker hung up without a word before it took us.
-    pub(super) fn explain(&self, trouble: Disconnect, greeted: bool) -> String {
-        let Disconnect { mut said, blame } = trouble;
-        if greeted || blame != Blame::Silence {
-            return said;
+    /// The reason of a disconnect, with likely causes if the broker closed the connection before CONNACK without a reason.
+    pub(super) fn describe(&self, disconnect: Disconnect, was_connected: bool) -> String {
+        let Disconnect { mut message, cause } = disconnect;
+        if was_connected || cause != DisconnectCause::NoReason {
+            return message;
         }
-        said += " before it took us";
+        message += ", before CONNACK";
         match &self.settings.tls {
-            Some(tls) if tls.client.is_none() => said += ": does it ask for a certificate of the box (broker.client)?",
-            Some(_) => said += ": does it trust the authority of the box's certificate (broker.client)?",
-            None => said += ": is its port one for TLS (mqtts://)?",
+            Some(tls) if tls.client.is_none() => message += ": does it require a client certificate (broker.client)?",
+            Some(_) => message += ": does it trust the CA of the client certificate (broker.client)?",
+            None => message += ": does this port expect TLS (mqtts://)?",
         }
         if self.settings.protocol == Protocol::V5 {
-            said += " Does it know MQTT 5 (else broker.protocol = \"3.1.1\")?";
+            message += " Does it support MQTT 5 (otherwise set broker.protocol = \"3.1.1\")?";
         }
-        said
+        message
     }
 
     fn client_id(&self) -> String {
@@ -325,27 +354,27 @@ impl Wire {
         u16::try_from(self.settings.keep_alive.as_secs()).unwrap_or(u16::MAX)
     }
 
-    /// The most publishes of ours that wait for an acknowledgement: the outbox's, and what is said about the box itself. The
-    /// client holds a slot for each from the start; for all that MQTT allows they would be 14 MB.
-    fn unacknowledged(&self) -> u16 {
+    /// Maximum number of publishes awaiting acknowledgement: the outbox window plus status messages and claims. The
+    /// client allocates a slot for each up front; MQTT's own maximum would take 14 MB.
+    fn max_unacknowledged(&self) -> u16 {
         self.settings.in_flight.saturating_add(12)
     }
 
-    /// Requests that a client may hold.
-    fn capacity(&self) -> usize {
-        usize::from(self.unacknowledged()) + usize::from(REPLIES_IN_FLIGHT)
+    /// Capacity of the client's request queue.
+    fn queue_capacity(&self) -> usize {
+        usize::from(self.max_unacknowledged()) + usize::from(REPLIES_IN_FLIGHT)
     }
 
-    /// What is said of the box itself.
+    /// The status message of this box.
     pub(super) fn status(&self, state: Presence, since: Option<jiff::Timestamp>) -> OutboundMessage {
         OutboundMessage {
             topic: self.topics.status(),
-            payload: self.status_text(state, since).into_bytes(),
-            sort: MessageKind::Status,
+            payload: self.status_json(state, since).into_bytes(),
+            kind: MessageKind::Status,
         }
     }
 
-    fn status_text(&self, state: Presence, since: Option<jiff::Timestamp>) -> String {
+    fn status_json(&self, state: Presence, since: Option<jiff::Timestamp>) -> String {
         let message = StatusMessage {
             schema_version: SCHEMA_VERSION,
             node_id: self.settings.node.to_string(),
@@ -358,45 +387,36 @@ impl Wire {
     }
 }
 
-/// True where a payload of `bytes` fits into the largest packet the broker takes.
-pub(super) fn fits(bytes: usize, max_packet: Option<u32>) -> bool {
-    max_packet.is_none_or(|max| bytes + PACKET_OVERHEAD <= max as usize)
-}
-
-/// What a failing connection says of itself, where neither TLS nor MQTT had a word for it. The clients wrap the system's errors in one way
-/// where they read and in another where they write.
-fn by_cause(error: &(dyn Error + 'static)) -> Disconnect {
+/// Classifies a connection error that is neither a TLS nor an MQTT error. The clients wrap I/O errors differently on read
+/// and on write, so the whole source chain is searched.
+fn from_io_cause(error: &(dyn Error + 'static)) -> Disconnect {
     let causes = std::iter::successors(Some(error), |e| (*e).source());
     match causes.filter_map(|e| e.downcast_ref::<io::Error>()).next() {
         Some(e) => match e.kind() {
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::UnexpectedEof => hung_up(),
-            _ => Disconnect::of_nobody(e.to_string()),
+            | io::ErrorKind::UnexpectedEof => Disconnect::without_reason(),
+            _ => Disconnect::unrelated(e.to_string()),
         },
-        None => Disconnect::of_nobody(error.to_string()),
+        None => Disconnect::unrelated(error.to_string()),
     }
 }
 
-fn hung_up() -> Disconnect {
-    Disconnect {
-        said: "the broker closed the connection without a word".into(),
-        blame: Blame::Silence,
-    }
-}
-
-/// Connects once, with another client id and a session of its own, and takes leave again: is the broker there, does it
-/// take us?
+/// Checks that the broker accepts a connection: connects once with a clean session under a client id of its own, so the
+/// box's session is not disturbed, and disconnects.
 ///
 /// # Errors
 /// [`LinkError::TlsFile`], [`LinkError::Tls`], [`LinkError::Settings`] or [`LinkError::Refused`].
 pub async fn probe(settings: Settings) -> Result<(), LinkError> {
-    let wire = Wire::new(settings, None)?;
-    let name = format!("{}-check-{}", wire.client_id(), std::process::id());
-    wire.visit(name).await.map_err(|reason| LinkError::Refused {
-        host: wire.settings.host.clone(),
-        port: wire.settings.port,
-        reason,
-    })
+    let connector = Connector::new(settings, None)?;
+    let client_id = format!("{}-check-{}", connector.client_id(), std::process::id());
+    connector
+        .connect_once(client_id)
+        .await
+        .map_err(|reason| LinkError::Refused {
+            host: connector.settings.host.clone(),
+            port: connector.settings.port,
+            reason,
+        })
 }

@@ -1,35 +1,53 @@
-//! The box's chain of custody ([`gridwatch_custody::chain`]), a row a line, written in the transaction of what it tells.
+//! The chain of custody ([`gridwatch_custody::chain`]) in the database: one row per line, written in the same transaction as
+//! the change that the line records.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, row};
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_contract::CaseRecord;
 use gridwatch_custody::{
     SigningKey,
-    chain::{Entry, Head, START, What},
+    chain::{ChainEntry, ChainHead, CustodyEvent, START},
     keys::KeyRing,
 };
 
-/// Number and hash of the last line.
-fn last(db: &Connection) -> rusqlite::Result<Option<(u64, String)>> {
-    db.prepare_cached("SELECT seq, hash FROM chain ORDER BY seq DESC LIMIT 1")?
-        .query_row([], |r| Ok((r.get::<_, u32>(0)?.into(), r.get(1)?)))
-        .optional()
+/// The last line of the chain.
+struct LastLine {
+    seq: u32,
+    hash: String,
 }
 
-/// Writes the next line.
-pub(super) fn append(t: &Transaction<'_>, what: What, at: Timestamp) -> Result<(), StoreError> {
-    let (seq, prev) = last(t)?.map_or((0, START.to_owned()), |(seq, hash)| (seq + 1, hash));
-    let entry = Entry { seq, at, what, prev };
+fn last(db: &Connection) -> Result<Option<LastLine>, StoreError> {
+    row::first(db, "SELECT seq, hash FROM chain ORDER BY seq DESC LIMIT 1", [], |row| {
+        Ok(LastLine {
+            seq: row.get("seq")?,
+            hash: row.get("hash")?,
+        })
+    })
+}
+
+/// Hash of the last line, or [`START`] if there is none.
+fn last_hash(db: &Connection) -> Result<String, StoreError> {
+    Ok(last(db)?.map_or_else(|| START.to_owned(), |line| line.hash))
+}
+
+/// Appends a line.
+pub(super) fn append(t: &Transaction<'_>, event: CustodyEvent, at: Timestamp) -> Result<(), StoreError> {
+    let (seq, prev) = match last(t)? {
+        Some(line) => (u64::from(line.seq) + 1, line.hash),
+        None => (0, START.to_owned()),
+    };
+    let entry = ChainEntry { seq, at, event, prev };
     let (line, hash) = entry.line();
     t.prepare_cached("INSERT INTO chain (seq, line, hash, case_id) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![seq as i64, line, hash, entry.what.case_id()])?;
+        .execute(params![seq as i64, line, hash, entry.event.case_id()])?;
     Ok(())
 }
 
-/// Seals a record: it names the line before its own, is signed, and gets its line. Gives it as it is kept and sent.
+/// Signs a record and appends its line to the chain. The record carries the hash of the line before its own (`prev_hash`).
+/// Returns the sealed JSON, which is stored and sent as it is.
 pub(super) fn seal(
     t: &Transaction<'_>,
     record: &CaseRecord,
@@ -37,23 +55,23 @@ pub(super) fn seal(
     at: Timestamp,
 ) -> Result<String, StoreError> {
     let record = CaseRecord {
-        prev_hash: Some(last(t)?.map_or(START.to_owned(), |(_, hash)| hash)),
+        prev_hash: Some(last_hash(t)?),
         signature: None,
         ..record.clone()
     };
-    let body = super::cases::json(&record);
-    let what = What::Case {
+    let body = row::to_json(&record);
+    let event = CustodyEvent::Case {
         case_id: record.case_id,
         revision: record.revision,
         sha256: sha256_hex(body.as_bytes()),
     };
-    append(t, what, at)?;
+    append(t, event, at)?;
     Ok(key.seal(&body))
 }
 
 impl Store {
-    /// Begins the chain, or goes on with it. A box that signs with a key that the one before did not hand over to says so.
-    pub(super) fn take_up_chain(&mut self, key: &SigningKey, now: Timestamp) -> Result<(), StoreError> {
+    /// Starts the chain, or continues it. Logs an error if the signing key changed without a rotation on record.
+    pub(super) fn begin_or_resume_chain(&mut self, key: &SigningKey, now: Timestamp) -> Result<(), StoreError> {
         let public_key = key.public().to_string();
         let known = self.chain_keys()?.into_iter().next();
         if known.as_ref() == Some(&public_key) {
@@ -63,54 +81,54 @@ impl Store {
             tracing::error!(
                 before = known,
                 now = public_key,
-                "The box signs with another key than its chain says, and the one before did not hand over to it: it was lost or replaced by hand. Tell the platform the new one (gridwatch keys show)."
+                "Signing key differs from the last key in the chain and was not rotated; the old key was lost or replaced by hand. Give the platform the new public key (gridwatch keys show)"
             );
         }
-        self.write(|t| append(t, What::Begun { public_key }, now))
+        self.write(|t| append(t, CustodyEvent::Begun { public_key }, now))
     }
 
-    /// What the box signed with, newest first; nothing where there is no chain yet.
+    /// The public keys of the chain in base64, newest first; empty if there is no chain yet.
     ///
     /// # Errors
-    /// What the database says.
+    /// A database error.
     pub fn chain_keys(&self) -> Result<Vec<String>, StoreError> {
-        let mut query = self.db.prepare_cached(
+        row::texts(
+            &self.db,
             "SELECT json_extract(line, '$.public_key') FROM chain
              WHERE json_extract(line, '$.kind') IN ('begun', 'key') ORDER BY seq DESC",
-        )?;
-        let keys = query.query_map([], |r| r.get(0))?;
-        keys.map(|key| Ok(key?)).collect()
+            [],
+        )
     }
 
-    /// The chain's lines from the first about that case to the last; none where there is no line of it.
+    /// The lines of the chain from the first one about `case` to the end; empty if no line is about it.
     ///
     /// # Errors
-    /// What the database says.
+    /// A database error.
     pub fn chain_of(&self, case: &str) -> Result<Vec<String>, StoreError> {
-        let mut query = self.db.prepare_cached(
+        row::texts(
+            &self.db,
             "SELECT line FROM chain WHERE seq >= (SELECT min(seq) FROM chain WHERE case_id = ?1) ORDER BY seq",
-        )?;
-        let lines = query.query_map([case], |r| r.get(0))?;
-        lines.map(|line| Ok(line?)).collect()
+            [case],
+        )
     }
 
-    /// The originals that are kept of a case, by their hashes.
+    /// The SHA-256 hashes of the originals of a case that are still stored.
     ///
     /// # Errors
-    /// What the database says.
+    /// A database error.
     pub fn originals(&self, case: &str) -> Result<Vec<String>, StoreError> {
-        let mut query = self
-            .db
-            .prepare_cached("SELECT sha256 FROM originals WHERE case_id = ?1 ORDER BY captured_at, sha256")?;
-        let rows = query.query_map([case], |r| r.get(0))?;
-        rows.map(|row| Ok(row?)).collect()
+        row::texts(
+            &self.db,
+            "SELECT sha256 FROM originals WHERE case_id = ?1 ORDER BY captured_at, sha256",
+            [case],
+        )
     }
 
-    /// Writes down that originals are about to be opened.
+    /// Appends a line saying that `by` is about to decrypt originals, and why.
     ///
     /// # Errors
-    /// What the database says; then they must not be.
-    pub fn originals_opened(
+    /// A database error; the originals must not be decrypted then.
+    pub fn record_originals_opened(
         &mut self,
         case: &str,
         sha256: &[String],
@@ -118,42 +136,41 @@ impl Store {
         reason: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let what = What::Opened {
+        let event = CustodyEvent::Opened {
             case_id: case.into(),
             sha256: sha256.to_vec(),
             by: by.into(),
             reason: reason.into(),
         };
-        self.write(|t| append(t, what, now))
+        self.write(|t| append(t, event, now))
     }
 
-    /// How long the chain is, as it may be signed; `None` where there is none.
+    /// The current end of the chain, to be signed; `None` if there is no chain.
     ///
     /// # Errors
-    /// What the database says.
-    pub fn chain_head(&self, node: &str, key: &SigningKey, now: Timestamp) -> Result<Option<Head>, StoreError> {
-        Ok(last(&self.db)?.map(|(seq, hash)| Head {
-            seq,
-            hash,
+    /// A database error.
+    pub fn chain_head(&self, node: &str, key: &SigningKey, now: Timestamp) -> Result<Option<ChainHead>, StoreError> {
+        Ok(last(&self.db)?.map(|line| ChainHead {
+            seq: line.seq.into(),
+            hash: line.hash,
             at: now,
             node_id: node.to_owned(),
             public_key: key.public().to_string(),
         }))
     }
 
-    /// Lets the box sign with a new key from here on: its chain says so in the old one's name, and the file is replaced.
+    /// Replaces the signing key. The chain gets a line in which the old key signs the new one, and the key file is replaced.
     ///
     /// # Errors
-    /// What the database says, or [`StoreError::Key`]. Nothing was changed then, but in one case: the disk died between the two,
-    /// and the next start says that the keys do not fit.
+    /// A database error or [`StoreError::Key`]; nothing is changed then. If the commit fails after the key file was replaced,
+    /// the next start logs that the key differs from the chain.
     pub fn rotate_key(&mut self, now: Timestamp) -> Result<SigningKey, StoreError> {
         let ring = KeyRing::of(&self.dir);
-        let old = ring.signing()?;
-        let (pem, new) = SigningKey::generate().map_err(|_| gridwatch_custody::keys::KeyError::NoChance)?;
+        let old = ring.load_or_create()?;
+        let (pem, new) = SigningKey::generate().map_err(|_| gridwatch_custody::keys::KeyError::NoRandomness)?;
         self.write(|t| {
-            let prev = last(t)?.map_or(START.to_owned(), |(_, hash)| hash);
-            append(t, What::key(&old, &new.public(), &prev), now)?;
-            // Within the transaction: where the file cannot be written, the chain does not say that it was.
+            append(t, CustodyEvent::rotation(&old, &new.public(), &last_hash(t)?), now)?;
+            // Inside the transaction: if the key file cannot be written, the line is rolled back.
             ring.replace_signing(&pem)?;
             Ok(())
         })?;

@@ -1,35 +1,36 @@
-//! Which of this box's cases other boxes are told of, and how far that is: `link::claims` decides, this keeps.
+//! Claims: the cases of this box that other boxes are told about, and their progress. `link::claims` decides; this module
+//! stores the state.
 
 use rusqlite::{Transaction, params};
 
-use super::{Revision, Store, StoreError, cases, outbox};
+use super::{Revision, Store, StoreError, cases, outbox, row};
 use gridwatch_contract::Form;
 use gridwatch_engine::{CaseId, CaseState, Claim};
 
-/// A case that other boxes are told of.
+/// A case that this box claims towards other boxes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClaimRow {
-    /// What they are told.
+    /// The claim as it is published.
     pub claim: Claim,
-    /// How far it is.
+    /// The progress of the claim.
     pub state: ClaimState,
-    /// The case is open.
+    /// True if the case is open.
     pub is_open: bool,
 }
 
-/// How far a case is.
+/// Progress of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimState {
-    /// Nothing of it may be sent yet: another box may be first.
+    /// Waiting for other boxes to object; nothing about the case may be sent yet.
     Wanted,
-    /// It may be sent, and may have been.
+    /// Granted: messages about the case may be sent, and may have been.
     Sent,
-    /// The broker has acknowledged it.
+    /// The broker has acknowledged the case record.
     Filed,
 }
 
 impl ClaimState {
-    /// As it is kept.
+    /// The value in the database.
     fn as_str(self) -> &'static str {
         match self {
             Self::Wanted => "wanted",
@@ -39,16 +40,16 @@ impl ClaimState {
     }
 }
 
-/// Other boxes are to be told of a new case before anything of it is sent.
+/// Adds a claim for a new case. Its messages are held back until the claim is granted.
 pub(super) fn add(t: &Transaction<'_>, claim: &Claim) -> Result<(), StoreError> {
     t.execute(
         "INSERT INTO claims (case_id, claim, state) VALUES (?1, ?2, ?3)",
-        params![claim.case.as_str(), cases::json(claim), ClaimState::Wanted.as_str()],
+        params![claim.case.as_str(), row::to_json(claim), ClaimState::Wanted.as_str()],
     )?;
     Ok(())
 }
 
-/// The broker has acknowledged the case.
+/// Marks the claim of `case` as filed, if there is one.
 pub(super) fn filed(t: &Transaction<'_>, case: &str) -> Result<(), StoreError> {
     t.prepare_cached("UPDATE claims SET state = ?2 WHERE case_id = ?1")?
         .execute(params![case, ClaimState::Filed.as_str()])?;
@@ -56,41 +57,34 @@ pub(super) fn filed(t: &Transaction<'_>, case: &str) -> Result<(), StoreError> {
 }
 
 impl Store {
-    /// The cases that other boxes are told of, by id.
+    /// All claims, ordered by case id.
     ///
     /// # Errors
-    /// [`StoreError::BadRow`] or what the database says.
+    /// [`StoreError::BadRow`] or a database error.
     pub fn claims(&self) -> Result<Vec<ClaimRow>, StoreError> {
-        let mut query = self.db.prepare_cached(
-            "SELECT claims.case_id, claim, claims.state, cases.state FROM claims JOIN cases ON cases.id = claims.case_id
-             ORDER BY claims.case_id",
-        )?;
-        let rows = query.query_map([], |r| {
-            let text = |column| r.get::<_, String>(column);
-            Ok((text(0)?, text(1)?, text(2)?, text(3)?))
-        })?;
-        rows.map(|row| {
-            let (case, claim, state, case_state) = row?;
+        let sql = "SELECT claims.case_id AS case_id, claim, claims.state AS state, cases.state AS case_state
+                   FROM claims JOIN cases ON cases.id = claims.case_id ORDER BY claims.case_id";
+        row::all(&self.db, sql, [], |row| {
+            let case: String = row.get("case_id")?;
+            let state: String = row.get("state")?;
+            let case_state: CaseState = row::variant(row, &case, "case_state")?;
             Ok(ClaimRow {
-                claim: cases::parse(&case, "claim", &claim)?,
+                claim: row::json(row, &case, "claim")?,
                 state: match state.as_str() {
                     "wanted" => ClaimState::Wanted,
                     "sent" => ClaimState::Sent,
                     _ => ClaimState::Filed,
                 },
-                is_open: CaseState::ALL
-                    .into_iter()
-                    .any(|s| s.is_open() && s.as_str() == case_state),
+                is_open: case_state.is_open(),
             })
         })
-        .collect()
     }
 
-    /// No other box was first: what there is about `case` may be sent.
+    /// Grants the claim: no other box claimed the site first, so messages about `case` may be sent.
     ///
     /// # Errors
-    /// What the database says.
-    pub fn claim_granted(&mut self, case: &CaseId) -> Result<(), StoreError> {
+    /// A database error.
+    pub fn grant_claim(&mut self, case: &CaseId) -> Result<(), StoreError> {
         self.write(|t| {
             t.execute(
                 "UPDATE claims SET state = ?2 WHERE case_id = ?1 AND state = ?3",
@@ -100,27 +94,27 @@ impl Store {
         })
     }
 
-    /// Another box was first: the case, of which nothing was sent, is none of this box's any more. Gives its new revision, which
-    /// nobody is told.
+    /// Yields the case to another box that claimed the site first: applies `revision` and drops the unsent messages of the case,
+    /// so that nothing about it is published. Returns the number of the new revision.
     ///
     /// # Errors
-    /// As [`Store::revise`].
-    pub fn yielded(&mut self, revision: &Revision, form: &Form) -> Result<u32, StoreError> {
+    /// The same as [`Store::revise`].
+    pub fn yield_case(&mut self, revision: &Revision, form: &Form) -> Result<u32, StoreError> {
         let key = self.key()?;
         let number = self.write(|t| {
             let number = cases::revise(t, revision, None, form, &key)?;
             outbox::clear(t, revision.case.as_str())?;
             Ok(number)
         })?;
-        self.news.notify_one();
+        self.outbox_notify.notify_one();
         Ok(number)
     }
 
-    /// Everybody has heard that `case` is over.
+    /// Removes the claim of a closed case once the other boxes have been told.
     ///
     /// # Errors
-    /// What the database says.
-    pub fn claim_over(&mut self, case: &CaseId) -> Result<(), StoreError> {
+    /// A database error.
+    pub fn remove_claim(&mut self, case: &CaseId) -> Result<(), StoreError> {
         self.write(|t| {
             t.execute("DELETE FROM claims WHERE case_id = ?1", [case.as_str()])?;
             Ok(())

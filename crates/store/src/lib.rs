@@ -1,12 +1,12 @@
-//! What must not be lost: cases, their history, the index of their evidence, and the outbox of messages that the broker
-//! has not acknowledged. SQLite in WAL mode, every commit flushed to the disk.
+//! The durable state of a box: cases, their history, the index of their evidence, and the outbox of messages that the
+//! broker has not acknowledged. SQLite in WAL mode; every commit is flushed to disk.
 //!
-//! A case and all its messages are one transaction, made before anything is sent; a message leaves the outbox only on
-//! the broker's word. Pictures are files beside the database, written and flushed before the transaction that names
-//! them. This module decides nothing about cases and sends nothing.
+//! A case and all its messages are committed in one transaction before anything is sent. A message leaves the outbox only
+//! when the broker acknowledges it. Pictures are files next to the database, written and flushed before the transaction
+//! that refers to them. This crate makes no decisions about cases and sends nothing.
 //!
-//! A database that cannot be read is set aside under another name, never deleted, and a new one is begun: a box that
-//! lost its memory must still watch. A database of a newer program is refused instead.
+//! A database that cannot be read is renamed, never deleted, and an empty one is created, so that the box keeps watching.
+//! A database written by a newer version is refused.
 
 pub mod evidence_file;
 
@@ -16,6 +16,7 @@ mod claims;
 mod outbox;
 mod read;
 mod retention;
+mod row;
 mod schema;
 
 use std::{
@@ -33,9 +34,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::Notify;
 
 pub use self::{
-    cases::{Applied, Revision},
+    cases::{ReplyOutcome, Revision},
     claims::{ClaimRow, ClaimState},
-    outbox::{Depth, OutboxEntry, OutboxKind, OutboxRow},
+    outbox::{OutboxDepth, OutboxEntry, OutboxKind, OutboxRow},
     read::{CaseFile, CaseSummary, Filter, HistoryRow},
     retention::{Budget, Pruned, Retention},
 };
@@ -46,14 +47,14 @@ use gridwatch_custody::{
 };
 use gridwatch_engine::CaseId;
 
-/// The database's file name inside the state directory.
+/// File name of the database in the state directory.
 const FILE: &str = "gridwatch.db";
 
-/// Why the store could not do what it was asked.
+/// Errors of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// No room. Nothing was committed.
-    #[error("the disk that holds {} is full: nothing more can be filed until there is room", .dir.display())]
+    /// The disk is full. Nothing was committed.
+    #[error("disk full: {}; cases are filed again once there is free space", .dir.display())]
     DiskFull {
         /// The state directory.
         dir: PathBuf,
@@ -61,86 +62,88 @@ pub enum StoreError {
     /// A file operation failed.
     #[error("cannot {doing} {}: {source}", .path.display())]
     Io {
-        /// What was tried: `write`, `create`, …
+        /// The operation: `write`, `create`, …
         doing: &'static str,
-        /// On what.
+        /// The file or directory.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// SQLite failed.
-    #[error("the database failed: {0}")]
+    /// A database operation failed.
+    #[error("database error: {0}")]
     Sqlite(#[source] rusqlite::Error),
-    /// Pages of the database do not make sense. Opening it anew sets it aside.
-    #[error("the database is damaged ({0}): restart gridwatch, which sets the file aside and begins a new one")]
+    /// The database file is damaged. The next [`Store::open`] renames it and creates an empty one.
+    #[error("database is damaged ({0}); restart gridwatch to rename the file and create an empty one")]
     Corrupt(String),
-    /// A newer program wrote it.
-    #[error("the database is of version {found}, this program knows up to {known}: run the newer gridwatch again")]
+    /// The database was written by a newer version.
+    #[error("database schema version {found} is newer than the supported version {known}; run the newer gridwatch")]
     Newer {
-        /// Its version.
+        /// Schema version of the database.
         found: u32,
-        /// Ours.
+        /// Newest schema version that this program supports.
         known: u32,
     },
-    /// Another daemon has it.
-    #[error("another gridwatch is running on {}: stop it, or give this one a state directory of its own", .dir.display())]
+    /// Another daemon holds the lock of the state directory.
+    #[error("state directory {} is in use by another gridwatch; stop it, or configure a different state directory", .dir.display())]
     Busy {
         /// The state directory.
         dir: PathBuf,
     },
-    /// There is nothing to read.
-    #[error("there is no database at {}: is this the state directory of a gridwatch that has run?", .path.display())]
+    /// There is no database.
+    #[error("no database at {}; give the state directory of a gridwatch that has run", .path.display())]
     Missing {
-        /// Where it was looked for.
+        /// The path that was tried.
         path: PathBuf,
     },
-    /// No such case.
-    #[error("case {case} is not in the store")]
+    /// The store has no case with that id.
+    #[error("unknown case {case}")]
     UnknownCase {
-        /// Which.
+        /// The case id.
         case: CaseId,
     },
-    /// The case is there already.
-    #[error("case {case} is in the store already: a case is committed once")]
-    Exists {
-        /// Which.
+    /// The case was committed before.
+    #[error("case {case} is already in the store")]
+    CaseExists {
+        /// The case id.
         case: CaseId,
     },
-    /// A case cannot exist without its pictures.
-    #[error("case {case} cannot be committed: {what}")]
-    NoEvidence {
-        /// Which.
+    /// The case has no pictures, or their files do not match the record.
+    #[error("cannot commit case {case}: {what}")]
+    InvalidEvidence {
+        /// The case id.
         case: CaseId,
-        /// Which picture is wrong, and how.
+        /// The picture and its fault.
         what: String,
     },
-    /// What cases are signed with cannot be used.
+    /// The signing key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// This handle only reads, or takes rows out of the outbox.
-    #[error("this handle on the store signs nothing, and what is said of a case is signed")]
-    SignsNothing,
-    /// A row that this program cannot have written.
-    #[error("case {case}: its stored {field} cannot be read: {reason}")]
+    /// The handle was opened without a signing key (read-only, or [`Store::open_unlocked`]).
+    #[error("this store handle has no signing key; revisions must be signed")]
+    NoSigningKey,
+    /// A stored value cannot be parsed.
+    #[error("case {case}: invalid {field} in the database: {reason}")]
     BadRow {
-        /// Which case.
+        /// The case id.
         case: String,
-        /// Which column.
+        /// The column.
         field: &'static str,
-        /// Why not.
+        /// The cause.
         reason: String,
     },
 }
 
 impl StoreError {
-    /// What it means for whoever meets it.
+    /// The class of the error, which decides between retry, quarantine and exit.
     pub fn class(&self) -> Class {
         match self {
             Self::DiskFull { .. } | Self::Io { .. } | Self::Sqlite(_) | Self::Busy { .. } => Class::Transient,
             Self::Missing { .. } | Self::Newer { .. } => Class::Config,
-            Self::Corrupt(_) | Self::UnknownCase { .. } | Self::NoEvidence { .. } | Self::BadRow { .. } => Class::Data,
+            Self::Corrupt(_) | Self::UnknownCase { .. } | Self::InvalidEvidence { .. } | Self::BadRow { .. } => {
+                Class::Data
+            }
             Self::Key(e) => e.class(),
-            Self::Exists { .. } | Self::SignsNothing => Class::Bug,
+            Self::CaseExists { .. } | Self::NoSigningKey => Class::Bug,
         }
     }
 
@@ -168,72 +171,73 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// A handle on the store. Handles share one database; each belongs to one thread at a time and its calls block.
+/// A handle to the store. All handles share one database; each is used by one thread at a time, and its calls block.
 pub struct Store {
     db: Connection,
     dir: PathBuf,
-    news: Arc<Notify>,
-    /// What the daemon's handles sign with.
+    outbox_notify: Arc<Notify>,
+    /// Signs revisions; `None` for handles that must not write any.
     key: Option<Arc<SigningKey>>,
-    /// Held while any handle lives: one daemon a state directory.
+    /// Lock on the state directory, held as long as any handle of the daemon exists.
     lock: Option<Arc<File>>,
 }
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The key has none.
+        // The key has no `Debug`.
         f.debug_struct("Store").field("dir", &self.dir).finish_non_exhaustive()
     }
 }
 
 impl Store {
-    /// What this handle signs with.
     fn key(&self) -> Result<Arc<SigningKey>, StoreError> {
-        self.key.clone().ok_or(StoreError::SignsNothing)
+        self.key.clone().ok_or(StoreError::NoSigningKey)
     }
 
-    /// What the signatures of this handle are checked with; `None` where it signs nothing.
+    /// The public key for the signatures made by this handle; `None` if it has no signing key.
     pub fn public_key(&self) -> Option<PublicKey> {
         self.key.as_ref().map(|key| key.public())
     }
 
-    /// Opens the store in `dir`, which is made if need be, for the one daemon that runs on it.
+    /// Opens the store in `dir` for the daemon, creating the directory and the database if necessary.
+    ///
+    /// A damaged database is not an error: it is renamed and logged, and an empty one is created.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] where another daemon runs on `dir`, [`StoreError::Newer`] where a newer program wrote it, or
-    /// what the disk says. A damaged database is no error: it is set aside, loudly.
+    /// [`StoreError::Busy`] if another daemon uses `dir`, [`StoreError::Newer`] if a newer version wrote the database, or
+    /// [`StoreError::Io`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, e))?;
         let lock = lock(dir)?;
         let path = dir.join(FILE);
         let db = match open_checked(&path) {
             Err(StoreError::Corrupt(reason)) => {
-                let aside = set_aside(&path)?;
+                let aside = rename_damaged(&path)?;
                 tracing::error!(
-                    database = %path.display(), set_aside = %aside.display(), reason,
-                    "The database is damaged; it was set aside and a new one begun. Open cases and unsent messages in it are no longer known to the box: restore them from the platform, or have the file examined."
+                    database = %path.display(), renamed_to = %aside.display(), reason,
+                    "Database is damaged; renamed it and created an empty one. Open cases and unsent messages are no longer known to this box; recover them from the platform or from the renamed file"
                 );
                 open_checked(&path)
             }
             other => other,
         };
-        let key = KeyRing::of(dir).signing()?;
+        let key = KeyRing::of(dir).load_or_create()?;
         let mut store = Self {
-            db: db.map_err(|e| in_dir(e, dir))?,
+            db: db.map_err(|e| with_dir(e, dir))?,
             dir: dir.to_path_buf(),
-            news: Arc::new(Notify::new()),
+            outbox_notify: Arc::new(Notify::new()),
             key: None,
             lock: Some(Arc::new(lock)),
         };
-        store.take_up_chain(&key, Timestamp::now())?;
+        store.begin_or_resume_chain(&key, Timestamp::now())?;
         store.key = Some(Arc::new(key));
         Ok(store)
     }
 
-    /// Opens an existing store to read it, also while its daemon runs. Writes through this handle fail.
+    /// Opens an existing store for reading, also while its daemon runs. Writes through this handle fail.
     ///
     /// # Errors
-    /// [`StoreError::Missing`] where there is none; [`StoreError::Newer`]; [`StoreError::Corrupt`] (nothing is set aside).
+    /// [`StoreError::Missing`], [`StoreError::Newer`] or [`StoreError::Corrupt`]; a damaged database is left in place.
     pub fn open_read_only(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join(FILE);
         if !path.is_file() {
@@ -257,17 +261,17 @@ impl Store {
         Ok(Self {
             db,
             dir: dir.to_path_buf(),
-            news: Arc::new(Notify::new()),
+            outbox_notify: Arc::new(Notify::new()),
             key: None,
             lock: None,
         })
     }
 
-    /// Opens an existing store to write small things beside a running daemon, as `gridwatch outbox retry` does.
+    /// Opens an existing store for small writes without taking the daemon's lock, as `gridwatch outbox retry` does.
     ///
     /// # Errors
-    /// As [`Store::open_read_only`].
-    pub fn open_beside(dir: &Path) -> Result<Self, StoreError> {
+    /// The same as [`Store::open_read_only`].
+    pub fn open_unlocked(dir: &Path) -> Result<Self, StoreError> {
         let reader = Self::open_read_only(dir)?;
         Ok(Self {
             db: connect(&dir.join(FILE))?,
@@ -275,15 +279,15 @@ impl Store {
         })
     }
 
-    /// A second handle for the link, which only takes rows out of the outbox. Its commits are not flushed one by one:
-    /// a removal lost with the power is a message sent twice, which the receiver is made for.
+    /// A second handle for the MQTT link, which removes acknowledged messages from the outbox. Its commits are not flushed
+    /// one by one: a removal lost in a power cut makes a message be sent twice, which receivers have to tolerate anyway.
     pub fn outbox_handle(&self) -> Result<Self, StoreError> {
         let db = connect(&self.dir.join(FILE))?;
         db.pragma_update(None, "synchronous", "NORMAL")?;
         Ok(Self {
             db,
             dir: self.dir.clone(),
-            news: Arc::clone(&self.news),
+            outbox_notify: Arc::clone(&self.outbox_notify),
             key: self.key.clone(),
             lock: self.lock.clone(),
         })
@@ -294,12 +298,12 @@ impl Store {
         &self.dir
     }
 
-    /// Told whenever the outbox got new rows, by whichever handle.
-    pub fn news(&self) -> Arc<Notify> {
-        Arc::clone(&self.news)
+    /// Notified whenever any handle adds messages to the outbox.
+    pub fn outbox_notify(&self) -> Arc<Notify> {
+        Arc::clone(&self.outbox_notify)
     }
 
-    /// Lets the database grow to `pages` pages of 4 KiB and no further: how a full disk is tested.
+    /// Limits the database to `pages` pages of 4 KiB, to simulate a full disk in tests.
     #[doc(hidden)]
     pub fn limit_pages(&self, pages: u32) -> Result<u32, StoreError> {
         Ok(self
@@ -308,7 +312,7 @@ impl Store {
     }
 }
 
-/// The other handle's commit takes milliseconds; only a dying disk takes longer than this.
+/// A commit by another handle takes milliseconds; only a failing disk takes longer than this.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
@@ -327,23 +331,23 @@ fn open_checked(path: &Path) -> Result<Connection, StoreError> {
     }
     let mode: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if !mode.eq_ignore_ascii_case("wal") {
-        let source = io::Error::other(format!("its file system allows journal mode {mode} only"));
-        return Err(StoreError::io("put into WAL mode", path, source));
+        let source = io::Error::other(format!("the file system only supports journal mode {mode}"));
+        return Err(StoreError::io("enable WAL mode for", path, source));
     }
     schema::migrate(&mut db)?;
     Ok(db)
 }
 
-/// SQLite does not say which disk is full; the operator wants to know.
-fn in_dir(error: StoreError, dir: &Path) -> StoreError {
+/// Fills in the directory, which SQLite does not report with a full disk.
+fn with_dir(error: StoreError, dir: &Path) -> StoreError {
     match error {
         StoreError::DiskFull { .. } => StoreError::DiskFull { dir: dir.to_path_buf() },
         other => other,
     }
 }
 
-/// Another daemon does not end by itself.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait for the lock of the state directory.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join("gridwatch.lock");
@@ -353,20 +357,21 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
         .write(true)
         .open(&path)
         .map_err(|e| StoreError::io("open", &path, e))?;
-    // A daemon that is being restarted may still be ending, and a child that it just started holds its files until it runs.
-    let patience = Instant::now() + LOCK_PATIENCE;
+    // After a restart the old daemon may still be shutting down, and a child process that it just spawned keeps the
+    // lock file open until it calls exec.
+    let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < patience => thread::sleep(Duration::from_millis(20)),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)),
             Err(TryLockError::WouldBlock) => return Err(StoreError::Busy { dir: dir.to_path_buf() }),
             Err(TryLockError::Error(e)) => return Err(StoreError::io("lock", &path, e)),
         }
     }
 }
 
-/// Renames the database and its journal files, and gives the new name of the first.
-fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
+/// Renames the database and its journal files; returns the new name of the database.
+fn rename_damaged(path: &Path) -> Result<PathBuf, StoreError> {
     let time = Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ");
     let mut aside = PathBuf::new();
     for suffix in ["-wal", "-shm", ""] {
@@ -374,7 +379,7 @@ fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
         aside = PathBuf::from(format!("{}.corrupt-{time}{suffix}", path.display()));
         match fs::rename(&from, &aside) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(StoreError::io("set aside", &from, e)),
+            Err(e) => return Err(StoreError::io("rename", &from, e)),
             Ok(()) => {}
         }
     }

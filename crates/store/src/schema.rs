@@ -1,19 +1,19 @@
-//! The database's form: one SQL step a version. A step that was released is never edited; a change is a new step.
+//! The database schema: one SQL migration per version. A released migration is never edited; a change is a new one.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::StoreError;
 
-/// Step `i` leads from `user_version` `i` to `i + 1`. Times are microseconds since 1970, UTC.
-const STEPS: &[&str] = &[
+/// Migration `i` leads from `user_version` `i` to `i + 1`. Times are microseconds since 1970, UTC.
+const MIGRATIONS: &[&str] = &[
     "
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- One row a case. `record` is its newest revision as the platform would read it (JSON, link::contract::CaseRecord);
--- `site` is what the engine must remember of it (JSON, engine::OpenCase).
+-- One row per case. `record` is its newest revision as it is sent to the platform (JSON, contract::CaseRecord);
+-- `site` is the state that the engine needs (JSON, engine::OpenCase).
 CREATE TABLE cases (
     id           TEXT PRIMARY KEY,
     category     TEXT NOT NULL,
@@ -28,7 +28,7 @@ CREATE TABLE cases (
 CREATE INDEX cases_by_state ON cases (state, updated_at);
 CREATE INDEX cases_by_confirmed ON cases (confirmed_at);
 
--- Everything that was said about a case, also what changed nothing. Never deleted.
+-- Every state change and every reply, including replies without effect. Never deleted.
 CREATE TABLE case_history (
     id       INTEGER PRIMARY KEY AUTOINCREMENT,
     case_id  TEXT NOT NULL REFERENCES cases (id),
@@ -40,7 +40,7 @@ CREATE TABLE case_history (
 ) STRICT;
 CREATE INDEX case_history_by_case ON case_history (case_id, id);
 
--- Which pictures belong to which case. The files are evidence/ab/abcd….jpg beside the database.
+-- The pictures of each case. Their files are evidence/ab/abcd….jpg next to the database.
 CREATE TABLE evidence (
     case_id     TEXT NOT NULL REFERENCES cases (id),
     item_id     TEXT NOT NULL,
@@ -52,7 +52,7 @@ CREATE TABLE evidence (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX evidence_by_sha256 ON evidence (sha256);
 
--- What the broker has not acknowledged. `seq` is never reused. A row with `quarantined` waits for an operator.
+-- Messages that the broker has not acknowledged. `seq` is never reused. Rows with `quarantined` wait for an operator.
 CREATE TABLE outbox (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT,
     case_id     TEXT NOT NULL REFERENCES cases (id),
@@ -67,7 +67,7 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_by_case ON outbox (case_id, seq);
 ",
     "
--- What the engine knew beside the cases when it was last asked (JSON, engine::Snapshot). One row.
+-- The last snapshot of the engine: candidates and other state besides the cases (JSON, engine::Snapshot). One row.
 CREATE TABLE engine_state (
     id       INTEGER PRIMARY KEY CHECK (id = 1),
     at       INTEGER NOT NULL,
@@ -75,7 +75,7 @@ CREATE TABLE engine_state (
 ) STRICT;
 ",
     "
--- The chain of custody (custody::chain::Entry): `line` is its JSON, byte for byte, `hash` the SHA-256 of it. Never changed.
+-- The chain of custody (custody::chain::ChainEntry): `line` is its JSON, byte for byte, `hash` the SHA-256 of it. Append-only.
 CREATE TABLE chain (
     seq     INTEGER PRIMARY KEY,
     line    TEXT NOT NULL,
@@ -84,7 +84,7 @@ CREATE TABLE chain (
 ) STRICT;
 CREATE INDEX chain_by_case ON chain (case_id, seq) WHERE case_id IS NOT NULL;
 
--- What the broker acknowledged lately: if it dies and forgets, it is sent again. Each as it was in the outbox.
+-- Recently acknowledged outbox rows, sent again if the broker loses its state.
 CREATE TABLE sent (
     seq       INTEGER PRIMARY KEY,
     case_id   TEXT NOT NULL REFERENCES cases (id),
@@ -96,7 +96,7 @@ CREATE TABLE sent (
     acked_at  INTEGER NOT NULL
 ) STRICT;
 
--- The originals that pictures were made from, as long as they are kept: originals/ab/abcd….gwo, encrypted (custody::vault).
+-- Originals that pictures were made from, while they are kept: originals/ab/abcd….gwo, encrypted (custody::vault).
 CREATE TABLE originals (
     case_id     TEXT NOT NULL REFERENCES cases (id),
     sha256      TEXT NOT NULL,
@@ -105,8 +105,8 @@ CREATE TABLE originals (
     PRIMARY KEY (case_id, sha256)
 ) STRICT, WITHOUT ROWID;
 
--- The cases that other boxes are told of (store::claims): `claim` is JSON (engine::Claim). While it is `wanted`, nothing of the case
--- is sent.
+-- Cases claimed towards other boxes (store::claims): `claim` is JSON (engine::Claim). While `state` is wanted, no message
+-- of the case is sent.
 CREATE TABLE claims (
     case_id TEXT PRIMARY KEY REFERENCES cases (id),
     claim   TEXT NOT NULL,
@@ -115,31 +115,27 @@ CREATE TABLE claims (
 ",
 ];
 
-/// The version this program writes.
-pub(super) const VERSION: u32 = STEPS.len() as u32;
+/// Schema version of this program.
+pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 
-/// The version of an open database.
+/// Schema version of an open database.
 pub(super) fn version(db: &Connection) -> rusqlite::Result<u32> {
     db.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Brings a database up to [`VERSION`], each step in a transaction of its own.
+/// Migrates a database to [`VERSION`], each step in its own transaction.
 pub(super) fn migrate(db: &mut Connection) -> Result<(), StoreError> {
     let found = version(db)?;
     if found > VERSION {
         return Err(StoreError::Newer { found, known: VERSION });
     }
-    for (step, sql) in (0u32..).zip(STEPS).skip(found as usize) {
+    for (step, sql) in (0u32..).zip(MIGRATIONS).skip(found as usize) {
         let step_transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         step_transaction.execute_batch(sql)?;
         step_transaction.pragma_update(None, "user_version", step + 1)?;
         step_transaction.commit()?;
         if step > 0 {
-            tracing::info!(
-                from = step,
-                to = step + 1,
-                "The database was brought up to a newer form."
-            );
+            tracing::info!(from = step, to = step + 1, "Migrated database schema");
         }
     }
     Ok(())

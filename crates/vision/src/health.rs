@@ -1,4 +1,4 @@
-//! Whether there is anything to be seen: dark, blurred, blocked and frozen views.
+//! Detects dark, blurred, blocked and frozen views.
 
 use std::hash::{DefaultHasher, Hasher};
 
@@ -9,18 +9,18 @@ use crate::ViewLimits as Thresholds;
 use gridwatch_engine::View;
 use gridwatch_frame::Frame;
 
-/// What was measured in a picture's luma at 320 pixels across, on a scale of 0..=255.
+/// Statistics of a frame's luma at 320 pixels across, on a scale of 0..=255.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measures {
     /// Mean.
     pub mean: f64,
-    /// Variance of the Laplacian: how much fine structure there is. `None` without the feature `opencv`.
+    /// Variance of the Laplacian, a measure of fine structure. `None` without the feature `opencv`.
     pub texture: Option<f64>,
     /// Standard deviation. `None` without the feature `opencv`.
     pub deviation: Option<f64>,
 }
 
-/// The health of one camera's view: thresholds, and what must be remembered from look to look.
+/// Assesses the health of one camera's view from look to look.
 #[derive(Debug, Clone)]
 pub struct Health {
     thresholds: Thresholds,
@@ -31,13 +31,13 @@ pub struct Health {
 struct Look {
     captured_at: Timestamp,
     fingerprint: u64,
-    /// How many pictures in a row had this fingerprint.
+    /// Number of consecutive frames with this fingerprint.
     repeats: u32,
     measures: Measures,
 }
 
 impl Health {
-    /// A view of which nothing is known yet.
+    /// The state before the first look.
     pub fn new(thresholds: Thresholds) -> Self {
         Self {
             thresholds,
@@ -45,20 +45,19 @@ impl Health {
         }
     }
 
-    /// Judges the next picture of this camera. Frozen outranks dark, dark outranks the rest: each makes what follows
-    /// meaningless. The same picture judged twice (by its time of capture) counts once: between keyframes there is
-    /// nothing new to see, which does not make the camera frozen.
+    /// Assesses the camera's next frame. Frozen takes precedence over dark, and dark over the rest. A frame with the same
+    /// capture time as the one before counts once: between keyframes there is no newer frame, and that is not a freeze.
     ///
     /// # Errors
-    /// A frame whose planes do not fit its data; OpenCV's own failures.
+    /// The frame is invalid, or OpenCV fails.
     pub fn judge(&mut self, frame: &Frame) -> Result<View, VisionError> {
         self.look(frame).map(|(view, _)| view)
     }
 
-    /// [`Self::judge`], and the small picture that was judged. `None` without the feature `opencv`.
+    /// Like [`Self::judge`], and returns the downscaled luma as well; `None` without the feature `opencv`.
     ///
     /// # Errors
-    /// As [`Self::judge`].
+    /// Like [`Self::judge`].
     pub fn look(&mut self, frame: &Frame) -> Result<(View, Option<Luma>), VisionError> {
         frame.validate()?;
         let fingerprint = fingerprint(frame);
@@ -75,20 +74,20 @@ impl Health {
             measures,
         };
         self.newest = Some(look);
-        Ok((self.verdict(&look), small))
+        Ok((self.classify(&look), small))
     }
 
-    /// What the newest picture measured, for those who tune thresholds.
+    /// The measures of the newest frame, for tuning the thresholds.
     pub fn measures(&self) -> Option<Measures> {
         self.newest.map(|look| look.measures)
     }
 
-    /// Whether this build tells blurred and blocked views.
+    /// True if this build detects blurred and blocked views.
     pub fn judges_texture() -> bool {
         cfg!(feature = "opencv")
     }
 
-    fn verdict(&self, look: &Look) -> View {
+    fn classify(&self, look: &Look) -> View {
         let Thresholds {
             dark_below,
             blurred_below,
@@ -116,7 +115,7 @@ impl Health {
     }
 }
 
-/// Every eighth row of luma, hashed. A living sensor's noise differs in each of them from picture to picture.
+/// Hash of every eighth row of luma. On a working sensor, noise changes it from frame to frame.
 fn fingerprint(frame: &Frame) -> u64 {
     let mut hasher = DefaultHasher::new();
     for y in (0..frame.height as usize).step_by(8) {
@@ -125,7 +124,7 @@ fn fingerprint(frame: &Frame) -> u64 {
     hasher.finish()
 }
 
-/// A mean of luma samples on a scale of 0..=255, whatever the frame's range.
+/// Converts a mean of luma samples to a scale of 0..=255, according to the frame's range.
 fn full_range(frame: &Frame, mean: f64) -> f64 {
     let k = frame.coefficients();
     (mean - f64::from(k.y_offset)) * f64::from(k.y_scale)
@@ -157,14 +156,14 @@ fn measure(frame: &Frame) -> Result<(Measures, Option<Luma>), VisionError> {
         prelude::*,
     };
 
-    /// Wide enough that a street's fine structure is there, narrow enough that a sensor's noise is averaged away.
+    /// Wide enough to keep the fine structure of a street, narrow enough to average out sensor noise.
     const WIDTH: i32 = 320;
 
-    // Its own threads would compete with the workers, and wait for each other longer than a look takes.
+    // OpenCV's own threads would compete with the look workers, and synchronising them takes longer than the work.
     static ONE_THREAD: Once = Once::new();
     ONE_THREAD.call_once(|| {
         if let Err(e) = opencv::core::set_num_threads(0) {
-            tracing::warn!(error = %e, "OpenCV goes on with threads of its own; looks cost more than they need.");
+            tracing::warn!(error = %e, "Cannot turn off OpenCV's own threads; looks take more CPU time");
         }
     });
 
@@ -172,11 +171,11 @@ fn measure(frame: &Frame) -> Result<(Measures, Option<Luma>), VisionError> {
     let (width, height) = (frame.width as i32, frame.height as i32);
     let small_width = WIDTH.min(width);
     let small_height = (height * small_width / width).max(1);
-    // Two rows of the picture for each of the small one: with all the columns that is enough to average noise away (12
-    // samples of full HD), and every further row costs as much again.
+    // Two source rows per row of the small picture: with all columns these are 12 samples per pixel at full HD, enough to
+    // average out noise, and each further row adds as much cost again.
     let step = (height / small_height / 2).max(1) as usize;
-    // A view of the plane, not a copy: rows as long as `step` of the plane's, of which all but the first one's samples
-    // are left out. The last goes where what follows it is not in the buffer.
+    // Skips rows without copying: a matrix whose rows are `step` rows of the plane long, cropped to the first of them. The
+    // last row is dropped if the buffer ends before its `step` rows do.
     let long = plane.stride * step;
     let rows = (frame.height as usize / step).min((frame.data.len() - plane.offset) / long);
     let samples = &frame.data[plane.offset..][..rows * long];
@@ -205,7 +204,7 @@ fn measure(frame: &Frame) -> Result<(Measures, Option<Luma>), VisionError> {
     let small = Luma {
         width: small_width as usize,
         height: small_height as usize,
-        // `resize` made it without padding.
+        // The output of `resize` has no padding.
         samples: small.data_bytes()?.to_vec(),
     };
     Ok((measures, Some(small)))

@@ -1,41 +1,47 @@
-//! Whether a camera's view can be trusted at a look. Anything but [`View::Clear`](gridwatch_engine::View) is blind time to the
-//! engine.
+//! Assesses whether a camera's view can be trusted. To the engine, every look that is not
+//! [`View::Clear`](gridwatch_engine::View) is blind time.
 //!
-//! Judged on luma alone, scaled to 320 pixels across, so that thresholds mean the same on every camera. [`Health`] says
-//! whether there is anything to be seen, [`Aim`] whether it is what the camera's zones were drawn on, [`Tour`] which preset of a
-//! camera that turns it is. Without the feature
-//! `opencv` only dark and frozen views are noticed, and [`Health::judges_texture`] says so.
+//! Views are assessed by their luma, scaled to 320 pixels across so that the thresholds mean the same on every camera:
 //!
-//! How often each is noticed, and how often a sound view is called so, is in `docs/judging.md`, measured by
-//! `gridwatch bench views` on street pictures; run it on your own. It touches no files: [`crate::views`] keeps references.
+//! - [`Health`] detects dark, blurred, blocked and frozen views.
+//! - [`Aim`] detects that a fixed camera was moved away from the view in which its zones were drawn.
+//! - [`Tour`] recognises the preset that a touring camera points at.
+//! - [`views`] stores learned references on disk; the rest of the crate uses no files.
+//!
+//! Without the feature `opencv` only dark and frozen views are detected; see [`Health::judges_texture`].
+//!
+//! Detection and false alarm rates are in `docs/judging.md`, measured by `gridwatch bench views` on street pictures.
 
+mod aim;
 mod health;
 mod limits;
-mod moved;
 pub mod views;
 
 pub use self::{
+    aim::{
+        Agreement, Aim, AimChange, AimLimits, AimLook, EdgeField, Reference, SavedView, Shift, Tour, TourChange,
+        TourLook, ViewMatch,
+    },
     health::{Health, Measures},
     limits::ViewLimits,
-    moved::{Agreement, Aim, Change, Field, Kept, Limits, Reference, Seen, Shift, Stood, Tour, TourChange, Verdict},
 };
 use gridwatch_base::error::Class;
 use gridwatch_frame::FrameError;
 
-/// Why a picture could not be judged.
+/// Why a frame could not be assessed.
 #[derive(Debug, thiserror::Error)]
 pub enum VisionError {
-    /// Its planes do not fit its data.
+    /// The frame is invalid.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// OpenCV failed: memory, or our own fault.
+    /// OpenCV failed: out of memory, or a bug.
     #[cfg(feature = "opencv")]
-    #[error("OpenCV failed to measure a picture: {0}")]
+    #[error("OpenCV cannot measure the frame: {0}")]
     OpenCv(#[from] opencv::Error),
 }
 
 impl VisionError {
-    /// What to do about it.
+    /// How the caller should handle the error.
     pub fn class(&self) -> Class {
         match self {
             Self::Frame(e) => e.class(),
@@ -45,24 +51,24 @@ impl VisionError {
     }
 }
 
-/// A small grey picture, without padding.
+/// A small greyscale picture without row padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Luma {
-    /// Pixels across, at least 1.
+    /// Width in pixels, at least 1.
     pub width: usize,
-    /// Pixels down, at least 1.
+    /// Height in pixels, at least 1.
     pub height: usize,
-    /// Row by row.
+    /// `width` × `height` samples, row by row.
     pub samples: Vec<u8>,
 }
 
 impl Luma {
-    /// As a picture, for people; `None` where its samples are not as many as its size says.
+    /// Converts it to an image; `None` if the number of samples does not match its size.
     pub fn to_gray(&self) -> Option<image::GrayImage> {
         image::GrayImage::from_raw(self.width as u32, self.height as u32, self.samples.clone())
     }
 
-    /// Its samples at another size, each the mean of the samples that it covers.
+    /// Resamples to another size; each sample is the mean of those it covers.
     fn scaled(&self, width: usize, height: usize) -> Vec<u8> {
         let span = |i: usize, from: usize, to: usize| {
             let start = i * from / to;

@@ -1,32 +1,32 @@
-//! The limits at which a view is no longer trusted.
+//! Thresholds of the view health checks (`[view]` in the configuration).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// When a view cannot be trusted.
+/// Thresholds for unusable views: dark, blurred, blocked, frozen or moved. While a view is unusable, nothing is confirmed or cleared there.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "View")]
 #[serde(deny_unknown_fields, default)]
 pub struct ViewLimits {
-    /// A picture whose mean luma (0..=255) is lower is dark. Higher takes lit night streets for dark.
+    /// A frame with a lower mean luma (0..=255) is dark. Default 8. Too high, and lit streets at night count as dark.
     #[schemars(range(min = 0.0, max = 255.0))]
     pub dark_below: f64,
-    /// A picture whose Laplacian variance at 320 pixels across is lower has no fine structure: it is blurred, or blocked. Higher takes dim and foggy streets for blurred.
+    /// A frame with a lower variance of the Laplacian, measured at a width of 320 pixels, is blurred or blocked. Default 8. Too high, and dim or foggy streets count as blurred.
     #[schemars(range(min = 0.0, max = 10000.0))]
     pub blurred_below: f64,
-    /// A picture without fine structure whose luma also deviates less than this is blocked rather than blurred.
+    /// A blurred frame whose standard deviation of luma is also below this is blocked. Default 12.
     #[schemars(range(min = 0.0, max = 255.0))]
     pub blocked_below: f64,
-    /// This many looks with the very same samples in a row, and the view is frozen.
+    /// Number of consecutive looks with identical pixels after which the view is frozen. Default 6.
     #[schemars(range(min = 2, max = 1000))]
     pub frozen_after: u32,
-    /// No point of the view may lie farther from its place than this share of the picture's width: else the camera was moved. Lower takes the shaking of a pole for it; a pan by twice as much is always noticed.
+    /// Largest displacement of any point of the view, as a fraction of the image width, before the camera counts as moved. Default 0.015. Too low, and a shaking pole counts as moved. A pan by twice this value is always detected.
     #[schemars(range(min = 0.005, max = 0.04))]
     pub moved_beyond: f64,
-    /// A picture whose edges agree with the view's less than this shows something else (a picture agrees with itself by nearly 1, two streets by less than 0.1). Higher takes a bus before the lens, and heavy snow, for another view.
+    /// Edge correlation with the learned view below which a frame shows another view. Default 0.15. Two frames of one view reach nearly 1, two different streets less than 0.1. Too high, and a bus in front of the lens or heavy snow counts as another view.
     #[schemars(range(min = 0.05, max = 0.9))]
     pub unlike_below: f64,
-    /// This many looks in a row that show the view elsewhere, and the camera is called moved: nothing is confirmed or cleared there until it is back, or until `gridwatch view confirm`. Three times as many where they show nothing of the view.
+    /// Number of consecutive displaced looks after which the camera counts as moved; three times as many if they show nothing of the learned view. Default 3. Nothing is confirmed or cleared there until the view is back or `gridwatch view confirm` is run.
     #[schemars(range(min = 1, max = 1000))]
     pub moved_after: u32,
 }

@@ -1,14 +1,13 @@
-//! The folder `views` of the state directory: what is kept of each camera's view, and what passes between the daemon and
-//! `gridwatch view` through it.
+//! The folder `views` in the state directory: learned views, and the exchange between the daemon and `gridwatch view`.
 //!
-//! | File | Who writes it | What |
+//! | File | Written by | Content |
 //! |---|---|---|
-//! | `CAMERA.view` | the daemon | the references ([`Kept`]) |
-//! | `CAMERA.status.json` | the daemon | [`Status`], at each change |
-//! | `CAMERA.newest.png` | the daemon, when the camera is called moved and when asked | the newest look, small and grey |
-//! | `CAMERA.request.json` | the command | [`Request`], taken at the next look |
+//! | `CAMERA.view` | daemon | the references ([`SavedView`]) |
+//! | `CAMERA.status.json` | daemon, at each change | [`ViewStatus`] |
+//! | `CAMERA.newest.png` | daemon, when the camera was moved and on request | the newest look in greyscale, 320 pixels across |
+//! | `CAMERA.request.json` | `gridwatch view` | [`ViewRequest`], processed at the next look |
 //!
-//! Files are whole or not there. A reference that cannot be read is set aside under another name, never deleted.
+//! Files are written atomically. A corrupt reference file is renamed, never deleted.
 
 use std::{
     fs,
@@ -20,35 +19,35 @@ use image::GrayImage;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Kept, Luma, Shift};
+use crate::{Luma, SavedView, Shift};
 use gridwatch_base::error::Class;
 use gridwatch_engine::CameraId;
 
 /// Why a file of the folder could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewsError {
-    /// What the disk says.
+    /// A file system error.
     #[error("cannot {doing} {}: {source}", .path.display())]
     Io {
-        /// What was tried.
+        /// The operation: `read`, `write` or `remove`.
         doing: &'static str,
-        /// On what.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// It is not what it should be.
-    #[error("{} cannot be used: {reason}", .path.display())]
+    /// The file is corrupt.
+    #[error("{} is corrupt: {reason}", .path.display())]
     Corrupt {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
 }
 
 impl ViewsError {
-    /// What to do about it.
+    /// How the caller should handle the error.
     pub fn class(&self) -> Class {
         match self {
             Self::Io { .. } => Class::Transient,
@@ -57,50 +56,50 @@ impl ViewsError {
     }
 }
 
-/// How a camera's aim is.
+/// State of a camera's aim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
-    /// Nothing to compare with yet: the view is taken for right.
+    /// No reference has been learned yet; the view is assumed to be right.
     Learning,
-    /// It looks where it did.
+    /// The camera points at its learned view.
     Aimed,
-    /// It looks elsewhere, and nothing is confirmed or cleared there.
+    /// The camera was moved, or no longer comes to the preset. Nothing is confirmed or cleared there.
     Moved,
 }
 
-/// How a camera's aim is, for people.
+/// The status file of a camera or preset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Status {
-    /// How.
+pub struct ViewStatus {
+    /// State of the aim.
     pub standing: Standing,
-    /// Since when.
+    /// Time of the last change of `standing`.
     pub since: Timestamp,
-    /// Where what it showed lies now, where that was found.
+    /// Displacement of the learned view, if the camera was moved and the view was found.
     #[serde(default)]
     pub shift: Option<Shift>,
 }
 
-/// What the command wants of the daemon.
+/// A request of `gridwatch view` to the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Request {
+pub enum ViewRequest {
     /// Write the newest look.
     Picture,
-    /// What the camera looks at is right: learn it.
+    /// Learn the current view as the right one.
     Confirm,
 }
 
-/// The files of one camera.
+/// The files of one camera or preset.
 #[derive(Debug, Clone)]
-pub struct Files {
+pub struct ViewFiles {
     folder: PathBuf,
     camera: CameraId,
 }
 
-impl Files {
-    /// Those below `state_dir`. Nothing is made before it is written.
+impl ViewFiles {
+    /// The files below `state_dir`. Creates nothing.
     pub fn new(state_dir: &Path, camera: CameraId) -> Self {
         Self {
             folder: state_dir.join("views"),
@@ -108,19 +107,19 @@ impl Files {
         }
     }
 
-    /// Where the one that ends like that is.
-    pub fn path(&self, end: &str) -> PathBuf {
-        self.folder.join(format!("{}.{end}", self.camera))
+    /// Path of the file with this suffix, such as `view`.
+    pub fn path(&self, suffix: &str) -> PathBuf {
+        self.folder.join(format!("{}.{suffix}", self.camera))
     }
 
-    /// The references; `None` where there are none.
+    /// Reads the references; `None` if none are saved.
     ///
     /// # Errors
-    /// The disk's, and [`ViewsError::Corrupt`].
-    pub fn kept(&self) -> Result<Option<Kept>, ViewsError> {
+    /// The file cannot be read or is corrupt.
+    pub fn load(&self) -> Result<Option<SavedView>, ViewsError> {
         let path = self.path(VIEW);
         let Some(bytes) = read(&path)? else { return Ok(None) };
-        Kept::from_bytes(&bytes)
+        SavedView::from_bytes(&bytes)
             .map(Some)
             .map_err(|reason| ViewsError::Corrupt {
                 path,
@@ -128,57 +127,57 @@ impl Files {
             })
     }
 
-    /// [`Self::kept`], for the daemon: what is corrupt is set aside.
-    pub fn take_kept(&self) -> Option<Kept> {
-        let error = match self.kept() {
-            Ok(kept) => return kept,
+    /// Like [`Self::load`], but logs errors and renames a corrupt file to `CAMERA.view.corrupt`.
+    pub fn load_or_set_aside(&self) -> Option<SavedView> {
+        let error = match self.load() {
+            Ok(saved) => return saved,
             Err(error) => error,
         };
         let (from, to) = (self.path(VIEW), self.path("view.corrupt"));
         if matches!(error, ViewsError::Corrupt { .. }) && fs::rename(&from, &to).is_ok() {
-            tracing::warn!(camera = %self.camera, %error, set_aside = %to.display(), "What was kept of a view cannot be used and was set aside. The view is learned again from what the camera shows now: see that it looks where its zones were drawn (gridwatch view show).");
+            tracing::warn!(camera = %self.camera, %error, renamed_to = %to.display(), "Corrupt view file renamed; learning the current view instead. Check that the camera points where its zones were drawn (gridwatch view show)");
         } else {
-            tracing::warn!(camera = %self.camera, %error, "What was kept of a view cannot be read; the view is learned again from what the camera shows now.");
+            tracing::warn!(camera = %self.camera, %error, "Cannot read the view file; learning the current view instead. Check that the camera points where its zones were drawn (gridwatch view show)");
         }
         None
     }
 
-    /// Keeps the references.
+    /// Writes the references.
     ///
     /// # Errors
-    /// The disk's.
-    pub fn keep(&self, kept: &Kept) -> Result<(), ViewsError> {
-        self.write(VIEW, &kept.to_bytes())
+    /// The file cannot be written.
+    pub fn save(&self, saved: &SavedView) -> Result<(), ViewsError> {
+        self.write(VIEW, &saved.to_bytes())
     }
 
-    /// Drops the references, and what was told of them.
+    /// Deletes the references.
     ///
     /// # Errors
-    /// The disk's.
-    pub fn forget(&self) -> Result<(), ViewsError> {
+    /// The file cannot be removed.
+    pub fn delete(&self) -> Result<(), ViewsError> {
         remove(&self.path(VIEW))
     }
 
-    /// How the aim is; `None` before the first look.
+    /// Reads the status; `None` before the first look.
     ///
     /// # Errors
-    /// The disk's, and [`ViewsError::Corrupt`].
-    pub fn status(&self) -> Result<Option<Status>, ViewsError> {
-        parsed(&self.path(STATUS))
+    /// The file cannot be read or is corrupt.
+    pub fn status(&self) -> Result<Option<ViewStatus>, ViewsError> {
+        read_json(&self.path(STATUS))
     }
 
-    /// Says how the aim is.
+    /// Writes the status.
     ///
     /// # Errors
-    /// The disk's.
-    pub fn say(&self, status: &Status) -> Result<(), ViewsError> {
+    /// The file cannot be written.
+    pub fn write_status(&self, status: &ViewStatus) -> Result<(), ViewsError> {
         self.write(STATUS, &serde_json::to_vec(status).unwrap_or_default())
     }
 
-    /// The newest look that was written, and when; `None` where none was.
+    /// Reads the newest look on disk and the time when it was written; `None` if there is none.
     ///
     /// # Errors
-    /// The disk's, and [`ViewsError::Corrupt`].
+    /// The file cannot be read or is corrupt.
     pub fn newest(&self) -> Result<Option<(GrayImage, Timestamp)>, ViewsError> {
         let path = self.path(NEWEST);
         let Some(bytes) = read(&path)? else { return Ok(None) };
@@ -201,8 +200,8 @@ impl Files {
     /// Writes the newest look.
     ///
     /// # Errors
-    /// The disk's.
-    pub fn show(&self, luma: &Luma) -> Result<(), ViewsError> {
+    /// The file cannot be written.
+    pub fn write_newest(&self, luma: &Luma) -> Result<(), ViewsError> {
         let mut png = Vec::new();
         let written = luma
             .to_gray()
@@ -211,47 +210,47 @@ impl Files {
             Some(Ok(())) => self.write(NEWEST, &png),
             _ => Err(ViewsError::Corrupt {
                 path: self.path(NEWEST),
-                reason: "the look has no shape".into(),
+                reason: "the number of samples does not match the size".into(),
             }),
         }
     }
 
-    /// What is wanted, once.
+    /// Reads and removes the pending request, if there is one.
     ///
     /// # Errors
-    /// The disk's, and [`ViewsError::Corrupt`]: such a request is dropped.
-    pub fn take_request(&self) -> Result<Option<Request>, ViewsError> {
+    /// The file cannot be read or removed. A corrupt request is removed and reported.
+    pub fn take_request(&self) -> Result<Option<ViewRequest>, ViewsError> {
         let path = self.path(REQUEST);
-        let request = parsed(&path);
+        let request = read_json(&path);
         if !matches!(request, Ok(None)) {
             remove(&path)?;
         }
         request
     }
 
-    /// Asks the daemon for something at its next look.
+    /// Writes a request, to be processed at the daemon's next look.
     ///
     /// # Errors
-    /// The disk's.
-    pub fn request(&self, request: Request) -> Result<(), ViewsError> {
+    /// The file cannot be written.
+    pub fn request(&self, request: ViewRequest) -> Result<(), ViewsError> {
         self.write(REQUEST, &serde_json::to_vec(&request).unwrap_or_default())
     }
 
-    /// True while a request waits.
-    pub fn is_asked(&self) -> bool {
+    /// True while a request is pending.
+    pub fn has_request(&self) -> bool {
         self.path(REQUEST).exists()
     }
 
-    /// Takes the request back.
+    /// Removes the pending request, if there is one.
     ///
     /// # Errors
-    /// The disk's.
-    pub fn take_back(&self) -> Result<(), ViewsError> {
+    /// The file cannot be removed.
+    pub fn cancel_request(&self) -> Result<(), ViewsError> {
         remove(&self.path(REQUEST))
     }
 
-    fn write(&self, end: &str, bytes: &[u8]) -> Result<(), ViewsError> {
-        let path = self.path(end);
+    fn write(&self, suffix: &str, bytes: &[u8]) -> Result<(), ViewsError> {
+        let path = self.path(suffix);
         let written = || {
             fs::create_dir_all(&self.folder)?;
             let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
@@ -285,7 +284,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, ViewsError> {
     }
 }
 
-fn parsed<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ViewsError> {
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ViewsError> {
     let Some(bytes) = read(path)? else { return Ok(None) };
     serde_json::from_slice(&bytes)
         .map(Some)

@@ -1,5 +1,5 @@
-//! `gridwatch bench`: what a camera costs, how late looks are, measured against what a user has today, and how well views
-//! are judged.
+//! `gridwatch-lab bench`: CPU and memory per camera and the lateness of looks, compared with ffmpeg, and the accuracy of the view
+//! assessment.
 
 mod measure;
 mod views;
@@ -24,33 +24,34 @@ use gridwatch_config::raw;
 use gridwatch_farm as farm;
 use gridwatch_farm::{Farm, FarmConfig, MountConfig};
 
-/// Measures what a camera costs, and how late looks are.
+/// Measures CPU and memory per camera, and the lateness of looks.
 ///
-/// Everything is real: an RTSP server in a process of its own, the daemon as `gridwatch run` starts it, a broker, and in the
-/// same run what a user has today, so that the ratio holds on whatever machine it is measured.
+/// Everything is real: an RTSP server in its own process, the daemon as `gridwatch run` starts it, and a broker. The comparator
+/// runs on the same machine right after, so that the ratio holds on any machine.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     #[command(subcommand)]
-    what: What,
+    command: BenchCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
-    /// Watch many cameras with the whole pipeline; print CPU, memory and lateness beside today's way of doing it.
+enum BenchCommand {
+    /// Run the daemon on many cameras; print CPU, memory and lateness, and the same for ffmpeg.
     #[command(
-        long_about = "Serves COUNT cameras over RTSP from a process of their own (one clip, 1080p25 H.264 at 4 Mb/s, GOP 50, \
-        looped, never encoded again), runs the daemon on them as `gridwatch run` does, with both models, and measures the \
-        daemon's process alone. Then the same cameras are given to what is used today: ffmpeg that decodes every frame, \
-        scaled, at 5 frames a second.\n\n\
-        CPU is user plus system time in ms per camera and second. With --json the last line is one object."
+        long_about = "Serves COUNT cameras over RTSP from a separate process (one clip, 1080p25 H.264 at 4 Mb/s, GOP 50, \
+        looped, not re-encoded), runs the daemon on them as `gridwatch run` does, with both models, and measures the \
+        daemon's process alone. Then ffmpeg gets the same cameras: it decodes every frame and scales it, at 5 frames \
+        a second.\n\n\
+        CPU is user plus system time in ms per camera and second. With --json the last line is one JSON object."
     )]
-    Cameras(Cameras),
-    /// Change your own street pictures as light, weather and people change a view, and print how often it is judged right.
+    Cameras(CamerasArgs),
+    /// Alter your own street pictures as light, weather and people do, and print how often the view is assessed correctly.
     #[command(
-        long_about = "Takes each picture for a street that a camera looks at, lets a camera learn the view, and shows it changed: darker, \
-        out of focus, covered, by other light, behind a bus or a crowd, aimed elsewhere. Prints for each change how many of \
-        those looks were judged clear, dark, blurred, blocked and moved, under the default thresholds of [view].\n\n\
-        The same pictures and --seed give the same numbers. Nothing is started, and no camera or broker is needed."
+        long_about = "Uses each picture as a street that a camera watches: the camera learns the view and is then shown the \
+        picture altered: darker, out of focus, covered, in other light, behind a bus or a crowd, or aimed elsewhere. \
+        Prints for each alteration how many of those looks were assessed as clear, dark, blurred, blocked and moved, \
+        under the default thresholds of [view].\n\n\
+        The same pictures and --seed give the same numbers. Starts nothing; needs no camera or broker."
     )]
     Views(views::Args),
     /// Serves the cameras; started by `bench cameras`.
@@ -59,20 +60,20 @@ enum What {
 }
 
 #[derive(Debug, ClapArgs)]
-struct Cameras {
-    /// How many cameras.
+struct CamerasArgs {
+    /// Number of cameras.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
     count: u16,
-    /// How long to measure, after every camera had its first look.
+    /// Seconds to measure, counted from when every camera has had its first look.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
-    /// How often each camera is looked at (`10s`; a bare number is seconds).
+    /// Interval between a camera's looks (`10s`; a bare number is seconds).
     #[arg(long, default_value = "10s", value_parser = span)]
     look_every: raw::Span,
-    /// The clip every camera shows (mp4). Default: a street still in slow motion, encoded once with ffmpeg.
+    /// The clip that every camera shows (mp4). Default: a slow pan over a street still, encoded once with ffmpeg.
     #[arg(long)]
     clip: Option<PathBuf>,
-    /// Cameras given to the comparator, which cannot hold as many.
+    /// Cameras for the ffmpeg comparator, which cannot keep up with as many; 0 skips it.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=64))]
     comparator: u16,
     /// Print one JSON object as the last line.
@@ -88,15 +89,15 @@ struct FarmArgs {
     count: u16,
 }
 
-/// The farm's first and only line of output.
+/// The farm's only line of output.
 #[derive(Debug, Serialize, Deserialize)]
-struct FarmUp {
+struct FarmReady {
     port: u16,
 }
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
-struct Report {
+struct CameraBenchReport {
     cameras: u16,
     seconds: f64,
     look_every_s: f64,
@@ -106,7 +107,7 @@ struct Report {
     lateness_ms: Lateness,
     stretch: f64,
     comparator: Option<Comparator>,
-    /// Comparator's CPU over ours.
+    /// The comparator's CPU divided by the daemon's.
     ratio: Option<f64>,
 }
 
@@ -142,18 +143,18 @@ fn span(text: &str) -> Result<raw::Span, String> {
 /// Runs the benchmark.
 ///
 /// # Errors
-/// When the clip, the farm, the broker or the daemon cannot be had.
+/// If the clip cannot be made or read, or the farm, the broker or the daemon cannot be started.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    match args.what {
-        What::Cameras(cameras) => bench_cameras(&cameras),
-        What::Views(views) => views::run(&views).map(|()| ExitCode::SUCCESS),
-        What::Farm(farm) => serve_farm(&farm),
+    match args.command {
+        BenchCommand::Cameras(cameras) => bench_cameras(&cameras),
+        BenchCommand::Views(views) => views::run(&views).map(|()| ExitCode::SUCCESS),
+        BenchCommand::Farm(farm) => serve_farm(&farm),
     }
 }
 
 fn serve_farm(args: &FarmArgs) -> Result<ExitCode, Failure> {
     let clip = farm::clip(&args.clip).map_err(farm_failure)?;
-    // Real cameras do not send their keyframes at the same instant.
+    // Like real cameras, they do not send their keyframes at the same instant.
     let offset = |i: u16| Duration::from_millis(u64::from(i) * 137 % 10_000);
     let mounts = (0..args.count).map(|i| MountConfig {
         name: camera_id(i),
@@ -165,12 +166,12 @@ fn serve_farm(args: &FarmArgs) -> Result<ExitCode, Failure> {
         ..FarmConfig::default()
     })
     .map_err(farm_failure)?;
-    let up = FarmUp { port: farm.port() };
+    let up = FarmReady { port: farm.port() };
     println!(
         "{}",
         serde_json::to_string(&up).map_err(|e| Failure::new(Class::Bug, e.to_string()))?
     );
-    // The parent holds our standard input open: when it ends, however it ends, so do we.
+    // The parent holds standard input open; when it exits for whatever reason, this process exits, too.
     let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
     drop(farm);
     Ok(ExitCode::SUCCESS)
@@ -180,7 +181,7 @@ fn camera_id(i: u16) -> String {
     format!("cam-{i:03}")
 }
 
-fn bench_cameras(args: &Cameras) -> Result<ExitCode, Failure> {
+fn bench_cameras(args: &CamerasArgs) -> Result<ExitCode, Failure> {
     let share = stage::share()?;
     let dir = tempdir()?;
     let clip = match &args.clip {
@@ -192,7 +193,12 @@ fn bench_cameras(args: &Cameras) -> Result<ExitCode, Failure> {
     let (mut farm, port) = start_farm(args.count, &clip)?;
     let broker = Broker::start(dir.path())?;
     let metrics_port = stage::free_port().map_err(|e| Failure::new(Class::Transient, e.to_string()))?;
-    let config = write_config(args, &share, dir.path(), port, broker.port, metrics_port)?;
+    let ports = Ports {
+        rtsp: port,
+        mqtt: broker.port,
+        metrics: metrics_port,
+    };
+    let config = write_config(args, &share, dir.path(), ports)?;
     let mut daemon = spawn_self(
         &["run", "--config", &config.to_string_lossy()],
         Stdio::null(),
@@ -202,19 +208,20 @@ fn bench_cameras(args: &Cameras) -> Result<ExitCode, Failure> {
     let pid = daemon.0.id();
 
     wait_for_first_looks(args, metrics_port, &mut daemon, dir.path())?;
-    eprintln!("Every camera was looked at. Measuring for {} s …", args.seconds);
-    let vanished = |e: std::io::Error| Failure::new(Class::Bug, format!("the daemon ended while it was measured: {e}"));
+    eprintln!("All cameras have been looked at. Measuring for {} s …", args.seconds);
+    let daemon_exited =
+        |e: std::io::Error| Failure::new(Class::Bug, format!("the daemon exited during the measurement: {e}"));
     let (scrape_a, cpu_a, start) = (
-        Scrape::fetch(metrics_port).map_err(vanished)?,
-        measure::cpu(pid).map_err(vanished)?,
+        Scrape::fetch(metrics_port).map_err(daemon_exited)?,
+        measure::cpu(pid).map_err(daemon_exited)?,
         Instant::now(),
     );
     std::thread::sleep(Duration::from_secs(args.seconds));
     let seconds = start.elapsed().as_secs_f64();
-    let cpu_b = measure::cpu(pid).map_err(vanished)?;
+    let cpu_b = measure::cpu(pid).map_err(daemon_exited)?;
     let (scrape_b, memory) = (
-        Scrape::fetch(metrics_port).map_err(vanished)?,
-        measure::resident_mb(pid).map_err(vanished)?,
+        Scrape::fetch(metrics_port).map_err(daemon_exited)?,
+        measure::resident_mb(pid).map_err(daemon_exited)?,
     );
     drop(daemon);
 
@@ -222,7 +229,7 @@ fn bench_cameras(args: &Cameras) -> Result<ExitCode, Failure> {
     drop(farm.0.stdin.take());
     let camera_seconds = seconds * f64::from(args.count);
     let cpu: Cpu = cpu_b.since(cpu_a).per(camera_seconds);
-    let report = Report {
+    let report = CameraBenchReport {
         cameras: args.count,
         seconds,
         look_every_s: args.look_every.0.as_secs_f64(),
@@ -246,7 +253,7 @@ fn bench_cameras(args: &Cameras) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The clip of the documented figures, encoded once into the cache.
+/// The clip of docs/performance.md, encoded once into the cache.
 fn default_clip(share: &Path) -> Result<PathBuf, Failure> {
     let clip = share.join(".cache/bench/street-1080p25-4m.mp4");
     if clip.is_file() {
@@ -268,7 +275,7 @@ fn default_clip(share: &Path) -> Result<PathBuf, Failure> {
         Ok(status) => Err(Failure::new(
             Class::Transient,
             format!(
-                "{} ended with {status}; is ffmpeg installed (edge-deploy/setup.sh)?",
+                "{} exited with {status}; is ffmpeg installed (edge-deploy/setup.sh)?",
                 script.display()
             ),
         )),
@@ -289,17 +296,17 @@ fn start_farm(count: u16, clip: &Path) -> Result<(OwnedChild, u16), Failure> {
     .stdout(Stdio::piped())
     .spawn()
     .map(OwnedChild)
-    .map_err(|e| Failure::new(Class::Transient, format!("the camera farm cannot be started: {e}")))?;
+    .map_err(|e| Failure::new(Class::Transient, format!("cannot start the camera farm: {e}")))?;
     let mut line = String::new();
     if let Some(stdout) = farm.0.stdout.take() {
         BufReader::new(stdout)
             .read_line(&mut line)
             .map_err(|e| Failure::new(Class::Transient, e.to_string()))?;
     }
-    let up: FarmUp = serde_json::from_str(&line).map_err(|_| {
+    let up: FarmReady = serde_json::from_str(&line).map_err(|_| {
         Failure::new(
             Class::Transient,
-            "the camera farm did not come up; its error is above".to_owned(),
+            "the camera farm did not start; see its error above".to_owned(),
         )
     })?;
     Ok((farm, up.port))
@@ -307,7 +314,7 @@ fn start_farm(count: u16, clip: &Path) -> Result<(OwnedChild, u16), Failure> {
 
 fn command(args: &[&str]) -> Result<Command, Failure> {
     let exe = std::env::current_exe()
-        .map_err(|e| Failure::new(Class::Bug, format!("this program cannot find itself: {e}")))?;
+        .map_err(|e| Failure::new(Class::Bug, format!("cannot locate the running executable: {e}")))?;
     let mut command = Command::new(exe);
     command.args(args);
     Ok(command)
@@ -322,23 +329,28 @@ fn spawn_self(args: &[&str], stdout: Stdio, dir: &Path, log: &str) -> Result<Own
         .stderr(log)
         .spawn()
         .map(OwnedChild)
-        .map_err(|e| Failure::new(Class::Transient, format!("the daemon cannot be started: {e}")))
+        .map_err(|e| Failure::new(Class::Transient, format!("cannot start the daemon: {e}")))
 }
 
-/// The demo's grid, rules and models, with the bench's cameras.
-fn write_config(
-    args: &Cameras,
-    share: &Path,
-    dir: &Path,
+/// The ports on loopback of the farm, the broker and the daemon's metrics.
+struct Ports {
     rtsp: u16,
     mqtt: u16,
     metrics: u16,
+}
+
+/// Writes a configuration with the demo's grid, rules and models, and the bench's cameras.
+fn write_config(
+    args: &CamerasArgs,
+    share: &Path,
+    dir: &Path,
+    Ports { rtsp, mqtt, metrics }: Ports,
 ) -> Result<PathBuf, Failure> {
     stage::derive_config(share, dir, |file| {
         file.node.state_dir = dir.join("state");
         file.broker.url = format!("mqtt://127.0.0.1:{mqtt}");
         file.telemetry.listen = format!("127.0.0.1:{metrics}");
-        // A look in the bench is a look of every model, whatever the rules make of it: nothing is confirmed.
+        // No candidate is ever confirmed: the bench measures looks, not evidence.
         for rule in &mut file.rules {
             rule.dwell = raw::Span(Duration::from_secs(30 * 60));
             rule.max_gap = raw::Span(args.look_every.0 * 4 + Duration::from_secs(60));
@@ -353,9 +365,9 @@ fn write_config(
                     look_every: args.look_every,
                     zones: Vec::new(),
                     calibration: None,
-                    approved_signs: None, // Of another camera's view.
+                    approved_signs: None, // They belong to another camera's view.
                     models: Vec::new(),
-                    // The clip pans; a view that is called moved would not be looked at by the models.
+                    // The clip pans; the models are not run on a view assessed as moved.
                     fixed: false,
                     ..pattern?
                 })
@@ -364,14 +376,14 @@ fn write_config(
     })
 }
 
-fn wait_for_first_looks(args: &Cameras, port: u16, daemon: &mut OwnedChild, dir: &Path) -> Result<(), Failure> {
+fn wait_for_first_looks(args: &CamerasArgs, port: u16, daemon: &mut OwnedChild, dir: &Path) -> Result<(), Failure> {
     let deadline = Instant::now() + Duration::from_secs(60) + args.look_every.0 * 3;
     let log = || std::fs::read_to_string(dir.join("daemon.log")).unwrap_or_default();
     loop {
         if let Ok(Some(status)) = daemon.0.try_wait() {
             return Err(Failure::new(
                 Class::Transient,
-                format!("the daemon ended with {status}:\n{}", log()),
+                format!("the daemon exited with {status}:\n{}", log()),
             ));
         }
         let seen = Scrape::fetch(port).map_or(0, |s| s.series(metric::LAST_LOOK));
@@ -381,22 +393,18 @@ fn wait_for_first_looks(args: &Cameras, port: u16, daemon: &mut OwnedChild, dir:
         if Instant::now() > deadline {
             return Err(Failure::new(
                 Class::Transient,
-                format!(
-                    "only {seen} of {} cameras were looked at in time:\n{}",
-                    args.count,
-                    log()
-                ),
+                format!("only {seen} of {} cameras had a look in time:\n{}", args.count, log()),
             ));
         }
         std::thread::sleep(Duration::from_millis(250));
     }
 }
 
-/// What a user runs today: ffmpeg, every frame decoded, scaled to 720p, 5 frames a second.
-fn compare(args: &Cameras, port: u16) -> Result<Comparator, Failure> {
+/// The comparator: ffmpeg decoding every frame, scaled to 720p, at 5 frames a second.
+fn compare(args: &CamerasArgs, port: u16) -> Result<Comparator, Failure> {
     let seconds = args.seconds.min(20);
     eprintln!(
-        "The same with ffmpeg, every frame, 5 fps, on {} cameras for {seconds} s …",
+        "Comparing with ffmpeg, every frame, 5 fps, on {} cameras for {seconds} s …",
         args.comparator
     );
     let children: Vec<OwnedChild> = (0..args.comparator.min(args.count))
@@ -422,29 +430,30 @@ fn compare(args: &Cameras, port: u16) -> Result<Comparator, Failure> {
                 .map_err(|e| {
                     Failure::new(
                         Class::Transient,
-                        format!("ffmpeg cannot be started ({e}); run edge-deploy/setup.sh, or --comparator 0"),
+                        format!("cannot start ffmpeg ({e}); install it with edge-deploy/setup.sh, or skip it with --comparator 0"),
                     )
                 })
         })
         .collect::<Result<_, _>>()?;
-    // Start-up (probing, the first GOP) is not what a month of running costs.
+    // Leave out start-up (probing, the first GOP).
     std::thread::sleep(Duration::from_secs(5));
-    let gone = |e: std::io::Error| Failure::new(Class::Transient, format!("ffmpeg ended while it was measured: {e}"));
+    let ffmpeg_exited =
+        |e: std::io::Error| Failure::new(Class::Transient, format!("ffmpeg exited during the measurement: {e}"));
     let all = || {
         children
             .iter()
             .map(|c| measure::cpu(c.0.id()).map(|c| c.all_ms))
             .sum::<Result<f64, _>>()
     };
-    let (before, start) = (all().map_err(gone)?, Instant::now());
+    let (before, start) = (all().map_err(ffmpeg_exited)?, Instant::now());
     std::thread::sleep(Duration::from_secs(seconds));
-    let used = all().map_err(gone)? - before;
+    let used = all().map_err(ffmpeg_exited)? - before;
     let elapsed = start.elapsed().as_secs_f64();
     let memory = children
         .iter()
         .map(|c| measure::resident_mb(c.0.id()))
         .sum::<Result<f64, _>>()
-        .map_err(gone)?;
+        .map_err(ffmpeg_exited)?;
     let count = children.len() as f64;
     Ok(Comparator {
         cpu_ms_per_camera_s: used / (elapsed * count),
@@ -452,7 +461,7 @@ fn compare(args: &Cameras, port: u16) -> Result<Comparator, Failure> {
     })
 }
 
-fn print(report: &Report, json: bool) -> Result<(), Failure> {
+fn print(report: &CameraBenchReport, json: bool) -> Result<(), Failure> {
     let cpu = &report.cpu_ms_per_camera_s;
     let ms = |v: Option<f64>| v.map_or("-".to_owned(), |v| format!("{v:.1}"));
     let table = format!(
@@ -479,7 +488,7 @@ fn print(report: &Report, json: bool) -> Result<(), Failure> {
         .zip(report.ratio)
         .map_or(String::new(), |(c, ratio)| {
             format!(
-                "\nffmpeg, every frame, 5 fps, 720p: {:.1} ms and {:.1} MB per camera: {ratio:.1} times our CPU",
+                "\nffmpeg, every frame, 5 fps, 720p: {:.1} ms and {:.1} MB per camera: {ratio:.1} times gridwatch's CPU",
                 c.cpu_ms_per_camera_s, c.memory_mb_per_camera
             )
         });
@@ -499,7 +508,7 @@ fn tempdir() -> Result<tempfile::TempDir, Failure> {
     tempfile::Builder::new()
         .prefix("gridwatch-bench-")
         .tempdir()
-        .map_err(|e| Failure::new(Class::Transient, format!("no temporary folder: {e}")))
+        .map_err(|e| Failure::new(Class::Transient, format!("cannot create a temporary folder: {e}")))
 }
 
 fn io_failure<'a>(what: &'a str, path: &'a Path) -> impl Fn(std::io::Error) -> Failure + 'a {

@@ -1,4 +1,4 @@
-//! `gridwatch demo`: the whole of it on one machine, with real RTSP and a real broker.
+//! `gridwatch-lab demo`: the whole system on one machine, with real RTSP and a real broker.
 
 mod platform;
 
@@ -12,7 +12,7 @@ use std::{
 use clap::Args as ClapArgs;
 use tokio::sync::mpsc;
 
-use self::platform::{Platform, Received};
+use self::platform::{DemoPlatform, ReceivedCase};
 use crate::cli::farm_failure;
 use crate::cli::stage::{self, Broker};
 use gridwatch::{
@@ -20,7 +20,7 @@ use gridwatch::{
         Failure,
         service::{StopSignal, block_on},
     },
-    daemon::{Daemon, Snapshot},
+    daemon::{Daemon, DaemonSnapshot},
     telemetry,
 };
 use gridwatch_base::error::Class;
@@ -28,54 +28,54 @@ use gridwatch_config as config;
 use gridwatch_farm as farm;
 use gridwatch_farm::{Farm, FarmConfig, MountConfig};
 
-/// How to show it.
+/// The arguments of `gridwatch-lab demo`.
 #[derive(Debug, ClapArgs)]
 #[command(
-    about = "Three cameras, a broker, the daemon and a subscriber, all on this machine",
-    long_about = "Serves three clips as RTSP cameras, starts a mosquitto on a free port, runs the daemon on them with \
-    configs/demo.toml (dwell shortened to seconds) and subscribes as the platform would: each case is printed as it arrives from the \
-    broker, with the paths of the pictures that came with it. Two cameras see the same heap: it is one case. A banner hangs between two boards \
-    that were approved: they are none.\n\n\
-    The clips are composites and say so. Ctrl-C ends everything that was started."
+    about = "Run three cameras, a broker, the daemon and a subscriber on this machine",
+    long_about = "Serves three clips as RTSP cameras, starts mosquitto on a free port, runs the daemon with \
+    configs/demo.toml (dwell times shortened to seconds) and subscribes as the platform would: prints each case as it \
+    arrives from the broker, with the paths of its pictures. Two cameras see the same heap, which is filed once. A banner \
+    hangs between two approved boards; only the banner is filed.\n\n\
+    The clips are composites and are marked as such. Ctrl-C stops everything."
 )]
 pub struct Args {
-    /// Stop by itself once the cases have come.
+    /// Exit once all cases have arrived.
     #[arg(long)]
     once: bool,
-    /// Print one JSON object a line for each case received.
+    /// Print each received case as one line of JSON.
     #[arg(long)]
     json: bool,
-    /// Keep database, evidence and received pictures in this folder. Default: a temporary one, deleted at the end.
+    /// Keep the database, the evidence and the received pictures in this folder. Default: a temporary one, deleted at the end.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Kill the broker just before the first case is due, and start it again this many seconds later.
+    /// Kill the broker just before the first case is due, and restart it after this many seconds.
     #[arg(long, value_name = "SECONDS")]
     break_broker: Option<u64>,
 }
 
-/// With `--once`: no further case for this long after the last one, and the demo is over. Longer than the longest dwell of
-/// demo.toml, so that a repeated case would still be seen.
-const QUIET: Duration = Duration::from_secs(25);
+/// With `--once`: exit after this long without a further case. Longer than the longest dwell of demo.toml, so that a repeated
+/// case would still be seen.
+const QUIET_PERIOD: Duration = Duration::from_secs(25);
 
-/// With `--once`: without any case after this long, the demo has failed.
-const PATIENCE: Duration = Duration::from_secs(150);
+/// With `--once`: fail if no case has arrived after this long.
+const FIRST_CASE_TIMEOUT: Duration = Duration::from_secs(150);
 
-/// When `--break-broker` kills it: the demo's shortest dwell is not over by then.
+/// When `--break-broker` kills the broker: before the demo's shortest dwell is over.
 const BREAK_AFTER: Duration = Duration::from_secs(10);
 
-/// A broker that died is started again after this long.
-const BROKER_REST: Duration = Duration::from_secs(5);
+/// Delay before a broker that died is restarted.
+const RESTART_DELAY: Duration = Duration::from_secs(5);
 
 /// Runs the demo.
 ///
 /// # Errors
-/// When the farm, the broker or the daemon cannot be had.
+/// If the farm, the broker or the daemon cannot be started.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let share = stage::share()?;
     let temporary = tempfile::Builder::new()
         .prefix("gridwatch-demo-")
         .tempdir()
-        .map_err(|e| Failure::new(Class::Transient, format!("no temporary folder: {e}")))?;
+        .map_err(|e| Failure::new(Class::Transient, format!("cannot create a temporary folder: {e}")))?;
     let state = args.state.clone().unwrap_or_else(|| temporary.path().to_path_buf());
     std::fs::create_dir_all(&state)
         .map_err(|e| Failure::new(Class::Config, format!("--state {}: {e}", state.display())))?;
@@ -116,13 +116,13 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let Some(farm) = farm.map_err(farm_failure)? else {
         return Err(Failure::new(
             Class::Bug,
-            "the demo's cameras were never started".to_owned(),
+            "the demo's cameras were not started".to_owned(),
         ));
     };
     let config = Arc::new(config::load(&file)?);
     telemetry::start_logs(config.telemetry.log, &config.telemetry.filter)?;
     let metrics = telemetry::start_metrics()?;
-    say(&format!(
+    status(&format!(
         "{} cameras on rtsp://127.0.0.1:{}, a broker on port {}, state in {}",
         config.cameras.len(),
         farm.port(),
@@ -132,78 +132,78 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     block_on(async {
         let stop = StopSignal::listen()?;
         let (received, cases) = mpsc::channel(16);
-        let platform = Platform::start(broker.port, state.join("received"), received);
+        let platform = DemoPlatform::start(broker.port, state.join("received"), received);
         let daemon = Daemon::start(config, metrics).await?;
-        let mut show = Show {
+        let mut demo = DemoRun {
             args: &args,
             broker,
             daemon: &daemon,
             cases,
             stop,
         };
-        let code = show.run().await;
-        // The broker goes last, so that the daemon can take its leave.
-        let broker = show.broker;
+        let code = demo.run().await;
+        // The broker stops last, so that the daemon can disconnect from it.
+        let broker = demo.broker;
         daemon.stop().await;
         drop(broker);
         platform.abort();
         if args.state.is_none() {
-            say("The pictures go with the temporary folder; keep them with --state DIR.");
+            status("The pictures are deleted with the temporary folder; keep them with --state DIR.");
         }
         code
     })
 }
 
-fn say(line: &str) {
+fn status(line: &str) {
     eprintln!("demo: {line}");
 }
 
-struct Show<'a> {
+struct DemoRun<'a> {
     args: &'a Args,
     broker: Broker,
     daemon: &'a Daemon,
-    cases: mpsc::Receiver<Received>,
+    cases: mpsc::Receiver<ReceivedCase>,
     stop: StopSignal,
 }
 
-impl Show<'_> {
+impl DemoRun<'_> {
     async fn run(&mut self) -> Result<ExitCode, Failure> {
         let start = Instant::now();
         let mut seen = 0_usize;
         let mut last_case: Option<Instant> = None;
-        let mut broken = self.args.break_broker.is_none();
-        let mut rest_until: Option<Instant> = None;
+        let mut broker_killed = self.args.break_broker.is_none();
+        let mut restart_at: Option<Instant> = None;
         let mut progress = tokio::time::interval(Duration::from_secs(5));
-        let mut second = tokio::time::interval(Duration::from_millis(500));
+        let mut poll = tokio::time::interval(Duration::from_millis(500));
         loop {
             tokio::select! {
                 signal = self.stop.wait() => {
-                    say(&format!("{signal}: stopping everything that was started."));
+                    status(&format!("{signal}: stopping."));
                     return Ok(ExitCode::SUCCESS);
                 }
                 Some(case) = self.cases.recv() => {
                     seen += 1;
                     last_case = Some(Instant::now());
-                    show(&case, self.args.json)?;
+                    print_case(&case, self.args.json)?;
                 }
-                _ = progress.tick() => say(&line(&self.daemon.snapshot(), seen, start.elapsed())),
-                _ = second.tick() => {
-                    if !broken && start.elapsed() > BREAK_AFTER {
-                        broken = true;
+                _ = progress.tick() => status(&progress_line(&self.daemon.snapshot(), seen, start.elapsed())),
+                _ = poll.tick() => {
+                    if !broker_killed && start.elapsed() > BREAK_AFTER {
+                        broker_killed = true;
                         let seconds = self.args.break_broker.unwrap_or_default();
-                        say(&format!("The broker is killed before the first case can be sent, and started again in {seconds} s."));
+                        status(&format!("Killing the broker before the first case can be sent; restarting it in {seconds} s."));
                         self.broker.kill();
-                        rest_until = Some(Instant::now() + Duration::from_secs(seconds));
+                        restart_at = Some(Instant::now() + Duration::from_secs(seconds));
                     }
-                    self.tend_broker(&mut rest_until);
-                    let quiet = last_case.is_some_and(|at| at.elapsed() > QUIET) && self.daemon.snapshot().outbox == 0;
+                    self.restart_broker(&mut restart_at);
+                    let quiet = last_case.is_some_and(|at| at.elapsed() > QUIET_PERIOD) && self.daemon.snapshot().outbox == 0;
                     if self.args.once && quiet {
-                        say(&format!("{seen} case(s), each filed once."));
+                        status(&format!("{seen} cases, each filed once."));
                         return Ok(ExitCode::SUCCESS);
                     }
-                    let patience = PATIENCE + Duration::from_secs(self.args.break_broker.unwrap_or_default());
+                    let patience = FIRST_CASE_TIMEOUT + Duration::from_secs(self.args.break_broker.unwrap_or_default());
                     if self.args.once && seen == 0 && start.elapsed() > patience {
-                        say("No case came. The log above says what the daemon met.");
+                        status("No case arrived. See the daemon's log above.");
                         return Ok(ExitCode::FAILURE);
                     }
                 }
@@ -211,36 +211,36 @@ impl Show<'_> {
         }
     }
 
-    /// A broker that somebody killed comes back, on the same port and without a memory.
-    fn tend_broker(&mut self, rest_until: &mut Option<Instant>) {
-        if !self.broker.is_gone() {
+    /// Restarts a broker that was killed, on the same port and without persisted sessions.
+    fn restart_broker(&mut self, restart_at: &mut Option<Instant>) {
+        if !self.broker.has_exited() {
             return;
         }
-        let until = *rest_until.get_or_insert_with(|| {
-            say(&format!(
-                "The broker is gone; it is started again in {} s.",
-                BROKER_REST.as_secs()
+        let until = *restart_at.get_or_insert_with(|| {
+            status(&format!(
+                "The broker is down; restarting it in {} s.",
+                RESTART_DELAY.as_secs()
             ));
-            Instant::now() + BROKER_REST
+            Instant::now() + RESTART_DELAY
         });
         if Instant::now() >= until {
             match self.broker.restart() {
                 Ok(()) => {
-                    say("The broker is back.");
-                    *rest_until = None;
+                    status("The broker is up again.");
+                    *restart_at = None;
                 }
                 Err(failure) => {
-                    say(&format!("The broker does not come back: {failure}"));
-                    *rest_until = Some(Instant::now() + BROKER_REST);
+                    status(&format!("Cannot restart the broker: {failure}"));
+                    *restart_at = Some(Instant::now() + RESTART_DELAY);
                 }
             }
         }
     }
 }
 
-fn line(s: &Snapshot, seen: usize, elapsed: Duration) -> String {
+fn progress_line(s: &DaemonSnapshot, seen: usize, elapsed: Duration) -> String {
     format!(
-        "{:>3} s: {} of {} cameras live, {} looks, {} candidates watched, {} case(s) received, {} message(s) in the outbox",
+        "{:>3} s: {} of {} cameras live, {} looks, {} pictures pinned, {} cases received, {} messages in the outbox",
         elapsed.as_secs(),
         s.cameras_live,
         s.cameras,
@@ -251,7 +251,7 @@ fn line(s: &Snapshot, seen: usize, elapsed: Duration) -> String {
     )
 }
 
-fn show(case: &Received, json: bool) -> Result<(), Failure> {
+fn print_case(case: &ReceivedCase, json: bool) -> Result<(), Failure> {
     if json {
         println!(
             "{}",

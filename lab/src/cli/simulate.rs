@@ -1,4 +1,4 @@
-//! `gridwatch simulate`: a town with known truth, as a ledger, a configuration and a truth file.
+//! `gridwatch-lab simulate`: writes a ledger, a configuration and a truth file of a simulated town.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -12,48 +12,48 @@ use crate::simulate::{self, Options};
 use gridwatch::cli::{Failure, print};
 use gridwatch_config::raw::Span;
 
-/// Simulates a town whose truth is known: what the cameras would have seen, and what was really there.
+/// Simulates a town with known ground truth: what the cameras would have seen, and what was really there.
 ///
-/// Streets in which heaps, vendors and what looks like them come and go; cameras that overlap, are covered, knocked, dark
-/// and away; a detector that misses and invents; a platform that answers. The engine runs in the loop, so the ledger is the
-/// one a daemon would have written. The same arguments give the same bytes.
+/// Heaps, vendors and look-alikes appear in the streets and disappear; cameras overlap, and are covered, knocked, dark or
+/// offline; the detector misses objects and reports false ones; the platform replies. The engine runs in the loop, so the ledger
+/// is the one that a daemon would have written. The same arguments give the same bytes.
 ///
-///   gridwatch simulate --cameras 100 --days 30 --seed 7 --out D
+///   gridwatch-lab simulate --cameras 100 --days 30 --seed 7 --out D
 ///   gridwatch replay --ledger D/ledger --config D/config.toml --truth D/truth.jsonl
 ///
-/// What it assumes, and what it cannot show, is told in docs/judging.md.
+/// For the assumptions and limits see docs/judging.md.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// How many cameras.
+    /// Number of cameras.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     cameras: u32,
-    /// How many days.
+    /// Number of days.
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=366))]
     days: u32,
-    /// Everything is drawn from it.
+    /// Random seed.
     #[arg(long, value_name = "N", default_value_t = 7)]
     seed: u64,
-    /// An empty folder, or one that can be made: gets ledger/, config.toml with what it names, and truth.jsonl. 100 cameras
-    /// and 30 days fill two and a half gigabytes.
+    /// Output folder, which must be empty or not exist: gets ledger/, config.toml with the files it names, and truth.jsonl. 100
+    /// cameras and 30 days take 2.5 GB.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// How often each camera is looked at.
+    /// Interval between a camera's looks.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = look_every)]
     look_every: Span,
-    /// Share of the looks by day that find a thing that nothing hides, at the score that keeps a candidate.
+    /// Fraction of daytime looks that detect an unobstructed object, at the score that keeps a candidate.
     #[arg(long, value_name = "0..1", default_value_t = 0.7, value_parser = recall)]
     detector_recall: f64,
-    /// Boxes around nothing in each picture, on average, at the score that keeps a candidate.
+    /// False detections per look, on average, at the score that keeps a candidate.
     #[arg(long, value_name = "N", default_value_t = 0.05, value_parser = false_per_look)]
     false_per_look: f64,
-    /// Share of the looks at which the most stubborn false box (a reflection, a bin's lid) is found while it lasts.
+    /// Fraction of the looks that detect the most persistent false object (a reflection, a bin's lid) while it lasts.
     #[arg(long, value_name = "0..1", default_value_t = 0.33, value_parser = share)]
     stubborn: f64,
-    /// When it begins.
+    /// Start of the simulation.
     #[arg(long, value_name = "RFC3339", default_value = "2026-06-01T00:00:00+08:00")]
     start: Timestamp,
-    /// A configuration whose rules, hours and intake are used in place of the shipped ones (configs/edge.toml).
+    /// Use the rules, hours and intake of this configuration instead of the shipped one (configs/edge.toml).
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
     /// Print the counts as one JSON object.
@@ -67,33 +67,33 @@ fn look_every(text: &str) -> Result<Span, String> {
     (least..=most)
         .contains(&span.0)
         .then_some(span)
-        .ok_or_else(|| "write a length of time from 1s to 1h".into())
+        .ok_or_else(|| "expected a duration from 1s to 1h".into())
 }
 
-fn within(text: &str, least: f64, most: f64) -> Result<f64, String> {
+fn number_in(text: &str, least: f64, most: f64) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|e| format!("{e}"))?;
     (least..=most)
         .contains(&number)
         .then_some(number)
-        .ok_or_else(|| format!("write a number from {least} to {most}"))
+        .ok_or_else(|| format!("expected a number from {least} to {most}"))
 }
 
 fn recall(text: &str) -> Result<f64, String> {
-    within(text, 0.01, 0.99)
+    number_in(text, 0.01, 0.99)
 }
 
 fn share(text: &str) -> Result<f64, String> {
-    within(text, 0.0, 1.0)
+    number_in(text, 0.0, 1.0)
 }
 
 fn false_per_look(text: &str) -> Result<f64, String> {
-    within(text, 0.0, 10.0)
+    number_in(text, 0.0, 10.0)
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// When the folder is not empty, the rules do not hold, or something cannot be written.
+/// If the folder is not empty, the rules are invalid, or a file cannot be written.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let Args { days, cameras, .. } = args;
     let options = Options {
@@ -107,11 +107,11 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         start: args.start,
         rules: args.rules,
     };
-    let is_watched = io::stderr().is_terminal();
+    let is_terminal = io::stderr().is_terminal();
     let mut progress = |day: u32| {
-        if is_watched {
+        if is_terminal {
             let end = if day == days { "\n" } else { "" };
-            // Where standard error is gone there is nobody to tell.
+            // Ignored: progress is only informational.
             let _ = write!(io::stderr(), "\rday {day} of {days}{end}");
         }
     };
@@ -132,7 +132,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     } = summary;
     let out = args.out.display();
     print(&format!(
-        "{cameras} cameras, {days} days: {looks} looks, {boxes} boxes, {starts} starts; {problems} problems among {truths} things; {cases} cases.\n\
+        "{cameras} cameras, {days} days: {looks} looks, {boxes} boxes, {starts} starts; {problems} problems among {truths} objects; {cases} cases.\n\
          gridwatch replay --ledger {out}/ledger --config {out}/config.toml --truth {out}/truth.jsonl\n"
     ))?;
     Ok(ExitCode::SUCCESS)

@@ -1,4 +1,4 @@
-//! What `demo` and `bench` set up around the daemon: the project's own files, free ports, a broker.
+//! The environment of `demo` and `bench`: the project's files, free ports, a broker.
 
 use std::{
     io,
@@ -12,11 +12,11 @@ use gridwatch::cli::Failure;
 use gridwatch_base::error::Class;
 use gridwatch_config::raw;
 
-/// Where the project's files (`configs`, `models`, `demo`) are: `$GRIDWATCH_SHARE`, the working directory or one above
-/// it, the folder of a build, or where a package puts them.
+/// The folder of the project's files (`configs`, `models`, `demo`): `$GRIDWATCH_SHARE`, the working directory or one of its
+/// ancestors, an ancestor of the executable, or the packaged location.
 ///
 /// # Errors
-/// When they are in none of these places.
+/// If none of these holds the files.
 pub(super) fn share() -> Result<PathBuf, Failure> {
     const PACKAGED: &str = "/usr/share/gridwatch";
     let has_files = |dir: &&Path| dir.join("configs/demo.toml").is_file() && dir.join("models").is_dir();
@@ -25,7 +25,7 @@ pub(super) fn share() -> Result<PathBuf, Failure> {
             Failure::new(
                 Class::Config,
                 format!(
-                    "GRIDWATCH_SHARE={} holds no configs/demo.toml and models",
+                    "GRIDWATCH_SHARE={}: no configs/demo.toml and models there; set it to a clone of the repository",
                     dir.display()
                 ),
             )
@@ -42,15 +42,15 @@ pub(super) fn share() -> Result<PathBuf, Failure> {
         .ok_or_else(|| {
             Failure::new(
                 Class::Config,
-                format!("configs/demo.toml and models are neither above the working directory nor in {PACKAGED}; run this inside a clone, or set GRIDWATCH_SHARE to one"),
+                format!("configs/demo.toml and models not found above the working directory or in {PACKAGED}; run this inside a clone of the repository, or set GRIDWATCH_SHARE to one"),
             )
         })
 }
 
-/// `configs/demo.toml` with `edit` made to it, written into `dir`; paths in it still start at `configs`.
+/// Writes `configs/demo.toml`, edited by `edit`, into `dir`; relative paths in it are resolved against `configs` first.
 ///
 /// # Errors
-/// When the demo's configuration cannot be read or the new one not written.
+/// If the demo's configuration cannot be read or the new one cannot be written.
 pub(super) fn derive_config(share: &Path, dir: &Path, edit: impl FnOnce(&mut raw::File)) -> Result<PathBuf, Failure> {
     let configs = share.join("configs");
     let demo = configs.join("demo.toml");
@@ -68,19 +68,19 @@ pub(super) fn derive_config(share: &Path, dir: &Path, edit: impl FnOnce(&mut raw
     Ok(path)
 }
 
-/// A TCP port on loopback that nothing listens on now.
+/// A free TCP port on loopback.
 ///
 /// # Errors
-/// When loopback gives none.
+/// If no port can be bound.
 pub(super) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// A mosquitto of our own on loopback, without persistence; killed when dropped.
+/// A mosquitto process on loopback, without persistence; killed on drop.
 #[derive(Debug)]
 pub(super) struct Broker {
     child: Child,
-    /// Where it listens.
+    /// Its port.
     pub(super) port: u16,
     config: PathBuf,
 }
@@ -89,7 +89,7 @@ impl Broker {
     /// Starts mosquitto on a free port and waits until it accepts connections.
     ///
     /// # Errors
-    /// When mosquitto is not installed or does not come up.
+    /// If mosquitto is not installed or does not start.
     pub(super) fn start(dir: &Path) -> Result<Self, Failure> {
         let port = free_port().map_err(|e| Failure::new(Class::Transient, format!("no free port on loopback: {e}")))?;
         let config = dir.join("mosquitto.conf");
@@ -98,29 +98,29 @@ impl Broker {
             dir.join("mosquitto.log").display()
         );
         std::fs::write(&config, text)
-            .map_err(|e| Failure::new(Class::Transient, format!("{} cannot be written: {e}", config.display())))?;
+            .map_err(|e| Failure::new(Class::Transient, format!("cannot write {}: {e}", config.display())))?;
         let child = spawn(&config)?;
         let broker = Self { child, port, config };
         broker.wait_until_up()?;
         Ok(broker)
     }
 
-    /// Kills it without a word, as a power cut would.
+    /// Kills it with SIGKILL, like a power cut.
     pub(super) fn kill(&mut self) {
-        // Gone already is as good as killed.
+        // Ignored: it may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// True once the process is gone.
-    pub(super) fn is_gone(&mut self) -> bool {
+    /// True if the process has exited.
+    pub(super) fn has_exited(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Starts it again on its port, unless something else already listens there.
+    /// Restarts it on its port, unless something listens there already.
     ///
     /// # Errors
-    /// When mosquitto does not come up.
+    /// If mosquitto does not start.
     pub(super) fn restart(&mut self) -> Result<(), Failure> {
         if !is_up(self.port) {
             self.child = spawn(&self.config)?;
@@ -155,7 +155,7 @@ fn is_up(port: u16) -> bool {
 }
 
 fn spawn(config: &Path) -> Result<Child, Failure> {
-    // Debian puts it in /usr/sbin, which is not on every user's PATH.
+    // Debian installs it in /usr/sbin, which is not on every user's PATH.
     let program = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"]
         .into_iter()
         .find(|p| Path::new(p).exists());
@@ -169,12 +169,12 @@ fn spawn(config: &Path) -> Result<Child, Failure> {
         .map_err(|e| {
             Failure::new(
                 Class::Transient,
-                format!("mosquitto cannot be started ({e}); run edge-deploy/setup.sh, which installs it"),
+                format!("cannot start mosquitto ({e}); install it with edge-deploy/setup.sh"),
             )
         })
 }
 
-/// A child process that does not outlive us.
+/// A child process; killed on drop.
 #[derive(Debug)]
 pub(super) struct OwnedChild(pub(super) Child);
 

@@ -1,27 +1,32 @@
-//! What time it is in the town.
+//! The town's local time.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{DAY, Ms};
 use gridwatch_engine::Plan;
 
-/// The city's clock.
+/// Milliseconds since the start of the simulation.
+pub(super) type Ms = i64;
+
+/// A day.
+pub(super) const DAY: Ms = 86_400_000;
+
+/// Converts simulated milliseconds to timestamps and to local time.
 #[derive(Debug, Clone)]
-pub(super) struct Clock {
+pub(super) struct TownClock {
     pub(super) start: Timestamp,
-    /// What the wall shows at the beginning, milliseconds after midnight.
-    wall_at_start: Ms,
+    /// Local time at the start, in milliseconds after midnight.
+    local_at_start: Ms,
 }
 
-impl Clock {
+impl TownClock {
     pub(super) fn new(start: Timestamp, plan: &Plan) -> Self {
-        let wall = start.to_zoned(plan.calendar.zone.clone()).time();
-        let since = wall.duration_since(jiff::civil::Time::midnight());
+        let time = start.to_zoned(plan.calendar.zone.clone()).time();
+        let since = time.duration_since(jiff::civil::Time::midnight());
         Self {
             start,
-            wall_at_start: since.as_millis() as Ms,
+            local_at_start: since.as_millis() as Ms,
         }
     }
 
@@ -31,16 +36,16 @@ impl Clock {
             .unwrap_or(Timestamp::MAX)
     }
 
-    /// Milliseconds after midnight that the wall shows. Summer time is left out: people's habits lag behind it anyway.
-    pub(super) fn wall(&self, now: Ms) -> Ms {
-        (self.wall_at_start + now).rem_euclid(DAY)
+    /// Local time in milliseconds after midnight, without daylight saving: people's habits lag behind it anyway.
+    pub(super) fn local_ms(&self, now: Ms) -> Ms {
+        (self.local_at_start + now).rem_euclid(DAY)
     }
 
     pub(super) fn hour(&self, now: Ms) -> f64 {
-        self.wall(now) as f64 / 3_600_000.0
+        self.local_ms(now) as f64 / 3_600_000.0
     }
 
-    /// It is dark from half past seven in the evening to five, as in June.
+    /// True from 19:30 to 05:00, as in June.
     pub(super) fn is_night(&self, now: Ms) -> bool {
         !(5.0..19.5).contains(&self.hour(now))
     }

@@ -1,57 +1,57 @@
-//! The grid platform: clerks who look at what was filed, and crews who are sent. Its answers come as the real ones do: late,
+//! The grid platform: clerks who check the filed cases, and crews who are dispatched. As with real platforms, replies come late,
 //! in steps, and some never.
 
 use fastrand::Rng;
 
-use super::{Ms, chance::Chance};
+use super::{clock::Ms, random::Distributions};
 use gridwatch_engine::CaseState;
 
 const MINUTE: f64 = 60_000.0;
 
-/// Of all cases, so many are never answered: lost between two systems. Each holds its site until the box lets it go.
-const NEVER: f64 = 0.02;
-/// Of the cases about nothing, so many are refused by the clerk; with the others a crew finds nothing.
-const REFUSED: f64 = 0.85;
-/// Of the problems that a crew is sent to, so many are called done and are not.
+/// Fraction of cases that never get a reply (lost between two systems). Each blocks its site until the box releases it.
+const NO_REPLY: f64 = 0.02;
+/// Fraction of false cases that the clerk rejects; for the others a crew finds nothing.
+const REJECTED: f64 = 0.85;
+/// Fraction of dispatched problems that are reported as done but are not.
 const NOT_DONE: f64 = 0.05;
-/// How long each step takes, in minutes: half of them less, and sigma of the logarithm. A clerk has about two minutes for a
-/// case and a queue before it; a crew comes within hours.
+/// Duration of each step in minutes: median, and sigma of the logarithm. A clerk has about two minutes per case and a queue; a
+/// crew comes within hours.
 const CLERK: (f64, f64) = (12.0, 0.8);
-const SENT: (f64, f64) = (25.0, 0.8);
+const DISPATCH: (f64, f64) = (25.0, 0.8);
 const CREW: (f64, f64) = (120.0, 0.8);
 const CLOSED: (f64, f64) = (30.0, 0.8);
 
-/// What the platform, or somebody it sent, does.
+/// An action of the platform or of a crew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Act {
-    /// It says so.
-    Say(CaseState),
-    /// The crew takes the thing away.
+pub(super) enum PlatformAction {
+    /// Sends a reply.
+    Reply(CaseState),
+    /// A crew removes the object.
     Remove,
 }
 
-/// Everything that becomes of a case: what is done, and how long after it was filed.
-pub(super) fn handle(is_right: bool, chance: &mut Rng) -> Vec<(Ms, Act)> {
-    if chance.happens(NEVER) {
+/// The actions on a case, each with its delay after filing in milliseconds. `is_true`: the case shows a real problem.
+pub(super) fn actions_for(is_true: bool, rng: &mut Rng) -> Vec<(Ms, PlatformAction)> {
+    if rng.happens(NO_REPLY) {
         return Vec::new();
     }
     let mut at = 0;
-    let mut after = |(median, sigma): (f64, f64), chance: &mut Rng| {
-        at += (chance.log_normal(median, sigma) * MINUTE) as Ms + 1000;
+    let mut after = |(median, sigma): (f64, f64), rng: &mut Rng| {
+        at += (rng.log_normal(median, sigma) * MINUTE) as Ms + 1000;
         at
     };
-    let clerk = after(CLERK, chance);
-    if !is_right && chance.happens(REFUSED) {
-        return vec![(clerk, Act::Say(CaseState::Rejected))];
+    let clerk = after(CLERK, rng);
+    if !is_true && rng.happens(REJECTED) {
+        return vec![(clerk, PlatformAction::Reply(CaseState::Rejected))];
     }
-    let mut acts = vec![(clerk, Act::Say(CaseState::Accepted))];
-    acts.push((after(SENT, chance), Act::Say(CaseState::Dispatched)));
-    let crew = after(CREW, chance);
-    if is_right && !chance.happens(NOT_DONE) {
-        acts.push((crew, Act::Remove));
+    let mut actions = vec![(clerk, PlatformAction::Reply(CaseState::Accepted))];
+    actions.push((after(DISPATCH, rng), PlatformAction::Reply(CaseState::Dispatched)));
+    let crew = after(CREW, rng);
+    if is_true && !rng.happens(NOT_DONE) {
+        actions.push((crew, PlatformAction::Remove));
     }
-    // The crew reports when it has swept up.
-    acts.push((crew + 60_000, Act::Say(CaseState::Disposed)));
-    acts.push((after(CLOSED, chance) + 60_000, Act::Say(CaseState::Closed)));
-    acts
+    // The crew reports after clearing up.
+    actions.push((crew + 60_000, PlatformAction::Reply(CaseState::Disposed)));
+    actions.push((after(CLOSED, rng) + 60_000, PlatformAction::Reply(CaseState::Closed)));
+    actions
 }

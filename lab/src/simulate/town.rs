@@ -1,73 +1,74 @@
-//! The town that stands still: cells, corners of streets, the ground at them where things happen, and the cameras.
+//! The static town: cells, street corners with the places where objects appear, and cameras.
 //!
-//! A corner is a piece of street 24 m long, seen from outside by one to three cameras. Its own plane has x along the street
-//! and y across to the left, in metres from its middle; the roadway lies at |y| < 3.5, the pavements on both sides of it.
+//! A corner is a piece of street 24 m long, seen by one to three cameras on poles at its ends. In its local plane x runs along
+//! the street and y to the left across it, in metres from its centre; the roadway is |y| < 3.5, with a pavement on each side.
 
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use super::chance::{Chance, stream};
+use super::random::{Distributions, stream};
 use gridwatch_engine::{BBox, LonLat, Point, geometry::LocalPlane};
 
-/// The middle of the town: nowhere in particular, as in configs/grid/example.geojson.
-const HERE: LonLat = LonLat { lon: 120.0, lat: 30.0 };
-/// Corners are this far apart along a street and from street to street: two views of 20 m each never reach one another.
+/// The town's origin, as in configs/grid/example.geojson.
+const ORIGIN: LonLat = LonLat { lon: 120.0, lat: 30.0 };
+/// Distance between corners, along a street and between streets: two views of 20 m never overlap.
 const CORNER_EVERY_M: f64 = 140.0;
-/// Corners in a street.
+/// Corners per street.
 const IN_A_ROW: usize = 10;
-/// Cells are about this large (0.04 km²; Beijing Chaoyang's average 0.058), their corners shifted by up to `CELL_SHIFT_M`,
-/// for cities' cells follow streets and are no lattice.
+/// Approximate cell size (0.04 km²; Beijing Chaoyang's average is 0.058). The corners of the cells are shifted by up to
+/// `CELL_SHIFT_M`, since real cells follow streets and are no lattice.
 const CELL_M: f64 = 200.0;
 const CELL_SHIFT_M: f64 = 30.0;
-/// Cameras at successive corners: three views of one ground, two, and single ones.
+/// Cameras at successive corners: three views of the same ground, two, and single ones.
 const AT_A_CORNER: [usize; 5] = [3, 2, 1, 1, 1];
-/// Every fifth corner's camera has no calibration, and of every other group of three the last one has none either: few cities
+/// The camera at every fifth corner has no calibration, and neither has the last one of every other group of three: few cities
 /// have surveyed all their cameras.
 const UNCALIBRATED_EVERY: usize = 5;
-/// Poles stand there, x and y: the ends of the street piece, on its pavements.
+/// The poles' x and y: the ends of the street piece, on its pavements.
 const POLES: [(f64, f64); 3] = [(-15.0, 8.0), (15.0, 8.0), (14.0, -8.5)];
-/// How high a street camera hangs.
+/// Range of the cameras' heights.
 const HEIGHT_M: (f64, f64) = (5.5, 7.0);
-/// What a person clicks wrong when pairing points: 0.1° of the view (the aim error of docs/judging.md § 5).
-const CLICK: f64 = 1.0 / 600.0;
-/// What the map is wrong by, in metres.
-const MAP_M: f64 = 0.3;
-/// Nearer than this two things would stand in one another; and so far they lie from each other's zones at least.
+/// Error of a person who clicks a calibration point: 0.1° of the view (the aim error of docs/judging.md § 5).
+const CLICK_ERROR: f64 = 1.0 / 600.0;
+/// Error of the map in metres.
+const MAP_ERROR_M: f64 = 0.3;
+/// Minimum distance of two places, and minimum margin between a place and another's zone.
 const APART_M: f64 = 2.2;
 const MARGIN_M: f64 = 0.9;
-/// Share of the cameras that switch to infrared by night; the others' streets are lit well enough for colour.
+/// Fraction of cameras that switch to infrared at night; the other streets are lit well enough for colour.
 const INFRARED_SHARE: f64 = 0.4;
 
-/// What a piece of ground is used for.
+/// The use of a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ground {
-    /// Where people leave rubbish.
+    /// Where people dump rubbish.
     Dump,
-    /// Where a house's bags are put out for the lorry.
+    /// Where a house puts out its bags for collection.
     Kerb,
-    /// Where vendors like to stand.
+    /// Where unlicensed vendors stand.
     Pitch,
     /// A permitted pitch (规范设摊), with hours.
     Market,
-    /// Containers, inside a drawn zone.
+    /// Waste containers, inside a container zone.
     Containers,
-    /// A bus stop; vendors' rules are excluded here, for people wait under umbrellas.
+    /// A bus stop; an exclude zone for the vendor rules, since people wait there under umbrellas.
     BusStop,
-    /// In front of a café, which stacks its tables there.
+    /// In front of a café that stacks its tables there.
     Terrace,
-    /// Before a shop's line: what the shop puts here has spilled over.
+    /// Beyond a shop's line: goods of the shop here have spilled over.
     Frontage,
     /// A shop's own ground, behind its line.
     Shop,
-    /// A wall with a sign that has its permit.
+    /// A wall with an approved sign.
     Sign,
-    /// A wall where a sign would be new.
+    /// A wall where any sign is new.
     Wall,
 }
 
 impl Ground {
-    /// How far across the street it lies, from and to; how large what is put there seems, and how high it begins, in metres.
-    fn lies(self) -> ((f64, f64), (f64, f64), f64) {
+    /// Range of |y|; width and height of an object placed here as seen from the front; and its height above the ground;
+    /// in metres.
+    fn extent(self) -> ((f64, f64), (f64, f64), f64) {
         match self {
             Self::Shop => ((SHOP_M, SHOP_M), (2.0, 1.6), 0.0),
             Self::Frontage => ((FRONTAGE_M, FRONTAGE_M), (2.0, 1.6), 0.0),
@@ -77,11 +78,11 @@ impl Ground {
     }
 }
 
-/// How far from the middle of the roadway a shop's own ground and the pavement before its line lie.
+/// Distance of a shop's own ground, and of the pavement beyond its line, from the centre of the roadway.
 const SHOP_M: f64 = 7.6;
 const FRONTAGE_M: f64 = 4.9;
 
-/// A corner's ground, by use: how many, and at every how many-th corner.
+/// The places of a corner by use: the number, at every n-th corner.
 const GROUNDS: [(Ground, usize, usize); 10] = [
     (Ground::Frontage, 1, 3),
     (Ground::Dump, 2, 1),
@@ -95,16 +96,16 @@ const GROUNDS: [(Ground, usize, usize); 10] = [
     (Ground::Wall, 1, 2),
 ];
 
-/// A piece of ground where things happen.
+/// A place where objects appear.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) ground: Ground,
-    /// x and y.
+    /// x and y, in metres.
     pub(super) at: (f64, f64),
 }
 
 impl Place {
-    /// Half of the ground that is drawn around it, where a zone is: along and across. People need more of it than things.
+    /// Half the size of the zone drawn around it, along and across the street. People need more space than things.
     fn zone_m(&self) -> (f64, f64) {
         match self.ground {
             Ground::Market | Ground::BusStop => (1.9, 1.5),
@@ -113,14 +114,14 @@ impl Place {
         }
     }
 
-    /// True where two things can be put down without standing in one another, or in the zone that is drawn around one.
+    /// True if objects at both places neither overlap nor reach into each other's zone.
     fn is_free_of(&self, other: &Self) -> bool {
         let (dx, dy) = ((self.at.0 - other.at.0).abs(), (self.at.1 - other.at.1).abs());
         let (a, b) = (self.zone_m(), other.zone_m());
         dx.hypot(dy) >= APART_M && (dx >= a.0.max(b.0) + MARGIN_M || dy >= a.1.max(b.1) + MARGIN_M)
     }
 
-    /// The shop whose frontage this is.
+    /// The shop behind this frontage.
     fn shop(&self) -> Self {
         Self {
             ground: Ground::Shop,
@@ -128,7 +129,7 @@ impl Place {
         }
     }
 
-    /// The corners of the drawn ground.
+    /// The corners of the zone.
     pub(super) fn outline(&self) -> [(f64, f64); 4] {
         let ((x, y), (a, b)) = (self.at, self.zone_m());
         [(x - a, y - b), (x + a, y - b), (x + a, y + b), (x - a, y + b)]
@@ -147,13 +148,13 @@ pub(super) struct Corner {
 }
 
 impl Corner {
-    /// Where x and y are on the map.
+    /// The map coordinates of x and y.
     pub(super) fn lon_lat(&self, (x, y): (f64, f64)) -> LonLat {
         let (sin, cos) = self.bearing;
         self.plane.lon_lat(x * sin - y * cos, x * cos + y * sin)
     }
 
-    /// The two pavements, x and y of their corners.
+    /// The two pavements as polygons of x and y.
     pub(super) fn pavements() -> [[(f64, f64); 4]; 2] {
         [1.0, -1.0].map(|side| [(-12.0, 3.4), (12.0, 3.4), (12.0, 8.0), (-12.0, 8.0)].map(|(x, y)| (x, side * y)))
     }
@@ -161,33 +162,33 @@ impl Corner {
 
 /// A camera on its pole.
 #[derive(Debug, Clone)]
-pub(super) struct Camera {
+pub(super) struct StreetCamera {
     pub(super) id: String,
     pub(super) corner: usize,
     pub(super) lens: Pinhole,
     pub(super) is_infrared: bool,
-    /// Point pairs, picture and ground, as a surveyor would have found them; empty where nobody did.
+    /// Calibration point pairs (picture, ground); empty if the camera has no calibration.
     pub(super) pairs: Vec<(Point, LonLat)>,
 }
 
-impl Camera {
-    /// True where a vehicle on the roadway may stand between the camera and `at`.
+impl StreetCamera {
+    /// True if a vehicle on the roadway may stand between the camera and `at`.
     pub(super) fn is_across(&self, at: (f64, f64)) -> bool {
         at.1 * self.lens.pole.1 < 0.0
     }
 }
 
-/// Everything that stands still.
+/// The static town.
 #[derive(Debug, Clone)]
 pub(super) struct Town {
     pub(super) corners: Vec<Corner>,
-    pub(super) cameras: Vec<Camera>,
-    /// GeoJSON of its cells.
+    pub(super) cameras: Vec<StreetCamera>,
+    /// Its cells as GeoJSON.
     pub(super) cells: Value,
 }
 
 impl Town {
-    /// A town with so many cameras.
+    /// Builds a town with this number of cameras.
     pub(super) fn build(seed: u64, cameras: usize) -> Self {
         let mut town = Self {
             corners: Vec::new(),
@@ -195,8 +196,8 @@ impl Town {
             cells: Value::Null,
         };
         while town.cameras.len() < cameras {
-            let wanted = AT_A_CORNER[town.corners.len() % AT_A_CORNER.len()];
-            town.corner(seed, wanted.min(cameras - town.cameras.len()));
+            let count = AT_A_CORNER[town.corners.len() % AT_A_CORNER.len()];
+            town.corner(seed, count.min(cameras - town.cameras.len()));
         }
         let rows = town.corners.len().div_ceil(IN_A_ROW);
         town.cells = cells(seed, IN_A_ROW as f64 * CORNER_EVERY_M, rows as f64 * CORNER_EVERY_M);
@@ -205,14 +206,14 @@ impl Town {
 
     fn corner(&mut self, seed: u64, cameras: usize) {
         let index = self.corners.len();
-        let mut chance = stream(seed, "corner", &[index as u64]);
-        let town = LocalPlane::at(HERE);
+        let mut rng = stream(seed, "corner", &[index as u64]);
+        let town = LocalPlane::at(ORIGIN);
         let east = (index % IN_A_ROW) as f64 * CORNER_EVERY_M;
         let north = (index / IN_A_ROW) as f64 * CORNER_EVERY_M;
-        let middle = town.lon_lat(east + chance.between(-15.0, 15.0), north + chance.between(-15.0, 15.0));
+        let middle = town.lon_lat(east + rng.between(-15.0, 15.0), north + rng.between(-15.0, 15.0));
         let mut corner = Corner {
             plane: LocalPlane::at(middle),
-            bearing: chance.between(0.0, std::f64::consts::TAU).sin_cos(),
+            bearing: rng.between(0.0, std::f64::consts::TAU).sin_cos(),
             places: Vec::new(),
             cameras: Vec::new(),
         };
@@ -220,30 +221,26 @@ impl Town {
         for (n, pole) in POLES.into_iter().take(cameras).enumerate() {
             let is_surveyed = !(index % UNCALIBRATED_EVERY == UNCALIBRATED_EVERY - 1
                 || (n == POLES.len() - 1 && index.is_multiple_of(2 * AT_A_CORNER.len())));
-            let lens = Pinhole::towards(
-                pole,
-                chance.between(HEIGHT_M.0, HEIGHT_M.1),
-                chance.between(-0.08, 0.08),
-            );
+            let lens = Pinhole::towards(pole, rng.between(HEIGHT_M.0, HEIGHT_M.1), rng.between(-0.08, 0.08));
             let pairs = if is_surveyed {
-                survey(&corner, &lens, &mut chance)
+                survey(&corner, &lens, &mut rng)
             } else {
                 Vec::new()
             };
             corner.cameras.push(self.cameras.len());
-            self.cameras.push(Camera {
+            self.cameras.push(StreetCamera {
                 id: format!("c{:03}", self.cameras.len() + 1),
                 corner: index,
                 lens,
-                is_infrared: chance.happens(INFRARED_SHARE),
+                is_infrared: rng.happens(INFRARED_SHARE),
                 pairs,
             });
         }
         let views = &self.cameras[first..];
         for (ground, count, every) in GROUNDS {
             for _ in 0..if index.is_multiple_of(every) { count } else { 0 } {
-                let found = free_place(&corner.places, ground, views, &mut chance);
-                // Behind a frontage lies its shop.
+                let found = free_place(&corner.places, ground, views, &mut rng);
+                // A frontage comes with its shop behind it.
                 let shop = found.as_ref().filter(|_| ground == Ground::Frontage).map(Place::shop);
                 corner.places.extend(found.into_iter().chain(shop));
             }
@@ -252,22 +249,23 @@ impl Town {
     }
 }
 
-/// A free spot on the pavements that one of the cameras sees well; `None` where none is found.
-fn free_place(taken: &[Place], ground: Ground, views: &[Camera], chance: &mut Rng) -> Option<Place> {
-    let (across, size, up) = ground.lies();
+/// A free place that one of the cameras sees well; `None` if none is found.
+fn free_place(taken: &[Place], ground: Ground, views: &[StreetCamera], rng: &mut Rng) -> Option<Place> {
+    let (across, size, up) = ground.extent();
     (0..200).find_map(|_| {
-        let side = if chance.bool() { 1.0 } else { -1.0 };
-        let at = (chance.between(-10.0, 10.0), side * chance.between(across.0, across.1));
+        let side = if rng.bool() { 1.0 } else { -1.0 };
+        let at = (rng.between(-10.0, 10.0), side * rng.between(across.0, across.1));
         let place = Place { ground, at };
         let is_free = |p: &Place| taken.iter().all(|t| p.is_free_of(t));
-        let shows = |c: &Camera, p: &Place| c.lens.frames(p.at, size, up).is_some_and(|b| is_well_inside(&b));
-        // A frontage is judged where its shop is seen too.
-        let whole: Vec<Place> = match ground {
+        let is_well_visible =
+            |c: &StreetCamera, p: &Place| c.lens.project_box(p.at, size, up).is_some_and(|b| is_well_inside(&b));
+        // A frontage is only useful if its shop is visible, too.
+        let places: Vec<Place> = match ground {
             Ground::Frontage => vec![place.clone(), place.shop()],
             _ => vec![place.clone()],
         };
-        let is_seen = views.iter().any(|c| whole.iter().all(|p| shows(c, p)));
-        (is_seen && whole.iter().all(is_free)).then_some(place)
+        let is_seen = views.iter().any(|c| places.iter().all(|p| is_well_visible(c, p)));
+        (is_seen && places.iter().all(is_free)).then_some(place)
     })
 }
 
@@ -275,41 +273,41 @@ fn is_well_inside(bbox: &BBox) -> bool {
     bbox.x1 > 0.03 && bbox.x2 < 0.97 && bbox.y1 > 0.03 && bbox.y2 < 0.97
 }
 
-/// Marks of the ground that a person finds in the picture and on the map, each a little off.
-fn survey(corner: &Corner, lens: &Pinhole, chance: &mut Rng) -> Vec<(Point, LonLat)> {
+/// Ground marks that a person finds in the picture and on the map, each with its error.
+fn survey(corner: &Corner, lens: &Pinhole, rng: &mut Rng) -> Vec<(Point, LonLat)> {
     let marks = [-10.0, -5.0, 0.0, 5.0, 10.0]
         .into_iter()
         .flat_map(|x| [-7.5, -3.5, 3.5, 7.5].map(|y| (x, y)));
     let seen = marks.filter_map(|at| {
-        let (point, _) = lens.sees(at, 0.0)?;
+        let (point, _) = lens.project(at, 0.0)?;
         let is_inside = (0.03..0.97).contains(&point.x) && (0.03..0.97).contains(&point.y);
         is_inside.then_some((point, at))
     });
     seen.map(|(point, (x, y))| {
         let clicked = Point {
-            x: point.x + CLICK * chance.between(-1.0, 1.0),
-            y: point.y + CLICK * 16.0 / 9.0 * chance.between(-1.0, 1.0),
+            x: point.x + CLICK_ERROR * rng.between(-1.0, 1.0),
+            y: point.y + CLICK_ERROR * 16.0 / 9.0 * rng.between(-1.0, 1.0),
         };
         let mapped = (
-            x + MAP_M * chance.between(-1.0, 1.0),
-            y + MAP_M * chance.between(-1.0, 1.0),
+            x + MAP_ERROR_M * rng.between(-1.0, 1.0),
+            y + MAP_ERROR_M * rng.between(-1.0, 1.0),
         );
         (clicked, corner.lon_lat(mapped))
     })
     .collect()
 }
 
-/// Quadrilaterals that share their corners, 15 digits each, over the whole town and one cell beyond.
+/// Quadrilateral cells with shared corners and 15-digit codes, covering the town and one cell beyond.
 fn cells(seed: u64, width_m: f64, height_m: f64) -> Value {
-    let (plane, mut chance) = (LocalPlane::at(HERE), stream(seed, "cells", &[]));
+    let (plane, mut rng) = (LocalPlane::at(ORIGIN), stream(seed, "cells", &[]));
     let across = (width_m / CELL_M).ceil() as usize + 2;
     let up = (height_m / CELL_M).ceil() as usize + 2;
     let corners: Vec<Vec<[f64; 2]>> = (0..=up)
         .map(|row| {
             let mut corner = |column: usize| {
-                let mut shifted = |n: usize| (n as f64 - 1.0) * CELL_M + CELL_SHIFT_M * chance.between(-1.0, 1.0);
+                let mut shifted = |n: usize| (n as f64 - 1.0) * CELL_M + CELL_SHIFT_M * rng.between(-1.0, 1.0);
                 let at = plane.lon_lat(shifted(column), shifted(row));
-                // As a city's file writes them: seven decimals are a centimetre.
+                // Seven decimals (1 cm), as in a city's file.
                 [at.lon, at.lat].map(|degrees| (degrees * 1e7).round() / 1e7)
             };
             (0..=across).map(&mut corner).collect()
@@ -327,16 +325,16 @@ fn cells(seed: u64, width_m: f64, height_m: f64) -> Value {
         });
     json!({
         "type": "FeatureCollection",
-        "name": "unit cells of a simulated town, of no real one",
+        "name": "unit cells of a simulated town",
         "crs": {"type": "name", "properties": {"name": "EPSG:4490"}},
         "features": features.collect::<Vec<_>>(),
     })
 }
 
-/// A camera without a lens error, 60° wide, 16:9, over flat ground.
+/// An ideal pinhole camera over flat ground: 60° wide, 16:9.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pinhole {
-    /// x and y of its foot.
+    /// x and y of its pole.
     pole: (f64, f64),
     height_m: f64,
     /// Sine and cosine of its heading, from x = 0 towards y.
@@ -345,14 +343,14 @@ pub(super) struct Pinhole {
     tilt: (f64, f64),
 }
 
-/// Tangents of half the width and half the height of the view.
+/// Tangents of half the horizontal and vertical field of view.
 const HALF_WIDTH: f64 = 0.577_350_269_189_625_8;
 const HALF_HEIGHT: f64 = HALF_WIDTH * 9.0 / 16.0;
-/// What is nearer to the lens's plane than this is beside or behind the camera.
-const NEAREST_M: f64 = 1.0;
+/// Minimum depth in front of the camera; nearer points are beside or behind it.
+const MIN_DEPTH_M: f64 = 1.0;
 
 impl Pinhole {
-    /// One at `pole` that looks at the corner's middle, `off` radians beside it.
+    /// A camera at `pole` aimed at the corner's centre, `off` radians beside it.
     fn towards(pole: (f64, f64), height_m: f64, off: f64) -> Self {
         let heading = (-pole.1).atan2(-pole.0) + off;
         let tilt = height_m.atan2(pole.0.hypot(pole.1));
@@ -364,16 +362,16 @@ impl Pinhole {
         }
     }
 
-    /// How far in front of the lens's plane a point is: linear in the point.
+    /// Depth of a point in front of the camera; linear in the point.
     fn depth(&self, (x, y): (f64, f64), up: f64) -> f64 {
         let (dx, dy, dz) = (x - self.pole.0, y - self.pole.1, up - self.height_m);
         (dx * self.heading.1 + dy * self.heading.0) * self.tilt.1 - dz * self.tilt.0
     }
 
-    /// Where a point is in the picture, inside of it or not, and how far away; `None` beside and behind the camera.
-    pub(super) fn sees(&self, (x, y): (f64, f64), up: f64) -> Option<(Point, f64)> {
+    /// The point's position in the picture (possibly outside it) and its depth; `None` beside and behind the camera.
+    pub(super) fn project(&self, (x, y): (f64, f64), up: f64) -> Option<(Point, f64)> {
         let depth = self.depth((x, y), up);
-        if depth < NEAREST_M {
+        if depth < MIN_DEPTH_M {
             return None;
         }
         let (dx, dy, dz) = (x - self.pole.0, y - self.pole.1, up - self.height_m);
@@ -387,9 +385,9 @@ impl Pinhole {
         Some((point, depth))
     }
 
-    /// The box of an upright thing at `at`, so many metres wide and high, its lower edge `up` metres above the ground.
-    pub(super) fn frames(&self, at: (f64, f64), (width_m, height_m): (f64, f64), up: f64) -> Option<BBox> {
-        let (foot, depth) = self.sees(at, up)?;
+    /// The box of an upright object at `at`, with its width and height in metres and its lower edge `up` metres above the ground.
+    pub(super) fn project_box(&self, at: (f64, f64), (width_m, height_m): (f64, f64), up: f64) -> Option<BBox> {
+        let (foot, depth) = self.project(at, up)?;
         let (half, high) = (
             width_m / 2.0 / depth / (2.0 * HALF_WIDTH),
             height_m / depth / (2.0 * HALF_HEIGHT),
@@ -402,17 +400,17 @@ impl Pinhole {
         })
     }
 
-    /// A piece of ground as it is drawn into the picture; `None` where too little of it is seen.
+    /// A ground polygon projected into the picture and clipped to it; `None` if too little of it is visible.
     pub(super) fn outline(&self, ground: &[(f64, f64)]) -> Option<Vec<[f64; 2]>> {
         let ahead: Vec<[f64; 2]> = ground.iter().map(|(x, y)| [*x, *y]).collect();
-        let ahead = cut(&ahead, |[x, y]| self.depth((x, y), 0.0) - 1.5 * NEAREST_M);
+        let ahead = clip(&ahead, |[x, y]| self.depth((x, y), 0.0) - 1.5 * MIN_DEPTH_M);
         let mut shown: Vec<[f64; 2]> = ahead
             .iter()
-            .filter_map(|[x, y]| self.sees((*x, *y), 0.0).map(|(p, _)| [p.x, p.y]))
+            .filter_map(|[x, y]| self.project((*x, *y), 0.0).map(|(p, _)| [p.x, p.y]))
             .collect();
         for axis in [0, 1] {
-            shown = cut(&shown, |p| p[axis]);
-            shown = cut(&shown, |p| 1.0 - p[axis]);
+            shown = clip(&shown, |p| p[axis]);
+            shown = clip(&shown, |p| 1.0 - p[axis]);
         }
         let shown: Vec<[f64; 2]> = shown
             .iter()
@@ -423,13 +421,13 @@ impl Pinhole {
             .zip(shown.iter().cycle().skip(1))
             .map(|(a, b)| a[0] * b[1] - a[1] * b[0])
             .sum::<f64>();
-        // Less than a thousandth of the picture is a sliver at its rim.
+        // Less than a thousandth of the picture is a sliver at its edge.
         (twice.abs() > 2e-3).then_some(shown)
     }
 }
 
-/// The part of a convex polygon where `inside`, linear, is not negative (Sutherland and Hodgman 1974).
-fn cut(polygon: &[[f64; 2]], inside: impl Fn([f64; 2]) -> f64) -> Vec<[f64; 2]> {
+/// The part of a convex polygon where `inside`, which is linear, is not negative (Sutherland and Hodgman 1974).
+fn clip(polygon: &[[f64; 2]], inside: impl Fn([f64; 2]) -> f64) -> Vec<[f64; 2]> {
     let mut kept: Vec<[f64; 2]> = Vec::new();
     for (from, to) in polygon.iter().zip(polygon.iter().cycle().skip(1)) {
         let (a, b) = (inside(*from), inside(*to));

@@ -1,4 +1,4 @@
-//! The two programs, run as a user runs them.
+//! Runs the two binaries.
 #![allow(dead_code, unreachable_pub, reason = "each test uses what it needs")]
 
 use std::{
@@ -7,12 +7,12 @@ use std::{
     sync::OnceLock,
 };
 
-/// `gridwatch-lab` with these arguments.
+/// A `gridwatch-lab` command with these arguments.
 pub fn lab(arguments: &[&str]) -> Command {
     command(Path::new(env!("CARGO_BIN_EXE_gridwatch-lab")), arguments)
 }
 
-/// `gridwatch` with these arguments.
+/// A `gridwatch` command with these arguments.
 pub fn gridwatch(arguments: &[&str]) -> Command {
     command(binary(), arguments)
 }
@@ -27,8 +27,8 @@ fn command(program: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Cargo names a package's own programs only, so `gridwatch` is looked for beside `gridwatch-lab`: a test run of the whole
-/// workspace has built it. A run of this package alone may not have, and builds it here.
+/// Cargo only names a package's own binaries, so `gridwatch` is expected next to `gridwatch-lab`. A test run of the whole
+/// workspace has built it; a run of this package alone builds it here if needed.
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! A picture with what was found drawn into it, for the eye.
+//! Draws detections into a picture.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use image::{ImageError, ImageFormat, Rgb, RgbImage};
 use crate::cli::layer::Layer;
 use gridwatch_engine::Detection;
 
-/// One colour for each of the labels met, in turn.
+/// Colours assigned to the labels in alphabetical order, repeating.
 const COLOURS: [Rgb<u8>; 6] = [
     Rgb([255, 214, 0]),
     Rgb([0, 200, 255]),
@@ -20,7 +20,7 @@ const COLOURS: [Rgb<u8>; 6] = [
     Rgb([200, 160, 255]),
 ];
 
-/// Draws boxes with their scores, a colour for each label, and writes `dir/<name>.png`, where `name` is the picture's own.
+/// Draws each detection's box and score, one colour per label, and writes `dir/<name>.png`. Returns its path.
 pub(super) fn write(dir: &Path, name: &str, mut picture: RgbImage, found: &[Detection]) -> Result<PathBuf, ImageError> {
     let mut labels: Vec<&str> = found.iter().map(|d| d.label.as_str()).collect();
     labels.sort_unstable();

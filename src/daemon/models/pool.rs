@@ -1,7 +1,8 @@
-//! What one worker looks with: its panel, who sits where in it, and what it is handed between two looks.
+//! The models of the look workers: which slot of a worker's model set holds which version, and how versions are swapped between
+//! two looks.
 //!
-//! A look takes no lock to know who looks: it compares one number. Only where that has changed does the worker go to its desk,
-//! where new sessions lie ready made, and leave the old ones there. So a swap costs no look.
+//! A look takes no lock for this: it compares one number. Only after a change does a worker take its handoff's lock, pick up the
+//! new sessions, which are loaded already, and put down the old ones. So a swap costs no look.
 
 use std::{
     collections::BTreeMap,
@@ -16,64 +17,64 @@ use std::{
 use jiff::Timestamp;
 use metrics::{gauge, histogram};
 
-use super::super::record::KnownModel;
+use super::super::record::ModelDescriptor;
 use gridwatch_base::metric;
 use gridwatch_engine::{BBox, CameraId, Detection, Label, RuleId};
 use gridwatch_frame::Frame;
 use gridwatch_model::{
     FrameInput, LoadedModel, ModelError, ModelSet,
     registry::Version,
-    second_look::{self, Closer},
-    trial::{Seen, Trial, Verdict},
+    second_look::{self, SecondLook},
+    trial::{LookOutcome, Trial, TrialOutcome},
 };
 
-/// So many looks of a model that decides fail in a row before it is taken back. More than a trial's: pictures that no model can
-/// read are the camera's fault, and going back is final.
-const FAILING: u32 = 10;
+/// Consecutive failed looks after which a live version is rolled back. More than a trial's limit: a picture that no model can
+/// read is the camera's fault, and a rollback is final.
+const MAX_FAILURES: u32 = 10;
 
-/// What the workers say to whoever keeps the models.
-pub(in super::super) enum Report {
-    /// A trial is over.
-    Judged { wish: String, verdict: Verdict },
-    /// The model in this seat fails look after look.
-    Failing { seat: usize, reason: String },
-    /// No more looks will come.
+/// A look worker's message to the model manager.
+pub(in super::super) enum WorkerReport {
+    /// A trial or shadow run has ended.
+    TrialEnded { request: String, outcome: TrialOutcome },
+    /// The model in this slot failed [`MAX_FAILURES`] looks in a row.
+    ModelFailing { slot: usize, reason: String },
+    /// No more looks will come: stop.
     Stop,
 }
 
-/// A model that sits in the same seat of every worker's panel.
+/// A loaded version, in the same slot of every worker's model set.
 pub(super) struct ModelSlot {
-    pub(super) seat: usize,
-    /// Index into `Config::models`: which of them it is a version of.
+    pub(super) index: usize,
+    /// Index into `Config::models` of the model that it is a version of.
     pub(super) model: usize,
     pub(super) version: Version,
-    pub(super) known: KnownModel,
-    /// Looks in a row that failed, over all workers.
-    failing: AtomicU32,
+    pub(super) descriptor: ModelDescriptor,
+    /// Consecutive failed looks, over all workers.
+    failures: AtomicU32,
 }
 
 impl ModelSlot {
-    pub(super) fn new(seat: usize, model: usize, version: Version, known: KnownModel) -> Self {
+    pub(super) fn new(index: usize, model: usize, version: Version, descriptor: ModelDescriptor) -> Self {
         Self {
-            seat,
+            index,
             model,
             version,
-            known,
-            failing: AtomicU32::new(0),
+            descriptor,
+            failures: AtomicU32::new(0),
         }
     }
 
-    fn note(&self, result: &Result<Vec<Detection>, ModelError>, reports: &Sender<Report>) {
+    fn count_failures(&self, result: &Result<Vec<Detection>, ModelError>, reports: &Sender<WorkerReport>) {
         match result {
-            // Read first: a line that every worker writes at each look would go from core to core.
-            Ok(_) if self.failing.load(Ordering::Relaxed) != 0 => self.failing.store(0, Ordering::Relaxed),
-            // The picture's fault is not the model's.
+            // Load first: a store by every worker on every look would bounce the cache line between cores.
+            Ok(_) if self.failures.load(Ordering::Relaxed) != 0 => self.failures.store(0, Ordering::Relaxed),
+            // A bad frame is not the model's fault.
             Ok(_) | Err(ModelError::Frame(_)) => {}
             Err(error) => {
-                if self.failing.fetch_add(1, Ordering::Relaxed) + 1 == FAILING {
-                    // Whoever keeps the models is gone only while the daemon stops.
-                    let _ = reports.send(Report::Failing {
-                        seat: self.seat,
+                if self.failures.fetch_add(1, Ordering::Relaxed) + 1 == MAX_FAILURES {
+                    // The manager is gone only during shutdown.
+                    let _ = reports.send(WorkerReport::ModelFailing {
+                        slot: self.index,
                         reason: error.to_string(),
                     });
                 }
@@ -82,12 +83,12 @@ impl ModelSlot {
     }
 }
 
-/// A model beside the one that is tried or shadowed.
+/// A version that runs beside the live one, on trial or in the shadow.
 pub(super) struct Challenger {
-    pub(super) chair: Arc<ModelSlot>,
-    pub(super) wish: String,
+    pub(super) slot: Arc<ModelSlot>,
+    pub(super) request: String,
     pub(super) trial: Mutex<Trial>,
-    /// What it finds counts; the other one is asked for the comparison, and where this one fails.
+    /// True if its detections count; the live one then runs for the comparison, and where this one fails.
     pub(super) decides: bool,
 }
 
@@ -97,236 +98,240 @@ impl Challenger {
     }
 }
 
-/// One model's turn at a camera.
+/// One model of a camera, and its challenger if there is one.
 pub(super) struct Assignment {
-    pub(super) chair: Arc<ModelSlot>,
-    pub(super) beside: Option<Arc<Challenger>>,
+    pub(super) slot: Arc<ModelSlot>,
+    pub(super) challenger: Option<Arc<Challenger>>,
 }
 
-/// Who looks at a camera.
+/// The models that search one camera's looks.
 pub(super) struct CameraModels {
-    turns: Vec<Assignment>,
-    /// Who looks closer, for each rule that asks for it.
-    closer: BTreeMap<RuleId, Closers>,
-    /// Those whose finds count.
-    seen_by: Arc<[KnownModel]>,
+    assignments: Vec<Assignment>,
+    /// The models for second looks, by rule that asks for them.
+    second_looks: BTreeMap<RuleId, SecondLookModels>,
+    /// The models whose detections count.
+    detected_by: Arc<[ModelDescriptor]>,
 }
 
-/// Who looks closer for a rule, and for what.
-pub(super) struct Closers {
-    pub(super) chairs: Vec<Arc<ModelSlot>>,
+/// The models for the second looks of one rule, and the rule's labels.
+pub(super) struct SecondLookModels {
+    pub(super) slots: Vec<Arc<ModelSlot>>,
     pub(super) labels: Vec<Label>,
 }
 
 impl CameraModels {
-    pub(super) fn new(turns: Vec<Assignment>, closer: BTreeMap<RuleId, Closers>) -> Self {
-        let deciding = |turn: &Assignment| match &turn.beside {
-            Some(beside) if beside.decides => beside.chair.known.clone(),
-            _ => turn.chair.known.clone(),
+    pub(super) fn new(assignments: Vec<Assignment>, second_looks: BTreeMap<RuleId, SecondLookModels>) -> Self {
+        let deciding = |assignment: &Assignment| match &assignment.challenger {
+            Some(challenger) if challenger.decides => challenger.slot.descriptor.clone(),
+            _ => assignment.slot.descriptor.clone(),
         };
         Self {
-            seen_by: turns.iter().map(deciding).collect(),
-            turns,
-            closer,
+            detected_by: assignments.iter().map(deciding).collect(),
+            assignments,
+            second_looks,
         }
     }
 }
 
-/// Who looks at each camera, in the order of the configuration.
+/// The models of each camera, in the order of the configuration.
 pub(super) type Assignments = Vec<CameraModels>;
 
-/// Where workers find what is new.
+/// Passes model changes to the workers.
 pub(super) struct ModelPool {
-    /// Raised with each change, after the desks were laid.
+    /// Incremented with each change, after the handoffs were filled.
     generation: AtomicU64,
-    desks: Vec<Mutex<Handoff>>,
+    handoffs: Vec<Mutex<Handoff>>,
 }
 
-/// One worker's.
+/// The changes that one worker has not taken over yet.
 struct Handoff {
     generation: u64,
-    lineup: Arc<Assignments>,
-    /// In this order: who is to sit where, or that nobody is.
+    assignments: Arc<Assignments>,
+    /// Slots to fill with a session, or to empty (`None`), in this order.
     changes: Vec<(usize, Option<LoadedModel>)>,
-    /// Those who left their seats: they are put away on another thread than the one that looks.
-    left: Vec<LoadedModel>,
+    /// Sessions that the worker put down; the manager's thread frees them.
+    released: Vec<LoadedModel>,
 }
 
 impl ModelPool {
-    /// A crew for each worker, with empty panels: the first change seats them.
-    pub(super) fn new(panels: Vec<ModelSet>, reports: &Sender<Report>) -> (Arc<Self>, Vec<WorkerModels>) {
-        let lineup = Arc::new(Assignments::new());
-        let desk = |_: &ModelSet| {
+    /// The pool and each worker's models, which are empty until the first change.
+    pub(super) fn new(model_sets: Vec<ModelSet>, reports: &Sender<WorkerReport>) -> (Arc<Self>, Vec<WorkerModels>) {
+        let assignments = Arc::new(Assignments::new());
+        let handoff = |_: &ModelSet| {
             Mutex::new(Handoff {
                 generation: 0,
-                lineup: Arc::clone(&lineup),
+                assignments: Arc::clone(&assignments),
                 changes: Vec::new(),
-                left: Vec::new(),
+                released: Vec::new(),
             })
         };
-        let hall = Arc::new(Self {
+        let pool = Arc::new(Self {
             generation: AtomicU64::new(0),
-            desks: panels.iter().map(desk).collect(),
+            handoffs: model_sets.iter().map(handoff).collect(),
         });
-        let crew = |(worker, panel)| WorkerModels {
-            panel,
-            lineup: Arc::clone(&lineup),
+        let worker_models = |(worker, model_set)| WorkerModels {
+            model_set,
+            assignments: Arc::clone(&assignments),
             generation: 0,
-            hall: Arc::clone(&hall),
+            pool: Arc::clone(&pool),
             worker,
             reports: reports.clone(),
         };
-        let crews = panels.into_iter().enumerate().map(crew).collect();
-        (hall, crews)
+        let workers = model_sets.into_iter().enumerate().map(worker_models).collect();
+        (pool, workers)
     }
 
     pub(super) fn workers(&self) -> usize {
-        self.desks.len()
+        self.handoffs.len()
     }
 
-    fn desk(&self, worker: usize) -> MutexGuard<'_, Handoff> {
-        self.desks[worker].lock().unwrap_or_else(PoisonError::into_inner)
+    fn handoff(&self, worker: usize) -> MutexGuard<'_, Handoff> {
+        self.handoffs[worker].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From each worker's next look on `lineup` looks. `fresh` holds a session for each worker; the seats of `gone` are left.
-    pub(super) fn change(&self, lineup: Assignments, fresh: Vec<(usize, Vec<LoadedModel>)>, gone: &[usize]) {
-        let lineup = Arc::new(lineup);
+    /// Puts `assignments` into force from each worker's next look. `fresh` holds a session per worker for each new slot; the
+    /// slots in `gone` are emptied.
+    pub(super) fn change(&self, assignments: Assignments, fresh: Vec<(usize, Vec<LoadedModel>)>, gone: &[usize]) {
+        let assignments = Arc::new(assignments);
         let generation = self.generation.load(Ordering::Relaxed) + 1;
-        let mut fresh: Vec<_> = fresh.into_iter().map(|(seat, all)| (seat, all.into_iter())).collect();
-        for worker in 0..self.desks.len() {
-            let mut desk = self.desk(worker);
-            let handed = fresh.iter_mut().map(|(seat, sessions)| (*seat, sessions.next()));
-            desk.changes.extend(handed);
-            desk.changes.extend(gone.iter().map(|seat| (*seat, None)));
-            desk.lineup = Arc::clone(&lineup);
-            desk.generation = generation;
+        let mut fresh: Vec<_> = fresh.into_iter().map(|(slot, all)| (slot, all.into_iter())).collect();
+        for worker in 0..self.handoffs.len() {
+            let mut handoff = self.handoff(worker);
+            let sessions = fresh.iter_mut().map(|(slot, sessions)| (*slot, sessions.next()));
+            handoff.changes.extend(sessions);
+            handoff.changes.extend(gone.iter().map(|slot| (*slot, None)));
+            handoff.assignments = Arc::clone(&assignments);
+            handoff.generation = generation;
         }
         self.generation.store(generation, Ordering::Release);
     }
 
-    /// Puts away who left.
+    /// Frees the sessions that workers put down.
     pub(super) fn clear(&self) {
-        for worker in 0..self.desks.len() {
-            let left = std::mem::take(&mut self.desk(worker).left);
-            // Not while the desk is held.
-            drop(left);
+        for worker in 0..self.handoffs.len() {
+            let released = std::mem::take(&mut self.handoff(worker).released);
+            // Freed after the lock is released.
+            drop(released);
         }
     }
 }
 
-/// One worker's panel.
+/// One worker's model set and the assignments in force.
 pub(in super::super) struct WorkerModels {
-    panel: ModelSet,
-    lineup: Arc<Assignments>,
+    model_set: ModelSet,
+    assignments: Arc<Assignments>,
     generation: u64,
-    hall: Arc<ModelPool>,
+    pool: Arc<ModelPool>,
     worker: usize,
-    reports: Sender<Report>,
+    reports: Sender<WorkerReport>,
 }
 
 impl WorkerModels {
-    /// False where others are to look from now on.
+    /// False if a change waits to be taken over.
     pub(in super::super) fn is_current(&self) -> bool {
-        self.hall.generation.load(Ordering::Acquire) == self.generation
+        self.pool.generation.load(Ordering::Acquire) == self.generation
     }
 
-    /// Takes up who is to look.
-    pub(in super::super) fn relieve(&mut self) {
-        let mut desk = self.hall.desk(self.worker);
-        for (seat, ready) in std::mem::take(&mut desk.changes) {
-            let left = self.panel.seat(seat, ready);
-            desk.left.extend(left);
+    /// Takes over the changes since the last call.
+    pub(in super::super) fn update(&mut self) {
+        let mut handoff = self.pool.handoff(self.worker);
+        for (slot, session) in std::mem::take(&mut handoff.changes) {
+            let replaced = self.model_set.replace(slot, session);
+            handoff.released.extend(replaced);
         }
-        self.lineup = Arc::clone(&desk.lineup);
-        self.generation = desk.generation;
+        self.assignments = Arc::clone(&handoff.assignments);
+        self.generation = handoff.generation;
     }
 
-    /// What those who look at the camera with this index find, and who they are.
+    /// Runs the camera's models on `frame`; returns the detections, and the models whose detections count.
     ///
     /// # Errors
-    /// That of the first model whose finds count and that failed.
+    /// The error of the first model that counts and failed.
     pub(in super::super) fn detect(
         &mut self,
-        camera: (usize, &CameraId),
+        camera: usize,
+        id: &CameraId,
         at: Timestamp,
         frame: &Frame,
-    ) -> Result<(Vec<Detection>, Arc<[KnownModel]>), ModelError> {
+    ) -> Result<(Vec<Detection>, Arc<[ModelDescriptor]>), ModelError> {
         let (index, id) = camera;
-        let sitting = &self.lineup[index];
-        let mut shown = self.panel.shown(frame);
+        let camera_models = &self.assignments[index];
+        let mut input = self.model_set.input(frame);
         let mut found = Vec::new();
-        let mut seen_by = Arc::clone(&sitting.seen_by);
-        for (i, turn) in sitting.turns.iter().enumerate() {
-            let (own, took) = ask(&mut shown, &turn.chair);
-            histogram!(metric::DETECT, "model" => turn.chair.known.info.id.clone()).record(took);
-            turn.chair.note(&own, &self.reports);
-            let Some(beside) = &turn.beside else {
+        let mut detected_by = Arc::clone(&camera_models.detected_by);
+        for (i, assignment) in camera_models.assignments.iter().enumerate() {
+            let (own, took) = detect_timed(&mut input, &assignment.slot);
+            histogram!(metric::DETECT, "model" => assignment.slot.descriptor.info.id.clone()).record(took);
+            assignment.slot.count_failures(&own, &self.reports);
+            let Some(challenger) = &assignment.challenger else {
                 found.extend(own?);
                 continue;
             };
-            let (other, other_took) = ask(&mut shown, &beside.chair);
-            let verdict = {
-                let (own_error, other_error) = (said(&own), said(&other));
-                let mut trial = beside.trial();
-                let verdict = trial.look(
+            let (other, other_took) = detect_timed(&mut input, &challenger.slot);
+            let outcome = {
+                let (own_error, other_error) = (error_text(&own), error_text(&other));
+                let mut trial = challenger.trial();
+                let outcome = trial.look(
                     id.as_str(),
                     at,
-                    as_seen(&own, &own_error, took),
-                    as_seen(&other, &other_error, other_took),
+                    trial_input(&own, &own_error, took),
+                    trial_input(&other, &other_error, other_took),
                 );
-                gauge!(metric::MODEL_TRIAL_LOOKS, "model" => turn.chair.known.info.id.clone()).set(trial.looks());
-                verdict
+                gauge!(metric::MODEL_TRIAL_LOOKS, "model" => assignment.slot.descriptor.info.id.clone())
+                    .set(trial.looks());
+                outcome
             };
-            if let Some(verdict) = verdict {
-                // Whoever keeps the models is gone only while the daemon stops.
-                let _ = self.reports.send(Report::Judged {
-                    wish: beside.wish.clone(),
-                    verdict,
+            if let Some(outcome) = outcome {
+                // The manager is gone only during shutdown.
+                let _ = self.reports.send(WorkerReport::TrialEnded {
+                    request: challenger.request.clone(),
+                    outcome,
                 });
             }
-            match (beside.decides, other) {
+            match (challenger.decides, other) {
                 (true, Ok(other)) => found.extend(other),
                 (true, Err(_)) => {
                     found.extend(own?);
-                    let mut all = seen_by.to_vec();
-                    all[i] = turn.chair.known.clone();
-                    seen_by = all.into();
+                    let mut all = detected_by.to_vec();
+                    all[i] = assignment.slot.descriptor.clone();
+                    detected_by = all.into();
                 }
                 (false, _) => found.extend(own?),
             }
         }
-        Ok((found, seen_by))
+        Ok((found, detected_by))
     }
 
-    /// Looks closer, for `rule`, at where in the picture of the camera with this index something was seen: marks what was
-    /// `found` there with the highest score for one of the rule's labels. Where that is nearly all of the picture, with what the
-    /// first look scored. Gives the models that looked.
+    /// Takes a second look, for `rule`, at a place in the camera's frame: sets [`Detection::closer`] of the detections in `found`
+    /// at that place to the highest score for one of the rule's labels, or, if the place is nearly the whole picture, to the
+    /// highest score of the first look. Returns the models used.
     ///
     /// # Errors
-    /// That of the first model that failed; then nothing is marked.
+    /// The error of the first model that failed; then no detection is changed.
     pub(in super::super) fn second_look_at(
         &mut self,
         camera: usize,
         frame: &Frame,
-        (rule, place): (&RuleId, &BBox),
+        rule: &RuleId,
+        place: &BBox,
         found: &mut [Detection],
-    ) -> Result<Vec<KnownModel>, ModelError> {
-        let Some(Closers { chairs, labels }) = self.lineup[camera].closer.get(rule) else {
+    ) -> Result<Vec<ModelDescriptor>, ModelError> {
+        let Some(SecondLookModels { slots, labels }) = self.assignments[camera].second_looks.get(rule) else {
             return Ok(Vec::new());
         };
-        let there = |d: &&mut Detection| labels.contains(&d.label) && second_look::is_of(&d.bbox, place);
-        let mut found: Vec<&mut Detection> = found.iter_mut().filter(there).collect();
-        if found.is_empty() || chairs.is_empty() {
+        let is_there = |d: &&mut Detection| labels.contains(&d.label) && second_look::is_part_of(&d.bbox, place);
+        let mut found: Vec<&mut Detection> = found.iter_mut().filter(is_there).collect();
+        if found.is_empty() || slots.is_empty() {
             return Ok(Vec::new());
         }
-        let score = match Closer::on(frame, place) {
+        let score = match SecondLook::around(frame, place) {
             Some(closer) => {
                 let mut best = 0.0_f32;
-                let mut shown = self.panel.shown(closer.part());
-                for chair in chairs {
+                let mut input = self.model_set.input(closer.crop());
+                for slot in slots {
                     let start = Instant::now();
-                    let seen = shown.detect(chair.seat)?;
-                    histogram!(metric::LOOK_CLOSER, "model" => chair.known.info.id.clone()).record(start.elapsed());
+                    let seen = input.detect(slot.index)?;
+                    histogram!(metric::SECOND_LOOK, "model" => slot.descriptor.info.id.clone()).record(start.elapsed());
                     best = best.max(closer.score(&seen, labels));
                 }
                 best
@@ -334,25 +339,25 @@ impl WorkerModels {
             None => found.iter().map(|d| d.score).fold(0.0, f32::max),
         };
         for detection in &mut found {
-            detection.closer = Some(score);
+            detection.second_look = Some(score);
         }
-        Ok(chairs.iter().map(|chair| chair.known.clone()).collect())
+        Ok(slots.iter().map(|slot| slot.descriptor.clone()).collect())
     }
 }
 
-fn ask(shown: &mut FrameInput<'_>, chair: &ModelSlot) -> (Result<Vec<Detection>, ModelError>, Duration) {
+fn detect_timed(input: &mut FrameInput<'_>, slot: &ModelSlot) -> (Result<Vec<Detection>, ModelError>, Duration) {
     let start = Instant::now();
-    let found = shown.detect(chair.seat);
+    let found = input.detect(slot.index);
     (found, start.elapsed())
 }
 
-fn said(result: &Result<Vec<Detection>, ModelError>) -> String {
+fn error_text(result: &Result<Vec<Detection>, ModelError>) -> String {
     result.as_ref().err().map(ToString::to_string).unwrap_or_default()
 }
 
-fn as_seen<'a>(result: &'a Result<Vec<Detection>, ModelError>, error: &'a str, took: Duration) -> Seen<'a> {
+fn trial_input<'a>(result: &'a Result<Vec<Detection>, ModelError>, error: &'a str, took: Duration) -> LookOutcome<'a> {
     match result {
-        Ok(found) => Seen::Found(found, took),
-        Err(_) => Seen::Failed(error),
+        Ok(found) => LookOutcome::Detections(found, took),
+        Err(_) => LookOutcome::Failed(error),
     }
 }

@@ -1,4 +1,4 @@
-//! What operators wish, trials judge and failures force: who runs beside, who goes live, who is taken back.
+//! Carries out operators' requests, trial results and rollbacks: which version runs on trial, goes live, or is rolled back.
 
 use std::{
     collections::BTreeMap,
@@ -7,17 +7,54 @@ use std::{
 
 use metrics::counter;
 
-use super::{Challenger, ModelManager, ModelSlot, NO_BUDGET, Proof, Running, Seated, Unfit};
-use crate::daemon::record::KnownModel;
+use super::{
+    Challenger, LoadedSlot, ModelManager, ModelSlot, NO_LATENCY_BUDGET, RunningTrial, SelfTestPolicy, VersionError,
+};
+use crate::daemon::record::ModelDescriptor;
 use gridwatch_base::metric;
 use gridwatch_model::{
     LoadedModel,
-    registry::{Event, Version, Wanted, Wish, name},
-    trial::{self, Terms, Trial, Verdict},
+    registry::{Event, Version, RequestAction, ModelRequest, version_name},
+    trial::{self, TrialTerms, Trial, TrialOutcome},
 };
 
+/// A version to be run beside the live one.
+struct TrialRequest<'a> {
+    /// The request's id.
+    id: &'a str,
+    version: &'a Version,
+    /// Only this camera; `None`: all cameras without a version of their own.
+    camera: Option<&'a str>,
+    terms: Terms,
+    /// True if its detections count from its first look.
+    decides: bool,
+}
+
+/// A version that goes live.
+struct Promotion {
+    /// Only this camera; `None`: all cameras without a version of their own.
+    camera: Option<String>,
+    slot: Arc<ModelSlot>,
+    /// `None` if the slot is in use already.
+    sessions: Option<Vec<LoadedModel>>,
+    /// The report of its trial, if there was one.
+    report: Option<Box<trial::Report>>,
+}
+
+/// A live version that was replaced by the one before.
+struct Rollback {
+    /// The request's id; `None`: it failed by itself.
+    request: Option<String>,
+    from: Version,
+    to: Version,
+    camera: Option<String>,
+    reason: String,
+    /// The report of its trial, if it was on trial.
+    report: Option<Box<trial::Report>>,
+}
+
 impl ModelManager {
-    /// Does what waits to be done.
+    /// Carries out the pending requests.
     pub(super) fn process_requests(&mut self) {
         for model in 0..self.config.models.len() {
             self.process_request(model);
@@ -25,64 +62,67 @@ impl ModelManager {
     }
 
     fn process_request(&mut self, model: usize) {
-        let mut known = self.known(model);
-        known.wishes.retain(|w| !self.answered.contains(&w.id));
-        known.shadow = known.shadow.filter(|s| !self.answered.contains(&s.id));
-        let wish = known.wishes.first().cloned();
-        if let Some(running) = self.beside.get(&model) {
-            let id = &running.it.wish;
-            let is_wanted = known.wishes.iter().any(|w| w.id == *id)
-                || (known.shadow.as_ref().is_some_and(|s| s.id == *id) && wish.is_none());
-            if is_wanted {
+        let mut history = self.history(model);
+        history.requests.retain(|r| !self.answered.contains(&r.id));
+        history.shadow = history.shadow.filter(|s| !self.answered.contains(&s.id));
+        let request = history.requests.first().cloned();
+        if let Some(running) = self.trials.get(&model) {
+            let id = &running.challenger.request;
+            let is_pending = history.requests.iter().any(|r| r.id == *id)
+                || (history.shadow.as_ref().is_some_and(|s| s.id == *id) && request.is_none());
+            if is_pending {
                 return;
             }
-            if !self.call_off(model, wish.as_ref()) {
+            if !self.end_early(model, request.as_ref()) {
                 return;
             }
         }
-        if let Some(wish) = wish {
-            match &wish.what {
-                Wanted::Use { version, now } => self.use_version(model, &wish, version, *now),
-                Wanted::Rollback => self.roll_back(model, &wish),
+        if let Some(request) = request {
+            match &request.action {
+                RequestAction::Use { version, now } => self.use_version(model, &request, version, *now),
+                RequestAction::Rollback => self.roll_back(model, &request),
             }
-        } else if let Some(shadow) = known.shadow {
-            let terms = Terms {
+        } else if let Some(shadow) = history.shadow {
+            let terms = TrialTerms {
                 looks: shadow.looks,
-                bars: BTreeMap::new(),
+                thresholds: BTreeMap::new(),
                 slower_at_most: f64::INFINITY,
-                budget: NO_BUDGET,
+                budget: NO_LATENCY_BUDGET,
                 is_shadow: true,
             };
-            if let Err(error) = self.begin(
-                model,
-                &shadow.id,
-                &shadow.version,
-                shadow.camera.as_deref(),
+            let trial = TrialRequest {
+                id: &shadow.id,
+                version: &shadow.version,
+                camera: shadow.camera.as_deref(),
                 terms,
-                false,
-            ) {
+                decides: false,
+            };
+            if let Err(error) = self.start_trial(model, trial) {
                 self.refuse(model, &shadow.id, &shadow.version, error.to_string(), None);
             }
         }
     }
 
-    /// Ends what runs beside before its time: another wish took its place, or it was stopped. False where that was all that
-    /// the other wish is about.
-    fn call_off(&mut self, model: usize, wish: Option<&Wish>) -> bool {
-        let Some(running) = self.beside.remove(&model) else {
+    /// Ends the trial or shadow run early: another request took its place, or it was stopped. False if that is all that the new
+    /// request asks for (a rollback of the trial).
+    fn end_early(&mut self, model: usize, request: Option<&ModelRequest>) -> bool {
+        let Some(running) = self.trials.remove(&model) else {
             return true;
         };
         self.publish(Vec::new());
-        let report = Box::new(running.it.trial().report());
-        let (id, version) = (running.it.wish.clone(), running.it.chair.version.clone());
+        let report = Box::new(running.challenger.trial().report());
+        let (id, version) = (
+            running.challenger.request.clone(),
+            running.challenger.slot.version.clone(),
+        );
         if running.is_shadow {
-            let why = if wish.is_some() {
-                "another version was asked for"
+            let why = if request.is_some() {
+                "another version was requested"
             } else {
-                "it was stopped, or another shadow was asked for"
+                "it was stopped, or another shadow run was requested"
             };
             let event = Event::ShadowEnded {
-                wish: id,
+                request: id,
                 version,
                 cut_short: Some(why.into()),
                 report,
@@ -90,18 +130,24 @@ impl ModelManager {
             self.write(model, event);
             return true;
         }
-        let back = wish.filter(|w| w.what == Wanted::Rollback && w.camera == running.camera);
-        self.refuse(model, &id, &version, "another wish took its place".into(), Some(report));
-        let Some(back) = back else {
+        let rollback = request.filter(|r| r.action == RequestAction::Rollback && r.camera == running.camera);
+        self.refuse(
+            model,
+            &id,
+            &version,
+            "superseded by another request".into(),
+            Some(report),
+        );
+        let Some(rollback) = rollback else {
             return true;
         };
-        let to = self.chair(model, running.camera.as_deref()).version.clone();
+        let to = self.slot(model, running.camera.as_deref()).version.clone();
         let event = Event::RolledBack {
-            wish: Some(back.id.clone()),
+            request: Some(rollback.id.clone()),
             from: version,
             to,
             camera: running.camera,
-            reason: "an operator called its trial off".into(),
+            reason: "an operator cancelled its trial".into(),
             report: None,
         };
         self.write(model, event);
@@ -111,20 +157,20 @@ impl ModelManager {
     fn refuse(
         &mut self,
         model: usize,
-        wish: &str,
+        request: &str,
         version: &Version,
         reason: String,
-        report: Option<Box<trial::Report>>,
+        report: Option<Box<trial::TrialReport>>,
     ) {
         tracing::warn!(
             model = self.id(model),
-            version = name(version),
+            version = version_name(version),
             reason,
-            "A version of a model is refused; the one that looks goes on."
+            "Model version refused; the live version stays in use"
         );
         counter!(metric::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "refused").increment(1);
         let event = Event::Refused {
-            wish: wish.to_owned(),
+            request: request.to_owned(),
             version: version.clone(),
             reason,
             report,
@@ -132,96 +178,108 @@ impl ModelManager {
         self.write(model, event);
     }
 
-    fn use_version(&mut self, model: usize, wish: &Wish, version: &Version, now: bool) {
+    fn use_version(&mut self, model: usize, request: &ModelRequest, version: &Version, now: bool) {
         let registry = &self.config.registry;
-        let terms = Terms {
+        let terms = TrialTerms {
             looks: registry.trial_looks,
-            bars: BTreeMap::new(),
+            thresholds: BTreeMap::new(),
             slower_at_most: registry.slower_at_most,
             budget: registry.latency_budget,
             is_shadow: false,
         };
-        match self.begin(model, &wish.id, version, wish.camera.as_deref(), terms, now) {
+        let trial = TrialRequest {
+            id: &request.id,
+            version,
+            camera: request.camera.as_deref(),
+            terms,
+            decides: now,
+        };
+        match self.start_trial(model, trial) {
             Ok(None) => {}
-            // Nobody looks with it anywhere that is meant, so there is nothing to compare it with.
-            Ok(Some((chair, sessions))) => {
-                self.go_live(model, &wish.id, wish.camera.clone(), chair, sessions, None);
+            // No camera in scope uses the model, so there is nothing to compare it with.
+            Ok(Some((slot, sessions))) => {
+                let promotion = Promotion {
+                    camera: request.camera.clone(),
+                    slot,
+                    sessions,
+                    report: None,
+                };
+                self.go_live(model, &request.id, promotion);
             }
-            Err(error) => self.refuse(model, &wish.id, version, error.to_string(), None),
+            Err(error) => self.refuse(model, &request.id, version, error.to_string(), None),
         }
     }
 
-    /// Puts a version beside the one that looks; gives it back where no camera's look would show it.
-    fn begin(
-        &mut self,
-        model: usize,
-        wish: &str,
-        version: &Version,
-        camera: Option<&str>,
-        terms: Terms,
-        decides: bool,
-    ) -> Result<Option<Seated>, Unfit> {
+    /// Starts a trial or shadow run beside the live version; returns the loaded version if no camera's looks could run it.
+    fn start_trial(&mut self, model: usize, request: TrialRequest<'_>) -> Result<Option<LoadedSlot>, VersionError> {
+        let TrialRequest {
+            id,
+            version,
+            camera,
+            terms,
+            decides,
+        } = request;
         if let Some(camera) = camera {
             let found = self.config.cameras.iter().find(|c| c.id.as_str() == camera);
             let looks = found.is_some_and(|c| c.models.contains(&model));
             if !looks {
-                return Err(Unfit::Said(format!("no camera {camera:?} looks with this model")));
+                return Err(VersionError::Rejected(format!("no camera {camera:?} uses this model")));
             }
         }
-        let old = Arc::clone(self.chair(model, camera));
-        // A camera may be given what looks everywhere, to keep it when that changes.
-        let is_same_place = camera.is_none_or(|c| self.own.contains_key(&(model, c.to_owned())));
+        let old = Arc::clone(self.slot(model, camera));
+        // A camera may be pinned to the version that is live everywhere, to keep it when that changes.
+        let is_same_place = camera.is_none_or(|c| self.camera_slots.contains_key(&(model, c.to_owned())));
         if old.version == *version && (is_same_place || terms.is_shadow) {
-            return Err(Unfit::Said("it looks already".into()));
+            return Err(VersionError::Rejected("it is live already".into()));
         }
-        let labels = |found: &KnownModel| found.labels.clone();
-        let seated = self.seat(model, version, Proof::Asked)?;
-        let new = &seated.0;
+        let labels = |found: &ModelDescriptor| found.labels.clone();
+        let loaded = self.load_slot(model, version, SelfTestPolicy::Full)?;
+        let new = &loaded.0;
         if !terms.is_shadow {
-            let finds = |other: usize| labels(&self.rest[other].known);
-            let lacking = self.config.lacking(
+            let finds = |other: usize| labels(&self.default_slots[other].descriptor);
+            let missing = self.config.lost_coverage(
                 model,
                 self.cameras(model, camera),
-                (&old.known.labels, &new.known.labels),
+                (&old.descriptor.labels, &new.descriptor.labels),
                 &finds,
             );
-            if !lacking.is_empty() {
-                if seated.1.is_some() {
-                    self.taken.remove(&new.seat);
+            if !missing.is_empty() {
+                if loaded.1.is_some() {
+                    self.used_slots.remove(&new.index);
                 }
-                return Err(Unfit::Said(lacking.join("; ")));
+                return Err(VersionError::Rejected(missing.join("; ")));
             }
         }
         if self.cameras(model, camera).is_empty() || old.version == *version {
-            return Ok(Some(seated));
+            return Ok(Some(loaded));
         }
-        let bars = trial::bars(&old.known.labels, &new.known.labels, &self.config.plan.rules);
+        let thresholds = trial::score_thresholds(&old.descriptor.labels, &new.descriptor.labels, &self.config.plan.rules);
         let looks = terms.looks;
-        let (chair, sessions) = seated;
-        let fresh = sessions.map(|s| (chair.seat, s));
+        let (slot, sessions) = loaded;
+        let new_sessions = sessions.map(|s| (slot.index, s));
         let is_shadow = terms.is_shadow;
-        let running = Running {
-            it: Arc::new(Challenger {
-                chair,
-                wish: wish.to_owned(),
-                trial: Mutex::new(Trial::new(Terms { bars, ..terms })),
+        let running = RunningTrial {
+            challenger: Arc::new(Challenger {
+                slot,
+                request: id.to_owned(),
+                trial: Mutex::new(Trial::new(TrialTerms { thresholds, ..terms })),
                 decides,
             }),
             camera: camera.map(Into::into),
             is_shadow,
         };
-        self.beside.insert(model, running);
-        self.publish(fresh.into_iter().collect());
+        self.trials.insert(model, running);
+        self.publish(new_sessions.into_iter().collect());
         tracing::info!(
             model = self.id(model),
-            version = name(version),
+            version = version_name(version),
             looks,
             shadow = is_shadow,
             decides,
-            "A version of a model runs beside the one that looks."
+            "Model version runs beside the live one"
         );
         let event = Event::TrialBegun {
-            wish: wish.to_owned(),
+            request: id.to_owned(),
             version: version.clone(),
             looks,
         };
@@ -229,37 +287,35 @@ impl ModelManager {
         Ok(None)
     }
 
-    fn put(&mut self, model: usize, camera: Option<&str>, chair: Arc<ModelSlot>) {
+    fn make_live(&mut self, model: usize, camera: Option<&str>, slot: Arc<ModelSlot>) {
         match camera {
             Some(camera) => {
-                self.own.insert((model, camera.to_owned()), chair);
+                self.camera_slots.insert((model, camera.to_owned()), slot);
             }
-            None => self.rest[model] = chair,
+            None => self.default_slots[model] = slot,
         }
     }
 
-    fn go_live(
-        &mut self,
-        model: usize,
-        wish: &str,
-        camera: Option<String>,
-        chair: Arc<ModelSlot>,
-        sessions: Option<Vec<LoadedModel>>,
-        report: Option<Box<trial::Report>>,
-    ) {
-        let version = chair.version.clone();
-        let fresh = sessions.map(|s| (chair.seat, s));
-        self.put(model, camera.as_deref(), chair);
-        self.publish(fresh.into_iter().collect());
+    fn go_live(&mut self, model: usize, request: &str, promotion: Promotion) {
+        let Promotion {
+            camera,
+            slot,
+            sessions,
+            report,
+        } = promotion;
+        let version = slot.version.clone();
+        let new_sessions = sessions.map(|s| (slot.index, s));
+        self.make_live(model, camera.as_deref(), slot);
+        self.publish(new_sessions.into_iter().collect());
         tracing::info!(
             model = self.id(model),
-            version = name(&version),
+            version = version_name(&version),
             camera = camera.as_deref().unwrap_or("all"),
-            "A version of a model went live."
+            "Model version went live"
         );
         counter!(metric::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "live").increment(1);
         let event = Event::WentLive {
-            wish: wish.to_owned(),
+            request: request.to_owned(),
             version,
             camera,
             report,
@@ -267,90 +323,104 @@ impl ModelManager {
         self.write(model, event);
     }
 
-    /// A trial is over.
-    pub(super) fn judged(&mut self, wish: &str, verdict: Verdict) {
-        let Some(model) = self.beside.iter().find(|(_, r)| r.it.wish == wish).map(|(m, _)| *m) else {
-            // It was called off meanwhile.
+    /// Handles the end of a trial or shadow run.
+    pub(super) fn trial_ended(&mut self, request: &str, outcome: TrialOutcome) {
+        let Some(model) = self
+            .trials
+            .iter()
+            .find(|(_, r)| r.challenger.request == request)
+            .map(|(m, _)| *m)
+        else {
+            // It was cancelled meanwhile.
             return;
         };
-        let Some(running) = self.beside.remove(&model) else {
+        let Some(running) = self.trials.remove(&model) else {
             return;
         };
-        let report = Box::new(running.it.trial().report());
-        let chair = Arc::clone(&running.it.chair);
-        let version = chair.version.clone();
-        match verdict {
+        let report = Box::new(running.challenger.trial().report());
+        let slot = Arc::clone(&running.challenger.slot);
+        let version = slot.version.clone();
+        match outcome {
             _ if running.is_shadow => {
                 self.publish(Vec::new());
-                let cut_short = match verdict {
-                    Verdict::Pass => None,
-                    Verdict::Fail(reason) => Some(reason.to_string()),
+                let cut_short = match outcome {
+                    TrialOutcome::Pass => None,
+                    TrialOutcome::Fail(reason) => Some(reason.to_string()),
                 };
                 tracing::info!(
                     model = self.id(model),
-                    version = name(&version),
+                    version = version_name(&version),
                     cut_short,
-                    "A version of a model has run beside the one that looks; gridwatch model list shows where they differ."
+                    "Shadow run ended; `gridwatch model list` shows the differences"
                 );
                 let event = Event::ShadowEnded {
-                    wish: wish.to_owned(),
+                    request: request.to_owned(),
                     version,
                     cut_short,
                     report,
                 };
                 self.write(model, event);
             }
-            Verdict::Pass => self.go_live(model, wish, running.camera, chair, None, Some(report)),
-            Verdict::Fail(reason) if running.it.decides => {
-                let to = self.chair(model, running.camera.as_deref()).version.clone();
-                self.publish(Vec::new());
-                self.rolled_back(
-                    model,
-                    Some(wish),
-                    (version, to),
-                    running.camera,
-                    reason.to_string(),
-                    Some(report),
-                );
+            TrialOutcome::Pass => {
+                let promotion = Promotion {
+                    camera: running.camera,
+                    slot,
+                    sessions: None,
+                    report: Some(report),
+                };
+                self.go_live(model, request, promotion);
             }
-            Verdict::Fail(reason) => {
+            TrialOutcome::Fail(reason) if running.challenger.decides => {
+                let to = self.slot(model, running.camera.as_deref()).version.clone();
                 self.publish(Vec::new());
-                self.refuse(model, wish, &version, reason.to_string(), Some(report));
+                let rollback = Rollback {
+                    request: Some(request.to_owned()),
+                    from: version,
+                    to,
+                    camera: running.camera,
+                    reason: reason.to_string(),
+                    report: Some(report),
+                };
+                self.rolled_back(model, rollback);
+            }
+            TrialOutcome::Fail(reason) => {
+                self.publish(Vec::new());
+                self.refuse(model, request, &version, reason.to_string(), Some(report));
             }
         }
     }
 
-    fn rolled_back(
-        &mut self,
-        model: usize,
-        wish: Option<&str>,
-        (from, to): (Version, Version),
-        camera: Option<String>,
-        reason: String,
-        report: Option<Box<trial::Report>>,
-    ) {
+    fn rolled_back(&mut self, model: usize, rollback: Rollback) {
+        let Rollback {
+            request,
+            from,
+            to,
+            camera,
+            reason,
+            report,
+        } = rollback;
         let (id, camera_name) = (self.id(model).to_owned(), camera.as_deref().unwrap_or("all"));
-        if report.is_some() || wish.is_none() {
+        if report.is_some() || request.is_none() {
             tracing::error!(
                 model = id,
-                from = name(&from),
-                to = name(&to),
+                from = version_name(&from),
+                to = version_name(&to),
                 camera = camera_name,
                 reason,
-                "A version of a model was taken back: another one looks in its place. Its makers should see why."
+                "Model version rolled back; report the reason to the model's authors"
             );
         } else {
             tracing::info!(
                 model = id,
-                from = name(&from),
-                to = name(&to),
+                from = version_name(&from),
+                to = version_name(&to),
                 camera = camera_name,
-                "A version of a model was taken back, as was asked."
+                "Model version rolled back on request"
             );
         }
         counter!(metric::MODEL_CHANGES, "model" => id, "change" => "rolled_back").increment(1);
         let event = Event::RolledBack {
-            wish: wish.map(Into::into),
+            request,
             from,
             to,
             camera,
@@ -360,19 +430,20 @@ impl ModelManager {
         self.write(model, event);
     }
 
-    /// An operator wants the version before, now.
-    fn roll_back(&mut self, model: usize, wish: &Wish) {
-        let from = self.chair(model, wish.camera.as_deref()).version.clone();
-        let reason = "an operator asked for it".to_owned();
-        match self.go_back(model, wish.camera.as_deref(), Some(&wish.id), &reason) {
+    /// Carries out an operator's rollback request.
+    fn roll_back(&mut self, model: usize, request: &ModelRequest) {
+        let from = self.slot(model, request.camera.as_deref()).version.clone();
+        let reason = "requested by an operator".to_owned();
+        match self.revert(model, request.camera.as_deref(), Some(&request.id), &reason) {
             Ok(true) => {}
             Ok(false) => {
-                let what = "there is no version before it: it is the configuration's folder that looks".to_owned();
-                self.refuse(model, &wish.id, &from, what, None);
+                let reason_text =
+                    "there is no version before it: the live one is the configuration's folder".to_owned();
+                self.refuse(model, &request.id, &from, reason_text, None);
             }
             Err(error) => self.refuse(
                 model,
-                &wish.id,
+                &request.id,
                 &from,
                 format!("the version before cannot be used: {error}"),
                 None,
@@ -380,50 +451,68 @@ impl ModelManager {
         }
     }
 
-    /// Puts the version before in its place; false where there is none.
-    fn go_back(&mut self, model: usize, camera: Option<&str>, wish: Option<&str>, reason: &str) -> Result<bool, Unfit> {
-        let known = self.known(model);
-        let Some(to) = known.before(camera) else {
+    /// Makes the version before live; false if there is none.
+    fn revert(
+        &mut self,
+        model: usize,
+        camera: Option<&str>,
+        request: Option<&str>,
+        reason: &str,
+    ) -> Result<bool, VersionError> {
+        let history = self.history(model);
+        let Some(to) = history.previous_version(camera) else {
             return Ok(false);
         };
-        let from = self.chair(model, camera).version.clone();
-        let (chair, sessions) = self.seat(model, &to, Proof::Known)?;
-        let fresh = sessions.map(|s| (chair.seat, s));
-        let is_last = camera.is_some_and(|c| known.cameras.get(c).is_some_and(|stack| stack.len() <= 1));
+        let from = self.slot(model, camera).version.clone();
+        let (slot, sessions) = self.load_slot(model, &to, SelfTestPolicy::Skip)?;
+        let new_sessions = sessions.map(|s| (slot.index, s));
+        let is_last = camera.is_some_and(|c| history.cameras.get(c).is_some_and(|stack| stack.len() <= 1));
         match camera {
-            // From now on it looks with what looks everywhere.
+            // From now on the camera uses the version that is live everywhere.
             Some(camera) if is_last => {
-                self.own.remove(&(model, camera.to_owned()));
+                self.camera_slots.remove(&(model, camera.to_owned()));
             }
-            _ => self.put(model, camera, chair),
+            _ => self.make_live(model, camera, slot),
         }
-        self.publish(fresh.into_iter().collect());
-        self.rolled_back(model, wish, (from, to), camera.map(Into::into), reason.to_owned(), None);
+        self.publish(new_sessions.into_iter().collect());
+        let rollback = Rollback {
+            request: request.map(Into::into),
+            from,
+            to,
+            camera: camera.map(Into::into),
+            reason: reason.to_owned(),
+            report: None,
+        };
+        self.rolled_back(model, rollback);
         Ok(true)
     }
 
-    /// A model that decides fails look after look: back to the one before.
-    pub(super) fn failing(&mut self, seat: usize, reason: &str) {
-        let rest = self.rest.iter().filter(|c| c.seat == seat).map(|c| (c.model, None));
-        let own = self
-            .own
+    /// Rolls back a live version that fails look after look.
+    pub(super) fn model_failing(&mut self, slot: usize, reason: &str) {
+        let default_slots = self
+            .default_slots
             .iter()
-            .filter(|(_, c)| c.seat == seat)
+            .filter(|c| c.index == slot)
+            .map(|c| (c.model, None));
+        let camera_slots = self
+            .camera_slots
+            .iter()
+            .filter(|(_, c)| c.index == slot)
             .map(|((model, camera), _)| (*model, Some(camera.clone())));
-        let places: Vec<(usize, Option<String>)> = rest.chain(own).collect();
+        let places: Vec<(usize, Option<String>)> = default_slots.chain(camera_slots).collect();
         for (model, camera) in places {
-            let reason = format!("look after look failed: {reason}");
-            match self.go_back(model, camera.as_deref(), None, &reason) {
+            let reason = format!("too many looks failed in a row: {reason}");
+            match self.revert(model, camera.as_deref(), None, &reason) {
                 Ok(true) => {}
                 Ok(false) => {
                     tracing::error!(
                         model = self.id(model),
                         reason,
-                        "A model fails look after look, and there is no version before it to go back to: nothing is seen with it."
+                        "Model fails on every look and has no earlier version to roll back to; it detects nothing"
                     );
                 }
                 Err(error) => {
-                    tracing::error!(model = self.id(model), reason, %error, "A model fails look after look, and the version before it cannot be used: nothing is seen with it.");
+                    tracing::error!(model = self.id(model), reason, %error, "Model fails on every look and the version before it cannot be used; it detects nothing");
                 }
             }
         }

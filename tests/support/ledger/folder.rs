@@ -1,4 +1,4 @@
-//! The good configuration, ninety minutes of one camera on record, and the program to read both.
+//! The valid configuration, ninety minutes of one camera in a ledger, and the program to run on both.
 
 use std::{
     fs,
@@ -7,25 +7,27 @@ use std::{
 };
 
 use gridwatch_config as config;
-use gridwatch_engine::{BBox, CaseState, Detection, Effect, Input, Light, Observation, Reply, View};
+use gridwatch_engine::{CaseState, Detection, Effect, Input, Reply};
 use serde_json::Value;
 
-use super::{record, settings, start};
-use crate::engine_support::at;
+use super::{look, record, settings, start};
+use crate::engine_support::{at, bbox, garbage};
 
 pub struct Folder {
     pub dir: tempfile::TempDir,
 }
 
 impl Folder {
-    /// The good configuration, whose secret is not there, and ninety minutes in which a stall stands twice for ten minutes: once
-    /// seen well, and once badly, so long after the first was closed that it is a case of its own.
+    /// The valid configuration without its credentials file, and ninety minutes in which a stall is present twice for ten minutes:
+    /// first with a high score, then with a low one, so long after the first case was closed that it becomes a new case.
     pub fn new() -> Self {
         let this = Self {
             dir: tempfile::tempdir().unwrap(),
         };
-        let judged = config::examine(&this.config("edge.toml", &[])).into_judged().unwrap();
-        let other: Vec<&str> = judged.other.iter().map(|f| f.path.as_str()).collect();
+        let judged = config::examine(&this.config("edge.toml", &[]))
+            .into_replay_config()
+            .unwrap();
+        let other: Vec<&str> = judged.other_faults.iter().map(|f| f.path.as_str()).collect();
         assert_eq!(other, ["cameras[0].credentials.file"]);
         let score = |s: u32| match s {
             0..600 => Some(0.8),
@@ -35,25 +37,9 @@ impl Folder {
         let looks = (0..5400).step_by(10).map(|s| {
             let stall = score(s).map(|score| Detection {
                 label: "umbrella".into(),
-                score,
-                appearance: None,
-                number: None,
-                closer: None,
-                bbox: BBox {
-                    x1: 0.3,
-                    y1: 0.5,
-                    x2: 0.4,
-                    y2: 0.7,
-                },
+                ..garbage(score, bbox(0.3, 0.5, 0.4, 0.7))
             });
-            Input::Observed(Observation {
-                camera: "gate".into(),
-                at: at(s.into()),
-                view: View::Clear,
-                light: Light::Day,
-                detections: stall.into_iter().collect(),
-                not_searched: Vec::new(),
-            })
+            Input::Observed(look("gate", s.into(), stall.into_iter().collect()))
         });
         let mut live = start(settings(&this.ledger()), at(-1.0), &judged.plan, vec![]);
         let mut looks: Vec<Input> = looks.collect();
@@ -66,7 +52,7 @@ impl Folder {
                 }
             }
         }
-        // The platform closes the first, so that the second is a case of its own.
+        // The platform closes the first case, so that the second becomes a new one.
         live.apply(Input::Reply(Reply {
             case: filed.unwrap(),
             state: CaseState::Closed,
@@ -99,7 +85,7 @@ impl Folder {
         self.run("replay", config, arguments)
     }
 
-    /// `gridwatch COMMAND` on the ledger.
+    /// Runs `gridwatch COMMAND` on the ledger.
     pub fn run(&self, command: &str, config: &Path, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_gridwatch"))
             .args([command, "--ledger"])
@@ -112,7 +98,7 @@ impl Folder {
     }
 }
 
-/// What a command printed as JSON, a value a line.
+/// The JSON lines printed by a command.
 pub fn lines(output: &Output) -> Vec<Value> {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout.clone())

@@ -1,4 +1,4 @@
-//! Recording into a folder, and reading it again.
+//! Records into a directory and reads it back.
 #![allow(dead_code, unreachable_pub, reason = "each test file takes its own part of it")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,12 +11,14 @@ use std::{
     time::Duration,
 };
 
-use gridwatch_engine::{Effect, Input, OpenCase, Plan};
+use gridwatch_engine::{Detection, Effect, Input, Light, Observation, OpenCase, Plan, View};
 use gridwatch_ledger::{
-    Damage, Entry, Reader, Recorded, Recorder, Run, Settings, What,
+    Damage, Entry, Reader, RecordedEngine, RecordedEvent, Recorder, RunInfo, Settings,
     replay::{Replay, Window},
 };
 use jiff::Timestamp;
+
+use crate::engine_support::at;
 
 pub fn settings(dir: &Path) -> Settings {
     Settings {
@@ -28,7 +30,7 @@ pub fn settings(dir: &Path) -> Settings {
 }
 
 pub fn recorder(settings: Settings, started_at: Timestamp) -> Recorder {
-    let run = Run {
+    let run = RunInfo {
         started_at,
         boot: "boot-1".into(),
         config_sha256: "ab".repeat(32),
@@ -36,13 +38,25 @@ pub fn recorder(settings: Settings, started_at: Timestamp) -> Recorder {
     Recorder::spawn(settings, run).expect("a thread")
 }
 
-/// A recorded engine.
-pub fn start(settings: Settings, started_at: Timestamp, plan: &Arc<Plan>, restored: Vec<OpenCase>) -> Recorded {
-    Recorded::start(Arc::clone(plan), restored, Some(recorder(settings, started_at)))
+/// A clear look by day.
+pub fn look(camera: &str, seconds: f64, detections: Vec<Detection>) -> Observation {
+    Observation {
+        camera: camera.into(),
+        at: at(seconds),
+        view: View::Clear,
+        light: Light::Day,
+        detections,
+        not_searched: Vec::new(),
+    }
 }
 
-/// Applies all inputs; the last file is whole when this returns.
-pub fn record(mut live: Recorded, inputs: impl IntoIterator<Item = Input>) -> Vec<Effect> {
+/// A new recorded engine.
+pub fn start(settings: Settings, started_at: Timestamp, plan: &Arc<Plan>, restored: Vec<OpenCase>) -> RecordedEngine {
+    RecordedEngine::start(Arc::clone(plan), restored, Some(recorder(settings, started_at)))
+}
+
+/// Applies all inputs and waits until the last file is written.
+pub fn record(mut live: RecordedEngine, inputs: impl IntoIterator<Item = Input>) -> Vec<Effect> {
     inputs.into_iter().flat_map(|i| live.apply(i)).collect()
 }
 
@@ -55,28 +69,28 @@ pub fn read(dir: &Path) -> (Vec<Entry>, Vec<Damage>) {
     (entries, reader.damage().to_vec())
 }
 
-/// What happened, the heads of files and what they know left out.
-pub fn happened(dir: &Path) -> Vec<What> {
+/// The recorded inputs, without the heads of files and the cases that follow them.
+pub fn events(dir: &Path) -> Vec<RecordedEvent> {
     read(dir)
         .0
         .into_iter()
-        .map(|e| e.what)
-        .filter(|w| !matches!(w, What::Head(_) | What::Known(_)))
+        .map(|e| e.event)
+        .filter(|w| !matches!(w, RecordedEvent::Head(_) | RecordedEvent::KnownCase(_)))
         .collect()
 }
 
-/// The replay of all that is told within the window.
+/// Replays the ledger; returns the effects within the window.
 pub fn replay(dir: &Path, plan: &Arc<Plan>, window: Window) -> (Vec<Effect>, Replay) {
     let mut reader = Reader::open(dir, window.from).expect("a ledger");
     let mut replay = Replay::new(Arc::clone(plan), window);
     let mut effects = Vec::new();
     while let Some(entry) = reader.next_entry().expect("a readable ledger") {
-        effects.extend(replay.take(entry));
+        effects.extend(replay.apply(entry));
     }
     (effects, replay)
 }
 
-/// The ledger's files, oldest first.
+/// The files of the ledger, oldest first.
 pub fn files(dir: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(dir)
         .expect("a folder")

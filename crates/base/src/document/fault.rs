@@ -1,4 +1,4 @@
-//! What is wrong with a file: where, why, and what to do.
+//! Faults of a file: place, message, remedy.
 
 use std::{
     fmt,
@@ -7,23 +7,23 @@ use std::{
 
 use serde::Serialize;
 
-/// One thing wrong, or one thing worth a warning.
+/// An error or a warning at one place of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
-    /// Which field: `cameras[3].zones[0].polygon`. Empty: the whole file.
+    /// Path of the field, such as `cameras[3].zones[0].polygon`; empty for the whole file.
     pub path: String,
-    /// The file it stands in, as its reader would type it.
+    /// The file, with the path as the user would type it.
     pub file: PathBuf,
-    /// Its line there, counted from 1, where it is known.
+    /// Line number, from 1, if known.
     pub line: Option<usize>,
-    /// What is wrong. Never holds a credential.
+    /// What is wrong. Never contains a credential.
     pub message: String,
-    /// What to do about it; empty where the message says it.
+    /// How to fix it; empty if the message already says so.
     pub remedy: String,
 }
 
 impl Fault {
-    /// One of a file as a whole.
+    /// A fault of the file as a whole.
     pub fn whole(file: &Path, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             path: String::new(),
@@ -49,12 +49,12 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Every fault of a file, in the order of its lines.
+/// All faults of a file, ordered by line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Faults(pub Vec<Fault>);
 
 impl fmt::Display for Faults {
-    /// A line each, with its remedy on the next.
+    /// One line per fault, each followed by an indented line with its remedy.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, fault) in self.0.iter().enumerate() {
             if i > 0 {
@@ -72,7 +72,7 @@ impl fmt::Display for Faults {
 impl std::error::Error for Faults {}
 
 impl Faults {
-    /// Always [`Class::Config`](crate::error::Class::Config): no retry mends it.
+    /// Always [`Class::Config`](crate::error::Class::Config): retrying does not help.
     pub fn class(&self) -> crate::error::Class {
         crate::error::Class::Config
     }

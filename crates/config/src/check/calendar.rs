@@ -1,4 +1,4 @@
-//! Days and hours: holidays, schedules, and what zones and rules say of them.
+//! Calendar and schedules: holidays, opening hours, and the references to them in zones and rules.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +8,7 @@ use std::{
 use jiff::civil::{Date, Weekday, date};
 use serde_json::Value;
 
-use super::{At, Checker, inside, top};
+use super::{Checker, FieldPath, prefixed, section};
 use crate::{Fault, raw};
 use gridwatch_base::document::schema::nearest;
 use gridwatch_engine::{
@@ -16,29 +16,29 @@ use gridwatch_engine::{
     calendar::{DAY, DayKind, Days, Hours, Pause, Schedule, Season, Window},
 };
 
-/// No public holiday is longer: a slip of the year would make a decade of Sundays.
+/// Longest plausible public holiday. A typo in the year would otherwise make a decade of holidays.
 const LONGEST_HOLIDAY_DAYS: i32 = 31;
 
-/// A pause that outlasts a day never ends where the schedule opens daily.
+/// Limits of `pause_after`: with a schedule that opens daily, a longer pause would never end.
 const PAUSE_AFTER: (Duration, Duration) = (Duration::ZERO, Duration::from_hours(24));
 
-/// As in the configuration, Monday first.
+/// Weekday names as in the configuration, Monday first.
 const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
-/// From this month on the next year's holidays are asked for: the notice comes in November, in one year it came in December.
+/// From this month on, next year's holidays are expected: the notice is published in November, in one year in December.
 const NOTICE_MONTH: i8 = 12;
 
-const DATE_REMEDY: &str = "write 2026-10-01, or 2026-10-01..2026-10-07 for all days from the one to the other";
+const DATE_REMEDY: &str = "use YYYY-MM-DD, or a range that includes both days, such as 2026-10-01..2026-10-07";
 
 type Kinds = BTreeMap<Date, DayKind>;
 
 impl Checker<'_> {
-    /// Reads the holidays and compiles the sound schedules.
+    /// Reads the holidays and compiles the valid schedules.
     pub(super) fn calendar(&mut self) {
         let (days, years) = self.days();
-        let has_none = top("calendar").of(&self.document.value).is_none();
-        self.draft.rest.schedule_ids = self.ids(&top("schedules"), "id");
-        for (at, raw) in self.each::<raw::Schedule>(&top("schedules")) {
+        let has_none = section("calendar").get(&self.document.value).is_none();
+        self.draft.rest.schedule_ids = self.unique_ids(&section("schedules"), "id");
+        for (at, raw) in self.elements::<raw::Schedule>(&section("schedules")) {
             let windows_at = at.key("windows");
             let mut windows: Vec<(usize, Window)> = Vec::new();
             for (i, raw) in raw.windows.iter().enumerate() {
@@ -48,14 +48,14 @@ impl Checker<'_> {
                     self.warn(
                         &at,
                         format!("overlaps windows[{before}]"),
-                        "the schedule is open when any window is: check that both are meant",
+                        "a schedule is open while any of its windows is; check that both are intended",
                     );
                 }
-                if has_none && asks_for_holidays(&window) {
+                if has_none && depends_on_holidays(&window) {
                     self.warn(
                         &at.key("days"),
-                        "asks for holidays, and there is no [calendar] that knows them",
-                        "name the year's file under calendar.files; configs/calendar/ has examples",
+                        "depends on public holidays, but there is no [calendar]",
+                        "add the year's file to calendar.files; see configs/calendar/ for examples",
                     );
                 }
                 windows.push((i, window));
@@ -69,11 +69,11 @@ impl Checker<'_> {
         self.draft.rest.days = days;
     }
 
-    /// Where a schedule asks for holidays, the years that they are known of must go on.
+    /// Warns if a schedule depends on holidays and the current year, or from December on the next, has none listed.
     fn years(&mut self, known: &BTreeSet<i16>) {
         let Some(today) = self.today else { return };
         let mut windows = self.draft.rest.schedules.values().flat_map(|s| &s.windows);
-        if !windows.any(asks_for_holidays) {
+        if !windows.any(depends_on_holidays) {
             return;
         }
         let next = (today.month() >= NOTICE_MONTH).then(|| today.year() + 1);
@@ -83,14 +83,14 @@ impl Checker<'_> {
             .filter(|y| !known.contains(y))
         {
             self.warn(
-                &top("calendar").key("files"),
-                format!("know no holiday of {year}: all its Mondays to Fridays count as workdays"),
-                "add the year's file from the State Council's notice; configs/calendar/ has examples",
+                &section("calendar").key("files"),
+                format!("no holidays listed for {year}: every Monday to Friday counts as a workday"),
+                "add the year's file, from the State Council's notice; see configs/calendar/ for examples",
             );
         }
     }
 
-    /// A schedule that nothing names is a slip, or left over. Asked only where all else is sound.
+    /// Warns about unused schedules. Skipped if there are faults, because a dropped zone or rule may have used one.
     pub(super) fn idle_schedules(&mut self) {
         if !self.draft.faults.is_empty() {
             return;
@@ -106,8 +106,8 @@ impl Checker<'_> {
             _ => None,
         });
         let used: BTreeSet<&str> = of_rules.chain(of_zones).map(ScheduleId::as_str).collect();
-        let list = top("schedules");
-        let typed = list.of(&self.document.value).and_then(Value::as_array);
+        let list = section("schedules");
+        let typed = list.get(&self.document.value).and_then(Value::as_array);
         let ids = typed.into_iter().flatten().map(|s| s.get("id").and_then(Value::as_str));
         let idle: Vec<usize> = ids
             .enumerate()
@@ -117,43 +117,43 @@ impl Checker<'_> {
         for i in idle {
             self.warn(
                 &list.index(i).key("id"),
-                "nothing names this schedule",
-                "name it in a permitted zone (schedule) or in a rule (active, pause), or remove it",
+                "this schedule is not used",
+                "use it in a permitted zone (schedule) or in a rule (active, pause), or remove it",
             );
         }
     }
 
-    /// The days that are not what their weekday says: the files', and those that the configuration adds. And the years that
-    /// somebody listed: the files', or where there is none the configuration itself.
+    /// The holidays and make-up working days of the calendar files and of the configuration, which takes precedence; and the years
+    /// covered by the files, or, without files, by the configuration.
     fn days(&mut self) -> (Kinds, BTreeSet<i16>) {
-        let at = top("calendar");
+        let at = section("calendar");
         let Some(raw) = self.optional::<raw::Calendar>(&at) else {
             return Default::default();
         };
         let mut days = Kinds::new();
         for (i, path) in raw.files.iter().enumerate() {
             let at = at.key("files").index(i);
-            let what = "a file of holidays, such as calendar/cn-2026.toml";
-            let Some((document, file)) = self.data::<raw::CalendarFile>(&at, path, what) else {
+            let what = "a calendar file, such as calendar/cn-2026.toml";
+            let Some((document, file)) = self.data_file::<raw::CalendarFile>(&at, path, what) else {
                 continue;
             };
-            for told in listed(&At::default(), &file.holidays, &file.working_days, &mut days) {
-                let fault = inside(&at, document.fault(&told.at, told.message, told.remedy));
-                self.told(told.is_fault, fault);
+            for found in add_dates(&FieldPath::default(), &file.holidays, &file.working_days, &mut days) {
+                let fault = prefixed(&at, document.fault(&found.at, found.message, found.remedy));
+                self.add(found.is_fault, fault);
             }
         }
         let mut own = Kinds::new();
-        for told in listed(&at, &raw.holidays, &raw.working_days, &mut own) {
-            let fault = self.document.fault(&told.at, told.message, told.remedy);
-            self.told(told.is_fault, fault);
+        for found in add_dates(&at, &raw.holidays, &raw.working_days, &mut own) {
+            let fault = self.document.fault(&found.at, found.message, found.remedy);
+            self.add(found.is_fault, fault);
         }
-        let listed = if raw.files.is_empty() { &own } else { &days };
-        let years = listed.keys().map(|day| day.year()).collect();
+        let covering = if raw.files.is_empty() { &own } else { &days };
+        let years = covering.keys().map(|day| day.year()).collect();
         days.extend(own);
         (days, years)
     }
 
-    fn told(&mut self, is_fault: bool, fault: Fault) {
+    fn add(&mut self, is_fault: bool, fault: Fault) {
         let to = if is_fault {
             &mut self.draft.faults
         } else {
@@ -162,36 +162,33 @@ impl Checker<'_> {
         to.push(fault);
     }
 
-    fn window(&mut self, at: &At, raw: &raw::Window) -> Option<Window> {
+    fn window(&mut self, at: &FieldPath, raw: &raw::Window) -> Option<Window> {
         let (from_at, to_at, season_at) = (at.key("from"), at.key("to"), at.key("season"));
         let season = raw.season.as_deref().map(season);
         if let Some(None) = season {
             self.fault(
                 &season_at,
-                "names a day that no year has",
-                "write month and day, both included: 04-01..10-31",
+                "contains a day that does not exist",
+                "use MM-DD..MM-DD, both days included, such as 04-01..10-31",
             );
         }
-        let from = minutes(&raw.from).filter(|_| !self.is_taken(&from_at));
-        let to = minutes(&raw.to).filter(|_| !self.is_taken(&to_at));
+        let from = minutes(&raw.from).filter(|_| !self.is_invalid(&from_at));
+        let to = minutes(&raw.to).filter(|_| !self.is_invalid(&to_at));
         if from == Some(DAY) {
             self.fault(
                 &from_at,
-                "no day begins at 24:00",
-                "write 00:00, and the day after in days",
+                "a window cannot start at 24:00",
+                "use 00:00, and the following day in days",
             );
         } else if from.is_some() && from == to {
             self.fault(
                 &to_at,
-                format!(
-                    "ends where it begins, at {}: it could be nothing or a whole day",
-                    raw.from
-                ),
-                "write from = \"00:00\", to = \"24:00\" for whole days",
+                format!("from and to are both {}, which is ambiguous", raw.from),
+                "for whole days, use from = \"00:00\", to = \"24:00\"",
             );
         }
         let (from, to) = (from.filter(|f| *f < DAY)?, to.filter(|to| Some(*to) != from)?);
-        if season == Some(None) || self.is_taken(&season_at) || self.is_taken(&at.key("days")) {
+        if season == Some(None) || self.is_invalid(&season_at) || self.is_invalid(&at.key("days")) {
             return None;
         }
         Some(Window {
@@ -202,9 +199,9 @@ impl Checker<'_> {
         })
     }
 
-    /// The schedule that a zone or a rule names.
-    pub(super) fn schedule(&mut self, at: &At, name: &str) -> Option<ScheduleId> {
-        if self.is_taken(at) {
+    /// Resolves the schedule that a zone or a rule refers to.
+    pub(super) fn schedule(&mut self, at: &FieldPath, name: &str) -> Option<ScheduleId> {
+        if self.is_invalid(at) {
             return None;
         }
         let known = &self.draft.rest.schedule_ids;
@@ -213,31 +210,31 @@ impl Checker<'_> {
         }
         let remedy = match nearest(name, known.iter().map(String::as_str)) {
             Some(near) => format!("did you mean {near:?}?"),
-            None if known.is_empty() => "add it: [[schedules]] with an id and windows".into(),
-            None => "write the id of one of [[schedules]]".into(),
+            None if known.is_empty() => "define it: [[schedules]] with an id and windows".into(),
+            None => "use the id of one of the [[schedules]]".into(),
         };
-        self.fault(at, format!("no schedule has the id {name:?}"), remedy);
+        self.fault(at, format!("unknown schedule {name:?}"), remedy);
         None
     }
 
-    /// When a rule works.
-    pub(super) fn hours(&mut self, at: &At, raw: &raw::Rule) -> Hours {
+    /// The hours in which a rule is active.
+    pub(super) fn hours(&mut self, at: &FieldPath, raw: &raw::Rule) -> Hours {
         let (active_at, pause_at, after_at) = (at.key("active"), at.key("pause"), at.key("pause_after"));
         let active = raw.active.as_ref().and_then(|name| self.schedule(&active_at, name));
         let pause = raw.pause.as_ref().and_then(|name| self.schedule(&pause_at, name));
-        self.between(&after_at, raw.pause_after, PAUSE_AFTER);
-        if raw.pause.is_none() && !self.is_taken(&pause_at) && after_at.of(&self.document.value).is_some() {
+        self.check_range(&after_at, raw.pause_after, PAUSE_AFTER);
+        if raw.pause.is_none() && !self.is_invalid(&pause_at) && after_at.get(&self.document.value).is_some() {
             self.warn(
                 &after_at,
-                "does nothing without pause",
-                "name the schedule in which the rule pauses: pause = \"…\"",
+                "has no effect without pause",
+                "name the schedule during which the rule pauses: pause = \"…\"",
             );
         }
         if active.is_some() && active == pause {
             self.fault(
                 &pause_at,
-                "the same schedule as active: the rule would never work",
-                "remove the one that is not meant",
+                "same schedule as active: the rule would never be active",
+                "remove one of the two",
             );
         }
         let after = raw.pause_after.0;
@@ -248,25 +245,25 @@ impl Checker<'_> {
     }
 }
 
-/// Something to say of a date.
-struct Told {
-    at: At,
+/// A fault or a warning about a date.
+struct DateFault {
+    at: FieldPath,
     is_fault: bool,
     message: String,
     remedy: &'static str,
 }
 
-/// Adds the holidays and working days that a table lists to `days`.
-fn listed(table: &At, holidays: &[String], working_days: &[String], days: &mut Kinds) -> Vec<Told> {
-    let mut told = Vec::new();
+/// Adds the holidays and working days of a table to `days`.
+fn add_dates(table: &FieldPath, holidays: &[String], working_days: &[String], days: &mut Kinds) -> Vec<DateFault> {
+    let mut faults = Vec::new();
     for (field, texts, kind) in [
         ("holidays", holidays, DayKind::Holiday),
         ("working_days", working_days, DayKind::WorkingDay),
     ] {
         for (i, text) in texts.iter().enumerate() {
-            let mut tell = |is_fault, message: String, remedy| {
+            let mut report = |is_fault, message: String, remedy| {
                 let at = table.key(field).index(i);
-                told.push(Told {
+                faults.push(DateFault {
                     at,
                     is_fault,
                     message,
@@ -275,39 +272,35 @@ fn listed(table: &At, holidays: &[String], working_days: &[String], days: &mut K
             };
             let (from, to) = text.split_once("..").unwrap_or((text, text));
             let (Ok(from), Ok(to)) = (from.parse::<Date>(), to.parse::<Date>()) else {
-                tell(
-                    true,
-                    format!("{text:?} names a day that is in no calendar"),
-                    DATE_REMEDY,
-                );
+                report(true, format!("{text:?} is not a valid date"), DATE_REMEDY);
                 continue;
             };
             if to < from {
-                tell(true, format!("{text:?} ends before it begins"), DATE_REMEDY);
+                report(true, format!("{text:?} ends before it starts"), DATE_REMEDY);
                 continue;
             }
             if from.until(to).map_or(i32::MAX, |span| span.get_days()) >= LONGEST_HOLIDAY_DAYS {
                 let message = format!("{text:?} is longer than {LONGEST_HOLIDAY_DAYS} days");
-                tell(true, message, "check its years and months");
+                report(true, message, "check the years and months");
                 continue;
             }
             for day in from.series(jiff::Span::new().days(1)).take_while(|d| *d <= to) {
                 if days.insert(day, kind).is_some_and(|before| before != kind) {
-                    let message = format!("{day} is a holiday and a working day");
-                    tell(true, message, "keep it in one of the lists");
+                    let message = format!("{day} is listed both as a holiday and as a working day");
+                    report(true, message, "remove it from one of the lists");
                 }
                 let is_weekend = matches!(day.weekday(), Weekday::Saturday | Weekday::Sunday);
                 if kind == DayKind::WorkingDay && !is_weekend {
-                    let message = format!("{day} is no Saturday or Sunday, so it is worked anyway");
-                    tell(false, message, "check the date");
+                    let message = format!("{day} is not a Saturday or Sunday, so it is a working day anyway");
+                    report(false, message, "check the date");
                 }
             }
         }
     }
-    told
+    faults
 }
 
-fn asks_for_holidays(window: &Window) -> bool {
+fn depends_on_holidays(window: &Window) -> bool {
     window.days.workday || window.days.restday || window.days.holiday
 }
 
@@ -319,7 +312,7 @@ fn minutes(time: &str) -> Option<u16> {
 fn season(text: &str) -> Option<Season> {
     let day = |text: &str| {
         let (month, day) = text.split_once('-')?;
-        // A leap year has every day that any year has.
+        // A leap year, so that 02-29 is valid.
         let date = Date::new(2024, month.parse().ok()?, day.parse().ok()?).ok()?;
         Some((date.month(), date.day()))
     };
@@ -327,7 +320,7 @@ fn season(text: &str) -> Option<Season> {
     Some(Season::new(day(from)?, day(to)?))
 }
 
-/// The schema has seen to it that every word is known.
+/// Parses day names; the schema has already rejected unknown ones.
 fn days(words: &[String]) -> Days {
     let mut days = Days::default();
     let nth = |name: &str| WEEKDAYS.iter().position(|w| *w == name);
@@ -340,7 +333,7 @@ fn days(words: &[String]) -> Days {
             weekdays => {
                 let (from, to) = weekdays.split_once('-').unwrap_or((weekdays, weekdays));
                 if let (Some(from), Some(to)) = (nth(from), nth(to)) {
-                    let count = (to + 7 - from) % 7 + 1; // sat-mon goes over the weekend.
+                    let count = (to + 7 - from) % 7 + 1; // `sat-mon` wraps around the end of the week.
                     (from..from + count).for_each(|day| days.weekdays[day % 7] = true);
                 }
             }
@@ -349,16 +342,16 @@ fn days(words: &[String]) -> Days {
     days
 }
 
-/// Whether both can be open at one time, on some day of some year.
+/// True if both windows can be open at the same time on some day of some year.
 fn overlap(a: &Window, b: &Window) -> bool {
     let is_same_day = a.from < b.to && b.from < a.to;
     (is_same_day && meet(a, b, 0)) || (b.from + DAY < a.to && meet(a, b, 1)) || (a.from + DAY < b.to && meet(b, a, 1))
 }
 
-/// Whether a day on which `a` begins can be followed, `later` days on, by one on which `b` begins.
+/// True if `b` can start `later` days after a day on which `a` starts.
 fn meet(a: &Window, b: &Window, later: usize) -> bool {
     let kinds = [None, Some(DayKind::Holiday), Some(DayKind::WorkingDay)];
-    // Any year without a leap day, from a Monday on; it ends with the day that it begins with.
+    // Any year without a leap day that starts on a Monday, plus the first day of the next.
     let year: Vec<Date> = date(2029, 1, 1)
         .series(jiff::Span::new().days(1))
         .take(365 + 1)

@@ -1,4 +1,4 @@
-//! What the checks have made of a file so far, and what a daemon or a replay gets of it in the end.
+//! The result of the checks, and the configurations built from it for the daemon and for a replay.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use std::{
 use jiff::{civil::Date, tz::TimeZone};
 
 use super::{
-    super::{Broker, Camera, Config, Evidence, Fault, Faults, Model, Reading, Registry, Telemetry, raw},
+    super::{Broker, Camera, Config, Evidence, Fault, Faults, Model, OcrSettings, Registry, Telemetry, raw},
     Survey,
 };
 use gridwatch_camera::Backend;
@@ -27,16 +27,16 @@ use gridwatch_vision::ViewLimits;
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// A file as far as it is sound, and everything that is wrong with it.
+/// The valid parts of a configuration file, and all its faults.
 #[derive(Debug, Clone, Default)]
 pub struct Draft {
-    /// The file, as it was named.
+    /// The file, with the path as given.
     pub file: PathBuf,
-    /// False where it could not be read or is no TOML, so that nothing else was looked at.
+    /// False if the file could not be read or is not TOML, so that nothing else was checked.
     pub readable: bool,
-    /// In the order of the lines.
+    /// Faults, ordered by line.
     pub faults: Vec<Fault>,
-    /// What works but should be looked at.
+    /// Warnings: things that work but are probably not intended.
     pub warnings: Vec<Fault>,
     /// See [`Config::node`].
     pub node: Option<NodeId>,
@@ -50,21 +50,21 @@ pub struct Draft {
     pub inference: model::Options,
     /// See [`Config::decoders`].
     pub decoders: Option<Backend>,
-    /// See [`Config::broker`]; without credentials where theirs could not be read.
+    /// See [`Config::broker`]; without credentials if they could not be read.
     pub broker: Option<Broker>,
-    /// The sound ones of [`Config::models`].
+    /// The valid entries of [`Config::models`].
     pub models: Vec<Model>,
     /// See [`Config::reading`].
-    pub reading: Option<Reading>,
-    /// The sound ones of [`Config::cameras`]; without credentials where theirs could not be read. [`Camera::models`] is
-    /// empty where a model is faulty.
+    pub reading: Option<OcrSettings>,
+    /// The valid entries of [`Config::cameras`]; without credentials if they could not be read. [`Camera::models`] is empty if a
+    /// model is faulty.
     pub cameras: Vec<Camera>,
-    /// The sound calibrations, by camera.
+    /// The valid calibrations, by view.
     pub surveys: BTreeMap<engine::CameraId, Survey>,
     pub(super) rest: Rest,
 }
 
-/// What only a whole [`Config`] needs.
+/// Parts that are only used to build a [`Config`] or a [`ReplayConfig`].
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rest {
     pub(super) second_looks: BTreeMap<engine::RuleId, usize>,
@@ -75,24 +75,24 @@ pub(super) struct Rest {
     pub(super) evidence: Option<Evidence>,
     pub(super) intake: Option<raw::Intake>,
     pub(super) verification: Option<engine::Verification>,
-    /// The inner one: where it is enabled.
+    /// The outer `None`: faulty or not checked yet; the inner one: disabled.
     pub(super) ledger: Option<Option<gridwatch_ledger::Settings>>,
     pub(super) view: Option<ViewLimits>,
     pub(super) registry: Option<Registry>,
     pub(super) grid: Option<(raw::Grid, Grid)>,
     pub(super) categories: BTreeMap<String, Category>,
     pub(super) days: BTreeMap<Date, DayKind>,
-    /// As they were typed, the faulty ones' too.
+    /// Ids of all schedules, faulty ones included.
     pub(super) schedule_ids: BTreeSet<String>,
     pub(super) schedules: BTreeMap<ScheduleId, Schedule>,
     pub(super) rules: Vec<engine::Rule>,
     pub(super) plans: BTreeMap<engine::CameraId, CameraPlan>,
-    /// The bytes of the approved-sign files, one after the other.
+    /// Concatenated bytes of the approved-sign files.
     pub(super) baselines: Vec<u8>,
 }
 
 impl Rest {
-    /// What the engine works to. Takes what it is made of.
+    /// Builds the engine's plan, moving the parts out of `self`; `None` if one is missing.
     fn plan(&mut self, node: NodeId, zone: TimeZone, grid: Grid) -> Option<Plan> {
         let (intake, evidence) = (self.intake.as_ref()?, self.evidence.as_ref()?);
         let verification = self.verification.take()?;
@@ -118,22 +118,25 @@ impl Rest {
 }
 
 impl Draft {
-    /// The sound rules, in the file's order.
+    /// The valid rules, in file order.
     pub fn rules(&self) -> &[engine::Rule] {
         &self.rest.rules
     }
 
-    /// Where the key of the originals is; `None` where none are kept, or the section is faulty.
+    /// Where the key of the encrypted originals is stored; `None` if originals are not kept or the section is faulty.
     pub fn originals_key(&self) -> Option<&OriginalsKey> {
         self.rest.evidence.as_ref()?.originals.as_ref()
     }
 
-    /// See [`Config::view`]; the defaults where the section is faulty.
+    /// See [`Config::view`]; the defaults if the section is faulty.
     pub fn view(&self) -> ViewLimits {
         self.rest.view.clone().unwrap_or_default()
     }
 
-    /// The configuration, if nothing is wrong with it.
+    /// The complete configuration.
+    ///
+    /// # Errors
+    /// All faults of the file, if there are any.
     pub fn into_config(self) -> Result<Config, Faults> {
         if !self.faults.is_empty() {
             return Err(Faults(self.faults));
@@ -142,7 +145,7 @@ impl Draft {
         self.assemble().ok_or(unexplained)
     }
 
-    /// Where further versions of the models lie; `None` where the file does not soundly say.
+    /// The model registry; `None` if `node.state_dir` or `[registry]` is faulty.
     pub fn registry(&self) -> Option<model::registry::Registry> {
         let keys = self.rest.registry.as_ref()?.keys.clone();
         Some(model::registry::Registry::new(self.state_dir.as_deref()?, keys))
@@ -153,16 +156,20 @@ impl Draft {
             path: String::new(),
             file: self.file.clone(),
             line: None,
-            message: "something is missing, and no check says what".into(),
-            remedy: "report this as a bug, with the file".into(),
+            message: "the configuration is incomplete, but no check reported a fault".into(),
+            remedy: "report this as a bug, and attach the file".into(),
         }])
     }
 
-    /// What decides cases, if nothing is wrong with *that*: a replay needs neither credentials nor models nor a broker.
-    pub fn into_judged(self) -> Result<Judged, Faults> {
+    /// The part of the configuration that decides cases. A replay needs no credentials, models or broker, so faults in those
+    /// sections are not errors here.
+    ///
+    /// # Errors
+    /// The faults of the sections that decide cases.
+    pub fn into_replay_config(self) -> Result<ReplayConfig, Faults> {
         let unexplained = self.unexplained();
-        let (other, faults): (Vec<Fault>, Vec<Fault>) =
-            self.faults.into_iter().partition(|f| bears_on_no_case(&f.path));
+        let (other_faults, faults): (Vec<Fault>, Vec<Fault>) =
+            self.faults.into_iter().partition(|f| is_irrelevant_to_cases(&f.path));
         if !faults.is_empty() {
             return Err(Faults(faults));
         }
@@ -170,10 +177,10 @@ impl Draft {
         let (Some((_, grid)), Some(node), Some(zone)) = (rest.grid.take(), self.node, self.timezone) else {
             return Err(unexplained);
         };
-        Ok(Judged {
+        Ok(ReplayConfig {
             plan: Arc::new(rest.plan(node, zone, grid).ok_or(unexplained)?),
             config_sha256: rest.config_sha256,
-            other,
+            other_faults,
         })
     }
 
@@ -212,20 +219,20 @@ impl Draft {
     }
 }
 
-/// The part of a configuration that decides cases.
+/// The part of a configuration that decides cases, enough for a replay or a simulation.
 #[derive(Debug, Clone)]
-pub struct Judged {
-    /// What the engine works to.
+pub struct ReplayConfig {
+    /// The engine's plan.
     pub plan: Arc<Plan>,
     /// See [`Config::config_sha256`].
     pub config_sha256: String,
-    /// What is wrong with the rest: a daemon would not start with it.
-    pub other: Vec<Fault>,
+    /// Faults of the other sections, with which the daemon would not start.
+    pub other_faults: Vec<Fault>,
 }
 
-/// True where the field decides how the box sees or sends, not what becomes a case. A camera's URL is not among them: a
-/// camera without one is none.
-fn bears_on_no_case(path: &str) -> bool {
+/// True if the field affects how the box receives or sends, but not what becomes a case. A camera's URL is not included, because
+/// a camera without a URL is dropped.
+fn is_irrelevant_to_cases(path: &str) -> bool {
     const SECTIONS: [&str; 9] = [
         "broker",
         "runtime",

@@ -1,41 +1,41 @@
-//! Where the record of what was judged goes, and how much of it is kept.
+//! The `[ledger]` section: where the ledger is written, and how much of it is kept.
 
 use std::time::Duration;
 
-use super::{Checker, top};
+use super::{Checker, section};
 use crate::raw;
 use gridwatch_ledger::Settings;
 
-/// The folder inside the state directory, where the file names none.
+/// Default folder, below the state directory.
 const FOLDER: &str = "ledger";
 
 impl Checker<'_> {
     pub(super) fn ledger(&mut self) {
-        let at = top("ledger");
+        let at = section("ledger");
         let Some(raw) = self.optional::<raw::Ledger>(&at) else {
             return;
         };
         let (keep_at, file_at, dir_at) = (at.key("keep_mb"), at.key("file_mb"), at.key("dir"));
-        if raw.keep_mb / 2 < raw.file_mb && !self.is_taken(&keep_at) && !self.is_taken(&file_at) {
+        if raw.keep_mb / 2 < raw.file_mb && !self.is_invalid(&keep_at) && !self.is_invalid(&file_at) {
             self.fault(
                 &keep_at,
-                format!("{} is less than twice file_mb {}", raw.keep_mb, raw.file_mb),
-                "whole files go when room is needed: keep two or more",
+                format!("{} is less than twice file_mb ({})", raw.keep_mb, raw.file_mb),
+                "whole files are deleted to free space, so leave room for at least two",
             );
         }
         let dir = match &raw.dir {
             None => self.draft.state_dir.as_ref().map(|d| d.join(FOLDER)),
-            Some(_) if self.is_taken(&dir_at) => None,
+            Some(_) if self.is_invalid(&dir_at) => None,
             Some(dir) => {
                 let absolute = self.absolute(dir);
                 if dir.as_os_str().is_empty() {
-                    self.fault(&dir_at, "is empty", "name a directory, or remove the line");
+                    self.fault(&dir_at, "must not be empty", "name a directory, or remove the line");
                     None
                 } else if absolute.exists() && !absolute.is_dir() {
                     self.fault(
                         &dir_at,
-                        format!("{} is no directory", absolute.display()),
-                        "name a directory, or one that can be made",
+                        format!("{} is not a directory", absolute.display()),
+                        "name a directory, or a path where one can be created",
                     );
                     None
                 } else {

@@ -1,8 +1,8 @@
-//! The grid, and where on it each camera looks.
+//! The grid, and the position of each view on it.
 
 use std::fs;
 
-use super::{At, Checker, cameras::View, top};
+use super::{Checker, FieldPath, cameras::ViewDraft, section};
 use crate::{Fault, raw};
 use gridwatch_engine::{
     CameraId, FixedPlace, LonLat, Place,
@@ -10,39 +10,39 @@ use gridwatch_engine::{
     grid::{Grid, GridFault, GridSpec, Slivers},
 };
 
-/// Of one kind of fault in a grid file, whose cells are many and often wrong in one way.
-const MOST_TOLD: usize = 10;
+/// Maximum number of faults reported per kind for a grid file: it has many cells, often all wrong in the same way.
+const MAX_FAULTS_PER_KIND: usize = 10;
 
-/// A pair that lies farther than this from where the others put it is worth a second look: aim and map together are good
-/// for half of it near the camera.
+/// Residual above which a point pair is reported. Near the camera, pointing accuracy and map accuracy together are about half of
+/// this.
 const RESIDUAL_M: f64 = 3.0;
 
 impl Checker<'_> {
-    /// Reads the grid file; its faults name that file.
+    /// Reads the grid file; faults refer to that file.
     pub(super) fn grid(&mut self) {
-        let at = top("grid");
+        let at = section("grid");
         let Some(raw) = self.required::<raw::Grid>(&at) else {
             return;
         };
         let file_at = at.key("file");
         if self
-            .existing(&file_at, &raw.file, "the GeoJSON of the city's cells")
+            .existing_file(&file_at, &raw.file, "the GeoJSON file of the city's cells")
             .is_none()
         {
             return;
         }
-        let file = self.shown(&raw.file);
-        let inside = |message: String| Fault {
+        let file = self.resolve(&raw.file);
+        let grid_fault = |message: String| Fault {
             path: file_at.to_string(),
             file: file.clone(),
             line: None,
             message,
-            remedy: String::new(), // Each grid fault says what to do.
+            remedy: String::new(), // Grid faults include the remedy in their message.
         };
         let text = match fs::read_to_string(&file) {
             Ok(text) => text,
             Err(e) => {
-                self.draft.faults.push(inside(format!("cannot be read: {e}")));
+                self.draft.faults.push(grid_fault(format!("cannot read the file: {e}")));
                 return;
             }
         };
@@ -53,60 +53,61 @@ impl Checker<'_> {
         };
         match Grid::parse(&text, &spec) {
             Ok(grid) => {
-                self.cells(&grid, &inside);
+                self.cells(&grid, &grid_fault);
                 self.draft.rest.grid = Some((raw, grid));
             }
             Err(faults) => {
                 for fault in faults {
                     match fault {
                         GridFault::BadPattern { .. } => self.fault(&at.key("code_pattern"), fault.to_string(), ""),
-                        other => self.draft.faults.push(inside(other.to_string())),
+                        other => self.draft.faults.push(grid_fault(other.to_string())),
                     }
                 }
             }
         }
     }
 
-    /// Tells what keeps the cells from being a grid: what files cases in a wrong cell is a fault, what files none a warning.
-    fn cells(&mut self, grid: &Grid, inside: &dyn Fn(String) -> Fault) {
+    /// Checks that the cells form a grid. Defects that file cases under a wrong cell are faults; defects that only leave cases
+    /// unfiled are warnings.
+    fn cells(&mut self, grid: &Grid, grid_fault: &dyn Fn(String) -> Fault) {
         let found = grid.check();
         let draft = &mut *self.draft;
         let remedied = |message: String, remedy: &str| Fault {
             remedy: remedy.into(),
-            ..inside(message)
+            ..grid_fault(message)
         };
         let rings = found.rings.iter().map(|r| {
-            let remedy = "list its corners in order around the cell: which ground it holds cannot be told";
+            let remedy = "list its corners in order around the cell; as it is, the area of the cell is undefined";
             remedied(r.to_string(), remedy)
         });
-        told(&mut draft.faults, rings, inside);
+        push_limited(&mut draft.faults, rings, grid_fault);
         let overlaps = found.overlaps.iter().map(|o| {
-            let remedy = "give that ground to one of them: till then it would be filed in the lower code";
+            let remedy = "assign the area to one of them; until then, it would be filed under the lower code";
             remedied(o.to_string(), remedy)
         });
-        told(&mut draft.faults, overlaps, inside);
+        push_limited(&mut draft.faults, overlaps, grid_fault);
         let gaps = found.gaps.iter().map(|g| {
             let remedy =
-                "give it to a cell, unless it is left out on purpose: what lies there is not filed (outside_grid)";
-            remedied(format!("{g}, though cells surround it"), remedy)
+                "assign the area to a cell, unless the gap is intended; detections there are not filed (outside_grid)";
+            remedied(format!("{g}, although cells surround it"), remedy)
         });
-        told(&mut draft.warnings, gaps, inside);
+        push_limited(&mut draft.warnings, gaps, grid_fault);
         for (slivers, what) in [(found.overlap_slivers, "overlap"), (found.gap_slivers, "leave gaps")] {
             if let Some((area, LonLat { lon, lat })) = slivers.largest {
                 let Slivers { count, area_m2, .. } = slivers;
                 let message = format!(
-                    "in {count} places borders that should be one {what} a little, {area_m2:.1} m² in all; the largest, \
-                     {area:.1} m², is at [{lon:.6}, {lat:.6}]"
+                    "shared borders {what} slightly in {count} places, {area_m2:.1} m² in total; the largest, {area:.1} m², \
+                     is at [{lon:.6}, {lat:.6}]"
                 );
-                let remedy = "as coordinates round to six decimals it does no harm; export with more, from cells that share corners";
+                let remedy = "harmless if caused by rounding to six decimals; to avoid it, export more decimals from cells that share corners";
                 draft.warnings.push(remedied(message, remedy));
             }
         }
     }
 
-    /// What `text` states, or `default` where nothing is stated.
-    pub(super) fn crs(&mut self, at: &At, text: Option<&str>, default: Crs) -> Option<Crs> {
-        if self.is_taken(at) {
+    /// Parses a coordinate system, or returns `default` if none is given.
+    pub(super) fn crs(&mut self, at: &FieldPath, text: Option<&str>, default: Crs) -> Option<Crs> {
+        if self.is_invalid(at) {
             return None;
         }
         match text.map_or(Ok(default), str::parse) {
@@ -118,7 +119,7 @@ impl Checker<'_> {
         }
     }
 
-    /// What the grid is in. Where it is faulty itself there is no plan to get wrong.
+    /// The grid's coordinate system. If the grid is faulty, the value does not matter, because no plan is built.
     fn grid_crs(&self) -> Crs {
         match &self.draft.rest.grid {
             Some((raw, _)) => raw.crs.parse().unwrap_or(Crs::Cgcs2000),
@@ -126,27 +127,27 @@ impl Checker<'_> {
         }
     }
 
-    /// What the camera's places are in; `None` where that cannot be said.
-    pub(super) fn camera_crs(&mut self, at: &At, raw: &raw::Camera) -> Option<Crs> {
+    /// The coordinate system of the camera's places; `None` if it is faulty.
+    pub(super) fn camera_crs(&mut self, at: &FieldPath, raw: &raw::Camera) -> Option<Crs> {
         let crs_at = at.key("crs");
         let crs = self.crs(&crs_at, raw.crs.as_deref(), self.grid_crs())?;
         if !crs.is_degrees() {
             self.fault(
                 &crs_at,
-                "is a plane in metres, and `place` is a longitude and a latitude",
-                "state it in calibration.crs, for the pairs alone",
+                "is a local plane in metres, but `place` needs longitude and latitude",
+                "set it in calibration.crs, for the point pairs only",
             );
             return None;
         }
         Some(crs)
     }
 
-    /// Where the things that the camera sees in `view` are; `None` where that cannot be said.
-    pub(super) fn place(&mut self, view: &View, id: &CameraId, crs: Crs) -> Option<Place> {
+    /// The location of detections in `view`; `None` if it is faulty.
+    pub(super) fn place(&mut self, view: &ViewDraft, id: &CameraId, crs: Crs) -> Option<Place> {
         let grid_crs = self.grid_crs();
         let fixed = self.fixed(&view.at, &view.place, crs, grid_crs)?;
         let calibration_at = view.at.key("calibration");
-        if self.is_taken(&calibration_at) {
+        if self.is_invalid(&calibration_at) {
             return None;
         }
         let Some(calibration) = &view.calibration else {
@@ -163,8 +164,8 @@ impl Checker<'_> {
         {
             self.warn(
                 &calibration_at.key("points").index(i),
-                format!("lies {residual:.1} m from where the other pairs put it"),
-                "check that its picture and ground points are the same spot; `gridwatch calibrate` draws them",
+                format!("is {residual:.1} m from where the other pairs predict it"),
+                "check that its image and ground points are the same spot; `gridwatch calibrate` draws them",
             );
         }
         self.draft.surveys.insert(id.clone(), survey);
@@ -175,8 +176,8 @@ impl Checker<'_> {
         })
     }
 
-    /// The view's own place.
-    fn fixed(&mut self, at: &At, place: &raw::Place, crs: Crs, grid_crs: Crs) -> Option<FixedPlace> {
+    /// The fixed place of a view.
+    fn fixed(&mut self, at: &FieldPath, place: &raw::Place, crs: Crs, grid_crs: Crs) -> Option<FixedPlace> {
         let place_at = at.key("place");
         let typed = [place.lon, place.lat];
         let fixed = match crs.to_degrees(typed, grid_crs) {
@@ -189,7 +190,7 @@ impl Checker<'_> {
                 return None;
             }
         };
-        if !self.is_taken(&place_at)
+        if !self.is_invalid(&place_at)
             && let Some((_, grid)) = &self.draft.rest.grid
             && grid.cell_of(fixed.at).is_none()
         {
@@ -198,17 +199,17 @@ impl Checker<'_> {
                 at.is_some_and(|at| grid.cell_of(at).is_some())
             };
             let remedy = if lies_in_a_cell(crs, [place.lat, place.lon]) {
-                "lon and lat are exchanged"
+                "lon and lat are swapped"
             } else if crs != Crs::Gcj02 && lies_in_a_cell(Crs::Gcj02, typed) {
-                "if it was read off a Chinese web map, state the camera's crs = \"GCJ-02\"; else write a point of the ground \
+                "if it comes from a Chinese web map, set the camera's crs = \"GCJ-02\"; otherwise use a point on the ground \
                  that the view shows"
             } else {
-                "write a point of the ground that the view shows, in the grid's own coordinate system or in one that the \
-                 camera's crs states"
+                "use a point on the ground that the view shows, in the grid's coordinate system or in the one given by the \
+                 camera's crs"
             };
             self.warn(
                 &place_at,
-                "lies in no cell of the grid: what is placed there is not filed (outside_grid)",
+                "outside every cell of the grid: detections placed here are not filed (outside_grid)",
                 remedy,
             );
         }
@@ -216,11 +217,15 @@ impl Checker<'_> {
     }
 }
 
-/// Adds the first few; the rest is counted.
-fn told(list: &mut Vec<Fault>, all: impl ExactSizeIterator<Item = Fault>, inside: &dyn Fn(String) -> Fault) {
-    let more = all.len().saturating_sub(MOST_TOLD);
-    list.extend(all.take(MOST_TOLD));
+/// Adds the first faults, and one that counts the rest.
+fn push_limited(
+    list: &mut Vec<Fault>,
+    all: impl ExactSizeIterator<Item = Fault>,
+    grid_fault: &dyn Fn(String) -> Fault,
+) {
+    let more = all.len().saturating_sub(MAX_FAULTS_PER_KIND);
+    list.extend(all.take(MAX_FAULTS_PER_KIND));
     if more > 0 {
-        list.push(inside(format!("and {more} more of these")));
+        list.push(grid_fault(format!("and {more} more faults of this kind")));
     }
 }

@@ -1,28 +1,32 @@
-//! How further versions of the models come to look.
+//! The `[registry]` section: model versions installed at run time.
 
 use std::time::Duration;
 
-use super::{Checker, top};
+use super::{Checker, section};
 use crate::{Registry, raw};
 
-/// A look takes a few milliseconds at least; one of a minute is none on the spot.
+/// Limits of `latency_budget`: inference takes at least a few milliseconds, and a minute is far too slow for live cameras.
 const BUDGET: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mins(1));
 
 impl Checker<'_> {
     pub(super) fn registry(&mut self) {
-        let at = top("registry");
+        let at = section("registry");
         let Some(raw) = self.optional::<raw::Registry>(&at) else {
             return;
         };
-        self.between(&at.key("latency_budget"), raw.latency_budget, BUDGET);
+        self.check_range(&at.key("latency_budget"), raw.latency_budget, BUDGET);
         let keys_at = at.key("keys");
         let mut keys = Vec::new();
-        if !self.is_taken(&keys_at) {
+        if !self.is_invalid(&keys_at) {
             for (i, key) in raw.keys.iter().enumerate() {
                 match key.parse() {
                     Ok(key) => keys.push(key),
-                    // Not shown: somebody may have written the private one.
-                    Err(what) => self.fault(&keys_at.index(i), format!("no key: {what}"), "write the public key"),
+                    // The value is not printed: it may be the private key, put here by mistake.
+                    Err(e) => self.fault(
+                        &keys_at.index(i),
+                        format!("invalid key: {e}"),
+                        "use the ed25519 public key in base64",
+                    ),
                 }
             }
         }

@@ -1,9 +1,9 @@
-//! Point pairs: in the grid's system, behind their lens, fitted.
+//! Calibration point pairs: converted to the grid's coordinate system, corrected for the lens, and fitted.
 
 use std::path::Path;
 
-use super::{At, Checker, Draft};
-use crate::{Fault, Faults, raw, schema::WORDS};
+use super::{Checker, Draft, FieldPath};
+use crate::{Fault, Faults, raw, schema::MESSAGES};
 use gridwatch_base::{
     digest::sha256_hex,
     document::{Document, schema},
@@ -13,21 +13,21 @@ use gridwatch_engine::{
     geometry::{Calibration, Crs, Lens},
 };
 
-/// The pairs of one camera, and what follows from them.
+/// The point pairs of one view and the calibration fitted to them.
 #[derive(Debug, Clone)]
 pub struct Survey {
-    /// Picture and ground, in the file's order; the ground in the grid's system, or in EPSG:4490 where there is none.
+    /// Image point and ground point, in file order. Ground points are in the grid's coordinate system, or EPSG:4490 without a grid.
     pub pairs: Vec<(Point, LonLat)>,
-    /// What their ground points were written in.
+    /// The coordinate system in which the ground points were given.
     pub crs: Crs,
-    /// A place less certain than this is not used, metres.
+    /// Positions with a larger uncertainty are not used, in metres.
     pub max_uncertainty_m: f64,
-    /// What was fitted, through the lens that is stated.
+    /// The fitted calibration, including the given lens distortion.
     pub calibration: Calibration,
 }
 
 impl Survey {
-    /// Names the calibration by its points and its lens: changed, they are another calibration, whatever the file is called.
+    /// The version of the calibration: 12 hex digits of the SHA-256 of its points and lens coefficients.
     pub(super) fn version(&self) -> String {
         let points = self.pairs.iter().flat_map(|(p, g)| [p.x, p.y, g.lon, g.lat]);
         let lens = self.calibration.lens().map(|lens| lens.coefficients().into());
@@ -38,18 +38,24 @@ impl Survey {
 }
 
 impl Checker<'_> {
-    /// The calibration at `at`, its ground points given in `stated` and wanted in `wanted`.
-    pub(super) fn survey(&mut self, at: &At, raw: &raw::Calibration, stated: Crs, wanted: Crs) -> Option<Survey> {
+    /// Fits the calibration at `at`, converting its ground points from `stated` to `target`.
+    pub(super) fn survey(
+        &mut self,
+        at: &FieldPath,
+        raw: &raw::Calibration,
+        stated: Crs,
+        target: Crs,
+    ) -> Option<Survey> {
         let points_at = at.key("points");
         let mut pairs = Vec::with_capacity(raw.points.len());
         for (i, pair) in raw.points.iter().enumerate() {
             let [x, y] = pair.picture;
-            match stated.to_degrees(pair.ground, wanted) {
+            match stated.to_degrees(pair.ground, target) {
                 Ok(ground) => pairs.push((Point { x, y }, ground)),
                 Err(e) => self.fault(
                     &points_at.index(i).key("ground"),
                     e.to_string(),
-                    "write it as the crs of the calibration has it",
+                    "use the coordinate system given by the calibration's crs",
                 ),
             }
         }
@@ -60,8 +66,8 @@ impl Checker<'_> {
                 if lens.is_none() {
                     self.fault(
                         &at.key("distortion"),
-                        format!("k1 = {k1} and k2 = {k2} fold the picture: two places would be shown at one point"),
-                        "with k2 = 0 write a k1 above -0.14; a fisheye cannot be calibrated",
+                        format!("k1 = {k1}, k2 = {k2} is not invertible: two points of the scene would share one image point"),
+                        "with k2 = 0, use a k1 above -0.14; fisheye lenses cannot be calibrated",
                     );
                     return None;
                 }
@@ -79,11 +85,11 @@ impl Checker<'_> {
                 calibration,
             }),
             Err(e) => {
-                let message = format!("{e}; the picture points are {}", listed(&pairs));
+                let message = format!("{e}; image points: {}", image_points(&pairs));
                 self.fault(
                     &points_at,
                     message,
-                    "pair corners of paving, kerbs or markings that the map shows too, spread over the ground",
+                    "pair corners of paving, kerbs or markings that are also on the map, spread over the ground",
                 );
                 None
             }
@@ -91,7 +97,7 @@ impl Checker<'_> {
     }
 }
 
-fn listed(pairs: &[(Point, LonLat)]) -> String {
+fn image_points(pairs: &[(Point, LonLat)]) -> String {
     pairs
         .iter()
         .map(|(p, _)| format!("[{}, {}]", p.x, p.y))
@@ -99,15 +105,15 @@ fn listed(pairs: &[(Point, LonLat)]) -> String {
         .join(", ")
 }
 
-/// Reads a file of point pairs; the ground points come out in EPSG:4490.
+/// Reads a file of point pairs and converts the ground points to EPSG:4490.
 pub(crate) fn read(file: &Path) -> Result<Survey, Faults> {
     let mut draft = Draft::default();
     let (document, faults) = Document::read(file).map_err(Faults)?;
     draft.faults = faults;
-    let sound = schema::check::<raw::Points>(&document, &WORDS, &mut draft.faults);
+    let sanitized = schema::check::<raw::Points>(&document, &MESSAGES, &mut draft.faults);
     let mut checker = Checker {
         document: &document,
-        sound: &sound,
+        sanitized: &sanitized,
         env: &|_| None,
         today: None,
         draft: &mut draft,
@@ -122,11 +128,11 @@ pub(crate) fn read(file: &Path) -> Result<Survey, Faults> {
 
 impl Checker<'_> {
     fn points(&mut self) -> Option<Survey> {
-        let whole = At::default();
-        let sound = self.sound;
-        let raw: raw::Points = self.part(&whole, &sound.value)?;
+        let whole = FieldPath::default();
+        let sanitized = self.sanitized;
+        let raw: raw::Points = self.deserialize(&whole, &sanitized.value)?;
         let stated = self.crs(&whole.key("crs"), Some(&raw.crs), Crs::Cgcs2000)?;
-        if self.is_taken(&whole.key("points")) || self.is_taken(&whole.key("distortion")) {
+        if self.is_invalid(&whole.key("points")) || self.is_invalid(&whole.key("distortion")) {
             return None;
         }
         let calibration = raw::Calibration {

@@ -1,4 +1,4 @@
-//! The form of the broker's section: where it is, what it speaks, and how the two know each other.
+//! The `[broker]` section.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -8,54 +8,54 @@ use serde::{Deserialize, Serialize};
 
 use super::{Credentials, Span};
 
-/// The MQTT broker of the grid platform.
+/// Connection to the MQTT broker of the grid platform.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Broker {
-    /// `mqtt://host:1883` or `mqtts://host:8883`. User and password are not part of it.
+    /// Broker URL: `mqtt://host:1883` or `mqtts://host:8883`. Must not contain a user name or password.
     pub url: String,
-    /// Which MQTT the broker speaks. One of 3.1.1 gives no reasons and no word on who listens: docs/contract.md says what that costs.
+    /// MQTT version. Default `5`. A 3.1.1 broker gives no reason codes and does not report missing subscribers; see docs/contract.md for the consequences.
     #[serde(default)]
     pub protocol: Protocol,
-    /// Who the box is to the broker.
+    /// User name and password for the broker.
     #[serde(default)]
     pub credentials: Option<Credentials>,
-    /// Certificate of the authority that signed the broker's, in PEM, for `mqtts`. Unset: refused, so that nothing is trusted by accident.
+    /// PEM file of the CA that signed the broker's certificate. Required for `mqtts`; there is no default, so that no CA is trusted by accident.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
-    /// How the box proves to the broker who it is, for a broker that asks for certificates (mutual TLS).
+    /// Client certificate, for brokers that require mutual TLS.
     #[serde(default)]
     pub client: Option<ClientCertificate>,
-    /// What every topic begins with, before `/v1/`. Names between slashes; no `+`, no `#`.
+    /// Prefix of all topics, before `/v1/`: names separated by slashes, without `+` and `#`. Default `gridwatch`. The platform must subscribe to the same prefix.
     #[serde(default = "topic_prefix")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}(/[A-Za-z0-9_-]{1,64}){0,7}$"))]
     pub topic_prefix: String,
-    /// Tells other boxes, over the broker, of the cases that this one has open, and files none that another has. Boxes that see the
-    /// same street share a broker and a `topic_prefix`.
+    /// Share open cases with other boxes over the broker, so that each problem is filed once. Default true. Boxes that see the same
+    /// street need the same broker and `topic_prefix`.
     #[serde(default = "share_sites")]
     pub share_sites: bool,
-    /// How long the broker keeps replies for a box that is away, where it keeps them so long. With MQTT 3.1.1 its own setting counts alone.
+    /// How long the broker keeps replies for a box that is offline, up to the broker's own limit. Default `168h`. With MQTT 3.1.1, only the broker's setting counts.
     #[serde(default = "session_expiry")]
     pub session_expiry: Span,
-    /// A template that puts case messages into the city's own JSON: names, codes, nesting (docs/contract.md). Unset: the contract's form.
+    /// JSON template that converts case messages to the city's own format (see docs/contract.md). Unset: the format of the contract.
     #[serde(default)]
     pub template: Option<PathBuf>,
-    /// Keep-alive. A dead connection is noticed after one and a half of it.
+    /// MQTT keep-alive interval, 5s to 1h. Default `30s`. A dead connection is detected after 1.5 times this; shorter intervals cost traffic on metered links.
     #[serde(default = "keep_alive")]
     pub keep_alive: Span,
-    /// Publishes not yet acknowledged, at most. More is faster on a long line; the broker must hold them.
+    /// Maximum number of unacknowledged publishes. Default 16. A higher limit helps on links with high latency, but needs memory on the broker.
     #[serde(default = "in_flight")]
     #[schemars(range(min = 1, max = 1000))]
     pub in_flight: u16,
 }
 
-/// The box's certificate, and the key that belongs to it.
+/// The box's client certificate and its private key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientCertificate {
-    /// The certificate, with those that lead to its authority behind it, in PEM.
+    /// PEM file of the certificate, followed by its intermediate certificates.
     pub cert_file: PathBuf,
-    /// Its private key in PEM; readable by the daemon's user alone.
+    /// PEM file of the private key. Other users must not have access to it (mode 0600).
     pub key_file: PathBuf,
 }
 

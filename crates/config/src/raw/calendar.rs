@@ -1,4 +1,4 @@
-//! The form of days and hours: holidays, and schedules that zones and rules name.
+//! Holidays, and the schedules that zones and rules refer to.
 
 use std::path::PathBuf;
 
@@ -7,41 +7,41 @@ use serde::{Deserialize, Serialize};
 
 use super::ID_PATTERN;
 
-/// A time on the wall; `24:00` is the end of a day.
+/// A time of day; `24:00` is the end of the day.
 pub(crate) const TIME_PATTERN: &str = r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$";
 
-/// A weekday, a range of them, or a word for days.
+/// A weekday, a range of weekdays, or a day type.
 pub(crate) const DAYS_PATTERN: &str =
     r"^((mon|tue|wed|thu|fri|sat|sun)(-(mon|tue|wed|thu|fri|sat|sun))?|daily|workday|restday|holiday)$";
 
-/// From one month and day to another.
+/// A season: from one month and day to another.
 pub(crate) const SEASON_PATTERN: &str = r"^[0-9]{2}-[0-9]{2}\.\.[0-9]{2}-[0-9]{2}$";
 
-/// A date, or from one to another.
+/// A date or a range of dates.
 pub(crate) const DATES_PATTERN: &str = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(\.\.[0-9]{4}-[0-9]{2}-[0-9]{2})?$";
 
-/// The days that are not what their weekday says.
+/// Public holidays and make-up working days.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Calendar {
-    /// Files with a year's public holidays and make-up working days each, such as `calendar/cn-2026.toml`. Days that no file knows are what their weekday says.
+    /// Calendar files, one per year, such as `calendar/cn-2026.toml`. In a year without a file, every Monday to Friday counts as a workday.
     pub files: Vec<PathBuf>,
-    /// Public holidays beside those of the files: `2026-10-08`, `2026-10-01..2026-10-07` (both included). They go before the files.
+    /// Additional public holidays: dates or inclusive ranges, such as `2026-10-08` or `2026-10-01..2026-10-07`. They take precedence over the files.
     #[schemars(inner(regex(pattern = DATES_PATTERN)))]
     pub holidays: Vec<String>,
-    /// Make-up working days (调休) beside those of the files. They go before the files.
+    /// Additional make-up working days (调休). They take precedence over the files.
     #[schemars(inner(regex(pattern = DATES_PATTERN)))]
     pub working_days: Vec<String>,
 }
 
-/// A year's notice of holidays, as a file.
+/// A calendar file: the public holidays of one year.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CalendarFile {
-    /// The notice that these days are taken from.
+    /// The official notice that the dates are taken from.
     #[schemars(length(min = 1))]
     pub source: String,
-    /// Public holidays: `2026-05-01`, `2026-05-01..2026-05-05` (both included).
+    /// Public holidays: dates or inclusive ranges, such as `2026-05-01` or `2026-05-01..2026-05-05`.
     #[serde(default)]
     #[schemars(inner(regex(pattern = DATES_PATTERN)))]
     pub holidays: Vec<String>,
@@ -51,33 +51,33 @@ pub struct CalendarFile {
     pub working_days: Vec<String>,
 }
 
-/// Hours with a name, for zones and rules to refer to. It is open when any of its windows is.
+/// Named opening hours that zones and rules refer to. A schedule is open while any of its windows is.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
-    /// Unique name; stated in the cases in which the schedule had a say.
+    /// Unique id, recorded in the cases that the schedule affected.
     #[schemars(regex(pattern = ID_PATTERN))]
     pub id: String,
-    /// When it is open.
+    /// Time windows in which it is open.
     #[schemars(length(min = 1))]
     pub windows: Vec<Window>,
 }
 
-/// Certain hours of certain days, in the wall time of `node.timezone`.
+/// A time window on certain days, in local time (`node.timezone`).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
-    /// Days on which it begins, all that are named: `mon` … `sun` and ranges such as `mon-fri` (holidays or not), `workday` (Monday to Friday without holidays, and make-up working days), `restday` (all others), `holiday` (public holidays alone), `daily`.
+    /// Days on which the window starts: `mon` to `sun` and ranges such as `mon-fri` (regardless of holidays), `workday` (Monday to Friday except holidays, plus make-up working days), `restday` (all other days), `holiday` (public holidays only), `daily`. Default `["daily"]`.
     #[serde(default = "daily")]
     #[schemars(length(min = 1), inner(regex(pattern = DAYS_PATTERN)))]
     pub days: Vec<String>,
-    /// Where it begins: `06:00`.
+    /// Start time, such as `06:00`.
     #[schemars(regex(pattern = TIME_PATTERN))]
     pub from: String,
-    /// Where it ends: `09:30`, `24:00`. Not after `from`: on the next day, which need not be one of `days`.
+    /// End time, such as `09:30` or `24:00`. If it is not after `from`, the window ends on the next day, which need not be one of `days`.
     #[schemars(regex(pattern = TIME_PATTERN))]
     pub to: String,
-    /// The part of the year, month and day, both included: `04-01..10-31`; it may cross the new year. 29 February goes with 28 February. Unset: all year.
+    /// Season, from month and day to month and day, both included, such as `04-01..10-31`; it may span the new year. 29 February belongs to the same season as 28 February. Unset: all year.
     #[serde(default)]
     #[schemars(regex(pattern = SEASON_PATTERN))]
     pub season: Option<String>,

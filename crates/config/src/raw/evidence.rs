@@ -1,4 +1,4 @@
-//! The form of `[evidence]`: how pictures are made, and how long they are kept.
+//! The `[evidence]` section: encoding, masking and retention of pictures.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -7,49 +7,49 @@ use serde::{Deserialize, Serialize};
 
 use super::Span;
 
-/// Evidence pictures.
+/// Evidence pictures: encoding, masking, retention.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Evidence {
-    /// JPEG quality. Below 70 plates of goods and prints on bags blur.
+    /// JPEG quality. Default 88. Below 70, print on bags and signs becomes illegible.
     #[schemars(range(min = 50, max = 100))]
     pub jpeg_quality: u8,
-    /// Most bytes of one picture, which travels as one MQTT message. A larger one is encoded with less quality, down to 60, then with
-    /// fewer pixels. Keep it below the broker's largest packet.
+    /// Maximum size of one picture in bytes; each is sent as one MQTT message. Default 400000. Larger pictures are re-encoded with lower
+    /// quality, down to 60, and then scaled down. Must be below the broker's maximum packet size, or pictures are rejected.
     #[schemars(range(min = 50_000, max = 16_000_000))]
     pub max_picture_bytes: u32,
-    /// Least time between the two looks that a case shows.
+    /// Minimum time between the two looks shown in a case. Default `10s`, as required by GA/T 832; shorter intervals weaken the evidence.
     pub min_interval: Span,
-    /// Mask faces, the heads of persons and the plate regions of vehicles that a model found, in every picture that leaves the box.
+    /// Mask faces, heads of persons and licence plate areas of vehicles in every picture that leaves the box. Default true. Without masking, personal data leaves the box (PIPL art. 26).
     pub mask: bool,
-    /// Folders of models that look for these in each picture before it leaves the box: `face`, `person`, `car`, `truck`, `bus` and
-    /// `motorcycle` are masked. What the camera's own models found is masked, too. A relative path starts at this file.
+    /// Folders of additional models used for masking, run on every picture before it leaves the box. Masked labels are `face`, `person`,
+    /// `car`, `truck`, `bus` and `motorcycle`; those detected by the camera's own models are masked too. Relative paths start at this file's directory.
     pub mask_models: Vec<PathBuf>,
-    /// Days for which originals (the bytes that the camera sent, for each look of a case) are kept, encrypted. They never leave the box
-    /// by themselves. 0: none are kept.
+    /// Days for which originals are kept, encrypted: the bytes sent by the camera for each look of a case. They are never sent
+    /// automatically. Default 30. 0: originals are not kept.
     #[schemars(range(max = 3650))]
     pub originals_days: u32,
-    /// Room for originals in MiB; those of cases that are over go first, then the oldest.
+    /// Maximum size of all originals in MiB. Default 4096. Originals of closed cases are deleted first, then the oldest.
     #[schemars(range(min = 1, max = 10_485_760))]
     pub originals_mb: u32,
-    /// Where the key of the originals is. Unset: in `keys/` of the state directory, made at the first start.
+    /// Where the encryption key of the originals is stored. Unset: in `keys/` of the state directory, created at first start; whoever takes the box then has the key too.
     pub originals_key: Option<KeyPlace>,
-    /// Days for which the pictures of a case are kept after it ended. 0: as long as there is room.
+    /// Days for which the pictures of a case are kept after it has ended. Default 0: as long as there is space.
     #[schemars(range(max = 36500))]
     pub pictures_days: u32,
-    /// Room for pictures in MiB. Those of open cases, and what was not sent, stay whatever room they take.
+    /// Maximum size of all pictures in MiB. Default 32768. Pictures of open cases and unsent pictures are never deleted, even beyond this limit.
     #[schemars(range(min = 1, max = 10_485_760))]
     pub pictures_mb: u32,
 }
 
-/// A key that is kept elsewhere.
+/// Location of a key outside the state directory. Set exactly one of `file` and `credential`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyPlace {
-    /// A file with 32 bytes in base64 (`openssl rand -base64 32`), readable by the daemon's user alone.
+    /// File with 32 random bytes in base64 (`openssl rand -base64 32`), accessible only to the daemon's user.
     #[serde(default)]
     pub file: Option<PathBuf>,
-    /// A credential of the service (`LoadCredential=` or `LoadCredentialEncrypted=` of its unit), with the same in it.
+    /// Name of a systemd credential with the same content (`LoadCredential=` or `LoadCredentialEncrypted=` in the unit).
     #[serde(default)]
     pub credential: Option<String>,
 }

@@ -1,166 +1,166 @@
-//! The form of a rule: when a detection is a problem.
+//! The `[[rules]]` section: when a detection is a problem.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ID_PATTERN, Span, defaults};
 
-/// When a detection is a problem: these labels, in these zones, this long.
+/// A rule: which labels, for how long and under which conditions, are a problem to be filed as a case.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Unique name.
+    /// Unique id.
     #[schemars(regex(pattern = ID_PATTERN))]
     pub id: String,
-    /// Code of the category its cases are filed as; must be in the categories file.
+    /// Code of the category under which cases are filed; must be in the categories file.
     pub category: String,
-    /// Labels that count, as the models' manifests name them; all are one kind of thing to this rule.
+    /// Labels that the rule applies to, as named in the models' manifests. The rule treats them as one kind of object.
     #[schemars(length(min = 1))]
     pub labels: Vec<String>,
-    /// How long the thing must be seen to stay. Shorter files more and earlier, and more that is gone when the crew comes.
+    /// How long the object must be present before a case is filed, 1s to 30 days. Shorter dwells file more cases, and more of them are gone when the crew arrives.
     pub dwell: Span,
-    /// Score that starts a candidate, 0..1. Lower finds more and files more that is not there.
+    /// Minimum score that starts a candidate, 0..1. Default 0.5. Lower values find more objects and cause more false cases.
     #[serde(default = "defaults::start_score")]
     #[schemars(range(min = 0.01, max = 1.0))]
     pub start_score: f32,
-    /// Score that keeps a candidate, 0..1, not above `start_score`. Lower bridges flickering detections.
+    /// Minimum score that continues a candidate, 0..1, not above `start_score`. Default 0.3. Lower values bridge flickering detections.
     #[serde(default = "defaults::keep_score")]
     #[schemars(range(min = 0.01, max = 1.0))]
     pub keep_score: f32,
-    /// The same two by night, when the camera has switched to infrared and its picture has no colour. Without it, the day's.
+    /// Scores at night, when the camera has switched to infrared and its image has no colour. Unset: the same scores as by day.
     #[serde(default)]
     pub night: Option<NightScores>,
-    /// Present means seen in at least this many of the newest `seen_m` looks.
+    /// An object is present if it was detected in at least `seen_n` of the last `seen_m` looks. Default 3.
     #[serde(default = "defaults::seen_n")]
     #[schemars(range(min = 1, max = 64))]
     pub seen_n: u32,
-    /// See `seen_n`.
+    /// See `seen_n`. Default 5.
     #[serde(default = "defaults::seen_m")]
     #[schemars(range(min = 1, max = 64))]
     pub seen_m: u32,
-    /// Share of all looks since the first that must have seen it, 0..1.
+    /// Fraction of all looks since the first in which the object must have been detected, 0..1. Default 0.6. Lower values tolerate more occlusion, and more false detections.
     #[serde(default = "defaults::present_share")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub present_share: f32,
-    /// How far it may stray from where it was first seen, in diagonals of its first box. A vendor who keeps moving is none.
+    /// How far the object may move from its first position, in diagonals of its first box. Default 0.5. Beyond that, it is a new candidate, so moving vendors are not filed.
     #[serde(default = "defaults::max_move")]
     #[schemars(range(min = 0.05, max = 20.0))]
     pub max_move: f32,
-    /// The same in metres on the ground, for cameras that are calibrated; `max_move` counts for the others.
+    /// The same in metres on the ground, for calibrated cameras; `max_move` applies to the others. Unset: `max_move` applies to all.
     #[serde(default)]
     #[schemars(range(min = 0.1, max = 500.0))]
     pub max_move_m: Option<f64>,
-    /// Least area of its box as a share of the picture, 0..1.
+    /// Minimum area of the object's box as a fraction of the image, 0..1. Default 0.0005, which is 32×32 pixels at 1080p.
     #[serde(default = "defaults::min_area")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub min_area: f32,
-    /// Least ground it covers in m² (a square as wide as its box), for cameras that are calibrated.
+    /// Minimum ground area in m² (a square as wide as the box), for calibrated cameras. Unset: any.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 10000.0))]
     pub min_area_m2: Option<f64>,
-    /// Least number of boxes it is made of. With `min_area_m2` either is enough; without a calibration only this is asked.
+    /// Minimum number of boxes that make up the object. Together with `min_area_m2`, either is sufficient; without a calibration, only this applies. Unset: any.
     #[serde(default)]
     #[schemars(range(min = 1, max = 1000))]
     pub min_count: Option<u32>,
-    /// Boxes whose gap is at most this many diagonals of the larger are one thing: bags are a heap, table and parasol a stall. 0: each is its own.
+    /// Maximum gap between boxes that are merged into one object, in diagonals of the larger box, so that bags become a heap, and table and parasol a stall. Default 0: boxes are not merged. Too large, and neighbouring objects become one.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 10.0))]
     pub gather: f32,
-    /// Who must stand by it. Goods that nobody sells are no vendor, and people who wait have no goods.
+    /// Requires people near the object: unattended goods are not a vendor. Unset: no one is required.
     #[serde(default)]
     pub attended: Option<Attended>,
-    /// A closer look at the thing alone, before a case of it is filed. Without it the looks at the whole picture decide.
+    /// Second look at the object alone, at full resolution, before a case is filed. Unset: no second look.
     #[serde(default)]
     pub second_look: Option<SecondLook>,
-    /// Unseen for this long through clear looks, it has left. Longer bridges passers-by who stand in front.
+    /// Time without a detection in clear looks after which the object has left. Default `2m`. Longer values bridge people or vehicles in front of it, but close candidates later.
     #[serde(default = "defaults::forget_after")]
     pub forget_after: Span,
-    /// A gap between looks longer than this (an outage) adds nothing to the dwell. Keep it above three times the slowest `look_every`.
+    /// Maximum gap between looks that counts toward the dwell; a longer gap is an outage and adds nothing. Default `90s`. Use at least three times the longest `look_every`.
     #[serde(default = "defaults::max_gap")]
     pub max_gap: Span,
-    /// Cases of one category nearer to each other than this are one problem, in metres.
+    /// Distance in metres below which cases of one category are the same problem. Default 8. Too large, and separate problems are not filed; too small, and one problem is filed twice.
     #[serde(default = "defaults::merge_radius")]
     #[schemars(range(min = 0.0, max = 500.0))]
     pub merge_radius_m: f64,
-    /// What stands in a `container` zone does not count. A rule about overflowing containers sets it to false.
+    /// Ignore objects in `container` zones. Default true. Set it to false for rules about overflowing containers.
     #[serde(default = "defaults::outside_containers")]
     pub outside_containers: bool,
-    /// `shop`: only what stands outside the shop's own ground (a `shop` zone) and in a watch zone counts. On a camera without a `shop` zone the rule then finds nothing.
+    /// With `shop`, only objects in a watch zone and outside the shop's own ground (a `shop` zone) count. On a camera without a `shop` zone, the rule then files nothing. Unset: all watched ground.
     #[serde(default)]
     pub beyond: Option<Beyond>,
-    /// What its things are held by. `wall`: the middle of a box must lie in the zone instead of its foot, and the case lies at the camera's `place`, for nobody sees how high it hangs.
+    /// What the objects are attached to. Default `ground`. With `wall`, the centre of a box must lie in the zone instead of its foot point, and cases are located at the view's `place`, because the height above ground is unknown.
     #[serde(default)]
     pub stands: Stands,
-    /// What a camera's `approved_signs` hold does not count: the rule is about what is new against them. A camera without that file then files nothing under this rule.
+    /// Ignore signs listed in the view's `approved_signs`, so that only new ones are filed. Default false. Views without that file file nothing under this rule.
     #[serde(default)]
     pub except_approved: bool,
-    /// Schedule in which the rule works. Other time is neither presence nor absence. Unset: always.
+    /// Schedule during which the rule is active. Other time counts neither as presence nor as absence. Unset: always.
     #[serde(default)]
     pub active: Option<String>,
-    /// Schedule in which the rule pauses, such as the hours of garbage collection: what is there then counts from its end.
+    /// Schedule during which the rule is paused, such as the hours of garbage collection. The dwell of objects present then starts at its end. Unset: never.
     #[serde(default)]
     pub pause: Option<String>,
-    /// How long the pause lasts after its schedule closed. Too short files what the lorry is on its way to.
+    /// How long the pause continues after its schedule closes, up to 24h. Default `30m`. Too short, and garbage is filed that the lorry is about to collect.
     #[serde(default = "defaults::pause_after")]
     pub pause_after: Span,
 }
 
-/// Ground that a thing must have left to count.
+/// Ground outside of which an object must be to count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Beyond {
-    /// The shop's own: its `shop` zones.
+    /// The shop's own ground: its `shop` zones.
     Shop,
 }
 
-/// What things are held by.
+/// What objects are attached to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Stands {
     /// The ground.
     #[default]
     Ground,
-    /// A wall, a pole, a fence: signs and banners.
+    /// A wall, a pole or a fence: signs and banners.
     Wall,
 }
 
-/// Somebody who must be near a thing.
+/// People required near an object.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Attended {
-    /// Labels that count as somebody.
+    /// Labels that count as people, usually `["person"]`.
     #[schemars(length(min = 1))]
     pub by: Vec<String>,
-    /// How near: the gap between the boxes in diagonals of the thing's.
+    /// Maximum gap between the boxes, in diagonals of the object's box. Default 1.
     #[serde(default = "defaults::attended_within")]
     #[schemars(range(min = 0.0, max = 10.0))]
     pub within: f32,
-    /// Share of the looks that saw the thing, 0..1, at which somebody must be near.
+    /// Fraction of the looks with the object, 0..1, in which someone must be near it. Default 0.5.
     #[serde(default = "defaults::attended_share")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub share: f32,
 }
 
-/// A closer look before a case is filed: at the part of the picture around the thing, with all its pixels.
+/// Second look before a case is filed: the area around the object, at full resolution.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SecondLook {
-    /// Least score of that look, 0..1, for one of the rule's labels. Higher files less that is not there, and less that is.
+    /// Minimum score of the second look for one of the rule's labels, 0..1. Higher values file fewer false cases, and miss more true ones.
     #[schemars(range(min = 0.01, max = 1.0))]
     pub score: f32,
-    /// Id of the model that looks, as its model.toml has it; it need not be among the camera's. Without it, those of the camera's models that find the rule's labels.
+    /// Id of the model that takes the second look, from its model.toml; it need not be one of the camera's models. Unset: the camera's models that detect the rule's labels.
     #[serde(default)]
     pub model: Option<String>,
 }
 
-/// Scores by night: detectors are less sure then, and sure of other things.
+/// Scores at night, when detectors are less accurate.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NightScores {
-    /// Score that starts a candidate, 0..1.
+    /// Minimum score that starts a candidate, 0..1.
     #[schemars(range(min = 0.01, max = 1.0))]
     pub start_score: f32,
-    /// Score that keeps a candidate, 0..1, not above `start_score`.
+    /// Minimum score that continues a candidate, 0..1, not above `start_score`.
     #[schemars(range(min = 0.01, max = 1.0))]
     pub keep_score: f32,
 }

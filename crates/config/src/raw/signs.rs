@@ -1,45 +1,45 @@
-//! The form of a camera's approved-sign baseline, which `gridwatch signs record` writes and an operator edits.
+//! The format of an approved-sign file, written by `gridwatch signs record` and edited by an operator.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::VIEW_PATTERN;
 
-/// The signs that may hang in one camera's view. A file without any says that there are none.
+/// The signs that are allowed in one view. A file without signs means that none is allowed.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Signs {
-    /// The camera whose view it is, or `CAMERA.PRESET`: another's boxes would approve nothing, or the wrong things.
+    /// The view: the camera's id, or `CAMERA.PRESET`. Boxes recorded in another view would approve the wrong signs.
     #[schemars(regex(pattern = VIEW_PATTERN))]
     pub camera: String,
-    /// When it was last recorded, with its offset: `2026-11-22T10:00:00+08:00`.
+    /// Time of the last recording (RFC 3339), such as `2026-11-22T10:00:00+08:00`.
     pub recorded: String,
-    /// What recorded it: a model's id and version. Another model boxes the same signs differently: record again after a change.
+    /// The model used for recording, as `id@version`. Other models draw different boxes around the same signs: record again after a change.
     #[schemars(length(min = 1))]
     pub model: String,
-    /// The signs.
+    /// The allowed signs.
     #[serde(default)]
     pub signs: Vec<Sign>,
 }
 
-/// A sign that may hang where it hangs.
+/// A sign that is allowed at its position.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sign {
-    /// `[left, top, right, bottom]` as fractions of the picture.
+    /// Bounding box `[left, top, right, bottom]` as fractions of the image size.
     #[serde(rename = "box")]
     pub corners: [f32; 4],
-    /// What the model calls it; things of another label are not approved by it.
+    /// Label given by the model; objects with another label are not approved.
     #[schemars(length(min = 1))]
     pub label: String,
-    /// The telephone number that was read on it, digits only: it is lawful wherever it is seen in the view.
+    /// Phone number read on the sign, digits only; it is approved anywhere in the view.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[0-9]{7,16}$"))]
     pub number: Option<String>,
-    /// Whose it is, by which permit: for people.
+    /// Note for people: the owner and the permit.
     #[serde(default)]
     pub note: Option<String>,
-    /// The day it was added.
+    /// Date on which it was added.
     #[serde(default)]
     pub added: Option<String>,
 }

@@ -1,15 +1,15 @@
-//! A length of time as it is written.
+//! Durations as written in the configuration.
 
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A length of time with its unit: `500ms`, `10s`, `5m`, `1h 30m`.
+/// A duration with units, such as `500ms`, `10s`, `5m` or `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
-/// What a [`Span`] looks like: numbers with `h`, `m`, `s` or `ms`, the largest unit first.
+/// The format of a [`Span`]: numbers with `h`, `m`, `s` or `ms`, largest unit first.
 pub(crate) const SPAN_PATTERN: &str = r"^([0-9]+h ?)?([0-9]+m ?)?([0-9]+s ?)?([0-9]+ms)?$";
 
 impl std::fmt::Display for Span {
@@ -32,14 +32,15 @@ impl std::str::FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let no_span =
-            || format!("{text:?} is no length of time: write numbers with units, the largest first: 10s, 5m, 1h 30m");
-        // jiff reads more than this (ISO 8601, words); one way to write it is enough for a file that many people read.
+        let invalid = || {
+            format!("invalid duration {text:?}; use numbers with units, largest unit first, such as 10s, 5m or 1h 30m")
+        };
+        // jiff accepts more formats (ISO 8601, words); for a configuration file, one is enough.
         if !text.bytes().all(|b| b.is_ascii_digit() || b"hms ".contains(&b)) {
-            return Err(no_span());
+            return Err(invalid());
         }
-        let span: jiff::SignedDuration = text.parse().map_err(|_| no_span())?;
-        Duration::try_from(span).map(Self).map_err(|_| no_span())
+        let span: jiff::SignedDuration = text.parse().map_err(|_| invalid())?;
+        Duration::try_from(span).map(Self).map_err(|_| invalid())
     }
 }
 
@@ -64,7 +65,7 @@ impl JsonSchema for Span {
             "type": "string",
             "pattern": SPAN_PATTERN,
             "minLength": 1,
-            "description": "A length of time: numbers with units, the largest first: 500ms, 10s, 5m, 1h 30m.",
+            "description": "A duration: numbers with units, largest unit first, such as 500ms, 10s, 5m or 1h 30m.",
         })
     }
 }
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_span_is_written_as_it_is_read() {
+    fn parsing_and_formatting_round_trip() {
         for text in ["0s", "500ms", "10s", "5m", "1h 30m", "24h", "1m 500ms"] {
             assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
         }
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_span_is_told_with_an_example() {
+    fn invalid_durations_are_rejected_with_examples() {
         for text in [
             "",
             "10",
@@ -93,8 +94,8 @@ mod tests {
             "1.5h",
             "99999999999999999999h",
         ] {
-            let told = text.parse::<Span>().unwrap_err();
-            assert!(told.contains("10s, 5m, 1h 30m"), "{text:?}: {told}");
+            let message = text.parse::<Span>().unwrap_err();
+            assert!(message.contains("10s, 5m or 1h 30m"), "{text:?}: {message}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Records come back as they went in.
+//! Records survive encoding and decoding.
 
 use proptest::prelude::*;
 
@@ -31,17 +31,17 @@ fn garbage() -> Detection {
         },
         appearance: None,
         number: None,
-        closer: None,
+        second_look: None,
     }
 }
 
-const BEGUN: i128 = 1_750_000_000_000_000_000;
+const STARTED: i128 = 1_750_000_000_000_000_000;
 
 #[test]
-fn a_look_is_small_and_exact() {
-    let (mut encoder, mut decoder) = (Encoder::new(at(BEGUN)), Decoder::new(at(BEGUN)));
+fn looks_are_encoded_compactly_and_exactly() {
+    let (mut encoder, mut decoder) = (Encoder::new(at(STARTED)), Decoder::new(at(STARTED)));
     let mut sizes = Vec::new();
-    let known = || Detection {
+    let with_appearance = || Detection {
         appearance: Some(Appearance([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 255])),
         ..garbage()
     };
@@ -50,31 +50,34 @@ fn a_look_is_small_and_exact() {
         vec![],
         vec![garbage()],
         vec![garbage(), garbage()],
-        vec![known(), garbage()],
+        vec![with_appearance(), garbage()],
     ]
     .into_iter()
     .enumerate()
     {
-        // Ten seconds and a bit, to the nanosecond.
-        let input = look(at(BEGUN + 10_000_000_007 * i as i128), seen);
+        // Steps of ten seconds and a few nanoseconds.
+        let input = look(at(STARTED + 10_000_000_007 * i as i128), seen);
         let mut out = Vec::new();
         encoder.input(&input, "", &mut out);
         sizes.push(out.len());
-        let Input::Observed(wanted) = input else { unreachable!() };
+        let Input::Observed(look) = input else { unreachable!() };
         let entry = decoder.entry(&out).unwrap();
-        // NaN is not equal to itself; its text is.
-        assert_eq!(format!("{:?}", entry.what), format!("{:?}", What::Observed(wanted)));
+        // NaN is not equal to itself; its debug text is.
+        assert_eq!(
+            format!("{:?}", entry.event),
+            format!("{:?}", RecordedEvent::Observed(look))
+        );
     }
-    let frame = super::super::file::FRAME as usize;
+    let frame = super::super::file::FRAME_HEADER_BYTES as usize;
     assert!(sizes[1] + frame <= 40, "{sizes:?}");
-    assert_eq!(sizes[3] - sizes[2], DETECTION);
-    assert_eq!(sizes[4] - sizes[3], 12 + 2, "an appearance, and who has one");
+    assert_eq!(sizes[3] - sizes[2], MIN_DETECTION_BYTES);
+    assert_eq!(sizes[4] - sizes[3], 12 + 2, "an appearance, and a flag per detection");
 }
 
 #[test]
-fn numbers_closer_looks_and_what_was_not_looked_for_survive() {
-    let (mut encoder, mut decoder) = (Encoder::new(at(BEGUN)), Decoder::new(at(BEGUN)));
-    let numbered = Detection {
+fn phone_numbers_second_looks_and_labels_not_searched_for_survive() {
+    let (mut encoder, mut decoder) = (Encoder::new(at(STARTED)), Decoder::new(at(STARTED)));
+    let with_number = Detection {
         score: 0.5,
         number: Some("13800138000".into()),
         ..garbage()
@@ -83,45 +86,45 @@ fn numbers_closer_looks_and_what_was_not_looked_for_survive() {
         score: 0.5,
         ..garbage()
     };
-    let doubted = Detection {
+    let with_second_look = Detection {
         score: 0.5,
-        closer: Some(0.0),
+        second_look: Some(0.0),
         ..garbage()
     };
     for (seen, not_searched) in [
-        (vec![other.clone(), numbered.clone()], vec![]),
+        (vec![other.clone(), with_number.clone()], vec![]),
         (vec![], vec![Label::small_ad()]),
-        (vec![numbered.clone()], vec![Label::small_ad(), "sign".into()]),
-        (vec![doubted.clone(), other.clone()], vec![]),
-        (vec![numbered, doubted], vec!["sign".into()]),
+        (vec![with_number.clone()], vec![Label::small_ad(), "sign".into()]),
+        (vec![with_second_look.clone(), other.clone()], vec![]),
+        (vec![with_number, with_second_look], vec!["sign".into()]),
         (vec![other], vec![]),
     ] {
-        let Input::Observed(look) = look(at(BEGUN), seen) else {
+        let Input::Observed(look) = look(at(STARTED), seen) else {
             unreachable!()
         };
         let look = Observation { not_searched, ..look };
         let mut out = Vec::new();
         encoder.input(&Input::Observed(look.clone()), "", &mut out);
-        assert_eq!(decoder.entry(&out).unwrap().what, What::Observed(look));
+        assert_eq!(decoder.entry(&out).unwrap().event, RecordedEvent::Observed(look));
     }
 }
 
 #[test]
-fn a_new_aim_survives() {
-    let (mut encoder, mut decoder) = (Encoder::new(at(BEGUN)), Decoder::new(at(BEGUN)));
-    let (camera, at) = (CameraId::from("gate"), at(BEGUN + 1));
+fn reaiming_a_camera_survives() {
+    let (mut encoder, mut decoder) = (Encoder::new(at(STARTED)), Decoder::new(at(STARTED)));
+    let (camera, at) = (CameraId::from("gate"), at(STARTED + 1));
     let mut out = Vec::new();
     let input = Input::Reaimed {
         camera: camera.clone(),
         at,
     };
     encoder.input(&input, "", &mut out);
-    let told = decoder.entry(&out).unwrap().what;
-    assert_eq!(told, What::Reaimed(Reaimed { camera, at }));
+    let decoded = decoder.entry(&out).unwrap().event;
+    assert_eq!(decoded, RecordedEvent::Reaimed(Reaimed { camera, at }));
 }
 
 #[test]
-fn every_view_has_its_code() {
+fn view_codes_match_the_table() {
     for (code, view) in VIEWS.into_iter().enumerate() {
         assert_eq!(usize::from(view_code(view)), code);
     }
@@ -131,16 +134,16 @@ proptest! {
     #[test]
     fn any_two_times_survive(a in Timestamp::MIN.as_nanosecond()..Timestamp::MAX.as_nanosecond(),
                              b in Timestamp::MIN.as_nanosecond()..Timestamp::MAX.as_nanosecond()) {
-        let (mut encoder, mut decoder) = (Encoder::new(at(BEGUN)), Decoder::new(at(BEGUN)));
+        let (mut encoder, mut decoder) = (Encoder::new(at(STARTED)), Decoder::new(at(STARTED)));
         for at in [at(a), at(b)] {
             let mut out = Vec::new();
             encoder.input(&Input::Tick(at), "", &mut out);
-            prop_assert_eq!(decoder.entry(&out).unwrap().what, What::Tick(at));
+            prop_assert_eq!(decoder.entry(&out).unwrap().event, RecordedEvent::Tick(at));
         }
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-        let _ = Decoder::new(at(BEGUN)).entry(&bytes);
+    fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        let _ = Decoder::new(at(STARTED)).entry(&bytes);
     }
 }

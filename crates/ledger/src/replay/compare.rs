@@ -1,87 +1,87 @@
-//! Which cases come and go between two replays of the same record, and why those that go are gone.
+//! Compares the cases of two replays of the same ledger: which are new, which are gone, and the likely reason for the latter.
 //!
-//! A case's id is a hash of when it was first seen, so another threshold gives the same problem another id. What is the same
-//! camera's, rule's and cell's at overlapping times is taken for the same problem, earlier or later.
+//! A case id is a hash of the time of the first sighting, so another threshold gives the same problem another id. Cases of the same
+//! camera, rule and cell with overlapping times are therefore taken for the same problem, shifted in time.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::CaseLine;
+use super::ReplayedCase;
 use gridwatch_engine::{Effect, NotFiled};
 
-/// How far a candidate's end may lie from a case that is gone, to be told as its reason: a thing that left is told after the
-/// rule's grace, which is minutes.
-const NEAR: SignedDuration = SignedDuration::from_hours(1);
+/// A candidate that ended within this time of a case that is gone may be the reason for it: the end is reported after the grace of the
+/// rule, which is minutes.
+const MAX_REASON_DISTANCE: SignedDuration = SignedDuration::from_hours(1);
 
-/// What became of a case.
+/// The difference in a case.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
-pub enum Change {
-    /// Only the new replay has it.
+pub enum CaseChange {
+    /// Only in the new replay.
     New {
-        /// It.
-        case: CaseLine,
+        /// The case.
+        case: ReplayedCase,
     },
-    /// Only the old one had it.
+    /// Only in the old replay.
     Gone {
-        /// It.
-        case: CaseLine,
-        /// The reason nearest in time for which a candidate of that camera and rule was not filed.
-        why: Option<Why>,
+        /// The case.
+        case: ReplayedCase,
+        /// Why the nearest candidate in time, of that camera and rule, was not filed.
+        why: Option<LikelyReason>,
     },
-    /// Both have it, at other times.
+    /// In both, at different times.
     Shifted {
-        /// As it is now.
-        case: CaseLine,
-        /// As it was.
-        was: CaseLine,
-        /// Seconds by which it is confirmed later now.
+        /// The case in the new replay.
+        case: ReplayedCase,
+        /// The case in the old replay.
+        was: ReplayedCase,
+        /// Delay of the confirmation in the new replay, in seconds.
         later_s: f64,
     },
 }
 
-/// Why a case may be gone.
+/// The likely reason for a case being gone.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Why {
+pub struct LikelyReason {
     /// The engine's reason.
     pub reason: NotFiled,
-    /// When the engine said so.
+    /// Time at which the engine gave it.
     pub at: Timestamp,
 }
 
-/// How many of each.
+/// Number of cases by difference.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
-    /// The very same in both.
+pub struct ChangeCounts {
+    /// Identical in both.
     pub same: u64,
-    /// See [`Change::Shifted`].
+    /// See [`CaseChange::Shifted`].
     pub shifted: u64,
-    /// See [`Change::New`].
+    /// See [`CaseChange::New`].
     pub new: u64,
-    /// See [`Change::Gone`].
+    /// See [`CaseChange::Gone`].
     pub gone: u64,
 }
 
-/// Compares while a replay runs. Holds the old cases, and of the new ones those that are not the very same.
+/// Compares during a replay. Keeps the old cases in memory, and the new ones that have no identical counterpart.
 #[derive(Debug)]
 pub struct Comparison {
-    old: BTreeMap<(String, String), Vec<Old>>,
-    fresh: Vec<CaseLine>,
+    old: BTreeMap<(String, String), Vec<OldCase>>,
+    fresh: Vec<ReplayedCase>,
     same: u64,
 }
 
 #[derive(Debug)]
-struct Old {
-    case: CaseLine,
+struct OldCase {
+    case: ReplayedCase,
     is_same: bool,
-    why: Option<Why>,
+    why: Option<LikelyReason>,
 }
 
 impl Comparison {
-    /// Against these.
-    pub fn new(old: impl IntoIterator<Item = CaseLine>) -> Self {
+    /// A comparison with these cases.
+    pub fn new(old: impl IntoIterator<Item = ReplayedCase>) -> Self {
         let mut this = Self {
             old: BTreeMap::new(),
             fresh: Vec::new(),
@@ -89,7 +89,7 @@ impl Comparison {
         };
         for case in old {
             let key = (case.camera.clone(), case.rule.clone());
-            this.old.entry(key).or_default().push(Old {
+            this.old.entry(key).or_default().push(OldCase {
                 case,
                 is_same: false,
                 why: None,
@@ -101,11 +101,11 @@ impl Comparison {
         this
     }
 
-    /// Takes what the new replay wants done.
-    pub fn take(&mut self, effects: &[Effect]) {
+    /// Takes the effects of the new replay.
+    pub fn apply(&mut self, effects: &[Effect]) {
         for effect in effects {
             match effect {
-                Effect::Open(case) => self.opened(CaseLine::from(&**case)),
+                Effect::Open(case) => self.opened(ReplayedCase::from(&**case)),
                 Effect::NotFiled {
                     camera,
                     rule,
@@ -117,7 +117,7 @@ impl Comparison {
         }
     }
 
-    fn opened(&mut self, case: CaseLine) {
+    fn opened(&mut self, case: ReplayedCase) {
         let key = (case.camera.clone(), case.rule.clone());
         let same = self
             .old
@@ -134,26 +134,28 @@ impl Comparison {
 
     fn not_filed(&mut self, key: &(String, String), reason: NotFiled, at: Timestamp) {
         let Some(old) = self.old.get_mut(key) else { return };
-        let first = old.partition_point(|o| o.case.confirmed_at < at.saturating_sub(NEAR).unwrap_or(Timestamp::MIN));
+        let first = old.partition_point(|o| {
+            o.case.confirmed_at < at.saturating_sub(MAX_REASON_DISTANCE).unwrap_or(Timestamp::MIN)
+        });
         for old in &mut old[first..] {
-            let rank = |reason, at: Timestamp| (is_of_one_look(reason), at.duration_since(old.case.confirmed_at).abs());
+            let rank = |reason, at: Timestamp| (is_per_look(reason), at.duration_since(old.case.confirmed_at).abs());
             let here = rank(reason, at);
-            if here.1 > NEAR {
+            if here.1 > MAX_REASON_DISTANCE {
                 break;
             }
             if old.why.as_ref().is_none_or(|w| here < rank(w.reason, w.at)) {
-                old.why = Some(Why { reason, at });
+                old.why = Some(LikelyReason { reason, at });
             }
         }
     }
 
-    /// What came and went, by the time it was confirmed.
-    pub fn finish(self) -> (Vec<Change>, Counts) {
-        let mut counts = Counts {
+    /// The differences, ordered by time of confirmation.
+    pub fn finish(self) -> (Vec<CaseChange>, ChangeCounts) {
+        let mut counts = ChangeCounts {
             same: self.same,
-            ..Counts::default()
+            ..ChangeCounts::default()
         };
-        let mut gone: Vec<Old> = self.old.into_values().flatten().filter(|o| !o.is_same).collect();
+        let mut gone: Vec<OldCase> = self.old.into_values().flatten().filter(|o| !o.is_same).collect();
         let mut changes = Vec::new();
         for case in self.fresh {
             let was = gone
@@ -167,22 +169,22 @@ impl Comparison {
                     counts.shifted += 1;
                     let was = gone.remove(i).case;
                     let later_s = case.confirmed_at.duration_since(was.confirmed_at).as_secs_f64();
-                    Change::Shifted { case, was, later_s }
+                    CaseChange::Shifted { case, was, later_s }
                 }
                 None => {
                     counts.new += 1;
-                    Change::New { case }
+                    CaseChange::New { case }
                 }
             });
         }
         counts.gone = gone.len() as u64;
-        changes.extend(gone.into_iter().map(|o| Change::Gone {
+        changes.extend(gone.into_iter().map(|o| CaseChange::Gone {
             case: o.case,
             why: o.why,
         }));
         changes.sort_by(|a, b| {
-            let key = |c: &Change| {
-                let (Change::New { case } | Change::Gone { case, .. } | Change::Shifted { case, .. }) = c;
+            let key = |c: &CaseChange| {
+                let (CaseChange::New { case } | CaseChange::Gone { case, .. } | CaseChange::Shifted { case, .. }) = c;
                 (case.confirmed_at, case.case_id.clone())
             };
             key(a).cmp(&key(b))
@@ -191,16 +193,16 @@ impl Comparison {
     }
 }
 
-/// These are told of each look, whatever thing it saw; the others end a candidate, or hold it back.
-fn is_of_one_look(reason: NotFiled) -> bool {
+/// These reasons are given for single looks, whatever they show; the others end or delay a candidate.
+fn is_per_look(reason: NotFiled) -> bool {
     matches!(
         reason,
         NotFiled::ScoreTooLow | NotFiled::OutsideZones | NotFiled::TooSmall
     )
 }
 
-/// True where both are of the same camera, rule and cell, and the times from first seen to confirmed overlap.
-fn is_same_problem(a: &CaseLine, b: &CaseLine) -> bool {
+/// True if both have the same camera, rule and cell, and their times from first sighting to confirmation overlap.
+fn is_same_problem(a: &ReplayedCase, b: &ReplayedCase) -> bool {
     (&a.camera, &a.rule, &a.cell) == (&b.camera, &b.rule, &b.cell)
         && a.first_seen_at <= b.confirmed_at
         && b.first_seen_at <= a.confirmed_at

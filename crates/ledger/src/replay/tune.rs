@@ -1,7 +1,7 @@
-//! What a rule's `start_score` trades: judged again under many of them at once, and held against what people said was right.
+//! Tunes `start_score`: replays the ledger under many thresholds at once and compares the cases with labels given by people.
 //!
-//! All thresholds are replayed side by side in one reading of the record. A case is held against the labels of its camera and
-//! rule by time and box, for another threshold confirms the same problem at another moment, under another id.
+//! All thresholds are replayed in one pass over the ledger. Cases and labels of the same camera and rule are matched by time and
+//! bounding box, because another threshold confirms the same problem at another time, under another id.
 
 pub mod labels;
 pub mod svg;
@@ -10,34 +10,72 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 
-use self::labels::{Label, Subject};
-use super::{CaseLine, Replay, Window};
+use self::labels::{CaseLabel, LabelSubject};
+use super::{Replay, ReplayedCase, Window};
 use crate::Entry;
 use gridwatch_engine::{BBox, Effect, Plan, Rule, Scores};
 
-/// Thresholds that are tried, in hundredths: below, detectors see things everywhere; above, next to nothing.
-const TRIED: std::ops::RangeInclusive<u8> = 30..=95;
-/// Finer than this is noise with the few hundred labels that people have the patience for.
+/// Thresholds tried, in hundredths. Below this range detectors see objects everywhere, above it almost none.
+const SCORES_TRIED: std::ops::RangeInclusive<u8> = 30..=95;
+/// Step between thresholds, in hundredths. Smaller steps are noise with the few hundred labels that people provide.
 const STEP: usize = 5;
-/// A label this far from a case in time may still be of the same thing, which stood there before and stands there after.
-const NEAR: SignedDuration = SignedDuration::from_hours(1);
-/// A label's box and a case's that overlap this much are of the same thing: as a rejected thing is recognised
+/// Maximum time between a label and a case about the same object, which was there before and stays afterwards.
+const MAX_LABEL_DISTANCE: SignedDuration = SignedDuration::from_hours(1);
+/// Minimum overlap of the boxes of a label and a case about the same object; the same as for recognising rejected objects
 /// (docs/judging.md).
-const SAME_THING_IOU: f64 = 0.3;
+const SAME_OBJECT_IOU: f64 = 0.3;
 
-/// Many replays of one record, each with another `start_score`.
+/// Replays of one ledger under different values of `start_score`.
 #[derive(Debug)]
 pub struct Sweep {
-    replays: Vec<(f32, Replay, Vec<CaseLine>)>,
-    /// As configured: its cases are those that people saw.
-    own: (Replay, Vec<CaseLine>),
-    rules: Vec<(String, f32)>,
+    tried: Vec<ThresholdReplay>,
+    /// As configured: the cases that people have labelled.
+    configured: CollectedReplay,
+    rules: Vec<ConfiguredRule>,
+}
+
+/// The replay of one threshold.
+#[derive(Debug)]
+struct ThresholdReplay {
+    score: f32,
+    replay: CollectedReplay,
+}
+
+/// A replay and the cases that it has opened.
+#[derive(Debug)]
+struct CollectedReplay {
+    replay: Replay,
+    cases: Vec<ReplayedCase>,
+}
+
+impl CollectedReplay {
+    fn new(plan: Arc<Plan>, window: Window) -> Self {
+        Self {
+            replay: Replay::new(plan, window),
+            cases: Vec::new(),
+        }
+    }
+
+    fn apply(&mut self, entry: Entry) {
+        let effects = self.replay.apply(entry);
+        self.cases.extend(effects.iter().filter_map(|e| match e {
+            Effect::Open(case) => Some(ReplayedCase::from(&**case)),
+            _ => None,
+        }));
+    }
+}
+
+/// A rule and its configured `start_score`.
+#[derive(Debug)]
+struct ConfiguredRule {
+    id: String,
+    start_score: f32,
 }
 
 impl Sweep {
-    /// Every threshold for all rules of `plan` alike; `keep_score` is lowered with it where it must be.
+    /// A replay per threshold, each applied to all rules of `plan`; `keep_score` is lowered where it would be above the threshold.
     pub fn new(plan: &Arc<Plan>, window: Window) -> Self {
-        let replays = TRIED.step_by(STEP).map(|hundredths| {
+        let tried = SCORES_TRIED.step_by(STEP).map(|hundredths| {
             let score = f32::from(hundredths) / 100.0;
             let rules = plan.rules.iter().map(|r| {
                 let day = Scores {
@@ -46,191 +84,194 @@ impl Sweep {
                 };
                 Rule {
                     day,
-                    // Scores of the night's own are another threshold, which stays.
+                    // Separate scores for the night are another threshold and stay as they are.
                     night: if r.night == r.day { day } else { r.night },
                     ..r.clone()
                 }
             });
-            let tried = Plan {
+            let plan = Plan {
                 rules: rules.collect(),
                 ..(**plan).clone()
             };
-            (score, Replay::new(Arc::new(tried), window), Vec::new())
+            ThresholdReplay {
+                score,
+                replay: CollectedReplay::new(Arc::new(plan), window),
+            }
         });
         Self {
-            replays: replays.collect(),
-            own: (Replay::new(Arc::clone(plan), window), Vec::new()),
-            rules: plan.rules.iter().map(|r| (r.id.to_string(), r.day.start)).collect(),
-        }
-    }
-
-    /// Tells one record to all.
-    pub fn take(&mut self, entry: &Entry) {
-        for (_, replay, cases) in &mut self.replays {
-            cases.extend(opened(&replay.take(entry.clone())));
-        }
-        let (replay, cases) = &mut self.own;
-        cases.extend(opened(&replay.take(entry.clone())));
-    }
-
-    /// Holds what was opened against `labels`. `wanted` is the least precision, 0..=1, that a threshold may be chosen with.
-    pub fn finish(self, labels: &[Label], wanted: f64) -> Tuned {
-        let mut known: BTreeMap<&str, &CaseLine> = BTreeMap::new();
-        for case in self.replays.iter().flat_map(|(_, _, cases)| cases).chain(&self.own.1) {
-            known.insert(case.case_id.as_str(), case);
-        }
-        let told: Vec<Told> = labels.iter().filter_map(|l| Told::of(l, &known)).collect();
-        let rules = self.rules.iter().map(|(rule, now)| {
-            let told: Vec<&Told> = told.iter().filter(|t| t.rule == *rule).collect();
-            let points: Vec<Point> = self
-                .replays
+            tried: tried.collect(),
+            configured: CollectedReplay::new(Arc::clone(plan), window),
+            rules: plan
+                .rules
                 .iter()
-                .map(|(score, _, cases)| {
-                    let cases: Vec<&CaseLine> = cases.iter().filter(|c| c.rule == *rule).collect();
-                    Point::of(*score, &cases, &told)
+                .map(|r| ConfiguredRule {
+                    id: r.id.to_string(),
+                    start_score: r.day.start,
+                })
+                .collect(),
+        }
+    }
+
+    /// Applies one record to all replays.
+    pub fn apply(&mut self, entry: &Entry) {
+        for tried in &mut self.tried {
+            tried.replay.apply(entry.clone());
+        }
+        self.configured.apply(entry.clone());
+    }
+
+    /// Compares the cases with `labels`. A threshold is chosen among those with at least `min_precision`, 0..=1.
+    pub fn finish(self, labels: &[CaseLabel], min_precision: f64) -> SweepResult {
+        let replays = self.tried.iter().map(|t| &t.replay).chain([&self.configured]);
+        let cases_by_id: BTreeMap<&str, &ReplayedCase> = replays
+            .flat_map(|r| &r.cases)
+            .map(|case| (case.case_id.as_str(), case))
+            .collect();
+        let resolved: Vec<ResolvedLabel> = labels
+            .iter()
+            .filter_map(|l| ResolvedLabel::new(l, &cases_by_id))
+            .collect();
+        let rules = self.rules.iter().map(|rule| {
+            let labels: Vec<&ResolvedLabel> = resolved.iter().filter(|l| l.rule == rule.id).collect();
+            let points: Vec<CurvePoint> = self
+                .tried
+                .iter()
+                .map(|tried| {
+                    let cases: Vec<&ReplayedCase> = tried.replay.cases.iter().filter(|c| c.rule == rule.id).collect();
+                    CurvePoint::new(tried.score, &cases, &labels)
                 })
                 .collect();
             RuleCurve {
-                rule: rule.clone(),
-                now: *now,
-                chosen: choose(&points, wanted),
+                rule: rule.id.clone(),
+                configured: rule.start_score,
+                chosen: choose(&points, min_precision),
                 points,
             }
         });
-        Tuned {
+        SweepResult {
             rules: rules.collect(),
-            unknown: labels.len() - told.len(),
-            wanted,
+            unmatched_labels: labels.len() - resolved.len(),
+            min_precision,
         }
     }
 }
 
-fn opened(effects: &[Effect]) -> impl Iterator<Item = CaseLine> {
-    effects.iter().filter_map(|e| match e {
-        Effect::Open(case) => Some(CaseLine::from(&**case)),
-        _ => None,
-    })
-}
-
-/// What came of it.
+/// The result of a sweep.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Tuned {
-    /// In the order of the configuration.
+pub struct SweepResult {
+    /// One curve per rule, in the order of the configuration.
     pub rules: Vec<RuleCurve>,
-    /// Labels of cases that no threshold opens.
-    pub unknown: usize,
-    /// The precision that was asked for.
-    pub wanted: f64,
+    /// Number of labels whose case no threshold opens.
+    pub unmatched_labels: usize,
+    /// The precision that was asked for, 0..=1.
+    pub min_precision: f64,
 }
 
-/// One rule's trade.
+/// Precision and recall of one rule by threshold.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RuleCurve {
-    /// Which.
+    /// Id of the rule.
     pub rule: String,
-    /// Its `start_score` as configured.
-    pub now: f32,
-    /// By rising threshold.
-    pub points: Vec<Point>,
-    /// `None`: no label speaks of any case of the rule.
-    pub chosen: Option<Choice>,
+    /// The configured `start_score`.
+    pub configured: f32,
+    /// By increasing threshold.
+    pub points: Vec<CurvePoint>,
+    /// `None` if no label matches a case of the rule.
+    pub chosen: Option<ChosenThreshold>,
 }
 
-/// One threshold.
+/// The counts of one threshold.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Point {
-    /// `start_score`.
+pub struct CurvePoint {
+    /// The value of `start_score`.
     pub score: f32,
-    /// Cases it opens.
+    /// Cases opened.
     pub cases: usize,
-    /// Those that a label calls right.
+    /// Cases labelled right.
     pub right: usize,
-    /// Those that a label calls wrong.
+    /// Cases labelled wrong.
     pub wrong: usize,
-    /// Problems that people named, and those of them that a case was opened for.
-    pub problems: (usize, usize),
+    /// Labelled problems.
+    pub problems: usize,
+    /// Labelled problems for which a case was opened.
+    pub found: usize,
 }
 
-impl Point {
-    fn of(score: f32, cases: &[&CaseLine], told: &[&Told]) -> Self {
-        // The nearest label in time speaks for a case; of two that are as near, the one that calls it right.
-        let says = |case: &CaseLine| {
-            let of_it = told.iter().filter_map(|t| Some((t.gap(case)?, !t.is_right)));
-            of_it.min().map(|(_, is_wrong)| !is_wrong)
+impl CurvePoint {
+    fn new(score: f32, cases: &[&ReplayedCase], resolved: &[&ResolvedLabel]) -> Self {
+        // The nearest label in time decides; of two equally near ones, the one that says right.
+        let is_case_right = |case: &ReplayedCase| {
+            let matching = resolved.iter().filter_map(|t| Some((t.gap(case)?, !t.is_right)));
+            matching.min().map(|(_, is_wrong)| !is_wrong)
         };
-        let right: Vec<&&CaseLine> = cases.iter().filter(|c| says(c) == Some(true)).collect();
-        let wrong = cases.iter().filter(|c| says(c) == Some(false)).count();
-        let problems: Vec<&&Told> = told.iter().filter(|t| t.is_right).collect();
-        let is_found = |t: &Told| right.iter().any(|c| t.gap(c).is_some());
+        let right: Vec<&&ReplayedCase> = cases.iter().filter(|c| is_case_right(c) == Some(true)).collect();
+        let wrong = cases.iter().filter(|c| is_case_right(c) == Some(false)).count();
+        let problems: Vec<&&ResolvedLabel> = resolved.iter().filter(|t| t.is_right).collect();
+        let is_found = |t: &ResolvedLabel| right.iter().any(|c| t.gap(c).is_some());
         let found = problems.iter().filter(|t| is_found(t)).count();
         Self {
             score,
             cases: cases.len(),
             right: right.len(),
             wrong,
-            problems: (problems.len(), found),
+            problems: problems.len(),
+            found,
         }
     }
 
-    /// Right ones among the labelled cases, 0..=1; `None` where none is labelled.
+    /// Share of right cases among the labelled ones, 0..=1; `None` if none is labelled.
     pub fn precision(&self) -> Option<f64> {
         let labelled = self.right + self.wrong;
         (labelled > 0).then(|| self.right as f64 / labelled as f64)
     }
 
-    /// Found ones among the problems, 0..=1; `None` where people named none.
+    /// Share of problems found, 0..=1; `None` if no problem is labelled.
     pub fn recall(&self) -> Option<f64> {
-        let (problems, found) = self.problems;
-        (problems > 0).then(|| found as f64 / problems as f64)
+        (self.problems > 0).then(|| self.found as f64 / self.problems as f64)
     }
 }
 
-/// The threshold that we would choose, and why.
+/// The recommended threshold.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Choice {
-    /// Into [`RuleCurve::points`].
+pub struct ChosenThreshold {
+    /// Index into [`RuleCurve::points`].
     pub index: usize,
-    /// True where it is as precise as was asked; else it is the most precise there is.
+    /// True if it reaches the precision asked for; otherwise it is the most precise one.
     pub is_precise_enough: bool,
-    /// How many thresholds do as well as it: it is the middle one, for the next week's scores are not this week's.
-    pub equals: usize,
+    /// Number of thresholds that do equally well. The middle one is chosen, since next week's scores will differ.
+    pub ties: usize,
 }
 
-fn choose(points: &[Point], wanted: f64) -> Option<Choice> {
-    // Shares of counts: as integers they compare exactly.
-    let found = |p: &Point| p.problems.1;
-    let precise = |p: &Point| p.precision().unwrap_or(0.0);
-    let enough: Vec<&Point> = points
-        .iter()
-        .filter(|p| p.precision().is_some_and(|x| x >= wanted))
-        .collect();
-    let is_precise_enough = !enough.is_empty();
+fn choose(points: &[CurvePoint], min_precision: f64) -> Option<ChosenThreshold> {
+    let precise_enough = |p: &CurvePoint| p.precision().is_some_and(|x| x >= min_precision);
+    let precision = |p: &CurvePoint| p.precision().unwrap_or(0.0);
+    let is_precise_enough = points.iter().any(precise_enough);
     let best = if is_precise_enough {
-        enough.into_iter().max_by_key(|p| found(p))
+        points.iter().filter(|p| precise_enough(p)).max_by_key(|p| p.found)
     } else {
         let labelled = points.iter().filter(|p| p.precision().is_some());
-        labelled.max_by(|a, b| precise(a).total_cmp(&precise(b)).then(found(a).cmp(&found(b))))
+        labelled.max_by(|a, b| precision(a).total_cmp(&precision(b)).then(a.found.cmp(&b.found)))
     }?;
-    let equals: Vec<usize> = (0..points.len())
+    let ties: Vec<usize> = (0..points.len())
         .filter(|i| {
             let p = &points[*i];
             let is_as_precise = if is_precise_enough {
-                p.precision().is_some_and(|x| x >= wanted)
+                precise_enough(p)
             } else {
-                precise(p).total_cmp(&precise(best)).is_eq() && p.precision().is_some()
+                precision(p).total_cmp(&precision(best)).is_eq() && p.precision().is_some()
             };
-            is_as_precise && found(p) == found(best)
+            is_as_precise && p.found == best.found
         })
         .collect();
-    Some(Choice {
-        index: *equals.get(equals.len() / 2)?,
+    Some(ChosenThreshold {
+        index: *ties.get(ties.len() / 2)?,
         is_precise_enough,
-        equals: equals.len(),
+        ties: ties.len(),
     })
 }
 
-/// A label as it can be held against cases.
-struct Told {
+/// A label with the camera, rule, time and box that it refers to.
+struct ResolvedLabel {
     camera: String,
     rule: String,
     from: Timestamp,
@@ -239,12 +280,12 @@ struct Told {
     is_right: bool,
 }
 
-impl Told {
-    fn of(label: &Label, known: &BTreeMap<&str, &CaseLine>) -> Option<Self> {
+impl ResolvedLabel {
+    fn new(label: &CaseLabel, cases_by_id: &BTreeMap<&str, &ReplayedCase>) -> Option<Self> {
         let is_right = label.right;
         Some(match &label.subject {
-            Subject::Case(id) => {
-                let case = known.get(id.as_str())?;
+            LabelSubject::Case(id) => {
+                let case = cases_by_id.get(id.as_str())?;
                 Self {
                     camera: case.camera.clone(),
                     rule: case.rule.clone(),
@@ -254,7 +295,7 @@ impl Told {
                     is_right,
                 }
             }
-            Subject::Thing { camera, rule, at, bbox } => Self {
+            LabelSubject::Object { camera, rule, at, bbox } => Self {
                 camera: camera.clone(),
                 rule: rule.clone(),
                 from: *at,
@@ -265,15 +306,15 @@ impl Told {
         })
     }
 
-    /// Time between the label's sight of the thing and the case's; `None` where they are of two things.
-    fn gap(&self, case: &CaseLine) -> Option<SignedDuration> {
+    /// Time between the label and the case; `None` if they are about different objects.
+    fn gap(&self, case: &ReplayedCase) -> Option<SignedDuration> {
         let before = case.first_seen_at.duration_since(self.to);
         let after = self.from.duration_since(case.confirmed_at);
         let gap = before.max(after).max(SignedDuration::ZERO);
         let is_same = self.camera == case.camera
             && self.rule == case.rule
-            && gap <= NEAR
-            && self.bbox.iou(&case.bbox) >= SAME_THING_IOU;
+            && gap <= MAX_LABEL_DISTANCE
+            && self.bbox.iou(&case.bbox) >= SAME_OBJECT_IOU;
         is_same.then_some(gap)
     }
 }
@@ -282,18 +323,19 @@ impl Told {
 mod tests {
     use super::*;
 
-    fn point(score: f32, right: usize, wrong: usize) -> Point {
-        Point {
+    fn point(score: f32, right: usize, wrong: usize) -> CurvePoint {
+        CurvePoint {
             score,
             cases: right + wrong,
             right,
             wrong,
-            problems: (10, right),
+            problems: 10,
+            found: right,
         }
     }
 
     #[test]
-    fn the_middle_of_the_best_is_chosen() {
+    fn the_middle_of_the_best_thresholds_is_chosen() {
         let points = [
             point(0.3, 10, 10),
             point(0.4, 9, 1),
@@ -303,11 +345,11 @@ mod tests {
             point(0.8, 0, 0),
         ];
         let choice = choose(&points, 0.9).unwrap();
-        assert_eq!((choice.index, choice.is_precise_enough, choice.equals), (2, true, 3));
+        assert_eq!((choice.index, choice.is_precise_enough, choice.ties), (2, true, 3));
     }
 
     #[test]
-    fn where_none_is_precise_enough_the_most_precise_is_chosen_and_said_to_be_no_more() {
+    fn without_a_precise_enough_threshold_the_most_precise_is_chosen_and_flagged() {
         let points = [point(0.3, 5, 15), point(0.4, 5, 5), point(0.5, 1, 1), point(0.6, 0, 0)];
         let choice = choose(&points, 0.9).unwrap();
         assert_eq!((choice.index, choice.is_precise_enough), (1, false));

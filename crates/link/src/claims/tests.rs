@@ -1,4 +1,4 @@
-//! Boxes, and a broker that passes on in one order what it is told, keeps what is retained, and can lose both.
+//! Simulates several boxes and a broker that forwards messages in one order, keeps retained messages and can lose both.
 
 use std::collections::VecDeque;
 
@@ -30,37 +30,37 @@ fn claim(node: &str) -> Claim {
 
 type Publish = (String, Vec<u8>);
 
-/// One box: the protocol, what its store holds, and what is on its way to the broker.
-struct Member {
+/// One box: the protocol, its store's row, and its messages on the way to the broker.
+struct SimBox {
     node: String,
-    claims: Claims,
+    protocol: ClaimProtocol,
     row: Option<ClaimRow>,
     to_broker: VecDeque<Publish>,
     is_connected: bool,
-    /// It may send its case.
-    may_file: bool,
-    files: u32,
-    told: Vec<Known>,
+    /// Its case has been granted.
+    is_granted: bool,
+    filed: u32,
+    notified: Vec<Known>,
 }
 
 #[derive(Default)]
-struct Broker {
+struct SimBroker {
     retained: BTreeMap<String, Vec<u8>>,
-    /// For each box that it knows, what it has not taken yet; the last says whether it was retained.
+    /// Per session, messages not delivered yet: topic, payload, retain flag.
     queues: BTreeMap<usize, VecDeque<(String, Vec<u8>, bool)>>,
 }
 
-struct Street {
-    members: Vec<Member>,
-    broker: Broker,
-    now: Moment,
+struct Simulation {
+    boxes: Vec<SimBox>,
+    broker: SimBroker,
+    now: Now,
 }
 
-fn protocol(node: &str, now: Moment) -> Claims {
+fn claim_protocol(node: &str, now: Now) -> ClaimProtocol {
     let cells = BTreeSet::from([CellCode::from(CELL)]);
-    Claims::new(
+    ClaimProtocol::new(
         node.into(),
-        SiteTopic::new("gridwatch"),
+        SiteTopics::new("gridwatch"),
         TimeZone::UTC,
         cells,
         Vec::new(),
@@ -68,132 +68,132 @@ fn protocol(node: &str, now: Moment) -> Claims {
     )
 }
 
-impl Street {
-    fn new(boxes: usize) -> Self {
-        let now = Moment {
+impl Simulation {
+    fn new(count: usize) -> Self {
+        let now = Now {
             wall: Timestamp::from_second(1_750_000_000).unwrap(),
             mono: Instant::now(),
         };
-        let member = |n| {
+        let sim_box = |n| {
             let node = format!("box-{n}");
-            Member {
-                claims: protocol(&node, now),
+            SimBox {
+                protocol: claim_protocol(&node, now),
                 node,
                 row: None,
                 to_broker: VecDeque::new(),
                 is_connected: false,
-                may_file: false,
-                files: 0,
-                told: Vec::new(),
+                is_granted: false,
+                filed: 0,
+                notified: Vec::new(),
             }
         };
         Self {
-            members: (0..boxes).map(member).collect(),
-            broker: Broker::default(),
+            boxes: (0..count).map(sim_box).collect(),
+            broker: SimBroker::default(),
             now,
         }
     }
 
     fn rows(&self, n: usize) -> Vec<ClaimRow> {
-        self.members[n].row.iter().cloned().collect()
+        self.boxes[n].row.iter().cloned().collect()
     }
 
-    fn act(&mut self, n: usize, acts: Vec<Act>) {
-        let member = &mut self.members[n];
-        for act in acts {
-            let publish = match act {
-                Act::Say { topic, message } => (topic, serde_json::to_vec(&message).unwrap()),
-                Act::TakeBack { topic } => (topic, Vec::new()),
-                Act::File(_) | Act::FileUnheard(_) => {
-                    let row = member.row.as_mut().unwrap();
-                    assert!(row.is_open, "what gave way is not sent");
+    fn execute(&mut self, n: usize, actions: Vec<ClaimAction>) {
+        let sim_box = &mut self.boxes[n];
+        for action in actions {
+            let publish = match action {
+                ClaimAction::Publish { topic, message } => (topic, serde_json::to_vec(&message).unwrap()),
+                ClaimAction::Clear { topic } => (topic, Vec::new()),
+                ClaimAction::Grant(_) | ClaimAction::GrantUnconfirmed(_) => {
+                    let row = sim_box.row.as_mut().unwrap();
+                    assert!(row.is_open, "a case that yielded is not published");
                     if row.state == ClaimState::Wanted {
                         row.state = ClaimState::Sent;
                     }
-                    member.may_file = true;
+                    sim_box.is_granted = true;
                     continue;
                 }
-                Act::Yield { to, .. } => {
-                    let row = member.row.as_mut().unwrap();
+                ClaimAction::Yield { to, .. } => {
+                    let row = sim_box.row.as_mut().unwrap();
                     assert_eq!(
                         row.state,
                         ClaimState::Wanted,
-                        "what may have been heard does not give way to {to}"
+                        "a case that may have been published must not yield to {to}"
                     );
                     row.is_open = false;
                     let rows = vec![row.clone()];
-                    let more = member.claims.news(rows, self.now);
-                    self.act(n, more);
+                    let more = sim_box.protocol.rows_changed(rows, self.now);
+                    self.execute(n, more);
                     return;
                 }
-                Act::Tell(known) => {
-                    member.told.push(known);
+                ClaimAction::Notify(known) => {
+                    sim_box.notified.push(known);
                     continue;
                 }
-                Act::Forget(_) => {
-                    member.row = None;
+                ClaimAction::Forget(_) => {
+                    sim_box.row = None;
                     continue;
                 }
             };
-            if member.is_connected {
-                member.to_broker.push_back(publish);
+            if sim_box.is_connected {
+                sim_box.to_broker.push_back(publish);
             }
         }
     }
 
-    /// A problem is confirmed.
+    /// Box `n` confirms the problem.
     fn confirm(&mut self, n: usize) {
-        let member = &mut self.members[n];
-        if member.row.is_none() && member.files == 0 {
-            member.row = Some(ClaimRow {
-                claim: claim(&member.node),
+        let sim_box = &mut self.boxes[n];
+        if sim_box.row.is_none() && sim_box.filed == 0 {
+            sim_box.row = Some(ClaimRow {
+                claim: claim(&sim_box.node),
                 state: ClaimState::Wanted,
                 is_open: true,
             });
-            if member.is_connected {
+            if sim_box.is_connected {
                 let rows = self.rows(n);
-                let acts = self.members[n].claims.news(rows, self.now);
-                self.act(n, acts);
+                let actions = self.boxes[n].protocol.rows_changed(rows, self.now);
+                self.execute(n, actions);
             }
         }
     }
 
     fn connect(&mut self, n: usize) {
-        if self.members[n].is_connected {
+        if self.boxes[n].is_connected {
             return;
         }
-        self.members[n].is_connected = true;
+        self.boxes[n].is_connected = true;
         let is_new = !self.broker.queues.contains_key(&n);
         let queue = self.broker.queues.entry(n).or_default();
         queue.extend(self.broker.retained.iter().map(|(t, p)| (t.clone(), p.clone(), true)));
         let rows = self.rows(n);
-        self.members[n].claims.greeted(is_new, self.now);
-        let acts = self.members[n].claims.begin(rows, true, self.now);
-        self.act(n, acts);
+        self.boxes[n].protocol.connected(is_new, self.now);
+        let actions = self.boxes[n].protocol.subscribed(rows, true, self.now);
+        self.execute(n, actions);
     }
 
-    /// The line is cut: what had not reached the broker is lost; what it had not passed on waits.
+    /// The connection of box `n` is cut: messages on the way to the broker are lost, those to the box wait.
     fn cut(&mut self, n: usize) {
-        self.members[n].is_connected = false;
-        self.members[n].to_broker.clear();
+        self.boxes[n].is_connected = false;
+        self.boxes[n].to_broker.clear();
     }
 
     fn kill(&mut self, n: usize) {
         self.cut(n);
-        self.members[n].claims = protocol(&self.members[n].node, self.now);
+        self.boxes[n].protocol = claim_protocol(&self.boxes[n].node, self.now);
     }
 
-    /// The broker dies and comes back without its memory.
-    fn forget(&mut self) {
-        for n in 0..self.members.len() {
+    /// The broker restarts without sessions and retained messages.
+    fn reset_broker(&mut self) {
+        for n in 0..self.boxes.len() {
             self.cut(n);
         }
-        self.broker = Broker::default();
+        self.broker = SimBroker::default();
     }
 
-    /// The broker takes one message of box `n`.
-    fn reach(&mut self, n: usize) -> bool {
-        let Some((topic, payload)) = self.members[n].to_broker.pop_front() else {
+    /// The broker receives one message of box `n`.
+    fn deliver_to_broker(&mut self, n: usize) -> bool {
+        let Some((topic, payload)) = self.boxes[n].to_broker.pop_front() else {
             return false;
         };
         match payload.is_empty() {
@@ -206,73 +206,73 @@ impl Street {
         true
     }
 
-    /// Box `n` takes one message of the broker.
-    fn hear(&mut self, n: usize) -> bool {
+    /// Box `n` receives one message from the broker.
+    fn deliver_to_box(&mut self, n: usize) -> bool {
         let Some((topic, payload, is_retained)) = self
             .broker
             .queues
             .get_mut(&n)
-            .filter(|_| self.members[n].is_connected)
+            .filter(|_| self.boxes[n].is_connected)
             .and_then(VecDeque::pop_front)
         else {
             return false;
         };
-        let acts = self.members[n]
-            .claims
-            .heard(&topic, &payload, is_retained, self.now)
+        let actions = self.boxes[n]
+            .protocol
+            .received(&topic, &payload, is_retained, self.now)
             .unwrap();
-        self.act(n, acts);
+        self.execute(n, actions);
         true
     }
 
-    /// The broker acknowledges a case.
+    /// The broker acknowledges the case of box `n`.
     fn file(&mut self, n: usize) -> bool {
-        let member = &mut self.members[n];
-        let Some(row) = member.row.as_mut().filter(|row| row.state == ClaimState::Sent) else {
+        let sim_box = &mut self.boxes[n];
+        let Some(row) = sim_box.row.as_mut().filter(|row| row.state == ClaimState::Sent) else {
             return false;
         };
-        if !(member.may_file && member.is_connected) {
+        if !(sim_box.is_granted && sim_box.is_connected) {
             return false;
         }
         row.state = ClaimState::Filed;
-        member.files += 1;
+        sim_box.filed += 1;
         let rows = self.rows(n);
-        let acts = self.members[n].claims.news(rows, self.now);
-        self.act(n, acts);
+        let actions = self.boxes[n].protocol.rows_changed(rows, self.now);
+        self.execute(n, actions);
         true
     }
 
-    fn pass(&mut self, time: Duration) {
+    fn advance(&mut self, time: Duration) {
         self.now.mono += time;
         self.now.wall += time;
-        for n in 0..self.members.len() {
-            if self.members[n].is_connected {
-                let acts = self.members[n].claims.tick(self.now);
-                self.act(n, acts);
+        for n in 0..self.boxes.len() {
+            if self.boxes[n].is_connected {
+                let actions = self.boxes[n].protocol.tick(self.now);
+                self.execute(n, actions);
             }
         }
     }
 
-    /// Until nothing has moved for longer than anybody hesitates.
+    /// Runs until nothing has moved for longer than the maximum retry delay.
     fn settle(&mut self) {
         const ROUND: Duration = Duration::from_millis(100);
         let mut quiet = Duration::ZERO;
         for round in 0.. {
-            assert!(round < 1000, "they never agree");
+            assert!(round < 1000, "no agreement");
             let mut has_moved = false;
-            for n in 0..self.members.len() {
-                has_moved |= self.reach(n) | self.hear(n) | self.file(n);
+            for n in 0..self.boxes.len() {
+                has_moved |= self.deliver_to_broker(n) | self.deliver_to_box(n) | self.file(n);
             }
             quiet = if has_moved { Duration::ZERO } else { quiet + ROUND };
-            if quiet > HESITATION {
+            if quiet > MAX_RETRY_DELAY {
                 return;
             }
-            self.pass(ROUND);
+            self.advance(ROUND);
         }
     }
 
-    fn files(&self) -> u32 {
-        self.members.iter().map(|m| m.files).sum()
+    fn total_filed(&self) -> u32 {
+        self.boxes.iter().map(|b| b.filed).sum()
     }
 }
 
@@ -282,8 +282,8 @@ enum Step {
     Connect(usize),
     Cut(usize),
     Kill(usize),
-    Reach(usize),
-    Hear(usize),
+    DeliverToBroker(usize),
+    DeliverToBox(usize),
     File(usize),
 }
 
@@ -296,22 +296,22 @@ fn step() -> impl Strategy<Value = Step> {
         4 => n.clone().prop_map(Step::Connect),
         1 => n.clone().prop_map(Step::Cut),
         1 => n.clone().prop_map(Step::Kill),
-        8 => n.clone().prop_map(Step::Reach),
-        8 => n.clone().prop_map(Step::Hear),
+        8 => n.clone().prop_map(Step::DeliverToBroker),
+        8 => n.clone().prop_map(Step::DeliverToBox),
         2 => n.prop_map(Step::File),
     ]
 }
 
-fn play(street: &mut Street, steps: &[Step]) {
+fn run(sim: &mut Simulation, steps: &[Step]) {
     for step in steps {
         match *step {
-            Step::Confirm(n) => street.confirm(n),
-            Step::Connect(n) => street.connect(n),
-            Step::Cut(n) => street.cut(n),
-            Step::Kill(n) => street.kill(n),
-            Step::Reach(n) => drop(street.reach(n)),
-            Step::Hear(n) => drop(street.hear(n)),
-            Step::File(n) => drop(street.file(n)),
+            Step::Confirm(n) => sim.confirm(n),
+            Step::Connect(n) => sim.connect(n),
+            Step::Cut(n) => sim.cut(n),
+            Step::Kill(n) => sim.kill(n),
+            Step::DeliverToBroker(n) => drop(sim.deliver_to_broker(n)),
+            Step::DeliverToBox(n) => drop(sim.deliver_to_box(n)),
+            Step::File(n) => drop(sim.file(n)),
         }
     }
 }
@@ -320,216 +320,217 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn one_problem_is_filed_by_one_box(steps in prop::collection::vec(step(), 0..120)) {
-        let mut street = Street::new(BOXES);
-        play(&mut street, &steps);
+    fn a_problem_seen_by_several_boxes_is_filed_once(steps in prop::collection::vec(step(), 0..120)) {
+        let mut sim = Simulation::new(BOXES);
+        run(&mut sim, &steps);
         for n in 0..BOXES {
-            street.connect(n);
-            street.confirm(n);
+            sim.connect(n);
+            sim.confirm(n);
         }
-        street.settle();
-        prop_assert_eq!(street.files(), 1);
-        let open = street.members.iter().filter(|m| m.row.as_ref().is_some_and(|r| r.is_open)).count();
-        prop_assert_eq!(open, 1, "the others gave way");
-        prop_assert_eq!(street.broker.retained.len(), 1, "and say no more");
+        sim.settle();
+        prop_assert_eq!(sim.total_filed(), 1);
+        let open = sim.boxes.iter().filter(|b| b.row.as_ref().is_some_and(|r| r.is_open)).count();
+        prop_assert_eq!(open, 1, "the others yielded");
+        prop_assert_eq!(sim.broker.retained.len(), 1, "the others cleared their claims");
     }
 
     #[test]
-    fn a_broker_that_forgets_loses_no_problem(
+    fn a_broker_that_loses_its_state_leaves_no_case_unfiled(
         before in prop::collection::vec(step(), 0..60), after in prop::collection::vec(step(), 0..60),
     ) {
-        let mut street = Street::new(BOXES);
-        play(&mut street, &before);
-        street.forget();
-        play(&mut street, &after);
+        let mut sim = Simulation::new(BOXES);
+        run(&mut sim, &before);
+        sim.reset_broker();
+        run(&mut sim, &after);
         for n in 0..BOXES {
-            street.connect(n);
-            street.confirm(n);
+            sim.connect(n);
+            sim.confirm(n);
         }
-        street.settle();
-        prop_assert!(street.files() >= 1);
-        let is_in_doubt = |m: &Member| m.row.as_ref().is_some_and(|r| r.is_open && r.state == ClaimState::Wanted);
-        prop_assert!(!street.members.iter().any(is_in_doubt));
+        sim.settle();
+        prop_assert!(sim.total_filed() >= 1);
+        let is_in_doubt = |b: &SimBox| b.row.as_ref().is_some_and(|r| r.is_open && r.state == ClaimState::Wanted);
+        prop_assert!(!sim.boxes.iter().any(is_in_doubt));
     }
 }
 
-fn all_connected() -> Street {
-    let mut street = Street::new(2);
-    street.connect(0);
-    street.connect(1);
-    street.settle();
-    street
+fn all_connected() -> Simulation {
+    let mut sim = Simulation::new(2);
+    sim.connect(0);
+    sim.connect(1);
+    sim.settle();
+    sim
 }
 
 #[test]
-fn a_box_that_claims_and_dies_holds_up_nobody_for_ever() {
-    let mut street = all_connected();
-    street.confirm(0);
-    // Its claim is through, and it does not live to hear it.
-    street.reach(0);
-    street.cut(0);
-    street.confirm(1);
-    street.settle();
-    assert_eq!(street.files(), 0, "the other may be about to file");
-    for _ in 0..UNFILED.as_secs() / 10 + 1 {
-        street.pass(Duration::from_secs(10));
+fn a_box_that_dies_after_claiming_blocks_others_only_until_the_timeout() {
+    let mut sim = all_connected();
+    sim.confirm(0);
+    // The broker has its claim, but it dies before the claim comes back.
+    sim.deliver_to_broker(0);
+    sim.cut(0);
+    sim.confirm(1);
+    sim.settle();
+    assert_eq!(sim.total_filed(), 0, "box 0 may still file");
+    for _ in 0..UNFILED_TIMEOUT.as_secs() / 10 + 1 {
+        sim.advance(Duration::from_secs(10));
     }
-    street.settle();
-    assert_eq!((street.files(), street.members[1].files), (1, 1));
-    let theirs = CaseId::from("case-of-box-0");
-    assert!(matches!(&street.members[1].told[..], [Known::Claimed(_), Known::Released(id)] if *id == theirs));
-    // It comes back, and finds that it was too late.
-    street.connect(0);
-    street.settle();
-    assert_eq!(street.files(), 1);
+    sim.settle();
+    assert_eq!((sim.total_filed(), sim.boxes[1].filed), (1, 1));
+    let case = CaseId::from("case-of-box-0");
+    assert!(matches!(&sim.boxes[1].notified[..], [Known::Claimed(_), Known::Released(id)] if *id == case));
+    // Box 0 comes back: it was too late.
+    sim.connect(0);
+    sim.settle();
+    assert_eq!(sim.total_filed(), 1);
 }
 
 #[test]
-fn a_box_that_tries_to_file_is_waited_for() {
-    let mut street = all_connected();
-    street.confirm(0);
-    street.reach(0);
-    street.hear(0);
-    street.confirm(1);
-    let take_turns = |street: &mut Street| {
+fn a_box_that_keeps_trying_to_file_keeps_its_claim() {
+    let mut sim = all_connected();
+    sim.confirm(0);
+    sim.deliver_to_broker(0);
+    sim.deliver_to_box(0);
+    sim.confirm(1);
+    let deliver_all = |sim: &mut Simulation| {
         for n in [0, 1].repeat(20) {
-            let _ = street.reach(n) | street.hear(n);
+            let _ = sim.deliver_to_broker(n) | sim.deliver_to_box(n);
         }
     };
-    take_turns(&mut street);
+    deliver_all(&mut sim);
     for _ in 0..60 {
-        // Nobody takes its case, as where the platform is away.
-        street.pass(Duration::from_secs(30));
-        take_turns(&mut street);
+        // Its case is not acknowledged, as when no platform is subscribed.
+        sim.advance(Duration::from_secs(30));
+        deliver_all(&mut sim);
     }
-    assert_eq!(
-        street.members[1].row.as_ref().map(|r| r.state),
-        Some(ClaimState::Wanted)
-    );
-    street.settle();
-    assert_eq!((street.files(), street.members[0].files), (1, 1));
-    assert_eq!(street.members[1].row, None, "gave way, and took back what it had said");
+    assert_eq!(sim.boxes[1].row.as_ref().map(|r| r.state), Some(ClaimState::Wanted));
+    sim.settle();
+    assert_eq!((sim.total_filed(), sim.boxes[0].filed), (1, 1));
+    assert_eq!(sim.boxes[1].row, None, "yielded and cleared its claim");
 }
 
 #[test]
-fn a_box_that_filed_and_died_keeps_its_site_for_a_week_and_no_longer() {
-    let mut street = all_connected();
-    street.confirm(0);
-    street.settle();
-    street.cut(0);
-    street.confirm(1);
-    street.settle();
-    assert_eq!((street.files(), &street.members[1].row), (1, &None));
-    street.pass(KEPT - Duration::from_hours(1));
-    let is_released = |street: &Street| street.members[1].told.iter().any(|k| matches!(k, Known::Released(_)));
-    assert!(!is_released(&street));
-    street.pass(Duration::from_hours(2));
-    assert!(is_released(&street));
+fn the_claim_of_a_dead_box_that_filed_stands_until_its_ttl() {
+    let mut sim = all_connected();
+    sim.confirm(0);
+    sim.settle();
+    sim.cut(0);
+    sim.confirm(1);
+    sim.settle();
+    assert_eq!((sim.total_filed(), &sim.boxes[1].row), (1, &None));
+    sim.advance(CLAIM_TTL - Duration::from_hours(1));
+    let is_released = |sim: &Simulation| sim.boxes[1].notified.iter().any(|k| matches!(k, Known::Released(_)));
+    assert!(!is_released(&sim));
+    sim.advance(Duration::from_hours(2));
+    assert!(is_released(&sim));
 }
 
 #[test]
-fn what_is_open_is_claimed_anew_each_day_and_after_somebody_wiped_it() {
-    let mut street = all_connected();
-    street.confirm(0);
-    street.settle();
+fn an_open_claim_is_renewed_daily_and_when_another_client_clears_it() {
+    let mut sim = all_connected();
+    sim.confirm(0);
+    sim.settle();
     for _ in 0..20 {
-        street.pass(Duration::from_hours(13));
-        street.settle();
+        sim.advance(Duration::from_hours(13));
+        sim.settle();
     }
-    let is_released = |street: &Street| street.members[1].told.iter().any(|k| matches!(k, Known::Released(_)));
-    assert!(!is_released(&street), "eleven days on");
-    let topic = SiteTopic::new("gridwatch").of(&claim("box-0"));
-    street.members[1].to_broker.push_back((topic.clone(), Vec::new()));
-    street.settle();
-    assert!(street.broker.retained.contains_key(&topic));
+    let is_released = |sim: &Simulation| sim.boxes[1].notified.iter().any(|k| matches!(k, Known::Released(_)));
+    assert!(!is_released(&sim), "after eleven days");
+    let topic = SiteTopics::new("gridwatch").of(&claim("box-0"));
+    sim.boxes[1].to_broker.push_back((topic.clone(), Vec::new()));
+    sim.settle();
+    assert!(sim.broker.retained.contains_key(&topic));
 }
 
 #[test]
-fn a_case_that_is_over_frees_its_site() {
-    let mut street = all_connected();
-    street.confirm(0);
-    street.settle();
-    street.members[0].row.as_mut().unwrap().is_open = false;
-    let rows = street.rows(0);
-    let acts = street.members[0].claims.news(rows, street.now);
-    street.act(0, acts);
-    street.settle();
-    assert_eq!((street.broker.retained.len(), &street.members[0].row), (0, &None));
-    street.confirm(1);
-    street.settle();
-    assert_eq!(street.members[1].files, 1);
+fn a_closed_case_releases_its_site() {
+    let mut sim = all_connected();
+    sim.confirm(0);
+    sim.settle();
+    sim.boxes[0].row.as_mut().unwrap().is_open = false;
+    let rows = sim.rows(0);
+    let actions = sim.boxes[0].protocol.rows_changed(rows, sim.now);
+    sim.execute(0, actions);
+    sim.settle();
+    assert_eq!((sim.broker.retained.len(), &sim.boxes[0].row), (0, &None));
+    sim.confirm(1);
+    sim.settle();
+    assert_eq!(sim.boxes[1].filed, 1);
 }
 
 #[test]
-fn a_broker_that_passes_nothing_on_has_no_say() {
-    let mut street = Street::new(1);
-    street.members[0].is_connected = true;
-    let acts = street.members[0].claims.begin(Vec::new(), true, street.now);
-    street.act(0, acts);
-    street.confirm(0);
-    street.settle();
-    assert_eq!(street.files(), 0);
-    street.pass(UNHEARD);
-    street.settle();
-    assert_eq!(street.files(), 1);
+fn a_broker_that_does_not_forward_claims_blocks_no_case() {
+    let mut sim = Simulation::new(1);
+    sim.boxes[0].is_connected = true;
+    let actions = sim.boxes[0].protocol.subscribed(Vec::new(), true, sim.now);
+    sim.execute(0, actions);
+    sim.confirm(0);
+    sim.settle();
+    assert_eq!(sim.total_filed(), 0);
+    sim.advance(ECHO_TIMEOUT);
+    sim.settle();
+    assert_eq!(sim.total_filed(), 1);
 
-    let mut claims = protocol("box-0", street.now);
+    let mut protocol = claim_protocol("box-0", sim.now);
     let row = ClaimRow {
         claim: claim("box-0"),
         state: ClaimState::Wanted,
         is_open: true,
     };
-    let acts = claims.begin(vec![row], false, street.now);
-    assert_eq!(acts, [Act::File("case-of-box-0".into())], "not allowed to listen");
+    let actions = protocol.subscribed(vec![row], false, sim.now);
+    assert_eq!(
+        actions,
+        [ClaimAction::Grant("case-of-box-0".into())],
+        "subscription denied"
+    );
 }
 
 #[test]
-fn what_is_no_claim_changes_nothing() {
-    let mut street = all_connected();
-    let claims = &mut street.members[0].claims;
-    let topic = |claim: &Claim| SiteTopic::new("gridwatch").of(claim);
-    let said = |claim: &Claim, change: fn(&mut serde_json::Value)| {
-        let until = When::new(kept(street.now.wall), &TimeZone::UTC);
+fn an_invalid_claim_is_rejected_and_changes_nothing() {
+    let mut sim = all_connected();
+    let protocol = &mut sim.boxes[0].protocol;
+    let topic = |claim: &Claim| SiteTopics::new("gridwatch").of(claim);
+    let payload = |claim: &Claim, change: fn(&mut serde_json::Value)| {
+        let until = When::new(expiry(sim.now.wall), &TimeZone::UTC);
         let mut json = serde_json::to_value(ClaimMessage::new(claim, true, 7, until)).unwrap();
         change(&mut json);
         json.to_string().into_bytes()
     };
-    let theirs = claim("box-9");
-    let mut heard = |topic: &str, payload: &[u8]| claims.heard(topic, payload, false, street.now);
-    for (topic, payload, reason) in [
+    let peer = claim("box-9");
+    let mut receive = |topic: &str, bytes: &[u8]| protocol.received(topic, bytes, false, sim.now);
+    for (topic, bytes, reason) in [
         (
             "gridwatch/v1/site/1/0102/box-9".to_owned(),
-            said(&theirs, |_| ()),
-            "its topic is no site's",
+            payload(&peer, |_| ()),
+            "not a site topic",
         ),
         (
             topic(&claim("box-8")),
-            said(&theirs, |_| ()),
-            "it is of another cell, category, box or case than its topic",
+            payload(&peer, |_| ()),
+            "cell, category, box or case does not match the topic",
         ),
         (
-            topic(&theirs),
-            said(&theirs, |j| j["lat"] = 134.0.into()),
-            "its place or its reach is none",
+            topic(&peer),
+            payload(&peer, |j| j["lat"] = 134.0.into()),
+            "invalid location or merge radius",
         ),
         (
-            topic(&theirs),
-            said(&theirs, |j| j["merge_radius_m"] = 1e6.into()),
-            "its place or its reach is none",
+            topic(&peer),
+            payload(&peer, |j| j["merge_radius_m"] = 1e6.into()),
+            "invalid location or merge radius",
         ),
         (
-            topic(&theirs),
+            topic(&peer),
             vec![b' '; MAX_BYTES + 1],
-            "it has 4097 bytes, a claim has 4096 at most",
+            "message of 4097 bytes exceeds the maximum of 4096 bytes",
         ),
     ] {
-        assert_eq!(heard(&topic, &payload).unwrap_err().to_string(), reason);
+        assert_eq!(receive(&topic, &bytes).unwrap_err().to_string(), reason);
     }
-    assert!(matches!(heard(&topic(&theirs), b"{"), Err(InvalidClaim::Unreadable(_))));
-    assert!(heard(&topic(&theirs), b"").unwrap().is_empty(), "nobody knew it");
-    let acts = heard(&topic(&theirs), &said(&theirs, |j| j["more"] = 1.into())).unwrap();
+    assert!(matches!(receive(&topic(&peer), b"{"), Err(InvalidClaim::Malformed(_))));
+    assert!(receive(&topic(&peer), b"").unwrap().is_empty(), "no such claim");
+    let actions = receive(&topic(&peer), &payload(&peer, |j| j["more"] = 1.into())).unwrap();
     assert!(
-        matches!(&acts[..], [Act::Tell(Known::Claimed(_))]),
-        "a newer box may say more"
+        matches!(&actions[..], [ClaimAction::Notify(Known::Claimed(_))]),
+        "a newer box may add fields"
     );
 }

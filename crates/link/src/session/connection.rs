@@ -1,87 +1,70 @@
-//! One connection, from its greeting to its end: what comes in, and when what goes out.
+//! One connection from CONNACK to disconnect: dispatches incoming events and decides when to send.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::time::Duration;
 
-use futures::{
-    FutureExt, StreamExt,
-    future::BoxFuture,
-    stream::{FuturesOrdered, FuturesUnordered},
-};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
-use tracing::{debug, error, info, warn};
+use tracing::{error, info};
 
-use super::{End, Link, SETTLES, sending::Sent};
-use crate::{
-    backoff::Backoff,
-    reply::{self, IncomingReply},
-    wire::{
-        Blame, Client, ConnAck, Disconnect, Event, EventLoop, Message, MessageKind, OutboundMessage, Receipt,
-        SubscribeOutcome, Verdict, Wanted,
-    },
+use super::{
+    ConnectionEnd, FORWARDED_AFTER, Session, replies::PendingReplies, sender::Sender, sending::PendingPublish,
 };
+use crate::wire::{
+    AckHandle, Client, ConnAck, Disconnect, DisconnectCause, Event, EventLoop, InboundMessage, MessageKind,
+    OutboundMessage, PublishOutcome, RetainHandling, SubscribeOutcome,
+};
+use gridwatch_base::metric;
 use gridwatch_contract::Presence;
 use gridwatch_store::StoreError;
 
-/// Rows released by another process (`gridwatch outbox retry`) are found within this time.
-const STOCKTAKING: Duration = Duration::from_secs(15);
+/// How often the outbox is polled for rows that another process released (`gridwatch outbox retry`).
+const OUTBOX_POLL: Duration = Duration::from_secs(15);
 
-/// A broker that says nothing of a message for so many keep-alives has forgotten it; a slow line may take one or two for the pictures
-/// before it.
-const KEEP_ALIVES: u32 = 4;
+/// After this many keep-alives without an acknowledgement, the broker has lost the message. A slow uplink may need one or
+/// two for the pictures queued before it.
+const ACK_TIMEOUT_KEEP_ALIVES: u32 = 4;
 
-/// After the store failed: disks recover slowly or not at all.
-const STORE_PAUSE: Duration = Duration::from_secs(5);
+/// Pause after a store error; disks recover slowly or not at all.
+const STORE_RETRY: Duration = Duration::from_secs(5);
 
-/// How long taking leave may last.
-const FAREWELL: Duration = Duration::from_secs(4);
+/// Maximum time for publishing `offline` and disconnecting.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// QoS 0 replies have no flow control: more than this many at once are dropped.
-const MAX_REPLIES: usize = 64;
-
-impl Link {
-    /// Lives one connection.
-    pub(super) async fn connection(&mut self, stopped: &mut oneshot::Receiver<()>) -> End {
-        let (client, line) = self.wire.connect();
+impl Session {
+    /// Opens one connection and runs it to its end.
+    pub(super) async fn connection(&mut self, stopped: &mut oneshot::Receiver<()>) -> ConnectionEnd {
+        let (client, event_loop) = self.connector.connect();
         let (events_in, events) = mpsc::channel(32);
-        // The event loop runs beside us: what we wait for must not keep it from answering the broker.
-        let pump = tokio::spawn(pump(line, events_in));
+        // In a task of its own, so that nothing awaited here can delay keep-alives and acknowledgements.
+        let pump = tokio::spawn(pump(event_loop, events_in));
         let connection = Connection {
             client,
             events,
-            sent: FuturesUnordered::new(),
-            seqs: BTreeMap::new(),
-            to_hand_over: VecDeque::new(),
-            waiting_replies: FuturesOrdered::new(),
-            greeted: false,
-            is_new_to_broker: false,
+            pending: FuturesUnordered::new(),
+            sender: Sender::new(self.connector.settings.in_flight.into()),
+            replies: PendingReplies::default(),
+            connack: None,
             subscribing: None,
-            up_since: None,
-            max_packet: None,
-            paused_until: None,
-            pauses: Backoff::default(),
-            leaving: None,
-            unanswered_claims: 0,
+            closing_until: None,
+            claims_in_flight: 0,
         };
-        let end = connection.live(self, stopped).await;
+        let end = connection.run(self, stopped).await;
         pump.abort();
         end
     }
 }
 
-/// Drives the client. What ended the connection is passed on before the client is dropped, so that it is known before its
-/// publishes are lost.
-async fn pump(mut line: Box<dyn EventLoop>, events: mpsc::Sender<Event>) {
+/// Polls the client's event loop. The disconnect event is forwarded before the event loop is dropped, so that the
+/// connection sees the cause before its pending publishes resolve as lost.
+async fn pump(mut event_loop: Box<dyn EventLoop>, events: mpsc::Sender<Event>) {
     loop {
-        let event = line.next().await;
-        let last = matches!(event, Event::Ended(_));
+        let event = event_loop.next().await;
+        let last = matches!(event, Event::Disconnected(_));
         if events.send(event).await.is_err() || last {
             return;
         }
@@ -92,129 +75,140 @@ async fn pump(mut line: Box<dyn EventLoop>, events: mpsc::Sender<Event>) {
 pub(super) struct Connection {
     pub(super) client: Box<dyn Client>,
     events: mpsc::Receiver<Event>,
-    /// Letters whose acknowledgement is awaited.
-    pub(super) sent: FuturesUnordered<BoxFuture<'static, (Sent, Verdict)>>,
-    /// The outbox rows among `sent`, and since when.
-    pub(super) seqs: BTreeMap<i64, Instant>,
-    /// Replies that the daemon had no room for yet.
-    to_hand_over: VecDeque<IncomingReply>,
-    /// Handed to the daemon or about to be, in the order they came: MQTT wants them acknowledged in that order.
-    waiting_replies: FuturesOrdered<BoxFuture<'static, (Receipt, bool)>>,
-    /// The broker has us: a farewell is due.
-    greeted: bool,
-    /// The broker knows nothing of us: it is another, or has lost its memory, and with it perhaps what it acknowledged last.
-    is_new_to_broker: bool,
-    /// The broker's answers to our subscriptions: to replies, and to other boxes' claims.
+    /// Publishes awaiting acknowledgement.
+    pending: FuturesUnordered<BoxFuture<'static, (PendingPublish, PublishOutcome)>>,
+    /// Which outbox rows are in flight, and which may be sent.
+    pub(super) sender: Sender,
+    pub(super) replies: PendingReplies,
+    /// The CONNACK, once received; shutdown must then publish `offline`.
+    connack: Option<ConnAck>,
+    /// Outcomes of the subscriptions to replies and to other boxes' claims.
     subscribing: Option<BoxFuture<'static, (SubscribeOutcome, SubscribeOutcome)>>,
-    /// Since when the broker has us and replies reach us: no case is sent before its answer could be heard.
-    pub(super) up_since: Option<Instant>,
-    /// Largest packet the broker takes.
-    pub(super) max_packet: Option<u32>,
-    pub(super) paused_until: Option<Instant>,
-    pub(super) pauses: Backoff,
-    /// Taking leave, until then at most.
-    pub(super) leaving: Option<Instant>,
-    /// Claims among `sent`.
-    pub(super) unanswered_claims: usize,
+    /// Shutting down; the connection is dropped at this time.
+    pub(super) closing_until: Option<Instant>,
+    /// Claims among `pending`.
+    pub(super) claims_in_flight: usize,
 }
 
 impl Connection {
-    async fn live(mut self, link: &mut Link, stopped: &mut oneshot::Receiver<()>) -> End {
-        let news = link.store.news();
-        let daemon = link.replies.clone();
+    async fn run(mut self, session: &mut Session, stopped: &mut oneshot::Receiver<()>) -> ConnectionEnd {
+        let news = session.store.outbox_notify();
+        let daemon = session.replies.clone();
         let mut second = tokio::time::interval(Duration::from_secs(1));
-        let mut stocktaking = tokio::time::interval(STOCKTAKING.min(link.wire.settings.keep_alive));
+        let mut poll = tokio::time::interval(OUTBOX_POLL.min(session.connector.settings.keep_alive));
         let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
         loop {
-            let ready = self.up_since.is_some() && self.leaving.is_none() && self.paused_until.is_none();
-            if ready && let Err(e) = self.fill(link) {
-                self.store_failed(&e);
-            }
-            if self.up_since.is_some() && self.leaving.is_none() {
-                self.say_claims(link);
-            }
+            self.send_queued(session);
             tokio::select! {
                 biased;
-                event = self.events.recv() => match event {
-                    Some(Event::Greeted(greeting)) => self.begin(link, greeting),
-                    Some(Event::Message(message)) => match &link.sites {
-                        Some(sites) if sites.holds(&message.topic) => self.claim(link, message),
-                        _ => self.reply(link, message),
-                    },
-                    Some(Event::Ended(_)) | None if self.leaving.is_some() => return End::Stopped,
-                    Some(Event::Ended(trouble)) => return self.lost(link, trouble),
-                    None => return End::Lost("the MQTT client ended".into()),
+                event = self.events.recv() => if let Some(end) = self.handle(session, event) {
+                    return end;
                 },
-                answers = maybe(&mut self.subscribing) => self.up(link, answers),
-                Some((sent, verdict)) = self.sent.next(), if !self.sent.is_empty() => self.settle(link, sent, verdict),
-                Some((receipt, committed)) = self.waiting_replies.next(), if !self.waiting_replies.is_empty() => {
-                    let result = if committed { "committed" } else { "not_committed" };
-                    counter!("gridwatch_replies_total", "result" => result).increment(1);
-                    if !committed {
-                        // A new connection makes the broker deliver it again.
-                        return End::Lost("a reply could not be committed".into());
-                    }
-                    receipt.give();
+                outcomes = maybe(&mut self.subscribing) => self.subscribed(session, outcomes),
+                Some((publish, outcome)) = self.pending.next(), if !self.pending.is_empty() => {
+                    self.published(session, publish, outcome);
                 }
-                room = daemon.reserve(), if !self.to_hand_over.is_empty() => match (room, self.to_hand_over.pop_front()) {
-                    (Ok(room), Some(reply)) => room.send(reply),
-                    _ => return End::Lost("the daemon takes no replies".into()),
+                Some((ack, is_committed)) = self.replies.acks.next(), if !self.replies.acks.is_empty() => {
+                    if let Some(end) = acknowledge(ack, is_committed) {
+                        return end;
+                    }
+                }
+                permit = daemon.reserve(), if !self.replies.undelivered.is_empty() => {
+                    match (permit, self.replies.undelivered.pop_front()) {
+                        (Ok(permit), Some(reply)) => permit.send(reply),
+                        _ => return ConnectionEnd::Lost("the daemon no longer receives replies".into()),
+                    }
+                }
+                Some(health) = session.health.recv() => self.publish_health(session, health),
+                stop = &mut *stopped, if self.closing_until.is_none() => match stop {
+                    Ok(()) if self.connack.is_some() => self.begin_shutdown(session),
+                    _ => return ConnectionEnd::Stopped,
                 },
-                Some(health) = link.health.recv() => if self.up_since.is_some() {
-                    // Of the moment: a full queue means that there is more important traffic.
-                    let letter = OutboundMessage { topic: link.wire.topics.health(), payload: health.into_bytes(), sort: MessageKind::Health };
-                    let _ = self.client.send(letter);
-                },
-                stop = &mut *stopped, if self.leaving.is_none() => match stop {
-                    Ok(()) if self.greeted => self.leave(link),
-                    _ => return End::Stopped,
-                },
-                () = sleep_until(self.leaving.unwrap_or(far)) => return End::Stopped,
-                () = sleep_until(self.paused_until.unwrap_or(far)) => self.paused_until = None,
+                () = sleep_until(self.closing_until.unwrap_or(far)) => return ConnectionEnd::Stopped,
+                () = sleep_until(self.sender.paused_until().unwrap_or(far)) => self.sender.resume(),
                 () = news.notified() => {
-                    link.measure_outbox();
-                    self.own_claims(link);
+                    session.update_outbox_gauges();
+                    self.update_own_claims(session);
                 }
-                _ = second.tick(), if link.sites.is_some() && self.up_since.is_some() => self.claims_wait(link),
-                _ = stocktaking.tick() => {
-                    link.measure_outbox();
-                    // What another process did, and what failed before.
-                    self.own_claims(link);
-                    // While the broker is away, what it said last is not settled.
-                    if self.up_since.is_some_and(|up| up.elapsed() >= SETTLES) {
-                        link.settle();
-                    }
-                    let patience = link.wire.settings.keep_alive * KEEP_ALIVES;
-                    if self.seqs.values().any(|since| since.elapsed() > patience) {
-                        let said = format!("the broker has not acknowledged a message for {} s", patience.as_secs());
-                        return self.lost(link, Disconnect { said, blame: Blame::Silence });
-                    }
-                }
+                _ = second.tick(), if session.sites.is_some() && self.sender.is_ready() => self.tick_claims(session),
+                _ = poll.tick() => if let Some(end) = self.poll_outbox(session) {
+                    return end;
+                },
             }
         }
     }
 
-    /// The broker has us: say so, and listen for replies.
-    fn begin(&mut self, link: &mut Link, greeting: ConnAck) {
-        self.greeted = true;
-        if let Some(sites) = &mut link.sites {
-            sites.greeted(!greeting.session_present);
+    /// Publishes rows and claims that may be sent now.
+    fn send_queued(&mut self, session: &mut Session) {
+        if self.closing_until.is_some() {
+            return;
         }
-        self.is_new_to_broker = !greeting.session_present;
-        self.max_packet = greeting.max_packet;
+        if self.sender.may_send(&session.poison)
+            && let Err(e) = self.fill(session)
+        {
+            self.store_failed(&e);
+        }
+        if self.sender.is_ready() {
+            self.publish_claims(session);
+        }
+    }
+
+    /// Handles an event of the client; `Some` ends the connection.
+    fn handle(&mut self, session: &mut Session, event: Option<Event>) -> Option<ConnectionEnd> {
+        match event {
+            Some(Event::Connected(connack)) => self.subscribe(session, connack),
+            Some(Event::Message(message)) => match &session.sites {
+                Some(sites) if sites.is_site_topic(&message.topic) => self.claim_received(session, message),
+                _ => self.reply_received(session, message),
+            },
+            Some(Event::Disconnected(_)) | None if self.closing_until.is_some() => return Some(ConnectionEnd::Stopped),
+            Some(Event::Disconnected(disconnect)) => return Some(self.lost(session, disconnect)),
+            None => return Some(ConnectionEnd::Lost("the MQTT client ended".into())),
+        }
+        None
+    }
+
+    /// Catches up with changes by another process and with actions that failed before, and ends the connection if a message
+    /// was not acknowledged in time.
+    fn poll_outbox(&mut self, session: &mut Session) -> Option<ConnectionEnd> {
+        let now = Instant::now();
+        session.update_outbox_gauges();
+        self.update_own_claims(session);
+        // Only a broker that has stayed up since has certainly forwarded what it acknowledged.
+        if self.sender.ready_for(now).is_some_and(|ready| ready >= FORWARDED_AFTER) {
+            session.delete_forwarded();
+        }
+        let timeout = session.connector.settings.keep_alive * ACK_TIMEOUT_KEEP_ALIVES;
+        self.sender.has_overdue(timeout, now).then(|| {
+            let disconnect = Disconnect {
+                message: format!("the broker has not acknowledged a message for {} s", timeout.as_secs()),
+                cause: DisconnectCause::NoReason,
+            };
+            self.lost(session, disconnect)
+        })
+    }
+
+    /// After CONNACK: publishes `online` and subscribes to replies and claims.
+    fn subscribe(&mut self, session: &mut Session, connack: ConnAck) {
+        self.connack = Some(connack);
+        if let Some(sites) = &mut session.sites {
+            sites.connected(!connack.session_present);
+        }
         info!(
-            host = link.wire.settings.host,
-            port = link.wire.settings.port,
-            protocol = link.wire.settings.protocol.as_str(),
-            resumed = greeting.session_present,
-            "The broker has us."
+            host = session.connector.settings.host,
+            port = session.connector.settings.port,
+            protocol = session.connector.settings.protocol.as_str(),
+            resumed = connack.session_present,
+            "Connected to MQTT broker"
         );
-        let online = link.wire.status(Presence::Online, Some(Timestamp::now()));
-        // Retained messages on the reply topic would be said again at every connection.
-        let replies = self.client.listen(vec![link.wire.topics.reply()], Wanted::New);
-        let claims = link.sites.as_ref().map_or_else(
-            || Ok(std::future::ready(SubscribeOutcome::Yes).boxed()),
-            |sites| self.client.listen(sites.filters(), Wanted::Retained),
+        let online = session.connector.status(Presence::Online, Some(Timestamp::now()));
+        // A retained reply would be applied again on every connection.
+        let replies = self
+            .client
+            .subscribe(vec![session.connector.topics.reply()], RetainHandling::SkipRetained);
+        let claims = session.sites.as_ref().map_or_else(
+            || Ok(std::future::ready(SubscribeOutcome::Granted).boxed()),
+            |sites| self.client.subscribe(sites.filters(), RetainHandling::SendRetained),
         );
         match (self.client.send(online), replies, claims) {
             (Ok(_), Ok(replies), Ok(claims)) => self.subscribing = Some(futures::future::join(replies, claims).boxed()),
@@ -222,114 +216,104 @@ impl Connection {
                 status = ?status.err(),
                 replies = ?replies.err(),
                 claims = ?claims.err(),
-                "The first messages of a connection did not fit into its queue."
+                "Cannot queue the first messages of a connection"
             ),
         }
     }
 
-    /// The broker has answered our subscriptions: from here on cases go out, and what was sent in vain goes again.
-    fn up(&mut self, link: &mut Link, (replies, claims): (SubscribeOutcome, SubscribeOutcome)) {
+    /// After SUBACK: starts publishing cases, beginning with those an earlier connection did not deliver.
+    fn subscribed(&mut self, session: &mut Session, (replies, claims): (SubscribeOutcome, SubscribeOutcome)) {
         match replies {
-            SubscribeOutcome::Yes => {}
-            SubscribeOutcome::Forbidden(reason) => {
-                let topic = link.wire.topics.reply();
+            SubscribeOutcome::Granted => {}
+            SubscribeOutcome::Denied(reason) => {
+                let topic = session.connector.topics.reply();
                 error!(
                     topic,
                     reason,
-                    "The broker does not let the box listen for replies; cases are sent all the same. Allow it in the broker's ACL."
+                    "Broker denies the subscription to replies; cases are published without them. Allow the topic in the broker's ACL"
                 );
             }
-            // The connection is gone, and its error is on its way to us.
+            // The disconnect event follows.
             SubscribeOutcome::Lost => return,
         }
-        self.up_since = Some(Instant::now());
-        gauge!("gridwatch_link_connected").set(1.0);
-        link.state.send_modify(|s| s.connected = true);
-        if let Err(e) = link.take_up(self.is_new_to_broker) {
+        let (is_new_session, max_packet) = match self.connack {
+            Some(connack) => (!connack.session_present, connack.max_packet),
+            None => (true, None),
+        };
+        self.sender.start(max_packet, Instant::now());
+        gauge!(metric::LINK_CONNECTED).set(1.0);
+        session.state.send_modify(|s| s.connected = true);
+        if let Err(e) = session.rewind_outbox(is_new_session) {
             self.store_failed(&e);
         }
-        self.begin_claims(link, claims);
+        self.start_claims(session, claims);
     }
 
-    /// Acknowledges a message in its turn.
-    pub(super) fn take(&mut self, receipt: Receipt) {
-        self.waiting_replies.push_back(async move { (receipt, true) }.boxed());
-    }
-
-    fn reply(&mut self, link: &mut Link, message: Message) {
-        if self.leaving.is_some() {
+    fn reply_received(&mut self, session: &mut Session, message: InboundMessage) {
+        if self.closing_until.is_some() {
             return;
         }
-        if message.is_fleeting && self.waiting_replies.len() >= MAX_REPLIES {
-            counter!("gridwatch_replies_total", "result" => "flood").increment(1);
-            debug!("A reply sent with QoS 0 was dropped: too many came at once.");
-            return;
-        }
-        let receipt = message.receipt;
-        match reply::read(
-            &message.payload,
-            message.is_retained,
-            message.correlation.as_deref(),
-            &link.store,
-        ) {
-            Ok(Ok((message, reply))) => {
-                info!(case = %reply.case, state = reply.state.as_str(), "The platform replied.");
-                let (committed, answer) = oneshot::channel();
-                self.to_hand_over.push_back(IncomingReply {
-                    message,
-                    reply,
-                    committed,
-                });
-                self.waiting_replies
-                    .push_back(answer.map(|committed| (receipt, committed.is_ok())).boxed());
-            }
-            Ok(Err(forged)) => {
-                counter!("gridwatch_replies_total", "result" => forged.as_str()).increment(1);
-                // Debug form: whoever wrote it must not write into the log.
-                warn!(reason = ?forged.to_string(), bytes = message.payload.len(), "A message on the reply topic was thrown away.");
-                self.waiting_replies.push_back(async move { (receipt, true) }.boxed());
-            }
-            Err(e) => {
-                self.store_failed(&e);
-                self.waiting_replies.push_back(async move { (receipt, false) }.boxed());
-            }
+        if let Err(e) = self.replies.received(message, &session.store) {
+            self.store_failed(&e);
         }
     }
 
-    pub(super) fn pause(&mut self, length: Duration) {
-        self.paused_until = Some(Instant::now() + length);
+    fn publish_health(&mut self, session: &Session, health: String) {
+        if self.sender.is_ready() {
+            // If the queue is full it holds more important messages, and this one is dropped.
+            let _ = self.client.send(OutboundMessage {
+                topic: session.connector.topics.health(),
+                payload: health.into_bytes(),
+                kind: MessageKind::Health,
+            });
+        }
+    }
+
+    /// Tracks a publish until its outcome is known.
+    pub(super) fn await_outcome(&mut self, publish: PendingPublish, outcome: BoxFuture<'static, PublishOutcome>) {
+        self.pending.push(outcome.map(|outcome| (publish, outcome)).boxed());
     }
 
     pub(super) fn store_failed(&mut self, e: &StoreError) {
-        error!(error = %e, "The outbox cannot be worked on; it is tried again.");
-        self.pause(STORE_PAUSE);
+        error!(error = %e, "Cannot access the outbox; retrying");
+        self.sender.pause(STORE_RETRY, Instant::now());
     }
 
-    fn lost(&self, link: &mut Link, trouble: Disconnect) -> End {
-        let in_flight: Vec<i64> = self.seqs.keys().copied().collect();
-        link.lost(&in_flight, trouble, self.greeted)
+    fn lost(&self, session: &mut Session, disconnect: Disconnect) -> ConnectionEnd {
+        session.lost(&self.sender.in_flight(), disconnect, self.connack.is_some())
     }
 
-    /// Says `offline`, behind what is in flight.
-    fn leave(&mut self, link: &Link) {
-        self.leaving = Some(Instant::now() + FAREWELL);
-        let offline = link.wire.status(Presence::Offline, Some(Timestamp::now()));
-        let sent = Sent::status(offline.topic.clone());
-        if let Ok(verdict) = self.client.send(offline) {
-            self.sent.push(verdict.map(|verdict| (sent, verdict)).boxed());
+    /// Publishes `offline` behind what is in flight; the connection closes when all of it is acknowledged.
+    fn begin_shutdown(&mut self, session: &Session) {
+        self.closing_until = Some(Instant::now() + SHUTDOWN_TIMEOUT);
+        let offline = session.connector.status(Presence::Offline, Some(Timestamp::now()));
+        if let Ok(outcome) = self.client.send(offline) {
+            self.await_outcome(PendingPublish::Status, outcome);
         }
-        self.part();
+        self.disconnect_if_drained();
     }
 
-    /// Taking leave, and nothing is in flight any more: disconnect.
-    pub(super) fn part(&self) {
-        if self.leaving.is_some() && self.sent.is_empty() {
-            self.client.leave();
+    /// Disconnects if shutting down and everything is acknowledged.
+    pub(super) fn disconnect_if_drained(&self) {
+        if self.closing_until.is_some() && self.pending.is_empty() {
+            self.client.disconnect();
         }
     }
 }
 
-/// Waits for `future` once, and for ever where there is none.
+/// Acknowledges a reply that was committed or rejected; one that could not be committed ends the connection, so that the
+/// broker redelivers it.
+fn acknowledge(ack: AckHandle, is_committed: bool) -> Option<ConnectionEnd> {
+    let result = if is_committed { "committed" } else { "not_committed" };
+    counter!(metric::REPLIES, "result" => result).increment(1);
+    if !is_committed {
+        return Some(ConnectionEnd::Lost("a reply could not be committed".into()));
+    }
+    ack.ack();
+    None
+}
+
+/// Awaits `future` and clears it; pends forever if it is `None`.
 async fn maybe<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     match future {
         Some(waiting) => {

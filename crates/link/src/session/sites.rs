@@ -1,228 +1,230 @@
-//! Carries out what [`Claims`] decides: over the connection, in the store, and towards the engine.
+//! Executes the actions of [`ClaimProtocol`]: publishes claims, updates the store and notifies the engine.
 
 use std::collections::VecDeque;
 
-use futures::FutureExt;
 use metrics::counter;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, warn};
 
-use super::{Link, connection::Connection, sending::Sent};
+use super::{Session, connection::Connection, sending::PendingPublish};
 use crate::{
-    Sharing,
-    claims::{Act, Claims, Moment},
-    wire::{Message, MessageKind, OutboundMessage, SubscribeOutcome, Verdict, Wire},
+    SiteSharing,
+    claims::{ClaimAction, ClaimProtocol, Now},
+    wire::{Connector, InboundMessage, MessageKind, OutboundMessage, PublishOutcome, SubscribeOutcome},
 };
-use gridwatch_contract::topics::SiteTopic;
+use gridwatch_base::metric;
+use gridwatch_contract::topics::SiteTopics;
 use gridwatch_engine::Known;
 use gridwatch_store::{Store, StoreError};
 
-/// Claims that wait for the broker's word at once: beside the outbox's messages they are few.
-const IN_FLIGHT: usize = 4;
+/// Claims awaiting acknowledgement at a time; few, compared with the outbox.
+const CLAIMS_IN_FLIGHT: usize = 4;
 
-/// The claims of this box and of others, and what is to be said of them.
-pub(super) struct Sites {
-    claims: Claims,
-    topics: SiteTopic,
+/// The claim protocol with its outgoing queue and its channel to the engine.
+pub(super) struct SiteClaims {
+    protocol: ClaimProtocol,
+    topics: SiteTopics,
     filters: Vec<String>,
-    to_say: VecDeque<OutboundMessage>,
+    to_publish: VecDeque<OutboundMessage>,
     engine: UnboundedSender<Known>,
-    /// The broker lets us neither hear nor say claims, and that has been said.
-    forbidden_said: bool,
+    /// "Broker denies site topics" has been logged.
+    logged_denied: bool,
 }
 
-impl Sites {
-    pub(super) fn new(wire: &Wire, sharing: Sharing) -> Self {
-        let topics = SiteTopic::new(&wire.settings.topic_prefix);
+impl SiteClaims {
+    pub(super) fn new(connector: &Connector, sharing: SiteSharing) -> Self {
+        let topics = SiteTopics::new(&connector.settings.topic_prefix);
         Self {
             filters: sharing.cells.iter().map(|cell| topics.filter(cell)).collect(),
-            claims: Claims::new(
-                wire.settings.node.clone(),
+            protocol: ClaimProtocol::new(
+                connector.settings.node.clone(),
                 topics.clone(),
-                wire.settings.zone.clone(),
+                connector.settings.zone.clone(),
                 sharing.cells,
                 sharing.known,
-                Moment::now(),
+                Now::read(),
             ),
             topics,
-            to_say: VecDeque::new(),
+            to_publish: VecDeque::new(),
             engine: sharing.news,
-            forbidden_said: false,
+            logged_denied: false,
         }
     }
 
-    /// The broker has us. What the last connection did not say is said anew.
-    pub(super) fn greeted(&mut self, is_new: bool) {
-        self.to_say.clear();
-        self.claims.greeted(is_new, Moment::now());
+    /// Handles CONNACK. Claims left unsent by the last connection are generated again.
+    pub(super) fn connected(&mut self, is_new_session: bool) {
+        self.to_publish.clear();
+        self.protocol.connected(is_new_session, Now::read());
     }
 
-    pub(super) fn holds(&self, topic: &str) -> bool {
-        self.topics.holds(topic)
+    pub(super) fn is_site_topic(&self, topic: &str) -> bool {
+        self.topics.contains(topic)
     }
 
-    /// What to listen to.
+    /// Topic filters to subscribe to, one per cell.
     pub(super) fn filters(&self) -> Vec<String> {
         self.filters.clone()
     }
 
-    fn carry_out(&mut self, acts: Vec<Act>, store: &mut Store) -> Result<(), StoreError> {
-        let mut failed = Ok(());
-        for act in acts {
-            let done = match act {
-                Act::Say { topic, message } => {
+    fn execute(&mut self, actions: Vec<ClaimAction>, store: &mut Store) -> Result<(), StoreError> {
+        let mut result = Ok(());
+        for action in actions {
+            let done = match action {
+                ClaimAction::Publish { topic, message } => {
                     let payload = serde_json::to_vec(&message).unwrap_or_default();
-                    self.to_say.push_back(claim(topic, payload));
+                    self.to_publish.push_back(claim_message(topic, payload));
                     Ok(())
                 }
-                Act::TakeBack { topic } => {
-                    self.to_say.push_back(claim(topic, Vec::new()));
+                ClaimAction::Clear { topic } => {
+                    self.to_publish.push_back(claim_message(topic, Vec::new()));
                     Ok(())
                 }
-                Act::File(case) => store.claim_granted(&case),
-                Act::FileUnheard(case) => {
+                ClaimAction::Grant(case) => store.grant_claim(&case),
+                ClaimAction::GrantUnconfirmed(case) => {
                     warn!(
                         %case,
-                        "The broker did not pass the box's claim on a site back to it, so the case is filed without: another box may file it, \
-                         too. Let the box read and write its site topics in the broker's ACL, or set broker.share_sites = false."
+                        "Broker did not send the box's own claim back; filing the case without it, so another box may file it too. Allow \
+                         the box to publish and subscribe to its site topics in the broker's ACL, or set broker.share_sites = false"
                     );
-                    store.claim_granted(&case)
+                    store.grant_claim(&case)
                 }
-                Act::Forget(case) => store.claim_over(&case),
-                Act::Yield { case, to } => {
-                    self.tell(Known::Yielded { case, to });
+                ClaimAction::Forget(case) => store.remove_claim(&case),
+                ClaimAction::Yield { case, to } => {
+                    self.notify(Known::Yielded { case, to });
                     Ok(())
                 }
-                Act::Tell(known) => {
-                    self.tell(known);
+                ClaimAction::Notify(known) => {
+                    self.notify(known);
                     Ok(())
                 }
             };
-            // The rest is done all the same: what failed is found again at the next stocktaking.
-            failed = failed.and(done);
+            // Continue after a failure: the next outbox poll repeats the failed action.
+            result = result.and(done);
         }
-        failed
+        result
     }
 
-    /// Where the daemon is ending, nobody listens: the next connection says it again.
-    fn tell(&self, known: Known) {
+    /// Fails only while the daemon is stopping; the next connection notifies again.
+    fn notify(&self, known: Known) {
         let _ = self.engine.send(known);
     }
 }
 
-fn claim(topic: String, payload: Vec<u8>) -> OutboundMessage {
+fn claim_message(topic: String, payload: Vec<u8>) -> OutboundMessage {
     OutboundMessage {
         topic,
         payload,
-        sort: MessageKind::Claim,
+        kind: MessageKind::Claim,
     }
 }
 
 impl Connection {
-    /// The broker has us: what is ours is said, and what is to become ours is asked for.
-    pub(super) fn begin_claims(&mut self, link: &mut Link, heard: SubscribeOutcome) {
-        let Some(sites) = &mut link.sites else { return };
-        let is_heard = match heard {
-            SubscribeOutcome::Yes => true,
-            SubscribeOutcome::Forbidden(reason) => {
-                if !std::mem::replace(&mut sites.forbidden_said, true) {
+    /// After SUBACK: publishes the claims of open cases and requests those of new cases.
+    pub(super) fn start_claims(&mut self, session: &mut Session, subscription: SubscribeOutcome) {
+        let Some(sites) = &mut session.sites else { return };
+        let is_subscribed = match subscription {
+            SubscribeOutcome::Granted => true,
+            SubscribeOutcome::Denied(reason) => {
+                if !std::mem::replace(&mut sites.logged_denied, true) {
                     error!(
                         reason,
-                        "The broker does not let the box hear what other boxes have open; each may file the same problem. Allow it in the \
-                         broker's ACL, or set broker.share_sites = false."
+                        "Broker denies the subscription to other boxes' claims; the same problem may be filed more than once. Allow it in \
+                         the broker's ACL, or set broker.share_sites = false"
                     );
                 }
                 false
             }
             SubscribeOutcome::Lost => return,
         };
-        let rows = link.store.claims();
+        let rows = session.store.claims();
         let done = rows.and_then(|rows| {
-            let acts = sites.claims.begin(rows, is_heard, Moment::now());
-            sites.carry_out(acts, &mut link.store)
+            let actions = sites.protocol.subscribed(rows, is_subscribed, Now::read());
+            sites.execute(actions, &mut session.store)
         });
         if let Err(e) = done {
             self.store_failed(&e);
         }
     }
 
-    /// The store may have new cases, and others may be over.
-    pub(super) fn own_claims(&mut self, link: &mut Link) {
-        let (Some(sites), true) = (&mut link.sites, self.up_since.is_some()) else {
+    /// Compares the store's claims with what was published: cases may have been opened or closed.
+    pub(super) fn update_own_claims(&mut self, session: &mut Session) {
+        let (Some(sites), true) = (&mut session.sites, self.sender.is_ready()) else {
             return;
         };
-        let rows = link.store.claims();
+        let rows = session.store.claims();
         let done = rows.and_then(|rows| {
-            let acts = sites.claims.news(rows, Moment::now());
-            sites.carry_out(acts, &mut link.store)
+            let actions = sites.protocol.rows_changed(rows, Now::read());
+            sites.execute(actions, &mut session.store)
         });
         if let Err(e) = done {
             self.store_failed(&e);
         }
     }
 
-    /// Time passes.
-    pub(super) fn claims_wait(&mut self, link: &mut Link) {
-        let Some(sites) = &mut link.sites else { return };
-        let acts = sites.claims.tick(Moment::now());
-        if let Err(e) = sites.carry_out(acts, &mut link.store) {
+    /// Runs the protocol's timers.
+    pub(super) fn tick_claims(&mut self, session: &mut Session) {
+        let Some(sites) = &mut session.sites else { return };
+        let actions = sites.protocol.tick(Now::read());
+        if let Err(e) = sites.execute(actions, &mut session.store) {
             self.store_failed(&e);
         }
     }
 
-    /// A message on a site topic.
-    pub(super) fn claim(&mut self, link: &mut Link, message: Message) {
-        if let Some(sites) = &mut link.sites {
+    /// Handles a message on a site topic.
+    pub(super) fn claim_received(&mut self, session: &mut Session, message: InboundMessage) {
+        if let Some(sites) = &mut session.sites {
             match sites
-                .claims
-                .heard(&message.topic, &message.payload, message.is_retained, Moment::now())
+                .protocol
+                .received(&message.topic, &message.payload, message.is_retained, Now::read())
             {
-                Ok(acts) => {
-                    if let Err(e) = sites.carry_out(acts, &mut link.store) {
+                Ok(actions) => {
+                    if let Err(e) = sites.execute(actions, &mut session.store) {
                         self.store_failed(&e);
                     }
                 }
-                Err(nonsense) => {
-                    counter!("gridwatch_claims_refused_total").increment(1);
-                    // Debug form: whoever wrote it must not write into the log.
-                    warn!(topic = ?message.topic, reason = ?nonsense.to_string(), "A message on a site topic was thrown away.");
+                Err(invalid) => {
+                    counter!(metric::CLAIMS_REJECTED).increment(1);
+                    // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
+                    warn!(topic = ?message.topic, reason = ?invalid.to_string(), "Rejected a message on a site topic");
                 }
             }
         }
-        self.take(message.receipt);
+        self.replies.acknowledge(message.ack);
     }
 
-    /// Says what is to be said, a few at a time.
-    pub(super) fn say_claims(&mut self, link: &mut Link) {
-        let Some(sites) = &mut link.sites else { return };
-        while self.unanswered_claims < IN_FLIGHT {
-            let Some(letter) = sites.to_say.front() else { return };
-            let sent = Sent::claim(letter.topic.clone());
-            let Ok(verdict) = self.client.send(letter.clone()) else {
-                // The queue is full, or the connection is ending.
+    /// Publishes queued claims, a few at a time.
+    pub(super) fn publish_claims(&mut self, session: &mut Session) {
+        let Some(sites) = &mut session.sites else { return };
+        while self.claims_in_flight < CLAIMS_IN_FLIGHT {
+            let Some(message) = sites.to_publish.front() else {
                 return;
             };
-            sites.to_say.pop_front();
-            self.unanswered_claims += 1;
-            self.sent.push(verdict.map(|verdict| (sent, verdict)).boxed());
+            let publish = PendingPublish::Claim(message.topic.clone());
+            let Ok(outcome) = self.client.send(message.clone()) else {
+                // The queue is full, or the connection is closing.
+                return;
+            };
+            sites.to_publish.pop_front();
+            self.claims_in_flight += 1;
+            self.await_outcome(publish, outcome);
         }
     }
 
-    /// The broker's word on a claim. What it passes on comes back to us; a refusal alone is told here.
-    pub(super) fn claim_answered(&mut self, link: &mut Link, topic: &str, verdict: Verdict) {
-        self.unanswered_claims = self.unanswered_claims.saturating_sub(1);
-        let (Some(sites), Verdict::Refused(reason)) = (&mut link.sites, verdict) else {
+    /// Handles the outcome of a published claim. An accepted claim is handled when the broker sends it back; only a
+    /// rejection is handled here.
+    pub(super) fn claim_published(&mut self, session: &mut Session, topic: &str, outcome: PublishOutcome) {
+        self.claims_in_flight = self.claims_in_flight.saturating_sub(1);
+        let (Some(sites), PublishOutcome::Rejected(reason)) = (&mut session.sites, outcome) else {
             return;
         };
-        if !std::mem::replace(&mut sites.forbidden_said, true) {
+        if !std::mem::replace(&mut sites.logged_denied, true) {
             error!(
                 topic,
-                reason,
-                "The broker does not take what the box says of its sites; another box may file the same problem."
+                reason, "Broker rejects the box's claims; another box may file the same problem"
             );
         }
-        let acts = sites.claims.refused(topic, Moment::now());
-        if let Err(e) = sites.carry_out(acts, &mut link.store) {
+        let actions = sites.protocol.rejected(topic, Now::read());
+        if let Err(e) = sites.execute(actions, &mut session.store) {
             self.store_failed(&e);
         }
     }

@@ -1,4 +1,4 @@
-//! TLS to the broker: from files to what a connection is made with, and what its refusals mean.
+//! TLS to the broker: loads the configured PEM files, and turns TLS errors into messages for the operator.
 
 use std::{error::Error, fmt, io, path::Path, sync::Arc};
 
@@ -13,23 +13,23 @@ use rumqttc::{
 
 use super::super::{LinkError, Tls, read_pem};
 
-/// What TLS needs, as it was read when the link was made.
-pub(super) struct Secured(Arc<ClientConfig>);
+/// TLS client configuration, loaded when the link starts.
+pub(super) struct TlsClientConfig(Arc<ClientConfig>);
 
-impl fmt::Debug for Secured {
+impl fmt::Debug for TlsClientConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A private key is in it.
-        f.write_str("Secured")
+        // Contains a private key.
+        f.write_str("TlsClientConfig")
     }
 }
 
-impl Secured {
-    pub(super) fn read(tls: &Tls) -> Result<Self, LinkError> {
+impl TlsClientConfig {
+    pub(super) fn load(tls: &Tls) -> Result<Self, LinkError> {
         const CA: &str = "broker.ca_file";
         let mut roots = RootCertStore::empty();
         let (added, _) = roots.add_parsable_certificates(certificates(CA, &tls.ca_file)?);
         if added == 0 {
-            return Err(unusable(CA, &tls.ca_file, "holds no certificate of an authority"));
+            return Err(unusable(CA, &tls.ca_file, "contains no CA certificate"));
         }
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -41,22 +41,22 @@ impl Secured {
                 const KEY: &str = "broker.client.key_file";
                 let chain = certificates("broker.client.cert_file", cert_file)?;
                 let key = PrivateKeyDer::from_pem_slice(&read_pem(KEY, key_file)?)
-                    // What the parser says may quote the file.
-                    .map_err(|_| unusable(KEY, key_file, "holds no private key in PEM, or one behind a password"))?;
+                    // The parser's error may quote the file.
+                    .map_err(|_| unusable(KEY, key_file, "contains no PEM private key, or an encrypted one"))?;
                 builder.with_client_auth_cert(chain, key).map_err(|e| match e {
                     rustls::Error::InconsistentKeys(_) => unusable(
                         KEY,
                         key_file,
-                        "is not the key of the certificate in broker.client.cert_file",
+                        "does not match the certificate in broker.client.cert_file",
                     ),
-                    other => unusable(KEY, key_file, &format!("cannot be used: {other}")),
+                    other => unusable(KEY, key_file, &format!("is unusable: {other}")),
                 })?
             }
         };
         Ok(Self(Arc::new(config)))
     }
 
-    /// For either client crate: both take it from one core.
+    /// The configuration as both client crates take it.
     pub(super) fn configuration(&self) -> TlsConfiguration {
         TlsConfiguration::Rustls(Arc::clone(&self.0))
     }
@@ -66,7 +66,7 @@ fn certificates(field: &'static str, path: &Path) -> Result<Vec<CertificateDer<'
     let pem = read_pem(field, path)?;
     match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
         Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err(unusable(field, path, "holds no certificate in PEM")),
+        _ => Err(unusable(field, path, "contains no PEM certificate")),
     }
 }
 
@@ -78,13 +78,13 @@ fn unusable(field: &'static str, path: &Path, what: &str) -> LinkError {
     }
 }
 
-/// What TLS said about the end of a connection, where it was TLS that ended it; as a sentence. `error` is whatever the
-/// client made of it: a certificate that the broker does not accept is told with the first bytes read, not with the handshake.
-pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<String> {
-    let said = match cause(error)? {
+/// The TLS error behind `error` as a message for the operator; `None` if TLS did not end the connection. A rejected client
+/// certificate is reported with the first read after the handshake, so `error` may be any error of the client.
+pub(super) fn describe(error: &(dyn Error + 'static)) -> Option<String> {
+    let message = match tls_cause(error)? {
         rustls::Error::AlertReceived(alert) => match alert {
             AlertDescription::CertificateRequired => {
-                "TLS: the broker asks for a certificate of the box: set broker.client".into()
+                "TLS: the broker requires a client certificate; set broker.client".into()
             }
             AlertDescription::UnknownCA
             | AlertDescription::BadCertificate
@@ -94,29 +94,30 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<String> {
             | AlertDescription::CertificateUnknown
             | AlertDescription::DecryptError
             | AlertDescription::AccessDenied => format!(
-                "TLS: the broker does not accept the box's certificate ({alert:?}): is broker.client.cert_file signed by the authority that the \
-                 broker trusts, and in force?"
+                "TLS: the broker rejected the client certificate ({alert:?}): is broker.client.cert_file valid now and signed by a CA that the \
+                 broker trusts?"
             ),
-            // What a server without a better word says, also where it missed a certificate.
+            // Generic; some servers send it when the client certificate is missing.
             AlertDescription::HandshakeFailure => {
-                "TLS: the broker broke off the handshake: does it ask for a certificate of the box (broker.client)?"
-                    .into()
+                "TLS: handshake failure: does the broker require a client certificate (broker.client)?".into()
             }
-            other => format!("TLS: the broker broke off: {other:?}"),
+            other => format!("TLS: the broker sent alert {other:?}"),
         },
         e @ rustls::Error::InvalidCertificate(_) => {
-            format!("TLS: {e}: is broker.ca_file the authority of this broker, and is its name right?")
+            format!(
+                "TLS: {e}: does broker.ca_file hold the CA of this broker, and does the host name match its certificate?"
+            )
         }
         e @ rustls::Error::InvalidMessage(_) => {
-            format!("TLS: what answers does not speak it ({e}): is the port one for mqtts://?")
+            format!("TLS: the peer does not speak TLS ({e}): is this the broker's TLS port?")
         }
         e => format!("TLS: {e}"),
     };
-    Some(said)
+    Some(message)
 }
 
-/// The error of rustls among the causes. An I/O error hides what it is made of from `source`.
-fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+/// The rustls error in the source chain. `io::Error` does not expose its inner error through `source`.
+fn tls_cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<rustls::Error>() {

@@ -1,4 +1,4 @@
-//! What the kernel says a process used, and what the daemon says of its lateness.
+//! CPU time and memory of a process from `/proc`, and lateness from the daemon's metrics.
 
 use std::{
     collections::BTreeMap,
@@ -10,13 +10,13 @@ use std::{
 
 use gridwatch_base::metric;
 
-/// User plus system time, split by what a thread is for.
+/// User plus system time in ms, by the purpose of the thread.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Cpu {
     pub(super) receive_ms: f64,
     pub(super) decode_ms: f64,
     pub(super) detect_ms: f64,
-    /// The whole process, threads that ended included.
+    /// The whole process, including threads that have ended.
     pub(super) all_ms: f64,
 }
 
@@ -49,7 +49,7 @@ pub(super) fn cpu(pid: u32) -> io::Result<Cpu> {
     };
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let dir = task?.path();
-        // A thread may end between the listing and the reading; its time is in `all_ms`.
+        // A thread may end in between; its time is in `all_ms`.
         let (Ok(name), Ok(stat)) = (
             fs::read_to_string(dir.join("comm")),
             fs::read_to_string(dir.join("stat")),
@@ -70,13 +70,13 @@ pub(super) fn cpu(pid: u32) -> io::Result<Cpu> {
 /// `utime + stime` of a stat line in ms (proc_pid_stat(5), fields 14 and 15).
 fn stat_ms(stat: &str) -> io::Result<f64> {
     let ticks_per_second = rustix::param::clock_ticks_per_second() as f64;
-    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "a /proc stat line without utime and stime");
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "a /proc stat line without utime and stime");
     // The second field is the name in parentheses and may hold spaces.
-    let (_, fields) = stat.rsplit_once(')').ok_or_else(wrong)?;
+    let (_, fields) = stat.rsplit_once(')').ok_or_else(malformed)?;
     let mut fields = fields.split_ascii_whitespace().skip(11).map(str::parse::<f64>);
     match (fields.next(), fields.next()) {
         (Some(Ok(utime)), Some(Ok(stime))) => Ok((utime + stime) * 1000.0 / ticks_per_second),
-        _ => Err(wrong()),
+        _ => Err(malformed()),
     }
 }
 
@@ -101,15 +101,17 @@ pub(super) fn resident_mb(pid: u32) -> io::Result<f64> {
 pub(super) struct Scrape(BTreeMap<String, f64>);
 
 impl Scrape {
-    /// Asks the daemon on `port`.
+    /// Scrapes the daemon on `port`.
     pub(super) fn fetch(port: u16) -> io::Result<Self> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        // HTTP/1.0: the answer ends with the connection and is never chunked.
+        // HTTP/1.0: the response ends with the connection and is never chunked.
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(Self::parse(answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)))
+        let mut response = String::new();
+        stream.read_to_string(&mut response)?;
+        Ok(Self::parse(
+            response.split_once("\r\n\r\n").map_or("", |(_, body)| body),
+        ))
     }
 
     fn parse(body: &str) -> Self {
@@ -125,7 +127,7 @@ impl Scrape {
         )
     }
 
-    /// How many samples of `metric` are above zero.
+    /// Number of samples of `metric` above zero.
     pub(super) fn series(&self, metric: &str) -> usize {
         self.of(metric).filter(|(_, v)| *v > 0.0).count()
     }
@@ -194,14 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn our_own_process_uses_memory_and_has_a_stat() {
+    fn memory_and_cpu_of_the_own_process_are_read() {
         let pid = std::process::id();
         assert!(resident_mb(pid).unwrap() > 0.5);
         assert!(cpu(pid).is_ok());
     }
 
     #[test]
-    fn lateness_is_read_from_what_came_since() {
+    fn lateness_counts_only_samples_since_the_earlier_scrape() {
         let text = |a, b, c| {
             format!(
                 "# HELP x\n{0}_bucket{{le=\"0.01\"}} {a}\n{0}_bucket{{le=\"0.02\"}} {b}\n{0}_bucket{{le=\"+Inf\"}} {c}\n{0}_count {c}\n",
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_is_not_taken_for_another_that_starts_alike() {
+    fn a_metric_is_not_confused_with_one_that_shares_its_prefix() {
         let scrape = Scrape::parse("looks_total{camera=\"a\"} 2\nlooks_total{camera=\"b\"} 0\nlooks_total_x 9\n");
         assert_eq!((scrape.series("looks_total"), scrape.total("looks_total")), (1, 2.0));
     }

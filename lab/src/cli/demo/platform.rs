@@ -1,5 +1,5 @@
-//! The grid platform's part in the demo: a subscriber that keeps the pictures, takes each case once by its `case_id`, and
-//! checks that every picture a case names has come and is what it says it is.
+//! The demo's platform: a subscriber that stores the pictures, accepts each case once by its `case_id`, and checks that all
+//! pictures of a case have arrived with the bytes that their topics name.
 
 use std::{
     collections::BTreeSet,
@@ -18,9 +18,9 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_contract::CaseRecord;
 
-/// A case as it arrived.
+/// A received case.
 #[derive(Debug, Serialize)]
-pub(super) struct Received {
+pub(super) struct ReceivedCase {
     pub(super) case_id: String,
     pub(super) revision: u32,
     pub(super) category_code: String,
@@ -34,7 +34,7 @@ pub(super) struct Received {
     pub(super) pictures: Vec<ReceivedPicture>,
 }
 
-/// A picture as it arrived.
+/// A received picture.
 #[derive(Debug, Serialize)]
 pub(super) struct ReceivedPicture {
     pub(super) role: String,
@@ -43,32 +43,32 @@ pub(super) struct ReceivedPicture {
     pub(super) path: PathBuf,
 }
 
-pub(super) struct Platform;
+pub(super) struct DemoPlatform;
 
-impl Platform {
-    /// Subscribes, and subscribes again after every reconnect, until aborted. Pictures go into `dir`.
-    pub(super) fn start(port: u16, dir: PathBuf, cases: mpsc::Sender<Received>) -> JoinHandle<()> {
+impl DemoPlatform {
+    /// Runs the subscriber until aborted; it subscribes again after every reconnect. Pictures are written to `dir`.
+    pub(super) fn start(port: u16, dir: PathBuf, cases: mpsc::Sender<ReceivedCase>) -> JoinHandle<()> {
         tokio::spawn(async move {
             if let Err(error) = fs::create_dir_all(&dir) {
-                tracing::error!(dir = %dir.display(), %error, "The demo's subscriber cannot keep pictures.");
+                tracing::error!(dir = %dir.display(), %error, "Cannot create the folder for received pictures");
             }
             let mut seen = BTreeSet::new();
             let mut options = MqttOptions::new("demo-platform", ("127.0.0.1", port));
             options.set_clean_start(false);
             options.set_session_expiry_interval(Some(3600));
             options.set_max_packet_size(Some(16 << 20));
-            let (client, mut connection) = AsyncClient::builder(options).build();
+            let (client, mut event_loop) = AsyncClient::builder(options).build();
             loop {
-                match connection.poll().await {
+                match event_loop.poll().await {
                     Ok(Event::Incoming(Packet::ConnAck(_))) => {
                         for topic in ["gridwatch/v1/+/evidence/+", "gridwatch/v1/+/case"] {
-                            // Refused only when the client is gone, and then the next poll fails.
+                            // Fails only if the client is gone, and then the next poll fails, too.
                             let _ = client.subscribe(topic, QoS::AtLeastOnce).await;
                         }
                     }
                     Ok(Event::Incoming(Packet::Publish(message))) => {
                         let topic = String::from_utf8_lossy(&message.topic).into_owned();
-                        match take(&topic, &message.payload, &dir, &mut seen) {
+                        match receive(&topic, &message.payload, &dir, &mut seen) {
                             Ok(Some(case)) => {
                                 if cases.send(case).await.is_err() {
                                     return;
@@ -76,7 +76,7 @@ impl Platform {
                             }
                             Ok(None) => {}
                             Err(error) => {
-                                tracing::error!(topic, %error, "The demo's subscriber cannot take a message.")
+                                tracing::error!(topic, %error, "Cannot process a received message")
                             }
                         }
                     }
@@ -88,16 +88,16 @@ impl Platform {
     }
 }
 
-fn take(topic: &str, payload: &[u8], dir: &Path, seen: &mut BTreeSet<String>) -> io::Result<Option<Received>> {
-    let wrong = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+fn receive(topic: &str, payload: &[u8], dir: &Path, seen: &mut BTreeSet<String>) -> io::Result<Option<ReceivedCase>> {
+    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     if let Some((_, sha256)) = topic.rsplit_once("/evidence/") {
         if sha256_hex(payload) != sha256 {
-            return Err(wrong("the picture's bytes are not those its topic names".into()));
+            return Err(invalid("the picture's hash differs from that in its topic".into()));
         }
         fs::write(dir.join(format!("{sha256}.jpg")), payload)?;
         return Ok(None);
     }
-    let record: CaseRecord = serde_json::from_slice(payload).map_err(|e| wrong(e.to_string()))?;
+    let record: CaseRecord = serde_json::from_slice(payload).map_err(|e| invalid(e.to_string()))?;
     if !seen.insert(record.case_id.to_string()) {
         return Ok(None);
     }
@@ -111,8 +111,8 @@ fn take(topic: &str, payload: &[u8], dir: &Path, seen: &mut BTreeSet<String>) ->
             .unwrap_or_default();
         let path = folder.join(format!("{}-{role}.jpg", i + 1));
         fs::copy(dir.join(format!("{}.jpg", item.sha256)), &path).map_err(|e| {
-            wrong(format!(
-                "case {} names a picture that has not come ({}): {e}",
+            invalid(format!(
+                "case {} names a picture that has not arrived ({}): {e}",
                 record.case_id, item.sha256
             ))
         })?;
@@ -123,7 +123,7 @@ fn take(topic: &str, payload: &[u8], dir: &Path, seen: &mut BTreeSet<String>) ->
             path,
         });
     }
-    Ok(Some(Received {
+    Ok(Some(ReceivedCase {
         case_id: record.case_id.to_string(),
         revision: record.revision,
         category_code: record.category_code,

@@ -1,5 +1,5 @@
-//! What people said of cases: JSON lines, or CSV with a first line that names the columns. Both have the same fields:
-//! `right` and either `case_id`, or `camera`, `rule`, `at` and the box as `x1`, `y1`, `x2`, `y2`.
+//! Labels of cases given by people: JSON lines, or CSV with a header line. Both have the same fields: `right` and either `case_id`, or
+//! `camera`, `rule`, `at` and the bounding box as `x1`, `y1`, `x2`, `y2`.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -7,40 +7,40 @@ use serde_json::{Map, Value};
 
 use gridwatch_engine::BBox;
 
-/// One label.
+/// A label.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Label {
-    /// Of what.
-    pub subject: Subject,
-    /// Whether it was a problem that should have been filed.
+pub struct CaseLabel {
+    /// What the label is about.
+    pub subject: LabelSubject,
+    /// Whether it was a problem that should be filed.
     pub right: bool,
 }
 
 /// What a label is about.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Subject {
-    /// A case, by its id.
+pub enum LabelSubject {
+    /// A case, by id.
     Case(String),
-    /// A thing in a picture, whether a case was opened for it or not.
-    Thing {
-        /// Which camera.
+    /// An object in a picture, whether a case was opened for it or not.
+    Object {
+        /// Id of the camera.
         camera: String,
-        /// Which rule it is, or is not, a problem of.
+        /// Id of the rule.
         rule: String,
-        /// When it was seen there.
+        /// A time at which it was visible.
         at: Timestamp,
-        /// Where in the picture, as fractions of its width and height.
+        /// Bounding box, as fractions of the picture.
         bbox: BBox,
     },
 }
 
-/// A line that is no label.
+/// A line that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
-pub struct BadLabel {
-    /// From 1.
+pub struct LabelError {
+    /// Line number, from 1.
     pub line: usize,
-    /// What is wrong, and what to write.
+    /// What is wrong, and the expected format.
     pub reason: String,
 }
 
@@ -58,13 +58,13 @@ struct Row {
     y2: Option<f32>,
 }
 
-const WANTED: &str = "a label has `right` (true or false) and either `case_id`, or `camera`, `rule`, `at` (RFC 3339), `x1`, `y1`, `x2` and `y2`";
+const LABEL_FORMAT: &str = "expected `right` (true or false) and either `case_id`, or `camera`, `rule`, `at` (RFC 3339), `x1`, `y1`, `x2` and `y2`";
 
-/// Reads labels; empty lines are passed over.
+/// Parses labels; empty lines are skipped.
 ///
 /// # Errors
-/// The first line that is none.
-pub fn parse(text: &str) -> Result<Vec<Label>, BadLabel> {
+/// The first invalid line.
+pub fn parse(text: &str) -> Result<Vec<CaseLabel>, LabelError> {
     let mut lines = text
         .lines()
         .enumerate()
@@ -76,23 +76,23 @@ pub fn parse(text: &str) -> Result<Vec<Label>, BadLabel> {
         .map(|(_, first)| first.split(',').map(|c| c.trim().to_owned()).collect());
     lines
         .map(|(line, text)| {
-            let bad = |reason: String| BadLabel { line, reason };
+            let bad = |reason: String| LabelError { line, reason };
             let value = match &columns {
-                None => serde_json::from_str(text).map_err(|e| bad(format!("{e}; {WANTED}")))?,
+                None => serde_json::from_str(text).map_err(|e| bad(format!("{e}; {LABEL_FORMAT}")))?,
                 Some(columns) => object(columns, text).map_err(bad)?,
             };
-            let row = serde_json::from_value(value).map_err(|e| bad(format!("{e}; {WANTED}")))?;
-            label(row).ok_or_else(|| bad(WANTED.into()))
+            let row = serde_json::from_value(value).map_err(|e| bad(format!("{e}; {LABEL_FORMAT}")))?;
+            label(row).ok_or_else(|| bad(LABEL_FORMAT.into()))
         })
         .collect()
 }
 
-/// A line of CSV as the object that JSON would have. Quotes are not known: no id and no number needs them.
+/// A line of CSV as a JSON object. Quoting is not supported, because no id or number needs it.
 fn object(columns: &[String], text: &str) -> Result<Value, String> {
     let fields: Vec<&str> = text.split(',').map(str::trim).collect();
     if fields.len() != columns.len() {
         return Err(format!(
-            "{} fields, the first line names {}: {}",
+            "{} fields, but the header has {}: {}",
             fields.len(),
             columns.len(),
             columns.join(",")
@@ -103,17 +103,19 @@ fn object(columns: &[String], text: &str) -> Result<Value, String> {
     for (column, field) in columns.iter().zip(fields).filter(|(_, field)| !field.is_empty()) {
         let value = match field {
             field if is_text(column) => Value::String(field.into()),
-            field => serde_json::from_str(field).map_err(|_| format!("{column}: {field:?} is no value; {WANTED}"))?,
+            field => {
+                serde_json::from_str(field).map_err(|_| format!("{column}: invalid value {field:?}; {LABEL_FORMAT}"))?
+            }
         };
         object.insert(column.clone(), value);
     }
     Ok(Value::Object(object))
 }
 
-fn label(row: Row) -> Option<Label> {
+fn label(row: Row) -> Option<CaseLabel> {
     let subject = match row.case_id {
-        Some(id) => Subject::Case(id),
-        None => Subject::Thing {
+        Some(id) => LabelSubject::Case(id),
+        None => LabelSubject::Object {
             camera: row.camera?,
             rule: row.rule?,
             at: row.at?,
@@ -125,7 +127,7 @@ fn label(row: Row) -> Option<Label> {
             },
         },
     };
-    Some(Label {
+    Some(CaseLabel {
         subject,
         right: row.right,
     })
@@ -136,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_say_the_same() {
+    fn json_and_csv_give_the_same_labels() {
         let json = r#"{"case_id":"01JW","right":true}
 
 {"camera":"gate","rule":"garbage","at":"2025-06-15T08:00:00Z","x1":0.1,"y1":0.2,"x2":0.3,"y2":0.4,"right":false}"#;
@@ -144,22 +146,22 @@ mod tests {
         let labels = parse(json).unwrap();
         assert_eq!(labels, parse(csv).unwrap());
         assert_eq!(labels.len(), 2);
-        assert!(matches!(&labels[1].subject, Subject::Thing { camera, .. } if camera == "gate"));
+        assert!(matches!(&labels[1].subject, LabelSubject::Object { camera, .. } if camera == "gate"));
         assert_eq!(parse("").unwrap(), []);
     }
 
     #[test]
-    fn what_is_no_label_is_told_with_its_line() {
-        for (text, line, told) in [
+    fn an_invalid_line_is_reported_with_its_number() {
+        for (text, line, reason) in [
             ("{\"right\":true}", 1, "`case_id`"),
             ("{\"case_id\":\"01\",\"right\":true}\n{\"case_id\":\"01\"}", 2, "right"),
             ("case_id,right\n01JW", 2, "1 fields"),
-            ("case_id,right\n01JW,yes", 2, "right: \"yes\""),
+            ("case_id,right\n01JW,yes", 2, "right: invalid value \"yes\""),
             ("case_id,correct\n01JW,true", 2, "correct"),
         ] {
             let bad = parse(text).unwrap_err();
             assert_eq!(bad.line, line, "{text}");
-            assert!(bad.to_string().contains(told), "{bad}");
+            assert!(bad.to_string().contains(reason), "{bad}");
         }
     }
 }

@@ -1,26 +1,26 @@
-//! Precision against recall, a panel a rule, as an SVG that a browser shows. Written by hand: it is a few lines and circles.
+//! Draws precision against recall as SVG, one panel per rule.
 
 use std::fmt::Write;
 
-use super::{Point, RuleCurve, Tuned};
+use super::{CurvePoint, RuleCurve, SweepResult};
 
-/// Pixels of a panel's square, and of what is around it for its words.
-const SIDE: f64 = 320.0;
-const EDGE: f64 = 56.0;
+/// Side of a panel's plot, and margin around it, in pixels.
+const PLOT_SIDE: f64 = 320.0;
+const MARGIN: f64 = 56.0;
 
-/// The picture.
-pub fn draw(tuned: &Tuned) -> String {
-    let panel = SIDE + 2.0 * EDGE;
-    let width = panel * tuned.rules.len().max(1) as f64;
+/// Draws the result of a sweep.
+pub fn draw(result: &SweepResult) -> String {
+    let panel = PLOT_SIDE + 2.0 * MARGIN;
+    let width = panel * result.rules.len().max(1) as f64;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{panel}\" viewBox=\"0 0 {width} {panel}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
     );
-    for (i, curve) in tuned.rules.iter().enumerate() {
-        let x = i as f64 * panel + EDGE;
+    for (i, curve) in result.rules.iter().enumerate() {
+        let x = i as f64 * panel + MARGIN;
         // Writing to a String cannot fail.
-        let _ = writeln!(svg, "<g transform=\"translate({x} {EDGE})\">");
-        axes(&mut svg, curve, tuned.wanted);
+        let _ = writeln!(svg, "<g transform=\"translate({x} {MARGIN})\">");
+        axes(&mut svg, curve, result.min_precision);
         points(&mut svg, curve);
         svg.push_str("</g>\n");
     }
@@ -28,38 +28,38 @@ pub fn draw(tuned: &Tuned) -> String {
     svg
 }
 
-fn axes(svg: &mut String, curve: &RuleCurve, wanted: f64) {
-    let (mid, below) = (SIDE / 2.0, SIDE + 34.0);
+fn axes(svg: &mut String, curve: &RuleCurve, min_precision: f64) {
+    let (mid, below) = (PLOT_SIDE / 2.0, PLOT_SIDE + 34.0);
     let _ = writeln!(
         svg,
         "<text x=\"{mid}\" y=\"-20\" text-anchor=\"middle\" font-size=\"15\">{}, now {:.2}</text>\n\
          <text x=\"{mid}\" y=\"{below}\" text-anchor=\"middle\">recall</text>\n\
          <text x=\"-36\" y=\"{mid}\" text-anchor=\"middle\" transform=\"rotate(-90 -36 {mid})\">precision</text>",
         escaped(&curve.rule),
-        curve.now
+        curve.configured
     );
     for quarter in 0..=4 {
         let share = f64::from(quarter) / 4.0;
-        let (x, y) = (share * SIDE, (1.0 - share) * SIDE);
+        let (x, y) = (share * PLOT_SIDE, (1.0 - share) * PLOT_SIDE);
         let _ = writeln!(
             svg,
-            "<path d=\"M{x} 0V{SIDE}M0 {y}H{SIDE}\" stroke=\"#ddd\"/>\
+            "<path d=\"M{x} 0V{PLOT_SIDE}M0 {y}H{PLOT_SIDE}\" stroke=\"#ddd\"/>\
              <text x=\"{x}\" y=\"{}\" text-anchor=\"middle\">{share}</text>\
              <text x=\"-6\" y=\"{}\" text-anchor=\"end\">{share}</text>",
-            SIDE + 16.0,
+            PLOT_SIDE + 16.0,
             y + 4.0
         );
     }
-    let y = (1.0 - wanted) * SIDE;
+    let y = (1.0 - min_precision) * PLOT_SIDE;
     let _ = writeln!(
         svg,
-        "<path d=\"M0 {y}H{SIDE}\" stroke=\"#c60\" stroke-dasharray=\"4 4\"/>"
+        "<path d=\"M0 {y}H{PLOT_SIDE}\" stroke=\"#c60\" stroke-dasharray=\"4 4\"/>"
     );
 }
 
 fn points(svg: &mut String, curve: &RuleCurve) {
-    let place = |p: &Point| Some((p.recall()? * SIDE, (1.0 - p.precision()?) * SIDE));
-    let placed: Vec<(usize, &Point, (f64, f64))> = curve
+    let place = |p: &CurvePoint| Some((p.recall()? * PLOT_SIDE, (1.0 - p.precision()?) * PLOT_SIDE));
+    let placed: Vec<(usize, &CurvePoint, (f64, f64))> = curve
         .points
         .iter()
         .enumerate()
@@ -80,7 +80,7 @@ fn points(svg: &mut String, curve: &RuleCurve) {
             "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{colour}\"><title>start_score {:.2}: {} cases, {} right, {} wrong</title></circle>",
             point.score, point.cases, point.right, point.wrong
         );
-        // Thresholds that do the same lie on one another: the first of them is named, and the chosen one.
+        // Thresholds with the same result coincide; only the first of them and the chosen one are labelled.
         if is_chosen || last != Some((x, y)) {
             let (dy, anchor) = if is_chosen { (-10.0, "end") } else { (16.0, "end") };
             let _ = writeln!(

@@ -1,7 +1,7 @@
-//! How often a camera that turns is known to stand at its preset, and never taken to stand at another.
+//! How often a touring camera's preset is recognised, and how often it is mistaken for another.
 //!
-//! The pictures are dealt into cameras of [`PRESETS`] each. A camera is shown its presets, and then looks at them changed, and
-//! at what lies beside them.
+//! The pictures are divided into cameras of [`PRESETS`] presets. Each camera learns its presets, and then sees them altered, and
+//! views next to them.
 
 use std::time::{Duration, Instant};
 
@@ -10,40 +10,40 @@ use image::{RgbImage, imageops};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{LEARNED_BY, STRAIGHT, Scene, TRIALS, aimed, sent};
+use super::{LEARNING_LOOKS, STRAIGHT, Scene, TRIALS, aimed, sent};
 use gridwatch::cli::Failure;
 use gridwatch_engine::{Light, View};
 use gridwatch_frame::Frame;
-use gridwatch_vision::{Health, Limits, Luma, Tour, ViewLimits};
+use gridwatch_vision::{AimLimits, Health, Luma, Tour, ViewLimits};
 
-/// A street camera's programme rarely has more.
+/// Presets per camera; a street camera's tour rarely has more.
 const PRESETS: usize = 8;
 
-/// What came of all looks.
+/// The results over all looks.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Report {
+pub(super) struct TourBenchReport {
     cameras: usize,
     presets_each: usize,
-    /// Looks at a preset, by other light and behind other things.
+    /// Looks at a preset, altered by light or by objects in front.
     at_preset: usize,
-    /// Those of them known to be of it, ...
+    /// Those in which the preset was recognised, ...
     recognised: usize,
-    /// ... and those taken for another.
+    /// ... and those mistaken for another preset.
     mistaken: usize,
-    /// Looks beside a preset, turned, zoomed, or at a street that is none.
+    /// Looks between presets: panned, turned or zoomed, or at another street.
     between: usize,
-    /// Those of them taken for a preset.
+    /// Those mistaken for a preset.
     taken: usize,
-    /// Wall time of a look that shows no preset, comparisons alone.
+    /// Wall time in ms of a look between presets, for the comparisons alone.
     ms_between: f64,
 }
 
-pub(super) fn run(streets: &[RgbImage], seed: u64) -> Result<Report, Failure> {
-    let mut report = Report {
+pub(super) fn run(streets: &[RgbImage], seed: u64) -> Result<TourBenchReport, Failure> {
+    let mut report = TourBenchReport {
         presets_each: PRESETS,
-        ..Report::default()
+        ..TourBenchReport::default()
     };
-    // One sensor has one shape: unlike shapes are told apart too easily.
+    // One aspect ratio for all, as from one sensor: different ones are told apart too easily.
     let (width, height) = (streets[0].width(), streets[0].width() * 9 / 16);
     let shaped: Vec<RgbImage> = streets
         .iter()
@@ -51,35 +51,39 @@ pub(super) fn run(streets: &[RgbImage], seed: u64) -> Result<Report, Failure> {
         .collect();
     let mut spent = Duration::ZERO;
     for (n, presets) in shaped.chunks_exact(PRESETS).enumerate() {
-        let mut chance = Rng::with_seed(seed.wrapping_mul(1_000_003).wrapping_add(1 << 32 | n as u64));
-        let mut tour = Tour::new(Limits::from(&ViewLimits::default()), PRESETS, Duration::from_hours(1));
+        let mut rng = Rng::with_seed(seed.wrapping_mul(1_000_003).wrapping_add(1 << 32 | n as u64));
+        let mut tour = Tour::new(
+            AimLimits::from(&ViewLimits::default()),
+            PRESETS,
+            Duration::from_hours(1),
+        );
         for (i, preset) in presets.iter().enumerate() {
             tour.learn(i);
-            for _ in 0..LEARNED_BY {
-                if let Some(small) = small(&sent(aimed(preset, STRAIGHT), &mut chance))? {
+            for _ in 0..LEARNING_LOOKS {
+                if let Some(small) = small(&sent(aimed(preset, STRAIGHT), &mut rng))? {
                     tour.look(&small, Timestamp::UNIX_EPOCH, Light::Day);
                 }
             }
         }
         report.cameras += 1;
         for (i, street) in presets.iter().enumerate() {
-            // A street of another camera: it is none of the presets.
+            // Another camera's street, which is none of the presets.
             let other = &shaped[((n + 1) * PRESETS + i) % shaped.len()];
             let scene = Scene { street, other };
             for trial in TRIALS.iter().filter(|t| matches!(t.wanted, View::Clear | View::Moved)) {
-                let Some(small) = small(&sent(scene.shown(trial, &mut chance), &mut chance))? else {
-                    continue; // Health says so already.
+                let Some(small) = small(&sent(scene.shown(trial, &mut rng), &mut rng))? else {
+                    continue; // The view health rejected it.
                 };
                 let mut tour = tour.clone();
                 let start = Instant::now();
-                let stood = tour.look(&small, Timestamp::UNIX_EPOCH, Light::Day).preset;
+                let shown = tour.look(&small, Timestamp::UNIX_EPOCH, Light::Day).preset;
                 if trial.wanted == View::Clear {
                     report.at_preset += 1;
-                    report.recognised += usize::from(stood == Some(i));
-                    report.mistaken += usize::from(stood.is_some_and(|s| s != i));
+                    report.recognised += usize::from(shown == Some(i));
+                    report.mistaken += usize::from(shown.is_some_and(|s| s != i));
                 } else {
                     report.between += 1;
-                    report.taken += usize::from(stood.is_some());
+                    report.taken += usize::from(shown.is_some());
                     spent += start.elapsed();
                 }
             }
@@ -89,7 +93,7 @@ pub(super) fn run(streets: &[RgbImage], seed: u64) -> Result<Report, Failure> {
     Ok(report)
 }
 
-/// As health hands it on; `None` where there is nothing to be seen.
+/// The reduced picture of a clear view; `None` if the view is not clear.
 fn small(picture: &RgbImage) -> Result<Option<Luma>, Failure> {
     let frame = Frame::from_rgb(picture, Timestamp::UNIX_EPOCH).map_err(|e| Failure::new(e.class(), e.to_string()))?;
     let (view, small) = Health::new(ViewLimits::default())
@@ -98,15 +102,15 @@ fn small(picture: &RgbImage) -> Result<Option<Luma>, Failure> {
     Ok(small.filter(|_| view == View::Clear))
 }
 
-impl Report {
-    /// For people.
-    pub(super) fn words(&self) -> String {
+impl TourBenchReport {
+    /// The results as text.
+    pub(super) fn summary(&self) -> String {
         if self.cameras == 0 {
-            return format!("Presets: {PRESETS} pictures at least are needed.\n");
+            return format!("Presets: at least {PRESETS} pictures are needed.\n");
         }
         format!(
-            "{} cameras that turn, {} presets each: {} of {} looks at a preset recognised, {} taken for another; {} of {} looks \
-             beside them taken for one; {:.2} ms for a look that shows none.\n",
+            "{} touring cameras, {} presets each: {} of {} looks at a preset recognised, {} mistaken for another; {} of {} looks \
+             between presets mistaken for one; {:.2} ms for a look between presets.\n",
             self.cameras,
             self.presets_each,
             self.recognised,
