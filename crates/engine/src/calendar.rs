@@ -152,7 +152,7 @@ struct HoursSpan {
     is_active: bool,
 }
 
-/// Caches the current [`HoursSpan`] of one rule: consecutive looks nearly always fall into the same span. Use a new
+/// Caches the current span of one rule's hours: consecutive looks nearly always fall into the same span. Use a new
 /// cache for other hours.
 #[derive(Debug, Clone, Default)]
 pub struct HoursCache(Option<HoursSpan>);

@@ -205,52 +205,52 @@ mod tests {
         Phase::HeldBack,
     ];
 
+    const REASONS: [Reason; 14] = [
+        Reason::Appeared,
+        Reason::Hidden,
+        Reason::SeenAgain,
+        Reason::Blind,
+        Reason::Rested,
+        Reason::Restarted,
+        Reason::PictureLost,
+        Reason::PictureTaken,
+        Reason::Confirmed,
+        Reason::CaseOver,
+        Reason::WentElsewhere,
+        Reason::Replanned,
+        Reason::Left,
+        Reason::LetGo,
+    ];
+
+    const NOT_FILED: [NotFiled; 23] = [
+        NotFiled::ScoreTooLow,
+        NotFiled::OutsideZones,
+        NotFiled::ApprovedSign,
+        NotFiled::NoBaseline,
+        NotFiled::Permitted,
+        NotFiled::TooSmall,
+        NotFiled::LeftBeforeDwell,
+        NotFiled::SeenTooRarely,
+        NotFiled::Moved,
+        NotFiled::Unattended,
+        NotFiled::Doubted,
+        NotFiled::OpenCaseAtSite,
+        NotFiled::OpenElsewhere,
+        NotFiled::KnownOtherwise,
+        NotFiled::OverDailyCap,
+        NotFiled::LeftWhileWaiting,
+        NotFiled::CaseReopened,
+        NotFiled::RejectedBefore,
+        NotFiled::OutsideGrid,
+        NotFiled::EvidenceFailed,
+        NotFiled::BlindTooLong,
+        NotFiled::Reaimed,
+        NotFiled::Reconfigured,
+    ];
+
     /// One row per reason, one column per phase in the order of `PHASES`; the letter is the new phase, `-` is `Gone`.
     #[test]
     fn the_whole_transition_table() {
-        use NotFiled as N;
-        use Reason as R;
-        let reasons = [
-            R::Appeared,
-            R::Hidden,
-            R::SeenAgain,
-            R::Blind,
-            R::Rested,
-            R::Restarted,
-            R::PictureLost,
-            R::PictureTaken,
-            R::Confirmed,
-            R::CaseOver,
-            R::WentElsewhere,
-            R::Replanned,
-            R::Left,
-            R::LetGo,
-        ];
-        let not_filed = [
-            N::ScoreTooLow,
-            N::OutsideZones,
-            N::ApprovedSign,
-            N::NoBaseline,
-            N::Permitted,
-            N::TooSmall,
-            N::LeftBeforeDwell,
-            N::SeenTooRarely,
-            N::Moved,
-            N::Unattended,
-            N::Doubted,
-            N::OpenCaseAtSite,
-            N::OpenElsewhere,
-            N::KnownOtherwise,
-            N::OverDailyCap,
-            N::LeftWhileWaiting,
-            N::CaseReopened,
-            N::RejectedBefore,
-            N::OutsideGrid,
-            N::EvidenceFailed,
-            N::BlindTooLong,
-            N::Reaimed,
-            N::Reconfigured,
-        ];
         let letter = |to| match to {
             None => '.',
             Some(Phase::Gone) => '-',
@@ -262,7 +262,7 @@ mod tests {
             Some(Phase::Permitted) => 'P',
             Some(Phase::HeldBack) => 'H',
         };
-        let all = reasons.into_iter().chain(not_filed.map(R::NotFiled));
+        let all = REASONS.into_iter().chain(NOT_FILED.map(Reason::NotFiled));
         let table: Vec<String> = all
             .map(|reason| {
                 let row: String = PHASES.iter().map(|from| letter(transition(*from, reason))).collect();

@@ -78,14 +78,14 @@ impl Lens {
     }
 
     /// A picture point relative to the centre, in half diagonals.
-    fn from_centre(&self, [x, y]: [f64; 2]) -> [f64; 2] {
+    fn relative_to_centre(&self, [x, y]: [f64; 2]) -> [f64; 2] {
         let half_diagonal = self.aspect.hypot(1.0) / 2.0;
         [(x - 0.5) * self.aspect / half_diagonal, (y - 0.5) / half_diagonal]
     }
 
     /// Where an ideal lens would put the picture point `p` (both in fractions); `None` outside the model's range.
     pub(super) fn undistorted(&self, p: [f64; 2]) -> Option<[f64; 2]> {
-        let [x, y] = self.from_centre(p);
+        let [x, y] = self.relative_to_centre(p);
         let seen = x.hypot(y);
         if seen == 0.0 {
             return Some(p);
@@ -128,7 +128,7 @@ impl Lens {
 
     /// Where this lens puts the point `p` of the ideal picture; `None` outside the model's range.
     pub(super) fn distorted(&self, p: [f64; 2]) -> Option<[f64; 2]> {
-        let [x, y] = self.from_centre(p);
+        let [x, y] = self.relative_to_centre(p);
         let r = x.hypot(y);
         let factor = self.factor(r * r);
         (r < self.fold_radius).then(|| p.map(|v| 0.5 + (v - 0.5) * factor))
@@ -136,7 +136,7 @@ impl Lens {
 
     /// Jacobian of [`distorted`](Self::distorted) at `p`: ∂(distorted) / ∂(p), in fractions.
     pub(super) fn jacobian(&self, p: [f64; 2]) -> [[f64; 2]; 2] {
-        let from = self.from_centre(p);
+        let from = self.relative_to_centre(p);
         let t = from[0] * from[0] + from[1] * from[1];
         let factor = self.factor(t);
         let half_diagonal = self.aspect.hypot(1.0) / 2.0;

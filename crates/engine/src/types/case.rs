@@ -88,7 +88,7 @@ pub struct Case {
     pub journal: Vec<JournalEntry>,
 }
 
-/// The same problem at the same site, within [`Recurrence::WITHIN`] of the end of an earlier case.
+/// The same problem at the same site, within 7 days of the end of an earlier case.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recurrence {
     /// The latest of the earlier cases.
