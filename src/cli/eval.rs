@@ -153,7 +153,7 @@ struct OperatingPoint {
 }
 
 impl From<PrPoint> for OperatingPoint {
-    fn from(p: Point) -> Self {
+    fn from(p: PrPoint) -> Self {
         Self {
             score: p.score,
             precision: p.precision,
@@ -186,7 +186,12 @@ impl From<[DetectionMetrics; SizeRange::ALL.len()]> for BySize {
 /// An unusable model or ONNX Runtime library, an unreadable data set, or an output file that cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let model = Model::load(&args.model)?;
-    let labels: Vec<String> = model.manifest().reported_labels().into_iter().map(str::to_owned).collect();
+    let labels: Vec<String> = model
+        .manifest()
+        .reported_labels()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     let set = data::read(&args.data).map_err(|e| Failure::new(e.class(), e.to_string()))?;
     let names = names(args, &set, &labels);
     let classes = classes(args, &names, &labels)?;

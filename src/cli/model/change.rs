@@ -294,7 +294,13 @@ impl<'a> Target<'a> {
     }
 
     /// Polls the journal until the request is answered.
-    fn wait(&self, registry: &Registry, journal: &Journal, request: &str, waiting: &WaitArgs) -> Result<ExitCode, Failure> {
+    fn wait(
+        &self,
+        registry: &Registry,
+        journal: &Journal,
+        request: &str,
+        waiting: &WaitArgs,
+    ) -> Result<ExitCode, Failure> {
         const POLL: Duration = Duration::from_millis(200);
         let until = Instant::now() + Duration::from_secs(waiting.wait);
         let mut is_on_trial = false;
