@@ -186,7 +186,12 @@ impl From<[DetectionMetrics; SizeRange::ALL.len()]> for BySize {
 /// An unusable model or ONNX Runtime library, an unreadable data set, or an output file that cannot be written.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let model = Model::load(&args.model)?;
-    let labels: Vec<String> = model.manifest().reported_labels().into_iter().map(str::to_owned).collect();
+    let labels: Vec<String> = model
+        .manifest()
+        .reported_labels()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     let set = data::read(&args.data).map_err(|e| Failure::new(e.class(), e.to_string()))?;
     let names = names(args, &set, &labels);
     let classes = classes(args, &names, &labels)?;
@@ -302,7 +307,8 @@ fn detect_all(
     let mut took = Vec::with_capacity(set.pictures.len());
     let mut pictures = Vec::with_capacity(set.pictures.len());
     for (n, labelled) in set.pictures.iter().enumerate() {
-        let unreadable = |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", labelled.path.display()));
+        let unreadable =
+            |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", labelled.path.display()));
         let frame = detect::picture(&labelled.path).map_err(unreadable)?;
         let size = (frame.width, frame.height);
         let start = Instant::now();
@@ -426,9 +432,7 @@ fn table(report: &EvalReport) -> String {
         line(&mut text, &l.label, &l.by_size, &best);
     }
     line(&mut text, "mean", &report.mean, "");
-    text.push_str(
-        "(small, medium and large: recall at IoU 0.5 of objects up to 32² px, up to 96² px, and above)\n\n",
-    );
+    text.push_str("(small, medium and large: recall at IoU 0.5 of objects up to 32² px, up to 96² px, and above)\n\n");
     for l in &report.labels {
         let _ = writeln!(
             text,
@@ -459,7 +463,10 @@ fn table(report: &EvalReport) -> String {
         text.push_str(&second.table(report.labels.first().map_or(0.0, |l| l.at.score)));
     }
     for (name, count) in &report.left_out {
-        let _ = writeln!(text, "Left out: {count} objects of class {name:?}, which the model has no label for.");
+        let _ = writeln!(
+            text,
+            "Left out: {count} objects of class {name:?}, which the model has no label for."
+        );
     }
     text
 }

@@ -17,7 +17,11 @@ use super::{
     detect::{PictureError, SourceFrame, frames_of},
 };
 use gridwatch_base::error::Class;
-use gridwatch_model::{Model, ocr::{NumberReading, Reader}, runtime};
+use gridwatch_model::{
+    Model,
+    ocr::{NumberReading, Reader},
+    runtime,
+};
 
 /// Read phone numbers in pictures and clips.
 ///
@@ -239,7 +243,13 @@ struct NumberBox<'a> {
     corners: [[f32; 2]; 4],
 }
 
-fn write_row(path: &Path, source: &SourceFrame, read: &[NumberReading], json: bool, out: &mut impl Write) -> io::Result<()> {
+fn write_row(
+    path: &Path,
+    source: &SourceFrame,
+    read: &[NumberReading],
+    json: bool,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let (width, height) = (source.frame.width, source.frame.height);
     let numbers = read.iter().map(|r| NumberBox {
         number: r.number.as_str(),

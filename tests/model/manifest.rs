@@ -113,7 +113,11 @@ fn each_fault_is_reported_with_its_line_and_remedy() {
         "box = 0.2",
         "12: label_floors.box: the model does not report \"box\"",
     );
-    one("width = 416", "width = 8", "16: input.width: 8 is below the minimum of 16");
+    one(
+        "width = 416",
+        "width = 8",
+        "16: input.width: 8 is below the minimum of 16",
+    );
     one(
         "width = 416",
         "width = 420\nshape = \"picture\"",

@@ -46,7 +46,9 @@ fn keys(draft: &Draft, state_dir: &Path) -> Vec<CheckRow> {
         rows.push(CheckRow::new(WHAT, CheckState::Wrong, e.to_string()));
     }
     rows.push(match ring.existing() {
-        _ if !ring.signing_file().exists() => CheckRow::ok(WHAT, "no keys yet; the daemon creates them at its first start"),
+        _ if !ring.signing_file().exists() => {
+            CheckRow::ok(WHAT, "no keys yet; the daemon creates them at its first start")
+        }
         Ok(key) => CheckRow::ok(WHAT, format!("cases are signed with {}", key.public())),
         Err(e) => CheckRow::new(WHAT, CheckState::Wrong, e.to_string()),
     });
@@ -226,7 +228,9 @@ fn state_dir(dir: &Path) -> CheckRow {
         return CheckRow::wrong(
             WHAT,
             format!("{name}: {} is not writable: {e}", existing.display()),
-            format!("run `mkdir -p {name}` and make the user that runs gridwatch its owner, or set another node.state_dir"),
+            format!(
+                "run `mkdir -p {name}` and make the user that runs gridwatch its owner, or set another node.state_dir"
+            ),
         );
     }
     let free = match rustix::fs::statvfs(&existing) {
@@ -248,9 +252,8 @@ fn state_dir(dir: &Path) -> CheckRow {
             message,
             "free disk space: cases cannot be queued during a broker outage without it",
         ),
-        f if f < LOW_FREE => {
-            CheckRow::new(WHAT, CheckState::Warning, message).remedy("free disk space, or move node.state_dir to a larger disk")
-        }
+        f if f < LOW_FREE => CheckRow::new(WHAT, CheckState::Warning, message)
+            .remedy("free disk space, or move node.state_dir to a larger disk"),
         _ => CheckRow::ok(WHAT, message),
     }
 }

@@ -110,7 +110,10 @@ impl Runner {
             .draw(frame)
             .map_err(|e| Failure::new(e.class(), e.to_string()))?;
         let preprocessed = start.elapsed();
-        black_box(self.models.detect_tensor(0, self.letterbox.tensor(), placement.canvas)?);
+        black_box(
+            self.models
+                .detect_tensor(0, self.letterbox.tensor(), placement.canvas)?,
+        );
         let total = start.elapsed();
         self.preprocess.push(preprocessed.as_secs_f32() * 1e3);
         self.network.push((total - preprocessed).as_secs_f32() * 1e3);

@@ -168,8 +168,7 @@ pub(super) fn shadow(args: &ShadowArgs, config: &Config) -> Result<ExitCode, Fai
         eprintln!("Stop requested; `gridwatch model list` shows the report.");
         return Ok(ExitCode::SUCCESS);
     }
-    let wanted =
-        model_ref(&args.model).map_err(|e| Failure::new(Class::Config, format!("{:?}: {e}", args.model)))?;
+    let wanted = model_ref(&args.model).map_err(|e| Failure::new(Class::Config, format!("{:?}: {e}", args.model)))?;
     let target = Target::new(config, &wanted.id, args.camera.as_deref())?;
     let (version, _) = target.version(&registry, &wanted)?;
     let event = |request| Event::Shadow {
@@ -196,9 +195,18 @@ impl<'a> Target<'a> {
         let model = config.models.iter().position(|m| m.id == found.id).unwrap_or_default();
         let uses_model = |c: &&gridwatch_config::Camera| c.models.contains(&model);
         if let Some(camera) = camera
-            && !config.cameras.iter().filter(uses_model).any(|c| c.id.as_str() == camera)
+            && !config
+                .cameras
+                .iter()
+                .filter(uses_model)
+                .any(|c| c.id.as_str() == camera)
         {
-            let ids: Vec<&str> = config.cameras.iter().filter(uses_model).map(|c| c.id.as_str()).collect();
+            let ids: Vec<&str> = config
+                .cameras
+                .iter()
+                .filter(uses_model)
+                .map(|c| c.id.as_str())
+                .collect();
             let message = format!(
                 "no camera {camera:?} uses the model {id}; the cameras that do: {}",
                 ids.join(", ")
@@ -253,12 +261,7 @@ impl<'a> Target<'a> {
         let manifest = new.manifest();
         Err(Failure::new(
             Class::Data,
-            format!(
-                "{}@{} rejected: {}",
-                manifest.id,
-                manifest.version,
-                lacking.join("; ")
-            ),
+            format!("{}@{} rejected: {}", manifest.id, manifest.version, lacking.join("; ")),
         ))
     }
 
@@ -291,7 +294,13 @@ impl<'a> Target<'a> {
     }
 
     /// Polls the journal until the request is answered.
-    fn wait(&self, registry: &Registry, journal: &Journal, request: &str, waiting: &WaitArgs) -> Result<ExitCode, Failure> {
+    fn wait(
+        &self,
+        registry: &Registry,
+        journal: &Journal,
+        request: &str,
+        waiting: &WaitArgs,
+    ) -> Result<ExitCode, Failure> {
         const POLL: Duration = Duration::from_millis(200);
         let until = Instant::now() + Duration::from_secs(waiting.wait);
         let mut is_on_trial = false;

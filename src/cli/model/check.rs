@@ -9,7 +9,7 @@ use crate::cli::{Failure, print};
 use gridwatch_base::error::Class;
 use gridwatch_model::{
     Model,
-    selftest::{self, StepReport, SelfTestReport, StepResult},
+    selftest::{self, SelfTestReport, StepReport, StepResult},
 };
 
 /// Run the self-test of models: file, session, layout, pictures, speed.

@@ -18,8 +18,8 @@ use gridwatch_base::error::Class;
 use gridwatch_engine::Detection;
 use gridwatch_model::{
     ModelSet,
-    eval::{self, DetectionMetrics, Prediction, EvalPicture, GroundTruth, data},
-    model_diff::{DEFAULT_THRESHOLD, ScoreThresholds, DiffSide, ModelDiff},
+    eval::{self, DetectionMetrics, EvalPicture, GroundTruth, Prediction, data},
+    model_diff::{DEFAULT_THRESHOLD, DiffSide, ModelDiff, ScoreThresholds},
 };
 
 /// Compare two models on the same pictures.
@@ -106,7 +106,12 @@ pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failur
         }
     }
     let names: Vec<String> = if set.names.is_empty() {
-        models[0].manifest().reported_labels().into_iter().map(str::to_owned).collect()
+        models[0]
+            .manifest()
+            .reported_labels()
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
     } else {
         set.names.clone()
     };
@@ -127,12 +132,19 @@ pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failur
     let mut diff = ModelDiff::default();
     let (mut by_model, mut against): ([Vec<EvalPicture>; 2], Vec<EvalPicture>) = ([Vec::new(), Vec::new()], Vec::new());
     for picture in &set.pictures {
-        let unreadable = |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", picture.path.display()));
+        let unreadable =
+            |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", picture.path.display()));
         let frame = detect::picture(&picture.path).map_err(unreadable)?;
         let size = (frame.width, frame.height);
         let mut input = loaded.input(&frame);
         let found = [input.detect(0)?, input.detect(1)?];
-        diff.add(&picture.path.display().to_string(), None, &thresholds, &found[0], &found[1]);
+        diff.add(
+            &picture.path.display().to_string(),
+            None,
+            &thresholds,
+            &found[0],
+            &found[1],
+        );
         let predictions = found.each_ref().map(|found| to_predictions(found, size, &class_of));
         for (pictures, predictions) in by_model.iter_mut().zip(&predictions) {
             pictures.push(EvalPicture {
@@ -182,7 +194,11 @@ pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failur
     Ok(ExitCode::SUCCESS)
 }
 
-fn to_predictions(found: &[Detection], (w, h): (u32, u32), class_of: &impl Fn(&str) -> Option<usize>) -> Vec<Prediction> {
+fn to_predictions(
+    found: &[Detection],
+    (w, h): (u32, u32),
+    class_of: &impl Fn(&str) -> Option<usize>,
+) -> Vec<Prediction> {
     let guess = |d: &Detection| {
         let [x1, y1, x2, y2] = [d.bbox.x1, d.bbox.y1, d.bbox.x2, d.bbox.y2].map(f64::from);
         let (w, h) = (f64::from(w), f64::from(h));

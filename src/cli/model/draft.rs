@@ -74,7 +74,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let stem = args.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(&stem));
     if out.exists() {
-        return Err(fault(format!("--out: {} already exists; name a new folder", out.display())));
+        return Err(fault(format!(
+            "--out: {} already exists; name a new folder",
+            out.display()
+        )));
     }
     let known = DraftHints {
         labels: args.labels.as_deref().map(labels).transpose()?,

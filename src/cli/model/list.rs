@@ -11,7 +11,7 @@ use gridwatch_base::error::Class;
 use gridwatch_config::Config;
 use gridwatch_model::{
     Model,
-    registry::{ModelState, VersionOutcome, RegistryState, OutcomeKind, RequestAction, version_name},
+    registry::{ModelState, OutcomeKind, RegistryState, RequestAction, VersionOutcome, version_name},
     trial::TrialReport,
 };
 

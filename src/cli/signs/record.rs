@@ -20,7 +20,11 @@ use gridwatch_base::error::Class;
 use gridwatch_config::{Aim, Camera, Draft, Faults, Preset, raw};
 use gridwatch_engine::{Detection, Label, Light, Rule, View, geometry};
 use gridwatch_frame::Frame;
-use gridwatch_model::{Model, ModelSet, ocr::{NumberReading, Reader}, runtime};
+use gridwatch_model::{
+    Model, ModelSet,
+    ocr::{NumberReading, Reader},
+    runtime,
+};
 use gridwatch_vision as vision;
 use gridwatch_vision::views::ViewFiles;
 

@@ -14,8 +14,8 @@ use crate::daemon::record::ModelDescriptor;
 use gridwatch_base::metric;
 use gridwatch_model::{
     LoadedModel,
-    registry::{Event, Version, RequestAction, ModelRequest, version_name},
-    trial::{self, TrialTerms, Trial, TrialOutcome},
+    registry::{Event, ModelRequest, RequestAction, Version, version_name},
+    trial::{self, Trial, TrialOutcome, TrialTerms},
 };
 
 impl ModelManager {
@@ -206,7 +206,8 @@ impl ModelManager {
         if self.cameras(model, camera).is_empty() || old.version == *version {
             return Ok(Some(loaded));
         }
-        let thresholds = trial::score_thresholds(&old.descriptor.labels, &new.descriptor.labels, &self.config.plan.rules);
+        let thresholds =
+            trial::score_thresholds(&old.descriptor.labels, &new.descriptor.labels, &self.config.plan.rules);
         let looks = terms.looks;
         let (slot, sessions) = loaded;
         let new_sessions = sessions.map(|s| (slot.index, s));

@@ -11,7 +11,7 @@ use gridwatch_config::raw;
 use gridwatch_engine::{BBox, Detection, RuleId};
 use gridwatch_frame::Frame;
 use gridwatch_model::{
-    registry::{OutcomeKind, ModelRequest},
+    registry::{ModelRequest, OutcomeKind},
     runtime,
 };
 
@@ -174,7 +174,10 @@ impl Fixture {
     fn outcome(&self, request: &str) -> (Event, String) {
         let contents = self.models.registry.journal().read().unwrap();
         assert!(contents.unreadable.is_empty());
-        let mut answers = contents.entries.into_iter().filter(|e| e.event.answered_request() == Some(request));
+        let mut answers = contents
+            .entries
+            .into_iter()
+            .filter(|e| e.event.answered_request() == Some(request));
         let outcome = answers.next().unwrap_or_else(|| panic!("{request} was not answered"));
         assert!(answers.next().is_none(), "{request} was answered twice");
         let reason = match &outcome.event {
@@ -187,7 +190,10 @@ impl Fixture {
 
     fn has_outcome(&self, request: &str) -> bool {
         let contents = self.models.registry.journal().read().unwrap();
-        contents.entries.iter().any(|e| e.event.answered_request() == Some(request))
+        contents
+            .entries
+            .iter()
+            .any(|e| e.event.answered_request() == Some(request))
     }
 
     fn used_slots(&self) -> usize {
@@ -277,7 +283,10 @@ fn a_live_version_that_keeps_failing_is_rolled_back() {
     let history = fixture.history();
     assert_eq!(history.live(None), None);
     let outcome = &history.outcomes["2.0.0"];
-    assert_eq!((outcome.kind, outcome.request.is_none()), (OutcomeKind::RolledBack, true));
+    assert_eq!(
+        (outcome.kind, outcome.request.is_none()),
+        (OutcomeKind::RolledBack, true)
+    );
     assert!(outcome.reason.contains("failed in a row"), "{}", outcome.reason);
 }
 
@@ -358,7 +367,10 @@ fn a_single_camera_can_use_another_version() {
     assert!(version(&mut fixture, yard).contains(&SHIPPED.to_owned()));
     fixture.roll_back(Some(&id));
     assert!(version(&mut fixture, gate).contains(&SHIPPED.to_owned()));
-    assert_eq!((fixture.used_slots(), fixture.history().has_own_version(&id)), (2, false));
+    assert_eq!(
+        (fixture.used_slots(), fixture.history().has_own_version(&id)),
+        (2, false)
+    );
     let elsewhere = fixture.request_use(Some("2.0.0"), Some("nowhere"), false);
     assert!(
         fixture.outcome(&elsewhere).1.contains("no camera"),
