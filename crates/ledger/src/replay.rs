@@ -10,7 +10,7 @@
 //! - A case opened only by the replay is carried over a start in its current state, since a store would have held it.
 //!   So are the candidates of the replay's engine.
 //! - A reply about a case that the replay has not opened is counted and changes nothing. So a case opened only by the
-//!   replay never gets a reply and occupies its site until it is released (`intake.let_go_days`), which can suppress
+//!   replay never gets a reply and occupies its site until it is withdrawn (`intake.let_go_days`), which can suppress
 //!   later cases there.
 
 pub mod compare;
