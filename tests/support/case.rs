@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gridwatch_base::clock::Kept;
 use gridwatch_contract::{
-    CameraInfo, CaseRecord, RecordContext, EvidenceItem, EvidenceRole, Form, Language, ModelInfo, Topics, When,
+    CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, Form, Language, ModelInfo, RecordContext, Topics, When,
 };
 use gridwatch_engine::{BBox, Case, Category, Located, LonLat, Noted, PlaceMethod, Reason};
 use jiff::{Timestamp, tz::TimeZone};

@@ -188,7 +188,9 @@ impl Session {
 
     /// Deletes rows that were acknowledged longer than [`FORWARDED_AFTER`] ago.
     fn delete_forwarded(&mut self) {
-        let then = Timestamp::now().saturating_sub(FORWARDED_AFTER).unwrap_or(Timestamp::MIN);
+        let then = Timestamp::now()
+            .saturating_sub(FORWARDED_AFTER)
+            .unwrap_or(Timestamp::MIN);
         if let Err(e) = self.store.outbox_settled(then) {
             warn!(error = %e, "Cannot delete acknowledged messages from the outbox");
         }

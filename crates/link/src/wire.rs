@@ -138,7 +138,11 @@ pub(super) trait Client: Send {
     fn send(&self, message: OutboundMessage) -> Result<BoxFuture<'static, PublishOutcome>, EnqueueError>;
 
     /// Queues a subscription to `filters` with QoS 1.
-    fn subscribe(&self, filters: Vec<String>, retain: RetainHandling) -> Result<BoxFuture<'static, SubscribeOutcome>, EnqueueError>;
+    fn subscribe(
+        &self,
+        filters: Vec<String>,
+        retain: RetainHandling,
+    ) -> Result<BoxFuture<'static, SubscribeOutcome>, EnqueueError>;
 
     /// Disconnects cleanly: the broker discards the last will.
     fn disconnect(&self);
@@ -249,7 +253,7 @@ pub(super) enum DisconnectCause {
     /// The peer closed the connection or stopped responding without giving a reason. Brokers do that over a message they
     /// reject (with MQTT 3.1.1 they have no other way), and so does every failing network.
     NoReason,
-    /// An outgoing message, as the broker or the client said.
+    /// An outgoing message, according to the broker or the client.
     Outgoing(String),
     /// An incoming message that is too large to receive; the broker redelivers it on every connection.
     Incoming,
@@ -407,9 +411,12 @@ fn from_io_cause(error: &(dyn Error + 'static)) -> Disconnect {
 pub async fn probe(settings: Settings) -> Result<(), LinkError> {
     let connector = Connector::new(settings, None)?;
     let client_id = format!("{}-check-{}", connector.client_id(), std::process::id());
-    connector.connect_once(client_id).await.map_err(|reason| LinkError::Refused {
-        host: connector.settings.host.clone(),
-        port: connector.settings.port,
-        reason,
-    })
+    connector
+        .connect_once(client_id)
+        .await
+        .map_err(|reason| LinkError::Refused {
+            host: connector.settings.host.clone(),
+            port: connector.settings.port,
+            reason,
+        })
 }

@@ -11,7 +11,9 @@ use tokio::{
 };
 use tracing::{error, info};
 
-use super::{ConnectionEnd, FORWARDED_AFTER, Session, replies::PendingReplies, sender::Sender, sending::PendingPublish};
+use super::{
+    ConnectionEnd, FORWARDED_AFTER, Session, replies::PendingReplies, sender::Sender, sending::PendingPublish,
+};
 use crate::wire::{
     AckHandle, Client, ConnAck, Disconnect, DisconnectCause, Event, EventLoop, InboundMessage, MessageKind,
     OutboundMessage, PublishOutcome, RetainHandling, SubscribeOutcome,

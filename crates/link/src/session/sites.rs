@@ -196,7 +196,9 @@ impl Connection {
     pub(super) fn publish_claims(&mut self, session: &mut Session) {
         let Some(sites) = &mut session.sites else { return };
         while self.claims_in_flight < CLAIMS_IN_FLIGHT {
-            let Some(message) = sites.to_publish.front() else { return };
+            let Some(message) = sites.to_publish.front() else {
+                return;
+            };
             let publish = PendingPublish::Claim(message.topic.clone());
             let Ok(outcome) = self.client.send(message.clone()) else {
                 // The queue is full, or the connection is closing.
@@ -218,8 +220,7 @@ impl Connection {
         if !std::mem::replace(&mut sites.logged_denied, true) {
             error!(
                 topic,
-                reason,
-                "Broker rejects the box's claims; another box may file the same problem"
+                reason, "Broker rejects the box's claims; another box may file the same problem"
             );
         }
         let actions = sites.protocol.rejected(topic, Now::read());
