@@ -165,6 +165,22 @@ fn describe() {
     describe_gauge!(WAITING, "Confirmed problems held back by the daily cap");
     describe_counter!(CASES, "Cases filed, by rule");
     describe_gauge!(PINNED, "Looks pinned as possible evidence");
+    describe_gauge!(LINK_CONNECTED, "1 while the broker connection is up");
+    describe_gauge!(OUTBOX_DEPTH, "Messages waiting in the outbox");
+    describe_gauge!(
+        OUTBOX_QUARANTINED,
+        "Messages in quarantine, which are not sent until an operator releases them"
+    );
+    describe_counter!(PUBLISHES, "Publishes, by kind of message and result");
+    describe_histogram!(
+        PUBLISH_SECONDS,
+        "Seconds from a publish to its acknowledgement by the broker, by kind of message"
+    );
+    describe_counter!(REPLIES, "Messages on the reply topic, by result");
+    describe_counter!(
+        CLAIMS_REJECTED,
+        "Messages on the site topics that are not valid claims of another box"
+    );
     describe_histogram!(
         COMMIT,
         "Seconds from the confirmation of a case to its commit with its pictures"

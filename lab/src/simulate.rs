@@ -11,9 +11,11 @@
 mod clock;
 mod config;
 mod detector;
+mod error;
 mod kinds;
 mod platform;
 mod random;
+mod sighting;
 mod street;
 mod town;
 mod views;
@@ -21,7 +23,7 @@ mod views;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -30,26 +32,22 @@ use std::{
 use fastrand::Rng;
 use jiff::Timestamp;
 
+pub use self::error::SimulateError;
 use self::{
-    clock::TownClock,
-    detector::{DetectorProfile, SimulatedDetector},
+    clock::{DAY, Ms, TownClock},
+    detector::{DetectorProfile, SimulatedDetector, SimulatedLook},
     platform::PlatformAction,
     random::{Distributions, stream},
     street::Streets,
     town::Town,
     views::{LookCondition, Occluders, ViewFaults},
 };
-use gridwatch_base::error::Class;
-use gridwatch_config::{Faults, ReplayConfig, examine, raw::Span};
+use gridwatch_config::{ReplayConfig, examine, raw::Span};
 use gridwatch_engine::{
     BBox, Case, CaseId, CaseState, Detection, Effect, Input, Light, Observation, OpenCase, Plan, Reply, Resumed,
     Snapshot, View,
 };
-use gridwatch_ledger::{LedgerError, RecordedEngine, Recorder, RunInfo, Settings};
-
-/// Milliseconds since the simulation's beginning.
-type Ms = i64;
-const DAY: Ms = 86_400_000;
+use gridwatch_ledger::{RecordedEngine, Recorder, RunInfo, Settings};
 
 /// A picture arrives up to this long after it is due: cameras send a keyframe every second or so.
 const KEYFRAME_MS: f64 = 900.0;
@@ -101,56 +99,6 @@ pub struct Summary {
     pub truths: u64,
     /// Entries that are problems.
     pub problems: u64,
-}
-
-/// Why a simulation failed.
-#[derive(Debug, thiserror::Error)]
-pub enum SimulateError {
-    /// The output folder is not empty.
-    #[error("{} is not empty; use an empty or a new folder", .dir.display())]
-    NotEmpty {
-        /// The folder.
-        dir: PathBuf,
-    },
-    /// A file operation failed.
-    #[error("cannot {doing} {}: {source}", .path.display())]
-    Io {
-        /// The operation.
-        doing: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// The rules file is invalid.
-    #[error("{}: {reason}", .path.display())]
-    Rules {
-        /// The file.
-        path: PathBuf,
-        /// The fault.
-        reason: String,
-    },
-    /// The rules do not fit the town's cameras.
-    #[error(transparent)]
-    Config(#[from] Faults),
-    /// The ledger could not be written.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// A bug in the simulator.
-    #[error("{0}")]
-    Bug(String),
-}
-
-impl SimulateError {
-    /// The error's class.
-    pub fn class(&self) -> Class {
-        match self {
-            Self::NotEmpty { .. } | Self::Rules { .. } | Self::Config(_) => Class::Config,
-            Self::Io { .. } => Class::Transient,
-            Self::Ledger(e) => e.class(),
-            Self::Bug(_) => Class::Bug,
-        }
-    }
 }
 
 /// A scheduled event. Events of the same millisecond are ordered by variant, then by field.
@@ -385,14 +333,16 @@ impl<'a> Simulation<'a> {
             LookCondition::Clear { shift } => {
                 let nth = corner.cameras.iter().position(|c| *c == camera).unwrap_or_default();
                 let objects = self.streets.at(station.corner);
-                let found = camera_state.detector.look(
-                    (station, nth),
-                    objects,
-                    &camera_state.occluders,
+                let look = SimulatedLook {
+                    camera: station,
+                    nth,
+                    occluders: &camera_state.occluders,
                     now,
-                    (light, &self.clock),
-                    &self.profile,
-                );
+                    hour: self.clock.hour(now),
+                    light,
+                    profile: &self.profile,
+                };
+                let found = camera_state.detector.look(&look, objects);
                 camera_state.last_detections = shift_detections(found, shift);
                 (View::Clear, camera_state.last_detections.clone())
             }

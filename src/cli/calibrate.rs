@@ -212,11 +212,15 @@ fn open(path: &Path) -> Result<image::RgbImage, Failure> {
 
 fn report(survey: &Survey, calibration: &Calibration, suggested: Option<SuggestedLens>) -> CalibrationReport {
     let residuals = calibration.residuals_m();
-    let pairs = survey.pairs.iter().zip(residuals).map(|((p, g), residual_m)| PairResidual {
-        picture: [p.x, p.y],
-        ground: [g.lon, g.lat],
-        residual_m: *residual_m,
-    });
+    let pairs = survey
+        .pairs
+        .iter()
+        .zip(residuals)
+        .map(|((p, g), residual_m)| PairResidual {
+            picture: [p.x, p.y],
+            ground: [g.lon, g.lat],
+            residual_m: *residual_m,
+        });
     let worst = residuals.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
     let samples = SAMPLES.into_iter().flat_map(|y| SAMPLES.map(|x| [x, y]));
     CalibrationReport {

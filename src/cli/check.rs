@@ -172,7 +172,12 @@ fn configuration(draft: &Draft) -> Vec<CheckRow> {
         );
         rows.push(CheckRow::ok("configuration", summary));
     }
-    rows.extend(draft.warnings.iter().map(|w| CheckRow::of_fault(w.clone(), CheckState::Warning)));
+    rows.extend(
+        draft
+            .warnings
+            .iter()
+            .map(|w| CheckRow::of_fault(w.clone(), CheckState::Warning)),
+    );
     rows
 }
 
@@ -203,15 +208,20 @@ fn table(report: &CheckReport) -> String {
             let _ = writeln!(text, "{:<8} {:<width$}  → {remedy}", "", "");
         }
     }
-    let counts: Vec<String> = [CheckState::Ok, CheckState::Warning, CheckState::Wrong, CheckState::Skipped]
-        .into_iter()
-        .map(|state| (state, report.checks.iter().filter(|r| r.state == state).count()))
-        .filter(|(_, n)| *n > 0)
-        .map(|(state, n)| match (state, n) {
-            (CheckState::Warning, 2..) => format!("{n} warnings"),
-            _ => format!("{n} {}", state.label().to_lowercase()),
-        })
-        .collect();
+    let counts: Vec<String> = [
+        CheckState::Ok,
+        CheckState::Warning,
+        CheckState::Wrong,
+        CheckState::Skipped,
+    ]
+    .into_iter()
+    .map(|state| (state, report.checks.iter().filter(|r| r.state == state).count()))
+    .filter(|(_, n)| *n > 0)
+    .map(|(state, n)| match (state, n) {
+        (CheckState::Warning, 2..) => format!("{n} warnings"),
+        _ => format!("{n} {}", state.label().to_lowercase()),
+    })
+    .collect();
     let _ = writeln!(text, "\n{}", counts.join(", "));
     text
 }

@@ -101,12 +101,14 @@ pub fn run_to(args: DetectArgs, out: &mut impl Write, err: &mut impl Write) -> R
 fn detect(models: &mut ModelSet, path: &Path, args: &DetectArgs, out: &mut impl Write) -> Result<(), PictureError> {
     for source in frames_of(path)? {
         let source = source?;
-        let found = models.shown(&source.frame).detect(0)?;
+        let found = models.input(&source.frame).detect(0)?;
         let detections = Detections::new(&found, (source.frame.width, source.frame.height));
         PictureRow::of(path, &source, detections).write(args.json, out)?;
         if let Some(dir) = &args.overlay {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-            let name = source.in_clip.map_or(stem.to_string(), |(n, _)| format!("{stem}-{n:06}"));
+            let name = source
+                .in_clip
+                .map_or(stem.to_string(), |(n, _)| format!("{stem}-{n:06}"));
             overlay::write(dir, &name, source.frame.to_rgb()?, &found).map_err(PictureError::Overlay)?;
         }
     }

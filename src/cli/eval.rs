@@ -1,4 +1,4 @@
-//! `gridwatch eval`: measures a model's precision and recall on labelled pictures.
+//! `gridwatch eval`: evaluation a model's precision and recall on labelled pictures.
 
 mod curves;
 mod second;
@@ -26,8 +26,8 @@ use gridwatch_base::error::Class;
 use gridwatch_model::{
     Model, ModelSet,
     eval::{
-        self, Figures, Guess, Measures, Picture, Point, Size,
-        data::{self, Labelled},
+        self, DetectionMetrics, EvalPicture, Evaluation, PrPoint, Prediction, SizeRange,
+        data::{self, LabelledSet},
     },
     runtime,
 };
@@ -155,8 +155,8 @@ struct OperatingPoint {
     recall: f64,
 }
 
-impl From<Point> for OperatingPoint {
-    fn from(p: Point) -> Self {
+impl From<PrPoint> for OperatingPoint {
+    fn from(p: PrPoint) -> Self {
         Self {
             score: p.score,
             precision: p.precision,
@@ -165,9 +165,9 @@ impl From<Point> for OperatingPoint {
     }
 }
 
-impl From<[Figures; Size::ALL.len()]> for BySize {
-    fn from([all, small, medium, large]: [Figures; Size::ALL.len()]) -> Self {
-        let metrics = |f: Figures| Metrics {
+impl From<[DetectionMetrics; SizeRange::ALL.len()]> for BySize {
+    fn from([all, small, medium, large]: [DetectionMetrics; SizeRange::ALL.len()]) -> Self {
+        let metrics = |f: DetectionMetrics| Metrics {
             things: f.truths,
             ap50_95: f.ap,
             ap50: f.ap50,
@@ -189,7 +189,12 @@ impl From<[Figures; Size::ALL.len()]> for BySize {
 /// An unusable model or ONNX Runtime library, an unreadable data set, or an output file that cannot be written.
 pub fn run(args: &EvalArgs) -> Result<ExitCode, Failure> {
     let model = Model::load(&args.model)?;
-    let labels: Vec<String> = model.manifest().found().into_iter().map(str::to_owned).collect();
+    let labels: Vec<String> = model
+        .manifest()
+        .reported_labels()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     let set = data::read(&args.data).map_err(|e| Failure::new(e.class(), e.to_string()))?;
     let names = names(args, &set, &labels);
     let classes = classes(args, &names, &labels)?;
@@ -208,10 +213,10 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode, Failure> {
         );
     }
     let (pictures, took) = detect_all(&mut models, second.as_mut(), &set, &classes, &labels)?;
-    let measures = eval::measure(&pictures, labels.len());
+    let evaluation = eval::evaluate(&pictures, labels.len());
     let at = vec![args.at; labels.len()];
     if let Some(file) = &args.curves {
-        let svg = curves::draw(&labels, &measures);
+        let svg = curves::draw(&labels, &evaluation);
         fs::write(file, svg).map_err(|e| unwritable("--curves", file, &e))?;
     }
     let legend = match &args.misses {
@@ -228,7 +233,7 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode, Failure> {
         args,
         &model,
         &pictures,
-        &measures,
+        &evaluation,
         took,
         left_out(&set, &names, &classes),
     );
@@ -246,7 +251,7 @@ fn unwritable(option: &str, file: &std::path::Path, error: &dyn std::fmt::Displa
 }
 
 /// The class names of the data set.
-fn names(args: &EvalArgs, set: &Labelled, labels: &[String]) -> Vec<String> {
+fn names(args: &EvalArgs, set: &LabelledSet, labels: &[String]) -> Vec<String> {
     if !args.names.is_empty() {
         args.names.clone()
     } else if !set.names.is_empty() {
@@ -282,7 +287,7 @@ fn classes(args: &EvalArgs, names: &[String], labels: &[String]) -> Result<Vec<O
     Ok(names.iter().map(class).collect())
 }
 
-fn left_out(set: &Labelled, names: &[String], classes: &[Option<usize>]) -> Vec<(String, usize)> {
+fn left_out(set: &LabelledSet, names: &[String], classes: &[Option<usize>]) -> Vec<(String, usize)> {
     let mut counts = BTreeMap::new();
     for class in set.pictures.iter().flat_map(|p| p.classes()) {
         if classes.get(class).copied().flatten().is_none() {
@@ -297,10 +302,10 @@ fn left_out(set: &Labelled, names: &[String], classes: &[Option<usize>]) -> Vec<
 fn detect_all(
     models: &mut ModelSet,
     mut second: Option<&mut SecondLookEval>,
-    set: &Labelled,
+    set: &LabelledSet,
     classes: &[Option<usize>],
     labels: &[String],
-) -> Result<(Vec<Picture>, Duration), Failure> {
+) -> Result<(Vec<EvalPicture>, Duration), Failure> {
     let show_progress = io::stderr().is_terminal();
     let mut took = Vec::with_capacity(set.pictures.len());
     let mut pictures = Vec::with_capacity(set.pictures.len());
@@ -308,7 +313,7 @@ fn detect_all(
         let frame = pictures::picture(&labelled.path).map_err(|e| e.in_file(&labelled.path))?;
         let size = (frame.width, frame.height);
         let start = Instant::now();
-        let found = models.shown(&frame).detect(0)?;
+        let found = models.input(&frame).detect(0)?;
         took.push(start.elapsed());
         let found: Vec<_> = found
             .into_iter()
@@ -318,17 +323,17 @@ fn detect_all(
             second.look(&frame, &found)?;
         }
         let (w, h) = (f64::from(size.0), f64::from(size.1));
-        let guess = |d: &gridwatch_engine::Detection| {
+        let prediction = |d: &gridwatch_engine::Detection| {
             let [x1, y1, x2, y2] = [d.bbox.x1, d.bbox.y1, d.bbox.x2, d.bbox.y2].map(f64::from);
-            Some(Guess {
+            Some(Prediction {
                 class: labels.iter().position(|l| l == d.label.as_str())?,
                 score: d.score,
                 corners: [x1 * w, y1 * h, x2 * w, y2 * h],
             })
         };
-        pictures.push(Picture {
+        pictures.push(EvalPicture {
             truths: labelled.truths(size, |class| classes.get(class).copied().flatten()),
-            guesses: found.iter().filter_map(guess).collect(),
+            predictions: found.iter().filter_map(prediction).collect(),
         });
         if show_progress && (n + 1) % 20 == 0 {
             eprint!("\r{} of {} pictures …", n + 1, set.pictures.len());
@@ -345,23 +350,23 @@ fn detect_all(
 fn report(
     args: &EvalArgs,
     model: &Model,
-    pictures: &[Picture],
-    measures: &Measures,
+    pictures: &[EvalPicture],
+    evaluation: &Evaluation,
     took: Duration,
     left_out: Vec<(String, usize)>,
 ) -> EvalReport {
     let manifest = model.manifest();
-    let best: Vec<Option<Point>> = measures.classes.iter().map(eval::OfClass::best).collect();
+    let best: Vec<Option<PrPoint>> = evaluation.classes.iter().map(eval::ClassMetrics::best).collect();
     let thresholds: Vec<f32> = best.iter().map(|b| b.map_or(args.at, |b| b.score)).collect();
-    let labels = manifest.found();
+    let labels = manifest.reported_labels();
     let at = vec![args.at; labels.len()];
     let mut wrong_pictures = vec![0; labels.len()];
-    for judged in pictures.iter().map(|p| eval::judge(p, &at)) {
-        let classes: BTreeSet<usize> = judged.wrong.iter().map(|g| g.class).collect();
+    for judged in pictures.iter().map(|p| eval::match_picture(p, &at)) {
+        let classes: BTreeSet<usize> = judged.false_positives.iter().map(|g| g.class).collect();
         classes.into_iter().for_each(|class| wrong_pictures[class] += 1);
     }
     let of_label = |(class, label): (usize, &&str)| {
-        let of_class = &measures.classes[class];
+        let of_class = &evaluation.classes[class];
         // The last point of the curve at or above the threshold.
         let reached = of_class.curve.iter().rfind(|p| p.score >= args.at);
         LabelEval {
@@ -382,7 +387,7 @@ fn report(
         data: args.data.clone(),
         pictures: pictures.len(),
         ms_per_picture: took.as_secs_f64() * 1e3,
-        mean: measures.mean.into(),
+        mean: evaluation.mean.into(),
         labels: labels.iter().enumerate().map(of_label).collect(),
         confusion: eval::confusion(pictures, &thresholds),
         second_look: None,
@@ -428,9 +433,7 @@ fn table(report: &EvalReport) -> String {
         line(&mut text, &l.label, &l.by_size, &best);
     }
     line(&mut text, "mean", &report.mean, "");
-    text.push_str(
-        "(small, medium and large: recall at IoU 0.5 of objects up to 32² px, up to 96² px, and above)\n\n",
-    );
+    text.push_str("(small, medium and large: recall at IoU 0.5 of objects up to 32² px, up to 96² px, and above)\n\n");
     for l in &report.labels {
         let _ = writeln!(
             text,
@@ -461,7 +464,10 @@ fn table(report: &EvalReport) -> String {
         text.push_str(&second.table(report.labels.first().map_or(0.0, |l| l.at.score)));
     }
     for (name, count) in &report.left_out {
-        let _ = writeln!(text, "Left out: {count} objects of class {name:?}, which the model has no label for.");
+        let _ = writeln!(
+            text,
+            "Left out: {count} objects of class {name:?}, which the model has no label for."
+        );
     }
     text
 }

@@ -75,7 +75,12 @@ fn public_key(text: &str) -> Result<PublicKey, Failure> {
         Ok(key) => return Ok(key),
         Err(_) => fs::read_to_string(text),
     };
-    let pem = read.map_err(|e| Failure::new(Class::Config, format!("--key {text}: neither a base64 key nor a readable file: {e}")))?;
+    let pem = read.map_err(|e| {
+        Failure::new(
+            Class::Config,
+            format!("--key {text}: neither a base64 key nor a readable file: {e}"),
+        )
+    })?;
     parse_public(&pem).map_err(|e| Failure::new(Class::Config, format!("--key {text}: {e}")))
 }
 

@@ -19,7 +19,10 @@ use super::{
     written_to_stdout,
 };
 use gridwatch_base::error::Class;
-use gridwatch_model::{Model, Reading, ocr::reader::Reader};
+use gridwatch_model::{
+    Model,
+    ocr::{NumberReading, Reader},
+};
 
 /// Read phone numbers in pictures and clips.
 ///
@@ -122,7 +125,7 @@ pub fn run_to(args: &ReadArgs, out: &mut impl Write, err: &mut impl Write) -> Re
     };
     let (mut code, mut spent) = (0, Duration::ZERO);
     for path in &args.pictures {
-        let mut each = |source: &SourceFrame, read: &[Reading], took: Duration| {
+        let mut each = |source: &SourceFrame, read: &[NumberReading], took: Duration| {
             spent += took;
             summary.add(path, read, truth.as_ref());
             let numbers = Numbers::new(read, (source.frame.width, source.frame.height));
@@ -162,7 +165,7 @@ fn read_truth(file: &Path) -> Result<TrueNumbers, Failure> {
 fn read_all(
     reader: &mut Reader,
     path: &Path,
-    each: &mut impl FnMut(&SourceFrame, &[Reading], Duration) -> io::Result<()>,
+    each: &mut impl FnMut(&SourceFrame, &[NumberReading], Duration) -> io::Result<()>,
 ) -> Result<(), PictureError> {
     for source in frames_of(path)? {
         let source = source?;
@@ -174,7 +177,7 @@ fn read_all(
 }
 
 impl ReadSummary {
-    fn add(&mut self, path: &Path, read: &[Reading], truth: Option<&TrueNumbers>) {
+    fn add(&mut self, path: &Path, read: &[NumberReading], truth: Option<&TrueNumbers>) {
         self.pictures += 1;
         self.with_numbers += usize::from(!read.is_empty());
         let (Some(accuracy), Some(truth)) = (&mut self.against_truth, truth) else {
@@ -234,9 +237,9 @@ struct NumberBox<'a> {
 }
 
 impl<'a> Numbers<'a> {
-    fn new(read: &'a [Reading], (width, height): (u32, u32)) -> Self {
+    fn new(read: &'a [NumberReading], (width, height): (u32, u32)) -> Self {
         let (w, h) = (width as f32, height as f32);
-        let number = |r: &'a Reading| NumberBox {
+        let number = |r: &'a NumberReading| NumberBox {
             number: r.number.as_str(),
             score: r.score,
             text: &r.text,

@@ -135,7 +135,6 @@ fn markdown(help: &str, text: &mut String) {
         let is_indented = line.starts_with("  ");
         in_list = is_item || in_list && is_indented;
         let is_code = is_indented && !in_list;
-        // A blank line inside a code block stays in it only if more code follows, so blocks end at blank lines.
         if is_code != in_code {
             if is_code && !text.ends_with("\n\n") {
                 text.push('\n');

@@ -20,8 +20,8 @@ use gridwatch_ledger as ledger;
 use gridwatch_ledger::{
     Damage, Reader, RecordedEvent,
     replay::{
-        ReplayedCase, Replay, Tally, Window,
-        compare::{CaseChange, Comparison, ChangeCounts},
+        Replay, ReplayedCase, Tally, Window,
+        compare::{CaseChange, ChangeCounts, Comparison},
         truth::{
             self,
             evaluation::{CaseVerdict, EvaluatedCase, EvaluationCounts, EvaluationReport, Evaluator, MissedProblem},
@@ -225,7 +225,10 @@ fn write_cases(
         };
         for effect in &effects {
             if let Effect::Open(case) = effect {
-                let outcome = outcomes.iter().find(|(id, _)| *id == case.id).map(|(_, outcome)| outcome);
+                let outcome = outcomes
+                    .iter()
+                    .find(|(id, _)| *id == case.id)
+                    .map(|(_, outcome)| outcome);
                 write_case(&ReplayedCase::from(&**case), outcome, json, out).map_err(printing)?;
             }
         }
@@ -321,7 +324,13 @@ fn write_change(change: &CaseChange, json: bool, out: &mut impl Write) -> io::Re
     match change {
         CaseChange::New { case } => writeln!(out, "new      {}", describe(case)),
         CaseChange::Gone { case, why: Some(why) } => {
-            writeln!(out, "gone     {}: {} at {}", describe(case), why.reason.as_str(), why.at)
+            writeln!(
+                out,
+                "gone     {}: {} at {}",
+                describe(case),
+                why.reason.as_str(),
+                why.at
+            )
         }
         CaseChange::Gone { case, why: None } => writeln!(
             out,
@@ -437,12 +446,8 @@ fn write_outcome(outcome: &EvaluationReport, out: &mut impl Write) -> io::Result
 }
 
 fn truths(path: &Path, plan: &Plan) -> Result<Vec<truth::GroundTruth>, Failure> {
-    let text = fs::read_to_string(path).map_err(|e| {
-        Failure::new(
-            Class::Config,
-            format!("--truth: cannot read {}: {e}", path.display()),
-        )
-    })?;
+    let text = fs::read_to_string(path)
+        .map_err(|e| Failure::new(Class::Config, format!("--truth: cannot read {}: {e}", path.display())))?;
     truth::parse(path, &text, plan).map_err(|e| Failure::new(e.class(), format!("--truth: {e}")))
 }
 
@@ -453,7 +458,8 @@ fn print_json<T: Serialize>(value: &T, out: &mut impl Write) -> io::Result<()> {
 
 /// The cases of an earlier replay. Its summary and any other lines are skipped.
 fn old_cases(path: &Path) -> Result<Vec<ReplayedCase>, Failure> {
-    let unreadable = |e: io::Error| Failure::new(Class::Config, format!("--compare: cannot read {}: {e}", path.display()));
+    let unreadable =
+        |e: io::Error| Failure::new(Class::Config, format!("--compare: cannot read {}: {e}", path.display()));
     let file = fs::File::open(path).map_err(unreadable)?;
     let mut cases = Vec::new();
     for (i, line) in BufReader::new(file).lines().enumerate() {

@@ -151,8 +151,9 @@ fn read(file: &Path) -> Result<raw::Signs, Failure> {
 
 fn no_baseline(preset: &Preset) -> Failure {
     let id = &preset.view;
-    let message =
-        format!("camera {id} has no baseline; add approved_signs = \"signs/{id}.toml\" to its table in the configuration");
+    let message = format!(
+        "camera {id} has no baseline; add approved_signs = \"signs/{id}.toml\" to its table in the configuration"
+    );
     Failure::new(Class::Config, message)
 }
 

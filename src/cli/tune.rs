@@ -72,12 +72,8 @@ pub fn run(args: &TuneArgs) -> Result<ExitCode, Failure> {
     reader.damage().iter().for_each(quarantine);
     let tuned = sweep.finish(&labels, args.precision);
     if let Some(path) = &args.svg {
-        fs::write(path, svg::draw(&tuned)).map_err(|e| {
-            Failure::new(
-                Class::Transient,
-                format!("--svg: cannot write {}: {e}", path.display()),
-            )
-        })?;
+        fs::write(path, svg::draw(&tuned))
+            .map_err(|e| Failure::new(Class::Transient, format!("--svg: cannot write {}: {e}", path.display())))?;
     }
     print(&table(&tuned))?;
     Ok(ExitCode::SUCCESS)
@@ -142,7 +138,8 @@ fn recommendation(curve: &RuleCurve, wanted: f64) -> String {
     };
     let CurvePoint {
         score,
-        problems: (problems, found),
+        problems,
+        found,
         right,
         wrong,
         ..

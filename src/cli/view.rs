@@ -18,7 +18,7 @@ use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::{Aim, Camera, Config, Preset};
 use gridwatch_engine::{CameraId, Point, ZoneKind};
-use gridwatch_vision::views::{ViewFiles, ViewRequest, Standing, ViewStatus};
+use gridwatch_vision::views::{Standing, ViewFiles, ViewRequest, ViewStatus};
 
 /// Confirm or re-learn a camera's view.
 ///
@@ -192,9 +192,7 @@ fn confirm(config: &Config, camera: &Camera, preset: &Preset, wait: Duration) ->
             .status()?
             .is_some_and(|s| s.standing == Standing::Aimed && s.since >= requested_at)
         {
-            return print(&format!(
-                "Preset {id} learned; its looks are now evaluated.\n"
-            ));
+            return print(&format!("Preset {id} learned; its looks are now evaluated.\n"));
         }
         thread::sleep(Duration::from_millis(100));
     }

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+        mpsc::{self, Sender},
     },
     time::{Duration, Instant},
 };
@@ -13,58 +13,22 @@ use jiff::Timestamp;
 use metrics::{counter, gauge, histogram};
 
 use super::{
-    evidence_worker::EvidenceJob,
+    inbox::{Inbox, NoEvent},
+    messages::{CoreEvent, EvidenceJob},
     pinned_frames::{FrameKey, PinnedFrame, PinnedFrames},
     record::{ModelDescriptor, RecordBuilder},
 };
 use crate::telemetry::Health;
 use gridwatch_base::{error::Class, metric};
-use gridwatch_camera::Picture;
 use gridwatch_config::Config;
 use gridwatch_contract::When;
 use gridwatch_engine::{
-    BBox, CameraId, Case, CaseId, CaseState, Effect, Elsewhere, Input, Known, Observation, Resumed, RuleId, Snapshot,
-    Verified,
+    BBox, CameraId, Case, CaseId, CaseState, Effect, Elsewhere, Input, Known, Resumed, RuleId, Snapshot, Verified,
 };
 use gridwatch_evidence::EvidencePicture;
 use gridwatch_ledger::RecordedEngine;
 use gridwatch_link::IncomingReply;
 use gridwatch_store::{ClaimRow, ClaimState, Pruned, Retention, Revision, Store, StoreError};
-
-/// The core's input.
-pub(super) enum CoreEvent {
-    /// A look whose view was assessed and, if clear, searched.
-    Looked {
-        observation: Observation,
-        picture: Picture,
-        /// The models that searched it.
-        detected_by: Arc<[ModelDescriptor]>,
-    },
-    /// A view was learned anew, so the engine forgets what it saw there.
-    Reaimed { camera: CameraId, at: Timestamp },
-    /// A reply from the platform.
-    Reply(IncomingReply),
-    /// A case's evidence pictures.
-    EvidenceReady {
-        case: Box<Case>,
-        pictures: Vec<EvidencePicture>,
-        /// The models that searched its confirming look.
-        detected_by: Arc<[ModelDescriptor]>,
-    },
-    /// A verification result with its pictures.
-    VerificationReady {
-        answer: Box<Verified>,
-        pictures: Vec<EvidencePicture>,
-    },
-    /// A claim of another box on a site, or its end.
-    Claim(Known),
-    /// A case's evidence cannot be made yet, and will be retried.
-    EvidenceDelayed { reason: String, is_disk_full: bool },
-    /// A case's evidence cannot be made at all.
-    EvidenceFailed { case: CaseId },
-    /// No more looks will come: finish the cases in progress.
-    Stop,
-}
 
 /// Longest wait for an event, so that a stuck core can be told from an idle one.
 const MAX_WAIT: Duration = Duration::from_secs(1);
@@ -116,18 +80,18 @@ pub(super) enum Commit {
 }
 
 impl Core {
-    /// Runs until every sender is gone: after [`CoreEvent::Stop`], when the evidence worker has returned its last case.
-    pub(super) fn run(mut self, events: &Receiver<CoreEvent>) {
+    /// Runs until the inbox is closed: after [`CoreEvent::Stop`], when the evidence worker and the link have ended.
+    pub(super) fn run(mut self, mut inbox: Inbox) {
         // Monotonic: a clock that is set back must not delay these.
         let mut retry_at = Instant::now();
         let mut snapshot_at = Instant::now() + SNAPSHOT_EVERY;
         let mut prune_at = Instant::now();
         loop {
-            match events.recv_timeout(self.next_wait()) {
+            match inbox.next(self.next_wait()) {
                 Ok(CoreEvent::Stop) => self.evidence = None,
                 Ok(event) => self.handle(event),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                Err(NoEvent::Timeout) => {}
+                Err(NoEvent::Closed) => break,
             }
             let now = Timestamp::now();
             self.health.beat();
@@ -276,6 +240,15 @@ impl Core {
                 at: _,
             } => {
                 counter!(metric::PRESENCE, "camera" => camera.to_string(), "rule" => rule.to_string(), "reason" => reason.as_str()).increment(1);
+            }
+            Effect::TransitionRefused {
+                camera,
+                rule,
+                stage,
+                reason,
+                at: _,
+            } => {
+                tracing::error!(%camera, %rule, stage, reason = reason.as_str(), "Illegal track transition refused; this is a bug in the engine");
             }
             Effect::NotFiled {
                 camera,
@@ -428,7 +401,8 @@ impl Core {
                 .map(drop),
             Commit::Verified(answer, pictures) => {
                 let pictures = self.records.verification_evidence(&self.config, pictures);
-                self.store.record_verification(answer, pictures, &self.config.timezone, form)?;
+                self.store
+                    .record_verification(answer, pictures, &self.config.timezone, form)?;
                 counter!(metric::VERIFIED, "finding" => answer.finding.as_str()).increment(1);
                 tracing::info!(case = %answer.case, finding = answer.finding.as_str(), looks = answer.looks, "Case verified");
                 Ok(())

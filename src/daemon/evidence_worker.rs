@@ -9,49 +9,26 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender},
+        mpsc::{Receiver, RecvTimeoutError},
     },
     time::Duration,
 };
 
-use super::{core::CoreEvent, pinned_frames::PinnedFrame};
+use tokio::sync::mpsc::Sender;
+
+use super::{
+    messages::{CoreEvent, EvidenceJob},
+    pinned_frames::PinnedFrame,
+};
 use gridwatch_base::error::Class;
 use gridwatch_camera::{Codec, Picture, decode::Decoder};
 use gridwatch_custody::vault::{OriginalFormat, Vault};
-use gridwatch_engine::{BBox, CameraId, Case, CaseId, Detection, Verified};
+use gridwatch_engine::{BBox, CameraId, Detection};
 use gridwatch_evidence as evidence;
 use gridwatch_evidence::{EvidencePicture, Shot};
 use gridwatch_frame::Frame;
 use gridwatch_model::{ModelError, TiledDetector};
 use gridwatch_store as store;
-
-/// A request for evidence pictures.
-pub(super) enum EvidenceJob {
-    /// For a confirmed case: its first and its confirming look.
-    Case {
-        case: Box<Case>,
-        first: PinnedFrame,
-        confirming: PinnedFrame,
-    },
-    /// For a verification result: the look that decided it.
-    Verified { answer: Box<Verified>, look: PinnedFrame },
-}
-
-impl EvidenceJob {
-    fn case(&self) -> &CaseId {
-        match self {
-            Self::Case { case, .. } => &case.id,
-            Self::Verified { answer, .. } => &answer.case,
-        }
-    }
-
-    fn camera(&self) -> &CameraId {
-        match self {
-            Self::Case { case, .. } => &case.camera,
-            Self::Verified { answer, .. } => &answer.camera,
-        }
-    }
-}
 
 /// Delay between two attempts of a failed job.
 const RETRY: Duration = Duration::from_secs(5);
@@ -110,7 +87,7 @@ impl EvidenceJobError {
 
 impl EvidenceWorker {
     /// Runs until the queue is closed and every job has ended.
-    pub(super) fn run(mut self, jobs: &Receiver<EvidenceJob>, core: &SyncSender<CoreEvent>) {
+    pub(super) fn run(mut self, jobs: &Receiver<EvidenceJob>, core: &Sender<CoreEvent>) {
         let mut waiting: Vec<EvidenceJob> = Vec::new();
         let mut open = true;
         while open || !waiting.is_empty() {
@@ -126,11 +103,11 @@ impl EvidenceWorker {
     }
 
     /// Returns the job if it should be retried.
-    fn try_job(&mut self, job: EvidenceJob, core: &SyncSender<CoreEvent>) -> Option<EvidenceJob> {
+    fn try_job(&mut self, job: EvidenceJob, core: &Sender<CoreEvent>) -> Option<EvidenceJob> {
         let result = match self.make_pictures(&job) {
             Err(error) if error.class() == Class::Transient => {
                 tracing::error!(case = %job.case(), %error, "Cannot make evidence pictures yet; retrying");
-                let _ = core.send(CoreEvent::EvidenceDelayed {
+                let _ = core.blocking_send(CoreEvent::EvidenceDelayed {
                     is_disk_full: error.is_disk_full(),
                     reason: error.to_string(),
                 });
@@ -159,7 +136,7 @@ impl EvidenceWorker {
             }
         };
         // The core outlives this worker; if it is gone, the process is ending.
-        let _ = core.send(event);
+        let _ = core.blocking_send(event);
         None
     }
 
@@ -202,7 +179,7 @@ impl EvidenceWorker {
         let frame = self.frame(&look.picture)?;
         let mut detections = look.detections.to_vec();
         if let Some(models) = &mut self.mask_detector {
-            detections.extend(models.find(&frame)?);
+            detections.extend(models.detect(&frame)?);
         }
         Ok(DecodedLook {
             picture: look.picture.clone(),

@@ -6,20 +6,20 @@ use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
-        mpsc::SyncSender,
     },
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
 use metrics::{counter, gauge, histogram};
+use tokio::sync::mpsc::Sender;
 
 use super::{
-    core::CoreEvent,
+    messages::CoreEvent,
     models::WorkerModels,
     number_reader::{NumberReader, ReadSchedule},
     record::ModelDescriptor,
-    view_monitor::{Assessment, ViewMonitor},
+    view_monitor::{Assessment, CurrentPreset, ViewMonitor},
 };
 use gridwatch_base::metric;
 use gridwatch_camera::{
@@ -28,31 +28,34 @@ use gridwatch_camera::{
     schedule::{Pick, Schedule},
     slot::Slot,
 };
+use gridwatch_config as config;
+use gridwatch_config::Config;
 use gridwatch_engine::{BBox, CameraId, Detection, Label, Light, Observation, Point, RuleId, View, geometry};
 use gridwatch_frame::Frame;
 use gridwatch_vision as vision;
 
 /// One view of a camera: a preset, or the only view of a camera without presets.
-pub(super) struct WatchedView {
-    pub(super) view: CameraId,
+struct WatchedView {
+    view: CameraId,
     /// Polygons whose detections are dropped; they are masked in every picture.
-    pub(super) privacy: Vec<Vec<Point>>,
+    privacy: Vec<Vec<Point>>,
     /// When and where telephone numbers are read; `None`: never.
-    pub(super) read_schedule: Option<ReadSchedule>,
+    read_schedule: Option<ReadSchedule>,
 }
 
 /// One camera's state for the look workers.
 pub(super) struct WatchedCamera {
     pub(super) id: CameraId,
-    pub(super) presets: Vec<WatchedView>,
+    presets: Vec<WatchedView>,
     pub(super) slot: Arc<Slot>,
-    pub(super) view_monitor: Mutex<ViewMonitor>,
+    view_monitor: Mutex<ViewMonitor>,
+    current_preset: Arc<CurrentPreset>,
     /// The slot's sequence number of the picture last looked at.
-    pub(super) looked_seq: AtomicU64,
+    looked_seq: AtomicU64,
     /// Unix milliseconds: the engine requested a picture taken at this time or later; 0: no request.
-    pub(super) look_from: AtomicI64,
+    look_from: AtomicI64,
     /// Second looks that the engine requested for the next look: view, rule and place.
-    pub(super) second_looks: Mutex<Vec<(CameraId, RuleId, BBox)>>,
+    second_looks: Mutex<Vec<(CameraId, RuleId, BBox)>>,
     pub(super) looks: AtomicU64,
     /// Capture time of the newest picture looked at, Unix milliseconds; 0 before the first look.
     pub(super) last_look: AtomicI64,
@@ -60,6 +63,31 @@ pub(super) struct WatchedCamera {
 }
 
 impl WatchedCamera {
+    pub(super) fn new(config: &Config, camera: &config::Camera, slot: Arc<Slot>) -> Self {
+        let view_monitor = ViewMonitor::new(config, camera);
+        Self {
+            id: camera.id.clone(),
+            slot,
+            presets: camera
+                .presets
+                .iter()
+                .map(|p| WatchedView {
+                    view: p.view.clone(),
+                    privacy: p.privacy.clone(),
+                    read_schedule: ReadSchedule::of(config, camera, p),
+                })
+                .collect(),
+            current_preset: view_monitor.current_preset(),
+            view_monitor: Mutex::new(view_monitor),
+            looked_seq: AtomicU64::new(0),
+            look_from: AtomicI64::new(0),
+            second_looks: Mutex::default(),
+            looks: AtomicU64::new(0),
+            last_look: AtomicI64::new(0),
+            last_view: Mutex::new(None),
+        }
+    }
+
     fn view_monitor(&self) -> MutexGuard<'_, ViewMonitor> {
         self.view_monitor.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -85,7 +113,8 @@ impl WatchedCamera {
 /// The schedule and the cameras, shared by the look workers.
 pub(super) struct LookScheduler {
     pub(super) cameras: Vec<WatchedCamera>,
-    by_view: BTreeMap<CameraId, usize>,
+    /// Index of the camera and of its preset, by view.
+    by_view: BTreeMap<CameraId, (usize, usize)>,
     schedule: Mutex<Schedule>,
     changed: Condvar,
     stopping: AtomicBool,
@@ -108,7 +137,10 @@ impl LookScheduler {
             by_view: cameras
                 .iter()
                 .enumerate()
-                .flat_map(|(i, c)| c.presets.iter().map(move |p| (p.view.clone(), i)))
+                .flat_map(|(i, c)| {
+                    let presets = c.presets.iter().enumerate();
+                    presets.map(move |(preset, p)| (p.view.clone(), (i, preset)))
+                })
                 .collect(),
             cameras,
             schedule: Mutex::new(Schedule::new(periods)),
@@ -131,8 +163,8 @@ impl LookScheduler {
 
     /// Schedules a look at `view` no later than `by`. Ignored if the camera stands at another preset.
     pub(super) fn look_by(&self, view: &CameraId, by: Timestamp) {
-        if let Some(&i) = self.by_view.get(view)
-            && self.cameras[i].view_monitor().stands_at(view)
+        if let Some(&(i, preset)) = self.by_view.get(view)
+            && self.cameras[i].current_preset.get() == Some(preset)
         {
             self.cameras[i].look_from.store(by.as_millisecond(), Ordering::Relaxed);
             let ahead = Duration::try_from(by.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
@@ -143,7 +175,7 @@ impl LookScheduler {
 
     /// Requests a second look at `place` in `view` with the next look.
     pub(super) fn second_look_at(&self, view: CameraId, rule: RuleId, place: BBox) {
-        if let Some(&i) = self.by_view.get(&view) {
+        if let Some(&(i, _)) = self.by_view.get(&view) {
             let mut requests = self.cameras[i].second_looks();
             if requests.len() < MAX_SECOND_LOOKS {
                 requests.push((view, rule, place));
@@ -191,30 +223,48 @@ impl LookScheduler {
     }
 
     /// Runs one worker until the scheduler stops or the core is gone.
-    pub(super) fn work(&self, mut worker: LookWorker, core: &SyncSender<CoreEvent>) {
+    pub(super) fn work(&self, mut worker: LookWorker, core: &Sender<CoreEvent>) {
         while let Some((i, late)) = self.next(&mut worker.models) {
             histogram!(metric::LATENESS).record(late.as_secs_f64());
             let camera = &self.cameras[i];
-            // Sent without the monitor's lock, which the core takes, too.
+            // Sent without the monitor's lock, since a full inbox makes this wait.
             let event = camera.view_monitor().process_requests();
             if let Some(event) = event
-                && core.send(event).is_err()
+                && core.blocking_send(event).is_err()
             {
                 return;
             }
             let event = camera.slot.latest().and_then(|(seq, picture)| {
                 camera.looked_seq.store(seq, Ordering::Relaxed);
                 let is_requested = camera.look_from.swap(0, Ordering::Relaxed) != 0;
-                worker.look((i, camera), picture, is_requested)
+                let look = CurrentLook {
+                    index: i,
+                    camera,
+                    at: picture.captured_at(),
+                    is_requested,
+                };
+                worker.look(look, picture)
             });
             self.schedule().done(i);
             if let Some(event) = event
-                && core.send(event).is_err()
+                && core.blocking_send(event).is_err()
             {
                 return;
             }
         }
     }
+}
+
+/// One look in progress.
+#[derive(Clone, Copy)]
+struct CurrentLook<'a> {
+    /// The camera's index in the configuration.
+    index: usize,
+    camera: &'a WatchedCamera,
+    /// The picture's capture time.
+    at: Timestamp,
+    /// The engine waits for this look.
+    is_requested: bool,
 }
 
 /// The detections of one look.
@@ -234,15 +284,10 @@ pub(super) struct LookWorker {
 }
 
 impl LookWorker {
-    /// Looks at one picture; `None` if the look tells the core nothing. `is_requested`: the engine waits for this look.
-    fn look(
-        &mut self,
-        (index, camera): (usize, &WatchedCamera),
-        picture: Picture,
-        is_requested: bool,
-    ) -> Option<CoreEvent> {
-        let at = picture.captured_at();
-        let (assessment, found) = match self.search((index, camera), &picture, is_requested) {
+    /// Looks at one picture; `None` if the look tells the core nothing.
+    fn look(&mut self, look: CurrentLook<'_>, picture: Picture) -> Option<CoreEvent> {
+        let CurrentLook { camera, at, .. } = look;
+        let (assessment, found) = match self.search(look, &picture) {
             Ok(result) => result,
             Err(LookError::Decode(DecodeError::Damaged { .. })) => {
                 camera.slot.count_damaged();
@@ -296,12 +341,8 @@ impl LookWorker {
         })
     }
 
-    fn search(
-        &mut self,
-        (index, camera): (usize, &WatchedCamera),
-        picture: &Picture,
-        is_requested: bool,
-    ) -> Result<(Assessment, LookDetections), LookError> {
+    fn search(&mut self, look: CurrentLook<'_>, picture: &Picture) -> Result<(Assessment, LookDetections), LookError> {
+        let camera = look.camera;
         let frame = match picture {
             Picture::Keyframe(keyframe) => {
                 let start = Instant::now();
@@ -313,9 +354,7 @@ impl LookWorker {
         };
         let assessment = camera.view_monitor().assess(&frame)?;
         let found = match assessment.preset.and_then(|i| camera.presets.get(i)) {
-            Some(preset) if assessment.view == View::Clear => {
-                self.detect((index, camera), preset, (picture.captured_at(), is_requested), &frame)?
-            }
+            Some(preset) if assessment.view == View::Clear => self.detect(look, preset, &frame)?,
             _ => LookDetections::default(),
         };
         Ok((assessment, found))
@@ -323,12 +362,17 @@ impl LookWorker {
 
     fn detect(
         &mut self,
-        (index, camera): (usize, &WatchedCamera),
+        look: CurrentLook<'_>,
         preset: &WatchedView,
-        (at, is_requested): (Timestamp, bool),
         frame: &Frame,
     ) -> Result<LookDetections, LookError> {
-        let (mut found, mut by) = self.models.detect((index, &camera.id), at, frame)?;
+        let CurrentLook {
+            index,
+            camera,
+            at,
+            is_requested,
+        } = look;
+        let (mut found, mut by) = self.models.detect(index, &camera.id, at, frame)?;
         // A requested look decides, so numbers are read whatever the schedule.
         let schedule = preset.read_schedule.as_ref().filter(|s| is_requested || s.is_due(at));
         let mut not_searched = Vec::new();
@@ -355,7 +399,7 @@ impl LookWorker {
             .extract_if(.., |(view, ..)| *view == preset.view)
             .collect();
         for (_, rule, place) in requests {
-            match self.models.second_look_at(index, frame, (&rule, &place), &mut found) {
+            match self.models.second_look_at(index, frame, &rule, &place, &mut found) {
                 Ok(models) => {
                     let new = models.into_iter().filter(|m| !by.contains(m)).collect::<Vec<_>>();
                     if !new.is_empty() {
@@ -440,5 +484,50 @@ pub(super) fn view_name(view: View) -> &'static str {
         View::Frozen => "frozen",
         View::Damaged => "damaged",
         View::Moved => "moved",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::daemon::test_config::{demo_config, make_tour};
+    use gridwatch_config::raw;
+
+    /// A scheduler of the first camera, and the camera's first view.
+    fn scheduler(edit: impl FnOnce(&mut raw::File)) -> (Arc<LookScheduler>, CameraId) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = demo_config(dir.path(), edit);
+        let camera = &config.cameras[0];
+        let slot = Slot::new(camera.id.clone(), Arc::default());
+        let watched = WatchedCamera::new(&config, camera, slot);
+        let view = camera.presets[0].view.clone();
+        (Arc::new(LookScheduler::new(vec![watched], &[camera.look_every])), view)
+    }
+
+    #[test]
+    fn a_look_is_requested_while_a_worker_holds_the_view_monitor() {
+        let (looks, view) = scheduler(|_| {});
+        let by = Timestamp::from_second(1_750_000_000).unwrap();
+        let assessing = looks.cameras[0].view_monitor();
+        let (done, is_done) = std::sync::mpsc::channel();
+        let core = Arc::clone(&looks);
+        thread::spawn(move || {
+            core.look_by(&view, by);
+            let _ = done.send(());
+        });
+        is_done
+            .recv_timeout(Duration::from_secs(60))
+            .expect("the request does not wait for the view monitor");
+        drop(assessing);
+        assert_eq!(looks.cameras[0].look_from.load(Ordering::Relaxed), by.as_millisecond());
+    }
+
+    #[test]
+    fn no_look_is_requested_at_a_preset_where_the_camera_does_not_stand() {
+        let (looks, view) = scheduler(make_tour);
+        looks.look_by(&view, Timestamp::now());
+        assert_eq!(looks.cameras[0].look_from.load(Ordering::Relaxed), 0);
     }
 }

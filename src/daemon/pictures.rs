@@ -1,8 +1,11 @@
 //! The evidence settings of each view, and the models for masking, from the configuration.
 
+use std::collections::BTreeMap;
+
 use super::record::ModelDescriptor;
 use gridwatch_config as config;
 use gridwatch_config::Config;
+use gridwatch_engine::CameraId;
 use gridwatch_evidence as evidence;
 use gridwatch_model::{Model, ModelError, Runtime, TiledDetector};
 
@@ -20,23 +23,29 @@ pub(super) fn mask_detector(config: &Config, runtime: &Runtime) -> Result<Option
     TiledDetector::new(runtime, &models).map(Some)
 }
 
-/// The evidence settings of one view; `models` are those that search it.
+/// The evidence settings of every view; `models` gives those that search a camera's looks.
 pub(super) fn evidence_settings(
     config: &Config,
-    models: &[ModelDescriptor],
-    preset: &config::Preset,
-) -> evidence::Settings {
-    let mut labels = models
-        .iter()
-        .flat_map(|m| &m.labels)
-        .chain(&config.evidence.mask_labels);
-    let finds_persons = labels.any(|l| matches!(l.as_str(), "person" | "face"));
-    evidence::Settings {
-        jpeg_quality: config.evidence.jpeg_quality,
-        max_bytes: config.evidence.max_picture_bytes,
-        min_interval: config.evidence.min_interval,
-        mask: config.evidence.mask,
-        finds_persons,
-        privacy: preset.privacy.clone(),
+    models: impl Fn(&config::Camera) -> Vec<ModelDescriptor>,
+) -> BTreeMap<CameraId, evidence::Settings> {
+    let mut settings = BTreeMap::new();
+    for camera in &config.cameras {
+        let models = models(camera);
+        let labels = models.iter().flat_map(|m| &m.labels);
+        let finds_persons = labels
+            .chain(&config.evidence.mask_labels)
+            .any(|l| matches!(l.as_str(), "person" | "face"));
+        for preset in &camera.presets {
+            let of_view = evidence::Settings {
+                jpeg_quality: config.evidence.jpeg_quality,
+                max_bytes: config.evidence.max_picture_bytes,
+                min_interval: config.evidence.min_interval,
+                mask: config.evidence.mask,
+                finds_persons,
+                privacy: preset.privacy.clone(),
+            };
+            settings.insert(preset.view.clone(), of_view);
+        }
     }
+    settings
 }

@@ -267,7 +267,7 @@ mod tests {
             },
             appearance: None,
             number: None,
-            closer: None,
+            second_look: None,
         };
         let model = ModelDescriptor {
             info: ModelInfo {

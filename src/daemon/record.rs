@@ -9,7 +9,7 @@ use gridwatch_base::clock;
 use gridwatch_config as config;
 use gridwatch_config::Config;
 use gridwatch_contract::{
-    CameraInfo, CaseRecord, RecordContext, EvidenceItem, EvidenceRole, Form, Language, ModelInfo, Topics, When,
+    CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, Form, Language, ModelInfo, RecordContext, Topics, When,
 };
 use gridwatch_engine::{CameraId, Case, Label};
 use gridwatch_evidence::{EvidencePicture, Role};

@@ -1,19 +1,45 @@
 //! Monitors one camera's view: whether a look can be trusted, and whether the camera still points where its zones were drawn, or
 //! at which of its presets. Keeps the learned views over restarts, logs changes, and processes the requests of `gridwatch view`.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use jiff::Timestamp;
 use metrics::gauge;
 
-use super::core::CoreEvent;
+use super::messages::CoreEvent;
 use gridwatch_base::metric;
 use gridwatch_config as config;
 use gridwatch_config::{Camera, Config};
 use gridwatch_engine::{CameraId, Light, View};
 use gridwatch_frame::Frame;
 use gridwatch_vision::{
-    Aim, AimChange, Health, AimLimits, Luma, Shift, Tour, TourChange, VisionError,
-    views::{ViewFiles, ViewRequest, Standing, ViewStatus, ViewsError},
+    Aim, AimChange, AimLimits, Health, Luma, Shift, Tour, TourChange, VisionError,
+    views::{Standing, ViewFiles, ViewRequest, ViewStatus, ViewsError},
 };
+
+/// The preset that a camera stands at as of its newest look.
+///
+/// The core reads it without the view monitor's lock, which a look worker holds while it analyses a frame and writes the view's
+/// files.
+#[derive(Debug)]
+pub(super) struct CurrentPreset(AtomicUsize);
+
+impl CurrentPreset {
+    const NONE: usize = usize::MAX;
+
+    fn set(&self, preset: Option<usize>) {
+        self.0.store(preset.unwrap_or(Self::NONE), Ordering::Relaxed);
+    }
+
+    /// Its index; `None` between presets, and before one was recognised.
+    pub(super) fn get(&self) -> Option<usize> {
+        let preset = self.0.load(Ordering::Relaxed);
+        (preset != Self::NONE).then_some(preset)
+    }
+}
 
 /// One camera's view monitor.
 pub(super) struct ViewMonitor {
@@ -22,6 +48,7 @@ pub(super) struct ViewMonitor {
     aim: AimTracker,
     /// One for each preset; one in all if the camera has no presets.
     views: Vec<ViewState>,
+    current_preset: Arc<CurrentPreset>,
 }
 
 enum AimTracker {
@@ -67,7 +94,9 @@ impl ViewMonitor {
                 config::Aim::Tour { away } => AimTracker::Tour(Tour::new(limits, camera.presets.len(), away)),
             },
             views: camera.presets.iter().map(state).collect(),
+            current_preset: Arc::new(CurrentPreset(AtomicUsize::new(CurrentPreset::NONE))),
         };
+        this.current_preset.set(this.only_preset());
         for preset in 0..this.views.len() {
             this.restore(preset);
         }
@@ -83,9 +112,7 @@ impl ViewMonitor {
         let standing = match &mut self.aim {
             AimTracker::Unwatched => return,
             AimTracker::Fixed(aim) => {
-                references()
-                    .into_iter()
-                    .for_each(|(light, r, _)| aim.restore(light, r));
+                references().into_iter().for_each(|(light, r, _)| aim.restore(light, r));
                 if aim.is_learning() {
                     Standing::Learning
                 } else if was_moved {
@@ -152,12 +179,9 @@ impl ViewMonitor {
         }
     }
 
-    /// True if the camera stands at `view` as of the newest look.
-    pub(super) fn current_preset(&self, view: &CameraId) -> bool {
-        match &self.aim {
-            AimTracker::Fixed(_) | AimTracker::Unwatched => true,
-            AimTracker::Tour(tour) => tour.current_preset().is_some_and(|i| self.views[i].id == *view),
-        }
+    /// Where the camera stands, kept current by [`ViewMonitor::assess`].
+    pub(super) fn current_preset(&self) -> Arc<CurrentPreset> {
+        Arc::clone(&self.current_preset)
     }
 
     /// The index of the only view of a camera without a tour; `None` for a touring camera.
@@ -200,6 +224,7 @@ impl ViewMonitor {
             AimTracker::Tour(tour) => {
                 let checked = tour.look(small, at, light);
                 assessment.preset = checked.preset;
+                self.current_preset.set(tour.current_preset());
                 for change in checked.changes {
                     if let TourChange::Learned { preset, replaced: true } = change {
                         let ViewState { id, files, .. } = &self.views[preset];
@@ -308,5 +333,42 @@ fn gauge_value(standing: Standing) -> f64 {
 fn warn_on_error(camera: &CameraId, done: Result<(), ViewsError>) {
     if let Err(error) = done {
         tracing::warn!(%camera, %error, "Cannot read or write a file of the camera's view; looks continue without it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::test_config::{demo_config, make_tour, root};
+
+    fn frame(picture: &str, second: i64) -> Frame {
+        let picture = image::open(root().join("tests/fixtures/pictures").join(picture)).unwrap();
+        Frame::from_rgb(&picture.into_rgb8(), Timestamp::from_second(second).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_current_preset_follows_the_looks() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = demo_config(dir.path(), make_tour);
+        let mut monitor = ViewMonitor::new(&config, &config.cameras[0]);
+        let current = monitor.current_preset();
+        assert_eq!(current.get(), None, "no preset is learned yet");
+        assert!(monitor.confirm(1).is_none());
+        for second in 0..4 {
+            monitor.assess(&frame("bags.jpg", second)).unwrap();
+        }
+        assert_eq!(current.get(), Some(1));
+        monitor.assess(&frame("cars.jpg", 4)).unwrap();
+        assert_eq!(current.get(), None, "between presets");
+    }
+
+    #[test]
+    fn a_camera_without_presets_always_stands_at_its_view() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = demo_config(dir.path(), |_| {});
+        assert_eq!(
+            ViewMonitor::new(&config, &config.cameras[0]).current_preset().get(),
+            Some(0)
+        );
     }
 }

@@ -44,10 +44,7 @@ fn only_complete_keyframes_are_stored() {
     let camera = Camera::receive(settings(&server.url()));
     for n in 0..8 {
         let keyframe = camera.keyframe_after(n);
-        assert!(
-            complete.contains(&slices(&keyframe.data)),
-            "keyframe {n} is incomplete"
-        );
+        assert!(complete.contains(&slices(&keyframe.data)), "keyframe {n} is incomplete");
     }
     let stats = until("a keyframe without its first slices", || {
         Some(camera.slot().stats()).filter(|s| s.damaged > 0)
@@ -61,13 +58,7 @@ fn burst_of_lost_packets_keeps_the_connection() {
     let server = ScriptedCamera::start(
         &clips::clip(SMALL),
         Script {
-            mangle: Arc::new(|at, packet| {
-                if at.unit % 60 >= 50 {
-                    Vec::new()
-                } else {
-                    vec![packet]
-                }
-            }),
+            mangle: Arc::new(|at, packet| if at.unit % 60 >= 50 { Vec::new() } else { vec![packet] }),
             ..Script::default()
         },
     );

@@ -135,6 +135,10 @@ fn the_checked_in_schemas_are_current() {
             .unwrap();
         assert!(output.status.success());
         let is_same = output.stdout == fs::read(file).unwrap();
-        assert!(is_same, "{file} is stale; run: gridwatch {} > {file}", arguments.join(" "));
+        assert!(
+            is_same,
+            "{file} is stale; run: gridwatch {} > {file}",
+            arguments.join(" ")
+        );
     }
 }

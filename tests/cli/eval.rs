@@ -137,7 +137,10 @@ fn a_second_look_only_removes_boxes() {
         }
         if option == other {
             let garbage = &second["labels"][own("garbage")]["asked"];
-            assert_eq!(garbage[1]["recall"], 0.0, "that model has no label for garbage: {garbage}");
+            assert_eq!(
+                garbage[1]["recall"], 0.0,
+                "that model has no label for garbage: {garbage}"
+            );
         }
     }
 }
@@ -188,7 +191,7 @@ fn an_unreadable_data_set_is_an_error() {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(stderr.contains(expected), "{stderr}");
     };
-    fails_with("holds no picture");
+    fails_with("contains no pictures");
     fs::write(dir.path().join("a.jpg"), "no picture").unwrap();
     fs::write(dir.path().join("a.txt"), "0 1 2\n").unwrap();
     fails_with("a.txt:1: 2 numbers after the class");

@@ -325,6 +325,9 @@ fn a_signing_key_replaced_without_rotation_is_reported() {
     drop(Store::open(&own.state()).unwrap());
     let report = verify(&own.export_to("out"), &own.key());
     let faults: Vec<&str> = report.faults.iter().map(|f| f.what.as_str()).collect();
-    assert!(faults.iter().any(|f| f.contains("no unbroken sequence of rotations")), "{faults:?}");
+    assert!(
+        faults.iter().any(|f| f.contains("no unbroken sequence of rotations")),
+        "{faults:?}"
+    );
     assert!(!report.key_is_known);
 }

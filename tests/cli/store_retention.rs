@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command, time::Duration};
 use crate::filing::{at, case, form, pictures, record, revision};
 use gridwatch_custody::{
     bundle,
-    chain::{Segment, CustodyEvent},
+    chain::{CustodyEvent, Segment},
     keys::{KeyRing, OriginalsKey},
     vault::{OriginalFormat, Vault},
 };
@@ -20,7 +20,9 @@ fn vault(dir: &Path) -> Vault {
 
 /// Files the `n`th case with an original of `bytes` bytes. Returns its id and the original's hash.
 fn file(store: &mut Store, n: u32, bytes: usize) -> (String, String) {
-    let original = vault(store.dir()).put(OriginalFormat::H264, &vec![n as u8; bytes]).unwrap();
+    let original = vault(store.dir())
+        .put(OriginalFormat::H264, &vec![n as u8; bytes])
+        .unwrap();
     let mut evidence = pictures(store.dir(), n);
     evidence[0].derived_from = Some(original.clone());
     let (case, evidence) = (case(n), evidence);
@@ -85,7 +87,7 @@ fn expired_originals_are_deleted_and_the_chain_records_it() {
         what,
         sha256,
         reason,
-    } = &segment.entries.last().unwrap().0.event
+    } = &segment.lines.last().unwrap().entry.event
     else {
         panic!("{chain}")
     };
@@ -124,7 +126,9 @@ fn opening_originals_needs_a_reason_and_is_recorded_in_the_chain() {
     assert_eq!(faults(), []);
     fs::write(&file, "another street").unwrap();
     assert!(
-        faults().iter().any(|f| f.what.contains("no picture of the case was derived")),
+        faults()
+            .iter()
+            .any(|f| f.what.contains("no picture of the case was derived")),
         "{:?}",
         faults()
     );
@@ -148,7 +152,11 @@ fn over_the_size_limit_the_oldest_originals_of_finished_cases_are_deleted_first(
     store.prune(&keep(35_000), at(10_000)).unwrap();
     assert_eq!(left(dir.path()), [true, true, false, true]);
     store.prune(&keep(15_000), at(10_000)).unwrap();
-    assert_eq!(left(dir.path()), [false, true, false, false], "then the oldest of open cases");
+    assert_eq!(
+        left(dir.path()),
+        [false, true, false, false],
+        "then the oldest of open cases"
+    );
 }
 
 #[test]

@@ -6,16 +6,14 @@ use crate::config_support::*;
 use gridwatch_config as config;
 
 #[test]
-fn schedule_faults_name_the_window_and_the_field() {
+fn faults_of_a_window_name_the_window_and_the_field() {
     let folder = Folder::new();
-    let schedule = "[[schedules]]\nid = \"market\"\nwindows = [{ from = \"06:00\", to = \"09:30\" }]\n";
-    let messages_of = |old: &str, new: &str| {
-        let draft = folder.with(old, new);
-        (messages(&draft.faults), messages(&draft.warnings))
-    };
     for (window, expected) in [
         ("from = \"6:00\", to = \"09:30\"", "from: invalid time of day"),
-        ("from = \"24:00\", to = \"09:30\"", "from: a window cannot start at 24:00"),
+        (
+            "from = \"24:00\", to = \"09:30\"",
+            "from: a window cannot start at 24:00",
+        ),
         (
             "from = \"06:00\", to = \"06:00\"",
             "to: from and to are both 06:00, which is ambiguous",
@@ -33,13 +31,20 @@ fn schedule_faults_name_the_window_and_the_field() {
             "season: invalid season",
         ),
     ] {
-        let (faults, warnings) = messages_of(
+        let draft = folder.with(
             "[[models]]",
             &format!("[[schedules]]\nid = \"market\"\nwindows = [{{ {window} }}]\n[[models]]"),
         );
-        assert_eq!(faults, [format!("schedules[0].windows[0].{expected}")], "{window}");
-        assert_eq!(warnings, [""; 0], "{window}");
+        let expected = format!("schedules[0].windows[0].{expected}");
+        assert_eq!(messages(&draft.faults), [expected], "{window}");
+        assert_eq!(messages(&draft.warnings), [""; 0], "{window}");
     }
+}
+
+#[test]
+fn only_permitted_zones_have_a_schedule() {
+    let folder = Folder::new();
+    let schedule = "[[schedules]]\nid = \"market\"\nwindows = [{ from = \"06:00\", to = \"09:30\" }]\n";
     for (zone, expected) in [
         ("kind = \"permitted\"", "required on a permitted zone"),
         (
@@ -62,6 +67,10 @@ fn schedule_faults_name_the_window_and_the_field() {
             "{zone}"
         );
     }
+}
+
+#[test]
+fn faults_of_holidays_and_of_references_to_schedules() {
     assert_faults(&[
         (
             "dwell = \"5m\"",
@@ -94,6 +103,10 @@ fn schedule_faults_name_the_window_and_the_field() {
             "calendar.holidays[0]: TOML dates and times are not supported",
         ),
     ]);
+}
+
+#[test]
+fn warnings_of_schedules_and_holidays() {
     assert_warnings(&[
         (
             "[[models]]",
@@ -128,14 +141,17 @@ fn schedule_faults_name_the_window_and_the_field() {
             "schedules[0].id: this schedule is not used",
         ),
     ]);
-    // Windows that only seem to overlap: other days, other seasons, one after the other.
-    let (faults, warnings) = messages_of(
+}
+
+#[test]
+fn windows_on_other_days_or_in_other_seasons_do_not_overlap() {
+    let draft = Folder::new().with(
         "dwell = \"5m\"",
         "dwell = \"5m\"\nactive = \"night\"\n[[schedules]]\nid = \"night\"\nwindows = [{ days = [\"fri\"], from = \"18:00\", to = \"02:00\" }, { days = [\"sat\"], \
          from = \"02:00\", to = \"03:00\" }, { days = [\"sat\"], from = \"18:00\", to = \"20:00\", season = \"04-01..10-31\" }, { \
          days = [\"sat\"], from = \"18:00\", to = \"19:00\", season = \"11-01..03-31\" }]",
     );
-    assert_eq!((faults, warnings), (vec![], vec![]));
+    assert_eq!((messages(&draft.faults), messages(&draft.warnings)), (vec![], vec![]));
 }
 
 #[test]

@@ -43,7 +43,8 @@ fn the_checked_in_schema_is_current() {
 fn edge_toml_lacks_only_its_credentials() {
     let draft = config::examine_with(Path::new("configs/edge.toml"), &|_| None);
     let paths: Vec<&str> = draft.faults.iter().map(|f| f.path.as_str()).collect();
-    let expected = ["[0].credentials.env", "[1].credentials.file", "[2].credentials.file"].map(|p| format!("cameras{p}"));
+    let expected =
+        ["[0].credentials.env", "[1].credentials.file", "[2].credentials.file"].map(|p| format!("cameras{p}"));
     assert_eq!(paths, expected);
     assert_eq!(draft.warnings, []);
 }

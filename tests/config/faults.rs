@@ -63,7 +63,11 @@ fn ledger_limits() {
             "[ledger]\nkeep_mb = 100\n[grid]",
             "ledger.keep_mb: 100 is less than twice file_mb (64)",
         ),
-        ("[grid]", "[ledger]\ndir = \"\"\n[grid]", "ledger.dir: must not be empty"),
+        (
+            "[grid]",
+            "[ledger]\ndir = \"\"\n[grid]",
+            "ledger.dir: must not be empty",
+        ),
         (
             "[grid]",
             "[ledger]\ndir = \"edge.toml\"\n[grid]",
@@ -103,11 +107,7 @@ fn schema_violations() {
             "dwell = 300",
             "rules[0].dwell: expected a string, found an integer",
         ),
-        (
-            "dwell = \"5m\"",
-            "dwell = \"5\"",
-            "rules[0].dwell: invalid duration",
-        ),
+        ("dwell = \"5m\"", "dwell = \"5\"", "rules[0].dwell: invalid duration"),
         (
             "dwell = \"5m\"",
             "dwell = \"5m 1h\"",
@@ -317,7 +317,11 @@ fn urls_and_addresses() {
     let (broker, camera) = ("mqtt://127.0.0.1:1883", "rtsp://192.0.2.10/stream");
     assert_faults(&[
         (broker, "http://127.0.0.1", "broker.url: unsupported scheme \"http\""),
-        (broker, "mqtt://127.0.0.1/topic", "broker.url: must not have a path or a query"),
+        (
+            broker,
+            "mqtt://127.0.0.1/topic",
+            "broker.url: must not have a path or a query",
+        ),
         (broker, "mqtt:", "broker.url: missing host"),
         (
             broker,
@@ -350,7 +354,11 @@ fn urls_and_addresses() {
             "rstp://192.0.2.10/",
             "cameras[0].url: unsupported scheme \"rstp\"",
         ),
-        (camera, "file:///no/clip.mp4", "cameras[0].url: /no/clip.mp4 does not exist or is not a regular file"),
+        (
+            camera,
+            "file:///no/clip.mp4",
+            "cameras[0].url: /no/clip.mp4 does not exist or is not a regular file",
+        ),
         (
             "[broker]",
             "[telemetry]\nlisten = \"[::]:80\"\n[broker]",
@@ -437,12 +445,7 @@ fn missing_and_invalid_files() {
     fs::write(folder.dir.path().join("half/model.toml"), "id = 3\n").unwrap();
     fs::write(folder.dir.path().join("half/model.onnx"), "").unwrap();
     for (old, new, path, message) in [
-        (
-            "configs/grid/example.geojson",
-            "no.geojson",
-            "grid.file",
-            "cannot read",
-        ),
+        ("configs/grid/example.geojson", "no.geojson", "grid.file", "cannot read"),
         (
             "configs/grid/example.geojson",
             "tests/golden/broken.geojson",

@@ -79,7 +79,9 @@ fn max_gap_must_exceed_the_time_between_two_readings() {
     assert_eq!(messages(&draft.faults), [""; 0]);
     assert_eq!(
         messages(&draft.warnings),
-        ["rules[1].max_gap: 11m is less than three times reading.every (10m): one or two late looks count as an outage"]
+        [
+            "rules[1].max_gap: 11m is less than three times reading.every (10m): one or two late looks count as an outage"
+        ]
     );
     assert_eq!(
         faults(&format!("{READING}every = \"1s\"\n"), ""),

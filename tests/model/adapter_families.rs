@@ -1,7 +1,7 @@
-//! Every family of networks: recognised by its metadata and shapes, and read as an independent decoding reads it.
+//! Every family of networks is recognised by metadata and shapes, and decoded like an independent implementation.
 //!
-//! `tests/fixtures/models/families.py` made the graphs, in each exporter's exact layout, and decoded them with numpy alone;
-//! `FAMILIES.md` beside it says where each layout comes from.
+//! `tests/fixtures/models/families.py` generated the graphs in each exporter's exact layout and decoded them with numpy only;
+//! `FAMILIES.md` in the same folder cites the source of each layout.
 #![cfg(feature = "ort")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, fs, path::Path, sync::OnceLock};
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_model::{
     Model, ModelError, ModelSet, Runtime,
-    adapter::{Found, LayoutError},
+    adapter::{LayoutError, RawDetection},
     graph::Graph,
     manifest::Adapter,
     runtime,
@@ -20,26 +20,26 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 struct Entry {
     file: String,
-    /// The adapter that reads it; none where it is to be refused.
+    /// The adapter that decodes it; `None` if it must be refused.
     told: Option<Adapter>,
-    /// What recognition must say, if it can.
+    /// The adapter that `auto` must recognise, if it can.
     adapter: Option<Adapter>,
-    /// What fits, if it cannot.
+    /// The adapters that fit, if `auto` cannot decide.
     choices: Vec<Adapter>,
-    /// None: what is asked is whether the classes can be told from the file.
+    /// `None` if the entry only tests whether class names can be read from the file.
     labels: Option<Vec<String>>,
     labels_from_metadata: bool,
     input: Input,
     floor: f32,
     nms_iou: Option<f32>,
-    /// Outputs of 8 bits, whose scale only the graph knows.
+    /// Set for 8-bit outputs, whose scale is known only to the graph.
     quantised: Option<serde_json::Value>,
-    /// None: any picture will do.
+    /// `None`: any input will do.
     picture: Option<Picture>,
     detections: Option<Vec<Golden>>,
 }
 
-/// A picture put unscaled into the top left corner of the input, each of its pixels `repeat` times across and down.
+/// A picture placed in the top left corner of the input, with each pixel repeated `repeat` times in both directions.
 #[derive(Deserialize)]
 struct Picture {
     file: String,
@@ -62,7 +62,7 @@ struct Input {
 }
 
 impl Entry {
-    /// The input's tensor, as families_real.py makes it.
+    /// The input tensor, built as in families_real.py.
     fn tensor(&self) -> Vec<f32> {
         let Input {
             width,
@@ -82,7 +82,7 @@ impl Entry {
             for y in 0..*height {
                 for x in 0..*width {
                     let pixel = rgb.get_pixel_checked(x / picture.repeat, y / picture.repeat);
-                    // Every real one takes blue first.
+                    // All real networks take BGR.
                     let value = pixel.map_or(*pad, |p| p.0[2 - channel]);
                     tensor.push((f32::from(value) - mean[channel]) / std[channel]);
                 }
@@ -115,7 +115,7 @@ fn runtime() -> &'static Runtime {
     RUNTIME.get_or_init(|| runtime::init(None).unwrap_or_else(|e| panic!("{e}")))
 }
 
-/// The graph in a folder of its own, as an engineer would put it there.
+/// Loads the graph from a model folder with a generated manifest.
 fn load(entry: &Entry, adapter: Adapter, labels: &[String]) -> Result<ModelSet, ModelError> {
     let dir = tempfile::tempdir().unwrap();
     let bytes = fs::read(fixtures().join(&entry.file)).unwrap();
@@ -154,22 +154,22 @@ fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
 }
 
 #[test]
-fn each_is_read_as_the_reference_reads_it() {
+fn each_family_is_decoded_like_the_reference() {
     let mut read = BTreeMap::new();
     for entry in entries().iter().filter(|e| e.quantised.is_none()) {
         let (Some(told), Some(labels), Some(goldens)) = (entry.told, &entry.labels, &entry.detections) else {
             continue;
         };
         let case = format!("{} as {told}", entry.file);
-        let mut panel = load(entry, told, labels).unwrap_or_else(|e| panic!("{case}: {e}"));
+        let mut models = load(entry, told, labels).unwrap_or_else(|e| panic!("{case}: {e}"));
         let Input { width, height, .. } = entry.input;
-        let found = panel
-            .find(0, &entry.tensor(), (width, height))
+        let found = models
+            .detect_tensor(0, &entry.tensor(), (width, height))
             .unwrap_or_else(|e| panic!("{case}: {e}"));
         assert_eq!(found.len(), goldens.len(), "{case}: {found:?}");
         assert!(found.is_sorted_by(|a, b| a.score >= b.score), "{case}");
         for golden in goldens {
-            let same = |f: &&Found| {
+            let same = |f: &&RawDetection| {
                 f.label == golden.class
                     && (f.score - golden.score).abs() <= 1e-3
                     && iou(f.corners, golden.corners) >= 0.99
@@ -181,22 +181,22 @@ fn each_is_read_as_the_reference_reads_it() {
         }
         *read.entry(told).or_insert(0) += 1;
     }
-    // Every adapter for boxes has a graph here.
+    // Every object detection adapter has a graph here.
     assert_eq!(read.len(), 19, "{read:?}");
 }
 
 #[test]
-fn each_is_recognised_or_its_choices_are_named() {
-    let mut doubtful = 0;
+fn each_graph_is_recognised_or_its_choices_are_listed() {
+    let mut ambiguous = 0;
     for entry in entries().iter().filter(|e| e.quantised.is_none() && e.told.is_some()) {
         let Some(labels) = &entry.labels else { continue };
         let result = load(entry, Adapter::Auto, labels);
         match (result, entry.adapter) {
-            (Ok(panel), Some(adapter)) => assert_eq!(panel.adapter(0), adapter, "{}", entry.file),
-            // What the file leaves open a run shows: here how many rows there are.
-            (Ok(panel), None) => {
+            (Ok(models), Some(adapter)) => assert_eq!(models.adapter(0), adapter, "{}", entry.file),
+            // One run resolves what the file leaves open, here the number of rows.
+            (Ok(models), None) => {
                 assert_eq!(entry.input.batch, "dynamic", "{}", entry.file);
-                assert_eq!(Some(panel.adapter(0)), entry.told, "{}", entry.file);
+                assert_eq!(Some(models.adapter(0)), entry.told, "{}", entry.file);
             }
             (Err(ModelError::Layout { source, .. }), None) => {
                 let LayoutError::Ambiguous { choices, .. } = &source else {
@@ -208,16 +208,16 @@ fn each_is_recognised_or_its_choices_are_named() {
                 assert_eq!(have, want, "{}", entry.file);
                 let text = source.to_string();
                 assert!(choices.iter().all(|c| text.contains(&format!("\"{c}\""))), "{text}");
-                doubtful += 1;
+                ambiguous += 1;
             }
             (Err(e), _) => panic!("{}: {e}", entry.file),
         }
     }
-    assert!(doubtful >= 5);
+    assert!(ambiguous >= 5);
 }
 
 #[test]
-fn names_in_the_file_are_read_and_must_be_the_manifests() {
+fn class_names_in_the_file_must_match_the_manifest() {
     let mut named = 0;
     for entry in entries().iter().filter(|e| e.labels_from_metadata && e.told.is_some()) {
         let labels = entry.labels.clone().unwrap();
@@ -234,14 +234,14 @@ fn names_in_the_file_are_read_and_must_be_the_manifests() {
                 ..
             }) => named += 1,
             Err(e) => panic!("{}: {e}", entry.file),
-            Ok(_) => panic!("{}: swapped labels were believed", entry.file),
+            Ok(_) => panic!("{}: swapped labels were accepted", entry.file),
         }
     }
     assert!(named >= 8);
 }
 
 #[test]
-fn numbers_without_their_scale_are_refused() {
+fn quantised_outputs_without_scale_are_refused() {
     let entries = entries();
     let quantised: Vec<&Entry> = entries.iter().filter(|e| e.quantised.is_some()).collect();
     assert!(quantised.len() >= 2);
@@ -258,7 +258,7 @@ fn numbers_without_their_scale_are_refused() {
 }
 
 #[test]
-fn what_is_no_detector_is_refused() {
+fn graphs_that_are_not_detectors_are_refused() {
     let entries = entries();
     let others: Vec<&Entry> = entries.iter().filter(|e| e.told.is_none()).collect();
     assert!(others.len() >= 4);
@@ -269,13 +269,13 @@ fn what_is_no_detector_is_refused() {
                 ..
             }) => {}
             Err(e) => panic!("{}: {e}", entry.file),
-            Ok(panel) => panic!("{}: read as {}", entry.file, panel.adapter(0)),
+            Ok(models) => panic!("{}: read as {}", entry.file, models.adapter(0)),
         }
     }
 }
 
 #[test]
-fn there_are_graphs_of_every_kind() {
+fn the_fixtures_cover_layouts_types_and_batches() {
     let entries = entries();
     let count = |is: &dyn Fn(&Entry) -> bool| entries.iter().filter(|e| is(e)).count();
     assert!(count(&|e| e.input.layout == "nhwc") >= 2);

@@ -1,11 +1,12 @@
-//! Adapters on outputs made by hand: boxes where the formulas put them, floors, labels, and everything else refused by name.
+//! Adapters on hand-made outputs: boxes follow the published formulas, floors and labels are applied, wrong layouts are rejected with
+//! a reason.
 
 use std::collections::BTreeMap;
 
 use gridwatch_base::error::Class;
 use gridwatch_model::{
-    adapter::{Facts, Found, LayoutError, Output, Port, Reading},
-    manifest::{Adapter, Wanted},
+    adapter::{LayoutError, NetworkFacts, Output, OutputLayout, RawDetection, TensorInfo},
+    manifest::{Adapter, ClassMapping},
 };
 use proptest::prelude::*;
 
@@ -17,48 +18,53 @@ fn zeros(shapes: &[&[i64]]) -> Outputs {
     shapes.iter().map(zeros).collect()
 }
 
-fn resolve(adapter: Adapter, size: (u32, u32), classes: usize, outputs: &Outputs) -> Result<Reading, LayoutError> {
-    let port = |(i, (shape, _)): (usize, &(Vec<i64>, Vec<f32>))| Port {
+fn resolve(adapter: Adapter, size: (u32, u32), classes: usize, outputs: &Outputs) -> Result<OutputLayout, LayoutError> {
+    let port = |(i, (shape, _)): (usize, &(Vec<i64>, Vec<f32>))| TensorInfo {
         name: i.to_string(),
         element: "f32".into(),
         shape: shape.clone(),
     };
-    let outputs: Vec<Port> = outputs.iter().enumerate().map(port).collect();
-    let facts = Facts {
+    let outputs: Vec<TensorInfo> = outputs.iter().enumerate().map(port).collect();
+    let facts = NetworkFacts {
         inputs: &[],
         outputs: &outputs,
         metadata: &BTreeMap::new(),
         classes,
         size,
     };
-    Reading::resolve(adapter, &facts)
+    OutputLayout::resolve(adapter, &facts)
 }
 
-fn wanted(floors: &[f32]) -> Vec<Wanted> {
-    let wanted = |(label, &floor)| Wanted { label, floor };
-    floors.iter().enumerate().map(wanted).collect()
+fn mappings(floors: &[f32]) -> Vec<ClassMapping> {
+    let mappings = |(label, &floor)| ClassMapping { label, floor };
+    floors.iter().enumerate().map(mappings).collect()
 }
 
-fn decode(adapter: Adapter, size: (u32, u32), wanted: &[Wanted], outputs: &Outputs) -> Result<Vec<Found>, LayoutError> {
-    let reading = resolve(adapter, size, wanted.len(), outputs)?;
+fn decode(
+    adapter: Adapter,
+    size: (u32, u32),
+    mappings: &[ClassMapping],
+    outputs: &Outputs,
+) -> Result<Vec<RawDetection>, LayoutError> {
+    let layout = resolve(adapter, size, mappings.len(), outputs)?;
     let outputs: Vec<_> = outputs.iter().map(|(shape, data)| Output { shape, data }).collect();
-    let mut found = vec![Found {
+    let mut found = vec![RawDetection {
         label: 9,
         score: 1.0,
         corners: [0.0; 4],
     }];
-    reading
-        .decode(size, wanted, Some(0.5), &outputs, &mut found)
+    layout
+        .decode(size, mappings, Some(0.5), &outputs, &mut found)
         .map(|()| found)
 }
 
 #[test]
-fn yolox_boxes_lie_where_the_grids_say() {
+fn yolox_boxes_are_decoded_from_the_grids() {
     let mut outputs = zeros(&[&[1, 8 * 4 + 4 * 2 + 2, 7]]);
-    // Stride 16, second row, third column: the 32 cells of stride 8 come first.
+    // Stride 16, second row, third column; the 32 cells of stride 8 come first.
     let row = &mut outputs[0].1[7 * (32 + 4 + 2)..][..7];
     row.copy_from_slice(&[0.5, 0.25, 2.0_f32.ln(), 0.0, 0.8, 0.1, 0.9]);
-    let found = decode(Adapter::Yolox, (64, 32), &wanted(&[0.3, 0.3]), &outputs).unwrap();
+    let found = decode(Adapter::Yolox, (64, 32), &mappings(&[0.3, 0.3]), &outputs).unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].label, 1);
     assert!((found[0].score - 0.72).abs() < 1e-6);
@@ -67,13 +73,13 @@ fn yolox_boxes_lie_where_the_grids_say() {
         assert!((have - want).abs() < 1e-4, "{found:?}");
     }
     // Each label has its own floor.
-    let none = decode(Adapter::Yolox, (64, 32), &wanted(&[0.3, 0.73]), &outputs);
+    let none = decode(Adapter::Yolox, (64, 32), &mappings(&[0.3, 0.73]), &outputs);
     assert_eq!(none, Ok(vec![]));
 }
 
-/// 80 is no multiple of 64: the coarsest grid has a cell that reaches beyond the input.
+/// 96 × 160 is not a multiple of 64, so the coarsest grid has cells that exceed the input.
 #[test]
-fn picodet_boxes_lie_where_the_distributions_say() {
+fn picodet_boxes_are_decoded_from_the_distributions() {
     let cells = [12 * 20, 6 * 10, 3 * 5, 2 * 3];
     let shapes: Vec<[i64; 3]> = [3, 32]
         .into_iter()
@@ -85,13 +91,13 @@ fn picodet_boxes_lie_where_the_distributions_say() {
     let cell = 2 * 3 + 1;
     outputs[2].1[cell * 3 + 2] = 0.6;
     let logits = &mut outputs[6].1[cell * 32..][..32];
-    logits[1] = 50.0; // left: surely 1 stride
+    logits[1] = 50.0; // left: 1 stride
     logits[8 + 2] = 50.0; // top: 2 strides
-    logits[16] = 50.0; // right and bottom: half 0, half 1
+    logits[16] = 50.0; // right and bottom: 0 and 1 stride with equal probability
     logits[17] = 50.0;
     logits[24] = 50.0;
     logits[25] = 50.0;
-    let found = decode(Adapter::Picodet, (96, 160), &wanted(&[0.5; 3]), &outputs).unwrap();
+    let found = decode(Adapter::Picodet, (96, 160), &mappings(&[0.5; 3]), &outputs).unwrap();
     assert_eq!((found.len(), found[0].label, found[0].score), (1, 2, 0.6));
     let corners = [48.0 - 32.0, 80.0 - 64.0, 48.0 + 16.0, 80.0 + 16.0];
     for (have, want) in found[0].corners.iter().zip(corners) {
@@ -100,8 +106,8 @@ fn picodet_boxes_lie_where_the_distributions_say() {
 }
 
 #[test]
-fn classes_become_labels_and_ignored_ones_nothing() {
-    // Three boxes of three classes in one place; the first two classes are one label, the third is ignored.
+fn classes_map_to_labels_and_ignored_classes_are_dropped() {
+    // Three boxes of three classes in one place; the first two map to one label, the third is ignored.
     let mut outputs = zeros(&[&[1, 84, 8]]);
     for (row, class) in [(0, 0), (1, 1), (2, 2)] {
         let row = &mut outputs[0].1[row * 8..][..8];
@@ -109,16 +115,20 @@ fn classes_become_labels_and_ignored_ones_nothing() {
         row[0] = -(class as f32);
         row[5 + class] = 0.9 - 0.1 * class as f32;
     }
-    let merged = [(0, 0.1), (0, 0.1), (0, f32::INFINITY)].map(|(label, floor)| Wanted { label, floor });
+    let merged = [(0, 0.1), (0, 0.1), (0, f32::INFINITY)].map(|(label, floor)| ClassMapping { label, floor });
     let found = decode(Adapter::Yolox, (64, 64), &merged, &outputs).unwrap();
-    assert_eq!(found.len(), 1, "two names of one thing are one box: {found:?}");
+    assert_eq!(
+        found.len(),
+        1,
+        "two classes of one label are suppressed to one box: {found:?}"
+    );
     assert_eq!((found[0].label, found[0].score), (0, 0.9));
-    let apart = decode(Adapter::Yolox, (64, 64), &wanted(&[0.1; 3]), &outputs).unwrap();
+    let apart = decode(Adapter::Yolox, (64, 64), &mappings(&[0.1; 3]), &outputs).unwrap();
     assert_eq!(apart.len(), 3);
 }
 
 #[test]
-fn other_layouts_are_refused_with_what_was_needed() {
+fn other_layouts_are_refused_with_the_expected_shape() {
     let good = zeros(&[&[1, 84, 9]]);
     assert!(resolve(Adapter::Yolox, (64, 64), 4, &good).is_ok());
     let refused = |outputs: &Outputs, classes, needed: &str| {
@@ -126,7 +136,7 @@ fn other_layouts_are_refused_with_what_was_needed() {
         assert!(
             matches!(
                 error,
-                LayoutError::Unfit {
+                LayoutError::AdapterMismatch {
                     adapter: Adapter::Yolox,
                     ..
                 }
@@ -138,14 +148,14 @@ fn other_layouts_are_refused_with_what_was_needed() {
         assert!(text.contains(needed), "{text}");
         text
     };
-    // Another number of labels than the manifest lists; what would fit is named.
+    // The manifest lists another number of labels; the error names the adapter that fits.
     let text = refused(&good, 5, "[1, 84, 10] is needed");
     assert!(text.contains("\"yolov8\""), "{text}");
-    // Transposed, as other exporters have it.
+    // Transposed, as other exporters write it.
     refused(
         &zeros(&[&[1, 9, 84]]),
         4,
-        "[1, 84, 9] is needed. The graph gives 0 f32 [1, 9, 84]",
+        "[1, 84, 9] is needed. The graph returns 0 f32 [1, 9, 84]",
     );
     // With post-processing in the graph.
     refused(&zeros(&[&[1, 84, 9], &[1]]), 4, "one output of three dimensions");
@@ -160,49 +170,49 @@ fn other_layouts_are_refused_with_what_was_needed() {
 }
 
 #[test]
-fn a_network_for_something_else_is_refused() {
-    let facts = Facts {
+fn a_network_for_another_task_is_refused() {
+    let facts = NetworkFacts {
         inputs: &[],
         outputs: &[],
         metadata: &[("task".to_owned(), "segment".to_owned())].into(),
         classes: 4,
         size: (64, 64),
     };
-    let error = Reading::resolve(Adapter::Auto, &facts).unwrap_err();
+    let error = OutputLayout::resolve(Adapter::Auto, &facts).unwrap_err();
     assert!(error.to_string().contains("task = \"segment\""), "{error}");
 }
 
 #[test]
-fn numbers_that_are_none_are_refused_wherever_they_are() {
+fn non_finite_values_are_refused_at_any_position() {
     let good = zeros(&[&[1, 84, 9]]);
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         for place in [0, good[0].1.len() / 2, good[0].1.len() - 1] {
             let mut outputs = good.clone();
             outputs[0].1[place] = bad;
-            let error = decode(Adapter::Yolox, (64, 64), &wanted(&[0.1; 4]), &outputs).unwrap_err();
+            let error = decode(Adapter::Yolox, (64, 64), &mappings(&[0.1; 4]), &outputs).unwrap_err();
             assert_eq!(error, LayoutError::NotFinite { index: 0 });
             assert_eq!(error.class(), Class::Data);
         }
     }
-    // Finite itself, but not what becomes of it.
+    // A finite output whose exponential overflows.
     let mut outputs = good;
     outputs[0].1[..6].copy_from_slice(&[0.0, 0.0, 500.0, 0.0, 1.0, 1.0]);
-    let error = decode(Adapter::Yolox, (64, 64), &wanted(&[0.1; 4]), &outputs).unwrap_err();
+    let error = decode(Adapter::Yolox, (64, 64), &mappings(&[0.1; 4]), &outputs).unwrap_err();
     assert_eq!(error, LayoutError::NotFinite { index: 0 });
 }
 
 #[test]
-fn logits_are_not_taken_for_scores() {
+fn logits_are_not_accepted_as_scores() {
     for logit in [-4.0, 3.5] {
         let mut outputs = zeros(&[&[1, 8, 84]]);
         outputs[0].1[4 * 84..].fill(logit);
-        let error = decode(Adapter::Yolov8, (64, 64), &wanted(&[0.1; 4]), &outputs).unwrap_err();
+        let error = decode(Adapter::Yolov8, (64, 64), &mappings(&[0.1; 4]), &outputs).unwrap_err();
         assert!(matches!(&error, LayoutError::NotAScore { .. }), "{error}");
         assert!(error.to_string().contains("sigmoid is missing"), "{error}");
     }
 }
 
-fn overlap(a: &Found, b: &Found) -> f32 {
+fn overlap(a: &RawDetection, b: &RawDetection) -> f32 {
     let area = |c: [f32; 4]| (c[2] - c[0]).max(0.0) * (c[3] - c[1]).max(0.0);
     let (a, b) = (a.corners, b.corners);
     let both = area([a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])]);
@@ -210,10 +220,10 @@ fn overlap(a: &Found, b: &Found) -> f32 {
 }
 
 proptest! {
-    /// Against the definition: sorted by score, no two of one label overlap beyond the limit, and whatever was dropped
-    /// is covered by a kept one of its label that scored as high or higher.
+    /// By definition: sorted by score, no two boxes of a label overlap beyond the threshold, and each suppressed box overlaps a kept
+    /// box of its label with the same or a higher score.
     #[test]
-    fn suppression_keeps_the_best_of_each_heap(
+    fn suppression_keeps_the_best_of_overlapping_boxes(
         rows in proptest::collection::vec((0_usize..84, -1.0_f32..1.0, 0.0_f32..2.0, 0.0_f32..1.0, 0.0_f32..1.0), 1..84)
     ) {
         let mut outputs = zeros(&[&[1, 84, 7]]);
@@ -221,21 +231,21 @@ proptest! {
             outputs[0].1[cell * 7..][..7].copy_from_slice(&[shift, -shift, log_side, log_side, 1.0, first, second]);
         }
         let floors = [0.2, 0.4];
-        let wanted = wanted(&floors);
-        let kept = decode(Adapter::Yolox, (64, 64), &wanted, &outputs).unwrap();
+        let mappings = mappings(&floors);
+        let kept = decode(Adapter::Yolox, (64, 64), &mappings, &outputs).unwrap();
         prop_assert!(kept.is_sorted_by(|a, b| a.score >= b.score));
         for (i, a) in kept.iter().enumerate() {
             prop_assert!(a.score >= floors[a.label]);
             prop_assert!(kept[..i].iter().all(|b| a.label != b.label || overlap(a, b) <= 0.5));
         }
-        // The same without suppression: only boxes that are the same could overlap more than this.
+        // Practically without suppression: only identical boxes overlap more than this.
         let all: Vec<Output> = outputs.iter().map(|(shape, data)| Output { shape, data }).collect();
         let mut every = Vec::new();
-        let reading = resolve(Adapter::Yolox, (64, 64), 2, &outputs).unwrap();
-        reading.decode((64, 64), &wanted, Some(0.999_999), &all, &mut every).unwrap();
+        let layout = resolve(Adapter::Yolox, (64, 64), 2, &outputs).unwrap();
+        layout.decode((64, 64), &mappings, Some(0.999_999), &all, &mut every).unwrap();
         for one in every.iter().filter(|one| !kept.contains(one)) {
-            let covered = |k: &&Found| k.label == one.label && k.score >= one.score && overlap(k, one) > 0.5;
-            prop_assert!(kept.iter().find(covered).is_some(), "{one:?} is gone and nothing covers it");
+            let covered = |k: &&RawDetection| k.label == one.label && k.score >= one.score && overlap(k, one) > 0.5;
+            prop_assert!(kept.iter().find(covered).is_some(), "{one:?} was suppressed without an overlapping box");
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Labelled pictures as people keep them are read, and what is no label is told with its place.
+//! YOLO and COCO data sets are read, and every invalid label is reported with its place.
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
 use std::{fs, path::Path};
 
-use gridwatch_model::eval::data::{BadData, read};
+use gridwatch_model::eval::data::{DatasetError, read};
 
 fn write(dir: &Path, files: &[(&str, &str)]) {
     for (name, text) in files {
@@ -13,13 +13,13 @@ fn write(dir: &Path, files: &[(&str, &str)]) {
     }
 }
 
-fn told(dir: &Path, error: &BadData) -> Vec<String> {
+fn faults(dir: &Path, error: &DatasetError) -> Vec<String> {
     let root = format!("{}/", dir.display());
     error.to_string().lines().map(|l| l.replace(&root, "")).collect()
 }
 
 #[test]
-fn a_yolo_folder_is_read_boxes_and_outlines() {
+fn a_yolo_folder_with_boxes_and_outlines_is_read() {
     let dir = tempfile::tempdir().unwrap();
     write(
         dir.path(),
@@ -28,7 +28,7 @@ fn a_yolo_folder_is_read_boxes_and_outlines() {
             ("set/b.JPG", ""),
             ("set/b.txt", "1 0.5 0.5 0.2 0.4\n\n0 0.1 0.1 0.3 0.1 0.3 0.6\n"),
             ("set/a.png", ""),
-            ("set/notes.md", "no picture"),
+            ("set/notes.md", "not a picture"),
         ],
     );
     let set = read(&dir.path().join("set")).unwrap();
@@ -42,12 +42,12 @@ fn a_yolo_folder_is_read_boxes_and_outlines() {
     assert!(near(truths[0].corners, [80.0, 30.0, 120.0, 70.0]), "{truths:?}");
     assert!(near(truths[1].corners, [20.0, 10.0, 60.0, 60.0]), "{truths:?}");
     assert!((truths[0].area - 1600.0).abs() < 1e-9);
-    // A class that the model does not have is left out.
+    // Objects of a class that the model lacks are left out.
     assert_eq!(full.truths((200, 100), |c| (c == 1).then_some(7))[0].class, 7);
 }
 
 #[test]
-fn names_stand_in_the_sets_description() {
+fn class_names_are_read_from_data_yaml() {
     let dir = tempfile::tempdir().unwrap();
     write(
         dir.path(),
@@ -69,23 +69,23 @@ fn names_stand_in_the_sets_description() {
             assert_eq!(read(&dir.path().join(folder)).unwrap().names, names, "{folder}: {yaml}");
         }
     }
-    for (yaml, told_of) in [
-        ("names:\n  0: garbage\n  2: bin\n", "names no class 1"),
-        ("nc: 2\n", "names no classes"),
-        ("names: [garbage\n", "names no classes"),
+    for (yaml, expected) in [
+        ("names:\n  0: garbage\n  2: bin\n", "class 1 is missing"),
+        ("nc: 2\n", "no valid class names"),
+        ("names: [garbage\n", "no valid class names"),
     ] {
         fs::write(dir.path().join("data.yaml"), yaml).unwrap();
         let error = read(&dir.path().join("valid")).unwrap_err();
-        let told = told(dir.path(), &error);
+        let faults = faults(dir.path(), &error);
         assert!(
-            told[0].starts_with("data.yaml: ") && told[0].contains(told_of),
-            "{told:?}"
+            faults[0].starts_with("data.yaml: ") && faults[0].contains(expected),
+            "{faults:?}"
         );
     }
 }
 
 #[test]
-fn labels_in_a_folder_of_their_own_are_found() {
+fn labels_in_a_separate_folder_are_found() {
     let dir = tempfile::tempdir().unwrap();
     write(
         dir.path(),
@@ -101,7 +101,7 @@ fn labels_in_a_folder_of_their_own_are_found() {
 }
 
 #[test]
-fn every_line_that_is_no_label_is_told() {
+fn every_invalid_label_line_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     write(
         dir.path(),
@@ -115,12 +115,12 @@ fn every_line_that_is_no_label_is_told() {
     );
     let error = read(dir.path()).unwrap_err();
     assert_eq!(
-        told(dir.path(), &error),
+        faults(dir.path(), &error),
         [
-            "a.txt:1: \"garbage\" is no class: write its number, from 0",
-            "a.txt:2: 3 numbers after the class: a box has 4 (its middle, its width and height), an outline pairs of 3 or more",
-            "a.txt:3: \"x\" is no number",
-            "a.txt:4: the box lies outside the picture: numbers are fractions of it, 0 to 1",
+            "a.txt:1: \"garbage\" is not a class index; write its number, from 0",
+            "a.txt:2: 3 numbers after the class; a box has 4 (centre, width and height), an outline 3 or more pairs",
+            "a.txt:3: \"x\" is not a number",
+            "a.txt:4: the box exceeds the picture; coordinates are fractions of the picture, 0 to 1",
             "a.txt:5: the box is empty",
         ]
     );
@@ -146,7 +146,7 @@ fn a_coco_file_is_read() {
 }
 
 #[test]
-fn a_coco_file_that_does_not_hold_together_is_told_whole() {
+fn an_inconsistent_coco_file_is_reported_with_all_faults() {
     let dir = tempfile::tempdir().unwrap();
     let coco = r#"{"images": [{"id": 7, "file_name": "a.jpg"}], "categories": [{"id": 3, "name": "garbage"}],
         "annotations": [{"image_id": 8, "category_id": 3, "bbox": [1, 1, 2, 2]}, {"image_id": 7, "category_id": 4, "bbox": [1, 1, 2, 2]},
@@ -154,25 +154,25 @@ fn a_coco_file_that_does_not_hold_together_is_told_whole() {
     write(dir.path(), &[("a.jpg", ""), ("set.json", coco)]);
     let file = dir.path().join("set.json");
     assert_eq!(
-        told(dir.path(), &read(&file).unwrap_err()),
+        faults(dir.path(), &read(&file).unwrap_err()),
         [
-            "set.json: annotations[0]: no picture has the id 8",
-            "set.json: annotations[1]: no category has the id 4",
-            "set.json: annotations[2]: its box is empty",
+            "set.json: annotations[0]: no picture with id 8",
+            "set.json: annotations[1]: no category with id 4",
+            "set.json: annotations[2]: the box is empty",
         ]
     );
     fs::write(&file, coco.replace("a.jpg", "b.jpg")).unwrap();
-    let told = told(dir.path(), &read(&file).unwrap_err());
+    let faults = faults(dir.path(), &read(&file).unwrap_err());
     assert_eq!(
-        told[0],
-        "set.json: picture b.jpg is neither beside the file nor in images/"
+        faults[0],
+        "set.json: picture b.jpg not found beside the file or in images/"
     );
     fs::write(&file, "{").unwrap();
     assert!(
         read(&file)
             .unwrap_err()
             .to_string()
-            .contains("set.json:1: is no COCO file")
+            .contains("set.json:1: not a COCO file")
     );
     assert!(
         read(&dir.path().join("none"))
@@ -181,5 +181,10 @@ fn a_coco_file_that_does_not_hold_together_is_told_whole() {
             .contains("cannot be read")
     );
     let empty = tempfile::tempdir().unwrap();
-    assert!(read(empty.path()).unwrap_err().to_string().contains("holds no picture"));
+    assert!(
+        read(empty.path())
+            .unwrap_err()
+            .to_string()
+            .contains("contains no pictures")
+    );
 }

@@ -1,22 +1,23 @@
-//! The figures are those of pycocotools: `tests/fixtures/eval/reference.py` wrote what it says of made-up pictures with crowds,
-//! equal scores, things on the bounds of the sizes, and more guesses than count.
+//! Metrics equal those of pycocotools: `tests/fixtures/eval/reference.py` recorded its results for synthetic pictures with crowds,
+//! equal scores, objects on the size bounds, and more predictions than are counted.
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
 use std::collections::BTreeMap;
 
-use gridwatch_model::eval::{Figures, Guess, Picture, Size, Truth, confusion, measure};
+use gridwatch_model::eval::{DetectionMetrics, EvalPicture, GroundTruth, Prediction, SizeRange, confusion, evaluate};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
 struct Reference {
     pictures: usize,
-    truths: Vec<RawTruth>,
-    guesses: Vec<RawGuess>,
+    truths: Vec<RawGroundTruth>,
+    #[serde(rename = "guesses")]
+    predictions: Vec<RawPrediction>,
     expected: Expected,
 }
 
 #[derive(Deserialize)]
-struct RawTruth {
+struct RawGroundTruth {
     image_id: usize,
     category_id: usize,
     bbox: [f64; 4],
@@ -25,7 +26,7 @@ struct RawTruth {
 }
 
 #[derive(Deserialize)]
-struct RawGuess {
+struct RawPrediction {
     image_id: usize,
     category_id: usize,
     bbox: [f64; 4],
@@ -34,12 +35,12 @@ struct RawGuess {
 
 #[derive(Deserialize)]
 struct Expected {
-    classes: Vec<BTreeMap<String, Wanted>>,
-    mean: BTreeMap<String, Wanted>,
+    classes: Vec<BTreeMap<String, ExpectedMetrics>>,
+    mean: BTreeMap<String, ExpectedMetrics>,
 }
 
 #[derive(Deserialize)]
-struct Wanted {
+struct ExpectedMetrics {
     ap: Option<f64>,
     ap50: Option<f64>,
     ap75: Option<f64>,
@@ -50,66 +51,66 @@ fn corners([x, y, w, h]: [f64; 4]) -> [f64; 4] {
     [x, y, x + w, y + h]
 }
 
-fn reference() -> (Vec<Picture>, Expected) {
+fn reference() -> (Vec<EvalPicture>, Expected) {
     let text = std::fs::read_to_string("tests/fixtures/eval/reference.json").unwrap();
     let reference: Reference = serde_json::from_str(&text).unwrap();
-    let mut pictures = vec![Picture::default(); reference.pictures];
+    let mut pictures = vec![EvalPicture::default(); reference.pictures];
     for truth in reference.truths {
-        pictures[truth.image_id - 1].truths.push(Truth {
+        pictures[truth.image_id - 1].truths.push(GroundTruth {
             class: truth.category_id,
             corners: corners(truth.bbox),
             area: truth.area,
             is_crowd: truth.iscrowd == 1,
         });
     }
-    for guess in reference.guesses {
-        pictures[guess.image_id - 1].guesses.push(Guess {
-            class: guess.category_id,
-            score: guess.score,
-            corners: corners(guess.bbox),
+    for prediction in reference.predictions {
+        pictures[prediction.image_id - 1].predictions.push(Prediction {
+            class: prediction.category_id,
+            score: prediction.score,
+            corners: corners(prediction.bbox),
         });
     }
     (pictures, reference.expected)
 }
 
-fn assert_same(found: &Figures, wanted: &Wanted, what: &str) {
+fn assert_same(found: &DetectionMetrics, expected: &ExpectedMetrics, what: &str) {
     let pairs = [
-        ("ap", found.ap, wanted.ap),
-        ("ap50", found.ap50, wanted.ap50),
-        ("ap75", found.ap75, wanted.ap75),
-        ("recall50", found.recall50, wanted.recall50),
+        ("ap", found.ap, expected.ap),
+        ("ap50", found.ap50, expected.ap50),
+        ("ap75", found.ap75, expected.ap75),
+        ("recall50", found.recall50, expected.recall50),
     ];
-    for (figure, found, wanted) in pairs {
-        let is_same = match (found, wanted) {
-            (Some(found), Some(wanted)) => (found - wanted).abs() < 1e-9,
+    for (metric, found, expected) in pairs {
+        let is_same = match (found, expected) {
+            (Some(found), Some(expected)) => (found - expected).abs() < 1e-9,
             (None, None) => true,
             _ => false,
         };
-        assert!(is_same, "{what} {figure}: {found:?} is not {wanted:?}");
+        assert!(is_same, "{what} {metric}: {found:?}, expected {expected:?}");
     }
 }
 
 #[test]
-fn the_figures_are_those_of_pycocotools() {
+fn metrics_equal_those_of_pycocotools() {
     let (pictures, expected) = reference();
-    let measures = measure(&pictures, expected.classes.len());
+    let evaluation = evaluate(&pictures, expected.classes.len());
     let sizes = ["all", "small", "medium", "large"];
     for (i, size) in sizes.iter().enumerate() {
         for (class, wanted) in expected.classes.iter().enumerate() {
-            let found = &measures.classes[class].by_size[i];
+            let found = &evaluation.classes[class].by_size[i];
             assert_same(found, &wanted[*size], &format!("class {class}, {size}"));
         }
-        assert_same(&measures.mean[i], &expected.mean[*size], &format!("mean, {size}"));
+        assert_same(&evaluation.mean[i], &expected.mean[*size], &format!("mean, {size}"));
     }
-    assert_eq!(Size::ALL.len(), sizes.len());
+    assert_eq!(SizeRange::ALL.len(), sizes.len());
 }
 
 fn square(x: f64) -> [f64; 4] {
     [x, 0.0, x + 100.0, 100.0]
 }
 
-fn truth(class: usize, x: f64) -> Truth {
-    Truth {
+fn truth(class: usize, x: f64) -> GroundTruth {
+    GroundTruth {
         class,
         corners: square(x),
         area: 10_000.0,
@@ -117,8 +118,8 @@ fn truth(class: usize, x: f64) -> Truth {
     }
 }
 
-fn guess(class: usize, score: f32, x: f64) -> Guess {
-    Guess {
+fn prediction(class: usize, score: f32, x: f64) -> Prediction {
+    Prediction {
         class,
         score,
         corners: square(x),
@@ -126,21 +127,21 @@ fn guess(class: usize, score: f32, x: f64) -> Guess {
 }
 
 #[test]
-fn the_curve_falls_and_its_best_point_is_where_most_is_right() {
-    // Right at 0.9 and 0.8, wrong at 0.7, right at 0.6, two wrong at 0.2; one is never found.
-    let picture = Picture {
+fn the_curve_and_its_best_f1_are_correct() {
+    // Correct at 0.9 and 0.8, wrong at 0.7, correct at 0.6, two wrong at 0.2; one object is never found.
+    let picture = EvalPicture {
         truths: [0.0, 200.0, 400.0, 600.0].map(|x| truth(0, x)).into(),
-        guesses: vec![
-            guess(0, 0.9, 0.0),
-            guess(0, 0.8, 200.0),
-            guess(0, 0.7, 1000.0),
-            guess(0, 0.6, 400.0),
-            guess(0, 0.2, 1200.0),
-            guess(0, 0.2, 1400.0),
+        predictions: vec![
+            prediction(0, 0.9, 0.0),
+            prediction(0, 0.8, 200.0),
+            prediction(0, 0.7, 1000.0),
+            prediction(0, 0.6, 400.0),
+            prediction(0, 0.2, 1200.0),
+            prediction(0, 0.2, 1400.0),
         ],
     };
-    let measures = measure(&[picture], 1);
-    let curve: Vec<(f32, f64, f64)> = measures.classes[0]
+    let evaluation = evaluate(&[picture], 1);
+    let curve: Vec<(f32, f64, f64)> = evaluation.classes[0]
         .curve
         .iter()
         .map(|p| (p.score, p.precision, p.recall))
@@ -153,33 +154,33 @@ fn the_curve_falls_and_its_best_point_is_where_most_is_right() {
         (0.2, 0.5, 0.75),
     ];
     assert_eq!(curve, wanted);
-    assert_eq!(measures.classes[0].best().unwrap().score, 0.6);
-    assert_eq!(measures.classes[0].all().recall50, Some(0.75));
+    assert_eq!(evaluation.classes[0].best().unwrap().score, 0.6);
+    assert_eq!(evaluation.classes[0].all().recall50, Some(0.75));
 }
 
 #[test]
-fn nothing_there_and_nothing_found_have_no_figures() {
-    let measures = measure(&[Picture::default()], 2);
-    assert_eq!(measures.mean[0], Figures::default());
-    assert_eq!(measures.classes[1].best(), None);
-    let only_wrong = Picture {
-        guesses: vec![guess(0, 0.9, 0.0)],
-        ..Picture::default()
+fn empty_sets_have_no_metrics() {
+    let evaluation = evaluate(&[EvalPicture::default()], 2);
+    assert_eq!(evaluation.mean[0], DetectionMetrics::default());
+    assert_eq!(evaluation.classes[1].best(), None);
+    let only_wrong = EvalPicture {
+        predictions: vec![prediction(0, 0.9, 0.0)],
+        ..EvalPicture::default()
     };
-    let measures = measure(&[only_wrong], 1);
-    assert_eq!(measures.classes[0].all().ap50, None, "there is nothing to find");
-    assert_eq!(measures.classes[0].best(), None);
+    let evaluation = evaluate(&[only_wrong], 1);
+    assert_eq!(evaluation.classes[0].all().ap50, None, "no ground truth");
+    assert_eq!(evaluation.classes[0].best(), None);
 }
 
 #[test]
-fn confusion_tells_what_was_taken_for_what() {
-    let picture = Picture {
+fn the_confusion_matrix_counts_matches_misses_and_false_positives() {
+    let picture = EvalPicture {
         truths: vec![truth(0, 0.0), truth(1, 200.0), truth(1, 400.0)],
-        guesses: vec![
-            guess(0, 0.9, 0.0),
-            guess(0, 0.8, 210.0),  // a bin that was taken for garbage
-            guess(1, 0.7, 900.0),  // nothing is there
-            guess(1, 0.29, 400.0), // below its threshold
+        predictions: vec![
+            prediction(0, 0.9, 0.0),
+            prediction(0, 0.8, 210.0),  // a bin predicted as garbage
+            prediction(1, 0.7, 900.0),  // no object there
+            prediction(1, 0.29, 400.0), // below its threshold
         ],
     };
     let confusion = confusion(&[picture], &[0.5, 0.3]);

@@ -1,4 +1,4 @@
-//! The models find what an independent implementation finds: `tests/fixtures/models/reference.py` wrote the goldens.
+//! The shipped models return the detections of an independent implementation: `tests/fixtures/models/reference.py` wrote the goldens.
 #![cfg(feature = "ort")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
@@ -50,7 +50,7 @@ fn goldens() -> BTreeMap<String, Vec<Golden>> {
     by_model
 }
 
-fn panel(model: &str) -> ModelSet {
+fn load(model: &str) -> ModelSet {
     let model = Model::load(&root().join("models").join(model)).unwrap();
     ModelSet::new(runtime(), [&model]).unwrap()
 }
@@ -61,7 +61,7 @@ fn picture(name: &str) -> RgbImage {
         .into_rgb8()
 }
 
-/// The picture unscaled in the top left corner of the padded input, as reference.py puts it there.
+/// The picture, unscaled, in the top left corner of the padded input, as in reference.py.
 fn tensor(manifest: &Manifest, picture: &RgbImage) -> Vec<f32> {
     let input = &manifest.input;
     let mut tensor = Vec::new();
@@ -89,23 +89,23 @@ fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
 #[test]
 fn the_same_tensor_gives_the_reference_boxes() {
     for (model, goldens) in goldens() {
-        let mut panel = panel(&model);
+        let mut models = load(&model);
         for golden in goldens {
-            let manifest = panel.manifest(0).clone();
+            let manifest = models.manifest(0).clone();
             let picture = picture(&format!("{}.416.png", golden.picture));
             let size = (manifest.input.width, manifest.input.height);
-            let found = panel.find(0, &tensor(&manifest, &picture), size).unwrap();
+            let found = models.detect_tensor(0, &tensor(&manifest, &picture), size).unwrap();
             let case = format!("{model} on {}", golden.picture);
-            // One that lies on the floor may be on either side of it.
-            let sure = |score: f32| score > manifest.score_floor + 2e-3;
+            // Detections right at the floor may fall on either side.
+            let is_clear = |score: f32| score > manifest.score_floor + 2e-3;
             assert_eq!(
-                found.iter().filter(|f| sure(f.score)).count(),
-                golden.tensor.iter().filter(|f| sure(f.score)).count(),
+                found.iter().filter(|f| is_clear(f.score)).count(),
+                golden.tensor.iter().filter(|f| is_clear(f.score)).count(),
                 "{case}"
             );
-            for wanted in golden.tensor.iter().filter(|f| sure(f.score)) {
+            for wanted in golden.tensor.iter().filter(|f| is_clear(f.score)) {
                 let same = found.iter().any(|f| {
-                    manifest.found()[f.label] == wanted.label
+                    manifest.reported_labels()[f.label] == wanted.label
                         && (f.score - wanted.score).abs() <= 1e-3
                         && iou(f.corners, wanted.corners) >= 0.99
                 });
@@ -115,16 +115,16 @@ fn the_same_tensor_gives_the_reference_boxes() {
     }
 }
 
-/// Our letterbox works on 4:2:0 samples and OpenCV's on RGB at full resolution, so scores may differ in the second place
-/// and boxes by a pixel or two. What scores well must be found by both.
+/// Our letterbox works on 4:2:0 samples and OpenCV's on full-resolution RGB, so scores may differ in the second decimal and boxes
+/// by a pixel or two. Both must find every detection with a good score.
 #[test]
-fn whole_pictures_give_what_opencv_and_numpy_find() {
+fn whole_pictures_give_the_detections_of_opencv_and_numpy() {
     let corners = |b: BBox| [b.x1, b.y1, b.x2, b.y2];
     for (model, goldens) in goldens() {
-        let mut panel = panel(&model);
+        let mut models = load(&model);
         for golden in goldens {
             let frame = Frame::from_rgb(&picture(&format!("{}.jpg", golden.picture)), Timestamp::UNIX_EPOCH).unwrap();
-            let found = panel.shown(&frame).detect(0).unwrap();
+            let found = models.input(&frame).detect(0).unwrap();
             assert!(found.is_sorted_by(|a, b| a.score >= b.score));
             let near = |f: &Detection, g: &Found| {
                 f.label.as_str() == g.label && (f.score - g.score).abs() < 0.06 && iou(corners(f.bbox), g.corners) > 0.9
@@ -147,35 +147,39 @@ fn whole_pictures_give_what_opencv_and_numpy_find() {
     }
 }
 
-/// Tensor and tables are used again: pictures of other sizes and shapes in between must leave no trace.
+/// Tensor and tables are reused: pictures of other sizes in between must not affect the result.
 #[test]
-fn looks_do_not_depend_on_the_looks_before() {
-    let mut panel = panel("yolox_nano_416_coco");
+fn a_look_does_not_depend_on_previous_looks() {
+    let mut models = load("yolox_nano_416_coco");
     let frames: Vec<_> = ["cars", "signs", "person"]
         .map(|name| Frame::from_rgb(&picture(&format!("{name}.jpg")), Timestamp::UNIX_EPOCH).unwrap())
         .into();
-    let first: Vec<_> = frames.iter().map(|f| panel.shown(f).detect(0).unwrap()).collect();
+    let first: Vec<_> = frames.iter().map(|f| models.input(f).detect(0).unwrap()).collect();
     assert!(first.iter().all(|found| !found.is_empty()));
     for _ in 0..2 {
-        let again: Vec<_> = frames.iter().rev().map(|f| panel.shown(f).detect(0).unwrap()).collect();
+        let again: Vec<_> = frames
+            .iter()
+            .rev()
+            .map(|f| models.input(f).detect(0).unwrap())
+            .collect();
         assert!(again.into_iter().rev().eq(first.iter().cloned()));
     }
 }
 
-/// The two YOLOX models want the same input and share its tensor, PicoDet has one of its own: what a model finds does not
-/// depend on the company it keeps, nor on the order in which the models are asked.
+/// The two YOLOX models share an input tensor, PicoDet has its own. A model's detections depend neither on the other models of the
+/// set nor on the order in which they run.
 #[test]
-fn models_that_share_an_input_find_what_each_finds_alone() {
+fn models_in_a_set_find_what_each_finds_alone() {
     let names = ["yolox_nano_416_coco", "picodet_s_416_coco", "garbage_nano_416"];
     let models = names.map(|name| Model::load(&root().join("models").join(name)).unwrap());
     let mut together = ModelSet::new(runtime(), &models).unwrap();
     for name in ["cars", "signs", "person"] {
         let frame = Frame::from_rgb(&picture(&format!("{name}.jpg")), Timestamp::UNIX_EPOCH).unwrap();
-        let alone = names.map(|name| panel(name).shown(&frame).detect(0).unwrap());
+        let alone = names.map(|name| load(name).input(&frame).detect(0).unwrap());
         for order in [[0, 1, 2], [2, 1, 0]] {
-            let mut shown = together.shown(&frame);
+            let mut input = together.input(&frame);
             for i in order {
-                assert_eq!(shown.detect(i).unwrap(), alone[i], "{} on {name}", names[i]);
+                assert_eq!(input.detect(i).unwrap(), alone[i], "{} on {name}", names[i]);
             }
         }
     }

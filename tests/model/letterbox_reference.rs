@@ -1,5 +1,5 @@
-//! The letterbox against a plain reference: every pixel to RGB in double precision, then averaged over areas, or
-//! interpolated, with nothing shared with the code under test.
+//! The letterbox against a simple reference that shares no code with it: every pixel is converted to RGB in double precision, then
+//! area-averaged or interpolated.
 
 use bytes::Bytes;
 use gridwatch_frame::{Frame, Layout, Matrix, Plane};
@@ -10,7 +10,7 @@ use gridwatch_model::{
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-/// On a scale of 0..=255. Single precision sums of up to some hundred products lose this much at most.
+/// Maximum difference on a scale of 0..=255: the rounding error of single-precision sums of some hundred products.
 const TOLERANCE: f64 = 0.02;
 
 fn input(width: u32, height: u32, fit: Fit, colour: Colour) -> Input {
@@ -34,12 +34,12 @@ struct Kind {
     layout: Layout,
     matrix: Matrix,
     full_range: bool,
-    /// Bytes that each row is longer than it need be.
+    /// Padding bytes per row.
     padding: usize,
 }
 
-/// A frame whose samples come from `sample(plane, x, y)`, plane 1 being U and 2 V in either layout. The padding holds
-/// bytes that would show.
+/// A frame whose samples come from `sample(plane, x, y)`, where plane 1 is U and plane 2 is V in either layout. The padding is
+/// filled with a value that would show in the result.
 fn frame(width: u32, height: u32, kind: Kind, sample: impl Fn(usize, usize, usize) -> u8) -> Frame {
     let mut frame = Frame {
         width,
@@ -70,7 +70,7 @@ fn frame(width: u32, height: u32, kind: Kind, sample: impl Fn(usize, usize, usiz
     frame
 }
 
-/// R'G'B' of one pixel, not cut off: BT.601-7 §2.5, BT.709-6 §3.
+/// R'G'B' of one pixel, unclamped: BT.601-7 §2.5, BT.709-6 §3.
 fn rgb(frame: &Frame, kind: Kind, x: usize, y: usize) -> [f64; 3] {
     let chroma = |uv: usize| match kind.layout {
         Layout::I420 => frame.row(1 + uv, y / 2)[x / 2],
@@ -93,8 +93,8 @@ fn rgb(frame: &Frame, kind: Kind, x: usize, y: usize) -> [f64; 3] {
     [r, g, b].map(|v| v * 255.0)
 }
 
-/// What one target coordinate sees of `from` samples shrunk or enlarged to `to`.
-fn seen(from: usize, to: usize, target: usize) -> Vec<(usize, f64)> {
+/// Weights of the `from` source samples for one of `to` target samples.
+fn weights(from: usize, to: usize, target: usize) -> Vec<(usize, f64)> {
     let scale = from as f64 / to as f64;
     if scale > 1.0 {
         let (start, end) = (target as f64 * scale, (target as f64 + 1.0) * scale);
@@ -107,11 +107,14 @@ fn seen(from: usize, to: usize, target: usize) -> Vec<(usize, f64)> {
     }
 }
 
-/// The whole tensor, the slow way.
+/// The whole tensor, computed pixel by pixel.
 fn reference(frame: &Frame, kind: Kind, input: &Input, placement: Placement) -> Vec<f64> {
     let (w, h) = (input.width as usize, input.height as usize);
-    let axis =
-        |from: u32, to: u32| -> Vec<_> { (0..to as usize).map(|t| seen(from as usize, to as usize, t)).collect() };
+    let axis = |from: u32, to: u32| -> Vec<_> {
+        (0..to as usize)
+            .map(|t| weights(from as usize, to as usize, t))
+            .collect()
+    };
     let (across, down) = (axis(frame.width, placement.width), axis(frame.height, placement.height));
     let mut tensor = vec![0.0; 3 * w * h];
     for y in 0..h {
@@ -148,8 +151,8 @@ fn reference(frame: &Frame, kind: Kind, input: &Input, placement: Placement) -> 
     tensor
 }
 
-/// The largest difference, back on a scale of 0..=255.
-fn worst(input: &Input, ours: &[f32], reference: &[f64]) -> f64 {
+/// The largest difference, on a scale of 0..=255.
+fn max_difference(input: &Input, ours: &[f32], reference: &[f64]) -> f64 {
     let plane = (input.width * input.height) as usize;
     let differences = ours.iter().zip(reference).enumerate();
     differences
@@ -176,10 +179,10 @@ fn inputs() -> impl Strategy<Value = Input> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// Any size (odd, portrait, smaller than the input, one sample short of it), any stride, both layouts, matrices,
-    /// ranges and channel orders, all three fits. The samples are noise, the worst there is for a resampler.
+    /// Any size (odd, portrait, smaller than the input, one sample short of it), any stride, both layouts, matrices, ranges and
+    /// channel orders, all three fits. The samples are noise, the hardest case for a resampler.
     #[test]
-    fn any_picture_comes_out_as_the_reference_has_it(
+    fn any_frame_matches_the_reference(
         width in 2_u32..200, height in 2_u32..200, kind in kinds(), input in inputs(), seed in any::<u64>(),
     ) {
         let noise = |plane: usize, x: usize, y: usize| {
@@ -189,13 +192,13 @@ proptest! {
         let frame = frame(width, height, kind, noise);
         let mut letterbox = Letterbox::new(&input);
         let placement = letterbox.draw(&frame).unwrap();
-        let worst = worst(&input, letterbox.tensor(), &reference(&frame, kind, &input, placement));
-        prop_assert!(worst < TOLERANCE, "{worst}");
+        let difference = max_difference(&input, letterbox.tensor(), &reference(&frame, kind, &input, placement));
+        prop_assert!(difference < TOLERANCE, "{difference}");
     }
 
-    /// A box drawn around the whole picture comes back as the whole picture, from wherever it was placed.
+    /// Boxes in the input map back to the same fractions of the picture for any placement.
     #[test]
-    fn boxes_go_back_to_where_they_came_from(width in 2_u32..5000, height in 2_u32..5000, input in inputs()) {
+    fn boxes_map_back_to_the_picture(width in 2_u32..5000, height in 2_u32..5000, input in inputs()) {
         let p = Placement::of(&input, width, height);
         prop_assert!(p.x + p.width <= input.width && p.y + p.height <= input.height);
         let at = |fx: f32, fy: f32| (p.x as f32 + fx * p.width as f32, p.y as f32 + fy * p.height as f32);
@@ -208,9 +211,9 @@ proptest! {
     }
 }
 
-/// What cameras really send, at the size models really have, once for each layout.
+/// Real frame and input sizes, once for each layout.
 #[test]
-fn full_hd_comes_out_as_the_reference_has_it() {
+fn full_hd_matches_the_reference() {
     let input = input(416, 416, Fit::TopLeft, Colour::Bgr);
     for (layout, padding, (width, height)) in [(Layout::I420, 0, (1920, 1080)), (Layout::Nv12, 64, (1080, 1920))] {
         let kind = Kind {
@@ -219,7 +222,7 @@ fn full_hd_comes_out_as_the_reference_has_it() {
             full_range: false,
             padding,
         };
-        // Edges at every scale.
+        // Contains edges at every scale.
         let picture = |plane: usize, x: usize, y: usize| match plane {
             0 => 16 + ((x ^ y) % 220) as u8,
             1 => 100 + (x * y % 57) as u8,
@@ -239,14 +242,15 @@ fn full_hd_comes_out_as_the_reference_has_it() {
                 canvas: (416, 416),
             }
         );
-        let worst = worst(&input, letterbox.tensor(), &reference(&frame, kind, &input, placement));
-        assert!(worst < TOLERANCE, "{layout:?}: {worst}");
+        let difference = max_difference(&input, letterbox.tensor(), &reference(&frame, kind, &input, placement));
+        assert!(difference < TOLERANCE, "{layout:?}: {difference}");
     }
 }
 
-/// The shape of the picture, about as many pixels as were asked for, and the picture drawn as a fixed input of that shape has it.
+/// `shape = "picture"` takes the aspect ratio of the picture at about the configured pixel count, and draws like a fixed input of
+/// that size.
 #[test]
-fn an_input_of_the_pictures_shape_wastes_little() {
+fn a_picture_shaped_input_keeps_the_aspect_ratio_and_pixel_count() {
     let square = input(416, 416, Fit::TopLeft, Colour::Bgr);
     let free = Input {
         shape: Shape::Picture,
@@ -274,21 +278,21 @@ fn an_input_of_the_pictures_shape_wastes_little() {
 
 proptest! {
     #[test]
-    fn no_picture_costs_more_than_was_asked_for(width in 16_u32..8000, height in 16_u32..8000) {
+    fn a_picture_shaped_input_never_exceeds_the_pixel_count(width in 16_u32..8000, height in 16_u32..8000) {
         let fixed = input(416, 416, Fit::Centre, Colour::Rgb);
         let free = Input { shape: Shape::Picture, ..fixed.clone() };
         let (p, q) = (Placement::of(&free, width, height), Placement::of(&fixed, width, height));
         let (w, h) = p.canvas;
         prop_assert!(w % 32 == 0 && h % 32 == 0 && f64::from(w * h) <= 416.0 * 416.0 * 1.01, "{w}x{h}");
         prop_assert!(p.x + p.width <= w && p.y + p.height <= h);
-        // Drawn as large as in the square, save for what rounding takes.
+        // Drawn at least as large as in the square, up to rounding.
         prop_assert!(p.width + 1 >= q.width && p.height + 1 >= q.height, "{p:?} {q:?}");
     }
 }
 
-/// One letterbox serves cameras of many sizes in turn, more of them than it keeps tables for.
+/// One letterbox serves cameras of many sizes in turn, more than it caches tables for.
 #[test]
-fn pictures_before_leave_no_trace() {
+fn previous_frames_do_not_affect_the_result() {
     let input = input(64, 64, Fit::Centre, Colour::Rgb);
     let kind = Kind {
         layout: Layout::I420,
@@ -306,7 +310,7 @@ fn pictures_before_leave_no_trace() {
     }
 }
 
-/// A decoder that lies about its planes is an error, not a panic.
+/// Planes that exceed the data are an error, not a panic.
 #[test]
 fn a_frame_that_does_not_fit_its_data_is_refused() {
     let kind = Kind {

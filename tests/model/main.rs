@@ -11,6 +11,6 @@ mod goldens;
 mod letterbox_reference;
 mod library;
 mod manifest;
-mod reading_goldens;
+mod ocr_goldens;
 mod registry;
 mod spoiled;

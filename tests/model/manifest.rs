@@ -1,4 +1,4 @@
-//! `model.toml`: every fault with its line and what to do; the manifests that ship are good and their weights are theirs.
+//! `model.toml`: every fault is reported with its line and remedy; the shipped manifests are valid and match their weights.
 
 use std::{fs, path::Path};
 
@@ -39,20 +39,20 @@ fn parse(text: &str) -> Result<Manifest, Vec<String>> {
 }
 
 #[test]
-fn a_good_one_is_read() {
+fn a_valid_manifest_is_read() {
     let manifest = parse(GOOD).unwrap();
-    let floors: Vec<f32> = manifest.wanted().iter().map(|w| w.floor).collect();
+    let floors: Vec<f32> = manifest.class_mappings().iter().map(|w| w.floor).collect();
     assert_eq!(floors, [0.1, 0.2]);
     assert_eq!((manifest.input.mean, manifest.input.std), ([0.0; 3], [1.0; 3]));
     assert_eq!(manifest.input.scale, 1.0);
     assert_eq!(manifest.input.shape, Shape::Fixed);
-    // Without a word on it, it is told from the graph.
+    // Without `adapter` the layout is recognised from the graph.
     let auto = parse(&GOOD.replace("adapter = \"yolox\"\n", "")).unwrap();
     assert_eq!(auto.adapter, Adapter::Auto);
 }
 
 #[test]
-fn classes_are_renamed_and_left_out() {
+fn classes_are_renamed_and_ignored() {
     let text = GOOD
         .replace(
             "[\"bag\", \"bin\"]",
@@ -63,13 +63,13 @@ fn classes_are_renamed_and_left_out() {
             "[rename]\n\"trash bag\" = \"bag\"\n\"trash bin\" = \"bin\"\n\"dust bin\" = \"bin\"\n\n[label_floors]",
         );
     let manifest = parse(&text).unwrap();
-    assert_eq!(manifest.found(), ["bag", "bin"]);
-    let wanted: Vec<_> = manifest.wanted().iter().map(|w| (w.label, w.floor)).collect();
+    assert_eq!(manifest.reported_labels(), ["bag", "bin"]);
+    let wanted: Vec<_> = manifest.class_mappings().iter().map(|w| (w.label, w.floor)).collect();
     assert_eq!(wanted, [(0, 0.1), (0, f32::INFINITY), (1, 0.2), (1, 0.2)]);
 }
 
 #[test]
-fn each_fault_is_named_with_its_line_and_remedy() {
+fn each_fault_is_reported_with_its_line_and_remedy() {
     let one = |from: &str, to: &str, wanted: &str| {
         assert!(GOOD.contains(from), "{from}");
         let found = parse(&GOOD.replace(from, to)).unwrap_err();
@@ -100,55 +100,59 @@ fn each_fault_is_named_with_its_line_and_remedy() {
     one("e3b0", "E3B0", "3: sha256: ");
     one("\"CC0\"", "\" \"", "4: licence: is empty");
     one("\"nowhere\"", "\"\"", "5: source: is empty");
-    one("\"bin\"]", "\"bag\", \"bin\"]", "7: labels: two are the same");
+    one("\"bin\"]", "\"bag\", \"bin\"]", "7: labels: duplicate or empty name");
     one("labels = [\"bag\", \"bin\"]", "labels = [\"bin\", \"\"]", "7: labels: ");
     one(
         "score_floor = 0.1",
         "score_floor = 10",
-        "8: score_floor: 10 does not lie between 0 and 1",
+        "8: score_floor: 10 is not between 0 and 1",
     );
     one("nms_iou = 0.45", "nms_iou = nan", "9: nms_iou: not a finite number");
     one(
         "bin = 0.2",
         "box = 0.2",
-        "12: label_floors.box: the model does not find \"box\"",
+        "12: label_floors.box: the model does not report \"box\"",
     );
-    one("width = 416", "width = 8", "16: input.width: 8 is below the minimum of 16");
+    one(
+        "width = 416",
+        "width = 8",
+        "16: input.width: 8 is below the minimum of 16",
+    );
     one(
         "width = 416",
         "width = 420\nshape = \"picture\"",
-        "16: input.width: 420 is no multiple of 32",
+        "16: input.width: 420 is not a multiple of 32",
     );
     one("\"top_left\"", "\"stretch\"\nshape = \"picture\"", "19: input.fit: ");
     one("pad = 114", "pad = 300", "20: input.pad: ");
     one(
         "pad = 114",
         "scale = 0.0",
-        "20: input.scale: 0: samples are divided by it",
+        "20: input.scale: 0 is not a positive number",
     );
     one("pad = 114", "std = [1.0, 0.0, 1.0]", "20: input.std: ");
     one("pad = 114", "mean = [1.0, inf, 1.0]", "20: input.mean");
     one(
         "[label_floors]",
         "[rename]\nbox = \"bag\"\n[label_floors]",
-        "12: rename.box: \"box\" is not among the labels",
+        "12: rename.box: \"box\" is not in `labels`",
     );
     one(
         "adapter = \"yolox\"",
         "adapter = \"ctc\"
 alphabet = \"letters.txt\"",
-        "8: labels: a model of text has none",
+        "8: labels: a text model has no labels",
     );
     one(
         "nms_iou",
         "alphabet = \"letters.txt\"
 nms_iou",
-        "9: alphabet: is for `ctc`",
+        "9: alphabet: required with adapter `ctc`",
     );
 }
 
 #[test]
-fn what_a_self_test_expects_is_checked() {
+fn self_test_expectations_are_validated() {
     let with = |test: &str| parse(&format!("{GOOD}\n[[self_test]]\n{test}\n"));
     assert!(with("picture = \"street.jpg\"\nexpect = []").is_ok());
     assert!(
@@ -160,24 +164,24 @@ fn what_a_self_test_expects_is_checked() {
     };
     one(
         "picture = \"../street.jpg\"\nexpect = []",
-        "self_test[0].picture: lies outside the model's folder",
+        "self_test[0].picture: path leads outside the model folder",
     );
     one(
         "picture = \"/etc/passwd\"\nexpect = []",
-        "self_test[0].picture: lies outside",
+        "self_test[0].picture: path leads outside",
     );
     one(
         "picture = \"a.jpg\"\nexpect = [{ label = \"cat\", score = 0.5, box = [0.1, 0.1, 0.2, 0.2] }]",
-        "self_test[0].expect[0].label: the model does not find \"cat\"",
+        "self_test[0].expect[0].label: the model does not report \"cat\"",
     );
     one(
         "picture = \"a.jpg\"\nexpect = [{ label = \"bin\", score = 0.5, box = [0.3, 0.1, 0.2, 0.2] }]",
-        "self_test[0].expect[0].box: [0.3, 0.1, 0.2, 0.2] is no box",
+        "self_test[0].expect[0].box: [0.3, 0.1, 0.2, 0.2] is not a box",
     );
 }
 
 #[test]
-fn all_faults_come_at_once() {
+fn all_faults_are_reported_at_once() {
     let text = GOOD
         .replace("0.45", "2")
         .replace("0.1", "-1")
@@ -185,7 +189,7 @@ fn all_faults_come_at_once() {
         .replace("width = 416", "width = 5");
     let faults = parse(&text).unwrap_err();
     let lines: Vec<&str> = faults.iter().filter_map(|f| f.split(':').next()).collect();
-    // The misspelt field is one too many and one too few.
+    // The misspelt field is reported as unknown and as missing.
     assert_eq!(lines, ["8", "9", "14", "16", "18"], "{faults:#?}");
 }
 
@@ -204,7 +208,7 @@ fn other_weights_than_the_manifest_describes_are_refused() {
     assert_eq!(error.class(), Class::Config);
     let text = error.to_string();
     assert!(
-        text.contains("model.onnx: its sha256 is ") && text.contains("model.toml says e3b0c442"),
+        text.contains("model.onnx: SHA-256 is ") && text.contains("model.toml says e3b0c442"),
         "{text}"
     );
 }

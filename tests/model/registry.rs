@@ -1,4 +1,4 @@
-//! What the registry takes and what it refuses: whole packages, their sums and signatures, and nothing that leads out of it.
+//! Packages that the registry installs or refuses: formats, checksums, signatures, and entries that lead outside the package.
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
 use std::{
@@ -16,24 +16,24 @@ use gridwatch_model::{
 };
 use tempfile::TempDir;
 
-struct Place {
+struct Setup {
     dir: TempDir,
     registry: Registry,
 }
 
-fn place() -> Place {
+fn setup() -> Setup {
     let dir = tempfile::tempdir().unwrap();
     let registry = Registry::new(&dir.path().join("state"), Vec::new());
-    Place { dir, registry }
+    Setup { dir, registry }
 }
 
-impl Place {
+impl Setup {
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// What lies in the registry, folders of installations under way among it.
-    fn holds(&self) -> Vec<String> {
+    /// Entries of the registry folder, staging folders included.
+    fn entries(&self) -> Vec<String> {
         let walk = fs::read_dir(self.dir.path().join("state/models")).into_iter().flatten();
         let mut names: Vec<String> = walk
             .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
@@ -48,19 +48,19 @@ fn accept(_: &Model) -> Result<(), String> {
     Ok(())
 }
 
-fn refusal(place: &Place, package: &Path) -> RegistryError {
-    let refused = place.registry.install(package, accept).unwrap_err();
-    assert_eq!(place.holds(), [""; 0], "{refused}");
+fn refusal(setup: &Setup, package: &Path) -> RegistryError {
+    let refused = setup.registry.install(package, accept).unwrap_err();
+    assert_eq!(setup.entries(), [""; 0], "{refused}");
     assert!(!refused.to_string().is_empty());
     refused
 }
 
-/// A tar whose headers say what they are told to, as no honest program writes it.
+/// A tar archive with arbitrary, possibly malicious headers.
 fn tar_of(path: &Path, entries: &[(&str, tar::EntryType, &[u8])]) {
     let mut archive = tar::Builder::new(fs::File::create(path).unwrap());
     for (name, kind, data) in entries {
         let mut header = tar::Header::new_ustar();
-        // `set_path` refuses what is tried here.
+        // `set_path` rejects such paths.
         header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
         header.set_entry_type(*kind);
         header.set_size(data.len() as u64);
@@ -82,127 +82,130 @@ fn archive_of(folder: &Path, to: &Path) {
 }
 
 #[test]
-fn a_package_is_installed_once_whatever_its_form() {
-    let place = place();
-    let folder = package(&place.path("package"), "1.0.1");
-    let arrival = place.registry.install(&folder, accept).unwrap();
-    assert!(!arrival.was_there && arrival.dir.ends_with(format!("models/{MODEL}/1.0.1")));
-    assert_eq!(arrival.model.manifest().version, "1.0.1");
+fn a_package_is_installed_once_in_any_format() {
+    let setup = setup();
+    let folder = package(&setup.path("package"), "1.0.1");
+    let installed = setup.registry.install(&folder, accept).unwrap();
+    assert!(!installed.was_installed && installed.dir.ends_with(format!("models/{MODEL}/1.0.1")));
+    assert_eq!(installed.model.manifest().version, "1.0.1");
     for name in ["model.onnx", "model.toml", "CARD.md"] {
         assert_eq!(
-            fs::read(arrival.dir.join(name)).unwrap(),
+            fs::read(installed.dir.join(name)).unwrap(),
             fs::read(folder.join(name)).unwrap()
         );
     }
-    // The same again, in the other forms.
-    let zipped = place.path("garbage.tar.gz");
+    // The same package again, in other formats.
+    let zipped = setup.path("garbage.tar.gz");
     archive_of(&folder, &zipped);
-    let never = |_: &Model| -> Result<(), String> { panic!("what is there is not tried again") };
-    for form in [&folder, &zipped] {
-        assert!(place.registry.install(form, never).unwrap().was_there);
+    let never = |_: &Model| -> Result<(), String> { panic!("an installed version is not tested again") };
+    for format in [&folder, &zipped] {
+        assert!(setup.registry.install(format, never).unwrap().was_installed);
     }
-    let told = place.registry.journal().read().unwrap();
-    let installed = told
+    let journal = setup.registry.journal().read().unwrap();
+    let install_events = journal
         .entries
         .iter()
         .filter(|e| matches!(e.event, Event::Installed { .. }));
-    assert_eq!((installed.count(), told.entries.len()), (1, 1));
-    assert_eq!(place.holds(), [MODEL, "journal.jsonl"]);
-    place.registry.load(MODEL, "1.0.1").unwrap();
+    assert_eq!((install_events.count(), journal.entries.len()), (1, 1));
+    assert_eq!(setup.entries(), [MODEL, "journal.jsonl"]);
+    setup.registry.load(MODEL, "1.0.1").unwrap();
 }
 
 #[test]
-fn what_an_operators_root_installs_belongs_to_the_owner_of_the_state() {
+fn files_installed_by_root_belong_to_the_owner_of_the_state_directory() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
-    let place = place();
-    let state = place.path("state");
+    let setup = setup();
+    let state = setup.path("state");
     fs::create_dir(&state).unwrap();
-    // Anybody: whoever runs this is given the state directory only if it is root.
+    // An arbitrary other user; changing the owner works only as root.
     let owner = if chown(&state, Some(12345), Some(12345)).is_ok() {
         12345
     } else {
         fs::metadata(&state).unwrap().uid()
     };
-    let folder = package(&place.path("package"), "1.0.1");
-    let arrival = place.registry.install(&folder, accept).unwrap();
-    let journal = place.registry.journal();
+    let folder = package(&setup.path("package"), "1.0.1");
+    let installed = setup.registry.install(&folder, accept).unwrap();
+    let journal = setup.registry.journal();
     for path in [
-        &arrival.dir,
-        &arrival.dir.join("model.onnx"),
-        &arrival.dir.join("model.toml"),
+        &installed.dir,
+        &installed.dir.join("model.onnx"),
+        &installed.dir.join("model.toml"),
         journal.path(),
     ] {
         assert_eq!(fs::metadata(path).unwrap().uid(), owner, "{}", path.display());
     }
-    assert_eq!(fs::metadata(&arrival.dir).unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(
+        fs::metadata(&installed.dir).unwrap().permissions().mode() & 0o777,
+        0o755
+    );
 }
 
 #[test]
-fn a_version_never_changes() {
-    let place = place();
-    let folder = package(&place.path("package"), "1.0.1");
-    place.registry.install(&folder, accept).unwrap();
+fn an_installed_version_is_immutable() {
+    let setup = setup();
+    let folder = package(&setup.path("package"), "1.0.1");
+    setup.registry.install(&folder, accept).unwrap();
     let toml = folder.join("model.toml");
-    let changed = fs::read_to_string(&toml).unwrap() + "\n# another threshold, perhaps\n";
+    let changed = fs::read_to_string(&toml).unwrap() + "\n# another comment\n";
     fs::write(&toml, changed).unwrap();
-    let refused = place.registry.install(&folder, accept).unwrap_err();
-    assert!(matches!(refused, RegistryError::Other { .. }), "{refused}");
+    let refused = setup.registry.install(&folder, accept).unwrap_err();
+    assert!(matches!(refused, RegistryError::VersionConflict { .. }), "{refused}");
     set_version(&folder, "1.0.2");
-    assert!(!place.registry.install(&folder, accept).unwrap().was_there);
+    assert!(!setup.registry.install(&folder, accept).unwrap().was_installed);
 }
 
 #[test]
-fn what_whoever_asks_does_not_want_is_not_kept() {
-    let place = place();
-    let folder = package(&place.path("package"), "1.0.1");
-    let refused = place
+fn a_version_rejected_by_the_caller_is_not_installed() {
+    let setup = setup();
+    let folder = package(&setup.path("package"), "1.0.1");
+    let refused = setup
         .registry
-        .install(&folder, |_| Err("it sees nothing".into()))
+        .install(&folder, |_| Err("it finds nothing".into()))
         .unwrap_err();
     assert_eq!(refused.class(), Class::Data);
-    assert!(refused.to_string().contains("it sees nothing"), "{refused}");
-    assert_eq!(place.holds(), [""; 0]);
+    assert!(refused.to_string().contains("it finds nothing"), "{refused}");
+    assert_eq!(setup.entries(), [""; 0]);
 }
 
 #[test]
-fn weights_of_another_sum_and_faulty_manifests_are_refused() {
-    let place = place();
-    let folder = package(&place.path("package"), "1.0.1");
+fn wrong_checksums_and_invalid_manifests_are_refused() {
+    let setup = setup();
+    let folder = package(&setup.path("package"), "1.0.1");
     let onnx = folder.join("model.onnx");
     let mut weights = fs::read(&onnx).unwrap();
     let middle = weights.len() / 2;
     weights[middle] ^= 1;
     fs::write(&onnx, weights).unwrap();
-    assert!(matches!(refusal(&place, &folder), RegistryError::Model(_)));
+    assert!(matches!(refusal(&setup, &folder), RegistryError::Model(_)));
     set_version(&folder, "");
-    assert!(matches!(refusal(&place, &folder), RegistryError::Model(_)));
+    assert!(matches!(refusal(&setup, &folder), RegistryError::Model(_)));
     fs::remove_file(&onnx).unwrap();
-    refusal(&place, &folder);
+    refusal(&setup, &folder);
 }
 
 #[test]
-fn a_version_that_leads_elsewhere_is_refused() {
-    let place = place();
+fn a_version_that_is_not_a_safe_folder_name_is_refused() {
+    let setup = setup();
     for version in ["../../escaped", ".", "..", ".hidden", "1/2", "a b"] {
-        let folder = package(&place.path("package"), version);
-        let refused = refusal(&place, &folder);
+        let folder = package(&setup.path("package"), version);
+        let refused = refusal(&setup, &folder);
         assert!(
-            matches!(refused, RegistryError::Version { .. } | RegistryError::Model(_)),
+            matches!(refused, RegistryError::InvalidVersion { .. } | RegistryError::Model(_)),
             "{version}: {refused}"
         );
     }
-    assert!(!place.path("escaped").exists());
+    assert!(!setup.path("escaped").exists());
     for version in ["../1.0.1", "", ".."] {
-        let refused = place.registry.load(MODEL, version).unwrap_err();
-        assert!(matches!(refused, RegistryError::Unknown { .. }), "{refused}");
+        let refused = setup.registry.load(MODEL, version).unwrap_err();
+        assert!(matches!(refused, RegistryError::UnknownVersion { .. }), "{refused}");
     }
 }
 
 #[test]
-fn an_archive_that_leads_out_of_itself_is_refused() {
-    let place = place();
-    let path = place.path("evil.tar");
+fn an_archive_with_paths_outside_itself_is_refused() {
+    let setup = setup();
+    let path = setup.path("evil.tar");
     let file = tar::EntryType::Regular;
     let cases: [(&str, tar::EntryType); 8] = [
         ("/absolute", file),
@@ -217,27 +220,27 @@ fn an_archive_that_leads_out_of_itself_is_refused() {
     for (name, kind) in cases {
         let data: &[u8] = if kind == file { b"evil" } else { b"" };
         tar_of(&path, &[(name, kind, data)]);
-        let refused = refusal(&place, &path);
+        let refused = refusal(&setup, &path);
         assert!(
             matches!(refused, RegistryError::Package(PackageError::Entry { .. })),
             "{name}: {refused}"
         );
-        let told = name.strip_suffix("/f").unwrap_or(name);
-        assert!(refused.to_string().contains(told), "{refused}");
+        let reported = name.strip_suffix("/f").unwrap_or(name);
+        assert!(refused.to_string().contains(reported), "{refused}");
     }
     tar_of(&path, &[("model.toml", file, b"a"), ("./model.toml", file, b"b")]);
     assert!(matches!(
-        refusal(&place, &path),
+        refusal(&setup, &path),
         RegistryError::Package(PackageError::Entry { .. })
     ));
-    assert!(!place.path("escaped").exists() && !place.path("state/escaped").exists());
+    assert!(!setup.path("escaped").exists() && !setup.path("state/escaped").exists());
 }
 
 #[test]
-fn an_archive_that_fills_the_disk_is_refused_before_it_does() {
-    let place = place();
-    let path = place.path("bomb.tar.gz");
-    // 600 MiB of noughts are 600 kB zipped.
+fn an_oversized_archive_is_refused_before_it_fills_the_disk() {
+    let setup = setup();
+    let path = setup.path("bomb.tar.gz");
+    // 600 MiB of zeros compress to 600 kB.
     let gzip = flate2::write::GzEncoder::new(fs::File::create(&path).unwrap(), flate2::Compression::fast());
     let mut archive = tar::Builder::new(gzip);
     let mut header = tar::Header::new_ustar();
@@ -246,11 +249,11 @@ fn an_archive_that_fills_the_disk_is_refused_before_it_does() {
     header.set_size(size);
     header.set_mode(0o644);
     header.set_cksum();
-    let noughts = std::io::Read::take(std::io::repeat(0), size);
-    archive.append(&header, noughts).unwrap();
+    let zeros = std::io::Read::take(std::io::repeat(0), size);
+    archive.append(&header, zeros).unwrap();
     archive.into_inner().unwrap().finish().unwrap();
     assert!(matches!(
-        refusal(&place, &path),
+        refusal(&setup, &path),
         RegistryError::Package(PackageError::Entry { .. })
     ));
 
@@ -261,106 +264,106 @@ fn an_archive_that_fills_the_disk_is_refused_before_it_does() {
         .collect();
     tar_of(&path, &entries);
     assert!(matches!(
-        refusal(&place, &path),
+        refusal(&setup, &path),
         RegistryError::Package(PackageError::Entry { .. })
     ));
 }
 
 #[test]
-fn what_is_no_package_is_told() {
-    let place = place();
-    let path = place.path("model.onnx");
+fn anything_but_a_package_is_refused() {
+    let setup = setup();
+    let path = setup.path("model.onnx");
     for bytes in [&b"no tar"[..], &[0x1f, 0x8b, 1, 2, 3], &[7; 2048]] {
         fs::write(&path, bytes).unwrap();
-        assert!(matches!(refusal(&place, &path), RegistryError::Package(_)), "{bytes:?}");
+        assert!(matches!(refusal(&setup, &path), RegistryError::Package(_)), "{bytes:?}");
     }
-    let missing = refusal(&place, &place.path("nowhere"));
+    let missing = refusal(&setup, &setup.path("nowhere"));
     assert_eq!(missing.class(), Class::Config);
-    fs::create_dir(place.path("empty")).unwrap();
-    let empty = refusal(&place, &place.path("empty"));
+    fs::create_dir(setup.path("empty")).unwrap();
+    let empty = refusal(&setup, &setup.path("empty"));
     assert!(matches!(empty, RegistryError::Package(PackageError::NoManifest { .. })));
 }
 
 #[test]
 fn a_folder_with_a_link_is_refused() {
-    let place = place();
-    let folder = package(&place.path("package"), "1.0.1");
+    let setup = setup();
+    let folder = package(&setup.path("package"), "1.0.1");
     std::os::unix::fs::symlink("/etc/passwd", folder.join("notes")).unwrap();
     assert!(matches!(
-        refusal(&place, &folder),
+        refusal(&setup, &folder),
         RegistryError::Package(PackageError::Entry { .. })
     ));
 }
 
 #[test]
-fn with_keys_only_what_is_signed_is_installed_and_only_that_looks() {
-    let place = place();
+fn with_keys_only_signed_versions_are_installed_and_loaded() {
+    let setup = setup();
     let (_, maker) = SigningKey::generate().unwrap();
     let (_, other) = SigningKey::generate().unwrap();
-    let state = place.path("state");
+    let state = setup.path("state");
     let locked = Registry::new(&state, vec![maker.public()]);
-    let folder = package(&place.path("package"), "1.0.1");
+    let folder = package(&setup.path("package"), "1.0.1");
     let unsigned = locked.install(&folder, accept).unwrap_err();
     assert!(matches!(unsigned, RegistryError::Unsigned { .. }), "{unsigned}");
     let toml = fs::read(folder.join("model.toml")).unwrap();
-    for spoiled in [other.sign(&toml), maker.sign(b"something else"), String::new()] {
-        fs::write(folder.join("model.sig"), spoiled).unwrap();
+    for wrong in [other.sign(&toml), maker.sign(b"something else"), String::new()] {
+        fs::write(folder.join("model.sig"), wrong).unwrap();
         let refused = locked.install(&folder, accept).unwrap_err();
-        assert!(matches!(refused, RegistryError::Signature { .. }), "{refused}");
+        assert!(matches!(refused, RegistryError::BadSignature { .. }), "{refused}");
     }
     fs::write(folder.join("model.sig"), maker.sign(&toml)).unwrap();
-    let arrival = locked.install(&folder, accept).unwrap();
-    assert_eq!(arrival.signed_by, Some(maker.public()));
+    let installed = locked.install(&folder, accept).unwrap();
+    assert_eq!(installed.signed_by, Some(maker.public()));
     locked.load(MODEL, "1.0.1").unwrap();
 
-    // Changed where it lies: neither the weights nor what is said of them can be.
-    let toml = arrival.dir.join("model.toml");
+    // An installed manifest, and with it the checksum of the weights, cannot be modified.
+    let toml = installed.dir.join("model.toml");
     let text = fs::read_to_string(&toml).unwrap();
     fs::write(&toml, text + "# changed\n").unwrap();
     assert!(matches!(
         locked.load(MODEL, "1.0.1").unwrap_err(),
-        RegistryError::Signature { .. }
+        RegistryError::BadSignature { .. }
     ));
-    // What another box signed, or was installed before keys were asked for.
+    // A version signed with another key, for example installed before the keys were configured.
     let strict = Registry::new(&state, vec![other.public()]);
     assert!(matches!(
         strict.load(MODEL, "1.0.1").unwrap_err(),
-        RegistryError::Signature { .. }
+        RegistryError::BadSignature { .. }
     ));
 }
 
 #[test]
-fn an_installation_that_was_cut_off_is_mended_by_the_next() {
-    let place = place();
-    let folder = package(&place.path("package"), "1.0.1");
-    let home = place.path("state/models");
-    fs::create_dir_all(home.join(".installing-x")).unwrap();
-    fs::write(home.join(".installing-x/model.onnx"), "half").unwrap();
-    // The folder was renamed, and the power went before the journal had its line.
-    let arrival = place.registry.install(&folder, accept).unwrap();
-    fs::remove_file(place.registry.journal().path()).unwrap();
-    assert!(place.registry.install(&folder, accept).unwrap().was_there);
+fn an_interrupted_installation_is_repaired_by_the_next() {
+    let setup = setup();
+    let folder = package(&setup.path("package"), "1.0.1");
+    let models = setup.path("state/models");
+    fs::create_dir_all(models.join(".installing-x")).unwrap();
+    fs::write(models.join(".installing-x/model.onnx"), "half").unwrap();
+    // Power failed after the rename and before the journal entry.
+    let installed = setup.registry.install(&folder, accept).unwrap();
+    fs::remove_file(setup.registry.journal().path()).unwrap();
+    assert!(setup.registry.install(&folder, accept).unwrap().was_installed);
     assert!(
-        place
+        setup
             .registry
             .state()
             .unwrap()
-            .known(MODEL)
+            .model(MODEL)
             .installed
             .contains_key("1.0.1")
     );
-    assert_eq!(place.holds(), [MODEL, "journal.jsonl"]);
-    // A file that spoiled where it lies is noticed and not called installed.
-    fs::write(arrival.dir.join("model.onnx"), "spoiled").unwrap();
-    assert!(place.registry.install(&folder, accept).is_err());
+    assert_eq!(setup.entries(), [MODEL, "journal.jsonl"]);
+    // A corrupted file is noticed, and the version is not reported as installed.
+    fs::write(installed.dir.join("model.onnx"), "corrupted").unwrap();
+    assert!(setup.registry.install(&folder, accept).is_err());
 }
 
 #[test]
-fn a_daemon_that_watches_is_known_while_it_does() {
-    let place = place();
-    assert!(!place.registry.is_watched());
-    let watching = place.registry.watch().unwrap();
-    assert!(place.registry.is_watched());
-    drop(watching);
-    assert!(!place.registry.is_watched());
+fn a_running_daemon_is_detected_by_its_lock() {
+    let setup = setup();
+    assert!(!setup.registry.is_daemon_running());
+    let lock = setup.registry.lock_for_daemon().unwrap();
+    assert!(setup.registry.is_daemon_running());
+    drop(lock);
+    assert!(!setup.registry.is_daemon_running());
 }

@@ -1,5 +1,5 @@
-//! Twenty and more ways to spoil a model, each refused with its reason: a model that is fed or read wrongly does not fail by
-//! itself, it finds less, or other things, on every street.
+//! More than twenty defects of a model, each refused by the self-test with its reason. Without it, a model with wrong preprocessing or
+//! a wrong adapter would not fail, but find less, or other objects, on every street.
 #![cfg(feature = "ort")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
@@ -12,7 +12,7 @@ use std::{
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_model::{
     Model, Runtime, runtime,
-    selftest::{self, Report, Verdict},
+    selftest::{self, SelfTestReport, StepResult},
 };
 
 fn runtime() -> &'static Runtime {
@@ -20,7 +20,7 @@ fn runtime() -> &'static Runtime {
     RUNTIME.get_or_init(|| runtime::init(None).unwrap_or_else(|e| panic!("{e}")))
 }
 
-/// A copy of a model that ships, to be spoiled.
+/// A copy of a shipped model to introduce a defect into.
 struct Package {
     dir: tempfile::TempDir,
 }
@@ -43,7 +43,7 @@ impl Package {
         self.dir.path().join(name)
     }
 
-    /// Changes the manifest.
+    /// Replaces text in the manifest.
     fn manifest(self, from: &str, to: &str) -> Self {
         let path = self.path("model.toml");
         let text = fs::read_to_string(&path).unwrap();
@@ -52,7 +52,7 @@ impl Package {
         self
     }
 
-    /// Changes the weights, and the sum with them, as whoever exchanges them by mistake would.
+    /// Changes the weights and updates the checksum, as when a wrong file is packaged.
     fn weights(self, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Self {
         let path = self.path("model.onnx");
         let before = fs::read(&path).unwrap();
@@ -62,7 +62,7 @@ impl Package {
         self.manifest(&sum, &sha256_hex(&after))
     }
 
-    /// Why it is refused; none where it is not.
+    /// Reason for the refusal; `None` if the model is accepted.
     fn refusal(&self) -> Option<String> {
         match Model::load(self.dir.path()) {
             Ok(model) => selftest::check(runtime(), &model).refusal().map(str::to_owned),
@@ -71,7 +71,7 @@ impl Package {
     }
 
     fn refused(&self, case: &str, reasons: &[&str]) {
-        let refusal = self.refusal().unwrap_or_else(|| panic!("{case} was believed"));
+        let refusal = self.refusal().unwrap_or_else(|| panic!("{case} was accepted"));
         for reason in reasons {
             assert!(refusal.contains(reason), "{case}: {reason:?} is not in {refusal}");
         }
@@ -95,21 +95,24 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn check(dir: &Path) -> Report {
+fn check(dir: &Path) -> SelfTestReport {
     selftest::check(runtime(), &Model::load(dir).unwrap_or_else(|e| panic!("{e}")))
 }
 
 #[test]
-fn an_unspoiled_one_may_look() {
+fn an_intact_model_passes_every_step() {
     let report = check(Package::new().dir.path());
     assert_eq!(report.refusal(), None);
     assert_eq!(report.findings.len(), 5, "{report:?}");
-    assert!(report.findings.iter().all(|f| f.verdict == Verdict::Good), "{report:?}");
+    assert!(
+        report.findings.iter().all(|f| f.result == StepResult::Passed),
+        "{report:?}"
+    );
     assert!(report.ms.is_some_and(|ms| ms > 0.0));
 }
 
 #[test]
-fn without_pictures_it_may_look_but_nothing_is_proved() {
+fn without_test_pictures_the_model_is_accepted_as_unproven() {
     let package = Package::new();
     let text = fs::read_to_string(package.path("model.toml")).unwrap();
     let (head, _) = text.split_once("[[self_test]]").unwrap();
@@ -117,34 +120,34 @@ fn without_pictures_it_may_look_but_nothing_is_proved() {
     let report = check(package.dir.path());
     assert!(report.is_good());
     assert!(
-        report.findings.iter().any(|f| f.verdict == Verdict::Doubtful),
+        report.findings.iter().any(|f| f.result == StepResult::Unproven),
         "{report:?}"
     );
 }
 
 #[test]
-fn pictures_fed_wrongly() {
+fn wrong_preprocessing_is_refused_with_its_cause() {
     let refused = |case: &str, from: &str, to: &str, cause: &str| {
-        let cause = format!("All is as expected {cause}");
-        Package::new().manifest(from, to).refused(case, &["is not", &cause]);
+        let cause = format!("Everything matches {cause}");
+        Package::new().manifest(from, to).refused(case, &["selftest/", &cause]);
     };
     refused(
         "colour order",
         "colour = \"bgr\"",
         "colour = \"rgb\"",
-        "with the other order of colours",
+        "with the other channel order",
     );
     refused(
         "scale",
         "pad = 114",
         "pad = 114\nscale = 255",
-        "with samples as they are, 0..=255",
+        "with unscaled samples, 0..=255",
     );
     refused(
         "ImageNet's normalisation",
         "pad = 114",
         "pad = 114\nmean = [103.53, 116.28, 123.675]\nstd = [57.375, 57.12, 58.395]",
-        "with samples as they are, 0..=255",
+        "with unscaled samples, 0..=255",
     );
     refused(
         "stretched",
@@ -161,36 +164,33 @@ fn pictures_fed_wrongly() {
 }
 
 #[test]
-fn outputs_read_wrongly() {
+fn a_wrong_adapter_is_refused_with_the_right_one() {
     Package::new()
         .manifest("adapter = \"yolox\"", "adapter = \"yolox_decoded\"")
         .refused(
             "decoded twice",
-            &["is not found", "All is as expected with adapter = \"yolox\""],
+            &["is not found", "Everything matches with adapter = \"yolox\""],
         );
     Package::new()
         .manifest("adapter = \"yolox\"", "adapter = \"auto\"")
-        .refused(
-            "left open",
-            &["can be read in 2 ways", "\"yolox\" or \"yolox_decoded\""],
-        );
+        .refused("ambiguous", &["fits 2 adapters", "\"yolox\" or \"yolox_decoded\""]);
     Package::new()
         .manifest("adapter = \"yolox\"", "adapter = \"yolov8\"")
         .refused(
             "another family",
-            &["adapter yolov8 does not fit", "[1, 84, 3549]", "that fits \"yolox\""],
+            &["adapter yolov8 does not fit", "[1, 84, 3549]", "which fits \"yolox\""],
         );
 }
 
 #[test]
-fn labels_that_are_not_the_networks() {
+fn wrong_labels_are_refused() {
     Package::new()
         .manifest("\"person\", \"bicycle\", \"car\",", "\"car\", \"bicycle\", \"person\",")
-        .refused("two swapped", &["is called person: is the order of `labels` right?"]);
+        .refused("two swapped", &["is reported as person; check the order of `labels`"]);
     Package::new()
         .manifest("\"person\", \"bicycle\",", "\"toothbrush\", \"person\", \"bicycle\",")
         .manifest("\"hair drier\", \"toothbrush\"", "\"hair drier\"")
-        .refused("all shifted by one", &["is the order of `labels` right?"]);
+        .refused("all shifted by one", &["check the order of `labels`"]);
     Package::new()
         .manifest("\"hair drier\", \"toothbrush\"", "\"hair drier\"")
         .refused("one too few", &["[1, 3549, 84] is needed", "[1, 3549, 85]"]);
@@ -200,15 +200,16 @@ fn labels_that_are_not_the_networks() {
 }
 
 #[test]
-fn inputs_that_are_not_the_graphs() {
-    // Of this one's graph the shape is fixed.
+fn inputs_that_differ_from_the_graph_are_refused() {
+    // The graph of this model has a fixed input shape.
     let fixed = || Package::of("picodet_s_416_coco");
-    fixed()
-        .manifest("width = 416", "width = 640")
-        .refused("size", &["[1, 3, 416, 416]", "model.toml says image [1, 3, 416, 640]"]);
+    fixed().manifest("width = 416", "width = 640").refused(
+        "size",
+        &["[1, 3, 416, 416]", "model.toml describes image [1, 3, 416, 640]"],
+    );
     Package::new()
         .manifest("name = \"images\"", "name = \"image\"")
-        .refused("name", &["the graph takes images f32", "a picture as image"]);
+        .refused("name", &["the graph takes images f32", "an image input named image"]);
     fixed()
         .manifest("width = 416", "width = 416\nlayout = \"nhwc\"")
         .refused("axes", &["[1, 416, 416, 3]"]);
@@ -218,61 +219,61 @@ fn inputs_that_are_not_the_graphs() {
 }
 
 #[test]
-fn files_that_are_damaged_or_not_there() {
+fn damaged_and_missing_files_are_refused() {
     Package::new()
         .weights(|bytes| bytes[..bytes.len() / 2].to_vec())
-        .refused("truncated", &["model.onnx", "no ONNX file, or damaged"]);
+        .refused("truncated", &["model.onnx", "not an ONNX file, or damaged"]);
     Package::new()
         .weights(|_| b"<!doctype html>not found".to_vec())
-        .refused("a web page", &["no ONNX file"]);
+        .refused("a web page", &["not an ONNX file"]);
     let package = Package::new();
     fs::write(package.path("model.onnx"), fs::read(package.path("CARD.md")).unwrap()).unwrap();
-    package.refused("another file under the old sum", &["its sha256 is", "model.toml says"]);
+    package.refused(
+        "another file under the old checksum",
+        &["SHA-256 is", "model.toml says"],
+    );
     let package = Package::new();
     fs::remove_file(package.path("selftest/cars.jpg")).unwrap();
-    package.refused("a picture gone", &["selftest/cars.jpg", "[[self_test]]"]);
+    package.refused("a missing picture", &["selftest/cars.jpg", "[[self_test]]"]);
     let package = Package::new();
     fs::write(package.path("selftest/cars.jpg"), "not a picture").unwrap();
-    package.refused("a picture that is none", &["selftest/cars.jpg"]);
+    package.refused("a picture that cannot be decoded", &["selftest/cars.jpg"]);
 }
 
 #[test]
-fn graphs_that_were_changed() {
+fn modified_graphs_are_refused() {
     Package::new()
         .weights(|bytes| onnx::with_opset(&bytes, 99))
-        .refused("operators of the future", &["ONNX Runtime cannot load it", "99"]);
+        .refused("a newer operator set", &["ONNX Runtime cannot load the file", "99"]);
     Package::new()
         .weights(|bytes| onnx::with_nan(&bytes))
-        .refused("a weight that is no number", &["not finite"]);
+        .refused("a NaN weight", &["not finite"]);
     Package::new()
         .weights(|bytes| onnx::without_last_sigmoids(&bytes))
-        .refused(
-            "the sigmoid missing",
-            &["does not lie in 0..=1: the sigmoid is missing"],
-        );
+        .refused("the sigmoid missing", &["is outside 0..=1: the sigmoid is missing"]);
     Package::new()
         .weights(|bytes| onnx::with_weak_weights(&bytes))
-        .refused("other weights under a new sum", &["is not found"]);
+        .refused("other weights under a new checksum", &["is not found"]);
 }
 
 #[test]
-fn boxes_that_cannot_run_it() {
+fn boxes_that_cannot_run_the_model_refuse_it() {
     Package::new()
         .manifest("[input]", "[runtime]\nproviders = [\"cuda\"]\n\n[input]")
-        .refused(
-            "a GPU that is not there",
-            &["cuda is not usable here", "name \"cpu\" last"],
-        );
+        .refused("a missing GPU", &["cuda is not available", "add \"cpu\" as the last"]);
     Package::new()
         .manifest("[input]", "[runtime]\nbudget_ms = 1\n\n[input]")
-        .refused("too slow", &["ms here, runtime.budget_ms in model.toml allows 1"]);
-    // With the processor to fall back to it looks all the same.
+        .refused(
+            "too slow",
+            &["ms on this box, but runtime.budget_ms in model.toml allows 1"],
+        );
+    // With the CPU as a fallback the model is accepted.
     let package = Package::new().manifest("[input]", "[runtime]\nproviders = [\"cuda\", \"cpu\"]\n\n[input]");
     assert_eq!(package.refusal(), None);
 }
 
-/// Just enough of ONNX's protocol buffer to change a graph (`onnx.proto3`): a message is a list of fields, and a field that is
-/// a message itself is taken apart in turn.
+/// Minimal protocol buffer editing for ONNX graphs (`onnx.proto3`): a message is a list of fields, and nested messages are parsed on
+/// demand.
 mod onnx {
     /// Field numbers.
     const GRAPH: u64 = 7;
@@ -362,7 +363,7 @@ mod onnx {
         node.iter().filter_map(of).collect()
     }
 
-    /// Changes every message `number` of a message.
+    /// Changes every nested message with field number `number`.
     fn each(bytes: &[u8], number: u64, mut change: impl FnMut(&mut Vec<Field>)) -> Vec<u8> {
         let mut fields = parse(bytes);
         for (n, value) in &mut fields {
@@ -392,7 +393,7 @@ mod onnx {
         })
     }
 
-    /// The raw data (field 9) of the initialisers, largest first, given to `change` with its rank.
+    /// Changes the raw data (field 9) of every initializer.
     fn with_weights(model: &[u8], mut change: impl FnMut(&mut Vec<u8>)) -> Vec<u8> {
         each_in_graph(model, INITIALIZER, |tensor| {
             for (n, value) in tensor.iter_mut() {
@@ -413,7 +414,7 @@ mod onnx {
         })
     }
 
-    /// Every large tensor at half its size, as a quantisation gone wrong might leave it.
+    /// Halves the values of every large tensor, like a faulty quantisation.
     pub(super) fn with_weak_weights(model: &[u8]) -> Vec<u8> {
         with_weights(model, |raw| {
             if raw.len() > 4096 {
@@ -424,7 +425,7 @@ mod onnx {
         })
     }
 
-    /// The sigmoids whose results are only joined to others: those of scores, not those of activations.
+    /// Removes the sigmoids whose results are only concatenated: those of scores, not those of activations.
     pub(super) fn without_last_sigmoids(model: &[u8]) -> Vec<u8> {
         let mut joined = Vec::new();
         each_in_graph(model, NODE, |node| {

@@ -4,7 +4,7 @@
 
 use gridwatch_engine::View;
 use gridwatch_frame::Frame;
-use gridwatch_vision::{Health, AimLimits, Luma, ViewLimits};
+use gridwatch_vision::{AimLimits, Health, Luma, ViewLimits};
 use image::{RgbImage, imageops};
 use jiff::Timestamp;
 

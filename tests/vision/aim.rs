@@ -2,7 +2,7 @@
 
 use crate::vision_support::*;
 use gridwatch_engine::{Light, View};
-use gridwatch_vision::{Aim, AimChange, Health, SavedView, Luma, Shift, ViewMatch, ViewLimits};
+use gridwatch_vision::{Aim, AimChange, Health, Luma, SavedView, Shift, ViewLimits, ViewMatch};
 use image::{RgbImage, imageops};
 use jiff::{Timestamp, ToSpan};
 
@@ -284,7 +284,10 @@ fn lorry_in_front_of_the_camera_costs_only_its_own_looks() {
 #[test]
 fn confirmed_view_is_learned() {
     let street = street("bags");
-    let (straight, panned) = (view_of(&street, STRAIGHT), view_of(&street, Aimed { right: 0.1, ..STRAIGHT }));
+    let (straight, panned) = (
+        view_of(&street, STRAIGHT),
+        view_of(&street, Aimed { right: 0.1, ..STRAIGHT }),
+    );
     let mut camera = Camera::aimed_at(&straight);
     take_looks(&mut camera, &[(&panned, 9)]);
     assert!(camera.aim.is_moved());
@@ -298,7 +301,14 @@ fn confirmed_view_is_learned() {
 #[test]
 fn looks_that_disagree_are_not_learned() {
     let views: Vec<RgbImage> = PICTURES
-        .map(|name| imageops::resize(&view_of(&street(name), STRAIGHT), 640, 360, imageops::FilterType::Triangle))
+        .map(|name| {
+            imageops::resize(
+                &view_of(&street(name), STRAIGHT),
+                640,
+                360,
+                imageops::FilterType::Triangle,
+            )
+        })
         .into();
     let mut camera = Camera::new();
     // A touring camera with one look per stop.
@@ -404,7 +414,11 @@ fn slowly_sagging_mount_is_detected_although_the_reference_is_updated() {
 fn parked_car_enters_the_reference_and_the_view_still_matches() {
     let street = street("person");
     let straight = view_of(&street, STRAIGHT);
-    let parked = occluded(&straight, &view_of(&crate::vision_support::street("cars"), STRAIGHT), 0.4);
+    let parked = occluded(
+        &straight,
+        &view_of(&crate::vision_support::street("cars"), STRAIGHT),
+        0.4,
+    );
     let mut camera = Camera::aimed_at(&straight);
     let agreement = |camera: &mut Camera, picture: &RgbImage| {
         let small = small_luma(picture, camera.now, &mut camera.rng);

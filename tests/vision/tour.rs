@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::vision_support::*;
 use gridwatch_engine::Light;
-use gridwatch_vision::{TourLook, Tour, TourChange};
+use gridwatch_vision::{Tour, TourChange, TourLook};
 use image::{RgbImage, imageops};
 use jiff::{Timestamp, ToSpan};
 

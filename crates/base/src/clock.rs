@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn a_positive_pending_correction_means_the_clock_is_behind() {
-        let sync = |offset, unit| evaluate(libc::TIME_OK, PLL, offset, unit, 0).unwrap_or_else(|| panic!("synchronised"));
+        let sync =
+            |offset, unit| evaluate(libc::TIME_OK, PLL, offset, unit, 0).unwrap_or_else(|| panic!("synchronised"));
         assert_eq!(sync(2_500_000, 1_000_000).offset_ms, -2);
         assert_eq!(sync(-7_400_000, 1_000_000).offset_ms, 7);
         assert_eq!(sync(-7_400, 1_000).offset_ms, 7, "microseconds");
@@ -86,7 +87,10 @@ mod tests {
     #[test]
     fn an_unsynchronised_clock_has_no_offset() {
         assert_eq!(evaluate(libc::TIME_ERROR, PLL, 0, 1000, 0), None);
-        assert_eq!(evaluate(libc::TIME_OK, PLL | libc::STA_UNSYNC, 0, 1000, 16_000_000), None);
+        assert_eq!(
+            evaluate(libc::TIME_OK, PLL | libc::STA_UNSYNC, 0, 1000, 16_000_000),
+            None
+        );
     }
 
     #[test]

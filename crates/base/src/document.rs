@@ -38,12 +38,14 @@ pub enum Step {
 }
 
 impl FieldPath {
+    /// The path of `key` in the table at this path.
     pub fn key(&self, key: &str) -> Self {
         let mut steps = self.0.clone();
         steps.push(Step::Key(key.into()));
         Self(steps)
     }
 
+    /// The path of element `index` in the array at this path.
     pub fn index(&self, index: usize) -> Self {
         let mut steps = self.0.clone();
         steps.push(Step::Index(index));
@@ -56,10 +58,12 @@ impl FieldPath {
         Some((Self(parents.to_vec()), last))
     }
 
+    /// True if `head` is this path or one of its ancestors.
     pub fn starts_with(&self, head: &Self) -> bool {
         self.0.starts_with(&head.0)
     }
 
+    /// The steps, outermost first.
     pub fn steps(&self) -> &[Step] {
         &self.0
     }
@@ -253,7 +257,9 @@ impl Converter {
                 Some(x) => Value::Number(x),
                 None => self.reject(at, "not a finite number", "use a finite number"),
             },
-            DeValue::Datetime(_) => self.reject(at, "TOML dates and times are not supported", "put the value in quotes"),
+            DeValue::Datetime(_) => {
+                self.reject(at, "TOML dates and times are not supported", "put the value in quotes")
+            }
         }
     }
 

@@ -26,8 +26,7 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 
 use super::{
-    Codec, Keyframe,
-    corruption,
+    Codec, Keyframe, corruption,
     gst_frame::{self, ConcealmentCount, SampleError},
 };
 use crate::Backend;
@@ -204,7 +203,10 @@ impl Decoder {
                     }
                     // Until a hardware decoder has worked once, its errors are not blamed on the keyframe.
                     if unproven && let Some(failed) = candidates.pop() {
-                        tracing::debug!(element = failed.element, "Decoder failed on its first keyframe: {error}");
+                        tracing::debug!(
+                            element = failed.element,
+                            "Decoder failed on its first keyframe: {error}"
+                        );
                         tried.push(failed.element);
                         continue;
                     }

@@ -194,7 +194,11 @@ impl FullDecoder {
         if queue_full {
             return;
         }
-        let sets = self.parameter_sets.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let sets = self
+            .parameter_sets
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let data = match sets {
             // Once per connection and after each change.
             Some(mut sets) => {
@@ -250,7 +254,13 @@ mod tests {
         assert_eq!(r.next(false, false, Some(2)), ReferenceState::Intact);
         let r = ReferenceState::Recovering(1).next(false, true, Some(3));
         assert_eq!(r, ReferenceState::Recovering(2), "a loss restarts the recovery");
-        assert_eq!(ReferenceState::Intact.next(false, false, Some(9)), ReferenceState::Intact);
-        assert_eq!(ReferenceState::Damaged.next(false, false, Some(0)), ReferenceState::Intact);
+        assert_eq!(
+            ReferenceState::Intact.next(false, false, Some(9)),
+            ReferenceState::Intact
+        );
+        assert_eq!(
+            ReferenceState::Damaged.next(false, false, Some(0)),
+            ReferenceState::Intact
+        );
     }
 }

@@ -25,6 +25,7 @@ use url::Url;
 
 use super::{
     gst_frame,
+    reconnect::{HEALTHY, reconnect_backoff},
     slot::{CameraState, Slot},
 };
 use gridwatch_base::{error::Class, secret::Credentials};
@@ -223,7 +224,11 @@ impl RunningPipeline<'_> {
             {
                 break;
             }
-            let idle = self.last_frame_at.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+            let idle = self
+                .last_frame_at
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .elapsed();
             if idle > self.settings.idle {
                 return Err(SourceError::NoFrames(self.settings.idle));
             }
@@ -461,5 +466,6 @@ pub(super) fn build_pipeline(
 /// The path cannot be made absolute.
 pub fn file_url(path: &Path) -> std::io::Result<Url> {
     let path = std::path::absolute(path)?;
-    Url::from_file_path(&path).map_err(|()| std::io::Error::other(format!("{} is not an absolute path", path.display())))
+    Url::from_file_path(&path)
+        .map_err(|()| std::io::Error::other(format!("{} is not an absolute path", path.display())))
 }

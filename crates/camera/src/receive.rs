@@ -37,8 +37,8 @@ use url::Url;
 use super::{
     Codec, Keyframe,
     annexb::{self, UnitKind},
-    reconnect::{HEALTHY, reconnect_backoff},
     cadence::KeyframeCadence,
+    reconnect::{HEALTHY, reconnect_backoff},
     slot::{CameraState, Slot},
 };
 use crate::Transport;
@@ -110,7 +110,9 @@ pub enum ReceiveError {
         step: &'static str,
     },
     /// No response within the connect timeout.
-    #[error("no answer from {host} within {limit:?} (waiting for {step}); check that the camera is on and reachable from this box")]
+    #[error(
+        "no answer from {host} within {limit:?} (waiting for {step}); check that the camera is on and reachable from this box"
+    )]
     Timeout {
         /// Host and port.
         host: String,
@@ -392,7 +394,14 @@ impl StreamHandler<'_> {
     }
 
     #[cfg(feature = "gst")]
-    fn decode_fully(&mut self, frame: VideoFrame, is_damaged: bool, is_keyframe: bool, now: Timestamp, stream: &Demuxed) {
+    fn decode_fully(
+        &mut self,
+        frame: VideoFrame,
+        is_damaged: bool,
+        is_keyframe: bool,
+        now: Timestamp,
+        stream: &Demuxed,
+    ) {
         use super::full_decode::{AccessUnit, FullDecoder};
         let parameters = || {
             stream.streams().iter().find_map(|s| match s.parameters() {
@@ -442,10 +451,7 @@ async fn connect(settings: &ReceiverSettings) -> Result<(Demuxed, Codec), Receiv
 }
 
 /// DESCRIBE, SETUP and PLAY. `step` is the request in progress, for the error of a timeout.
-async fn start_session(
-    settings: &ReceiverSettings,
-    step: &mut &'static str,
-) -> Result<(Demuxed, Codec), ReceiveError> {
+async fn start_session(settings: &ReceiverSettings, step: &mut &'static str) -> Result<(Demuxed, Codec), ReceiveError> {
     let mut url = settings.url.clone();
     // retina rejects a URL with credentials; they are passed in `SessionOptions`.
     let _ = url.set_username("");
@@ -459,7 +465,9 @@ async fn start_session(
         .user_agent(concat!("gridwatch/", env!("CARGO_PKG_VERSION")).to_owned())
         .unassigned_channel_data(UnassignedChannelDataPolicy::Ignore)
         .session_id(SessionIdPolicy::UseFirst);
-    let mut session = Session::describe(url, options).await.map_err(|e| request_error(step, &e))?;
+    let mut session = Session::describe(url, options)
+        .await
+        .map_err(|e| request_error(step, &e))?;
     let found = session.streams().iter().enumerate().find_map(|(i, s)| {
         let codec = match (s.media(), s.encoding_name()) {
             ("video", "h264") => Codec::H264,
@@ -489,7 +497,10 @@ async fn start_session(
     let options = SetupOptions::default()
         .transport(transport)
         .frame_format(FrameFormat::SIMPLE);
-    session.setup(index, options).await.map_err(|e| request_error(step, &e))?;
+    session
+        .setup(index, options)
+        .await
+        .map_err(|e| request_error(step, &e))?;
     *step = "PLAY";
     let options = PlayOptions::default()
         .initial_timestamp(InitialTimestampPolicy::Ignore)

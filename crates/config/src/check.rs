@@ -42,7 +42,7 @@ use super::{
 use gridwatch_base::{
     digest::sha256_hex,
     document::{
-        FieldPath, Document, Fault,
+        Document, Fault, FieldPath,
         schema::{self, Sanitized, nearest},
     },
 };
@@ -159,7 +159,10 @@ impl Checker<'_> {
 
     /// True if the field, a part of it or a parent violated the schema, so that its current value is not what the file says.
     fn is_invalid(&self, at: &FieldPath) -> bool {
-        self.sanitized.invalid.iter().any(|t| t.starts_with(at) || at.starts_with(t))
+        self.sanitized
+            .invalid
+            .iter()
+            .any(|t| t.starts_with(at) || at.starts_with(t))
     }
 
     /// Deserializes a value that satisfies the schema.
@@ -261,7 +264,11 @@ impl Checker<'_> {
         match fs::metadata(&shown) {
             Ok(m) if m.is_file() => Some(self.absolute(path)),
             Ok(_) => {
-                self.fault(at, format!("{} is not a regular file", shown.display()), format!("name {what}"));
+                self.fault(
+                    at,
+                    format!("{} is not a regular file", shown.display()),
+                    format!("name {what}"),
+                );
                 None
             }
             Err(e) => {
@@ -276,7 +283,12 @@ impl Checker<'_> {
     }
 
     /// Reads and validates the data file that the configuration names at `at`; its faults refer to that file.
-    fn data_file<T: JsonSchema + DeserializeOwned>(&mut self, at: &FieldPath, path: &Path, what: &str) -> Option<(Document, T)> {
+    fn data_file<T: JsonSchema + DeserializeOwned>(
+        &mut self,
+        at: &FieldPath,
+        path: &Path,
+        what: &str,
+    ) -> Option<(Document, T)> {
         self.existing_file(at, path, what)?;
         let document = match Document::read(&self.resolve(path)) {
             Ok((document, faults)) => {
@@ -425,7 +437,11 @@ impl Checker<'_> {
                     None
                 }
                 Err(_) => {
-                    self.fault(&listen_at, "not an address with a port", "use an address like 127.0.0.1:9464");
+                    self.fault(
+                        &listen_at,
+                        "not an address with a port",
+                        "use an address like 127.0.0.1:9464",
+                    );
                     None
                 }
             }

@@ -177,7 +177,7 @@ pub struct Registry {
     pub keys: Vec<PublicKey>,
     /// Length of a trial in looks, 1 or more.
     pub trial_looks: u32,
-    /// Maximum ratio of a new version's median inference time to the running version's, 1 or more.
+    /// Maximum ratio of a new version's median inference time to the live version's, 1 or more.
     pub slower_at_most: f64,
     /// Maximum 95th percentile of a new version's inference time.
     pub latency_budget: Duration,

@@ -254,7 +254,7 @@ pub struct Intake {
     #[schemars(range(min = 1, max = 100000))]
     pub per_box_day: u32,
     /// Days without a reply from the platform after which the box withdraws a case, once its site has been clear for a day. Only time
-    /// with usable looks while the rule is active counts. Default 7. 0: never; a case without a reply then blocks its site for
+    /// with clear looks while the rule is active counts. Default 7. 0: never; a case without a reply then blocks its site for
     /// good, because nothing else is filed there while it is open.
     #[schemars(range(max = 365))]
     pub let_go_days: u32,
@@ -275,7 +275,7 @@ impl Default for Intake {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Verification {
-    /// Number of usable, unobstructed looks at the site that are needed for a result. Default 3. Fewer make wrong results more likely.
+    /// Number of clear, unobstructed looks at the site that are needed for a result. Default 3. Fewer make wrong results more likely.
     #[schemars(range(min = 2, max = 1000))]
     pub looks: u32,
     /// Minimum time from the first to the last of these looks. Default `10m`.
@@ -343,19 +343,19 @@ pub struct Model {
     pub dir: PathBuf,
 }
 
-/// Model versions installed at run time, in `models` below `node.state_dir`. The active version of an id replaces the folder given
-/// in `[[models]]` until it is rolled back; `gridwatch model list` shows which version is active.
+/// Model versions installed at run time, in `models` below `node.state_dir`. The live version of an id replaces the folder given
+/// in `[[models]]` until it is rolled back; `gridwatch model list` shows which version is live.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Registry {
     /// Ed25519 public keys in base64. If set, only packages signed with one of them are installed and used. Empty (the default):
     /// anyone who can write to `node.state_dir` can install a model.
     pub keys: Vec<String>,
-    /// Length of a trial: the number of looks for which a new version runs beside the active one before it takes over. Default 100.
+    /// Length of a trial: the number of looks for which a new version runs beside the live one before it takes over. Default 100.
     /// Fewer are less conclusive. During a trial, each look costs the time of both models.
     #[schemars(range(min = 1, max = 100000))]
     pub trial_looks: u32,
-    /// A new version is rejected if its median inference time exceeds this multiple of the active version's. Default 4. Raise it to
+    /// A new version is rejected if its median inference time exceeds this multiple of the live version's. Default 4. Raise it to
     /// install a larger network on purpose.
     #[schemars(range(min = 1.0, max = 1000.0))]
     pub slower_at_most: f64,

@@ -11,7 +11,7 @@ use super::raw::{
 };
 use gridwatch_base::document::{
     FieldPath, Step,
-    schema::{Pattern, Messages, of},
+    schema::{self, Messages, Pattern},
 };
 
 /// Generates the JSON Schema (draft 2020-12) of the configuration file.

@@ -11,8 +11,8 @@ mod asyncapi;
 mod caption;
 mod claim;
 mod form;
-mod status;
 mod record;
+mod status;
 mod template;
 pub mod topics;
 
@@ -26,8 +26,8 @@ pub use self::{
     asyncapi::{MessageType, document as asyncapi},
     claim::ClaimMessage,
     form::Form,
+    record::{Language, RecordContext},
     status::*,
-    record::{RecordContext, Language},
     template::{Template, TemplateFault},
     topics::{SiteTopics, Topics},
 };

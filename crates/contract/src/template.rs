@@ -233,7 +233,10 @@ impl Parser<'_> {
                     return Node::Literal(Value::Null);
                 };
                 let Value::Object(to) = &members["to"] else {
-                    self.fault(at, "\"to\" must be an object that maps values of the record to new values");
+                    self.fault(
+                        at,
+                        "\"to\" must be an object that maps values of the record to new values",
+                    );
                     return Node::Literal(Value::Null);
                 };
                 let otherwise = members.get("else").map(|v| self.node(v, &format!("{at}/else"), item));
@@ -303,10 +306,7 @@ impl Parser<'_> {
         }
         let start = match (of_item, item) {
             (true, None) => {
-                self.fault(
-                    at,
-                    format!("${{{text}}} refers to an item, but is not inside an $each"),
-                );
+                self.fault(at, format!("${{{text}}} refers to an item, but is not inside an $each"));
                 return None;
             }
             (true, Some(item)) => item.clone(),
@@ -392,7 +392,10 @@ mod tests {
             (&json!(1), &json!("7"))
         );
         assert_eq!(made["taskInfo"]["采集时间"], "2026/05/01 10:16:40");
-        assert_eq!(made["taskInfo"]["x"], whole["location"]["lon"], "a number keeps its type");
+        assert_eq!(
+            made["taskInfo"]["x"], whole["location"]["lon"],
+            "a number keeps its type"
+        );
         assert_eq!(made["taskInfo"]["coordinate"], "121.5,31.2");
         assert!(
             made["taskInfo"].get("taskNo").is_none(),
@@ -430,7 +433,11 @@ mod tests {
         )
         .unwrap_err();
         let places: Vec<&str> = faults.iter().map(|f| f.at.as_str()).collect();
-        assert_eq!(places, ["/a", "/b/0", "/c", "/d", "/e", "/f", "/g", "/h"], "{faults:#?}");
+        assert_eq!(
+            places,
+            ["/a", "/b/0", "/c", "/d", "/e", "/f", "/g", "/h"],
+            "{faults:#?}"
+        );
         assert!(faults[0].what.contains("did you mean \"case_id\"?"), "{}", faults[0]);
         assert!(Template::parse("{").unwrap_err()[0].what.contains("invalid JSON"));
     }

@@ -13,8 +13,8 @@ use case_fixture::{NODE, at, case, evidence_item, picture_bytes, record, zone};
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_contract as contract;
 use gridwatch_contract::{
-    CameraHealth, CaseRecord, ClaimMessage, ClockHealth, EvidenceItem, EvidenceRole, HealthMessage, MessageType, Presence,
-    Purpose, ReplyMessage, SCHEMA_VERSION, StatusMessage, When,
+    CameraHealth, CaseRecord, ClaimMessage, ClockHealth, EvidenceItem, EvidenceRole, HealthMessage, MessageType,
+    Presence, Purpose, ReplyMessage, SCHEMA_VERSION, StatusMessage, When,
 };
 use gridwatch_engine::{CaseState, PlaceMethod};
 use serde::{Serialize, de::DeserializeOwned};

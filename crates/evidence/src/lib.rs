@@ -87,7 +87,11 @@ pub struct Settings {
 pub fn verification_pictures(shot: &Shot<'_>, settings: &Settings) -> Result<Vec<EvidencePicture>, EvidenceError> {
     let (picture, encoder) = masked(shot, settings)?;
     let whole = encoder.encode(Role::After, &picture, None)?;
-    let closeup = encoder.encode(Role::Closeup, &crop_around(&picture, shot.bbox), Some(whole.sha256.clone()))?;
+    let closeup = encoder.encode(
+        Role::Closeup,
+        &crop_around(&picture, shot.bbox),
+        Some(whole.sha256.clone()),
+    )?;
     Ok(vec![whole, closeup])
 }
 

@@ -189,7 +189,7 @@ mod tests {
             },
             appearance: None,
             number: None,
-            closer: None,
+            second_look: None,
         };
         mosaics(&mut picture, &regions(&[person]));
         assert!(
@@ -239,13 +239,16 @@ mod tests {
             },
             appearance: None,
             number: None,
-            closer: None,
+            second_look: None,
         };
         let doubtful = Detection {
             score: 0.3,
             ..car.clone()
         };
-        assert!(regions(&[doubtful]).is_empty(), "a low score at this size is not a vehicle");
+        assert!(
+            regions(&[doubtful]).is_empty(),
+            "a low score at this size is not a vehicle"
+        );
         mosaics(&mut picture, &regions(&[car]));
         let levels: std::collections::BTreeSet<u8> = (300..398).map(|x| picture.get_pixel(x, 140).0[0]).collect();
         assert!(levels.len() <= 5, "{levels:?}");
@@ -309,7 +312,7 @@ mod tests {
                         bbox,
                         appearance: None,
                         number: None,
-                        closer: None,
+                        second_look: None,
                     }]),
                 );
             }

@@ -217,7 +217,7 @@ impl Encoder {
         };
         let has_appearances = look.detections.iter().any(|d| d.appearance.is_some());
         let has_numbers = look.detections.iter().any(|d| d.number.is_some());
-        let has_second_looks = look.detections.iter().any(|d| d.closer.is_some());
+        let has_second_looks = look.detections.iter().any(|d| d.second_look.is_some());
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
         out.push(
             view_code(look.view)
@@ -242,8 +242,8 @@ impl Encoder {
                 text(detection.number.as_ref().map_or("", PhoneNumber::as_str), out);
             }
             if has_second_looks {
-                out.push(detection.closer.is_some().into());
-                out.extend(detection.closer.iter().flat_map(|score| score.to_le_bytes()));
+                out.push(detection.second_look.is_some().into());
+                out.extend(detection.second_look.iter().flat_map(|score| score.to_le_bytes()));
             }
         }
         if !look.not_searched.is_empty() {
@@ -297,11 +297,18 @@ fn json<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
 /// Why a record cannot be decoded.
 pub(super) type DecodeError = &'static str;
 
+/// A name, as camera and as label.
+#[derive(Debug)]
+struct Name {
+    camera: CameraId,
+    label: Label,
+}
+
 /// Decodes the records of one file.
 #[derive(Debug)]
 pub(super) struct Decoder {
-    /// Each name as camera and as label. Interned: a week of looks repeats them millions of times.
-    names: Vec<(CameraId, Label)>,
+    /// Interned, because a week of looks repeats them millions of times.
+    names: Vec<Name>,
     last: i128,
 }
 
@@ -340,7 +347,7 @@ impl Decoder {
     }
 
     fn look(&mut self, bytes: &mut ByteReader<'_>) -> Result<Observation, DecodeError> {
-        let camera = self.name(bytes)?.0.clone();
+        let camera = self.name(bytes)?.camera.clone();
         let at = self.time(bytes)?;
         let code = bytes.byte()?;
         let light = if code & NIGHT == 0 { Light::Day } else { Light::Night };
@@ -352,7 +359,7 @@ impl Decoder {
         let count = bytes.length()?;
         let mut detections = Vec::with_capacity(count.min(bytes.0.len() / MIN_DETECTION_BYTES));
         for _ in 0..count {
-            let label = self.name(bytes)?.1.clone();
+            let label = self.name(bytes)?.label.clone();
             let [score, x1, y1, x2, y2] = [bytes.f32()?, bytes.f32()?, bytes.f32()?, bytes.f32()?, bytes.f32()?];
             let bbox = BBox { x1, y1, x2, y2 };
             let appearance = match code & APPEARANCES != 0 && bytes.byte()? != 0 {
@@ -363,7 +370,7 @@ impl Decoder {
                 true => Some(bytes.text()?).filter(|n| !n.is_empty()).map(PhoneNumber::from),
                 false => None,
             };
-            let closer = match code & SECOND_LOOK != 0 && bytes.byte()? != 0 {
+            let second_look = match code & SECOND_LOOK != 0 && bytes.byte()? != 0 {
                 true => Some(bytes.f32()?),
                 false => None,
             };
@@ -373,13 +380,13 @@ impl Decoder {
                 bbox,
                 appearance,
                 number,
-                closer,
+                second_look,
             });
         }
         let mut not_searched = Vec::new();
         if code & NOT_SEARCHED != 0 {
             for _ in 0..bytes.length()? {
-                not_searched.push(self.name(bytes)?.1.clone());
+                not_searched.push(self.name(bytes)?.label.clone());
             }
         }
         Ok(Observation {
@@ -399,11 +406,14 @@ impl Decoder {
         Timestamp::from_nanosecond(self.last).map_err(|_| INVALID_TIME)
     }
 
-    fn name(&mut self, bytes: &mut ByteReader<'_>) -> Result<&(CameraId, Label), DecodeError> {
+    fn name(&mut self, bytes: &mut ByteReader<'_>) -> Result<&Name, DecodeError> {
         let number = bytes.length()?;
         let index = if number == 0 {
             let name = bytes.text()?;
-            self.names.push((name.into(), name.into()));
+            self.names.push(Name {
+                camera: name.into(),
+                label: name.into(),
+            });
             self.names.len() - 1
         } else {
             number - 1

@@ -351,7 +351,12 @@ impl ClaimProtocol {
         };
         let is_due = |own: &OwnClaim| match own.state {
             OwnClaimState::Held { is_filed, published } => {
-                now.since(published) >= if is_filed { RENEW_INTERVAL } else { UNFILED_RENEW_INTERVAL }
+                now.since(published)
+                    >= if is_filed {
+                        RENEW_INTERVAL
+                    } else {
+                        UNFILED_RENEW_INTERVAL
+                    }
             }
             _ => false,
         };
@@ -379,10 +384,7 @@ impl ClaimProtocol {
             return;
         }
         let nonce = fastrand::u64(..);
-        own.state = OwnClaimState::Requested {
-            nonce,
-            since: now.mono,
-        };
+        own.state = OwnClaimState::Requested { nonce, since: now.mono };
         self.publish(id, false, nonce, now, actions);
     }
 

@@ -73,7 +73,9 @@ impl PoisonMessageDetector {
         let reason = match cause {
             DisconnectCause::Outgoing(reason) if was_alone => reason.clone(),
             DisconnectCause::NoReason if strikes >= MAX_STRIKES => {
-                format!("{strikes} connections in a row were closed without a reason while only this message was in flight")
+                format!(
+                    "{strikes} connections in a row were closed without a reason while only this message was in flight"
+                )
             }
             _ => return None,
         };
@@ -92,7 +94,11 @@ mod tests {
         let mut detector = PoisonMessageDetector::default();
         let cause = DisconnectCause::Outgoing("too large".into());
         assert_eq!(detector.window(4), 4);
-        assert_eq!(detector.connection_ended(&[1, 2], &cause), None, "either may be the cause");
+        assert_eq!(
+            detector.connection_ended(&[1, 2], &cause),
+            None,
+            "either may be the cause"
+        );
         assert_eq!(detector.window(4), 1);
         detector.acknowledged(1);
         assert_eq!(detector.window(4), 1, "row 2 is still a suspect");
@@ -115,7 +121,9 @@ mod tests {
             None,
             "nothing was in flight"
         );
-        let (seq, reason) = detector.connection_ended(&[7], &DisconnectCause::NoReason).expect("identified after the fifth");
+        let (seq, reason) = detector
+            .connection_ended(&[7], &DisconnectCause::NoReason)
+            .expect("identified after the fifth");
         assert!(seq == 7 && reason.contains('5'), "{reason}");
     }
 
@@ -133,13 +141,20 @@ mod tests {
         four(&mut detector);
         detector.acknowledged(7);
         four(&mut detector);
-        assert_eq!(detector.connection_ended(&[7], &DisconnectCause::Unrelated), None, "not caused by a message");
+        assert_eq!(
+            detector.connection_ended(&[7], &DisconnectCause::Unrelated),
+            None,
+            "not caused by a message"
+        );
     }
 
     #[test]
     fn a_suspect_that_left_the_outbox_is_forgotten() {
         let mut detector = PoisonMessageDetector::default();
-        assert_eq!(detector.connection_ended(&[1, 2, 3], &DisconnectCause::Outgoing("too large".into())), None);
+        assert_eq!(
+            detector.connection_ended(&[1, 2, 3], &DisconnectCause::Outgoing("too large".into())),
+            None
+        );
         detector.retain_queued([2, 9].into_iter());
         assert_eq!(detector.window(4), 1);
         detector.acknowledged(2);

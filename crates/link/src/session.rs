@@ -188,8 +188,10 @@ impl Session {
 
     /// Deletes rows that were acknowledged longer than [`FORWARDED_AFTER`] ago.
     fn delete_forwarded(&mut self) {
-        let then = Timestamp::now().saturating_sub(FORWARDED_AFTER).unwrap_or(Timestamp::MIN);
-        if let Err(e) = self.store.outbox_settled(then) {
+        let then = Timestamp::now()
+            .saturating_sub(FORWARDED_AFTER)
+            .unwrap_or(Timestamp::MIN);
+        if let Err(e) = self.store.outbox_forget_acknowledged(then) {
             warn!(error = %e, "Cannot delete acknowledged messages from the outbox");
         }
     }
@@ -208,7 +210,7 @@ impl Session {
     /// recently, so those rows are queued again.
     fn rewind_outbox(&mut self, is_new_session: bool) -> Result<(), gridwatch_store::StoreError> {
         let rows = match is_new_session {
-            true => self.store.outbox_forgotten()?,
+            true => self.store.outbox_resend_acknowledged()?,
             false => 0,
         };
         self.store.outbox_resend_unheard()?;

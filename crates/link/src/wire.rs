@@ -1,7 +1,9 @@
 //! A version-independent MQTT client: connections, publishes, acknowledgements, and why a connection ended.
 //!
-//! [`v5`] and [`v311`] adapt two client crates of one family to it. They translate and make no decisions.
+//! [`v5`] and [`v311`] adapt two client crates of one family to it; `adapter` is what they share. They translate and make no
+//! decisions.
 
+mod adapter;
 mod tls;
 mod v311;
 mod v5;
@@ -136,7 +138,11 @@ pub(super) trait Client: Send {
     fn send(&self, message: OutboundMessage) -> Result<BoxFuture<'static, PublishOutcome>, EnqueueError>;
 
     /// Queues a subscription to `filters` with QoS 1.
-    fn subscribe(&self, filters: Vec<String>, retain: RetainHandling) -> Result<BoxFuture<'static, SubscribeOutcome>, EnqueueError>;
+    fn subscribe(
+        &self,
+        filters: Vec<String>,
+        retain: RetainHandling,
+    ) -> Result<BoxFuture<'static, SubscribeOutcome>, EnqueueError>;
 
     /// Disconnects cleanly: the broker discards the last will.
     fn disconnect(&self);
@@ -212,6 +218,29 @@ impl Disconnect {
         Self {
             message: message.into(),
             cause: DisconnectCause::Unrelated,
+        }
+    }
+
+    /// The broker refused the connection with this CONNACK code.
+    fn refused(code: impl fmt::Debug) -> Self {
+        Self::unrelated(format!("the broker refused the connection: {code:?}"))
+    }
+
+    fn timed_out() -> Self {
+        Self::unrelated("the broker did not answer in time")
+    }
+
+    fn without_reason() -> Self {
+        Self {
+            message: "the broker closed the connection without giving a reason".into(),
+            cause: DisconnectCause::NoReason,
+        }
+    }
+
+    fn incoming_too_large() -> Self {
+        Self {
+            message: "received a message larger than the box accepts".into(),
+            cause: DisconnectCause::Incoming,
         }
     }
 }
@@ -367,17 +396,10 @@ fn from_io_cause(error: &(dyn Error + 'static)) -> Disconnect {
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::UnexpectedEof => closed_without_reason(),
+            | io::ErrorKind::UnexpectedEof => Disconnect::without_reason(),
             _ => Disconnect::unrelated(e.to_string()),
         },
         None => Disconnect::unrelated(error.to_string()),
-    }
-}
-
-fn closed_without_reason() -> Disconnect {
-    Disconnect {
-        message: "the broker closed the connection without giving a reason".into(),
-        cause: DisconnectCause::NoReason,
     }
 }
 
@@ -389,9 +411,12 @@ fn closed_without_reason() -> Disconnect {
 pub async fn probe(settings: Settings) -> Result<(), LinkError> {
     let connector = Connector::new(settings, None)?;
     let client_id = format!("{}-check-{}", connector.client_id(), std::process::id());
-    connector.connect_once(client_id).await.map_err(|reason| LinkError::Refused {
-        host: connector.settings.host.clone(),
-        port: connector.settings.port,
-        reason,
-    })
+    connector
+        .connect_once(client_id)
+        .await
+        .map_err(|reason| LinkError::Refused {
+            host: connector.settings.host.clone(),
+            port: connector.settings.port,
+            reason,
+        })
 }

@@ -1,11 +1,11 @@
-//! Output tensors to boxes.
+//! Decodes output tensors into boxes.
 //!
-//! Each family of networks has its layout, and exporters vary it silently: a wrong reading does not fail, it looks like a bad
-//! model. So a layout is *recognised* ([`Reading::resolve`]) from what the exporter left in the file, then from the names
-//! and shapes of the outputs; what fits no family, or several, is refused with the reasons and the choices. What was
-//! recognised once reads every look ([`Reading::decode`]).
+//! Each family of networks has its own output layout, and exporters vary it silently. A wrong layout does not fail; it looks like a
+//! bad model. Therefore a layout is *recognised* ([`OutputLayout::resolve`]) from the exporter's metadata, then from the names and
+//! shapes of the outputs; outputs that fit no family, or several, are rejected with the reasons and the choices. A recognised
+//! layout decodes the outputs of every look ([`OutputLayout::decode`]).
 //!
-//! Each family is a file or a part of one below this, with the source of its layout; `docs/models.md` has them in a table.
+//! The submodules implement the families and cite the source of each layout; `docs/models.md` lists them in a table.
 
 mod fastestdet;
 mod finished;
@@ -19,7 +19,7 @@ mod yunet;
 use std::{collections::BTreeMap, fmt};
 
 use super::{
-    manifest::{Adapter, Wanted},
+    manifest::{Adapter, ClassMapping},
     preprocess::Placement,
 };
 use gridwatch_base::error::Class;
@@ -28,14 +28,14 @@ use gridwatch_engine::BBox;
 /// One output of the network for one picture, dense and row-major.
 #[derive(Debug, Clone, Copy)]
 pub struct Output<'a> {
-    /// Its dimensions. Of a graph that takes several pictures at once the first, the batch, is theirs.
+    /// Shape as returned by the graph; with a fixed batch size, the first axis is the whole batch.
     pub shape: &'a [i64],
-    /// The numbers of the first picture, whatever type the graph gives them in.
+    /// Values of the first picture, converted to `f32`.
     pub data: &'a [f32],
 }
 
 impl Output<'_> {
-    /// Its dimensions for the one picture.
+    /// Shape for one picture: the batch axis is 1.
     pub fn dimensions(&self) -> impl Iterator<Item = i64> {
         let all: i64 = self.shape.iter().product();
         let is_batch = all > self.data.len() as i64;
@@ -46,18 +46,18 @@ impl Output<'_> {
     }
 }
 
-/// An input or output of a graph.
+/// Name, element type and shape of a graph input or output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Port {
-    /// Its name.
+pub struct TensorInfo {
+    /// Name in the graph.
     pub name: String,
-    /// The type of its numbers: `f32`, `f16`, `u8`, `i64`, …
+    /// Element type: `f32`, `f16`, `u8`, `i64`, …
     pub element: String,
-    /// Its dimensions; -1 where any length will do.
+    /// Shape; -1 for a dynamic axis.
     pub shape: Vec<i64>,
 }
 
-impl fmt::Display for Port {
+impl fmt::Display for TensorInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shape: Vec<_> = self
             .shape
@@ -68,147 +68,146 @@ impl fmt::Display for Port {
     }
 }
 
-/// Ports in one line.
-pub(super) fn list(ports: &[Port]) -> String {
-    let texts: Vec<_> = ports.iter().map(Port::to_string).collect();
+/// Comma-separated description of several tensors.
+pub(super) fn list(tensors: &[TensorInfo]) -> String {
+    let texts: Vec<_> = tensors.iter().map(TensorInfo::to_string).collect();
     texts.join(", ")
 }
 
-/// What is known of a network when its layout is recognised.
+/// Facts about a network that its layout is recognised from.
 #[derive(Debug, Clone)]
-pub struct Facts<'a> {
-    /// What it takes.
-    pub inputs: &'a [Port],
-    /// What it gave for one picture: every dimension is known.
-    pub outputs: &'a [Port],
-    /// What the exporter left in the file.
+pub struct NetworkFacts<'a> {
+    /// Inputs of the graph.
+    pub inputs: &'a [TensorInfo],
+    /// Outputs of one run, with complete shapes.
+    pub outputs: &'a [TensorInfo],
+    /// The exporter's metadata.
     pub metadata: &'a BTreeMap<String, String>,
-    /// How many classes the manifest lists.
+    /// Number of classes in the manifest.
     pub classes: usize,
-    /// Width and height of the picture that it was given, in pixels of the network's input.
+    /// Width and height of the input that was run.
     pub size: (u32, u32),
 }
 
-/// One box as the network gives it.
+/// A decoded box in input coordinates.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Found {
-    /// Index of the label, into [`Manifest::found`](super::Manifest::found).
+pub struct RawDetection {
+    /// Index of the label, into [`Manifest::reported_labels`](super::Manifest::reported_labels).
     pub label: usize,
-    /// 0..=1.
+    /// Score, 0..=1.
     pub score: f32,
-    /// Left, top, right, bottom, in pixels of the network's input; may reach beyond it.
+    /// Left, top, right, bottom in pixels of the network's input; may exceed it.
     pub corners: [f32; 4],
 }
 
-impl Found {
-    /// Where it is in the original picture, cut off at its edges; `None` where nothing of it lies inside.
+impl RawDetection {
+    /// The box as fractions of the picture, clamped to its edges; `None` if it lies outside.
     pub fn in_picture(&self, placement: Placement) -> Option<BBox> {
         let [x1, y1, x2, y2] = placement.fractions(self.corners);
         (x1 < x2 && y1 < y2).then_some(BBox { x1, y1, x2, y2 })
     }
 }
 
-/// Outputs that cannot be read.
+/// The graph does not match the manifest, or its outputs cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
-    /// The graph takes something else than a picture as the manifest describes it.
-    #[error("the graph takes {found}, model.toml says {expected}")]
+    /// The graph's inputs differ from the manifest's.
+    #[error("the graph takes {found}, but model.toml describes {expected}")]
     Input {
-        /// By the manifest.
+        /// Input in the manifest.
         expected: String,
-        /// By the graph.
+        /// Inputs of the graph.
         found: String,
     },
-    /// An input or output of a type that cannot be filled or read.
-    #[error("{port} cannot be used: {why}")]
+    /// An input or output has an unsupported element type.
+    #[error("{port} is not supported: {why}")]
     Element {
-        /// Which.
+        /// The input or output.
         port: String,
-        /// Why not, and what to do.
+        /// Reason and remedy.
         why: &'static str,
     },
-    /// Not the outputs of the manifest's adapter.
-    #[error("adapter {adapter} does not fit: {why}. The graph gives {outputs}{}", also(.fitting))]
-    Unfit {
+    /// The outputs do not fit the manifest's adapter.
+    #[error("adapter {adapter} does not fit: {why}. The graph returns {outputs}{}", alternatives(.fitting))]
+    AdapterMismatch {
         /// The manifest's adapter.
         adapter: Adapter,
-        /// What it needs.
+        /// Outputs that the adapter needs.
         why: String,
-        /// What there is.
+        /// Outputs of the graph.
         outputs: String,
-        /// Adapters that would fit.
+        /// Adapters that fit.
         fitting: Vec<Adapter>,
     },
-    /// Nothing that is known.
+    /// No adapter fits.
     #[error(
         "no adapter fits {outputs} with {classes} labels at {}x{}: {reasons}. Check `labels` and `input` in model.toml, and \
-         export the network as docs/models.md says",
+         export the network as described in docs/models.md",
         .size.0, .size.1
     )]
     Unknown {
-        /// What there is.
+        /// Outputs of the graph.
         outputs: String,
-        /// How many classes the manifest lists.
+        /// Number of classes in the manifest.
         classes: usize,
         /// Width and height of the input.
         size: (u32, u32),
-        /// Why each family that comes near does not fit.
+        /// Why each similar family does not fit.
         reasons: String,
     },
-    /// Several that cannot be told apart.
+    /// Several adapters fit.
     #[error(
-        "{outputs} can be read in {} ways, and a wrong one looks like a bad model: write adapter = {} in model.toml",
+        "{outputs} fits {} adapters, and the wrong one looks like a bad model; write adapter = {} in model.toml",
         .choices.len(), quoted(.choices)
     )]
     Ambiguous {
-        /// What there is.
+        /// Outputs of the graph.
         outputs: String,
         /// The adapters that fit.
         choices: Vec<Adapter>,
     },
-    /// The file itself says that it is for something else.
-    #[error("its metadata says task = {task:?}: gridwatch reads networks that detect; export one of those")]
+    /// The file's metadata names another task than detection.
+    #[error(
+        "the file's metadata says task = {task:?}, but only object detectors are supported; export a detection model"
+    )]
     Task {
-        /// What it is for.
+        /// The task in the metadata.
         task: String,
     },
-    /// The classes that the exporter left in the file are not the manifest's.
-    #[error("class {index} is {metadata:?} by the file's own metadata, model.toml calls it {manifest:?}: {remedy}")]
+    /// The class names in the file's metadata differ from the manifest's.
+    #[error("class {index} is {metadata:?} in the file's metadata, but {manifest:?} in model.toml; {remedy}")]
     Names {
-        /// Which class, from 0.
+        /// Index of the class, from 0.
         index: usize,
-        /// By the file; empty where it has fewer.
+        /// Name in the file; empty if it has fewer classes.
         metadata: String,
-        /// By the manifest; empty where it has fewer.
+        /// Name in the manifest; empty if it has fewer classes.
         manifest: String,
-        /// What to do.
+        /// Remedy.
         remedy: &'static str,
     },
-    /// A number that is none.
-    #[error(
-        "output {index} holds a number that is not finite: the file is damaged, or its input was not scaled as it needs"
-    )]
+    /// An output contains NaN or infinity.
+    #[error("output {index} contains a value that is not finite: the file is damaged, or the input is scaled wrongly")]
     NotFinite {
-        /// Which output, from 0.
+        /// Index of the output, from 0.
         index: usize,
     },
-    /// Scores that are none.
+    /// A score lies outside 0..=1.
     #[error(
-        "a score of {score} does not lie in 0..=1: the sigmoid is missing (export with it), or adapter {adapter} is not the \
-         right one"
+        "a score of {score} is outside 0..=1: the sigmoid is missing (export with it), or adapter {adapter} is wrong"
     )]
     NotAScore {
-        /// What was read as one, as it prints.
+        /// The value that was decoded as a score.
         score: String,
-        /// By which adapter.
+        /// The adapter in use.
         adapter: Adapter,
     },
 }
 
-fn also(fitting: &[Adapter]) -> String {
+fn alternatives(fitting: &[Adapter]) -> String {
     match fitting {
         [] => String::new(),
-        fitting => format!("; that fits {}", quoted(fitting)),
+        fitting => format!(", which fits {}", quoted(fitting)),
     }
 }
 
@@ -218,7 +217,7 @@ fn quoted(adapters: &[Adapter]) -> String {
 }
 
 impl LayoutError {
-    /// What to do about it.
+    /// Error class, which decides between retry, quarantine and exit.
     pub fn class(&self) -> Class {
         match self {
             Self::NotFinite { .. } | Self::NotAScore { .. } => Class::Data,
@@ -229,7 +228,7 @@ impl LayoutError {
 
 impl fmt::Display for Adapter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // As the manifest spells it; a unit variant always is a string.
+        // The manifest's spelling; serde writes a unit variant as a string.
         match serde_json::to_value(self) {
             Ok(serde_json::Value::String(name)) => f.write_str(&name),
             _ => write!(f, "{self:?}"),
@@ -237,39 +236,39 @@ impl fmt::Display for Adapter {
     }
 }
 
-/// One way of laying out a network's outputs.
+/// A family of networks with a common output layout.
 struct Family {
     adapter: Adapter,
-    /// True where several boxes of one thing come out, of which all but the best must go.
+    /// True if the network returns several boxes per object, so that non-maximum suppression is needed.
     overlaps: bool,
-    /// The indices of the outputs in the order in which `read` wants them, or what is missing.
-    fit: fn(&Facts<'_>) -> Result<Vec<usize>, Misfit>,
-    /// Offers every box to the sink.
-    read: fn(&View<'_>, &mut Sink<'_>),
+    /// Indices of the outputs in the order that `read` expects, or the reason why the outputs do not fit.
+    fit: fn(&NetworkFacts<'_>) -> Result<Vec<usize>, Mismatch>,
+    /// Decodes every box and adds those above their floor to the candidates.
+    read: fn(&OutputView<'_>, &mut Candidates<'_>),
 }
 
-/// Why outputs are not those of a family.
-struct Misfit {
-    /// What it needs, with the numbers of this network filled in.
+/// Reason why outputs do not fit a family.
+struct Mismatch {
+    /// The outputs that the family needs, for this network's size and classes.
     needs: String,
-    /// True where the outputs resemble it, so that this is worth telling.
+    /// True if the outputs resemble the family, so that the reason is worth reporting.
     near: bool,
 }
 
-/// Other outputs altogether.
-fn far(needs: &str) -> Misfit {
-    Misfit {
+/// Entirely different outputs.
+fn far(needs: &str) -> Mismatch {
+    Mismatch {
         needs: needs.into(),
         near: false,
     }
 }
 
-/// The right number of outputs, but not these.
-fn near(needs: String) -> Misfit {
-    Misfit { needs, near: true }
+/// The right number of outputs with the wrong names or shapes.
+fn near(needs: String) -> Mismatch {
+    Mismatch { needs, near: true }
 }
 
-/// Every family. The order is that of the choices in an error.
+/// Every family, in the order in which errors list the choices.
 const FAMILIES: [&Family; 19] = [
     &yolo::YOLOX,
     &yolo::YOLOX_DECODED,
@@ -292,22 +291,22 @@ const FAMILIES: [&Family; 19] = [
     &yunet::YUNET,
 ];
 
-/// A recognised layout.
+/// A recognised output layout.
 #[derive(Clone)]
-pub struct Reading {
+pub struct OutputLayout {
     family: &'static Family,
     order: Vec<usize>,
     classes: usize,
 }
 
-impl fmt::Debug for Reading {
+impl fmt::Debug for OutputLayout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of outputs {:?}", self.family.adapter, self.order)
+        write!(f, "{} with outputs {:?}", self.family.adapter, self.order)
     }
 }
 
-/// One picture's outputs before a family.
-struct View<'a> {
+/// The outputs of one picture, in the order that a family expects.
+struct OutputView<'a> {
     outputs: &'a [Output<'a>],
     order: &'a [usize],
     classes: usize,
@@ -315,70 +314,70 @@ struct View<'a> {
     size: (u32, u32),
 }
 
-impl<'a> View<'a> {
-    /// The family's n-th output.
+impl<'a> OutputView<'a> {
+    /// The n-th output in the family's order.
     fn output(&self, n: usize) -> Output<'a> {
         self.outputs[self.order[n]]
     }
 
-    /// Its numbers.
+    /// Values of the n-th output.
     fn data(&self, n: usize) -> &'a [f32] {
         self.output(n).data
     }
 
-    /// Width and height of the network's input.
+    /// Width and height of the network's input, as `f32`.
     fn sides(&self) -> (f32, f32) {
         (self.size.0 as f32, self.size.1 as f32)
     }
 }
 
-/// Takes what reaches its floor.
-struct Sink<'a> {
-    wanted: &'a [Wanted],
-    /// The lowest floor: what cannot reach it need not be looked at.
+/// Collects the boxes that reach the score floor of their class.
+struct Candidates<'a> {
+    mappings: &'a [ClassMapping],
+    /// The lowest floor; decoding can skip boxes that cannot reach it.
     lowest: f32,
-    found: &'a mut Vec<Found>,
-    /// The lowest and highest of what was offered as a score.
+    found: &'a mut Vec<RawDetection>,
+    /// Lowest and highest score seen.
     range: (f32, f32),
 }
 
-impl Sink<'_> {
-    /// Notes what the network calls a probability.
-    fn saw(&mut self, probability: f32) {
+impl Candidates<'_> {
+    /// Records a probability for the range check.
+    fn note_score(&mut self, probability: f32) {
         self.range = (self.range.0.min(probability), self.range.1.max(probability));
     }
 
-    /// True where a score of `class` is taken.
-    fn takes(&mut self, class: usize, score: f32) -> bool {
-        self.saw(score);
-        self.wanted.get(class).is_some_and(|w| score >= w.floor)
+    /// True if a score of `class` reaches its floor.
+    fn accepts(&mut self, class: usize, score: f32) -> bool {
+        self.note_score(score);
+        self.mappings.get(class).is_some_and(|w| score >= w.floor)
     }
 
-    fn put(&mut self, class: usize, score: f32, corners: [f32; 4]) {
-        self.found.push(Found {
-            label: self.wanted[class].label,
+    fn push(&mut self, class: usize, score: f32, corners: [f32; 4]) {
+        self.found.push(RawDetection {
+            label: self.mappings[class].label,
             score,
             corners,
         });
     }
 }
 
-/// Non-maximum suppression compares each box with all that were kept, so an adversarial picture could make it slow. The
-/// lowest scored beyond this many are dropped; a street at a floor of 0.1 has some tens.
-const MOST_CANDIDATES: usize = 1000;
+/// Maximum boxes that enter non-maximum suppression, highest scores first. It is quadratic, so an adversarial picture could
+/// otherwise make it slow; a street at a floor of 0.1 has some tens of boxes.
+const MAX_CANDIDATES: usize = 1000;
 
-/// Where the manifest does not say: what the families' own programs use, 0.45 to 0.6.
+/// Default IoU threshold of non-maximum suppression; the families' own programs use 0.45 to 0.6.
 const NMS_IOU: f32 = 0.5;
 
-/// Sums and products of floats may end a hair outside 0..=1.
+/// Tolerance for floating-point error around 0..=1.
 const SLACK: f32 = 1e-3;
 
-impl Reading {
-    /// Recognises a network's layout: that of `adapter`, or with [`Adapter::Auto`] the only one that fits.
+impl OutputLayout {
+    /// Recognises a network's layout: checks that of `adapter`, or with [`Adapter::Auto`] finds the only one that fits.
     ///
     /// # Errors
-    /// [`LayoutError::Unfit`], [`LayoutError::Unknown`], [`LayoutError::Ambiguous`] and [`LayoutError::Task`].
-    pub fn resolve(adapter: Adapter, facts: &Facts<'_>) -> Result<Self, LayoutError> {
+    /// [`LayoutError::AdapterMismatch`], [`LayoutError::Unknown`], [`LayoutError::Ambiguous`] and [`LayoutError::Task`].
+    pub fn resolve(adapter: Adapter, facts: &NetworkFacts<'_>) -> Result<Self, LayoutError> {
         let (family, order) = recognise::family(adapter, facts)?;
         Ok(Self {
             family,
@@ -387,50 +386,50 @@ impl Reading {
         })
     }
 
-    /// Which layout it is; never [`Adapter::Auto`].
+    /// The recognised adapter; never [`Adapter::Auto`].
     pub fn adapter(&self) -> Adapter {
         self.family.adapter
     }
 
-    /// Reads one picture's outputs: boxes that reach their floor, the best first, at most one of several that overlap more
-    /// than `nms_iou` under one label.
+    /// Decodes the outputs of one picture into `found`: boxes that reach the floor of their class, highest score first, after
+    /// non-maximum suppression per label at `nms_iou`.
     ///
-    /// `wanted` has an entry for each class, `size` is what the network was given. The outputs must have the names and order
-    /// that the layout was recognised by; their shapes may differ only with `size`.
+    /// `mappings` has one entry per class; `size` is the width and height of the input. The outputs must have the same order as
+    /// when the layout was recognised; their shapes may differ only because of `size`.
     ///
     /// # Errors
-    /// A number that is not finite, or a score outside 0..=1.
+    /// [`LayoutError::NotFinite`] and [`LayoutError::NotAScore`].
     pub fn decode(
         &self,
         size: (u32, u32),
-        wanted: &[Wanted],
+        mappings: &[ClassMapping],
         nms_iou: Option<f32>,
         outputs: &[Output<'_>],
-        found: &mut Vec<Found>,
+        found: &mut Vec<RawDetection>,
     ) -> Result<(), LayoutError> {
         found.clear();
         for &index in &self.order {
-            // All ones in the exponent is infinity or NaN. Without an early exit the loop runs many numbers at a time.
+            // An exponent of all ones is infinity or NaN. The loop has no early exit so that it can be vectorised.
             const EXPONENT: u32 = 0x7f80_0000;
-            let bad = |bad, v: &f32| bad | (v.to_bits() & EXPONENT == EXPONENT);
-            if outputs[index].data.iter().fold(false, bad) {
+            let not_finite = |found, v: &f32| found | (v.to_bits() & EXPONENT == EXPONENT);
+            if outputs[index].data.iter().fold(false, not_finite) {
                 return Err(LayoutError::NotFinite { index });
             }
         }
-        let view = View {
+        let view = OutputView {
             outputs,
             order: &self.order,
             classes: self.classes,
             size,
         };
-        let mut sink = Sink {
-            wanted,
-            lowest: wanted.iter().map(|w| w.floor).fold(f32::INFINITY, f32::min),
+        let mut candidates = Candidates {
+            mappings,
+            lowest: mappings.iter().map(|w| w.floor).fold(f32::INFINITY, f32::min),
             found,
             range: (0.0, 1.0),
         };
-        (self.family.read)(&view, &mut sink);
-        let (low, high) = sink.range;
+        (self.family.read)(&view, &mut candidates);
+        let (low, high) = candidates.range;
         if low < -SLACK || high > 1.0 + SLACK {
             found.clear();
             return Err(LayoutError::NotAScore {
@@ -438,7 +437,7 @@ impl Reading {
                 adapter: self.family.adapter,
             });
         }
-        // exp() of a box's side may still overflow.
+        // exp() of a side may overflow even for a finite output.
         if found.iter().any(|f| f.corners.iter().any(|c| !c.is_finite())) {
             found.clear();
             return Err(LayoutError::NotFinite { index: self.order[0] });
@@ -453,18 +452,18 @@ impl Reading {
     }
 }
 
-/// Cells across and down at a stride.
+/// Columns and rows of the grid at a stride.
 fn grid((width, height): (u32, u32), stride: u32) -> (usize, usize) {
     (width.div_ceil(stride) as usize, height.div_ceil(stride) as usize)
 }
 
-/// Cells of one grid.
+/// Number of cells of the grid at a stride.
 fn cells(size: (u32, u32), stride: u32) -> usize {
     let (across, down) = grid(size, stride);
     across * down
 }
 
-/// The highest score and its index; of equal ones the first.
+/// Index and value of the highest score; the first of equal ones.
 fn best(scores: &[f32]) -> (usize, f32) {
     scores.iter().copied().enumerate().fold(
         (0, f32::NEG_INFINITY),
@@ -476,19 +475,19 @@ fn sigmoid(logit: f32) -> f32 {
     1.0 / (1.0 + (-logit).exp())
 }
 
-/// Centre and sides to corners.
+/// Converts centre and sides to corners.
 fn corners(cx: f32, cy: f32, w: f32, h: f32) -> [f32; 4] {
     [cx - w / 2.0, cy - h / 2.0, cx + w / 2.0, cy + h / 2.0]
 }
 
-/// Greedy non-maximum suppression under each label, the best first.
-fn suppress(found: &mut Vec<Found>, iou_limit: f32) {
-    found.truncate(MOST_CANDIDATES);
+/// Greedy non-maximum suppression per label; `found` is sorted by score.
+fn suppress(found: &mut Vec<RawDetection>, iou_limit: f32) {
+    found.truncate(MAX_CANDIDATES);
     let mut kept = 0;
     for i in 0..found.len() {
         let candidate = found[i];
-        let covered = |k: &Found| k.label == candidate.label && iou(&k.corners, &candidate.corners) > iou_limit;
-        if !found[..kept].iter().any(covered) {
+        let overlaps = |k: &RawDetection| k.label == candidate.label && iou(&k.corners, &candidate.corners) > iou_limit;
+        if !found[..kept].iter().any(overlaps) {
             found[kept] = candidate;
             kept += 1;
         }
@@ -496,7 +495,7 @@ fn suppress(found: &mut Vec<Found>, iou_limit: f32) {
     found.truncate(kept);
 }
 
-/// Intersection over union of two boxes; 0 where both are empty.
+/// Intersection over union of two boxes; 0 if both are empty.
 fn iou(a: &[f32; 4], b: &[f32; 4]) -> f32 {
     let side = |low: f32, high: f32| (high - low).max(0.0);
     let area = |c: &[f32; 4]| side(c[0], c[2]) * side(c[1], c[3]);

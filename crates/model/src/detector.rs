@@ -1,27 +1,27 @@
-//! A network that finds things: what its outputs mean, recognised once and read at every look.
+//! An object detector: a network whose output layout is recognised at load time and decoded at every look.
 
 use std::sync::Arc;
 
 use super::{
     Manifest, Model, ModelError, Runtime,
-    adapter::{Facts, Found, LayoutError, Reading},
-    manifest::{Provider, Wanted},
+    adapter::{LayoutError, NetworkFacts, OutputLayout, RawDetection},
+    manifest::{ClassMapping, Provider},
     network::Network,
     preprocess::Placement,
 };
 use gridwatch_engine::{Detection, Label};
 
-/// One model's session, for one worker thread.
+/// One model's session, owned by one worker thread.
 pub(super) struct Detector {
     network: Network,
-    reading: Reading,
-    wanted: Vec<Wanted>,
+    layout: OutputLayout,
+    mappings: Vec<ClassMapping>,
     labels: Vec<Label>,
-    found: Vec<Found>,
+    found: Vec<RawDetection>,
 }
 
 impl Detector {
-    /// Loads the weights and looks at `tensor`, an input of `size`, to recognise the layout of what comes out.
+    /// Loads the weights and runs them on `tensor`, an input of `size`, to recognise the layout of the outputs.
     pub(super) fn new(runtime: &Runtime, model: &Model, tensor: &[f32], size: (u32, u32)) -> Result<Self, ModelError> {
         let mut network = Network::open(runtime, model)?;
         let manifest = Arc::clone(network.manifest());
@@ -29,12 +29,12 @@ impl Detector {
             model: manifest.id.clone(),
             source,
         };
-        same_names(&manifest, network.graph().class_names()).map_err(layout)?;
+        check_class_names(&manifest, network.graph().class_names()).map_err(layout)?;
         let shapes: Vec<Vec<i64>> = network.run(tensor, size, |outputs| {
             Ok(outputs.iter().map(|o| o.dimensions().collect()).collect())
         })?;
         let (inputs, outputs) = (network.inputs(), network.outputs(&shapes));
-        let facts = Facts {
+        let facts = NetworkFacts {
             inputs: &inputs,
             outputs: &outputs,
             metadata: &network.graph().metadata,
@@ -42,8 +42,8 @@ impl Detector {
             size,
         };
         Ok(Self {
-            reading: Reading::resolve(manifest.adapter, &facts).map_err(layout)?,
-            wanted: manifest.wanted(),
+            layout: OutputLayout::resolve(manifest.adapter, &facts).map_err(layout)?,
+            mappings: manifest.class_mappings(),
             labels: manifest.engine_labels(),
             found: Vec::new(),
             network,
@@ -54,68 +54,63 @@ impl Detector {
         self.network.manifest()
     }
 
-    /// How its outputs are read.
-    pub(super) fn reading(&self) -> &Reading {
-        &self.reading
+    /// Layout of the network's outputs.
+    pub(super) fn layout(&self) -> &OutputLayout {
+        &self.layout
     }
 
-    /// What it runs on.
+    /// Execution provider in use.
     pub(super) fn provider(&self) -> Provider {
         self.network.provider()
     }
 
     pub(super) fn set_floor(&mut self, floor: f32) {
-        for wanted in self.wanted.iter_mut().filter(|w| w.floor.is_finite()) {
-            wanted.floor = floor;
+        for mapping in self.mappings.iter_mut().filter(|m| m.floor.is_finite()) {
+            mapping.floor = floor;
         }
     }
 
-    /// What lies in the picture that was drawn into `tensor` at `placement`, boxes as fractions of the picture.
+    /// Runs the network on a picture drawn into `tensor` at `placement`. Boxes are fractions of the picture.
     pub(super) fn detect(&mut self, tensor: &[f32], placement: Placement) -> Result<Vec<Detection>, ModelError> {
-        self.find(tensor, placement.canvas)?;
-        let detection = |found: &Found| {
-            Some(Detection {
-                label: self.labels[found.label].clone(),
-                score: found.score,
-                bbox: found.in_picture(placement)?,
-                appearance: None,
-                number: None,
-                closer: None,
-            })
+        self.detect_tensor(tensor, placement.canvas)?;
+        let detection = |found: &RawDetection| {
+            let label = self.labels[found.label].clone();
+            Some(Detection::new(label, found.score, found.in_picture(placement)?))
         };
         Ok(self.found.iter().filter_map(detection).collect())
     }
 
-    pub(super) fn find(&mut self, tensor: &[f32], size: (u32, u32)) -> Result<&[Found], ModelError> {
+    pub(super) fn detect_tensor(&mut self, tensor: &[f32], size: (u32, u32)) -> Result<&[RawDetection], ModelError> {
         let Self {
             network,
-            reading,
-            wanted,
+            layout,
+            mappings,
             found,
             ..
         } = self;
         let nms_iou = network.manifest().nms_iou;
         network.run(tensor, size, |outputs| {
-            reading.decode(size, wanted, nms_iou, outputs, found)
+            layout.decode(size, mappings, nms_iou, outputs, found)
         })?;
         Ok(found)
     }
 }
 
-/// The classes that the exporter left in the file against the manifest's: one name shifted, and every case is of the wrong kind.
-fn same_names(manifest: &Manifest, metadata: Option<Vec<String>>) -> Result<(), LayoutError> {
+/// Compares the class names in the file's metadata with the manifest's: an off-by-one in the list would file every case under
+/// the wrong category.
+fn check_class_names(manifest: &Manifest, metadata: Option<Vec<String>>) -> Result<(), LayoutError> {
     let Some(metadata) = metadata.filter(|names| *names != manifest.labels) else {
         return Ok(());
     };
-    let of = |names: &[String], i: usize| names.get(i).cloned().unwrap_or_default();
+    let name_at = |names: &[String], i: usize| names.get(i).cloned().unwrap_or_default();
     let count = metadata.len().max(manifest.labels.len());
-    let Some(index) = (0..count).find(|i| of(&metadata, *i) != of(&manifest.labels, *i)) else {
+    let Some(index) = (0..count).find(|i| name_at(&metadata, *i) != name_at(&manifest.labels, *i)) else {
         return Ok(());
     };
     Err(LayoutError::Names {
         index,
-        metadata: of(&metadata, index),
-        manifest: of(&manifest.labels, index),
-        remedy: "write `labels` as the file has them, and what gridwatch is to call them under [rename]",
+        metadata: name_at(&metadata, index),
+        manifest: name_at(&manifest.labels, index),
+        remedy: "copy the names of the file into `labels`, and map them to gridwatch's labels under [rename]",
     })
 }

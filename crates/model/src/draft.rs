@@ -1,5 +1,5 @@
-//! A manifest for an ONNX file that has none: what the file says of itself, what one look at an empty picture shows, and how
-//! networks of its family are usually fed. What is a guess is said to be one.
+//! Inspects an ONNX file without a manifest: its metadata, its inputs and outputs in one run on an empty image, the layouts that fit,
+//! and the usual preprocessing of its family, which is a guess.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,82 +9,82 @@ use std::{
 
 use super::{
     Manifest, Model, ModelError, Runtime,
-    adapter::{Facts, LayoutError, Port, Reading},
+    adapter::{LayoutError, NetworkFacts, OutputLayout, TensorInfo},
     graph::{Graph, NotOnnx},
-    manifest::{Adapter, Axes, Colour, Fit, Hints, Input, Shape},
+    manifest::{Adapter, Axes, Colour, Fit, Input, RuntimeHints, Shape},
     network::Network,
 };
 use gridwatch_base::{digest::sha256_hex, error::Class};
 
-/// An ONNX file, looked at.
+/// Findings about an ONNX file.
 #[derive(Debug, Clone)]
 pub struct Draft {
-    /// What the file says of itself.
+    /// Header of the file.
     pub graph: Graph,
-    /// What it takes.
-    pub inputs: Vec<Port>,
-    /// What it gave for an empty picture.
-    pub outputs: Vec<Port>,
-    /// How it can be read, with how many classes.
-    pub readings: BTreeSet<(Adapter, usize)>,
-    /// Its sum.
+    /// Inputs of the graph.
+    pub inputs: Vec<TensorInfo>,
+    /// Outputs for an empty image, with complete shapes.
+    pub outputs: Vec<TensorInfo>,
+    /// Adapters that fit, each with the number of classes.
+    pub layouts: BTreeSet<(Adapter, usize)>,
+    /// SHA-256 of the file.
     pub sha256: String,
-    /// The input that takes the picture.
+    /// Name of the image input.
     pub input: String,
-    /// Width and height that it was looked at with.
+    /// Width and height of the test image.
     pub size: (u32, u32),
-    /// True where the graph takes any width and height.
-    pub is_free: bool,
+    /// True if the graph accepts any width and height.
+    pub takes_any_size: bool,
 }
 
-/// What whoever drafts knows already.
+/// Facts supplied by the caller.
 #[derive(Debug, Clone, Default)]
-pub struct Known {
+pub struct DraftHints {
     /// The classes, in the network's order.
     pub labels: Option<Vec<String>>,
-    /// How it is read.
+    /// The adapter, if known.
     pub adapter: Option<Adapter>,
-    /// Width and height of its input, where the file leaves them open.
+    /// Width and height of the input, for graphs with dynamic sizes.
     pub size: Option<(u32, u32)>,
 }
 
-/// Why nothing can be drafted.
+/// The file cannot be inspected.
 #[derive(Debug, thiserror::Error)]
 pub enum DraftError {
     /// The file cannot be read.
     #[error("{file}: {source}")]
     Read {
-        /// Which.
+        /// The file.
         file: String,
-        /// Why.
+        /// The I/O error.
         source: std::io::Error,
     },
-    /// It is something else.
+    /// The file is not an ONNX file.
     #[error("{file}: {source}")]
     NotOnnx {
-        /// Which.
+        /// The file.
         file: String,
-        /// Why.
+        /// The parse error.
         source: NotOnnx,
     },
-    /// No input is a picture.
-    #[error("no input takes a picture [1, 3, height, width] or [1, height, width, 3]: the graph takes {inputs}")]
+    /// The graph has no image input.
+    #[error("no input is an image [1, 3, height, width] or [1, height, width, 3]; the graph takes {inputs}")]
     NoPicture {
-        /// What it takes.
+        /// Inputs of the graph.
         inputs: String,
     },
-    /// Nobody says how large the picture is.
+    /// The input size is unknown.
     #[error(
-        "the graph takes pictures of any size and its metadata has no imgsz: say what it was trained for, as --size 640x640"
+        "the graph accepts any input size and its metadata has no imgsz; pass the training size, for example --size 640x640"
     )]
     NoSize,
-    /// It cannot be run.
+    /// The graph cannot be run.
     #[error(transparent)]
     Model(#[from] ModelError),
 }
 
 impl DraftError {
-    /// What to do about it.
+    /// Error class, which decides between retry, quarantine and exit.
     pub fn class(&self) -> Class {
         match self {
             Self::Model(e) => e.class(),
@@ -93,14 +93,14 @@ impl DraftError {
     }
 }
 
-/// Looks at a file.
+/// Inspects an ONNX file.
 ///
 /// # Errors
-/// A file that is no ONNX file, that cannot be run, or that takes no picture.
-pub fn look(runtime: &Runtime, file: &Path, known: &Known) -> Result<Draft, DraftError> {
-    let shown = || file.display().to_string();
-    let bytes = fs::read(file).map_err(|source| DraftError::Read { file: shown(), source })?;
-    let graph = Graph::read(&bytes).map_err(|source| DraftError::NotOnnx { file: shown(), source })?;
+/// A file that is not ONNX, cannot be run, or has no image input.
+pub fn inspect(runtime: &Runtime, file: &Path, hints: &DraftHints) -> Result<Draft, DraftError> {
+    let name = || file.display().to_string();
+    let bytes = fs::read(file).map_err(|source| DraftError::Read { file: name(), source })?;
+    let graph = Graph::read(&bytes).map_err(|source| DraftError::NotOnnx { file: name(), source })?;
     let sha256 = sha256_hex(&bytes);
     let mut model = Model {
         manifest: blank(&sha256).into(),
@@ -108,13 +108,13 @@ pub fn look(runtime: &Runtime, file: &Path, known: &Known) -> Result<Draft, Draf
         bytes: bytes.into(),
     };
     let (session, _) = runtime.session(&model)?;
-    let inputs: Vec<Port> = session.inputs().iter().map(super::network::port).collect();
+    let inputs: Vec<TensorInfo> = session.inputs().iter().map(super::network::tensor_info).collect();
     drop(session);
-    let picture = |port: &&Port| {
+    let is_image = |port: &&TensorInfo| {
         let fits = |axis: usize| port.shape.get(axis) == Some(&3);
         port.shape.len() == 4 && (fits(1) || fits(3) || port.shape[1..].iter().all(|n| *n < 0))
     };
-    let Some(port) = inputs.iter().find(picture) else {
+    let Some(port) = inputs.iter().find(is_image) else {
         let inputs = super::adapter::list(&inputs);
         return Err(DraftError::NoPicture { inputs });
     };
@@ -125,7 +125,7 @@ pub fn look(runtime: &Runtime, file: &Path, known: &Known) -> Result<Draft, Draf
     };
     let fixed = (across > 0 && down > 0).then_some((across as u32, down as u32));
     let size = fixed
-        .or(known.size)
+        .or(hints.size)
         .or_else(|| graph.image_size())
         .ok_or(DraftError::NoSize)?;
     let mut manifest = (*model.manifest).clone();
@@ -141,64 +141,63 @@ pub fn look(runtime: &Runtime, file: &Path, known: &Known) -> Result<Draft, Draf
             .collect::<Vec<Vec<i64>>>())
     })?;
     let outputs = network.outputs(&shapes);
-    let labels = known.labels.clone().or_else(|| graph.class_names());
-    let readings = readings(
+    let labels = hints.labels.clone().or_else(|| graph.class_names());
+    let layouts = fitting_layouts(
         &graph.metadata,
         &inputs,
         &outputs,
         size,
         labels.map(|l| l.len()),
-        known.adapter,
+        hints.adapter,
     );
     Ok(Draft {
         input: port.name.clone(),
-        is_free: fixed.is_none(),
+        takes_any_size: fixed.is_none(),
         graph,
         outputs,
-        readings,
+        layouts,
         sha256,
         size,
         inputs,
     })
 }
 
-/// Every way in which the outputs can be read. Where the number of classes is not known, every number that the outputs'
-/// dimensions could stand for is tried.
-fn readings(
+/// Adapters that fit the outputs. If the number of classes is unknown, every number that the shapes of the outputs allow is tried.
+fn fitting_layouts(
     metadata: &BTreeMap<String, String>,
-    inputs: &[Port],
-    outputs: &[Port],
+    inputs: &[TensorInfo],
+    outputs: &[TensorInfo],
     size: (u32, u32),
     classes: Option<usize>,
     adapter: Option<Adapter>,
 ) -> BTreeSet<(Adapter, usize)> {
     let dimensions = outputs.iter().flat_map(|o| &o.shape).copied();
-    // What stands beside the classes in a row: boxes, objectness, a class for nothing, distributions.
+    // Values per row besides the classes: box, objectness, background class, distributions.
     let counts: BTreeSet<usize> = match classes {
         Some(classes) => [classes].into(),
         None => dimensions
-            .flat_map(|n| [0, 1, 4, 5, 32].map(|beside| n - beside))
+            .flat_map(|n| [0, 1, 4, 5, 32].map(|others| n - others))
             .filter(|n| (1..=2000).contains(n))
             .map(|n| n as usize)
             .chain([1])
             .collect(),
     };
-    let mut readings = BTreeSet::new();
+    let mut layouts = BTreeSet::new();
     for classes in counts {
-        let facts = Facts {
+        let facts = NetworkFacts {
             inputs,
             outputs,
             metadata,
             classes,
             size,
         };
-        match Reading::resolve(adapter.unwrap_or_default(), &facts) {
-            Ok(reading) => drop(readings.insert((reading.adapter(), classes))),
-            Err(LayoutError::Ambiguous { choices, .. }) => readings.extend(choices.into_iter().map(|c| (c, classes))),
+        match OutputLayout::resolve(adapter.unwrap_or_default(), &facts) {
+            Ok(layout) => drop(layouts.insert((layout.adapter(), classes))),
+            Err(LayoutError::Ambiguous { choices, .. }) => layouts.extend(choices.into_iter().map(|c| (c, classes))),
             Err(_) => {}
         }
     }
-    readings
+    layouts
 }
 
 fn blank(sha256: &str) -> Manifest {
@@ -216,15 +215,15 @@ fn blank(sha256: &str) -> Manifest {
         label_floors: BTreeMap::new(),
         nms_iou: None,
         alphabet: None,
-        input: usual(Adapter::Auto),
-        runtime: Hints::default(),
+        input: default_input(Adapter::Auto),
+        runtime: RuntimeHints::default(),
         self_test: Vec::new(),
     }
 }
 
-/// How networks of a family are fed by their own programs (`docs/models.md` names them). What a network was trained with is
-/// for whoever trained it to say.
-pub fn usual(adapter: Adapter) -> Input {
+/// Default preprocessing of a family, as in its reference implementation (see `docs/models.md`). The preprocessing that a particular
+/// network was trained with may differ.
+pub fn default_input(adapter: Adapter) -> Input {
     const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
     const STD: [f32; 3] = [58.395, 57.12, 57.375];
     let flipped = |v: [f32; 3]| [v[2], v[1], v[0]];

@@ -1,54 +1,54 @@
-//! How good detections are: average precision and recall as COCO defines them, curves, thresholds and confusion.
+//! Evaluation of detections: average precision and recall by COCO's definitions, precision-recall curves, thresholds, confusion
+//! matrix.
 //!
-//! Pure: boxes in, figures out; no file, no network that detects. The definitions are those of the COCO evaluation
-//! (cocodataset/cocoapi, `PythonAPI/pycocotools/cocoeval.py`, `iouType = "bbox"`), whose figures these are to the last digits:
-//! `tests/eval_reference.rs` holds them against it.
+//! Pure functions over boxes; no I/O, no inference. The definitions are those of the COCO evaluation (cocodataset/cocoapi,
+//! `PythonAPI/pycocotools/cocoeval.py`, `iouType = "bbox"`); `tests/model/eval_reference.rs` compares the results with it.
 
 pub mod data;
 mod matching;
 
-use self::matching::Outcomes;
+use self::matching::ClassMatches;
 
-/// Sides of a box in pixels of its picture.
+/// Left, top, right, bottom of a box in pixels of its picture.
 pub type Corners = [f64; 4];
 
-/// A thing that people marked.
+/// An annotated object.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Truth {
-    /// Index of its label.
+pub struct GroundTruth {
+    /// Index of the label.
     pub class: usize,
     /// Left, top, right, bottom.
     pub corners: Corners,
-    /// By which its [`Size`] goes: COCO's files state that of its outline, other labels have but the box's.
+    /// Area in square pixels, which determines the [`SizeRange`]: COCO files state that of the outline, YOLO labels only have the box.
     pub area: f64,
-    /// Many things that nobody told apart (COCO's `iscrowd`): finding some of them is neither right nor wrong.
+    /// A group of objects annotated as one (COCO's `iscrowd`); detections inside it are ignored.
     pub is_crowd: bool,
 }
 
-/// A thing that a model found.
+/// A detection of the model under evaluation.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Guess {
-    /// Index of its label.
+pub struct Prediction {
+    /// Index of the label.
     pub class: usize,
-    /// 0..=1.
+    /// Score, 0..=1.
     pub score: f32,
     /// Left, top, right, bottom.
     pub corners: Corners,
 }
 
-/// One picture: what is there, and what was found.
+/// Ground truth and predictions of one picture.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Picture {
-    /// What people marked.
-    pub truths: Vec<Truth>,
-    /// What the model found; COCO counts the best 100 of each label.
-    pub guesses: Vec<Guess>,
+pub struct EvalPicture {
+    /// Annotated objects.
+    pub truths: Vec<GroundTruth>,
+    /// Predictions; as in COCO, only the 100 highest scores per label count.
+    pub predictions: Vec<Prediction>,
 }
 
-/// How large things are, by their boxes' area in pixels of their picture.
+/// Range of object sizes, by area in square pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Size {
-    /// Any.
+pub enum SizeRange {
+    /// Any size.
     All,
     /// Up to 32².
     Small,
@@ -58,12 +58,12 @@ pub enum Size {
     Large,
 }
 
-impl Size {
-    /// In this order everywhere.
+impl SizeRange {
+    /// All ranges, in the order used by every array of metrics.
     pub const ALL: [Self; 4] = [Self::All, Self::Small, Self::Medium, Self::Large];
 
-    /// COCO's bounds, both of which belong to it.
-    fn holds(self, area: f64) -> bool {
+    /// COCO's bounds, both inclusive.
+    fn contains(self, area: f64) -> bool {
         const SMALL: f64 = 32.0 * 32.0;
         const LARGE: f64 = 96.0 * 96.0;
         match self {
@@ -75,34 +75,34 @@ impl Size {
     }
 }
 
-/// Figures over one set of things; `None` where there are none of them.
+/// Metrics of one set of objects; `None` if the set is empty.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Figures {
-    /// Things there are.
+pub struct DetectionMetrics {
+    /// Number of annotated objects.
     pub truths: usize,
-    /// Average precision, the mean over overlaps of 0.5 to 0.95 in steps of 0.05.
+    /// Average precision, mean over IoU thresholds 0.50 to 0.95 in steps of 0.05.
     pub ap: Option<f64>,
-    /// Average precision at an overlap of 0.5.
+    /// Average precision at IoU 0.5.
     pub ap50: Option<f64>,
-    /// Average precision at an overlap of 0.75.
+    /// Average precision at IoU 0.75.
     pub ap75: Option<f64>,
-    /// The share of things that are found at an overlap of 0.5, whatever the score.
+    /// Recall at IoU 0.5 over all scores.
     pub recall50: Option<f64>,
 }
 
-/// What a threshold gives, at an overlap of 0.5.
+/// A point of the precision-recall curve at IoU 0.5.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Point {
-    /// Guesses that score this or more count.
+pub struct PrPoint {
+    /// Score threshold; predictions at or above it count.
     pub score: f32,
-    /// The share of them that are right.
+    /// Share of those predictions that are correct.
     pub precision: f64,
-    /// The share of things that they find.
+    /// Share of annotated objects that they find.
     pub recall: f64,
 }
 
-impl Point {
-    /// Harmonic mean of precision and recall; 0 where both are.
+impl PrPoint {
+    /// Harmonic mean of precision and recall; 0 if both are 0.
     pub fn f1(&self) -> f64 {
         let sum = self.precision + self.recall;
         if sum > 0.0 {
@@ -113,112 +113,117 @@ impl Point {
     }
 }
 
-/// Of one label.
+/// Metrics of one label.
 #[derive(Debug, Clone, PartialEq)]
-pub struct OfClass {
-    /// In the order of [`Size::ALL`].
-    pub by_size: [Figures; 4],
-    /// Thresholds from the highest score that was given to the lowest.
-    pub curve: Vec<Point>,
+pub struct ClassMetrics {
+    /// Metrics by size, in the order of [`SizeRange::ALL`].
+    pub by_size: [DetectionMetrics; 4],
+    /// Precision-recall curve, from the highest score to the lowest.
+    pub curve: Vec<PrPoint>,
 }
 
-impl OfClass {
-    /// Of things of any size.
-    pub fn all(&self) -> &Figures {
+impl ClassMetrics {
+    /// Metrics over all sizes.
+    pub fn all(&self) -> &DetectionMetrics {
         &self.by_size[0]
     }
 
-    /// The threshold with the best [`Point::f1`]; of equal ones the highest. `None` where nothing was found rightly.
-    pub fn best(&self) -> Option<Point> {
-        let right = self.curve.iter().filter(|p| p.f1() > 0.0);
-        right
+    /// The point with the best [`PrPoint::f1`], the highest threshold of equal ones; `None` if no prediction is correct.
+    pub fn best(&self) -> Option<PrPoint> {
+        let useful = self.curve.iter().filter(|p| p.f1() > 0.0);
+        useful
             .copied()
             .reduce(|best, p| if p.f1() > best.f1() { p } else { best })
     }
 }
 
-/// All figures.
+/// Metrics of all labels.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Measures {
-    /// By label.
-    pub classes: Vec<OfClass>,
-    /// Means over the labels that have things of that size, in the order of [`Size::ALL`].
-    pub mean: [Figures; 4],
+pub struct Evaluation {
+    /// Metrics by label index.
+    pub classes: Vec<ClassMetrics>,
+    /// Means over the labels that have objects of a size, in the order of [`SizeRange::ALL`].
+    pub mean: [DetectionMetrics; 4],
 }
 
-/// Measures what was found in `pictures`. Classes are those below `classes`; others are left out.
-pub fn measure(pictures: &[Picture], classes: usize) -> Measures {
-    let classes: Vec<OfClass> = (0..classes).map(|class| of_class(pictures, class)).collect();
+/// Evaluates `pictures` for the label indices below `classes`; others are ignored.
+pub fn evaluate(pictures: &[EvalPicture], classes: usize) -> Evaluation {
+    let classes: Vec<ClassMetrics> = (0..classes).map(|class| of_class(pictures, class)).collect();
     let mean = std::array::from_fn(|size| mean(classes.iter().map(|c| &c.by_size[size])));
-    Measures { classes, mean }
+    Evaluation { classes, mean }
 }
 
-fn of_class(pictures: &[Picture], class: usize) -> OfClass {
-    let by_size = Size::ALL.map(|size| Outcomes::of(pictures, class, size));
-    OfClass {
+fn of_class(pictures: &[EvalPicture], class: usize) -> ClassMetrics {
+    let by_size = SizeRange::ALL.map(|size| ClassMatches::of(pictures, class, size));
+    ClassMetrics {
         curve: by_size[0].curve(),
-        by_size: by_size.each_ref().map(Outcomes::figures),
+        by_size: by_size.each_ref().map(ClassMatches::metrics),
     }
 }
 
-fn mean<'a>(figures: impl Iterator<Item = &'a Figures> + Clone) -> Figures {
-    let of = |figure: fn(&Figures) -> Option<f64>| {
-        let there: Vec<f64> = figures.clone().filter_map(figure).collect();
-        (!there.is_empty()).then(|| there.iter().sum::<f64>() / there.len() as f64)
+fn mean<'a>(metrics: impl Iterator<Item = &'a DetectionMetrics> + Clone) -> DetectionMetrics {
+    let mean_of = |metric: fn(&DetectionMetrics) -> Option<f64>| {
+        let values: Vec<f64> = metrics.clone().filter_map(metric).collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     };
-    Figures {
-        truths: figures.clone().map(|f| f.truths).sum(),
-        ap: of(|f| f.ap),
-        ap50: of(|f| f.ap50),
-        ap75: of(|f| f.ap75),
-        recall50: of(|f| f.recall50),
+    DetectionMetrics {
+        truths: metrics.clone().map(|f| f.truths).sum(),
+        ap: mean_of(|f| f.ap),
+        ap50: mean_of(|f| f.ap50),
+        ap75: mean_of(|f| f.ap75),
+        recall50: mean_of(|f| f.recall50),
     }
 }
 
-/// One picture at a threshold for each label: what was taken for what, at an overlap of 0.5.
+/// Matches between ground truth and predictions of one picture, at IoU 0.5 and one score threshold per label.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Judged<'a> {
-    /// A thing, and what found it, under its own label or another.
-    pub taken: Vec<(&'a Truth, &'a Guess)>,
-    /// What was not found.
-    pub missed: Vec<&'a Truth>,
-    /// What was found where nothing is.
-    pub wrong: Vec<&'a Guess>,
+pub struct PictureMatches<'a> {
+    /// Objects with the prediction that matched them, under the same or another label.
+    pub matched: Vec<(&'a GroundTruth, &'a Prediction)>,
+    /// Objects without a prediction.
+    pub missed: Vec<&'a GroundTruth>,
+    /// Predictions without an object.
+    pub false_positives: Vec<&'a Prediction>,
 }
 
-/// The surest guess takes the thing that it overlaps most, of whatever label, if that is by half or more. What lies in a crowd is
-/// neither right nor wrong. `thresholds` has one for each label.
-pub fn judge<'a>(picture: &'a Picture, thresholds: &[f32]) -> Judged<'a> {
-    let counts = |g: &&Guess| thresholds.get(g.class).is_some_and(|t| g.score >= *t);
-    let mut guesses: Vec<&Guess> = picture.guesses.iter().filter(counts).collect();
-    guesses.sort_by(|a, b| b.score.total_cmp(&a.score));
+/// Matches predictions to objects in descending score: each takes the unmatched object with the highest IoU, of any label, if that is
+/// at least 0.5. Predictions inside a crowd are ignored. `thresholds` holds one score per label.
+pub fn match_picture<'a>(picture: &'a EvalPicture, thresholds: &[f32]) -> PictureMatches<'a> {
+    let counts = |p: &&Prediction| thresholds.get(p.class).is_some_and(|t| p.score >= *t);
+    let mut predictions: Vec<&Prediction> = picture.predictions.iter().filter(counts).collect();
+    predictions.sort_by(|a, b| b.score.total_cmp(&a.score));
     let known = picture.truths.iter().filter(|t| t.class < thresholds.len());
-    let (crowds, mut missed): (Vec<&Truth>, Vec<&Truth>) = known.partition(|t| t.is_crowd);
-    let mut judged = Judged::default();
-    for guess in guesses {
-        let overlaps = missed.iter().map(|t| matching::iou(&t.corners, &guess.corners, false));
+    let (crowds, mut missed): (Vec<&GroundTruth>, Vec<&GroundTruth>) = known.partition(|t| t.is_crowd);
+    let mut matches = PictureMatches::default();
+    for prediction in predictions {
+        let overlaps = missed
+            .iter()
+            .map(|t| matching::iou(&t.corners, &prediction.corners, false));
         let best = overlaps.enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
         if let Some((i, _)) = best.filter(|(_, overlap)| *overlap >= 0.5) {
-            judged.taken.push((missed.remove(i), guess));
+            matches.matched.push((missed.remove(i), prediction));
         } else if !crowds
             .iter()
-            .any(|t| matching::iou(&t.corners, &guess.corners, true) >= 0.5)
+            .any(|t| matching::iou(&t.corners, &prediction.corners, true) >= 0.5)
         {
-            judged.wrong.push(guess);
+            matches.false_positives.push(prediction);
         }
     }
-    Judged { missed, ..judged }
+    PictureMatches { missed, ..matches }
 }
 
-/// How often each label was taken for each. Row: what is there, column: what it was taken for; the last row is what was found
-/// where nothing is, the last column what was not found. `thresholds` has one for each label.
-pub fn confusion(pictures: &[Picture], thresholds: &[f32]) -> Vec<Vec<usize>> {
+/// Confusion matrix. Rows are the annotated labels, columns the predicted ones; the last row counts false positives, the last column
+/// missed objects. `thresholds` holds one score per label.
+pub fn confusion(pictures: &[EvalPicture], thresholds: &[f32]) -> Vec<Vec<usize>> {
     let nothing = thresholds.len();
     let mut counts = vec![vec![0; nothing + 1]; nothing + 1];
-    for judged in pictures.iter().map(|p| judge(p, thresholds)) {
-        judged.taken.iter().for_each(|(t, g)| counts[t.class][g.class] += 1);
-        judged.missed.iter().for_each(|t| counts[t.class][nothing] += 1);
-        judged.wrong.iter().for_each(|g| counts[nothing][g.class] += 1);
+    for matches in pictures.iter().map(|p| match_picture(p, thresholds)) {
+        matches.matched.iter().for_each(|(t, g)| counts[t.class][g.class] += 1);
+        matches.missed.iter().for_each(|t| counts[t.class][nothing] += 1);
+        matches
+            .false_positives
+            .iter()
+            .for_each(|g| counts[nothing][g.class] += 1);
     }
     counts
 }

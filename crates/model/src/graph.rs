@@ -1,39 +1,38 @@
-//! What an ONNX file says about itself, read without ONNX Runtime: versions, metadata, and whether the weights are in it.
+//! Reads the header of an ONNX file without ONNX Runtime: versions, metadata, and whether the weights are inside the file.
 //!
-//! The file is a protocol buffer (`onnx.proto3` of the ONNX project, message `ModelProto`). Only the few fields that are
-//! wanted are looked at and everything else is stepped over, so a file of any size is read in no time. Whether the network
-//! can be run is for ONNX Runtime to say.
+//! The file is a protocol buffer (`onnx.proto3` of the ONNX project, message `ModelProto`). Only the needed fields are parsed and
+//! all others are skipped, so the size of the file does not matter. Whether the network runs is decided by ONNX Runtime.
 
 use std::collections::BTreeMap;
 
-/// What an ONNX file says about itself.
+/// Header of an ONNX file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Graph {
-    /// Version of the file's form.
+    /// Version of the ONNX IR.
     pub ir_version: u64,
-    /// What wrote it, with its version where it says so.
+    /// Name and version of the exporter.
     pub producer: String,
-    /// Version of each set of operators, by its domain; the standard one is `""`.
+    /// Operator set version by domain; the default domain is `""`.
     pub opsets: BTreeMap<String, u64>,
-    /// What the exporter left about the network: `names`, `imgsz`, `task`, …
+    /// Metadata written by the exporter: `names`, `imgsz`, `task`, …
     pub metadata: BTreeMap<String, String>,
-    /// True where weights are kept in another file.
+    /// True if weights are stored in another file.
     pub has_external_data: bool,
 }
 
-/// Why a file is no ONNX file.
+/// The file is not an ONNX file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("it is no ONNX file, or damaged: byte {offset} cannot be read: copy or export it again")]
+#[error("not an ONNX file, or damaged at byte {offset}; copy or export it again")]
 pub struct NotOnnx {
-    /// Where reading stopped.
+    /// Byte offset at which parsing failed.
     pub offset: usize,
 }
 
 impl Graph {
-    /// Reads the file's head.
+    /// Parses the header.
     ///
     /// # Errors
-    /// Anything but a whole `ModelProto` with a graph and a set of operators.
+    /// Anything but a complete `ModelProto` with a graph and an operator set.
     pub fn read(bytes: &[u8]) -> Result<Self, NotOnnx> {
         let mut graph = Self::default();
         let mut has_graph = false;
@@ -79,8 +78,8 @@ impl Graph {
         }
     }
 
-    /// The classes' names where the exporter left them, in the network's order: `names` as Ultralytics writes it
-    /// (`{0: 'person', 1: 'bicycle'}`), or a JSON list or object, or `classes` with commas between.
+    /// Class names from the metadata, in the network's order: `names` as written by Ultralytics (`{0: 'person', 1: 'bicycle'}`), a
+    /// JSON list or object, or a comma-separated `classes`.
     pub fn class_names(&self) -> Option<Vec<String>> {
         if let Some(names) = self.metadata.get("names") {
             return parse_names(names);
@@ -90,7 +89,7 @@ impl Graph {
         names.iter().all(|n| !n.is_empty()).then_some(names)
     }
 
-    /// Width and height that the exporter left as `imgsz` (`[height, width]`, or one number for both).
+    /// Width and height from the metadata `imgsz` (`[height, width]`, or one number for both).
     pub fn image_size(&self) -> Option<(u32, u32)> {
         let text = self.metadata.get("imgsz")?;
         let numbers: Vec<u32> = text
@@ -105,7 +104,7 @@ impl Graph {
     }
 }
 
-/// The quoted texts in `{0: 'a', 1: "it's"}` or `["a", "b"]`. Where numbers stand before them they must count up from 0.
+/// The quoted strings in `{0: 'a', 1: "it's"}` or `["a", "b"]`. Keys, if present, must count up from 0.
 fn parse_names(text: &str) -> Option<Vec<String>> {
     let mut names = Vec::new();
     let mut rest = text;
@@ -125,7 +124,7 @@ fn parse_names(text: &str) -> Option<Vec<String>> {
             }
         };
         rest = &rest[end..];
-        // `{"0": "person"}` is what JSON makes of it: the key is quoted too.
+        // In JSON the key is quoted as well: `{"0": "person"}`.
         if rest.trim_start().starts_with(':') {
             if name.parse() != Ok(names.len()) {
                 return None;
@@ -137,7 +136,7 @@ fn parse_names(text: &str) -> Option<Vec<String>> {
     (!names.is_empty()).then_some(names)
 }
 
-/// True where an initialiser (`GraphProto.initializer`) says that its data is elsewhere (`TensorProto.data_location`).
+/// True if an initializer (`GraphProto.initializer`) stores its data externally (`TensorProto.data_location`).
 fn has_external(graph: &[u8], at: usize) -> Result<bool, NotOnnx> {
     for field in Fields::of(graph, at) {
         let Field { number: 5, value, at } = field? else {
@@ -157,7 +156,7 @@ fn has_external(graph: &[u8], at: usize) -> Result<bool, NotOnnx> {
 struct Field<'a> {
     number: u64,
     value: Wire<'a>,
-    /// Where in the file its bytes begin.
+    /// Offset of the value in the file.
     at: usize,
 }
 
@@ -266,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_exporters_write_them() {
+    fn class_names_are_parsed_in_the_formats_of_exporters() {
         let read = |text: &str| parse_names(text);
         let two = Some(vec!["person".to_owned(), "fire hydrant".to_owned()]);
         assert_eq!(read("{0: 'person', 1: 'fire hydrant'}"), two);
@@ -279,14 +278,14 @@ mod tests {
         assert_eq!(
             read("{0: 'person', 2: 'bicycle'}"),
             None,
-            "a gap would shift every class behind it"
+            "a gap would shift all following classes"
         );
         assert_eq!(read("{0: 'person"), None);
         assert_eq!(read("{}"), None);
     }
 
     #[test]
-    fn what_is_no_protocol_buffer_is_refused() {
+    fn anything_but_a_protocol_buffer_is_refused() {
         for bytes in [&b""[..], b"not a network", &[0x0a, 0xff, 0xff], &[0x08]] {
             assert!(Graph::read(bytes).is_err(), "{bytes:?}");
         }

@@ -1,10 +1,12 @@
-//! From a decoded picture to the things in it.
+//! ONNX models: from a decoded frame to detections.
 //!
-//! A model is a folder: `model.onnx`, `model.toml` (the [`Manifest`]) and `CARD.md`. [`Model`] is what such a folder
-//! holds, checked against its sha256; with the feature `ort` a `ModelSet` looks with any number of them. [`preprocess`] turns the decoder's YUV planes straight into
-//! the input tensor and [`adapter`] the output tensors into boxes.
+//! A model is a folder that holds `model.onnx`, `model.toml` (the [`Manifest`]) and `CARD.md`. [`Model::load`] reads it and checks
+//! the weights against the manifest's SHA-256. With the feature `ort`, a `ModelSet` runs any number of models on a frame:
+//! [`preprocess`] resamples the decoder's YUV planes directly into the input tensor, and [`adapter`] decodes the output tensors
+//! into boxes. [`registry`] installs and activates model versions on a running box, [`ocr`] reads phone numbers, and [`eval`]
+//! measures accuracy on labelled pictures.
 //!
-//! What a detection means is the engine's matter: nothing here knows of rules, zones or cases.
+//! This crate knows nothing of rules, zones or cases: the engine interprets detections.
 
 pub mod adapter;
 #[cfg(feature = "ort")]
@@ -19,6 +21,7 @@ pub mod model_diff;
 mod model_set;
 #[cfg(feature = "ort")]
 mod network;
+#[cfg(any(feature = "ort", test))]
 pub mod ocr;
 pub mod preprocess;
 pub mod registry;
@@ -43,23 +46,22 @@ use self::{adapter::LayoutError, manifest::Provider};
 #[cfg(feature = "ort")]
 pub use self::{
     model_set::{FrameInput, LoadedModel, ModelSet},
-    ocr::reader::{Reader, Reading, Text},
     runtime::Runtime,
     tiled::TiledDetector,
 };
 use gridwatch_base::{digest::sha256_hex, document::Faults, error::Class};
 use gridwatch_frame::FrameError;
 
-/// How a box runs networks. What is unset is for each model's manifest to say.
+/// Inference options of a box. Unset options are taken from each model's manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// What to run on, the first that the box has. Without [`Provider::Cpu`] a box that has none of them refuses to run.
+    /// Execution providers in order of preference. Without [`Provider::Cpu`] in the list, loading fails if none is available.
     pub providers: Option<Vec<Provider>>,
-    /// Threads of one session, 1 or more.
+    /// Intra-op threads per session, at least 1.
     pub threads: Option<u16>,
 }
 
-/// A model's folder, read and verified. Cheap to clone.
+/// A model folder, read and verified. Cheap to clone.
 #[derive(Clone)]
 pub struct Model {
     manifest: Arc<Manifest>,
@@ -69,10 +71,10 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads `model.toml` and `model.onnx` in `dir`, and checks the second against the first's sha256.
+    /// Reads `model.toml` and `model.onnx` in `dir` and checks the weights against the manifest's SHA-256.
     ///
     /// # Errors
-    /// A file that cannot be read, every fault of the manifest at once, or other weights than the manifest describes.
+    /// An unreadable file, an invalid manifest (every fault is listed), or a checksum mismatch.
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
         let read = |name| {
             let path = dir.join(name);
@@ -100,13 +102,13 @@ impl Model {
         })
     }
 
-    /// A file of the folder.
+    /// Path of a file in the model folder.
     #[cfg(feature = "ort")]
-    fn beside(&self, file: &Path) -> PathBuf {
+    fn path_of(&self, file: &Path) -> PathBuf {
         self.file.with_file_name("").join(file)
     }
 
-    /// What the folder says about itself.
+    /// The manifest.
     pub fn manifest(&self) -> &Arc<Manifest> {
         &self.manifest
     }
@@ -124,100 +126,101 @@ impl fmt::Debug for Model {
     }
 }
 
-/// What can go wrong between a model's folder and its detections.
+/// Errors of loading and running a model.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// A file of the folder cannot be read.
-    #[error("{}: {source}: a model's folder holds model.onnx, model.toml and CARD.md", .path.display())]
+    /// A file of the model folder cannot be read.
+    #[error("{}: {source}: a model folder holds model.onnx, model.toml and CARD.md", .path.display())]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
-    /// The manifest says something impossible. Every fault is listed.
+    /// The manifest is invalid. Every fault is listed.
     #[error(transparent)]
     Manifest(#[from] Faults),
-    /// The weights are not those that the manifest describes.
+    /// The checksum of the weights differs from the manifest's.
     #[error(
-        "{}: its sha256 is {found}, but {} says {expected}: copy the file again, or, if it was exchanged on purpose, \
-         write its sum and a new version there",
+        "{}: SHA-256 is {found}, but {} says {expected}; copy the file again or, if it was replaced on purpose, \
+         update sha256 and version there",
         .file.display(), .toml.display()
     )]
     Sha256 {
         /// The weights.
         file: PathBuf,
-        /// Their sum.
+        /// SHA-256 of the file.
         found: String,
         /// The manifest.
         toml: PathBuf,
-        /// The sum it states.
+        /// SHA-256 in the manifest.
         expected: String,
     },
-    /// ONNX Runtime's shared library cannot be used.
+    /// ONNX Runtime's shared library is missing or unusable.
     #[cfg(feature = "ort")]
     #[error(transparent)]
     Library(#[from] runtime::LibraryError),
-    /// ONNX Runtime refuses the file.
-    #[error("{}: ONNX Runtime cannot load it: {message}", .file.display())]
+    /// ONNX Runtime cannot load the file.
+    #[error("{}: ONNX Runtime cannot load the file: {message}", .file.display())]
     Session {
         /// The weights.
         file: PathBuf,
-        /// What ONNX Runtime says.
+        /// ONNX Runtime's message.
         message: String,
     },
-    /// Nothing that the model may run on is there.
+    /// None of the model's execution providers is available.
     #[error(
-        "model {model}: {reasons}: name \"cpu\" last among the providers, or mend what is missing (a library of ONNX Runtime \
-         built for it, its driver)"
+        "model {model}: {reasons}; add \"cpu\" as the last of the providers, or install what is missing (an ONNX Runtime \
+         build with that provider, its driver)"
     )]
     Provider {
         /// The manifest's id.
         model: String,
-        /// Why each is not.
+        /// Why each provider is unavailable.
         reasons: String,
     },
-    /// A reader needs two models, one that finds lines of text and one that spells them.
-    #[error("model {model}: its adapter is {found}, and here a model with {needed} is needed: name the other one")]
-    NotForReading {
+    /// Text recognition needs a `db` model (detector) and a `ctc` model (recogniser).
+    #[error("model {model}: adapter is {found}, but a model with adapter {needed} is needed here")]
+    WrongAdapter {
         /// The manifest's id.
         model: String,
-        /// Its adapter.
+        /// The model's adapter.
         found: manifest::Adapter,
-        /// The adapter that is needed.
+        /// The required adapter.
         needed: manifest::Adapter,
     },
-    /// The characters are not those of the network.
+    /// The alphabet file does not match the recogniser.
+    #[cfg(feature = "ort")]
     #[error("{}: {source}", .file.display())]
     Alphabet {
-        /// Which file.
+        /// The alphabet file.
         file: PathBuf,
-        /// What is wrong with it.
-        source: crate::ocr::spell::AlphabetError,
+        /// The fault.
+        source: crate::ocr::AlphabetError,
     },
-    /// The network's inputs or outputs are not those of the manifest's adapter.
+    /// The network's inputs or outputs do not match the manifest.
     #[error("model {model}: {source}")]
     Layout {
         /// The manifest's id.
         model: String,
-        /// What was expected and what is there.
+        /// The mismatch.
         source: LayoutError,
     },
-    /// ONNX Runtime failed at a look.
+    /// ONNX Runtime failed during inference.
     #[error("model {model}: ONNX Runtime failed: {message}")]
     Run {
         /// The manifest's id.
         model: String,
-        /// What ONNX Runtime says.
+        /// ONNX Runtime's message.
         message: String,
     },
-    /// The picture cannot be read.
+    /// The frame is malformed.
     #[error(transparent)]
     Frame(#[from] FrameError),
 }
 
 impl ModelError {
-    /// What to do about it.
+    /// Error class, which decides between retry, quarantine and exit.
     pub fn class(&self) -> Class {
         match self {
             Self::Read { .. }
@@ -225,8 +228,9 @@ impl ModelError {
             | Self::Sha256 { .. }
             | Self::Session { .. }
             | Self::Provider { .. }
-            | Self::NotForReading { .. }
-            | Self::Alphabet { .. } => Class::Config,
+            | Self::WrongAdapter { .. } => Class::Config,
+            #[cfg(feature = "ort")]
+            Self::Alphabet { .. } => Class::Config,
             #[cfg(feature = "ort")]
             Self::Library(e) => e.class(),
             Self::Layout { source, .. } => source.class(),

@@ -1,5 +1,7 @@
-//! `model.toml`: what a model is and how it is to be used. Reading checks it whole and tells every fault at once, with its
-//! line and what to do; what [`Manifest::read`] returns can be relied on.
+//! `model.toml`, the manifest of a model: identity, labels, preprocessing, runtime hints and self-test.
+//!
+//! [`Manifest::read`] validates the whole file and reports every fault at once, each with its line and remedy. A manifest that
+//! it returns is valid.
 
 mod check;
 
@@ -19,159 +21,160 @@ use gridwatch_engine::Label;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Name that cameras and cases use: 1 to 64 letters, digits, `-` and `_`.
+    /// Name that cameras and cases refer to: 1 to 64 letters, digits, `-` and `_`.
     pub id: String,
-    /// Version, raised whenever weights, labels or preprocessing change. Every case states it.
+    /// Version; raise it whenever weights, labels or preprocessing change. Every case records it.
     pub version: String,
-    /// SHA-256 of `model.onnx`, 64 small hexadecimal digits. A file with another sum is refused.
+    /// SHA-256 of `model.onnx`, 64 lower-case hexadecimal digits. A file with a different checksum is rejected.
     pub sha256: String,
     /// Licence of the weights.
     pub licence: String,
     /// Where the weights come from.
     pub source: String,
-    /// How its outputs are read; `auto` tells it from the graph's metadata and shapes.
+    /// Layout of the output tensors; `auto` recognises it from the graph's metadata and shapes.
     #[serde(default)]
     pub adapter: Adapter,
-    /// What the network's classes are called, in the network's order. None for a model of text.
+    /// Names of the network's classes, in the network's order. Empty for text models.
     #[serde(default)]
     pub labels: Vec<String>,
-    /// What gridwatch calls a class, where that differs: `"trash bin" = "garbage_bin"`. Several classes may become one label.
+    /// Label to report for a class when it differs from the class name: `"trash bin" = "garbage_bin"`. Several classes may map
+    /// to one label.
     #[serde(default)]
     pub rename: BTreeMap<String, String>,
-    /// Classes that are not reported at all.
+    /// Classes that are never reported.
     #[serde(default)]
     pub ignore: Vec<String>,
-    /// Detections that score lower are not reported at all, 0..1. Keep it well below the rules' `keep_score`: what lies
-    /// between is what a threshold can be tuned on. Lower costs time in non-maximum suppression.
+    /// Minimum score of a reported detection, 0..1. Keep it well below the rules' `keep_score`, so that the ledger holds the
+    /// scores a threshold can be tuned on. A lower floor costs time in non-maximum suppression.
     pub score_floor: f32,
-    /// Floors of single labels that differ, 0..1, by gridwatch's label.
+    /// Score floors that override `score_floor` for individual labels, 0..1.
     #[serde(default)]
     pub label_floors: BTreeMap<String, f32>,
-    /// Of two boxes of one label that overlap more than this, the lower scored goes, 0..1 (intersection over union). Unset:
-    /// 0.5, or none at all where the graph itself leaves one box for each thing.
+    /// IoU threshold of non-maximum suppression within a label, 0..1. Unset: 0.5, or no suppression where the graph already
+    /// gives one box per object.
     pub nms_iou: Option<f32>,
-    /// For `ctc`: a file beside this one with the characters it can write, one a line, in the network's order from 1 on.
+    /// For `ctc`: file in the model folder that lists the characters of classes 1, 2, …, one per line.
     pub alphabet: Option<PathBuf>,
-    /// What the network is fed.
+    /// Input tensor and preprocessing.
     pub input: Input,
-    /// How it is best run. The configuration of a box goes before it.
+    /// Runtime hints. The box's configuration takes precedence.
     #[serde(default)]
-    pub runtime: Hints,
-    /// Pictures with what must be found in them, looked at before the model may look at a camera.
+    pub runtime: RuntimeHints,
+    /// Test pictures with the expected detections. A model must pass them before it is used on a camera.
     #[serde(default)]
     pub self_test: Vec<SelfTest>,
 }
 
-/// How a network's outputs become boxes, or text. See `model::adapter` for the layout of each.
+/// Layout of a network's output tensors. `gridwatch_model::adapter` decodes each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Adapter {
-    /// Told from the graph's metadata, then from the names and shapes of its outputs.
+    /// Recognised from the graph's metadata, then from the names and shapes of its outputs.
     #[default]
     Auto,
-    /// YOLOX as it exports: boxes still to be decoded, `[1, N, 5 + classes]`.
+    /// YOLOX, default export: undecoded boxes, `[1, N, 5 + classes]`.
     Yolox,
     /// YOLOX exported with `--decode_in_inference`: boxes in pixels, `[1, N, 5 + classes]`.
     YoloxDecoded,
-    /// YOLOv5, and others with three anchors a cell: `[1, N, 5 + classes]`.
+    /// YOLOv5 and others with three anchors per cell: `[1, N, 5 + classes]`.
     Yolov5,
     /// YOLOv8, YOLO11 and others without objectness: `[1, 4 + classes, N]` or its transpose.
     Yolov8,
     /// YOLO26, YOLOv10 and others that end in `[1, N, 6]`: corners in pixels, score, class.
     End2end,
-    /// RT-DETR and D-FINE as their authors export them: `labels`, `boxes`, `scores`, for `orig_target_sizes`.
+    /// RT-DETR and D-FINE as exported by their authors: `labels`, `boxes`, `scores`, with an input `orig_target_sizes`.
     Rtdetr,
-    /// RT-DETR as Ultralytics exports it: `[1, N, 4 + classes]`, boxes as fractions.
+    /// RT-DETR as exported by Ultralytics: `[1, N, 4 + classes]`, normalised boxes.
     RtdetrUltralytics,
-    /// DETR: logits with a last class for nothing, boxes as fractions.
+    /// DETR: logits whose last class is "no object", normalised boxes.
     Detr,
-    /// D-FINE and RT-DETR from Hugging Face, Deformable DETR: a logit for each class, boxes as fractions.
+    /// D-FINE and RT-DETR from Hugging Face, Deformable DETR: one logit per class, normalised boxes.
     Dfine,
-    /// RF-DETR: `dets`, boxes as fractions, and `labels`, a logit for each class.
+    /// RF-DETR: `dets`, normalised boxes, and `labels`, one logit per class.
     Rfdetr,
-    /// NanoDet: for each stride scores and box distributions.
+    /// NanoDet: scores and box distributions per stride.
     Nanodet,
-    /// NanoDet-Plus: one output of scores and box distributions.
+    /// NanoDet-Plus: scores and box distributions in one output.
     NanodetPlus,
     /// PicoDet without its post-processing: scores and box distributions at four strides.
     Picodet,
-    /// PaddleDetection with its post-processing: rows of class, score and corners, and their count.
+    /// PaddleDetection with its post-processing: rows of class, score and corners, and the number of rows.
     PicodetNms,
-    /// SSD with its post-processing: `boxes`, `labels` from 1 on, `scores`.
+    /// SSD with its post-processing: `boxes`, `labels` counted from 1, `scores`.
     Ssd,
-    /// SSD of TensorFlow's detection API: boxes, classes from 1 on, scores, and their count.
+    /// SSD from TensorFlow's Object Detection API: boxes, classes counted from 1, scores, and the number of detections.
     SsdTf,
-    /// SSD without post-processing: scores with a first class for nothing, boxes as fractions.
+    /// SSD without post-processing: scores whose first class is background, normalised boxes.
     SsdRaw,
     /// FastestDet: one grid `[1, 5 + classes, H, W]`.
     Fastestdet,
-    /// YuNet, which finds faces: twelve outputs at three strides.
+    /// YuNet face detector: twelve outputs at three strides.
     Yunet,
-    /// Lines of text: a map of probabilities (differentiable binarisation).
+    /// Text detection: a probability map (differentiable binarisation).
     Db,
-    /// The text in one line: a distribution over characters for each column (connectionist temporal classification).
+    /// Text recognition of one line: a distribution over characters for each step (connectionist temporal classification).
     Ctc,
 }
 
 impl Adapter {
-    /// True where it reads boxes, which [`Manifest::labels`] name.
-    pub fn finds_things(self) -> bool {
+    /// True for object detectors, whose classes [`Manifest::labels`] names; false for text models.
+    pub fn detects_objects(self) -> bool {
         !matches!(self, Self::Db | Self::Ctc)
     }
 }
 
-/// What the network is fed: one picture as `[1, 3, height, width]` or `[1, height, width, 3]`.
+/// The input tensor: one picture as `[1, 3, height, width]` or `[1, height, width, 3]`, and how it is prepared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
-    /// Name of the graph's input that takes the picture.
+    /// Name of the graph's image input.
     pub name: String,
-    /// Pixels across.
+    /// Width in pixels.
     #[schemars(range(min = 16, max = 4096))]
     pub width: u32,
-    /// Pixels down.
+    /// Height in pixels.
     #[schemars(range(min = 16, max = 4096))]
     pub height: u32,
-    /// Whether a picture of another aspect is fitted into that very rectangle.
+    /// Whether the input always has that size, or takes the aspect ratio of the picture.
     #[serde(default)]
     pub shape: Shape,
-    /// Order of the axes. Unset: told from the graph.
+    /// Order of the axes. Unset: recognised from the graph.
     pub layout: Option<Axes>,
-    /// Order of the three channels.
+    /// Order of the colour channels.
     pub colour: Colour,
-    /// Samples, 0..=255, are divided by this first: 255 for a network that takes 0..1.
-    #[serde(default = "unit")]
+    /// Divisor applied to the samples (0..=255) first: 255 for a network that takes 0..1.
+    #[serde(default = "one")]
     pub scale: f32,
-    /// Then it is subtracted from each channel, in the order of `colour`.
+    /// Subtracted next, per channel in the order of `colour`.
     #[serde(default)]
     pub mean: [f32; 3],
-    /// Then each channel is divided by this.
-    #[serde(default = "units")]
+    /// Divisor applied last, per channel in the order of `colour`.
+    #[serde(default = "ones")]
     pub std: [f32; 3],
-    /// How a picture of another shape is fitted in.
+    /// How a picture of a different aspect ratio is fitted in.
     pub fit: Fit,
-    /// What surrounds a fitted picture, 0..=255 in every channel, before `scale`, `mean` and `std`.
+    /// Padding value around the fitted picture, 0..=255 in every channel, before `scale`, `mean` and `std`.
     #[serde(default)]
     pub pad: u8,
 }
 
-fn unit() -> f32 {
+fn one() -> f32 {
     1.0
 }
 
-fn units() -> [f32; 3] {
+fn ones() -> [f32; 3] {
     [1.0; 3]
 }
 
-/// Whether the input has one shape.
+/// Size of the network's input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Shape {
     /// Always `width` × `height`.
     #[default]
     Fixed,
-    /// The picture's own aspect with about as many pixels as `width` × `height`, sides in multiples of 32. A wide picture in
-    /// a square wastes almost half of the network's work on padding. The graph must take any shape.
+    /// The picture's aspect ratio at about `width` × `height` pixels in total, sides in multiples of 32. In a square input a
+    /// wide picture wastes almost half of the computation on padding. The graph must accept dynamic height and width.
     Picture,
 }
 
@@ -179,9 +182,9 @@ pub enum Shape {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Axes {
-    /// Channels outermost, as PyTorch exports.
+    /// Channels first, as PyTorch exports.
     Nchw,
-    /// Channels innermost, as TensorFlow exports.
+    /// Channels last, as TensorFlow exports.
     Nhwc,
 }
 
@@ -189,54 +192,54 @@ pub enum Axes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Colour {
-    /// Blue first, as OpenCV reads pictures.
+    /// Blue first, OpenCV's order.
     Bgr,
     /// Red first.
     Rgb,
 }
 
-/// How a picture of another shape is fitted into the input.
+/// How a picture of a different aspect ratio is fitted into the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Fit {
-    /// Scaled with its shape kept, in the top left corner, padded to the right or below.
+    /// Letterboxed into the top left corner: aspect ratio kept, padding right or below.
     TopLeft,
-    /// Scaled with its shape kept, in the middle, padded on both sides.
+    /// Letterboxed in the centre: aspect ratio kept, padding on both sides.
     Centre,
-    /// Scaled to fill the input, its shape lost, nothing padded.
+    /// Stretched to the full input: aspect ratio lost, no padding.
     Stretch,
 }
 
-/// How a model is best run.
+/// Hints for running a model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Hints {
-    /// Threads of one session. Unset: 1, so that each worker keeps to its core.
+pub struct RuntimeHints {
+    /// Threads of one session. Unset: 1, so that each worker stays on one core.
     #[schemars(range(min = 1, max = 64))]
     pub threads: Option<u16>,
-    /// What it is run on, the first that the box has. Unset: the processor.
+    /// Execution providers in order of preference; the first one available is used. Unset: the CPU.
     pub providers: Option<Vec<Provider>>,
-    /// A box on which the middle one of its looks takes longer refuses it, in milliseconds.
+    /// Maximum median inference time in milliseconds. A box on which the model is slower rejects it.
     #[schemars(range(min = 1, max = 60000))]
     pub budget_ms: Option<u32>,
 }
 
-/// What ONNX Runtime runs a network on.
+/// An execution provider of ONNX Runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Provider {
-    /// The processor; every box has one.
+    /// The CPU; always available.
     Cpu,
-    /// An NVIDIA GPU.
+    /// An NVIDIA GPU through CUDA.
     Cuda,
-    /// An NVIDIA GPU, the network compiled for it first.
+    /// An NVIDIA GPU through TensorRT, which compiles the network first.
     Tensorrt,
-    /// Intel's processors, GPUs and NPUs.
+    /// Intel CPUs, GPUs and NPUs through OpenVINO.
     Openvino,
 }
 
 impl std::fmt::Display for Provider {
-    /// As the manifest spells it.
+    /// The manifest's spelling.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Cpu => "cpu",
@@ -247,60 +250,60 @@ impl std::fmt::Display for Provider {
     }
 }
 
-/// A picture with what must be found in it.
+/// A test picture and the detections expected in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SelfTest {
-    /// A JPEG or PNG, named from the manifest's folder.
+    /// A JPEG or PNG, relative to the model folder.
     pub picture: PathBuf,
-    /// What scores less is not compared, 0..1.
-    #[serde(default = "above")]
+    /// Detections that score less are not compared, 0..1.
+    #[serde(default = "default_above")]
     pub above: f32,
-    /// Everything in it that scores at least that.
+    /// Every detection that scores at least `above`.
     pub expect: Vec<Expected>,
 }
 
-fn above() -> f32 {
+fn default_above() -> f32 {
     0.3
 }
 
-/// One thing in a picture.
+/// One expected detection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Expected {
-    /// Gridwatch's label.
+    /// Reported label, after `rename`.
     pub label: String,
-    /// What it scores, 0..=1.
+    /// Score, 0..=1.
     pub score: f32,
-    /// Left, top, right, bottom, as fractions of the picture.
+    /// Left, top, right, bottom as fractions of the picture.
     #[serde(rename = "box")]
     pub corners: [f32; 4],
 }
 
-/// What becomes of one class of a network.
+/// How detections of one class of a network are reported.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Wanted {
-    /// Index into [`Manifest::found`]; of no meaning where nothing reaches the floor.
+pub struct ClassMapping {
+    /// Index into [`Manifest::reported_labels`]; meaningless when `floor` is infinite.
     pub label: usize,
-    /// What scores less is not reported; infinite for a class that is ignored.
+    /// Minimum score; infinite for an ignored class.
     pub floor: f32,
 }
 
 impl Manifest {
-    /// Reads and checks a manifest.
+    /// Reads and validates a manifest.
     ///
     /// # Errors
-    /// Every fault found.
+    /// Every fault of the file.
     pub fn read(file: &Path) -> Result<Self, Faults> {
-        check::judge(Document::read(file))
+        check::validate(Document::read(file))
     }
 
-    /// The same of what was read from `file` already.
+    /// Validates a manifest that was already read from `file`.
     ///
     /// # Errors
-    /// Every fault found.
+    /// Every fault of the file.
     pub fn parse(file: &Path, bytes: Vec<u8>) -> Result<Self, Faults> {
-        check::judge(Document::parse(file, bytes))
+        check::validate(Document::parse(file, bytes))
     }
 
     /// The JSON Schema (draft 2020-12) of the file.
@@ -308,43 +311,43 @@ impl Manifest {
         schema::generate::<Self>()
     }
 
-    /// The labels under which things are reported, each once, in the order of the classes: what rules name.
-    pub fn found(&self) -> Vec<&str> {
-        let mut found = Vec::new();
+    /// The distinct labels that detections are reported under, in class order. Rules refer to these.
+    pub fn reported_labels(&self) -> Vec<&str> {
+        let mut labels = Vec::new();
         for class in &self.labels {
-            if let Some(label) = self.label_of(class).filter(|label| !found.contains(label)) {
-                found.push(label);
+            if let Some(label) = self.label_of(class).filter(|label| !labels.contains(label)) {
+                labels.push(label);
             }
         }
-        found
+        labels
     }
 
-    /// The same as the engine has them.
+    /// [`Self::reported_labels`] as engine labels.
     pub fn engine_labels(&self) -> Vec<Label> {
-        self.found().into_iter().map(Label::from).collect()
+        self.reported_labels().into_iter().map(Label::from).collect()
     }
 
-    /// What becomes of each class, in the network's order.
-    pub fn wanted(&self) -> Vec<Wanted> {
-        let found = self.found();
-        let of = |class: &String| {
-            let place = |label| Some((label, found.iter().position(|f| *f == label)?));
-            match self.label_of(class).and_then(place) {
-                Some((label, i)) => Wanted {
-                    label: i,
+    /// How each class is reported, in the network's order.
+    pub fn class_mappings(&self) -> Vec<ClassMapping> {
+        let labels = self.reported_labels();
+        let mapping = |class: &String| {
+            let index_of = |label| Some((label, labels.iter().position(|l| *l == label)?));
+            match self.label_of(class).and_then(index_of) {
+                Some((label, index)) => ClassMapping {
+                    label: index,
                     floor: self.label_floors.get(label).copied().unwrap_or(self.score_floor),
                 },
-                None => Wanted {
+                None => ClassMapping {
                     label: 0,
                     floor: f32::INFINITY,
                 },
             }
         };
-        self.labels.iter().map(of).collect()
+        self.labels.iter().map(mapping).collect()
     }
 
     fn label_of<'a>(&'a self, class: &'a String) -> Option<&'a str> {
-        let kept = !self.ignore.contains(class);
-        kept.then(|| self.rename.get(class).unwrap_or(class).as_str())
+        let is_reported = !self.ignore.contains(class);
+        is_reported.then(|| self.rename.get(class).unwrap_or(class).as_str())
     }
 }

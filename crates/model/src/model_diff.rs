@@ -1,6 +1,7 @@
-//! Where two models differ on the same pictures: by label what both found and what one alone did, and the worst of it.
+//! Compares the detections of two models on the same pictures: per label what both found and what only one found, and the largest
+//! disagreements.
 //!
-//! It compares; what a difference means is for `trial` and for people.
+//! This module only counts; `trial` and people judge the result.
 
 use std::collections::BTreeMap;
 
@@ -9,82 +10,89 @@ use serde::{Deserialize, Serialize};
 
 use gridwatch_engine::{BBox, Detection, Label};
 
-/// Two boxes of one label that overlap at least so much are one thing (COCO's loosest).
-const SAME_IOU: f64 = 0.5;
+/// Minimum IoU at which two boxes of one label count as the same object (COCO's loosest threshold).
+const MATCH_IOU: f64 = 0.5;
 
-/// So many of the worst differences are kept.
-const WORST: usize = 12;
+/// Number of disagreements kept.
+const MAX_WORST: usize = 12;
 
-/// A label that no rule names counts from this score, as `eval` does.
-pub const BAR: f32 = 0.5;
+/// Score threshold of a label that no rule names; the same as in `eval`.
+pub const DEFAULT_THRESHOLD: f32 = 0.5;
 
-/// From which score a label counts; others count from [`BAR`].
-pub type Bars = BTreeMap<Label, f32>;
+/// Minimum score by label. Labels that are not listed use [`DEFAULT_THRESHOLD`].
+pub type ScoreThresholds = BTreeMap<Label, f32>;
 
-/// What was compared so far.
+/// Cumulative comparison of an old and a new model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Tally {
-    /// Pictures compared.
+pub struct ModelDiff {
+    /// Number of pictures compared.
     pub pictures: u64,
-    /// By label.
-    pub labels: BTreeMap<String, OfLabel>,
-    /// The surest things that only one of the two found, the surest first.
-    pub worst: Vec<Difference>,
+    /// Counts by label.
+    pub labels: BTreeMap<String, LabelDiff>,
+    /// The detections with the largest score difference that only one model counts, largest first.
+    pub worst: Vec<Disagreement>,
 }
 
-/// One label.
+/// Counts of one label.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct OfLabel {
-    /// Things that both found.
+pub struct LabelDiff {
+    /// Objects that both models found.
     pub both: u64,
-    /// Things that only the old one found, or only it at a score that counts.
+    /// Objects that only the old model found at or above the threshold.
     pub only_old: u64,
-    /// The same of the new one.
+    /// Objects that only the new model found at or above the threshold.
     pub only_new: u64,
-    /// Of the boxes that both have: mean of the new score less the old one.
+    /// Mean of new score minus old score over the matched boxes.
     pub mean_score_difference: f64,
-    /// Of the same: mean intersection over union.
+    /// Mean intersection over union of the matched boxes.
     pub mean_iou: f64,
-    /// How many those are: one of a pair may score too little to count.
+    /// Number of matched boxes; one box of a pair may be below the threshold.
     pub pairs: u64,
 }
 
-/// Which of the two.
+/// One of the two compared models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Side {
-    /// The one that looks now, or was named first.
+pub enum DiffSide {
+    /// The running model, or the one named first.
     Old,
-    /// The other.
+    /// The other model.
     New,
 }
 
-/// Something that one found and the other did not.
+/// A detection that only one of the models counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Difference {
-    /// Of which picture: a camera, or a file.
+pub struct Disagreement {
+    /// Source of the picture: a camera id or a file name.
     pub source: String,
-    /// When it was taken, of a camera.
+    /// Capture time, for camera pictures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
-    /// What it is said to be.
+    /// Label of the detection.
     pub label: String,
-    /// Who says so.
-    pub found_by: Side,
-    /// How surely, 0..=1.
+    /// The model that found diff.
+    pub found_by: DiffSide,
+    /// Its score, 0..=1.
     pub score: f32,
-    /// What the other scores there, if anything.
+    /// Score of the other model's matching box, if it has one.
     pub other_score: Option<f32>,
-    /// Where.
+    /// Its box, as fractions of the picture.
     pub bbox: BBox,
 }
 
-impl Tally {
-    /// Compares what the two found in one picture.
-    pub fn add(&mut self, source: &str, at: Option<Timestamp>, bars: &Bars, old: &[Detection], new: &[Detection]) {
+impl ModelDiff {
+    /// Adds the detections of both models in one picture.
+    pub fn add(
+        &mut self,
+        source: &str,
+        at: Option<Timestamp>,
+        thresholds: &ScoreThresholds,
+        old: &[Detection],
+        new: &[Detection],
+    ) {
         self.pictures += 1;
-        let counts = |d: &Detection| d.score >= bars.get(&d.label).copied().unwrap_or(BAR);
-        let pairs = pairs(old, new);
+        let counts = |d: &Detection| d.score >= thresholds.get(&d.label).copied().unwrap_or(DEFAULT_THRESHOLD);
+        let pairs = match_boxes(old, new);
         for &(o, n) in &pairs {
             let (old, new) = (&old[o], &new[n]);
             let label = self.labels.entry(old.label.as_str().to_owned()).or_default();
@@ -96,70 +104,79 @@ impl Tally {
             }
             label.pairs += 1;
             let share = 1.0 / label.pairs as f64;
-            let grow = |mean: &mut f64, value: f64| *mean += (value - *mean) * share;
-            grow(
+            let update = |mean: &mut f64, value: f64| *mean += (value - *mean) * share;
+            update(
                 &mut label.mean_score_difference,
                 f64::from(new.score) - f64::from(old.score),
             );
-            grow(&mut label.mean_iou, old.bbox.iou(&new.bbox));
+            update(&mut label.mean_iou, old.bbox.iou(&new.bbox));
             match (counts(old), counts(new)) {
-                (true, false) => self.differ(source, at, old, Side::Old, Some(new.score)),
-                (false, true) => self.differ(source, at, new, Side::New, Some(old.score)),
+                (true, false) => self.record_disagreement(source, at, old, DiffSide::Old, Some(new.score)),
+                (false, true) => self.record_disagreement(source, at, new, DiffSide::New, Some(old.score)),
                 _ => {}
             }
         }
-        for (side, found) in [(Side::Old, old), (Side::New, new)] {
-            for (i, lone) in found.iter().enumerate().filter(|(_, d)| counts(d)) {
-                let is_paired = pairs.iter().any(|&(o, n)| i == if side == Side::Old { o } else { n });
+        for (side, found) in [(DiffSide::Old, old), (DiffSide::New, new)] {
+            for (i, single) in found.iter().enumerate().filter(|(_, d)| counts(d)) {
+                let is_paired = pairs
+                    .iter()
+                    .any(|&(o, n)| i == if side == DiffSide::Old { o } else { n });
                 if is_paired {
                     continue;
                 }
-                let label = self.labels.entry(lone.label.as_str().to_owned()).or_default();
+                let label = self.labels.entry(single.label.as_str().to_owned()).or_default();
                 match side {
-                    Side::Old => label.only_old += 1,
-                    Side::New => label.only_new += 1,
+                    DiffSide::Old => label.only_old += 1,
+                    DiffSide::New => label.only_new += 1,
                 }
-                self.differ(source, at, lone, side, None);
+                self.record_disagreement(source, at, single, side, None);
             }
         }
     }
 
-    /// How far apart a difference's two scores are; what the other does not see at all it scores nought.
-    fn differ(&mut self, source: &str, at: Option<Timestamp>, it: &Detection, found_by: Side, other: Option<f32>) {
-        let weight = |score: f32, other: Option<f32>| score - other.unwrap_or(0.0);
-        let here = weight(it.score, other);
-        let rank = self.worst.partition_point(|d| weight(d.score, d.other_score) >= here);
-        if rank >= WORST {
+    /// Keeps a disagreement if it is among the largest by score difference. A missing detection scores 0.
+    fn record_disagreement(
+        &mut self,
+        source: &str,
+        at: Option<Timestamp>,
+        detection: &Detection,
+        found_by: DiffSide,
+        other: Option<f32>,
+    ) {
+        let gap = |score: f32, other: Option<f32>| score - other.unwrap_or(0.0);
+        let new_gap = gap(detection.score, other);
+        let rank = self.worst.partition_point(|d| gap(d.score, d.other_score) >= new_gap);
+        if rank >= MAX_WORST {
             return;
         }
-        let difference = Difference {
+        let disagreement = Disagreement {
             source: source.to_owned(),
             at,
-            label: it.label.as_str().to_owned(),
+            label: detection.label.as_str().to_owned(),
             found_by,
-            score: it.score,
+            score: detection.score,
             other_score: other,
-            bbox: it.bbox,
+            bbox: detection.bbox,
         };
-        self.worst.insert(rank, difference);
-        self.worst.truncate(WORST);
+        self.worst.insert(rank, disagreement);
+        self.worst.truncate(MAX_WORST);
     }
 }
 
-/// Boxes of one label that are the same thing, the best overlap first, each box once.
-fn pairs(old: &[Detection], new: &[Detection]) -> Vec<(usize, usize)> {
-    let mut near: Vec<(f64, usize, usize)> = Vec::new();
+/// Matches boxes of the same label by overlap, greedily from the highest IoU; each box is used once.
+fn match_boxes(old: &[Detection], new: &[Detection]) -> Vec<(usize, usize)> {
+    let mut candidates: Vec<(f64, usize, usize)> = Vec::new();
     for (o, a) in old.iter().enumerate() {
         for (n, b) in new.iter().enumerate().filter(|(_, b)| b.label == a.label) {
             let iou = a.bbox.iou(&b.bbox);
-            if iou >= SAME_IOU {
-                near.push((iou, o, n));
+            if iou >= MATCH_IOU {
+                candidates.push((iou, o, n));
             }
         }
     }
-    near.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+    candidates.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
     let mut pairs: Vec<(usize, usize)> = Vec::new();
-    for (_, o, n) in near {
+    for (_, o, n) in candidates {
         if !pairs.iter().any(|&(po, pn)| po == o || pn == n) {
             pairs.push((o, n));
         }
@@ -174,60 +191,58 @@ mod tests {
     use super::*;
 
     pub(crate) fn detection(label: &str, score: f32, x: f32) -> Detection {
-        Detection {
-            label: label.into(),
-            score,
-            bbox: BBox {
-                x1: x,
-                y1: 0.1,
-                x2: x + 0.1,
-                y2: 0.3,
-            },
-            appearance: None,
-            number: None,
-            closer: None,
-        }
+        let (y1, x2, y2) = (0.1, x + 0.1, 0.3);
+        Detection::new(label, score, BBox { x1: x, y1, x2, y2 })
     }
 
-    fn tally(old: &[Detection], new: &[Detection]) -> Tally {
-        let mut tally = Tally::default();
-        tally.add("gate", None, &Bars::from([("bag".into(), 0.4)]), old, new);
-        tally
+    fn diff(old: &[Detection], new: &[Detection]) -> ModelDiff {
+        let mut diff = ModelDiff::default();
+        diff.add("gate", None, &ScoreThresholds::from([("bag".into(), 0.4)]), old, new);
+        diff
     }
 
     #[test]
-    fn a_thing_that_both_found_is_no_difference() {
-        let it = tally(&[detection("bag", 0.5, 0.1)], &[detection("bag", 0.75, 0.12)]);
-        let bag = it.labels["bag"];
+    fn an_object_found_by_both_is_no_disagreement() {
+        let diff = diff(&[detection("bag", 0.5, 0.1)], &[detection("bag", 0.75, 0.12)]);
+        let bag = diff.labels["bag"];
         assert_eq!((bag.both, bag.only_old, bag.only_new), (1, 0, 0));
         assert!((bag.mean_score_difference - 0.25).abs() < 1e-6 && (bag.mean_iou - 0.08 / 0.12).abs() < 1e-3);
-        assert!(it.worst.is_empty());
+        assert!(diff.worst.is_empty());
     }
 
     #[test]
-    fn a_thing_under_the_bar_counts_for_nobody_but_is_told_where_the_other_is_sure() {
-        assert!(tally(&[detection("bag", 0.39, 0.1)], &[]).labels.is_empty());
-        let it = tally(&[detection("bag", 0.3, 0.1)], &[detection("bag", 0.9, 0.1)]);
-        assert_eq!((it.labels["bag"].only_new, it.labels["bag"].pairs), (1, 1));
-        assert_eq!((it.worst[0].found_by, it.worst[0].other_score), (Side::New, Some(0.3)));
+    fn a_box_below_the_threshold_counts_only_as_the_score_of_the_other_model() {
+        assert!(diff(&[detection("bag", 0.39, 0.1)], &[]).labels.is_empty());
+        let diff = diff(&[detection("bag", 0.3, 0.1)], &[detection("bag", 0.9, 0.1)]);
+        assert_eq!((diff.labels["bag"].only_new, diff.labels["bag"].pairs), (1, 1));
+        assert_eq!(
+            (diff.worst[0].found_by, diff.worst[0].other_score),
+            (DiffSide::New, Some(0.3))
+        );
     }
 
     #[test]
-    fn another_label_in_the_same_place_is_another_thing() {
-        let it = tally(&[detection("bag", 0.9, 0.1)], &[detection("bin", 0.9, 0.1)]);
-        assert_eq!((it.labels["bag"].only_old, it.labels["bin"].only_new), (1, 1));
+    fn a_different_label_in_the_same_place_is_a_different_object() {
+        let diff = diff(&[detection("bag", 0.9, 0.1)], &[detection("bin", 0.9, 0.1)]);
+        assert_eq!((diff.labels["bag"].only_old, diff.labels["bin"].only_new), (1, 1));
     }
 
     #[test]
-    fn the_worst_are_the_surest_and_few() {
-        let mut it = Tally::default();
+    fn only_the_largest_disagreements_are_kept() {
+        let mut diff = ModelDiff::default();
         for i in 0..40 {
             let score = 0.5 + f32::from((i * 7 % 40) as u8) / 100.0;
-            it.add(&i.to_string(), None, &Bars::new(), &[detection("bag", score, 0.1)], &[]);
+            diff.add(
+                &i.to_string(),
+                None,
+                &ScoreThresholds::new(),
+                &[detection("bag", score, 0.1)],
+                &[],
+            );
         }
-        assert_eq!(it.worst.len(), WORST);
-        assert_eq!(it.worst[0].score, 0.89);
-        assert!(it.worst.windows(2).all(|w| w[0].score >= w[1].score));
+        assert_eq!(diff.worst.len(), MAX_WORST);
+        assert_eq!(diff.worst[0].score, 0.89);
+        assert!(diff.worst.windows(2).all(|w| w[0].score >= w[1].score));
     }
 
     fn detections() -> impl Strategy<Value = Vec<Detection>> {
@@ -238,20 +253,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_thing_that_counts_is_counted_once(old in detections(), new in detections()) {
-            let bars = Bars::new();
-            let mut it = Tally::default();
-            it.add("gate", None, &bars, &old, &new);
-            let sum = |f: fn(&OfLabel) -> u64| it.labels.values().map(f).sum::<u64>();
-            let counted = |all: &[Detection]| all.iter().filter(|d| d.score >= BAR).count() as u64;
+        fn every_detection_above_the_threshold_is_counted_once(old in detections(), new in detections()) {
+            let thresholds = ScoreThresholds::new();
+            let mut diff = ModelDiff::default();
+            diff.add("gate", None, &thresholds, &old, &new);
+            let sum = |f: fn(&LabelDiff) -> u64| diff.labels.values().map(f).sum::<u64>();
+            let counted = |all: &[Detection]| all.iter().filter(|d| d.score >= DEFAULT_THRESHOLD).count() as u64;
             prop_assert_eq!(sum(|l| l.both + l.only_old), counted(&old));
             prop_assert_eq!(sum(|l| l.both + l.only_new), counted(&new));
-            let mut turned = Tally::default();
-            turned.add("gate", None, &bars, &new, &old);
-            let swapped: u64 = turned.labels.values().map(|l| l.only_new).sum();
+            let mut reversed = ModelDiff::default();
+            reversed.add("gate", None, &thresholds, &new, &old);
+            let swapped: u64 = reversed.labels.values().map(|l| l.only_new).sum();
             prop_assert_eq!(sum(|l| l.only_old), swapped);
-            let mut same = Tally::default();
-            same.add("gate", None, &bars, &old, &old);
+            let mut same = ModelDiff::default();
+            same.add("gate", None, &thresholds, &old, &old);
             prop_assert!(same.worst.is_empty());
         }
     }

@@ -1,10 +1,10 @@
-//! Several models that look at the same pictures.
+//! Runs several models on the same frames, sharing input tensors where their preprocessing is equal.
 
 use std::sync::Arc;
 
 use super::{
     Manifest, Model, ModelError, Runtime,
-    adapter::Found,
+    adapter::RawDetection,
     detector::Detector,
     manifest::{Adapter, Input, Provider},
     preprocess::{Letterbox, Placement},
@@ -12,209 +12,214 @@ use super::{
 use gridwatch_engine::Detection;
 use gridwatch_frame::{Frame, Layout, Matrix, Plane};
 
-/// Models with a session each and the input tensors they look at. Owned by one worker thread: ONNX Runtime's sessions are
-/// not shared.
+/// A set of models with one session each, and their input tensors. Owned by one worker thread: ONNX Runtime's sessions are not
+/// shared.
 ///
-/// Models that want the same input (most of one family do) look at the same tensor: it is filled once a picture. Each has a
-/// seat, a number by which it is asked; seats are left and taken between looks.
+/// Models with equal preprocessing (most models of one family) share an input tensor, which is filled once per frame. Each model
+/// occupies a numbered slot; slots are filled and emptied between looks.
 pub struct ModelSet {
-    seats: Vec<Option<Seated>>,
-    canvases: Vec<Canvas>,
+    slots: Vec<Option<Slot>>,
+    inputs: Vec<InputTensor>,
 }
 
-/// A model of the panel.
-struct Seated {
+/// An occupied slot.
+struct Slot {
     detector: Detector,
-    /// Which of the panel's.
-    canvas: usize,
+    /// Index into `ModelSet::inputs`.
+    input: usize,
 }
 
-/// An input tensor.
-struct Canvas {
-    /// Of the first model that wanted it.
-    input: Input,
+/// An input tensor, shared by every model with the same preprocessing.
+struct InputTensor {
+    /// Specification of the first model that used it.
+    spec: Input,
     letterbox: Letterbox,
-    /// Where in it the picture lies that is being looked at; `None` before it was drawn.
-    placed: Option<Placement>,
+    /// Placement of the current frame; `None` until the frame is drawn.
+    placement: Option<Placement>,
 }
 
-/// A loaded model that has judged a grey picture, so that its outputs are known to be what its manifest says. Made on any
-/// thread and handed to the one that is to look with it.
+/// A loaded model whose outputs were checked against its manifest by one inference on a grey frame. Can be created on any
+/// thread and sent to the worker that uses it.
 pub struct LoadedModel(Detector);
 
 impl LoadedModel {
-    /// Loads a model's weights into a session of its own, run by one thread, and has it judge a grey picture.
+    /// Loads a model's weights into its own session and runs it once on a grey frame.
     ///
     /// # Errors
     /// As [`ModelSet::new`].
     pub fn new(runtime: &Runtime, model: &Model) -> Result<Self, ModelError> {
-        let mut alone = ModelSet::new(runtime, [model])?;
-        Ok(alone.seat(0, None).expect("it was put there a line ago"))
+        let mut set = ModelSet::new(runtime, [model])?;
+        Ok(set.replace(0, None).expect("`ModelSet::new` filled slot 0"))
     }
 }
 
 impl ModelSet {
-    /// Loads the weights of each model into a session of its own, run by one thread. Each has judged a grey picture, so that
-    /// a model whose outputs are not what its manifest says fails here and not at the first look. Their seats are numbered in
-    /// the order given, from 0.
+    /// Loads each model into its own session and runs it once on a grey frame, so that a model whose outputs do not match its
+    /// manifest fails here rather than at the first look. Slots are numbered from 0 in the given order.
     ///
     /// # Errors
-    /// [`ModelError::Session`] where ONNX Runtime refuses a file, [`ModelError::Layout`] where a model's inputs or outputs
-    /// are not those of its manifest's adapter.
+    /// [`ModelError::Session`] if ONNX Runtime cannot load a file, [`ModelError::Layout`] if a model's inputs or outputs do not
+    /// match its manifest.
     pub fn new<'a>(runtime: &Runtime, models: impl IntoIterator<Item = &'a Model>) -> Result<Self, ModelError> {
-        let mut panel = Self {
-            seats: Vec::new(),
-            canvases: Vec::new(),
+        let mut set = Self {
+            slots: Vec::new(),
+            inputs: Vec::new(),
         };
         for (i, model) in models.into_iter().enumerate() {
-            let canvas = panel.canvas(&model.manifest().input);
-            let letterbox = &mut panel.canvases[canvas].letterbox;
-            let placement = letterbox.draw(&grey())?;
+            let input = set.input_index(&model.manifest().input);
+            let letterbox = &mut set.inputs[input].letterbox;
+            let placement = letterbox.draw(&grey_frame())?;
             let detector = Detector::new(runtime, model, letterbox.tensor(), placement.canvas)?;
-            panel.seat(i, Some(LoadedModel(detector)));
-            panel.shown(&grey()).detect(i)?;
+            set.replace(i, Some(LoadedModel(detector)));
+            set.input(&grey_frame()).detect(i)?;
         }
-        Ok(panel)
+        Ok(set)
     }
 
-    /// Puts a model into a seat, or leaves the seat empty; gives back who sat there. Others keep theirs.
-    pub fn seat(&mut self, i: usize, model: Option<LoadedModel>) -> Option<LoadedModel> {
-        if i >= self.seats.len() {
-            self.seats.resize_with(i + 1, || None);
+    /// Puts a model into slot `i`, or empties the slot; returns the previous model. Other slots are unaffected.
+    pub fn replace(&mut self, i: usize, model: Option<LoadedModel>) -> Option<LoadedModel> {
+        if i >= self.slots.len() {
+            self.slots.resize_with(i + 1, || None);
         }
-        let before = self.seats[i].take();
+        let previous = self.slots[i].take();
         if let Some(LoadedModel(detector)) = model {
-            let canvas = self.canvas(&detector.manifest().input.clone());
-            self.seats[i] = Some(Seated { detector, canvas });
+            let input = self.input_index(&detector.manifest().input.clone());
+            self.slots[i] = Some(Slot { detector, input });
         }
-        self.drop_idle_canvases();
-        before.map(|seated| LoadedModel(seated.detector))
+        self.drop_unused_inputs();
+        previous.map(|slot| LoadedModel(slot.detector))
     }
 
-    fn canvas(&mut self, input: &Input) -> usize {
-        let alike = |canvas: &Canvas| {
-            // What the graph calls its input, and its order of axes, do not change what is drawn.
-            let name = input.name.clone();
+    /// Index of the input tensor for `spec`, created if there is none yet.
+    fn input_index(&mut self, spec: &Input) -> usize {
+        let is_same = |input: &InputTensor| {
+            // The input's name and axis order do not affect what is drawn.
+            let name = spec.name.clone();
             Input {
                 name,
-                layout: input.layout,
-                ..canvas.input.clone()
-            } == *input
+                layout: spec.layout,
+                ..input.spec.clone()
+            } == *spec
         };
-        self.canvases.iter().position(alike).unwrap_or_else(|| {
-            self.canvases.push(Canvas {
-                input: input.clone(),
-                letterbox: Letterbox::new(input),
-                placed: None,
+        self.inputs.iter().position(is_same).unwrap_or_else(|| {
+            self.inputs.push(InputTensor {
+                spec: spec.clone(),
+                letterbox: Letterbox::new(spec),
+                placement: None,
             });
-            self.canvases.len() - 1
+            self.inputs.len() - 1
         })
     }
 
-    /// A tensor is megabytes: none is kept that nobody looks at.
-    fn drop_idle_canvases(&mut self) {
-        for i in (0..self.canvases.len()).rev() {
-            let mut seated = self.seats.iter_mut().flatten();
-            if seated.any(|s| s.canvas == i) {
+    /// Frees input tensors without a model; each takes megabytes.
+    fn drop_unused_inputs(&mut self) {
+        for i in (0..self.inputs.len()).rev() {
+            let mut slots = self.slots.iter_mut().flatten();
+            if slots.any(|s| s.input == i) {
                 continue;
             }
-            self.canvases.remove(i);
-            for s in self.seats.iter_mut().flatten().filter(|s| s.canvas > i) {
-                s.canvas -= 1;
+            self.inputs.remove(i);
+            for s in self.slots.iter_mut().flatten().filter(|s| s.input > i) {
+                s.input -= 1;
             }
         }
     }
 
-    fn taken(&self, i: usize) -> &Detector {
-        &self.seats[i].as_ref().expect(TAKEN).detector
+    fn detector(&self, i: usize) -> &Detector {
+        &self.slots[i].as_ref().expect(EMPTY_SLOT).detector
     }
 
-    /// What the model in seat `i` says about itself.
+    /// Manifest of the model in slot `i`.
     ///
     /// # Panics
-    /// Where nobody sits there.
+    /// If the slot is empty.
     pub fn manifest(&self, i: usize) -> &Arc<Manifest> {
-        self.taken(i).manifest()
+        self.detector(i).manifest()
     }
 
-    /// Every model reports what scores at least this, 0..=1, whatever its manifest's floors.
+    /// Overrides the score floors of every loaded model's manifest, 0..=1.
     pub fn set_floor(&mut self, floor: f32) {
-        for seated in self.seats.iter_mut().flatten() {
-            seated.detector.set_floor(floor);
+        for slot in self.slots.iter_mut().flatten() {
+            slot.detector.set_floor(floor);
         }
     }
 
-    /// Shows the models one picture. Nothing is computed until one of them is asked.
-    pub fn shown<'a>(&'a mut self, frame: &'a Frame) -> FrameInput<'a> {
-        for canvas in &mut self.canvases {
-            canvas.placed = None;
+    /// Prepares a frame for inference. Nothing is computed until [`FrameInput::detect`].
+    pub fn input<'a>(&'a mut self, frame: &'a Frame) -> FrameInput<'a> {
+        for input in &mut self.inputs {
+            input.placement = None;
         }
-        FrameInput { panel: self, frame }
+        FrameInput { set: self, frame }
     }
 
-    /// How the outputs of the model in seat `i` are read; never [`Adapter::Auto`].
+    /// The recognised adapter of the model in slot `i`; never [`Adapter::Auto`].
     pub fn adapter(&self, i: usize) -> Adapter {
-        self.taken(i).reading().adapter()
+        self.detector(i).layout().adapter()
     }
 
-    /// What the model in seat `i` runs on.
+    /// Execution provider of the model in slot `i`.
     pub fn provider(&self, i: usize) -> Provider {
-        self.taken(i).provider()
+        self.detector(i).provider()
     }
 
-    /// What the model in seat `i` finds in an input tensor `[1, 3, height, width]` that somebody else made, given its width and
-    /// height; boxes in its pixels, the best first.
+    /// Runs the model in slot `i` on a prepared input tensor `[1, 3, height, width]`, where `size` is (width, height). Boxes are
+    /// in pixels of the tensor, highest score first.
     ///
     /// # Errors
-    /// As [`FrameInput::detect`]; a tensor of another length is [`ModelError::Run`].
-    pub fn find(&mut self, i: usize, tensor: &[f32], size: (u32, u32)) -> Result<&[Found], ModelError> {
-        self.seats[i].as_mut().expect(TAKEN).detector.find(tensor, size)
+    /// As [`FrameInput::detect`]; a tensor whose length does not match `size` is [`ModelError::Run`].
+    pub fn detect_tensor(&mut self, i: usize, tensor: &[f32], size: (u32, u32)) -> Result<&[RawDetection], ModelError> {
+        self.slots[i]
+            .as_mut()
+            .expect(EMPTY_SLOT)
+            .detector
+            .detect_tensor(tensor, size)
     }
 }
 
-const TAKEN: &str = "whoever holds a panel asks for seats that are taken";
+const EMPTY_SLOT: &str = "callers use occupied slots only";
 
-/// A picture before a [`ModelSet`].
+/// A frame prepared for a [`ModelSet`].
 pub struct FrameInput<'a> {
-    panel: &'a mut ModelSet,
+    set: &'a mut ModelSet,
     frame: &'a Frame,
 }
 
 impl FrameInput<'_> {
-    /// How many seats there are.
-    pub fn count(&self) -> usize {
-        self.panel.seats.len()
+    /// Number of slots, occupied or not.
+    pub fn slot_count(&self) -> usize {
+        self.set.slots.len()
     }
 
     /// As [`ModelSet::manifest`].
     ///
     /// # Panics
-    /// Where nobody sits there.
+    /// If the slot is empty.
     pub fn manifest(&self, i: usize) -> &Arc<Manifest> {
-        self.panel.manifest(i)
+        self.set.manifest(i)
     }
 
-    /// What the model in seat `i` finds: labels and floors by its manifest, boxes as fractions of the picture, the best first.
+    /// Runs the model in slot `i`: labels and score floors as in its manifest, boxes as fractions of the picture, highest score
+    /// first.
     ///
     /// # Errors
-    /// [`ModelError::Frame`] for a broken frame, [`ModelError::Layout`] for outputs that cannot be read (numbers that are
-    /// not finite among them), [`ModelError::Run`] where ONNX Runtime itself fails.
+    /// [`ModelError::Frame`] for a malformed frame, [`ModelError::Layout`] for outputs that cannot be decoded (non-finite values
+    /// included), [`ModelError::Run`] if ONNX Runtime fails.
     ///
     /// # Panics
-    /// Where nobody sits there.
+    /// If the slot is empty.
     pub fn detect(&mut self, i: usize) -> Result<Vec<Detection>, ModelError> {
-        let Seated { detector, canvas } = self.panel.seats[i].as_mut().expect(TAKEN);
-        let canvas = &mut self.panel.canvases[*canvas];
-        let placement = match canvas.placed {
+        let Slot { detector, input } = self.set.slots[i].as_mut().expect(EMPTY_SLOT);
+        let input = &mut self.set.inputs[*input];
+        let placement = match input.placement {
             Some(placement) => placement,
-            None => *canvas.placed.insert(canvas.letterbox.draw(self.frame)?),
+            None => *input.placement.insert(input.letterbox.draw(self.frame)?),
         };
-        detector.detect(canvas.letterbox.tensor(), placement)
+        detector.detect(input.letterbox.tensor(), placement)
     }
 }
 
-/// A small grey picture, for a model's first look.
-pub(super) fn grey() -> Frame {
+/// A small grey frame for a model's first inference.
+pub(super) fn grey_frame() -> Frame {
     let plane = |offset, stride| Plane { offset, stride };
     Frame {
         width: 64,

@@ -1,5 +1,5 @@
-//! One session: a graph on ONNX Runtime, owned by one worker. It is fed pictures in whatever type and order of axes the graph
-//! takes and gives its outputs as plain numbers; what they mean is for whoever asked.
+//! One ONNX Runtime session, owned by one worker. Converts the image to the element type and axis order of the graph's input, and
+//! the outputs to `f32`. Interpreting the outputs is left to the caller.
 
 use std::sync::Arc;
 
@@ -11,33 +11,33 @@ use ort::{
 
 use super::{
     Manifest, Model, ModelError, Runtime,
-    adapter::{LayoutError, Output, Port},
+    adapter::{LayoutError, Output, TensorInfo},
     graph::Graph,
     manifest::{Axes, Input, Provider, Shape},
 };
 
-/// A graph that can be run.
+/// A graph with its session.
 pub(super) struct Network {
     manifest: Arc<Manifest>,
     graph: Graph,
     provider: Provider,
     session: Session,
-    picture: Picture,
+    image: ImageInput,
     /// The graph's other inputs, in its order.
-    extras: Vec<Extra>,
-    /// Outputs of another type than `f32`, converted; by output. Used again and again.
+    extras: Vec<ExtraInput>,
+    /// Reused conversion buffers, one per output, for outputs of another type than `f32`.
     converted: Vec<Vec<f32>>,
 }
 
-/// The input that takes the picture.
-struct Picture {
-    /// Which of the graph's inputs.
+/// The graph's image input.
+struct ImageInput {
+    /// Index among the graph's inputs.
     index: usize,
     element: Element,
     axes: Axes,
-    /// Pictures that the graph takes at once; all but the first are left empty.
+    /// Batch size of the graph; only the first image of a batch is filled.
     batch: usize,
-    /// The picture in the graph's own type and order, where that is not `f32 [1, 3, H, W]`. Used again and again.
+    /// Reused conversion buffers, for graphs that do not take `f32 [1, 3, H, W]`.
     f32: Vec<f32>,
     f16: Vec<f16>,
     u8: Vec<u8>,
@@ -52,15 +52,15 @@ enum Element {
     I8,
 }
 
-/// An input beside the picture.
-enum Extra {
-    /// Width and height of the input: RT-DETR scales its boxes by them.
+/// A further input of the graph.
+enum ExtraInput {
+    /// `orig_target_sizes`: width and height that RT-DETR scales its boxes to.
     Size,
-    /// The same as Paddle has it, height first.
+    /// Paddle's `im_shape`: height and width of the input.
     ImageShape,
-    /// Paddle divides its boxes by it: 1 leaves them in pixels of the input.
+    /// Paddle's `scale_factor`, by which boxes are divided: 1 leaves them in pixels of the input.
     ScaleFactor,
-    /// DETR's: every pixel counts. Its shape, with -1 where batch, height or width go.
+    /// DETR's `pixel_mask`, all ones. Holds its shape, with -1 for dynamic axes.
     Mask(Vec<i64>),
 }
 
@@ -68,23 +68,24 @@ impl Network {
     /// Loads a model's weights.
     ///
     /// # Errors
-    /// [`ModelError::Session`] where the file is damaged or ONNX Runtime refuses it, [`ModelError::Layout`] where its inputs are
-    /// not those of its manifest, [`ModelError::Provider`] where nothing that it may run on is there.
+    /// [`ModelError::Session`] if the file is damaged or ONNX Runtime cannot load it, [`ModelError::Layout`] if its inputs do not
+    /// match the manifest, [`ModelError::Provider`] if no execution provider is available.
     pub(super) fn open(runtime: &Runtime, model: &Model) -> Result<Self, ModelError> {
-        let refused = |message: String| ModelError::Session {
+        let session_error = |message: String| ModelError::Session {
             file: model.file.to_path_buf(),
             message,
         };
-        let graph = Graph::read(&model.bytes).map_err(|e| refused(e.to_string()))?;
+        let graph = Graph::read(&model.bytes).map_err(|e| session_error(e.to_string()))?;
         if graph.has_external_data {
-            return Err(refused(
-                "its weights are in another file: save it as one, with save_as_external_data=False".into(),
+            return Err(session_error(
+                "its weights are stored in another file; save the model as one file, with save_as_external_data=False"
+                    .into(),
             ));
         }
         let (session, provider) = runtime.session(model)?;
         let manifest = Arc::clone(&model.manifest);
-        let inputs: Vec<Port> = session.inputs().iter().map(port).collect();
-        let (picture, extras) = feeds(&inputs, &manifest.input).map_err(|source| ModelError::Layout {
+        let inputs: Vec<TensorInfo> = session.inputs().iter().map(tensor_info).collect();
+        let (image, extras) = bind_inputs(&inputs, &manifest.input).map_err(|source| ModelError::Layout {
             model: manifest.id.clone(),
             source,
         })?;
@@ -94,7 +95,7 @@ impl Network {
             graph,
             provider,
             session,
-            picture,
+            image,
             extras,
         })
     }
@@ -103,37 +104,37 @@ impl Network {
         &self.manifest
     }
 
-    /// What the file says about itself.
+    /// Metadata of the ONNX file.
     pub(super) fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// What it runs on.
+    /// Execution provider in use.
     pub(super) fn provider(&self) -> Provider {
         self.provider
     }
 
-    /// What it takes.
-    pub(super) fn inputs(&self) -> Vec<Port> {
-        self.session.inputs().iter().map(port).collect()
+    /// Inputs of the graph.
+    pub(super) fn inputs(&self) -> Vec<TensorInfo> {
+        self.session.inputs().iter().map(tensor_info).collect()
     }
 
-    /// What it gives, with the shapes that it gave for one picture.
-    pub(super) fn outputs(&self, given: &[Vec<i64>]) -> Vec<Port> {
-        let ports = self.session.outputs().iter().map(port).zip(given);
-        ports
-            .map(|(port, shape)| Port {
+    /// Outputs of the graph, with the shapes observed in one run.
+    pub(super) fn outputs(&self, observed: &[Vec<i64>]) -> Vec<TensorInfo> {
+        let outputs = self.session.outputs().iter().map(tensor_info).zip(observed);
+        outputs
+            .map(|(output, shape)| TensorInfo {
                 shape: shape.clone(),
-                ..port
+                ..output
             })
             .collect()
     }
 
-    /// Runs one picture `[3, height, width]` through the graph and shows its outputs to `read`, in the graph's order.
+    /// Runs one image `[3, height, width]` and passes the outputs to `read`, in the graph's order.
     ///
     /// # Errors
-    /// [`ModelError::Run`] where ONNX Runtime fails, as with a tensor of another length; [`ModelError::Layout`] where an output
-    /// is no tensor of numbers, or as `read` says.
+    /// [`ModelError::Run`] if ONNX Runtime fails, for example on a tensor of the wrong length; [`ModelError::Layout`] if an output
+    /// is not a numeric tensor, or as returned by `read`.
     pub(super) fn run<R>(
         &mut self,
         tensor: &[f32],
@@ -143,7 +144,7 @@ impl Network {
         let Self {
             manifest,
             session,
-            picture,
+            image,
             extras,
             converted,
             ..
@@ -156,26 +157,26 @@ impl Network {
             model: manifest.id.clone(),
             source,
         };
-        let batch = picture.batch;
-        let index = picture.index;
+        let batch = image.batch;
+        let index = image.index;
         let mut values = Vec::with_capacity(extras.len() + 1);
         for extra in extras.iter() {
             values.push(extra.value(batch, size).map_err(failed)?);
         }
-        values.insert(index, picture.value(tensor, size).map_err(failed)?);
-        let given = session.run(&values[..]).map_err(failed)?;
-        // The views borrow from these.
-        let given: Vec<_> = given.iter().collect();
+        values.insert(index, image.value(tensor, size).map_err(failed)?);
+        let results = session.run(&values[..]).map_err(failed)?;
+        // The outputs borrow from these.
+        let results: Vec<_> = results.iter().collect();
         let mut outputs = Vec::with_capacity(converted.len());
-        for ((name, value), scratch) in given.iter().zip(converted) {
-            let output = numbers(name, value, scratch).map_err(layout)?;
-            outputs.push(first_of(output, batch));
+        for ((name, value), scratch) in results.iter().zip(converted) {
+            let output = read_output(name, value, scratch).map_err(layout)?;
+            outputs.push(first_of_batch(output, batch));
         }
         read(&outputs).map_err(layout)
     }
 }
 
-impl Extra {
+impl ExtraInput {
     fn value(&self, batch: usize, (width, height): (u32, u32)) -> ort::Result<SessionInputValue<'static>> {
         let (width, height) = (i64::from(width), i64::from(height));
         let twice = |pair: [f32; 2]| ([batch, 2], pair.repeat(batch));
@@ -197,7 +198,7 @@ impl Extra {
     }
 }
 
-impl Picture {
+impl ImageInput {
     fn value<'a>(&'a mut self, tensor: &'a [f32], (width, height): (u32, u32)) -> ort::Result<SessionInputValue<'a>> {
         let (w, h) = (width as usize, height as usize);
         let shape = match self.axes {
@@ -230,7 +231,7 @@ impl Picture {
     }
 }
 
-/// Puts a picture `[3, pixels]` into the first place of a batch, converted and its axes in order; the other places are empty.
+/// Writes an image `[3, pixels]` to the first place of a batch, converted and in the given axis order. The rest stays zero.
 fn fill<T: Copy + Default>(into: &mut Vec<T>, all: usize, tensor: &[f32], axes: Axes, convert: impl Fn(f32) -> T) {
     into.resize(all, T::default());
     match axes {
@@ -247,24 +248,24 @@ fn fill<T: Copy + Default>(into: &mut Vec<T>, all: usize, tensor: &[f32], axes: 
     }
 }
 
-pub(super) fn port(outlet: &Outlet) -> Port {
+pub(super) fn tensor_info(outlet: &Outlet) -> TensorInfo {
     let dtype = outlet.dtype();
-    Port {
+    TensorInfo {
         name: outlet.name().to_owned(),
         element: dtype.tensor_type().map_or_else(|| dtype.to_string(), |t| t.to_string()),
         shape: dtype.tensor_shape().map(|s| s.to_vec()).unwrap_or_default(),
     }
 }
 
-/// What each input of the graph is given.
-fn feeds(inputs: &[Port], input: &Input) -> Result<(Picture, Vec<Extra>), LayoutError> {
+/// Assigns the graph's inputs: the image, and the known further inputs.
+fn bind_inputs(inputs: &[TensorInfo], input: &Input) -> Result<(ImageInput, Vec<ExtraInput>), LayoutError> {
     let found = || super::adapter::list(inputs);
     let wrong = |expected: String| LayoutError::Input {
         expected,
         found: found(),
     };
     let Some(index) = inputs.iter().position(|i| i.name == input.name) else {
-        return Err(wrong(format!("a picture as {}", input.name)));
+        return Err(wrong(format!("an image input named {}", input.name)));
     };
     let port = &inputs[index];
     let element = match port.element.as_str() {
@@ -275,7 +276,7 @@ fn feeds(inputs: &[Port], input: &Input) -> Result<(Picture, Vec<Extra>), Layout
         _ => {
             return Err(LayoutError::Element {
                 port: port.to_string(),
-                why: "a picture goes in as f32, f16, u8 or i8: export it so",
+                why: "an image input must be f32, f16, u8 or i8; export the model accordingly",
             });
         }
     };
@@ -283,26 +284,26 @@ fn feeds(inputs: &[Port], input: &Input) -> Result<(Picture, Vec<Extra>), Layout
     if matches!(element, Element::U8 | Element::I8) && is_normalised {
         return Err(LayoutError::Element {
             port: port.to_string(),
-            why: "it takes whole samples, so leave scale, mean and std out of model.toml: the graph itself normalises",
+            why: "it takes integer samples, so the graph normalises them itself; remove scale, mean and std from model.toml",
         });
     }
     let sides = match input.shape {
         Shape::Fixed => [i64::from(input.height), i64::from(input.width)],
         Shape::Picture => [-1, -1],
     };
-    let is = |axes: Axes| {
+    let has_axes = |axes: Axes| {
         let [height, width] = sides;
-        let wanted = match axes {
+        let expected = match axes {
             Axes::Nchw => [3, height, width],
             Axes::Nhwc => [height, width, 3],
         };
-        // -1 is an axis of any length.
+        // -1 is a dynamic axis.
         let fits = |(have, want): (&i64, i64)| *have == want || *have == -1;
-        port.shape.len() == 4 && port.shape[1..].iter().zip(wanted).all(fits)
+        port.shape.len() == 4 && port.shape[1..].iter().zip(expected).all(fits)
     };
     let Some(axes) = input.layout.map_or_else(
-        || [Axes::Nchw, Axes::Nhwc].into_iter().find(|axes| is(*axes)),
-        |axes| is(axes).then_some(axes),
+        || [Axes::Nchw, Axes::Nhwc].into_iter().find(|axes| has_axes(*axes)),
+        |axes| has_axes(axes).then_some(axes),
     ) else {
         let side = |n: i64| if n < 0 { "any".to_owned() } else { n.to_string() };
         let [height, width] = sides.map(side);
@@ -315,19 +316,19 @@ fn feeds(inputs: &[Port], input: &Input) -> Result<(Picture, Vec<Extra>), Layout
     };
     let extras = inputs.iter().filter(|i| i.name != input.name).map(|port| {
         Ok(match (port.name.as_str(), port.element.as_str()) {
-            ("orig_target_sizes", "i64") => Extra::Size,
-            ("im_shape", "f32") => Extra::ImageShape,
-            ("scale_factor", "f32") => Extra::ScaleFactor,
-            ("pixel_mask", "i64") if port.shape.len() == 3 => Extra::Mask(port.shape.clone()),
+            ("orig_target_sizes", "i64") => ExtraInput::Size,
+            ("im_shape", "f32") => ExtraInput::ImageShape,
+            ("scale_factor", "f32") => ExtraInput::ScaleFactor,
+            ("pixel_mask", "i64") if port.shape.len() == 3 => ExtraInput::Mask(port.shape.clone()),
             _ => {
                 return Err(wrong(format!(
-                    "{} alone; what {} is for is not known",
+                    "only {}; input {} is not supported",
                     input.name, port.name
                 )));
             }
         })
     });
-    let picture = Picture {
+    let image = ImageInput {
         index,
         element,
         axes,
@@ -337,18 +338,18 @@ fn feeds(inputs: &[Port], input: &Input) -> Result<(Picture, Vec<Extra>), Layout
         u8: Vec::new(),
         i8: Vec::new(),
     };
-    Ok((picture, extras.collect::<Result<_, _>>()?))
+    Ok((image, extras.collect::<Result<_, _>>()?))
 }
 
-/// An output's numbers, converted into `scratch` where they are no `f32`. Counts and classes are far below 2^24, up to which
-/// every whole number is an `f32`.
-fn numbers<'a>(name: &str, value: &'a DynValue, scratch: &'a mut Vec<f32>) -> Result<Output<'a>, LayoutError> {
+/// Values of an output, converted through `scratch` unless they are `f32`. Counts and class indices are far below 2^24, the limit
+/// up to which `f32` represents every integer.
+fn read_output<'a>(name: &str, value: &'a DynValue, scratch: &'a mut Vec<f32>) -> Result<Output<'a>, LayoutError> {
     let dtype = value.dtype();
     let cannot = |why| LayoutError::Element {
         port: format!("output {name}, {dtype},"),
         why,
     };
-    const UNREADABLE: &str = "ONNX Runtime does not give its numbers";
+    const UNREADABLE: &str = "ONNX Runtime cannot extract its values";
     macro_rules! convert {
         ($type:ty, $to:expr) => {{
             let (shape, data) = value.try_extract_tensor::<$type>().map_err(|_| cannot(UNREADABLE))?;
@@ -367,14 +368,14 @@ fn numbers<'a>(name: &str, value: &'a DynValue, scratch: &'a mut Vec<f32>) -> Re
         Some(Type::Int64) => convert!(i64, |v| *v as f32),
         Some(Type::Int32) => convert!(i32, |v| *v as f32),
         Some(Type::Int8 | Type::Uint8) => Err(cannot(
-            "whole numbers need their scale and zero point, which stay inside the graph: keep the last DequantizeLinear",
+            "8-bit outputs need their scale and zero point, which stay inside the graph; keep the last DequantizeLinear",
         )),
-        _ => Err(cannot("only f32, f16, f64, i64 and i32 are read")),
+        _ => Err(cannot("only f32, f16, f64, i64 and i32 outputs are supported")),
     }
 }
 
-/// Of a batch the first picture's.
-fn first_of(output: Output<'_>, batch: usize) -> Output<'_> {
+/// The output of the first image of a batch.
+fn first_of_batch(output: Output<'_>, batch: usize) -> Output<'_> {
     let Output { shape, data } = output;
     match shape {
         [n, ..] if batch > 1 && *n == batch as i64 => Output {

@@ -1,12 +1,19 @@
-//! Reading small ads: telephone numbers on walls.
+//! Text recognition: reads the phone numbers of small ads (非法小广告).
 //!
-//! [`lines`] finds where text stands in a text detector's probability map, [`crop`] takes those places out of the decoder's
-//! YUV planes, turned upright, [`spell`] takes a recogniser's output to characters and [`numbers`] finds the telephone numbers
-//! among them. What a number means is the engine's matter.
+//! `Reader` runs two networks. The text detector returns a probability map, in which `lines` finds lines of text; `crop` samples each
+//! line, rotated upright, from the decoder's YUV planes; `ctc` decodes the recogniser's output, and `numbers` finds the phone numbers
+//! in the text. The engine interprets the numbers.
 
-pub mod crop;
-pub mod lines;
-pub mod numbers;
+mod crop;
+mod ctc;
+mod lines;
+mod numbers;
 #[cfg(feature = "ort")]
-pub mod reader;
-pub mod spell;
+mod reader;
+
+#[cfg(feature = "ort")]
+pub use self::reader::{NumberReading, Reader, TextLine};
+pub use self::{
+    ctc::{AlphabetError, RecognisedChar},
+    lines::LineBox,
+};

@@ -1,34 +1,34 @@
-//! A decoded picture's YUV planes straight into the network's input tensor, in one pass over the samples.
+//! Letterboxing: resamples the YUV planes of a decoded frame directly into the network's input tensor, in one pass.
 //!
-//! Shrinking averages over each target pixel's area, enlarging interpolates between the two nearest samples; both are
-//! weighted sums along one axis, so each plane is reduced first over rows, then over columns, and only what remains, a
-//! few hundred pixels across, is turned into colour. Y'CbCr to R'G'B' is linear, so reducing before converting gives
-//! what reducing the converted picture would, save that colours outside the RGB cube (which the codec may make) are cut
-//! off after averaging and not before. A chroma sample stands for its 2×2 pixels: its weight is the sum of theirs.
+//! Downscaling averages over each target pixel's area, upscaling interpolates linearly. Both are separable weighted sums: each
+//! plane is reduced over rows, then over columns, and only the result, a few hundred pixels wide, is converted to RGB. Because
+//! Y'CbCr to R'G'B' is linear, this equals resampling the converted picture, except that colours outside the RGB cube (which
+//! codecs do produce) are clamped after averaging instead of before. A chroma sample covers 2×2 pixels; its weight is the sum of
+//! their weights.
 //!
-//! Nothing the size of the picture is allocated or copied.
+//! No buffer of the size of the frame is allocated or copied.
 
 use super::manifest::{Colour, Fit, Input, Shape};
 use gridwatch_frame::{Coefficients, Frame, FrameError, Layout};
 
-/// Where the picture lies in the network's input.
+/// Placement of the picture in the network's input tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placement {
-    /// Its left edge, pixels of the input.
+    /// Left edge, in pixels of the input.
     pub x: u32,
-    /// Its top edge.
+    /// Top edge, in pixels of the input.
     pub y: u32,
-    /// Pixels across.
+    /// Width of the drawn picture, in pixels of the input.
     pub width: u32,
-    /// Pixels down.
+    /// Height of the drawn picture, in pixels of the input.
     pub height: u32,
-    /// Width and height of the input itself.
+    /// Width and height of the input.
     pub canvas: (u32, u32),
 }
 
 impl Placement {
-    /// Where a picture of `width` × `height` goes. Its sides are rounded to whole pixels, so the two scales may differ by
-    /// half a pixel; boxes are taken back with the true ones.
+    /// Placement of a picture of `width` × `height`. Its drawn sides are rounded to whole pixels, so the two scales may differ by
+    /// half a pixel; boxes are mapped back with the actual scales.
     pub fn of(input: &Input, width: u32, height: u32) -> Self {
         let canvas = canvas(input, width, height);
         let across = f64::from(canvas.0) / f64::from(width);
@@ -52,7 +52,7 @@ impl Placement {
         }
     }
 
-    /// Corners in pixels of the input to fractions of the picture, cut off at its edges.
+    /// Converts corners from pixels of the input to fractions of the picture, clamped to its edges.
     pub fn fractions(self, [x1, y1, x2, y2]: [f32; 4]) -> [f32; 4] {
         let x = |v: f32| ((v - self.x as f32) / self.width as f32).clamp(0.0, 1.0);
         let y = |v: f32| ((v - self.y as f32) / self.height as f32).clamp(0.0, 1.0);
@@ -60,11 +60,11 @@ impl Placement {
     }
 }
 
-/// Sides of an input with [`Shape::Picture`] are multiples of this, the coarsest stride of the networks that take any shape.
+/// Sides of an input with [`Shape::Picture`] are multiples of this, the largest stride of networks with dynamic shapes.
 const STEP: u32 = 32;
 
-/// Width and height of the input for a picture: with [`Shape::Picture`] those in which it is drawn largest, among all that
-/// have no more pixels than the manifest says, or a hundredth more.
+/// Width and height of the input for a picture. With [`Shape::Picture`]: the size in which the picture is drawn largest without
+/// exceeding the manifest's pixel count by more than 1 %.
 fn canvas(input: &Input, width: u32, height: u32) -> (u32, u32) {
     let fixed = (input.width, input.height);
     if input.shape == Shape::Fixed {
@@ -77,7 +77,7 @@ fn canvas(input: &Input, width: u32, height: u32) -> (u32, u32) {
     let mut best = (0.0, fixed);
     for across in (STEP..=4096).step_by(STEP as usize) {
         let ideal = f64::from(across) / aspect;
-        // The last is for pictures whose own shape would be too high: as high as may be.
+        // The third candidate serves portrait pictures: the greatest height within the pixel count.
         for high in [down(ideal), up(ideal), down(budget / f64::from(across))] {
             let scale = (f64::from(across) / f64::from(width)).min(f64::from(high) / f64::from(height));
             let area = f64::from(across) * f64::from(high);
@@ -89,29 +89,29 @@ fn canvas(input: &Input, width: u32, height: u32) -> (u32, u32) {
     best.1
 }
 
-/// Weights that take samples along one axis to fewer or more of them.
+/// Resampling weights along one axis.
 struct Taps {
-    /// First sample of each target.
+    /// Index of the first source sample of each target.
     first: Vec<usize>,
-    /// `per` weights for each target; they sum to 1.
+    /// `per` weights per target; they sum to 1.
     weights: Vec<f32>,
-    /// The most samples that one target needs. Targets that need fewer have zeros.
+    /// Number of weights per target; targets that use fewer samples are padded with zeros.
     per: usize,
 }
 
 impl Taps {
-    /// `from` samples to `to` of them.
+    /// Weights for resampling `from` samples to `to`.
     fn new(from: usize, to: usize) -> Self {
         let scale = from as f64 / to as f64;
         Self::build(from, to, |target| {
             if scale > 1.0 {
-                // The stretch of samples that the target pixel covers; the outer two count by the part covered.
+                // The range of samples that the target pixel covers; the outer two are weighted by the part covered.
                 let (start, end) = (target as f64 * scale, (target + 1) as f64 * scale);
                 let last = (end.ceil() as usize).min(from);
                 let covered = move |i: usize| (end.min((i + 1) as f64) - start.max(i as f64)).max(0.0) / scale;
                 (start as usize..last).map(|i| (i, covered(i))).collect()
             } else {
-                // Centres lie at half pixels; outside the outermost two the edge sample goes on.
+                // Pixel centres lie at half coordinates; beyond the outermost centres the edge sample is repeated.
                 let at = ((target as f64 + 0.5) * scale - 0.5).clamp(0.0, (from - 1) as f64);
                 let (low, part) = (at as usize, at.fract());
                 vec![(low, 1.0 - part), ((low + 1).min(from - 1), part)]
@@ -119,7 +119,7 @@ impl Taps {
         })
     }
 
-    /// The same reduction for chroma, of which one sample covers two.
+    /// The same resampling for chroma, where one sample covers two pixels.
     fn halved(from: usize, to: usize) -> Self {
         let full = Self::new(from, to);
         Self::build(from.div_ceil(2), to, |target| {
@@ -151,7 +151,7 @@ impl Taps {
             per,
         };
         for (target, weights) in all.iter().enumerate() {
-            // Near the end the window moves back, so that it never reaches beyond the last sample.
+            // Near the end the window moves back so that it does not exceed the last sample.
             let first = weights.first().map_or(0, |(i, _)| *i).min(from - per);
             taps.first.push(first);
             for (i, w) in weights {
@@ -161,7 +161,7 @@ impl Taps {
         taps
     }
 
-    /// The samples of one target with their weights, those without weight left out.
+    /// The source samples of one target with their non-zero weights.
     fn of(&self, target: usize) -> impl Iterator<Item = (usize, f32)> {
         let weights = &self.weights[target * self.per..][..self.per];
         let first = self.first[target];
@@ -172,10 +172,9 @@ impl Taps {
             .map(move |(k, w)| (first + k, *w))
     }
 
-    /// Reduces a row of which every `STEP`th sample from `offset` on belongs to the channel.
+    /// Resamples a row in which every `STEP`th sample from `offset` on belongs to the channel.
     fn reduce<const STEP: usize>(&self, row: &[f32], offset: usize, out: &mut [f32]) {
-        // Full HD to 416 needs 6 samples for luma and 4 for chroma. Numbers that the compiler
-        // knows are unrolled.
+        // Full HD to 416 pixels takes 6 luma and 4 chroma samples. The compiler unrolls the constant sizes.
         match self.per {
             2 => self.reduce_known::<STEP, 2>(row, offset, out),
             3 => self.reduce_known::<STEP, 3>(row, offset, out),
@@ -205,7 +204,7 @@ impl Taps {
     }
 }
 
-/// Everything that depends on the picture's size alone.
+/// Tables that depend only on the size of the picture.
 struct Geometry {
     size: (u32, u32),
     placement: Placement,
@@ -227,38 +226,37 @@ impl Geometry {
     }
 }
 
-/// A worker looks at cameras of several sizes in turn; the tables of the newest few are kept (about 30 KB each).
+/// Number of cached tables, about 30 KB each: a worker alternates between cameras of different sizes.
 const GEOMETRIES: usize = 4;
 
-/// Fills one network's input. Owned by one worker: tensor and scratch rows are used again and again.
+/// Fills the input tensor of a network. Owned by one worker; reuses its tensor and scratch rows.
 pub struct Letterbox {
     input: Input,
-    /// The newest last.
+    /// Most recently used last.
     geometries: Vec<Geometry>,
-    /// What the tensor's padding was written for.
-    placed: Option<Placement>,
+    /// Placement that the padding was written for.
+    padded_for: Option<Placement>,
     tensor: Vec<f32>,
-    /// A row of a plane summed over a target row's height.
+    /// Weighted sum of the source rows of one target row.
     sum: Vec<f32>,
     /// Y, U and V of one target row.
     yuv: [Vec<f32>; 3],
 }
 
 impl Letterbox {
-    /// Makes one for this input.
+    /// Creates a letterbox for this input specification.
     pub fn new(input: &Input) -> Self {
         Self {
             input: input.clone(),
             geometries: Vec::new(),
-            placed: None,
+            padded_for: None,
             tensor: Vec::new(),
             sum: Vec::new(),
             yuv: Default::default(),
         }
     }
 
-    /// Draws the picture into the tensor `[1, 3, height, width]`, sides as [`Placement::canvas`], and says where in it the
-    /// picture lies.
+    /// Draws a frame into the tensor `[1, 3, height, width]` of the size [`Placement::canvas`] and returns its placement.
     ///
     /// # Errors
     /// If the frame's planes do not fit its data.
@@ -270,9 +268,9 @@ impl Letterbox {
             Some(i) => self.geometries.remove(i),
             None => Geometry::new(&self.input, size),
         };
-        if self.placed != Some(geometry.placement) {
+        if self.padded_for != Some(geometry.placement) {
             self.pad(geometry.placement.canvas);
-            self.placed = Some(geometry.placement);
+            self.padded_for = Some(geometry.placement);
         }
         self.fill(frame, &geometry);
         let placement = geometry.placement;
@@ -283,7 +281,7 @@ impl Letterbox {
         Ok(placement)
     }
 
-    /// The input tensor `[1, 3, height, width]`, row-major, as last drawn.
+    /// The input tensor `[1, 3, height, width]`, row-major, as drawn last.
     pub fn tensor(&self) -> &[f32] {
         &self.tensor
     }
@@ -307,7 +305,7 @@ impl Letterbox {
         } = geometry.placement;
         let pitch = canvas.0 as usize;
         let plane = pitch * canvas.1 as usize;
-        let colours = Colours::new(frame.coefficients(), &self.input);
+        let colours = ColourConversion::new(frame.coefficients(), &self.input);
         for channel in &mut self.yuv {
             channel.resize(width as usize, 0.0);
         }
@@ -340,13 +338,13 @@ impl Letterbox {
     }
 }
 
-/// Sums rows of a plane by their weights, three in one pass: the sum is then seldom loaded and stored again.
+/// Weighted sum of rows of a plane, three rows per pass to save loads and stores of the sum.
 fn sum_rows(frame: &Frame, plane: usize, mut rows: impl Iterator<Item = (usize, f32)>, sum: &mut Vec<f32>) {
     sum.resize(frame.plane_size(plane).0, 0.0);
     let mut next = || rows.next().map(|(y, weight)| (frame.row(plane, y), weight));
     let mut first = true;
     while let Some((a, wa)) = next() {
-        // A row that is not there weighs nothing.
+        // Missing rows have weight 0.
         let (b, wb) = next().unwrap_or((a, 0.0));
         let (c, wc) = next().unwrap_or((a, 0.0));
         let rows = a.iter().zip(b).zip(c);
@@ -360,20 +358,20 @@ fn sum_rows(frame: &Frame, plane: usize, mut rows: impl Iterator<Item = (usize, 
     }
 }
 
-/// `(sample / scale - mean) / std` of each channel as `sample · gain + shift`.
+/// `(sample / scale - mean) / std` per channel, as `sample · gain + shift`.
 fn normal(input: &Input) -> [(f32, f32); 3] {
     [0, 1, 2].map(|c| (1.0 / (input.scale * input.std[c]), -input.mean[c] / input.std[c]))
 }
 
-/// The frame's coefficients and the input's normalisation.
-struct Colours {
+/// Colour conversion of the frame combined with the input's normalisation.
+struct ColourConversion {
     k: Coefficients,
-    /// `value · gain + shift` for each channel of the tensor.
+    /// (gain, shift) per channel of the tensor.
     normal: [(f32, f32); 3],
     blue_first: bool,
 }
 
-impl Colours {
+impl ColourConversion {
     fn new(k: Coefficients, input: &Input) -> Self {
         Self {
             k,

@@ -1,15 +1,15 @@
-//! The models of a box beyond those that its configuration names: `<state_dir>/models/`.
+//! Registry of the model versions installed on a box in addition to those of its configuration: `<state_dir>/models/`.
 //!
 //! ```text
-//! models/<id>/<version>/{model.onnx, model.toml, model.sig, CARD.md, …}   never changed once they are there
-//! models/journal.jsonl                                                    what was asked and what came of it
-//! models/watching.lock                                                    held by the daemon while it runs
+//! models/<id>/<version>/{model.onnx, model.toml, model.sig, CARD.md, …}   immutable once installed
+//! models/journal.jsonl                                                    requests and their results
+//! models/watching.lock                                                    locked by the running daemon
 //! ```
 //!
-//! A version gets there whole or not at all (written beside, flushed, renamed), after its sums, its signature and whatever
-//! the caller asks have been seen to. Which version looks is the fold of the journal ([`State`]): the registry's live version
-//! of an id goes before the configuration's folder. Nothing here runs a model, and nothing is ever deleted but what an
-//! installation that was cut off had left.
+//! A version is installed completely or not at all (written to a staging folder, flushed, renamed), after its checksums, its
+//! signature and the caller's own check have passed. The live version of a model follows from the journal ([`RegistryState`]) and
+//! takes precedence over the configuration's folder. The registry runs no model, and deletes nothing but the staging folders of
+//! interrupted installations.
 
 mod journal;
 mod package;
@@ -24,9 +24,12 @@ use std::{
 use jiff::Timestamp;
 
 pub use self::{
-    journal::{Entry, Event, Journal, Told, Version},
+    journal::{Entry, Event, Journal, JournalContents, Version},
     package::PackageError,
-    state::{CONFIGURED, Installed, Known, Live, Outcome, Shadow, State, Verdict, Wanted, Wish, name},
+    state::{
+        CONFIGURED, Installed, LiveVersion, ModelRequest, ModelState, OutcomeKind, RegistryState, RequestAction,
+        ShadowRequest, VersionOutcome, version_name,
+    },
 };
 use super::{Model, ModelError};
 use gridwatch_base::{digest::sha256_hex, error::Class};
@@ -39,104 +42,104 @@ pub struct Registry {
     keys: Vec<PublicKey>,
 }
 
-/// Why a version is not taken or cannot be used.
+/// A version cannot be installed or used.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// The package cannot be taken apart.
+    /// The package cannot be unpacked.
     #[error(transparent)]
     Package(#[from] PackageError),
-    /// What is in it is no model.
+    /// The model is invalid.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// Its version cannot be a folder's name.
+    /// The version is not usable as a folder name.
     #[error(
-        "model {id}: version {version:?} cannot be a folder's name: write 1 to 64 letters, digits, '.', '_', '+' and '-', no '.' first (version, model.toml)"
+        "model {id}: version {version:?} is not usable as a folder name; write 1 to 64 letters, digits, '.', '_', '+' and '-' in model.toml, not starting with '.'"
     )]
-    Version {
-        /// The manifest's id.
+    InvalidVersion {
+        /// Id of the model.
         id: String,
-        /// Its version.
+        /// Version of the model.
         version: String,
     },
-    /// There is another one of that version.
+    /// The version is already installed with another manifest.
     #[error(
-        "{id}@{version} is in the registry already, with another model.toml: a version never changes. Raise `version` in model.toml"
+        "{id}@{version} is already installed with a different model.toml, and installed versions are immutable; raise `version` in model.toml"
     )]
-    Other {
-        /// The manifest's id.
+    VersionConflict {
+        /// Id of the model.
         id: String,
-        /// Its version.
+        /// Version of the model.
         version: String,
     },
-    /// Signatures are asked for and it has none.
+    /// A signature is required and missing.
     #[error(
-        "{}: there is no model.sig, and registry.keys asks for one: have it signed (gridwatch model sign), or empty registry.keys",
+        "{}: model.sig is missing, but registry.keys requires a signature; sign the model (gridwatch model sign), or remove registry.keys",
         .dir.display()
     )]
     Unsigned {
-        /// Where it was looked for.
+        /// The model folder.
         dir: PathBuf,
     },
-    /// It is signed by somebody else, or was changed afterwards.
+    /// The signature does not match.
     #[error(
-        "{}: model.sig is none of the {keys} keys' of registry.keys over model.toml: it was changed after it was signed, or signed with another key",
+        "{}: model.sig does not match model.toml under any of the {keys} keys in registry.keys; the model was modified after signing, or signed with another key",
         .dir.display()
     )]
-    Signature {
-        /// The folder.
+    BadSignature {
+        /// The model folder.
         dir: PathBuf,
-        /// How many keys are configured.
+        /// Number of configured keys.
         keys: usize,
     },
-    /// A folder of the registry holds another model than its name says.
-    #[error("{}: its model.toml is of {found}: install it again", .dir.display())]
+    /// A folder of the registry contains another model than its name says.
+    #[error("{}: contains {found} instead; remove the folder and install the version again", .dir.display())]
     Misplaced {
         /// The folder.
         dir: PathBuf,
-        /// What lies there.
+        /// The model found in it.
         found: String,
     },
-    /// There is no such version.
-    #[error("{id}@{version} is not in the registry (gridwatch model list), nor is it the configuration's")]
-    Unknown {
-        /// The id.
+    /// The version is not installed.
+    #[error("{id}@{version} is not installed and not the configuration's version; see gridwatch model list")]
+    UnknownVersion {
+        /// Id of the model.
         id: String,
-        /// The version.
+        /// Version of the model.
         version: String,
     },
-    /// Whoever asked for it does not want it.
-    #[error("{id}@{version} is refused: {reason}")]
+    /// The caller's check rejected the version.
+    #[error("{id}@{version} was rejected: {reason}")]
     Refused {
-        /// The manifest's id.
+        /// Id of the model.
         id: String,
-        /// Its version.
+        /// Version of the model.
         version: String,
-        /// Why.
+        /// Why it was rejected.
         reason: String,
     },
-    /// The disk.
+    /// An I/O error.
     #[error("{}: cannot {what}: {source}", .path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         what: &'static str,
-        /// On which file.
+        /// The file or folder.
         path: PathBuf,
-        /// Why it failed.
+        /// The I/O error.
         source: io::Error,
     },
 }
 
 impl RegistryError {
-    /// What to do about it.
+    /// Error class, which decides between retry, quarantine and exit.
     pub fn class(&self) -> Class {
         match self {
             Self::Package(e) => e.class(),
             Self::Model(e) => e.class(),
-            Self::Unknown { .. } => Class::Config,
-            Self::Version { .. }
-            | Self::Other { .. }
+            Self::UnknownVersion { .. } => Class::Config,
+            Self::InvalidVersion { .. }
+            | Self::VersionConflict { .. }
             | Self::Unsigned { .. }
-            | Self::Signature { .. }
+            | Self::BadSignature { .. }
             | Self::Misplaced { .. }
             | Self::Refused { .. } => Class::Data,
             Self::Io { .. } => Class::Transient,
@@ -152,21 +155,21 @@ impl RegistryError {
     }
 }
 
-/// What [`Registry::install`] made of a package.
+/// Result of [`Registry::install`].
 #[derive(Debug, Clone)]
-pub struct Arrival {
-    /// As it lies in the registry.
+pub struct InstalledModel {
+    /// The installed model.
     pub model: Model,
-    /// Its folder.
+    /// Its folder in the registry.
     pub dir: PathBuf,
-    /// The key that signed it; `None` where no keys are configured.
+    /// The key that signed it; `None` if no keys are configured.
     pub signed_by: Option<PublicKey>,
-    /// It lay there already.
-    pub was_there: bool,
+    /// True if the same version was installed before.
+    pub was_installed: bool,
 }
 
 impl Registry {
-    /// The registry below a state directory. Nothing is made or read. With `keys`, only what one of them signed is used.
+    /// The registry below a state directory; no I/O. If `keys` is not empty, only versions signed with one of them are accepted.
     pub fn new(state_dir: &Path, keys: Vec<PublicKey>) -> Self {
         Self {
             dir: state_dir.join("models"),
@@ -174,43 +177,43 @@ impl Registry {
         }
     }
 
-    /// What was asked and what came of it.
+    /// The journal of requests and results.
     pub fn journal(&self) -> Journal {
         Journal::new(&self.dir)
     }
 
-    /// What the journal amounts to.
+    /// The state derived from the journal.
     ///
     /// # Errors
-    /// When it is there and cannot be read.
-    pub fn state(&self) -> Result<State, RegistryError> {
+    /// The journal exists and cannot be read.
+    pub fn state(&self) -> Result<RegistryState, RegistryError> {
         let journal = self.journal();
-        let told = journal.read().map_err(RegistryError::io("read", journal.path()))?;
-        Ok(State::of(&told.entries))
+        let contents = journal.read().map_err(RegistryError::io("read", journal.path()))?;
+        Ok(RegistryState::of(&contents.entries))
     }
 
-    /// Where a version lies or would lie.
+    /// Folder of a version, installed or not.
     pub fn dir_of(&self, id: &str, version: &str) -> PathBuf {
         self.dir.join(id).join(version)
     }
 
-    /// Reads a version: its sums, its signature, and that it is what its folder's name says.
+    /// Loads an installed version, verifying checksum, signature, id and version.
     ///
     /// # Errors
-    /// [`RegistryError`]; nothing that it returns an error for may look.
+    /// [`RegistryError`]; such a version must not be used.
     pub fn load(&self, id: &str, version: &str) -> Result<Model, RegistryError> {
-        let unknown = || RegistryError::Unknown {
+        let unknown = || RegistryError::UnknownVersion {
             id: id.to_owned(),
             version: version.to_owned(),
         };
-        if !is_name(version) || !is_name(id) {
+        if !is_safe_name(version) || !is_safe_name(id) {
             return Err(unknown());
         }
         let dir = self.dir_of(id, version);
         if !dir.is_dir() {
             return Err(unknown());
         }
-        self.signed_by(&dir)?;
+        self.verify_signature(&dir)?;
         let model = Model::load(&dir)?;
         let manifest = model.manifest();
         if manifest.id != id || manifest.version != version {
@@ -222,39 +225,39 @@ impl Registry {
         Ok(model)
     }
 
-    /// Takes a package, a folder or a `.tar` or `.tar.gz` of one, into the registry; the same one again changes nothing. It is
-    /// there for good only if `accept`, which may run it, finds nothing against it.
+    /// Installs a package: a model folder, or a `.tar` or `.tar.gz` of one. Installing the same package again changes nothing.
+    /// `accept`, which may run the model, decides whether the version is kept; its error is the reason for the rejection.
     ///
     /// # Errors
-    /// [`RegistryError`]; then the registry is as it was.
+    /// [`RegistryError`]; the registry is then unchanged.
     pub fn install(
         &self,
         package: &Path,
         accept: impl FnOnce(&Model) -> Result<(), String>,
-    ) -> Result<Arrival, RegistryError> {
-        fs::create_dir_all(&self.dir).map_err(RegistryError::io("make the folder", &self.dir))?;
+    ) -> Result<InstalledModel, RegistryError> {
+        fs::create_dir_all(&self.dir).map_err(RegistryError::io("create the folder", &self.dir))?;
         let _lock = self.lock_installing()?;
         let staging = tempfile::Builder::new()
-            .prefix(STAGING)
+            .prefix(STAGING_PREFIX)
             .tempdir_in(&self.dir)
-            .map_err(RegistryError::io("make a folder in", &self.dir))?;
+            .map_err(RegistryError::io("create a folder in", &self.dir))?;
         let root = package::unpack(package, staging.path())?;
         let model = Model::load(&root)?;
         let manifest = model.manifest();
         let (id, version) = (manifest.id.clone(), manifest.version.clone());
-        if !is_name(&version) {
-            return Err(RegistryError::Version { id, version });
+        if !is_safe_name(&version) {
+            return Err(RegistryError::InvalidVersion { id, version });
         }
-        let signed_by = self.signed_by(&root)?;
+        let signed_by = self.verify_signature(&root)?;
         let read = |path: PathBuf| fs::read(&path).map_err(RegistryError::io("read", &path));
         let text = read(root.join(MANIFEST))?;
         let dir = self.dir_of(&id, &version);
-        let was_there = dir.exists();
-        if was_there {
-            // Read whole, so that a copy that has spoiled since is noticed here and not at the next start.
+        let was_installed = dir.exists();
+        if was_installed {
+            // Verified completely, so that a corrupted copy is noticed here and not at the next start.
             self.load(&id, &version)?;
             if read(dir.join(MANIFEST))? != text {
-                return Err(RegistryError::Other { id, version });
+                return Err(RegistryError::VersionConflict { id, version });
             }
         } else {
             accept(&model).map_err(|reason| RegistryError::Refused {
@@ -262,16 +265,16 @@ impl Registry {
                 version: version.clone(),
                 reason,
             })?;
-            let home = self.dir.join(&id);
-            fs::create_dir_all(&home).map_err(RegistryError::io("make the folder", &home))?;
-            package::flush(&root).map_err(RegistryError::io("flush", &root))?;
+            let model_dir = self.dir.join(&id);
+            fs::create_dir_all(&model_dir).map_err(RegistryError::io("create the folder", &model_dir))?;
+            package::sync_files(&root).map_err(RegistryError::io("flush", &root))?;
             fs::rename(&root, &dir).map_err(RegistryError::io("rename to", &dir))?;
-            for folder in [&home, &self.dir] {
-                package::flush_folder(folder).map_err(RegistryError::io("flush", folder))?;
+            for folder in [&model_dir, &self.dir] {
+                package::sync_folder(folder).map_err(RegistryError::io("flush", folder))?;
             }
         }
-        // A power cut may have come between the folder and its line.
-        if !self.state()?.known(&id).installed.contains_key(&version) {
+        // Power may have failed between the rename and the journal entry.
+        if !self.state()?.model(&id).installed.contains_key(&version) {
             let event = Event::Installed {
                 version: version.clone(),
                 sha256: manifest.sha256.clone(),
@@ -283,46 +286,46 @@ impl Registry {
                 .append(&id, Timestamp::now(), event)
                 .map_err(RegistryError::io("write", journal.path()))?;
         }
-        package::adopt(&self.dir);
-        Ok(Arrival {
+        package::match_owner(&self.dir);
+        Ok(InstalledModel {
             model: self.load(&id, &version)?,
             dir,
             signed_by,
-            was_there,
+            was_installed,
         })
     }
 
-    /// Says to whoever asks [`Self::is_watched`] that a daemon looks with these models, until it is dropped.
+    /// Takes the lock that marks a running daemon, which [`Self::is_daemon_running`] tests. Released when the file is dropped.
     ///
     /// # Errors
-    /// When the lock cannot be had.
-    pub fn watch(&self) -> Result<File, RegistryError> {
-        fs::create_dir_all(&self.dir).map_err(RegistryError::io("make the folder", &self.dir))?;
-        // Whoever asks holds it for a moment: that is waited out. Two daemons are kept apart by the store's own lock.
-        self.locked(WATCHING)
+    /// The lock file cannot be created or locked.
+    pub fn lock_for_daemon(&self) -> Result<File, RegistryError> {
+        fs::create_dir_all(&self.dir).map_err(RegistryError::io("create the folder", &self.dir))?;
+        // `is_daemon_running` holds a shared lock for a moment, so this waits. The store's lock excludes a second daemon.
+        self.lock_file(DAEMON_LOCK)
     }
 
-    /// True while a daemon runs on this state directory.
-    pub fn is_watched(&self) -> bool {
-        let path = self.dir.join(WATCHING);
-        let held = |file: File| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
-        File::open(path).is_ok_and(held)
+    /// True while a daemon uses this state directory.
+    pub fn is_daemon_running(&self) -> bool {
+        let path = self.dir.join(DAEMON_LOCK);
+        let is_locked = |file: File| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+        File::open(path).is_ok_and(is_locked)
     }
 
-    /// One installation at a time; what lies about was cut off.
+    /// Serialises installations and removes the staging folders of interrupted ones.
     fn lock_installing(&self) -> Result<File, RegistryError> {
-        let lock = self.locked("installing.lock")?;
+        let lock = self.lock_file("installing.lock")?;
         let entries = fs::read_dir(&self.dir).map_err(RegistryError::io("read", &self.dir))?;
         for entry in entries.filter_map(Result::ok) {
-            if entry.file_name().to_string_lossy().starts_with(STAGING) {
-                // What cannot be removed now is tried again by the next installation.
+            if entry.file_name().to_string_lossy().starts_with(STAGING_PREFIX) {
+                // On failure the next installation tries again.
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
         Ok(lock)
     }
 
-    fn locked(&self, name: &str) -> Result<File, RegistryError> {
+    fn lock_file(&self, name: &str) -> Result<File, RegistryError> {
         let path = self.dir.join(name);
         let file = File::options()
             .write(true)
@@ -331,11 +334,12 @@ impl Registry {
             .open(&path)
             .map_err(RegistryError::io("open", &path))?;
         file.lock().map_err(RegistryError::io("lock", &path))?;
-        package::adopt(&path);
+        package::match_owner(&path);
         Ok(file)
     }
 
-    fn signed_by(&self, dir: &Path) -> Result<Option<PublicKey>, RegistryError> {
+    /// Verifies the signature of a model folder; returns the key, or `None` if no keys are configured.
+    fn verify_signature(&self, dir: &Path) -> Result<Option<PublicKey>, RegistryError> {
         if self.keys.is_empty() {
             return Ok(None);
         }
@@ -350,23 +354,23 @@ impl Registry {
         let path = dir.join(MANIFEST);
         let signed = fs::read(&path).map_err(RegistryError::io("read", &path))?;
         let key = self.keys.iter().find(|key| key.verifies(&signed, &text));
-        key.cloned().map(Some).ok_or_else(|| RegistryError::Signature {
+        key.cloned().map(Some).ok_or_else(|| RegistryError::BadSignature {
             dir: dir.to_path_buf(),
             keys: self.keys.len(),
         })
     }
 }
 
-/// The manifest and its signature in a model's folder.
+/// File name of the manifest in a model folder.
 pub const MANIFEST: &str = "model.toml";
-/// See [`MANIFEST`].
+/// File name of the manifest's signature in a model folder.
 pub const SIGNATURE: &str = "model.sig";
 
-const STAGING: &str = ".installing-";
-const WATCHING: &str = "watching.lock";
+const STAGING_PREFIX: &str = ".installing-";
+const DAEMON_LOCK: &str = "watching.lock";
 
-/// What may be a folder here: nothing that leads elsewhere.
-fn is_name(text: &str) -> bool {
-    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '+' | '-');
-    (1..=64).contains(&text.len()) && !text.starts_with('.') && text.chars().all(good)
+/// True for a name that is safe as a folder name: it cannot lead outside the registry.
+fn is_safe_name(text: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '+' | '-');
+    (1..=64).contains(&text.len()) && !text.starts_with('.') && text.chars().all(is_allowed)
 }

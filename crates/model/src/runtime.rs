@@ -1,7 +1,7 @@
-//! ONNX Runtime's shared library: found, loaded and checked, so that a missing, wrong or old one is an error with a
-//! remedy and never a panic.
+//! Locates, loads and checks ONNX Runtime's shared library, so that a missing, foreign or outdated library is an error with a
+//! remedy instead of a panic.
 //!
-//! The library is loaded once in a process and stays: [`init`] gives the same [`Runtime`] from then on.
+//! The library is loaded once per process: after the first success [`init`] always returns the same [`Runtime`].
 
 use std::{
     collections::BTreeSet,
@@ -21,44 +21,44 @@ use ort::{
 use super::{Model, ModelError, Options, manifest::Provider};
 use gridwatch_base::error::Class;
 
-/// The oldest ONNX Runtime that will do: `ort` is built for API 20 (Cargo.toml).
-pub const OLDEST: &str = "1.20";
+/// Minimum version of ONNX Runtime: `ort` is built for API 20 (Cargo.toml).
+pub const MIN_VERSION: &str = "1.20";
 
-/// The version that `edge-deploy/setup.sh` fetches.
-const PINNED: &str = "1.31.1";
+/// Version that `edge-deploy/setup.sh` installs.
+const PINNED_VERSION: &str = "1.31.1";
 
-/// The loaded library with its environment, and how this box runs networks on it. Cheap to clone.
+/// The loaded library, its environment and the inference options of this box. Cheap to clone.
 #[derive(Clone)]
 pub struct Runtime {
     environment: ort::environment::Environment,
     library: PathBuf,
     options: Options,
-    /// Which models were said to run on something else than was asked for: once is enough, though each worker loads them.
-    told: Arc<Mutex<BTreeSet<String>>>,
+    /// Ids of the models whose provider fallback was already logged: every worker loads every model.
+    warned: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Runtime {
-    /// The same library for a box with these options.
+    /// The same library with other options.
     #[must_use]
     pub fn with(self, options: Options) -> Self {
         Self { options, ..self }
     }
 
-    /// A session of a model's weights, and what it runs on.
+    /// Creates a session for a model; returns it with the execution provider in use.
     ///
-    /// One thread unless somebody says otherwise, which is the caller's: N workers with a session each use N cores, and none
-    /// spins for work between looks.
+    /// The default is one intra-op thread, which is the calling thread: N workers with a session each use N cores. Spinning is
+    /// off, so a session uses no CPU between inferences.
     ///
-    /// Memory patterns are off: they keep one block for the largest look, which costs a session of these networks 3–13 MB and
-    /// gains no time that could be measured on two cores. The arena stays: without it a session is another 7 MB smaller, but
-    /// every look then asks the system for its pages again. What is left is 15–18 MB a session and 18 MB for the library.
+    /// Memory patterns are off: they reserve one block for the largest inference, 3–13 MB per session of these networks, and
+    /// saved no measurable time on two cores. The arena stays on: without it a session is 7 MB smaller, but every inference
+    /// requests its pages from the system again. The result is 15–18 MB per session plus 18 MB for the library.
     pub(super) fn session(&self, model: &Model) -> Result<(Session, Provider), ModelError> {
         let hints = &model.manifest.runtime;
         let threads = usize::from(self.options.threads.or(hints.threads).unwrap_or(1).max(1));
-        let asked = self.options.providers.as_ref().or(hints.providers.as_ref());
-        let asked = asked.map_or(&[Provider::Cpu][..], Vec::as_slice);
-        let mut missing = Vec::new();
-        for &provider in asked {
+        let providers = self.options.providers.as_ref().or(hints.providers.as_ref());
+        let providers = providers.map_or(&[Provider::Cpu][..], Vec::as_slice);
+        let mut unavailable = Vec::new();
+        for &provider in providers {
             if let Some(dispatch) = dispatch(provider, threads) {
                 let builder = self.builder(threads).and_then(|builder| {
                     let builder = builder.with_execution_providers([dispatch.error_on_failure()])?;
@@ -70,10 +70,7 @@ impl Runtime {
                 };
                 match session {
                     Ok(session) => return Ok((session, provider)),
-                    Err(e) => missing.push(format!(
-                        "{provider} is not usable here ({})",
-                        first_line(&e.to_string())
-                    )),
+                    Err(e) => unavailable.push(format!("{provider} is not available ({})", first_line(&e.to_string()))),
                 }
                 continue;
             }
@@ -84,12 +81,12 @@ impl Runtime {
                 file: model.file.to_path_buf(),
                 message: e.to_string(),
             })?;
-            self.tell(model, &missing);
+            self.warn_fallback(model, &unavailable);
             return Ok((session, provider));
         }
         Err(ModelError::Provider {
             model: model.manifest.id.clone(),
-            reasons: missing.join("; "),
+            reasons: unavailable.join("; "),
         })
     }
 
@@ -102,20 +99,20 @@ impl Runtime {
             .with_memory_pattern(false)?)
     }
 
-    fn tell(&self, model: &Model, missing: &[String]) {
+    fn warn_fallback(&self, model: &Model, unavailable: &[String]) {
         let id = &model.manifest.id;
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if !missing.is_empty() && told.insert(id.clone()) {
-            tracing::warn!(model = %id, "The model runs on the processor: {}.", missing.join("; "));
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if !unavailable.is_empty() && warned.insert(id.clone()) {
+            tracing::warn!(model = %id, reason = unavailable.join("; "), "Model falls back to the CPU");
         }
     }
 
-    /// The library's file.
+    /// Path of the shared library.
     pub fn library(&self) -> &Path {
         &self.library
     }
 
-    /// What the library says it is: version, commit and build flags.
+    /// Build information of the library: version, commit and build flags.
     pub fn build(&self) -> &'static str {
         ort::info()
     }
@@ -127,39 +124,39 @@ impl fmt::Debug for Runtime {
     }
 }
 
-/// Why ONNX Runtime cannot be used.
+/// ONNX Runtime's shared library cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
-    /// It is nowhere.
+    /// No library was found.
     #[error(
-        "ONNX Runtime's shared library was not found. Run edge-deploy/setup.sh, or name the file as `runtime.onnxruntime` \
-         in the configuration or in the environment variable GRIDWATCH_ONNXRUNTIME. Looked at: {}",
-        list(.looked)
+        "ONNX Runtime's shared library was not found; run edge-deploy/setup.sh, or set its path in `runtime.onnxruntime` of \
+         the configuration or in the environment variable GRIDWATCH_ONNXRUNTIME. Searched: {}",
+        list(.searched)
     )]
     Missing {
-        /// Every place that was looked at.
-        looked: Vec<PathBuf>,
+        /// Every path that was tried.
+        searched: Vec<PathBuf>,
     },
-    /// The file is no library, or not ONNX Runtime's, or for another machine.
-    #[error("{}: not a usable ONNX Runtime library: {message}. Run edge-deploy/setup.sh for one that is", .path.display())]
+    /// The file is not a shared library, not ONNX Runtime, or built for another architecture.
+    #[error("{}: not a usable ONNX Runtime library: {message}; run edge-deploy/setup.sh to install one", .path.display())]
     NotALibrary {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the loader says.
+        /// The loader's message.
         message: String,
     },
-    /// It is older than [`OLDEST`].
-    #[error("{}: ONNX Runtime {found} is too old, {OLDEST} or newer is needed. Run edge-deploy/setup.sh for {PINNED}", .path.display())]
+    /// The library is older than [`MIN_VERSION`].
+    #[error("{}: ONNX Runtime {found} is too old, {MIN_VERSION} or newer is needed; run edge-deploy/setup.sh to install {PINNED_VERSION}", .path.display())]
     TooOld {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// The version it states.
+        /// The library's version.
         found: String,
     },
 }
 
 impl LibraryError {
-    /// Always [`Class::Config`]: it does not mend itself.
+    /// Always [`Class::Config`]: an operator has to fix it.
     pub fn class(&self) -> Class {
         Class::Config
     }
@@ -170,39 +167,38 @@ fn list(paths: &[PathBuf]) -> String {
     texts.join(", ")
 }
 
-/// The environment must outlive every session and can be made only once in a process.
+/// The environment must outlive every session and can be created only once per process.
 static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 
-/// Loads the library: the file given, else the one in `GRIDWATCH_ONNXRUNTIME`, else the first that is there of
-/// [`places`]. Once one was loaded, every later call returns that.
+/// Loads the library: `configured`, else the path in `GRIDWATCH_ONNXRUNTIME`, else the first existing file of
+/// [`search_paths`]. Once a library is loaded, later calls return it and ignore the argument.
 ///
 /// # Errors
 /// [`LibraryError`]; a later call may try another file.
 pub fn init(configured: Option<&Path>) -> Result<Runtime, LibraryError> {
-    // A panic while it was held left it empty, which is a state like any other.
+    // A panic under the lock leaves `None`, which is a valid state.
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(runtime) = &*loaded {
         return Ok(runtime.clone());
     }
     let runtime = load(&locate(configured, env::var_os("GRIDWATCH_ONNXRUNTIME"))?)?;
-    tracing::debug!(library = %runtime.library.display(), build = runtime.build(), "ONNX Runtime is loaded.");
+    tracing::debug!(library = %runtime.library.display(), build = runtime.build(), "Loaded ONNX Runtime");
     Ok(loaded.insert(runtime).clone())
 }
 
-/// Where the library is looked for when nobody names it, the first place first: what `edge-deploy/setup.sh` fetched for
-/// a working copy (below the working directory, below the package under `cargo test`), what it installed, and beside
-/// the program.
-pub fn places() -> Vec<PathBuf> {
-    let file = format!("libonnxruntime.so.{PINNED}");
-    let cached = Path::new(".cache/onnxruntime").join(PINNED).join(&file);
-    // Set by `cargo test` and `cargo run`, to the package's folder; the cache lies in the workspace's.
+/// Default locations of the library, in search order: the cache that `edge-deploy/setup.sh` fills in a working copy (below the
+/// working directory, and below the workspace under `cargo test`), the installed library, and the directory of the executable.
+pub fn search_paths() -> Vec<PathBuf> {
+    let file = format!("libonnxruntime.so.{PINNED_VERSION}");
+    let cached = Path::new(".cache/onnxruntime").join(PINNED_VERSION).join(&file);
+    // Cargo sets this to the folder of the package; the cache is in that of the workspace.
     let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
     let workspace = package
         .ancestors()
         .filter(|dir| dir.is_absolute())
         .map(|dir| dir.join(&cached));
     let beside = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(&file)));
-    // An absolute path, or the loader would search the system's own folders for it.
+    // The loader searches the system's directories for a path that is not absolute.
     let here = env::current_dir().ok().map(|dir| dir.join(&cached));
     let installed = Path::new("/usr/lib/gridwatch").join(&file);
     here.into_iter()
@@ -216,14 +212,14 @@ fn locate(configured: Option<&Path>, variable: Option<OsString>) -> Result<PathB
     let named = configured
         .map(Path::to_path_buf)
         .or_else(|| variable.filter(|v| !v.is_empty()).map(PathBuf::from));
-    // What was named is meant: another one is not taken in its stead.
-    let looked = match named {
+    // An explicit path is never replaced by a default location.
+    let searched = match named {
         Some(path) => vec![std::path::absolute(&path).unwrap_or(path)],
-        None => places(),
+        None => search_paths(),
     };
-    match looked.iter().find(|path| path.is_file()) {
+    match searched.iter().find(|path| path.is_file()) {
         Some(found) => Ok(found.clone()),
-        None => Err(LibraryError::Missing { looked }),
+        None => Err(LibraryError::Missing { searched }),
     }
 }
 
@@ -232,7 +228,7 @@ fn load(path: &Path) -> Result<Runtime, LibraryError> {
         path: path.to_owned(),
         message,
     };
-    // ort asserts where a library exports the right name but returns nothing; the panic must not end the daemon.
+    // ort asserts when a library exports OrtGetApiBase but returns null; that panic must not end the daemon.
     let environment = panic::catch_unwind(AssertUnwindSafe(|| {
         let builder = ort::init_from(path).map_err(|e| match e {
             ort::LoadDynamicError::BadVersion { version_str, .. } => LibraryError::TooOld {
@@ -242,25 +238,25 @@ fn load(path: &Path) -> Result<Runtime, LibraryError> {
             ort::LoadDynamicError::Dlopen { error, .. } => not_a_library(dlopen_reason(&error)),
             other => not_a_library(other.to_string()),
         })?;
-        // Telemetry is Microsoft's, in its builds for Windows; off all the same, nothing leaves the box.
+        // Only Microsoft's Windows builds send telemetry; off in any case.
         builder
             .with_name("gridwatch")
             .with_telemetry(false)
             .build()
             .map_err(|e| not_a_library(e.to_string()))
     }))
-    .map_err(|_| not_a_library("it returns no interface".into()))??;
-    // Everything below would be formatted for each node at each look, to be thrown away.
+    .map_err(|_| not_a_library("OrtGetApiBase returned no interface".into()))??;
+    // ONNX Runtime would format lower levels for every node of every inference, only to discard them.
     environment.set_log_level(ort::logging::LogLevel::Warning);
     Ok(Runtime {
         environment,
         library: path.to_owned(),
         options: Options::default(),
-        told: Arc::default(),
+        warned: Arc::default(),
     })
 }
 
-/// What ONNX Runtime is asked for; nothing for the processor, which is always there.
+/// The provider to register with ONNX Runtime; `None` for the CPU, which is always registered.
 fn dispatch(provider: Provider, threads: usize) -> Option<ExecutionProviderDispatch> {
     match provider {
         Provider::Cpu => None,
@@ -274,7 +270,7 @@ fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
-/// libloading's own text says only that dlopen failed; the loader's reason is its source.
+/// libloading's message says only that dlopen failed; the loader's reason is its source.
 fn dlopen_reason(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }

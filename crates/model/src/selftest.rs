@@ -1,9 +1,9 @@
-//! What a model must show before it may look at a camera: that its file is whole and runs here, that its outputs are read as
-//! they are meant, and that on the pictures it came with it finds what it is known to find.
+//! Self-test of a model before it is used: the file is complete and runs on this box, its outputs are decoded correctly, and it finds
+//! the expected detections in its test pictures.
 //!
-//! A model that is fed or read wrongly does not fail: it finds less, or other things, on every street. Only pictures with
-//! known contents tell, so where they are not met the usual mistakes are tried one by one (the other order of colours, another
-//! scale, another fit, another adapter), and one that mends everything is named.
+//! A model with wrong preprocessing or a wrong adapter does not fail: it finds less, or other objects, on every street. Only pictures
+//! with known contents reveal that. If they do not match, the usual mistakes in a manifest (channel order, scale, fit, adapter) are
+//! tried one by one, and one that explains every mismatch is named.
 
 use std::{fmt, path::Path, time::Instant};
 
@@ -21,45 +21,47 @@ use gridwatch_engine::{BBox, Detection};
 use gridwatch_frame as frame;
 use gridwatch_frame::Frame;
 
-/// Scores may differ by this much: processors round differently, and 8-bit networks more so.
+/// Tolerated score difference: CPUs round differently, and 8-bit networks amplify it.
 const SCORE_TOLERANCE: f32 = 0.05;
 
-/// Boxes may differ by this much for the same reason (intersection over union).
-const LEAST_IOU: f32 = 0.85;
+/// Minimum intersection over union of an expected and a detected box, for the same reason.
+const MIN_IOU: f32 = 0.85;
 
-/// Sums and products of floats may end a hair outside 0..=1.
-const SLACK: f32 = 1e-3;
+/// Tolerance for floating-point error around 0..=1.
+const RANGE_TOLERANCE: f32 = 1e-3;
 
-/// Looks whose middle one is the time that is told. The first few of a session are slower.
-const TIMED: usize = 7;
+/// Number of timed looks, of which the median is reported; the first ones of a session are slower.
+const TIMED_LOOKS: usize = 7;
 
-/// Of one kind of difference this many are told.
-const MOST_TOLD: usize = 3;
+/// Maximum mismatches reported per picture.
+const MAX_REPORTED: usize = 3;
 
-/// What one step showed.
+/// Result of one step of the self-test.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Finding {
-    /// Which step.
+pub struct StepReport {
+    /// The step.
     pub step: Step,
-    /// How it went.
-    pub verdict: Verdict,
-    /// What was found, or what is wrong and what to do.
-    pub said: String,
+    /// Its result.
+    #[serde(rename = "verdict")]
+    pub result: StepResult,
+    /// Details, or the fault and its remedy.
+    #[serde(rename = "said")]
+    pub message: String,
 }
 
-/// The steps, in their order. One that goes wrong keeps those behind it from being tried.
+/// The steps, in order. A failed step ends the self-test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// The ONNX file: whole, with its weights.
+    /// The ONNX file is complete and contains its weights.
     File,
-    /// ONNX Runtime takes it, on what it is to run on.
+    /// ONNX Runtime loads it on one of its execution providers.
     Session,
-    /// Its inputs, outputs and classes are the manifest's.
+    /// Its inputs, outputs and classes match the manifest.
     Layout,
-    /// It finds in its pictures what it should.
+    /// It finds the expected detections in its test pictures.
     Pictures,
-    /// It is fast enough.
+    /// It is fast enough for `runtime.budget_ms`.
     Speed,
 }
 
@@ -75,48 +77,51 @@ impl fmt::Display for Step {
     }
 }
 
-/// How a step went.
+/// Result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// As it should.
-    Good,
-    /// Usable, but something is missing.
-    Doubtful,
-    /// The model must not look.
-    Wrong,
+pub enum StepResult {
+    /// Passed.
+    #[serde(rename = "good")]
+    Passed,
+    /// Usable, but the check is missing.
+    #[serde(rename = "doubtful")]
+    Unproven,
+    /// The model must not be used.
+    #[serde(rename = "wrong")]
+    Failed,
 }
 
-/// What a model showed.
+/// Result of a model's self-test.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub struct SelfTestReport {
     /// `id@version`.
     pub model: String,
-    /// How its outputs are read, where that became known.
+    /// The recognised adapter, if the test got that far.
     pub adapter: Option<Adapter>,
-    /// What it runs on.
+    /// Execution provider, if the test got that far.
     pub provider: Option<Provider>,
-    /// Milliseconds that the middle one of some looks took, preprocessing included.
+    /// Median time of a look in milliseconds, preprocessing included.
     pub ms: Option<f64>,
-    /// Step by step.
-    pub findings: Vec<Finding>,
+    /// Results of the steps, in order.
+    pub findings: Vec<StepReport>,
 }
 
-impl Report {
-    /// True where nothing is wrong.
+impl SelfTestReport {
+    /// True if no step failed.
     pub fn is_good(&self) -> bool {
         self.refusal().is_none()
     }
 
-    /// Why the model must not look.
+    /// Message of the first failed step.
     pub fn refusal(&self) -> Option<&str> {
         self.refusal_in(|_| true)
     }
 
-    /// The same by the steps that count.
+    /// Message of the first failed step among those for which `counts` returns true.
     pub fn refusal_in(&self, counts: impl Fn(Step) -> bool) -> Option<&str> {
-        let is_wrong = |f: &&Finding| f.verdict == Verdict::Wrong && counts(f.step);
-        self.findings.iter().find(is_wrong).map(|f| f.said.as_str())
+        let is_failure = |f: &&StepReport| f.result == StepResult::Failed && counts(f.step);
+        self.findings.iter().find(is_failure).map(|f| f.message.as_str())
     }
 
     fn fail(&mut self, e: &ModelError) {
@@ -124,22 +129,22 @@ impl Report {
             ModelError::Layout { .. } => Step::Layout,
             _ => Step::Session,
         };
-        self.add(step, Verdict::Wrong, e.to_string());
+        self.add(step, StepResult::Failed, e.to_string());
     }
 
-    fn add(&mut self, step: Step, verdict: Verdict, said: impl Into<String>) {
-        self.findings.push(Finding {
+    fn add(&mut self, step: Step, result: StepResult, message: impl Into<String>) {
+        self.findings.push(StepReport {
             step,
-            verdict,
-            said: said.into(),
+            result,
+            message: message.into(),
         });
     }
 }
 
-/// Tries a model. Its sum was checked when it was loaded.
-pub fn check(runtime: &Runtime, model: &Model) -> Report {
+/// Runs the self-test. The checksum was already verified by [`Model::load`].
+pub fn check(runtime: &Runtime, model: &Model) -> SelfTestReport {
     let manifest = model.manifest();
-    let mut report = Report {
+    let mut report = SelfTestReport {
         model: format!("{}@{}", manifest.id, manifest.version),
         adapter: None,
         provider: None,
@@ -152,81 +157,84 @@ pub fn check(runtime: &Runtime, model: &Model) -> Report {
             let mib = model.bytes.len() as f64 / f64::from(1 << 20);
             report.add(
                 Step::File,
-                Verdict::Good,
+                StepResult::Passed,
                 format!("{mib:.1} MiB, opset {opset}, {}", graph.producer),
             );
         }
         Err(e) => {
-            report.add(Step::File, Verdict::Wrong, format!("{}: {e}", model.file.display()));
+            report.add(Step::File, StepResult::Failed, format!("{}: {e}", model.file.display()));
             return report;
         }
     }
-    if !manifest.adapter.finds_things() {
-        text(&mut report, runtime, model);
+    if !manifest.adapter.detects_objects() {
+        check_text_model(&mut report, runtime, model);
         return report;
     }
-    let mut panel = match ModelSet::new(runtime, [model]) {
-        Ok(panel) => panel,
+    let mut set = match ModelSet::new(runtime, [model]) {
+        Ok(set) => set,
         Err(e) => {
             report.fail(&e);
             return report;
         }
     };
-    let (adapter, provider) = (panel.adapter(0), panel.provider(0));
+    let (adapter, provider) = (set.adapter(0), set.provider(0));
     report.adapter = Some(adapter);
     report.provider = Some(provider);
-    report.add(Step::Session, Verdict::Good, format!("runs on {provider}"));
+    report.add(Step::Session, StepResult::Passed, format!("runs on {provider}"));
     report.add(
         Step::Layout,
-        Verdict::Good,
-        format!("{adapter}, finds {}", some(&manifest.found())),
+        StepResult::Passed,
+        format!("{adapter}, reports {}", summary(&manifest.reported_labels())),
     );
-    let pictures = match pictures(model) {
+    let pictures = match load_pictures(model) {
         Ok(pictures) => pictures,
-        Err(said) => {
-            report.add(Step::Pictures, Verdict::Wrong, said);
+        Err(message) => {
+            report.add(Step::Pictures, StepResult::Failed, message);
             return report;
         }
     };
     if pictures.is_empty() {
         report.add(
             Step::Pictures,
-            Verdict::Doubtful,
-            "model.toml names none under [[self_test]], so nothing proves that it is fed and read as it is meant: \
-             `gridwatch model record` writes them",
+            StepResult::Unproven,
+            "model.toml has no [[self_test]], so preprocessing and adapter are unproven; \
+             `gridwatch model record` adds test pictures",
         );
     } else {
-        match differences(&mut panel, &pictures) {
-            Ok(told) if told.is_empty() => {
-                let things: usize = pictures.iter().map(|(test, _)| test.expect.len()).sum();
-                let said = format!("{things} things in {} pictures, all as expected", pictures.len());
-                report.add(Step::Pictures, Verdict::Good, said);
+        match mismatches(&mut set, &pictures) {
+            Ok(mismatches) if mismatches.is_empty() => {
+                let expected: usize = pictures.iter().map(|(test, _)| test.expect.len()).sum();
+                let message = format!(
+                    "{expected} expected detections in {} pictures, all found",
+                    pictures.len()
+                );
+                report.add(Step::Pictures, StepResult::Passed, message);
             }
-            Ok(told) => {
-                let cause = cause(runtime, model, &pictures);
-                let said = [told.join("; ")]
+            Ok(mismatches) => {
+                let cause = likely_cause(runtime, model, &pictures);
+                let message = [mismatches.join("; ")]
                     .into_iter()
                     .chain(cause)
                     .collect::<Vec<_>>()
                     .join(". ");
-                report.add(Step::Pictures, Verdict::Wrong, said);
+                report.add(Step::Pictures, StepResult::Failed, message);
                 return report;
             }
             Err(e) => {
-                report.add(Step::Pictures, Verdict::Wrong, e.to_string());
+                report.add(Step::Pictures, StepResult::Failed, e.to_string());
                 return report;
             }
         }
     }
-    speed(&mut report, &mut panel, model, pictures.first().map(|(_, frame)| frame));
+    check_speed(&mut report, &mut set, model, pictures.first().map(|(_, frame)| frame));
     report
 }
 
-/// A model of text is tried with the other half of its pair when it reads; here only that it runs and what it gives is a map of
-/// probabilities, or a distribution over characters.
-fn text(report: &mut Report, runtime: &Runtime, model: &Model) {
+/// Checks a text model on its own: it runs, and its output is a probability map or a distribution over characters. Detector and
+/// recogniser are tested together when a [`Reader`](crate::ocr::Reader) is created.
+fn check_text_model(report: &mut SelfTestReport, runtime: &Runtime, model: &Model) {
     let Input { width, height, .. } = model.manifest.input;
-    let tried = Network::open(runtime, model).and_then(|mut network| {
+    let outcome = Network::open(runtime, model).and_then(|mut network| {
         let tensor = vec![0.0; 3 * width as usize * height as usize];
         let range = network.run(&tensor, (width, height), |outputs| {
             let values = || outputs.iter().flat_map(|o| o.data);
@@ -238,22 +246,22 @@ fn text(report: &mut Report, runtime: &Runtime, model: &Model) {
         Ok((network.provider(), range))
     });
     let adapter = model.manifest.adapter;
-    match tried {
-        Ok((provider, (low, high))) if low >= -SLACK && high <= 1.0 + SLACK => {
+    match outcome {
+        Ok((provider, (low, high))) if low >= -RANGE_TOLERANCE && high <= 1.0 + RANGE_TOLERANCE => {
             report.adapter = Some(adapter);
             report.provider = Some(provider);
-            report.add(Step::Session, Verdict::Good, format!("runs on {provider}"));
+            report.add(Step::Session, StepResult::Passed, format!("runs on {provider}"));
             report.add(
                 Step::Layout,
-                Verdict::Good,
-                format!("{adapter}, reads text with the other model of its pair"),
+                StepResult::Passed,
+                format!("{adapter}, reads text together with the other text model"),
             );
         }
         Ok((_, (low, high))) => {
-            let score = if low < -SLACK { low } else { high }.to_string();
+            let score = if low < -RANGE_TOLERANCE { low } else { high }.to_string();
             report.add(
                 Step::Layout,
-                Verdict::Wrong,
+                StepResult::Failed,
                 LayoutError::NotAScore { score, adapter }.to_string(),
             );
         }
@@ -261,121 +269,123 @@ fn text(report: &mut Report, runtime: &Runtime, model: &Model) {
     }
 }
 
-/// The first few names, and how many there are.
-fn some(names: &[&str]) -> String {
+/// The first few labels, and their number if there are more.
+fn summary(names: &[&str]) -> String {
     const SHOWN: usize = 6;
     match names.len() {
-        n if n > SHOWN + 1 => format!("{n} kinds of things: {}, …", names[..SHOWN].join(", ")),
+        n if n > SHOWN + 1 => format!("{n} labels: {}, …", names[..SHOWN].join(", ")),
         _ => names.join(", "),
     }
 }
 
-fn speed(report: &mut Report, panel: &mut ModelSet, model: &Model, frame: Option<&Frame>) {
-    let grey = super::model_set::grey();
+fn check_speed(report: &mut SelfTestReport, set: &mut ModelSet, model: &Model, frame: Option<&Frame>) {
+    let grey = super::model_set::grey_frame();
     let frame = frame.unwrap_or(&grey);
-    let mut took = Vec::with_capacity(TIMED);
-    for _ in 0..TIMED {
+    let mut times = Vec::with_capacity(TIMED_LOOKS);
+    for _ in 0..TIMED_LOOKS {
         let start = Instant::now();
-        if let Err(e) = panel.shown(frame).detect(0) {
-            report.add(Step::Speed, Verdict::Wrong, e.to_string());
+        if let Err(e) = set.input(frame).detect(0) {
+            report.add(Step::Speed, StepResult::Failed, e.to_string());
             return;
         }
-        took.push(start.elapsed());
+        times.push(start.elapsed());
     }
-    took.sort();
-    let ms = took[TIMED / 2].as_secs_f64() * 1e3;
+    times.sort();
+    let ms = times[TIMED_LOOKS / 2].as_secs_f64() * 1e3;
     report.ms = Some(ms);
     match model.manifest.runtime.budget_ms {
         Some(budget) if ms > f64::from(budget) => {
-            let said = format!(
-                "a look takes {ms:.0} ms here, runtime.budget_ms in model.toml allows {budget}: take a smaller network, \
-                 or raise it"
+            let message = format!(
+                "a look takes {ms:.0} ms on this box, but runtime.budget_ms in model.toml allows {budget}; use a smaller network \
+                 or raise the budget"
             );
-            report.add(Step::Speed, Verdict::Wrong, said);
+            report.add(Step::Speed, StepResult::Failed, message);
         }
         Some(budget) => report.add(
             Step::Speed,
-            Verdict::Good,
-            format!("{ms:.1} ms a look, {budget} allowed"),
+            StepResult::Passed,
+            format!("{ms:.1} ms per look, {budget} ms allowed"),
         ),
-        None => report.add(Step::Speed, Verdict::Good, format!("{ms:.1} ms a look")),
+        None => report.add(Step::Speed, StepResult::Passed, format!("{ms:.1} ms per look")),
     }
 }
 
-/// The pictures that the manifest names, decoded.
-fn pictures(model: &Model) -> Result<Vec<(&SelfTest, Frame)>, String> {
+/// Decodes the manifest's test pictures.
+fn load_pictures(model: &Model) -> Result<Vec<(&SelfTest, Frame)>, String> {
     let dir = model.file.parent().unwrap_or(Path::new(""));
     let tests = model.manifest.self_test.iter();
     tests
-        .map(|test| Ok((test, picture(&dir.join(&test.picture))?)))
+        .map(|test| Ok((test, load_picture(&dir.join(&test.picture))?)))
         .collect()
 }
 
-fn picture(path: &Path) -> Result<Frame, String> {
-    let unreadable = |e: &dyn fmt::Display| format!("{}, named under [[self_test]]: {e}", path.display());
+fn load_picture(path: &Path) -> Result<Frame, String> {
+    let unreadable = |e: &dyn fmt::Display| format!("{}, listed under [[self_test]]: {e}", path.display());
     let rgb = frame::open_upright(path).map_err(|e| unreadable(&e))?.into_rgb8();
     Frame::from_rgb(&rgb, Timestamp::UNIX_EPOCH).map_err(|e| unreadable(&e))
 }
 
-/// Everything that is not as it should be.
-fn differences(panel: &mut ModelSet, pictures: &[(&SelfTest, Frame)]) -> Result<Vec<String>, ModelError> {
-    let mut told = Vec::new();
+/// Mismatches of all test pictures.
+fn mismatches(set: &mut ModelSet, pictures: &[(&SelfTest, Frame)]) -> Result<Vec<String>, ModelError> {
+    let mut mismatches = Vec::new();
     for (test, frame) in pictures {
-        let found = panel.shown(frame).detect(0)?;
-        let mut differences = compare(test, &found);
-        let more = differences.len().saturating_sub(MOST_TOLD);
-        differences.truncate(MOST_TOLD);
+        let found = set.input(frame).detect(0)?;
+        let mut of_picture = compare(test, &found);
+        let more = of_picture.len().saturating_sub(MAX_REPORTED);
+        of_picture.truncate(MAX_REPORTED);
         if more > 0 {
-            differences.push(format!("and {more} more differences"));
+            of_picture.push(format!("and {more} more mismatches"));
         }
-        told.extend(
-            differences
+        mismatches.extend(
+            of_picture
                 .into_iter()
                 .map(|d| format!("{}: {d}", test.picture.display())),
         );
     }
-    Ok(told)
+    Ok(mismatches)
 }
 
-/// What is missing, different, or too much in one picture.
+/// Missing, different and unexpected detections of one picture.
 fn compare(test: &SelfTest, found: &[Detection]) -> Vec<String> {
-    let at = |expected: &Expected| {
-        let overlaps = |d: &&Detection| iou(d.bbox, expected.corners) >= LEAST_IOU;
+    let best_overlap = |expected: &Expected| {
+        let overlaps = |d: &&Detection| iou(d.bbox, expected.corners) >= MIN_IOU;
         found.iter().filter(overlaps).max_by(|a, b| a.score.total_cmp(&b.score))
     };
-    let is = |d: &Detection, expected: &Expected| {
+    let matches = |d: &Detection, expected: &Expected| {
         d.label.as_str() == expected.label
-            && iou(d.bbox, expected.corners) >= LEAST_IOU
+            && iou(d.bbox, expected.corners) >= MIN_IOU
             && (d.score - expected.score).abs() <= SCORE_TOLERANCE
     };
-    let mut told = Vec::new();
+    let mut mismatches = Vec::new();
     for expected in test.expect.iter().filter(|e| e.score >= test.above) {
-        if found.iter().any(|d| is(d, expected)) {
+        if found.iter().any(|d| matches(d, expected)) {
             continue;
         }
         let Expected { label, score, corners } = expected;
         let place = place(*corners);
-        told.push(match at(expected) {
-            Some(d) if d.label.as_str() == label => format!("{label} {place} scores {:.2}, not {score:.2}", d.score),
+        mismatches.push(match best_overlap(expected) {
+            Some(d) if d.label.as_str() == label => {
+                format!("{label} {place} scores {:.2}, expected {score:.2}", d.score)
+            }
             Some(d) => format!(
-                "what is {label} {place} is called {}: is the order of `labels` right?",
+                "{label} {place} is reported as {}; check the order of `labels`",
                 d.label
             ),
             None => format!("{label} {score:.2} {place} is not found"),
         });
     }
     for d in found.iter().filter(|d| d.score >= test.above + SCORE_TOLERANCE) {
-        if !test.expect.iter().any(|e| iou(d.bbox, e.corners) >= LEAST_IOU) {
+        if !test.expect.iter().any(|e| iou(d.bbox, e.corners) >= MIN_IOU) {
             let BBox { x1, y1, x2, y2 } = d.bbox;
-            told.push(format!(
-                "{} {:.2} {} is too much",
+            mismatches.push(format!(
+                "{} {:.2} {} is unexpected",
                 d.label,
                 d.score,
                 place([x1, y1, x2, y2])
             ));
         }
     }
-    told
+    mismatches
 }
 
 fn place(corners: [f32; 4]) -> String {
@@ -387,40 +397,40 @@ fn iou(a: BBox, [x1, y1, x2, y2]: [f32; 4]) -> f32 {
     a.iou(&BBox { x1, y1, x2, y2 }) as f32
 }
 
-/// Mends one mistake in a manifest.
+/// Corrects one possible mistake in a manifest.
 type Change = Box<dyn Fn(&mut Manifest)>;
 
-/// The one mistake in the manifest that explains everything, if there is one.
-fn cause(runtime: &Runtime, model: &Model, pictures: &[(&SelfTest, Frame)]) -> Option<String> {
+/// The single mistake in the manifest that explains every mismatch, if there is one.
+fn likely_cause(runtime: &Runtime, model: &Model, pictures: &[(&SelfTest, Frame)]) -> Option<String> {
     let manifest = &model.manifest;
     let input = &manifest.input;
     let other_colour = match input.colour {
         Colour::Bgr => Colour::Rgb,
         Colour::Rgb => Colour::Bgr,
     };
-    /// ImageNet's, in the order red, green, blue; most networks that normalise use these.
+    /// ImageNet's values in RGB order, which most networks with normalisation use.
     const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
     const STD: [f32; 3] = [58.395, 57.12, 57.375];
     let flipped = |v: [f32; 3]| [v[2], v[1], v[0]];
     let in_order = |v: [f32; 3]| if input.colour == Colour::Rgb { v } else { flipped(v) };
-    let mut tries: Vec<(String, Change)> = Vec::new();
-    tries.push((
-        "with the other order of colours".into(),
+    let mut changes: Vec<(String, Change)> = Vec::new();
+    changes.push((
+        "with the other channel order".into(),
         Box::new(move |m| m.input.colour = other_colour),
     ));
-    for (said, scale, mean, std) in [
-        ("with samples as they are, 0..=255", 1.0, [0.0; 3], [1.0; 3]),
+    for (message, scale, mean, std) in [
+        ("with unscaled samples, 0..=255", 1.0, [0.0; 3], [1.0; 3]),
         ("with scale = 255", 255.0, [0.0; 3], [1.0; 3]),
         ("with ImageNet's mean and std", 1.0, in_order(MEAN), in_order(STD)),
         (
-            "with mean and std in the other order",
+            "with mean and std in the other channel order",
             input.scale,
             flipped(input.mean),
             flipped(input.std),
         ),
     ] {
-        tries.push((
-            said.into(),
+        changes.push((
+            message.into(),
             Box::new(move |m| (m.input.scale, m.input.mean, m.input.std) = (scale, mean, std)),
         ));
     }
@@ -428,46 +438,47 @@ fn cause(runtime: &Runtime, model: &Model, pictures: &[(&SelfTest, Frame)]) -> O
         let name = serde_json::to_value(fit)
             .ok()
             .and_then(|v| v.as_str().map(str::to_owned));
-        let said = format!("with fit = \"{}\"", name.unwrap_or_default());
-        tries.push((said, Box::new(move |m| m.input.fit = fit)));
+        let message = format!("with fit = \"{}\"", name.unwrap_or_default());
+        changes.push((message, Box::new(move |m| m.input.fit = fit)));
     }
     for pad in [0, 114, 128] {
-        tries.push((format!("with pad = {pad}"), Box::new(move |m| m.input.pad = pad)));
+        changes.push((format!("with pad = {pad}"), Box::new(move |m| m.input.pad = pad)));
     }
-    for adapter in fitting(runtime, model) {
-        tries.push((
+    for adapter in fitting_adapters(runtime, model) {
+        changes.push((
             format!("with adapter = \"{adapter}\""),
             Box::new(move |m| m.adapter = adapter),
         ));
     }
-    tries.into_iter().find_map(|(said, change)| {
+    changes.into_iter().find_map(|(message, change)| {
         let mut changed = (**manifest).clone();
         change(&mut changed);
         if changed == **manifest {
             return None;
         }
-        let tried = Model {
+        let changed_model = Model {
             manifest: changed.into(),
             ..model.clone()
         };
-        let told = differences(&mut ModelSet::new(runtime, [&tried]).ok()?, pictures).ok()?;
-        told.is_empty()
-            .then(|| format!("All is as expected {said}: is model.toml right?"))
+        let mismatches = mismatches(&mut ModelSet::new(runtime, [&changed_model]).ok()?, pictures).ok()?;
+        mismatches
+            .is_empty()
+            .then(|| format!("Everything matches {message}; check model.toml"))
     })
 }
 
-/// Adapters that the outputs fit.
-fn fitting(runtime: &Runtime, model: &Model) -> Vec<Adapter> {
-    // Text is read by none of them, so the error names every adapter that fits.
+/// Adapters that fit the outputs.
+fn fitting_adapters(runtime: &Runtime, model: &Model) -> Vec<Adapter> {
+    // No detector fits the adapter `ctc`, so the error lists every adapter that fits.
     let mut manifest = (*model.manifest).clone();
     manifest.adapter = Adapter::Ctc;
-    let tried = Model {
+    let probe = Model {
         manifest: manifest.into(),
         ..model.clone()
     };
-    match ModelSet::new(runtime, [&tried]) {
+    match ModelSet::new(runtime, [&probe]) {
         Err(ModelError::Layout {
-            source: LayoutError::Unfit { fitting, .. },
+            source: LayoutError::AdapterMismatch { fitting, .. },
             ..
         }) => fitting,
         _ => Vec::new(),

@@ -16,6 +16,7 @@ mod claims;
 mod outbox;
 mod read;
 mod retention;
+mod row;
 mod schema;
 
 use std::{

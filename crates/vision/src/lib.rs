@@ -19,8 +19,8 @@ pub mod views;
 
 pub use self::{
     aim::{
-        Agreement, Aim, AimChange, AimLimits, AimLook, EdgeField, Reference, SavedView, Shift, Tour, TourChange, TourLook,
-        ViewMatch,
+        Agreement, Aim, AimChange, AimLimits, AimLook, EdgeField, Reference, SavedView, Shift, Tour, TourChange,
+        TourLook, ViewMatch,
     },
     health::{Health, Measures},
     limits::ViewLimits,

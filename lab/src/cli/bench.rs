@@ -193,7 +193,12 @@ fn bench_cameras(args: &CamerasArgs) -> Result<ExitCode, Failure> {
     let (mut farm, port) = start_farm(args.count, &clip)?;
     let broker = Broker::start(dir.path())?;
     let metrics_port = stage::free_port().map_err(|e| Failure::new(Class::Transient, e.to_string()))?;
-    let config = write_config(args, &share, dir.path(), port, broker.port, metrics_port)?;
+    let ports = Ports {
+        rtsp: port,
+        mqtt: broker.port,
+        metrics: metrics_port,
+    };
+    let config = write_config(args, &share, dir.path(), ports)?;
     let mut daemon = spawn_self(
         &["run", "--config", &config.to_string_lossy()],
         Stdio::null(),
@@ -327,14 +332,19 @@ fn spawn_self(args: &[&str], stdout: Stdio, dir: &Path, log: &str) -> Result<Own
         .map_err(|e| Failure::new(Class::Transient, format!("cannot start the daemon: {e}")))
 }
 
+/// The ports on loopback of the farm, the broker and the daemon's metrics.
+struct Ports {
+    rtsp: u16,
+    mqtt: u16,
+    metrics: u16,
+}
+
 /// Writes a configuration with the demo's grid, rules and models, and the bench's cameras.
 fn write_config(
     args: &CamerasArgs,
     share: &Path,
     dir: &Path,
-    rtsp: u16,
-    mqtt: u16,
-    metrics: u16,
+    Ports { rtsp, mqtt, metrics }: Ports,
 ) -> Result<PathBuf, Failure> {
     stage::derive_config(share, dir, |file| {
         file.node.state_dir = dir.join("state");

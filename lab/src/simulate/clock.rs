@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{DAY, Ms};
 use gridwatch_engine::Plan;
+
+/// Milliseconds since the start of the simulation.
+pub(super) type Ms = i64;
+
+/// A day.
+pub(super) const DAY: Ms = 86_400_000;
 
 /// Converts simulated milliseconds to timestamps and to local time.
 #[derive(Debug, Clone)]

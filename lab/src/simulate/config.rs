@@ -9,7 +9,7 @@ use std::{
 use toml::{Table, Value};
 
 use super::{
-    SimulateError,
+    error::SimulateError,
     kinds::SIGN,
     town::{Corner, Ground, StreetCamera, Town},
 };
@@ -61,67 +61,127 @@ pub(super) fn write(
     rules: Option<&Path>,
     look_every: raw::Span,
 ) -> Result<PathBuf, SimulateError> {
-    let (text, named) = match rules {
-        None => (EDGE.to_owned(), PathBuf::from("configs/edge.toml")),
-        Some(path) => (read(path)?, path.to_path_buf()),
-    };
-    let invalid = |reason: String| SimulateError::Rules {
-        path: named.clone(),
-        reason,
-    };
-    let given: Table = text.parse().map_err(|e: toml::de::Error| invalid(e.to_string()))?;
-    let mut config: Table = SECTIONS
-        .iter()
-        .filter_map(|s| Some(((*s).to_owned(), given.get(*s)?.clone())))
-        .collect();
-    if !config.contains_key("rules") {
-        return Err(invalid("no [[rules]] in it; add at least one rule".into()));
-    }
-    let sibling = |name: &str| rules.map(|r| r.parent().unwrap_or(Path::new("")).join(name));
-
-    // Categories and calendars are resolved relative to the given configuration; without one, the built-in files are used.
-    let stated = given
-        .get("grid")
-        .and_then(|g| g.get("categories"))
-        .and_then(Value::as_str);
-    let categories = match (stated.and_then(sibling), rules) {
-        (Some(path), Some(_)) => read(&path)?,
-        _ => CATEGORIES.to_owned(),
-    };
-    write_file(&out.join(CATEGORIES_PATH), &categories)?;
-    let files = given
-        .get("calendar")
-        .and_then(|c| c.get("files"))
-        .and_then(Value::as_array);
-    for file in files.into_iter().flatten().filter_map(Value::as_str) {
-        let text = match sibling(file) {
-            Some(path) => read(&path)?,
-            None => CALENDAR.to_owned(),
-        };
-        let name = Path::new(file).file_name().unwrap_or_default();
-        write_file(&out.join("calendar").join(name), &text)?;
-    }
-    if let Some(calendar) = config.get_mut("calendar").and_then(Value::as_table_mut)
-        && let Some(files) = calendar.get_mut("files").and_then(Value::as_array_mut)
-    {
-        for file in files.iter_mut() {
-            let name = file
-                .as_str()
-                .and_then(|f| Path::new(f).file_name()?.to_str().map(str::to_owned));
-            *file = Value::String(format!("calendar/{}", name.unwrap_or_default()));
-        }
-    }
+    let source = Source::read(rules)?;
+    let mut config = source.sections()?;
+    source.write_categories(out)?;
+    source.write_calendars(out)?;
+    rename_calendars(&mut config);
     write_file(&out.join("grid.geojson"), &format!("{:#}\n", town.cells))?;
+    set_town(&mut config, source.timezone());
+    let rules = source.rules(&config)?;
+    set_schedules(&mut config, &rules);
+    write_model(out, &rules)?;
+    config.insert("models".into(), Value::Array(vec![table([("dir", "model".into())])]));
+    // There are no pictures, so there is nothing to mask.
+    if let Some(evidence) = config.get_mut("evidence").and_then(Value::as_table_mut) {
+        evidence.remove("mask_models");
+    }
+    let cameras = write_cameras(out, town, &rules, look_every)?;
+    config.insert("cameras".into(), cameras);
 
-    let timezone = given
-        .get("node")
-        .and_then(|n| n.get("timezone"))
-        .and_then(Value::as_str);
+    let path = out.join("config.toml");
+    let text = toml::to_string(&config).map_err(|e| SimulateError::Bug(e.to_string()))?;
+    write_file(&path, &format!("{HEAD}{text}"))?;
+    Ok(path)
+}
+
+/// The configuration that gives the rules: a file, or the built-in configs/edge.toml.
+struct Source<'a> {
+    /// The given file; `None`: the built-in one.
+    path: Option<&'a Path>,
+    given: Table,
+}
+
+impl<'a> Source<'a> {
+    fn read(path: Option<&'a Path>) -> Result<Self, SimulateError> {
+        let text = match path {
+            None => EDGE.to_owned(),
+            Some(path) => read(path)?,
+        };
+        let given = text.parse();
+        let given = given.map_err(|e: toml::de::Error| invalid(path, e.to_string()))?;
+        Ok(Self { path, given })
+    }
+
+    /// The sections that are taken over, the rules among them.
+    fn sections(&self) -> Result<Table, SimulateError> {
+        let sections: Table = SECTIONS
+            .iter()
+            .filter_map(|s| Some(((*s).to_owned(), self.given.get(*s)?.clone())))
+            .collect();
+        if !sections.contains_key("rules") {
+            return Err(invalid(self.path, "no [[rules]] in it; add at least one rule".into()));
+        }
+        Ok(sections)
+    }
+
+    fn rules(&self, config: &Table) -> Result<Vec<raw::Rule>, SimulateError> {
+        let rules = config["rules"].clone().try_into();
+        rules.map_err(|e: toml::de::Error| invalid(self.path, e.to_string()))
+    }
+
+    fn timezone(&self) -> &str {
+        let timezone = self.given.get("node").and_then(|n| n.get("timezone"));
+        timezone.and_then(Value::as_str).unwrap_or("Asia/Shanghai")
+    }
+
+    /// The file that `name` refers to in the given file; `None`: the built-in one.
+    fn sibling(&self, name: &str) -> Option<PathBuf> {
+        self.path.map(|p| p.parent().unwrap_or(Path::new("")).join(name))
+    }
+
+    fn write_categories(&self, out: &Path) -> Result<(), SimulateError> {
+        let stated = self.given.get("grid").and_then(|g| g.get("categories"));
+        let categories = match stated.and_then(Value::as_str).and_then(|name| self.sibling(name)) {
+            Some(path) => read(&path)?,
+            None => CATEGORIES.to_owned(),
+        };
+        write_file(&out.join(CATEGORIES_PATH), &categories)
+    }
+
+    fn write_calendars(&self, out: &Path) -> Result<(), SimulateError> {
+        let files = self.given.get("calendar").and_then(|c| c.get("files"));
+        let files = files.and_then(Value::as_array).into_iter().flatten();
+        for file in files.filter_map(Value::as_str) {
+            let text = match self.sibling(file) {
+                Some(path) => read(&path)?,
+                None => CALENDAR.to_owned(),
+            };
+            let name = Path::new(file).file_name().unwrap_or_default();
+            write_file(&out.join("calendar").join(name), &text)?;
+        }
+        Ok(())
+    }
+}
+
+fn invalid(path: Option<&Path>, reason: String) -> SimulateError {
+    SimulateError::Rules {
+        path: path.unwrap_or(Path::new("configs/edge.toml")).to_path_buf(),
+        reason,
+    }
+}
+
+/// Points the calendar files at their copies.
+fn rename_calendars(config: &mut Table) {
+    let Some(calendar) = config.get_mut("calendar").and_then(Value::as_table_mut) else {
+        return;
+    };
+    let files = calendar.get_mut("files").and_then(Value::as_array_mut);
+    for file in files.into_iter().flatten() {
+        let name = file
+            .as_str()
+            .and_then(|f| Path::new(f).file_name()?.to_str().map(str::to_owned));
+        *file = Value::String(format!("calendar/{}", name.unwrap_or_default()));
+    }
+}
+
+/// Adds the sections of the town itself.
+fn set_town(config: &mut Table, timezone: &str) {
     config.insert(
         "node".into(),
         table([
             ("id", "simulated".into()),
-            ("timezone", timezone.unwrap_or("Asia/Shanghai").into()),
+            ("timezone", timezone.into()),
             ("state_dir", "state".into()),
         ]),
     );
@@ -136,13 +196,12 @@ pub(super) fn write(
         ]),
     );
     config.insert("ledger".into(), table([("dir", "ledger".into())]));
-    let rules: Vec<raw::Rule> = config["rules"]
-        .clone()
-        .try_into()
-        .map_err(|e: toml::de::Error| invalid(e.to_string()))?;
+}
+
+/// Keeps the schedules of the rules, without those that only the given cameras' zones refer to, and adds the market's.
+fn set_schedules(config: &mut Table, rules: &[raw::Rule]) {
     let schedules = config.entry("schedules").or_insert_with(|| Value::Array(Vec::new()));
     if let Some(schedules) = schedules.as_array_mut() {
-        // Drop the schedules that only the given cameras' zones refer to.
         let named: Vec<&String> = rules.iter().flat_map(|r| r.active.iter().chain(&r.pause)).collect();
         schedules.retain(|s| {
             s.get("id")
@@ -151,16 +210,14 @@ pub(super) fn write(
         });
         schedules.push(market());
     }
-    write_model(out, &rules)?;
-    config.insert("models".into(), Value::Array(vec![table([("dir", "model".into())])]));
-    // There are no pictures, so there is nothing to mask.
-    if let Some(evidence) = config.get_mut("evidence").and_then(Value::as_table_mut) {
-        evidence.remove("mask_models");
-    }
+}
+
+/// The cameras' sections; writes their baselines of approved signs.
+fn write_cameras(out: &Path, town: &Town, rules: &[raw::Rule], look_every: raw::Span) -> Result<Value, SimulateError> {
     let cameras: Vec<raw::Camera> = town
         .cameras
         .iter()
-        .map(|c| camera(c, town, &rules, look_every))
+        .map(|c| camera(c, town, rules, look_every))
         .collect();
     for (camera, raw) in town.cameras.iter().zip(&cameras) {
         if let Some(path) = &raw.approved_signs {
@@ -168,13 +225,7 @@ pub(super) fn write(
             write_file(&out.join(path), &text)?;
         }
     }
-    let cameras = Value::try_from(cameras).map_err(|e| SimulateError::Bug(e.to_string()))?;
-    config.insert("cameras".into(), cameras);
-
-    let path = out.join("config.toml");
-    let text = toml::to_string(&config).map_err(|e| SimulateError::Bug(e.to_string()))?;
-    write_file(&path, &format!("{HEAD}{text}"))?;
-    Ok(path)
+    Value::try_from(cameras).map_err(|e| SimulateError::Bug(e.to_string()))
 }
 
 /// The schedule id of the permitted pitches.

@@ -1,14 +1,12 @@
 //! The simulated detector: what it detects of the visible objects, what it misses, and its false detections.
 //!
-//! A detection's score comes from a threshold model: a latent number, standard normal over all objects and looks, is cut where a
-//! fraction `--detector-recall` lies above, and the cut corresponds to the rule's keep score. The latent number has three parts:
-//! how hard the object is for this camera, which never changes; light and crowd around it, which change over minutes; and the
-//! noise of the look. So misses come in runs, and some objects are missed more often than others.
+//! A detection's score comes from a threshold model: a latent number, standard normal over all objects and looks (`Sighting`), is
+//! cut where a fraction `--detector-recall` lies above, and the cut corresponds to the rule's keep score.
 
 use fastrand::Rng;
 
 use super::{
-    Ms, TownClock,
+    clock::{DAY, Ms},
     random::{Distributions, normal_quantile, stream},
     street::StreetObject,
     town::StreetCamera,
@@ -16,13 +14,6 @@ use super::{
 };
 use gridwatch_engine::{BBox, Detection, Label, Light, Plan};
 
-/// Shares of the latent number's variance: the object's own, the slow part, and the look's noise. With these, one object in
-/// forty is detected in less than 0.4 of the looks where the mean is 0.7.
-const OBJECT_VARIANCE: f64 = 0.15;
-const SLOW_VARIANCE: f64 = 0.35;
-const LOOK_VARIANCE: f64 = 0.5;
-/// Time constant of the slow part (1/e).
-const SLOW_MS: f64 = 120_000.0;
 /// Loss of a detector trained on colour in infrared, in standard deviations: 0.7 becomes 0.61.
 const NIGHT_LOSS: f64 = 0.25;
 /// Loss in standard deviations if the whole object were hidden; proportional to the hidden part.
@@ -106,63 +97,6 @@ impl DetectorProfile {
     }
 }
 
-/// One camera's view of one object.
-#[derive(Debug)]
-pub(super) struct Sighting {
-    rng: Rng,
-    /// For each part, the constant and the slow part of its latent number.
-    parts: Vec<(f64, f64)>,
-    at: Ms,
-    hidden: Vec<(Ms, Ms)>,
-    hidden_since: Option<Ms>,
-}
-
-impl Sighting {
-    pub(super) fn new(mut rng: Rng, parts: usize) -> Self {
-        Self {
-            parts: (0..parts).map(|_| (rng.normal(), rng.normal())).collect(),
-            rng,
-            at: Ms::MIN,
-            hidden: Vec::new(),
-            hidden_since: None,
-        }
-    }
-
-    /// The spans in which it was hidden from this camera, up to `end`.
-    pub(super) fn hidden(&self, end: Ms) -> Vec<(Ms, Ms)> {
-        let open = self.hidden_since.map(|since| (since, end));
-        self.hidden.iter().copied().chain(open).collect()
-    }
-
-    fn hide(&mut self, now: Ms, is_hidden: bool) {
-        match (is_hidden, self.hidden_since) {
-            (true, None) => self.hidden_since = Some(now),
-            (false, Some(since)) => {
-                self.hidden.push((since, now));
-                self.hidden_since = None;
-            }
-            _ => {}
-        }
-    }
-
-    /// The latent number of a part at this look.
-    fn latent(&mut self, part: usize) -> f64 {
-        let (own, slow) = self.parts[part];
-        OBJECT_VARIANCE.sqrt() * own + SLOW_VARIANCE.sqrt() * slow + LOOK_VARIANCE.sqrt() * self.rng.normal()
-    }
-
-    /// Advances the slow parts to `now`.
-    fn advance_slow(&mut self, now: Ms) {
-        if self.at != Ms::MIN {
-            let kept = (-((now - self.at) as f64) / SLOW_MS).exp();
-            for (_, slow) in &mut self.parts {
-                *slow = kept * *slow + (1.0 - kept * kept).sqrt() * self.rng.normal();
-            }
-        }
-        self.at = now;
-    }
-}
-
 /// A recurring false detection.
 #[derive(Debug)]
 struct FalseSpot {
@@ -176,6 +110,20 @@ struct FalseSpot {
     rate: f64,
     /// Mean surplus of its score over the keep score.
     surplus: f64,
+}
+
+/// One look of a camera.
+#[derive(Clone, Copy)]
+pub(super) struct SimulatedLook<'a> {
+    pub(super) camera: &'a StreetCamera,
+    /// The camera's index at its corner.
+    pub(super) nth: usize,
+    pub(super) occluders: &'a Occluders,
+    pub(super) now: Ms,
+    /// The local time of day, 0..24.
+    pub(super) hour: f64,
+    pub(super) light: Light,
+    pub(super) profile: &'a DetectorProfile,
 }
 
 /// One camera's detector.
@@ -200,7 +148,7 @@ impl SimulatedDetector {
 
     /// Draws the false spots of a day.
     pub(super) fn day(&mut self, day: u32, profile: &DetectorProfile) {
-        let begin = Ms::from(day) * 86_400_000;
+        let begin = Ms::from(day) * DAY;
         let mut rng = stream(self.seed, "spots", &[self.camera as u64, day.into()]);
         // The means of the log-uniform rate and the log-normal duration give the number of spots for their share of false
         // detections.
@@ -209,7 +157,7 @@ impl SimulatedDetector {
         let mean_min = SPOT_MIN.0 * (SPOT_MIN.1 * SPOT_MIN.1 / 2.0).exp();
         let per_day = SPOTS_SHARE * profile.false_per_look * 24.0 * 60.0 / (mean_rate * mean_min);
         for _ in 0..rng.poisson(per_day) {
-            let from = begin + rng.between(0.0, 86_400_000.0) as Ms;
+            let from = begin + rng.between(0.0, DAY as f64) as Ms;
             let lasts = rng.log_normal(SPOT_MIN.0, SPOT_MIN.1) * 60_000.0;
             let is_recurring = rng.bool();
             let mut looks = if is_recurring {
@@ -235,89 +183,29 @@ impl SimulatedDetector {
         self.spots.sort_by_key(|s| s.from);
     }
 
-    /// The detections of one look; `nth` is the camera's index at its corner.
-    pub(super) fn look(
-        &mut self,
-        (camera, nth): (&StreetCamera, usize),
-        objects: &mut [StreetObject],
-        occluders: &Occluders,
-        now: Ms,
-        (light, clock): (Light, &TownClock),
-        profile: &DetectorProfile,
-    ) -> Vec<Detection> {
+    /// The detections of one look at the objects of the camera's corner.
+    pub(super) fn look(&mut self, look: &SimulatedLook<'_>, objects: &mut [StreetObject]) -> Vec<Detection> {
+        let now = look.now;
         let mut found: Vec<Detection> = Vec::new();
         for object in objects.iter_mut().filter(|t| t.from <= now && now < t.to) {
             object.advance_parts(now);
-            self.detect_object(object, nth, camera, occluders, now, light, profile, &mut found);
+            detect_object(look, object, &mut found);
         }
         merge(&mut found, &mut self.rng);
-        self.add_passers(camera, occluders, clock.hour(now), profile, &mut found);
-        self.add_false_detections(now, profile, &mut found);
+        self.add_passers(look, &mut found);
+        self.add_false_detections(now, look.profile, &mut found);
         found
     }
 
-    #[allow(clippy::too_many_arguments, reason = "all of them are one look's")]
-    fn detect_object(
-        &mut self,
-        object: &mut StreetObject,
-        nth: usize,
-        camera: &StreetCamera,
-        occluders: &Occluders,
-        now: Ms,
-        light: Light,
-        profile: &DetectorProfile,
-        found: &mut Vec<Detection>,
-    ) {
-        let (at, size) = (object.at(now), object.size(now));
-        object.sightings[nth].advance_slow(now);
-        let mut goods_hidden = None;
-        for (i, part) in object.kind.parts.iter().enumerate() {
-            let latent = object.sightings[nth].latent(i);
-            if !object.has(i) {
-                continue;
-            }
-            let stands = (at.0 + part.aside_m, at.1);
-            let framed = camera
-                .lens
-                .project_box(stands, (part.size_m.0 * size, part.size_m.1 * size), part.up_m)
-                .and_then(BBox::within_picture);
-            let Some(whole) = framed else { continue };
-            let seen = occluders.visible(whole, camera.is_across(stands));
-            // An object counts as hidden while its first part, which the rule is about, is fully hidden.
-            goods_hidden.get_or_insert(seen.is_none());
-            let Some(seen) = seen else { continue };
-            let missing = HIDDEN_LOSS * (1.0 - seen.width() / whole.width());
-            let dark = if light == Light::Night { NIGHT_LOSS } else { 0.0 };
-            let keep = profile.keep(part.label);
-            if let Some(score) = profile.score(keep, latent - missing - dark) {
-                let rng = &mut object.sightings[nth].rng;
-                let is_split = object.kind.parts.len() == 1 && rng.happens(SPLIT);
-                let halves = if is_split { halves(seen) } else { vec![seen] };
-                for bbox in halves {
-                    found.extend(jittered(bbox, rng).map(|bbox| Detection {
-                        label: part.label.into(),
-                        score,
-                        bbox,
-                        appearance: None,
-                        number: None,
-                        closer: None,
-                    }));
-                }
-            }
-        }
-        object.sightings[nth].hide(now, goods_hidden.unwrap_or(false));
-    }
-
     /// Adds passers-by.
-    fn add_passers(
-        &mut self,
-        camera: &StreetCamera,
-        occluders: &Occluders,
-        hour: f64,
-        profile: &DetectorProfile,
-        found: &mut Vec<Detection>,
-    ) {
-        for _ in 0..self.rng.poisson(PASSERS * busy(hour)) {
+    fn add_passers(&mut self, look: &SimulatedLook<'_>, found: &mut Vec<Detection>) {
+        let SimulatedLook {
+            camera,
+            occluders,
+            profile,
+            ..
+        } = *look;
+        for _ in 0..self.rng.poisson(PASSERS * busy(look.hour)) {
             let side = if self.rng.bool() { 1.0 } else { -1.0 };
             let at = (self.rng.between(-11.0, 11.0), side * self.rng.between(3.8, 7.6));
             let score = profile.score(profile.default_keep, self.rng.normal());
@@ -327,14 +215,7 @@ impl SimulatedDetector {
                 .and_then(BBox::within_picture);
             let seen = framed.and_then(|b| occluders.visible(b, camera.is_across(at)));
             if let (Some(bbox), Some(score)) = (seen, score) {
-                found.push(Detection {
-                    label: "person".into(),
-                    score,
-                    bbox,
-                    appearance: None,
-                    number: None,
-                    closer: None,
-                });
+                found.push(detection("person".into(), score, bbox));
             }
         }
     }
@@ -359,6 +240,60 @@ impl SimulatedDetector {
     }
 }
 
+/// Adds the detections of one object's parts.
+fn detect_object(look: &SimulatedLook<'_>, object: &mut StreetObject, found: &mut Vec<Detection>) {
+    let SimulatedLook {
+        camera,
+        nth,
+        occluders,
+        now,
+        profile,
+        ..
+    } = *look;
+    let (at, size) = (object.at(now), object.size(now));
+    object.sightings[nth].advance_slow(now);
+    let mut goods_hidden = None;
+    for (i, part) in object.kind.parts.iter().enumerate() {
+        let latent = object.sightings[nth].latent(i);
+        if !object.has(i) {
+            continue;
+        }
+        let stands = (at.0 + part.aside_m, at.1);
+        let framed = camera
+            .lens
+            .project_box(stands, (part.size_m.0 * size, part.size_m.1 * size), part.up_m)
+            .and_then(BBox::within_picture);
+        let Some(whole) = framed else { continue };
+        let seen = occluders.visible(whole, camera.is_across(stands));
+        // An object counts as hidden while its first part, which the rule is about, is fully hidden.
+        goods_hidden.get_or_insert(seen.is_none());
+        let Some(seen) = seen else { continue };
+        let missing = HIDDEN_LOSS * (1.0 - seen.width() / whole.width());
+        let dark = if look.light == Light::Night { NIGHT_LOSS } else { 0.0 };
+        let keep = profile.keep(part.label);
+        if let Some(score) = profile.score(keep, latent - missing - dark) {
+            let rng = &mut object.sightings[nth].rng;
+            let is_split = object.kind.parts.len() == 1 && rng.happens(SPLIT);
+            let halves = if is_split { halves(seen) } else { vec![seen] };
+            for bbox in halves {
+                found.extend(jittered(bbox, rng).map(|bbox| detection(part.label.into(), score, bbox)));
+            }
+        }
+    }
+    object.sightings[nth].hide(now, goods_hidden.unwrap_or(false));
+}
+
+fn detection(label: Label, score: f32, bbox: BBox) -> Detection {
+    Detection {
+        label,
+        score,
+        bbox,
+        appearance: None,
+        number: None,
+        second_look: None,
+    }
+}
+
 /// A false detection of the label.
 fn false_detection(
     label: usize,
@@ -368,14 +303,8 @@ fn false_detection(
     rng: &mut Rng,
 ) -> Option<Detection> {
     let (label, keep) = &profile.labels[label];
-    Some(Detection {
-        label: label.clone(),
-        score: (keep + rng.exponential(surplus)).min(CEILING) as f32,
-        bbox: jittered(bbox, rng)?,
-        appearance: None,
-        number: None,
-        closer: None,
-    })
+    let score = (keep + rng.exponential(surplus)).min(CEILING) as f32;
+    Some(detection(label.clone(), score, jittered(bbox, rng)?))
 }
 
 /// How busy a street is by hour, 0..=1: nearly empty at four, full from eight to twenty.

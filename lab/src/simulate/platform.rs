@@ -3,7 +3,7 @@
 
 use fastrand::Rng;
 
-use super::{Ms, random::Distributions};
+use super::{clock::Ms, random::Distributions};
 use gridwatch_engine::CaseState;
 
 const MINUTE: f64 = 60_000.0;

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 
 use super::{
-    Ms, TownClock,
-    detector::Sighting,
+    clock::{DAY, Ms, TownClock},
     kinds::{Arrivals, Hours, KINDS, Lawful, ObjectKind, Part, Stay},
     random::{Distributions, stream},
+    sighting::Sighting,
     town::{Corner, Town},
     views::MIN_VISIBLE,
 };
@@ -18,7 +18,6 @@ use gridwatch_engine::{BBox, Plan, Rule, ScheduleId};
 use gridwatch_ledger::replay::truth::{GroundTruth, TruthView};
 
 const MINUTE: f64 = 60_000.0;
-const DAY: Ms = 86_400_000;
 
 /// Sigma of the logarithm of a place's rate: some places are worse than others.
 const RATE_SIGMA: f64 = 0.6;

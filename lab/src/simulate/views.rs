@@ -4,13 +4,12 @@
 use fastrand::Rng;
 
 use super::{
-    Ms, TownClock,
+    clock::{DAY, Ms, TownClock},
     random::{Distributions, stream},
 };
 use gridwatch_engine::{BBox, View};
 
 const MINUTE: f64 = 60_000.0;
-const DAY: Ms = 86_400_000;
 
 /// Fault, mean days between episodes per camera, median duration in minutes, and sigma of the logarithm. What operators of
 /// about a hundred street cameras would call normal; no figures are published.

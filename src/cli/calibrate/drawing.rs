@@ -54,7 +54,9 @@ impl Axes {
             angle.min(quarter - angle)
         };
         let votes = |direction: f64| -> f64 {
-            let along = lines.iter().filter(|(d, _)| angle_between(*d, direction) < SAME_DIRECTION);
+            let along = lines
+                .iter()
+                .filter(|(d, _)| angle_between(*d, direction) < SAME_DIRECTION);
             along.map(|(_, length)| length * length).sum()
         };
         let best = lines.iter().max_by(|a, b| votes(a.0).total_cmp(&votes(b.0)))?;
@@ -149,7 +151,9 @@ impl Scene<'_> {
 
     /// The pixel of a ground position, if it is in the picture and trusted.
     fn visible(&self, at: LonLat) -> Option<(f64, f64)> {
-        self.project(at).filter(|(_, is_visible)| *is_visible).map(|(pixel, _)| pixel)
+        self.project(at)
+            .filter(|(_, is_visible)| *is_visible)
+            .map(|(pixel, _)| pixel)
     }
 
     fn grid(&self, axes: &Axes, lines: &mut GridLines) {

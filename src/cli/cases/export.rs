@@ -12,7 +12,7 @@ use gridwatch_contract::CaseRecord;
 use gridwatch_custody::{
     PublicKey,
     bundle::{self, BundleContents},
-    chain::{Segment, CustodyEvent},
+    chain::{CustodyEvent, Segment},
     keys::KeyRing,
     unseal,
     vault::Vault,
@@ -75,7 +75,9 @@ pub(super) fn export(
 ) -> Result<PathBuf, CasesError> {
     let unsigned = || ExportError::Unsigned(case.to_owned());
     let key = KeyRing::of(state).existing()?;
-    let sealed = store.sealed_record(case)?.ok_or_else(|| CasesError::NoSuchCase(case.into()))?;
+    let sealed = store
+        .sealed_record(case)?
+        .ok_or_else(|| CasesError::NoSuchCase(case.into()))?;
     let record: CaseRecord =
         serde_json::from_str(&sealed).map_err(|e| ExportError::Chain(format!("cannot parse the record: {e}")))?;
     let (body, signature) = unseal(&sealed).ok_or_else(unsigned)?;
@@ -87,7 +89,7 @@ pub(super) fn export(
         }))
     })?;
     let is_of_case = |event: &CustodyEvent| event.case_id() == Some(case);
-    if !segment.entries.iter().any(|(entry, _)| is_of_case(&entry.event)) {
+    if !segment.lines.iter().any(|line| is_of_case(&line.entry.event)) {
         return Err(unsigned().into());
     }
     // If that key did not hand over to the current one, verification reports it.

@@ -46,7 +46,9 @@ fn keys(draft: &Draft, state_dir: &Path) -> Vec<CheckRow> {
         rows.push(CheckRow::new(WHAT, CheckState::Wrong, e.to_string()));
     }
     rows.push(match ring.existing() {
-        _ if !ring.signing_file().exists() => CheckRow::ok(WHAT, "no keys yet; the daemon creates them at its first start"),
+        _ if !ring.signing_file().exists() => {
+            CheckRow::ok(WHAT, "no keys yet; the daemon creates them at its first start")
+        }
         Ok(key) => CheckRow::ok(WHAT, format!("cases are signed with {}", key.public())),
         Err(e) => CheckRow::new(WHAT, CheckState::Wrong, e.to_string()),
     });
@@ -95,7 +97,7 @@ fn live_versions(draft: &Draft, id: &str, runtime: &gridwatch_model::Runtime) ->
         return Vec::new();
     };
     let known = match registry.state() {
-        Ok(state) => state.known(id),
+        Ok(state) => state.model(id),
         Err(e) => {
             return vec![CheckRow::new(
                 format!("model {id} in the registry"),
@@ -105,7 +107,7 @@ fn live_versions(draft: &Draft, id: &str, runtime: &gridwatch_model::Runtime) ->
         }
     };
     let everywhere = known.live(None).map(|version| (version, None));
-    let own = known.cameras.keys().filter(|camera| known.has_own(camera));
+    let own = known.cameras.keys().filter(|camera| known.has_own_version(camera));
     let own = own.filter_map(|camera| known.live(Some(camera)).map(|version| (version, Some(camera))));
     everywhere
         .into_iter()
@@ -125,7 +127,7 @@ fn live_versions(draft: &Draft, id: &str, runtime: &gridwatch_model::Runtime) ->
 /// Runs the self-test that the daemon runs before it uses a model.
 #[cfg(feature = "ort")]
 fn self_test(what: String, runtime: &gridwatch_model::Runtime, model: &gridwatch_model::Model) -> CheckRow {
-    use gridwatch_model::selftest::{self, Verdict};
+    use gridwatch_model::selftest::{self, StepResult};
 
     let report = selftest::check(runtime, model);
     let version = &model.manifest().version;
@@ -134,11 +136,11 @@ fn self_test(what: String, runtime: &gridwatch_model::Runtime, model: &gridwatch
     }
     let on = report.provider.map_or(String::new(), |p| format!(", on {p}"));
     let ms = report.ms.map_or(String::new(), |ms| format!(", {ms:.0} ms a look"));
-    match report.findings.iter().find(|f| f.verdict == Verdict::Doubtful) {
+    match report.findings.iter().find(|f| f.result == StepResult::Unproven) {
         Some(doubt) => CheckRow::new(
             what,
             CheckState::Warning,
-            format!("version {version}{on}{ms}; {}", doubt.said),
+            format!("version {version}{on}{ms}; {}", doubt.message),
         ),
         None => CheckRow::ok(what, format!("version {version}, passed its self-test{on}{ms}")),
     }
@@ -226,7 +228,9 @@ fn state_dir(dir: &Path) -> CheckRow {
         return CheckRow::wrong(
             WHAT,
             format!("{name}: {} is not writable: {e}", existing.display()),
-            format!("run `mkdir -p {name}` and make the user that runs gridwatch its owner, or set another node.state_dir"),
+            format!(
+                "run `mkdir -p {name}` and make the user that runs gridwatch its owner, or set another node.state_dir"
+            ),
         );
     }
     let free = match rustix::fs::statvfs(&existing) {
@@ -248,9 +252,8 @@ fn state_dir(dir: &Path) -> CheckRow {
             message,
             "free disk space: cases cannot be queued during a broker outage without it",
         ),
-        f if f < LOW_FREE => {
-            CheckRow::new(WHAT, CheckState::Warning, message).remedy("free disk space, or move node.state_dir to a larger disk")
-        }
+        f if f < LOW_FREE => CheckRow::new(WHAT, CheckState::Warning, message)
+            .remedy("free disk space, or move node.state_dir to a larger disk"),
         _ => CheckRow::ok(WHAT, message),
     }
 }

@@ -131,11 +131,7 @@ async fn describe(camera: &Camera, what: String, name: &str, limit: Duration) ->
         Ok(Ok(session)) => session,
     };
     let Some(video) = session.streams().iter().find(|s| s.media() == "video") else {
-        return CheckRow::wrong(
-            what,
-            format!("{name} has no video stream"),
-            CHECK_PATH,
-        );
+        return CheckRow::wrong(what, format!("{name} has no video stream"), CHECK_PATH);
     };
     let codec = video.encoding_name().to_uppercase();
     let size = match video.parameters() {

@@ -28,7 +28,7 @@ fn draft(port: u16, password: Option<&str>) -> Draft {
         transport: Transport::Tcp,
         look_every: Duration::from_secs(10),
         models: vec![],
-        reads: false,
+        read_numbers: false,
         gb_device_id: None,
         legal_review_ref: None,
         aim: Aim::Fixed,

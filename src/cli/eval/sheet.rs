@@ -5,7 +5,7 @@ use std::fmt::Write;
 use image::{Rgb, RgbImage, imageops};
 
 use crate::cli::{Failure, layer::Layer, pictures};
-use gridwatch_model::eval::{self, Corners, Picture, data::Labelled};
+use gridwatch_model::eval::{self, Corners, EvalPicture, data::LabelledSet};
 
 /// Side of a tile, pixels.
 const TILE: u32 = 240;
@@ -43,17 +43,17 @@ impl Default for Captions {
 
 /// Returns the sheet and a text legend of its numbered tiles. `thresholds` holds one value per label.
 pub(in crate::cli) fn draw(
-    set: &Labelled,
-    pictures: &[Picture],
+    set: &LabelledSet,
+    pictures: &[EvalPicture],
     thresholds: &[f32],
     labels: &[String],
     captions: &Captions,
 ) -> Result<(RgbImage, String), Failure> {
     let (mut missed, mut wrong) = (Vec::new(), Vec::new());
     for (i, picture) in pictures.iter().enumerate() {
-        let judged = eval::judge(picture, thresholds);
+        let judged = eval::match_picture(picture, thresholds);
         missed.extend(judged.missed.iter().map(|t| (t.area, i, *t)));
-        wrong.extend(judged.wrong.iter().map(|g| (g.score, i, *g)));
+        wrong.extend(judged.false_positives.iter().map(|g| (g.score, i, *g)));
     }
     missed.sort_by(|a, b| b.0.total_cmp(&a.0));
     wrong.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -106,7 +106,7 @@ pub(in crate::cli) fn draw(
 }
 
 /// The section of the picture around the tile's box, with all true boxes (green) and all detections above the thresholds (red).
-fn draw_tile(whole: &RgbImage, picture: &Picture, tile: &Tile, thresholds: &[f32], number: usize) -> RgbImage {
+fn draw_tile(whole: &RgbImage, picture: &EvalPicture, tile: &Tile, thresholds: &[f32], number: usize) -> RgbImage {
     let [x1, y1, x2, y2] = tile.corners;
     let side = ((x2 - x1).max(y2 - y1) * CONTEXT).max(64.0);
     let (left, top) = ((x1 + x2 - side) / 2.0, (y1 + y2 - side) / 2.0);
@@ -129,8 +129,8 @@ fn draw_tile(whole: &RgbImage, picture: &Picture, tile: &Tile, thresholds: &[f32
         layer
     };
     let truths = boxes(&mut picture.truths.iter().map(|t| &t.corners));
-    let is_above = |g: &&eval::Guess| thresholds.get(g.class).is_some_and(|t| g.score >= *t);
-    let detections = boxes(&mut picture.guesses.iter().filter(is_above).map(|g| &g.corners));
+    let is_above = |g: &&eval::Prediction| thresholds.get(g.class).is_some_and(|t| g.score >= *t);
+    let detections = boxes(&mut picture.predictions.iter().filter(is_above).map(|g| &g.corners));
     let mut digits = Layer::of(&drawn);
     digits.text(&number.to_string(), (6.0, 6.0), 3.0);
     for (layer, colour) in [(truths, TRUE_BOX), (detections, DETECTED_BOX), (digits, Rgb([255; 3]))] {

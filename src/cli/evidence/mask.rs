@@ -35,8 +35,7 @@ use gridwatch_model::{Model, TiledDetector, runtime};
 /// Exit codes: 0 all were masked; 3 the configuration, a model, the truth file or the ONNX Runtime library is not usable; 5 some
 /// could not be read (each is reported on standard error; the others were masked).
 #[derive(Debug, clap::Args)]
-#[command(
-    after_long_help = "\
+#[command(after_long_help = "\
 Examples:
   gridwatch evidence mask street.jpg --out masked/
   gridwatch evidence mask pictures/ --config edge.toml --out masked/
@@ -49,8 +48,7 @@ A box counts as covered if 80 % of its area is masked, and as missed below 30 %.
 
 With --json it prints one line per picture, then the summary:
   {\"image\":\"street.jpg\",\"width\":1280,\"height\":720,\"bytes\":183211,\"masked\":0.04,\"regions\":[[800.0,431.5,860.0,470.1]],
-   \"labels\":[{\"kind\":\"face\",\"box\":[366.0,280.0,382.0,297.0],\"covered\":0.97}]}"
-)]
+   \"labels\":[{\"kind\":\"face\",\"box\":[366.0,280.0,382.0,297.0],\"covered\":0.97}]}")]
 pub struct MaskArgs {
     /// Take the models, JPEG quality and size limit from [evidence] of this configuration.
     #[arg(long, value_name = "FILE", conflicts_with = "models")]
@@ -200,7 +198,7 @@ fn pictures(arguments: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 
 fn preview(path: &Path, models: &mut TiledDetector, settings: &Settings) -> Result<Preview, Failure> {
     let frame = picture(path).map_err(|e| Failure::new(Class::Data, e.to_string()))?;
-    let found = models.find(&frame)?;
+    let found = models.detect(&frame)?;
     Ok(evidence::preview(&frame, &found, settings)?)
 }
 

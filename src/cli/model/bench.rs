@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::model;
 use crate::cli::{Failure, json_line, options::{ConfigArgs, RuntimeArgs}, pictures, print};
 use gridwatch_frame::Frame;
-use gridwatch_model::{Model, ModelSet, Runtime, preprocess::Letterbox, trial::Times};
+use gridwatch_model::{Model, ModelSet, Runtime, preprocess::Letterbox, trial::Latency};
 
 /// Benchmark models on this box: load time, inference time, memory.
 ///
@@ -62,7 +62,7 @@ struct BenchResult {
 struct TimeSpread {
     min: f64,
     #[serde(flatten)]
-    times: Times,
+    times: Latency,
 }
 
 /// Unmeasured runs first, until memory is mapped and the CPU clock has settled.
@@ -88,7 +88,7 @@ impl Runner {
         let mut models = ModelSet::new(runtime, [model])?;
         let load = start.elapsed();
         for _ in 0..WARM_UP {
-            models.shown(frame).detect(0)?;
+            models.input(frame).detect(0)?;
         }
         Ok(Self {
             name: format!("{}@{}", manifest.id, manifest.version),
@@ -109,7 +109,10 @@ impl Runner {
             .draw(frame)
             .map_err(|e| Failure::new(e.class(), e.to_string()))?;
         let preprocessed = start.elapsed();
-        black_box(self.models.find(0, self.letterbox.tensor(), placement.canvas)?);
+        black_box(
+            self.models
+                .detect_tensor(0, self.letterbox.tensor(), placement.canvas)?,
+        );
         let total = start.elapsed();
         self.preprocess.push(preprocessed.as_secs_f32() * 1e3);
         self.network.push((total - preprocessed).as_secs_f32() * 1e3);
@@ -130,14 +133,14 @@ impl Runner {
     }
 
     fn median(&self) -> f64 {
-        Times::of(self.total.clone()).median
+        Latency::of(self.total.clone()).median
     }
 }
 
 fn spread(all: &[f32]) -> TimeSpread {
     TimeSpread {
         min: all.iter().copied().min_by(f32::total_cmp).map_or(0.0, f64::from),
-        times: Times::of(all.to_vec()),
+        times: Latency::of(all.to_vec()),
     }
 }
 

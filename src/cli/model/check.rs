@@ -8,7 +8,7 @@ use crate::cli::{Failure, json_line, options::RuntimeArgs, print};
 use gridwatch_base::error::Class;
 use gridwatch_model::{
     Model,
-    selftest::{self, Finding, Report, Verdict},
+    selftest::{self, SelfTestReport, StepReport, StepResult},
 };
 
 /// Run the self-test of models: file, session, layout, pictures, speed.
@@ -47,7 +47,7 @@ struct ModelCheck<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     #[serde(flatten)]
-    report: Option<Report>,
+    report: Option<SelfTestReport>,
 }
 
 /// Runs the command.
@@ -64,7 +64,7 @@ pub(super) fn run(args: &ModelCheckArgs) -> Result<ExitCode, Failure> {
             Ok(model) => (None, Some(selftest::check(&runtime, &model))),
             Err(e) => (Some(e.to_string()), None),
         };
-        let good = report.as_ref().is_some_and(Report::is_good);
+        let good = report.as_ref().is_some_and(SelfTestReport::is_good);
         all_good &= good;
         let checked = ModelCheck {
             dir,
@@ -92,13 +92,13 @@ fn text(checked: &ModelCheck<'_>) -> String {
         }
     }
     let findings = checked.report.iter().flat_map(|r| &r.findings);
-    for Finding { step, verdict, said } in findings {
-        let mark = match verdict {
-            Verdict::Good => "ok",
-            Verdict::Doubtful => "doubtful",
-            Verdict::Wrong => "wrong",
+    for StepReport { step, result, message } in findings {
+        let mark = match result {
+            StepResult::Passed => "ok",
+            StepResult::Unproven => "doubtful",
+            StepResult::Failed => "wrong",
         };
-        text += &format!("  {mark:<9} {:<9} {said}\n", step.to_string());
+        text += &format!("  {mark:<9} {:<9} {message}\n", step.to_string());
     }
     text
 }

@@ -61,7 +61,7 @@ pub(super) fn run(args: &InstallArgs, config: &Config) -> Result<ExitCode, Failu
         sha256: &manifest.sha256,
         dir: arrival.dir,
         signed_by: arrival.signed_by.map(|key| key.to_string()),
-        was_there: arrival.was_there,
+        was_there: arrival.was_installed,
     };
     if args.json {
         print(&json_line(&installed)?)?;

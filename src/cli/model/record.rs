@@ -59,7 +59,7 @@ pub(super) fn run(args: &ModelRecordArgs) -> Result<ExitCode, Failure> {
     for path in &args.pictures {
         let data = |message: String| Failure::new(Class::Data, format!("{}: {message}", path.display()));
         let frame = pictures::picture(path).map_err(|e| e.in_file(path))?;
-        let mut found = models.shown(&frame).detect(0)?;
+        let mut found = models.input(&frame).detect(0)?;
         found.retain(|d| d.score >= args.above);
         if found.is_empty() {
             return Err(data(format!(

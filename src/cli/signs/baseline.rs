@@ -225,7 +225,7 @@ mod tests {
         Detection {
             appearance: None,
             number: None,
-            closer: None,
+            second_look: None,
             label: "sign".into(),
             score,
             bbox: BBox {

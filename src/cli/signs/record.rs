@@ -20,7 +20,11 @@ use gridwatch_base::error::Class;
 use gridwatch_config::{Aim, Camera, Draft, Faults, Preset, raw};
 use gridwatch_engine::{Detection, Label, Light, Rule, View, geometry};
 use gridwatch_frame::Frame;
-use gridwatch_model::{Model, ModelSet, Reading, ocr::reader::Reader, runtime};
+use gridwatch_model::{
+    Model, ModelSet,
+    ocr::{NumberReading, Reader},
+    runtime,
+};
 use gridwatch_vision as vision;
 use gridwatch_vision::views::ViewFiles;
 
@@ -398,13 +402,13 @@ impl<'a> Recorder<'a> {
         if view != View::Clear {
             return Ok(true);
         }
-        let mut input = self.models.shown(&frame);
+        let mut input = self.models.input(&frame);
         let mut found: Vec<Detection> = Vec::new();
-        for i in 0..input.count() {
+        for i in 0..input.slot_count() {
             found.extend(input.detect(i)?);
         }
         if let Some(reader) = &mut self.reader {
-            found.extend(reader.read(&frame, &[])?.into_iter().map(Reading::detection));
+            found.extend(reader.read(&frame, &[])?.into_iter().map(NumberReading::detection));
         }
         let counts = |d: &Detection| {
             let mut rules = self.rules.iter().filter(|r| r.labels.contains(&d.label));

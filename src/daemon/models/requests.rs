@@ -14,9 +14,44 @@ use crate::daemon::record::ModelDescriptor;
 use gridwatch_base::metric;
 use gridwatch_model::{
     LoadedModel,
-    registry::{Event, Version, Wanted, Wish, name},
-    trial::{self, Terms, Trial, Verdict},
+    registry::{Event, ModelRequest, RequestAction, Version, version_name},
+    trial::{self, Trial, TrialOutcome, TrialTerms},
 };
+
+/// A version to be run beside the live one.
+struct TrialRequest<'a> {
+    /// The request's id.
+    id: &'a str,
+    version: &'a Version,
+    /// Only this camera; `None`: all cameras without a version of their own.
+    camera: Option<&'a str>,
+    terms: TrialTerms,
+    /// True if its detections count from its first look.
+    decides: bool,
+}
+
+/// A version that goes live.
+struct Promotion {
+    /// Only this camera; `None`: all cameras without a version of their own.
+    camera: Option<String>,
+    slot: Arc<ModelSlot>,
+    /// `None` if the slot is in use already.
+    sessions: Option<Vec<LoadedModel>>,
+    /// The report of its trial, if there was one.
+    report: Option<Box<trial::TrialReport>>,
+}
+
+/// A live version that was replaced by the one before.
+struct Rollback {
+    /// The request's id; `None`: it failed by itself.
+    request: Option<String>,
+    from: Version,
+    to: Version,
+    camera: Option<String>,
+    reason: String,
+    /// The report of its trial, if it was on trial.
+    report: Option<Box<trial::TrialReport>>,
+}
 
 impl ModelManager {
     /// Carries out the pending requests.
@@ -28,12 +63,12 @@ impl ModelManager {
 
     fn process_request(&mut self, model: usize) {
         let mut history = self.history(model);
-        history.wishes.retain(|w| !self.answered.contains(&w.id));
+        history.requests.retain(|r| !self.answered.contains(&r.id));
         history.shadow = history.shadow.filter(|s| !self.answered.contains(&s.id));
-        let request = history.wishes.first().cloned();
+        let request = history.requests.first().cloned();
         if let Some(running) = self.trials.get(&model) {
             let id = &running.challenger.request;
-            let is_pending = history.wishes.iter().any(|w| w.id == *id)
+            let is_pending = history.requests.iter().any(|r| r.id == *id)
                 || (history.shadow.as_ref().is_some_and(|s| s.id == *id) && request.is_none());
             if is_pending {
                 return;
@@ -43,26 +78,26 @@ impl ModelManager {
             }
         }
         if let Some(request) = request {
-            match &request.what {
-                Wanted::Use { version, now } => self.use_version(model, &request, version, *now),
-                Wanted::Rollback => self.roll_back(model, &request),
+            match &request.action {
+                RequestAction::Use { version, now } => self.use_version(model, &request, version, *now),
+                RequestAction::Rollback => self.roll_back(model, &request),
             }
         } else if let Some(shadow) = history.shadow {
-            let terms = Terms {
+            let terms = TrialTerms {
                 looks: shadow.looks,
-                bars: BTreeMap::new(),
+                thresholds: BTreeMap::new(),
                 slower_at_most: f64::INFINITY,
                 budget: NO_LATENCY_BUDGET,
                 is_shadow: true,
             };
-            if let Err(error) = self.start_trial(
-                model,
-                &shadow.id,
-                &shadow.version,
-                shadow.camera.as_deref(),
+            let trial = TrialRequest {
+                id: &shadow.id,
+                version: &shadow.version,
+                camera: shadow.camera.as_deref(),
                 terms,
-                false,
-            ) {
+                decides: false,
+            };
+            if let Err(error) = self.start_trial(model, trial) {
                 self.refuse(model, &shadow.id, &shadow.version, error.to_string(), None);
             }
         }
@@ -70,7 +105,7 @@ impl ModelManager {
 
     /// Ends the trial or shadow run early: another request took its place, or it was stopped. False if that is all that the new
     /// request asks for (a rollback of the trial).
-    fn end_early(&mut self, model: usize, request: Option<&Wish>) -> bool {
+    fn end_early(&mut self, model: usize, request: Option<&ModelRequest>) -> bool {
         let Some(running) = self.trials.remove(&model) else {
             return true;
         };
@@ -87,7 +122,7 @@ impl ModelManager {
                 "it was stopped, or another shadow run was requested"
             };
             let event = Event::ShadowEnded {
-                wish: id,
+                request: id,
                 version,
                 cut_short: Some(why.into()),
                 report,
@@ -95,7 +130,7 @@ impl ModelManager {
             self.write(model, event);
             return true;
         }
-        let rollback = request.filter(|w| w.what == Wanted::Rollback && w.camera == running.camera);
+        let rollback = request.filter(|r| r.action == RequestAction::Rollback && r.camera == running.camera);
         self.refuse(
             model,
             &id,
@@ -108,7 +143,7 @@ impl ModelManager {
         };
         let to = self.slot(model, running.camera.as_deref()).version.clone();
         let event = Event::RolledBack {
-            wish: Some(rollback.id.clone()),
+            request: Some(rollback.id.clone()),
             from: version,
             to,
             camera: running.camera,
@@ -125,17 +160,17 @@ impl ModelManager {
         request: &str,
         version: &Version,
         reason: String,
-        report: Option<Box<trial::Report>>,
+        report: Option<Box<trial::TrialReport>>,
     ) {
         tracing::warn!(
             model = self.id(model),
-            version = name(version),
+            version = version_name(version),
             reason,
             "Model version refused; the live version stays in use"
         );
         counter!(metric::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "refused").increment(1);
         let event = Event::Refused {
-            wish: request.to_owned(),
+            request: request.to_owned(),
             version: version.clone(),
             reason,
             report,
@@ -143,35 +178,47 @@ impl ModelManager {
         self.write(model, event);
     }
 
-    fn use_version(&mut self, model: usize, request: &Wish, version: &Version, now: bool) {
+    fn use_version(&mut self, model: usize, request: &ModelRequest, version: &Version, now: bool) {
         let registry = &self.config.registry;
-        let terms = Terms {
+        let terms = TrialTerms {
             looks: registry.trial_looks,
-            bars: BTreeMap::new(),
+            thresholds: BTreeMap::new(),
             slower_at_most: registry.slower_at_most,
             budget: registry.latency_budget,
             is_shadow: false,
         };
-        match self.start_trial(model, &request.id, version, request.camera.as_deref(), terms, now) {
+        let trial = TrialRequest {
+            id: &request.id,
+            version,
+            camera: request.camera.as_deref(),
+            terms,
+            decides: now,
+        };
+        match self.start_trial(model, trial) {
             Ok(None) => {}
             // No camera in scope uses the model, so there is nothing to compare it with.
             Ok(Some((slot, sessions))) => {
-                self.go_live(model, &request.id, request.camera.clone(), slot, sessions, None);
+                let promotion = Promotion {
+                    camera: request.camera.clone(),
+                    slot,
+                    sessions,
+                    report: None,
+                };
+                self.go_live(model, &request.id, promotion);
             }
             Err(error) => self.refuse(model, &request.id, version, error.to_string(), None),
         }
     }
 
     /// Starts a trial or shadow run beside the live version; returns the loaded version if no camera's looks could run it.
-    fn start_trial(
-        &mut self,
-        model: usize,
-        request: &str,
-        version: &Version,
-        camera: Option<&str>,
-        terms: Terms,
-        decides: bool,
-    ) -> Result<Option<LoadedSlot>, VersionError> {
+    fn start_trial(&mut self, model: usize, request: TrialRequest<'_>) -> Result<Option<LoadedSlot>, VersionError> {
+        let TrialRequest {
+            id,
+            version,
+            camera,
+            terms,
+            decides,
+        } = request;
         if let Some(camera) = camera {
             let found = self.config.cameras.iter().find(|c| c.id.as_str() == camera);
             let looks = found.is_some_and(|c| c.models.contains(&model));
@@ -206,7 +253,8 @@ impl ModelManager {
         if self.cameras(model, camera).is_empty() || old.version == *version {
             return Ok(Some(loaded));
         }
-        let bars = trial::bars(&old.descriptor.labels, &new.descriptor.labels, &self.config.plan.rules);
+        let thresholds =
+            trial::score_thresholds(&old.descriptor.labels, &new.descriptor.labels, &self.config.plan.rules);
         let looks = terms.looks;
         let (slot, sessions) = loaded;
         let new_sessions = sessions.map(|s| (slot.index, s));
@@ -214,8 +262,8 @@ impl ModelManager {
         let running = RunningTrial {
             challenger: Arc::new(Challenger {
                 slot,
-                request: request.to_owned(),
-                trial: Mutex::new(Trial::new(Terms { bars, ..terms })),
+                request: id.to_owned(),
+                trial: Mutex::new(Trial::new(TrialTerms { thresholds, ..terms })),
                 decides,
             }),
             camera: camera.map(Into::into),
@@ -225,14 +273,14 @@ impl ModelManager {
         self.publish(new_sessions.into_iter().collect());
         tracing::info!(
             model = self.id(model),
-            version = name(version),
+            version = version_name(version),
             looks,
             shadow = is_shadow,
             decides,
             "Model version runs beside the live one"
         );
         let event = Event::TrialBegun {
-            wish: request.to_owned(),
+            request: id.to_owned(),
             version: version.clone(),
             looks,
         };
@@ -249,28 +297,26 @@ impl ModelManager {
         }
     }
 
-    fn go_live(
-        &mut self,
-        model: usize,
-        request: &str,
-        camera: Option<String>,
-        slot: Arc<ModelSlot>,
-        sessions: Option<Vec<LoadedModel>>,
-        report: Option<Box<trial::Report>>,
-    ) {
+    fn go_live(&mut self, model: usize, request: &str, promotion: Promotion) {
+        let Promotion {
+            camera,
+            slot,
+            sessions,
+            report,
+        } = promotion;
         let version = slot.version.clone();
         let new_sessions = sessions.map(|s| (slot.index, s));
         self.make_live(model, camera.as_deref(), slot);
         self.publish(new_sessions.into_iter().collect());
         tracing::info!(
             model = self.id(model),
-            version = name(&version),
+            version = version_name(&version),
             camera = camera.as_deref().unwrap_or("all"),
             "Model version went live"
         );
         counter!(metric::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "live").increment(1);
         let event = Event::WentLive {
-            wish: request.to_owned(),
+            request: request.to_owned(),
             version,
             camera,
             report,
@@ -279,7 +325,7 @@ impl ModelManager {
     }
 
     /// Handles the end of a trial or shadow run.
-    pub(super) fn trial_ended(&mut self, request: &str, outcome: Verdict) {
+    pub(super) fn trial_ended(&mut self, request: &str, outcome: TrialOutcome) {
         let Some(model) = self
             .trials
             .iter()
@@ -299,58 +345,67 @@ impl ModelManager {
             _ if running.is_shadow => {
                 self.publish(Vec::new());
                 let cut_short = match outcome {
-                    Verdict::Pass => None,
-                    Verdict::Fail(reason) => Some(reason.to_string()),
+                    TrialOutcome::Pass => None,
+                    TrialOutcome::Fail(reason) => Some(reason.to_string()),
                 };
                 tracing::info!(
                     model = self.id(model),
-                    version = name(&version),
+                    version = version_name(&version),
                     cut_short,
                     "Shadow run ended; `gridwatch model list` shows the differences"
                 );
                 let event = Event::ShadowEnded {
-                    wish: request.to_owned(),
+                    request: request.to_owned(),
                     version,
                     cut_short,
                     report,
                 };
                 self.write(model, event);
             }
-            Verdict::Pass => self.go_live(model, request, running.camera, slot, None, Some(report)),
-            Verdict::Fail(reason) if running.challenger.decides => {
+            TrialOutcome::Pass => {
+                let promotion = Promotion {
+                    camera: running.camera,
+                    slot,
+                    sessions: None,
+                    report: Some(report),
+                };
+                self.go_live(model, request, promotion);
+            }
+            TrialOutcome::Fail(reason) if running.challenger.decides => {
                 let to = self.slot(model, running.camera.as_deref()).version.clone();
                 self.publish(Vec::new());
-                self.rolled_back(
-                    model,
-                    Some(request),
-                    (version, to),
-                    running.camera,
-                    reason.to_string(),
-                    Some(report),
-                );
+                let rollback = Rollback {
+                    request: Some(request.to_owned()),
+                    from: version,
+                    to,
+                    camera: running.camera,
+                    reason: reason.to_string(),
+                    report: Some(report),
+                };
+                self.rolled_back(model, rollback);
             }
-            Verdict::Fail(reason) => {
+            TrialOutcome::Fail(reason) => {
                 self.publish(Vec::new());
                 self.refuse(model, request, &version, reason.to_string(), Some(report));
             }
         }
     }
 
-    fn rolled_back(
-        &mut self,
-        model: usize,
-        request: Option<&str>,
-        (from, to): (Version, Version),
-        camera: Option<String>,
-        reason: String,
-        report: Option<Box<trial::Report>>,
-    ) {
+    fn rolled_back(&mut self, model: usize, rollback: Rollback) {
+        let Rollback {
+            request,
+            from,
+            to,
+            camera,
+            reason,
+            report,
+        } = rollback;
         let (id, camera_name) = (self.id(model).to_owned(), camera.as_deref().unwrap_or("all"));
         if report.is_some() || request.is_none() {
             tracing::error!(
                 model = id,
-                from = name(&from),
-                to = name(&to),
+                from = version_name(&from),
+                to = version_name(&to),
                 camera = camera_name,
                 reason,
                 "Model version rolled back; report the reason to the model's authors"
@@ -358,15 +413,15 @@ impl ModelManager {
         } else {
             tracing::info!(
                 model = id,
-                from = name(&from),
-                to = name(&to),
+                from = version_name(&from),
+                to = version_name(&to),
                 camera = camera_name,
                 "Model version rolled back on request"
             );
         }
         counter!(metric::MODEL_CHANGES, "model" => id, "change" => "rolled_back").increment(1);
         let event = Event::RolledBack {
-            wish: request.map(Into::into),
+            request,
             from,
             to,
             camera,
@@ -377,7 +432,7 @@ impl ModelManager {
     }
 
     /// Carries out an operator's rollback request.
-    fn roll_back(&mut self, model: usize, request: &Wish) {
+    fn roll_back(&mut self, model: usize, request: &ModelRequest) {
         let from = self.slot(model, request.camera.as_deref()).version.clone();
         let reason = "requested by an operator".to_owned();
         match self.revert(model, request.camera.as_deref(), Some(&request.id), &reason) {
@@ -406,7 +461,7 @@ impl ModelManager {
         reason: &str,
     ) -> Result<bool, VersionError> {
         let history = self.history(model);
-        let Some(to) = history.before(camera) else {
+        let Some(to) = history.previous_version(camera) else {
             return Ok(false);
         };
         let from = self.slot(model, camera).version.clone();
@@ -421,14 +476,15 @@ impl ModelManager {
             _ => self.make_live(model, camera, slot),
         }
         self.publish(new_sessions.into_iter().collect());
-        self.rolled_back(
-            model,
-            request,
-            (from, to),
-            camera.map(Into::into),
-            reason.to_owned(),
-            None,
-        );
+        let rollback = Rollback {
+            request: request.map(Into::into),
+            from,
+            to,
+            camera: camera.map(Into::into),
+            reason: reason.to_owned(),
+            report: None,
+        };
+        self.rolled_back(model, rollback);
         Ok(true)
     }
 

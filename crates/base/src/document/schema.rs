@@ -11,7 +11,7 @@ use jsonschema::{
 use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::RecursiveTransform};
 use serde_json::Value;
 
-use super::{FieldPath, Document, Fault, Step};
+use super::{Document, Fault, FieldPath, Step};
 
 /// Messages and rules for one kind of file that its schema cannot express.
 pub struct Messages {
@@ -94,6 +94,7 @@ fn shorten(value: &mut Value) {
 /// read. Callers must check [`invalid`](Self::invalid) before using a field. A faulty element of an array of tables becomes
 /// `null`, so that the other elements keep their indices.
 pub struct Sanitized {
+    /// The content, which deserializes as `T` except for `null` elements.
     pub value: Value,
     /// Paths of the values that were removed or replaced by a placeholder.
     pub invalid: BTreeSet<FieldPath>,
@@ -245,28 +246,23 @@ fn placeholder(messages: &Messages, root: &Value, of: &Value) -> Value {
     }
 }
 
-/// Messages a validation error as one or more faults.
-fn report(document: &Document, messages: &Messages, schema: &Value, error: &ValidationError<'_>, faults: &mut Vec<Fault>) {
+/// Reports a validation error as one or more faults.
+fn report(
+    document: &Document,
+    messages: &Messages,
+    schema: &Value,
+    error: &ValidationError<'_>,
+    faults: &mut Vec<Fault>,
+) {
     let at = place(error, &document.value);
-    let mut push = |at: &FieldPath, message: String, remedy: String| faults.push(document.fault(at, message, remedy));
     match error.kind() {
         Kind::AdditionalProperties { unexpected } => {
-            let known = siblings(schema, error, "properties");
-            let known: Vec<&str> = known
-                .and_then(Value::as_object)
-                .map(|p| p.keys().map(String::as_str).collect())
-                .unwrap_or_default();
             // Values that became null were reported when the file was parsed.
-            for key in unexpected
+            let unexpected = unexpected
                 .iter()
-                .filter(|k| error.instance().get(k).is_some_and(|v| !v.is_null()))
-            {
-                let remedy = match nearest(key, known.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("remove it; valid fields: {}", known.join(", ")),
-                };
-                push(&at.key(key), "unknown field".into(), remedy);
-            }
+                .filter(|key| error.instance().get(key).is_some_and(|v| !v.is_null()));
+            let remedies = unknown_field_remedies(schema, error, unexpected);
+            faults.extend(remedies.map(|(key, remedy)| document.fault(&at.key(key), "unknown field", remedy)));
         }
         Kind::Required { property } => {
             let name = property.as_str().unwrap_or_default();
@@ -275,69 +271,95 @@ fn report(document: &Document, messages: &Messages, schema: &Value, error: &Vali
                 .and_then(|p| p.get("description"))
                 .and_then(Value::as_str)
                 .unwrap_or_default();
-            push(&at.key(name), "missing".into(), format!("add it: {}", one_line(description)));
+            let remedy = format!("add it: {}", one_line(description));
+            faults.push(document.fault(&at.key(name), "missing", remedy));
         }
-        Kind::Type { kind } => {
-            let expected = match kind {
-                TypeKind::Single(t) => plain_type(&t.to_string()),
-                TypeKind::Multiple(_) => "a different type",
-            };
-            let found = match error.instance().as_ref() {
-                Value::String(_) => "a string",
-                Value::Bool(_) => "a boolean",
-                Value::Number(n) if n.is_f64() => "a float",
-                Value::Number(_) => "an integer",
-                Value::Array(_) => "an array",
-                Value::Object(_) => "a table",
-                Value::Null => "null",
-            };
-            push(&at, format!("expected {expected}, found {found}"), String::new());
+        _ => {
+            let (message, remedy) = describe(messages, schema, error, &at);
+            faults.push(document.fault(&at, message, remedy));
         }
-        Kind::Enum { options } => push(&at, "unknown value".into(), choose(options, error)),
+    }
+}
+
+/// A remedy for each unknown field: the field that was probably meant, or all valid ones.
+fn unknown_field_remedies<'k>(
+    schema: &Value,
+    error: &ValidationError<'_>,
+    unexpected: impl Iterator<Item = &'k String>,
+) -> impl Iterator<Item = (&'k str, String)> {
+    let known: Vec<&str> = siblings(schema, error, "properties")
+        .and_then(Value::as_object)
+        .map(|p| p.keys().map(String::as_str).collect())
+        .unwrap_or_default();
+    unexpected.map(move |key| {
+        let remedy = match nearest(key, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("remove it; valid fields: {}", known.join(", ")),
+        };
+        (key.as_str(), remedy)
+    })
+}
+
+/// Message and remedy for an error of the value at `at` itself.
+fn describe(messages: &Messages, schema: &Value, error: &ValidationError<'_>, at: &FieldPath) -> (String, String) {
+    let length = || error.instance().as_array().map_or(0, Vec::len);
+    match error.kind() {
+        Kind::Type { kind } => (type_mismatch(kind, error.instance().as_ref()), String::new()),
+        Kind::Enum { options } => ("unknown value".into(), choose(options, error)),
         Kind::OneOfNotValid { .. } | Kind::Constant { .. } => {
             let options: Vec<Value> = schema
                 .pointer(error.schema_path().as_str())
                 .and_then(Value::as_array)
                 .map(|list| list.iter().filter_map(|o| o.get("const").cloned()).collect())
                 .unwrap_or_default();
-            push(
-                &at,
-                "unknown value".into(),
-                choose(&Value::Array(options), error),
-            );
+            ("unknown value".into(), choose(&Value::Array(options), error))
         }
-        Kind::Minimum { limit } => push(
-            &at,
+        Kind::Minimum { limit } => (
             format!("{} is below the minimum of {limit}", error.instance()),
             range(schema, error),
         ),
-        Kind::Maximum { limit } => push(
-            &at,
+        Kind::Maximum { limit } => (
             format!("{} is above the maximum of {limit}", error.instance()),
             range(schema, error),
         ),
         Kind::MinItems { limit } => {
-            let got = error.instance().as_array().map_or(0, Vec::len);
+            let got = length();
             let custom = match at.steps().last() {
                 Some(Step::Key(key)) => (messages.too_few)(key, got, *limit),
                 _ => None,
             };
-            let (message, remedy) =
-                custom.unwrap_or_else(|| (format!("{got} entries, at least {limit} required"), "add the missing entries"));
-            push(&at, message, remedy.into());
+            let (message, remedy) = custom.unwrap_or_else(|| {
+                let message = format!("{got} entries, at least {limit} required");
+                (message, "add the missing entries")
+            });
+            (message, remedy.into())
         }
-        Kind::MaxItems { limit } => {
-            let got = error.instance().as_array().map_or(0, Vec::len);
-            push(&at, format!("{got} entries, at most {limit} allowed"), String::new());
-        }
-        Kind::MinLength { .. } => push(&at, "must not be empty".into(), "enter a value".into()),
+        Kind::MaxItems { limit } => (format!("{} entries, at most {limit} allowed", length()), String::new()),
+        Kind::MinLength { .. } => ("must not be empty".into(), "enter a value".into()),
         Kind::Pattern { pattern } => match messages.patterns.iter().find(|p| p.pattern == pattern) {
-            Some(known) => push(&at, known.message.into(), known.remedy.into()),
-            None => push(&at, format!("does not match the pattern {pattern}"), String::new()),
+            Some(known) => (known.message.into(), known.remedy.into()),
+            None => (format!("does not match the pattern {pattern}"), String::new()),
         },
         // Kinds that our types do not produce today: the validator's own message, without the value.
-        _ => push(&at, error.masked().to_string(), String::new()),
+        _ => (error.masked().to_string(), String::new()),
     }
+}
+
+fn type_mismatch(kind: &TypeKind, value: &Value) -> String {
+    let expected = match kind {
+        TypeKind::Single(t) => plain_type(&t.to_string()),
+        TypeKind::Multiple(_) => "a different type",
+    };
+    let found = match value {
+        Value::String(_) => "a string",
+        Value::Bool(_) => "a boolean",
+        Value::Number(n) if n.is_f64() => "a float",
+        Value::Number(_) => "an integer",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "a table",
+        Value::Null => "null",
+    };
+    format!("expected {expected}, found {found}")
 }
 
 /// The value of another keyword in the schema object whose keyword failed.

@@ -8,7 +8,7 @@ use std::{
 use jiff::civil::{Date, Weekday, date};
 use serde_json::Value;
 
-use super::{FieldPath, Checker, prefixed, section};
+use super::{Checker, FieldPath, prefixed, section};
 use crate::{Fault, raw};
 use gridwatch_base::document::schema::nearest;
 use gridwatch_engine::{
@@ -183,10 +183,7 @@ impl Checker<'_> {
         } else if from.is_some() && from == to {
             self.fault(
                 &to_at,
-                format!(
-                    "from and to are both {}, which is ambiguous",
-                    raw.from
-                ),
+                format!("from and to are both {}, which is ambiguous", raw.from),
                 "for whole days, use from = \"00:00\", to = \"24:00\"",
             );
         }
@@ -258,7 +255,7 @@ struct DateFault {
 
 /// Adds the holidays and working days of a table to `days`.
 fn add_dates(table: &FieldPath, holidays: &[String], working_days: &[String], days: &mut Kinds) -> Vec<DateFault> {
-let mut faults = Vec::new();
+    let mut faults = Vec::new();
     for (field, texts, kind) in [
         ("holidays", holidays, DayKind::Holiday),
         ("working_days", working_days, DayKind::WorkingDay),
@@ -275,11 +272,7 @@ let mut faults = Vec::new();
             };
             let (from, to) = text.split_once("..").unwrap_or((text, text));
             let (Ok(from), Ok(to)) = (from.parse::<Date>(), to.parse::<Date>()) else {
-                report(
-                    true,
-                    format!("{text:?} is not a valid date"),
-                    DATE_REMEDY,
-                );
+                report(true, format!("{text:?} is not a valid date"), DATE_REMEDY);
                 continue;
             };
             if to < from {

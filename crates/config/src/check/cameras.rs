@@ -6,7 +6,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::{
-    FieldPath, Checker, Survey,
+    Checker, FieldPath, Survey,
     rules::{ModelFacts, RuleFacts},
     section,
 };
@@ -29,7 +29,7 @@ type Zones = Vec<(Option<ZoneKind>, Zone)>;
 
 /// The fields of one view, taken from a camera without presets or from one preset.
 pub(super) struct ViewDraft {
-/// The table of the camera or preset.
+    /// The table of the camera or preset.
     pub(super) at: FieldPath,
     preset: Option<String>,
     address: Option<String>,
@@ -123,8 +123,7 @@ impl Checker<'_> {
             let at = at.key(field);
             let value = at.get(&self.document.value);
             if value.is_some_and(|v| v.as_array().is_none_or(|list| !list.is_empty())) {
-                let remedy =
-                    "move it into the [[cameras.presets]], as it differs from preset to preset";
+                let remedy = "move it into the [[cameras.presets]], as it differs from preset to preset";
                 self.fault(&at, "not allowed on a camera with presets", remedy);
             }
         }
@@ -272,11 +271,7 @@ impl Checker<'_> {
     fn camera_ca(&mut self, at: &FieldPath, raw: &raw::Camera, url: Option<&Url>) -> Option<PathBuf> {
         let at = at.key("ca_file");
         let path = raw.ca_file.as_ref()?;
-        let found = self.existing_file(
-            &at,
-            path,
-            "the PEM file of the camera's certificate or of its CA",
-        );
+        let found = self.existing_file(&at, path, "the PEM file of the camera's certificate or of its CA");
         if let Some(url) = url.filter(|u| u.scheme() != "rtsps") {
             let message = format!("only applies to rtsps://, but the URL is {}://", url.scheme());
             self.fault(&at, message, "use rtsps://, or remove ca_file");
@@ -311,11 +306,7 @@ impl Checker<'_> {
                     Some(near) => format!("did you mean {near:?}?"),
                     None => format!("use the id from a model's model.toml: {}", known.join(", ")),
                 };
-                self.fault(
-                    &at.key("models").index(i),
-                    format!("unknown model {id:?}"),
-                    remedy,
-                );
+                self.fault(&at.key("models").index(i), format!("unknown model {id:?}"), remedy);
             }
         }
         indices

@@ -10,7 +10,7 @@ use std::{
 
 use url::{Host, Url};
 
-use super::{FieldPath, Checker, section};
+use super::{Checker, FieldPath, section};
 use crate::{
     Broker, Credentials, Tls, raw,
     secret::{self, CredentialError},
@@ -28,6 +28,14 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::from
 /// A reply that arrived while the box was offline is worthless after a month.
 const SESSION_EXPIRY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_hours(31 * 24));
 
+/// The TLS files named in `[broker]`.
+struct TlsFiles {
+    /// The outer `None`: not set; the inner one: not readable.
+    ca: Option<Option<PathBuf>>,
+    /// Certificate and key; `None` if not set or not readable.
+    client: Option<(PathBuf, PathBuf)>,
+}
+
 impl Checker<'_> {
     pub(super) fn broker(&mut self) {
         let at = section("broker");
@@ -41,13 +49,10 @@ impl Checker<'_> {
             .as_ref()
             .and_then(|c| self.credentials(&at.key("credentials"), c));
         let ca_at = at.key("ca_file");
-        let ca = raw.ca_file.as_ref().map(|p| {
-            self.existing_file(
-                &ca_at,
-                p,
-                "the PEM file of the CA that signed the broker's certificate",
-            )
-        });
+        let ca = raw
+            .ca_file
+            .as_ref()
+            .map(|p| self.existing_file(&ca_at, p, "the PEM file of the CA that signed the broker's certificate"));
         let client = raw.client.as_ref().map(|c| self.client(&at.key("client"), c));
         let template = raw
             .template
@@ -56,15 +61,11 @@ impl Checker<'_> {
         self.check_range(&at.key("keep_alive"), raw.keep_alive, KEEP_ALIVE);
         self.check_range(&at.key("session_expiry"), raw.session_expiry, SESSION_EXPIRY);
         let Some(url) = url else { return };
-        let tls = match url.scheme() {
-            "mqtt" => false,
-            "mqtts" => true,
-            other => {
-                let message = format!("unsupported scheme {other:?}");
-                self.fault(&url_at, message, "use mqtt:// (plain TCP) or mqtts:// (TLS)");
-                return;
-            }
-        };
+        if !matches!(url.scheme(), "mqtt" | "mqtts") {
+            let message = format!("unsupported scheme {:?}", url.scheme());
+            self.fault(&url_at, message, "use mqtt:// (plain TCP) or mqtts:// (TLS)");
+            return;
+        }
         let Some(host) = url.host_str().filter(|h| !h.is_empty()) else {
             self.fault(&url_at, "missing host", "use a URL like mqtt://broker.example:1883");
             return;
@@ -76,10 +77,33 @@ impl Checker<'_> {
                 "end the URL after the port; to change the topics, set broker.topic_prefix",
             );
         }
-        let tls = match (tls, ca) {
+        let files = TlsFiles {
+            ca,
+            client: client.flatten(),
+        };
+        let tls = self.broker_tls(&at, &raw, &url, files);
+        self.draft.broker = Some(Broker {
+            host: host.trim_start_matches('[').trim_end_matches(']').into(),
+            port: url.port().unwrap_or(if tls.is_some() { MQTTS_PORT } else { MQTT_PORT }),
+            protocol: raw.protocol,
+            tls,
+            credentials,
+            keep_alive: raw.keep_alive.0,
+            in_flight: raw.in_flight,
+            topic_prefix: raw.topic_prefix,
+            session_expiry: raw.session_expiry.0,
+            share_sites: raw.share_sites,
+            template,
+        });
+    }
+
+    /// The TLS settings of the broker connection; `None` for plain TCP, or if they are faulty.
+    fn broker_tls(&mut self, at: &FieldPath, raw: &raw::Broker, url: &Url, files: TlsFiles) -> Option<Tls> {
+        let ca_at = at.key("ca_file");
+        match (url.scheme() == "mqtts", files.ca) {
             (true, Some(ca)) => ca.map(|ca_file| Tls {
                 ca_file,
-                client: client.flatten(),
+                client: files.client,
             }),
             (true, None) if self.is_invalid(&ca_at) => None,
             (true, None) => {
@@ -104,29 +128,16 @@ impl Checker<'_> {
                         "use mqtts:// with ca_file, or remove broker.client",
                     );
                 }
-                if raw.credentials.is_some() && !is_loopback(&url) {
+                if raw.credentials.is_some() && !is_loopback(url) {
                     self.warn(
-                        &url_at,
+                        &at.key("url"),
                         "the password and all cases are sent unencrypted",
                         "use mqtts:// with ca_file",
                     );
                 }
                 None
             }
-        };
-        self.draft.broker = Some(Broker {
-            host: host.trim_start_matches('[').trim_end_matches(']').into(),
-            port: url.port().unwrap_or(if tls.is_some() { MQTTS_PORT } else { MQTT_PORT }),
-            protocol: raw.protocol,
-            tls,
-            credentials,
-            keep_alive: raw.keep_alive.0,
-            in_flight: raw.in_flight,
-            topic_prefix: raw.topic_prefix,
-            session_expiry: raw.session_expiry.0,
-            share_sites: raw.share_sites,
-            template,
-        });
+        }
     }
 
     fn template(&mut self, at: &FieldPath, path: &Path) -> Option<Template> {
@@ -254,7 +265,9 @@ impl Checker<'_> {
                         format!("{shown} does not exist"),
                         "create it with one line, user:password, and mode 0600".into(),
                     ),
-                    Err(CredentialError::NotAFile) => (format!("{shown} is not a regular file"), "name a regular file".into()),
+                    Err(CredentialError::NotAFile) => {
+                        (format!("{shown} is not a regular file"), "name a regular file".into())
+                    }
                     Err(CredentialError::Unreadable(kind)) => (
                         format!("cannot read {shown}: {kind}"),
                         "make it readable by the daemon's user (chown, chmod 0600)".into(),

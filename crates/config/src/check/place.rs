@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{FieldPath, Checker, cameras::ViewDraft, section};
+use super::{Checker, FieldPath, cameras::ViewDraft, section};
 use crate::{Fault, raw};
 use gridwatch_engine::{
     CameraId, FixedPlace, LonLat, Place,
@@ -218,7 +218,11 @@ impl Checker<'_> {
 }
 
 /// Adds the first faults, and one that counts the rest.
-fn push_limited(list: &mut Vec<Fault>, all: impl ExactSizeIterator<Item = Fault>, grid_fault: &dyn Fn(String) -> Fault) {
+fn push_limited(
+    list: &mut Vec<Fault>,
+    all: impl ExactSizeIterator<Item = Fault>,
+    grid_fault: &dyn Fn(String) -> Fault,
+) {
     let more = all.len().saturating_sub(MAX_FAULTS_PER_KIND);
     list.extend(all.take(MAX_FAULTS_PER_KIND));
     if more > 0 {

@@ -22,7 +22,11 @@ impl Checker<'_> {
                 match key.parse() {
                     Ok(key) => keys.push(key),
                     // The value is not printed: it may be the private key, put here by mistake.
-                    Err(e) => self.fault(&keys_at.index(i), format!("invalid key: {e}"), "use the ed25519 public key in base64"),
+                    Err(e) => self.fault(
+                        &keys_at.index(i),
+                        format!("invalid key: {e}"),
+                        "use the ed25519 public key in base64",
+                    ),
                 }
             }
         }

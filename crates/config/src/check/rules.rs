@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{FieldPath, Checker, RELATIVE, prefixed, section};
+use super::{Checker, FieldPath, RELATIVE, prefixed, section};
 use crate::{Model, OcrSettings, raw};
 use gridwatch_base::document::schema::nearest;
 use gridwatch_engine as engine;
@@ -80,7 +80,7 @@ impl Checker<'_> {
             let Some(manifest) = self.manifest(&at, &raw.dir) else {
                 continue;
             };
-            if !manifest.adapter.finds_things() {
+            if !manifest.adapter.detects_objects() {
                 self.fault(
                     &at,
                     format!(
@@ -105,7 +105,7 @@ impl Checker<'_> {
             });
             if let Some(last) = facts.last_mut() {
                 *last = ModelFacts {
-                    labels: manifest.found().into_iter().map(str::to_owned).collect(),
+                    labels: manifest.reported_labels().into_iter().map(str::to_owned).collect(),
                     id: Some(manifest.id),
                 };
             }
@@ -218,7 +218,11 @@ impl Checker<'_> {
     /// Checks each rule, and compiles the valid ones.
     pub(super) fn rules(&mut self, models: &[ModelFacts]) -> Vec<RuleFacts> {
         let list = section("rules");
-        let facts = self.unique_ids(&list, "id").into_iter().map(|id| RuleFacts { id }).collect();
+        let facts = self
+            .unique_ids(&list, "id")
+            .into_iter()
+            .map(|id| RuleFacts { id })
+            .collect();
         let looks = self.slowest_look();
         for (at, raw) in self.elements::<raw::Rule>(&list) {
             self.scores(&at, &raw);
@@ -292,7 +296,11 @@ impl Checker<'_> {
         {
             self.fault(
                 &dwell_at,
-                format!("{} is less than evidence.min_interval ({})", raw.dwell, raw::Span(interval)),
+                format!(
+                    "{} is less than evidence.min_interval ({})",
+                    raw.dwell,
+                    raw::Span(interval)
+                ),
                 "use a longer dwell: the first and the confirming look of a case would be too close together",
             );
         }
@@ -411,7 +419,10 @@ impl Checker<'_> {
         // Without categories every code is unknown; the categories file has been reported already.
         if !categories.is_empty() {
             let codes: Vec<&str> = categories.keys().map(String::as_str).collect();
-            let remedy = format!("use a code from grid.categories, or add this one there; known codes: {}", codes.join(", "));
+            let remedy = format!(
+                "use a code from grid.categories, or add this one there; known codes: {}",
+                codes.join(", ")
+            );
             self.fault(
                 &at.key("category"),
                 format!("unknown category code {:?}", raw.category),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::{Timestamp, civil::Date};
 
-use super::{FieldPath, Checker, prefixed, rules::ModelFacts, section};
+use super::{Checker, FieldPath, prefixed, rules::ModelFacts, section};
 use crate::{Fault, Faults, Preset, raw, schema::MESSAGES};
 use gridwatch_base::document::{Document, schema};
 use gridwatch_engine::{ApprovedSign, BBox, Label, PhoneNumber, Rule};
@@ -38,17 +38,26 @@ pub(crate) fn read(file: &Path) -> Result<(Document, raw::Signs), Faults> {
     let sanitized = schema::check::<raw::Signs>(&document, &MESSAGES, &mut faults);
     let signs = serde_json::from_value::<raw::Signs>(sanitized.value).ok();
     if let Some(signs) = &signs {
-        let mut fault = |at: FieldPath, message: String, remedy: &str| faults.push(document.fault(&at, message, remedy));
+        let mut fault =
+            |at: FieldPath, message: String, remedy: &str| faults.push(document.fault(&at, message, remedy));
         let whole = FieldPath::default();
         let recorded = whole.key("recorded");
         if !sanitized.invalid.contains(&recorded) && signs.recorded.parse::<Timestamp>().is_err() {
             let message = format!("{:?} is not a timestamp", signs.recorded);
-            fault(recorded, message, "use RFC 3339 with an offset, such as 2026-11-22T10:00:00+08:00");
+            fault(
+                recorded,
+                message,
+                "use RFC 3339 with an offset, such as 2026-11-22T10:00:00+08:00",
+            );
         }
         for (i, sign) in signs.signs.iter().enumerate() {
             let at = whole.key("signs").index(i);
             if let Some(day) = sign.added.as_ref().filter(|day| day.parse::<Date>().is_err()) {
-                fault(at.key("added"), format!("{day:?} is not a date"), "use YYYY-MM-DD, such as 2026-11-22");
+                fault(
+                    at.key("added"),
+                    format!("{day:?} is not a date"),
+                    "use YYYY-MM-DD, such as 2026-11-22",
+                );
             }
             if sign.bbox().is_none() {
                 let message = format!("{:?} is not a box within the image", sign.corners);
@@ -145,7 +154,10 @@ impl Checker<'_> {
             if let Some(unused) = unused {
                 warnings.push((
                     at,
-                    format!("approves {:?}, but no rule with except_approved covers that label", unused.label),
+                    format!(
+                        "approves {:?}, but no rule with except_approved covers that label",
+                        unused.label
+                    ),
                     "set except_approved = true in the rule it is meant for, or remove the sign".to_owned(),
                 ));
             }

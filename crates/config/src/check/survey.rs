@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{FieldPath, Checker, Draft};
+use super::{Checker, Draft, FieldPath};
 use crate::{Fault, Faults, raw, schema::MESSAGES};
 use gridwatch_base::{
     digest::sha256_hex,
@@ -39,7 +39,13 @@ impl Survey {
 
 impl Checker<'_> {
     /// Fits the calibration at `at`, converting its ground points from `stated` to `target`.
-    pub(super) fn survey(&mut self, at: &FieldPath, raw: &raw::Calibration, stated: Crs, target: Crs) -> Option<Survey> {
+    pub(super) fn survey(
+        &mut self,
+        at: &FieldPath,
+        raw: &raw::Calibration,
+        stated: Crs,
+        target: Crs,
+    ) -> Option<Survey> {
         let points_at = at.key("points");
         let mut pairs = Vec::with_capacity(raw.points.len());
         for (i, pair) in raw.points.iter().enumerate() {

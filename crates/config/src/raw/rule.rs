@@ -72,7 +72,7 @@ pub struct Rule {
     /// Second look at the object alone, at full resolution, before a case is filed. Unset: no second look.
     #[serde(default)]
     pub second_look: Option<SecondLook>,
-    /// Time without a detection in usable looks after which the object has left. Default `2m`. Longer values bridge people or vehicles in front of it, but close candidates later.
+    /// Time without a detection in clear looks after which the object has left. Default `2m`. Longer values bridge people or vehicles in front of it, but close candidates later.
     #[serde(default = "defaults::forget_after")]
     pub forget_after: Span,
     /// Maximum gap between looks that counts toward the dwell; a longer gap is an outage and adds nothing. Default `90s`. Use at least three times the longest `look_every`.

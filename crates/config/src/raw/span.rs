@@ -32,8 +32,9 @@ impl std::str::FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let invalid =
-            || format!("invalid duration {text:?}; use numbers with units, largest unit first, such as 10s, 5m or 1h 30m");
+        let invalid = || {
+            format!("invalid duration {text:?}; use numbers with units, largest unit first, such as 10s, 5m or 1h 30m")
+        };
         // jiff accepts more formats (ISO 8601, words); for a configuration file, one is enough.
         if !text.bytes().all(|b| b.is_ascii_digit() || b"hms ".contains(&b)) {
             return Err(invalid());

@@ -31,7 +31,7 @@ fn garbage() -> Detection {
         },
         appearance: None,
         number: None,
-        closer: None,
+        second_look: None,
     }
 }
 
@@ -88,7 +88,7 @@ fn phone_numbers_second_looks_and_labels_not_searched_for_survive() {
     };
     let with_second_look = Detection {
         score: 0.5,
-        closer: Some(0.0),
+        second_look: Some(0.0),
         ..garbage()
     };
     for (seen, not_searched) in [

@@ -402,10 +402,7 @@ fn a_box_that_keeps_trying_to_file_keeps_its_claim() {
         sim.advance(Duration::from_secs(30));
         deliver_all(&mut sim);
     }
-    assert_eq!(
-        sim.boxes[1].row.as_ref().map(|r| r.state),
-        Some(ClaimState::Wanted)
-    );
+    assert_eq!(sim.boxes[1].row.as_ref().map(|r| r.state), Some(ClaimState::Wanted));
     sim.settle();
     assert_eq!((sim.total_filed(), sim.boxes[0].filed), (1, 1));
     assert_eq!(sim.boxes[1].row, None, "yielded and cleared its claim");
@@ -480,7 +477,11 @@ fn a_broker_that_does_not_forward_claims_blocks_no_case() {
         is_open: true,
     };
     let actions = protocol.subscribed(vec![row], false, sim.now);
-    assert_eq!(actions, [ClaimAction::Grant("case-of-box-0".into())], "subscription denied");
+    assert_eq!(
+        actions,
+        [ClaimAction::Grant("case-of-box-0".into())],
+        "subscription denied"
+    );
 }
 
 #[test]

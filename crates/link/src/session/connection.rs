@@ -11,7 +11,9 @@ use tokio::{
 };
 use tracing::{error, info};
 
-use super::{ConnectionEnd, FORWARDED_AFTER, Session, replies::PendingReplies, sender::Sender, sending::PendingPublish};
+use super::{
+    ConnectionEnd, FORWARDED_AFTER, Session, replies::PendingReplies, sender::Sender, sending::PendingPublish,
+};
 use crate::wire::{
     AckHandle, Client, ConnAck, Disconnect, DisconnectCause, Event, EventLoop, InboundMessage, MessageKind,
     OutboundMessage, PublishOutcome, RetainHandling, SubscribeOutcome,
@@ -90,7 +92,7 @@ pub(super) struct Connection {
 
 impl Connection {
     async fn run(mut self, session: &mut Session, stopped: &mut oneshot::Receiver<()>) -> ConnectionEnd {
-        let news = session.store.news();
+        let news = session.store.outbox_notify();
         let daemon = session.replies.clone();
         let mut second = tokio::time::interval(Duration::from_secs(1));
         let mut poll = tokio::time::interval(OUTBOX_POLL.min(session.connector.settings.keep_alive));

@@ -3,7 +3,6 @@
 
 use std::{io, time::Duration};
 
-use futures::FutureExt;
 use jiff::Timestamp;
 use metrics::{counter, histogram};
 use tokio::time::Instant;
@@ -144,7 +143,7 @@ fn apply(session: &mut Session, row: &PendingRow, action: RowAction) -> Result<(
             if row.kind == RowKind::Case && std::mem::take(&mut session.warned_no_case_subscriber) {
                 info!(topic, "Cases have a subscriber again");
             }
-            session.store.outbox_done(row.seq, Timestamp::now())
+            session.store.outbox_acknowledged(row.seq, Timestamp::now())
         }
         RowAction::AwaitSubscriber => {
             if !std::mem::replace(&mut session.warned_no_case_subscriber, true) {
@@ -153,7 +152,7 @@ fn apply(session: &mut Session, row: &PendingRow, action: RowAction) -> Result<(
                     "No subscriber for cases; they are kept and resent until there is one"
                 );
             }
-            session.store.outbox_rewind()
+            session.store.outbox_resend_unheard()
         }
         RowAction::SkipPicture => {
             if !std::mem::replace(&mut session.warned_no_picture_subscriber, true) {
@@ -162,7 +161,7 @@ fn apply(session: &mut Session, row: &PendingRow, action: RowAction) -> Result<(
                     "No subscriber for pictures; cases are published without waiting for one"
                 );
             }
-            session.store.outbox_unheard(row.seq)
+            session.store.outbox_mark_unheard(row.seq)
         }
         RowAction::Quarantine(reason) => quarantine(session, row, &reason),
         RowAction::RetryAfter(pause, reason) => {

@@ -79,7 +79,7 @@ impl SiteClaims {
                     self.to_publish.push_back(claim_message(topic, Vec::new()));
                     Ok(())
                 }
-                ClaimAction::Grant(case) => store.claim_granted(&case),
+                ClaimAction::Grant(case) => store.grant_claim(&case),
                 ClaimAction::GrantUnconfirmed(case) => {
                     warn!(
                         %case,
@@ -88,7 +88,7 @@ impl SiteClaims {
                     );
                     store.grant_claim(&case)
                 }
-                ClaimAction::Forget(case) => store.claim_over(&case),
+                ClaimAction::Forget(case) => store.remove_claim(&case),
                 ClaimAction::Yield { case, to } => {
                     self.notify(Known::Yielded { case, to });
                     Ok(())
@@ -196,7 +196,9 @@ impl Connection {
     pub(super) fn publish_claims(&mut self, session: &mut Session) {
         let Some(sites) = &mut session.sites else { return };
         while self.claims_in_flight < CLAIMS_IN_FLIGHT {
-            let Some(message) = sites.to_publish.front() else { return };
+            let Some(message) = sites.to_publish.front() else {
+                return;
+            };
             let publish = PendingPublish::Claim(message.topic.clone());
             let Ok(outcome) = self.client.send(message.clone()) else {
                 // The queue is full, or the connection is closing.
@@ -218,8 +220,7 @@ impl Connection {
         if !std::mem::replace(&mut sites.logged_denied, true) {
             error!(
                 topic,
-                reason,
-                "Broker rejects the box's claims; another box may file the same problem"
+                reason, "Broker rejects the box's claims; another box may file the same problem"
             );
         }
         let actions = sites.protocol.rejected(topic, Now::read());

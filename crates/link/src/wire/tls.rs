@@ -99,13 +99,14 @@ pub(super) fn describe(error: &(dyn Error + 'static)) -> Option<String> {
             ),
             // Generic; some servers send it when the client certificate is missing.
             AlertDescription::HandshakeFailure => {
-                "TLS: handshake failure: does the broker require a client certificate (broker.client)?"
-                    .into()
+                "TLS: handshake failure: does the broker require a client certificate (broker.client)?".into()
             }
             other => format!("TLS: the broker sent alert {other:?}"),
         },
         e @ rustls::Error::InvalidCertificate(_) => {
-            format!("TLS: {e}: does broker.ca_file hold the CA of this broker, and does the host name match its certificate?")
+            format!(
+                "TLS: {e}: does broker.ca_file hold the CA of this broker, and does the host name match its certificate?"
+            )
         }
         e @ rustls::Error::InvalidMessage(_) => {
             format!("TLS: the peer does not speak TLS ({e}): is this the broker's TLS port?")

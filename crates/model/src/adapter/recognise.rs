@@ -1,9 +1,9 @@
-//! Which family a network belongs to: what its exporter wrote into the file narrows the choice, names and shapes decide.
+//! Recognises the family of a network: the exporter's metadata narrows the choice, names and shapes decide.
 
-use super::{Adapter, FAMILIES, Facts, Family, LayoutError, Misfit, list};
+use super::{Adapter, FAMILIES, Family, LayoutError, Mismatch, NetworkFacts, list};
 
-/// The family with the order of its outputs.
-pub(super) fn family(adapter: Adapter, facts: &Facts<'_>) -> Result<(&'static Family, Vec<usize>), LayoutError> {
+/// The family and the order of its outputs.
+pub(super) fn family(adapter: Adapter, facts: &NetworkFacts<'_>) -> Result<(&'static Family, Vec<usize>), LayoutError> {
     if let Some(task) = facts.metadata.get("task").filter(|task| *task != "detect") {
         return Err(LayoutError::Task { task: task.clone() });
     }
@@ -15,9 +15,9 @@ pub(super) fn family(adapter: Adapter, facts: &Facts<'_>) -> Result<(&'static Fa
                 Ok(order) => return Ok((family, order)),
                 Err(misfit) => misfit.needs,
             },
-            None => "it reads text, not boxes".into(),
+            None => "it decodes text, not boxes".into(),
         };
-        return Err(LayoutError::Unfit {
+        return Err(LayoutError::AdapterMismatch {
             adapter,
             why,
             outputs: outputs(),
@@ -33,7 +33,7 @@ pub(super) fn family(adapter: Adapter, facts: &Facts<'_>) -> Result<(&'static Fa
     for family in candidates {
         match (family.fit)(facts) {
             Ok(order) => fitting.push((family, order)),
-            Err(Misfit { needs, near: true }) => reasons.push(format!("for {} {needs}", family.adapter)),
+            Err(Mismatch { needs, near: true }) => reasons.push(format!("for {} {needs}", family.adapter)),
             Err(_) => {}
         }
     }
@@ -43,7 +43,7 @@ pub(super) fn family(adapter: Adapter, facts: &Facts<'_>) -> Result<(&'static Fa
             classes: facts.classes,
             size: facts.size,
             reasons: match reasons.is_empty() {
-                true => "no family has outputs like these".into(),
+                true => "no family has similar outputs".into(),
                 false => reasons.join("; "),
             },
         }),
@@ -55,20 +55,20 @@ pub(super) fn family(adapter: Adapter, facts: &Facts<'_>) -> Result<(&'static Fa
     }
 }
 
-/// The families that the exporter's metadata leaves open; `None` where it says nothing.
+/// Families compatible with the exporter's metadata; `None` if the metadata does not narrow the choice.
 ///
 /// Ultralytics writes `task`, `names`, `description` ("Ultralytics YOLO11n model …"), and by version `args`, `head` and
 /// `end2end` (`engine/exporter.py`); YOLOv5's own exporter `names` and `stride` alone (`export.py`).
-fn by_metadata(facts: &Facts<'_>) -> Option<&'static [Adapter]> {
-    let of = |key: &str| facts.metadata.get(key).map(String::as_str).unwrap_or_default();
-    let is_ultralytics = !of("task").is_empty() || of("description").starts_with("Ultralytics");
-    let is_rtdetr = of("head") == "RTDETRDecoder" || of("description").to_lowercase().contains("rtdetr");
-    let suppresses = of("end2end") == "True" || of("args").contains("'nms': True");
-    match (is_ultralytics, suppresses, is_rtdetr) {
+fn by_metadata(facts: &NetworkFacts<'_>) -> Option<&'static [Adapter]> {
+    let value = |key: &str| facts.metadata.get(key).map(String::as_str).unwrap_or_default();
+    let is_ultralytics = !value("task").is_empty() || value("description").starts_with("Ultralytics");
+    let is_rtdetr = value("head") == "RTDETRDecoder" || value("description").to_lowercase().contains("rtdetr");
+    let has_nms = value("end2end") == "True" || value("args").contains("'nms': True");
+    match (is_ultralytics, has_nms, is_rtdetr) {
         (true, true, _) => Some(&[Adapter::End2end]),
         (true, false, true) => Some(&[Adapter::RtdetrUltralytics]),
         (true, false, false) => Some(&[Adapter::Yolov8, Adapter::End2end]),
-        (false, ..) if !of("stride").is_empty() && !of("names").is_empty() => Some(&[Adapter::Yolov5]),
+        (false, ..) if !value("stride").is_empty() && !value("names").is_empty() => Some(&[Adapter::Yolov5]),
         (false, ..) => None,
     }
 }

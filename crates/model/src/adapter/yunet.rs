@@ -1,11 +1,11 @@
-//! YuNet: faces, one class, three strides.
+//! YuNet face detector: one class, three strides.
 
-use super::{Facts, Family, Misfit, Sink, View, cells, corners, far, grid, near};
+use super::{Candidates, Family, Mismatch, NetworkFacts, OutputView, cells, corners, far, grid, near};
 use crate::manifest::Adapter;
 
-/// `cls_8`, `obj_8`, `bbox_8` and so on for strides 8, 16 and 32; `kps_*`, five points of the face, are not read. The centre
-/// is counted in strides from its cell's corner, the sides are logarithms of strides, the score is the geometric mean of
-/// class and objectness (ShiqiYu/libfacedetection.train, `yunet_head.py`; OpenCV's `FaceDetectorYN` scores the same way).
+/// `cls_8`, `obj_8`, `bbox_8` and so on for strides 8, 16 and 32; the facial landmarks `kps_*` are ignored. The centre is an offset
+/// from the cell's corner in strides, the sides are log strides, the score is the geometric mean of class and objectness
+/// (ShiqiYu/libfacedetection.train, `yunet_head.py`; OpenCV's `FaceDetectorYN` scores the same way).
 pub(super) const YUNET: Family = Family {
     adapter: Adapter::Yunet,
     overlaps: true,
@@ -16,7 +16,7 @@ pub(super) const YUNET: Family = Family {
 const STRIDES: [u32; 3] = [8, 16, 32];
 const KINDS: [(&str, i64); 3] = [("cls", 1), ("obj", 1), ("bbox", 4)];
 
-fn fit(facts: &Facts<'_>) -> Result<Vec<usize>, Misfit> {
+fn fit(facts: &NetworkFacts<'_>) -> Result<Vec<usize>, Mismatch> {
     if facts.classes != 1 {
         return Err(far("one class is needed"));
     }
@@ -27,9 +27,9 @@ fn fit(facts: &Facts<'_>) -> Result<Vec<usize>, Misfit> {
             let Some(i) = facts.outputs.iter().position(|o| o.name == name) else {
                 return Err(far("cls, obj, bbox and kps of strides 8, 16 and 32 are needed"));
             };
-            let wanted = [1, cells(facts.size, stride) as i64, width];
-            if facts.outputs[i].shape != wanted {
-                return Err(near(format!("{name} {wanted:?} is needed")));
+            let expected = [1, cells(facts.size, stride) as i64, width];
+            if facts.outputs[i].shape != expected {
+                return Err(near(format!("{name} {expected:?} is needed")));
             }
             order.push(i);
         }
@@ -37,20 +37,20 @@ fn fit(facts: &Facts<'_>) -> Result<Vec<usize>, Misfit> {
     Ok(order)
 }
 
-fn read(view: &View<'_>, sink: &mut Sink<'_>) {
+fn read(view: &OutputView<'_>, candidates: &mut Candidates<'_>) {
     for (i, stride) in STRIDES.into_iter().enumerate() {
         let (across, _) = grid(view.size, stride);
         let stride = stride as f32;
-        let of = |kind: usize| view.data(i * KINDS.len() + kind);
-        let rows = of(0).iter().zip(of(1)).zip(of(2).chunks_exact(4)).enumerate();
+        let data = |kind: usize| view.data(i * KINDS.len() + kind);
+        let rows = data(0).iter().zip(data(1)).zip(data(2).chunks_exact(4)).enumerate();
         for (cell, ((&class, &objectness), row)) in rows {
-            sink.saw(class);
-            sink.saw(objectness);
+            candidates.note_score(class);
+            candidates.note_score(objectness);
             let score = (class * objectness).max(0.0).sqrt();
-            if sink.takes(0, score) {
+            if candidates.accepts(0, score) {
                 let cx = (row[0] + (cell % across) as f32) * stride;
                 let cy = (row[1] + (cell / across) as f32) * stride;
-                sink.put(0, score, corners(cx, cy, row[2].exp() * stride, row[3].exp() * stride));
+                candidates.push(0, score, corners(cx, cy, row[2].exp() * stride, row[3].exp() * stride));
             }
         }
     }

@@ -1,10 +1,10 @@
-//! Pictures that people labelled: a folder as YOLO has it, or a file as COCO has it.
+//! Reads labelled data sets: a YOLO folder or a COCO file.
 //!
-//! - **YOLO** (Ultralytics, "Object Detection Datasets Overview"): beside each picture, or in `labels/` where it is in
-//!   `images/`, a text file of its name with a line for each thing: class, then the middle and the sides of its box as fractions
-//!   of the picture, or the corners of its outline. A picture without that file shows nothing. What the classes are called
-//!   stands in `classes.txt` or `obj.names`, a line each, or under `names` in `data.yaml`.
-//! - **COCO** (cocodataset.org, "Data format"): one JSON file; pictures are looked for beside it and in `images/`.
+//! - **YOLO** (Ultralytics, "Object Detection Datasets Overview"): beside each picture, or in `labels/` if it is in `images/`, a text
+//!   file of the same name with one line per object: the class, then centre and sides of its box as fractions of the picture, or the
+//!   points of its outline. A picture without a label file has no objects. Class names come from `classes.txt` or `obj.names`, one per
+//!   line, or from `names` in `data.yaml`.
+//! - **COCO** (cocodataset.org, "Data format"): one JSON file; pictures are searched beside it and in `images/`.
 
 use std::{
     collections::BTreeMap,
@@ -14,36 +14,36 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Corners, Truth};
+use super::{Corners, GroundTruth};
 
-/// What a set holds.
+/// A labelled data set.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Labelled {
-    /// What its classes are called; empty where nobody says.
+pub struct LabelledSet {
+    /// Class names; empty if the set does not name them.
     pub names: Vec<String>,
-    /// In the order of their paths.
+    /// Pictures, sorted by path.
     pub pictures: Vec<LabelledPicture>,
-    /// Pictures without a label file, which are taken to show nothing.
+    /// Number of pictures without a label file, which count as empty.
     pub unlabelled: usize,
 }
 
-/// One picture and what is there.
+/// A picture with its annotations.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabelledPicture {
-    /// Where it is.
+    /// Path of the picture.
     pub path: PathBuf,
-    marks: Vec<Mark>,
+    annotations: Vec<Annotation>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct Mark {
+struct Annotation {
     class: usize,
-    place: Place,
+    bounds: Bounds,
     is_crowd: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Place {
+enum Bounds {
     /// Corners as fractions of the picture.
     Fractions(Corners),
     /// Corners and area in pixels.
@@ -51,46 +51,46 @@ enum Place {
 }
 
 impl LabelledPicture {
-    /// What is there, in pixels of the picture, which has this width and height. `class_of` gives the model's class for each of
-    /// the set's; `None` leaves it out.
-    pub fn truths(&self, (width, height): (u32, u32), class_of: impl Fn(usize) -> Option<usize>) -> Vec<Truth> {
+    /// The annotated objects in pixels, for a picture of this width and height. `class_of` maps the set's classes to the model's;
+    /// objects mapped to `None` are left out.
+    pub fn truths(&self, (width, height): (u32, u32), class_of: impl Fn(usize) -> Option<usize>) -> Vec<GroundTruth> {
         let (w, h) = (f64::from(width), f64::from(height));
-        let truth = |mark: &Mark| {
-            let (corners, area) = match mark.place {
-                Place::Fractions([x1, y1, x2, y2]) => {
+        let truth = |annotation: &Annotation| {
+            let (corners, area) = match annotation.bounds {
+                Bounds::Fractions([x1, y1, x2, y2]) => {
                     let corners = [x1 * w, y1 * h, x2 * w, y2 * h];
                     (corners, (corners[2] - corners[0]) * (corners[3] - corners[1]))
                 }
-                Place::Pixels(corners, area) => (corners, area),
+                Bounds::Pixels(corners, area) => (corners, area),
             };
-            Some(Truth {
-                class: class_of(mark.class)?,
+            Some(GroundTruth {
+                class: class_of(annotation.class)?,
                 corners,
                 area,
-                is_crowd: mark.is_crowd,
+                is_crowd: annotation.is_crowd,
             })
         };
-        self.marks.iter().filter_map(truth).collect()
+        self.annotations.iter().filter_map(truth).collect()
     }
 
-    /// The set's classes that are there, each as often as it is.
+    /// Class of every annotation.
     pub fn classes(&self) -> impl Iterator<Item = usize> {
-        self.marks.iter().map(|m| m.class)
+        self.annotations.iter().map(|a| a.class)
     }
 }
 
-/// One thing that is wrong with a set.
+/// A fault in a data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// In which file.
+pub struct DatasetFault {
+    /// The file.
     pub file: PathBuf,
-    /// On which line, from 1, where it is known.
+    /// Line number from 1, if known.
     pub line: Option<usize>,
-    /// What, and what to do.
+    /// The fault and its remedy.
     pub message: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for DatasetFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             Some(line) => write!(f, "{}:{line}: {}", self.file.display(), self.message),
@@ -99,56 +99,60 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A set that cannot be used: all that is wrong with it.
+/// An unusable data set, with every fault found.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", .0.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct BadData(pub Vec<Fault>);
+#[error("{}", .0.iter().map(DatasetFault::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct DatasetError(pub Vec<DatasetFault>);
 
-impl BadData {
-    /// What to do about it.
+impl DatasetError {
+    /// Always `Class::Data`.
     pub fn class(&self) -> gridwatch_base::error::Class {
         gridwatch_base::error::Class::Data
     }
 }
 
-/// Reads a set: a folder of pictures, or a COCO file.
+/// Reads a data set: a folder of pictures, or a COCO file.
 ///
 /// # Errors
-/// Every fault at once: labels that are none, files that cannot be read, a folder without pictures.
-pub fn read(path: &Path) -> Result<Labelled, BadData> {
-    let set = if path.is_file() { coco(path) } else { yolo(path) };
+/// Every fault at once: invalid labels, unreadable files, a set without pictures.
+pub fn read(path: &Path) -> Result<LabelledSet, DatasetError> {
+    let set = if path.is_file() {
+        read_coco(path)
+    } else {
+        read_yolo(path)
+    };
     match set {
-        Ok(set) if set.pictures.is_empty() => Err(BadData(vec![Fault {
+        Ok(set) if set.pictures.is_empty() => Err(DatasetError(vec![DatasetFault {
             file: path.into(),
             line: None,
-            message: "holds no picture (JPEG, PNG, WebP or BMP)".into(),
+            message: "contains no pictures (JPEG, PNG, WebP or BMP)".into(),
         }])),
         set => set,
     }
 }
 
-fn unreadable(file: &Path, error: &io::Error) -> Fault {
-    Fault {
+fn unreadable(file: &Path, error: &io::Error) -> DatasetFault {
+    DatasetFault {
         file: file.into(),
         line: None,
         message: format!("cannot be read: {error}"),
     }
 }
 
-fn yolo(folder: &Path) -> Result<Labelled, BadData> {
+fn read_yolo(folder: &Path) -> Result<LabelledSet, DatasetError> {
     let inner = folder.join("images");
     let folder_of_pictures = if inner.is_dir() { inner } else { folder.into() };
     let mut paths: Vec<PathBuf> = fs::read_dir(&folder_of_pictures)
         .and_then(|entries| entries.map(|e| Ok(e?.path())).collect())
-        .map_err(|e| BadData(vec![unreadable(&folder_of_pictures, &e)]))?;
+        .map_err(|e| DatasetError(vec![unreadable(&folder_of_pictures, &e)]))?;
     paths.retain(|p| is_picture(p));
     paths.sort();
     let (mut faults, mut unlabelled) = (Vec::new(), 0);
     let mut pictures = Vec::with_capacity(paths.len());
     for path in paths {
-        let labels = labels_of(&path);
-        let marks = match fs::read_to_string(&labels) {
-            Ok(text) => marks(&labels, &text, &mut faults),
+        let labels = label_file(&path);
+        let annotations = match fs::read_to_string(&labels) {
+            Ok(text) => parse_labels(&labels, &text, &mut faults),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 unlabelled += 1;
                 Vec::new()
@@ -158,17 +162,17 @@ fn yolo(folder: &Path) -> Result<Labelled, BadData> {
                 Vec::new()
             }
         };
-        pictures.push(LabelledPicture { path, marks });
+        pictures.push(LabelledPicture { path, annotations });
     }
-    let names = names_beside(folder, &mut faults);
+    let names = read_class_names(folder, &mut faults);
     if faults.is_empty() {
-        Ok(Labelled {
+        Ok(LabelledSet {
             names,
             pictures,
             unlabelled,
         })
     } else {
-        Err(BadData(faults))
+        Err(DatasetError(faults))
     }
 }
 
@@ -177,8 +181,8 @@ fn is_picture(path: &Path) -> bool {
     end.is_some_and(|e| ["jpg", "jpeg", "png", "webp", "bmp"].contains(&e.as_str()))
 }
 
-/// Beside the picture, or in `labels/` beside `images/`.
-fn labels_of(picture: &Path) -> PathBuf {
+/// Label file of a picture: beside it, or in `labels/` beside `images/`.
+fn label_file(picture: &Path) -> PathBuf {
     let folder = picture.parent().unwrap_or(Path::new(""));
     let name = picture.with_extension("txt");
     let name = name.file_name().unwrap_or_default();
@@ -188,9 +192,8 @@ fn labels_of(picture: &Path) -> PathBuf {
     }
 }
 
-/// What the classes are called, by a file of the folder or of one around it: `images/` lies in a split's folder, and that
-/// beside the set's `data.yaml`.
-fn names_beside(folder: &Path, faults: &mut Vec<Fault>) -> Vec<String> {
+/// Class names from a file in the folder or an ancestor: `images/` is in the folder of a split, which is beside `data.yaml`.
+fn read_class_names(folder: &Path, faults: &mut Vec<DatasetFault>) -> Vec<String> {
     let depth = if folder.ends_with("images") { 3 } else { 2 };
     let files = ["classes.txt", "obj.names", YAML];
     let files = folder
@@ -199,10 +202,10 @@ fn names_beside(folder: &Path, faults: &mut Vec<Fault>) -> Vec<String> {
         .flat_map(|f| files.map(|name| f.join(name)));
     for file in files {
         match fs::read_to_string(&file) {
-            Ok(text) if file.ends_with(YAML) => match names_in(&text) {
+            Ok(text) if file.ends_with(YAML) => match parse_yaml_names(&text) {
                 Ok(names) => return names,
                 Err(message) => {
-                    faults.push(Fault {
+                    faults.push(DatasetFault {
                         file,
                         line: None,
                         message,
@@ -224,13 +227,13 @@ fn names_beside(folder: &Path, faults: &mut Vec<Fault>) -> Vec<String> {
     Vec::new()
 }
 
-/// How a set's description is called by Ultralytics and by who exports for them.
+/// Name of Ultralytics' data set description.
 const YAML: &str = "data.yaml";
 
-/// `names` of a `data.yaml`: a list, or each class's number with its name.
-fn names_in(text: &str) -> Result<Vec<String>, String> {
+/// Parses `names` of a `data.yaml`: a list, or a map from class index to name.
+fn parse_yaml_names(text: &str) -> Result<Vec<String>, String> {
     #[derive(Deserialize)]
-    struct Described {
+    struct Description {
         names: Names,
     }
     #[derive(Deserialize)]
@@ -239,44 +242,44 @@ fn names_in(text: &str) -> Result<Vec<String>, String> {
         List(Vec<String>),
         ByNumber(BTreeMap<usize, String>),
     }
-    let described: Described = serde_saphyr::from_str(text).map_err(|e| format!("names no classes: {e}"))?;
-    match described.names {
+    let description: Description = serde_saphyr::from_str(text).map_err(|e| format!("no valid class names: {e}"))?;
+    match description.names {
         Names::List(names) => Ok(names),
         Names::ByNumber(names) => match names.keys().enumerate().find(|(i, number)| i != *number) {
             Some((missing, _)) => Err(format!(
-                "names no class {missing}, and others behind it: name them from 0 on"
+                "class {missing} is missing; number the classes consecutively from 0"
             )),
             None => Ok(names.into_values().collect()),
         },
     }
 }
 
-fn marks(file: &Path, text: &str, faults: &mut Vec<Fault>) -> Vec<Mark> {
-    let mut marks = Vec::new();
+fn parse_labels(file: &Path, text: &str, faults: &mut Vec<DatasetFault>) -> Vec<Annotation> {
+    let mut annotations = Vec::new();
     for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
-        match mark(line) {
-            Ok(mark) => marks.push(mark),
-            Err(message) => faults.push(Fault {
+        match parse_label(line) {
+            Ok(annotation) => annotations.push(annotation),
+            Err(message) => faults.push(DatasetFault {
                 file: file.into(),
                 line: Some(i + 1),
                 message,
             }),
         }
     }
-    marks
+    annotations
 }
 
-/// How far a box may reach out of the picture by rounding, as a share of it.
-const SLACK: f64 = 0.01;
+/// Tolerance for boxes that exceed the picture by rounding, as a fraction of it.
+const EDGE_TOLERANCE: f64 = 0.01;
 
-fn mark(line: &str) -> Result<Mark, String> {
+fn parse_label(line: &str) -> Result<Annotation, String> {
     let mut fields = line.split_whitespace();
     let class = fields.next().unwrap_or_default();
     let class = class
         .parse()
-        .map_err(|_| format!("{class:?} is no class: write its number, from 0"))?;
+        .map_err(|_| format!("{class:?} is not a class index; write its number, from 0"))?;
     let numbers: Vec<f64> = fields
-        .map(|f| f.parse().map_err(|_| format!("{f:?} is no number")))
+        .map(|f| f.parse().map_err(|_| format!("{f:?} is not a number")))
         .collect::<Result<_, _>>()?;
     let (first, last) = match numbers[..] {
         [x, y, w, h] => ([x - w / 2.0, y - h / 2.0], [x + w / 2.0, y + h / 2.0]),
@@ -290,21 +293,21 @@ fn mark(line: &str) -> Result<Mark, String> {
         }
         _ => {
             return Err(format!(
-                "{} numbers after the class: a box has 4 (its middle, its width and height), an outline pairs of 3 or more",
+                "{} numbers after the class; a box has 4 (centre, width and height), an outline 3 or more pairs",
                 numbers.len()
             ));
         }
     };
-    let is_inside = |v: f64| (-SLACK..=1.0 + SLACK).contains(&v);
+    let is_inside = |v: f64| (-EDGE_TOLERANCE..=1.0 + EDGE_TOLERANCE).contains(&v);
     if ![first, last].iter().flatten().copied().all(is_inside) {
-        return Err("the box lies outside the picture: numbers are fractions of it, 0 to 1".into());
+        return Err("the box exceeds the picture; coordinates are fractions of the picture, 0 to 1".into());
     }
     if first[0] >= last[0] || first[1] >= last[1] {
         return Err("the box is empty".into());
     }
-    Ok(Mark {
+    Ok(Annotation {
         class,
-        place: Place::Fractions([first[0], first[1], last[0], last[1]].map(|v| v.clamp(0.0, 1.0))),
+        bounds: Bounds::Fractions([first[0], first[1], last[0], last[1]].map(|v| v.clamp(0.0, 1.0))),
         is_crowd: false,
     })
 }
@@ -339,15 +342,15 @@ struct CocoCategory {
     name: String,
 }
 
-fn coco(file: &Path) -> Result<Labelled, BadData> {
-    let text = fs::read_to_string(file).map_err(|e| BadData(vec![unreadable(file, &e)]))?;
-    let fault = |line, message: String| Fault {
+fn read_coco(file: &Path) -> Result<LabelledSet, DatasetError> {
+    let text = fs::read_to_string(file).map_err(|e| DatasetError(vec![unreadable(file, &e)]))?;
+    let fault = |line, message: String| DatasetFault {
         file: file.into(),
         line,
         message,
     };
     let whole: Coco = serde_json::from_str(&text)
-        .map_err(|e| BadData(vec![fault(Some(e.line()), format!("is no COCO file: {e}"))]))?;
+        .map_err(|e| DatasetError(vec![fault(Some(e.line()), format!("not a COCO file: {e}"))]))?;
     let classes: BTreeMap<u64, usize> = whole.categories.iter().enumerate().map(|(i, c)| (c.id, i)).collect();
     let folder = file.parent().unwrap_or(Path::new(""));
     let mut faults = Vec::new();
@@ -360,42 +363,42 @@ fn coco(file: &Path) -> Result<Labelled, BadData> {
                     id,
                     LabelledPicture {
                         path,
-                        marks: Vec::new(),
+                        annotations: Vec::new(),
                     },
                 );
             }
             None => faults.push(fault(
                 None,
                 format!(
-                    "picture {} is neither beside the file nor in images/",
+                    "picture {} not found beside the file or in images/",
                     file_name.display()
                 ),
             )),
         }
     }
-    let is_whole = faults.is_empty();
+    let all_found = faults.is_empty();
     for (i, a) in whole.annotations.iter().enumerate() {
         let [x, y, w, h] = a.bbox;
         let wrong = |what: String| fault(None, format!("annotations[{i}]: {what}"));
         match (classes.get(&a.category_id), pictures.get_mut(&a.image_id)) {
-            (None, _) => faults.push(wrong(format!("no category has the id {}", a.category_id))),
-            // Its picture may be the one that is missing.
-            (_, None) if !is_whole => {}
-            (_, None) => faults.push(wrong(format!("no picture has the id {}", a.image_id))),
-            _ if !(w > 0.0 && h > 0.0) => faults.push(wrong("its box is empty".into())),
-            (Some(class), Some(picture)) => picture.marks.push(Mark {
+            (None, _) => faults.push(wrong(format!("no category with id {}", a.category_id))),
+            // Its picture may be among the missing ones, which are already reported.
+            (_, None) if !all_found => {}
+            (_, None) => faults.push(wrong(format!("no picture with id {}", a.image_id))),
+            _ if !(w > 0.0 && h > 0.0) => faults.push(wrong("the box is empty".into())),
+            (Some(class), Some(picture)) => picture.annotations.push(Annotation {
                 class: *class,
-                place: Place::Pixels([x, y, x + w, y + h], a.area.unwrap_or(w * h)),
+                bounds: Bounds::Pixels([x, y, x + w, y + h], a.area.unwrap_or(w * h)),
                 is_crowd: a.iscrowd == 1,
             }),
         }
     }
     if !faults.is_empty() {
-        return Err(BadData(faults));
+        return Err(DatasetError(faults));
     }
     let mut pictures: Vec<LabelledPicture> = pictures.into_values().collect();
     pictures.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(Labelled {
+    Ok(LabelledSet {
         names: whole.categories.into_iter().map(|c| c.name).collect(),
         pictures,
         unlabelled: 0,

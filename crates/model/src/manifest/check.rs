@@ -1,4 +1,4 @@
-//! What a manifest must hold beyond its schema: numbers that fit each other, files that lie beside it.
+//! Validation of a manifest beyond its JSON Schema: values that depend on each other, files inside the model folder.
 
 use std::{
     collections::BTreeSet,
@@ -7,17 +7,17 @@ use std::{
 
 use super::{Adapter, Fit, Input, Manifest, Shape};
 use gridwatch_base::document::{
-    FieldPath, Document, Fault, Faults,
+    Document, Fault, Faults, FieldPath,
     schema::{self, NO_MESSAGES, Sanitized},
 };
 use gridwatch_engine::BBox;
 
-pub(super) fn judge(read: Result<(Document, Vec<Fault>), Vec<Fault>>) -> Result<Manifest, Faults> {
+pub(super) fn validate(read: Result<(Document, Vec<Fault>), Vec<Fault>>) -> Result<Manifest, Faults> {
     let (document, mut faults) = read.map_err(Faults)?;
     let sound = schema::check::<Manifest>(&document, &NO_MESSAGES, &mut faults);
     let manifest = match serde_path_to_error::deserialize::<_, Manifest>(&sound.value) {
         Ok(manifest) => manifest,
-        // What the schema cannot say: `2.0` where a whole number stands.
+        // The schema accepts `2.0` as an integer; serde does not.
         Err(e) => {
             let at = e.path().iter().filter_map(|s| match s {
                 serde_path_to_error::Segment::Map { key } => Some(key.clone()),
@@ -48,47 +48,55 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    /// Unless it is good, or was told already as a breach of the schema.
-    fn unless(&mut self, good: bool, at: &[&str], message: impl FnOnce() -> String, remedy: &str) {
+    /// Reports a fault at `at` unless `valid`, or unless the schema check already reported that place.
+    fn require(&mut self, valid: bool, at: &[&str], message: impl FnOnce() -> String, remedy: &str) {
         let at = at.iter().fold(FieldPath::default(), |at, key| at.key(key));
-        if !good && !self.sound.invalid.iter().any(|t| t.starts_with(&at) || at.starts_with(t)) {
+        if !valid
+            && !self
+                .sound
+                .invalid
+                .iter()
+                .any(|t| t.starts_with(&at) || at.starts_with(t))
+        {
             self.faults.push(self.document.fault(&at, message(), remedy));
         }
     }
 
     fn check(&mut self, m: &Manifest) {
-        let name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        self.unless(
-            (1..=64).contains(&m.id.len()) && m.id.chars().all(name),
+        let is_name_char = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        self.require(
+            (1..=64).contains(&m.id.len()) && m.id.chars().all(is_name_char),
             &["id"],
             || format!("{:?} is not usable as a name", m.id),
             "use 1 to 64 letters, digits, `-` and `_`",
         );
-        let version = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
-        self.unless(
-            (1..=64).contains(&m.version.len()) && m.version.chars().all(version) && !m.version.starts_with('.'),
+        let is_version_char = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+        self.require(
+            (1..=64).contains(&m.version.len())
+                && m.version.chars().all(is_version_char)
+                && !m.version.starts_with('.'),
             &["version"],
             || format!("{:?} is not usable as a version", m.version),
-            "write it like 1.0.0: every case states it",
+            "write it like 1.0.0; every case records it",
         );
-        self.unless(
+        self.require(
             !m.licence.trim().is_empty(),
             &["licence"],
             || "is empty".into(),
-            "weights without one are not used: name it, or say `unknown` and for what they may be used",
+            "name the licence of the weights, or write `unknown` and what they may be used for",
         );
-        self.unless(
+        self.require(
             !m.source.trim().is_empty(),
             &["source"],
             || "is empty".into(),
-            "say where the weights come from: repository, commit, by whom they were trained",
+            "name the origin of the weights: repository, commit, who trained them",
         );
-        let hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
-        self.unless(
-            m.sha256.len() == 64 && m.sha256.chars().all(hex),
+        let is_hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
+        self.require(
+            m.sha256.len() == 64 && m.sha256.chars().all(is_hex),
             &["sha256"],
-            || format!("{:?} is no SHA-256", m.sha256),
-            "write 64 small hexadecimal digits, as sha256sum prints them",
+            || format!("{:?} is not a SHA-256", m.sha256),
+            "write 64 lower-case hexadecimal digits, as sha256sum prints them",
         );
         self.labels(m);
         self.scores(m);
@@ -98,173 +106,183 @@ impl Checker<'_> {
 
     fn labels(&mut self, m: &Manifest) {
         let unique: BTreeSet<&String> = m.labels.iter().collect();
-        if m.adapter.finds_things() {
-            self.unless(
+        if m.adapter.detects_objects() {
+            self.require(
                 !m.labels.is_empty(),
                 &["labels"],
-                || "is empty, or missing".into(),
-                "name every class of the network, in its order",
+                || "missing or empty".into(),
+                "list every class of the network, in the network's order",
             );
         } else {
-            self.unless(
+            self.require(
                 m.labels.is_empty(),
                 &["labels"],
-                || "a model of text has none".into(),
-                "leave it out",
+                || "a text model has no labels".into(),
+                "remove the field",
             );
         }
-        self.unless(
+        self.require(
             unique.len() == m.labels.len() && !m.labels.iter().any(String::is_empty),
             &["labels"],
-            || "two are the same, or one is empty".into(),
-            "every class needs a name of its own",
+            || "duplicate or empty name".into(),
+            "give every class a unique name",
         );
         for class in m.rename.keys() {
-            self.unless(
+            self.require(
                 unique.contains(class),
                 &["rename", class],
-                || format!("{class:?} is not among the labels"),
-                "name a class of `labels` on the left",
+                || format!("{class:?} is not in `labels`"),
+                "put a class of `labels` on the left",
             );
         }
         for (class, label) in &m.rename {
-            self.unless(
+            self.require(
                 !label.is_empty(),
                 &["rename", class],
-                || "is renamed to nothing".into(),
-                "to leave a class out, list it under `ignore`",
+                || "the new name is empty".into(),
+                "to drop a class, list it in `ignore`",
             );
         }
         for class in &m.ignore {
-            self.unless(
+            self.require(
                 unique.contains(class),
                 &["ignore"],
-                || format!("{class:?} is not among the labels"),
-                "name classes of `labels`",
+                || format!("{class:?} is not in `labels`"),
+                "list classes of `labels`",
             );
         }
-        self.unless(
-            m.labels.is_empty() || !m.found().is_empty(),
+        self.require(
+            m.labels.is_empty() || !m.reported_labels().is_empty(),
             &["ignore"],
             || "every class is ignored".into(),
-            "leave one at least, or the model finds nothing",
+            "leave at least one class, or the model reports nothing",
         );
-        self.unless(
+        self.require(
             m.alphabet.is_some() == (m.adapter == Adapter::Ctc),
             &["alphabet"],
-            || "is for `ctc`, which needs it, and for nothing else".into(),
-            "name the file with the characters, or leave it out",
+            || "required with adapter `ctc`, not allowed with any other".into(),
+            "name the file that lists the characters, or remove the field",
         );
         if let Some(file) = &m.alphabet {
-            self.beside(file, &["alphabet"]);
+            self.require_inside(file, &["alphabet"]);
         }
     }
 
     fn scores(&mut self, m: &Manifest) {
         const REMEDY: &str = "write a number between 0 and 1";
-        let share = |v: f32| v > 0.0 && v < 1.0;
-        let told = |v: f32| move || format!("{v} does not lie between 0 and 1");
-        self.unless(share(m.score_floor), &["score_floor"], told(m.score_floor), REMEDY);
+        let is_fraction = |v: f32| v > 0.0 && v < 1.0;
+        let message = |v: f32| move || format!("{v} is not between 0 and 1");
+        self.require(
+            is_fraction(m.score_floor),
+            &["score_floor"],
+            message(m.score_floor),
+            REMEDY,
+        );
         if let Some(iou) = m.nms_iou {
-            self.unless(share(iou), &["nms_iou"], told(iou), REMEDY);
+            self.require(is_fraction(iou), &["nms_iou"], message(iou), REMEDY);
         }
-        let found = m.found();
+        let labels = m.reported_labels();
         for (label, &floor) in &m.label_floors {
             let at = ["label_floors", label.as_str()];
-            self.unless(
-                found.contains(&label.as_str()),
+            self.require(
+                labels.contains(&label.as_str()),
                 &at,
-                || format!("the model does not find {label:?}"),
-                "name one of `labels`, as `rename` has it",
+                || format!("the model does not report {label:?}"),
+                "use a label after `rename`",
             );
-            self.unless(share(floor), &at, told(floor), REMEDY);
+            self.require(is_fraction(floor), &at, message(floor), REMEDY);
         }
     }
 
     fn input(&mut self, input: &Input) {
-        self.unless(
+        self.require(
             !input.name.is_empty(),
             &["input", "name"],
             || "is empty".into(),
-            "name the graph's input; `gridwatch model inspect` lists it",
+            "name the graph's image input; `gridwatch model inspect` lists the inputs",
         );
         if input.shape == Shape::Picture {
             for (key, side) in [("width", input.width), ("height", input.height)] {
-                self.unless(
+                self.require(
                     side % 32 == 0,
                     &["input", key],
-                    || format!("{side} is no multiple of 32"),
-                    "with shape = \"picture\" both sides are",
+                    || format!("{side} is not a multiple of 32"),
+                    "shape = \"picture\" needs multiples of 32",
                 );
             }
-            self.unless(
+            self.require(
                 input.fit != Fit::Stretch,
                 &["input", "fit"],
-                || "an input of the picture's shape is not stretched".into(),
-                "write \"top_left\" or \"centre\": what little is left over is padded",
+                || "shape = \"picture\" cannot be combined with stretching".into(),
+                "write \"top_left\" or \"centre\"; the small remainder is padded",
             );
         }
-        self.unless(
+        self.require(
             input.scale.is_finite() && input.scale > 0.0,
             &["input", "scale"],
-            || format!("{}: samples are divided by it", input.scale),
-            "write 255 for a network that takes 0..1, or leave it out",
+            || format!("{} is not a positive number", input.scale),
+            "write 255 for a network that takes 0..1, or remove the field",
         );
-        self.unless(
+        self.require(
             input.std.iter().all(|v| v.is_finite() && *v > 0.0),
             &["input", "std"],
-            || format!("{:?}: each channel is divided by it", input.std),
+            || format!("{:?} is not three positive numbers", input.std),
             "write three numbers above 0",
         );
     }
 
     fn self_tests(&mut self, m: &Manifest) {
-        let found = m.found();
+        let labels = m.reported_labels();
         for (i, test) in m.self_test.iter().enumerate() {
-            let whole = FieldPath::default().key("self_test").index(i);
-            let mut wrong = Vec::new();
-            if !is_beside(&test.picture) {
-                wrong.push((whole.key("picture"), OUTSIDE.into(), BESIDE));
+            let test_at = FieldPath::default().key("self_test").index(i);
+            let mut faults = Vec::new();
+            if !is_inside(&test.picture) {
+                faults.push((test_at.key("picture"), OUTSIDE.into(), OUTSIDE_REMEDY));
             }
             if !(test.above > 0.0 && test.above < 1.0) {
-                let message = format!("{} does not lie between 0 and 1", test.above);
-                wrong.push((whole.key("above"), message, "leave it out for 0.3"));
+                let message = format!("{} is not between 0 and 1", test.above);
+                faults.push((test_at.key("above"), message, "remove the field for the default of 0.3"));
             }
-            for (j, thing) in test.expect.iter().enumerate() {
-                let at = whole.key("expect").index(j);
-                if !found.contains(&thing.label.as_str()) {
-                    let message = format!("the model does not find {:?}", thing.label);
-                    wrong.push((at.key("label"), message, "name one of `labels`, as `rename` has it"));
+            for (j, expected) in test.expect.iter().enumerate() {
+                let at = test_at.key("expect").index(j);
+                if !labels.contains(&expected.label.as_str()) {
+                    let message = format!("the model does not report {:?}", expected.label);
+                    faults.push((at.key("label"), message, "use a label after `rename`"));
                 }
-                if !(0.0..=1.0).contains(&thing.score) {
-                    let message = format!("{} is no score", thing.score);
-                    wrong.push((at.key("score"), message, "write a number from 0 to 1"));
+                if !(0.0..=1.0).contains(&expected.score) {
+                    let message = format!("{} is not a score", expected.score);
+                    faults.push((at.key("score"), message, "write a number from 0 to 1"));
                 }
-                let [x1, y1, x2, y2] = thing.corners;
+                let [x1, y1, x2, y2] = expected.corners;
                 let bbox = BBox { x1, y1, x2, y2 };
                 if bbox.within_picture() != Some(bbox) {
-                    let message = format!("{:?} is no box in the picture", thing.corners);
-                    let remedy = "write [left, top, right, bottom] as fractions of it, the smaller first";
-                    wrong.push((at.key("box"), message, remedy));
+                    let message = format!("{:?} is not a box inside the picture", expected.corners);
+                    let remedy = "write [left, top, right, bottom] as fractions of the picture, with left < right and top < bottom";
+                    faults.push((at.key("box"), message, remedy));
                 }
             }
-            for (at, message, remedy) in wrong {
-                if !self.sound.invalid.iter().any(|t| t.starts_with(&at) || at.starts_with(t)) {
+            for (at, message, remedy) in faults {
+                if !self
+                    .sound
+                    .invalid
+                    .iter()
+                    .any(|t| t.starts_with(&at) || at.starts_with(t))
+                {
                     self.faults.push(self.document.fault(&at, message, remedy));
                 }
             }
         }
     }
 
-    fn beside(&mut self, file: &Path, at: &[&str]) {
-        self.unless(is_beside(file), at, || OUTSIDE.into(), BESIDE);
+    fn require_inside(&mut self, file: &Path, at: &[&str]) {
+        self.require(is_inside(file), at, || OUTSIDE.into(), OUTSIDE_REMEDY);
     }
 }
 
-const OUTSIDE: &str = "lies outside the model's folder";
-const BESIDE: &str = "keep what the model needs in its folder and name it from there";
+const OUTSIDE: &str = "path leads outside the model folder";
+const OUTSIDE_REMEDY: &str = "move the file into the model folder and give its path relative to that folder";
 
-/// A package is complete, and cannot read the rest of the box.
-fn is_beside(file: &Path) -> bool {
+/// True for a path inside the model folder: a package must be complete, and must not read other files of the box.
+fn is_inside(file: &Path) -> bool {
     !file.as_os_str().is_empty() && file.components().all(|c| matches!(c, Component::Normal(_)))
 }

@@ -1,41 +1,41 @@
-//! A piece of a picture, turned upright and scaled, straight from the decoder's YUV planes into a network's input tensor.
+//! Samples a rotated rectangle of a frame, upright and scaled, from the decoder's YUV planes into a network's input tensor.
 //!
-//! Enlarging interpolates between the four nearest samples; shrinking averages as many of those as there are pixels between
-//! two targets. Beyond the picture its edge goes on. Nothing the size of the picture is allocated or copied.
+//! Upscaling interpolates bilinearly; downscaling averages several bilinear samples per target pixel. Outside the frame the edge
+//! samples are repeated. No buffer of the size of the frame is allocated or copied.
 
-use super::lines::Line;
+use super::lines::LineBox;
 use crate::manifest::Colour;
 use gridwatch_frame::{Frame, Layout};
 
-/// A rectangle of the picture, and how many pixels it becomes.
+/// A rectangle of the picture and the target size it is sampled to.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Crop {
-    /// Its left top corner, pixels from the picture's.
-    pub origin: [f32; 2],
-    /// From one target pixel to the next, in pixels of the picture.
-    pub right: [f32; 2],
-    /// From one target row to the next, in pixels of the picture.
-    pub down: [f32; 2],
-    /// Target pixels across.
-    pub width: usize,
-    /// Target pixels down.
-    pub height: usize,
+pub(super) struct Crop {
+    /// Top left corner, in pixels of the picture.
+    pub(super) origin: [f32; 2],
+    /// Step from one target column to the next, in pixels of the picture.
+    pub(super) right: [f32; 2],
+    /// Step from one target row to the next, in pixels of the picture.
+    pub(super) down: [f32; 2],
+    /// Target width in pixels.
+    pub(super) width: usize,
+    /// Target height in pixels.
+    pub(super) height: usize,
 }
 
-/// How values become the network's.
+/// Conversion of samples to the network's input values.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scaling {
+pub(super) struct Normalisation {
     /// Order of the channels.
-    pub colour: Colour,
-    /// Subtracted, on a scale of 0..=255.
-    pub mean: [f32; 3],
-    /// Then divided by.
-    pub std: [f32; 3],
+    pub(super) colour: Colour,
+    /// Subtracted from samples of 0..=255, per channel.
+    pub(super) mean: [f32; 3],
+    /// Divisor applied next, per channel.
+    pub(super) std: [f32; 3],
 }
 
 impl Crop {
-    /// An upright part of the picture, left, top, right and bottom in its pixels, at `scale` target pixels for one of it.
-    pub fn of_part([x1, y1, x2, y2]: [u32; 4], scale: f32) -> Self {
+    /// An axis-aligned part of the picture (left, top, right, bottom in pixels), at `scale` target pixels per picture pixel.
+    pub(super) fn of_part([x1, y1, x2, y2]: [u32; 4], scale: f32) -> Self {
         let side = |from: u32, to: u32| (((to - from) as f32 * scale).round() as usize).max(1);
         let (width, height) = (side(x1, x2), side(y1, y2));
         Self {
@@ -47,10 +47,10 @@ impl Crop {
         }
     }
 
-    /// A line of text, `height` pixels high and as wide as it then is, but at most `widest`: what is longer is squeezed.
-    pub fn of_line(line: &Line, height: usize, widest: usize) -> Self {
-        let wanted = (height as f32 * line.width / line.height).round() as usize;
-        let width = wanted.clamp(1, widest);
+    /// A line of text scaled to `height` pixels. Its width follows the aspect ratio up to `max_width`; longer lines are squeezed.
+    pub(super) fn of_line(line: &LineBox, height: usize, max_width: usize) -> Self {
+        let natural_width = (height as f32 * line.width / line.height).round() as usize;
+        let width = natural_width.clamp(1, max_width);
         let (sin, cos) = line.angle.sin_cos();
         let (along, across) = (line.width / width as f32, line.height / height as f32);
         Self {
@@ -62,20 +62,27 @@ impl Crop {
         }
     }
 
-    /// Where a point of the target, in its pixels, lies in the picture.
-    pub fn in_picture(&self, [x, y]: [f32; 2]) -> [f32; 2] {
+    /// Converts a point from target pixels to picture pixels.
+    pub(super) fn in_picture(&self, [x, y]: [f32; 2]) -> [f32; 2] {
         [0, 1].map(|i| self.origin[i] + self.right[i] * x + self.down[i] * y)
     }
 
-    /// Writes `[3, rows, columns]` into `out`, which holds nothing else then; what lies right of or below the crop is zero.
-    /// The frame must be [valid](Frame::validate).
+    /// Replaces `out` with a tensor `[3, rows, columns]`. Values to the right of and below the crop are zero. The frame must be
+    /// [valid](Frame::validate).
     ///
     /// # Panics
     /// If the crop is wider than `columns` or higher than `rows`.
-    pub fn draw(&self, frame: &Frame, scaling: &Scaling, columns: usize, rows: usize, out: &mut Vec<f32>) {
+    pub(super) fn draw(
+        &self,
+        frame: &Frame,
+        normalisation: &Normalisation,
+        columns: usize,
+        rows: usize,
+        out: &mut Vec<f32>,
+    ) {
         assert!(
             self.width <= columns && self.height <= rows,
-            "a tensor that the crop fits in"
+            "the crop must fit into the tensor"
         );
         out.clear();
         out.resize(3 * columns * rows, 0.0);
@@ -83,7 +90,7 @@ impl Crop {
         let (second, third) = rest.split_at_mut(columns * rows);
         let k = frame.coefficients();
         let planes = Samples::of(frame);
-        // Between two targets lie so many pixels: all of them are asked.
+        // Samples per target pixel: one per picture pixel that it covers.
         let steps = |v: [f32; 2]| (v[0].hypot(v[1]).ceil() as usize).max(1);
         let (across, down) = (steps(self.right), steps(self.down));
         let share = 1.0 / (across * down) as f32;
@@ -107,18 +114,18 @@ impl Crop {
                 let luma = (yuv[0] - k.y_offset) * k.y_scale;
                 let (u, v) = (yuv[1] - 128.0, yuv[2] - 128.0);
                 let rgb = [luma + k.rv * v, luma + k.gu * u + k.gv * v, luma + k.bu * u];
-                let [a, b, c] = match scaling.colour {
+                let [a, b, c] = match normalisation.colour {
                     Colour::Rgb => rgb,
                     Colour::Bgr => [rgb[2], rgb[1], rgb[0]],
                 };
-                let scaled = |v: f32, i: usize| (v.clamp(0.0, 255.0) - scaling.mean[i]) / scaling.std[i];
+                let scaled = |v: f32, i: usize| (v.clamp(0.0, 255.0) - normalisation.mean[i]) / normalisation.std[i];
                 (*first, *second, *third) = (scaled(a, 0), scaled(b, 1), scaled(c, 2));
             }
         }
     }
 }
 
-/// The three channels' samples, wherever they lie.
+/// Access to the Y, U and V samples in either plane layout.
 struct Samples<'a> {
     luma: Channel<'a>,
     u: Channel<'a>,
@@ -128,9 +135,9 @@ struct Samples<'a> {
 struct Channel<'a> {
     data: &'a [u8],
     stride: usize,
-    /// Bytes from one sample to the next.
+    /// Bytes from one sample of a row to the next.
     step: usize,
-    /// The last sample's column and row.
+    /// Column and row of the last sample.
     last: [usize; 2],
 }
 
@@ -157,7 +164,7 @@ impl<'a> Samples<'a> {
         }
     }
 
-    /// Y, U and V at a point of the picture; a sample's value is that of its middle. A chroma sample covers 2×2 pixels.
+    /// Y, U and V at a point of the picture. Sample values apply to pixel centres; a chroma sample covers 2×2 pixels.
     fn at(&self, [x, y]: [f32; 2]) -> [f32; 3] {
         let chroma = [x / 2.0 - 0.5, y / 2.0 - 0.5];
         [self.luma.at([x - 0.5, y - 0.5]), self.u.at(chroma), self.v.at(chroma)]
@@ -165,7 +172,7 @@ impl<'a> Samples<'a> {
 }
 
 impl Channel<'_> {
-    /// Between the four samples around.
+    /// Bilinear interpolation of the four nearest samples.
     fn at(&self, at: [f32; 2]) -> f32 {
         let axis = |i: usize| {
             let at = at[i].clamp(0.0, self.last[i] as f32);
@@ -188,7 +195,7 @@ mod tests {
 
     use super::*;
 
-    const PLAIN: Scaling = Scaling {
+    const PLAIN: Normalisation = Normalisation {
         colour: Colour::Rgb,
         mean: [0.0; 3],
         std: [1.0; 3],
@@ -206,10 +213,10 @@ mod tests {
     }
 
     #[test]
-    fn a_turned_line_comes_out_upright() {
+    fn a_rotated_line_is_sampled_upright() {
         let frame = slope();
         for degrees in [0.0_f32, 15.0, -40.0, 80.0] {
-            let line = Line {
+            let line = LineBox {
                 centre: [40.0, 30.0],
                 width: 30.0,
                 height: 10.0,
@@ -223,7 +230,7 @@ mod tests {
                 let (sin, cos) = line.angle.sin_cos();
                 for y in 0..high {
                     for x in 0..crop.width {
-                        // The picture's colours are linear in x and y, so their mean over a pixel is that of its middle.
+                        // The colours are linear in x and y, so the mean over a pixel equals the value at its centre.
                         let along = ((x as f32 + 0.5) / crop.width as f32 - 0.5) * 30.0;
                         let across = ((y as f32 + 0.5) / high as f32 - 0.5) * 10.0;
                         let (px, py) = (40.0 + along * cos - across * sin, 30.0 + along * sin + across * cos);
@@ -242,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_at_its_own_scale_is_the_picture_and_what_surrounds_it_is_zero() {
+    fn a_part_at_scale_one_equals_the_picture_and_the_padding_is_zero() {
         let frame = slope();
         let crop = Crop::of_part([10, 20, 42, 36], 1.0);
         let out = drawn(&crop, &frame, 64, 32);
@@ -260,7 +267,7 @@ mod tests {
                 }
             }
         }
-        let wide = Line {
+        let wide = LineBox {
             centre: [40.0, 30.0],
             width: 70.0,
             height: 7.0,
@@ -271,17 +278,17 @@ mod tests {
     }
 
     #[test]
-    fn channels_are_ordered_and_scaled_as_the_network_wants_them() {
+    fn channels_are_ordered_and_normalised_for_the_network() {
         let picture = RgbImage::from_pixel(32, 32, Rgb([200, 100, 50]));
         let frame = Frame::from_rgb(&picture, Timestamp::UNIX_EPOCH).unwrap();
-        let scaling = Scaling {
+        let normalisation = Normalisation {
             colour: Colour::Bgr,
             mean: [10.0, 20.0, 30.0],
             std: [2.0, 4.0, 5.0],
         };
         let mut out = Vec::new();
-        // Partly outside: its edge goes on.
-        Crop::of_part([16, 16, 48, 48], 0.25).draw(&frame, &scaling, 8, 8, &mut out);
+        // Partly outside the picture, where the edge is repeated.
+        Crop::of_part([16, 16, 48, 48], 0.25).draw(&frame, &normalisation, 8, 8, &mut out);
         for (channel, expected) in out.chunks_exact(64).zip([20.0, 20.0, 34.0]) {
             assert!(channel.iter().all(|v| (v - expected).abs() < 1.0), "{channel:?}");
         }

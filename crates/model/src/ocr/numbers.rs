@@ -1,63 +1,63 @@
-//! Telephone numbers in a line of text: mainland China's mobile, landline, 400 and 800 numbers, however they are punctuated.
+//! Finds phone numbers in a line of text: mainland Chinese mobile, landline, 400 and 800 numbers in any punctuation.
 //!
-//! Pure. It knows what a number looks like, not whether it is unlawful, nor how well it was read.
+//! Pure. It checks the form of a number only; it knows neither how reliably the text was read nor whether the number is unlawful.
 //!
-//! Sources: 电信网编号计划 (2017), by which 13–19 begin mobile numbers of 11 digits, 0 a trunk code (010 and 02x of three
-//! digits, 03xx to 09xx of four) before a local number that begins with 2–8, and 400 and 800 numbers of ten digits.
+//! Source: 电信网编号计划 (2017). Mobile numbers have 11 digits and begin with 13–19. A landline number has a trunk code (010 and 02x of
+//! three digits, 03xx to 09xx of four) and a local number that begins with 2–8. 400 and 800 numbers have ten digits.
 
 use std::ops::Range;
 
 use gridwatch_engine::PhoneNumber;
 
-/// A number and the characters that it was read from.
+/// A phone number and its position in the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// Its digits, without +86.
-    pub number: PhoneNumber,
-    /// Which characters of the text (not bytes), from its first digit to its last.
-    pub at: Range<usize>,
+pub(super) struct NumberMatch {
+    /// The digits, without +86.
+    pub(super) number: PhoneNumber,
+    /// Range of characters (not bytes) from its first digit to its last.
+    pub(super) at: Range<usize>,
 }
 
-/// Digits without anything between them.
+/// A run of digits.
 struct Group {
     digits: String,
     at: Range<usize>,
-    /// What stands between it and the group before; `None` where that cannot belong to one number: letters, colons, too much.
-    joint: Option<Joint>,
+    /// Separator from the previous group; `None` if the two cannot belong to one number: letters, colons, too many characters.
+    separator: Option<Separator>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Joint {
-    /// A space among it.
-    Loose,
-    /// Only dashes, dots and brackets.
+enum Separator {
+    /// Contains a space.
+    Spaced,
+    /// Only dashes, dots and parentheses.
     Tight,
 }
 
-/// `+86 (0371) - 67890123`: more than this many characters between two groups are no punctuation of a number.
-const LONGEST_JOINT: usize = 3;
-/// `+86-0371-6789 0123-801` has five groups, and nobody prints more.
-const MOST_GROUPS: usize = 5;
-/// Digits that may stand beside a number with a space between: a house number, or what is left of 24小时.
-const STRAY: usize = 2;
-/// Digits of an extension behind a landline.
-const EXTENSION: usize = 4;
+/// Maximum characters between two groups of one number, as in `+86 (0371) - 67890123`.
+const MAX_SEPARATOR_LEN: usize = 3;
+/// Maximum groups of one number, as in `+86-0371-6789 0123-801`.
+const MAX_GROUPS: usize = 5;
+/// Maximum digits of an unrelated group that is separated from a number by a space: a house number, or the 24 of 24小时.
+const MAX_STRAY_DIGITS: usize = 2;
+/// Maximum digits of an extension after a landline number.
+const MAX_EXTENSION_DIGITS: usize = 4;
 
-/// Every number in `text`, in order. A number counts only as a whole: what has more digits than it should, as an id or a bank
-/// card, has none in it.
-pub fn find(text: &str) -> Vec<Found> {
-    let groups = groups(text);
-    let mut found: Vec<Found> = Vec::new();
-    // One past the last group of the last number.
+/// All phone numbers in `text`, in order. Only complete numbers count: longer digit strings, such as ids and bank card numbers, contain
+/// none.
+pub(super) fn find(text: &str) -> Vec<NumberMatch> {
+    let groups = digit_groups(text);
+    let mut found: Vec<NumberMatch> = Vec::new();
+    // One past the last group of the previous number.
     let mut used = 0;
     let mut first = 0;
     while first < groups.len() {
-        let Some((number, end)) = longest(&groups, first) else {
+        let Some((number, end)) = longest_number(&groups, first) else {
             first += 1;
             continue;
         };
-        if !strays_before(&groups, used, first, &number) && !strays_after(&groups, end, &number) {
-            found.push(Found {
+        if !has_stray_digits_before(&groups, used, first, &number) && !has_stray_digits_after(&groups, end, &number) {
+            found.push(NumberMatch {
                 number: PhoneNumber::from(number),
                 at: groups[first].at.start..groups[end - 1].at.end,
             });
@@ -68,29 +68,29 @@ pub fn find(text: &str) -> Vec<Found> {
     found
 }
 
-fn groups(text: &str) -> Vec<Group> {
+fn digit_groups(text: &str) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut between: Vec<char> = Vec::new();
-    let mut open = false;
+    let mut in_group = false;
     for (i, c) in text.chars().enumerate() {
         if !c.is_ascii_digit() {
-            open = false;
+            in_group = false;
             between.push(c);
             continue;
         }
-        match groups.last_mut().filter(|_| open) {
+        match groups.last_mut().filter(|_| in_group) {
             Some(group) => {
                 group.digits.push(c);
                 group.at.end = i + 1;
             }
             None => {
-                let joint = (!groups.is_empty()).then(|| joint(&between)).flatten();
+                let separator = (!groups.is_empty()).then(|| parse_separator(&between)).flatten();
                 groups.push(Group {
                     digits: c.into(),
                     at: i..i + 1,
-                    joint,
+                    separator,
                 });
-                open = true;
+                in_group = true;
             }
         }
         between.clear();
@@ -98,55 +98,58 @@ fn groups(text: &str) -> Vec<Group> {
     groups
 }
 
-fn joint(between: &[char]) -> Option<Joint> {
-    let punctuation = |c: &char| matches!(c, ' ' | '.' | '-' | '(' | ')' | '·' | '—' | '－' | '（' | '）');
-    if between.len() > LONGEST_JOINT || !between.iter().all(punctuation) {
+fn parse_separator(between: &[char]) -> Option<Separator> {
+    let is_punctuation = |c: &char| matches!(c, ' ' | '.' | '-' | '(' | ')' | '·' | '—' | '－' | '（' | '）');
+    if between.len() > MAX_SEPARATOR_LEN || !between.iter().all(is_punctuation) {
         return None;
     }
     Some(if between.contains(&' ') {
-        Joint::Loose
+        Separator::Spaced
     } else {
-        Joint::Tight
+        Separator::Tight
     })
 }
 
-/// The longest number that begins with the group `first`, and one past its last group.
-fn longest(groups: &[Group], first: usize) -> Option<(String, usize)> {
-    let joined = groups[first + 1..].iter().take_while(|g| g.joint.is_some()).count();
-    let most = (joined + 1).min(MOST_GROUPS);
+/// The longest number that begins with the group `first`, and the index after its last group.
+fn longest_number(groups: &[Group], first: usize) -> Option<(String, usize)> {
+    let joined = groups[first + 1..].iter().take_while(|g| g.separator.is_some()).count();
+    let most = (joined + 1).min(MAX_GROUPS);
     (1..=most).rev().find_map(|n| {
         let parts: Vec<&str> = groups[first..first + n].iter().map(|g| g.digits.as_str()).collect();
-        Some((number(&parts)?, first + n))
+        Some((parse_number(&parts)?, first + n))
     })
 }
 
-/// True where digits before the number make it part of something else.
-fn strays_before(groups: &[Group], used: usize, first: usize, number: &str) -> bool {
-    match groups[first].joint {
-        Some(joint) if first > used => {
-            // A trunk digit before a toll number is another country's (8-800 …).
-            joint == Joint::Tight || groups[first - 1].digits.len() > STRAY || is_toll(number)
+/// True if digits before the number show that it is part of something else.
+fn has_stray_digits_before(groups: &[Group], used: usize, first: usize, number: &str) -> bool {
+    match groups[first].separator {
+        Some(separator) if first > used => {
+            // A trunk digit before a toll-free number belongs to another country (8-800 …).
+            separator == Separator::Tight || groups[first - 1].digits.len() > MAX_STRAY_DIGITS || is_400_or_800(number)
         }
         _ => false,
     }
 }
 
-fn strays_after(groups: &[Group], end: usize, number: &str) -> bool {
+/// True if digits after the number show that it is part of something else.
+fn has_stray_digits_after(groups: &[Group], end: usize, number: &str) -> bool {
     let Some(next) = groups.get(end) else { return false };
-    let extension = (number.starts_with('0') || is_toll(number)) && next.digits.len() <= EXTENSION;
-    match next.joint {
+    let extension = (number.starts_with('0') || is_400_or_800(number)) && next.digits.len() <= MAX_EXTENSION_DIGITS;
+    match next.separator {
         None => false,
-        Some(Joint::Tight) => !extension,
-        Some(Joint::Loose) => next.digits.len() > STRAY && !extension && longest(groups, end).is_none(),
+        Some(Separator::Tight) => !extension,
+        Some(Separator::Spaced) => {
+            next.digits.len() > MAX_STRAY_DIGITS && !extension && longest_number(groups, end).is_none()
+        }
     }
 }
 
-/// The number that these groups of digits are, if they are one and grouped as one.
-fn number(parts: &[&str]) -> Option<String> {
+/// The number formed by these groups of digits, if their digits and grouping are valid.
+fn parse_number(parts: &[&str]) -> Option<String> {
     let all = parts.concat();
-    let (parts, digits) = without_country(parts, &all)?;
+    let (parts, digits) = strip_country_code(parts, &all)?;
     let lengths: Vec<usize> = parts.iter().map(|p| p.len()).collect();
-    let good = match digits.as_bytes() {
+    let is_valid = match digits.as_bytes() {
         [b'1', b'3'..=b'9', ..] => digits.len() == 11 && lengths[0] >= 3 && lengths.iter().all(|&n| n >= 2),
         [b'4' | b'8', b'0', b'0', ..] => {
             digits.len() == 10 && matches!(lengths[..], [10] | [3, 7] | [6, 4] | [7, 3] | [3, 3, 4] | [3, 4, 3])
@@ -154,16 +157,16 @@ fn number(parts: &[&str]) -> Option<String> {
         [b'0', ..] => is_landline(digits, &lengths),
         _ => false,
     };
-    good.then(|| digits.to_owned())
+    is_valid.then(|| digits.to_owned())
 }
 
-/// Strikes 86 or 0086 from the front, where what is left is as long as a number. Behind it a landline has no 0; it gets it back
-/// nowhere: such numbers are printed on business cards, not on walls.
-fn without_country<'a>(parts: &[&'a str], all: &'a str) -> Option<(Vec<&'a str>, &'a str)> {
+/// Strips a leading 86 or 0086 if a number of valid length remains. Landlines lose their 0 after a country code; that form is not
+/// supported, because it appears on business cards, not on walls.
+fn strip_country_code<'a>(parts: &[&'a str], all: &'a str) -> Option<(Vec<&'a str>, &'a str)> {
     let (head, tail) = parts.split_first()?;
     for code in ["0086", "86"] {
         let Some(rest) = head.strip_prefix(code) else { continue };
-        // 86 is also how 8 digits of something else may begin: a mobile number must follow, or a gap.
+        // Other digit strings may begin with 86, so a mobile number or a separator must follow.
         let digits = &all[code.len()..];
         if rest.is_empty() && !tail.is_empty() {
             return Some((tail.to_vec(), digits));
@@ -176,11 +179,11 @@ fn without_country<'a>(parts: &[&'a str], all: &'a str) -> Option<(Vec<&'a str>,
     Some((parts.to_vec(), all))
 }
 
-fn is_toll(number: &str) -> bool {
+fn is_400_or_800(number: &str) -> bool {
     number.len() == 10 && (number.starts_with("400") || number.starts_with("800"))
 }
 
-/// Trunk code and local number; 026 is nobody's.
+/// True for a trunk code with a local number; 026 is unassigned.
 fn is_landline(digits: &str, lengths: &[usize]) -> bool {
     let code = match digits.as_bytes() {
         [b'0', b'1', b'0', ..] => 3,
@@ -189,17 +192,17 @@ fn is_landline(digits: &str, lengths: &[usize]) -> bool {
         _ => return false,
     };
     let local = &digits[code..];
-    // The cities with three-digit codes all have eight digits.
-    let long_enough = local.len() == 8 || (local.len() == 7 && code == 4);
-    let begins = local.starts_with(|c: char| ('2'..='8').contains(&c));
-    // The code ends where a group ends, or it runs on into the local number's first part.
-    let grouped = match *lengths {
+    // All cities with three-digit codes have eight-digit numbers.
+    let has_valid_length = local.len() == 8 || (local.len() == 7 && code == 4);
+    let has_valid_start = local.starts_with(|c: char| ('2'..='8').contains(&c));
+    // The code is a group of its own, or joined with the first part of the local number.
+    let is_grouped_validly = match *lengths {
         [_] => true,
         [first, second] => (first == code && second == local.len()) || (first >= code + 3 && second >= 3),
         [first, second, third] => first == code && second >= 3 && third >= 3,
         _ => false,
     };
-    long_enough && begins && grouped
+    has_valid_length && has_valid_start && is_grouped_validly
 }
 
 #[cfg(test)]
@@ -213,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_read_as_they_are_printed() {
+    fn numbers_are_found_in_printed_formats() {
         let cases = [
             ("13812345678", "13812345678"),
             ("138 1234 5678", "13812345678"),
@@ -247,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_a_number_is_none() {
+    fn similar_digit_strings_are_not_numbers() {
         let cases = [
             "2024-11-22 16:26:42",
             "11-22-2024 16:26:42",
@@ -255,11 +258,11 @@ mod tests {
             "20241122162642",
             "22.11.2024 162642",
             "CAM 01 02-11-2024 12:00",
-            "34020000001320000001", // a camera's own GB/T 28181 id
-            "410105199001011234",   // an identity number
+            "34020000001320000001", // a camera's GB/T 28181 id
+            "410105199001011234",   // a resident identity number
             "6222 0213 8001 3800 138",
             "6222 1380 0138 000",
-            "8-800-555-35-35", // toll, mobile and landline numbers of the country where the façades stand
+            "8-800-555-35-35", // toll-free, mobile and landline numbers of the country of the façade data set
             "8 800 555 35 35",
             "8 800 555 3535",
             "8 (800) 555-3535",
@@ -282,14 +285,14 @@ mod tests {
     }
 
     #[test]
-    fn a_number_says_where_in_the_text_it_stands() {
+    fn a_match_reports_its_position_in_the_text() {
         let found = find("电话: +86 138-1234-5678 王");
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].at, 5..21);
     }
 
     fn numbers() -> impl Strategy<Value = Vec<String>> {
-        // Groups as they are printed.
+        // Usual groupings.
         prop_oneof![
             ("1[3-9][0-9]", "[0-9]{4}", "[0-9]{4}").prop_map(|(a, b, c)| vec![a, b, c]),
             "1[3-9][0-9]{9}".prop_map(|a| vec![a]),
@@ -303,18 +306,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_number_is_found_whatever_stands_between_and_beside(
+        fn numbers_are_found_with_any_separator_and_context(
             groups in numbers(),
-            joint in prop_oneof![Just(" "), Just("-"), Just("."), Just(" - ")],
+            separator in prop_oneof![Just(" "), Just("-"), Just("."), Just(" - ")],
             before in "[A-Za-z:]{0,5}",
             after in "[A-Za-z:,]{0,5}",
         ) {
-            let text = format!("{before}{}{after}", groups.join(joint));
+            let text = format!("{before}{}{after}", groups.join(separator));
             prop_assert_eq!(read(&text), vec![groups.concat()], "{}", text);
         }
 
         #[test]
-        fn no_clock_shows_a_number(
+        fn clock_overlays_contain_no_number(
             (year, month, day) in (1990..2100, 1..=12, 1..=31),
             (hour, minute, second) in (0..24, 0..60, 0..60),
             date in 0..5, between in prop_oneof![Just(" "), Just("  "), Just("T"), Just("")],
@@ -328,14 +331,14 @@ mod tests {
                 3 => format!("{}{mark}{month:02}{mark}{day:02}", year % 100),
                 _ => format!("{month}{mark}{day}{mark}{year}"),
             };
-            // Digits without a mark anywhere are a number's as much as a clock's.
+            // Without any separator the digits of a clock may form a valid number.
             prop_assume!(!(mark.is_empty() && (between.is_empty() || between.contains(' '))));
             let text = format!("{date}{between}{hour:02}{colon}{minute:02}{colon}{second:02}");
             prop_assert!(read(&text).is_empty(), "{}: {:?}", text, read(&text));
         }
 
         #[test]
-        fn a_number_is_made_of_the_digits_where_it_says_it_stands(text in "[0-9 .()+/:a-z电-]{0,60}") {
+        fn a_match_consists_of_the_digits_at_its_position(text in "[0-9 .()+/:a-z电-]{0,60}") {
             let mut from = 0;
             for found in find(&text) {
                 prop_assert!(found.at.start >= from && found.at.end <= text.chars().count());
@@ -351,7 +354,7 @@ mod tests {
         }
 
         #[test]
-        fn longer_runs_of_digits_hold_no_number(digits in "[0-9]{14,30}") {
+        fn longer_digit_strings_contain_no_number(digits in "[0-9]{14,30}") {
             prop_assert!(read(&digits).is_empty());
         }
     }

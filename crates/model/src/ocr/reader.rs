@@ -1,78 +1,79 @@
-//! Two networks that read: one says where text stands, the other what one line of it says.
+//! Reads phone numbers with two networks: a text detector and a recogniser.
 
 use std::{fs, sync::Arc};
 
 use crate::ocr::{
-    crop::{Crop, Scaling},
-    lines::{self, Cut, Line, Map},
+    crop::{Crop, Normalisation},
+    ctc::{Alphabet, RecognisedChar},
+    lines::{self, DbParams, LineBox, ProbabilityMap},
     numbers,
-    spell::{Alphabet, Letter},
 };
 use crate::{
     Manifest, Model, ModelError, Runtime,
     adapter::{LayoutError, Output},
     manifest::{Adapter, Input},
-    model_set::grey,
+    model_set::grey_frame,
     network::Network,
 };
 use gridwatch_engine::{BBox, Detection, Label, PhoneNumber};
 use gridwatch_frame::Frame;
 
-/// PaddleOCR's own values for the map; measured on rendered flyers (docs/reading.md) neither more nor less of each reads more.
+/// PaddleOCR's post-processing parameters; on rendered flyers (docs/reading.md) neither higher nor lower values read more numbers.
 const THRESHOLD: f32 = 0.3;
-const UNCLIP: f32 = 1.6;
-const THINNEST: f32 = 3.0;
-/// A number has seven digits or more: what is less than this many times as wide as it is high holds none.
-const LEAST_ASPECT: f32 = 3.0;
-/// A street full of lettering has some forty lines; a pattern that looks like text must not hold a worker up for long.
-const MOST_LINES: usize = 100;
-/// Parts of a picture that is larger than the network's input overlap by this share of it: a line of 14 digits, 36 pixels high.
+const UNCLIP_RATIO: f32 = 1.6;
+const MIN_THICKNESS: f32 = 3.0;
+/// Minimum aspect ratio of a line: a number has at least seven digits, so a shorter line contains none.
+const MIN_ASPECT: f32 = 3.0;
+/// Maximum lines per frame: a street full of lettering has some forty; a text-like pattern must not block a worker for long.
+const MAX_LINES: usize = 100;
+/// Overlap of the parts of a picture that is larger than the network's input, as a share of the input: the length of a line of 14
+/// digits, 36 pixels high.
 const OVERLAP: f64 = 0.25;
 
-/// Reads telephone numbers. Owned by one worker thread: ONNX Runtime's sessions are not shared.
+/// Reads phone numbers. Owned by one worker thread: ONNX Runtime's sessions are not shared.
 ///
-/// Pictures are read in their own size, for digits of 14 pixels bear no shrinking. So it takes some 400 ms of one core for each
-/// megapixel, which is for whoever calls it to bear in mind.
+/// Frames are read at full resolution, because digits of 14 pixels cannot be downscaled. This takes about 400 ms of one core per
+/// megapixel, so callers read seldom.
 pub struct Reader {
-    finder: Network,
-    speller: Network,
+    detector: Network,
+    recogniser: Network,
     alphabet: Alphabet,
-    cut: Cut,
-    /// The input of whichever network runs.
+    params: DbParams,
+    /// Reused input tensor of both networks.
     tensor: Vec<f32>,
 }
 
-/// A line of text.
+/// A recognised line of text.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Text {
-    /// Where, in pixels of the picture.
-    pub line: Line,
-    /// What it says, as far as the network's alphabet goes: other writing comes out as nothing, or as nonsense of low score.
-    pub letters: Vec<Letter>,
+pub struct TextLine {
+    /// Its box, in pixels of the picture.
+    pub line: LineBox,
+    /// Its characters. Writing outside the recogniser's alphabet is skipped, or read as random characters with a low score.
+    pub chars: Vec<RecognisedChar>,
 }
 
-/// A telephone number.
+/// A phone number read from a frame.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reading {
-    /// Its digits.
+pub struct NumberReading {
+    /// The number.
     pub number: PhoneNumber,
-    /// The least of its digits' probabilities, 0..=1.
+    /// Lowest probability of its digits, 0..=1.
     pub score: f32,
-    /// All that its line says.
+    /// Text of the whole line.
     pub text: String,
-    /// The line's corners as fractions of the picture, in reading order from the left top.
+    /// Corners of the line as fractions of the picture, in reading order from the top left.
     pub corners: [[f32; 2]; 4],
 }
 
-impl Text {
-    /// Its characters.
-    pub fn spelled(&self) -> String {
-        self.letters.iter().map(|l| l.char).collect()
+impl TextLine {
+    /// The characters as a string.
+    pub fn text(&self) -> String {
+        self.chars.iter().map(|l| l.char).collect()
     }
 }
 
-impl Reading {
-    /// The upright box around its line, as fractions of the picture and cut off at its edges.
+impl NumberReading {
+    /// Axis-aligned bounding box of the line, as fractions of the picture, clamped to its edges.
     pub fn bbox(&self) -> BBox {
         let of = |axis: usize, pick: fn(f32, f32) -> f32, start: f32| {
             let values = self.corners.iter().map(|c| c[axis].clamp(0.0, 1.0));
@@ -86,39 +87,36 @@ impl Reading {
         }
     }
 
-    /// What the engine is told of it.
+    /// The reading as a detection for the engine.
     pub fn detection(self) -> Detection {
+        let bbox = self.bbox();
         Detection {
-            label: Label::small_ad(),
-            score: self.score,
-            bbox: self.bbox(),
-            appearance: None,
             number: Some(self.number),
-            closer: None,
+            ..Detection::new(Label::small_ad(), self.score, bbox)
         }
     }
 }
 
 impl Reader {
-    /// Loads both networks, each into a session of its own. Both have looked at a grey picture, so that what cannot be read
-    /// fails here and not at the first look.
+    /// Loads both networks, each into its own session, and runs them once, so that outputs that cannot be decoded fail here rather than
+    /// at the first look.
     ///
     /// # Errors
-    /// [`ModelError::NotForReading`] where the adapters are not `db` and `ctc`, [`ModelError::Alphabet`] for another network's
-    /// alphabet; otherwise as [`super::ModelSet::new`].
-    pub fn new(runtime: &Runtime, finder: &Model, speller: &Model) -> Result<Self, ModelError> {
-        for (model, adapter) in [(finder, Adapter::Db), (speller, Adapter::Ctc)] {
+    /// [`ModelError::WrongAdapter`] if the adapters are not `db` and `ctc`, [`ModelError::Alphabet`] if the alphabet does not match the
+    /// recogniser; otherwise as [`super::ModelSet::new`].
+    pub fn new(runtime: &Runtime, detector: &Model, recogniser: &Model) -> Result<Self, ModelError> {
+        for (model, adapter) in [(detector, Adapter::Db), (recogniser, Adapter::Ctc)] {
             let manifest = model.manifest();
             if manifest.adapter != adapter {
-                return Err(ModelError::NotForReading {
+                return Err(ModelError::WrongAdapter {
                     model: manifest.id.clone(),
                     found: manifest.adapter,
                     needed: adapter,
                 });
             }
         }
-        let file = speller.beside(
-            speller
+        let file = recogniser.path_of(
+            recogniser
                 .manifest()
                 .alphabet
                 .as_deref()
@@ -128,50 +126,52 @@ impl Reader {
             path: file.clone(),
             source,
         })?;
-        let mut speller_network = Network::open(runtime, speller)?;
-        let Input { width, height, .. } = speller.manifest().input;
+        let mut recogniser_network = Network::open(runtime, recogniser)?;
+        let Input { width, height, .. } = recogniser.manifest().input;
         let grey_line = vec![0.0; 3 * width as usize * height as usize];
-        let classes = speller_network.run(&grey_line, (width, height), |outputs| steps(outputs).map(|(_, n)| n))?;
+        let classes = recogniser_network.run(&grey_line, (width, height), |outputs| {
+            step_probabilities(outputs).map(|(_, n)| n)
+        })?;
         let alphabet = Alphabet::parse(&text, classes).map_err(|source| ModelError::Alphabet { file, source })?;
         let mut reader = Self {
-            finder: Network::open(runtime, finder)?,
-            speller: speller_network,
+            detector: Network::open(runtime, detector)?,
+            recogniser: recogniser_network,
             alphabet,
-            cut: Cut {
+            params: DbParams {
                 threshold: THRESHOLD,
-                floor: finder.manifest().score_floor,
-                unclip: UNCLIP,
-                thinnest: THINNEST,
+                min_score: detector.manifest().score_floor,
+                unclip_ratio: UNCLIP_RATIO,
+                min_thickness: MIN_THICKNESS,
             },
             tensor: Vec::new(),
         };
-        reader.texts(&grey(), &[])?;
+        reader.lines(&grey_frame(), &[])?;
         Ok(reader)
     }
 
-    /// What its two models say about themselves: the finder of lines, and the speller.
+    /// Manifests of the text detector and the recogniser.
     pub fn manifests(&self) -> [&Arc<Manifest>; 2] {
-        [self.finder.manifest(), self.speller.manifest()]
+        [self.detector.manifest(), self.recogniser.manifest()]
     }
 
-    /// The telephone numbers in `regions` (fractions of the picture; none: all of it), the surest first; each once at one place.
-    /// A line that reaches over a region's edge is left out: its number may be cut off.
+    /// Reads the phone numbers in `regions` (fractions of the picture; empty: the whole picture), highest score first, without
+    /// duplicates in the same place. A line that crosses the edge of a region is skipped, because its number may be cut off.
     ///
     /// # Errors
-    /// [`ModelError::Frame`] for a broken frame, [`ModelError::Layout`] for outputs that cannot be read (numbers that are
-    /// not finite among them), [`ModelError::Run`] where ONNX Runtime itself fails.
-    pub fn read(&mut self, frame: &Frame, regions: &[BBox]) -> Result<Vec<Reading>, ModelError> {
-        let floor = self.speller.manifest().score_floor;
+    /// [`ModelError::Frame`] for a malformed frame, [`ModelError::Layout`] for outputs that cannot be decoded (non-finite values
+    /// included), [`ModelError::Run`] if ONNX Runtime fails.
+    pub fn read(&mut self, frame: &Frame, regions: &[BBox]) -> Result<Vec<NumberReading>, ModelError> {
+        let floor = self.recogniser.manifest().score_floor;
         let (w, h) = (frame.width as f32, frame.height as f32);
-        let mut readings: Vec<Reading> = Vec::new();
-        for text in self.texts(frame, regions)? {
-            let spelled = text.spelled();
-            for found in numbers::find(&spelled) {
-                let digits = text.letters[found.at].iter().filter(|l| l.char.is_ascii_digit());
-                let reading = Reading {
+        let mut readings: Vec<NumberReading> = Vec::new();
+        for text in self.lines(frame, regions)? {
+            let line_text = text.text();
+            for found in numbers::find(&line_text) {
+                let digits = text.chars[found.at].iter().filter(|l| l.char.is_ascii_digit());
+                let reading = NumberReading {
                     number: found.number,
                     score: digits.map(|l| l.score).fold(1.0, f32::min),
-                    text: spelled.clone(),
+                    text: line_text.clone(),
                     corners: text.line.corners().map(|[x, y]| [x / w, y / h]),
                 };
                 if reading.score >= floor {
@@ -180,24 +180,25 @@ impl Reader {
             }
         }
         readings.sort_by(|a, b| b.score.total_cmp(&a.score));
-        let mut kept: Vec<Reading> = Vec::with_capacity(readings.len());
+        let mut kept: Vec<NumberReading> = Vec::with_capacity(readings.len());
         for reading in readings {
-            // Where parts of the picture overlap it is read twice.
-            let is_known = |k: &Reading| k.number == reading.number && k.bbox().contains(reading.bbox().centre());
-            if !kept.iter().any(is_known) {
+            // Overlapping parts of the picture are read twice.
+            let is_duplicate =
+                |k: &NumberReading| k.number == reading.number && k.bbox().contains(reading.bbox().centre());
+            if !kept.iter().any(is_duplicate) {
                 kept.push(reading);
             }
         }
         Ok(kept)
     }
 
-    /// The lines of text in `regions` that are long enough for a number, whatever they say.
+    /// Reads the lines of text in `regions` that are long enough for a phone number.
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn texts(&mut self, frame: &Frame, regions: &[BBox]) -> Result<Vec<Text>, ModelError> {
+    pub fn lines(&mut self, frame: &Frame, regions: &[BBox]) -> Result<Vec<TextLine>, ModelError> {
         frame.validate()?;
-        let Input { width, height, .. } = self.finder.manifest().input;
+        let Input { width, height, .. } = self.detector.manifest().input;
         let mut found = Vec::new();
         for region in regions.iter().chain(regions.is_empty().then_some(&WHOLE)) {
             let side = |from: f32, to: f32, size: u32| {
@@ -208,63 +209,63 @@ impl Reader {
                 side(region.x1, region.x2, frame.width),
                 side(region.y1, region.y2, frame.height),
             );
-            for (y1, y2) in parts(y, height) {
-                for (x1, x2) in parts(x, width) {
-                    self.lines(frame, [x1, y1, x2, y2], &mut found)?;
+            for (y1, y2) in split_span(y, height) {
+                for (x1, x2) in split_span(x, width) {
+                    self.detect_lines(frame, [x1, y1, x2, y2], &mut found)?;
                 }
             }
         }
         found.sort_by(|a, b| b.score.total_cmp(&a.score));
-        found.truncate(MOST_LINES);
-        found.into_iter().map(|line| self.spell(frame, line)).collect()
+        found.truncate(MAX_LINES);
+        found.into_iter().map(|line| self.recognise(frame, line)).collect()
     }
 
-    /// Adds the lines that lie within a part of the picture.
-    fn lines(&mut self, frame: &Frame, part: [u32; 4], found: &mut Vec<Line>) -> Result<(), ModelError> {
+    /// Adds the lines that lie completely within a part of the picture.
+    fn detect_lines(&mut self, frame: &Frame, part: [u32; 4], found: &mut Vec<LineBox>) -> Result<(), ModelError> {
         let crop = Crop::of_part(part, 1.0);
         let (columns, rows) = (crop.width.next_multiple_of(32), crop.height.next_multiple_of(32));
-        let scaling = scaling(&self.finder.manifest().input);
-        crop.draw(frame, &scaling, columns, rows, &mut self.tensor);
-        let cut = &self.cut;
+        let normalisation = normalisation(&self.detector.manifest().input);
+        crop.draw(frame, &normalisation, columns, rows, &mut self.tensor);
+        let params = &self.params;
         let lines = self
-            .finder
+            .detector
             .run(&self.tensor, (columns as u32, rows as u32), |outputs| {
-                let map = Map {
-                    values: map(outputs, columns, rows)?,
+                let map = ProbabilityMap {
+                    values: probability_map(outputs, columns, rows)?,
                     stride: columns,
                     width: crop.width,
                     height: crop.height,
                 };
-                Ok(lines::find(map, cut))
+                Ok(lines::find(map, params))
             })?;
         let (w, h) = (crop.width as f32, crop.height as f32);
-        let is_within = |line: &Line| {
+        let is_within = |line: &LineBox| {
             let inside = |[x, y]: [f32; 2]| (0.0..=w).contains(&x) && (0.0..=h).contains(&y);
             line.corners().into_iter().all(inside)
         };
-        let long = lines.into_iter().filter(|l| l.width >= LEAST_ASPECT * l.height);
-        found.extend(long.filter(is_within).map(|line| Line {
+        let long = lines.into_iter().filter(|l| l.width >= MIN_ASPECT * l.height);
+        found.extend(long.filter(is_within).map(|line| LineBox {
             centre: crop.in_picture(line.centre),
             ..line
         }));
         Ok(())
     }
 
-    fn spell(&mut self, frame: &Frame, line: Line) -> Result<Text, ModelError> {
-        let input = &self.speller.manifest().input;
+    fn recognise(&mut self, frame: &Frame, line: LineBox) -> Result<TextLine, ModelError> {
+        let input = &self.recogniser.manifest().input;
         let crop = Crop::of_line(&line, input.height as usize, input.width as usize);
-        let scaling = scaling(input);
-        crop.draw(frame, &scaling, crop.width, crop.height, &mut self.tensor);
+        let normalisation = normalisation(input);
+        crop.draw(frame, &normalisation, crop.width, crop.height, &mut self.tensor);
         let alphabet = &self.alphabet;
         let size = (crop.width as u32, crop.height as u32);
-        let letters = self.speller.run(&self.tensor, size, |outputs| {
-            let (values, classes) = steps(outputs)?;
+        let chars = self.recogniser.run(&self.tensor, size, |outputs| {
+            let (values, classes) = step_probabilities(outputs)?;
             if classes != alphabet.classes() {
-                return Err(unfit(Adapter::Ctc, "as many classes at every look", outputs));
+                return Err(mismatch(Adapter::Ctc, "a constant number of classes", outputs));
             }
-            Ok(alphabet.spell(values))
+            Ok(alphabet.decode(values))
         })?;
-        Ok(Text { line, letters })
+        Ok(TextLine { line, chars })
     }
 }
 
@@ -275,17 +276,17 @@ const WHOLE: BBox = BBox {
     y2: 1.0,
 };
 
-fn scaling(input: &Input) -> Scaling {
-    Scaling {
+fn normalisation(input: &Input) -> Normalisation {
+    Normalisation {
         colour: input.colour,
-        // The manifest divides by `scale` before it subtracts.
+        // In the manifest the samples are divided by `scale` before the mean is subtracted.
         mean: input.mean.map(|v| v * input.scale),
         std: input.std.map(|v| v * input.scale),
     }
 }
 
-/// Cuts a stretch of pixels into as few as possible of at most `longest`, which overlap. Nothing for an empty one.
-fn parts((from, to): (u32, u32), longest: u32) -> Vec<(u32, u32)> {
+/// Splits a span of pixels into as few overlapping parts of at most `longest` as possible. Empty for an empty span.
+fn split_span((from, to): (u32, u32), longest: u32) -> Vec<(u32, u32)> {
     if to <= from {
         return Vec::new();
     }
@@ -295,44 +296,44 @@ fn parts((from, to): (u32, u32), longest: u32) -> Vec<(u32, u32)> {
     }
     let step = (f64::from(longest) * (1.0 - OVERLAP)).max(1.0);
     let count = (f64::from(length - longest) / step).ceil() as u32 + 1;
-    // Spread evenly.
+    // Distributed evenly.
     let start = |i: u32| from + (u64::from(length - longest) * u64::from(i) / u64::from(count - 1)) as u32;
     (0..count).map(|i| (start(i), start(i) + longest)).collect()
 }
 
-/// A DB head's map: `[1, 1, rows, columns]`.
-fn map<'a>(outputs: &[Output<'a>], columns: usize, rows: usize) -> Result<&'a [f32], LayoutError> {
+/// The probability map of a DB head: `[1, 1, rows, columns]`.
+fn probability_map<'a>(outputs: &[Output<'a>], columns: usize, rows: usize) -> Result<&'a [f32], LayoutError> {
     match outputs {
-        [only] if only.dimensions().eq([1, 1, rows as i64, columns as i64]) => finite(only.data),
-        _ => Err(unfit(
+        [only] if only.dimensions().eq([1, 1, rows as i64, columns as i64]) => require_finite(only.data),
+        _ => Err(mismatch(
             Adapter::Db,
-            &format!("one output [1, 1, {rows}, {columns}], as large as the input"),
+            &format!("one output [1, 1, {rows}, {columns}], of the size of the input"),
             outputs,
         )),
     }
 }
 
-/// A CTC head's steps and how many classes each has: `[1, steps, classes]`.
-fn steps<'a>(outputs: &[Output<'a>]) -> Result<(&'a [f32], usize), LayoutError> {
+/// The step probabilities of a CTC head, `[1, steps, classes]`, and the number of classes.
+fn step_probabilities<'a>(outputs: &[Output<'a>]) -> Result<(&'a [f32], usize), LayoutError> {
     let [only] = outputs else {
-        return Err(unfit(Adapter::Ctc, "one output [1, steps, classes]", outputs));
+        return Err(mismatch(Adapter::Ctc, "one output [1, steps, classes]", outputs));
     };
     match only.dimensions().collect::<Vec<_>>()[..] {
-        [1, steps, classes] if steps > 0 && classes > 1 => Ok((finite(only.data)?, classes as usize)),
-        _ => Err(unfit(Adapter::Ctc, "one output [1, steps, classes]", outputs)),
+        [1, steps, classes] if steps > 0 && classes > 1 => Ok((require_finite(only.data)?, classes as usize)),
+        _ => Err(mismatch(Adapter::Ctc, "one output [1, steps, classes]", outputs)),
     }
 }
 
-fn finite(values: &[f32]) -> Result<&[f32], LayoutError> {
+fn require_finite(values: &[f32]) -> Result<&[f32], LayoutError> {
     match values.iter().all(|v| v.is_finite()) {
         true => Ok(values),
         false => Err(LayoutError::NotFinite { index: 0 }),
     }
 }
 
-fn unfit(adapter: Adapter, needs: &str, outputs: &[Output<'_>]) -> LayoutError {
+fn mismatch(adapter: Adapter, needs: &str, outputs: &[Output<'_>]) -> LayoutError {
     let shapes: Vec<String> = outputs.iter().map(|o| format!("{:?}", o.shape)).collect();
-    LayoutError::Unfit {
+    LayoutError::AdapterMismatch {
         adapter,
         why: format!("it needs {needs}"),
         outputs: shapes.join(", "),
@@ -345,11 +346,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_stretch_is_cut_into_parts_that_overlap() {
-        assert_eq!(parts((10, 10), 64), []);
-        assert_eq!(parts((10, 74), 64), [(10, 74)]);
+    fn a_long_span_is_split_into_overlapping_parts() {
+        assert_eq!(split_span((10, 10), 64), []);
+        assert_eq!(split_span((10, 74), 64), [(10, 74)]);
         for length in [65, 100, 112, 113, 1000, 3840] {
-            let parts = parts((7, 7 + length), 64);
+            let parts = split_span((7, 7 + length), 64);
             assert_eq!((parts[0].0, parts[parts.len() - 1].1), (7, 7 + length));
             for pair in parts.windows(2) {
                 assert_eq!(pair[0].1 - pair[0].0, 64);

@@ -1,8 +1,8 @@
-//! `journal.jsonl`: what was asked of the models of a box and what came of it, a line each, only ever appended.
+//! `journal.jsonl`: requests about the models of a box and their results, one JSON object per line, append-only.
 //!
-//! Operators' commands and the daemon both write it, each line under the file's lock, flushed to the disk. A line that a
-//! power cut tore, or that is none, is left where it is and not counted: nothing behind it is lost, and nothing is deleted.
-//! What it all amounts to is the `state` module's; nothing here judges.
+//! Both operators' commands and the daemon append, each line under the file lock and flushed to disk. A line that a power failure
+//! truncated, or that cannot be parsed, stays in the file and is skipped; the lines after it are read, and nothing is deleted. The
+//! `state` module derives the current state; this module only reads and writes.
 
 use std::{
     fs::{self, File},
@@ -13,148 +13,157 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::package::adopt;
-use crate::trial::Report;
+use super::package::match_owner;
+use crate::trial::TrialReport;
 
-/// One line.
+/// One line of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// When it was written.
+    /// Time of writing.
     pub at: Timestamp,
-    /// The manifest's id.
+    /// Id of the model.
     pub model: String,
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
 }
 
-/// A version of a model: `None` is the folder that the configuration names.
+/// A version of a model; `None` stands for the folder named in the configuration.
 pub type Version = Option<String>;
 
-/// What can happen to a model. A `wish` is asked by an operator and answered by the daemon with the same name: by exactly one
-/// of `went_live`, `refused`, `rolled_back`, `shadow_ended`.
+/// An event of a model. An operator's request (`use`, `rollback`, `shadow`) has an id, under which the daemon answers it with exactly
+/// one of `went_live`, `refused`, `rolled_back`, `shadow_ended`. The key of the id in the file is `wish`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// A package was put into the registry.
+    /// A package was installed in the registry.
     Installed {
-        /// Its version.
+        /// Version of the manifest.
         version: String,
-        /// Of `model.onnx`.
+        /// SHA-256 of `model.onnx`.
         sha256: String,
-        /// Of `model.toml`, which holds the former.
+        /// SHA-256 of `model.toml`, which contains the checksum of `model.onnx`.
         manifest_sha256: String,
-        /// Which of the configured keys signed it.
+        /// The configured key that signed the package.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signed_by: Option<String>,
     },
-    /// Asked: look with this version.
+    /// Request: activate this version after a trial.
     Use {
-        /// Names the wish.
-        wish: String,
-        /// Which.
+        /// Id of the request.
+        #[serde(rename = "wish")]
+        request: String,
+        /// The version.
         version: Version,
-        /// Only there; `None`: wherever no version of the camera's own is in force.
+        /// Only this camera; `None`: every camera without a version of its own.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         camera: Option<String>,
-        /// It decides from its first look; the one before looks on beside it.
+        /// Activates immediately; the trial runs alongside and rolls back on failure.
         #[serde(default)]
         now: bool,
     },
-    /// Asked: look again with the version before, without a trial.
+    /// Request: return to the previous version, without a trial.
     Rollback {
-        /// Names the wish.
-        wish: String,
+        /// Id of the request.
+        #[serde(rename = "wish")]
+        request: String,
         /// As in `use`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         camera: Option<String>,
     },
-    /// Asked: run this version beside the live one, deciding nothing.
+    /// Request: run this version beside the live one without using its detections.
     Shadow {
-        /// Names the wish.
-        wish: String,
-        /// Which.
+        /// Id of the request.
+        #[serde(rename = "wish")]
+        request: String,
+        /// The version.
         version: Version,
         /// As in `use`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         camera: Option<String>,
-        /// For so many looks.
+        /// Number of looks.
         looks: u32,
     },
-    /// Asked: end what runs beside, and say what it saw.
+    /// Request: end the shadow run and report its result.
     ShadowStop {},
-    /// The version runs beside the live one (or the live one beside it, where `now` was asked).
+    /// The version runs beside the live one (with `now`: the previous version runs beside the new one).
     TrialBegun {
-        /// Whose.
-        wish: String,
-        /// Which.
+        /// Id of the request.
+        #[serde(rename = "wish")]
+        request: String,
+        /// The version.
         version: Version,
-        /// For so many looks.
+        /// Number of looks.
         looks: u32,
     },
-    /// The version decides now.
+    /// The version is live.
     WentLive {
-        /// Whose.
-        wish: String,
-        /// Which.
+        /// Id of the request.
+        #[serde(rename = "wish")]
+        request: String,
+        /// The version.
         version: Version,
         /// As in `use`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         camera: Option<String>,
-        /// What the trial saw.
+        /// Result of the trial.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        report: Option<Box<Report>>,
+        report: Option<Box<TrialReport>>,
     },
-    /// The version does not go live.
+    /// The version is rejected.
     Refused {
-        /// Whose.
-        wish: String,
-        /// Which.
+        /// Id of the request.
+        #[serde(rename = "wish")]
+        request: String,
+        /// The version.
         version: Version,
-        /// Why, for people.
+        /// Reason for operators.
         reason: String,
-        /// What the trial saw.
+        /// Result of the trial.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        report: Option<Box<Report>>,
+        report: Option<Box<TrialReport>>,
     },
-    /// The version that decided was taken back.
+    /// A live version was replaced by the previous one.
     RolledBack {
-        /// Whose, where somebody asked.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        wish: Option<String>,
-        /// What decided.
+        /// Id of the request; `None` if the daemon rolled back by itself.
+        #[serde(rename = "wish", default, skip_serializing_if = "Option::is_none")]
+        request: Option<String>,
+        /// The version that was live.
         from: Version,
-        /// What decides now.
+        /// The version that is live now.
         to: Version,
         /// As in `use`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         camera: Option<String>,
-        /// Why, for people.
+        /// Reason for operators.
         reason: String,
-        /// What the trial saw, where it was on trial.
+        /// Result of the trial, if the version was on trial.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        report: Option<Box<Report>>,
+        report: Option<Box<TrialReport>>,
     },
-    /// What ran beside is done.
+    /// The shadow run ended.
     ShadowEnded {
-        /// Whose.
-        wish: String,
-        /// Which.
+        /// Id of the request.
+        #[serde(rename = "wish")]
+        request: String,
+        /// The version.
         version: Version,
-        /// Why before its time, for people.
+        /// Why it ended early, for operators.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cut_short: Option<String>,
-        /// What it saw.
-        report: Box<Report>,
+        /// Result of the shadow run.
+        report: Box<TrialReport>,
     },
 }
 
 impl Event {
-    /// The wish that it answers: nothing more comes of that.
-    pub fn answers(&self) -> Option<&str> {
+    /// Id of the request that this event answers and closes.
+    pub fn answered_request(&self) -> Option<&str> {
         match self {
-            Self::WentLive { wish, .. } | Self::Refused { wish, .. } | Self::ShadowEnded { wish, .. } => Some(wish),
-            Self::RolledBack { wish, .. } => wish.as_deref(),
+            Self::WentLive { request, .. } | Self::Refused { request, .. } | Self::ShadowEnded { request, .. } => {
+                Some(request)
+            }
+            Self::RolledBack { request, .. } => request.as_deref(),
             Self::Installed { .. }
             | Self::Use { .. }
             | Self::Rollback { .. }
@@ -165,54 +174,54 @@ impl Event {
     }
 }
 
-/// The file.
+/// The journal file.
 #[derive(Debug, Clone)]
 pub struct Journal {
     path: PathBuf,
 }
 
-/// What was read.
+/// Contents of the journal.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Told {
-    /// In the order of writing.
+pub struct JournalContents {
+    /// Entries in the order of writing.
     pub entries: Vec<Entry>,
-    /// Numbers, from 1, of the lines that are none; the last line is not among them while it may still be being written.
+    /// Numbers, from 1, of lines that cannot be parsed. An unterminated last line is not listed: it may still be being written.
     pub unreadable: Vec<usize>,
 }
 
 impl Journal {
-    /// The journal in the registry's folder, which need not be there.
+    /// The journal in the registry's folder, which need not exist.
     pub fn new(dir: &Path) -> Self {
         Self {
             path: dir.join("journal.jsonl"),
         }
     }
 
-    /// The file.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Bytes written so far: another number than before says that there is news.
+    /// Size of the file in bytes; it grows with every new entry.
     pub fn length(&self) -> u64 {
         fs::metadata(&self.path).map_or(0, |m| m.len())
     }
 
-    /// Writes a line, and waits until the disk has it.
+    /// Appends an entry and waits until it is on disk.
     ///
     /// # Errors
-    /// When the disk takes nothing.
+    /// An I/O error; the entry may then be missing or truncated.
     pub fn append(&self, model: &str, at: Timestamp, event: Event) -> io::Result<()> {
         if let Some(dir) = self.path.parent().filter(|dir| !dir.exists()) {
             fs::create_dir_all(dir)?;
-            adopt(dir);
+            match_owner(dir);
         }
         let mut file = File::options().read(true).append(true).create(true).open(&self.path)?;
-        // Dropped with the file.
+        // Released when the file is closed.
         file.lock()?;
-        adopt(&self.path);
+        match_owner(&self.path);
         let mut line = Vec::new();
-        if is_torn(&mut file)? {
+        if ends_mid_line(&mut file)? {
             line.push(b'\n');
         }
         let entry = Entry {
@@ -226,21 +235,21 @@ impl Journal {
         file.sync_data()
     }
 
-    /// Everything that was written; nothing where there is no file.
+    /// Reads the whole journal; empty if the file does not exist.
     ///
     /// # Errors
-    /// When the file is there and cannot be read.
-    pub fn read(&self) -> io::Result<Told> {
+    /// The file exists and cannot be read.
+    pub fn read(&self) -> io::Result<JournalContents> {
         match fs::read(&self.path) {
             Ok(bytes) => Ok(parse(&bytes)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Told::default()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(JournalContents::default()),
             Err(e) => Err(e),
         }
     }
 }
 
-/// True where the last line has no end.
-fn is_torn(file: &mut File) -> io::Result<bool> {
+/// True if the last line is not terminated.
+fn ends_mid_line(file: &mut File) -> io::Result<bool> {
     if file.metadata()?.len() == 0 {
         return Ok(false);
     }
@@ -250,34 +259,35 @@ fn is_torn(file: &mut File) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-fn parse(bytes: &[u8]) -> Told {
-    let mut told = Told::default();
+fn parse(bytes: &[u8]) -> JournalContents {
+    let mut contents = JournalContents::default();
     for (i, line) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {
         match serde_json::from_slice(line) {
-            Ok(entry) => told.entries.push(entry),
+            Ok(entry) => contents.entries.push(entry),
             Err(_) if !line.ends_with(b"\n") || line.trim_ascii().is_empty() => {}
-            Err(_) => told.unreadable.push(i + 1),
+            Err(_) => contents.unreadable.push(i + 1),
         }
     }
-    told
+    contents
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn rollback(wish: &str) -> Event {
+    fn rollback(request: &str) -> Event {
         Event::Rollback {
-            wish: wish.into(),
+            request: request.into(),
             camera: None,
         }
     }
 
-    fn wishes(told: &Told) -> Vec<&str> {
-        told.entries
+    fn requests(contents: &JournalContents) -> Vec<&str> {
+        contents
+            .entries
             .iter()
             .map(|e| match &e.event {
-                Event::Rollback { wish, .. } => wish.as_str(),
+                Event::Rollback { request, .. } => request.as_str(),
                 other => panic!("{other:?}"),
             })
             .collect()
@@ -290,58 +300,67 @@ mod tests {
     }
 
     #[test]
-    fn what_is_appended_is_read_in_order() {
+    fn entries_are_read_in_the_order_of_appending() {
         let (_dir, journal) = journal();
-        assert_eq!((journal.length(), journal.read().unwrap()), (0, Told::default()));
-        for wish in ["a", "b", "c"] {
-            journal.append("m", Timestamp::UNIX_EPOCH, rollback(wish)).unwrap();
+        assert_eq!(
+            (journal.length(), journal.read().unwrap()),
+            (0, JournalContents::default())
+        );
+        for request in ["a", "b", "c"] {
+            journal.append("m", Timestamp::UNIX_EPOCH, rollback(request)).unwrap();
         }
-        let told = journal.read().unwrap();
-        assert_eq!((wishes(&told), told.unreadable.len()), (vec!["a", "b", "c"], 0));
+        let contents = journal.read().unwrap();
+        assert_eq!(
+            (requests(&contents), contents.unreadable.len()),
+            (vec!["a", "b", "c"], 0)
+        );
         assert_eq!(journal.length(), fs::read(journal.path()).unwrap().len() as u64);
     }
 
     #[test]
-    fn a_torn_line_costs_nothing_but_itself() {
+    fn a_truncated_line_affects_no_other_line() {
         let (_dir, journal) = journal();
         journal.append("m", Timestamp::UNIX_EPOCH, rollback("a")).unwrap();
         let whole = fs::read(journal.path()).unwrap();
         for cut in 1..whole.len() {
             fs::write(journal.path(), [&whole[..], &whole[..cut]].concat()).unwrap();
-            let told = journal.read().unwrap();
-            // A line that lacks nothing but its end is one.
+            let contents = journal.read().unwrap();
+            // A line that lacks only its newline is complete.
             let expected = if cut == whole.len() - 1 {
                 vec!["a", "a"]
             } else {
                 vec!["a"]
             };
             assert_eq!(
-                (wishes(&told), &told.unreadable[..]),
+                (requests(&contents), &contents.unreadable[..]),
                 (expected.clone(), &[][..]),
                 "{cut}"
             );
             journal.append("m", Timestamp::UNIX_EPOCH, rollback("b")).unwrap();
-            let told = journal.read().unwrap();
-            assert_eq!(wishes(&told), [expected, vec!["b"]].concat(), "{cut}");
-            assert_eq!(told.unreadable.is_empty(), cut == whole.len() - 1, "{cut}");
+            let contents = journal.read().unwrap();
+            assert_eq!(requests(&contents), [expected, vec!["b"]].concat(), "{cut}");
+            assert_eq!(contents.unreadable.is_empty(), cut == whole.len() - 1, "{cut}");
         }
     }
 
     #[test]
-    fn a_line_of_a_newer_program_is_passed_over_and_stays() {
+    fn a_line_of_a_newer_version_is_skipped_and_kept() {
         let (_dir, journal) = journal();
         journal.append("m", Timestamp::UNIX_EPOCH, rollback("a")).unwrap();
         let mut text = fs::read_to_string(journal.path()).unwrap();
-        text.push_str("{\"at\":\"1970-01-01T00:00:00Z\",\"model\":\"m\",\"event\":\"dreamt\"}\nno json\n");
+        text.push_str("{\"at\":\"1970-01-01T00:00:00Z\",\"model\":\"m\",\"event\":\"future\"}\nnot json\n");
         fs::write(journal.path(), &text).unwrap();
         journal.append("m", Timestamp::UNIX_EPOCH, rollback("b")).unwrap();
-        let told = journal.read().unwrap();
-        assert_eq!((wishes(&told), &told.unreadable[..]), (vec!["a", "b"], &[2, 3][..]));
+        let contents = journal.read().unwrap();
+        assert_eq!(
+            (requests(&contents), &contents.unreadable[..]),
+            (vec!["a", "b"], &[2, 3][..])
+        );
         assert!(fs::read_to_string(journal.path()).unwrap().starts_with(&text));
     }
 
     #[test]
-    fn many_writers_do_not_mix_their_lines() {
+    fn concurrent_writers_do_not_interleave_lines() {
         let (_dir, journal) = journal();
         std::thread::scope(|scope| {
             for writer in 0..4 {
@@ -355,7 +374,19 @@ mod tests {
                 });
             }
         });
-        let told = journal.read().unwrap();
-        assert_eq!((told.entries.len(), told.unreadable.len()), (100, 0));
+        let contents = journal.read().unwrap();
+        assert_eq!((contents.entries.len(), contents.unreadable.len()), (100, 0));
+    }
+
+    #[test]
+    fn request_ids_are_stored_under_the_key_wish() {
+        let line = br#"{"at":"1970-01-01T00:00:00Z","model":"m","event":"rolled_back","wish":"a","from":"1.1","to":null,"reason":"r"}"#;
+        let contents = parse(line);
+        assert_eq!(contents.entries[0].event.answered_request(), Some("a"));
+        assert_eq!(serde_json::to_vec(&contents.entries[0]).unwrap(), line);
+        let line = r#"{"at":"1970-01-01T00:00:00Z","model":"m","event":"rollback","wish":"a"}"#;
+        assert_eq!(requests(&parse(line.as_bytes())), ["a"]);
+        let entry: Entry = serde_json::from_str(line).unwrap();
+        assert_eq!(serde_json::to_string(&entry).unwrap(), line);
     }
 }

@@ -1,5 +1,5 @@
-//! Taking a package apart: a model's folder, or a `.tar` or `.tar.gz` of one. What is in it was made elsewhere, so that
-//! nothing of it may lead out of the folder it is put into, and nothing may fill the disk.
+//! Unpacks a package: a model folder, or a `.tar` or `.tar.gz` of one. Packages are untrusted: no entry may leave the target folder,
+//! and size, number of entries and depth are limited.
 
 use std::{
     fs::{self, File},
@@ -13,115 +13,115 @@ use flate2::read::MultiGzDecoder;
 use super::MANIFEST;
 use gridwatch_base::error::Class;
 
-/// All files together. Networks for these boxes are 1 to 200 MB.
-const MOST_BYTES: u64 = 512 << 20;
-/// Files and folders.
-const MOST_ENTRIES: usize = 512;
-/// Folders in folders.
-const DEEPEST: usize = 4;
+/// Maximum total size of the files. Models for these boxes take 1 to 200 MB.
+const MAX_BYTES: u64 = 512 << 20;
+/// Maximum number of files and folders.
+const MAX_ENTRIES: usize = 512;
+/// Maximum nesting of folders.
+const MAX_DEPTH: usize = 4;
 
-/// Why a package cannot be taken apart.
+/// A package cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {
-    /// It is neither.
-    #[error("{}: a package is a model's folder, or a .tar or .tar.gz of one: {what}", .package.display())]
-    NotOne {
+    /// Neither a folder nor a readable archive.
+    #[error("{}: not a model folder, nor a .tar or .tar.gz of one: {what}", .package.display())]
+    NotAPackage {
         /// The package.
         package: PathBuf,
-        /// What is wrong.
+        /// The fault.
         what: String,
     },
-    /// Something in it must not be there.
-    #[error("{}: {entry}: {what}; nothing of it was kept", .package.display())]
+    /// An entry is not allowed.
+    #[error("{}: {entry}: {what}; nothing was installed", .package.display())]
     Entry {
         /// The package.
         package: PathBuf,
-        /// What is in it.
+        /// The entry.
         entry: String,
-        /// What is wrong.
+        /// The fault.
         what: String,
     },
-    /// It holds no model, or several.
-    #[error("{}: there is no model.toml in it, neither at its top nor in the only folder there", .package.display())]
+    /// It contains no model, or several.
+    #[error("{}: no model.toml at the top level or in a single top-level folder", .package.display())]
     NoManifest {
         /// The package.
         package: PathBuf,
     },
-    /// It cannot be read, or not be written here.
+    /// Reading the package or writing its files failed.
     #[error("{}: {source}", .path.display())]
     Io {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: io::Error,
     },
 }
 
 impl PackageError {
-    /// What to do about it.
+    /// Error class, which decides between retry, quarantine and exit.
     pub fn class(&self) -> Class {
         match self {
-            Self::NotOne { .. } | Self::Entry { .. } | Self::NoManifest { .. } => Class::Data,
+            Self::NotAPackage { .. } | Self::Entry { .. } | Self::NoManifest { .. } => Class::Data,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Class::Config,
             Self::Io { .. } => Class::Transient,
         }
     }
 }
 
-/// Copies what `package` holds into the empty folder `into`, and gives the folder there that holds `model.toml`.
+/// Unpacks `package` into the empty folder `into`; returns the folder that contains `model.toml`.
 pub(super) fn unpack(package: &Path, into: &Path) -> Result<PathBuf, PackageError> {
     let io = |path: &Path| {
         let path = path.to_path_buf();
         move |source| PackageError::Io { path, source }
     };
-    let mut target = Target {
+    let mut extraction = Extraction {
         package,
         root: into,
-        room: MOST_BYTES,
+        bytes_left: MAX_BYTES,
         entries: 0,
     };
     if fs::metadata(package).map_err(io(package))?.is_dir() {
-        target.copy_folder(package, Path::new(""))?;
+        extraction.copy_folder(package, Path::new(""))?;
     } else {
         let mut file = BufReader::new(File::open(package).map_err(io(package))?);
         let mut magic = [0; 2];
         let is_gzip = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
         let file = BufReader::new(File::open(package).map_err(io(package))?);
-        // Headers count, too: a length of names that never ends must.
-        let most = 2 * MOST_BYTES;
+        // Limits the headers as well, such as endless long-name records.
+        let limit = 2 * MAX_BYTES;
         if is_gzip {
-            target.take_archive(MultiGzDecoder::new(file).take(most))?;
+            extraction.take_archive(MultiGzDecoder::new(file).take(limit))?;
         } else {
-            target.take_archive(file.take(most))?;
+            extraction.take_archive(file.take(limit))?;
         }
     }
-    let root = root(into).ok_or_else(|| PackageError::NoManifest {
+    let root = find_root(into).ok_or_else(|| PackageError::NoManifest {
         package: package.to_path_buf(),
     })?;
-    // A temporary folder is its maker's alone; a version is for the daemon to read.
+    // A temporary folder is private to its creator; the daemon's user must be able to read a version.
     fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).map_err(io(&root))?;
     Ok(root)
 }
 
-/// The folder itself, or the only one in it: `tar` of a folder holds that folder.
-fn root(into: &Path) -> Option<PathBuf> {
-    let holds = |dir: &Path| dir.join(MANIFEST).is_file();
-    if holds(into) {
+/// The folder with the manifest: `into` itself or, as in a `tar` of a folder, its only entry.
+fn find_root(into: &Path) -> Option<PathBuf> {
+    let has_manifest = |dir: &Path| dir.join(MANIFEST).is_file();
+    if has_manifest(into) {
         return Some(into.to_path_buf());
     }
     let mut inside = fs::read_dir(into).ok()?.filter_map(|e| Some(e.ok()?.path()));
     let only = inside.next()?;
-    (inside.next().is_none() && holds(&only)).then_some(only)
+    (inside.next().is_none() && has_manifest(&only)).then_some(only)
 }
 
-struct Target<'a> {
+struct Extraction<'a> {
     package: &'a Path,
     root: &'a Path,
-    room: u64,
+    bytes_left: u64,
     entries: usize,
 }
 
-impl Target<'_> {
+impl Extraction<'_> {
     fn refuse<T>(&self, entry: &Path, what: impl Into<String>) -> Result<T, PackageError> {
         Err(PackageError::Entry {
             package: self.package.to_path_buf(),
@@ -132,8 +132,8 @@ impl Target<'_> {
 
     fn count(&mut self, entry: &Path) -> Result<(), PackageError> {
         self.entries += 1;
-        if self.entries > MOST_ENTRIES {
-            return self.refuse(entry, format!("a package has {MOST_ENTRIES} files at most"));
+        if self.entries > MAX_ENTRIES {
+            return self.refuse(entry, format!("more than {MAX_ENTRIES} files and folders"));
         }
         Ok(())
     }
@@ -147,7 +147,7 @@ impl Target<'_> {
             let entry = entry.map_err(io(from))?;
             let (path, name) = (entry.path(), below.join(entry.file_name()));
             self.count(&name)?;
-            // Of the entry itself, not of what it leads to.
+            // The type of the entry itself, not of a link's target.
             let kind = entry.file_type().map_err(io(&path))?;
             if kind.is_dir() {
                 self.folder(&name)?;
@@ -156,7 +156,7 @@ impl Target<'_> {
                 let mut file = File::open(&path).map_err(io(&path))?;
                 self.file(&name, &mut file)?;
             } else {
-                return self.refuse(&name, "neither a file nor a folder; links are not followed");
+                return self.refuse(&name, "neither a regular file nor a folder; links are not followed");
             }
         }
         Ok(())
@@ -164,12 +164,12 @@ impl Target<'_> {
 
     fn take_archive(&mut self, read: impl Read) -> Result<(), PackageError> {
         let mut archive = tar::Archive::new(read);
-        let not_one = |source: io::Error| PackageError::NotOne {
+        let not_a_package = |source: io::Error| PackageError::NotAPackage {
             package: self.package.to_path_buf(),
             what: source.to_string(),
         };
-        for entry in archive.entries().map_err(not_one)? {
-            let mut entry = entry.map_err(|source| PackageError::NotOne {
+        for entry in archive.entries().map_err(not_a_package)? {
+            let mut entry = entry.map_err(|source| PackageError::NotAPackage {
                 package: self.package.to_path_buf(),
                 what: source.to_string(),
             })?;
@@ -184,22 +184,22 @@ impl Target<'_> {
                     Component::Normal(part) => inside.push(part),
                     Component::CurDir => {}
                     Component::RootDir | Component::ParentDir | Component::Prefix(_) => {
-                        return self.refuse(&name, "leads out of the package");
+                        return self.refuse(&name, "path leads outside the package");
                     }
                 }
             }
             match entry.header().entry_type() {
                 tar::EntryType::Directory => self.folder(&inside)?,
                 tar::EntryType::Regular | tar::EntryType::Continuous => self.file(&inside, &mut entry)?,
-                other => return self.refuse(&name, format!("neither a file nor a folder but {other:?}")),
+                other => return self.refuse(&name, format!("neither a regular file nor a folder, but {other:?}")),
             }
         }
         Ok(())
     }
 
     fn folder(&mut self, name: &Path) -> Result<(), PackageError> {
-        if name.components().count() > DEEPEST {
-            return self.refuse(name, format!("a package has {DEEPEST} folders in each other at most"));
+        if name.components().count() > MAX_DEPTH {
+            return self.refuse(name, format!("more than {MAX_DEPTH} nested folders"));
         }
         let path = self.root.join(name);
         fs::create_dir_all(&path).map_err(|source| PackageError::Io { path, source })
@@ -212,59 +212,59 @@ impl Target<'_> {
         let path = self.root.join(name);
         let mut file = match File::create_new(&path) {
             Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return self.refuse(name, "is in the package twice"),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return self.refuse(name, "duplicate entry"),
             Err(source) => return Err(PackageError::Io { path, source }),
         };
-        let mut bounded = from.take(self.room + 1);
+        let mut bounded = from.take(self.bytes_left + 1);
         let written = io::copy(&mut bounded, &mut file)
             .and_then(|n| file.flush().map(|()| n))
             .map_err(|source| PackageError::Io { path, source })?;
-        match self.room.checked_sub(written) {
-            Some(room) => self.room = room,
-            None => return self.refuse(name, format!("a package has {} MiB at most", MOST_BYTES >> 20)),
+        match self.bytes_left.checked_sub(written) {
+            Some(bytes_left) => self.bytes_left = bytes_left,
+            None => return self.refuse(name, format!("the package is larger than {} MiB", MAX_BYTES >> 20)),
         }
         Ok(())
     }
 }
 
-/// Gives what lies at `path`, and in it, to whoever owns the folder around it: an operator's root must leave nothing that the
-/// daemon's user cannot read or append to. Whoever is not root cannot and need not.
-pub(super) fn adopt(path: &Path) {
-    let Some(around) = path.parent().and_then(|p| fs::symlink_metadata(p).ok()) else {
+/// Gives `path` and its contents to the owner of its parent folder, so that files created by root stay accessible to the daemon's
+/// user. Without root privileges this has no effect and is not needed.
+pub(super) fn match_owner(path: &Path) {
+    let Some(parent) = path.parent().and_then(|p| fs::symlink_metadata(p).ok()) else {
         return;
     };
-    give(path, around.uid(), around.gid());
+    chown_tree(path, parent.uid(), parent.gid());
 }
 
-fn give(path: &Path, user: u32, group: u32) {
-    let Ok(its) = fs::symlink_metadata(path) else {
+fn chown_tree(path: &Path, user: u32, group: u32) {
+    let Ok(metadata) = fs::symlink_metadata(path) else {
         return;
     };
-    if its.uid() != user {
-        // Where it is refused, whoever reads it says so.
+    if metadata.uid() != user {
+        // On failure, reading the file reports the error.
         let _ = lchown(path, Some(user), Some(group));
     }
-    if its.is_dir() {
+    if metadata.is_dir() {
         for entry in fs::read_dir(path).into_iter().flatten().filter_map(Result::ok) {
-            give(&entry.path(), user, group);
+            chown_tree(&entry.path(), user, group);
         }
     }
 }
 
-/// Waits until the disk has every file of a folder, and the folder.
-pub(super) fn flush(dir: &Path) -> io::Result<()> {
+/// Flushes every file of a folder, and the folder itself, to disk.
+pub(super) fn sync_files(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            flush(&entry.path())?;
+            sync_files(&entry.path())?;
         } else {
             File::open(entry.path())?.sync_all()?;
         }
     }
-    flush_folder(dir)
+    sync_folder(dir)
 }
 
-/// Waits until the disk has what a folder's entries are called.
-pub(super) fn flush_folder(dir: &Path) -> io::Result<()> {
+/// Flushes the entries of a folder to disk.
+pub(super) fn sync_folder(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }

@@ -1,5 +1,5 @@
-//! What the journal amounts to: for each model what is installed, what looks where, and which wishes wait. A pure fold: the
-//! same lines give the same state, on every box and in every program.
+//! State of the models, folded from the journal: what is installed, what is live on which camera, and which requests are pending.
+//! A pure function: the same entries give the same state on every box and in every program.
 
 use std::collections::BTreeMap;
 
@@ -7,140 +7,144 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::journal::{Entry, Event, Version};
-use crate::trial::Report;
+use crate::trial::TrialReport;
 
-/// What is known of all models, by id.
+/// State of all models.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct State {
-    /// By the manifest's id.
-    pub models: BTreeMap<String, Known>,
+pub struct RegistryState {
+    /// By model id.
+    pub models: BTreeMap<String, ModelState>,
 }
 
-/// What is known of one.
+/// State of one model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Known {
-    /// What lies in the registry, by version.
+pub struct ModelState {
+    /// Versions in the registry.
     pub installed: BTreeMap<String, Installed>,
-    /// What went live everywhere, the newest last; none: the configuration's folder looks.
-    pub live: Vec<Live>,
-    /// The same for cameras that look with a version of their own.
-    pub cameras: BTreeMap<String, Vec<Live>>,
-    /// Asked and not answered, the oldest first, one at most for each camera and one for the rest.
-    pub wishes: Vec<Wish>,
-    /// Asked to run beside.
-    pub shadow: Option<Shadow>,
-    /// What became of the versions that were tried: the last word on each.
-    pub outcomes: BTreeMap<String, Outcome>,
+    /// Live versions of the cameras without a version of their own, most recent last. Empty: the folder of the configuration is live.
+    pub live: Vec<LiveVersion>,
+    /// The same for each camera with a version of its own.
+    pub cameras: BTreeMap<String, Vec<LiveVersion>>,
+    /// Pending requests, oldest first: at most one per camera and one for all other cameras.
+    #[serde(rename = "wishes")]
+    pub requests: Vec<ModelRequest>,
+    /// The pending or running shadow request.
+    pub shadow: Option<ShadowRequest>,
+    /// Latest outcome of each version that was tried.
+    pub outcomes: BTreeMap<String, VersionOutcome>,
 }
 
 /// A version in the registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Installed {
-    /// Since when.
+    /// Time of installation.
     pub at: Timestamp,
-    /// Of `model.onnx`.
+    /// SHA-256 of `model.onnx`.
     pub sha256: String,
-    /// Of `model.toml`.
+    /// SHA-256 of `model.toml`.
     pub manifest_sha256: String,
     /// The key that signed it.
     pub signed_by: Option<String>,
 }
 
-/// A version that looks, or looked.
+/// A version that is or was live.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Live {
-    /// Which.
+pub struct LiveVersion {
+    /// The version.
     pub version: Version,
-    /// Since when.
+    /// Time of activation.
     pub since: Timestamp,
 }
 
-/// What an operator asked for.
+/// An operator's pending request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Wish {
-    /// Its name.
+pub struct ModelRequest {
+    /// Id of the request.
     pub id: String,
-    /// When it was asked.
+    /// Time of the request.
     pub at: Timestamp,
-    /// Only there; `None`: wherever no version of the camera's own is in force.
+    /// Only this camera; `None`: every camera without a version of its own.
     pub camera: Option<String>,
-    /// What.
-    pub what: Wanted,
-    /// When its trial began, in this daemon or an earlier one.
+    /// The requested action.
+    #[serde(rename = "what")]
+    pub action: RequestAction,
+    /// Start of its trial, in this daemon or an earlier one.
     pub trial_since: Option<Timestamp>,
 }
 
-/// What can be asked for.
+/// Action of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Wanted {
-    /// Look with this version.
+pub enum RequestAction {
+    /// Activate this version.
     Use {
-        /// Which.
+        /// The version.
         version: Version,
-        /// It decides from its first look.
+        /// Activates immediately; the trial runs alongside and rolls back on failure.
         now: bool,
     },
-    /// Look with the version before.
+    /// Return to the previous version.
     Rollback,
 }
 
-/// A version that is to run beside the live one.
+/// A request to run a version beside the live one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Shadow {
-    /// The wish's name.
+pub struct ShadowRequest {
+    /// Id of the request.
     pub id: String,
-    /// When it was asked.
+    /// Time of the request.
     pub at: Timestamp,
-    /// Which.
+    /// The version.
     pub version: Version,
-    /// As in [`Wish::camera`].
+    /// As in [`ModelRequest::camera`].
     pub camera: Option<String>,
-    /// For so many looks.
+    /// Number of looks.
     pub looks: u32,
 }
 
-/// The last word on a version.
+/// Latest outcome of a version.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Outcome {
-    /// When it was said.
+pub struct VersionOutcome {
+    /// Time of the outcome.
     pub at: Timestamp,
-    /// Whose wish was answered.
-    pub wish: Option<String>,
-    /// Only there.
+    /// Id of the request that it answers.
+    #[serde(rename = "wish")]
+    pub request: Option<String>,
+    /// The camera, if the request was for one camera.
     pub camera: Option<String>,
-    /// What it is.
-    pub verdict: Verdict,
-    /// Why, for people; empty where it went live.
+    /// Kind of outcome.
+    #[serde(rename = "verdict")]
+    pub kind: OutcomeKind,
+    /// Reason for operators; empty if the version went live.
     pub reason: String,
-    /// What its trial saw.
-    pub report: Option<Box<Report>>,
+    /// Result of the trial.
+    pub report: Option<Box<TrialReport>>,
 }
 
-/// How it went.
+/// Kind of outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// It decides, or did until another was asked for.
+pub enum OutcomeKind {
+    /// The version went live; another one may have replaced it since.
     WentLive,
-    /// It never decided.
+    /// The version never went live.
     Refused,
-    /// It decided and was taken back.
+    /// The version was live and was rolled back.
     RolledBack,
-    /// It ran beside.
+    /// Its shadow run ended.
     Shadowed,
 }
 
-/// How the folder of the configuration is called where a version would stand.
+/// Name of the configuration's folder where a version is expected.
 pub const CONFIGURED: &str = "configured";
 
-/// A version as people read it.
-pub fn name(version: &Version) -> &str {
+/// A version for display.
+pub fn version_name(version: &Version) -> &str {
     version.as_deref().unwrap_or(CONFIGURED)
 }
 
-impl State {
-    /// What all of `entries` amount to.
+impl RegistryState {
+    /// Folds `entries` into a state.
     pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Self {
         let mut state = Self::default();
         for entry in entries {
@@ -149,27 +153,27 @@ impl State {
         state
     }
 
-    /// What is known of a model; nothing of one that the journal does not name.
-    pub fn known(&self, model: &str) -> Known {
-        self.models.get(model).cloned().unwrap_or_default()
+    /// State of one model; the default state for a model that the journal does not mention.
+    pub fn model(&self, id: &str) -> ModelState {
+        self.models.get(id).cloned().unwrap_or_default()
     }
 }
 
-impl Known {
-    /// The version that looks at `camera`; without one, wherever none of its own is in force.
+impl ModelState {
+    /// The version that is live on `camera`; with `None`, on cameras without a version of their own.
     pub fn live(&self, camera: Option<&str>) -> Version {
         let own = camera.and_then(|c| self.cameras.get(c)).and_then(|stack| stack.last());
         own.or(self.live.last()).and_then(|live| live.version.clone())
     }
 
-    /// True where `camera` looks with a version of its own.
-    pub fn has_own(&self, camera: &str) -> bool {
+    /// True if `camera` has a version of its own.
+    pub fn has_own_version(&self, camera: &str) -> bool {
         self.cameras.get(camera).is_some_and(|stack| !stack.is_empty())
     }
 
-    /// The version that looked before the one that does; `None` where there is none to go back to. For a camera, the first one
-    /// goes back to what looks everywhere else.
-    pub fn before(&self, camera: Option<&str>) -> Option<Version> {
+    /// The version that a rollback returns to; `None` if there is none. For a camera's first own version, that is the version of all
+    /// other cameras.
+    pub fn previous_version(&self, camera: Option<&str>) -> Option<Version> {
         let stack = self.stack(camera);
         let (_, before) = stack.split_last()?;
         Some(match (before.last(), camera) {
@@ -179,52 +183,34 @@ impl Known {
         })
     }
 
-    fn stack(&self, camera: Option<&str>) -> &[Live] {
+    fn stack(&self, camera: Option<&str>) -> &[LiveVersion] {
         match camera {
             Some(camera) => self.cameras.get(camera).map_or(&[], Vec::as_slice),
             None => &self.live,
         }
     }
 
-    fn stack_mut(&mut self, camera: &Option<String>) -> &mut Vec<Live> {
+    fn stack_mut(&mut self, camera: &Option<String>) -> &mut Vec<LiveVersion> {
         match camera {
             Some(camera) => self.cameras.entry(camera.clone()).or_default(),
             None => &mut self.live,
         }
     }
 
-    /// A newer wish for the same cameras takes an older one's place: nobody wants both.
-    fn ask(&mut self, entry: &Entry, id: &str, camera: &Option<String>, what: Wanted) {
-        self.wishes.retain(|w| w.camera != *camera);
-        self.wishes.push(Wish {
+    /// Adds a request. It replaces an earlier one for the same cameras.
+    fn add_request(&mut self, entry: &Entry, id: &str, camera: &Option<String>, action: RequestAction) {
+        self.requests.retain(|r| r.camera != *camera);
+        self.requests.push(ModelRequest {
             id: id.to_owned(),
             at: entry.at,
             camera: camera.clone(),
-            what,
+            action,
             trial_since: None,
         });
     }
 
-    fn answered(&mut self, wish: &str) {
-        self.wishes.retain(|w| w.id != wish);
-    }
-
     fn apply(&mut self, entry: &Entry) {
         let at = entry.at;
-        let say = |known: &mut Self, version: &Version, outcome: Outcome| {
-            known.outcomes.insert(name(version).to_owned(), outcome);
-        };
-        let outcome =
-            |wish: Option<&String>, camera: &Option<String>, verdict, reason: &str, report: &Option<Box<Report>>| {
-                Outcome {
-                    at,
-                    wish: wish.cloned(),
-                    camera: camera.clone(),
-                    verdict,
-                    reason: reason.to_owned(),
-                    report: report.clone(),
-                }
-            };
         match &entry.event {
             Event::Installed {
                 version,
@@ -240,26 +226,26 @@ impl Known {
                 });
             }
             Event::Use {
-                wish,
+                request,
                 version,
                 camera,
                 now,
             } => {
-                let what = Wanted::Use {
+                let action = RequestAction::Use {
                     version: version.clone(),
                     now: *now,
                 };
-                self.ask(entry, wish, camera, what);
+                self.add_request(entry, request, camera, action);
             }
-            Event::Rollback { wish, camera } => self.ask(entry, wish, camera, Wanted::Rollback),
+            Event::Rollback { request, camera } => self.add_request(entry, request, camera, RequestAction::Rollback),
             Event::Shadow {
-                wish,
+                request,
                 version,
                 camera,
                 looks,
             } => {
-                self.shadow = Some(Shadow {
-                    id: wish.clone(),
+                self.shadow = Some(ShadowRequest {
+                    id: request.clone(),
                     at,
                     version: version.clone(),
                     camera: camera.clone(),
@@ -267,98 +253,96 @@ impl Known {
                 });
             }
             Event::ShadowStop {} => self.shadow = None,
-            Event::TrialBegun { wish, .. } => {
-                for w in self.wishes.iter_mut().filter(|w| w.id == *wish) {
-                    w.trial_since = Some(at);
+            Event::TrialBegun { request, .. } => {
+                for r in self.requests.iter_mut().filter(|r| r.id == *request) {
+                    r.trial_since = Some(at);
                 }
             }
+            Event::WentLive { .. } | Event::Refused { .. } | Event::RolledBack { .. } | Event::ShadowEnded { .. } => {
+                if let Some((version, outcome)) = self.apply_result(at, &entry.event) {
+                    self.outcomes.insert(version_name(version).to_owned(), outcome);
+                }
+            }
+        }
+    }
+
+    /// Applies the result of a request; returns the version and its outcome.
+    fn apply_result<'e>(&mut self, at: Timestamp, event: &'e Event) -> Option<(&'e Version, VersionOutcome)> {
+        let (version, camera, kind, reason, report) = match event {
             Event::WentLive {
-                wish,
                 version,
                 camera,
                 report,
+                ..
             } => {
-                self.answered(wish);
                 let stack = self.stack_mut(camera);
                 if stack.last().is_none_or(|live| live.version != *version) {
-                    stack.push(Live {
+                    stack.push(LiveVersion {
                         version: version.clone(),
                         since: at,
                     });
                 }
-                say(
-                    self,
-                    version,
-                    outcome(Some(wish), camera, Verdict::WentLive, "", report),
-                );
+                (version, camera.clone(), OutcomeKind::WentLive, "", report.clone())
             }
             Event::Refused {
-                wish,
+                request,
                 version,
                 reason,
                 report,
             } => {
-                let camera = self
-                    .wishes
-                    .iter()
-                    .find(|w| w.id == *wish)
-                    .and_then(|w| w.camera.clone());
-                self.answered(wish);
-                if self.shadow.as_ref().is_some_and(|s| s.id == *wish) {
-                    self.shadow = None;
-                }
-                say(
-                    self,
-                    version,
-                    outcome(Some(wish), &camera, Verdict::Refused, reason, report),
-                );
+                let pending = self.requests.iter().find(|r| r.id == *request);
+                let camera = pending.and_then(|r| r.camera.clone());
+                self.end_shadow(request);
+                (version, camera, OutcomeKind::Refused, reason.as_str(), report.clone())
             }
             Event::RolledBack {
-                wish,
                 from,
-                to: _,
                 camera,
                 reason,
                 report,
+                ..
             } => {
-                if let Some(wish) = wish {
-                    self.answered(wish);
-                }
                 let stack = self.stack_mut(camera);
-                // One that was taken back while on trial had never gone live.
+                // A version that was rolled back during its trial had not gone live.
                 if stack.last().is_some_and(|live| live.version == *from) {
                     stack.pop();
                 }
-                say(
-                    self,
+                (
                     from,
-                    outcome(wish.as_ref(), camera, Verdict::RolledBack, reason, report),
-                );
+                    camera.clone(),
+                    OutcomeKind::RolledBack,
+                    reason.as_str(),
+                    report.clone(),
+                )
             }
             Event::ShadowEnded {
-                wish,
+                request,
                 version,
                 cut_short,
                 report,
             } => {
-                let camera = self
-                    .shadow
-                    .as_ref()
-                    .filter(|s| s.id == *wish)
-                    .and_then(|s| s.camera.clone());
-                if self.shadow.as_ref().is_some_and(|s| s.id == *wish) {
-                    self.shadow = None;
-                }
+                let camera = self.end_shadow(request).and_then(|s| s.camera);
                 let reason = cut_short.as_deref().unwrap_or_default();
-                // What is live stays so in the list, whatever ran beside it.
-                let report = Some(report.clone());
-                say(
-                    self,
-                    version,
-                    outcome(Some(wish), &camera, Verdict::Shadowed, reason, &report),
-                );
+                (version, camera, OutcomeKind::Shadowed, reason, Some(report.clone()))
             }
-        }
+            _ => return None,
+        };
+        let request = event.answered_request();
+        self.requests.retain(|r| Some(r.id.as_str()) != request);
+        let outcome = VersionOutcome {
+            at,
+            request: request.map(str::to_owned),
+            camera,
+            kind,
+            reason: reason.to_owned(),
+            report,
+        };
+        Some((version, outcome))
+    }
+
+    /// Removes the shadow request with this id, if it is the current one.
+    fn end_shadow(&mut self, request: &str) -> Option<ShadowRequest> {
+        self.shadow.take_if(|s| s.id == request)
     }
 }
 
@@ -376,27 +360,27 @@ mod tests {
         }
     }
 
-    fn went_live(wish: &str, version: Option<&str>, camera: Option<&str>) -> Event {
+    fn went_live(request: &str, version: Option<&str>, camera: Option<&str>) -> Event {
         Event::WentLive {
-            wish: wish.into(),
+            request: request.into(),
             version: version.map(Into::into),
             camera: camera.map(Into::into),
             report: None,
         }
     }
 
-    fn asked(wish: &str, version: &str, camera: Option<&str>) -> Event {
+    fn requested(request: &str, version: &str, camera: Option<&str>) -> Event {
         Event::Use {
-            wish: wish.into(),
+            request: request.into(),
             version: Some(version.into()),
             camera: camera.map(Into::into),
             now: false,
         }
     }
 
-    fn rolled_back(wish: Option<&str>, from: Option<&str>, to: Option<&str>, camera: Option<&str>) -> Event {
+    fn rolled_back(request: Option<&str>, from: Option<&str>, to: Option<&str>, camera: Option<&str>) -> Event {
         Event::RolledBack {
-            wish: wish.map(Into::into),
+            request: request.map(Into::into),
             from: from.map(Into::into),
             to: to.map(Into::into),
             camera: camera.map(Into::into),
@@ -405,127 +389,129 @@ mod tests {
         }
     }
 
-    fn known(events: Vec<Event>) -> Known {
+    fn state(events: Vec<Event>) -> ModelState {
         let entries: Vec<Entry> = events.into_iter().zip(1..).map(|(e, s)| entry(s, e)).collect();
-        State::of(&entries).known("m")
+        RegistryState::of(&entries).model("m")
     }
 
     #[test]
-    fn a_version_goes_live_and_back_to_the_folder_of_the_configuration() {
-        let mut events = vec![asked("1", "1.1", None)];
-        let asked_for = known(events.clone());
-        assert_eq!((asked_for.live(None), asked_for.wishes.len()), (None, 1));
+    fn rollbacks_lead_back_to_the_folder_of_the_configuration() {
+        let mut events = vec![requested("1", "1.1", None)];
+        let pending = state(events.clone());
+        assert_eq!((pending.live(None), pending.requests.len()), (None, 1));
         events.push(went_live("1", Some("1.1"), None));
         events.push(went_live("2", Some("1.2"), None));
-        let live = known(events.clone());
-        assert_eq!((live.live(Some("gate")), live.wishes.len()), (Some("1.2".into()), 0));
-        assert_eq!(live.before(None), Some(Some("1.1".into())));
+        let live = state(events.clone());
+        assert_eq!((live.live(Some("gate")), live.requests.len()), (Some("1.2".into()), 0));
+        assert_eq!(live.previous_version(None), Some(Some("1.1".into())));
         events.push(rolled_back(None, Some("1.2"), Some("1.1"), None));
-        assert_eq!(known(events.clone()).before(None), Some(None));
+        assert_eq!(state(events.clone()).previous_version(None), Some(None));
         events.push(rolled_back(None, Some("1.1"), None, None));
-        let back = known(events);
-        assert_eq!((back.live(None), back.before(None)), (None, None));
-        assert_eq!(back.outcomes["1.2"].verdict, Verdict::RolledBack);
+        let back = state(events);
+        assert_eq!((back.live(None), back.previous_version(None)), (None, None));
+        assert_eq!(back.outcomes["1.2"].kind, OutcomeKind::RolledBack);
     }
 
     #[test]
-    fn a_camera_of_its_own_is_untouched_by_the_rest() {
+    fn a_camera_with_its_own_version_is_independent_of_the_others() {
         let mut events = vec![
             went_live("1", Some("1.1"), Some("gate")),
             went_live("2", Some("1.2"), None),
         ];
-        let apart = known(events.clone());
+        let apart = state(events.clone());
         assert_eq!(
             (apart.live(Some("gate")), apart.live(Some("yard"))),
             (Some("1.1".into()), Some("1.2".into()))
         );
         assert_eq!(
-            apart.before(Some("gate")),
+            apart.previous_version(Some("gate")),
             Some(Some("1.2".into())),
-            "what looks everywhere else"
+            "the version of all other cameras"
         );
         events.push(rolled_back(None, Some("1.1"), Some("1.2"), Some("gate")));
-        let together = known(events);
+        let together = state(events);
         assert_eq!(
-            (together.live(Some("gate")), together.has_own("gate")),
+            (together.live(Some("gate")), together.has_own_version("gate")),
             (Some("1.2".into()), false)
         );
-        assert_eq!(together.before(Some("gate")), None);
+        assert_eq!(together.previous_version(Some("gate")), None);
     }
 
     #[test]
-    fn a_newer_wish_takes_the_place_of_an_older_one_for_the_same_cameras_only() {
-        let known = known(vec![
-            asked("1", "1.1", None),
-            asked("2", "1.1", Some("gate")),
-            asked("3", "1.2", None),
+    fn a_request_replaces_an_earlier_one_for_the_same_cameras_only() {
+        let state = state(vec![
+            requested("1", "1.1", None),
+            requested("2", "1.1", Some("gate")),
+            requested("3", "1.2", None),
         ]);
-        let ids: Vec<&str> = known.wishes.iter().map(|w| w.id.as_str()).collect();
+        let ids: Vec<&str> = state.requests.iter().map(|r| r.id.as_str()).collect();
         assert_eq!(ids, ["2", "3"]);
     }
 
     #[test]
-    fn a_trial_that_a_restart_broke_off_is_still_wanted() {
+    fn a_trial_interrupted_by_a_restart_stays_pending() {
         let begun = Event::TrialBegun {
-            wish: "1".into(),
+            request: "1".into(),
             version: Some("1.1".into()),
             looks: 100,
         };
-        let broken_off = known(vec![asked("1", "1.1", None), begun]);
+        let interrupted = state(vec![requested("1", "1.1", None), begun]);
         assert_eq!(
-            broken_off.wishes[0].trial_since,
+            interrupted.requests[0].trial_since,
             Some(Timestamp::from_second(2).unwrap())
         );
-        assert_eq!(broken_off.live(None), None);
+        assert_eq!(interrupted.live(None), None);
     }
 
     #[test]
-    fn one_that_was_taken_back_on_trial_leaves_what_was_live() {
-        let known = known(vec![
+    fn a_rollback_during_the_trial_keeps_the_live_version() {
+        let state = state(vec![
             went_live("1", Some("1.1"), None),
-            asked("2", "1.2", None),
+            requested("2", "1.2", None),
             rolled_back(Some("2"), Some("1.2"), Some("1.1"), None),
         ]);
-        assert_eq!((known.live(None), known.wishes.len()), (Some("1.1".into()), 0));
+        assert_eq!((state.live(None), state.requests.len()), (Some("1.1".into()), 0));
     }
 
     fn events() -> impl Strategy<Value = Vec<Event>> {
         let version = prop_oneof![Just(None), (0..3u8).prop_map(|v| Some(format!("1.{v}")))];
         let camera = prop_oneof![Just(None), (0..2u8).prop_map(|c| Some(format!("cam{c}")))];
-        let wish = (0..4u8).prop_map(|w| w.to_string());
+        let request = (0..4u8).prop_map(|r| r.to_string());
         let event =
-            (0..4u8, version.clone(), version, camera, wish).prop_map(|(kind, version, to, camera, wish)| match kind {
-                0 => Event::Use {
-                    wish,
-                    version,
-                    camera,
-                    now: false,
-                },
-                1 => Event::WentLive {
-                    wish,
-                    version,
-                    camera,
-                    report: None,
-                },
-                2 => Event::Rollback { wish, camera },
-                _ => Event::RolledBack {
-                    wish: Some(wish),
-                    from: version,
-                    to,
-                    camera,
-                    reason: String::new(),
-                    report: None,
-                },
+            (0..4u8, version.clone(), version, camera, request).prop_map(|(kind, version, to, camera, request)| {
+                match kind {
+                    0 => Event::Use {
+                        request,
+                        version,
+                        camera,
+                        now: false,
+                    },
+                    1 => Event::WentLive {
+                        request,
+                        version,
+                        camera,
+                        report: None,
+                    },
+                    2 => Event::Rollback { request, camera },
+                    _ => Event::RolledBack {
+                        request: Some(request),
+                        from: version,
+                        to,
+                        camera,
+                        reason: String::new(),
+                        report: None,
+                    },
+                }
             });
         prop::collection::vec(event, 0..40)
     }
 
     proptest! {
-        /// Against what is slow and obvious: a list of versions for each camera, walked from the first line.
+        /// Compared with a slow, obvious model: a list of versions per camera, walked from the first entry.
         #[test]
-        fn the_live_version_is_that_of_a_plain_history(events in events()) {
+        fn the_live_version_matches_a_plain_history(events in events()) {
             let entries: Vec<Entry> = events.into_iter().map(|e| entry(1, e)).collect();
-            let known = State::of(&entries).known("m");
+            let state = RegistryState::of(&entries).model("m");
             for camera in [None, Some("cam0"), Some("cam1")] {
                 let history = |of: Option<&str>| {
                     let mut history: Vec<Version> = Vec::new();
@@ -542,24 +528,24 @@ mod tests {
                 };
                 let own = history(camera);
                 let expected = own.last().or(history(None).last()).cloned().flatten();
-                prop_assert_eq!(known.live(camera), expected);
-                prop_assert_eq!(known.before(camera).is_some(), !own.is_empty());
+                prop_assert_eq!(state.live(camera), expected);
+                prop_assert_eq!(state.previous_version(camera).is_some(), !own.is_empty());
             }
         }
 
-        /// Reading on from any line gives what reading all of it gives: nothing is decided by what comes later.
+        /// An answered request is never pending, and at most one request per scope is.
         #[test]
-        fn an_answered_wish_never_waits_and_one_waits_for_each_scope(events in events()) {
+        fn answered_requests_are_closed_and_each_scope_has_at_most_one_pending(events in events()) {
             let entries: Vec<Entry> = events.into_iter().map(|e| entry(1, e)).collect();
-            let known = State::of(&entries).known("m");
-            let mut scopes: Vec<_> = known.wishes.iter().map(|w| &w.camera).collect();
+            let state = RegistryState::of(&entries).model("m");
+            let mut scopes: Vec<_> = state.requests.iter().map(|r| &r.camera).collect();
             let count = scopes.len();
             scopes.sort();
             scopes.dedup();
             prop_assert_eq!(scopes.len(), count);
-            for waiting in &known.wishes {
-                let after_asked = entries.iter().rev().take_while(|e| !matches!(&e.event, Event::Use { wish, camera, .. } | Event::Rollback { wish, camera } if *wish == waiting.id && *camera == waiting.camera));
-                let answered = after_asked.filter(|e| matches!(&e.event, Event::WentLive { wish, .. } if *wish == waiting.id) || matches!(&e.event, Event::RolledBack { wish: Some(wish), .. } if *wish == waiting.id)).count();
+            for pending in &state.requests {
+                let after_request = entries.iter().rev().take_while(|e| !matches!(&e.event, Event::Use { request, camera, .. } | Event::Rollback { request, camera } if *request == pending.id && *camera == pending.camera));
+                let answered = after_request.filter(|e| matches!(&e.event, Event::WentLive { request, .. } if *request == pending.id) || matches!(&e.event, Event::RolledBack { request: Some(request), .. } if *request == pending.id)).count();
                 prop_assert_eq!(answered, 0);
             }
         }

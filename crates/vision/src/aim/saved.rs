@@ -76,8 +76,7 @@ impl SavedView {
             Ok::<_, FormatError>(taken)
         };
         let length = take(4)?.first_chunk().map_or(0, |n| u32::from_le_bytes(*n));
-        let headers: Vec<Header> =
-            serde_json::from_slice(take(length as usize)?).map_err(|_| "invalid header")?;
+        let headers: Vec<Header> = serde_json::from_slice(take(length as usize)?).map_err(|_| "invalid header")?;
         let mut references = Vec::new();
         for Header {
             light,

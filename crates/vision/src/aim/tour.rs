@@ -106,7 +106,10 @@ impl Tour {
 
     /// The learned references of a preset.
     pub fn references(&self, preset: usize) -> impl Iterator<Item = (Light, &Reference)> {
-        self.presets.get(preset).into_iter().flat_map(|p| p.references.learned())
+        self.presets
+            .get(preset)
+            .into_iter()
+            .flat_map(|p| p.references.learned())
     }
 
     /// True if the preset has been learned.

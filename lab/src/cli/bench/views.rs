@@ -21,7 +21,7 @@ use gridwatch::cli::{Failure, layer::Layer, print};
 use gridwatch_base::error::Class;
 use gridwatch_engine::{Light, View};
 use gridwatch_frame::Frame;
-use gridwatch_vision::{Aim, Health, AimLimits, ViewLimits};
+use gridwatch_vision::{Aim, AimLimits, Health, ViewLimits};
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {

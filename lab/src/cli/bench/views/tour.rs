@@ -14,7 +14,7 @@ use super::{LEARNING_LOOKS, STRAIGHT, Scene, TRIALS, aimed, sent};
 use gridwatch::cli::Failure;
 use gridwatch_engine::{Light, View};
 use gridwatch_frame::Frame;
-use gridwatch_vision::{Health, AimLimits, Luma, Tour, ViewLimits};
+use gridwatch_vision::{AimLimits, Health, Luma, Tour, ViewLimits};
 
 /// Presets per camera; a street camera's tour rarely has more.
 const PRESETS: usize = 8;
@@ -52,7 +52,11 @@ pub(super) fn run(streets: &[RgbImage], seed: u64) -> Result<TourBenchReport, Fa
     let mut spent = Duration::ZERO;
     for (n, presets) in shaped.chunks_exact(PRESETS).enumerate() {
         let mut rng = Rng::with_seed(seed.wrapping_mul(1_000_003).wrapping_add(1 << 32 | n as u64));
-        let mut tour = Tour::new(AimLimits::from(&ViewLimits::default()), PRESETS, Duration::from_hours(1));
+        let mut tour = Tour::new(
+            AimLimits::from(&ViewLimits::default()),
+            PRESETS,
+            Duration::from_hours(1),
+        );
         for (i, preset) in presets.iter().enumerate() {
             tour.learn(i);
             for _ in 0..LEARNING_LOOKS {

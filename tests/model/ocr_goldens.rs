@@ -1,5 +1,5 @@
-//! What the reader sees in pictures, against what OpenCV and numpy see in them by PaddleOCR's own steps
-//! (tests/fixtures/reading/reference.py): the same lines at the same places, and the same text.
+//! The reader against OpenCV and numpy with PaddleOCR's own post-processing (tests/fixtures/reading/reference.py): the same lines in
+//! the same places with the same text.
 #![cfg(feature = "ort")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
@@ -7,13 +7,17 @@ use std::{collections::BTreeMap, path::Path};
 
 use gridwatch_engine::{BBox, Label};
 use gridwatch_frame::Frame;
-use gridwatch_model::{Model, ModelError, Text, ocr::reader::Reader, runtime};
+use gridwatch_model::{
+    Model, ModelError,
+    ocr::{Reader, TextLine},
+    runtime,
+};
 use jiff::Timestamp;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
 struct Golden {
-    /// Middle, width, height, degrees, score.
+    /// Centre (x, y), width, height, degrees, score.
     line: [f32; 6],
     text: String,
 }
@@ -45,26 +49,26 @@ fn reader() -> Reader {
     Reader::new(&runtime, &model("ppocr_v3_text_det"), &model("ppocr_v2_number_rec")).unwrap()
 }
 
-/// How far a line is from where it should be, in its own heights.
-fn distance(golden: &Golden, text: &Text) -> f32 {
+/// Distance of a line from the reference, in line heights.
+fn distance(golden: &Golden, text: &TextLine) -> f32 {
     let [x, y, _, height, ..] = golden.line;
     let [cx, cy] = text.line.centre;
     (x - cx).hypot(y - cy) / height
 }
 
 #[test]
-fn lines_lie_where_the_reference_finds_them_and_say_what_it_reads() {
+fn lines_have_the_place_and_text_of_the_reference() {
     let mut reader = reader();
     let (mut lines, mut same) = (0, 0);
     for (name, golden) in goldens() {
-        let texts = reader.texts(&frame(&picture(&name)), &[]).unwrap();
+        let texts = reader.lines(&frame(&picture(&name)), &[]).unwrap();
         for golden in &golden {
             let [.., width, height, degrees, score] = golden.line;
             let nearest = texts
                 .iter()
                 .min_by(|a, b| distance(golden, a).total_cmp(&distance(golden, b)));
             let Some(text) = nearest.filter(|t| distance(golden, t) < 0.5) else {
-                // Those that touch the picture's edge are left out on purpose.
+                // Lines that touch the edge of the picture are skipped on purpose.
                 let (sin, cos) = degrees.to_radians().sin_cos();
                 let reach = |a: f32, b: f32| (a * width + b * height).abs() / 2.0;
                 let [x, y, ..] = golden.line;
@@ -81,17 +85,17 @@ fn lines_lie_where_the_reference_finds_them_and_say_what_it_reads() {
             };
             lines += 1;
             let context = format!("{name}: {:?} {:?} {:?}", golden.text, golden.line, text);
-            // Chroma is halved on the way into a frame, so that the map is not the same to the last bit.
+            // Chroma is subsampled in a frame, so the map is not identical.
             assert!((text.line.width - width).abs() < 0.15 * width, "{context}");
             assert!((text.line.height - height).abs() < 0.15 * height + 1.0, "{context}");
             assert!((text.line.angle.to_degrees() - degrees).abs() < 4.0, "{context}");
             assert!((text.line.score - score).abs() < 0.1, "{context}");
-            // A bracket at the very edge of a line comes and goes.
+            // A bracket at the edge of a line may or may not be read.
             let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
             if digits(&golden.text).len() >= 7 {
-                assert_eq!(digits(&text.spelled()), digits(&golden.text), "{context}");
+                assert_eq!(digits(&text.text()), digits(&golden.text), "{context}");
             }
-            same += usize::from(text.spelled() == golden.text);
+            same += usize::from(text.text() == golden.text);
         }
         let extra = texts
             .iter()
@@ -100,12 +104,12 @@ fn lines_lie_where_the_reference_finds_them_and_say_what_it_reads() {
         assert!(extra <= 1, "{name}: {extra} lines that the reference does not find");
     }
     assert!(lines >= 30, "{lines}");
-    // What is no digit or Latin letter is spelled as nonsense, which a breath changes.
+    // Chinese characters are read as random characters, which vary with the slightest change.
     assert!(same * 2 >= lines, "{same} of {lines}");
 }
 
 #[test]
-fn numbers_are_read_and_clocks_and_plates_are_none() {
+fn numbers_are_read_and_clocks_and_plates_are_not() {
     let mut reader = reader();
     let mut numbers = |name: &str| {
         let read = reader.read(&frame(&picture(name)), &[]).unwrap();
@@ -121,7 +125,7 @@ fn numbers_are_read_and_clocks_and_plates_are_none() {
 }
 
 #[test]
-fn a_reading_is_what_the_engine_is_told_and_regions_say_where_to_look() {
+fn regions_limit_the_reading_and_a_reading_becomes_a_detection() {
     let mut reader = reader();
     let frame = frame(&picture("wall-3.jpg"));
     let left = BBox {
@@ -134,7 +138,7 @@ fn a_reading_is_what_the_engine_is_told_and_regions_say_where_to_look() {
     let mut numbers: Vec<&str> = read.iter().map(|r| r.number.as_str()).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, ["01063684036", "19643829306"]);
-    // Twice the same region is read twice and told once.
+    // A region given twice is read twice and reported once.
     assert_eq!(reader.read(&frame, &[left, left]).unwrap().len(), 2);
     let empty = BBox {
         x1: 0.5,
@@ -153,7 +157,7 @@ fn a_reading_is_what_the_engine_is_told_and_regions_say_where_to_look() {
 fn a_picture_larger_than_the_networks_input_is_read_in_parts() {
     let mut reader = reader();
     let small = picture("wall-3.jpg");
-    // Beyond 1920×1088, with the wall across where two parts meet.
+    // Larger than 1920×1088, with the wall across the boundary of two parts.
     let mut large = image::RgbImage::from_pixel(2600, 1400, image::Rgb([120, 118, 115]));
     image::imageops::replace(&mut large, &small, 700, 500);
     let read = reader.read(&frame(&large), &[]).unwrap();
@@ -163,20 +167,20 @@ fn a_picture_larger_than_the_networks_input_is_read_in_parts() {
 }
 
 #[test]
-fn models_that_do_not_belong_together_are_refused() {
+fn swapped_models_and_a_wrong_alphabet_are_refused() {
     let runtime = runtime::init(None).unwrap();
-    let (finder, speller) = (model("ppocr_v3_text_det"), model("ppocr_v2_number_rec"));
-    let Err(error) = Reader::new(&runtime, &speller, &finder) else {
-        panic!("they were exchanged");
+    let (detector, recogniser) = (model("ppocr_v3_text_det"), model("ppocr_v2_number_rec"));
+    let Err(error) = Reader::new(&runtime, &recogniser, &detector) else {
+        panic!("the models were swapped");
     };
-    assert!(matches!(error, ModelError::NotForReading { .. }), "{error}");
+    assert!(matches!(error, ModelError::WrongAdapter { .. }), "{error}");
     let dir = tempfile::tempdir().unwrap();
     for file in ["model.onnx", "model.toml"] {
         std::fs::copy(folder("models/ppocr_v2_number_rec").join(file), dir.path().join(file)).unwrap();
     }
     std::fs::write(dir.path().join("alphabet.txt"), "0\n1\n2\n").unwrap();
-    let Err(error) = Reader::new(&runtime, &finder, &Model::load(dir.path()).unwrap()) else {
-        panic!("it cannot write three characters with 97 classes");
+    let Err(error) = Reader::new(&runtime, &detector, &Model::load(dir.path()).unwrap()) else {
+        panic!("three characters do not match 97 classes");
     };
     assert!(
         error
