@@ -22,6 +22,7 @@ mod evidence_mask;
 mod ledger_export;
 mod outbox;
 mod read;
+mod reference;
 mod replay;
 mod signs;
 mod store_retention;
