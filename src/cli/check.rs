@@ -149,7 +149,11 @@ pub fn run(args: CheckArgs) -> Result<ExitCode, Failure> {
         config: args.config,
         checks,
     };
-    print(&if args.json { json_pretty(&report)? } else { table(&report) })?;
+    print(&if args.json {
+        json_pretty(&report)?
+    } else {
+        table(&report)
+    })?;
     Ok(match (readable, report.ok) {
         (false, _) => ExitCode::from(Class::Config.exit_code()),
         (true, false) => ExitCode::from(1),

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 
-use super::{Failure, print, options::StateArgs};
+use super::{Failure, options::StateArgs, print};
 use gridwatch_custody::keys::{KeyRing, public_pem};
 use gridwatch_store::Store;
 

@@ -41,11 +41,7 @@ fn command(command: &Command, level: usize, text: &mut String) {
         text.push('\n');
     }
     let usage = command.clone().render_usage().to_string();
-    let _ = writeln!(
-        text,
-        "```text\n{}\n```",
-        usage.trim_start_matches("Usage:").trim()
-    );
+    let _ = writeln!(text, "```text\n{}\n```", usage.trim_start_matches("Usage:").trim());
     let subcommands: Vec<&Command> = command
         .get_subcommands()
         .filter(|c| !c.is_hide_set() && c.get_name() != "help")
@@ -66,7 +62,10 @@ fn command(command: &Command, level: usize, text: &mut String) {
     let is_listed = |a: &&Arg| !a.is_hide_set() && !["help", "version"].contains(&a.get_id().as_str());
     let arguments: Vec<&Arg> = command.get_arguments().filter(is_listed).collect();
     for (title, is_positional) in [("Arguments", true), ("Options", false)] {
-        let mut of_kind = arguments.iter().filter(|a| a.is_positional() == is_positional).peekable();
+        let mut of_kind = arguments
+            .iter()
+            .filter(|a| a.is_positional() == is_positional)
+            .peekable();
         if of_kind.peek().is_some() {
             let _ = writeln!(text, "\n**{title}**\n");
         }
@@ -193,7 +192,12 @@ mod tests {
                         .default_value("low")
                         .env("TOOL_LEVEL"),
                 )
-                .arg(Arg::new("quiet").long("quiet").hide(true).action(clap::ArgAction::SetTrue)),
+                .arg(
+                    Arg::new("quiet")
+                        .long("quiet")
+                        .hide(true)
+                        .action(clap::ArgAction::SetTrue),
+                ),
         );
         assert_eq!(
             section(command),

@@ -134,7 +134,10 @@ pub fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     let written = write_cases(
         &mut reader,
-        (Replay::new(config.plan, window).with_config_sha256(&config.config_sha256), window),
+        (
+            Replay::new(config.plan, window).with_config_sha256(&config.config_sha256),
+            window,
+        ),
         baseline,
         args.json,
         &mut out,
@@ -157,7 +160,9 @@ pub fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
 pub(super) fn load_plan(path: &Path) -> Result<ReplayConfig, Failure> {
     let replayable = config::examine(path).into_replay_config()?;
     for fault in &replayable.other_faults {
-        note(&format!("warning: {fault} (ignored here, but the daemon will not start with it)"));
+        note(&format!(
+            "warning: {fault} (ignored here, but the daemon will not start with it)"
+        ));
     }
     Ok(replayable)
 }
@@ -268,7 +273,12 @@ fn write_cases(
     write_summary(&summary, json, out).map_err(printing)
 }
 
-fn write_case(case: &ReplayedCase, outcome: Option<&EvaluatedCase>, json: bool, out: &mut impl Write) -> io::Result<()> {
+fn write_case(
+    case: &ReplayedCase,
+    outcome: Option<&EvaluatedCase>,
+    json: bool,
+    out: &mut impl Write,
+) -> io::Result<()> {
     match outcome {
         Some(outcome) if json => return print_json(&EvaluatedLine { case, outcome }, out),
         None if json => return print_json(case, out),

@@ -14,7 +14,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::model;
-use crate::cli::{Failure, json_line, options::{ConfigArgs, RuntimeArgs}, pictures, print};
+use crate::cli::{
+    Failure, json_line,
+    options::{ConfigArgs, RuntimeArgs},
+    pictures, print,
+};
 use gridwatch_frame::Frame;
 use gridwatch_model::{Model, ModelSet, Runtime, preprocess::Letterbox, trial::Latency};
 
@@ -163,7 +167,11 @@ pub(super) fn run(args: &BenchArgs, config: &ConfigArgs) -> Result<ExitCode, Fai
     }
     let first = runners.first().map_or(1.0, Runner::median);
     let results: Vec<BenchResult> = runners.iter().map(|r| r.result(first)).collect();
-    print(&if args.json { json_line(&results)? } else { table(&results) })?;
+    print(&if args.json {
+        json_line(&results)?
+    } else {
+        table(&results)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

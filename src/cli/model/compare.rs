@@ -1,10 +1,6 @@
 //! `gridwatch model compare`: compares the detections of two models on pictures, and their precision if the pictures are labelled.
 
-use std::{
-    fmt::Write,
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{fmt::Write, path::PathBuf, process::ExitCode};
 
 use serde::Serialize;
 
