@@ -29,7 +29,6 @@ use gridwatch_model::{
         self, DetectionMetrics, EvalPicture, Evaluation, PrPoint, Prediction, SizeRange,
         data::{self, LabelledSet},
     },
-    runtime,
 };
 
 /// Evaluate a model on labelled pictures.

@@ -14,18 +14,15 @@ mod keys;
 mod list;
 mod record;
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::Path, process::ExitCode};
 
 use super::{Failure, options::ConfigArgs};
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::Config;
-use gridwatch_model::{Model, Runtime, registry::Registry, runtime};
+use gridwatch_model::{Model, registry::Registry};
 
-/// Prepare models and manage model versions.
+/// Prepare models and manage model versions
 ///
 /// To bring a model of your own from an ONNX file: `inspect` shows its inputs and outputs, `draft` writes a model folder with a
 /// manifest, `record` adds pictures with verified detections to its self-test, and `check` runs the self-test. docs/models.md

@@ -20,7 +20,7 @@ use gridwatch_config::{Aim, Camera, Config, Preset};
 use gridwatch_engine::{CameraId, Point, ZoneKind};
 use gridwatch_vision::views::{Standing, ViewFiles, ViewRequest, ViewStatus};
 
-/// Confirm or re-learn a camera's view.
+/// Confirm or re-learn a camera's view
 ///
 /// The daemon learns each camera's view from its first looks. When a camera has been moved, its zones and calibration no longer
 /// apply, so no case is confirmed or cleared there until it is back, or until you confirm the new view:
