@@ -144,8 +144,18 @@ impl Command {
     }
 }
 
+/// Commands that moved to `gridwatch-lab`.
+const MOVED: [&str; 3] = ["demo", "bench", "simulate"];
+
 /// Parses the command line, runs the command, prints its error if it fails, and returns the exit code.
 pub fn main() -> ExitCode {
+    if let Some(moved) = std::env::args().nth(1).filter(|name| MOVED.contains(&name.as_str())) {
+        let _ = writeln!(
+            io::stderr(),
+            "error: `gridwatch {moved}` is now `gridwatch-lab {moved}`, a program that is not installed on a box"
+        );
+        return ExitCode::from(2);
+    }
     // clap prints usage errors itself and exits with 2.
     finish(Cli::parse().command.run())
 }

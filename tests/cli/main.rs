@@ -20,6 +20,7 @@ mod eval;
 mod evidence_bundle;
 mod evidence_mask;
 mod ledger_export;
+mod moved;
 mod outbox;
 mod read;
 mod reference;
