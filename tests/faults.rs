@@ -286,7 +286,7 @@ fn assert_store_matches(dir: &Path, platform: &Platform, wanted: u64, seed: u64)
     let first = ids.first().unwrap();
     let chain = store.chain_of(first).unwrap().join("\n");
     let segment = Segment::read(&chain).unwrap_or_else(|broken| panic!("seed {seed}: {broken:?}"));
-    assert_eq!(segment.entries.len() as u64, wanted);
+    assert_eq!(segment.lines.len() as u64, wanted);
     let corrupt: Vec<_> = std::fs::read_dir(dir)
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap())

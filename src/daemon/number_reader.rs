@@ -20,7 +20,10 @@ use gridwatch_config as config;
 use gridwatch_config::Config;
 use gridwatch_engine::{BBox, Detection, Label, Point, Zone, ZoneKind};
 use gridwatch_frame::Frame;
-use gridwatch_model::{Model, ModelError, Runtime, ocr::{NumberReading, Reader}};
+use gridwatch_model::{
+    Model, ModelError, Runtime,
+    ocr::{NumberReading, Reader},
+};
 
 /// One worker's reader and the descriptors of its models.
 pub(super) struct NumberReader {

@@ -3,7 +3,7 @@
 use crate::broker::{Broker, Subscriber};
 use crate::filing::{self, NODE, topics};
 use crate::{connected, link};
-use gridwatch_base::clock::Kept;
+use gridwatch_base::clock::ClockSync;
 use gridwatch_contract::{ClockHealth, HealthMessage, When};
 use gridwatch_custody::keys::KeyRing;
 use gridwatch_link::Protocol;
@@ -56,7 +56,7 @@ async fn health_is_published_while_connected(protocol: Protocol) {
         schema_version: 1,
         node_id: NODE.into(),
         at: When::new(filing::at(0), &filing::zone()),
-        clock: Some(ClockHealth::new(Some(Kept {
+        clock: Some(ClockHealth::new(Some(ClockSync {
             offset_ms: 2,
             error_ms: 15,
         }))),

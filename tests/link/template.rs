@@ -40,10 +40,7 @@ impl CityPlatform {
                 let case: Value = serde_json::from_slice(&message.payload).unwrap();
                 for media in case["mediaList"].as_array().unwrap() {
                     let sha256 = media["sha256"].as_str().unwrap();
-                    assert!(
-                        self.pictures.contains(sha256),
-                        "picture must come first: {media}"
-                    );
+                    assert!(self.pictures.contains(sha256), "picture must come first: {media}");
                     assert_eq!(media["topic"], topics().evidence(sha256));
                 }
                 return case;
@@ -112,14 +109,13 @@ async fn a_platform_gets_its_own_json_from_filing_to_withdrawal() {
     }
 
     let (answer, after) = cleared(&store);
-    store.record_verification(&answer, after, &zone(), &city_form()).unwrap();
+    store
+        .record_verification(&answer, after, &zone(), &city_form())
+        .unwrap();
     let checked = platform.next(&mut subscriber).await;
     let task = &checked["taskInfo"];
     assert_eq!((&task["caseNo"], &task["reportKind"]), (&json!(id), &json!("核查")));
-    assert_eq!(
-        task["status"], "disposed",
-        "a state that the template does not map"
-    );
+    assert_eq!(task["status"], "disposed", "a state that the template does not map");
     assert_eq!(
         checked["checks"],
         json!([{"result": 1, "time": "2026-05-01 11:36:40", "media": ["v1.1", "v1.2"]}])

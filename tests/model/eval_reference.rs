@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use gridwatch_model::eval::{DetectionMetrics, Prediction, EvalPicture, SizeRange, GroundTruth, confusion, evaluate};
+use gridwatch_model::eval::{DetectionMetrics, EvalPicture, GroundTruth, Prediction, SizeRange, confusion, evaluate};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

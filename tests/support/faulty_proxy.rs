@@ -92,7 +92,12 @@ impl Drop for FaultyProxy {
     }
 }
 
-async fn connection(box_side: TcpStream, broker_side: TcpStream, mode: watch::Receiver<ProxyMode>, counts: Arc<Counts>) {
+async fn connection(
+    box_side: TcpStream,
+    broker_side: TcpStream,
+    mode: watch::Receiver<ProxyMode>,
+    counts: Arc<Counts>,
+) {
     let ((from_box, to_box), (from_broker, to_broker)) = (box_side.into_split(), broker_side.into_split());
     let mut cut = mode.clone();
     tokio::select! {
@@ -118,7 +123,8 @@ async fn forward(
         };
         let is_puback = packet[0] & 0xf0 == PUBACK;
         match &acknowledgements {
-            Some(counts) if is_puback && now == ProxyMode::FaultyAcks => match turn.fetch_add(1, Ordering::Relaxed) % 3 {
+            Some(counts) if is_puback && now == ProxyMode::FaultyAcks => match turn.fetch_add(1, Ordering::Relaxed) % 3
+            {
                 0 => {
                     counts.withheld.fetch_add(1, Ordering::Relaxed);
                 }

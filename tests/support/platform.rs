@@ -26,7 +26,11 @@ impl Platform {
         self.messages += 1;
         let topic = topic(publish);
         if let Some((_, sha256)) = topic.split_once("/evidence/") {
-            assert_eq!(sha256_hex(&publish.payload), sha256, "the payload matches the hash in its topic");
+            assert_eq!(
+                sha256_hex(&publish.payload),
+                sha256,
+                "the payload matches the hash in its topic"
+            );
             self.repeated += u64::from(!self.pictures.insert(sha256.into()));
         } else if topic.ends_with("/case") {
             let record: CaseRecord = serde_json::from_slice(&publish.payload).expect("a case record");

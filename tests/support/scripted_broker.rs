@@ -96,7 +96,9 @@ impl ScriptedSession {
     pub async fn next_publish(&mut self) -> Option<Publish> {
         loop {
             match self.packet().await {
-                Packet::Publish(p) if p.topic.ends_with(b"/status") => self.acknowledge(&p, PubAckReason::Success).await,
+                Packet::Publish(p) if p.topic.ends_with(b"/status") => {
+                    self.acknowledge(&p, PubAckReason::Success).await
+                }
                 Packet::Publish(p) => return Some(p),
                 Packet::Subscribe(s) => {
                     let answer = SubAck {

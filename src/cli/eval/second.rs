@@ -9,7 +9,7 @@ use gridwatch_engine::Detection;
 use gridwatch_frame::Frame;
 use gridwatch_model::{
     Model, ModelError, ModelSet, Runtime,
-    eval::{self, Prediction, EvalPicture},
+    eval::{self, EvalPicture, Prediction},
     second_look::SecondLook,
 };
 

@@ -254,8 +254,7 @@ impl WorkerModels {
         at: Timestamp,
         frame: &Frame,
     ) -> Result<(Vec<Detection>, Arc<[ModelDescriptor]>), ModelError> {
-        let (index, id) = camera;
-        let camera_models = &self.assignments[index];
+        let camera_models = &self.assignments[camera];
         let mut input = self.model_set.input(frame);
         let mut found = Vec::new();
         let mut detected_by = Arc::clone(&camera_models.detected_by);

@@ -14,8 +14,8 @@ use crate::daemon::record::ModelDescriptor;
 use gridwatch_base::metric;
 use gridwatch_model::{
     LoadedModel,
-    registry::{Event, Version, RequestAction, ModelRequest, version_name},
-    trial::{self, TrialTerms, Trial, TrialOutcome},
+    registry::{Event, ModelRequest, RequestAction, Version, version_name},
+    trial::{self, Trial, TrialOutcome, TrialTerms},
 };
 
 /// A version to be run beside the live one.
@@ -25,7 +25,7 @@ struct TrialRequest<'a> {
     version: &'a Version,
     /// Only this camera; `None`: all cameras without a version of their own.
     camera: Option<&'a str>,
-    terms: Terms,
+    terms: TrialTerms,
     /// True if its detections count from its first look.
     decides: bool,
 }
@@ -38,7 +38,7 @@ struct Promotion {
     /// `None` if the slot is in use already.
     sessions: Option<Vec<LoadedModel>>,
     /// The report of its trial, if there was one.
-    report: Option<Box<trial::Report>>,
+    report: Option<Box<trial::TrialReport>>,
 }
 
 /// A live version that was replaced by the one before.
@@ -50,7 +50,7 @@ struct Rollback {
     camera: Option<String>,
     reason: String,
     /// The report of its trial, if it was on trial.
-    report: Option<Box<trial::Report>>,
+    report: Option<Box<trial::TrialReport>>,
 }
 
 impl ModelManager {
@@ -253,7 +253,8 @@ impl ModelManager {
         if self.cameras(model, camera).is_empty() || old.version == *version {
             return Ok(Some(loaded));
         }
-        let thresholds = trial::score_thresholds(&old.descriptor.labels, &new.descriptor.labels, &self.config.plan.rules);
+        let thresholds =
+            trial::score_thresholds(&old.descriptor.labels, &new.descriptor.labels, &self.config.plan.rules);
         let looks = terms.looks;
         let (slot, sessions) = loaded;
         let new_sessions = sessions.map(|s| (slot.index, s));

@@ -12,9 +12,9 @@ use rumqttc::{
 };
 
 use super::{
-    AckHandle, CONNECT_TIMEOUT, Client, ConnAck, Connector, Disconnect, DisconnectCause, EnqueueError, Event, EventLoop,
-    InboundMessage, JPEG, JSON, MessageKind, OutboundMessage, PublishOutcome, REPLIES_IN_FLIGHT, RetainHandling,
-    SessionKind, SubscribeOutcome, adapter::adapter, from_io_cause, tls,
+    AckHandle, CONNECT_TIMEOUT, Client, ConnAck, Connector, Disconnect, DisconnectCause, EnqueueError, Event,
+    EventLoop, InboundMessage, JPEG, JSON, MessageKind, OutboundMessage, PublishOutcome, REPLIES_IN_FLIGHT,
+    RetainHandling, SessionKind, SubscribeOutcome, adapter::adapter, from_io_cause, tls,
 };
 use crate::claims::CLAIM_TTL;
 use gridwatch_contract::Presence;
@@ -122,9 +122,7 @@ fn by_reason(reason: PubAckReason) -> PublishOutcome {
             "not authorised to publish to this topic (0x87); allow it in the broker's ACL".into(),
         ),
         PubAckReason::TopicNameInvalid => PublishOutcome::Rejected("invalid topic name (0x90)".into()),
-        PubAckReason::PayloadFormatInvalid => {
-            PublishOutcome::Rejected("invalid payload format (0x99)".into())
-        }
+        PubAckReason::PayloadFormatInvalid => PublishOutcome::Rejected("invalid payload format (0x99)".into()),
         PubAckReason::UnspecifiedError
         | PubAckReason::ImplementationSpecificError
         | PubAckReason::PacketIdentifierInUse
