@@ -80,7 +80,7 @@ impl Checker<'_> {
             let Some(manifest) = self.manifest(&at, &raw.dir) else {
                 continue;
             };
-            if !manifest.adapter.finds_things() {
+            if !manifest.adapter.detects_objects() {
                 self.fault(
                     &at,
                     format!(
@@ -105,7 +105,7 @@ impl Checker<'_> {
             });
             if let Some(last) = facts.last_mut() {
                 *last = ModelFacts {
-                    labels: manifest.found().into_iter().map(str::to_owned).collect(),
+                    labels: manifest.reported_labels().into_iter().map(str::to_owned).collect(),
                     id: Some(manifest.id),
                 };
             }
