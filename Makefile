@@ -22,25 +22,40 @@ rust:
 	  echo "make: Rust $$have is too old; gridwatch needs $(RUST_NEEDED) or newer: run 'rustup update stable'." >&2; exit 1; \
 	fi
 
-build: rust setup ## Build the release binary, target/release/gridwatch
-	$(CARGO) build --release --locked
+# Debug information is moved out of the programs into NAME.debug beside each, which debuggers and Rust's backtraces find there by themselves.
+# A program that was not linked again has none left to move.
+split_symbols = cd target/release && for program in $(1); do \
+  if readelf -S $$program | grep -q '\.debug_line'; then \
+    objcopy --only-keep-debug --compress-debug-sections $$program $$program.debug && \
+    objcopy --strip-debug --remove-section=.gnu_debuglink --add-gnu-debuglink=$$program.debug $$program; \
+  fi; \
+done
+
+build: rust setup ## Build target/release/gridwatch and gridwatch-lab, their symbols beside them in *.debug
+	CARGO_PROFILE_RELEASE_DEBUG=line-tables-only CARGO_PROFILE_RELEASE_STRIP=none $(CARGO) build --release --locked -p gridwatch -p gridwatch-lab
+	@$(call split_symbols,gridwatch gridwatch-lab)
 
 demo: build ## Run three cameras, a broker, the daemon and a subscriber on this machine; stop with Ctrl-C
-	./target/release/gridwatch demo
+	./target/release/gridwatch-lab demo
 
-test: rust setup ## Run all tests: first without native code, then with it
-	$(CARGO) test --locked --no-default-features
-	$(CARGO) test --locked
+# Everything once with all features; then the commands again without native libraries, where some answer differently.
+test: rust setup ## Run all tests, with cargo nextest if it is installed
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	  set -x; $(CARGO) nextest run --locked --workspace --no-fail-fast; \
+	else \
+	  set -x; $(CARGO) test --locked --workspace --no-fail-fast; \
+	fi
+	$(CARGO) test --locked -p gridwatch --no-default-features --test cli
 
 MINUTES ?= 30
 soak: rust setup ## Fault injection for MINUTES=30: kills, broker failures, cut connections, full disks; prints the counts
-	GRIDWATCH_SOAK_MINUTES=$(MINUTES) $(CARGO) test --locked --no-default-features --test faults -- --nocapture
+	GRIDWATCH_SOAK_MINUTES=$(MINUTES) $(CARGO) test --locked --test faults -- --nocapture
 
 lint: rust setup ## Check formatting, clippy, documentation, dependency policy and shell scripts
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p gridwatch --all-targets --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 	  $(CARGO) deny --locked check bans licenses sources; \
 	else \
@@ -53,10 +68,10 @@ lint: rust setup ## Check formatting, clippy, documentation, dependency policy a
 	fi
 
 bench: build ## Run 50 cameras for 30 seconds beside the ffmpeg comparison; figures are in docs/performance.md
-	./target/release/gridwatch bench cameras --count 50 --seconds 30 --look-every 10s
+	./target/release/gridwatch-lab bench cameras --count 50 --seconds 30 --look-every 10s
 
 doc: rust setup ## Build the API documentation: target/doc/gridwatch/index.html
-	$(CARGO) doc --locked --no-deps
+	$(CARGO) doc --locked --workspace --no-deps
 
 clips: ## Regenerate the demo clips (Python; see docs/demo.md)
 	python3 demo/make_clips.py

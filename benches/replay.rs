@@ -1,18 +1,17 @@
 //! Records and replays a week of 32 cameras: bytes, seconds, and whether memory stays constant.
 //! `cargo bench --no-default-features --bench replay` (set DAYS and CAMERAS in the environment for a smaller run).
 
+#[path = "../crates/engine/tests/engine_support/mod.rs"]
+mod engine_support;
+
 use std::{
-    collections::BTreeMap,
     env, fs,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use gridwatch_engine::{
-    Appearance, BBox, CameraId, CameraPlan, Category, Detection, FixedPlace, Input, Intake, Light, LonLat, Observation,
-    Place, Plan, Rule, Scores, Stands, View,
-    calendar::{Calendar, Hours},
-    grid::{Grid, GridSpec},
+    Appearance, CameraId, CaseState, Detection, Effect, Input, Light, LonLat, Observation, Plan, Reply, Rule, View,
 };
 use gridwatch_ledger::{
     Reader, RecordedEngine, Recorder, RunInfo, Settings,
@@ -20,7 +19,8 @@ use gridwatch_ledger::{
 };
 use jiff::Timestamp;
 
-const HERE: LonLat = LonLat { lon: 113.6, lat: 34.7 };
+use self::engine_support::{bbox, fixed_at, garbage, rule};
+
 const LOOK_EVERY: u32 = 10;
 
 fn main() {
@@ -79,7 +79,8 @@ fn resident_mb() -> f64 {
     pages * rustix::param::page_size() as f64 / 1e6
 }
 
-/// A realistic street: two permanent objects in each picture, heaps of garbage that appear for an hour twice a day, and passers-by.
+/// A realistic street: two permanent objects in each picture, heaps of garbage that appear for an hour twice a day, and
+/// passers-by.
 fn record(dir: &std::path::Path, plan: &Arc<Plan>, days: u32) -> (u32, u64, u64) {
     let settings = Settings {
         dir: dir.to_path_buf(),
@@ -125,12 +126,12 @@ fn record(dir: &std::path::Path, plan: &Arc<Plan>, days: u32) -> (u32, u64, u64)
             };
             let effects = live.apply(Input::Observed(look));
             for effect in effects {
-                if let gridwatch_engine::Effect::Open(case) = effect {
+                if let Effect::Open(case) = effect {
                     filed += 1;
                     // The platform closes it at once, so that open cases do not accumulate.
-                    live.apply(Input::Reply(gridwatch_engine::Reply {
+                    live.apply(Input::Reply(Reply {
                         case: case.id,
-                        state: gridwatch_engine::CaseState::Closed,
+                        state: CaseState::Closed,
                         at,
                         reason: None,
                         due: None,
@@ -157,94 +158,30 @@ fn seen(label: &str, x: f32, score: f32, rng: &mut fastrand::Rng) -> Detection {
     let (dx, dy) = (jitter(), jitter());
     Detection {
         label: label.into(),
-        score: score + jitter(),
         appearance: Some(Appearance(appearance)),
-        number: None,
-        second_look: None,
-        bbox: BBox {
-            x1: x + dx,
-            y1: 0.5 + dy,
-            x2: x + 0.12 + dx,
-            y2: 0.62 + dy,
-        },
+        ..garbage(score + jitter(), bbox(x + dx, 0.5 + dy, x + 0.12 + dx, 0.62 + dy))
     }
 }
 
+/// Up to 100 cameras, each in a grid cell of its own, and two rules.
 fn plan(cameras: u32) -> Plan {
-    let cell = serde_json::json!({
-        "type": "FeatureCollection",
-        "crs": {"type": "name", "properties": {"name": "EPSG:4490"}},
-        "features": [{
-            "type": "Feature",
-            "properties": {"code": "410105001001001"},
-            "geometry": {"type": "Polygon", "coordinates": [[
-                [113.5, 34.6], [113.7, 34.6], [113.7, 34.8], [113.5, 34.8], [113.5, 34.6]
-            ]]},
-        }],
-    });
-    let spec = GridSpec {
-        crs: "EPSG:4490".into(),
-        code_property: "code".into(),
-        code_pattern: r"^\d{15}$".into(),
-    };
     let rule = |id: &str, label: &str, dwell| Rule {
         id: id.into(),
-        category: Category {
-            code: "0102".into(),
-            scheme: "bench@1".into(),
-            name_zh: "暴露垃圾".into(),
-            name_en: "Exposed garbage".into(),
-        },
         labels: vec![label.into()],
-        day: Scores { start: 0.5, keep: 0.3 },
-        night: Scores { start: 0.5, keep: 0.3 },
         dwell: Duration::from_secs(dwell),
-        seen_n: 3,
-        seen_m: 5,
-        present_share: 0.6,
-        max_move: 0.5,
-        max_move_m: None,
-        min_area: 0.0005,
-        min_area_m2: None,
-        min_count: None,
-        gather: 0.0,
-        attended: None,
-        second_look: None,
-        outside_containers: true,
-        beyond: None,
-        stands: Stands::Ground,
-        except_approved: false,
-        hours: Hours::default(),
         forget_after: Duration::from_secs(600),
-        max_gap: Duration::from_secs(90),
-        merge_radius_m: 8.0,
+        ..rule()
     };
     let camera = |n: u32| {
         let at = LonLat {
-            lon: HERE.lon + f64::from(n) * 0.001,
-            ..HERE
+            lon: 113.5965 + f64::from(n % 10) * 0.001,
+            lat: 34.6965 + f64::from(n / 10) * 0.001,
         };
-        let plan = CameraPlan {
-            look_every: Duration::from_secs(LOOK_EVERY.into()),
-            away: Duration::ZERO,
-            zones: Vec::new(),
-            place: Place::Fixed(FixedPlace { at, uncertainty_m: 5.0 }),
-            approved: None,
-        };
-        (CameraId::from(format!("camera-{n:02}")), plan)
+        (CameraId::from(format!("camera-{n:02}")), fixed_at(at))
     };
+    let rules = vec![rule("garbage", "garbage", 1800), rule("loiterer", "person", 300)];
     Plan {
-        node: "bench".into(),
-        cameras: (0..cameras).map(camera).collect::<BTreeMap<_, _>>(),
-        rules: vec![rule("garbage", "garbage", 1800), rule("loiterer", "person", 300)],
-        grid: Grid::parse(&cell.to_string(), &spec).expect("a valid grid"),
-        intake: Intake {
-            per_camera_day: u32::MAX,
-            per_box_day: u32::MAX,
-            let_go_after: None,
-        },
-        verification: gridwatch_engine::Verification::default(),
-        picture_interval: Duration::ZERO,
-        calendar: Calendar::default(),
+        cameras: (0..cameras).map(camera).collect(),
+        ..engine_support::plan([], rules)
     }
 }

@@ -13,6 +13,7 @@ mod pictures;
 mod pinned_frames;
 mod receive;
 mod record;
+mod runtime;
 mod sites;
 mod start;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use self::{
     looks::{LookScheduler, WatchedCamera},
     messages::CoreEvent,
     models::WorkerReport,
+    runtime::OwnedRuntime,
 };
 use crate::telemetry::Health;
 use gridwatch_base::{clock, metric};
@@ -80,7 +82,7 @@ struct Receivers {
     sources: Vec<CameraSource>,
     /// Wakes the look workers when a camera has a new picture.
     waker: tokio::task::JoinHandle<()>,
-    runtime: tokio::runtime::Runtime,
+    runtime: OwnedRuntime,
 }
 
 /// The threads, in the order in which they stop.
@@ -196,7 +198,7 @@ impl Daemon {
         // The core commits and acknowledges the replies that still arrive, until the link ends and closes the inbox.
         link.shutdown().await;
         join(move || join_thread("core", core)).await;
-        receivers.runtime.shutdown_background();
+        drop(receivers.runtime);
         tracing::info!("Stopped");
     }
 }

@@ -1,4 +1,4 @@
-//! `gridwatch eval`: measures a model's precision and recall on labelled pictures.
+//! `gridwatch eval`: evaluation a model's precision and recall on labelled pictures.
 
 mod curves;
 mod second;
@@ -17,15 +17,18 @@ use std::{
 use serde::Serialize;
 
 use self::second::{SecondLookEval, SecondLookReport};
-use super::{Failure, detect, print};
+use super::{
+    Failure, json_line,
+    options::{RuntimeArgs, fraction},
+    pictures, print,
+};
 use gridwatch_base::error::Class;
 use gridwatch_model::{
     Model, ModelSet,
     eval::{
-        self, Figures, Guess, Measures, Picture, Point, Size,
-        data::{self, Labelled},
+        self, DetectionMetrics, EvalPicture, Evaluation, PrPoint, Prediction, SizeRange,
+        data::{self, LabelledSet},
     },
-    runtime,
 };
 
 /// Evaluate a model on labelled pictures.
@@ -48,7 +51,7 @@ detections on them count as false positives.
 
 Exit codes: 0 all were evaluated; 3 the model or the ONNX Runtime library is not usable, or a --map name is unknown; 5 labels or
 pictures cannot be read.")]
-pub struct Args {
+pub struct EvalArgs {
     /// Model folder: model.onnx, model.toml, CARD.md.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
@@ -62,7 +65,7 @@ pub struct Args {
     #[arg(long = "map", value_name = "NAME=LABEL", value_parser = mapping)]
     maps: Vec<(String, String)>,
     /// OperatingPoint at which precision, recall and false boxes per picture are reported, 0 to 1.
-    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = detect::score)]
+    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = fraction::<f32>)]
     at: f32,
     /// Take a second look at each box above that threshold, as a rule with `second_look` does before it files a case, and report
     /// precision and recall by its minimum score. DIR is the second look's model. [default: the same model]
@@ -77,9 +80,8 @@ pub struct Args {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-    /// ONNX Runtime shared library. [default: the one that edge-deploy/setup.sh installs]
-    #[arg(long, value_name = "FILE", env = "GRIDWATCH_ONNXRUNTIME")]
-    onnxruntime: Option<PathBuf>,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
 }
 
 pub(super) fn mapping(text: &str) -> Result<(String, String), String> {
@@ -152,8 +154,8 @@ struct OperatingPoint {
     recall: f64,
 }
 
-impl From<Point> for OperatingPoint {
-    fn from(p: Point) -> Self {
+impl From<PrPoint> for OperatingPoint {
+    fn from(p: PrPoint) -> Self {
         Self {
             score: p.score,
             precision: p.precision,
@@ -162,9 +164,9 @@ impl From<Point> for OperatingPoint {
     }
 }
 
-impl From<[Figures; Size::ALL.len()]> for BySize {
-    fn from([all, small, medium, large]: [Figures; Size::ALL.len()]) -> Self {
-        let metrics = |f: Figures| Metrics {
+impl From<[DetectionMetrics; SizeRange::ALL.len()]> for BySize {
+    fn from([all, small, medium, large]: [DetectionMetrics; SizeRange::ALL.len()]) -> Self {
+        let metrics = |f: DetectionMetrics| Metrics {
             things: f.truths,
             ap50_95: f.ap,
             ap50: f.ap50,
@@ -184,13 +186,18 @@ impl From<[Figures; Size::ALL.len()]> for BySize {
 ///
 /// # Errors
 /// An unusable model or ONNX Runtime library, an unreadable data set, or an output file that cannot be written.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub fn run(args: &EvalArgs) -> Result<ExitCode, Failure> {
     let model = Model::load(&args.model)?;
-    let labels: Vec<String> = model.manifest().found().into_iter().map(str::to_owned).collect();
+    let labels: Vec<String> = model
+        .manifest()
+        .reported_labels()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     let set = data::read(&args.data).map_err(|e| Failure::new(e.class(), e.to_string()))?;
     let names = names(args, &set, &labels);
     let classes = classes(args, &names, &labels)?;
-    let runtime = runtime::init(args.onnxruntime.as_deref())?;
+    let runtime = args.runtime.load()?;
     let mut models = ModelSet::new(&runtime, [&model])?;
     let mut second = match &args.second_look {
         Some(Some(dir)) => Some(SecondLookEval::new(&runtime, &Model::load(dir)?, args.at)?),
@@ -205,10 +212,10 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         );
     }
     let (pictures, took) = detect_all(&mut models, second.as_mut(), &set, &classes, &labels)?;
-    let measures = eval::measure(&pictures, labels.len());
+    let evaluation = eval::evaluate(&pictures, labels.len());
     let at = vec![args.at; labels.len()];
     if let Some(file) = &args.curves {
-        let svg = curves::draw(&labels, &measures);
+        let svg = curves::draw(&labels, &evaluation);
         fs::write(file, svg).map_err(|e| unwritable("--curves", file, &e))?;
     }
     let legend = match &args.misses {
@@ -225,13 +232,13 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         args,
         &model,
         &pictures,
-        &measures,
+        &evaluation,
         took,
         left_out(&set, &names, &classes),
     );
     report.second_look = second.map(|second| second.report(&pictures, &labels));
     print(&if args.json {
-        serde_json::to_string(&report).map_err(|e| Failure::new(Class::Bug, e.to_string()))? + "\n"
+        json_line(&report)?
     } else {
         table(&report) + &legend
     })?;
@@ -243,7 +250,7 @@ fn unwritable(option: &str, file: &std::path::Path, error: &dyn std::fmt::Displa
 }
 
 /// The class names of the data set.
-fn names(args: &Args, set: &Labelled, labels: &[String]) -> Vec<String> {
+fn names(args: &EvalArgs, set: &LabelledSet, labels: &[String]) -> Vec<String> {
     if !args.names.is_empty() {
         args.names.clone()
     } else if !set.names.is_empty() {
@@ -258,7 +265,7 @@ fn names(args: &Args, set: &Labelled, labels: &[String]) -> Vec<String> {
 }
 
 /// The model's class for each class of the data set; `None` where the model has no such label.
-fn classes(args: &Args, names: &[String], labels: &[String]) -> Result<Vec<Option<usize>>, Failure> {
+fn classes(args: &EvalArgs, names: &[String], labels: &[String]) -> Result<Vec<Option<usize>>, Failure> {
     for (name, label) in &args.maps {
         let unknown = |fault: &str, known: &[String]| {
             let message = format!("--map {name}={label}: {fault}; use one of {}", known.join(", "));
@@ -279,7 +286,7 @@ fn classes(args: &Args, names: &[String], labels: &[String]) -> Result<Vec<Optio
     Ok(names.iter().map(class).collect())
 }
 
-fn left_out(set: &Labelled, names: &[String], classes: &[Option<usize>]) -> Vec<(String, usize)> {
+fn left_out(set: &LabelledSet, names: &[String], classes: &[Option<usize>]) -> Vec<(String, usize)> {
     let mut counts = BTreeMap::new();
     for class in set.pictures.iter().flat_map(|p| p.classes()) {
         if classes.get(class).copied().flatten().is_none() {
@@ -294,20 +301,18 @@ fn left_out(set: &Labelled, names: &[String], classes: &[Option<usize>]) -> Vec<
 fn detect_all(
     models: &mut ModelSet,
     mut second: Option<&mut SecondLookEval>,
-    set: &Labelled,
+    set: &LabelledSet,
     classes: &[Option<usize>],
     labels: &[String],
-) -> Result<(Vec<Picture>, Duration), Failure> {
+) -> Result<(Vec<EvalPicture>, Duration), Failure> {
     let show_progress = io::stderr().is_terminal();
     let mut took = Vec::with_capacity(set.pictures.len());
     let mut pictures = Vec::with_capacity(set.pictures.len());
     for (n, labelled) in set.pictures.iter().enumerate() {
-        let unreadable =
-            |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", labelled.path.display()));
-        let frame = detect::picture(&labelled.path).map_err(unreadable)?;
+        let frame = pictures::picture(&labelled.path).map_err(|e| e.in_file(&labelled.path))?;
         let size = (frame.width, frame.height);
         let start = Instant::now();
-        let found = models.shown(&frame).detect(0)?;
+        let found = models.input(&frame).detect(0)?;
         took.push(start.elapsed());
         let found: Vec<_> = found
             .into_iter()
@@ -317,17 +322,17 @@ fn detect_all(
             second.look(&frame, &found)?;
         }
         let (w, h) = (f64::from(size.0), f64::from(size.1));
-        let guess = |d: &gridwatch_engine::Detection| {
+        let prediction = |d: &gridwatch_engine::Detection| {
             let [x1, y1, x2, y2] = [d.bbox.x1, d.bbox.y1, d.bbox.x2, d.bbox.y2].map(f64::from);
-            Some(Guess {
+            Some(Prediction {
                 class: labels.iter().position(|l| l == d.label.as_str())?,
                 score: d.score,
                 corners: [x1 * w, y1 * h, x2 * w, y2 * h],
             })
         };
-        pictures.push(Picture {
+        pictures.push(EvalPicture {
             truths: labelled.truths(size, |class| classes.get(class).copied().flatten()),
-            guesses: found.iter().filter_map(guess).collect(),
+            predictions: found.iter().filter_map(prediction).collect(),
         });
         if show_progress && (n + 1) % 20 == 0 {
             eprint!("\r{} of {} pictures …", n + 1, set.pictures.len());
@@ -342,25 +347,25 @@ fn detect_all(
 }
 
 fn report(
-    args: &Args,
+    args: &EvalArgs,
     model: &Model,
-    pictures: &[Picture],
-    measures: &Measures,
+    pictures: &[EvalPicture],
+    evaluation: &Evaluation,
     took: Duration,
     left_out: Vec<(String, usize)>,
 ) -> EvalReport {
     let manifest = model.manifest();
-    let best: Vec<Option<Point>> = measures.classes.iter().map(eval::OfClass::best).collect();
+    let best: Vec<Option<PrPoint>> = evaluation.classes.iter().map(eval::ClassMetrics::best).collect();
     let thresholds: Vec<f32> = best.iter().map(|b| b.map_or(args.at, |b| b.score)).collect();
-    let labels = manifest.found();
+    let labels = manifest.reported_labels();
     let at = vec![args.at; labels.len()];
     let mut wrong_pictures = vec![0; labels.len()];
-    for judged in pictures.iter().map(|p| eval::judge(p, &at)) {
-        let classes: BTreeSet<usize> = judged.wrong.iter().map(|g| g.class).collect();
+    for judged in pictures.iter().map(|p| eval::match_picture(p, &at)) {
+        let classes: BTreeSet<usize> = judged.false_positives.iter().map(|g| g.class).collect();
         classes.into_iter().for_each(|class| wrong_pictures[class] += 1);
     }
     let of_label = |(class, label): (usize, &&str)| {
-        let of_class = &measures.classes[class];
+        let of_class = &evaluation.classes[class];
         // The last point of the curve at or above the threshold.
         let reached = of_class.curve.iter().rfind(|p| p.score >= args.at);
         LabelEval {
@@ -381,7 +386,7 @@ fn report(
         data: args.data.clone(),
         pictures: pictures.len(),
         ms_per_picture: took.as_secs_f64() * 1e3,
-        mean: measures.mean.into(),
+        mean: evaluation.mean.into(),
         labels: labels.iter().enumerate().map(of_label).collect(),
         confusion: eval::confusion(pictures, &thresholds),
         second_look: None,

@@ -241,6 +241,15 @@ impl Core {
             } => {
                 counter!(metric::PRESENCE, "camera" => camera.to_string(), "rule" => rule.to_string(), "reason" => reason.as_str()).increment(1);
             }
+            Effect::TransitionRefused {
+                camera,
+                rule,
+                stage,
+                reason,
+                at: _,
+            } => {
+                tracing::error!(%camera, %rule, stage, reason = reason.as_str(), "Illegal track transition refused; this is a bug in the engine");
+            }
             Effect::NotFiled {
                 camera,
                 rule,

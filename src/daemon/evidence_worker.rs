@@ -179,7 +179,7 @@ impl EvidenceWorker {
         let frame = self.frame(&look.picture)?;
         let mut detections = look.detections.to_vec();
         if let Some(models) = &mut self.mask_detector {
-            detections.extend(models.find(&frame)?);
+            detections.extend(models.detect(&frame)?);
         }
         Ok(DecodedLook {
             picture: look.picture.clone(),

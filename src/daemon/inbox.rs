@@ -1,14 +1,14 @@
-//! The core's inbox: the events of the daemon's own threads, and the replies and claims that the link receives, each in a channel
-//! of its own.
+//! The core's inbox: the events of the daemon's own threads, and the replies and claims that the link receives, each in a
+//! channel of its own.
 //!
 //! Both bounded channels give back-pressure: look workers wait while theirs is full, and the link stops taking replies from the
 //! broker while its is. A reply that is dropped unhandled was not acknowledged, so the broker redelivers it.
 
 use std::{io, time::Duration};
 
-use tokio::{runtime::Runtime, sync::mpsc, time::timeout};
+use tokio::{sync::mpsc, time::timeout};
 
-use super::messages::CoreEvent;
+use super::{messages::CoreEvent, runtime::OwnedRuntime};
 use gridwatch_engine::Known;
 use gridwatch_link::IncomingReply;
 
@@ -24,7 +24,7 @@ pub(super) struct Inbox {
     replies: mpsc::Receiver<IncomingReply>,
     claims: mpsc::UnboundedReceiver<Known>,
     /// Waits on all of them with a timeout.
-    runtime: Runtime,
+    runtime: OwnedRuntime,
 }
 
 /// The sending sides; the inbox is closed once all of them, and their clones, are dropped.
@@ -53,7 +53,7 @@ impl Inbox {
             events: events_out,
             replies: replies_out,
             claims: claims_out,
-            runtime: tokio::runtime::Builder::new_current_thread().enable_time().build()?,
+            runtime: OwnedRuntime::new(tokio::runtime::Builder::new_current_thread().enable_time().build()?),
         };
         let senders = InboxSenders {
             events,

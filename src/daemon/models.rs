@@ -31,7 +31,7 @@ use gridwatch_contract::ModelInfo;
 use gridwatch_engine::Label;
 use gridwatch_model::{
     LoadedModel, Manifest, Model, ModelError, ModelSet, Runtime,
-    registry::{Event, Known, Registry, RegistryError, State, Version, name},
+    registry::{Event, ModelState, Registry, RegistryError, RegistryState, Version, version_name},
     selftest::{self, Step},
 };
 
@@ -50,7 +50,7 @@ pub(super) struct ModelManager {
     _watching: File,
     pool: Arc<ModelPool>,
     inbox: Receiver<WorkerReport>,
-    state: State,
+    state: RegistryState,
     /// Requests that were answered, even if the journal could not be written: none is carried out twice.
     answered: BTreeSet<String>,
     /// The journal's length when `state` was read.
@@ -114,7 +114,7 @@ impl ModelManager {
         inbox: Receiver<WorkerReport>,
     ) -> Result<(Self, Vec<WorkerModels>), StartError> {
         let registry = Registry::new(&config.state_dir, config.registry.keys.clone());
-        let watching = registry.watch()?;
+        let watching = registry.lock_for_daemon()?;
         let model_sets = (0..config.workers)
             .map(|_| ModelSet::new(&runtime, []))
             .collect::<Result<_, _>>()?;
@@ -130,7 +130,7 @@ impl ModelManager {
             _watching: watching,
             pool,
             inbox,
-            state: State::default(),
+            state: RegistryState::default(),
             answered: BTreeSet::new(),
             journal_read: 0,
             shipped,
@@ -152,9 +152,9 @@ impl ModelManager {
         for camera in &config.cameras {
             for &model in &camera.models {
                 let id = camera.id.as_str();
-                if models.history(model).has_own(id) {
+                if models.history(model).has_own_version(id) {
                     let slot = models.load_live(model, Some(id), &mut new_sessions)?;
-                    if models.history(model).has_own(id) {
+                    if models.history(model).has_own_version(id) {
                         models.camera_slots.insert((model, id.to_owned()), slot);
                     }
                 }
@@ -189,8 +189,8 @@ impl ModelManager {
         &self.config.models[model].id
     }
 
-    fn history(&self, model: usize) -> Known {
-        self.state.known(self.id(model))
+    fn history(&self, model: usize) -> ModelState {
+        self.state.model(self.id(model))
     }
 
     /// The live version at a camera, or at the cameras without a version of their own.
@@ -207,7 +207,7 @@ impl ModelManager {
                 if let (Some(line), true) = (contents.unreadable.last(), length != self.journal_read) {
                     tracing::warn!(journal = %journal.path().display(), line, "Skipped an unreadable line of the model journal");
                 }
-                self.state = State::of(&contents.entries);
+                self.state = RegistryState::of(&contents.entries);
             }
             Err(error) => {
                 tracing::error!(journal = %journal.path().display(), %error, "Cannot read the model journal; the live versions stay in use");
@@ -217,7 +217,7 @@ impl ModelManager {
     }
 
     fn write(&mut self, model: usize, event: Event) {
-        self.answered.extend(event.answers().map(str::to_owned));
+        self.answered.extend(event.answered_request().map(str::to_owned));
         let journal = self.registry.journal();
         if let Err(error) = journal.append(self.id(model), Timestamp::now(), event) {
             tracing::error!(journal = %journal.path().display(), %error, "Cannot write the outcome to the model journal; the next start will not know it");
@@ -247,12 +247,12 @@ impl ModelManager {
                             VersionError::Rejected(what) => StartError::ModelMismatch(what),
                         });
                     }
-                    let to = self.history(model).before(camera).flatten();
-                    tracing::error!(model = self.id(model), version = name(&version), to = name(&to), %error, "Model version cannot be used any more; rolled back to the version before");
+                    let to = self.history(model).previous_version(camera).flatten();
+                    tracing::error!(model = self.id(model), version = version_name(&version), to = version_name(&to), %error, "Model version cannot be used any more; rolled back to the version before");
                     counter!(metric::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "rolled_back")
                         .increment(1);
                     let event = Event::RolledBack {
-                        wish: None,
+                        request: None,
                         from: version,
                         to: to.clone(),
                         camera: camera.map(Into::into),

@@ -20,7 +20,10 @@ use gridwatch_config as config;
 use gridwatch_config::Config;
 use gridwatch_engine::{BBox, Detection, Label, Point, Zone, ZoneKind};
 use gridwatch_frame::Frame;
-use gridwatch_model::{Model, ModelError, Reading, Runtime, ocr::reader::Reader};
+use gridwatch_model::{
+    Model, ModelError, Runtime,
+    ocr::{NumberReading, Reader},
+};
 
 /// One worker's reader and the descriptors of its models.
 pub(super) struct NumberReader {
@@ -80,7 +83,7 @@ impl NumberReader {
         let found = self.reader.read(frame, &schedule.parts)?;
         let model = self.reader.manifests()[1].id.clone();
         histogram!(metric::DETECT, "model" => model).record(start.elapsed());
-        Ok((found.into_iter().map(Reading::detection), &self.models))
+        Ok((found.into_iter().map(NumberReading::detection), &self.models))
     }
 }
 

@@ -25,6 +25,7 @@ use super::{
     pinned_frames::PinnedFrames,
     receive::receive_camera,
     record::RecordBuilder,
+    runtime::OwnedRuntime,
     sites,
 };
 use crate::{
@@ -292,12 +293,13 @@ fn start_receivers(
         .enable_all()
         .build()
         .map_err(StartError::Thread)?;
+    let runtime = OwnedRuntime::new(runtime);
     let sources = config.cameras.iter().zip(slots);
     let sources = sources
         .map(|(c, slot)| receive_camera(c, slot, runtime.handle()))
         .collect::<Result<_, _>>()?;
     let looks = Arc::clone(looks);
-    let waker = runtime.spawn(async move {
+    let waker = runtime.handle().spawn(async move {
         loop {
             new_picture.notified().await;
             looks.wake();

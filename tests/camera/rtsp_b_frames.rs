@@ -25,9 +25,7 @@ fn keyframes_of_a_stream_with_b_frames_decode() {
     }
     let stats = camera.slot().stats();
     assert_eq!((stats.damaged, stats.lost_packets, stats.reconnects), (0, 0, 0));
-    let ring = camera.slot().ring();
-    assert_eq!(ring.len(), 3);
-    assert!(ring.windows(2).all(|w| w[1].seq == w[0].seq + 1));
+
     let interval = stats.keyframe_interval.unwrap().as_secs_f64();
     assert!((0.5..2.0).contains(&interval), "one per second: {interval}");
 }

@@ -32,7 +32,7 @@ fn stopped_camera_is_down_and_recovers() {
     assert!(error.contains("path"), "{error}");
 
     let seen = camera.slot().seq();
-    farm.revive("cam").unwrap();
+    farm.restart("cam").unwrap();
     camera.keyframe_after(seen);
     camera.wait_live();
     let stats = other.slot().stats();

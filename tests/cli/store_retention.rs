@@ -87,7 +87,7 @@ fn expired_originals_are_deleted_and_the_chain_records_it() {
         what,
         sha256,
         reason,
-    } = &segment.entries.last().unwrap().0.event
+    } = &segment.lines.last().unwrap().entry.event
     else {
         panic!("{chain}")
     };

@@ -46,7 +46,7 @@ async fn a_case_survives_a_broker_outage_and_a_killed_daemon_and_is_filed_once()
     first.kill();
 
     broker.restart();
-    platform.listens().await;
+    platform.wait_subscribed().await;
     let mut second = Daemon::start(dir.path(), &farm, &CAMERAS, broker.port);
     second.until("an empty outbox", |d| {
         let listed = json_lines(&["cases", "list", "--json", "--config", d.config()]);
@@ -61,7 +61,7 @@ async fn a_case_survives_a_broker_outage_and_a_killed_daemon_and_is_filed_once()
 
     let mut pictures = BTreeSet::new();
     let mut cases = BTreeMap::new();
-    for message in platform.here() {
+    for message in platform.drain() {
         let topic = topic(&message);
         if topic.contains("/evidence/") {
             let sha256 = sha256_hex(&message.payload);

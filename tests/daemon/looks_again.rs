@@ -72,7 +72,7 @@ async fn a_heap_is_verified_as_still_present_then_unverifiable_then_cleared() {
     let verified =
         |n: usize| move |r: &CaseRecord| r.report_kind == ReportKind::VerifyReport && r.verification.len() == n;
 
-    subscriber.say(&reply, &ask, None).await;
+    subscriber.publish(&reply, &ask, None).await;
     let present = platform.until(&mut subscriber, verified(1)).await;
     assert_eq!(
         present.verification[0].result,
@@ -87,7 +87,7 @@ async fn a_heap_is_verified_as_still_present_then_unverifiable_then_cleared() {
     assert!(present.last_seen_at.timestamp() > filed.last_seen_at.timestamp());
 
     farm.swap(CAMERA, dark).unwrap();
-    subscriber.say(&reply, &ask, None).await;
+    subscriber.publish(&reply, &ask, None).await;
     let unknown = platform.until(&mut subscriber, verified(2)).await;
     assert_eq!(
         unknown.verification[1].result,

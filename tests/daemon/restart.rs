@@ -23,7 +23,7 @@ async fn a_dwell_continues_over_a_restart() {
 
     let mut second = Daemon::start(dir.path(), &farm, &CAMERAS, broker.port);
     let message = second.until("the case at the platform", |_| {
-        platform.here().into_iter().find(|m| topic(m).ends_with("/case"))
+        platform.drain().into_iter().find(|m| topic(m).ends_with("/case"))
     });
     assert!(second.stop().success());
     let record: CaseRecord = serde_json::from_slice(&message.payload).unwrap();

@@ -9,8 +9,8 @@ const CAMERAS: [&str; 1] = ["street-a"];
 const LOOKS: f64 = 16.0;
 
 fn cases(platform: &mut Subscriber) -> Vec<CaseRecord> {
-    let messages = platform.here().into_iter();
-    messages
+    let heard = platform.drain().into_iter();
+    heard
         .map(|message| serde_json::from_slice(&message.payload).unwrap())
         .collect()
 }

@@ -1,11 +1,12 @@
-//! An incomplete record at the end of the newest file is cut off, and nothing else. A file damaged elsewhere is read up to the damage,
-//! renamed and never deleted, and reading continues with the next file. A disk that does not work does not stop the engine.
+//! An incomplete record at the end of the newest file is cut off, and nothing else. A file damaged elsewhere is read up
+//! to the damage, renamed and never deleted, and reading continues with the next file. A disk that does not work does
+//! not stop the engine.
 
 use std::{fs, path::Path, sync::Arc};
 
 use crate::engine_support::{HEAP, at, fixed, garbage, plan, rule};
-use crate::ledger_support::{events, files, read, record, recorder, settings, start};
-use gridwatch_engine::{Input, Light, Observation, Plan, View};
+use crate::ledger_support::{events, files, look, read, record, recorder, settings, start};
+use gridwatch_engine::{Input, Plan};
 use gridwatch_ledger::{LedgerError, Reader, RecordedEngine, RecordedEvent, quarantine};
 
 fn street() -> Arc<Plan> {
@@ -19,16 +20,7 @@ fn record_run(dir: &Path, from: f64) {
 
 fn looks(from: f64) -> Vec<Input> {
     (1..=5)
-        .map(|i| {
-            Input::Observed(Observation {
-                camera: "a".into(),
-                at: at(from + f64::from(i)),
-                view: View::Clear,
-                light: Light::Day,
-                detections: vec![garbage(0.8, HEAP)],
-                not_searched: Vec::new(),
-            })
-        })
+        .map(|i| Input::Observed(look("a", from + f64::from(i), vec![garbage(0.8, HEAP)])))
         .collect()
 }
 

@@ -1,13 +1,12 @@
-//! A replay reproduces the effects of the live run, as a whole or from a start onwards; under another configuration it gives the effects
-//! that configuration would have had.
+//! A replay reproduces the effects of the live run, as a whole or from a start onwards; under another configuration it
+//! gives the effects that configuration would have had.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::engine_support::{HEAP, HERE, at, bbox, claim, elsewhere, fixed, garbage, plan, rule};
-use crate::ledger_support::{events, read, record, replay, settings, start};
+use crate::ledger_support::{events, look, read, record, replay, settings, start};
 use gridwatch_engine::{
-    CaseId, CaseState, Detection, Effect, Input, Known, Light, Observation, OpenCase, Plan, Reply, Resumed, Rule,
-    Scores, View,
+    CaseId, CaseState, Detection, Effect, Input, Known, Observation, OpenCase, Plan, Reply, Resumed, Rule, Scores, View,
 };
 use gridwatch_ledger::{
     RecordedEvent,
@@ -29,22 +28,15 @@ fn street(rules: Vec<Rule>) -> Arc<Plan> {
     Arc::new(plan([("a", fixed()), ("b", fixed())], rules))
 }
 
-fn look(camera: &str, s: f64, seen: Vec<Detection>) -> Input {
-    Input::Observed(Observation {
-        camera: camera.into(),
-        at: at(s),
-        view: View::Clear,
-        light: Light::Day,
-        detections: seen,
-        not_searched: Vec::new(),
-    })
+fn observed(camera: &str, s: f64, detections: Vec<Detection>) -> Input {
+    Input::Observed(look(camera, s, detections))
 }
 
 /// Looks every 10 s from `from` to `to`, both included, that detect the heap with `score`.
 fn heap(from: u32, to: u32, score: f32) -> Vec<Input> {
     (from..=to)
         .step_by(10)
-        .map(|s| look("a", s.into(), vec![garbage(score, HEAP)]))
+        .map(|s| observed("a", s.into(), vec![garbage(score, HEAP)]))
         .collect()
 }
 
@@ -133,17 +125,15 @@ impl Player {
                     // With nanoseconds, like a real clock.
                     let at = at(self.seconds) + Duration::from_nanos(seen.len() as u64 * 137 + 1);
                     Input::Observed(Observation {
-                        camera: (*camera).into(),
                         at,
                         view: *view,
-                        light: Light::Day,
-                        detections: seen.clone(),
                         // Sometimes the label of the rule is not searched for.
                         not_searched: match at.as_nanosecond() % 7 {
                             0 => vec!["garbage".into()],
                             1 => vec!["small_ad".into()],
                             _ => Vec::new(),
                         },
+                        ..look(camera, self.seconds, seen.clone())
                     })
                 }
                 Event::Reply(n, state) => reply(&nth(*n), *state, self.seconds),
@@ -180,7 +170,8 @@ proptest! {
 
     #[test]
     fn a_replay_reproduces_the_live_effects_over_any_number_of_starts(
-        // Smaller files would rotate faster than a slow disk can write, and records would be lost, which other tests cover.
+        // Smaller files would rotate faster than a slow disk can write, and records would be lost, which other tests
+        // cover.
         runs in prop::collection::vec(prop::collection::vec(event(), 1..120), 1..4), file_kb in 8u64..40,
     ) {
         let dir = tempfile::tempdir().unwrap();
@@ -343,7 +334,7 @@ fn a_case_withdrawn_only_by_the_replay_is_restored_as_withdrawn() {
     let mut hasty = Plan::clone(&patient);
     hasty.intake.let_go_after = Some(Duration::from_secs(600));
     let hasty = Arc::new(hasty);
-    let empty = |from: u32, to: u32| (from..to).step_by(10).map(|s| look("a", f64::from(s), vec![]));
+    let empty = |from: u32, to: u32| (from..to).step_by(10).map(|s| observed("a", f64::from(s), vec![]));
     let mut live = start(settings(dir.path()), at(0.0), &patient, vec![]);
     let first: Vec<Effect> = heap(1, 61, 0.8)
         .into_iter()

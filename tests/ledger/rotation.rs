@@ -3,8 +3,8 @@
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use crate::engine_support::{HEAP, at, fixed, garbage, plan, rule};
-use crate::ledger_support::{files, read, record, replay, settings, start};
-use gridwatch_engine::{Effect, Input, Light, Observation, Plan, View};
+use crate::ledger_support::{files, look, read, record, replay, settings, start};
+use gridwatch_engine::{Effect, Input, Plan};
 use gridwatch_ledger::{RecordedEvent, Settings, replay::Window};
 
 fn street() -> Arc<Plan> {
@@ -12,16 +12,7 @@ fn street() -> Arc<Plan> {
 }
 
 fn looks(seconds: impl Iterator<Item = u32>) -> impl Iterator<Item = Input> {
-    seconds.map(|s| {
-        Input::Observed(Observation {
-            camera: "a".into(),
-            at: at(s.into()),
-            view: View::Clear,
-            light: Light::Day,
-            detections: vec![garbage(0.8, HEAP)],
-            not_searched: Vec::new(),
-        })
-    })
+    seconds.map(|s| Input::Observed(look("a", s.into(), vec![garbage(0.8, HEAP)])))
 }
 
 fn names(dir: &Path) -> Vec<String> {

@@ -1,10 +1,13 @@
 //! `gridwatch replay --truth`: evaluation of cases against ground truth.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, ops::RangeInclusive, path::Path, sync::Arc};
 
 use crate::engine_support::*;
-use crate::ledger_support::folder::{Folder, lines};
-use gridwatch_engine::{BBox, CaseState, Detection, Input, Light, LonLat, Observation, Plan, Reply, View, ZoneKind};
+use crate::ledger_support::{
+    folder::{Folder, lines},
+    look,
+};
+use gridwatch_engine::{BBox, CaseState, Detection, Input, LonLat, Observation, Plan, Reply, View, ZoneKind};
 use gridwatch_ledger::replay::truth::{
     GroundTruth, TruthView as Seen,
     evaluation::{CaseVerdict, EvaluationReport, Evaluator, MissedProblem},
@@ -33,7 +36,7 @@ fn heap(id: &str, from: u32, to: u32) -> GroundTruth {
 
 /// An engine and the evaluation of its cases.
 struct Scenario {
-    world: Harness,
+    harness: Harness,
     evaluator: Evaluator,
     verdicts: Vec<(CaseVerdict, String)>,
 }
@@ -41,27 +44,24 @@ struct Scenario {
 impl Scenario {
     fn new(plan: Plan, truths: Vec<GroundTruth>) -> Self {
         Self {
-            world: Harness::new(plan.clone()),
+            harness: Harness::new(plan.clone()),
             evaluator: Evaluator::new(truths, Arc::new(plan)),
             verdicts: Vec::new(),
         }
     }
 
-    /// One camera without calibration, and the rule of the tests: with its dwell of a minute a problem must be visible for three.
+    /// One camera without calibration, and the rule of the tests: with its dwell of a minute a problem must be visible
+    /// for three.
     fn gate(truths: Vec<GroundTruth>) -> Self {
         Self::new(plan([("gate", fixed())], vec![rule()]), truths)
     }
 
     /// Looks every 10 s from `from` to `to`, with `detections`.
-    fn looks(&mut self, (from, to): (u32, u32), view: View, detections: &[Detection]) {
-        for s in (from..=to).step_by(10) {
+    fn looks(&mut self, seconds: RangeInclusive<u32>, view: View, detections: &[Detection]) {
+        for s in seconds.step_by(10) {
             let look = Observation {
-                camera: "gate".into(),
-                at: at(s.into()),
                 view,
-                light: Light::Day,
-                detections: detections.to_vec(),
-                not_searched: Vec::new(),
+                ..look("gate", s.into(), detections.to_vec())
             };
             self.evaluator.observe(&look);
             self.apply(Input::Observed(look));
@@ -69,14 +69,14 @@ impl Scenario {
     }
 
     fn apply(&mut self, input: Input) {
-        let effects = self.world.apply(input);
+        let effects = self.harness.apply(input);
         let judged = self.evaluator.apply(&effects).into_iter();
         self.verdicts
             .extend(judged.map(|(_, j)| (j.verdict, j.about.unwrap_or(j.kind))));
     }
 
     fn answer(&mut self, state: CaseState, seconds: u32) {
-        let case = self.world.opened().last().unwrap().id.clone();
+        let case = self.harness.opened().last().unwrap().id.clone();
         self.apply(Input::Reply(Reply {
             case,
             state,
@@ -105,9 +105,9 @@ const ELSEWHERE: BBox = BBox {
 
 #[test]
 fn a_case_about_a_present_problem_is_right() {
-    let mut harness = Scenario::gate(vec![heap("h", 0, 600)]);
-    harness.looks((0, 590), View::Clear, &seen(HEAP));
-    let (outcome, missed, verdicts) = harness.end();
+    let mut scenario = Scenario::gate(vec![heap("h", 0, 600)]);
+    scenario.looks(0..=590, View::Clear, &seen(HEAP));
+    let (outcome, missed, verdicts) = scenario.end();
     assert_eq!(verdicts, [(CaseVerdict::Right, "h".into())]);
     let all = &outcome.all;
     assert_eq!(
@@ -121,9 +121,9 @@ fn a_case_about_a_present_problem_is_right() {
 
 #[test]
 fn an_unfiled_problem_is_missed_and_a_case_elsewhere_is_false() {
-    let mut harness = Scenario::gate(vec![heap("h", 0, 600)]);
-    harness.looks((0, 590), View::Clear, &seen(ELSEWHERE));
-    let (outcome, missed, verdicts) = harness.end();
+    let mut scenario = Scenario::gate(vec![heap("h", 0, 600)]);
+    scenario.looks(0..=590, View::Clear, &seen(ELSEWHERE));
+    let (outcome, missed, verdicts) = scenario.end();
     assert_eq!(verdicts, [(CaseVerdict::False, "nothing".into())]);
     assert_eq!((outcome.all.precision, outcome.all.recall), (Some(0.0), Some(0.0)));
     assert_eq!(outcome.all.wrong_about["nothing"], 1);
@@ -140,9 +140,9 @@ fn a_false_case_names_the_lawful_object_it_is_about() {
         kind: "bags for the lorry".into(),
         ..heap("bags", 0, 600)
     };
-    let mut harness = Scenario::gate(vec![lawful]);
-    harness.looks((0, 590), View::Clear, &seen(HEAP));
-    let (outcome, _, verdicts) = harness.end();
+    let mut scenario = Scenario::gate(vec![lawful]);
+    scenario.looks(0..=590, View::Clear, &seen(HEAP));
+    let (outcome, _, verdicts) = scenario.end();
     assert_eq!(verdicts, [(CaseVerdict::False, "bags".into())]);
     assert_eq!(outcome.all.wrong_about["bags for the lorry"], 1);
     assert_eq!((outcome.all.problems, outcome.all.recall), (0, None));
@@ -151,9 +151,13 @@ fn a_false_case_names_the_lawful_object_it_is_about() {
 #[test]
 fn a_case_before_or_after_the_problem_is_false() {
     for (from, to) in [(1000, 2000), (0, 1)] {
-        let mut harness = Scenario::gate(vec![heap("h", from, to)]);
-        harness.looks((300, 600), View::Clear, &seen(HEAP));
-        assert_eq!(harness.end().2, [(CaseVerdict::False, "nothing".into())], "{from} {to}");
+        let mut scenario = Scenario::gate(vec![heap("h", from, to)]);
+        scenario.looks(300..=600, View::Clear, &seen(HEAP));
+        assert_eq!(
+            scenario.end().2,
+            [(CaseVerdict::False, "nothing".into())],
+            "{from} {to}"
+        );
     }
 }
 
@@ -169,9 +173,9 @@ fn problems_visible_too_briefly_or_without_a_clear_view_are_not_expected() {
         ..heap("hidden", 0, 190)
     };
     let asked = |truth: GroundTruth, view| {
-        let mut harness = Scenario::gate(vec![truth]);
-        harness.looks((0, 300), view, &[]);
-        harness.end().0.all.asked
+        let mut scenario = Scenario::gate(vec![truth]);
+        scenario.looks(0..=300, view, &[]);
+        scenario.end().0.all.asked
     };
     assert_eq!(asked(enough.clone(), View::Clear), 1);
     assert_eq!(asked(short, View::Clear), 0);
@@ -189,11 +193,11 @@ fn a_second_case_about_a_problem_is_repeated_unless_linked() {
         }],
         ..heap("h", 0, HOUR)
     };
-    let mut harness = Scenario::gate(vec![large]);
-    harness.looks((0, 200), View::Clear, &seen(bbox(0.32, 0.5, 0.40, 0.6)));
-    harness.answer(CaseState::Rejected, 205);
-    harness.looks((210, 800), View::Clear, &seen(bbox(0.6, 0.5, 0.68, 0.6)));
-    let (outcome, _, verdicts) = harness.end();
+    let mut scenario = Scenario::gate(vec![large]);
+    scenario.looks(0..=200, View::Clear, &seen(bbox(0.32, 0.5, 0.40, 0.6)));
+    scenario.answer(CaseState::Rejected, 205);
+    scenario.looks(210..=800, View::Clear, &seen(bbox(0.6, 0.5, 0.68, 0.6)));
+    let (outcome, _, verdicts) = scenario.end();
     assert_eq!(
         verdicts,
         [(CaseVerdict::Right, "h".into()), (CaseVerdict::Repeated, "h".into())]
@@ -204,13 +208,13 @@ fn a_second_case_about_a_problem_is_repeated_unless_linked() {
 
 #[test]
 fn a_linked_case_after_closing_is_a_recurrence_and_not_repeated() {
-    let mut harness = Scenario::gate(vec![heap("h", 0, 5 * HOUR)]);
-    harness.looks((0, 200), View::Clear, &seen(HEAP));
-    harness.answer(CaseState::Closed, 205);
+    let mut scenario = Scenario::gate(vec![heap("h", 0, 5 * HOUR)]);
+    scenario.looks(0..=200, View::Clear, &seen(HEAP));
+    scenario.answer(CaseState::Closed, 205);
     // No look for an hour, so that it is too late to reopen the case.
-    harness.looks((HOUR, 2 * HOUR), View::Clear, &[]);
-    harness.looks((2 * HOUR, 3 * HOUR), View::Clear, &seen(HEAP));
-    let (outcome, _, verdicts) = harness.end();
+    scenario.looks(HOUR..=2 * HOUR, View::Clear, &[]);
+    scenario.looks(2 * HOUR..=3 * HOUR, View::Clear, &seen(HEAP));
+    let (outcome, _, verdicts) = scenario.end();
     assert_eq!(
         verdicts,
         [(CaseVerdict::Right, "h".into()), (CaseVerdict::Recurrence, "h".into())]
@@ -228,13 +232,13 @@ fn the_open_case_of_another_problem_covers_a_site_until_it_is_closed() {
         ..heap("beside", from, to)
     };
     let run = |closed: bool, to| {
-        let mut harness = Scenario::gate(vec![heap("h", 0, 600), beside(600, to)]);
-        harness.looks((0, 590), View::Clear, &seen(HEAP));
+        let mut scenario = Scenario::gate(vec![heap("h", 0, 600), beside(600, to)]);
+        scenario.looks(0..=590, View::Clear, &seen(HEAP));
         if closed {
-            harness.answer(CaseState::Closed, 595);
+            scenario.answer(CaseState::Closed, 595);
         }
-        harness.looks((600, to), View::Clear, &[]);
-        harness.end().0.all
+        scenario.looks(600..=to, View::Clear, &[]);
+        scenario.end().0.all
     };
     let held = run(false, 900);
     assert_eq!(
@@ -252,10 +256,10 @@ fn the_open_case_of_another_problem_covers_a_site_until_it_is_closed() {
         zone("right", ZoneKind::Watch, (0.3, 1.0), (0.0, 1.0)),
     ];
     let plan = plan([("gate", camera)], vec![rule()]);
-    let mut harness = Scenario::new(plan, vec![heap("h", 0, 600), beside(600, 900)]);
-    harness.looks((0, 590), View::Clear, &seen(HEAP));
-    harness.looks((600, 900), View::Clear, &[]);
-    assert_eq!(harness.end().0.all.missed, 1);
+    let mut scenario = Scenario::new(plan, vec![heap("h", 0, 600), beside(600, 900)]);
+    scenario.looks(0..=590, View::Clear, &seen(HEAP));
+    scenario.looks(600..=900, View::Clear, &[]);
+    assert_eq!(scenario.end().0.all.missed, 1);
 }
 
 #[test]
@@ -268,9 +272,9 @@ fn a_place_without_views_is_matched_by_distance_in_calibrated_views() {
         ..heap("h", 0, 600)
     };
     for (east, verdict) in [(0.5, CaseVerdict::Right), (6.0, CaseVerdict::False)] {
-        let mut harness = Scenario::new(plan_of(), vec![at_place(east)]);
-        harness.looks((0, 590), View::Clear, &seen(camera.frames((0.0, 0.0))));
-        let (outcome, _, verdicts) = harness.end();
+        let mut scenario = Scenario::new(plan_of(), vec![at_place(east)]);
+        scenario.looks(0..=590, View::Clear, &seen(camera.frames((0.0, 0.0))));
+        let (outcome, _, verdicts) = scenario.end();
         assert_eq!(verdicts[0].0, verdict, "{east} m off");
         assert_eq!(outcome.all.asked, 1);
     }

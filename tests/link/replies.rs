@@ -1,41 +1,34 @@
-//! A reply is acknowledged once it is committed, and not before; what is no reply is thrown away and holds up nothing.
+//! A reply is acknowledged once it is committed, and not before; invalid messages are rejected and block nothing.
 
 use crate::broker::{Broker, Subscriber, within};
-use crate::filing;
-use crate::filing::{at, file, form, link, revision, topics};
+use crate::filing::{file, topics};
+use crate::{client_id, commit, connected, connections_of, link, logged_as};
 use gridwatch_engine::CaseState;
-use gridwatch_link::{IncomingReply, LinkHandle};
+use gridwatch_link::Protocol;
 use gridwatch_store::Store;
 use serde_json::json;
 
-async fn connected(link: &LinkHandle) {
-    within(link.state().wait_for(|s| s.connected)).await.unwrap();
-}
+for_both_protocols!(
+    a_reply_reaches_the_daemon_and_the_store,
+    a_reply_is_redelivered_until_committed_and_queued_while_the_box_is_offline,
+    invalid_replies_are_rejected_and_block_nothing,
+    more_replies_than_the_daemon_takes_at_once_arrive_in_order,
+);
 
-fn text(case: &str, state: &str) -> String {
+fn reply(case: &str, state: &str) -> String {
     json!({"case_id": case, "state": state, "reason": "已派单", "platform_task_no": "T-1"}).to_string()
 }
 
-/// What the daemon does with a reply.
-fn commit(store: &mut Store, incoming: IncomingReply) {
-    let decided = revision(incoming.reply.case.as_str(), incoming.reply.state, 5000, "已派单");
-    store
-        .apply_reply(&incoming.message, at(5000), Some(&decided), &form())
-        .unwrap();
-    incoming.committed.send(()).unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_reply_reaches_the_daemon_and_the_store() {
+async fn a_reply_reaches_the_daemon_and_the_store(protocol: Protocol) {
     let broker = Broker::start();
     let platform = Subscriber::start(broker.port, "gridwatch/#").await;
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let id = file(&mut store, 1);
-    let (link, mut replies) = link(broker.port, &store);
+    let (link, mut replies) = link(broker.port, protocol, &store);
     connected(&link).await;
     platform
-        .say(&topics().reply(), &text(&id, "dispatched"), Some(&id))
+        .publish(&topics().reply(), &reply(&id, "dispatched"), Some(&id))
         .await;
     let incoming = within(replies.recv()).await.unwrap();
     assert_eq!(
@@ -50,47 +43,54 @@ async fn a_reply_reaches_the_daemon_and_the_store() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_reply_that_was_not_committed_comes_again_and_a_committed_one_does_not() {
+async fn a_reply_is_redelivered_until_committed_and_queued_while_the_box_is_offline(protocol: Protocol) {
     let broker = Broker::start();
     let platform = Subscriber::start(broker.port, "gridwatch/#").await;
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let id = file(&mut store, 1);
-    let (link, mut replies) = link(broker.port, &store);
-    connected(&link).await;
-    platform.say(&topics().reply(), &text(&id, "accepted"), None).await;
-    // The disk is full, say: nothing is answered.
+    let (first, mut replies) = link(broker.port, protocol, &store);
+    connected(&first).await;
+    platform
+        .publish(&topics().reply(), &reply(&id, "accepted"), Some(&id))
+        .await;
+    // Not committed, as with a full disk.
     drop(within(replies.recv()).await.unwrap());
     let again = within(replies.recv()).await.unwrap();
     assert_eq!(again.reply.state, CaseState::Accepted);
     commit(&mut store, again);
+    first.shutdown().await;
 
-    // Another connection of the same box: the broker has nothing left but what is said now.
-    link.shutdown().await;
-    platform.say(&topics().reply(), &text(&id, "dispatched"), None).await;
-    let (_link, mut replies) = filing::link(broker.port, &store);
+    platform
+        .publish(&topics().reply(), &reply(&id, "dispatched"), None)
+        .await;
+    let (_second, mut replies) = link(broker.port, protocol, &store);
     let next = within(replies.recv()).await.unwrap();
     assert_eq!(
         next.reply.state,
         CaseState::Dispatched,
-        "the broker kept it while the box was away: {}",
+        "queued while the box was offline, and the committed one not redelivered: {}",
         broker.log()
     );
     commit(&mut store, next);
+    assert_eq!(store.case(&id).unwrap().unwrap().record.state, CaseState::Dispatched);
+    let connections = connections_of(&broker, &client_id());
+    assert!(
+        connections.len() >= 3 && connections.iter().all(|c| *c == logged_as(protocol, false)),
+        "{connections:?}"
+    );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn forged_replies_are_thrown_away_and_hold_up_nothing() {
+async fn invalid_replies_are_rejected_and_block_nothing(protocol: Protocol) {
     let broker = Broker::start();
     let platform = Subscriber::start(broker.port, "gridwatch/#").await;
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let (id, other) = (file(&mut store, 1), file(&mut store, 2));
-    let (link, mut replies) = link(broker.port, &store);
+    let (link, mut replies) = link(broker.port, protocol, &store);
     connected(&link).await;
-    let reply = topics().reply();
-    let forged = [
+    let topic = topics().reply();
+    let invalid = [
         "not JSON\nERROR forged log line".into(),
         json!({"case_id": id}).to_string(),
         json!({"case_id": id, "state": "accepted", "reson": "misspelt"}).to_string(),
@@ -99,17 +99,20 @@ async fn forged_replies_are_thrown_away_and_hold_up_nothing() {
         json!({"case_id": "' OR 1=1 --", "state": "accepted"}).to_string(),
         json!({"case_id": id, "state": "accepted", "reason": "x".repeat(2001)}).to_string(),
         "x".repeat(200_000),
-        text(&id, "filed"),
-        text(&id, "withdrawn"),
+        reply(&id, "filed"),
+        reply(&id, "withdrawn"),
     ];
-    // More than the broker may have unacknowledged at us: had they stopped the queue, the last would never come.
+    // More than the broker may have unacknowledged: if they blocked the queue, the last reply would never arrive.
     for _ in 0..3 {
-        for payload in &forged {
-            platform.say(&reply, payload, None).await;
+        for payload in &invalid {
+            platform.publish(&topic, payload, None).await;
         }
     }
-    platform.say(&reply, &text(&id, "accepted"), Some(&other)).await;
-    platform.say(&reply, &text(&id, "accepted"), Some(&id)).await;
+    if protocol == Protocol::V5 {
+        // MQTT 3.1.1 does not transmit correlation data.
+        platform.publish(&topic, &reply(&id, "accepted"), Some(&other)).await;
+    }
+    platform.publish(&topic, &reply(&id, "accepted"), Some(&id)).await;
     let incoming = within(replies.recv()).await.unwrap();
     assert_eq!(
         (incoming.reply.case.as_str(), incoming.reply.state),
@@ -120,17 +123,16 @@ async fn forged_replies_are_thrown_away_and_hold_up_nothing() {
     assert_eq!(store.case(&other).unwrap().unwrap().record.revision, 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn more_replies_than_the_daemon_takes_at_once_all_come_in_order() {
+async fn more_replies_than_the_daemon_takes_at_once_arrive_in_order(protocol: Protocol) {
     let broker = Broker::start();
     let platform = Subscriber::start(broker.port, "gridwatch/#").await;
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let ids: Vec<_> = (0..60).map(|n| file(&mut store, n)).collect();
-    let (link, mut replies) = link(broker.port, &store);
+    let (link, mut replies) = link(broker.port, protocol, &store);
     connected(&link).await;
     for id in &ids {
-        platform.say(&topics().reply(), &text(id, "accepted"), None).await;
+        platform.publish(&topics().reply(), &reply(id, "accepted"), None).await;
     }
     for id in &ids {
         let incoming = within(replies.recv()).await.unwrap();

@@ -1,7 +1,7 @@
-//! A broker with a certificate, and with passwords or certificates for its boxes: cases arrive over TLS; a broker that cannot prove who
-//! it is, or does not know us, gets nothing, and why is said without any secret.
+//! TLS and authentication: cases arrive over TLS; an untrusted broker gets nothing; failures are reported with a remedy and
+//! without secrets.
 
-use crate::filing;
+use crate::{filing, settings};
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -10,22 +10,22 @@ use std::{
 use crate::broker::{Broker, Subscriber, topic, within};
 use crate::filing::{NODE, file, topics};
 use gridwatch_base::secret::Credentials;
-use gridwatch_link::{Link, LinkError, Protocol, Settings, Tls, probe};
+use gridwatch_link::{LinkError, Protocol, Settings, Tls, probe};
 use gridwatch_store::Store;
 use rumqttc::Transport;
-use tokio::sync::mpsc;
 
 const PASSWORD: &str = "correct-horse";
 
-/// Made once: `ca.pem` signed `server.pem` for localhost and 127.0.0.1, `other_ca.pem` signed nothing; the authorities' keys
-/// are gone. `passwords` holds box-7's, hashed by mosquitto_passwd.
+/// Checked-in files: `ca.pem` signed `server.pem` for localhost and 127.0.0.1; `other_ca.pem` signed nothing; the CA keys were
+/// deleted. `passwords` has the password of box-7, hashed by mosquitto_passwd.
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures/tls")
         .join(name)
 }
 
-fn secured() -> Broker {
+/// A TLS broker that requires a password.
+fn broker_with_password() -> Broker {
     let file = |name| fixture(name).display().to_string();
     Broker::start_with(&format!(
         "certfile {}\nkeyfile {}\nallow_anonymous false\npassword_file {}\n",
@@ -35,7 +35,7 @@ fn secured() -> Broker {
     ))
 }
 
-fn settings(broker: &Broker, ca: &str, password: &str) -> Settings {
+fn with_password(broker: &Broker, protocol: Protocol, ca: &str, password: &str) -> Settings {
     Settings {
         tls: Some(Tls {
             ca_file: fixture(ca),
@@ -45,10 +45,11 @@ fn settings(broker: &Broker, ca: &str, password: &str) -> Settings {
             user: NODE.into(),
             password: password.into(),
         }),
-        ..filing::settings(broker.port)
+        ..settings(broker.port, protocol)
     }
 }
 
+/// The error with which the probe fails.
 async fn refusal(settings: Settings) -> String {
     match within(probe(settings)).await.unwrap_err() {
         error @ LinkError::Refused { .. } => error.to_string(),
@@ -56,51 +57,57 @@ async fn refusal(settings: Settings) -> String {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn cases_arrive_over_tls_with_a_password() {
-    let broker = secured();
+for_both_protocols!(
+    cases_arrive_over_tls_with_a_password,
+    a_broker_with_a_certificate_of_another_ca_is_not_trusted,
+    a_wrong_password_is_refused_and_not_logged,
+    a_broker_without_tls_is_reported,
+    a_box_with_the_required_client_certificate_is_accepted,
+    a_missing_or_untrusted_client_certificate_is_reported_with_the_remedy,
+);
+
+async fn cases_arrive_over_tls_with_a_password(protocol: Protocol) {
+    let broker = broker_with_password();
     let ca = std::fs::read(fixture("ca.pem")).unwrap();
     let mut platform = Subscriber::start_with(broker.port, &topics().case(), |options| {
         options.set_transport(Transport::tls(ca, None, None));
         options.set_credentials(NODE, PASSWORD);
     })
     .await;
-    within(probe(settings(&broker, "ca.pem", PASSWORD))).await.unwrap();
+    within(probe(with_password(&broker, protocol, "ca.pem", PASSWORD)))
+        .await
+        .unwrap();
 
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let id = file(&mut store, 1);
-    let (replies_in, _replies) = mpsc::channel(16);
-    let link = Link::spawn(settings(&broker, "ca.pem", PASSWORD), &store, replies_in, None).unwrap();
+    let (link, _replies) = filing::link_with(with_password(&broker, protocol, "ca.pem", PASSWORD), &store);
     let message = platform.next().await;
     assert_eq!(topic(&message), topics().case());
     assert!(std::str::from_utf8(&message.payload).unwrap().contains(&id));
     link.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_broker_of_another_authority_is_not_trusted() {
-    let broker = secured();
-    let said = refusal(settings(&broker, "other_ca.pem", PASSWORD)).await;
-    assert!(said.contains("TLS") && said.contains("broker.ca_file"), "{said}");
+async fn a_broker_with_a_certificate_of_another_ca_is_not_trusted(protocol: Protocol) {
+    let broker = broker_with_password();
+    let error = refusal(with_password(&broker, protocol, "other_ca.pem", PASSWORD)).await;
+    assert!(error.contains("TLS") && error.contains("broker.ca_file"), "{error}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_is_refused_and_not_repeated() {
-    let broker = secured();
-    let said = refusal(settings(&broker, "ca.pem", "wrong-battery-staple")).await;
-    assert!(said.contains("NotAuthorized"), "{said}");
-    assert!(!said.contains("wrong-battery"), "{said}");
+async fn a_wrong_password_is_refused_and_not_logged(protocol: Protocol) {
+    let broker = broker_with_password();
+    let error = refusal(with_password(&broker, protocol, "ca.pem", "wrong-battery-staple")).await;
+    assert!(error.contains("NotAuthorized"), "{error}");
+    assert!(!error.contains("wrong-battery"), "{error}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_broker_without_tls_is_told_from_one_that_is_not_there() {
+async fn a_broker_without_tls_is_reported(protocol: Protocol) {
     let broker = Broker::start();
-    let said = refusal(settings(&broker, "ca.pem", PASSWORD)).await;
-    assert!(!said.is_empty() && !said.contains(PASSWORD), "{said}");
+    let error = refusal(with_password(&broker, protocol, "ca.pem", PASSWORD)).await;
+    assert!(!error.is_empty() && !error.contains(PASSWORD), "{error}");
 }
 
-/// Authorities and certificates, made for one test: `ours` signed `box`, `theirs` signed `stranger`.
+/// CAs and certificates made for one test: `ours` signed `box`, `theirs` signed `stranger`.
 struct Certificates(tempfile::TempDir);
 
 impl Certificates {
@@ -156,7 +163,7 @@ impl Certificates {
         self.0.path().join(name)
     }
 
-    /// A broker that takes whoever shows a certificate of ours, and calls them by its name.
+    /// A broker that requires a client certificate signed by `ours`, and uses its common name as the user name.
     fn broker(&self) -> Broker {
         Broker::start_with(&format!(
             "certfile {}\nkeyfile {}\ncafile {}\nrequire_certificate true\nuse_identity_as_username true\nallow_anonymous false\n",
@@ -166,7 +173,7 @@ impl Certificates {
         ))
     }
 
-    /// A box that shows the certificate of one with the key of another, speaking either protocol.
+    /// Settings with the certificate and key of these names.
     fn settings(&self, broker: &Broker, protocol: Protocol, client: Option<(&str, &str)>) -> Settings {
         Settings {
             protocol,
@@ -179,10 +186,7 @@ impl Certificates {
     }
 }
 
-const PROTOCOLS: [Protocol; 2] = [Protocol::V5, Protocol::V311];
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_asks_for_a_certificate_takes_the_box_that_has_one() {
+async fn a_box_with_the_required_client_certificate_is_accepted(protocol: Protocol) {
     let made = Certificates::make();
     let broker = made.broker();
     let pem = |path: PathBuf| std::fs::read(path).unwrap();
@@ -196,42 +200,34 @@ async fn a_broker_that_asks_for_a_certificate_takes_the_box_that_has_one() {
     .await;
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
-    for (n, protocol) in (1..).zip(PROTOCOLS) {
-        let settings = made.settings(&broker, protocol, Some(("box", "box")));
-        within(probe(settings.clone())).await.unwrap();
-        let id = file(&mut store, n);
-        let (link, _replies) = filing::link_with(settings, &store);
-        while !String::from_utf8_lossy(&platform.next().await.payload).contains(&id) {}
-        link.shutdown().await;
-    }
+    let settings = made.settings(&broker, protocol, Some(("box", "box")));
+    within(probe(settings.clone())).await.unwrap();
+    let id = file(&mut store, 1);
+    let (link, _replies) = filing::link_with(settings, &store);
+    while !String::from_utf8_lossy(&platform.next().await.payload).contains(&id) {}
+    link.shutdown().await;
     assert!(
         broker.log().contains("u'box-7'"),
-        "known by its certificate: {}",
+        "user name from its certificate: {}",
         broker.log()
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_box_without_the_right_certificate_is_told_what_to_do() {
+async fn a_missing_or_untrusted_client_certificate_is_reported_with_the_remedy(protocol: Protocol) {
     let made = Certificates::make();
     let broker = made.broker();
-    for protocol in PROTOCOLS {
-        let said = refusal(made.settings(&broker, protocol, None)).await;
+    for client in [None, Some(("stranger", "stranger"))] {
+        let error = refusal(made.settings(&broker, protocol, client)).await;
         assert!(
-            said.contains("certificate of the box") && said.contains("broker.client"),
-            "{said}"
+            error.contains("client certificate") && error.contains("broker.client"),
+            "{error}"
         );
-        let said = refusal(made.settings(&broker, protocol, Some(("stranger", "stranger")))).await;
-        assert!(
-            said.contains("the box's certificate") && said.contains("broker.client"),
-            "{said}"
-        );
-        assert!(!said.contains("PRIVATE"), "{said}");
+        assert!(!error.contains("PRIVATE"), "{error}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_cannot_be_used_is_named_before_anything_is_sent() {
+async fn an_unusable_certificate_or_key_is_reported_before_connecting() {
     let made = Certificates::make();
     let broker = made.broker();
     std::fs::write(made.file("empty.key"), "no key\n").unwrap();
@@ -240,23 +236,23 @@ async fn a_certificate_that_cannot_be_used_is_named_before_anything_is_sent() {
         (
             ("box", "stranger"),
             "broker.client.key_file",
-            "not the key of the certificate",
+            "does not match the certificate",
         ),
-        (("box", "empty"), "broker.client.key_file", "no private key"),
+        (("box", "empty"), "broker.client.key_file", "no PEM private key"),
         (("box", "missing"), "broker.client.key_file", "cannot read"),
-        (("empty", "box"), "broker.client.cert_file", "no certificate"),
+        (("empty", "box"), "broker.client.cert_file", "no PEM certificate"),
     ] {
         let error = within(probe(made.settings(&broker, Protocol::V5, Some(client))))
             .await
             .unwrap_err();
-        let said = error.to_string();
+        let message = error.to_string();
         assert!(
             matches!(error, LinkError::Tls { .. } | LinkError::TlsFile { .. }),
-            "{said}"
+            "{message}"
         );
         assert!(
-            said.contains(field) && said.contains(what) && !said.contains("BEGIN"),
-            "{said}"
+            message.contains(field) && message.contains(what) && !message.contains("BEGIN"),
+            "{message}"
         );
     }
     let settings = Settings {
@@ -266,9 +262,9 @@ async fn a_certificate_that_cannot_be_used_is_named_before_anything_is_sent() {
         }),
         ..filing::settings(broker.port)
     };
-    let said = within(probe(settings)).await.unwrap_err().to_string();
+    let message = within(probe(settings)).await.unwrap_err().to_string();
     assert!(
-        said.contains("broker.ca_file") && said.contains("no certificate"),
-        "{said}"
+        message.contains("broker.ca_file") && message.contains("no PEM certificate"),
+        "{message}"
     );
 }

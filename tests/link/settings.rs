@@ -1,10 +1,10 @@
-//! What the link's settings show of themselves.
+//! Debug output of the link's settings.
 
 use crate::filing;
 use gridwatch_link::{Settings, Tls};
 
 #[test]
-fn a_password_is_shown_nowhere() {
+fn debug_output_contains_no_password() {
     let settings = Settings {
         login: Some(gridwatch_base::secret::Credentials {
             user: "box".into(),

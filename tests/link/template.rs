@@ -1,18 +1,18 @@
-//! A platform that wants its own JSON gets it: the example's template, on a real broker, from filing to what became of the thing.
+//! A platform with its own JSON format, defined by the example template, follows a case from filing to withdrawal.
 
 use std::collections::BTreeSet;
 
 use crate::broker::{Broker, Subscriber, topic, within};
 use crate::filing::{at, case, file_as, link, pictures, revision, topics, zone};
-use crate::platform::emptied;
+use crate::platform::wait_outbox_empty;
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_contract::{EvidenceItem, EvidenceRole, Form, Template};
 use gridwatch_engine::{CaseState, Finding, Verified};
 use gridwatch_store::{ReplyOutcome, Revision, Store};
 use serde_json::{Value, json};
 
-/// As an operator names it in `broker.template`.
-fn city() -> Form {
+/// The form with the template that an operator would set in `broker.template`.
+fn city_form() -> Form {
     let file = format!("{}/configs/platform/example.json", env!("CARGO_MANIFEST_DIR"));
     Form {
         topics: topics(),
@@ -21,38 +21,35 @@ fn city() -> Form {
     }
 }
 
-/// A platform that knows its own JSON alone.
+/// A platform that knows only its own JSON.
 #[derive(Default)]
-struct City {
+struct CityPlatform {
     pictures: BTreeSet<String>,
 }
 
-impl City {
-    /// The next case message; its pictures are here by then.
+impl CityPlatform {
+    /// The next case message; its pictures must have arrived before.
     async fn next(&mut self, subscriber: &mut Subscriber) -> Value {
         loop {
-            // The contract's schema is not the city's: what comes is checked here instead.
-            let message = subscriber.next_of_any_form().await;
+            // Not in the contract's format.
+            let message = subscriber.next_unchecked().await;
             if let Some((_, sha256)) = topic(&message).split_once("/evidence/") {
                 assert_eq!(sha256_hex(&message.payload), sha256);
                 self.pictures.insert(sha256.into());
             } else if topic(&message) == topics().case() {
-                let said: Value = serde_json::from_slice(&message.payload).unwrap();
-                for media in said["mediaList"].as_array().unwrap() {
+                let case: Value = serde_json::from_slice(&message.payload).unwrap();
+                for media in case["mediaList"].as_array().unwrap() {
                     let sha256 = media["sha256"].as_str().unwrap();
-                    assert!(
-                        self.pictures.contains(sha256),
-                        "before the message that names it: {media}"
-                    );
+                    assert!(self.pictures.contains(sha256), "picture must come first: {media}");
                     assert_eq!(media["topic"], topics().evidence(sha256));
                 }
-                return said;
+                return case;
             }
         }
     }
 }
 
-/// What a look after the crew found, with the pictures that show it.
+/// A verification with result `cleared`, and its picture.
 fn cleared(store: &Store) -> (Verified, Vec<EvidenceItem>) {
     let case = case(1);
     let answer = Verified {
@@ -73,14 +70,14 @@ fn cleared(store: &Store) -> (Verified, Vec<EvidenceItem>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_city_gets_its_own_json_of_a_case_from_filing_to_what_became_of_it() {
+async fn a_platform_gets_its_own_json_from_filing_to_withdrawal() {
     let broker = Broker::start();
     let mut subscriber = Subscriber::start(broker.port, "gridwatch/#").await;
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let (_link, mut replies) = link(broker.port, &store);
-    let id = file_as(&mut store, 1, 8_000, &city());
-    let mut platform = City::default();
+    let id = file_as(&mut store, 1, 8_000, &city_form());
+    let mut platform = CityPlatform::default();
 
     let filed = platform.next(&mut subscriber).await;
     let task = &filed["taskInfo"];
@@ -94,32 +91,31 @@ async fn a_city_gets_its_own_json_of_a_case_from_filing_to_what_became_of_it() {
     }
     assert!(task["description"].as_str().unwrap().contains("暴露垃圾"), "{task}");
     assert_eq!(filed["checks"], json!([]));
-    let usages = |said: &Value| -> Vec<String> {
-        let media = said["mediaList"].as_array().unwrap().iter();
+    let usages = |case: &Value| -> Vec<String> {
+        let media = case["mediaList"].as_array().unwrap().iter();
         media.map(|m| m["mediaUsage"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(usages(&filed), ["上报"; 3]);
 
-    // Replies stay as the contract has them, whatever the cases look like.
+    // Replies keep the contract's format.
     for (state, second) in [("dispatched", 5000), ("disposed", 6000)] {
         let text = json!({"case_id": id, "state": state, "reason": "已派单", "platform_task_no": "T-1"}).to_string();
-        subscriber.say(&topics().reply(), &text, Some(&id)).await;
+        subscriber.publish(&topics().reply(), &text, Some(&id)).await;
         let incoming = within(replies.recv()).await.unwrap();
         let decided = revision(incoming.reply.case.as_str(), incoming.reply.state, second, "已派单");
-        let applied = store.apply_reply(&incoming.message, at(second), Some(&decided), &city());
+        let applied = store.apply_reply(&incoming.message, at(second), Some(&decided), &city_form());
         assert!(matches!(applied.unwrap(), ReplyOutcome::Revised(_)));
         incoming.committed.send(()).unwrap();
     }
 
     let (answer, after) = cleared(&store);
-    store.record_verification(&answer, after, &zone(), &city()).unwrap();
+    store
+        .record_verification(&answer, after, &zone(), &city_form())
+        .unwrap();
     let checked = platform.next(&mut subscriber).await;
     let task = &checked["taskInfo"];
     assert_eq!((&task["caseNo"], &task["reportKind"]), (&json!(id), &json!("核查")));
-    assert_eq!(
-        task["status"], "disposed",
-        "the platform's own word, which the template has no code for"
-    );
+    assert_eq!(task["status"], "disposed", "a state that the template does not map");
     assert_eq!(
         checked["checks"],
         json!([{"result": 1, "time": "2026-05-01 11:36:40", "media": ["v1.1", "v1.2"]}])
@@ -131,18 +127,18 @@ async fn a_city_gets_its_own_json_of_a_case_from_filing_to_what_became_of_it() {
         (&json!("v1.1"), &json!("v1.2"))
     );
 
-    let back = Revision {
-        reason: "nobody had a word for it".into(),
+    let withdrawal = Revision {
+        reason: "no reply from the platform".into(),
         ..revision(&id, CaseState::Withdrawn, 9000, "")
     };
-    store.revise(&back, &city()).unwrap();
+    store.revise(&withdrawal, &city_form()).unwrap();
     let withdrawn = platform.next(&mut subscriber).await;
     assert_eq!(
         (&withdrawn["taskInfo"]["status"], &withdrawn["taskInfo"]["reportKind"]),
         (&json!(9), &json!("撤销"))
     );
-    emptied(&store).await;
-    // On the box the record is the contract's, signed as ever.
+    wait_outbox_empty(&store).await;
+    // The box keeps the contract's signed record.
     let record = store.case(&id).unwrap().unwrap().record;
     assert_eq!(record.platform_task_no.as_deref(), Some("T-1"));
     assert!(record.signature.is_some());

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, fs, path::Path, sync::OnceLock};
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_model::{
     Model, ModelError, ModelSet, Runtime,
-    adapter::{RawDetection, LayoutError},
+    adapter::{LayoutError, RawDetection},
     graph::Graph,
     manifest::Adapter,
     runtime,

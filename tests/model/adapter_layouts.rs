@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use gridwatch_base::error::Class;
 use gridwatch_model::{
-    adapter::{NetworkFacts, RawDetection, LayoutError, Output, TensorInfo, OutputLayout},
+    adapter::{LayoutError, NetworkFacts, Output, OutputLayout, RawDetection, TensorInfo},
     manifest::{Adapter, ClassMapping},
 };
 use proptest::prelude::*;
@@ -40,7 +40,12 @@ fn mappings(floors: &[f32]) -> Vec<ClassMapping> {
     floors.iter().enumerate().map(mappings).collect()
 }
 
-fn decode(adapter: Adapter, size: (u32, u32), mappings: &[ClassMapping], outputs: &Outputs) -> Result<Vec<RawDetection>, LayoutError> {
+fn decode(
+    adapter: Adapter,
+    size: (u32, u32),
+    mappings: &[ClassMapping],
+    outputs: &Outputs,
+) -> Result<Vec<RawDetection>, LayoutError> {
     let layout = resolve(adapter, size, mappings.len(), outputs)?;
     let outputs: Vec<_> = outputs.iter().map(|(shape, data)| Output { shape, data }).collect();
     let mut found = vec![RawDetection {
@@ -112,7 +117,11 @@ fn classes_map_to_labels_and_ignored_classes_are_dropped() {
     }
     let merged = [(0, 0.1), (0, 0.1), (0, f32::INFINITY)].map(|(label, floor)| ClassMapping { label, floor });
     let found = decode(Adapter::Yolox, (64, 64), &merged, &outputs).unwrap();
-    assert_eq!(found.len(), 1, "two classes of one label are suppressed to one box: {found:?}");
+    assert_eq!(
+        found.len(),
+        1,
+        "two classes of one label are suppressed to one box: {found:?}"
+    );
     assert_eq!((found[0].label, found[0].score), (0, 0.9));
     let apart = decode(Adapter::Yolox, (64, 64), &mappings(&[0.1; 3]), &outputs).unwrap();
     assert_eq!(apart.len(), 3);

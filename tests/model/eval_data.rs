@@ -181,5 +181,10 @@ fn an_inconsistent_coco_file_is_reported_with_all_faults() {
             .contains("cannot be read")
     );
     let empty = tempfile::tempdir().unwrap();
-    assert!(read(empty.path()).unwrap_err().to_string().contains("contains no pictures"));
+    assert!(
+        read(empty.path())
+            .unwrap_err()
+            .to_string()
+            .contains("contains no pictures")
+    );
 }

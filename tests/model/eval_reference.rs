@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use gridwatch_model::eval::{Metrics, Prediction, EvalPicture, SizeRange, GroundTruth, confusion, evaluate};
+use gridwatch_model::eval::{DetectionMetrics, EvalPicture, GroundTruth, Prediction, SizeRange, confusion, evaluate};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -73,7 +73,7 @@ fn reference() -> (Vec<EvalPicture>, Expected) {
     (pictures, reference.expected)
 }
 
-fn assert_same(found: &Metrics, expected: &ExpectedMetrics, what: &str) {
+fn assert_same(found: &DetectionMetrics, expected: &ExpectedMetrics, what: &str) {
     let pairs = [
         ("ap", found.ap, expected.ap),
         ("ap50", found.ap50, expected.ap50),
@@ -161,7 +161,7 @@ fn the_curve_and_its_best_f1_are_correct() {
 #[test]
 fn empty_sets_have_no_metrics() {
     let evaluation = evaluate(&[EvalPicture::default()], 2);
-    assert_eq!(evaluation.mean[0], Metrics::default());
+    assert_eq!(evaluation.mean[0], DetectionMetrics::default());
     assert_eq!(evaluation.classes[1].best(), None);
     let only_wrong = EvalPicture {
         predictions: vec![prediction(0, 0.9, 0.0)],

@@ -157,7 +157,11 @@ fn a_look_does_not_depend_on_previous_looks() {
     let first: Vec<_> = frames.iter().map(|f| models.input(f).detect(0).unwrap()).collect();
     assert!(first.iter().all(|found| !found.is_empty()));
     for _ in 0..2 {
-        let again: Vec<_> = frames.iter().rev().map(|f| models.input(f).detect(0).unwrap()).collect();
+        let again: Vec<_> = frames
+            .iter()
+            .rev()
+            .map(|f| models.input(f).detect(0).unwrap())
+            .collect();
         assert!(again.into_iter().rev().eq(first.iter().cloned()));
     }
 }

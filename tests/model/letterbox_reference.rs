@@ -110,8 +110,11 @@ fn weights(from: usize, to: usize, target: usize) -> Vec<(usize, f64)> {
 /// The whole tensor, computed pixel by pixel.
 fn reference(frame: &Frame, kind: Kind, input: &Input, placement: Placement) -> Vec<f64> {
     let (w, h) = (input.width as usize, input.height as usize);
-    let axis =
-        |from: u32, to: u32| -> Vec<_> { (0..to as usize).map(|t| weights(from as usize, to as usize, t)).collect() };
+    let axis = |from: u32, to: u32| -> Vec<_> {
+        (0..to as usize)
+            .map(|t| weights(from as usize, to as usize, t))
+            .collect()
+    };
     let (across, down) = (axis(frame.width, placement.width), axis(frame.height, placement.height));
     let mut tensor = vec![0.0; 3 * w * h];
     for y in 0..h {

@@ -7,7 +7,11 @@ use std::{collections::BTreeMap, path::Path};
 
 use gridwatch_engine::{BBox, Label};
 use gridwatch_frame::Frame;
-use gridwatch_model::{Model, ModelError, ocr::{Reader, TextLine}, runtime};
+use gridwatch_model::{
+    Model, ModelError,
+    ocr::{Reader, TextLine},
+    runtime,
+};
 use jiff::Timestamp;
 use serde::Deserialize;
 

@@ -135,7 +135,10 @@ fn files_installed_by_root_belong_to_the_owner_of_the_state_directory() {
     ] {
         assert_eq!(fs::metadata(path).unwrap().uid(), owner, "{}", path.display());
     }
-    assert_eq!(fs::metadata(&installed.dir).unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(
+        fs::metadata(&installed.dir).unwrap().permissions().mode() & 0o777,
+        0o755
+    );
 }
 
 #[test]

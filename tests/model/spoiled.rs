@@ -104,7 +104,10 @@ fn an_intact_model_passes_every_step() {
     let report = check(Package::new().dir.path());
     assert_eq!(report.refusal(), None);
     assert_eq!(report.findings.len(), 5, "{report:?}");
-    assert!(report.findings.iter().all(|f| f.result == StepResult::Passed), "{report:?}");
+    assert!(
+        report.findings.iter().all(|f| f.result == StepResult::Passed),
+        "{report:?}"
+    );
     assert!(report.ms.is_some_and(|ms| ms > 0.0));
 }
 
@@ -170,10 +173,7 @@ fn a_wrong_adapter_is_refused_with_the_right_one() {
         );
     Package::new()
         .manifest("adapter = \"yolox\"", "adapter = \"auto\"")
-        .refused(
-            "ambiguous",
-            &["fits 2 adapters", "\"yolox\" or \"yolox_decoded\""],
-        );
+        .refused("ambiguous", &["fits 2 adapters", "\"yolox\" or \"yolox_decoded\""]);
     Package::new()
         .manifest("adapter = \"yolox\"", "adapter = \"yolov8\"")
         .refused(
@@ -203,9 +203,10 @@ fn wrong_labels_are_refused() {
 fn inputs_that_differ_from_the_graph_are_refused() {
     // The graph of this model has a fixed input shape.
     let fixed = || Package::of("picodet_s_416_coco");
-    fixed()
-        .manifest("width = 416", "width = 640")
-        .refused("size", &["[1, 3, 416, 416]", "model.toml describes image [1, 3, 416, 640]"]);
+    fixed().manifest("width = 416", "width = 640").refused(
+        "size",
+        &["[1, 3, 416, 416]", "model.toml describes image [1, 3, 416, 640]"],
+    );
     Package::new()
         .manifest("name = \"images\"", "name = \"image\"")
         .refused("name", &["the graph takes images f32", "an image input named image"]);
@@ -227,7 +228,10 @@ fn damaged_and_missing_files_are_refused() {
         .refused("a web page", &["not an ONNX file"]);
     let package = Package::new();
     fs::write(package.path("model.onnx"), fs::read(package.path("CARD.md")).unwrap()).unwrap();
-    package.refused("another file under the old checksum", &["SHA-256 is", "model.toml says"]);
+    package.refused(
+        "another file under the old checksum",
+        &["SHA-256 is", "model.toml says"],
+    );
     let package = Package::new();
     fs::remove_file(package.path("selftest/cars.jpg")).unwrap();
     package.refused("a missing picture", &["selftest/cars.jpg", "[[self_test]]"]);
@@ -246,10 +250,7 @@ fn modified_graphs_are_refused() {
         .refused("a NaN weight", &["not finite"]);
     Package::new()
         .weights(|bytes| onnx::without_last_sigmoids(&bytes))
-        .refused(
-            "the sigmoid missing",
-            &["is outside 0..=1: the sigmoid is missing"],
-        );
+        .refused("the sigmoid missing", &["is outside 0..=1: the sigmoid is missing"]);
     Package::new()
         .weights(|bytes| onnx::with_weak_weights(&bytes))
         .refused("other weights under a new checksum", &["is not found"]);
@@ -259,13 +260,13 @@ fn modified_graphs_are_refused() {
 fn boxes_that_cannot_run_the_model_refuse_it() {
     Package::new()
         .manifest("[input]", "[runtime]\nproviders = [\"cuda\"]\n\n[input]")
-        .refused(
-            "a missing GPU",
-            &["cuda is not available", "add \"cpu\" as the last"],
-        );
+        .refused("a missing GPU", &["cuda is not available", "add \"cpu\" as the last"]);
     Package::new()
         .manifest("[input]", "[runtime]\nbudget_ms = 1\n\n[input]")
-        .refused("too slow", &["ms on this box, but runtime.budget_ms in model.toml allows 1"]);
+        .refused(
+            "too slow",
+            &["ms on this box, but runtime.budget_ms in model.toml allows 1"],
+        );
     // With the CPU as a fallback the model is accepted.
     let package = Package::new().manifest("[input]", "[runtime]\nproviders = [\"cuda\", \"cpu\"]\n\n[input]");
     assert_eq!(package.refusal(), None);

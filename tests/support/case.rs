@@ -1,4 +1,4 @@
-//! The cases that tests file: what the engine decided, and the record made of it.
+//! Sample cases: the engine's case and the record built from it.
 #![allow(dead_code, unreachable_pub, reason = "each test uses what it needs")]
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub fn topics() -> Topics {
     Topics::new("gridwatch", &NODE.into())
 }
 
-/// Where cases go, in the contract's words.
+/// The contract's own form.
 pub fn form() -> Form {
     topics().into()
 }
@@ -29,7 +29,7 @@ pub fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_777_600_000 + second).expect("in range")
 }
 
-/// The `n`th case, of garbage.
+/// The `n`th case, exposed garbage.
 pub fn case(n: u32) -> Case {
     let id = ulid::Ulid::from_parts(1_777_600_000_000 + u64::from(n), u128::from(n)).to_string();
     Case {
@@ -85,7 +85,7 @@ pub fn case(n: u32) -> Case {
     }
 }
 
-/// The content of picture `i` of the `n`th case, at least `size` bytes; each differs from the others.
+/// Content of picture `i` of the `n`th case, at least `size` bytes and different from all others.
 pub fn picture_bytes(n: u32, i: usize, size: usize) -> Vec<u8> {
     let text = format!("case {n} picture {i} ");
     text.repeat(size / text.len() + 1).into_bytes()
@@ -145,7 +145,7 @@ pub fn record(case: &Case, evidence: Vec<EvidenceItem>) -> CaseRecord {
     )
 }
 
-/// What a record was before the store sealed it.
+/// The record before the store signed it.
 pub fn unsealed(record: &CaseRecord) -> CaseRecord {
     CaseRecord {
         prev_hash: None,

@@ -1,4 +1,4 @@
-//! Cases to file, and a link to file them over.
+//! Files cases in a store, and starts a link that publishes them.
 #![allow(dead_code, unreachable_pub, reason = "each test uses what it needs")]
 
 use std::{path::Path, time::Duration};
@@ -14,12 +14,12 @@ mod case_fixture;
 
 pub use case_fixture::*;
 
-/// Three pictures of the `n`th case, written below `dir`: each of another content.
+/// Writes three different pictures of the `n`th case below `dir`.
 pub fn pictures(dir: &Path, n: u32) -> Vec<EvidenceItem> {
     pictures_of(dir, n, 8_000)
 }
 
-/// The same, each of at least `size` bytes.
+/// Like [`pictures`], each of at least `size` bytes.
 pub fn pictures_of(dir: &Path, n: u32, size: usize) -> Vec<EvidenceItem> {
     [EvidenceRole::Scene, EvidenceRole::Closeup, EvidenceRole::Overlay]
         .into_iter()
@@ -32,17 +32,17 @@ pub fn pictures_of(dir: &Path, n: u32, size: usize) -> Vec<EvidenceItem> {
         .collect()
 }
 
-/// Commits the `n`th case with its pictures, and gives its id.
+/// Commits the `n`th case with its pictures, and returns its id.
 pub fn file(store: &mut Store, n: u32) -> String {
     file_with(store, n, 8_000)
 }
 
-/// The same, its pictures of at least `size` bytes.
+/// Like [`file`], with pictures of at least `size` bytes.
 pub fn file_with(store: &mut Store, n: u32, size: usize) -> String {
     file_as(store, n, size, &form())
 }
 
-/// The same, in a city's own words.
+/// Like [`file_with`], published in another form.
 pub fn file_as(store: &mut Store, n: u32, size: usize, form: &Form) -> String {
     let case = case(n);
     let record = record(&case, pictures_of(store.dir(), n, size));
@@ -75,14 +75,14 @@ pub fn settings(port: u16) -> Settings {
     }
 }
 
-/// A link on `store`, and the replies that it brings.
+/// Starts a link on `store`, and returns the replies that it receives.
 pub fn link(port: u16, store: &Store) -> (LinkHandle, mpsc::Receiver<IncomingReply>) {
     link_with(settings(port), store)
 }
 
-/// The same, with settings of its own.
+/// Like [`link`], with other settings.
 pub fn link_with(settings: Settings, store: &Store) -> (LinkHandle, mpsc::Receiver<IncomingReply>) {
     let (replies_in, replies) = mpsc::channel(16);
-    let link = Link::spawn(settings, store, replies_in, None).expect("the settings are right");
+    let link = Link::spawn(settings, store, replies_in, None).expect("valid settings");
     (link, replies)
 }

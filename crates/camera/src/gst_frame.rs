@@ -20,7 +20,7 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 use jiff::Timestamp;
 
-use gridwatch_frame::{Frame, Layout, Matrix, Plane};
+use gridwatch_frame::{Frame, FrameError, Layout, Matrix, Plane};
 
 /// Number of concealment messages of one decoder.
 pub(super) type ConcealmentCount = Arc<AtomicU32>;
@@ -123,8 +123,10 @@ pub(super) enum SampleError {
     Format(String),
     #[error("decoder output cannot be mapped into system memory")]
     Unmappable,
-    #[error("decoder output planes exceed the buffer")]
+    #[error("decoder output without plane offsets or strides")]
     Planes,
+    #[error(transparent)]
+    Frame(#[from] FrameError),
 }
 
 /// The sample's frame, sharing its memory.
@@ -172,27 +174,8 @@ pub(super) fn frame(sample: &gst::Sample, captured_at: Timestamp) -> Result<Fram
         data: Bytes::from_owner(mapped),
         captured_at,
     };
-    if fits(&frame) {
-        Ok(frame)
-    } else {
-        Err(SampleError::Planes)
-    }
-}
-
-/// True if every row of every plane lies inside the buffer; readers of a frame rely on it.
-fn fits(f: &Frame) -> bool {
-    let (w, h) = (f.width as usize, f.height as usize);
-    let (half_w, half_h) = (w.div_ceil(2), h.div_ceil(2));
-    let rows: &[(usize, usize)] = match f.layout {
-        Layout::I420 => &[(w, h), (half_w, half_h), (half_w, half_h)],
-        Layout::Nv12 => &[(w, h), (2 * half_w, half_h)],
-    };
-    w >= 2
-        && h >= 2
-        && rows
-            .iter()
-            .zip(&f.planes)
-            .all(|(&(len, rows), p)| p.stride >= len && p.offset + p.stride * (rows - 1) + len <= f.data.len())
+    frame.validate()?;
+    Ok(frame)
 }
 
 /// The first error on the pipeline's bus. Discards all other messages.

@@ -4,7 +4,6 @@
 //! never wait for the network.
 
 use std::{
-    collections::VecDeque,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -19,11 +18,6 @@ use tokio::sync::Notify;
 use super::{Keyframe, Picture};
 use gridwatch_engine::CameraId;
 use gridwatch_frame::Frame;
-
-/// Keyframes kept for evidence: the one judged, the one before, and one to spare.
-const RING: usize = 3;
-/// Bytes they may take together; the newest stays however large it is.
-const RING_BYTES: usize = 2 << 20;
 
 /// State of a camera's connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,8 +95,6 @@ pub struct Slot {
 
 struct Inner {
     latest: Option<Picture>,
-    ring: VecDeque<Arc<Keyframe>>,
-    ring_bytes: usize,
     interval: Option<Duration>,
     state: CameraState,
 }
@@ -129,8 +121,6 @@ impl Slot {
             last_frame_at: AtomicU64::new(0),
             inner: Mutex::new(Inner {
                 latest: None,
-                ring: VecDeque::with_capacity(RING),
-                ring_bytes: 0,
                 interval: None,
                 state: CameraState::Connecting,
             }),
@@ -152,11 +142,6 @@ impl Slot {
         let inner = self.lock();
         let picture = inner.latest.clone()?;
         Some((self.seq(), picture))
-    }
-
-    /// The newest keyframes, oldest first.
-    pub fn ring(&self) -> Vec<Arc<Keyframe>> {
-        self.lock().ring.iter().cloned().collect()
     }
 
     /// State of the connection.
@@ -206,26 +191,18 @@ impl Slot {
     /// Stores a complete keyframe. Its `seq` must be [`Slot::next_seq`].
     pub(crate) fn store_keyframe(&self, keyframe: Arc<Keyframe>) {
         self.keyframes.fetch_add(1, Ordering::Relaxed);
-        let mut guard = self.lock();
-        let inner = &mut *guard;
-        inner.ring_bytes += keyframe.data.len();
-        inner.ring.push_back(Arc::clone(&keyframe));
-        while inner.ring.len() > RING || (inner.ring_bytes > RING_BYTES && inner.ring.len() > 1) {
-            if let Some(old) = inner.ring.pop_front() {
-                inner.ring_bytes -= old.data.len();
-            }
-        }
-        inner.latest = Some(Picture::Keyframe(keyframe));
-        self.seq.fetch_add(1, Ordering::Release);
-        drop(guard);
-        self.changed.notify_one();
+        self.store(Picture::Keyframe(keyframe));
     }
 
     /// Stores a decoded frame.
     #[cfg_attr(not(feature = "gst"), expect(dead_code, reason = "only GStreamer decodes"))]
     pub(crate) fn store_frame(&self, frame: Arc<Frame>) {
+        self.store(Picture::Frame(frame));
+    }
+
+    fn store(&self, picture: Picture) {
         let mut inner = self.lock();
-        inner.latest = Some(Picture::Frame(frame));
+        inner.latest = Some(picture);
         self.seq.fetch_add(1, Ordering::Release);
         drop(inner);
         self.changed.notify_one();
@@ -268,25 +245,6 @@ mod tests {
             codec: Codec::H264,
             data: vec![0; bytes].into(),
         }));
-    }
-
-    fn sizes(slot: &Slot) -> Vec<usize> {
-        slot.ring().iter().map(|k| k.data.len()).collect()
-    }
-
-    #[test]
-    fn ring_is_bounded_in_count_and_bytes() {
-        let slot = Slot::new("c".into(), Arc::default());
-        for bytes in [1, 2, 3, 4] {
-            store(&slot, bytes);
-        }
-        assert_eq!(sizes(&slot), [2, 3, 4]);
-        store(&slot, RING_BYTES);
-        assert_eq!(sizes(&slot), [RING_BYTES]);
-        store(&slot, RING_BYTES + 1);
-        assert_eq!(sizes(&slot), [RING_BYTES + 1], "the newest stays");
-        store(&slot, 5);
-        assert_eq!(sizes(&slot), [5]);
     }
 
     #[test]

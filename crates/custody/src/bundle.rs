@@ -1,5 +1,5 @@
-//! An evidence bundle: one case in a folder that anyone can verify, with [`check`] or with `sha256sum` and `openssl` alone
-//! (docs/evidence.md).
+//! An evidence bundle: one case in a folder that anyone can verify, with [`check`] or with `sha256sum` and `openssl`
+//! alone (docs/evidence.md).
 //!
 //! ```text
 //! case.json          the case record, byte for byte as signed       case.sig   its signature by the box, 64 bytes
@@ -122,7 +122,8 @@ pub struct BundleReport {
     /// The public key of the record's signature.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
-    /// True if that key is the one given by the caller, or was rotated into it; false if it was only taken from the bundle.
+    /// True if that key is the one given by the caller, or was rotated into it; false if it was only taken from the
+    /// bundle.
     pub key_is_known: bool,
     /// Number of files in the bundle.
     pub files: usize,
@@ -141,8 +142,8 @@ pub struct BundleFault {
     pub what: String,
 }
 
-/// Checks a bundle. `known` is the public key of the box, obtained independently of the bundle. Without it a bundle that was forged
-/// as a whole, with another key, is not detected.
+/// Checks a bundle. `known` is the public key of the box, obtained independently of the bundle. Without it a bundle
+/// that was forged as a whole, with another key, is not detected.
 ///
 /// # Errors
 /// The I/O error if the folder cannot be read.
@@ -196,7 +197,7 @@ pub fn check(dir: &Path, known: Option<&PublicKey>) -> io::Result<BundleReport> 
         public_key: key.map(|k| k.to_string()),
         key_is_known,
         files: check.files.len(),
-        chain: segment.map_or(0, |s| s.entries.len()),
+        chain: segment.map_or(0, |s| s.lines.len()),
         faults: check.faults.into_iter().collect(),
     })
 }
@@ -295,7 +296,7 @@ impl BundleCheck {
         }
     }
 
-    fn signed(&mut self, key: Option<&PublicKey>, (name, signature): (&str, &str)) -> Option<String> {
+    fn signed(&mut self, key: Option<&PublicKey>, name: &str, signature: &str) -> Option<String> {
         let text = self.text(name)?;
         match (self.files.get(signature), key) {
             (None, _) => self.fault(signature, "missing"),
@@ -311,7 +312,7 @@ impl BundleCheck {
     }
 
     fn record(&mut self, key: Option<&PublicKey>) -> Option<(CaseRecord, String)> {
-        let text = self.signed(key, (RECORD, RECORD_SIGNATURE))?;
+        let text = self.signed(key, RECORD, RECORD_SIGNATURE)?;
         match serde_json::from_str(&text) {
             Ok(record) => Some((record, sha256_hex(text.as_bytes()))),
             Err(e) => {
@@ -336,15 +337,15 @@ impl BundleCheck {
 
     /// Checks that the chain ends where head.json says, so that no lines were cut off.
     fn head(&mut self, key: Option<&PublicKey>, segment: Option<&Segment>) {
-        let Some(text) = self.signed(key, (HEAD, HEAD_SIGNATURE)) else {
+        let Some(text) = self.signed(key, HEAD, HEAD_SIGNATURE) else {
             return;
         };
         let head: ChainHead = match serde_json::from_str(&text) {
             Ok(head) => head,
             Err(e) => return self.fault(HEAD, format!("not the end of a chain: {e}")),
         };
-        if let Some((last, hash)) = segment.and_then(|s| s.entries.last())
-            && (last.seq, hash) != (head.seq, &head.hash)
+        if let Some(last) = segment.and_then(|s| s.lines.last())
+            && (last.entry.seq, &last.hash) != (head.seq, &head.hash)
         {
             self.fault(
                 CHAIN,
@@ -361,12 +362,12 @@ impl BundleCheck {
 
     /// Checks that the record is the newest one of the case in the chain, and at the place that its `prev_hash` says.
     fn check_position(&mut self, record: &CaseRecord, sha256: &str, segment: &Segment) {
-        let of_case = segment.entries.iter().rev().find_map(|(entry, _)| match &entry.event {
+        let of_case = segment.lines.iter().rev().find_map(|line| match &line.entry.event {
             CustodyEvent::Case {
                 case_id,
                 revision,
                 sha256,
-            } if *case_id == record.case_id => Some((entry, *revision, sha256)),
+            } if *case_id == record.case_id => Some((&line.entry, *revision, sha256)),
             _ => None,
         });
         let Some((entry, revision, newest)) = of_case else {

@@ -1,8 +1,9 @@
-//! The chain of custody: one line of JSON for every event in the life of the evidence, each with the hash of the previous line.
+//! The chain of custody: one line of JSON for every event in the life of the evidence, each with the hash of the
+//! previous line.
 //!
-//! The hash of a line is the SHA-256 of its bytes without the newline, so `sha256sum` can check it. Changing, removing or moving a
-//! line breaks the link after it. Cutting off the end is detected by [`ChainHead`], a signed statement of the chain's length, and by
-//! the case records, which are signed and carry the hash of the line before their own.
+//! The hash of a line is the SHA-256 of its bytes without the newline, so `sha256sum` can check it. Changing, removing
+//! or moving a line breaks the link after it. Cutting off the end is detected by [`ChainHead`], a signed statement of
+//! the chain's length, and by the case records, which are signed and carry the hash of the line before their own.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -110,6 +111,22 @@ impl ChainEntry {
         let hash = sha256_hex(line.as_bytes());
         (line, hash)
     }
+
+    /// False for a rotation that the previous key did not sign.
+    fn has_valid_rotation(&self) -> bool {
+        let CustodyEvent::Key {
+            public_key,
+            previous,
+            signature,
+        } = &self.event
+        else {
+            return true;
+        };
+        let signed = rotation_message(public_key, &self.prev);
+        previous
+            .parse::<PublicKey>()
+            .is_ok_and(|key| key.verifies(signed.as_bytes(), signature))
+    }
 }
 
 /// The end of the chain, signed by the box, to prove that no lines were cut off.
@@ -130,8 +147,17 @@ pub struct ChainHead {
 /// Consecutive lines of a chain, with valid links.
 #[derive(Debug)]
 pub struct Segment {
-    /// Each line and its hash.
-    pub entries: Vec<(ChainEntry, String)>,
+    /// The lines, in order.
+    pub lines: Vec<ChainLine>,
+}
+
+/// A line of a segment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChainLine {
+    /// The parsed line.
+    pub entry: ChainEntry,
+    /// Hash of the line.
+    pub hash: String,
 }
 
 /// A fault of a chain.
@@ -149,7 +175,7 @@ impl Segment {
     /// # Errors
     /// All faults, in the order of the lines.
     pub fn read(text: &str) -> Result<Self, Vec<ChainFault>> {
-        let mut entries: Vec<(ChainEntry, String)> = Vec::new();
+        let mut lines: Vec<ChainLine> = Vec::new();
         let mut faults = Vec::new();
         for (i, line) in text.lines().enumerate() {
             let mut fault = |reason: String| faults.push(ChainFault { line: i + 1, reason });
@@ -160,41 +186,33 @@ impl Segment {
                     continue;
                 }
             };
-            if let Some((before, hash)) = entries.last() {
-                match entry.seq.checked_sub(before.seq) {
-                    Some(1) if entry.prev == *hash => {}
+            if let Some(before) = lines.last() {
+                match entry.seq.checked_sub(before.entry.seq) {
+                    Some(1) if entry.prev == before.hash => {}
                     Some(1) => fault(format!("prev does not match line {i}: one of the two was changed")),
                     Some(0) => fault(format!("entry {} occurs twice", entry.seq)),
                     Some(missing) => fault(format!("{} entries are missing before it", missing - 1)),
-                    None => fault(format!("entry {} comes after entry {}", entry.seq, before.seq)),
+                    None => fault(format!("entry {} comes after entry {}", entry.seq, before.entry.seq)),
                 }
             } else if entry.seq == 0 && entry.prev != START {
                 fault("the first entry has a prev".into());
             }
-            if let CustodyEvent::Key {
-                public_key,
-                previous,
-                signature,
-            } = &entry.event
-            {
-                let signed = rotation_message(public_key, &entry.prev);
-                let is_signed = previous
-                    .parse::<PublicKey>()
-                    .is_ok_and(|key| key.verifies(signed.as_bytes(), signature));
-                if !is_signed {
-                    fault("the rotation is not signed by the previous key".into());
-                }
+            if !entry.has_valid_rotation() {
+                fault("the rotation is not signed by the previous key".into());
             }
-            entries.push((entry, sha256_hex(line.as_bytes())));
+            lines.push(ChainLine {
+                entry,
+                hash: sha256_hex(line.as_bytes()),
+            });
         }
-        if entries.is_empty() && faults.is_empty() {
+        if lines.is_empty() && faults.is_empty() {
             faults.push(ChainFault {
                 line: 1,
                 reason: "the chain is empty".into(),
             });
         }
         if faults.is_empty() {
-            Ok(Self { entries })
+            Ok(Self { lines })
         } else {
             Err(faults)
         }
@@ -202,20 +220,20 @@ impl Segment {
 
     /// True if the chain records the deletion of that file of the case.
     pub fn has_deleted(&self, case: &str, file: &str) -> bool {
-        self.entries.iter().any(|(entry, _)| match &entry.event {
+        self.lines.iter().any(|line| match &line.entry.event {
             CustodyEvent::Deleted { case_id, sha256, .. } => case_id == case && sha256.iter().any(|s| s == file),
             _ => false,
         })
     }
 
-    /// The signing keys used since the first line of the segment, newest first, given the last one. Each was rotated into the one
-    /// before it in the list.
+    /// The signing keys used since the first line of the segment, newest first, given the last one. Each was rotated
+    /// into the one before it in the list.
     pub fn keys(&self, last: &PublicKey) -> Vec<PublicKey> {
         let mut keys = vec![last.clone()];
-        for (entry, _) in self.entries.iter().rev() {
+        for line in self.lines.iter().rev() {
             if let CustodyEvent::Key {
                 public_key, previous, ..
-            } = &entry.event
+            } = &line.entry.event
                 && keys.last().is_some_and(|k| k.to_string() == *public_key)
                 && let Ok(previous) = previous.parse()
             {

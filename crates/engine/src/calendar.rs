@@ -145,11 +145,11 @@ pub struct Hours {
 
 /// A span of time in which a rule's activity does not change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HoursSpan {
+struct HoursSpan {
     /// Start inclusive, end exclusive.
-    pub during: Range<Timestamp>,
+    during: Range<Timestamp>,
     /// Whether the rule is active in it.
-    pub is_active: bool,
+    is_active: bool,
 }
 
 /// Caches the current [`HoursSpan`] of one rule: consecutive looks nearly always fall into the same span. Use a new
@@ -159,7 +159,7 @@ pub struct HoursCache(Option<HoursSpan>);
 
 impl HoursCache {
     /// As [`Calendar::is_active`].
-    pub fn is_active(&mut self, calendar: &Calendar, hours: &Hours, at: Timestamp) -> bool {
+    pub(crate) fn is_active(&mut self, calendar: &Calendar, hours: &Hours, at: Timestamp) -> bool {
         self.at(calendar, hours, at).is_active
     }
 
@@ -245,7 +245,7 @@ impl Calendar {
     }
 
     /// The span around `at` in which the hours give the same answer.
-    pub fn span(&self, hours: &Hours, at: Timestamp) -> HoursSpan {
+    fn span(&self, hours: &Hours, at: Timestamp) -> HoursSpan {
         if *hours == Hours::default() {
             return HoursSpan {
                 during: Timestamp::MIN..Timestamp::MAX,

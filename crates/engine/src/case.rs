@@ -1,6 +1,6 @@
 //! The case lifecycle after filing, and case ids.
 //!
-//! [`CaseState::after`] is the only table of the platform's replies; each arm has its reason, and anything else is
+//! [`transition`] is the only table of the platform's replies; each arm has its reason, and anything else is
 //! rejected. Replies may be repeated and steps may be skipped (platforms with automatic dispatch never say "accepted"),
 //! but a case never goes back on its own.
 
@@ -13,26 +13,20 @@ use super::types::{CameraId, CaseId, CaseState, NodeId, RuleId};
 /// A reply that does not fit the state of the case. Nothing is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a case that is {} cannot become {}: {why}", .from.as_str(), .to.as_str())]
-pub struct IllegalTransition {
+pub(super) struct IllegalTransition {
     /// Current state of the case.
-    pub from: CaseState,
+    pub(super) from: CaseState,
     /// State that the platform replied.
-    pub to: CaseState,
+    pub(super) to: CaseState,
     /// Why the transition is not allowed.
-    pub why: &'static str,
+    pub(super) why: &'static str,
 }
 
-impl CaseState {
-    /// The state after the platform's reply `to`. A repeated reply changes nothing.
-    ///
-    /// # Errors
-    /// [`IllegalTransition`] if `to` cannot follow from this state.
-    pub fn after(self, to: Self) -> Result<Self, IllegalTransition> {
-        transition(self, to).map(|_| to)
-    }
-}
-
-/// The reason for the transition, as a sentence for the case history.
+/// The reason for the transition from `from` to the replied state `to`, as a sentence for the case history. A repeated
+/// reply changes nothing.
+///
+/// # Errors
+/// [`IllegalTransition`] if `to` cannot follow from this state.
 pub(super) fn transition(from: CaseState, to: CaseState) -> Result<&'static str, IllegalTransition> {
     use CaseState::*;
     let refuse = |why| Err(IllegalTransition { from, to, why });
@@ -124,7 +118,7 @@ mod tests {
         let table: Vec<String> = ALL
             .iter()
             .map(|from| {
-                let cell = |to: &CaseState| match from.after(*to) {
+                let cell = |to: &CaseState| match transition(*from, *to) {
                     Ok(_) if from == to => '=',
                     Ok(_) => 'x',
                     Err(_) => '.',
@@ -152,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_rejection_states_its_reason() {
-        let refused = CaseState::Disposed.after(CaseState::Accepted).unwrap_err();
+        let refused = transition(CaseState::Disposed, CaseState::Accepted).unwrap_err();
         assert_eq!(
             refused.to_string(),
             "a case that is disposed cannot become accepted: a crew was already dispatched"

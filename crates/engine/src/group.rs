@@ -193,14 +193,7 @@ mod tests {
             share: 0.5,
         };
         let stall = group(0.4, 0.9).bbox;
-        let person = |label: &str, x: f32, score| Detection {
-            label: label.into(),
-            score,
-            bbox: group(x, score).bbox,
-            appearance: None,
-            number: None,
-            second_look: None,
-        };
+        let person = |label: &str, x: f32, score| Detection::new(label, score, group(x, score).bbox);
         assert!(is_attended(&stall, &by, &[person("person", 0.52, 0.6)], 0.4));
         assert!(
             !is_attended(&stall, &by, &[person("person", 0.58, 0.6)], 0.4),

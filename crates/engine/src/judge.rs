@@ -20,9 +20,9 @@ use super::{
     plus,
     presence::LookInterval,
     since,
-    site::CaseRegister,
-    stage::{Stage, TransitionContext},
-    track::Track,
+    site::{CaseRegister, RejectedReply},
+    stage::Stage,
+    track::{Track, TransitionContext},
     types::{
         CameraId, CameraPlan, CaseId, Claim, Effect, Elsewhere, Input, Known, NotFiled, Observation, OpenCase, Plan,
         Reason, Reply, Rule, RuleId, View,
@@ -60,30 +60,36 @@ pub struct Engine {
 struct WaitingQueue {
     /// Usually false; then nothing is collected.
     has_waiting: bool,
-    /// Priority, and whether the candidate belongs to the camera being evaluated.
-    weights: Vec<(f64, bool)>,
+    candidates: Vec<Waiting>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    priority: f64,
+    /// It belongs to the camera being evaluated.
+    is_here: bool,
 }
 
 impl WaitingQueue {
     /// Collects the waiting candidates before `camera` is evaluated.
     fn collect(&mut self, cameras: &BTreeMap<CameraId, CameraState>, camera: &CameraId) {
-        self.weights.clear();
+        self.candidates.clear();
         if !self.has_waiting {
             return;
         }
-        for (id, watched) in cameras {
-            let ranks = watched.tracks.values().flatten().filter_map(Track::rank);
-            self.weights
-                .extend(ranks.map(|rank| (rank, id.device() == camera.device())));
+        for (id, state) in cameras {
+            let is_here = id.device() == camera.device();
+            let ranks = state.tracks.values().flatten().filter_map(Track::rank);
+            self.candidates
+                .extend(ranks.map(|priority| Waiting { priority, is_here }));
         }
-        self.has_waiting = !self.weights.is_empty();
+        self.has_waiting = !self.candidates.is_empty();
     }
 
-    /// How many waiting candidates have a higher priority than `weight`: on the camera being evaluated, and on the
-    /// whole box.
-    fn ahead_of(&self, weight: f64) -> (usize, usize) {
-        let heavier = || self.weights.iter().filter(|(w, _)| *w > weight);
-        (heavier().filter(|(_, is_here)| *is_here).count(), heavier().count())
+    /// How many waiting candidates have a higher priority: on the camera being evaluated, and on the whole box.
+    fn ahead_of(&self, priority: f64) -> (usize, usize) {
+        let ahead = || self.candidates.iter().filter(|c| c.priority > priority);
+        (ahead().filter(|c| c.is_here).count(), ahead().count())
     }
 }
 
@@ -130,8 +136,8 @@ impl Engine {
             }
             Input::Reaimed { camera, at } => {
                 self.now = at;
-                if let Some(watched) = self.cameras.get_mut(&camera) {
-                    watched.end_all_tracks(&camera, NotFiled::Reaimed, at, &mut effects);
+                if let Some(state) = self.cameras.get_mut(&camera) {
+                    state.end_all_tracks(&camera, NotFiled::Reaimed, at, &mut effects);
                 }
                 self.register.reaimed(&camera);
             }
@@ -151,15 +157,16 @@ impl Engine {
     /// pinned picture can be released, or when a verification expires on a camera that delivers no looks.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let plan = self.plan.as_ref()?;
-        let tracks = self.cameras.iter().flat_map(|(id, watched)| {
+        let tracks = self.cameras.iter().flat_map(|(id, state)| {
             let camera = plan.cameras.get(id);
-            watched.tracks.iter().map(move |(rule, tracks)| (camera, rule, tracks))
+            state.tracks.iter().map(move |(rule, tracks)| (camera, rule, tracks))
         });
-        let void = tracks.filter_map(|(camera, rule, tracks)| {
+        let stale = tracks.filter_map(|(camera, rule, tracks)| {
             let after = stale_after(plan.rules.iter().find(|r| r.id == *rule)?, camera);
             tracks.iter().map(|t| plus(t.last_seen, after)).min()
         });
-        void.chain(self.register.next_overdue(&plan.verification, VERIFICATION_GRACE))
+        stale
+            .chain(self.register.next_overdue(&plan.verification, VERIFICATION_GRACE))
             .min()
     }
 
@@ -190,16 +197,16 @@ impl Engine {
     }
 
     fn configure(&mut self, plan: Arc<Plan>, effects: &mut Vec<Effect>) {
-        for (camera, watched) in &mut self.cameras {
+        for (camera, state) in &mut self.cameras {
             let is_kept = plan.cameras.contains_key(camera);
-            watched.tracks.retain(|rule, tracks| {
+            state.tracks.retain(|rule, tracks| {
                 if is_kept && plan.rules.iter().any(|r| r.id == *rule) {
-                    for track in tracks.iter_mut().filter(|t| t.stage == Stage::HeldBack(None)) {
+                    for track in tracks.iter_mut().filter(|t| *t.stage() == Stage::HeldBack(None)) {
                         // The new grid or location may cover it.
                         track.change_stage(
                             Stage::Idle,
                             Reason::Replanned,
-                            transition_context(camera, rule, self.now, effects),
+                            TransitionContext::new(camera, rule, self.now, effects),
                         );
                     }
                     return true;
@@ -207,7 +214,7 @@ impl Engine {
                 for track in tracks {
                     track.end(
                         NotFiled::Reconfigured,
-                        transition_context(camera, rule, self.now, effects),
+                        TransitionContext::new(camera, rule, self.now, effects),
                     );
                 }
                 false
@@ -227,36 +234,36 @@ impl Engine {
             return;
         };
         self.queue.collect(&self.cameras, id);
-        let watched = self.cameras.entry(id.clone()).or_default();
-        if let Some(newest) = watched.newest.filter(|newest| look.at <= *newest) {
+        let state = self.cameras.entry(id.clone()).or_default();
+        if let Some(newest) = state.newest.filter(|newest| look.at <= *newest) {
             if since(newest, look.at) < CLOCK_SET_BACK {
                 return;
             }
             // Times of the old clock cannot be compared with the new one; start over.
-            watched.end_all_tracks(id, NotFiled::BlindTooLong, look.at, effects);
+            state.end_all_tracks(id, NotFiled::BlindTooLong, look.at, effects);
         }
         self.now = look.at;
-        watched.newest = Some(look.at);
-        watched.drop_stale_tracks(id, &plan, look.at, effects);
+        state.newest = Some(look.at);
+        state.drop_stale_tracks(id, &plan, look.at, effects);
         if look.view != View::Clear {
-            watched.was_blind = true;
-            watched.not_searched.values_mut().for_each(|before| *before = None);
+            state.was_blind = true;
+            state.not_searched.values_mut().for_each(|before| *before = None);
             self.expire_verifications(Some(id), look.at, effects);
             return;
         }
-        let before = watched.newest_clear.filter(|_| !watched.was_blind);
-        watched.newest_clear = Some(look.at);
-        watched.was_blind = false;
+        let before = state.newest_clear.filter(|_| !state.was_blind);
+        state.newest_clear = Some(look.at);
+        state.was_blind = false;
         for (rule, hours) in plan.rules.iter().zip(&mut self.hours) {
             if !look.not_searched.is_empty() && rule.labels.iter().all(|label| look.not_searched.contains(label)) {
-                watched.not_searched.entry(rule.id.clone()).or_insert(before);
+                state.not_searched.entry(rule.id.clone()).or_insert(before);
                 continue;
             }
-            let before = watched.not_searched.remove(&rule.id).unwrap_or(before);
-            if !watched.tracks.contains_key(&rule.id) {
-                watched.tracks.insert(rule.id.clone(), Vec::new());
+            let before = state.not_searched.remove(&rule.id).unwrap_or(before);
+            if !state.tracks.contains_key(&rule.id) {
+                state.tracks.insert(rule.id.clone(), Vec::new());
             }
-            let Some(tracks) = watched.tracks.get_mut(&rule.id) else {
+            let Some(tracks) = state.tracks.get_mut(&rule.id) else {
                 continue;
             };
             let interval = before.map_or(LookInterval::Blind, |before| {
@@ -293,7 +300,7 @@ impl Engine {
         if let Some(plan) = &self.plan {
             let answers = self
                 .register
-                .overdue(camera, (at, &plan.verification), VERIFICATION_GRACE);
+                .overdue(camera, at, &plan.verification, VERIFICATION_GRACE);
             effects.extend(answers.into_iter().map(|a| Effect::Verified(Box::new(a))));
         }
     }
@@ -321,7 +328,7 @@ impl Engine {
                     reason,
                 });
             }
-            Err((known, reason)) => effects.push(Effect::ReplyRefused {
+            Err(RejectedReply { known, reason }) => effects.push(Effect::ReplyRefused {
                 case,
                 known,
                 reply: state,
@@ -336,15 +343,15 @@ impl Engine {
         if self.register.remove(case).is_none() {
             return;
         }
-        for (id, watched) in &mut self.cameras {
-            for (rule, tracks) in &mut watched.tracks {
-                let its = |t: &&mut Track| matches!(&t.stage, Stage::AtCase(c) if c == case);
+        for (id, state) in &mut self.cameras {
+            for (rule, tracks) in &mut state.tracks {
+                let its = |t: &&mut Track| matches!(t.stage(), Stage::AtCase(c) if c == case);
                 for track in tracks.iter_mut().filter(its) {
                     let reason = Reason::NotFiled(NotFiled::OpenElsewhere);
                     track.change_stage(
                         Stage::AtCase(to.clone()),
                         reason,
-                        transition_context(id, rule, self.now, effects),
+                        TransitionContext::new(id, rule, self.now, effects),
                     );
                 }
             }
@@ -364,18 +371,22 @@ impl Engine {
                 at,
             });
         }
-        for (id, watched) in &mut self.cameras {
+        for (id, state) in &mut self.cameras {
             let camera = self.plan.as_ref().and_then(|p| p.cameras.get(id));
             let looks = camera.map_or(Duration::ZERO, |c| c.look_every.saturating_mul(RETRY_LOOKS) + c.away);
             let until = plus(at, looks);
-            for (rule, tracks) in &mut watched.tracks {
+            for (rule, tracks) in &mut state.tracks {
                 // Every camera that sees the object may retry: another camera's pictures may work.
                 for track in tracks
                     .iter_mut()
-                    .filter(|t| matches!(&t.stage, Stage::AtCase(c) if c == case))
+                    .filter(|t| matches!(t.stage(), Stage::AtCase(c) if c == case))
                 {
                     let retry = Stage::Retry { until };
-                    track.change_stage(retry, Reason::PictureLost, transition_context(id, rule, at, effects));
+                    track.change_stage(
+                        retry,
+                        Reason::PictureLost,
+                        TransitionContext::new(id, rule, at, effects),
+                    );
                 }
             }
         }
@@ -383,24 +394,10 @@ impl Engine {
 
     fn drop_stale_tracks(&mut self, at: Timestamp, effects: &mut Vec<Effect>) {
         if let Some(plan) = &self.plan {
-            for (id, watched) in &mut self.cameras {
-                watched.drop_stale_tracks(id, plan, at, effects);
+            for (id, state) in &mut self.cameras {
+                state.drop_stale_tracks(id, plan, at, effects);
             }
         }
-    }
-}
-
-fn transition_context<'a>(
-    camera: &'a CameraId,
-    rule: &'a RuleId,
-    at: Timestamp,
-    effects: &'a mut Vec<Effect>,
-) -> TransitionContext<'a> {
-    TransitionContext {
-        camera,
-        rule,
-        at,
-        effects,
     }
 }
 
@@ -414,7 +411,7 @@ impl CameraState {
     fn end_all_tracks(&mut self, camera: &CameraId, reason: NotFiled, at: Timestamp, effects: &mut Vec<Effect>) {
         for (rule, tracks) in std::mem::take(&mut self.tracks) {
             for mut track in tracks {
-                track.end(reason, transition_context(camera, &rule, at, effects));
+                track.end(reason, TransitionContext::new(camera, &rule, at, effects));
             }
         }
         self.newest_clear = None;
@@ -430,7 +427,7 @@ impl CameraState {
                     if is_void {
                         track.end(
                             NotFiled::BlindTooLong,
-                            transition_context(camera, &rule.id, at, effects),
+                            TransitionContext::new(camera, &rule.id, at, effects),
                         );
                     }
                     !is_void

@@ -16,17 +16,23 @@ mod presence;
 mod site;
 mod stage;
 mod track;
-pub mod types;
+mod types;
 mod vacancy;
 mod verification;
 mod zone_match;
+
+#[cfg(test)]
+extern crate self as gridwatch_engine;
+#[cfg(test)]
+#[path = "../tests/engine_support/rule.rs"]
+#[allow(unreachable_pub, reason = "shared with the integration tests")]
+mod fixture;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 pub use approved::is_approved;
-pub use case::IllegalTransition;
 pub use judge::Engine;
 pub use types::*;
 

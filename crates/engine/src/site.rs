@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    case::{IllegalTransition, transition},
+    case::transition,
     geometry::distance_m,
     plus,
     presence::LookInterval,
@@ -164,7 +164,7 @@ impl LocatedCandidate<'_> {
         let in_colour = |a: &Option<Appearance>| a.filter(Appearance::has_colour);
         let looks_other = in_colour(&case.appearance)
             .zip(in_colour(&self.appearance))
-            .is_some_and(|(a, b)| a.resemblance(&b) < Appearance::OTHER_THING);
+            .is_some_and(|(a, b)| a.resemblance(&b) < Appearance::DIFFERENT_OBJECT);
         !looks_other
             && self.site().is_same_problem(&Site::of(case))
             && if case.camera == *self.camera {
@@ -252,6 +252,15 @@ impl CaseRecord {
         self.case.state.is_open()
             || since(now, self.last_seen.max(self.case.at)) < CaseState::remembered_for(self.case.state)
     }
+}
+
+/// A reply that does not fit the case it names. Nothing was changed.
+#[derive(Debug)]
+pub(super) struct RejectedReply {
+    /// State of the case; `None` if no such case is known.
+    pub(super) known: Option<CaseState>,
+    /// Why it was rejected.
+    pub(super) reason: String,
 }
 
 /// The cases that affect new ones: open, and recently ended.
@@ -423,7 +432,8 @@ impl CaseRegister {
         &mut self,
         camera: &CameraId,
         rule: &Rule,
-        (at, how): (Timestamp, &Verification),
+        at: Timestamp,
+        how: &Verification,
         shows: impl Fn(&BBox) -> Option<Occupancy>,
     ) -> Vec<Verified> {
         let mut answers = Vec::new();
@@ -446,7 +456,8 @@ impl CaseRegister {
     pub(super) fn overdue(
         &mut self,
         camera: Option<&CameraId>,
-        (at, how): (Timestamp, &Verification),
+        at: Timestamp,
+        how: &Verification,
         late: Duration,
     ) -> Vec<Verified> {
         let mut answers = Vec::new();
@@ -521,12 +532,18 @@ impl CaseRegister {
     }
 
     /// Applies the platform's reply. Returns the reason for the transition, or `Ok(None)` if nothing changes.
-    pub(super) fn apply_reply(&mut self, reply: &Reply) -> Result<Option<&'static str>, (Option<CaseState>, String)> {
+    pub(super) fn apply_reply(&mut self, reply: &Reply) -> Result<Option<&'static str>, RejectedReply> {
         let Some(record) = self.cases.get(&reply.case) else {
-            return Err((None, "no open or recent case has this id".into()));
+            return Err(RejectedReply {
+                known: None,
+                reason: "no open or recent case has this id".into(),
+            });
         };
         let from = record.case.state;
-        let reason = transition(from, reply.state).map_err(|e: IllegalTransition| (Some(from), e.to_string()))?;
+        let reason = transition(from, reply.state).map_err(|e| RejectedReply {
+            known: Some(from),
+            reason: e.to_string(),
+        })?;
         let question = reply.next_question(from, record.case.question);
         if from == reply.state {
             if question != record.case.question {

@@ -1,15 +1,11 @@
 //! The stages of a tracked object under one rule, and the table of legal transitions between them.
 //!
-//! [`Track::change_stage`] is the only way from one stage to another: it checks the table, records the reason in the
-//! track's journal, emits the effect, and unpins the candidate's picture when it is no longer needed.
+//! [`Track`](super::track::Track) owns a stage and changes it through this table only.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    track::Track,
-    types::{BBox, CameraId, CaseId, Effect, JournalEntry, NotFiled, Reason, RuleId},
-};
+use super::types::{BBox, CaseId, NotFiled, Reason};
 
 /// One look that saw the object.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -27,20 +23,7 @@ pub(super) enum Stage {
     /// confident sighting starts a new candidate.
     Idle,
     /// May become a case. Its first look is pinned.
-    Candidate {
-        /// The pinned first look.
-        first: Sighting,
-        /// No confirmation before this time: the evidence of an earlier case failed, or a second look was not confident
-        /// enough.
-        not_before: Option<Timestamp>,
-        /// The time for which an extra look was last requested.
-        asked: Option<Timestamp>,
-        /// Ready to file, but the daily cap is reached.
-        waits: bool,
-        /// Result of the second look, for rules that require one.
-        #[serde(default, rename = "closer")]
-        second_look: SecondLook,
-    },
+    Candidate(Candidate),
     /// The first picture is lost; the next look that sees the object is pinned instead.
     Retry {
         /// No confirmation before this time.
@@ -52,6 +35,54 @@ pub(super) enum Stage {
     Permitted,
     /// Ready, but must not be filed: outside the grid (`None`), or the platform rejected it as this case.
     HeldBack(Option<CaseId>),
+}
+
+/// What is known of an object that may become a case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Candidate {
+    /// The pinned first look.
+    first: Sighting,
+    /// No confirmation before this time: the evidence of an earlier case failed, or a second look was not confident
+    /// enough.
+    pub not_before: Option<Timestamp>,
+    /// The time for which an extra look was last requested.
+    pub asked: Option<Timestamp>,
+    /// Ready to file, but the daily cap is reached.
+    waits: bool,
+    /// Result of the second look, for rules that require one.
+    #[serde(default, rename = "closer")]
+    pub second_look: SecondLook,
+}
+
+impl Candidate {
+    /// A candidate whose first look is pinned.
+    pub(super) fn new(first: Sighting, not_before: Option<Timestamp>) -> Self {
+        Self {
+            first,
+            not_before,
+            asked: None,
+            waits: false,
+            second_look: SecondLook::default(),
+        }
+    }
+
+    /// The same candidate, waiting for the next day's cap.
+    pub(super) fn waiting(&self) -> Self {
+        Self {
+            waits: true,
+            ..self.clone()
+        }
+    }
+
+    /// The pinned first look.
+    pub(super) fn first(&self) -> Sighting {
+        self.first
+    }
+
+    /// Ready to file, but waiting for the next day's cap.
+    pub(super) fn waits(&self) -> bool {
+        self.waits
+    }
 }
 
 /// Second-look state of a candidate.
@@ -72,11 +103,12 @@ impl Default for SecondLook {
 }
 
 impl Stage {
-    fn phase(&self) -> Phase {
+    /// Its phase, which the table of transitions is about.
+    pub(super) fn phase(&self) -> Phase {
         match self {
             Self::Idle => Phase::Idle,
-            Self::Candidate { waits: false, .. } => Phase::Candidate,
-            Self::Candidate { waits: true, .. } => Phase::Waiting,
+            Self::Candidate(candidate) if candidate.waits => Phase::Waiting,
+            Self::Candidate(_) => Phase::Candidate,
             Self::Retry { .. } => Phase::Retry,
             Self::AtCase(_) => Phase::AtCase,
             Self::Permitted => Phase::Permitted,
@@ -87,7 +119,7 @@ impl Stage {
 
 /// A [`Stage`] without its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Idle,
     Candidate,
     /// A candidate that is ready and waits for the next day's cap.
@@ -100,8 +132,24 @@ enum Phase {
     Gone,
 }
 
+impl Phase {
+    /// Its name in reports of illegal transitions.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Candidate => "candidate",
+            Self::Waiting => "waiting",
+            Self::Retry => "retry",
+            Self::AtCase => "at_case",
+            Self::Permitted => "permitted",
+            Self::HeldBack => "held_back",
+            Self::Gone => "gone",
+        }
+    }
+}
+
 /// The phase that follows `from` for `reason`; `None` if the table does not allow it.
-fn transition(from: Phase, reason: Reason) -> Option<Phase> {
+pub(super) fn transition(from: Phase, reason: Reason) -> Option<Phase> {
     use Phase::{AtCase, Candidate, Gone, HeldBack, Idle, Permitted, Retry, Waiting};
     let to = match (reason, from) {
         // A confident sighting where the object is not permitted. A new track starts as idle.
@@ -141,101 +189,6 @@ fn transition(from: Phase, reason: Reason) -> Option<Phase> {
         _ => return None,
     };
     Some(to)
-}
-
-/// What a transition is reported with, and where.
-pub(super) struct TransitionContext<'a> {
-    pub(super) camera: &'a CameraId,
-    pub(super) rule: &'a RuleId,
-    pub(super) at: Timestamp,
-    pub(super) effects: &'a mut Vec<Effect>,
-}
-
-impl Track {
-    /// Moves to `stage` for `reason`.
-    pub(super) fn change_stage(&mut self, stage: Stage, reason: Reason, context: TransitionContext<'_>) {
-        debug_assert_eq!(
-            transition(self.stage.phase(), reason),
-            Some(stage.phase()),
-            "{reason:?}"
-        );
-        self.set_stage(stage, reason, context);
-    }
-
-    /// Records an event that does not change the stage.
-    pub(super) fn record_event(&mut self, reason: Reason, mut context: TransitionContext<'_>) {
-        debug_assert_eq!(
-            transition(self.stage.phase(), reason),
-            Some(self.stage.phase()),
-            "{reason:?}"
-        );
-        self.log(reason, context.at);
-        context.emit(reason);
-    }
-
-    /// Ends the track. A candidate ends with `reason`, any other stage with [`Reason::Left`].
-    pub(super) fn end(&mut self, reason: NotFiled, context: TransitionContext<'_>) {
-        let reason = match self.stage {
-            Stage::Candidate { .. } => Reason::NotFiled(reason),
-            _ => Reason::Left,
-        };
-        debug_assert_eq!(transition(self.stage.phase(), reason), Some(Phase::Gone), "{reason:?}");
-        self.set_stage(Stage::Idle, reason, context);
-    }
-
-    fn set_stage(&mut self, stage: Stage, reason: Reason, mut context: TransitionContext<'_>) {
-        self.log(reason, context.at);
-        let before = std::mem::replace(&mut self.stage, stage);
-        context.emit(reason);
-        let Stage::Candidate { first, .. } = before else { return };
-        let keeps_picture = matches!(self.stage, Stage::Candidate { .. })
-            // Handed over with the case.
-            || reason == Reason::Confirmed
-            // There is no picture left to unpin.
-            || reason == Reason::PictureLost;
-        if !keeps_picture {
-            context.effects.push(Effect::Unpin {
-                camera: context.camera.clone(),
-                at: first.at,
-            });
-        }
-    }
-
-    /// Keeps one entry per reason, so that an object that flickers for days does not grow its journal.
-    fn log(&mut self, reason: Reason, at: Timestamp) {
-        match self.journal.iter_mut().find(|n| n.reason == reason) {
-            Some(noted) => {
-                noted.last_at = at;
-                noted.times = noted.times.saturating_add(1);
-            }
-            None => self.journal.push(JournalEntry {
-                reason,
-                first_at: at,
-                last_at: at,
-                times: 1,
-            }),
-        }
-    }
-}
-
-impl TransitionContext<'_> {
-    pub(super) fn emit(&mut self, reason: Reason) {
-        let (camera, rule, at) = (self.camera.clone(), self.rule.clone(), self.at);
-        self.effects.push(match reason {
-            Reason::NotFiled(reason) => Effect::NotFiled {
-                camera,
-                rule,
-                reason,
-                at,
-            },
-            reason => Effect::Transition {
-                camera,
-                rule,
-                reason,
-                at,
-            },
-        });
-    }
 }
 
 #[cfg(test)]

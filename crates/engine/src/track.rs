@@ -1,7 +1,8 @@
 //! Tracks: one object seen repeatedly by one camera under one rule, and the association of new detections with them.
 //!
 //! Looks are 1–60 s apart, too far for motion models, and the objects that matter stay in place. Detections are matched
-//! by position and size only; nothing is predicted. What a track means for a case is decided elsewhere.
+//! by position and size only; nothing is predicted. A track owns its stage and keeps to the table of transitions; which
+//! transition it makes is decided elsewhere.
 
 use jiff::Timestamp;
 
@@ -10,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     group::DetectionGroup,
     presence::Presence,
-    stage::Stage,
-    types::{Appearance, BBox, JournalEntry, PhoneNumber},
+    stage::{Candidate, Phase, Stage, transition},
+    types::{Appearance, BBox, CameraId, Effect, JournalEntry, NotFiled, PhoneNumber, Reason, RuleId},
 };
 
 /// Smallest association radius between two looks, in diagonals of the object, whatever its rule allows. Detectors
@@ -42,13 +43,183 @@ pub(super) struct Track {
     pub last_seen: Timestamp,
     /// Presence since it became a candidate.
     pub presence: Presence,
-    /// Current stage; changed by [`Track::change_stage`] only.
-    pub stage: Stage,
-    /// Journal entries in the order in which each reason first occurred.
-    pub journal: Vec<JournalEntry>,
+    /// Changed by [`Track::change_stage`] only.
+    stage: Stage,
+    /// In the order in which each reason first occurred.
+    journal: Vec<JournalEntry>,
+}
+
+/// What a transition of a track is reported with, and where.
+pub(super) struct TransitionContext<'a> {
+    pub(super) camera: &'a CameraId,
+    pub(super) rule: &'a RuleId,
+    pub(super) at: Timestamp,
+    pub(super) effects: &'a mut Vec<Effect>,
+}
+
+impl<'a> TransitionContext<'a> {
+    pub(super) fn new(camera: &'a CameraId, rule: &'a RuleId, at: Timestamp, effects: &'a mut Vec<Effect>) -> Self {
+        Self {
+            camera,
+            rule,
+            at,
+            effects,
+        }
+    }
+
+    /// Reports a transition or an event.
+    pub(super) fn emit(&mut self, reason: Reason) {
+        let (camera, rule, at) = (self.camera.clone(), self.rule.clone(), self.at);
+        self.effects.push(match reason {
+            Reason::NotFiled(reason) => Effect::NotFiled {
+                camera,
+                rule,
+                reason,
+                at,
+            },
+            reason => Effect::Transition {
+                camera,
+                rule,
+                reason,
+                at,
+            },
+        });
+    }
+
+    /// Reports a transition or event that the table does not allow.
+    fn refuse(&mut self, from: Phase, reason: Reason) {
+        self.effects.push(Effect::TransitionRefused {
+            camera: self.camera.clone(),
+            rule: self.rule.clone(),
+            stage: from.as_str(),
+            reason,
+            at: self.at,
+        });
+    }
 }
 
 impl Track {
+    /// A new track, idle, from its first sighting.
+    pub(super) fn new(group: &DetectionGroup<'_>, at: Timestamp, attended: bool) -> Self {
+        Self {
+            origin: group.bbox,
+            bbox: group.bbox,
+            appearance: group.appearance,
+            number: group.number.clone(),
+            last_seen: at,
+            presence: Presence::new(group.score, attended),
+            stage: Stage::Idle,
+            journal: Vec::new(),
+        }
+    }
+
+    pub(super) fn stage(&self) -> &Stage {
+        &self.stage
+    }
+
+    pub(super) fn journal(&self) -> &[JournalEntry] {
+        &self.journal
+    }
+
+    /// The candidate, if it is one.
+    pub(super) fn candidate(&self) -> Option<&Candidate> {
+        match &self.stage {
+            Stage::Candidate(candidate) => Some(candidate),
+            _ => None,
+        }
+    }
+
+    /// As [`candidate`](Self::candidate), for what changes without a transition.
+    pub(super) fn candidate_mut(&mut self) -> Option<&mut Candidate> {
+        match &mut self.stage {
+            Stage::Candidate(candidate) => Some(candidate),
+            _ => None,
+        }
+    }
+
+    /// Moves to `stage` for `reason`, if the table allows it: records the reason in the journal, emits it, and unpins
+    /// the candidate's picture when it is no longer needed. An illegal transition is refused and reported as
+    /// [`Effect::TransitionRefused`]; the track stays as it is. Returns whether it moved.
+    pub(super) fn change_stage(&mut self, stage: Stage, reason: Reason, mut context: TransitionContext<'_>) -> bool {
+        let from = self.stage.phase();
+        if transition(from, reason) != Some(stage.phase()) {
+            context.refuse(from, reason);
+            return false;
+        }
+        self.log(reason, context.at);
+        context.emit(reason);
+        self.set_stage(stage, reason, context);
+        true
+    }
+
+    /// Records an event that does not change the stage. One that the table does not allow is refused and reported.
+    pub(super) fn record_event(&mut self, reason: Reason, mut context: TransitionContext<'_>) {
+        let phase = self.stage.phase();
+        if transition(phase, reason) != Some(phase) {
+            context.refuse(phase, reason);
+            return;
+        }
+        self.log(reason, context.at);
+        context.emit(reason);
+    }
+
+    /// Ends the track. A candidate ends with `reason`, any other stage with [`Reason::Left`].
+    ///
+    /// An end that the table does not allow is reported instead, but the track ends all the same: the caller drops it,
+    /// and its picture must not stay pinned.
+    pub(super) fn end(&mut self, reason: NotFiled, mut context: TransitionContext<'_>) {
+        let from = self.stage.phase();
+        let reason = match self.stage {
+            Stage::Candidate(_) => Reason::NotFiled(reason),
+            _ => Reason::Left,
+        };
+        if transition(from, reason) == Some(Phase::Gone) {
+            self.log(reason, context.at);
+            context.emit(reason);
+        } else {
+            context.refuse(from, reason);
+        }
+        self.set_stage(Stage::Idle, reason, context);
+    }
+
+    /// Ends a track of a snapshot before its picture is pinned again, so that there is nothing to unpin.
+    pub(super) fn discard(&mut self, context: TransitionContext<'_>) {
+        self.stage = Stage::Idle;
+        self.end(NotFiled::Reconfigured, context);
+    }
+
+    fn set_stage(&mut self, stage: Stage, reason: Reason, context: TransitionContext<'_>) {
+        let before = std::mem::replace(&mut self.stage, stage);
+        let Stage::Candidate(candidate) = before else { return };
+        let keeps_picture = matches!(self.stage, Stage::Candidate(_))
+            // Handed over with the case.
+            || reason == Reason::Confirmed
+            // There is no picture left to unpin.
+            || reason == Reason::PictureLost;
+        if !keeps_picture {
+            context.effects.push(Effect::Unpin {
+                camera: context.camera.clone(),
+                at: candidate.first().at,
+            });
+        }
+    }
+
+    /// Keeps one entry per reason, so that an object that flickers for days does not grow its journal.
+    fn log(&mut self, reason: Reason, at: Timestamp) {
+        match self.journal.iter_mut().find(|entry| entry.reason == reason) {
+            Some(entry) => {
+                entry.last_at = at;
+                entry.times = entry.times.saturating_add(1);
+            }
+            None => self.journal.push(JournalEntry {
+                reason,
+                first_at: at,
+                last_at: at,
+                times: 1,
+            }),
+        }
+    }
+
     /// Updates the track with a sighting.
     pub(super) fn update(&mut self, group: &DetectionGroup<'_>, at: Timestamp) {
         self.bbox = group.bbox;
@@ -74,7 +245,7 @@ impl Track {
     /// Priority among the candidates that wait for the daily cap: mean score × share of looks that saw it × hours
     /// present. `None` if it does not wait.
     pub(super) fn rank(&self) -> Option<f64> {
-        matches!(self.stage, Stage::Candidate { waits: true, .. }).then(|| self.presence.priority())
+        self.candidate()?.waits().then(|| self.presence.priority())
     }
 }
 
@@ -91,7 +262,7 @@ pub(super) fn affinity(last: &BBox, bbox: &BBox, reach: f64, resemblance: Option
     let overlap = last.iou(bbox);
     // A box beside the old one that looks different is a neighbour. Where the boxes overlap, position counts more than
     // appearance, because a person may stand in front.
-    if overlap < NEIGHBOUR_IOU && resemblance.is_some_and(|r| r < Appearance::OTHER_THING) {
+    if overlap < NEIGHBOUR_IOU && resemblance.is_some_and(|r| r < Appearance::DIFFERENT_OBJECT) {
         return 0.0;
     }
     // Overlap is the strongest cue where there is any; distance and size decide between boxes that moved off the old
@@ -136,7 +307,7 @@ pub(super) fn is_duplicate<'a>(bbox: &BBox, mut others: impl Iterator<Item = &'a
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::zone_match::ZoneMatch;
+    use crate::{stage::Sighting, zone_match::ZoneMatch};
 
     fn bbox(x: f32, y: f32, w: f32, h: f32) -> BBox {
         BBox {
@@ -160,16 +331,51 @@ mod tests {
     }
 
     fn track(bbox: BBox) -> Track {
-        Track {
-            origin: bbox,
-            bbox,
-            appearance: None,
-            number: None,
-            last_seen: Timestamp::UNIX_EPOCH,
-            presence: Presence::new(0.5, true),
-            stage: Stage::Idle,
-            journal: Vec::new(),
-        }
+        let [group] = groups([bbox]);
+        Track::new(&group, Timestamp::UNIX_EPOCH, true)
+    }
+
+    #[test]
+    fn an_illegal_transition_is_refused_and_reported() {
+        let (camera, rule, at) = ("gate".into(), "garbage".into(), Timestamp::UNIX_EPOCH);
+        let mut effects = Vec::new();
+        let mut track = track(bbox(0.4, 0.5, 0.1, 0.1));
+        let context = TransitionContext::new(&camera, &rule, at, &mut effects);
+        assert!(!track.change_stage(Stage::AtCase("case".into()), Reason::Confirmed, context));
+        track.record_event(Reason::Hidden, TransitionContext::new(&camera, &rule, at, &mut effects));
+        assert_eq!((track.stage(), track.journal()), (&Stage::Idle, &[][..]));
+        let refused = |reason| Effect::TransitionRefused {
+            camera: camera.clone(),
+            rule: rule.clone(),
+            stage: "idle",
+            reason,
+            at,
+        };
+        assert_eq!(effects, [refused(Reason::Confirmed), refused(Reason::Hidden)]);
+    }
+
+    #[test]
+    fn an_illegal_end_is_reported_and_unpins_the_picture() {
+        let (camera, rule, at) = ("gate".into(), "garbage".into(), Timestamp::UNIX_EPOCH);
+        let mut effects = Vec::new();
+        let mut track = track(bbox(0.4, 0.5, 0.1, 0.1));
+        let first = Sighting { at, bbox: track.bbox };
+        let candidate = Stage::Candidate(Candidate::new(first, None));
+        let context = TransitionContext::new(&camera, &rule, at, &mut effects);
+        assert!(track.change_stage(candidate, Reason::Appeared, context));
+        effects.clear();
+        // Only waiting candidates leave while waiting.
+        let context = TransitionContext::new(&camera, &rule, at, &mut effects);
+        track.end(NotFiled::LeftWhileWaiting, context);
+        let [
+            Effect::TransitionRefused { stage, reason, .. },
+            Effect::Unpin { at: unpinned, .. },
+        ] = &effects[..]
+        else {
+            panic!("{effects:?}")
+        };
+        let left = Reason::NotFiled(NotFiled::LeftWhileWaiting);
+        assert_eq!((*stage, *reason, *unpinned), ("candidate", left, at));
     }
 
     #[test]

@@ -152,6 +152,20 @@ pub struct Detection {
     pub second_look: Option<f32>,
 }
 
+impl Detection {
+    /// A detection without appearance, phone number or second look.
+    pub fn new(label: impl Into<Label>, score: f32, bbox: BBox) -> Self {
+        Self {
+            label: label.into(),
+            score,
+            bbox,
+            appearance: None,
+            number: None,
+            second_look: None,
+        }
+    }
+}
+
 /// Whether a look's view can be trusted. Anything but `Clear` is blind time: neither presence nor absence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -307,6 +321,19 @@ pub enum Effect {
         /// The reason.
         reason: Reason,
         /// Time of the transition.
+        at: Timestamp,
+    },
+    /// A transition that the engine's table does not allow was refused. Never happens unless the engine has a bug.
+    TransitionRefused {
+        /// The camera.
+        camera: CameraId,
+        /// The rule.
+        rule: RuleId,
+        /// The stage that the object is in.
+        stage: &'static str,
+        /// The reason for the refused transition.
+        reason: Reason,
+        /// When it was refused.
         at: Timestamp,
     },
     /// A candidate ended, or was held back, without a case of its own.

@@ -94,7 +94,7 @@ mod tests {
     fn rule(id: &str) -> Rule {
         Rule {
             id: id.into(),
-            ..crate::presence::tests::rule()
+            ..crate::fixture::rule()
         }
     }
 

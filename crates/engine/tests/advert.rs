@@ -63,10 +63,7 @@ fn camera(signs: &[BBox]) -> CameraPlan {
 }
 
 fn sign(bbox: BBox) -> Detection {
-    Detection {
-        label: "sign".into(),
-        ..garbage(0.8, bbox)
-    }
+    Detection::new("sign", 0.8, bbox)
 }
 
 /// Looks until shortly after the dwell; `seen` gives the detections of each.

@@ -376,10 +376,7 @@ fn event() -> impl Strategy<Value = Event> {
     ];
     let score = prop_oneof![9 => 0.2f32..1.0, 1 => Just(f32::NAN)];
     let label = prop_oneof![Just("garbage"), Just("sign")];
-    let seen = (spot, score, label).prop_map(|(b, score, label)| Detection {
-        label: label.into(),
-        ..garbage(score, b)
-    });
+    let seen = (spot, score, label).prop_map(|(b, score, label)| Detection::new(label, score, b));
     let view = prop_oneof![8 => Just(View::Clear), 1 => Just(View::Dark), 1 => Just(View::Damaged)];
     let step = prop_oneof![30 => 0.5f64..20.0, 2 => 50.0f64..400.0, 1 => 3000.0f64..90000.0, 1 => Just(0.0), 1 => -300.0f64..0.0];
     let claim_event = prop_oneof![

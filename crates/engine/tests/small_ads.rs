@@ -44,9 +44,8 @@ fn place(n: u8) -> BBox {
 
 fn ad(number: &str, at: BBox) -> Detection {
     Detection {
-        label: Label::small_ad(),
         number: Some(PhoneNumber::from(number)),
-        ..garbage(0.95, at)
+        ..Detection::new(Label::small_ad(), 0.95, at)
     }
 }
 

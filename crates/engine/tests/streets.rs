@@ -95,14 +95,7 @@ fn a_vendor_who_leaves_and_returns_next_week_is_a_linked_case() {
         ..rule()
     };
     let mut harness = Harness::new(plan([("gate", fixed())], vec![vendor]));
-    let stall = |score| Detection {
-        label: "umbrella".into(),
-        appearance: None,
-        number: None,
-        second_look: None,
-        score,
-        bbox: HEAP,
-    };
+    let stall = |score| Detection::new("umbrella", score, HEAP);
     let stand = |harness: &mut Harness, from: u32| -> CaseId {
         for s in (from..from + HOUR).step_by(10) {
             harness.look("gate", f64::from(s), vec![stall(0.7)]);

@@ -24,14 +24,7 @@ fn vendor() -> Rule {
 }
 
 fn object(label: &str, bbox: BBox) -> Detection {
-    Detection {
-        label: label.into(),
-        score: 0.8,
-        bbox,
-        appearance: None,
-        number: None,
-        second_look: None,
-    }
+    Detection::new(label, 0.8, bbox)
 }
 
 const TABLE: BBox = BBox {

@@ -57,10 +57,7 @@ fn heap() -> Vec<Detection> {
 }
 
 fn lorry() -> Detection {
-    Detection {
-        label: "truck".into(),
-        ..garbage(0.9, bbox(0.3, 0.2, 0.7, 0.65))
-    }
+    Detection::new("truck", 0.9, bbox(0.3, 0.2, 0.7, 0.65))
 }
 
 fn findings(answers: &[Verified]) -> Vec<Finding> {

@@ -1,6 +1,4 @@
-//! A clip's access units, read once.
-//!
-//! Owns nothing after reading: the units are shared bytes. It does not decode.
+//! Reads the access units of a clip into memory, without decoding them.
 
 use std::path::Path;
 
@@ -12,20 +10,20 @@ use gstreamer_app as gst_app;
 use super::FarmError;
 use gridwatch_camera::Codec;
 
-/// One coded picture as an Annex B byte stream. Keyframes carry their parameter sets.
+/// An access unit. Keyframes carry their parameter sets.
 #[derive(Debug, Clone)]
 pub struct AccessUnit {
-    /// Start codes included.
+    /// Annex B byte stream.
     pub data: Bytes,
-    /// When it is shown, from the start of the clip.
+    /// Presentation time since the start of the clip.
     pub pts: gst::ClockTime,
-    /// When it is sent, from the start of the clip; the order of the units.
+    /// Decoding time since the start of the clip, at which the unit is sent. Never decreases.
     pub dts: gst::ClockTime,
-    /// It decodes alone.
+    /// It is a random access point.
     pub keyframe: bool,
 }
 
-/// A clip in coding order.
+/// A clip in decoding order.
 #[derive(Debug)]
 pub struct Clip {
     codec: Codec,
@@ -33,24 +31,24 @@ pub struct Clip {
     duration: gst::ClockTime,
 }
 
-/// Longest wait for one access unit of a local file; a file that stalls this long is not being read at all.
+/// Longest wait for the next access unit of a local file.
 const READ_TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(20);
 
-/// For elementary streams that state no rate: 25 pictures a second.
+/// Frame interval of elementary streams that state no frame rate: 25 fps.
 const DEFAULT_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(40);
 
 impl Clip {
     /// Reads an H.264 or H.265 clip: MP4, MKV, MPEG-TS or an elementary stream.
     ///
     /// # Errors
-    /// [`FarmError::Clip`] for a file that is not there, has no such video, or begins without a keyframe.
+    /// [`FarmError::Clip`] if the file cannot be read, has no such video, or does not begin with a keyframe.
     pub fn open(path: &Path) -> Result<Self, FarmError> {
         gst::init()?;
         let bad = |what: String| FarmError::Clip {
             path: path.to_owned(),
             what,
         };
-        // The codec is known only when the parser's pad appears, and with it which parser cuts the units.
+        // The codec, and so the parser, is known only once the pad of parsebin appears.
         let pipeline = gst::Pipeline::new();
         let make = |name: &str| gst::ElementFactory::make(name).build().map_err(|e| bad(e.to_string()));
         let source = make("filesrc")?;
@@ -67,11 +65,11 @@ impl Clip {
                 let Some(pipeline) = pipeline.upgrade() else {
                     return;
                 };
-                // A pad that stays unlinked is audio, subtitles, or a codec that `open` then reports as missing.
+                // Pads of audio, subtitles and other codecs stay unlinked. `open` reports a clip without video.
                 let _ = link(&pipeline, pad, &sink);
             }
         });
-        let stop = Stop(&pipeline);
+        let stop = StopOnDrop(&pipeline);
         pipeline
             .set_state(gst::State::Playing)
             .map_err(|_| bad(reason(&pipeline)))?;
@@ -84,10 +82,10 @@ impl Clip {
                 return Err(bad(reason(&pipeline)));
             };
             if codec.is_none()
-                && let Some(form) = sample.caps().and_then(|c| c.structure(0))
+                && let Some(format) = sample.caps().and_then(|c| c.structure(0))
             {
-                codec = codec_of(form.name());
-                if let Ok(rate) = form.get::<gst::Fraction>("framerate") {
+                codec = codec_of(format.name());
+                if let Ok(rate) = format.get::<gst::Fraction>("framerate") {
                     interval = gst::ClockTime::SECOND
                         .mul_div_floor(rate.denom().max(1) as u64, rate.numer().max(1) as u64)
                         .filter(|t| !t.is_zero())
@@ -97,12 +95,12 @@ impl Clip {
             let Some(buffer) = sample.buffer_owned() else {
                 continue;
             };
-            units.push(unit(buffer).map_err(&bad)?);
+            units.push(raw_unit(buffer).map_err(&bad)?);
         }
         drop(stop);
-        let codec = codec.ok_or_else(|| bad("no H.264 or H.265 video in it".into()))?;
+        let codec = codec.ok_or_else(|| bad("no H.264 or H.265 video".into()))?;
         if !units.first().is_some_and(|u| u.keyframe) {
-            return Err(bad("it does not begin with a keyframe".into()));
+            return Err(bad("the first frame is not a keyframe".into()));
         }
         let (units, duration) = retime(units, interval);
         Ok(Self { codec, units, duration })
@@ -113,25 +111,25 @@ impl Clip {
         Self { codec, units, duration }
     }
 
-    /// What it is coded in.
+    /// The codec of its video.
     pub fn codec(&self) -> Codec {
         self.codec
     }
 
-    /// In coding order, the first a keyframe.
+    /// The access units in decoding order; the first is a keyframe.
     pub fn units(&self) -> &[AccessUnit] {
         &self.units
     }
 
-    /// From its first picture to the one that would follow its last.
+    /// Length of the clip, including the interval of its last frame.
     pub fn duration(&self) -> gst::ClockTime {
         self.duration
     }
 }
 
-/// Stops the pipeline however reading ends.
-struct Stop<'a>(&'a gst::Pipeline);
-impl Drop for Stop<'_> {
+/// Stops the pipeline on drop.
+struct StopOnDrop<'a>(&'a gst::Pipeline);
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         let _ = self.0.set_state(gst::State::Null);
     }
@@ -153,15 +151,15 @@ fn link(pipeline: &gst::Pipeline, pad: &gst::Pad, sink: &gst_app::AppSink) -> Re
         Some(Codec::H265) => "h265parse",
         None => return Ok(()),
     };
-    // -1: the parameter sets before every keyframe, so that a stream joined anywhere is whole.
+    // -1: insert the parameter sets before every keyframe, so that clients may join anywhere.
     let parser = gst::ElementFactory::make(parser)
         .property("config-interval", -1)
         .build()?;
-    let form = gst::Caps::builder(name.as_deref().unwrap_or_default())
+    let caps = gst::Caps::builder(name.as_deref().unwrap_or_default())
         .field("stream-format", "byte-stream")
         .field("alignment", "au")
         .build();
-    sink.set_caps(Some(&form));
+    sink.set_caps(Some(&caps));
     pipeline.add(&parser)?;
     parser.link(sink)?;
     parser.sync_state_with_parent()?;
@@ -173,21 +171,21 @@ fn link(pipeline: &gst::Pipeline, pad: &gst::Pad, sink: &gst_app::AppSink) -> Re
     Ok(())
 }
 
-/// A unit as it was read: not every container says when.
-struct Raw {
+/// An access unit as read. Some containers and elementary streams have no timestamps.
+struct RawUnit {
     data: Bytes,
     pts: Option<gst::ClockTime>,
     dts: Option<gst::ClockTime>,
     keyframe: bool,
 }
 
-fn unit(buffer: gst::Buffer) -> Result<Raw, String> {
+fn raw_unit(buffer: gst::Buffer) -> Result<RawUnit, String> {
     let keyframe = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
     let (pts, dts) = (buffer.pts(), buffer.dts());
     let data = buffer
         .into_mapped_buffer_readable()
-        .map_err(|_| "an access unit cannot be read".to_owned())?;
-    Ok(Raw {
+        .map_err(|_| "cannot map the buffer of an access unit".to_owned())?;
+    Ok(RawUnit {
         data: Bytes::from_owner(data),
         pts,
         dts,
@@ -195,11 +193,11 @@ fn unit(buffer: gst::Buffer) -> Result<Raw, String> {
     })
 }
 
-/// Gives every unit both times, the first sent at nought, and returns them with the clip's length.
+/// Completes the timestamps of all units, with the first DTS at zero, and returns the units with the clip's duration.
 ///
-/// Matroska states no decoding times: the presentation times in order stand in for them, late enough that no unit is
-/// shown before it is sent. Elementary streams may state nothing: their units follow one another at `interval`.
-fn retime(raw: Vec<Raw>, interval: gst::ClockTime) -> (Vec<AccessUnit>, gst::ClockTime) {
+/// Matroska has no DTS: the sorted PTS serve as DTS, and the PTS are delayed so that none precedes its DTS. Elementary
+/// streams may have no timestamps at all: their units follow one another at `interval`.
+fn retime(raw: Vec<RawUnit>, interval: gst::ClockTime) -> (Vec<AccessUnit>, gst::ClockTime) {
     let count = raw.len() as u64;
     let mut pts: Vec<_> = match raw.iter().map(|r| r.pts).collect::<Option<Vec<_>>>() {
         Some(pts) => pts,
@@ -208,15 +206,15 @@ fn retime(raw: Vec<Raw>, interval: gst::ClockTime) -> (Vec<AccessUnit>, gst::Clo
     let mut dts = match raw.iter().map(|r| r.dts).collect::<Option<Vec<_>>>() {
         Some(dts) if dts.is_sorted() => dts,
         _ => {
-            let mut shown = pts.clone();
-            shown.sort_unstable();
-            shown
+            let mut sorted = pts.clone();
+            sorted.sort_unstable();
+            sorted
         }
     };
-    let late = dts.iter().zip(&pts).map(|(d, p)| d.saturating_sub(*p)).max();
+    let delay = dts.iter().zip(&pts).map(|(d, p)| d.saturating_sub(*p)).max();
     let first = dts.first().copied().unwrap_or_default();
     for (p, d) in pts.iter_mut().zip(&mut dts) {
-        *p = (*p + late.unwrap_or_default()).saturating_sub(first);
+        *p = (*p + delay.unwrap_or_default()).saturating_sub(first);
         *d = d.saturating_sub(first);
     }
     let duration = match dts.last() {
@@ -236,7 +234,7 @@ fn retime(raw: Vec<Raw>, interval: gst::ClockTime) -> (Vec<AccessUnit>, gst::Clo
     (units, duration)
 }
 
-/// What the pipeline says went wrong.
+/// The error on the pipeline's bus.
 fn reason(pipeline: &gst::Pipeline) -> String {
     pipeline
         .bus()
@@ -245,5 +243,5 @@ fn reason(pipeline: &gst::Pipeline) -> String {
             gst::MessageView::Error(e) => Some(e.error().to_string()),
             _ => None,
         })
-        .unwrap_or_else(|| "it cannot be read as video".into())
+        .unwrap_or_else(|| "cannot be read as video".into())
 }

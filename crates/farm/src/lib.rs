@@ -1,12 +1,11 @@
-//! A farm of RTSP cameras on this box: clips served by gst-rtsp-server, endlessly, without re-encoding.
+//! A farm of simulated RTSP cameras on this box: gst-rtsp-server serves clips in a loop, without re-encoding.
 //!
-//! Owns a server on the loopback address, its GLib main loop and one thread for it. `demo`, `bench cameras` and the
-//! tests use it; the daemon never does. It serves what is in the clip and judges nothing.
+//! A farm owns a server on the loopback address, its GLib main loop and a thread for it. It is used by `demo`,
+//! `bench cameras` and the tests, never by the daemon.
 //!
-//! A mount is one shared pipeline however many clients it has: `appsrc ! rtph264pay`, the access units read once
-//! ([`Clip`]) and pushed by reference, so that fifty mounts of 4 Mb/s fit beside the receiver on two cores.
-//! gst-rtsp-server's usual `filesrc ! qtdemux` neither loops nor is cheap; MPEG-TS with `multifilesrc loop=true`
-//! serves nothing.
+//! Each mount has one pipeline shared by all its clients: `appsrc ! rtph264pay`. The access units are read once ([`Clip`])
+//! and pushed by reference, so that fifty mounts of 4 Mb/s fit on two cores together with the receiver. The usual
+//! `filesrc ! qtdemux` of gst-rtsp-server costs more and cannot loop; MPEG-TS with `multifilesrc loop=true` does not work.
 
 #![cfg(feature = "gst")]
 
@@ -28,45 +27,45 @@ use mount::Mount;
 
 use gridwatch_base::error::Class;
 
-/// Why a farm does not serve.
+/// Why a farm operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FarmError {
-    /// GStreamer itself does not start.
-    #[error("GStreamer does not start: {0}; install the packages that edge-deploy/setup.sh names")]
+    /// GStreamer cannot be initialised.
+    #[error("cannot initialise GStreamer: {0}; install the packages listed in edge-deploy/setup.sh")]
     Init(#[from] glib::Error),
     /// The clip cannot be read.
     #[error("clip {path}: {what}")]
     Clip {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         what: String,
     },
-    /// The address is taken, or the loopback device is missing.
-    #[error("the farm cannot listen on 127.0.0.1:{port}: {what}")]
+    /// The port is taken, or there is no loopback device.
+    #[error("cannot listen on 127.0.0.1:{port}: {what}")]
     Listen {
-        /// 0 where the system was to choose.
+        /// The port; 0 if the system was to choose one.
         port: u16,
-        /// What the system said.
+        /// The cause.
         what: String,
     },
-    /// No mount of that name.
+    /// There is no mount of this name.
     #[error("the farm has no camera named {0}")]
     NoMount(String),
-    /// A running camera does not change its codec: its description (SDP) is already given out.
+    /// A camera cannot change its codec while it runs, because clients already have its SDP.
     #[error("camera {name} serves {has:?} and cannot change to {wanted:?} while it runs; stop it first")]
     Codec {
-        /// Which camera.
+        /// The camera.
         name: String,
-        /// What it serves.
+        /// Its codec.
         has: gridwatch_camera::Codec,
-        /// What the new clip is coded in.
+        /// The codec of the new clip.
         wanted: gridwatch_camera::Codec,
     },
 }
 
 impl FarmError {
-    /// What to do about it.
+    /// How the caller should handle the error.
     pub fn class(&self) -> Class {
         match self {
             Self::Init(_) | Self::Clip { .. } | Self::NoMount(_) | Self::Codec { .. } => Class::Config,
@@ -75,32 +74,32 @@ impl FarmError {
     }
 }
 
-/// How clients prove who they are.
+/// Authentication scheme of the clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthMethod {
-    /// RFC 7617: the password in clear, as many cameras still do.
+    /// RFC 7617. The password is sent in clear, as many cameras still require.
     Basic,
     /// RFC 7616 with MD5.
     Digest,
 }
 
-/// What a farm asks of its clients.
+/// The login that a farm requires.
 #[derive(Clone)]
 pub struct Auth {
-    /// How.
+    /// Authentication scheme.
     pub method: AuthMethod,
-    /// Who.
+    /// User name.
     pub user: String,
-    /// With what.
+    /// Password.
     pub password: String,
 }
 
-/// Who a farm is to its clients. Both files are PEM.
+/// TLS certificate of a farm. Both files are PEM.
 #[derive(Clone)]
 pub struct Certificate {
     /// The certificate.
     pub file: PathBuf,
-    /// Its key.
+    /// The private key.
     pub key: PathBuf,
 }
 
@@ -109,26 +108,26 @@ pub struct Certificate {
 pub struct MountConfig {
     /// The path without its slash: `cam1` is served at `rtsp://127.0.0.1:PORT/cam1`.
     pub name: String,
-    /// What it shows; many mounts may share one clip.
+    /// The clip to serve. Mounts may share a clip.
     pub clip: Arc<Clip>,
-    /// Where in the clip it starts; real cameras do not have their keyframes at the same instant.
+    /// Start position in the clip, since the keyframes of real cameras are not simultaneous either.
     pub offset: Duration,
 }
 
-/// The farm to start.
+/// Configuration of a farm.
 #[derive(Clone, Default)]
 pub struct FarmConfig {
-    /// `None`: the system chooses a free one. Some(port): that one, so that a dead farm can come back where it was.
+    /// Port to listen on; `None` lets the system choose a free one.
     pub port: Option<u16>,
-    /// The same for all its cameras. `None`: anybody may look.
+    /// Login for all cameras; `None` allows everybody.
     pub auth: Option<Auth>,
     /// Serve over TLS (`rtsps`) with this certificate.
     pub certificate: Option<Certificate>,
-    /// Its cameras.
+    /// The cameras.
     pub mounts: Vec<MountConfig>,
 }
 
-/// A running farm. Dropping it closes every connection and frees the port.
+/// A running farm. On drop it closes all connections and frees the port.
 pub struct Farm {
     server: rtsp::RTSPServer,
     points: rtsp::RTSPMountPoints,
@@ -137,32 +136,32 @@ pub struct Farm {
     source: Option<glib::SourceId>,
     thread: Option<JoinHandle<()>>,
     mounts: Vec<Arc<Mount>>,
-    guarded: bool,
+    has_roles: bool,
     scheme: &'static str,
     port: u16,
 }
 
-/// The permission role of clients that the farm let in.
+/// The permission role of clients that have logged in.
 const ROLE: &str = "viewer";
 
 impl Farm {
     /// Serves the mounts of `config` on 127.0.0.1.
     ///
     /// # Errors
-    /// [`FarmError::Init`] without GStreamer, [`FarmError::Listen`] where the port is taken.
+    /// [`FarmError::Init`] if GStreamer cannot be initialised, [`FarmError::Listen`] if the port is taken.
     pub fn start(config: FarmConfig) -> Result<Self, FarmError> {
         gstreamer::init()?;
         let server = rtsp::RTSPServer::new();
         server.set_address("127.0.0.1");
         let wanted = config.port.unwrap_or(0);
         server.set_service(&wanted.to_string());
-        // One client thread per core: the default of one thread for all clients is the bottleneck of a bench.
+        // The default of one thread for all clients would be the bottleneck of a benchmark.
         if let Some(pool) = server.thread_pool() {
             pool.set_max_threads(2);
         }
         let listen = |what: String| FarmError::Listen { port: wanted, what };
-        let guarded = config.auth.is_some() || config.certificate.is_some();
-        if guarded {
+        let has_roles = config.auth.is_some() || config.certificate.is_some();
+        if has_roles {
             let auth = authentication(config.auth.as_ref());
             if let Some(Certificate { file, key }) = &config.certificate {
                 auth.set_tls_certificate(Some(&gio::TlsCertificate::from_files(file, key)?));
@@ -177,17 +176,17 @@ impl Farm {
         let main_loop = glib::MainLoop::new(Some(&context), false);
         let source = server
             .attach(Some(&context))
-            .map_err(|e| listen(format!("{e}; another program has the port")))?;
+            .map_err(|e| listen(format!("{e}; the port is probably in use")))?;
         let port = u16::try_from(server.bound_port())
             .ok()
             .filter(|p| *p != 0)
-            .ok_or_else(|| listen("the server is not bound".into()))?;
+            .ok_or_else(|| listen("the server has no bound port".into()))?;
         let thread = std::thread::Builder::new()
             .name("farm".into())
             .spawn({
                 let (context, main_loop) = (context.clone(), main_loop.clone());
                 move || {
-                    // Fails only if another thread owns a context that was made two lines above.
+                    // Cannot fail: no other thread owns this new context.
                     let _ = context.with_thread_default(|| main_loop.run());
                 }
             })
@@ -201,7 +200,7 @@ impl Farm {
             source: Some(source),
             thread: Some(thread),
             mounts: config.mounts.into_iter().map(Mount::new).collect(),
-            guarded,
+            has_roles,
             scheme: if config.certificate.is_some() { "rtsps" } else { "rtsp" },
             port,
         };
@@ -216,12 +215,12 @@ impl Farm {
         self.port
     }
 
-    /// The address of the camera `name`, without user and password.
+    /// The URL of the camera `name`, without user and password.
     pub fn url(&self, name: &str) -> String {
         format!("{}://127.0.0.1:{}/{name}", self.scheme, self.port)
     }
 
-    /// The camera dies where it stands, be it in the middle of a GOP: its connections are closed, its path is gone.
+    /// Stops a camera at once, even mid-GOP: closes its connections and removes its path.
     ///
     /// # Errors
     /// [`FarmError::NoMount`].
@@ -232,21 +231,21 @@ impl Farm {
         Ok(())
     }
 
-    /// A stopped camera is back, on the same port, from the start of its clip.
+    /// Restarts a stopped camera, on the same port and from the start of its clip.
     ///
     /// # Errors
     /// [`FarmError::NoMount`].
-    pub fn revive(&self, name: &str) -> Result<(), FarmError> {
+    pub fn restart(&self, name: &str) -> Result<(), FarmError> {
         let mount = self.mount(name)?;
         self.publish(mount);
         Ok(())
     }
 
-    /// From its next access unit on the camera shows another clip, its clients connected: what a camera does when its
+    /// Switches a camera to another clip from its next access unit on, on the same connections, as a camera does when its
     /// resolution is changed.
     ///
     /// # Errors
-    /// [`FarmError::NoMount`]; [`FarmError::Codec`] where the clips are coded differently.
+    /// [`FarmError::NoMount`]; [`FarmError::Codec`] if the clips differ in codec.
     pub fn swap(&self, name: &str, clip: Arc<Clip>) -> Result<(), FarmError> {
         self.mount(name)?.swap(clip)
     }
@@ -260,7 +259,7 @@ impl Farm {
 
     fn publish(&self, mount: &Arc<Mount>) {
         let factory = mount.factory();
-        if self.guarded {
+        if self.has_roles {
             let role = gstreamer::Structure::builder(ROLE)
                 .field(rtsp::RTSP_PERM_MEDIA_FACTORY_ACCESS, true)
                 .field(rtsp::RTSP_PERM_MEDIA_FACTORY_CONSTRUCT, true)
@@ -270,7 +269,7 @@ impl Farm {
         self.points.add_factory(&mount.path(), factory);
     }
 
-    /// Closes the connections of the clients of `path`, or all.
+    /// Closes the connections of the clients of `path`, or of all clients.
     fn disconnect(&self, path: Option<&str>) {
         let uses = |session: &rtsp::RTSPSession| {
             path.is_none_or(|path| {
@@ -282,7 +281,7 @@ impl Farm {
                     .is_empty()
             })
         };
-        // Neither filter may be called from inside another: both lock the client. So the sessions are listed first.
+        // Both filters lock the client, so they must not be nested. The sessions are listed first.
         let clients = self.server.client_filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Ref));
         for client in clients {
             let sessions = client.session_filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Ref));
@@ -290,7 +289,7 @@ impl Farm {
                 client.close();
             }
         }
-        // A session over UDP outlives its connection and would go on sending.
+        // UDP sessions outlive their connection and would continue to send.
         if let Some(pool) = self.server.session_pool() {
             for session in pool.filter(Some(&mut |_, _| rtsp::RTSPFilterResult::Ref)) {
                 if uses(&session) {
@@ -342,7 +341,7 @@ fn authentication(auth: Option<&Auth>) -> rtsp::RTSPAuth {
     it
 }
 
-/// Reads `path` once, for as many mounts as like it.
+/// Reads the clip at `path`, to be shared by mounts.
 ///
 /// # Errors
 /// See [`Clip::open`].

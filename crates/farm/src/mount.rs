@@ -1,7 +1,6 @@
-//! One camera of the farm: a media factory whose pipeline is fed from a clip for ever.
+//! One camera of the farm: a media factory whose pipeline is fed a clip in a loop.
 //!
-//! Owns the clip's position. Time never jumps at the loop's seam or at a swap: each pass starts where the last one's
-//! duration ended.
+//! Stream time is continuous across the end of the clip and across a swap: each pass starts where the last one ended.
 
 use std::{
     sync::{
@@ -18,25 +17,25 @@ use gstreamer_rtsp_server::{self as rtsp, prelude::*};
 use super::{Clip, FarmError, MountConfig};
 use gridwatch_camera::Codec;
 
-/// A camera, as long as the farm lives; stopped or not.
+/// A camera, running or stopped.
 pub(super) struct Mount {
     name: String,
     offset: Duration,
-    shown: Arc<Shown>,
+    current: Arc<CurrentClip>,
 }
 
-/// What all pipelines of a mount show.
-struct Shown {
+/// The clip served by all pipelines of a mount.
+struct CurrentClip {
     clip: std::sync::Mutex<Arc<Clip>>,
-    /// Counts swaps, so that a feeder takes the lock only when there is something new.
+    /// Number of swaps, so that feeders take the lock only after a swap.
     version: AtomicU64,
 }
 
-impl Shown {
+impl CurrentClip {
     fn clip(&self) -> Arc<Clip> {
         match self.clip.lock() {
             Ok(clip) => Arc::clone(&clip),
-            // Nothing panics while it holds this lock; an `Arc` is whole either way.
+            // No holder of this lock can panic, and an `Arc` is valid in any case.
             Err(poisoned) => Arc::clone(&poisoned.into_inner()),
         }
     }
@@ -47,7 +46,7 @@ impl Mount {
         Arc::new(Self {
             name: config.name,
             offset: config.offset,
-            shown: Arc::new(Shown {
+            current: Arc::new(CurrentClip {
                 clip: std::sync::Mutex::new(config.clip),
                 version: AtomicU64::new(0),
             }),
@@ -63,7 +62,7 @@ impl Mount {
     }
 
     pub(super) fn swap(&self, clip: Arc<Clip>) -> Result<(), FarmError> {
-        let has = self.shown.clip().codec();
+        let has = self.current.clip().codec();
         if has != clip.codec() {
             return Err(FarmError::Codec {
                 name: self.name.clone(),
@@ -71,29 +70,29 @@ impl Mount {
                 wanted: clip.codec(),
             });
         }
-        match self.shown.clip.lock() {
-            Ok(mut shown) => *shown = clip,
+        match self.current.clip.lock() {
+            Ok(mut current) => *current = clip,
             Err(poisoned) => *poisoned.into_inner() = clip,
         }
-        self.shown.version.fetch_add(1, Ordering::Release);
+        self.current.version.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
     /// A factory that builds one pipeline for all clients and feeds it.
     pub(super) fn factory(&self) -> rtsp::RTSPMediaFactory {
         let factory = rtsp::RTSPMediaFactory::new();
-        let (form, payloader) = match self.shown.clip().codec() {
+        let (media_type, payloader) = match self.current.clip().codec() {
             Codec::H264 => ("video/x-h264", "rtph264pay"),
             Codec::H265 => ("video/x-h265", "rtph265pay"),
         };
-        // No parser: the units are cut and carry their parameter sets, from which the payloader makes the SDP.
+        // No parser is needed: keyframes carry their parameter sets, from which the payloader makes the SDP.
         factory.set_launch(&format!(
             "( appsrc name=src is-live=true format=time block=false max-buffers=2 max-bytes=0 max-time=0 \
-               caps={form},stream-format=byte-stream,alignment=au \
+               caps={media_type},stream-format=byte-stream,alignment=au \
              ! {payloader} name=pay0 pt=96 config-interval=-1 )"
         ));
         factory.set_shared(true);
-        let (shown, offset) = (Arc::clone(&self.shown), self.offset);
+        let (current, offset) = (Arc::clone(&self.current), self.offset);
         factory.connect_media_configure(move |_, media| {
             let source = media
                 .element()
@@ -102,42 +101,41 @@ impl Mount {
                 .and_then(|bin| bin.by_name("src"))
                 .and_then(|e| e.dynamic_cast::<gst_app::AppSrc>().ok());
             if let Some(source) = source {
-                feed(&source, &shown, offset);
+                feed(&source, &current, offset);
             }
         });
         factory
     }
 }
 
-/// Hands over a unit whenever the pipeline asks for one. The sinks keep the time, so no thread of ours does.
-fn feed(source: &gst_app::AppSrc, shown: &Arc<Shown>, offset: Duration) {
-    let mut feeder = Feeder::new(Arc::clone(shown), offset);
+/// Pushes an access unit whenever the pipeline asks for one. The sinks pace the stream.
+fn feed(source: &gst_app::AppSrc, current: &Arc<CurrentClip>, offset: Duration) {
+    let mut feeder = Feeder::new(Arc::clone(current), offset);
     source.set_callbacks(
         gst_app::AppSrcCallbacks::builder()
             .need_data(move |source, _| {
-                // Refused only while the pipeline shuts down.
+                // Fails only while the pipeline shuts down.
                 let _ = source.push_buffer(feeder.next());
             })
             .build(),
     );
 }
 
-/// Walks the clip for ever.
+/// Iterates over the clip in a loop.
 struct Feeder {
-    shown: Arc<Shown>,
+    current: Arc<CurrentClip>,
     version: u64,
     clip: Arc<Clip>,
     next: usize,
-    /// Nanoseconds from a unit's time in the clip to its time in the stream. Below nought in a first pass that begins
-    /// inside the clip.
+    /// Stream time minus time in the clip, in nanoseconds. Negative in a first pass that starts inside the clip.
     shift: i64,
 }
 
 impl Feeder {
-    fn new(shown: Arc<Shown>, offset: Duration) -> Self {
-        let version = shown.version.load(Ordering::Acquire);
-        let clip = shown.clip();
-        // A decoder, and the payloader's SDP, begin with a keyframe: the last one not after the offset.
+    fn new(current: Arc<CurrentClip>, offset: Duration) -> Self {
+        let version = current.version.load(Ordering::Acquire);
+        let clip = current.clip();
+        // Decoders and the payloader's SDP need a keyframe first: the last one at or before the offset.
         let at = offset.as_nanos() % u128::from(clip.duration().nseconds().max(1));
         let next = clip
             .units()
@@ -146,7 +144,7 @@ impl Feeder {
             .unwrap_or(0);
         let skipped = clip.units().get(next).map_or(0, |u| nanos(u.dts));
         Self {
-            shown,
+            current,
             version,
             clip,
             next,
@@ -155,12 +153,12 @@ impl Feeder {
     }
 
     fn next(&mut self) -> gst::Buffer {
-        let version = self.shown.version.load(Ordering::Acquire);
+        let version = self.current.version.load(Ordering::Acquire);
         if version != self.version {
-            // The new clip goes on when the old one's next unit would have.
+            // The new clip starts at the time of the old clip's next unit.
             let now = self.time_of_next();
             self.version = version;
-            self.clip = self.shown.clip();
+            self.clip = self.current.clip();
             self.next = 0;
             self.shift = now;
         } else if self.next == self.clip.units().len() {
@@ -171,8 +169,8 @@ impl Feeder {
         self.next += 1;
         let mut buffer = gst::Buffer::from_slice(unit.data.clone());
         if let Some(buffer) = buffer.get_mut() {
-            buffer.set_pts(self.at(unit.pts));
-            buffer.set_dts(self.at(unit.dts));
+            buffer.set_pts(self.stream_time(unit.pts));
+            buffer.set_dts(self.stream_time(unit.dts));
             if !unit.keyframe {
                 buffer.set_flags(gst::BufferFlags::DELTA_UNIT);
             }
@@ -185,12 +183,12 @@ impl Feeder {
         nanos(in_clip.unwrap_or(self.clip.duration())) + self.shift
     }
 
-    fn at(&self, in_clip: gst::ClockTime) -> gst::ClockTime {
+    fn stream_time(&self, in_clip: gst::ClockTime) -> gst::ClockTime {
         gst::ClockTime::from_nseconds((nanos(in_clip) + self.shift).max(0).unsigned_abs())
     }
 }
 
-/// Nanoseconds in `i64` last 292 years.
+/// Nanoseconds as an `i64`, which suffices for 292 years.
 fn nanos(t: gst::ClockTime) -> i64 {
     i64::try_from(t.nseconds()).unwrap_or(i64::MAX)
 }
@@ -217,14 +215,15 @@ mod tests {
         ))
     }
 
-    fn shown(clip: Arc<Clip>) -> Arc<Shown> {
-        Arc::new(Shown {
+    fn current(clip: Arc<Clip>) -> Arc<CurrentClip> {
+        Arc::new(CurrentClip {
             clip: std::sync::Mutex::new(clip),
             version: AtomicU64::new(0),
         })
     }
 
-    fn walk(feeder: &mut Feeder, n: usize) -> Vec<(Vec<u8>, u64)> {
+    /// Data and DTS (in milliseconds) of the next `n` buffers.
+    fn take(feeder: &mut Feeder, n: usize) -> Vec<(Vec<u8>, u64)> {
         (0..n)
             .map(|_| {
                 let b = feeder.next();
@@ -235,31 +234,31 @@ mod tests {
     }
 
     #[test]
-    fn time_goes_on_over_the_seam() {
+    fn stream_time_is_continuous_across_the_end_of_the_clip() {
         gst::init().unwrap();
-        let mut f = Feeder::new(shown(clip(b'a', 10)), Duration::ZERO);
-        let seen = walk(&mut f, 25);
-        assert!(seen.windows(2).all(|w| w[1].1 == w[0].1 + 40), "{seen:?}");
-        assert_eq!(seen[10].0, [b'a', 0]);
+        let mut f = Feeder::new(current(clip(b'a', 10)), Duration::ZERO);
+        let buffers = take(&mut f, 25);
+        assert!(buffers.windows(2).all(|w| w[1].1 == w[0].1 + 40), "{buffers:?}");
+        assert_eq!(buffers[10].0, [b'a', 0]);
     }
 
     #[test]
-    fn an_offset_starts_at_a_keyframe_and_at_time_nought() {
+    fn offset_starts_at_a_keyframe_and_at_stream_time_zero() {
         gst::init().unwrap();
-        let mut f = Feeder::new(shown(clip(b'a', 10)), Duration::from_millis(330));
-        let seen = walk(&mut f, 6);
-        assert_eq!(seen[0], (vec![b'a', 5], 0));
-        assert_eq!(seen[5], (vec![b'a', 0], 200));
+        let mut f = Feeder::new(current(clip(b'a', 10)), Duration::from_millis(330));
+        let buffers = take(&mut f, 6);
+        assert_eq!(buffers[0], (vec![b'a', 5], 0));
+        assert_eq!(buffers[5], (vec![b'a', 0], 200));
     }
 
     #[test]
-    fn a_swap_begins_the_new_clip_without_a_jump() {
+    fn swap_starts_the_new_clip_without_a_time_jump() {
         gst::init().unwrap();
-        let shown = shown(clip(b'a', 10));
-        let mut f = Feeder::new(Arc::clone(&shown), Duration::ZERO);
-        walk(&mut f, 3);
-        *shown.clip.lock().unwrap() = clip(b'b', 10);
-        shown.version.fetch_add(1, Ordering::Release);
-        assert_eq!(walk(&mut f, 2), [(vec![b'b', 0], 120), (vec![b'b', 1], 160)]);
+        let current = current(clip(b'a', 10));
+        let mut f = Feeder::new(Arc::clone(&current), Duration::ZERO);
+        take(&mut f, 3);
+        *current.clip.lock().unwrap() = clip(b'b', 10);
+        current.version.fetch_add(1, Ordering::Release);
+        assert_eq!(take(&mut f, 2), [(vec![b'b', 0], 120), (vec![b'b', 1], 160)]);
     }
 }

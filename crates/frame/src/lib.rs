@@ -128,11 +128,17 @@ pub const MAX_SIDE: u32 = 16_384;
 /// `y = (Y − y_offset)·y_scale`, `r = y + rv·(V − 128)`, `g = y + gu·(U − 128) + gv·(V − 128)`, `b = y + bu·(U − 128)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Coefficients {
+    /// Luma of black.
     pub y_offset: f32,
+    /// Scale of luma.
     pub y_scale: f32,
+    /// Share of V in red.
     pub rv: f32,
+    /// Share of U in green.
     pub gu: f32,
+    /// Share of V in green.
     pub gv: f32,
+    /// Share of U in blue.
     pub bu: f32,
 }
 

@@ -26,7 +26,8 @@ pub struct Entry {
 pub enum RecordedEvent {
     /// The first record of a file.
     Head(FileHead),
-    /// A case known to the engine when a file was started during a run. Not an input; used by replays that start with this file.
+    /// A case known to the engine when a file was started during a run. Not an input; used by replays that start with
+    /// this file.
     KnownCase(OpenCase),
     /// [`Input::Configured`] after the start of the run.
     Configured {
@@ -287,8 +288,8 @@ fn text(text: &str, out: &mut Vec<u8>) {
 }
 
 fn json<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
-    // Serialization fails only for maps with non-string keys, which these types do not have. NaN and infinities become null, which
-    // the decoder rejects.
+    // Serialization fails only for maps with non-string keys, which these types do not have. NaN and infinities become
+    // null, which the decoder rejects.
     let body = serde_json::to_vec(value).unwrap_or_default();
     varint(body.len() as u128, out);
     out.extend_from_slice(&body);
@@ -297,11 +298,18 @@ fn json<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
 /// Why a record cannot be decoded.
 pub(super) type DecodeError = &'static str;
 
+/// A name, as camera and as label.
+#[derive(Debug)]
+struct Name {
+    camera: CameraId,
+    label: Label,
+}
+
 /// Decodes the records of one file.
 #[derive(Debug)]
 pub(super) struct Decoder {
-    /// Each name as camera and as label. Interned: a week of looks repeats them millions of times.
-    names: Vec<(CameraId, Label)>,
+    /// Interned, because a week of looks repeats them millions of times.
+    names: Vec<Name>,
     last: i128,
 }
 
@@ -340,7 +348,7 @@ impl Decoder {
     }
 
     fn look(&mut self, bytes: &mut ByteReader<'_>) -> Result<Observation, DecodeError> {
-        let camera = self.name(bytes)?.0.clone();
+        let camera = self.name(bytes)?.camera.clone();
         let at = self.time(bytes)?;
         let code = bytes.byte()?;
         let light = if code & NIGHT == 0 { Light::Day } else { Light::Night };
@@ -352,7 +360,7 @@ impl Decoder {
         let count = bytes.length()?;
         let mut detections = Vec::with_capacity(count.min(bytes.0.len() / MIN_DETECTION_BYTES));
         for _ in 0..count {
-            let label = self.name(bytes)?.1.clone();
+            let label = self.name(bytes)?.label.clone();
             let [score, x1, y1, x2, y2] = [bytes.f32()?, bytes.f32()?, bytes.f32()?, bytes.f32()?, bytes.f32()?];
             let bbox = BBox { x1, y1, x2, y2 };
             let appearance = match code & APPEARANCES != 0 && bytes.byte()? != 0 {
@@ -379,7 +387,7 @@ impl Decoder {
         let mut not_searched = Vec::new();
         if code & NOT_SEARCHED != 0 {
             for _ in 0..bytes.length()? {
-                not_searched.push(self.name(bytes)?.1.clone());
+                not_searched.push(self.name(bytes)?.label.clone());
             }
         }
         Ok(Observation {
@@ -399,11 +407,14 @@ impl Decoder {
         Timestamp::from_nanosecond(self.last).map_err(|_| INVALID_TIME)
     }
 
-    fn name(&mut self, bytes: &mut ByteReader<'_>) -> Result<&(CameraId, Label), DecodeError> {
+    fn name(&mut self, bytes: &mut ByteReader<'_>) -> Result<&Name, DecodeError> {
         let number = bytes.length()?;
         let index = if number == 0 {
             let name = bytes.text()?;
-            self.names.push((name.into(), name.into()));
+            self.names.push(Name {
+                camera: name.into(),
+                label: name.into(),
+            });
             self.names.len() - 1
         } else {
             number - 1

@@ -1,8 +1,8 @@
-//! Writing: records are encoded on the thread of the engine and passed, once a second, to a thread that owns the files. The engine
-//! never waits for the disk.
+//! Writing: records are encoded on the thread of the engine and passed, once a second, to a thread that owns the files.
+//! The engine never waits for the disk.
 //!
-//! Records that cannot be written are dropped and counted, and the failure is logged once. After a minute a new file is tried; its
-//! head states that records before it were lost.
+//! Records that cannot be written are dropped and counted, and the failure is logged once. After a minute a new file is
+//! tried; its head states that records before it were lost.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -86,7 +86,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts a file for `run`. The thread opens the directory; errors are logged and counted there, and the file is tried again.
+    /// Starts a file for `run`. The thread opens the directory; errors are logged and counted there, and the file is
+    /// tried again.
     ///
     /// # Errors
     /// If the operating system cannot start a thread.
@@ -94,8 +95,8 @@ impl Recorder {
         Self::begin_run(settings, run, false)
     }
 
-    /// The same for simulations, which produce records faster than the disk takes them: waits for the disk, and [`Recorder::finish`]
-    /// reports whether everything was written.
+    /// The same for simulations, which produce records faster than the disk takes them: waits for the disk, and
+    /// [`Recorder::finish`] reports whether everything was written.
     ///
     /// # Errors
     /// If the operating system cannot start a thread.
@@ -302,12 +303,27 @@ pub(super) fn time_of(input: &Input) -> Option<Timestamp> {
 struct Writer {
     settings: Settings,
     is_broken: Arc<AtomicBool>,
-    /// The lock of the directory and the files in it, once the directory was opened.
-    folder: Option<(File, Vec<RetainedFile>)>,
-    /// The file being written, its path, and its length in whole records.
-    current: Option<(File, PathBuf, u64)>,
+    /// Set once the directory was opened.
+    directory: Option<Directory>,
+    current: Option<CurrentFile>,
     is_failing: bool,
     first_failure: Option<LedgerError>,
+}
+
+/// The locked directory of the ledger.
+struct Directory {
+    /// Held until the writer ends.
+    _lock: File,
+    /// The undamaged files, oldest first.
+    files: Vec<RetainedFile>,
+}
+
+/// The file being written.
+struct CurrentFile {
+    file: File,
+    path: PathBuf,
+    /// Length of its whole records in bytes.
+    length: u64,
 }
 
 /// A file that may be deleted for its age.
@@ -323,7 +339,7 @@ impl Writer {
         Self {
             settings,
             is_broken,
-            folder: None,
+            directory: None,
             current: None,
             is_failing: false,
             first_failure: None,
@@ -363,12 +379,12 @@ impl Writer {
 
     fn start_file(&mut self, at: Timestamp, bytes: &[u8]) -> Result<(), LedgerError> {
         self.finish()?;
-        let mut folder = match self.folder.take() {
-            Some(folder) => folder,
-            None => self.open_folder()?,
+        let mut directory = match self.directory.take() {
+            Some(directory) => directory,
+            None => self.open_directory()?,
         };
-        let created = self.create_file(&mut folder.1, at, bytes);
-        self.folder = Some(folder);
+        let created = self.create_file(&mut directory.files, at, bytes);
+        self.directory = Some(directory);
         self.current = Some(created?);
         if std::mem::take(&mut self.is_failing) {
             tracing::info!("Writing the ledger again");
@@ -378,15 +394,15 @@ impl Writer {
 
     fn create_file(
         &self,
-        kept: &mut Vec<RetainedFile>,
+        files: &mut Vec<RetainedFile>,
         at: Timestamp,
         bytes: &[u8],
-    ) -> Result<(File, PathBuf, u64), LedgerError> {
-        self.remove_expired(kept, at)?;
+    ) -> Result<CurrentFile, LedgerError> {
+        self.remove_expired(files, at)?;
         let dir = &self.settings.dir;
         // Damaged files keep their numbers.
         let newest = file::list(dir)?.last().map_or(0, |f| f.number);
-        let number = newest.max(kept.last().map_or(0, |k| k.number)) + 1;
+        let number = newest.max(files.last().map_or(0, |f| f.number)) + 1;
         let path = dir.join(file::file_name(number));
         let create = |e| LedgerError::io("create", &path, e);
         let mut file = File::options()
@@ -394,7 +410,7 @@ impl Writer {
             .create_new(true)
             .open(&path)
             .map_err(create)?;
-        kept.push(RetainedFile {
+        files.push(RetainedFile {
             number,
             path: path.clone(),
             bytes: bytes.len() as u64,
@@ -402,42 +418,46 @@ impl Writer {
         });
         if let Err(e) = file.write_all(bytes) {
             // An incomplete header would look like damage later.
-            kept.pop();
+            files.pop();
             let _ = fs::remove_file(&path);
             return Err(LedgerError::io("write", &path, e));
         }
         // Flush the directory, so that the name survives a power cut.
         File::open(dir).and_then(|d| d.sync_all()).map_err(create)?;
-        Ok((file, path, bytes.len() as u64))
+        let length = bytes.len() as u64;
+        Ok(CurrentFile { file, path, length })
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), LedgerError> {
-        let Some((file, path, whole)) = &mut self.current else {
+        let Some(current) = &mut self.current else {
             return Ok(());
         };
-        if let Err(e) = file.write_all(bytes) {
+        if let Err(e) = current.file.write_all(bytes) {
             // A partial record would look like damage once a newer file follows. If truncating fails too, it will.
-            let _ = file.set_len(*whole);
-            return Err(LedgerError::io("write", path, e));
+            let _ = current.file.set_len(current.length);
+            return Err(LedgerError::io("write", &current.path, e));
         }
-        *whole += bytes.len() as u64;
-        if let Some((_, kept)) = &mut self.folder
-            && let Some(newest) = kept.last_mut()
+        current.length += bytes.len() as u64;
+        if let Some(directory) = &mut self.directory
+            && let Some(newest) = directory.files.last_mut()
         {
-            newest.bytes = *whole;
+            newest.bytes = current.length;
         }
         Ok(())
     }
 
     fn finish(&mut self) -> Result<(), LedgerError> {
         match self.current.take() {
-            Some((file, path, _)) => file.sync_all().map_err(|e| LedgerError::io("flush", &path, e)),
+            Some(current) => current
+                .file
+                .sync_all()
+                .map_err(|e| LedgerError::io("flush", &current.path, e)),
             None => Ok(()),
         }
     }
 
     /// Locks the directory, repairs the end of the newest file and lists the files.
-    fn open_folder(&self) -> Result<(File, Vec<RetainedFile>), LedgerError> {
+    fn open_directory(&self) -> Result<Directory, LedgerError> {
         let dir = &self.settings.dir;
         fs::create_dir_all(dir).map_err(|e| LedgerError::io("create", dir, e))?;
         let path = dir.join("ledger.lock");
@@ -455,10 +475,10 @@ impl Writer {
         if let Some(newest) = file::list(dir)?.iter().rfind(|f| !f.is_damaged) {
             repair_tail(&newest.path)?;
         }
-        let mut kept: Vec<RetainedFile> = Vec::new();
+        let mut files: Vec<RetainedFile> = Vec::new();
         for listed in file::list(dir)?.into_iter().filter(|f| !f.is_damaged) {
-            let before = kept.last().map_or(Timestamp::MIN, |k| k.started_at);
-            kept.push(RetainedFile {
+            let before = files.last().map_or(Timestamp::MIN, |f| f.started_at);
+            files.push(RetainedFile {
                 number: listed.number,
                 bytes: fs::metadata(&listed.path).map_or(0, |m| m.len()),
                 // A file with an unreadable header counts as old as the one before it.
@@ -466,11 +486,11 @@ impl Writer {
                 path: listed.path,
             });
         }
-        Ok((lock, kept))
+        Ok(Directory { _lock: lock, files })
     }
 
     /// Deletes the oldest files while a new one would exceed the size limit, and files that are too old.
-    fn remove_expired(&self, kept: &mut Vec<RetainedFile>, at: Timestamp) -> Result<(), LedgerError> {
+    fn remove_expired(&self, files: &mut Vec<RetainedFile>, at: Timestamp) -> Result<(), LedgerError> {
         let Settings {
             file_bytes,
             keep_bytes,
@@ -479,21 +499,22 @@ impl Writer {
         } = &self.settings;
         let oldest = at.checked_sub(*keep_for).unwrap_or(Timestamp::MIN);
         loop {
-            let total: u64 = kept.iter().map(|k| k.bytes).sum();
+            let total: u64 = files.iter().map(|f| f.bytes).sum();
             // The newest record of a file is older than the start of the next file.
-            let newest_record = kept.get(1).map_or(at, |next| next.started_at);
-            let goes = total + file_bytes > *keep_bytes || newest_record < oldest;
-            if kept.is_empty() || !goes {
+            let newest_record = files.get(1).map_or(at, |next| next.started_at);
+            let is_expired = total + file_bytes > *keep_bytes || newest_record < oldest;
+            if files.is_empty() || !is_expired {
                 return Ok(());
             }
-            let old = kept.remove(0);
+            let old = files.remove(0);
             fs::remove_file(&old.path).map_err(|e| LedgerError::io("remove", &old.path, e))?;
             tracing::debug!(file = %old.path.display(), "Deleted old ledger file");
         }
     }
 }
 
-/// Cuts off an incomplete record at the end of the newest file, as left by a crash. Renames the file if it is damaged elsewhere.
+/// Cuts off an incomplete record at the end of the newest file, as left by a crash. Renames the file if it is damaged
+/// elsewhere.
 fn repair_tail(path: &std::path::Path) -> Result<(), LedgerError> {
     let error = match FrameReader::open(path) {
         Ok(mut frames) => {

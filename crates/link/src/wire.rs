@@ -1,7 +1,9 @@
 //! A version-independent MQTT client: connections, publishes, acknowledgements, and why a connection ended.
 //!
-//! [`v5`] and [`v311`] adapt two client crates of one family to it. They translate and make no decisions.
+//! [`v5`] and [`v311`] adapt two client crates of one family to it; `adapter` is what they share. They translate and make no
+//! decisions.
 
+mod adapter;
 mod tls;
 mod v311;
 mod v5;
@@ -218,6 +220,29 @@ impl Disconnect {
             cause: DisconnectCause::Unrelated,
         }
     }
+
+    /// The broker refused the connection with this CONNACK code.
+    fn refused(code: impl fmt::Debug) -> Self {
+        Self::unrelated(format!("the broker refused the connection: {code:?}"))
+    }
+
+    fn timed_out() -> Self {
+        Self::unrelated("the broker did not answer in time")
+    }
+
+    fn without_reason() -> Self {
+        Self {
+            message: "the broker closed the connection without giving a reason".into(),
+            cause: DisconnectCause::NoReason,
+        }
+    }
+
+    fn incoming_too_large() -> Self {
+        Self {
+            message: "received a message larger than the box accepts".into(),
+            cause: DisconnectCause::Incoming,
+        }
+    }
 }
 
 /// Whether a message may have caused a disconnect.
@@ -228,7 +253,7 @@ pub(super) enum DisconnectCause {
     /// The peer closed the connection or stopped responding without giving a reason. Brokers do that over a message they
     /// reject (with MQTT 3.1.1 they have no other way), and so does every failing network.
     NoReason,
-    /// An outgoing message, as the broker or the client said.
+    /// An outgoing message, according to the broker or the client.
     Outgoing(String),
     /// An incoming message that is too large to receive; the broker redelivers it on every connection.
     Incoming,
@@ -371,17 +396,10 @@ fn from_io_cause(error: &(dyn Error + 'static)) -> Disconnect {
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::UnexpectedEof => closed_without_reason(),
+            | io::ErrorKind::UnexpectedEof => Disconnect::without_reason(),
             _ => Disconnect::unrelated(e.to_string()),
         },
         None => Disconnect::unrelated(error.to_string()),
-    }
-}
-
-fn closed_without_reason() -> Disconnect {
-    Disconnect {
-        message: "the broker closed the connection without giving a reason".into(),
-        cause: DisconnectCause::NoReason,
     }
 }
 

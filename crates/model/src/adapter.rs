@@ -167,7 +167,9 @@ pub enum LayoutError {
         choices: Vec<Adapter>,
     },
     /// The file's metadata names another task than detection.
-    #[error("the file's metadata says task = {task:?}, but only object detectors are supported; export a detection model")]
+    #[error(
+        "the file's metadata says task = {task:?}, but only object detectors are supported; export a detection model"
+    )]
     Task {
         /// The task in the metadata.
         task: String,
@@ -185,9 +187,7 @@ pub enum LayoutError {
         remedy: &'static str,
     },
     /// An output contains NaN or infinity.
-    #[error(
-        "output {index} contains a value that is not finite: the file is damaged, or the input is scaled wrongly"
-    )]
+    #[error("output {index} contains a value that is not finite: the file is damaged, or the input is scaled wrongly")]
     NotFinite {
         /// Index of the output, from 0.
         index: usize,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{
     Manifest, Model, ModelError, Runtime,
-    adapter::{NetworkFacts, RawDetection, LayoutError, OutputLayout},
-    manifest::{Provider, ClassMapping},
+    adapter::{LayoutError, NetworkFacts, OutputLayout, RawDetection},
+    manifest::{ClassMapping, Provider},
     network::Network,
     preprocess::Placement,
 };
@@ -74,14 +74,8 @@ impl Detector {
     pub(super) fn detect(&mut self, tensor: &[f32], placement: Placement) -> Result<Vec<Detection>, ModelError> {
         self.detect_tensor(tensor, placement.canvas)?;
         let detection = |found: &RawDetection| {
-            Some(Detection {
-                label: self.labels[found.label].clone(),
-                score: found.score,
-                bbox: found.in_picture(placement)?,
-                appearance: None,
-                number: None,
-                second_look: None,
-            })
+            let label = self.labels[found.label].clone();
+            Some(Detection::new(label, found.score, found.in_picture(placement)?))
         };
         Ok(self.found.iter().filter_map(detection).collect())
     }

@@ -9,9 +9,9 @@ use std::{
 
 use super::{
     Manifest, Model, ModelError, Runtime,
-    adapter::{NetworkFacts, LayoutError, TensorInfo, OutputLayout},
+    adapter::{LayoutError, NetworkFacts, OutputLayout, TensorInfo},
     graph::{Graph, NotOnnx},
-    manifest::{Adapter, Axes, Colour, Fit, RuntimeHints, Input, Shape},
+    manifest::{Adapter, Axes, Colour, Fit, Input, RuntimeHints, Shape},
     network::Network,
 };
 use gridwatch_base::{digest::sha256_hex, error::Class};

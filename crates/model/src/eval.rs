@@ -77,7 +77,7 @@ impl SizeRange {
 
 /// Metrics of one set of objects; `None` if the set is empty.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Metrics {
+pub struct DetectionMetrics {
     /// Number of annotated objects.
     pub truths: usize,
     /// Average precision, mean over IoU thresholds 0.50 to 0.95 in steps of 0.05.
@@ -117,14 +117,14 @@ impl PrPoint {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassMetrics {
     /// Metrics by size, in the order of [`SizeRange::ALL`].
-    pub by_size: [Metrics; 4],
+    pub by_size: [DetectionMetrics; 4],
     /// Precision-recall curve, from the highest score to the lowest.
     pub curve: Vec<PrPoint>,
 }
 
 impl ClassMetrics {
     /// Metrics over all sizes.
-    pub fn all(&self) -> &Metrics {
+    pub fn all(&self) -> &DetectionMetrics {
         &self.by_size[0]
     }
 
@@ -143,7 +143,7 @@ pub struct Evaluation {
     /// Metrics by label index.
     pub classes: Vec<ClassMetrics>,
     /// Means over the labels that have objects of a size, in the order of [`SizeRange::ALL`].
-    pub mean: [Metrics; 4],
+    pub mean: [DetectionMetrics; 4],
 }
 
 /// Evaluates `pictures` for the label indices below `classes`; others are ignored.
@@ -161,17 +161,17 @@ fn of_class(pictures: &[EvalPicture], class: usize) -> ClassMetrics {
     }
 }
 
-fn mean<'a>(figures: impl Iterator<Item = &'a Metrics> + Clone) -> Metrics {
-    let of = |figure: fn(&Metrics) -> Option<f64>| {
-        let values: Vec<f64> = figures.clone().filter_map(figure).collect();
+fn mean<'a>(metrics: impl Iterator<Item = &'a DetectionMetrics> + Clone) -> DetectionMetrics {
+    let mean_of = |metric: fn(&DetectionMetrics) -> Option<f64>| {
+        let values: Vec<f64> = metrics.clone().filter_map(metric).collect();
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     };
-    Metrics {
-        truths: figures.clone().map(|f| f.truths).sum(),
-        ap: of(|f| f.ap),
-        ap50: of(|f| f.ap50),
-        ap75: of(|f| f.ap75),
-        recall50: of(|f| f.recall50),
+    DetectionMetrics {
+        truths: metrics.clone().map(|f| f.truths).sum(),
+        ap: mean_of(|f| f.ap),
+        ap50: mean_of(|f| f.ap50),
+        ap75: mean_of(|f| f.ap75),
+        recall50: mean_of(|f| f.recall50),
     }
 }
 
@@ -196,7 +196,9 @@ pub fn match_picture<'a>(picture: &'a EvalPicture, thresholds: &[f32]) -> Pictur
     let (crowds, mut missed): (Vec<&GroundTruth>, Vec<&GroundTruth>) = known.partition(|t| t.is_crowd);
     let mut matches = PictureMatches::default();
     for prediction in predictions {
-        let overlaps = missed.iter().map(|t| matching::iou(&t.corners, &prediction.corners, false));
+        let overlaps = missed
+            .iter()
+            .map(|t| matching::iou(&t.corners, &prediction.corners, false));
         let best = overlaps.enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
         if let Some((i, _)) = best.filter(|(_, overlap)| *overlap >= 0.5) {
             matches.matched.push((missed.remove(i), prediction));
@@ -218,7 +220,10 @@ pub fn confusion(pictures: &[EvalPicture], thresholds: &[f32]) -> Vec<Vec<usize>
     for matches in pictures.iter().map(|p| match_picture(p, thresholds)) {
         matches.matched.iter().for_each(|(t, g)| counts[t.class][g.class] += 1);
         matches.missed.iter().for_each(|t| counts[t.class][nothing] += 1);
-        matches.false_positives.iter().for_each(|g| counts[nothing][g.class] += 1);
+        matches
+            .false_positives
+            .iter()
+            .for_each(|g| counts[nothing][g.class] += 1);
     }
     counts
 }

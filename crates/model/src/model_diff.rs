@@ -82,7 +82,14 @@ pub struct Disagreement {
 
 impl ModelDiff {
     /// Adds the detections of both models in one picture.
-    pub fn add(&mut self, source: &str, at: Option<Timestamp>, thresholds: &ScoreThresholds, old: &[Detection], new: &[Detection]) {
+    pub fn add(
+        &mut self,
+        source: &str,
+        at: Option<Timestamp>,
+        thresholds: &ScoreThresholds,
+        old: &[Detection],
+        new: &[Detection],
+    ) {
         self.pictures += 1;
         let counts = |d: &Detection| d.score >= thresholds.get(&d.label).copied().unwrap_or(DEFAULT_THRESHOLD);
         let pairs = match_boxes(old, new);
@@ -111,7 +118,9 @@ impl ModelDiff {
         }
         for (side, found) in [(DiffSide::Old, old), (DiffSide::New, new)] {
             for (i, single) in found.iter().enumerate().filter(|(_, d)| counts(d)) {
-                let is_paired = pairs.iter().any(|&(o, n)| i == if side == DiffSide::Old { o } else { n });
+                let is_paired = pairs
+                    .iter()
+                    .any(|&(o, n)| i == if side == DiffSide::Old { o } else { n });
                 if is_paired {
                     continue;
                 }
@@ -126,7 +135,14 @@ impl ModelDiff {
     }
 
     /// Keeps a disagreement if it is among the largest by score difference. A missing detection scores 0.
-    fn record_disagreement(&mut self, source: &str, at: Option<Timestamp>, detection: &Detection, found_by: DiffSide, other: Option<f32>) {
+    fn record_disagreement(
+        &mut self,
+        source: &str,
+        at: Option<Timestamp>,
+        detection: &Detection,
+        found_by: DiffSide,
+        other: Option<f32>,
+    ) {
         let gap = |score: f32, other: Option<f32>| score - other.unwrap_or(0.0);
         let new_gap = gap(detection.score, other);
         let rank = self.worst.partition_point(|d| gap(d.score, d.other_score) >= new_gap);
@@ -175,19 +191,8 @@ mod tests {
     use super::*;
 
     pub(crate) fn detection(label: &str, score: f32, x: f32) -> Detection {
-        Detection {
-            label: label.into(),
-            score,
-            bbox: BBox {
-                x1: x,
-                y1: 0.1,
-                x2: x + 0.1,
-                y2: 0.3,
-            },
-            appearance: None,
-            number: None,
-            second_look: None,
-        }
+        let (y1, x2, y2) = (0.1, x + 0.1, 0.3);
+        Detection::new(label, score, BBox { x1: x, y1, x2, y2 })
     }
 
     fn diff(old: &[Detection], new: &[Detection]) -> ModelDiff {
@@ -210,7 +215,10 @@ mod tests {
         assert!(diff(&[detection("bag", 0.39, 0.1)], &[]).labels.is_empty());
         let diff = diff(&[detection("bag", 0.3, 0.1)], &[detection("bag", 0.9, 0.1)]);
         assert_eq!((diff.labels["bag"].only_new, diff.labels["bag"].pairs), (1, 1));
-        assert_eq!((diff.worst[0].found_by, diff.worst[0].other_score), (DiffSide::New, Some(0.3)));
+        assert_eq!(
+            (diff.worst[0].found_by, diff.worst[0].other_score),
+            (DiffSide::New, Some(0.3))
+        );
     }
 
     #[test]
@@ -224,7 +232,13 @@ mod tests {
         let mut diff = ModelDiff::default();
         for i in 0..40 {
             let score = 0.5 + f32::from((i * 7 % 40) as u8) / 100.0;
-            diff.add(&i.to_string(), None, &ScoreThresholds::new(), &[detection("bag", score, 0.1)], &[]);
+            diff.add(
+                &i.to_string(),
+                None,
+                &ScoreThresholds::new(),
+                &[detection("bag", score, 0.1)],
+                &[],
+            );
         }
         assert_eq!(diff.worst.len(), MAX_WORST);
         assert_eq!(diff.worst[0].score, 0.89);

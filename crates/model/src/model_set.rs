@@ -168,7 +168,11 @@ impl ModelSet {
     /// # Errors
     /// As [`FrameInput::detect`]; a tensor whose length does not match `size` is [`ModelError::Run`].
     pub fn detect_tensor(&mut self, i: usize, tensor: &[f32], size: (u32, u32)) -> Result<&[RawDetection], ModelError> {
-        self.slots[i].as_mut().expect(EMPTY_SLOT).detector.find(tensor, size)
+        self.slots[i]
+            .as_mut()
+            .expect(EMPTY_SLOT)
+            .detector
+            .detect_tensor(tensor, size)
     }
 }
 

@@ -78,7 +78,8 @@ impl Network {
         let graph = Graph::read(&model.bytes).map_err(|e| session_error(e.to_string()))?;
         if graph.has_external_data {
             return Err(session_error(
-                "its weights are stored in another file; save the model as one file, with save_as_external_data=False".into(),
+                "its weights are stored in another file; save the model as one file, with save_as_external_data=False"
+                    .into(),
             ));
         }
         let (session, provider) = runtime.session(model)?;

@@ -26,7 +26,10 @@ use jiff::Timestamp;
 pub use self::{
     journal::{Entry, Event, Journal, JournalContents, Version},
     package::PackageError,
-    state::{CONFIGURED, Installed, ModelState, LiveVersion, VersionOutcome, ShadowRequest, RegistryState, OutcomeKind, RequestAction, ModelRequest, version_name},
+    state::{
+        CONFIGURED, Installed, LiveVersion, ModelRequest, ModelState, OutcomeKind, RegistryState, RequestAction,
+        ShadowRequest, VersionOutcome, version_name,
+    },
 };
 use super::{Model, ModelError};
 use gridwatch_base::{digest::sha256_hex, error::Class};

@@ -70,10 +70,7 @@ impl Runtime {
                 };
                 match session {
                     Ok(session) => return Ok((session, provider)),
-                    Err(e) => unavailable.push(format!(
-                        "{provider} is not available ({})",
-                        first_line(&e.to_string())
-                    )),
+                    Err(e) => unavailable.push(format!("{provider} is not available ({})", first_line(&e.to_string()))),
                 }
                 continue;
             }

@@ -91,7 +91,7 @@ pub fn is_part_of(bbox: &BBox, place: &BBox) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model_set::grey;
+    use crate::model_set::grey_frame;
 
     fn bbox(x1: f32, y1: f32, x2: f32, y2: f32) -> BBox {
         BBox { x1, y1, x2, y2 }
@@ -99,7 +99,7 @@ mod tests {
 
     fn frame(width: u32, height: u32) -> Frame {
         let (w, h) = (width as usize, height as usize);
-        let mut frame = grey();
+        let mut frame = grey_frame();
         (frame.width, frame.height) = (width, height);
         let chroma = w.div_ceil(2) * h.div_ceil(2);
         frame.data = vec![128; w * h + 2 * chroma].into();
@@ -108,17 +108,6 @@ mod tests {
             (plane.offset, plane.stride) = (w * h + i * chroma, w.div_ceil(2));
         }
         frame
-    }
-
-    fn detection(label: &str, score: f32, bbox: BBox) -> Detection {
-        Detection {
-            label: label.into(),
-            score,
-            bbox,
-            appearance: None,
-            number: None,
-            second_look: None,
-        }
     }
 
     #[test]
@@ -157,7 +146,10 @@ mod tests {
             SecondLook::around(&frame, &bbox(0.1, 0.1, 0.9, 0.9)).is_none(),
             "nearly the whole picture"
         );
-        assert!(SecondLook::around(&frame, &bbox(0.5, 0.5, 0.5, 0.9)).is_none(), "empty place");
+        assert!(
+            SecondLook::around(&frame, &bbox(0.5, 0.5, 0.5, 0.9)).is_none(),
+            "empty place"
+        );
         assert!(SecondLook::around(&frame, &bbox(f32::NAN, 0.5, 0.6, 0.9)).is_none());
         assert!(
             SecondLook::around(&self::frame(100, 100), &bbox(0.4, 0.4, 0.5, 0.5)).is_none(),
@@ -174,22 +166,29 @@ mod tests {
         let score = |found: &[Detection]| second.score(found, &labels);
         // The place is the central half of the crop.
         let there = bbox(0.25, 0.25, 0.75, 0.75);
-        assert_eq!(score(&[detection("garbage", 0.7, there), detection("bag", 0.8, there)]), 0.8);
-        assert_eq!(score(&[detection("sign", 0.9, there)]), 0.0, "another label");
+        assert_eq!(
+            score(&[Detection::new("garbage", 0.7, there), Detection::new("bag", 0.8, there)]),
+            0.8
+        );
+        assert_eq!(score(&[Detection::new("sign", 0.9, there)]), 0.0, "another label");
         assert_eq!(score(&[]), 0.0);
         assert_eq!(
-            score(&[detection("bag", 0.6, bbox(0.3, 0.3, 0.5, 0.5))]),
+            score(&[Detection::new("bag", 0.6, bbox(0.3, 0.3, 0.5, 0.5))]),
             0.6,
             "a part of the heap"
         );
-        assert_eq!(score(&[detection("bag", 0.6, bbox(0.3, 0.3, 0.4, 0.4))]), 0.0, "too small");
         assert_eq!(
-            score(&[detection("bag", 0.6, bbox(0.0, 0.25, 0.4, 0.75))]),
+            score(&[Detection::new("bag", 0.6, bbox(0.3, 0.3, 0.4, 0.4))]),
+            0.0,
+            "too small"
+        );
+        assert_eq!(
+            score(&[Detection::new("bag", 0.6, bbox(0.0, 0.25, 0.4, 0.75))]),
             0.0,
             "a neighbouring heap"
         );
         assert_eq!(
-            score(&[detection("bag", 0.6, bbox(0.0, 0.0, 1.0, 1.0))]),
+            score(&[Detection::new("bag", 0.6, bbox(0.0, 0.0, 1.0, 1.0))]),
             0.0,
             "the whole street"
         );

@@ -204,7 +204,10 @@ pub fn check(runtime: &Runtime, model: &Model) -> SelfTestReport {
         match mismatches(&mut set, &pictures) {
             Ok(mismatches) if mismatches.is_empty() => {
                 let expected: usize = pictures.iter().map(|(test, _)| test.expect.len()).sum();
-                let message = format!("{expected} expected detections in {} pictures, all found", pictures.len());
+                let message = format!(
+                    "{expected} expected detections in {} pictures, all found",
+                    pictures.len()
+                );
                 report.add(Step::Pictures, StepResult::Passed, message);
             }
             Ok(mismatches) => {
@@ -361,7 +364,9 @@ fn compare(test: &SelfTest, found: &[Detection]) -> Vec<String> {
         let Expected { label, score, corners } = expected;
         let place = place(*corners);
         mismatches.push(match best_overlap(expected) {
-            Some(d) if d.label.as_str() == label => format!("{label} {place} scores {:.2}, expected {score:.2}", d.score),
+            Some(d) if d.label.as_str() == label => {
+                format!("{label} {place} scores {:.2}, expected {score:.2}", d.score)
+            }
             Some(d) => format!(
                 "{label} {place} is reported as {}; check the order of `labels`",
                 d.label
@@ -456,7 +461,8 @@ fn likely_cause(runtime: &Runtime, model: &Model, pictures: &[(&SelfTest, Frame)
             ..model.clone()
         };
         let mismatches = mismatches(&mut ModelSet::new(runtime, [&changed_model]).ok()?, pictures).ok()?;
-        mismatches.is_empty()
+        mismatches
+            .is_empty()
             .then(|| format!("Everything matches {message}; check model.toml"))
     })
 }

@@ -124,14 +124,7 @@ mod tests {
     }
 
     fn detection(x1: f32, y1: f32, x2: f32, y2: f32) -> Detection {
-        Detection {
-            label: "person".into(),
-            score: 0.5,
-            bbox: BBox { x1, y1, x2, y2 },
-            appearance: None,
-            number: None,
-            second_look: None,
-        }
+        Detection::new("person", 0.5, BBox { x1, y1, x2, y2 })
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{fmt, time::Duration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::model_diff::{DEFAULT_THRESHOLD, ScoreThresholds, ModelDiff};
+use super::model_diff::{DEFAULT_THRESHOLD, ModelDiff, ScoreThresholds};
 use gridwatch_engine::Detection;
 
 /// Consecutive errors after which a model is considered broken: one may be caused by a frame, three different frames are not.
@@ -192,7 +192,13 @@ impl Trial {
     }
 
     /// Adds one look of both models; returns the outcome once, when the trial ends. Later looks are ignored.
-    pub fn look(&mut self, camera: &str, at: Timestamp, old: LookOutcome<'_>, new: LookOutcome<'_>) -> Option<TrialOutcome> {
+    pub fn look(
+        &mut self,
+        camera: &str,
+        at: Timestamp,
+        old: LookOutcome<'_>,
+        new: LookOutcome<'_>,
+    ) -> Option<TrialOutcome> {
         if self.is_over {
             return None;
         }
@@ -256,7 +262,8 @@ impl Trial {
     fn judge(&self) -> Option<TrialOutcome> {
         let is_last = self.looks >= self.terms.looks;
         if !self.terms.is_shadow {
-            if self.found >= MIN_LOOKS_WITH_DETECTIONS && f64::from(self.missed) >= f64::from(self.found) * BLIND_RATIO {
+            if self.found >= MIN_LOOKS_WITH_DETECTIONS && f64::from(self.missed) >= f64::from(self.found) * BLIND_RATIO
+            {
                 return Some(TrialOutcome::Fail(TrialFailure::Blind {
                     found: self.found,
                     missed: self.missed,
@@ -337,19 +344,8 @@ mod tests {
     }
 
     fn bag(score: f32) -> Vec<Detection> {
-        vec![Detection {
-            label: "bag".into(),
-            score,
-            bbox: BBox {
-                x1: 0.1,
-                y1: 0.1,
-                x2: 0.2,
-                y2: 0.2,
-            },
-            appearance: None,
-            number: None,
-            second_look: None,
-        }]
+        let (x1, y1, x2, y2) = (0.1, 0.1, 0.2, 0.2);
+        vec![Detection::new("bag", score, BBox { x1, y1, x2, y2 })]
     }
 
     /// Adds looks until the trial ends; returns the outcome and the number of calls.
@@ -396,15 +392,24 @@ mod tests {
             (TrialOutcome::Fail(TrialFailure::Errors("not finite".into())), 3)
         );
         let sometimes_fails = |i: u32| if i.is_multiple_of(3) { Ok(vec![]) } else { Err(()) };
-        assert_eq!(run(terms(99), |i| (Ok(vec![]), sometimes_fails(i), 10, 10)).0, TrialOutcome::Pass);
+        assert_eq!(
+            run(terms(99), |i| (Ok(vec![]), sometimes_fails(i), 10, 10)).0,
+            TrialOutcome::Pass
+        );
         let short = run(terms(2), |_| (Ok(vec![]), Err(()), 10, 10));
-        assert!(matches!(short, (TrialOutcome::Fail(TrialFailure::Errors(_)), 2)), "{short:?}");
+        assert!(
+            matches!(short, (TrialOutcome::Fail(TrialFailure::Errors(_)), 2)),
+            "{short:?}"
+        );
     }
 
     #[test]
     fn a_frame_on_which_both_fail_does_not_count_as_a_look() {
         let broken = |i: u32| if i <= 50 { Err(()) } else { Ok(vec![]) };
-        assert_eq!(run(terms(10), |i| (broken(i), broken(i), 10, 10)), (TrialOutcome::Pass, 60));
+        assert_eq!(
+            run(terms(10), |i| (broken(i), broken(i), 10, 10)),
+            (TrialOutcome::Pass, 60)
+        );
     }
 
     #[test]
@@ -431,7 +436,10 @@ mod tests {
             "below the threshold"
         );
         let half = |i: u32| if i.is_multiple_of(2) { Ok(bag(0.9)) } else { Ok(vec![]) };
-        assert_eq!(run(terms(50), |i| (Ok(bag(0.9)), half(i), 10, 10)).0, TrialOutcome::Pass);
+        assert_eq!(
+            run(terms(50), |i| (Ok(bag(0.9)), half(i), 10, 10)).0,
+            TrialOutcome::Pass
+        );
     }
 
     #[test]
@@ -446,7 +454,10 @@ mod tests {
             matches!(outcome, TrialOutcome::Fail(TrialFailure::OverBudget { .. })) && looks == 20,
             "{outcome:?} {looks}"
         );
-        assert_eq!(run(terms(100), |_| (Ok(vec![]), Ok(vec![]), 10, 39)).0, TrialOutcome::Pass);
+        assert_eq!(
+            run(terms(100), |_| (Ok(vec![]), Ok(vec![]), 10, 39)).0,
+            TrialOutcome::Pass
+        );
     }
 
     #[test]

@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use jiff::{Timestamp, tz::TimeZone};
-use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
-use serde::{Serialize, de::DeserializeOwned};
+use rusqlite::{Transaction, TransactionBehavior, params};
 
-use super::{Store, StoreError, chain, claims, evidence_file, outbox, with_dir};
+use super::{
+    Store, StoreError, chain, claims, evidence_file,
+    outbox::{self, NewMessage, Payload},
+    row, with_dir,
+};
 use gridwatch_contract::{
     CaseRecord, EvidenceItem, EvidenceRole, Form, HistoryEntry, ReplyMessage, ReportKind, Verification, When,
 };
@@ -36,7 +39,32 @@ pub enum ReplyOutcome {
 }
 
 /// Author of a history entry.
-const BOX: &str = "box";
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Author {
+    Box,
+    Platform,
+}
+
+impl Author {
+    /// The value in the database.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Box => "box",
+            Self::Platform => "platform",
+        }
+    }
+}
+
+/// A history entry to be written.
+struct NewHistoryEntry<'a> {
+    case: &'a str,
+    /// Revision of the case after the entry.
+    revision: u32,
+    author: Author,
+    state: CaseState,
+    at: Timestamp,
+    reason: Option<&'a str>,
+}
 
 impl Store {
     /// Commits a new case with its history, evidence and messages (pictures first, then the record) in one transaction,
@@ -44,15 +72,15 @@ impl Store {
     /// between boxes, nothing is sent before [`Store::grant_claim`].
     ///
     /// # Errors
-    /// [`StoreError::InvalidEvidence`], [`StoreError::CaseExists`], [`StoreError::DiskFull`] or a database error; nothing
-    /// is committed then.
+    /// [`StoreError::InvalidEvidence`], [`StoreError::CaseExists`], [`StoreError::DiskFull`] or a database error;
+    /// nothing is committed then.
     pub fn commit_case(&mut self, record: &CaseRecord, case: &Case, form: &Form) -> Result<(), StoreError> {
         self.check_evidence(record, case)?;
-        let site = case.remembered(record.state, record.filed_at.timestamp());
-        let filed_at = micros(record.filed_at);
+        let filed_at = record.filed_at.timestamp();
+        let site = case.remembered(record.state, filed_at);
         let (key, dir) = (self.key()?, &self.dir.clone());
         self.write(|t| {
-            let sealed = chain::seal(t, record, &key, record.filed_at.timestamp())?;
+            let sealed = chain::seal(t, record, &key, filed_at)?;
             let inserted = t.execute(
                 "INSERT INTO cases (id, category, cell, state, revision, confirmed_at, updated_at, site, record)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
@@ -62,26 +90,28 @@ impl Store {
                     record.cell_code,
                     record.state.as_str(),
                     record.revision,
-                    micros(record.confirmed_at),
-                    filed_at,
-                    json(&site),
+                    row::micros(record.confirmed_at.timestamp()),
+                    row::micros(filed_at),
+                    row::to_json(&site),
                     sealed
                 ],
             )?;
             if inserted == 0 {
                 return Err(StoreError::CaseExists { case: case.id.clone() });
             }
-            add_history(t, &record.case_id, record.revision, BOX, record.state, filed_at, None)?;
+            let entry = NewHistoryEntry {
+                case: &record.case_id,
+                revision: record.revision,
+                author: Author::Box,
+                state: record.state,
+                at: filed_at,
+                reason: None,
+            };
+            add_history(t, &entry)?;
             for item in &record.evidence {
-                add_evidence(t, (dir, &record.case_id), item, form, filed_at)?;
+                add_evidence(t, dir, &record.case_id, item, form, filed_at)?;
             }
-            outbox::add_case(
-                t,
-                &record.case_id,
-                &form.topics.case(),
-                &form.payload(&sealed),
-                filed_at,
-            )?;
+            queue_record(t, &record.case_id, &sealed, form, filed_at)?;
             match &form.shares_sites {
                 Some(node) => claims::add(t, &case.claim(node)),
                 None => Ok(()),
@@ -130,8 +160,8 @@ impl Store {
     }
 
     /// Records the result of a verification and queues it for the platform: the pictures `after`, which must have been
-    /// written with [`evidence_file::write`], the picture that confirmed the case, and then the record. Returns the number
-    /// of the new revision.
+    /// written with [`evidence_file::write`], the picture that confirmed the case, and then the record. Returns the
+    /// number of the new revision.
     ///
     /// # Errors
     /// The same as [`Store::revise`].
@@ -148,28 +178,11 @@ impl Store {
             let at = When::new(answer.at, zone);
             record.revision += 1;
             record.report_kind = ReportKind::VerifyReport;
-            let scene = record.evidence.iter().rfind(|i| i.role == EvidenceRole::Scene).cloned();
-            // A reopened case may have lost its picture to retention.
-            let is_there = |i: &EvidenceItem| evidence_file::path(dir, &i.sha256).is_file();
-            let before = scene
-                .filter(|i| !after.is_empty() && is_there(i))
-                .map(|scene| EvidenceItem {
-                    role: EvidenceRole::Before,
-                    ..scene
-                });
-            let nth = record.verification.len() + 1;
             let mut ids = Vec::new();
-            for item in before.into_iter().chain(after) {
-                let id = format!("v{nth}.{}", ids.len() + 1);
-                let caption = Some(record.caption_verified(&item));
-                let item = EvidenceItem {
-                    id: id.clone(),
-                    caption,
-                    ..item
-                };
-                add_evidence(t, (dir, &record.case_id), &item, form, answer.at.as_microsecond())?;
+            for item in verification_pictures(&record, after, dir) {
+                add_evidence(t, dir, &record.case_id, &item, form, answer.at)?;
+                ids.push(item.id.clone());
                 record.evidence.push(item);
-                ids.push(id);
             }
             record.verification.push(Verification::new(answer, ids, zone));
             if answer.finding == Finding::StillPresent {
@@ -191,22 +204,17 @@ impl Store {
                 asked_at: answer.asked_at,
                 is_reported: true,
             });
-            let at = micros(at);
             let sealed = chain::seal(t, &record, &key, answer.at)?;
-            t.execute(
-                "UPDATE cases SET revision = ?2, updated_at = ?3, site = ?4, record = ?5 WHERE id = ?1",
-                params![record.case_id, record.revision, at, json(&site), sealed],
-            )?;
-            add_history(
-                t,
-                &record.case_id,
-                record.revision,
-                BOX,
-                record.state,
-                at,
-                Some(&reason),
-            )?;
-            outbox::add_case(t, &record.case_id, &form.topics.case(), &form.payload(&sealed), at)?;
+            let entry = NewHistoryEntry {
+                case: &record.case_id,
+                revision: record.revision,
+                author: Author::Box,
+                state: record.state,
+                at: at.timestamp(),
+                reason: Some(&reason),
+            };
+            save_revision(t, &sealed, &site, &entry)?;
+            queue_record(t, &record.case_id, &sealed, form, at.timestamp())?;
             Ok(record.revision)
         })?;
         self.outbox_notify.notify_one();
@@ -214,8 +222,9 @@ impl Store {
     }
 
     /// Records a reply of the platform and the engine's decision about it: a revision, or `None` if the reply changes
-    /// nothing (a repeated reply, or one that does not fit the state of the case). Both are one transaction, so the reply
-    /// may be acknowledged once this returns. Applying a reply twice adds two history entries and changes the case once.
+    /// nothing (a repeated reply, or one that does not fit the state of the case). Both are one transaction, so the
+    /// reply may be acknowledged once this returns. Applying a reply twice adds two history entries and changes the
+    /// case once.
     ///
     /// # Errors
     /// The same as [`Store::revise`].
@@ -237,7 +246,7 @@ impl Store {
                 site.question = question;
                 t.execute(
                     "UPDATE cases SET site = ?2 WHERE id = ?1",
-                    params![reply.case_id, json(&site)],
+                    params![reply.case_id, row::to_json(&site)],
                 )?;
             }
             if reply.platform_task_no.is_some() && record.platform_task_no != reply.platform_task_no {
@@ -247,9 +256,15 @@ impl Store {
                     params![reply.case_id, chain::seal(t, &record, &key, received_at)?],
                 )?;
             }
-            let at = received_at.as_microsecond();
-            let reason = reply.reason.as_deref();
-            add_history(t, &reply.case_id, record.revision, "platform", reply.state, at, reason)?;
+            let entry = NewHistoryEntry {
+                case: &reply.case_id,
+                revision: record.revision,
+                author: Author::Platform,
+                state: reply.state,
+                at: received_at,
+                reason: reply.reason.as_deref(),
+            };
+            add_history(t, &entry)?;
             Ok(ReplyOutcome::Noted)
         })?;
         self.outbox_notify.notify_one();
@@ -265,21 +280,22 @@ impl Store {
         let json = serde_json::to_string(snapshot).unwrap_or_default();
         self.db
             .prepare_cached("INSERT OR REPLACE INTO engine_state (id, at, snapshot) VALUES (1, ?1, ?2)")?
-            .execute(params![at.as_microsecond(), json])?;
+            .execute(params![row::micros(at), json])?;
         Ok(())
     }
 
-    /// The last snapshot of the engine. A snapshot that cannot be parsed is moved to `engine-state.unreadable.json` in the
-    /// state directory and logged; the engine then starts with the cases alone.
+    /// The last snapshot of the engine. A snapshot that cannot be parsed is moved to `engine-state.unreadable.json` in
+    /// the state directory and logged; the engine then starts with the cases alone.
     ///
     /// # Errors
     /// A database error.
     pub fn load_snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
-        let mut query = self
-            .db
-            .prepare_cached("SELECT snapshot FROM engine_state WHERE id = 1")?;
-        let json: Option<String> = query.query_row([], |r| r.get(0)).optional()?;
-        let Some(json) = json else { return Ok(None) };
+        let found = row::first(&self.db, "SELECT snapshot FROM engine_state WHERE id = 1", [], |row| {
+            Ok(row.get("snapshot")?)
+        })?;
+        let Some(json): Option<String> = found else {
+            return Ok(None);
+        };
         let error = match serde_json::from_str(&json) {
             Ok(snapshot) => return Ok(Some(snapshot)),
             Err(error) => error,
@@ -297,24 +313,19 @@ impl Store {
     /// # Errors
     /// [`StoreError::BadRow`] or a database error.
     pub fn cases_to_restore(&self, now: Timestamp) -> Result<Vec<OpenCase>, StoreError> {
-        let mut query = self
-            .db
-            // A case that yielded to another box is that box's to remember.
-            .prepare_cached(
-                "SELECT id, site FROM cases AS c WHERE state = ?1 AND updated_at >= ?2 AND NOT (state = 'duplicate_of' AND EXISTS
-                    (SELECT 1 FROM case_history WHERE case_id = c.id AND author = 'box' AND state = 'duplicate_of'))",
-            )?;
+        // A case that yielded to another box is that box's to remember.
+        let sql = "SELECT id, site FROM cases AS c WHERE state = ?1 AND updated_at >= ?2 AND NOT (state = 'duplicate_of' AND EXISTS
+                    (SELECT 1 FROM case_history WHERE case_id = c.id AND author = 'box' AND state = 'duplicate_of'))";
         let mut cases: Vec<OpenCase> = Vec::new();
         for state in CaseState::ALL {
             let oldest = now.saturating_sub(state.remembered_for()).unwrap_or(Timestamp::MIN);
             let since = if state.is_open() { Timestamp::MIN } else { oldest };
-            let rows = query.query_map(params![state.as_str(), since.as_microsecond()], |r| {
-                Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?))
-            })?;
-            for row in rows {
-                let (id, site) = row?;
-                cases.push(parse(&id, "site", &site)?);
-            }
+            cases.extend(row::all(
+                &self.db,
+                sql,
+                params![state.as_str(), row::micros(since)],
+                |row| row::json(row, &row.get::<_, String>("id")?, "site"),
+            )?);
         }
         cases.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(cases)
@@ -336,23 +347,48 @@ impl Store {
     }
 }
 
+/// The pictures that a verification adds to a case: the one that confirmed the case, then those of the verification.
+fn verification_pictures(record: &CaseRecord, after: Vec<EvidenceItem>, dir: &Path) -> Vec<EvidenceItem> {
+    let scene = record.evidence.iter().rfind(|i| i.role == EvidenceRole::Scene);
+    // A reopened case may have lost its picture to retention.
+    let is_there = |i: &&EvidenceItem| evidence_file::path(dir, &i.sha256).is_file();
+    let before = scene
+        .filter(|i| !after.is_empty() && is_there(i))
+        .map(|scene| EvidenceItem {
+            role: EvidenceRole::Before,
+            ..scene.clone()
+        });
+    let verification = record.verification.len() + 1;
+    let pictures = before.into_iter().chain(after);
+    (1..)
+        .zip(pictures)
+        .map(|(nth, item)| EvidenceItem {
+            id: format!("v{verification}.{nth}"),
+            caption: Some(record.caption_verified(&item)),
+            ..item
+        })
+        .collect()
+}
+
 /// Adds a picture of a case, its encrypted original, and the message that carries it.
 fn add_evidence(
     t: &Transaction<'_>,
-    (dir, case): (&Path, &str),
+    dir: &Path,
+    case: &str,
     item: &EvidenceItem,
     form: &Form,
-    at: i64,
+    at: Timestamp,
 ) -> Result<(), StoreError> {
+    let captured_at = row::micros(item.captured_at.timestamp());
     t.execute(
         "INSERT INTO evidence (case_id, item_id, role, sha256, bytes, captured_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![
             case,
             item.id,
-            text_of(&item.role),
+            row::name_of(&item.role),
             item.sha256,
-            i64::try_from(item.bytes).unwrap_or(i64::MAX),
-            micros(item.captured_at)
+            row::size(item.bytes),
+            captured_at
         ],
     )?;
     // Pictures derived from another picture have no original.
@@ -361,15 +397,27 @@ fn add_evidence(
     {
         t.execute(
             "INSERT INTO originals (case_id, sha256, bytes, captured_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
-            params![
-                case,
-                original,
-                i64::try_from(bytes).unwrap_or(i64::MAX),
-                micros(item.captured_at)
-            ],
+            params![case, original, row::size(bytes), captured_at],
         )?;
     }
-    outbox::add_evidence(t, case, &form.topics.evidence(&item.sha256), &item.sha256, at)
+    let message = NewMessage {
+        case,
+        topic: &form.topics.evidence(&item.sha256),
+        payload: Payload::Evidence(&item.sha256),
+        queued_at: at,
+    };
+    outbox::add(t, &message)
+}
+
+/// Queues a sealed record for the platform.
+fn queue_record(t: &Transaction<'_>, case: &str, sealed: &str, form: &Form, at: Timestamp) -> Result<(), StoreError> {
+    let message = NewMessage {
+        case,
+        topic: &form.topics.case(),
+        payload: Payload::Case(&form.payload(sealed)),
+        queued_at: at,
+    };
+    outbox::add(t, &message)
 }
 
 /// Writes one revision inside a transaction: record, site, history, and the message if the platform has to be told.
@@ -403,66 +451,63 @@ pub(super) fn revise(
     site.state = revision.state;
     site.at = revision.at.timestamp();
     let is_ours = reply.is_none();
-    let author = if is_ours { BOX } else { "platform" };
     site.was_reopened |= is_ours && revision.state == CaseState::Reopened;
-    let at = micros(revision.at);
-    let sealed = chain::seal(t, &record, key, revision.at.timestamp())?;
-    t.execute(
-        "UPDATE cases SET state = ?2, revision = ?3, updated_at = ?4, site = ?5, record = ?6 WHERE id = ?1",
-        params![id, revision.state.as_str(), record.revision, at, json(&site), sealed],
-    )?;
-    add_history(t, id, record.revision, author, revision.state, at, reason)?;
+    let at = revision.at.timestamp();
+    let sealed = chain::seal(t, &record, key, at)?;
+    let entry = NewHistoryEntry {
+        case: id,
+        revision: record.revision,
+        author: if is_ours { Author::Box } else { Author::Platform },
+        state: revision.state,
+        at,
+        reason,
+    };
+    save_revision(t, &sealed, &site, &entry)?;
     if is_ours && matches!(revision.state, CaseState::Withdrawn | CaseState::Reopened) {
-        outbox::add_case(t, id, &form.topics.case(), &form.payload(&sealed), at)?;
+        queue_record(t, id, &sealed, form, at)?;
     }
     Ok(record.revision)
 }
 
-fn load(t: &Transaction<'_>, id: &str) -> Result<(CaseRecord, OpenCase), StoreError> {
-    let found = t
-        .query_row("SELECT record, site FROM cases WHERE id = ?1", [id], |r| {
-            Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?))
-        })
-        .optional()?;
-    let Some((record, site)) = found else {
-        return Err(StoreError::UnknownCase { case: id.into() });
-    };
-    Ok((parse(id, "record", &record)?, parse(id, "site", &site)?))
-}
-
-fn add_history(
+/// Stores a new revision of a case: the sealed record, the site, and the history entry that describes it.
+fn save_revision(
     t: &Transaction<'_>,
-    id: &str,
-    revision: u32,
-    author: &str,
-    state: CaseState,
-    at: i64,
-    reason: Option<&str>,
+    sealed: &str,
+    site: &OpenCase,
+    entry: &NewHistoryEntry<'_>,
 ) -> Result<(), StoreError> {
     t.execute(
+        "UPDATE cases SET state = ?2, revision = ?3, updated_at = ?4, site = ?5, record = ?6 WHERE id = ?1",
+        params![
+            entry.case,
+            entry.state.as_str(),
+            entry.revision,
+            row::micros(entry.at),
+            row::to_json(site),
+            sealed
+        ],
+    )?;
+    add_history(t, entry)
+}
+
+fn load(t: &Transaction<'_>, id: &str) -> Result<(CaseRecord, OpenCase), StoreError> {
+    let found = row::first(t, "SELECT record, site FROM cases WHERE id = ?1", [id], |row| {
+        Ok((row::json(row, id, "record")?, row::json(row, id, "site")?))
+    })?;
+    found.ok_or_else(|| StoreError::UnknownCase { case: id.into() })
+}
+
+fn add_history(t: &Transaction<'_>, entry: &NewHistoryEntry<'_>) -> Result<(), StoreError> {
+    t.execute(
         "INSERT INTO case_history (case_id, revision, author, state, at, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![id, revision, author, state.as_str(), at, reason],
+        params![
+            entry.case,
+            entry.revision,
+            entry.author.as_str(),
+            entry.state.as_str(),
+            row::micros(entry.at),
+            entry.reason
+        ],
     )?;
     Ok(())
-}
-
-fn micros(at: When) -> i64 {
-    at.timestamp().as_microsecond()
-}
-
-pub(super) fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("contract types serialize to JSON: string keys, no NaN")
-}
-
-/// The serialized name of an enum variant.
-fn text_of(value: &impl Serialize) -> String {
-    json(value).trim_matches('"').to_string()
-}
-
-pub(super) fn parse<T: DeserializeOwned>(case: &str, field: &'static str, text: &str) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|e| StoreError::BadRow {
-        case: case.into(),
-        field,
-        reason: e.to_string(),
-    })
 }

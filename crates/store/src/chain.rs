@@ -1,10 +1,10 @@
-//! The chain of custody ([`gridwatch_custody::chain`]) in the database: one row per line, written in the same transaction as
-//! the change that the line records.
+//! The chain of custody ([`gridwatch_custody::chain`]) in the database: one row per line, written in the same
+//! transaction as the change that the line records.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, row};
 use gridwatch_base::digest::sha256_hex;
 use gridwatch_contract::CaseRecord;
 use gridwatch_custody::{
@@ -13,16 +13,32 @@ use gridwatch_custody::{
     keys::KeyRing,
 };
 
-/// Sequence number and hash of the last line.
-fn last(db: &Connection) -> rusqlite::Result<Option<(u64, String)>> {
-    db.prepare_cached("SELECT seq, hash FROM chain ORDER BY seq DESC LIMIT 1")?
-        .query_row([], |r| Ok((r.get::<_, u32>(0)?.into(), r.get(1)?)))
-        .optional()
+/// The last line of the chain.
+struct LastLine {
+    seq: u32,
+    hash: String,
+}
+
+fn last(db: &Connection) -> Result<Option<LastLine>, StoreError> {
+    row::first(db, "SELECT seq, hash FROM chain ORDER BY seq DESC LIMIT 1", [], |row| {
+        Ok(LastLine {
+            seq: row.get("seq")?,
+            hash: row.get("hash")?,
+        })
+    })
+}
+
+/// Hash of the last line, or [`START`] if there is none.
+fn last_hash(db: &Connection) -> Result<String, StoreError> {
+    Ok(last(db)?.map_or_else(|| START.to_owned(), |line| line.hash))
 }
 
 /// Appends a line.
 pub(super) fn append(t: &Transaction<'_>, event: CustodyEvent, at: Timestamp) -> Result<(), StoreError> {
-    let (seq, prev) = last(t)?.map_or((0, START.to_owned()), |(seq, hash)| (seq + 1, hash));
+    let (seq, prev) = match last(t)? {
+        Some(line) => (u64::from(line.seq) + 1, line.hash),
+        None => (0, START.to_owned()),
+    };
     let entry = ChainEntry { seq, at, event, prev };
     let (line, hash) = entry.line();
     t.prepare_cached("INSERT INTO chain (seq, line, hash, case_id) VALUES (?1, ?2, ?3, ?4)")?
@@ -30,8 +46,8 @@ pub(super) fn append(t: &Transaction<'_>, event: CustodyEvent, at: Timestamp) ->
     Ok(())
 }
 
-/// Signs a record and appends its line to the chain. The record carries the hash of the line before its own (`prev_hash`).
-/// Returns the sealed JSON, which is stored and sent as it is.
+/// Signs a record and appends its line to the chain. The record carries the hash of the line before its own
+/// (`prev_hash`). Returns the sealed JSON, which is stored and sent as it is.
 pub(super) fn seal(
     t: &Transaction<'_>,
     record: &CaseRecord,
@@ -39,11 +55,11 @@ pub(super) fn seal(
     at: Timestamp,
 ) -> Result<String, StoreError> {
     let record = CaseRecord {
-        prev_hash: Some(last(t)?.map_or(START.to_owned(), |(_, hash)| hash)),
+        prev_hash: Some(last_hash(t)?),
         signature: None,
         ..record.clone()
     };
-    let body = super::cases::json(&record);
+    let body = row::to_json(&record);
     let event = CustodyEvent::Case {
         case_id: record.case_id,
         revision: record.revision,
@@ -76,12 +92,12 @@ impl Store {
     /// # Errors
     /// A database error.
     pub fn chain_keys(&self) -> Result<Vec<String>, StoreError> {
-        let mut query = self.db.prepare_cached(
+        row::texts(
+            &self.db,
             "SELECT json_extract(line, '$.public_key') FROM chain
              WHERE json_extract(line, '$.kind') IN ('begun', 'key') ORDER BY seq DESC",
-        )?;
-        let keys = query.query_map([], |r| r.get(0))?;
-        keys.map(|key| Ok(key?)).collect()
+            [],
+        )
     }
 
     /// The lines of the chain from the first one about `case` to the end; empty if no line is about it.
@@ -89,11 +105,11 @@ impl Store {
     /// # Errors
     /// A database error.
     pub fn chain_of(&self, case: &str) -> Result<Vec<String>, StoreError> {
-        let mut query = self.db.prepare_cached(
+        row::texts(
+            &self.db,
             "SELECT line FROM chain WHERE seq >= (SELECT min(seq) FROM chain WHERE case_id = ?1) ORDER BY seq",
-        )?;
-        let lines = query.query_map([case], |r| r.get(0))?;
-        lines.map(|line| Ok(line?)).collect()
+            [case],
+        )
     }
 
     /// The SHA-256 hashes of the originals of a case that are still stored.
@@ -101,11 +117,11 @@ impl Store {
     /// # Errors
     /// A database error.
     pub fn originals(&self, case: &str) -> Result<Vec<String>, StoreError> {
-        let mut query = self
-            .db
-            .prepare_cached("SELECT sha256 FROM originals WHERE case_id = ?1 ORDER BY captured_at, sha256")?;
-        let rows = query.query_map([case], |r| r.get(0))?;
-        rows.map(|row| Ok(row?)).collect()
+        row::texts(
+            &self.db,
+            "SELECT sha256 FROM originals WHERE case_id = ?1 ORDER BY captured_at, sha256",
+            [case],
+        )
     }
 
     /// Appends a line saying that `by` is about to decrypt originals, and why.
@@ -134,27 +150,27 @@ impl Store {
     /// # Errors
     /// A database error.
     pub fn chain_head(&self, node: &str, key: &SigningKey, now: Timestamp) -> Result<Option<ChainHead>, StoreError> {
-        Ok(last(&self.db)?.map(|(seq, hash)| ChainHead {
-            seq,
-            hash,
+        Ok(last(&self.db)?.map(|line| ChainHead {
+            seq: line.seq.into(),
+            hash: line.hash,
             at: now,
             node_id: node.to_owned(),
             public_key: key.public().to_string(),
         }))
     }
 
-    /// Replaces the signing key. The chain gets a line in which the old key signs the new one, and the key file is replaced.
+    /// Replaces the signing key. The chain gets a line in which the old key signs the new one, and the key file is
+    /// replaced.
     ///
     /// # Errors
-    /// A database error or [`StoreError::Key`]; nothing is changed then. If the commit fails after the key file was replaced,
-    /// the next start logs that the key differs from the chain.
+    /// A database error or [`StoreError::Key`]; nothing is changed then. If the commit fails after the key file was
+    /// replaced, the next start logs that the key differs from the chain.
     pub fn rotate_key(&mut self, now: Timestamp) -> Result<SigningKey, StoreError> {
         let ring = KeyRing::of(&self.dir);
         let old = ring.load_or_create()?;
         let (pem, new) = SigningKey::generate().map_err(|_| gridwatch_custody::keys::KeyError::NoRandomness)?;
         self.write(|t| {
-            let prev = last(t)?.map_or(START.to_owned(), |(_, hash)| hash);
-            append(t, CustodyEvent::rotation(&old, &new.public(), &prev), now)?;
+            append(t, CustodyEvent::rotation(&old, &new.public(), &last_hash(t)?), now)?;
             // Inside the transaction: if the key file cannot be written, the line is rolled back.
             ring.replace_signing(&pem)?;
             Ok(())

@@ -1,9 +1,9 @@
-//! Claims: the cases of this box that other boxes are told about, and their progress. `link::claims` decides; this module
-//! stores the state.
+//! Claims: the cases of this box that other boxes are told about, and their progress. `link::claims` decides; this
+//! module stores the state.
 
 use rusqlite::{Transaction, params};
 
-use super::{Revision, Store, StoreError, cases, outbox};
+use super::{Revision, Store, StoreError, cases, outbox, row};
 use gridwatch_contract::Form;
 use gridwatch_engine::{CaseId, CaseState, Claim};
 
@@ -44,7 +44,7 @@ impl ClaimState {
 pub(super) fn add(t: &Transaction<'_>, claim: &Claim) -> Result<(), StoreError> {
     t.execute(
         "INSERT INTO claims (case_id, claim, state) VALUES (?1, ?2, ?3)",
-        params![claim.case.as_str(), cases::json(claim), ClaimState::Wanted.as_str()],
+        params![claim.case.as_str(), row::to_json(claim), ClaimState::Wanted.as_str()],
     )?;
     Ok(())
 }
@@ -62,29 +62,22 @@ impl Store {
     /// # Errors
     /// [`StoreError::BadRow`] or a database error.
     pub fn claims(&self) -> Result<Vec<ClaimRow>, StoreError> {
-        let mut query = self.db.prepare_cached(
-            "SELECT claims.case_id, claim, claims.state, cases.state FROM claims JOIN cases ON cases.id = claims.case_id
-             ORDER BY claims.case_id",
-        )?;
-        let rows = query.query_map([], |r| {
-            let text = |column| r.get::<_, String>(column);
-            Ok((text(0)?, text(1)?, text(2)?, text(3)?))
-        })?;
-        rows.map(|row| {
-            let (case, claim, state, case_state) = row?;
+        let sql = "SELECT claims.case_id AS case_id, claim, claims.state AS state, cases.state AS case_state
+                   FROM claims JOIN cases ON cases.id = claims.case_id ORDER BY claims.case_id";
+        row::all(&self.db, sql, [], |row| {
+            let case: String = row.get("case_id")?;
+            let state: String = row.get("state")?;
+            let case_state: CaseState = row::variant(row, &case, "case_state")?;
             Ok(ClaimRow {
-                claim: cases::parse(&case, "claim", &claim)?,
+                claim: row::json(row, &case, "claim")?,
                 state: match state.as_str() {
                     "wanted" => ClaimState::Wanted,
                     "sent" => ClaimState::Sent,
                     _ => ClaimState::Filed,
                 },
-                is_open: CaseState::ALL
-                    .into_iter()
-                    .any(|s| s.is_open() && s.as_str() == case_state),
+                is_open: case_state.is_open(),
             })
         })
-        .collect()
     }
 
     /// Grants the claim: no other box claimed the site first, so messages about `case` may be sent.
@@ -101,8 +94,8 @@ impl Store {
         })
     }
 
-    /// Yields the case to another box that claimed the site first: applies `revision` and drops the unsent messages of the case,
-    /// so that nothing about it is published. Returns the number of the new revision.
+    /// Yields the case to another box that claimed the site first: applies `revision` and drops the unsent messages of
+    /// the case, so that nothing about it is published. Returns the number of the new revision.
     ///
     /// # Errors
     /// The same as [`Store::revise`].

@@ -1,18 +1,18 @@
 //! The outbox: messages that the broker has not acknowledged.
 //!
-//! A row is written in the transaction of the change that it reports and is removed only when the broker acknowledges it. It is then
-//! kept in the table `sent` for a while, because a broker that crashes can lose messages that it acknowledged but had not delivered;
-//! they are sent again. Within a case the order is strict: a case record is sent once no older row of that case is left. Cases do
-//! not wait for each other.
+//! A row is written in the transaction of the change that it reports and is removed only when the broker acknowledges
+//! it. It is then kept in the table `sent` for a while, because a broker that crashes can lose messages that it
+//! acknowledged but had not delivered; they are sent again. Within a case the order is strict: a case record is sent
+//! once no older row of that case is left. Cases do not wait for each other.
 //!
-//! If the broker rejects a row permanently, all rows of its case are quarantined (a case is not filed without its pictures) until an
-//! operator releases them.
+//! If the broker rejects a row permanently, all rows of its case are quarantined (a case is not filed without its
+//! pictures) until an operator releases them.
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{Row, Transaction, params};
 use serde::{Serialize, Serializer};
 
-use super::{Store, StoreError, claims};
+use super::{Store, StoreError, claims, row};
 
 /// Payload of an outbox row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,58 +88,90 @@ pub struct OutboxDepth {
 
 const ENTRIES: &str = "SELECT seq, case_id, topic, sha256, payload, queued_at, unheard, quarantined FROM outbox";
 
-fn entry(row: &Row<'_>) -> rusqlite::Result<OutboxEntry> {
-    let sha256: Option<String> = row.get(3)?;
-    Ok(OutboxEntry {
-        seq: row.get(0)?,
-        case_id: row.get(1)?,
-        topic: row.get(2)?,
-        kind: match sha256 {
-            Some(sha256) => OutboxKind::Evidence { sha256 },
-            None => OutboxKind::Case { json: row.get(4)? },
-        },
-        // Written from a timestamp, so it is in range.
-        queued_at: Timestamp::from_microsecond(row.get(5)?).unwrap_or_default(),
-        unheard: row.get(6)?,
-        quarantined: row.get(7)?,
-    })
+impl OutboxKind {
+    fn from_row(row: &Row<'_>) -> Result<Self, StoreError> {
+        Ok(match row.get("sha256")? {
+            Some(sha256) => Self::Evidence { sha256 },
+            None => Self::Case {
+                json: row.get("payload")?,
+            },
+        })
+    }
 }
 
-pub(super) fn add_evidence(
-    t: &Transaction<'_>,
-    case: &str,
-    topic: &str,
-    sha256: &str,
-    at: i64,
-) -> Result<(), StoreError> {
-    add(t, case, "evidence", topic, Some(sha256), None, at)
+impl OutboxRow {
+    fn from_row(row: &Row<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            seq: row.get("seq")?,
+            case_id: row.get("case_id")?,
+            topic: row.get("topic")?,
+            kind: OutboxKind::from_row(row)?,
+        })
+    }
 }
 
-pub(super) fn add_case(t: &Transaction<'_>, case: &str, topic: &str, json: &str, at: i64) -> Result<(), StoreError> {
-    add(t, case, "case", topic, None, Some(json), at)
+impl OutboxEntry {
+    fn from_row(row: &Row<'_>) -> Result<Self, StoreError> {
+        let OutboxRow {
+            seq,
+            case_id,
+            topic,
+            kind,
+        } = OutboxRow::from_row(row)?;
+        Ok(Self {
+            seq,
+            queued_at: row::time(row, &case_id, "queued_at")?,
+            case_id,
+            kind,
+            topic,
+            unheard: row.get("unheard")?,
+            quarantined: row.get("quarantined")?,
+        })
+    }
+}
+
+/// A message to be queued.
+pub(super) struct NewMessage<'a> {
+    pub(super) case: &'a str,
+    /// The MQTT topic.
+    pub(super) topic: &'a str,
+    pub(super) payload: Payload<'a>,
+    pub(super) queued_at: Timestamp,
+}
+
+/// Payload of a message to be queued.
+pub(super) enum Payload<'a> {
+    /// A picture, by its SHA-256.
+    Evidence(&'a str),
+    /// A case record, as signed JSON.
+    Case(&'a str),
+}
+
+/// Queues a message. If the case is quarantined, so is the message: a withdrawal must not overtake the case that it
+/// withdraws.
+pub(super) fn add(t: &Transaction<'_>, message: &NewMessage<'_>) -> Result<(), StoreError> {
+    let (kind, sha256, json) = match message.payload {
+        Payload::Evidence(sha256) => ("evidence", Some(sha256), None),
+        Payload::Case(json) => ("case", None, Some(json)),
+    };
+    t.execute(
+        "INSERT INTO outbox (case_id, kind, topic, sha256, payload, queued_at, quarantined) VALUES (?1, ?2, ?3, ?4, ?5, ?6,
+            (SELECT quarantined FROM outbox WHERE case_id = ?1 AND quarantined IS NOT NULL LIMIT 1))",
+        params![
+            message.case,
+            kind,
+            message.topic,
+            sha256,
+            json,
+            row::micros(message.queued_at)
+        ],
+    )?;
+    Ok(())
 }
 
 /// Removes all messages of `case`.
 pub(super) fn clear(t: &Transaction<'_>, case: &str) -> Result<(), StoreError> {
     t.execute("DELETE FROM outbox WHERE case_id = ?1", [case])?;
-    Ok(())
-}
-
-/// Adds a row. If the case is quarantined, so is the row: a withdrawal must not overtake the case that it withdraws.
-fn add(
-    t: &Transaction<'_>,
-    case: &str,
-    kind: &str,
-    topic: &str,
-    sha256: Option<&str>,
-    payload: Option<&str>,
-    at: i64,
-) -> Result<(), StoreError> {
-    t.execute(
-        "INSERT INTO outbox (case_id, kind, topic, sha256, payload, queued_at, quarantined) VALUES (?1, ?2, ?3, ?4, ?5, ?6,
-            (SELECT quarantined FROM outbox WHERE case_id = ?1 AND quarantined IS NOT NULL LIMIT 1))",
-        params![case, kind, topic, sha256, payload, at],
-    )?;
     Ok(())
 }
 
@@ -159,28 +191,17 @@ impl Store {
 
     /// The oldest `limit` rows that may be sent now.
     pub fn outbox_next(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
-        let mut query = self.db.prepare_cached(
+        row::all(
+            &self.db,
             "SELECT seq, case_id, topic, sha256, payload FROM outbox AS o
              WHERE quarantined IS NULL AND unheard = 0
                AND NOT EXISTS (SELECT 1 FROM claims WHERE claims.case_id = o.case_id AND claims.state = 'wanted')
                AND (kind = 'evidence' OR NOT EXISTS
                     (SELECT 1 FROM outbox AS older WHERE older.case_id = o.case_id AND older.seq < o.seq AND older.unheard = 0))
              ORDER BY seq LIMIT ?1",
-        )?;
-        let rows = query.query_map([limit as i64], |r| {
-            let sha256: Option<String> = r.get(3)?;
-            let kind = match sha256 {
-                Some(sha256) => OutboxKind::Evidence { sha256 },
-                None => OutboxKind::Case { json: r.get(4)? },
-            };
-            Ok(OutboxRow {
-                seq: r.get(0)?,
-                case_id: r.get(1)?,
-                topic: r.get(2)?,
-                kind,
-            })
-        })?;
-        rows.map(|row| Ok(row?)).collect()
+            [limit as i64],
+            OutboxRow::from_row,
+        )
     }
 
     /// The oldest `limit` rows, or only the quarantined ones if `quarantined` is set.
@@ -188,11 +209,12 @@ impl Store {
     /// # Errors
     /// A database error.
     pub fn outbox_entries(&self, quarantined: bool, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
-        let mut query = self.db.prepare_cached(&format!(
-            "{ENTRIES} WHERE quarantined IS NOT NULL OR NOT ?1 ORDER BY seq LIMIT ?2"
-        ))?;
-        let rows = query.query_map(params![quarantined, limit], entry)?;
-        rows.map(|row| Ok(row?)).collect()
+        row::all(
+            &self.db,
+            &format!("{ENTRIES} WHERE quarantined IS NOT NULL OR NOT ?1 ORDER BY seq LIMIT ?2"),
+            params![quarantined, limit],
+            OutboxEntry::from_row,
+        )
     }
 
     /// The row with that sequence number, if there is one.
@@ -200,12 +222,16 @@ impl Store {
     /// # Errors
     /// A database error.
     pub fn outbox_entry(&self, seq: i64) -> Result<Option<OutboxEntry>, StoreError> {
-        let mut query = self.db.prepare_cached(&format!("{ENTRIES} WHERE seq = ?1"))?;
-        Ok(query.query_row([seq], entry).optional()?)
+        row::first(
+            &self.db,
+            &format!("{ENTRIES} WHERE seq = ?1"),
+            [seq],
+            OutboxEntry::from_row,
+        )
     }
 
-    /// The broker acknowledged row `seq`: moves it to `sent`, and with a case record also the pictures that were sent before it without
-    /// a subscriber.
+    /// The broker acknowledged row `seq`: moves it to `sent`, and with a case record also the pictures that were sent
+    /// before it without a subscriber.
     pub fn outbox_acknowledged(&mut self, seq: i64, now: Timestamp) -> Result<(), StoreError> {
         self.write(|t| {
             let done = "seq = ?1 OR (unheard = 1 AND seq < ?1 AND case_id = (SELECT case_id FROM outbox WHERE seq = ?1 AND kind = 'case'))";
@@ -213,13 +239,15 @@ impl Store {
                 "INSERT OR REPLACE INTO sent (seq, case_id, kind, topic, sha256, payload, queued_at, acked_at)
                  SELECT seq, case_id, kind, topic, sha256, payload, queued_at, ?2 FROM outbox WHERE {done}"
             ))?
-            .execute(params![seq, now.as_microsecond()])?;
-            let case: Option<String> = t
-                .prepare_cached("SELECT case_id FROM outbox WHERE seq = ?1 AND kind = 'case'")?
-                .query_row([seq], |r| r.get(0))
-                .optional()?;
+            .execute(params![seq, row::micros(now)])?;
+            let filed = row::first(
+                t,
+                "SELECT case_id FROM outbox WHERE seq = ?1 AND kind = 'case'",
+                [seq],
+                |row| Ok(row.get::<_, String>("case_id")?),
+            )?;
             t.prepare_cached(&format!("DELETE FROM outbox WHERE {done}"))?.execute([seq])?;
-            case.map_or(Ok(()), |case| claims::filed(t, &case))
+            filed.map_or(Ok(()), |case| claims::filed(t, &case))
         })
     }
 
@@ -245,13 +273,13 @@ impl Store {
     /// A database error.
     pub fn outbox_forget_acknowledged(&mut self, then: Timestamp) -> Result<(), StoreError> {
         self.write(|t| {
-            t.execute("DELETE FROM sent WHERE acked_at < ?1", [then.as_microsecond()])?;
+            t.execute("DELETE FROM sent WHERE acked_at < ?1", [row::micros(then)])?;
             Ok(())
         })
     }
 
-    /// The broker accepted picture `seq` but had no matching subscriber. The case record may be sent, but the picture stays in the
-    /// outbox until a subscriber has received that record.
+    /// The broker accepted picture `seq` but had no matching subscriber. The case record may be sent, but the picture
+    /// stays in the outbox until a subscriber has received that record.
     pub fn outbox_mark_unheard(&mut self, seq: i64) -> Result<(), StoreError> {
         self.write(|t| {
             t.execute(
@@ -281,7 +309,8 @@ impl Store {
         })
     }
 
-    /// Releases the quarantined rows of `case`, or of all cases, once an operator has fixed the cause. Returns their number.
+    /// Releases the quarantined rows of `case`, or of all cases, once an operator has fixed the cause. Returns their
+    /// number.
     pub fn outbox_release(&mut self, case: Option<&str>) -> Result<usize, StoreError> {
         let released = self.write(|t| {
             Ok(t.execute(

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 use serde::Serialize;
 
-use super::{Store, StoreError, cases::parse, evidence_file};
+use super::{Store, StoreError, evidence_file, row};
 use gridwatch_contract::CaseRecord;
 use gridwatch_engine::CaseState;
 
@@ -95,11 +95,11 @@ impl Store {
 
     /// Case ids that begin with `start`, at most 100.
     pub fn case_ids(&self, start: &str) -> Result<Vec<String>, StoreError> {
-        let mut query = self
-            .db
-            .prepare_cached("SELECT id FROM cases WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id LIMIT 100")?;
-        let rows = query.query_map([start], |r| r.get(0))?;
-        rows.map(|row| Ok(row?)).collect()
+        row::texts(
+            &self.db,
+            "SELECT id FROM cases WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id LIMIT 100",
+            [start],
+        )
     }
 
     /// The newest record of a case as stored: signed JSON, byte for byte. `None` if there is no such case.
@@ -107,70 +107,59 @@ impl Store {
     /// # Errors
     /// A database error.
     pub fn sealed_record(&self, id: &str) -> Result<Option<String>, StoreError> {
-        let mut query = self.db.prepare_cached("SELECT record FROM cases WHERE id = ?1")?;
-        Ok(query.query_row([id], |r| r.get(0)).optional()?)
+        row::first(&self.db, "SELECT record FROM cases WHERE id = ?1", [id], |row| {
+            Ok(row.get("record")?)
+        })
     }
 
     /// The cases that match `filter`, newest first.
     pub fn cases(&self, filter: Filter) -> Result<Vec<CaseSummary>, StoreError> {
-        let mut query = self.db.prepare_cached(
-            "SELECT id, record, (SELECT count(*) FROM outbox WHERE case_id = id),
-                    (SELECT quarantined FROM outbox WHERE case_id = id AND quarantined IS NOT NULL LIMIT 1)
+        row::all(
+            &self.db,
+            "SELECT id, record, (SELECT count(*) FROM outbox WHERE case_id = id) AS queued,
+                    (SELECT quarantined FROM outbox WHERE case_id = id AND quarantined IS NOT NULL LIMIT 1) AS quarantined
              FROM cases WHERE ?1 IS NULL OR state = ?1 ORDER BY confirmed_at DESC, id LIMIT ?2",
-        )?;
-        let rows = query.query_map(params![filter.state.map(CaseState::as_str), filter.limit], |r| {
-            Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?, r.get(2)?, r.get(3)?))
-        })?;
-        rows.map(|row| {
-            let (id, record, queued, quarantined) = row?;
-            let record: CaseRecord = parse(&id, "record", &record)?;
-            Ok(CaseSummary {
-                case_id: record.case_id,
-                category_code: record.category_code,
-                category_name: record.category_name,
-                cell_code: record.cell_code,
-                state: record.state,
-                revision: record.revision,
-                confirmed_at: record.confirmed_at.to_string(),
-                queued,
-                quarantined,
-            })
-        })
-        .collect()
+            params![filter.state.map(CaseState::as_str), filter.limit],
+            |row| {
+                let id: String = row.get("id")?;
+                let record: CaseRecord = row::json(row, &id, "record")?;
+                Ok(CaseSummary {
+                    case_id: record.case_id,
+                    category_code: record.category_code,
+                    category_name: record.category_name,
+                    cell_code: record.cell_code,
+                    state: record.state,
+                    revision: record.revision,
+                    confirmed_at: record.confirmed_at.to_string(),
+                    queued: row.get("queued")?,
+                    quarantined: row.get("quarantined")?,
+                })
+            },
+        )
     }
 
     /// Everything about one case; `None` if there is no such case.
     pub fn case(&self, id: &str) -> Result<Option<CaseFile>, StoreError> {
-        let found = self.db.query_row("SELECT record FROM cases WHERE id = ?1", [id], |r| {
-            r.get::<_, String>(0)
-        });
-        let Some(record) = found.optional()? else {
+        let found = row::first(&self.db, "SELECT record FROM cases WHERE id = ?1", [id], |row| {
+            row::json(row, id, "record")
+        })?;
+        let Some(record): Option<CaseRecord> = found else {
             return Ok(None);
         };
-        let record: CaseRecord = parse(id, "record", &record)?;
-        let mut query = self.db.prepare_cached(
+        let history = row::all(
+            &self.db,
             "SELECT revision, author, state, at, reason FROM case_history WHERE case_id = ?1 ORDER BY id",
-        )?;
-        let history = query
-            .query_map([id], |r| {
-                let at: i64 = r.get(3)?;
-                Ok((r.get(0)?, r.get(1)?, r.get::<_, String>(2)?, at, r.get(4)?))
-            })?
-            .map(|row| {
-                let (revision, author, state, at, reason) = row?;
+            [id],
+            |row| {
                 Ok(HistoryRow {
-                    revision,
-                    author,
-                    state: parse(id, "state", &format!("\"{state}\""))?,
-                    at: Timestamp::from_microsecond(at).map_err(|e| StoreError::BadRow {
-                        case: id.into(),
-                        field: "at",
-                        reason: e.to_string(),
-                    })?,
-                    reason,
+                    revision: row.get("revision")?,
+                    author: row.get("author")?,
+                    state: row::variant(row, id, "state")?,
+                    at: row::time(row, id, "at")?,
+                    reason: row.get("reason")?,
                 })
-            })
-            .collect::<Result<_, StoreError>>()?;
+            },
+        )?;
         let (queued, quarantined) = self.db.query_row(
             "SELECT count(*), max(quarantined) FROM outbox WHERE case_id = ?1",
             [id],

@@ -1,15 +1,15 @@
 //! Retention: deletes originals, and pictures of closed cases, that are too old or exceed the storage limit.
 //!
-//! Files of cases with unsent messages and pictures of open cases are never deleted, whatever space they take. Each deletion is
-//! recorded in the chain of custody. Files are deleted before the line is committed; after a power cut in between, the next run
-//! deletes them again.
+//! Files of cases with unsent messages and pictures of open cases are never deleted, whatever space they take. Each
+//! deletion is recorded in the chain of custody. Files are deleted before the line is committed; after a power cut in
+//! between, the next run deletes them again.
 
 use std::{fs, io, time::Duration};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::{Store, StoreError, chain, evidence_file};
+use super::{Store, StoreError, chain, evidence_file, row};
 use gridwatch_custody::{chain::CustodyEvent, vault};
 use gridwatch_engine::CaseState;
 
@@ -56,8 +56,8 @@ struct Deletable {
 }
 
 impl Store {
-    /// Deletes files that are too old at `now` or exceed the storage limit, oldest first, and records it in the chain. Originals of
-    /// closed cases go before those of open cases, which a clerk may still ask for.
+    /// Deletes files that are too old at `now` or exceed the storage limit, oldest first, and records it in the chain.
+    /// Originals of closed cases go before those of open cases, which a clerk may still ask for.
     ///
     /// # Errors
     /// [`StoreError::Io`] or a database error. Files deleted up to then are gone and recorded.
@@ -68,14 +68,16 @@ impl Store {
         let originals = deletable(
             &self.db,
             &format!(
-                "SELECT o.case_id, o.sha256, o.bytes, o.captured_at FROM originals o JOIN cases c ON c.id = o.case_id
+                "SELECT o.case_id AS case_id, o.sha256 AS sha256, o.bytes AS bytes, o.captured_at AS since
+                 FROM originals o JOIN cases c ON c.id = o.case_id
                  ORDER BY c.state IN ({over}) DESC, o.captured_at, o.case_id"
             ),
         )?;
         let pictures = deletable(
             &self.db,
             &format!(
-                "SELECT e.case_id, e.sha256, max(e.bytes), max(c.updated_at) FROM evidence e JOIN cases c ON c.id = e.case_id
+                "SELECT e.case_id AS case_id, e.sha256 AS sha256, max(e.bytes) AS bytes, max(c.updated_at) AS since
+                 FROM evidence e JOIN cases c ON c.id = e.case_id
                  WHERE c.state IN ({over})
                    AND e.case_id NOT IN (SELECT case_id FROM outbox UNION SELECT case_id FROM sent)
                    AND NOT EXISTS (SELECT 1 FROM evidence other WHERE other.sha256 = e.sha256 AND other.case_id != e.case_id)
@@ -138,17 +140,15 @@ impl Store {
 }
 
 fn deletable(db: &Connection, query: &str) -> Result<Vec<Deletable>, StoreError> {
-    let mut query = db.prepare_cached(query)?;
-    let rows = query.query_map([], |r| {
+    row::all(db, query, [], |row| {
+        let case: String = row.get("case_id")?;
         Ok(Deletable {
-            case: r.get(0)?,
-            sha256: r.get(1)?,
-            bytes: r.get::<_, i64>(2)?.unsigned_abs(),
-            // Written from a timestamp, so it is in range.
-            since: Timestamp::from_microsecond(r.get(3)?).unwrap_or_default(),
+            since: row::time(row, &case, "since")?,
+            case,
+            sha256: row.get("sha256")?,
+            bytes: row.get::<_, i64>("bytes")?.unsigned_abs(),
         })
-    })?;
-    rows.map(|row| Ok(row?)).collect()
+    })
 }
 
 /// The files that are too old, then as many of the oldest others as needed to bring `taken` bytes below the limit.

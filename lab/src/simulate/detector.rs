@@ -290,7 +290,7 @@ fn detection(label: Label, score: f32, bbox: BBox) -> Detection {
         bbox,
         appearance: None,
         number: None,
-        closer: None,
+        second_look: None,
     }
 }
 

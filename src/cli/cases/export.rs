@@ -89,7 +89,7 @@ pub(super) fn export(
         }))
     })?;
     let is_of_case = |event: &CustodyEvent| event.case_id() == Some(case);
-    if !segment.entries.iter().any(|(entry, _)| is_of_case(&entry.event)) {
+    if !segment.lines.iter().any(|line| is_of_case(&line.entry.event)) {
         return Err(unsigned().into());
     }
     // If that key did not hand over to the current one, verification reports it.

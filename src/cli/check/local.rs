@@ -97,7 +97,7 @@ fn live_versions(draft: &Draft, id: &str, runtime: &gridwatch_model::Runtime) ->
         return Vec::new();
     };
     let known = match registry.state() {
-        Ok(state) => state.known(id),
+        Ok(state) => state.model(id),
         Err(e) => {
             return vec![CheckRow::new(
                 format!("model {id} in the registry"),
@@ -107,7 +107,7 @@ fn live_versions(draft: &Draft, id: &str, runtime: &gridwatch_model::Runtime) ->
         }
     };
     let everywhere = known.live(None).map(|version| (version, None));
-    let own = known.cameras.keys().filter(|camera| known.has_own(camera));
+    let own = known.cameras.keys().filter(|camera| known.has_own_version(camera));
     let own = own.filter_map(|camera| known.live(Some(camera)).map(|version| (version, Some(camera))));
     everywhere
         .into_iter()
@@ -127,7 +127,7 @@ fn live_versions(draft: &Draft, id: &str, runtime: &gridwatch_model::Runtime) ->
 /// Runs the self-test that the daemon runs before it uses a model.
 #[cfg(feature = "ort")]
 fn self_test(what: String, runtime: &gridwatch_model::Runtime, model: &gridwatch_model::Model) -> CheckRow {
-    use gridwatch_model::selftest::{self, Verdict};
+    use gridwatch_model::selftest::{self, StepResult};
 
     let report = selftest::check(runtime, model);
     let version = &model.manifest().version;
@@ -136,11 +136,11 @@ fn self_test(what: String, runtime: &gridwatch_model::Runtime, model: &gridwatch
     }
     let on = report.provider.map_or(String::new(), |p| format!(", on {p}"));
     let ms = report.ms.map_or(String::new(), |ms| format!(", {ms:.0} ms a look"));
-    match report.findings.iter().find(|f| f.verdict == Verdict::Doubtful) {
+    match report.findings.iter().find(|f| f.result == StepResult::Unproven) {
         Some(doubt) => CheckRow::new(
             what,
             CheckState::Warning,
-            format!("version {version}{on}{ms}; {}", doubt.said),
+            format!("version {version}{on}{ms}; {}", doubt.message),
         ),
         None => CheckRow::ok(what, format!("version {version}, passed its self-test{on}{ms}")),
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use gridwatch_model::eval::Measures;
+use gridwatch_model::eval::Evaluation;
 
 /// Side of the plot, and the margin around it, pixels.
 const SIDE: f64 = 420.0;
@@ -13,7 +13,7 @@ const COLOURS: [&str; 7] = [
 ];
 
 /// Returns the SVG; the dot on each curve is its best threshold.
-pub(super) fn draw(labels: &[String], measures: &Measures) -> String {
+pub(super) fn draw(labels: &[String], evaluation: &Evaluation) -> String {
     let (width, height) = (SIDE + 2.0 * MARGIN + 200.0, SIDE + 2.0 * MARGIN);
     let (middle, below) = (SIDE / 2.0, SIDE + 36.0);
     let mut svg = format!(
@@ -36,7 +36,7 @@ pub(super) fn draw(labels: &[String], measures: &Measures) -> String {
             y + 4.0
         );
     }
-    let measured = labels.iter().zip(&measures.classes);
+    let measured = labels.iter().zip(&evaluation.classes);
     let measured = measured.filter(|(_, class)| class.all().truths > 0);
     for (i, (label, class)) in measured.enumerate() {
         let colour = COLOURS[i % COLOURS.len()];

@@ -9,8 +9,8 @@ use gridwatch_engine::Detection;
 use gridwatch_frame::Frame;
 use gridwatch_model::{
     Model, ModelError, ModelSet, Runtime,
-    eval::{self, Guess, Picture},
-    second_look::Closer,
+    eval::{self, EvalPicture, Prediction},
+    second_look::SecondLook,
 };
 
 /// The minimum scores of the second look that are evaluated; 0 is without a second look.
@@ -70,10 +70,10 @@ impl SecondLookEval {
     pub(super) fn look(&mut self, frame: &Frame, found: &[Detection]) -> Result<(), ModelError> {
         let mut scores = vec![0.0; found.len()];
         for (score, detection) in scores.iter_mut().zip(found).filter(|(_, d)| d.score >= self.at) {
-            *score = match Closer::on(frame, &detection.bbox) {
+            *score = match SecondLook::around(frame, &detection.bbox) {
                 Some(closer) => {
                     self.looks += 1;
-                    let seen = self.models.shown(closer.part()).detect(0)?;
+                    let seen = self.models.input(closer.crop()).detect(0)?;
                     closer.score(&seen, std::slice::from_ref(&detection.label))
                 }
                 None => detection.score,
@@ -83,19 +83,19 @@ impl SecondLookEval {
         Ok(())
     }
 
-    pub(super) fn report(self, pictures: &[Picture], labels: &[String]) -> SecondLookReport {
+    pub(super) fn report(self, pictures: &[EvalPicture], labels: &[String]) -> SecondLookReport {
         let thresholds = vec![self.at; labels.len()];
         let points_at = |min_score: f32| -> Vec<SecondLookPoint> {
             let (mut right, mut wrong, mut truths) =
                 (vec![0; labels.len()], vec![0; labels.len()], vec![0; labels.len()]);
             for (picture, scores) in pictures.iter().zip(&self.scores) {
-                let confirmed = |(guess, score): (&Guess, &f32)| (*score >= min_score).then(|| guess.clone());
-                let picture = Picture {
+                let confirmed = |(guess, score): (&Prediction, &f32)| (*score >= min_score).then(|| guess.clone());
+                let picture = EvalPicture {
                     truths: picture.truths.clone(),
-                    guesses: picture.guesses.iter().zip(scores).filter_map(confirmed).collect(),
+                    predictions: picture.predictions.iter().zip(scores).filter_map(confirmed).collect(),
                 };
-                let judged = eval::judge(&picture, &thresholds);
-                for (truth, guess) in &judged.taken {
+                let judged = eval::match_picture(&picture, &thresholds);
+                for (truth, guess) in &judged.matched {
                     truths[truth.class] += 1;
                     if truth.class == guess.class {
                         right[guess.class] += 1;
@@ -104,7 +104,7 @@ impl SecondLookEval {
                     }
                 }
                 judged.missed.iter().for_each(|truth| truths[truth.class] += 1);
-                judged.wrong.iter().for_each(|guess| wrong[guess.class] += 1);
+                judged.false_positives.iter().for_each(|guess| wrong[guess.class] += 1);
             }
             let share = |part: usize, all: usize| (all > 0).then(|| part as f64 / all as f64);
             (0..labels.len())

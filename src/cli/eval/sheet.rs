@@ -4,9 +4,8 @@ use std::fmt::Write;
 
 use image::{Rgb, RgbImage, imageops};
 
-use crate::cli::{Failure, detect, layer::Layer};
-use gridwatch_base::error::Class;
-use gridwatch_model::eval::{self, Corners, Picture, data::Labelled};
+use crate::cli::{Failure, layer::Layer, pictures};
+use gridwatch_model::eval::{self, Corners, EvalPicture, data::LabelledSet};
 
 /// Side of a tile, pixels.
 const TILE: u32 = 240;
@@ -44,17 +43,17 @@ impl Default for Captions {
 
 /// Returns the sheet and a text legend of its numbered tiles. `thresholds` holds one value per label.
 pub(in crate::cli) fn draw(
-    set: &Labelled,
-    pictures: &[Picture],
+    set: &LabelledSet,
+    pictures: &[EvalPicture],
     thresholds: &[f32],
     labels: &[String],
     captions: &Captions,
 ) -> Result<(RgbImage, String), Failure> {
     let (mut missed, mut wrong) = (Vec::new(), Vec::new());
     for (i, picture) in pictures.iter().enumerate() {
-        let judged = eval::judge(picture, thresholds);
+        let judged = eval::match_picture(picture, thresholds);
         missed.extend(judged.missed.iter().map(|t| (t.area, i, *t)));
-        wrong.extend(judged.wrong.iter().map(|g| (g.score, i, *g)));
+        wrong.extend(judged.false_positives.iter().map(|g| (g.score, i, *g)));
     }
     missed.sort_by(|a, b| b.0.total_cmp(&a.0));
     wrong.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -79,8 +78,7 @@ pub(in crate::cli) fn draw(
     let mut legend = String::from("\nTiles by number:\n");
     for (n, tile) in tiles.iter().enumerate() {
         let path = &set.pictures[tile.picture].path;
-        let unreadable = |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", path.display()));
-        let whole = detect::upright(path).map_err(unreadable)?.into_rgb8();
+        let whole = pictures::upright(path).map_err(|e| e.in_file(path))?.into_rgb8();
         let drawn = draw_tile(&whole, &pictures[tile.picture], tile, thresholds, n + 1);
         let (x, y) = ((n % COLUMNS) as i64, (n / COLUMNS) as i64);
         imageops::replace(&mut sheet, &drawn, x * i64::from(TILE), y * i64::from(TILE));
@@ -108,7 +106,7 @@ pub(in crate::cli) fn draw(
 }
 
 /// The section of the picture around the tile's box, with all true boxes (green) and all detections above the thresholds (red).
-fn draw_tile(whole: &RgbImage, picture: &Picture, tile: &Tile, thresholds: &[f32], number: usize) -> RgbImage {
+fn draw_tile(whole: &RgbImage, picture: &EvalPicture, tile: &Tile, thresholds: &[f32], number: usize) -> RgbImage {
     let [x1, y1, x2, y2] = tile.corners;
     let side = ((x2 - x1).max(y2 - y1) * CONTEXT).max(64.0);
     let (left, top) = ((x1 + x2 - side) / 2.0, (y1 + y2 - side) / 2.0);
@@ -126,21 +124,17 @@ fn draw_tile(whole: &RgbImage, picture: &Picture, tile: &Tile, thresholds: &[f32
         let mut layer = Layer::of(&drawn);
         for [x1, y1, x2, y2] in all {
             let at = |x: f64, y: f64| ((x - left) * scale, (y - top) * scale);
-            let corners = [at(*x1, *y1), at(*x2, *y1), at(*x2, *y2), at(*x1, *y2)];
-            for (from, to) in corners.iter().zip(corners.iter().cycle().skip(1)) {
-                layer.line(*from, *to, 1.0);
-            }
+            layer.polygon(&[at(*x1, *y1), at(*x2, *y1), at(*x2, *y2), at(*x1, *y2)], 1.0);
         }
         layer
     };
     let truths = boxes(&mut picture.truths.iter().map(|t| &t.corners));
-    let is_above = |g: &&eval::Guess| thresholds.get(g.class).is_some_and(|t| g.score >= *t);
-    let detections = boxes(&mut picture.guesses.iter().filter(is_above).map(|g| &g.corners));
+    let is_above = |g: &&eval::Prediction| thresholds.get(g.class).is_some_and(|t| g.score >= *t);
+    let detections = boxes(&mut picture.predictions.iter().filter(is_above).map(|g| &g.corners));
     let mut digits = Layer::of(&drawn);
     digits.text(&number.to_string(), (6.0, 6.0), 3.0);
     for (layer, colour) in [(truths, TRUE_BOX), (detections, DETECTED_BOX), (digits, Rgb([255; 3]))] {
-        layer.clone().grown().over(&mut drawn, Rgb([0; 3]), 0.6);
-        layer.over(&mut drawn, colour, 1.0);
+        layer.over_outlined(&mut drawn, colour, 1, 0.6);
     }
     drawn
 }

@@ -4,7 +4,7 @@ use std::{
     fmt::Write,
     fs,
     hint::black_box,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -13,11 +13,14 @@ use image::{Rgb, RgbImage};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{RuntimeArgs, json, model};
-use crate::cli::{Failure, detect, print};
-use gridwatch_base::error::Class;
+use super::model;
+use crate::cli::{
+    Failure, json_line,
+    options::{ConfigArgs, RuntimeArgs},
+    pictures, print,
+};
 use gridwatch_frame::Frame;
-use gridwatch_model::{Model, ModelSet, Runtime, preprocess::Letterbox, trial::Times};
+use gridwatch_model::{Model, ModelSet, Runtime, preprocess::Letterbox, trial::Latency};
 
 /// Benchmark models on this box: load time, inference time, memory.
 ///
@@ -28,7 +31,7 @@ use gridwatch_model::{Model, ModelSet, Runtime, preprocess::Letterbox, trial::Ti
 Examples:
   gridwatch model bench models/garbage_nano_416 models/picodet_s_416_coco
   gridwatch model bench garbage_nano_416@1.2.0 models/garbage_nano_416 --config edge.toml --json")]
-pub(super) struct Args {
+pub(super) struct BenchArgs {
     /// Model folders, or ID@VERSION from the registry. The ratios are relative to the first.
     #[arg(value_name = "MODEL", required = true)]
     models: Vec<String>,
@@ -63,7 +66,7 @@ struct BenchResult {
 struct TimeSpread {
     min: f64,
     #[serde(flatten)]
-    times: Times,
+    times: Latency,
 }
 
 /// Unmeasured runs first, until memory is mapped and the CPU clock has settled.
@@ -89,7 +92,7 @@ impl Runner {
         let mut models = ModelSet::new(runtime, [model])?;
         let load = start.elapsed();
         for _ in 0..WARM_UP {
-            models.shown(frame).detect(0)?;
+            models.input(frame).detect(0)?;
         }
         Ok(Self {
             name: format!("{}@{}", manifest.id, manifest.version),
@@ -110,7 +113,10 @@ impl Runner {
             .draw(frame)
             .map_err(|e| Failure::new(e.class(), e.to_string()))?;
         let preprocessed = start.elapsed();
-        black_box(self.models.find(0, self.letterbox.tensor(), placement.canvas)?);
+        black_box(
+            self.models
+                .detect_tensor(0, self.letterbox.tensor(), placement.canvas)?,
+        );
         let total = start.elapsed();
         self.preprocess.push(preprocessed.as_secs_f32() * 1e3);
         self.network.push((total - preprocessed).as_secs_f32() * 1e3);
@@ -131,18 +137,18 @@ impl Runner {
     }
 
     fn median(&self) -> f64 {
-        Times::of(self.total.clone()).median
+        Latency::of(self.total.clone()).median
     }
 }
 
 fn spread(all: &[f32]) -> TimeSpread {
     TimeSpread {
         min: all.iter().copied().min_by(f32::total_cmp).map_or(0.0, f64::from),
-        times: Times::of(all.to_vec()),
+        times: Latency::of(all.to_vec()),
     }
 }
 
-pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &BenchArgs, config: &ConfigArgs) -> Result<ExitCode, Failure> {
     let models = args
         .models
         .iter()
@@ -161,7 +167,11 @@ pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failur
     }
     let first = runners.first().map_or(1.0, Runner::median);
     let results: Vec<BenchResult> = runners.iter().map(|r| r.result(first)).collect();
-    print(&if args.json { json(&results)? } else { table(&results) })?;
+    print(&if args.json {
+        json_line(&results)?
+    } else {
+        table(&results)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -171,9 +181,8 @@ fn frames(paths: &[PathBuf]) -> Result<Vec<Frame>, Failure> {
     const MAX_FRAMES: usize = 32;
     let mut frames = Vec::new();
     for path in paths {
-        let unreadable = |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", path.display()));
-        for source in detect::frames_of(path).map_err(unreadable)?.take(MAX_FRAMES) {
-            frames.push(source.map_err(unreadable)?.frame);
+        for source in pictures::frames_of(path).map_err(|e| e.in_file(path))?.take(MAX_FRAMES) {
+            frames.push(source.map_err(|e| e.in_file(path))?.frame);
         }
     }
     if frames.is_empty() {

@@ -9,14 +9,14 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{ModelRef, configured, json, list, model_ref, registry};
-use crate::cli::{Failure, print};
+use super::{ModelRef, configured, list, model_ref, registry};
+use crate::cli::{Failure, json_line, print};
 use gridwatch_base::error::Class;
 use gridwatch_config::Config;
 use gridwatch_engine::Label;
 use gridwatch_model::{
     Model,
-    registry::{Entry, Event, Journal, Registry, Version, name},
+    registry::{Entry, Event, Journal, Registry, Version, version_name},
 };
 
 /// Switch to a model version after a trial.
@@ -113,10 +113,10 @@ pub(super) fn use_version(args: &UseArgs, config: &Config) -> Result<ExitCode, F
         registry(config),
     );
     let (version, new) = target.version(&registry, &args.model)?;
-    let known = registry.state()?.known(&args.model.id);
+    let known = registry.state()?.model(&args.model.id);
     let is_live = known.live(args.camera.as_deref()) == version
-        && args.camera.as_ref().is_none_or(|camera| known.has_own(camera));
-    if is_live && known.wishes.is_empty() {
+        && args.camera.as_ref().is_none_or(|camera| known.has_own_version(camera));
+    if is_live && known.requests.is_empty() {
         let outcome = ChangeOutcome {
             id: target.id,
             version: Some(&args.model.version),
@@ -127,8 +127,8 @@ pub(super) fn use_version(args: &UseArgs, config: &Config) -> Result<ExitCode, F
         return outcome.print(args.waiting.json, ExitCode::SUCCESS);
     }
     target.check_required_labels(&registry, &new, args.camera.as_deref())?;
-    let event = |wish| Event::Use {
-        wish,
+    let event = |request| Event::Use {
+        request,
         version,
         camera: args.camera.clone(),
         now: args.now,
@@ -139,8 +139,8 @@ pub(super) fn use_version(args: &UseArgs, config: &Config) -> Result<ExitCode, F
 pub(super) fn roll_back(args: &RollbackArgs, config: &Config) -> Result<ExitCode, Failure> {
     let target = Target::new(config, &args.id, args.camera.as_deref())?;
     let registry = registry(config);
-    let known = registry.state()?.known(&args.id);
-    if known.before(args.camera.as_deref()).is_none() && known.wishes.is_empty() {
+    let known = registry.state()?.model(&args.id);
+    if known.previous_version(args.camera.as_deref()).is_none() && known.requests.is_empty() {
         return Err(Failure::new(
             Class::Config,
             format!(
@@ -149,8 +149,8 @@ pub(super) fn roll_back(args: &RollbackArgs, config: &Config) -> Result<ExitCode
             ),
         ));
     }
-    let event = |wish| Event::Rollback {
-        wish,
+    let event = |request| Event::Rollback {
+        request,
         camera: args.camera.clone(),
     };
     target.request(&registry, event, &args.waiting)
@@ -161,7 +161,7 @@ pub(super) fn shadow(args: &ShadowArgs, config: &Config) -> Result<ExitCode, Fai
     if args.stop {
         let id = args.model.split('@').next().unwrap_or_default();
         let target = Target::new(config, id, None)?;
-        if registry.state()?.known(id).shadow.is_none() {
+        if registry.state()?.model(id).shadow.is_none() {
             return Err(Failure::new(Class::Config, format!("{id}: no shadow is running")));
         }
         append(&registry.journal(), target.id, Event::ShadowStop {})?;
@@ -171,8 +171,8 @@ pub(super) fn shadow(args: &ShadowArgs, config: &Config) -> Result<ExitCode, Fai
     let wanted = model_ref(&args.model).map_err(|e| Failure::new(Class::Config, format!("{:?}: {e}", args.model)))?;
     let target = Target::new(config, &wanted.id, args.camera.as_deref())?;
     let (version, _) = target.version(&registry, &wanted)?;
-    let event = |wish| Event::Shadow {
-        wish,
+    let event = |request| Event::Shadow {
+        request,
         version,
         camera: args.camera.clone(),
         looks: args.looks,
@@ -233,7 +233,7 @@ impl<'a> Target<'a> {
     /// Fails if the new version lacks a label that a rule or the masking needs. The daemon checks this too; here it fails before
     /// the request is sent.
     fn check_required_labels(&self, registry: &Registry, new: &Model, camera: Option<&str>) -> Result<(), Failure> {
-        let known = registry.state()?.known(self.id);
+        let known = registry.state()?.model(self.id);
         let old = match known.live(camera) {
             Some(version) => registry.load(self.id, &version)?,
             None => Model::load(&self.config.models[self.model].dir)?,
@@ -249,7 +249,7 @@ impl<'a> Target<'a> {
             .config
             .cameras
             .iter()
-            .filter(|c| camera.map_or(!known.has_own(c.id.as_str()), |only| c.id.as_str() == only));
+            .filter(|c| camera.map_or(!known.has_own_version(c.id.as_str()), |only| c.id.as_str() == only));
         let lacking = self
             .config
             .lost_coverage(self.model, cameras, (&labels(&old), &labels(new)), &|other| {
@@ -271,10 +271,10 @@ impl<'a> Target<'a> {
         event: impl FnOnce(String) -> Event,
         waiting: &WaitArgs,
     ) -> Result<ExitCode, Failure> {
-        let wish = ulid::Ulid::generate().to_string();
+        let request = ulid::Ulid::generate().to_string();
         let journal = registry.journal();
-        let is_watched = registry.is_watched();
-        append(&journal, self.id, event(wish.clone()))?;
+        let is_watched = registry.is_daemon_running();
+        append(&journal, self.id, event(request.clone()))?;
         if waiting.no_wait || !is_watched {
             let reason = if is_watched {
                 "`gridwatch model list` shows its outcome"
@@ -290,7 +290,7 @@ impl<'a> Target<'a> {
             };
             return outcome.print(waiting.json, ExitCode::SUCCESS);
         }
-        self.wait(registry, &journal, &wish, waiting)
+        self.wait(registry, &journal, &request, waiting)
     }
 
     /// Polls the journal until the request is answered.
@@ -298,7 +298,7 @@ impl<'a> Target<'a> {
         &self,
         registry: &Registry,
         journal: &Journal,
-        wish: &str,
+        request: &str,
         waiting: &WaitArgs,
     ) -> Result<ExitCode, Failure> {
         const POLL: Duration = Duration::from_millis(200);
@@ -307,30 +307,30 @@ impl<'a> Target<'a> {
         loop {
             let contents = journal.read().map_err(|e| unreadable(journal, &e))?;
             let of_model = || contents.entries.iter().filter(|e| e.model == self.id);
-            if let Some(entry) = of_model().find(|e| e.event.answers() == Some(wish)) {
+            if let Some(entry) = of_model().find(|e| e.event.answered_request() == Some(request)) {
                 return self.answered(entry, waiting.json);
             }
-            let begun = |e: &&Entry| matches!(&e.event, Event::TrialBegun { wish: of, .. } if of == wish);
+            let begun = |e: &&Entry| matches!(&e.event, Event::TrialBegun { request: of, .. } if of == request);
             if let (false, Some(entry)) = (is_on_trial, of_model().find(begun)) {
                 is_on_trial = true;
                 if let Event::TrialBegun { version, looks, .. } = &entry.event {
                     eprintln!(
                         "{}@{} on trial alongside the live version for {looks} looks …",
                         self.id,
-                        name(version)
+                        version_name(version)
                     );
                 }
             }
-            let is_wanted = registry.state()?.known(self.id);
+            let is_wanted = registry.state()?.model(self.id);
             let is_wanted =
-                is_wanted.wishes.iter().any(|w| w.id == wish) || is_wanted.shadow.is_some_and(|s| s.id == wish);
+                is_wanted.requests.iter().any(|r| r.id == request) || is_wanted.shadow.is_some_and(|s| s.id == request);
             if !is_wanted && !is_on_trial {
                 return Err(Failure::new(
                     Class::Data,
                     "superseded by another request for the same cameras",
                 ));
             }
-            if !registry.is_watched() {
+            if !registry.is_daemon_running() {
                 let message = "the daemon has stopped; the request takes effect at its next start";
                 return Err(Failure::new(Class::Transient, message));
             }
@@ -372,7 +372,7 @@ impl<'a> Target<'a> {
         };
         let outcome = ChangeOutcome {
             id: self.id,
-            version: Some(name(version)),
+            version: Some(version_name(version)),
             outcome,
             reason,
             entry: Some(entry),
@@ -395,7 +395,7 @@ struct ChangeOutcome<'a> {
 impl ChangeOutcome<'_> {
     fn print(&self, is_json: bool, code: ExitCode) -> Result<ExitCode, Failure> {
         if is_json {
-            print(&json(self)?)?;
+            print(&json_line(self)?)?;
             return Ok(code);
         }
         let version = self.version.map(|v| format!("@{v}")).unwrap_or_default();

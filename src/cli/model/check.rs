@@ -4,12 +4,11 @@ use std::{path::PathBuf, process::ExitCode};
 
 use serde::Serialize;
 
-use super::RuntimeArgs;
-use crate::cli::{Failure, print};
+use crate::cli::{Failure, json_line, options::RuntimeArgs, print};
 use gridwatch_base::error::Class;
 use gridwatch_model::{
     Model,
-    selftest::{self, Finding, Report, Verdict},
+    selftest::{self, SelfTestReport, StepReport, StepResult},
 };
 
 /// Run the self-test of models: file, session, layout, pictures, speed.
@@ -26,7 +25,7 @@ Examples:
 If several folders are given, those without a model.toml are skipped, so that `models/*` works.
 
 Exit codes: 0 all passed; 1 at least one failed; 3 the ONNX Runtime library is not usable.")]
-pub(super) struct Args {
+pub(super) struct ModelCheckArgs {
     /// Model folders.
     #[arg(required = true, value_name = "DIR")]
     dirs: Vec<PathBuf>,
@@ -48,11 +47,11 @@ struct ModelCheck<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     #[serde(flatten)]
-    report: Option<Report>,
+    report: Option<SelfTestReport>,
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &ModelCheckArgs) -> Result<ExitCode, Failure> {
     let runtime = args.runtime.load()?;
     let is_model = |dir: &&PathBuf| args.dirs.len() == 1 || dir.join("model.toml").exists();
     let dirs: Vec<&PathBuf> = args.dirs.iter().filter(is_model).collect();
@@ -65,7 +64,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             Ok(model) => (None, Some(selftest::check(&runtime, &model))),
             Err(e) => (Some(e.to_string()), None),
         };
-        let good = report.as_ref().is_some_and(Report::is_good);
+        let good = report.as_ref().is_some_and(SelfTestReport::is_good);
         all_good &= good;
         let checked = ModelCheck {
             dir,
@@ -74,7 +73,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             report,
         };
         print(&match args.json {
-            true => serde_json::to_string(&checked).map_err(|e| Failure::new(Class::Bug, e.to_string()))? + "\n",
+            true => json_line(&checked)?,
             false => text(&checked),
         })?;
     }
@@ -93,13 +92,13 @@ fn text(checked: &ModelCheck<'_>) -> String {
         }
     }
     let findings = checked.report.iter().flat_map(|r| &r.findings);
-    for Finding { step, verdict, said } in findings {
-        let mark = match verdict {
-            Verdict::Good => "ok",
-            Verdict::Doubtful => "doubtful",
-            Verdict::Wrong => "wrong",
+    for StepReport { step, result, message } in findings {
+        let mark = match result {
+            StepResult::Passed => "ok",
+            StepResult::Unproven => "doubtful",
+            StepResult::Failed => "wrong",
         };
-        text += &format!("  {mark:<9} {:<9} {said}\n", step.to_string());
+        text += &format!("  {mark:<9} {:<9} {message}\n", step.to_string());
     }
     text
 }

@@ -1,25 +1,23 @@
 //! `gridwatch model compare`: compares the detections of two models on pictures, and their precision if the pictures are labelled.
 
-use std::{
-    fmt::Write,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{fmt::Write, path::PathBuf, process::ExitCode};
 
 use serde::Serialize;
 
-use super::{RuntimeArgs, json, model};
+use super::model;
 use crate::cli::{
-    Failure, detect,
+    Failure,
     eval::{self as eval_command, sheet},
-    print,
+    json_line,
+    options::{ConfigArgs, RuntimeArgs, fraction},
+    pictures, print,
 };
 use gridwatch_base::error::Class;
 use gridwatch_engine::Detection;
 use gridwatch_model::{
     ModelSet,
-    eval::{self, Figures, Guess, Picture, Truth, data},
-    model_diff::{BAR, Bars, Side, Tally},
+    eval::{self, DetectionMetrics, EvalPicture, GroundTruth, Prediction, data},
+    model_diff::{DEFAULT_THRESHOLD, DiffSide, ModelDiff, ScoreThresholds},
 };
 
 /// Compare two models on the same pictures.
@@ -32,7 +30,7 @@ use gridwatch_model::{
 Examples:
   gridwatch model compare models/garbage_nano_416 new/garbage --pictures captures/ --sheet differ.png
   gridwatch model compare garbage_nano_416@1.1.0 garbage_nano_416@1.2.0 --config edge.toml --data streets/dev --json")]
-pub(super) struct Args {
+pub(super) struct CompareArgs {
     /// Model folder, or ID@VERSION from the registry.
     #[arg(value_name = "OLD")]
     old: String,
@@ -46,7 +44,7 @@ pub(super) struct Args {
     #[arg(long = "map", value_name = "NAME=LABEL", value_parser = eval_command::mapping)]
     maps: Vec<(String, String)>,
     /// Minimum score of a detection, 0 to 1.
-    #[arg(long, value_name = "S", default_value_t = BAR, value_parser = detect::score)]
+    #[arg(long, value_name = "S", default_value_t = DEFAULT_THRESHOLD, value_parser = fraction::<f32>)]
     at: f32,
     /// Write the largest objects that only OLD found (green) and the highest-scoring that only NEW found (red) to this PNG file.
     #[arg(long, value_name = "FILE")]
@@ -63,7 +61,7 @@ struct CompareReport {
     old: String,
     new: String,
     data: PathBuf,
-    differences: Tally,
+    differences: ModelDiff,
     /// The metrics by label; empty if no picture is labelled.
     measured: Vec<LabelComparison>,
 }
@@ -85,8 +83,8 @@ struct LabelMetrics {
     recall50: Option<f64>,
 }
 
-impl From<&Figures> for LabelMetrics {
-    fn from(f: &Figures) -> Self {
+impl From<&DetectionMetrics> for LabelMetrics {
+    fn from(f: &DetectionMetrics) -> Self {
         Self {
             ap50: f.ap50,
             ap50_95: f.ap,
@@ -95,18 +93,23 @@ impl From<&Figures> for LabelMetrics {
     }
 }
 
-pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &CompareArgs, config: &ConfigArgs) -> Result<ExitCode, Failure> {
     let models = [model(&args.old, config)?, model(&args.new, config)?];
     let set = data::read(&args.data).map_err(|e| Failure::new(e.class(), e.to_string()))?;
     let is_labelled = set.unlabelled < set.pictures.len();
     let mut labels: Vec<String> = Vec::new();
-    for label in models.iter().flat_map(|m| m.manifest().found()) {
+    for label in models.iter().flat_map(|m| m.manifest().reported_labels()) {
         if !labels.iter().any(|l| l == label) {
             labels.push(label.to_owned());
         }
     }
     let names: Vec<String> = if set.names.is_empty() {
-        models[0].manifest().found().into_iter().map(str::to_owned).collect()
+        models[0]
+            .manifest()
+            .reported_labels()
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
     } else {
         set.names.clone()
     };
@@ -123,28 +126,32 @@ pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failur
     if is_labelled {
         loaded.set_floor(eval_command::FLOOR);
     }
-    let bars: Bars = labels.iter().map(|l| (l.as_str().into(), args.at)).collect();
-    let mut tally = Tally::default();
-    let (mut by_model, mut against): ([Vec<Picture>; 2], Vec<Picture>) = ([Vec::new(), Vec::new()], Vec::new());
+    let thresholds: ScoreThresholds = labels.iter().map(|l| (l.as_str().into(), args.at)).collect();
+    let mut diff = ModelDiff::default();
+    let (mut by_model, mut against): ([Vec<EvalPicture>; 2], Vec<EvalPicture>) = ([Vec::new(), Vec::new()], Vec::new());
     for picture in &set.pictures {
-        let unreadable =
-            |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", picture.path.display()));
-        let frame = detect::picture(&picture.path).map_err(unreadable)?;
+        let frame = pictures::picture(&picture.path).map_err(|e| e.in_file(&picture.path))?;
         let size = (frame.width, frame.height);
-        let mut input = loaded.shown(&frame);
+        let mut input = loaded.input(&frame);
         let found = [input.detect(0)?, input.detect(1)?];
-        tally.add(&picture.path.display().to_string(), None, &bars, &found[0], &found[1]);
-        let guesses = found.each_ref().map(|found| guesses(found, size, &class_of));
-        for (pictures, guesses) in by_model.iter_mut().zip(&guesses) {
-            pictures.push(Picture {
+        diff.add(
+            &picture.path.display().to_string(),
+            None,
+            &thresholds,
+            &found[0],
+            &found[1],
+        );
+        let predictions = found.each_ref().map(|found| to_predictions(found, size, &class_of));
+        for (pictures, predictions) in by_model.iter_mut().zip(&predictions) {
+            pictures.push(EvalPicture {
                 truths: picture.truths(size, |class| classes.get(class).copied().flatten()),
-                guesses: guesses.clone(),
+                predictions: predictions.clone(),
             });
         }
-        let [old, new] = guesses;
-        against.push(Picture {
+        let [old, new] = predictions;
+        against.push(EvalPicture {
             truths: old.into_iter().filter(|g| g.score >= args.at).map(as_truth).collect(),
-            guesses: new,
+            predictions: new,
         });
     }
     let legend = match &args.sheet {
@@ -168,7 +175,7 @@ pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failur
         old,
         new,
         data: args.data.clone(),
-        differences: tally,
+        differences: diff,
         measured: if is_labelled {
             measured(&by_model, &labels)
         } else {
@@ -176,18 +183,22 @@ pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failur
         },
     };
     print(&if args.json {
-        json(&report)?
+        json_line(&report)?
     } else {
         table(&report) + &legend
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn guesses(found: &[Detection], (w, h): (u32, u32), class_of: &impl Fn(&str) -> Option<usize>) -> Vec<Guess> {
+fn to_predictions(
+    found: &[Detection],
+    (w, h): (u32, u32),
+    class_of: &impl Fn(&str) -> Option<usize>,
+) -> Vec<Prediction> {
     let guess = |d: &Detection| {
         let [x1, y1, x2, y2] = [d.bbox.x1, d.bbox.y1, d.bbox.x2, d.bbox.y2].map(f64::from);
         let (w, h) = (f64::from(w), f64::from(h));
-        Some(Guess {
+        Some(Prediction {
             class: class_of(d.label.as_str())?,
             score: d.score,
             corners: [x1 * w, y1 * h, x2 * w, y2 * h],
@@ -197,20 +208,20 @@ fn guesses(found: &[Detection], (w, h): (u32, u32), class_of: &impl Fn(&str) -> 
 }
 
 /// A detection of the old model as the ground truth for the new one.
-fn as_truth(guess: Guess) -> Truth {
-    let [x1, y1, x2, y2] = guess.corners;
-    Truth {
-        class: guess.class,
-        corners: guess.corners,
+fn as_truth(prediction: Prediction) -> GroundTruth {
+    let [x1, y1, x2, y2] = prediction.corners;
+    GroundTruth {
+        class: prediction.class,
+        corners: prediction.corners,
         area: (x2 - x1) * (y2 - y1),
         is_crowd: false,
     }
 }
 
-fn measured(by_model: &[Vec<Picture>; 2], labels: &[String]) -> Vec<LabelComparison> {
+fn measured(by_model: &[Vec<EvalPicture>; 2], labels: &[String]) -> Vec<LabelComparison> {
     let [old, new] = by_model
         .each_ref()
-        .map(|pictures| eval::measure(pictures, labels.len()));
+        .map(|pictures| eval::evaluate(pictures, labels.len()));
     let mut rows: Vec<LabelComparison> = labels
         .iter()
         .zip(old.classes.iter().zip(&new.classes))
@@ -286,8 +297,8 @@ fn table(report: &CompareReport) -> String {
     }
     for worst in &differences.worst {
         let who = match worst.found_by {
-            Side::Old => "OLD",
-            Side::New => "NEW",
+            DiffSide::Old => "OLD",
+            DiffSide::New => "NEW",
         };
         let other = worst.other_score.map_or("nothing".into(), |s| format!("{s:.2}"));
         let _ = writeln!(

@@ -7,14 +7,15 @@ use std::{
     process::ExitCode,
 };
 
-use super::{
-    RuntimeArgs,
-    inspect::{readings, size},
+use super::inspect::{readings, size};
+use crate::cli::{
+    Failure,
+    options::{RuntimeArgs, must_be_new},
+    print,
 };
-use crate::cli::{Failure, print};
 use gridwatch_base::error::Class;
 use gridwatch_model::{
-    draft::{self, Draft, Known},
+    draft::{self, Draft, DraftHints},
     manifest::{Adapter, Colour, Fit, Manifest},
 };
 
@@ -31,7 +32,7 @@ Examples:
   gridwatch model draft mine.onnx --labels labels.txt --adapter yolox --id bags_v2
 
 Exit codes: 0 the folder was written; 3 an option is needed (the message names it), or the ONNX Runtime library is not usable.")]
-pub(super) struct Args {
+pub(super) struct DraftArgs {
     /// ONNX file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -69,23 +70,18 @@ fn adapter(text: &str) -> Result<Adapter, String> {
 const COCO: &str = include_str!("coco.txt");
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &DraftArgs) -> Result<ExitCode, Failure> {
     let fault = |message: String| Failure::new(Class::Config, message);
     let stem = args.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(&stem));
-    if out.exists() {
-        return Err(fault(format!(
-            "--out: {} already exists; name a new folder",
-            out.display()
-        )));
-    }
-    let known = Known {
+    must_be_new(&out)?;
+    let known = DraftHints {
         labels: args.labels.as_deref().map(labels).transpose()?,
         adapter: args.adapter,
         size: args.size,
     };
-    let draft = draft::look(&args.runtime.load()?, &args.file, &known)?;
-    let (adapter, classes) = match draft.readings.iter().collect::<Vec<_>>()[..] {
+    let draft = draft::inspect(&args.runtime.load()?, &args.file, &known)?;
+    let (adapter, classes) = match draft.layouts.iter().collect::<Vec<_>>()[..] {
         [one] => *one,
         [] => {
             let labels = known
@@ -164,7 +160,7 @@ fn write(file: &Path, out: &Path, id: &str, text: &str) -> Result<(), Failure> {
 }
 
 fn manifest(id: &str, adapter: Adapter, labels: &[String], is_named: bool, draft: &Draft) -> String {
-    let input = draft::usual(adapter);
+    let input = draft::default_input(adapter);
     let mut text = format!(
         "# Drafted from the ONNX file. Values marked as a guess are not in the file; check them with `gridwatch detect`.\n\
          id = {id:?}\nversion = \"1.0.0\"\nsha256 = \"{}\"\nlicence = \"unknown\"   # the licence of the weights\n\
@@ -192,7 +188,7 @@ fn manifest(id: &str, adapter: Adapter, labels: &[String], is_named: bool, draft
          [input]\nname = {:?}\nwidth = {}\nheight = {}\n",
         draft.input, draft.size.0, draft.size.1
     );
-    if draft.is_free {
+    if draft.takes_any_size {
         text += "# shape = \"picture\"         # the network takes any size; this avoids padding on wide pictures\n";
     }
     let _ = write!(

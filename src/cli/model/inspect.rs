@@ -4,12 +4,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use serde::Serialize;
 
-use super::RuntimeArgs;
-use crate::cli::{Failure, print};
-use gridwatch_base::error::Class;
+use crate::cli::{Failure, json_line, options::RuntimeArgs, print};
 use gridwatch_model::{
-    adapter::Port,
-    draft::{self, Draft, Known},
+    adapter::TensorInfo,
+    draft::{self, Draft, DraftHints},
     manifest::Adapter,
 };
 
@@ -23,7 +21,7 @@ Examples:
   gridwatch model inspect models/garbage_nano_416/model.onnx --json
 
 Exit codes: 0 inspected; 3 the ONNX file or the ONNX Runtime library is not usable.")]
-pub(super) struct Args {
+pub(super) struct InspectArgs {
     /// ONNX file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -79,12 +77,12 @@ struct AdapterFit {
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let known = Known {
+pub(super) fn run(args: &InspectArgs) -> Result<ExitCode, Failure> {
+    let known = DraftHints {
         size: args.size,
-        ..Known::default()
+        ..DraftHints::default()
     };
-    let draft = draft::look(&args.runtime.load()?, &args.file, &known)?;
+    let draft = draft::inspect(&args.runtime.load()?, &args.file, &known)?;
     print(&match args.json {
         true => json(&draft)?,
         false => text(&draft),
@@ -97,7 +95,7 @@ fn opset(draft: &Draft) -> u64 {
 }
 
 fn json(draft: &Draft) -> Result<String, Failure> {
-    fn ports(ports: &[Port]) -> Vec<PortInfo<'_>> {
+    fn ports(ports: &[TensorInfo]) -> Vec<PortInfo<'_>> {
         let infos = ports.iter().map(|p| PortInfo {
             name: &p.name,
             element: &p.element,
@@ -114,14 +112,12 @@ fn json(draft: &Draft) -> Result<String, Failure> {
         inputs: ports(&draft.inputs),
         outputs: ports(&draft.outputs),
         readings: draft
-            .readings
+            .layouts
             .iter()
             .map(|&(adapter, classes)| AdapterFit { adapter, classes })
             .collect(),
     };
-    serde_json::to_string(&report)
-        .map(|s| s + "\n")
-        .map_err(|e| Failure::new(Class::Bug, e.to_string()))
+    json_line(&report)
 }
 
 fn text(draft: &Draft) -> String {
@@ -142,7 +138,7 @@ fn text(draft: &Draft) -> String {
         let more = if short.len() < value.len() { " …" } else { "" };
         text += &format!("metadata  {key} = {short}{more}\n");
     }
-    text += &match draft.readings.len() {
+    text += &match draft.layouts.len() {
         0 => "adapter   none fits these outputs; docs/models.md lists the supported layouts\n".to_owned(),
         _ => readings(draft),
     };
@@ -158,5 +154,5 @@ pub(super) fn readings(draft: &Draft) -> String {
         };
         format!("adapter   \"{adapter}\" with {classes}\n")
     };
-    draft.readings.iter().map(line).collect()
+    draft.layouts.iter().map(line).collect()
 }

@@ -5,14 +5,14 @@ use std::{fmt::Write, path::PathBuf, process::ExitCode};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use super::{json, registry};
-use crate::cli::{Failure, print};
+use super::registry;
+use crate::cli::{Failure, json_line, print};
 use gridwatch_base::error::Class;
 use gridwatch_config::Config;
 use gridwatch_model::{
     Model,
-    registry::{Known, Outcome, State, Verdict, Wanted, name},
-    trial::Report,
+    registry::{ModelState, OutcomeKind, RegistryState, RequestAction, VersionOutcome, version_name},
+    trial::TrialReport,
 };
 
 /// List model versions: installed, live, on trial and rejected.
@@ -23,7 +23,7 @@ use gridwatch_model::{
 #[command(after_help = "\
 Example:
   gridwatch model list --config /etc/gridwatch/edge.toml")]
-pub(super) struct Args {
+pub(super) struct ModelListArgs {
     /// Print JSON Lines, one object per model.
     #[arg(long)]
     json: bool,
@@ -40,7 +40,7 @@ struct ModelLine<'a> {
     /// Whether a daemon runs on this state directory, so that requests are processed now.
     daemon: bool,
     #[serde(flatten)]
-    known: Known,
+    known: ModelState,
 }
 
 #[derive(Serialize)]
@@ -50,7 +50,7 @@ struct ShippedVersion {
     dir: PathBuf,
 }
 
-pub(super) fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &ModelListArgs, config: &Config) -> Result<ExitCode, Failure> {
     let registry = registry(config);
     let journal = registry.journal();
     let contents = journal
@@ -64,11 +64,11 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
             lines.join(", ")
         );
     }
-    let state = State::of(&contents.entries);
-    let daemon = registry.is_watched();
+    let state = RegistryState::of(&contents.entries);
+    let daemon = registry.is_daemon_running();
     let mut text = String::new();
     for model in &config.models {
-        let known = state.known(&model.id);
+        let known = state.model(&model.id);
         let version = Model::load(&model.dir).map(|m| m.manifest().version.clone());
         let line = ModelLine {
             id: &model.id,
@@ -84,7 +84,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
             known,
         };
         if args.json {
-            text += &json(&line)?;
+            text += &json_line(&line)?;
         } else {
             table(&mut text, &line, &config.timezone);
         }
@@ -124,37 +124,37 @@ fn table(text: &mut String, line: &ModelLine<'_>, zone: &TimeZone) {
         let _ = writeln!(text, "  installed {}", time(installed.at));
         outcome(text, known.outcomes.get(version), &time);
     }
-    outcome(text, known.outcomes.get(name(&None)), &time);
-    for wish in &known.wishes {
-        let what = match &wish.what {
-            Wanted::Use { version, .. } => format!("use {}", name(version)),
-            Wanted::Rollback => "rollback".into(),
+    outcome(text, known.outcomes.get(version_name(&None)), &time);
+    for request in &known.requests {
+        let what = match &request.action {
+            RequestAction::Use { version, .. } => format!("use {}", version_name(version)),
+            RequestAction::Rollback => "rollback".into(),
         };
-        let since = match wish.trial_since {
+        let since = match request.trial_since {
             Some(at) => format!("on trial since {}", time(at)),
             None => "pending".into(),
         };
-        let place = wish.camera.as_ref().map(|c| format!(" on {c}")).unwrap_or_default();
-        let _ = writeln!(text, "  requested {}: {what}{place}; {since}", time(wish.at));
+        let place = request.camera.as_ref().map(|c| format!(" on {c}")).unwrap_or_default();
+        let _ = writeln!(text, "  requested {}: {what}{place}; {since}", time(request.at));
     }
     if let Some(shadow) = &known.shadow {
         let _ = writeln!(
             text,
             "  requested {}: shadow run of {} for {} looks",
             time(shadow.at),
-            name(&shadow.version),
+            version_name(&shadow.version),
             shadow.looks
         );
     }
 }
 
-fn outcome(text: &mut String, outcome: Option<&Outcome>, time: &impl Fn(Timestamp) -> String) {
+fn outcome(text: &mut String, outcome: Option<&VersionOutcome>, time: &impl Fn(Timestamp) -> String) {
     let Some(outcome) = outcome else { return };
-    let what = match outcome.verdict {
-        Verdict::WentLive => "passed its trial",
-        Verdict::Refused => "rejected",
-        Verdict::RolledBack => "rolled back",
-        Verdict::Shadowed => "shadow run ended",
+    let what = match outcome.kind {
+        OutcomeKind::WentLive => "passed its trial",
+        OutcomeKind::Refused => "rejected",
+        OutcomeKind::RolledBack => "rolled back",
+        OutcomeKind::Shadowed => "shadow run ended",
     };
     let colon = if outcome.reason.is_empty() { "" } else { ": " };
     let _ = writeln!(
@@ -171,7 +171,7 @@ fn outcome(text: &mut String, outcome: Option<&Outcome>, time: &impl Fn(Timestam
 }
 
 /// The summary lines of a trial or shadow report.
-pub(super) fn differences(report: &Report) -> Vec<String> {
+pub(super) fn differences(report: &TrialReport) -> Vec<String> {
     let mut lines = vec![format!(
         "{} looks, {} failed; median {:.1} ms, live version {:.1} ms",
         report.looks, report.errors, report.new_ms.median, report.old_ms.median

@@ -24,8 +24,8 @@ use gridwatch_frame::Frame;
 use gridwatch_model::{
     FrameInput, LoadedModel, ModelError, ModelSet,
     registry::Version,
-    second_look::{self, Closer},
-    trial::{Seen, Trial, Verdict},
+    second_look::{self, SecondLook},
+    trial::{LookOutcome, Trial, TrialOutcome},
 };
 
 /// Consecutive failed looks after which a live version is rolled back. More than a trial's limit: a picture that no model can
@@ -35,7 +35,7 @@ const MAX_FAILURES: u32 = 10;
 /// A look worker's message to the model manager.
 pub(in super::super) enum WorkerReport {
     /// A trial or shadow run has ended.
-    TrialEnded { request: String, outcome: Verdict },
+    TrialEnded { request: String, outcome: TrialOutcome },
     /// The model in this slot failed [`MAX_FAILURES`] looks in a row.
     ModelFailing { slot: usize, reason: String },
     /// No more looks will come: stop.
@@ -236,7 +236,7 @@ impl WorkerModels {
     pub(in super::super) fn update(&mut self) {
         let mut handoff = self.pool.handoff(self.worker);
         for (slot, session) in std::mem::take(&mut handoff.changes) {
-            let replaced = self.model_set.seat(slot, session);
+            let replaced = self.model_set.replace(slot, session);
             handoff.released.extend(replaced);
         }
         self.assignments = Arc::clone(&handoff.assignments);
@@ -255,7 +255,7 @@ impl WorkerModels {
         frame: &Frame,
     ) -> Result<(Vec<Detection>, Arc<[ModelDescriptor]>), ModelError> {
         let camera_models = &self.assignments[camera];
-        let mut input = self.model_set.shown(frame);
+        let mut input = self.model_set.input(frame);
         let mut found = Vec::new();
         let mut detected_by = Arc::clone(&camera_models.detected_by);
         for (i, assignment) in camera_models.assignments.iter().enumerate() {
@@ -318,15 +318,15 @@ impl WorkerModels {
         let Some(SecondLookModels { slots, labels }) = self.assignments[camera].second_looks.get(rule) else {
             return Ok(Vec::new());
         };
-        let is_there = |d: &&mut Detection| labels.contains(&d.label) && second_look::is_of(&d.bbox, place);
+        let is_there = |d: &&mut Detection| labels.contains(&d.label) && second_look::is_part_of(&d.bbox, place);
         let mut found: Vec<&mut Detection> = found.iter_mut().filter(is_there).collect();
         if found.is_empty() || slots.is_empty() {
             return Ok(Vec::new());
         }
-        let score = match Closer::on(frame, place) {
+        let score = match SecondLook::around(frame, place) {
             Some(closer) => {
                 let mut best = 0.0_f32;
-                let mut input = self.model_set.shown(closer.part());
+                let mut input = self.model_set.input(closer.crop());
                 for slot in slots {
                     let start = Instant::now();
                     let seen = input.detect(slot.index)?;
@@ -354,9 +354,9 @@ fn error_text(result: &Result<Vec<Detection>, ModelError>) -> String {
     result.as_ref().err().map(ToString::to_string).unwrap_or_default()
 }
 
-fn trial_input<'a>(result: &'a Result<Vec<Detection>, ModelError>, error: &'a str, took: Duration) -> Seen<'a> {
+fn trial_input<'a>(result: &'a Result<Vec<Detection>, ModelError>, error: &'a str, took: Duration) -> LookOutcome<'a> {
     match result {
-        Ok(found) => Seen::Found(found, took),
-        Err(_) => Seen::Failed(error),
+        Ok(found) => LookOutcome::Detections(found, took),
+        Err(_) => LookOutcome::Failed(error),
     }
 }

@@ -14,8 +14,8 @@ use crate::daemon::record::ModelDescriptor;
 use gridwatch_base::metric;
 use gridwatch_model::{
     LoadedModel,
-    registry::{Event, Version, Wanted, Wish, name},
-    trial::{self, Terms, Trial, Verdict},
+    registry::{Event, ModelRequest, RequestAction, Version, version_name},
+    trial::{self, Trial, TrialOutcome, TrialTerms},
 };
 
 /// A version to be run beside the live one.
@@ -25,7 +25,7 @@ struct TrialRequest<'a> {
     version: &'a Version,
     /// Only this camera; `None`: all cameras without a version of their own.
     camera: Option<&'a str>,
-    terms: Terms,
+    terms: TrialTerms,
     /// True if its detections count from its first look.
     decides: bool,
 }
@@ -38,7 +38,7 @@ struct Promotion {
     /// `None` if the slot is in use already.
     sessions: Option<Vec<LoadedModel>>,
     /// The report of its trial, if there was one.
-    report: Option<Box<trial::Report>>,
+    report: Option<Box<trial::TrialReport>>,
 }
 
 /// A live version that was replaced by the one before.
@@ -50,7 +50,7 @@ struct Rollback {
     camera: Option<String>,
     reason: String,
     /// The report of its trial, if it was on trial.
-    report: Option<Box<trial::Report>>,
+    report: Option<Box<trial::TrialReport>>,
 }
 
 impl ModelManager {
@@ -63,12 +63,12 @@ impl ModelManager {
 
     fn process_request(&mut self, model: usize) {
         let mut history = self.history(model);
-        history.wishes.retain(|w| !self.answered.contains(&w.id));
+        history.requests.retain(|r| !self.answered.contains(&r.id));
         history.shadow = history.shadow.filter(|s| !self.answered.contains(&s.id));
-        let request = history.wishes.first().cloned();
+        let request = history.requests.first().cloned();
         if let Some(running) = self.trials.get(&model) {
             let id = &running.challenger.request;
-            let is_pending = history.wishes.iter().any(|w| w.id == *id)
+            let is_pending = history.requests.iter().any(|r| r.id == *id)
                 || (history.shadow.as_ref().is_some_and(|s| s.id == *id) && request.is_none());
             if is_pending {
                 return;
@@ -78,14 +78,14 @@ impl ModelManager {
             }
         }
         if let Some(request) = request {
-            match &request.what {
-                Wanted::Use { version, now } => self.use_version(model, &request, version, *now),
-                Wanted::Rollback => self.roll_back(model, &request),
+            match &request.action {
+                RequestAction::Use { version, now } => self.use_version(model, &request, version, *now),
+                RequestAction::Rollback => self.roll_back(model, &request),
             }
         } else if let Some(shadow) = history.shadow {
-            let terms = Terms {
+            let terms = TrialTerms {
                 looks: shadow.looks,
-                bars: BTreeMap::new(),
+                thresholds: BTreeMap::new(),
                 slower_at_most: f64::INFINITY,
                 budget: NO_LATENCY_BUDGET,
                 is_shadow: true,
@@ -105,7 +105,7 @@ impl ModelManager {
 
     /// Ends the trial or shadow run early: another request took its place, or it was stopped. False if that is all that the new
     /// request asks for (a rollback of the trial).
-    fn end_early(&mut self, model: usize, request: Option<&Wish>) -> bool {
+    fn end_early(&mut self, model: usize, request: Option<&ModelRequest>) -> bool {
         let Some(running) = self.trials.remove(&model) else {
             return true;
         };
@@ -122,7 +122,7 @@ impl ModelManager {
                 "it was stopped, or another shadow run was requested"
             };
             let event = Event::ShadowEnded {
-                wish: id,
+                request: id,
                 version,
                 cut_short: Some(why.into()),
                 report,
@@ -130,7 +130,7 @@ impl ModelManager {
             self.write(model, event);
             return true;
         }
-        let rollback = request.filter(|w| w.what == Wanted::Rollback && w.camera == running.camera);
+        let rollback = request.filter(|r| r.action == RequestAction::Rollback && r.camera == running.camera);
         self.refuse(
             model,
             &id,
@@ -143,7 +143,7 @@ impl ModelManager {
         };
         let to = self.slot(model, running.camera.as_deref()).version.clone();
         let event = Event::RolledBack {
-            wish: Some(rollback.id.clone()),
+            request: Some(rollback.id.clone()),
             from: version,
             to,
             camera: running.camera,
@@ -160,17 +160,17 @@ impl ModelManager {
         request: &str,
         version: &Version,
         reason: String,
-        report: Option<Box<trial::Report>>,
+        report: Option<Box<trial::TrialReport>>,
     ) {
         tracing::warn!(
             model = self.id(model),
-            version = name(version),
+            version = version_name(version),
             reason,
             "Model version refused; the live version stays in use"
         );
         counter!(metric::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "refused").increment(1);
         let event = Event::Refused {
-            wish: request.to_owned(),
+            request: request.to_owned(),
             version: version.clone(),
             reason,
             report,
@@ -178,11 +178,11 @@ impl ModelManager {
         self.write(model, event);
     }
 
-    fn use_version(&mut self, model: usize, request: &Wish, version: &Version, now: bool) {
+    fn use_version(&mut self, model: usize, request: &ModelRequest, version: &Version, now: bool) {
         let registry = &self.config.registry;
-        let terms = Terms {
+        let terms = TrialTerms {
             looks: registry.trial_looks,
-            bars: BTreeMap::new(),
+            thresholds: BTreeMap::new(),
             slower_at_most: registry.slower_at_most,
             budget: registry.latency_budget,
             is_shadow: false,
@@ -253,7 +253,8 @@ impl ModelManager {
         if self.cameras(model, camera).is_empty() || old.version == *version {
             return Ok(Some(loaded));
         }
-        let bars = trial::bars(&old.descriptor.labels, &new.descriptor.labels, &self.config.plan.rules);
+        let thresholds =
+            trial::score_thresholds(&old.descriptor.labels, &new.descriptor.labels, &self.config.plan.rules);
         let looks = terms.looks;
         let (slot, sessions) = loaded;
         let new_sessions = sessions.map(|s| (slot.index, s));
@@ -262,7 +263,7 @@ impl ModelManager {
             challenger: Arc::new(Challenger {
                 slot,
                 request: id.to_owned(),
-                trial: Mutex::new(Trial::new(Terms { bars, ..terms })),
+                trial: Mutex::new(Trial::new(TrialTerms { thresholds, ..terms })),
                 decides,
             }),
             camera: camera.map(Into::into),
@@ -272,14 +273,14 @@ impl ModelManager {
         self.publish(new_sessions.into_iter().collect());
         tracing::info!(
             model = self.id(model),
-            version = name(version),
+            version = version_name(version),
             looks,
             shadow = is_shadow,
             decides,
             "Model version runs beside the live one"
         );
         let event = Event::TrialBegun {
-            wish: id.to_owned(),
+            request: id.to_owned(),
             version: version.clone(),
             looks,
         };
@@ -309,13 +310,13 @@ impl ModelManager {
         self.publish(new_sessions.into_iter().collect());
         tracing::info!(
             model = self.id(model),
-            version = name(&version),
+            version = version_name(&version),
             camera = camera.as_deref().unwrap_or("all"),
             "Model version went live"
         );
         counter!(metric::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "live").increment(1);
         let event = Event::WentLive {
-            wish: request.to_owned(),
+            request: request.to_owned(),
             version,
             camera,
             report,
@@ -324,7 +325,7 @@ impl ModelManager {
     }
 
     /// Handles the end of a trial or shadow run.
-    pub(super) fn trial_ended(&mut self, request: &str, outcome: Verdict) {
+    pub(super) fn trial_ended(&mut self, request: &str, outcome: TrialOutcome) {
         let Some(model) = self
             .trials
             .iter()
@@ -344,24 +345,24 @@ impl ModelManager {
             _ if running.is_shadow => {
                 self.publish(Vec::new());
                 let cut_short = match outcome {
-                    Verdict::Pass => None,
-                    Verdict::Fail(reason) => Some(reason.to_string()),
+                    TrialOutcome::Pass => None,
+                    TrialOutcome::Fail(reason) => Some(reason.to_string()),
                 };
                 tracing::info!(
                     model = self.id(model),
-                    version = name(&version),
+                    version = version_name(&version),
                     cut_short,
                     "Shadow run ended; `gridwatch model list` shows the differences"
                 );
                 let event = Event::ShadowEnded {
-                    wish: request.to_owned(),
+                    request: request.to_owned(),
                     version,
                     cut_short,
                     report,
                 };
                 self.write(model, event);
             }
-            Verdict::Pass => {
+            TrialOutcome::Pass => {
                 let promotion = Promotion {
                     camera: running.camera,
                     slot,
@@ -370,7 +371,7 @@ impl ModelManager {
                 };
                 self.go_live(model, request, promotion);
             }
-            Verdict::Fail(reason) if running.challenger.decides => {
+            TrialOutcome::Fail(reason) if running.challenger.decides => {
                 let to = self.slot(model, running.camera.as_deref()).version.clone();
                 self.publish(Vec::new());
                 let rollback = Rollback {
@@ -383,7 +384,7 @@ impl ModelManager {
                 };
                 self.rolled_back(model, rollback);
             }
-            Verdict::Fail(reason) => {
+            TrialOutcome::Fail(reason) => {
                 self.publish(Vec::new());
                 self.refuse(model, request, &version, reason.to_string(), Some(report));
             }
@@ -403,8 +404,8 @@ impl ModelManager {
         if report.is_some() || request.is_none() {
             tracing::error!(
                 model = id,
-                from = name(&from),
-                to = name(&to),
+                from = version_name(&from),
+                to = version_name(&to),
                 camera = camera_name,
                 reason,
                 "Model version rolled back; report the reason to the model's authors"
@@ -412,15 +413,15 @@ impl ModelManager {
         } else {
             tracing::info!(
                 model = id,
-                from = name(&from),
-                to = name(&to),
+                from = version_name(&from),
+                to = version_name(&to),
                 camera = camera_name,
                 "Model version rolled back on request"
             );
         }
         counter!(metric::MODEL_CHANGES, "model" => id, "change" => "rolled_back").increment(1);
         let event = Event::RolledBack {
-            wish: request,
+            request,
             from,
             to,
             camera,
@@ -431,7 +432,7 @@ impl ModelManager {
     }
 
     /// Carries out an operator's rollback request.
-    fn roll_back(&mut self, model: usize, request: &Wish) {
+    fn roll_back(&mut self, model: usize, request: &ModelRequest) {
         let from = self.slot(model, request.camera.as_deref()).version.clone();
         let reason = "requested by an operator".to_owned();
         match self.revert(model, request.camera.as_deref(), Some(&request.id), &reason) {
@@ -460,7 +461,7 @@ impl ModelManager {
         reason: &str,
     ) -> Result<bool, VersionError> {
         let history = self.history(model);
-        let Some(to) = history.before(camera) else {
+        let Some(to) = history.previous_version(camera) else {
             return Ok(false);
         };
         let from = self.slot(model, camera).version.clone();

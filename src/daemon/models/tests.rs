@@ -11,7 +11,7 @@ use crate::daemon::test_config::{demo_config, root};
 use gridwatch_engine::{BBox, Detection, RuleId};
 use gridwatch_frame::Frame;
 use gridwatch_model::{
-    registry::{Verdict as Word, Wish},
+    registry::{ModelRequest, OutcomeKind},
     runtime,
 };
 
@@ -106,8 +106,8 @@ impl Fixture {
 
     fn request_use(&mut self, version: Option<&str>, camera: Option<&str>, now: bool) -> String {
         let (version, camera) = (version.map(Into::into), camera.map(Into::into));
-        self.request(|wish| Event::Use {
-            wish,
+        self.request(|request| Event::Use {
+            request,
             version,
             camera,
             now,
@@ -116,7 +116,7 @@ impl Fixture {
 
     fn roll_back(&mut self, camera: Option<&str>) -> String {
         let camera = camera.map(Into::into);
-        self.request(|wish| Event::Rollback { wish, camera })
+        self.request(|request| Event::Rollback { request, camera })
     }
 
     /// Lets the manager process everything that is pending.
@@ -152,17 +152,20 @@ impl Fixture {
         version
     }
 
-    fn history(&self) -> Known {
-        self.models.registry.state().unwrap().known(GARBAGE)
+    fn history(&self) -> ModelState {
+        self.models.registry.state().unwrap().model(GARBAGE)
     }
 
     /// The outcome of a request and its reason.
-    fn outcome(&self, wish: &str) -> (Event, String) {
+    fn outcome(&self, request: &str) -> (Event, String) {
         let contents = self.models.registry.journal().read().unwrap();
         assert!(contents.unreadable.is_empty());
-        let mut answers = contents.entries.into_iter().filter(|e| e.event.answers() == Some(wish));
-        let outcome = answers.next().unwrap_or_else(|| panic!("{wish} was not answered"));
-        assert!(answers.next().is_none(), "{wish} was answered twice");
+        let mut answers = contents
+            .entries
+            .into_iter()
+            .filter(|e| e.event.answered_request() == Some(request));
+        let outcome = answers.next().unwrap_or_else(|| panic!("{request} was not answered"));
+        assert!(answers.next().is_none(), "{request} was answered twice");
         let reason = match &outcome.event {
             Event::Refused { reason, .. } | Event::RolledBack { reason, .. } => reason.clone(),
             Event::ShadowEnded { cut_short, .. } => cut_short.clone().unwrap_or_default(),
@@ -171,9 +174,12 @@ impl Fixture {
         (outcome.event, reason)
     }
 
-    fn has_outcome(&self, wish: &str) -> bool {
+    fn has_outcome(&self, request: &str) -> bool {
         let contents = self.models.registry.journal().read().unwrap();
-        contents.entries.iter().any(|e| e.event.answers() == Some(wish))
+        contents
+            .entries
+            .iter()
+            .any(|e| e.event.answered_request() == Some(request))
     }
 
     fn used_slots(&self) -> usize {
@@ -193,12 +199,12 @@ fn a_version_goes_live_after_its_trial_and_every_look_names_its_models() {
     let mut fixture = Fixture::new(6);
     assert_eq!(fixture.looks(1, 128), SHIPPED);
     fixture.install("2.0.0", &[]);
-    let wish = fixture.request_use(Some("2.0.0"), None, false);
+    let request = fixture.request_use(Some("2.0.0"), None, false);
     assert_eq!(fixture.looks(5, 128), SHIPPED, "on trial it does not decide");
-    assert!(!fixture.has_outcome(&wish));
+    assert!(!fixture.has_outcome(&request));
     assert_eq!(fixture.used_slots(), 3);
     fixture.looks(1, 128);
-    let Event::WentLive { report, .. } = fixture.outcome(&wish).0 else {
+    let Event::WentLive { report, .. } = fixture.outcome(&request).0 else {
         panic!()
     };
     assert_eq!(report.unwrap().looks, 6);
@@ -234,15 +240,15 @@ fn a_version_goes_live_after_its_trial_and_every_look_names_its_models() {
 fn a_version_that_fails_on_trial_is_refused_and_costs_no_look() {
     let mut fixture = Fixture::new(50);
     fixture.install("2.0.0", &[]);
-    let wish = fixture.request_use(Some("2.0.0"), None, false);
+    let request = fixture.request_use(Some("2.0.0"), None, false);
     assert_eq!(fixture.looks(3, 0), SHIPPED);
-    let (event, reason) = fixture.outcome(&wish);
+    let (event, reason) = fixture.outcome(&request);
     assert!(
         matches!(event, Event::Refused { .. }) && reason.contains("3 looks in a row"),
         "{reason}"
     );
     assert_eq!((fixture.history().live(None), fixture.used_slots()), (None, 2));
-    assert_eq!(fixture.history().outcomes["2.0.0"].verdict, Word::Refused);
+    assert_eq!(fixture.history().outcomes["2.0.0"].kind, OutcomeKind::Refused);
 }
 
 #[test]
@@ -263,7 +269,10 @@ fn a_live_version_that_keeps_failing_is_rolled_back() {
     let history = fixture.history();
     assert_eq!(history.live(None), None);
     let outcome = &history.outcomes["2.0.0"];
-    assert_eq!((outcome.verdict, outcome.wish.is_none()), (Word::RolledBack, true));
+    assert_eq!(
+        (outcome.kind, outcome.request.is_none()),
+        (OutcomeKind::RolledBack, true)
+    );
     assert!(outcome.reason.contains("failed in a row"), "{}", outcome.reason);
 }
 
@@ -294,9 +303,9 @@ fn a_version_that_misses_what_the_live_one_detects_is_refused() {
     fixture.install("2.0.1", &[BLIND]);
     fixture.request_use(Some("2.0.0"), None, false);
     fixture.looks(40, 128);
-    let wish = fixture.request_use(Some("2.0.1"), None, false);
+    let request = fixture.request_use(Some("2.0.1"), None, false);
     assert_eq!(fixture.looks(10, 128), "garbage_nano_416@2.0.0");
-    let (event, reason) = fixture.outcome(&wish);
+    let (event, reason) = fixture.outcome(&request);
     assert!(
         matches!(event, Event::Refused { report: Some(_), .. }) && reason.contains("10 of 10 looks"),
         "{reason}"
@@ -312,13 +321,13 @@ fn a_version_that_misses_what_the_live_one_detects_is_refused() {
 fn a_version_used_at_once_is_rolled_back_and_the_old_one_covers_its_failed_looks() {
     let mut fixture = Fixture::new(40);
     fixture.install("2.0.0", &[]);
-    let wish = fixture.request_use(Some("2.0.0"), None, true);
+    let request = fixture.request_use(Some("2.0.0"), None, true);
     assert_eq!(fixture.looks(1, 128), "garbage_nano_416@2.0.0");
-    assert!(!fixture.has_outcome(&wish));
+    assert!(!fixture.has_outcome(&request));
     assert_eq!(fixture.looks(3, 0), SHIPPED, "the live version's detections are used");
-    let (event, reason) = fixture.outcome(&wish);
+    let (event, reason) = fixture.outcome(&request);
     assert!(matches!(event, Event::RolledBack { to: None, .. }), "{event:?}");
-    assert!(reason.contains("failed at 3 looks in a row"), "{reason}");
+    assert!(reason.contains("3 looks in a row failed"), "{reason}");
     assert_eq!((fixture.looks(1, 128), fixture.used_slots()), (SHIPPED.into(), 2));
 }
 
@@ -344,7 +353,10 @@ fn a_single_camera_can_use_another_version() {
     assert!(version(&mut fixture, yard).contains(&SHIPPED.to_owned()));
     fixture.roll_back(Some(&id));
     assert!(version(&mut fixture, gate).contains(&SHIPPED.to_owned()));
-    assert_eq!((fixture.used_slots(), fixture.history().has_own(&id)), (2, false));
+    assert_eq!(
+        (fixture.used_slots(), fixture.history().has_own_version(&id)),
+        (2, false)
+    );
     let elsewhere = fixture.request_use(Some("2.0.0"), Some("nowhere"), false);
     assert!(
         fixture.outcome(&elsewhere).1.contains("no camera"),
@@ -357,14 +369,14 @@ fn a_single_camera_can_use_another_version() {
 fn a_trial_interrupted_by_a_restart_starts_again() {
     let mut fixture = Fixture::new(3);
     fixture.install("2.0.0", &[]);
-    let wish = fixture.request_use(Some("2.0.0"), None, false);
+    let request = fixture.request_use(Some("2.0.0"), None, false);
     fixture.looks(2, 128);
     let mut fixture = fixture.restart();
     fixture.process();
     assert_eq!(fixture.looks(2, 128), SHIPPED);
-    assert!(!fixture.has_outcome(&wish));
+    assert!(!fixture.has_outcome(&request));
     fixture.looks(1, 128);
-    assert!(matches!(fixture.outcome(&wish).0, Event::WentLive { .. }));
+    assert!(matches!(fixture.outcome(&request).0, Event::WentLive { .. }));
 }
 
 #[test]
@@ -380,7 +392,7 @@ fn a_version_damaged_on_disk_falls_back_to_the_one_before() {
     fs::write(dir.join("model.onnx"), "spoiled").unwrap();
     let mut fixture = fixture.restart();
     assert_eq!(fixture.looks(1, 128), "garbage_nano_416@2.0.0");
-    assert_eq!(fixture.history().outcomes["2.0.1"].verdict, Word::RolledBack);
+    assert_eq!(fixture.history().outcomes["2.0.1"].kind, OutcomeKind::RolledBack);
     fs::remove_dir_all(fixture.models.registry.dir_of(GARBAGE, "2.0.0")).unwrap();
     let mut fixture = fixture.restart();
     assert_eq!(fixture.looks(1, 128), SHIPPED);
@@ -390,8 +402,8 @@ fn a_version_damaged_on_disk_falls_back_to_the_one_before() {
 fn a_version_without_a_rules_label_is_refused_naming_the_rule() {
     let mut fixture = Fixture::new(1);
     fixture.install("2.0.0", &[("\"overflow\", \"sign\"", "\"overflow\", \"poster\"")]);
-    let wish = fixture.request_use(Some("2.0.0"), None, false);
-    let (event, reason) = fixture.outcome(&wish);
+    let request = fixture.request_use(Some("2.0.0"), None, false);
+    let (event, reason) = fixture.outcome(&request);
     assert!(matches!(event, Event::Refused { .. }), "{event:?}");
     assert!(reason.contains("\"advert\"") && reason.contains("\"sign\""), "{reason}");
     assert_eq!(fixture.used_slots(), 2);
@@ -405,15 +417,15 @@ fn a_version_without_a_rules_label_is_refused_naming_the_rule() {
 fn a_shadow_run_never_decides_and_reports_the_differences() {
     let mut fixture = Fixture::new(1);
     fixture.install("2.0.0", &[]);
-    let shadow = |wish| Event::Shadow {
-        wish,
+    let shadow = |request| Event::Shadow {
+        request,
         version: Some("2.0.0".into()),
         camera: None,
         looks: 4,
     };
-    let wish = fixture.request(shadow);
+    let request = fixture.request(shadow);
     assert_eq!(fixture.looks(4, 128), SHIPPED);
-    let Event::ShadowEnded { report, cut_short, .. } = fixture.outcome(&wish).0 else {
+    let Event::ShadowEnded { report, cut_short, .. } = fixture.outcome(&request).0 else {
         panic!()
     };
     assert_eq!((report.looks, cut_short), (4, None));
@@ -432,10 +444,10 @@ fn a_shadow_run_never_decides_and_reports_the_differences() {
     // A trial replaces it, and a stop ends it.
     let shadowed = fixture.request(shadow);
     fixture.looks(1, 128);
-    let wish = fixture.request_use(Some("2.0.0"), None, false);
+    let request = fixture.request_use(Some("2.0.0"), None, false);
     assert!(fixture.outcome(&shadowed).1.contains("another version"));
     fixture.looks(1, 128);
-    assert!(matches!(fixture.outcome(&wish).0, Event::WentLive { .. }));
+    assert!(matches!(fixture.outcome(&request).0, Event::WentLive { .. }));
     fixture.roll_back(None);
     let stopped = fixture.request(shadow);
     fixture.request(|_| Event::ShadowStop {});
@@ -457,7 +469,7 @@ fn a_rollback_cancels_a_trial_and_keeps_the_live_version() {
     assert!(matches!(fixture.outcome(&trial).0, Event::Refused { .. }));
     assert!(matches!(fixture.outcome(&back).0, Event::RolledBack { to: Some(to), .. } if to == "2.0.0"));
     assert_eq!(fixture.looks(1, 128), "garbage_nano_416@2.0.0");
-    assert_eq!(fixture.history().wishes, [] as [Wish; 0]);
+    assert_eq!(fixture.history().requests, [] as [ModelRequest; 0]);
     // A newer request replaces an older one, too.
     let first = fixture.request_use(Some("2.0.1"), None, false);
     let second = fixture.request_use(None, None, false);

@@ -7,19 +7,20 @@ use std::{
 };
 
 use gridwatch_config as config;
-use gridwatch_engine::{BBox, CaseState, Detection, Effect, Input, Light, Observation, Reply, View};
+use gridwatch_engine::{CaseState, Detection, Effect, Input, Reply};
 use serde_json::Value;
 
-use super::{record, settings, start};
-use crate::engine_support::at;
+use super::{look, record, settings, start};
+use crate::engine_support::{at, bbox, garbage};
 
 pub struct Folder {
     pub dir: tempfile::TempDir,
 }
 
 impl Folder {
-    /// The valid configuration without its credentials file, and ninety minutes in which a stall is present twice for ten minutes:
-    /// first with a high score, then with a low one, so long after the first case was closed that it becomes a new case.
+    /// The valid configuration without its credentials file, and ninety minutes in which a stall is present twice for
+    /// ten minutes: first with a high score, then with a low one, so long after the first case was closed that it
+    /// becomes a new case.
     pub fn new() -> Self {
         let this = Self {
             dir: tempfile::tempdir().unwrap(),
@@ -27,7 +28,7 @@ impl Folder {
         let judged = config::examine(&this.config("edge.toml", &[]))
             .into_replay_config()
             .unwrap();
-        let other: Vec<&str> = judged.other.iter().map(|f| f.path.as_str()).collect();
+        let other: Vec<&str> = judged.other_faults.iter().map(|f| f.path.as_str()).collect();
         assert_eq!(other, ["cameras[0].credentials.file"]);
         let score = |s: u32| match s {
             0..600 => Some(0.8),
@@ -37,25 +38,9 @@ impl Folder {
         let looks = (0..5400).step_by(10).map(|s| {
             let stall = score(s).map(|score| Detection {
                 label: "umbrella".into(),
-                score,
-                appearance: None,
-                number: None,
-                second_look: None,
-                bbox: BBox {
-                    x1: 0.3,
-                    y1: 0.5,
-                    x2: 0.4,
-                    y2: 0.7,
-                },
+                ..garbage(score, bbox(0.3, 0.5, 0.4, 0.7))
             });
-            Input::Observed(Observation {
-                camera: "gate".into(),
-                at: at(s.into()),
-                view: View::Clear,
-                light: Light::Day,
-                detections: stall.into_iter().collect(),
-                not_searched: Vec::new(),
-            })
+            Input::Observed(look("gate", s.into(), stall.into_iter().collect()))
         });
         let mut live = start(settings(&this.ledger()), at(-1.0), &judged.plan, vec![]);
         let mut looks: Vec<Input> = looks.collect();

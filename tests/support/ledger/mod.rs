@@ -11,12 +11,14 @@ use std::{
     time::Duration,
 };
 
-use gridwatch_engine::{Effect, Input, OpenCase, Plan};
+use gridwatch_engine::{Detection, Effect, Input, Light, Observation, OpenCase, Plan, View};
 use gridwatch_ledger::{
     Damage, Entry, Reader, RecordedEngine, RecordedEvent, Recorder, RunInfo, Settings,
     replay::{Replay, Window},
 };
 use jiff::Timestamp;
+
+use crate::engine_support::at;
 
 pub fn settings(dir: &Path) -> Settings {
     Settings {
@@ -34,6 +36,18 @@ pub fn recorder(settings: Settings, started_at: Timestamp) -> Recorder {
         config_sha256: "ab".repeat(32),
     };
     Recorder::spawn(settings, run).expect("a thread")
+}
+
+/// A clear look by day.
+pub fn look(camera: &str, seconds: f64, detections: Vec<Detection>) -> Observation {
+    Observation {
+        camera: camera.into(),
+        at: at(seconds),
+        view: View::Clear,
+        light: Light::Day,
+        detections,
+        not_searched: Vec::new(),
+    }
 }
 
 /// A new recorded engine.

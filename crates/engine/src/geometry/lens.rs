@@ -84,7 +84,7 @@ impl Lens {
     }
 
     /// Where an ideal lens would put the picture point `p` (both in fractions); `None` outside the model's range.
-    pub fn undistorted(&self, p: [f64; 2]) -> Option<[f64; 2]> {
+    pub(super) fn undistorted(&self, p: [f64; 2]) -> Option<[f64; 2]> {
         let [x, y] = self.from_centre(p);
         let seen = x.hypot(y);
         if seen == 0.0 {
@@ -127,7 +127,7 @@ impl Lens {
     }
 
     /// Where this lens puts the point `p` of the ideal picture; `None` outside the model's range.
-    pub fn distorted(&self, p: [f64; 2]) -> Option<[f64; 2]> {
+    pub(super) fn distorted(&self, p: [f64; 2]) -> Option<[f64; 2]> {
         let [x, y] = self.from_centre(p);
         let r = x.hypot(y);
         let factor = self.factor(r * r);

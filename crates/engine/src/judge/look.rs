@@ -9,15 +9,28 @@ use crate::{
     group::{DetectionGroup, is_attended, is_large_enough, merge_nearby},
     presence::{LookInterval, Presence},
     site::CaseRegister,
-    stage::{SecondLook, Sighting, Stage, TransitionContext},
-    track::{Track, affinity, associate, is_duplicate},
+    stage::{Candidate, Sighting, Stage},
+    track::{Track, TransitionContext, affinity, associate, is_duplicate},
     types::{BBox, CameraId, CameraPlan, CaseState, Detection, Effect, NotFiled, Plan, Reason, Rule, Scores},
     verification::Occupancy,
     zone_match::match_zones,
 };
 
-/// A detection that does not count: its box, if it lies in the picture, and the reason.
-type Rejected = (Option<BBox>, NotFiled);
+/// A detection that does not count.
+struct Rejected {
+    /// Its box, if it lies in the picture.
+    bbox: Option<BBox>,
+    reason: NotFiled,
+}
+
+impl Rejected {
+    fn at(bbox: BBox, reason: NotFiled) -> Self {
+        Self {
+            bbox: Some(bbox),
+            reason,
+        }
+    }
+}
 
 /// A place hidden by at least this share shows nothing.
 const MIN_HIDDEN_SHARE: f64 = 0.5;
@@ -81,7 +94,7 @@ impl<'a> RuleEvaluation<'a> {
         groups.retain(|group| {
             let is_large = is_large_enough(self.rule, self.camera, group);
             if !is_large {
-                rejected.push((Some(group.bbox), NotFiled::TooSmall));
+                rejected.push(Rejected::at(group.bbox, NotFiled::TooSmall));
             }
             is_large
         });
@@ -109,9 +122,10 @@ impl<'a> RuleEvaluation<'a> {
             }
             return;
         }
-        rejected.retain(|(bbox, _)| {
+        rejected.retain(|r| {
             // A rejected detection on a track is a look that missed the object, not another candidate.
-            !bbox.is_some_and(|b| tracks.iter().any(|t| affinity(&t.bbox, &b, reach, None) > 0.0))
+            !r.bbox
+                .is_some_and(|b| tracks.iter().any(|t| affinity(&t.bbox, &b, reach, None) > 0.0))
         });
         let mut group_of = group_of.into_iter();
         tracks.retain_mut(|track| match group_of.next().flatten() {
@@ -128,16 +142,7 @@ impl<'a> RuleEvaluation<'a> {
                 continue;
             }
             let attended = self.is_attended(group, detections);
-            let mut track = Track {
-                origin: group.bbox,
-                bbox: group.bbox,
-                appearance: group.appearance,
-                number: group.number.clone(),
-                last_seen: self.at,
-                presence: Presence::new(group.score, attended),
-                stage: Stage::Idle,
-                journal: Vec::new(),
-            };
+            let mut track = Track::new(group, self.at, attended);
             if group.zone_match.is_permitted {
                 self.permit(&mut track, group.score);
             } else {
@@ -145,7 +150,7 @@ impl<'a> RuleEvaluation<'a> {
             }
             tracks.push(track);
         }
-        for (_, reason) in rejected {
+        for Rejected { reason, .. } in rejected {
             self.not_filed(reason);
         }
     }
@@ -157,8 +162,8 @@ impl<'a> RuleEvaluation<'a> {
             return Vec::new();
         }
         let counts = groups.iter().map(|s| s.bbox);
-        let others = rejected.iter().filter(|(_, why)| *why != NotFiled::ScoreTooLow);
-        counts.chain(others.filter_map(|(bbox, _)| *bbox)).collect()
+        let others = rejected.iter().filter(|r| r.reason != NotFiled::ScoreTooLow);
+        counts.chain(others.filter_map(|r| r.bbox)).collect()
     }
 
     /// Collects verification evidence for the camera's cases with an open question.
@@ -180,7 +185,7 @@ impl<'a> RuleEvaluation<'a> {
                 Some(Occupancy::Empty)
             }
         };
-        let answers = self.register.verify(self.id, rule, (self.at, how), shows);
+        let answers = self.register.verify(self.id, rule, self.at, how, shows);
         self.effects
             .extend(answers.into_iter().map(|a| Effect::Verified(Box::new(a))));
     }
@@ -213,21 +218,24 @@ impl<'a> RuleEvaluation<'a> {
     /// Whether a detection counts, and if not, why. Location is checked before size and score.
     fn accept(&self, detection: &Detection) -> Result<DetectionGroup<'a>, Rejected> {
         let Some(bbox) = detection.bbox.within_picture() else {
-            return Err((None, NotFiled::TooSmall));
+            return Err(Rejected {
+                bbox: None,
+                reason: NotFiled::TooSmall,
+            });
         };
         let (zones, calendar) = (&self.camera.zones, &self.plan.calendar);
         let Some(zone_match) = match_zones(zones, self.rule, calendar, self.rule.anchor(&bbox), self.at) else {
-            return Err((Some(bbox), NotFiled::OutsideZones));
+            return Err(Rejected::at(bbox, NotFiled::OutsideZones));
         };
         if let Some(why) = approval(self.rule, self.camera, detection, &bbox) {
-            return Err((Some(bbox), why));
+            return Err(Rejected::at(bbox, why));
         }
         if bbox.area() < self.rule.min_area.into() {
-            return Err((Some(bbox), NotFiled::TooSmall));
+            return Err(Rejected::at(bbox, NotFiled::TooSmall));
         }
         // NaN is rejected too.
         if detection.score.is_nan() || detection.score < self.scores.keep {
-            return Err((Some(bbox), NotFiled::ScoreTooLow));
+            return Err(Rejected::at(bbox, NotFiled::ScoreTooLow));
         }
         Ok(DetectionGroup {
             bbox,
@@ -262,15 +270,15 @@ impl<'a> RuleEvaluation<'a> {
         self.record_event(track, rested);
         let Some(group) = group else { return };
         track.update(group, self.at);
-        if let Stage::AtCase(case) | Stage::HeldBack(Some(case)) = &track.stage {
+        if let Stage::AtCase(case) | Stage::HeldBack(Some(case)) = track.stage() {
             self.register.mark_seen(case, self.id, self.at);
         }
     }
 
     /// Handles a sighting on permitted ground during permitted hours: the candidate ends, reported once.
     fn permit(&mut self, track: &mut Track, score: f32) {
-        let is_reported = match &track.stage {
-            Stage::Candidate { .. } => true,
+        let is_reported = match track.stage() {
+            Stage::Candidate(_) => true,
             Stage::Idle | Stage::Retry { .. } => score >= self.scores.start,
             _ => false,
         };
@@ -287,22 +295,26 @@ impl<'a> RuleEvaluation<'a> {
     }
 
     fn watch(&mut self, track: &mut Track, group: &DetectionGroup<'a>, not_before: Option<Timestamp>, reason: Reason) {
-        self.pin();
-        let candidate = Stage::Candidate {
-            first: Sighting {
-                at: self.at,
-                bbox: group.bbox,
-            },
-            not_before,
-            asked: None,
-            waits: false,
-            second_look: SecondLook::default(),
+        let first = Sighting {
+            at: self.at,
+            bbox: group.bbox,
         };
-        self.change_stage(track, candidate, reason);
+        self.pin();
+        if !self.change_stage(track, Stage::Candidate(Candidate::new(first, not_before)), reason) {
+            self.unpin();
+        }
     }
 
     pub(super) fn pin(&mut self) {
         self.effects.push(Effect::Pin {
+            camera: self.id.clone(),
+            at: self.at,
+        });
+    }
+
+    /// Takes back the pin of this look.
+    pub(super) fn unpin(&mut self) {
+        self.effects.push(Effect::Unpin {
             camera: self.id.clone(),
             at: self.at,
         });
@@ -314,19 +326,23 @@ impl<'a> RuleEvaluation<'a> {
         self.record_event(track, blind);
         let changed = track.presence.saw(self.rule, self.interval, group.score, attended);
         self.record_event(track, changed);
-        let is_held = matches!(track.stage, Stage::AtCase(_) | Stage::HeldBack(_));
+        let is_held = matches!(track.stage(), Stage::AtCase(_) | Stage::HeldBack(_));
         if group.zone_match.is_permitted && !is_held {
             self.permit(track, group.score);
             return;
         }
         if self.has_moved(&track.origin, &group.bbox) {
-            match &track.stage {
-                Stage::Candidate { .. } => self.change_stage(track, Stage::Idle, Reason::NotFiled(NotFiled::Moved)),
+            match track.stage() {
+                Stage::Candidate(_) => {
+                    self.change_stage(track, Stage::Idle, Reason::NotFiled(NotFiled::Moved));
+                }
                 Stage::Idle => {}
-                _ => self.change_stage(track, Stage::Idle, Reason::WentElsewhere),
+                _ => {
+                    self.change_stage(track, Stage::Idle, Reason::WentElsewhere);
+                }
             }
         }
-        let is_over = match &track.stage {
+        let is_over = match track.stage() {
             Stage::AtCase(case) => !self.register.is_open(case),
             Stage::HeldBack(Some(case)) => self.register.get(case).is_none_or(|r| r.case.state.is_open()),
             _ => false,
@@ -334,7 +350,7 @@ impl<'a> RuleEvaluation<'a> {
         if is_over {
             self.change_stage(track, Stage::Idle, Reason::CaseOver);
         }
-        match &track.stage {
+        match track.stage() {
             Stage::AtCase(case) | Stage::HeldBack(Some(case)) => self.register.mark_seen(case, self.id, self.at),
             Stage::HeldBack(None) => {}
             // An object whose case just ended becomes permitted at the next look, where that is reported.
@@ -347,7 +363,7 @@ impl<'a> RuleEvaluation<'a> {
                 let until = *until;
                 self.watch(track, group, Some(until), Reason::PictureTaken);
             }
-            Stage::Candidate { .. } => self.consider(track, group),
+            Stage::Candidate(_) => self.consider(track, group),
         }
     }
 
@@ -374,21 +390,17 @@ impl<'a> RuleEvaluation<'a> {
     }
 
     pub(super) fn context(&mut self) -> TransitionContext<'_> {
-        TransitionContext {
-            camera: self.id,
-            rule: &self.rule.id,
-            at: self.at,
-            effects: self.effects,
-        }
+        TransitionContext::new(self.id, &self.rule.id, self.at, self.effects)
     }
 
-    pub(super) fn change_stage(&mut self, track: &mut Track, stage: Stage, reason: Reason) {
-        track.change_stage(stage, reason, self.context());
+    /// See [`Track::change_stage`].
+    pub(super) fn change_stage(&mut self, track: &mut Track, stage: Stage, reason: Reason) -> bool {
+        track.change_stage(stage, reason, self.context())
     }
 
     /// Records presence events of candidates; for other stages nothing depends on them.
     fn record_event(&mut self, track: &mut Track, reason: Option<Reason>) {
-        if let (Some(reason), Stage::Candidate { .. }) = (reason, &track.stage) {
+        if let (Some(reason), Stage::Candidate(_)) = (reason, track.stage()) {
             track.record_event(reason, self.context());
         }
     }

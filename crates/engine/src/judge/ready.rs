@@ -9,56 +9,32 @@ use crate::{
     group::{DetectionGroup, area_m2},
     plus, since,
     site::{LocatedCandidate, RecurrenceAction, locate},
-    stage::{SecondLook, Stage},
+    stage::{SecondLook, Sighting, Stage},
     track::Track,
-    types::{Case, CaseState, Effect, NotFiled, Reason, ScheduleId},
+    types::{Case, CaseId, CaseState, Effect, Location, NotFiled, Reason, Recurrence, ScheduleId},
 };
 
 /// How many deciding looks wait for a second look that does not come, because its model fails or the recording has
 /// none. After that the case is filed without one: a missed problem is worse than an unchecked case.
 const SECOND_LOOK_TRIES: u32 = 3;
 
+/// A candidate that becomes a case at this look.
+struct ReadyCandidate {
+    first: Sighting,
+    located: Location,
+    dedup_key: String,
+    second_look_score: Option<f32>,
+    recurrence: Option<Recurrence>,
+}
+
 impl<'a> RuleEvaluation<'a> {
     /// Decides on a candidate that was seen again.
     pub(super) fn consider(&mut self, track: &mut Track, group: &DetectionGroup<'a>) {
         self.apply_second_look(track, group);
-        let Stage::Candidate {
-            first,
-            not_before,
-            asked,
-            waits,
-            second_look,
-        } = &mut track.stage
-        else {
+        self.request_looks(track, group);
+        let Some(first) = self.ready_since(track) else {
             return;
         };
-        if let Some(missing) = track.presence.missing_dwell(self.rule) {
-            // The next look may decide.
-            let is_soon = missing < self.camera.look_every.saturating_mul(2);
-            if is_soon && self.rule.second_look.is_some() && !matches!(second_look, SecondLook::Sure(_)) {
-                let ask = self.second_look_request(group);
-                self.effects.push(ask);
-            }
-            let by = plus(self.at, missing);
-            // A look outside the rule's hours would decide nothing.
-            let (calendar, hours) = (&self.plan.calendar, &self.rule.hours);
-            let decides = || calendar.is_active(hours, by) && calendar.active_time(hours, self.at, by) == missing;
-            if missing < self.camera.look_every && *asked != Some(by) && decides() {
-                *asked = Some(by);
-                self.effects.push(Effect::Look {
-                    camera: self.id.clone(),
-                    by,
-                });
-            }
-        }
-        let waits = *waits;
-        let is_due = not_before.is_none_or(|t| self.at >= t) && since(self.at, first.at) >= self.plan.picture_interval;
-        let presence = &track.presence;
-        let is_there = presence.has_reached_dwell(self.rule) && presence.is_steady(self.rule);
-        if !(is_due && is_there && presence.is_attended(self.rule)) {
-            return;
-        }
-        let first = *first;
         let Some(located) = locate(self.plan, self.camera, self.rule, &group.bbox) else {
             self.change_stage(track, Stage::HeldBack(None), Reason::NotFiled(NotFiled::OutsideGrid));
             return;
@@ -74,14 +50,7 @@ impl<'a> RuleEvaluation<'a> {
             // The number read so far; this look may not have read it.
             number: number.as_ref(),
         };
-        if let Some((case, reason)) = self.register.covering_case(&found, self.at) {
-            let case = case.clone();
-            self.register.mark_seen(&case, self.id, self.at);
-            let stage = match reason {
-                NotFiled::OpenCaseAtSite | NotFiled::OpenElsewhere => Stage::AtCase(case),
-                _ => Stage::HeldBack(Some(case)),
-            };
-            self.change_stage(track, stage, Reason::NotFiled(reason));
+        if self.join_covering_case(track, &found) {
             return;
         }
         let Some(second_look_score) = self.require_second_look(track, group) else {
@@ -89,39 +58,122 @@ impl<'a> RuleEvaluation<'a> {
         };
         let recurrence = match self.register.recurrence(&found, first.at) {
             Some(RecurrenceAction::Reopens(case)) => {
-                let stage = Stage::AtCase(case.clone());
-                self.change_stage(track, stage, Reason::NotFiled(NotFiled::CaseReopened));
-                self.register.reopen(&case, self.at);
-                self.effects.push(Effect::Revise {
-                    case: case.clone(),
-                    state: CaseState::Reopened,
-                    at: self.at,
-                    reason: "The box asks to reopen the case: the problem was back within 30 minutes of closing."
-                        .into(),
-                });
+                self.reopen(track, case);
                 return;
             }
             Some(RecurrenceAction::Repeats(recurrence)) => Some(recurrence),
             None => None,
         };
         if !self.fits_daily_cap(track) {
-            if !waits {
-                let mut stage = track.stage.clone();
-                if let Stage::Candidate { waits, .. } = &mut stage {
-                    *waits = true;
-                }
-                self.queue.has_waiting = true;
-                self.change_stage(track, stage, Reason::NotFiled(NotFiled::OverDailyCap));
-            }
+            self.wait_for_cap(track);
             return;
         }
         let dedup_key = found.dedup_key();
+        let ready = ReadyCandidate {
+            first,
+            located,
+            dedup_key,
+            second_look_score,
+            recurrence,
+        };
+        self.open(track, group, ready);
+    }
+
+    /// Requests a second look if the next look may decide, and a look at the moment the dwell is reached if the
+    /// schedule would come later.
+    fn request_looks(&mut self, track: &mut Track, group: &DetectionGroup<'a>) {
+        let missing = track.presence.missing_dwell(self.rule);
+        let (Some(candidate), Some(missing)) = (track.candidate_mut(), missing) else {
+            return;
+        };
+        // The next look may decide.
+        let is_soon = missing < self.camera.look_every.saturating_mul(2);
+        if is_soon && self.rule.second_look.is_some() && !matches!(candidate.second_look, SecondLook::Sure(_)) {
+            let request = self.second_look_request(group);
+            self.effects.push(request);
+        }
+        let by = plus(self.at, missing);
+        // A look outside the rule's hours would decide nothing.
+        let (calendar, hours) = (&self.plan.calendar, &self.rule.hours);
+        let decides = || calendar.is_active(hours, by) && calendar.active_time(hours, self.at, by) == missing;
+        if missing < self.camera.look_every && candidate.asked != Some(by) && decides() {
+            candidate.asked = Some(by);
+            self.effects.push(Effect::Look {
+                camera: self.id.clone(),
+                by,
+            });
+        }
+    }
+
+    /// The first look of a candidate that meets its rule at this look.
+    fn ready_since(&self, track: &Track) -> Option<Sighting> {
+        let candidate = track.candidate()?;
+        let first = candidate.first();
+        let is_due =
+            candidate.not_before.is_none_or(|t| self.at >= t) && since(self.at, first.at) >= self.plan.picture_interval;
+        let presence = &track.presence;
+        let is_there = presence.has_reached_dwell(self.rule) && presence.is_steady(self.rule);
+        (is_due && is_there && presence.is_attended(self.rule)).then_some(first)
+    }
+
+    /// Joins the case that the candidate's site already has, or was rejected as. Returns false if there is none.
+    fn join_covering_case(&mut self, track: &mut Track, found: &LocatedCandidate<'_>) -> bool {
+        let Some((case, reason)) = self.register.covering_case(found, self.at) else {
+            return false;
+        };
+        let case = case.clone();
+        self.register.mark_seen(&case, self.id, self.at);
+        let stage = match reason {
+            NotFiled::OpenCaseAtSite | NotFiled::OpenElsewhere => Stage::AtCase(case),
+            _ => Stage::HeldBack(Some(case)),
+        };
+        self.change_stage(track, stage, Reason::NotFiled(reason));
+        true
+    }
+
+    /// Asks the platform to reopen `case`, which the candidate belongs to from now on.
+    fn reopen(&mut self, track: &mut Track, case: CaseId) {
+        let stage = Stage::AtCase(case.clone());
+        if !self.change_stage(track, stage, Reason::NotFiled(NotFiled::CaseReopened)) {
+            return;
+        }
+        self.register.reopen(&case, self.at);
+        self.effects.push(Effect::Revise {
+            case,
+            state: CaseState::Reopened,
+            at: self.at,
+            reason: "The box asks to reopen the case: the problem was back within 30 minutes of closing.".into(),
+        });
+    }
+
+    /// Queues the candidate for the next day's cap.
+    fn wait_for_cap(&mut self, track: &mut Track) {
+        let Some(candidate) = track.candidate().filter(|c| !c.waits()) else {
+            return;
+        };
+        let waiting = Stage::Candidate(candidate.waiting());
+        self.queue.has_waiting = true;
+        self.change_stage(track, waiting, Reason::NotFiled(NotFiled::OverDailyCap));
+    }
+
+    /// Opens a case of the candidate.
+    fn open(&mut self, track: &mut Track, group: &DetectionGroup<'a>, ready: ReadyCandidate) {
+        let ReadyCandidate {
+            first,
+            located,
+            dedup_key,
+            second_look_score,
+            recurrence,
+        } = ready;
         let id = case_id(&self.plan.node, self.id, &self.rule.id, &dedup_key, first.at, self.at);
         let (looks, looks_seen) = track.presence.looks();
         self.pin();
-        self.change_stage(track, Stage::AtCase(id.clone()), Reason::Confirmed);
+        if !self.change_stage(track, Stage::AtCase(id.clone()), Reason::Confirmed) {
+            self.unpin();
+            return;
+        }
         let case = Case {
-            id: id.clone(),
+            id,
             rule: self.rule.id.clone(),
             category: self.rule.category.clone(),
             camera: self.id.clone(),
@@ -139,12 +191,12 @@ impl<'a> RuleEvaluation<'a> {
             confidence: track.presence.confidence(),
             second_look_score,
             appearance: group.appearance,
-            number,
+            number: track.number.clone(),
             count: group.count,
             area_m2: area_m2(self.rule, self.camera, &group.bbox),
             merge_radius_m: self.rule.merge_radius_m,
             recurrence,
-            journal: track.journal.clone(),
+            journal: track.journal().to_vec(),
         };
         self.register.insert(
             case.remembered(CaseState::Filed, self.at),
@@ -156,28 +208,23 @@ impl<'a> RuleEvaluation<'a> {
 
     /// Updates the candidate with the result of a second look.
     fn apply_second_look(&mut self, track: &mut Track, group: &DetectionGroup<'a>) {
-        let Stage::Candidate {
-            not_before,
-            second_look,
-            ..
-        } = &mut track.stage
-        else {
+        let Some(candidate) = track.candidate_mut() else {
             return;
         };
         let (Some(least), Some(score)) = (self.rule.second_look, group.second_look) else {
             return;
         };
-        if matches!(second_look, SecondLook::Sure(_)) {
+        if matches!(candidate.second_look, SecondLook::Sure(_)) {
             return;
         }
         if score >= least {
-            *second_look = SecondLook::Sure(score);
+            candidate.second_look = SecondLook::Sure(score);
             return;
         }
-        *not_before = Some(plus(self.at, self.rule.dwell));
+        candidate.not_before = Some(plus(self.at, self.rule.dwell));
         // Reported once: a candidate may fail second looks every few minutes for weeks.
-        if !matches!(second_look, SecondLook::Doubted) {
-            *second_look = SecondLook::Doubted;
+        if !matches!(candidate.second_look, SecondLook::Doubted) {
+            candidate.second_look = SecondLook::Doubted;
             track.record_event(Reason::NotFiled(NotFiled::Doubted), self.context());
         }
     }
@@ -185,20 +232,18 @@ impl<'a> RuleEvaluation<'a> {
     /// The second-look score that the rule requires before filing: `Some(None)` if it requires none, or none could be
     /// taken; `None` while it is pending.
     fn require_second_look(&mut self, track: &mut Track, group: &DetectionGroup<'a>) -> Option<Option<f32>> {
-        let Stage::Candidate { second_look, .. } = &mut track.stage else {
-            return None;
-        };
+        let candidate = track.candidate_mut()?;
         if self.rule.second_look.is_none() {
             return Some(None);
         }
-        match second_look {
+        match &mut candidate.second_look {
             SecondLook::Sure(score) => return Some(Some(*score)),
             SecondLook::Unanswered(SECOND_LOOK_TRIES) => return Some(None),
             SecondLook::Unanswered(looks) => *looks += 1,
             SecondLook::Doubted => {}
         }
-        let ask = self.second_look_request(group);
-        self.effects.push(ask);
+        let request = self.second_look_request(group);
+        self.effects.push(request);
         None
     }
 
@@ -216,8 +261,7 @@ impl<'a> RuleEvaluation<'a> {
         let (camera, all) = self
             .register
             .confirmed_since(self.id, start_of_day(&self.plan.calendar.zone, self.at));
-        let weight = track.presence.priority();
-        let (here, anywhere) = self.queue.ahead_of(weight);
+        let (here, anywhere) = self.queue.ahead_of(track.presence.priority());
         camera + here < intake.per_camera_day as usize && all + anywhere < intake.per_box_day as usize
     }
 

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{CameraState, Engine, transition_context};
+use super::{CameraState, Engine};
 use crate::{
-    stage::{Sighting, Stage},
-    track::Track,
-    types::{CameraId, CaseId, Claim, Effect, NotFiled, Reason, RuleId},
+    stage::Stage,
+    track::{Track, TransitionContext},
+    types::{CameraId, CaseId, Claim, Effect, Reason, RuleId},
     vacancy::Vacancy,
     verification::VerificationTally,
 };
@@ -65,18 +65,9 @@ impl Snapshot {
     pub fn firsts(&self) -> impl Iterator<Item = (CameraId, Timestamp)> {
         self.cameras.iter().flat_map(|(camera, watched)| {
             let tracks = watched.tracks.values().flatten();
-            tracks.filter_map(Track::first).map(|first| (camera.clone(), first.at))
+            let candidates = tracks.filter_map(Track::candidate);
+            candidates.map(|candidate| (camera.clone(), candidate.first().at))
         })
-    }
-}
-
-impl Track {
-    /// The pinned first look of a candidate.
-    fn first(&self) -> Option<Sighting> {
-        match self.stage {
-            Stage::Candidate { first, .. } => Some(first),
-            _ => None,
-        }
     }
 }
 
@@ -125,12 +116,7 @@ impl Engine {
                     if is_kept {
                         self.resume_track(track, &camera, rule, &pictures, effects);
                     } else {
-                        // Its picture is not pinned yet, so there is nothing to unpin.
-                        track.stage = Stage::Idle;
-                        track.end(
-                            NotFiled::Reconfigured,
-                            transition_context(&camera, rule, self.now, effects),
-                        );
+                        track.discard(TransitionContext::new(&camera, rule, self.now, effects));
                     }
                 }
                 is_kept
@@ -152,9 +138,9 @@ impl Engine {
         effects: &mut Vec<Effect>,
     ) {
         let at = self.now;
-        track.record_event(Reason::Restarted, transition_context(camera, rule, at, effects));
-        let has_lost_picture = match &track.stage {
-            Stage::Candidate { first, .. } => !pictures.contains(&(camera.clone(), first.at)),
+        track.record_event(Reason::Restarted, TransitionContext::new(camera, rule, at, effects));
+        let has_lost_picture = match track.stage() {
+            Stage::Candidate(candidate) => !pictures.contains(&(camera.clone(), candidate.first().at)),
             // Confirmed, but never committed.
             Stage::AtCase(case) => !self.register.is_known(case),
             _ => false,
@@ -163,12 +149,12 @@ impl Engine {
             track.change_stage(
                 Stage::Retry { until: at },
                 Reason::PictureLost,
-                transition_context(camera, rule, at, effects),
+                TransitionContext::new(camera, rule, at, effects),
             );
-        } else if let Some(first) = track.first() {
+        } else if let Some(candidate) = track.candidate() {
             effects.push(Effect::Pin {
                 camera: camera.clone(),
-                at: first.at,
+                at: candidate.first().at,
             });
         }
     }

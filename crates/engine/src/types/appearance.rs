@@ -17,17 +17,17 @@ const HALF_AWAY: f64 = 10.0;
 impl Appearance {
     /// Below this resemblance it is another object, whatever the light: one object in 250 falls below it under other
     /// light, and a quarter of the other objects in a picture do.
-    pub const OTHER_THING: f64 = 0.2;
+    pub(crate) const DIFFERENT_OBJECT: f64 = 0.2;
 
     /// Similarity of two appearances: 1 = identical, towards 0. Luma is compared relative to the box's own mean, so
     /// that a cloud changes little; chroma is compared as it is.
-    pub fn resemblance(&self, other: &Self) -> f64 {
+    pub(crate) fn resemblance(&self, other: &Self) -> f64 {
         let away = self.distance(other) / HALF_AWAY;
         1.0 / (1.0 + away * away)
     }
 
     /// Whether it was seen in colour; without colour it cannot tell objects apart.
-    pub fn has_colour(&self) -> bool {
+    pub(crate) fn has_colour(&self) -> bool {
         self.0
             .chunks_exact(3)
             .any(|q| q[1].abs_diff(128) > 2 || q[2].abs_diff(128) > 2)
@@ -65,7 +65,7 @@ mod tests {
         let red = of([[90, 110, 180], [100, 110, 180], [80, 110, 180], [90, 110, 180]]);
         assert!((green.resemblance(&green) - 1.0).abs() < 1e-9);
         assert!(green.resemblance(&shaded) > 0.9, "{}", green.resemblance(&shaded));
-        assert!(green.resemblance(&red) < Appearance::OTHER_THING);
+        assert!(green.resemblance(&red) < Appearance::DIFFERENT_OBJECT);
         assert_eq!(green.resemblance(&red).to_bits(), red.resemblance(&green).to_bits());
     }
 

@@ -101,9 +101,9 @@ pub struct Recurrence {
 
 impl Recurrence {
     /// After this long it is a new problem.
-    pub const WITHIN: Duration = Duration::from_hours(7 * 24);
+    pub(crate) const WITHIN: Duration = Duration::from_hours(7 * 24);
     /// Within this time the work was not done: the platform is asked to reopen the closed case.
-    pub const REOPENS_WITHIN: Duration = Duration::from_mins(30);
+    pub(crate) const REOPENS_WITHIN: Duration = Duration::from_mins(30);
 }
 
 impl Case {

@@ -226,7 +226,7 @@ impl Rule {
     }
 
     /// Score thresholds by `light`.
-    pub fn scores(&self, light: Light) -> Scores {
+    pub(crate) fn scores(&self, light: Light) -> Scores {
         match light {
             Light::Day => self.day,
             Light::Night => self.night,

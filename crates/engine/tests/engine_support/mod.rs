@@ -8,14 +8,18 @@ use std::{
 };
 
 use gridwatch_engine::{
-    BBox, CameraId, CameraPlan, Case, Category, Claim, Detection, Effect, Elsewhere, Engine, FixedPlace, Input, Intake,
-    Known, Light, Location, LonLat, NotFiled, Observation, Place, PlaceMethod, Plan, Point, Reason, Resumed, Rule,
-    Scores, Snapshot, Stands, View, Zone, ZoneKind,
-    calendar::{Calendar, Hours},
+    BBox, CameraId, CameraPlan, Case, Claim, Detection, Effect, Elsewhere, Engine, FixedPlace, Input, Intake, Known,
+    Light, Location, LonLat, NotFiled, Observation, Place, PlaceMethod, Plan, Point, Reason, Resumed, Rule, Snapshot,
+    View, Zone, ZoneKind,
+    calendar::Calendar,
     geometry::{Calibration, LocalPlane},
     grid::{Grid, GridSpec},
 };
 use jiff::Timestamp;
+
+mod rule;
+
+pub use rule::rule;
 
 /// Ground position of the street, in the middle of a cell.
 pub const HERE: LonLat = LonLat {
@@ -51,42 +55,6 @@ pub static GRID: LazyLock<Grid> = LazyLock::new(|| {
     };
     Grid::parse(&file.to_string(), &spec).expect("the test's own grid")
 });
-
-/// A garbage rule with a dwell of one minute.
-pub fn rule() -> Rule {
-    Rule {
-        id: "garbage".into(),
-        category: Category {
-            code: "0102".into(),
-            scheme: "test@1".into(),
-            name_zh: "暴露垃圾".into(),
-            name_en: "Exposed garbage".into(),
-        },
-        labels: vec!["garbage".into()],
-        day: Scores { start: 0.5, keep: 0.3 },
-        night: Scores { start: 0.5, keep: 0.3 },
-        dwell: Duration::from_secs(60),
-        seen_n: 3,
-        seen_m: 5,
-        present_share: 0.6,
-        max_move: 0.5,
-        max_move_m: None,
-        min_area_m2: None,
-        min_count: None,
-        gather: 0.0,
-        attended: None,
-        second_look: None,
-        min_area: 0.0005,
-        forget_after: Duration::from_secs(120),
-        max_gap: Duration::from_secs(90),
-        merge_radius_m: 8.0,
-        outside_containers: true,
-        beyond: None,
-        stands: Stands::Ground,
-        except_approved: false,
-        hours: Hours::default(),
-    }
-}
 
 /// A camera whose whole view is located at `HERE`, to within 5 m.
 pub fn fixed() -> CameraPlan {
@@ -156,14 +124,7 @@ pub const HEAP: BBox = BBox {
 };
 
 pub fn garbage(score: f32, bbox: BBox) -> Detection {
-    Detection {
-        label: "garbage".into(),
-        score,
-        bbox,
-        appearance: None,
-        number: None,
-        second_look: None,
-    }
+    Detection::new("garbage", score, bbox)
 }
 
 /// Another box's claim on garbage at `place`.
@@ -212,6 +173,12 @@ impl Harness {
     /// Applies one input and returns its effects without the `Transition`s.
     pub fn apply(&mut self, input: Input) -> Vec<Effect> {
         let mut effects = self.engine.apply(input);
+        let is_refused = |e: &&Effect| matches!(e, Effect::TransitionRefused { .. });
+        assert_eq!(
+            effects.iter().find(is_refused),
+            None,
+            "the engine keeps to its table of transitions"
+        );
         effects.retain(|effect| match effect {
             Effect::Transition { reason, .. } => {
                 self.transitions.push(*reason);

@@ -1,7 +1,8 @@
-//! Tunes `start_score`: replays the ledger under many thresholds at once and compares the cases with labels given by people.
+//! Tunes `start_score`: replays the ledger under many thresholds at once and compares the cases with labels given by
+//! people.
 //!
-//! All thresholds are replayed in one pass over the ledger. Cases and labels of the same camera and rule are matched by time and
-//! bounding box, because another threshold confirms the same problem at another time, under another id.
+//! All thresholds are replayed in one pass over the ledger. Cases and labels of the same camera and rule are matched by
+//! time and bounding box, because another threshold confirms the same problem at another time, under another id.
 
 pub mod labels;
 pub mod svg;
@@ -21,23 +22,62 @@ const SCORES_TRIED: std::ops::RangeInclusive<u8> = 30..=95;
 const STEP: usize = 5;
 /// Maximum time between a label and a case about the same object, which was there before and stays afterwards.
 const MAX_LABEL_DISTANCE: SignedDuration = SignedDuration::from_hours(1);
-/// Minimum overlap of the boxes of a label and a case about the same object; the same as for recognising rejected objects
-/// (docs/judging.md).
+/// Minimum overlap of the boxes of a label and a case about the same object; the same as for recognising rejected
+/// objects (docs/judging.md).
 const SAME_OBJECT_IOU: f64 = 0.3;
 
 /// Replays of one ledger under different values of `start_score`.
 #[derive(Debug)]
 pub struct Sweep {
-    replays: Vec<(f32, Replay, Vec<ReplayedCase>)>,
+    tried: Vec<ThresholdReplay>,
     /// As configured: the cases that people have labelled.
-    configured: (Replay, Vec<ReplayedCase>),
-    rules: Vec<(String, f32)>,
+    configured: CollectedReplay,
+    rules: Vec<ConfiguredRule>,
+}
+
+/// The replay of one threshold.
+#[derive(Debug)]
+struct ThresholdReplay {
+    score: f32,
+    replay: CollectedReplay,
+}
+
+/// A replay and the cases that it has opened.
+#[derive(Debug)]
+struct CollectedReplay {
+    replay: Replay,
+    cases: Vec<ReplayedCase>,
+}
+
+impl CollectedReplay {
+    fn new(plan: Arc<Plan>, window: Window) -> Self {
+        Self {
+            replay: Replay::new(plan, window),
+            cases: Vec::new(),
+        }
+    }
+
+    fn apply(&mut self, entry: Entry) {
+        let effects = self.replay.apply(entry);
+        self.cases.extend(effects.iter().filter_map(|e| match e {
+            Effect::Open(case) => Some(ReplayedCase::from(&**case)),
+            _ => None,
+        }));
+    }
+}
+
+/// A rule and its configured `start_score`.
+#[derive(Debug)]
+struct ConfiguredRule {
+    id: String,
+    start_score: f32,
 }
 
 impl Sweep {
-    /// A replay per threshold, each applied to all rules of `plan`; `keep_score` is lowered where it would be above the threshold.
+    /// A replay per threshold, each applied to all rules of `plan`; `keep_score` is lowered where it would be above the
+    /// threshold.
     pub fn new(plan: &Arc<Plan>, window: Window) -> Self {
-        let replays = SCORES_TRIED.step_by(STEP).map(|hundredths| {
+        let tried = SCORES_TRIED.step_by(STEP).map(|hundredths| {
             let score = f32::from(hundredths) / 100.0;
             let rules = plan.rules.iter().map(|r| {
                 let day = Scores {
@@ -51,56 +91,61 @@ impl Sweep {
                     ..r.clone()
                 }
             });
-            let tried = Plan {
+            let plan = Plan {
                 rules: rules.collect(),
                 ..(**plan).clone()
             };
-            (score, Replay::new(Arc::new(tried), window), Vec::new())
+            ThresholdReplay {
+                score,
+                replay: CollectedReplay::new(Arc::new(plan), window),
+            }
         });
         Self {
-            replays: replays.collect(),
-            configured: (Replay::new(Arc::clone(plan), window), Vec::new()),
-            rules: plan.rules.iter().map(|r| (r.id.to_string(), r.day.start)).collect(),
+            tried: tried.collect(),
+            configured: CollectedReplay::new(Arc::clone(plan), window),
+            rules: plan
+                .rules
+                .iter()
+                .map(|r| ConfiguredRule {
+                    id: r.id.to_string(),
+                    start_score: r.day.start,
+                })
+                .collect(),
         }
     }
 
     /// Applies one record to all replays.
     pub fn apply(&mut self, entry: &Entry) {
-        for (_, replay, cases) in &mut self.replays {
-            cases.extend(opened(&replay.apply(entry.clone())));
+        for tried in &mut self.tried {
+            tried.replay.apply(entry.clone());
         }
-        let (replay, cases) = &mut self.configured;
-        cases.extend(opened(&replay.apply(entry.clone())));
+        self.configured.apply(entry.clone());
     }
 
     /// Compares the cases with `labels`. A threshold is chosen among those with at least `min_precision`, 0..=1.
     pub fn finish(self, labels: &[CaseLabel], min_precision: f64) -> SweepResult {
-        let mut cases_by_id: BTreeMap<&str, &ReplayedCase> = BTreeMap::new();
-        for case in self
-            .replays
-            .iter()
-            .flat_map(|(_, _, cases)| cases)
-            .chain(&self.configured.1)
-        {
-            cases_by_id.insert(case.case_id.as_str(), case);
-        }
+        let replays = self.tried.iter().map(|t| &t.replay).chain([&self.configured]);
+        let cases_by_id: BTreeMap<&str, &ReplayedCase> = replays
+            .flat_map(|r| &r.cases)
+            .map(|case| (case.case_id.as_str(), case))
+            .collect();
         let resolved: Vec<ResolvedLabel> = labels
             .iter()
             .filter_map(|l| ResolvedLabel::new(l, &cases_by_id))
             .collect();
-        let rules = self.rules.iter().map(|(rule, configured)| {
-            let resolved: Vec<&ResolvedLabel> = resolved.iter().filter(|t| t.rule == *rule).collect();
+        let rules = self.rules.iter().map(|rule| {
+            let labels: Vec<&ResolvedLabel> = resolved.iter().filter(|l| l.rule == rule.id).collect();
             let points: Vec<CurvePoint> = self
-                .replays
+                .tried
                 .iter()
-                .map(|(score, _, cases)| {
-                    let cases: Vec<&ReplayedCase> = cases.iter().filter(|c| c.rule == *rule).collect();
-                    CurvePoint::new(*score, &cases, &resolved)
+                .map(|tried| {
+                    let cases: Vec<&ReplayedCase> = tried.replay.cases.iter().filter(|c| c.rule == rule.id).collect();
+                    CurvePoint::new(tried.score, &cases, &labels)
                 })
                 .collect();
             RuleCurve {
-                rule: rule.clone(),
-                configured: *configured,
+                rule: rule.id.clone(),
+                configured: rule.start_score,
                 chosen: choose(&points, min_precision),
                 points,
             }
@@ -111,13 +156,6 @@ impl Sweep {
             min_precision,
         }
     }
-}
-
-fn opened(effects: &[Effect]) -> impl Iterator<Item = ReplayedCase> {
-    effects.iter().filter_map(|e| match e {
-        Effect::Open(case) => Some(ReplayedCase::from(&**case)),
-        _ => None,
-    })
 }
 
 /// The result of a sweep.
@@ -155,8 +193,10 @@ pub struct CurvePoint {
     pub right: usize,
     /// Cases labelled wrong.
     pub wrong: usize,
-    /// Labelled problems, and those for which a case was opened.
-    pub problems: (usize, usize),
+    /// Labelled problems.
+    pub problems: usize,
+    /// Labelled problems for which a case was opened.
+    pub found: usize,
 }
 
 impl CurvePoint {
@@ -176,7 +216,8 @@ impl CurvePoint {
             cases: cases.len(),
             right: right.len(),
             wrong,
-            problems: (problems.len(), found),
+            problems: problems.len(),
+            found,
         }
     }
 
@@ -188,8 +229,7 @@ impl CurvePoint {
 
     /// Share of problems found, 0..=1; `None` if no problem is labelled.
     pub fn recall(&self) -> Option<f64> {
-        let (problems, found) = self.problems;
-        (problems > 0).then(|| found as f64 / problems as f64)
+        (self.problems > 0).then(|| self.found as f64 / self.problems as f64)
     }
 }
 
@@ -205,29 +245,24 @@ pub struct ChosenThreshold {
 }
 
 fn choose(points: &[CurvePoint], min_precision: f64) -> Option<ChosenThreshold> {
-    // Compares counts, which are exact, where possible.
-    let found = |p: &CurvePoint| p.problems.1;
-    let precise = |p: &CurvePoint| p.precision().unwrap_or(0.0);
-    let enough: Vec<&CurvePoint> = points
-        .iter()
-        .filter(|p| p.precision().is_some_and(|x| x >= min_precision))
-        .collect();
-    let is_precise_enough = !enough.is_empty();
+    let precise_enough = |p: &CurvePoint| p.precision().is_some_and(|x| x >= min_precision);
+    let precision = |p: &CurvePoint| p.precision().unwrap_or(0.0);
+    let is_precise_enough = points.iter().any(precise_enough);
     let best = if is_precise_enough {
-        enough.into_iter().max_by_key(|p| found(p))
+        points.iter().filter(|p| precise_enough(p)).max_by_key(|p| p.found)
     } else {
         let labelled = points.iter().filter(|p| p.precision().is_some());
-        labelled.max_by(|a, b| precise(a).total_cmp(&precise(b)).then(found(a).cmp(&found(b))))
+        labelled.max_by(|a, b| precision(a).total_cmp(&precision(b)).then(a.found.cmp(&b.found)))
     }?;
     let ties: Vec<usize> = (0..points.len())
         .filter(|i| {
             let p = &points[*i];
             let is_as_precise = if is_precise_enough {
-                p.precision().is_some_and(|x| x >= min_precision)
+                precise_enough(p)
             } else {
-                precise(p).total_cmp(&precise(best)).is_eq() && p.precision().is_some()
+                precision(p).total_cmp(&precision(best)).is_eq() && p.precision().is_some()
             };
-            is_as_precise && found(p) == found(best)
+            is_as_precise && p.found == best.found
         })
         .collect();
     Some(ChosenThreshold {
@@ -296,7 +331,8 @@ mod tests {
             cases: right + wrong,
             right,
             wrong,
-            problems: (10, right),
+            problems: 10,
+            found: right,
         }
     }
 

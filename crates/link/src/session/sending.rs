@@ -3,7 +3,6 @@
 
 use std::{io, time::Duration};
 
-use futures::FutureExt;
 use jiff::Timestamp;
 use metrics::{counter, histogram};
 use tokio::time::Instant;

@@ -5,70 +5,53 @@ use std::{error::Error, sync::Arc};
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use rumqttc::{
-    AckMode, AsyncClient, ClientError, ConnectReturnCode, ConnectionError, DisconnectReasonCode, Incoming,
-    IncomingPacketSizeLimit, LastWill, LastWillProperties, MqttOptions, NetworkOptions, PersistedAckMode,
-    PersistedSession, PubAckReason, Publish, PublishNoticeError, PublishOptions, PublishProperties, PublishResult, QoS,
-    RetainForwardRule, SessionMode, SessionStore, SessionStoreError, SessionStoreKey, StateError, SubscribeFilterInput,
-    SubscribeNoticeError, Transport,
+    AckMode, AsyncClient, ConnectReturnCode, ConnectionError, DisconnectReasonCode, IncomingPacketSizeLimit, LastWill,
+    LastWillProperties, MqttOptions, NetworkOptions, PersistedAckMode, PersistedSession, PubAckReason,
+    PublishNoticeError, PublishOptions, PublishProperties, PublishResult, QoS, RetainForwardRule, SessionMode,
+    StateError, SubscribeFilterInput, SubscribeNoticeError,
 };
 
 use super::{
     AckHandle, CONNECT_TIMEOUT, Client, ConnAck, Connector, Disconnect, DisconnectCause, EnqueueError, Event,
     EventLoop, InboundMessage, JPEG, JSON, MessageKind, OutboundMessage, PublishOutcome, REPLIES_IN_FLIGHT,
-    RetainHandling, SessionKind, SubscribeOutcome, closed_without_reason, from_io_cause, tls,
+    RetainHandling, SessionKind, SubscribeOutcome, adapter::adapter, from_io_cause, tls,
 };
 use crate::claims::CLAIM_TTL;
 use gridwatch_contract::Presence;
+
+adapter!(rumqttc);
 
 /// Maximum size of an incoming packet, in bytes; replies take a few hundred. Announced to the broker, which must not send
 /// larger packets (MQTT 5, 3.1.2.11.4). The client's default of 10 KiB would end the connection instead.
 const MAX_INCOMING: u32 = 256 * 1024;
 
-pub(super) fn connect(connector: &Connector, session: &SessionKind) -> (Box<dyn Client>, Box<dyn EventLoop>) {
-    let options = match session {
-        SessionKind::Persistent => persistent_options(connector),
-        SessionKind::Clean(client_id) => clean_options(connector, client_id.clone()),
-    };
-    let (client, events) = AsyncClient::builder(options)
-        .capacity(connector.queue_capacity())
-        .build();
-    let event_loop = V5EventLoop {
-        client: client.clone(),
-        events,
-    };
-    (Box::new(V5Client(client)), Box::new(event_loop))
-}
-
-fn clean_options(connector: &Connector, client_id: String) -> MqttOptions {
-    let settings = &connector.settings;
-    let mut options = MqttOptions::new(client_id, (settings.host.as_str(), settings.port));
-    options
-        .set_keep_alive(connector.keep_alive_s())
-        .set_connect_timeout(CONNECT_TIMEOUT)
-        .set_session_mode(SessionMode::Clean);
+fn set_limits(options: &mut MqttOptions) {
+    options.set_connect_timeout(CONNECT_TIMEOUT);
     // Messages are small, rare and awaited: do not delay them for coalescing.
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     options.set_network_options(network);
-    if let Some(tls) = &connector.tls {
-        options.set_transport(Transport::tls_with_config(tls.configuration()));
-    }
-    if let Some(login) = &settings.login {
-        options.set_credentials(login.user.expose().to_owned(), login.password.expose().to_owned());
-    }
-    options
 }
 
-fn persistent_options(connector: &Connector) -> MqttOptions {
-    let mut options = clean_options(connector, connector.client_id());
+fn set_session(options: &mut MqttOptions, connector: &Connector) {
     let session_expiry_s = u32::try_from(connector.settings.session_expiry.as_secs()).unwrap_or(u32::MAX);
+    let session = PersistedSession {
+        format_version: 1,
+        client_id: connector.client_id(),
+        clean_start: false,
+        // These two must equal the client's own settings.
+        session_expiry_interval: Some(session_expiry_s),
+        outgoing_inflight_upper_limit: Some(connector.max_unacknowledged()),
+        ack_mode: PersistedAckMode::Manual,
+        last_pkid: 0,
+        last_puback: 0,
+        replay: Vec::new(),
+        incoming_qos2: Vec::new(),
+    };
     options
         .set_session_mode(SessionMode::Persistent)
         .set_session_expiry_interval(Some(session_expiry_s))
-        .set_session_store_arc(Arc::new(EmptySessionStore {
-            in_flight: connector.max_unacknowledged(),
-            session_expiry_s,
-        }))
+        .set_session_store_arc(Arc::new(EmptySessionStore(session)))
         .set_outgoing_inflight_upper_limit(connector.max_unacknowledged())
         .set_ack_mode(AckMode::Manual)
         .set_receive_maximum(Some(REPLIES_IN_FLIGHT))
@@ -88,108 +71,14 @@ fn persistent_options(connector: &Connector) -> MqttOptions {
                 user_properties: Vec::new(),
             }),
         ));
-    options
 }
 
-/// A session store that always loads an empty session: nothing in flight. That is true, because each connection starts
-/// with a new client and the outbox holds whatever was not acknowledged. The client needs a stored session to resume the
-/// broker's, in which replies are queued.
-#[derive(Debug)]
-struct EmptySessionStore {
-    /// Must equal the client's own limit.
-    in_flight: u16,
-    /// Must equal the client's own setting.
-    session_expiry_s: u32,
+fn build(options: MqttOptions, capacity: usize) -> (AsyncClient, rumqttc::EventLoop) {
+    AsyncClient::builder(options).capacity(capacity).build()
 }
 
-type StoreFuture<'a, T> = BoxFuture<'a, Result<T, SessionStoreError>>;
-
-impl SessionStore for EmptySessionStore {
-    fn load<'a>(&'a self, key: &'a SessionStoreKey) -> StoreFuture<'a, Option<PersistedSession>> {
-        Box::pin(async {
-            Ok(Some(PersistedSession {
-                format_version: 1,
-                client_id: key.client_id().to_owned(),
-                clean_start: false,
-                session_expiry_interval: Some(self.session_expiry_s),
-                outgoing_inflight_upper_limit: Some(self.in_flight),
-                ack_mode: PersistedAckMode::Manual,
-                last_pkid: 0,
-                last_puback: 0,
-                replay: Vec::new(),
-                incoming_qos2: Vec::new(),
-            }))
-        })
-    }
-
-    fn save<'a>(&'a self, _: &'a SessionStoreKey, _: &'a PersistedSession) -> StoreFuture<'a, ()> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn clear<'a>(&'a self, _: &'a SessionStoreKey) -> StoreFuture<'a, ()> {
-        Box::pin(async { Ok(()) })
-    }
-}
-
-struct V5Client(AsyncClient);
-
-impl Client for V5Client {
-    fn send(&self, message: OutboundMessage) -> Result<BoxFuture<'static, PublishOutcome>, EnqueueError> {
-        let qos = match message.kind.is_acknowledged() {
-            true => QoS::AtLeastOnce,
-            false => QoS::AtMostOnce,
-        };
-        let options = PublishOptions::new(qos)
-            .retain(message.kind.is_retained())
-            .properties(properties(message.kind));
-        let notice = self
-            .0
-            .try_publish_tracked(message.topic, message.payload, options)
-            .map_err(|e| enqueue_error(&e))?;
-        let outcome = notice.wait_async().map(|answer| match answer {
-            Ok(PublishResult::Qos1(ack)) => publish_outcome(ack.reason),
-            Err(PublishNoticeError::V5PubAck(reason)) => publish_outcome(reason),
-            Ok(_) => PublishOutcome::Delivered,
-            Err(_) => PublishOutcome::Lost,
-        });
-        Ok(outcome.boxed())
-    }
-
-    fn subscribe(
-        &self,
-        filters: Vec<String>,
-        retain: RetainHandling,
-    ) -> Result<BoxFuture<'static, SubscribeOutcome>, EnqueueError> {
-        let rule = match retain {
-            RetainHandling::SkipRetained => RetainForwardRule::Never,
-            RetainHandling::SendRetained => RetainForwardRule::OnEverySubscribe,
-        };
-        let filters = filters
-            .into_iter()
-            .map(|filter| SubscribeFilterInput::new(filter, QoS::AtLeastOnce).retain_forward_rule(rule.clone()));
-        let notice = self
-            .0
-            .try_subscribe_many_tracked(filters)
-            .map_err(|e| enqueue_error(&e))?;
-        let outcome = notice.wait_completion_async().map(|answer| match answer {
-            Ok(()) => SubscribeOutcome::Granted,
-            Err(e @ SubscribeNoticeError::V5SubAckFailure(_)) => SubscribeOutcome::Denied(e.to_string()),
-            Err(_) => SubscribeOutcome::Lost,
-        });
-        Ok(outcome.boxed())
-    }
-
-    fn disconnect(&self) {
-        // An error means that the connection has already ended.
-        let _ = self.0.try_disconnect();
-    }
-}
-
-fn enqueue_error(error: &ClientError) -> EnqueueError {
-    match error {
-        ClientError::InvalidRequest(_) => EnqueueError::InvalidTopic,
-        _ => EnqueueError::QueueFull,
-    }
+fn with_properties(options: PublishOptions, kind: MessageKind) -> PublishOptions {
+    options.properties(properties(kind))
 }
 
 fn properties(kind: MessageKind) -> PublishProperties {
@@ -216,7 +105,16 @@ fn properties(kind: MessageKind) -> PublishProperties {
     }
 }
 
-fn publish_outcome(reason: PubAckReason) -> PublishOutcome {
+fn publish_outcome(answer: Result<PublishResult, PublishNoticeError>) -> PublishOutcome {
+    match answer {
+        Ok(PublishResult::Qos1(ack)) => by_reason(ack.reason),
+        Err(PublishNoticeError::V5PubAck(reason)) => by_reason(reason),
+        Ok(_) => PublishOutcome::Delivered,
+        Err(_) => PublishOutcome::Lost,
+    }
+}
+
+fn by_reason(reason: PubAckReason) -> PublishOutcome {
     match reason {
         PubAckReason::Success => PublishOutcome::Delivered,
         PubAckReason::NoMatchingSubscribers => PublishOutcome::NoSubscriber,
@@ -232,47 +130,24 @@ fn publish_outcome(reason: PubAckReason) -> PublishOutcome {
     }
 }
 
-struct V5EventLoop {
-    client: AsyncClient,
-    events: rumqttc::EventLoop,
+fn subscribe_filter(filter: String, retain: RetainHandling) -> SubscribeFilterInput {
+    let rule = match retain {
+        RetainHandling::SkipRetained => RetainForwardRule::Never,
+        RetainHandling::SendRetained => RetainForwardRule::OnEverySubscribe,
+    };
+    SubscribeFilterInput::new(filter, QoS::AtLeastOnce).retain_forward_rule(rule)
 }
 
-impl EventLoop for V5EventLoop {
-    fn next(&mut self) -> BoxFuture<'_, Event> {
-        Box::pin(async {
-            loop {
-                match self.events.poll().await {
-                    Ok(rumqttc::Event::Incoming(Incoming::ConnAck(ack))) => {
-                        return Event::Connected(ConnAck {
-                            session_present: ack.session_present,
-                            max_packet: ack.properties.as_ref().and_then(|p| p.max_packet_size),
-                        });
-                    }
-                    Ok(rumqttc::Event::Incoming(Incoming::Publish(publish))) => {
-                        return Event::Message(inbound_message(&self.client, publish));
-                    }
-                    Ok(_) => {}
-                    Err(e) => return Event::Disconnected(disconnect(&e)),
-                }
-            }
-        })
-    }
+fn is_denied(error: &SubscribeNoticeError) -> bool {
+    matches!(error, SubscribeNoticeError::V5SubAckFailure(_))
 }
 
-fn inbound_message(client: &AsyncClient, publish: Publish) -> InboundMessage {
-    let (client, ack) = (client.clone(), client.prepare_ack(&publish));
-    InboundMessage {
-        topic: String::from_utf8_lossy(&publish.topic).into_owned(),
-        is_retained: publish.retain,
-        is_qos0: publish.qos == QoS::AtMostOnce,
-        correlation: publish.properties.and_then(|p| p.correlation_data),
-        payload: publish.payload,
-        ack: AckHandle(Box::new(move || {
-            if let Some(ack) = ack {
-                let _ = client.try_manual_ack(ack);
-            }
-        })),
-    }
+fn max_packet(ack: &rumqttc::ConnAck) -> Option<u32> {
+    ack.properties.as_ref()?.max_packet_size
+}
+
+fn correlation(publish: &rumqttc::Publish) -> Option<Bytes> {
+    publish.properties.as_ref()?.correlation_data.clone()
 }
 
 fn disconnect(error: &ConnectionError) -> Disconnect {
@@ -288,10 +163,8 @@ fn disconnect(error: &ConnectionError) -> Disconnect {
         ConnectionError::ConnectionRefused(
             ConnectReturnCode::UnsupportedProtocolVersion | ConnectReturnCode::RefusedProtocolVersion,
         ) => unsupported_version(),
-        ConnectionError::ConnectionRefused(code) => {
-            Disconnect::unrelated(format!("the broker refused the connection: {code:?}"))
-        }
-        ConnectionError::Timeout(_) => Disconnect::unrelated("the broker did not answer in time"),
+        ConnectionError::ConnectionRefused(code) => Disconnect::refused(code),
+        ConnectionError::Timeout(_) => Disconnect::timed_out(),
         ConnectionError::MqttState(state) => from_state_error(state).unwrap_or_else(|| from_io_cause(cause)),
         _ => from_io_cause(cause),
     }
@@ -330,10 +203,9 @@ fn from_state_error(state: &StateError) -> Option<Disconnect> {
         StateError::OutgoingPacketTooLarge { pkt_size, max } => outgoing(format!(
             "packet of {pkt_size} bytes exceeds the broker's maximum of {max} bytes"
         )),
-        StateError::Deserialization(rumqttc::Error::PayloadSizeLimitExceeded { .. }) => Disconnect {
-            message: "received a message larger than the box accepts".into(),
-            cause: DisconnectCause::Incoming,
-        },
+        StateError::Deserialization(rumqttc::Error::PayloadSizeLimitExceeded { .. }) => {
+            Disconnect::incoming_too_large()
+        }
         // CONNACK return codes of MQTT 3.1.1. A 3.1.1 broker answers 1 to a protocol level it does not support.
         StateError::Deserialization(rumqttc::Error::InvalidConnectReturnCode(1..=5)) => unsupported_version(),
         // mosquitto 2.0 answers a message over its message_size_limit with 0x95, which is not a PUBACK reason code. The
@@ -342,7 +214,7 @@ fn from_state_error(state: &StateError) -> Option<Disconnect> {
             0x95 => "message exceeds the broker's size limit (0x95)".into(),
             _ => format!("the broker rejected the message with 0x{code:02x}, which is not a PUBACK reason code"),
         }),
-        StateError::ConnectionAborted => closed_without_reason(),
+        StateError::ConnectionAborted => Disconnect::without_reason(),
         _ => return None,
     })
 }

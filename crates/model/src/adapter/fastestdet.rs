@@ -1,6 +1,6 @@
 //! FastestDet: one grid of stride 16, channels first.
 
-use super::{Family, Candidates, OutputView, corners, far, grid, near, sigmoid};
+use super::{Candidates, Family, OutputView, corners, far, grid, near, sigmoid};
 use crate::manifest::Adapter;
 
 /// `[1, 5 + classes, H / 16, W / 16]`: objectness (after sigmoid), four box channels, classes (after softmax). The centre is the

@@ -1,6 +1,6 @@
 //! Networks with post-processing in the graph: one box per object, with class and score.
 
-use super::{NetworkFacts, Family, Mismatch, TensorInfo, Candidates, far, near, yolo::is_cell_count};
+use super::{Candidates, Family, Mismatch, NetworkFacts, TensorInfo, far, near, yolo::is_cell_count};
 use crate::manifest::Adapter;
 
 /// YOLO26, YOLOv10, and any Ultralytics export with `nms=True`: rows of left, top, right, bottom in pixels, score and class;

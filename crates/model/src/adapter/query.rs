@@ -1,7 +1,9 @@
 //! Transformers with a fixed number of queries. Each query is one object or none, so no suppression is needed. Boxes are centre and
 //! sides as fractions of the input.
 
-use super::{NetworkFacts, Family, Mismatch, Candidates, OutputView, best, corners, far, near, sigmoid, yolo::is_cell_count};
+use super::{
+    Candidates, Family, Mismatch, NetworkFacts, OutputView, best, corners, far, near, sigmoid, yolo::is_cell_count,
+};
 use crate::manifest::Adapter;
 
 /// RT-DETR as exported by Ultralytics: `[1, queries, 4 + classes]`, scores after sigmoid (`nn/modules/head.py`,

@@ -1,6 +1,6 @@
 //! Recognises the family of a network: the exporter's metadata narrows the choice, names and shapes decide.
 
-use super::{Adapter, FAMILIES, NetworkFacts, Family, LayoutError, Mismatch, list};
+use super::{Adapter, FAMILIES, Family, LayoutError, Mismatch, NetworkFacts, list};
 
 /// The family and the order of its outputs.
 pub(super) fn family(adapter: Adapter, facts: &NetworkFacts<'_>) -> Result<(&'static Family, Vec<usize>), LayoutError> {

@@ -1,7 +1,7 @@
 //! Box sides as distributions (generalised focal loss, Li et al. 2020): each cell has a score per class and, for each of the four
 //! sides, eight logits over distances of 0 to 7 strides; the distance is the expectation of their softmax.
 
-use super::{NetworkFacts, Family, Mismatch, Candidates, OutputView, best, cells, far, grid, near};
+use super::{Candidates, Family, Mismatch, NetworkFacts, OutputView, best, cells, far, grid, near};
 use crate::manifest::Adapter;
 
 /// NanoDet: three strides, distances from the cell's centre, scores after sigmoid (nanodet v0.4.2, `gfl_head.py`). Two outputs per

@@ -1,7 +1,7 @@
 //! SSD without post-processing: one row per prior box, decoded in the graph.
 
 use super::{
-    Family, Candidates, OutputView, best,
+    Candidates, Family, OutputView, best,
     query::{BOXES, Names, SCORES, pair},
 };
 use crate::manifest::Adapter;

@@ -1,6 +1,6 @@
 //! The YOLO family: one output with a row per cell or anchor.
 
-use super::{NetworkFacts, Family, Mismatch, Candidates, OutputView, best, cells, corners, far, grid, near};
+use super::{Candidates, Family, Mismatch, NetworkFacts, OutputView, best, cells, corners, far, grid, near};
 use crate::manifest::Adapter;
 
 /// YOLOX as exported by `tools/export_onnx.py`: `[1, N, 5 + classes]`, where N is the number of cells of strides 8, 16 and 32. The

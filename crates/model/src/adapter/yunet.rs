@@ -1,6 +1,6 @@
 //! YuNet face detector: one class, three strides.
 
-use super::{NetworkFacts, Family, Mismatch, Candidates, OutputView, cells, corners, far, grid, near};
+use super::{Candidates, Family, Mismatch, NetworkFacts, OutputView, cells, corners, far, grid, near};
 use crate::manifest::Adapter;
 
 /// `cls_8`, `obj_8`, `bbox_8` and so on for strides 8, 16 and 32; the facial landmarks `kps_*` are ignored. The centre is an offset

@@ -116,7 +116,11 @@ impl DatasetError {
 /// # Errors
 /// Every fault at once: invalid labels, unreadable files, a set without pictures.
 pub fn read(path: &Path) -> Result<LabelledSet, DatasetError> {
-    let set = if path.is_file() { read_coco(path) } else { read_yolo(path) };
+    let set = if path.is_file() {
+        read_coco(path)
+    } else {
+        read_yolo(path)
+    };
     match set {
         Ok(set) if set.pictures.is_empty() => Err(DatasetError(vec![DatasetFault {
             file: path.into(),

@@ -1,6 +1,6 @@
 //! COCO's matching of predictions to ground truth for one label and size range, and the metrics that follow from it.
 
-use super::{Corners, Metrics, Prediction, EvalPicture, PrPoint, SizeRange, GroundTruth};
+use super::{Corners, DetectionMetrics, EvalPicture, GroundTruth, PrPoint, Prediction, SizeRange};
 
 /// Number of IoU thresholds: 0.50, 0.55 … 0.95.
 const IOU_THRESHOLDS: usize = 10;
@@ -18,8 +18,8 @@ fn iou_threshold(index: usize) -> f64 {
 /// Intersection over union; for a crowd, intersection over the prediction's own area. 0 if the boxes are disjoint.
 pub(super) fn iou(truth: &Corners, prediction: &Corners, is_crowd: bool) -> f64 {
     let side = |low: f64, high: f64| (high - low).max(0.0);
-    let common =
-        side(truth[0].max(prediction[0]), truth[2].min(prediction[2])) * side(truth[1].max(prediction[1]), truth[3].min(prediction[3]));
+    let common = side(truth[0].max(prediction[0]), truth[2].min(prediction[2]))
+        * side(truth[1].max(prediction[1]), truth[3].min(prediction[3]));
     let whole = if is_crowd {
         area(prediction)
     } else {
@@ -124,7 +124,11 @@ impl ClassMatches {
         let counted = counted.filter(move |p| p.kinds[threshold] != MatchKind::Ignored);
         counted.scan((0.0, 0.0), move |(correct, total), p| {
             *total += 1.0;
-            *correct += if p.kinds[threshold] == MatchKind::TruePositive { 1.0 } else { 0.0 };
+            *correct += if p.kinds[threshold] == MatchKind::TruePositive {
+                1.0
+            } else {
+                0.0
+            };
             Some(PrPoint {
                 score: p.score,
                 precision: *correct / *total,
@@ -134,12 +138,12 @@ impl ClassMatches {
         })
     }
 
-    pub(super) fn metrics(&self) -> Metrics {
+    pub(super) fn metrics(&self) -> DetectionMetrics {
         if self.truths == 0 {
-            return Metrics::default();
+            return DetectionMetrics::default();
         }
         let ap: [f64; IOU_THRESHOLDS] = std::array::from_fn(|threshold| self.average_precision(threshold));
-        Metrics {
+        DetectionMetrics {
             truths: self.truths,
             ap: Some(ap.iter().sum::<f64>() / IOU_THRESHOLDS as f64),
             ap50: Some(ap[0]),

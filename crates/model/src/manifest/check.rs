@@ -51,7 +51,13 @@ impl Checker<'_> {
     /// Reports a fault at `at` unless `valid`, or unless the schema check already reported that place.
     fn require(&mut self, valid: bool, at: &[&str], message: impl FnOnce() -> String, remedy: &str) {
         let at = at.iter().fold(FieldPath::default(), |at, key| at.key(key));
-        if !valid && !self.sound.invalid.iter().any(|t| t.starts_with(&at) || at.starts_with(t)) {
+        if !valid
+            && !self
+                .sound
+                .invalid
+                .iter()
+                .any(|t| t.starts_with(&at) || at.starts_with(t))
+        {
             self.faults.push(self.document.fault(&at, message(), remedy));
         }
     }
@@ -66,7 +72,9 @@ impl Checker<'_> {
         );
         let is_version_char = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
         self.require(
-            (1..=64).contains(&m.version.len()) && m.version.chars().all(is_version_char) && !m.version.starts_with('.'),
+            (1..=64).contains(&m.version.len())
+                && m.version.chars().all(is_version_char)
+                && !m.version.starts_with('.'),
             &["version"],
             || format!("{:?} is not usable as a version", m.version),
             "write it like 1.0.0; every case records it",
@@ -164,7 +172,12 @@ impl Checker<'_> {
         const REMEDY: &str = "write a number between 0 and 1";
         let is_fraction = |v: f32| v > 0.0 && v < 1.0;
         let message = |v: f32| move || format!("{v} is not between 0 and 1");
-        self.require(is_fraction(m.score_floor), &["score_floor"], message(m.score_floor), REMEDY);
+        self.require(
+            is_fraction(m.score_floor),
+            &["score_floor"],
+            message(m.score_floor),
+            REMEDY,
+        );
         if let Some(iou) = m.nms_iou {
             self.require(is_fraction(iou), &["nms_iou"], message(iou), REMEDY);
         }
@@ -249,7 +262,12 @@ impl Checker<'_> {
                 }
             }
             for (at, message, remedy) in faults {
-                if !self.sound.invalid.iter().any(|t| t.starts_with(&at) || at.starts_with(t)) {
+                if !self
+                    .sound
+                    .invalid
+                    .iter()
+                    .any(|t| t.starts_with(&at) || at.starts_with(t))
+                {
                     self.faults.push(self.document.fault(&at, message, remedy));
                 }
             }

@@ -72,7 +72,14 @@ impl Crop {
     ///
     /// # Panics
     /// If the crop is wider than `columns` or higher than `rows`.
-    pub(super) fn draw(&self, frame: &Frame, normalisation: &Normalisation, columns: usize, rows: usize, out: &mut Vec<f32>) {
+    pub(super) fn draw(
+        &self,
+        frame: &Frame,
+        normalisation: &Normalisation,
+        columns: usize,
+        rows: usize,
+        out: &mut Vec<f32>,
+    ) {
         assert!(
             self.width <= columns && self.height <= rows,
             "the crop must fit into the tensor"

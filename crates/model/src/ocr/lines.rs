@@ -296,7 +296,13 @@ mod tests {
     #[test]
     fn a_rectangle_is_expanded_as_in_the_paper() {
         let (values, w) = map(&["99999999"; 4]);
-        let line = find(of(&values, w), &DbParams { unclip_ratio: 1.5, ..PARAMS })[0];
+        let line = find(
+            of(&values, w),
+            &DbParams {
+                unclip_ratio: 1.5,
+                ..PARAMS
+            },
+        )[0];
         // 8 · 4 · 1.5 / 24 = 2 on each side.
         assert_eq!([line.width, line.height], [12.0, 8.0]);
         assert_eq!(line.corners()[0], [-2.0, -2.0]);

@@ -138,7 +138,9 @@ fn has_stray_digits_after(groups: &[Group], end: usize, number: &str) -> bool {
     match next.separator {
         None => false,
         Some(Separator::Tight) => !extension,
-        Some(Separator::Spaced) => next.digits.len() > MAX_STRAY_DIGITS && !extension && longest_number(groups, end).is_none(),
+        Some(Separator::Spaced) => {
+            next.digits.len() > MAX_STRAY_DIGITS && !extension && longest_number(groups, end).is_none()
+        }
     }
 }
 

@@ -4,9 +4,9 @@ use std::{fs, sync::Arc};
 
 use crate::ocr::{
     crop::{Crop, Normalisation},
+    ctc::{Alphabet, RecognisedChar},
     lines::{self, DbParams, LineBox, ProbabilityMap},
     numbers,
-    ctc::{Alphabet, RecognisedChar},
 };
 use crate::{
     Manifest, Model, ModelError, Runtime,
@@ -89,13 +89,10 @@ impl NumberReading {
 
     /// The reading as a detection for the engine.
     pub fn detection(self) -> Detection {
+        let bbox = self.bbox();
         Detection {
-            label: Label::small_ad(),
-            score: self.score,
-            bbox: self.bbox(),
-            appearance: None,
             number: Some(self.number),
-            second_look: None,
+            ..Detection::new(Label::small_ad(), self.score, bbox)
         }
     }
 }
@@ -132,7 +129,9 @@ impl Reader {
         let mut recogniser_network = Network::open(runtime, recogniser)?;
         let Input { width, height, .. } = recogniser.manifest().input;
         let grey_line = vec![0.0; 3 * width as usize * height as usize];
-        let classes = recogniser_network.run(&grey_line, (width, height), |outputs| step_probabilities(outputs).map(|(_, n)| n))?;
+        let classes = recogniser_network.run(&grey_line, (width, height), |outputs| {
+            step_probabilities(outputs).map(|(_, n)| n)
+        })?;
         let alphabet = Alphabet::parse(&text, classes).map_err(|source| ModelError::Alphabet { file, source })?;
         let mut reader = Self {
             detector: Network::open(runtime, detector)?,
@@ -184,7 +183,8 @@ impl Reader {
         let mut kept: Vec<NumberReading> = Vec::with_capacity(readings.len());
         for reading in readings {
             // Overlapping parts of the picture are read twice.
-            let is_duplicate = |k: &NumberReading| k.number == reading.number && k.bbox().contains(reading.bbox().centre());
+            let is_duplicate =
+                |k: &NumberReading| k.number == reading.number && k.bbox().contains(reading.bbox().centre());
             if !kept.iter().any(is_duplicate) {
                 kept.push(reading);
             }

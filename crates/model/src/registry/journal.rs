@@ -283,7 +283,8 @@ mod tests {
     }
 
     fn requests(contents: &JournalContents) -> Vec<&str> {
-        contents.entries
+        contents
+            .entries
             .iter()
             .map(|e| match &e.event {
                 Event::Rollback { request, .. } => request.as_str(),
@@ -301,12 +302,18 @@ mod tests {
     #[test]
     fn entries_are_read_in_the_order_of_appending() {
         let (_dir, journal) = journal();
-        assert_eq!((journal.length(), journal.read().unwrap()), (0, JournalContents::default()));
+        assert_eq!(
+            (journal.length(), journal.read().unwrap()),
+            (0, JournalContents::default())
+        );
         for request in ["a", "b", "c"] {
             journal.append("m", Timestamp::UNIX_EPOCH, rollback(request)).unwrap();
         }
         let contents = journal.read().unwrap();
-        assert_eq!((requests(&contents), contents.unreadable.len()), (vec!["a", "b", "c"], 0));
+        assert_eq!(
+            (requests(&contents), contents.unreadable.len()),
+            (vec!["a", "b", "c"], 0)
+        );
         assert_eq!(journal.length(), fs::read(journal.path()).unwrap().len() as u64);
     }
 
@@ -345,7 +352,10 @@ mod tests {
         fs::write(journal.path(), &text).unwrap();
         journal.append("m", Timestamp::UNIX_EPOCH, rollback("b")).unwrap();
         let contents = journal.read().unwrap();
-        assert_eq!((requests(&contents), &contents.unreadable[..]), (vec!["a", "b"], &[2, 3][..]));
+        assert_eq!(
+            (requests(&contents), &contents.unreadable[..]),
+            (vec!["a", "b"], &[2, 3][..])
+        );
         assert!(fs::read_to_string(journal.path()).unwrap().starts_with(&text));
     }
 

@@ -307,7 +307,13 @@ impl ModelState {
                 if stack.last().is_some_and(|live| live.version == *from) {
                     stack.pop();
                 }
-                (from, camera.clone(), OutcomeKind::RolledBack, reason.as_str(), report.clone())
+                (
+                    from,
+                    camera.clone(),
+                    OutcomeKind::RolledBack,
+                    reason.as_str(),
+                    report.clone(),
+                )
             }
             Event::ShadowEnded {
                 request,
@@ -472,28 +478,30 @@ mod tests {
         let camera = prop_oneof![Just(None), (0..2u8).prop_map(|c| Some(format!("cam{c}")))];
         let request = (0..4u8).prop_map(|r| r.to_string());
         let event =
-            (0..4u8, version.clone(), version, camera, request).prop_map(|(kind, version, to, camera, request)| match kind {
-                0 => Event::Use {
-                    request,
-                    version,
-                    camera,
-                    now: false,
-                },
-                1 => Event::WentLive {
-                    request,
-                    version,
-                    camera,
-                    report: None,
-                },
-                2 => Event::Rollback { request, camera },
-                _ => Event::RolledBack {
-                    request: Some(request),
-                    from: version,
-                    to,
-                    camera,
-                    reason: String::new(),
-                    report: None,
-                },
+            (0..4u8, version.clone(), version, camera, request).prop_map(|(kind, version, to, camera, request)| {
+                match kind {
+                    0 => Event::Use {
+                        request,
+                        version,
+                        camera,
+                        now: false,
+                    },
+                    1 => Event::WentLive {
+                        request,
+                        version,
+                        camera,
+                        report: None,
+                    },
+                    2 => Event::Rollback { request, camera },
+                    _ => Event::RolledBack {
+                        request: Some(request),
+                        from: version,
+                        to,
+                        camera,
+                        reason: String::new(),
+                        report: None,
+                    },
+                }
             });
         prop::collection::vec(event, 0..40)
     }

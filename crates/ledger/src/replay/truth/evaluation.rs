@@ -1,5 +1,5 @@
-//! Evaluates the cases of a replay against ground truth: which are right, false or repeated, and which problems were missed. The rules
-//! are described in `docs/judging.md`.
+//! Evaluates the cases of a replay against ground truth: which are right, false or repeated, and which problems were
+//! missed. The rules are described in `docs/judging.md`.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,17 +14,19 @@ use gridwatch_engine::{
     geometry::{Side, distance_m, side_of},
 };
 
-/// A problem is expected to be filed once it was visible for the dwell of the rule and this share of it more: a detector that misses
-/// three looks in ten needs additional ones, and a problem that is gone at once is no use to a crew ...
+/// A problem is expected to be filed once it was visible for the dwell of the rule and this share of it more: a
+/// detector that misses three looks in ten needs additional ones, and a problem that is gone at once is no use to a
+/// crew ...
 const GRACE_SHARE: f64 = 0.25;
 /// ... and for at least this much more.
 const MIN_GRACE: Duration = Duration::from_mins(2);
 /// Accuracy of the times in truth files written by people.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
-/// Maximum distance of the foot of a case from the foot of the object (the middle of the lower edge of its box), in widths and heights
-/// of that box. Half is its own edge; the rest allows for jitter of the boxes.
+/// Maximum distance of the foot of a case from the foot of the object (the middle of the lower edge of its box), in
+/// widths and heights of that box. Half is its own edge; the rest allows for jitter of the boxes.
 const MAX_FOOT_OFFSET: f64 = 0.75;
-/// Boxes with this overlap show the same object even if their feet are apart, for example if only the upper half is visible.
+/// Boxes with this overlap show the same object even if their feet are apart, for example if only the upper half is
+/// visible.
 const SAME_OBJECT_IOU: f64 = 0.3;
 /// Positions nearer than this are the same, however certain both are; as for the sites of the engine.
 const MIN_RADIUS_M: f64 = 2.0;
@@ -126,8 +128,8 @@ pub struct Evaluator {
     next_end: Timestamp,
     /// Working hours of the plan's rules, in their order.
     hours: Vec<HoursCache>,
-    /// Time of the last look of each camera, and whether it was clear.
-    looks: BTreeMap<CameraId, (Timestamp, bool)>,
+    /// The last look of each camera.
+    looks: BTreeMap<CameraId, LastLook>,
     /// Open cases about problems.
     open: BTreeMap<CaseId, OpenProblemCase>,
     /// Incremented with every change of `open`.
@@ -136,12 +138,32 @@ pub struct Evaluator {
 }
 
 #[derive(Debug)]
+struct LastLook {
+    at: Timestamp,
+    is_clear: bool,
+}
+
+/// The time between two consecutive clear looks of one camera.
+struct ClearSpan<'a> {
+    camera: &'a CameraId,
+    from: Timestamp,
+    to: Timestamp,
+}
+
+#[derive(Debug)]
 struct OpenProblemCase {
     truth: usize,
     at: LonLat,
     uncertainty_m: f64,
-    /// Camera and zone of a case that has only the position of its camera.
-    view_site: Option<(CameraId, Option<String>)>,
+    /// Set if the case has only the position of its camera.
+    view_site: Option<ViewSite>,
+}
+
+/// The site of a case without a position of its own.
+#[derive(Debug)]
+struct ViewSite {
+    camera: CameraId,
+    zone: Option<String>,
 }
 
 #[derive(Debug)]
@@ -197,19 +219,24 @@ impl Evaluator {
     pub fn observe(&mut self, look: &Observation) {
         self.advance(look.at);
         let is_clear = look.view == View::Clear;
-        let Some(before) = self.looks.insert(look.camera.clone(), (look.at, is_clear)) else {
+        let last = LastLook { at: look.at, is_clear };
+        let Some(before) = self.looks.insert(look.camera.clone(), last) else {
             return;
         };
-        if !is_clear || !before.1 || look.at <= before.0 {
+        if !is_clear || !before.is_clear || look.at <= before.at {
             return;
         }
+        let span = ClearSpan {
+            camera: &look.camera,
+            from: before.at,
+            to: look.at,
+        };
         for i in 0..self.present.len() {
             let index = self.present[i];
             if self.truths[index].truth.problem && self.truths[index].sightings.iter().any(|s| s.camera == look.camera)
             {
                 let is_covered = self.is_covered(index);
-                let between = (before.0, look.at);
-                self.truths[index].seen(&look.camera, between, is_covered, &self.plan, &mut self.hours);
+                self.truths[index].add_visible(&span, is_covered, &self.plan, &mut self.hours);
             }
         }
     }
@@ -337,14 +364,16 @@ impl Evaluator {
             Some(_) => CaseVerdict::Repeated,
         };
         let is_of_the_view = case.located.method == PlaceMethod::CameraPoint;
-        let zone = || case.zone.as_ref().map(ToString::to_string);
         self.open.insert(
             case.id.clone(),
             OpenProblemCase {
                 truth: i,
                 at: case.located.at,
                 uncertainty_m: case.located.uncertainty_m,
-                view_site: is_of_the_view.then(|| (case.camera.clone(), zone())),
+                view_site: is_of_the_view.then(|| ViewSite {
+                    camera: case.camera.clone(),
+                    zone: case.zone.as_ref().map(ToString::to_string),
+                }),
             },
         );
         self.version += 1;
@@ -357,8 +386,8 @@ impl Evaluator {
         }
     }
 
-    /// True while the open case of another problem covers this one: it lies within the merge radius of the rule or twice the uncertainty of
-    /// that case, or, if the case has no position of its own, in the same zone of its camera.
+    /// True while the open case of another problem covers this one: it lies within the merge radius of the rule or
+    /// twice the uncertainty of that case, or, if the case has no position of its own, in the same zone of its camera.
     fn is_covered(&mut self, index: usize) -> bool {
         let tracked = &self.truths[index];
         if tracked.version == Some(self.version) {
@@ -381,10 +410,10 @@ impl Evaluator {
         if other.truth.category != tracked.truth.category {
             return false;
         }
-        if let Some((camera, zone)) = &open.view_site
-            && let Some(sighting) = tracked.sightings.iter().find(|s| s.camera == *camera)
+        if let Some(site) = &open.view_site
+            && let Some(sighting) = tracked.sightings.iter().find(|s| s.camera == site.camera)
         {
-            return zone_of(&self.plan, camera, rule, rule.anchor(&sighting.bbox)) == *zone;
+            return zone_of(&self.plan, &site.camera, rule, rule.anchor(&sighting.bbox)) == site.zone;
         }
         let radius = rule.merge_radius_m.max(2.0 * open.uncertainty_m);
         tracked
@@ -438,23 +467,17 @@ impl TrackedTruth {
     }
 
     /// Adds the time between two consecutive clear looks of one camera.
-    fn seen(
-        &mut self,
-        camera: &CameraId,
-        (before, at): (Timestamp, Timestamp),
-        is_covered: bool,
-        plan: &Plan,
-        hours: &mut [HoursCache],
-    ) {
+    fn add_visible(&mut self, span: &ClearSpan<'_>, is_covered: bool, plan: &Plan, hours: &mut [HoursCache]) {
         let Some((rule, hours)) = self.rule.map(|r| (&plan.rules[r], &mut hours[r])) else {
             return;
         };
-        let Some(sighting) = self.sightings.iter_mut().find(|s| s.camera == *camera) else {
+        let Some(sighting) = self.sightings.iter_mut().find(|s| s.camera == *span.camera) else {
             return;
         };
-        let away = plan.cameras.get(camera).map_or(Duration::ZERO, |c| c.away);
-        let is_gap = Duration::try_from(at.duration_since(before)).is_ok_and(|gap| gap > rule.max_gap.max(away));
-        let (from, to) = (before.max(self.truth.from), at.min(self.truth.to));
+        let away = plan.cameras.get(span.camera).map_or(Duration::ZERO, |c| c.away);
+        let is_gap =
+            Duration::try_from(span.to.duration_since(span.from)).is_ok_and(|gap| gap > rule.max_gap.max(away));
+        let (from, to) = (span.from.max(self.truth.from), span.to.min(self.truth.to));
         if is_gap || from >= to {
             return;
         }

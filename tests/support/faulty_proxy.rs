@@ -1,5 +1,5 @@
-//! Somebody on the line between the box and its broker: cuts connections, leaves them half open, holds back acknowledgements and says
-//! them twice. It knows no more of MQTT than where a packet ends and which ones are PUBACKs.
+//! A TCP proxy between the box and its broker that cuts connections, leaves them half open, and withholds or duplicates
+//! PUBACKs.
 #![allow(dead_code, unreachable_pub, reason = "each test uses what it needs")]
 
 use std::sync::{
@@ -19,40 +19,40 @@ use tokio::{
 
 const PUBACK: u8 = 0x40;
 
-/// The line. It ends with its value.
-pub struct Meddler {
+/// The proxy; stops on drop.
+pub struct FaultyProxy {
     pub port: u16,
-    mood: watch::Sender<Mood>,
+    mode: watch::Sender<ProxyMode>,
     counts: Arc<Counts>,
     task: JoinHandle<()>,
 }
 
-/// What is done to the connections that are open, and to those that come.
+/// How open and new connections are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mood {
-    /// Everything goes through.
-    Honest,
-    /// Connections are closed as they come.
+pub enum ProxyMode {
+    /// Forwards everything.
+    Transparent,
+    /// Closes connections.
     Cut,
-    /// Connections stay, and nothing goes through.
+    /// Keeps connections open without forwarding anything.
     HalfOpen,
-    /// Of the broker's acknowledgements one in three is held back, and one in three said twice.
-    Meddling,
+    /// Withholds one in three of the broker's PUBACKs and duplicates one in three.
+    FaultyAcks,
 }
 
-/// What was done.
+/// Faults injected so far.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub connections: AtomicU64,
     pub withheld: AtomicU64,
-    pub doubled: AtomicU64,
+    pub duplicated: AtomicU64,
 }
 
-impl Meddler {
+impl FaultyProxy {
     pub async fn start(broker: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
-        let (mood, moods) = watch::channel(Mood::Honest);
+        let (mode, modes) = watch::channel(ProxyMode::Transparent);
         let counts = Arc::new(Counts::default());
         let counting = Arc::clone(&counts);
         let task = tokio::spawn(async move {
@@ -61,25 +61,24 @@ impl Meddler {
                     continue;
                 };
                 counting.connections.fetch_add(1, Ordering::Relaxed);
-                // Where the broker is away, the box finds a connection that closes.
-                if *moods.borrow() == Mood::Cut {
+                if *modes.borrow() == ProxyMode::Cut {
                     continue;
                 }
                 if let Ok(broker_side) = TcpStream::connect(("127.0.0.1", broker)).await {
-                    tokio::spawn(connection(box_side, broker_side, moods.clone(), Arc::clone(&counting)));
+                    tokio::spawn(connection(box_side, broker_side, modes.clone(), Arc::clone(&counting)));
                 }
             }
         });
         Self {
             port,
-            mood,
+            mode,
             counts,
             task,
         }
     }
 
-    pub fn is(&self, mood: Mood) {
-        self.mood.send_replace(mood);
+    pub fn set_mode(&self, mode: ProxyMode) {
+        self.mode.send_replace(mode);
     }
 
     pub fn counts(&self) -> &Counts {
@@ -87,44 +86,50 @@ impl Meddler {
     }
 }
 
-impl Drop for Meddler {
+impl Drop for FaultyProxy {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-async fn connection(box_side: TcpStream, broker_side: TcpStream, mood: watch::Receiver<Mood>, counts: Arc<Counts>) {
+async fn connection(
+    box_side: TcpStream,
+    broker_side: TcpStream,
+    mode: watch::Receiver<ProxyMode>,
+    counts: Arc<Counts>,
+) {
     let ((from_box, to_box), (from_broker, to_broker)) = (box_side.into_split(), broker_side.into_split());
-    let mut cut = mood.clone();
+    let mut cut = mode.clone();
     tokio::select! {
-        _ = pass(from_box, to_broker, mood.clone(), None) => {}
-        _ = pass(from_broker, to_box, mood, Some(counts)) => {}
-        _ = cut.wait_for(|m| *m == Mood::Cut) => {}
+        _ = forward(from_box, to_broker, mode.clone(), None) => {}
+        _ = forward(from_broker, to_box, mode, Some(counts)) => {}
+        _ = cut.wait_for(|m| *m == ProxyMode::Cut) => {}
     }
 }
 
-/// Passes on packet by packet.
-async fn pass(
+/// Forwards packet by packet. `acknowledgements` is set for packets from the broker.
+async fn forward(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mut mood: watch::Receiver<Mood>,
+    mut mode: watch::Receiver<ProxyMode>,
     acknowledgements: Option<Arc<Counts>>,
 ) -> std::io::Result<()> {
     let turn = AtomicU32::new(fastrand::u32(..3));
     loop {
         let packet = packet(&mut from).await?;
-        // Half open: it waits here, and so does everything behind it.
-        let Ok(now) = mood.wait_for(|m| *m != Mood::HalfOpen).await.map(|m| *m) else {
+        // Half open: blocks this packet and all behind it.
+        let Ok(now) = mode.wait_for(|m| *m != ProxyMode::HalfOpen).await.map(|m| *m) else {
             return Ok(());
         };
         let is_puback = packet[0] & 0xf0 == PUBACK;
         match &acknowledgements {
-            Some(counts) if is_puback && now == Mood::Meddling => match turn.fetch_add(1, Ordering::Relaxed) % 3 {
+            Some(counts) if is_puback && now == ProxyMode::FaultyAcks => match turn.fetch_add(1, Ordering::Relaxed) % 3
+            {
                 0 => {
                     counts.withheld.fetch_add(1, Ordering::Relaxed);
                 }
                 1 => {
-                    counts.doubled.fetch_add(1, Ordering::Relaxed);
+                    counts.duplicated.fetch_add(1, Ordering::Relaxed);
                     to.write_all(&[&packet[..], &packet].concat()).await?;
                 }
                 _ => to.write_all(&packet).await?,
@@ -134,7 +139,7 @@ async fn pass(
     }
 }
 
-/// One packet: a byte, its length in up to four of seven bits (MQTT 5, 2.1.4), and so many bytes.
+/// Reads one packet: a type byte, the remaining length as a variable byte integer (MQTT 5, 2.1.4), and that many bytes.
 async fn packet(from: &mut OwnedReadHalf) -> std::io::Result<Vec<u8>> {
     let mut packet = vec![from.read_u8().await?];
     let (mut length, mut shift) = (0usize, 0);
