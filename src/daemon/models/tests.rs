@@ -327,7 +327,7 @@ fn a_version_used_at_once_is_rolled_back_and_the_old_one_covers_its_failed_looks
     assert_eq!(fixture.looks(3, 0), SHIPPED, "the live version's detections are used");
     let (event, reason) = fixture.outcome(&request);
     assert!(matches!(event, Event::RolledBack { to: None, .. }), "{event:?}");
-    assert!(reason.contains("failed at 3 looks in a row"), "{reason}");
+    assert!(reason.contains("3 looks in a row failed"), "{reason}");
     assert_eq!((fixture.looks(1, 128), fixture.used_slots()), (SHIPPED.into(), 2));
 }
 
