@@ -79,7 +79,8 @@ fn resident_mb() -> f64 {
     pages * rustix::param::page_size() as f64 / 1e6
 }
 
-/// A realistic street: two permanent objects in each picture, heaps of garbage that appear for an hour twice a day, and passers-by.
+/// A realistic street: two permanent objects in each picture, heaps of garbage that appear for an hour twice a day, and
+/// passers-by.
 fn record(dir: &std::path::Path, plan: &Arc<Plan>, days: u32) -> (u32, u64, u64) {
     let settings = Settings {
         dir: dir.to_path_buf(),

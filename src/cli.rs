@@ -18,9 +18,13 @@ pub mod layer;
 pub mod ledger;
 #[cfg(feature = "ort")]
 pub mod model;
+mod options;
 pub mod outbox;
 #[cfg(feature = "ort")]
+mod pictures;
+#[cfg(feature = "ort")]
 pub mod read;
+pub mod reference;
 pub mod replay;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod run;
@@ -29,7 +33,6 @@ pub mod schema;
 pub mod service;
 #[cfg(feature = "ort")]
 pub mod signs;
-mod state;
 pub mod tune;
 pub mod view;
 
@@ -40,6 +43,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 
 use gridwatch_base::error::Class;
 use gridwatch_config::Faults;
@@ -86,28 +90,28 @@ pub struct Cli {
 )]
 pub enum Command {
     #[cfg(all(feature = "gst", feature = "ort"))]
-    Run(run::Args),
-    Check(check::Args),
-    Calibrate(calibrate::Args),
+    Run(run::RunArgs),
+    Check(check::CheckArgs),
+    Calibrate(calibrate::CalibrateArgs),
     #[cfg(feature = "ort")]
-    Detect(detect::Args),
+    Detect(detect::DetectArgs),
     #[cfg(feature = "ort")]
-    Eval(eval::Args),
+    Eval(eval::EvalArgs),
     #[cfg(feature = "ort")]
-    Model(model::Args),
+    Model(model::ModelArgs),
     #[cfg(feature = "ort")]
-    Read(read::Args),
+    Read(read::ReadArgs),
     #[cfg(feature = "ort")]
-    Signs(signs::Args),
-    Cases(cases::Args),
-    Evidence(evidence::Args),
-    Keys(keys::Args),
-    Outbox(outbox::Args),
-    Ledger(ledger::Args),
-    Replay(replay::Args),
-    Tune(tune::Args),
-    View(view::Args),
-    Schema(schema::Args),
+    Signs(signs::SignsArgs),
+    Cases(cases::CasesArgs),
+    Evidence(evidence::EvidenceArgs),
+    Keys(keys::KeysArgs),
+    Outbox(outbox::OutboxArgs),
+    Ledger(ledger::LedgerArgs),
+    Replay(replay::ReplayArgs),
+    Tune(tune::TuneArgs),
+    View(view::ViewArgs),
+    Schema(schema::SchemaArgs),
 }
 
 impl Command {
@@ -140,8 +144,18 @@ impl Command {
     }
 }
 
+/// Commands that moved to `gridwatch-lab`.
+const MOVED: [&str; 3] = ["demo", "bench", "simulate"];
+
 /// Parses the command line, runs the command, prints its error if it fails, and returns the exit code.
 pub fn main() -> ExitCode {
+    if let Some(moved) = std::env::args().nth(1).filter(|name| MOVED.contains(&name.as_str())) {
+        let _ = writeln!(
+            io::stderr(),
+            "error: `gridwatch {moved}` is now `gridwatch-lab {moved}`, a program that is not installed on a box"
+        );
+        return ExitCode::from(2);
+    }
     // clap prints usage errors itself and exits with 2.
     finish(Cli::parse().command.run())
 }
@@ -233,11 +247,32 @@ failure_from!(
 /// Any other write error, as [`Class::Transient`].
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(e) => Err(Failure::new(Class::Transient, format!("standard output: {e}"))),
+    written_to_stdout(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// The failure for an error in writing to standard output; none for a closed pipe.
+fn written_to_stdout(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Class::Transient, format!("standard output: {e}")))
+        }
+        _ => Ok(()),
     }
+}
+
+/// `value` as one line of JSON.
+fn json_line(value: &impl Serialize) -> Result<String, Failure> {
+    with_newline(serde_json::to_string(value))
+}
+
+/// `value` as indented JSON.
+fn json_pretty(value: &impl Serialize) -> Result<String, Failure> {
+    with_newline(serde_json::to_string_pretty(value))
+}
+
+fn with_newline(json: serde_json::Result<String>) -> Result<String, Failure> {
+    json.map(|text| text + "\n")
+        .map_err(|e| Failure::new(Class::Bug, format!("cannot serialize the result as JSON: {e}")))
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ mod stage;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use gridwatch::cli::{Failure, finish};
+use clap::{CommandFactory, Parser, Subcommand};
+use gridwatch::cli::{self, Failure, finish, print};
 use gridwatch_farm::FarmError;
 
 /// Demo, benchmarks and street simulator of gridwatch.
@@ -44,6 +44,9 @@ pub enum Command {
     Demo(demo::Args),
     Bench(bench::Args),
     Simulate(simulate::Args),
+    /// Print docs/cli.md: the command line reference of gridwatch and gridwatch-lab.
+    #[command(hide = true)]
+    Reference,
 }
 
 impl Command {
@@ -52,8 +55,17 @@ impl Command {
             Self::Demo(args) => demo::run(args),
             Self::Bench(args) => bench::run(args),
             Self::Simulate(args) => simulate::run(args),
+            Self::Reference => {
+                print(&reference())?;
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
+}
+
+/// The text of docs/cli.md.
+pub fn reference() -> String {
+    cli::reference::document(vec![cli::Cli::command(), Cli::command()])
 }
 
 /// Maps a farm error to a failure with the exit code of its class.
@@ -68,8 +80,6 @@ pub fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

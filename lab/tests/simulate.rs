@@ -56,6 +56,10 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
+fn lab(arguments: &[&str]) -> Output {
+    support::lab(arguments).output().unwrap()
+}
+
 fn gridwatch(arguments: &[&str]) -> Output {
     support::gridwatch(arguments).output().unwrap()
 }
@@ -150,7 +154,7 @@ fn a_folder_that_is_not_empty_is_rejected() {
     fs::write(dir.path().join("notes.txt"), "mine").unwrap();
     let error = run(&options(1, 1, 7), dir.path(), &mut |_| {}).unwrap_err();
     assert!(matches!(error, SimulateError::NotEmpty { .. }), "{error}");
-    let output = gridwatch(&[
+    let output = lab(&[
         "simulate",
         "--cameras",
         "1",

@@ -13,7 +13,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Failure, print};
+use super::{Failure, json_pretty, print};
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::{Faults, Survey};
@@ -53,7 +53,7 @@ File of point pairs:
     { picture = [0.271, 0.854], ground = [120.005619, 29.998420] },
     …                       # 4 or more; only from the fifth can a mistake show
   ]")]
-pub struct Args {
+pub struct CalibrateArgs {
     /// File of point pairs.
     #[arg(
         long,
@@ -138,7 +138,7 @@ struct Uncertainty {
 ///
 /// # Errors
 /// Faulty point pairs, an unknown camera, or a picture that cannot be read or written.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub fn run(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
     let survey = survey(args)?;
     let picture = args.picture.as_deref().map(open).transpose()?;
     let aspect = match &picture {
@@ -171,9 +171,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
             .map_err(|e| Failure::new(Class::Config, format!("--out: cannot write {}: {e}", out.display())))?;
     }
     let text = if args.json {
-        serde_json::to_string_pretty(&report)
-            .map_err(|e| Failure::new(Class::Bug, format!("cannot serialize the report as JSON: {e}")))?
-            + "\n"
+        json_pretty(&report)?
     } else {
         table(&report, configured.rms_residual_m(), args.out.as_deref())
     };
@@ -181,7 +179,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn survey(args: &Args) -> Result<Survey, Failure> {
+fn survey(args: &CalibrateArgs) -> Result<Survey, Failure> {
     if let Some(points) = &args.points {
         return config::read_survey(points).map_err(|f| Failure::new(f.class(), f.to_string()));
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use self::export::ExportError;
-use super::state::StateArgs;
+use super::options::StateArgs;
 use gridwatch_base::error::Class;
 use gridwatch_config::Faults;
 use gridwatch_custody::{
@@ -29,7 +29,7 @@ Examples:
   gridwatch cases list --in rejected --limit 20
   gridwatch cases show 01JW… --state /var/lib/gridwatch --json | jq .record
   gridwatch cases export 01JW… --out /media/usb")]
-pub struct Args {
+pub struct CasesArgs {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
@@ -130,12 +130,12 @@ impl CasesError {
 ///
 /// # Errors
 /// [`CasesError`]; its class gives the exit code.
-pub fn run(args: &Args) -> Result<ExitCode, CasesError> {
+pub fn run(args: &CasesArgs) -> Result<ExitCode, CasesError> {
     print(args, &mut io::stdout().lock())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(args: &Args, out: &mut impl Write) -> Result<(), CasesError> {
+fn print(args: &CasesArgs, out: &mut impl Write) -> Result<(), CasesError> {
     let state = &args.state.dir()?;
     match &args.command {
         Command::List { in_state, limit } => {
@@ -313,7 +313,7 @@ mod tests {
     #[derive(Parser)]
     struct Cli {
         #[command(flatten)]
-        args: Args,
+        args: CasesArgs,
     }
 
     fn cases(arguments: &[&str]) -> Result<String, CasesError> {

@@ -12,7 +12,7 @@ use std::{fmt::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use serde::Serialize;
 
-use super::{Failure, print};
+use super::{Failure, json_pretty, print};
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::{Draft, Fault, raw::Span};
@@ -31,7 +31,7 @@ Examples:
   gridwatch check --config configs/edge.toml
   gridwatch check --config edge.toml --offline    before the box is installed on site
   gridwatch check --config edge.toml --json | jq '.checks[] | select(.state == \"wrong\")'")]
-pub struct Args {
+pub struct CheckArgs {
     /// Configuration file.
     #[arg(long, value_name = "FILE", env = "GRIDWATCH_CONFIG")]
     pub config: PathBuf,
@@ -132,7 +132,7 @@ struct CheckReport {
 ///
 /// # Errors
 /// No network runtime, or standard output cannot be written. Faults found are printed, not returned as errors.
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+pub fn run(args: CheckArgs) -> Result<ExitCode, Failure> {
     let draft = config::examine(&args.config);
     let readable = draft.readable;
     let mut checks = configuration(&draft);
@@ -149,7 +149,11 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         config: args.config,
         checks,
     };
-    print(&if args.json { json(&report)? } else { table(&report) })?;
+    print(&if args.json {
+        json_pretty(&report)?
+    } else {
+        table(&report)
+    })?;
     Ok(match (readable, report.ok) {
         (false, _) => ExitCode::from(Class::Config.exit_code()),
         (true, false) => ExitCode::from(1),
@@ -190,12 +194,6 @@ fn connect(draft: &Draft, timeout: Duration) -> Result<Vec<CheckRow>, Failure> {
     // A DNS lookup that has timed out still blocks its thread; do not wait for it.
     runtime.shutdown_background();
     Ok(rows)
-}
-
-fn json(report: &CheckReport) -> Result<String, Failure> {
-    serde_json::to_string_pretty(report)
-        .map(|text| text + "\n")
-        .map_err(|e| Failure::new(Class::Bug, format!("cannot serialize the report as JSON: {e}")))
 }
 
 /// One line per check, with its remedy below it, and the counts at the end.

@@ -3,20 +3,21 @@
 mod overlay;
 
 use std::{
+    fmt,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use image::{DynamicImage, ImageError, ImageReader};
-use jiff::Timestamp;
 use serde::Serialize;
 
+use super::{
+    options::{RuntimeArgs, fraction},
+    pictures::{PictureError, PictureRow, frames_of},
+};
 use gridwatch_base::error::Class;
 use gridwatch_engine::Detection;
-use gridwatch_frame as frame;
-use gridwatch_frame::Frame;
-use gridwatch_model::{Model, ModelError, ModelSet, runtime};
+use gridwatch_model::{Model, ModelError, ModelSet};
 
 /// Run a model on pictures and clips.
 ///
@@ -37,13 +38,13 @@ A clip gives one line per frame, with its number (\"frame\", from 0) and its tim
 
 Exit codes: 0 all were processed; 3 the model or the ONNX Runtime library is not usable; 5 some could not be read (each is
 reported on standard error; the others were processed).")]
-pub struct Args {
+pub struct DetectArgs {
     /// Model folder: model.onnx, model.toml, CARD.md.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
 
     /// DetectReport only detections with at least this score, 0 to 1. [default: the manifest's score_floor and label_floors]
-    #[arg(long, value_name = "S", value_parser = score)]
+    #[arg(long, value_name = "S", value_parser = fraction::<f32>)]
     min_score: Option<f32>,
 
     /// Print JSON Lines.
@@ -55,27 +56,19 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     overlay: Option<PathBuf>,
 
-    /// ONNX Runtime shared library. [default: the one that edge-deploy/setup.sh installs]
-    #[arg(long, value_name = "FILE", env = "GRIDWATCH_ONNXRUNTIME")]
-    onnxruntime: Option<PathBuf>,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
 
     /// Pictures (JPEG, PNG, WebP or BMP) and clips (any format GStreamer reads); the type is detected from the content.
     #[arg(required = true, value_name = "PICTURE|CLIP")]
     pictures: Vec<PathBuf>,
 }
 
-pub(super) fn score(text: &str) -> Result<f32, String> {
-    match text.parse() {
-        Ok(score) if (0.0..=1.0).contains(&score) => Ok(score),
-        _ => Err("not a score from 0 to 1".into()),
-    }
-}
-
 /// Runs the command on standard output and standard error.
 ///
 /// # Errors
 /// As [`run_to`].
-pub fn run(args: Args) -> Result<ExitCode, ModelError> {
+pub fn run(args: DetectArgs) -> Result<ExitCode, ModelError> {
     run_to(args, &mut BufWriter::new(io::stdout().lock()), &mut io::stderr()).map(ExitCode::from)
 }
 
@@ -83,9 +76,9 @@ pub fn run(args: Args) -> Result<ExitCode, ModelError> {
 ///
 /// # Errors
 /// An unusable model or ONNX Runtime library, before any picture is read.
-pub fn run_to(args: Args, out: &mut impl Write, err: &mut impl Write) -> Result<u8, ModelError> {
+pub fn run_to(args: DetectArgs, out: &mut impl Write, err: &mut impl Write) -> Result<u8, ModelError> {
     let model = Model::load(&args.model)?;
-    let mut models = ModelSet::new(&runtime::init(args.onnxruntime.as_deref())?, [&model])?;
+    let mut models = ModelSet::new(&args.runtime.load()?, [&model])?;
     if let Some(floor) = args.min_score {
         models.set_floor(floor);
     }
@@ -105,85 +98,12 @@ pub fn run_to(args: Args, out: &mut impl Write, err: &mut impl Write) -> Result<
     Ok(code)
 }
 
-/// Why one picture or clip could not be processed; the others are.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum PictureError {
-    #[error("cannot read the file: {0}")]
-    Open(io::Error),
-    #[error("cannot decode the picture, expected JPEG, PNG, WebP or BMP: {0}")]
-    Decode(ImageError),
-    #[error("cannot write its overlay: {0}")]
-    Overlay(ImageError),
-    #[cfg(feature = "gst")]
-    #[error("{0}")]
-    Clip(#[from] gridwatch_camera::clip::ClipError),
-    #[error("{0}")]
-    Frame(#[from] gridwatch_frame::FrameError),
-    #[error("{0}")]
-    Model(#[from] ModelError),
-    #[error("cannot write the result: {0}")]
-    Output(#[from] io::Error),
-}
-
-/// A picture, or one frame of a clip.
-pub(super) struct SourceFrame {
-    pub(super) frame: Frame,
-    /// For a clip: the frame's number, from 0, and its time in seconds.
-    pub(super) in_clip: Option<(u64, f64)>,
-}
-
-/// The contents of a file: one picture, or the frames of a clip.
-pub(super) fn frames_of(
-    path: &Path,
-) -> Result<Box<dyn Iterator<Item = Result<SourceFrame, PictureError>>>, PictureError> {
-    // Detected from the content, as `upright` does. A format that `image` does not know may be a clip.
-    #[cfg(feature = "gst")]
-    if ImageReader::open(path)
-        .and_then(ImageReader::with_guessed_format)
-        .map_err(PictureError::Open)?
-        .format()
-        .is_none()
-    {
-        let frames = gridwatch_camera::clip::frames(path)?;
-        let source = |(i, frame): (usize, Result<Frame, _>)| {
-            let frame: Frame = frame?;
-            let time_s = frame.captured_at.duration_since(Timestamp::UNIX_EPOCH).as_secs_f64();
-            Ok(SourceFrame {
-                frame,
-                in_clip: Some((i as u64, time_s)),
-            })
-        };
-        return Ok(Box::new(frames.enumerate().map(source)));
-    }
-    let frame = picture(path)?;
-    Ok(Box::new(std::iter::once(Ok(SourceFrame { frame, in_clip: None }))))
-}
-
-/// Reads a picture file.
-pub(super) fn picture(path: &Path) -> Result<Frame, PictureError> {
-    Ok(Frame::from_rgb(&upright(path)?.into_rgb8(), Timestamp::UNIX_EPOCH)?)
-}
-
-/// Reads a picture file and applies its EXIF rotation.
-pub(super) fn upright(path: &Path) -> Result<DynamicImage, PictureError> {
-    frame::open_upright(path).map_err(|e| match e {
-        ImageError::IoError(e) => PictureError::Open(e),
-        e => PictureError::Decode(e),
-    })
-}
-
-fn detect(models: &mut ModelSet, path: &Path, args: &Args, out: &mut impl Write) -> Result<(), PictureError> {
+fn detect(models: &mut ModelSet, path: &Path, args: &DetectArgs, out: &mut impl Write) -> Result<(), PictureError> {
     for source in frames_of(path)? {
         let source = source?;
         let found = models.input(&source.frame).detect(0)?;
-        let report = DetectReport::new(path, &source, &found);
-        if args.json {
-            serde_json::to_writer(&mut *out, &report).map_err(io::Error::from)?;
-            writeln!(out)?;
-        } else {
-            report.write(out)?;
-        }
-        out.flush()?;
+        let detections = Detections::new(&found, (source.frame.width, source.frame.height));
+        PictureRow::of(path, &source, detections).write(args.json, out)?;
         if let Some(dir) = &args.overlay {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
             let name = source
@@ -195,16 +115,9 @@ fn detect(models: &mut ModelSet, path: &Path, args: &Args, out: &mut impl Write)
     Ok(())
 }
 
-/// One line of the JSON output.
+/// The detections in one picture.
 #[derive(Serialize)]
-struct DetectReport<'a> {
-    image: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    frame: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    time_s: Option<f64>,
-    width: u32,
-    height: u32,
+struct Detections<'a> {
     detections: Vec<DetectionBox<'a>>,
 }
 
@@ -212,52 +125,37 @@ struct DetectReport<'a> {
 struct DetectionBox<'a> {
     label: &'a str,
     score: f32,
+    /// Left, top, right, bottom, in pixels.
     #[serde(rename = "box")]
     corners: [f32; 4],
 }
 
-impl<'a> DetectReport<'a> {
-    fn new(path: &Path, source: &SourceFrame, found: &'a [Detection]) -> Self {
-        let (width, height) = (source.frame.width, source.frame.height);
-        let line = |d: &'a Detection| {
-            let (w, h) = (width as f32, height as f32);
-            DetectionBox {
-                label: d.label.as_str(),
-                score: d.score,
-                corners: [d.bbox.x1 * w, d.bbox.y1 * h, d.bbox.x2 * w, d.bbox.y2 * h],
-            }
+impl<'a> Detections<'a> {
+    fn new(found: &'a [Detection], (width, height): (u32, u32)) -> Self {
+        let (w, h) = (width as f32, height as f32);
+        let detection = |d: &'a Detection| DetectionBox {
+            label: d.label.as_str(),
+            score: d.score,
+            corners: [d.bbox.x1 * w, d.bbox.y1 * h, d.bbox.x2 * w, d.bbox.y2 * h],
         };
         Self {
-            image: path.display().to_string(),
-            frame: source.in_clip.map(|(number, _)| number),
-            time_s: source.in_clip.map(|(_, time)| time),
-            width,
-            height,
-            detections: found.iter().map(line).collect(),
+            detections: found.iter().map(detection).collect(),
         }
     }
+}
 
-    fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        write!(out, "{}", self.image)?;
-        if let (Some(frame), Some(time)) = (self.frame, self.time_s) {
-            write!(out, " frame {frame} at {time:.2} s")?;
-        }
-        writeln!(
-            out,
-            " ({}×{}): {} found",
-            self.width,
-            self.height,
-            self.detections.len()
-        )?;
+impl fmt::Display for Detections<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} found", self.detections.len())?;
         for DetectionBox {
             label,
             score,
             corners: [x1, y1, x2, y2],
         } in &self.detections
         {
-            writeln!(
-                out,
-                "  {score:.2} {label:<16} x {x1:.0} to {x2:.0}, y {y1:.0} to {y2:.0}"
+            write!(
+                f,
+                "\n  {score:.2} {label:<16} x {x1:.0} to {x2:.0}, y {y1:.0} to {y2:.0}"
             )?;
         }
         Ok(())

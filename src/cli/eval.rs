@@ -17,7 +17,11 @@ use std::{
 use serde::Serialize;
 
 use self::second::{SecondLookEval, SecondLookReport};
-use super::{Failure, detect, print};
+use super::{
+    Failure, json_line,
+    options::{RuntimeArgs, fraction},
+    pictures, print,
+};
 use gridwatch_base::error::Class;
 use gridwatch_model::{
     Model, ModelSet,
@@ -25,7 +29,6 @@ use gridwatch_model::{
         self, DetectionMetrics, EvalPicture, Evaluation, PrPoint, Prediction, SizeRange,
         data::{self, LabelledSet},
     },
-    runtime,
 };
 
 /// Evaluate a model on labelled pictures.
@@ -48,7 +51,7 @@ detections on them count as false positives.
 
 Exit codes: 0 all were evaluated; 3 the model or the ONNX Runtime library is not usable, or a --map name is unknown; 5 labels or
 pictures cannot be read.")]
-pub struct Args {
+pub struct EvalArgs {
     /// Model folder: model.onnx, model.toml, CARD.md.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
@@ -62,7 +65,7 @@ pub struct Args {
     #[arg(long = "map", value_name = "NAME=LABEL", value_parser = mapping)]
     maps: Vec<(String, String)>,
     /// OperatingPoint at which precision, recall and false boxes per picture are reported, 0 to 1.
-    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = detect::score)]
+    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = fraction::<f32>)]
     at: f32,
     /// Take a second look at each box above that threshold, as a rule with `second_look` does before it files a case, and report
     /// precision and recall by its minimum score. DIR is the second look's model. [default: the same model]
@@ -77,9 +80,8 @@ pub struct Args {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-    /// ONNX Runtime shared library. [default: the one that edge-deploy/setup.sh installs]
-    #[arg(long, value_name = "FILE", env = "GRIDWATCH_ONNXRUNTIME")]
-    onnxruntime: Option<PathBuf>,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
 }
 
 pub(super) fn mapping(text: &str) -> Result<(String, String), String> {
@@ -184,7 +186,7 @@ impl From<[DetectionMetrics; SizeRange::ALL.len()]> for BySize {
 ///
 /// # Errors
 /// An unusable model or ONNX Runtime library, an unreadable data set, or an output file that cannot be written.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub fn run(args: &EvalArgs) -> Result<ExitCode, Failure> {
     let model = Model::load(&args.model)?;
     let labels: Vec<String> = model
         .manifest()
@@ -195,7 +197,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let set = data::read(&args.data).map_err(|e| Failure::new(e.class(), e.to_string()))?;
     let names = names(args, &set, &labels);
     let classes = classes(args, &names, &labels)?;
-    let runtime = runtime::init(args.onnxruntime.as_deref())?;
+    let runtime = args.runtime.load()?;
     let mut models = ModelSet::new(&runtime, [&model])?;
     let mut second = match &args.second_look {
         Some(Some(dir)) => Some(SecondLookEval::new(&runtime, &Model::load(dir)?, args.at)?),
@@ -236,7 +238,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     );
     report.second_look = second.map(|second| second.report(&pictures, &labels));
     print(&if args.json {
-        serde_json::to_string(&report).map_err(|e| Failure::new(Class::Bug, e.to_string()))? + "\n"
+        json_line(&report)?
     } else {
         table(&report) + &legend
     })?;
@@ -248,7 +250,7 @@ fn unwritable(option: &str, file: &std::path::Path, error: &dyn std::fmt::Displa
 }
 
 /// The class names of the data set.
-fn names(args: &Args, set: &LabelledSet, labels: &[String]) -> Vec<String> {
+fn names(args: &EvalArgs, set: &LabelledSet, labels: &[String]) -> Vec<String> {
     if !args.names.is_empty() {
         args.names.clone()
     } else if !set.names.is_empty() {
@@ -263,7 +265,7 @@ fn names(args: &Args, set: &LabelledSet, labels: &[String]) -> Vec<String> {
 }
 
 /// The model's class for each class of the data set; `None` where the model has no such label.
-fn classes(args: &Args, names: &[String], labels: &[String]) -> Result<Vec<Option<usize>>, Failure> {
+fn classes(args: &EvalArgs, names: &[String], labels: &[String]) -> Result<Vec<Option<usize>>, Failure> {
     for (name, label) in &args.maps {
         let unknown = |fault: &str, known: &[String]| {
             let message = format!("--map {name}={label}: {fault}; use one of {}", known.join(", "));
@@ -307,9 +309,7 @@ fn detect_all(
     let mut took = Vec::with_capacity(set.pictures.len());
     let mut pictures = Vec::with_capacity(set.pictures.len());
     for (n, labelled) in set.pictures.iter().enumerate() {
-        let unreadable =
-            |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", labelled.path.display()));
-        let frame = detect::picture(&labelled.path).map_err(unreadable)?;
+        let frame = pictures::picture(&labelled.path).map_err(|e| e.in_file(&labelled.path))?;
         let size = (frame.width, frame.height);
         let start = Instant::now();
         let found = models.input(&frame).detect(0)?;
@@ -347,7 +347,7 @@ fn detect_all(
 }
 
 fn report(
-    args: &Args,
+    args: &EvalArgs,
     model: &Model,
     pictures: &[EvalPicture],
     evaluation: &Evaluation,

@@ -5,7 +5,7 @@ pub mod mask;
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
-use super::{Failure, print};
+use super::{Failure, json_line, print};
 use gridwatch_base::error::Class;
 use gridwatch_custody::{
     PublicKey,
@@ -22,7 +22,7 @@ use gridwatch_custody::{
 Examples:
   gridwatch evidence verify /media/usb/01JW… --key box-01.pub
   gridwatch evidence mask street.jpg --out masked/")]
-pub struct Args {
+pub struct EvidenceArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -49,14 +49,14 @@ enum Command {
         json: bool,
     },
     #[cfg(feature = "ort")]
-    Mask(mask::Args),
+    Mask(mask::MaskArgs),
 }
 
 /// Runs the command.
 ///
 /// # Errors
 /// An invalid key, or a folder that cannot be read; for `mask`, also an unusable model or configuration.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub fn run(args: &EvidenceArgs) -> Result<ExitCode, Failure> {
     let (path, key, json) = match &args.command {
         Command::Verify { path, key, json } => (path, key, json),
         #[cfg(feature = "ort")]
@@ -66,7 +66,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let report =
         bundle::check(path, key.as_ref()).map_err(|e| Failure::new(Class::Data, format!("{}: {e}", path.display())))?;
     let is_authentic = report.faults.is_empty();
-    print(&if *json { to_json(&report) } else { to_text(&report) })?;
+    print(&if *json { json_line(&report)? } else { to_text(&report) })?;
     Ok(ExitCode::from(u8::from(!is_authentic)))
 }
 
@@ -82,11 +82,6 @@ fn public_key(text: &str) -> Result<PublicKey, Failure> {
         )
     })?;
     parse_public(&pem).map_err(|e| Failure::new(Class::Config, format!("--key {text}: {e}")))
-}
-
-fn to_json(report: &BundleReport) -> String {
-    // Serializing strings and numbers under string keys cannot fail.
-    serde_json::to_string(report).unwrap_or_default() + "\n"
 }
 
 fn to_text(report: &BundleReport) -> String {

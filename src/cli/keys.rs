@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 
-use super::{Failure, print, state::StateArgs};
+use super::{Failure, options::StateArgs, print};
 use gridwatch_custody::keys::{KeyRing, public_pem};
 use gridwatch_store::Store;
 
@@ -18,7 +18,7 @@ Examples:
   gridwatch keys show --config /etc/gridwatch/edge.toml > box-01.pub
   gridwatch keys show --pem                       for openssl
   gridwatch keys rotate                           with the daemon stopped")]
-pub struct Args {
+pub struct KeysArgs {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
@@ -44,7 +44,7 @@ enum Command {
 ///
 /// # Errors
 /// No key, no state directory, or a running daemon that holds the state directory's lock.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub fn run(args: &KeysArgs) -> Result<ExitCode, Failure> {
     let dir = args.state.dir()?;
     let public = match &args.command {
         Command::Show { pem: true } => public_pem(&KeyRing::of(&dir).existing()?.public()),

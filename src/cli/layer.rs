@@ -46,6 +46,13 @@ impl Layer {
         }
     }
 
+    /// Draws the closed polygon through `corners`.
+    pub(super) fn polygon(&mut self, corners: &[(f64, f64)], half: f64) {
+        for (from, to) in corners.iter().zip(corners.iter().cycle().skip(1)) {
+            self.line(*from, *to, half);
+        }
+    }
+
     /// Draws a circle.
     pub(super) fn ring(&mut self, centre: (f64, f64), radius: f64, half: f64) {
         let corner = |i: u32| {
@@ -112,7 +119,21 @@ impl Layer {
         }
     }
 
-    /// Dilated by one pixel; drawn underneath in black it gives an outline.
+    /// Blends the strokes into `picture` in `colour`, with a black outline of `outline_px` pixels and the opacity
+    /// `outline_strength`, 0..=1.
+    pub(super) fn over_outlined(
+        &self,
+        picture: &mut RgbImage,
+        colour: Rgb<u8>,
+        outline_px: u32,
+        outline_strength: f32,
+    ) {
+        let outline = (0..outline_px).fold(self.clone(), |layer, _| layer.grown());
+        outline.over(picture, Rgb([0; 3]), outline_strength);
+        self.over(picture, colour, 1.0);
+    }
+
+    /// Dilated by one pixel.
     pub(super) fn grown(self) -> Self {
         let Self { width, height, cover } = self;
         let mut grown = cover.clone();

@@ -12,7 +12,7 @@ use super::Failure;
 /// into a labelled picture set for training or evaluating a model. To try another configuration on the ledger, use
 /// `gridwatch replay` and `gridwatch tune`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct LedgerArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -23,14 +23,14 @@ pub struct Args {
     reason = "the help text is on each command's Args; clap would print a variant's doc comment instead"
 )]
 enum Command {
-    Export(export::Args),
+    Export(export::LedgerExportArgs),
 }
 
 /// Runs the command.
 ///
 /// # Errors
 /// A faulty configuration, an existing output folder, or a store or ledger that cannot be read.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub fn run(args: &LedgerArgs) -> Result<ExitCode, Failure> {
     match &args.command {
         Command::Export(args) => export::run(args),
     }

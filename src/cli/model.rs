@@ -14,18 +14,15 @@ mod keys;
 mod list;
 mod record;
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::Path, process::ExitCode};
 
-use super::Failure;
+use super::{Failure, options::ConfigArgs};
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::Config;
-use gridwatch_model::{Model, Runtime, registry::Registry, runtime};
+use gridwatch_model::{Model, registry::Registry};
 
-/// Prepare models and manage model versions.
+/// Prepare models and manage model versions
 ///
 /// To bring a model of your own from an ONNX file: `inspect` shows its inputs and outputs, `draft` writes a model folder with a
 /// manifest, `record` adds pictures with verified detections to its self-test, and `check` runs the self-test. docs/models.md
@@ -42,19 +39,11 @@ use gridwatch_model::{Model, Runtime, registry::Registry, runtime};
 /// A live version that starts failing is rolled back automatically. See docs/models-registry.md.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
-pub struct Args {
+pub struct ModelArgs {
     #[command(subcommand)]
     command: Command,
-    /// Configuration that the daemon runs with.
-    #[arg(
-        long,
-        short,
-        value_name = "FILE",
-        global = true,
-        required = false,
-        env = "GRIDWATCH_CONFIG"
-    )]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -63,63 +52,42 @@ pub struct Args {
     reason = "the help text is on each command's Args; clap would print a variant's doc comment instead"
 )]
 enum Command {
-    Inspect(inspect::Args),
-    Draft(draft::Args),
-    Record(record::Args),
-    Check(check::Args),
-    List(list::Args),
-    Install(install::Args),
+    Inspect(inspect::InspectArgs),
+    Draft(draft::DraftArgs),
+    Record(record::ModelRecordArgs),
+    Check(check::ModelCheckArgs),
+    List(list::ModelListArgs),
+    Install(install::InstallArgs),
     Use(change::UseArgs),
     Rollback(change::RollbackArgs),
     Shadow(change::ShadowArgs),
-    Bench(bench::Args),
-    Compare(compare::Args),
+    Bench(bench::BenchArgs),
+    Compare(compare::CompareArgs),
     Keygen(keys::KeygenArgs),
     Sign(keys::SignArgs),
-}
-
-/// Options of the commands that run a model without a configuration.
-#[derive(Debug, clap::Args)]
-struct RuntimeArgs {
-    /// ONNX Runtime shared library. [default: the one that edge-deploy/setup.sh installs]
-    #[arg(long, value_name = "FILE", env = "GRIDWATCH_ONNXRUNTIME")]
-    onnxruntime: Option<PathBuf>,
-}
-
-impl RuntimeArgs {
-    fn load(&self) -> Result<Runtime, Failure> {
-        Ok(runtime::init(self.onnxruntime.as_deref())?)
-    }
 }
 
 /// Runs the command.
 ///
 /// # Errors
 /// A faulty configuration, an unusable model, or a registry that cannot be read or written.
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    let config = args.config.as_deref();
+pub fn run(args: ModelArgs) -> Result<ExitCode, Failure> {
+    let config = &args.config;
     match &args.command {
         Command::Inspect(args) => inspect::run(args),
         Command::Draft(args) => draft::run(args),
         Command::Record(args) => record::run(args),
         Command::Check(args) => check::run(args),
-        Command::List(args) => list::run(args, &load_config(config)?),
-        Command::Install(args) => install::run(args, &load_config(config)?),
-        Command::Use(args) => change::use_version(args, &load_config(config)?),
-        Command::Rollback(args) => change::roll_back(args, &load_config(config)?),
-        Command::Shadow(args) => change::shadow(args, &load_config(config)?),
+        Command::List(args) => list::run(args, &config.load()?),
+        Command::Install(args) => install::run(args, &config.load()?),
+        Command::Use(args) => change::use_version(args, &config.load()?),
+        Command::Rollback(args) => change::roll_back(args, &config.load()?),
+        Command::Shadow(args) => change::shadow(args, &config.load()?),
         Command::Bench(args) => bench::run(args, config),
         Command::Compare(args) => compare::run(args, config),
         Command::Keygen(args) => keys::keygen(args),
         Command::Sign(args) => keys::sign(args),
     }
-}
-
-fn load_config(file: Option<&Path>) -> Result<Config, Failure> {
-    let missing = "no configuration given; use --config FILE";
-    Ok(config::load_offline(
-        file.ok_or_else(|| Failure::new(Class::Config, missing))?,
-    )?)
 }
 
 fn registry(config: &Config) -> Registry {
@@ -144,11 +112,11 @@ fn model_ref(text: &str) -> Result<ModelRef, String> {
 }
 
 /// Loads the model argument of `bench` and `compare`: a folder, or `ID@VERSION` from the registry or the configuration.
-fn model(text: &str, config: Option<&Path>) -> Result<Model, Failure> {
+fn model(text: &str, config: &ConfigArgs) -> Result<Model, Failure> {
     let dir = Path::new(text);
     match model_ref(text) {
         Ok(wanted) if !dir.is_dir() => {
-            let config = load_config(config)?;
+            let config = config.load()?;
             let configured = configured(&config, &wanted.id)?;
             let shipped = Model::load(&configured.dir)?;
             if shipped.manifest().version == wanted.version {
@@ -170,11 +138,4 @@ fn configured<'a>(config: &'a Config, id: &str) -> Result<&'a config::Model, Fai
         );
         Failure::new(Class::Config, message)
     })
-}
-
-/// One line of JSON.
-fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
-    serde_json::to_string(value)
-        .map(|text| text + "\n")
-        .map_err(|e| Failure::new(Class::Bug, e.to_string()))
 }

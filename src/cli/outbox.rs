@@ -9,7 +9,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Failure, state::StateArgs};
+use super::{Failure, options::StateArgs, written_to_stdout};
 use gridwatch_base::error::Class;
 use gridwatch_store::{OutboxEntry, OutboxKind, Store, evidence_file};
 
@@ -23,7 +23,7 @@ use gridwatch_store::{OutboxEntry, OutboxKind, Store, evidence_file};
   gridwatch outbox list --quarantined --json | jq -r .quarantined
   gridwatch outbox retry
   gridwatch outbox export --out /media/usb        carry the messages to the platform by hand")]
-pub struct Args {
+pub struct OutboxArgs {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
@@ -71,7 +71,7 @@ enum Command {
 ///
 /// # Errors
 /// No state directory, no such message, or an output folder that is not empty or not writable.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub fn run(args: &OutboxArgs) -> Result<ExitCode, Failure> {
     let dir = args.state.dir()?;
     let mut out = BufWriter::new(io::stdout().lock());
     let printed = match &args.command {
@@ -104,12 +104,8 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
             }
         }
     };
-    match printed.and_then(|()| out.flush()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Class::Transient, format!("standard output: {e}")))
-        }
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    written_to_stdout(printed.and_then(|()| out.flush()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn list(out: &mut impl Write, entries: &[OutboxEntry], json: bool) -> io::Result<()> {

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fmt, fs,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -14,13 +14,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Failure,
-    detect::{PictureError, SourceFrame, frames_of},
+    options::RuntimeArgs,
+    pictures::{PictureError, PictureRow, SourceFrame, frames_of},
+    written_to_stdout,
 };
 use gridwatch_base::error::Class;
 use gridwatch_model::{
     Model,
     ocr::{NumberReading, Reader},
-    runtime,
 };
 
 /// Read phone numbers in pictures and clips.
@@ -44,7 +45,7 @@ The truth file lists the numbers of each picture by file name; pictures without 
 
 Exit codes: 0 all were processed; 3 a model, the truth file or the ONNX Runtime library is not usable; 5 some could not be
 read (each is reported on standard error; the others were processed).")]
-pub struct Args {
+pub struct ReadArgs {
     /// Model that finds lines of text (adapter `db`).
     #[arg(long, value_name = "DIR", default_value = "models/ppocr_v3_text_det")]
     finder: PathBuf,
@@ -61,9 +62,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
-    /// ONNX Runtime shared library. [default: the one that edge-deploy/setup.sh installs]
-    #[arg(long, value_name = "FILE", env = "GRIDWATCH_ONNXRUNTIME")]
-    onnxruntime: Option<PathBuf>,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
 
     /// Pictures (JPEG, PNG, WebP or BMP) and clips (any format GStreamer reads); the type is detected from the content.
     #[arg(required = true, value_name = "PICTURE|CLIP")]
@@ -107,7 +107,7 @@ struct ReadAccuracy {
 ///
 /// # Errors
 /// As [`run_to`].
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub fn run(args: &ReadArgs) -> Result<ExitCode, Failure> {
     run_to(args, &mut BufWriter::new(io::stdout().lock()), &mut io::stderr()).map(ExitCode::from)
 }
 
@@ -115,9 +115,9 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 ///
 /// # Errors
 /// An unusable model, truth file or ONNX Runtime library, before any picture is read.
-pub fn run_to(args: &Args, out: &mut impl Write, err: &mut impl Write) -> Result<u8, Failure> {
+pub fn run_to(args: &ReadArgs, out: &mut impl Write, err: &mut impl Write) -> Result<u8, Failure> {
     let truth = args.truth.as_deref().map(read_truth).transpose()?;
-    let runtime = runtime::init(args.onnxruntime.as_deref()).map_err(gridwatch_model::ModelError::from)?;
+    let runtime = args.runtime.load()?;
     let mut reader = Reader::new(&runtime, &Model::load(&args.finder)?, &Model::load(&args.speller)?)?;
     let mut summary = ReadSummary {
         against_truth: truth.as_ref().map(|_| ReadAccuracy::default()),
@@ -128,7 +128,8 @@ pub fn run_to(args: &Args, out: &mut impl Write, err: &mut impl Write) -> Result
         let mut each = |source: &SourceFrame, read: &[NumberReading], took: Duration| {
             spent += took;
             summary.add(path, read, truth.as_ref());
-            write_row(path, source, read, args.json, out)
+            let numbers = Numbers::new(read, (source.frame.width, source.frame.height));
+            PictureRow::of(path, source, numbers).write(args.json, out)
         };
         match read_all(&mut reader, path, &mut each) {
             Ok(()) => {}
@@ -147,10 +148,8 @@ pub fn run_to(args: &Args, out: &mut impl Write, err: &mut impl Write) -> Result
     } else {
         summary.write(out)
     };
-    match written.and_then(|()| out.flush()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(Class::Transient, e.to_string())),
-        _ => Ok(code),
-    }
+    written_to_stdout(written.and_then(|()| out.flush()))?;
+    Ok(code)
 }
 
 fn read_truth(file: &Path) -> Result<TrueNumbers, Failure> {
@@ -222,16 +221,9 @@ impl ReadSummary {
     }
 }
 
-/// One line of the JSON output.
+/// The phone numbers in one picture.
 #[derive(Serialize)]
-struct ReadReport<'a> {
-    image: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    frame: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    time_s: Option<f64>,
-    width: u32,
-    height: u32,
+struct Numbers<'a> {
     numbers: Vec<NumberBox<'a>>,
 }
 
@@ -240,49 +232,37 @@ struct NumberBox<'a> {
     number: &'a str,
     score: f32,
     text: &'a str,
+    /// Pixels, clockwise from the top left of the text line.
     corners: [[f32; 2]; 4],
 }
 
-fn write_row(
-    path: &Path,
-    source: &SourceFrame,
-    read: &[NumberReading],
-    json: bool,
-    out: &mut impl Write,
-) -> io::Result<()> {
-    let (width, height) = (source.frame.width, source.frame.height);
-    let numbers = read.iter().map(|r| NumberBox {
-        number: r.number.as_str(),
-        score: r.score,
-        text: &r.text,
-        corners: r.corners.map(|[x, y]| [x * width as f32, y * height as f32]),
-    });
-    let report = ReadReport {
-        image: path.display().to_string(),
-        frame: source.in_clip.map(|(number, _)| number),
-        time_s: source.in_clip.map(|(_, time)| time),
-        width,
-        height,
-        numbers: numbers.collect(),
-    };
-    if json {
-        serde_json::to_writer(&mut *out, &report)?;
-        writeln!(out)?;
-    } else {
-        write!(out, "{}", report.image)?;
-        if let (Some(frame), Some(time)) = (report.frame, report.time_s) {
-            write!(out, " frame {frame} at {time:.2} s")?;
+impl<'a> Numbers<'a> {
+    fn new(read: &'a [NumberReading], (width, height): (u32, u32)) -> Self {
+        let (w, h) = (width as f32, height as f32);
+        let number = |r: &'a NumberReading| NumberBox {
+            number: r.number.as_str(),
+            score: r.score,
+            text: &r.text,
+            corners: r.corners.map(|[x, y]| [x * w, y * h]),
+        };
+        Self {
+            numbers: read.iter().map(number).collect(),
         }
-        writeln!(out, " ({width}×{height}): {} found", report.numbers.len())?;
+    }
+}
+
+impl fmt::Display for Numbers<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} found", self.numbers.len())?;
         for NumberBox {
             number,
             score,
             text,
             corners: [[x, y], ..],
-        } in &report.numbers
+        } in &self.numbers
         {
-            writeln!(out, "  {score:.2} {number:<13} at x {x:.0}, y {y:.0}  {text:?}")?;
+            write!(f, "\n  {score:.2} {number:<13} at x {x:.0}, y {y:.0}  {text:?}")?;
         }
+        Ok(())
     }
-    out.flush()
 }

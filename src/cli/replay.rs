@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Failure;
+use super::{Failure, written_to_stdout};
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::ReplayConfig;
@@ -24,9 +24,7 @@ use gridwatch_ledger::{
         compare::{CaseChange, ChangeCounts, Comparison},
         truth::{
             self,
-            evaluation::{
-                CaseVerdict, EvaluatedCase as Told, EvaluationCounts, EvaluationReport, Evaluator, MissedProblem,
-            },
+            evaluation::{CaseVerdict, EvaluatedCase, EvaluationCounts, EvaluationReport, Evaluator, MissedProblem},
         },
     },
 };
@@ -44,7 +42,7 @@ use gridwatch_ledger::{
 Examples:
   gridwatch replay --ledger /var/lib/gridwatch/ledger --config edge.toml --json > before.jsonl
   gridwatch replay --ledger /var/lib/gridwatch/ledger --config tried.toml --compare before.jsonl")]
-pub struct Args {
+pub struct ReplayArgs {
     /// Ledger folder: `ledger.dir` in the configuration, by default `ledger` in the state directory.
     #[arg(long, value_name = "DIR")]
     ledger: PathBuf,
@@ -84,11 +82,11 @@ struct ReplaySummary<'a> {
 
 /// A case with its outcome against the truth.
 #[derive(Serialize)]
-struct TrialLine<'a> {
+struct EvaluatedLine<'a> {
     #[serde(flatten)]
     case: &'a ReplayedCase,
     #[serde(flatten)]
-    outcome: &'a Told,
+    outcome: &'a EvaluatedCase,
 }
 
 /// A true problem that no case was filed for.
@@ -116,8 +114,8 @@ struct DamageLine {
 /// # Errors
 /// Faulty rules or cameras in the configuration, or an unreadable ledger, comparison or truth file. Damaged ledger files are
 /// reported and skipped.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let judged = load_plan(&args.config)?;
+pub fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
+    let config = load_plan(&args.config)?;
     let window = Window {
         from: args.from,
         to: args.to,
@@ -129,7 +127,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
             old.retain(|c| window.contains(c.confirmed_at));
             Baseline::Old(Comparison::new(old))
         }
-        (None, Some(path)) => Baseline::Truth(Evaluator::new(truths(path, &judged.plan)?, Arc::clone(&judged.plan))),
+        (None, Some(path)) => Baseline::Truth(Evaluator::new(truths(path, &config.plan)?, Arc::clone(&config.plan))),
         (None, None) => Baseline::None,
     };
     let mut reader = Reader::open(&args.ledger, args.from)?;
@@ -137,7 +135,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let written = write_cases(
         &mut reader,
         (
-            Replay::new(judged.plan, window).with_config_sha256(&judged.config_sha256),
+            Replay::new(config.plan, window).with_config_sha256(&config.config_sha256),
             window,
         ),
         baseline,
@@ -145,9 +143,10 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         &mut out,
     );
     match written.and_then(|()| out.flush().map_err(printing)) {
-        // A closed pipe (`| head`) is not an error.
-        Err(End::Print(e)) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
-        Err(End::Print(e)) => return Err(Failure::new(Class::Transient, format!("standard output: {e}"))),
+        Err(End::Print(e)) => {
+            written_to_stdout(Err(e))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Err(End::Ledger(e)) => return Err(e.into()),
         Ok(()) => {}
     }
@@ -159,13 +158,13 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 
 /// The part of a configuration that the engine needs. Faults elsewhere are reported on standard error and ignored.
 pub(super) fn load_plan(path: &Path) -> Result<ReplayConfig, Failure> {
-    let judged = config::examine(path).into_replay_config()?;
-    for fault in &judged.other_faults {
+    let replayable = config::examine(path).into_replay_config()?;
+    for fault in &replayable.other_faults {
         note(&format!(
             "warning: {fault} (ignored here, but the daemon will not start with it)"
         ));
     }
-    Ok(judged)
+    Ok(replayable)
 }
 
 /// Reports a damaged ledger file and renames it, unless the disk is read-only.
@@ -215,10 +214,10 @@ fn write_cases(
         .map_err(printing)?;
     }
     while let Some(entry) = reader.next_entry()? {
-        if let (Baseline::Truth(trial), RecordedEvent::Observed(look)) = (&mut baseline, &entry.event)
+        if let (Baseline::Truth(evaluator), RecordedEvent::Observed(look)) = (&mut baseline, &entry.event)
             && window.contains(look.at)
         {
-            trial.observe(look);
+            evaluator.observe(look);
         }
         let effects = replay.apply(entry);
         let outcomes = match &mut baseline {
@@ -226,7 +225,7 @@ fn write_cases(
                 comparison.apply(&effects);
                 continue;
             }
-            Baseline::Truth(trial) => trial.apply(&effects),
+            Baseline::Truth(evaluator) => evaluator.apply(&effects),
             Baseline::None => Vec::new(),
         };
         for effect in &effects {
@@ -249,8 +248,8 @@ fn write_cases(
             }
             compared = Some(counts);
         }
-        Baseline::Truth(trial) => {
-            let (total, missed) = trial.finish();
+        Baseline::Truth(evaluator) => {
+            let (total, missed) = evaluator.finish();
             for missed in &missed {
                 write_missed(missed, json, out).map_err(printing)?;
             }
@@ -274,9 +273,14 @@ fn write_cases(
     write_summary(&summary, json, out).map_err(printing)
 }
 
-fn write_case(case: &ReplayedCase, outcome: Option<&Told>, json: bool, out: &mut impl Write) -> io::Result<()> {
+fn write_case(
+    case: &ReplayedCase,
+    outcome: Option<&EvaluatedCase>,
+    json: bool,
+    out: &mut impl Write,
+) -> io::Result<()> {
     match outcome {
-        Some(outcome) if json => return print_json(&TrialLine { case, outcome }, out),
+        Some(outcome) if json => return print_json(&EvaluatedLine { case, outcome }, out),
         None if json => return print_json(case, out),
         _ => {}
     }
@@ -294,7 +298,7 @@ fn write_case(case: &ReplayedCase, outcome: Option<&Told>, json: bool, out: &mut
         case.looks
     )?;
     match outcome {
-        Some(Told { verdict, kind, about }) => {
+        Some(EvaluatedCase { verdict, kind, about }) => {
             let word = match verdict {
                 CaseVerdict::Right => "right",
                 CaseVerdict::Recurrence => "came back",

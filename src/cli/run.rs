@@ -2,8 +2,6 @@
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
-use clap::Args as ClapArgs;
-
 use super::{
     Failure,
     service::{StopSignal, block_on, watchdog},
@@ -18,11 +16,11 @@ use gridwatch_config as config;
 ///
 /// Run `gridwatch check --config FILE` first. Cases, evidence, keys and the ledger are written to `node.state_dir`; logs go to
 /// standard error. Under systemd the daemon reports readiness and answers the watchdog (see edge-deploy/gridwatch.service).
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Example:
   gridwatch run --config /etc/gridwatch/edge.toml")]
-pub struct Args {
+pub struct RunArgs {
     /// Configuration file; configs/edge.toml is an annotated example.
     #[arg(long, short, value_name = "FILE")]
     config: PathBuf,
@@ -32,7 +30,7 @@ pub struct Args {
 ///
 /// # Errors
 /// The configuration is faulty, or something the daemon needs at start (ONNX Runtime, a model, the state directory) is missing.
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let config = Arc::new(config::load(&args.config)?);
     telemetry::start_logs(config.telemetry.log, &config.telemetry.filter)?;
     let metrics = telemetry::start_metrics()?;

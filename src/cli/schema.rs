@@ -21,7 +21,7 @@ Examples:
   gridwatch schema > config.schema.json
   gridwatch schema --message case
   gridwatch schema --asyncapi > asyncapi.json")]
-pub struct Args {
+pub struct SchemaArgs {
     /// Print the schema of a model manifest (model.toml).
     #[arg(long)]
     model: bool,
@@ -37,11 +37,11 @@ pub struct Args {
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+pub fn run(args: SchemaArgs) -> Result<ExitCode, Failure> {
     print(&match args {
-        Args { model: true, .. } => format!("{:#}\n", Manifest::schema()),
-        Args { asyncapi: true, .. } => contract::asyncapi(),
-        Args {
+        SchemaArgs { model: true, .. } => format!("{:#}\n", Manifest::schema()),
+        SchemaArgs { asyncapi: true, .. } => contract::asyncapi(),
+        SchemaArgs {
             message: Some(message), ..
         } => message.schema(),
         _ => schema::generate_text(),

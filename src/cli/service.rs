@@ -27,6 +27,7 @@ pub struct StopSignal {
 }
 
 impl StopSignal {
+    /// Installs the handlers of SIGTERM and SIGINT.
     pub fn listen() -> Result<Self, Failure> {
         let listen =
             |kind| signal(kind).map_err(|e| Failure::new(Class::Bug, format!("cannot install signal handlers: {e}")));

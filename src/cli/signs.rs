@@ -15,7 +15,7 @@ use std::{
 
 use image::{Rgb, RgbImage};
 
-use super::{Failure, layer::Layer, print};
+use super::{Failure, json_pretty, layer::Layer, print};
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::{Camera, Draft, Faults, Preset, raw};
@@ -31,24 +31,24 @@ use gridwatch_engine::BBox;
 Examples:
   gridwatch signs record gate-east --config edge.toml --overlay signs.png
   gridwatch signs list gate-east --config edge.toml")]
-pub struct Args {
+pub struct SignsArgs {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    Record(record::Args),
-    List(ListArgs),
+    Record(record::SignsRecordArgs),
+    List(SignsListArgs),
 }
 
 /// List the approved signs of a camera.
 ///
 /// Prints for each sign its number, label, position, the date it was added and its note.
 #[derive(Debug, clap::Args)]
-struct ListArgs {
+struct SignsListArgs {
     #[command(flatten)]
-    of: ViewArgs,
+    of: SignsViewArgs,
     /// Still from the camera (JPEG, PNG, WebP or BMP) to draw the numbered signs into.
     #[arg(long, value_name = "FILE", requires = "overlay")]
     picture: Option<PathBuf>,
@@ -59,7 +59,7 @@ struct ListArgs {
 
 /// The view whose baseline a command works on.
 #[derive(Debug, clap::Args)]
-struct ViewArgs {
+struct SignsViewArgs {
     /// Camera id, or CAMERA.PRESET for a PTZ camera.
     #[arg(value_name = "CAMERA")]
     camera: String,
@@ -71,7 +71,7 @@ struct ViewArgs {
     json: bool,
 }
 
-impl ViewArgs {
+impl SignsViewArgs {
     /// The valid part of the configuration, the camera and its view. A missing or faulty baseline is not an error here; other
     /// faults are left to `gridwatch check`.
     fn view(&self) -> Result<(Draft, Camera, Preset), Failure> {
@@ -93,14 +93,14 @@ impl ViewArgs {
 ///
 /// # Errors
 /// A faulty configuration or baseline, an unreadable picture, or an unreachable camera.
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+pub fn run(args: SignsArgs) -> Result<ExitCode, Failure> {
     match args.command {
         Command::Record(args) => record::run(&args),
         Command::List(args) => list(&args),
     }
 }
 
-fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
+fn list(args: &SignsListArgs) -> Result<ExitCode, Failure> {
     let (_, _, preset) = args.of.view()?;
     let Some(file) = &preset.approved_signs else {
         return Err(no_baseline(&preset));
@@ -113,7 +113,7 @@ fn list(args: &ListArgs) -> Result<ExitCode, Failure> {
         draw(picture, &signs, 0, overlay)?;
     }
     let text = if args.of.json {
-        serde_json::to_string_pretty(&signs).map_err(|e| Failure::new(Class::Bug, e.to_string()))? + "\n"
+        json_pretty(&signs)?
     } else {
         table(&signs, file)
     };
@@ -169,9 +169,7 @@ fn draw(mut picture: RgbImage, signs: &raw::Signs, known: usize, file: &Path) ->
         let layer = if i < known { &mut green } else { &mut yellow };
         let [x1, y1, x2, y2] = sign.corners.map(f64::from);
         let corners = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)].map(|(x, y)| (x * w, y * h));
-        for (from, to) in corners.iter().zip(corners.iter().cycle().skip(1)) {
-            layer.line(*from, *to, 1.2 * unit);
-        }
+        layer.polygon(&corners, 1.2 * unit);
         let (left, top) = corners[0];
         // Above the sign, or inside it at the top edge of the picture.
         let above = top - 16.0 * unit;
@@ -179,8 +177,7 @@ fn draw(mut picture: RgbImage, signs: &raw::Signs, known: usize, file: &Path) ->
         layer.text(&(i + 1).to_string(), (left + 3.0 * unit, y), 2.4 * unit);
     }
     for (layer, colour) in [(green, APPROVED), (yellow, NEW)] {
-        layer.clone().grown().grown().over(&mut picture, Rgb([0, 0, 0]), 0.8);
-        layer.over(&mut picture, colour, 1.0);
+        layer.over_outlined(&mut picture, colour, 2, 0.8);
     }
     picture
         .save(file)

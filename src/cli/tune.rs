@@ -8,7 +8,9 @@ use std::{
 };
 
 use super::{
-    Failure, print,
+    Failure,
+    options::fraction,
+    print,
     replay::{load_plan, quarantine},
 };
 use gridwatch_base::error::Class;
@@ -37,7 +39,7 @@ use gridwatch_ledger::{
 #[command(after_long_help = "\
 Example:
   gridwatch tune --ledger /var/lib/gridwatch/ledger --config edge.toml --labels labels.csv --svg tune.svg")]
-pub struct Args {
+pub struct TuneArgs {
     /// Ledger folder: `ledger.dir` in the configuration, by default `ledger` in the state directory.
     #[arg(long, value_name = "DIR")]
     ledger: PathBuf,
@@ -48,30 +50,22 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     labels: PathBuf,
     /// Required precision: the share of cases that are right, 0..=1.
-    #[arg(long, default_value_t = 0.9, value_parser = share)]
+    #[arg(long, default_value_t = 0.9, value_parser = fraction::<f64>)]
     precision: f64,
     /// Write a plot of precision and recall to this SVG file.
     #[arg(long, value_name = "OUT")]
     svg: Option<PathBuf>,
 }
 
-fn share(text: &str) -> Result<f64, String> {
-    let share: f64 = text.parse().map_err(|e| format!("{e}"))?;
-    (0.0..=1.0)
-        .contains(&share)
-        .then_some(share)
-        .ok_or_else(|| "not a number from 0 to 1".into())
-}
-
 /// Runs the command.
 ///
 /// # Errors
 /// The configuration, the labels or the ledger cannot be read, or the plot cannot be written.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let judged = load_plan(&args.config)?;
+pub fn run(args: &TuneArgs) -> Result<ExitCode, Failure> {
+    let config = load_plan(&args.config)?;
     let labels = read_labels(&args.labels)?;
     let mut reader = Reader::open(&args.ledger, None)?;
-    let mut sweep = Sweep::new(&judged.plan, Window::default());
+    let mut sweep = Sweep::new(&config.plan, Window::default());
     while let Some(entry) = reader.next_entry()? {
         sweep.apply(&entry);
     }

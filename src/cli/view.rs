@@ -13,14 +13,14 @@ use image::{GrayImage, Rgb, RgbImage, imageops};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Failure, layer::Layer, print};
+use super::{Failure, json_line, layer::Layer, options::ConfigArgs, print};
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::{Aim, Camera, Config, Preset};
 use gridwatch_engine::{CameraId, Point, ZoneKind};
 use gridwatch_vision::views::{Standing, ViewFiles, ViewRequest, ViewStatus};
 
-/// Confirm or re-learn a camera's view.
+/// Confirm or re-learn a camera's view
 ///
 /// The daemon learns each camera's view from its first looks. When a camera has been moved, its zones and calibration no longer
 /// apply, so no case is confirmed or cleared there until it is back, or until you confirm the new view:
@@ -36,19 +36,11 @@ use gridwatch_vision::views::{Standing, ViewFiles, ViewRequest, ViewStatus};
 /// The daemon then recognises the preset by its picture. Looks between presets, or under manual control, are ignored.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
-pub struct Args {
+pub struct ViewArgs {
     #[command(subcommand)]
     command: Command,
-    /// Configuration that the daemon runs with.
-    #[arg(
-        long,
-        short,
-        value_name = "FILE",
-        global = true,
-        required = false,
-        env = "GRIDWATCH_CONFIG"
-    )]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -87,11 +79,8 @@ enum Command {
 ///
 /// # Errors
 /// A faulty configuration, an unknown camera, no answer from the daemon, or files that cannot be read or written.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let Some(file) = &args.config else {
-        return Err(Failure::new(Class::Config, "no configuration given; use --config FILE"));
-    };
-    let config = config::load_offline(file)?;
+pub fn run(args: &ViewArgs) -> Result<ExitCode, Failure> {
+    let config = args.config.load()?;
     match &args.command {
         Command::List { json } => list(&config, *json),
         Command::Show { camera, out, wait } => {
@@ -143,8 +132,7 @@ fn list(config: &Config, json: bool) -> Result<(), Failure> {
                 preset: preset.id.as_deref(),
                 status: status.filter(|_| is_watched),
             };
-            text += &serde_json::to_string(&line).map_err(|e| Failure::new(Class::Bug, e.to_string()))?;
-            text.push('\n');
+            text += &json_line(&line)?;
             continue;
         }
         let state = match status {
@@ -323,12 +311,9 @@ fn comparison(learned: Option<&GrayImage>, newest: Option<&GrayImage>, zones: &[
 fn draw(picture: &mut RgbImage, zones: &[(Vec<Point>, Rgb<u8>)]) {
     let (w, h) = (f64::from(picture.width()), f64::from(picture.height()));
     for (polygon, colour) in zones {
-        let mut line = Layer::of(picture);
-        let next = polygon.iter().cycle().skip(1);
-        for (a, b) in polygon.iter().zip(next) {
-            line.line((a.x * w, a.y * h), (b.x * w, b.y * h), 1.2);
-        }
-        line.clone().grown().over(picture, Rgb([0; 3]), 0.6);
-        line.over(picture, *colour, 1.0);
+        let corners: Vec<(f64, f64)> = polygon.iter().map(|p| (p.x * w, p.y * h)).collect();
+        let mut layer = Layer::of(picture);
+        layer.polygon(&corners, 1.2);
+        layer.over_outlined(picture, *colour, 1, 0.6);
     }
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 #[derive(Parser)]
 struct Command {
     #[command(flatten)]
-    args: detect::Args,
+    args: detect::DetectArgs,
 }
 
 fn root() -> &'static Path {

@@ -16,7 +16,7 @@ use serde_json::Value;
 #[derive(Parser)]
 struct Command {
     #[command(flatten)]
-    args: mask::Args,
+    args: mask::MaskArgs,
 }
 
 fn fixtures() -> PathBuf {

@@ -12,7 +12,7 @@ use serde_json::Value;
 #[derive(Parser)]
 struct Command {
     #[command(flatten)]
-    args: read::Args,
+    args: read::ReadArgs,
 }
 
 fn picture(name: &str) -> PathBuf {
@@ -21,7 +21,7 @@ fn picture(name: &str) -> PathBuf {
         .join(name)
 }
 
-fn parsed(arguments: &[&str]) -> read::Args {
+fn parsed(arguments: &[&str]) -> read::ReadArgs {
     // Models are named from the working directory, which is the repository's root.
     Command::try_parse_from([&["read"], arguments].concat()).unwrap().args
 }

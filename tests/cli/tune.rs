@@ -76,5 +76,8 @@ fn an_invalid_label_is_reported_with_its_line() {
     let output = tune(&folder, &config, "case_id,right\n01JW,perhaps\n", &[]);
     assert_eq!(output.status.code(), Some(3));
     let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.contains("labels: line 2: right: \"perhaps\""), "{told}");
+    assert!(
+        told.contains("labels: line 2: right: invalid value \"perhaps\""),
+        "{told}"
+    );
 }

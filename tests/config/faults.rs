@@ -12,7 +12,7 @@ fn every_fault_of_the_broken_file_is_reported() {
     let draft = config::examine_with(Path::new("tests/golden/broken.toml"), &variable);
     assert!(draft.readable);
     let report = format!("{}\n\nwarnings:\n{}\n", Faults(draft.faults), Faults(draft.warnings));
-    insta::with_settings!({ snapshot_path => "golden", prepend_module_to_snapshot => false, omit_expression => true }, {
+    insta::with_settings!({ snapshot_path => "../golden", prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!("broken", report);
     });
 }

@@ -157,7 +157,7 @@ fn overlaps_and_gaps_between_cells_are_reported_with_their_position() {
     );
     assert_eq!(
         messages(&draft.warnings),
-        ["grid.file: no cell covers 10696 m² at [120.001500, 30.001500], though cells surround it"]
+        ["grid.file: no cell covers 10696 m² at [120.001500, 30.001500], although cells surround it"]
     );
 }
 

@@ -82,7 +82,7 @@ async fn a_swap_under_load_loses_no_case_and_no_look_and_a_broken_model_is_refus
         printed["reason"]
             .as_str()
             .unwrap()
-            .contains("found nothing of what the running model found"),
+            .contains("looks in which the running model did"),
         "{printed}"
     );
 

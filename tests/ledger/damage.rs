@@ -1,5 +1,6 @@
-//! An incomplete record at the end of the newest file is cut off, and nothing else. A file damaged elsewhere is read up to the damage,
-//! renamed and never deleted, and reading continues with the next file. A disk that does not work does not stop the engine.
+//! An incomplete record at the end of the newest file is cut off, and nothing else. A file damaged elsewhere is read up
+//! to the damage, renamed and never deleted, and reading continues with the next file. A disk that does not work does
+//! not stop the engine.
 
 use std::{fs, path::Path, sync::Arc};
 

@@ -1,5 +1,5 @@
-//! A replay reproduces the effects of the live run, as a whole or from a start onwards; under another configuration it gives the effects
-//! that configuration would have had.
+//! A replay reproduces the effects of the live run, as a whole or from a start onwards; under another configuration it
+//! gives the effects that configuration would have had.
 
 use std::{sync::Arc, time::Duration};
 
@@ -170,7 +170,8 @@ proptest! {
 
     #[test]
     fn a_replay_reproduces_the_live_effects_over_any_number_of_starts(
-        // Smaller files would rotate faster than a slow disk can write, and records would be lost, which other tests cover.
+        // Smaller files would rotate faster than a slow disk can write, and records would be lost, which other tests
+        // cover.
         runs in prop::collection::vec(prop::collection::vec(event(), 1..120), 1..4), file_kb in 8u64..40,
     ) {
         let dir = tempfile::tempdir().unwrap();

@@ -50,7 +50,8 @@ impl Scenario {
         }
     }
 
-    /// One camera without calibration, and the rule of the tests: with its dwell of a minute a problem must be visible for three.
+    /// One camera without calibration, and the rule of the tests: with its dwell of a minute a problem must be visible
+    /// for three.
     fn gate(truths: Vec<GroundTruth>) -> Self {
         Self::new(plan([("gate", fixed())], vec![rule()]), truths)
     }

@@ -1,5 +1,5 @@
-//! Whatever the broker answers, in whatever order: a row leaves the outbox only when it was delivered, and no case is sent before its
-//! pictures. Checked against a simple model.
+//! Whatever the broker answers, in whatever order: a row leaves the outbox only when it was delivered, and no case is
+//! sent before its pictures. Checked against a simple model.
 
 use crate::filing;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,5 @@
-//! An evidence bundle: one case in a folder that anyone can verify, with [`check`] or with `sha256sum` and `openssl` alone
-//! (docs/evidence.md).
+//! An evidence bundle: one case in a folder that anyone can verify, with [`check`] or with `sha256sum` and `openssl`
+//! alone (docs/evidence.md).
 //!
 //! ```text
 //! case.json          the case record, byte for byte as signed       case.sig   its signature by the box, 64 bytes
@@ -122,7 +122,8 @@ pub struct BundleReport {
     /// The public key of the record's signature.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
-    /// True if that key is the one given by the caller, or was rotated into it; false if it was only taken from the bundle.
+    /// True if that key is the one given by the caller, or was rotated into it; false if it was only taken from the
+    /// bundle.
     pub key_is_known: bool,
     /// Number of files in the bundle.
     pub files: usize,
@@ -141,8 +142,8 @@ pub struct BundleFault {
     pub what: String,
 }
 
-/// Checks a bundle. `known` is the public key of the box, obtained independently of the bundle. Without it a bundle that was forged
-/// as a whole, with another key, is not detected.
+/// Checks a bundle. `known` is the public key of the box, obtained independently of the bundle. Without it a bundle
+/// that was forged as a whole, with another key, is not detected.
 ///
 /// # Errors
 /// The I/O error if the folder cannot be read.

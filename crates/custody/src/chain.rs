@@ -1,8 +1,9 @@
-//! The chain of custody: one line of JSON for every event in the life of the evidence, each with the hash of the previous line.
+//! The chain of custody: one line of JSON for every event in the life of the evidence, each with the hash of the
+//! previous line.
 //!
-//! The hash of a line is the SHA-256 of its bytes without the newline, so `sha256sum` can check it. Changing, removing or moving a
-//! line breaks the link after it. Cutting off the end is detected by [`ChainHead`], a signed statement of the chain's length, and by
-//! the case records, which are signed and carry the hash of the line before their own.
+//! The hash of a line is the SHA-256 of its bytes without the newline, so `sha256sum` can check it. Changing, removing
+//! or moving a line breaks the link after it. Cutting off the end is detected by [`ChainHead`], a signed statement of
+//! the chain's length, and by the case records, which are signed and carry the hash of the line before their own.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -225,8 +226,8 @@ impl Segment {
         })
     }
 
-    /// The signing keys used since the first line of the segment, newest first, given the last one. Each was rotated into the one
-    /// before it in the list.
+    /// The signing keys used since the first line of the segment, newest first, given the last one. Each was rotated
+    /// into the one before it in the list.
     pub fn keys(&self, last: &PublicKey) -> Vec<PublicKey> {
         let mut keys = vec![last.clone()];
         for line in self.lines.iter().rev() {

@@ -1,8 +1,8 @@
-//! The keys of the box, in `<state_dir>/keys/`: the signing key (`signing.pem`, Ed25519 in PKCS#8) and the key that encrypts
-//! originals (`originals.key`, 32 bytes in base64).
+//! The keys of the box, in `<state_dir>/keys/`: the signing key (`signing.pem`, Ed25519 in PKCS#8) and the key that
+//! encrypts originals (`originals.key`, 32 bytes in base64).
 //!
-//! Missing keys are generated, readable by the owner only. Key material is never logged. The key of the originals may be a file
-//! elsewhere or a systemd credential, so that the disk of a stolen box does not contain it.
+//! Missing keys are generated, readable by the owner only. Key material is never logged. The key of the originals may
+//! be a file elsewhere or a systemd credential, so that the disk of a stolen box does not contain it.
 
 use std::{
     fs, io,
@@ -97,8 +97,8 @@ impl KeyRing {
         self.dir.join(SIGNING_FILE)
     }
 
-    /// Loads the signing key, or generates one if there is none. A key that other users can read is still used, so that the box keeps
-    /// filing cases; [`KeyRing::unprotected`] reports it.
+    /// Loads the signing key, or generates one if there is none. A key that other users can read is still used, so that
+    /// the box keeps filing cases; [`KeyRing::unprotected`] reports it.
     ///
     /// # Errors
     /// [`KeyError`].

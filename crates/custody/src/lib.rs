@@ -1,4 +1,5 @@
-//! Chain of custody: keeps the evidence of a case verifiable years later, by people who trust neither the box nor its maker.
+//! Chain of custody: keeps the evidence of a case verifiable years later, by people who trust neither the box nor its
+//! maker.
 //!
 //! ```text
 //! keys       the signing key and the key that encrypts originals, generated at the first start

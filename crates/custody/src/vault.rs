@@ -1,7 +1,9 @@
-//! Originals at rest: the bytes that the camera sent, encrypted with AES-256-GCM (NIST SP 800-38D), in `<state_dir>/originals/`.
+//! Originals at rest: the bytes that the camera sent, encrypted with AES-256-GCM (NIST SP 800-38D), in
+//! `<state_dir>/originals/`.
 //!
-//! A file consists of `GWO1`, a format byte, a random nonce of 12 bytes, and the ciphertext with its 16-byte tag. The hash of the
-//! original and the format byte are authenticated as associated data, so a file renamed to another hash does not decrypt.
+//! A file consists of `GWO1`, a format byte, a random nonce of 12 bytes, and the ciphertext with its 16-byte tag. The
+//! hash of the original and the format byte are authenticated as associated data, so a file renamed to another hash
+//! does not decrypt.
 
 use std::{
     fs, io,
@@ -143,8 +145,8 @@ impl VaultKey {
         Some(body)
     }
 
-    /// Decrypts the result of [`VaultKey::seal`] for the original with that hash. `None` if it was changed, belongs to another hash, or
-    /// was encrypted with another key.
+    /// Decrypts the result of [`VaultKey::seal`] for the original with that hash. `None` if it was changed, belongs to
+    /// another hash, or was encrypted with another key.
     fn open(&self, sha256: &str, file: &[u8]) -> Option<(OriginalFormat, Vec<u8>)> {
         let (format, rest) = file.strip_prefix(MAGIC)?.split_first()?;
         let format = OriginalFormat::from_code(*format)?;

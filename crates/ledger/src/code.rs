@@ -26,7 +26,8 @@ pub struct Entry {
 pub enum RecordedEvent {
     /// The first record of a file.
     Head(FileHead),
-    /// A case known to the engine when a file was started during a run. Not an input; used by replays that start with this file.
+    /// A case known to the engine when a file was started during a run. Not an input; used by replays that start with
+    /// this file.
     KnownCase(OpenCase),
     /// [`Input::Configured`] after the start of the run.
     Configured {
@@ -287,8 +288,8 @@ fn text(text: &str, out: &mut Vec<u8>) {
 }
 
 fn json<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
-    // Serialization fails only for maps with non-string keys, which these types do not have. NaN and infinities become null, which
-    // the decoder rejects.
+    // Serialization fails only for maps with non-string keys, which these types do not have. NaN and infinities become
+    // null, which the decoder rejects.
     let body = serde_json::to_vec(value).unwrap_or_default();
     varint(body.len() as u128, out);
     out.extend_from_slice(&body);

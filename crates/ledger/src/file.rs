@@ -17,7 +17,8 @@ pub(super) const VERSION: u16 = 2;
 pub(super) const HEADER_BYTES: u64 = 24;
 /// Size of the frame header.
 pub(super) const FRAME_HEADER_BYTES: u64 = 8;
-/// Longer payloads are treated as a corrupt length. The largest real ones, looks with thousands of boxes, are far smaller.
+/// Longer payloads are treated as a corrupt length. The largest real ones, looks with thousands of boxes, are far
+/// smaller.
 const MAX_PAYLOAD: u32 = 16 << 20;
 /// Suffix appended to the name of a damaged file.
 const DAMAGED_SUFFIX: &str = "damaged";

@@ -1,19 +1,21 @@
-//! The ledger: a record of every input of the engine, in order. It is enough to replay a run byte for byte, and to replay it with
-//! another configuration. Recording never blocks the engine: a box whose ledger cannot be written keeps judging.
+//! The ledger: a record of every input of the engine, in order. It is enough to replay a run byte for byte, and to
+//! replay it with another configuration. Recording never blocks the engine: a box whose ledger cannot be written keeps
+//! judging.
 //!
 //! # Constraints
 //!
-//! - **Append-only.** Records are never changed. A truncated record at the end of the newest file, as left by a crash, is cut off
-//!   when the daemon starts. A file damaged elsewhere is read up to the damage, renamed (`.damaged`), and never deleted.
-//! - **Self-contained files.** Each file has its own table of names, its own time base, and the cases known when it was started. Old
-//!   files can be deleted, and a replay can start with any file.
+//! - **Append-only.** Records are never changed. A truncated record at the end of the newest file, as left by a crash,
+//!   is cut off when the daemon starts. A file damaged elsewhere is read up to the damage, renamed (`.damaged`), and
+//!   never deleted.
+//! - **Self-contained files.** Each file has its own table of names, its own time base, and the cases known when it was
+//!   started. Old files can be deleted, and a replay can start with any file.
 //! - **Exact.** Times have nanosecond precision, scores and boxes keep their bits, because case ids are hashes of them.
 //! - **No clock.** Ages are computed from the times of the inputs.
 //!
 //! # Format
 //!
-//! A directory of files `ledger-00000001.gwl`, numbered consecutively. A file is a header followed by frames; all numbers are
-//! little-endian:
+//! A directory of files `ledger-00000001.gwl`, numbered consecutively. A file is a header followed by frames; all
+//! numbers are little-endian:
 //!
 //! ```text
 //! header   "GWLEDGER" | version u16 | 0 u16 | started i64 (Unix milliseconds) | CRC-32 of the 20 bytes before, u32
@@ -22,9 +24,9 @@
 //! opened   length varint | id of a case that the engine opened because of this input
 //! ```
 //!
-//! The first frame is the head: run, program version and configuration (JSON). A file started with the daemon continues with the
-//! cases that the store restored. A file started by rotation, or after records were lost, continues with the cases and claims that
-//! the engine knew.
+//! The first frame is the head: run, program version and configuration (JSON). A file started with the daemon continues
+//! with the cases that the store restored. A file started by rotation, or after records were lost, continues with the
+//! cases and claims that the engine knew.
 //!
 //! ```text
 //! look          camera name | time | view u8 | count varint | detection* | not searched
@@ -42,8 +44,8 @@
 //! name          varint: n > 0 is the n-th name of this file; 0, then length varint and UTF-8, defines the next name
 //! ```
 //!
-//! A look without detections takes 17 to 19 bytes, a detection 21, or 34 with its appearance. Version 1 had no appearances and no
-//! resumed engines; it is still read. CRC-32 is the one of IEEE 802.3.
+//! A look without detections takes 17 to 19 bytes, a detection 21, or 34 with its appearance. Version 1 had no
+//! appearances and no resumed engines; it is still read. CRC-32 is the one of IEEE 802.3.
 
 pub mod replay;
 

@@ -1,4 +1,5 @@
-//! Reads a ledger from its oldest file to its newest, also while the daemon writes it. Changes nothing, except for [`quarantine`].
+//! Reads a ledger from its oldest file to its newest, also while the daemon writes it. Changes nothing, except for
+//! [`quarantine`].
 
 use std::{
     collections::VecDeque,
@@ -38,8 +39,8 @@ impl Damage {
     }
 }
 
-/// Renames a damaged file so that no daemon deletes it for its age; the part before the damage is still read. Returns the new path, or
-/// `None` if the file was renamed earlier.
+/// Renames a damaged file so that no daemon deletes it for its age; the part before the damage is still read. Returns
+/// the new path, or `None` if the file was renamed earlier.
 ///
 /// # Errors
 /// [`LedgerError::Io`].
@@ -70,8 +71,8 @@ struct OpenFile {
 }
 
 impl Reader {
-    /// Opens the ledger in `dir`. With `from`, reading starts with the newest run that had started by then, since earlier runs do not
-    /// affect it; if that run is no longer on disk, with the oldest file.
+    /// Opens the ledger in `dir`. With `from`, reading starts with the newest run that had started by then, since
+    /// earlier runs do not affect it; if that run is no longer on disk, with the oldest file.
     ///
     /// # Errors
     /// [`LedgerError::Missing`] if there is none, or [`LedgerError::Io`].

@@ -1,4 +1,5 @@
-//! The engine and its recorder: the only path by which inputs reach the engine, so that none is missing from the ledger.
+//! The engine and its recorder: the only path by which inputs reach the engine, so that none is missing from the
+//! ledger.
 
 use std::{sync::Arc, time::Instant};
 
@@ -13,8 +14,8 @@ pub struct RecordedEngine {
 }
 
 impl RecordedEngine {
-    /// A new engine with `plan` and the `restored` cases of the last run. `recorder` must have been created for this run. Other state of
-    /// the last run is restored with [`Input::Resumed`].
+    /// A new engine with `plan` and the `restored` cases of the last run. `recorder` must have been created for this
+    /// run. Other state of the last run is restored with [`Input::Resumed`].
     pub fn start(plan: Arc<Plan>, restored: Vec<OpenCase>, recorder: Option<Recorder>) -> Self {
         let mut this = Self {
             engine: Engine::new(),

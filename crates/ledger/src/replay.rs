@@ -1,16 +1,17 @@
-//! Replays the inputs recorded in the [ledger](crate) through the engine, under the same configuration or another one. It uses no
-//! files and no clock; the engine is the one that runs live.
+//! Replays the inputs recorded in the [ledger](crate) through the engine, under the same configuration or another one.
+//! It uses no files and no clock; the engine is the one that runs live.
 //!
-//! Under the same configuration the effects are those of the live run, byte for byte: as in the live run, each start is a new engine
-//! to which the recorded cases are restored. Under another configuration the recorded replies and restored cases belong to the *live*
-//! cases and are mapped to those of the replay:
+//! Under the same configuration the effects are those of the live run, byte for byte: as in the live run, each start is
+//! a new engine to which the recorded cases are restored. Under another configuration the recorded replies and restored
+//! cases belong to the *live* cases and are mapped to those of the replay:
 //!
 //! - A case opened only by the live run is not restored at a later start.
 //! - A case opened by both is restored in its state in the replay, which may have withdrawn it or not.
-//! - A case opened only by the replay is carried over a start in its current state, since a store would have held it. So are the
-//!   candidates of the replay's engine.
-//! - A reply about a case that the replay has not opened is counted and changes nothing. So a case opened only by the replay never
-//!   gets a reply and occupies its site until it is released (`intake.let_go_days`), which can suppress later cases there.
+//! - A case opened only by the replay is carried over a start in its current state, since a store would have held it.
+//!   So are the candidates of the replay's engine.
+//! - A reply about a case that the replay has not opened is counted and changes nothing. So a case opened only by the
+//!   replay never gets a reply and occupies its site until it is withdrawn (`intake.let_go_days`), which can suppress
+//!   later cases there.
 
 pub mod compare;
 pub mod truth;
@@ -110,8 +111,8 @@ impl Replay {
         }
     }
 
-    /// Sets the hash of the configuration that the plan comes from. Runs that had this configuration resume from the recorded state, byte
-    /// for byte; other runs resume from the state of the replay.
+    /// Sets the hash of the configuration that the plan comes from. Runs that had this configuration resume from the
+    /// recorded state, byte for byte; other runs resume from the state of the replay.
     #[must_use]
     pub fn with_config_sha256(mut self, config_sha256: &str) -> Self {
         self.config_sha256 = Some(config_sha256.to_owned());

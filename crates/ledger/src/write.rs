@@ -1,8 +1,8 @@
-//! Writing: records are encoded on the thread of the engine and passed, once a second, to a thread that owns the files. The engine
-//! never waits for the disk.
+//! Writing: records are encoded on the thread of the engine and passed, once a second, to a thread that owns the files.
+//! The engine never waits for the disk.
 //!
-//! Records that cannot be written are dropped and counted, and the failure is logged once. After a minute a new file is tried; its
-//! head states that records before it were lost.
+//! Records that cannot be written are dropped and counted, and the failure is logged once. After a minute a new file is
+//! tried; its head states that records before it were lost.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -86,7 +86,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts a file for `run`. The thread opens the directory; errors are logged and counted there, and the file is tried again.
+    /// Starts a file for `run`. The thread opens the directory; errors are logged and counted there, and the file is
+    /// tried again.
     ///
     /// # Errors
     /// If the operating system cannot start a thread.
@@ -94,8 +95,8 @@ impl Recorder {
         Self::begin_run(settings, run, false)
     }
 
-    /// The same for simulations, which produce records faster than the disk takes them: waits for the disk, and [`Recorder::finish`]
-    /// reports whether everything was written.
+    /// The same for simulations, which produce records faster than the disk takes them: waits for the disk, and
+    /// [`Recorder::finish`] reports whether everything was written.
     ///
     /// # Errors
     /// If the operating system cannot start a thread.
@@ -512,7 +513,8 @@ impl Writer {
     }
 }
 
-/// Cuts off an incomplete record at the end of the newest file, as left by a crash. Renames the file if it is damaged elsewhere.
+/// Cuts off an incomplete record at the end of the newest file, as left by a crash. Renames the file if it is damaged
+/// elsewhere.
 fn repair_tail(path: &std::path::Path) -> Result<(), LedgerError> {
     let error = match FrameReader::open(path) {
         Ok(mut frames) => {

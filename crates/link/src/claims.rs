@@ -152,7 +152,7 @@ impl ClaimProtocol {
         let peers = known.into_iter().map(|claim| {
             let peer = PeerClaim {
                 claim,
-                // If it is not, the broker's retained message says so.
+                // If not, the broker's retained message will correct it.
                 is_filed: true,
                 received: now.mono,
                 until: expiry(now.wall),

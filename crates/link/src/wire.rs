@@ -253,7 +253,7 @@ pub(super) enum DisconnectCause {
     /// The peer closed the connection or stopped responding without giving a reason. Brokers do that over a message they
     /// reject (with MQTT 3.1.1 they have no other way), and so does every failing network.
     NoReason,
-    /// An outgoing message, as the broker or the client said.
+    /// An outgoing message, according to the broker or the client.
     Outgoing(String),
     /// An incoming message that is too large to receive; the broker redelivers it on every connection.
     Incoming,

@@ -72,8 +72,8 @@ impl Store {
     /// between boxes, nothing is sent before [`Store::grant_claim`].
     ///
     /// # Errors
-    /// [`StoreError::InvalidEvidence`], [`StoreError::CaseExists`], [`StoreError::DiskFull`] or a database error; nothing
-    /// is committed then.
+    /// [`StoreError::InvalidEvidence`], [`StoreError::CaseExists`], [`StoreError::DiskFull`] or a database error;
+    /// nothing is committed then.
     pub fn commit_case(&mut self, record: &CaseRecord, case: &Case, form: &Form) -> Result<(), StoreError> {
         self.check_evidence(record, case)?;
         let filed_at = record.filed_at.timestamp();
@@ -160,8 +160,8 @@ impl Store {
     }
 
     /// Records the result of a verification and queues it for the platform: the pictures `after`, which must have been
-    /// written with [`evidence_file::write`], the picture that confirmed the case, and then the record. Returns the number
-    /// of the new revision.
+    /// written with [`evidence_file::write`], the picture that confirmed the case, and then the record. Returns the
+    /// number of the new revision.
     ///
     /// # Errors
     /// The same as [`Store::revise`].
@@ -222,8 +222,9 @@ impl Store {
     }
 
     /// Records a reply of the platform and the engine's decision about it: a revision, or `None` if the reply changes
-    /// nothing (a repeated reply, or one that does not fit the state of the case). Both are one transaction, so the reply
-    /// may be acknowledged once this returns. Applying a reply twice adds two history entries and changes the case once.
+    /// nothing (a repeated reply, or one that does not fit the state of the case). Both are one transaction, so the
+    /// reply may be acknowledged once this returns. Applying a reply twice adds two history entries and changes the
+    /// case once.
     ///
     /// # Errors
     /// The same as [`Store::revise`].
@@ -283,8 +284,8 @@ impl Store {
         Ok(())
     }
 
-    /// The last snapshot of the engine. A snapshot that cannot be parsed is moved to `engine-state.unreadable.json` in the
-    /// state directory and logged; the engine then starts with the cases alone.
+    /// The last snapshot of the engine. A snapshot that cannot be parsed is moved to `engine-state.unreadable.json` in
+    /// the state directory and logged; the engine then starts with the cases alone.
     ///
     /// # Errors
     /// A database error.

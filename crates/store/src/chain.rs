@@ -1,5 +1,5 @@
-//! The chain of custody ([`gridwatch_custody::chain`]) in the database: one row per line, written in the same transaction as
-//! the change that the line records.
+//! The chain of custody ([`gridwatch_custody::chain`]) in the database: one row per line, written in the same
+//! transaction as the change that the line records.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, params};
@@ -46,8 +46,8 @@ pub(super) fn append(t: &Transaction<'_>, event: CustodyEvent, at: Timestamp) ->
     Ok(())
 }
 
-/// Signs a record and appends its line to the chain. The record carries the hash of the line before its own (`prev_hash`).
-/// Returns the sealed JSON, which is stored and sent as it is.
+/// Signs a record and appends its line to the chain. The record carries the hash of the line before its own
+/// (`prev_hash`). Returns the sealed JSON, which is stored and sent as it is.
 pub(super) fn seal(
     t: &Transaction<'_>,
     record: &CaseRecord,
@@ -159,11 +159,12 @@ impl Store {
         }))
     }
 
-    /// Replaces the signing key. The chain gets a line in which the old key signs the new one, and the key file is replaced.
+    /// Replaces the signing key. The chain gets a line in which the old key signs the new one, and the key file is
+    /// replaced.
     ///
     /// # Errors
-    /// A database error or [`StoreError::Key`]; nothing is changed then. If the commit fails after the key file was replaced,
-    /// the next start logs that the key differs from the chain.
+    /// A database error or [`StoreError::Key`]; nothing is changed then. If the commit fails after the key file was
+    /// replaced, the next start logs that the key differs from the chain.
     pub fn rotate_key(&mut self, now: Timestamp) -> Result<SigningKey, StoreError> {
         let ring = KeyRing::of(&self.dir);
         let old = ring.load_or_create()?;

@@ -1,5 +1,5 @@
-//! Claims: the cases of this box that other boxes are told about, and their progress. `link::claims` decides; this module
-//! stores the state.
+//! Claims: the cases of this box that other boxes are told about, and their progress. `link::claims` decides; this
+//! module stores the state.
 
 use rusqlite::{Transaction, params};
 
@@ -94,8 +94,8 @@ impl Store {
         })
     }
 
-    /// Yields the case to another box that claimed the site first: applies `revision` and drops the unsent messages of the case,
-    /// so that nothing about it is published. Returns the number of the new revision.
+    /// Yields the case to another box that claimed the site first: applies `revision` and drops the unsent messages of
+    /// the case, so that nothing about it is published. Returns the number of the new revision.
     ///
     /// # Errors
     /// The same as [`Store::revise`].

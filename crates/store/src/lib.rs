@@ -1,12 +1,12 @@
 //! The durable state of a box: cases, their history, the index of their evidence, and the outbox of messages that the
 //! broker has not acknowledged. SQLite in WAL mode; every commit is flushed to disk.
 //!
-//! A case and all its messages are committed in one transaction before anything is sent. A message leaves the outbox only
-//! when the broker acknowledges it. Pictures are files next to the database, written and flushed before the transaction
-//! that refers to them. This crate makes no decisions about cases and sends nothing.
+//! A case and all its messages are committed in one transaction before anything is sent. A message leaves the outbox
+//! only when the broker acknowledges it. Pictures are files next to the database, written and flushed before the
+//! transaction that refers to them. This crate makes no decisions about cases and sends nothing.
 //!
-//! A database that cannot be read is renamed, never deleted, and an empty one is created, so that the box keeps watching.
-//! A database written by a newer version is refused.
+//! A database that cannot be read is renamed, never deleted, and an empty one is created, so that the box keeps
+//! watching. A database written by a newer version is refused.
 
 pub mod evidence_file;
 
@@ -204,8 +204,8 @@ impl Store {
     /// A damaged database is not an error: it is renamed and logged, and an empty one is created.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] if another daemon uses `dir`, [`StoreError::Newer`] if a newer version wrote the database, or
-    /// [`StoreError::Io`].
+    /// [`StoreError::Busy`] if another daemon uses `dir`, [`StoreError::Newer`] if a newer version wrote the database,
+    /// or [`StoreError::Io`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, e))?;
         let lock = lock(dir)?;
@@ -279,8 +279,9 @@ impl Store {
         })
     }
 
-    /// A second handle for the MQTT link, which removes acknowledged messages from the outbox. Its commits are not flushed
-    /// one by one: a removal lost in a power cut makes a message be sent twice, which receivers have to tolerate anyway.
+    /// A second handle for the MQTT link, which removes acknowledged messages from the outbox. Its commits are not
+    /// flushed one by one: a removal lost in a power cut makes a message be sent twice, which receivers have to
+    /// tolerate anyway.
     pub fn outbox_handle(&self) -> Result<Self, StoreError> {
         let db = connect(&self.dir.join(FILE))?;
         db.pragma_update(None, "synchronous", "NORMAL")?;

@@ -1,12 +1,12 @@
 //! The outbox: messages that the broker has not acknowledged.
 //!
-//! A row is written in the transaction of the change that it reports and is removed only when the broker acknowledges it. It is then
-//! kept in the table `sent` for a while, because a broker that crashes can lose messages that it acknowledged but had not delivered;
-//! they are sent again. Within a case the order is strict: a case record is sent once no older row of that case is left. Cases do
-//! not wait for each other.
+//! A row is written in the transaction of the change that it reports and is removed only when the broker acknowledges
+//! it. It is then kept in the table `sent` for a while, because a broker that crashes can lose messages that it
+//! acknowledged but had not delivered; they are sent again. Within a case the order is strict: a case record is sent
+//! once no older row of that case is left. Cases do not wait for each other.
 //!
-//! If the broker rejects a row permanently, all rows of its case are quarantined (a case is not filed without its pictures) until an
-//! operator releases them.
+//! If the broker rejects a row permanently, all rows of its case are quarantined (a case is not filed without its
+//! pictures) until an operator releases them.
 
 use jiff::Timestamp;
 use rusqlite::{Row, Transaction, params};
@@ -147,7 +147,8 @@ pub(super) enum Payload<'a> {
     Case(&'a str),
 }
 
-/// Queues a message. If the case is quarantined, so is the message: a withdrawal must not overtake the case that it withdraws.
+/// Queues a message. If the case is quarantined, so is the message: a withdrawal must not overtake the case that it
+/// withdraws.
 pub(super) fn add(t: &Transaction<'_>, message: &NewMessage<'_>) -> Result<(), StoreError> {
     let (kind, sha256, json) = match message.payload {
         Payload::Evidence(sha256) => ("evidence", Some(sha256), None),
@@ -229,8 +230,8 @@ impl Store {
         )
     }
 
-    /// The broker acknowledged row `seq`: moves it to `sent`, and with a case record also the pictures that were sent before it without
-    /// a subscriber.
+    /// The broker acknowledged row `seq`: moves it to `sent`, and with a case record also the pictures that were sent
+    /// before it without a subscriber.
     pub fn outbox_acknowledged(&mut self, seq: i64, now: Timestamp) -> Result<(), StoreError> {
         self.write(|t| {
             let done = "seq = ?1 OR (unheard = 1 AND seq < ?1 AND case_id = (SELECT case_id FROM outbox WHERE seq = ?1 AND kind = 'case'))";
@@ -277,8 +278,8 @@ impl Store {
         })
     }
 
-    /// The broker accepted picture `seq` but had no matching subscriber. The case record may be sent, but the picture stays in the
-    /// outbox until a subscriber has received that record.
+    /// The broker accepted picture `seq` but had no matching subscriber. The case record may be sent, but the picture
+    /// stays in the outbox until a subscriber has received that record.
     pub fn outbox_mark_unheard(&mut self, seq: i64) -> Result<(), StoreError> {
         self.write(|t| {
             t.execute(
@@ -308,7 +309,8 @@ impl Store {
         })
     }
 
-    /// Releases the quarantined rows of `case`, or of all cases, once an operator has fixed the cause. Returns their number.
+    /// Releases the quarantined rows of `case`, or of all cases, once an operator has fixed the cause. Returns their
+    /// number.
     pub fn outbox_release(&mut self, case: Option<&str>) -> Result<usize, StoreError> {
         let released = self.write(|t| {
             Ok(t.execute(

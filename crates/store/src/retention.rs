@@ -1,8 +1,8 @@
 //! Retention: deletes originals, and pictures of closed cases, that are too old or exceed the storage limit.
 //!
-//! Files of cases with unsent messages and pictures of open cases are never deleted, whatever space they take. Each deletion is
-//! recorded in the chain of custody. Files are deleted before the line is committed; after a power cut in between, the next run
-//! deletes them again.
+//! Files of cases with unsent messages and pictures of open cases are never deleted, whatever space they take. Each
+//! deletion is recorded in the chain of custody. Files are deleted before the line is committed; after a power cut in
+//! between, the next run deletes them again.
 
 use std::{fs, io, time::Duration};
 
@@ -56,8 +56,8 @@ struct Deletable {
 }
 
 impl Store {
-    /// Deletes files that are too old at `now` or exceed the storage limit, oldest first, and records it in the chain. Originals of
-    /// closed cases go before those of open cases, which a clerk may still ask for.
+    /// Deletes files that are too old at `now` or exceed the storage limit, oldest first, and records it in the chain.
+    /// Originals of closed cases go before those of open cases, which a clerk may still ask for.
     ///
     /// # Errors
     /// [`StoreError::Io`] or a database error. Files deleted up to then are gone and recorded.

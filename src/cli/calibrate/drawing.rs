@@ -84,21 +84,23 @@ pub(super) fn draw(picture: &mut RgbImage, survey: &Survey, calibration: &Calibr
     };
     let unit = (scene.size.0 / 960.0).max(1.0);
     let Some(axes) = Axes::of(&survey.pairs) else { return };
-    let (mut thin, mut thick) = (Layer::of(picture), Layer::of(picture));
-    scene.ground(&axes, &mut thin, &mut thick, unit);
-    thin.over(picture, THIN, 0.55);
-    thick.clone().grown().over(picture, BLACK, 0.35);
-    thick.over(picture, THICK, 0.95);
+    let mut grid = GridLines {
+        thin: Layer::of(picture),
+        thick: Layer::of(picture),
+        unit,
+    };
+    scene.grid(&axes, &mut grid);
+    grid.thin.over(picture, THIN, 0.55);
+    grid.thick.clone().grown().over(picture, BLACK, 0.35);
+    grid.thick.over(picture, THICK, 0.95);
 
     let mut limit = Layer::of(picture);
     scene.limit(&mut limit, unit);
-    limit.clone().grown().over(picture, BLACK, 0.5);
-    limit.over(picture, LIMIT, 1.0);
+    limit.over_outlined(picture, LIMIT, 1, 0.5);
 
     let mut numbers = Layer::of(picture);
     scene.numbers(&axes, &mut numbers, unit);
-    numbers.clone().grown().grown().over(picture, BLACK, 0.6);
-    numbers.over(picture, NUMBER, 1.0);
+    numbers.over_outlined(picture, NUMBER, 2, 0.6);
 
     let (mut rings, mut arrows) = (Layer::of(picture), Layer::of(picture));
     for (i, (p, g)) in survey.pairs.iter().enumerate() {
@@ -109,10 +111,15 @@ pub(super) fn draw(picture: &mut RgbImage, survey: &Survey, calibration: &Calibr
             arrows.arrow(from, scene.pixel(to), unit);
         }
     }
-    rings.clone().grown().grown().over(picture, BLACK, 0.7);
-    rings.over(picture, PAIR, 1.0);
-    arrows.clone().grown().over(picture, BLACK, 0.7);
-    arrows.over(picture, RESIDUAL, 1.0);
+    rings.over_outlined(picture, PAIR, 2, 0.7);
+    arrows.over_outlined(picture, RESIDUAL, 1, 0.7);
+}
+
+/// The layers of the ground grid; `unit` is the line width in pixels.
+struct GridLines {
+    thin: Layer,
+    thick: Layer,
+    unit: f64,
 }
 
 struct Scene<'a> {
@@ -149,14 +156,14 @@ impl Scene<'_> {
             .map(|(pixel, _)| pixel)
     }
 
-    fn ground(&self, axes: &Axes, thin: &mut Layer, thick: &mut Layer, unit: f64) {
+    fn grid(&self, axes: &Axes, lines: &mut GridLines) {
         let Some([from_a, to_a, from_b, to_b]) = self.extent(axes) else {
             return;
         };
         let along_a = |a: f64, b: f64| axes.lon_lat(a, b);
         let along_b = |b: f64, a: f64| axes.lon_lat(a, b);
-        self.parallel_lines(&along_a, (from_b, to_b), (from_a, to_a), thin, thick, unit);
-        self.parallel_lines(&along_b, (from_a, to_a), (from_b, to_b), thin, thick, unit);
+        self.parallel_lines(&along_a, (from_b, to_b), (from_a, to_a), lines);
+        self.parallel_lines(&along_b, (from_a, to_a), (from_b, to_b), lines);
     }
 
     /// The lines of one direction, one per metre of `across`; `at(along, across)` gives the ground position.
@@ -165,9 +172,7 @@ impl Scene<'_> {
         at: &dyn Fn(f64, f64) -> LonLat,
         across: (f64, f64),
         along: (f64, f64),
-        thin: &mut Layer,
-        thick: &mut Layer,
-        unit: f64,
+        lines: &mut GridLines,
     ) {
         let min_spacing = MIN_SPACING * self.size.0;
         let [fine, coarse] = STEPS_M;
@@ -187,9 +192,9 @@ impl Scene<'_> {
                         next.map_or(0.0, |(x, y)| (x - to.0).hypot(y - to.1))
                     };
                     if is_thick && spacing(coarse) >= min_spacing {
-                        thick.line(from, to, 1.0 * unit);
+                        lines.thick.line(from, to, 1.0 * lines.unit);
                     } else if spacing(fine) >= min_spacing {
-                        thin.line(from, to, 0.5 * unit);
+                        lines.thin.line(from, to, 0.5 * lines.unit);
                     }
                 }
                 last = here;

@@ -8,7 +8,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use super::{CheckReport, CheckRow, CheckState, json, probe, table};
+use super::{CheckReport, CheckRow, CheckState, json_pretty, probe, table};
 use gridwatch_camera::Transport;
 use gridwatch_config::{Aim, Camera, Credentials, Draft, Secret};
 
@@ -241,7 +241,7 @@ fn the_table_is_aligned_and_ends_with_counts() {
          \n\
          1 ok, 1 warning, 1 wrong\n"
     );
-    let value: serde_json::Value = serde_json::from_str(&json(&report).unwrap()).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&json_pretty(&report).unwrap()).unwrap();
     assert_eq!(value["ok"], false);
     assert_eq!(value["checks"][1]["state"], "wrong");
     assert_eq!(value["checks"][1]["remedy"], "enable RTSP");

@@ -4,8 +4,7 @@ use std::fmt::Write;
 
 use image::{Rgb, RgbImage, imageops};
 
-use crate::cli::{Failure, detect, layer::Layer};
-use gridwatch_base::error::Class;
+use crate::cli::{Failure, layer::Layer, pictures};
 use gridwatch_model::eval::{self, Corners, EvalPicture, data::LabelledSet};
 
 /// Side of a tile, pixels.
@@ -79,8 +78,7 @@ pub(in crate::cli) fn draw(
     let mut legend = String::from("\nTiles by number:\n");
     for (n, tile) in tiles.iter().enumerate() {
         let path = &set.pictures[tile.picture].path;
-        let unreadable = |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", path.display()));
-        let whole = detect::upright(path).map_err(unreadable)?.into_rgb8();
+        let whole = pictures::upright(path).map_err(|e| e.in_file(path))?.into_rgb8();
         let drawn = draw_tile(&whole, &pictures[tile.picture], tile, thresholds, n + 1);
         let (x, y) = ((n % COLUMNS) as i64, (n / COLUMNS) as i64);
         imageops::replace(&mut sheet, &drawn, x * i64::from(TILE), y * i64::from(TILE));
@@ -126,10 +124,7 @@ fn draw_tile(whole: &RgbImage, picture: &EvalPicture, tile: &Tile, thresholds: &
         let mut layer = Layer::of(&drawn);
         for [x1, y1, x2, y2] in all {
             let at = |x: f64, y: f64| ((x - left) * scale, (y - top) * scale);
-            let corners = [at(*x1, *y1), at(*x2, *y1), at(*x2, *y2), at(*x1, *y2)];
-            for (from, to) in corners.iter().zip(corners.iter().cycle().skip(1)) {
-                layer.line(*from, *to, 1.0);
-            }
+            layer.polygon(&[at(*x1, *y1), at(*x2, *y1), at(*x2, *y2), at(*x1, *y2)], 1.0);
         }
         layer
     };
@@ -139,8 +134,7 @@ fn draw_tile(whole: &RgbImage, picture: &EvalPicture, tile: &Tile, thresholds: &
     let mut digits = Layer::of(&drawn);
     digits.text(&number.to_string(), (6.0, 6.0), 3.0);
     for (layer, colour) in [(truths, TRUE_BOX), (detections, DETECTED_BOX), (digits, Rgb([255; 3]))] {
-        layer.clone().grown().over(&mut drawn, Rgb([0; 3]), 0.6);
-        layer.over(&mut drawn, colour, 1.0);
+        layer.over_outlined(&mut drawn, colour, 1, 0.6);
     }
     drawn
 }

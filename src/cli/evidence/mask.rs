@@ -5,7 +5,7 @@ mod cover;
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fmt, fs,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -15,7 +15,11 @@ use std::{
 use serde::Serialize;
 
 use self::cover::{Coverage, MaskLabel, MaskSummary, MaskTruth};
-use crate::cli::{Failure, detect};
+use crate::cli::{
+    Failure,
+    pictures::{PictureRow, picture},
+    written_to_stdout,
+};
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_evidence as evidence;
@@ -45,7 +49,7 @@ A box counts as covered if 80 % of its area is masked, and as missed below 30 %.
 With --json it prints one line per picture, then the summary:
   {\"image\":\"street.jpg\",\"width\":1280,\"height\":720,\"bytes\":183211,\"masked\":0.04,\"regions\":[[800.0,431.5,860.0,470.1]],
    \"labels\":[{\"kind\":\"face\",\"box\":[366.0,280.0,382.0,297.0],\"covered\":0.97}]}")]
-pub struct Args {
+pub struct MaskArgs {
     /// Take the models, JPEG quality and size limit from [evidence] of this configuration.
     #[arg(long, value_name = "FILE", conflicts_with = "models")]
     config: Option<PathBuf>,
@@ -79,7 +83,7 @@ pub struct Args {
 ///
 /// # Errors
 /// As [`run_to`].
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub fn run(args: &MaskArgs) -> Result<ExitCode, Failure> {
     run_to(args, &mut BufWriter::new(io::stdout().lock()), &mut io::stderr()).map(ExitCode::from)
 }
 
@@ -87,7 +91,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 ///
 /// # Errors
 /// An unusable configuration, model, truth file, folder or ONNX Runtime library.
-pub fn run_to(args: &Args, out: &mut impl Write, err: &mut impl Write) -> Result<u8, Failure> {
+pub fn run_to(args: &MaskArgs, out: &mut impl Write, err: &mut impl Write) -> Result<u8, Failure> {
     let truth = args.truth.as_deref().map(MaskTruth::read).transpose()?;
     let pictures = pictures(&args.pictures)?;
     let (mut models, settings) = set_up(args)?;
@@ -116,11 +120,12 @@ pub fn run_to(args: &Args, out: &mut impl Write, err: &mut impl Write) -> Result
             }
             fs::write(&file, &preview.picture.jpeg).map_err(|e| unwritable(&file, &e))?;
         }
-        let report = MaskReport::new(path, &preview, truth.as_ref());
-        summary.add(report.masked, &report.labels);
-        match write_report(&report, args.json, out) {
+        let masking = Masking::new(path, &preview, truth.as_ref());
+        summary.add(masking.masked, &masking.labels);
+        let size = (preview.picture.width, preview.picture.height);
+        match PictureRow::new(path, size, masking).write(args.json, out) {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(code),
-            written => written.map_err(|e| Failure::new(Class::Transient, e.to_string()))?,
+            written => written_to_stdout(written)?,
         }
     }
     let printed = if args.json {
@@ -128,10 +133,8 @@ pub fn run_to(args: &Args, out: &mut impl Write, err: &mut impl Write) -> Result
     } else {
         write!(out, "{summary}")
     };
-    match printed.and_then(|()| out.flush()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(Class::Transient, e.to_string())),
-        _ => Ok(code),
-    }
+    written_to_stdout(printed.and_then(|()| out.flush()))?;
+    Ok(code)
 }
 
 fn unwritable(path: &Path, e: &io::Error) -> Failure {
@@ -139,7 +142,7 @@ fn unwritable(path: &Path, e: &io::Error) -> Failure {
 }
 
 /// The masking models and picture settings: the configuration's, or the defaults.
-fn set_up(args: &Args) -> Result<(TiledDetector, Settings), Failure> {
+fn set_up(args: &MaskArgs) -> Result<(TiledDetector, Settings), Failure> {
     let mut settings = Settings {
         jpeg_quality: 88,
         max_bytes: 400_000,
@@ -194,17 +197,14 @@ fn pictures(arguments: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 }
 
 fn preview(path: &Path, models: &mut TiledDetector, settings: &Settings) -> Result<Preview, Failure> {
-    let frame = detect::picture(path).map_err(|e| Failure::new(Class::Data, e.to_string()))?;
+    let frame = picture(path).map_err(|e| Failure::new(Class::Data, e.to_string()))?;
     let found = models.detect(&frame)?;
     Ok(evidence::preview(&frame, &found, settings)?)
 }
 
-/// One line of the JSON output.
+/// What was masked in one picture.
 #[derive(Serialize)]
-struct MaskReport {
-    image: String,
-    width: u32,
-    height: u32,
+struct Masking {
     bytes: usize,
     /// Masked share of the picture's area, 0..=1.
     masked: f64,
@@ -213,15 +213,12 @@ struct MaskReport {
     labels: Vec<MaskLabel>,
 }
 
-impl MaskReport {
+impl Masking {
     fn new(path: &Path, preview: &Preview, truth: Option<&MaskTruth>) -> Self {
         let Preview { picture, regions, size } = preview;
         let coverage = Coverage::new(*size, regions);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         Self {
-            image: path.display().to_string(),
-            width: picture.width,
-            height: picture.height,
             bytes: picture.jpeg.len(),
             masked: coverage.share(),
             regions: coverage.regions(),
@@ -230,28 +227,23 @@ impl MaskReport {
     }
 }
 
-fn write_report(report: &MaskReport, json: bool, out: &mut impl Write) -> io::Result<()> {
-    if json {
-        serde_json::to_writer(&mut *out, report)?;
-        return writeln!(out);
-    }
-    writeln!(
-        out,
-        "{} ({}×{}, {} kB): {} regions, {:.1} % masked",
-        report.image,
-        report.width,
-        report.height,
-        report.bytes.div_ceil(1000),
-        report.regions.len(),
-        report.masked * 100.0
-    )?;
-    for label in report.labels.iter().filter(|l| !l.is_covered()) {
-        let [x1, y1, x2, y2] = label.corners;
-        let (kind, percent) = (label.kind, label.covered * 100.0);
-        writeln!(
-            out,
-            "  {kind} at x {x1:.0} to {x2:.0}, y {y1:.0} to {y2:.0}: {percent:.0} % covered"
+impl fmt::Display for Masking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} kB, {} regions, {:.1} % masked",
+            self.bytes.div_ceil(1000),
+            self.regions.len(),
+            self.masked * 100.0
         )?;
+        for label in self.labels.iter().filter(|l| !l.is_covered()) {
+            let [x1, y1, x2, y2] = label.corners;
+            let (kind, percent) = (label.kind, label.covered * 100.0);
+            write!(
+                f,
+                "\n  {kind} at x {x1:.0} to {x2:.0}, y {y1:.0} to {y2:.0}: {percent:.0} % covered"
+            )?;
+        }
+        Ok(())
     }
-    out.flush()
 }

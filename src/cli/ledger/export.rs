@@ -12,7 +12,11 @@ use std::{
 use jiff::{Timestamp, TimestampRound, Unit};
 use serde::Serialize;
 
-use crate::cli::{Failure, print};
+use crate::cli::{
+    Failure, json_line,
+    options::{fraction, must_be_new},
+    print,
+};
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::Config;
@@ -40,7 +44,7 @@ It runs while the daemon runs and changes nothing on the box.
 
 Exit codes: 0 written (even if there was nothing to write); 3 the configuration is faulty or the folder exists; 5 the store or
 the ledger cannot be read.")]
-pub(super) struct Args {
+pub(super) struct LedgerExportArgs {
     /// Export labelled pictures; required, as the only kind of export so far.
     #[arg(long, required = true)]
     labelled: bool,
@@ -54,7 +58,7 @@ pub(super) struct Args {
     out: PathBuf,
 
     /// Also label other detections of the same look with at least this score, 0 to 1.
-    #[arg(long, value_name = "S", default_value_t = 0.5)]
+    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = fraction::<f32>)]
     sure: f32,
 
     /// Print the summary as JSON.
@@ -108,19 +112,16 @@ struct ExportSummary {
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &LedgerExportArgs) -> Result<ExitCode, Failure> {
     let config = config::load_offline(&args.config)?;
-    if args.out.exists() {
-        let message = format!("--out: {} already exists; name a new folder", args.out.display());
-        return Err(Failure::new(Class::Config, message));
-    }
+    must_be_new(&args.out)?;
     let store = Store::open_read_only(&config.state_dir)?;
     let mut summary = ExportSummary::default();
     let captures = captures(&store, &config.state_dir, &mut summary)?;
     let looks = looks(&config, &captures)?;
     write(args, &config, &captures, &looks, &mut summary)?;
     print(&match args.json {
-        true => serde_json::to_string(&summary).map_err(|e| Failure::new(Class::Bug, e.to_string()))? + "\n",
+        true => json_line(&summary)?,
         false => summary_text(&args.out, &summary),
     })?;
     Ok(ExitCode::SUCCESS)
@@ -224,7 +225,7 @@ fn looks(config: &Config, captures: &[Capture]) -> Result<BTreeMap<LookKey, Vec<
 }
 
 fn write(
-    args: &Args,
+    args: &LedgerExportArgs,
     config: &Config,
     captures: &[Capture],
     looks: &BTreeMap<LookKey, Vec<Detection>>,
@@ -276,8 +277,7 @@ fn write(
             judged,
             unconfirmed: others,
         };
-        provenance += &serde_json::to_string(&line).map_err(|e| Failure::new(Class::Bug, e.to_string()))?;
-        provenance += "\n";
+        provenance += &json_line(&line)?;
         summary.pictures += 1;
         match capture.is_confirmed {
             true => summary.confirmed += 1,

@@ -4,7 +4,7 @@ use std::{
     fmt::Write,
     fs,
     hint::black_box,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -13,9 +13,12 @@ use image::{Rgb, RgbImage};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{RuntimeArgs, json, model};
-use crate::cli::{Failure, detect, print};
-use gridwatch_base::error::Class;
+use super::model;
+use crate::cli::{
+    Failure, json_line,
+    options::{ConfigArgs, RuntimeArgs},
+    pictures, print,
+};
 use gridwatch_frame::Frame;
 use gridwatch_model::{Model, ModelSet, Runtime, preprocess::Letterbox, trial::Latency};
 
@@ -28,7 +31,7 @@ use gridwatch_model::{Model, ModelSet, Runtime, preprocess::Letterbox, trial::La
 Examples:
   gridwatch model bench models/garbage_nano_416 models/picodet_s_416_coco
   gridwatch model bench garbage_nano_416@1.2.0 models/garbage_nano_416 --config edge.toml --json")]
-pub(super) struct Args {
+pub(super) struct BenchArgs {
     /// Model folders, or ID@VERSION from the registry. The ratios are relative to the first.
     #[arg(value_name = "MODEL", required = true)]
     models: Vec<String>,
@@ -145,7 +148,7 @@ fn spread(all: &[f32]) -> TimeSpread {
     }
 }
 
-pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &BenchArgs, config: &ConfigArgs) -> Result<ExitCode, Failure> {
     let models = args
         .models
         .iter()
@@ -164,7 +167,11 @@ pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failur
     }
     let first = runners.first().map_or(1.0, Runner::median);
     let results: Vec<BenchResult> = runners.iter().map(|r| r.result(first)).collect();
-    print(&if args.json { json(&results)? } else { table(&results) })?;
+    print(&if args.json {
+        json_line(&results)?
+    } else {
+        table(&results)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -174,9 +181,8 @@ fn frames(paths: &[PathBuf]) -> Result<Vec<Frame>, Failure> {
     const MAX_FRAMES: usize = 32;
     let mut frames = Vec::new();
     for path in paths {
-        let unreadable = |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", path.display()));
-        for source in detect::frames_of(path).map_err(unreadable)?.take(MAX_FRAMES) {
-            frames.push(source.map_err(unreadable)?.frame);
+        for source in pictures::frames_of(path).map_err(|e| e.in_file(path))?.take(MAX_FRAMES) {
+            frames.push(source.map_err(|e| e.in_file(path))?.frame);
         }
     }
     if frames.is_empty() {

@@ -9,8 +9,8 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{ModelRef, configured, json, list, model_ref, registry};
-use crate::cli::{Failure, print};
+use super::{ModelRef, configured, list, model_ref, registry};
+use crate::cli::{Failure, json_line, print};
 use gridwatch_base::error::Class;
 use gridwatch_config::Config;
 use gridwatch_engine::Label;
@@ -395,7 +395,7 @@ struct ChangeOutcome<'a> {
 impl ChangeOutcome<'_> {
     fn print(&self, is_json: bool, code: ExitCode) -> Result<ExitCode, Failure> {
         if is_json {
-            print(&json(self)?)?;
+            print(&json_line(self)?)?;
             return Ok(code);
         }
         let version = self.version.map(|v| format!("@{v}")).unwrap_or_default();

@@ -4,8 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use serde::Serialize;
 
-use super::RuntimeArgs;
-use crate::cli::{Failure, print};
+use crate::cli::{Failure, json_line, options::RuntimeArgs, print};
 use gridwatch_base::error::Class;
 use gridwatch_model::{
     Model,
@@ -26,7 +25,7 @@ Examples:
 If several folders are given, those without a model.toml are skipped, so that `models/*` works.
 
 Exit codes: 0 all passed; 1 at least one failed; 3 the ONNX Runtime library is not usable.")]
-pub(super) struct Args {
+pub(super) struct ModelCheckArgs {
     /// Model folders.
     #[arg(required = true, value_name = "DIR")]
     dirs: Vec<PathBuf>,
@@ -52,7 +51,7 @@ struct ModelCheck<'a> {
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &ModelCheckArgs) -> Result<ExitCode, Failure> {
     let runtime = args.runtime.load()?;
     let is_model = |dir: &&PathBuf| args.dirs.len() == 1 || dir.join("model.toml").exists();
     let dirs: Vec<&PathBuf> = args.dirs.iter().filter(is_model).collect();
@@ -74,7 +73,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             report,
         };
         print(&match args.json {
-            true => serde_json::to_string(&checked).map_err(|e| Failure::new(Class::Bug, e.to_string()))? + "\n",
+            true => json_line(&checked)?,
             false => text(&checked),
         })?;
     }

@@ -1,18 +1,16 @@
 //! `gridwatch model compare`: compares the detections of two models on pictures, and their precision if the pictures are labelled.
 
-use std::{
-    fmt::Write,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{fmt::Write, path::PathBuf, process::ExitCode};
 
 use serde::Serialize;
 
-use super::{RuntimeArgs, json, model};
+use super::model;
 use crate::cli::{
-    Failure, detect,
+    Failure,
     eval::{self as eval_command, sheet},
-    print,
+    json_line,
+    options::{ConfigArgs, RuntimeArgs, fraction},
+    pictures, print,
 };
 use gridwatch_base::error::Class;
 use gridwatch_engine::Detection;
@@ -32,7 +30,7 @@ use gridwatch_model::{
 Examples:
   gridwatch model compare models/garbage_nano_416 new/garbage --pictures captures/ --sheet differ.png
   gridwatch model compare garbage_nano_416@1.1.0 garbage_nano_416@1.2.0 --config edge.toml --data streets/dev --json")]
-pub(super) struct Args {
+pub(super) struct CompareArgs {
     /// Model folder, or ID@VERSION from the registry.
     #[arg(value_name = "OLD")]
     old: String,
@@ -46,7 +44,7 @@ pub(super) struct Args {
     #[arg(long = "map", value_name = "NAME=LABEL", value_parser = eval_command::mapping)]
     maps: Vec<(String, String)>,
     /// Minimum score of a detection, 0 to 1.
-    #[arg(long, value_name = "S", default_value_t = DEFAULT_THRESHOLD, value_parser = detect::score)]
+    #[arg(long, value_name = "S", default_value_t = DEFAULT_THRESHOLD, value_parser = fraction::<f32>)]
     at: f32,
     /// Write the largest objects that only OLD found (green) and the highest-scoring that only NEW found (red) to this PNG file.
     #[arg(long, value_name = "FILE")]
@@ -95,7 +93,7 @@ impl From<&DetectionMetrics> for LabelMetrics {
     }
 }
 
-pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &CompareArgs, config: &ConfigArgs) -> Result<ExitCode, Failure> {
     let models = [model(&args.old, config)?, model(&args.new, config)?];
     let set = data::read(&args.data).map_err(|e| Failure::new(e.class(), e.to_string()))?;
     let is_labelled = set.unlabelled < set.pictures.len();
@@ -132,9 +130,7 @@ pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failur
     let mut diff = ModelDiff::default();
     let (mut by_model, mut against): ([Vec<EvalPicture>; 2], Vec<EvalPicture>) = ([Vec::new(), Vec::new()], Vec::new());
     for picture in &set.pictures {
-        let unreadable =
-            |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", picture.path.display()));
-        let frame = detect::picture(&picture.path).map_err(unreadable)?;
+        let frame = pictures::picture(&picture.path).map_err(|e| e.in_file(&picture.path))?;
         let size = (frame.width, frame.height);
         let mut input = loaded.input(&frame);
         let found = [input.detect(0)?, input.detect(1)?];
@@ -187,7 +183,7 @@ pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failur
         },
     };
     print(&if args.json {
-        json(&report)?
+        json_line(&report)?
     } else {
         table(&report) + &legend
     })?;

@@ -7,11 +7,12 @@ use std::{
     process::ExitCode,
 };
 
-use super::{
-    RuntimeArgs,
-    inspect::{readings, size},
+use super::inspect::{readings, size};
+use crate::cli::{
+    Failure,
+    options::{RuntimeArgs, must_be_new},
+    print,
 };
-use crate::cli::{Failure, print};
 use gridwatch_base::error::Class;
 use gridwatch_model::{
     draft::{self, Draft, DraftHints},
@@ -31,7 +32,7 @@ Examples:
   gridwatch model draft mine.onnx --labels labels.txt --adapter yolox --id bags_v2
 
 Exit codes: 0 the folder was written; 3 an option is needed (the message names it), or the ONNX Runtime library is not usable.")]
-pub(super) struct Args {
+pub(super) struct DraftArgs {
     /// ONNX file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -69,16 +70,11 @@ fn adapter(text: &str) -> Result<Adapter, String> {
 const COCO: &str = include_str!("coco.txt");
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &DraftArgs) -> Result<ExitCode, Failure> {
     let fault = |message: String| Failure::new(Class::Config, message);
     let stem = args.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(&stem));
-    if out.exists() {
-        return Err(fault(format!(
-            "--out: {} already exists; name a new folder",
-            out.display()
-        )));
-    }
+    must_be_new(&out)?;
     let known = DraftHints {
         labels: args.labels.as_deref().map(labels).transpose()?,
         adapter: args.adapter,

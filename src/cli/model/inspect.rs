@@ -4,9 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use serde::Serialize;
 
-use super::RuntimeArgs;
-use crate::cli::{Failure, print};
-use gridwatch_base::error::Class;
+use crate::cli::{Failure, json_line, options::RuntimeArgs, print};
 use gridwatch_model::{
     adapter::TensorInfo,
     draft::{self, Draft, DraftHints},
@@ -23,7 +21,7 @@ Examples:
   gridwatch model inspect models/garbage_nano_416/model.onnx --json
 
 Exit codes: 0 inspected; 3 the ONNX file or the ONNX Runtime library is not usable.")]
-pub(super) struct Args {
+pub(super) struct InspectArgs {
     /// ONNX file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -79,7 +77,7 @@ struct AdapterFit {
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &InspectArgs) -> Result<ExitCode, Failure> {
     let known = DraftHints {
         size: args.size,
         ..DraftHints::default()
@@ -119,9 +117,7 @@ fn json(draft: &Draft) -> Result<String, Failure> {
             .map(|&(adapter, classes)| AdapterFit { adapter, classes })
             .collect(),
     };
-    serde_json::to_string(&report)
-        .map(|s| s + "\n")
-        .map_err(|e| Failure::new(Class::Bug, e.to_string()))
+    json_line(&report)
 }
 
 fn text(draft: &Draft) -> String {

@@ -4,8 +4,8 @@ use std::{path::PathBuf, process::ExitCode};
 
 use serde::Serialize;
 
-use super::{configured, json, registry};
-use crate::cli::{Failure, print};
+use super::{configured, registry};
+use crate::cli::{Failure, json_line, print};
 use gridwatch_config::Config;
 use gridwatch_model::{Model, runtime, selftest};
 
@@ -18,7 +18,7 @@ use gridwatch_model::{Model, runtime, selftest};
 #[command(after_help = "\
 Example:
   gridwatch model install garbage-1.2.0.tar.gz --config /etc/gridwatch/edge.toml")]
-pub(super) struct Args {
+pub(super) struct InstallArgs {
     /// Package: a folder, .tar or .tar.gz.
     #[arg(value_name = "PACKAGE")]
     package: PathBuf,
@@ -37,7 +37,7 @@ struct Installed<'a> {
     was_there: bool,
 }
 
-pub(super) fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &InstallArgs, config: &Config) -> Result<ExitCode, Failure> {
     let runtime = runtime::init(config.onnxruntime.as_deref())?.with(config.inference.clone());
     let arrival = registry(config).install(&args.package, |model| {
         let manifest = model.manifest();
@@ -64,7 +64,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
         was_there: arrival.was_installed,
     };
     if args.json {
-        print(&json(&installed)?)?;
+        print(&json_line(&installed)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let signature = match &installed.signed_by {

@@ -5,8 +5,8 @@ use std::{fmt::Write, path::PathBuf, process::ExitCode};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use super::{json, registry};
-use crate::cli::{Failure, print};
+use super::registry;
+use crate::cli::{Failure, json_line, print};
 use gridwatch_base::error::Class;
 use gridwatch_config::Config;
 use gridwatch_model::{
@@ -23,7 +23,7 @@ use gridwatch_model::{
 #[command(after_help = "\
 Example:
   gridwatch model list --config /etc/gridwatch/edge.toml")]
-pub(super) struct Args {
+pub(super) struct ModelListArgs {
     /// Print JSON Lines, one object per model.
     #[arg(long)]
     json: bool,
@@ -50,7 +50,7 @@ struct ShippedVersion {
     dir: PathBuf,
 }
 
-pub(super) fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &ModelListArgs, config: &Config) -> Result<ExitCode, Failure> {
     let registry = registry(config);
     let journal = registry.journal();
     let contents = journal
@@ -84,7 +84,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
             known,
         };
         if args.json {
-            text += &json(&line)?;
+            text += &json_line(&line)?;
         } else {
             table(&mut text, &line, &config.timezone);
         }

@@ -7,8 +7,11 @@ use std::{
     process::ExitCode,
 };
 
-use super::RuntimeArgs;
-use crate::cli::{Failure, detect, print};
+use crate::cli::{
+    Failure,
+    options::{RuntimeArgs, fraction},
+    pictures, print,
+};
 use gridwatch_base::error::Class;
 use gridwatch_engine::Detection;
 use gridwatch_model::{Manifest, Model, ModelSet};
@@ -26,7 +29,7 @@ Examples:
   gridwatch model record models/mine --above 0.5 street.jpg
 
 Exit codes: 0 added; 3 the model is not usable; 5 a picture cannot be read, or nothing is detected in it.")]
-pub(super) struct Args {
+pub(super) struct ModelRecordArgs {
     /// Model folder.
     #[arg(value_name = "DIR")]
     dir: PathBuf,
@@ -36,7 +39,7 @@ pub(super) struct Args {
     pictures: Vec<PathBuf>,
 
     /// Record detections with at least this score, 0 to 1; the self-test ignores lower ones.
-    #[arg(long, value_name = "S", default_value_t = 0.3, value_parser = detect::score)]
+    #[arg(long, value_name = "S", default_value_t = 0.3, value_parser = fraction::<f32>)]
     above: f32,
 
     #[command(flatten)]
@@ -44,7 +47,7 @@ pub(super) struct Args {
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &ModelRecordArgs) -> Result<ExitCode, Failure> {
     let runtime = args.runtime.load()?;
     let model = Model::load(&args.dir)?;
     let mut models = ModelSet::new(&runtime, [&model])?;
@@ -55,7 +58,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut report = String::new();
     for path in &args.pictures {
         let data = |message: String| Failure::new(Class::Data, format!("{}: {message}", path.display()));
-        let frame = detect::picture(path).map_err(|e| data(e.to_string()))?;
+        let frame = pictures::picture(path).map_err(|e| e.in_file(path))?;
         let mut found = models.input(&frame).detect(0)?;
         found.retain(|d| d.score >= args.above);
         if found.is_empty() {

@@ -11,11 +11,11 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use super::{
-    ViewArgs,
+    SignsViewArgs,
     baseline::{self, Merge, SightedSign, Sightings},
     corners, draw, no_baseline, read,
 };
-use crate::cli::{Failure, detect, print};
+use crate::cli::{Failure, json_pretty, options::fraction, pictures, print};
 use gridwatch_base::error::Class;
 use gridwatch_config::{Aim, Camera, Draft, Faults, Preset, raw};
 use gridwatch_engine::{Detection, Label, Light, Rule, View, geometry};
@@ -43,9 +43,9 @@ Examples:
 
 Exit codes: 0 written; 3 the configuration or the baseline is faulty; 4 the camera is unreachable, or no look was clear; 5 a
 picture cannot be read.")]
-pub(super) struct Args {
+pub(super) struct SignsRecordArgs {
     #[command(flatten)]
-    of: ViewArgs,
+    of: SignsViewArgs,
     /// Number of looks.
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
     looks: u32,
@@ -53,7 +53,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME", default_value = "5s")]
     every: raw::Span,
     /// Share of the clear looks in which a sign must be detected, 0 to 1.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = fraction::<f64>)]
     share: f64,
     /// Use these pictures and clips instead of the camera. Each picture is one look; a clip gives up to --looks looks.
     #[arg(long, value_name = "PICTURE|CLIP", num_args = 1..)]
@@ -70,13 +70,6 @@ pub(super) struct Args {
     /// ONNX Runtime shared library. [default: the configuration's, or the one that edge-deploy/setup.sh installs]
     #[arg(long, value_name = "FILE", env = "GRIDWATCH_ONNXRUNTIME")]
     onnxruntime: Option<PathBuf>,
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        _ => Err("not a number from 0 to 1".into()),
-    }
 }
 
 /// The command's output.
@@ -106,7 +99,7 @@ struct AddedSign {
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &SignsRecordArgs) -> Result<ExitCode, Failure> {
     let (draft, camera, preset) = args.of.view()?;
     let file = match (&args.out, &preset.approved_signs) {
         (Some(file), _) | (None, Some(file)) => file.clone(),
@@ -185,7 +178,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         unseen,
     };
     print(&if args.of.json {
-        serde_json::to_string_pretty(&report).map_err(|e| Failure::new(Class::Bug, e.to_string()))? + "\n"
+        json_pretty(&report)?
     } else {
         report_text(&report)
     })?;
@@ -275,7 +268,7 @@ struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    fn new(args: &Args, draft: &'a Draft, camera: &Camera, preset: &'a Preset) -> Result<Self, Failure> {
+    fn new(args: &SignsRecordArgs, draft: &'a Draft, camera: &Camera, preset: &'a Preset) -> Result<Self, Failure> {
         if camera.models.is_empty() {
             return Err(Faults(draft.faults.clone()).into()); // One of its models is faulty.
         }
@@ -328,14 +321,13 @@ impl<'a> Recorder<'a> {
         })
     }
 
-    fn look_at_all(&mut self, args: &Args, draft: &Draft, camera: &Camera) -> Result<(), Failure> {
+    fn look_at_all(&mut self, args: &SignsRecordArgs, draft: &Draft, camera: &Camera) -> Result<(), Failure> {
         for path in &args.pictures {
-            let unreadable = |e: detect::PictureError| Failure::new(Class::Data, format!("{}: {e}", path.display()));
             let (mut left, mut due_s) = (args.looks, 0.0);
             // Each file is judged on its own, without the previous one's state.
             self.health = vision::Health::new(draft.view());
-            for source in detect::frames_of(path).map_err(unreadable)? {
-                let source = source.map_err(unreadable)?;
+            for source in pictures::frames_of(path).map_err(|e| e.in_file(path))? {
+                let source = source.map_err(|e| e.in_file(path))?;
                 if source.in_clip.is_some_and(|(_, time_s)| time_s < due_s) {
                     continue;
                 }
@@ -354,7 +346,7 @@ impl<'a> Recorder<'a> {
     }
 
     #[cfg(feature = "gst")]
-    fn live(&mut self, args: &Args, draft: &Draft, camera: &Camera) -> Result<(), Failure> {
+    fn live(&mut self, args: &SignsRecordArgs, draft: &Draft, camera: &Camera) -> Result<(), Failure> {
         let time_limit = match camera.aim {
             Aim::Tour { away } => away * 2 + args.every.0 * args.looks,
             Aim::Fixed | Aim::Unwatched => Duration::MAX,
@@ -384,7 +376,7 @@ impl<'a> Recorder<'a> {
     }
 
     #[cfg(not(feature = "gst"))]
-    fn live(&mut self, _: &Args, _: &Draft, _: &Camera) -> Result<(), Failure> {
+    fn live(&mut self, _: &SignsRecordArgs, _: &Draft, _: &Camera) -> Result<(), Failure> {
         Err(Failure::new(
             Class::Config,
             "this build of gridwatch lacks the feature `gst` and cannot receive cameras; use --pictures",

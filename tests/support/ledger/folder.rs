@@ -18,8 +18,9 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// The valid configuration without its credentials file, and ninety minutes in which a stall is present twice for ten minutes:
-    /// first with a high score, then with a low one, so long after the first case was closed that it becomes a new case.
+    /// The valid configuration without its credentials file, and ninety minutes in which a stall is present twice for
+    /// ten minutes: first with a high score, then with a low one, so long after the first case was closed that it
+    /// becomes a new case.
     pub fn new() -> Self {
         let this = Self {
             dir: tempfile::tempdir().unwrap(),

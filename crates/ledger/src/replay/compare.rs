@@ -1,7 +1,8 @@
-//! Compares the cases of two replays of the same ledger: which are new, which are gone, and the likely reason for the latter.
+//! Compares the cases of two replays of the same ledger: which are new, which are gone, and the likely reason for the
+//! latter.
 //!
-//! A case id is a hash of the time of the first sighting, so another threshold gives the same problem another id. Cases of the same
-//! camera, rule and cell with overlapping times are therefore taken for the same problem, shifted in time.
+//! A case id is a hash of the time of the first sighting, so another threshold gives the same problem another id. Cases
+//! of the same camera, rule and cell with overlapping times are therefore taken for the same problem, shifted in time.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +12,8 @@ use serde::Serialize;
 use super::ReplayedCase;
 use gridwatch_engine::{Effect, NotFiled};
 
-/// A candidate that ended within this time of a case that is gone may be the reason for it: the end is reported after the grace of the
-/// rule, which is minutes.
+/// A candidate that ended within this time of a case that is gone may be the reason for it: the end is reported after
+/// the grace of the rule, which is minutes.
 const MAX_REASON_DISTANCE: SignedDuration = SignedDuration::from_hours(1);
 
 /// The difference in a case.

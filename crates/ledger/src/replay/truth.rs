@@ -1,5 +1,5 @@
-//! Ground truth: objects with their time and place, written by the simulator or by people who watched the footage. This module parses
-//! truth files; [`evaluation`] compares cases with them.
+//! Ground truth: objects with their time and place, written by the simulator or by people who watched the footage. This
+//! module parses truth files; [`evaluation`] compares cases with them.
 //!
 //! A truth file has one JSON object per line, one for each object in the street:
 //!
@@ -10,9 +10,9 @@
 //!  "place":{"lon":113.6005,"lat":34.7005}}
 //! ```
 //!
-//! `problem` is false for lawful objects that look like a problem; they are optional and only name what a false case was about.
-//! `hidden_s` are the spans, in seconds after `from`, in which the object was occluded. `views`, `place` or both give its position; an
-//! object with a place alone is assumed to be in every calibrated view that shows the place.
+//! `problem` is false for lawful objects that look like a problem; they are optional and only name what a false case
+//! was about. `hidden_s` are the spans, in seconds after `from`, in which the object was occluded. `views`, `place` or
+//! both give its position; an object with a place alone is assumed to be in every calibrated view that shows the place.
 
 pub mod evaluation;
 

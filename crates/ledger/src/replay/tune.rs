@@ -1,7 +1,8 @@
-//! Tunes `start_score`: replays the ledger under many thresholds at once and compares the cases with labels given by people.
+//! Tunes `start_score`: replays the ledger under many thresholds at once and compares the cases with labels given by
+//! people.
 //!
-//! All thresholds are replayed in one pass over the ledger. Cases and labels of the same camera and rule are matched by time and
-//! bounding box, because another threshold confirms the same problem at another time, under another id.
+//! All thresholds are replayed in one pass over the ledger. Cases and labels of the same camera and rule are matched by
+//! time and bounding box, because another threshold confirms the same problem at another time, under another id.
 
 pub mod labels;
 pub mod svg;
@@ -21,8 +22,8 @@ const SCORES_TRIED: std::ops::RangeInclusive<u8> = 30..=95;
 const STEP: usize = 5;
 /// Maximum time between a label and a case about the same object, which was there before and stays afterwards.
 const MAX_LABEL_DISTANCE: SignedDuration = SignedDuration::from_hours(1);
-/// Minimum overlap of the boxes of a label and a case about the same object; the same as for recognising rejected objects
-/// (docs/judging.md).
+/// Minimum overlap of the boxes of a label and a case about the same object; the same as for recognising rejected
+/// objects (docs/judging.md).
 const SAME_OBJECT_IOU: f64 = 0.3;
 
 /// Replays of one ledger under different values of `start_score`.
@@ -73,7 +74,8 @@ struct ConfiguredRule {
 }
 
 impl Sweep {
-    /// A replay per threshold, each applied to all rules of `plan`; `keep_score` is lowered where it would be above the threshold.
+    /// A replay per threshold, each applied to all rules of `plan`; `keep_score` is lowered where it would be above the
+    /// threshold.
     pub fn new(plan: &Arc<Plan>, window: Window) -> Self {
         let tried = SCORES_TRIED.step_by(STEP).map(|hundredths| {
             let score = f32::from(hundredths) / 100.0;

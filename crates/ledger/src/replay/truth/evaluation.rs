@@ -1,5 +1,5 @@
-//! Evaluates the cases of a replay against ground truth: which are right, false or repeated, and which problems were missed. The rules
-//! are described in `docs/judging.md`.
+//! Evaluates the cases of a replay against ground truth: which are right, false or repeated, and which problems were
+//! missed. The rules are described in `docs/judging.md`.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,17 +14,19 @@ use gridwatch_engine::{
     geometry::{Side, distance_m, side_of},
 };
 
-/// A problem is expected to be filed once it was visible for the dwell of the rule and this share of it more: a detector that misses
-/// three looks in ten needs additional ones, and a problem that is gone at once is no use to a crew ...
+/// A problem is expected to be filed once it was visible for the dwell of the rule and this share of it more: a
+/// detector that misses three looks in ten needs additional ones, and a problem that is gone at once is no use to a
+/// crew ...
 const GRACE_SHARE: f64 = 0.25;
 /// ... and for at least this much more.
 const MIN_GRACE: Duration = Duration::from_mins(2);
 /// Accuracy of the times in truth files written by people.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
-/// Maximum distance of the foot of a case from the foot of the object (the middle of the lower edge of its box), in widths and heights
-/// of that box. Half is its own edge; the rest allows for jitter of the boxes.
+/// Maximum distance of the foot of a case from the foot of the object (the middle of the lower edge of its box), in
+/// widths and heights of that box. Half is its own edge; the rest allows for jitter of the boxes.
 const MAX_FOOT_OFFSET: f64 = 0.75;
-/// Boxes with this overlap show the same object even if their feet are apart, for example if only the upper half is visible.
+/// Boxes with this overlap show the same object even if their feet are apart, for example if only the upper half is
+/// visible.
 const SAME_OBJECT_IOU: f64 = 0.3;
 /// Positions nearer than this are the same, however certain both are; as for the sites of the engine.
 const MIN_RADIUS_M: f64 = 2.0;
@@ -384,8 +386,8 @@ impl Evaluator {
         }
     }
 
-    /// True while the open case of another problem covers this one: it lies within the merge radius of the rule or twice the uncertainty of
-    /// that case, or, if the case has no position of its own, in the same zone of its camera.
+    /// True while the open case of another problem covers this one: it lies within the merge radius of the rule or
+    /// twice the uncertainty of that case, or, if the case has no position of its own, in the same zone of its camera.
     fn is_covered(&mut self, index: usize) -> bool {
         let tracked = &self.truths[index];
         if tracked.version == Some(self.version) {

@@ -1,5 +1,5 @@
-//! Labels of cases given by people: JSON lines, or CSV with a header line. Both have the same fields: `right` and either `case_id`, or
-//! `camera`, `rule`, `at` and the bounding box as `x1`, `y1`, `x2`, `y2`.
+//! Labels of cases given by people: JSON lines, or CSV with a header line. Both have the same fields: `right` and
+//! either `case_id`, or `camera`, `rule`, `at` and the bounding box as `x1`, `y1`, `x2`, `y2`.
 
 use jiff::Timestamp;
 use serde::Deserialize;
