@@ -41,16 +41,16 @@ use gridwatch_model::{
 #[command(after_help = "\
 Examples:
   gridwatch eval --model models/garbage_nano_416 --data streets/dev
-  gridwatch eval --model models/garbage_nano_416 --data streets/coco.json --json --curves curves.svg --misses misses.png
+  gridwatch eval --model models/garbage_nano_416 --data streets/coco.json --json --curves curves.svg
   gridwatch eval --model models/garbage_nano_416 --data façades/dev --names window,sign_hanging,arch,board \\
       --map board=sign --map sign_hanging=sign
 
-DATA is a YOLO folder (a text file beside each picture, or images/ and labels/; class names in classes.txt or data.yaml) or a COCO
-file. Without class names, the model's labels are used in their order. Classes that the model has no label for are left out;
-detections on them count as false positives.
+DATA is a YOLO folder (a text file beside each picture, or images/ and labels/; class names in classes.txt or
+data.yaml) or a COCO file. Without class names, the model's labels are used in their order. Classes that the
+model has no label for are left out; detections on them count as false positives.
 
-Exit codes: 0 all were evaluated; 3 the model or the ONNX Runtime library is not usable, or a --map name is unknown; 5 labels or
-pictures cannot be read.")]
+Exit codes: 0 all were evaluated; 3 the model or the ONNX Runtime library is not usable, or a --map name is
+unknown; 5 labels or pictures cannot be read.")]
 pub struct EvalArgs {
     /// Model folder: model.onnx, model.toml, CARD.md.
     #[arg(long, value_name = "DIR")]

@@ -24,16 +24,16 @@ use gridwatch_model::{Model, registry::Registry};
 
 /// Prepare models and manage model versions
 ///
-/// To bring a model of your own from an ONNX file: `inspect` shows its inputs and outputs, `draft` writes a model folder with a
-/// manifest, `record` adds pictures with verified detections to its self-test, and `check` runs the self-test. docs/models.md
-/// shows it for three networks.
+/// To bring a model of your own from an ONNX file: `inspect` shows its inputs and outputs, `draft` writes a model
+/// folder with a manifest, `record` adds pictures with verified detections to its self-test, and `check` runs the
+/// self-test. docs/models.md shows it for three networks.
 ///
-/// The configuration ([[models]]) names the models a box ships with. New versions of them are rolled out while the daemon
-/// runs, without changing the configuration:
+/// The configuration (`[[models]]`) names the models a box ships with. New versions of them are rolled out while
+/// the daemon runs, without changing the configuration:
 ///
-/// 1. `gridwatch model install PACKAGE` verifies a package and adds it to the box's registry. It is not used yet.
-/// 2. `gridwatch model use ID@VERSION` runs it alongside the live version for a trial; it then goes live or is rejected with a
-///    reason. No look is lost and the daemon is not restarted.
+/// 1. `gridwatch model install PACKAGE` verifies a package and adds it to the box's registry, unused.
+/// 2. `gridwatch model use ID@VERSION` runs it alongside the live version for a trial; it then goes live or is
+///    rejected with a reason. No look is lost and the daemon is not restarted.
 /// 3. `gridwatch model rollback ID` returns to the previous version, and finally to the configuration's.
 ///
 /// A live version that starts failing is rolled back automatically. See docs/models-registry.md.

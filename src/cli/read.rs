@@ -35,7 +35,7 @@ use gridwatch_model::{
 Examples:
   gridwatch read wall.jpg
   gridwatch read --json *.jpg > numbers.jsonl
-  gridwatch read --truth flyers/truth.json flyers/*.jpg     accuracy; docs/reading.md describes how to make such a set
+  gridwatch read --truth flyers/truth.json flyers/*.jpg     measure accuracy (see docs/reading.md)
 
 With --json it prints one line per picture, then the summary:
   {\"image\":\"wall.jpg\",\"width\":1280,\"height\":720,\"numbers\":[{\"number\":\"13800138000\",\"score\":0.98,\"text\":\"Tel: 138-0013-8000\",\"corners\":[[812.0,655.5],…]}]}

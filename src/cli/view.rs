@@ -22,18 +22,20 @@ use gridwatch_vision::views::{Standing, ViewFiles, ViewRequest, ViewStatus};
 
 /// Confirm or re-learn a camera's view
 ///
-/// The daemon learns each camera's view from its first looks. When a camera has been moved, its zones and calibration no longer
-/// apply, so no case is confirmed or cleared there until it is back, or until you confirm the new view:
+/// The daemon learns each camera's view from its first looks. When a camera has been moved, its zones and
+/// calibration no longer apply, so no case is confirmed or cleared there until it is back, or until you confirm
+/// the new view:
 ///
 /// 1. `gridwatch view list` lists the cameras that have moved.
-/// 2. `gridwatch view show CAMERA --out view.png` draws the zones over the learned view and over the newest look.
-/// 3. Aim the camera back; the daemon notices. Or, if the new view is intended, correct its zones and calibration in the
-///    configuration, restart the daemon, and
-/// 4. run `gridwatch view confirm CAMERA`: the daemon discards the old view and what was seen in it, and learns the new one.
-///    Open cases are kept.
+/// 2. `gridwatch view show CAMERA --out view.png` draws the zones over the learned view and the newest look.
+/// 3. Aim the camera back; the daemon notices. Or, if the new view is intended, correct its zones and
+///    calibration in the configuration, restart the daemon, and
+/// 4. run `gridwatch view confirm CAMERA`: the daemon discards the old view and what was seen in it, and learns
+///    the new one. Open cases are kept.
 ///
-/// For a PTZ camera, teach the daemon each preset once: move the camera there and run `gridwatch view confirm CAMERA.PRESET`.
-/// The daemon then recognises the preset by its picture. Looks between presets, or under manual control, are ignored.
+/// For a PTZ camera, teach the daemon each preset once: move the camera there and run
+/// `gridwatch view confirm CAMERA.PRESET`. The daemon then recognises the preset by its picture. Looks between
+/// presets, or under manual control, are ignored.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct ViewArgs {

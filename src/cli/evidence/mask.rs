@@ -41,8 +41,9 @@ Examples:
   gridwatch evidence mask pictures/ --config edge.toml --out masked/
   gridwatch evidence mask --truth tests/fixtures/masking/labels.json tests/fixtures/masking/
 
-The truth file lists the boxes that must be unreadable in each picture, by file name, as pixels [left, top, right, bottom]. Kinds are
-face (frontal or nearly), head (any other) and plate. Pictures that are not in it are masked but not counted:
+The truth file lists the boxes that must be unreadable in each picture, by file name, as pixels [left, top,
+right, bottom]. Kinds are face (frontal or nearly), head (any other) and plate. Pictures that are not in it are
+masked but not counted:
   {\"street.jpg\": {\"face\": [[366, 280, 382, 297]], \"head\": [], \"plate\": [[277, 368, 286, 385]]}}
 A box counts as covered if 80 % of its area is masked, and as missed below 30 %.
 

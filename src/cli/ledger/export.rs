@@ -42,8 +42,8 @@ Examples:
 
 It runs while the daemon runs and changes nothing on the box.
 
-Exit codes: 0 written (even if there was nothing to write); 3 the configuration is faulty or the folder exists; 5 the store or
-the ledger cannot be read.")]
+Exit codes: 0 written (even if there was nothing to write); 3 the configuration is faulty or the folder exists;
+5 the store or the ledger cannot be read.")]
 pub(super) struct LedgerExportArgs {
     /// Export labelled pictures; required, as the only kind of export so far.
     #[arg(long, required = true)]

@@ -31,8 +31,8 @@ Examples:
   gridwatch model use garbage_nano_416@1.2.0 --camera gate     for this camera only
   gridwatch model use garbage_nano_416@1.0.0 --now             goes live at once; the trial runs alongside
 
-Exit codes: 0 the version is live (with --no-wait: requested); 1 it was rejected or rolled back, with the reason; 4 no outcome yet
-(the trial goes on without the command).")]
+Exit codes: 0 the version is live (with --no-wait: requested); 1 it was rejected or rolled back, with the
+reason; 4 no outcome yet (the trial goes on without the command).")]
 pub(super) struct UseArgs {
     /// Version to use, from the registry or the configuration.
     #[arg(value_name = "ID@VERSION", value_parser = model_ref)]

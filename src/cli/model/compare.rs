@@ -29,7 +29,7 @@ use gridwatch_model::{
 #[command(after_help = "\
 Examples:
   gridwatch model compare models/garbage_nano_416 new/garbage --pictures captures/ --sheet differ.png
-  gridwatch model compare garbage_nano_416@1.1.0 garbage_nano_416@1.2.0 --config edge.toml --data streets/dev --json")]
+  gridwatch model compare garbage_nano_416@1.1.0 garbage_nano_416@1.2.0 --config edge.toml --data streets/dev")]
 pub(super) struct CompareArgs {
     /// Model folder, or ID@VERSION from the registry.
     #[arg(value_name = "OLD")]

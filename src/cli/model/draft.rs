@@ -31,7 +31,8 @@ Examples:
   gridwatch model draft nanodet.onnx --labels coco --out models/nanodet
   gridwatch model draft mine.onnx --labels labels.txt --adapter yolox --id bags_v2
 
-Exit codes: 0 the folder was written; 3 an option is needed (the message names it), or the ONNX Runtime library is not usable.")]
+Exit codes: 0 the folder was written; 3 an option is needed (the message names it), or the ONNX Runtime library
+is not usable.")]
 pub(super) struct DraftArgs {
     /// ONNX file.
     #[arg(value_name = "FILE")]

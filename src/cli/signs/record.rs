@@ -41,8 +41,8 @@ Examples:
   gridwatch signs record gate-east --config edge.toml --looks 24 --every 10m     over four hours of daylight
   gridwatch signs record gate-east --config edge.toml --pictures noon.jpg dusk.jpg clip.mp4
 
-Exit codes: 0 written; 3 the configuration or the baseline is faulty; 4 the camera is unreachable, or no look was clear; 5 a
-picture cannot be read.")]
+Exit codes: 0 written; 3 the configuration or the baseline is faulty; 4 the camera is unreachable, or no look
+was clear; 5 a picture cannot be read.")]
 pub(super) struct SignsRecordArgs {
     #[command(flatten)]
     of: SignsViewArgs,
