@@ -50,8 +50,8 @@ fn a_fault_is_shown_with_its_line_and_its_remedy() {
     draft.faults[0].file = "configs/edge.toml".into();
     assert_eq!(
         Faults(draft.faults).to_string(),
-        "cameras[0].zones[1].polygon: 2 points, a polygon needs 3 or more (configs/edge.toml:50)\n    list its corners in \
-         order, as fractions of the picture: [[0.1, 0.9], [0.5, 0.4], [0.9, 0.9]]"
+        "cameras[0].zones[1].polygon: 2 points, a polygon needs 3 or more (configs/edge.toml:50)\n    list the \
+         corners in order, as fractions of the image size: [[0.1, 0.9], [0.5, 0.4], [0.9, 0.9]]"
     );
 }
 
