@@ -72,7 +72,6 @@ runtime  gstreamer1.0-plugins-base   # appsrc, appsink, videoconvert, uridecodeb
 runtime  gstreamer1.0-plugins-good   # rtsp, rtp, udp, mp4
 runtime  gstreamer1.0-plugins-bad    # h264parse, h265parse, hardware decoders (VA-API, V4L2)
 runtime  gstreamer1.0-libav          # software H.264 and H.265 decoders
-runtime  libgstrtspserver-1.0-0      # linked by the camera farm, which is part of the default build
 runtime  ca-certificates             # rtsps and mqtts
 runtime  glib-networking             # rtsps: TLS for GLib
 build    build-essential             # linker and libc headers

@@ -9,7 +9,6 @@ mod eval_data;
 mod eval_reference;
 mod goldens;
 mod letterbox_reference;
-mod library;
 mod manifest;
 mod ocr_goldens;
 mod registry;
