@@ -43,7 +43,7 @@ test: rust setup ## Run all tests, with cargo nextest if it is installed
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	  set -x; $(CARGO) nextest run --locked --workspace --no-fail-fast; \
 	else \
-	  set -x; $(CARGO) test --locked --workspace --no-fail-fast; \
+	  export RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6}; set -x; $(CARGO) test --locked --workspace --no-fail-fast; \
 	fi
 	$(CARGO) test --locked -p gridwatch --no-default-features --test cli
 

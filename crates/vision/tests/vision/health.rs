@@ -11,7 +11,10 @@ const PICTURES: [&str; 4] = ["bags", "cars", "person", "signs"];
 
 /// At the size of a camera's frame, because noise is per camera pixel.
 fn picture(name: &str) -> RgbImage {
-    let path = format!("{}/tests/fixtures/pictures/{name}.jpg", env!("CARGO_MANIFEST_DIR"));
+    let path = format!(
+        "{}/../../tests/fixtures/pictures/{name}.jpg",
+        env!("CARGO_MANIFEST_DIR")
+    );
     let picture = image::open(path).unwrap().into_rgb8();
     let height = 1280 * picture.height() / picture.width();
     imageops::resize(&picture, 1280, height, imageops::FilterType::Triangle)

@@ -1,9 +1,8 @@
 //! View health, the aim of fixed cameras and the presets of touring cameras.
 #![cfg(feature = "opencv")]
-
-#[path = "../support/vision.rs"]
-mod vision_support;
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod aim;
 mod health;
+mod support;
 mod tour;

@@ -11,7 +11,10 @@ use jiff::Timestamp;
 pub const PICTURES: [&str; 4] = ["bags", "cars", "person", "signs"];
 
 pub fn street(name: &str) -> RgbImage {
-    let path = format!("{}/tests/fixtures/pictures/{name}.jpg", env!("CARGO_MANIFEST_DIR"));
+    let path = format!(
+        "{}/../../tests/fixtures/pictures/{name}.jpg",
+        env!("CARGO_MANIFEST_DIR")
+    );
     let picture = image::open(path).unwrap().into_rgb8();
     let height = 960 * picture.height() / picture.width();
     imageops::resize(&picture, 960, height, imageops::FilterType::Triangle)

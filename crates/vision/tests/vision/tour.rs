@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::vision_support::*;
+use crate::support::*;
 use gridwatch_engine::Light;
 use gridwatch_vision::{Tour, TourChange, TourLook};
 use image::{RgbImage, imageops};

@@ -1,6 +1,6 @@
 //! Detects moved cameras, on real pictures: in other light, occluded, or with the camera aimed elsewhere.
 
-use crate::vision_support::*;
+use crate::support::*;
 use gridwatch_engine::{Light, View};
 use gridwatch_vision::{Aim, AimChange, Health, Luma, SavedView, Shift, ViewLimits, ViewMatch};
 use image::{RgbImage, imageops};
@@ -414,11 +414,7 @@ fn slowly_sagging_mount_is_detected_although_the_reference_is_updated() {
 fn parked_car_enters_the_reference_and_the_view_still_matches() {
     let street = street("person");
     let straight = view_of(&street, STRAIGHT);
-    let parked = occluded(
-        &straight,
-        &view_of(&crate::vision_support::street("cars"), STRAIGHT),
-        0.4,
-    );
+    let parked = occluded(&straight, &view_of(&crate::support::street("cars"), STRAIGHT), 0.4);
     let mut camera = Camera::aimed_at(&straight);
     let agreement = |camera: &mut Camera, picture: &RgbImage| {
         let small = small_luma(picture, camera.now, &mut camera.rng);
@@ -502,7 +498,7 @@ fn saved_view_is_restored_and_a_damaged_file_is_rejected() {
 #[test]
 fn demo_clips_are_in_place() {
     for name in ["street-a", "street-b", "square-c"] {
-        let file = format!("{}/demo/clips/{name}.mp4", env!("CARGO_MANIFEST_DIR"));
+        let file = format!("{}/../../demo/clips/{name}.mp4", env!("CARGO_MANIFEST_DIR"));
         let mut camera = Camera::new();
         let mut health = Health::new(ViewLimits::default());
         let mut looks = 0;
