@@ -8,7 +8,6 @@ mod support;
 mod decode_backend;
 mod decode_clip_and_sources;
 mod decode_damaged;
-mod decode_source_first;
 mod decode_zero_delay;
 mod rtsp_auth;
 mod rtsp_b_frames;

@@ -152,7 +152,7 @@ pub struct SiteSharing {
     /// Claims of other boxes that the engine remembers from the last run.
     pub known: Vec<Claim>,
     /// Receives changes to other boxes' claims. [`Known::Yielded`] is repeated on each connection until the store has
-    /// recorded it ([`Store::yielded`]).
+    /// recorded it ([`Store::yield_case`]).
     pub news: mpsc::UnboundedSender<Known>,
 }
 

@@ -103,7 +103,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`ModelError::WrongAdapter`] if the adapters are not `db` and `ctc`, [`ModelError::Alphabet`] if the alphabet does not match the
-    /// recogniser; otherwise as [`super::ModelSet::new`].
+    /// recogniser; otherwise as [`ModelSet::new`](crate::ModelSet::new).
     pub fn new(runtime: &Runtime, detector: &Model, recogniser: &Model) -> Result<Self, ModelError> {
         for (model, adapter) in [(detector, Adapter::Db), (recogniser, Adapter::Ctc)] {
             let manifest = model.manifest();

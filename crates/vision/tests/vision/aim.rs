@@ -494,7 +494,6 @@ fn saved_view_is_restored_and_a_damaged_file_is_rejected() {
 }
 
 /// People walk, stop and put things down in front of the demo's cameras, and the clips are looped.
-#[cfg(feature = "gst")]
 #[test]
 fn demo_clips_are_in_place() {
     for name in ["street-a", "street-b", "square-c"] {

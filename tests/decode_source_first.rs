@@ -1,16 +1,20 @@
 //! A file camera may be the first user of GStreamer in its process. Its thread once panicked because GStreamer was not
-//! initialised, and the camera stayed "connecting". Only tells anything when it runs before the other tests of its process,
-//! or alone.
+//! initialised, and the camera stayed "connecting". In a process of its own, because any other test would initialise GStreamer.
+#![cfg(feature = "gst")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "support/camera.rs"]
+mod support;
 
 use std::time::Duration;
 
-use crate::support::{
-    clips::{self, SMALL},
-    until,
-};
 use gridwatch_camera::{
     Slot,
     gst_source::{self, GstSource, SourceSettings},
+};
+use support::{
+    clips::{self, SMALL},
+    until,
 };
 
 #[test]
