@@ -10,7 +10,7 @@
 //!
 //! Without the feature `opencv` only dark and frozen views are detected; see [`Health::judges_texture`].
 //!
-//! Detection and false alarm rates are in `docs/judging.md`, measured by `gridwatch bench views` on street pictures.
+//! Detection and false alarm rates are in `docs/judging.md`, measured by `gridwatch-lab bench views` on street pictures.
 
 mod aim;
 mod health;
