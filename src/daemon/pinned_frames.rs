@@ -256,19 +256,16 @@ mod tests {
             codec: Codec::H265,
             data: bytes::Bytes::from_static(b"\n\0\0\0\x01 whatever\n"),
         };
-        let detection = Detection {
-            label: "garbage".into(),
-            score: 0.75,
-            bbox: BBox {
+        let detection = Detection::new(
+            "garbage",
+            0.75,
+            BBox {
                 x1: 0.4,
                 y1: 0.5,
                 x2: 0.5,
                 y2: 0.6,
             },
-            appearance: None,
-            number: None,
-            second_look: None,
-        };
+        );
         let model = ModelDescriptor {
             info: ModelInfo {
                 id: "garbage".into(),

@@ -190,19 +190,6 @@ impl Drop for Receiver {
     }
 }
 
-/// Connects once and returns the codec and, if the camera states them, width and height in pixels.
-///
-/// # Errors
-/// The error that a receiver would report.
-pub async fn probe(settings: &ReceiverSettings) -> Result<(Codec, Option<(u32, u32)>), ReceiveError> {
-    let (stream, codec) = connect(settings).await?;
-    let size = stream.streams().iter().find_map(|s| match s.parameters() {
-        Some(retina::codec::ParametersRef::Video(v)) => Some(v.pixel_dimensions()),
-        _ => None,
-    });
-    Ok((codec, size))
-}
-
 /// Aborts the task on drop.
 struct AbortOnDrop<T>(JoinHandle<T>);
 impl<T> Drop for AbortOnDrop<T> {

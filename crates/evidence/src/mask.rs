@@ -178,19 +178,16 @@ mod tests {
     #[test]
     fn head_of_a_person_is_masked_and_goods_at_the_feet_are_not() {
         let mut picture = chequered();
-        let person = Detection {
-            label: "person".into(),
-            score: 0.3,
-            bbox: BBox {
+        let person = Detection::new(
+            "person",
+            0.3,
+            BBox {
                 x1: 0.2,
                 y1: 0.1,
                 x2: 0.5,
                 y2: 0.9,
             },
-            appearance: None,
-            number: None,
-            second_look: None,
-        };
+        );
         mosaics(&mut picture, &regions(&[person]));
         assert!(
             contrast(
@@ -228,19 +225,16 @@ mod tests {
             _ => Rgb([90; 3]),
         });
         let before = picture.clone();
-        let car = Detection {
-            label: "car".into(),
-            score: 0.5,
-            bbox: BBox {
+        let car = Detection::new(
+            "car",
+            0.5,
+            BBox {
                 x1: 0.0,
                 y1: 0.0,
                 x2: 1.0,
                 y2: 1.0,
             },
-            appearance: None,
-            number: None,
-            second_look: None,
-        };
+        );
         let doubtful = Detection {
             score: 0.3,
             ..car.clone()
@@ -304,17 +298,7 @@ mod tests {
             },
         ] {
             for label in ["person", "car"] {
-                mosaics(
-                    &mut picture,
-                    &regions(&[Detection {
-                        label: label.into(),
-                        score: 0.9,
-                        bbox,
-                        appearance: None,
-                        number: None,
-                        second_look: None,
-                    }]),
-                );
+                mosaics(&mut picture, &regions(&[Detection::new(label, 0.9, bbox)]));
             }
         }
     }

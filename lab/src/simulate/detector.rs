@@ -284,14 +284,7 @@ fn detect_object(look: &SimulatedLook<'_>, object: &mut StreetObject, found: &mu
 }
 
 fn detection(label: Label, score: f32, bbox: BBox) -> Detection {
-    Detection {
-        label,
-        score,
-        bbox,
-        appearance: None,
-        number: None,
-        second_look: None,
-    }
+    Detection::new(label, score, bbox)
 }
 
 /// A false detection of the label.

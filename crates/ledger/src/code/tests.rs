@@ -20,19 +20,16 @@ fn look(at: Timestamp, detections: Vec<Detection>) -> Input {
 }
 
 fn garbage() -> Detection {
-    Detection {
-        label: "garbage".into(),
-        score: f32::NAN,
-        bbox: BBox {
+    Detection::new(
+        "garbage",
+        f32::NAN,
+        BBox {
             x1: -0.0,
             y1: f32::MIN_POSITIVE,
             x2: f32::INFINITY,
             y2: 0.1,
         },
-        appearance: None,
-        number: None,
-        second_look: None,
-    }
+    )
 }
 
 const STARTED: i128 = 1_750_000_000_000_000_000;

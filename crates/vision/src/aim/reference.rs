@@ -63,7 +63,7 @@ impl Reference {
     }
 
     /// Time at which it was learned.
-    pub fn learned_at(&self) -> Timestamp {
+    pub(crate) fn learned_at(&self) -> Timestamp {
         self.about.learned_at
     }
 
