@@ -43,7 +43,7 @@ pub struct DetectArgs {
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
 
-    /// DetectReport only detections with at least this score, 0 to 1. [default: the manifest's score_floor and label_floors]
+    /// Report only detections with at least this score, 0 to 1. [default: the manifest's score_floor and label_floors]
     #[arg(long, value_name = "S", value_parser = fraction::<f32>)]
     min_score: Option<f32>,
 

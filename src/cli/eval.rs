@@ -64,7 +64,7 @@ pub struct EvalArgs {
     /// Map a class of the data set to a label of the model; may be repeated.
     #[arg(long = "map", value_name = "NAME=LABEL", value_parser = mapping)]
     maps: Vec<(String, String)>,
-    /// OperatingPoint at which precision, recall and false boxes per picture are reported, 0 to 1.
+    /// Score threshold at which precision, recall and false boxes per picture are reported, 0 to 1.
     #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = fraction::<f32>)]
     at: f32,
     /// Take a second look at each box above that threshold, as a rule with `second_look` does before it files a case, and report

@@ -102,7 +102,7 @@ struct CameraState {
     was_blind: bool,
     /// For each rule whose labels the latest looks did not search for: the last look that did, if that look and all
     /// looks since were clear. Time between a rule's own looks is not absence.
-    #[serde(default)]
+    #[serde(default, rename = "unsought")]
     not_searched: BTreeMap<RuleId, Option<Timestamp>>,
     /// Oldest first.
     tracks: BTreeMap<RuleId, Vec<Track>>,
@@ -434,5 +434,22 @@ impl CameraState {
                 });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Snapshots and ledgers of earlier versions are read; a renamed field with a default would be lost without an error.
+    #[test]
+    fn stored_names_of_a_cameras_state_are_kept() {
+        let state = CameraState {
+            not_searched: BTreeMap::from([("small_ads".into(), None)]),
+            ..CameraState::default()
+        };
+        let stored = serde_json::to_value(&state).unwrap();
+        assert!(stored.get("unsought").is_some(), "{stored}");
+        assert_eq!(serde_json::from_value::<CameraState>(stored).unwrap(), state);
     }
 }

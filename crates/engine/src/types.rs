@@ -212,7 +212,7 @@ pub struct Observation {
     /// What the models found, above their score floors.
     pub detections: Vec<Detection>,
     /// Labels that were not searched for; their absence means nothing.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, rename = "unsought", skip_serializing_if = "Vec::is_empty")]
     pub not_searched: Vec<Label>,
 }
 

@@ -136,7 +136,7 @@ impl Reader {
     }
 
     /// Size in bytes of the incomplete record at the end of the newest file.
-    pub(crate) fn unfinished(&self) -> u64 {
+    pub fn unfinished(&self) -> u64 {
         self.unfinished
     }
 

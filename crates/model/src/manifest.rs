@@ -212,6 +212,7 @@ pub enum Fit {
 
 /// Hints for running a model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Hints")]
 #[serde(deny_unknown_fields, default)]
 pub struct RuntimeHints {
     /// Threads of one session. Unset: 1, so that each worker stays on one core.

@@ -24,7 +24,7 @@ use gridwatch_config::raw;
 use gridwatch_farm as farm;
 use gridwatch_farm::{Farm, FarmConfig, MountConfig};
 
-/// Measures CPU and memory per camera, and the lateness of looks.
+/// Measure CPU and memory per camera, and the lateness of looks
 ///
 /// Everything is real: an RTSP server in its own process, the daemon as `gridwatch run` starts it, and a broker. The comparator
 /// runs on the same machine right after, so that the ratio holds on any machine.

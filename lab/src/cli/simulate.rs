@@ -12,7 +12,7 @@ use crate::simulate::{self, Options};
 use gridwatch::cli::{Failure, print};
 use gridwatch_config::raw::Span;
 
-/// Simulates a town with known ground truth: what the cameras would have seen, and what was really there.
+/// Simulate a town with known ground truth: what the cameras would have seen, and what was really there
 ///
 /// Heaps, vendors and look-alikes appear in the streets and disappear; cameras overlap, and are covered, knocked, dark or
 /// offline; the detector misses objects and reports false ones; the platform replies. The engine runs in the loop, so the ledger

@@ -12,11 +12,7 @@ use std::{
 use jiff::{Timestamp, TimestampRound, Unit};
 use serde::Serialize;
 
-use crate::cli::{
-    Failure, json_line,
-    options::{fraction, must_be_new},
-    print,
-};
+use crate::cli::{Failure, json_line, options::must_be_new, print};
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::Config;
@@ -57,8 +53,8 @@ pub(super) struct LedgerExportArgs {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
-    /// Also label other detections of the same look with at least this score, 0 to 1.
-    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = fraction::<f32>)]
+    /// Also label other detections of the same look with at least this score; above 1: none.
+    #[arg(long, value_name = "S", default_value_t = 0.5)]
     sure: f32,
 
     /// Print the summary as JSON.

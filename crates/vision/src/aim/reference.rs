@@ -62,11 +62,6 @@ impl Reference {
         self.about.looks >= LEARN_LOOKS
     }
 
-    /// Time at which it was learned.
-    pub(crate) fn learned_at(&self) -> Timestamp {
-        self.about.learned_at
-    }
-
     /// Time at which a look was last blended in.
     pub fn renewed_at(&self) -> Timestamp {
         self.about.renewed_at
