@@ -102,7 +102,7 @@ pub struct RawDetection {
 
 impl RawDetection {
     /// The box as fractions of the picture, clamped to its edges; `None` if it lies outside.
-    pub(crate) fn in_picture(&self, placement: Placement) -> Option<BBox> {
+    pub fn in_picture(&self, placement: Placement) -> Option<BBox> {
         let [x1, y1, x2, y2] = placement.fractions(self.corners);
         (x1 < x2 && y1 < y2).then_some(BBox { x1, y1, x2, y2 })
     }
