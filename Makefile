@@ -1,4 +1,4 @@
-# The commands of this repository. `make` alone lists them.
+# Common commands. `make` without arguments lists them.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 CARGO ?= cargo
@@ -7,56 +7,71 @@ RUST_NEEDED := 1.92
 .DEFAULT_GOAL := help
 .PHONY: help setup rust demo build test soak lint bench doc clips
 
-help: ## This list
+help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## Install what is needed (Debian packages, ONNX Runtime); seconds when it is there
+setup: ## Install dependencies (Debian packages, ONNX Runtime); takes seconds if they are installed
 	@edge-deploy/setup.sh --build
 
 rust:
 	@have=$$($(CARGO) --version 2>/dev/null | awk '{ print $$2 }') || true; \
 	if [ -z "$$have" ]; then \
-	  echo "make: $(CARGO) is not here. gridwatch needs Rust $(RUST_NEEDED) or newer: see rustup.rs, then open a new shell." >&2; exit 1; \
+	  echo "make: $(CARGO) not found; gridwatch needs Rust $(RUST_NEEDED) or newer: install it from rustup.rs, then open a new shell." >&2; exit 1; \
 	fi; \
 	if [ "$$(printf '%s\n' "$(RUST_NEEDED)" "$$have" | sort -V | head -n 1)" != "$(RUST_NEEDED)" ]; then \
-	  echo "make: Rust is $$have, gridwatch needs $(RUST_NEEDED) or newer: run 'rustup update stable'." >&2; exit 1; \
+	  echo "make: Rust $$have is too old; gridwatch needs $(RUST_NEEDED) or newer: run 'rustup update stable'." >&2; exit 1; \
 	fi
 
-build: rust setup ## The release binary: target/release/gridwatch
-	$(CARGO) build --release --locked
+# Debug information is moved out of the programs into NAME.debug beside each, which debuggers and Rust's backtraces find there by themselves.
+# A program that was not linked again has none left to move.
+split_symbols = cd target/release && for program in $(1); do \
+  if readelf -S $$program | grep -q '\.debug_line'; then \
+    objcopy --only-keep-debug --compress-debug-sections $$program $$program.debug && \
+    objcopy --strip-debug --remove-section=.gnu_debuglink --add-gnu-debuglink=$$program.debug $$program; \
+  fi; \
+done
 
-demo: build ## Three cameras, a broker, the daemon and a subscriber on this machine; Ctrl-C ends it
-	./target/release/gridwatch demo
+build: rust setup ## Build target/release/gridwatch and gridwatch-lab, their symbols beside them in *.debug
+	CARGO_PROFILE_RELEASE_DEBUG=line-tables-only CARGO_PROFILE_RELEASE_STRIP=none $(CARGO) build --release --locked -p gridwatch -p gridwatch-lab
+	@$(call split_symbols,gridwatch gridwatch-lab)
 
-test: rust setup ## All tests: first without native code, then everything
-	$(CARGO) test --locked --no-default-features
-	$(CARGO) test --locked
+demo: build ## Run three cameras, a broker, the daemon and a subscriber on this machine; stop with Ctrl-C
+	./target/release/gridwatch-lab demo
+
+# Everything once with all features; then the commands again without native libraries, where some answer differently.
+test: rust setup ## Run all tests, with cargo nextest if it is installed
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	  set -x; $(CARGO) nextest run --locked --workspace --no-fail-fast; \
+	else \
+	  export RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6}; set -x; $(CARGO) test --locked --workspace --no-fail-fast; \
+	fi
+	$(CARGO) test --locked -p gridwatch --no-default-features --test cli
 
 MINUTES ?= 30
-soak: rust setup ## Everything fails at random for MINUTES=30: kills, dead brokers, cut lines, full disks; prints the counts
-	GRIDWATCH_SOAK_MINUTES=$(MINUTES) $(CARGO) test --locked --no-default-features --test faults -- --nocapture
+soak: rust setup ## Fault injection for MINUTES=30: kills, broker failures, cut connections, full disks; prints the counts
+	GRIDWATCH_SOAK_MINUTES=$(MINUTES) $(CARGO) test --locked --test faults -- --nocapture
 
-lint: rust setup ## Formatting, clippy, documentation, dependency policy, shell scripts
+lint: rust setup ## Check formatting, clippy, documentation, dependency policy and shell scripts
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p gridwatch --all-targets --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 	  $(CARGO) deny --locked check bans licenses sources; \
 	else \
-	  echo "make lint: skipped deny.toml: cargo-deny is not here ('cargo install cargo-deny --locked')."; \
+	  echo "make lint: skipped deny.toml: cargo-deny is not installed ('cargo install cargo-deny --locked')."; \
 	fi
 	@if command -v shellcheck >/dev/null; then \
 	  shellcheck edge-deploy/*.sh demo/*.sh .ci/run; \
 	else \
-	  echo "make lint: skipped the shell scripts: shellcheck is not here (apt-get install shellcheck)."; \
+	  echo "make lint: skipped the shell scripts: shellcheck is not installed (apt-get install shellcheck)."; \
 	fi
 
-bench: build ## 50 cameras for 30 seconds beside the comparator; the figures of docs/performance.md
-	./target/release/gridwatch bench cameras --count 50 --seconds 30 --look-every 10s
+bench: build ## Run 50 cameras for 30 seconds beside the ffmpeg comparison; figures are in docs/performance.md
+	./target/release/gridwatch-lab bench cameras --count 50 --seconds 30 --look-every 10s
 
-doc: rust setup ## The library's documentation, opened from target/doc/gridwatch/index.html
-	$(CARGO) doc --locked --no-deps
+doc: rust setup ## Build the API documentation: target/doc/gridwatch/index.html
+	$(CARGO) doc --locked --workspace --no-deps
 
-clips: ## Make the demo's clips again (Python; docs/demo.md)
+clips: ## Regenerate the demo clips (Python; see docs/demo.md)
 	python3 demo/make_clips.py

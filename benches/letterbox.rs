@@ -1,15 +1,13 @@
-//! What a look costs before the network runs: the letterbox from full HD, and the judgement of the view.
-//! `cargo bench --bench letterbox`.
+//! Cost of a look before inference: letterboxing a full HD frame, and the view health check.
+//! Run with `cargo bench --bench letterbox`.
 
 use divan::{Bencher, black_box};
-use gridwatch::{
-    frame::{Frame, Layout, Matrix, Plane},
-    model::{
-        manifest::{Colour, Fit, Input, Shape},
-        preprocess::Letterbox,
-    },
-    vision::Health,
+use gridwatch_frame::{Frame, Layout, Matrix, Plane};
+use gridwatch_model::{
+    manifest::{Colour, Fit, Input, Shape},
+    preprocess::Letterbox,
 };
+use gridwatch_vision::Health;
 use jiff::Timestamp;
 
 fn main() {
@@ -61,7 +59,7 @@ fn full_hd_to_416(bencher: Bencher, layout: Layout) {
     bencher.bench_local(|| letterbox.draw(black_box(&frame)));
 }
 
-/// A worker whose cameras differ: tables are kept, padding is written anew.
+/// A worker that alternates between cameras of different sizes: tables are cached, padding is rewritten.
 #[divan::bench]
 fn full_hd_and_vga_in_turn(bencher: Bencher) {
     let frames = [frame(1920, 1080, Layout::I420), frame(640, 480, Layout::I420)];

@@ -1,16 +1,15 @@
 #!/usr/bin/env python3
-"""Makes the demo's three camera clips again from demo/assets. Not needed to build, test or run gridwatch.
+"""Builds the demo's three camera clips from demo/assets. Not needed to build, test or run gridwatch.
 
     python3 -m pip install -r demo/requirements.txt     # ffmpeg with libx264 and libx265 is needed too
     python3 demo/make_clips.py                          # writes demo/clips/{street-a,street-b,square-c}.mp4
 
-What is real and what is not: the two house fronts, the bags and the people are photographs and footage (see
-ATTRIBUTION.md); that they stand in one picture is not. The banner on the gate is drawn here. Every clip carries the caption
-"composite".
+The house fronts, the bags and the people are photographs and footage (see ATTRIBUTION.md), but they were never together in
+one scene, and the banner on the gate is drawn here. Every clip carries the caption "composite".
 
-street-a and street-b are two cameras on one pole. Two cameras at one point see pictures that differ by a homography
-K_b R K_a^-1 exactly (Hartley and Zisserman, Multiple View Geometry, 2nd ed., 8.4.2), so street-b is that warp of
-street-a's composite, and the ground points that `calibration()` computes for both agree: one heap, one place, one case.
+street-a and street-b are two cameras on one pole. Pictures of two cameras at one point differ by the homography
+K_b R K_a^-1 (Hartley and Zisserman, Multiple View Geometry, 2nd ed., 8.4.2), so street-b is that warp of street-a's
+composite, and the ground points that `calibration()` computes for both agree: one heap, one site, one case.
 """
 
 import argparse
@@ -24,7 +23,7 @@ import numpy as np
 HERE = pathlib.Path(__file__).resolve().parent
 ASSETS = HERE / "assets"
 WIDTH, HEIGHT = 1280, 720
-FPS = 10  # the person clip's own rate; doubling frames would only cost bytes
+FPS = 10  # the person clip's own rate
 GOP = 2 * FPS
 
 # ---------------------------------------------------------------------------------------------------- scenes
@@ -38,32 +37,32 @@ HEAP = [
     ("bag_0124.png", 885, 639, 133, True),
     ("bag_0090.png", 973, 644, 111, True),
 ]
-HEAP_FROM_S = 3.0  # while the man who walks off still hides part of the place
-# The banner that nobody allowed, tied to the gate between two signs that hang there by right (they are in the photograph):
-# its place in street-a, and how far it sags.
+HEAP_FROM_S = 3.0  # while the departing man still hides part of the place
+# The unapproved banner, tied to the gate between two approved signs (part of the photograph): its place in street-a, and
+# how far it sags.
 BANNER = dict(left=455, top=170, width=365, height=120, sag=8)
 BANNER_LINES = [("ROOMS TO LET", 0.38, 0.50), ("TEL 000-0000-0000", 0.88, 0.20)]  # text, its foot or middle, its height
 STREET_S = 44  # whole GOPs, so that the loop has no seam in the stream
 
-# Where the person clip (768 x 432) is laid: its scale, and where its own bottom right corner comes to lie.
+# Where the person clip (768 x 432) is placed: its scale, and the position of its bottom right corner.
 MAN = dict(scale=1.12, right=1280, bottom=766)
 STALL = dict(scale=1.0, right=1280, bottom=738)
-FLOOR_ROW = 245  # of the person clip: above it is the wall
+FLOOR_ROW = 245  # of the person clip: the wall is above it
 # Seconds of assets/people.mp4. On the street: the man's last moments at the table, and his leaving.
 MAN_FROM_S, MAN_TO_S = 12.2, 17.8
-# On the square: he comes, stays for a few seconds (most of his standing is cut out) and goes; then a woman stays for 25 s.
+# On the square: he arrives, stays for a few seconds (most of his standing is cut out) and leaves; then a woman stays for 25 s.
 SQUARE_PARTS_S = [(4.0, 9.0), (13.0, 50.0)]
 
-# One pole, two cameras: pinhole, square pixels. street-a looks level (a shifted lens: the photograph's verticals are
-# parallel); height above the pavement, focal length and horizon are what a door leaf of 2.1 m gives, which is 343 pixels
-# high at the wall, whose foot lies at row 490.
+# One pole, two pinhole cameras with square pixels. street-a is level (with a shifted lens: the photograph's verticals are
+# parallel). Height above the pavement, focal length and horizon follow from a door leaf of 2.1 m, which is 343 pixels high
+# at the wall, whose foot is at row 490.
 POLE_M = 2.28
 FOCAL_PX = 1150.0
 HORIZON_ROW = 118.0
-# street-b against street-a: turned right and down, rolled a little, a longer lens.
+# street-b relative to street-a: panned right, tilted down, rolled slightly, with a longer lens.
 B_YAW_DEG, B_PITCH_DEG, B_ROLL_DEG, B_FOCAL_PX = 6.5, 14.2, 1.0, 1800.0
 
-# Fictitious: the pole's place and the heading of the lens, clockwise from north.
+# Fictitious: the pole's position and the heading of the lens, clockwise from north.
 POLE_LON, POLE_LAT, HEADING_DEG = 121.5002, 31.2301, 20.0
 
 
@@ -71,7 +70,7 @@ POLE_LON, POLE_LAT, HEADING_DEG = 121.5002, 31.2301, 20.0
 
 
 def enlarge(picture):
-    """Twice a 720-pixel photograph: Lanczos, then a mild unsharp mask, so that it is not softer than a real camera."""
+    """Upscales a photograph to the frame size with Lanczos and a mild unsharp mask, so that it is as sharp as a real camera."""
     big = cv2.resize(picture, (WIDTH, HEIGHT), interpolation=cv2.INTER_LANCZOS4)
     return cv2.addWeighted(big, 1.35, cv2.GaussianBlur(big, (0, 0), 2.0), -0.35, 0)
 
@@ -79,15 +78,15 @@ def enlarge(picture):
 def plate(name, pavement_row, extra_rows, left=0, right=None):
     """A house front with more pavement in the foreground than the photograph has.
 
-    Rows below `pavement_row` are stretched to `extra_rows` more, the nearer the more, as perspective does; the top is
-    cropped by as many.
+    Rows below `pavement_row` are stretched by `extra_rows`, nearer rows more, as perspective does; the top is cropped by
+    as many rows.
     """
     photo = cv2.imread(str(ASSETS / name))[:, left:right]
     height, width = photo.shape[:2]
     rows = np.arange(pavement_row, height + extra_rows, dtype=np.float32)
     t = (rows - pavement_row) / (len(rows) - 1)
     ground = height - 1 - pavement_row
-    slope = min((len(rows) - 1) / ground, 1.7)  # no stretch at the seam, where it would show; above 2 it would run back
+    slope = min((len(rows) - 1) / ground, 1.7)  # no stretch at the seam, where it would show; above 2 the rows would reverse
     source = pavement_row + ground * (slope * t + (1 - slope) * t * t)
     source = np.concatenate([np.arange(pavement_row, dtype=np.float32), np.clip(source, 0, height - 1)])
     xs, ys = np.meshgrid(np.arange(width, dtype=np.float32), source.astype(np.float32))
@@ -97,7 +96,7 @@ def plate(name, pavement_row, extra_rows, left=0, right=None):
 
 
 def paste(picture, patch, alpha, left, top):
-    """Lays `patch` over `picture` in place; what sticks out is cut off."""
+    """Composites `patch` over `picture` in place, clipped to the frame."""
     h, w = alpha.shape
     x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + w, WIDTH), min(top + h, HEIGHT)
     if x1 >= x2 or y1 >= y2:
@@ -108,7 +107,7 @@ def paste(picture, patch, alpha, left, top):
 
 
 def shadow(picture, x, y, half_width, half_height, depth):
-    """A soft contact shadow on the ground around (x, y)."""
+    """Draws a soft contact shadow on the ground around (x, y)."""
     mask = np.zeros((HEIGHT, WIDTH), np.float32)
     cv2.ellipse(mask, (int(x), int(y)), (int(half_width), int(half_height)), 0, 0, 360, 1.0, -1)
     mask = cv2.GaussianBlur(mask, (0, 0), max(half_height * 0.7, 2))
@@ -116,7 +115,7 @@ def shadow(picture, x, y, half_width, half_height, depth):
 
 
 def bag(name, width, mirrored, scene_luma):
-    """A cut-out bag at its size in the scene, its cast muted and its light brought near to the scene's."""
+    """A cut-out bag at its size in the scene, desaturated and matched to the scene's brightness."""
     rgba = cv2.imread(str(ASSETS / name), cv2.IMREAD_UNCHANGED)
     if mirrored:
         rgba = rgba[:, ::-1]
@@ -129,13 +128,13 @@ def bag(name, width, mirrored, scene_luma):
     bgr = grey + (bgr - grey) * 0.72
     inside = alpha > 0.5
     gain = np.clip(0.35 + 0.65 * scene_luma / max(grey[inside].mean(), 1), 0.75, 1.35)
-    # The underside of a bag that lies on the ground is darker than its top.
+    # The underside of a bag is darker than its top.
     falloff = np.linspace(1.06, 0.72, height, dtype=np.float32)[:, None, None]
     return np.clip(bgr * gain * falloff, 0, 255), alpha
 
 
 def with_heap(picture, heap):
-    """The scene with the bags left in it."""
+    """The scene with the heap of bags."""
     scene = picture.copy()
     for name, x, y, width, mirrored in heap:
         luma = float(picture[y - 20:y + 20, x - 60:x + 60].mean())
@@ -147,7 +146,7 @@ def with_heap(picture, heap):
 
 
 def banner(width, height):
-    """A cloth with red letters, drawn large and scaled down as a lens does, folded a little, darker below."""
+    """A cloth with red letters, drawn large and scaled down for antialiasing, with slight folds, darker at the bottom."""
     k = 3
     cloth = np.full((height * k, width * k, 3), (235, 240, 240), np.uint8)
     red, font = (40, 30, 185), cv2.FONT_HERSHEY_DUPLEX
@@ -165,7 +164,7 @@ def banner(width, height):
 
 
 def with_banner(picture, left, top, width, height, sag):
-    """The scene with the banner hung at its two upper corners."""
+    """The scene with the banner hanging from its two upper corners."""
     scene = picture.copy()
     cloth = banner(width, height)
     patch, alpha = np.zeros((height + sag, width, 3), np.float32), np.zeros((height + sag, width), np.float32)
@@ -182,7 +181,7 @@ def with_banner(picture, left, top, width, height, sag):
 
 
 class People:
-    """The person clip, and what moves in it cut out against the empty room."""
+    """The person clip, with moving people segmented against the empty room."""
 
     def __init__(self):
         self.frames = []
@@ -192,21 +191,21 @@ class People:
             if not ok:
                 break
             self.frames.append(frame)
-        # The first four seconds show the room and the table alone.
+        # The first four seconds show only the room and the table.
         self.empty = np.median(np.stack(self.frames[:4 * FPS:2]), axis=0).astype(np.uint8)
 
     def matte(self, index):
-        """Frame `index` and its alpha, 0..1: what differs from the empty room and is not merely its shadow."""
+        """Frame `index` and its alpha, 0..1: what differs from the empty room, without shadows."""
         frame = self.frames[min(index, len(self.frames) - 1)]
         a = cv2.GaussianBlur(frame, (0, 0), 1.0).astype(np.float32) + 1
         b = cv2.GaussianBlur(self.empty, (0, 0), 1.0).astype(np.float32) + 1
         ratio = a / b
         differs = np.abs(a - b).max(axis=2) > 30
-        # A shadow darkens all channels alike, and not by much.
+        # A shadow darkens all channels equally and only slightly.
         even = (ratio.max(axis=2) - ratio.min(axis=2)) < 0.16
         shade = even & (ratio.mean(axis=2) > 0.6) & (ratio.mean(axis=2) < 1.0)
-        shade[:FLOOR_ROW] = False  # on the white wall shadows are too faint to differ, and a grey coat is not
-        wood = a[..., 2] - a[..., 0] > 40  # nobody wears brown below the hip
+        shade[:FLOOR_ROW] = False  # shadows on the white wall are too faint to differ, but a grey coat would match
+        wood = a[..., 2] - a[..., 0] > 40  # brown below the hip is wood, not clothes
         wood[:FLOOR_ROW] = False
         mask = (differs & ~shade & ~wood).astype(np.uint8)
         mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
@@ -219,18 +218,18 @@ class People:
         return frame, cv2.GaussianBlur(keep.astype(np.float32), (0, 0), 1.1)
 
     def table(self):
-        """The round table of the empty room, cut out by its drawn outline."""
+        """The round table of the empty room, cut out along a hand-drawn outline."""
         mask = np.zeros(self.empty.shape[:2], np.uint8)
         cv2.ellipse(mask, (454, 115), (70, 37), 2, 0, 360, 255, -1)
         cv2.fillPoly(mask, [np.array([[444, 150], [459, 150], [452, 268], [485, 267], [487, 272], [456, 286], [490, 328],
                                       [486, 334], [443, 302], [400, 331], [394, 326], [430, 291], [398, 272], [401, 265],
                                       [437, 276]], np.int32)], 255)
-        grey = cv2.cvtColor(cv2.cvtColor(self.empty, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)  # its steel mirrors the floor
+        grey = cv2.cvtColor(cv2.cvtColor(self.empty, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)  # its steel reflects the floor
         return cv2.addWeighted(self.empty, 0.3, grey, 0.7, 0), cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 0.9)
 
     @staticmethod
     def place(picture, cutout, at, gain=0.92):
-        """Lays a cut-out of the clip into the scene."""
+        """Composites a cut-out of the clip into the scene."""
         frame, alpha = cutout
         w, h = round(frame.shape[1] * at["scale"]), round(frame.shape[0] * at["scale"])
         frame = cv2.resize(frame, (w, h), interpolation=cv2.INTER_AREA)
@@ -240,7 +239,7 @@ class People:
         if len(ys) == 0:
             return
         foot = ys.max()
-        if foot < h - 6:  # not cut off by the clip's own lower edge
+        if foot < h - 6:  # not cut off by the clip's lower edge
             low = xs[ys > foot - 14]
             shadow(picture, left + low.mean(), top + foot - 4, (low.max() - low.min()) / 2 + 14, 9, 0.5)
         paste(picture, frame.astype(np.float32) * gain, alpha, left, top)
@@ -254,7 +253,7 @@ def intrinsics(focal, row):
 
 
 def rotation_a_to_b():
-    """Turns directions in street-a's frame (x right, y down, z ahead) into street-b's."""
+    """The rotation from street-a's camera frame (x right, y down, z forward) to street-b's."""
     y, p, r = np.deg2rad([B_YAW_DEG, B_PITCH_DEG, B_ROLL_DEG])
     yaw = np.array([[np.cos(y), 0, -np.sin(y)], [0, 1, 0], [np.sin(y), 0, np.cos(y)]])
     pitch = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
@@ -277,7 +276,7 @@ def ground(x, y):
 
 
 def calibration():
-    """Point pairs for configs/demo.toml, as its own text."""
+    """Prints the point pairs for configs/demo.toml in its own format."""
     to_b = a_to_b()
     to_a = np.linalg.inv(to_b)
     grid = [(0.06, 0.72), (0.94, 0.72), (0.06, 0.97), (0.94, 0.97), (0.50, 0.82), (0.62, 0.91)]
@@ -293,14 +292,14 @@ def calibration():
 
 
 def caption(picture):
-    """Says in the picture what it is."""
+    """Adds the caption "composite"."""
     cv2.putText(picture, "composite", (WIDTH - 118, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (40, 40, 40), 3, cv2.LINE_AA)
     cv2.putText(picture, "composite", (WIDTH - 118, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (235, 235, 235), 1, cv2.LINE_AA)
     return picture
 
 
 def live(picture, index, rng, tint=(1.0, 1.0, 1.0)):
-    """What a sensor adds: the light drifts a little, each frame has its own noise, each camera its own white balance."""
+    """Adds a slow drift of brightness, noise for each frame, and the camera's white balance."""
     gain = 1.0 + 0.015 * np.sin(2 * np.pi * index / (20 * FPS))
     noise = rng.normal(0, 1.6, (HEIGHT // 2, WIDTH // 2, 1)).astype(np.float32)
     noise = cv2.resize(noise, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)[..., None]
@@ -309,17 +308,17 @@ def live(picture, index, rng, tint=(1.0, 1.0, 1.0)):
 
 
 def street_scene():
-    """The street before anything was left there; the banner hangs."""
+    """The street with the banner, before the bags are left there."""
     return with_banner(plate("facade_488.jpg", 352, 66), **BANNER)
 
 
 def square_scene():
-    """The square with nobody on it."""
+    """The empty square."""
     return plate("facade_516.jpg", 366, 66, left=14, right=668)
 
 
 def street(people):
-    """Frames of the street: a man stands at the wall, walks off to the right, and the heap lies where he stood."""
+    """Frames of the street: a man stands at the wall and walks off to the right; the heap lies where he stood."""
     bare = street_scene()
     heaped = with_heap(bare, HEAP)
     for i in range(STREET_S * FPS):
@@ -331,7 +330,7 @@ def street(people):
 
 
 def square(people):
-    """Frames of the square: somebody stops at the table for a short while, somebody else stays."""
+    """Frames of the square: one person stops at the table briefly, another stays."""
     bare = square_scene()
     table = people.table()
     for start, end in SQUARE_PARTS_S:
@@ -343,7 +342,7 @@ def square(people):
 
 
 class Encoder:
-    """ffmpeg, fed raw frames. No scene-cut keyframes and a closed GOP of two seconds, as cameras send it."""
+    """ffmpeg, fed with raw frames. No scene-cut keyframes and a closed GOP of two seconds, like a camera's stream."""
 
     def __init__(self, path, codec, kbps):
         parameters = f"keyint={GOP}:min-keyint={GOP}:scenecut=0:open-gop=0"
@@ -392,8 +391,8 @@ def make_square(out, people):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "clips")
-    parser.add_argument("--only", choices=["streets", "square"], help="make these alone")
-    parser.add_argument("--calibration", action="store_true", help="print the point pairs for configs/demo.toml and stop")
+    parser.add_argument("--only", choices=["streets", "square"], help="build only these clips")
+    parser.add_argument("--calibration", action="store_true", help="print the point pairs for configs/demo.toml and exit")
     arguments = parser.parse_args()
     if arguments.calibration:
         calibration()

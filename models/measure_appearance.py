@@ -4,7 +4,7 @@
     python3 models/measure_appearance.py DIR...
 
 Each DIR holds pictures and, beside them or in `labels` for `images`, YOLO labels (class cx cy w h, fractions). Needs numpy and
-Pillow. The distance is that of `Appearance` in src/engine/types/appearance.rs. Light is simulated: gain 0.5 to 1.6, white
+Pillow. The distance is that of `Appearance` in crates/engine/src/types/appearance.rs. Light is simulated: gain 0.5 to 1.6, white
 balance 12 %, gamma 0.8 to 1.25, a shadow over part of two pictures in five, sensor noise. The seed is fixed.
 """
 import random

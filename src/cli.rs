@@ -1,42 +1,38 @@
-//! The command line: one file a command. Each parses what was typed, calls the library, and says how it went by its
-//! exit code: 0 done, 1 a check found faults, 2 usage, 3 configuration, 4 something outside is away, 5 bad data, 70 our
-//! own fault.
+//! The command line, one module per command. A command parses its arguments, calls the library, and reports the result in
+//! its exit code: 0 success, 1 a check failed, 2 usage error, 3 faulty configuration, 4 something outside is unavailable,
+//! 5 invalid data, 70 a bug in gridwatch.
 //!
-//! What a program may read goes to standard output and nothing else does; what a person should know goes to standard
-//! error. No command shows a credential.
+//! Standard output carries only the result, so that programs can read it; notes and errors go to standard error. No
+//! command prints a credential.
 
-#[cfg(all(feature = "farm", feature = "ort"))]
-pub mod bench;
 pub mod calibrate;
 pub mod cases;
 pub mod check;
-#[cfg(all(feature = "farm", feature = "ort"))]
-pub mod demo;
 #[cfg(feature = "ort")]
 pub mod detect;
 #[cfg(feature = "ort")]
 pub mod eval;
 pub mod evidence;
 pub mod keys;
-mod layer;
+pub mod layer;
 pub mod ledger;
 #[cfg(feature = "ort")]
 pub mod model;
+mod options;
 pub mod outbox;
 #[cfg(feature = "ort")]
+mod pictures;
+#[cfg(feature = "ort")]
 pub mod read;
+pub mod reference;
 pub mod replay;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod run;
 pub mod schema;
 #[cfg(all(feature = "gst", feature = "ort"))]
-mod service;
+pub mod service;
 #[cfg(feature = "ort")]
 pub mod signs;
-pub mod simulate;
-#[cfg(all(feature = "farm", feature = "ort"))]
-mod stage;
-mod state;
 pub mod tune;
 pub mod view;
 
@@ -47,11 +43,15 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 
-use crate::{config::Faults, error::Class};
+use gridwatch_base::error::Class;
+use gridwatch_config::Faults;
 
-/// Watches street cameras, files one case with evidence per problem, place and grid cell, and looks again when told that it
-/// was dealt with.
+/// Watch street cameras and file evidence-backed cases with the city grid platform.
+///
+/// gridwatch finds street vendors, garbage, illegal advertising and other problems in the pictures of fixed cameras, files
+/// one case per problem and place over MQTT, and checks the place again when the platform reports the case as handled.
 #[derive(Debug, Parser)]
 #[command(
     name = "gridwatch",
@@ -59,63 +59,59 @@ use crate::{config::Faults, error::Class};
     max_term_width = 110,
     propagate_version = true,
     after_long_help = "\
-First steps:
-  gridwatch demo                                 three cameras, a broker and the daemon, all on this machine
-  gridwatch check --config configs/edge.toml     what is right and wrong with a configuration and its surroundings
-  gridwatch schema > config.schema.json          for your editor's completion
+Getting started:
+  gridwatch check --config configs/edge.toml     check a configuration, its models, cameras and broker
+  gridwatch run --config configs/edge.toml       run the daemon
+  gridwatch schema > config.schema.json          get the JSON Schema for completion in your editor
+  gridwatch-lab demo                             try it on this machine, with demo cameras and a broker
 
 Exit codes:
-  0   done
-  1   a check found something wrong
-  2   the command line was mistyped
+  0   success
+  1   a check failed
+  2   the command line is invalid
   3   the configuration is faulty
-  4   something outside (broker, camera, library) is away: try again
-  5   data that cannot be right
-  70  a fault of gridwatch itself: please report it
+  4   a broker, camera, library or disk is unavailable; retry later
+  5   a file or message holds invalid data
+  70  a bug in gridwatch; please report it
 
-`gridwatch help COMMAND` tells more about each."
+Run `gridwatch help COMMAND` for the details of a command."
 )]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What can be done.
+/// The commands.
 #[derive(Debug, Subcommand)]
 #[allow(
     missing_docs,
-    reason = "each command's Args say what it does; clap would print a variant's text in their place"
+    reason = "the help text is on each command's Args; clap would print a variant's doc comment instead"
 )]
 pub enum Command {
     #[cfg(all(feature = "gst", feature = "ort"))]
-    Run(run::Args),
-    #[cfg(all(feature = "farm", feature = "ort"))]
-    Demo(demo::Args),
-    Check(check::Args),
-    Calibrate(calibrate::Args),
+    Run(run::RunArgs),
+    Check(check::CheckArgs),
+    Calibrate(calibrate::CalibrateArgs),
     #[cfg(feature = "ort")]
-    Detect(detect::Args),
+    Detect(detect::DetectArgs),
     #[cfg(feature = "ort")]
-    Eval(eval::Args),
+    Eval(eval::EvalArgs),
     #[cfg(feature = "ort")]
-    Model(model::Args),
+    Model(model::ModelArgs),
     #[cfg(feature = "ort")]
-    Read(read::Args),
+    Read(read::ReadArgs),
     #[cfg(feature = "ort")]
-    Signs(signs::Args),
-    Cases(cases::Args),
-    Evidence(evidence::Args),
-    Keys(keys::Args),
-    Outbox(outbox::Args),
-    Ledger(ledger::Args),
-    Replay(replay::Args),
-    Tune(tune::Args),
-    Simulate(simulate::Args),
-    View(view::Args),
-    #[cfg(all(feature = "farm", feature = "ort"))]
-    Bench(bench::Args),
-    Schema(schema::Args),
+    Signs(signs::SignsArgs),
+    Cases(cases::CasesArgs),
+    Evidence(evidence::EvidenceArgs),
+    Keys(keys::KeysArgs),
+    Outbox(outbox::OutboxArgs),
+    Ledger(ledger::LedgerArgs),
+    Replay(replay::ReplayArgs),
+    Tune(tune::TuneArgs),
+    View(view::ViewArgs),
+    Schema(schema::SchemaArgs),
 }
 
 impl Command {
@@ -123,10 +119,6 @@ impl Command {
         match self {
             #[cfg(all(feature = "gst", feature = "ort"))]
             Self::Run(args) => run::run(args),
-            #[cfg(all(feature = "farm", feature = "ort"))]
-            Self::Demo(args) => demo::run(args),
-            #[cfg(all(feature = "farm", feature = "ort"))]
-            Self::Bench(args) => bench::run(args),
             #[cfg(feature = "ort")]
             Self::Detect(args) => Ok(detect::run(args)?),
             #[cfg(feature = "ort")]
@@ -146,32 +138,46 @@ impl Command {
             Self::Ledger(args) => ledger::run(&args),
             Self::Replay(args) => replay::run(&args),
             Self::Tune(args) => tune::run(&args),
-            Self::Simulate(args) => simulate::run(args),
             Self::View(args) => view::run(&args),
             Self::Schema(args) => schema::run(args),
         }
     }
 }
 
-/// Parses, runs, and tells what went wrong.
+/// Commands that moved to `gridwatch-lab`.
+const MOVED: [&str; 3] = ["demo", "bench", "simulate"];
+
+/// Parses the command line, runs the command, prints its error if it fails, and returns the exit code.
 pub fn main() -> ExitCode {
+    if let Some(moved) = std::env::args().nth(1).filter(|name| MOVED.contains(&name.as_str())) {
+        let _ = writeln!(
+            io::stderr(),
+            "error: `gridwatch {moved}` is now `gridwatch-lab {moved}`, a program that is not installed on a box"
+        );
+        return ExitCode::from(2);
+    }
     // clap prints usage errors itself and exits with 2.
-    match Cli::parse().command.run() {
+    finish(Cli::parse().command.run())
+}
+
+/// The exit code of a command that ended with `result`; an error is written to standard error.
+pub fn finish(result: Result<ExitCode, Failure>) -> ExitCode {
+    match result {
         Ok(code) => code,
         Err(failure) => {
-            // Where standard error is gone too, the exit code must do.
+            // If standard error is closed too, the exit code still reports the failure.
             let _ = writeln!(io::stderr(), "{failure}");
             ExitCode::from(failure.class.exit_code())
         }
     }
 }
 
-/// Why a command could not do what it was asked: one or more lines for a person, with what to do.
+/// Why a command failed: one or more lines for the person at the terminal.
 #[derive(Debug)]
 pub struct Failure {
-    /// What is wrong and what to do; no credentials.
+    /// The fault, its place and the remedy. Never contains credentials.
     pub message: String,
-    /// Decides the exit code.
+    /// Determines the exit code.
     pub class: Class,
 }
 
@@ -186,11 +192,11 @@ impl Failure {
 }
 
 impl fmt::Display for Failure {
-    /// `error:` before the first line.
+    /// Prefixes the first line with `error:`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.message)?;
         if self.class == Class::Bug {
-            f.write_str("\nThis is a fault of gridwatch itself: please report it with this message.")?;
+            f.write_str("\nThis is a bug in gridwatch; please report it with this message.")?;
         }
         Ok(())
     }
@@ -204,7 +210,7 @@ impl From<Faults> for Failure {
     }
 }
 
-/// A room's error ends a command as its class says.
+/// Converts module errors to a [`Failure`] of the same class.
 macro_rules! failure_from {
     ($($(#[$cfg:meta])* $error:ty),+ $(,)?) => {$(
         $(#[$cfg])*
@@ -217,34 +223,56 @@ macro_rules! failure_from {
 }
 
 failure_from!(
-    crate::evidence::EvidenceError,
+    gridwatch_evidence::EvidenceError,
     cases::CasesError,
-    crate::custody::keys::KeyError,
-    crate::ledger::LedgerError,
-    crate::store::StoreError,
+    gridwatch_custody::keys::KeyError,
+    gridwatch_ledger::LedgerError,
+    gridwatch_store::StoreError,
     crate::telemetry::TelemetryError,
-    crate::views::ViewsError,
-    crate::model::registry::RegistryError,
+    gridwatch_vision::views::ViewsError,
+    gridwatch_model::registry::RegistryError,
     #[cfg(feature = "ort")]
-    crate::model::ModelError,
+    gridwatch_model::ModelError,
     #[cfg(feature = "ort")]
-    crate::model::draft::DraftError,
+    gridwatch_model::draft::DraftError,
     #[cfg(feature = "ort")]
-    crate::model::runtime::LibraryError,
+    gridwatch_model::runtime::LibraryError,
     #[cfg(all(feature = "gst", feature = "ort"))]
     crate::daemon::StartError,
-    #[cfg(feature = "farm")]
-    crate::farm::FarmError,
 );
 
-/// Writes `text` to standard output. A reader that went away (`| head`) ends the command without a word.
+/// Writes `text` to standard output. A closed pipe (`| head`) is not an error.
+///
+/// # Errors
+/// Any other write error, as [`Class::Transient`].
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(e) => Err(Failure::new(Class::Transient, format!("standard output: {e}"))),
+    written_to_stdout(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// The failure for an error in writing to standard output; none for a closed pipe.
+fn written_to_stdout(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Class::Transient, format!("standard output: {e}")))
+        }
+        _ => Ok(()),
     }
+}
+
+/// `value` as one line of JSON.
+fn json_line(value: &impl Serialize) -> Result<String, Failure> {
+    with_newline(serde_json::to_string(value))
+}
+
+/// `value` as indented JSON.
+fn json_pretty(value: &impl Serialize) -> Result<String, Failure> {
+    with_newline(serde_json::to_string_pretty(value))
+}
+
+fn with_newline(json: serde_json::Result<String>) -> Result<String, Failure> {
+    json.map(|text| text + "\n")
+        .map_err(|e| Failure::new(Class::Bug, format!("cannot serialize the result as JSON: {e}")))
 }
 
 #[cfg(test)]
@@ -254,12 +282,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_definitions_are_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn each_command_teaches_more_than_its_one_line() {
+    fn each_command_has_a_long_help_text() {
         for command in Cli::command().get_subcommands() {
             let (short, long) = (command.get_about(), command.get_long_about());
             assert!(
@@ -271,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_help_tells_every_exit_code() {
+    fn the_help_lists_every_exit_code() {
         let help = Cli::command().render_long_help().to_string();
         for class in [Class::Config, Class::Transient, Class::Data, Class::Bug] {
             assert!(help.contains(&format!("\n  {:<3} ", class.exit_code())), "{class:?}");

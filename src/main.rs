@@ -1,4 +1,4 @@
-//! The binary: parse, call the library, exit.
+//! The `gridwatch` binary.
 
 use std::process::ExitCode;
 

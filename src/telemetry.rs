@@ -1,6 +1,6 @@
-//! Logs, metrics and health. Rooms log with `tracing` and count with `metrics`; this module says where both go.
+//! Logs, metrics and health. The crates log with `tracing` and count with `metrics`; this module sets up where both go.
 //!
-//! The metric names are the contract with whoever watches the boxes: they are listed in [`names`].
+//! Dashboards and alerts depend on the metric names, which are listed in [`gridwatch_base::metric`].
 
 use std::{
     io::IsTerminal,
@@ -18,38 +18,37 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-use crate::{config::raw::LogFormat, error::Class};
+use gridwatch_base::{error::Class, metric};
+use gridwatch_config::raw::LogFormat;
 
 /// Why telemetry could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The log filter is not one.
+    /// The log filter does not parse.
     #[error(
-        "telemetry.filter: {filter:?} is not a log filter ({reason}); write for example \"info\" or \"gridwatch=debug,info\""
+        "telemetry.filter: invalid log filter {filter:?} ({reason}); use for example \"info\" or \"gridwatch=debug,info\""
     )]
     Filter {
-        /// As typed.
+        /// The filter as configured.
         filter: String,
-        /// What the parser said.
+        /// The parser's error.
         reason: String,
     },
-    /// The address cannot be listened on.
-    #[error(
-        "telemetry.listen: {address} cannot be listened on ({source}); choose another port, or \"\" to serve nothing"
-    )]
+    /// The address cannot be bound.
+    #[error("telemetry.listen: cannot bind {address} ({source}); use another port, or \"\" to disable the endpoint")]
     Listen {
-        /// As configured.
+        /// The configured address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A recorder or subscriber is there already.
+    /// A metrics recorder or a log subscriber is installed already.
     #[error("telemetry was started twice")]
     Twice,
 }
 
 impl TelemetryError {
-    /// What it means.
+    /// The error's class.
     pub fn class(&self) -> Class {
         match self {
             Self::Filter { .. } | Self::Listen { .. } => Class::Config,
@@ -61,7 +60,7 @@ impl TelemetryError {
 /// Starts logging to standard error.
 ///
 /// # Errors
-/// When the filter does not parse or logging was started before.
+/// If the filter does not parse, or logging was started before.
 pub fn start_logs(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(filter).map_err(|e| TelemetryError::Filter {
         filter: filter.to_owned(),
@@ -69,7 +68,7 @@ pub fn start_logs(format: LogFormat, filter: &str) -> Result<(), TelemetryError>
     })?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // A file or the journal is no place for colours.
+        // No escape codes in a file or the journal.
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
@@ -79,26 +78,26 @@ pub fn start_logs(format: LogFormat, filter: &str) -> Result<(), TelemetryError>
     .map_err(|_| TelemetryError::Twice)
 }
 
-/// Bounds for work measured in milliseconds.
+/// Histogram buckets, in seconds, for work that takes milliseconds.
 const WORK_SECONDS: [f64; 14] = [
     0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0,
 ];
 
-/// Bounds for lateness: 1 ms to 100 s, a quarter apart, so that a quantile read from them is at most a quarter off.
+/// Histogram buckets, in seconds, for lateness: 1 ms to 100 s in steps of 25 %, so that a quantile is at most 25 % off.
 fn lateness_seconds() -> Vec<f64> {
     std::iter::successors(Some(0.001), |b| Some(b * 1.25))
         .take_while(|b| *b < 100.0)
         .collect()
 }
 
-/// Starts counting; the handle renders what was counted.
+/// Installs the metrics recorder; the handle renders the metrics.
 ///
 /// # Errors
-/// When a recorder is installed already.
+/// If a recorder is installed already.
 pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
     let handle = PrometheusBuilder::new()
         .set_buckets(&WORK_SECONDS)
-        .and_then(|b| b.set_buckets_for_metric(Matcher::Full(names::LATENESS.into()), &lateness_seconds()))
+        .and_then(|b| b.set_buckets_for_metric(Matcher::Full(metric::LATENESS.into()), &lateness_seconds()))
         .map_err(|_| TelemetryError::Twice)?
         .install_recorder()
         .map_err(|_| TelemetryError::Twice)?;
@@ -106,129 +105,89 @@ pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
     Ok(handle)
 }
 
-/// The names of the metrics that the daemon itself keeps; the link's are in [`crate::link`].
-pub mod names {
-    /// Looks that were judged, by camera and view.
-    pub const LOOKS: &str = "gridwatch_looks_total";
-    /// Looks that could not be judged, by camera and reason.
-    pub const LOOKS_FAILED: &str = "gridwatch_looks_failed_total";
-    /// When the newest look was, by camera.
-    pub const LAST_LOOK: &str = "gridwatch_last_look_timestamp_seconds";
-    /// Whether the camera was moved.
-    pub const VIEW_MOVED: &str = "gridwatch_view_moved";
-    /// How late looks start.
-    pub const LATENESS: &str = "gridwatch_look_lateness_seconds";
-    /// How much every period is stretched.
-    pub const STRETCH: &str = "gridwatch_schedule_stretch";
-    /// Decode time.
-    pub const DECODE: &str = "gridwatch_decode_seconds";
-    /// Detect time, by model.
-    pub const DETECT: &str = "gridwatch_detect_seconds";
-    /// The same for a closer look before a case is filed.
-    pub const LOOK_CLOSER: &str = "gridwatch_look_closer_seconds";
-    /// Which versions look, by model and version.
-    pub const MODEL_LIVE: &str = "gridwatch_model_live";
-    /// What became of versions, by model and change.
-    pub const MODEL_CHANGES: &str = "gridwatch_model_changes_total";
-    /// How far a trial is, by model.
-    pub const MODEL_TRIAL_LOOKS: &str = "gridwatch_model_trial_looks";
-    /// Keyframe interval, by camera.
-    pub const KEYFRAME_INTERVAL: &str = "gridwatch_keyframe_interval_seconds";
-    /// Camera state, by camera and state: 1 for the one it is in.
-    pub const CAMERA_STATE: &str = "gridwatch_camera_state";
-    /// Candidates that did not become a case, by camera, rule and reason.
-    pub const NOT_FILED: &str = "gridwatch_candidates_not_filed_total";
-    /// What happened to things that are followed, by camera, rule and reason.
-    pub const PRESENCE: &str = "gridwatch_presence_total";
-    /// Problems that wait for another day's room.
-    pub const WAITING: &str = "gridwatch_candidates_waiting";
-    /// Cases, by rule.
-    pub const CASES: &str = "gridwatch_cases_total";
-    /// Answers of the platform that do not fit the case, by answer.
-    pub const REPLIES_REFUSED: &str = "gridwatch_replies_refused_total";
-    /// Cases that were looked at again, by finding.
-    pub const VERIFIED: &str = "gridwatch_verified_total";
-    /// Inputs that are missing from the ledger.
-    pub const LEDGER_LOST: &str = "gridwatch_ledger_records_lost_total";
-    /// RTP packets that never came, by camera.
-    pub const LOST_PACKETS: &str = "gridwatch_rtp_packets_lost_total";
-    /// Keyframes that were not whole, by camera.
-    pub const DAMAGED: &str = "gridwatch_keyframes_damaged_total";
-    /// Connections that ended, by camera.
-    pub const RECONNECTS: &str = "gridwatch_camera_reconnects_total";
-    /// Looks pinned as possible evidence.
-    pub const PINNED: &str = "gridwatch_pinned_looks";
-    /// From confirmed to committed.
-    pub const COMMIT: &str = "gridwatch_confirm_to_commit_seconds";
-}
-
 fn describe() {
-    use names::*;
-    describe_counter!(LOOKS, "Looks that were judged, by camera and by what the view was");
-    describe_counter!(LOOKS_FAILED, "Looks that could not be judged, by camera and reason");
-    describe_gauge!(LAST_LOOK, "Unix time of the newest judged picture, by camera");
+    use gridwatch_base::metric::*;
+    describe_counter!(LOOKS, "Looks, by camera and view state");
+    describe_counter!(LOOKS_FAILED, "Looks that failed, by camera and reason");
+    describe_gauge!(LAST_LOOK, "Unix time of the newest picture looked at, by camera");
     describe_gauge!(
         VIEW_MOVED,
-        "1 while the camera looks elsewhere than where its zones were drawn, or does not come to the preset any more, by camera"
+        "1 while the camera points away from its learned view, or misses the preset; by camera"
     );
     describe_histogram!(LATENESS, "Seconds from a look being due to its start");
     describe_gauge!(
         STRETCH,
-        "Factor by which every look period is stretched under overload; 1 is none"
+        "Factor by which every look period is stretched under overload; 1 if not stretched"
     );
     describe_histogram!(DECODE, "Seconds to decode one keyframe");
     describe_histogram!(
         DETECT,
         "Seconds for letterbox, inference and decoding of the output, by model"
     );
-    describe_histogram!(
-        LOOK_CLOSER,
-        "Seconds for a closer look at one place before a case is filed, by model"
-    );
+    describe_histogram!(SECOND_LOOK, "Seconds for a second look at one place, by model");
     describe_gauge!(
         MODEL_LIVE,
-        "1 for the versions that look, 0 for those that did, by model and version"
+        "1 for live versions, 0 for those that were live before, by model and version"
     );
     describe_counter!(
         MODEL_CHANGES,
-        "Versions that went live, were refused or were taken back, by model and change"
+        "Versions that went live, were refused or were rolled back, by model and change"
     );
     describe_gauge!(
         MODEL_TRIAL_LOOKS,
-        "Looks that the newest version on trial or in the shadow has had, by model"
+        "Looks so far in the newest trial or shadow run, by model"
     );
-    describe_gauge!(KEYFRAME_INTERVAL, "Seconds between the newest two keyframes, by camera");
-    describe_gauge!(CAMERA_STATE, "1 for the state the camera is in, by camera and state");
-    describe_counter!(VERIFIED, "Cases that were looked at again, by what was found");
+    describe_gauge!(KEYFRAME_INTERVAL, "Seconds between the two newest keyframes, by camera");
+    describe_gauge!(
+        CAMERA_STATE,
+        "1 for the current state of the camera, by camera and state"
+    );
+    describe_counter!(VERIFIED, "Verified cases, by finding");
     describe_counter!(
         REPLIES_REFUSED,
-        "Answers of the platform that do not fit where their case stands, by answer"
+        "Replies of the platform that do not fit the state of their case, by reply"
     );
     describe_counter!(
         LEDGER_LOST,
-        "Inputs that could not be recorded, so that no replay knows them"
+        "Engine inputs that could not be recorded and are missing from replays"
     );
-    describe_counter!(LOST_PACKETS, "RTP packets that never came, by camera");
-    describe_counter!(DAMAGED, "Keyframes that were not whole and never judged, by camera");
-    describe_counter!(RECONNECTS, "Connections to the camera that ended, by camera");
+    describe_counter!(LOST_PACKETS, "RTP packets lost, by camera");
+    describe_counter!(DAMAGED, "Damaged keyframes, which are not looked at, by camera");
+    describe_counter!(RECONNECTS, "Reconnects to the camera, by camera");
     describe_counter!(
         NOT_FILED,
         "Candidates that did not become a case of their own, by camera, rule and reason"
     );
     describe_counter!(
         PRESENCE,
-        "Steps of things that are followed (appeared, hidden, blind, confirmed, ...), by camera, rule and reason"
+        "State changes of tracked candidates (appeared, hidden, blind, confirmed, ...), by camera, rule and reason"
     );
-    describe_gauge!(WAITING, "Problems that are confirmed and wait for another day's room");
-    describe_counter!(CASES, "Cases committed, by rule");
-    describe_gauge!(PINNED, "Looks kept as possible evidence");
+    describe_gauge!(WAITING, "Confirmed problems held back by the daily cap");
+    describe_counter!(CASES, "Cases filed, by rule");
+    describe_gauge!(PINNED, "Looks pinned as possible evidence");
+    describe_gauge!(LINK_CONNECTED, "1 while the broker connection is up");
+    describe_gauge!(OUTBOX_DEPTH, "Messages waiting in the outbox");
+    describe_gauge!(
+        OUTBOX_QUARANTINED,
+        "Messages in quarantine, which are not sent until an operator releases them"
+    );
+    describe_counter!(PUBLISHES, "Publishes, by kind of message and result");
+    describe_histogram!(
+        PUBLISH_SECONDS,
+        "Seconds from a publish to its acknowledgement by the broker, by kind of message"
+    );
+    describe_counter!(REPLIES, "Messages on the reply topic, by result");
+    describe_counter!(
+        CLAIMS_REJECTED,
+        "Messages on the site topics that are not valid claims of another box"
+    );
     describe_histogram!(
         COMMIT,
-        "Seconds from a case being confirmed to its commit with all its pictures"
+        "Seconds from the confirmation of a case to its commit with its pictures"
     );
 }
 
-/// What the daemon knows of its own health.
+/// The daemon's own health, as `/healthz` and `/readyz` report it.
 #[derive(Debug)]
 pub struct Health {
     started: AtomicBool,
@@ -236,7 +195,7 @@ pub struct Health {
     faults: Mutex<Vec<String>>,
 }
 
-/// The core is called stuck when it has not turned for this long; it turns at least once a second.
+/// The core counts as stuck after this long without a beat; it beats at least once a second.
 const STUCK_AFTER_S: i64 = 60;
 
 impl Default for Health {
@@ -250,22 +209,22 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Everything is loaded and the first looks are under way.
+    /// Marks the start as complete: everything is loaded and looks have begun.
     pub fn started(&self) {
         self.started.store(true, Ordering::Relaxed);
     }
 
-    /// The core turned.
+    /// Records that the core is running.
     pub fn beat(&self) {
         self.last_beat.store(Timestamp::now().as_second(), Ordering::Relaxed);
     }
 
-    /// Replaces the list of what an operator must act on: it makes the box unready, not dead.
+    /// Replaces the list of faults that need an operator. Faults make the box not ready, but alive.
     pub fn set_faults(&self, faults: Vec<String>) {
         *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
     }
 
-    /// True while the core turns.
+    /// True if the core has beaten within the limit.
     pub fn is_alive(&self) -> bool {
         Timestamp::now().as_second() - self.last_beat.load(Ordering::Relaxed) < STUCK_AFTER_S
     }
@@ -276,7 +235,7 @@ impl Health {
             reasons.insert(0, "the daemon is still starting".into());
         }
         if !self.is_alive() {
-            reasons.insert(0, format!("the core has not turned for {STUCK_AFTER_S} s"));
+            reasons.insert(0, format!("the core has not responded for {STUCK_AFTER_S} s"));
         }
         Readiness {
             ready: reasons.is_empty(),
@@ -285,32 +244,32 @@ impl Health {
     }
 }
 
-/// What `/readyz` answers.
+/// The body of `/readyz`.
 #[derive(Debug, Serialize)]
 struct Readiness {
     ready: bool,
     reasons: Vec<String>,
 }
 
-/// Brings gauges up to date that are cheaper to read than to keep.
-pub type Refresh = Arc<dyn Fn() + Send + Sync>;
+/// Updates the gauges that are cheaper to read on a scrape than to keep current.
+pub type RefreshGauges = Arc<dyn Fn() + Send + Sync>;
 
 #[derive(Clone)]
-struct Served {
+struct HttpState {
     health: Arc<Health>,
     metrics: PrometheusHandle,
-    refresh: Refresh,
+    refresh: RefreshGauges,
 }
 
 /// Serves `/healthz`, `/readyz` and `/metrics` until the runtime ends. Returns the bound address.
 ///
 /// # Errors
-/// When the address cannot be listened on.
+/// If the address cannot be bound.
 pub async fn serve(
     address: SocketAddr,
     health: Arc<Health>,
     metrics: PrometheusHandle,
-    refresh: Refresh,
+    refresh: RefreshGauges,
 ) -> Result<SocketAddr, TelemetryError> {
     let listen = |source| TelemetryError::Listen { address, source };
     let listener = tokio::net::TcpListener::bind(address).await.map_err(listen)?;
@@ -319,29 +278,29 @@ pub async fn serve(
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(render))
-        .with_state(Served {
+        .with_state(HttpState {
             health,
             metrics,
             refresh,
         });
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
-            tracing::error!(%error, "Metrics and health are no longer served.");
+            tracing::error!(%error, "Metrics and health server failed");
         }
     });
     Ok(bound)
 }
 
-async fn healthz(State(served): State<Served>) -> impl IntoResponse {
-    if served.health.is_alive() {
+async fn healthz(State(state): State<HttpState>) -> impl IntoResponse {
+    if state.health.is_alive() {
         (StatusCode::OK, "ok\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "the core is stuck\n")
     }
 }
 
-async fn readyz(State(served): State<Served>) -> impl IntoResponse {
-    let readiness = served.health.readiness();
+async fn readyz(State(state): State<HttpState>) -> impl IntoResponse {
+    let readiness = state.health.readiness();
     let status = if readiness.ready {
         StatusCode::OK
     } else {
@@ -350,10 +309,10 @@ async fn readyz(State(served): State<Served>) -> impl IntoResponse {
     (status, Json(readiness))
 }
 
-async fn render(State(served): State<Served>) -> impl IntoResponse {
-    (served.refresh)();
-    served.metrics.run_upkeep();
-    ([("content-type", "text/plain; version=0.0.4")], served.metrics.render())
+async fn render(State(state): State<HttpState>) -> impl IntoResponse {
+    (state.refresh)();
+    state.metrics.run_upkeep();
+    ([("content-type", "text/plain; version=0.0.4")], state.metrics.render())
 }
 
 #[cfg(test)]
@@ -361,7 +320,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_box_is_ready_when_it_has_started_and_nothing_is_at_fault() {
+    fn ready_once_started_and_while_there_are_no_faults() {
         let health = Health::default();
         assert!(!health.readiness().ready);
         health.started();
@@ -375,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_core_that_stopped_turning_is_not_alive() {
+    fn not_alive_after_the_core_stops_beating() {
         let health = Health::default();
         health
             .last_beat
@@ -386,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn lateness_bounds_reach_from_a_millisecond_to_over_a_minute() {
+    fn lateness_buckets_reach_from_a_millisecond_to_over_a_minute() {
         let bounds = lateness_seconds();
         assert_eq!(bounds.first(), Some(&0.001));
         assert!(bounds.last().is_some_and(|b| *b > 60.0));

@@ -1,15 +1,16 @@
-//! A file camera may be the first in its process to use GStreamer. It once panicked on its thread, and stayed
-//! "connecting" for ever. Alone in its file, so that no other test has started GStreamer before.
-#![cfg(feature = "farm")]
+//! A file camera may be the first user of GStreamer in its process. Its thread once panicked because GStreamer was not
+//! initialised, and the camera stayed "connecting". In a process of its own, because any other test would initialise GStreamer.
+#![cfg(feature = "gst")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/camera.rs"]
 mod support;
 
 use std::time::Duration;
 
-use gridwatch::camera::{
+use gridwatch_camera::{
     Slot,
-    gst_source::{self, GstSource, Settings},
+    gst_source::{self, GstSource, SourceSettings},
 };
 use support::{
     clips::{self, SMALL},
@@ -17,8 +18,8 @@ use support::{
 };
 
 #[test]
-fn it_starts_gstreamer_itself() {
-    let settings = Settings {
+fn file_source_initialises_gstreamer() {
+    let settings = SourceSettings {
         camera: "cam".into(),
         url: gst_source::file_url(&clips::file(SMALL)).unwrap(),
         credentials: None,
@@ -29,5 +30,5 @@ fn it_starts_gstreamer_itself() {
     };
     let slot = Slot::new(settings.camera.clone(), Default::default());
     let source = GstSource::spawn(settings, slot).unwrap();
-    until("a picture", || (source.slot().seq() > 0).then_some(()));
+    until("a frame", || (source.slot().seq() > 0).then_some(()));
 }

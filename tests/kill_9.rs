@@ -1,4 +1,4 @@
-//! The process is killed between committing cases and sending them: nothing is lost.
+//! A process killed between committing cases and sending them loses none.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/broker.rs"]
@@ -15,18 +15,16 @@ use std::{
 
 use broker::{Broker, Subscriber, topic};
 use filing::{case, file, link, topics};
-use gridwatch::{
-    link::contract::CaseRecord,
-    store::{Filter, Store},
-};
+use gridwatch_contract::CaseRecord;
+use gridwatch_store::{Filter, Store};
 
-const VICTIM: &str = "GRIDWATCH_TEST_VICTIM";
+const CHILD_DIR: &str = "GRIDWATCH_TEST_CHILD_DIR";
 
-/// What the child process does: files cases and says so, until it is killed.
+/// The child process: files cases and prints their ids until it is killed.
 #[test]
-fn victim() {
-    let Some(dir) = std::env::var_os(VICTIM) else {
-        return; // Not the child: the test below is the one that counts.
+fn child() {
+    let Some(dir) = std::env::var_os(CHILD_DIR) else {
+        return; // Not the child process; the test is below.
     };
     let mut store = Store::open(Path::new(&dir)).unwrap();
     for n in 0.. {
@@ -34,18 +32,18 @@ fn victim() {
     }
 }
 
-/// Ids of the cases that a child committed before it was killed in the middle of its work.
+/// Runs a child, kills it after it has printed `count` ids, and returns them.
 fn killed_after(dir: &Path, count: usize) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["victim", "--exact", "--nocapture"])
-        .env(VICTIM, dir)
+        .args(["child", "--exact", "--nocapture"])
+        .env(CHILD_DIR, dir)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut committed = Vec::new();
     while committed.len() < count {
-        let line = lines.next().expect("the child files for ever").unwrap();
+        let line = lines.next().expect("the child never ends by itself").unwrap();
         if let Some((_, id)) = line.split_once("committed ") {
             committed.push(id.to_owned());
         }
@@ -56,11 +54,11 @@ fn killed_after(dir: &Path, count: usize) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_was_committed_is_lost_by_kill_9() {
+async fn no_committed_case_is_lost_by_kill_9() {
     let broker = Broker::start();
     let mut subscriber = Subscriber::start(broker.port, "gridwatch/#").await;
     let dir = tempfile::tempdir().unwrap();
-    let said = killed_after(dir.path(), 5);
+    let printed = killed_after(dir.path(), 5);
 
     let store = Store::open(dir.path()).unwrap();
     let stored: BTreeSet<_> = store
@@ -72,8 +70,8 @@ async fn nothing_that_was_committed_is_lost_by_kill_9() {
         .into_iter()
         .map(|c| c.case_id)
         .collect();
-    // The child may have committed one more than it could say; it may not have said one that is not there.
-    assert!(said.iter().all(|id| stored.contains(id)), "{said:?} {stored:?}");
+    // The child may have committed one more case than it printed.
+    assert!(printed.iter().all(|id| stored.contains(id)), "{printed:?} {stored:?}");
     assert!(
         std::fs::read_dir(dir.path())
             .unwrap()
@@ -90,8 +88,8 @@ async fn nothing_that_was_committed_is_lost_by_kill_9() {
             assert!(record.evidence.iter().all(|e| pictures.contains(&e.sha256)));
             arrived.insert(record.case_id);
         } else if topic(&publish).contains("/evidence/") {
-            pictures.insert(gridwatch::digest::sha256_hex(&publish.payload));
+            pictures.insert(gridwatch_base::digest::sha256_hex(&publish.payload));
         }
     }
-    assert_eq!(case(0).id.as_str(), said[0]);
+    assert_eq!(case(0).id.as_str(), printed[0]);
 }

@@ -1,7 +1,7 @@
-//! ONNX Runtime's library missing, wrong or old is an error with a remedy, and never a panic or a hang. A file of its
-//! own, because a library that loads stays loaded: nothing here may load a good one.
+//! A missing, foreign or outdated ONNX Runtime library is an error with a remedy, never a panic or a hang. A library that loads
+//! stays loaded for the process, so nothing here may load a working one.
 #![cfg(feature = "ort")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     fs,
@@ -9,12 +9,10 @@ use std::{
     process::Command,
 };
 
-use gridwatch::{
-    error::Class,
-    model::runtime::{self, LibraryError},
-};
+use gridwatch_base::error::Class;
+use gridwatch_model::runtime::{self, LibraryError};
 
-/// Builds a shared library from C, with the compiler that SQLite was built with.
+/// Compiles a shared library from C with the compiler that built SQLite.
 fn library(dir: &Path, name: &str, source: &str) -> PathBuf {
     let c = dir.join(format!("{name}.c"));
     let library = dir.join(format!("lib{name}.so"));
@@ -30,7 +28,7 @@ fn library(dir: &Path, name: &str, source: &str) -> PathBuf {
     library
 }
 
-/// The start of onnxruntime_c_api.h's OrtApiBase.
+/// The first two members of OrtApiBase (onnxruntime_c_api.h).
 fn base(version: &str, api: &str) -> String {
     format!(
         "#include <stdint.h>\n\
@@ -42,10 +40,10 @@ fn base(version: &str, api: &str) -> String {
 }
 
 #[test]
-fn a_file_that_is_nowhere() {
+fn a_missing_file_is_reported_with_its_path_and_the_remedy() {
     let error = runtime::init(Some(Path::new("/nowhere/libonnxruntime.so"))).unwrap_err();
     assert!(
-        matches!(&error, LibraryError::Missing { looked } if looked == &[PathBuf::from("/nowhere/libonnxruntime.so")])
+        matches!(&error, LibraryError::Missing { searched } if searched == &[PathBuf::from("/nowhere/libonnxruntime.so")])
     );
     assert_eq!(error.class(), Class::Config);
     let text = error.to_string();
@@ -60,7 +58,7 @@ fn a_file_that_is_nowhere() {
 }
 
 #[test]
-fn a_file_that_is_text() {
+fn a_text_file_is_not_a_library() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("libonnxruntime.so");
     fs::write(&path, "not a library\n").unwrap();
@@ -76,7 +74,7 @@ fn a_file_that_is_text() {
 }
 
 #[test]
-fn a_library_of_something_else() {
+fn a_foreign_library_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = library(dir.path(), "other", "int answer(void) { return 42; }\n");
     let error = runtime::init(Some(&path)).unwrap_err();
@@ -87,7 +85,7 @@ fn a_library_of_something_else() {
 }
 
 #[test]
-fn a_library_that_is_too_old() {
+fn an_outdated_library_is_refused_with_its_version() {
     let dir = tempfile::tempdir().unwrap();
     let path = library(dir.path(), "old", &base("1.19.2", "return 0;"));
     let error = runtime::init(Some(&path)).unwrap_err();
@@ -102,16 +100,16 @@ fn a_library_that_is_too_old() {
     );
 }
 
-/// ort asserts here; whoever starts the daemon with such a file must still be told, and may try another.
+/// ort asserts on such a library; the daemon must still report an error, and may try another file.
 #[test]
-fn a_library_that_promises_and_does_not_deliver() {
+fn a_library_without_an_interface_is_an_error_and_not_a_panic() {
     let dir = tempfile::tempdir().unwrap();
     let nothing = library(dir.path(), "nothing", "const void* OrtGetApiBase(void) { return 0; }\n");
     for _ in 0..2 {
         let error = runtime::init(Some(&nothing)).unwrap_err();
         assert!(matches!(&error, LibraryError::NotALibrary { .. }), "{error}");
     }
-    // This one stays loaded in ort, so that no other can be used in this process: the error must still be an error.
+    // ort keeps this one, so this process can load no other; every attempt must still return an error.
     let empty = library(dir.path(), "empty", &base("1.99.0", "return 0;"));
     for _ in 0..2 {
         let error = runtime::init(Some(&empty)).unwrap_err();

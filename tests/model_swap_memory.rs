@@ -1,5 +1,5 @@
-//! Two hundred swaps in one process, as a worker makes them: what the sessions held is given back (onnxruntime#17451 says that
-//! some runtimes keep it). In a process of its own, so that nothing else's memory is measured.
+//! Two hundred model swaps in one process release the memory of the sessions; some runtimes leak it (onnxruntime#17451). This test
+//! has its own process so that no other test's memory is measured.
 #![cfg(feature = "ort")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
@@ -8,19 +8,17 @@ mod packages;
 
 use std::fs;
 
-use gridwatch::{
-    frame::Frame,
-    model::{Model, Panel, Ready, runtime},
-};
+use gridwatch_frame::Frame;
+use gridwatch_model::{LoadedModel, Model, ModelSet, runtime};
 use image::RgbImage;
 use jiff::Timestamp;
 use packages::package;
 
-/// Swaps before the first measurement: allocators keep what a few sessions at once needed.
-const SETTLING: u32 = 40;
+/// Swaps before the first measurement, because allocators keep the peak of the first sessions.
+const WARM_UP_SWAPS: u32 = 40;
 const SWAPS: u32 = 200;
-/// A session is 15 to 18 MB: one that is kept in ten swaps would be 240 MB here, one in a hundred 24.
-const MOST_GROWN_MIB: f64 = 16.0;
+/// A session takes 15–18 MB: a leak of one in ten swaps would show as 240 MB, of one in a hundred as 24 MB.
+const MAX_GROWTH_MIB: f64 = 16.0;
 
 fn resident_mib() -> f64 {
     let statm = fs::read_to_string("/proc/self/statm").unwrap();
@@ -29,32 +27,32 @@ fn resident_mib() -> f64 {
 }
 
 #[test]
-fn two_hundred_swaps_leave_memory_as_it_was() {
+fn two_hundred_swaps_do_not_leak_memory() {
     let dir = tempfile::tempdir().unwrap();
     let runtime = runtime::init(None).unwrap_or_else(|e| panic!("{e}"));
     let models = ["1.0.1", "1.0.2"].map(|v| Model::load(&package(&dir.path().join(v), v)).unwrap());
     let street = Frame::from_rgb(&RgbImage::new(640, 360), Timestamp::UNIX_EPOCH).unwrap();
-    let mut panel = Panel::new(&runtime, [&models[0]]).unwrap();
-    let swap = |panel: &mut Panel, n: u32| {
-        // The new one beside the old for a look, then alone: two seats, turn by turn.
+    let mut set = ModelSet::new(&runtime, [&models[0]]).unwrap();
+    let swap = |models_in_use: &mut ModelSet, n: u32| {
+        // Both versions run on one frame, then the old one is unloaded; the two slots alternate.
         let (old, new) = ((n % 2) as usize, (n % 2 + 1) as usize % 2);
-        panel.seat(new, Some(Ready::new(&runtime, &models[new]).unwrap()));
-        let mut shown = panel.shown(&street);
-        shown.detect(old).unwrap();
-        shown.detect(new).unwrap();
-        drop(panel.seat(old, None).unwrap());
+        models_in_use.replace(new, Some(LoadedModel::new(&runtime, &models[new]).unwrap()));
+        let mut input = models_in_use.input(&street);
+        input.detect(old).unwrap();
+        input.detect(new).unwrap();
+        drop(models_in_use.replace(old, None).unwrap());
     };
     let mut measured = Vec::new();
     for n in 0..SWAPS {
-        swap(&mut panel, n);
-        if n >= SETTLING && n % 20 == 0 {
+        swap(&mut set, n);
+        if n >= WARM_UP_SWAPS && n % 20 == 0 {
             measured.push(resident_mib());
         }
     }
     let (first, last) = (measured[0], resident_mib());
     println!("MiB resident, every 20 swaps: {measured:.1?}, last {last:.1}");
     assert!(
-        last - first < MOST_GROWN_MIB,
+        last - first < MAX_GROWTH_MIB,
         "{first:.1} MiB grew to {last:.1}: {measured:.1?}"
     );
 }

@@ -1,4 +1,4 @@
-//! `gridwatch cases`: what was filed, where it stands, what waits to be sent. Reads beside a running daemon.
+//! `gridwatch cases`: lists, shows and exports the box's cases. Works while the daemon runs.
 
 mod export;
 
@@ -9,71 +9,73 @@ use std::{
 };
 
 use self::export::ExportError;
-use super::state::State;
-use crate::{
-    config::Faults,
-    custody::{
-        keys::{KeyError, KeyRing, OriginalsKey},
-        vault::Vault,
-    },
-    engine::CaseState,
-    error::Class,
-    store::{CaseFile, CaseSummary, Filter, Store, StoreError},
+use super::options::StateArgs;
+use gridwatch_base::error::Class;
+use gridwatch_config::Faults;
+use gridwatch_custody::{
+    keys::{KeyError, KeyRing, OriginalsKey},
+    vault::Vault,
 };
+use gridwatch_engine::CaseState;
+use gridwatch_store::{CaseFile, CaseSummary, Filter, Store, StoreError};
 
-/// Looks at the cases of this box.
+/// List, show and export cases.
 ///
-/// Reads the state directory, also while the daemon runs on it. Times are in the city's zone.
-///
-///   gridwatch cases list --config /etc/gridwatch/edge.toml
-///   gridwatch cases show 01JW… --state /var/lib/gridwatch --json | jq .record
-///   gridwatch cases export 01JW… --out /media/stick
+/// Reads the state directory and works while the daemon runs. Times are in the city's time zone.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
-pub struct Args {
+#[command(after_long_help = "\
+Examples:
+  gridwatch cases list --config /etc/gridwatch/edge.toml
+  gridwatch cases list --in rejected --limit 20
+  gridwatch cases show 01JW… --state /var/lib/gridwatch --json | jq .record
+  gridwatch cases export 01JW… --out /media/usb")]
+pub struct CasesArgs {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    state: State,
-    /// Print JSON: `list` a line per case, `show` one object.
+    state: StateArgs,
+    /// Print JSON: `list` as JSON Lines, the others as one object.
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// One line per case, newest first.
+    /// List cases, newest first.
     ///
-    /// QUEUED counts messages that the broker has not acknowledged; a `!` behind it says that the broker refused them
-    /// for good and that they wait for `gridwatch outbox retry`.
+    /// QUEUED is the number of the case's messages that the broker has not acknowledged. A trailing `!` means that the broker
+    /// rejected one permanently; fix the cause and run `gridwatch outbox retry`.
     List {
         /// Only cases in this state: filed, accepted, rejected, duplicate_of, dispatched, disposed, verify_requested,
         /// closed, reopened, withdrawn.
         #[arg(long = "in", value_name = "CASE_STATE", value_parser = case_state)]
         in_state: Option<CaseState>,
-        /// At most this many.
+        /// Maximum number of cases.
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
-    /// One case: its record, everything that was said about it, and where its pictures are.
+    /// Show one case: its record, history and picture files.
     Show {
-        /// The case's id, or the first characters of it.
+        /// Case id, or its first characters.
         case: String,
     },
-    /// Writes a case into a folder that anybody can check: its record, pictures, signature, and the box's chain.
+    /// Export a case with its evidence to a folder.
+    ///
+    /// Writes the record, pictures, signature and the relevant part of the box's chain to DIR/CASE_ID. Anyone can check the folder
+    /// with `gridwatch evidence verify`, or with sha256sum and openssl (docs/evidence.md).
     Export {
-        /// The case's id, or the first characters of it.
+        /// Case id, or its first characters.
         case: String,
-        /// The folder below which one of the case's id is made.
+        /// Parent folder; the case's folder is created in it.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
-        /// Put the originals into it, too: what the camera sent, unmasked. That they were opened, by whom and why, is a line of the chain.
+        /// Include the unmasked originals as the camera sent them. The access is logged in the chain with user and reason.
         #[arg(long, requires = "reason")]
         originals: bool,
-        /// Why the originals are opened.
+        /// Reason for opening the originals, recorded in the chain.
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
-        /// Where the originals' key is, if not in keys/ of the state directory.
+        /// Key file of the originals, if it is not in keys/ of the state directory.
         #[arg(long, value_name = "FILE")]
         originals_key: Option<PathBuf>,
     },
@@ -83,34 +85,34 @@ fn case_state(text: &str) -> Result<CaseState, String> {
     serde_json::from_value(serde_json::Value::String(text.into())).map_err(|e| e.to_string())
 }
 
-/// Why the command failed.
+/// Why `gridwatch cases` failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CasesError {
-    /// The store.
+    /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The configuration does not say where the state is.
+    /// The configuration names no state directory.
     #[error("{0}")]
     Config(#[from] Faults),
-    /// No such case.
-    #[error("no case begins with {0:?}: `gridwatch cases list` shows those there are")]
+    /// No case has an id that starts with this text.
+    #[error("no case id starts with {0:?}; list the cases with `gridwatch cases list`")]
     NoSuchCase(String),
-    /// More than one.
-    #[error("{0:?} begins {1} cases: write more of the id")]
+    /// Several case ids start with this text.
+    #[error("{1} case ids start with {0:?}; give more characters of the id")]
     Ambiguous(String, usize),
-    /// The box's key.
+    /// The signing key or the originals' key cannot be read.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// It cannot be exported.
+    /// The case cannot be exported.
     #[error(transparent)]
     Export(#[from] ExportError),
-    /// Standard output.
-    #[error("cannot print: {0}")]
+    /// Standard output cannot be written.
+    #[error("standard output: {0}")]
     Print(#[from] io::Error),
 }
 
 impl CasesError {
-    /// What it means for whoever meets it.
+    /// The error's class, which determines the exit code.
     pub fn class(&self) -> Class {
         match self {
             Self::Store(e) => e.class(),
@@ -128,12 +130,12 @@ impl CasesError {
 ///
 /// # Errors
 /// [`CasesError`]; its class gives the exit code.
-pub fn run(args: &Args) -> Result<ExitCode, CasesError> {
+pub fn run(args: &CasesArgs) -> Result<ExitCode, CasesError> {
     print(args, &mut io::stdout().lock())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(args: &Args, out: &mut impl Write) -> Result<(), CasesError> {
+fn print(args: &CasesArgs, out: &mut impl Write) -> Result<(), CasesError> {
     let state = &args.state.dir()?;
     match &args.command {
         Command::List { in_state, limit } => {
@@ -146,7 +148,7 @@ fn print(args: &Args, out: &mut impl Write) -> Result<(), CasesError> {
         }
         Command::Show { case } => {
             let store = Store::open_read_only(state)?;
-            let file = store.case(&whole_id(&store, case)?)?;
+            let file = store.case(&full_id(&store, case)?)?;
             show(
                 out,
                 &file.ok_or_else(|| CasesError::NoSuchCase(case.clone()))?,
@@ -161,11 +163,11 @@ fn print(args: &Args, out: &mut impl Write) -> Result<(), CasesError> {
             originals_key,
         } => {
             let store = Store::open_read_only(state)?;
-            let case = whole_id(&store, case)?;
+            let case = full_id(&store, case)?;
             let opened = match reason {
                 Some(reason) if *originals => {
-                    let place = originals_key.clone().map_or(OriginalsKey::Own, OriginalsKey::File);
-                    let key = KeyRing::of(state).originals(&place)?;
+                    let key_source = originals_key.clone().map_or(OriginalsKey::Own, OriginalsKey::File);
+                    let key = KeyRing::of(state).originals(&key_source)?;
                     export::open_originals(state, &case, &Vault::new(state, key), reason)?
                 }
                 _ => Vec::new(),
@@ -175,7 +177,7 @@ fn print(args: &Args, out: &mut impl Write) -> Result<(), CasesError> {
                 true => writeln!(out, "{}", serde_json::json!({"path": dir}))?,
                 false => {
                     let dir = dir.display();
-                    writeln!(out, "{dir}\nCheck it with: gridwatch evidence verify {dir}")?;
+                    writeln!(out, "{dir}\nVerify it with: gridwatch evidence verify {dir}")?;
                 }
             }
         }
@@ -183,12 +185,13 @@ fn print(args: &Args, out: &mut impl Write) -> Result<(), CasesError> {
     Ok(())
 }
 
-fn whole_id(store: &Store, start: &str) -> Result<String, CasesError> {
-    let mut ids = store.case_ids(start)?;
+/// The only case id that starts with `prefix`.
+fn full_id(store: &Store, prefix: &str) -> Result<String, CasesError> {
+    let mut ids = store.case_ids(prefix)?;
     match (ids.pop(), ids.len()) {
         (Some(id), 0) => Ok(id),
-        (None, _) => Err(CasesError::NoSuchCase(start.into())),
-        (Some(_), others) => Err(CasesError::Ambiguous(start.into(), others + 1)),
+        (None, _) => Err(CasesError::NoSuchCase(prefix.into())),
+        (Some(_), others) => Err(CasesError::Ambiguous(prefix.into(), others + 1)),
     }
 }
 
@@ -205,7 +208,7 @@ fn list(out: &mut impl Write, cases: &[CaseSummary], json: bool) -> io::Result<(
         "CASE", "STATE", "CONFIRMED", "CODE", "QUEUED"
     )?;
     for case in cases {
-        let refused = if case.quarantined.is_some() { "!" } else { "" };
+        let mark = if case.quarantined.is_some() { "!" } else { "" };
         writeln!(
             out,
             "{:26}  {:16}  {:29}  {:4}  {:6}  {} (cell {})",
@@ -213,7 +216,7 @@ fn list(out: &mut impl Write, cases: &[CaseSummary], json: bool) -> io::Result<(
             case.state.as_str(),
             case.confirmed_at,
             case.category_code,
-            format!("{}{refused}", case.queued),
+            format!("{}{mark}", case.queued),
             case.category_name,
             case.cell_code
         )?;
@@ -237,14 +240,14 @@ fn show(out: &mut impl Write, case: &CaseFile, json: bool) -> io::Result<()> {
         r.category_code, r.category_name, r.category_scheme
     )?;
     writeln!(out, "Cell        {} (grid {})", r.cell_code, r.grid_version)?;
-    let place = &r.location;
+    let location = &r.location;
     writeln!(
         out,
-        "Place       {:.6}, {:.6} ± {} m ({})",
-        place.lon, place.lat, place.uncertainty_m, place.crs
+        "Location    {:.6}, {:.6} ± {} m ({})",
+        location.lon, location.lat, location.uncertainty_m, location.crs
     )?;
     match &r.camera.preset_id {
-        Some(preset) => writeln!(out, "Camera      {}, at its preset {preset}", r.camera.local_id)?,
+        Some(preset) => writeln!(out, "Camera      {}, preset {preset}", r.camera.local_id)?,
         None => writeln!(out, "Camera      {}", r.camera.local_id)?,
     }
     writeln!(out, "Text        {}", r.description)?;
@@ -258,10 +261,10 @@ fn show(out: &mut impl Write, case: &CaseFile, json: bool) -> io::Result<()> {
     match &case.quarantined {
         Some(reason) => writeln!(
             out,
-            "Outbox      {} messages wait for `gridwatch outbox retry`: {reason}",
+            "Outbox      {} messages quarantined, see `gridwatch outbox retry`: {reason}",
             case.queued
         )?,
-        None => writeln!(out, "Outbox      {} messages wait for the broker", case.queued)?,
+        None => writeln!(out, "Outbox      {} messages queued for the broker", case.queued)?,
     }
     writeln!(out, "Evidence")?;
     for item in &r.evidence {
@@ -310,47 +313,47 @@ mod tests {
     #[derive(Parser)]
     struct Cli {
         #[command(flatten)]
-        args: Args,
+        args: CasesArgs,
     }
 
-    fn said(line: &[&str]) -> Result<String, CasesError> {
-        let cli = Cli::try_parse_from(std::iter::once("cases").chain(line.iter().copied())).unwrap();
+    fn cases(arguments: &[&str]) -> Result<String, CasesError> {
+        let cli = Cli::try_parse_from(std::iter::once("cases").chain(arguments.iter().copied())).unwrap();
         let mut out = Vec::new();
         print(&cli.args, &mut out)?;
         Ok(String::from_utf8(out).unwrap())
     }
 
     #[test]
-    fn a_state_directory_without_a_database_is_a_clear_error() {
+    fn a_state_directory_without_a_database_is_a_configuration_error() {
         let dir = tempfile::tempdir().unwrap();
-        let error = said(&["list", "--state", dir.path().to_str().unwrap()]).unwrap_err();
+        let error = cases(&["list", "--state", dir.path().to_str().unwrap()]).unwrap_err();
         assert_eq!(error.class(), Class::Config);
         assert!(error.to_string().contains("gridwatch.db"), "{error}");
     }
 
     #[test]
-    fn the_configuration_says_where_the_state_is_whatever_else_is_wrong_with_it() {
+    fn the_state_directory_is_read_from_a_configuration_with_other_faults() {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("edge.toml");
         drop(Store::open(&dir.path().join("state")).unwrap());
         let list = ["list", "--config", config.to_str().unwrap()];
         std::fs::write(&config, "[node]\nid = \"box-1\"\nstate_dir = \"state\"\n").unwrap();
-        assert_eq!(said(&list).unwrap().lines().count(), 1);
+        assert_eq!(cases(&list).unwrap().lines().count(), 1);
         std::fs::write(&config, "[node]\nid = \"box-1\"\n").unwrap();
-        let error = said(&list).unwrap_err();
+        let error = cases(&list).unwrap_err();
         assert_eq!(error.class(), Class::Config);
         assert!(error.to_string().contains("node.state_dir"), "{error}");
     }
 
     #[test]
-    fn an_id_that_begins_no_case_is_a_clear_error_and_an_empty_store_an_empty_list() {
+    fn an_unknown_id_is_an_error_and_an_empty_store_gives_an_empty_list() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().to_str().unwrap();
         drop(Store::open(dir.path()).unwrap());
-        let error = said(&["show", "01JW", "--state", state]).unwrap_err();
+        let error = cases(&["show", "01JW", "--state", state]).unwrap_err();
         assert!(matches!(error, CasesError::NoSuchCase(_)), "{error}");
-        assert_eq!(said(&["list", "--state", state]).unwrap().lines().count(), 1);
-        assert_eq!(said(&["list", "--json", "--state", state]).unwrap(), "");
+        assert_eq!(cases(&["list", "--state", state]).unwrap().lines().count(), 1);
+        assert_eq!(cases(&["list", "--json", "--state", state]).unwrap(), "");
         assert!(case_state("acepted").is_err());
     }
 }

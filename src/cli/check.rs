@@ -1,7 +1,7 @@
-//! `gridwatch check`: what is right and wrong with a configuration and with everything it names.
+//! `gridwatch check`: validates a configuration and everything it names.
 //!
-//! It changes nothing on the box, sends nothing to the platform and takes no stream: it reads files, loads the libraries,
-//! greets the broker and asks each camera what it has.
+//! Read-only: it reads files, loads libraries and models, connects to the broker and sends an RTSP DESCRIBE to each camera.
+//! It changes nothing on the box, publishes nothing and opens no stream.
 
 mod local;
 mod probe;
@@ -12,53 +12,52 @@ use std::{fmt::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use serde::Serialize;
 
-use super::{Failure, print};
-use crate::{
-    config::{self, Draft, Fault, raw::Span},
-    error::Class,
-};
+use super::{Failure, json_pretty, print};
+use gridwatch_base::error::Class;
+use gridwatch_config as config;
+use gridwatch_config::{Draft, Fault, raw::Span};
 
-/// Checks a configuration and everything it names, and says what to do about what is wrong.
+/// Check a configuration and everything it names.
 ///
-/// Every fault of the file is told at once, with its path and line. Then what is sound in it is tried: the ONNX Runtime
-/// library, the models (against their checksums, and once on a grey picture), the decoders (on one keyframe each), the state
-/// directory, the clock, the broker (connect and take leave), and each camera (what it says it has; no stream is taken).
-/// Credentials are never shown.
+/// Run it before the daemon's first start and after every change. It reports every fault of the file with its path, line and
+/// remedy, then tries what the valid part names: the ONNX Runtime library, the models (checksum and self-test), the decoders
+/// (one keyframe of each codec), the state directory, the keys, the clock, the broker (connect and disconnect) and each camera
+/// (RTSP DESCRIBE; no stream is opened). It changes nothing and shows no credentials.
 ///
-/// Exit code: 0 all is right (warnings may be), 1 something is wrong, 3 the file cannot be read or is no TOML.
+/// Exit codes: 0 no errors (there may be warnings); 1 something is wrong; 3 the file cannot be read or is not TOML.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   gridwatch check --config configs/edge.toml
-  gridwatch check --config edge.toml --offline    before the box stands in its cabinet
+  gridwatch check --config edge.toml --offline    before the box is installed on site
   gridwatch check --config edge.toml --json | jq '.checks[] | select(.state == \"wrong\")'")]
-pub struct Args {
-    /// The configuration file.
+pub struct CheckArgs {
+    /// Configuration file.
     #[arg(long, value_name = "FILE", env = "GRIDWATCH_CONFIG")]
     pub config: PathBuf,
-    /// One JSON object instead of a table.
+    /// Print one JSON object instead of a table.
     #[arg(long)]
     pub json: bool,
-    /// Connect to nothing: neither broker nor cameras.
+    /// Do not connect to the broker or the cameras.
     #[arg(long)]
     pub offline: bool,
-    /// How long to wait for the broker and for each camera.
+    /// Timeout for the broker and for each camera.
     #[arg(long, value_name = "TIME", default_value = "3s")]
     pub timeout: Span,
 }
 
-/// How one thing is.
+/// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum State {
+enum CheckState {
     Ok,
     Warning,
     Wrong,
     Skipped,
 }
 
-impl State {
-    fn word(self) -> &'static str {
+impl CheckState {
+    fn label(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Warning => "warning",
@@ -68,24 +67,24 @@ impl State {
     }
 }
 
-/// One line of the table.
+/// One row of the table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Row {
+struct CheckRow {
     /// What was checked: `configuration`, `broker`, `camera gate-east`.
     what: String,
-    state: State,
+    state: CheckState,
     /// One sentence; no credentials.
     message: String,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<String>,
-    /// Where it stands in the configuration.
+    /// The configuration fault that this row reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<Fault>,
 }
 
-impl Row {
-    fn new(what: impl Into<String>, state: State, message: impl Into<String>) -> Self {
+impl CheckRow {
+    fn new(what: impl Into<String>, state: CheckState, message: impl Into<String>) -> Self {
         Self {
             what: what.into(),
             state,
@@ -96,11 +95,11 @@ impl Row {
     }
 
     fn ok(what: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::new(what, State::Ok, message)
+        Self::new(what, CheckState::Ok, message)
     }
 
     fn wrong(what: impl Into<String>, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::new(what, State::Wrong, message).remedy(remedy)
+        Self::new(what, CheckState::Wrong, message).remedy(remedy)
     }
 
     fn remedy(mut self, remedy: impl Into<String>) -> Self {
@@ -108,29 +107,32 @@ impl Row {
         self
     }
 
-    fn of_fault(fault: Fault, state: State) -> Self {
+    fn of_fault(fault: Fault, state: CheckState) -> Self {
         Self::new("configuration", state, fault.to_string())
             .remedy(fault.remedy.clone())
-            .with(fault)
+            .fault(fault)
     }
 
-    fn with(mut self, fault: Fault) -> Self {
+    fn fault(mut self, fault: Fault) -> Self {
         self.fault = Some(fault);
         self
     }
 }
 
-/// Everything that was found.
+/// The result of all checks, printed as a table or JSON.
 #[derive(Debug, Serialize)]
-struct Report {
+struct CheckReport {
     config: PathBuf,
-    /// True where nothing is wrong.
+    /// Whether no row is `Wrong`.
     ok: bool,
-    checks: Vec<Row>,
+    checks: Vec<CheckRow>,
 }
 
 /// Runs the command.
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+///
+/// # Errors
+/// No network runtime, or standard output cannot be written. Faults found are printed, not returned as errors.
+pub fn run(args: CheckArgs) -> Result<ExitCode, Failure> {
     let draft = config::examine(&args.config);
     let readable = draft.readable;
     let mut checks = configuration(&draft);
@@ -142,12 +144,16 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
             connect(&draft, args.timeout.0)?
         });
     }
-    let report = Report {
-        ok: checks.iter().all(|r| r.state != State::Wrong),
+    let report = CheckReport {
+        ok: checks.iter().all(|r| r.state != CheckState::Wrong),
         config: args.config,
         checks,
     };
-    print(&if args.json { json(&report)? } else { table(&report) })?;
+    print(&if args.json {
+        json_pretty(&report)?
+    } else {
+        table(&report)
+    })?;
     Ok(match (readable, report.ok) {
         (false, _) => ExitCode::from(Class::Config.exit_code()),
         (true, false) => ExitCode::from(1),
@@ -155,11 +161,11 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     })
 }
 
-fn configuration(draft: &Draft) -> Vec<Row> {
-    let mut rows: Vec<Row> = draft
+fn configuration(draft: &Draft) -> Vec<CheckRow> {
+    let mut rows: Vec<CheckRow> = draft
         .faults
         .iter()
-        .map(|f| Row::of_fault(f.clone(), State::Wrong))
+        .map(|f| CheckRow::of_fault(f.clone(), CheckState::Wrong))
         .collect();
     if rows.is_empty() {
         let summary = format!(
@@ -168,31 +174,30 @@ fn configuration(draft: &Draft) -> Vec<Row> {
             draft.models.len(),
             draft.cameras.len()
         );
-        rows.push(Row::ok("configuration", summary));
+        rows.push(CheckRow::ok("configuration", summary));
     }
-    rows.extend(draft.warnings.iter().map(|w| Row::of_fault(w.clone(), State::Warning)));
+    rows.extend(
+        draft
+            .warnings
+            .iter()
+            .map(|w| CheckRow::of_fault(w.clone(), CheckState::Warning)),
+    );
     rows
 }
 
-fn connect(draft: &Draft, patience: Duration) -> Result<Vec<Row>, Failure> {
+fn connect(draft: &Draft, timeout: Duration) -> Result<Vec<CheckRow>, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| Failure::new(Class::Transient, format!("no thread can be started: {e}")))?;
-    let rows = runtime.block_on(probe::rows(draft, patience));
-    // A name that is being looked up blocks a thread of its own: not worth waiting for.
+        .map_err(|e| Failure::new(Class::Transient, format!("cannot start the network runtime: {e}")))?;
+    let rows = runtime.block_on(probe::rows(draft, timeout));
+    // A DNS lookup that has timed out still blocks its thread; do not wait for it.
     runtime.shutdown_background();
     Ok(rows)
 }
 
-fn json(report: &Report) -> Result<String, Failure> {
-    serde_json::to_string_pretty(report)
-        .map(|text| text + "\n")
-        .map_err(|e| Failure::new(Class::Bug, format!("the report is no JSON: {e}")))
-}
-
-/// A line each, and what to do below it.
-fn table(report: &Report) -> String {
+/// One line per check, with its remedy below it, and the counts at the end.
+fn table(report: &CheckReport) -> String {
     let width = report
         .checks
         .iter()
@@ -202,20 +207,25 @@ fn table(report: &Report) -> String {
     let mut text = String::new();
     for row in &report.checks {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{:<8} {:<width$}  {}", row.state.word(), row.what, row.message);
+        let _ = writeln!(text, "{:<8} {:<width$}  {}", row.state.label(), row.what, row.message);
         if let Some(remedy) = &row.remedy {
             let _ = writeln!(text, "{:<8} {:<width$}  → {remedy}", "", "");
         }
     }
-    let counts: Vec<String> = [State::Ok, State::Warning, State::Wrong, State::Skipped]
-        .into_iter()
-        .map(|state| (state, report.checks.iter().filter(|r| r.state == state).count()))
-        .filter(|(_, n)| *n > 0)
-        .map(|(state, n)| match (state, n) {
-            (State::Warning, 2..) => format!("{n} warnings"),
-            _ => format!("{n} {}", state.word().to_lowercase()),
-        })
-        .collect();
+    let counts: Vec<String> = [
+        CheckState::Ok,
+        CheckState::Warning,
+        CheckState::Wrong,
+        CheckState::Skipped,
+    ]
+    .into_iter()
+    .map(|state| (state, report.checks.iter().filter(|r| r.state == state).count()))
+    .filter(|(_, n)| *n > 0)
+    .map(|(state, n)| match (state, n) {
+        (CheckState::Warning, 2..) => format!("{n} warnings"),
+        _ => format!("{n} {}", state.label().to_lowercase()),
+    })
+    .collect();
     let _ = writeln!(text, "\n{}", counts.join(", "));
     text
 }

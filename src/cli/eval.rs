@@ -1,4 +1,4 @@
-//! `gridwatch eval`: how good a model is on labelled pictures.
+//! `gridwatch eval`: evaluation a model's precision and recall on labelled pictures.
 
 mod curves;
 mod second;
@@ -16,123 +16,129 @@ use std::{
 
 use serde::Serialize;
 
-use self::second::Second;
-use super::{Failure, detect, print};
-use crate::{
-    error::Class,
+use self::second::{SecondLookEval, SecondLookReport};
+use super::{
+    Failure, json_line,
+    options::{RuntimeArgs, fraction},
+    pictures, print,
+};
+use gridwatch_base::error::Class;
+use gridwatch_model::{
+    Model, ModelSet,
     eval::{
-        self, Figures, Guess, Measures, Picture, Point, Size,
-        data::{self, Labelled},
+        self, DetectionMetrics, EvalPicture, Evaluation, PrPoint, Prediction, SizeRange,
+        data::{self, LabelledSet},
     },
-    model::{Model, Panel, runtime},
 };
 
-/// Say how good a model is on pictures that people labelled.
+/// Evaluate a model on labelled pictures.
 ///
-/// The pictures go through the very code that looks at cameras: scaled as the manifest says, read by its adapter, overlapping
-/// boxes dropped. The figures are COCO's (pycocotools). Use pictures that the model was not trained on, and of streets that it has not
-/// seen: pictures of one street taken in a row are one picture.
+/// Use it to decide whether a model is good enough and to choose a rule's thresholds. The pictures pass through the daemon's own
+/// code: preprocessing as in the manifest, the output adapter, non-maximum suppression. The metrics are COCO's (as in
+/// pycocotools). Use pictures that the model was not trained on, from streets it was not trained on; consecutive pictures of one
+/// street count as one.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   gridwatch eval --model models/garbage_nano_416 --data streets/dev
-  gridwatch eval --model models/garbage_nano_416 --data streets/coco.json --json --curves curves.svg --misses misses.png
+  gridwatch eval --model models/garbage_nano_416 --data streets/coco.json --json --curves curves.svg
   gridwatch eval --model models/garbage_nano_416 --data façades/dev --names window,sign_hanging,arch,board \\
       --map board=sign --map sign_hanging=sign
 
-DATA is a folder as YOLO has it (a text file beside each picture, or images/ and labels/; classes.txt or data.yaml names the classes), or a COCO
-file. Classes without names are the model's, in its order. What the model has no label for is left out; what it finds there is wrong.
+DATA is a YOLO folder (a text file beside each picture, or images/ and labels/; class names in classes.txt or
+data.yaml) or a COCO file. Without class names, the model's labels are used in their order. Classes that the
+model has no label for are left out; detections on them count as false positives.
 
-Exit codes: 0 all were judged; 3 the model or ONNX Runtime's library is not usable, or a name fits nothing; 5 labels or pictures
-cannot be read.")]
-pub struct Args {
-    /// The model's folder: model.onnx, model.toml, CARD.md.
+Exit codes: 0 all were evaluated; 3 the model or the ONNX Runtime library is not usable, or a --map name is
+unknown; 5 labels or pictures cannot be read.")]
+pub struct EvalArgs {
+    /// Model folder: model.onnx, model.toml, CARD.md.
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// The labelled pictures.
+    /// Labelled pictures: a YOLO folder or a COCO file.
     #[arg(long, value_name = "DATA")]
     data: PathBuf,
-    /// What the set's classes are called, in their order. [default: as the set says, else as the model does]
+    /// Class names of the data set, in order. [default: from the data set, else the model's labels]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     names: Vec<String>,
-    /// What one of the set's classes is to the model, where that is called otherwise.
+    /// Map a class of the data set to a label of the model; may be repeated.
     #[arg(long = "map", value_name = "NAME=LABEL", value_parser = mapping)]
     maps: Vec<(String, String)>,
-    /// The threshold whose wrong boxes are counted by picture, 0 to 1.
-    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = detect::score)]
+    /// Score threshold at which precision, recall and false boxes per picture are reported, 0 to 1.
+    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = fraction::<f32>)]
     at: f32,
-    /// Look closer at each box that is found at that threshold, as a rule with `second_look` does before it files, and say what
-    /// asking for that look's score does. Without DIR with the same model.
+    /// Take a second look at each box above that threshold, as a rule with `second_look` does before it files a case, and report
+    /// precision and recall by its minimum score. DIR is the second look's model. [default: the same model]
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
     second_look: Option<Option<PathBuf>>,
-    /// Draw precision against recall of each label (SVG).
+    /// Write the precision-recall curve of each label to this SVG file.
     #[arg(long, value_name = "FILE")]
     curves: Option<PathBuf>,
-    /// Draw the worst misses and the surest wrong boxes at that threshold (PNG).
+    /// Write the largest missed objects and the highest-scoring false boxes to this PNG file.
     #[arg(long, value_name = "FILE")]
     misses: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-    /// ONNX Runtime's shared library. [default: where edge-deploy/setup.sh puts it]
-    #[arg(long, value_name = "FILE", env = "GRIDWATCH_ONNXRUNTIME")]
-    onnxruntime: Option<PathBuf>,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
 }
 
 pub(super) fn mapping(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, label)) if !name.is_empty() && !label.is_empty() => Ok((name.into(), label.into())),
-        _ => Err("write NAME=LABEL: the set's name, and the model's".into()),
+        _ => Err("expected NAME=LABEL: a class of the data set and a label of the model".into()),
     }
 }
 
-/// Average precision counts faint boxes too, and what is published of models is measured from here.
+/// Score floor for evaluation: average precision includes low scores, and published figures are measured from here.
 pub(super) const FLOOR: f32 = 0.001;
 
-/// What is printed.
+/// The command's output.
 #[derive(Debug, Serialize)]
-struct Report {
+struct EvalReport {
     model: String,
     data: PathBuf,
     pictures: usize,
-    /// Median wall time of a look: scaling, network and adapter, one thread.
+    /// Median wall time of preprocessing, network and adapter on one thread.
     ms_per_picture: f64,
-    /// Over the labels that the set has.
+    /// Mean over the labels that occur in the data set.
     mean: BySize,
-    labels: Vec<OfLabel>,
-    /// Row: what is there, column: what it was taken for, at each label's best threshold; the last row is nothing there, the last
-    /// column not found.
+    labels: Vec<LabelEval>,
+    /// Rows are true labels, columns detected ones, at each label's best threshold. The last row holds detections where there is
+    /// no object, the last column missed objects.
     confusion: Vec<Vec<usize>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    second_look: Option<second::Report>,
-    /// The set's classes that the model has no label for, and how often they are there.
+    second_look: Option<SecondLookReport>,
+    /// Classes of the data set that the model has no label for, with their object counts.
     left_out: Vec<(String, usize)>,
 }
 
 #[derive(Debug, Serialize)]
-struct OfLabel {
+struct LabelEval {
     label: String,
     #[serde(flatten)]
     by_size: BySize,
-    /// The threshold with the best harmonic mean of precision and recall.
-    best: Option<Threshold>,
-    /// The threshold that was asked about.
-    at: Threshold,
-    /// Pictures with a wrong box of this label at that threshold.
+    /// The threshold with the highest F1 score.
+    best: Option<OperatingPoint>,
+    /// The threshold of `--at`.
+    at: OperatingPoint,
+    /// Pictures with a false box of this label at that threshold.
     wrong_pictures: usize,
-    curve: Vec<Threshold>,
+    curve: Vec<OperatingPoint>,
 }
 
 #[derive(Debug, Serialize)]
 struct BySize {
-    all: Summary,
-    small: Summary,
-    medium: Summary,
-    large: Summary,
+    all: Metrics,
+    small: Metrics,
+    medium: Metrics,
+    large: Metrics,
 }
 
 #[derive(Debug, Serialize)]
-struct Summary {
+struct Metrics {
+    /// Labelled objects.
     things: usize,
     ap50_95: Option<f64>,
     ap50: Option<f64>,
@@ -140,15 +146,16 @@ struct Summary {
     recall50: Option<f64>,
 }
 
+/// Precision and recall at one score threshold.
 #[derive(Debug, Clone, Serialize)]
-struct Threshold {
+struct OperatingPoint {
     score: f32,
     precision: f64,
     recall: f64,
 }
 
-impl From<Point> for Threshold {
-    fn from(p: Point) -> Self {
+impl From<PrPoint> for OperatingPoint {
+    fn from(p: PrPoint) -> Self {
         Self {
             score: p.score,
             precision: p.precision,
@@ -157,9 +164,9 @@ impl From<Point> for Threshold {
     }
 }
 
-impl From<[Figures; Size::ALL.len()]> for BySize {
-    fn from([all, small, medium, large]: [Figures; Size::ALL.len()]) -> Self {
-        let summary = |f: Figures| Summary {
+impl From<[DetectionMetrics; SizeRange::ALL.len()]> for BySize {
+    fn from([all, small, medium, large]: [DetectionMetrics; SizeRange::ALL.len()]) -> Self {
+        let metrics = |f: DetectionMetrics| Metrics {
             things: f.truths,
             ap50_95: f.ap,
             ap50: f.ap50,
@@ -167,10 +174,10 @@ impl From<[Figures; Size::ALL.len()]> for BySize {
             recall50: f.recall50,
         };
         Self {
-            all: summary(all),
-            small: summary(small),
-            medium: summary(medium),
-            large: summary(large),
+            all: metrics(all),
+            small: metrics(small),
+            medium: metrics(medium),
+            large: metrics(large),
         }
     }
 }
@@ -178,41 +185,46 @@ impl From<[Figures; Size::ALL.len()]> for BySize {
 /// Runs the command.
 ///
 /// # Errors
-/// A model, a library or a set that cannot be used.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+/// An unusable model or ONNX Runtime library, an unreadable data set, or an output file that cannot be written.
+pub fn run(args: &EvalArgs) -> Result<ExitCode, Failure> {
     let model = Model::load(&args.model)?;
-    let labels: Vec<String> = model.manifest().found().into_iter().map(str::to_owned).collect();
+    let labels: Vec<String> = model
+        .manifest()
+        .reported_labels()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     let set = data::read(&args.data).map_err(|e| Failure::new(e.class(), e.to_string()))?;
     let names = names(args, &set, &labels);
     let classes = classes(args, &names, &labels)?;
-    let runtime = runtime::init(args.onnxruntime.as_deref())?;
-    let mut panel = Panel::new(&runtime, [&model])?;
+    let runtime = args.runtime.load()?;
+    let mut models = ModelSet::new(&runtime, [&model])?;
     let mut second = match &args.second_look {
-        Some(Some(dir)) => Some(Second::new(&runtime, &Model::load(dir)?, args.at)?),
-        Some(None) => Some(Second::new(&runtime, &model, args.at)?),
+        Some(Some(dir)) => Some(SecondLookEval::new(&runtime, &Model::load(dir)?, args.at)?),
+        Some(None) => Some(SecondLookEval::new(&runtime, &model, args.at)?),
         None => None,
     };
-    panel.set_floor(FLOOR);
+    models.set_floor(FLOOR);
     if set.unlabelled > 0 {
         eprintln!(
-            "{} pictures have no labels: they are taken to show nothing.",
+            "{} pictures have no label file; they count as pictures without objects.",
             set.unlabelled
         );
     }
-    let (pictures, took) = look(&mut panel, second.as_mut(), &set, &classes, &labels)?;
-    let measures = eval::measure(&pictures, labels.len());
+    let (pictures, took) = detect_all(&mut models, second.as_mut(), &set, &classes, &labels)?;
+    let evaluation = eval::evaluate(&pictures, labels.len());
     let at = vec![args.at; labels.len()];
     if let Some(file) = &args.curves {
-        let svg = curves::draw(&labels, &measures);
+        let svg = curves::draw(&labels, &evaluation);
         fs::write(file, svg).map_err(|e| unwritable("--curves", file, &e))?;
     }
-    let told = match &args.misses {
+    let legend = match &args.misses {
         Some(file) => {
-            let (sheet, told) = sheet::draw(&set, &pictures, &at, &labels, &sheet::Words::default())?;
+            let (sheet, legend) = sheet::draw(&set, &pictures, &at, &labels, &sheet::Captions::default())?;
             sheet
                 .save_with_format(file, image::ImageFormat::Png)
                 .map_err(|e| unwritable("--misses", file, &e))?;
-            told
+            legend
         }
         None => String::new(),
     };
@@ -220,15 +232,15 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         args,
         &model,
         &pictures,
-        &measures,
+        &evaluation,
         took,
         left_out(&set, &names, &classes),
     );
     report.second_look = second.map(|second| second.report(&pictures, &labels));
     print(&if args.json {
-        serde_json::to_string(&report).map_err(|e| Failure::new(Class::Bug, e.to_string()))? + "\n"
+        json_line(&report)?
     } else {
-        table(&report) + &told
+        table(&report) + &legend
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -237,30 +249,30 @@ fn unwritable(option: &str, file: &std::path::Path, error: &dyn std::fmt::Displa
     Failure::new(Class::Config, format!("{option} {}: {error}", file.display()))
 }
 
-/// What the set's classes are called.
-fn names(args: &Args, set: &Labelled, labels: &[String]) -> Vec<String> {
+/// The class names of the data set.
+fn names(args: &EvalArgs, set: &LabelledSet, labels: &[String]) -> Vec<String> {
     if !args.names.is_empty() {
         args.names.clone()
     } else if !set.names.is_empty() {
         set.names.clone()
     } else {
         eprintln!(
-            "The set does not name its classes; they are taken for the model's, in its order: {}.",
+            "The data set does not name its classes; using the model's labels in their order: {}.",
             labels.join(", ")
         );
         labels.to_vec()
     }
 }
 
-/// The model's class for each of the set's.
-fn classes(args: &Args, names: &[String], labels: &[String]) -> Result<Vec<Option<usize>>, Failure> {
+/// The model's class for each class of the data set; `None` where the model has no such label.
+fn classes(args: &EvalArgs, names: &[String], labels: &[String]) -> Result<Vec<Option<usize>>, Failure> {
     for (name, label) in &args.maps {
-        let unknown = |what: &str, known: &[String]| {
-            let message = format!("--map {name}={label}: {what}; there are {}", known.join(", "));
+        let unknown = |fault: &str, known: &[String]| {
+            let message = format!("--map {name}={label}: {fault}; use one of {}", known.join(", "));
             Failure::new(Class::Config, message)
         };
         if !names.contains(name) {
-            return Err(unknown(&format!("no class of the set is called {name:?}"), names));
+            return Err(unknown(&format!("the data set has no class {name:?}"), names));
         }
         if !labels.contains(label) {
             return Err(unknown(&format!("the model has no label {label:?}"), labels));
@@ -274,7 +286,7 @@ fn classes(args: &Args, names: &[String], labels: &[String]) -> Result<Vec<Optio
     Ok(names.iter().map(class).collect())
 }
 
-fn left_out(set: &Labelled, names: &[String], classes: &[Option<usize>]) -> Vec<(String, usize)> {
+fn left_out(set: &LabelledSet, names: &[String], classes: &[Option<usize>]) -> Vec<(String, usize)> {
     let mut counts = BTreeMap::new();
     for class in set.pictures.iter().flat_map(|p| p.classes()) {
         if classes.get(class).copied().flatten().is_none() {
@@ -285,23 +297,22 @@ fn left_out(set: &Labelled, names: &[String], classes: &[Option<usize>]) -> Vec<
     counts.into_iter().map(|(class, count)| (name(class), count)).collect()
 }
 
-/// Looks at every picture; also the median time of a look.
-fn look(
-    panel: &mut Panel,
-    mut second: Option<&mut Second>,
-    set: &Labelled,
+/// Runs the model on every picture; also returns the median time per picture.
+fn detect_all(
+    models: &mut ModelSet,
+    mut second: Option<&mut SecondLookEval>,
+    set: &LabelledSet,
     classes: &[Option<usize>],
     labels: &[String],
-) -> Result<(Vec<Picture>, Duration), Failure> {
-    let is_shown = io::stderr().is_terminal();
+) -> Result<(Vec<EvalPicture>, Duration), Failure> {
+    let show_progress = io::stderr().is_terminal();
     let mut took = Vec::with_capacity(set.pictures.len());
     let mut pictures = Vec::with_capacity(set.pictures.len());
     for (n, labelled) in set.pictures.iter().enumerate() {
-        let unreadable = |e: detect::Failure| Failure::new(Class::Data, format!("{}: {e}", labelled.path.display()));
-        let frame = detect::picture(&labelled.path).map_err(unreadable)?;
+        let frame = pictures::picture(&labelled.path).map_err(|e| e.in_file(&labelled.path))?;
         let size = (frame.width, frame.height);
         let start = Instant::now();
-        let found = panel.shown(&frame).detect(0)?;
+        let found = models.input(&frame).detect(0)?;
         took.push(start.elapsed());
         let found: Vec<_> = found
             .into_iter()
@@ -311,23 +322,23 @@ fn look(
             second.look(&frame, &found)?;
         }
         let (w, h) = (f64::from(size.0), f64::from(size.1));
-        let guess = |d: &crate::engine::Detection| {
+        let prediction = |d: &gridwatch_engine::Detection| {
             let [x1, y1, x2, y2] = [d.bbox.x1, d.bbox.y1, d.bbox.x2, d.bbox.y2].map(f64::from);
-            Some(Guess {
+            Some(Prediction {
                 class: labels.iter().position(|l| l == d.label.as_str())?,
                 score: d.score,
                 corners: [x1 * w, y1 * h, x2 * w, y2 * h],
             })
         };
-        pictures.push(Picture {
+        pictures.push(EvalPicture {
             truths: labelled.truths(size, |class| classes.get(class).copied().flatten()),
-            guesses: found.iter().filter_map(guess).collect(),
+            predictions: found.iter().filter_map(prediction).collect(),
         });
-        if is_shown && (n + 1) % 20 == 0 {
+        if show_progress && (n + 1) % 20 == 0 {
             eprint!("\r{} of {} pictures …", n + 1, set.pictures.len());
         }
     }
-    if is_shown {
+    if show_progress {
         eprintln!("\r{} pictures.{:20}", pictures.len(), "");
     }
     took.sort();
@@ -336,46 +347,46 @@ fn look(
 }
 
 fn report(
-    args: &Args,
+    args: &EvalArgs,
     model: &Model,
-    pictures: &[Picture],
-    measures: &Measures,
+    pictures: &[EvalPicture],
+    evaluation: &Evaluation,
     took: Duration,
     left_out: Vec<(String, usize)>,
-) -> Report {
+) -> EvalReport {
     let manifest = model.manifest();
-    let best: Vec<Option<Point>> = measures.classes.iter().map(eval::OfClass::best).collect();
+    let best: Vec<Option<PrPoint>> = evaluation.classes.iter().map(eval::ClassMetrics::best).collect();
     let thresholds: Vec<f32> = best.iter().map(|b| b.map_or(args.at, |b| b.score)).collect();
-    let labels = manifest.found();
+    let labels = manifest.reported_labels();
     let at = vec![args.at; labels.len()];
     let mut wrong_pictures = vec![0; labels.len()];
-    for judged in pictures.iter().map(|p| eval::judge(p, &at)) {
-        let classes: BTreeSet<usize> = judged.wrong.iter().map(|g| g.class).collect();
+    for judged in pictures.iter().map(|p| eval::match_picture(p, &at)) {
+        let classes: BTreeSet<usize> = judged.false_positives.iter().map(|g| g.class).collect();
         classes.into_iter().for_each(|class| wrong_pictures[class] += 1);
     }
     let of_label = |(class, label): (usize, &&str)| {
-        let of_class = &measures.classes[class];
-        // The last point that still counts only what scores enough.
+        let of_class = &evaluation.classes[class];
+        // The last point of the curve at or above the threshold.
         let reached = of_class.curve.iter().rfind(|p| p.score >= args.at);
-        OfLabel {
+        LabelEval {
             label: (*label).to_owned(),
             by_size: of_class.by_size.into(),
-            best: best[class].map(Threshold::from),
-            at: Threshold {
+            best: best[class].map(OperatingPoint::from),
+            at: OperatingPoint {
                 score: args.at,
                 precision: reached.map_or(0.0, |p| p.precision),
                 recall: reached.map_or(0.0, |p| p.recall),
             },
             wrong_pictures: wrong_pictures[class],
-            curve: of_class.curve.iter().copied().map(Threshold::from).collect(),
+            curve: of_class.curve.iter().copied().map(OperatingPoint::from).collect(),
         }
     };
-    Report {
+    EvalReport {
         model: format!("{}@{}", manifest.id, manifest.version),
         data: args.data.clone(),
         pictures: pictures.len(),
         ms_per_picture: took.as_secs_f64() * 1e3,
-        mean: measures.mean.into(),
+        mean: evaluation.mean.into(),
         labels: labels.iter().enumerate().map(of_label).collect(),
         confusion: eval::confusion(pictures, &thresholds),
         second_look: None,
@@ -383,16 +394,16 @@ fn report(
     }
 }
 
-fn table(report: &Report) -> String {
+fn table(report: &EvalReport) -> String {
     let share = |v: Option<f64>| v.map_or_else(|| format!("{:>7}", "–"), |v| format!("{v:>7.3}"));
     let mut text = format!(
-        "{} on {} pictures of {}, {:.1} ms each (median)\n\n{:<16}{:>7}{:>7}{:>7}{:>7}{:>8}{:>8}{:>8}   best threshold\n",
+        "{} on {} pictures of {}, {:.1} ms per picture (median)\n\n{:<16}{:>7}{:>7}{:>7}{:>7}{:>8}{:>8}{:>8}   best threshold\n",
         report.model,
         report.pictures,
         report.data.display(),
         report.ms_per_picture,
         "label",
-        "things",
+        "objects",
         "AP50",
         "AP",
         "AP75",
@@ -421,17 +432,15 @@ fn table(report: &Report) -> String {
         line(&mut text, &l.label, &l.by_size, &best);
     }
     line(&mut text, "mean", &report.mean, "");
-    text.push_str(
-        "(small, medium and large: recall at an overlap of 0.5, of things up to 32², 96² pixels and more)\n\n",
-    );
+    text.push_str("(small, medium and large: recall at IoU 0.5 of objects up to 32² px, up to 96² px, and above)\n\n");
     for l in &report.labels {
         let _ = writeln!(
             text,
-            "At {:.2} {:<16} precision {:.2}, recall {:.2}; a wrong box in {} of {} pictures",
+            "At {:.2} {:<16} precision {:.2}, recall {:.2}; false boxes in {} of {} pictures",
             l.at.score, l.label, l.at.precision, l.at.recall, l.wrong_pictures, report.pictures
         );
     }
-    text.push_str("\nTaken for, at the best thresholds:\n");
+    text.push_str("\nConfusion matrix at the best thresholds (rows: true label, columns: detected label):\n");
     let names: Vec<&str> = report.labels.iter().map(|l| l.label.as_str()).collect();
     let _ = writeln!(
         text,
@@ -443,7 +452,7 @@ fn table(report: &Report) -> String {
             .map(|n| format!("{n:>14}"))
             .collect::<String>()
     );
-    for (name, row) in names.iter().chain(&["nothing there"]).zip(&report.confusion) {
+    for (name, row) in names.iter().chain(&["no object"]).zip(&report.confusion) {
         let _ = writeln!(
             text,
             "{name:<16}{}",
@@ -454,7 +463,10 @@ fn table(report: &Report) -> String {
         text.push_str(&second.table(report.labels.first().map_or(0.0, |l| l.at.score)));
     }
     for (name, count) in &report.left_out {
-        let _ = writeln!(text, "Left out: {count} of {name:?}, which the model has no label for.");
+        let _ = writeln!(
+            text,
+            "Left out: {count} objects of class {name:?}, which the model has no label for."
+        );
     }
     text
 }

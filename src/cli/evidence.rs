@@ -1,45 +1,47 @@
-//! `gridwatch evidence`: is an exported case what the box filed, and what do its pictures show? Needs no box and no network.
+//! `gridwatch evidence`: verifies exported cases and previews masking. Needs neither a box nor a network.
 
 #[cfg(feature = "ort")]
 pub mod mask;
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
-use super::{Failure, print};
-use crate::{
-    custody::{
-        PublicKey,
-        bundle::{self, Report},
-        keys::parse_public,
-    },
-    error::Class,
+use super::{Failure, json_line, print};
+use gridwatch_base::error::Class;
+use gridwatch_custody::{
+    PublicKey,
+    bundle::{self, BundleReport},
+    keys::parse_public,
 };
 
-/// Check the evidence of exported cases, and see how pictures are masked.
+/// Verify exported cases and preview masking.
 ///
-/// A case is exported with `gridwatch cases export`. Its check needs nothing but the folder; docs/evidence.md tells how to do it
-/// with sha256sum and openssl alone.
+/// `gridwatch cases export` writes a case to a folder. Verifying needs only that folder and the box's public key;
+/// docs/evidence.md describes the same check with sha256sum and openssl.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+#[command(after_long_help = "\
+Examples:
+  gridwatch evidence verify /media/usb/01JW… --key box-01.pub
+  gridwatch evidence mask street.jpg --out masked/")]
+pub struct EvidenceArgs {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Say whether an exported case is what its box filed, and if not, what was changed.
+    /// Verify that an exported case is what the box filed.
     ///
-    /// Checks the sum of every file, the box's signature over the record, every picture that the record names, every link of the
-    /// chain, and that nothing was cut off the chain's end. Give --key, as the box's operator told it to you: without it the
-    /// folder vouches for itself, and whoever made all of it anew with a key of their own is not caught.
+    /// Checks the checksum of every file, the box's signature over the record, every picture that the record names, every link of
+    /// the chain, and that the chain is complete to its end. Names each file that was changed, added or removed. Pass --key with
+    /// the public key that you got from the box's operator: without it the key in the folder is used, and a forgery that is signed
+    /// with another key passes.
     ///
-    /// Exit codes: 0 it holds; 1 it does not; 5 the folder cannot be read.
-    #[command(verbatim_doc_comment)]
+    /// Exit codes: 0 the case is authentic; 1 it is not; 5 the folder cannot be read.
     Verify {
-        /// The exported case's folder.
+        /// Folder of the exported case.
         #[arg(value_name = "PATH")]
         path: PathBuf,
-        /// The box's public key: base64, as `gridwatch keys show` prints it, or a PEM file.
+        /// The box's public key: base64 as printed by `gridwatch keys show`, or a PEM file.
         #[arg(long, value_name = "KEY|FILE")]
         key: Option<String>,
         /// Print one JSON object.
@@ -47,14 +49,14 @@ enum Command {
         json: bool,
     },
     #[cfg(feature = "ort")]
-    Mask(mask::Args),
+    Mask(mask::MaskArgs),
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// A key that is none, or a folder that cannot be read.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+/// An invalid key, or a folder that cannot be read; for `mask`, also an unusable model or configuration.
+pub fn run(args: &EvidenceArgs) -> Result<ExitCode, Failure> {
     let (path, key, json) = match &args.command {
         Command::Verify { path, key, json } => (path, key, json),
         #[cfg(feature = "ort")]
@@ -63,9 +65,9 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let key = key.as_deref().map(public_key).transpose()?;
     let report =
         bundle::check(path, key.as_ref()).map_err(|e| Failure::new(Class::Data, format!("{}: {e}", path.display())))?;
-    let holds = report.faults.is_empty();
-    print(&if *json { to_json(&report) } else { to_text(&report) })?;
-    Ok(ExitCode::from(u8::from(!holds)))
+    let is_authentic = report.faults.is_empty();
+    print(&if *json { json_line(&report)? } else { to_text(&report) })?;
+    Ok(ExitCode::from(u8::from(!is_authentic)))
 }
 
 fn public_key(text: &str) -> Result<PublicKey, Failure> {
@@ -73,16 +75,16 @@ fn public_key(text: &str) -> Result<PublicKey, Failure> {
         Ok(key) => return Ok(key),
         Err(_) => fs::read_to_string(text),
     };
-    let pem = read.map_err(|e| Failure::new(Class::Config, format!("--key {text}: no key, and no file: {e}")))?;
+    let pem = read.map_err(|e| {
+        Failure::new(
+            Class::Config,
+            format!("--key {text}: neither a base64 key nor a readable file: {e}"),
+        )
+    })?;
     parse_public(&pem).map_err(|e| Failure::new(Class::Config, format!("--key {text}: {e}")))
 }
 
-fn to_json(report: &Report) -> String {
-    // Text and numbers under string keys.
-    serde_json::to_string(report).unwrap_or_default() + "\n"
-}
-
-fn to_text(report: &Report) -> String {
+fn to_text(report: &BundleReport) -> String {
     let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".into());
     let mut text = format!(
         "Case   {}, revision {}, of box {}\nKey    {}{}\n",
@@ -93,7 +95,7 @@ fn to_text(report: &Report) -> String {
         if report.key_is_known {
             ""
         } else {
-            " (taken from the folder itself; give the box's with --key)"
+            " (from the folder itself, not verified; pass the box's key with --key)"
         },
     );
     for fault in &report.faults {
@@ -101,11 +103,11 @@ fn to_text(report: &Report) -> String {
     }
     text += &match report.faults.len() {
         0 => format!(
-            "It holds: {} files, {} lines of the chain.\n",
+            "Authentic: {} files, {} chain entries verified.\n",
             report.files, report.chain
         ),
-        1 => "It does not hold: 1 fault.\n".into(),
-        n => format!("It does not hold: {n} faults.\n"),
+        1 => "Not authentic: 1 fault.\n".into(),
+        n => format!("Not authentic: {n} faults.\n"),
     };
     text
 }

@@ -1,53 +1,56 @@
-//! `gridwatch keys`: what the box signs its cases with.
+//! `gridwatch keys`: shows or rotates the box's signing key.
 
 use std::process::ExitCode;
 
 use jiff::Timestamp;
 
-use super::{Failure, print, state::State};
-use crate::{
-    custody::keys::{KeyRing, public_pem},
-    store::Store,
-};
+use super::{Failure, options::StateArgs, print};
+use gridwatch_custody::keys::{KeyRing, public_pem};
+use gridwatch_store::Store;
 
-/// Show or change the key that the box signs its cases with.
+/// Show or rotate the key that signs the box's cases.
 ///
-/// The key is made at the daemon's first start, in keys/ of the state directory, and never leaves it. Who checks evidence needs the
-/// public one: give it to the platform when the box is set up, before anybody has a reason to forge it.
+/// The daemon creates the private key in keys/ of the state directory at its first start; it never leaves the box. Verifying
+/// evidence needs the public key: hand it to the platform when the box is installed.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+#[command(after_long_help = "\
+Examples:
+  gridwatch keys show --config /etc/gridwatch/edge.toml > box-01.pub
+  gridwatch keys show --pem                       for openssl
+  gridwatch keys rotate                           with the daemon stopped")]
+pub struct KeysArgs {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    state: State,
+    state: StateArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Print the public key.
     Show {
-        /// As PEM, for openssl.
+        /// Print it as PEM, for openssl.
         #[arg(long)]
         pem: bool,
     },
-    /// Make a new key and sign with it from here on.
+    /// Replace the signing key with a new one.
     ///
-    /// The old key hands over to it in the box's chain, so that who knows the old one can follow; then it is gone. What was signed
-    /// with it stays good. The daemon must be stopped.
+    /// The old key signs the hand-over to the new one in the box's chain and is then deleted, so that anyone who holds the old
+    /// public key can verify the new one. Earlier signatures stay valid. Stop the daemon first. Prints the new public key.
     Rotate,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// No key, no state directory, or a daemon that runs on it.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+/// No key, no state directory, or a running daemon that holds the state directory's lock.
+pub fn run(args: &KeysArgs) -> Result<ExitCode, Failure> {
     let dir = args.state.dir()?;
     let public = match &args.command {
         Command::Show { pem: true } => public_pem(&KeyRing::of(&dir).existing()?.public()),
         Command::Show { pem: false } => format!("{}\n", KeyRing::of(&dir).existing()?.public()),
         Command::Rotate => {
-            // Makes nothing where there is no box.
+            // Fails if there is no database, so that `Store::open` does not create one.
             drop(Store::open_read_only(&dir)?);
             let mut store = Store::open(&dir)?;
             format!("{}\n", store.rotate_key(Timestamp::now())?.public())

@@ -1,18 +1,18 @@
-//! Strokes, arrows and figures, drawn into a picture: what commands show people.
+//! Anti-aliased lines, arrows and digits for the pictures that commands draw.
 
 use image::{Rgb, RgbImage};
 
-/// How much of each pixel a colour covers, so that strokes that meet do not darken each other.
+/// Coverage of each pixel, 0..=1, by strokes of one colour. Overlapping strokes take the maximum and do not darken each other.
 #[derive(Clone)]
-pub(super) struct Layer {
+pub struct Layer {
     width: usize,
     height: usize,
     cover: Vec<f32>,
 }
 
 impl Layer {
-    /// Nothing yet, at the size of `picture`.
-    pub(super) fn of(picture: &RgbImage) -> Self {
+    /// An empty layer of the size of `picture`.
+    pub fn of(picture: &RgbImage) -> Self {
         let (width, height) = (picture.width() as usize, picture.height() as usize);
         Self {
             width,
@@ -21,12 +21,12 @@ impl Layer {
         }
     }
 
-    /// A stroke of half width `half` with round ends, pixels.
-    pub(super) fn line(&mut self, from: (f64, f64), to: (f64, f64), half: f64) {
-        let reach = half + 1.0;
+    /// Draws a line with round ends, `2 * half` pixels wide.
+    pub fn line(&mut self, from: (f64, f64), to: (f64, f64), half: f64) {
+        let margin = half + 1.0;
         let span = |a: f64, b: f64, size: usize| {
-            let start = (a.min(b) - reach).floor().max(0.0) as usize;
-            start..((a.max(b) + reach).ceil().max(0.0) as usize).min(size)
+            let start = (a.min(b) - margin).floor().max(0.0) as usize;
+            start..((a.max(b) + margin).ceil().max(0.0) as usize).min(size)
         };
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
         let squared = dx * dx + dy * dy;
@@ -46,7 +46,14 @@ impl Layer {
         }
     }
 
-    /// A circle.
+    /// Draws the closed polygon through `corners`.
+    pub(super) fn polygon(&mut self, corners: &[(f64, f64)], half: f64) {
+        for (from, to) in corners.iter().zip(corners.iter().cycle().skip(1)) {
+            self.line(*from, *to, half);
+        }
+    }
+
+    /// Draws a circle.
     pub(super) fn ring(&mut self, centre: (f64, f64), radius: f64, half: f64) {
         let corner = |i: u32| {
             let (sin, cos) = (f64::from(i) / 24.0 * std::f64::consts::TAU).sin_cos();
@@ -57,7 +64,7 @@ impl Layer {
         }
     }
 
-    /// From its top left.
+    /// Fills a square, given its top left corner.
     fn square(&mut self, (left, top): (f64, f64), size: f64) {
         let span = |from: f64, size: f64, limit: usize| {
             let start = from.round().max(0.0) as usize;
@@ -70,7 +77,7 @@ impl Layer {
         }
     }
 
-    /// Nothing for less than two pixels, which a click is not good for.
+    /// Draws an arrow, `unit` being its line's half width; nothing if it is shorter than 2 px, the accuracy of a mouse click.
     pub(super) fn arrow(&mut self, from: (f64, f64), to: (f64, f64), unit: f64) {
         let (dx, dy) = (to.0 - from.0, to.1 - from.1);
         let length = dx.hypot(dy);
@@ -86,10 +93,10 @@ impl Layer {
         }
     }
 
-    /// Digits, a point and a minus of 3 by 5 dots, `dot` pixels each, from their top left.
-    pub(super) fn text(&mut self, text: &str, (left, top): (f64, f64), dot: f64) {
+    /// Draws digits, `-` and `.` in a 3×5 font of `dot`-pixel squares, from the top left. Any other character becomes a point.
+    pub fn text(&mut self, text: &str, (left, top): (f64, f64), dot: f64) {
         for (n, character) in text.chars().enumerate() {
-            // A bit a dot, rows from the top, the left dot first.
+            // One bit per dot, row by row from the top left.
             let dots: u16 = match character {
                 '0' => 0b111_101_101_101_111,
                 '1' => 0b010_110_010_010_111,
@@ -112,7 +119,21 @@ impl Layer {
         }
     }
 
-    /// A pixel more on every side: what is drawn under it in black sets it off.
+    /// Blends the strokes into `picture` in `colour`, with a black outline of `outline_px` pixels and the opacity
+    /// `outline_strength`, 0..=1.
+    pub(super) fn over_outlined(
+        &self,
+        picture: &mut RgbImage,
+        colour: Rgb<u8>,
+        outline_px: u32,
+        outline_strength: f32,
+    ) {
+        let outline = (0..outline_px).fold(self.clone(), |layer, _| layer.grown());
+        outline.over(picture, Rgb([0; 3]), outline_strength);
+        self.over(picture, colour, 1.0);
+    }
+
+    /// Dilated by one pixel.
     pub(super) fn grown(self) -> Self {
         let Self { width, height, cover } = self;
         let mut grown = cover.clone();
@@ -122,9 +143,9 @@ impl Layer {
                 if here == 0.0 {
                     continue;
                 }
-                for beside_y in y.saturating_sub(1)..(y + 2).min(height) {
-                    for beside_x in x.saturating_sub(1)..(x + 2).min(width) {
-                        let pixel = &mut grown[beside_y * width + beside_x];
+                for near_y in y.saturating_sub(1)..(y + 2).min(height) {
+                    for near_x in x.saturating_sub(1)..(x + 2).min(width) {
+                        let pixel = &mut grown[near_y * width + near_x];
                         *pixel = pixel.max(here);
                     }
                 }
@@ -137,12 +158,12 @@ impl Layer {
         }
     }
 
-    /// Puts the colour where the strokes are; with `strength` below 1 the picture shines through.
-    pub(super) fn over(&self, picture: &mut RgbImage, colour: Rgb<u8>, strength: f32) {
+    /// Blends `colour` into `picture` with the opacity `strength`, 0..=1.
+    pub fn over(&self, picture: &mut RgbImage, colour: Rgb<u8>, strength: f32) {
         for (pixel, cover) in picture.pixels_mut().zip(&self.cover).filter(|(_, c)| **c > 0.0) {
-            for (value, wanted) in pixel.0.iter_mut().zip(colour.0) {
-                let share = cover * strength;
-                *value = (f32::from(*value) * (1.0 - share) + f32::from(wanted) * share).round() as u8;
+            for (value, target) in pixel.0.iter_mut().zip(colour.0) {
+                let alpha = cover * strength;
+                *value = (f32::from(*value) * (1.0 - alpha) + f32::from(target) * alpha).round() as u8;
             }
         }
     }
@@ -153,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strokes_beyond_the_picture_are_cut() {
+    fn strokes_outside_the_picture_are_clipped() {
         const RED: Rgb<u8> = Rgb([255, 40, 40]);
         let mut picture = RgbImage::new(20, 10);
         let mut layer = Layer::of(&picture);

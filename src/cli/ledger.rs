@@ -1,4 +1,4 @@
-//! `gridwatch ledger`: what the box recorded, for people and for trainings.
+//! `gridwatch ledger`: exports from the recorded observations.
 
 mod export;
 
@@ -6,11 +6,13 @@ use std::process::ExitCode;
 
 use super::Failure;
 
-/// Takes out of the box's record what is of use elsewhere.
+/// Export data from the box's ledger.
 ///
-/// `gridwatch replay` judges the record again; `export` makes labelled pictures of it, to train or to measure a model on.
+/// The ledger is the append-only record of every look and its detections. `export` combines it with the platform's decisions
+/// into a labelled picture set for training or evaluating a model. To try another configuration on the ledger, use
+/// `gridwatch replay` and `gridwatch tune`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct LedgerArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -18,14 +20,17 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 #[allow(
     missing_docs,
-    reason = "each command's Args say what it does; clap would print a variant's text in their place"
+    reason = "the help text is on each command's Args; clap would print a variant's doc comment instead"
 )]
 enum Command {
-    Export(export::Args),
+    Export(export::LedgerExportArgs),
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+///
+/// # Errors
+/// A faulty configuration, an existing output folder, or a store or ledger that cannot be read.
+pub fn run(args: &LedgerArgs) -> Result<ExitCode, Failure> {
     match &args.command {
         Command::Export(args) => export::run(args),
     }

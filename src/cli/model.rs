@@ -1,6 +1,7 @@
-//! `gridwatch model`: from an ONNX file to a model that is proved, and from there to a box that runs; one file a command or a
-//! few that belong together. What asks something of a running daemon asks it through the registry's journal and waits there
-//! for the answer: no command loads a model into the daemon.
+//! `gridwatch model`: prepares models from ONNX files and manages model versions on a box.
+//!
+//! Commands that need the running daemon append a request to the registry's journal and wait there for the answer; no command
+//! loads a model into the daemon itself.
 
 mod bench;
 mod change;
@@ -13,101 +14,75 @@ mod keys;
 mod list;
 mod record;
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::Path, process::ExitCode};
 
-use super::Failure;
-use crate::{
-    config::{self, Config},
-    error::Class,
-    model::{Model, Runtime, registry::Registry, runtime},
-};
+use super::{Failure, options::ConfigArgs};
+use gridwatch_base::error::Class;
+use gridwatch_config as config;
+use gridwatch_config::Config;
+use gridwatch_model::{Model, registry::Registry};
 
-/// Brings a model of your own, or another version of one, and sees which looks.
+/// Prepare models and manage model versions
 ///
-/// From an ONNX file to a model that is proved: `inspect` shows what the file is, `draft` writes a folder with a manifest for
-/// it, `record` takes pictures with what was found in them into its self-test once you have seen that it is right, and
-/// `check` tries it all. docs/models.md goes through it with three networks.
+/// To bring a model of your own from an ONNX file: `inspect` shows its inputs and outputs, `draft` writes a model
+/// folder with a manifest, `record` adds pictures with verified detections to its self-test, and `check` runs the
+/// self-test. docs/models.md shows it for three networks.
 ///
-/// What a box ships with stands in its configuration (`[[models]]`). Further versions of the same models are brought while it
-/// runs, without touching the configuration:
+/// The configuration (`[[models]]`) names the models a box ships with. New versions of them are rolled out while
+/// the daemon runs, without changing the configuration:
 ///
-/// 1. `gridwatch model install PACKAGE` checks it and puts it into the box's registry. Nothing looks with it yet.
-/// 2. `gridwatch model use ID@VERSION` has it look beside the running one for a while; then it takes over, or is refused and
-///    the reason said. No look is lost, and the daemon is not restarted.
-/// 3. `gridwatch model rollback ID` goes back to the version before, in the end to the configuration's.
+/// 1. `gridwatch model install PACKAGE` verifies a package and adds it to the box's registry, unused.
+/// 2. `gridwatch model use ID@VERSION` runs it alongside the live version for a trial; it then goes live or is
+///    rejected with a reason. No look is lost and the daemon is not restarted.
+/// 3. `gridwatch model rollback ID` returns to the previous version, and finally to the configuration's.
 ///
-/// A version that fails later is taken back without anybody asking. See docs/models-registry.md.
+/// A live version that starts failing is rolled back automatically. See docs/models-registry.md.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
-pub struct Args {
+pub struct ModelArgs {
     #[command(subcommand)]
     command: Command,
-    /// The configuration that the daemon runs with.
-    #[arg(
-        long,
-        short,
-        value_name = "FILE",
-        global = true,
-        required = false,
-        env = "GRIDWATCH_CONFIG"
-    )]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
 #[allow(
     missing_docs,
-    reason = "each command's Args say what it does; clap would print a variant's text in their place"
+    reason = "the help text is on each command's Args; clap would print a variant's doc comment instead"
 )]
 enum Command {
-    Inspect(inspect::Args),
-    Draft(draft::Args),
-    Record(record::Args),
-    Check(check::Args),
-    List(list::Args),
-    Install(install::Args),
+    Inspect(inspect::InspectArgs),
+    Draft(draft::DraftArgs),
+    Record(record::ModelRecordArgs),
+    Check(check::ModelCheckArgs),
+    List(list::ModelListArgs),
+    Install(install::InstallArgs),
     Use(change::UseArgs),
     Rollback(change::RollbackArgs),
     Shadow(change::ShadowArgs),
-    Bench(bench::Args),
-    Compare(compare::Args),
+    Bench(bench::BenchArgs),
+    Compare(compare::CompareArgs),
     Keygen(keys::KeygenArgs),
     Sign(keys::SignArgs),
-}
-
-/// What those need that run a model without a configuration.
-#[derive(Debug, clap::Args)]
-struct Library {
-    /// ONNX Runtime's shared library. [default: where edge-deploy/setup.sh puts it]
-    #[arg(long, value_name = "FILE", env = "GRIDWATCH_ONNXRUNTIME")]
-    onnxruntime: Option<PathBuf>,
-}
-
-impl Library {
-    fn load(&self) -> Result<Runtime, Failure> {
-        Ok(runtime::init(self.onnxruntime.as_deref())?)
-    }
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// A faulty configuration, a model that is none, a registry that cannot be read or written.
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    let config = args.config.as_deref();
+/// A faulty configuration, an unusable model, or a registry that cannot be read or written.
+pub fn run(args: ModelArgs) -> Result<ExitCode, Failure> {
+    let config = &args.config;
     match &args.command {
         Command::Inspect(args) => inspect::run(args),
         Command::Draft(args) => draft::run(args),
         Command::Record(args) => record::run(args),
         Command::Check(args) => check::run(args),
-        Command::List(args) => list::run(args, &needed(config)?),
-        Command::Install(args) => install::run(args, &needed(config)?),
-        Command::Use(args) => change::use_version(args, &needed(config)?),
-        Command::Rollback(args) => change::roll_back(args, &needed(config)?),
-        Command::Shadow(args) => change::shadow(args, &needed(config)?),
+        Command::List(args) => list::run(args, &config.load()?),
+        Command::Install(args) => install::run(args, &config.load()?),
+        Command::Use(args) => change::use_version(args, &config.load()?),
+        Command::Rollback(args) => change::roll_back(args, &config.load()?),
+        Command::Shadow(args) => change::shadow(args, &config.load()?),
         Command::Bench(args) => bench::run(args, config),
         Command::Compare(args) => compare::run(args, config),
         Command::Keygen(args) => keys::keygen(args),
@@ -115,65 +90,52 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     }
 }
 
-fn needed(file: Option<&Path>) -> Result<Config, Failure> {
-    let missing = "no configuration is named; write --config FILE";
-    Ok(config::load_unconnected(
-        file.ok_or_else(|| Failure::new(Class::Config, missing))?,
-    )?)
-}
-
 fn registry(config: &Config) -> Registry {
     Registry::new(&config.state_dir, config.registry.keys.clone())
 }
 
-/// A version as it is typed: `ID@VERSION`.
+/// A model version as typed: `ID@VERSION`.
 #[derive(Debug, Clone)]
-struct Named {
+struct ModelRef {
     id: String,
     version: String,
 }
 
-fn named(text: &str) -> Result<Named, String> {
+fn model_ref(text: &str) -> Result<ModelRef, String> {
     match text.split_once('@') {
-        Some((id, version)) if !id.is_empty() && !version.is_empty() => Ok(Named {
+        Some((id, version)) if !id.is_empty() && !version.is_empty() => Ok(ModelRef {
             id: id.into(),
             version: version.into(),
         }),
-        _ => Err("write ID@VERSION, as `gridwatch model list` shows them".into()),
+        _ => Err("expected ID@VERSION, as shown by `gridwatch model list`".into()),
     }
 }
 
-/// A model as `bench` and `compare` take it: a folder, or `ID@VERSION` of the registry or of the configuration.
-fn model(text: &str, config: Option<&Path>) -> Result<Model, Failure> {
+/// Loads the model argument of `bench` and `compare`: a folder, or `ID@VERSION` from the registry or the configuration.
+fn model(text: &str, config: &ConfigArgs) -> Result<Model, Failure> {
     let dir = Path::new(text);
-    match named(text) {
-        Ok(named) if !dir.is_dir() => {
-            let config = needed(config)?;
-            let known = known(&config, &named.id)?;
-            let shipped = Model::load(&known.dir)?;
-            if shipped.manifest().version == named.version {
+    match model_ref(text) {
+        Ok(wanted) if !dir.is_dir() => {
+            let config = config.load()?;
+            let configured = configured(&config, &wanted.id)?;
+            let shipped = Model::load(&configured.dir)?;
+            if shipped.manifest().version == wanted.version {
                 return Ok(shipped);
             }
-            Ok(registry(&config).load(&named.id, &named.version)?)
+            Ok(registry(&config).load(&wanted.id, &wanted.version)?)
         }
         _ => Ok(Model::load(dir)?),
     }
 }
 
-fn known<'a>(config: &'a Config, id: &str) -> Result<&'a config::Model, Failure> {
+/// The configuration's model with this id.
+fn configured<'a>(config: &'a Config, id: &str) -> Result<&'a config::Model, Failure> {
     config.models.iter().find(|m| m.id == id).ok_or_else(|| {
         let ids: Vec<&str> = config.models.iter().map(|m| m.id.as_str()).collect();
         let message = format!(
-            "no model of the configuration has the id {id:?}; there are {}. Only versions of these can look: add the new one under [[models]] and restart the daemon",
+            "the configuration has no model {id:?}, only {}; add it under [[models]] and restart the daemon",
             ids.join(", ")
         );
         Failure::new(Class::Config, message)
     })
-}
-
-/// One object or array, and a line's end.
-fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
-    serde_json::to_string(value)
-        .map(|text| text + "\n")
-        .map_err(|e| Failure::new(Class::Bug, e.to_string()))
 }

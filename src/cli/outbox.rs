@@ -1,4 +1,4 @@
-//! `gridwatch outbox`: what the broker has not acknowledged. Reads beside a running daemon.
+//! `gridwatch outbox`: inspects and retries messages that the broker has not acknowledged. Works while the daemon runs.
 
 use std::{
     fs,
@@ -9,57 +9,59 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Failure, state::State};
-use crate::{
-    error::Class,
-    store::{OutboxEntry, OutboxKind, Store, evidence_file},
-};
+use super::{Failure, options::StateArgs, written_to_stdout};
+use gridwatch_base::error::Class;
+use gridwatch_store::{OutboxEntry, OutboxKind, Store, evidence_file};
 
-/// Look at what waits to be sent, and send again what the broker refused.
+/// Inspect the outbox and retry rejected messages.
 ///
-/// A message leaves the outbox when the broker acknowledges it. One that the broker refuses for good is quarantined with all others
-/// of its case, and waits for you: remove the cause, then `gridwatch outbox retry`.
-///
-///   gridwatch outbox list --config /etc/gridwatch/edge.toml
-///   gridwatch outbox list --quarantined --json | jq -r .quarantined
-///   gridwatch outbox export --out /media/stick       for a box whose broker does not come back
+/// A message leaves the outbox when the broker acknowledges it. If the broker rejects a message permanently, it and all other
+/// messages of its case are quarantined until you fix the cause and run `gridwatch outbox retry`. Works while the daemon runs.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
-pub struct Args {
+#[command(after_long_help = "Examples:
+  gridwatch outbox list --config /etc/gridwatch/edge.toml
+  gridwatch outbox list --quarantined --json | jq -r .quarantined
+  gridwatch outbox retry
+  gridwatch outbox export --out /media/usb        carry the messages to the platform by hand")]
+pub struct OutboxArgs {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    state: State,
-    /// Print JSON: `list` an object a line, the others one object.
+    state: StateArgs,
+    /// Print JSON: `list` as JSON Lines, the others as one object.
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// One line per message, in the order in which they are sent.
+    /// List the queued messages in sending order.
     List {
-        /// Only those that the broker refused for good.
+        /// Only quarantined messages.
         #[arg(long)]
         quarantined: bool,
-        /// At most this many.
+        /// Maximum number of messages.
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
-    /// One message, with what it carries.
+    /// Show one message with its payload.
     Show {
-        /// Its number, as `list` has it.
+        /// Message number, from `gridwatch outbox list`.
         seq: i64,
     },
-    /// Sends again what the broker refused for good. The running daemon finds it within 15 s.
+    /// Release quarantined messages for sending.
+    ///
+    /// A running daemon picks them up within 15 s.
     Retry {
         /// Only the messages of this case.
         case: Option<String>,
     },
-    /// Writes every waiting message into a folder, for another way to the platform: `NNNN.json` or `.jpg`, and `index.jsonl`, which
-    /// has each one's topic. They stay in the outbox.
+    /// Write every queued message to a folder.
+    ///
+    /// For a box that cannot reach the broker: carry the folder to the platform. Writes `NNNNNNNN.json` or `.jpg` per message, and
+    /// `index.jsonl` with the topic of each. The messages stay in the outbox.
     Export {
-        /// The folder; it is made, and must be empty.
+        /// Output folder; created if missing, must be empty.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
@@ -68,11 +70,11 @@ enum Command {
 /// Runs the command.
 ///
 /// # Errors
-/// No state directory, no such message, or a folder that takes no files.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+/// No state directory, no such message, or an output folder that is not empty or not writable.
+pub fn run(args: &OutboxArgs) -> Result<ExitCode, Failure> {
     let dir = args.state.dir()?;
     let mut out = BufWriter::new(io::stdout().lock());
-    let said = match &args.command {
+    let printed = match &args.command {
         Command::List { quarantined, limit } => {
             let entries = Store::open_read_only(&dir)?.outbox_entries(*quarantined, *limit)?;
             list(&mut out, &entries, args.json)
@@ -81,16 +83,16 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
             let entry = Store::open_read_only(&dir)?.outbox_entry(*seq)?.ok_or_else(|| {
                 Failure::new(
                     Class::Config,
-                    format!("no message has the number {seq}: it was sent, or never was (gridwatch outbox list)"),
+                    format!("no message {seq} in the outbox; it may have been sent (see `gridwatch outbox list`)"),
                 )
             })?;
             show(&mut out, &dir, &entry, args.json)
         }
         Command::Retry { case } => {
-            let released = Store::open_beside(&dir)?.outbox_release(case.as_deref())?;
+            let released = Store::open_unlocked(&dir)?.outbox_release(case.as_deref())?;
             match args.json {
                 true => writeln!(out, "{}", serde_json::json!({"released": released})),
-                false => writeln!(out, "{released} messages are on their way again."),
+                false => writeln!(out, "{released} messages released; they are sent again."),
             }
         }
         Command::Export { out: folder } => {
@@ -98,16 +100,12 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
             let written = export(&dir, &entries, folder)?;
             match args.json {
                 true => writeln!(out, "{}", serde_json::json!({"path": folder, "messages": written})),
-                false => writeln!(out, "{written} messages are in {}.", folder.display()),
+                false => writeln!(out, "{written} messages written to {}.", folder.display()),
             }
         }
     };
-    match said.and_then(|()| out.flush()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Class::Transient, format!("standard output: {e}")))
-        }
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    written_to_stdout(printed.and_then(|()| out.flush()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn list(out: &mut impl Write, entries: &[OutboxEntry], json: bool) -> io::Result<()> {
@@ -124,9 +122,9 @@ fn list(out: &mut impl Write, entries: &[OutboxEntry], json: bool) -> io::Result
     )?;
     for entry in entries {
         let state = match (&entry.quarantined, entry.unheard) {
-            (Some(reason), _) => format!("refused: {reason}"),
-            (None, true) => "sent, and nobody listened".into(),
-            (None, false) => "waits".into(),
+            (Some(reason), _) => format!("quarantined: {reason}"),
+            (None, true) => "sent, no subscriber".into(),
+            (None, false) => "queued".into(),
         };
         writeln!(
             out,
@@ -167,7 +165,7 @@ fn show(out: &mut impl Write, state: &Path, entry: &OutboxEntry, json: bool) -> 
 
 /// A line of `index.jsonl`.
 #[derive(Serialize)]
-struct Line<'a> {
+struct IndexLine<'a> {
     file: String,
     topic: &'a str,
     case_id: &'a str,
@@ -179,12 +177,12 @@ fn export(state: &Path, entries: &[OutboxEntry], folder: &Path) -> Result<usize,
     let failed = |path: &Path, e: io::Error| Failure::new(Class::Config, format!("--out {}: {e}", path.display()));
     fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
     if fs::read_dir(folder).map_err(|e| failed(folder, e))?.next().is_some() {
-        let full = io::Error::other("it is not empty: what is in it would be mistaken for messages");
-        return Err(failed(folder, full));
+        let not_empty = io::Error::other("the folder is not empty; name a new or empty one");
+        return Err(failed(folder, not_empty));
     }
     let mut index = String::new();
     for entry in entries {
-        let (ending, bytes) = match &entry.kind {
+        let (extension, bytes) = match &entry.kind {
             OutboxKind::Case { json } => ("json", json.clone().into_bytes()),
             OutboxKind::Evidence { sha256 } => {
                 let path = evidence_file::path(state, sha256);
@@ -193,16 +191,16 @@ fn export(state: &Path, entries: &[OutboxEntry], folder: &Path) -> Result<usize,
                 ("jpg", bytes)
             }
         };
-        let file = format!("{:08}.{ending}", entry.seq);
+        let file = format!("{:08}.{extension}", entry.seq);
         let path = folder.join(&file);
         fs::write(&path, bytes).map_err(|e| failed(&path, e))?;
-        let line = Line {
+        let line = IndexLine {
             file,
             topic: &entry.topic,
             case_id: &entry.case_id,
             quarantined: entry.quarantined.as_deref(),
         };
-        // Text under string keys.
+        // Serializing strings under string keys cannot fail.
         index += &(serde_json::to_string(&line).unwrap_or_default() + "\n");
     }
     let path = folder.join("index.jsonl");

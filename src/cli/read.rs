@@ -1,9 +1,9 @@
-//! `gridwatch read`: the telephone numbers in pictures and clips, without cameras, rules or a broker; and how many of those that
-//! are there it reads.
+//! `gridwatch read`: reads phone numbers in pictures and clips, without cameras, rules or a broker, and measures the accuracy
+//! against a list of the true numbers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fmt, fs,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -14,89 +14,92 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Failure,
-    detect::{self, Shot, frames_of},
+    options::RuntimeArgs,
+    pictures::{PictureError, PictureRow, SourceFrame, frames_of},
+    written_to_stdout,
 };
-use crate::{
-    error::Class,
-    model::{Model, Reader, Reading, runtime},
+use gridwatch_base::error::Class;
+use gridwatch_model::{
+    Model,
+    ocr::{NumberReading, Reader},
 };
 
-/// Read the telephone numbers in pictures and clips.
+/// Read phone numbers in pictures and clips.
 ///
-/// Mainland China's mobile, landline (with area code), 400 and 800 numbers, however they are punctuated. Dates, clocks, plates
-/// and ids are none. Each picture is read in its own size: digits must be some 14 pixels high. Nothing is filed. With --truth it
-/// says how many of the numbers that are there were read exactly, and how many were read that are not.
+/// Use it to see how well small ads are read at your cameras' resolution. It reads mainland China's mobile, landline (with area
+/// code), 400 and 800 numbers in any punctuation; dates, times, licence plates and ID numbers are rejected. Pictures are read
+/// at full resolution; digits should be at least 14 pixels high. Nothing is filed. With --truth it reports the share of
+/// numbers read exactly and the count of false ones.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   gridwatch read wall.jpg
   gridwatch read --json *.jpg > numbers.jsonl
-  gridwatch read --truth flyers/truth.json flyers/*.jpg     how well it reads; docs/reading.md makes such a folder
+  gridwatch read --truth flyers/truth.json flyers/*.jpg     measure accuracy (see docs/reading.md)
 
-With --json each picture gives one line:
+With --json it prints one line per picture, then the summary:
   {\"image\":\"wall.jpg\",\"width\":1280,\"height\":720,\"numbers\":[{\"number\":\"13800138000\",\"score\":0.98,\"text\":\"Tel: 138-0013-8000\",\"corners\":[[812.0,655.5],…]}]}
-The score is the least of its digits' probabilities; corners are pixels of the picture, from the line's left top.
-The truth names the numbers of each picture by its file's name, and a picture without any may be left out:
+The score is the lowest probability of any digit. Corners are in pixels, clockwise from the top left of the text line.
+The truth file lists the numbers of each picture by file name; pictures without numbers may be left out:
   {\"wall.jpg\": [{\"number\": \"13800138000\"}]}
 
-Exit codes: 0 all were read; 3 a model, the truth or ONNX Runtime's library is not usable; 5 some could not be read: each is
-named on standard error, and the others were.")]
-pub struct Args {
-    /// The model that finds lines of text, adapter `db`.
+Exit codes: 0 all were processed; 3 a model, the truth file or the ONNX Runtime library is not usable; 5 some could not be
+read (each is reported on standard error; the others were processed).")]
+pub struct ReadArgs {
+    /// Model that finds lines of text (adapter `db`).
     #[arg(long, value_name = "DIR", default_value = "models/ppocr_v3_text_det")]
     finder: PathBuf,
 
-    /// The model that spells a line, adapter `ctc`.
+    /// Model that recognises the characters of a line (adapter `ctc`).
     #[arg(long, value_name = "DIR", default_value = "models/ppocr_v2_number_rec")]
     speller: PathBuf,
 
-    /// Numbers that are there, as JSON: tells how many were read.
+    /// JSON file of the true numbers; report the accuracy against it.
     #[arg(long, value_name = "FILE")]
     truth: Option<PathBuf>,
 
-    /// Print one JSON object a line, for programs; the summary is the last.
+    /// Print JSON Lines; the last line is the summary.
     #[arg(long)]
     json: bool,
 
-    /// ONNX Runtime's shared library. [default: where edge-deploy/setup.sh puts it]
-    #[arg(long, value_name = "FILE", env = "GRIDWATCH_ONNXRUNTIME")]
-    onnxruntime: Option<PathBuf>,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
 
-    /// Pictures (JPEG, PNG, WebP or BMP, told by their content) and clips (what GStreamer opens).
+    /// Pictures (JPEG, PNG, WebP or BMP) and clips (any format GStreamer reads); the type is detected from the content.
     #[arg(required = true, value_name = "PICTURE|CLIP")]
     pictures: Vec<PathBuf>,
 }
 
-/// By the file's name.
-type Truth = BTreeMap<String, Vec<True>>;
+/// The true numbers of each picture, by file name.
+type TrueNumbers = BTreeMap<String, Vec<TrueNumber>>;
 
-/// A number that is in a picture; whatever else is said of it is for people.
+/// A number that is in a picture. Other fields of the truth file are ignored.
 #[derive(Debug, Deserialize)]
-struct True {
+struct TrueNumber {
     number: String,
 }
 
-/// What all pictures add up to.
+/// Totals over all pictures.
 #[derive(Debug, Default, Serialize)]
-struct Summary {
+struct ReadSummary {
     pictures: usize,
-    /// Pictures with a number, whatever the truth.
+    /// Pictures in which a number was read, right or wrong.
     with_numbers: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    against_truth: Option<Score>,
-    /// Mean time of one, in milliseconds.
+    against_truth: Option<ReadAccuracy>,
+    /// Mean time per picture, milliseconds.
     ms: f64,
 }
 
 #[derive(Debug, Default, Serialize)]
-struct Score {
-    /// Numbers that are there, each once a picture.
+struct ReadAccuracy {
+    /// True numbers, each counted once per picture.
     there: usize,
-    /// And were read, all digits right.
+    /// True numbers that were read exactly.
     exact: usize,
-    /// Numbers that were read and are not there.
+    /// Numbers that were read but are not in the picture.
     wrong: usize,
-    /// Pictures with such a one.
+    /// Pictures with at least one wrong number.
     pictures_with_wrong: usize,
 }
 
@@ -104,58 +107,57 @@ struct Score {
 ///
 /// # Errors
 /// As [`run_to`].
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub fn run(args: &ReadArgs) -> Result<ExitCode, Failure> {
     run_to(args, &mut BufWriter::new(io::stdout().lock()), &mut io::stderr()).map(ExitCode::from)
 }
 
-/// Runs the command: what it reads goes to `out`, pictures that cannot be read are named on `err`. Returns the exit code.
+/// Runs the command: numbers go to `out`, one line for each unreadable picture to `err`. Returns the exit code.
 ///
 /// # Errors
-/// A model, truth or library that cannot be used, before any picture is read.
-pub fn run_to(args: &Args, out: &mut impl Write, err: &mut impl Write) -> Result<u8, Failure> {
-    let truth = args.truth.as_deref().map(truth).transpose()?;
-    let runtime = runtime::init(args.onnxruntime.as_deref()).map_err(crate::model::ModelError::from)?;
+/// An unusable model, truth file or ONNX Runtime library, before any picture is read.
+pub fn run_to(args: &ReadArgs, out: &mut impl Write, err: &mut impl Write) -> Result<u8, Failure> {
+    let truth = args.truth.as_deref().map(read_truth).transpose()?;
+    let runtime = args.runtime.load()?;
     let mut reader = Reader::new(&runtime, &Model::load(&args.finder)?, &Model::load(&args.speller)?)?;
-    let mut summary = Summary {
-        against_truth: truth.as_ref().map(|_| Score::default()),
-        ..Summary::default()
+    let mut summary = ReadSummary {
+        against_truth: truth.as_ref().map(|_| ReadAccuracy::default()),
+        ..ReadSummary::default()
     };
     let (mut code, mut spent) = (0, Duration::ZERO);
     for path in &args.pictures {
-        let mut each = |shot: &Shot, read: &[Reading], took: Duration| {
+        let mut each = |source: &SourceFrame, read: &[NumberReading], took: Duration| {
             spent += took;
             summary.add(path, read, truth.as_ref());
-            show(path, shot, read, args.json, out)
+            let numbers = Numbers::new(read, (source.frame.width, source.frame.height));
+            PictureRow::of(path, source, numbers).write(args.json, out)
         };
         match read_all(&mut reader, path, &mut each) {
             Ok(()) => {}
-            // Whoever reads us has seen enough: `| head`.
-            Err(detect::Failure::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(code),
+            // The reader closed the pipe (`| head`).
+            Err(PictureError::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(code),
             Err(e) => {
-                // Standard error may be closed too; the exit code still tells.
+                // Standard error may be closed too; the exit code still reports the failure.
                 let _ = writeln!(err, "{}: {e}", path.display());
                 code = Class::Data.exit_code();
             }
         }
     }
     summary.ms = spent.as_secs_f64() * 1000.0 / summary.pictures.max(1) as f64;
-    let told = if args.json {
+    let written = if args.json {
         writeln!(out, "{}", serde_json::json!({ "summary": summary }))
     } else {
         summary.write(out)
     };
-    match told.and_then(|()| out.flush()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(Class::Transient, e.to_string())),
-        _ => Ok(code),
-    }
+    written_to_stdout(written.and_then(|()| out.flush()))?;
+    Ok(code)
 }
 
-fn truth(file: &Path) -> Result<Truth, Failure> {
-    let wrong = |message: String| Failure::new(Class::Config, format!("{}: {message}", file.display()));
-    let text = fs::read(file).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+fn read_truth(file: &Path) -> Result<TrueNumbers, Failure> {
+    let fault = |message: String| Failure::new(Class::Config, format!("--truth {}: {message}", file.display()));
+    let text = fs::read(file).map_err(|e| fault(format!("cannot read the file: {e}")))?;
     serde_json::from_slice(&text).map_err(|e| {
-        wrong(format!(
-            "{e}: it must name the numbers of each picture: {{\"wall.jpg\": [{{\"number\": \"13800138000\"}}]}}"
+        fault(format!(
+            "{e}; expected the numbers of each picture: {{\"wall.jpg\": [{{\"number\": \"13800138000\"}}]}}"
         ))
     })
 }
@@ -163,22 +165,22 @@ fn truth(file: &Path) -> Result<Truth, Failure> {
 fn read_all(
     reader: &mut Reader,
     path: &Path,
-    each: &mut impl FnMut(&Shot, &[Reading], Duration) -> io::Result<()>,
-) -> Result<(), detect::Failure> {
-    for shot in frames_of(path)? {
-        let shot = shot?;
+    each: &mut impl FnMut(&SourceFrame, &[NumberReading], Duration) -> io::Result<()>,
+) -> Result<(), PictureError> {
+    for source in frames_of(path)? {
+        let source = source?;
         let start = Instant::now();
-        let read = reader.read(&shot.frame, &[])?;
-        each(&shot, &read, start.elapsed())?;
+        let read = reader.read(&source.frame, &[])?;
+        each(&source, &read, start.elapsed())?;
     }
     Ok(())
 }
 
-impl Summary {
-    fn add(&mut self, path: &Path, read: &[Reading], truth: Option<&Truth>) {
+impl ReadSummary {
+    fn add(&mut self, path: &Path, read: &[NumberReading], truth: Option<&TrueNumbers>) {
         self.pictures += 1;
         self.with_numbers += usize::from(!read.is_empty());
-        let (Some(score), Some(truth)) = (&mut self.against_truth, truth) else {
+        let (Some(accuracy), Some(truth)) = (&mut self.against_truth, truth) else {
             return;
         };
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -186,10 +188,10 @@ impl Summary {
         let there: BTreeSet<&str> = there.iter().map(|t| t.number.as_str()).collect();
         let read: BTreeSet<&str> = read.iter().map(|r| r.number.as_str()).collect();
         let wrong = read.difference(&there).count();
-        score.there += there.len();
-        score.exact += there.intersection(&read).count();
-        score.wrong += wrong;
-        score.pictures_with_wrong += usize::from(wrong > 0);
+        accuracy.there += there.len();
+        accuracy.exact += there.intersection(&read).count();
+        accuracy.wrong += wrong;
+        accuracy.pictures_with_wrong += usize::from(wrong > 0);
     }
 
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
@@ -199,82 +201,68 @@ impl Summary {
         } = *self;
         writeln!(
             out,
-            "{pictures} pictures, numbers in {with_numbers} of them ({:.1} %), {:.0} ms each.",
+            "{pictures} pictures, {with_numbers} with numbers ({:.1} %), {:.0} ms per picture.",
             share(with_numbers, pictures),
             self.ms
         )?;
-        if let Some(score) = &self.against_truth {
+        if let Some(accuracy) = &self.against_truth {
             writeln!(
                 out,
-                "Of {} numbers that are there {} were read exactly ({:.1} %); {} were read that are not there, in {} pictures \
-                 ({:.1} %).",
-                score.there,
-                score.exact,
-                share(score.exact, score.there),
-                score.wrong,
-                score.pictures_with_wrong,
-                share(score.pictures_with_wrong, pictures)
+                "{} of {} true numbers read exactly ({:.1} %); {} false numbers in {} pictures ({:.1} %).",
+                accuracy.exact,
+                accuracy.there,
+                share(accuracy.exact, accuracy.there),
+                accuracy.wrong,
+                accuracy.pictures_with_wrong,
+                share(accuracy.pictures_with_wrong, pictures)
             )?;
         }
         Ok(())
     }
 }
 
-/// One line of the command's JSON.
+/// The phone numbers in one picture.
 #[derive(Serialize)]
-struct Report<'a> {
-    image: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    frame: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    time_s: Option<f64>,
-    width: u32,
-    height: u32,
-    numbers: Vec<Line<'a>>,
+struct Numbers<'a> {
+    numbers: Vec<NumberBox<'a>>,
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct NumberBox<'a> {
     number: &'a str,
     score: f32,
     text: &'a str,
+    /// Pixels, clockwise from the top left of the text line.
     corners: [[f32; 2]; 4],
 }
 
-fn show(path: &Path, shot: &Shot, read: &[Reading], json: bool, out: &mut impl Write) -> io::Result<()> {
-    let (width, height) = (shot.frame.width, shot.frame.height);
-    let numbers = read.iter().map(|r| Line {
-        number: r.number.as_str(),
-        score: r.score,
-        text: &r.text,
-        corners: r.corners.map(|[x, y]| [x * width as f32, y * height as f32]),
-    });
-    let report = Report {
-        image: path.display().to_string(),
-        frame: shot.in_clip.map(|(number, _)| number),
-        time_s: shot.in_clip.map(|(_, time)| time),
-        width,
-        height,
-        numbers: numbers.collect(),
-    };
-    if json {
-        serde_json::to_writer(&mut *out, &report)?;
-        writeln!(out)?;
-    } else {
-        write!(out, "{}", report.image)?;
-        if let (Some(frame), Some(time)) = (report.frame, report.time_s) {
-            write!(out, " frame {frame} at {time:.2} s")?;
+impl<'a> Numbers<'a> {
+    fn new(read: &'a [NumberReading], (width, height): (u32, u32)) -> Self {
+        let (w, h) = (width as f32, height as f32);
+        let number = |r: &'a NumberReading| NumberBox {
+            number: r.number.as_str(),
+            score: r.score,
+            text: &r.text,
+            corners: r.corners.map(|[x, y]| [x * w, y * h]),
+        };
+        Self {
+            numbers: read.iter().map(number).collect(),
         }
-        writeln!(out, " ({width}×{height}): {} found", report.numbers.len())?;
-        for Line {
+    }
+}
+
+impl fmt::Display for Numbers<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} found", self.numbers.len())?;
+        for NumberBox {
             number,
             score,
             text,
             corners: [[x, y], ..],
-        } in &report.numbers
+        } in &self.numbers
         {
-            writeln!(out, "  {score:.2} {number:<13} at x {x:.0}, y {y:.0}  {text:?}")?;
+            write!(f, "\n  {score:.2} {number:<13} at x {x:.0}, y {y:.0}  {text:?}")?;
         }
+        Ok(())
     }
-    out.flush()
 }

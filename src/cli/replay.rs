@@ -1,4 +1,4 @@
-//! `gridwatch replay`: judges again what the ledger recorded, under any configuration.
+//! `gridwatch replay`: runs the recorded observations through the engine again, with any configuration.
 
 use std::{
     fs,
@@ -11,92 +11,95 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Failure;
-use crate::{
-    config::{self, Judged},
-    engine::{Effect, Plan},
-    error::Class,
-    ledger::{self, Damage, Reader, What},
+use super::{Failure, written_to_stdout};
+use gridwatch_base::error::Class;
+use gridwatch_config as config;
+use gridwatch_config::ReplayConfig;
+use gridwatch_engine::{Effect, Plan};
+use gridwatch_ledger as ledger;
+use gridwatch_ledger::{
+    Damage, Reader, RecordedEvent,
     replay::{
-        CaseLine, Replay, Tally, Window,
-        compare::{Change, Comparison, Counts},
+        Replay, ReplayedCase, Tally, Window,
+        compare::{CaseChange, ChangeCounts, Comparison},
         truth::{
             self,
-            trial::{self, Judged as Told, Missed, Outcome, Trial, Verdict},
+            evaluation::{CaseVerdict, EvaluatedCase, EvaluationCounts, EvaluationReport, Evaluator, MissedProblem},
         },
     },
 };
 
-/// Judges again what the ledger recorded, under this configuration.
+/// Replay the ledger with a configuration.
 ///
-/// The engine is the one that runs live: the configuration that was live gives the cases that were live, byte for byte;
-/// another gives those it would have opened. Cameras, models and broker are not needed, nor their credentials. Memory
-/// does not grow with the ledger, and the daemon may go on writing it.
+/// Use it to try changed rules, zones or thresholds on recorded days before you put them into service. It runs the daemon's own
+/// engine: the configuration that was live gives the same cases, byte for byte; another one gives the cases it would have
+/// opened. It needs no cameras, models, broker or credentials, and runs while the daemon writes the ledger. Memory use does
+/// not grow with the ledger. Detections below a model's own score floor are not in the ledger and cannot be replayed.
 ///
-///   gridwatch replay --ledger /var/lib/gridwatch/ledger --config edge.toml --json > before.jsonl
-///   gridwatch replay --ledger /var/lib/gridwatch/ledger --config tried.toml --compare before.jsonl
-///
-/// A line per case, then a summary. What the box never recorded it cannot replay: detections below a model's own floor.
+/// Prints one line per case, then a summary. Damaged ledger files are reported, renamed and skipped.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
-pub struct Args {
-    /// The ledger's folder: `ledger` in the state directory, or what `ledger.dir` says.
+#[command(after_long_help = "\
+Examples:
+  gridwatch replay --ledger /var/lib/gridwatch/ledger --config edge.toml --json > before.jsonl
+  gridwatch replay --ledger /var/lib/gridwatch/ledger --config tried.toml --compare before.jsonl")]
+pub struct ReplayArgs {
+    /// Ledger folder: `ledger.dir` in the configuration, by default `ledger` in the state directory.
     #[arg(long, value_name = "DIR")]
     ledger: PathBuf,
-    /// The configuration to judge by.
+    /// Configuration to replay with.
     #[arg(long, short, value_name = "FILE")]
     config: PathBuf,
-    /// Tell only what happened at or after this: 2025-06-15T08:00:00+08:00. The run that was on then is replayed from its
-    /// start, so that nothing differs for beginning late.
+    /// Report only cases from this time on, such as 2025-06-15T08:00:00+08:00. The daemon run in progress at that time is
+    /// replayed from its start, so that the result does not depend on this option.
     #[arg(long, value_name = "RFC3339")]
     from: Option<Timestamp>,
-    /// Leave out what happened at or after this.
+    /// Report only cases before this time.
     #[arg(long, value_name = "RFC3339")]
     to: Option<Timestamp>,
-    /// Print JSON: a line per case (or per difference), then the summary as one object.
+    /// Print JSON Lines: one per case (or difference), then the summary.
     #[arg(long)]
     json: bool,
-    /// Print only how the cases differ from those of an earlier `replay --json`, and why those that are gone are gone.
+    /// Print only the differences from an earlier `gridwatch replay --json`, with the reason for each missing case.
     #[arg(long, value_name = "OLD")]
     compare: Option<PathBuf>,
-    /// Hold the cases against what was really there, a JSON line for each thing, and end with precision, recall and the
-    /// share of repeated cases. `simulate` writes such a file; of real footage a person does. docs/judging.md tells the form.
+    /// Compare the cases with the true problems in this JSON Lines file, and report precision, recall and the share of repeated
+    /// cases. `gridwatch-lab simulate` writes such a file; for real footage a person does (format: docs/judging.md).
     #[arg(long, value_name = "FILE", conflicts_with = "compare")]
     truth: Option<PathBuf>,
 }
 
-/// The last line.
+/// The last line of the output.
 #[derive(Serialize)]
-struct Summary<'a> {
+struct ReplaySummary<'a> {
     #[serde(flatten)]
     tally: &'a Tally,
     #[serde(skip_serializing_if = "Option::is_none")]
-    compared: Option<Counts>,
+    compared: Option<ChangeCounts>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    outcome: Option<&'a Outcome>,
+    outcome: Option<&'a EvaluationReport>,
     damaged: Vec<DamageLine>,
 }
 
-/// A case and what the truth says of it.
+/// A case with its outcome against the truth.
 #[derive(Serialize)]
-struct TriedLine<'a> {
+struct EvaluatedLine<'a> {
     #[serde(flatten)]
-    case: &'a CaseLine,
+    case: &'a ReplayedCase,
     #[serde(flatten)]
-    told: &'a Told,
+    outcome: &'a EvaluatedCase,
 }
 
-/// A problem that no case was filed for.
+/// A true problem that no case was filed for.
 #[derive(Serialize)]
 struct MissedLine<'a> {
-    missed: &'a Missed,
+    missed: &'a MissedProblem,
 }
 
-/// What the cases are held against.
-enum Against {
-    Nothing,
+/// What the replayed cases are compared with.
+enum Baseline {
+    None,
     Old(Comparison),
-    Truth(Trial),
+    Truth(Evaluator),
 }
 
 #[derive(Serialize)]
@@ -109,69 +112,77 @@ struct DamageLine {
 /// Runs the command.
 ///
 /// # Errors
-/// When the configuration does not say how to judge, or the ledger cannot be read. Damaged files are told and passed over.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let judged = judged(&args.config)?;
+/// Faulty rules or cameras in the configuration, or an unreadable ledger, comparison or truth file. Damaged ledger files are
+/// reported and skipped.
+pub fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
+    let config = load_plan(&args.config)?;
     let window = Window {
         from: args.from,
         to: args.to,
     };
-    let against = match (&args.compare, &args.truth) {
+    let baseline = match (&args.compare, &args.truth) {
         (Some(old), _) => {
             let mut old = old_cases(old)?;
-            // What is not told again is not gone.
-            old.retain(|c| window.holds(c.confirmed_at));
-            Against::Old(Comparison::new(old))
+            // Cases outside the window are not reported, so they must not count as gone.
+            old.retain(|c| window.contains(c.confirmed_at));
+            Baseline::Old(Comparison::new(old))
         }
-        (None, Some(path)) => Against::Truth(Trial::new(truths(path, &judged.plan)?, Arc::clone(&judged.plan))),
-        (None, None) => Against::Nothing,
+        (None, Some(path)) => Baseline::Truth(Evaluator::new(truths(path, &config.plan)?, Arc::clone(&config.plan))),
+        (None, None) => Baseline::None,
     };
     let mut reader = Reader::open(&args.ledger, args.from)?;
     let mut out = BufWriter::new(io::stdout().lock());
-    let told = tell(
+    let written = write_cases(
         &mut reader,
-        (Replay::new(judged.plan, window).under(&judged.config_sha256), window),
-        against,
+        (
+            Replay::new(config.plan, window).with_config_sha256(&config.config_sha256),
+            window,
+        ),
+        baseline,
         args.json,
         &mut out,
     );
-    match told.and_then(|()| out.flush().map_err(printing)) {
-        // A reader that went away (`| head`) ends the command without a word.
-        Err(End::Print(e)) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
-        Err(End::Print(e)) => return Err(Failure::new(Class::Transient, format!("standard output: {e}"))),
+    match written.and_then(|()| out.flush().map_err(printing)) {
+        Err(End::Print(e)) => {
+            written_to_stdout(Err(e))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Err(End::Ledger(e)) => return Err(e.into()),
         Ok(()) => {}
     }
     for damage in reader.damage() {
-        set_apart(damage);
+        quarantine(damage);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The part of a configuration that judges; what is wrong with the rest is told and does not matter here.
-pub(super) fn judged(path: &Path) -> Result<Judged, Failure> {
-    let judged = config::examine(path).into_judged()?;
-    for fault in &judged.other {
-        say(&format!("{fault}: of no matter here, but no daemon starts with it"));
+/// The part of a configuration that the engine needs. Faults elsewhere are reported on standard error and ignored.
+pub(super) fn load_plan(path: &Path) -> Result<ReplayConfig, Failure> {
+    let replayable = config::examine(path).into_replay_config()?;
+    for fault in &replayable.other_faults {
+        note(&format!(
+            "warning: {fault} (ignored here, but the daemon will not start with it)"
+        ));
     }
-    Ok(judged)
+    Ok(replayable)
 }
 
-/// Tells of a damaged file, and sets it apart. Where that is not allowed (a copy on a read-only disk) telling must do.
-pub(super) fn set_apart(damage: &Damage) {
-    say(&format!("warning: {damage}"));
+/// Reports a damaged ledger file and renames it, unless the disk is read-only.
+pub(super) fn quarantine(damage: &Damage) {
+    note(&format!("warning: {damage}"));
     match ledger::quarantine(damage) {
-        Ok(Some(path)) => say(&format!("  It is now called {}.", path.display())),
+        Ok(Some(path)) => note(&format!("  renamed to {}", path.display())),
         Ok(None) => {}
-        Err(e) => say(&format!("  It keeps its name: {e}.")),
+        Err(e) => note(&format!("  not renamed: {e}")),
     }
 }
 
-fn say(line: &str) {
-    // Where standard error is gone there is nobody to tell.
+fn note(line: &str) {
+    // Nothing can be done if standard error is closed.
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// Why the output ended early.
 enum End {
     Ledger(ledger::LedgerError),
     Print(io::Error),
@@ -187,62 +198,65 @@ fn printing(e: impl Into<io::Error>) -> End {
     End::Print(e.into())
 }
 
-fn tell(
+fn write_cases(
     reader: &mut Reader,
     (mut replay, window): (Replay, Window),
-    mut against: Against,
+    mut baseline: Baseline,
     json: bool,
     out: &mut impl Write,
 ) -> Result<(), End> {
-    if !json && !matches!(against, Against::Old(_)) {
+    if !json && !matches!(baseline, Baseline::Old(_)) {
         writeln!(
             out,
             "{:26}  {:30}  {:16}  {:16}  {:15}  {:>5}  {:>8}  LOOKS",
-            "CASE", "CONFIRMED", "RULE", "CAMERA", "CELL", "SURE", "DWELL"
+            "CASE", "CONFIRMED", "RULE", "CAMERA", "CELL", "CONF", "DWELL"
         )
         .map_err(printing)?;
     }
     while let Some(entry) = reader.next_entry()? {
-        if let (Against::Truth(trial), What::Observed(look)) = (&mut against, &entry.what)
-            && window.holds(look.at)
+        if let (Baseline::Truth(evaluator), RecordedEvent::Observed(look)) = (&mut baseline, &entry.event)
+            && window.contains(look.at)
         {
-            trial.look(look);
+            evaluator.observe(look);
         }
-        let effects = replay.take(entry);
-        let told = match &mut against {
-            Against::Old(comparison) => {
-                comparison.take(&effects);
+        let effects = replay.apply(entry);
+        let outcomes = match &mut baseline {
+            Baseline::Old(comparison) => {
+                comparison.apply(&effects);
                 continue;
             }
-            Against::Truth(trial) => trial.take(&effects),
-            Against::Nothing => Vec::new(),
+            Baseline::Truth(evaluator) => evaluator.apply(&effects),
+            Baseline::None => Vec::new(),
         };
         for effect in &effects {
             if let Effect::Open(case) = effect {
-                let told = told.iter().find(|(id, _)| *id == case.id).map(|(_, told)| told);
-                line(&CaseLine::from(&**case), told, json, out).map_err(printing)?;
+                let outcome = outcomes
+                    .iter()
+                    .find(|(id, _)| *id == case.id)
+                    .map(|(_, outcome)| outcome);
+                write_case(&ReplayedCase::from(&**case), outcome, json, out).map_err(printing)?;
             }
         }
     }
     let (mut compared, mut outcome) = (None, None);
-    match against {
-        Against::Nothing => {}
-        Against::Old(comparison) => {
+    match baseline {
+        Baseline::None => {}
+        Baseline::Old(comparison) => {
             let (changes, counts) = comparison.finish();
             for change in &changes {
-                difference(change, json, out).map_err(printing)?;
+                write_change(change, json, out).map_err(printing)?;
             }
             compared = Some(counts);
         }
-        Against::Truth(trial) => {
-            let (sum, missed) = trial.finish();
+        Baseline::Truth(evaluator) => {
+            let (total, missed) = evaluator.finish();
             for missed in &missed {
-                not_found(missed, json, out).map_err(printing)?;
+                write_missed(missed, json, out).map_err(printing)?;
             }
-            outcome = Some(sum);
+            outcome = Some(total);
         }
     }
-    let summary = Summary {
+    let summary = ReplaySummary {
         tally: replay.tally(),
         compared,
         outcome: outcome.as_ref(),
@@ -256,12 +270,17 @@ fn tell(
             })
             .collect(),
     };
-    sum_up(&summary, json, out).map_err(printing)
+    write_summary(&summary, json, out).map_err(printing)
 }
 
-fn line(case: &CaseLine, told: Option<&Told>, json: bool, out: &mut impl Write) -> io::Result<()> {
-    match told {
-        Some(told) if json => return print_json(&TriedLine { case, told }, out),
+fn write_case(
+    case: &ReplayedCase,
+    outcome: Option<&EvaluatedCase>,
+    json: bool,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    match outcome {
+        Some(outcome) if json => return print_json(&EvaluatedLine { case, outcome }, out),
         None if json => return print_json(case, out),
         _ => {}
     }
@@ -278,13 +297,13 @@ fn line(case: &CaseLine, told: Option<&Told>, json: bool, out: &mut impl Write) 
         case.looks_seen,
         case.looks
     )?;
-    match told {
-        Some(Told { verdict, kind, about }) => {
+    match outcome {
+        Some(EvaluatedCase { verdict, kind, about }) => {
             let word = match verdict {
-                Verdict::Right => "right",
-                Verdict::Recurrence => "came back",
-                Verdict::Repeated => "REPEATED",
-                Verdict::False => "FALSE",
+                CaseVerdict::Right => "right",
+                CaseVerdict::Recurrence => "came back",
+                CaseVerdict::Repeated => "REPEATED",
+                CaseVerdict::False => "FALSE",
             };
             writeln!(out, "  {word}: {kind} {}", about.as_deref().unwrap_or_default())
         }
@@ -292,11 +311,11 @@ fn line(case: &CaseLine, told: Option<&Told>, json: bool, out: &mut impl Write) 
     }
 }
 
-fn not_found(missed: &Missed, json: bool, out: &mut impl Write) -> io::Result<()> {
+fn write_missed(missed: &MissedProblem, json: bool, out: &mut impl Write) -> io::Result<()> {
     if json {
         return print_json(&MissedLine { missed }, out);
     }
-    let Missed {
+    let MissedProblem {
         id,
         kind,
         category,
@@ -304,39 +323,45 @@ fn not_found(missed: &Missed, json: bool, out: &mut impl Write) -> io::Result<()
     } = missed;
     writeln!(
         out,
-        "MISSED: {kind} {id}, category {category}, {in_sight_s:.0} s in clear sight"
+        "MISSED: {kind} {id}, category {category}, in clear view for {in_sight_s:.0} s"
     )
 }
 
-fn difference(change: &Change, json: bool, out: &mut impl Write) -> io::Result<()> {
+fn write_change(change: &CaseChange, json: bool, out: &mut impl Write) -> io::Result<()> {
     if json {
         return print_json(change, out);
     }
     match change {
-        Change::New { case } => writeln!(out, "new      {}", place(case)),
-        Change::Gone { case, why: Some(why) } => {
-            writeln!(out, "gone     {}: {} at {}", place(case), why.reason.as_str(), why.at)
+        CaseChange::New { case } => writeln!(out, "new      {}", describe(case)),
+        CaseChange::Gone { case, why: Some(why) } => {
+            writeln!(
+                out,
+                "gone     {}: {} at {}",
+                describe(case),
+                why.reason.as_str(),
+                why.at
+            )
         }
-        Change::Gone { case, why: None } => writeln!(
+        CaseChange::Gone { case, why: None } => writeln!(
             out,
-            "gone     {}: nothing of that rule was a candidate there within an hour",
-            place(case)
+            "gone     {}: the rule had no candidate there within an hour",
+            describe(case)
         ),
-        Change::Shifted { case, later_s, .. } => {
-            let (by, way) = (later_s.abs(), if *later_s < 0.0 { "earlier" } else { "later" });
-            writeln!(out, "shifted  {}: {by:.0} s {way}", place(case))
+        CaseChange::Shifted { case, later_s, .. } => {
+            let (seconds, direction) = (later_s.abs(), if *later_s < 0.0 { "earlier" } else { "later" });
+            writeln!(out, "shifted  {}: {seconds:.0} s {direction}", describe(case))
         }
     }
 }
 
-fn place(case: &CaseLine) -> String {
+fn describe(case: &ReplayedCase) -> String {
     format!(
         "{}  {}  rule {}, camera {}, cell {}",
         case.case_id, case.confirmed_at, case.rule, case.camera, case.cell
     )
 }
 
-fn sum_up(summary: &Summary<'_>, json: bool, out: &mut impl Write) -> io::Result<()> {
+fn write_summary(summary: &ReplaySummary<'_>, json: bool, out: &mut impl Write) -> io::Result<()> {
     if json {
         return print_json(summary, out);
     }
@@ -353,40 +378,40 @@ fn sum_up(summary: &Summary<'_>, json: bool, out: &mut impl Write) -> io::Result
     } = summary.tally;
     writeln!(
         out,
-        "{cases} cases from {inputs} inputs, {looks} looks among them; {starts} starts."
+        "{cases} cases from {inputs} inputs ({looks} looks, {starts} daemon starts)."
     )?;
     if let Some(c) = summary.compared {
         writeln!(
             out,
-            "{} are the same as before, {} are shifted, {} are new, {} are gone.",
+            "Compared with before: {} unchanged, {} shifted, {} new, {} gone.",
             c.same, c.shifted, c.new, c.gone
         )?;
     }
     if let Some(outcome) = summary.outcome {
-        held_against(outcome, out)?;
+        write_outcome(outcome, out)?;
     }
     if *withdrawn > 0 {
         writeln!(
             out,
-            "{withdrawn} cases the box took back: nobody had a word for them, and their places were empty."
+            "{withdrawn} cases were withdrawn: the problem was gone before the platform replied."
         )?;
     }
     if *looks_elsewhere > 0 {
         writeln!(
             out,
-            "{looks_elsewhere} looks were at cameras that the configuration does not name."
+            "{looks_elsewhere} looks were ignored: their cameras are not in the configuration."
         )?;
     }
     if *replies_unknown > 0 {
         writeln!(
             out,
-            "{replies_unknown} answers of the platform were about cases that this replay has not opened."
+            "{replies_unknown} platform replies were ignored: this replay did not open their cases."
         )?;
     }
     if *replies_refused > 0 {
         writeln!(
             out,
-            "{replies_refused} answers of the platform did not fit where their case stood."
+            "{replies_refused} platform replies were ignored: invalid in the state of their case."
         )?;
     }
     for (reason, count) in not_filed {
@@ -395,11 +420,11 @@ fn sum_up(summary: &Summary<'_>, json: bool, out: &mut impl Write) -> io::Result
     Ok(())
 }
 
-fn held_against(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
+fn write_outcome(outcome: &EvaluationReport, out: &mut impl Write) -> io::Result<()> {
     let rules = outcome.by_rule.iter().map(|(rule, counts)| (rule.as_str(), counts));
     writeln!(out)?;
     for (rule, c) in rules.chain([("all", &outcome.all)]) {
-        let trial::Counts {
+        let EvaluationCounts {
             judged,
             right,
             repeats,
@@ -413,7 +438,7 @@ fn held_against(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
         writeln!(
             out,
             "{rule}: precision {} ({right} of {judged} cases), recall {} ({found} of {asked} problems), repeated {} ({repeats}); \
-             {recurrences} came back, {held} held by a neighbour's case",
+             {recurrences} recurrences, {held} covered by another problem's open case",
             percent(c.precision),
             percent(c.recall),
             percent(c.repeated),
@@ -430,13 +455,9 @@ fn held_against(outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
     writeln!(out)
 }
 
-fn truths(path: &Path, plan: &Plan) -> Result<Vec<truth::Truth>, Failure> {
-    let text = fs::read_to_string(path).map_err(|e| {
-        Failure::new(
-            Class::Config,
-            format!("--truth: {} cannot be read: {e}", path.display()),
-        )
-    })?;
+fn truths(path: &Path, plan: &Plan) -> Result<Vec<truth::GroundTruth>, Failure> {
+    let text = fs::read_to_string(path)
+        .map_err(|e| Failure::new(Class::Config, format!("--truth: cannot read {}: {e}", path.display())))?;
     truth::parse(path, &text, plan).map_err(|e| Failure::new(e.class(), format!("--truth: {e}")))
 }
 
@@ -445,26 +466,27 @@ fn print_json<T: Serialize>(value: &T, out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// The cases of an earlier replay; its summary, and lines that say something else, are passed over.
-fn old_cases(path: &Path) -> Result<Vec<CaseLine>, Failure> {
-    let unreadable = |e: io::Error| Failure::new(Class::Config, format!("{} cannot be read: {e}", path.display()));
+/// The cases of an earlier replay. Its summary and any other lines are skipped.
+fn old_cases(path: &Path) -> Result<Vec<ReplayedCase>, Failure> {
+    let unreadable =
+        |e: io::Error| Failure::new(Class::Config, format!("--compare: cannot read {}: {e}", path.display()));
     let file = fs::File::open(path).map_err(unreadable)?;
     let mut cases = Vec::new();
     for (i, line) in BufReader::new(file).lines().enumerate() {
         let line = line.map_err(unreadable)?;
-        let value: serde_json::Value = serde_json::from_str(&line).map_err(|e| not_ours(path, i, &e))?;
+        let value: serde_json::Value = serde_json::from_str(&line).map_err(|e| not_a_replay(path, i, &e))?;
         if value.get("case_id").is_some() {
-            cases.push(serde_json::from_value(value).map_err(|e| not_ours(path, i, &e))?);
+            cases.push(serde_json::from_value(value).map_err(|e| not_a_replay(path, i, &e))?);
         }
     }
     Ok(cases)
 }
 
-fn not_ours(path: &Path, line: usize, error: &serde_json::Error) -> Failure {
+fn not_a_replay(path: &Path, line: usize, error: &serde_json::Error) -> Failure {
     Failure::new(
         Class::Config,
         format!(
-            "{}:{}: no line of `gridwatch replay --json` ({error}); make OLD with it",
+            "--compare: {}:{}: not output of `gridwatch replay --json` ({error})",
             path.display(),
             line + 1
         ),

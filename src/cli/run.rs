@@ -1,25 +1,27 @@
-//! `gridwatch run`: the daemon, until it is told to stop.
+//! `gridwatch run`: runs the daemon until it is stopped.
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
-
-use clap::Args as ClapArgs;
 
 use super::{
     Failure,
     service::{StopSignal, block_on, watchdog},
 };
-use crate::{config, daemon::Daemon, telemetry};
+use crate::{daemon::Daemon, telemetry};
+use gridwatch_config as config;
 
-/// What to run.
-#[derive(Debug, ClapArgs)]
-#[command(
-    about = "Watches the cameras and files cases until SIGTERM or Ctrl-C",
-    long_about = "Watches the cameras of a configuration and files cases until SIGTERM or Ctrl-C. Stopping finishes the cases whose \
-    pictures are being made; what the broker has not acknowledged is sent at the next start.\n\n\
-    Try `gridwatch check --config FILE` first. Logs go to standard error."
-)]
-pub struct Args {
-    /// The configuration file (see configs/edge.toml).
+/// Run the daemon: watch the cameras and file cases.
+///
+/// Runs until SIGTERM or Ctrl-C. On shutdown it finishes the cases whose pictures are being prepared; messages that the
+/// broker has not acknowledged stay in the outbox and are sent at the next start.
+///
+/// Run `gridwatch check --config FILE` first. Cases, evidence, keys and the ledger are written to `node.state_dir`; logs go to
+/// standard error. Under systemd the daemon reports readiness and answers the watchdog (see edge-deploy/gridwatch.service).
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  gridwatch run --config /etc/gridwatch/edge.toml")]
+pub struct RunArgs {
+    /// Configuration file; configs/edge.toml is an annotated example.
     #[arg(long, short, value_name = "FILE")]
     config: PathBuf,
 }
@@ -27,20 +29,20 @@ pub struct Args {
 /// Runs the daemon.
 ///
 /// # Errors
-/// When the configuration is at fault or something the daemon cannot do without is missing.
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+/// The configuration is faulty, or something the daemon needs at start (ONNX Runtime, a model, the state directory) is missing.
+pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let config = Arc::new(config::load(&args.config)?);
     telemetry::start_logs(config.telemetry.log, &config.telemetry.filter)?;
     let metrics = telemetry::start_metrics()?;
     block_on(async {
-        // The handlers stand before anything is started: a signal during the start is a clean stop, too.
+        // Installed before anything starts, so that a signal during startup also shuts down cleanly.
         let mut stop = StopSignal::listen()?;
         let daemon = Daemon::start(config, metrics).await?;
-        // Not every supervisor is systemd; without its socket this does nothing.
+        // No-op unless systemd started us (NOTIFY_SOCKET).
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         let watching = tokio::spawn(watchdog(daemon.health()));
         let signal = daemon.until(stop.wait()).await;
-        tracing::info!(signal, "Stopping.");
+        tracing::info!(signal, "Shutting down");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         watching.abort();
         daemon.stop().await;

@@ -1,41 +1,56 @@
-//! `gridwatch schema`: the JSON Schemas of the files that people write and of the messages that programs send.
+//! `gridwatch schema`: prints the JSON Schemas of configuration files and MQTT messages.
 
 use std::process::ExitCode;
 
-use super::{Failure, print};
-use crate::{
-    config::schema,
-    link::contract::{self, Message},
-    model::Manifest,
-};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-/// Prints the JSON Schema (draft 2020-12) of the configuration file, of a model's manifest, or of what box and platform say to each
-/// other.
+use super::{Failure, print};
+use gridwatch_config::schema;
+use gridwatch_contract as contract;
+use gridwatch_contract::MessageType;
+use gridwatch_model::Manifest;
+
+/// Print the JSON Schema of the configuration, a model manifest or an MQTT message.
 ///
-/// The same texts are in configs/schema/. Editors that speak Taplo complete and check a file that says `#:schema PATH` in its
-/// first lines. What a schema cannot say (references, files, geometry) is for `gridwatch check` and `gridwatch model check`.
+/// Without options it prints the schema (draft 2020-12) of the configuration file. The same files are in configs/schema/. An editor
+/// with Taplo completes and checks a TOML file whose first lines contain `#:schema PATH`. A schema cannot check references,
+/// files or geometry; `gridwatch check` and `gridwatch model check` do.
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    /// That of model.toml.
+#[command(after_long_help = "\
+Examples:
+  gridwatch schema > config.schema.json
+  gridwatch schema --message case
+  gridwatch schema --asyncapi > asyncapi.json")]
+pub struct SchemaArgs {
+    /// Print the schema of a model manifest (model.toml).
     #[arg(long)]
     model: bool,
-    /// That of a message between box and platform.
-    #[arg(long, value_name = "MESSAGE", conflicts_with = "model")]
-    message: Option<Message>,
-    /// The AsyncAPI 3.0 document of topics and messages; it refers to the schemas of the messages.
+    /// Print the schema of an MQTT message.
+    #[arg(long, value_name = "MESSAGE", conflicts_with = "model", value_parser = message())]
+    message: Option<MessageType>,
+    /// Print the AsyncAPI 3.0 document of all topics and messages; it refers to the message schemas.
     #[arg(long, conflicts_with_all = ["model", "message"])]
     asyncapi: bool,
 }
 
 /// Runs the command.
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn run(args: SchemaArgs) -> Result<ExitCode, Failure> {
     print(&match args {
-        Args { model: true, .. } => format!("{:#}\n", Manifest::schema()),
-        Args { asyncapi: true, .. } => contract::asyncapi(),
-        Args {
+        SchemaArgs { model: true, .. } => format!("{:#}\n", Manifest::schema()),
+        SchemaArgs { asyncapi: true, .. } => contract::asyncapi(),
+        SchemaArgs {
             message: Some(message), ..
         } => message.schema(),
         _ => schema::generate_text(),
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lists the messages in help and in errors.
+fn message() -> impl TypedValueParser<Value = MessageType> {
+    PossibleValuesParser::new(MessageType::ALL.map(MessageType::as_str))
+        .try_map(|name| MessageType::named(&name).ok_or("unknown message"))
 }

@@ -1,42 +1,44 @@
-//! What a long-running command needs of the system: a runtime, the stop signals, the supervisor's watchdog.
+//! Process plumbing of long-running commands: the async runtime, stop signals and the systemd watchdog.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
-use crate::{error::Class, telemetry::Health};
+use crate::telemetry::Health;
+use gridwatch_base::error::Class;
 
-/// Runs a command's future on a runtime of its own.
-pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+/// Runs `future` to completion on a new multi-thread runtime with one worker.
+pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_multi_thread()
-        // MQTT has its own thread and receiving its own runtime: here are metrics and signals.
+        // Only metrics and signals run here: MQTT has its own thread, and receiving its own runtime.
         .worker_threads(1)
         .thread_name("main-async")
         .enable_all()
         .build()
-        .map_err(|e| Failure::new(Class::Transient, format!("no runtime can be started: {e}")))?
+        .map_err(|e| Failure::new(Class::Transient, format!("cannot start the async runtime: {e}")))?
         .block_on(future)
 }
 
-/// SIGTERM and SIGINT, from the moment it is made.
-pub(super) struct StopSignal {
+/// Catches SIGTERM and SIGINT from the moment it is created.
+pub struct StopSignal {
     term: Signal,
     interrupt: Signal,
 }
 
 impl StopSignal {
-    pub(super) fn listen() -> Result<Self, Failure> {
+    /// Installs the handlers of SIGTERM and SIGINT.
+    pub fn listen() -> Result<Self, Failure> {
         let listen =
-            |kind| signal(kind).map_err(|e| Failure::new(Class::Bug, format!("signals cannot be handled: {e}")));
+            |kind| signal(kind).map_err(|e| Failure::new(Class::Bug, format!("cannot install signal handlers: {e}")));
         Ok(Self {
             term: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
         })
     }
 
-    /// The name of the signal that came.
-    pub(super) async fn wait(&mut self) -> &'static str {
+    /// Waits for the first signal and returns its name.
+    pub async fn wait(&mut self) -> &'static str {
         tokio::select! {
             _ = self.term.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
@@ -44,14 +46,15 @@ impl StopSignal {
     }
 }
 
-/// Tells systemd that the core turns, as often as it asks; for ever. A box whose core is stuck is restarted by it.
+/// Feeds the systemd watchdog twice per its timeout while the core is alive; never returns if the watchdog is enabled.
+/// systemd restarts the daemon when the core hangs.
 pub(super) async fn watchdog(health: Arc<Health>) {
-    let Some(patience) = sd_notify::watchdog_enabled() else {
+    let Some(timeout) = sd_notify::watchdog_enabled() else {
         return;
     };
-    let mut every = tokio::time::interval((patience / 2).max(Duration::from_millis(100)));
+    let mut interval = tokio::time::interval((timeout / 2).max(Duration::from_millis(100)));
     loop {
-        every.tick().await;
+        interval.tick().await;
         if health.is_alive() {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         }

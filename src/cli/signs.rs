@@ -1,6 +1,6 @@
-//! `gridwatch signs`: the approved-sign baselines, by which unlawful signs are told from those that may hang.
+//! `gridwatch signs`: records and lists the approved-sign baselines, which separate new signs from approved ones.
 //!
-//! Looks and writes files; what is lawful is the operator's to say, by what he strikes out of them.
+//! Recording lists every sign in view; the operator deletes the unapproved ones from the file.
 
 mod baseline;
 #[cfg(feature = "gst")]
@@ -15,54 +15,55 @@ use std::{
 
 use image::{Rgb, RgbImage};
 
-use super::{Failure, layer::Layer, print};
-use crate::{
-    config::{self, Camera, Draft, Faults, Preset, raw},
-    engine::BBox,
-    error::Class,
-};
+use super::{Failure, json_pretty, layer::Layer, print};
+use gridwatch_base::error::Class;
+use gridwatch_config as config;
+use gridwatch_config::{Camera, Draft, Faults, Preset, raw};
+use gridwatch_engine::BBox;
 
-/// Records and shows the signs that may hang in a camera's view.
+/// Record and list the approved signs in a camera's view.
 ///
-/// Whether a sign is lawful cannot be seen. Rules with `except_approved` file what is new against a camera's baseline: the
-/// file that its `approved_signs` names. Record it, look at the picture with the numbers, and strike the signs that may not
-/// hang there out of the file (each is a block of a few lines under its number); say in `note` whose the others are.
-///
-///   gridwatch signs record gate-east --config edge.toml --overlay signs.png
-///   gridwatch signs list gate-east --config edge.toml
+/// A picture does not show whether a sign is approved. So rules with `except_approved` report only signs that are not in the
+/// camera's baseline, the file named by its `approved_signs`. Record the baseline, check the numbered picture, and delete the
+/// signs that are not approved from the file (one numbered block each); use `note` for the owner and permit of the others.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
-pub struct Args {
+#[command(after_long_help = "\
+Examples:
+  gridwatch signs record gate-east --config edge.toml --overlay signs.png
+  gridwatch signs list gate-east --config edge.toml")]
+pub struct SignsArgs {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    Record(record::Args),
-    List(List),
+    Record(record::SignsRecordArgs),
+    List(SignsListArgs),
 }
 
-/// One line a sign: its number, where it hangs, since when it is approved, whose it is.
+/// List the approved signs of a camera.
+///
+/// Prints for each sign its number, label, position, the date it was added and its note.
 #[derive(Debug, clap::Args)]
-struct List {
+struct SignsListArgs {
     #[command(flatten)]
-    of: Of,
-    /// Draw them, with their numbers, into this still of the camera: JPEG, PNG, WebP or BMP.
+    of: SignsViewArgs,
+    /// Still from the camera (JPEG, PNG, WebP or BMP) to draw the numbered signs into.
     #[arg(long, value_name = "FILE", requires = "overlay")]
     picture: Option<PathBuf>,
-    /// Where the drawn picture is written: .jpg or .png.
+    /// File to write that picture to: .jpg or .png.
     #[arg(long, value_name = "FILE", requires = "picture")]
     overlay: Option<PathBuf>,
 }
 
-/// Which baseline.
+/// The view whose baseline a command works on.
 #[derive(Debug, clap::Args)]
-struct Of {
-    /// The camera; of one that turns CAMERA.PRESET.
+struct SignsViewArgs {
+    /// Camera id, or CAMERA.PRESET for a PTZ camera.
     #[arg(value_name = "CAMERA")]
     camera: String,
-    /// The configuration file.
+    /// Configuration file.
     #[arg(long, value_name = "FILE", env = "GRIDWATCH_CONFIG")]
     config: PathBuf,
     /// Print one JSON object.
@@ -70,12 +71,12 @@ struct Of {
     json: bool,
 }
 
-impl Of {
-    /// The configuration as far as it is sound, the camera and its view. Its baseline may be faulty or missing: that is what this
-    /// is about; and what else is wrong is `check`'s business.
+impl SignsViewArgs {
+    /// The valid part of the configuration, the camera and its view. A missing or faulty baseline is not an error here; other
+    /// faults are left to `gridwatch check`.
     fn view(&self) -> Result<(Draft, Camera, Preset), Failure> {
         let draft = config::examine(&self.config);
-        if let Some((camera, preset)) = config::view_called(&draft.cameras, &self.camera) {
+        if let Some((camera, preset)) = config::find_view(&draft.cameras, &self.camera) {
             let (camera, preset) = (camera.clone(), preset.clone());
             return Ok((draft, camera, preset));
         }
@@ -83,7 +84,7 @@ impl Of {
             return Err(Faults(draft.faults).into());
         }
         let known = config::view_names(&draft.cameras);
-        let message = format!("no camera has the id {:?}: write one of {known}", self.camera);
+        let message = format!("no camera has the id {:?}; the configuration has {known}", self.camera);
         Err(Failure::new(Class::Config, message))
     }
 }
@@ -91,18 +92,18 @@ impl Of {
 /// Runs the command.
 ///
 /// # Errors
-/// What a person must mend first: the configuration, the baseline, a picture, a camera that is away.
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+/// A faulty configuration or baseline, an unreadable picture, or an unreachable camera.
+pub fn run(args: SignsArgs) -> Result<ExitCode, Failure> {
     match args.command {
         Command::Record(args) => record::run(&args),
         Command::List(args) => list(&args),
     }
 }
 
-fn list(args: &List) -> Result<ExitCode, Failure> {
+fn list(args: &SignsListArgs) -> Result<ExitCode, Failure> {
     let (_, _, preset) = args.of.view()?;
     let Some(file) = &preset.approved_signs else {
-        return Err(unnamed(&preset));
+        return Err(no_baseline(&preset));
     };
     let signs = read(file)?;
     if let (Some(picture), Some(overlay)) = (&args.picture, &args.overlay) {
@@ -112,7 +113,7 @@ fn list(args: &List) -> Result<ExitCode, Failure> {
         draw(picture, &signs, 0, overlay)?;
     }
     let text = if args.of.json {
-        serde_json::to_string_pretty(&signs).map_err(|e| Failure::new(Class::Bug, e.to_string()))? + "\n"
+        json_pretty(&signs)?
     } else {
         table(&signs, file)
     };
@@ -122,7 +123,7 @@ fn list(args: &List) -> Result<ExitCode, Failure> {
 
 fn table(signs: &raw::Signs, file: &Path) -> String {
     let mut text = format!(
-        "{} signs may hang in view of {}, recorded {} by {} ({}).\n",
+        "{} approved signs in view of {}, recorded {} with {} ({}).\n",
         signs.signs.len(),
         signs.camera,
         signs.recorded,
@@ -145,22 +146,21 @@ fn table(signs: &raw::Signs, file: &Path) -> String {
 }
 
 fn read(file: &Path) -> Result<raw::Signs, Failure> {
-    // It is no configuration: only its faults are told.
     config::read_signs(file).map_err(|f| Failure::new(f.class(), f.to_string()))
 }
 
-fn unnamed(preset: &Preset) -> Failure {
+fn no_baseline(preset: &Preset) -> Failure {
     let id = &preset.view;
     let message = format!(
-        "the camera {id} names no baseline: write approved_signs = \"signs/{id}.toml\" into its table of the configuration"
+        "camera {id} has no baseline; add approved_signs = \"signs/{id}.toml\" to its table in the configuration"
     );
     Failure::new(Class::Config, message)
 }
 
-const KNOWN: Rgb<u8> = Rgb([90, 220, 110]);
+const APPROVED: Rgb<u8> = Rgb([90, 220, 110]);
 const NEW: Rgb<u8> = Rgb([255, 214, 0]);
 
-/// Writes `picture` with each sign framed and numbered: green, but those from the `known`th on yellow.
+/// Writes `picture` with each sign outlined and numbered: the first `known` in green, the others in yellow.
 fn draw(mut picture: RgbImage, signs: &raw::Signs, known: usize, file: &Path) -> Result<(), Failure> {
     let unit = (f64::from(picture.width()) / 960.0).max(1.0);
     let (w, h) = (f64::from(picture.width()), f64::from(picture.height()));
@@ -169,22 +169,19 @@ fn draw(mut picture: RgbImage, signs: &raw::Signs, known: usize, file: &Path) ->
         let layer = if i < known { &mut green } else { &mut yellow };
         let [x1, y1, x2, y2] = sign.corners.map(f64::from);
         let corners = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)].map(|(x, y)| (x * w, y * h));
-        for (from, to) in corners.iter().zip(corners.iter().cycle().skip(1)) {
-            layer.line(*from, *to, 1.2 * unit);
-        }
+        layer.polygon(&corners, 1.2 * unit);
         let (left, top) = corners[0];
-        // Above the sign, or in it where there is no room above.
+        // Above the sign, or inside it at the top edge of the picture.
         let above = top - 16.0 * unit;
         let y = if above < 0.0 { top + 5.0 * unit } else { above };
         layer.text(&(i + 1).to_string(), (left + 3.0 * unit, y), 2.4 * unit);
     }
-    for (layer, colour) in [(green, KNOWN), (yellow, NEW)] {
-        layer.clone().grown().grown().over(&mut picture, Rgb([0, 0, 0]), 0.8);
-        layer.over(&mut picture, colour, 1.0);
+    for (layer, colour) in [(green, APPROVED), (yellow, NEW)] {
+        layer.over_outlined(&mut picture, colour, 2, 0.8);
     }
     picture
         .save(file)
-        .map_err(|e| Failure::new(Class::Config, format!("{} cannot be written: {e}", file.display())))
+        .map_err(|e| Failure::new(Class::Config, format!("cannot write {}: {e}", file.display())))
 }
 
 fn corners(bbox: &BBox) -> [f32; 4] {

@@ -1,5 +1,5 @@
-//! `gridwatch view`: how the cameras' aims are, what they look at, and that a new one is right. Works beside the daemon,
-//! through files of its state directory.
+//! `gridwatch view`: lists, shows and confirms the cameras' views. Talks to the running daemon through files in its state
+//! directory.
 
 use std::{
     fmt::Write,
@@ -13,71 +13,65 @@ use image::{GrayImage, Rgb, RgbImage, imageops};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Failure, layer::Layer, print};
-use crate::{
-    config::{self, Aim, Camera, Config, Preset},
-    engine::{CameraId, Point, ZoneKind},
-    error::Class,
-    views::{Files, Request, Standing, Status},
-};
+use super::{Failure, json_line, layer::Layer, options::ConfigArgs, print};
+use gridwatch_base::error::Class;
+use gridwatch_config as config;
+use gridwatch_config::{Aim, Camera, Config, Preset};
+use gridwatch_engine::{CameraId, Point, ZoneKind};
+use gridwatch_vision::views::{Standing, ViewFiles, ViewRequest, ViewStatus};
 
-/// Sees to cameras that were moved.
+/// Confirm or re-learn a camera's view
 ///
-/// The daemon learns from its first looks what each camera looks at. When a camera looks elsewhere, its zones and its calibration
-/// no longer fit, so nothing is confirmed or cleared there until it is back, or until you say that the new view is right:
+/// The daemon learns each camera's view from its first looks. When a camera has been moved, its zones and
+/// calibration no longer apply, so no case is confirmed or cleared there until it is back, or until you confirm
+/// the new view:
 ///
-/// 1. `gridwatch view list` names the cameras that were moved.
-/// 2. `gridwatch view show CAMERA --out view.png` draws the zones into the learned view and into the newest look.
-/// 3. Aim the camera back; that is noticed. Or mend its zones and calibration in the configuration, restart the daemon, and
-/// 4. `gridwatch view confirm CAMERA`: the daemon forgets the old view and what was seen in it, and learns the new one.
-///    Open cases stay as they are.
+/// 1. `gridwatch view list` lists the cameras that have moved.
+/// 2. `gridwatch view show CAMERA --out view.png` draws the zones over the learned view and the newest look.
+/// 3. Aim the camera back; the daemon notices. Or, if the new view is intended, correct its zones and
+///    calibration in the configuration, restart the daemon, and
+/// 4. run `gridwatch view confirm CAMERA`: the daemon discards the old view and what was seen in it, and learns
+///    the new one. Open cases are kept.
 ///
-/// A camera that turns must be shown each of its presets once: aim it there, and `gridwatch view confirm CAMERA.PRESET`. From then
-/// on it is recognised; what the camera sees between its presets, or where somebody steers it, is not judged.
+/// For a PTZ camera, teach the daemon each preset once: move the camera there and run
+/// `gridwatch view confirm CAMERA.PRESET`. The daemon then recognises the preset by its picture. Looks between
+/// presets, or under manual control, are ignored.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
-pub struct Args {
+pub struct ViewArgs {
     #[command(subcommand)]
     command: Command,
-    /// The configuration that the daemon runs with.
-    #[arg(
-        long,
-        short,
-        value_name = "FILE",
-        global = true,
-        required = false,
-        env = "GRIDWATCH_CONFIG"
-    )]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// How each camera's aim is, and since when.
+    /// List the view state of each camera, and since when.
     List {
-        /// Print JSON: a line per camera.
+        /// Print JSON Lines.
         #[arg(long)]
         json: bool,
     },
-    /// Draw the zones into the learned view and into the newest look, side by side.
+    /// Draw the zones over the learned view and over the newest look, side by side.
     ///
-    /// Below them the two pictures lie over each other, the learned one red and the newest one cyan: what is grey is where
-    /// it was. The pictures are small and grey, 320 pixels across, which is what views are judged by.
+    /// Below them the two pictures are blended, the learned one in red and the newest in cyan: unchanged parts are grey. The
+    /// pictures are the 320-pixel greyscale ones that views are compared with.
     Show {
-        /// Which camera; of one that turns CAMERA.PRESET, which is shown when the camera comes there.
+        /// Camera id, or CAMERA.PRESET for a PTZ camera (taken when the camera next reaches the preset).
         camera: String,
-        /// Where to write the picture (PNG).
+        /// PNG file to write.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
-        /// Wait this long, in seconds, for the daemon's next look; then the newest that it wrote is shown.
+        /// Seconds to wait for the daemon's next look; after that the newest saved look is drawn.
         #[arg(long, default_value_t = 60)]
         wait: u64,
     },
-    /// Say that what the camera looks at now is right; of a camera that turns, that it stands at the preset now.
+    /// Confirm that the camera's current view is right; for a PTZ camera, that it is at the preset now.
     Confirm {
-        /// Which camera; of one that turns CAMERA.PRESET. Hold it still there until the command has ended.
+        /// Camera id, or CAMERA.PRESET for a PTZ camera, which must stay there until the command ends.
         camera: String,
-        /// Wait this long, in seconds, until the daemon has taken it; it takes it at its next look in any case.
+        /// Seconds to wait for the daemon to process the confirmation; it is processed at the next look in any case.
         #[arg(long, default_value_t = 60)]
         wait: u64,
     },
@@ -86,47 +80,42 @@ enum Command {
 /// Runs the command.
 ///
 /// # Errors
-/// A faulty configuration, a camera that it does not name, files that cannot be read or written.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let Some(file) = &args.config else {
-        return Err(Failure::new(
-            Class::Config,
-            "no configuration is named; write --config FILE",
-        ));
-    };
-    let config = config::load_unconnected(file)?;
+/// A faulty configuration, an unknown camera, no answer from the daemon, or files that cannot be read or written.
+pub fn run(args: &ViewArgs) -> Result<ExitCode, Failure> {
+    let config = args.config.load()?;
     match &args.command {
         Command::List { json } => list(&config, *json),
         Command::Show { camera, out, wait } => {
-            let (_, preset) = known(&config, camera)?;
+            let (_, preset) = find_view(&config, camera)?;
             show(&config, preset, out, Duration::from_secs(*wait))
         }
         Command::Confirm { camera, wait } => {
-            let (camera, preset) = known(&config, camera)?;
+            let (camera, preset) = find_view(&config, camera)?;
             confirm(&config, camera, preset, Duration::from_secs(*wait))
         }
     }?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn known<'a>(config: &'a Config, id: &str) -> Result<(&'a Camera, &'a Preset), Failure> {
-    config::view_called(&config.cameras, id).ok_or_else(|| {
+fn find_view<'a>(config: &'a Config, id: &str) -> Result<(&'a Camera, &'a Preset), Failure> {
+    config::find_view(&config.cameras, id).ok_or_else(|| {
         let names = config::view_names(&config.cameras);
-        let message = format!("no camera has the id {id:?}; there are {names}");
+        let message = format!("no camera has the id {id:?}; the configuration has {names}");
         Failure::new(Class::Config, message)
     })
 }
 
+/// A line of `view list --json`.
 #[derive(Serialize)]
-struct Line<'a> {
+struct ViewLine<'a> {
     camera: &'a CameraId,
-    /// False where the camera turns.
+    /// False for a PTZ camera.
     fixed: bool,
-    /// Which of the presets of a camera that turns.
+    /// The preset of a PTZ camera.
     #[serde(skip_serializing_if = "Option::is_none")]
     preset: Option<&'a str>,
     #[serde(flatten)]
-    status: Option<Status>,
+    status: Option<ViewStatus>,
 }
 
 fn list(config: &Config, json: bool) -> Result<(), Failure> {
@@ -136,44 +125,43 @@ fn list(config: &Config, json: bool) -> Result<(), Failure> {
         .iter()
         .flat_map(|c| c.presets.iter().map(move |p| (c, p)));
     for (camera, preset) in views {
-        let status = Files::new(&config.state_dir, preset.view.clone()).status()?;
+        let status = ViewFiles::new(&config.state_dir, preset.view.clone()).status()?;
         let is_watched = camera.aim != Aim::Unwatched;
         if json {
-            let line = Line {
+            let line = ViewLine {
                 camera: &preset.view,
                 fixed: camera.aim == Aim::Fixed,
                 preset: preset.id.as_deref(),
                 status: status.filter(|_| is_watched),
             };
-            text += &serde_json::to_string(&line).map_err(|e| Failure::new(Class::Bug, e.to_string()))?;
-            text.push('\n');
+            text += &json_line(&line)?;
             continue;
         }
-        let told = match status {
-            _ if !is_watched => "turns by itself (fixed = false): nothing tells whether its zones fit".into(),
-            None => "was not looked at yet".into(),
-            Some(Status {
+        let state = match status {
+            _ if !is_watched => "not checked: moves by itself (fixed = false)".into(),
+            None => "no look yet".into(),
+            Some(ViewStatus {
                 standing, since, shift, ..
             }) => {
                 let since = since.to_zoned(config.timezone.clone()).strftime("%F %H:%M:%S");
                 match (standing, shift) {
                     (Standing::Learning, _) if preset.id.is_some() => {
                         format!(
-                            "NOT KNOWN by sight: aim the camera there, then: gridwatch view confirm {}",
+                            "UNKNOWN: move the camera there, then run `gridwatch view confirm {}`",
                             preset.view
                         )
                     }
                     (Standing::Learning, _) => format!("learning  since {since}"),
                     (Standing::Aimed, _) => format!("aimed     since {since}"),
                     (Standing::Moved, _) if preset.id.is_some() => {
-                        format!("MISSED    since {since}: the camera does not come to it any more")
+                        format!("MISSED    since {since}: the camera no longer reaches this preset")
                     }
                     (Standing::Moved, Some(shift)) => format!("MOVED     since {since}: {shift}"),
-                    (Standing::Moved, None) => format!("MOVED     since {since}: nothing of the view is found"),
+                    (Standing::Moved, None) => format!("MOVED     since {since}: no part of the learned view found"),
                 }
             }
         };
-        let _ = writeln!(text, "{:<24} {told}", preset.view.as_str());
+        let _ = writeln!(text, "{:<24} {state}", preset.view.as_str());
     }
     print(&text)
 }
@@ -181,15 +169,15 @@ fn list(config: &Config, json: bool) -> Result<(), Failure> {
 fn confirm(config: &Config, camera: &Camera, preset: &Preset, wait: Duration) -> Result<(), Failure> {
     let id = &preset.view;
     if camera.aim == Aim::Unwatched {
-        let message = format!("camera {id} turns by itself (fixed = false): nothing is learned of it");
+        let message = format!("camera {id} moves by itself (fixed = false), so it has no view to confirm");
         return Err(Failure::new(Class::Config, message));
     }
-    let files = Files::new(&config.state_dir, id.clone());
-    let (begin, asked_at) = (Instant::now(), Timestamp::now());
-    files.request(Request::Confirm)?;
-    if !is_taken(&files, wait) {
+    let files = ViewFiles::new(&config.state_dir, id.clone());
+    let (begin, requested_at) = (Instant::now(), Timestamp::now());
+    files.request(ViewRequest::Confirm)?;
+    if !wait_for_daemon(&files, wait) {
         let message = format!(
-            "the daemon has not looked at camera {} for {} s; it takes the confirmation at its next look",
+            "the daemon took no look at camera {} within {} s; it processes the confirmation at its next look",
             camera.id,
             wait.as_secs()
         );
@@ -197,32 +185,30 @@ fn confirm(config: &Config, camera: &Camera, preset: &Preset, wait: Duration) ->
     }
     if preset.id.is_none() {
         return print(&format!(
-            "Camera {id} is taken to look where it should: the daemon learns its view anew.\n"
+            "View of camera {id} confirmed; the daemon is learning it again.\n"
         ));
     }
-    // Which of its presets a camera shows is believed of a person alone, and while the camera stands still.
+    // Only a person can say which preset a camera is at, and only while it stands still.
     while begin.elapsed() < wait {
         if files
             .status()?
-            .is_some_and(|s| s.standing == Standing::Aimed && s.since >= asked_at)
+            .is_some_and(|s| s.standing == Standing::Aimed && s.since >= requested_at)
         {
-            return print(&format!(
-                "Preset {id} is known by sight: what the camera sees there is judged.\n"
-            ));
+            return print(&format!("Preset {id} learned; its looks are now evaluated.\n"));
         }
         thread::sleep(Duration::from_millis(100));
     }
     let message = format!(
-        "preset {id} was not learned within {} s: hold the camera still at it for some looks; the daemon's log says more",
+        "preset {id} was not learned within {} s: keep the camera at it for several looks, and see the daemon's log",
         wait.as_secs()
     );
     Err(Failure::new(Class::Transient, message))
 }
 
-/// Waits until the daemon has taken the request.
-fn is_taken(files: &Files, wait: Duration) -> bool {
+/// Waits until the daemon has picked up the request; false on timeout.
+fn wait_for_daemon(files: &ViewFiles, wait: Duration) -> bool {
     let end = Instant::now() + wait;
-    while files.is_asked() {
+    while files.has_request() {
         if Instant::now() >= end {
             return false;
         }
@@ -233,22 +219,22 @@ fn is_taken(files: &Files, wait: Duration) -> bool {
 
 fn show(config: &Config, preset: &Preset, out: &PathBuf, wait: Duration) -> Result<(), Failure> {
     let id = &preset.view;
-    let files = Files::new(&config.state_dir, id.clone());
+    let files = ViewFiles::new(&config.state_dir, id.clone());
     let before = files.newest()?.map(|(_, at)| at);
-    files.request(Request::Picture)?;
-    let is_taken = is_taken(&files, wait);
-    // It is taken when the look begins; the picture is written when it is decoded.
+    files.request(ViewRequest::Picture)?;
+    let is_taken = wait_for_daemon(&files, wait);
+    // The request is picked up when the look begins; the picture is written once it is decoded.
     let end = Instant::now() + Duration::from_secs(10);
     while is_taken && files.newest()?.map(|(_, at)| at) == before && Instant::now() < end {
         thread::sleep(Duration::from_millis(50));
     }
-    files.take_back()?;
-    let kept = files.kept()?.unwrap_or_default();
+    files.cancel_request()?;
+    let kept = files.load()?.unwrap_or_default();
     let newest = files.newest()?;
     if let (false, Some((_, at))) = (is_taken, &newest) {
         let at = at.to_zoned(config.timezone.clone());
         eprintln!(
-            "The daemon did not look at camera {id} meanwhile; the newest look that it wrote is of {}.",
+            "The daemon took no look at camera {id} in that time; drawing the last saved one, from {}.",
             at.strftime("%F %H:%M:%S")
         );
     }
@@ -260,24 +246,24 @@ fn show(config: &Config, preset: &Preset, out: &PathBuf, wait: Duration) -> Resu
     let newest = newest.map(|(picture, _)| picture);
     if learned.is_none() && newest.is_none() {
         let message = format!(
-            "nothing is kept of camera {id} in {}, and the daemon writes nothing: is it running?",
+            "no picture of camera {id} in {}, and the daemon does not answer; check that it is running",
             config.state_dir.display()
         );
         return Err(Failure::new(Class::Transient, message));
     }
-    let zones = drawn_zones(config, preset);
-    let picture = beside(learned.as_ref(), newest.as_ref(), &zones);
+    let zones = coloured_zones(config, preset);
+    let picture = comparison(learned.as_ref(), newest.as_ref(), &zones);
     picture
         .save_with_format(out, image::ImageFormat::Png)
         .map_err(|e| Failure::new(Class::Config, format!("--out {}: {e}", out.display())))?;
     if learned.is_none() {
-        eprintln!("Nothing is learned of camera {id} yet; the newest look alone is drawn.");
+        eprintln!("The view of camera {id} is not learned yet; only the newest look is drawn.");
     }
     Ok(())
 }
 
-/// Its zones with the colour of their kind.
-fn drawn_zones(config: &Config, preset: &Preset) -> Vec<(Vec<Point>, Rgb<u8>)> {
+/// The zones and privacy masks of a view, each with a colour for its kind.
+fn coloured_zones(config: &Config, preset: &Preset) -> Vec<(Vec<Point>, Rgb<u8>)> {
     let zones = config.plan.cameras.get(&preset.view).map(|plan| &plan.zones);
     let coloured = zones.into_iter().flatten().map(|zone| {
         let colour = match &zone.kind {
@@ -293,29 +279,29 @@ fn drawn_zones(config: &Config, preset: &Preset) -> Vec<(Vec<Point>, Rgb<u8>)> {
     coloured.chain(private).collect()
 }
 
-/// Across each of the pictures that are shown.
-const SHOWN: u32 = 640;
+/// Width of each picture on the sheet, pixels.
+const PICTURE_WIDTH: u32 = 640;
 const GAP: u32 = 8;
 
-/// Learned, newest, and below them the two over each other.
-fn beside(learned: Option<&GrayImage>, newest: Option<&GrayImage>, zones: &[(Vec<Point>, Rgb<u8>)]) -> RgbImage {
-    let size = |p: &GrayImage| (SHOWN, (SHOWN * p.height() / p.width().max(1)).max(1));
+/// The learned view, the newest look, and below them their red/cyan blend.
+fn comparison(learned: Option<&GrayImage>, newest: Option<&GrayImage>, zones: &[(Vec<Point>, Rgb<u8>)]) -> RgbImage {
+    let size = |p: &GrayImage| (PICTURE_WIDTH, (PICTURE_WIDTH * p.height() / p.width().max(1)).max(1));
     let enlarged = |p: &GrayImage| imageops::resize(p, size(p).0, size(p).1, imageops::FilterType::Triangle);
     let (learned, newest) = (learned.map(enlarged), newest.map(enlarged));
     let high = learned.iter().chain(&newest).map(GrayImage::height).max().unwrap_or(1);
     let both = learned.as_ref().zip(newest.as_ref());
     let rows = if both.is_some() { 2 } else { 1 };
-    let mut sheet = RgbImage::from_pixel(2 * SHOWN + GAP, rows * (high + GAP), Rgb([60; 3]));
+    let mut sheet = RgbImage::from_pixel(2 * PICTURE_WIDTH + GAP, rows * (high + GAP), Rgb([60; 3]));
     for (i, picture) in (0..).zip([&learned, &newest]) {
         let Some(picture) = picture else { continue };
         let mut drawn = RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
             Rgb([picture.get_pixel(x, y)[0]; 3])
         });
         draw(&mut drawn, zones);
-        imageops::replace(&mut sheet, &drawn, i * i64::from(SHOWN + GAP), 0);
+        imageops::replace(&mut sheet, &drawn, i * i64::from(PICTURE_WIDTH + GAP), 0);
     }
     if let Some((learned, newest)) = both {
-        let over = RgbImage::from_fn(SHOWN, learned.height().min(newest.height()), |x, y| {
+        let over = RgbImage::from_fn(PICTURE_WIDTH, learned.height().min(newest.height()), |x, y| {
             let (old, new) = (learned.get_pixel(x, y)[0], newest.get_pixel(x, y)[0]);
             Rgb([old, new, new])
         });
@@ -327,12 +313,9 @@ fn beside(learned: Option<&GrayImage>, newest: Option<&GrayImage>, zones: &[(Vec
 fn draw(picture: &mut RgbImage, zones: &[(Vec<Point>, Rgb<u8>)]) {
     let (w, h) = (f64::from(picture.width()), f64::from(picture.height()));
     for (polygon, colour) in zones {
-        let mut line = Layer::of(picture);
-        let next = polygon.iter().cycle().skip(1);
-        for (a, b) in polygon.iter().zip(next) {
-            line.line((a.x * w, a.y * h), (b.x * w, b.y * h), 1.2);
-        }
-        line.clone().grown().over(picture, Rgb([0; 3]), 0.6);
-        line.over(picture, *colour, 1.0);
+        let corners: Vec<(f64, f64)> = polygon.iter().map(|p| (p.x * w, p.y * h)).collect();
+        let mut layer = Layer::of(picture);
+        layer.polygon(&corners, 1.2);
+        layer.over_outlined(picture, *colour, 1, 0.6);
     }
 }

@@ -1,10 +1,10 @@
-//! The one owner of the engine and the store: one event at a time goes in, the engine's effects are carried out, and
-//! nothing else in the process decides or commits. So there are no locks, and the order of events is the order of history.
+//! The single owner of the engine and the store. It handles one event at a time and carries out the engine's effects; no other
+//! thread decides or commits. So it needs no locks, and the order of events is the order of the history.
 
 use std::{
     sync::{
         Arc,
-        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+        mpsc::{self, Sender},
     },
     time::{Duration, Instant},
 };
@@ -13,133 +13,94 @@ use jiff::Timestamp;
 use metrics::{counter, gauge, histogram};
 
 use super::{
-    keeper::Job,
-    pins::{Look, Pinned, Pins},
-    record::{KnownModel, Records},
+    inbox::{Inbox, NoEvent},
+    messages::{CoreEvent, EvidenceJob},
+    pinned_frames::{FrameKey, PinnedFrame, PinnedFrames},
+    record::{ModelDescriptor, RecordBuilder},
 };
-use crate::{
-    camera::Picture,
-    config::Config,
-    engine::{
-        BBox, CameraId, Case, CaseId, CaseState, Effect, Elsewhere, Input, Known, Observation, Resumed, RuleId,
-        Snapshot, Verified,
-    },
-    error::Class,
-    evidence::EvidencePicture,
-    ledger::Recorded,
-    link::{IncomingReply, contract::When},
-    store::{ClaimRow, ClaimState, Pruned, Retention, Revision, Store, StoreError},
-    telemetry::{Health, names},
+use crate::telemetry::Health;
+use gridwatch_base::{error::Class, metric};
+use gridwatch_config::Config;
+use gridwatch_contract::When;
+use gridwatch_engine::{
+    BBox, CameraId, Case, CaseId, CaseState, Effect, Elsewhere, Input, Known, Resumed, RuleId, Snapshot, Verified,
 };
+use gridwatch_evidence::EvidencePicture;
+use gridwatch_ledger::RecordedEngine;
+use gridwatch_link::IncomingReply;
+use gridwatch_store::{ClaimRow, ClaimState, Pruned, Retention, Revision, Store, StoreError};
 
-/// What reaches the core.
-pub(super) enum Event {
-    /// A look was judged.
-    Looked {
-        observation: Observation,
-        picture: Picture,
-        /// The models that found what was found.
-        seen_by: Arc<[KnownModel]>,
-    },
-    /// A camera was aimed anew, and an operator confirmed it.
-    Reaimed { camera: CameraId, at: Timestamp },
-    /// The platform answered.
-    Reply(IncomingReply),
-    /// A case has its pictures.
-    Pictured {
-        case: Box<Case>,
-        pictures: Vec<EvidencePicture>,
-        /// The models of its confirming look.
-        seen_by: Arc<[KnownModel]>,
-    },
-    /// A case was looked at again, and these show it.
-    Verified {
-        answer: Box<Verified>,
-        pictures: Vec<EvidencePicture>,
-    },
-    /// What another box has open, or has no more.
-    Elsewhere(Known),
-    /// A case's pictures cannot be made yet. `is_full`: for want of room.
-    Waiting { reason: String, is_full: bool },
-    /// A case's pictures can never be made.
-    NotPictured { case: CaseId },
-    /// No more looks will come; finish what is under way.
-    Stop,
-}
+/// Longest wait for an event, so that a stuck core can be told from an idle one.
+const MAX_WAIT: Duration = Duration::from_secs(1);
 
-/// The core turns at least this often, so that a stuck core is told from an idle one.
-const TURN: Duration = Duration::from_secs(1);
-
-/// How long a commit that failed is left alone before the next try.
+/// Delay between two attempts of a failed commit.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// What is old goes this often.
+/// Interval of the retention run.
 const PRUNE_EVERY: Duration = Duration::from_mins(10);
 
-/// What the engine knows beside its cases is kept this often: a crash costs a dwell no more than that.
-const KEEP_EVERY: Duration = Duration::from_mins(1);
+/// Interval of the engine snapshots: a crash costs a dwell no more than this.
+const SNAPSHOT_EVERY: Duration = Duration::from_mins(1);
 
-/// Asks a camera to be looked at sooner than its turn.
-pub(super) type LookBy = Box<dyn Fn(&CameraId, Timestamp) + Send>;
+/// Schedules a look at a view no later than the given time.
+pub(super) type RequestLook = Box<dyn Fn(&CameraId, Timestamp) + Send>;
 
-/// Asks for a closer look at a place in a view, for a rule.
-pub(super) type LookCloser = Box<dyn Fn(CameraId, RuleId, BBox) + Send>;
+/// Requests a second look at a place in a view, for a rule.
+pub(super) type RequestSecondLook = Box<dyn Fn(CameraId, RuleId, BBox) + Send>;
 
-/// The core's state; everything in it dies with the process, what matters is in the store.
+/// The core's state. It is lost with the process; the store holds what must survive.
 pub(super) struct Core {
-    /// Every input goes through it, and into the ledger.
-    pub(super) engine: Recorded,
+    /// The engine; it records every input in the ledger.
+    pub(super) engine: RecordedEngine,
     pub(super) store: Store,
     pub(super) config: Arc<Config>,
-    pub(super) records: Records,
-    pub(super) pins: Pins,
-    /// Asks a camera to be looked at sooner.
-    pub(super) look_by: LookBy,
-    /// Asks for a closer look at the next one.
-    pub(super) look_closer: LookCloser,
-    /// `None` once the core is stopping.
-    pub(super) keeper: Option<Sender<Job>>,
+    pub(super) records: RecordBuilder,
+    pub(super) pinned: PinnedFrames,
+    pub(super) look_by: RequestLook,
+    pub(super) second_look_at: RequestSecondLook,
+    /// The evidence worker's queue; `None` once the core is stopping.
+    pub(super) evidence: Option<Sender<EvidenceJob>>,
     pub(super) health: Arc<Health>,
-    /// What could not be committed for a reason that passes (a full disk), in order.
+    /// Commits that failed for a transient reason (a full disk), in order.
     pub(super) uncommitted: Vec<Commit>,
 }
 
-/// Something the engine decided that the store must hold.
+/// A decision of the engine to be stored.
 pub(super) enum Commit {
     /// A new case with its pictures.
-    Case(Box<Case>, Vec<EvidencePicture>, Arc<[KnownModel]>),
-    /// A change of state that the box decided.
+    Case(Box<Case>, Vec<EvidencePicture>, Arc<[ModelDescriptor]>),
+    /// A change of state that this box decided.
     Revision(Revision),
-    /// A case of ours that another box was first to file.
+    /// A case of this box that another box filed first.
     Yielded(Revision),
-    /// What became of a case's thing, with the pictures that show it.
+    /// A verification result with its pictures.
     Verified(Box<Verified>, Vec<EvidencePicture>),
-    /// The platform's answer, and what the engine made of it; acknowledged to the broker only then.
+    /// A reply and the revision that follows from it; acknowledged to the broker only once committed.
     Reply(Box<IncomingReply>, Option<Revision>),
 }
 
 impl Core {
-    /// Works until the keeper has handed back its last case after [`Event::Stop`].
-    pub(super) fn run(mut self, events: &Receiver<Event>) {
-        // Not wall time: a clock that is set back must not hold up what waits.
+    /// Runs until the inbox is closed: after [`CoreEvent::Stop`], when the evidence worker and the link have ended.
+    pub(super) fn run(mut self, mut inbox: Inbox) {
+        // Monotonic: a clock that is set back must not delay these.
         let mut retry_at = Instant::now();
-        let mut keep_at = Instant::now() + KEEP_EVERY;
+        let mut snapshot_at = Instant::now() + SNAPSHOT_EVERY;
         let mut prune_at = Instant::now();
         loop {
-            match events.recv_timeout(self.patience()) {
-                Ok(Event::Stop) => self.keeper = None,
+            match inbox.next(self.next_wait()) {
+                Ok(CoreEvent::Stop) => self.evidence = None,
                 Ok(event) => self.handle(event),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                Err(NoEvent::Timeout) => {}
+                Err(NoEvent::Closed) => break,
             }
             let now = Timestamp::now();
             self.health.beat();
-            self.engine.turn(Instant::now());
+            self.engine.flush_if_due(Instant::now());
             if self.engine.engine().next_deadline().is_some_and(|at| at <= now) {
                 self.apply(Input::Tick(now), None);
             }
             if !self.uncommitted.is_empty() && Instant::now() >= retry_at {
-                self.commit_again();
+                self.retry_commits();
                 retry_at = Instant::now() + RETRY;
             }
             if Instant::now() >= prune_at {
@@ -147,58 +108,54 @@ impl Core {
                 self.prune(&keep);
                 prune_at = Instant::now() + PRUNE_EVERY;
             }
-            if Instant::now() >= keep_at {
-                self.keep(now);
-                keep_at = Instant::now() + KEEP_EVERY;
+            if Instant::now() >= snapshot_at {
+                self.save_snapshot(now);
+                snapshot_at = Instant::now() + SNAPSHOT_EVERY;
             }
         }
         if !self.uncommitted.is_empty() {
-            self.commit_again();
+            self.retry_commits();
         }
         for commit in &self.uncommitted {
-            tracing::error!(what = %commit.what(), "This could not be committed before the stop. If the problem is still there, it is confirmed again after the start; the platform's answers come again.");
+            tracing::error!(commit = %commit.describe(), "Not committed before the shutdown; a problem that persists is confirmed again after the next start, and the broker redelivers replies");
         }
-        self.keep(Timestamp::now());
+        self.save_snapshot(Timestamp::now());
     }
 
-    /// Keeps what a restart must not take away. Where the disk takes nothing, judging goes on: the cases' commits say so.
-    fn keep(&mut self, now: Timestamp) {
-        gauge!(names::WAITING).set(self.engine.engine().waiting() as f64);
-        self.pins.write(now);
-        if let Err(error) = self.store.keep_snapshot(now, &self.engine.engine().snapshot()) {
-            tracing::warn!(%error, "What the engine knows of problems that are no cases yet could not be kept; a restart now would have them dwell anew.");
+    /// Saves the state that must survive a restart. A failure is only logged: failing commits report the disk.
+    fn save_snapshot(&mut self, now: Timestamp) {
+        gauge!(metric::WAITING).set(self.engine.engine().waiting() as f64);
+        self.pinned.write_aged(now);
+        if let Err(error) = self.store.save_snapshot(now, &self.engine.engine().snapshot()) {
+            tracing::warn!(%error, "Cannot save the engine snapshot; after a restart, candidates would start their dwell again");
         }
     }
 
-    /// Lets go what is old or too much.
+    /// Deletes evidence beyond the retention limits.
     fn prune(&mut self, keep: &Retention) {
         match self.store.prune(keep, Timestamp::now()) {
             Ok(gone) if gone == Pruned::default() => {}
             Ok(Pruned { originals, pictures }) => {
-                tracing::info!(
-                    originals,
-                    pictures,
-                    "Evidence that is old, or for which there is no room, was deleted."
-                );
+                tracing::info!(originals, pictures, "Deleted evidence beyond the retention limits");
             }
-            Err(error) => tracing::warn!(%error, "Evidence that is old could not be deleted."),
+            Err(error) => tracing::warn!(%error, "Cannot delete expired evidence"),
         }
     }
 
-    /// The disk is full: what waits to be filed is worth more than any original.
-    fn make_room(&mut self) {
+    /// Deletes all originals: on a full disk, cases that wait to be filed are worth more.
+    fn delete_originals(&mut self) {
         let mut keep = self.config.evidence.retention;
         keep.originals.bytes = 0;
         self.prune(&keep);
     }
 
-    /// Gives the engine back what it knew when the last daemon stopped.
+    /// Restores the engine's state from the last run's snapshot.
     pub(super) fn resume(&mut self, snapshot: Snapshot) {
-        let pictures = self.pins.take_back(snapshot.firsts());
+        let pictures = self.pinned.restore(snapshot.firsts());
         self.apply(Input::Resumed(Box::new(Resumed { snapshot, pictures })), None);
     }
 
-    fn patience(&self) -> Duration {
+    fn next_wait(&self) -> Duration {
         let until = self
             .engine
             .engine()
@@ -206,60 +163,60 @@ impl Core {
             .map(|at| at.duration_since(Timestamp::now()));
         until
             .and_then(|d| Duration::try_from(d).ok())
-            .map_or(TURN, |d| d.min(TURN))
+            .map_or(MAX_WAIT, |d| d.min(MAX_WAIT))
     }
 
-    fn handle(&mut self, event: Event) {
+    fn handle(&mut self, event: CoreEvent) {
         match event {
-            Event::Looked {
+            CoreEvent::Looked {
                 observation,
                 picture,
-                seen_by,
+                detected_by,
             } => {
-                let pinned = Pinned {
+                let pinned = PinnedFrame {
                     picture,
                     detections: observation.detections.as_slice().into(),
-                    seen_by,
+                    detected_by,
                 };
                 let look = (observation.camera.clone(), observation.at);
                 self.apply(Input::Observed(observation), Some((look, pinned)));
             }
-            Event::Reaimed { camera, at } => self.apply(Input::Reaimed { camera, at }, None),
-            Event::Reply(incoming) => self.reply(incoming),
-            Event::Pictured {
+            CoreEvent::Reaimed { camera, at } => self.apply(Input::Reaimed { camera, at }, None),
+            CoreEvent::Reply(incoming) => self.apply_reply(incoming),
+            CoreEvent::EvidenceReady {
                 case,
                 pictures,
-                seen_by,
-            } => self.commit(Commit::Case(case, pictures, seen_by)),
-            Event::Verified { answer, pictures } => self.commit(Commit::Verified(answer, pictures)),
-            Event::Elsewhere(known) => self.elsewhere(known),
-            Event::Waiting { reason, is_full } => {
-                if is_full {
-                    self.make_room();
+                detected_by,
+            } => self.commit(Commit::Case(case, pictures, detected_by)),
+            CoreEvent::VerificationReady { answer, pictures } => self.commit(Commit::Verified(answer, pictures)),
+            CoreEvent::Claim(known) => self.apply_claim(known),
+            CoreEvent::EvidenceDelayed { reason, is_disk_full } => {
+                if is_disk_full {
+                    self.delete_originals();
                 }
                 self.health.set_faults(vec![reason]);
             }
-            Event::NotPictured { case } => self.apply(Input::EvidenceFailed { case }, None),
-            Event::Stop => {}
+            CoreEvent::EvidenceFailed { case } => self.apply(Input::EvidenceFailed { case }, None),
+            CoreEvent::Stop => {}
         }
     }
 
-    /// Puts one input to the engine and does what it wants; `look` is the picture the input came from.
-    fn apply(&mut self, input: Input, look: Option<(Look, Pinned)>) {
+    /// Applies one input and carries out its effects; `look` is the look that the input came from.
+    fn apply(&mut self, input: Input, look: Option<(FrameKey, PinnedFrame)>) {
         for effect in self.engine.apply(input) {
             self.carry_out(effect, look.as_ref());
         }
     }
 
-    fn carry_out(&mut self, effect: Effect, look: Option<&(Look, Pinned)>) {
+    fn carry_out(&mut self, effect: Effect, look: Option<&(FrameKey, PinnedFrame)>) {
         match effect {
             Effect::Look { camera, by } => (self.look_by)(&camera, by),
-            Effect::LookCloser { camera, rule, bbox } => (self.look_closer)(camera, rule, bbox),
-            Effect::Pin { camera, at } => self.pins.pin((camera, at), look),
+            Effect::SecondLook { camera, rule, bbox } => (self.second_look_at)(camera, rule, bbox),
+            Effect::Pin { camera, at } => self.pinned.pin((camera, at), look),
             Effect::Unpin { camera, at } => {
-                self.pins.unpin((camera, at));
+                self.pinned.unpin((camera, at));
             }
-            Effect::Open(case) => self.open(case),
+            Effect::Open(case) => self.request_evidence(case),
             Effect::Revise {
                 case,
                 state,
@@ -269,20 +226,29 @@ impl Core {
                 let revision = self.revision(case, state, at, reason);
                 self.commit(Commit::Revision(revision));
             }
-            Effect::Verified(answer) => self.verified(answer, look),
+            Effect::Verified(answer) => self.request_verification_evidence(answer, look),
             Effect::ReplyRefused {
                 case, reply, reason, ..
             } => {
-                tracing::warn!(%case, reply = reply.as_str(), reason, "The platform's answer does not fit the case; it is on record and changes nothing.");
-                counter!(names::REPLIES_REFUSED, "reply" => reply.as_str()).increment(1);
+                tracing::warn!(%case, reply = reply.as_str(), reason, "Reply does not fit the state of its case; recorded without effect");
+                counter!(metric::REPLIES_REFUSED, "reply" => reply.as_str()).increment(1);
             }
-            Effect::Turned {
+            Effect::Transition {
                 camera,
                 rule,
                 reason,
                 at: _,
             } => {
-                counter!(names::PRESENCE, "camera" => camera.to_string(), "rule" => rule.to_string(), "reason" => reason.as_str()).increment(1);
+                counter!(metric::PRESENCE, "camera" => camera.to_string(), "rule" => rule.to_string(), "reason" => reason.as_str()).increment(1);
+            }
+            Effect::TransitionRefused {
+                camera,
+                rule,
+                stage,
+                reason,
+                at: _,
+            } => {
+                tracing::error!(%camera, %rule, stage, reason = reason.as_str(), "Illegal track transition refused; this is a bug in the engine");
             }
             Effect::NotFiled {
                 camera,
@@ -290,38 +256,39 @@ impl Core {
                 reason,
                 at: _,
             } => {
-                tracing::debug!(%camera, %rule, reason = reason.as_str(), "A candidate was not filed.");
-                counter!(names::NOT_FILED, "camera" => camera.to_string(), "rule" => rule.to_string(), "reason" => reason.as_str()).increment(1);
+                tracing::debug!(%camera, %rule, reason = reason.as_str(), "Candidate not filed");
+                counter!(metric::NOT_FILED, "camera" => camera.to_string(), "rule" => rule.to_string(), "reason" => reason.as_str()).increment(1);
             }
         }
     }
 
-    fn open(&mut self, case: Box<Case>) {
-        let first = self.pins.unpin((case.camera.clone(), case.first_seen_at));
-        let confirming = self.pins.unpin((case.camera.clone(), case.confirmed_at));
+    fn request_evidence(&mut self, case: Box<Case>) {
+        let first = self.pinned.unpin((case.camera.clone(), case.first_seen_at));
+        let confirming = self.pinned.unpin((case.camera.clone(), case.confirmed_at));
         let id = case.id.clone();
-        let job = first.zip(confirming).map(|(first, confirming)| Job::Case {
+        let job = first.zip(confirming).map(|(first, confirming)| EvidenceJob::Case {
             case,
             first,
             confirming,
         });
-        let sent = match (job, &self.keeper) {
-            (Some(job), Some(keeper)) => keeper.send(job).is_ok(),
+        let sent = match (job, &self.evidence) {
+            (Some(job), Some(evidence)) => evidence.send(job).is_ok(),
             _ => false,
         };
         if !sent {
-            tracing::warn!(case = %id, "A case was confirmed but has no pictures to show, so it is not filed.");
+            tracing::warn!(case = %id, "Confirmed case has no pinned pictures; not filed");
             self.apply(Input::EvidenceFailed { case: id }, None);
         }
     }
 
-    /// What became of a case goes to the platform with a picture of the look that showed it, where one did.
-    fn verified(&mut self, answer: Box<Verified>, look: Option<&(Look, Pinned)>) {
+    /// Sends a verification result to the platform, with pictures if a look decided it.
+    fn request_verification_evidence(&mut self, answer: Box<Verified>, look: Option<&(FrameKey, PinnedFrame)>) {
         let look = look.filter(|((_, at), _)| answer.is_look && *at == answer.at);
-        match (look, &self.keeper) {
-            (Some((_, pinned)), Some(keeper)) => {
+        match (look, &self.evidence) {
+            (Some((_, pinned)), Some(evidence)) => {
                 let look = pinned.clone();
-                if let Err(mpsc::SendError(Job::Verified { answer, .. })) = keeper.send(Job::Verified { answer, look })
+                if let Err(mpsc::SendError(EvidenceJob::Verified { answer, .. })) =
+                    evidence.send(EvidenceJob::Verified { answer, look })
                 {
                     self.commit(Commit::Verified(answer, Vec::new()));
                 }
@@ -339,10 +306,10 @@ impl Core {
         }
     }
 
-    /// The answer goes to the engine first, which alone knows what it means for the case, and is then committed together
-    /// with what the engine made of it.
-    fn reply(&mut self, incoming: IncomingReply) {
-        let mut decided = None;
+    /// Applies the reply to the engine, which alone knows what it means for the case, and commits it together with the
+    /// revision that follows.
+    fn apply_reply(&mut self, incoming: IncomingReply) {
+        let mut revision = None;
         for effect in self.engine.apply(Input::Reply(incoming.reply.clone())) {
             match effect {
                 Effect::Revise {
@@ -350,18 +317,18 @@ impl Core {
                     state,
                     at,
                     reason,
-                } => decided = Some(self.revision(case, state, at, reason)),
+                } => revision = Some(self.revision(case, state, at, reason)),
                 other => self.carry_out(other, None),
             }
         }
-        self.commit(Commit::Reply(Box::new(incoming), decided));
+        self.commit(Commit::Reply(Box::new(incoming), revision));
     }
 
-    fn elsewhere(&mut self, what: Known) {
+    fn apply_claim(&mut self, what: Known) {
         let at = Timestamp::now();
         let mut yielded = None;
         if let Known::Yielded { case, to } = &what {
-            // Taken back or given way meanwhile, or free to be sent after all.
+            // The case may have been withdrawn meanwhile, or its claim granted after all.
             let is_wanted = |row: &ClaimRow| row.claim.case == *case && row.is_open && row.state == ClaimState::Wanted;
             let is_ours = self.engine.engine().open_cases().any(|open| open.id == *case);
             if !is_ours || !self.store.claims().is_ok_and(|rows| rows.iter().any(is_wanted)) {
@@ -369,8 +336,8 @@ impl Core {
             }
             let theirs = self.engine.engine().claims().find(|claim| claim.case == *to);
             let node = theirs.map_or_else(|| "another box".into(), |claim| claim.node.to_string());
-            tracing::info!(%case, %to, node, "A case is not filed: another box was first.");
-            let reason = format!("Not filed: {node} was first to confirm the problem, as its case {to}.");
+            tracing::info!(%case, %to, node, "Case not filed: another box was first");
+            let reason = format!("Not filed: {node} confirmed the problem first, as case {to}.");
             yielded = Some(self.revision(case.clone(), CaseState::DuplicateOf, at, reason));
         }
         self.apply(Input::Elsewhere(Elsewhere { at, what }), None);
@@ -379,43 +346,45 @@ impl Core {
         }
     }
 
-    fn commit_again(&mut self) {
+    fn retry_commits(&mut self) {
         for commit in std::mem::take(&mut self.uncommitted) {
             self.commit(commit);
         }
         if self.uncommitted.is_empty() {
             self.health.set_faults(Vec::new());
-            tracing::info!("What had waited to be committed is committed.");
+            tracing::info!("Committed what was waiting");
         }
     }
 
     fn commit(&mut self, commit: Commit) {
-        // Order is history: nothing overtakes what waits.
+        // The order of commits is the history: nothing may overtake a waiting commit.
         if !self.uncommitted.is_empty() {
             self.uncommitted.push(commit);
             return;
         }
         match self.try_commit(&commit) {
             Ok(()) => {
-                // The disk takes writes again: whatever the keeper had reported is over, or it says so again.
+                // The disk accepts writes; a fault of the evidence worker that persists is reported again.
                 self.health.set_faults(Vec::new());
                 commit.acknowledge();
             }
             Err(error) if error.class() == Class::Transient => {
-                tracing::error!(what = %commit.what(), %error, "This could not be committed; it is tried again.");
+                tracing::error!(commit = %commit.describe(), %error, "Commit failed; retrying");
                 if matches!(error, StoreError::DiskFull { .. }) {
-                    self.make_room();
+                    self.delete_originals();
                 }
-                self.health
-                    .set_faults(vec![format!("{} waits to be committed: {error}", commit.what())]);
+                self.health.set_faults(vec![format!(
+                    "{} is waiting to be committed: {error}",
+                    commit.describe()
+                )]);
                 self.uncommitted.push(commit);
             }
             Err(error) => {
-                tracing::error!(what = %commit.what(), %error, "This can never be committed and is dropped.");
+                tracing::error!(commit = %commit.describe(), %error, "Commit failed permanently; dropped");
                 if let Commit::Case(case, ..) = &commit {
                     self.apply(Input::EvidenceFailed { case: case.id.clone() }, None);
                 }
-                // An answer that can never be kept must not come again for ever.
+                // Acknowledged, or the broker would redeliver a reply that can never be stored.
                 commit.acknowledge();
             }
         }
@@ -425,31 +394,32 @@ impl Core {
         let form = &self.records.form;
         match commit {
             Commit::Revision(revision) => self.store.revise(revision, form).map(drop),
-            Commit::Yielded(revision) => self.store.yielded(revision, form).map(drop),
-            Commit::Reply(incoming, decided) => self
+            Commit::Yielded(revision) => self.store.yield_case(revision, form).map(drop),
+            Commit::Reply(incoming, revision) => self
                 .store
-                .apply_reply(&incoming.message, incoming.reply.at, decided.as_ref(), form)
+                .apply_reply(&incoming.message, incoming.reply.at, revision.as_ref(), form)
                 .map(drop),
             Commit::Verified(answer, pictures) => {
-                let pictures = self.records.after(&self.config, pictures);
-                self.store.verified(answer, pictures, &self.config.timezone, form)?;
-                counter!(names::VERIFIED, "finding" => answer.finding.as_str()).increment(1);
-                tracing::info!(case = %answer.case, finding = answer.finding.as_str(), looks = answer.looks, "A case was looked at again.");
+                let pictures = self.records.verification_evidence(&self.config, pictures);
+                self.store
+                    .record_verification(answer, pictures, &self.config.timezone, form)?;
+                counter!(metric::VERIFIED, "finding" => answer.finding.as_str()).increment(1);
+                tracing::info!(case = %answer.case, finding = answer.finding.as_str(), looks = answer.looks, "Case verified");
                 Ok(())
             }
-            Commit::Case(case, pictures, seen_by) => {
-                let Some(record) = self.records.of(&self.config, case, pictures, seen_by) else {
-                    return Err(StoreError::NoEvidence {
+            Commit::Case(case, pictures, detected_by) => {
+                let Some(record) = self.records.case_record(&self.config, case, pictures, detected_by) else {
+                    return Err(StoreError::InvalidEvidence {
                         case: case.id.clone(),
-                        what: "its camera is no longer configured, or no model that looked there finds its labels"
+                        what: "its camera is no longer configured, or none of the models that searched the look detects its labels"
                             .into(),
                     });
                 };
                 self.store.commit_case(&record, case, form)?;
                 let waited = Timestamp::now().duration_since(case.confirmed_at).as_secs_f64();
-                histogram!(names::COMMIT).record(waited);
-                counter!(names::CASES, "rule" => case.rule.to_string()).increment(1);
-                tracing::info!(case = %case.id, camera = %case.camera, category = %case.category.code, cell = %case.located.cell, "A case is filed.");
+                histogram!(metric::COMMIT).record(waited);
+                counter!(metric::CASES, "rule" => case.rule.to_string()).increment(1);
+                tracing::info!(case = %case.id, camera = %case.camera, category = %case.category.code, cell = %case.located.cell, "Case filed");
                 Ok(())
             }
         }
@@ -457,20 +427,20 @@ impl Core {
 }
 
 impl Commit {
-    fn what(&self) -> String {
+    fn describe(&self) -> String {
         match self {
             Self::Case(case, ..) => format!("case {}", case.id),
             Self::Revision(revision) | Self::Yielded(revision) => {
-                format!("case {}'s new state {}", revision.case, revision.state.as_str())
+                format!("revision of case {} to {}", revision.case, revision.state.as_str())
             }
-            Self::Verified(answer, _) => format!("what became of case {}", answer.case),
-            Self::Reply(incoming, _) => format!("the platform's answer about case {}", incoming.reply.case),
+            Self::Verified(answer, _) => format!("verification of case {}", answer.case),
+            Self::Reply(incoming, _) => format!("reply about case {}", incoming.reply.case),
         }
     }
 
     fn acknowledge(self) {
         if let Self::Reply(incoming, _) = self {
-            // The link may have gone meanwhile; then the answer comes again and changes nothing.
+            // The link may be gone; then the broker redelivers the reply, which changes nothing.
             let _ = incoming.committed.send(());
         }
     }

@@ -1,116 +1,146 @@
-//! The looks: worker threads that take the most overdue camera, decode its newest picture, judge the view and run the
-//! models. What they saw goes to the core; nothing is queued before a look and nothing is decided here.
+//! The look workers: threads that take the most overdue camera, decode its newest picture, assess the view, run the models
+//! and send the result to the core. No look is queued before it starts, and nothing is decided here.
 
 use std::{
     collections::BTreeMap,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
-        mpsc::SyncSender,
     },
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
 use metrics::{counter, gauge, histogram};
+use tokio::sync::mpsc::Sender;
 
 use super::{
-    core::Event,
-    gaze::{Gaze, Judged},
-    models::Crew,
-    readers::{Pace, Spectacles},
-    record::KnownModel,
+    messages::CoreEvent,
+    models::WorkerModels,
+    number_reader::{NumberReader, ReadSchedule},
+    record::ModelDescriptor,
+    view_monitor::{Assessment, CurrentPreset, ViewMonitor},
 };
-use crate::{
-    camera::{
-        Picture,
-        decode::{DecodeError, Decoder},
-        schedule::{Pick, Schedule},
-        slot::Slot,
-    },
-    engine::{BBox, CameraId, Detection, Label, Light, Observation, Point, RuleId, View, geometry},
-    frame::Frame,
-    telemetry::names,
-    vision,
+use gridwatch_base::metric;
+use gridwatch_camera::{
+    Picture,
+    decode::{DecodeError, Decoder},
+    schedule::{Pick, Schedule},
+    slot::Slot,
 };
+use gridwatch_config as config;
+use gridwatch_config::Config;
+use gridwatch_engine::{BBox, CameraId, Detection, Label, Light, Observation, Point, RuleId, View, geometry};
+use gridwatch_frame::Frame;
+use gridwatch_vision as vision;
 
-/// What a camera looks at while it stands still: all that one without presets shows.
-pub(super) struct Watching {
-    pub(super) view: CameraId,
-    /// Never judged: what stands there is masked in every picture.
-    pub(super) privacy: Vec<Vec<Point>>,
-    /// When and where telephone numbers are read in it; `None`: never.
-    pub(super) pace: Option<Pace>,
+/// One view of a camera: a preset, or the only view of a camera without presets.
+struct WatchedView {
+    view: CameraId,
+    /// Polygons whose detections are dropped; they are masked in every picture.
+    privacy: Vec<Vec<Point>>,
+    /// When and where telephone numbers are read; `None`: never.
+    read_schedule: Option<ReadSchedule>,
 }
 
-/// One camera, as the looks need it.
-pub(super) struct Watched {
+/// One camera's state for the look workers.
+pub(super) struct WatchedCamera {
     pub(super) id: CameraId,
-    pub(super) presets: Vec<Watching>,
+    presets: Vec<WatchedView>,
     pub(super) slot: Arc<Slot>,
-    pub(super) gaze: Mutex<Gaze>,
-    /// The slot's number of the picture last looked at.
-    pub(super) seen: AtomicU64,
-    /// Unix milliseconds: the engine wants a picture taken at this time or later; 0 for none.
-    pub(super) wanted: AtomicI64,
-    /// What the engine wants looked closer at, the next time: in which view, for which rule, where.
-    pub(super) closer: Mutex<Vec<(CameraId, RuleId, BBox)>>,
+    view_monitor: Mutex<ViewMonitor>,
+    current_preset: Arc<CurrentPreset>,
+    /// The slot's sequence number of the picture last looked at.
+    looked_seq: AtomicU64,
+    /// Unix milliseconds: the engine requested a picture taken at this time or later; 0: no request.
+    look_from: AtomicI64,
+    /// Second looks that the engine requested for the next look: view, rule and place.
+    second_looks: Mutex<Vec<(CameraId, RuleId, BBox)>>,
     pub(super) looks: AtomicU64,
-    /// Unix milliseconds; 0 before the first look.
+    /// Capture time of the newest picture looked at, Unix milliseconds; 0 before the first look.
     pub(super) last_look: AtomicI64,
     pub(super) last_view: Mutex<Option<View>>,
 }
 
-impl Watched {
-    fn gaze(&self) -> MutexGuard<'_, Gaze> {
-        self.gaze.lock().unwrap_or_else(PoisonError::into_inner)
+impl WatchedCamera {
+    pub(super) fn new(config: &Config, camera: &config::Camera, slot: Arc<Slot>) -> Self {
+        let view_monitor = ViewMonitor::new(config, camera);
+        Self {
+            id: camera.id.clone(),
+            slot,
+            presets: camera
+                .presets
+                .iter()
+                .map(|p| WatchedView {
+                    view: p.view.clone(),
+                    privacy: p.privacy.clone(),
+                    read_schedule: ReadSchedule::of(config, camera, p),
+                })
+                .collect(),
+            current_preset: view_monitor.current_preset(),
+            view_monitor: Mutex::new(view_monitor),
+            looked_seq: AtomicU64::new(0),
+            look_from: AtomicI64::new(0),
+            second_looks: Mutex::default(),
+            looks: AtomicU64::new(0),
+            last_look: AtomicI64::new(0),
+            last_view: Mutex::new(None),
+        }
     }
 
-    fn closer(&self) -> MutexGuard<'_, Vec<(CameraId, RuleId, BBox)>> {
-        self.closer.lock().unwrap_or_else(PoisonError::into_inner)
+    fn view_monitor(&self) -> MutexGuard<'_, ViewMonitor> {
+        self.view_monitor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True where there is a picture that was not looked at; and where the engine waits for a moment, one from then on.
-    fn has_news(&self) -> bool {
-        let wanted = self.wanted.load(Ordering::Relaxed);
-        // A moment that is far away was wanted before the clock was set back.
-        let waits = wanted != 0 && wanted - Timestamp::now().as_millisecond() < WANTED_SOON_MS;
-        self.slot.seq() != self.seen.load(Ordering::Relaxed)
+    fn second_looks(&self) -> MutexGuard<'_, Vec<(CameraId, RuleId, BBox)>> {
+        self.second_looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True if there is a picture that was not looked at and, where the engine requested one, that is late enough for it.
+    fn has_new_picture(&self) -> bool {
+        let requested = self.look_from.load(Ordering::Relaxed);
+        // A request far in the future was made before the clock was set back.
+        let waits = requested != 0 && requested - Timestamp::now().as_millisecond() < MAX_LOOK_AHEAD_MS;
+        self.slot.seq() != self.looked_seq.load(Ordering::Relaxed)
             && (!waits
                 || self
                     .slot
                     .latest()
-                    .is_some_and(|(_, p)| p.captured_at().as_millisecond() >= wanted))
+                    .is_some_and(|(_, p)| p.captured_at().as_millisecond() >= requested))
     }
 }
 
-/// What the workers share: the schedule, and the cameras.
-pub(super) struct Looks {
-    pub(super) cameras: Vec<Watched>,
-    by_view: BTreeMap<CameraId, usize>,
+/// The schedule and the cameras, shared by the look workers.
+pub(super) struct LookScheduler {
+    pub(super) cameras: Vec<WatchedCamera>,
+    /// Index of the camera and of its preset, by view.
+    by_view: BTreeMap<CameraId, (usize, usize)>,
     schedule: Mutex<Schedule>,
     changed: Condvar,
     stopping: AtomicBool,
     start: Instant,
 }
 
-/// The engine wants a look sooner than the next one, never much later.
-const WANTED_SOON_MS: i64 = 60_000;
+/// The engine never requests a look farther ahead than this.
+const MAX_LOOK_AHEAD_MS: i64 = 60_000;
 
-/// So many places of one look are looked closer at, at most: the engine asks again for the others. A street of heaps must not
-/// hold up the other cameras.
-const MOST_CLOSER: usize = 8;
+/// Maximum second looks per frame. The engine asks again for the others; a street full of heaps must not delay the other
+/// cameras.
+const MAX_SECOND_LOOKS: usize = 8;
 
-/// A worker wakes at least this often to see whether it should stop.
-const NAP: Duration = Duration::from_millis(500);
+/// Longest wait of a worker before it checks whether it should stop.
+const MAX_WAIT: Duration = Duration::from_millis(500);
 
-impl Looks {
-    pub(super) fn new(cameras: Vec<Watched>, periods: &[Duration]) -> Self {
+impl LookScheduler {
+    pub(super) fn new(cameras: Vec<WatchedCamera>, periods: &[Duration]) -> Self {
         Self {
             by_view: cameras
                 .iter()
                 .enumerate()
-                .flat_map(|(i, c)| c.presets.iter().map(move |p| (p.view.clone(), i)))
+                .flat_map(|(i, c)| {
+                    let presets = c.presets.iter().enumerate();
+                    presets.map(move |(preset, p)| (p.view.clone(), (i, preset)))
+                })
                 .collect(),
             cameras,
             schedule: Mutex::new(Schedule::new(periods)),
@@ -120,40 +150,40 @@ impl Looks {
         }
     }
 
-    /// A camera has a new picture: whoever waits for one looks again.
+    /// Wakes a worker: a camera has a new picture.
     pub(super) fn wake(&self) {
         self.changed.notify_one();
     }
 
-    /// No look starts after this.
+    /// Stops the workers; no look starts after this.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.changed.notify_all();
     }
 
-    /// The engine wants `view` looked at by `by`. A camera that turned away meanwhile is not held up by that.
+    /// Schedules a look at `view` no later than `by`. Ignored if the camera stands at another preset.
     pub(super) fn look_by(&self, view: &CameraId, by: Timestamp) {
-        if let Some(&i) = self.by_view.get(view)
-            && self.cameras[i].gaze().stands_at(view)
+        if let Some(&(i, preset)) = self.by_view.get(view)
+            && self.cameras[i].current_preset.get() == Some(preset)
         {
-            self.cameras[i].wanted.store(by.as_millisecond(), Ordering::Relaxed);
+            self.cameras[i].look_from.store(by.as_millisecond(), Ordering::Relaxed);
             let ahead = Duration::try_from(by.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
             self.schedule().look_by(i, self.start.elapsed() + ahead);
             self.changed.notify_one();
         }
     }
 
-    /// The engine wants `place` in `view` looked closer at, at the next look.
-    pub(super) fn look_closer(&self, view: CameraId, rule: RuleId, place: BBox) {
-        if let Some(&i) = self.by_view.get(&view) {
-            let mut closer = self.cameras[i].closer();
-            if closer.len() < MOST_CLOSER {
-                closer.push((view, rule, place));
+    /// Requests a second look at `place` in `view` with the next look.
+    pub(super) fn second_look_at(&self, view: CameraId, rule: RuleId, place: BBox) {
+        if let Some(&(i, _)) = self.by_view.get(&view) {
+            let mut requests = self.cameras[i].second_looks();
+            if requests.len() < MAX_SECOND_LOOKS {
+                requests.push((view, rule, place));
             }
         }
     }
 
-    /// The factor by which every period is stretched now; 1 is none.
+    /// Factor by which every period is stretched under overload; 1: not stretched.
     pub(super) fn stretch(&self) -> f64 {
         self.schedule().stretch()
     }
@@ -162,29 +192,29 @@ impl Looks {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the next camera to look at, and how late that is; `None` when stopping. Those who wait are relieved, too: the
-    /// sessions of a model that was replaced are not kept until the next look.
-    fn next(&self, crew: &mut Crew) -> Option<(usize, Duration)> {
+    /// Waits for the next camera to look at; returns its index and how late the look is, or `None` when stopping. A worker takes
+    /// over model changes while it waits, too, so that a replaced model's sessions are freed without waiting for a look.
+    fn next(&self, models: &mut WorkerModels) -> Option<(usize, Duration)> {
         let mut schedule = self.schedule();
         loop {
             if self.stopping.load(Ordering::Relaxed) {
                 return None;
             }
-            if !crew.is_current() {
+            if !models.is_current() {
                 drop(schedule);
-                crew.relieve();
+                models.update();
                 schedule = self.schedule();
             }
             let now = self.start.elapsed();
-            match schedule.next(now, |i| self.cameras[i].has_news()) {
+            match schedule.next(now, |i| self.cameras[i].has_new_picture()) {
                 Pick::Look { camera, late } => return Some((camera, late)),
                 Pick::Wait(until) => {
-                    let nap = until.map_or(NAP, |until| {
-                        until.saturating_sub(now).clamp(Duration::from_millis(1), NAP)
+                    let wait = until.map_or(MAX_WAIT, |until| {
+                        until.saturating_sub(now).clamp(Duration::from_millis(1), MAX_WAIT)
                     });
                     schedule = self
                         .changed
-                        .wait_timeout(schedule, nap)
+                        .wait_timeout(schedule, wait)
                         .unwrap_or_else(PoisonError::into_inner)
                         .0;
                 }
@@ -192,26 +222,32 @@ impl Looks {
         }
     }
 
-    /// One worker's life.
-    pub(super) fn work(&self, mut eyes: Eyes, core: &SyncSender<Event>) {
-        while let Some((i, late)) = self.next(&mut eyes.crew) {
-            histogram!(names::LATENESS).record(late.as_secs_f64());
+    /// Runs one worker until the scheduler stops or the core is gone.
+    pub(super) fn work(&self, mut worker: LookWorker, core: &Sender<CoreEvent>) {
+        while let Some((i, late)) = self.next(&mut worker.models) {
+            histogram!(metric::LATENESS).record(late.as_secs_f64());
             let camera = &self.cameras[i];
-            // Not while the gaze is held: the core asks for it, too.
-            let asked = camera.gaze().asked();
-            if let Some(event) = asked
-                && core.send(event).is_err()
+            // Sent without the monitor's lock, since a full inbox makes this wait.
+            let event = camera.view_monitor().process_requests();
+            if let Some(event) = event
+                && core.blocking_send(event).is_err()
             {
                 return;
             }
             let event = camera.slot.latest().and_then(|(seq, picture)| {
-                camera.seen.store(seq, Ordering::Relaxed);
-                let is_wanted = camera.wanted.swap(0, Ordering::Relaxed) != 0;
-                eyes.look((i, camera), picture, is_wanted)
+                camera.looked_seq.store(seq, Ordering::Relaxed);
+                let is_requested = camera.look_from.swap(0, Ordering::Relaxed) != 0;
+                let look = CurrentLook {
+                    index: i,
+                    camera,
+                    at: picture.captured_at(),
+                    is_requested,
+                };
+                worker.look(look, picture)
             });
             self.schedule().done(i);
             if let Some(event) = event
-                && core.send(event).is_err()
+                && core.blocking_send(event).is_err()
             {
                 return;
             }
@@ -219,149 +255,160 @@ impl Looks {
     }
 }
 
-/// What was found, by which models, and what was not looked for.
+/// One look in progress.
+#[derive(Clone, Copy)]
+struct CurrentLook<'a> {
+    /// The camera's index in the configuration.
+    index: usize,
+    camera: &'a WatchedCamera,
+    /// The picture's capture time.
+    at: Timestamp,
+    /// The engine waits for this look.
+    is_requested: bool,
+}
+
+/// The detections of one look.
 #[derive(Default)]
-struct Seen {
+struct LookDetections {
     detections: Vec<Detection>,
-    by: Arc<[KnownModel]>,
-    unsought: Vec<Label>,
+    by: Arc<[ModelDescriptor]>,
+    not_searched: Vec<Label>,
 }
 
-/// What one worker looks with.
-pub(super) struct Eyes {
+/// One worker's decoder and models.
+pub(super) struct LookWorker {
     pub(super) decoder: Decoder,
-    pub(super) crew: Crew,
-    /// Where any camera is read.
-    pub(super) spectacles: Option<Spectacles>,
+    pub(super) models: WorkerModels,
+    /// `None` if no camera's numbers are read.
+    pub(super) number_reader: Option<NumberReader>,
 }
 
-impl Eyes {
-    /// `None` where nothing can be said of any of the camera's views. A look that `is_wanted` is waited for by the engine.
-    fn look(&mut self, (index, camera): (usize, &Watched), picture: Picture, is_wanted: bool) -> Option<Event> {
-        let at = picture.captured_at();
-        let (judged, seen) = match self.see((index, camera), &picture, is_wanted) {
-            Ok(seen) => seen,
+impl LookWorker {
+    /// Looks at one picture; `None` if the look tells the core nothing.
+    fn look(&mut self, look: CurrentLook<'_>, picture: Picture) -> Option<CoreEvent> {
+        let CurrentLook { camera, at, .. } = look;
+        let (assessment, found) = match self.search(look, &picture) {
+            Ok(result) => result,
             Err(LookError::Decode(DecodeError::Damaged { .. })) => {
                 camera.slot.count_damaged();
-                failed(camera, "damaged");
-                let damaged = Judged {
+                count_failed(camera, "damaged");
+                let damaged = Assessment {
                     view: View::Damaged,
                     light: Light::Day,
-                    preset: camera.gaze().only(),
+                    preset: camera.view_monitor().only_preset(),
                     reaimed: None,
                 };
-                (damaged, Seen::default())
+                (damaged, LookDetections::default())
             }
             Err(error) => {
-                failed(camera, error.kind());
-                tracing::warn!(camera = %camera.id, %error, "A look failed; the next one is tried as usual.");
+                count_failed(camera, error.kind());
+                tracing::warn!(camera = %camera.id, %error, "Look failed; continuing with the next one");
                 return None;
             }
         };
         camera.looks.fetch_add(1, Ordering::Relaxed);
         camera.last_look.store(at.as_millisecond(), Ordering::Relaxed);
-        let Judged {
+        let Assessment {
             view,
             light,
             preset,
             reaimed,
-        } = judged;
+        } = assessment;
         note_view(camera, view);
         let id = camera.id.to_string();
-        let shown = match (view, preset) {
+        let view_label = match (view, preset) {
             (View::Clear, None) => BETWEEN_PRESETS,
             _ => view_name(view),
         };
-        counter!(names::LOOKS, "camera" => id.clone(), "view" => shown).increment(1);
-        gauge!(names::LAST_LOOK, "camera" => id).set(at.as_millisecond() as f64 / 1000.0);
+        counter!(metric::LOOKS, "camera" => id.clone(), "view" => view_label).increment(1);
+        gauge!(metric::LAST_LOOK, "camera" => id).set(at.as_millisecond() as f64 / 1000.0);
         if let Some(camera) = reaimed {
-            return Some(Event::Reaimed { camera, at });
+            return Some(CoreEvent::Reaimed { camera, at });
         }
-        // A blind look of a camera that turns is of none of its presets: the time away says as much.
+        // A blind look of a touring camera belongs to no preset; the engine sees the gap.
         let preset = camera.presets.get(preset?)?;
-        Some(Event::Looked {
+        Some(CoreEvent::Looked {
             observation: Observation {
                 camera: preset.view.clone(),
                 at,
                 view,
                 light,
-                detections: seen.detections,
-                unsought: seen.unsought,
+                detections: found.detections,
+                not_searched: found.not_searched,
             },
             picture,
-            seen_by: seen.by,
+            detected_by: found.by,
         })
     }
 
-    fn see(
-        &mut self,
-        (index, camera): (usize, &Watched),
-        picture: &Picture,
-        is_wanted: bool,
-    ) -> Result<(Judged, Seen), LookError> {
+    fn search(&mut self, look: CurrentLook<'_>, picture: &Picture) -> Result<(Assessment, LookDetections), LookError> {
+        let camera = look.camera;
         let frame = match picture {
             Picture::Keyframe(keyframe) => {
                 let start = Instant::now();
                 let frame = Arc::new(self.decoder.decode(keyframe)?);
-                histogram!(names::DECODE).record(start.elapsed());
+                histogram!(metric::DECODE).record(start.elapsed());
                 frame
             }
             Picture::Frame(frame) => Arc::clone(frame),
         };
-        let judged = camera.gaze().judge(&frame)?;
-        let seen = match judged.preset.and_then(|i| camera.presets.get(i)) {
-            Some(preset) if judged.view == View::Clear => {
-                self.detect((index, camera), preset, (picture.captured_at(), is_wanted), &frame)?
-            }
-            _ => Seen::default(),
+        let assessment = camera.view_monitor().assess(&frame)?;
+        let found = match assessment.preset.and_then(|i| camera.presets.get(i)) {
+            Some(preset) if assessment.view == View::Clear => self.detect(look, preset, &frame)?,
+            _ => LookDetections::default(),
         };
-        Ok((judged, seen))
+        Ok((assessment, found))
     }
 
     fn detect(
         &mut self,
-        (index, camera): (usize, &Watched),
-        preset: &Watching,
-        (at, is_wanted): (Timestamp, bool),
+        look: CurrentLook<'_>,
+        preset: &WatchedView,
         frame: &Frame,
-    ) -> Result<Seen, LookError> {
-        let (mut found, mut by) = self.crew.detect((index, &camera.id), at, frame)?;
-        // What the engine waits for decides, so it is read whatever the time.
-        let pace = preset.pace.as_ref().filter(|pace| is_wanted || pace.is_due(at));
-        let mut unsought = Vec::new();
-        match (&mut self.spectacles, pace) {
-            (Some(spectacles), Some(pace)) => {
-                match spectacles.read(pace, at, frame) {
-                    Ok((read, readers)) => {
-                        found.extend(read);
-                        by = by.iter().chain(readers).cloned().collect();
+    ) -> Result<LookDetections, LookError> {
+        let CurrentLook {
+            index,
+            camera,
+            at,
+            is_requested,
+        } = look;
+        let (mut found, mut by) = self.models.detect(index, &camera.id, at, frame)?;
+        // A requested look decides, so numbers are read whatever the schedule.
+        let schedule = preset.read_schedule.as_ref().filter(|s| is_requested || s.is_due(at));
+        let mut not_searched = Vec::new();
+        match (&mut self.number_reader, schedule) {
+            (Some(reader), Some(schedule)) => {
+                match reader.read(schedule, at, frame) {
+                    Ok((numbers, models)) => {
+                        found.extend(numbers);
+                        by = by.iter().chain(models).cloned().collect();
                     }
-                    // What the other models saw counts all the same.
+                    // The other models' detections count all the same.
                     Err(error) => {
-                        tracing::warn!(camera = %camera.id, %error, "Numbers could not be read; the next reading is tried at its time.");
-                        unsought.push(Label::small_ad());
+                        tracing::warn!(camera = %camera.id, %error, "Reading numbers failed; retrying at the next scheduled reading");
+                        not_searched.push(Label::small_ad());
                     }
                 }
             }
-            (Some(_), None) => unsought.push(Label::small_ad()),
+            (Some(_), None) => not_searched.push(Label::small_ad()),
             (None, _) => {}
         }
-        // Not while they are held: the core adds to them. What is asked of another preset waits for it.
-        let asked: Vec<_> = camera
-            .closer()
+        // Taken out first: the core adds to them under the same lock. Requests for another preset stay.
+        let requests: Vec<_> = camera
+            .second_looks()
             .extract_if(.., |(view, ..)| *view == preset.view)
             .collect();
-        for (_, rule, place) in asked {
-            match self.crew.look_closer(index, frame, (&rule, &place), &mut found) {
-                Ok(closer) => {
-                    let new = closer.into_iter().filter(|m| !by.contains(m)).collect::<Vec<_>>();
+        for (_, rule, place) in requests {
+            match self.models.second_look_at(index, frame, &rule, &place, &mut found) {
+                Ok(models) => {
+                    let new = models.into_iter().filter(|m| !by.contains(m)).collect::<Vec<_>>();
                     if !new.is_empty() {
                         by = by.iter().cloned().chain(new).collect();
                     }
                 }
-                // The engine does not wait for it for ever, unless the thing was doubted before.
+                // The engine's wait is bounded, unless the candidate was doubted before.
                 Err(error) => {
-                    tracing::warn!(camera = %camera.id, %rule, %error, "A closer look failed; it is asked for again.");
+                    tracing::warn!(camera = %camera.id, %rule, %error, "Second look failed; the engine will request it again");
                 }
             }
         }
@@ -374,10 +421,10 @@ impl Eyes {
         for detection in &mut found {
             detection.appearance = frame.appearance(&detection.bbox);
         }
-        Ok(Seen {
+        Ok(LookDetections {
             detections: found,
             by,
-            unsought,
+            not_searched,
         })
     }
 }
@@ -389,7 +436,7 @@ enum LookError {
     #[error(transparent)]
     View(#[from] vision::VisionError),
     #[error(transparent)]
-    Model(#[from] crate::model::ModelError),
+    Model(#[from] gridwatch_model::ModelError),
 }
 
 impl LookError {
@@ -402,11 +449,11 @@ impl LookError {
     }
 }
 
-fn failed(camera: &Watched, reason: &'static str) {
-    counter!(names::LOOKS_FAILED, "camera" => camera.id.to_string(), "reason" => reason).increment(1);
+fn count_failed(camera: &WatchedCamera, reason: &'static str) {
+    counter!(metric::LOOKS_FAILED, "camera" => camera.id.to_string(), "reason" => reason).increment(1);
 }
 
-fn note_view(camera: &Watched, view: View) {
+fn note_view(camera: &WatchedCamera, view: View) {
     let before = camera
         .last_view
         .lock()
@@ -414,20 +461,20 @@ fn note_view(camera: &Watched, view: View) {
         .replace(view);
     match (before, view) {
         (Some(old), new) if old == new => {}
-        // Said by the gaze, once it is sure.
+        // The view monitor logs these, once it is sure.
         (_, View::Moved) | (Some(View::Moved), View::Clear) => {}
-        (Some(_), View::Clear) => tracing::info!(camera = %camera.id, "The view is clear again."),
+        (Some(_), View::Clear) => tracing::info!(camera = %camera.id, "View is clear again"),
         (_, View::Clear) => {}
         (_, blind) => {
-            tracing::warn!(camera = %camera.id, view = view_name(blind), "The view cannot be trusted: nothing is confirmed or cleared there.");
+            tracing::warn!(camera = %camera.id, view = view_name(blind), "View cannot be trusted; nothing is confirmed or cleared there");
         }
     }
 }
 
-/// What a clear look shows that shows no preset.
+/// The metric's `view` label of a clear look at none of the presets.
 const BETWEEN_PRESETS: &str = "between_presets";
 
-/// As it stands in metrics, logs and health messages.
+/// The view's name in metrics, logs and health messages.
 pub(super) fn view_name(view: View) -> &'static str {
     match view {
         View::Clear => "clear",
@@ -437,5 +484,50 @@ pub(super) fn view_name(view: View) -> &'static str {
         View::Frozen => "frozen",
         View::Damaged => "damaged",
         View::Moved => "moved",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::daemon::test_config::{demo_config, make_tour};
+    use gridwatch_config::raw;
+
+    /// A scheduler of the first camera, and the camera's first view.
+    fn scheduler(edit: impl FnOnce(&mut raw::File)) -> (Arc<LookScheduler>, CameraId) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = demo_config(dir.path(), edit);
+        let camera = &config.cameras[0];
+        let slot = Slot::new(camera.id.clone(), Arc::default());
+        let watched = WatchedCamera::new(&config, camera, slot);
+        let view = camera.presets[0].view.clone();
+        (Arc::new(LookScheduler::new(vec![watched], &[camera.look_every])), view)
+    }
+
+    #[test]
+    fn a_look_is_requested_while_a_worker_holds_the_view_monitor() {
+        let (looks, view) = scheduler(|_| {});
+        let by = Timestamp::from_second(1_750_000_000).unwrap();
+        let assessing = looks.cameras[0].view_monitor();
+        let (done, is_done) = std::sync::mpsc::channel();
+        let core = Arc::clone(&looks);
+        thread::spawn(move || {
+            core.look_by(&view, by);
+            let _ = done.send(());
+        });
+        is_done
+            .recv_timeout(Duration::from_secs(60))
+            .expect("the request does not wait for the view monitor");
+        drop(assessing);
+        assert_eq!(looks.cameras[0].look_from.load(Ordering::Relaxed), by.as_millisecond());
+    }
+
+    #[test]
+    fn no_look_is_requested_at_a_preset_where_the_camera_does_not_stand() {
+        let (looks, view) = scheduler(make_tour);
+        looks.look_by(&view, Timestamp::now());
+        assert_eq!(looks.cameras[0].look_from.load(Ordering::Relaxed), 0);
     }
 }

@@ -1,13 +1,12 @@
-//! Keeps the models that look: takes up what the registry says at the start, fulfils what operators ask while the daemon runs,
-//! judges new ones on trial, and takes back what fails. On a thread of its own: sessions are loaded and put away here, never on
-//! a thread that looks.
+//! Loads, swaps, trials and rolls back model versions: the registry's live versions at the start, and whatever operators request
+//! while the daemon runs. It has a thread of its own, so that sessions are never loaded or freed on a look worker.
 //!
-//! It is told by the registry's journal, whose length it asks every second, and by the workers; it answers in the journal. So
-//! a wish that was asked while no daemon ran is fulfilled at the next start, and one whose trial a restart broke off is
-//! tried anew.
+//! Requests arrive through the registry's journal, whose length is polled every second; trial results and failures arrive from
+//! the workers. The outcomes are written to the journal, too. So a request made while no daemon runs is carried out at the next
+//! start, and a trial that a restart interrupted starts again.
 
-mod crew;
-mod wishes;
+mod pool;
+mod requests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,105 +21,104 @@ use std::{
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 
-use self::crew::{Beside, Chair, Closers, Hall, Lineup, Sitting, Turn};
-pub(super) use self::crew::{Crew, Report};
-use super::{StartError, record::KnownModel};
-use crate::{
-    config::{self, Config},
-    engine::Label,
-    link::contract::ModelInfo,
-    model::{
-        Manifest, Model, ModelError, Panel, Ready, Runtime,
-        registry::{Event, Known, Registry, RegistryError, State, Version, name},
-        selftest::{self, Step},
-    },
-    telemetry::names,
+use self::pool::{Assignment, Assignments, CameraModels, Challenger, ModelPool, ModelSlot, SecondLookModels};
+pub(super) use self::pool::{WorkerModels, WorkerReport};
+use super::{error::StartError, record::ModelDescriptor};
+use gridwatch_base::metric;
+use gridwatch_config as config;
+use gridwatch_config::Config;
+use gridwatch_contract::ModelInfo;
+use gridwatch_engine::Label;
+use gridwatch_model::{
+    LoadedModel, Manifest, Model, ModelError, ModelSet, Runtime,
+    registry::{Event, ModelState, Registry, RegistryError, RegistryState, Version, version_name},
+    selftest::{self, Step},
 };
 
-/// How often the journal's length is asked: an operator waits no longer than this to be heard.
-const TURN: Duration = Duration::from_secs(1);
+/// Poll interval of the journal, and so the longest an operator waits for a reaction.
+const POLL_EVERY: Duration = Duration::from_secs(1);
 
-/// A shadow's terms name no time that it must keep.
-const NO_BUDGET: Duration = Duration::MAX;
+/// A shadow run has no latency budget.
+const NO_LATENCY_BUDGET: Duration = Duration::MAX;
 
-/// The keeper of the models.
-pub(super) struct Models {
+/// The model manager.
+pub(super) struct ModelManager {
     config: Arc<Config>,
     runtime: Runtime,
     registry: Registry,
-    /// Says that a daemon looks with them.
+    /// Held while the daemon runs: tells the command line that a daemon uses the registry.
     _watching: File,
-    hall: Arc<Hall>,
-    inbox: Receiver<Report>,
-    state: State,
-    /// Wishes that were answered, also where the journal took no line: none is fulfilled twice by one daemon.
+    pool: Arc<ModelPool>,
+    inbox: Receiver<WorkerReport>,
+    state: RegistryState,
+    /// Requests that were answered, even if the journal could not be written: none is carried out twice.
     answered: BTreeSet<String>,
     /// The journal's length when `state` was read.
-    read: u64,
-    /// Of the configuration's folders, in the order of `Config::models`.
+    journal_read: u64,
+    /// The manifests of the configuration's folders, in the order of `Config::models`.
     shipped: Vec<Arc<Manifest>>,
-    /// Seats that are taken in every panel.
-    taken: BTreeSet<usize>,
-    /// Who looks wherever no version of the camera's own does, by model.
-    rest: Vec<Arc<Chair>>,
-    /// Who looks at one camera alone, by model and camera.
-    own: BTreeMap<(usize, String), Arc<Chair>>,
-    /// What runs beside, by model.
-    beside: BTreeMap<usize, Running>,
-    /// What the metrics show as live.
-    shown: BTreeSet<(String, String)>,
+    /// Slots in use in every worker's model set.
+    used_slots: BTreeSet<usize>,
+    /// The live version for cameras without a version of their own, by model.
+    default_slots: Vec<Arc<ModelSlot>>,
+    /// The live version of a single camera, by model and camera.
+    camera_slots: BTreeMap<(usize, String), Arc<ModelSlot>>,
+    /// The trial or shadow run in progress, by model.
+    trials: BTreeMap<usize, RunningTrial>,
+    /// Models and versions that the metrics report as live.
+    reported_live: BTreeSet<(String, String)>,
 }
 
-/// A trial or a shadow under way.
-struct Running {
-    it: Arc<Beside>,
+/// A trial or shadow run in progress.
+struct RunningTrial {
+    challenger: Arc<Challenger>,
     camera: Option<String>,
     is_shadow: bool,
 }
 
-/// Why a version cannot look.
+/// Why a version cannot be used.
 #[derive(Debug, thiserror::Error)]
-enum Unfit {
+enum VersionError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
     #[error(transparent)]
     Model(#[from] ModelError),
     #[error("{0}")]
-    Said(String),
+    Rejected(String),
 }
 
-/// Whether a version must pass its self-test before it is seated.
+/// Which steps of its self-test a version must pass before it gets a slot.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Proof {
-    /// It looked here a moment ago: what looks must not wait for pictures to be judged.
-    Known,
-    /// The daemon begins with it: all but its speed, for a box that starts has much to do.
-    Begun,
-    /// It is new to this box.
-    Asked,
+enum SelfTestPolicy {
+    /// None: it was live a moment ago, and a rollback must not wait.
+    Skip,
+    /// All but the speed: a box that is starting is busy.
+    SkipSpeed,
+    /// All: it is new to this box.
+    Full,
 }
 
-/// A version that is loaded: its seat, and a session for each worker unless it sits already.
-type Seated = (Arc<Chair>, Option<Vec<Ready>>);
+/// A loaded version: its slot, and a session for each worker unless the slot is in use already.
+type LoadedSlot = (Arc<ModelSlot>, Option<Vec<LoadedModel>>);
 
-impl Models {
-    /// Loads what is to look, and seats it: the registry's live versions, the configuration's folders for the rest. What the
-    /// registry cannot give any more is rolled back, with an ERROR.
+impl ModelManager {
+    /// Loads the live versions: the registry's, and the configuration's folders for the rest. A registry version that cannot be
+    /// used any more is rolled back, and logged as an error.
     ///
     /// # Errors
-    /// A folder of the configuration that cannot be used, or a registry that cannot be locked.
+    /// If a folder of the configuration cannot be used, or the registry cannot be locked.
     pub(super) fn start(
         config: &Arc<Config>,
         runtime: Runtime,
-        reports: &Sender<Report>,
-        inbox: Receiver<Report>,
-    ) -> Result<(Self, Vec<Crew>), StartError> {
+        reports: &Sender<WorkerReport>,
+        inbox: Receiver<WorkerReport>,
+    ) -> Result<(Self, Vec<WorkerModels>), StartError> {
         let registry = Registry::new(&config.state_dir, config.registry.keys.clone());
-        let watching = registry.watch()?;
-        let panels = (0..config.workers)
-            .map(|_| Panel::new(&runtime, []))
+        let watching = registry.lock_for_daemon()?;
+        let model_sets = (0..config.workers)
+            .map(|_| ModelSet::new(&runtime, []))
             .collect::<Result<_, _>>()?;
-        let (hall, crews) = Hall::new(panels, reports);
+        let (pool, worker_models) = ModelPool::new(model_sets, reports);
         let mut shipped = Vec::new();
         for model in &config.models {
             shipped.push(Arc::clone(Model::load(&model.dir)?.manifest()));
@@ -130,58 +128,58 @@ impl Models {
             runtime,
             registry,
             _watching: watching,
-            hall,
+            pool,
             inbox,
-            state: State::default(),
+            state: RegistryState::default(),
             answered: BTreeSet::new(),
-            read: 0,
+            journal_read: 0,
             shipped,
-            taken: BTreeSet::new(),
-            rest: Vec::new(),
-            own: BTreeMap::new(),
-            beside: BTreeMap::new(),
-            shown: BTreeSet::new(),
+            used_slots: BTreeSet::new(),
+            default_slots: Vec::new(),
+            camera_slots: BTreeMap::new(),
+            trials: BTreeMap::new(),
+            reported_live: BTreeSet::new(),
         };
         models.read_journal();
-        let mut fresh = Vec::new();
+        let mut new_sessions = Vec::new();
         for model in 0..config.models.len() {
-            let chair = models.take_up(model, None, &mut fresh)?;
-            if let Some(version) = &chair.version {
-                tracing::info!(model = %config.models[model].id, %version, shipped = %models.shipped[model].version, "A version of the registry looks in place of the configuration's.");
+            let slot = models.load_live(model, None, &mut new_sessions)?;
+            if let Some(version) = &slot.version {
+                tracing::info!(model = %config.models[model].id, %version, shipped = %models.shipped[model].version, "Using a version from the registry instead of the configured one");
             }
-            models.rest.push(chair);
+            models.default_slots.push(slot);
         }
         for camera in &config.cameras {
             for &model in &camera.models {
                 let id = camera.id.as_str();
-                if models.known(model).has_own(id) {
-                    let chair = models.take_up(model, Some(id), &mut fresh)?;
-                    if models.known(model).has_own(id) {
-                        models.own.insert((model, id.to_owned()), chair);
+                if models.history(model).has_own_version(id) {
+                    let slot = models.load_live(model, Some(id), &mut new_sessions)?;
+                    if models.history(model).has_own_version(id) {
+                        models.camera_slots.insert((model, id.to_owned()), slot);
                     }
                 }
             }
         }
-        models.publish(fresh);
-        Ok((models, crews))
+        models.publish(new_sessions);
+        Ok((models, worker_models))
     }
 
-    /// Works until it is told that no more looks will come.
+    /// Runs until the workers have stopped.
     pub(super) fn run(mut self) {
-        while self.turn(TURN) {}
+        while self.turn(POLL_EVERY) {}
     }
 
-    /// Does what waits to be done, and hears what comes within that time; false once no more looks will come.
-    fn turn(&mut self, patience: Duration) -> bool {
-        self.heed();
-        match self.inbox.recv_timeout(patience) {
-            Ok(Report::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
-            Ok(Report::Judged { wish, verdict }) => self.judged(&wish, verdict),
-            Ok(Report::Failing { seat, reason }) => self.failing(seat, &reason),
+    /// Carries out pending requests and handles one report, if one arrives within `wait`; false once the workers have stopped.
+    fn turn(&mut self, wait: Duration) -> bool {
+        self.process_requests();
+        match self.inbox.recv_timeout(wait) {
+            Ok(WorkerReport::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+            Ok(WorkerReport::TrialEnded { request, outcome }) => self.trial_ended(&request, outcome),
+            Ok(WorkerReport::ModelFailing { slot, reason }) => self.model_failing(slot, &reason),
             Err(RecvTimeoutError::Timeout) => {}
         }
-        self.hall.clear();
-        if self.registry.journal().length() != self.read {
+        self.pool.clear();
+        if self.registry.journal().length() != self.journal_read {
             self.read_journal();
         }
         true
@@ -191,74 +189,74 @@ impl Models {
         &self.config.models[model].id
     }
 
-    fn known(&self, model: usize) -> Known {
-        self.state.known(self.id(model))
+    fn history(&self, model: usize) -> ModelState {
+        self.state.model(self.id(model))
     }
 
-    /// The version that looks there.
-    fn chair(&self, model: usize, camera: Option<&str>) -> &Arc<Chair> {
-        let own = camera.and_then(|c| self.own.get(&(model, c.to_owned())));
-        own.unwrap_or(&self.rest[model])
+    /// The live version at a camera, or at the cameras without a version of their own.
+    fn slot(&self, model: usize, camera: Option<&str>) -> &Arc<ModelSlot> {
+        let own = camera.and_then(|c| self.camera_slots.get(&(model, c.to_owned())));
+        own.unwrap_or(&self.default_slots[model])
     }
 
     fn read_journal(&mut self) {
         let journal = self.registry.journal();
         let length = journal.length();
         match journal.read() {
-            Ok(told) => {
-                if let (Some(line), true) = (told.unreadable.last(), length != self.read) {
-                    tracing::warn!(journal = %journal.path().display(), line, "A line of the models' journal is none and is passed over.");
+            Ok(contents) => {
+                if let (Some(line), true) = (contents.unreadable.last(), length != self.journal_read) {
+                    tracing::warn!(journal = %journal.path().display(), line, "Skipped an unreadable line of the model journal");
                 }
-                self.state = State::of(&told.entries);
+                self.state = RegistryState::of(&contents.entries);
             }
             Err(error) => {
-                tracing::error!(journal = %journal.path().display(), %error, "What was asked of the models cannot be read; those that look go on.");
+                tracing::error!(journal = %journal.path().display(), %error, "Cannot read the model journal; the live versions stay in use");
             }
         }
-        self.read = length;
+        self.journal_read = length;
     }
 
     fn write(&mut self, model: usize, event: Event) {
-        self.answered.extend(event.answers().map(str::to_owned));
+        self.answered.extend(event.answered_request().map(str::to_owned));
         let journal = self.registry.journal();
         if let Err(error) = journal.append(self.id(model), Timestamp::now(), event) {
-            tracing::error!(journal = %journal.path().display(), %error, "What became of a model cannot be written; the next start will not know of it.");
+            tracing::error!(journal = %journal.path().display(), %error, "Cannot write the outcome to the model journal; the next start will not know it");
         }
         self.read_journal();
     }
 
-    /// Loads the version that is to look there; goes back, version by version, from what cannot be used.
-    fn take_up(
+    /// Loads the live version; falls back, version by version, from those that cannot be used.
+    fn load_live(
         &mut self,
         model: usize,
         camera: Option<&str>,
-        fresh: &mut Vec<(usize, Vec<Ready>)>,
-    ) -> Result<Arc<Chair>, StartError> {
-        let mut version = self.known(model).live(camera);
+        new_sessions: &mut Vec<(usize, Vec<LoadedModel>)>,
+    ) -> Result<Arc<ModelSlot>, StartError> {
+        let mut version = self.history(model).live(camera);
         loop {
-            match self.seat(model, &version, Proof::Begun) {
-                Ok((chair, sessions)) => {
-                    fresh.extend(sessions.map(|s| (chair.seat, s)));
-                    return Ok(chair);
+            match self.load_slot(model, &version, SelfTestPolicy::SkipSpeed) {
+                Ok((slot, sessions)) => {
+                    new_sessions.extend(sessions.map(|s| (slot.index, s)));
+                    return Ok(slot);
                 }
                 Err(error) => {
                     if version.is_none() {
                         return Err(match error {
-                            Unfit::Model(e) => e.into(),
-                            Unfit::Registry(e) => e.into(),
-                            Unfit::Said(what) => StartError::Unfit(what),
+                            VersionError::Model(e) => e.into(),
+                            VersionError::Registry(e) => e.into(),
+                            VersionError::Rejected(what) => StartError::ModelMismatch(what),
                         });
                     }
-                    let to = self.known(model).before(camera).flatten();
-                    tracing::error!(model = self.id(model), version = name(&version), to = name(&to), %error, "A version of a model cannot be used any more; the one before looks in its place.");
-                    counter!(names::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "rolled_back")
+                    let to = self.history(model).previous_version(camera).flatten();
+                    tracing::error!(model = self.id(model), version = version_name(&version), to = version_name(&to), %error, "Model version cannot be used any more; rolled back to the version before");
+                    counter!(metric::MODEL_CHANGES, "model" => self.id(model).to_owned(), "change" => "rolled_back")
                         .increment(1);
                     let event = Event::RolledBack {
-                        wish: None,
+                        request: None,
                         from: version,
                         to: to.clone(),
                         camera: camera.map(Into::into),
-                        reason: format!("at the start of the daemon: {error}"),
+                        reason: format!("at daemon start: {error}"),
                         report: None,
                     };
                     self.write(model, event);
@@ -268,40 +266,45 @@ impl Models {
         }
     }
 
-    /// A seat for a version, with a session for each worker; the one it sits in already, where it does.
-    fn seat(&mut self, model: usize, version: &Version, proof: Proof) -> Result<Seated, Unfit> {
-        let sits = self
-            .chairs()
+    /// Loads a version into a free slot, with a session for each worker; reuses the slot that it is in already.
+    fn load_slot(
+        &mut self,
+        model: usize,
+        version: &Version,
+        policy: SelfTestPolicy,
+    ) -> Result<LoadedSlot, VersionError> {
+        let loaded = self
+            .slots()
             .find(|c| c.model == model && c.version == *version)
             .map(Arc::clone);
-        if let Some(chair) = sits {
-            return Ok((chair, None));
+        if let Some(slot) = loaded {
+            return Ok((slot, None));
         }
         let loaded = self.load(model, version)?;
-        if proof != Proof::Known {
+        if policy != SelfTestPolicy::Skip {
             let report = selftest::check(&self.runtime, &loaded);
-            let counts = |step| proof == Proof::Asked || step != Step::Speed;
+            let counts = |step| policy == SelfTestPolicy::Full || step != Step::Speed;
             if let Some(wrong) = report.refusal_in(counts) {
-                return Err(Unfit::Said(format!(
-                    "model {}: its self-test fails: {wrong}",
+                return Err(VersionError::Rejected(format!(
+                    "model {}: self-test failed: {wrong}",
                     report.model
                 )));
             }
         }
-        let sessions = (0..self.hall.workers())
-            .map(|_| Ready::new(&self.runtime, &loaded))
+        let sessions = (0..self.pool.workers())
+            .map(|_| LoadedModel::new(&self.runtime, &loaded))
             .collect::<Result<_, _>>()?;
-        let free = (0..).find(|seat| !self.taken.contains(seat));
-        let seat = free.ok_or_else(|| Unfit::Said("no seat is free".into()))?;
-        self.taken.insert(seat);
-        let known = known(&loaded, &self.runtime);
+        let free = (0..).find(|slot| !self.used_slots.contains(slot));
+        let slot = free.ok_or_else(|| VersionError::Rejected("no free slot".into()))?;
+        self.used_slots.insert(slot);
+        let descriptor = describe(&loaded, &self.runtime);
         Ok((
-            Arc::new(Chair::new(seat, model, version.clone(), known)),
+            Arc::new(ModelSlot::new(slot, model, version.clone(), descriptor)),
             Some(sessions),
         ))
     }
 
-    fn load(&self, model: usize, version: &Version) -> Result<Model, Unfit> {
+    fn load(&self, model: usize, version: &Version) -> Result<Model, VersionError> {
         let config::Model { id, dir } = &self.config.models[model];
         let loaded = match version {
             Some(version) => self.registry.load(id, version)?,
@@ -309,96 +312,99 @@ impl Models {
         };
         if loaded.manifest().id != *id {
             let found = &loaded.manifest().id;
-            let message = format!("{}: its id is {found:?} now and was {id:?}", dir.display());
-            return Err(Unfit::Said(message));
+            let message = format!("{}: expected model id {id:?}, found {found:?}", dir.display());
+            return Err(VersionError::Rejected(message));
         }
         Ok(loaded)
     }
 
-    /// All that sit.
-    fn chairs(&self) -> impl Iterator<Item = &Arc<Chair>> {
-        let beside = self.beside.values().map(|running| &running.it.chair);
-        self.rest.iter().chain(self.own.values()).chain(beside)
+    /// All slots in use.
+    fn slots(&self) -> impl Iterator<Item = &Arc<ModelSlot>> {
+        let challengers = self.trials.values().map(|running| &running.challenger.slot);
+        self.default_slots
+            .iter()
+            .chain(self.camera_slots.values())
+            .chain(challengers)
     }
 
-    /// From each worker's next look on, those look who are to. Seats that nobody needs any more are left.
-    fn publish(&mut self, fresh: Vec<(usize, Vec<Ready>)>) {
-        let used: BTreeSet<usize> = self.chairs().map(|c| c.seat).collect();
-        let gone: Vec<usize> = self.taken.difference(&used).copied().collect();
-        let lineup: Lineup = self.config.cameras.iter().map(|c| self.sitting(c)).collect();
-        self.hall.change(lineup, fresh, &gone);
-        self.taken = used;
+    /// Puts the current versions into force from each worker's next look, and empties unused slots.
+    fn publish(&mut self, new_sessions: Vec<(usize, Vec<LoadedModel>)>) {
+        let used: BTreeSet<usize> = self.slots().map(|c| c.index).collect();
+        let gone: Vec<usize> = self.used_slots.difference(&used).copied().collect();
+        let assignments: Assignments = self.config.cameras.iter().map(|c| self.camera_models(c)).collect();
+        self.pool.change(assignments, new_sessions, &gone);
+        self.used_slots = used;
         let live: BTreeSet<(String, String)> = self
-            .rest
+            .default_slots
             .iter()
-            .chain(self.own.values())
-            .map(|c| (c.known.info.id.clone(), c.known.info.version.clone()))
+            .chain(self.camera_slots.values())
+            .map(|c| (c.descriptor.info.id.clone(), c.descriptor.info.version.clone()))
             .collect();
-        for (id, version) in self.shown.union(&live) {
+        for (id, version) in self.reported_live.union(&live) {
             let is_live = live.contains(&(id.clone(), version.clone()));
-            gauge!(names::MODEL_LIVE, "model" => id.clone(), "version" => version.clone()).set(if is_live {
+            gauge!(metric::MODEL_LIVE, "model" => id.clone(), "version" => version.clone()).set(if is_live {
                 1.0
             } else {
                 0.0
             });
         }
-        self.shown = live;
+        self.reported_live = live;
     }
 
-    fn sitting(&self, camera: &config::Camera) -> Sitting {
+    fn camera_models(&self, camera: &config::Camera) -> CameraModels {
         let id = camera.id.as_str();
-        let turn = |&model: &usize| Turn {
-            chair: Arc::clone(self.chair(model, Some(id))),
-            beside: self
-                .beside
+        let assignment = |&model: &usize| Assignment {
+            slot: Arc::clone(self.slot(model, Some(id))),
+            challenger: self
+                .trials
                 .get(&model)
-                .filter(|running| self.is_in(model, running.camera.as_deref(), id))
-                .map(|running| Arc::clone(&running.it)),
+                .filter(|running| self.is_in_scope(model, running.camera.as_deref(), id))
+                .map(|running| Arc::clone(&running.challenger)),
         };
-        let chair = |model: usize| Arc::clone(self.chair(model, Some(id)));
-        let closer = self
+        let slot = |model: usize| Arc::clone(self.slot(model, Some(id)));
+        let second_looks = self
             .config
             .plan
             .rules
             .iter()
             .filter(|r| r.second_look.is_some())
             .map(|rule| {
-                let finds = |c: &Arc<Chair>| c.known.labels.iter().any(|l| rule.labels.contains(l));
-                let chairs = match self.config.second_looks.get(&rule.id) {
-                    Some(model) => vec![chair(*model)],
-                    None => camera.models.iter().map(|m| chair(*m)).filter(finds).collect(),
+                let finds = |c: &Arc<ModelSlot>| c.descriptor.labels.iter().any(|l| rule.labels.contains(l));
+                let slots = match self.config.second_looks.get(&rule.id) {
+                    Some(model) => vec![slot(*model)],
+                    None => camera.models.iter().map(|m| slot(*m)).filter(finds).collect(),
                 };
                 let labels = rule.labels.clone();
-                (rule.id.clone(), Closers { chairs, labels })
+                (rule.id.clone(), SecondLookModels { slots, labels })
             });
-        Sitting::new(camera.models.iter().map(turn).collect(), closer.collect())
+        CameraModels::new(camera.models.iter().map(assignment).collect(), second_looks.collect())
     }
 
-    /// True where a wish for `scope` (one camera, or all without a version of their own) is about `camera`.
-    fn is_in(&self, model: usize, scope: Option<&str>, camera: &str) -> bool {
+    /// True if `scope` (one camera, or `None`: all without a version of their own) includes `camera`.
+    fn is_in_scope(&self, model: usize, scope: Option<&str>, camera: &str) -> bool {
         match scope {
             Some(only) => only == camera,
-            None => !self.own.contains_key(&(model, camera.to_owned())),
+            None => !self.camera_slots.contains_key(&(model, camera.to_owned())),
         }
     }
 
     fn cameras(&self, model: usize, scope: Option<&str>) -> Vec<&config::Camera> {
-        let looks = |c: &&config::Camera| c.models.contains(&model) && self.is_in(model, scope, c.id.as_str());
+        let looks = |c: &&config::Camera| c.models.contains(&model) && self.is_in_scope(model, scope, c.id.as_str());
         self.config.cameras.iter().filter(looks).collect()
     }
 
-    /// Who looks at a camera at the start, for what is written about it.
-    pub(super) fn looks_at(&self, camera: &config::Camera) -> Vec<KnownModel> {
-        let chairs = camera.models.iter().map(|m| self.chair(*m, Some(camera.id.as_str())));
-        chairs.map(|c| c.known.clone()).collect()
+    /// The live models of a camera.
+    pub(super) fn descriptors(&self, camera: &config::Camera) -> Vec<ModelDescriptor> {
+        let slots = camera.models.iter().map(|m| self.slot(*m, Some(camera.id.as_str())));
+        slots.map(|c| c.descriptor.clone()).collect()
     }
 }
 
-/// A model as cases name it.
-pub(super) fn known(model: &Model, runtime: &Runtime) -> KnownModel {
+/// Describes a model for case records.
+pub(super) fn describe(model: &Model, runtime: &Runtime) -> ModelDescriptor {
     let manifest = model.manifest();
     let labels: Vec<Label> = manifest.engine_labels();
-    KnownModel {
+    ModelDescriptor {
         info: ModelInfo {
             id: manifest.id.clone(),
             version: manifest.version.clone(),

@@ -1,14 +1,16 @@
-//! How the pictures of cases are made, from the configuration.
+//! The evidence settings of each view, and the models for masking, from the configuration.
 
-use super::record::KnownModel;
-use crate::{
-    config::{self, Config},
-    evidence,
-    model::{Model, ModelError, Runtime, Thorough},
-};
+use std::collections::BTreeMap;
 
-/// The models that look for what is masked.
-pub(super) fn masks(config: &Config, runtime: &Runtime) -> Result<Option<Thorough>, ModelError> {
+use super::record::ModelDescriptor;
+use gridwatch_config as config;
+use gridwatch_config::Config;
+use gridwatch_engine::CameraId;
+use gridwatch_evidence as evidence;
+use gridwatch_model::{Model, ModelError, Runtime, TiledDetector};
+
+/// Loads the models used for masking; `None` if the configuration masks nothing or names none.
+pub(super) fn mask_detector(config: &Config, runtime: &Runtime) -> Result<Option<TiledDetector>, ModelError> {
     if !config.evidence.mask || config.evidence.mask_models.is_empty() {
         return Ok(None);
     }
@@ -18,22 +20,32 @@ pub(super) fn masks(config: &Config, runtime: &Runtime) -> Result<Option<Thoroug
         .iter()
         .map(|dir| Model::load(dir))
         .collect::<Result<_, _>>()?;
-    Thorough::new(runtime, &models).map(Some)
+    TiledDetector::new(runtime, &models).map(Some)
 }
 
-/// How the pictures of one view are made.
-pub(super) fn settings(config: &Config, models: &[KnownModel], preset: &config::Preset) -> evidence::Settings {
-    let mut found = models
-        .iter()
-        .flat_map(|m| &m.labels)
-        .chain(&config.evidence.mask_labels);
-    let finds_persons = found.any(|l| matches!(l.as_str(), "person" | "face"));
-    evidence::Settings {
-        jpeg_quality: config.evidence.jpeg_quality,
-        max_bytes: config.evidence.max_picture_bytes,
-        min_interval: config.evidence.min_interval,
-        mask: config.evidence.mask,
-        finds_persons,
-        privacy: preset.privacy.clone(),
+/// The evidence settings of every view; `models` gives those that search a camera's looks.
+pub(super) fn evidence_settings(
+    config: &Config,
+    models: impl Fn(&config::Camera) -> Vec<ModelDescriptor>,
+) -> BTreeMap<CameraId, evidence::Settings> {
+    let mut settings = BTreeMap::new();
+    for camera in &config.cameras {
+        let models = models(camera);
+        let labels = models.iter().flat_map(|m| &m.labels);
+        let finds_persons = labels
+            .chain(&config.evidence.mask_labels)
+            .any(|l| matches!(l.as_str(), "person" | "face"));
+        for preset in &camera.presets {
+            let of_view = evidence::Settings {
+                jpeg_quality: config.evidence.jpeg_quality,
+                max_bytes: config.evidence.max_picture_bytes,
+                min_interval: config.evidence.min_interval,
+                mask: config.evidence.mask,
+                finds_persons,
+                privacy: preset.privacy.clone(),
+            };
+            settings.insert(preset.view.clone(), of_view);
+        }
     }
+    settings
 }

@@ -1,37 +1,35 @@
-//! What a case's record says beside the engine's decision: the camera, the models, the pictures, the configuration.
+//! Builds case records: the engine's decision with the camera, the models, the pictures and the configuration.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    clock,
-    config::{self, Config},
-    engine::{CameraId, Case, Label},
-    evidence::{EvidencePicture, Role},
-    link::{
-        Context, Form, Language, Topics,
-        contract::{CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, ModelInfo, When},
-    },
+use gridwatch_base::clock;
+use gridwatch_config as config;
+use gridwatch_config::Config;
+use gridwatch_contract::{
+    CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, Form, Language, ModelInfo, RecordContext, Topics, When,
 };
+use gridwatch_engine::{CameraId, Case, Label};
+use gridwatch_evidence::{EvidencePicture, Role};
 
-/// A model as records name it, and the labels it can find.
+/// A model's identity in case records, and the labels it detects.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct KnownModel {
+pub(super) struct ModelDescriptor {
     pub(super) info: ModelInfo,
     pub(super) labels: Vec<Label>,
 }
 
-/// What records are made from; fixed while a configuration is in force.
-pub(super) struct Records {
+/// Builds records for one configuration.
+pub(super) struct RecordBuilder {
     pub(super) form: Form,
-    /// By what the engine calls their views.
+    /// Camera and preset by view id.
     views: BTreeMap<CameraId, (config::Camera, config::Preset)>,
-    rules: BTreeMap<crate::engine::RuleId, Vec<Label>>,
+    rules: BTreeMap<gridwatch_engine::RuleId, Vec<Label>>,
 }
 
-impl Records {
+impl RecordBuilder {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             form: Form {
@@ -53,26 +51,26 @@ impl Records {
         }
     }
 
-    /// The record of a new case, whose confirming look was `seen_by` those models; `None` when its camera is not configured or
-    /// none of them finds its labels, which the engine never lets happen.
-    pub(super) fn of(
+    /// The record of a new case. `detected_by` are the models that searched its confirming look; `None` if the camera is not
+    /// configured or none of these models detects the rule's labels, neither of which the engine lets happen.
+    pub(super) fn case_record(
         &self,
         config: &Config,
         case: &Case,
         pictures: &[EvidencePicture],
-        seen_by: &[KnownModel],
+        detected_by: &[ModelDescriptor],
     ) -> Option<CaseRecord> {
         let (camera, preset) = self.views.get(&case.camera)?;
         let labels = self.rules.get(&case.rule)?;
-        let mut finders = seen_by
+        let mut detectors = detected_by
             .iter()
             .filter(|m| m.labels.iter().any(|l| labels.contains(l)))
             .map(|m| m.info.clone());
-        let model = finders.next()?;
+        let model = detectors.next()?;
         let scene = pictures.iter().rfind(|p| p.role == Role::Scene)?;
         Some(CaseRecord::new(
             case,
-            Context {
+            RecordContext {
                 node: config.node.as_str(),
                 language: match config.language {
                     config::Language::Zh => Language::Zh,
@@ -90,27 +88,27 @@ impl Records {
                 },
                 address: preset.address.clone(),
                 model,
-                other_models: finders.collect(),
+                other_models: detectors.collect(),
                 config_sha256: &config.config_sha256,
                 picture: (scene.width, scene.height),
                 evidence: pictures
                     .iter()
                     .enumerate()
-                    .map(|(i, p)| self.item(config, i, p))
+                    .map(|(i, p)| self.evidence_item(config, i, p))
                     .collect(),
                 filed_at: Timestamp::now(),
-                clock: clock::kept(),
+                clock: clock::try_read(),
             },
         ))
     }
 
-    /// The pictures of a look that was taken again.
-    pub(super) fn after(&self, config: &Config, pictures: &[EvidencePicture]) -> Vec<EvidenceItem> {
-        let item = |(i, picture)| self.item(config, i, picture);
+    /// The evidence items of a verification look.
+    pub(super) fn verification_evidence(&self, config: &Config, pictures: &[EvidencePicture]) -> Vec<EvidenceItem> {
+        let item = |(i, picture)| self.evidence_item(config, i, picture);
         pictures.iter().enumerate().map(item).collect()
     }
 
-    fn item(&self, config: &Config, index: usize, picture: &EvidencePicture) -> EvidenceItem {
+    fn evidence_item(&self, config: &Config, index: usize, picture: &EvidencePicture) -> EvidenceItem {
         EvidenceItem {
             id: format!("e{}", index + 1),
             role: match picture.role {
@@ -128,7 +126,7 @@ impl Records {
             derived_from: picture.derived_from.clone(),
             masked: picture.masked,
             topic_or_uri: self.form.topics.evidence(&picture.sha256),
-            // The record's to say: it knows what the pictures are of.
+            // `CaseRecord` writes the captions: it knows what the pictures show.
             caption: None,
         }
     }

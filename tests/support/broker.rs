@@ -1,4 +1,4 @@
-//! A real mosquitto on a free port, without persistence: what it held is gone when it is killed.
+//! A real mosquitto on a free port, without persistence: it loses its state when killed.
 #![allow(dead_code, unreachable_pub, reason = "each test uses what it needs")]
 
 use std::{
@@ -18,10 +18,10 @@ use rumqttc::{
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-/// Longest that anything may take before a test gives up; nothing is expected to come near it.
+/// Timeout of every wait; far longer than anything should take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running broker; it dies with its value.
+/// A running broker; killed on drop.
 pub struct Broker {
     pub port: u16,
     folder: TempDir,
@@ -29,12 +29,12 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Lets everybody do everything.
+    /// Without access control.
     pub fn start() -> Self {
         Self::start_with("")
     }
 
-    /// With more lines of mosquitto.conf; `{dir}` stands for the folder of the configuration.
+    /// With more lines in mosquitto.conf; `{dir}` stands for the folder of the configuration.
     pub fn start_with(more: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = TcpListener::bind("127.0.0.1:0")
@@ -42,7 +42,7 @@ impl Broker {
             .expect("a free port")
             .port();
         let more = more.replace("{dir}", &folder.path().display().to_string());
-        // `user` keeps a mosquitto started by root from becoming another user, who may not read this folder.
+        // `user` stops a mosquitto started by root from switching to a user who cannot read this folder.
         let anonymous = if more.contains("allow_anonymous") {
             ""
         } else {
@@ -61,19 +61,19 @@ impl Broker {
         broker
     }
 
-    /// Writes a file beside the configuration, for `acl_file {dir}/…` and the like. Read at the next start.
-    pub fn write(&self, name: &str, text: &str) {
+    /// Writes a file next to the configuration, such as for `acl_file {dir}/acl`. mosquitto reads it at its next start.
+    pub fn write_file(&self, name: &str, text: &str) {
         fs::write(self.folder.path().join(name), text).expect("the folder takes files");
     }
 
-    /// SIGSTOP: connections stay, and nothing is answered.
+    /// SIGSTOP: connections stay open, and nothing is answered.
     pub fn freeze(&self) {
         let process = self.process.as_ref().expect("it runs");
         let id = rustix::process::Pid::from_child(process);
         rustix::process::kill_process(id, rustix::process::Signal::STOP).expect("it is our child");
     }
 
-    /// SIGKILL: no farewell, no state.
+    /// SIGKILL: no DISCONNECT, no saved state.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().expect("it is our child");
@@ -81,7 +81,7 @@ impl Broker {
         }
     }
 
-    /// On the same port, knowing nothing.
+    /// Starts it again on the same port, without state.
     pub fn restart(&mut self) {
         self.kill();
         let log = fs::File::create(self.folder.path().join("log")).expect("the folder takes files");
@@ -112,7 +112,7 @@ impl Broker {
         }
     }
 
-    /// What it wrote since it was started.
+    /// Its log since it was last started.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
@@ -124,7 +124,7 @@ impl Drop for Broker {
     }
 }
 
-/// The schemas of what a box sends, as a platform's programmer finds them.
+/// The checked-in schemas of what a box sends.
 static SCHEMAS: LazyLock<BTreeMap<&str, Validator>> = LazyLock::new(|| {
     ["case", "status", "health", "claim"]
         .into_iter()
@@ -138,7 +138,7 @@ static SCHEMAS: LazyLock<BTreeMap<&str, Validator>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Whatever a box says in any test is what the contract says it may.
+/// Checks that a message of a box conforms to the contract.
 #[track_caller]
 fn assert_contract(message: &Publish) {
     let topic = topic(message);
@@ -149,7 +149,7 @@ fn assert_contract(message: &Publish) {
         return;
     };
     if let Some(sha256) = kind.strip_prefix("evidence/") {
-        assert_eq!(gridwatch::digest::sha256_hex(&message.payload), sha256, "{topic}");
+        assert_eq!(gridwatch_base::digest::sha256_hex(&message.payload), sha256, "{topic}");
         return;
     }
     let kind = if topic.starts_with("gridwatch/v1/site/") {
@@ -167,22 +167,22 @@ fn assert_contract(message: &Publish) {
     }
 }
 
-/// Somebody at the broker who listens to a filter, comes back whenever it was lost, and can publish.
+/// A client that subscribes to a filter, reconnects when disconnected, and can publish.
 pub struct Subscriber {
     pub client: AsyncClient,
     messages: mpsc::UnboundedReceiver<Publish>,
-    /// One for each acknowledged subscription: the first connection, and each one after.
+    /// One item per acknowledged subscription, on each connection.
     listening: mpsc::UnboundedReceiver<()>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Subscriber {
-    /// Returns when it listens.
+    /// Returns once subscribed.
     pub async fn start(port: u16, filter: &str) -> Self {
         Self::start_with(port, filter, |_| {}).await
     }
 
-    /// The same, connected as `more` wants it.
+    /// With connection options changed by `more`.
     pub async fn start_with(port: u16, filter: &str, more: impl FnOnce(&mut MqttOptions)) -> Self {
         let mut options = MqttOptions::new(format!("subscriber-{}", fastrand::u64(..)), ("127.0.0.1", port));
         more(&mut options);
@@ -212,36 +212,36 @@ impl Subscriber {
             listening,
             task,
         };
-        subscriber.listens().await;
+        subscriber.wait_subscribed().await;
         subscriber
     }
 
-    /// Waits until it listens (again).
-    pub async fn listens(&mut self) {
+    /// Waits for the next acknowledged subscription, such as after a reconnect.
+    pub async fn wait_subscribed(&mut self) {
         within(self.listening.recv()).await.expect("the task lives");
     }
 
-    /// The next message.
+    /// The next message, checked against the contract.
     pub async fn next(&mut self) -> Publish {
-        let message = self.next_of_any_form().await;
+        let message = self.next_unchecked().await;
         assert_contract(&message);
         message
     }
 
-    /// The same, be it the contract's or a city's own.
-    pub async fn next_of_any_form(&mut self) -> Publish {
+    /// The next message, also if it has a platform's own format.
+    pub async fn next_unchecked(&mut self) -> Publish {
         within(self.messages.recv()).await.expect("the task lives")
     }
 
-    /// What has come already.
-    pub fn here(&mut self) -> Vec<Publish> {
+    /// The messages received so far.
+    pub fn drain(&mut self) -> Vec<Publish> {
         std::iter::from_fn(|| self.messages.try_recv().ok())
             .inspect(assert_contract)
             .collect()
     }
 
-    /// Publishes with QoS 1, and returns when the broker has it.
-    pub async fn say(&self, topic: &str, payload: &str, correlation: Option<&str>) {
+    /// Publishes with QoS 1, and returns once acknowledged.
+    pub async fn publish(&self, topic: &str, payload: &str, correlation: Option<&str>) {
         let options = PublishOptions::at_least_once().properties(PublishProperties {
             correlation_data: correlation.map(|c| c.to_owned().into()),
             ..Default::default()
@@ -251,7 +251,7 @@ impl Subscriber {
             .publish_tracked(topic, payload, options)
             .await
             .expect("the queue has room");
-        within(notice.wait_async()).await.expect("the broker takes it");
+        within(notice.wait_async()).await.expect("the broker acknowledges it");
     }
 }
 
@@ -266,7 +266,7 @@ pub fn topic(publish: &Publish) -> &str {
     std::str::from_utf8(&publish.topic).expect("topics are UTF-8")
 }
 
-/// Waits for `future`, and fails the test where it would wait for ever.
+/// Awaits `future`; fails the test after [`PATIENCE`].
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("this never comes")
+    tokio::time::timeout(PATIENCE, future).await.expect("timed out")
 }

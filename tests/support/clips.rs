@@ -1,25 +1,25 @@
-//! Clips of noise and test patterns, made once with ffmpeg and kept under `target/`.
+//! Test clips (a test pattern with noise), encoded once with ffmpeg and cached under `target/`.
 
 use std::{path::PathBuf, process::Command, sync::Arc};
 
-use gridwatch::farm::Clip;
+use gridwatch_farm::Clip;
 
-/// What a clip is like.
+/// Encoding parameters of a clip.
 #[derive(Clone, Copy)]
 pub struct Spec {
     pub h265: bool,
     pub width: u32,
     pub height: u32,
-    /// Pictures.
+    /// Number of frames.
     pub frames: u32,
-    /// Between keyframes, in pictures.
+    /// Keyframe interval in frames.
     pub gop: u32,
     pub b_frames: u32,
-    /// More of x264's or x265's own options.
+    /// More x264 or x265 parameters, separated by colons.
     pub more: &'static str,
 }
 
-/// Two seconds of 320×240 at 25 pictures a second, a keyframe a second.
+/// Two seconds of 320×240 at 25 fps with a keyframe per second.
 pub const SMALL: Spec = Spec {
     h265: false,
     width: 320,
@@ -30,7 +30,7 @@ pub const SMALL: Spec = Spec {
     more: "",
 };
 
-/// The clip's file.
+/// The clip's file; encodes it if it does not exist.
 pub fn file(spec: Spec) -> PathBuf {
     let Spec {
         h265,
@@ -52,7 +52,7 @@ pub fn file(spec: Spec) -> PathBuf {
     if done.exists() {
         return done;
     }
-    // Tests run side by side: each makes its own, the last rename wins, all are the same.
+    // Tests run in parallel: each encodes its own copy, and the last rename wins. All copies are equal.
     let mine = dir.join(format!(
         "{name}.{}-{:?}.mp4",
         std::process::id(),
@@ -77,7 +77,7 @@ pub fn file(spec: Spec) -> PathBuf {
     done
 }
 
-/// The clip, read.
+/// Reads the clip.
 pub fn clip(spec: Spec) -> Arc<Clip> {
-    gridwatch::farm::clip(file(spec)).unwrap()
+    gridwatch_farm::clip(file(spec)).unwrap()
 }

@@ -1,4 +1,4 @@
-//! The program itself, run on the demo's cameras as an operator runs it.
+//! Runs the `gridwatch` binary on the demo's cameras.
 #![allow(dead_code, unreachable_pub, reason = "each test uses what it needs")]
 
 use std::{
@@ -12,20 +12,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gridwatch::{
-    config::raw,
-    farm::{self, Clip, Farm, FarmConfig, MountConfig},
-};
+use gridwatch_config::raw;
+use gridwatch_farm as farm;
+use gridwatch_farm::{Clip, Farm, FarmConfig, MountConfig};
 
-/// Longest that anything may take before a test gives up; nothing is expected to come near it.
+/// Timeout of every wait; nothing should come near it.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Where the package's files are.
+/// The repository root.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// `gridwatch` with these arguments.
+/// A `gridwatch` command with these arguments.
 pub fn gridwatch(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gridwatch"));
     command
@@ -36,9 +35,9 @@ pub fn gridwatch(arguments: &[&str]) -> Command {
     command
 }
 
-/// What a command prints as JSON, a value a line.
+/// The JSON lines that a successful command prints.
 pub fn json_lines(arguments: &[&str]) -> Vec<serde_json::Value> {
-    let output = gridwatch(arguments).output().expect("the program runs");
+    let output = gridwatch(arguments).output().expect("gridwatch starts");
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     String::from_utf8(output.stdout)
         .expect("UTF-8")
@@ -47,7 +46,7 @@ pub fn json_lines(arguments: &[&str]) -> Vec<serde_json::Value> {
         .collect()
 }
 
-/// The demo's cameras whose ids are given, served from this process.
+/// Serves the demo's cameras with these ids from this process.
 pub fn farm(cameras: &[&str]) -> Farm {
     let mounts = cameras.iter().map(|id| MountConfig {
         name: (*id).to_owned(),
@@ -61,13 +60,13 @@ pub fn farm(cameras: &[&str]) -> Farm {
     .expect("the farm starts")
 }
 
-/// The clip of the demo's first camera, changed by ffmpeg.
+/// The clip of the demo's first camera, with ffmpeg filters applied.
 pub fn changed_clip(dir: &Path, name: &str, change: &[&str]) -> Arc<Clip> {
     let clip = root().join("demo/clips/street-a.mp4");
     clip_from(dir, name, &["-i", clip.to_str().expect("UTF-8")], change)
 }
 
-/// What ffmpeg makes of `input`, changed.
+/// A clip that ffmpeg encodes from `input` with the options in `change`.
 pub fn clip_from(dir: &Path, name: &str, input: &[&str], change: &[&str]) -> Arc<Clip> {
     let file = dir.join(format!("{name}.mp4"));
     let out = Command::new("ffmpeg")
@@ -97,16 +96,16 @@ pub fn clip_from(dir: &Path, name: &str, input: &[&str], change: &[&str]) -> Arc
 
 fn demo() -> raw::File {
     let text = fs::read_to_string(root().join("configs/demo.toml")).expect("the demo's configuration");
-    toml::from_str(&text).expect("the demo's configuration is right")
+    toml::from_str(&text).expect("the demo's configuration parses")
 }
 
-/// One of the demo's cameras, as its configuration has it.
+/// A camera of the demo's configuration.
 pub fn camera(id: &str) -> raw::Camera {
     let mut cameras = demo().cameras.into_iter();
-    cameras.find(|c| c.id == id).expect("the demo has it")
+    cameras.find(|c| c.id == id).expect("the demo has this camera")
 }
 
-/// A running `gridwatch run`; killed with its value.
+/// A running `gridwatch run`; killed on drop.
 pub struct Daemon {
     child: Child,
     http: u16,
@@ -115,12 +114,12 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it on the farm's cameras that are given, with configs/demo.toml. State, configuration and log are in `dir`.
+    /// Starts it with configs/demo.toml on the farm's cameras with these ids. State, configuration and log go into `dir`.
     pub fn start(dir: &Path, farm: &Farm, cameras: &[&str], broker: u16) -> Self {
         Self::start_with(dir, farm, cameras, broker, |_| {})
     }
 
-    /// The same, with the configuration changed.
+    /// Like [`Daemon::start`], with the configuration edited by `change`.
     pub fn start_with(
         dir: &Path,
         farm: &Farm,
@@ -145,19 +144,20 @@ impl Daemon {
         for camera in &mut file.cameras {
             camera.url = farm.url(&camera.id);
         }
-        // The banner is the demo's own: here a camera has one problem.
+        // The banner is for the demo only: in these tests a camera has one problem.
         for rule in file.rules.iter_mut().filter(|r| r.except_approved) {
             rule.dwell = raw::Span(Duration::from_secs(3600));
         }
         change(&mut file);
         let config = dir.join("edge.toml");
-        fs::write(&config, toml::to_string(&file).expect("it is TOML")).expect("the folder takes files");
+        fs::write(&config, toml::to_string(&file).expect("the configuration serializes"))
+            .expect("the folder is writable");
         let log = dir.join(format!("log-{http}"));
         let child = gridwatch(&["run", "--config"])
             .arg(&config)
-            .stderr(fs::File::create(&log).expect("the folder takes files"))
+            .stderr(fs::File::create(&log).expect("the folder is writable"))
             .spawn()
-            .expect("the program runs");
+            .expect("gridwatch starts");
         Self {
             child,
             http,
@@ -170,12 +170,12 @@ impl Daemon {
         self.config.to_str().expect("UTF-8")
     }
 
-    /// What it logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Status and body of one of its pages; `None` while it does not listen.
+    /// Status and body of an HTTP GET; `None` while it does not listen.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.http)).ok()?;
         write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
@@ -186,7 +186,7 @@ impl Daemon {
         Some((status, body.to_owned()))
     }
 
-    /// The sum of a metric over the samples whose labels contain `label`; nought where there is none.
+    /// The sum of a metric over the samples whose labels contain `label`; 0 if there are none.
     pub fn metric(&self, name: &str, label: &str) -> f64 {
         let (_, body) = self.get("/metrics").unwrap_or_default();
         body.lines()
@@ -195,43 +195,43 @@ impl Daemon {
             .sum()
     }
 
-    /// Waits until `what` gives something.
+    /// Polls `what` until it returns a value.
     pub fn until<T>(&mut self, goal: &str, mut what: impl FnMut(&Self) -> Option<T>) -> T {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(found) = what(self) {
                 return found;
             }
-            let ended = self.child.try_wait().expect("it is our child");
+            let ended = self.child.try_wait().expect("the daemon is a child process");
             assert!(
                 ended.is_none() && Instant::now() < end,
-                "{goal} never came; ended: {ended:?}; it logged:\n{}",
+                "timed out waiting for {goal}; exit: {ended:?}; log:\n{}",
                 self.log()
             );
             thread::sleep(Duration::from_millis(100));
         }
     }
 
-    /// SIGKILL.
+    /// Kills it with SIGKILL.
     pub fn kill(mut self) {
-        self.child.kill().expect("it is our child");
-        self.child.wait().expect("it is our child");
+        self.child.kill().expect("the daemon is a child process");
+        self.child.wait().expect("the daemon is a child process");
     }
 
-    /// SIGTERM, as systemd stops it.
+    /// Stops it with SIGTERM, like systemd.
     pub fn stop(mut self) -> ExitStatus {
         let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("it is our child");
-        self.until_it_ends()
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("the daemon is a child process");
+        self.wait_for_exit()
     }
 
-    fn until_it_ends(&mut self) -> ExitStatus {
+    fn wait_for_exit(&mut self) -> ExitStatus {
         let end = Instant::now() + PATIENCE;
         loop {
-            if let Some(status) = self.child.try_wait().expect("it is our child") {
+            if let Some(status) = self.child.try_wait().expect("the daemon is a child process") {
                 return status;
             }
-            assert!(Instant::now() < end, "it does not stop; it logged:\n{}", self.log());
+            assert!(Instant::now() < end, "the daemon does not stop; log:\n{}", self.log());
             thread::sleep(Duration::from_millis(50));
         }
     }
@@ -239,7 +239,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Gone already is as good.
+        // Ignored: it may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,184 +1,48 @@
-//! Cases to file, and a link to file them over.
+//! Files cases in a store, and starts a link that publishes them.
 #![allow(dead_code, unreachable_pub, reason = "each test uses what it needs")]
 
 use std::{path::Path, time::Duration};
 
-use gridwatch::{
-    clock::Kept,
-    config::raw::Protocol,
-    engine::{BBox, Case, CaseState, Category, Located, LonLat, Noted, PlaceMethod, Reason},
-    link::{
-        Context, Form, IncomingReply, Language, Link, LinkHandle, Settings, Topics,
-        contract::{CameraInfo, CaseRecord, EvidenceItem, EvidenceRole, ModelInfo, When},
-    },
-    store::{Revision, Store, evidence_file},
-};
-use jiff::{Timestamp, tz::TimeZone};
+use gridwatch_contract::{EvidenceItem, EvidenceRole, Form, When};
+use gridwatch_engine::CaseState;
+use gridwatch_link::{IncomingReply, Link, LinkHandle, Protocol, Settings};
+use gridwatch_store::{Revision, Store, evidence_file};
 use tokio::sync::mpsc;
 
-pub const NODE: &str = "box-7";
+#[path = "case.rs"]
+mod case_fixture;
 
-pub fn topics() -> Topics {
-    Topics::new("gridwatch", &NODE.into())
-}
+pub use case_fixture::*;
 
-/// Where cases go, in the contract's words.
-pub fn form() -> Form {
-    topics().into()
-}
-
-pub fn zone() -> TimeZone {
-    TimeZone::fixed(jiff::tz::offset(8))
-}
-
-pub fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(1_777_600_000 + second).expect("in range")
-}
-
-/// The `n`th case, of garbage.
-pub fn case(n: u32) -> Case {
-    let id = ulid::Ulid::from_parts(1_777_600_000_000 + u64::from(n), u128::from(n)).to_string();
-    Case {
-        id: id.into(),
-        rule: "garbage".into(),
-        category: Category {
-            code: "0102".into(),
-            scheme: "demo@1".into(),
-            name_zh: "暴露垃圾".into(),
-            name_en: "exposed garbage".into(),
-        },
-        camera: "gate".into(),
-        zone: Some("pavement".into()),
-        schedule: None,
-        located: Located {
-            at: LonLat { lon: 121.5, lat: 31.2 },
-            uncertainty_m: 4.5,
-            method: PlaceMethod::Homography,
-            cell: "310115001001042".into(),
-        },
-        dedup_key: format!("310115001001042/0102/site-{n}"),
-        first_seen_at: at(0),
-        first_box: BBox {
-            x1: 0.25,
-            y1: 0.5,
-            x2: 0.5,
-            y2: 0.75,
-        },
-        confirmed_at: at(1800),
-        confirmed_box: BBox {
-            x1: 0.25,
-            y1: 0.5,
-            x2: 0.5,
-            y2: 0.75,
-        },
-        dwell: Duration::from_secs(1800),
-        looks_seen: 170,
-        looks: 181,
-        confidence: 0.87,
-        appearance: None,
-        number: None,
-        confidence_closer: None,
-        count: 1,
-        area_m2: None,
-        merge_radius_m: 8.0,
-        recurrence: None,
-        journal: vec![
-            noted(Reason::Appeared, 0, 0, 1),
-            noted(Reason::Hidden, 300, 900, 2),
-            noted(Reason::SeenAgain, 360, 960, 2),
-            noted(Reason::Confirmed, 1800, 1800, 1),
-        ],
-    }
-}
-
-/// Three pictures of the `n`th case, written below `dir`: each of another content.
+/// Writes three different pictures of the `n`th case below `dir`.
 pub fn pictures(dir: &Path, n: u32) -> Vec<EvidenceItem> {
     pictures_of(dir, n, 8_000)
 }
 
-/// The same, each of at least `size` bytes.
+/// Like [`pictures`], each of at least `size` bytes.
 pub fn pictures_of(dir: &Path, n: u32, size: usize) -> Vec<EvidenceItem> {
     [EvidenceRole::Scene, EvidenceRole::Closeup, EvidenceRole::Overlay]
         .into_iter()
         .enumerate()
         .map(|(i, role)| {
-            let text = format!("case {n} picture {i} ");
-            let bytes = text.repeat(size / text.len() + 1).into_bytes();
+            let bytes = picture_bytes(n, i, size);
             let sha256 = evidence_file::write(dir, &bytes).expect("the folder takes files");
-            EvidenceItem {
-                id: format!("e{i}"),
-                role,
-                bytes: bytes.len() as u64,
-                mime: "image/jpeg".into(),
-                width: 1920,
-                height: 1080,
-                captured_at: When::new(at(1800), &zone()),
-                derived_from: None,
-                masked: true,
-                topic_or_uri: topics().evidence(&sha256),
-                caption: None,
-                sha256,
-            }
+            evidence_item(i, role, bytes.len(), sha256)
         })
         .collect()
 }
 
-pub fn record(case: &Case, evidence: Vec<EvidenceItem>) -> CaseRecord {
-    CaseRecord::new(
-        case,
-        Context {
-            node: NODE,
-            language: Language::Zh,
-            zone: &zone(),
-            grid_version: "2026-01",
-            crs: "EPSG:4490",
-            camera: CameraInfo {
-                local_id: "gate".into(),
-                gb_device_id: Some("31011500001320000001".into()),
-                preset_id: None,
-                calibration_version: None,
-                legal_review_ref: None,
-            },
-            address: Some("世纪大道88号门前".into()),
-            model: ModelInfo {
-                id: "garbage_nano".into(),
-                version: "1".into(),
-                sha256: "ab".repeat(32),
-                runtime: "onnxruntime 1.31.1".into(),
-            },
-            other_models: Vec::new(),
-            config_sha256: &"cd".repeat(32),
-            picture: (1920, 1080),
-            evidence,
-            filed_at: at(1801),
-            clock: Some(Kept {
-                offset_ms: -3,
-                error_ms: 21,
-            }),
-        },
-    )
-}
-
-/// What a record was before the store sealed it.
-pub fn unsealed(record: &CaseRecord) -> CaseRecord {
-    CaseRecord {
-        prev_hash: None,
-        signature: None,
-        ..record.clone()
-    }
-}
-
-/// Commits the `n`th case with its pictures, and gives its id.
+/// Commits the `n`th case with its pictures, and returns its id.
 pub fn file(store: &mut Store, n: u32) -> String {
     file_with(store, n, 8_000)
 }
 
-/// The same, its pictures of at least `size` bytes.
+/// Like [`file`], with pictures of at least `size` bytes.
 pub fn file_with(store: &mut Store, n: u32, size: usize) -> String {
     file_as(store, n, size, &form())
 }
 
-/// The same, in a city's own words.
+/// Like [`file_with`], published in another form.
 pub fn file_as(store: &mut Store, n: u32, size: usize, form: &Form) -> String {
     let case = case(n);
     let record = record(&case, pictures_of(store.dir(), n, size));
@@ -211,23 +75,14 @@ pub fn settings(port: u16) -> Settings {
     }
 }
 
-/// A link on `store`, and the replies that it brings.
+/// Starts a link on `store`, and returns the replies that it receives.
 pub fn link(port: u16, store: &Store) -> (LinkHandle, mpsc::Receiver<IncomingReply>) {
     link_with(settings(port), store)
 }
 
-/// The same, with settings of its own.
+/// Like [`link`], with other settings.
 pub fn link_with(settings: Settings, store: &Store) -> (LinkHandle, mpsc::Receiver<IncomingReply>) {
     let (replies_in, replies) = mpsc::channel(16);
-    let link = Link::spawn(settings, store, replies_in, None).expect("the settings are right");
+    let link = Link::spawn(settings, store, replies_in, None).expect("valid settings");
     (link, replies)
-}
-
-fn noted(reason: Reason, first: i64, last: i64, times: u32) -> Noted {
-    Noted {
-        reason,
-        first_at: at(first),
-        last_at: at(last),
-        times,
-    }
 }

@@ -1,4 +1,4 @@
-//! Packages to bring to a box: the demo's garbage model under other versions, whole and spoiled.
+//! Model packages for the tests: the demo's garbage model under other versions, intact and broken.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -11,14 +11,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The id of the model that the demo finds garbage with.
+/// The id of the demo's garbage model.
 pub const MODEL: &str = "garbage_nano_416";
 
-/// That model's folder, copied to `to` (what lies there goes) with another version.
+/// Copies that model's folder to `to`, replacing what is there, and sets its version.
 pub fn package(to: &Path, version: &str) -> PathBuf {
     let _ = fs::remove_dir_all(to);
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(MODEL), to);
-    raise(to, version);
+    set_version(to, version);
     to.to_path_buf()
 }
 
@@ -35,12 +35,12 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Gives a folder another version.
-pub fn raise(dir: &Path, version: &str) {
+/// Sets the version in a package's manifest.
+pub fn set_version(dir: &Path, version: &str) {
     edit(dir, "version", &format!("version = {version:?}"));
 }
 
-/// Takes the self-test out of a manifest, whose end it is.
+/// Removes the self-test, the last section, from a package's manifest.
 pub fn without_self_test(dir: &Path) {
     let toml = dir.join("model.toml");
     let text = fs::read_to_string(&toml).unwrap();
@@ -48,7 +48,7 @@ pub fn without_self_test(dir: &Path) {
     fs::write(&toml, before).unwrap();
 }
 
-/// Replaces the line of the manifest that sets `key`, which must be there.
+/// Replaces the manifest's line that sets `key`; panics unless there is exactly one.
 pub fn edit(dir: &Path, key: &str, line: &str) {
     let toml = dir.join("model.toml");
     let text = fs::read_to_string(&toml).unwrap();
@@ -56,9 +56,9 @@ pub fn edit(dir: &Path, key: &str, line: &str) {
     let lines: Vec<&str> = text
         .lines()
         .map(|l| {
-            let is_it = l.split('=').next().is_some_and(|k| k.trim() == key);
-            found += usize::from(is_it);
-            if is_it { line } else { l }
+            let is_match = l.split('=').next().is_some_and(|k| k.trim() == key);
+            found += usize::from(is_match);
+            if is_match { line } else { l }
         })
         .collect();
     assert_eq!(found, 1, "{key}");

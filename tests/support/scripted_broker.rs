@@ -1,4 +1,4 @@
-//! A broker that does exactly what a test says, for what mosquitto never does on demand.
+//! A broker scripted by the test, for what mosquitto does not do on demand. MQTT 5.
 #![allow(dead_code, unreachable_pub, reason = "each test uses what it needs")]
 
 use bytes::BytesMut;
@@ -12,22 +12,22 @@ use tokio::{
 };
 
 /// Listens on a free port.
-pub struct Scripted {
+pub struct ScriptedBroker {
     pub port: u16,
     listener: TcpListener,
 }
 
-impl Scripted {
+impl ScriptedBroker {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         Self { port, listener }
     }
 
-    /// Waits for the next connection and takes it.
-    pub async fn accept(&self, max_packet_size: Option<u32>) -> Session {
+    /// Accepts the next connection, without a session.
+    pub async fn accept(&self, max_packet_size: Option<u32>) -> ScriptedSession {
         let (stream, _) = self.listener.accept().await.expect("it listens");
-        let mut session = Session {
+        let mut session = ScriptedSession {
             stream,
             read: BytesMut::new(),
         };
@@ -53,7 +53,7 @@ impl Scripted {
             authentication_data: None,
         };
         session
-            .say(Packet::ConnAck(ConnAck {
+            .send(Packet::ConnAck(ConnAck {
                 session_present: false,
                 code: ConnectReturnCode::Success,
                 properties: Some(properties),
@@ -63,19 +63,19 @@ impl Scripted {
     }
 }
 
-/// One connection.
-pub struct Session {
+/// One accepted connection.
+pub struct ScriptedSession {
     stream: TcpStream,
     read: BytesMut,
 }
 
-impl Session {
+impl ScriptedSession {
     async fn packet(&mut self) -> Packet {
         loop {
             match Packet::read(&mut self.read, None) {
                 Ok(packet) => return packet,
                 Err(rumqttc::Error::InsufficientBytes(_)) => {}
-                Err(e) => panic!("the link does not speak MQTT: {e}"),
+                Err(e) => panic!("invalid packet from the link: {e}"),
             }
             let count = self
                 .stream
@@ -86,17 +86,19 @@ impl Session {
         }
     }
 
-    pub async fn say(&mut self, packet: Packet) {
+    async fn send(&mut self, packet: Packet) {
         let mut bytes = BytesMut::new();
         packet.write(&mut bytes, None).expect("it can be written");
         self.stream.write_all(&bytes).await.expect("the connection holds");
     }
 
-    /// The next message from the outbox, or `None` when the link has nothing more to say and pings.
-    pub async fn publish(&mut self) -> Option<Publish> {
+    /// The next message from the outbox; `None` once the link has nothing more to send and pings.
+    pub async fn next_publish(&mut self) -> Option<Publish> {
         loop {
             match self.packet().await {
-                Packet::Publish(p) if p.topic.ends_with(b"/status") => self.answer(&p, PubAckReason::Success).await,
+                Packet::Publish(p) if p.topic.ends_with(b"/status") => {
+                    self.acknowledge(&p, PubAckReason::Success).await
+                }
                 Packet::Publish(p) => return Some(p),
                 Packet::Subscribe(s) => {
                     let answer = SubAck {
@@ -104,30 +106,30 @@ impl Session {
                         return_codes: vec![SubscribeReasonCode::Success(QoS::AtLeastOnce)],
                         properties: None,
                     };
-                    self.say(Packet::SubAck(answer)).await;
+                    self.send(Packet::SubAck(answer)).await;
                 }
                 Packet::PingReq => {
-                    self.say(Packet::PingResp).await;
+                    self.send(Packet::PingResp).await;
                     return None;
                 }
-                other => panic!("a box does not send {other:?}"),
+                other => panic!("unexpected packet: {other:?}"),
             }
         }
     }
 
-    pub async fn answer(&mut self, publish: &Publish, reason: PubAckReason) {
+    pub async fn acknowledge(&mut self, publish: &Publish, reason: PubAckReason) {
         let mut ack = PubAck::new(publish.pkid, None);
         ack.reason = reason;
-        self.say(Packet::PubAck(ack)).await;
+        self.send(Packet::PubAck(ack)).await;
     }
 
     pub async fn disconnect(mut self, reason_code: DisconnectReasonCode) {
-        self.say(Packet::Disconnect(Disconnect {
+        self.send(Packet::Disconnect(Disconnect {
             reason_code,
             properties: None,
         }))
         .await;
-        // Closing over unread bytes would be a reset, which may overtake what was just said.
+        // Closing with unread bytes sends a reset, which may overtake the packet.
         let mut rest = Vec::new();
         let _ = self.stream.read_to_end(&mut rest).await;
     }

@@ -1,5 +1,5 @@
-//! A camera that misbehaves on purpose: just enough of RTSP (RFC 2326) over TCP with interleaved RTP (RFC 6184) made
-//! from a clip's access units. gst-rtsp-server is too well behaved for these tests.
+//! A misbehaving camera: a minimal RTSP server (RFC 2326) over TCP that sends a clip's access units as interleaved RTP
+//! (RFC 6184). For faults that gst-rtsp-server cannot produce.
 
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
@@ -13,7 +13,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use gridwatch::farm::Clip;
+use gridwatch_farm::Clip;
 
 /// One RTP packet before it is sent.
 #[derive(Clone)]
@@ -24,37 +24,37 @@ pub struct Packet {
     pub payload: Vec<u8>,
 }
 
-/// Where a packet stands in the stream.
+/// Position of a packet in the stream.
 #[derive(Clone, Copy)]
-pub struct Place {
-    /// Access unit, counted from the start of the connection.
+pub struct Position {
+    /// Index of the access unit since the start of the connection.
     pub unit: u32,
-    /// The unit is a keyframe.
+    /// The access unit is a keyframe.
     pub keyframe: bool,
-    /// Packet within the unit, and how many it has.
+    /// Index of the packet within the access unit, and their number.
     pub packet: usize,
-    pub of: usize,
-    /// NAL unit within the access unit, and how many it has.
+    pub packets: usize,
+    /// Index of the NAL unit within the access unit, and their number.
     pub nal: usize,
     pub nals: usize,
 }
 
-type Mangle = dyn Fn(Place, Packet) -> Vec<Packet> + Send + Sync;
+type Mangle = dyn Fn(Position, Packet) -> Vec<Packet> + Send + Sync;
 
-/// How it misbehaves.
+/// The faults of a camera.
 #[derive(Clone)]
 pub struct Script {
-    /// Accepts connections and never says a word.
+    /// Accepts connections and never answers.
     pub mute: bool,
-    /// Parameter sets are in the SDP and nowhere else.
+    /// Sends parameter sets in the SDP only.
     pub sets_in_sdp_only: bool,
-    /// Seconds of the RTSP session's life; clients keep it alive twice in that time.
+    /// Timeout of the RTSP session in seconds; clients send two keep-alives in that time.
     pub session_timeout: u32,
-    /// The status line's rest for keep-alives.
+    /// Status code and reason of the response to keep-alives.
     pub keepalive: &'static str,
-    /// What becomes of each packet. Sequence numbers go on over what is left out.
+    /// Replaces each packet. Sequence numbers count packets that are left out.
     pub mangle: Arc<Mangle>,
-    /// Bytes put into the connection after PLAY, before the first packet.
+    /// Bytes sent after the response to PLAY, before the first packet.
     pub garbage: Vec<u8>,
 }
 
@@ -71,8 +71,8 @@ impl Default for Script {
     }
 }
 
-/// The running camera.
-pub struct Scripted {
+/// A running scripted camera.
+pub struct ScriptedCamera {
     port: u16,
     stop: Arc<AtomicBool>,
     keepalives: Arc<AtomicU32>,
@@ -80,7 +80,7 @@ pub struct Scripted {
     thread: Option<JoinHandle<()>>,
 }
 
-impl Scripted {
+impl ScriptedCamera {
     pub fn start(clip: &Arc<Clip>, script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -103,7 +103,7 @@ impl Scripted {
                                 stop: Arc::clone(&stop),
                                 keepalives: Arc::clone(&keepalives),
                             };
-                            // A client that hangs up makes an error, which is how its thread ends.
+                            // Ends with an error when the client disconnects.
                             clients.push(std::thread::spawn(move || drop(client.serve())));
                         }
                         Err(e) if e.kind() == ErrorKind::WouldBlock => {
@@ -130,7 +130,7 @@ impl Scripted {
         format!("rtsp://127.0.0.1:{}/cam", self.port)
     }
 
-    /// Keep-alives answered as the script says.
+    /// Number of keep-alives answered.
     pub fn keepalives(&self) -> u32 {
         self.keepalives.load(Ordering::Relaxed)
     }
@@ -140,7 +140,7 @@ impl Scripted {
     }
 }
 
-impl Drop for Scripted {
+impl Drop for ScriptedCamera {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -161,7 +161,7 @@ impl Client {
     fn serve(self) -> std::io::Result<()> {
         self.stream.set_nonblocking(false)?;
         self.stream.set_read_timeout(Some(Duration::from_millis(50)))?;
-        // A client that does not read must not hold the test back.
+        // A client that does not read must not block the test.
         self.stream.set_write_timeout(Some(Duration::from_secs(5)))?;
         let out = Arc::new(Mutex::new(self.stream.try_clone()?));
         let mut requests = BufReader::new(self.stream.try_clone()?);
@@ -208,7 +208,7 @@ impl Client {
     fn sdp(&self) -> String {
         let first = &self.clip.units()[0].data;
         let sets: Vec<_> = nals(first)
-            .filter(|n| is_set(n))
+            .filter(|n| is_parameter_set(n))
             .map(|n| BASE64_STANDARD.encode(n))
             .collect();
         let fmtp = if self.script.sets_in_sdp_only {
@@ -224,11 +224,11 @@ impl Client {
     }
 }
 
-/// The method and the CSeq of the next request; `None` where none came in time.
+/// The method and CSeq of the next request; `None` on timeout or after an interleaved packet.
 fn read_request(from: &mut BufReader<TcpStream>) -> std::io::Result<Option<(String, String)>> {
     match from.fill_buf() {
         Ok([]) => return Err(ErrorKind::UnexpectedEof.into()),
-        // RTCP receiver reports, if any: `$`, channel, length.
+        // An interleaved RTCP receiver report: `$`, channel, length.
         Ok([b'$', ..]) => {
             let mut head = [0; 4];
             from.read_exact(&mut head)?;
@@ -259,37 +259,37 @@ fn read_request(from: &mut BufReader<TcpStream>) -> std::io::Result<Option<(Stri
     }
 }
 
-/// Sends the clip for ever, four times as fast as it was filmed.
+/// Sends the clip in a loop at four times its speed.
 fn send(clip: &Clip, script: &Script, out: &Mutex<TcpStream>, stop: &AtomicBool) -> std::io::Result<()> {
     out.lock().unwrap().write_all(&script.garbage)?;
     let (mut seq, mut timestamp) = (65_530u16, 1000u32);
     for (unit, au) in (0u32..).zip(clip.units().iter().cycle()) {
         let sets = !script.sets_in_sdp_only;
-        let units: Vec<_> = nals(&au.data).filter(|n| sets || !is_set(n)).collect();
+        let units: Vec<_> = nals(&au.data).filter(|n| sets || !is_parameter_set(n)).collect();
         let nals = units.len();
         let payloads: Vec<_> = units
             .into_iter()
             .enumerate()
             .flat_map(|(i, nal)| fragments(nal).into_iter().map(move |f| (i, f)))
             .collect();
-        let of = payloads.len();
+        let packets = payloads.len();
         for (packet, (nal, payload)) in payloads.into_iter().enumerate() {
-            let place = Place {
+            let position = Position {
                 unit,
                 keyframe: au.keyframe,
                 packet,
-                of,
+                packets,
                 nal,
                 nals,
             };
-            let one = Packet {
+            let original = Packet {
                 seq,
                 timestamp,
-                marker: packet + 1 == of,
+                marker: packet + 1 == packets,
                 payload,
             };
             seq = seq.wrapping_add(1);
-            for p in (script.mangle)(place, one) {
+            for p in (script.mangle)(position, original) {
                 let mut bytes = vec![b'$', 0];
                 bytes.extend(((p.payload.len() + 12) as u16).to_be_bytes());
                 bytes.extend([0x80, 96 | if p.marker { 0x80 } else { 0 }]);
@@ -309,7 +309,7 @@ fn send(clip: &Clip, script: &Script, out: &Mutex<TcpStream>, stop: &AtomicBool)
     Ok(())
 }
 
-/// NAL units of an Annex B stream.
+/// The NAL units of an Annex B stream, without start codes.
 pub fn nals(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut starts: Vec<_> = data
         .windows(3)
@@ -325,19 +325,19 @@ pub fn nals(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-fn is_set(nal: &[u8]) -> bool {
+fn is_parameter_set(nal: &[u8]) -> bool {
     matches!(nal[0] & 0x1f, 7 | 8)
 }
 
-/// RTP payloads of one NAL unit: itself, or FU-A fragments.
+/// RTP payloads of one NAL unit: the NAL unit itself, or FU-A fragments.
 fn fragments(nal: &[u8]) -> Vec<Vec<u8>> {
-    const MOST: usize = 1200;
-    if nal.len() <= MOST {
+    const MAX_PAYLOAD: usize = 1200;
+    if nal.len() <= MAX_PAYLOAD {
         return vec![nal.to_vec()];
     }
     let (head, body) = (nal[0], &nal[1..]);
-    let count = body.len().div_ceil(MOST);
-    body.chunks(MOST)
+    let count = body.len().div_ceil(MAX_PAYLOAD);
+    body.chunks(MAX_PAYLOAD)
         .enumerate()
         .map(|(i, chunk)| {
             let start = if i == 0 { 0x80 } else { 0 };

@@ -1,36 +1,34 @@
-//! The ground, drawn into a picture of it.
+//! Draws the ground grid of a calibration into a picture.
 
 use image::{Rgb, RgbImage};
 
-use crate::{
-    cli::layer::Layer,
-    config::Survey,
-    engine::{
-        LonLat, Point,
-        geometry::{Calibration, LocalPlane},
-    },
+use crate::cli::layer::Layer;
+use gridwatch_config::Survey;
+use gridwatch_engine::{
+    LonLat, Point,
+    geometry::{Calibration, LocalPlane},
 };
 
 const THIN: Rgb<u8> = Rgb([120, 230, 255]);
 const THICK: Rgb<u8> = Rgb([0, 190, 255]);
-const FIGURE: Rgb<u8> = Rgb([255, 230, 120]);
+const NUMBER: Rgb<u8> = Rgb([255, 230, 120]);
 const LIMIT: Rgb<u8> = Rgb([255, 140, 0]);
 const PAIR: Rgb<u8> = Rgb([255, 255, 255]);
-const OFF: Rgb<u8> = Rgb([255, 40, 40]);
+const RESIDUAL: Rgb<u8> = Rgb([255, 40, 40]);
 const BLACK: Rgb<u8> = Rgb([0, 0, 0]);
 
-/// Metres between thin and between thick lines.
+/// Spacing of thin and of thick lines, metres.
 const STEPS_M: [f64; 2] = [1.0, 5.0];
-/// A line is left out where the next is nearer than this, as a share of the picture's width: seven pixels of 1080p.
-const LEAST_SPACING: f64 = 7.0 / 1920.0;
-/// Lines are followed in pieces of this length, metres: a bent lens needs short ones.
-const PIECE_M: f64 = 0.25;
-/// Farther from the first pair nothing is drawn, metres.
-const FARTHEST_M: f64 = 150.0;
-/// Two directions this near are one, radians: 1°, what half a metre makes of thirty.
+/// Lines closer together than this are omitted; a fraction of the picture's width (7 px at 1080p).
+const MIN_SPACING: f64 = 7.0 / 1920.0;
+/// Lines are drawn in segments of this length, metres, short enough to follow lens distortion.
+const SEGMENT_M: f64 = 0.25;
+/// Drawing range around the first pair, metres.
+const RANGE_M: f64 = 150.0;
+/// Directions within this angle count as equal, radians: 1°, or half a metre at 30 m.
 const SAME_DIRECTION: f64 = 0.0175;
 
-/// Metres along the drawn lines from the first pair: `a` along the direction that most pairs share, `b` square to it.
+/// The grid's axes, in metres from the first pair: `a` along the pairs' main direction, `b` perpendicular to it.
 struct Axes {
     plane: LocalPlane,
     sin: f64,
@@ -41,8 +39,8 @@ impl Axes {
     fn of(pairs: &[(Point, LonLat)]) -> Option<Self> {
         let plane = LocalPlane::at(pairs.first()?.1);
         let metres: Vec<(f64, f64)> = pairs.iter().map(|(_, g)| plane.metres(*g)).collect();
-        // Each line between two pairs votes for itself and all that run along it or square to it: corners of paving lie along
-        // kerbs, so the kerb wins over the diagonals. The square of its length, for what is short turns with every click.
+        // Each line between two pairs votes for its direction and the perpendicular one: corners of paving lie along kerbs, so
+        // the kerb wins over the diagonals. Votes are weighted by squared length, as short lines have noisy directions.
         let mut lines = Vec::new();
         for (i, a) in metres.iter().enumerate() {
             for b in &metres[i + 1..] {
@@ -51,12 +49,14 @@ impl Axes {
             }
         }
         let quarter = std::f64::consts::FRAC_PI_2;
-        let apart = |a: f64, b: f64| {
-            let off = (a - b).rem_euclid(quarter);
-            off.min(quarter - off)
+        let angle_between = |a: f64, b: f64| {
+            let angle = (a - b).rem_euclid(quarter);
+            angle.min(quarter - angle)
         };
         let votes = |direction: f64| -> f64 {
-            let along = lines.iter().filter(|(d, _)| apart(*d, direction) < SAME_DIRECTION);
+            let along = lines
+                .iter()
+                .filter(|(d, _)| angle_between(*d, direction) < SAME_DIRECTION);
             along.map(|(_, length)| length * length).sum()
         };
         let best = lines.iter().max_by(|a, b| votes(a.0).total_cmp(&votes(b.0)))?;
@@ -75,7 +75,7 @@ impl Axes {
     }
 }
 
-/// Draws the ground's lines, the rim of what can be trusted, and the pairs with how far they are off.
+/// Draws the ground grid, the limit of `max_uncertainty_m`, and the pairs with their residuals.
 pub(super) fn draw(picture: &mut RgbImage, survey: &Survey, calibration: &Calibration) {
     let scene = Scene {
         calibration,
@@ -84,21 +84,23 @@ pub(super) fn draw(picture: &mut RgbImage, survey: &Survey, calibration: &Calibr
     };
     let unit = (scene.size.0 / 960.0).max(1.0);
     let Some(axes) = Axes::of(&survey.pairs) else { return };
-    let (mut thin, mut thick) = (Layer::of(picture), Layer::of(picture));
-    scene.ground(&axes, &mut thin, &mut thick, unit);
-    thin.over(picture, THIN, 0.55);
-    thick.clone().grown().over(picture, BLACK, 0.35);
-    thick.over(picture, THICK, 0.95);
+    let mut grid = GridLines {
+        thin: Layer::of(picture),
+        thick: Layer::of(picture),
+        unit,
+    };
+    scene.grid(&axes, &mut grid);
+    grid.thin.over(picture, THIN, 0.55);
+    grid.thick.clone().grown().over(picture, BLACK, 0.35);
+    grid.thick.over(picture, THICK, 0.95);
 
-    let mut rim = Layer::of(picture);
-    scene.rim(&mut rim, unit);
-    rim.clone().grown().over(picture, BLACK, 0.5);
-    rim.over(picture, LIMIT, 1.0);
+    let mut limit = Layer::of(picture);
+    scene.limit(&mut limit, unit);
+    limit.over_outlined(picture, LIMIT, 1, 0.5);
 
-    let mut figures = Layer::of(picture);
-    scene.figures(&axes, &mut figures, unit);
-    figures.clone().grown().grown().over(picture, BLACK, 0.6);
-    figures.over(picture, FIGURE, 1.0);
+    let mut numbers = Layer::of(picture);
+    scene.numbers(&axes, &mut numbers, unit);
+    numbers.over_outlined(picture, NUMBER, 2, 0.6);
 
     let (mut rings, mut arrows) = (Layer::of(picture), Layer::of(picture));
     for (i, (p, g)) in survey.pairs.iter().enumerate() {
@@ -109,10 +111,15 @@ pub(super) fn draw(picture: &mut RgbImage, survey: &Survey, calibration: &Calibr
             arrows.arrow(from, scene.pixel(to), unit);
         }
     }
-    rings.clone().grown().grown().over(picture, BLACK, 0.7);
-    rings.over(picture, PAIR, 1.0);
-    arrows.clone().grown().over(picture, BLACK, 0.7);
-    arrows.over(picture, OFF, 1.0);
+    rings.over_outlined(picture, PAIR, 2, 0.7);
+    arrows.over_outlined(picture, RESIDUAL, 1, 0.7);
+}
+
+/// The layers of the ground grid; `unit` is the line width in pixels.
+struct GridLines {
+    thin: Layer,
+    thick: Layer,
+    unit: f64,
 }
 
 struct Scene<'a> {
@@ -126,14 +133,14 @@ impl Scene<'_> {
         (p.x * self.size.0, p.y * self.size.1)
     }
 
-    /// The ground under a picture point, where it is certain enough to be used.
+    /// The ground position under a picture point, if its uncertainty is within `max_uncertainty_m`.
     fn trusted(&self, p: Point) -> Option<LonLat> {
         let (at, uncertainty_m) = self.calibration.ground(p)?;
         (uncertainty_m <= self.max_uncertainty_m).then_some(at)
     }
 
-    /// The pixel that would show a place not far beside the picture, and whether it is in the picture and trusted there.
-    fn seen(&self, at: LonLat) -> Option<((f64, f64), bool)> {
+    /// The pixel of a ground position, up to half a picture outside the frame, and whether it is inside and trusted.
+    fn project(&self, at: LonLat) -> Option<((f64, f64), bool)> {
         let p = self.calibration.picture(at)?;
         let within = |margin: f64| {
             let span = -margin..=1.0 + margin;
@@ -142,52 +149,52 @@ impl Scene<'_> {
         within(0.5).then(|| (self.pixel(p), within(0.0) && self.trusted(p).is_some()))
     }
 
-    /// The pixel that shows a place, where it is in the picture and trusted there.
-    fn shown(&self, at: LonLat) -> Option<(f64, f64)> {
-        self.seen(at).filter(|(_, is_shown)| *is_shown).map(|(pixel, _)| pixel)
+    /// The pixel of a ground position, if it is in the picture and trusted.
+    fn visible(&self, at: LonLat) -> Option<(f64, f64)> {
+        self.project(at)
+            .filter(|(_, is_visible)| *is_visible)
+            .map(|(pixel, _)| pixel)
     }
 
-    fn ground(&self, axes: &Axes, thin: &mut Layer, thick: &mut Layer, unit: f64) {
-        let Some([from_a, to_a, from_b, to_b]) = self.reach(axes) else {
+    fn grid(&self, axes: &Axes, lines: &mut GridLines) {
+        let Some([from_a, to_a, from_b, to_b]) = self.extent(axes) else {
             return;
         };
-        let turned = |a: f64, b: f64| axes.lon_lat(b, a);
-        let straight = |a: f64, b: f64| axes.lon_lat(a, b);
-        self.family(&straight, (from_b, to_b), (from_a, to_a), thin, thick, unit);
-        self.family(&turned, (from_a, to_a), (from_b, to_b), thin, thick, unit);
+        let along_a = |a: f64, b: f64| axes.lon_lat(a, b);
+        let along_b = |b: f64, a: f64| axes.lon_lat(a, b);
+        self.parallel_lines(&along_a, (from_b, to_b), (from_a, to_a), lines);
+        self.parallel_lines(&along_b, (from_a, to_a), (from_b, to_b), lines);
     }
 
-    /// The lines of one direction: `at(along, across)`, one for each metre of `across`.
-    fn family(
+    /// The lines of one direction, one per metre of `across`; `at(along, across)` gives the ground position.
+    fn parallel_lines(
         &self,
         at: &dyn Fn(f64, f64) -> LonLat,
         across: (f64, f64),
         along: (f64, f64),
-        thin: &mut Layer,
-        thick: &mut Layer,
-        unit: f64,
+        lines: &mut GridLines,
     ) {
-        let least = LEAST_SPACING * self.size.0;
+        let min_spacing = MIN_SPACING * self.size.0;
         let [fine, coarse] = STEPS_M;
         for line in (across.0.floor() as i64)..=(across.1.ceil() as i64) {
             let c = line as f64;
             let is_thick = line.rem_euclid(coarse as i64) == 0;
             let mut last = None;
-            // A piece more at both ends, so that lines run to the picture's rim.
-            for piece in -1..=((along.1 - along.0) / PIECE_M).ceil() as i64 + 1 {
-                let s = along.0 + piece as f64 * PIECE_M;
-                let here = self.seen(at(s, c));
-                if let (Some((from, from_shown)), Some((to, to_shown))) = (last, here)
-                    && (from_shown || to_shown)
+            // One more segment at both ends, so that lines reach the picture's edge.
+            for segment in -1..=((along.1 - along.0) / SEGMENT_M).ceil() as i64 + 1 {
+                let s = along.0 + segment as f64 * SEGMENT_M;
+                let here = self.project(at(s, c));
+                if let (Some((from, is_from_visible)), Some((to, is_to_visible))) = (last, here)
+                    && (is_from_visible || is_to_visible)
                 {
                     let spacing = |step: f64| {
-                        let beside = self.calibration.picture(at(s, c + step)).map(|p| self.pixel(p));
-                        beside.map_or(0.0, |(x, y)| (x - to.0).hypot(y - to.1))
+                        let next = self.calibration.picture(at(s, c + step)).map(|p| self.pixel(p));
+                        next.map_or(0.0, |(x, y)| (x - to.0).hypot(y - to.1))
                     };
-                    if is_thick && spacing(coarse) >= least {
-                        thick.line(from, to, 1.0 * unit);
-                    } else if spacing(fine) >= least {
-                        thin.line(from, to, 0.5 * unit);
+                    if is_thick && spacing(coarse) >= min_spacing {
+                        lines.thick.line(from, to, 1.0 * lines.unit);
+                    } else if spacing(fine) >= min_spacing {
+                        lines.thin.line(from, to, 0.5 * lines.unit);
                     }
                 }
                 last = here;
@@ -195,9 +202,9 @@ impl Scene<'_> {
         }
     }
 
-    /// From where to where the trusted ground reaches, along both axes.
-    fn reach(&self, axes: &Axes) -> Option<[f64; 4]> {
-        let mut reach: Option<[f64; 4]> = None;
+    /// The extent of the trusted ground along both axes, within the drawing range: `[a_min, a_max, b_min, b_max]`.
+    fn extent(&self, axes: &Axes) -> Option<[f64; 4]> {
+        let mut extent: Option<[f64; 4]> = None;
         for (i, j) in (0..=48).flat_map(|i| (0..=48).map(move |j| (i, j))) {
             let p = Point {
                 x: f64::from(i) / 48.0,
@@ -205,15 +212,15 @@ impl Scene<'_> {
             };
             let Some(at) = self.trusted(p) else { continue };
             let (a, b) = axes.of_ground(at);
-            let (a, b) = (a.clamp(-FARTHEST_M, FARTHEST_M), b.clamp(-FARTHEST_M, FARTHEST_M));
-            let [a1, a2, b1, b2] = reach.unwrap_or([a, a, b, b]);
-            reach = Some([a1.min(a), a2.max(a), b1.min(b), b2.max(b)]);
+            let (a, b) = (a.clamp(-RANGE_M, RANGE_M), b.clamp(-RANGE_M, RANGE_M));
+            let [a1, a2, b1, b2] = extent.unwrap_or([a, a, b, b]);
+            extent = Some([a1.min(a), a2.max(a), b1.min(b), b2.max(b)]);
         }
-        reach
+        extent
     }
 
-    /// Where going up the picture a place first becomes less certain than it may be.
-    fn rim(&self, layer: &mut Layer, unit: f64) {
+    /// The line where, going up the picture, the uncertainty first exceeds the limit.
+    fn limit(&self, layer: &mut Layer, unit: f64) {
         let mut last: Option<(f64, f64)> = None;
         for column in 0..=240 {
             let x = f64::from(column) / 240.0;
@@ -226,7 +233,7 @@ impl Scene<'_> {
                 })
                 .flatten()
                 .map(|above| {
-                    // Halved to a hundredth of a step.
+                    // Bisect to a hundredth of a step.
                     let (mut above, mut below) = (above, above + 1.0 / 200.0);
                     for _ in 0..7 {
                         let middle = f64::midpoint(above, below);
@@ -245,25 +252,25 @@ impl Scene<'_> {
         }
     }
 
-    /// Metres from the first pair, on the two thick lines through it.
-    fn figures(&self, axes: &Axes, layer: &mut Layer, unit: f64) {
+    /// Distances from the first pair, metres, along the two thick lines through it.
+    fn numbers(&self, axes: &Axes, layer: &mut Layer, unit: f64) {
         let step = STEPS_M[1];
-        let most = (FARTHEST_M / step) as i32;
-        for by_b in [false, true] {
-            let mut taken: Vec<(f64, f64)> = Vec::new();
-            for n in (1..=most).flat_map(|n| [n, -n]) {
+        let count = (RANGE_M / step) as i32;
+        for along_b in [false, true] {
+            let mut placed: Vec<(f64, f64)> = Vec::new();
+            for n in (1..=count).flat_map(|n| [n, -n]) {
                 let metres = f64::from(n) * step;
-                let at = if by_b {
+                let at = if along_b {
                     axes.lon_lat(0.0, metres)
                 } else {
                     axes.lon_lat(metres, 0.0)
                 };
-                let Some(here) = self.shown(at) else { continue };
-                // Far away the figures would lie on one another.
-                if taken.iter().any(|t| (t.0 - here.0).hypot(t.1 - here.1) < 28.0 * unit) {
+                let Some(here) = self.visible(at) else { continue };
+                // Far away the numbers would overlap.
+                if placed.iter().any(|t| (t.0 - here.0).hypot(t.1 - here.1) < 28.0 * unit) {
                     continue;
                 }
-                taken.push(here);
+                placed.push(here);
                 layer.text(
                     &format!("{metres}"),
                     (here.0 + 3.0 * unit, here.1 - 5.0 * unit),
@@ -279,8 +286,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_follow_what_most_pairs_share() {
-        // A kerb 30° north of east, a corner square to it, and a stray point.
+    fn the_grid_follows_the_pairs_main_direction() {
+        // A kerb 30° north of east, a perpendicular corner, and a stray point.
         let plane = LocalPlane::at(LonLat { lon: 120.0, lat: 30.0 });
         let (sin, cos) = 30f64.to_radians().sin_cos();
         let pairs: Vec<(Point, LonLat)> = [

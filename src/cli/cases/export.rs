@@ -1,4 +1,4 @@
-//! `gridwatch cases export`: one case in a folder that anybody can check.
+//! `gridwatch cases export`: writes one case with its evidence to a folder that can be verified offline.
 
 use std::{
     io,
@@ -8,60 +8,56 @@ use std::{
 use jiff::Timestamp;
 
 use super::CasesError;
-use crate::{
-    custody::{
-        PublicKey,
-        bundle::{self, Parts},
-        chain::{Segment, What},
-        keys::KeyRing,
-        unseal,
-        vault::Vault,
-    },
-    link::contract::CaseRecord,
-    store::{Store, evidence_file},
+use gridwatch_contract::CaseRecord;
+use gridwatch_custody::{
+    PublicKey,
+    bundle::{self, BundleContents},
+    chain::{CustodyEvent, Segment},
+    keys::KeyRing,
+    unseal,
+    vault::Vault,
 };
+use gridwatch_store::{Store, evidence_file};
 
 /// Why a case cannot be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// It was filed by a program that signed nothing.
-    #[error(
-        "case {0} was last written by an older gridwatch, which signed nothing: there is no chain to export it with"
-    )]
+    /// The case was last written by a version of gridwatch that did not sign cases.
+    #[error("case {0} is not signed: it was last written by an older version of gridwatch and cannot be exported")]
     Unsigned(String),
-    /// A picture is gone or changed.
-    #[error("its picture {sha256}: {source}")]
+    /// A picture is missing or does not match its hash.
+    #[error("evidence picture {sha256}: {source}")]
     Picture {
-        /// Which.
+        /// The hash that names the picture.
         sha256: String,
-        /// What is wrong with it.
+        /// The read error, or the mismatch.
         source: io::Error,
     },
     /// The chain in the database was tampered with.
     #[error("the chain in the box's database is broken: {0}")]
     Chain(String),
     /// The folder cannot be written.
-    #[error("{}: {source}", .path.display())]
+    #[error("cannot write {}: {source}", .path.display())]
     Write {
-        /// Where.
+        /// The case's folder.
         path: PathBuf,
-        /// Why not.
+        /// The write error.
         source: io::Error,
     },
 }
 
-/// Decrypts what is kept of a case's originals, once the chain says who does so and why. Gives their names in a bundle and what is in
-/// them.
+/// Decrypts the retained originals of a case, after logging the access with user and reason in the chain. Returns their file names in
+/// the bundle and their contents.
 pub(super) fn open_originals(
     state: &Path,
     case: &str,
     vault: &Vault,
     reason: &str,
 ) -> Result<Vec<(String, Vec<u8>)>, CasesError> {
-    let mut store = Store::open_beside(state)?;
+    let mut store = Store::open_unlocked(state)?;
     let kept = store.originals(case)?;
     let by = format!("uid {}", rustix::process::getuid().as_raw());
-    store.originals_opened(case, &kept, &by, reason, Timestamp::now())?;
+    store.record_originals_opened(case, &kept, &by, reason, Timestamp::now())?;
     let open = |sha256: String| match vault.open(&sha256) {
         Ok((format, bytes)) => Ok((bundle::original(&sha256, format), bytes)),
         Err(source) => Err(ExportError::Picture { sha256, source }.into()),
@@ -69,7 +65,7 @@ pub(super) fn open_originals(
     kept.into_iter().map(open).collect()
 }
 
-/// Writes `case`, with `more` files, into a folder of its name below `out`; gives that folder.
+/// Writes `case` and the additional files `more` to `out/<case>`. Returns that folder.
 pub(super) fn export(
     store: &Store,
     state: &Path,
@@ -79,28 +75,30 @@ pub(super) fn export(
 ) -> Result<PathBuf, CasesError> {
     let unsigned = || ExportError::Unsigned(case.to_owned());
     let key = KeyRing::of(state).existing()?;
-    let sealed = store.sealed(case)?.ok_or_else(|| CasesError::NoSuchCase(case.into()))?;
+    let sealed = store
+        .sealed_record(case)?
+        .ok_or_else(|| CasesError::NoSuchCase(case.into()))?;
     let record: CaseRecord =
-        serde_json::from_str(&sealed).map_err(|e| ExportError::Chain(format!("the record cannot be read: {e}")))?;
+        serde_json::from_str(&sealed).map_err(|e| ExportError::Chain(format!("cannot parse the record: {e}")))?;
     let (body, signature) = unseal(&sealed).ok_or_else(unsigned)?;
     let chain = store.chain_of(case)?;
     let segment = Segment::read(&chain.join("\n")).map_err(|broken| {
         let first = broken.into_iter().next();
         ExportError::Chain(first.map_or_else(String::new, |b| {
-            format!("{} lines after the case's first: {}", b.line, b.what)
+            format!("line {} from the case's first: {}", b.line, b.reason)
         }))
     })?;
-    let is_of_case = |what: &What| what.case_id() == Some(case);
-    if !segment.entries.iter().any(|(entry, _)| is_of_case(&entry.what)) {
+    let is_of_case = |event: &CustodyEvent| event.case_id() == Some(case);
+    if !segment.lines.iter().any(|line| is_of_case(&line.entry.event)) {
         return Err(unsigned().into());
     }
-    // Where that key did not hand over to today's, the check says so.
+    // If that key did not hand over to the current one, verification reports it.
     let signed_by = store
         .chain_keys()?
         .iter()
         .filter_map(|k| k.parse::<PublicKey>().ok())
         .find(|k| k.verifies(body.as_bytes(), signature))
-        .ok_or_else(|| ExportError::Chain("the record's signature is of no key that the chain knows".into()))?;
+        .ok_or_else(|| ExportError::Chain("no key in the chain verifies the record's signature".into()))?;
     let head = store
         .chain_head(&record.node_id, &key, Timestamp::now())?
         .ok_or_else(unsigned)?;
@@ -109,7 +107,7 @@ pub(super) fn export(
         let sha256 = &item.sha256;
         match evidence_file::read(state, sha256) {
             Ok(bytes) => files.push((bundle::picture(sha256), bytes)),
-            // Its time was over: the chain says so, and the check reads it there.
+            // Deleted at the end of its retention period, which the chain records for the verifier.
             Err(_) if segment.has_deleted(case, sha256) => {}
             Err(source) => {
                 return Err(ExportError::Picture {
@@ -121,7 +119,7 @@ pub(super) fn export(
         }
     }
     let dir = out.join(case);
-    let parts = Parts {
+    let parts = BundleContents {
         record: &sealed,
         signed_by: &signed_by,
         chain: &chain,

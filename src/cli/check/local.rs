@@ -1,4 +1,4 @@
-//! What can be checked without a network: libraries, models, decoders, disk, clock.
+//! Checks that need no network: ONNX Runtime, models, decoders, state directory, keys, clock.
 
 use std::{
     fs,
@@ -7,18 +7,16 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Row, State};
-use crate::{
-    config::Draft,
-    custody::keys::{KeyRing, OriginalsKey},
-};
+use super::{CheckRow, CheckState};
+use gridwatch_config::Draft;
+use gridwatch_custody::keys::{KeyRing, OriginalsKey};
 
-/// Below this the store may run out within a day of a broker's outage: a case with its pictures is about a megabyte.
-const LEAST_FREE: u64 = 256 << 20;
-/// Below this, look at it: logs and evidence share the disk.
-const SCARCE_FREE: u64 = 2 << 30;
+/// Below this many bytes the outbox may fill the disk within a day of a broker outage: a case with its pictures is about 1 MB.
+const MIN_FREE: u64 = 256 << 20;
+/// Below this many bytes the check warns: logs and evidence share the disk.
+const LOW_FREE: u64 = 2 << 30;
 
-pub(super) fn rows(draft: &Draft) -> Vec<Row> {
+pub(super) fn rows(draft: &Draft) -> Vec<CheckRow> {
     let mut rows = models(draft);
     rows.extend(decoders(draft));
     rows.extend(draft.state_dir.as_deref().map(state_dir));
@@ -27,8 +25,8 @@ pub(super) fn rows(draft: &Draft) -> Vec<Row> {
     rows
 }
 
-/// What cases are signed with, and what originals are encrypted with.
-fn keys(draft: &Draft, state_dir: &Path) -> Vec<Row> {
+/// The key that signs cases and the key that encrypts originals.
+fn keys(draft: &Draft, state_dir: &Path) -> Vec<CheckRow> {
     const WHAT: &str = "keys";
     let ring = KeyRing::of(state_dir);
     let place = draft.originals_key();
@@ -36,78 +34,80 @@ fn keys(draft: &Draft, state_dir: &Path) -> Vec<Row> {
         Some(OriginalsKey::File(path)) => Some(path.as_path()),
         _ => None,
     };
-    let mut rows: Vec<Row> = ring
-        .weak(elsewhere)
+    let mut rows: Vec<CheckRow> = ring
+        .unprotected(elsewhere)
         .into_iter()
-        .map(|weak| Row::new(WHAT, State::Wrong, weak.to_string()))
+        .map(|weak| CheckRow::new(WHAT, CheckState::Wrong, weak.to_string()))
         .collect();
-    // systemd hands credentials to the service alone.
+    // A systemd credential is only available to the service itself, so it cannot be checked here.
     if let Some(place @ OriginalsKey::File(_)) = place
         && let Err(e) = ring.originals(place)
     {
-        rows.push(Row::new(WHAT, State::Wrong, e.to_string()));
+        rows.push(CheckRow::new(WHAT, CheckState::Wrong, e.to_string()));
     }
     rows.push(match ring.existing() {
-        _ if !ring.signing_file().exists() => Row::ok(WHAT, "none yet: the daemon makes them at its first start"),
-        Ok(key) => Row::ok(WHAT, format!("cases are signed with {}", key.public())),
-        Err(e) => Row::new(WHAT, State::Wrong, e.to_string()),
+        _ if !ring.signing_file().exists() => {
+            CheckRow::ok(WHAT, "no keys yet; the daemon creates them at its first start")
+        }
+        Ok(key) => CheckRow::ok(WHAT, format!("cases are signed with {}", key.public())),
+        Err(e) => CheckRow::new(WHAT, CheckState::Wrong, e.to_string()),
     });
     rows
 }
 
-/// The library, then each model: against its checksum, and in a session of its own.
+/// ONNX Runtime, then the checksum and self-test of each model.
 #[cfg(feature = "ort")]
-fn models(draft: &Draft) -> Vec<Row> {
+fn models(draft: &Draft) -> Vec<CheckRow> {
     const WHAT: &str = "onnxruntime";
-    let runtime = crate::model::runtime::init(draft.onnxruntime.as_deref()).map(|r| r.with(draft.inference.clone()));
+    let runtime = gridwatch_model::runtime::init(draft.onnxruntime.as_deref()).map(|r| r.with(draft.inference.clone()));
     let mut rows = vec![match &runtime {
-        Ok(runtime) => Row::ok(WHAT, runtime.library().display().to_string()),
-        Err(e) => Row::new(WHAT, State::Wrong, e.to_string()),
+        Ok(runtime) => CheckRow::ok(WHAT, runtime.library().display().to_string()),
+        Err(e) => CheckRow::new(WHAT, CheckState::Wrong, e.to_string()),
     }];
     for model in &draft.models {
         let what = format!("model {}", model.id);
-        let loaded = crate::model::Model::load(&model.dir);
+        let loaded = gridwatch_model::Model::load(&model.dir);
         rows.push(match (loaded, &runtime) {
-            (Err(e), _) => Row::new(what, State::Wrong, e.to_string()),
+            (Err(e), _) => CheckRow::new(what, CheckState::Wrong, e.to_string()),
             (Ok(loaded), Err(_)) => {
                 let manifest = loaded.manifest();
-                Row::new(
+                CheckRow::new(
                     what,
-                    State::Skipped,
+                    CheckState::Skipped,
                     format!(
-                        "version {}, checksum right; not tried without onnxruntime",
+                        "version {}, checksum matches; self-test skipped, ONNX Runtime is unavailable",
                         manifest.version
                     ),
                 )
             }
-            (Ok(loaded), Ok(runtime)) => tried(what, runtime, &loaded),
+            (Ok(loaded), Ok(runtime)) => self_test(what, runtime, &loaded),
         });
         if let Ok(runtime) = &runtime {
-            rows.extend(live(draft, &model.id, runtime));
+            rows.extend(live_versions(draft, &model.id, runtime));
         }
     }
     rows
 }
 
-/// The registry's versions that look in place of the configuration's folder.
+/// The registry's live versions of model `id`, which replace the one in the configuration, on all cameras or on one.
 #[cfg(feature = "ort")]
-fn live(draft: &Draft, id: &str, runtime: &crate::model::Runtime) -> Vec<Row> {
-    // Before the first daemon ran there is none.
+fn live_versions(draft: &Draft, id: &str, runtime: &gridwatch_model::Runtime) -> Vec<CheckRow> {
+    // The registry is created at the daemon's first start.
     let Some(registry) = draft.registry().filter(|r| r.journal().path().exists()) else {
         return Vec::new();
     };
     let known = match registry.state() {
-        Ok(state) => state.known(id),
+        Ok(state) => state.model(id),
         Err(e) => {
-            return vec![Row::new(
+            return vec![CheckRow::new(
                 format!("model {id} in the registry"),
-                State::Wrong,
+                CheckState::Wrong,
                 e.to_string(),
             )];
         }
     };
     let everywhere = known.live(None).map(|version| (version, None));
-    let own = known.cameras.keys().filter(|camera| known.has_own(camera));
+    let own = known.cameras.keys().filter(|camera| known.has_own_version(camera));
     let own = own.filter_map(|camera| known.live(Some(camera)).map(|version| (version, Some(camera))));
     everywhere
         .into_iter()
@@ -116,63 +116,63 @@ fn live(draft: &Draft, id: &str, runtime: &crate::model::Runtime) -> Vec<Row> {
             let at = camera.map_or_else(String::new, |camera| format!(" at {camera}"));
             let what = format!("model {id}, live{at}");
             match registry.load(id, &version) {
-                Ok(loaded) => tried(what, runtime, &loaded),
-                Err(e) => Row::new(what, State::Wrong, e.to_string())
-                    .remedy("the daemon goes back to the version before at its start; install it again, or gridwatch model rollback"),
+                Ok(loaded) => self_test(what, runtime, &loaded),
+                Err(e) => CheckRow::new(what, CheckState::Wrong, e.to_string())
+                    .remedy("install it again, or run `gridwatch model rollback`; until then the daemon starts with the previous version"),
             }
         })
         .collect()
 }
 
-/// What the daemon asks before a model may look.
+/// Runs the self-test that the daemon runs before it uses a model.
 #[cfg(feature = "ort")]
-fn tried(what: String, runtime: &crate::model::Runtime, model: &crate::model::Model) -> Row {
-    use crate::model::selftest::{self, Verdict};
+fn self_test(what: String, runtime: &gridwatch_model::Runtime, model: &gridwatch_model::Model) -> CheckRow {
+    use gridwatch_model::selftest::{self, StepResult};
 
     let report = selftest::check(runtime, model);
     let version = &model.manifest().version;
     if let Some(refusal) = report.refusal() {
-        return Row::new(what, State::Wrong, refusal);
+        return CheckRow::new(what, CheckState::Wrong, refusal);
     }
     let on = report.provider.map_or(String::new(), |p| format!(", on {p}"));
     let ms = report.ms.map_or(String::new(), |ms| format!(", {ms:.0} ms a look"));
-    match report.findings.iter().find(|f| f.verdict == Verdict::Doubtful) {
-        Some(doubt) => Row::new(
+    match report.findings.iter().find(|f| f.result == StepResult::Unproven) {
+        Some(doubt) => CheckRow::new(
             what,
-            State::Warning,
-            format!("version {version}{on}{ms}; {}", doubt.said),
+            CheckState::Warning,
+            format!("version {version}{on}{ms}; {}", doubt.message),
         ),
-        None => Row::ok(what, format!("version {version}, passed its self-test{on}{ms}")),
+        None => CheckRow::ok(what, format!("version {version}, passed its self-test{on}{ms}")),
     }
 }
 
 #[cfg(not(feature = "ort"))]
-fn models(draft: &Draft) -> Vec<Row> {
-    let mut rows = vec![Row::new(
+fn models(draft: &Draft) -> Vec<CheckRow> {
+    let mut rows = vec![CheckRow::new(
         "onnxruntime",
-        State::Skipped,
-        "this gridwatch was built without the feature `ort`",
+        CheckState::Skipped,
+        "this build of gridwatch lacks the feature `ort`",
     )];
     for model in &draft.models {
         let what = format!("model {}", model.id);
-        rows.push(match crate::model::Model::load(&model.dir) {
-            Ok(loaded) => Row::ok(what, format!("version {}, checksum right", loaded.manifest().version)),
-            Err(e) => Row::new(what, State::Wrong, e.to_string()),
+        rows.push(match gridwatch_model::Model::load(&model.dir) {
+            Ok(loaded) => CheckRow::ok(what, format!("version {}, checksum matches", loaded.manifest().version)),
+            Err(e) => CheckRow::new(what, CheckState::Wrong, e.to_string()),
         });
     }
     rows
 }
 
-/// One keyframe of each codec through the decoder that the daemon would use: being in GStreamer's registry proves little.
+/// Decodes one keyframe of each codec with the decoder that the daemon would use; an element in GStreamer's registry may still fail.
 #[cfg(feature = "gst")]
-fn decoders(draft: &Draft) -> Vec<Row> {
-    use crate::camera::{
+fn decoders(draft: &Draft) -> Vec<CheckRow> {
+    use bytes::Bytes;
+    use gridwatch_camera::{
         Codec, Keyframe,
         decode::{DecodeError, Decoder},
     };
-    use bytes::Bytes;
 
-    // 320×240 of ffmpeg's `testsrc`, made with x264 (Main profile) and x265.
+    // ffmpeg's `testsrc` at 320×240, encoded with x264 (Main profile) and x265.
     let samples: [(Codec, &'static [u8]); 2] = [
         (Codec::H264, include_bytes!("keyframe.h264")),
         (Codec::H265, include_bytes!("keyframe.h265")),
@@ -183,7 +183,7 @@ fn decoders(draft: &Draft) -> Vec<Row> {
     let row = |(codec, data)| {
         let what = format!("decoder {codec:?}");
         let keyframe = Keyframe {
-            camera: crate::engine::CameraId::from("check"),
+            camera: gridwatch_engine::CameraId::from("check"),
             seq: 0,
             captured_at: Timestamp::now(),
             codec,
@@ -194,11 +194,11 @@ fn decoders(draft: &Draft) -> Vec<Row> {
             Ok::<_, DecodeError>((frame, d.element(codec).unwrap_or_default().to_owned()))
         });
         match decoded {
-            Ok((frame, element)) => Row::ok(
+            Ok((frame, element)) => CheckRow::ok(
                 what,
-                format!("{element} decodes a keyframe ({}×{})", frame.width, frame.height),
+                format!("{element} decoded a test keyframe ({}×{})", frame.width, frame.height),
             ),
-            Err(e) => Row::wrong(
+            Err(e) => CheckRow::wrong(
                 what,
                 e.to_string(),
                 "run edge-deploy/setup.sh, or set decode.backend to auto or software",
@@ -209,79 +209,80 @@ fn decoders(draft: &Draft) -> Vec<Row> {
 }
 
 #[cfg(not(feature = "gst"))]
-fn decoders(_: &Draft) -> Vec<Row> {
-    vec![Row::new(
+fn decoders(_: &Draft) -> Vec<CheckRow> {
+    vec![CheckRow::new(
         "decoders",
-        State::Skipped,
-        "this gridwatch was built without the feature `gst`",
+        CheckState::Skipped,
+        "this build of gridwatch lacks the feature `gst`",
     )]
 }
 
-/// Writable, or can be made; and room in it.
-fn state_dir(dir: &Path) -> Row {
+/// Whether the state directory is writable (or can be created), and its free space.
+fn state_dir(dir: &Path) -> CheckRow {
     const WHAT: &str = "state directory";
-    // It is the daemon that makes it; until then its nearest parent tells.
-    let there: PathBuf = dir.ancestors().find(|d| d.exists()).unwrap_or(Path::new("/")).into();
+    // The daemon creates it; before that, check its nearest existing ancestor.
+    let existing: PathBuf = dir.ancestors().find(|d| d.exists()).unwrap_or(Path::new("/")).into();
     let name = dir.display();
     let needed = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    if let Err(e) = rustix::fs::access(&there, needed) {
-        return Row::wrong(
+    if let Err(e) = rustix::fs::access(&existing, needed) {
+        return CheckRow::wrong(
             WHAT,
-            format!("{name}: {} cannot be written to: {e}", there.display()),
-            format!("mkdir -p {name} and give it to the user that runs gridwatch, or name another as node.state_dir"),
+            format!("{name}: {} is not writable: {e}", existing.display()),
+            format!(
+                "run `mkdir -p {name}` and make the user that runs gridwatch its owner, or set another node.state_dir"
+            ),
         );
     }
-    let free = match rustix::fs::statvfs(&there) {
+    let free = match rustix::fs::statvfs(&existing) {
         Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize),
         Err(e) => {
-            return Row::wrong(
+            return CheckRow::wrong(
                 WHAT,
-                format!("{name}: the free space cannot be told: {e}"),
-                "check the disk",
+                format!("{name}: cannot read the free space: {e}"),
+                "check the disk and its mount",
             );
         }
     };
-    let made = if there == dir { "" } else { ", will be made" };
+    let created = if existing == dir { "" } else { ", will be created" };
     let mib = free >> 20;
-    let room = format!("{name}: {mib} MiB free{made}");
+    let message = format!("{name}: {mib} MiB free{created}");
     match free {
-        f if f < LEAST_FREE => Row::wrong(
+        f if f < MIN_FREE => CheckRow::wrong(
             WHAT,
-            room,
-            "free some: without room no case can be kept while the broker is away",
+            message,
+            "free disk space: cases cannot be queued during a broker outage without it",
         ),
-        f if f < SCARCE_FREE => {
-            Row::new(WHAT, State::Warning, room).remedy("free some, or move node.state_dir to a larger disk")
-        }
-        _ => Row::ok(WHAT, room),
+        f if f < LOW_FREE => CheckRow::new(WHAT, CheckState::Warning, message)
+            .remedy("free disk space, or move node.state_dir to a larger disk"),
+        _ => CheckRow::ok(WHAT, message),
     }
 }
 
-/// Evidence states its time, so somebody must keep the clock.
-fn clock(draft: &Draft) -> Row {
+/// Whether the system clock is plausible and synchronised: evidence is timestamped with it.
+fn clock(draft: &Draft) -> CheckRow {
     const WHAT: &str = "clock";
     let now = Timestamp::now();
     let shown = match &draft.timezone {
         Some(zone) => now.to_zoned(zone.clone()).strftime("%F %T %:z").to_string(),
         None => now.to_string(),
     };
-    let synchronised = "let chrony or systemd-timesyncd keep the clock: evidence may be 1 s off at most (GA/T 832)";
-    // A box without a battery wakes up in 1970, or on the day its image was built.
+    let remedy = "synchronise it with chrony or systemd-timesyncd: evidence may be off by 1 s at most (GA/T 832)";
+    // A box without a clock battery starts in 1970, or at its image's build date. The limit is 2026-01-01T00:00:00Z.
     if now < Timestamp::from_second(1_767_225_600).unwrap_or(Timestamp::MIN) {
-        return Row::wrong(WHAT, format!("{shown} lies in the past"), synchronised);
+        return CheckRow::wrong(WHAT, format!("{shown} is in the past"), remedy);
     }
-    let kept = [
+    let synchronisers = [
         "/run/systemd/timesync/synchronized",
         "/run/chrony/chronyd.pid",
         "/run/ntpd.pid",
     ];
-    match kept.iter().find(|p| fs::exists(p).unwrap_or(false)) {
-        Some(_) => Row::ok(WHAT, shown),
-        None => Row::new(
+    match synchronisers.iter().find(|p| fs::exists(p).unwrap_or(false)) {
+        Some(_) => CheckRow::ok(WHAT, shown),
+        None => CheckRow::new(
             WHAT,
-            State::Warning,
-            format!("{shown}, and nothing that keeps it right was found"),
+            CheckState::Warning,
+            format!("{shown}, no time synchronisation found"),
         )
-        .remedy(synchronised),
+        .remedy(remedy),
     }
 }

@@ -1,4 +1,4 @@
-//! What answers: the broker and each camera, all at once, each with its own patience.
+//! Network checks: connects to the broker and all cameras concurrently, each with its own timeout.
 
 use std::{io, time::Duration};
 
@@ -8,56 +8,54 @@ use retina::client::{Session, SessionOptions};
 use tokio::time::timeout;
 use url::Url;
 
-use super::{Row, State};
-use crate::{
-    config::{Broker, Camera, Draft},
-    engine::NodeId,
-    link,
-};
+use super::{CheckRow, CheckState};
+use gridwatch_config::{Broker, Camera, Draft};
+use gridwatch_engine::NodeId;
+use gridwatch_link as link;
 
-/// Cameras asked at the same time: enough for two hundred to be through in a minute when all of them are away, few enough
-/// not to look like a scan.
-const AT_ONCE: usize = 16;
+/// Cameras probed concurrently: enough to finish 200 unreachable cameras within a minute, few enough not to look like a
+/// port scan.
+const CONCURRENCY: usize = 16;
 
-/// RTSP's port (RFC 7826 §4.2).
+/// RTSP's default port (RFC 7826 §4.2).
 const RTSP_PORT: u16 = 554;
 
-/// Rows for what would have been asked.
-pub(super) fn skipped(draft: &Draft) -> Vec<Row> {
+/// A skipped row for the broker and each camera.
+pub(super) fn skipped(draft: &Draft) -> Vec<CheckRow> {
     let broker = draft.broker.iter().map(|_| "broker".to_owned());
     let cameras = draft.cameras.iter().map(|c| format!("camera {}", c.id));
     broker
         .chain(cameras)
-        .map(|what| Row::new(what, State::Skipped, "not asked: --offline"))
+        .map(|what| CheckRow::new(what, CheckState::Skipped, "not contacted (--offline)"))
         .collect()
 }
 
-/// Asks them all.
-pub(super) async fn rows(draft: &Draft, patience: Duration) -> Vec<Row> {
-    let greeted = async {
+/// Probes the broker and every camera; one row each, in the configuration's order.
+pub(super) async fn rows(draft: &Draft, limit: Duration) -> Vec<CheckRow> {
+    let broker = async {
         let (Some(at), Some(node)) = (&draft.broker, &draft.node) else {
             return None;
         };
-        Some(broker(at, node, patience).await)
+        Some(broker(at, node, limit).await)
     };
-    let asked = stream::iter(&draft.cameras)
-        .map(|c| camera(c, patience))
-        .buffered(AT_ONCE)
+    let cameras = stream::iter(&draft.cameras)
+        .map(|c| camera(c, limit))
+        .buffered(CONCURRENCY)
         .collect::<Vec<_>>();
-    let (broker, cameras) = futures::join!(greeted, asked);
+    let (broker, cameras) = futures::join!(broker, cameras);
     broker.into_iter().chain(cameras).collect()
 }
 
-async fn broker(broker: &Broker, node: &NodeId, patience: Duration) -> Row {
+async fn broker(broker: &Broker, node: &NodeId, limit: Duration) -> CheckRow {
     const WHAT: &str = "broker";
     let name = format!("{}:{}", broker.host, broker.port);
-    let settings = link::Settings::new(node, broker, &TimeZone::UTC);
-    match timeout(patience, link::probe(settings)).await {
+    let settings = crate::broker::link_settings(node, broker, &TimeZone::UTC);
+    match timeout(limit, link::probe(settings)).await {
         Ok(Ok(())) => {
             let how = if broker.tls.is_some() { "TLS" } else { "plain TCP" };
-            Row::ok(
+            CheckRow::ok(
                 WHAT,
-                format!("{name} takes this box (MQTT {}, {how})", broker.protocol.as_str()),
+                format!("{name} accepts this box (MQTT {}, {how})", broker.protocol.as_str()),
             )
         }
         Ok(Err(e)) => {
@@ -65,47 +63,47 @@ async fn broker(broker: &Broker, node: &NodeId, patience: Duration) -> Row {
                 link::LinkError::Refused { host, port, reason } => format!("{host}:{port}: {reason}"),
                 other => other.to_string(),
             };
-            Row::wrong(
+            CheckRow::wrong(
                 WHAT,
                 message,
-                "is it running, and are url, protocol, ca_file, client and credentials of [broker] right?",
+                "check that the broker is running, and url, protocol, ca_file, client and credentials in [broker]",
             )
         }
-        Err(_) => Row::wrong(
+        Err(_) => CheckRow::wrong(
             WHAT,
-            format!("{name} did not answer within {patience:?}"),
-            "check the address, the network and its firewalls; a broker with TLS is mqtts://",
+            format!("{name} did not answer within {limit:?}"),
+            "check the address, the network and its firewalls; a TLS broker needs mqtts://",
         ),
     }
 }
 
-async fn camera(camera: &Camera, patience: Duration) -> Row {
+async fn camera(camera: &Camera, limit: Duration) -> CheckRow {
     let what = format!("camera {}", camera.id);
     let scheme = camera.url.scheme();
     match scheme {
-        "file" => return Row::ok(what, "a file that exists; it is opened when gridwatch runs"),
+        "file" => return CheckRow::ok(what, "the file exists; it is opened when the daemon runs"),
         "udp" => {
-            return Row::new(
+            return CheckRow::new(
                 what,
-                State::Skipped,
-                "datagrams cannot be asked; they are received when gridwatch runs",
+                CheckState::Skipped,
+                "a UDP source cannot be probed; it is received when the daemon runs",
             );
         }
         _ => {}
     }
     let (host, port) = (camera.url.host_str().unwrap_or_default(), port(&camera.url));
-    // The URL itself is not shown: many cameras carry keys in their paths.
+    // Do not show the whole URL: many cameras carry keys in their paths.
     let name = format!("{host}:{port}");
-    // First a connection of its own: retina does not say why it got none.
+    // Connect over plain TCP first: retina does not report why a connection failed.
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    match timeout(patience, tokio::net::TcpStream::connect((host, port))).await {
-        Ok(Ok(_)) if scheme == "rtsp" => describe(camera, what, &name, patience).await,
-        Ok(Ok(_)) => Row::ok(
+    match timeout(limit, tokio::net::TcpStream::connect((host, port))).await {
+        Ok(Ok(_)) if scheme == "rtsp" => describe(camera, what, &name, limit).await,
+        Ok(Ok(_)) => CheckRow::ok(
             what,
-            format!("{name} answers; its stream is opened when gridwatch runs"),
+            format!("{name} accepts connections; its stream is opened when the daemon runs"),
         ),
-        Ok(Err(e)) => refused(what, &name, &e),
-        Err(_) => silent(what, &name, patience),
+        Ok(Err(e)) => connect_failed(what, &name, &e),
+        Err(_) => timed_out(what, &name, limit),
     }
 }
 
@@ -117,27 +115,23 @@ fn port(url: &Url) -> u16 {
     })
 }
 
-/// Asks an RTSP camera what it has. Nothing is set up and nothing played.
-async fn describe(camera: &Camera, what: String, name: &str, patience: Duration) -> Row {
+/// Sends an RTSP DESCRIBE; no SETUP, no PLAY.
+async fn describe(camera: &Camera, what: String, name: &str, limit: Duration) -> CheckRow {
     let credentials = camera.credentials.as_ref().map(|c| retina::client::Credentials {
         username: c.user.expose().to_owned(),
         password: c.password.expose().to_owned(),
     });
-    let given = credentials.is_some();
+    let has_credentials = credentials.is_some();
     let options = SessionOptions::default()
         .creds(credentials)
         .user_agent("gridwatch check".to_owned());
-    let session = match timeout(patience, Session::describe(camera.url.clone(), options)).await {
-        Err(_) => return silent(what, name, patience),
-        Ok(Err(e)) => return told(what, name, &e, given),
+    let session = match timeout(limit, Session::describe(camera.url.clone(), options)).await {
+        Err(_) => return timed_out(what, name, limit),
+        Ok(Err(e)) => return describe_failed(what, name, &e, has_credentials),
         Ok(Ok(session)) => session,
     };
     let Some(video) = session.streams().iter().find(|s| s.media() == "video") else {
-        return Row::wrong(
-            what,
-            format!("{name} has no video stream"),
-            "is the path of its url the one of the camera's manual?",
-        );
+        return CheckRow::wrong(what, format!("{name} has no video stream"), CHECK_PATH);
     };
     let codec = video.encoding_name().to_uppercase();
     let size = match video.parameters() {
@@ -145,69 +139,68 @@ async fn describe(camera: &Camera, what: String, name: &str, patience: Duration)
             let (width, height) = v.pixel_dimensions();
             format!("{width}×{height}")
         }
-        // Lawful: the parameter sets then come in band.
-        _ => "its size comes with the stream".to_owned(),
+        // Allowed: the parameter sets then come in band.
+        _ => "size sent in band".to_owned(),
     };
     match codec.as_str() {
-        "H264" | "H265" => Row::ok(what, format!("{name} has {codec}, {size}")),
-        other => Row::wrong(
+        "H264" | "H265" => CheckRow::ok(what, format!("{name} offers {codec}, {size}")),
+        other => CheckRow::wrong(
             what,
             format!("{name} sends {other}"),
-            "set the camera's stream to H.264 or H.265; the keyframes of others cannot be kept compressed",
+            "set the camera's stream to H.264 or H.265; gridwatch cannot buffer keyframes of other codecs",
         ),
     }
 }
 
-fn told(what: String, name: &str, error: &retina::Error, given: bool) -> Row {
+/// Remedy for a URL that connects but names no usable stream.
+const CHECK_PATH: &str = "check the path of its url against the camera's manual";
+
+fn describe_failed(what: String, name: &str, error: &retina::Error, has_credentials: bool) -> CheckRow {
     match error.status_code() {
-        Some(401 | 403) if given => Row::wrong(
+        Some(401 | 403) if has_credentials => CheckRow::wrong(
             what,
-            format!("{name} refuses the user or the password"),
-            "put the right ones where its credentials point; some cameras keep a user for ONVIF and another for RTSP",
+            format!("{name} rejects the user name or password"),
+            "correct them where `credentials` points; some cameras keep separate users for ONVIF and RTSP",
         ),
-        Some(401 | 403) => Row::wrong(
+        Some(401 | 403) => CheckRow::wrong(
             what,
-            format!("{name} asks for a user and a password"),
-            "give it credentials",
+            format!("{name} requires a user name and password"),
+            "set the camera's `credentials`",
         ),
-        Some(404) => Row::wrong(
+        Some(404) => CheckRow::wrong(what, format!("{name} has no stream at this path"), CHECK_PATH),
+        Some(status) => CheckRow::wrong(
             what,
-            format!("{name} knows no such stream"),
-            "is the path of its url the one of the camera's manual?",
+            format!("{name} answered with RTSP status {status}"),
+            "check the path of its url, and whether the camera has reached its connection limit",
         ),
-        Some(status) => Row::wrong(
-            what,
-            format!("{name} answers with RTSP status {status}"),
-            "is the path of its url right, and has it a connection to spare?",
-        ),
-        // The first line says what; the rest is for the library's developers.
-        None => Row::wrong(
+        // The first line states the error; the rest is for the library's developers.
+        None => CheckRow::wrong(
             what,
             format!("{name}: {}", error.to_string().lines().next().unwrap_or_default()),
-            "is this an RTSP camera?",
+            "check that this is an RTSP camera",
         ),
     }
 }
 
-fn refused(what: String, name: &str, error: &io::Error) -> Row {
+fn connect_failed(what: String, name: &str, error: &io::Error) -> CheckRow {
     let (message, remedy) = match error.kind() {
         io::ErrorKind::ConnectionRefused => (
-            format!("nothing listens at {name}"),
-            "is RTSP switched on, and the port right?",
+            format!("{name} refused the connection"),
+            "enable RTSP on the camera, and check the port",
         ),
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => (
-            format!("no way leads to {name}: {error}"),
-            "check the box's network and its routes",
+            format!("no route to {name}: {error}"),
+            "check the box's network and routes",
         ),
         _ => (format!("{name}: {error}"), "check the address and the network"),
     };
-    Row::wrong(what, message, remedy)
+    CheckRow::wrong(what, message, remedy)
 }
 
-fn silent(what: String, name: &str, patience: Duration) -> Row {
-    Row::wrong(
+fn timed_out(what: String, name: &str, limit: Duration) -> CheckRow {
+    CheckRow::wrong(
         what,
-        format!("{name} did not answer within {patience:?}"),
-        "is it powered, is the address right, and does a firewall stand between?",
+        format!("{name} did not answer within {limit:?}"),
+        "check that it is powered, its address, and the firewalls in between",
     )
 }

@@ -1,4 +1,4 @@
-//! Cameras that answer in every way, as one camera's table row; and the table itself.
+//! The row for each kind of camera and broker reply, and the table's format.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,11 +8,12 @@ use tokio::{
     net::TcpListener,
 };
 
-use super::{Report, Row, State, json, probe, table};
-use crate::config::{Aim, Camera, Credentials, Draft, Secret, Transport};
+use super::{CheckReport, CheckRow, CheckState, json_pretty, probe, table};
+use gridwatch_camera::Transport;
+use gridwatch_config::{Aim, Camera, Credentials, Draft, Secret};
 
-/// Long enough for the slowest machine; only a camera that never answers waits for it.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Long enough for the slowest machine; only reached by a camera that never answers.
+const LIMIT: Duration = Duration::from_secs(20);
 
 fn draft(port: u16, password: Option<&str>) -> Draft {
     let mut draft = Draft::default();
@@ -27,7 +28,7 @@ fn draft(port: u16, password: Option<&str>) -> Draft {
         transport: Transport::Tcp,
         look_every: Duration::from_secs(10),
         models: vec![],
-        reads: false,
+        read_numbers: false,
         gb_device_id: None,
         legal_review_ref: None,
         aim: Aim::Fixed,
@@ -36,7 +37,7 @@ fn draft(port: u16, password: Option<&str>) -> Draft {
     draft
 }
 
-/// A camera that answers each request with what `answer` makes of it, after the status line's `RTSP/1.0 `.
+/// Starts an RTSP server that answers each request with `RTSP/1.0 ` and what `answer` returns; gives its port.
 async fn camera(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -68,7 +69,7 @@ async fn camera(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> u16 
     port
 }
 
-fn described(media: &str) -> String {
+fn describe_reply(media: &str) -> String {
     let sdp = format!("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n{media}a=control:track1\r\n");
     format!(
         "200 OK\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
@@ -76,7 +77,7 @@ fn described(media: &str) -> String {
     )
 }
 
-/// The parameter sets of the H.264 sample, as an SDP carries them.
+/// The parameter sets of the H.264 sample in SDP form (`sprop-parameter-sets`).
 fn sprop() -> String {
     let sample: &[u8] = include_bytes!("keyframe.h264");
     let mut units = Vec::new();
@@ -94,38 +95,38 @@ fn sprop() -> String {
         .join(",")
 }
 
-async fn ask(port: u16, password: Option<&str>, patience: Duration) -> Row {
-    let mut rows = probe::rows(&draft(port, password), patience).await;
+async fn probe_camera(port: u16, password: Option<&str>, limit: Duration) -> CheckRow {
+    let mut rows = probe::rows(&draft(port, password), limit).await;
     assert_eq!(rows.len(), 1);
     rows.remove(0)
 }
 
 #[tokio::test]
-async fn a_camera_says_its_codec_and_size() {
+async fn the_row_of_a_camera_gives_its_codec_and_size() {
     let media = format!(
         "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1;sprop-parameter-sets={}\r\n",
         sprop()
     );
-    let port = camera(move |_| described(&media)).await;
-    let row = ask(port, None, PATIENCE).await;
+    let port = camera(move |_| describe_reply(&media)).await;
+    let row = probe_camera(port, None, LIMIT).await;
     assert_eq!(
         (row.state, row.message),
-        (State::Ok, format!("127.0.0.1:{port} has H264, 320×240"))
+        (CheckState::Ok, format!("127.0.0.1:{port} offers H264, 320×240"))
     );
 }
 
 #[tokio::test]
-async fn a_camera_of_another_codec_is_wrong() {
-    let port = camera(|_| described("m=video 0 RTP/AVP 26\r\n")).await;
-    let row = ask(port, None, PATIENCE).await;
+async fn an_unsupported_codec_is_an_error() {
+    let port = camera(|_| describe_reply("m=video 0 RTP/AVP 26\r\n")).await;
+    let row = probe_camera(port, None, LIMIT).await;
     assert_eq!(
         (row.state, row.message),
-        (State::Wrong, format!("127.0.0.1:{port} sends JPEG"))
+        (CheckState::Wrong, format!("127.0.0.1:{port} sends JPEG"))
     );
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_told_from_a_missing_one_and_from_a_wrong_path() {
+async fn missing_credentials_a_wrong_password_and_a_wrong_path_have_different_messages() {
     let port = camera(|request| {
         if request.contains("Authorization: Basic YWRtaW46cmlnaHQ=") {
             return "404 Not Found\r\n\r\n".into();
@@ -135,14 +136,14 @@ async fn a_wrong_password_is_told_from_a_missing_one_and_from_a_wrong_path() {
     .await;
     let name = format!("127.0.0.1:{port}");
     for (password, expected) in [
-        (None, "asks for a user and a password"),
-        (Some("hunter2"), "refuses the user or the password"),
-        (Some("right"), "knows no such stream"),
+        (None, "requires a user name and password"),
+        (Some("hunter2"), "rejects the user name or password"),
+        (Some("right"), "has no stream at this path"),
     ] {
-        let row = ask(port, password, PATIENCE).await;
+        let row = probe_camera(port, password, LIMIT).await;
         assert_eq!(
             (row.state, row.message.as_str()),
-            (State::Wrong, format!("{name} {expected}").as_str())
+            (CheckState::Wrong, format!("{name} {expected}").as_str())
         );
         assert!(row.remedy.is_some());
         let shown = format!("{row:?}");
@@ -154,48 +155,48 @@ async fn a_wrong_password_is_told_from_a_missing_one_and_from_a_wrong_path() {
 }
 
 #[tokio::test]
-async fn a_closed_port_a_silent_camera_and_no_camera_are_told_apart() {
+async fn a_closed_port_a_silent_camera_and_a_web_server_have_different_messages() {
     let closed = {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.local_addr().unwrap().port()
     };
-    let row = ask(closed, None, PATIENCE).await;
-    assert_eq!(row.message, format!("nothing listens at 127.0.0.1:{closed}"));
+    let row = probe_camera(closed, None, LIMIT).await;
+    assert_eq!(row.message, format!("127.0.0.1:{closed} refused the connection"));
 
-    // Takes connections and says nothing: the kernel accepts them into the backlog.
+    // The kernel accepts connections into the backlog; nothing ever answers them.
     let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = mute.local_addr().unwrap().port();
-    let row = ask(port, None, Duration::from_millis(100)).await;
+    let row = probe_camera(port, None, Duration::from_millis(100)).await;
     assert_eq!(row.message, format!("127.0.0.1:{port} did not answer within 100ms"));
 
     let web = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = web.local_addr().unwrap().port();
     tokio::spawn(async move {
-        drop(web.accept().await.unwrap()); // The first connection only sees whether somebody is there.
+        drop(web.accept().await.unwrap()); // The first connection only tests that the port is open.
         let (mut socket, _) = web.accept().await.unwrap();
         socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
         let _ = socket.read(&mut [0; 1024]).await;
     });
-    let row = ask(port, None, PATIENCE).await;
+    let row = probe_camera(port, None, LIMIT).await;
     assert_eq!(
         (row.state, row.remedy.as_deref()),
-        (State::Wrong, Some("is this an RTSP camera?"))
+        (CheckState::Wrong, Some("check that this is an RTSP camera"))
     );
     assert_eq!(row.message.lines().count(), 1);
 }
 
 #[tokio::test]
-async fn a_broker_that_is_away_is_told() {
+async fn an_unreachable_broker_is_an_error() {
     let closed = {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.local_addr().unwrap().port()
     };
     let mut draft = Draft::default();
     draft.node = Some("box-01".into());
-    draft.broker = Some(crate::config::Broker {
+    draft.broker = Some(gridwatch_config::Broker {
         host: "127.0.0.1".into(),
         port: closed,
-        protocol: crate::config::raw::Protocol::V5,
+        protocol: gridwatch_link::Protocol::V5,
         tls: None,
         credentials: Some(Credentials {
             user: Secret::new("box"),
@@ -208,10 +209,10 @@ async fn a_broker_that_is_away_is_told() {
         session_expiry: Duration::from_secs(3600),
         template: None,
     });
-    let rows = probe::rows(&draft, PATIENCE).await;
+    let rows = probe::rows(&draft, LIMIT).await;
     assert_eq!(
         (rows.len(), rows[0].what.as_str(), rows[0].state),
-        (1, "broker", State::Wrong)
+        (1, "broker", CheckState::Wrong)
     );
     assert!(
         rows[0].message.contains(&format!("127.0.0.1:{closed}")) && rows[0].message.contains("refused"),
@@ -221,27 +222,27 @@ async fn a_broker_that_is_away_is_told() {
 }
 
 #[test]
-fn the_table_lines_up_and_counts() {
-    let report = Report {
+fn the_table_is_aligned_and_ends_with_counts() {
+    let report = CheckReport {
         config: "edge.toml".into(),
         ok: false,
         checks: vec![
-            Row::ok("broker", "10.0.0.1:1883 takes this box"),
-            Row::wrong("camera gate", "nothing listens", "switch it on"),
-            Row::new("clock", State::Warning, "unkept"),
+            CheckRow::ok("broker", "10.0.0.1:1883 accepts this box"),
+            CheckRow::wrong("camera gate", "connection refused", "enable RTSP"),
+            CheckRow::new("clock", CheckState::Warning, "not synchronised"),
         ],
     };
     assert_eq!(
         table(&report),
-        "ok       broker       10.0.0.1:1883 takes this box\n\
-         WRONG    camera gate  nothing listens\n\
-         \u{20}                     → switch it on\n\
-         warning  clock        unkept\n\
+        "ok       broker       10.0.0.1:1883 accepts this box\n\
+         WRONG    camera gate  connection refused\n\
+         \u{20}                     → enable RTSP\n\
+         warning  clock        not synchronised\n\
          \n\
          1 ok, 1 warning, 1 wrong\n"
     );
-    let value: serde_json::Value = serde_json::from_str(&json(&report).unwrap()).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&json_pretty(&report).unwrap()).unwrap();
     assert_eq!(value["ok"], false);
     assert_eq!(value["checks"][1]["state"], "wrong");
-    assert_eq!(value["checks"][1]["remedy"], "switch it on");
+    assert_eq!(value["checks"][1]["remedy"], "enable RTSP");
 }

@@ -1,4 +1,4 @@
-//! A picture with what was found drawn into it, for the eye.
+//! Draws detections into a picture.
 
 use std::{
     fs,
@@ -7,9 +7,10 @@ use std::{
 
 use image::{ImageError, ImageFormat, Rgb, RgbImage};
 
-use crate::{cli::layer::Layer, engine::Detection};
+use crate::cli::layer::Layer;
+use gridwatch_engine::Detection;
 
-/// One colour for each of the labels met, in turn.
+/// Colours assigned to the labels in alphabetical order, repeating.
 const COLOURS: [Rgb<u8>; 6] = [
     Rgb([255, 214, 0]),
     Rgb([0, 200, 255]),
@@ -19,7 +20,7 @@ const COLOURS: [Rgb<u8>; 6] = [
     Rgb([200, 160, 255]),
 ];
 
-/// Draws boxes with their scores, a colour for each label, and writes `dir/<name>.png`, where `name` is the picture's own.
+/// Draws each detection's box and score, one colour per label, and writes `dir/<name>.png`. Returns its path.
 pub(super) fn write(dir: &Path, name: &str, mut picture: RgbImage, found: &[Detection]) -> Result<PathBuf, ImageError> {
     let mut labels: Vec<&str> = found.iter().map(|d| d.label.as_str()).collect();
     labels.sort_unstable();
@@ -31,14 +32,11 @@ pub(super) fn write(dir: &Path, name: &str, mut picture: RgbImage, found: &[Dete
         for d in found.iter().filter(|d| d.label.as_str() == *label) {
             let [x1, y1, x2, y2] = [d.bbox.x1, d.bbox.y1, d.bbox.x2, d.bbox.y2].map(f64::from);
             let corners = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)].map(|(x, y)| (x * w, y * h));
-            for (from, to) in corners.iter().zip(corners.iter().cycle().skip(1)) {
-                layer.line(*from, *to, size);
-            }
+            layer.polygon(&corners, size);
             let top = (y1 * h - 9.0 * size).max(2.0);
             layer.text(&format!("{:.2}", d.score), ((x1 * w).max(2.0), top), size);
         }
-        layer.clone().grown().over(&mut picture, Rgb([0; 3]), 0.7);
-        layer.over(&mut picture, *colour, 1.0);
+        layer.over_outlined(&mut picture, *colour, 1, 0.7);
     }
     fs::create_dir_all(dir)?;
     let path = dir.join(format!("{name}.png"));

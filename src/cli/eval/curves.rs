@@ -1,27 +1,27 @@
-//! Precision against recall at an overlap of 0.5, a line a label, as an SVG that a browser shows.
+//! Draws precision-recall curves at IoU 0.5, one per label, as SVG.
 
 use std::fmt::Write;
 
-use crate::eval::Measures;
+use gridwatch_model::eval::Evaluation;
 
-/// Pixels of the square, and of what is around it for its words.
+/// Side of the plot, and the margin around it, pixels.
 const SIDE: f64 = 420.0;
-const EDGE: f64 = 56.0;
-/// Told apart by people who see few colours too (Okabe, Ito, "Color Universal Design", 2008).
+const MARGIN: f64 = 56.0;
+/// A palette for colour-blind readers (Okabe, Ito, "Color Universal Design", 2008).
 const COLOURS: [&str; 7] = [
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000",
 ];
 
-/// The picture.
-pub(super) fn draw(labels: &[String], measures: &Measures) -> String {
-    let (width, height) = (SIDE + 2.0 * EDGE + 200.0, SIDE + 2.0 * EDGE);
-    let (mid, below) = (SIDE / 2.0, SIDE + 36.0);
+/// Returns the SVG; the dot on each curve is its best threshold.
+pub(super) fn draw(labels: &[String], evaluation: &Evaluation) -> String {
+    let (width, height) = (SIDE + 2.0 * MARGIN + 200.0, SIDE + 2.0 * MARGIN);
+    let (middle, below) = (SIDE / 2.0, SIDE + 36.0);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <g transform=\"translate({EDGE} {EDGE})\">\n\
-         <text x=\"{mid}\" y=\"{below}\" text-anchor=\"middle\">recall</text>\n\
-         <text x=\"-40\" y=\"{mid}\" text-anchor=\"middle\" transform=\"rotate(-90 -40 {mid})\">precision</text>\n"
+         <g transform=\"translate({MARGIN} {MARGIN})\">\n\
+         <text x=\"{middle}\" y=\"{below}\" text-anchor=\"middle\">recall</text>\n\
+         <text x=\"-40\" y=\"{middle}\" text-anchor=\"middle\" transform=\"rotate(-90 -40 {middle})\">precision</text>\n"
     );
     // Writing to a String cannot fail.
     for fifth in 0..=5 {
@@ -36,15 +36,15 @@ pub(super) fn draw(labels: &[String], measures: &Measures) -> String {
             y + 4.0
         );
     }
-    let there = labels.iter().zip(&measures.classes);
-    let there = there.filter(|(_, class)| class.all().truths > 0);
-    for (i, (label, class)) in there.enumerate() {
+    let measured = labels.iter().zip(&evaluation.classes);
+    let measured = measured.filter(|(_, class)| class.all().truths > 0);
+    for (i, (label, class)) in measured.enumerate() {
         let colour = COLOURS[i % COLOURS.len()];
-        let place = |precision: f64, recall: f64| (recall * SIDE, (1.0 - precision) * SIDE);
+        let position = |precision: f64, recall: f64| (recall * SIDE, (1.0 - precision) * SIDE);
         let line: Vec<String> = class
             .curve
             .iter()
-            .map(|p| place(p.precision, p.recall))
+            .map(|p| position(p.precision, p.recall))
             .map(|(x, y)| format!("{x:.1},{y:.1}"))
             .collect();
         let _ = writeln!(
@@ -53,7 +53,7 @@ pub(super) fn draw(labels: &[String], measures: &Measures) -> String {
             line.join(" ")
         );
         if let Some(best) = class.best() {
-            let (x, y) = place(best.precision, best.recall);
+            let (x, y) = position(best.precision, best.recall);
             let _ = writeln!(
                 svg,
                 "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\" fill=\"{colour}\"><title>{:.2}</title></circle>",

@@ -1,61 +1,64 @@
-//! What a closer look before filing (`second_look` of a rule) does to precision and recall: the same code as in the daemon,
-//! asked about every box that is found.
+//! The effect of a rule's second look (`second_look`) on precision and recall, measured with the daemon's code on every
+//! detected box.
 
 use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::{
-    engine::Detection,
-    eval::{self, Guess, Picture},
-    frame::Frame,
-    model::{Model, ModelError, Panel, Runtime, closer::Closer},
+use gridwatch_engine::Detection;
+use gridwatch_frame::Frame;
+use gridwatch_model::{
+    Model, ModelError, ModelSet, Runtime,
+    eval::{self, EvalPicture, Prediction},
+    second_look::SecondLook,
 };
 
-/// The scores that are asked of a closer look, the first of none.
-const ASKED: [f32; 8] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7];
+/// The minimum scores of the second look that are evaluated; 0 is without a second look.
+const MIN_SCORES: [f32; 8] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7];
 
-/// Takes closer looks.
-pub(super) struct Second {
-    panel: Panel,
+/// Takes second looks and keeps their scores.
+pub(super) struct SecondLookEval {
+    models: ModelSet,
     name: String,
-    /// Faintest box that is looked at again.
+    /// Minimum first-look score of a box.
     at: f32,
-    /// For each guess of each picture.
+    /// The second look's score of each guess of each picture.
     scores: Vec<Vec<f32>>,
     looks: usize,
 }
 
-/// What is printed of it.
+/// The part of the command's output on the second look.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(super) struct SecondLookReport {
     model: String,
-    /// So many closer looks were taken.
+    /// Number of second looks taken.
     looks: usize,
-    labels: Vec<OfLabel>,
+    labels: Vec<SecondLookLabel>,
 }
 
 #[derive(Debug, Serialize)]
-struct OfLabel {
+struct SecondLookLabel {
     label: String,
-    /// By what was asked of the closer look.
-    asked: Vec<Asked>,
+    /// One entry for each of [`MIN_SCORES`].
+    #[serde(rename = "asked")]
+    points: Vec<SecondLookPoint>,
 }
 
 #[derive(Debug, Serialize)]
-struct Asked {
-    /// Score of the closer look, at least; 0: any.
-    closer: f32,
+struct SecondLookPoint {
+    /// Minimum score of the second look; 0: any.
+    #[serde(rename = "closer")]
+    min_score: f32,
     precision: Option<f64>,
     recall: Option<f64>,
     wrong: usize,
 }
 
-impl Second {
+impl SecondLookEval {
     pub(super) fn new(runtime: &Runtime, model: &Model, at: f32) -> Result<Self, ModelError> {
         let manifest = model.manifest();
         Ok(Self {
-            panel: Panel::new(runtime, [model])?,
+            models: ModelSet::new(runtime, [model])?,
             name: format!("{}@{}", manifest.id, manifest.version),
             at,
             scores: Vec::new(),
@@ -63,14 +66,14 @@ impl Second {
         })
     }
 
-    /// Looks closer at what was found in one picture.
+    /// Takes a second look at each detection of one picture.
     pub(super) fn look(&mut self, frame: &Frame, found: &[Detection]) -> Result<(), ModelError> {
         let mut scores = vec![0.0; found.len()];
         for (score, detection) in scores.iter_mut().zip(found).filter(|(_, d)| d.score >= self.at) {
-            *score = match Closer::on(frame, &detection.bbox) {
+            *score = match SecondLook::around(frame, &detection.bbox) {
                 Some(closer) => {
                     self.looks += 1;
-                    let seen = self.panel.shown(closer.part()).detect(0)?;
+                    let seen = self.models.input(closer.crop()).detect(0)?;
                     closer.score(&seen, std::slice::from_ref(&detection.label))
                 }
                 None => detection.score,
@@ -80,80 +83,80 @@ impl Second {
         Ok(())
     }
 
-    pub(super) fn report(self, pictures: &[Picture], labels: &[String]) -> Report {
+    pub(super) fn report(self, pictures: &[EvalPicture], labels: &[String]) -> SecondLookReport {
         let thresholds = vec![self.at; labels.len()];
-        let at = |asked: f32| -> Vec<Asked> {
-            let (mut right, mut wrong, mut things) =
+        let points_at = |min_score: f32| -> Vec<SecondLookPoint> {
+            let (mut right, mut wrong, mut truths) =
                 (vec![0; labels.len()], vec![0; labels.len()], vec![0; labels.len()]);
             for (picture, scores) in pictures.iter().zip(&self.scores) {
-                let sure = |(guess, score): (&Guess, &f32)| (*score >= asked).then(|| guess.clone());
-                let picture = Picture {
+                let confirmed = |(guess, score): (&Prediction, &f32)| (*score >= min_score).then(|| guess.clone());
+                let picture = EvalPicture {
                     truths: picture.truths.clone(),
-                    guesses: picture.guesses.iter().zip(scores).filter_map(sure).collect(),
+                    predictions: picture.predictions.iter().zip(scores).filter_map(confirmed).collect(),
                 };
-                let judged = eval::judge(&picture, &thresholds);
-                for (truth, guess) in &judged.taken {
-                    things[truth.class] += 1;
+                let judged = eval::match_picture(&picture, &thresholds);
+                for (truth, guess) in &judged.matched {
+                    truths[truth.class] += 1;
                     if truth.class == guess.class {
                         right[guess.class] += 1;
                     } else {
                         wrong[guess.class] += 1;
                     }
                 }
-                judged.missed.iter().for_each(|truth| things[truth.class] += 1);
-                judged.wrong.iter().for_each(|guess| wrong[guess.class] += 1);
+                judged.missed.iter().for_each(|truth| truths[truth.class] += 1);
+                judged.false_positives.iter().for_each(|guess| wrong[guess.class] += 1);
             }
             let share = |part: usize, all: usize| (all > 0).then(|| part as f64 / all as f64);
             (0..labels.len())
-                .map(|class| Asked {
-                    closer: asked,
+                .map(|class| SecondLookPoint {
+                    min_score,
                     precision: share(right[class], right[class] + wrong[class]),
-                    recall: share(right[class], things[class]),
+                    recall: share(right[class], truths[class]),
                     wrong: wrong[class],
                 })
                 .collect()
         };
-        let mut of_labels: Vec<OfLabel> = labels
+        let mut by_label: Vec<SecondLookLabel> = labels
             .iter()
-            .map(|label| OfLabel {
+            .map(|label| SecondLookLabel {
                 label: label.clone(),
-                asked: Vec::new(),
+                points: Vec::new(),
             })
             .collect();
-        for asked in ASKED {
-            for (of_label, asked) in of_labels.iter_mut().zip(at(asked)) {
-                of_label.asked.push(asked);
+        for min_score in MIN_SCORES {
+            for (label, point) in by_label.iter_mut().zip(points_at(min_score)) {
+                label.points.push(point);
             }
         }
-        Report {
+        SecondLookReport {
             model: self.name,
             looks: self.looks,
-            labels: of_labels,
+            labels: by_label,
         }
     }
 }
 
-impl Report {
+impl SecondLookReport {
     pub(super) fn table(&self, at: f32) -> String {
         let share = |v: Option<f64>| v.map_or_else(|| "–".to_owned(), |v| format!("{v:.2}"));
         let mut text = format!(
-            "\nAfter {} closer looks of {} at what scored {at:.2} or more, by the score asked of them (precision, recall, wrong boxes):\n",
+            "\nAfter {} second looks with {} at boxes scoring {at:.2} or more, by their minimum score (precision, recall, false boxes):\n",
             self.looks, self.model
         );
-        for OfLabel { label, asked } in &self.labels {
+        for SecondLookLabel { label, points } in &self.labels {
             let _ = write!(text, "{label:<16}");
-            for a in asked {
-                let asked = if a.closer > 0.0 {
-                    format!("{:.1}", a.closer)
+            for point in points {
+                let min_score = if point.min_score > 0.0 {
+                    format!("{:.1}", point.min_score)
                 } else {
                     "none".into()
                 };
                 let _ = write!(
                     text,
-                    "  {asked}: {} {} {}",
-                    share(a.precision),
-                    share(a.recall),
-                    a.wrong
+                    "  {min_score}: {} {} {}",
+                    share(point.precision),
+                    share(point.recall),
+                    point.wrong
                 );
             }
             text.push('\n');

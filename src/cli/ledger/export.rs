@@ -1,4 +1,5 @@
-//! `gridwatch ledger export --labelled`: the pictures of cases that a clerk judged, with what the ledger says is in them.
+//! `gridwatch ledger export --labelled`: exports the pictures of cases that the platform accepted or rejected, labelled with the
+//! detections in the ledger.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,49 +12,48 @@ use std::{
 use jiff::{Timestamp, TimestampRound, Unit};
 use serde::Serialize;
 
-use crate::{
-    cli::{Failure, print},
-    config::{self, Config},
-    engine::{BBox, CaseState, Detection},
-    error::Class,
-    ledger::{Reader, What},
-    link::contract::{CaseRecord, EvidenceRole},
-    store::{Filter, Store, evidence_file},
-};
+use crate::cli::{Failure, json_line, options::must_be_new, print};
+use gridwatch_base::error::Class;
+use gridwatch_config as config;
+use gridwatch_config::Config;
+use gridwatch_contract::{CaseRecord, EvidenceRole};
+use gridwatch_engine::{BBox, CaseState, Detection};
+use gridwatch_ledger::{Reader, RecordedEvent};
+use gridwatch_store::{Filter, Store, evidence_file};
 
-/// Makes labelled pictures of the cases that the platform's clerks judged.
+/// Export labelled pictures of accepted and rejected cases.
 ///
-/// The pictures are the scenes that were filed: masked as they left the box. Those of a confirmed case are labelled with its
-/// thing; those of a rejected one show that it is none there, which is worth as much. Cases that nobody judged are left out,
-/// and so are pictures that are not masked.
+/// Use it to train or evaluate a model on your own streets. It writes the scene pictures as filed, masked. In the pictures of an
+/// accepted case its object is labelled; in those of a rejected case it is left unlabelled, as a hard negative. Cases without
+/// a decision are left out, and so are unmasked pictures.
 ///
-/// The set is a folder as YOLO has it (images/, labels/, data.yaml), which `gridwatch eval --data` and models/train read. Besides the
-/// judged thing it labels what the models were sure of in the same look; nobody has confirmed that, so look it through
-/// with a labelling program before you train. `provenance.jsonl` says of each picture where it comes from and which box was confirmed.
+/// The output is a YOLO folder (images/, labels/, data.yaml) for `gridwatch eval --data` and models/train. Other detections in the
+/// same look that score at least --sure are labelled too. No person has confirmed those, so review them in a labelling tool
+/// before training. `provenance.jsonl` gives the source of each picture and which box was confirmed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   gridwatch ledger export --labelled --config /etc/gridwatch/edge.toml --out captures
   gridwatch eval --model models/garbage_nano_416 --data captures
 
-It reads beside a running daemon and changes nothing on the box.
+It runs while the daemon runs and changes nothing on the box.
 
-Exit codes: 0 it was written (also where there was nothing to write); 3 the configuration is faulty or the folder is there
-already; 5 the store or the ledger cannot be read.")]
-pub(super) struct Args {
-    /// Pictures with labels; the only export there is so far, so that another can come beside it.
+Exit codes: 0 written (even if there was nothing to write); 3 the configuration is faulty or the folder exists;
+5 the store or the ledger cannot be read.")]
+pub(super) struct LedgerExportArgs {
+    /// Export labelled pictures; required, as the only kind of export so far.
     #[arg(long, required = true)]
     labelled: bool,
 
-    /// The configuration that the daemon runs with.
+    /// Configuration that the daemon runs with.
     #[arg(long, short, value_name = "FILE", env = "GRIDWATCH_CONFIG")]
     config: PathBuf,
 
-    /// The folder to write; it must not be there yet.
+    /// Folder to write; must not exist yet.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
-    /// What the models were at least this sure of in the same look is labelled too, 0 to 1.
+    /// Also label other detections of the same look with at least this score; above 1: none.
     #[arg(long, value_name = "S", default_value_t = 0.5)]
     sure: f32,
 
@@ -62,9 +62,10 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// A picture of a judged case.
+/// A scene picture of an accepted or rejected case.
 struct Capture {
     record: CaseRecord,
+    /// Index of the picture in the record's evidence.
     item: usize,
     is_confirmed: bool,
 }
@@ -79,14 +80,14 @@ struct Provenance<'a> {
     camera: &'a str,
     captured_at: String,
     model: String,
-    /// What the clerk confirmed, or rejected.
-    judged: Vec<Mark<'a>>,
-    /// What the models were sure of in the same look, which nobody confirmed.
-    unconfirmed: Vec<Mark<'a>>,
+    /// The detections that the platform accepted or rejected.
+    judged: Vec<LabelledBox<'a>>,
+    /// Other detections of the same look, confirmed by no person.
+    unconfirmed: Vec<LabelledBox<'a>>,
 }
 
 #[derive(Serialize, Clone, Copy)]
-struct Mark<'a> {
+struct LabelledBox<'a> {
     label: &'a str,
     /// Left, top, right, bottom, as fractions of the picture.
     #[serde(rename = "box")]
@@ -94,42 +95,36 @@ struct Mark<'a> {
 }
 
 #[derive(Serialize, Default)]
-struct Summary {
+struct ExportSummary {
     pictures: usize,
     confirmed: usize,
     rejected: usize,
-    /// Left out, because they are not masked.
+    /// Left out: not masked.
     unmasked: usize,
-    /// Left out, because the file is not there any more.
+    /// Left out: the picture file was deleted.
     gone: usize,
-    /// Left out, because the ledger no longer has the look.
+    /// Left out: the look is no longer in the ledger.
     unrecorded: usize,
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let config = config::load_unconnected(&args.config)?;
-    if args.out.exists() {
-        let message = format!(
-            "{} is there already: name another folder with --out",
-            args.out.display()
-        );
-        return Err(Failure::new(Class::Config, message));
-    }
+pub(super) fn run(args: &LedgerExportArgs) -> Result<ExitCode, Failure> {
+    let config = config::load_offline(&args.config)?;
+    must_be_new(&args.out)?;
     let store = Store::open_read_only(&config.state_dir)?;
-    let mut summary = Summary::default();
+    let mut summary = ExportSummary::default();
     let captures = captures(&store, &config.state_dir, &mut summary)?;
     let looks = looks(&config, &captures)?;
     write(args, &config, &captures, &looks, &mut summary)?;
     print(&match args.json {
-        true => serde_json::to_string(&summary).map_err(|e| Failure::new(Class::Bug, e.to_string()))? + "\n",
-        false => text(&args.out, &summary),
+        true => json_line(&summary)?,
+        false => summary_text(&args.out, &summary),
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the platform said of a case; none where it has not judged.
-fn verdict(state: CaseState) -> Option<bool> {
+/// Whether the platform accepted (`true`) or rejected (`false`) the case; `None` if it has not decided.
+fn decision(state: CaseState) -> Option<bool> {
     match state {
         CaseState::Accepted
         | CaseState::Dispatched
@@ -142,14 +137,14 @@ fn verdict(state: CaseState) -> Option<bool> {
     }
 }
 
-fn captures(store: &Store, state_dir: &Path, summary: &mut Summary) -> Result<Vec<Capture>, Failure> {
+fn captures(store: &Store, state_dir: &Path, summary: &mut ExportSummary) -> Result<Vec<Capture>, Failure> {
     let all = Filter {
         state: None,
         limit: u32::MAX,
     };
     let mut captures = Vec::new();
     for case in store.cases(all)? {
-        let Some(is_confirmed) = verdict(case.state) else {
+        let Some(is_confirmed) = decision(case.state) else {
             continue;
         };
         let Some(file) = store.case(&case.case_id)? else {
@@ -175,8 +170,8 @@ fn captures(store: &Store, state_dir: &Path, summary: &mut Summary) -> Result<Ve
     Ok(captures)
 }
 
-/// A look as the record of a case names it: the view, and the time to a millisecond.
-type Key = (String, Timestamp);
+/// Identifies a look as a case record does: the view, and the time in whole milliseconds.
+type LookKey = (String, Timestamp);
 
 impl Capture {
     fn view(&self) -> String {
@@ -187,11 +182,11 @@ impl Capture {
         }
     }
 
-    fn key(&self) -> Key {
+    fn key(&self) -> LookKey {
         (self.view(), self.record.evidence[self.item].captured_at.timestamp())
     }
 
-    /// True for the look that confirmed the case: it is that of which the record has the box.
+    /// Whether this is the look that confirmed the case; the record's box is from that look.
     fn is_last(&self) -> bool {
         let scenes = self.record.evidence.iter().filter(|e| e.role == EvidenceRole::Scene);
         let last = scenes.map(|e| e.captured_at.timestamp()).max();
@@ -199,15 +194,15 @@ impl Capture {
     }
 }
 
-/// What was found in the looks that the pictures were made from.
-fn looks(config: &Config, captures: &[Capture]) -> Result<BTreeMap<Key, Vec<Detection>>, Failure> {
-    let wanted: BTreeSet<Key> = captures.iter().map(Capture::key).collect();
+/// Reads the detections of the captured looks from the ledger.
+fn looks(config: &Config, captures: &[Capture]) -> Result<BTreeMap<LookKey, Vec<Detection>>, Failure> {
+    let wanted: BTreeSet<LookKey> = captures.iter().map(Capture::key).collect();
     let mut looks = BTreeMap::new();
     let Some(from) = wanted.iter().map(|(_, at)| *at).min() else {
         return Ok(looks);
     };
     let Some(ledger) = &config.ledger else {
-        let message = "the configuration keeps no ledger, which alone says where things were: set ledger.enabled";
+        let message = "the configuration has no ledger, which holds the detections to label; set ledger.enabled";
         return Err(Failure::new(Class::Config, message));
     };
     let mut reader = Reader::open(&ledger.dir, Some(from))?;
@@ -215,7 +210,7 @@ fn looks(config: &Config, captures: &[Capture]) -> Result<BTreeMap<Key, Vec<Dete
         .smallest(Unit::Millisecond)
         .mode(jiff::RoundMode::Floor);
     while let Some(entry) = reader.next_entry()? {
-        if let What::Observed(look) = entry.what {
+        if let RecordedEvent::Observed(look) = entry.event {
             let key = (look.camera.as_str().to_owned(), look.at.round(floor).unwrap_or(look.at));
             if wanted.contains(&key) {
                 looks.insert(key, look.detections);
@@ -226,11 +221,11 @@ fn looks(config: &Config, captures: &[Capture]) -> Result<BTreeMap<Key, Vec<Dete
 }
 
 fn write(
-    args: &Args,
+    args: &LedgerExportArgs,
     config: &Config,
     captures: &[Capture],
-    looks: &BTreeMap<Key, Vec<Detection>>,
-    summary: &mut Summary,
+    looks: &BTreeMap<LookKey, Vec<Detection>>,
+    summary: &mut ExportSummary,
 ) -> Result<(), Failure> {
     let failed = |path: &Path, e: std::io::Error| Failure::new(Class::Config, format!("{}: {e}", path.display()));
     let (images, labels) = (args.out.join("images"), args.out.join("labels"));
@@ -246,19 +241,19 @@ fn write(
         };
         let record = &capture.record;
         let picture = &record.evidence[capture.item];
-        let (judged, others) = marks(config, capture, found, args.sure);
-        let kept = if capture.is_confirmed { judged.as_slice() } else { &[] };
+        let (judged, others) = labelled_boxes(config, capture, found, args.sure);
+        let confirmed = if capture.is_confirmed { judged.as_slice() } else { &[] };
         let mut text = String::new();
-        for mark in kept.iter().chain(&others) {
-            let class = names.iter().position(|n| *n == mark.label).unwrap_or_else(|| {
-                names.push(mark.label);
+        for labelled in confirmed.iter().chain(&others) {
+            let class = names.iter().position(|n| *n == labelled.label).unwrap_or_else(|| {
+                names.push(labelled.label);
                 names.len() - 1
             });
-            let [x1, y1, x2, y2] = mark.corners;
+            let [x1, y1, x2, y2] = labelled.corners;
             let (x, y) = ((x1 + x2) / 2.0, (y1 + y2) / 2.0);
             let _ = writeln!(text, "{class} {x:.6} {y:.6} {:.6} {:.6}", x2 - x1, y2 - y1);
         }
-        // The camera first: whoever splits the set keeps what one camera saw on one side.
+        // The name starts with the camera, so that a training/validation split can keep each camera on one side.
         let name = format!("{}-{}-{}", capture.view(), record.case_id, picture.id);
         let (from, to) = (
             evidence_file::path(&config.state_dir, &picture.sha256),
@@ -278,8 +273,7 @@ fn write(
             judged,
             unconfirmed: others,
         };
-        provenance += &serde_json::to_string(&line).map_err(|e| Failure::new(Class::Bug, e.to_string()))?;
-        provenance += "\n";
+        provenance += &json_line(&line)?;
         summary.pictures += 1;
         match capture.is_confirmed {
             true => summary.confirmed += 1,
@@ -304,44 +298,49 @@ fn write(
     Ok(())
 }
 
-/// The judged things of a look, and what else the models were sure of.
+/// The judged objects of a look, and the other detections with at least the score `sure`.
 ///
-/// The box of the record is that of the confirming look, and of a heap it holds several things: what the rule counts and lies
-/// in it is the judged thing. In the first look the thing lay where it lies, or hardly elsewhere.
-fn marks<'a>(config: &Config, capture: &Capture, found: &'a [Detection], sure: f32) -> (Vec<Mark<'a>>, Vec<Mark<'a>>) {
+/// The record's box is from the confirming look, and may enclose several detections of a heap. Detections that the rule counts
+/// and that lie in it are the judged objects. In earlier looks the object is assumed to be at about the same place.
+fn labelled_boxes<'a>(
+    config: &Config,
+    capture: &Capture,
+    found: &'a [Detection],
+    sure: f32,
+) -> (Vec<LabelledBox<'a>>, Vec<LabelledBox<'a>>) {
     let record = &capture.record;
     let picture = &record.evidence[capture.item];
     let [x1, y1, x2, y2] = record.extent.bbox_px.map(|v| v as f32);
     let (w, h) = (picture.width as f32, picture.height as f32);
-    let whole = BBox {
+    let case_box = BBox {
         x1: x1 / w,
         y1: y1 / h,
         x2: x2 / w,
         y2: y2 / h,
     };
-    let counted = config.plan.rules.iter().find(|r| r.id.as_str() == record.rule.id);
-    let counts = |d: &Detection| counted.is_some_and(|r| r.labels.contains(&d.label));
-    // Half of a thing may reach out of a box that was drawn on another look.
-    let least = if capture.is_last() { 0.6 } else { 0.4 };
-    let lies_in = |d: &Detection| share_in(d.bbox, whole) >= least;
-    let mark = |d: &'a Detection| {
+    let rule = config.plan.rules.iter().find(|r| r.id.as_str() == record.rule.id);
+    let is_counted = |d: &Detection| rule.is_some_and(|r| r.labels.contains(&d.label));
+    // The box is from another look, so part of the object may extend beyond it.
+    let min_share = if capture.is_last() { 0.6 } else { 0.4 };
+    let is_inside = |d: &Detection| share_in(d.bbox, case_box) >= min_share;
+    let labelled = |d: &'a Detection| {
         let BBox { x1, y1, x2, y2 } = d.bbox;
-        Mark {
+        LabelledBox {
             label: d.label.as_str(),
             corners: [x1, y1, x2, y2],
         }
     };
-    let is_judged = |d: &&Detection| counts(d) && lies_in(d);
-    let judged = found.iter().filter(is_judged).map(mark).collect();
+    let is_judged = |d: &&Detection| is_counted(d) && is_inside(d);
+    let judged = found.iter().filter(is_judged).map(labelled).collect();
     let others = found
         .iter()
         .filter(|d| !is_judged(d) && d.score >= sure)
-        .map(mark)
+        .map(labelled)
         .collect();
     (judged, others)
 }
 
-/// How much of `a` lies in `b`, 0..=1.
+/// The share of the area of `a` that lies in `b`, 0..=1.
 fn share_in(a: BBox, b: BBox) -> f64 {
     let common = BBox {
         x1: a.x1.max(b.x1),
@@ -355,8 +354,8 @@ fn share_in(a: BBox, b: BBox) -> f64 {
     }
 }
 
-fn text(out: &Path, summary: &Summary) -> String {
-    let Summary {
+fn summary_text(out: &Path, summary: &ExportSummary) -> String {
+    let ExportSummary {
         pictures,
         confirmed,
         rejected,
@@ -365,16 +364,16 @@ fn text(out: &Path, summary: &Summary) -> String {
         unrecorded,
     } = summary;
     let mut text = format!(
-        "{}: {pictures} pictures, {confirmed} of confirmed cases, {rejected} of rejected ones.\n",
+        "{}: {pictures} pictures, {confirmed} of accepted cases, {rejected} of rejected ones.\n",
         out.display()
     );
-    for (count, why) in [
-        (unmasked, "are not masked"),
-        (gone, "are not on the disk any more"),
-        (unrecorded, "are of looks that the ledger no longer has"),
+    for (count, reason) in [
+        (unmasked, "not masked"),
+        (gone, "picture file deleted"),
+        (unrecorded, "look no longer in the ledger"),
     ] {
         if *count > 0 {
-            let _ = writeln!(text, "Left out: {count} that {why}.");
+            let _ = writeln!(text, "Left out: {count} ({reason}).");
         }
     }
     text

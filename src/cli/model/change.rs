@@ -1,4 +1,4 @@
-//! `gridwatch model use`, `rollback` and `shadow`: what asks something of the daemon, and waits for what becomes of it.
+//! `gridwatch model use`, `rollback` and `shadow`: send a request to the daemon and wait for its outcome.
 
 use std::{
     process::ExitCode,
@@ -9,90 +9,97 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Named, json, known, list, named, registry};
-use crate::{
-    cli::{Failure, print},
-    config::Config,
-    engine::Label,
-    error::Class,
-    model::{
-        Model,
-        registry::{Entry, Event, Journal, Registry, Version, name},
-    },
+use super::{ModelRef, configured, list, model_ref, registry};
+use crate::cli::{Failure, json_line, print};
+use gridwatch_base::error::Class;
+use gridwatch_config::Config;
+use gridwatch_engine::Label;
+use gridwatch_model::{
+    Model,
+    registry::{Entry, Event, Journal, Registry, Version, version_name},
 };
 
-/// Have a version look, after a trial beside the one that does.
+/// Switch to a model version after a trial.
 ///
-/// For `registry.trial_looks` looks both see the same pictures. The new one is refused if it fails, finds nothing of what the running
-/// one finds, or is too slow; else it takes over between two looks. A running daemon does that now, and the command waits for the
-/// outcome; without one it is done at the next start.
+/// For `registry.trial_looks` looks, the new and the live version run on the same pictures. The new one is rejected if it fails,
+/// finds nothing where the live one finds objects, or is too slow; otherwise it goes live between two looks. A running daemon
+/// starts the trial now and the command waits for the outcome; without a daemon it happens at the next start.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   gridwatch model use garbage_nano_416@1.2.0
-  gridwatch model use garbage_nano_416@1.2.0 --camera gate     for that camera alone
-  gridwatch model use garbage_nano_416@1.0.0 --now             decides at once; the running one looks on beside it
+  gridwatch model use garbage_nano_416@1.2.0 --camera gate     for this camera only
+  gridwatch model use garbage_nano_416@1.0.0 --now             goes live at once; the trial runs alongside
 
-Exit codes: 0 it looks, or with --no-wait it was asked; 1 it was refused or taken back, the reason is said; 4 the daemon has not
-answered yet: the trial goes on without the command.")]
+Exit codes: 0 the version is live (with --no-wait: requested); 1 it was rejected or rolled back, with the
+reason; 4 no outcome yet (the trial goes on without the command).")]
 pub(super) struct UseArgs {
-    /// Which: of the registry, or the configuration's own.
-    #[arg(value_name = "ID@VERSION", value_parser = named)]
-    which: Named,
-    /// Only at this camera.
+    /// Version to use, from the registry or the configuration.
+    #[arg(value_name = "ID@VERSION", value_parser = model_ref)]
+    model: ModelRef,
+    /// Only for this camera.
     #[arg(long, value_name = "CAMERA")]
     camera: Option<String>,
-    /// It decides from its first look; what goes wrong takes it back.
+    /// Activate immediately; the trial runs alongside and rolls back on failure.
     #[arg(long)]
     now: bool,
     #[command(flatten)]
-    waiting: Waiting,
+    waiting: WaitArgs,
 }
 
-/// Go back to the version before, at once.
+/// Return to the previous version of a model at once.
 ///
-/// In the end that is the folder that the configuration names. A trial under way is called off instead. A camera with a version of
-/// its own goes back to what looks everywhere else.
+/// The version before the first `use` is the folder that the configuration names. If a trial is running, it is cancelled instead.
+/// With --camera, the camera returns to the version that all other cameras use.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gridwatch model rollback garbage_nano_416
+  gridwatch model rollback garbage_nano_416 --camera gate")]
 pub(super) struct RollbackArgs {
-    /// The model.
+    /// Model id.
     #[arg(value_name = "ID")]
     id: String,
-    /// Only at this camera.
+    /// Only for this camera.
     #[arg(long, value_name = "CAMERA")]
     camera: Option<String>,
     #[command(flatten)]
-    waiting: Waiting,
+    waiting: WaitArgs,
 }
 
-/// Run a version beside the one that looks, without ever deciding, and say where they differ.
+/// Run a version alongside the live one without using its results, and report where they differ.
 ///
-/// The report is in `gridwatch model list` afterwards, and with --json in full: by label what both found and what only one did,
-/// and the worst differences with their camera and time.
+/// The report appears in `gridwatch model list`, and in full with --json: for each label what both found and what only one found,
+/// and the largest differences with camera and time.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gridwatch model shadow garbage_nano_416@1.2.0 --looks 5000 --no-wait
+  gridwatch model shadow garbage_nano_416 --stop")]
 pub(super) struct ShadowArgs {
-    /// Which; with --stop the id alone will do.
+    /// Version to run; with --stop the id is enough.
     #[arg(value_name = "ID@VERSION")]
-    which: String,
-    /// Only at this camera.
+    model: String,
+    /// Only for this camera.
     #[arg(long, value_name = "CAMERA")]
     camera: Option<String>,
-    /// For so many looks of all its cameras together.
+    /// Number of looks, over all its cameras.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     looks: u32,
-    /// End the one that runs.
+    /// Stop the running shadow.
     #[arg(long)]
     stop: bool,
     #[command(flatten)]
-    waiting: Waiting,
+    waiting: WaitArgs,
 }
 
+/// Options of the commands that wait for the daemon.
 #[derive(Debug, clap::Args)]
-struct Waiting {
-    /// Only ask; `gridwatch model list` shows what becomes of it.
+struct WaitArgs {
+    /// Only send the request; `gridwatch model list` shows its outcome.
     #[arg(long)]
     no_wait: bool,
-    /// Wait this long for the outcome, in seconds.
+    /// Seconds to wait for the outcome.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, conflicts_with = "no_wait")]
     wait: u64,
     /// Print one JSON object.
@@ -101,96 +108,107 @@ struct Waiting {
 }
 
 pub(super) fn use_version(args: &UseArgs, config: &Config) -> Result<ExitCode, Failure> {
-    let (asked, registry) = (
-        Asked::new(config, &args.which.id, args.camera.as_deref())?,
+    let (target, registry) = (
+        Target::new(config, &args.model.id, args.camera.as_deref())?,
         registry(config),
     );
-    let (version, new) = asked.version(&registry, &args.which)?;
-    let known = registry.state()?.known(&args.which.id);
+    let (version, new) = target.version(&registry, &args.model)?;
+    let known = registry.state()?.model(&args.model.id);
     let is_live = known.live(args.camera.as_deref()) == version
-        && args.camera.as_ref().is_none_or(|camera| known.has_own(camera));
-    if is_live && known.wishes.is_empty() {
-        let done = Outcome {
-            id: asked.id,
-            version: Some(&args.which.version),
+        && args.camera.as_ref().is_none_or(|camera| known.has_own_version(camera));
+    if is_live && known.requests.is_empty() {
+        let outcome = ChangeOutcome {
+            id: target.id,
+            version: Some(&args.model.version),
             outcome: "live",
-            reason: Some("it looked already"),
+            reason: Some("already live"),
             entry: None,
         };
-        return done.tell(args.waiting.json, ExitCode::SUCCESS);
+        return outcome.print(args.waiting.json, ExitCode::SUCCESS);
     }
-    asked.refuse_what_rules_need(&registry, &new, args.camera.as_deref())?;
-    let event = |wish| Event::Use {
-        wish,
+    target.check_required_labels(&registry, &new, args.camera.as_deref())?;
+    let event = |request| Event::Use {
+        request,
         version,
         camera: args.camera.clone(),
         now: args.now,
     };
-    asked.ask(&registry, event, &args.waiting)
+    target.request(&registry, event, &args.waiting)
 }
 
 pub(super) fn roll_back(args: &RollbackArgs, config: &Config) -> Result<ExitCode, Failure> {
-    let asked = Asked::new(config, &args.id, args.camera.as_deref())?;
+    let target = Target::new(config, &args.id, args.camera.as_deref())?;
     let registry = registry(config);
-    let known = registry.state()?.known(&args.id);
-    if known.before(args.camera.as_deref()).is_none() && known.wishes.is_empty() {
+    let known = registry.state()?.model(&args.id);
+    if known.previous_version(args.camera.as_deref()).is_none() && known.requests.is_empty() {
         return Err(Failure::new(
             Class::Config,
             format!(
-                "{}: there is no version to go back to: the configuration's looks there",
+                "{}: no previous version to roll back to; the configuration's version is live",
                 args.id
             ),
         ));
     }
-    let event = |wish| Event::Rollback {
-        wish,
+    let event = |request| Event::Rollback {
+        request,
         camera: args.camera.clone(),
     };
-    asked.ask(&registry, event, &args.waiting)
+    target.request(&registry, event, &args.waiting)
 }
 
 pub(super) fn shadow(args: &ShadowArgs, config: &Config) -> Result<ExitCode, Failure> {
     let registry = registry(config);
     if args.stop {
-        let id = args.which.split('@').next().unwrap_or_default();
-        let asked = Asked::new(config, id, None)?;
-        if registry.state()?.known(id).shadow.is_none() {
-            return Err(Failure::new(Class::Config, format!("{id}: nothing runs in its shadow")));
+        let id = args.model.split('@').next().unwrap_or_default();
+        let target = Target::new(config, id, None)?;
+        if registry.state()?.model(id).shadow.is_none() {
+            return Err(Failure::new(Class::Config, format!("{id}: no shadow is running")));
         }
-        append(&registry.journal(), asked.id, Event::ShadowStop {})?;
-        eprintln!("It was asked to stop; gridwatch model list shows what it saw.");
+        append(&registry.journal(), target.id, Event::ShadowStop {})?;
+        eprintln!("Stop requested; `gridwatch model list` shows the report.");
         return Ok(ExitCode::SUCCESS);
     }
-    let typed = named(&args.which).map_err(|e| Failure::new(Class::Config, format!("{:?}: {e}", args.which)))?;
-    let asked = Asked::new(config, &typed.id, args.camera.as_deref())?;
-    let (version, _) = asked.version(&registry, &typed)?;
-    let event = |wish| Event::Shadow {
-        wish,
+    let wanted = model_ref(&args.model).map_err(|e| Failure::new(Class::Config, format!("{:?}: {e}", args.model)))?;
+    let target = Target::new(config, &wanted.id, args.camera.as_deref())?;
+    let (version, _) = target.version(&registry, &wanted)?;
+    let event = |request| Event::Shadow {
+        request,
         version,
         camera: args.camera.clone(),
         looks: args.looks,
     };
-    asked.ask(&registry, event, &args.waiting)
+    target.request(&registry, event, &args.waiting)
 }
 
-/// What is asked is about a model of the configuration, and a camera that looks with it.
-struct Asked<'a> {
+/// The model that a request is about.
+struct Target<'a> {
     config: &'a Config,
+    /// Its index in the configuration.
     model: usize,
     id: &'a str,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> Target<'a> {
+    /// Checks that the configuration has the model, and that `camera` uses it.
     fn new(config: &'a Config, id: &str, camera: Option<&str>) -> Result<Self, Failure> {
-        let found = known(config, id)?;
+        let found = configured(config, id)?;
         let model = config.models.iter().position(|m| m.id == found.id).unwrap_or_default();
-        let looks = |c: &&crate::config::Camera| c.models.contains(&model);
+        let uses_model = |c: &&gridwatch_config::Camera| c.models.contains(&model);
         if let Some(camera) = camera
-            && !config.cameras.iter().filter(looks).any(|c| c.id.as_str() == camera)
+            && !config
+                .cameras
+                .iter()
+                .filter(uses_model)
+                .any(|c| c.id.as_str() == camera)
         {
-            let ids: Vec<&str> = config.cameras.iter().filter(looks).map(|c| c.id.as_str()).collect();
+            let ids: Vec<&str> = config
+                .cameras
+                .iter()
+                .filter(uses_model)
+                .map(|c| c.id.as_str())
+                .collect();
             let message = format!(
-                "no camera {camera:?} looks with {id}; those that do: {}",
+                "no camera {camera:?} uses the model {id}; the cameras that do: {}",
                 ids.join(", ")
             );
             return Err(Failure::new(Class::Config, message));
@@ -202,19 +220,20 @@ impl<'a> Asked<'a> {
         })
     }
 
-    /// The version as the journal has it, and the model; the configuration's own has no version there.
-    fn version(&self, registry: &Registry, typed: &Named) -> Result<(Version, Model), Failure> {
+    /// The version as written in the journal (`None` for the configuration's own) and its model.
+    fn version(&self, registry: &Registry, wanted: &ModelRef) -> Result<(Version, Model), Failure> {
         let shipped = Model::load(&self.config.models[self.model].dir)?;
-        if shipped.manifest().version == typed.version {
+        if shipped.manifest().version == wanted.version {
             return Ok((None, shipped));
         }
-        let model = registry.load(&typed.id, &typed.version)?;
-        Ok((Some(typed.version.clone()), model))
+        let model = registry.load(&wanted.id, &wanted.version)?;
+        Ok((Some(wanted.version.clone()), model))
     }
 
-    /// The daemon judges that, too; here it is told before anything is asked.
-    fn refuse_what_rules_need(&self, registry: &Registry, new: &Model, camera: Option<&str>) -> Result<(), Failure> {
-        let known = registry.state()?.known(self.id);
+    /// Fails if the new version lacks a label that a rule or the masking needs. The daemon checks this too; here it fails before
+    /// the request is sent.
+    fn check_required_labels(&self, registry: &Registry, new: &Model, camera: Option<&str>) -> Result<(), Failure> {
+        let known = registry.state()?.model(self.id);
         let old = match known.live(camera) {
             Some(version) => registry.load(self.id, &version)?,
             None => Model::load(&self.config.models[self.model].dir)?,
@@ -230,10 +249,10 @@ impl<'a> Asked<'a> {
             .config
             .cameras
             .iter()
-            .filter(|c| camera.map_or(!known.has_own(c.id.as_str()), |only| c.id.as_str() == only));
+            .filter(|c| camera.map_or(!known.has_own_version(c.id.as_str()), |only| c.id.as_str() == only));
         let lacking = self
             .config
-            .lacking(self.model, cameras, (&labels(&old), &labels(new)), &|other| {
+            .lost_coverage(self.model, cameras, (&labels(&old), &labels(new)), &|other| {
                 others[other].clone()
             });
         if lacking.is_empty() {
@@ -242,93 +261,94 @@ impl<'a> Asked<'a> {
         let manifest = new.manifest();
         Err(Failure::new(
             Class::Data,
-            format!(
-                "{}@{} is refused: {}",
-                manifest.id,
-                manifest.version,
-                lacking.join("; ")
-            ),
+            format!("{}@{} rejected: {}", manifest.id, manifest.version, lacking.join("; ")),
         ))
     }
 
-    fn ask(
+    fn request(
         &self,
         registry: &Registry,
         event: impl FnOnce(String) -> Event,
-        waiting: &Waiting,
+        waiting: &WaitArgs,
     ) -> Result<ExitCode, Failure> {
-        let wish = ulid::Ulid::generate().to_string();
+        let request = ulid::Ulid::generate().to_string();
         let journal = registry.journal();
-        let is_watched = registry.is_watched();
-        append(&journal, self.id, event(wish.clone()))?;
+        let is_watched = registry.is_daemon_running();
+        append(&journal, self.id, event(request.clone()))?;
         if waiting.no_wait || !is_watched {
             let reason = if is_watched {
-                "gridwatch model list shows what becomes of it"
+                "`gridwatch model list` shows its outcome"
             } else {
-                "no daemon runs on this state directory: it is done at its next start"
+                "no daemon runs on this state directory; it takes effect at the next start"
             };
-            let asked = Outcome {
+            let outcome = ChangeOutcome {
                 id: self.id,
                 version: None,
                 outcome: "asked",
                 reason: Some(reason),
                 entry: None,
             };
-            return asked.tell(waiting.json, ExitCode::SUCCESS);
+            return outcome.print(waiting.json, ExitCode::SUCCESS);
         }
-        self.wait(registry, &journal, &wish, waiting)
+        self.wait(registry, &journal, &request, waiting)
     }
 
-    /// Reads on in the journal until the wish is answered.
-    fn wait(&self, registry: &Registry, journal: &Journal, wish: &str, waiting: &Waiting) -> Result<ExitCode, Failure> {
-        const EVERY: Duration = Duration::from_millis(200);
+    /// Polls the journal until the request is answered.
+    fn wait(
+        &self,
+        registry: &Registry,
+        journal: &Journal,
+        request: &str,
+        waiting: &WaitArgs,
+    ) -> Result<ExitCode, Failure> {
+        const POLL: Duration = Duration::from_millis(200);
         let until = Instant::now() + Duration::from_secs(waiting.wait);
         let mut is_on_trial = false;
         loop {
-            let told = journal.read().map_err(|e| unreadable(journal, &e))?;
-            let of_model = || told.entries.iter().filter(|e| e.model == self.id);
-            if let Some(entry) = of_model().find(|e| e.event.answers() == Some(wish)) {
+            let contents = journal.read().map_err(|e| unreadable(journal, &e))?;
+            let of_model = || contents.entries.iter().filter(|e| e.model == self.id);
+            if let Some(entry) = of_model().find(|e| e.event.answered_request() == Some(request)) {
                 return self.answered(entry, waiting.json);
             }
-            let begun = |e: &&Entry| matches!(&e.event, Event::TrialBegun { wish: of, .. } if of == wish);
+            let begun = |e: &&Entry| matches!(&e.event, Event::TrialBegun { request: of, .. } if of == request);
             if let (false, Some(entry)) = (is_on_trial, of_model().find(begun)) {
                 is_on_trial = true;
                 if let Event::TrialBegun { version, looks, .. } = &entry.event {
                     eprintln!(
-                        "{}@{} runs beside the one that looks, for {looks} looks …",
+                        "{}@{} on trial alongside the live version for {looks} looks …",
                         self.id,
-                        name(version)
+                        version_name(version)
                     );
                 }
             }
-            let is_wanted = registry.state()?.known(self.id);
+            let is_wanted = registry.state()?.model(self.id);
             let is_wanted =
-                is_wanted.wishes.iter().any(|w| w.id == wish) || is_wanted.shadow.is_some_and(|s| s.id == wish);
+                is_wanted.requests.iter().any(|r| r.id == request) || is_wanted.shadow.is_some_and(|s| s.id == request);
             if !is_wanted && !is_on_trial {
                 return Err(Failure::new(
                     Class::Data,
-                    "another wish for the same cameras took its place",
+                    "superseded by another request for the same cameras",
                 ));
             }
-            if !registry.is_watched() {
-                let message = "the daemon has stopped; it is done at its next start";
+            if !registry.is_daemon_running() {
+                let message = "the daemon has stopped; the request takes effect at its next start";
                 return Err(Failure::new(Class::Transient, message));
             }
             if Instant::now() > until {
-                let what = if is_on_trial {
-                    "its trial goes on without this command: cameras that are dark, away or looked at seldom take long"
+                let progress = if is_on_trial {
+                    "its trial goes on without this command; it takes long if cameras are dark, offline or rarely looked at"
                 } else {
-                    "the daemon has not taken it up yet; see its log"
+                    "the daemon has not processed it yet; see its log"
                 };
                 return Err(Failure::new(
                     Class::Transient,
                     format!(
-                        "no outcome after {} s: {what}. gridwatch model list shows what becomes of it",
+                        "no outcome after {} s: {progress}. `gridwatch model list` shows its outcome",
                         waiting.wait
                     ),
                 ));
             }
-            thread::sleep(EVERY);
+            thread::sleep(POLL);
         }
     }
 
@@ -336,7 +356,7 @@ impl<'a> Asked<'a> {
         let (outcome, version, reason, code) = match &entry.event {
             Event::WentLive { version, .. } => ("live", version, None, ExitCode::SUCCESS),
             Event::Refused { version, reason, .. } => ("refused", version, Some(reason.as_str()), ExitCode::from(1)),
-            // Whoever asked for it has it; where a new version was asked for, that is a refusal.
+            // The expected outcome of a requested rollback, but a failure if a new version was requested (it has a trial report).
             Event::RolledBack { to, reason, report, .. } => {
                 let code = if report.is_some() {
                     ExitCode::from(1)
@@ -348,46 +368,46 @@ impl<'a> Asked<'a> {
             Event::ShadowEnded { version, cut_short, .. } => {
                 ("shadow_ended", version, cut_short.as_deref(), ExitCode::SUCCESS)
             }
-            other => return Err(Failure::new(Class::Bug, format!("{other:?} answers nothing"))),
+            other => return Err(Failure::new(Class::Bug, format!("{other:?} answers no request"))),
         };
-        let done = Outcome {
+        let outcome = ChangeOutcome {
             id: self.id,
-            version: Some(name(version)),
+            version: Some(version_name(version)),
             outcome,
             reason,
             entry: Some(entry),
         };
-        done.tell(json, code)
+        outcome.print(json, code)
     }
 }
 
-/// What became of it.
+/// The outcome of a request, as printed.
 #[derive(Serialize)]
-struct Outcome<'a> {
+struct ChangeOutcome<'a> {
     id: &'a str,
     version: Option<&'a str>,
     outcome: &'a str,
     reason: Option<&'a str>,
-    /// The journal's line, with what the trial saw.
+    /// The journal entry, with the trial's report.
     entry: Option<&'a Entry>,
 }
 
-impl Outcome<'_> {
-    fn tell(&self, is_json: bool, code: ExitCode) -> Result<ExitCode, Failure> {
+impl ChangeOutcome<'_> {
+    fn print(&self, is_json: bool, code: ExitCode) -> Result<ExitCode, Failure> {
         if is_json {
-            print(&json(self)?)?;
+            print(&json_line(self)?)?;
             return Ok(code);
         }
         let version = self.version.map(|v| format!("@{v}")).unwrap_or_default();
         let reason = self.reason.map(|r| format!(": {r}")).unwrap_or_default();
-        let what = match self.outcome {
-            "live" => "looks now",
-            "refused" => "is refused, and what looked goes on",
-            "rolled_back" => "looks again",
-            "shadow_ended" => "has run in the shadow",
-            _ => "was asked for",
+        let outcome = match self.outcome {
+            "live" => "is live",
+            "refused" => "rejected, the live version stays",
+            "rolled_back" => "is live again",
+            "shadow_ended" => "shadow run ended",
+            _ => "requested",
         };
-        let mut text = format!("{}{version} {what}{reason}\n", self.id);
+        let mut text = format!("{}{version} {outcome}{reason}\n", self.id);
         let report = self.entry.and_then(|e| match &e.event {
             Event::WentLive { report, .. } | Event::Refused { report, .. } | Event::RolledBack { report, .. } => {
                 report.as_deref()

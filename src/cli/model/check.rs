@@ -1,64 +1,62 @@
-//! `gridwatch model check`: the self-test of one or more models.
+//! `gridwatch model check`: runs the self-test of one or more models.
 
 use std::{path::PathBuf, process::ExitCode};
 
 use serde::Serialize;
 
-use super::Library;
-use crate::{
-    cli::{Failure, print},
-    error::Class,
-    model::{
-        Model,
-        selftest::{self, Finding, Report, Verdict},
-    },
+use crate::cli::{Failure, json_line, options::RuntimeArgs, print};
+use gridwatch_base::error::Class;
+use gridwatch_model::{
+    Model,
+    selftest::{self, SelfTestReport, StepReport, StepResult},
 };
 
-/// Tries models as the daemon does before they may look: file, session, layout, pictures, speed.
+/// Run the self-test of models: file, session, layout, pictures, speed.
 ///
-/// Each is loaded against its checksum, recognised, and shown the pictures of its self-test. Where these are not met, the
-/// usual mistakes are tried one by one, and one that explains everything is named.
+/// The daemon runs the same test before it uses a model. It verifies the checksum, recognises the output layout and compares
+/// the detections in the self-test's pictures with the expected ones. If they differ, it tries the usual preprocessing
+/// mistakes (channel order, scale, fit, adapter) one by one and names the one that explains the difference.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   gridwatch model check models/*
   gridwatch model check --json models/garbage_nano_416
 
-Folders without a model.toml are passed over when others are named beside them, so that `models/*` will do.
+If several folders are given, those without a model.toml are skipped, so that `models/*` works.
 
-Exit codes: 0 all may look; 1 one or more may not; 3 ONNX Runtime's library is not usable.")]
-pub(super) struct Args {
-    /// Folders of models.
+Exit codes: 0 all passed; 1 at least one failed; 3 the ONNX Runtime library is not usable.")]
+pub(super) struct ModelCheckArgs {
+    /// Model folders.
     #[arg(required = true, value_name = "DIR")]
     dirs: Vec<PathBuf>,
 
-    /// Print one JSON object a line, for programs.
+    /// Print JSON Lines.
     #[arg(long)]
     json: bool,
 
     #[command(flatten)]
-    library: Library,
+    runtime: RuntimeArgs,
 }
 
-/// One model's outcome, for programs.
+/// The result for one model.
 #[derive(Serialize)]
-struct Outcome<'a> {
+struct ModelCheck<'a> {
     dir: &'a std::path::Path,
     good: bool,
-    /// Why it could not even be loaded.
+    /// Why the model could not be loaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     #[serde(flatten)]
-    report: Option<Report>,
+    report: Option<SelfTestReport>,
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let runtime = args.library.load()?;
+pub(super) fn run(args: &ModelCheckArgs) -> Result<ExitCode, Failure> {
+    let runtime = args.runtime.load()?;
     let is_model = |dir: &&PathBuf| args.dirs.len() == 1 || dir.join("model.toml").exists();
     let dirs: Vec<&PathBuf> = args.dirs.iter().filter(is_model).collect();
     if dirs.is_empty() {
-        return Err(Failure::new(Class::Config, "none of these folders has a model.toml"));
+        return Err(Failure::new(Class::Config, "none of the folders has a model.toml"));
     }
     let mut all_good = true;
     for dir in dirs {
@@ -66,41 +64,41 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             Ok(model) => (None, Some(selftest::check(&runtime, &model))),
             Err(e) => (Some(e.to_string()), None),
         };
-        let good = report.as_ref().is_some_and(Report::is_good);
+        let good = report.as_ref().is_some_and(SelfTestReport::is_good);
         all_good &= good;
-        let outcome = Outcome {
+        let checked = ModelCheck {
             dir,
             good,
             error,
             report,
         };
         print(&match args.json {
-            true => serde_json::to_string(&outcome).map_err(|e| Failure::new(Class::Bug, e.to_string()))? + "\n",
-            false => text(&outcome),
+            true => json_line(&checked)?,
+            false => text(&checked),
         })?;
     }
     Ok(ExitCode::from(u8::from(!all_good)))
 }
 
-fn text(outcome: &Outcome<'_>) -> String {
-    let verdict = if outcome.good { "may look" } else { "refused" };
-    let mut text = match &outcome.report {
-        Some(report) => format!("{} ({}): {verdict}\n", report.model, outcome.dir.display()),
-        None => format!("{}: {verdict}\n", outcome.dir.display()),
+fn text(checked: &ModelCheck<'_>) -> String {
+    let result = if checked.good { "passed" } else { "FAILED" };
+    let mut text = match &checked.report {
+        Some(report) => format!("{} ({}): {result}\n", report.model, checked.dir.display()),
+        None => format!("{}: {result}\n", checked.dir.display()),
     };
-    if let Some(error) = &outcome.error {
+    if let Some(error) = &checked.error {
         for line in error.lines() {
             text += &format!("  wrong     {line}\n");
         }
     }
-    let findings = outcome.report.iter().flat_map(|r| &r.findings);
-    for Finding { step, verdict, said } in findings {
-        let mark = match verdict {
-            Verdict::Good => "ok",
-            Verdict::Doubtful => "doubtful",
-            Verdict::Wrong => "wrong",
+    let findings = checked.report.iter().flat_map(|r| &r.findings);
+    for StepReport { step, result, message } in findings {
+        let mark = match result {
+            StepResult::Passed => "ok",
+            StepResult::Unproven => "doubtful",
+            StepResult::Failed => "wrong",
         };
-        text += &format!("  {mark:<9} {:<9} {said}\n", step.to_string());
+        text += &format!("  {mark:<9} {:<9} {message}\n", step.to_string());
     }
     text
 }

@@ -1,92 +1,90 @@
-//! `gridwatch model compare`: where two models differ on pictures, and where people labelled them, which is right.
+//! `gridwatch model compare`: compares the detections of two models on pictures, and their precision if the pictures are labelled.
 
-use std::{
-    fmt::Write,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{fmt::Write, path::PathBuf, process::ExitCode};
 
 use serde::Serialize;
 
-use super::{Library, json, model};
-use crate::{
-    cli::{
-        Failure, detect,
-        eval::{self as eval_command, sheet},
-        print,
-    },
-    engine::Detection,
-    error::Class,
-    eval::{self, Figures, Guess, Picture, Truth, data},
-    model::{
-        Panel,
-        differ::{BAR, Bars, Side, Tally},
-    },
+use super::model;
+use crate::cli::{
+    Failure,
+    eval::{self as eval_command, sheet},
+    json_line,
+    options::{ConfigArgs, RuntimeArgs, fraction},
+    pictures, print,
+};
+use gridwatch_base::error::Class;
+use gridwatch_engine::Detection;
+use gridwatch_model::{
+    ModelSet,
+    eval::{self, DetectionMetrics, EvalPicture, GroundTruth, Prediction, data},
+    model_diff::{DEFAULT_THRESHOLD, DiffSide, ModelDiff, ScoreThresholds},
 };
 
-/// Say where two models differ on the same pictures.
+/// Compare two models on the same pictures.
 ///
-/// By label: what both found, and what only one did, from --at on. Where the pictures are labelled, also how good each is, side by
-/// side, as `gridwatch eval` measures it. Without labels a difference is only that: look at the page before you believe either.
+/// Reports for each label how many objects both found and how many only one found, counting scores from --at on. If the pictures
+/// are labelled, it also shows each model's metrics side by side, as `gridwatch eval` computes them. Without labels a difference
+/// does not tell which model is right; check the pictures with --sheet.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   gridwatch model compare models/garbage_nano_416 new/garbage --pictures captures/ --sheet differ.png
-  gridwatch model compare garbage_nano_416@1.1.0 garbage_nano_416@1.2.0 --config edge.toml --data streets/dev --json")]
-pub(super) struct Args {
-    /// A folder, or ID@VERSION of the registry.
+  gridwatch model compare garbage_nano_416@1.1.0 garbage_nano_416@1.2.0 --config edge.toml --data streets/dev")]
+pub(super) struct CompareArgs {
+    /// Model folder, or ID@VERSION from the registry.
     #[arg(value_name = "OLD")]
     old: String,
-    /// The other one.
+    /// Model to compare it with: a folder, or ID@VERSION.
     #[arg(value_name = "NEW")]
     new: String,
-    /// A folder of pictures, with labels or without, or a COCO file.
+    /// Pictures, labelled or not: a folder or a COCO file.
     #[arg(long, value_name = "DATA", visible_alias = "pictures")]
     data: PathBuf,
-    /// What one of the set's classes is to the models, where that is called otherwise.
+    /// Map a class of the data set to a label of the models; may be repeated.
     #[arg(long = "map", value_name = "NAME=LABEL", value_parser = eval_command::mapping)]
     maps: Vec<(String, String)>,
-    /// From which score a detection counts, 0 to 1.
-    #[arg(long, value_name = "S", default_value_t = BAR, value_parser = detect::score)]
+    /// Minimum score of a detection, 0 to 1.
+    #[arg(long, value_name = "S", default_value_t = DEFAULT_THRESHOLD, value_parser = fraction::<f32>)]
     at: f32,
-    /// Draw the largest things that only OLD found (green) and the surest that only NEW did (red) (PNG).
+    /// Write the largest objects that only OLD found (green) and the highest-scoring that only NEW found (red) to this PNG file.
     #[arg(long, value_name = "FILE")]
     sheet: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    library: Library,
+    runtime: RuntimeArgs,
 }
 
 #[derive(Serialize)]
-struct Compared {
+struct CompareReport {
     old: String,
     new: String,
     data: PathBuf,
-    differences: Tally,
-    /// How good each is, by label; none where nothing is labelled.
-    measured: Vec<Measured>,
+    differences: ModelDiff,
+    /// The metrics by label; empty if no picture is labelled.
+    measured: Vec<LabelComparison>,
 }
 
 #[derive(Serialize)]
-struct Measured {
-    /// `mean` is over the labels that the set has.
+struct LabelComparison {
+    /// A label, or `mean` over the labels that occur in the data set.
     label: String,
+    /// Labelled objects.
     things: usize,
-    old: Quality,
-    new: Quality,
+    old: LabelMetrics,
+    new: LabelMetrics,
 }
 
 #[derive(Serialize)]
-struct Quality {
+struct LabelMetrics {
     ap50: Option<f64>,
     ap50_95: Option<f64>,
     recall50: Option<f64>,
 }
 
-impl From<&Figures> for Quality {
-    fn from(f: &Figures) -> Self {
+impl From<&DetectionMetrics> for LabelMetrics {
+    fn from(f: &DetectionMetrics) -> Self {
         Self {
             ap50: f.ap50,
             ap50_95: f.ap,
@@ -95,18 +93,23 @@ impl From<&Figures> for Quality {
     }
 }
 
-pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &CompareArgs, config: &ConfigArgs) -> Result<ExitCode, Failure> {
     let models = [model(&args.old, config)?, model(&args.new, config)?];
     let set = data::read(&args.data).map_err(|e| Failure::new(e.class(), e.to_string()))?;
     let is_labelled = set.unlabelled < set.pictures.len();
     let mut labels: Vec<String> = Vec::new();
-    for label in models.iter().flat_map(|m| m.manifest().found()) {
+    for label in models.iter().flat_map(|m| m.manifest().reported_labels()) {
         if !labels.iter().any(|l| l == label) {
             labels.push(label.to_owned());
         }
     }
     let names: Vec<String> = if set.names.is_empty() {
-        models[0].manifest().found().into_iter().map(str::to_owned).collect()
+        models[0]
+            .manifest()
+            .reported_labels()
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
     } else {
         set.names.clone()
     };
@@ -119,54 +122,60 @@ pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failur
     };
     let classes: Vec<Option<usize>> = names.iter().map(|name| class_of(&mapped(name))).collect();
 
-    let mut panel = Panel::new(&args.library.load()?, &models)?;
+    let mut loaded = ModelSet::new(&args.runtime.load()?, &models)?;
     if is_labelled {
-        panel.set_floor(eval_command::FLOOR);
+        loaded.set_floor(eval_command::FLOOR);
     }
-    let bars: Bars = labels.iter().map(|l| (l.as_str().into(), args.at)).collect();
-    let mut tally = Tally::default();
-    let (mut by_model, mut against): ([Vec<Picture>; 2], Vec<Picture>) = ([Vec::new(), Vec::new()], Vec::new());
+    let thresholds: ScoreThresholds = labels.iter().map(|l| (l.as_str().into(), args.at)).collect();
+    let mut diff = ModelDiff::default();
+    let (mut by_model, mut against): ([Vec<EvalPicture>; 2], Vec<EvalPicture>) = ([Vec::new(), Vec::new()], Vec::new());
     for picture in &set.pictures {
-        let unreadable = |e: detect::Failure| Failure::new(Class::Data, format!("{}: {e}", picture.path.display()));
-        let frame = detect::picture(&picture.path).map_err(unreadable)?;
+        let frame = pictures::picture(&picture.path).map_err(|e| e.in_file(&picture.path))?;
         let size = (frame.width, frame.height);
-        let mut shown = panel.shown(&frame);
-        let found = [shown.detect(0)?, shown.detect(1)?];
-        tally.add(&picture.path.display().to_string(), None, &bars, &found[0], &found[1]);
-        let guesses = found.each_ref().map(|found| guesses(found, size, &class_of));
-        for (pictures, guesses) in by_model.iter_mut().zip(&guesses) {
-            pictures.push(Picture {
+        let mut input = loaded.input(&frame);
+        let found = [input.detect(0)?, input.detect(1)?];
+        diff.add(
+            &picture.path.display().to_string(),
+            None,
+            &thresholds,
+            &found[0],
+            &found[1],
+        );
+        let predictions = found.each_ref().map(|found| to_predictions(found, size, &class_of));
+        for (pictures, predictions) in by_model.iter_mut().zip(&predictions) {
+            pictures.push(EvalPicture {
                 truths: picture.truths(size, |class| classes.get(class).copied().flatten()),
-                guesses: guesses.clone(),
+                predictions: predictions.clone(),
             });
         }
-        let [old, new] = guesses;
-        against.push(Picture {
+        let [old, new] = predictions;
+        against.push(EvalPicture {
             truths: old.into_iter().filter(|g| g.score >= args.at).map(as_truth).collect(),
-            guesses: new,
+            predictions: new,
         });
     }
-    let told = match &args.sheet {
+    let legend = match &args.sheet {
         Some(file) => {
-            let words = sheet::Words {
-                missed: "only OLD finds it",
-                wrong: "only NEW finds it",
+            let captions = sheet::Captions {
+                missed: "found only by OLD",
+                wrong: "found only by NEW",
             };
-            let (page, told) = sheet::draw(&set, &against, &vec![args.at; labels.len()], &labels, &words)?;
-            page.save_with_format(file, image::ImageFormat::Png)
+            let (sheet, legend) = sheet::draw(&set, &against, &vec![args.at; labels.len()], &labels, &captions)?;
+            sheet
+                .save_with_format(file, image::ImageFormat::Png)
                 .map_err(|e| Failure::new(Class::Config, format!("--sheet {}: {e}", file.display())))?;
-            told
+            legend
         }
         None => String::new(),
     };
     let [old, new] = models
         .each_ref()
         .map(|m| format!("{}@{}", m.manifest().id, m.manifest().version));
-    let compared = Compared {
+    let report = CompareReport {
         old,
         new,
         data: args.data.clone(),
-        differences: tally,
+        differences: diff,
         measured: if is_labelled {
             measured(&by_model, &labels)
         } else {
@@ -174,18 +183,22 @@ pub(super) fn run(args: &Args, config: Option<&Path>) -> Result<ExitCode, Failur
         },
     };
     print(&if args.json {
-        json(&compared)?
+        json_line(&report)?
     } else {
-        table(&compared) + &told
+        table(&report) + &legend
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn guesses(found: &[Detection], (w, h): (u32, u32), class_of: &impl Fn(&str) -> Option<usize>) -> Vec<Guess> {
+fn to_predictions(
+    found: &[Detection],
+    (w, h): (u32, u32),
+    class_of: &impl Fn(&str) -> Option<usize>,
+) -> Vec<Prediction> {
     let guess = |d: &Detection| {
         let [x1, y1, x2, y2] = [d.bbox.x1, d.bbox.y1, d.bbox.x2, d.bbox.y2].map(f64::from);
         let (w, h) = (f64::from(w), f64::from(h));
-        Some(Guess {
+        Some(Prediction {
             class: class_of(d.label.as_str())?,
             score: d.score,
             corners: [x1 * w, y1 * h, x2 * w, y2 * h],
@@ -194,33 +207,33 @@ fn guesses(found: &[Detection], (w, h): (u32, u32), class_of: &impl Fn(&str) -> 
     found.iter().filter_map(guess).collect()
 }
 
-/// What the old one found, as what is there for the new one to find.
-fn as_truth(guess: Guess) -> Truth {
-    let [x1, y1, x2, y2] = guess.corners;
-    Truth {
-        class: guess.class,
-        corners: guess.corners,
+/// A detection of the old model as the ground truth for the new one.
+fn as_truth(prediction: Prediction) -> GroundTruth {
+    let [x1, y1, x2, y2] = prediction.corners;
+    GroundTruth {
+        class: prediction.class,
+        corners: prediction.corners,
         area: (x2 - x1) * (y2 - y1),
         is_crowd: false,
     }
 }
 
-fn measured(by_model: &[Vec<Picture>; 2], labels: &[String]) -> Vec<Measured> {
+fn measured(by_model: &[Vec<EvalPicture>; 2], labels: &[String]) -> Vec<LabelComparison> {
     let [old, new] = by_model
         .each_ref()
-        .map(|pictures| eval::measure(pictures, labels.len()));
-    let mut rows: Vec<Measured> = labels
+        .map(|pictures| eval::evaluate(pictures, labels.len()));
+    let mut rows: Vec<LabelComparison> = labels
         .iter()
         .zip(old.classes.iter().zip(&new.classes))
         .filter(|(_, (old, _))| old.all().truths > 0)
-        .map(|(label, (old, new))| Measured {
+        .map(|(label, (old, new))| LabelComparison {
             label: label.clone(),
             things: old.all().truths,
             old: old.all().into(),
             new: new.all().into(),
         })
         .collect();
-    rows.push(Measured {
+    rows.push(LabelComparison {
         label: "mean".into(),
         things: old.mean[0].truths,
         old: (&old.mean[0]).into(),
@@ -229,14 +242,14 @@ fn measured(by_model: &[Vec<Picture>; 2], labels: &[String]) -> Vec<Measured> {
     rows
 }
 
-fn table(compared: &Compared) -> String {
-    let Compared {
+fn table(report: &CompareReport) -> String {
+    let CompareReport {
         old,
         new,
         data,
         differences,
         measured,
-    } = compared;
+    } = report;
     let mut text = format!(
         "OLD {old}\nNEW {new}\non {} pictures of {}\n\n{:<16}{:>8}{:>10}{:>10}{:>12}{:>10}\n",
         differences.pictures,
@@ -260,7 +273,7 @@ fn table(compared: &Compared) -> String {
         let _ = writeln!(
             text,
             "\n{:<16}{:>8}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}",
-            "label", "things", "AP50 OLD", "NEW", "AP OLD", "NEW", "rec. OLD", "NEW"
+            "label", "objects", "AP50 OLD", "NEW", "AP OLD", "NEW", "rec. OLD", "NEW"
         );
         let share = |v: Option<f64>| v.map_or_else(|| format!("{:>10}", "–"), |v| format!("{v:>10.3}"));
         for row in measured {
@@ -280,17 +293,17 @@ fn table(compared: &Compared) -> String {
         }
     }
     if !differences.worst.is_empty() {
-        text.push_str("\nThe surest that only one of them finds:\n");
+        text.push_str("\nHighest-scoring objects that only one model finds:\n");
     }
     for worst in &differences.worst {
         let who = match worst.found_by {
-            Side::Old => "OLD",
-            Side::New => "NEW",
+            DiffSide::Old => "OLD",
+            DiffSide::New => "NEW",
         };
         let other = worst.other_score.map_or("nothing".into(), |s| format!("{s:.2}"));
         let _ = writeln!(
             text,
-            "  {who} {} at {:.2}, the other {other}  {}",
+            "  {who}: {} at {:.2}, the other model {other}  {}",
             worst.label, worst.score, worst.source
         );
     }

@@ -1,45 +1,41 @@
-//! `gridwatch model inspect`: what an ONNX file is.
+//! `gridwatch model inspect`: shows the inputs, outputs and metadata of an ONNX file and the adapters that fit it.
 
 use std::{path::PathBuf, process::ExitCode};
 
 use serde::Serialize;
 
-use super::Library;
-use crate::{
-    cli::{Failure, print},
-    error::Class,
-    model::{
-        adapter::Port,
-        draft::{self, Draft, Known},
-        manifest::Adapter,
-    },
+use crate::cli::{Failure, json_line, options::RuntimeArgs, print};
+use gridwatch_model::{
+    adapter::TensorInfo,
+    draft::{self, Draft, DraftHints},
+    manifest::Adapter,
 };
 
-/// Shows what an ONNX file takes and gives, what its exporter wrote into it, and how gridwatch could read it.
+/// Inspect an ONNX file: inputs, outputs, metadata, and the adapters that fit.
 ///
-/// It is run once, on an empty picture, so that shapes that the file leaves open are known. Nothing is written.
+/// Runs the network once on an empty picture to resolve dynamic shapes. Writes nothing. The next step is `gridwatch model draft`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   gridwatch model inspect yolo11n.onnx
   gridwatch model inspect models/garbage_nano_416/model.onnx --json
 
-Exit codes: 0 it was looked at; 3 it is no usable ONNX file, or ONNX Runtime's library is not usable.")]
-pub(super) struct Args {
-    /// The ONNX file.
+Exit codes: 0 inspected; 3 the ONNX file or the ONNX Runtime library is not usable.")]
+pub(super) struct InspectArgs {
+    /// ONNX file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Width and height of its input, where the file leaves them open.
+    /// Input width and height, if the file does not fix them.
     #[arg(long, value_name = "WxH", value_parser = size)]
     size: Option<(u32, u32)>,
 
-    /// Print JSON, for programs.
+    /// Print one JSON object.
     #[arg(long)]
     json: bool,
 
     #[command(flatten)]
-    library: Library,
+    runtime: RuntimeArgs,
 }
 
 pub(super) fn size(text: &str) -> Result<(u32, u32), String> {
@@ -48,43 +44,45 @@ pub(super) fn size(text: &str) -> Result<(u32, u32), String> {
         .and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
     match sides {
         Some((w @ 16..=4096, h @ 16..=4096)) => Ok((w, h)),
-        _ => Err("write width and height, 16 to 4096, as 640x640".into()),
+        _ => Err("expected WIDTHxHEIGHT, each 16 to 4096, such as 640x640".into()),
     }
 }
 
+/// The JSON output.
 #[derive(Serialize)]
-struct Shown<'a> {
+struct InspectReport<'a> {
     sha256: &'a str,
     producer: &'a str,
     opset: u64,
     metadata: &'a std::collections::BTreeMap<String, String>,
     labels: Option<Vec<String>>,
-    inputs: Vec<ShownPort<'a>>,
-    outputs: Vec<ShownPort<'a>>,
-    readings: Vec<ShownReading>,
+    inputs: Vec<PortInfo<'a>>,
+    outputs: Vec<PortInfo<'a>>,
+    readings: Vec<AdapterFit>,
 }
 
 #[derive(Serialize)]
-struct ShownPort<'a> {
+struct PortInfo<'a> {
     name: &'a str,
     #[serde(rename = "type")]
     element: &'a str,
     shape: &'a [i64],
 }
 
+/// An adapter that fits the outputs, and the number of classes it would read.
 #[derive(Serialize)]
-struct ShownReading {
+struct AdapterFit {
     adapter: Adapter,
     classes: usize,
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let known = Known {
+pub(super) fn run(args: &InspectArgs) -> Result<ExitCode, Failure> {
+    let known = DraftHints {
         size: args.size,
-        ..Known::default()
+        ..DraftHints::default()
     };
-    let draft = draft::look(&args.library.load()?, &args.file, &known)?;
+    let draft = draft::inspect(&args.runtime.load()?, &args.file, &known)?;
     print(&match args.json {
         true => json(&draft)?,
         false => text(&draft),
@@ -97,15 +95,15 @@ fn opset(draft: &Draft) -> u64 {
 }
 
 fn json(draft: &Draft) -> Result<String, Failure> {
-    fn ports(ports: &[Port]) -> Vec<ShownPort<'_>> {
-        let shown = ports.iter().map(|p| ShownPort {
+    fn ports(ports: &[TensorInfo]) -> Vec<PortInfo<'_>> {
+        let infos = ports.iter().map(|p| PortInfo {
             name: &p.name,
             element: &p.element,
             shape: &p.shape,
         });
-        shown.collect()
+        infos.collect()
     }
-    let shown = Shown {
+    let report = InspectReport {
         sha256: &draft.sha256,
         producer: &draft.graph.producer,
         opset: opset(draft),
@@ -114,14 +112,12 @@ fn json(draft: &Draft) -> Result<String, Failure> {
         inputs: ports(&draft.inputs),
         outputs: ports(&draft.outputs),
         readings: draft
-            .readings
+            .layouts
             .iter()
-            .map(|&(adapter, classes)| ShownReading { adapter, classes })
+            .map(|&(adapter, classes)| AdapterFit { adapter, classes })
             .collect(),
     };
-    serde_json::to_string(&shown)
-        .map(|s| s + "\n")
-        .map_err(|e| Failure::new(Class::Bug, e.to_string()))
+    json_line(&report)
 }
 
 fn text(draft: &Draft) -> String {
@@ -142,21 +138,21 @@ fn text(draft: &Draft) -> String {
         let more = if short.len() < value.len() { " …" } else { "" };
         text += &format!("metadata  {key} = {short}{more}\n");
     }
-    text += &match draft.readings.len() {
-        0 => "reading   no adapter of gridwatch fits these outputs; docs/models.md lists what is read\n".to_owned(),
+    text += &match draft.layouts.len() {
+        0 => "adapter   none fits these outputs; docs/models.md lists the supported layouts\n".to_owned(),
         _ => readings(draft),
     };
     text
 }
 
-/// One line for each way to read it.
+/// One line per adapter that fits.
 pub(super) fn readings(draft: &Draft) -> String {
     let line = |(adapter, classes): &(Adapter, usize)| {
         let classes = match classes {
             1 => "1 class".to_owned(),
             n => format!("{n} classes"),
         };
-        format!("reading   adapter = \"{adapter}\" with {classes}\n")
+        format!("adapter   \"{adapter}\" with {classes}\n")
     };
-    draft.readings.iter().map(line).collect()
+    draft.layouts.iter().map(line).collect()
 }

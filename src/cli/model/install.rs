@@ -1,24 +1,25 @@
-//! `gridwatch model install`: a package into the registry.
+//! `gridwatch model install`: adds a model package to the box's registry.
 
 use std::{path::PathBuf, process::ExitCode};
 
 use serde::Serialize;
 
-use super::{json, known, registry};
-use crate::{
-    cli::{Failure, print},
-    config::Config,
-    model::{Model, runtime, selftest},
-};
+use super::{configured, registry};
+use crate::cli::{Failure, json_line, print};
+use gridwatch_config::Config;
+use gridwatch_model::{Model, runtime, selftest};
 
-/// Check a package and put it into the box's registry.
+/// Verify a model package and add it to the box's registry.
 ///
-/// A package is a model's folder, or a .tar or .tar.gz of one. It is refused, and nothing of it kept, if its manifest is faulty,
-/// its sums or its signature are not right, or its self-test (`gridwatch model check`) finds something wrong. Nothing
-/// looks with it until `gridwatch model use`. Installing the same package again changes nothing.
+/// A package is a model folder, or a .tar or .tar.gz of one. It is rejected, and nothing of it kept, if its manifest is faulty,
+/// a checksum or the signature does not match, or its self-test (`gridwatch model check`) fails. It is not used until
+/// `gridwatch model use`. Installing the same package again changes nothing.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    /// The package.
+#[command(after_help = "\
+Example:
+  gridwatch model install garbage-1.2.0.tar.gz --config /etc/gridwatch/edge.toml")]
+pub(super) struct InstallArgs {
+    /// Package: a folder, .tar or .tar.gz.
     #[arg(value_name = "PACKAGE")]
     package: PathBuf,
     /// Print one JSON object.
@@ -27,7 +28,7 @@ pub(super) struct Args {
 }
 
 #[derive(Serialize)]
-struct Done<'a> {
+struct Installed<'a> {
     id: &'a str,
     version: &'a str,
     sha256: &'a str,
@@ -36,48 +37,48 @@ struct Done<'a> {
     was_there: bool,
 }
 
-pub(super) fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &InstallArgs, config: &Config) -> Result<ExitCode, Failure> {
     let runtime = runtime::init(config.onnxruntime.as_deref())?.with(config.inference.clone());
     let arrival = registry(config).install(&args.package, |model| {
         let manifest = model.manifest();
-        let shipped = known(config, &manifest.id).map_err(|e| e.message)?;
+        let shipped = configured(config, &manifest.id).map_err(|e| e.message)?;
         let shipped = Model::load(&shipped.dir).map_err(|e| e.to_string())?;
         if shipped.manifest().version == manifest.version && shipped.manifest() != manifest {
             return Err(format!(
-                "the configuration's own model is {}, with another model.toml: a version never changes. Raise `version`",
+                "the configuration's model is {} too, with a different model.toml; give this one a higher `version`",
                 manifest.version
             ));
         }
         match selftest::check(&runtime, model).refusal() {
-            Some(wrong) => Err(wrong.to_owned()),
+            Some(refusal) => Err(refusal.to_owned()),
             None => Ok(()),
         }
     })?;
     let manifest = arrival.model.manifest();
-    let done = Done {
+    let installed = Installed {
         id: &manifest.id,
         version: &manifest.version,
         sha256: &manifest.sha256,
         dir: arrival.dir,
         signed_by: arrival.signed_by.map(|key| key.to_string()),
-        was_there: arrival.was_there,
+        was_there: arrival.was_installed,
     };
     if args.json {
-        print(&json(&done)?)?;
+        print(&json_line(&installed)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let signed = match &done.signed_by {
+    let signature = match &installed.signed_by {
         Some(key) => format!("signed with {key}"),
-        None => "no signature is asked for (registry.keys is empty)".into(),
+        None => "signature not required (registry.keys is empty)".into(),
     };
-    let was = if done.was_there {
-        "was in the registry already"
+    let result = if installed.was_there {
+        "was already installed"
     } else {
-        "is in the registry"
+        "installed"
     };
     print(&format!(
-        "{}@{} {was}; {signed}.\nTry it: gridwatch model use {0}@{1}\n",
-        done.id, done.version
+        "{}@{} {result}; {signature}.\nStart its trial with: gridwatch model use {0}@{1}\n",
+        installed.id, installed.version
     ))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,38 +1,42 @@
-//! `gridwatch model keygen` and `sign`: for whoever makes packages, not for the box.
+//! `gridwatch model keygen` and `sign`: sign model packages; for the packages' author, not for the box.
 
 use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf, process::ExitCode};
 
-use crate::{
-    cli::{Failure, print},
-    custody::SigningKey,
-    error::Class,
-    model::{
-        Model,
-        registry::{MANIFEST, SIGNATURE},
-    },
+use crate::cli::{Failure, print};
+use gridwatch_base::error::Class;
+use gridwatch_custody::SigningKey;
+use gridwatch_model::{
+    Model,
+    registry::{MANIFEST, SIGNATURE},
 };
 
-/// Make a key that signs packages.
+/// Generate a key pair for signing model packages.
 ///
-/// The private key goes into FILE (PEM, readable by you alone) and stays with whoever makes models; the public one is printed and
-/// goes into `registry.keys` of each box. `openssl genpkey -algorithm ed25519` makes such a key, too.
+/// Writes the private key to FILE (PEM, mode 0600), which stays with the packages' author, and prints the public key, which goes
+/// into `registry.keys` of each box. `openssl genpkey -algorithm ed25519` makes such a key, too.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  gridwatch model keygen --out maker.pem")]
 pub(super) struct KeygenArgs {
-    /// Where to write the private key; it must not be there.
+    /// File for the private key; must not exist yet.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
 
-/// Sign a model's folder: writes model.sig into it.
+/// Sign a model folder.
 ///
-/// What is signed is model.toml, byte for byte, which holds the sum of model.onnx. Sign last: whatever changes model.toml
-/// afterwards voids the signature.
+/// Signs model.toml, which holds the checksum of model.onnx, and writes model.sig. Sign last: any later change to model.toml
+/// invalidates the signature.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  gridwatch model sign models/garbage_nano_416 --key maker.pem")]
 pub(super) struct SignArgs {
-    /// The model's folder.
+    /// Model folder.
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// The private key (PEM).
+    /// Private key (PEM).
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
 }
@@ -56,7 +60,7 @@ pub(super) fn sign(args: &SignArgs) -> Result<ExitCode, Failure> {
         .map_err(|e| Failure::new(Class::Config, format!("--key {}: {e}", args.key.display())))?;
     let key = SigningKey::parse(&pem)
         .map_err(|e| Failure::new(Class::Config, format!("--key {}: {e}", args.key.display())))?;
-    // Nobody should sign what no box would take.
+    // Do not sign a model that no box would accept.
     let model = Model::load(&args.dir)?;
     let path = args.dir.join(MANIFEST);
     let signed = fs::read(&path).map_err(|e| Failure::new(Class::Config, format!("{}: {e}", path.display())))?;

@@ -1,81 +1,82 @@
-//! `gridwatch model list`: what is there, what looks where, and what became of the rest.
+//! `gridwatch model list`: lists model versions, where they are live, and the outcomes of trials.
 
 use std::{fmt::Write, path::PathBuf, process::ExitCode};
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use super::{json, registry};
-use crate::{
-    cli::{Failure, print},
-    config::Config,
-    error::Class,
-    model::{
-        Model,
-        registry::{Known, Outcome, State, Verdict, Wanted, name},
-        trial::Report,
-    },
+use super::registry;
+use crate::cli::{Failure, json_line, print};
+use gridwatch_base::error::Class;
+use gridwatch_config::Config;
+use gridwatch_model::{
+    Model,
+    registry::{ModelState, OutcomeKind, RegistryState, RequestAction, VersionOutcome, version_name},
+    trial::TrialReport,
 };
 
-/// Say which versions there are, which looks where and since when, and what was refused and why.
+/// List model versions: installed, live, on trial and rejected.
+///
+/// Shows for each model the configuration's version and those in the registry, which is live on which cameras and since when,
+/// pending requests, and the outcome of each trial or shadow run with its differences from the live version.
 #[derive(Debug, clap::Args)]
-#[command(
-    long_about = "Say which versions there are, which looks where and since when, and what was refused and why.\n\n\
-    Of versions that were tried or ran in the shadow it says where they differ from the one that looked."
-)]
-pub(super) struct Args {
-    /// Print one JSON object a model.
+#[command(after_help = "\
+Example:
+  gridwatch model list --config /etc/gridwatch/edge.toml")]
+pub(super) struct ModelListArgs {
+    /// Print JSON Lines, one object per model.
     #[arg(long)]
     json: bool,
 }
 
+/// A line of the JSON output.
 #[derive(Serialize)]
-struct Line<'a> {
+struct ModelLine<'a> {
     id: &'a str,
-    /// The configuration's.
-    shipped: Shipped,
-    /// What looks wherever no camera has a version of its own.
+    /// The configuration's version.
+    shipped: ShippedVersion,
+    /// The version that is live on all cameras without a version of their own.
     live_version: String,
-    /// A daemon runs on this state directory: what is wished is done now.
+    /// Whether a daemon runs on this state directory, so that requests are processed now.
     daemon: bool,
     #[serde(flatten)]
-    known: Known,
+    known: ModelState,
 }
 
 #[derive(Serialize)]
-struct Shipped {
-    /// `None` where its folder cannot be read.
+struct ShippedVersion {
+    /// `None` if its folder cannot be read.
     version: Option<String>,
     dir: PathBuf,
 }
 
-pub(super) fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &ModelListArgs, config: &Config) -> Result<ExitCode, Failure> {
     let registry = registry(config);
     let journal = registry.journal();
-    let told = journal
+    let contents = journal
         .read()
         .map_err(|e| Failure::new(Class::Transient, format!("{}: {e}", journal.path().display())))?;
-    if !told.unreadable.is_empty() {
-        let lines: Vec<String> = told.unreadable.iter().map(ToString::to_string).collect();
+    if !contents.unreadable.is_empty() {
+        let lines: Vec<String> = contents.unreadable.iter().map(ToString::to_string).collect();
         eprintln!(
-            "{}: lines that are none, or of a newer gridwatch, are passed over: {}",
+            "warning: {}: skipped lines that are damaged or from a newer gridwatch: {}",
             journal.path().display(),
             lines.join(", ")
         );
     }
-    let state = State::of(&told.entries);
-    let daemon = registry.is_watched();
+    let state = RegistryState::of(&contents.entries);
+    let daemon = registry.is_daemon_running();
     let mut text = String::new();
     for model in &config.models {
-        let known = state.known(&model.id);
+        let known = state.model(&model.id);
         let version = Model::load(&model.dir).map(|m| m.manifest().version.clone());
-        let line = Line {
+        let line = ModelLine {
             id: &model.id,
             live_version: known
                 .live(None)
                 .or_else(|| version.as_ref().ok().cloned())
                 .unwrap_or_default(),
-            shipped: Shipped {
+            shipped: ShippedVersion {
                 version: version.ok(),
                 dir: model.dir.clone(),
             },
@@ -83,20 +84,20 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
             known,
         };
         if args.json {
-            text += &json(&line)?;
+            text += &json_line(&line)?;
         } else {
             table(&mut text, &line, &config.timezone);
         }
     }
     if !args.json && !daemon {
-        text += "No daemon runs on this state directory: what is wished is done at its next start.\n";
+        text += "No daemon runs on this state directory; requests take effect at the next start.\n";
     }
     print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(text: &mut String, line: &Line<'_>, zone: &TimeZone) {
-    let Line { id, shipped, known, .. } = line;
+fn table(text: &mut String, line: &ModelLine<'_>, zone: &TimeZone) {
+    let ModelLine { id, shipped, known, .. } = line;
     let time = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string();
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{id}");
@@ -104,56 +105,56 @@ fn table(text: &mut String, line: &Line<'_>, zone: &TimeZone) {
         .cameras
         .iter()
         .filter_map(|(camera, stack)| Some((camera, stack.last()?)));
-    let looks = |version: Option<&str>| {
+    let live = |version: Option<&str>| {
         let mut places: Vec<String> = Vec::new();
         if known.live(None).as_deref() == version {
             places.push(match known.live.last() {
-                Some(live) => format!("looks since {}", time(live.since)),
-                None => "looks".into(),
+                Some(live) => format!("live since {}", time(live.since)),
+                None => "live".into(),
             });
         }
         let here = own.clone().filter(|(_, live)| live.version.as_deref() == version);
-        places.extend(here.map(|(camera, live)| format!("looks at {camera} since {}", time(live.since))));
+        places.extend(here.map(|(camera, live)| format!("live on {camera} since {}", time(live.since))));
         places.join("; ")
     };
     let version = shipped.version.as_deref().unwrap_or("?");
-    let _ = writeln!(text, "  {version:<12} {}  (the configuration's)", looks(None));
+    let _ = writeln!(text, "  {version:<12} {}  (configured)", live(None));
     for (version, installed) in &known.installed {
-        let _ = write!(text, "  {version:<12} {}", looks(Some(version)));
+        let _ = write!(text, "  {version:<12} {}", live(Some(version)));
         let _ = writeln!(text, "  installed {}", time(installed.at));
         outcome(text, known.outcomes.get(version), &time);
     }
-    outcome(text, known.outcomes.get(name(&None)), &time);
-    for wish in &known.wishes {
-        let what = match &wish.what {
-            Wanted::Use { version, .. } => format!("use {}", name(version)),
-            Wanted::Rollback => "rollback".into(),
+    outcome(text, known.outcomes.get(version_name(&None)), &time);
+    for request in &known.requests {
+        let what = match &request.action {
+            RequestAction::Use { version, .. } => format!("use {}", version_name(version)),
+            RequestAction::Rollback => "rollback".into(),
         };
-        let since = match wish.trial_since {
+        let since = match request.trial_since {
             Some(at) => format!("on trial since {}", time(at)),
-            None => "waits".into(),
+            None => "pending".into(),
         };
-        let place = wish.camera.as_ref().map(|c| format!(" at {c}")).unwrap_or_default();
-        let _ = writeln!(text, "  asked {}: {what}{place}; {since}", time(wish.at));
+        let place = request.camera.as_ref().map(|c| format!(" on {c}")).unwrap_or_default();
+        let _ = writeln!(text, "  requested {}: {what}{place}; {since}", time(request.at));
     }
     if let Some(shadow) = &known.shadow {
         let _ = writeln!(
             text,
-            "  asked {}: {} in the shadow for {} looks",
+            "  requested {}: shadow run of {} for {} looks",
             time(shadow.at),
-            name(&shadow.version),
+            version_name(&shadow.version),
             shadow.looks
         );
     }
 }
 
-fn outcome(text: &mut String, outcome: Option<&Outcome>, time: &impl Fn(Timestamp) -> String) {
+fn outcome(text: &mut String, outcome: Option<&VersionOutcome>, time: &impl Fn(Timestamp) -> String) {
     let Some(outcome) = outcome else { return };
-    let what = match outcome.verdict {
-        Verdict::WentLive => "passed its trial",
-        Verdict::Refused => "refused",
-        Verdict::RolledBack => "taken back",
-        Verdict::Shadowed => "ran in the shadow",
+    let what = match outcome.kind {
+        OutcomeKind::WentLive => "passed its trial",
+        OutcomeKind::Refused => "rejected",
+        OutcomeKind::RolledBack => "rolled back",
+        OutcomeKind::Shadowed => "shadow run ended",
     };
     let colon = if outcome.reason.is_empty() { "" } else { ": " };
     let _ = writeln!(
@@ -169,15 +170,15 @@ fn outcome(text: &mut String, outcome: Option<&Outcome>, time: &impl Fn(Timestam
     }
 }
 
-/// A report in a few lines.
-pub(super) fn differences(report: &Report) -> Vec<String> {
+/// The summary lines of a trial or shadow report.
+pub(super) fn differences(report: &TrialReport) -> Vec<String> {
     let mut lines = vec![format!(
-        "{} looks, {} failed; median {:.1} ms, the running model {:.1} ms",
+        "{} looks, {} failed; median {:.1} ms, live version {:.1} ms",
         report.looks, report.errors, report.new_ms.median, report.old_ms.median
     )];
     for (label, of) in &report.differences.labels {
         lines.push(format!(
-            "{label}: both {}, only the running one {}, only the new one {}, score {:+.2}",
+            "{label}: found by both {}, only by the live version {}, only by the new one {}, mean score {:+.2}",
             of.both, of.only_old, of.only_new, of.mean_score_difference
         ));
     }

@@ -1,4 +1,4 @@
-//! `gridwatch model record`: pictures with what is found in them, as a model's self-test.
+//! `gridwatch model record`: adds pictures with their current detections to a model's self-test.
 
 use std::{
     fmt::Write as _,
@@ -7,29 +7,30 @@ use std::{
     process::ExitCode,
 };
 
-use super::Library;
-use crate::{
-    cli::{Failure, detect, print},
-    engine::Detection,
-    error::Class,
-    model::{Manifest, Model, Panel},
+use crate::cli::{
+    Failure,
+    options::{RuntimeArgs, fraction},
+    pictures, print,
 };
+use gridwatch_base::error::Class;
+use gridwatch_engine::Detection;
+use gridwatch_model::{Manifest, Model, ModelSet};
 
-/// Adds pictures to a model's self-test: each is copied into its folder, and what the model finds in it now is what it must
-/// find from now on.
+/// Add pictures to a model's self-test.
 ///
-/// Look at what it finds first (`gridwatch detect --overlay`): a wrong reading recorded is a wrong reading kept. Two or three
-/// pictures with several kinds of things, large and small, left and right, prove more than twenty alike. They travel with the
-/// model: take some that may, without faces or plates.
+/// Copies each picture into the model folder and records the model's current detections as the expected ones. Check these first
+/// with `gridwatch detect --overlay`: a wrong detection would become the expected one. Two or three pictures with several kinds of
+/// objects, large and small, left and right, prove more than twenty similar ones. The pictures are shipped with the model, so
+/// use ones that may be published, without faces or plates.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   gridwatch model record models/mine street.jpg night.jpg
   gridwatch model record models/mine --above 0.5 street.jpg
 
-Exit codes: 0 they were added; 3 the model is not usable; 5 a picture cannot be read, or shows nothing.")]
-pub(super) struct Args {
-    /// The model's folder.
+Exit codes: 0 added; 3 the model is not usable; 5 a picture cannot be read, or nothing is detected in it.")]
+pub(super) struct ModelRecordArgs {
+    /// Model folder.
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 
@@ -37,48 +38,48 @@ pub(super) struct Args {
     #[arg(required = true, value_name = "PICTURE")]
     pictures: Vec<PathBuf>,
 
-    /// Keep what scores at least this, 0 to 1: what scores less is not compared later.
-    #[arg(long, value_name = "S", default_value_t = 0.3, value_parser = detect::score)]
+    /// Record detections with at least this score, 0 to 1; the self-test ignores lower ones.
+    #[arg(long, value_name = "S", default_value_t = 0.3, value_parser = fraction::<f32>)]
     above: f32,
 
     #[command(flatten)]
-    library: Library,
+    runtime: RuntimeArgs,
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let runtime = args.library.load()?;
+pub(super) fn run(args: &ModelRecordArgs) -> Result<ExitCode, Failure> {
+    let runtime = args.runtime.load()?;
     let model = Model::load(&args.dir)?;
-    let mut panel = Panel::new(&runtime, [&model])?;
+    let mut models = ModelSet::new(&runtime, [&model])?;
     let toml = args.dir.join("model.toml");
     let failed = |path: &Path, e: std::io::Error| Failure::new(Class::Config, format!("{}: {e}", path.display()));
     let mut text = fs::read_to_string(&toml).map_err(|e| failed(&toml, e))?;
     let mut copies = Vec::new();
-    let mut told = String::new();
+    let mut report = String::new();
     for path in &args.pictures {
         let data = |message: String| Failure::new(Class::Data, format!("{}: {message}", path.display()));
-        let frame = detect::picture(path).map_err(|e| data(e.to_string()))?;
-        let mut found = panel.shown(&frame).detect(0)?;
+        let frame = pictures::picture(path).map_err(|e| e.in_file(path))?;
+        let mut found = models.input(&frame).detect(0)?;
         found.retain(|d| d.score >= args.above);
         if found.is_empty() {
             return Err(data(format!(
-                "nothing scores {} or more: it would prove nothing",
+                "no detection scores {} or more; use another picture or a lower --above",
                 args.above
             )));
         }
         let name = path.file_name().unwrap_or_default();
-        let within = Path::new("selftest").join(name);
-        if copies.iter().any(|(_, to)| *to == within) || args.dir.join(&within).exists() {
-            return Err(data(format!("{} is there already", args.dir.join(&within).display())));
+        let relative = Path::new("selftest").join(name);
+        if copies.iter().any(|(_, to)| *to == relative) || args.dir.join(&relative).exists() {
+            return Err(data(format!("{} already exists", args.dir.join(&relative).display())));
         }
-        text += &test(&within, args.above, &found);
-        let _ = writeln!(told, "{}: {} things", path.display(), found.len());
+        text += &self_test(&relative, args.above, &found);
+        let _ = writeln!(report, "{}: {} detections", path.display(), found.len());
         for d in &found {
-            let _ = writeln!(told, "  {} {:.2}", d.label, d.score);
+            let _ = writeln!(report, "  {} {:.2}", d.label, d.score);
         }
-        copies.push((path, within));
+        copies.push((path, relative));
     }
-    // What is about to be written must be readable again.
+    // The new manifest must be valid before it replaces the old one.
     Manifest::parse(&toml, text.clone().into_bytes())?;
     let pictures = args.dir.join("selftest");
     fs::create_dir_all(&pictures).map_err(|e| failed(&pictures, e))?;
@@ -90,11 +91,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     fs::write(&new, text)
         .and_then(|()| fs::rename(&new, &toml))
         .map_err(|e| failed(&toml, e))?;
-    print(&told)?;
+    print(&report)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn test(picture: &Path, above: f32, found: &[Detection]) -> String {
+/// A `[[self_test]]` table.
+fn self_test(picture: &Path, above: f32, found: &[Detection]) -> String {
     let mut text = format!(
         "\n[[self_test]]\npicture = {:?}\nabove = {above}\nexpect = [\n",
         picture.display().to_string()

@@ -1,4 +1,4 @@
-//! What several looks saw becomes a baseline, and a baseline becomes a file that an operator edits.
+//! Merges the detections of several looks into a baseline, and writes it as a file that the operator can edit.
 
 use std::{
     fmt::Write,
@@ -6,27 +6,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{
-    config::raw::{Sign, Signs},
-    engine::{BBox, Detection, Label, PhoneNumber, is_approved},
-};
+use gridwatch_config::raw::{Sign, Signs};
+use gridwatch_engine::{BBox, Detection, Label, PhoneNumber, is_approved};
 
-/// Overlap by which boxes of two looks are one sign: the engine's own for an approved one, so that what is recorded as two is
-/// judged as two.
+/// Minimum IoU of boxes of the same sign in two looks. The same value as the engine's for approved signs, so that both tell
+/// neighbouring signs apart in the same way.
 const SAME_SIGN_IOU: f64 = 0.5;
 
-/// A sign, and the looks that saw it.
+/// A sign with its detections in several looks.
 #[derive(Debug, Clone)]
-pub(super) struct Sighted {
+pub(super) struct SightedSign {
     pub(super) label: Label,
     pub(super) number: Option<PhoneNumber>,
-    /// One a look.
+    /// One per look.
     boxes: Vec<BBox>,
     scores: Vec<f32>,
 }
 
-impl Sighted {
-    /// The median of each side: a look that saw half of it, or it with its neighbour, moves none.
+impl SightedSign {
+    /// The median of each side, which is robust against looks that saw only half of the sign or merged it with its neighbour.
     pub(super) fn bbox(&self) -> BBox {
         let median = |side: fn(&BBox) -> f32| {
             let mut values: Vec<f32> = self.boxes.iter().map(side).collect();
@@ -41,26 +39,26 @@ impl Sighted {
         }
     }
 
-    /// How many looks saw it.
+    /// Number of looks in which it was detected.
     pub(super) fn looks(&self) -> usize {
         self.boxes.len()
     }
 
-    /// Mean.
+    /// Mean score.
     pub(super) fn score(&self) -> f32 {
         self.scores.iter().sum::<f32>() / self.scores.len().max(1) as f32
     }
 }
 
-/// The signs of several looks.
+/// The signs detected in several looks.
 #[derive(Debug, Default)]
 pub(super) struct Sightings {
     pub(super) looks: usize,
-    signs: Vec<Sighted>,
+    signs: Vec<SightedSign>,
 }
 
 impl Sightings {
-    /// Adds a look's detections, which are the best first.
+    /// Adds the detections of one look, sorted by descending score.
     pub(super) fn add(&mut self, found: Vec<Detection>) {
         self.looks += 1;
         let mut was_seen = vec![false; self.signs.len()];
@@ -87,7 +85,7 @@ impl Sightings {
                 self.signs[i].scores.push(score);
             } else {
                 was_seen.push(true);
-                self.signs.push(Sighted {
+                self.signs.push(SightedSign {
                     label,
                     number,
                     boxes: vec![bbox],
@@ -97,28 +95,29 @@ impl Sightings {
         }
     }
 
-    /// Those seen in at least `share` of the looks, from left to right.
-    pub(super) fn steady(self, share: f64) -> Vec<Sighted> {
-        let least = share * self.looks as f64;
-        let mut steady: Vec<Sighted> = self.signs;
-        steady.retain(|s| s.looks() as f64 >= least);
+    /// The signs detected in at least `share` of the looks, from left to right.
+    pub(super) fn steady(self, share: f64) -> Vec<SightedSign> {
+        let min_looks = share * self.looks as f64;
+        let mut steady: Vec<SightedSign> = self.signs;
+        steady.retain(|s| s.looks() as f64 >= min_looks);
         steady.sort_by(|a, b| a.bbox().centre().x.total_cmp(&b.bbox().centre().x));
         steady
     }
 }
 
-/// What a recording adds to a baseline, and what it no longer saw of it.
+/// The difference between a recording and an existing baseline.
 #[derive(Debug)]
 pub(super) struct Merge {
-    pub(super) added: Vec<Sighted>,
-    /// Numbers, from 1, of the signs that were approved and are not there now.
+    /// Signs that are not in the baseline yet.
+    pub(super) added: Vec<SightedSign>,
+    /// Numbers, from 1, of approved signs that were not seen.
     pub(super) unseen: Vec<usize>,
 }
 
-/// Holds what was seen against what is approved already.
-pub(super) fn merge(seen: Vec<Sighted>, before: Option<&Signs>) -> Merge {
+/// Compares the signs seen with the approved ones.
+pub(super) fn merge(seen: Vec<SightedSign>, before: Option<&Signs>) -> Merge {
     let approved = before.map(Signs::approved).unwrap_or_default();
-    let is_there = |sign: &crate::engine::ApprovedSign| {
+    let was_seen = |sign: &gridwatch_engine::ApprovedSign| {
         seen.iter().any(|s| match &sign.number {
             Some(_) => s.number == sign.number,
             None => is_approved(std::slice::from_ref(sign), &s.label, &s.bbox()),
@@ -127,7 +126,7 @@ pub(super) fn merge(seen: Vec<Sighted>, before: Option<&Signs>) -> Merge {
     let unseen = approved
         .iter()
         .enumerate()
-        .filter(|(_, s)| !is_there(s))
+        .filter(|(_, s)| !was_seen(s))
         .map(|(i, _)| i + 1);
     let unseen = unseen.collect();
     let mut added = seen;
@@ -138,9 +137,9 @@ pub(super) fn merge(seen: Vec<Sighted>, before: Option<&Signs>) -> Merge {
     Merge { added, unseen }
 }
 
-/// The text of the file: the operator's own with the new signs after his, or a new one.
+/// The text of the baseline file: the existing text with the new signs appended, or a new file.
 ///
-/// `signs` is the whole, of which `before` (what the operator has, and how many signs that is) comes first.
+/// `signs` is the complete baseline; `before` is the existing file's text and the number of signs in it, which come first in `signs`.
 pub(super) fn text(signs: &Signs, before: Option<(&str, usize)>) -> String {
     let (mut text, known) = match before {
         Some((text, known)) => (with_head(text, signs), known),
@@ -174,9 +173,9 @@ pub(super) fn text(signs: &Signs, before: Option<(&str, usize)>) -> String {
 
 fn head(signs: &Signs) -> String {
     format!(
-        "# What may hang in this camera's view. Rules with except_approved file whatever else hangs there, so strike out (delete)\n\
-         # the blocks of the signs that may not, and say in `note` whose the others are and by which permit. A box is [left, top,\n\
-         # right, bottom] as fractions of the picture. `gridwatch signs record` adds what is new and leaves the rest as it is.\n\
+        "# Approved signs in this camera's view. Rules with except_approved file a case for any other sign, so delete the blocks of\n\
+         # signs that are not approved, and write the owner and permit of the others to `note`. A box is [left, top, right, bottom]\n\
+         # as fractions of the picture. `gridwatch signs record` appends new signs and leaves the rest unchanged.\n\
          camera = {}\nrecorded = {}\nmodel = {}\n",
         toml::Value::from(signs.camera.as_str()),
         toml::Value::from(signs.recorded.as_str()),
@@ -184,7 +183,7 @@ fn head(signs: &Signs) -> String {
     )
 }
 
-/// The operator's text with the time and the model of this recording; nothing else of it is touched.
+/// The existing text with `recorded` and `model` updated; everything else stays byte for byte.
 fn with_head(text: &str, signs: &Signs) -> String {
     let mut is_head = true;
     let line = |line: &str| {
@@ -199,7 +198,7 @@ fn with_head(text: &str, signs: &Signs) -> String {
     text.lines().map(line).collect()
 }
 
-/// Writes `text` in the place of `file`, whole or not at all.
+/// Replaces `file` by `text` atomically.
 pub(super) fn write(file: &Path, text: &str) -> io::Result<()> {
     let dir: PathBuf = match file.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir.into(),
@@ -213,7 +212,7 @@ pub(super) fn write(file: &Path, text: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Readable by the daemon's user too, whoever recorded it.
+/// World-readable, because the daemon may run as another user than the one who recorded it.
 fn mode() -> fs::Permissions {
     std::os::unix::fs::PermissionsExt::from_mode(0o644)
 }
@@ -226,7 +225,7 @@ mod tests {
         Detection {
             appearance: None,
             number: None,
-            closer: None,
+            second_look: None,
             label: "sign".into(),
             score,
             bbox: BBox {
@@ -258,11 +257,11 @@ mod tests {
     }
 
     #[test]
-    fn what_most_looks_see_is_kept_at_its_median() {
+    fn signs_in_most_looks_are_kept_at_their_median_box() {
         let mut sightings = Sightings::default();
         for n in 0..10u8 {
             let mut found = vec![seen(0.1 + f32::from(n % 3) * 0.01, 0.4, 0.8)];
-            // A van's lettering for a while, and a look that takes both boards for one.
+            // Lettering on a van that stands there for a while.
             if n < 4 {
                 found.push(seen(0.6, 0.9, 0.7));
             }
@@ -275,14 +274,14 @@ mod tests {
     }
 
     #[test]
-    fn two_boxes_of_one_look_are_two_signs() {
+    fn overlapping_boxes_of_one_look_are_two_signs() {
         let mut sightings = Sightings::default();
         sightings.add(vec![seen(0.1, 0.4, 0.8), seen(0.12, 0.41, 0.6)]);
         assert_eq!(sightings.steady(0.5).len(), 2);
     }
 
     #[test]
-    fn a_merge_adds_what_is_new_and_names_what_is_gone() {
+    fn a_merge_adds_new_signs_and_reports_unseen_ones() {
         let mut sightings = Sightings::default();
         sightings.add(vec![seen(0.1, 0.4, 0.8), seen(0.5, 0.6, 0.8)]);
         let before = baseline(vec![sign(0.11, 0.41), sign(0.8, 0.9)]);
@@ -292,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_known_by_their_digits_and_written_down() {
+    fn small_ads_are_matched_by_their_phone_number_and_written_with_it() {
         let ad = |x1: f32, number: &str| Detection {
             label: "small_ad".into(),
             number: Some(number.into()),
@@ -314,7 +313,7 @@ mod tests {
         assert_eq!(
             (merge.added.len(), merge.unseen),
             (2, vec![]),
-            "it hangs elsewhere, and may"
+            "an approved number is approved anywhere in view"
         );
         let numbers: Vec<_> = merge.added.iter().filter_map(|s| s.number.as_ref()).collect();
         assert_eq!(numbers.len(), 2);
@@ -323,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operators_words_outlive_a_recording() {
+    fn the_operators_comments_survive_a_recording() {
         let mut signs = baseline(vec![sign(0.1, 0.4)]);
         let first = text(&signs, None);
         let edited = first.replace("# 1\n", "# the baker's, asked on Monday\n");

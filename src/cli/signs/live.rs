@@ -1,4 +1,4 @@
-//! A camera's own pictures, one at a time, for a command that looks a few times and goes.
+//! Takes single pictures from a live camera.
 
 use std::{
     sync::Arc,
@@ -9,37 +9,34 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use crate::{
-    camera::{Picture, Slot, decode::Decoder},
-    cli::Failure,
-    config::{Backend, Camera},
-    daemon,
-    error::Class,
-    frame::Frame,
-};
+use crate::{cli::Failure, daemon};
+use gridwatch_base::error::Class;
+use gridwatch_camera::{Backend, Picture, Slot, decode::Decoder};
+use gridwatch_config::Camera;
+use gridwatch_frame::Frame;
 
-/// A camera whose stream is quiet for so long gives no picture: three of the longest GOPs that smart codecs make.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a new picture is looked for.
-const NAP: Duration = Duration::from_millis(50);
+/// Timeout for a picture: three times the longest GOP of smart codecs (10 s).
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Interval between polls of the slot.
+const POLL: Duration = Duration::from_millis(50);
 
-/// A camera that is received as the daemon would.
-pub(super) struct Live {
-    // Before the runtime that it lives on.
-    _camera: daemon::Camera,
+/// A camera received with the daemon's code; stops on drop.
+pub(super) struct LiveCamera {
+    // Declared first, to be dropped before the runtime it runs on.
+    _camera: daemon::CameraSource,
     _receive: tokio::runtime::Runtime,
     slot: Arc<Slot>,
     decoder: Decoder,
     newest: Option<Timestamp>,
 }
 
-impl Live {
+impl LiveCamera {
     pub(super) fn start(camera: &Camera, decoders: Backend) -> Result<Self, Failure> {
         let receive = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
-            .map_err(|e| Failure::new(Class::Transient, format!("no runtime can be started: {e}")))?;
+            .map_err(|e| Failure::new(Class::Transient, format!("cannot start the async runtime: {e}")))?;
         let slot = Slot::new(camera.id.clone(), Arc::new(Notify::new()));
         let decoder = Decoder::new("signs", decoders).map_err(|e| Failure::new(e.class(), e.to_string()))?;
         let received = daemon::receive_camera(camera, Arc::clone(&slot), receive.handle())?;
@@ -52,9 +49,9 @@ impl Live {
         })
     }
 
-    /// The first picture that was taken `after` the one before it.
+    /// Waits for the next picture, captured at least `after` the previous one.
     pub(super) fn next(&mut self, after: Duration) -> Result<Frame, Failure> {
-        let give_up = Instant::now() + after + PATIENCE;
+        let deadline = Instant::now() + after + TIMEOUT;
         loop {
             let is_due = |p: &Picture| {
                 self.newest
@@ -70,18 +67,18 @@ impl Live {
                         .map_err(|e| Failure::new(e.class(), format!("{}: {e}", keyframe.camera))),
                 };
             }
-            if Instant::now() > give_up {
+            if Instant::now() > deadline {
                 return Err(Failure::new(
                     Class::Transient,
                     format!(
-                        "the camera {} gave no new picture for {} s ({}): `gridwatch check` says how it is",
+                        "no new picture from camera {} for {} s ({}); run `gridwatch check`",
                         self.slot.camera(),
-                        (after + PATIENCE).as_secs(),
+                        (after + TIMEOUT).as_secs(),
                         self.slot.state().as_str()
                     ),
                 ));
             }
-            thread::sleep(NAP);
+            thread::sleep(POLL);
         }
     }
 }

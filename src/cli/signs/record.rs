@@ -1,4 +1,4 @@
-//! `gridwatch signs record`: looks several times, and writes what hangs there.
+//! `gridwatch signs record`: records the signs in a camera's view over several looks.
 
 use std::{
     fs, io,
@@ -11,27 +11,29 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use super::{
-    Of,
-    baseline::{self, Merge, Sighted, Sightings},
-    corners, draw, read, unnamed,
+    SignsViewArgs,
+    baseline::{self, Merge, SightedSign, Sightings},
+    corners, draw, no_baseline, read,
 };
-use crate::{
-    cli::{Failure, detect, print},
-    config::{Aim, Camera, Draft, Faults, Preset, raw},
-    engine::{Detection, Label, Light, Rule, View, geometry},
-    error::Class,
-    frame::Frame,
-    model::{Model, Panel, Reader, Reading, runtime},
-    views::Files,
-    vision,
+use crate::cli::{Failure, json_pretty, options::fraction, pictures, print};
+use gridwatch_base::error::Class;
+use gridwatch_config::{Aim, Camera, Draft, Faults, Preset, raw};
+use gridwatch_engine::{Detection, Label, Light, Rule, View, geometry};
+use gridwatch_frame::Frame;
+use gridwatch_model::{
+    Model, ModelSet,
+    ocr::{NumberReading, Reader},
+    runtime,
 };
+use gridwatch_vision as vision;
+use gridwatch_vision::views::ViewFiles;
 
-/// Looks at a camera several times and writes what hangs there into its baseline.
+/// Record the signs in a camera's view into its baseline.
 ///
-/// Signs that at least --share of the clear looks saw are kept, each at the median of its boxes. Record by day and again at
-/// dusk: lamps and shop lights show signs that daylight does not. An existing baseline is kept as it is, notes and all;
-/// signs that are new are added after its own and told, and those that were not seen are named. Read what is added: it is
-/// approved unless you strike it out.
+/// Takes several looks and keeps the signs detected in at least --share of the clear ones, each at the median of its boxes.
+/// Record by day and again at dusk: shop lights show signs that daylight does not. An existing baseline is kept with its notes;
+/// new signs are appended and listed, and approved signs that were not seen are reported. Review the new ones: they count as
+/// approved until you delete them from the file.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -39,86 +41,79 @@ Examples:
   gridwatch signs record gate-east --config edge.toml --looks 24 --every 10m     over four hours of daylight
   gridwatch signs record gate-east --config edge.toml --pictures noon.jpg dusk.jpg clip.mp4
 
-Exit codes: 0 written; 3 the configuration or the baseline is faulty; 4 the camera is away, or showed nothing clear; 5 a
-picture cannot be read.")]
-pub(super) struct Args {
+Exit codes: 0 written; 3 the configuration or the baseline is faulty; 4 the camera is unreachable, or no look
+was clear; 5 a picture cannot be read.")]
+pub(super) struct SignsRecordArgs {
     #[command(flatten)]
-    of: Of,
-    /// How many times to look.
+    of: SignsViewArgs,
+    /// Number of looks.
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
     looks: u32,
     /// Time between two looks.
     #[arg(long, value_name = "TIME", default_value = "5s")]
     every: raw::Span,
-    /// Share of the clear looks that must have seen a sign, 0 to 1.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = share)]
+    /// Share of the clear looks in which a sign must be detected, 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5, value_parser = fraction::<f64>)]
     share: f64,
-    /// Look at these pictures and clips instead of the camera itself: each picture is a look, of a clip --looks at most.
+    /// Use these pictures and clips instead of the camera. Each picture is one look; a clip gives up to --looks looks.
     #[arg(long, value_name = "PICTURE|CLIP", num_args = 1..)]
     pictures: Vec<PathBuf>,
-    /// Write the baseline here. [default: the camera's approved_signs]
+    /// Baseline file to write. [default: the camera's approved_signs]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Write the newest clear picture with every sign framed and numbered: new ones yellow. It stays unmasked.
+    /// Write the newest clear picture with each sign outlined and numbered (new ones in yellow). Faces and plates are not masked.
     #[arg(long, value_name = "FILE")]
     overlay: Option<PathBuf>,
-    /// Begin anew: what the baseline holds, notes too, is dropped.
+    /// Replace an existing baseline, discarding its signs and notes.
     #[arg(long)]
     replace: bool,
-    /// ONNX Runtime's shared library. [default: the configuration's, or where edge-deploy/setup.sh puts it]
+    /// ONNX Runtime shared library. [default: the configuration's, or the one that edge-deploy/setup.sh installs]
     #[arg(long, value_name = "FILE", env = "GRIDWATCH_ONNXRUNTIME")]
     onnxruntime: Option<PathBuf>,
 }
 
-fn share(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        _ => Err("a share is a number from 0 to 1".into()),
-    }
-}
-
-/// What is printed.
+/// The command's output.
 #[derive(Debug, Serialize)]
-struct Report {
+struct RecordReport {
     camera: String,
     file: PathBuf,
-    /// Looks, and how many of them were clear.
     looks: usize,
+    /// How many of the looks were clear.
     clear: usize,
-    /// Signs in the file now.
+    /// Signs now in the file.
     signs: usize,
-    added: Vec<Added>,
+    added: Vec<AddedSign>,
     /// Numbers of approved signs that were not seen.
     unseen: Vec<usize>,
 }
 
 #[derive(Debug, Serialize)]
-struct Added {
+struct AddedSign {
     number: usize,
     label: String,
     #[serde(rename = "box")]
     corners: [f32; 4],
-    /// Clear looks that saw it.
+    /// Clear looks in which it was detected.
     looks: usize,
     score: f32,
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &SignsRecordArgs) -> Result<ExitCode, Failure> {
     let (draft, camera, preset) = args.of.view()?;
     let file = match (&args.out, &preset.approved_signs) {
         (Some(file), _) | (None, Some(file)) => file.clone(),
-        (None, None) => return Err(unnamed(&preset)),
+        (None, None) => return Err(no_baseline(&preset)),
     };
     let before = match fs::read_to_string(&file) {
         _ if args.replace => None,
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        // What cannot be read is told with what to do.
+        // `read` reports a read error too, with its remedy.
         text => {
             let (signs, text) = (read(&file)?, text.unwrap_or_default());
             if signs.camera != preset.view.as_str() {
                 let message = format!(
-                    "{} is the baseline of {:?}: name another --out",
+                    "{} is the baseline of {:?}; use another --out",
                     file.display(),
                     signs.camera
                 );
@@ -127,19 +122,19 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             Some((text, signs))
         }
     };
-    let mut look = Looking::new(args, &draft, &camera, &preset)?;
-    look.all(args, &draft, &camera)?;
-    let Looking {
+    let mut recorder = Recorder::new(args, &draft, &camera, &preset)?;
+    recorder.look_at_all(args, &draft, &camera)?;
+    let Recorder {
         sightings,
         newest,
         looks,
-        models,
+        model_names,
         ..
-    } = look;
+    } = recorder;
     let clear = sightings.looks;
     let Some(newest) = newest else {
         let message = format!(
-            "none of {looks} looks at {} was clear: record by daylight, with a free view",
+            "none of {looks} looks at {} was clear; record in daylight with an unobstructed view",
             preset.view
         );
         return Err(Failure::new(Class::Transient, message));
@@ -159,35 +154,39 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let signs = raw::Signs {
         camera: preset.view.to_string(),
         recorded: now.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
-        model: models,
+        model: model_names,
         signs: known.into_iter().chain(new).collect(),
     };
     let text = baseline::text(&signs, old.as_deref().map(|text| (text, count)));
     baseline::write(&file, &text)
-        .map_err(|e| Failure::new(Class::Config, format!("{} cannot be written: {e}", file.display())))?;
+        .map_err(|e| Failure::new(Class::Config, format!("cannot write {}: {e}", file.display())))?;
     if let Some(overlay) = &args.overlay {
         let picture = newest.to_rgb().map_err(|e| Failure::new(e.class(), e.to_string()))?;
         draw(picture, &signs, count, overlay)?;
     }
-    let report = Report {
+    let report = RecordReport {
         camera: signs.camera,
         file,
         looks,
         clear,
         signs: signs.signs.len(),
-        added: added.iter().enumerate().map(|(i, s)| told(s, count + i + 1)).collect(),
+        added: added
+            .iter()
+            .enumerate()
+            .map(|(i, s)| added_sign(s, count + i + 1))
+            .collect(),
         unseen,
     };
     print(&if args.of.json {
-        serde_json::to_string_pretty(&report).map_err(|e| Failure::new(Class::Bug, e.to_string()))? + "\n"
+        json_pretty(&report)?
     } else {
-        words(&report)
+        report_text(&report)
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn told(sign: &Sighted, number: usize) -> Added {
-    Added {
+fn added_sign(sign: &SightedSign, number: usize) -> AddedSign {
+    AddedSign {
         number,
         label: sign.label.to_string(),
         corners: corners(&sign.bbox()),
@@ -196,8 +195,8 @@ fn told(sign: &Sighted, number: usize) -> Added {
     }
 }
 
-fn words(report: &Report) -> String {
-    let Report {
+fn report_text(report: &RecordReport) -> String {
+    let RecordReport {
         looks, clear, signs, ..
     } = report;
     let mut text = format!("{clear} of {looks} looks were clear.\n");
@@ -210,38 +209,38 @@ fn words(report: &Report) -> String {
     }
     if !report.unseen.is_empty() {
         let numbers: Vec<String> = report.unseen.iter().map(usize::to_string).collect();
-        text += &format!("Approved and not seen now: {}.\n", numbers.join(", "));
+        text += &format!("Approved signs not seen this time: {}.\n", numbers.join(", "));
     }
-    let are = if *signs == 1 { "sign is" } else { "signs are" };
-    text += &format!("{signs} {are} approved in {}.\n", report.file.display());
+    let noun = if *signs == 1 { "sign" } else { "signs" };
+    text += &format!("{signs} approved {noun} in {}.\n", report.file.display());
     if !report.added.is_empty() {
-        text += "The new ones are approved too, unless you strike them out of that file.\n";
+        text += "New signs count as approved until you delete them from that file.\n";
     }
     text
 }
 
-/// Of a camera that turns: how its presets look, and which of them is wanted.
+/// For a PTZ camera: the learned views of its presets, and the index of the requested one. `None` for other cameras.
 #[cfg(feature = "gst")]
-fn by_sight(draft: &Draft, camera: &Camera, preset: &Preset) -> Result<Option<(vision::Tour, usize)>, Failure> {
+fn preset_views(draft: &Draft, camera: &Camera, preset: &Preset) -> Result<Option<(vision::Tour, usize)>, Failure> {
     let Aim::Tour { away } = camera.aim else {
         return Ok(None);
     };
-    let mut tour = vision::Tour::new(vision::Limits::from(&draft.view()), camera.presets.len(), away);
+    let mut tour = vision::Tour::new(vision::AimLimits::from(&draft.view()), camera.presets.len(), away);
     for (i, preset) in camera.presets.iter().enumerate() {
         let state = draft.state_dir.iter();
         for dir in state {
-            let kept = Files::new(dir, preset.view.clone()).kept()?.unwrap_or_default();
+            let kept = ViewFiles::new(dir, preset.view.clone()).load()?.unwrap_or_default();
             kept.references
                 .into_iter()
-                .for_each(|(light, reference, _)| tour.remember(i, light, reference));
+                .for_each(|(light, reference, _)| tour.restore(i, light, reference));
         }
     }
     let here = camera.presets.iter().position(|p| p.view == preset.view);
-    match here.filter(|i| tour.is_known(*i)) {
+    match here.filter(|i| tour.is_learned(*i)) {
         Some(here) => Ok(Some((tour, here))),
         None => {
             let message = format!(
-                "{} is not known by sight: with the daemon running, aim the camera at it and write gridwatch view confirm {}; or name --pictures",
+                "preset {} has not been learned; with the daemon running, move the camera there and run `gridwatch view confirm {}`, or use --pictures",
                 preset.view, preset.view
             );
             Err(Failure::new(Class::Config, message))
@@ -249,57 +248,57 @@ fn by_sight(draft: &Draft, camera: &Camera, preset: &Preset) -> Result<Option<(v
     }
 }
 
-/// What looks, at what, and what it has seen.
-struct Looking<'a> {
-    panel: Panel,
-    /// Where numbers are read at the camera, and a rule with except_approved is about them.
+/// Takes the looks and collects the signs.
+struct Recorder<'a> {
+    models: ModelSet,
+    /// Reads phone numbers, if the camera reads them and a rule with `except_approved` counts small ads.
     reader: Option<Reader>,
-    /// Whose labels are asked for.
-    asked: Vec<&'a Rule>,
+    /// The rules with `except_approved`.
+    rules: Vec<&'a Rule>,
     preset: &'a Preset,
-    /// Of a camera that turns: how its presets look, and which of them is wanted; `None` where every look is of it.
-    by_sight: Option<(vision::Tour, usize)>,
+    /// For a PTZ camera: the learned views of its presets and the index of the requested one. `None`: every look counts.
+    preset_views: Option<(vision::Tour, usize)>,
     health: vision::Health,
     sightings: Sightings,
     /// The newest clear picture.
     newest: Option<Frame>,
     looks: usize,
-    /// Their ids and versions.
-    models: String,
+    /// `id@version` of each model, comma-separated.
+    model_names: String,
 }
 
-impl<'a> Looking<'a> {
-    fn new(args: &Args, draft: &'a Draft, camera: &Camera, preset: &'a Preset) -> Result<Self, Failure> {
+impl<'a> Recorder<'a> {
+    fn new(args: &SignsRecordArgs, draft: &'a Draft, camera: &Camera, preset: &'a Preset) -> Result<Self, Failure> {
         if camera.models.is_empty() {
             return Err(Faults(draft.faults.clone()).into()); // One of its models is faulty.
         }
-        let asked: Vec<&Rule> = draft.rules().iter().filter(|r| r.except_approved).collect();
-        let wanted = |model: &Model| {
+        let rules: Vec<&Rule> = draft.rules().iter().filter(|r| r.except_approved).collect();
+        let is_needed = |model: &Model| {
             let labels = model.manifest().engine_labels();
-            asked.iter().flat_map(|r| &r.labels).any(|l| labels.contains(l))
+            rules.iter().flat_map(|r| &r.labels).any(|l| labels.contains(l))
         };
-        let looking = camera.models.iter().map(|i| Model::load(&draft.models[*i].dir));
-        let mut looking: Vec<Model> = looking.collect::<Result<_, _>>()?;
-        looking.retain(wanted);
-        let is_read = camera.reads && asked.iter().any(|r| r.labels.contains(&Label::small_ad()));
+        let models = camera.models.iter().map(|i| Model::load(&draft.models[*i].dir));
+        let mut models: Vec<Model> = models.collect::<Result<_, _>>()?;
+        models.retain(is_needed);
+        let is_read = camera.read_numbers && rules.iter().any(|r| r.labels.contains(&Label::small_ad()));
         let readers = match draft.reading.as_ref().filter(|_| is_read) {
             Some(r) => Some((Model::load(&r.finder)?, Model::load(&r.speller)?)),
             None => None,
         };
-        if looking.is_empty() && readers.is_none() {
-            // The rule may be there, and faulty. That the baseline is missing is why we are here.
+        if models.is_empty() && readers.is_none() {
+            // Perhaps the rule exists but is faulty. A missing baseline is expected here.
             let mut faults = draft.faults.clone();
             faults.retain(|f| !f.path.contains(".approved_signs"));
             if !faults.is_empty() {
                 return Err(Faults(faults).into());
             }
             let message = format!(
-                "no rule with except_approved = true counts what a model of {} finds: write the rule first",
+                "no rule with except_approved = true counts a label of camera {}'s models; add the rule first",
                 camera.id
             );
             return Err(Failure::new(Class::Config, message));
         }
-        let names: Vec<String> = looking
+        let names: Vec<String> = models
             .iter()
             .chain(readers.iter().flat_map(|(finder, speller)| [speller, finder]))
             .map(|m| format!("{}@{}", m.manifest().id, m.manifest().version))
@@ -307,34 +306,33 @@ impl<'a> Looking<'a> {
         let library = args.onnxruntime.as_deref().or(draft.onnxruntime.as_deref());
         let runtime = runtime::init(library)?.with(draft.inference.clone());
         Ok(Self {
-            panel: Panel::new(&runtime, &looking)?,
+            models: ModelSet::new(&runtime, &models)?,
             reader: readers
                 .map(|(finder, speller)| Reader::new(&runtime, &finder, &speller))
                 .transpose()?,
-            asked,
+            rules,
             preset,
-            by_sight: None,
+            preset_views: None,
             health: vision::Health::new(draft.view()),
             sightings: Sightings::default(),
             newest: None,
             looks: 0,
-            models: names.join(", "),
+            model_names: names.join(", "),
         })
     }
 
-    fn all(&mut self, args: &Args, draft: &Draft, camera: &Camera) -> Result<(), Failure> {
+    fn look_at_all(&mut self, args: &SignsRecordArgs, draft: &Draft, camera: &Camera) -> Result<(), Failure> {
         for path in &args.pictures {
-            let unreadable = |e: detect::Failure| Failure::new(Class::Data, format!("{}: {e}", path.display()));
             let (mut left, mut due_s) = (args.looks, 0.0);
-            // Pictures are looks of their own, whatever one before them showed.
+            // Each file is judged on its own, without the previous one's state.
             self.health = vision::Health::new(draft.view());
-            for shot in detect::frames_of(path).map_err(unreadable)? {
-                let shot = shot.map_err(unreadable)?;
-                if shot.in_clip.is_some_and(|(_, time_s)| time_s < due_s) {
+            for source in pictures::frames_of(path).map_err(|e| e.in_file(path))? {
+                let source = source.map_err(|e| e.in_file(path))?;
+                if source.in_clip.is_some_and(|(_, time_s)| time_s < due_s) {
                     continue;
                 }
                 due_s += args.every.0.as_secs_f64();
-                self.look(shot.frame)?;
+                self.look(source.frame)?;
                 left -= 1;
                 if left == 0 {
                     break;
@@ -348,29 +346,29 @@ impl<'a> Looking<'a> {
     }
 
     #[cfg(feature = "gst")]
-    fn live(&mut self, args: &Args, draft: &Draft, camera: &Camera) -> Result<(), Failure> {
-        let patience = match camera.aim {
+    fn live(&mut self, args: &SignsRecordArgs, draft: &Draft, camera: &Camera) -> Result<(), Failure> {
+        let time_limit = match camera.aim {
             Aim::Tour { away } => away * 2 + args.every.0 * args.looks,
             Aim::Fixed | Aim::Unwatched => Duration::MAX,
         };
-        self.by_sight = by_sight(draft, camera, self.preset)?;
-        let mut live = super::live::Live::start(camera, draft.decoders.unwrap_or_default())?;
+        self.preset_views = preset_views(draft, camera, self.preset)?;
+        let mut live = super::live::LiveCamera::start(camera, draft.decoders.unwrap_or_default())?;
         let (mut after, mut left) = (Duration::ZERO, args.looks);
         let start = Instant::now();
         while left > 0 {
             let frame = live.next(std::mem::replace(&mut after, args.every.0))?;
             if self.look(frame)? {
                 left -= 1;
-            } else if start.elapsed() >= patience {
-                break; // What it saw till then is told.
+            } else if start.elapsed() >= time_limit {
+                break; // Record what was seen so far.
             }
         }
         if self.looks == 0 {
             let message = format!(
-                "the camera did not come to {} within {}: see that its tour runs, and whether the preset is still known by sight \
-                 (gridwatch view list)",
+                "the camera did not reach preset {} within {}; check that its tour runs and that the preset is learned \
+                 (`gridwatch view list`)",
                 self.preset.view,
-                raw::Span(patience)
+                raw::Span(time_limit)
             );
             return Err(Failure::new(Class::Transient, message));
         }
@@ -378,25 +376,25 @@ impl<'a> Looking<'a> {
     }
 
     #[cfg(not(feature = "gst"))]
-    fn live(&mut self, _: &Args, _: &Draft, _: &Camera) -> Result<(), Failure> {
+    fn live(&mut self, _: &SignsRecordArgs, _: &Draft, _: &Camera) -> Result<(), Failure> {
         Err(Failure::new(
             Class::Config,
-            "this build receives no cameras: name --pictures",
+            "this build of gridwatch lacks the feature `gst` and cannot receive cameras; use --pictures",
         ))
     }
 
-    /// False where the camera turned away, so that it is no look at all.
+    /// Evaluates one frame. False if a PTZ camera was not at the preset, so that the frame does not count as a look.
     fn look(&mut self, frame: Frame) -> Result<bool, Failure> {
         let (view, small) = self
             .health
             .look(&frame)
             .map_err(|e| Failure::new(e.class(), e.to_string()))?;
-        if let Some((tour, here)) = &mut self.by_sight {
+        if let Some((tour, here)) = &mut self.preset_views {
             let light = if frame.is_mono() { Light::Night } else { Light::Day };
-            let stood = small
+            let position = small
                 .filter(|_| view == View::Clear)
                 .map(|s| tour.look(&s, frame.captured_at, light));
-            if stood.and_then(|s| s.preset) != Some(*here) {
+            if position.and_then(|p| p.preset) != Some(*here) {
                 return Ok(false);
             }
         }
@@ -404,16 +402,16 @@ impl<'a> Looking<'a> {
         if view != View::Clear {
             return Ok(true);
         }
-        let mut shown = self.panel.shown(&frame);
+        let mut input = self.models.input(&frame);
         let mut found: Vec<Detection> = Vec::new();
-        for i in 0..shown.count() {
-            found.extend(shown.detect(i)?);
+        for i in 0..input.slot_count() {
+            found.extend(input.detect(i)?);
         }
         if let Some(reader) = &mut self.reader {
-            found.extend(reader.read(&frame, &[])?.into_iter().map(Reading::detection));
+            found.extend(reader.read(&frame, &[])?.into_iter().map(NumberReading::detection));
         }
         let counts = |d: &Detection| {
-            let mut rules = self.asked.iter().filter(|r| r.labels.contains(&d.label));
+            let mut rules = self.rules.iter().filter(|r| r.labels.contains(&d.label));
             rules.any(|r| d.score >= r.day.keep.min(r.night.keep))
         };
         let is_private = |d: &Detection| {
@@ -425,7 +423,7 @@ impl<'a> Looking<'a> {
         };
         found.retain(|d| counts(d) && !is_private(d) && d.bbox.within_picture().is_some());
         for detection in &mut found {
-            // Detectors' boxes may stick out; the engine cuts them too.
+            // Boxes may extend beyond the picture; the engine clips them too.
             detection.bbox = detection.bbox.within_picture().unwrap_or(detection.bbox);
         }
         self.sightings.add(found);

@@ -1,97 +1,81 @@
-//! Swaps as the daemon makes them, look by look: the demo's configuration, real sessions, and pictures that are handed to one
-//! worker. Of garbage the demo's model is followed by a tiny one that always finds a piece of it and fails at black pictures
+//! Model swaps look by look: the demo's configuration and real sessions, with frames handed to a single worker. Versions of the
+//! demo's garbage model are a tiny network that finds garbage in every frame but fails on black ones
 //! (tests/fixtures/models/swap).
 
-use std::{fs, path::Path};
+use std::fs;
 
 use image::{Rgb, RgbImage};
 
 use super::*;
-use crate::{
-    config::raw,
-    engine::{BBox, Detection, RuleId},
-    frame::Frame,
-    model::{
-        registry::{Verdict as Word, Wish},
-        runtime,
-    },
+use crate::daemon::test_config::{demo_config, root};
+use gridwatch_engine::{BBox, Detection, RuleId};
+use gridwatch_frame::Frame;
+use gridwatch_model::{
+    registry::{ModelRequest, OutcomeKind},
+    runtime,
 };
 
 const GARBAGE: &str = "garbage_nano_416";
 const SHIPPED: &str = "garbage_nano_416@1.2.0";
-/// Index of the model in the demo's configuration.
+/// The model's index in the demo's configuration.
 const MODEL: usize = 0;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn picture(luma: u8) -> Frame {
+fn frame_of(luma: u8) -> Frame {
     Frame::from_rgb(&RgbImage::from_pixel(64, 64, Rgb([luma; 3])), Timestamp::UNIX_EPOCH).unwrap()
 }
 
-/// A box with one worker.
-struct Station {
+/// A model manager with one worker.
+struct Fixture {
     dir: tempfile::TempDir,
     config: Arc<Config>,
-    models: Models,
-    crew: Crew,
-    reports: Sender<Report>,
-    wishes: u32,
+    models: ModelManager,
+    worker: WorkerModels,
+    reports: Sender<WorkerReport>,
+    requests: u32,
 }
 
-impl Station {
+impl Fixture {
     fn new(trial_looks: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let configs = root().join("configs");
-        let mut file: raw::File = toml::from_str(&fs::read_to_string(configs.join("demo.toml")).unwrap()).unwrap();
-        file.node.state_dir = dir.path().join("state");
-        for path in file.data_paths_mut() {
-            *path = configs.join(&*path);
-        }
-        file.runtime.workers = Some(1);
-        file.registry.trial_looks = trial_looks;
-        let path = dir.path().join("edge.toml");
-        fs::write(&path, toml::to_string(&file).unwrap()).unwrap();
-        let mut config = config::load(&path).unwrap();
-        // How fast networks are is asked of `trial` alone: the tiny one is thousands of times faster than the demo's.
+        let mut config = demo_config(dir.path(), |file| file.registry.trial_looks = trial_looks);
+        // The tests of `trial` cover speed; the tiny network is thousands of times faster than the demo's.
         config.registry.slower_at_most = f64::INFINITY;
         config.registry.latency_budget = Duration::MAX;
         let config = Arc::new(config);
-        let (models, crew, reports) = started(&config);
+        let (models, worker, reports) = start(&config);
         Self {
             dir,
             config,
             models,
-            crew,
+            worker,
             reports,
-            wishes: 0,
+            requests: 0,
         }
     }
 
-    /// The daemon dies and is started again.
+    /// Restarts the manager on the same state directory.
     fn restart(self) -> Self {
         let Self {
             dir,
             config,
             models,
-            crew,
-            wishes,
+            worker,
+            requests,
             ..
         } = self;
-        drop((models, crew));
-        let (models, crew, reports) = started(&config);
+        drop((models, worker));
+        let (models, worker, reports) = start(&config);
         Self {
             dir,
             config,
             models,
-            crew,
+            worker,
             reports,
-            wishes,
+            requests,
         }
     }
 
-    /// The tiny network as a version, its manifest changed by `edits` (line for line).
+    /// Installs the tiny network as `version`, with `edits` replaced in its manifest.
     fn install(&self, version: &str, edits: &[(&str, &str)]) {
         let from = root().join("tests/fixtures/models/swap");
         let package = self.dir.path().join("package");
@@ -109,19 +93,21 @@ impl Station {
         self.models.registry.install(&package, |_| Ok(())).unwrap();
     }
 
-    fn ask(&mut self, event: impl FnOnce(String) -> Event) -> String {
-        self.wishes += 1;
-        let wish = format!("wish {}", self.wishes);
+    fn request(&mut self, event: impl FnOnce(String) -> Event) -> String {
+        self.requests += 1;
+        let request = format!("request {}", self.requests);
         let journal = self.models.registry.journal();
-        journal.append(GARBAGE, Timestamp::now(), event(wish.clone())).unwrap();
-        self.turn();
-        wish
+        journal
+            .append(GARBAGE, Timestamp::now(), event(request.clone()))
+            .unwrap();
+        self.process();
+        request
     }
 
-    fn want(&mut self, version: Option<&str>, camera: Option<&str>, now: bool) -> String {
+    fn request_use(&mut self, version: Option<&str>, camera: Option<&str>, now: bool) -> String {
         let (version, camera) = (version.map(Into::into), camera.map(Into::into));
-        self.ask(|wish| Event::Use {
-            wish,
+        self.request(|request| Event::Use {
+            request,
             version,
             camera,
             now,
@@ -130,399 +116,425 @@ impl Station {
 
     fn roll_back(&mut self, camera: Option<&str>) -> String {
         let camera = camera.map(Into::into);
-        self.ask(|wish| Event::Rollback { wish, camera })
+        self.request(|request| Event::Rollback { request, camera })
     }
 
-    /// Lets the keeper of the models do all that waits.
-    fn turn(&mut self) {
-        // Once to read what was asked, once to do it, and once for what came of that.
+    /// Lets the manager process everything that is pending.
+    fn process(&mut self) {
+        // Once to read the request, once to carry it out, and once to read the outcome.
         for _ in 0..3 {
             assert!(self.models.turn(Duration::ZERO));
         }
     }
 
-    /// One look of one camera.
+    /// One look of one camera: its detections, and the models as `id@version`.
     fn look_at(&mut self, camera: usize, luma: u8) -> Result<(Vec<Detection>, Vec<String>), ModelError> {
-        if !self.crew.is_current() {
-            self.crew.relieve();
+        if !self.worker.is_current() {
+            self.worker.update();
         }
         let id = self.config.cameras[camera].id.clone();
-        let (found, seen_by) = self.crew.detect((camera, &id), Timestamp::now(), &picture(luma))?;
-        let names = seen_by
+        let (found, detected_by) = self.worker.detect(camera, &id, Timestamp::now(), &frame_of(luma))?;
+        let names = detected_by
             .iter()
             .map(|m| format!("{}@{}", m.info.id, m.info.version))
             .collect();
         Ok((found, names))
     }
 
-    /// Looks of the first camera, which all succeed; gives who saw the last, of garbage.
+    /// Successful looks of the first camera; returns the version that detected garbage in the last one.
     fn looks(&mut self, count: u32, luma: u8) -> String {
-        let mut by = String::new();
+        let mut version = String::new();
         for _ in 0..count {
-            let (_, seen_by) = self.look_at(0, luma).unwrap();
-            by = seen_by.into_iter().find(|m| m.starts_with(GARBAGE)).unwrap();
+            let (_, detected_by) = self.look_at(0, luma).unwrap();
+            version = detected_by.into_iter().find(|m| m.starts_with(GARBAGE)).unwrap();
         }
-        self.turn();
-        by
+        self.process();
+        version
     }
 
-    fn known(&self) -> Known {
-        self.models.registry.state().unwrap().known(GARBAGE)
+    fn history(&self) -> ModelState {
+        self.models.registry.state().unwrap().model(GARBAGE)
     }
 
-    /// What the wish came to, and why.
-    fn answer(&self, wish: &str) -> (Event, String) {
-        let told = self.models.registry.journal().read().unwrap();
-        assert!(told.unreadable.is_empty());
-        let mut answers = told.entries.into_iter().filter(|e| e.event.answers() == Some(wish));
-        let answer = answers.next().unwrap_or_else(|| panic!("{wish} was not answered"));
-        assert!(answers.next().is_none(), "{wish} was answered twice");
-        let reason = match &answer.event {
+    /// The outcome of a request and its reason.
+    fn outcome(&self, request: &str) -> (Event, String) {
+        let contents = self.models.registry.journal().read().unwrap();
+        assert!(contents.unreadable.is_empty());
+        let mut answers = contents
+            .entries
+            .into_iter()
+            .filter(|e| e.event.answered_request() == Some(request));
+        let outcome = answers.next().unwrap_or_else(|| panic!("{request} was not answered"));
+        assert!(answers.next().is_none(), "{request} was answered twice");
+        let reason = match &outcome.event {
             Event::Refused { reason, .. } | Event::RolledBack { reason, .. } => reason.clone(),
             Event::ShadowEnded { cut_short, .. } => cut_short.clone().unwrap_or_default(),
             _ => String::new(),
         };
-        (answer.event, reason)
+        (outcome.event, reason)
     }
 
-    fn is_answered(&self, wish: &str) -> bool {
-        let told = self.models.registry.journal().read().unwrap();
-        told.entries.iter().any(|e| e.event.answers() == Some(wish))
+    fn has_outcome(&self, request: &str) -> bool {
+        let contents = self.models.registry.journal().read().unwrap();
+        contents
+            .entries
+            .iter()
+            .any(|e| e.event.answered_request() == Some(request))
     }
 
-    fn seats(&self) -> usize {
-        self.models.taken.len()
+    fn used_slots(&self) -> usize {
+        self.models.used_slots.len()
     }
 }
 
-fn started(config: &Arc<Config>) -> (Models, Crew, Sender<Report>) {
+fn start(config: &Arc<Config>) -> (ModelManager, WorkerModels, Sender<WorkerReport>) {
     let (reports, inbox) = std::sync::mpsc::channel();
     let runtime = runtime::init(None).unwrap_or_else(|e| panic!("{e}"));
-    let (models, mut crews) = Models::start(config, runtime, &reports, inbox).unwrap_or_else(|e| panic!("{e}"));
-    (models, crews.pop().unwrap(), reports)
+    let (models, mut workers) = ModelManager::start(config, runtime, &reports, inbox).unwrap_or_else(|e| panic!("{e}"));
+    (models, workers.pop().unwrap(), reports)
 }
 
 #[test]
-fn a_version_takes_over_after_its_trial_and_every_look_says_who_saw() {
-    let mut station = Station::new(6);
-    assert_eq!(station.looks(1, 128), SHIPPED);
-    station.install("2.0.0", &[]);
-    let wish = station.want(Some("2.0.0"), None, false);
-    assert_eq!(station.looks(5, 128), SHIPPED, "on trial it does not decide");
-    assert!(!station.is_answered(&wish));
-    assert_eq!(station.seats(), 3);
-    station.looks(1, 128);
-    let Event::WentLive { report, .. } = station.answer(&wish).0 else {
+fn a_version_goes_live_after_its_trial_and_every_look_names_its_models() {
+    let mut fixture = Fixture::new(6);
+    assert_eq!(fixture.looks(1, 128), SHIPPED);
+    fixture.install("2.0.0", &[]);
+    let request = fixture.request_use(Some("2.0.0"), None, false);
+    assert_eq!(fixture.looks(5, 128), SHIPPED, "on trial it does not decide");
+    assert!(!fixture.has_outcome(&request));
+    assert_eq!(fixture.used_slots(), 3);
+    fixture.looks(1, 128);
+    let Event::WentLive { report, .. } = fixture.outcome(&request).0 else {
         panic!()
     };
     assert_eq!(report.unwrap().looks, 6);
-    let (found, seen_by) = station.look_at(0, 128).unwrap();
-    assert!(seen_by.contains(&"garbage_nano_416@2.0.0".to_owned()), "{seen_by:?}");
+    let (found, detected_by) = fixture.look_at(0, 128).unwrap();
+    assert!(
+        detected_by.contains(&"garbage_nano_416@2.0.0".to_owned()),
+        "{detected_by:?}"
+    );
     assert_eq!(
         found.iter().filter(|d| d.label.as_str() == "garbage").count(),
         1,
         "{found:?}"
     );
-    assert_eq!((station.known().live(None), station.seats()), (Some("2.0.0".into()), 2));
-    // It stays so over a restart, whatever the configuration's folder holds.
-    let mut station = station.restart();
-    assert_eq!(station.looks(1, 128), "garbage_nano_416@2.0.0");
-    let back = station.roll_back(None);
-    assert!(matches!(station.answer(&back).0, Event::RolledBack { to: None, .. }));
-    assert_eq!(station.looks(1, 128), SHIPPED);
-    let nothing = station.roll_back(None);
+    assert_eq!(
+        (fixture.history().live(None), fixture.used_slots()),
+        (Some("2.0.0".into()), 2)
+    );
+    // A restart keeps it live.
+    let mut fixture = fixture.restart();
+    assert_eq!(fixture.looks(1, 128), "garbage_nano_416@2.0.0");
+    let back = fixture.roll_back(None);
+    assert!(matches!(fixture.outcome(&back).0, Event::RolledBack { to: None, .. }));
+    assert_eq!(fixture.looks(1, 128), SHIPPED);
+    let nothing = fixture.roll_back(None);
     assert!(
-        station.answer(&nothing).1.contains("no version before"),
+        fixture.outcome(&nothing).1.contains("no version before"),
         "{:?}",
-        station.answer(&nothing)
+        fixture.outcome(&nothing)
     );
 }
 
 #[test]
-fn one_that_fails_on_trial_is_refused_and_costs_no_look() {
-    let mut station = Station::new(50);
-    station.install("2.0.0", &[]);
-    let wish = station.want(Some("2.0.0"), None, false);
-    assert_eq!(station.looks(3, 0), SHIPPED);
-    let (event, reason) = station.answer(&wish);
+fn a_version_that_fails_on_trial_is_refused_and_costs_no_look() {
+    let mut fixture = Fixture::new(50);
+    fixture.install("2.0.0", &[]);
+    let request = fixture.request_use(Some("2.0.0"), None, false);
+    assert_eq!(fixture.looks(3, 0), SHIPPED);
+    let (event, reason) = fixture.outcome(&request);
     assert!(
         matches!(event, Event::Refused { .. }) && reason.contains("3 looks in a row"),
         "{reason}"
     );
-    assert_eq!((station.known().live(None), station.seats()), (None, 2));
-    assert_eq!(station.known().outcomes["2.0.0"].verdict, Word::Refused);
+    assert_eq!((fixture.history().live(None), fixture.used_slots()), (None, 2));
+    assert_eq!(fixture.history().outcomes["2.0.0"].kind, OutcomeKind::Refused);
 }
 
 #[test]
-fn one_that_fails_after_it_went_live_is_taken_back() {
-    let mut station = Station::new(1);
-    station.install("2.0.0", &[]);
-    station.want(Some("2.0.0"), None, false);
-    station.looks(1, 128);
-    // Nine in a row, and one that succeeds, are none yet.
+fn a_live_version_that_keeps_failing_is_rolled_back() {
+    let mut fixture = Fixture::new(1);
+    fixture.install("2.0.0", &[]);
+    fixture.request_use(Some("2.0.0"), None, false);
+    fixture.looks(1, 128);
+    // Nine failures, a success and nine failures are not ten in a row.
     for luma in [[0; 9].as_slice(), &[128], &[0; 9]].concat() {
-        assert_eq!(station.look_at(0, luma).is_ok(), luma != 0);
+        assert_eq!(fixture.look_at(0, luma).is_ok(), luma != 0);
     }
-    station.turn();
-    assert_eq!(station.known().live(None), Some("2.0.0".into()));
-    assert!(station.look_at(0, 0).is_err(), "the tenth");
-    station.turn();
-    assert_eq!(station.looks(1, 0), SHIPPED);
-    let known = station.known();
-    assert_eq!(known.live(None), None);
-    let outcome = &known.outcomes["2.0.0"];
-    assert_eq!((outcome.verdict, outcome.wish.is_none()), (Word::RolledBack, true));
-    assert!(outcome.reason.contains("look after look"), "{}", outcome.reason);
+    fixture.process();
+    assert_eq!(fixture.history().live(None), Some("2.0.0".into()));
+    assert!(fixture.look_at(0, 0).is_err(), "the tenth");
+    fixture.process();
+    assert_eq!(fixture.looks(1, 0), SHIPPED);
+    let history = fixture.history();
+    assert_eq!(history.live(None), None);
+    let outcome = &history.outcomes["2.0.0"];
+    assert_eq!(
+        (outcome.kind, outcome.request.is_none()),
+        (OutcomeKind::RolledBack, true)
+    );
+    assert!(outcome.reason.contains("failed in a row"), "{}", outcome.reason);
 }
 
 #[test]
-fn the_configurations_own_model_is_never_taken_back_from() {
-    let mut station = Station::new(1);
+fn the_configured_model_is_never_rolled_back() {
+    let mut fixture = Fixture::new(1);
     for _ in 0..2 {
-        station
+        fixture
             .reports
-            .send(Report::Failing {
-                seat: MODEL,
+            .send(WorkerReport::ModelFailing {
+                slot: MODEL,
                 reason: "a test".into(),
             })
             .unwrap();
-        station.turn();
+        fixture.process();
     }
-    assert_eq!(station.looks(1, 128), SHIPPED);
-    assert!(station.known().outcomes.is_empty());
+    assert_eq!(fixture.looks(1, 128), SHIPPED);
+    assert!(fixture.history().outcomes.is_empty());
 }
 
-/// 2.0.0 finds garbage at 0.81; with this floor the same network finds nothing.
+/// 2.0.0 detects garbage with a score of 0.81; with this floor it detects nothing.
 const BLIND: (&str, &str) = ("score_floor = 0.1", "score_floor = 0.9");
 
 #[test]
-fn one_that_sees_nothing_of_what_the_other_sees_is_refused() {
-    let mut station = Station::new(40);
-    station.install("2.0.0", &[]);
-    station.install("2.0.1", &[BLIND]);
-    station.want(Some("2.0.0"), None, false);
-    station.looks(40, 128);
-    let wish = station.want(Some("2.0.1"), None, false);
-    assert_eq!(station.looks(10, 128), "garbage_nano_416@2.0.0");
-    let (event, reason) = station.answer(&wish);
+fn a_version_that_misses_what_the_live_one_detects_is_refused() {
+    let mut fixture = Fixture::new(40);
+    fixture.install("2.0.0", &[]);
+    fixture.install("2.0.1", &[BLIND]);
+    fixture.request_use(Some("2.0.0"), None, false);
+    fixture.looks(40, 128);
+    let request = fixture.request_use(Some("2.0.1"), None, false);
+    assert_eq!(fixture.looks(10, 128), "garbage_nano_416@2.0.0");
+    let (event, reason) = fixture.outcome(&request);
     assert!(
         matches!(event, Event::Refused { report: Some(_), .. }) && reason.contains("10 of 10 looks"),
         "{reason}"
     );
-    // The other way round nothing is lost.
-    station.roll_back(None);
-    station.want(Some("2.0.1"), None, false);
-    station.looks(40, 128);
-    assert_eq!(station.known().live(None), Some("2.0.1".into()));
+    // In the other direction nothing is lost.
+    fixture.roll_back(None);
+    fixture.request_use(Some("2.0.1"), None, false);
+    fixture.looks(40, 128);
+    assert_eq!(fixture.history().live(None), Some("2.0.1".into()));
 }
 
 #[test]
-fn one_that_decides_at_once_is_taken_back_and_its_failing_looks_are_answered_by_the_other() {
-    let mut station = Station::new(40);
-    station.install("2.0.0", &[]);
-    let wish = station.want(Some("2.0.0"), None, true);
-    assert_eq!(station.looks(1, 128), "garbage_nano_416@2.0.0");
-    assert!(!station.is_answered(&wish));
-    assert_eq!(station.looks(3, 0), SHIPPED, "no look is lost by it");
-    let (event, reason) = station.answer(&wish);
+fn a_version_used_at_once_is_rolled_back_and_the_old_one_covers_its_failed_looks() {
+    let mut fixture = Fixture::new(40);
+    fixture.install("2.0.0", &[]);
+    let request = fixture.request_use(Some("2.0.0"), None, true);
+    assert_eq!(fixture.looks(1, 128), "garbage_nano_416@2.0.0");
+    assert!(!fixture.has_outcome(&request));
+    assert_eq!(fixture.looks(3, 0), SHIPPED, "the live version's detections are used");
+    let (event, reason) = fixture.outcome(&request);
     assert!(matches!(event, Event::RolledBack { to: None, .. }), "{event:?}");
-    assert!(reason.contains("failed at 3 looks in a row"), "{reason}");
-    assert_eq!((station.looks(1, 128), station.seats()), (SHIPPED.into(), 2));
+    assert!(reason.contains("3 looks in a row failed"), "{reason}");
+    assert_eq!((fixture.looks(1, 128), fixture.used_slots()), (SHIPPED.into(), 2));
 }
 
 #[test]
-fn a_camera_may_have_a_version_of_its_own() {
-    let mut station = Station::new(2);
-    station.install("2.0.0", &[]);
-    let cameras: Vec<usize> = (0..station.config.cameras.len())
-        .filter(|i| station.config.cameras[*i].models.contains(&MODEL))
+fn a_single_camera_can_use_another_version() {
+    let mut fixture = Fixture::new(2);
+    fixture.install("2.0.0", &[]);
+    let cameras: Vec<usize> = (0..fixture.config.cameras.len())
+        .filter(|i| fixture.config.cameras[*i].models.contains(&MODEL))
         .collect();
     let (gate, yard) = (cameras[0], cameras[1]);
-    let id = station.config.cameras[gate].id.to_string();
-    station.want(Some("2.0.0"), Some(&id), false);
+    let id = fixture.config.cameras[gate].id.to_string();
+    fixture.request_use(Some("2.0.0"), Some(&id), false);
     for camera in [yard, yard, gate, gate] {
-        station.look_at(camera, 128).unwrap();
+        fixture.look_at(camera, 128).unwrap();
     }
-    station.turn();
-    let by = |station: &mut Station, camera| station.look_at(camera, 128).unwrap().1;
-    assert!(by(&mut station, gate).contains(&"garbage_nano_416@2.0.0".to_owned()));
-    assert!(by(&mut station, yard).contains(&SHIPPED.to_owned()));
-    let mut station = station.restart();
-    assert!(by(&mut station, gate).contains(&"garbage_nano_416@2.0.0".to_owned()));
-    assert!(by(&mut station, yard).contains(&SHIPPED.to_owned()));
-    station.roll_back(Some(&id));
-    assert!(by(&mut station, gate).contains(&SHIPPED.to_owned()));
-    assert_eq!((station.seats(), station.known().has_own(&id)), (2, false));
-    let elsewhere = station.want(Some("2.0.0"), Some("nowhere"), false);
+    fixture.process();
+    let version = |fixture: &mut Fixture, camera| fixture.look_at(camera, 128).unwrap().1;
+    assert!(version(&mut fixture, gate).contains(&"garbage_nano_416@2.0.0".to_owned()));
+    assert!(version(&mut fixture, yard).contains(&SHIPPED.to_owned()));
+    let mut fixture = fixture.restart();
+    assert!(version(&mut fixture, gate).contains(&"garbage_nano_416@2.0.0".to_owned()));
+    assert!(version(&mut fixture, yard).contains(&SHIPPED.to_owned()));
+    fixture.roll_back(Some(&id));
+    assert!(version(&mut fixture, gate).contains(&SHIPPED.to_owned()));
+    assert_eq!(
+        (fixture.used_slots(), fixture.history().has_own_version(&id)),
+        (2, false)
+    );
+    let elsewhere = fixture.request_use(Some("2.0.0"), Some("nowhere"), false);
     assert!(
-        station.answer(&elsewhere).1.contains("no camera"),
+        fixture.outcome(&elsewhere).1.contains("no camera"),
         "{:?}",
-        station.answer(&elsewhere)
+        fixture.outcome(&elsewhere)
     );
 }
 
 #[test]
-fn a_trial_that_a_restart_broke_off_begins_anew() {
-    let mut station = Station::new(3);
-    station.install("2.0.0", &[]);
-    let wish = station.want(Some("2.0.0"), None, false);
-    station.looks(2, 128);
-    let mut station = station.restart();
-    station.turn();
-    assert_eq!(station.looks(2, 128), SHIPPED);
-    assert!(!station.is_answered(&wish));
-    station.looks(1, 128);
-    assert!(matches!(station.answer(&wish).0, Event::WentLive { .. }));
+fn a_trial_interrupted_by_a_restart_starts_again() {
+    let mut fixture = Fixture::new(3);
+    fixture.install("2.0.0", &[]);
+    let request = fixture.request_use(Some("2.0.0"), None, false);
+    fixture.looks(2, 128);
+    let mut fixture = fixture.restart();
+    fixture.process();
+    assert_eq!(fixture.looks(2, 128), SHIPPED);
+    assert!(!fixture.has_outcome(&request));
+    fixture.looks(1, 128);
+    assert!(matches!(fixture.outcome(&request).0, Event::WentLive { .. }));
 }
 
 #[test]
-fn a_version_that_spoiled_on_the_disk_gives_way_to_the_one_before() {
-    let mut station = Station::new(1);
+fn a_version_damaged_on_disk_falls_back_to_the_one_before() {
+    let mut fixture = Fixture::new(1);
     for version in ["2.0.0", "2.0.1"] {
-        station.install(version, &[]);
-        station.want(Some(version), None, false);
-        station.looks(1, 128);
+        fixture.install(version, &[]);
+        fixture.request_use(Some(version), None, false);
+        fixture.looks(1, 128);
     }
-    assert_eq!(station.known().live(None), Some("2.0.1".into()));
-    let dir = station.models.registry.dir_of(GARBAGE, "2.0.1");
+    assert_eq!(fixture.history().live(None), Some("2.0.1".into()));
+    let dir = fixture.models.registry.dir_of(GARBAGE, "2.0.1");
     fs::write(dir.join("model.onnx"), "spoiled").unwrap();
-    let mut station = station.restart();
-    assert_eq!(station.looks(1, 128), "garbage_nano_416@2.0.0");
-    assert_eq!(station.known().outcomes["2.0.1"].verdict, Word::RolledBack);
-    fs::remove_dir_all(station.models.registry.dir_of(GARBAGE, "2.0.0")).unwrap();
-    let mut station = station.restart();
-    assert_eq!(station.looks(1, 128), SHIPPED);
+    let mut fixture = fixture.restart();
+    assert_eq!(fixture.looks(1, 128), "garbage_nano_416@2.0.0");
+    assert_eq!(fixture.history().outcomes["2.0.1"].kind, OutcomeKind::RolledBack);
+    fs::remove_dir_all(fixture.models.registry.dir_of(GARBAGE, "2.0.0")).unwrap();
+    let mut fixture = fixture.restart();
+    assert_eq!(fixture.looks(1, 128), SHIPPED);
 }
 
 #[test]
-fn one_that_lacks_a_label_of_a_rule_is_refused_with_the_rules_name() {
-    let mut station = Station::new(1);
-    station.install("2.0.0", &[("\"overflow\", \"sign\"", "\"overflow\", \"poster\"")]);
-    let wish = station.want(Some("2.0.0"), None, false);
-    let (event, reason) = station.answer(&wish);
+fn a_version_without_a_rules_label_is_refused_naming_the_rule() {
+    let mut fixture = Fixture::new(1);
+    fixture.install("2.0.0", &[("\"overflow\", \"sign\"", "\"overflow\", \"poster\"")]);
+    let request = fixture.request_use(Some("2.0.0"), None, false);
+    let (event, reason) = fixture.outcome(&request);
     assert!(matches!(event, Event::Refused { .. }), "{event:?}");
     assert!(reason.contains("\"advert\"") && reason.contains("\"sign\""), "{reason}");
-    assert_eq!(station.seats(), 2);
-    let unknown = station.want(Some("9.9.9"), None, false);
-    assert!(station.answer(&unknown).1.contains("9.9.9"));
-    let same = station.want(None, None, false);
-    assert!(station.answer(&same).1.contains("looks already"));
+    assert_eq!(fixture.used_slots(), 2);
+    let unknown = fixture.request_use(Some("9.9.9"), None, false);
+    assert!(fixture.outcome(&unknown).1.contains("9.9.9"));
+    let same = fixture.request_use(None, None, false);
+    assert!(fixture.outcome(&same).1.contains("live already"));
 }
 
 #[test]
-fn a_shadow_never_decides_and_tells_where_it_differs() {
-    let mut station = Station::new(1);
-    station.install("2.0.0", &[]);
-    let shadow = |wish| Event::Shadow {
-        wish,
+fn a_shadow_run_never_decides_and_reports_the_differences() {
+    let mut fixture = Fixture::new(1);
+    fixture.install("2.0.0", &[]);
+    let shadow = |request| Event::Shadow {
+        request,
         version: Some("2.0.0".into()),
         camera: None,
         looks: 4,
     };
-    let wish = station.ask(shadow);
-    assert_eq!(station.looks(4, 128), SHIPPED);
-    let Event::ShadowEnded { report, cut_short, .. } = station.answer(&wish).0 else {
+    let request = fixture.request(shadow);
+    assert_eq!(fixture.looks(4, 128), SHIPPED);
+    let Event::ShadowEnded { report, cut_short, .. } = fixture.outcome(&request).0 else {
         panic!()
     };
     assert_eq!((report.looks, cut_short), (4, None));
     assert_eq!(report.differences.labels["garbage"].only_new, 4);
     let worst = &report.differences.worst[0];
-    assert_eq!(worst.source, station.config.cameras[0].id.as_str());
+    assert_eq!(worst.source, fixture.config.cameras[0].id.as_str());
     assert!(worst.at.is_some() && (worst.score - 0.81).abs() < 1e-3);
     assert_eq!(
-        (station.known().live(None), station.known().shadow, station.seats()),
+        (
+            fixture.history().live(None),
+            fixture.history().shadow,
+            fixture.used_slots()
+        ),
         (None, None, 2)
     );
-    // A trial takes its place, and a stop ends it.
-    let shadowed = station.ask(shadow);
-    station.looks(1, 128);
-    let wish = station.want(Some("2.0.0"), None, false);
-    assert!(station.answer(&shadowed).1.contains("another version"));
-    station.looks(1, 128);
-    assert!(matches!(station.answer(&wish).0, Event::WentLive { .. }));
-    station.roll_back(None);
-    let stopped = station.ask(shadow);
-    station.ask(|_| Event::ShadowStop {});
-    let Event::ShadowEnded { report, .. } = station.answer(&stopped).0 else {
+    // A trial replaces it, and a stop ends it.
+    let shadowed = fixture.request(shadow);
+    fixture.looks(1, 128);
+    let request = fixture.request_use(Some("2.0.0"), None, false);
+    assert!(fixture.outcome(&shadowed).1.contains("another version"));
+    fixture.looks(1, 128);
+    assert!(matches!(fixture.outcome(&request).0, Event::WentLive { .. }));
+    fixture.roll_back(None);
+    let stopped = fixture.request(shadow);
+    fixture.request(|_| Event::ShadowStop {});
+    let Event::ShadowEnded { report, .. } = fixture.outcome(&stopped).0 else {
         panic!()
     };
     assert_eq!(report.looks, 0);
 }
 
 #[test]
-fn a_rollback_calls_a_trial_off_and_leaves_what_looks() {
-    let mut station = Station::new(1);
-    station.install("2.0.0", &[]);
-    station.install("2.0.1", &[]);
-    station.want(Some("2.0.0"), None, false);
-    station.looks(1, 128);
-    let trial = station.want(Some("2.0.1"), None, false);
-    let back = station.roll_back(None);
-    assert!(matches!(station.answer(&trial).0, Event::Refused { .. }));
-    assert!(matches!(station.answer(&back).0, Event::RolledBack { to: Some(to), .. } if to == "2.0.0"));
-    assert_eq!(station.looks(1, 128), "garbage_nano_416@2.0.0");
-    assert_eq!(station.known().wishes, [] as [Wish; 0]);
-    // A newer wish takes the place of an older one, too.
-    let first = station.want(Some("2.0.1"), None, false);
-    let second = station.want(None, None, false);
-    assert!(station.answer(&first).1.contains("another wish"));
-    station.looks(1, 128);
+fn a_rollback_cancels_a_trial_and_keeps_the_live_version() {
+    let mut fixture = Fixture::new(1);
+    fixture.install("2.0.0", &[]);
+    fixture.install("2.0.1", &[]);
+    fixture.request_use(Some("2.0.0"), None, false);
+    fixture.looks(1, 128);
+    let trial = fixture.request_use(Some("2.0.1"), None, false);
+    let back = fixture.roll_back(None);
+    assert!(matches!(fixture.outcome(&trial).0, Event::Refused { .. }));
+    assert!(matches!(fixture.outcome(&back).0, Event::RolledBack { to: Some(to), .. } if to == "2.0.0"));
+    assert_eq!(fixture.looks(1, 128), "garbage_nano_416@2.0.0");
+    assert_eq!(fixture.history().requests, [] as [ModelRequest; 0]);
+    // A newer request replaces an older one, too.
+    let first = fixture.request_use(Some("2.0.1"), None, false);
+    let second = fixture.request_use(None, None, false);
+    assert!(fixture.outcome(&first).1.contains("superseded"));
+    fixture.looks(1, 128);
     assert!(matches!(
-        station.answer(&second).0,
+        fixture.outcome(&second).0,
         Event::WentLive { version: None, .. }
     ));
 }
 
 #[test]
-fn a_closer_look_scores_what_lies_there_and_nothing_else() {
-    let mut station = Station::new(1);
-    if !station.crew.is_current() {
-        station.crew.relieve();
+fn a_second_look_scores_only_the_detections_at_its_place() {
+    let mut fixture = Fixture::new(1);
+    if !fixture.worker.is_current() {
+        fixture.worker.update();
     }
     let path = root().join("tests/fixtures/pictures/bags.jpg");
     let frame = Frame::from_rgb(&image::open(path).unwrap().into_rgb8(), Timestamp::UNIX_EPOCH).unwrap();
-    let id = station.config.cameras[0].id.clone();
-    let (mut found, _) = station.crew.detect((0, &id), Timestamp::now(), &frame).unwrap();
+    let id = fixture.config.cameras[0].id.clone();
+    let (mut found, _) = fixture.worker.detect(0, &id, Timestamp::now(), &frame).unwrap();
     let bags = found.iter().find(|d| d.label.as_str() == "garbage").unwrap().bbox;
     let rule = RuleId::from("garbage");
     let mut look = |rule: &RuleId, place: &BBox, found: &mut [Detection]| {
-        let by = station.crew.look_closer(0, &frame, (rule, place), found).unwrap();
-        by.into_iter().map(|m| m.info.id).collect::<Vec<_>>()
+        let version = fixture.worker.second_look_at(0, &frame, rule, place, found).unwrap();
+        version.into_iter().map(|m| m.info.id).collect::<Vec<_>>()
     };
 
     assert_eq!(
         look(&"vendor".into(), &bags, &mut found),
         [""; 0],
-        "that rule asks for none"
+        "the rule asks for no second look"
     );
-    let beside = BBox {
+    let elsewhere_box = BBox {
         x1: 0.0,
         x2: 0.2,
         ..bags
     };
-    assert_eq!(look(&rule, &beside, &mut found), [""; 0], "nothing was found there");
-    assert!(found.iter().all(|d| d.closer.is_none()));
+    assert_eq!(
+        look(&rule, &elsewhere_box, &mut found),
+        [""; 0],
+        "nothing was detected there"
+    );
+    assert!(found.iter().all(|d| d.second_look.is_none()));
 
     assert_eq!(
         look(&rule, &bags, &mut found),
         [GARBAGE],
-        "the one that finds garbage, and not the other"
+        "only the model that detects garbage"
     );
     for detection in &found {
         let is_it = detection.bbox == bags && detection.label.as_str() == "garbage";
-        match detection.closer {
+        match detection.second_look {
             Some(score) => assert!(rule_labels(&detection.label) && score > 0.3, "{detection:?}"),
             None => assert!(!is_it, "{detection:?}"),
         }
     }
-    // A box where the network sees nothing at all, though somebody said it did.
+    // A false detection where the network sees nothing.
     let mut false_one = vec![Detection {
-        bbox: beside,
+        bbox: elsewhere_box,
         ..found[0].clone()
     }];
     false_one[0].label = "garbage".into();
-    look(&rule, &beside, &mut false_one);
-    assert!(false_one[0].closer.unwrap() < 0.3, "{false_one:?}");
+    look(&rule, &elsewhere_box, &mut false_one);
+    assert!(false_one[0].second_look.unwrap() < 0.3, "{false_one:?}");
 }
 
 fn rule_labels(label: &Label) -> bool {

@@ -1,31 +1,33 @@
-//! How much of what must not be seen is covered.
+//! Measures how much of the labelled faces, heads and plates is covered by masks.
 
 use std::{collections::BTreeMap, fmt, fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{cli::Failure, engine::BBox, error::Class};
+use crate::cli::Failure;
+use gridwatch_base::error::Class;
+use gridwatch_engine::BBox;
 
-/// Of a label's area; its box was drawn by hand, a pixel or two off.
+/// A label counts as covered from this share of its area: boxes are drawn by hand, a pixel or two off.
 const COVERED: f64 = 0.8;
-/// Less than this of its area is as good as nothing.
+/// Below this share of its area a label counts as missed.
 const PARTLY: f64 = 0.3;
-/// Heights in pixels at which the next class of sizes begins.
+/// Boundaries between size classes: label height, pixels.
 const SIZES: [f64; 3] = [12.0, 24.0, 48.0];
 
-/// What must not be readable.
+/// What a label marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Kind {
-    /// A face that looks at the camera, or nearly: features are seen.
+pub(super) enum LabelKind {
+    /// A frontal or nearly frontal face with visible features.
     Face,
-    /// Any other head: from behind, from the side and far, blurred.
+    /// Any other head: from behind, in profile, distant or blurred.
     Head,
     /// A licence plate.
     Plate,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for LabelKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Face => "face",
@@ -35,26 +37,26 @@ impl fmt::Display for Kind {
     }
 }
 
-/// By the picture's file name: boxes in its pixels, by kind.
+/// The labels of each picture by file name: boxes in pixels, by kind.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Truth(BTreeMap<String, BTreeMap<Kind, Vec<[f64; 4]>>>);
+pub(super) struct MaskTruth(BTreeMap<String, BTreeMap<LabelKind, Vec<[f64; 4]>>>);
 
-impl Truth {
+impl MaskTruth {
     pub(super) fn read(file: &Path) -> Result<Self, Failure> {
-        let wrong = |message: String| Failure::new(Class::Config, format!("{}: {message}", file.display()));
-        let text = fs::read(file).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+        let fault = |message: String| Failure::new(Class::Config, format!("--truth {}: {message}", file.display()));
+        let text = fs::read(file).map_err(|e| fault(format!("cannot read the file: {e}")))?;
         let truth: Self = serde_json::from_slice(&text).map_err(|e| {
-            wrong(format!(
-                "{e}: it must name what is in each picture: {{\"street.jpg\": {{\"face\": [[366, 280, 382, 297]]}}}}"
+            fault(format!(
+                "{e}; expected the boxes of each picture: {{\"street.jpg\": {{\"face\": [[366, 280, 382, 297]]}}}}"
             ))
         })?;
         for (picture, kinds) in &truth.0 {
             for (kind, corners) in kinds.iter().flat_map(|(k, all)| all.iter().map(move |c| (k, c))) {
                 let [x1, y1, x2, y2] = *corners;
                 if !(x1 < x2 && y1 < y2 && x1 >= 0.0 && y1 >= 0.0) {
-                    return Err(wrong(format!(
-                        "{picture}: {kind} {corners:?} is no box: left, top, right, bottom"
+                    return Err(fault(format!(
+                        "{picture}: {kind} {corners:?} is not a box; expected [left, top, right, bottom]"
                     )));
                 }
             }
@@ -62,13 +64,13 @@ impl Truth {
         Ok(truth)
     }
 
-    /// The labels of a picture.
-    pub(super) fn labels(&self, picture: &str, cover: &Cover) -> Vec<Label> {
+    /// The labels of a picture with their coverage.
+    pub(super) fn labels(&self, picture: &str, coverage: &Coverage) -> Vec<MaskLabel> {
         let kinds = self.0.get(picture).into_iter().flatten();
-        let label = |(kind, corners): (Kind, &[f64; 4])| Label {
+        let label = |(kind, corners): (LabelKind, &[f64; 4])| MaskLabel {
             kind,
             corners: *corners,
-            covered: cover.of(*corners),
+            covered: coverage.of(*corners),
         };
         kinds
             .flat_map(|(kind, all)| all.iter().map(|c| (*kind, c)))
@@ -77,36 +79,36 @@ impl Truth {
     }
 }
 
-/// Something that must not be readable, and how much of it is covered.
+/// A labelled face, head or plate and its coverage.
 #[derive(Debug, Serialize)]
-pub(super) struct Label {
-    pub(super) kind: Kind,
+pub(super) struct MaskLabel {
+    pub(super) kind: LabelKind,
     /// Left, top, right, bottom, in pixels.
     #[serde(rename = "box")]
     pub(super) corners: [f64; 4],
-    /// 0 to 1, of its area.
+    /// Covered share of its area, 0..=1.
     pub(super) covered: f64,
 }
 
-impl Label {
+impl MaskLabel {
     pub(super) fn is_covered(&self) -> bool {
         self.covered >= COVERED
     }
 }
 
-/// Which pixels of a picture are covered.
-pub(super) struct Cover {
+/// The masked pixels of a picture.
+pub(super) struct Coverage {
     size: (u32, u32),
     regions: Vec<BBox>,
     pixels: Vec<bool>,
 }
 
-impl Cover {
+impl Coverage {
     pub(super) fn new((width, height): (u32, u32), regions: &[BBox]) -> Self {
         let mut pixels = vec![false; width as usize * height as usize];
         let regions: Vec<BBox> = regions.iter().filter_map(|r| r.within_picture()).collect();
         for region in &regions {
-            // As they are drawn: every pixel that the region touches.
+            // As the mask is drawn: every pixel that the region touches.
             let (left, right) = (region.x1 * width as f32, region.x2 * width as f32);
             let (top, bottom) = (region.y1 * height as f32, region.y2 * height as f32);
             for y in top as usize..(bottom.ceil() as usize).min(height as usize) {
@@ -118,12 +120,12 @@ impl Cover {
         Self { size, regions, pixels }
     }
 
-    /// Share of the picture.
+    /// The masked share of the picture, 0..=1.
     pub(super) fn share(&self) -> f64 {
         self.pixels.iter().filter(|p| **p).count() as f64 / self.pixels.len().max(1) as f64
     }
 
-    /// The regions, in pixels.
+    /// The masked regions, `[left, top, right, bottom]` in pixels.
     pub(super) fn regions(&self) -> Vec<[f64; 4]> {
         let (w, h) = (f64::from(self.size.0), f64::from(self.size.1));
         let corners = |r: &BBox| {
@@ -133,7 +135,7 @@ impl Cover {
         self.regions.iter().map(corners).collect()
     }
 
-    /// Share of a box that is covered; what of it lies outside the picture is not seen, either.
+    /// The masked share of a box, 0..=1. Its part outside the picture counts as covered.
     fn of(&self, [x1, y1, x2, y2]: [f64; 4]) -> f64 {
         let inside = |from: f64, to: f64, size: u32| from.round() as usize..(to.round() as usize).min(size as usize);
         let (across, down) = (inside(x1, x2, self.size.0), inside(y1, y2, self.size.1));
@@ -151,30 +153,30 @@ impl Cover {
     }
 }
 
-/// What all pictures add up to.
+/// Totals over all pictures.
 #[derive(Debug, Serialize)]
-pub(super) struct Summary {
+pub(super) struct MaskSummary {
     pictures: usize,
-    /// Mean share of a picture that was made unreadable.
+    /// Mean masked share of a picture, 0..=1.
     masked: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    against_truth: Option<BTreeMap<Kind, Vec<Score>>>,
+    against_truth: Option<BTreeMap<LabelKind, Vec<SizeClass>>>,
 }
 
-/// Labels of one kind and size.
+/// The labels of one kind and size class.
 #[derive(Debug, Clone, Default, Serialize)]
-struct Score {
-    /// Heights in pixels from here up to the next class.
+struct SizeClass {
+    /// Lower limit of the label height, pixels.
     from_px: f64,
     labels: usize,
-    /// 80 in 100 of the area or more.
+    /// At least [`COVERED`] of the area masked.
     covered: usize,
-    /// 30 in 100 or more.
+    /// At least [`PARTLY`], less than [`COVERED`].
     partly: usize,
     missed: usize,
 }
 
-impl Summary {
+impl MaskSummary {
     pub(super) fn new(has_truth: bool) -> Self {
         Self {
             pictures: 0,
@@ -183,35 +185,35 @@ impl Summary {
         }
     }
 
-    pub(super) fn add(&mut self, masked: f64, labels: &[Label]) {
+    pub(super) fn add(&mut self, masked: f64, labels: &[MaskLabel]) {
         self.pictures += 1;
         self.masked += (masked - self.masked) / self.pictures as f64;
-        let Some(scores) = &mut self.against_truth else {
+        let Some(kinds) = &mut self.against_truth else {
             return;
         };
         for label in labels {
-            let sizes = scores.entry(label.kind).or_insert_with(|| {
-                let score = |from_px| Score {
+            let sizes = kinds.entry(label.kind).or_insert_with(|| {
+                let class = |from_px| SizeClass {
                     from_px,
-                    ..Score::default()
+                    ..SizeClass::default()
                 };
-                [&[0.0], &SIZES[..]].concat().into_iter().map(score).collect()
+                [&[0.0], &SIZES[..]].concat().into_iter().map(class).collect()
             });
             let height = label.corners[3] - label.corners[1];
-            let score = &mut sizes[SIZES.iter().filter(|from| height >= **from).count()];
-            score.labels += 1;
-            score.covered += usize::from(label.is_covered());
-            score.partly += usize::from(!label.is_covered() && label.covered >= PARTLY);
-            score.missed += usize::from(label.covered < PARTLY);
+            let class = &mut sizes[SIZES.iter().filter(|from| height >= **from).count()];
+            class.labels += 1;
+            class.covered += usize::from(label.is_covered());
+            class.partly += usize::from(!label.is_covered() && label.covered >= PARTLY);
+            class.missed += usize::from(label.covered < PARTLY);
         }
     }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for MaskSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (pictures, percent) = (self.pictures, self.masked * 100.0);
-        writeln!(f, "{pictures} pictures, {percent:.1} % of a picture masked on average.")?;
-        let Some(scores) = &self.against_truth else {
+        writeln!(f, "{pictures} pictures, {percent:.1} % of the area masked on average.")?;
+        let Some(kinds) = &self.against_truth else {
             return Ok(());
         };
         writeln!(
@@ -219,19 +221,19 @@ impl fmt::Display for Summary {
             "\n{:<7}{:<14}{:>7}{:>9}{:>8}{:>8}",
             "", "height", "labels", "covered", "partly", "missed"
         )?;
-        for (kind, sizes) in scores {
-            for (i, score) in sizes.iter().enumerate().filter(|(_, s)| s.labels > 0) {
+        for (kind, sizes) in kinds {
+            for (i, class) in sizes.iter().enumerate().filter(|(_, s)| s.labels > 0) {
                 let height = match sizes.get(i + 1) {
-                    Some(next) => format!("{} to {} px", score.from_px, next.from_px - 1.0),
-                    None => format!("{} px and more", score.from_px),
+                    Some(next) => format!("{} to {} px", class.from_px, next.from_px - 1.0),
+                    None => format!("{} px and more", class.from_px),
                 };
-                let Score {
+                let SizeClass {
                     labels,
                     covered,
                     partly,
                     missed,
                     ..
-                } = score;
+                } = class;
                 let kind = kind.to_string();
                 writeln!(f, "{kind:<7}{height:<14}{labels:>7}{covered:>9}{partly:>8}{missed:>8}")?;
             }
@@ -249,40 +251,40 @@ mod tests {
     }
 
     #[test]
-    fn what_two_regions_cover_counts_once() {
-        let cover = Cover::new((100, 50), &[region(0.0, 0.0, 0.5, 1.0), region(0.25, 0.0, 0.75, 1.0)]);
-        assert!((cover.share() - 0.75).abs() < 1e-9);
-        assert!((cover.of([70.0, 10.0, 80.0, 20.0]) - 0.5).abs() < 1e-9);
+    fn overlapping_regions_count_once() {
+        let coverage = Coverage::new((100, 50), &[region(0.0, 0.0, 0.5, 1.0), region(0.25, 0.0, 0.75, 1.0)]);
+        assert!((coverage.share() - 0.75).abs() < 1e-9);
+        assert!((coverage.of([70.0, 10.0, 80.0, 20.0]) - 0.5).abs() < 1e-9);
     }
 
     #[test]
-    fn regions_and_labels_may_lie_outside() {
-        let cover = Cover::new((100, 50), &[region(-0.5, 0.9, 0.1, 1.4), region(1.1, 0.0, 1.2, 0.1)]);
-        assert!((cover.share() - 0.01).abs() < 1e-9);
-        assert!((cover.of([0.0, 45.0, 10.0, 60.0]) - 1.0).abs() < 1e-9);
-        assert!((cover.of([200.0, 100.0, 210.0, 110.0]) - 1.0).abs() < 1e-9);
+    fn regions_and_labels_may_extend_beyond_the_picture() {
+        let coverage = Coverage::new((100, 50), &[region(-0.5, 0.9, 0.1, 1.4), region(1.1, 0.0, 1.2, 0.1)]);
+        assert!((coverage.share() - 0.01).abs() < 1e-9);
+        assert!((coverage.of([0.0, 45.0, 10.0, 60.0]) - 1.0).abs() < 1e-9);
+        assert!((coverage.of([200.0, 100.0, 210.0, 110.0]) - 1.0).abs() < 1e-9);
     }
 
     #[test]
     fn the_summary_counts_by_kind_and_height() {
-        let label = |kind, height: f64, covered| Label {
+        let label = |kind, height: f64, covered| MaskLabel {
             kind,
             corners: [0.0, 0.0, 10.0, height],
             covered,
         };
-        let mut summary = Summary::new(true);
+        let mut summary = MaskSummary::new(true);
         summary.add(
             0.1,
             &[
-                label(Kind::Face, 11.9, 0.79),
-                label(Kind::Face, 12.0, 0.8),
-                label(Kind::Face, 100.0, 0.29),
-                label(Kind::Plate, 30.0, 1.0),
+                label(LabelKind::Face, 11.9, 0.79),
+                label(LabelKind::Face, 12.0, 0.8),
+                label(LabelKind::Face, 100.0, 0.29),
+                label(LabelKind::Plate, 30.0, 1.0),
             ],
         );
         summary.add(0.3, &[]);
         let text = summary.to_string();
-        assert!(text.starts_with("2 pictures, 20.0 % of a picture masked"), "{text}");
+        assert!(text.starts_with("2 pictures, 20.0 % of the area masked"), "{text}");
         for line in [
             "face   0 to 11 px          1        0       1       0",
             "face   12 to 23 px         1        1       0       0",

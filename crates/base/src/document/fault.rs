@@ -1,0 +1,79 @@
+//! Faults of a file: place, message, remedy.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+/// An error or a warning at one place of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Path of the field, such as `cameras[3].zones[0].polygon`; empty for the whole file.
+    pub path: String,
+    /// The file, with the path as the user would type it.
+    pub file: PathBuf,
+    /// Line number, from 1, if known.
+    pub line: Option<usize>,
+    /// What is wrong. Never contains a credential.
+    pub message: String,
+    /// How to fix it; empty if the message already says so.
+    pub remedy: String,
+}
+
+impl Fault {
+    /// A fault of the file as a whole.
+    pub fn whole(file: &Path, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            path: String::new(),
+            file: file.into(),
+            line: None,
+            message: message.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    /// One line: `cameras[3].zones[0].polygon: 2 points, a polygon needs 3 or more (configs/edge.toml:41)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        write!(f, "{} ({}", self.message, self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// All faults of a file, ordered by line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Faults(pub Vec<Fault>);
+
+impl fmt::Display for Faults {
+    /// One line per fault, each followed by an indented line with its remedy.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, fault) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{fault}")?;
+            if !fault.remedy.is_empty() {
+                write!(f, "\n    {}", fault.remedy)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}
+
+impl Faults {
+    /// Always [`Class::Config`](crate::error::Class::Config): retrying does not help.
+    pub fn class(&self) -> crate::error::Class {
+        crate::error::Class::Config
+    }
+}

@@ -1,0 +1,11 @@
+//! Shared foundations: error classes, hashes, atomic and private files, secrets, clock state, metric names, and TOML documents
+//! validated against a schema, with every fault reported at once. Depends on no other crate of the workspace.
+
+pub mod backoff;
+pub mod clock;
+pub mod digest;
+pub mod disk;
+pub mod document;
+pub mod error;
+pub mod metric;
+pub mod secret;

@@ -1,0 +1,71 @@
+//! The names of the Prometheus metrics, which dashboards and alerts depend on. The daemon describes them at its start.
+
+/// Looks, by camera and view.
+pub const LOOKS: &str = "gridwatch_looks_total";
+/// Looks that failed, by camera and reason.
+pub const LOOKS_FAILED: &str = "gridwatch_looks_failed_total";
+/// Capture time of the newest look, by camera (Unix seconds).
+pub const LAST_LOOK: &str = "gridwatch_last_look_timestamp_seconds";
+/// 1 while the camera points away from its learned view, or misses the preset; by camera.
+pub const VIEW_MOVED: &str = "gridwatch_view_moved";
+/// Time from a look being due to its start.
+pub const LATENESS: &str = "gridwatch_look_lateness_seconds";
+/// Factor by which look periods are stretched under overload.
+pub const STRETCH: &str = "gridwatch_schedule_stretch";
+/// Time to decode a keyframe.
+pub const DECODE: &str = "gridwatch_decode_seconds";
+/// Detection time, by model.
+pub const DETECT: &str = "gridwatch_detect_seconds";
+/// Detection time of second looks, by model.
+pub const SECOND_LOOK: &str = "gridwatch_look_closer_seconds";
+/// 1 for live versions, by model and version.
+pub const MODEL_LIVE: &str = "gridwatch_model_live";
+/// Versions that went live, were refused or were rolled back, by model and change.
+pub const MODEL_CHANGES: &str = "gridwatch_model_changes_total";
+/// Looks of the newest trial or shadow run, by model.
+pub const MODEL_TRIAL_LOOKS: &str = "gridwatch_model_trial_looks";
+/// Keyframe interval, by camera.
+pub const KEYFRAME_INTERVAL: &str = "gridwatch_keyframe_interval_seconds";
+/// Camera state, by camera and state: 1 for the one it is in.
+pub const CAMERA_STATE: &str = "gridwatch_camera_state";
+/// Candidates that did not become a case, by camera, rule and reason.
+pub const NOT_FILED: &str = "gridwatch_candidates_not_filed_total";
+/// State changes of tracked candidates, by camera, rule and reason.
+pub const PRESENCE: &str = "gridwatch_presence_total";
+/// Confirmed problems held back by the daily cap.
+pub const WAITING: &str = "gridwatch_candidates_waiting";
+/// Cases filed, by rule.
+pub const CASES: &str = "gridwatch_cases_total";
+/// Replies that do not fit their case's state, by reply.
+pub const REPLIES_REFUSED: &str = "gridwatch_replies_refused_total";
+/// Verified cases, by finding.
+pub const VERIFIED: &str = "gridwatch_verified_total";
+/// Engine inputs that could not be written to the ledger.
+pub const LEDGER_LOST: &str = "gridwatch_ledger_records_lost_total";
+/// RTP packets lost, by camera.
+pub const LOST_PACKETS: &str = "gridwatch_rtp_packets_lost_total";
+/// Damaged keyframes, by camera.
+pub const DAMAGED: &str = "gridwatch_keyframes_damaged_total";
+/// Reconnects, by camera.
+pub const RECONNECTS: &str = "gridwatch_camera_reconnects_total";
+/// Looks pinned as possible evidence.
+pub const PINNED: &str = "gridwatch_pinned_looks";
+/// Time from the confirmation of a case to its commit.
+pub const COMMIT: &str = "gridwatch_confirm_to_commit_seconds";
+
+/// Gauge: 1 while the MQTT link is connected and subscribed, otherwise 0.
+pub const LINK_CONNECTED: &str = "gridwatch_link_connected";
+/// Gauge: outbox messages waiting to be published.
+pub const OUTBOX_DEPTH: &str = "gridwatch_outbox_depth";
+/// Gauge: outbox messages in quarantine, waiting for an operator.
+pub const OUTBOX_QUARANTINED: &str = "gridwatch_outbox_quarantined";
+/// Counter: outcomes of published outbox messages. Labels: `kind` (`case`, `evidence`) and `result` (`delivered`, `unheard`,
+/// `refused`, `busy`, `lost`).
+pub const PUBLISHES: &str = "gridwatch_publish_total";
+/// Histogram: seconds from publishing an outbox message to its acknowledgement. Label: `kind`.
+pub const PUBLISH_SECONDS: &str = "gridwatch_publish_seconds";
+/// Counter: messages received on the reply topic. Label: `result` (`committed`, `not_committed`, `flood`, or why the message
+/// was rejected).
+pub const REPLIES: &str = "gridwatch_replies_total";
+/// Counter: invalid messages received on site topics.
+pub const CLAIMS_REJECTED: &str = "gridwatch_claims_refused_total";

@@ -1,0 +1,124 @@
+//! Receives camera streams and decodes a frame when a camera is due for a look.
+//!
+//! Receiving is cheap and decoding is not, so the compressed stream is received all the time, only the newest keyframe
+//! is kept, and a keyframe is decoded only when its camera is looked at.
+//!
+//! - [`receive`] runs one supervised task per RTSP camera and fills the camera's [`Slot`].
+//! - `gst_source` fills a slot from anything GStreamer can open.
+//! - [`schedule`] picks the next camera that is due.
+//! - `decode` turns a keyframe into a frame.
+//! - `clip` reads a video file frame by frame.
+//!
+//! Nothing in this crate depends on what the models detect.
+
+mod annexb;
+mod cadence;
+#[cfg(feature = "gst")]
+pub mod clip;
+#[cfg(feature = "gst")]
+mod corruption;
+#[cfg(feature = "gst")]
+pub mod decode;
+#[cfg(feature = "gst")]
+mod full_decode;
+#[cfg(feature = "gst")]
+mod gst_frame;
+#[cfg(feature = "gst")]
+pub mod gst_source;
+
+pub mod receive;
+mod reconnect;
+pub mod schedule;
+pub mod slot;
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use gridwatch_engine::CameraId;
+use gridwatch_frame::Frame;
+pub use slot::{CameraState, Slot, StreamStats};
+
+/// Which video decoders to use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// A hardware decoder if one works, otherwise software.
+    #[default]
+    Auto,
+    /// Software only.
+    Software,
+    /// Hardware only. A box without a working hardware decoder refuses to start.
+    Hardware,
+}
+
+/// Transport of RTP packets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// Interleaved with RTSP on its TCP connection.
+    #[default]
+    Tcp,
+    /// UDP datagrams.
+    Udp,
+}
+
+/// A video codec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// ITU-T H.264.
+    H264,
+    /// ITU-T H.265.
+    H265,
+}
+
+/// A complete random access point with its parameter sets. It decodes without any other data.
+#[derive(Clone)]
+pub struct Keyframe {
+    /// The camera that sent it.
+    pub camera: CameraId,
+    /// Sequence number within the camera since the daemon started, from 1; never reused.
+    pub seq: u64,
+    /// Wall clock time at which its last packet arrived.
+    pub captured_at: Timestamp,
+    /// Its codec.
+    pub codec: Codec,
+    /// Annex B byte stream: the parameter sets, then the access unit.
+    pub data: Bytes,
+}
+
+impl fmt::Debug for Keyframe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} keyframe {} of {}, {} bytes, {}",
+            self.codec,
+            self.seq,
+            self.camera,
+            self.data.len(),
+            self.captured_at
+        )
+    }
+}
+
+/// The newest picture of a camera: a keyframe as a rule, a decoded frame where the source delivers no usable keyframes.
+#[derive(Debug, Clone)]
+pub enum Picture {
+    /// A compressed keyframe, decoded when the camera is looked at.
+    Keyframe(Arc<Keyframe>),
+    /// A decoded frame, from a GStreamer source or from a stream without keyframes.
+    Frame(Arc<Frame>),
+}
+
+impl Picture {
+    /// Wall clock time at which the picture arrived.
+    pub fn captured_at(&self) -> Timestamp {
+        match self {
+            Self::Keyframe(k) => k.captured_at,
+            Self::Frame(f) => f.captured_at,
+        }
+    }
+}

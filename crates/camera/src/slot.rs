@@ -1,0 +1,278 @@
+//! The newest picture of one camera, its connection state and its counters.
+//!
+//! A slot owns no task and decodes nothing. It has one writer (the camera's receiver) and any number of readers; readers
+//! never wait for the network.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use super::{Keyframe, Picture};
+use gridwatch_engine::CameraId;
+use gridwatch_frame::Frame;
+
+/// State of a camera's connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CameraState {
+    /// The first connection attempt is still running.
+    Connecting,
+    /// Frames arrive.
+    Live,
+    /// Frames arrive, but the stream needs an expensive workaround.
+    Degraded {
+        /// The cause and the remedy.
+        reason: String,
+    },
+    /// No connection. The receiver keeps retrying.
+    Down {
+        /// The newest error. It never contains credentials.
+        error: String,
+        /// When the first of the consecutive failures occurred.
+        since: Timestamp,
+    },
+    /// The end of a file that plays once.
+    Ended,
+}
+
+impl CameraState {
+    /// The state as a metric label.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Live => "live",
+            Self::Degraded { .. } => "degraded",
+            Self::Down { .. } => "down",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// Stream counters since the slot was created.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StreamStats {
+    /// Access units received, keyframes included.
+    pub frames: u64,
+    /// Bytes of those access units.
+    pub bytes: u64,
+    /// Complete keyframes received.
+    pub keyframes: u64,
+    /// RTP packets lost, by their sequence numbers.
+    pub lost_packets: u64,
+    /// Incomplete or corrupt keyframes, detected by the receiver or by the decoder.
+    pub damaged: u64,
+    /// Connections that ended, for whatever reason.
+    pub reconnects: u64,
+    /// Smoothed interval between keyframes; `None` before the second keyframe of a connection.
+    pub keyframe_interval: Option<Duration>,
+    /// Arrival time of the newest access unit.
+    pub last_frame_at: Option<Timestamp>,
+}
+
+/// The newest picture, state and counters of one camera, shared by its receiver, the look workers and telemetry.
+pub struct Slot {
+    camera: CameraId,
+    changed: Arc<Notify>,
+    /// Number of pictures stored so far. Outside the lock because every look reads it.
+    seq: AtomicU64,
+    frames: AtomicU64,
+    bytes: AtomicU64,
+    keyframes: AtomicU64,
+    lost_packets: AtomicU64,
+    damaged: AtomicU64,
+    reconnects: AtomicU64,
+    /// Milliseconds since 1970; 0 before the first access unit.
+    last_frame_at: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    latest: Option<Picture>,
+    interval: Option<Duration>,
+    state: CameraState,
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slot of {}, {:?}", self.camera, self.state())
+    }
+}
+
+impl Slot {
+    /// An empty slot. `changed` is notified of each new picture; slots may share one [`Notify`].
+    pub fn new(camera: CameraId, changed: Arc<Notify>) -> Arc<Self> {
+        Arc::new(Self {
+            camera,
+            changed,
+            seq: AtomicU64::new(0),
+            frames: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            keyframes: AtomicU64::new(0),
+            lost_packets: AtomicU64::new(0),
+            damaged: AtomicU64::new(0),
+            reconnects: AtomicU64::new(0),
+            last_frame_at: AtomicU64::new(0),
+            inner: Mutex::new(Inner {
+                latest: None,
+                interval: None,
+                state: CameraState::Connecting,
+            }),
+        })
+    }
+
+    /// The camera's id.
+    pub fn camera(&self) -> &CameraId {
+        &self.camera
+    }
+
+    /// Number of the newest picture, from 1; 0 before the first. Unchanged since a look means there is nothing new.
+    pub fn seq(&self) -> u64 {
+        self.seq.load(Ordering::Acquire)
+    }
+
+    /// The newest picture and its [`Slot::seq`].
+    pub fn latest(&self) -> Option<(u64, Picture)> {
+        let inner = self.lock();
+        let picture = inner.latest.clone()?;
+        Some((self.seq(), picture))
+    }
+
+    /// State of the connection.
+    pub fn state(&self) -> CameraState {
+        self.lock().state.clone()
+    }
+
+    /// A snapshot of the stream counters.
+    pub fn stats(&self) -> StreamStats {
+        let get = |a: &AtomicU64| a.load(Ordering::Relaxed);
+        let last = i64::try_from(get(&self.last_frame_at)).unwrap_or(0);
+        StreamStats {
+            frames: get(&self.frames),
+            bytes: get(&self.bytes),
+            keyframes: get(&self.keyframes),
+            lost_packets: get(&self.lost_packets),
+            damaged: get(&self.damaged),
+            reconnects: get(&self.reconnects),
+            keyframe_interval: self.lock().interval,
+            last_frame_at: (last != 0).then(|| Timestamp::from_millisecond(last).ok()).flatten(),
+        }
+    }
+
+    /// Counts a keyframe that proved incomplete or corrupt.
+    pub fn count_damaged(&self) {
+        self.damaged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_frame(&self, bytes: usize, lost: u16, now: Timestamp) {
+        self.frames.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        if lost > 0 {
+            self.lost_packets.fetch_add(lost.into(), Ordering::Relaxed);
+        }
+        let ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
+        self.last_frame_at.store(ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_reconnect(&self) {
+        self.reconnects.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.seq() + 1
+    }
+
+    /// Stores a complete keyframe. Its `seq` must be [`Slot::next_seq`].
+    pub(crate) fn store_keyframe(&self, keyframe: Arc<Keyframe>) {
+        self.keyframes.fetch_add(1, Ordering::Relaxed);
+        self.store(Picture::Keyframe(keyframe));
+    }
+
+    /// Stores a decoded frame.
+    #[cfg_attr(not(feature = "gst"), expect(dead_code, reason = "only GStreamer decodes"))]
+    pub(crate) fn store_frame(&self, frame: Arc<Frame>) {
+        self.store(Picture::Frame(frame));
+    }
+
+    fn store(&self, picture: Picture) {
+        let mut inner = self.lock();
+        inner.latest = Some(picture);
+        self.seq.fetch_add(1, Ordering::Release);
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn set_keyframe_interval(&self, interval: Option<Duration>) {
+        self.lock().interval = interval;
+    }
+
+    pub(crate) fn set_state(&self, state: CameraState) {
+        self.lock().state = state;
+    }
+
+    /// Sets [`CameraState::Down`]. Consecutive failures keep the time of the first.
+    pub(crate) fn set_down(&self, error: String, now: Timestamp) {
+        let mut inner = self.lock();
+        let since = match inner.state {
+            CameraState::Down { since, .. } => since,
+            _ => now,
+        };
+        inner.state = CameraState::Down { error, since };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // No code that holds this lock can panic and leave the state half updated.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Codec;
+
+    fn store(slot: &Slot, bytes: usize) {
+        slot.store_keyframe(Arc::new(Keyframe {
+            camera: slot.camera().clone(),
+            seq: slot.next_seq(),
+            captured_at: Timestamp::UNIX_EPOCH,
+            codec: Codec::H264,
+            data: vec![0; bytes].into(),
+        }));
+    }
+
+    #[test]
+    fn latest_returns_the_newest_picture_and_its_number() {
+        let slot = Slot::new("c".into(), Arc::default());
+        assert!(slot.latest().is_none());
+        store(&slot, 1);
+        store(&slot, 2);
+        let (seq, picture) = slot.latest().unwrap();
+        assert_eq!((seq, slot.seq()), (2, 2));
+        assert!(matches!(picture, Picture::Keyframe(k) if k.seq == 2 && k.data.len() == 2));
+    }
+
+    #[test]
+    fn consecutive_failures_keep_the_time_of_the_first() {
+        let slot = Slot::new("c".into(), Arc::default());
+        let t = |s| Timestamp::from_second(s).unwrap();
+        slot.set_down("a".into(), t(1));
+        slot.set_down("b".into(), t(2));
+        assert_eq!(
+            slot.state(),
+            CameraState::Down {
+                error: "b".into(),
+                since: t(1)
+            }
+        );
+        slot.set_state(CameraState::Live);
+        slot.set_down("c".into(), t(3));
+        assert!(matches!(slot.state(), CameraState::Down { since, .. } if since == t(3)));
+    }
+}

@@ -1,0 +1,549 @@
+//! Checks the sections of a file against each other and against the files, variables and addresses they refer to, and builds a
+//! [`Draft`] from what is valid.
+//!
+//! A fault in one place does not hide a fault in another: a camera with a bad id still has its zones checked. Anything that
+//! depends on a faulty field is skipped, so that one mistake is reported once.
+
+mod calendar;
+mod cameras;
+mod draft;
+mod ledger;
+mod outside;
+mod place;
+mod registry;
+mod rules;
+mod signs;
+mod survey;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use jiff::{civil::Date, tz::TimeZone};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use self::rules::{ModelFacts, RuleFacts};
+pub use self::{
+    draft::{Draft, ReplayConfig},
+    survey::Survey,
+};
+pub(super) use self::{signs::read as read_signs, survey::read as read_survey};
+use super::{
+    Evidence, Telemetry,
+    raw::{self, Span},
+    schema::MESSAGES,
+};
+use gridwatch_base::{
+    digest::sha256_hex,
+    document::{
+        Document, Fault, FieldPath,
+        schema::{self, Sanitized, nearest},
+    },
+};
+use gridwatch_custody::keys::OriginalsKey;
+use gridwatch_engine as engine;
+use gridwatch_engine::{Label, NodeId};
+use gridwatch_evidence as evidence;
+use gridwatch_model as model;
+use gridwatch_store::{Budget, Retention};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// One second suits a demonstration; an answer spread over more than a day comes too late.
+const VERIFIED_OVER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24));
+const VERIFIED_WITHIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(7 * 24));
+
+/// Upper limit of the default for `workers` (one per core), because the box runs other software too.
+const DEFAULT_WORKERS: usize = 4;
+
+/// Reads, validates and checks the configuration `file`. Without `today`, checks that depend on the date are skipped.
+pub(super) fn examine(file: &Path, env: &dyn Fn(&str) -> Option<String>, today: Option<Date>) -> Draft {
+    let mut draft = Draft {
+        file: file.into(),
+        ..Draft::default()
+    };
+    let document = match Document::read(file) {
+        Ok((document, faults)) => {
+            draft.faults = faults;
+            document
+        }
+        Err(mut faults) => {
+            for fault in &mut faults {
+                fault.remedy.push_str("; configs/edge.toml is an example to start from");
+            }
+            draft.faults = faults;
+            return draft;
+        }
+    };
+    draft.readable = true;
+    let sanitized = schema::check::<raw::File>(&document, &MESSAGES, &mut draft.faults);
+    Checker {
+        document: &document,
+        sanitized: &sanitized,
+        env,
+        today,
+        draft: &mut draft,
+    }
+    .run();
+    draft.rest.config_sha256 = sha256_hex(&[&document.bytes[..], &draft.rest.baselines].concat());
+    let by_line = |f: &Fault| (f.file != *file, f.file.clone(), f.line, f.path.clone());
+    draft.faults.sort_by_cached_key(by_line);
+    draft.faults.dedup();
+    draft.warnings.sort_by_cached_key(by_line);
+    draft
+}
+
+/// The state shared by all checks of one file.
+struct Checker<'a> {
+    document: &'a Document,
+    sanitized: &'a Sanitized,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    /// The current date; `None` skips the checks that depend on it.
+    today: Option<Date>,
+    draft: &'a mut Draft,
+}
+
+/// Prefixes the path of a fault in another file with the field `at` that refers to that file.
+fn prefixed(at: &FieldPath, fault: Fault) -> Fault {
+    let path = if fault.path.is_empty() {
+        at.to_string()
+    } else {
+        format!("{at}: {}", fault.path)
+    };
+    Fault { path, ..fault }
+}
+
+fn section(name: &str) -> FieldPath {
+    FieldPath::default().key(name)
+}
+
+impl Checker<'_> {
+    fn run(mut self) {
+        self.node();
+        self.calendar();
+        self.runtime();
+        self.broker();
+        self.telemetry();
+        self.evidence();
+        self.draft.rest.intake = self.optional(&section("intake"));
+        self.verification();
+        self.ledger();
+        self.registry();
+        self.draft.rest.view = self.optional(&section("view"));
+        self.draft.rest.categories = self.categories();
+        let models: Vec<ModelFacts> = self.models();
+        self.reading();
+        let rules: Vec<RuleFacts> = self.rules(&models);
+        self.grid();
+        self.cameras(&models, &rules);
+        self.shops();
+        self.baselines(&models);
+        self.idle_schedules();
+    }
+
+    fn fault(&mut self, at: &FieldPath, message: impl Into<String>, remedy: impl Into<String>) {
+        let fault = self.document.fault(at, message, remedy);
+        self.draft.faults.push(fault);
+    }
+
+    fn warn(&mut self, at: &FieldPath, message: impl Into<String>, remedy: impl Into<String>) {
+        let warning = self.document.fault(at, message, remedy);
+        self.draft.warnings.push(warning);
+    }
+
+    /// True if the field, a part of it or a parent violated the schema, so that its current value is not what the file says.
+    fn is_invalid(&self, at: &FieldPath) -> bool {
+        self.sanitized
+            .invalid
+            .iter()
+            .any(|t| t.starts_with(at) || at.starts_with(t))
+    }
+
+    /// Deserializes a value that satisfies the schema.
+    fn deserialize<T: DeserializeOwned>(&mut self, at: &FieldPath, value: &Value) -> Option<T> {
+        match serde_path_to_error::deserialize(value) {
+            Ok(part) => Some(part),
+            Err(e) => {
+                // What the schema cannot express: `1s 1h`, or `2.0` for an integer.
+                let mut at = at.clone();
+                for segment in e.path() {
+                    match segment {
+                        serde_path_to_error::Segment::Seq { index } => at = at.index(*index),
+                        serde_path_to_error::Segment::Map { key } => at = at.key(key),
+                        _ => {}
+                    }
+                }
+                self.fault(&at, e.inner().to_string(), "");
+                None
+            }
+        }
+    }
+
+    /// The section at `at`; `None` if it is faulty or absent.
+    fn required<T: DeserializeOwned>(&mut self, at: &FieldPath) -> Option<T> {
+        let sanitized = self.sanitized;
+        let value = at.get(&sanitized.value).filter(|v| !v.is_null())?;
+        self.deserialize(at, value)
+    }
+
+    /// The section at `at`, or its defaults if it is absent; `None` if it is faulty.
+    fn optional<T: DeserializeOwned + Default>(&mut self, at: &FieldPath) -> Option<T> {
+        if at.get(&self.document.value).is_none() {
+            Some(T::default())
+        } else {
+            self.required(at)
+        }
+    }
+
+    /// The valid elements of an array of tables, with their paths.
+    fn elements<T: DeserializeOwned>(&mut self, list: &FieldPath) -> Vec<(FieldPath, T)> {
+        let sanitized = self.sanitized;
+        let elements = list
+            .get(&sanitized.value)
+            .and_then(Value::as_array)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        elements
+            .iter()
+            .enumerate()
+            .filter(|(_, v)| !v.is_null())
+            .filter_map(|(i, v)| {
+                let at = list.index(i);
+                Some((at.clone(), self.deserialize(&at, v)?))
+            })
+            .collect()
+    }
+
+    /// The ids of all elements of an array, faulty elements included; a duplicate is a fault.
+    fn unique_ids(&mut self, list: &FieldPath, field: &str) -> BTreeSet<String> {
+        let document = self.document;
+        let elements = list
+            .get(&document.value)
+            .and_then(Value::as_array)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let mut first: BTreeMap<&str, usize> = BTreeMap::new();
+        for (i, id) in elements
+            .iter()
+            .enumerate()
+            .filter_map(|(i, e)| Some((i, e.get(field)?.as_str()?)))
+        {
+            if let Some(before) = first.get(id) {
+                self.fault(
+                    &list.index(i).key(field),
+                    format!("already used by {}", list.index(*before)),
+                    format!("choose a unique {field}"),
+                );
+            } else {
+                first.insert(id, i);
+            }
+        }
+        first.into_keys().map(str::to_owned).collect()
+    }
+
+    /// Resolves `path` against the directory of the configuration file.
+    fn resolve(&self, path: &Path) -> PathBuf {
+        self.document.file.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    fn absolute(&self, path: &Path) -> PathBuf {
+        let shown = self.resolve(path);
+        // Fails only for an empty path or without a working directory; then the path is used as it is.
+        std::path::absolute(&shown).unwrap_or(shown)
+    }
+
+    /// The absolute path of a regular file that must exist. `what` completes the remedy "name …".
+    fn existing_file(&mut self, at: &FieldPath, path: &Path, what: &str) -> Option<PathBuf> {
+        let shown = self.resolve(path);
+        match fs::metadata(&shown) {
+            Ok(m) if m.is_file() => Some(self.absolute(path)),
+            Ok(_) => {
+                self.fault(
+                    at,
+                    format!("{} is not a regular file", shown.display()),
+                    format!("name {what}"),
+                );
+                None
+            }
+            Err(e) => {
+                self.fault(
+                    at,
+                    format!("cannot read {}: {e}", shown.display()),
+                    format!("name {what}; {RELATIVE}"),
+                );
+                None
+            }
+        }
+    }
+
+    /// Reads and validates the data file that the configuration names at `at`; its faults refer to that file.
+    fn data_file<T: JsonSchema + DeserializeOwned>(
+        &mut self,
+        at: &FieldPath,
+        path: &Path,
+        what: &str,
+    ) -> Option<(Document, T)> {
+        self.existing_file(at, path, what)?;
+        let document = match Document::read(&self.resolve(path)) {
+            Ok((document, faults)) => {
+                self.draft.faults.extend(faults.into_iter().map(|f| prefixed(at, f)));
+                document
+            }
+            Err(faults) => {
+                self.draft.faults.extend(faults.into_iter().map(|f| prefixed(at, f)));
+                return None;
+            }
+        };
+        let mut faults = Vec::new();
+        let sanitized = schema::check::<T>(&document, &MESSAGES, &mut faults);
+        self.draft.faults.extend(faults.into_iter().map(|f| prefixed(at, f)));
+        let data = serde_json::from_value(sanitized.value).ok()?;
+        Some((document, data))
+    }
+
+    fn node(&mut self) {
+        let at = section("node");
+        let Some(raw) = self.required::<raw::Node>(&at) else {
+            return;
+        };
+        let zone = at.key("timezone");
+        if !self.is_invalid(&zone) {
+            self.draft.timezone = TimeZone::get(&raw.timezone).ok();
+            if self.draft.timezone.is_none() {
+                let names: Vec<String> = jiff::tz::db().available().map(|n| n.to_string()).collect();
+                let remedy = match nearest(&raw.timezone, names.iter().map(String::as_str)) {
+                    Some(near) => format!("did you mean \"{near}\"?"),
+                    None if names.is_empty() => "install the system's time zone database (package tzdata)".into(),
+                    None => "use an IANA name such as \"Asia/Shanghai\"".into(),
+                };
+                self.fault(&zone, format!("unknown time zone {:?}", raw.timezone), remedy);
+            }
+        }
+        if self.is_invalid(&at.key("state_dir")) {
+            // Reported by the schema check.
+        } else if raw.state_dir.as_os_str().is_empty() {
+            self.fault(
+                &at.key("state_dir"),
+                "must not be empty",
+                "name a directory, such as /var/lib/gridwatch",
+            );
+        } else {
+            let dir = self.absolute(&raw.state_dir);
+            if dir.exists() && !dir.is_dir() {
+                self.fault(
+                    &at.key("state_dir"),
+                    format!("{} is not a directory", dir.display()),
+                    "name a directory, or a path where one can be created",
+                );
+            } else {
+                self.draft.state_dir = Some(dir);
+            }
+        }
+        self.draft.rest.language = raw.language;
+        self.draft.node = (!self.is_invalid(&at.key("id"))).then(|| NodeId::from(raw.id));
+    }
+
+    fn runtime(&mut self) {
+        let at = section("runtime");
+        if let Some(raw) = self.optional::<raw::Runtime>(&at) {
+            if let Some(path) = &raw.onnxruntime {
+                self.draft.onnxruntime = self.existing_file(
+                    &at.key("onnxruntime"),
+                    path,
+                    "libonnxruntime.so, or remove the line to use the library installed by edge-deploy/setup.sh",
+                );
+            }
+            self.draft.inference = model::Options {
+                providers: raw.providers,
+                threads: raw.model_threads,
+            };
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            self.draft.rest.workers = Some(raw.workers.map_or(cores.min(DEFAULT_WORKERS), |n| n as usize));
+        }
+        self.draft.decoders = self.optional::<raw::Decode>(&section("decode")).map(|d| d.backend);
+    }
+
+    fn verification(&mut self) {
+        let at = section("verification");
+        let Some(raw) = self.optional::<raw::Verification>(&at) else {
+            return;
+        };
+        let are_in_range = [
+            self.check_range(&at.key("over"), raw.over, VERIFIED_OVER),
+            self.check_range(&at.key("within"), raw.within, VERIFIED_WITHIN),
+        ];
+        if are_in_range == [true; 2] && raw.within.0 < raw.over.0 {
+            self.fault(
+                &at.key("within"),
+                format!(
+                    "{} is shorter than verification.over ({}), so no verification could finish in time",
+                    raw.within, raw.over
+                ),
+                "make it several times as long as over",
+            );
+        }
+        self.draft.rest.verification = Some(engine::Verification {
+            looks: raw.looks,
+            over: raw.over.0,
+            within: raw.within.0,
+            hidden_by: raw.hidden_by.iter().map(|l| l.as_str().into()).collect(),
+        });
+    }
+
+    /// Checks that a duration lies within inclusive limits. False if it does not, or if the field was invalid already.
+    fn check_range(&mut self, at: &FieldPath, span: Span, (least, most): (Duration, Duration)) -> bool {
+        if self.is_invalid(at) {
+            return false;
+        }
+        let is_in_range = (least..=most).contains(&span.0);
+        if !is_in_range {
+            let (side, limit) = if span.0 < least {
+                ("below the minimum", least)
+            } else {
+                ("above the maximum", most)
+            };
+            self.fault(
+                at,
+                format!("{span} is {side} of {}", Span(limit)),
+                format!("use a duration from {} to {}", Span(least), Span(most)),
+            );
+        }
+        is_in_range
+    }
+
+    fn telemetry(&mut self) {
+        let at = section("telemetry");
+        let Some(raw) = self.optional::<raw::Telemetry>(&at) else {
+            return;
+        };
+        let listen_at = at.key("listen");
+        let listen = if raw.listen.is_empty() || self.is_invalid(&listen_at) {
+            None
+        } else {
+            match raw.listen.parse::<SocketAddr>() {
+                Ok(a) if a.ip().is_loopback() => Some(a),
+                Ok(a) => {
+                    self.fault(
+                        &listen_at,
+                        format!("{} is not a loopback address and would be reachable from the network", a.ip()),
+                        "use a loopback address such as 127.0.0.1:9464 and put an authenticating proxy in front of it; \"\" turns the endpoint off",
+                    );
+                    None
+                }
+                Err(_) => {
+                    self.fault(
+                        &listen_at,
+                        "not an address with a port",
+                        "use an address like 127.0.0.1:9464",
+                    );
+                    None
+                }
+            }
+        };
+        let filter_at = at.key("filter");
+        if !self.is_invalid(&filter_at)
+            && let Err(e) = tracing_subscriber::EnvFilter::builder().parse(&raw.filter)
+        {
+            self.fault(
+                &filter_at,
+                format!("invalid log filter: {e}"),
+                "use a level, or targets with levels, such as gridwatch=debug,info",
+            );
+        }
+        self.draft.rest.telemetry = Some(Telemetry {
+            listen,
+            log: raw.log,
+            filter: raw.filter,
+        });
+    }
+
+    fn originals_key(&mut self, at: &FieldPath, place: &raw::KeyPlace) -> Option<OriginalsKey> {
+        match (&place.file, &place.credential) {
+            (Some(file), None) => {
+                let file = self.existing_file(&at.key("file"), file, "a file that holds the key")?;
+                Some(OriginalsKey::File(file))
+            }
+            (None, Some(name)) => Some(OriginalsKey::Credential(name.clone())),
+            _ => {
+                self.fault(
+                    at,
+                    "exactly one of `file` and `credential` must be set",
+                    "use { file = \"/etc/gridwatch/originals.key\" } or { credential = \"originals\" }",
+                );
+                None
+            }
+        }
+    }
+
+    fn evidence(&mut self) {
+        let at = section("evidence");
+        let Some(raw) = self.optional::<raw::Evidence>(&at) else {
+            return;
+        };
+        let interval_at = at.key("min_interval");
+        let secs = Duration::from_secs;
+        if self.check_range(&interval_at, raw.min_interval, (secs(1), secs(3600))) && raw.min_interval.0 < secs(10) {
+            self.warn(
+                &interval_at,
+                format!(
+                    "{} is less than the 10s between two pictures that GA/T 832 requires",
+                    raw.min_interval
+                ),
+                "use 10s or more, except for experiments",
+            );
+        }
+        if !raw.mask {
+            self.warn(
+                &at.key("mask"),
+                "faces and licence plates leave the box unmasked",
+                "set it to true, unless the city's data protection review of these cameras allows otherwise (PIPL art. 26)",
+            );
+        }
+        let mut mask_labels = Vec::new();
+        for (i, dir) in raw.mask_models.iter().enumerate() {
+            let at = at.key("mask_models").index(i);
+            let Some(manifest) = self.manifest(&at, dir) else {
+                continue;
+            };
+            let labels = manifest.engine_labels();
+            let masked: Vec<Label> = labels.into_iter().filter(evidence::is_masked).collect();
+            if masked.is_empty() {
+                self.fault(
+                    &at,
+                    format!("{} detects none of the labels that are masked", manifest.id),
+                    "name a model that detects face, person, car, truck, bus or motorcycle",
+                );
+            }
+            mask_labels.extend(masked);
+        }
+        let key = match &raw.originals_key {
+            None => Some(OriginalsKey::Own),
+            Some(place) => self.originals_key(&at.key("originals_key"), place),
+        };
+        let budget = |days: u32, mb: u32| Budget {
+            keep: (days > 0).then(|| DAY * days),
+            bytes: u64::from(mb) << 20,
+        };
+        self.draft.rest.evidence = Some(Evidence {
+            jpeg_quality: raw.jpeg_quality,
+            max_picture_bytes: raw.max_picture_bytes as usize,
+            min_interval: raw.min_interval.0,
+            mask: raw.mask,
+            mask_models: raw.mask_models.iter().map(|dir| self.absolute(dir)).collect(),
+            mask_labels,
+            originals: if raw.originals_days == 0 { None } else { key },
+            retention: Retention {
+                originals: budget(raw.originals_days, raw.originals_mb),
+                pictures: budget(raw.pictures_days, raw.pictures_mb),
+            },
+        });
+    }
+}
+
+const RELATIVE: &str = "relative paths start at the directory of the configuration file";

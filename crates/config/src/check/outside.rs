@@ -1,0 +1,299 @@
+//! External endpoints: URLs, credentials, and the broker section.
+
+use std::{
+    fs,
+    net::IpAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use url::{Host, Url};
+
+use super::{Checker, FieldPath, section};
+use crate::{
+    Broker, Credentials, Tls, raw,
+    secret::{self, CredentialError},
+};
+use gridwatch_contract::Template;
+
+/// MQTT's ports without and with TLS (IANA).
+const MQTT_PORT: u16 = 1883;
+const MQTTS_PORT: u16 = 8883;
+
+/// Below 5 s, the round trip of a slow link would look like a dead connection; beyond an hour, the outbox notices a dead broker
+/// first. (MQTT stores seconds in 16 bits.)
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3600));
+
+/// A reply that arrived while the box was offline is worthless after a month.
+const SESSION_EXPIRY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_hours(31 * 24));
+
+/// The TLS files named in `[broker]`.
+struct TlsFiles {
+    /// The outer `None`: not set; the inner one: not readable.
+    ca: Option<Option<PathBuf>>,
+    /// Certificate and key; `None` if not set or not readable.
+    client: Option<(PathBuf, PathBuf)>,
+}
+
+impl Checker<'_> {
+    pub(super) fn broker(&mut self) {
+        let at = section("broker");
+        let Some(raw) = self.required::<raw::Broker>(&at) else {
+            return;
+        };
+        let url_at = at.key("url");
+        let url = self.url(&url_at, &raw.url, "mqtt://broker.example:1883");
+        let credentials = raw
+            .credentials
+            .as_ref()
+            .and_then(|c| self.credentials(&at.key("credentials"), c));
+        let ca_at = at.key("ca_file");
+        let ca = raw
+            .ca_file
+            .as_ref()
+            .map(|p| self.existing_file(&ca_at, p, "the PEM file of the CA that signed the broker's certificate"));
+        let client = raw.client.as_ref().map(|c| self.client(&at.key("client"), c));
+        let template = raw
+            .template
+            .as_ref()
+            .and_then(|p| self.template(&at.key("template"), p));
+        self.check_range(&at.key("keep_alive"), raw.keep_alive, KEEP_ALIVE);
+        self.check_range(&at.key("session_expiry"), raw.session_expiry, SESSION_EXPIRY);
+        let Some(url) = url else { return };
+        if !matches!(url.scheme(), "mqtt" | "mqtts") {
+            let message = format!("unsupported scheme {:?}", url.scheme());
+            self.fault(&url_at, message, "use mqtt:// (plain TCP) or mqtts:// (TLS)");
+            return;
+        }
+        let Some(host) = url.host_str().filter(|h| !h.is_empty()) else {
+            self.fault(&url_at, "missing host", "use a URL like mqtt://broker.example:1883");
+            return;
+        };
+        if !matches!(url.path(), "" | "/") || url.query().is_some() {
+            self.fault(
+                &url_at,
+                "must not have a path or a query",
+                "end the URL after the port; to change the topics, set broker.topic_prefix",
+            );
+        }
+        let files = TlsFiles {
+            ca,
+            client: client.flatten(),
+        };
+        let tls = self.broker_tls(&at, &raw, &url, files);
+        self.draft.broker = Some(Broker {
+            host: host.trim_start_matches('[').trim_end_matches(']').into(),
+            port: url.port().unwrap_or(if tls.is_some() { MQTTS_PORT } else { MQTT_PORT }),
+            protocol: raw.protocol,
+            tls,
+            credentials,
+            keep_alive: raw.keep_alive.0,
+            in_flight: raw.in_flight,
+            topic_prefix: raw.topic_prefix,
+            session_expiry: raw.session_expiry.0,
+            share_sites: raw.share_sites,
+            template,
+        });
+    }
+
+    /// The TLS settings of the broker connection; `None` for plain TCP, or if they are faulty.
+    fn broker_tls(&mut self, at: &FieldPath, raw: &raw::Broker, url: &Url, files: TlsFiles) -> Option<Tls> {
+        let ca_at = at.key("ca_file");
+        match (url.scheme() == "mqtts", files.ca) {
+            (true, Some(ca)) => ca.map(|ca_file| Tls {
+                ca_file,
+                client: files.client,
+            }),
+            (true, None) if self.is_invalid(&ca_at) => None,
+            (true, None) => {
+                let remedy = "name the PEM file of the CA that signed the broker's certificate; on Debian, all public CAs are in \
+                              /etc/ssl/certs/ca-certificates.crt";
+                self.fault(&ca_at, "required with an mqtts:// broker URL", remedy);
+                None
+            }
+            (false, Some(_)) => {
+                self.fault(
+                    &ca_at,
+                    "not allowed with an mqtt:// broker URL, which is not encrypted",
+                    "use mqtts://, or remove ca_file",
+                );
+                None
+            }
+            (false, None) => {
+                if raw.client.is_some() {
+                    self.fault(
+                        &at.key("client"),
+                        "client certificates need TLS, but the broker URL is mqtt://",
+                        "use mqtts:// with ca_file, or remove broker.client",
+                    );
+                }
+                if raw.credentials.is_some() && !is_loopback(url) {
+                    self.warn(
+                        &at.key("url"),
+                        "the password and all cases are sent unencrypted",
+                        "use mqtts:// with ca_file",
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    fn template(&mut self, at: &FieldPath, path: &Path) -> Option<Template> {
+        let file = self.existing_file(at, path, "a JSON template")?;
+        let text = match fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(e) => {
+                let message = format!("cannot read {}: {e}", path.display());
+                self.fault(at, message, "save it as UTF-8 and make it readable by this user");
+                return None;
+            }
+        };
+        match Template::parse(&text) {
+            Ok(template) => Some(template),
+            Err(faults) => {
+                for fault in faults {
+                    let message = format!("{}: {fault}", path.display());
+                    self.fault(at, message, "see docs/contract.md for the template format");
+                }
+                None
+            }
+        }
+    }
+
+    /// Checks the box's certificate and private key.
+    fn client(&mut self, at: &FieldPath, raw: &raw::ClientCertificate) -> Option<(PathBuf, PathBuf)> {
+        let cert = self.existing_file(
+            &at.key("cert_file"),
+            &raw.cert_file,
+            "the PEM file of the box's certificate",
+        );
+        let key_at = at.key("key_file");
+        let key = self.existing_file(&key_at, &raw.key_file, "the PEM file of the certificate's private key")?;
+        let mode = fs::metadata(&key).map_or(0, |m| m.permissions().mode() & 0o777);
+        if mode & 0o007 != 0 {
+            self.fault(
+                &key_at,
+                format!("the private key is accessible to other users (mode {mode:04o})"),
+                format!("run: chmod 600 {}", key.display()),
+            );
+        }
+        Some((cert?, key))
+    }
+
+    /// Parses a URL without ever printing it, because it may contain a password. The returned URL has no user information.
+    pub(super) fn url(&mut self, at: &FieldPath, text: &str, example: &str) -> Option<Url> {
+        if self.is_invalid(at) {
+            return None;
+        }
+        let mut url = match Url::parse(text) {
+            Ok(url) => url,
+            Err(e) => {
+                self.fault(at, format!("invalid URL: {e}"), format!("use a URL like {example}"));
+                return None;
+            }
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            self.fault(
+                at,
+                "contains a user name or password",
+                "remove them from the URL; put user:password into an environment variable or a file, and name that under `credentials`",
+            );
+            // Neither call can fail: a URL with user information has a host.
+            let _ = (url.set_username(""), url.set_password(None));
+        }
+        let lower = text.to_lowercase();
+        if ["password=", "passwd=", "pwd="].iter().any(|p| lower.contains(p)) {
+            self.warn(
+                at,
+                "appears to contain a password",
+                "camera URLs are logged; switch the camera to Digest authentication and use `credentials`",
+            );
+        }
+        Some(url)
+    }
+
+    /// Reads credentials from the environment variable or the file that the configuration names.
+    pub(super) fn credentials(&mut self, at: &FieldPath, raw: &raw::Credentials) -> Option<Credentials> {
+        if self.is_invalid(at) {
+            return None;
+        }
+        match (&raw.env, &raw.file) {
+            (None, None) | (Some(_), Some(_)) => {
+                let message = if raw.env.is_some() {
+                    "both env and file are set"
+                } else {
+                    "neither env nor file is set"
+                };
+                self.fault(
+                    at,
+                    message,
+                    "set exactly one: env = \"VARIABLE\" or file = \"/path\", holding user:password",
+                );
+                None
+            }
+            (Some(name), None) => {
+                let at = at.key("env");
+                let Some(text) = (self.env)(name) else {
+                    let remedy =
+                        format!("set {name}=user:password in the daemon's environment (systemd: EnvironmentFile=)");
+                    self.fault(&at, format!("environment variable {name} is not set"), remedy);
+                    return None;
+                };
+                secret::parse(&text)
+                    .map_err(|_| {
+                        self.fault(
+                            &at,
+                            format!("the value of {name} is not of the form user:password"),
+                            "set it to user:password",
+                        )
+                    })
+                    .ok()
+            }
+            (None, Some(path)) => {
+                let at = at.key("file");
+                // Do not print `admin:secret` typed in place of a path.
+                let shown = if path.as_os_str().as_encoded_bytes().contains(&b':') {
+                    "the file".to_owned()
+                } else {
+                    self.resolve(path).display().to_string()
+                };
+                let (message, remedy) = match secret::read(&self.resolve(path)) {
+                    Ok(credentials) => return Some(credentials),
+                    Err(CredentialError::Missing) => (
+                        format!("{shown} does not exist"),
+                        "create it with one line, user:password, and mode 0600".into(),
+                    ),
+                    Err(CredentialError::NotAFile) => {
+                        (format!("{shown} is not a regular file"), "name a regular file".into())
+                    }
+                    Err(CredentialError::Unreadable(kind)) => (
+                        format!("cannot read {shown}: {kind}"),
+                        "make it readable by the daemon's user (chown, chmod 0600)".into(),
+                    ),
+                    Err(CredentialError::OpenToOthers(mode)) => (
+                        format!("{shown} is accessible to other users (mode {mode:04o})"),
+                        "run chmod 0600 on it, and change the password".into(),
+                    ),
+                    Err(CredentialError::Malformed) => (
+                        format!("the first line of {shown} is not of the form user:password"),
+                        "write one line: user:password".to_owned(),
+                    ),
+                };
+                self.fault(&at, message, remedy);
+                None
+            }
+        }
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(a)) => a.is_loopback(),
+        Some(Host::Ipv6(a)) => a.is_loopback(),
+        // For schemes unknown to the url crate, an IP address stays a domain.
+        Some(Host::Domain(name)) => name == "localhost" || name.parse::<IpAddr>().is_ok_and(|a| a.is_loopback()),
+        None => false,
+    }
+}

@@ -1,0 +1,495 @@
+//! Categories, models and rules: what is filed, which model detects it, and when it counts as a problem.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
+
+use super::{Checker, FieldPath, RELATIVE, prefixed, section};
+use crate::{Model, OcrSettings, raw};
+use gridwatch_base::document::schema::nearest;
+use gridwatch_engine as engine;
+use gridwatch_engine::{Attended, Beyond, Category, Label, RuleId, Scores, Stands, ZoneKind, calendar::Hours};
+use gridwatch_model::{Manifest, manifest::Adapter};
+
+/// Limits of `dwell`: from one second (demonstrations) to thirty days (longer than any case stays open).
+const DWELL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30 * 86400));
+
+/// Limits of `reading.every`: below 10 s the box would do nothing else; above 6 h a dwell of hours would never complete.
+const READ_EVERY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(6 * 3600));
+
+/// How many look intervals of the slowest camera should fit into `max_gap`, so that one missed look is not an outage.
+const LOOKS_PER_GAP: u32 = 3;
+
+/// What the checks of cameras and rules need from each model, faulty or not.
+pub(super) struct ModelFacts {
+    /// The manifest's id; `None` if the model is faulty.
+    pub(super) id: Option<String>,
+    pub(super) labels: Vec<String>,
+}
+
+/// What the checks of cameras need from each rule, faulty or not.
+pub(super) struct RuleFacts {
+    pub(super) id: String,
+}
+
+impl Checker<'_> {
+    /// Reads the categories file; faults refer to that file.
+    pub(super) fn categories(&mut self) -> BTreeMap<String, Category> {
+        let at = section("grid").key("categories");
+        // Taken from the document itself, so that a fault elsewhere in [grid] does not hide the faults of this file.
+        let Some(path) = at
+            .get(&self.document.value)
+            .and_then(|v| v.as_str())
+            .map(std::path::PathBuf::from)
+        else {
+            return BTreeMap::new();
+        };
+        let what = "the file of the city's categories, such as categories/default.toml";
+        let Some((_, raw)) = self.data_file::<raw::Categories>(&at, &path, what) else {
+            return BTreeMap::new();
+        };
+        raw.categories
+            .into_iter()
+            .map(|(code, names)| {
+                let category = Category {
+                    code: code.clone(),
+                    scheme: raw.scheme.clone(),
+                    name_zh: names.zh,
+                    name_en: names.en,
+                };
+                (code, category)
+            })
+            .collect()
+    }
+
+    /// Checks each model's folder and reads the id and labels from its manifest.
+    pub(super) fn models(&mut self) -> Vec<ModelFacts> {
+        let mut known: BTreeMap<String, FieldPath> = BTreeMap::new();
+        let mut facts = Vec::new();
+        for (at, raw) in self.elements::<raw::Model>(&section("models")) {
+            let at = at.key("dir");
+            facts.push(ModelFacts {
+                id: None,
+                labels: Vec::new(),
+            });
+            if self.is_invalid(&at) {
+                continue;
+            }
+            let Some(manifest) = self.manifest(&at, &raw.dir) else {
+                continue;
+            };
+            if !manifest.adapter.detects_objects() {
+                self.fault(
+                    &at,
+                    format!(
+                        "adapter {} belongs to a text model, which detects no objects",
+                        manifest.adapter
+                    ),
+                    "use it as `finder` or `speller` in [reading] instead",
+                );
+                continue;
+            }
+            if let Some(before) = known.insert(manifest.id.clone(), at.clone()) {
+                self.fault(
+                    &at,
+                    format!("model id {:?} is already used by {before}", manifest.id),
+                    "give one of them another id in its model.toml",
+                );
+                continue;
+            }
+            self.draft.models.push(Model {
+                id: manifest.id.clone(),
+                dir: self.absolute(&raw.dir),
+            });
+            if let Some(last) = facts.last_mut() {
+                *last = ModelFacts {
+                    labels: manifest.reported_labels().into_iter().map(str::to_owned).collect(),
+                    id: Some(manifest.id),
+                };
+            }
+        }
+        facts
+    }
+
+    /// Reads the manifest of a model's folder and reports its faults.
+    pub(super) fn manifest(&mut self, at: &FieldPath, dir: &Path) -> Option<Manifest> {
+        let dir = self.resolve(dir);
+        if !dir.is_dir() {
+            self.fault(
+                at,
+                format!("{} is not a directory", dir.display()),
+                format!("name a folder with model.onnx and model.toml; {RELATIVE}"),
+            );
+            return None;
+        }
+        let toml = dir.join("model.toml");
+        if !toml.is_file() {
+            self.fault(
+                at,
+                format!("{} does not exist", toml.display()),
+                "a model is a folder with model.onnx and its manifest model.toml; see models/ for examples",
+            );
+            return None;
+        }
+        if !dir.join("model.onnx").is_file() {
+            self.fault(
+                at,
+                format!("{} has no model.onnx", dir.display()),
+                "put model.onnx beside model.toml",
+            );
+        }
+        match Manifest::read(&toml) {
+            Ok(manifest) => Some(manifest),
+            Err(faults) => {
+                self.draft.faults.extend(faults.0.into_iter().map(|f| prefixed(at, f)));
+                None
+            }
+        }
+    }
+
+    /// True if the file has a [reading] section, valid or not.
+    pub(super) fn has_reading(&self) -> bool {
+        section("reading").get(&self.document.value).is_some()
+    }
+
+    /// A detection has only one second-look score, so rules that share a label must take the second look with the same model.
+    fn second_looks_agree(&mut self) {
+        let rules = &self.draft.rest.rules;
+        let model_of = |r: &engine::Rule| self.draft.rest.second_looks.get(&r.id).copied();
+        let with_second_look: Vec<usize> = (0..rules.len()).filter(|i| rules[*i].second_look.is_some()).collect();
+        let mut faults = Vec::new();
+        for (nth, &i) in with_second_look.iter().enumerate() {
+            let disagrees = |j: &&usize| {
+                let (one, other) = (&rules[i], &rules[**j]);
+                model_of(one) != model_of(other) && one.labels.iter().any(|l| other.labels.contains(l))
+            };
+            if let Some(&other) = with_second_look[..nth].iter().find(disagrees) {
+                faults.push((rules[i].id.clone(), rules[other].id.clone()));
+            }
+        }
+        for (rule, other) in faults {
+            self.fault(
+                &section("rules"),
+                format!(
+                    "rules {:?} and {:?} share a label but use different models for the second look",
+                    rule.as_str(),
+                    other.as_str()
+                ),
+                "set the same second_look.model in both",
+            );
+        }
+    }
+
+    /// Checks `[reading]`: OCR of phone numbers.
+    pub(super) fn reading(&mut self) {
+        let at = section("reading");
+        let Some(raw) = self.required::<raw::Reading>(&at) else {
+            return;
+        };
+        let faults_before = self.draft.faults.len();
+        for (key, dir, needed) in [
+            ("finder", &raw.finder, Adapter::Db),
+            ("speller", &raw.speller, Adapter::Ctc),
+        ] {
+            let at = at.key(key);
+            if self.is_invalid(&at) {
+                continue;
+            }
+            if let Some(manifest) = self.manifest(&at, dir).filter(|m| m.adapter != needed) {
+                self.fault(
+                    &at,
+                    format!("{} has adapter {}, but {needed} is required", manifest.id, manifest.adapter),
+                    "use a text detection model (adapter db) as `finder`, and a text recognition model (adapter ctc) as `speller`",
+                );
+            }
+        }
+        self.check_range(&at.key("every"), raw.every, READ_EVERY);
+        if self.draft.faults.len() == faults_before {
+            self.draft.reading = Some(OcrSettings {
+                finder: self.absolute(&raw.finder),
+                speller: self.absolute(&raw.speller),
+                every: raw.every.0,
+            });
+        }
+    }
+
+    /// Checks each rule, and compiles the valid ones.
+    pub(super) fn rules(&mut self, models: &[ModelFacts]) -> Vec<RuleFacts> {
+        let list = section("rules");
+        let facts = self
+            .unique_ids(&list, "id")
+            .into_iter()
+            .map(|id| RuleFacts { id })
+            .collect();
+        let looks = self.slowest_look();
+        for (at, raw) in self.elements::<raw::Rule>(&list) {
+            self.scores(&at, &raw);
+            // Small ads are only looked for when numbers are read.
+            let is_read = raw.labels.iter().all(|l| *l == *Label::small_ad().as_str());
+            let read = self.draft.reading.as_ref().filter(|_| is_read);
+            let read = read.map(|r| ("reading.every".to_owned(), r.every));
+            self.times(&at, &raw, read.as_ref().or(looks.as_ref()));
+            self.labels(&at, &raw, models);
+            self.second_look(&at, &raw, models);
+            let hours = self.hours(&at, &raw);
+            let category = self.category(&at, &raw);
+            if let Some(category) = category {
+                self.draft.rest.rules.push(compile(raw, category, hours));
+            }
+        }
+        self.second_looks_agree();
+        facts
+    }
+
+    /// Warns about rules with `beyond = "shop"` that have no shop zone. Skipped if there are faults, because a dropped zone may have
+    /// been the shop.
+    pub(super) fn shops(&mut self) {
+        if !self.draft.faults.is_empty() {
+            return;
+        }
+        let rules = &self.draft.rest.rules;
+        let zones = || self.draft.rest.plans.values().flat_map(|c| &c.zones);
+        let has_shop =
+            |id: &RuleId| zones().any(|z| z.kind == ZoneKind::Shop && (z.rules.is_empty() || z.rules.contains(id)));
+        let without: Vec<usize> = (0..rules.len())
+            .filter(|i| rules[*i].beyond == Some(Beyond::Shop) && !has_shop(&rules[*i].id))
+            .collect();
+        for i in without {
+            self.warn(
+                &section("rules").index(i).key("beyond"),
+                "no camera has a shop zone for this rule, so it never files anything",
+                "draw the shop's own ground as a zone with kind = \"shop\", or remove the line",
+            );
+        }
+    }
+
+    fn scores(&mut self, at: &FieldPath, raw: &raw::Rule) {
+        let night = raw.night.map(|n| (at.key("night"), n.keep_score, n.start_score));
+        for (at, keep, start) in [(at.clone(), raw.keep_score, raw.start_score)].into_iter().chain(night) {
+            let (keep_at, start_at) = (at.key("keep_score"), at.key("start_score"));
+            if keep > start && !self.is_invalid(&keep_at) && !self.is_invalid(&start_at) {
+                self.fault(
+                    &keep_at,
+                    format!("{keep} is above start_score ({start})"),
+                    "use a lower value, so that a flickering detection continues its candidate",
+                );
+            }
+        }
+        let (n, m) = (at.key("seen_n"), at.key("seen_m"));
+        if raw.seen_n > raw.seen_m && !self.is_invalid(&n) && !self.is_invalid(&m) {
+            self.fault(
+                &n,
+                format!("{} is more than seen_m ({})", raw.seen_n, raw.seen_m),
+                "set seen_m to at least seen_n",
+            );
+        }
+    }
+
+    fn times(&mut self, at: &FieldPath, raw: &raw::Rule, looks: Option<&(String, Duration)>) {
+        let dwell_at = at.key("dwell");
+        let is_in_range = self.check_range(&dwell_at, raw.dwell, DWELL);
+        if let Some(interval) = self.draft.rest.evidence.as_ref().map(|e| e.min_interval)
+            && is_in_range
+            && raw.dwell.0 < interval
+        {
+            self.fault(
+                &dwell_at,
+                format!(
+                    "{} is less than evidence.min_interval ({})",
+                    raw.dwell,
+                    raw::Span(interval)
+                ),
+                "use a longer dwell: the first and the confirming look of a case would be too close together",
+            );
+        }
+        let Some((what, look_every)) = looks else { return };
+        let (gap_at, forget_at) = (at.key("max_gap"), at.key("forget_after"));
+        if !self.is_invalid(&gap_at) {
+            let every = raw::Span(*look_every);
+            if raw.max_gap.0 < *look_every {
+                self.fault(
+                    &gap_at,
+                    format!(
+                        "{} is less than {what} ({every}): every gap would count as an outage, and no dwell would complete",
+                        raw.max_gap
+                    ),
+                    format!("use {} or more", raw::Span(*look_every * LOOKS_PER_GAP)),
+                );
+            } else if raw.max_gap.0 < *look_every * LOOKS_PER_GAP {
+                self.warn(
+                    &gap_at,
+                    format!(
+                        "{} is less than three times {what} ({every}): one or two late looks count as an outage",
+                        raw.max_gap
+                    ),
+                    format!("use {} or more", raw::Span(*look_every * LOOKS_PER_GAP)),
+                );
+            }
+        }
+        if raw.forget_after.0 < *look_every && !self.is_invalid(&forget_at) {
+            self.fault(
+                &forget_at,
+                format!(
+                    "{} is less than {what} ({}): a single missed detection would end the candidate",
+                    raw.forget_after,
+                    raw::Span(*look_every)
+                ),
+                format!("use {} or more", raw::Span(*look_every * LOOKS_PER_GAP)),
+            );
+        }
+    }
+
+    fn labels(&mut self, at: &FieldPath, raw: &raw::Rule, models: &[ModelFacts]) {
+        if models.iter().any(|m| m.id.is_none()) {
+            return; // The labels of a faulty model are unknown.
+        }
+        let mut known: BTreeSet<&str> = models.iter().flat_map(|m| &m.labels).map(String::as_str).collect();
+        let small_ad = Label::small_ad();
+        if self.has_reading() {
+            known.insert(small_ad.as_str());
+        }
+        if known.is_empty() {
+            return;
+        }
+        let by = raw.attended.iter().flat_map(|a| a.by.iter().enumerate());
+        let by = by.map(|(i, label)| (at.key("attended").key("by").index(i), label));
+        let own = raw.labels.iter().enumerate();
+        let own = own.map(|(i, label)| (at.key("labels").index(i), label));
+        for (at, label) in own.chain(by).filter(|(_, l)| !known.contains(l.as_str())) {
+            let remedy = match nearest(label, known.iter().copied()) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => "use a label from a model's model.toml, or add a model that detects this one".into(),
+            };
+            self.fault(&at, format!("no model detects {label:?}"), remedy);
+        }
+    }
+
+    /// The model of a second look must detect at least one of the rule's labels.
+    fn second_look(&mut self, at: &FieldPath, raw: &raw::Rule, models: &[ModelFacts]) {
+        let Some(second) = &raw.second_look else { return };
+        if models.iter().any(|m| m.id.is_none()) {
+            return; // The id of a faulty model is unknown.
+        }
+        let at = at.key("second_look");
+        let finds = |m: &ModelFacts| raw.labels.iter().any(|l| m.labels.contains(l));
+        let Some(named) = &second.model else {
+            if !models.is_empty() && !models.iter().any(finds) {
+                self.fault(
+                    &at,
+                    "no model detects this rule's labels, so no second look is possible",
+                    "remove the line; text that is read has its own scores",
+                );
+            }
+            return;
+        };
+        let at = at.key("model");
+        let Some(index) = self.draft.models.iter().position(|m| m.id == *named) else {
+            let known = models.iter().filter_map(|m| m.id.as_deref());
+            let remedy = match nearest(named, known) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => "use the id of one of the [[models]], or add its folder there".into(),
+            };
+            self.fault(&at, format!("unknown model {named:?}"), remedy);
+            return;
+        };
+        if models.iter().any(|m| m.id.as_ref() == Some(named) && !finds(m)) {
+            self.fault(
+                &at,
+                format!("model {named:?} detects none of this rule's labels"),
+                "name a model that detects one of them, or remove the line",
+            );
+            return;
+        }
+        self.draft
+            .rest
+            .second_looks
+            .insert(RuleId::from(raw.id.as_str()), index);
+    }
+
+    fn category(&mut self, at: &FieldPath, raw: &raw::Rule) -> Option<Category> {
+        if self.is_invalid(&at.key("category")) {
+            return None;
+        }
+        let categories = &self.draft.rest.categories;
+        if let Some(category) = categories.get(&raw.category) {
+            return Some(category.clone());
+        }
+        // Without categories every code is unknown; the categories file has been reported already.
+        if !categories.is_empty() {
+            let codes: Vec<&str> = categories.keys().map(String::as_str).collect();
+            let remedy = format!(
+                "use a code from grid.categories, or add this one there; known codes: {}",
+                codes.join(", ")
+            );
+            self.fault(
+                &at.key("category"),
+                format!("unknown category code {:?}", raw.category),
+                remedy,
+            );
+        }
+        None
+    }
+
+    /// The longest `look_every` of all cameras, and the field's path.
+    fn slowest_look(&self) -> Option<(String, Duration)> {
+        let list = section("cameras");
+        let cameras = list.get(&self.sanitized.value)?.as_array()?;
+        let default = serde_json::json!("10s");
+        cameras
+            .iter()
+            .enumerate()
+            .filter(|(i, c)| !c.is_null() && !self.is_invalid(&list.index(*i).key("look_every")))
+            .filter_map(|(i, c)| {
+                let every: raw::Span = c.get("look_every").unwrap_or(&default).as_str()?.parse().ok()?;
+                Some((format!("{}'s look_every", list.index(i)), every.0))
+            })
+            .rev() // max_by_key returns the last of equal elements; we want the first camera.
+            .max_by_key(|(_, every)| *every)
+    }
+}
+
+fn compile(raw: raw::Rule, category: Category, hours: Hours) -> engine::Rule {
+    let day = Scores {
+        start: raw.start_score,
+        keep: raw.keep_score,
+    };
+    engine::Rule {
+        id: RuleId::from(raw.id),
+        category,
+        labels: raw.labels.into_iter().map(Label::from).collect(),
+        day,
+        night: raw.night.map_or(day, |n| Scores {
+            start: n.start_score,
+            keep: n.keep_score,
+        }),
+        dwell: raw.dwell.0,
+        seen_n: raw.seen_n,
+        seen_m: raw.seen_m,
+        present_share: raw.present_share,
+        max_move: raw.max_move,
+        max_move_m: raw.max_move_m,
+        min_area: raw.min_area,
+        min_area_m2: raw.min_area_m2,
+        min_count: raw.min_count,
+        gather: raw.gather,
+        attended: raw.attended.map(|a| Attended {
+            labels: a.by.into_iter().map(Label::from).collect(),
+            within: a.within,
+            share: a.share,
+        }),
+        second_look: raw.second_look.map(|s| s.score),
+        forget_after: raw.forget_after.0,
+        max_gap: raw.max_gap.0,
+        merge_radius_m: raw.merge_radius_m,
+        outside_containers: raw.outside_containers,
+        beyond: raw.beyond.map(|raw::Beyond::Shop| Beyond::Shop),
+        stands: match raw.stands {
+            raw::Stands::Ground => Stands::Ground,
+            raw::Stands::Wall => Stands::Wall,
+        },
+        except_approved: raw.except_approved,
+        hours,
+    }
+}

@@ -1,0 +1,45 @@
+//! The format of an approved-sign file, written by `gridwatch signs record` and edited by an operator.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::VIEW_PATTERN;
+
+/// The signs that are allowed in one view. A file without signs means that none is allowed.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Signs {
+    /// The view: the camera's id, or `CAMERA.PRESET`. Boxes recorded in another view would approve the wrong signs.
+    #[schemars(regex(pattern = VIEW_PATTERN))]
+    pub camera: String,
+    /// Time of the last recording (RFC 3339), such as `2026-11-22T10:00:00+08:00`.
+    pub recorded: String,
+    /// The model used for recording, as `id@version`. Other models draw different boxes around the same signs: record again after a change.
+    #[schemars(length(min = 1))]
+    pub model: String,
+    /// The allowed signs.
+    #[serde(default)]
+    pub signs: Vec<Sign>,
+}
+
+/// A sign that is allowed at its position.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sign {
+    /// Bounding box `[left, top, right, bottom]` as fractions of the image size.
+    #[serde(rename = "box")]
+    pub corners: [f32; 4],
+    /// Label given by the model; objects with another label are not approved.
+    #[schemars(length(min = 1))]
+    pub label: String,
+    /// Phone number read on the sign, digits only; it is approved anywhere in the view.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9]{7,16}$"))]
+    pub number: Option<String>,
+    /// Note for people: the owner and the permit.
+    #[serde(default)]
+    pub note: Option<String>,
+    /// Date on which it was added.
+    #[serde(default)]
+    pub added: Option<String>,
+}

@@ -1,0 +1,97 @@
+//! The message by which boxes that see the same sites coordinate who files a case.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Method, SCHEMA_VERSION, When};
+use gridwatch_engine::{CaseId, CellCode, Claim, Location, LonLat, PhoneNumber, PlaceMethod};
+
+/// A box's claim on a site: it has an open case there. Retained; an empty message in its place means that the case is
+/// closed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "gridwatch claim, version 1")]
+pub struct ClaimMessage {
+    /// Version of the contract; 1.
+    pub schema_version: u32,
+    /// Id of the case.
+    #[schemars(regex(pattern = r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$"))]
+    pub case_id: String,
+    /// Id of the box that claims the site.
+    pub node_id: String,
+    /// Category code of the case.
+    pub category_code: String,
+    /// Code of the unit grid cell （单元网格编码）.
+    pub cell_code: String,
+    /// Longitude in degrees east, in the grid's coordinate reference system.
+    #[schemars(range(min = -180, max = 180))]
+    pub lon: f64,
+    /// Latitude in degrees north, in the grid's coordinate reference system.
+    #[schemars(range(min = -90, max = 90))]
+    pub lat: f64,
+    /// Radius around the coordinates within which the problem lies, in metres.
+    #[schemars(range(min = 0))]
+    pub uncertainty_m: f64,
+    /// How the coordinates were obtained.
+    #[schemars(with = "Method")]
+    pub place_method: PlaceMethod,
+    /// Minimum distance between separate sites under the case's rule, in metres.
+    #[schemars(range(min = 0))]
+    pub merge_radius_m: f64,
+    /// Telephone number on a small ad: digits only, in national format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advert_number: Option<String>,
+    /// True once the broker has acknowledged the case. Until then, other boxes hold back their cases of this site.
+    pub filed: bool,
+    /// Random value, new in each message, by which the box recognises its own message when the broker sends it back.
+    #[schemars(regex(pattern = r"^[0-9a-f]{16}$"))]
+    pub saying: String,
+    /// The claim expires at this time unless published again.
+    pub until: When,
+}
+
+/// Largest plausible uncertainty and merge radius, in metres.
+const MAX_RADIUS_M: f64 = 1000.0;
+
+impl ClaimMessage {
+    /// The message for `claim`; `nonce` becomes the field `saying`.
+    pub fn new(claim: &Claim, filed: bool, nonce: u64, until: When) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            case_id: claim.case.to_string(),
+            node_id: claim.node.to_string(),
+            category_code: claim.category.clone(),
+            cell_code: claim.located.cell.to_string(),
+            lon: claim.located.at.lon,
+            lat: claim.located.at.lat,
+            uncertainty_m: claim.located.uncertainty_m,
+            place_method: claim.located.method,
+            merge_radius_m: claim.merge_radius_m,
+            advert_number: claim.number.as_ref().map(ToString::to_string),
+            filed,
+            saying: format!("{nonce:016x}"),
+            until,
+        }
+    }
+
+    /// The claim for the engine; `None` if a coordinate or radius is out of range.
+    pub fn claim(&self) -> Option<Claim> {
+        let is_radius = |m: f64| (0.0..=MAX_RADIUS_M).contains(&m);
+        let is_location = (-180.0..=180.0).contains(&self.lon) && (-90.0..=90.0).contains(&self.lat);
+        (is_location && is_radius(self.uncertainty_m) && is_radius(self.merge_radius_m)).then(|| Claim {
+            case: CaseId::from(self.case_id.as_str()),
+            node: self.node_id.as_str().into(),
+            category: self.category_code.clone(),
+            located: Location {
+                at: LonLat {
+                    lon: self.lon,
+                    lat: self.lat,
+                },
+                uncertainty_m: self.uncertainty_m,
+                method: self.place_method,
+                cell: CellCode::from(self.cell_code.as_str()),
+            },
+            merge_radius_m: self.merge_radius_m,
+            number: self.advert_number.as_deref().map(PhoneNumber::from),
+        })
+    }
+}

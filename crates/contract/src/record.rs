@@ -1,0 +1,226 @@
+//! Builds the case record from the engine's case and the daemon's context: camera, models, pictures, grid.
+
+use jiff::{Timestamp, tz::TimeZone};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Bilingual, CameraInfo, CaseRecord, EvidenceItem, Extent, HistoryEntry, Location, ModelInfo, PresenceEntry, Purpose,
+    Recurrence, ReportKind, RuleInfo, SCHEMA_VERSION, Source, Verification, When,
+};
+use gridwatch_base::clock::ClockSync;
+use gridwatch_engine::{Case, CaseState, Finding, Verified};
+
+/// Language of descriptions and category names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Language {
+    /// Chinese.
+    #[default]
+    Zh,
+    /// English.
+    En,
+}
+
+/// What a record contains besides the engine's case.
+#[derive(Debug, Clone)]
+pub struct RecordContext<'a> {
+    /// Id of this box.
+    pub node: &'a str,
+    /// Language of the description and of `category_name`.
+    pub language: Language,
+    /// Time zone of the city.
+    pub zone: &'a TimeZone,
+    /// Version of the grid.
+    pub grid_version: &'a str,
+    /// Coordinate reference system of the grid.
+    pub crs: &'a str,
+    /// The camera that saw the problem.
+    pub camera: CameraInfo,
+    /// Address configured for the camera's view.
+    pub address: Option<String>,
+    /// The model that detected it.
+    pub model: ModelInfo,
+    /// Other models that detect for the same rule.
+    pub other_models: Vec<ModelInfo>,
+    /// SHA-256 of the configuration in force, lower-case hex.
+    pub config_sha256: &'a str,
+    /// Width and height of the confirming picture, in pixels.
+    pub picture: (u32, u32),
+    /// The pictures, already written to the store.
+    pub evidence: Vec<EvidenceItem>,
+    /// When the case is filed.
+    pub filed_at: Timestamp,
+    /// Clock synchronisation at that time; `None` if not synchronised or unknown.
+    pub clock: Option<ClockSync>,
+}
+
+impl CaseRecord {
+    /// The first revision of `case`, in state `filed`.
+    pub fn new(case: &Case, context: RecordContext<'_>) -> Self {
+        let when = |at| When::new(at, context.zone);
+        let address = context.address.filter(|a| !a.is_empty());
+        let description = describe(case, address.as_deref(), context.language, context.zone);
+        let (w, h) = (f64::from(context.picture.0), f64::from(context.picture.1));
+        let b = case.confirmed_box;
+        // Clamped, because rounding may exceed the edge of the picture.
+        let px = |v: f32, size: f64| (f64::from(v) * size).round().clamp(0.0, size) as u32;
+        let filed_at = context.filed_at.max(case.confirmed_at);
+        let mut record = Self {
+            schema_version: SCHEMA_VERSION,
+            case_id: case.id.to_string(),
+            revision: 1,
+            platform_task_no: None,
+            source: Source::AiVideo,
+            node_id: context.node.into(),
+            report_kind: ReportKind::New,
+            category_code: case.category.code.clone(),
+            category_scheme: case.category.scheme.clone(),
+            category_name: match context.language {
+                Language::Zh => case.category.name_zh.clone(),
+                Language::En => case.category.name_en.clone(),
+            },
+            category_names: Some(Bilingual {
+                zh: case.category.name_zh.clone(),
+                en: case.category.name_en.clone(),
+            }),
+            cell_code: case.located.cell.to_string(),
+            grid_version: context.grid_version.into(),
+            location: Location {
+                lon: case.located.at.lon,
+                lat: case.located.at.lat,
+                crs: context.crs.into(),
+                uncertainty_m: case.located.uncertainty_m,
+                method: case.located.method,
+            },
+            address,
+            description,
+            first_seen_at: when(case.first_seen_at),
+            confirmed_at: when(case.confirmed_at),
+            filed_at: when(filed_at),
+            last_seen_at: when(case.confirmed_at),
+            clock_offset_ms: context.clock.map(|c| c.offset_ms),
+            clock_error_ms: context.clock.map(|c| c.error_ms),
+            purpose: match context.camera.legal_review_ref {
+                Some(_) => Purpose::PenaltyCandidate,
+                None => Purpose::LeadOnly,
+            },
+            camera: context.camera,
+            model: context.model,
+            other_models: context.other_models,
+            config_sha256: context.config_sha256.into(),
+            confidence: round3(f64::from(case.confidence)),
+            confidence_closer: case.second_look_score.map(|score| round3(score.into())),
+            rule: RuleInfo {
+                id: case.rule.to_string(),
+                dwell_s: round3(case.dwell.as_secs_f64()),
+                frames_seen: case.looks_seen,
+                frames_sampled: case.looks,
+                zone_id: case.zone.as_ref().map(ToString::to_string),
+                schedule_id: case.schedule.as_ref().map(ToString::to_string),
+            },
+            extent: Extent {
+                area_m2: case.area_m2.map(round3),
+                count: case.count,
+                bbox_px: [px(b.x1, w), px(b.y1, h), px(b.x2, w), px(b.y2, h)],
+            },
+            presence: case
+                .journal
+                .iter()
+                .map(|noted| PresenceEntry {
+                    reason: noted.reason.as_str().into(),
+                    first_at: when(noted.first_at),
+                    last_at: when(noted.last_at),
+                    times: noted.times,
+                })
+                .collect(),
+            evidence: context.evidence,
+            dedup_key: case.dedup_key.clone(),
+            advert_number: case.number.as_ref().map(ToString::to_string),
+            recurrence: case.recurrence.as_ref().map(|r| Recurrence {
+                of_case_id: r.of.to_string(),
+                count: r.count,
+                days_since_close: round3(r.since_close.as_secs_f64() / 86400.0),
+            }),
+            verification: Vec::new(),
+            state: CaseState::Filed,
+            history: vec![HistoryEntry {
+                revision: 1,
+                state: CaseState::Filed,
+                at: when(filed_at),
+                reason: None,
+            }],
+            prev_hash: None,
+            signature: None,
+        };
+        record.caption_filed();
+        record
+    }
+}
+
+impl Verification {
+    /// The entry for a verification; `evidence` are the ids of the pictures that show its result.
+    pub fn new(answer: &Verified, evidence: Vec<String>, zone: &TimeZone) -> Self {
+        let (looks, seen) = (f64::from(answer.looks.max(1)), f64::from(answer.looks_seen));
+        Self {
+            asked_at: When::new(answer.asked_at, zone),
+            checked_at: When::new(answer.at, zone),
+            result: answer.finding,
+            evidence_ids: evidence,
+            visible: answer.finding != Finding::Unverifiable,
+            looks: answer.looks,
+            looks_seen: answer.looks_seen,
+            confidence: match answer.finding {
+                Finding::StillPresent => round3(seen / looks),
+                Finding::Cleared => round3(1.0 - seen / looks),
+                Finding::Unverifiable => 0.0,
+            },
+        }
+    }
+}
+
+/// Rounds to three decimals, the precision of scores and durations; an `f32` score would print as `0.8700000047683716`.
+fn round3(v: f64) -> f64 {
+    (v * 1000.0).round() / 1000.0
+}
+
+/// The description for the clerk: what, where, since when, for how long, and in how many looks it was detected. It states
+/// facts only; whether a violation exists is for the clerk to decide.
+fn describe(case: &Case, address: Option<&str>, language: Language, zone: &TimeZone) -> String {
+    let since = case
+        .first_seen_at
+        .to_zoned(zone.clone())
+        .strftime("%Y-%m-%d %H:%M:%S")
+        .to_string();
+    let (cell, camera) = (&case.located.cell, &case.camera);
+    let (seen, looks, near) = (case.looks_seen, case.looks, case.located.uncertainty_m.ceil());
+    let seconds = case.dwell.as_secs();
+    match language {
+        Language::Zh => {
+            let place = address.map_or_else(|| format!("单元网格{cell}（点位{camera}）"), ToString::to_string);
+            let dwell = match seconds {
+                0..120 => format!("{seconds}秒"),
+                _ => format!("{}分钟", seconds / 60),
+            };
+            let number = case.number.as_ref().map(|n| format!("（电话{n}）"));
+            let number = number.unwrap_or_default();
+            format!(
+                "视频AI在{place}发现{}{number}，首次发现时间{since}，已持续{dwell}，巡检{looks}次、检出{seen}次。所属单元网格{cell}，定位误差约{near}米。请核实。",
+                case.category.name_zh
+            )
+        }
+        Language::En => {
+            let place = address.map_or_else(|| format!("cell {cell} (camera {camera})"), ToString::to_string);
+            let dwell = match seconds {
+                0..120 => format!("{seconds} seconds"),
+                _ => format!("{} minutes", seconds / 60),
+            };
+            let number = case.number.as_ref().map(|n| format!(" (telephone {n})"));
+            let number = number.unwrap_or_default();
+            format!(
+                "Video AI detected {}{number} at {place}: first seen {since}, present for {dwell}, detected in {seen} of {looks} looks. Grid cell {cell}, location accurate to about {near} m. Please verify.",
+                case.category.name_en
+            )
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Messages about the box itself: status and health.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::When;
+use gridwatch_base::clock::ClockSync;
+
+/// Status of the box, retained on the status topic; also its last will.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StatusMessage {
+    /// Version of the contract; 1.
+    pub schema_version: u32,
+    /// Id of the box.
+    pub node_id: String,
+    /// Whether the box is connected.
+    pub state: Presence,
+    /// Since when the box is in this state; absent in the last will, which is written in advance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<When>,
+    /// Version of gridwatch on the box.
+    pub version: String,
+    /// Ed25519 public key that verifies the box's signatures: 32 bytes in base64, as printed by `gridwatch keys show`. Only as
+    /// trustworthy as the broker's access control on this topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9+/]{43}=$"))]
+    pub public_key: Option<String>,
+}
+
+/// Whether a box is connected to the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Presence {
+    /// Connected （在线）.
+    Online,
+    /// Disconnected, announced by the box on shutdown or by the broker as its last will （离线）.
+    Offline,
+}
+
+/// Health of the box and its cameras, published once a minute.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HealthMessage {
+    /// Version of the contract; 1.
+    pub schema_version: u32,
+    /// Id of the box.
+    pub node_id: String,
+    /// When the message was created.
+    pub at: When,
+    /// State of the box's clock; absent if the box is not permitted to read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockHealth>,
+    /// Messages queued for the broker.
+    pub outbox_depth: u64,
+    /// All cameras of the box.
+    pub cameras: Vec<CameraHealth>,
+}
+
+/// Synchronisation of a box's clock, as reported by its kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClockHealth {
+    /// Whether the clock is synchronised to a time source. If not, cases carry no clock fields.
+    pub synchronised: bool,
+    /// Offset from the time source in milliseconds, not yet corrected; positive: the clock is ahead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset_ms: Option<i64>,
+    /// Maximum error in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_ms: Option<u64>,
+}
+
+impl ClockHealth {
+    /// From the kernel's answer; `None` if the clock is not synchronised.
+    pub fn new(kept: Option<ClockSync>) -> Self {
+        Self {
+            synchronised: kept.is_some(),
+            offset_ms: kept.map(|k| k.offset_ms),
+            error_ms: kept.map(|k| k.error_ms),
+        }
+    }
+}
+
+/// Health of one camera.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CameraHealth {
+    /// Camera id, unique on the box （点位编号）.
+    pub local_id: String,
+    /// State of the receiver: `live`, `degraded`, `connecting`, …
+    pub state: String,
+    /// State of the view at the last look: `clear`, `dark`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<String>,
+    /// Number of looks since the daemon started.
+    pub looks: u64,
+    /// Seconds since the last look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_look_age_s: Option<f64>,
+}

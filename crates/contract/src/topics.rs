@@ -1,0 +1,88 @@
+//! MQTT topic names of the contract, version 1.
+
+use gridwatch_engine::{CaseId, CellCode, Claim, NodeId};
+
+/// The topics of one box.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topics {
+    prefix: String,
+}
+
+impl Topics {
+    /// Topics of the box `node` below `prefix`. Neither may contain wildcards (`+`, `#`); the configuration checks that.
+    pub fn new(prefix: &str, node: &NodeId) -> Self {
+        Self {
+            prefix: format!("{prefix}/v1/{node}"),
+        }
+    }
+
+    /// Box → platform: a JPEG picture, addressed by its SHA-256.
+    pub fn evidence(&self, sha256: &str) -> String {
+        format!("{}/evidence/{sha256}", self.prefix)
+    }
+
+    /// Box → platform: case records.
+    pub fn case(&self) -> String {
+        format!("{}/case", self.prefix)
+    }
+
+    /// Platform → box: replies.
+    pub fn reply(&self) -> String {
+        format!("{}/reply", self.prefix)
+    }
+
+    /// Box → platform, retained: the box's status.
+    pub fn status(&self) -> String {
+        format!("{}/status", self.prefix)
+    }
+
+    /// Box → platform: health of the box and its cameras.
+    pub fn health(&self) -> String {
+        format!("{}/health", self.prefix)
+    }
+}
+
+/// Topics of claims: `PREFIX/v1/site/CELL/CATEGORY/NODE/CASE`. The node level lets a broker's ACL restrict each box to its own
+/// claims; the case level keeps each retained claim separate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteTopics {
+    prefix: String,
+}
+
+impl SiteTopics {
+    /// Site topics below `prefix`.
+    pub fn new(prefix: &str) -> Self {
+        Self {
+            prefix: format!("{prefix}/v1/site/"),
+        }
+    }
+
+    /// Topic on which `claim` is published.
+    pub fn of(&self, claim: &Claim) -> String {
+        let Claim {
+            case,
+            node,
+            category,
+            located,
+            ..
+        } = claim;
+        format!("{}{}/{category}/{node}/{case}", self.prefix, located.cell)
+    }
+
+    /// Topic filter for all claims in `cell`.
+    pub fn filter(&self, cell: &CellCode) -> String {
+        format!("{}{cell}/#", self.prefix)
+    }
+
+    /// Whether `topic` is a site topic.
+    pub fn contains(&self, topic: &str) -> bool {
+        topic.starts_with(&self.prefix)
+    }
+
+    /// Node and case of a site topic; `None` if it has other levels.
+    pub fn parse<'a>(&self, topic: &'a str) -> Option<(&'a str, CaseId)> {
+        let mut levels = topic.strip_prefix(&self.prefix)?.split('/');
+        let (_cell, _category, node, case) = (levels.next()?, levels.next()?, levels.next()?, levels.next()?);
+        (levels.next().is_none() && !case.is_empty()).then(|| (node, case.into()))
+    }
+}

@@ -1,0 +1,245 @@
+//! The chain of custody: one line of JSON for every event in the life of the evidence, each with the hash of the
+//! previous line.
+//!
+//! The hash of a line is the SHA-256 of its bytes without the newline, so `sha256sum` can check it. Changing, removing
+//! or moving a line breaks the link after it. Cutting off the end is detected by [`ChainHead`], a signed statement of
+//! the chain's length, and by the case records, which are signed and carry the hash of the line before their own.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{PublicKey, SigningKey};
+use gridwatch_base::digest::sha256_hex;
+
+/// `prev` of the first line.
+pub const START: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// A line of the chain.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChainEntry {
+    /// Sequence number, from 0.
+    pub seq: u64,
+    /// Time of writing, by the box's clock.
+    pub at: Timestamp,
+    /// The event.
+    #[serde(flatten)]
+    pub event: CustodyEvent,
+    /// Hash of the previous line; [`START`] for the first.
+    pub prev: String,
+}
+
+/// An event in the life of the evidence.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum CustodyEvent {
+    /// The chain was started.
+    Begun {
+        /// The public key of the box.
+        public_key: String,
+    },
+    /// A case was filed or revised.
+    Case {
+        /// The case id.
+        case_id: String,
+        /// Revision of the record.
+        revision: u32,
+        /// SHA-256 of the signed bytes of the record.
+        sha256: String,
+    },
+    /// The signing key was rotated.
+    Key {
+        /// The new public key.
+        public_key: String,
+        /// The previous public key.
+        previous: String,
+        /// Signature by the previous key (see `rotation_message`).
+        signature: String,
+    },
+    /// Files of a case were deleted.
+    Deleted {
+        /// The case id.
+        case_id: String,
+        /// Kind of the files: `original` or `picture`.
+        what: String,
+        /// Hashes of the files.
+        sha256: Vec<String>,
+        /// The reason.
+        reason: String,
+    },
+    /// Originals were decrypted.
+    Opened {
+        /// The case id.
+        case_id: String,
+        /// Hashes of the originals.
+        sha256: Vec<String>,
+        /// The user, as the operating system knows them.
+        by: String,
+        /// The reason given by the user.
+        reason: String,
+    },
+}
+
+impl CustodyEvent {
+    /// The case that the event is about, if any.
+    pub fn case_id(&self) -> Option<&str> {
+        match self {
+            Self::Case { case_id, .. } | Self::Deleted { case_id, .. } | Self::Opened { case_id, .. } => Some(case_id),
+            Self::Begun { .. } | Self::Key { .. } => None,
+        }
+    }
+
+    /// A rotation from `old` to `new`, appended after the line with the hash `prev`.
+    pub fn rotation(old: &SigningKey, new: &PublicKey, prev: &str) -> Self {
+        let public_key = new.to_string();
+        Self::Key {
+            signature: old.sign(rotation_message(&public_key, prev).as_bytes()).trim().into(),
+            previous: old.public().to_string(),
+            public_key,
+        }
+    }
+}
+
+/// The text that the old key signs; it binds the new key to its position in the chain.
+fn rotation_message(public_key: &str, prev: &str) -> String {
+    format!("gridwatch signs with {public_key} after {prev}")
+}
+
+impl ChainEntry {
+    /// The line, without newline, and its hash.
+    pub fn line(&self) -> (String, String) {
+        let line = serde_json::to_string(self).expect("a map of strings and numbers");
+        let hash = sha256_hex(line.as_bytes());
+        (line, hash)
+    }
+
+    /// False for a rotation that the previous key did not sign.
+    fn has_valid_rotation(&self) -> bool {
+        let CustodyEvent::Key {
+            public_key,
+            previous,
+            signature,
+        } = &self.event
+        else {
+            return true;
+        };
+        let signed = rotation_message(public_key, &self.prev);
+        previous
+            .parse::<PublicKey>()
+            .is_ok_and(|key| key.verifies(signed.as_bytes(), signature))
+    }
+}
+
+/// The end of the chain, signed by the box, to prove that no lines were cut off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainHead {
+    /// Sequence number of the last line.
+    pub seq: u64,
+    /// Hash of the last line.
+    pub hash: String,
+    /// Time of the statement.
+    pub at: Timestamp,
+    /// The id of the box.
+    pub node_id: String,
+    /// The public key of the box at that time.
+    pub public_key: String,
+}
+
+/// Consecutive lines of a chain, with valid links.
+#[derive(Debug)]
+pub struct Segment {
+    /// The lines, in order.
+    pub lines: Vec<ChainLine>,
+}
+
+/// A line of a segment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChainLine {
+    /// The parsed line.
+    pub entry: ChainEntry,
+    /// Hash of the line.
+    pub hash: String,
+}
+
+/// A fault of a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainFault {
+    /// Line number, from 1.
+    pub line: usize,
+    /// The fault.
+    pub reason: String,
+}
+
+impl Segment {
+    /// Parses consecutive lines and checks every link and every rotation of the key.
+    ///
+    /// # Errors
+    /// All faults, in the order of the lines.
+    pub fn read(text: &str) -> Result<Self, Vec<ChainFault>> {
+        let mut lines: Vec<ChainLine> = Vec::new();
+        let mut faults = Vec::new();
+        for (i, line) in text.lines().enumerate() {
+            let mut fault = |reason: String| faults.push(ChainFault { line: i + 1, reason });
+            let entry: ChainEntry = match serde_json::from_str(line) {
+                Ok(entry) => entry,
+                Err(e) => {
+                    fault(format!("not an entry of the chain: {e}"));
+                    continue;
+                }
+            };
+            if let Some(before) = lines.last() {
+                match entry.seq.checked_sub(before.entry.seq) {
+                    Some(1) if entry.prev == before.hash => {}
+                    Some(1) => fault(format!("prev does not match line {i}: one of the two was changed")),
+                    Some(0) => fault(format!("entry {} occurs twice", entry.seq)),
+                    Some(missing) => fault(format!("{} entries are missing before it", missing - 1)),
+                    None => fault(format!("entry {} comes after entry {}", entry.seq, before.entry.seq)),
+                }
+            } else if entry.seq == 0 && entry.prev != START {
+                fault("the first entry has a prev".into());
+            }
+            if !entry.has_valid_rotation() {
+                fault("the rotation is not signed by the previous key".into());
+            }
+            lines.push(ChainLine {
+                entry,
+                hash: sha256_hex(line.as_bytes()),
+            });
+        }
+        if lines.is_empty() && faults.is_empty() {
+            faults.push(ChainFault {
+                line: 1,
+                reason: "the chain is empty".into(),
+            });
+        }
+        if faults.is_empty() {
+            Ok(Self { lines })
+        } else {
+            Err(faults)
+        }
+    }
+
+    /// True if the chain records the deletion of that file of the case.
+    pub fn has_deleted(&self, case: &str, file: &str) -> bool {
+        self.lines.iter().any(|line| match &line.entry.event {
+            CustodyEvent::Deleted { case_id, sha256, .. } => case_id == case && sha256.iter().any(|s| s == file),
+            _ => false,
+        })
+    }
+
+    /// The signing keys used since the first line of the segment, newest first, given the last one. Each was rotated
+    /// into the one before it in the list.
+    pub fn keys(&self, last: &PublicKey) -> Vec<PublicKey> {
+        let mut keys = vec![last.clone()];
+        for line in self.lines.iter().rev() {
+            if let CustodyEvent::Key {
+                public_key, previous, ..
+            } = &line.entry.event
+                && keys.last().is_some_and(|k| k.to_string() == *public_key)
+                && let Ok(previous) = previous.parse()
+            {
+                keys.push(previous);
+            }
+        }
+        keys
+    }
+}

@@ -1,0 +1,212 @@
+//! Originals at rest: the bytes that the camera sent, encrypted with AES-256-GCM (NIST SP 800-38D), in
+//! `<state_dir>/originals/`.
+//!
+//! A file consists of `GWO1`, a format byte, a random nonce of 12 bytes, and the ciphertext with its 16-byte tag. The
+//! hash of the original and the format byte are authenticated as associated data, so a file renamed to another hash
+//! does not decrypt.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use ring::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    rand::{SecureRandom, SystemRandom},
+};
+
+use gridwatch_base::{digest::sha256_hex, disk::write_private};
+
+const MAGIC: &[u8; 4] = b"GWO1";
+
+/// Format of an original.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OriginalFormat {
+    /// An H.264 keyframe as the camera sent it, with parameter sets, in Annex B format.
+    H264,
+    /// The same in H.265.
+    H265,
+    /// A lossless copy of a frame from a source that delivers decoded frames.
+    Png,
+}
+
+impl OriginalFormat {
+    const ALL: [Self; 3] = [Self::H264, Self::H265, Self::Png];
+
+    /// File name extension of the decrypted original.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::H264 => "h264",
+            Self::H265 => "h265",
+            Self::Png => "png",
+        }
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            Self::H264 => b'4',
+            Self::H265 => b'5',
+            Self::Png => b'P',
+        }
+    }
+
+    fn from_code(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|f| f.code() == byte)
+    }
+}
+
+/// The encrypted originals of a box.
+pub struct Vault {
+    dir: PathBuf,
+    key: VaultKey,
+}
+
+impl Vault {
+    /// The vault below the state directory `state_dir`.
+    pub fn new(state_dir: &Path, key: VaultKey) -> Self {
+        Self {
+            dir: state_dir.join("originals"),
+            key,
+        }
+    }
+
+    /// Encrypts and writes an original; returns its SHA-256. An existing file is left as it is.
+    ///
+    /// # Errors
+    /// The I/O error; no partial file is left under its name.
+    pub fn put(&self, format: OriginalFormat, original: &[u8]) -> io::Result<String> {
+        let sha256 = sha256_hex(original);
+        let path = path(&self.dir, &sha256);
+        if !path.exists() {
+            let no_random = || io::Error::other("no random numbers from the operating system");
+            let sealed = self.key.seal(&sha256, format, original).ok_or_else(no_random)?;
+            write_private(&path, &sealed)?;
+        }
+        Ok(sha256)
+    }
+
+    /// Decrypts the original with that hash.
+    ///
+    /// # Errors
+    /// The I/O error, or [`io::ErrorKind::InvalidData`] if the file was changed or encrypted with another key.
+    pub fn open(&self, sha256: &str) -> io::Result<(OriginalFormat, Vec<u8>)> {
+        let sealed = fs::read(path(&self.dir, sha256))?;
+        let opened = self
+            .key
+            .open(sha256, &sealed)
+            .filter(|(_, bytes)| sha256_hex(bytes) == sha256);
+        let changed = "cannot be decrypted: the file was changed, or the key of the originals was replaced";
+        opened.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, changed))
+    }
+}
+
+/// Size in bytes of the encrypted original with that hash; `None` if there is none.
+pub fn size(state_dir: &Path, sha256: &str) -> Option<u64> {
+    Some(fs::metadata(path(&state_dir.join("originals"), sha256)).ok()?.len())
+}
+
+/// Path of the original with that hash, below `dir`.
+fn path(dir: &Path, sha256: &str) -> PathBuf {
+    dir.join(sha256.get(..2).unwrap_or("00")).join(format!("{sha256}.gwo"))
+}
+
+/// Deletes an original, if it exists.
+///
+/// # Errors
+/// The I/O error.
+pub fn remove(state_dir: &Path, sha256: &str) -> io::Result<()> {
+    match fs::remove_file(path(&state_dir.join("originals"), sha256)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// The key that encrypts originals. It has no `Debug`.
+pub struct VaultKey(LessSafeKey);
+
+impl VaultKey {
+    /// A key from 32 bytes; `None` for any other length.
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        let key = UnboundKey::new(&AES_256_GCM, bytes).ok()?;
+        Some(Self(LessSafeKey::new(key)))
+    }
+
+    /// Encrypts the original with that hash. `None` if the operating system provides no random numbers.
+    fn seal(&self, sha256: &str, format: OriginalFormat, original: &[u8]) -> Option<Vec<u8>> {
+        let mut nonce = [0; NONCE_LEN];
+        SystemRandom::new().fill(&mut nonce).ok()?;
+        let mut body = original.to_vec();
+        let unique = Nonce::assume_unique_for_key(nonce);
+        self.0
+            .seal_in_place_append_tag(unique, associated_data(sha256, format), &mut body)
+            .ok()?;
+        let head = [&MAGIC[..], &[format.code()], &nonce].concat();
+        body.splice(..0, head);
+        Some(body)
+    }
+
+    /// Decrypts the result of [`VaultKey::seal`] for the original with that hash. `None` if it was changed, belongs to
+    /// another hash, or was encrypted with another key.
+    fn open(&self, sha256: &str, file: &[u8]) -> Option<(OriginalFormat, Vec<u8>)> {
+        let (format, rest) = file.strip_prefix(MAGIC)?.split_first()?;
+        let format = OriginalFormat::from_code(*format)?;
+        let (nonce, body) = rest.split_at_checked(NONCE_LEN)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let mut body = body.to_vec();
+        let length = self
+            .0
+            .open_in_place(nonce, associated_data(sha256, format), &mut body)
+            .ok()?
+            .len();
+        body.truncate(length);
+        Some((format, body))
+    }
+}
+
+fn associated_data(sha256: &str, format: OriginalFormat) -> Aad<Vec<u8>> {
+    Aad::from([sha256.as_bytes(), &[format.code()]].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealed_original_opens_only_with_its_hash_and_key() {
+        let key = VaultKey::new(&[7; 32]).unwrap();
+        let sealed = key.seal("name", OriginalFormat::H264, b"street").unwrap();
+        assert_ne!(
+            sealed,
+            key.seal("name", OriginalFormat::H264, b"street").unwrap(),
+            "each with its own nonce"
+        );
+        assert!(!sealed.windows(6).any(|w| w == b"street"));
+        assert_eq!(
+            key.open("name", &sealed).unwrap(),
+            (OriginalFormat::H264, b"street".to_vec())
+        );
+        assert!(key.open("other", &sealed).is_none());
+        assert!(VaultKey::new(&[8; 32]).unwrap().open("name", &sealed).is_none());
+        for i in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[i] ^= 1;
+            assert!(key.open("name", &changed).is_none(), "byte {i}");
+        }
+        assert!(key.open("name", &sealed[..10]).is_none());
+        assert!(VaultKey::new(&[7; 31]).is_none());
+    }
+
+    #[test]
+    fn originals_are_stored_under_their_hash_and_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let vault = Vault::new(dir.path(), VaultKey::new(&[7; 32]).unwrap());
+        let sha256 = vault.put(OriginalFormat::Png, b"street").unwrap();
+        assert_eq!(vault.put(OriginalFormat::Png, b"street").unwrap(), sha256, "once");
+        assert_eq!(vault.open(&sha256).unwrap(), (OriginalFormat::Png, b"street".to_vec()));
+        let other = Vault::new(dir.path(), VaultKey::new(&[8; 32]).unwrap());
+        assert_eq!(other.open(&sha256).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        remove(dir.path(), &sha256).unwrap();
+        remove(dir.path(), &sha256).unwrap();
+        assert_eq!(vault.open(&sha256).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,205 @@
+//! Groups detections that form one object for a rule (the bags of a heap, the table and parasol of a stall), and tells
+//! whether an object is attended.
+//!
+//! Works on a single look; `track` associates looks with each other.
+
+use super::{
+    types::{Appearance, Attended, BBox, CameraPlan, Detection, PhoneNumber, Rule},
+    zone_match::ZoneMatch,
+};
+
+/// An object at one look: one detection, or several that belong together.
+#[derive(Debug, Clone)]
+pub(super) struct DetectionGroup<'a> {
+    /// Union of their boxes.
+    pub bbox: BBox,
+    /// Score of the most confident one.
+    pub score: f32,
+    /// Zone match of the most confident one.
+    pub zone_match: ZoneMatch<'a>,
+    /// Number of boxes.
+    pub count: u32,
+    /// Appearance of the most confident one.
+    pub appearance: Option<Appearance>,
+    /// Phone number on the most confident one.
+    pub number: Option<PhoneNumber>,
+    /// Highest second-look score of any of them.
+    pub second_look: Option<f32>,
+}
+
+/// Merges groups (sorted by score, highest first) whose gap is at most `reach` diagonals of the larger box,
+/// transitively. A merged group keeps the position of its most confident member.
+pub(super) fn merge_nearby(groups: &mut Vec<DetectionGroup<'_>>, reach: f64) {
+    if reach <= 0.0 {
+        return;
+    }
+    let mut joined: Vec<DetectionGroup<'_>> = Vec::with_capacity(groups.len());
+    for group in groups.drain(..) {
+        let mut whole = group;
+        // A group may bridge two that were apart, and the union reaches farther, so repeat until nothing more joins.
+        let mut place = joined.len();
+        while let Some(i) = joined
+            .iter()
+            .position(|j| are_near(&j.bbox, &whole.bbox, reach) && !have_different_numbers(&j.number, &whole.number))
+        {
+            let other = joined.remove(i);
+            place = place.min(i);
+            whole = DetectionGroup {
+                bbox: union_box(&other.bbox, &whole.bbox),
+                count: other.count + whole.count,
+                second_look: [other.second_look, whole.second_look]
+                    .into_iter()
+                    .flatten()
+                    .reduce(f32::max),
+                // The earlier one has the higher score.
+                ..if i <= place && other.score >= whole.score {
+                    other
+                } else {
+                    whole
+                }
+            };
+        }
+        joined.insert(place.min(joined.len()), whole);
+    }
+    *groups = joined;
+}
+
+/// True if a detection with one of the labels and at least `least_score` is close enough to the object at `bbox`.
+pub(super) fn is_attended(bbox: &BBox, by: &Attended, detections: &[Detection], least_score: f32) -> bool {
+    detections
+        .iter()
+        .filter(|d| d.score >= least_score && by.labels.contains(&d.label))
+        .any(|d| gap(bbox, &d.bbox) <= f64::from(by.within))
+}
+
+/// Width on the ground of the object at `bbox`, in metres; `None` without a calibration, for objects on walls, or if
+/// its foot is not on the ground.
+pub(super) fn width_m(rule: &Rule, camera: &CameraPlan, bbox: &BBox) -> Option<f64> {
+    let calibration = rule.calibration(camera)?;
+    let foot = bbox.foot();
+    let corner = |x: f32| {
+        let at = super::types::Point { x: x.into(), ..foot };
+        calibration.ground(at).map(|(at, _)| at)
+    };
+    Some(super::geometry::distance_m(corner(bbox.x1)?, corner(bbox.x2)?))
+}
+
+/// Ground area in m², taking an object to be as deep as it is wide: a single view does not show depth.
+pub(super) fn area_m2(rule: &Rule, camera: &CameraPlan, bbox: &BBox) -> Option<f64> {
+    width_m(rule, camera, bbox).map(|w| w * w)
+}
+
+/// Whether it meets the rule's minimum ground area (if the area is known) or minimum number of parts.
+pub(super) fn is_large_enough(rule: &Rule, camera: &CameraPlan, group: &DetectionGroup<'_>) -> bool {
+    let by_count = rule.min_count.map(|least| group.count >= least);
+    let by_area = rule
+        .min_area_m2
+        .and_then(|least| area_m2(rule, camera, &group.bbox).map(|area| area >= least));
+    match (by_count, by_area) {
+        (None, None) => true,
+        (count, area) => count == Some(true) || area == Some(true),
+    }
+}
+
+fn union_box(a: &BBox, b: &BBox) -> BBox {
+    BBox {
+        x1: a.x1.min(b.x1),
+        y1: a.y1.min(b.y1),
+        x2: a.x2.max(b.x2),
+        y2: a.y2.max(b.y2),
+    }
+}
+
+/// True if both have a phone number and the numbers differ: two advertisers next to each other.
+fn have_different_numbers(a: &Option<PhoneNumber>, b: &Option<PhoneNumber>) -> bool {
+    matches!((a, b), (Some(a), Some(b)) if a != b)
+}
+
+fn are_near(a: &BBox, b: &BBox, reach: f64) -> bool {
+    let (large, small) = if a.area() >= b.area() { (a, b) } else { (b, a) };
+    gap(large, small) <= reach
+}
+
+/// Gap between two boxes in diagonals of the first, measured per axis in its own size as [`BBox::shift_to`] does; 0 if
+/// they touch or overlap, infinite if the first has no area.
+fn gap(of: &BBox, to: &BBox) -> f64 {
+    if of.area() <= 0.0 {
+        return f64::INFINITY;
+    }
+    let apart = |low: f32, high: f32, other_low: f32, other_high: f32| {
+        (f64::from(other_low) - f64::from(high))
+            .max(f64::from(low) - f64::from(other_high))
+            .max(0.0)
+    };
+    let x = apart(of.x1, of.x2, to.x1, to.x2) / of.width();
+    let y = apart(of.y1, of.y2, to.y1, to.y2) / of.height();
+    x.hypot(y) / std::f64::consts::SQRT_2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(x: f32, score: f32) -> DetectionGroup<'static> {
+        DetectionGroup {
+            bbox: BBox {
+                x1: x,
+                y1: 0.5,
+                x2: x + 0.1,
+                y2: 0.6,
+            },
+            score,
+            zone_match: ZoneMatch::default(),
+            count: 1,
+            appearance: None,
+            number: None,
+            second_look: None,
+        }
+    }
+
+    fn spans(groups: &[DetectionGroup<'_>]) -> Vec<(f32, f32, u32, f32)> {
+        groups
+            .iter()
+            .map(|s| (s.bbox.x1, s.bbox.x2, s.count, s.score))
+            .collect()
+    }
+
+    #[test]
+    fn touching_bags_are_one_heap_and_a_distant_one_is_another() {
+        let mut groups = vec![group(0.7, 0.9), group(0.10, 0.8), group(0.21, 0.5)];
+        merge_nearby(&mut groups, 0.3);
+        assert_eq!(spans(&groups), [(0.7, 0.8, 1, 0.9), (0.10, 0.31, 2, 0.8)]);
+    }
+
+    #[test]
+    fn a_box_between_two_joins_all_three() {
+        let mut groups = vec![group(0.1, 0.9), group(0.34, 0.8), group(0.22, 0.5)];
+        merge_nearby(&mut groups, 0.2);
+        assert_eq!(spans(&groups), [(0.1, 0.44, 3, 0.9)]);
+    }
+
+    #[test]
+    fn nothing_is_merged_with_zero_reach() {
+        let mut groups = vec![group(0.1, 0.9), group(0.2, 0.8)];
+        merge_nearby(&mut groups, 0.0);
+        assert_eq!(groups.len(), 2);
+    }
+
+    #[test]
+    fn an_attendant_is_near_confident_and_of_the_label() {
+        let by = Attended {
+            labels: vec!["person".into()],
+            within: 0.5,
+            share: 0.5,
+        };
+        let stall = group(0.4, 0.9).bbox;
+        let person = |label: &str, x: f32, score| Detection::new(label, score, group(x, score).bbox);
+        assert!(is_attended(&stall, &by, &[person("person", 0.52, 0.6)], 0.4));
+        assert!(
+            !is_attended(&stall, &by, &[person("person", 0.58, 0.6)], 0.4),
+            "0.57 diagonals away"
+        );
+        assert!(!is_attended(&stall, &by, &[person("person", 0.52, 0.3)], 0.4));
+        assert!(!is_attended(&stall, &by, &[person("dog", 0.52, 0.6)], 0.4));
+    }
+}

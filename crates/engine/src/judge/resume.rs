@@ -1,0 +1,161 @@
+//! Engine state beside the cases, saved over a restart: a problem that takes a day to confirm must outlast one.
+//!
+//! The store keeps the cases. An engine with the same configuration that gets back its cases and its snapshot continues
+//! as the previous one would have.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{CameraState, Engine};
+use crate::{
+    stage::Stage,
+    track::{Track, TransitionContext},
+    types::{CameraId, CaseId, Claim, Effect, Reason, RuleId},
+    vacancy::Vacancy,
+    verification::VerificationTally,
+};
+
+/// Engine state beside the cases: tracks, and when the objects of cases were last seen. Opaque; older JSON forms stay
+/// readable.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    now: Timestamp,
+    cameras: BTreeMap<CameraId, CameraState>,
+    seen: Vec<CaseMemory>,
+    /// Open cases of other boxes.
+    #[serde(default)]
+    claims: Vec<Claim>,
+}
+
+/// Per-case state that the store does not keep.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct CaseMemory {
+    case: CaseId,
+    rule: Option<RuleId>,
+    last_seen: Timestamp,
+    #[serde(default = "default_vacancy")]
+    vacancy: Option<Vacancy>,
+    #[serde(default)]
+    check: VerificationTally,
+}
+
+/// For snapshots from before vacancies were tracked.
+fn default_vacancy() -> Option<Vacancy> {
+    Some(Vacancy::default())
+}
+
+/// What a restart gives back to the engine.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// Taken from the previous engine.
+    pub snapshot: Snapshot,
+    /// Looks whose pictures still exist. A candidate whose first picture is missing takes another when it is next seen.
+    pub pictures: BTreeSet<(CameraId, Timestamp)>,
+}
+
+impl Snapshot {
+    /// Open cases of other boxes.
+    pub fn claims(&self) -> &[Claim] {
+        &self.claims
+    }
+
+    /// First looks of its candidates, oldest first for each camera: the pictures that a restart should restore.
+    pub fn firsts(&self) -> impl Iterator<Item = (CameraId, Timestamp)> {
+        self.cameras.iter().flat_map(|(camera, watched)| {
+            let tracks = watched.tracks.values().flatten();
+            let candidates = tracks.filter_map(Track::candidate);
+            candidates.map(|candidate| (camera.clone(), candidate.first().at))
+        })
+    }
+}
+
+impl Engine {
+    /// The state to save for [`Input::Resumed`](super::Input::Resumed) at the next start.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            now: self.now,
+            cameras: self.cameras.clone(),
+            seen: self
+                .register
+                .records()
+                .map(|record| CaseMemory {
+                    case: record.case.id.clone(),
+                    rule: record.rule.clone(),
+                    last_seen: record.last_seen,
+                    vacancy: record.vacancy,
+                    check: record.check.clone(),
+                })
+                .collect(),
+            claims: self.register.claims().cloned().collect(),
+        }
+    }
+
+    pub(super) fn resume(&mut self, resumed: Resumed, effects: &mut Vec<Effect>) {
+        let Some(plan) = self.plan.clone() else {
+            return;
+        };
+        let Resumed { snapshot, pictures } = resumed;
+        self.now = snapshot.now;
+        for seen in snapshot.seen {
+            self.register.restore(&seen.case, |record| {
+                (record.rule, record.last_seen) = (seen.rule, seen.last_seen);
+                (record.vacancy, record.check) = (seen.vacancy, seen.check);
+            });
+        }
+        for claim in snapshot.claims {
+            self.register.claim(claim);
+        }
+        self.register.replan(&plan.rules);
+        for (camera, mut watched) in snapshot.cameras {
+            let is_kept = plan.cameras.contains_key(&camera);
+            watched.tracks.retain(|rule, tracks| {
+                let is_kept = is_kept && plan.rules.iter().any(|r| r.id == *rule);
+                for track in tracks {
+                    if is_kept {
+                        self.resume_track(track, &camera, rule, &pictures, effects);
+                    } else {
+                        track.discard(TransitionContext::new(&camera, rule, self.now, effects));
+                    }
+                }
+                is_kept
+            });
+            if is_kept {
+                self.queue.has_waiting |= watched.tracks.values().flatten().any(|t| t.rank().is_some());
+                self.cameras.insert(camera, watched);
+            }
+        }
+    }
+
+    /// Resumes one track, if its case and its picture still exist.
+    fn resume_track(
+        &self,
+        track: &mut Track,
+        camera: &CameraId,
+        rule: &RuleId,
+        pictures: &BTreeSet<(CameraId, Timestamp)>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let at = self.now;
+        track.record_event(Reason::Restarted, TransitionContext::new(camera, rule, at, effects));
+        let has_lost_picture = match track.stage() {
+            Stage::Candidate(candidate) => !pictures.contains(&(camera.clone(), candidate.first().at)),
+            // Confirmed, but never committed.
+            Stage::AtCase(case) => !self.register.is_known(case),
+            _ => false,
+        };
+        if has_lost_picture {
+            track.change_stage(
+                Stage::Retry { until: at },
+                Reason::PictureLost,
+                TransitionContext::new(camera, rule, at, effects),
+            );
+        } else if let Some(candidate) = track.candidate() {
+            effects.push(Effect::Pin {
+                camera: camera.clone(),
+                at: candidate.first().at,
+            });
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! A vendor rule on general-purpose labels: attended goods that stay. Waiting people, unattended goods and moving
+//! vendors are not filed.
+
+use std::time::Duration;
+
+use crate::engine_support::{HERE, Harness, Pinhole, bbox, fixed, plan, rule};
+use gridwatch_engine::{Attended, BBox, Detection, NotFiled, Rule, geometry::distance_m};
+
+fn vendor() -> Rule {
+    Rule {
+        id: "vendor".into(),
+        labels: ["umbrella", "table", "cart"].map(Into::into).to_vec(),
+        dwell: Duration::from_secs(300),
+        gather: 0.3,
+        max_move: 0.5,
+        max_move_m: Some(3.0),
+        attended: Some(Attended {
+            labels: vec!["person".into()],
+            within: 1.0,
+            share: 0.5,
+        }),
+        ..rule()
+    }
+}
+
+fn object(label: &str, bbox: BBox) -> Detection {
+    Detection::new(label, 0.8, bbox)
+}
+
+const TABLE: BBox = BBox {
+    x1: 0.40,
+    y1: 0.60,
+    x2: 0.50,
+    y2: 0.70,
+};
+
+fn parasol() -> Detection {
+    object("umbrella", bbox(0.40, 0.45, 0.52, 0.58))
+}
+
+fn seller(x: f32) -> Detection {
+    object("person", bbox(x, 0.5, x + 0.05, 0.7))
+}
+
+fn harness() -> Harness {
+    Harness::new(plan([("gate", fixed())], vec![vendor()]))
+}
+
+#[test]
+fn the_parts_of_a_stall_are_one_case() {
+    let mut harness = harness();
+    for (i, s) in (0..=300).step_by(10).enumerate() {
+        // The vendor walks around the stall and is away in every third look.
+        let mut seen = vec![object("table", TABLE), parasol()];
+        if i % 3 != 0 {
+            seen.push(seller(0.5 + 0.02 * (i % 2) as f32));
+        }
+        harness.look("gate", f64::from(s), seen);
+    }
+    let cases = harness.opened();
+    assert_eq!(cases.len(), 1);
+    assert_eq!((cases[0].count, cases[0].area_m2), (2, None));
+    assert_eq!(cases[0].confirmed_box, bbox(0.40, 0.45, 0.52, 0.70), "around both");
+    harness.close();
+}
+
+#[test]
+fn waiting_people_and_unattended_goods_are_not_a_vendor() {
+    let mut harness = harness();
+    for s in (0..=900).step_by(10) {
+        harness.look("gate", f64::from(s), vec![seller(0.1), seller(0.2)]);
+    }
+    assert!(harness.effects.len() <= 1, "{:?}", harness.effects);
+    for s in (910..=1900).step_by(10) {
+        // A passer-by now and then.
+        let mut seen = vec![object("cart", TABLE)];
+        if s % 50 == 0 {
+            seen.push(seller(0.5));
+        }
+        harness.look("gate", f64::from(s), seen);
+    }
+    for s in (1910..=2100).step_by(10) {
+        harness.look("gate", f64::from(s), Vec::new());
+    }
+    assert!(harness.opened().is_empty());
+    assert_eq!(harness.not_filed(), [NotFiled::Unattended]);
+    harness.close();
+}
+
+#[test]
+fn a_calibrated_camera_measures_movement_in_metres() {
+    let camera = Pinhole::towards_here((0.0, -18.0), 6.0);
+    let walk = |metres_a_minute: f64| {
+        let mut harness = Harness::new(plan([("gate", camera.plan(0.0))], vec![vendor()]));
+        for s in (0..=400).step_by(10) {
+            let east = -1.5 + metres_a_minute * f64::from(s) / 60.0;
+            let cart = camera.frames((east, 0.0));
+            let near = bbox(cart.x2, cart.y1, cart.x2 + 0.03, cart.y2);
+            harness.look("gate", f64::from(s), vec![object("cart", cart), object("person", near)]);
+        }
+        harness
+    };
+    let still = walk(0.0);
+    let case = still.opened()[0];
+    assert!(distance_m(case.located.at, HERE) < 3.0);
+    let area = case.area_m2.unwrap();
+    assert!((2.0..3.2).contains(&area), "1.6 m wide: {area} m²");
+    assert_eq!(walk(0.4).opened().len(), 1, "2.7 m in all");
+    let strolling = walk(1.0);
+    assert!(strolling.opened().is_empty());
+    assert!(strolling.not_filed().contains(&NotFiled::Moved));
+}
+
+#[test]
+fn a_heap_counts_by_its_area_or_its_number_of_bags() {
+    let camera = Pinhole::towards_here((0.0, -18.0), 6.0);
+    let heap = Rule {
+        labels: vec!["bag".into()],
+        min_area_m2: Some(4.0),
+        min_count: Some(3),
+        gather: 0.5,
+        attended: None,
+        ..rule()
+    };
+    let filed = |bags: &[(f64, f64)]| {
+        let mut harness = Harness::new(plan([("gate", camera.plan(0.0))], vec![heap.clone()]));
+        for s in (0..=120).step_by(10) {
+            let seen = bags.iter().map(|at| object("bag", camera.frames(*at))).collect();
+            harness.look("gate", f64::from(s), seen);
+        }
+        (
+            harness.opened().len(),
+            harness.not_filed().contains(&NotFiled::TooSmall),
+        )
+    };
+    assert_eq!(filed(&[(0.0, 0.0)]), (0, true), "one of 2.6 m²");
+    assert_eq!(filed(&[(-0.9, 0.0), (0.9, 0.0)]), (1, false), "3.4 m wide");
+    assert_eq!(filed(&[(-0.2, 0.0), (0.0, 0.6), (0.2, 1.2)]), (1, false), "three bags");
+}

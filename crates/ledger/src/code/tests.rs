@@ -1,0 +1,146 @@
+//! Records survive encoding and decoding.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn at(ns: i128) -> Timestamp {
+    Timestamp::from_nanosecond(ns).unwrap()
+}
+
+fn look(at: Timestamp, detections: Vec<Detection>) -> Input {
+    Input::Observed(Observation {
+        camera: "gate".into(),
+        at,
+        view: View::Clear,
+        light: Light::Day,
+        detections,
+        not_searched: Vec::new(),
+    })
+}
+
+fn garbage() -> Detection {
+    Detection::new(
+        "garbage",
+        f32::NAN,
+        BBox {
+            x1: -0.0,
+            y1: f32::MIN_POSITIVE,
+            x2: f32::INFINITY,
+            y2: 0.1,
+        },
+    )
+}
+
+const STARTED: i128 = 1_750_000_000_000_000_000;
+
+#[test]
+fn looks_are_encoded_compactly_and_exactly() {
+    let (mut encoder, mut decoder) = (Encoder::new(at(STARTED)), Decoder::new(at(STARTED)));
+    let mut sizes = Vec::new();
+    let with_appearance = || Detection {
+        appearance: Some(Appearance([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 255])),
+        ..garbage()
+    };
+    for (i, seen) in [
+        vec![garbage()],
+        vec![],
+        vec![garbage()],
+        vec![garbage(), garbage()],
+        vec![with_appearance(), garbage()],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // Steps of ten seconds and a few nanoseconds.
+        let input = look(at(STARTED + 10_000_000_007 * i as i128), seen);
+        let mut out = Vec::new();
+        encoder.input(&input, "", &mut out);
+        sizes.push(out.len());
+        let Input::Observed(look) = input else { unreachable!() };
+        let entry = decoder.entry(&out).unwrap();
+        // NaN is not equal to itself; its debug text is.
+        assert_eq!(
+            format!("{:?}", entry.event),
+            format!("{:?}", RecordedEvent::Observed(look))
+        );
+    }
+    let frame = super::super::file::FRAME_HEADER_BYTES as usize;
+    assert!(sizes[1] + frame <= 40, "{sizes:?}");
+    assert_eq!(sizes[3] - sizes[2], MIN_DETECTION_BYTES);
+    assert_eq!(sizes[4] - sizes[3], 12 + 2, "an appearance, and a flag per detection");
+}
+
+#[test]
+fn phone_numbers_second_looks_and_labels_not_searched_for_survive() {
+    let (mut encoder, mut decoder) = (Encoder::new(at(STARTED)), Decoder::new(at(STARTED)));
+    let with_number = Detection {
+        score: 0.5,
+        number: Some("13800138000".into()),
+        ..garbage()
+    };
+    let other = Detection {
+        score: 0.5,
+        ..garbage()
+    };
+    let with_second_look = Detection {
+        score: 0.5,
+        second_look: Some(0.0),
+        ..garbage()
+    };
+    for (seen, not_searched) in [
+        (vec![other.clone(), with_number.clone()], vec![]),
+        (vec![], vec![Label::small_ad()]),
+        (vec![with_number.clone()], vec![Label::small_ad(), "sign".into()]),
+        (vec![with_second_look.clone(), other.clone()], vec![]),
+        (vec![with_number, with_second_look], vec!["sign".into()]),
+        (vec![other], vec![]),
+    ] {
+        let Input::Observed(look) = look(at(STARTED), seen) else {
+            unreachable!()
+        };
+        let look = Observation { not_searched, ..look };
+        let mut out = Vec::new();
+        encoder.input(&Input::Observed(look.clone()), "", &mut out);
+        assert_eq!(decoder.entry(&out).unwrap().event, RecordedEvent::Observed(look));
+    }
+}
+
+#[test]
+fn reaiming_a_camera_survives() {
+    let (mut encoder, mut decoder) = (Encoder::new(at(STARTED)), Decoder::new(at(STARTED)));
+    let (camera, at) = (CameraId::from("gate"), at(STARTED + 1));
+    let mut out = Vec::new();
+    let input = Input::Reaimed {
+        camera: camera.clone(),
+        at,
+    };
+    encoder.input(&input, "", &mut out);
+    let decoded = decoder.entry(&out).unwrap().event;
+    assert_eq!(decoded, RecordedEvent::Reaimed(Reaimed { camera, at }));
+}
+
+#[test]
+fn view_codes_match_the_table() {
+    for (code, view) in VIEWS.into_iter().enumerate() {
+        assert_eq!(usize::from(view_code(view)), code);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_two_times_survive(a in Timestamp::MIN.as_nanosecond()..Timestamp::MAX.as_nanosecond(),
+                             b in Timestamp::MIN.as_nanosecond()..Timestamp::MAX.as_nanosecond()) {
+        let (mut encoder, mut decoder) = (Encoder::new(at(STARTED)), Decoder::new(at(STARTED)));
+        for at in [at(a), at(b)] {
+            let mut out = Vec::new();
+            encoder.input(&Input::Tick(at), "", &mut out);
+            prop_assert_eq!(decoder.entry(&out).unwrap().event, RecordedEvent::Tick(at));
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        let _ = Decoder::new(at(STARTED)).entry(&bytes);
+    }
+}

@@ -1,0 +1,77 @@
+//! The engine and its recorder: the only path by which inputs reach the engine, so that none is missing from the
+//! ledger.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{LedgerError, write::Recorder};
+use gridwatch_engine::{CaseId, Effect, Engine, Input, OpenCase, Plan};
+
+/// An engine whose inputs are recorded, if there is a recorder.
+#[derive(Debug)]
+pub struct RecordedEngine {
+    engine: Engine,
+    recorder: Option<Recorder>,
+}
+
+impl RecordedEngine {
+    /// A new engine with `plan` and the `restored` cases of the last run. `recorder` must have been created for this
+    /// run. Other state of the last run is restored with [`Input::Resumed`].
+    pub fn start(plan: Arc<Plan>, restored: Vec<OpenCase>, recorder: Option<Recorder>) -> Self {
+        let mut this = Self {
+            engine: Engine::new(),
+            recorder,
+        };
+        // Not recorded: the head of the file has the configuration.
+        this.engine.apply(Input::Configured(plan));
+        for case in restored {
+            this.apply(Input::Restored(case));
+        }
+        this
+    }
+
+    /// Records and applies one input; returns the effects in order.
+    pub fn apply(&mut self, input: Input) -> Vec<Effect> {
+        let Some(recorder) = &mut self.recorder else {
+            return self.engine.apply(input);
+        };
+        recorder.input(&input, &self.engine);
+        let effects = self.engine.apply(input);
+        recorder.applied(effects.iter().filter_map(opened_case));
+        effects
+    }
+
+    /// Applies a new configuration ([`Input::Configured`]) and records its hash.
+    pub fn configure(&mut self, plan: Arc<Plan>, config_sha256: &str) -> Vec<Effect> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.reconfigured(config_sha256);
+        }
+        self.apply(Input::Configured(plan))
+    }
+
+    /// The engine, for queries.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Ends the run and waits until the ledger is written ([`Recorder::finish`]).
+    ///
+    /// # Errors
+    /// The first write error.
+    pub fn finish(self) -> Result<(), LedgerError> {
+        self.recorder.map_or(Ok(()), Recorder::finish)
+    }
+
+    /// Passes buffered records on to be written; to be called about once a second.
+    pub fn flush_if_due(&mut self, now: Instant) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.flush_if_due(now);
+        }
+    }
+}
+
+fn opened_case(effect: &Effect) -> Option<&CaseId> {
+    match effect {
+        Effect::Open(case) => Some(&case.id),
+        _ => None,
+    }
+}

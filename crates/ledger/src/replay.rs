@@ -1,0 +1,358 @@
+//! Replays the inputs recorded in the [ledger](crate) through the engine, under the same configuration or another one.
+//! It uses no files and no clock; the engine is the one that runs live.
+//!
+//! Under the same configuration the effects are those of the live run, byte for byte: as in the live run, each start is
+//! a new engine to which the recorded cases are restored. Under another configuration the recorded replies and restored
+//! cases belong to the *live* cases and are mapped to those of the replay:
+//!
+//! - A case opened only by the live run is not restored at a later start.
+//! - A case opened by both is restored in its state in the replay, which may have withdrawn it or not.
+//! - A case opened only by the replay is carried over a start in its current state, since a store would have held it.
+//!   So are the candidates of the replay's engine.
+//! - A reply about a case that the replay has not opened is counted and changes nothing. So a case opened only by the
+//!   replay never gets a reply and occupies its site until it is withdrawn (`intake.let_go_days`), which can suppress
+//!   later cases there.
+
+pub mod compare;
+pub mod truth;
+pub mod tune;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Entry, FileHead, Reaimed, RecordedEvent};
+use gridwatch_engine::{BBox, CaseId, CaseState, Effect, Engine, Input, OpenCase, Plan, Resumed, Snapshot};
+
+/// The time range that a replay reports.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Window {
+    /// Earlier inputs are applied, because they affect what follows, but not reported.
+    pub from: Option<Timestamp>,
+    /// Inputs at or after this time are left out.
+    pub to: Option<Timestamp>,
+}
+
+impl Window {
+    /// True if `at` lies in the window.
+    pub fn contains(&self, at: Timestamp) -> bool {
+        self.from.is_none_or(|from| at >= from) && self.to.is_none_or(|to| at < to)
+    }
+}
+
+/// Counts within the window.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// Cases opened.
+    pub cases: u64,
+    /// Cases withdrawn by the box: no reply came, and the site was empty.
+    pub withdrawn: u64,
+    /// Inputs applied.
+    pub inputs: u64,
+    /// Looks among the inputs.
+    pub looks: u64,
+    /// Looks by cameras that the configuration does not have.
+    pub looks_elsewhere: u64,
+    /// Starts of the daemon.
+    pub starts: u64,
+    /// Replies about a case that this replay has not opened.
+    pub replies_unknown: u64,
+    /// Replies that do not fit the state of their case.
+    pub replies_refused: u64,
+    /// Candidates that did not become a case, by reason.
+    pub not_filed: BTreeMap<String, u64>,
+}
+
+/// An engine that is fed with recorded inputs.
+#[derive(Debug, Clone)]
+pub struct Replay {
+    plan: Arc<Plan>,
+    window: Window,
+    engine: Engine,
+    /// Hash of the configuration that `plan` comes from, if known.
+    config_sha256: Option<String>,
+    /// Start time and boot id of the current run.
+    run: Option<(Timestamp, String)>,
+    /// The current run had the same configuration.
+    has_live_config: bool,
+    /// Snapshot of this engine at the end of the previous run.
+    snapshot_at_run_end: Option<Snapshot>,
+    /// Its cases at that time; empty if the current run had the same configuration.
+    cases_at_run_end: BTreeMap<CaseId, OpenCase>,
+    /// Time of the newest record.
+    now: Timestamp,
+    /// Cases opened by the live engine only. Stays empty under the same configuration, so that memory does not grow.
+    live_only: BTreeSet<CaseId>,
+    /// Cases opened by this engine only.
+    replay_only: BTreeSet<CaseId>,
+    tally: Tally,
+}
+
+impl Replay {
+    /// A replay under `plan`.
+    pub fn new(plan: Arc<Plan>, window: Window) -> Self {
+        Self {
+            engine: engine(&plan),
+            plan,
+            window,
+            config_sha256: None,
+            run: None,
+            has_live_config: false,
+            snapshot_at_run_end: None,
+            cases_at_run_end: BTreeMap::new(),
+            now: Timestamp::MIN,
+            live_only: BTreeSet::new(),
+            replay_only: BTreeSet::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Sets the hash of the configuration that the plan comes from. Runs that had this configuration resume from the
+    /// recorded state, byte for byte; other runs resume from the state of the replay.
+    #[must_use]
+    pub fn with_config_sha256(mut self, config_sha256: &str) -> Self {
+        self.config_sha256 = Some(config_sha256.to_owned());
+        self
+    }
+
+    /// Applies one record; returns the effects of the engine if they lie in the window.
+    pub fn apply(&mut self, entry: Entry) -> Vec<Effect> {
+        self.now = time_of(&entry.event).unwrap_or(self.now);
+        if self.window.to.is_some_and(|to| self.now >= to) {
+            return Vec::new();
+        }
+        let is_reported = self.window.from.is_none_or(|from| self.now >= from);
+        let input = match entry.event {
+            RecordedEvent::Head(head) => {
+                self.start_run(&head, is_reported);
+                return Vec::new();
+            }
+            RecordedEvent::KnownCase(case) => {
+                if !self.live_only.contains(&case.id) && self.engine.remembered().all(|c| c.id != case.id) {
+                    self.engine.apply(Input::Restored(case));
+                }
+                return Vec::new();
+            }
+            RecordedEvent::Restored(case) if self.live_only.contains(&case.id) => return Vec::new(),
+            RecordedEvent::Restored(case) => Input::Restored(self.cases_at_run_end.remove(&case.id).unwrap_or(case)),
+            RecordedEvent::Resumed(recorded) => Input::Resumed(self.resumed(recorded)),
+            RecordedEvent::Configured { .. } => Input::Configured(Arc::clone(&self.plan)),
+            RecordedEvent::Observed(look) => {
+                if is_reported {
+                    self.tally.looks += 1;
+                    self.tally.looks_elsewhere += u64::from(!self.plan.cameras.contains_key(&look.camera));
+                }
+                Input::Observed(look)
+            }
+            RecordedEvent::Reply(reply) => Input::Reply(reply),
+            RecordedEvent::EvidenceFailed { case } => Input::EvidenceFailed { case },
+            RecordedEvent::Tick(at) => Input::Tick(at),
+            RecordedEvent::Reaimed(Reaimed { camera, at }) => Input::Reaimed { camera, at },
+            RecordedEvent::Elsewhere(message) => Input::Elsewhere(message),
+        };
+        let effects = self.engine.apply(input);
+        self.track_differences(&effects, entry.opened);
+        if !is_reported {
+            return Vec::new();
+        }
+        self.tally.inputs += 1;
+        for effect in &effects {
+            self.count(effect);
+        }
+        effects
+    }
+
+    /// The counts so far.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    fn start_run(&mut self, head: &FileHead, is_reported: bool) {
+        let run = (head.started_at, head.boot.clone());
+        if self.run.as_ref() == Some(&run) {
+            return;
+        }
+        let carried: Vec<OpenCase> = self
+            .engine
+            .remembered()
+            .filter(|c| self.replay_only.contains(&c.id) && is_restorable(c, head.started_at))
+            .cloned()
+            .collect();
+        let previous = std::mem::replace(&mut self.engine, engine(&self.plan));
+        // Before the first run there is no state.
+        self.snapshot_at_run_end = self.run.is_some().then(|| previous.snapshot());
+        self.has_live_config = self.config_sha256.as_ref() == Some(&head.config_sha256);
+        self.cases_at_run_end = previous
+            .remembered()
+            .filter(|_| !self.has_live_config)
+            .map(|c| (c.id.clone(), c.clone()))
+            .collect();
+        for case in carried {
+            self.engine.apply(Input::Restored(case));
+        }
+        self.run = Some(run);
+        self.tally.starts += u64::from(is_reported);
+    }
+
+    /// The state from which the engine resumes at a start.
+    fn resumed(&mut self, recorded: Box<Resumed>) -> Box<Resumed> {
+        match self.snapshot_at_run_end.take() {
+            Some(snapshot) if !self.has_live_config => Box::new(Resumed {
+                // Only a live engine needs the pictures; in a replay none is missing.
+                pictures: snapshot.firsts().collect(),
+                snapshot,
+            }),
+            _ => recorded,
+        }
+    }
+
+    /// Keeps track of the cases that only one of the two engines opened.
+    fn track_differences(&mut self, effects: &[Effect], filed: Vec<CaseId>) {
+        for effect in effects {
+            if let Effect::Open(case) = effect {
+                self.replay_only.insert(case.id.clone());
+            }
+        }
+        for case in filed {
+            if !self.replay_only.remove(&case) {
+                self.live_only.insert(case);
+            }
+        }
+    }
+
+    fn count(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Open(_) => self.tally.cases += 1,
+            Effect::NotFiled { reason, .. } => match self.tally.not_filed.get_mut(reason.as_str()) {
+                Some(count) => *count += 1,
+                None => {
+                    self.tally.not_filed.insert(reason.as_str().into(), 1);
+                }
+            },
+            Effect::Revise {
+                state: CaseState::Withdrawn,
+                ..
+            } => self.tally.withdrawn += 1,
+            Effect::ReplyRefused { known: None, .. } => self.tally.replies_unknown += 1,
+            Effect::ReplyRefused { .. } => self.tally.replies_refused += 1,
+            _ => {}
+        }
+    }
+}
+
+fn engine(plan: &Arc<Plan>) -> Engine {
+    let mut engine = Engine::new();
+    engine.apply(Input::Configured(Arc::clone(plan)));
+    engine
+}
+
+/// True if the store would restore the case at a start.
+fn is_restorable(case: &OpenCase, now: Timestamp) -> bool {
+    let oldest = now.checked_sub(case.state.remembered_for()).unwrap_or(Timestamp::MIN);
+    case.state.is_open() || case.at >= oldest
+}
+
+/// Time of a record, if it has one.
+fn time_of(event: &RecordedEvent) -> Option<Timestamp> {
+    match event {
+        RecordedEvent::Head(head) if head.origin == crate::FileOrigin::Start => Some(head.started_at),
+        RecordedEvent::Observed(look) => Some(look.at),
+        RecordedEvent::Reply(reply) => Some(reply.at),
+        RecordedEvent::Tick(at) | RecordedEvent::Reaimed(Reaimed { at, .. }) => Some(*at),
+        RecordedEvent::Elsewhere(message) => Some(message.at),
+        _ => None,
+    }
+}
+
+/// A case in the output of a replay: one line of JSON, with the fields in this order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReplayedCase {
+    /// The case id. The fields correspond to those of [`Case`](gridwatch_engine::Case).
+    pub case_id: CaseId,
+    /// Id of the rule.
+    pub rule: String,
+    /// Code of the category.
+    pub category: String,
+    /// Id of the camera.
+    pub camera: String,
+    /// Code of the grid cell.
+    pub cell: String,
+    /// First sighting, UTC.
+    pub first_seen_at: Timestamp,
+    /// Confirmation, UTC.
+    pub confirmed_at: Timestamp,
+    /// Confidence, 0..=1.
+    pub confidence: f32,
+    /// Dwell time in seconds.
+    pub dwell_s: f64,
+    /// Clear looks since the first sighting.
+    pub looks: u32,
+    /// Looks among them that showed the object.
+    pub looks_seen: u32,
+    /// Bounding box at the confirmation, as fractions of the picture.
+    #[serde(rename = "box")]
+    pub bbox: BBox,
+}
+
+impl From<&gridwatch_engine::Case> for ReplayedCase {
+    fn from(case: &gridwatch_engine::Case) -> Self {
+        Self {
+            case_id: case.id.clone(),
+            rule: case.rule.to_string(),
+            category: case.category.code.clone(),
+            camera: case.camera.to_string(),
+            cell: case.located.cell.to_string(),
+            first_seen_at: case.first_seen_at,
+            confirmed_at: case.confirmed_at,
+            confidence: case.confidence,
+            dwell_s: case.dwell.as_secs_f64(),
+            looks: case.looks,
+            looks_seen: case.looks_seen,
+            bbox: case.confirmed_box,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gridwatch_engine::{Location, LonLat, PlaceMethod};
+
+    #[test]
+    fn cases_that_a_store_no_longer_restores_are_not_carried_over_a_start() {
+        let at = |days: i64| Timestamp::from_second(1_750_000_000 + days * 86400).unwrap();
+        let case = |state| OpenCase {
+            id: "01".into(),
+            category: "0102".into(),
+            camera: "gate".into(),
+            zone: None,
+            located: Location {
+                at: LonLat { lon: 0.0, lat: 0.0 },
+                uncertainty_m: 1.0,
+                method: PlaceMethod::CameraPoint,
+                cell: "1".into(),
+            },
+            bbox: BBox {
+                x1: 0.0,
+                y1: 0.0,
+                x2: 1.0,
+                y2: 1.0,
+            },
+            state,
+            at: at(0),
+            appearance: None,
+            number: None,
+            confirmed_at: None,
+            recurrences: 0,
+            was_reopened: false,
+            question: None,
+        };
+        assert!(is_restorable(&case(CaseState::Filed), at(400)));
+        assert!(is_restorable(&case(CaseState::Rejected), at(29)));
+        assert!(!is_restorable(&case(CaseState::Rejected), at(31)));
+    }
+}

@@ -1,0 +1,260 @@
+//! The MQTT link to the grid platform: publishes the outbox, receives replies and maintains the box's status topic.
+//!
+//! The store is the source of truth; the link holds no state that must survive. Every connection starts again from the
+//! oldest row of the outbox, so anything lost by the broker, the network or this process is sent again. Receivers
+//! deduplicate by `case_id` and `revision`. The messages and topics are defined in [`gridwatch_contract`]; `session` runs the
+//! connections.
+//!
+//! The link runs on its own thread because store calls block: a slow disk must not stall other tasks.
+
+mod claims;
+mod poison;
+mod reply;
+mod session;
+mod wire;
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::session::{Channels, Session};
+pub use self::{reply::IncomingReply, wire::probe};
+use gridwatch_base::{error::Class, secret::Credentials};
+use gridwatch_engine::{CellCode, Claim, Known, NodeId};
+use gridwatch_store::Store;
+
+/// MQTT protocol version.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Protocol {
+    /// MQTT 5.
+    #[default]
+    #[serde(rename = "5")]
+    V5,
+    /// MQTT 3.1.1.
+    #[serde(rename = "3.1.1")]
+    V311,
+}
+
+impl Protocol {
+    /// The value as written in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V5 => "5",
+            Self::V311 => "3.1.1",
+        }
+    }
+}
+
+/// Broker connection settings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// This box's id; part of the topics and of the client id.
+    pub node: NodeId,
+    /// Host name or IP address of the broker.
+    pub host: String,
+    /// TCP port of the broker.
+    pub port: u16,
+    /// MQTT version.
+    pub protocol: Protocol,
+    /// TLS files; `None` connects in plain text.
+    pub tls: Option<Tls>,
+    /// User name and password, if the broker asks for them.
+    pub login: Option<Credentials>,
+    /// MQTT keep-alive; a dead connection is detected within 1.5 times this. Whole seconds, 1 to 65535.
+    pub keep_alive: Duration,
+    /// Maximum number of outbox messages awaiting acknowledgement; at least 1.
+    pub in_flight: u16,
+    /// Topic levels before `/v1/`.
+    pub topic_prefix: String,
+    /// How long the broker keeps the session, and queued replies, of a disconnected box. Whole seconds. MQTT 5 only.
+    pub session_expiry: Duration,
+    /// Time zone of the times in status messages.
+    pub zone: jiff::tz::TimeZone,
+}
+
+/// Files for TLS to the broker.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// CA certificate (PEM) that signed the broker's certificate. No other CA is trusted.
+    pub ca_file: PathBuf,
+    /// Client certificate and private key (PEM), for a broker that requires mutual TLS.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// Why the link could not start or the broker could not be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// A certificate or key file cannot be read.
+    #[error("{field}: cannot read {}: {source}", .path.display())]
+    TlsFile {
+        /// Configuration key that names the file.
+        field: &'static str,
+        /// Path of the file.
+        path: PathBuf,
+        /// The I/O error.
+        source: io::Error,
+    },
+    /// A certificate or key file was read but is unusable.
+    #[error("{field}: {} {what}", .path.display())]
+    Tls {
+        /// Configuration key that names the file.
+        field: &'static str,
+        /// Path of the file.
+        path: PathBuf,
+        /// What is wrong with it, completing "PATH …".
+        what: String,
+    },
+    /// A setting is outside the range MQTT allows.
+    #[error("broker: {0}")]
+    Settings(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] gridwatch_store::StoreError),
+    /// The operating system refused a thread or a runtime.
+    #[error("cannot start the MQTT thread: {0}")]
+    Thread(#[source] io::Error),
+    /// The connection failed or the broker refused it.
+    #[error("broker {host}:{port}: {reason}")]
+    Refused {
+        /// Host of the broker.
+        host: String,
+        /// Port of the broker.
+        port: u16,
+        /// What happened and, where known, the remedy.
+        reason: String,
+    },
+}
+
+impl LinkError {
+    /// The class that decides between retry and exit.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::TlsFile { .. } | Self::Tls { .. } | Self::Settings(_) => Class::Config,
+            Self::Store(e) => e.class(),
+            Self::Thread(_) | Self::Refused { .. } => Class::Transient,
+        }
+    }
+}
+
+/// Site sharing with other boxes on the same broker: one case per problem, whichever box sees it.
+#[derive(Debug)]
+pub struct SiteSharing {
+    /// Cells that cameras of other boxes may also see.
+    pub cells: BTreeSet<CellCode>,
+    /// Claims of other boxes that the engine remembers from the last run.
+    pub known: Vec<Claim>,
+    /// Receives changes to other boxes' claims. [`Known::Yielded`] is repeated on each connection until the store has
+    /// recorded it ([`Store::yield_case`]).
+    pub news: mpsc::UnboundedSender<Known>,
+}
+
+/// Connection state of the link.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinkState {
+    /// True while connected and subscribed to the reply topic.
+    pub connected: bool,
+    /// Why the last connection ended; kept after a reconnect.
+    pub last_error: Option<String>,
+}
+
+/// Handle of the running link. Dropping it without [`LinkHandle::shutdown`] closes the connection uncleanly, so the
+/// broker publishes the last will.
+#[derive(Debug)]
+pub struct LinkHandle {
+    health: mpsc::Sender<String>,
+    state: watch::Receiver<LinkState>,
+    stop: Option<oneshot::Sender<()>>,
+    ended: oneshot::Receiver<()>,
+}
+
+/// The MQTT link; [`Link::spawn`] starts it.
+#[derive(Debug)]
+pub struct Link;
+
+impl Link {
+    /// Starts the link thread, which publishes `store`'s outbox and sends replies to `replies`. The receiver commits each
+    /// reply and then signals its `committed` channel; only then is the reply acknowledged to the broker.
+    ///
+    /// With `sharing`, a case in a shared cell is published only after its claim has been granted.
+    ///
+    /// # Errors
+    /// [`LinkError::TlsFile`], [`LinkError::Tls`], [`LinkError::Settings`], [`LinkError::Store`] or
+    /// [`LinkError::Thread`]. An unreachable broker is not an error: the link keeps retrying.
+    pub fn spawn(
+        settings: Settings,
+        store: &Store,
+        replies: mpsc::Sender<IncomingReply>,
+        sharing: Option<SiteSharing>,
+    ) -> Result<LinkHandle, LinkError> {
+        let connector = wire::Connector::new(settings, store.public_key())?;
+        let store = store.outbox_handle()?;
+        let (health, health_out) = mpsc::channel(4);
+        let (state_in, state) = watch::channel(LinkState::default());
+        let channels = Channels {
+            replies,
+            health: health_out,
+            state: state_in,
+        };
+        let (stop, stopped) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(LinkError::Thread)?;
+        thread::Builder::new()
+            .name("link".into())
+            .spawn(move || {
+                let session = Session::new(connector, store, channels, sharing);
+                runtime.block_on(session.run(stopped));
+                // The handle may have been dropped.
+                let _ = end.send(());
+            })
+            .map_err(LinkError::Thread)?;
+        Ok(LinkHandle {
+            health,
+            state,
+            stop: Some(stop),
+            ended,
+        })
+    }
+}
+
+impl LinkHandle {
+    /// Publishes `health` (a [`HealthMessage`](gridwatch_contract::HealthMessage) as JSON) if connected; otherwise drops it.
+    pub fn publish_health(&self, health: &serde_json::Value) {
+        // Full: four are queued already, and the next is due soon.
+        let _ = self.health.try_send(health.to_string());
+    }
+
+    /// Watches the connection state.
+    pub fn state(&self) -> watch::Receiver<LinkState> {
+        self.state.clone()
+    }
+
+    /// Publishes status `offline`, disconnects and stops the thread, within about five seconds. Unacknowledged messages
+    /// stay in the outbox.
+    pub async fn shutdown(mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        // An error means that the thread has already ended.
+        let _ = (&mut self.ended).await;
+    }
+}
+
+/// Reads a PEM file; `field` is the configuration key that names it.
+fn read_pem(field: &'static str, path: &Path) -> Result<Vec<u8>, LinkError> {
+    fs::read(path).map_err(|source| LinkError::TlsFile {
+        field,
+        path: path.to_path_buf(),
+        source,
+    })
+}

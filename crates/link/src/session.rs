@@ -1,0 +1,225 @@
+//! Runs one MQTT connection after another until the link is stopped. Each connection publishes the outbox from its oldest
+//! row and ends at the first error.
+//!
+//! Little survives a connection: the reconnect delay, which message may have broken earlier connections, and which
+//! warnings were logged already.
+
+mod connection;
+mod replies;
+mod sender;
+mod sending;
+mod sites;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use metrics::gauge;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep},
+};
+use tracing::{debug, error, info, warn};
+
+use self::sites::SiteClaims;
+use super::{
+    LinkState, SiteSharing,
+    poison::PoisonMessageDetector,
+    reply::IncomingReply,
+    wire::{Connector, Disconnect, DisconnectCause},
+};
+use gridwatch_base::{backoff::Backoff, metric};
+use gridwatch_store::Store;
+
+/// After this long on a live connection, the broker has forwarded what it acknowledged. A broker that crashes sooner may
+/// have lost messages it acknowledged, so they are kept for re-sending until then.
+const FORWARDED_AFTER: Duration = Duration::from_secs(60);
+
+/// A connection that lasted this long resets the reconnect delay.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// First and longest delay between connections.
+const RECONNECT_DELAYS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+
+/// How a connection ended.
+enum ConnectionEnd {
+    /// The link was told to stop, or its handle was dropped.
+    Stopped,
+    /// The connection failed; the reason as a sentence.
+    Lost(String),
+}
+
+/// State that outlives a connection.
+pub(super) struct Session {
+    connector: Connector,
+    store: Store,
+    replies: mpsc::Sender<IncomingReply>,
+    health: mpsc::Receiver<String>,
+    state: watch::Sender<LinkState>,
+    poison: PoisonMessageDetector,
+    /// This connection delivered at least one outbox message.
+    has_delivered: bool,
+    /// A queued incoming message breaks every connection; the broker's session must be discarded.
+    must_discard_session: bool,
+    /// "No subscriber for cases" has been logged and still holds.
+    warned_no_case_subscriber: bool,
+    /// "No subscriber for pictures" has been logged.
+    warned_no_picture_subscriber: bool,
+    /// Present if sites are shared with other boxes.
+    sites: Option<SiteClaims>,
+}
+
+/// Connects a session with the link's handle and the daemon.
+pub(super) struct Channels {
+    /// Replies to the daemon.
+    pub(super) replies: mpsc::Sender<IncomingReply>,
+    /// Health messages to publish.
+    pub(super) health: mpsc::Receiver<String>,
+    /// Connection state for the handle.
+    pub(super) state: watch::Sender<LinkState>,
+}
+
+impl Session {
+    pub(super) fn new(connector: Connector, store: Store, channels: Channels, sharing: Option<SiteSharing>) -> Self {
+        Self {
+            sites: sharing.map(|sharing| SiteClaims::new(&connector, sharing)),
+            connector,
+            store,
+            replies: channels.replies,
+            health: channels.health,
+            state: channels.state,
+            poison: PoisonMessageDetector::default(),
+            has_delivered: false,
+            must_discard_session: false,
+            warned_no_case_subscriber: false,
+            warned_no_picture_subscriber: false,
+        }
+    }
+
+    /// Runs connections until `stopped` fires.
+    pub(super) async fn run(mut self, mut stopped: oneshot::Receiver<()>) {
+        let mut backoff = Backoff::new(RECONNECT_DELAYS.0, RECONNECT_DELAYS.1);
+        loop {
+            self.update_outbox_gauges();
+            let begun = Instant::now();
+            let end = self.connection(&mut stopped).await;
+            gauge!(metric::LINK_CONNECTED).set(0.0);
+            let ConnectionEnd::Lost(reason) = end else {
+                self.state.send_modify(|s| s.connected = false);
+                return;
+            };
+            if std::mem::take(&mut self.has_delivered) || begun.elapsed() >= STABLE_AFTER {
+                backoff.reset();
+            }
+            let pause = backoff.next_delay(fastrand::f64());
+            self.report_lost(reason, pause);
+            tokio::select! {
+                () = sleep(pause) => {}
+                _ = &mut stopped => return,
+            }
+            if self.must_discard_session {
+                tokio::select! {
+                    () = self.discard_broker_session() => {}
+                    _ = &mut stopped => return,
+                }
+            }
+        }
+    }
+
+    /// Logs and publishes why the connection was lost. A repeated reason is logged at debug level.
+    fn report_lost(&self, reason: String, pause: Duration) {
+        let (host, port) = (&self.connector.settings.host, self.connector.settings.port);
+        let is_new = {
+            let s = self.state.borrow();
+            s.connected || s.last_error.as_ref() != Some(&reason)
+        };
+        let retry_ms = pause.as_millis() as u64;
+        if is_new {
+            warn!(
+                host,
+                port, reason, retry_ms, "Broker unreachable; cases stay queued in the outbox"
+            );
+        } else {
+            debug!(host, port, reason, retry_ms, "Broker still unreachable");
+        }
+        self.state.send_replace(LinkState {
+            connected: false,
+            last_error: Some(reason),
+        });
+    }
+
+    /// Handles a connection that the broker or the network ended, and quarantines the outbox message that caused it once
+    /// that message is identified.
+    fn lost(&mut self, in_flight: &[i64], disconnect: Disconnect, was_connected: bool) -> ConnectionEnd {
+        if let Some((seq, reason)) = self.poison.connection_ended(in_flight, &disconnect.cause) {
+            match self.store.outbox_quarantine(seq, &reason) {
+                Ok(rows) => error!(
+                    seq,
+                    rows,
+                    reason,
+                    "Message breaks every connection; its case is quarantined. Fix the cause, then run: gridwatch outbox retry"
+                ),
+                Err(e) => error!(error = %e, "Cannot quarantine a message that breaks every connection"),
+            }
+        }
+        if disconnect.cause == DisconnectCause::Incoming {
+            self.must_discard_session = true;
+        }
+        ConnectionEnd::Lost(self.connector.describe(disconnect, was_connected))
+    }
+
+    /// Discards the session at the broker, and with it an incoming message too large to receive, which would otherwise be
+    /// redelivered and end every connection. Replies queued in that session are lost too.
+    async fn discard_broker_session(&mut self) {
+        match self.connector.discard_session().await {
+            Ok(()) => {
+                self.must_discard_session = false;
+                error!(
+                    topic = self.connector.topics.reply(),
+                    "Discarded the broker session to get rid of an oversized message; replies queued in it are lost. Have the platform \
+                     resend them, and limit the packet size at the broker"
+                );
+            }
+            Err(reason) => debug!(
+                reason,
+                "Cannot discard the broker session that holds an oversized message"
+            ),
+        }
+    }
+
+    /// Deletes rows that were acknowledged longer than [`FORWARDED_AFTER`] ago.
+    fn delete_forwarded(&mut self) {
+        let then = Timestamp::now()
+            .saturating_sub(FORWARDED_AFTER)
+            .unwrap_or(Timestamp::MIN);
+        if let Err(e) = self.store.outbox_forget_acknowledged(then) {
+            warn!(error = %e, "Cannot delete acknowledged messages from the outbox");
+        }
+    }
+
+    fn update_outbox_gauges(&self) {
+        match self.store.outbox_depth() {
+            Ok(depth) => {
+                gauge!(metric::OUTBOX_DEPTH).set(depth.waiting as f64);
+                gauge!(metric::OUTBOX_QUARANTINED).set(depth.quarantined as f64);
+            }
+            Err(e) => warn!(error = %e, "Cannot read the outbox depth"),
+        }
+    }
+
+    /// Restarts the outbox at its oldest row. A broker without our session may also have lost what it acknowledged
+    /// recently, so those rows are queued again.
+    fn rewind_outbox(&mut self, is_new_session: bool) -> Result<(), gridwatch_store::StoreError> {
+        let rows = match is_new_session {
+            true => self.store.outbox_resend_acknowledged()?,
+            false => 0,
+        };
+        self.store.outbox_resend_unheard()?;
+        if rows > 0 {
+            info!(
+                rows,
+                "Broker has no session for this box; resending recently acknowledged messages"
+            );
+        }
+        Ok(())
+    }
+}

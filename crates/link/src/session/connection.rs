@@ -1,0 +1,326 @@
+//! One connection from CONNACK to disconnect: dispatches incoming events and decides when to send.
+
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use jiff::Timestamp;
+use metrics::{counter, gauge};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
+use tracing::{error, info};
+
+use super::{
+    ConnectionEnd, FORWARDED_AFTER, Session, replies::PendingReplies, sender::Sender, sending::PendingPublish,
+};
+use crate::wire::{
+    AckHandle, Client, ConnAck, Disconnect, DisconnectCause, Event, EventLoop, InboundMessage, MessageKind,
+    OutboundMessage, PublishOutcome, RetainHandling, SubscribeOutcome,
+};
+use gridwatch_base::metric;
+use gridwatch_contract::Presence;
+use gridwatch_store::StoreError;
+
+/// How often the outbox is polled for rows that another process released (`gridwatch outbox retry`).
+const OUTBOX_POLL: Duration = Duration::from_secs(15);
+
+/// After this many keep-alives without an acknowledgement, the broker has lost the message. A slow uplink may need one or
+/// two for the pictures queued before it.
+const ACK_TIMEOUT_KEEP_ALIVES: u32 = 4;
+
+/// Pause after a store error; disks recover slowly or not at all.
+const STORE_RETRY: Duration = Duration::from_secs(5);
+
+/// Maximum time for publishing `offline` and disconnecting.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
+
+impl Session {
+    /// Opens one connection and runs it to its end.
+    pub(super) async fn connection(&mut self, stopped: &mut oneshot::Receiver<()>) -> ConnectionEnd {
+        let (client, event_loop) = self.connector.connect();
+        let (events_in, events) = mpsc::channel(32);
+        // In a task of its own, so that nothing awaited here can delay keep-alives and acknowledgements.
+        let pump = tokio::spawn(pump(event_loop, events_in));
+        let connection = Connection {
+            client,
+            events,
+            pending: FuturesUnordered::new(),
+            sender: Sender::new(self.connector.settings.in_flight.into()),
+            replies: PendingReplies::default(),
+            connack: None,
+            subscribing: None,
+            closing_until: None,
+            claims_in_flight: 0,
+        };
+        let end = connection.run(self, stopped).await;
+        pump.abort();
+        end
+    }
+}
+
+/// Polls the client's event loop. The disconnect event is forwarded before the event loop is dropped, so that the
+/// connection sees the cause before its pending publishes resolve as lost.
+async fn pump(mut event_loop: Box<dyn EventLoop>, events: mpsc::Sender<Event>) {
+    loop {
+        let event = event_loop.next().await;
+        let last = matches!(event, Event::Disconnected(_));
+        if events.send(event).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+/// One connection.
+pub(super) struct Connection {
+    pub(super) client: Box<dyn Client>,
+    events: mpsc::Receiver<Event>,
+    /// Publishes awaiting acknowledgement.
+    pending: FuturesUnordered<BoxFuture<'static, (PendingPublish, PublishOutcome)>>,
+    /// Which outbox rows are in flight, and which may be sent.
+    pub(super) sender: Sender,
+    pub(super) replies: PendingReplies,
+    /// The CONNACK, once received; shutdown must then publish `offline`.
+    connack: Option<ConnAck>,
+    /// Outcomes of the subscriptions to replies and to other boxes' claims.
+    subscribing: Option<BoxFuture<'static, (SubscribeOutcome, SubscribeOutcome)>>,
+    /// Shutting down; the connection is dropped at this time.
+    pub(super) closing_until: Option<Instant>,
+    /// Claims among `pending`.
+    pub(super) claims_in_flight: usize,
+}
+
+impl Connection {
+    async fn run(mut self, session: &mut Session, stopped: &mut oneshot::Receiver<()>) -> ConnectionEnd {
+        let news = session.store.outbox_notify();
+        let daemon = session.replies.clone();
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut poll = tokio::time::interval(OUTBOX_POLL.min(session.connector.settings.keep_alive));
+        let far = Instant::now() + Duration::from_secs(365 * 24 * 3600);
+        loop {
+            self.send_queued(session);
+            tokio::select! {
+                biased;
+                event = self.events.recv() => if let Some(end) = self.handle(session, event) {
+                    return end;
+                },
+                outcomes = maybe(&mut self.subscribing) => self.subscribed(session, outcomes),
+                Some((publish, outcome)) = self.pending.next(), if !self.pending.is_empty() => {
+                    self.published(session, publish, outcome);
+                }
+                Some((ack, is_committed)) = self.replies.acks.next(), if !self.replies.acks.is_empty() => {
+                    if let Some(end) = acknowledge(ack, is_committed) {
+                        return end;
+                    }
+                }
+                permit = daemon.reserve(), if !self.replies.undelivered.is_empty() => {
+                    match (permit, self.replies.undelivered.pop_front()) {
+                        (Ok(permit), Some(reply)) => permit.send(reply),
+                        _ => return ConnectionEnd::Lost("the daemon no longer receives replies".into()),
+                    }
+                }
+                Some(health) = session.health.recv() => self.publish_health(session, health),
+                stop = &mut *stopped, if self.closing_until.is_none() => match stop {
+                    Ok(()) if self.connack.is_some() => self.begin_shutdown(session),
+                    _ => return ConnectionEnd::Stopped,
+                },
+                () = sleep_until(self.closing_until.unwrap_or(far)) => return ConnectionEnd::Stopped,
+                () = sleep_until(self.sender.paused_until().unwrap_or(far)) => self.sender.resume(),
+                () = news.notified() => {
+                    session.update_outbox_gauges();
+                    self.update_own_claims(session);
+                }
+                _ = second.tick(), if session.sites.is_some() && self.sender.is_ready() => self.tick_claims(session),
+                _ = poll.tick() => if let Some(end) = self.poll_outbox(session) {
+                    return end;
+                },
+            }
+        }
+    }
+
+    /// Publishes rows and claims that may be sent now.
+    fn send_queued(&mut self, session: &mut Session) {
+        if self.closing_until.is_some() {
+            return;
+        }
+        if self.sender.may_send(&session.poison)
+            && let Err(e) = self.fill(session)
+        {
+            self.store_failed(&e);
+        }
+        if self.sender.is_ready() {
+            self.publish_claims(session);
+        }
+    }
+
+    /// Handles an event of the client; `Some` ends the connection.
+    fn handle(&mut self, session: &mut Session, event: Option<Event>) -> Option<ConnectionEnd> {
+        match event {
+            Some(Event::Connected(connack)) => self.subscribe(session, connack),
+            Some(Event::Message(message)) => match &session.sites {
+                Some(sites) if sites.is_site_topic(&message.topic) => self.claim_received(session, message),
+                _ => self.reply_received(session, message),
+            },
+            Some(Event::Disconnected(_)) | None if self.closing_until.is_some() => return Some(ConnectionEnd::Stopped),
+            Some(Event::Disconnected(disconnect)) => return Some(self.lost(session, disconnect)),
+            None => return Some(ConnectionEnd::Lost("the MQTT client ended".into())),
+        }
+        None
+    }
+
+    /// Catches up with changes by another process and with actions that failed before, and ends the connection if a message
+    /// was not acknowledged in time.
+    fn poll_outbox(&mut self, session: &mut Session) -> Option<ConnectionEnd> {
+        let now = Instant::now();
+        session.update_outbox_gauges();
+        self.update_own_claims(session);
+        // Only a broker that has stayed up since has certainly forwarded what it acknowledged.
+        if self.sender.ready_for(now).is_some_and(|ready| ready >= FORWARDED_AFTER) {
+            session.delete_forwarded();
+        }
+        let timeout = session.connector.settings.keep_alive * ACK_TIMEOUT_KEEP_ALIVES;
+        self.sender.has_overdue(timeout, now).then(|| {
+            let disconnect = Disconnect {
+                message: format!("the broker has not acknowledged a message for {} s", timeout.as_secs()),
+                cause: DisconnectCause::NoReason,
+            };
+            self.lost(session, disconnect)
+        })
+    }
+
+    /// After CONNACK: publishes `online` and subscribes to replies and claims.
+    fn subscribe(&mut self, session: &mut Session, connack: ConnAck) {
+        self.connack = Some(connack);
+        if let Some(sites) = &mut session.sites {
+            sites.connected(!connack.session_present);
+        }
+        info!(
+            host = session.connector.settings.host,
+            port = session.connector.settings.port,
+            protocol = session.connector.settings.protocol.as_str(),
+            resumed = connack.session_present,
+            "Connected to MQTT broker"
+        );
+        let online = session.connector.status(Presence::Online, Some(Timestamp::now()));
+        // A retained reply would be applied again on every connection.
+        let replies = self
+            .client
+            .subscribe(vec![session.connector.topics.reply()], RetainHandling::SkipRetained);
+        let claims = session.sites.as_ref().map_or_else(
+            || Ok(std::future::ready(SubscribeOutcome::Granted).boxed()),
+            |sites| self.client.subscribe(sites.filters(), RetainHandling::SendRetained),
+        );
+        match (self.client.send(online), replies, claims) {
+            (Ok(_), Ok(replies), Ok(claims)) => self.subscribing = Some(futures::future::join(replies, claims).boxed()),
+            (status, replies, claims) => error!(
+                status = ?status.err(),
+                replies = ?replies.err(),
+                claims = ?claims.err(),
+                "Cannot queue the first messages of a connection"
+            ),
+        }
+    }
+
+    /// After SUBACK: starts publishing cases, beginning with those an earlier connection did not deliver.
+    fn subscribed(&mut self, session: &mut Session, (replies, claims): (SubscribeOutcome, SubscribeOutcome)) {
+        match replies {
+            SubscribeOutcome::Granted => {}
+            SubscribeOutcome::Denied(reason) => {
+                let topic = session.connector.topics.reply();
+                error!(
+                    topic,
+                    reason,
+                    "Broker denies the subscription to replies; cases are published without them. Allow the topic in the broker's ACL"
+                );
+            }
+            // The disconnect event follows.
+            SubscribeOutcome::Lost => return,
+        }
+        let (is_new_session, max_packet) = match self.connack {
+            Some(connack) => (!connack.session_present, connack.max_packet),
+            None => (true, None),
+        };
+        self.sender.start(max_packet, Instant::now());
+        gauge!(metric::LINK_CONNECTED).set(1.0);
+        session.state.send_modify(|s| s.connected = true);
+        if let Err(e) = session.rewind_outbox(is_new_session) {
+            self.store_failed(&e);
+        }
+        self.start_claims(session, claims);
+    }
+
+    fn reply_received(&mut self, session: &mut Session, message: InboundMessage) {
+        if self.closing_until.is_some() {
+            return;
+        }
+        if let Err(e) = self.replies.received(message, &session.store) {
+            self.store_failed(&e);
+        }
+    }
+
+    fn publish_health(&mut self, session: &Session, health: String) {
+        if self.sender.is_ready() {
+            // If the queue is full it holds more important messages, and this one is dropped.
+            let _ = self.client.send(OutboundMessage {
+                topic: session.connector.topics.health(),
+                payload: health.into_bytes(),
+                kind: MessageKind::Health,
+            });
+        }
+    }
+
+    /// Tracks a publish until its outcome is known.
+    pub(super) fn await_outcome(&mut self, publish: PendingPublish, outcome: BoxFuture<'static, PublishOutcome>) {
+        self.pending.push(outcome.map(|outcome| (publish, outcome)).boxed());
+    }
+
+    pub(super) fn store_failed(&mut self, e: &StoreError) {
+        error!(error = %e, "Cannot access the outbox; retrying");
+        self.sender.pause(STORE_RETRY, Instant::now());
+    }
+
+    fn lost(&self, session: &mut Session, disconnect: Disconnect) -> ConnectionEnd {
+        session.lost(&self.sender.in_flight(), disconnect, self.connack.is_some())
+    }
+
+    /// Publishes `offline` behind what is in flight; the connection closes when all of it is acknowledged.
+    fn begin_shutdown(&mut self, session: &Session) {
+        self.closing_until = Some(Instant::now() + SHUTDOWN_TIMEOUT);
+        let offline = session.connector.status(Presence::Offline, Some(Timestamp::now()));
+        if let Ok(outcome) = self.client.send(offline) {
+            self.await_outcome(PendingPublish::Status, outcome);
+        }
+        self.disconnect_if_drained();
+    }
+
+    /// Disconnects if shutting down and everything is acknowledged.
+    pub(super) fn disconnect_if_drained(&self) {
+        if self.closing_until.is_some() && self.pending.is_empty() {
+            self.client.disconnect();
+        }
+    }
+}
+
+/// Acknowledges a reply that was committed or rejected; one that could not be committed ends the connection, so that the
+/// broker redelivers it.
+fn acknowledge(ack: AckHandle, is_committed: bool) -> Option<ConnectionEnd> {
+    let result = if is_committed { "committed" } else { "not_committed" };
+    counter!(metric::REPLIES, "result" => result).increment(1);
+    if !is_committed {
+        return Some(ConnectionEnd::Lost("a reply could not be committed".into()));
+    }
+    ack.ack();
+    None
+}
+
+/// Awaits `future` and clears it; pends forever if it is `None`.
+async fn maybe<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(waiting) => {
+            let value = waiting.await;
+            *future = None;
+            value
+        }
+        None => std::future::pending().await,
+    }
+}

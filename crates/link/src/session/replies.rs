@@ -1,0 +1,75 @@
+//! Replies on their way to the daemon, and the acknowledgements they await.
+
+use std::collections::VecDeque;
+
+use futures::{FutureExt, future::BoxFuture, stream::FuturesOrdered};
+use metrics::counter;
+use tokio::sync::oneshot;
+use tracing::{debug, info, warn};
+
+use crate::{
+    reply::{self, IncomingReply},
+    wire::{AckHandle, InboundMessage},
+};
+use gridwatch_base::metric;
+use gridwatch_store::{Store, StoreError};
+
+/// QoS 0 replies have no flow control: with this many replies pending, further ones are dropped.
+const MAX_PENDING: usize = 64;
+
+/// Replies of one connection that are not acknowledged yet.
+#[derive(Default)]
+pub(super) struct PendingReplies {
+    /// Replies for which the daemon's channel had no capacity yet.
+    pub(super) undelivered: VecDeque<IncomingReply>,
+    /// Messages to acknowledge, in order of arrival as MQTT requires; false: not committed.
+    pub(super) acks: FuturesOrdered<BoxFuture<'static, (AckHandle, bool)>>,
+}
+
+impl PendingReplies {
+    /// Acknowledges a message that needs no commit, after the ones received before it.
+    pub(super) fn acknowledge(&mut self, ack: AckHandle) {
+        self.push(ack, true);
+    }
+
+    /// Validates a message on the reply topic and queues it for the daemon.
+    ///
+    /// # Errors
+    /// The store's; the message is then not acknowledged, and ends the connection.
+    pub(super) fn received(&mut self, message: InboundMessage, store: &Store) -> Result<(), StoreError> {
+        if message.is_qos0 && self.acks.len() >= MAX_PENDING {
+            counter!(metric::REPLIES, "result" => "flood").increment(1);
+            debug!("Dropped a QoS 0 reply: too many replies pending");
+            return Ok(());
+        }
+        let (payload, ack) = (message.payload, message.ack);
+        match reply::read(&payload, message.is_retained, message.correlation.as_deref(), store) {
+            Ok(Ok((message, reply))) => {
+                info!(case = %reply.case, state = reply.state.as_str(), "Received a reply from the platform");
+                let (committed, is_committed) = oneshot::channel();
+                self.undelivered.push_back(IncomingReply {
+                    message,
+                    reply,
+                    committed,
+                });
+                self.acks
+                    .push_back(is_committed.map(|committed| (ack, committed.is_ok())).boxed());
+            }
+            Ok(Err(rejected)) => {
+                counter!(metric::REPLIES, "result" => rejected.as_str()).increment(1);
+                // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
+                warn!(reason = ?rejected.to_string(), bytes = payload.len(), "Rejected a message on the reply topic");
+                self.push(ack, true);
+            }
+            Err(e) => {
+                self.push(ack, false);
+                return Err(e);
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, ack: AckHandle, is_committed: bool) {
+        self.acks.push_back(async move { (ack, is_committed) }.boxed());
+    }
+}

@@ -1,0 +1,422 @@
+//! A version-independent MQTT client: connections, publishes, acknowledgements, and why a connection ended.
+//!
+//! [`v5`] and [`v311`] adapt two client crates of one family to it; `adapter` is what they share. They translate and make no
+//! decisions.
+
+mod adapter;
+mod tls;
+mod v311;
+mod v5;
+
+use std::{error::Error, fmt, io, time::Duration};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+use super::{LinkError, Settings};
+use crate::Protocol;
+use gridwatch_contract::{Presence, SCHEMA_VERSION, StatusMessage, Topics, When};
+use gridwatch_custody::PublicKey;
+
+/// Replies that may be unacknowledged at once; the broker queues the rest.
+const REPLIES_IN_FLIGHT: u16 = 16;
+
+/// Timeout for establishing a TCP connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+const JSON: &str = "application/json";
+const JPEG: &str = "image/jpeg";
+
+/// Opens connections to the broker.
+#[derive(Debug)]
+pub(super) struct Connector {
+    pub(super) settings: Settings,
+    pub(super) topics: Topics,
+    tls: Option<tls::TlsClientConfig>,
+    /// Verifies this box's case signatures; published in the status message.
+    public_key: Option<PublicKey>,
+}
+
+/// A message to publish.
+#[derive(Debug, Clone)]
+pub(super) struct OutboundMessage {
+    pub(super) topic: String,
+    pub(super) payload: Vec<u8>,
+    pub(super) kind: MessageKind,
+}
+
+/// The kind of a message, which decides QoS, retain flag and properties.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum MessageKind {
+    /// QoS 1, retained.
+    Status,
+    /// QoS 1, retained; expires with the claim.
+    Claim,
+    /// QoS 0.
+    Health,
+    /// QoS 1; a JPEG.
+    Evidence,
+    /// QoS 1.
+    Case {
+        /// Correlation data of the replies.
+        id: String,
+        /// Response topic.
+        reply_topic: String,
+    },
+}
+
+impl MessageKind {
+    fn is_retained(&self) -> bool {
+        matches!(self, Self::Status | Self::Claim)
+    }
+
+    fn is_acknowledged(&self) -> bool {
+        *self != Self::Health
+    }
+}
+
+/// What became of a publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PublishOutcome {
+    /// Acknowledged, and with MQTT 5 matched by at least one subscription.
+    Delivered,
+    /// Acknowledged with "no matching subscribers" (0x10): the message is lost.
+    NoSubscriber,
+    /// Rejected permanently; retrying cannot help.
+    Rejected(String),
+    /// Rejected temporarily.
+    Busy(String),
+    /// The connection ended before the acknowledgement.
+    Lost,
+}
+
+impl PublishOutcome {
+    /// Value of the metric label `result`.
+    pub(super) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::NoSubscriber => "unheard",
+            Self::Rejected(_) => "refused",
+            Self::Busy(_) => "busy",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// Why a request was not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EnqueueError {
+    /// The topic is not a valid MQTT topic name.
+    InvalidTopic,
+    /// The client's queue is full, or the connection has failed and its disconnect event follows.
+    QueueFull,
+}
+
+/// Retain handling of a subscription. MQTT 3.1.1 always sends retained messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RetainHandling {
+    /// Do not send retained messages.
+    SkipRetained,
+    /// Send retained messages on every subscribe.
+    SendRetained,
+}
+
+/// The broker's answer to a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum SubscribeOutcome {
+    /// All filters were granted.
+    Granted,
+    /// A filter was denied; the reason as a sentence.
+    Denied(String),
+    /// The connection ended first.
+    Lost,
+}
+
+/// Sends requests over one connection. Never blocks: a request that cannot be queued is an error.
+pub(super) trait Client: Send {
+    /// Queues a publish; the future resolves when it is acknowledged or the connection ends.
+    fn send(&self, message: OutboundMessage) -> Result<BoxFuture<'static, PublishOutcome>, EnqueueError>;
+
+    /// Queues a subscription to `filters` with QoS 1.
+    fn subscribe(
+        &self,
+        filters: Vec<String>,
+        retain: RetainHandling,
+    ) -> Result<BoxFuture<'static, SubscribeOutcome>, EnqueueError>;
+
+    /// Disconnects cleanly: the broker discards the last will.
+    fn disconnect(&self);
+}
+
+/// Drives one connection. Must be polled continuously: requests, acknowledgements and keep-alives only move while
+/// [`EventLoop::next`] is awaited.
+pub(super) trait EventLoop: Send {
+    /// The next event; not called again after [`Event::Disconnected`].
+    fn next(&mut self) -> BoxFuture<'_, Event>;
+}
+
+/// An event of a connection.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The broker accepted the connection.
+    Connected(ConnAck),
+    /// A PUBLISH from the broker.
+    Message(InboundMessage),
+    /// The connection ended.
+    Disconnected(Disconnect),
+}
+
+/// Contents of a CONNACK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ConnAck {
+    /// The broker resumed a session, with its subscriptions and queued messages.
+    pub(super) session_present: bool,
+    /// Maximum packet size in bytes, if the broker limits it.
+    pub(super) max_packet: Option<u32>,
+}
+
+/// A message received from the broker.
+#[derive(Debug)]
+pub(super) struct InboundMessage {
+    /// Decoded lossily; a conforming broker only sends UTF-8.
+    pub(super) topic: String,
+    pub(super) payload: Bytes,
+    pub(super) is_retained: bool,
+    /// Has no flow control and is not redelivered.
+    pub(super) is_qos0: bool,
+    /// Correlation data; MQTT 5 only.
+    pub(super) correlation: Option<Bytes>,
+    pub(super) ack: AckHandle,
+}
+
+/// Acknowledges one received message.
+pub(super) struct AckHandle(Box<dyn FnOnce() + Send>);
+
+impl AckHandle {
+    /// Sends PUBACK. If the connection is gone, the broker redelivers the message, which is idempotent.
+    pub(super) fn ack(self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for AckHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AckHandle")
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Disconnect {
+    /// The reason as a sentence; contains no credentials.
+    pub(super) message: String,
+    pub(super) cause: DisconnectCause,
+}
+
+impl Disconnect {
+    fn unrelated(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            cause: DisconnectCause::Unrelated,
+        }
+    }
+
+    /// The broker refused the connection with this CONNACK code.
+    fn refused(code: impl fmt::Debug) -> Self {
+        Self::unrelated(format!("the broker refused the connection: {code:?}"))
+    }
+
+    fn timed_out() -> Self {
+        Self::unrelated("the broker did not answer in time")
+    }
+
+    fn without_reason() -> Self {
+        Self {
+            message: "the broker closed the connection without giving a reason".into(),
+            cause: DisconnectCause::NoReason,
+        }
+    }
+
+    fn incoming_too_large() -> Self {
+        Self {
+            message: "received a message larger than the box accepts".into(),
+            cause: DisconnectCause::Incoming,
+        }
+    }
+}
+
+/// Whether a message may have caused a disconnect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum DisconnectCause {
+    /// Not caused by a message.
+    Unrelated,
+    /// The peer closed the connection or stopped responding without giving a reason. Brokers do that over a message they
+    /// reject (with MQTT 3.1.1 they have no other way), and so does every failing network.
+    NoReason,
+    /// An outgoing message, according to the broker or the client.
+    Outgoing(String),
+    /// An incoming message that is too large to receive; the broker redelivers it on every connection.
+    Incoming,
+}
+
+/// The session a connection asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum SessionKind {
+    /// The box's persistent session, with its last will.
+    Persistent,
+    /// A session that ends with the connection, under this client id and without a last will.
+    Clean(String),
+}
+
+impl Connector {
+    pub(super) fn new(settings: Settings, public_key: Option<PublicKey>) -> Result<Self, LinkError> {
+        if settings.keep_alive < Duration::from_secs(1) || settings.keep_alive.as_secs() > u64::from(u16::MAX) {
+            return Err(LinkError::Settings("keep_alive must be 1 s to 65535 s".into()));
+        }
+        if settings.in_flight == 0 {
+            return Err(LinkError::Settings("in_flight must be 1 or more".into()));
+        }
+        Ok(Self {
+            topics: Topics::new(&settings.topic_prefix, &settings.node),
+            tls: settings.tls.as_ref().map(tls::TlsClientConfig::load).transpose()?,
+            settings,
+            public_key,
+        })
+    }
+
+    /// Opens a connection with the box's persistent session. Only the broker's side of the session (subscriptions, queued
+    /// replies) outlives the connection; on this side the outbox holds whatever was not acknowledged.
+    pub(super) fn connect(&self) -> (Box<dyn Client>, Box<dyn EventLoop>) {
+        self.connect_with(&SessionKind::Persistent)
+    }
+
+    fn connect_with(&self, session: &SessionKind) -> (Box<dyn Client>, Box<dyn EventLoop>) {
+        match self.settings.protocol {
+            Protocol::V5 => v5::connect(self, session),
+            Protocol::V311 => v311::connect(self, session),
+        }
+    }
+
+    /// Makes the broker discard the box's session and the messages queued in it.
+    ///
+    /// # Errors
+    /// Why the broker could not be reached, as a sentence.
+    pub(super) async fn discard_session(&self) -> Result<(), String> {
+        self.connect_once(self.client_id()).await
+    }
+
+    /// Connects as `client_id` with a clean session and disconnects at once.
+    async fn connect_once(&self, client_id: String) -> Result<(), String> {
+        let (client, mut event_loop) = self.connect_with(&SessionKind::Clean(client_id));
+        let mut is_connected = false;
+        let exchange = async {
+            loop {
+                match event_loop.next().await {
+                    Event::Connected(_) => {
+                        is_connected = true;
+                        client.disconnect();
+                    }
+                    Event::Message(_) => {}
+                    // Our own disconnect.
+                    Event::Disconnected(_) if is_connected => return Ok(()),
+                    Event::Disconnected(disconnect) => return Err(self.describe(disconnect, false)),
+                }
+            }
+        };
+        tokio::time::timeout(CONNECT_TIMEOUT, exchange)
+            .await
+            .unwrap_or_else(|_| Err(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())))
+    }
+
+    /// The reason of a disconnect, with likely causes if the broker closed the connection before CONNACK without a reason.
+    pub(super) fn describe(&self, disconnect: Disconnect, was_connected: bool) -> String {
+        let Disconnect { mut message, cause } = disconnect;
+        if was_connected || cause != DisconnectCause::NoReason {
+            return message;
+        }
+        message += ", before CONNACK";
+        match &self.settings.tls {
+            Some(tls) if tls.client.is_none() => message += ": does it require a client certificate (broker.client)?",
+            Some(_) => message += ": does it trust the CA of the client certificate (broker.client)?",
+            None => message += ": does this port expect TLS (mqtts://)?",
+        }
+        if self.settings.protocol == Protocol::V5 {
+            message += " Does it support MQTT 5 (otherwise set broker.protocol = \"3.1.1\")?";
+        }
+        message
+    }
+
+    fn client_id(&self) -> String {
+        format!("gridwatch-{}", self.settings.node)
+    }
+
+    fn keep_alive_s(&self) -> u16 {
+        u16::try_from(self.settings.keep_alive.as_secs()).unwrap_or(u16::MAX)
+    }
+
+    /// Maximum number of publishes awaiting acknowledgement: the outbox window plus status messages and claims. The
+    /// client allocates a slot for each up front; MQTT's own maximum would take 14 MB.
+    fn max_unacknowledged(&self) -> u16 {
+        self.settings.in_flight.saturating_add(12)
+    }
+
+    /// Capacity of the client's request queue.
+    fn queue_capacity(&self) -> usize {
+        usize::from(self.max_unacknowledged()) + usize::from(REPLIES_IN_FLIGHT)
+    }
+
+    /// The status message of this box.
+    pub(super) fn status(&self, state: Presence, since: Option<jiff::Timestamp>) -> OutboundMessage {
+        OutboundMessage {
+            topic: self.topics.status(),
+            payload: self.status_json(state, since).into_bytes(),
+            kind: MessageKind::Status,
+        }
+    }
+
+    fn status_json(&self, state: Presence, since: Option<jiff::Timestamp>) -> String {
+        let message = StatusMessage {
+            schema_version: SCHEMA_VERSION,
+            node_id: self.settings.node.to_string(),
+            state,
+            since: since.map(|at| When::new(at, &self.settings.zone)),
+            version: env!("CARGO_PKG_VERSION").into(),
+            public_key: self.public_key.as_ref().map(ToString::to_string),
+        };
+        serde_json::to_string(&message).unwrap_or_default()
+    }
+}
+
+/// Classifies a connection error that is neither a TLS nor an MQTT error. The clients wrap I/O errors differently on read
+/// and on write, so the whole source chain is searched.
+fn from_io_cause(error: &(dyn Error + 'static)) -> Disconnect {
+    let causes = std::iter::successors(Some(error), |e| (*e).source());
+    match causes.filter_map(|e| e.downcast_ref::<io::Error>()).next() {
+        Some(e) => match e.kind() {
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof => Disconnect::without_reason(),
+            _ => Disconnect::unrelated(e.to_string()),
+        },
+        None => Disconnect::unrelated(error.to_string()),
+    }
+}
+
+/// Checks that the broker accepts a connection: connects once with a clean session under a client id of its own, so the
+/// box's session is not disturbed, and disconnects.
+///
+/// # Errors
+/// [`LinkError::TlsFile`], [`LinkError::Tls`], [`LinkError::Settings`] or [`LinkError::Refused`].
+pub async fn probe(settings: Settings) -> Result<(), LinkError> {
+    let connector = Connector::new(settings, None)?;
+    let client_id = format!("{}-check-{}", connector.client_id(), std::process::id());
+    connector
+        .connect_once(client_id)
+        .await
+        .map_err(|reason| LinkError::Refused {
+            host: connector.settings.host.clone(),
+            port: connector.settings.port,
+            reason,
+        })
+}

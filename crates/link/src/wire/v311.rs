@@ -1,0 +1,115 @@
+//! MQTT 3.1.1 adapter over `rumqttc_v4`. This version has no reason codes: a broker that rejects a message closes the
+//! connection, or acknowledges the message and drops it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
+use rumqttc_v4::{
+    AckMode, AsyncClient, ConnectReturnCode, ConnectionError, LastWill, MqttOptions, NetworkOptions, PersistedAckMode,
+    PersistedSession, PublishNoticeError, PublishOptions, PublishResult, QoS, SessionMode, StateError,
+    SubscribeFilterInput, SubscribeNoticeError,
+};
+
+use super::{
+    AckHandle, CONNECT_TIMEOUT, Client, ConnAck, Connector, Disconnect, EnqueueError, Event, EventLoop, InboundMessage,
+    MessageKind, OutboundMessage, PublishOutcome, RetainHandling, SessionKind, SubscribeOutcome, adapter::adapter,
+    from_io_cause, tls,
+};
+use gridwatch_contract::Presence;
+
+adapter!(rumqttc_v4);
+
+/// Maximum size of an incoming packet, in bytes; replies take a few hundred. This version cannot announce a limit to the
+/// broker, so the limit is generous: a larger message costs the session.
+const MAX_INCOMING: usize = 4 << 20;
+
+/// Largest length that the protocol's length field can express.
+const MAX_OUTGOING: usize = 268_435_455;
+
+fn set_limits(options: &mut MqttOptions) {
+    options.set_max_packet_size(MAX_INCOMING, MAX_OUTGOING);
+}
+
+fn set_session(options: &mut MqttOptions, connector: &Connector) {
+    let session = PersistedSession {
+        format_version: 1,
+        client_id: connector.client_id(),
+        clean_session: false,
+        // Must equal the client's own limit.
+        max_inflight: connector.max_unacknowledged(),
+        ack_mode: PersistedAckMode::Manual,
+        last_pkid: 0,
+        last_puback: 0,
+        replay: Vec::new(),
+        incoming_qos2: Vec::new(),
+    };
+    options
+        .set_session_mode(SessionMode::Persistent)
+        .set_session_store_arc(Arc::new(EmptySessionStore(session)))
+        .set_inflight(connector.max_unacknowledged())
+        .set_ack_mode(AckMode::Manual)
+        .set_last_will(LastWill::new(
+            connector.topics.status(),
+            connector.status_json(Presence::Offline, None),
+            QoS::AtLeastOnce,
+            true,
+        ));
+}
+
+fn build(options: MqttOptions, capacity: usize) -> (AsyncClient, rumqttc_v4::EventLoop) {
+    let (client, mut events) = AsyncClient::builder(options).capacity(capacity).build();
+    // Messages are small, rare and awaited: do not delay them for coalescing.
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    network.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
+    events.set_network_options(network);
+    (client, events)
+}
+
+/// This version has no properties.
+fn with_properties(options: PublishOptions, _: MessageKind) -> PublishOptions {
+    options
+}
+
+fn publish_outcome(answer: Result<PublishResult, PublishNoticeError>) -> PublishOutcome {
+    match answer {
+        Ok(_) => PublishOutcome::Delivered,
+        Err(_) => PublishOutcome::Lost,
+    }
+}
+
+/// This version has no retain handling: retained messages are always sent.
+fn subscribe_filter(filter: String, _: RetainHandling) -> SubscribeFilterInput {
+    SubscribeFilterInput::new(filter, QoS::AtLeastOnce)
+}
+
+fn is_denied(error: &SubscribeNoticeError) -> bool {
+    matches!(error, SubscribeNoticeError::V4SubAckFailure(_))
+}
+
+fn max_packet(_: &rumqttc_v4::ConnAck) -> Option<u32> {
+    None
+}
+
+fn correlation(_: &rumqttc_v4::Publish) -> Option<Bytes> {
+    None
+}
+
+fn disconnect(error: &ConnectionError) -> Disconnect {
+    if let Some(message) = tls::describe(error) {
+        return Disconnect::unrelated(message);
+    }
+    match error {
+        ConnectionError::ConnectionRefused(ConnectReturnCode::RefusedProtocolVersion) => {
+            Disconnect::unrelated("the broker does not support MQTT 3.1.1; set broker.protocol = \"5\"")
+        }
+        ConnectionError::ConnectionRefused(code) => Disconnect::refused(code),
+        ConnectionError::NetworkTimeout => Disconnect::timed_out(),
+        ConnectionError::MqttState(StateError::Deserialization(
+            rumqttc_v4::mqttbytes::Error::PayloadSizeLimitExceeded(_),
+        )) => Disconnect::incoming_too_large(),
+        ConnectionError::MqttState(StateError::ConnectionAborted) => Disconnect::without_reason(),
+        other => from_io_cause(other),
+    }
+}

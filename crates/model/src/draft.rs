@@ -1,0 +1,290 @@
+//! Inspects an ONNX file without a manifest: its metadata, its inputs and outputs in one run on an empty image, the layouts that fit,
+//! and the usual preprocessing of its family, which is a guess.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use super::{
+    Manifest, Model, ModelError, Runtime,
+    adapter::{LayoutError, NetworkFacts, OutputLayout, TensorInfo},
+    graph::{Graph, NotOnnx},
+    manifest::{Adapter, Axes, Colour, Fit, Input, RuntimeHints, Shape},
+    network::Network,
+};
+use gridwatch_base::{digest::sha256_hex, error::Class};
+
+/// Findings about an ONNX file.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// Header of the file.
+    pub graph: Graph,
+    /// Inputs of the graph.
+    pub inputs: Vec<TensorInfo>,
+    /// Outputs for an empty image, with complete shapes.
+    pub outputs: Vec<TensorInfo>,
+    /// Adapters that fit, each with the number of classes.
+    pub layouts: BTreeSet<(Adapter, usize)>,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// Name of the image input.
+    pub input: String,
+    /// Width and height of the test image.
+    pub size: (u32, u32),
+    /// True if the graph accepts any width and height.
+    pub takes_any_size: bool,
+}
+
+/// Facts supplied by the caller.
+#[derive(Debug, Clone, Default)]
+pub struct DraftHints {
+    /// The classes, in the network's order.
+    pub labels: Option<Vec<String>>,
+    /// The adapter, if known.
+    pub adapter: Option<Adapter>,
+    /// Width and height of the input, for graphs with dynamic sizes.
+    pub size: Option<(u32, u32)>,
+}
+
+/// The file cannot be inspected.
+#[derive(Debug, thiserror::Error)]
+pub enum DraftError {
+    /// The file cannot be read.
+    #[error("{file}: {source}")]
+    Read {
+        /// The file.
+        file: String,
+        /// The I/O error.
+        source: std::io::Error,
+    },
+    /// The file is not an ONNX file.
+    #[error("{file}: {source}")]
+    NotOnnx {
+        /// The file.
+        file: String,
+        /// The parse error.
+        source: NotOnnx,
+    },
+    /// The graph has no image input.
+    #[error("no input is an image [1, 3, height, width] or [1, height, width, 3]; the graph takes {inputs}")]
+    NoPicture {
+        /// Inputs of the graph.
+        inputs: String,
+    },
+    /// The input size is unknown.
+    #[error(
+        "the graph accepts any input size and its metadata has no imgsz; pass the training size, for example --size 640x640"
+    )]
+    NoSize,
+    /// The graph cannot be run.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+impl DraftError {
+    /// Error class, which decides between retry, quarantine and exit.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Model(e) => e.class(),
+            Self::Read { .. } | Self::NotOnnx { .. } | Self::NoPicture { .. } | Self::NoSize => Class::Config,
+        }
+    }
+}
+
+/// Inspects an ONNX file.
+///
+/// # Errors
+/// A file that is not ONNX, cannot be run, or has no image input.
+pub fn inspect(runtime: &Runtime, file: &Path, hints: &DraftHints) -> Result<Draft, DraftError> {
+    let name = || file.display().to_string();
+    let bytes = fs::read(file).map_err(|source| DraftError::Read { file: name(), source })?;
+    let graph = Graph::read(&bytes).map_err(|source| DraftError::NotOnnx { file: name(), source })?;
+    let sha256 = sha256_hex(&bytes);
+    let mut model = Model {
+        manifest: blank(&sha256).into(),
+        file: file.into(),
+        bytes: bytes.into(),
+    };
+    let (session, _) = runtime.session(&model)?;
+    let inputs: Vec<TensorInfo> = session.inputs().iter().map(super::network::tensor_info).collect();
+    drop(session);
+    let is_image = |port: &&TensorInfo| {
+        let fits = |axis: usize| port.shape.get(axis) == Some(&3);
+        port.shape.len() == 4 && (fits(1) || fits(3) || port.shape[1..].iter().all(|n| *n < 0))
+    };
+    let Some(port) = inputs.iter().find(is_image) else {
+        let inputs = super::adapter::list(&inputs);
+        return Err(DraftError::NoPicture { inputs });
+    };
+    let axes = if port.shape[1] == 3 { Axes::Nchw } else { Axes::Nhwc };
+    let (down, across) = match axes {
+        Axes::Nchw => (port.shape[2], port.shape[3]),
+        Axes::Nhwc => (port.shape[1], port.shape[2]),
+    };
+    let fixed = (across > 0 && down > 0).then_some((across as u32, down as u32));
+    let size = fixed
+        .or(hints.size)
+        .or_else(|| graph.image_size())
+        .ok_or(DraftError::NoSize)?;
+    let mut manifest = (*model.manifest).clone();
+    manifest.input.name.clone_from(&port.name);
+    (manifest.input.width, manifest.input.height) = size;
+    model.manifest = manifest.into();
+    let mut network = Network::open(runtime, &model)?;
+    let tensor = vec![0.0; 3 * size.0 as usize * size.1 as usize];
+    let shapes = network.run(&tensor, size, |outputs| {
+        Ok(outputs
+            .iter()
+            .map(|o| o.dimensions().collect())
+            .collect::<Vec<Vec<i64>>>())
+    })?;
+    let outputs = network.outputs(&shapes);
+    let labels = hints.labels.clone().or_else(|| graph.class_names());
+    let layouts = fitting_layouts(
+        &graph.metadata,
+        &inputs,
+        &outputs,
+        size,
+        labels.map(|l| l.len()),
+        hints.adapter,
+    );
+    Ok(Draft {
+        input: port.name.clone(),
+        takes_any_size: fixed.is_none(),
+        graph,
+        outputs,
+        layouts,
+        sha256,
+        size,
+        inputs,
+    })
+}
+
+/// Adapters that fit the outputs. If the number of classes is unknown, every number that the shapes of the outputs allow is tried.
+fn fitting_layouts(
+    metadata: &BTreeMap<String, String>,
+    inputs: &[TensorInfo],
+    outputs: &[TensorInfo],
+    size: (u32, u32),
+    classes: Option<usize>,
+    adapter: Option<Adapter>,
+) -> BTreeSet<(Adapter, usize)> {
+    let dimensions = outputs.iter().flat_map(|o| &o.shape).copied();
+    // Values per row besides the classes: box, objectness, background class, distributions.
+    let counts: BTreeSet<usize> = match classes {
+        Some(classes) => [classes].into(),
+        None => dimensions
+            .flat_map(|n| [0, 1, 4, 5, 32].map(|others| n - others))
+            .filter(|n| (1..=2000).contains(n))
+            .map(|n| n as usize)
+            .chain([1])
+            .collect(),
+    };
+    let mut layouts = BTreeSet::new();
+    for classes in counts {
+        let facts = NetworkFacts {
+            inputs,
+            outputs,
+            metadata,
+            classes,
+            size,
+        };
+        match OutputLayout::resolve(adapter.unwrap_or_default(), &facts) {
+            Ok(layout) => drop(layouts.insert((layout.adapter(), classes))),
+            Err(LayoutError::Ambiguous { choices, .. }) => layouts.extend(choices.into_iter().map(|c| (c, classes))),
+            Err(_) => {}
+        }
+    }
+    layouts
+}
+
+fn blank(sha256: &str) -> Manifest {
+    Manifest {
+        id: "draft".into(),
+        version: "0".into(),
+        sha256: sha256.into(),
+        licence: "unknown".into(),
+        source: "unknown".into(),
+        adapter: Adapter::Auto,
+        labels: Vec::new(),
+        rename: BTreeMap::new(),
+        ignore: Vec::new(),
+        score_floor: 0.1,
+        label_floors: BTreeMap::new(),
+        nms_iou: None,
+        alphabet: None,
+        input: default_input(Adapter::Auto),
+        runtime: RuntimeHints::default(),
+        self_test: Vec::new(),
+    }
+}
+
+/// Default preprocessing of a family, as in its reference implementation (see `docs/models.md`). The preprocessing that a particular
+/// network was trained with may differ.
+pub fn default_input(adapter: Adapter) -> Input {
+    const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
+    const STD: [f32; 3] = [58.395, 57.12, 57.375];
+    let flipped = |v: [f32; 3]| [v[2], v[1], v[0]];
+    let plain = Input {
+        name: String::new(),
+        width: 0,
+        height: 0,
+        shape: Shape::Fixed,
+        layout: None,
+        colour: Colour::Rgb,
+        scale: 1.0,
+        mean: [0.0; 3],
+        std: [1.0; 3],
+        fit: Fit::Stretch,
+        pad: 0,
+    };
+    match adapter {
+        Adapter::Yolox | Adapter::YoloxDecoded => Input {
+            colour: Colour::Bgr,
+            fit: Fit::TopLeft,
+            pad: 114,
+            ..plain
+        },
+        Adapter::Yolov5 | Adapter::Yolov8 | Adapter::End2end => Input {
+            scale: 255.0,
+            fit: Fit::Centre,
+            pad: 114,
+            ..plain
+        },
+        Adapter::Rtdetr | Adapter::RtdetrUltralytics | Adapter::Dfine => Input { scale: 255.0, ..plain },
+        Adapter::Detr | Adapter::Rfdetr | Adapter::Ssd => Input {
+            mean: MEAN,
+            std: STD,
+            ..plain
+        },
+        Adapter::Nanodet | Adapter::NanodetPlus | Adapter::Picodet => Input {
+            colour: Colour::Bgr,
+            mean: flipped(MEAN),
+            std: flipped(STD),
+            ..plain
+        },
+        Adapter::PicodetNms => Input {
+            mean: MEAN,
+            std: STD,
+            ..plain
+        },
+        Adapter::SsdRaw => Input {
+            mean: [127.0; 3],
+            std: [128.0; 3],
+            ..plain
+        },
+        Adapter::Fastestdet => Input {
+            colour: Colour::Bgr,
+            scale: 255.0,
+            ..plain
+        },
+        Adapter::Yunet => Input {
+            colour: Colour::Bgr,
+            fit: Fit::TopLeft,
+            ..plain
+        },
+        Adapter::SsdTf | Adapter::Auto | Adapter::Db | Adapter::Ctc => plain,
+    }
+}

@@ -1,0 +1,180 @@
+//! The chain of custody ([`gridwatch_custody::chain`]) in the database: one row per line, written in the same
+//! transaction as the change that the line records.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Transaction, params};
+
+use super::{Store, StoreError, row};
+use gridwatch_base::digest::sha256_hex;
+use gridwatch_contract::CaseRecord;
+use gridwatch_custody::{
+    SigningKey,
+    chain::{ChainEntry, ChainHead, CustodyEvent, START},
+    keys::KeyRing,
+};
+
+/// The last line of the chain.
+struct LastLine {
+    seq: u32,
+    hash: String,
+}
+
+fn last(db: &Connection) -> Result<Option<LastLine>, StoreError> {
+    row::first(db, "SELECT seq, hash FROM chain ORDER BY seq DESC LIMIT 1", [], |row| {
+        Ok(LastLine {
+            seq: row.get("seq")?,
+            hash: row.get("hash")?,
+        })
+    })
+}
+
+/// Hash of the last line, or [`START`] if there is none.
+fn last_hash(db: &Connection) -> Result<String, StoreError> {
+    Ok(last(db)?.map_or_else(|| START.to_owned(), |line| line.hash))
+}
+
+/// Appends a line.
+pub(super) fn append(t: &Transaction<'_>, event: CustodyEvent, at: Timestamp) -> Result<(), StoreError> {
+    let (seq, prev) = match last(t)? {
+        Some(line) => (u64::from(line.seq) + 1, line.hash),
+        None => (0, START.to_owned()),
+    };
+    let entry = ChainEntry { seq, at, event, prev };
+    let (line, hash) = entry.line();
+    t.prepare_cached("INSERT INTO chain (seq, line, hash, case_id) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![seq as i64, line, hash, entry.event.case_id()])?;
+    Ok(())
+}
+
+/// Signs a record and appends its line to the chain. The record carries the hash of the line before its own
+/// (`prev_hash`). Returns the sealed JSON, which is stored and sent as it is.
+pub(super) fn seal(
+    t: &Transaction<'_>,
+    record: &CaseRecord,
+    key: &SigningKey,
+    at: Timestamp,
+) -> Result<String, StoreError> {
+    let record = CaseRecord {
+        prev_hash: Some(last_hash(t)?),
+        signature: None,
+        ..record.clone()
+    };
+    let body = row::to_json(&record);
+    let event = CustodyEvent::Case {
+        case_id: record.case_id,
+        revision: record.revision,
+        sha256: sha256_hex(body.as_bytes()),
+    };
+    append(t, event, at)?;
+    Ok(key.seal(&body))
+}
+
+impl Store {
+    /// Starts the chain, or continues it. Logs an error if the signing key changed without a rotation on record.
+    pub(super) fn begin_or_resume_chain(&mut self, key: &SigningKey, now: Timestamp) -> Result<(), StoreError> {
+        let public_key = key.public().to_string();
+        let known = self.chain_keys()?.into_iter().next();
+        if known.as_ref() == Some(&public_key) {
+            return Ok(());
+        }
+        if let Some(known) = known {
+            tracing::error!(
+                before = known,
+                now = public_key,
+                "Signing key differs from the last key in the chain and was not rotated; the old key was lost or replaced by hand. Give the platform the new public key (gridwatch keys show)"
+            );
+        }
+        self.write(|t| append(t, CustodyEvent::Begun { public_key }, now))
+    }
+
+    /// The public keys of the chain in base64, newest first; empty if there is no chain yet.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn chain_keys(&self) -> Result<Vec<String>, StoreError> {
+        row::texts(
+            &self.db,
+            "SELECT json_extract(line, '$.public_key') FROM chain
+             WHERE json_extract(line, '$.kind') IN ('begun', 'key') ORDER BY seq DESC",
+            [],
+        )
+    }
+
+    /// The lines of the chain from the first one about `case` to the end; empty if no line is about it.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn chain_of(&self, case: &str) -> Result<Vec<String>, StoreError> {
+        row::texts(
+            &self.db,
+            "SELECT line FROM chain WHERE seq >= (SELECT min(seq) FROM chain WHERE case_id = ?1) ORDER BY seq",
+            [case],
+        )
+    }
+
+    /// The SHA-256 hashes of the originals of a case that are still stored.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn originals(&self, case: &str) -> Result<Vec<String>, StoreError> {
+        row::texts(
+            &self.db,
+            "SELECT sha256 FROM originals WHERE case_id = ?1 ORDER BY captured_at, sha256",
+            [case],
+        )
+    }
+
+    /// Appends a line saying that `by` is about to decrypt originals, and why.
+    ///
+    /// # Errors
+    /// A database error; the originals must not be decrypted then.
+    pub fn record_originals_opened(
+        &mut self,
+        case: &str,
+        sha256: &[String],
+        by: &str,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let event = CustodyEvent::Opened {
+            case_id: case.into(),
+            sha256: sha256.to_vec(),
+            by: by.into(),
+            reason: reason.into(),
+        };
+        self.write(|t| append(t, event, now))
+    }
+
+    /// The current end of the chain, to be signed; `None` if there is no chain.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn chain_head(&self, node: &str, key: &SigningKey, now: Timestamp) -> Result<Option<ChainHead>, StoreError> {
+        Ok(last(&self.db)?.map(|line| ChainHead {
+            seq: line.seq.into(),
+            hash: line.hash,
+            at: now,
+            node_id: node.to_owned(),
+            public_key: key.public().to_string(),
+        }))
+    }
+
+    /// Replaces the signing key. The chain gets a line in which the old key signs the new one, and the key file is
+    /// replaced.
+    ///
+    /// # Errors
+    /// A database error or [`StoreError::Key`]; nothing is changed then. If the commit fails after the key file was
+    /// replaced, the next start logs that the key differs from the chain.
+    pub fn rotate_key(&mut self, now: Timestamp) -> Result<SigningKey, StoreError> {
+        let ring = KeyRing::of(&self.dir);
+        let old = ring.load_or_create()?;
+        let (pem, new) = SigningKey::generate().map_err(|_| gridwatch_custody::keys::KeyError::NoRandomness)?;
+        self.write(|t| {
+            append(t, CustodyEvent::rotation(&old, &new.public(), &last_hash(t)?), now)?;
+            // Inside the transaction: if the key file cannot be written, the line is rolled back.
+            ring.replace_signing(&pem)?;
+            Ok(())
+        })?;
+        Ok(new)
+    }
+}

@@ -1,0 +1,388 @@
+//! The durable state of a box: cases, their history, the index of their evidence, and the outbox of messages that the
+//! broker has not acknowledged. SQLite in WAL mode; every commit is flushed to disk.
+//!
+//! A case and all its messages are committed in one transaction before anything is sent. A message leaves the outbox
+//! only when the broker acknowledges it. Pictures are files next to the database, written and flushed before the
+//! transaction that refers to them. This crate makes no decisions about cases and sends nothing.
+//!
+//! A database that cannot be read is renamed, never deleted, and an empty one is created, so that the box keeps
+//! watching. A database written by a newer version is refused.
+
+pub mod evidence_file;
+
+mod cases;
+mod chain;
+mod claims;
+mod outbox;
+mod read;
+mod retention;
+mod row;
+mod schema;
+
+use std::{
+    fmt,
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tokio::sync::Notify;
+
+pub use self::{
+    cases::{ReplyOutcome, Revision},
+    claims::{ClaimRow, ClaimState},
+    outbox::{OutboxDepth, OutboxEntry, OutboxKind, OutboxRow},
+    read::{CaseFile, CaseSummary, Filter, HistoryRow},
+    retention::{Budget, Pruned, Retention},
+};
+use gridwatch_base::error::Class;
+use gridwatch_custody::{
+    PublicKey, SigningKey,
+    keys::{KeyError, KeyRing},
+};
+use gridwatch_engine::CaseId;
+
+/// File name of the database in the state directory.
+const FILE: &str = "gridwatch.db";
+
+/// Errors of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk is full. Nothing was committed.
+    #[error("disk full: {}; cases are filed again once there is free space", .dir.display())]
+    DiskFull {
+        /// The state directory.
+        dir: PathBuf,
+    },
+    /// A file operation failed.
+    #[error("cannot {doing} {}: {source}", .path.display())]
+    Io {
+        /// The operation: `write`, `create`, …
+        doing: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A database operation failed.
+    #[error("database error: {0}")]
+    Sqlite(#[source] rusqlite::Error),
+    /// The database file is damaged. The next [`Store::open`] renames it and creates an empty one.
+    #[error("database is damaged ({0}); restart gridwatch to rename the file and create an empty one")]
+    Corrupt(String),
+    /// The database was written by a newer version.
+    #[error("database schema version {found} is newer than the supported version {known}; run the newer gridwatch")]
+    Newer {
+        /// Schema version of the database.
+        found: u32,
+        /// Newest schema version that this program supports.
+        known: u32,
+    },
+    /// Another daemon holds the lock of the state directory.
+    #[error("state directory {} is in use by another gridwatch; stop it, or configure a different state directory", .dir.display())]
+    Busy {
+        /// The state directory.
+        dir: PathBuf,
+    },
+    /// There is no database.
+    #[error("no database at {}; give the state directory of a gridwatch that has run", .path.display())]
+    Missing {
+        /// The path that was tried.
+        path: PathBuf,
+    },
+    /// The store has no case with that id.
+    #[error("unknown case {case}")]
+    UnknownCase {
+        /// The case id.
+        case: CaseId,
+    },
+    /// The case was committed before.
+    #[error("case {case} is already in the store")]
+    CaseExists {
+        /// The case id.
+        case: CaseId,
+    },
+    /// The case has no pictures, or their files do not match the record.
+    #[error("cannot commit case {case}: {what}")]
+    InvalidEvidence {
+        /// The case id.
+        case: CaseId,
+        /// The picture and its fault.
+        what: String,
+    },
+    /// The signing key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The handle was opened without a signing key (read-only, or [`Store::open_unlocked`]).
+    #[error("this store handle has no signing key; revisions must be signed")]
+    NoSigningKey,
+    /// A stored value cannot be parsed.
+    #[error("case {case}: invalid {field} in the database: {reason}")]
+    BadRow {
+        /// The case id.
+        case: String,
+        /// The column.
+        field: &'static str,
+        /// The cause.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    /// The class of the error, which decides between retry, quarantine and exit.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::DiskFull { .. } | Self::Io { .. } | Self::Sqlite(_) | Self::Busy { .. } => Class::Transient,
+            Self::Missing { .. } | Self::Newer { .. } => Class::Config,
+            Self::Corrupt(_) | Self::UnknownCase { .. } | Self::InvalidEvidence { .. } | Self::BadRow { .. } => {
+                Class::Data
+            }
+            Self::Key(e) => e.class(),
+            Self::CaseExists { .. } | Self::NoSigningKey => Class::Bug,
+        }
+    }
+
+    fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull {
+                dir: path.parent().unwrap_or(path).to_path_buf(),
+            },
+            _ => Self::Io {
+                doing,
+                path: path.to_path_buf(),
+                source,
+            },
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::DiskFull { dir: PathBuf::new() },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.to_string()),
+            _ => Self::Sqlite(error),
+        }
+    }
+}
+
+/// A handle to the store. All handles share one database; each is used by one thread at a time, and its calls block.
+pub struct Store {
+    db: Connection,
+    dir: PathBuf,
+    outbox_notify: Arc<Notify>,
+    /// Signs revisions; `None` for handles that must not write any.
+    key: Option<Arc<SigningKey>>,
+    /// Lock on the state directory, held as long as any handle of the daemon exists.
+    lock: Option<Arc<File>>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The key has no `Debug`.
+        f.debug_struct("Store").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    fn key(&self) -> Result<Arc<SigningKey>, StoreError> {
+        self.key.clone().ok_or(StoreError::NoSigningKey)
+    }
+
+    /// The public key for the signatures made by this handle; `None` if it has no signing key.
+    pub fn public_key(&self) -> Option<PublicKey> {
+        self.key.as_ref().map(|key| key.public())
+    }
+
+    /// Opens the store in `dir` for the daemon, creating the directory and the database if necessary.
+    ///
+    /// A damaged database is not an error: it is renamed and logged, and an empty one is created.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] if another daemon uses `dir`, [`StoreError::Newer`] if a newer version wrote the database,
+    /// or [`StoreError::Io`].
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, e))?;
+        let lock = lock(dir)?;
+        let path = dir.join(FILE);
+        let db = match open_checked(&path) {
+            Err(StoreError::Corrupt(reason)) => {
+                let aside = rename_damaged(&path)?;
+                tracing::error!(
+                    database = %path.display(), renamed_to = %aside.display(), reason,
+                    "Database is damaged; renamed it and created an empty one. Open cases and unsent messages are no longer known to this box; recover them from the platform or from the renamed file"
+                );
+                open_checked(&path)
+            }
+            other => other,
+        };
+        let key = KeyRing::of(dir).load_or_create()?;
+        let mut store = Self {
+            db: db.map_err(|e| with_dir(e, dir))?,
+            dir: dir.to_path_buf(),
+            outbox_notify: Arc::new(Notify::new()),
+            key: None,
+            lock: Some(Arc::new(lock)),
+        };
+        store.begin_or_resume_chain(&key, Timestamp::now())?;
+        store.key = Some(Arc::new(key));
+        Ok(store)
+    }
+
+    /// Opens an existing store for reading, also while its daemon runs. Writes through this handle fail.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], [`StoreError::Newer`] or [`StoreError::Corrupt`]; a damaged database is left in place.
+    pub fn open_read_only(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join(FILE);
+        if !path.is_file() {
+            return Err(StoreError::Missing { path });
+        }
+        let db = Connection::open_with_flags(
+            &path,
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        db.busy_timeout(BUSY_TIMEOUT)?;
+        match schema::version(&db)? {
+            0 => return Err(StoreError::Missing { path }),
+            found if found > schema::VERSION => {
+                return Err(StoreError::Newer {
+                    found,
+                    known: schema::VERSION,
+                });
+            }
+            _ => {}
+        }
+        Ok(Self {
+            db,
+            dir: dir.to_path_buf(),
+            outbox_notify: Arc::new(Notify::new()),
+            key: None,
+            lock: None,
+        })
+    }
+
+    /// Opens an existing store for small writes without taking the daemon's lock, as `gridwatch outbox retry` does.
+    ///
+    /// # Errors
+    /// The same as [`Store::open_read_only`].
+    pub fn open_unlocked(dir: &Path) -> Result<Self, StoreError> {
+        let reader = Self::open_read_only(dir)?;
+        Ok(Self {
+            db: connect(&dir.join(FILE))?,
+            ..reader
+        })
+    }
+
+    /// A second handle for the MQTT link, which removes acknowledged messages from the outbox. Its commits are not
+    /// flushed one by one: a removal lost in a power cut makes a message be sent twice, which receivers have to
+    /// tolerate anyway.
+    pub fn outbox_handle(&self) -> Result<Self, StoreError> {
+        let db = connect(&self.dir.join(FILE))?;
+        db.pragma_update(None, "synchronous", "NORMAL")?;
+        Ok(Self {
+            db,
+            dir: self.dir.clone(),
+            outbox_notify: Arc::clone(&self.outbox_notify),
+            key: self.key.clone(),
+            lock: self.lock.clone(),
+        })
+    }
+
+    /// The state directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Notified whenever any handle adds messages to the outbox.
+    pub fn outbox_notify(&self) -> Arc<Notify> {
+        Arc::clone(&self.outbox_notify)
+    }
+
+    /// Limits the database to `pages` pages of 4 KiB, to simulate a full disk in tests.
+    #[doc(hidden)]
+    pub fn limit_pages(&self, pages: u32) -> Result<u32, StoreError> {
+        Ok(self
+            .db
+            .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| row.get(0))?)
+    }
+}
+
+/// A commit by another handle takes milliseconds; only a failing disk takes longer than this.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let db = Connection::open(path)?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    db.pragma_update(None, "foreign_keys", true)?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    Ok(db)
+}
+
+fn open_checked(path: &Path) -> Result<Connection, StoreError> {
+    let mut db = connect(path)?;
+    let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found != "ok" {
+        return Err(StoreError::Corrupt(found));
+    }
+    let mode: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        let source = io::Error::other(format!("the file system only supports journal mode {mode}"));
+        return Err(StoreError::io("enable WAL mode for", path, source));
+    }
+    schema::migrate(&mut db)?;
+    Ok(db)
+}
+
+/// Fills in the directory, which SQLite does not report with a full disk.
+fn with_dir(error: StoreError, dir: &Path) -> StoreError {
+    match error {
+        StoreError::DiskFull { .. } => StoreError::DiskFull { dir: dir.to_path_buf() },
+        other => other,
+    }
+}
+
+/// How long to wait for the lock of the state directory.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join("gridwatch.lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|e| StoreError::io("open", &path, e))?;
+    // After a restart the old daemon may still be shutting down, and a child process that it just spawned keeps the
+    // lock file open until it calls exec.
+    let deadline = Instant::now() + LOCK_TIMEOUT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)),
+            Err(TryLockError::WouldBlock) => return Err(StoreError::Busy { dir: dir.to_path_buf() }),
+            Err(TryLockError::Error(e)) => return Err(StoreError::io("lock", &path, e)),
+        }
+    }
+}
+
+/// Renames the database and its journal files; returns the new name of the database.
+fn rename_damaged(path: &Path) -> Result<PathBuf, StoreError> {
+    let time = Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ");
+    let mut aside = PathBuf::new();
+    for suffix in ["-wal", "-shm", ""] {
+        let from = PathBuf::from(format!("{}{suffix}", path.display()));
+        aside = PathBuf::from(format!("{}.corrupt-{time}{suffix}", path.display()));
+        match fs::rename(&from, &aside) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(StoreError::io("rename", &from, e)),
+            Ok(()) => {}
+        }
+    }
+    Ok(aside)
+}

@@ -1,0 +1,181 @@
+//! Read access for operators and other programs: lists of cases, and everything about one case.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use jiff::Timestamp;
+use rusqlite::params;
+use serde::Serialize;
+
+use super::{Store, StoreError, evidence_file, row};
+use gridwatch_contract::CaseRecord;
+use gridwatch_engine::CaseState;
+
+/// Selects the cases to list.
+#[derive(Debug, Clone, Copy)]
+pub struct Filter {
+    /// Only cases in this state.
+    pub state: Option<CaseState>,
+    /// At most this many, the newest first.
+    pub limit: u32,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self {
+            state: None,
+            limit: 100,
+        }
+    }
+}
+
+/// A row of the case list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CaseSummary {
+    /// The case id.
+    pub case_id: String,
+    /// Category code.
+    pub category_code: String,
+    /// Category name, in the box's language.
+    pub category_name: String,
+    /// Grid cell code.
+    pub cell_code: String,
+    /// Current state.
+    pub state: CaseState,
+    /// Newest revision.
+    pub revision: u32,
+    /// Time of confirmation, RFC 3339 with the city's UTC offset.
+    pub confirmed_at: String,
+    /// Number of its messages in the outbox.
+    pub queued: u32,
+    /// Why its messages are quarantined; `None` if they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<String>,
+}
+
+/// Everything about one case.
+#[derive(Debug, Clone, Serialize)]
+pub struct CaseFile {
+    /// The newest revision.
+    pub record: CaseRecord,
+    /// State changes and replies, oldest first.
+    pub history: Vec<HistoryRow>,
+    /// Paths of the pictures by evidence id.
+    pub evidence: BTreeMap<String, PathBuf>,
+    /// Number of its messages in the outbox.
+    pub queued: u32,
+    /// Why its messages are quarantined; `None` if they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<String>,
+}
+
+/// One entry in the history of a case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HistoryRow {
+    /// Revision of the case after this entry.
+    pub revision: u32,
+    /// Who made the entry: `box` or `platform`.
+    pub author: String,
+    /// The state that was set or reported.
+    pub state: CaseState,
+    /// Time of the entry, UTC.
+    pub at: Timestamp,
+    /// The reason, if one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Store {
+    /// True if the store has that case.
+    pub fn has_case(&self, id: &str) -> Result<bool, StoreError> {
+        Ok(self
+            .db
+            .prepare_cached("SELECT 1 FROM cases WHERE id = ?1")?
+            .exists([id])?)
+    }
+
+    /// Case ids that begin with `start`, at most 100.
+    pub fn case_ids(&self, start: &str) -> Result<Vec<String>, StoreError> {
+        row::texts(
+            &self.db,
+            "SELECT id FROM cases WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id LIMIT 100",
+            [start],
+        )
+    }
+
+    /// The newest record of a case as stored: signed JSON, byte for byte. `None` if there is no such case.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn sealed_record(&self, id: &str) -> Result<Option<String>, StoreError> {
+        row::first(&self.db, "SELECT record FROM cases WHERE id = ?1", [id], |row| {
+            Ok(row.get("record")?)
+        })
+    }
+
+    /// The cases that match `filter`, newest first.
+    pub fn cases(&self, filter: Filter) -> Result<Vec<CaseSummary>, StoreError> {
+        row::all(
+            &self.db,
+            "SELECT id, record, (SELECT count(*) FROM outbox WHERE case_id = id) AS queued,
+                    (SELECT quarantined FROM outbox WHERE case_id = id AND quarantined IS NOT NULL LIMIT 1) AS quarantined
+             FROM cases WHERE ?1 IS NULL OR state = ?1 ORDER BY confirmed_at DESC, id LIMIT ?2",
+            params![filter.state.map(CaseState::as_str), filter.limit],
+            |row| {
+                let id: String = row.get("id")?;
+                let record: CaseRecord = row::json(row, &id, "record")?;
+                Ok(CaseSummary {
+                    case_id: record.case_id,
+                    category_code: record.category_code,
+                    category_name: record.category_name,
+                    cell_code: record.cell_code,
+                    state: record.state,
+                    revision: record.revision,
+                    confirmed_at: record.confirmed_at.to_string(),
+                    queued: row.get("queued")?,
+                    quarantined: row.get("quarantined")?,
+                })
+            },
+        )
+    }
+
+    /// Everything about one case; `None` if there is no such case.
+    pub fn case(&self, id: &str) -> Result<Option<CaseFile>, StoreError> {
+        let found = row::first(&self.db, "SELECT record FROM cases WHERE id = ?1", [id], |row| {
+            row::json(row, id, "record")
+        })?;
+        let Some(record): Option<CaseRecord> = found else {
+            return Ok(None);
+        };
+        let history = row::all(
+            &self.db,
+            "SELECT revision, author, state, at, reason FROM case_history WHERE case_id = ?1 ORDER BY id",
+            [id],
+            |row| {
+                Ok(HistoryRow {
+                    revision: row.get("revision")?,
+                    author: row.get("author")?,
+                    state: row::variant(row, id, "state")?,
+                    at: row::time(row, id, "at")?,
+                    reason: row.get("reason")?,
+                })
+            },
+        )?;
+        let (queued, quarantined) = self.db.query_row(
+            "SELECT count(*), max(quarantined) FROM outbox WHERE case_id = ?1",
+            [id],
+            |r| Ok((r.get(0)?, r.get(1)?)),
+        )?;
+        let evidence = record
+            .evidence
+            .iter()
+            .map(|item| (item.id.clone(), evidence_file::path(&self.dir, &item.sha256)))
+            .collect();
+        Ok(Some(CaseFile {
+            record,
+            history,
+            evidence,
+            queued,
+            quarantined,
+        }))
+    }
+}

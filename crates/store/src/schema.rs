@@ -1,0 +1,142 @@
+//! The database schema: one SQL migration per version. A released migration is never edited; a change is a new one.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::StoreError;
+
+/// Migration `i` leads from `user_version` `i` to `i + 1`. Times are microseconds since 1970, UTC.
+const MIGRATIONS: &[&str] = &[
+    "
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- One row per case. `record` is its newest revision as it is sent to the platform (JSON, contract::CaseRecord);
+-- `site` is the state that the engine needs (JSON, engine::OpenCase).
+CREATE TABLE cases (
+    id           TEXT PRIMARY KEY,
+    category     TEXT NOT NULL,
+    cell         TEXT NOT NULL,
+    state        TEXT NOT NULL,
+    revision     INTEGER NOT NULL,
+    confirmed_at INTEGER NOT NULL,
+    updated_at   INTEGER NOT NULL,
+    site         TEXT NOT NULL,
+    record       TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX cases_by_state ON cases (state, updated_at);
+CREATE INDEX cases_by_confirmed ON cases (confirmed_at);
+
+-- Every state change and every reply, including replies without effect. Never deleted.
+CREATE TABLE case_history (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    case_id  TEXT NOT NULL REFERENCES cases (id),
+    revision INTEGER NOT NULL,
+    author   TEXT NOT NULL CHECK (author IN ('box', 'platform')),
+    state    TEXT NOT NULL,
+    at       INTEGER NOT NULL,
+    reason   TEXT
+) STRICT;
+CREATE INDEX case_history_by_case ON case_history (case_id, id);
+
+-- The pictures of each case. Their files are evidence/ab/abcd….jpg next to the database.
+CREATE TABLE evidence (
+    case_id     TEXT NOT NULL REFERENCES cases (id),
+    item_id     TEXT NOT NULL,
+    role        TEXT NOT NULL,
+    sha256      TEXT NOT NULL,
+    bytes       INTEGER NOT NULL,
+    captured_at INTEGER NOT NULL,
+    PRIMARY KEY (case_id, item_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX evidence_by_sha256 ON evidence (sha256);
+
+-- Messages that the broker has not acknowledged. `seq` is never reused. Rows with `quarantined` wait for an operator.
+CREATE TABLE outbox (
+    seq         INTEGER PRIMARY KEY AUTOINCREMENT,
+    case_id     TEXT NOT NULL REFERENCES cases (id),
+    kind        TEXT NOT NULL CHECK (kind IN ('evidence', 'case')),
+    topic       TEXT NOT NULL,
+    sha256      TEXT CHECK ((kind = 'evidence') = (sha256 IS NOT NULL)),
+    payload     TEXT CHECK ((kind = 'case') = (payload IS NOT NULL)),
+    queued_at   INTEGER NOT NULL,
+    unheard     INTEGER NOT NULL DEFAULT 0,
+    quarantined TEXT
+) STRICT;
+CREATE INDEX outbox_by_case ON outbox (case_id, seq);
+",
+    "
+-- The last snapshot of the engine: candidates and other state besides the cases (JSON, engine::Snapshot). One row.
+CREATE TABLE engine_state (
+    id       INTEGER PRIMARY KEY CHECK (id = 1),
+    at       INTEGER NOT NULL,
+    snapshot TEXT NOT NULL
+) STRICT;
+",
+    "
+-- The chain of custody (custody::chain::ChainEntry): `line` is its JSON, byte for byte, `hash` the SHA-256 of it. Append-only.
+CREATE TABLE chain (
+    seq     INTEGER PRIMARY KEY,
+    line    TEXT NOT NULL,
+    hash    TEXT NOT NULL,
+    case_id TEXT
+) STRICT;
+CREATE INDEX chain_by_case ON chain (case_id, seq) WHERE case_id IS NOT NULL;
+
+-- Recently acknowledged outbox rows, sent again if the broker loses its state.
+CREATE TABLE sent (
+    seq       INTEGER PRIMARY KEY,
+    case_id   TEXT NOT NULL REFERENCES cases (id),
+    kind      TEXT NOT NULL,
+    topic     TEXT NOT NULL,
+    sha256    TEXT,
+    payload   TEXT,
+    queued_at INTEGER NOT NULL,
+    acked_at  INTEGER NOT NULL
+) STRICT;
+
+-- Originals that pictures were made from, while they are kept: originals/ab/abcd….gwo, encrypted (custody::vault).
+CREATE TABLE originals (
+    case_id     TEXT NOT NULL REFERENCES cases (id),
+    sha256      TEXT NOT NULL,
+    bytes       INTEGER NOT NULL,
+    captured_at INTEGER NOT NULL,
+    PRIMARY KEY (case_id, sha256)
+) STRICT, WITHOUT ROWID;
+
+-- Cases claimed towards other boxes (store::claims): `claim` is JSON (engine::Claim). While `state` is wanted, no message
+-- of the case is sent.
+CREATE TABLE claims (
+    case_id TEXT PRIMARY KEY REFERENCES cases (id),
+    claim   TEXT NOT NULL,
+    state   TEXT NOT NULL CHECK (state IN ('wanted', 'sent', 'filed'))
+) STRICT, WITHOUT ROWID;
+",
+];
+
+/// Schema version of this program.
+pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
+
+/// Schema version of an open database.
+pub(super) fn version(db: &Connection) -> rusqlite::Result<u32> {
+    db.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Migrates a database to [`VERSION`], each step in its own transaction.
+pub(super) fn migrate(db: &mut Connection) -> Result<(), StoreError> {
+    let found = version(db)?;
+    if found > VERSION {
+        return Err(StoreError::Newer { found, known: VERSION });
+    }
+    for (step, sql) in (0u32..).zip(MIGRATIONS).skip(found as usize) {
+        let step_transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        step_transaction.execute_batch(sql)?;
+        step_transaction.pragma_update(None, "user_version", step + 1)?;
+        step_transaction.commit()?;
+        if step > 0 {
+            tracing::info!(from = step, to = step + 1, "Migrated database schema");
+        }
+    }
+    Ok(())
+}

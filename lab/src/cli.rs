@@ -1,0 +1,89 @@
+//! The command line of `gridwatch-lab`, one module per command. Exit codes are those of `gridwatch`.
+
+pub mod bench;
+pub mod demo;
+pub mod simulate;
+
+mod stage;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use gridwatch::cli::{self, Failure, finish, print};
+use gridwatch_farm::FarmError;
+
+/// Demo, benchmarks and street simulator of gridwatch.
+///
+/// The commands run the same daemon and engine as `gridwatch`, with simulated cameras, brokers and streets. Not needed on a box.
+#[derive(Debug, Parser)]
+#[command(
+    name = "gridwatch-lab",
+    version,
+    max_term_width = 110,
+    propagate_version = true,
+    after_long_help = "\
+First steps:
+  gridwatch-lab demo       three cameras, a broker and the daemon, all on this machine
+  gridwatch-lab simulate --cameras 100 --days 30 --out D
+
+Exit codes are those of gridwatch: `gridwatch help` lists them."
+)]
+pub struct Cli {
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+#[allow(
+    missing_docs,
+    reason = "each command's Args are documented; clap would print a variant's text instead"
+)]
+pub enum Command {
+    Demo(demo::Args),
+    Bench(bench::Args),
+    Simulate(simulate::Args),
+    /// Print docs/cli.md: the command line reference of gridwatch and gridwatch-lab.
+    #[command(hide = true)]
+    Reference,
+}
+
+impl Command {
+    fn run(self) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Demo(args) => demo::run(args),
+            Self::Bench(args) => bench::run(args),
+            Self::Simulate(args) => simulate::run(args),
+            Self::Reference => {
+                print(&reference())?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+/// The text of docs/cli.md.
+pub fn reference() -> String {
+    cli::reference::document(vec![cli::Cli::command(), Cli::command()])
+}
+
+/// Maps a farm error to a failure with the exit code of its class.
+fn farm_failure(error: FarmError) -> Failure {
+    Failure::new(error.class(), error.to_string())
+}
+
+/// Parses the arguments, runs the command, and reports a failure.
+pub fn main() -> ExitCode {
+    finish(Cli::parse().command.run())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_definition_is_valid() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,282 @@
+//! `gridwatch-lab demo`: the whole system on one machine, with real RTSP and a real broker.
+
+mod platform;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use clap::Args as ClapArgs;
+use tokio::sync::mpsc;
+
+use self::platform::{DemoPlatform, ReceivedCase};
+use crate::cli::farm_failure;
+use crate::cli::stage::{self, Broker};
+use gridwatch::{
+    cli::{
+        Failure,
+        service::{StopSignal, block_on},
+    },
+    daemon::{Daemon, DaemonSnapshot},
+    telemetry,
+};
+use gridwatch_base::error::Class;
+use gridwatch_config as config;
+use gridwatch_farm as farm;
+use gridwatch_farm::{Farm, FarmConfig, MountConfig};
+
+/// The arguments of `gridwatch-lab demo`.
+#[derive(Debug, ClapArgs)]
+#[command(
+    about = "Run three cameras, a broker, the daemon and a subscriber on this machine",
+    long_about = "Serves three clips as RTSP cameras, starts mosquitto on a free port, runs the daemon with \
+    configs/demo.toml (dwell times shortened to seconds) and subscribes as the platform would: prints each case as it \
+    arrives from the broker, with the paths of its pictures. Two cameras see the same heap, which is filed once. A banner \
+    hangs between two approved boards; only the banner is filed.\n\n\
+    The clips are composites and are marked as such. Ctrl-C stops everything."
+)]
+pub struct Args {
+    /// Exit once all cases have arrived.
+    #[arg(long)]
+    once: bool,
+    /// Print each received case as one line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// Keep the database, the evidence and the received pictures in this folder. Default: a temporary one, deleted at the end.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Kill the broker just before the first case is due, and restart it after this many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    break_broker: Option<u64>,
+}
+
+/// With `--once`: exit after this long without a further case. Longer than the longest dwell of demo.toml, so that a repeated
+/// case would still be seen.
+const QUIET_PERIOD: Duration = Duration::from_secs(25);
+
+/// With `--once`: fail if no case has arrived after this long.
+const FIRST_CASE_TIMEOUT: Duration = Duration::from_secs(150);
+
+/// When `--break-broker` kills the broker: before the demo's shortest dwell is over.
+const BREAK_AFTER: Duration = Duration::from_secs(10);
+
+/// Delay before a broker that died is restarted.
+const RESTART_DELAY: Duration = Duration::from_secs(5);
+
+/// Runs the demo.
+///
+/// # Errors
+/// If the farm, the broker or the daemon cannot be started.
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    let share = stage::share()?;
+    let temporary = tempfile::Builder::new()
+        .prefix("gridwatch-demo-")
+        .tempdir()
+        .map_err(|e| Failure::new(Class::Transient, format!("cannot create a temporary folder: {e}")))?;
+    let state = args.state.clone().unwrap_or_else(|| temporary.path().to_path_buf());
+    std::fs::create_dir_all(&state)
+        .map_err(|e| Failure::new(Class::Config, format!("--state {}: {e}", state.display())))?;
+    let state = state
+        .canonicalize()
+        .map_err(|e| Failure::new(Class::Config, format!("--state {}: {e}", state.display())))?;
+
+    let broker = Broker::start(temporary.path())?;
+    let clips = share.join("demo/clips");
+    let mut farm = Ok(None);
+    let file = stage::derive_config(&share, temporary.path(), |file| {
+        file.node.state_dir = state.clone();
+        file.broker.url = format!("mqtt://127.0.0.1:{}", broker.port);
+        file.telemetry.listen = "127.0.0.1:0".into();
+        let mounts = file.cameras.iter().map(|c| {
+            let clip = farm::clip(clips.join(format!("{}.mp4", c.id)))?;
+            Ok(MountConfig {
+                name: c.id.clone(),
+                clip,
+                offset: Duration::ZERO,
+            })
+        });
+        farm = mounts
+            .collect::<Result<_, _>>()
+            .and_then(|mounts| {
+                Farm::start(FarmConfig {
+                    mounts,
+                    ..FarmConfig::default()
+                })
+            })
+            .map(Some);
+        if let Ok(Some(farm)) = &farm {
+            for camera in &mut file.cameras {
+                camera.url = farm.url(&camera.id);
+            }
+        }
+    })?;
+    let Some(farm) = farm.map_err(farm_failure)? else {
+        return Err(Failure::new(
+            Class::Bug,
+            "the demo's cameras were not started".to_owned(),
+        ));
+    };
+    let config = Arc::new(config::load(&file)?);
+    telemetry::start_logs(config.telemetry.log, &config.telemetry.filter)?;
+    let metrics = telemetry::start_metrics()?;
+    status(&format!(
+        "{} cameras on rtsp://127.0.0.1:{}, a broker on port {}, state in {}",
+        config.cameras.len(),
+        farm.port(),
+        broker.port,
+        state.display()
+    ));
+    block_on(async {
+        let stop = StopSignal::listen()?;
+        let (received, cases) = mpsc::channel(16);
+        let platform = DemoPlatform::start(broker.port, state.join("received"), received);
+        let daemon = Daemon::start(config, metrics).await?;
+        let mut demo = DemoRun {
+            args: &args,
+            broker,
+            daemon: &daemon,
+            cases,
+            stop,
+        };
+        let code = demo.run().await;
+        // The broker stops last, so that the daemon can disconnect from it.
+        let broker = demo.broker;
+        daemon.stop().await;
+        drop(broker);
+        platform.abort();
+        if args.state.is_none() {
+            status("The pictures are deleted with the temporary folder; keep them with --state DIR.");
+        }
+        code
+    })
+}
+
+fn status(line: &str) {
+    eprintln!("demo: {line}");
+}
+
+struct DemoRun<'a> {
+    args: &'a Args,
+    broker: Broker,
+    daemon: &'a Daemon,
+    cases: mpsc::Receiver<ReceivedCase>,
+    stop: StopSignal,
+}
+
+impl DemoRun<'_> {
+    async fn run(&mut self) -> Result<ExitCode, Failure> {
+        let start = Instant::now();
+        let mut seen = 0_usize;
+        let mut last_case: Option<Instant> = None;
+        let mut broker_killed = self.args.break_broker.is_none();
+        let mut restart_at: Option<Instant> = None;
+        let mut progress = tokio::time::interval(Duration::from_secs(5));
+        let mut poll = tokio::time::interval(Duration::from_millis(500));
+        loop {
+            tokio::select! {
+                signal = self.stop.wait() => {
+                    status(&format!("{signal}: stopping."));
+                    return Ok(ExitCode::SUCCESS);
+                }
+                Some(case) = self.cases.recv() => {
+                    seen += 1;
+                    last_case = Some(Instant::now());
+                    print_case(&case, self.args.json)?;
+                }
+                _ = progress.tick() => status(&progress_line(&self.daemon.snapshot(), seen, start.elapsed())),
+                _ = poll.tick() => {
+                    if !broker_killed && start.elapsed() > BREAK_AFTER {
+                        broker_killed = true;
+                        let seconds = self.args.break_broker.unwrap_or_default();
+                        status(&format!("Killing the broker before the first case can be sent; restarting it in {seconds} s."));
+                        self.broker.kill();
+                        restart_at = Some(Instant::now() + Duration::from_secs(seconds));
+                    }
+                    self.restart_broker(&mut restart_at);
+                    let quiet = last_case.is_some_and(|at| at.elapsed() > QUIET_PERIOD) && self.daemon.snapshot().outbox == 0;
+                    if self.args.once && quiet {
+                        status(&format!("{seen} cases, each filed once."));
+                        return Ok(ExitCode::SUCCESS);
+                    }
+                    let patience = FIRST_CASE_TIMEOUT + Duration::from_secs(self.args.break_broker.unwrap_or_default());
+                    if self.args.once && seen == 0 && start.elapsed() > patience {
+                        status("No case arrived. See the daemon's log above.");
+                        return Ok(ExitCode::FAILURE);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Restarts a broker that was killed, on the same port and without persisted sessions.
+    fn restart_broker(&mut self, restart_at: &mut Option<Instant>) {
+        if !self.broker.has_exited() {
+            return;
+        }
+        let until = *restart_at.get_or_insert_with(|| {
+            status(&format!(
+                "The broker is down; restarting it in {} s.",
+                RESTART_DELAY.as_secs()
+            ));
+            Instant::now() + RESTART_DELAY
+        });
+        if Instant::now() >= until {
+            match self.broker.restart() {
+                Ok(()) => {
+                    status("The broker is up again.");
+                    *restart_at = None;
+                }
+                Err(failure) => {
+                    status(&format!("Cannot restart the broker: {failure}"));
+                    *restart_at = Some(Instant::now() + RESTART_DELAY);
+                }
+            }
+        }
+    }
+}
+
+fn progress_line(s: &DaemonSnapshot, seen: usize, elapsed: Duration) -> String {
+    format!(
+        "{:>3} s: {} of {} cameras live, {} looks, {} pictures pinned, {} cases received, {} messages in the outbox",
+        elapsed.as_secs(),
+        s.cameras_live,
+        s.cameras,
+        s.looks,
+        s.pinned,
+        seen,
+        s.outbox
+    )
+}
+
+fn print_case(case: &ReceivedCase, json: bool) -> Result<(), Failure> {
+    if json {
+        println!(
+            "{}",
+            serde_json::to_string(case).map_err(|e| Failure::new(Class::Bug, e.to_string()))?
+        );
+        return Ok(());
+    }
+    println!("\n  case {}", case.case_id);
+    println!(
+        "  {} {}, cell {}",
+        case.category_code, case.category_name, case.cell_code
+    );
+    println!("  {}", case.description);
+    for picture in &case.pictures {
+        println!(
+            "    {:<8} {}  {}",
+            picture.role,
+            picture.captured_at,
+            display(&picture.path)
+        );
+    }
+    println!();
+    Ok(())
+}
+
+fn display(path: &Path) -> String {
+    path.display().to_string()
+}

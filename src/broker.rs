@@ -1,0 +1,26 @@
+//! The link's settings from the configuration.
+
+use gridwatch_config::Broker;
+use gridwatch_engine::NodeId;
+use gridwatch_link::{Settings, Tls};
+use jiff::tz::TimeZone;
+
+/// How the link of the box `node` reaches `broker`; times in status messages are in `zone`.
+pub(crate) fn link_settings(node: &NodeId, broker: &Broker, zone: &TimeZone) -> Settings {
+    Settings {
+        node: node.clone(),
+        host: broker.host.clone(),
+        port: broker.port,
+        protocol: broker.protocol,
+        tls: broker.tls.as_ref().map(|t| Tls {
+            ca_file: t.ca_file.clone(),
+            client: t.client.clone(),
+        }),
+        login: broker.credentials.clone(),
+        keep_alive: broker.keep_alive,
+        in_flight: broker.in_flight,
+        topic_prefix: broker.topic_prefix.clone(),
+        session_expiry: broker.session_expiry,
+        zone: zone.clone(),
+    }
+}

@@ -1,0 +1,105 @@
+//! Options and value parsers that several commands share.
+
+use std::path::{Path, PathBuf};
+
+use super::Failure;
+use gridwatch_base::error::Class;
+use gridwatch_config as config;
+use gridwatch_config::{Config, Faults};
+
+/// Locates the state directory: `--state` or `--config`.
+#[derive(Debug, clap::Args)]
+pub(super) struct StateArgs {
+    /// State directory (`node.state_dir` in the configuration), which holds gridwatch.db, evidence/ and keys/.
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        env = "GRIDWATCH_STATE",
+        default_value = "/var/lib/gridwatch"
+    )]
+    state: PathBuf,
+    /// Take the state directory from this configuration file instead of --state.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+}
+
+impl StateArgs {
+    /// The state directory. Other faults in the configuration are ignored; `gridwatch check` reports them.
+    ///
+    /// # Errors
+    /// The configuration's faults, if it names no state directory.
+    pub(super) fn dir(&self) -> Result<PathBuf, Faults> {
+        let Some(path) = &self.config else {
+            return Ok(self.state.clone());
+        };
+        let draft = config::examine(path);
+        draft.state_dir.ok_or(Faults(draft.faults))
+    }
+}
+
+/// The configuration of a command whose subcommands do not all need one.
+#[derive(Debug, clap::Args)]
+pub(super) struct ConfigArgs {
+    /// Configuration that the daemon runs with.
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        global = true,
+        required = false,
+        env = "GRIDWATCH_CONFIG"
+    )]
+    config: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    /// Reads the configuration without connecting to anything or reading credentials.
+    ///
+    /// # Errors
+    /// No `--config`, or the configuration's faults.
+    pub(super) fn load(&self) -> Result<Config, Failure> {
+        let file = self
+            .config
+            .as_deref()
+            .ok_or_else(|| Failure::new(Class::Config, "no configuration given; use --config FILE"))?;
+        Ok(config::load_offline(file)?)
+    }
+}
+
+/// Options of the commands that run a model without a configuration.
+#[cfg(feature = "ort")]
+#[derive(Debug, clap::Args)]
+pub(super) struct RuntimeArgs {
+    /// ONNX Runtime shared library. [default: the one that edge-deploy/setup.sh installs]
+    #[arg(long, value_name = "FILE", env = "GRIDWATCH_ONNXRUNTIME")]
+    onnxruntime: Option<PathBuf>,
+}
+
+#[cfg(feature = "ort")]
+impl RuntimeArgs {
+    /// Loads ONNX Runtime.
+    pub(super) fn load(&self) -> Result<gridwatch_model::Runtime, gridwatch_model::ModelError> {
+        Ok(gridwatch_model::runtime::init(self.onnxruntime.as_deref())?)
+    }
+}
+
+/// Parses a score or share from 0 to 1.
+pub(super) fn fraction<T>(text: &str) -> Result<T, String>
+where
+    T: std::str::FromStr + PartialOrd + From<u8>,
+{
+    match text.parse::<T>() {
+        Ok(value) if (T::from(0)..=T::from(1)).contains(&value) => Ok(value),
+        _ => Err("not a number from 0 to 1".into()),
+    }
+}
+
+/// Fails if `path` exists: what a command writes there must be new.
+pub(super) fn must_be_new(path: &Path) -> Result<(), Failure> {
+    if path.exists() {
+        let message = format!("--out: {} already exists; name a new folder", path.display());
+        return Err(Failure::new(Class::Config, message));
+    }
+    Ok(())
+}

@@ -1,0 +1,320 @@
+//! Starts the daemon in stages: storage, models, cameras, engine and link first, then the threads that connect them, and last
+//! the receivers.
+
+use std::{
+    sync::{Arc, Mutex, atomic::AtomicU64, mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::{Notify, mpsc::Sender};
+
+use super::{
+    Daemon, Receivers, Shared, Threads,
+    core::Core,
+    error::StartError,
+    evidence_worker::EvidenceWorker,
+    inbox::{Inbox, InboxSenders},
+    looks::{LookScheduler, LookWorker, WatchedCamera},
+    messages::{CoreEvent, EvidenceJob},
+    models::{ModelManager, WorkerReport},
+    number_reader::NumberReader,
+    pictures,
+    pinned_frames::PinnedFrames,
+    receive::receive_camera,
+    record::RecordBuilder,
+    runtime::OwnedRuntime,
+    sites,
+};
+use crate::{
+    broker,
+    telemetry::{self, Health},
+};
+use gridwatch_camera::{decode::Decoder, slot::Slot};
+use gridwatch_config::Config;
+use gridwatch_custody::{keys::KeyRing, vault::Vault};
+use gridwatch_engine::Snapshot;
+use gridwatch_ledger::{RecordedEngine, Recorder, RunInfo};
+use gridwatch_link::Link;
+use gridwatch_model as model;
+use gridwatch_model::TiledDetector;
+use gridwatch_store::Store;
+
+impl Daemon {
+    /// Loads the models, opens the store and starts every thread. Cameras and the broker may be unreachable: connections are
+    /// retried until the daemon stops.
+    ///
+    /// # Errors
+    /// When a retry cannot help: a library, a model, a decoder or the store is missing or unusable.
+    pub async fn start(config: Arc<Config>, metrics: PrometheusHandle) -> Result<Self, StartError> {
+        let storage = open_storage(&config)?;
+        let models = load_models(&config)?;
+        let cameras = prepare_cameras(&config);
+        let engine = restore_engine(&config, &storage.store)?;
+        let (senders, inbox) = Inbox::new().map_err(StartError::Thread)?;
+        let InboxSenders {
+            events,
+            replies,
+            claims,
+        } = senders;
+        let link = Link::spawn(
+            broker::link_settings(&config.node, &config.broker, &config.timezone),
+            &storage.store,
+            replies,
+            sites::site_sharing(&config, engine.snapshot.as_ref(), claims),
+        )?;
+        let shared = Arc::new(Shared {
+            looks: cameras.looks,
+            health: Arc::new(Health::default()),
+            pinned: Arc::new(AtomicU64::new(0)),
+            outbox: Mutex::new(storage.outbox),
+        });
+
+        let (jobs, job_queue) = mpsc::channel();
+        let core = start_core(&config, &shared, storage.store, engine, CoreChannels { inbox, jobs })?;
+        let evidence_worker = EvidenceWorker {
+            decoder: Decoder::new("evidence", config.decoders)?,
+            settings: pictures::evidence_settings(&config, |camera| models.manager.descriptors(camera)),
+            state_dir: config.state_dir.clone(),
+            mask_detector: models.mask_detector,
+            vault: storage.vault,
+        };
+        let to_core = events.clone();
+        let evidence_worker = thread("evidence", move || evidence_worker.run(&job_queue, &to_core))?;
+        let manager = thread("models", move || models.manager.run())?;
+        let look_workers = start_look_workers(&shared.looks, models.look_workers, &events)?;
+        let receivers = start_receivers(&config, cameras.slots, cameras.new_picture, &shared.looks)?;
+        if let Some(listen) = config.telemetry.listen {
+            let refresh = Arc::clone(&shared);
+            let address = telemetry::serve(
+                listen,
+                Arc::clone(&shared.health),
+                metrics,
+                Arc::new(move || refresh.refresh()),
+            )
+            .await?;
+            tracing::info!(%address, "Serving /healthz, /readyz and /metrics");
+        }
+        tracing::info!(
+            cameras = config.cameras.len(),
+            models = config.models.len(),
+            workers = config.workers,
+            "gridwatch started"
+        );
+        shared.health.started();
+        Ok(Self {
+            config,
+            shared,
+            receivers,
+            threads: Threads {
+                look_workers,
+                models: manager,
+                to_models: models.reports,
+                evidence_worker,
+                core,
+            },
+            events,
+            link,
+        })
+    }
+}
+
+/// The store, a second handle on it for the outbox's depth, and the vault of originals.
+struct Storage {
+    store: Store,
+    outbox: Store,
+    /// `None` if the configuration keeps no originals.
+    vault: Option<Vault>,
+}
+
+fn open_storage(config: &Config) -> Result<Storage, StartError> {
+    let store = Store::open(&config.state_dir)?;
+    let key = config.evidence.originals.as_ref();
+    let key = key
+        .map(|place| KeyRing::of(&config.state_dir).originals(place))
+        .transpose()?;
+    Ok(Storage {
+        outbox: store.outbox_handle()?,
+        store,
+        vault: key.map(|key| Vault::new(&config.state_dir, key)),
+    })
+}
+
+/// The loaded models, with a worker for each thread that runs them.
+struct Models {
+    manager: ModelManager,
+    reports: mpsc::Sender<WorkerReport>,
+    look_workers: Vec<LookWorker>,
+    mask_detector: Option<TiledDetector>,
+}
+
+fn load_models(config: &Arc<Config>) -> Result<Models, StartError> {
+    let runtime = model::runtime::init(config.onnxruntime.as_deref())?.with(config.inference.clone());
+    let number_readers = NumberReader::for_workers(config, &runtime)?;
+    let mask_detector = pictures::mask_detector(config, &runtime)?;
+    let (reports, inbox) = mpsc::channel();
+    let (manager, worker_models) = ModelManager::start(config, runtime, &reports, inbox)?;
+    let look_workers = worker_models.into_iter().zip(number_readers).enumerate();
+    let look_workers = look_workers.map(|(i, (models, number_reader))| {
+        Ok::<_, StartError>(LookWorker {
+            decoder: Decoder::new(&format!("decode{i}"), config.decoders)?,
+            models,
+            number_reader,
+        })
+    });
+    Ok(Models {
+        look_workers: look_workers.collect::<Result<_, _>>()?,
+        manager,
+        reports,
+        mask_detector,
+    })
+}
+
+/// The cameras, which do not receive yet.
+struct Cameras {
+    looks: Arc<LookScheduler>,
+    /// In the order of the configuration.
+    slots: Vec<Arc<Slot>>,
+    /// Notified by every slot when its camera has a new picture.
+    new_picture: Arc<Notify>,
+}
+
+fn prepare_cameras(config: &Config) -> Cameras {
+    let new_picture = Arc::new(Notify::new());
+    let slots: Vec<Arc<Slot>> = config
+        .cameras
+        .iter()
+        .map(|c| Slot::new(c.id.clone(), Arc::clone(&new_picture)))
+        .collect();
+    let watched = config.cameras.iter().zip(&slots);
+    let watched = watched.map(|(c, slot)| WatchedCamera::new(config, c, Arc::clone(slot)));
+    let periods: Vec<Duration> = config.cameras.iter().map(|c| c.look_every).collect();
+    Cameras {
+        looks: Arc::new(LookScheduler::new(watched.collect(), &periods)),
+        slots,
+        new_picture,
+    }
+}
+
+/// The engine with the cases of the last run.
+struct RestoredEngine {
+    engine: RecordedEngine,
+    /// The state of the last run that is no case yet; not applied yet.
+    snapshot: Option<Snapshot>,
+}
+
+fn restore_engine(config: &Config, store: &Store) -> Result<RestoredEngine, StartError> {
+    let started_at = Timestamp::now();
+    let cases = store.cases_to_restore(started_at)?;
+    if !cases.is_empty() {
+        tracing::info!(cases = cases.len(), "Restored cases of the last run");
+    }
+    let snapshot = store.load_snapshot()?;
+    let engine = RecordedEngine::start(Arc::clone(&config.plan), cases, recorder(config, started_at)?);
+    Ok(RestoredEngine { engine, snapshot })
+}
+
+/// The ledger's recorder, unless the configuration disables the ledger.
+fn recorder(config: &Config, started_at: Timestamp) -> Result<Option<Recorder>, StartError> {
+    let Some(settings) = config.ledger.clone() else {
+        return Ok(None);
+    };
+    let run = RunInfo {
+        started_at,
+        // Informational only, so a kernel without it is no reason not to record.
+        boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .map(|id| id.trim().to_owned())
+            .unwrap_or_default(),
+        config_sha256: config.config_sha256.clone(),
+    };
+    Recorder::spawn(settings, run).map(Some).map_err(StartError::Thread)
+}
+
+struct CoreChannels {
+    inbox: Inbox,
+    /// To the evidence worker.
+    jobs: mpsc::Sender<EvidenceJob>,
+}
+
+fn start_core(
+    config: &Arc<Config>,
+    shared: &Shared,
+    store: Store,
+    restored: RestoredEngine,
+    channels: CoreChannels,
+) -> Result<JoinHandle<()>, StartError> {
+    let mut core = Core {
+        engine: restored.engine,
+        store,
+        records: RecordBuilder::new(config),
+        config: Arc::clone(config),
+        pinned: PinnedFrames::new(&config.state_dir, Arc::clone(&shared.pinned)),
+        look_by: {
+            let looks = Arc::clone(&shared.looks);
+            Box::new(move |camera, by| looks.look_by(camera, by))
+        },
+        second_look_at: {
+            let looks = Arc::clone(&shared.looks);
+            Box::new(move |view, rule, place| looks.second_look_at(view, rule, place))
+        },
+        evidence: Some(channels.jobs),
+        health: Arc::clone(&shared.health),
+        uncommitted: Vec::new(),
+    };
+    if let Some(snapshot) = restored.snapshot {
+        core.resume(snapshot);
+    }
+    thread("core", move || core.run(channels.inbox))
+}
+
+fn start_look_workers(
+    looks: &Arc<LookScheduler>,
+    workers: Vec<LookWorker>,
+    events: &Sender<CoreEvent>,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let start = |(i, worker)| {
+        let (looks, events) = (Arc::clone(looks), events.clone());
+        thread(&format!("look-{i}"), move || looks.work(worker, &events))
+    };
+    workers.into_iter().enumerate().map(start).collect()
+}
+
+fn start_receivers(
+    config: &Config,
+    slots: Vec<Arc<Slot>>,
+    new_picture: Arc<Notify>,
+    looks: &Arc<LookScheduler>,
+) -> Result<Receivers, StartError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("receive")
+        .enable_all()
+        .build()
+        .map_err(StartError::Thread)?;
+    let runtime = OwnedRuntime::new(runtime);
+    let sources = config.cameras.iter().zip(slots);
+    let sources = sources
+        .map(|(c, slot)| receive_camera(c, slot, runtime.handle()))
+        .collect::<Result<_, _>>()?;
+    let looks = Arc::clone(looks);
+    let waker = runtime.handle().spawn(async move {
+        loop {
+            new_picture.notified().await;
+            looks.wake();
+        }
+    });
+    Ok(Receivers {
+        sources,
+        waker,
+        runtime,
+    })
+}
+
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(StartError::Thread)
+}

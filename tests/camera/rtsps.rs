@@ -1,0 +1,91 @@
+//! RTSP over TLS. A camera is trusted only if its certificate, or its authority's, is the configured `ca_file`. The host
+//! name in the certificate is not checked, because cameras are addressed by IP.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::support::{
+    clips::{self, SMALL},
+    credentials, mount, until,
+};
+use gridwatch_camera::{
+    CameraState, Slot,
+    gst_source::{GstSource, SourceSettings},
+};
+use gridwatch_farm::{Auth, AuthMethod, Certificate, Farm, FarmConfig};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/tls")
+        .join(name)
+}
+
+fn farm() -> Farm {
+    Farm::start(FarmConfig {
+        auth: Some(Auth {
+            method: AuthMethod::Digest,
+            user: "viewer".into(),
+            password: "right-horse".into(),
+        }),
+        certificate: Some(Certificate {
+            file: fixture("server.pem"),
+            key: fixture("server.key"),
+        }),
+        mounts: vec![mount("cam", &clips::clip(SMALL))],
+        ..FarmConfig::default()
+    })
+    .unwrap()
+}
+
+fn source(farm: &Farm, ca: Option<&str>) -> GstSource {
+    let url = farm.url("cam");
+    assert!(url.starts_with("rtsps://"), "{url}");
+    let settings = SourceSettings {
+        camera: "cam".into(),
+        url: url.parse().unwrap(),
+        credentials: credentials("viewer", "right-horse"),
+        ca_file: ca.map(fixture),
+        every: Duration::from_millis(400),
+        looped: false,
+        idle: Duration::from_secs(10),
+    };
+    let slot = Slot::new(settings.camera.clone(), Default::default());
+    GstSource::spawn(settings, slot).unwrap()
+}
+
+fn wait_down(source: &GstSource) -> String {
+    until("it is down", || match source.slot().state() {
+        CameraState::Down { error, .. } => Some(error),
+        _ => None,
+    })
+}
+
+#[test]
+fn camera_of_the_configured_authority_is_received() {
+    let farm = farm();
+    let source = source(&farm, Some("ca.pem"));
+    until("two frames", || (source.slot().seq() >= 2).then_some(()));
+}
+
+#[test]
+fn camera_of_another_authority_is_not_trusted() {
+    let farm = farm();
+    let error = wait_down(&source(&farm, Some("other_ca.pem")));
+    assert!(error.contains("ca_file") && error.contains("UNKNOWN_CA"), "{error}");
+}
+
+#[test]
+fn without_ca_file_the_systems_authorities_apply() {
+    let farm = farm();
+    let error = wait_down(&source(&farm, None));
+    assert!(error.contains("ca_file") && error.contains("UNKNOWN_CA"), "{error}");
+}
+
+#[test]
+fn invalid_ca_file_is_named_in_the_error() {
+    let farm = farm();
+    let error = wait_down(&source(&farm, Some("passwords")));
+    assert!(error.contains("passwords"), "{error}");
+}

@@ -1,0 +1,144 @@
+//! `gridwatch check`: reports every fault of a broken copy of the example, as a table and as JSON, with the right exit code.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+fn check(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gridwatch"))
+        .arg("check")
+        .args(arguments)
+        .env_remove("GRIDWATCH_CAMERA_GATE_EAST")
+        .env_remove("GRIDWATCH_CONFIG")
+        .output()
+        .unwrap()
+}
+
+/// A copy of edge.toml with absolute paths, broken in four places.
+fn broken_copy(dir: &Path) -> String {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let text = fs::read_to_string("configs/edge.toml").unwrap();
+    let broken = text
+        .replace("\"../models", &format!("\"{root}/models"))
+        .replace("\"grid/", &format!("\"{root}/configs/grid/"))
+        .replace("\"categories/", &format!("\"{root}/configs/categories/"))
+        .replace("\"signs/", &format!("\"{root}/configs/signs/"))
+        .replace("\"calendar/", &format!("\"{root}/configs/calendar/"))
+        .replace("rtsp://192.0.2.10", "rtsp://admin:hunter2@192.0.2.10")
+        .replace("keep_score = 0.3 ", "keep_score = 0.7 ")
+        .replace("jpeg_quality", "jpg_quality")
+        .replace("kind = \"container\"", "kind = \"containers\"");
+    let file = dir.join("edge.toml");
+    fs::write(&file, broken).unwrap();
+    file.display().to_string()
+}
+
+const FAULTS: [&str; 7] = [
+    "evidence.jpg_quality",
+    "rules[0].keep_score",
+    "cameras[0].url",
+    "cameras[0].credentials.env",
+    "cameras[0].zones[2].kind",
+    "cameras[1].credentials.file",
+    "cameras[2].credentials.file",
+];
+
+#[test]
+fn the_table_lists_every_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = broken_copy(dir.path());
+    let output = check(&["--config", &file, "--offline"]);
+    assert_eq!(output.status.code(), Some(1));
+    let table = String::from_utf8(output.stdout).unwrap();
+    let wrong: Vec<&str> = table
+        .lines()
+        .filter_map(|l| l.strip_prefix("WRONG    configuration"))
+        .collect();
+    let paths: Vec<&str> = wrong.iter().map(|l| l.trim().split(": ").next().unwrap()).collect();
+    assert_eq!(paths, FAULTS, "{table}");
+    for line in wrong {
+        let (_, place) = line
+            .rsplit_once(&format!("({file}:"))
+            .unwrap_or_else(|| panic!("no line: {line}"));
+        assert!(place.trim_end_matches(')').parse::<usize>().is_ok(), "{line}");
+    }
+    assert!(table.contains("→ did you mean `jpeg_quality`?"), "{table}");
+    assert!(!table.contains("hunter2"), "{table}");
+    // The valid part is still checked.
+    assert!(table.contains("model garbage_nano_416"), "{table}");
+    assert!(table.contains("skipped  camera lane-north"), "{table}");
+}
+
+#[test]
+fn the_json_object_lists_every_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = broken_copy(dir.path());
+    let output = check(&["--config", &file, "--offline", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["ok"], false);
+    let checks = report["checks"].as_array().unwrap();
+    let faults: Vec<_> = checks
+        .iter()
+        .filter(|c| c["what"] == "configuration" && c["state"] == "wrong")
+        .collect();
+    assert_eq!(
+        faults
+            .iter()
+            .map(|c| c["fault"]["path"].as_str().unwrap())
+            .collect::<Vec<_>>(),
+        FAULTS
+    );
+    assert!(
+        faults
+            .iter()
+            .all(|c| c["fault"]["line"].is_u64() && c["fault"]["remedy"].is_string())
+    );
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("hunter2"));
+}
+
+#[test]
+fn an_unreadable_file_exits_with_3() {
+    let dir = tempfile::tempdir().unwrap();
+    let no_toml = dir.path().join("a.toml");
+    fs::write(&no_toml, "[node\n").unwrap();
+    for file in ["no/such.toml", no_toml.to_str().unwrap()] {
+        let output = check(&["--config", file, "--offline"]);
+        assert_eq!(output.status.code(), Some(3), "{file}");
+        assert!(
+            String::from_utf8(output.stdout)
+                .unwrap()
+                .starts_with("WRONG    configuration"),
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn without_a_file_the_usage_is_printed() {
+    let output = check(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("--config <FILE>"));
+}
+
+#[test]
+fn the_checked_in_schemas_are_current() {
+    for (arguments, file) in [
+        (&["schema"][..], "configs/schema/config.schema.json"),
+        (&["schema", "--model"], "configs/schema/model.schema.json"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_gridwatch"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        let is_same = output.stdout == fs::read(file).unwrap();
+        assert!(
+            is_same,
+            "{file} is stale; run: gridwatch {} > {file}",
+            arguments.join(" ")
+        );
+    }
+}

@@ -1,0 +1,30 @@
+//! Tests of the commands, most of them run as a process.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[cfg(all(feature = "gst", feature = "ort"))]
+#[path = "../support/daemon.rs"]
+mod daemon;
+#[path = "../../crates/engine/tests/engine_support/mod.rs"]
+mod engine_support;
+#[path = "../support/filing.rs"]
+mod filing;
+#[path = "../support/ledger/mod.rs"]
+mod ledger_support;
+#[path = "../support/packages.rs"]
+mod packages;
+
+mod calibrate;
+mod config_check;
+mod detect;
+mod eval;
+mod evidence_bundle;
+mod evidence_mask;
+mod ledger_export;
+mod moved;
+mod outbox;
+mod read;
+mod reference;
+mod replay;
+mod signs;
+mod store_retention;
+mod tune;

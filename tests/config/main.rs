@@ -1,0 +1,14 @@
+//! What the configuration accepts and rejects, and with which messages.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../support/config.rs"]
+mod config_support;
+
+mod calendar;
+mod calendar_faults;
+mod example;
+mod faults;
+mod places;
+mod presets;
+mod reading;
+mod second_look;

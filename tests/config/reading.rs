@@ -1,0 +1,90 @@
+//! The `[reading]` section: OCR of phone numbers, and its faults.
+
+use std::time::Duration;
+
+use crate::config_support::*;
+use gridwatch_engine::Label;
+
+const READING: &str = "[reading]\nfinder = \"@ROOT@/models/ppocr_v3_text_det\"\nspeller = \
+                       \"@ROOT@/models/ppocr_v2_number_rec\"\n";
+const RULE: &str = "[[rules]]\nid = \"small-ads\"\ncategory = \"0201\"\nlabels = [\"small_ad\"]\ndwell = \"2h\"\n\
+                    forget_after = \"45m\"\nstands = \"wall\"\n";
+const CAMERA: &str = "[[cameras]]\nid = \"gate\"\n";
+
+/// good.toml with additional tables before its camera, and an additional line in the camera.
+fn with(tables: &str, line: &str) -> gridwatch_config::Draft {
+    Folder::new().with(CAMERA, &format!("{tables}\n{CAMERA}{line}\n"))
+}
+
+fn faults(tables: &str, line: &str) -> Vec<String> {
+    let mut draft = with(tables, line);
+    // Only the faults caused by the change.
+    draft.faults.retain(|f| !f.path.contains("zones"));
+    messages(&draft.faults)
+}
+
+#[test]
+fn reading_settings_are_resolved() {
+    let config = with(&format!("{READING}{RULE}max_gap = \"30m\"\n"), "read_numbers = true")
+        .into_config()
+        .unwrap();
+    let reading = config.reading.unwrap();
+    assert_eq!(reading.every, Duration::from_secs(600));
+    assert!(reading.finder.is_absolute() && reading.finder.ends_with("models/ppocr_v3_text_det"));
+    assert!(config.cameras[0].read_numbers);
+    let rule = config.plan.rules.iter().find(|r| r.id.as_str() == "small-ads").unwrap();
+    assert_eq!(rule.labels, [Label::small_ad()]);
+}
+
+#[test]
+fn read_numbers_needs_the_reading_section() {
+    assert_eq!(
+        faults("", "read_numbers = true"),
+        ["cameras[0].read_numbers: needs the [reading] section"]
+    );
+    let unknown = faults(&format!("{RULE}max_gap = \"30m\"\n"), "");
+    assert_eq!(unknown, ["rules[1].labels[0]: no model detects \"small_ad\""]);
+}
+
+#[test]
+fn text_models_and_detectors_cannot_be_swapped() {
+    let exchanged = READING
+        .replace("ppocr_v3_text_det", "x")
+        .replace("ppocr_v2_number_rec", "ppocr_v3_text_det");
+    let exchanged = exchanged.replace("models/x", "models/ppocr_v2_number_rec");
+    assert_eq!(
+        faults(&exchanged, ""),
+        [
+            "reading.finder: ppocr_v2_number_rec has adapter ctc, but db is required",
+            "reading.speller: ppocr_v3_text_det has adapter db, but ctc is required",
+        ]
+    );
+    let among_others = faults("[[models]]\ndir = \"@ROOT@/models/ppocr_v3_text_det\"\n", "");
+    assert_eq!(
+        among_others,
+        ["models[1].dir: adapter db belongs to a text model, which detects no objects"]
+    );
+}
+
+#[test]
+fn max_gap_must_exceed_the_time_between_two_readings() {
+    let tables = |gap: &str| format!("{READING}every = \"10m\"\n{RULE}max_gap = \"{gap}\"\n");
+    assert_eq!(
+        faults(&tables("90s"), "read_numbers = true"),
+        [
+            "rules[1].max_gap: 1m 30s is less than reading.every (10m): every gap would count as an outage, and no dwell would complete"
+        ]
+    );
+    let draft = with(&tables("11m"), "read_numbers = true");
+    assert_eq!(messages(&draft.faults), [""; 0]);
+    assert_eq!(
+        messages(&draft.warnings),
+        [
+            "rules[1].max_gap: 11m is less than three times reading.every (10m): one or two late looks count as an outage"
+        ]
+    );
+    assert_eq!(
+        faults(&format!("{READING}every = \"1s\"\n"), ""),
+        ["reading.every: 1s is below the minimum of 10s"]
+    );
+}

@@ -1,0 +1,191 @@
+//! The reader against OpenCV and numpy with PaddleOCR's own post-processing (tests/fixtures/reading/reference.py): the same lines in
+//! the same places with the same text.
+#![cfg(feature = "ort")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
+
+use std::{collections::BTreeMap, path::Path};
+
+use gridwatch_engine::{BBox, Label};
+use gridwatch_frame::Frame;
+use gridwatch_model::{
+    Model, ModelError,
+    ocr::{Reader, TextLine},
+    runtime,
+};
+use jiff::Timestamp;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Golden {
+    /// Centre (x, y), width, height, degrees, score.
+    line: [f32; 6],
+    text: String,
+}
+
+fn folder(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn goldens() -> BTreeMap<String, Vec<Golden>> {
+    let text = std::fs::read(folder("tests/fixtures/reading/golden.json")).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+fn picture(name: &str) -> image::RgbImage {
+    let picture = image::open(folder("tests/fixtures/reading").join(name)).unwrap();
+    picture.into_rgb8()
+}
+
+fn frame(picture: &image::RgbImage) -> Frame {
+    Frame::from_rgb(picture, Timestamp::UNIX_EPOCH).unwrap()
+}
+
+fn model(name: &str) -> Model {
+    Model::load(&folder("models").join(name)).unwrap()
+}
+
+fn reader() -> Reader {
+    let runtime = runtime::init(None).unwrap();
+    Reader::new(&runtime, &model("ppocr_v3_text_det"), &model("ppocr_v2_number_rec")).unwrap()
+}
+
+/// Distance of a line from the reference, in line heights.
+fn distance(golden: &Golden, text: &TextLine) -> f32 {
+    let [x, y, _, height, ..] = golden.line;
+    let [cx, cy] = text.line.centre;
+    (x - cx).hypot(y - cy) / height
+}
+
+#[test]
+fn lines_have_the_place_and_text_of_the_reference() {
+    let mut reader = reader();
+    let (mut lines, mut same) = (0, 0);
+    for (name, golden) in goldens() {
+        let texts = reader.lines(&frame(&picture(&name)), &[]).unwrap();
+        for golden in &golden {
+            let [.., width, height, degrees, score] = golden.line;
+            let nearest = texts
+                .iter()
+                .min_by(|a, b| distance(golden, a).total_cmp(&distance(golden, b)));
+            let Some(text) = nearest.filter(|t| distance(golden, t) < 0.5) else {
+                // Lines that touch the edge of the picture are skipped on purpose.
+                let (sin, cos) = degrees.to_radians().sin_cos();
+                let reach = |a: f32, b: f32| (a * width + b * height).abs() / 2.0;
+                let [x, y, ..] = golden.line;
+                let (w, h) = (reach(cos.abs(), sin.abs()), reach(sin.abs(), cos.abs()));
+                let size = picture(&name).dimensions();
+                let (right, below) = (size.0 as f32 - x - w, size.1 as f32 - y - h);
+                assert!(
+                    (x - w).min(y - h).min(right).min(below) < 1.0,
+                    "{name}: {:?} {:?} is missing",
+                    golden.text,
+                    golden.line
+                );
+                continue;
+            };
+            lines += 1;
+            let context = format!("{name}: {:?} {:?} {:?}", golden.text, golden.line, text);
+            // Chroma is subsampled in a frame, so the map is not identical.
+            assert!((text.line.width - width).abs() < 0.15 * width, "{context}");
+            assert!((text.line.height - height).abs() < 0.15 * height + 1.0, "{context}");
+            assert!((text.line.angle.to_degrees() - degrees).abs() < 4.0, "{context}");
+            assert!((text.line.score - score).abs() < 0.1, "{context}");
+            // A bracket at the edge of a line may or may not be read.
+            let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+            if digits(&golden.text).len() >= 7 {
+                assert_eq!(digits(&text.text()), digits(&golden.text), "{context}");
+            }
+            same += usize::from(text.text() == golden.text);
+        }
+        let extra = texts
+            .iter()
+            .filter(|t| golden.iter().all(|g| distance(g, t) >= 0.5))
+            .count();
+        assert!(extra <= 1, "{name}: {extra} lines that the reference does not find");
+    }
+    assert!(lines >= 30, "{lines}");
+    // Chinese characters are read as random characters, which vary with the slightest change.
+    assert!(same * 2 >= lines, "{same} of {lines}");
+}
+
+#[test]
+fn numbers_are_read_and_clocks_and_plates_are_not() {
+    let mut reader = reader();
+    let mut numbers = |name: &str| {
+        let read = reader.read(&frame(&picture(name)), &[]).unwrap();
+        let mut numbers: Vec<String> = read.iter().map(|r| r.number.to_string()).collect();
+        numbers.sort();
+        numbers
+    };
+    assert_eq!(numbers("wall-1.jpg"), ["045128970712", "14331138798", "16238625511"]);
+    assert_eq!(numbers("wall-2.jpg"), ["17990809124", "19854575530", "4001412250"]);
+    assert_eq!(numbers("wall-3.jpg"), ["01063684036", "19643829306", "4001340891"]);
+    assert_eq!(numbers("wall-4.jpg"), ["02144268128", "14771885142"]);
+    assert!(numbers("clock.jpg").is_empty());
+}
+
+#[test]
+fn regions_limit_the_reading_and_a_reading_becomes_a_detection() {
+    let mut reader = reader();
+    let frame = frame(&picture("wall-3.jpg"));
+    let left = BBox {
+        x1: 0.0,
+        y1: 0.4,
+        x2: 0.53,
+        y2: 1.0,
+    };
+    let read = reader.read(&frame, &[left]).unwrap();
+    let mut numbers: Vec<&str> = read.iter().map(|r| r.number.as_str()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, ["01063684036", "19643829306"]);
+    // A region given twice is read twice and reported once.
+    assert_eq!(reader.read(&frame, &[left, left]).unwrap().len(), 2);
+    let empty = BBox {
+        x1: 0.5,
+        x2: 0.5,
+        ..left
+    };
+    assert!(reader.read(&frame, &[empty]).unwrap().is_empty());
+    let number = read[0].number.clone();
+    let detection = read.into_iter().next().unwrap().detection();
+    assert_eq!(detection.label, Label::small_ad());
+    assert_eq!(detection.number, Some(number));
+    assert!(detection.score >= 0.5 && left.contains(detection.bbox.centre()));
+}
+
+#[test]
+fn a_picture_larger_than_the_networks_input_is_read_in_parts() {
+    let mut reader = reader();
+    let small = picture("wall-3.jpg");
+    // Larger than 1920×1088, with the wall across the boundary of two parts.
+    let mut large = image::RgbImage::from_pixel(2600, 1400, image::Rgb([120, 118, 115]));
+    image::imageops::replace(&mut large, &small, 700, 500);
+    let read = reader.read(&frame(&large), &[]).unwrap();
+    let mut numbers: Vec<&str> = read.iter().map(|r| r.number.as_str()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, ["01063684036", "19643829306", "4001340891"]);
+}
+
+#[test]
+fn swapped_models_and_a_wrong_alphabet_are_refused() {
+    let runtime = runtime::init(None).unwrap();
+    let (detector, recogniser) = (model("ppocr_v3_text_det"), model("ppocr_v2_number_rec"));
+    let Err(error) = Reader::new(&runtime, &recogniser, &detector) else {
+        panic!("the models were swapped");
+    };
+    assert!(matches!(error, ModelError::WrongAdapter { .. }), "{error}");
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["model.onnx", "model.toml"] {
+        std::fs::copy(folder("models/ppocr_v2_number_rec").join(file), dir.path().join(file)).unwrap();
+    }
+    std::fs::write(dir.path().join("alphabet.txt"), "0\n1\n2\n").unwrap();
+    let Err(error) = Reader::new(&runtime, &detector, &Model::load(dir.path()).unwrap()) else {
+        panic!("three characters do not match 97 classes");
+    };
+    assert!(
+        error
+            .to_string()
+            .contains("alphabet.txt: 3 characters, but the network has 97 classes"),
+        "{error}"
+    );
+}

@@ -1,0 +1,9 @@
+//! Cases, outbox and chain in SQLite.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../support/filing.rs"]
+mod filing;
+
+mod cases;
+mod damage;
+mod outbox_order;
