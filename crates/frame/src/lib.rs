@@ -122,7 +122,7 @@ impl FrameError {
 }
 
 /// Largest width or height in pixels. H.265 level 6.2 ends at 8192×4320; a larger value comes from a corrupt header.
-pub(crate) const MAX_SIDE: u32 = 16_384;
+pub const MAX_SIDE: u32 = 16_384;
 
 /// Coefficients of the conversion to R'G'B' on a scale of 0..=255:
 /// `y = (Y − y_offset)·y_scale`, `r = y + rv·(V − 128)`, `g = y + gu·(U − 128) + gv·(V − 128)`, `b = y + bu·(U − 128)`.

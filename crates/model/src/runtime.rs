@@ -22,7 +22,7 @@ use super::{Model, ModelError, Options, manifest::Provider};
 use gridwatch_base::error::Class;
 
 /// Minimum version of ONNX Runtime: `ort` is built for API 20 (Cargo.toml).
-pub(crate) const MIN_VERSION: &str = "1.20";
+pub const MIN_VERSION: &str = "1.20";
 
 /// Version that `edge-deploy/setup.sh` installs.
 const PINNED_VERSION: &str = "1.31.1";
@@ -188,7 +188,7 @@ pub fn init(configured: Option<&Path>) -> Result<Runtime, LibraryError> {
 
 /// Default locations of the library, in search order: the cache that `edge-deploy/setup.sh` fills in a working copy (below the
 /// working directory, and below the workspace under `cargo test`), the installed library, and the directory of the executable.
-pub(crate) fn search_paths() -> Vec<PathBuf> {
+pub fn search_paths() -> Vec<PathBuf> {
     let file = format!("libonnxruntime.so.{PINNED_VERSION}");
     let cached = Path::new(".cache/onnxruntime").join(PINNED_VERSION).join(&file);
     // Cargo sets this to the folder of the package; the cache is in that of the workspace.
