@@ -25,9 +25,9 @@ rust:
 # Debug information is moved out of the programs into NAME.debug beside each, which debuggers and Rust's backtraces find there by themselves.
 # A program that was not linked again has none left to move.
 split_symbols = cd target/release && for program in $(1); do \
-  if readelf -S $$program | grep -q '\.debug_line'; then \
+  if readelf -S $$program | grep '\.debug_line' >/dev/null; then \
     objcopy --only-keep-debug --compress-debug-sections $$program $$program.debug && \
-    objcopy --strip-debug --remove-section=.gnu_debuglink --add-gnu-debuglink=$$program.debug $$program; \
+    objcopy --strip-debug --remove-section=.gnu_debuglink --add-gnu-debuglink=$$program.debug $$program || exit 1; \
   fi; \
 done
 
@@ -45,7 +45,7 @@ test: rust setup ## Run all tests, with cargo nextest if it is installed
 	else \
 	  export RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6}; set -x; $(CARGO) test --locked --workspace --no-fail-fast; \
 	fi
-	$(CARGO) test --locked -p gridwatch --no-default-features --test cli
+	$(CARGO) test --locked -p gridwatch -p gridwatch-camera -p gridwatch-model -p gridwatch-vision --no-default-features --lib --test cli
 
 MINUTES ?= 30
 soak: rust setup ## Fault injection for MINUTES=30: kills, broker failures, cut connections, full disks; prints the counts

@@ -149,7 +149,13 @@ const MOVED: [&str; 3] = ["demo", "bench", "simulate"];
 
 /// Parses the command line, runs the command, prints its error if it fails, and returns the exit code.
 pub fn main() -> ExitCode {
-    if let Some(moved) = std::env::args().nth(1).filter(|name| MOVED.contains(&name.as_str())) {
+    // `args()` would panic on an argument that is not UTF-8.
+    let mut words = std::env::args_os().skip(1).skip_while(|word| word == "help");
+    if let Some(moved) = words
+        .next()
+        .and_then(|word| word.into_string().ok())
+        .filter(|word| MOVED.contains(&word.as_str()))
+    {
         let _ = writeln!(
             io::stderr(),
             "error: `gridwatch {moved}` is now `gridwatch-lab {moved}`, a program that is not installed on a box"

@@ -38,12 +38,12 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 #[allow(
     missing_docs,
-    reason = "each command's Args are documented; clap would print a variant's text instead"
+    reason = "the arguments of each command are documented; clap would print a variant's text instead"
 )]
 pub enum Command {
-    Demo(demo::Args),
-    Bench(bench::Args),
-    Simulate(simulate::Args),
+    Demo(demo::DemoArgs),
+    Bench(bench::BenchArgs),
+    Simulate(simulate::SimulateArgs),
     /// Print docs/cli.md: the command line reference of gridwatch and gridwatch-lab.
     #[command(hide = true)]
     Reference,

@@ -2,6 +2,7 @@
 //! thread decides or commits. So it needs no locks, and the order of events is the order of the history.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         mpsc::{self, Sender},
@@ -63,6 +64,8 @@ pub(super) struct Core {
     pub(super) health: Arc<Health>,
     /// Commits that failed for a transient reason (a full disk), in order.
     pub(super) uncommitted: Vec<Commit>,
+    /// Transitions that were refused, each logged once: a track that stays as it is asks again at every look.
+    pub(super) refused_transitions: BTreeSet<(RuleId, &'static str, &'static str)>,
 }
 
 /// A decision of the engine to be stored.
@@ -248,7 +251,10 @@ impl Core {
                 reason,
                 at: _,
             } => {
-                tracing::error!(%camera, %rule, stage, reason = reason.as_str(), "Illegal track transition refused; this is a bug in the engine");
+                let reason = reason.as_str();
+                if self.refused_transitions.insert((rule.clone(), stage, reason)) {
+                    tracing::error!(%camera, %rule, stage, reason, "Illegal track transition refused. This is a bug in gridwatch; please report it with this line");
+                }
             }
             Effect::NotFiled {
                 camera,

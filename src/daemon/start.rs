@@ -2,6 +2,7 @@
 //! the receivers.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, atomic::AtomicU64, mpsc},
     thread::JoinHandle,
     time::Duration,
@@ -201,7 +202,7 @@ fn prepare_cameras(config: &Config) -> Cameras {
 /// The engine with the cases of the last run.
 struct RestoredEngine {
     engine: RecordedEngine,
-    /// The state of the last run that is no case yet; not applied yet.
+    /// Candidates and other engine state of the last run that are not cases yet; not applied yet.
     snapshot: Option<Snapshot>,
 }
 
@@ -223,7 +224,7 @@ fn recorder(config: &Config, started_at: Timestamp) -> Result<Option<Recorder>, 
     };
     let run = RunInfo {
         started_at,
-        // Informational only, so a kernel without it is no reason not to record.
+        // Informational only, so recording continues on kernels without it.
         boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .map(|id| id.trim().to_owned())
             .unwrap_or_default(),
@@ -262,6 +263,7 @@ fn start_core(
         evidence: Some(channels.jobs),
         health: Arc::clone(&shared.health),
         uncommitted: Vec::new(),
+        refused_transitions: BTreeSet::new(),
     };
     if let Some(snapshot) = restored.snapshot {
         core.resume(snapshot);

@@ -1,4 +1,4 @@
-//! Keyframes of a stream with B-frames are received over RTSP, numbered and complete, and decode without delay.
+//! Keyframes of a stream with B-frames are received over RTSP in order and undamaged, and decode without delay.
 
 use crate::support::{
     Camera,

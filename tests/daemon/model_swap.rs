@@ -153,7 +153,7 @@ async fn a_version_requested_while_no_daemon_ran_is_used_from_the_start_and_name
     let farm = farm(&cameras);
     let broker = Broker::start();
     let mut platform = Subscriber::start(broker.port, "gridwatch/v1/+/case").await;
-    // The trial ends before the heap can be confirmed, which takes seven looks.
+    // The trial ends before the heap can be confirmed, which takes four looks.
     let two_looks = |file: &mut raw::File| {
         short_trials(file);
         file.registry.trial_looks = 2;

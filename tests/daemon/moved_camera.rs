@@ -46,7 +46,7 @@ async fn nothing_is_filed_from_a_camera_that_was_moved_until_its_new_view_is_con
     assert_eq!(daemon.metric("gridwatch_view_moved", CAMERA), 1.0);
     // Twice as many looks as the heap would have needed.
     daemon.until("many more looks", |d| {
-        (d.metric("gridwatch_looks_total", "view=\"moved\"") >= 15.0).then_some(())
+        (d.metric("gridwatch_looks_total", "view=\"moved\"") >= 8.0).then_some(())
     });
     assert_eq!(daemon.metric("gridwatch_cases_total", ""), 0.0);
     assert_eq!(

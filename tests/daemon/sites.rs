@@ -5,8 +5,8 @@ use crate::daemon::{Daemon, farm, json_lines};
 use gridwatch_contract::CaseRecord;
 
 const CAMERAS: [&str; 1] = ["street-a"];
-/// Twice the looks that a case of the demo takes.
-const LOOKS: f64 = 16.0;
+/// Twice the looks that a case takes.
+const LOOKS: f64 = 8.0;
 
 fn cases(platform: &mut Subscriber) -> Vec<CaseRecord> {
     let heard = platform.drain().into_iter();

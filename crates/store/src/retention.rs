@@ -140,7 +140,7 @@ impl Store {
 }
 
 fn deletable(db: &Connection, query: &str) -> Result<Vec<Deletable>, StoreError> {
-    row::all(db, query, [], |row| {
+    row::readable(db, query, |row| {
         let case: String = row.get("case_id")?;
         Ok(Deletable {
             since: row::time(row, &case, "since")?,

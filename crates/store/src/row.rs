@@ -23,6 +23,22 @@ pub(super) fn all<T>(
     Ok(mapped)
 }
 
+/// Like [`all`], but skips the rows that cannot be read and logs them: one bad row must not stop what the others need.
+pub(super) fn readable<T>(
+    db: &Connection,
+    sql: &str,
+    mut map: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let rows = all(db, sql, [], |row| match map(row) {
+        Err(error @ StoreError::BadRow { .. }) => {
+            tracing::error!(%error, "Row skipped");
+            Ok(None)
+        }
+        mapped => mapped.map(Some),
+    })?;
+    Ok(rows.into_iter().flatten().collect())
+}
+
 /// Runs a query and maps the first row, if there is one.
 pub(super) fn first<T>(
     db: &Connection,

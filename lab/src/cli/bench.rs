@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::{Args as ClapArgs, Subcommand};
+use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 
 use self::measure::{Cpu, Scrape};
@@ -26,10 +26,10 @@ use gridwatch_farm::{Farm, FarmConfig, MountConfig};
 
 /// Measure CPU and memory per camera, and the lateness of looks
 ///
-/// Everything is real: an RTSP server in its own process, the daemon as `gridwatch run` starts it, and a broker. The comparator
+/// Everything is real: an RTSP server in its own process, `gridwatch run`, and a broker. The comparator
 /// runs on the same machine right after, so that the ratio holds on any machine.
-#[derive(Debug, ClapArgs)]
-pub struct Args {
+#[derive(Debug, Args)]
+pub struct BenchArgs {
     #[command(subcommand)]
     command: BenchCommand,
 }
@@ -53,13 +53,13 @@ enum BenchCommand {
         under the default thresholds of [view].\n\n\
         The same pictures and --seed give the same numbers. Starts nothing; needs no camera or broker."
     )]
-    Views(views::Args),
+    Views(views::ViewsArgs),
     /// Serves the cameras; started by `bench cameras`.
     #[command(hide = true)]
     Farm(FarmArgs),
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Args)]
 struct CamerasArgs {
     /// Number of cameras.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -81,7 +81,7 @@ struct CamerasArgs {
     json: bool,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Args)]
 struct FarmArgs {
     #[arg(long)]
     clip: PathBuf,
@@ -144,7 +144,7 @@ fn span(text: &str) -> Result<raw::Span, String> {
 ///
 /// # Errors
 /// If the clip cannot be made or read, or the farm, the broker or the daemon cannot be started.
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+pub fn run(args: BenchArgs) -> Result<ExitCode, Failure> {
     match args.command {
         BenchCommand::Cameras(cameras) => bench_cameras(&cameras),
         BenchCommand::Views(views) => views::run(&views).map(|()| ExitCode::SUCCESS),
@@ -199,12 +199,7 @@ fn bench_cameras(args: &CamerasArgs) -> Result<ExitCode, Failure> {
         metrics: metrics_port,
     };
     let config = write_config(args, &share, dir.path(), ports)?;
-    let mut daemon = spawn_self(
-        &["run", "--config", &config.to_string_lossy()],
-        Stdio::null(),
-        dir.path(),
-        "daemon.log",
-    )?;
+    let mut daemon = start_daemon(&config, dir.path())?;
     let pid = daemon.0.id();
 
     wait_for_first_looks(args, metrics_port, &mut daemon, dir.path())?;
@@ -284,19 +279,14 @@ fn default_clip(share: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn start_farm(count: u16, clip: &Path) -> Result<(OwnedChild, u16), Failure> {
-    let mut farm = command(&[
-        "bench",
-        "farm",
-        "--count",
-        &count.to_string(),
-        "--clip",
-        &clip.to_string_lossy(),
-    ])?
-    .stdin(Stdio::piped())
-    .stdout(Stdio::piped())
-    .spawn()
-    .map(OwnedChild)
-    .map_err(|e| Failure::new(Class::Transient, format!("cannot start the camera farm: {e}")))?;
+    let mut farm = Command::new(this_program()?)
+        .args(["bench", "farm", "--count", &count.to_string(), "--clip"])
+        .arg(clip)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map(OwnedChild)
+        .map_err(|e| Failure::new(Class::Transient, format!("cannot start the camera farm: {e}")))?;
     let mut line = String::new();
     if let Some(stdout) = farm.0.stdout.take() {
         BufReader::new(stdout)
@@ -312,24 +302,31 @@ fn start_farm(count: u16, clip: &Path) -> Result<(OwnedChild, u16), Failure> {
     Ok((farm, up.port))
 }
 
-fn command(args: &[&str]) -> Result<Command, Failure> {
-    let exe = std::env::current_exe()
-        .map_err(|e| Failure::new(Class::Bug, format!("cannot locate the running executable: {e}")))?;
-    let mut command = Command::new(exe);
-    command.args(args);
-    Ok(command)
+/// The running executable.
+fn this_program() -> Result<PathBuf, Failure> {
+    std::env::current_exe().map_err(|e| Failure::new(Class::Bug, format!("cannot locate the running executable: {e}")))
 }
 
-fn spawn_self(args: &[&str], stdout: Stdio, dir: &Path, log: &str) -> Result<OwnedChild, Failure> {
-    let path = dir.join(log);
+/// Starts the `gridwatch` that lies beside this program, which is the one built with it.
+fn start_daemon(config: &Path, dir: &Path) -> Result<OwnedChild, Failure> {
+    let program = this_program()?.with_file_name("gridwatch");
+    let path = dir.join("daemon.log");
     let log = std::fs::File::create(&path).map_err(io_failure("log", &path))?;
-    command(args)?
+    Command::new(&program)
+        .args(["run", "--config"])
+        .arg(config)
         .stdin(Stdio::null())
-        .stdout(stdout)
+        .stdout(Stdio::null())
         .stderr(log)
         .spawn()
         .map(OwnedChild)
-        .map_err(|e| Failure::new(Class::Transient, format!("cannot start the daemon: {e}")))
+        .map_err(|e| {
+            let fault = format!(
+                "cannot start the daemon {}: {e}; `make build` builds it there",
+                program.display()
+            );
+            Failure::new(Class::Transient, fault)
+        })
 }
 
 /// The ports on loopback of the farm, the broker and the daemon's metrics.

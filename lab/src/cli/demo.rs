@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::Args as ClapArgs;
+use clap::Args;
 use tokio::sync::mpsc;
 
 use self::platform::{DemoPlatform, ReceivedCase};
@@ -29,7 +29,7 @@ use gridwatch_farm as farm;
 use gridwatch_farm::{Farm, FarmConfig, MountConfig};
 
 /// The arguments of `gridwatch-lab demo`.
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Args)]
 #[command(
     about = "Run three cameras, a broker, the daemon and a subscriber on this machine",
     long_about = "Serves three clips as RTSP cameras, starts mosquitto on a free port, runs the daemon with \
@@ -38,7 +38,7 @@ use gridwatch_farm::{Farm, FarmConfig, MountConfig};
     hangs between two approved boards; only the banner is filed.\n\n\
     The clips are composites and are marked as such. Ctrl-C stops everything."
 )]
-pub struct Args {
+pub struct DemoArgs {
     /// Exit once all cases have arrived.
     #[arg(long)]
     once: bool,
@@ -70,7 +70,7 @@ const RESTART_DELAY: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// If the farm, the broker or the daemon cannot be started.
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     let share = stage::share()?;
     let temporary = tempfile::Builder::new()
         .prefix("gridwatch-demo-")
@@ -159,7 +159,7 @@ fn status(line: &str) {
 }
 
 struct DemoRun<'a> {
-    args: &'a Args,
+    args: &'a DemoArgs,
     broker: Broker,
     daemon: &'a Daemon,
     cases: mpsc::Receiver<ReceivedCase>,

@@ -24,7 +24,7 @@ use gridwatch_config::raw::Span;
 /// For the assumptions and limits see docs/judging.md.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
-pub struct Args {
+pub struct SimulateArgs {
     /// Number of cameras.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     cameras: u32,
@@ -94,8 +94,8 @@ fn false_per_look(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// If the folder is not empty, the rules are invalid, or a file cannot be written.
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    let Args { days, cameras, .. } = args;
+pub fn run(args: SimulateArgs) -> Result<ExitCode, Failure> {
+    let SimulateArgs { days, cameras, .. } = args;
     let options = Options {
         cameras: cameras as usize,
         days,

@@ -301,7 +301,7 @@ impl WorkerModels {
         Ok((found, detected_by))
     }
 
-    /// Takes a second look, for `rule`, at a place in the camera's frame: sets [`Detection::closer`] of the detections in `found`
+    /// Takes a second look, for `rule`, at a place in the camera's frame: sets [`Detection::second_look`] of the detections in `found`
     /// at that place to the highest score for one of the rule's labels, or, if the place is nearly the whole picture, to the
     /// highest score of the first look. Returns the models used.
     ///
@@ -324,14 +324,14 @@ impl WorkerModels {
             return Ok(Vec::new());
         }
         let score = match SecondLook::around(frame, place) {
-            Some(closer) => {
+            Some(second_look) => {
                 let mut best = 0.0_f32;
-                let mut input = self.model_set.input(closer.crop());
+                let mut input = self.model_set.input(second_look.crop());
                 for slot in slots {
                     let start = Instant::now();
                     let seen = input.detect(slot.index)?;
                     histogram!(metric::SECOND_LOOK, "model" => slot.descriptor.info.id.clone()).record(start.elapsed());
-                    best = best.max(closer.score(&seen, labels));
+                    best = best.max(second_look.score(&seen, labels));
                 }
                 best
             }

@@ -32,7 +32,7 @@ pub struct Evidence {
     /// Maximum size of all originals in MiB. Default 4096. Originals of closed cases are deleted first, then the oldest.
     #[schemars(range(min = 1, max = 10_485_760))]
     pub originals_mb: u32,
-    /// Where the encryption key of the originals is stored. Unset: in `keys/` of the state directory, created at first start; whoever takes the box then has the key too.
+    /// Where the encryption key of the originals is stored. Unset: in `keys/` of the state directory, created at first start; a stolen box then reveals the key.
     pub originals_key: Option<KeyPlace>,
     /// Days for which the pictures of a case are kept after it has ended. Default 0: as long as there is space.
     #[schemars(range(max = 36500))]

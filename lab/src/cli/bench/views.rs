@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::Args as ClapArgs;
+use clap::Args;
 use fastrand::Rng;
 use image::{Rgb, RgbImage, codecs::jpeg::JpegEncoder, imageops};
 use jiff::Timestamp;
@@ -23,8 +23,8 @@ use gridwatch_engine::{Light, View};
 use gridwatch_frame::Frame;
 use gridwatch_vision::{Aim, AimLimits, Health, ViewLimits};
 
-#[derive(Debug, ClapArgs)]
-pub(super) struct Args {
+#[derive(Debug, Args)]
+pub(super) struct ViewsArgs {
     /// A folder of street pictures (JPEG, PNG, WebP or BMP), searched recursively. Each should show a different street.
     #[arg(long, value_name = "DIR", required = true)]
     pictures: Vec<PathBuf>,
@@ -227,7 +227,7 @@ struct TrialRow {
     right: usize,
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
+pub(super) fn run(args: &ViewsArgs) -> Result<(), Failure> {
     if !Health::judges_texture() {
         let message = "this build has no OpenCV; build with the feature `opencv`";
         return Err(Failure::new(Class::Config, message));
@@ -328,7 +328,7 @@ impl TrialRow {
 }
 
 /// The pictures, scaled so that the camera's part is [`WIDTH`] pixels wide.
-fn streets(args: &Args) -> Result<Vec<RgbImage>, Failure> {
+fn streets(args: &ViewsArgs) -> Result<Vec<RgbImage>, Failure> {
     let mut files = Vec::new();
     for folder in &args.pictures {
         search(folder, &mut files).map_err(|e| Failure::new(Class::Config, format!("{}: {e}", folder.display())))?;
