@@ -6,6 +6,7 @@ use super::Failure;
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::{Config, Faults};
+use gridwatch_contract::Language;
 
 /// Locates the state directory: `--state` or `--config`.
 #[derive(Debug, clap::Args)]
@@ -92,6 +93,15 @@ where
     match text.parse::<T>() {
         Ok(value) if (T::from(0)..=T::from(1)).contains(&value) => Ok(value),
         _ => Err("not a number from 0 to 1".into()),
+    }
+}
+
+/// Parses a language, `zh` or `en`.
+pub(super) fn language(text: &str) -> Result<Language, String> {
+    match text {
+        "zh" => Ok(Language::Zh),
+        "en" => Ok(Language::En),
+        _ => Err("expected zh or en".into()),
     }
 }
 

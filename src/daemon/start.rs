@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc::Sender};
 
 use super::{
     Daemon, Receivers, Shared, Threads,
+    activity::Activity,
     core::Core,
     error::StartError,
     evidence_worker::EvidenceWorker,
@@ -264,6 +265,7 @@ fn start_core(
         health: Arc::clone(&shared.health),
         uncommitted: Vec::new(),
         refused_transitions: BTreeSet::new(),
+        activity: Activity::default(),
     };
     if let Some(snapshot) = restored.snapshot {
         core.resume(snapshot);

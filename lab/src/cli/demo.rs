@@ -19,6 +19,7 @@ use gridwatch::{
     cli::{
         Failure,
         service::{StopSignal, block_on},
+        share::share,
     },
     daemon::{Daemon, DaemonSnapshot},
     telemetry,
@@ -71,7 +72,7 @@ const RESTART_DELAY: Duration = Duration::from_secs(5);
 /// # Errors
 /// If the farm, the broker or the daemon cannot be started.
 pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
-    let share = stage::share()?;
+    let share = share()?;
     let temporary = tempfile::Builder::new()
         .prefix("gridwatch-demo-")
         .tempdir()
