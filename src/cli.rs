@@ -56,6 +56,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
+pub use self::options::{free_path, language};
 use gridwatch_base::error::Class;
 use gridwatch_config::Faults;
 

@@ -19,7 +19,7 @@ use self::{
 use super::{
     Failure, json_pretty,
     live::LiveCamera,
-    options::{RuntimeArgs, must_be_new},
+    options::{RuntimeArgs, free_path, must_be_new},
     pictures::{self, frames_of},
     print,
     share::share,
@@ -101,7 +101,11 @@ pub fn run(args: &TryArgs) -> Result<ExitCode, Failure> {
         return Err(Failure::new(Class::Config, message));
     }
     let source = source(&args.sources)?;
-    let out = new_folder(args.out.as_deref())?;
+    let out = match &args.out {
+        Some(dir) => dir.clone(),
+        None => free_path("gridwatch-try")?,
+    };
+    must_be_new(&out)?;
     let share = share()?;
     let shipped = SHIPPED.iter().map(|name| share.join("models").join(name));
     let dirs: Vec<PathBuf> = if args.models.is_empty() {
@@ -168,24 +172,6 @@ fn shown_source(sources: &[String]) -> String {
         [first, ..] => format!("{first} … ({})", sources.len()),
         [] => String::new(),
     }
-}
-
-fn new_folder(named: Option<&Path>) -> Result<PathBuf, Failure> {
-    if let Some(dir) = named {
-        must_be_new(dir)?;
-        return Ok(dir.to_owned());
-    }
-    let numbered = (2..).map(|n| PathBuf::from(format!("gridwatch-try-{n}")));
-    let mut free = std::iter::once(PathBuf::from("gridwatch-try"))
-        .chain(numbered)
-        .take(1000)
-        .filter(|dir| !dir.exists());
-    free.next().ok_or_else(|| {
-        Failure::new(
-            Class::Config,
-            "1000 reports are here already; delete some, or use --out",
-        )
-    })
 }
 
 /// The configuration of configs/first.toml for one camera and these models, with short dwells.

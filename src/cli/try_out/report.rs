@@ -324,7 +324,7 @@ pub(super) fn page(report: &Report, language: Language) -> String {
             escaped(&texts.labels(&model.labels))
         );
     }
-    html += &format!("</table>\n");
+    html += "</table>\n";
     if report.judged {
         html += &format!("<h2>{}</h2>\n<p>{}</p>\n", texts.filed, escaped(&texts.verdict(report)));
         for case in &report.cases {
@@ -332,7 +332,7 @@ pub(super) fn page(report: &Report, language: Language) -> String {
             for (picture, what) in case.pictures.iter().zip([texts.first, texts.confirmed]) {
                 html += &figure(picture, &format!("{what}, {}", picture.time));
             }
-            html += &format!("</div>\n");
+            html += "</div>\n";
         }
         for line in texts.others(report) {
             html += &format!("<p>{}</p>\n", escaped(&line));
