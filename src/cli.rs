@@ -13,13 +13,18 @@ pub mod detect;
 #[cfg(feature = "ort")]
 pub mod eval;
 pub mod evidence;
+pub mod init;
 pub mod keys;
 pub mod layer;
 pub mod ledger;
+#[cfg(all(feature = "gst", feature = "ort"))]
+mod live;
 #[cfg(feature = "ort")]
 pub mod model;
 mod options;
 pub mod outbox;
+#[cfg(feature = "ort")]
+mod overlay;
 #[cfg(feature = "ort")]
 mod pictures;
 #[cfg(feature = "ort")]
@@ -31,8 +36,14 @@ pub mod run;
 pub mod schema;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod service;
+pub mod share;
 #[cfg(feature = "ort")]
 pub mod signs;
+#[cfg(all(feature = "gst", feature = "ort"))]
+pub mod snapshot;
+mod starter;
+#[cfg(all(feature = "gst", feature = "ort"))]
+pub mod try_out;
 pub mod tune;
 pub mod view;
 
@@ -45,6 +56,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
+pub use self::options::{free_path, language};
 use gridwatch_base::error::Class;
 use gridwatch_config::Faults;
 
@@ -60,8 +72,10 @@ use gridwatch_config::Faults;
     propagate_version = true,
     after_long_help = "\
 Getting started:
-  gridwatch check --config configs/edge.toml     check a configuration, its models, cameras and broker
-  gridwatch run --config configs/edge.toml       run the daemon
+  gridwatch try rtsp://camera/stream             see what the models find there; needs no configuration and no broker
+  gridwatch init --camera gate=rtsp://…          write a first configuration
+  gridwatch check --config gridwatch/gridwatch.toml   check a configuration, its models, cameras and broker
+  gridwatch run --config gridwatch/gridwatch.toml     run the daemon
   gridwatch schema > config.schema.json          get the JSON Schema for completion in your editor
   gridwatch-lab demo                             try it on this machine, with demo cameras and a broker
 
@@ -91,6 +105,11 @@ pub struct Cli {
 pub enum Command {
     #[cfg(all(feature = "gst", feature = "ort"))]
     Run(run::RunArgs),
+    #[cfg(all(feature = "gst", feature = "ort"))]
+    Try(try_out::TryArgs),
+    Init(init::InitArgs),
+    #[cfg(all(feature = "gst", feature = "ort"))]
+    Snapshot(snapshot::SnapshotArgs),
     Check(check::CheckArgs),
     Calibrate(calibrate::CalibrateArgs),
     #[cfg(feature = "ort")]
@@ -119,6 +138,11 @@ impl Command {
         match self {
             #[cfg(all(feature = "gst", feature = "ort"))]
             Self::Run(args) => run::run(args),
+            #[cfg(all(feature = "gst", feature = "ort"))]
+            Self::Try(args) => try_out::run(&args),
+            Self::Init(args) => init::run(&args),
+            #[cfg(all(feature = "gst", feature = "ort"))]
+            Self::Snapshot(args) => snapshot::run(&args),
             #[cfg(feature = "ort")]
             Self::Detect(args) => Ok(detect::run(args)?),
             #[cfg(feature = "ort")]

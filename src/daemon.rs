@@ -1,6 +1,7 @@
 //! Wires the crates together and owns the threads: receivers and look workers on one side, the core in the middle, the
 //! evidence worker, the store and the link on the other. Logic that belongs to a crate stays in that crate.
 
+mod activity;
 mod core;
 mod error;
 mod evidence_worker;
@@ -34,7 +35,10 @@ use jiff::Timestamp;
 use metrics::{counter, gauge};
 
 pub use self::error::StartError;
-pub(crate) use self::receive::{CameraSource, receive_camera};
+pub(crate) use self::{
+    looks::view_name,
+    receive::{CameraSource, receive_camera},
+};
 use self::{
     looks::{LookScheduler, WatchedCamera},
     messages::CoreEvent,

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
+use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
 use gridwatch_base::{error::Class, metric};
@@ -261,19 +262,17 @@ struct HttpState {
     refresh: RefreshGauges,
 }
 
-/// Serves `/healthz`, `/readyz` and `/metrics` until the runtime ends. Returns the bound address.
+/// Binds the address of the HTTP endpoint. Done before anything else starts, so that a taken port stops the start at once.
 ///
 /// # Errors
 /// If the address cannot be bound.
-pub async fn serve(
-    address: SocketAddr,
-    health: Arc<Health>,
-    metrics: PrometheusHandle,
-    refresh: RefreshGauges,
-) -> Result<SocketAddr, TelemetryError> {
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, TelemetryError> {
     let listen = |source| TelemetryError::Listen { address, source };
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(listen)?;
-    let bound = listener.local_addr().map_err(listen)?;
+    TcpListener::bind(address).await.map_err(listen)
+}
+
+/// Serves `/healthz`, `/readyz` and `/metrics` until the runtime ends.
+pub fn serve(listener: TcpListener, health: Arc<Health>, metrics: PrometheusHandle, refresh: RefreshGauges) {
     let routes = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -288,7 +287,6 @@ pub async fn serve(
             tracing::error!(%error, "Metrics and health server failed");
         }
     });
-    Ok(bound)
 }
 
 async fn healthz(State(state): State<HttpState>) -> impl IntoResponse {

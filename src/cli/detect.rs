@@ -1,18 +1,18 @@
 //! `gridwatch detect`: runs a model on pictures and clips, without cameras, rules or a broker.
 
-mod overlay;
-
 use std::{
-    fmt,
+    fmt, fs,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
+use image::ImageFormat;
 use serde::Serialize;
 
 use super::{
     options::{RuntimeArgs, fraction},
+    overlay,
     pictures::{PictureError, PictureRow, frames_of},
 };
 use gridwatch_base::error::Class;
@@ -109,7 +109,12 @@ fn detect(models: &mut ModelSet, path: &Path, args: &DetectArgs, out: &mut impl 
             let name = source
                 .in_clip
                 .map_or(stem.to_string(), |(n, _)| format!("{stem}-{n:06}"));
-            overlay::write(dir, &name, source.frame.to_rgb()?, &found).map_err(PictureError::Overlay)?;
+            let mut picture = source.frame.to_rgb()?;
+            overlay::draw(&mut picture, &found);
+            fs::create_dir_all(dir)?;
+            picture
+                .save_with_format(dir.join(format!("{name}.png")), ImageFormat::Png)
+                .map_err(PictureError::Overlay)?;
         }
     }
     Ok(())

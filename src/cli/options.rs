@@ -6,6 +6,7 @@ use super::Failure;
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::{Config, Faults};
+use gridwatch_contract::Language;
 
 /// Locates the state directory: `--state` or `--config`.
 #[derive(Debug, clap::Args)]
@@ -93,6 +94,32 @@ where
         Ok(value) if (T::from(0)..=T::from(1)).contains(&value) => Ok(value),
         _ => Err("not a number from 0 to 1".into()),
     }
+}
+
+/// Parses a language, `zh` or `en`.
+pub fn language(text: &str) -> Result<Language, String> {
+    match text {
+        "zh" => Ok(Language::Zh),
+        "en" => Ok(Language::En),
+        _ => Err("expected zh or en".into()),
+    }
+}
+
+/// A path in the working directory that does not exist: `name`, or `name-2` ….
+///
+/// # Errors
+/// If a thousand of them exist.
+pub fn free_path(name: &str) -> Result<PathBuf, Failure> {
+    let here = std::env::current_dir()
+        .map_err(|e| Failure::new(Class::Config, format!("cannot use the working directory: {e}")))?;
+    let names = std::iter::once(name.to_owned()).chain((2..=1000).map(|n| format!("{name}-{n}")));
+    let mut free = names.map(|name| here.join(name)).filter(|path| !path.exists());
+    free.next().ok_or_else(|| {
+        Failure::new(
+            Class::Config,
+            format!("1000 folders {name} exist in {}; delete some", here.display()),
+        )
+    })
 }
 
 /// Fails if `path` exists: what a command writes there must be new.

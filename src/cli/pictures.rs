@@ -50,18 +50,19 @@ pub(super) struct SourceFrame {
     pub(super) in_clip: Option<(u64, f64)>,
 }
 
+/// Whether the file is a picture rather than a clip; detected from the content, as [`upright`] does.
+pub(super) fn is_picture(path: &Path) -> Result<bool, PictureError> {
+    let guessed = image::ImageReader::open(path).and_then(image::ImageReader::with_guessed_format);
+    Ok(guessed.map_err(PictureError::Open)?.format().is_some())
+}
+
 /// The contents of a file: one picture, or the frames of a clip.
 pub(super) fn frames_of(
     path: &Path,
 ) -> Result<Box<dyn Iterator<Item = Result<SourceFrame, PictureError>>>, PictureError> {
-    // Detected from the content, as `upright` does. A format that `image` does not know may be a clip.
+    // A format that `image` does not know may be a clip.
     #[cfg(feature = "gst")]
-    if image::ImageReader::open(path)
-        .and_then(image::ImageReader::with_guessed_format)
-        .map_err(PictureError::Open)?
-        .format()
-        .is_none()
-    {
+    if !is_picture(path)? {
         let frames = gridwatch_camera::clip::frames(path)?;
         let source = |(i, frame): (usize, Result<Frame, _>)| {
             let frame: Frame = frame?;

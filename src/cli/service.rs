@@ -20,28 +20,35 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
         .block_on(future)
 }
 
-/// Catches SIGTERM and SIGINT from the moment it is created.
+/// Catches SIGTERM and SIGINT from the moment it is created, and SIGHUP, which would otherwise end the process without a word.
 pub struct StopSignal {
     term: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl StopSignal {
-    /// Installs the handlers of SIGTERM and SIGINT.
+    /// Installs the handlers.
     pub fn listen() -> Result<Self, Failure> {
         let listen =
             |kind| signal(kind).map_err(|e| Failure::new(Class::Bug, format!("cannot install signal handlers: {e}")));
         Ok(Self {
             term: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            hang_up: listen(SignalKind::hangup())?,
         })
     }
 
-    /// Waits for the first signal and returns its name.
+    /// Waits for SIGTERM or SIGINT and returns its name.
     pub async fn wait(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.term.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hang_up.recv() => {
+                    tracing::warn!("SIGHUP ignored: the configuration is read at start only; restart the daemon to apply a changed one");
+                }
+            }
         }
     }
 }

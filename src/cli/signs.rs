@@ -3,8 +3,6 @@
 //! Recording lists every sign in view; the operator deletes the unapproved ones from the file.
 
 mod baseline;
-#[cfg(feature = "gst")]
-mod live;
 mod record;
 
 use std::{

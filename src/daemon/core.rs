@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use metrics::{counter, gauge, histogram};
 
 use super::{
+    activity::Activity,
     inbox::{Inbox, NoEvent},
     messages::{CoreEvent, EvidenceJob},
     pinned_frames::{FrameKey, PinnedFrame, PinnedFrames},
@@ -66,6 +67,7 @@ pub(super) struct Core {
     pub(super) uncommitted: Vec<Commit>,
     /// Transitions that were refused, each logged once: a track that stays as it is asks again at every look.
     pub(super) refused_transitions: BTreeSet<(RuleId, &'static str, &'static str)>,
+    pub(super) activity: Activity,
 }
 
 /// A decision of the engine to be stored.
@@ -113,6 +115,7 @@ impl Core {
             }
             if Instant::now() >= snapshot_at {
                 self.save_snapshot(now);
+                self.log_activity();
                 snapshot_at = Instant::now() + SNAPSHOT_EVERY;
             }
         }
@@ -123,6 +126,13 @@ impl Core {
             tracing::error!(commit = %commit.describe(), "Not committed before the shutdown; a problem that persists is confirmed again after the next start, and the broker redelivers replies");
         }
         self.save_snapshot(Timestamp::now());
+    }
+
+    fn log_activity(&mut self) {
+        let cameras: Vec<&CameraId> = self.config.cameras.iter().map(|c| &c.id).collect();
+        // Failing commits report a store that cannot be read.
+        let unsent = self.store.outbox_depth().map_or(0, |depth| depth.waiting.into());
+        tracing::info!("{}", self.activity.line(self.engine.engine(), &cameras, unsent));
     }
 
     /// Saves the state that must survive a restart. A failure is only logged: failing commits report the disk.
@@ -176,6 +186,7 @@ impl Core {
                 picture,
                 detected_by,
             } => {
+                self.activity.count(&observation);
                 let pinned = PinnedFrame {
                     picture,
                     detections: observation.detections.as_slice().into(),

@@ -475,7 +475,7 @@ fn note_view(camera: &WatchedCamera, view: View) {
 const BETWEEN_PRESETS: &str = "between_presets";
 
 /// The view's name in metrics, logs and health messages.
-pub(super) fn view_name(view: View) -> &'static str {
+pub(crate) fn view_name(view: View) -> &'static str {
     match view {
         View::Clear => "clear",
         View::Dark => "dark",

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc::Sender};
 
 use super::{
     Daemon, Receivers, Shared, Threads,
+    activity::Activity,
     core::Core,
     error::StartError,
     evidence_worker::EvidenceWorker,
@@ -50,6 +51,10 @@ impl Daemon {
     /// # Errors
     /// When a retry cannot help: a library, a model, a decoder or the store is missing or unusable.
     pub async fn start(config: Arc<Config>, metrics: PrometheusHandle) -> Result<Self, StartError> {
+        let listener = match config.telemetry.listen {
+            Some(address) => Some(telemetry::bind(address).await?),
+            None => None,
+        };
         let storage = open_storage(&config)?;
         let models = load_models(&config)?;
         let cameras = prepare_cameras(&config);
@@ -87,16 +92,13 @@ impl Daemon {
         let manager = thread("models", move || models.manager.run())?;
         let look_workers = start_look_workers(&shared.looks, models.look_workers, &events)?;
         let receivers = start_receivers(&config, cameras.slots, cameras.new_picture, &shared.looks)?;
-        if let Some(listen) = config.telemetry.listen {
+        if let Some(listener) = listener {
+            if let Ok(address) = listener.local_addr() {
+                tracing::info!(%address, "Serving /healthz, /readyz and /metrics");
+            }
             let refresh = Arc::clone(&shared);
-            let address = telemetry::serve(
-                listen,
-                Arc::clone(&shared.health),
-                metrics,
-                Arc::new(move || refresh.refresh()),
-            )
-            .await?;
-            tracing::info!(%address, "Serving /healthz, /readyz and /metrics");
+            let refresh = Arc::new(move || refresh.refresh());
+            telemetry::serve(listener, Arc::clone(&shared.health), metrics, refresh);
         }
         tracing::info!(
             cameras = config.cameras.len(),
@@ -264,6 +266,7 @@ fn start_core(
         health: Arc::clone(&shared.health),
         uncommitted: Vec::new(),
         refused_transitions: BTreeSet::new(),
+        activity: Activity::default(),
     };
     if let Some(snapshot) = restored.snapshot {
         core.resume(snapshot);

@@ -19,6 +19,7 @@ mod detect;
 mod eval;
 mod evidence_bundle;
 mod evidence_mask;
+mod first_hour;
 mod ledger_export;
 mod moved;
 mod outbox;

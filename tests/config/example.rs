@@ -173,3 +173,10 @@ fn the_rules_of_the_catalogue_are_valid() {
         assert!(is_shown, "{field} is not in the catalogue's first rule");
     }
 }
+
+/// The configuration to start with is complete as it is.
+#[test]
+fn first_toml_has_no_fault_and_no_warning() {
+    let draft = config::examine_with(Path::new("configs/first.toml"), &|_| None);
+    assert_eq!((draft.faults, draft.warnings), (Vec::new(), Vec::new()));
+}

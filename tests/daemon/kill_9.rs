@@ -96,6 +96,10 @@ async fn a_daemon_without_its_broker_and_a_camera_is_healthy_and_reports_both() 
     daemon.until("a look", |d| {
         (d.metric("gridwatch_looks_total", "square-c") >= 2.0).then_some(())
     });
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.until("a word about SIGHUP", |d| {
+        d.log().contains("SIGHUP ignored").then_some(())
+    });
     assert_eq!(daemon.get("/healthz").unwrap(), (200, "ok\n".to_owned()));
     let (status, body) = daemon.get("/readyz").unwrap();
     assert_eq!(

@@ -16,4 +16,5 @@ mod moved_camera;
 mod restart;
 mod sites;
 mod small_ads;
+mod start;
 mod tour;

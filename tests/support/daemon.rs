@@ -225,9 +225,14 @@ impl Daemon {
 
     /// Stops it with SIGTERM, like systemd.
     pub fn stop(mut self) -> ExitStatus {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("the daemon is a child process");
+        self.signal(rustix::process::Signal::TERM);
         self.wait_for_exit()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, signal).expect("the daemon is a child process");
     }
 
     fn wait_for_exit(&mut self) -> ExitStatus {

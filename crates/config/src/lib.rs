@@ -234,6 +234,34 @@ pub struct Camera {
     pub presets: Vec<Preset>,
 }
 
+impl Camera {
+    /// A camera that no configuration has, with the id `camera` and one view of that id: for commands that take a stream's URL.
+    pub fn at(url: Url, credentials: Option<Credentials>) -> Self {
+        let view = CameraId::from("camera");
+        Self {
+            id: view.clone(),
+            url,
+            credentials,
+            ca_file: None,
+            transport: Transport::default(),
+            look_every: Duration::from_secs(2),
+            models: Vec::new(),
+            read_numbers: false,
+            gb_device_id: None,
+            legal_review_ref: None,
+            aim: Aim::Unwatched,
+            presets: vec![Preset {
+                view,
+                id: None,
+                address: None,
+                calibration_version: None,
+                approved_signs: None,
+                privacy: Vec::new(),
+            }],
+        }
+    }
+}
+
 /// Whether a camera is fixed or turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aim {

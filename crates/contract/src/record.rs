@@ -22,6 +22,17 @@ pub enum Language {
     En,
 }
 
+impl Language {
+    /// The language of a person's terminal, by `LC_ALL`, `LC_MESSAGES` or `LANG`: Chinese for `zh…`, otherwise English.
+    pub fn of_environment() -> Self {
+        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        match ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().find_map(set) {
+            Some(locale) if locale.starts_with("zh") => Self::Zh,
+            _ => Self::En,
+        }
+    }
+}
+
 /// What a record contains besides the engine's case.
 #[derive(Debug, Clone)]
 pub struct RecordContext<'a> {

@@ -24,8 +24,8 @@ use super::{
     stage::Stage,
     track::{Track, TransitionContext},
     types::{
-        CameraId, CameraPlan, CaseId, Claim, Effect, Elsewhere, Input, Known, NotFiled, Observation, OpenCase, Plan,
-        Reason, Reply, Rule, RuleId, View,
+        BBox, CameraId, CameraPlan, CaseId, Claim, Effect, Elsewhere, Input, Known, NotFiled, Observation, OpenCase,
+        Plan, Reason, Reply, Rule, RuleId, View,
     },
 };
 
@@ -91,6 +91,21 @@ impl WaitingQueue {
         let ahead = || self.candidates.iter().filter(|c| c.priority > priority);
         (ahead().filter(|c| c.is_here).count(), ahead().count())
     }
+}
+
+/// How far an object is from becoming a case.
+#[derive(Debug, Clone, Copy)]
+pub struct CandidateStatus<'a> {
+    /// The camera that sees it.
+    pub camera: &'a CameraId,
+    /// The rule it may meet.
+    pub rule: &'a Rule,
+    /// Its box in the last look that saw it.
+    pub bbox: BBox,
+    /// Dwell that it still lacks; zero once it has stayed long enough and something else is missing.
+    pub missing_dwell: Duration,
+    /// It would be a case, but the daily cap is reached.
+    pub waits_for_cap: bool,
 }
 
 /// State of one camera.
@@ -179,6 +194,31 @@ impl Engine {
     pub fn waiting(&self) -> usize {
         let tracks = self.cameras.values().flat_map(|w| w.tracks.values().flatten());
         tracks.filter(|t| t.rank().is_some()).count()
+    }
+
+    /// What may become a case, by camera and rule; the oldest of a rule first.
+    pub fn candidates(&self) -> impl Iterator<Item = CandidateStatus<'_>> {
+        let rules = self.plan.iter().flat_map(|plan| &plan.rules);
+        let rule = move |id: &RuleId| rules.clone().find(|rule| rule.id == *id);
+        let tracks = self.cameras.iter().flat_map(|(camera, state)| {
+            let of_rule = |(rule, tracks)| std::iter::repeat(rule).zip(tracks);
+            state
+                .tracks
+                .iter()
+                .flat_map(of_rule)
+                .map(move |(rule, track)| (camera, rule, track))
+        });
+        tracks.filter_map(move |(camera, id, track)| {
+            track.candidate()?;
+            let rule = rule(id)?;
+            Some(CandidateStatus {
+                camera,
+                rule,
+                bbox: track.bbox,
+                missing_dwell: rule.dwell.saturating_sub(track.presence.dwell()),
+                waits_for_cap: track.rank().is_some(),
+            })
+        })
     }
 
     /// Every case that still affects new ones, open or recently ended, by id.

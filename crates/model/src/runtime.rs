@@ -186,25 +186,26 @@ pub fn init(configured: Option<&Path>) -> Result<Runtime, LibraryError> {
     Ok(loaded.insert(runtime).clone())
 }
 
-/// Default locations of the library, in search order: the cache that `edge-deploy/setup.sh` fills in a working copy (below the
-/// working directory, and below the workspace under `cargo test`), the installed library, and the directory of the executable.
+/// Default locations of the library, in search order: the directory of the executable; the cache that `edge-deploy/setup.sh` fills in
+/// a working copy (of the executable, or of the workspace under `cargo test`); the installed library; the cache below the working
+/// directory.
 pub fn search_paths() -> Vec<PathBuf> {
     let file = format!("libonnxruntime.so.{PINNED_VERSION}");
     let cached = Path::new(".cache/onnxruntime").join(PINNED_VERSION).join(&file);
-    // Cargo sets this to the folder of the package; the cache is in that of the workspace.
+    let executable = env::current_exe().unwrap_or_default();
+    // Cargo sets this to the folder of the package; the cache is in that of the workspace, as it is for a program in its `target`.
     let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
-    let workspace = package
-        .ancestors()
-        .filter(|dir| dir.is_absolute())
-        .map(|dir| dir.join(&cached));
-    let beside = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(&file)));
+    let workspace = [&executable, &package].into_iter().flat_map(|path| path.ancestors());
+    let workspace = workspace.filter(|dir| dir.is_absolute()).map(|dir| dir.join(&cached));
+    let beside = executable.parent().map(|dir| dir.join(&file));
     // The loader searches the system's directories for a path that is not absolute.
     let here = env::current_dir().ok().map(|dir| dir.join(&cached));
     let installed = Path::new("/usr/lib/gridwatch").join(&file);
-    here.into_iter()
+    beside
+        .into_iter()
         .chain(workspace)
         .chain([installed])
-        .chain(beside)
+        .chain(here)
         .collect()
 }
 

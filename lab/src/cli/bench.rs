@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use self::measure::{Cpu, Scrape};
 use crate::cli::farm_failure;
 use crate::cli::stage::{self, Broker, OwnedChild};
-use gridwatch::cli::Failure;
+use gridwatch::cli::{Failure, share::share};
 use gridwatch_base::{error::Class, metric};
 use gridwatch_config::raw;
 use gridwatch_farm as farm;
@@ -182,7 +182,7 @@ fn camera_id(i: u16) -> String {
 }
 
 fn bench_cameras(args: &CamerasArgs) -> Result<ExitCode, Failure> {
-    let share = stage::share()?;
+    let share = share()?;
     let dir = tempdir()?;
     let clip = match &args.clip {
         Some(clip) => clip.canonicalize().map_err(io_failure("--clip", clip))?,

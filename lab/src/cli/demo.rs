@@ -17,14 +17,16 @@ use crate::cli::farm_failure;
 use crate::cli::stage::{self, Broker};
 use gridwatch::{
     cli::{
-        Failure,
+        Failure, free_path,
         service::{StopSignal, block_on},
+        share::share,
     },
     daemon::{Daemon, DaemonSnapshot},
     telemetry,
 };
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
+use gridwatch_contract::Language;
 use gridwatch_farm as farm;
 use gridwatch_farm::{Farm, FarmConfig, MountConfig};
 
@@ -45,9 +47,13 @@ pub struct DemoArgs {
     /// Print each received case as one line of JSON.
     #[arg(long)]
     json: bool,
-    /// Keep the database, the evidence and the received pictures in this folder. Default: a temporary one, deleted at the end.
+    /// Keep the database, the evidence and the received pictures in this folder. Default: a temporary one, of which only the
+    /// received pictures stay, in `gridwatch-demo` (or `gridwatch-demo-2` …).
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
+    /// Language of the cases and of what the demo prints: zh or en. Default: from LC_ALL, LC_MESSAGES or LANG.
+    #[arg(long, value_name = "LANGUAGE", value_parser = gridwatch::cli::language)]
+    language: Option<Language>,
     /// Kill the broker just before the first case is due, and restart it after this many seconds.
     #[arg(long, value_name = "SECONDS")]
     break_broker: Option<u64>,
@@ -71,7 +77,7 @@ const RESTART_DELAY: Duration = Duration::from_secs(5);
 /// # Errors
 /// If the farm, the broker or the daemon cannot be started.
 pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
-    let share = stage::share()?;
+    let share = share()?;
     let temporary = tempfile::Builder::new()
         .prefix("gridwatch-demo-")
         .tempdir()
@@ -83,11 +89,20 @@ pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
         .canonicalize()
         .map_err(|e| Failure::new(Class::Config, format!("--state {}: {e}", state.display())))?;
 
+    let pictures = match &args.state {
+        Some(_) => state.join("received"),
+        None => free_path("gridwatch-demo")?,
+    };
+    std::fs::create_dir_all(&pictures)
+        .map_err(|e| Failure::new(Class::Config, format!("{}: {e}; use --state DIR", pictures.display())))?;
+    let texts = Texts(args.language.unwrap_or_else(Language::of_environment));
+
     let broker = Broker::start(temporary.path())?;
     let clips = share.join("demo/clips");
     let mut farm = Ok(None);
     let file = stage::derive_config(&share, temporary.path(), |file| {
         file.node.state_dir = state.clone();
+        file.node.language = texts.0;
         file.broker.url = format!("mqtt://127.0.0.1:{}", broker.port);
         file.telemetry.listen = "127.0.0.1:0".into();
         let mounts = file.cameras.iter().map(|c| {
@@ -122,20 +137,23 @@ pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     let config = Arc::new(config::load(&file)?);
     telemetry::start_logs(config.telemetry.log, &config.telemetry.filter)?;
     let metrics = telemetry::start_metrics()?;
-    status(&format!(
-        "{} cameras on rtsp://127.0.0.1:{}, a broker on port {}, state in {}",
-        config.cameras.len(),
-        farm.port(),
-        broker.port,
-        state.display()
-    ));
+    let (cameras, rtsp, mqtt, dir) = (config.cameras.len(), farm.port(), broker.port, pictures.display());
+    texts.status(
+        &format!("{cameras} cameras on rtsp://127.0.0.1:{rtsp}, a broker on port {mqtt}; the pictures that the platform receives are kept in {dir}"),
+        &format!("{cameras} 路摄像机（rtsp://127.0.0.1:{rtsp}），消息服务器端口 {mqtt}；平台收到的图片保存在 {dir}"),
+    );
+    texts.status(
+        "A heap of bags that two cameras see, a banner that nobody approved and a vendor are each filed once, the first after about half a minute.",
+        "两路摄像机看到的同一堆垃圾、未经审批的横幅和一名摊贩各立案一次，首件约需半分钟。",
+    );
     block_on(async {
         let stop = StopSignal::listen()?;
         let (received, cases) = mpsc::channel(16);
-        let platform = DemoPlatform::start(broker.port, state.join("received"), received);
+        let platform = DemoPlatform::start(broker.port, pictures.clone(), received);
         let daemon = Daemon::start(config, metrics).await?;
         let mut demo = DemoRun {
             args: &args,
+            texts,
             broker,
             daemon: &daemon,
             cases,
@@ -147,19 +165,34 @@ pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
         daemon.stop().await;
         drop(broker);
         platform.abort();
-        if args.state.is_none() {
-            status("The pictures are deleted with the temporary folder; keep them with --state DIR.");
-        }
+        texts.status(
+            &format!("The pictures are in {}", pictures.display()),
+            &format!("图片保存在 {}", pictures.display()),
+        );
         code
     })
 }
 
-fn status(line: &str) {
-    eprintln!("demo: {line}");
+/// What the demo prints, in the reader's language.
+#[derive(Clone, Copy)]
+struct Texts(Language);
+
+impl Texts {
+    fn status(self, en: &str, zh: &str) {
+        eprintln!("demo: {}", self.of(en, zh));
+    }
+
+    fn of<'a>(self, en: &'a str, zh: &'a str) -> &'a str {
+        match self.0 {
+            Language::En => en,
+            Language::Zh => zh,
+        }
+    }
 }
 
 struct DemoRun<'a> {
     args: &'a DemoArgs,
+    texts: Texts,
     broker: Broker,
     daemon: &'a Daemon,
     cases: mpsc::Receiver<ReceivedCase>,
@@ -178,37 +211,55 @@ impl DemoRun<'_> {
         loop {
             tokio::select! {
                 signal = self.stop.wait() => {
-                    status(&format!("{signal}: stopping."));
+                    self.texts.status(&format!("{signal}: stopping."), &format!("收到 {signal}，正在停止。"));
                     return Ok(ExitCode::SUCCESS);
                 }
                 Some(case) = self.cases.recv() => {
                     seen += 1;
                     last_case = Some(Instant::now());
-                    print_case(&case, self.args.json)?;
+                    print_case(&case, self.args.json, self.texts)?;
                 }
-                _ = progress.tick() => status(&progress_line(&self.daemon.snapshot(), seen, start.elapsed())),
+                _ = progress.tick() => self.print_progress(seen, start.elapsed()),
                 _ = poll.tick() => {
                     if !broker_killed && start.elapsed() > BREAK_AFTER {
                         broker_killed = true;
                         let seconds = self.args.break_broker.unwrap_or_default();
-                        status(&format!("Killing the broker before the first case can be sent; restarting it in {seconds} s."));
+                        self.texts.status(
+                            &format!("Killing the broker before the first case can be sent; restarting it in {seconds} s."),
+                            &format!("在首件案件发出前终止消息服务器，{seconds} 秒后重启。"),
+                        );
                         self.broker.kill();
                         restart_at = Some(Instant::now() + Duration::from_secs(seconds));
                     }
                     self.restart_broker(&mut restart_at);
                     let quiet = last_case.is_some_and(|at| at.elapsed() > QUIET_PERIOD) && self.daemon.snapshot().outbox == 0;
                     if self.args.once && quiet {
-                        status(&format!("{seen} cases, each filed once."));
+                        self.texts.status(&format!("{seen} cases, each filed once."), &format!("共 {seen} 件，各立案一次。"));
                         return Ok(ExitCode::SUCCESS);
                     }
                     let patience = FIRST_CASE_TIMEOUT + Duration::from_secs(self.args.break_broker.unwrap_or_default());
                     if self.args.once && seen == 0 && start.elapsed() > patience {
-                        status("No case arrived. See the daemon's log above.");
+                        self.texts.status("No case arrived. See the daemon's log above.", "未收到案件，请查看上方日志。");
                         return Ok(ExitCode::FAILURE);
                     }
                 }
             }
         }
+    }
+
+    fn print_progress(&self, seen: usize, elapsed: Duration) {
+        let DaemonSnapshot {
+            cameras,
+            cameras_live,
+            looks,
+            pinned,
+            outbox,
+        } = self.daemon.snapshot();
+        let seconds = elapsed.as_secs();
+        self.texts.status(
+            &format!("{seconds:>3} s: {cameras_live} of {cameras} cameras live, {looks} looks, {pinned} pictures pinned, {seen} cases received, {outbox} messages in the outbox"),
+            &format!("{seconds:>3} 秒：{cameras_live}/{cameras} 路在线，查看 {looks} 次，保留 {pinned} 张待证画面，收到 {seen} 件，待发消息 {outbox} 条"),
+        );
     }
 
     /// Restarts a broker that was killed, on the same port and without persisted sessions.
@@ -217,20 +268,24 @@ impl DemoRun<'_> {
             return;
         }
         let until = *restart_at.get_or_insert_with(|| {
-            status(&format!(
-                "The broker is down; restarting it in {} s.",
-                RESTART_DELAY.as_secs()
-            ));
+            let seconds = RESTART_DELAY.as_secs();
+            self.texts.status(
+                &format!("The broker is down; restarting it in {seconds} s."),
+                &format!("消息服务器已停止，{seconds} 秒后重启。"),
+            );
             Instant::now() + RESTART_DELAY
         });
         if Instant::now() >= until {
             match self.broker.restart() {
                 Ok(()) => {
-                    status("The broker is up again.");
+                    self.texts.status("The broker is up again.", "消息服务器已恢复。");
                     *restart_at = None;
                 }
                 Err(failure) => {
-                    status(&format!("Cannot restart the broker: {failure}"));
+                    self.texts.status(
+                        &format!("Cannot restart the broker: {failure}"),
+                        &format!("无法重启消息服务器：{failure}"),
+                    );
                     *restart_at = Some(Instant::now() + RESTART_DELAY);
                 }
             }
@@ -238,20 +293,7 @@ impl DemoRun<'_> {
     }
 }
 
-fn progress_line(s: &DaemonSnapshot, seen: usize, elapsed: Duration) -> String {
-    format!(
-        "{:>3} s: {} of {} cameras live, {} looks, {} pictures pinned, {} cases received, {} messages in the outbox",
-        elapsed.as_secs(),
-        s.cameras_live,
-        s.cameras,
-        s.looks,
-        s.pinned,
-        seen,
-        s.outbox
-    )
-}
-
-fn print_case(case: &ReceivedCase, json: bool) -> Result<(), Failure> {
+fn print_case(case: &ReceivedCase, json: bool, texts: Texts) -> Result<(), Failure> {
     if json {
         println!(
             "{}",
@@ -259,10 +301,13 @@ fn print_case(case: &ReceivedCase, json: bool) -> Result<(), Failure> {
         );
         return Ok(());
     }
-    println!("\n  case {}", case.case_id);
+    println!("\n  {} {}", texts.of("case", "案件"), case.case_id);
     println!(
-        "  {} {}, cell {}",
-        case.category_code, case.category_name, case.cell_code
+        "  {} {}, {} {}",
+        case.category_code,
+        case.category_name,
+        texts.of("cell", "单元网格"),
+        case.cell_code
     );
     println!("  {}", case.description);
     for picture in &case.pictures {

@@ -1,4 +1,4 @@
-//! The environment of `demo` and `bench`: the project's files, free ports, a broker.
+//! The environment of `demo` and `bench`: a configuration, free ports, a broker.
 
 use std::{
     io,
@@ -11,41 +11,6 @@ use std::{
 use gridwatch::cli::Failure;
 use gridwatch_base::error::Class;
 use gridwatch_config::raw;
-
-/// The folder of the project's files (`configs`, `models`, `demo`): `$GRIDWATCH_SHARE`, the working directory or one of its
-/// ancestors, an ancestor of the executable, or the packaged location.
-///
-/// # Errors
-/// If none of these holds the files.
-pub(super) fn share() -> Result<PathBuf, Failure> {
-    const PACKAGED: &str = "/usr/share/gridwatch";
-    let has_files = |dir: &&Path| dir.join("configs/demo.toml").is_file() && dir.join("models").is_dir();
-    if let Some(dir) = std::env::var_os("GRIDWATCH_SHARE").map(PathBuf::from) {
-        return has_files(&dir.as_path()).then_some(dir.clone()).ok_or_else(|| {
-            Failure::new(
-                Class::Config,
-                format!(
-                    "GRIDWATCH_SHARE={}: no configs/demo.toml and models there; set it to a clone of the repository",
-                    dir.display()
-                ),
-            )
-        });
-    }
-    let starts = [std::env::current_dir().ok(), std::env::current_exe().ok()];
-    starts
-        .iter()
-        .flatten()
-        .flat_map(|start| start.ancestors())
-        .chain([Path::new(PACKAGED)])
-        .find(has_files)
-        .map(Path::to_path_buf)
-        .ok_or_else(|| {
-            Failure::new(
-                Class::Config,
-                format!("configs/demo.toml and models not found above the working directory or in {PACKAGED}; run this inside a clone of the repository, or set GRIDWATCH_SHARE to one"),
-            )
-        })
-}
 
 /// Writes `configs/demo.toml`, edited by `edit`, into `dir`; relative paths in it are resolved against `configs` first.
 ///

@@ -2,7 +2,10 @@
 
 use std::{
     fs,
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -16,13 +19,48 @@ const MIN_FREE: u64 = 256 << 20;
 /// Below this many bytes the check warns: logs and evidence share the disk.
 const LOW_FREE: u64 = 2 << 30;
 
+/// How long a program at the endpoint's port may take to answer, and how much of the answer is read.
+const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(2);
+const MAX_ANSWER: u64 = 16 << 10;
+
 pub(super) fn rows(draft: &Draft) -> Vec<CheckRow> {
     let mut rows = models(draft);
     rows.extend(decoders(draft));
+    rows.extend(draft.listen().map(endpoint));
     rows.extend(draft.state_dir.as_deref().map(state_dir));
     rows.extend(draft.state_dir.as_deref().into_iter().flat_map(|dir| keys(draft, dir)));
     rows.push(clock(draft));
     rows
+}
+
+/// The port of the metrics and health endpoint, which is either free or this daemon's.
+fn endpoint(address: SocketAddr) -> CheckRow {
+    const WHAT: &str = "telemetry";
+    match TcpListener::bind(address) {
+        Ok(_) => CheckRow::ok(WHAT, format!("{address} is free")),
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse && is_gridwatch(address) => {
+            CheckRow::ok(WHAT, format!("{address} is served by a running gridwatch"))
+        }
+        Err(e) => CheckRow::new(
+            WHAT,
+            CheckState::Wrong,
+            format!("telemetry.listen: cannot bind {address}: {e}"),
+        )
+        .remedy("end the program that has this port, or choose another one; the daemon refuses to start without it"),
+    }
+}
+
+/// Whether a gridwatch daemon answers at `address`.
+fn is_gridwatch(address: SocketAddr) -> bool {
+    let ask = || -> io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&address, ENDPOINT_TIMEOUT)?;
+        stream.set_read_timeout(Some(ENDPOINT_TIMEOUT))?;
+        stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
+        Ok(answer.contains("\"ready\":"))
+    };
+    ask().unwrap_or(false)
 }
 
 /// The key that signs cases and the key that encrypts originals.

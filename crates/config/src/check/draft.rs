@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -159,6 +160,11 @@ impl Draft {
             message: "the configuration is incomplete, but no check reported a fault".into(),
             remedy: "report this as a bug, and attach the file".into(),
         }])
+    }
+
+    /// Where the daemon would serve health and metrics, if the section is valid and names an address.
+    pub fn listen(&self) -> Option<SocketAddr> {
+        self.rest.telemetry.as_ref()?.listen
     }
 
     /// The part of the configuration that decides cases. A replay needs no credentials, models or broker, so faults in those

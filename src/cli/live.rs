@@ -1,4 +1,4 @@
-//! Takes single pictures from a live camera.
+//! Takes single pictures from a live camera, for commands that need no daemon.
 
 use std::{
     sync::Arc,
@@ -38,7 +38,7 @@ impl LiveCamera {
             .build()
             .map_err(|e| Failure::new(Class::Transient, format!("cannot start the async runtime: {e}")))?;
         let slot = Slot::new(camera.id.clone(), Arc::new(Notify::new()));
-        let decoder = Decoder::new("signs", decoders).map_err(|e| Failure::new(e.class(), e.to_string()))?;
+        let decoder = Decoder::new("live", decoders).map_err(|e| Failure::new(e.class(), e.to_string()))?;
         let received = daemon::receive_camera(camera, Arc::clone(&slot), receive.handle())?;
         Ok(Self {
             _camera: received,

@@ -1,0 +1,213 @@
+//! The commands of somebody who has just built gridwatch: `try`, `snapshot` and `init`, all without a configuration.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+
+fn run_in(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gridwatch"))
+        .args(arguments)
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .env_remove("GRIDWATCH_CONFIG")
+        .env_remove("GRIDWATCH_STATE")
+        .output()
+        .unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[track_caller]
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", stderr(output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn init_writes_a_configuration_that_check_accepts_and_keeps_the_password_out_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let cameras = [
+        "--camera",
+        "gate=rtsp://admin:hunter%402@192.0.2.10:554/stream",
+        "--camera",
+        "lane=rtsp://192.0.2.11/1",
+    ];
+    let more = [
+        "--place",
+        "-70.66,-33.44",
+        "--local-broker",
+        "--dwell",
+        "1m",
+        "--language",
+        "en",
+        "--json",
+    ];
+    let report = json(&run_in(dir.path(), &[&["init"][..], &cameras, &more].concat()));
+    assert_eq!(
+        (&report["config"], &report["made_up_place"]),
+        (&"gridwatch/gridwatch.toml".into(), &false.into())
+    );
+    let written = dir.path().join("gridwatch");
+    let text = fs::read_to_string(written.join("gridwatch.toml")).unwrap();
+    assert!(!text.contains("hunter") && !text.contains("admin"), "{text}");
+    assert!(
+        text.contains("# how long it must stay"),
+        "the comments are kept:\n{text}"
+    );
+    let secret = written.join("gate.secret");
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "admin:hunter@2\n");
+    assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(written.join("mosquitto.conf").is_file());
+
+    let checked = run_in(
+        dir.path(),
+        &["check", "--offline", "--config", "gridwatch/gridwatch.toml"],
+    );
+    let printed = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.success(), "{printed}{}", stderr(&checked));
+    let config = gridwatch_config::load(&written.join("gridwatch.toml")).unwrap();
+    assert_eq!(
+        config.cameras.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(),
+        ["gate", "lane"]
+    );
+    assert!(config.plan.rules.iter().all(|rule| rule.dwell.as_secs() == 60));
+
+    let again = run_in(dir.path(), &[&["init"][..], &cameras].concat());
+    assert_eq!(again.status.code(), Some(3));
+    assert!(stderr(&again).contains("already exists"), "{}", stderr(&again));
+}
+
+#[test]
+fn init_without_a_camera_or_with_a_wrong_one_says_what_to_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let none = run_in(dir.path(), &["init"]);
+    assert_eq!(none.status.code(), Some(3));
+    assert!(stderr(&none).contains("--camera ID=URL"), "{}", stderr(&none));
+    for (camera, expected) in [
+        ("gate", "expected ID=URL"),
+        ("a/b=rtsp://192.0.2.1/", "is no id"),
+        ("gate=rtsp://admin:hunt/er2@host/", "%2F"),
+    ] {
+        let wrong = run_in(dir.path(), &["init", "--camera", camera]);
+        assert_eq!(wrong.status.code(), Some(2), "{camera}");
+        assert!(stderr(&wrong).contains(expected), "{}", stderr(&wrong));
+    }
+    let twice = run_in(
+        dir.path(),
+        &[
+            "init",
+            "--camera",
+            "a=rtsp://192.0.2.1/",
+            "--camera",
+            "a=rtsp://192.0.2.2/",
+        ],
+    );
+    assert!(stderr(&twice).contains("two cameras have the id"), "{}", stderr(&twice));
+    assert!(
+        !dir.path().join("gridwatch").exists(),
+        "nothing is written before the arguments are right"
+    );
+}
+
+#[cfg(all(feature = "gst", feature = "ort"))]
+mod with_models {
+    use super::*;
+    use crate::daemon::{farm, root};
+
+    #[test]
+    fn a_clip_is_tried_and_shows_the_heap_that_would_be_filed() {
+        let dir = tempfile::tempdir().unwrap();
+        let clip = root().join("demo/clips/street-a.mp4");
+        let report = json(&run_in(
+            dir.path(),
+            &[
+                "try",
+                clip.to_str().unwrap(),
+                "--for",
+                "20s",
+                "--language",
+                "zh",
+                "--json",
+            ],
+        ));
+        assert_eq!((&report["looks"], &report["judged"]), (&10.into(), &true.into()));
+        let [case] = report["cases"].as_array().unwrap().as_slice() else {
+            panic!("one case, not {}", report["cases"])
+        };
+        assert_eq!((&case["category"], &case["rule"]), (&"0102".into(), &"garbage".into()));
+        let folder = dir.path().join("gridwatch-try");
+        let page = fs::read_to_string(folder.join("report.html")).unwrap();
+        assert!(page.contains("暴露垃圾"), "{page}");
+        let pictures = case["pictures"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .chain(report["pictures"].as_array().unwrap());
+        let mut count = 0;
+        for picture in pictures {
+            let file = picture["file"].as_str().unwrap();
+            assert_eq!(image::image_dimensions(folder.join(file)).unwrap(), (1280, 720));
+            assert!(page.contains(file), "{file}");
+            count += 1;
+        }
+        assert_eq!(count, 8, "two of the case and six others");
+    }
+
+    #[test]
+    fn single_pictures_are_searched_but_not_judged_and_reports_are_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let picture = root().join("tests/fixtures/pictures/bags.jpg");
+        for folder in ["gridwatch-try", "gridwatch-try-2"] {
+            let output = run_in(dir.path(), &["try", picture.to_str().unwrap(), "--language", "en"]);
+            assert!(output.status.success(), "{}", stderr(&output));
+            let printed = String::from_utf8_lossy(&output.stdout);
+            assert!(
+                printed.contains("1 look\n") && printed.contains("garbage") && !printed.contains("would be filed"),
+                "{printed}"
+            );
+            assert!(dir.path().join(folder).join("report.html").is_file());
+        }
+    }
+
+    #[test]
+    fn a_live_camera_is_tried_and_photographed() {
+        let farm = farm(&["street-a"]);
+        let dir = tempfile::tempdir().unwrap();
+        let url = farm.url("street-a");
+        let report = json(&run_in(
+            dir.path(),
+            &["try", &url, "--for", "4s", "--every", "2s", "--json"],
+        ));
+        assert!(report["looks"].as_u64().unwrap() >= 2, "{report}");
+        let shot = run_in(dir.path(), &["snapshot", &url, "--out", "a.png"]);
+        assert!(shot.status.success(), "{}", stderr(&shot));
+        assert_eq!(image::image_dimensions(dir.path().join("a.png")).unwrap(), (1280, 720));
+    }
+
+    #[test]
+    fn what_cannot_be_tried_is_named_and_leaves_no_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let broken = dir.path().join("broken.mp4");
+        fs::write(&broken, "no clip").unwrap();
+        for (arguments, code, expected) in [
+            (vec!["try", "missing.mp4"], 5, "missing.mp4"),
+            (vec!["try", "broken.mp4"], 5, "broken.mp4"),
+            (vec!["try", "rtsp://admin:hunter2@"], 3, "not a stream URL"),
+            (vec!["try", "broken.mp4", "--every", "1ms"], 3, "--every"),
+            (vec!["snapshot", "gate"], 3, "--config"),
+        ] {
+            let output = run_in(dir.path(), &arguments);
+            assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", stderr(&output));
+            let message = stderr(&output);
+            assert!(message.contains(expected) && !message.contains("hunter2"), "{message}");
+        }
+        assert!(!dir.path().join("gridwatch-try").exists());
+    }
+}
