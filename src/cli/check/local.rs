@@ -59,6 +59,11 @@ fn keys(draft: &Draft, state_dir: &Path) -> Vec<CheckRow> {
 #[cfg(feature = "ort")]
 fn models(draft: &Draft) -> Vec<CheckRow> {
     const WHAT: &str = "onnxruntime";
+    if !draft.faults_in("runtime").is_empty() {
+        // Another library or provider than the one meant would be tested.
+        let message = "not tested, nor are the models: [runtime] is faulty, see above";
+        return vec![CheckRow::new(WHAT, CheckState::Skipped, message)];
+    }
     let runtime = gridwatch_model::runtime::init(draft.onnxruntime.as_deref()).map(|r| r.with(draft.inference.clone()));
     let mut rows = vec![match &runtime {
         Ok(runtime) => CheckRow::ok(WHAT, runtime.library().display().to_string()),

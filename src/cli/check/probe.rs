@@ -30,20 +30,30 @@ pub(super) fn skipped(draft: &Draft) -> Vec<CheckRow> {
         .collect()
 }
 
-/// Probes the broker and every camera; one row each, in the configuration's order.
+/// Probes the broker and every camera; one row each, in the configuration's order. What has a faulty setting is not contacted: the
+/// default in its place could send a password unencrypted.
 pub(super) async fn rows(draft: &Draft, limit: Duration) -> Vec<CheckRow> {
     let broker = async {
-        let (Some(at), Some(node)) = (&draft.broker, &draft.node) else {
-            return None;
-        };
-        Some(broker(at, node, limit).await)
+        match (&draft.broker, &draft.node) {
+            (Some(at), Some(node)) => broker(at, node, limit).await,
+            (None, _) => not_contacted("broker", "[broker]"),
+            (_, None) => not_contacted("broker", "node.id"),
+        }
     };
     let cameras = stream::iter(&draft.cameras)
-        .map(|c| camera(c, limit))
+        .map(async |c| match draft.connection_faults.contains_key(&c.id) {
+            true => not_contacted(format!("camera {}", c.id), "its connection"),
+            false => camera(c, limit).await,
+        })
         .buffered(CONCURRENCY)
         .collect::<Vec<_>>();
     let (broker, cameras) = futures::join!(broker, cameras);
-    broker.into_iter().chain(cameras).collect()
+    std::iter::once(broker).chain(cameras).collect()
+}
+
+fn not_contacted(what: impl Into<String>, faulty: &str) -> CheckRow {
+    let message = format!("not contacted: {faulty} is faulty, see above");
+    CheckRow::new(what, CheckState::Skipped, message)
 }
 
 async fn broker(broker: &Broker, node: &NodeId, limit: Duration) -> CheckRow {

@@ -82,6 +82,10 @@ impl Checker<'_> {
             client: client.flatten(),
         };
         let tls = self.broker_tls(&at, &raw, &url, files);
+        // Each faulty field was replaced by a default: mqtts:// with a faulty ca_file would be plain TCP here.
+        if !self.draft.faults_in("broker").is_empty() {
+            return;
+        }
         self.draft.broker = Some(Broker {
             host: host.trim_start_matches('[').trim_end_matches(']').into(),
             port: url.port().unwrap_or(if tls.is_some() { MQTTS_PORT } else { MQTT_PORT }),
