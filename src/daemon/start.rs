@@ -32,11 +32,13 @@ use crate::{
     broker,
     telemetry::{self, Health},
 };
+use gridwatch_base::installation::Installation;
 use gridwatch_camera::{decode::Decoder, slot::Slot};
 use gridwatch_config::Config;
 use gridwatch_custody::{keys::KeyRing, vault::Vault};
 use gridwatch_engine::Snapshot;
 use gridwatch_ledger::{RecordedEngine, Recorder, RunInfo};
+use gridwatch_link as link;
 use gridwatch_link::Link;
 use gridwatch_model as model;
 use gridwatch_model::TiledDetector;
@@ -59,8 +61,17 @@ impl Daemon {
             replies,
             claims,
         } = senders;
+        let settings = link::Settings {
+            installation: Some(storage.installation),
+            ..broker::link_settings(
+                &config.node,
+                &config.broker,
+                &config.timezone,
+                config.evidence.max_picture_bytes,
+            )
+        };
         let link = Link::spawn(
-            broker::link_settings(&config.node, &config.broker, &config.timezone),
+            settings,
             &storage.store,
             replies,
             sites::site_sharing(&config, engine.snapshot.as_ref(), claims),
@@ -127,6 +138,7 @@ struct Storage {
     outbox: Store,
     /// `None` if the configuration keeps no originals.
     vault: Option<Vault>,
+    installation: Installation,
 }
 
 fn open_storage(config: &Config) -> Result<Storage, StartError> {
@@ -139,6 +151,10 @@ fn open_storage(config: &Config) -> Result<Storage, StartError> {
         outbox: store.outbox_handle()?,
         store,
         vault: key.map(|key| Vault::new(&config.state_dir, key)),
+        installation: Installation::of(&config.state_dir).map_err(|source| StartError::Installation {
+            state_dir: config.state_dir.clone(),
+            source,
+        })?,
     })
 }
 

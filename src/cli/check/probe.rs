@@ -35,7 +35,7 @@ pub(super) fn skipped(draft: &Draft) -> Vec<CheckRow> {
 pub(super) async fn rows(draft: &Draft, limit: Duration) -> Vec<CheckRow> {
     let broker = async {
         match (&draft.broker, &draft.node) {
-            (Some(at), Some(node)) => broker(at, node, limit).await,
+            (Some(at), Some(node)) => broker(at, node, draft.max_picture_bytes(), limit).await,
             (None, _) => not_contacted("broker", "[broker]"),
             (_, None) => not_contacted("broker", "node.id"),
         }
@@ -56,10 +56,10 @@ fn not_contacted(what: impl Into<String>, faulty: &str) -> CheckRow {
     CheckRow::new(what, CheckState::Skipped, message)
 }
 
-async fn broker(broker: &Broker, node: &NodeId, limit: Duration) -> CheckRow {
+async fn broker(broker: &Broker, node: &NodeId, max_picture_bytes: usize, limit: Duration) -> CheckRow {
     const WHAT: &str = "broker";
     let name = format!("{}:{}", broker.host, broker.port);
-    let settings = crate::broker::link_settings(node, broker, &TimeZone::UTC);
+    let settings = crate::broker::link_settings(node, broker, &TimeZone::UTC, max_picture_bytes);
     match timeout(limit, link::probe(settings)).await {
         Ok(Ok(())) => {
             let how = if broker.tls.is_some() { "TLS" } else { "plain TCP" };
@@ -68,6 +68,11 @@ async fn broker(broker: &Broker, node: &NodeId, limit: Duration) -> CheckRow {
                 format!("{name} accepts this box (MQTT {}, {how})", broker.protocol.as_str()),
             )
         }
+        Ok(Err(link::LinkError::Unsuitable { host, port, reasons })) => CheckRow::wrong(
+            WHAT,
+            format!("{host}:{port} cannot serve this box: {}", reasons.join("; ")),
+            "change the broker's settings, or use another broker; see docs/contract.md, \"Setting up the broker\"",
+        ),
         Ok(Err(e)) => {
             let message = match e {
                 link::LinkError::Refused { host, port, reason } => format!("{host}:{port}: {reason}"),

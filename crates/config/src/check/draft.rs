@@ -141,6 +141,11 @@ impl Draft {
         self.rest.evidence.as_ref()?.originals.as_ref()
     }
 
+    /// See [`Evidence::max_picture_bytes`]; 0 if the section is faulty.
+    pub fn max_picture_bytes(&self) -> usize {
+        self.rest.evidence.as_ref().map_or(0, |e| e.max_picture_bytes)
+    }
+
     /// See [`Config::view`]; the defaults if the section is faulty.
     pub fn view(&self) -> ViewLimits {
         self.rest.view.clone().unwrap_or_default()
