@@ -29,11 +29,15 @@ use super::{
     sites,
 };
 use crate::{
-    broker,
+    broker, decoders,
     telemetry::{self, Health},
 };
 use gridwatch_base::installation::Installation;
-use gridwatch_camera::{decode::Decoder, slot::Slot};
+use gridwatch_camera::{
+    Backend,
+    decode::{DecodeError, Decoder},
+    slot::Slot,
+};
 use gridwatch_config::Config;
 use gridwatch_custody::{keys::KeyRing, vault::Vault};
 use gridwatch_engine::Snapshot;
@@ -51,6 +55,7 @@ impl Daemon {
     /// # Errors
     /// When a retry cannot help: a library, a model, a decoder or the store is missing or unusable.
     pub async fn start(config: Arc<Config>, metrics: PrometheusHandle) -> Result<Self, StartError> {
+        test_decoders(config.decoders)?;
         let storage = open_storage(&config)?;
         let models = load_models(&config)?;
         let cameras = prepare_cameras(&config);
@@ -81,6 +86,8 @@ impl Daemon {
             health: Arc::new(Health::default()),
             pinned: Arc::new(AtomicU64::new(0)),
             outbox: Mutex::new(storage.outbox),
+            link: link.state(),
+            config: Arc::clone(&config),
         });
 
         let (jobs, job_queue) = mpsc::channel();
@@ -130,6 +137,22 @@ impl Daemon {
             link,
         })
     }
+}
+
+/// Fails if no codec can be decoded with the configured kind of decoder, because then no camera can be looked at.
+fn test_decoders(backend: Backend) -> Result<(), DecodeError> {
+    let results = decoders::test(backend);
+    let works = results.iter().any(|(_, decoded)| decoded.is_ok());
+    for (codec, decoded) in results {
+        match decoded {
+            Err(error) if !works => return Err(error),
+            Err(error) => {
+                tracing::warn!(?codec, %error, "No decoder for this codec; cameras that send it cannot be looked at");
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// The store, a second handle on it for the outbox's depth, and the vault of originals.

@@ -225,7 +225,8 @@ impl Daemon {
         self.wait_for_exit()
     }
 
-    fn wait_for_exit(&mut self) -> ExitStatus {
+    /// Waits until it ends by itself.
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("the daemon is a child process") {
