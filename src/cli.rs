@@ -44,6 +44,7 @@ pub mod snapshot;
 mod starter;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod try_out;
+pub mod take_over;
 pub mod tune;
 pub mod view;
 
@@ -126,6 +127,7 @@ pub enum Command {
     Evidence(evidence::EvidenceArgs),
     Keys(keys::KeysArgs),
     Outbox(outbox::OutboxArgs),
+    TakeOver(take_over::TakeOverArgs),
     Ledger(ledger::LedgerArgs),
     Replay(replay::ReplayArgs),
     Tune(tune::TuneArgs),
@@ -159,6 +161,7 @@ impl Command {
             Self::Evidence(args) => evidence::run(&args),
             Self::Keys(args) => keys::run(&args),
             Self::Outbox(args) => outbox::run(&args),
+            Self::TakeOver(args) => take_over::run(&args),
             Self::Ledger(args) => ledger::run(&args),
             Self::Replay(args) => replay::run(&args),
             Self::Tune(args) => tune::run(&args),

@@ -11,3 +11,5 @@ pub mod daemon;
 pub mod telemetry;
 
 mod broker;
+#[cfg(feature = "gst")]
+mod decoders;

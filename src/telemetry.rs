@@ -3,10 +3,11 @@
 //! Dashboards and alerts depend on the metric names, which are listed in [`gridwatch_base::metric`].
 
 use std::{
+    collections::BTreeMap,
     io::IsTerminal,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
@@ -167,6 +168,14 @@ fn describe() {
     describe_counter!(CASES, "Cases filed, by rule");
     describe_gauge!(PINNED, "Looks pinned as possible evidence");
     describe_gauge!(LINK_CONNECTED, "1 while the broker connection is up");
+    describe_gauge!(
+        LINK_PROBLEM,
+        "1 for what keeps the link from publishing (unreachable, unsuitable, duplicate_node_id), by problem"
+    );
+    describe_gauge!(
+        READY,
+        "1 while a problem in front of the cameras would be filed, as /readyz says"
+    );
     describe_gauge!(OUTBOX_DEPTH, "Messages waiting in the outbox");
     describe_gauge!(
         OUTBOX_QUARANTINED,
@@ -193,7 +202,8 @@ fn describe() {
 pub struct Health {
     started: AtomicBool,
     last_beat: AtomicI64,
-    faults: Mutex<Vec<String>>,
+    blockers: Mutex<BTreeMap<&'static str, String>>,
+    degraded: Mutex<Vec<String>>,
 }
 
 /// The core counts as stuck after this long without a beat; it beats at least once a second.
@@ -204,7 +214,8 @@ impl Default for Health {
         Self {
             started: AtomicBool::new(false),
             last_beat: AtomicI64::new(Timestamp::now().as_second()),
-            faults: Mutex::default(),
+            blockers: Mutex::default(),
+            degraded: Mutex::default(),
         }
     }
 }
@@ -220,9 +231,32 @@ impl Health {
         self.last_beat.store(Timestamp::now().as_second(), Ordering::Relaxed);
     }
 
-    /// Replaces the list of faults that need an operator. Faults make the box not ready, but alive.
-    pub fn set_faults(&self, faults: Vec<String>) {
-        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
+    /// Names what stands against filing a case now; a box with a blocker is not ready, but alive. `name` says what is
+    /// concerned, such as `broker`; a second blocker of that name replaces the first.
+    pub fn block(&self, name: &'static str, reason: impl Into<String>) {
+        self.blockers().insert(name, reason.into());
+    }
+
+    /// Removes the blocker `name`, if there is one.
+    pub fn unblock(&self, name: &'static str) {
+        self.blockers().remove(name);
+    }
+
+    /// Sets or removes the blocker `name`.
+    pub fn set_blocker(&self, name: &'static str, reason: Option<String>) {
+        match reason {
+            Some(reason) => self.block(name, reason),
+            None => self.unblock(name),
+        }
+    }
+
+    /// Replaces the list of what is impaired without making the box unready, such as single cameras.
+    pub fn set_degraded(&self, reasons: Vec<String>) {
+        *self.degraded.lock().unwrap_or_else(PoisonError::into_inner) = reasons;
+    }
+
+    fn blockers(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
+        self.blockers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// True if the core has beaten within the limit.
@@ -230,8 +264,13 @@ impl Health {
         Timestamp::now().as_second() - self.last_beat.load(Ordering::Relaxed) < STUCK_AFTER_S
     }
 
-    fn readiness(&self) -> Readiness {
-        let mut reasons = self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    /// Whether a problem in front of the cameras would be filed now, and what stands against it.
+    pub fn readiness(&self) -> Readiness {
+        let mut reasons: Vec<String> = self
+            .blockers()
+            .iter()
+            .map(|(name, reason)| format!("{name}: {reason}"))
+            .collect();
         if !self.started.load(Ordering::Relaxed) {
             reasons.insert(0, "the daemon is still starting".into());
         }
@@ -241,18 +280,23 @@ impl Health {
         Readiness {
             ready: reasons.is_empty(),
             reasons,
+            degraded: self.degraded.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 }
 
 /// The body of `/readyz`.
 #[derive(Debug, Serialize)]
-struct Readiness {
-    ready: bool,
-    reasons: Vec<String>,
+pub struct Readiness {
+    /// True if a problem in front of the cameras would be filed now.
+    pub ready: bool,
+    /// What stands against it.
+    pub reasons: Vec<String>,
+    /// What is impaired without standing against it.
+    pub degraded: Vec<String>,
 }
 
-/// Updates the gauges that are cheaper to read on a scrape than to keep current.
+/// Updates the gauges and the readiness, which are cheaper to read on a request than to keep current.
 pub type RefreshGauges = Arc<dyn Fn() + Send + Sync>;
 
 #[derive(Clone)]
@@ -298,6 +342,7 @@ async fn healthz(State(state): State<HttpState>) -> impl IntoResponse {
 }
 
 async fn readyz(State(state): State<HttpState>) -> impl IntoResponse {
+    (state.refresh)();
     let readiness = state.health.readiness();
     let status = if readiness.ready {
         StatusCode::OK
@@ -318,17 +363,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ready_once_started_and_while_there_are_no_faults() {
+    fn ready_once_started_and_while_nothing_stands_against_it() {
         let health = Health::default();
         assert!(!health.readiness().ready);
         health.started();
         assert!(health.readiness().ready);
-        health.set_faults(vec!["disk full".into()]);
+        health.block("storage", "disk full");
+        health.block("broker", "connection refused");
+        health.set_degraded(vec!["camera gate: login rejected".into()]);
         let readiness = health.readiness();
-        assert_eq!(
-            (readiness.ready, readiness.reasons),
-            (false, vec!["disk full".to_owned()])
-        );
+        assert!(!readiness.ready);
+        assert_eq!(readiness.reasons, ["broker: connection refused", "storage: disk full"]);
+        health.unblock("storage");
+        health.set_blocker("broker", None);
+        let readiness = health.readiness();
+        assert!(readiness.ready, "{readiness:?}");
+        assert_eq!(readiness.degraded, ["camera gate: login rejected"]);
     }
 
     #[test]

@@ -44,6 +44,9 @@ const PRUNE_EVERY: Duration = Duration::from_mins(10);
 /// Interval of the engine snapshots: a crash costs a dwell no more than this.
 const SNAPSHOT_EVERY: Duration = Duration::from_mins(1);
 
+/// What `/readyz` calls a case or a picture that cannot be stored.
+const STORAGE: &str = "storage";
+
 /// Schedules a look at a view no later than the given time.
 pub(super) type RequestLook = Box<dyn Fn(&CameraId, Timestamp) + Send>;
 
@@ -208,7 +211,7 @@ impl Core {
                 if is_disk_full {
                     self.delete_originals();
                 }
-                self.health.set_faults(vec![reason]);
+                self.health.block(STORAGE, reason);
             }
             CoreEvent::EvidenceFailed { case } => self.apply(Input::EvidenceFailed { case }, None),
             CoreEvent::Stop => {}
@@ -368,7 +371,7 @@ impl Core {
             self.commit(commit);
         }
         if self.uncommitted.is_empty() {
-            self.health.set_faults(Vec::new());
+            self.health.unblock(STORAGE);
             tracing::info!("Committed what was waiting");
         }
     }
@@ -382,7 +385,7 @@ impl Core {
         match self.try_commit(&commit) {
             Ok(()) => {
                 // The disk accepts writes; a fault of the evidence worker that persists is reported again.
-                self.health.set_faults(Vec::new());
+                self.health.unblock(STORAGE);
                 commit.acknowledge();
             }
             Err(error) if error.class() == Class::Transient => {
@@ -390,10 +393,10 @@ impl Core {
                 if matches!(error, StoreError::DiskFull { .. }) {
                     self.delete_originals();
                 }
-                self.health.set_faults(vec![format!(
-                    "{} is waiting to be committed: {error}",
-                    commit.describe()
-                )]);
+                self.health.block(
+                    STORAGE,
+                    format!("{} is waiting to be committed: {error}", commit.describe()),
+                );
                 self.uncommitted.push(commit);
             }
             Err(error) => {

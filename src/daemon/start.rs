@@ -31,14 +31,20 @@ use super::{
     sites,
 };
 use crate::{
-    broker,
+    broker, decoders,
     telemetry::{self, Health},
 };
-use gridwatch_camera::{decode::Decoder, slot::Slot};
+use gridwatch_base::installation::Installation;
+use gridwatch_camera::{
+    Backend,
+    decode::{DecodeError, Decoder},
+    slot::Slot,
+};
 use gridwatch_config::Config;
 use gridwatch_custody::{keys::KeyRing, vault::Vault};
 use gridwatch_engine::Snapshot;
 use gridwatch_ledger::{RecordedEngine, Recorder, RunInfo};
+use gridwatch_link as link;
 use gridwatch_link::Link;
 use gridwatch_model as model;
 use gridwatch_model::TiledDetector;
@@ -55,6 +61,7 @@ impl Daemon {
             Some(address) => Some(telemetry::bind(address).await?),
             None => None,
         };
+        test_decoders(config.decoders)?;
         let storage = open_storage(&config)?;
         let models = load_models(&config)?;
         let cameras = prepare_cameras(&config);
@@ -65,8 +72,17 @@ impl Daemon {
             replies,
             claims,
         } = senders;
+        let settings = link::Settings {
+            installation: Some(storage.installation),
+            ..broker::link_settings(
+                &config.node,
+                &config.broker,
+                &config.timezone,
+                config.evidence.max_picture_bytes,
+            )
+        };
         let link = Link::spawn(
-            broker::link_settings(&config.node, &config.broker, &config.timezone),
+            settings,
             &storage.store,
             replies,
             sites::site_sharing(&config, engine.snapshot.as_ref(), claims),
@@ -76,6 +92,8 @@ impl Daemon {
             health: Arc::new(Health::default()),
             pinned: Arc::new(AtomicU64::new(0)),
             outbox: Mutex::new(storage.outbox),
+            link: link.state(),
+            config: Arc::clone(&config),
         });
 
         let (jobs, job_queue) = mpsc::channel();
@@ -124,12 +142,29 @@ impl Daemon {
     }
 }
 
+/// Fails if no codec can be decoded with the configured kind of decoder, because then no camera can be looked at.
+fn test_decoders(backend: Backend) -> Result<(), DecodeError> {
+    let results = decoders::test(backend);
+    let works = results.iter().any(|(_, decoded)| decoded.is_ok());
+    for (codec, decoded) in results {
+        match decoded {
+            Err(error) if !works => return Err(error),
+            Err(error) => {
+                tracing::warn!(?codec, %error, "No decoder for this codec; cameras that send it cannot be looked at");
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
 /// The store, a second handle on it for the outbox's depth, and the vault of originals.
 struct Storage {
     store: Store,
     outbox: Store,
     /// `None` if the configuration keeps no originals.
     vault: Option<Vault>,
+    installation: Installation,
 }
 
 fn open_storage(config: &Config) -> Result<Storage, StartError> {
@@ -142,6 +177,10 @@ fn open_storage(config: &Config) -> Result<Storage, StartError> {
         outbox: store.outbox_handle()?,
         store,
         vault: key.map(|key| Vault::new(&config.state_dir, key)),
+        installation: Installation::of(&config.state_dir).map_err(|source| StartError::Installation {
+            state_dir: config.state_dir.clone(),
+            source,
+        })?,
     })
 }
 

@@ -14,6 +14,7 @@ mod ledger_support;
 mod packages;
 
 mod calibrate;
+mod check_faulty_settings;
 mod config_check;
 mod detect;
 mod eval;

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 use crate::config_support::*;
 use gridwatch_config as config;
-use gridwatch_config::Faults;
+use gridwatch_config::{Draft, Faults};
 
 #[test]
 fn every_fault_of_the_broken_file_is_reported() {
@@ -387,6 +387,66 @@ fn urls_and_addresses() {
             "broker.url: the password and all cases are sent unencrypted",
         ),
     ]);
+}
+
+#[test]
+fn the_brokers_certificate_is_trusted_by_one_of_two_settings() {
+    let url = "url = \"mqtt://127.0.0.1:1883\"";
+    let (pin, pairs) = ("ab".repeat(32), vec!["AB"; 32].join(":"));
+    let secured = |more: &str| format!("url = \"mqtts://127.0.0.1\"\n{more}");
+    let (both, short, plain) = (
+        secured(&format!("ca_file = \"edge.toml\"\npin_sha256 = \"{pin}\"")),
+        secured("pin_sha256 = \"abcd\""),
+        format!("{url}\npin_sha256 = \"{pin}\""),
+    );
+    assert_faults(&[
+        (url, &both, "broker.pin_sha256: not allowed together with ca_file"),
+        (url, &short, "broker.pin_sha256: not a SHA-256"),
+        (
+            url,
+            &plain,
+            "broker.pin_sha256: not allowed with an mqtt:// broker URL, which is not encrypted",
+        ),
+    ]);
+    for written in [&pin, &pairs] {
+        let draft = Folder::new().with(url, &secured(&format!("pin_sha256 = \"{written}\"")));
+        assert_eq!(messages(&draft.faults), [""; 0]);
+        let tls = draft.broker.unwrap().tls.unwrap();
+        assert_eq!(tls.trust, gridwatch_link::ServerTrust::Pin(pin.clone()));
+    }
+}
+
+#[test]
+fn nothing_connects_with_a_faulty_setting() {
+    let url = "url = \"mqtt://127.0.0.1:1883\"";
+    for faulty in [
+        "url = \"mqtts://127.0.0.1\"",
+        "url = \"mqtts://127.0.0.1\"\nca_fil = \"edge.toml\"",
+        "url = \"mqtt://127.0.0.1\"\ncredentials = 7",
+        "url = \"mqtt://127.0.0.1\"\nkeep_alive = \"1s\"",
+    ] {
+        assert!(Folder::new().with(url, faulty).broker.is_none(), "{faulty}");
+    }
+    let camera = "credentials = { file = \"gate.secret\" }";
+    let faults = |draft: &Draft| draft.connection_faults.values().map(Vec::len).sum::<usize>();
+    for (faulty, count) in [
+        ("credentials = { file = \"missing\" }", 1),
+        ("ca_file = \"edge.toml\"", 1),
+        ("ca_fil = \"edge.toml\"", 1),
+        ("transport = 7\ncredentials = 7", 2),
+        ("look_every = \"1d\"", 0),
+    ] {
+        let draft = Folder::new().with(camera, faulty);
+        assert!(!draft.faults.is_empty(), "{faulty}");
+        assert_eq!((faults(&draft), draft.cameras.len()), (count, 1), "{faulty}");
+    }
+}
+
+#[test]
+fn an_invalid_registry_key_does_not_leave_a_registry_that_trusts_every_package() {
+    let draft = Folder::new().with("[grid]", "[registry]\nkeys = [\"not a key\"]\n[grid]");
+    assert!(draft.registry().is_none());
+    assert_eq!(messages(&draft.faults).len(), 1, "{:?}", draft.faults);
 }
 
 #[test]

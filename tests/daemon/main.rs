@@ -13,6 +13,7 @@ mod kill_9;
 mod looks_again;
 mod model_swap;
 mod moved_camera;
+mod readiness;
 mod restart;
 mod sites;
 mod small_ads;

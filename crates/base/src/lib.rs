@@ -1,4 +1,4 @@
-//! Shared foundations: error classes, hashes, atomic and private files, secrets, clock state, metric names, and TOML documents
+//! Shared foundations: error classes, hashes, atomic and private files, the installation's identity, secrets, clock state, metric names, and TOML documents
 //! validated against a schema, with every fault reported at once. Depends on no other crate of the workspace.
 
 pub mod backoff;
@@ -7,5 +7,6 @@ pub mod digest;
 pub mod disk;
 pub mod document;
 pub mod error;
+pub mod installation;
 pub mod metric;
 pub mod secret;

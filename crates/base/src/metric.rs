@@ -53,8 +53,12 @@ pub const PINNED: &str = "gridwatch_pinned_looks";
 /// Time from the confirmation of a case to its commit.
 pub const COMMIT: &str = "gridwatch_confirm_to_commit_seconds";
 
+/// Gauge: 1 while a problem in front of the cameras would be filed, as `/readyz` says.
+pub const READY: &str = "gridwatch_ready";
 /// Gauge: 1 while the MQTT link is connected and subscribed, otherwise 0.
 pub const LINK_CONNECTED: &str = "gridwatch_link_connected";
+/// Gauge: 1 for what keeps the link from publishing: `unreachable`, `unsuitable` or `duplicate_node_id`. Label: `problem`.
+pub const LINK_PROBLEM: &str = "gridwatch_link_problem";
 /// Gauge: outbox messages waiting to be published.
 pub const OUTBOX_DEPTH: &str = "gridwatch_outbox_depth";
 /// Gauge: outbox messages in quarantine, waiting for an operator.

@@ -40,6 +40,9 @@ pub(super) const ID_PATTERN: &str = r"^[A-Za-z0-9_-]{1,64}$";
 /// Names of environment variables, as defined by POSIX.
 pub(super) const ENV_PATTERN: &str = r"^[A-Za-z_][A-Za-z0-9_]*$";
 
+/// SHA-256 of a certificate: 64 hex digits, in pairs separated by colons or not.
+pub(super) const PIN_PATTERN: &str = r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$";
+
 /// Names of views: `CAMERA` or `CAMERA.PRESET`.
 pub(super) const VIEW_PATTERN: &str = r"^[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64})?$";
 

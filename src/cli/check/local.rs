@@ -97,6 +97,11 @@ fn keys(draft: &Draft, state_dir: &Path) -> Vec<CheckRow> {
 #[cfg(feature = "ort")]
 fn models(draft: &Draft) -> Vec<CheckRow> {
     const WHAT: &str = "onnxruntime";
+    if !draft.faults_in("runtime").is_empty() {
+        // Another library or provider than the one meant would be tested.
+        let message = "not tested, nor are the models: [runtime] is faulty, see above";
+        return vec![CheckRow::new(WHAT, CheckState::Skipped, message)];
+    }
     let runtime = gridwatch_model::runtime::init(draft.onnxruntime.as_deref()).map(|r| r.with(draft.inference.clone()));
     let mut rows = vec![match &runtime {
         Ok(runtime) => CheckRow::ok(WHAT, runtime.library().display().to_string()),
@@ -201,40 +206,22 @@ fn models(draft: &Draft) -> Vec<CheckRow> {
     rows
 }
 
-/// Decodes one keyframe of each codec with the decoder that the daemon would use; an element in GStreamer's registry may still fail.
+/// Decodes one keyframe of each codec with the decoder that the daemon would use.
 #[cfg(feature = "gst")]
 fn decoders(draft: &Draft) -> Vec<CheckRow> {
-    use bytes::Bytes;
-    use gridwatch_camera::{
-        Codec, Keyframe,
-        decode::{DecodeError, Decoder},
-    };
-
-    // ffmpeg's `testsrc` at 320×240, encoded with x264 (Main profile) and x265.
-    let samples: [(Codec, &'static [u8]); 2] = [
-        (Codec::H264, include_bytes!("keyframe.h264")),
-        (Codec::H265, include_bytes!("keyframe.h265")),
-    ];
     let Some(backend) = draft.decoders else {
         return Vec::new();
     };
-    let row = |(codec, data)| {
+    let results = crate::decoders::test(backend).into_iter();
+    let rows = results.map(|(codec, decoded)| {
         let what = format!("decoder {codec:?}");
-        let keyframe = Keyframe {
-            camera: gridwatch_engine::CameraId::from("check"),
-            seq: 0,
-            captured_at: Timestamp::now(),
-            codec,
-            data: Bytes::from_static(data),
-        };
-        let decoded = Decoder::new("check", backend).and_then(|mut d| {
-            let frame = d.decode(&keyframe)?;
-            Ok::<_, DecodeError>((frame, d.element(codec).unwrap_or_default().to_owned()))
-        });
         match decoded {
-            Ok((frame, element)) => CheckRow::ok(
+            Ok(decoder) => CheckRow::ok(
                 what,
-                format!("{element} decoded a test keyframe ({}×{})", frame.width, frame.height),
+                format!(
+                    "{} decoded a test keyframe ({}×{})",
+                    decoder.element, decoder.size.0, decoder.size.1
+                ),
             ),
             Err(e) => CheckRow::wrong(
                 what,
@@ -242,8 +229,8 @@ fn decoders(draft: &Draft) -> Vec<CheckRow> {
                 "run edge-deploy/setup.sh, or set decode.backend to auto or software",
             ),
         }
-    };
-    samples.into_iter().map(row).collect()
+    });
+    rows.collect()
 }
 
 #[cfg(not(feature = "gst"))]

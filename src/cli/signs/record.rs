@@ -17,7 +17,7 @@ use super::{
 };
 use crate::cli::{Failure, json_pretty, options::fraction, pictures, print};
 use gridwatch_base::error::Class;
-use gridwatch_config::{Aim, Camera, Draft, Faults, Preset, raw};
+use gridwatch_config::{Aim, Camera, Draft, Fault, Faults, Preset, raw};
 use gridwatch_engine::{Detection, Label, Light, Rule, View, geometry};
 use gridwatch_frame::Frame;
 use gridwatch_model::{
@@ -122,6 +122,7 @@ pub(super) fn run(args: &SignsRecordArgs) -> Result<ExitCode, Failure> {
             Some((text, signs))
         }
     };
+    refuse_faulty(args, &draft, &camera)?;
     let mut recorder = Recorder::new(args, &draft, &camera, &preset)?;
     recorder.look_at_all(args, &draft, &camera)?;
     let Recorder {
@@ -217,6 +218,20 @@ fn report_text(report: &RecordReport) -> String {
         text += "New signs count as approved until you delete them from that file.\n";
     }
     text
+}
+
+/// Refuses to record with the defaults that stand in for faulty settings: they are not what the daemon will judge with, and the
+/// camera's password could be sent unencrypted.
+fn refuse_faulty(args: &SignsRecordArgs, draft: &Draft, camera: &Camera) -> Result<(), Faults> {
+    let mut faults: Vec<Fault> = ["runtime", "view", "reading"]
+        .iter()
+        .flat_map(|section| draft.faults_in(section))
+        .collect();
+    if args.pictures.is_empty() {
+        faults.extend(draft.faults_in("decode"));
+        faults.extend(draft.connection_faults.get(&camera.id).into_iter().flatten().cloned());
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
 }
 
 /// For a PTZ camera: the learned views of its presets, and the index of the requested one. `None` for other cameras.

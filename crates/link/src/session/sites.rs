@@ -123,7 +123,7 @@ impl Connection {
     pub(super) fn start_claims(&mut self, session: &mut Session, subscription: SubscribeOutcome) {
         let Some(sites) = &mut session.sites else { return };
         let is_subscribed = match subscription {
-            SubscribeOutcome::Granted => true,
+            SubscribeOutcome::Granted | SubscribeOutcome::Downgraded => true,
             SubscribeOutcome::Denied(reason) => {
                 if !std::mem::replace(&mut sites.logged_denied, true) {
                     error!(
