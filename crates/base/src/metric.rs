@@ -68,8 +68,8 @@ pub const OUTBOX_QUARANTINED: &str = "gridwatch_outbox_quarantined";
 pub const PUBLISHES: &str = "gridwatch_publish_total";
 /// Histogram: seconds from publishing an outbox message to its acknowledgement. Label: `kind`.
 pub const PUBLISH_SECONDS: &str = "gridwatch_publish_seconds";
-/// Counter: messages received on the reply topic. Label: `result` (`committed`, `not_committed`, `flood`, or why the message
-/// was rejected).
+/// Counter: messages received on the reply topic. Label: `result` (`committed`, `not_committed`, `flood`, `limited`, or why
+/// the message was rejected).
 pub const REPLIES: &str = "gridwatch_replies_total";
 /// Counter: invalid messages received on site topics.
 pub const CLAIMS_REJECTED: &str = "gridwatch_claims_refused_total";
