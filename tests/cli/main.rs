@@ -20,6 +20,7 @@ mod eval;
 mod evidence_bundle;
 mod evidence_mask;
 mod ledger_export;
+mod model_inspect;
 mod moved;
 mod outbox;
 mod read;
