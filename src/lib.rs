@@ -11,3 +11,4 @@ pub mod daemon;
 pub mod telemetry;
 
 mod broker;
+mod open_files;

@@ -8,6 +8,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{CheckRow, CheckState};
+use crate::open_files::{self, OpenFiles};
 use gridwatch_config::Draft;
 use gridwatch_custody::keys::{KeyRing, OriginalsKey};
 
@@ -17,12 +18,24 @@ const MIN_FREE: u64 = 256 << 20;
 const LOW_FREE: u64 = 2 << 30;
 
 pub(super) fn rows(draft: &Draft) -> Vec<CheckRow> {
-    let mut rows = models(draft);
+    // First, because the decoders below need files as well.
+    let mut rows = vec![open_files(draft)];
+    rows.extend(models(draft));
     rows.extend(decoders(draft));
     rows.extend(draft.state_dir.as_deref().map(state_dir));
     rows.extend(draft.state_dir.as_deref().into_iter().flat_map(|dir| keys(draft, dir)));
     rows.push(clock(draft));
     rows
+}
+
+/// Whether this user may open as many files as the cameras need.
+fn open_files(draft: &Draft) -> CheckRow {
+    const WHAT: &str = "open files";
+    let files = OpenFiles::raise(&draft.cameras, draft.workers());
+    match files.shortage() {
+        None => CheckRow::ok(WHAT, files.summary()),
+        Some(_) => CheckRow::wrong(WHAT, files.summary(), open_files::REMEDY),
+    }
 }
 
 /// The key that signs cases and the key that encrypts originals.
