@@ -13,3 +13,4 @@ pub mod telemetry;
 mod broker;
 #[cfg(feature = "gst")]
 mod decoders;
+mod open_files;

@@ -92,6 +92,9 @@ fn lateness_seconds() -> Vec<f64> {
         .collect()
 }
 
+/// Histogram buckets for the masked share of a picture: a street has a few per cent (docs/evidence.md); half of it is a mask gone wrong.
+const SHARES: [f64; 10] = [0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0];
+
 /// Installs the metrics recorder; the handle renders the metrics.
 ///
 /// # Errors
@@ -100,6 +103,7 @@ pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
     let handle = PrometheusBuilder::new()
         .set_buckets(&WORK_SECONDS)
         .and_then(|b| b.set_buckets_for_metric(Matcher::Full(metric::LATENESS.into()), &lateness_seconds()))
+        .and_then(|b| b.set_buckets_for_metric(Matcher::Full(metric::MASKED_SHARE.into()), &SHARES))
         .map_err(|_| TelemetryError::Twice)?
         .install_recorder()
         .map_err(|_| TelemetryError::Twice)?;
@@ -190,6 +194,14 @@ fn describe() {
     describe_counter!(
         CLAIMS_REJECTED,
         "Messages on the site topics that are not valid claims of another box"
+    );
+    describe_counter!(
+        EVIDENCE_PICTURES,
+        "Evidence pictures made, by whether faces and licence plates were searched for and masked"
+    );
+    describe_histogram!(
+        MASKED_SHARE,
+        "Masked share of the area of a whole evidence picture, 0 to 1, privacy zones not counted"
     );
     describe_histogram!(
         COMMIT,

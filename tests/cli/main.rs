@@ -22,6 +22,7 @@ mod evidence_bundle;
 mod evidence_mask;
 mod first_hour;
 mod ledger_export;
+mod model_inspect;
 mod moved;
 mod outbox;
 mod read;

@@ -570,3 +570,48 @@ fn every_syntax_error_is_reported_with_its_line() {
         draft.faults
     );
 }
+
+/// good.toml with the garbage model, whose labels are neither persons nor vehicles, and `evidence` as a section.
+fn masked_with(evidence: &str) -> gridwatch_config::Draft {
+    let folder = Folder::new();
+    let good = std::fs::read_to_string("tests/golden/good.toml").unwrap();
+    let text = good
+        .replace("models/yolox_nano_416_coco", "models/garbage_nano_416")
+        .replace("labels = [\"umbrella\"]", "labels = [\"garbage\"]")
+        .replace("[[rules]]", &format!("{evidence}\n\n[[rules]]"));
+    config::examine_with(&folder.write(&text), &variable)
+}
+
+#[test]
+fn masking_that_no_model_can_do_is_a_fault() {
+    let draft = masked_with("");
+    assert_eq!(
+        messages(&draft.faults),
+        [
+            "evidence.mask_models: no model detects faces or persons in the pictures of camera gate, so they cannot be masked and no case \
+             could be filed"
+        ]
+    );
+    assert!(draft.faults[0].remedy.contains("yunet_n"), "{:?}", draft.faults);
+    // A replay makes no pictures.
+    assert!(draft.into_replay_config().is_ok());
+    let faces = "[evidence]\nmask_models = [\"@ROOT@/models/yunet_n\"]";
+    let draft = masked_with(faces);
+    assert_eq!(messages(&draft.faults), [""; 0]);
+    assert_eq!(
+        messages(&draft.warnings),
+        [
+            "evidence.mask_models: no model detects vehicles in the pictures of camera gate, so licence plates leave the box unmasked"
+        ]
+    );
+    let both = faces.replace("yunet_n\"]", "yunet_n\", \"@ROOT@/models/yolox_nano_416_coco\"]");
+    let draft = masked_with(&both);
+    assert_eq!((messages(&draft.faults), messages(&draft.warnings)), (vec![], vec![]));
+    // On purpose it is possible, and never silent.
+    let draft = masked_with("[evidence]\nmask = false");
+    assert_eq!(messages(&draft.faults), [""; 0]);
+    assert_eq!(
+        messages(&draft.warnings),
+        ["evidence.mask: faces and licence plates leave the box unmasked"]
+    );
+}

@@ -50,6 +50,10 @@ pub const DAMAGED: &str = "gridwatch_keyframes_damaged_total";
 pub const RECONNECTS: &str = "gridwatch_camera_reconnects_total";
 /// Looks pinned as possible evidence.
 pub const PINNED: &str = "gridwatch_pinned_looks";
+/// Evidence pictures made, by whether they are masked.
+pub const EVIDENCE_PICTURES: &str = "gridwatch_evidence_pictures_total";
+/// Masked share of a whole evidence picture, 0 to 1.
+pub const MASKED_SHARE: &str = "gridwatch_evidence_masked_share";
 /// Time from the confirmation of a case to its commit.
 pub const COMMIT: &str = "gridwatch_confirm_to_commit_seconds";
 

@@ -13,6 +13,7 @@ mod query;
 mod recognise;
 mod regression;
 mod ssd;
+pub(crate) mod unsupported;
 mod yolo;
 mod yunet;
 
@@ -128,7 +129,10 @@ pub enum LayoutError {
         why: &'static str,
     },
     /// The outputs do not fit the manifest's adapter.
-    #[error("adapter {adapter} does not fit: {why}. The graph returns {outputs}{}", alternatives(.fitting))]
+    #[error(
+        "adapter {adapter} does not fit: {why}. The graph returns {outputs}{}{}",
+        alternatives(.fitting), resembling(.looks_like)
+    )]
     AdapterMismatch {
         /// The manifest's adapter.
         adapter: Adapter,
@@ -138,12 +142,14 @@ pub enum LayoutError {
         outputs: String,
         /// Adapters that fit.
         fitting: Vec<Adapter>,
+        /// What the outputs look like, if no adapter fits.
+        looks_like: Option<String>,
     },
     /// No adapter fits.
     #[error(
-        "no adapter fits {outputs} with {classes} labels at {}x{}: {reasons}. Check `labels` and `input` in model.toml, and \
-         export the network as described in docs/models.md",
-        .size.0, .size.1
+        "no adapter fits {outputs} with {classes} labels at {}x{}: {reasons}.{} Check `labels` and `input` in model.toml, and \
+         export the network as described in docs/models.md. {}",
+        .size.0, .size.1, resembling(.looks_like), unsupported::SUPPORTED
     )]
     Unknown {
         /// Outputs of the graph.
@@ -154,6 +160,8 @@ pub enum LayoutError {
         size: (u32, u32),
         /// Why each similar family does not fit.
         reasons: String,
+        /// What the outputs look like.
+        looks_like: Option<String>,
     },
     /// Several adapters fit.
     #[error(
@@ -168,11 +176,16 @@ pub enum LayoutError {
     },
     /// The file's metadata names another task than detection.
     #[error(
-        "the file's metadata says task = {task:?}, but only object detectors are supported; export a detection model"
+        "the file's metadata says task = {task:?}, and the graph returns {outputs}.{} {}; export the detection model of the same family",
+        resembling(.looks_like), unsupported::SUPPORTED
     )]
     Task {
         /// The task in the metadata.
         task: String,
+        /// Outputs of the graph.
+        outputs: String,
+        /// What the outputs look like.
+        looks_like: Option<String>,
     },
     /// The class names in the file's metadata differ from the manifest's.
     #[error("class {index} is {metadata:?} in the file's metadata, but {manifest:?} in model.toml; {remedy}")]
@@ -209,6 +222,12 @@ fn alternatives(fitting: &[Adapter]) -> String {
         [] => String::new(),
         fitting => format!(", which fits {}", quoted(fitting)),
     }
+}
+
+fn resembling(looks_like: &Option<String>) -> String {
+    looks_like
+        .as_ref()
+        .map_or_else(String::new, |what| format!(" It looks like {what}."))
 }
 
 fn quoted(adapters: &[Adapter]) -> String {

@@ -73,8 +73,10 @@ pub(super) fn write(
     write_model(out, &rules)?;
     config.insert("models".into(), Value::Array(vec![table([("dir", "model".into())])]));
     // There are no pictures, so there is nothing to mask.
-    if let Some(evidence) = config.get_mut("evidence").and_then(Value::as_table_mut) {
+    let evidence = config.entry("evidence").or_insert_with(|| Value::Table(Table::new()));
+    if let Some(evidence) = evidence.as_table_mut() {
         evidence.remove("mask_models");
+        evidence.insert("mask".into(), Value::Boolean(false));
     }
     let cameras = write_cameras(out, town, &rules, look_every)?;
     config.insert("cameras".into(), cameras);

@@ -11,6 +11,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{CheckRow, CheckState};
+use crate::open_files::{self, OpenFiles};
 use gridwatch_config::Draft;
 use gridwatch_custody::keys::{KeyRing, OriginalsKey};
 
@@ -24,7 +25,9 @@ const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_ANSWER: u64 = 16 << 10;
 
 pub(super) fn rows(draft: &Draft) -> Vec<CheckRow> {
-    let mut rows = models(draft);
+    // First, because the decoders below need files as well.
+    let mut rows = vec![open_files(draft)];
+    rows.extend(models(draft));
     rows.extend(decoders(draft));
     rows.extend(draft.listen().map(endpoint));
     rows.extend(draft.state_dir.as_deref().map(state_dir));
@@ -61,6 +64,16 @@ fn is_gridwatch(address: SocketAddr) -> bool {
         Ok(answer.contains("\"ready\":"))
     };
     ask().unwrap_or(false)
+}
+
+/// Whether this user may open as many files as the cameras need.
+fn open_files(draft: &Draft) -> CheckRow {
+    const WHAT: &str = "open files";
+    let files = OpenFiles::raise(&draft.cameras, draft.workers());
+    match files.shortage() {
+        None => CheckRow::ok(WHAT, files.summary()),
+        Some(_) => CheckRow::wrong(WHAT, files.summary(), open_files::REMEDY),
+    }
 }
 
 /// The key that signs cases and the key that encrypts originals.

@@ -221,7 +221,7 @@ impl Masking {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         Self {
             bytes: picture.jpeg.len(),
-            masked: coverage.share(),
+            masked: picture.masked_share,
             regions: coverage.regions(),
             labels: truth.map(|t| t.labels(&name, &coverage)).unwrap_or_default(),
         }

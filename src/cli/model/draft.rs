@@ -85,12 +85,8 @@ pub(super) fn run(args: &DraftArgs) -> Result<ExitCode, Failure> {
     let (adapter, classes) = match draft.layouts.iter().collect::<Vec<_>>()[..] {
         [one] => *one,
         [] => {
-            let labels = known
-                .labels
-                .as_ref()
-                .map_or(String::new(), |l| format!(" with {} labels", l.len()));
-            let remedy = "see `gridwatch model inspect` for the outputs and docs/models.md for the supported layouts";
-            return Err(fault(format!("no adapter fits the outputs{labels}; {remedy}")));
+            let reason = draft.refusal.as_deref().unwrap_or("no adapter fits the outputs");
+            return Err(fault(format!("{}: {reason}", args.file.display())));
         }
         _ => {
             let choices = readings(&draft);

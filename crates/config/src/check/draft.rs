@@ -132,6 +132,11 @@ impl Draft {
             .collect()
     }
 
+    /// See [`Config::workers`]; 1 if the section is faulty.
+    pub fn workers(&self) -> usize {
+        self.rest.workers.unwrap_or(1)
+    }
+
     /// The valid rules, in file order.
     pub fn rules(&self) -> &[engine::Rule] {
         &self.rest.rules
@@ -294,6 +299,7 @@ fn is_irrelevant_to_cases(path: &str) -> bool {
             },
         );
     SECTIONS.iter().any(|s| is_or_is_in(path, s))
+        || is_or_is_in(path, "evidence.mask_models")
         || path == "node.state_dir"
         || path == "node.timezone"
         || of_camera.is_some_and(|field| OF_CAMERAS.iter().any(|s| is_or_is_in(field, s)))

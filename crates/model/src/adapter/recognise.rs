@@ -1,13 +1,18 @@
 //! Recognises the family of a network: the exporter's metadata narrows the choice, names and shapes decide.
 
-use super::{Adapter, FAMILIES, Family, LayoutError, Mismatch, NetworkFacts, list};
+use super::{Adapter, FAMILIES, Family, LayoutError, Mismatch, NetworkFacts, list, unsupported};
 
 /// The family and the order of its outputs.
 pub(super) fn family(adapter: Adapter, facts: &NetworkFacts<'_>) -> Result<(&'static Family, Vec<usize>), LayoutError> {
     if let Some(task) = facts.metadata.get("task").filter(|task| *task != "detect") {
-        return Err(LayoutError::Task { task: task.clone() });
+        return Err(LayoutError::Task {
+            task: task.clone(),
+            outputs: list(facts.outputs),
+            looks_like: unsupported::describe(facts, Some(facts.classes)),
+        });
     }
     let outputs = || list(facts.outputs);
+    let looks_like = || unsupported::describe(facts, Some(facts.classes));
     if adapter != Adapter::Auto {
         let fits = |family: &&&'static Family| (family.fit)(facts).is_ok();
         let why = match FAMILIES.into_iter().find(|family| family.adapter == adapter) {
@@ -17,11 +22,13 @@ pub(super) fn family(adapter: Adapter, facts: &NetworkFacts<'_>) -> Result<(&'st
             },
             None => "it decodes text, not boxes".into(),
         };
+        let fitting: Vec<Adapter> = FAMILIES.iter().filter(fits).map(|f| f.adapter).collect();
         return Err(LayoutError::AdapterMismatch {
             adapter,
             why,
             outputs: outputs(),
-            fitting: FAMILIES.iter().filter(fits).map(|f| f.adapter).collect(),
+            looks_like: looks_like().filter(|_| fitting.is_empty()),
+            fitting,
         });
     }
     let possible = by_metadata(facts);
@@ -46,6 +53,7 @@ pub(super) fn family(adapter: Adapter, facts: &NetworkFacts<'_>) -> Result<(&'st
                 true => "no family has similar outputs".into(),
                 false => reasons.join("; "),
             },
+            looks_like: looks_like(),
         }),
         1 => Ok(fitting.remove(0)),
         _ => Err(LayoutError::Ambiguous {

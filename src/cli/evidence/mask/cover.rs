@@ -120,11 +120,6 @@ impl Coverage {
         Self { size, regions, pixels }
     }
 
-    /// The masked share of the picture, 0..=1.
-    pub(super) fn share(&self) -> f64 {
-        self.pixels.iter().filter(|p| **p).count() as f64 / self.pixels.len().max(1) as f64
-    }
-
     /// The masked regions, `[left, top, right, bottom]` in pixels.
     pub(super) fn regions(&self) -> Vec<[f64; 4]> {
         let (w, h) = (f64::from(self.size.0), f64::from(self.size.1));
@@ -253,14 +248,14 @@ mod tests {
     #[test]
     fn overlapping_regions_count_once() {
         let coverage = Coverage::new((100, 50), &[region(0.0, 0.0, 0.5, 1.0), region(0.25, 0.0, 0.75, 1.0)]);
-        assert!((coverage.share() - 0.75).abs() < 1e-9);
+        assert!((coverage.of([0.0, 0.0, 100.0, 50.0]) - 0.75).abs() < 1e-9);
         assert!((coverage.of([70.0, 10.0, 80.0, 20.0]) - 0.5).abs() < 1e-9);
     }
 
     #[test]
     fn regions_and_labels_may_extend_beyond_the_picture() {
         let coverage = Coverage::new((100, 50), &[region(-0.5, 0.9, 0.1, 1.4), region(1.1, 0.0, 1.2, 0.1)]);
-        assert!((coverage.share() - 0.01).abs() < 1e-9);
+        assert!((coverage.of([0.0, 0.0, 100.0, 50.0]) - 0.01).abs() < 1e-9);
         assert!((coverage.of([0.0, 45.0, 10.0, 60.0]) - 1.0).abs() < 1e-9);
         assert!((coverage.of([200.0, 100.0, 210.0, 110.0]) - 1.0).abs() < 1e-9);
     }
