@@ -7,5 +7,7 @@ pub mod digest;
 pub mod disk;
 pub mod document;
 pub mod error;
+pub mod file;
 pub mod metric;
 pub mod secret;
+pub mod text;

@@ -23,7 +23,7 @@ use gridwatch::{
     daemon::{Daemon, DaemonSnapshot},
     telemetry,
 };
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, text::counted};
 use gridwatch_config as config;
 use gridwatch_farm as farm;
 use gridwatch_farm::{Farm, FarmConfig, MountConfig};
@@ -123,8 +123,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     telemetry::start_logs(config.telemetry.log, &config.telemetry.filter)?;
     let metrics = telemetry::start_metrics()?;
     status(&format!(
-        "{} cameras on rtsp://127.0.0.1:{}, a broker on port {}, state in {}",
-        config.cameras.len(),
+        "{} on rtsp://127.0.0.1:{}, a broker on port {}, state in {}",
+        counted(config.cameras.len(), "camera", "cameras"),
         farm.port(),
         broker.port,
         state.display()
