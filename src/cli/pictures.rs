@@ -12,6 +12,8 @@ use serde::Serialize;
 
 use super::Failure;
 use gridwatch_base::error::Class;
+#[cfg(feature = "gst")]
+use gridwatch_base::file;
 use gridwatch_frame as frame;
 use gridwatch_frame::Frame;
 use gridwatch_model::ModelError;
@@ -56,8 +58,8 @@ pub(super) fn frames_of(
 ) -> Result<Box<dyn Iterator<Item = Result<SourceFrame, PictureError>>>, PictureError> {
     // Detected from the content, as `upright` does. A format that `image` does not know may be a clip.
     #[cfg(feature = "gst")]
-    if image::ImageReader::open(path)
-        .and_then(image::ImageReader::with_guessed_format)
+    if file::open(path, u64::MAX)
+        .and_then(|file| image::ImageReader::new(io::BufReader::new(file)).with_guessed_format())
         .map_err(PictureError::Open)?
         .format()
         .is_none()
