@@ -13,7 +13,7 @@ use std::{fmt::Write, path::PathBuf, process::ExitCode, time::Duration};
 use serde::Serialize;
 
 use super::{Failure, json_pretty, print};
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, text::counted};
 use gridwatch_config as config;
 use gridwatch_config::{Draft, Fault, raw::Span};
 
@@ -169,10 +169,10 @@ fn configuration(draft: &Draft) -> Vec<CheckRow> {
         .collect();
     if rows.is_empty() {
         let summary = format!(
-            "{}: {} models, {} cameras",
+            "{}: {}, {}",
             draft.file.display(),
-            draft.models.len(),
-            draft.cameras.len()
+            counted(draft.models.len(), "model", "models"),
+            counted(draft.cameras.len(), "camera", "cameras")
         );
         rows.push(CheckRow::ok("configuration", summary));
     }

@@ -122,7 +122,7 @@ fn opening_originals_needs_a_reason_and_is_recorded_in_the_chain() {
         "{chain}"
     );
     let key = KeyRing::of(dir.path()).existing().unwrap().public();
-    let faults = || bundle::check(&out.join(&id), Some(&key)).unwrap().faults;
+    let faults = || bundle::check(&out.join(&id), Some(&key), false).unwrap().faults;
     assert_eq!(faults(), []);
     fs::write(&file, "another street").unwrap();
     assert!(
@@ -208,5 +208,8 @@ fn pictures_of_open_cases_and_unsent_messages_are_kept_over_the_size_limit() {
         .unwrap();
     assert!(output.status.success(), "{output:?}");
     let key = KeyRing::of(dir.path()).existing().unwrap().public();
-    assert_eq!(bundle::check(&out.join(&finished), Some(&key)).unwrap().faults, []);
+    assert_eq!(
+        bundle::check(&out.join(&finished), Some(&key), false).unwrap().faults,
+        []
+    );
 }

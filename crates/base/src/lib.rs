@@ -7,6 +7,8 @@ pub mod digest;
 pub mod disk;
 pub mod document;
 pub mod error;
+pub mod file;
 pub mod installation;
 pub mod metric;
 pub mod secret;
+pub mod text;

@@ -15,7 +15,7 @@ mod wire;
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    io,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::session::{Channels, Session};
 pub use self::{reply::IncomingReply, wire::probe};
-use gridwatch_base::{error::Class, installation::Installation, secret::Credentials};
+use gridwatch_base::{error::Class, file, installation::Installation, secret::Credentials};
 use gridwatch_engine::{CellCode, Claim, Known, NodeId};
 use gridwatch_store::Store;
 
@@ -305,7 +305,7 @@ impl LinkHandle {
 
 /// Reads a PEM file; `field` is the configuration key that names it.
 fn read_pem(field: &'static str, path: &Path) -> Result<Vec<u8>, LinkError> {
-    fs::read(path).map_err(|source| LinkError::TlsFile {
+    file::read(path, file::MAX_KEY).map_err(|source| LinkError::TlsFile {
         field,
         path: path.to_path_buf(),
         source,

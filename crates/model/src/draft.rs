@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::Path,
 };
 
@@ -14,7 +13,7 @@ use super::{
     manifest::{Adapter, Axes, Colour, Fit, Input, RuntimeHints, Shape},
     network::Network,
 };
-use gridwatch_base::{digest::sha256_hex, error::Class};
+use gridwatch_base::{digest::sha256_hex, error::Class, file};
 
 /// Findings about an ONNX file.
 #[derive(Debug, Clone)]
@@ -111,7 +110,7 @@ impl DraftError {
 /// A file that is not ONNX, cannot be run, or has no image input.
 pub fn inspect(runtime: &Runtime, file: &Path, hints: &DraftHints) -> Result<Draft, DraftError> {
     let name = || file.display().to_string();
-    let bytes = fs::read(file).map_err(|source| DraftError::Read { file: name(), source })?;
+    let bytes = file::read(file, file::MAX_MODEL).map_err(|source| DraftError::Read { file: name(), source })?;
     let graph = Graph::read(&bytes).map_err(|source| DraftError::NotOnnx { file: name(), source })?;
     if graph.has_external_data {
         return Err(DraftError::ExternalData { file: name() });

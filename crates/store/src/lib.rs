@@ -95,6 +95,15 @@ pub enum StoreError {
         /// The path that was tried.
         path: PathBuf,
     },
+    /// The newest commits are in the write-ahead log, whose index is missing and cannot be created.
+    #[error(
+        "{} holds commits that cannot be read from a folder without write access; copy gridwatch.db and gridwatch.db-wal to a folder of yours and give that with --state",
+        .wal.display()
+    )]
+    UnmergedWal {
+        /// The write-ahead log.
+        wal: PathBuf,
+    },
     /// The store has no case with that id.
     #[error("unknown case {case}")]
     UnknownCase {
@@ -138,7 +147,7 @@ impl StoreError {
     pub fn class(&self) -> Class {
         match self {
             Self::DiskFull { .. } | Self::Io { .. } | Self::Sqlite(_) | Self::Busy { .. } => Class::Transient,
-            Self::Missing { .. } | Self::Newer { .. } => Class::Config,
+            Self::Missing { .. } | Self::Newer { .. } | Self::UnmergedWal { .. } => Class::Config,
             Self::Corrupt(_) | Self::UnknownCase { .. } | Self::InvalidEvidence { .. } | Self::BadRow { .. } => {
                 Class::Data
             }
@@ -234,21 +243,19 @@ impl Store {
         Ok(store)
     }
 
-    /// Opens an existing store for reading, also while its daemon runs. Writes through this handle fail.
+    /// Opens an existing store for reading, also while its daemon runs, and where this user cannot write. Writes through this
+    /// handle fail.
     ///
     /// # Errors
-    /// [`StoreError::Missing`], [`StoreError::Newer`] or [`StoreError::Corrupt`]; a damaged database is left in place.
+    /// [`StoreError::Missing`], [`StoreError::Newer`], [`StoreError::UnmergedWal`] or [`StoreError::Corrupt`]; a damaged database is
+    /// left in place.
     pub fn open_read_only(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join(FILE);
         if !path.is_file() {
             return Err(StoreError::Missing { path });
         }
-        let db = Connection::open_with_flags(
-            &path,
-            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )?;
-        db.busy_timeout(BUSY_TIMEOUT)?;
-        match schema::version(&db)? {
+        let (db, version) = connect_read_only(&path)?;
+        match version {
             0 => return Err(StoreError::Missing { path }),
             found if found > schema::VERSION => {
                 return Err(StoreError::Newer {
@@ -322,6 +329,51 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     db.pragma_update(None, "foreign_keys", true)?;
     db.pragma_update(None, "synchronous", "FULL")?;
     Ok(db)
+}
+
+/// Opens a database for reading and returns its schema version.
+///
+/// SQLite reads a database in WAL mode through an index beside it (`-shm`), which it creates if no process has the database open.
+/// On a read-only mount, or as a user without write access, it cannot. If there is no write-ahead log either, the database file
+/// is complete, and `immutable` reads it without index and locks. If there is one, as after a crash, reading the file alone would
+/// silently show an older state.
+fn connect_read_only(path: &Path) -> Result<(Connection, u32), StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = |db: Connection| -> Result<_, StoreError> {
+        db.busy_timeout(BUSY_TIMEOUT)?;
+        let version = schema::version(&db)?;
+        Ok((db, version))
+    };
+    match open(Connection::open_with_flags(path, flags)?) {
+        Err(StoreError::Sqlite(e))
+            if matches!(e.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)) => {}
+        other => return other,
+    }
+    let wal = PathBuf::from(format!("{}-wal", path.display()));
+    match fs::metadata(&wal) {
+        Ok(metadata) if metadata.len() > 0 => return Err(StoreError::UnmergedWal { wal }),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(StoreError::io("read", &wal, e)),
+        _ => {}
+    }
+    let immutable = format!("{}?immutable=1", file_uri(path));
+    open(Connection::open_with_flags(
+        immutable,
+        flags | OpenFlags::SQLITE_OPEN_URI,
+    )?)
+}
+
+/// The path as a `file:` URI (<https://www.sqlite.org/uri.html>).
+fn file_uri(path: &Path) -> String {
+    // Fails only without a working directory; then the path is used as it is.
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' | b'~' => uri.push(char::from(*byte)),
+            _ => uri += &format!("%{byte:02X}"),
+        }
+    }
+    uri
 }
 
 fn open_checked(path: &Path) -> Result<Connection, StoreError> {

@@ -7,7 +7,7 @@ use rusqlite::params;
 use serde::Serialize;
 
 use super::{Store, StoreError, evidence_file, row};
-use gridwatch_contract::CaseRecord;
+use gridwatch_contract::{CaseRecord, When};
 use gridwatch_engine::CaseState;
 
 /// Selects the cases to list.
@@ -43,8 +43,8 @@ pub struct CaseSummary {
     pub state: CaseState,
     /// Newest revision.
     pub revision: u32,
-    /// Time of confirmation, RFC 3339 with the city's UTC offset.
-    pub confirmed_at: String,
+    /// Time of confirmation, with the city's UTC offset.
+    pub confirmed_at: When,
     /// Number of its messages in the outbox.
     pub queued: u32,
     /// Why its messages are quarantined; `None` if they are not.
@@ -130,7 +130,7 @@ impl Store {
                     cell_code: record.cell_code,
                     state: record.state,
                     revision: record.revision,
-                    confirmed_at: record.confirmed_at.to_string(),
+                    confirmed_at: record.confirmed_at,
                     queued: row.get("queued")?,
                     quarantined: row.get("quarantined")?,
                 })

@@ -13,7 +13,7 @@ use super::{
     kinds::SIGN,
     town::{Corner, Ground, StreetCamera, Town},
 };
-use gridwatch_base::digest::sha256_hex;
+use gridwatch_base::{digest::sha256_hex, file};
 use gridwatch_config::raw;
 use gridwatch_engine::{BBox, ScheduleId};
 
@@ -428,7 +428,7 @@ fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
 }
 
 fn read(path: &Path) -> Result<String, SimulateError> {
-    fs::read_to_string(path).map_err(|source| SimulateError::Io {
+    file::read_text(path, file::MAX_TEXT).map_err(|source| SimulateError::Io {
         doing: "read",
         path: path.to_path_buf(),
         source,

@@ -13,7 +13,7 @@ use crate::cli::{
     options::{RuntimeArgs, must_be_new},
     print,
 };
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, file, text::counted};
 use gridwatch_model::{
     draft::{self, Draft, DraftHints},
     manifest::{Adapter, Colour, Fit, Manifest},
@@ -111,11 +111,13 @@ pub(super) fn run(args: &DraftArgs) -> Result<ExitCode, Failure> {
         false => "The ONNX file has no class names; write them to `labels` in model.toml first.\n",
     };
     print(&format!(
-        "{dir}: {adapter} with {classes} classes at {}x{}.\n{nameless}\
+        "{dir}: {adapter} with {} at {}x{}.\n{nameless}\
          Next: check its detections, then record them as its self-test.\n  \
          gridwatch detect --model {dir} STREET.jpg --overlay .\n  \
          gridwatch model record {dir} STREET.jpg\n  gridwatch model check {dir}\n",
-        draft.size.0, draft.size.1
+        counted(classes, "class", "classes"),
+        draft.size.0,
+        draft.size.1
     ))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -131,7 +133,7 @@ fn labels(given: &str) -> Result<Vec<String>, Failure> {
     if given.contains(',') {
         return Ok(given.split(',').map(|n| n.trim().to_owned()).collect());
     }
-    match fs::read_to_string(given) {
+    match file::read_text(given.as_ref(), file::MAX_TEXT) {
         Ok(text) => Ok(listed(&text)),
         Err(e) => {
             let remedy = "give a file with one class per line, a comma-separated list, or coco";

@@ -15,6 +15,7 @@ use crate::{
     Broker, Credentials, Tls, raw,
     secret::{self, CredentialError},
 };
+use gridwatch_base::file;
 use gridwatch_contract::Template;
 use gridwatch_link::ServerTrust;
 
@@ -157,7 +158,7 @@ impl Checker<'_> {
 
     fn template(&mut self, at: &FieldPath, path: &Path) -> Option<Template> {
         let file = self.existing_file(at, path, "a JSON template")?;
-        let text = match fs::read_to_string(&file) {
+        let text = match file::read_text(&file, file::MAX_TEXT) {
             Ok(text) => text,
             Err(e) => {
                 let message = format!("cannot read {}: {e}", path.display());

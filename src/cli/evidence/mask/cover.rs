@@ -1,11 +1,11 @@
 //! Measures how much of the labelled faces, heads and plates is covered by masks.
 
-use std::{collections::BTreeMap, fmt, fs, path::Path};
+use std::{collections::BTreeMap, fmt, path::Path};
 
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Failure;
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, file, text::counted};
 use gridwatch_engine::BBox;
 
 /// A label counts as covered from this share of its area: boxes are drawn by hand, a pixel or two off.
@@ -45,8 +45,8 @@ pub(super) struct MaskTruth(BTreeMap<String, BTreeMap<LabelKind, Vec<[f64; 4]>>>
 impl MaskTruth {
     pub(super) fn read(file: &Path) -> Result<Self, Failure> {
         let fault = |message: String| Failure::new(Class::Config, format!("--truth {}: {message}", file.display()));
-        let text = fs::read(file).map_err(|e| fault(format!("cannot read the file: {e}")))?;
-        let truth: Self = serde_json::from_slice(&text).map_err(|e| {
+        let text = file::read_text(file, file::MAX_DATA).map_err(|e| fault(format!("cannot read the file: {e}")))?;
+        let truth: Self = serde_json::from_str(&text).map_err(|e| {
             fault(format!(
                 "{e}; expected the boxes of each picture: {{\"street.jpg\": {{\"face\": [[366, 280, 382, 297]]}}}}"
             ))
@@ -206,8 +206,8 @@ impl MaskSummary {
 
 impl fmt::Display for MaskSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (pictures, percent) = (self.pictures, self.masked * 100.0);
-        writeln!(f, "{pictures} pictures, {percent:.1} % of the area masked on average.")?;
+        let (pictures, percent) = (counted(self.pictures, "picture", "pictures"), self.masked * 100.0);
+        writeln!(f, "{pictures}, {percent:.1} % of the area masked on average.")?;
         let Some(kinds) = &self.against_truth else {
             return Ok(());
         };
