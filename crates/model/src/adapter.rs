@@ -143,7 +143,7 @@ pub enum LayoutError {
         /// Adapters that fit.
         fitting: Vec<Adapter>,
         /// What the outputs look like, if no adapter fits.
-        looks_like: Option<String>,
+        looks_like: Option<Box<str>>,
     },
     /// No adapter fits.
     #[error(
@@ -161,7 +161,7 @@ pub enum LayoutError {
         /// Why each similar family does not fit.
         reasons: String,
         /// What the outputs look like.
-        looks_like: Option<String>,
+        looks_like: Option<Box<str>>,
     },
     /// Several adapters fit.
     #[error(
@@ -185,7 +185,7 @@ pub enum LayoutError {
         /// Outputs of the graph.
         outputs: String,
         /// What the outputs look like.
-        looks_like: Option<String>,
+        looks_like: Option<Box<str>>,
     },
     /// The class names in the file's metadata differ from the manifest's.
     #[error("class {index} is {metadata:?} in the file's metadata, but {manifest:?} in model.toml; {remedy}")]
@@ -224,7 +224,7 @@ fn alternatives(fitting: &[Adapter]) -> String {
     }
 }
 
-fn resembling(looks_like: &Option<String>) -> String {
+fn resembling(looks_like: &Option<Box<str>>) -> String {
     looks_like
         .as_ref()
         .map_or_else(String::new, |what| format!(" It looks like {what}."))

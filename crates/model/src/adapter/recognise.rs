@@ -8,11 +8,11 @@ pub(super) fn family(adapter: Adapter, facts: &NetworkFacts<'_>) -> Result<(&'st
         return Err(LayoutError::Task {
             task: task.clone(),
             outputs: list(facts.outputs),
-            looks_like: unsupported::describe(facts, Some(facts.classes)),
+            looks_like: unsupported::describe(facts, Some(facts.classes)).map(Into::into),
         });
     }
     let outputs = || list(facts.outputs);
-    let looks_like = || unsupported::describe(facts, Some(facts.classes));
+    let looks_like = || unsupported::describe(facts, Some(facts.classes)).map(Into::into);
     if adapter != Adapter::Auto {
         let fits = |family: &&&'static Family| (family.fit)(facts).is_ok();
         let why = match FAMILIES.into_iter().find(|family| family.adapter == adapter) {
