@@ -293,13 +293,20 @@ fn show(out: &mut impl Write, case: &CaseFile, json: bool) -> io::Result<()> {
     writeln!(out, "History")?;
     for entry in &case.history {
         let reason = entry.reason.as_deref().unwrap_or_default();
-        writeln!(
+        if entry.omitted > 0 {
+            writeln!(out, "  … {} entries left out", entry.omitted)?;
+        }
+        write!(
             out,
             "  {}  {:8}  {:16}  {reason}",
             entry.at,
             entry.author,
             entry.state.as_str()
         )?;
+        match entry.last_at {
+            None => writeln!(out)?,
+            Some(last) => writeln!(out, ", {} times until {last}", entry.times)?,
+        }
     }
     Ok(())
 }

@@ -6,4 +6,5 @@ mod filing;
 
 mod cases;
 mod damage;
+mod history;
 mod outbox_order;

@@ -23,6 +23,7 @@ use tracing::{debug, error, info, warn};
 use self::sites::SiteClaims;
 use super::{
     LinkState, SiteSharing,
+    limit::{LogLimit, ReplyLimit},
     poison::PoisonMessageDetector,
     reply::IncomingReply,
     wire::{Connector, Disconnect, DisconnectCause},
@@ -64,6 +65,10 @@ pub(super) struct Session {
     warned_no_case_subscriber: bool,
     /// "No subscriber for pictures" has been logged.
     warned_no_picture_subscriber: bool,
+    /// Limits replies per case.
+    reply_limit: ReplyLimit,
+    /// Limits log lines about invalid messages.
+    log_limit: LogLimit,
     /// Present if sites are shared with other boxes.
     sites: Option<SiteClaims>,
 }
@@ -92,6 +97,8 @@ impl Session {
             must_discard_session: false,
             warned_no_case_subscriber: false,
             warned_no_picture_subscriber: false,
+            reply_limit: ReplyLimit::default(),
+            log_limit: LogLimit::default(),
         }
     }
 

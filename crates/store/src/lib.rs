@@ -13,6 +13,7 @@ pub mod evidence_file;
 mod cases;
 mod chain;
 mod claims;
+mod history;
 mod outbox;
 mod read;
 mod retention;
