@@ -33,6 +33,7 @@ pub mod schema;
 pub mod service;
 #[cfg(feature = "ort")]
 pub mod signs;
+pub mod store;
 pub mod tune;
 pub mod view;
 
@@ -107,6 +108,7 @@ pub enum Command {
     Evidence(evidence::EvidenceArgs),
     Keys(keys::KeysArgs),
     Outbox(outbox::OutboxArgs),
+    Store(store::StoreArgs),
     Ledger(ledger::LedgerArgs),
     Replay(replay::ReplayArgs),
     Tune(tune::TuneArgs),
@@ -135,6 +137,7 @@ impl Command {
             Self::Evidence(args) => evidence::run(&args),
             Self::Keys(args) => keys::run(&args),
             Self::Outbox(args) => outbox::run(&args),
+            Self::Store(args) => store::run(&args),
             Self::Ledger(args) => ledger::run(&args),
             Self::Replay(args) => replay::run(&args),
             Self::Tune(args) => tune::run(&args),

@@ -26,5 +26,6 @@ mod read;
 mod reference;
 mod replay;
 mod signs;
+mod store_commands;
 mod store_retention;
 mod tune;

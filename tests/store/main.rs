@@ -8,3 +8,4 @@ mod cases;
 mod damage;
 mod history;
 mod outbox_order;
+mod recovery;

@@ -305,6 +305,7 @@ impl Store {
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.check_files()?;
         let dir = &self.dir;
         let run = || {
             let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
