@@ -4,6 +4,7 @@
 mod core;
 mod error;
 mod evidence_worker;
+mod filing_gate;
 mod inbox;
 mod looks;
 mod messages;

@@ -3,16 +3,17 @@
 //! Dashboards and alerts depend on the metric names, which are listed in [`gridwatch_base::metric`].
 
 use std::{
+    collections::BTreeMap,
     io::IsTerminal,
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
-use jiff::Timestamp;
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
@@ -187,22 +188,37 @@ fn describe() {
     );
 }
 
+/// The parts of the daemon that report faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HealthFault {
+    /// The clock is not believed.
+    Clock,
+    /// The database is gone.
+    Database,
+    /// Something cannot be committed, or a picture cannot be written.
+    Commit,
+}
+
 /// The daemon's own health, as `/healthz` and `/readyz` report it.
 #[derive(Debug)]
 pub struct Health {
     started: AtomicBool,
-    last_beat: AtomicI64,
-    faults: Mutex<Vec<String>>,
+    /// Monotonic: a step of the wall clock must neither hide a stuck core nor make it look stuck.
+    since: Instant,
+    /// Seconds from `since` to the last beat.
+    last_beat: AtomicU64,
+    faults: Mutex<BTreeMap<HealthFault, String>>,
 }
 
 /// The core counts as stuck after this long without a beat; it beats at least once a second.
-const STUCK_AFTER_S: i64 = 60;
+const STUCK_AFTER_S: u64 = 60;
 
 impl Default for Health {
     fn default() -> Self {
         Self {
             started: AtomicBool::new(false),
-            last_beat: AtomicI64::new(Timestamp::now().as_second()),
+            since: Instant::now(),
+            last_beat: AtomicU64::new(0),
             faults: Mutex::default(),
         }
     }
@@ -216,27 +232,43 @@ impl Health {
 
     /// Records that the core is running.
     pub fn beat(&self) {
-        self.last_beat.store(Timestamp::now().as_second(), Ordering::Relaxed);
+        self.last_beat.store(self.since.elapsed().as_secs(), Ordering::Relaxed);
     }
 
-    /// Replaces the list of faults that need an operator. Faults make the box not ready, but alive.
-    pub fn set_faults(&self, faults: Vec<String>) {
-        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
+    /// Sets or clears a fault that needs an operator. Faults make the box not ready, but alive.
+    pub fn set_fault(&self, of: HealthFault, reason: Option<String>) {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        match reason {
+            Some(reason) => faults.insert(of, reason),
+            None => faults.remove(&of),
+        };
     }
 
     /// True if the core has beaten within the limit.
     pub fn is_alive(&self) -> bool {
-        Timestamp::now().as_second() - self.last_beat.load(Ordering::Relaxed) < STUCK_AFTER_S
+        self.is_alive_after(self.since.elapsed().as_secs())
+    }
+
+    fn is_alive_after(&self, elapsed: u64) -> bool {
+        elapsed.saturating_sub(self.last_beat.load(Ordering::Relaxed)) < STUCK_AFTER_S
+    }
+
+    /// Why the box is not ready; empty if it is.
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if !self.is_alive() {
+            reasons.push(format!("the core has not responded for {STUCK_AFTER_S} s"));
+        }
+        if !self.started.load(Ordering::Relaxed) {
+            reasons.push("the daemon is still starting".into());
+        }
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        reasons.extend(faults.values().cloned());
+        reasons
     }
 
     fn readiness(&self) -> Readiness {
-        let mut reasons = self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if !self.started.load(Ordering::Relaxed) {
-            reasons.insert(0, "the daemon is still starting".into());
-        }
-        if !self.is_alive() {
-            reasons.insert(0, format!("the core has not responded for {STUCK_AFTER_S} s"));
-        }
+        let reasons = self.reasons();
         Readiness {
             ready: reasons.is_empty(),
             reasons,
@@ -325,7 +357,7 @@ mod tests {
         assert!(!health.readiness().ready);
         health.started();
         assert!(health.readiness().ready);
-        health.set_faults(vec!["disk full".into()]);
+        health.set_fault(HealthFault::Commit, Some("disk full".into()));
         let readiness = health.readiness();
         assert_eq!(
             (readiness.ready, readiness.reasons),
@@ -336,12 +368,10 @@ mod tests {
     #[test]
     fn not_alive_after_the_core_stops_beating() {
         let health = Health::default();
-        health
-            .last_beat
-            .store(Timestamp::now().as_second() - 2 * STUCK_AFTER_S, Ordering::Relaxed);
-        assert!(!health.is_alive());
-        health.beat();
         assert!(health.is_alive());
+        assert!(!health.is_alive_after(STUCK_AFTER_S));
+        health.beat();
+        assert!(health.is_alive_after(STUCK_AFTER_S - 1));
     }
 
     #[test]
