@@ -42,6 +42,7 @@ pub mod signs;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod snapshot;
 mod starter;
+pub mod store;
 pub mod take_over;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod try_out;
@@ -129,6 +130,7 @@ pub enum Command {
     Keys(keys::KeysArgs),
     Outbox(outbox::OutboxArgs),
     TakeOver(take_over::TakeOverArgs),
+    Store(store::StoreArgs),
     Ledger(ledger::LedgerArgs),
     Replay(replay::ReplayArgs),
     Tune(tune::TuneArgs),
@@ -163,6 +165,7 @@ impl Command {
             Self::Keys(args) => keys::run(&args),
             Self::Outbox(args) => outbox::run(&args),
             Self::TakeOver(args) => take_over::run(&args),
+            Self::Store(args) => store::run(&args),
             Self::Ledger(args) => ledger::run(&args),
             Self::Replay(args) => replay::run(&args),
             Self::Tune(args) => tune::run(&args),

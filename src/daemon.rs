@@ -5,6 +5,7 @@ mod activity;
 mod core;
 mod error;
 mod evidence_worker;
+mod filing_gate;
 mod inbox;
 mod looks;
 mod messages;

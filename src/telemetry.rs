@@ -8,12 +8,12 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
-use jiff::Timestamp;
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
@@ -213,19 +213,23 @@ fn describe() {
 #[derive(Debug)]
 pub struct Health {
     started: AtomicBool,
-    last_beat: AtomicI64,
+    /// Monotonic: a step of the wall clock must neither hide a stuck core nor make it look stuck.
+    since: Instant,
+    /// Seconds from `since` to the last beat.
+    last_beat: AtomicU64,
     blockers: Mutex<BTreeMap<&'static str, String>>,
     degraded: Mutex<Vec<String>>,
 }
 
 /// The core counts as stuck after this long without a beat; it beats at least once a second.
-const STUCK_AFTER_S: i64 = 60;
+const STUCK_AFTER_S: u64 = 60;
 
 impl Default for Health {
     fn default() -> Self {
         Self {
             started: AtomicBool::new(false),
-            last_beat: AtomicI64::new(Timestamp::now().as_second()),
+            since: Instant::now(),
+            last_beat: AtomicU64::new(0),
             blockers: Mutex::default(),
             degraded: Mutex::default(),
         }
@@ -240,7 +244,7 @@ impl Health {
 
     /// Records that the core is running.
     pub fn beat(&self) {
-        self.last_beat.store(Timestamp::now().as_second(), Ordering::Relaxed);
+        self.last_beat.store(self.since.elapsed().as_secs(), Ordering::Relaxed);
     }
 
     /// Names what stands against filing a case now; a box with a blocker is not ready, but alive. `name` says what is
@@ -273,22 +277,29 @@ impl Health {
 
     /// True if the core has beaten within the limit.
     pub fn is_alive(&self) -> bool {
-        Timestamp::now().as_second() - self.last_beat.load(Ordering::Relaxed) < STUCK_AFTER_S
+        self.is_alive_after(self.since.elapsed().as_secs())
+    }
+
+    fn is_alive_after(&self, elapsed: u64) -> bool {
+        elapsed.saturating_sub(self.last_beat.load(Ordering::Relaxed)) < STUCK_AFTER_S
+    }
+
+    /// Why the box is not ready; empty if it is.
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if !self.is_alive() {
+            reasons.push(format!("the core has not responded for {STUCK_AFTER_S} s"));
+        }
+        if !self.started.load(Ordering::Relaxed) {
+            reasons.push("the daemon is still starting".into());
+        }
+        reasons.extend(self.blockers().iter().map(|(name, reason)| format!("{name}: {reason}")));
+        reasons
     }
 
     /// Whether a problem in front of the cameras would be filed now, and what stands against it.
     pub fn readiness(&self) -> Readiness {
-        let mut reasons: Vec<String> = self
-            .blockers()
-            .iter()
-            .map(|(name, reason)| format!("{name}: {reason}"))
-            .collect();
-        if !self.started.load(Ordering::Relaxed) {
-            reasons.insert(0, "the daemon is still starting".into());
-        }
-        if !self.is_alive() {
-            reasons.insert(0, format!("the core has not responded for {STUCK_AFTER_S} s"));
-        }
+        let reasons = self.reasons();
         Readiness {
             ready: reasons.is_empty(),
             reasons,
@@ -396,12 +407,10 @@ mod tests {
     #[test]
     fn not_alive_after_the_core_stops_beating() {
         let health = Health::default();
-        health
-            .last_beat
-            .store(Timestamp::now().as_second() - 2 * STUCK_AFTER_S, Ordering::Relaxed);
-        assert!(!health.is_alive());
-        health.beat();
         assert!(health.is_alive());
+        assert!(!health.is_alive_after(STUCK_AFTER_S));
+        health.beat();
+        assert!(health.is_alive_after(STUCK_AFTER_S - 1));
     }
 
     #[test]

@@ -322,13 +322,20 @@ fn show(out: &mut impl Write, case: &CaseFile, zone: &TimeZone, json: bool) -> i
     writeln!(out, "History")?;
     for entry in &case.history {
         let reason = entry.reason.as_deref().unwrap_or_default();
-        writeln!(
+        if entry.omitted > 0 {
+            writeln!(out, "  … {} entries left out", entry.omitted)?;
+        }
+        write!(
             out,
             "  {}  {:8}  {:16}  {reason}",
             When::new(entry.at, zone),
             entry.author,
             entry.state.as_str()
         )?;
+        match entry.last_at {
+            None => writeln!(out)?,
+            Some(last) => writeln!(out, ", {} times until {last}", entry.times)?,
+        }
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use metrics::{counter, gauge, histogram};
 
 use super::{
     activity::Activity,
+    filing_gate::FilingGate,
     inbox::{Inbox, NoEvent},
     messages::{CoreEvent, EvidenceJob},
     pinned_frames::{FrameKey, PinnedFrame, PinnedFrames},
@@ -66,7 +67,9 @@ pub(super) struct Core {
     /// The evidence worker's queue; `None` once the core is stopping.
     pub(super) evidence: Option<Sender<EvidenceJob>>,
     pub(super) health: Arc<Health>,
-    /// Commits that failed for a transient reason (a full disk), in order.
+    /// Whether cases may be filed.
+    pub(super) gate: FilingGate,
+    /// Commits that failed for a transient reason (a full disk), or came while nothing may be filed, in order.
     pub(super) uncommitted: Vec<Commit>,
     /// Transitions that were refused, each logged once: a track that stays as it is asks again at every look.
     pub(super) refused_transitions: BTreeSet<(RuleId, &'static str, &'static str)>,
@@ -94,16 +97,25 @@ impl Core {
         let mut retry_at = Instant::now();
         let mut snapshot_at = Instant::now() + SNAPSHOT_EVERY;
         let mut prune_at = Instant::now();
+        self.gate.check(&self.store);
         loop {
-            match inbox.next(self.next_wait()) {
+            // Replies and claims wait in their channels while the gate is closed: they are stored with the time of the clock.
+            let event = inbox.next(self.next_wait(), self.gate.is_open());
+            // Before the event is handled: its time may be that of a clock that was just set.
+            self.gate.check(&self.store);
+            match event {
                 Ok(CoreEvent::Stop) => self.evidence = None,
-                Ok(event) => self.handle(event),
+                Ok(event) if self.gate.is_open() => self.handle(event),
+                Ok(event) => self.hold(event),
                 Err(NoEvent::Timeout) => {}
                 Err(NoEvent::Closed) => break,
             }
-            let now = Timestamp::now();
             self.health.beat();
             self.engine.flush_if_due(Instant::now());
+            if !self.gate.is_open() {
+                continue;
+            }
+            let now = Timestamp::now();
             if self.engine.engine().next_deadline().is_some_and(|at| at <= now) {
                 self.apply(Input::Tick(now), None);
             }
@@ -122,13 +134,30 @@ impl Core {
                 snapshot_at = Instant::now() + SNAPSHOT_EVERY;
             }
         }
-        if !self.uncommitted.is_empty() {
+        self.finish();
+    }
+
+    /// Commits what is waiting and saves the last snapshot, if the store may be written.
+    fn finish(&mut self) {
+        let may_write = self.gate.is_open();
+        if may_write && !self.uncommitted.is_empty() {
             self.retry_commits();
         }
         for commit in &self.uncommitted {
             tracing::error!(commit = %commit.describe(), "Not committed before the shutdown; a problem that persists is confirmed again after the next start, and the broker redelivers replies");
         }
-        self.save_snapshot(Timestamp::now());
+        if may_write {
+            self.save_snapshot(Timestamp::now());
+        }
+    }
+
+    /// Handles an event while nothing may be filed: looks count as not taken, decisions that were already made wait, and a
+    /// reply that slipped in is left to the link, which delivers it again.
+    fn hold(&mut self, event: CoreEvent) {
+        match event {
+            CoreEvent::Looked { .. } | CoreEvent::Reply(_) => {}
+            event => self.handle(event),
+        }
     }
 
     fn log_activity(&mut self) {
@@ -147,9 +176,16 @@ impl Core {
         }
     }
 
-    /// Deletes evidence beyond the retention limits.
+    /// Deletes evidence beyond the retention limits; for its age only if the clock can be trusted with that.
     fn prune(&mut self, keep: &Retention) {
-        match self.store.prune(keep, Timestamp::now()) {
+        if !self.gate.is_open() {
+            return;
+        }
+        let mut keep = *keep;
+        if !self.gate.may_delete_by_age() {
+            (keep.originals.keep, keep.pictures.keep) = (None, None);
+        }
+        match self.store.prune(&keep, Timestamp::now()) {
             Ok(gone) if gone == Pruned::default() => {}
             Ok(Pruned { originals, pictures }) => {
                 tracing::info!(originals, pictures, "Deleted evidence beyond the retention limits");
@@ -351,7 +387,9 @@ impl Core {
             // The case may have been withdrawn meanwhile, or its claim granted after all.
             let is_wanted = |row: &ClaimRow| row.claim.case == *case && row.is_open && row.state == ClaimState::Wanted;
             let is_ours = self.engine.engine().open_cases().any(|open| open.id == *case);
-            if !is_ours || !self.store.claims().is_ok_and(|rows| rows.iter().any(is_wanted)) {
+            // The link repeats it on each connection.
+            let may_file = self.gate.is_open();
+            if !may_file || !is_ours || !self.store.claims().is_ok_and(|rows| rows.iter().any(is_wanted)) {
                 return;
             }
             let theirs = self.engine.engine().claims().find(|claim| claim.case == *to);
@@ -378,7 +416,7 @@ impl Core {
 
     fn commit(&mut self, commit: Commit) {
         // The order of commits is the history: nothing may overtake a waiting commit.
-        if !self.uncommitted.is_empty() {
+        if !self.gate.is_open() || !self.uncommitted.is_empty() {
             self.uncommitted.push(commit);
             return;
         }

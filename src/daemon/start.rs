@@ -18,6 +18,7 @@ use super::{
     core::Core,
     error::StartError,
     evidence_worker::EvidenceWorker,
+    filing_gate::FilingGate,
     inbox::{Inbox, InboxSenders},
     looks::{LookScheduler, LookWorker, WatchedCamera},
     messages::{CoreEvent, EvidenceJob},
@@ -249,7 +250,10 @@ struct RestoredEngine {
 
 fn restore_engine(config: &Config, store: &Store) -> Result<RestoredEngine, StartError> {
     let started_at = Timestamp::now();
-    let cases = store.cases_to_restore(started_at)?;
+    // Closed cases are forgotten some time after they ended. A clock that is ahead must not make that sooner; the engine forgets
+    // those that are restored too long.
+    let newest = store.newest_trusted_time()?.unwrap_or(started_at);
+    let cases = store.cases_to_restore(started_at.min(newest))?;
     if !cases.is_empty() {
         tracing::info!(cases = cases.len(), "Restored cases of the last run");
     }
@@ -288,6 +292,7 @@ fn start_core(
     channels: CoreChannels,
 ) -> Result<JoinHandle<()>, StartError> {
     let mut core = Core {
+        gate: FilingGate::new(&store, Arc::clone(&shared.health))?,
         engine: restored.engine,
         store,
         records: RecordBuilder::new(config),

@@ -33,5 +33,6 @@ mod read_only;
 mod reference;
 mod replay;
 mod signs;
+mod store_commands;
 mod store_retention;
 mod tune;

@@ -67,6 +67,9 @@ fn expired_originals_are_deleted_and_the_chain_records_it() {
         },
         ..unlimited()
     };
+    store
+        .revise(&revision(&id, CaseState::Withdrawn, 9000, "gone"), &form())
+        .unwrap();
     assert_eq!(store.prune(&month, at(29 * 86_400)).unwrap(), Pruned::default());
     assert_eq!(vault(dir.path()).open(&original).unwrap().1.len(), 1000);
     let gone = store.prune(&month, at(31 * 86_400)).unwrap();
@@ -96,6 +99,41 @@ fn expired_originals_are_deleted_and_the_chain_records_it() {
         (&id, "original", &[original][..])
     );
     assert_eq!(reason, "retention period expired");
+}
+
+#[test]
+fn originals_of_open_cases_have_no_age_even_if_a_closed_case_shares_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let (_, own) = file(&mut store, 1, 1000);
+    let (finished, _) = file(&mut store, 2, 1000);
+    // One keyframe shows two problems.
+    let mut evidence = pictures(store.dir(), 3);
+    evidence[0].derived_from = Some(own.clone());
+    let (case, shared) = (case(3), evidence);
+    let sharing = record(&case, shared);
+    store.commit_case(&sharing, &case, &form()).unwrap();
+    for id in [&finished, &sharing.case_id] {
+        store
+            .revise(&revision(id, CaseState::Withdrawn, 9000, "gone"), &form())
+            .unwrap();
+    }
+    let day = Retention {
+        originals: Budget {
+            keep: Some(DAY),
+            bytes: u64::MAX,
+        },
+        ..unlimited()
+    };
+    let year_ahead = at(366 * 86_400);
+    assert_eq!(
+        store.prune(&day, year_ahead).unwrap().originals,
+        1,
+        "that of {finished}"
+    );
+    assert!(vault(dir.path()).open(&own).is_ok());
+    // The time of the last line is what the next start compares its clock with.
+    assert_eq!(store.newest_trusted_time().unwrap(), Some(year_ahead));
 }
 
 #[test]

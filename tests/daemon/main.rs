@@ -11,6 +11,7 @@ mod packages;
 
 mod kill_9;
 mod looks_again;
+mod lost_database;
 mod model_swap;
 mod moved_camera;
 mod readiness;

@@ -8,6 +8,7 @@
 //! The link runs on its own thread because store calls block: a slow disk must not stall other tasks.
 
 mod claims;
+mod limit;
 mod poison;
 mod reply;
 mod session;

@@ -24,6 +24,7 @@ use tracing::{debug, error, info, warn};
 use self::{duplicate::DuplicateWatch, sites::SiteClaims};
 use super::{
     LinkProblem, LinkState, SiteSharing,
+    limit::{LogLimit, ReplyLimit},
     poison::PoisonMessageDetector,
     reply::IncomingReply,
     wire::{Connector, Disconnect, DisconnectCause},
@@ -77,6 +78,10 @@ pub(super) struct Session {
     warned_no_case_subscriber: bool,
     /// "No subscriber for pictures" has been logged.
     warned_no_picture_subscriber: bool,
+    /// Limits replies per case.
+    reply_limit: ReplyLimit,
+    /// Limits log lines about invalid messages.
+    log_limit: LogLimit,
     /// Present if sites are shared with other boxes.
     sites: Option<SiteClaims>,
     duplicate: DuplicateWatch,
@@ -107,6 +112,8 @@ impl Session {
             warned_no_case_subscriber: false,
             warned_no_picture_subscriber: false,
             duplicate: DuplicateWatch::new(),
+            reply_limit: ReplyLimit::default(),
+            log_limit: LogLimit::default(),
         }
     }
 

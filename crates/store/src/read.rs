@@ -82,6 +82,13 @@ pub struct HistoryRow {
     /// The reason, if one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// How many equal entries in a row this one stands for.
+    pub times: u32,
+    /// Time of the last of several equal entries, UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_at: Option<Timestamp>,
+    /// How many entries before this one were left out, because the history was too long.
+    pub omitted: u32,
 }
 
 impl Store {
@@ -148,7 +155,7 @@ impl Store {
         };
         let history = row::all(
             &self.db,
-            "SELECT revision, author, state, at, reason FROM case_history WHERE case_id = ?1 ORDER BY id",
+            "SELECT revision, author, state, at, reason, times, last_at, omitted FROM case_history WHERE case_id = ?1 ORDER BY id",
             [id],
             |row| {
                 Ok(HistoryRow {
@@ -157,6 +164,12 @@ impl Store {
                     state: row::variant(row, id, "state")?,
                     at: row::time(row, id, "at")?,
                     reason: row.get("reason")?,
+                    times: row.get("times")?,
+                    last_at: match row.get::<_, Option<i64>>("last_at")? {
+                        Some(_) => Some(row::time(row, id, "last_at")?),
+                        None => None,
+                    },
+                    omitted: row.get("omitted")?,
                 })
             },
         )?;

@@ -1,4 +1,4 @@
-//! Checks that need no network: ONNX Runtime, models, decoders, state directory, keys, clock.
+//! Checks that need no network: ONNX Runtime, models, decoders, state directory, database, keys, clock.
 
 use std::{
     fs,
@@ -12,8 +12,10 @@ use jiff::Timestamp;
 
 use super::{CheckRow, CheckState};
 use crate::open_files::{self, OpenFiles};
+use gridwatch_base::clock::trust::{ClockReading, ClockTrust};
 use gridwatch_config::Draft;
 use gridwatch_custody::keys::{KeyRing, OriginalsKey};
+use gridwatch_store::Store;
 
 /// Below this many bytes the outbox may fill the disk within a day of a broker outage: a case with its pictures is about 1 MB.
 const MIN_FREE: u64 = 256 << 20;
@@ -31,6 +33,7 @@ pub(super) fn rows(draft: &Draft) -> Vec<CheckRow> {
     rows.extend(decoders(draft));
     rows.extend(draft.listen().map(endpoint));
     rows.extend(draft.state_dir.as_deref().map(state_dir));
+    rows.extend(draft.state_dir.as_deref().into_iter().flat_map(database));
     rows.extend(draft.state_dir.as_deref().into_iter().flat_map(|dir| keys(draft, dir)));
     rows.push(clock(draft));
     rows
@@ -296,7 +299,27 @@ fn state_dir(dir: &Path) -> CheckRow {
     }
 }
 
-/// Whether the system clock is plausible and synchronised: evidence is timestamped with it.
+/// Whether the daemon can go on with the database, and databases that were moved aside.
+pub(super) fn database(dir: &Path) -> Vec<CheckRow> {
+    const WHAT: &str = "database";
+    let found = gridwatch_store::inspect(dir);
+    let mut rows = vec![match found.version {
+        Ok(None) => CheckRow::ok(WHAT, "none yet; the daemon creates it at its first start"),
+        Ok(Some(version)) => CheckRow::ok(WHAT, format!("schema version {version}, no damage found")),
+        Err(e) => CheckRow::new(WHAT, CheckState::Wrong, e.to_string()),
+    }];
+    if !found.aside.is_empty() {
+        let names = found.aside.iter().map(|path| path.display().to_string());
+        let names: Vec<String> = names.collect();
+        let message = format!("moved aside, because it was damaged or replaced: {}", names.join(", "));
+        rows.push(CheckRow::new(WHAT, CheckState::Warning, message).remedy(
+            "stop the daemon and run `gridwatch store rebuild` to take over the cases that only it holds; then move it to another disk",
+        ));
+    }
+    rows
+}
+
+/// Whether the daemon would believe the system clock, and whether it is synchronised: evidence is timestamped with it.
 fn clock(draft: &Draft) -> CheckRow {
     const WHAT: &str = "clock";
     let now = Timestamp::now();
@@ -305,9 +328,12 @@ fn clock(draft: &Draft) -> CheckRow {
         None => now.to_string(),
     };
     let remedy = "synchronise it with chrony or systemd-timesyncd: evidence may be off by 1 s at most (GA/T 832)";
-    // A box without a clock battery starts in 1970, or at its image's build date. The limit is 2026-01-01T00:00:00Z.
-    if now < Timestamp::from_second(1_767_225_600).unwrap_or(Timestamp::MIN) {
-        return CheckRow::wrong(WHAT, format!("{shown} is in the past"), remedy);
+    let newest = draft.state_dir.as_deref().and_then(|dir| {
+        let store = Store::open_read_only(dir).ok()?;
+        store.newest_trusted_time().ok()?
+    });
+    if let Err(doubt) = ClockTrust::new(newest).assess(ClockReading::now()).filing {
+        return CheckRow::wrong(WHAT, format!("{shown}: cases would be held, because {doubt}"), remedy);
     }
     let synchronisers = [
         "/run/systemd/timesync/synchronized",

@@ -255,7 +255,7 @@ impl Connection {
         if self.closing_until.is_some() {
             return;
         }
-        if let Err(e) = self.replies.received(message, &session.store) {
+        if let Err(e) = self.replies.received(message, session) {
             self.store_failed(&e);
         }
     }

@@ -184,8 +184,10 @@ impl Connection {
                 }
                 Err(invalid) => {
                     counter!(metric::CLAIMS_REJECTED).increment(1);
-                    // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
-                    warn!(topic = ?message.topic, reason = ?invalid.to_string(), "Rejected a message on a site topic");
+                    if let Some(suppressed) = session.log_limit.admit(std::time::Instant::now()) {
+                        // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
+                        warn!(topic = ?message.topic, reason = ?invalid.to_string(), suppressed, "Rejected a message on a site topic");
+                    }
                 }
             }
         }
