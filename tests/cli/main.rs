@@ -28,4 +28,5 @@ mod reference;
 mod replay;
 mod signs;
 mod store_retention;
+mod take_over;
 mod tune;
