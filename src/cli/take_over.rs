@@ -10,7 +10,7 @@ use gridwatch_base::{error::Class, installation};
 
 /// Use this box's node id although another box uses it.
 ///
-/// Two boxes with one `node.id`, such as a cloned disk, would disconnect each other for ever and file every problem twice. The
+/// Two boxes with one `node.id`, such as a cloned disk, would keep disconnecting each other and file every problem twice. The
 /// one that starts later notices the other, publishes no case and says so in its log and in /readyz. Usually one of them
 /// needs another `node.id`. Run this where the other box is gone for good, or on the box that is to keep the id: within
 /// seconds the daemon here connects and publishes, and the other one stops.

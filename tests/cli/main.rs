@@ -35,4 +35,5 @@ mod replay;
 mod signs;
 mod store_commands;
 mod store_retention;
+mod take_over;
 mod tune;

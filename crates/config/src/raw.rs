@@ -125,7 +125,7 @@ impl File {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
-    /// Id of the box on the platform, the `{node}` in every MQTT topic. Letters, digits, `-` and `_`. Must be unique in the city: two boxes with one id mix their cases and disconnect each other.
+    /// Id of the box on the platform, the `{node}` in every MQTT topic. Letters, digits, `-` and `_`. Must be unique in the city: of two boxes with one id, the later one publishes nothing (see docs/contract.md).
     #[schemars(regex(pattern = ID_PATTERN))]
     pub id: String,
     /// Time zone of the city (IANA name), for display and for schedules; timestamps are UTC internally. Default `Asia/Shanghai`. A wrong zone shifts every schedule.
