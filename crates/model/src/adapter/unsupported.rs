@@ -94,7 +94,8 @@ mod tests {
 
     #[test]
     fn networks_of_other_tasks_are_named() {
-        let cases: [(&[&[i64]], Option<usize>, &str); 6] = [
+        type Case = (&'static [&'static [i64]], Option<usize>, &'static str);
+        let cases: [Case; 6] = [
             (
                 &[&[1, 56, 8400]],
                 Some(1),
