@@ -130,26 +130,24 @@ pub enum LayoutError {
     },
     /// The outputs do not fit the manifest's adapter.
     #[error(
-        "adapter {adapter} does not fit: {why}. The graph returns {outputs}{}{}",
-        alternatives(.fitting), resembling(.looks_like)
+        "adapter {adapter} does not fit: {why}. The graph returns {outputs}{}",
+        alternatives(.fitting)
     )]
     AdapterMismatch {
         /// The manifest's adapter.
         adapter: Adapter,
         /// Outputs that the adapter needs.
         why: String,
-        /// Outputs of the graph.
+        /// Outputs of the graph, and what they look like if no adapter fits.
         outputs: String,
         /// Adapters that fit.
         fitting: Vec<Adapter>,
-        /// What the outputs look like, if no adapter fits.
-        looks_like: Option<Box<str>>,
     },
     /// No adapter fits.
     #[error(
-        "no adapter fits {outputs} with {classes} labels at {}x{}: {reasons}.{} Check `labels` and `input` in model.toml, and \
+        "no adapter fits {outputs} with {classes} labels at {}x{}: {reasons}. Check `labels` and `input` in model.toml, and \
          export the network as described in docs/models.md. {}",
-        .size.0, .size.1, resembling(.looks_like), unsupported::SUPPORTED
+        .size.0, .size.1, unsupported::SUPPORTED
     )]
     Unknown {
         /// Outputs of the graph.
@@ -158,10 +156,8 @@ pub enum LayoutError {
         classes: usize,
         /// Width and height of the input.
         size: (u32, u32),
-        /// Why each similar family does not fit.
+        /// Why each similar family does not fit, and what the outputs look like.
         reasons: String,
-        /// What the outputs look like.
-        looks_like: Option<Box<str>>,
     },
     /// Several adapters fit.
     #[error(
@@ -176,16 +172,14 @@ pub enum LayoutError {
     },
     /// The file's metadata names another task than detection.
     #[error(
-        "the file's metadata says task = {task:?}, and the graph returns {outputs}.{} {}; export the detection model of the same family",
-        resembling(.looks_like), unsupported::SUPPORTED
+        "the file's metadata says task = {task:?}, and the graph returns {outputs}. {}; export the detection model of the same family",
+        unsupported::SUPPORTED
     )]
     Task {
         /// The task in the metadata.
         task: String,
-        /// Outputs of the graph.
+        /// Outputs of the graph, and what they look like.
         outputs: String,
-        /// What the outputs look like.
-        looks_like: Option<Box<str>>,
     },
     /// The class names in the file's metadata differ from the manifest's.
     #[error("class {index} is {metadata:?} in the file's metadata, but {manifest:?} in model.toml; {remedy}")]
@@ -222,12 +216,6 @@ fn alternatives(fitting: &[Adapter]) -> String {
         [] => String::new(),
         fitting => format!(", which fits {}", quoted(fitting)),
     }
-}
-
-fn resembling(looks_like: &Option<Box<str>>) -> String {
-    looks_like
-        .as_ref()
-        .map_or_else(String::new, |what| format!(" It looks like {what}."))
 }
 
 fn quoted(adapters: &[Adapter]) -> String {

@@ -85,6 +85,17 @@ pub enum DraftError {
         "the graph accepts any input size and its metadata has no imgsz; pass the training size, for example --size 640x640"
     )]
     NoSize,
+    /// The network fails on an empty picture of this size, which a graph that takes any size may not support.
+    #[error(
+        "the network does not run on a picture of {}x{}: {message}; pass the size that it was trained with, for example --size 320x48",
+        .size.0, .size.1
+    )]
+    WrongSize {
+        /// Width and height that were tried.
+        size: (u32, u32),
+        /// ONNX Runtime's message.
+        message: String,
+    },
     /// The graph cannot be run.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -99,7 +110,8 @@ impl DraftError {
             | Self::NotOnnx { .. }
             | Self::ExternalData { .. }
             | Self::NoPicture { .. }
-            | Self::NoSize => Class::Config,
+            | Self::NoSize
+            | Self::WrongSize { .. } => Class::Config,
         }
     }
 }
@@ -153,6 +165,10 @@ pub fn inspect(runtime: &Runtime, file: &Path, hints: &DraftHints) -> Result<Dra
             .iter()
             .map(|o| o.dimensions().collect())
             .collect::<Vec<Vec<i64>>>())
+    });
+    let shapes = shapes.map_err(|e| match e {
+        ModelError::Run { message, .. } => DraftError::WrongSize { size, message },
+        other => other.into(),
     })?;
     let outputs = network.outputs(&shapes);
     let labels = hints.labels.clone().or_else(|| graph.class_names());

@@ -7,12 +7,10 @@ pub(super) fn family(adapter: Adapter, facts: &NetworkFacts<'_>) -> Result<(&'st
     if let Some(task) = facts.metadata.get("task").filter(|task| *task != "detect") {
         return Err(LayoutError::Task {
             task: task.clone(),
-            outputs: list(facts.outputs),
-            looks_like: unsupported::describe(facts, Some(facts.classes)).map(Into::into),
+            outputs: list(facts.outputs) + &resembling(facts),
         });
     }
     let outputs = || list(facts.outputs);
-    let looks_like = || unsupported::describe(facts, Some(facts.classes)).map(Into::into);
     if adapter != Adapter::Auto {
         let fits = |family: &&&'static Family| (family.fit)(facts).is_ok();
         let why = match FAMILIES.into_iter().find(|family| family.adapter == adapter) {
@@ -26,8 +24,10 @@ pub(super) fn family(adapter: Adapter, facts: &NetworkFacts<'_>) -> Result<(&'st
         return Err(LayoutError::AdapterMismatch {
             adapter,
             why,
-            outputs: outputs(),
-            looks_like: looks_like().filter(|_| fitting.is_empty()),
+            outputs: match fitting.is_empty() {
+                true => outputs() + &resembling(facts),
+                false => outputs(),
+            },
             fitting,
         });
     }
@@ -50,10 +50,9 @@ pub(super) fn family(adapter: Adapter, facts: &NetworkFacts<'_>) -> Result<(&'st
             classes: facts.classes,
             size: facts.size,
             reasons: match reasons.is_empty() {
-                true => "no family has similar outputs".into(),
+                true => "no family has similar outputs".to_owned(),
                 false => reasons.join("; "),
-            },
-            looks_like: looks_like(),
+            } + &resembling(facts),
         }),
         1 => Ok(fitting.remove(0)),
         _ => Err(LayoutError::Ambiguous {
@@ -61,6 +60,12 @@ pub(super) fn family(adapter: Adapter, facts: &NetworkFacts<'_>) -> Result<(&'st
             choices: fitting.iter().map(|(family, _)| family.adapter).collect(),
         }),
     }
+}
+
+/// A sentence about what the outputs look like, to continue the one before; empty if they resemble nothing known.
+fn resembling(facts: &NetworkFacts<'_>) -> String {
+    let looks_like = unsupported::describe(facts, Some(facts.classes));
+    looks_like.map_or_else(String::new, |what| format!(". It looks like {what}"))
 }
 
 /// Families compatible with the exporter's metadata; `None` if the metadata does not narrow the choice.

@@ -339,7 +339,6 @@ fn mismatch(adapter: Adapter, needs: &str, outputs: &[Output<'_>]) -> LayoutErro
         why: format!("it needs {needs}"),
         outputs: shapes.join(", "),
         fitting: Vec::new(),
-        looks_like: None,
     }
 }
 
