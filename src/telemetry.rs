@@ -64,7 +64,9 @@ impl TelemetryError {
 /// # Errors
 /// If the filter does not parse, or logging was started before.
 pub fn start_logs(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(filter).map_err(|e| TelemetryError::Filter {
+    // Their INFO lines are about themselves and alarm without cause; a filter that names these targets still wins.
+    let with_quiet = format!("ort=warn,retina=warn,{filter}");
+    let filter = EnvFilter::try_new(with_quiet).map_err(|e| TelemetryError::Filter {
         filter: filter.to_owned(),
         reason: e.to_string(),
     })?;

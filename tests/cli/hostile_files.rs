@@ -48,7 +48,7 @@ const REASONS: [&str; 3] = [
     "larger than",
 ];
 
-/// Each command line gets the hostile file in place of `FILE`. `huge` is false where a file may have any size.
+/// Each command line gets the hostile file in place of `FILE`, and a folder to write in place of `OUT`. `huge` is false where a file may have any size.
 fn refused(arguments: &[&str], huge: bool) {
     let dir = tempfile::tempdir().unwrap();
     let files = hostile_files(dir.path());
@@ -57,6 +57,7 @@ fn refused(arguments: &[&str], huge: bool) {
         let arguments: Vec<String> = arguments
             .iter()
             .map(|a| a.replace("FILE", file.to_str().unwrap()))
+            .map(|a| a.replace("OUT", dir.path().join("out").to_str().unwrap()))
             .collect();
         let output = run(Command::new(env!("CARGO_BIN_EXE_gridwatch"))
             .args(&arguments)
@@ -101,9 +102,37 @@ fn no_command_waits_for_a_picture_a_list_or_a_package() {
     refused(&["detect", "--model", MODEL, "FILE"], false);
     refused(&["model", "inspect", "FILE"], true);
     refused(&["eval", "--model", MODEL, "--data", "FILE"], true);
-    refused(&["evidence", "mask", "--model", MODEL, "FILE"], true);
+    refused(&["evidence", "mask", "--model", MODEL, "FILE", "--out", "OUT"], true);
     refused(
         &["evidence", "mask", "--model", MODEL, "--truth", "FILE", "street.jpg"],
         true,
     );
+}
+
+#[cfg(all(feature = "gst", feature = "ort"))]
+#[test]
+fn a_jpeg_that_is_cut_off_is_refused_not_judged() {
+    const MODEL: &str = "models/garbage_nano_416";
+    let dir = tempfile::tempdir().unwrap();
+    let whole = std::fs::read(root().join("tests/fixtures/pictures/bags.jpg")).unwrap();
+    let cut = dir.path().join("cut.jpg");
+    std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    let (cut, folder) = (cut.to_str().unwrap(), dir.path().to_str().unwrap());
+    let out = format!("{folder}/out");
+    for arguments in [
+        &["detect", "--model", MODEL, cut][..],
+        &["eval", "--model", MODEL, "--data", folder],
+        &["evidence", "mask", cut, "--out", &out],
+        &["read", cut],
+    ] {
+        let output = run(Command::new(env!("CARGO_BIN_EXE_gridwatch"))
+            .args(arguments)
+            .current_dir(root()));
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(5), "{arguments:?}: {error}");
+        assert!(
+            error.contains("cut.jpg") && error.contains("cut off"),
+            "{arguments:?}: {error}"
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! Retention: what is deleted by age and by size, what never is, and the chain's record of it.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
 
 use crate::filing::{at, case, form, pictures, record, revision};
 use gridwatch_custody::{
@@ -154,6 +154,8 @@ fn opening_originals_needs_a_reason_and_is_recorded_in_the_chain() {
     assert!(output.status.success(), "{output:?}");
     let file = out.join(&id).join(format!("originals/{original}.h264"));
     assert_eq!(fs::read(&file).unwrap(), vec![1; 1000]);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700), "unmasked");
     let chain = fs::read_to_string(out.join(&id).join("chain.jsonl")).unwrap();
     assert!(
         chain.contains("\"kind\":\"opened\"") && chain.contains("court file 17"),
@@ -166,7 +168,14 @@ fn opening_originals_needs_a_reason_and_is_recorded_in_the_chain() {
     assert!(
         faults()
             .iter()
-            .any(|f| f.what.contains("no picture of the case was derived")),
+            .any(|f| f.what.contains("does not match the SHA-256 in the file name")),
+        "{:?}",
+        faults()
+    );
+    let stranger = file.with_file_name(format!("{}.h264", "0".repeat(64)));
+    fs::rename(&file, &stranger).unwrap();
+    assert!(
+        faults().iter().any(|f| f.what.contains("no signature covers")),
         "{:?}",
         faults()
     );

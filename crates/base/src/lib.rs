@@ -1,6 +1,6 @@
-//! Shared foundations: error classes, hashes, atomic and private files, the installation's identity, secrets, clock state, metric
-//! names, and TOML documents validated against a schema, with every fault reported at once. Depends on no other crate of the
-//! workspace.
+//! Shared foundations: error classes, hashes, files that people name, atomic and private files, the installation's identity, secrets,
+//! clock state, metric names, and TOML documents validated against a schema, with every fault reported at once. Depends on no other
+//! crate of the workspace.
 
 pub mod backoff;
 pub mod clock;

@@ -16,8 +16,9 @@ mod check;
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io,
+    os::unix::fs::PermissionsExt,
     path::Path,
 };
 
@@ -88,8 +89,10 @@ pub fn write(dir: &Path, parts: BundleContents<'_>, key: &SigningKey) -> io::Res
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     fs::create_dir_all(parent)?;
-    // Created with mode 0700.
-    let temporary = tempfile::Builder::new().prefix(".export").tempdir_in(parent)?;
+    let temporary = tempfile::Builder::new()
+        .prefix(".export")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(parent)?;
     for (name, bytes) in files {
         write_private(&temporary.path().join(name), &bytes)?;
     }
