@@ -5,15 +5,16 @@ use gridwatch_engine::NodeId;
 use gridwatch_link::{Settings, Tls};
 use jiff::tz::TimeZone;
 
-/// How the link of the box `node` reaches `broker`; times in status messages are in `zone`.
-pub(crate) fn link_settings(node: &NodeId, broker: &Broker, zone: &TimeZone) -> Settings {
+/// How the link of the box `node` reaches `broker`, whose messages have at most `largest_payload` bytes; times in status
+/// messages are in `zone`.
+pub(crate) fn link_settings(node: &NodeId, broker: &Broker, zone: &TimeZone, largest_payload: usize) -> Settings {
     Settings {
         node: node.clone(),
         host: broker.host.clone(),
         port: broker.port,
         protocol: broker.protocol,
         tls: broker.tls.as_ref().map(|t| Tls {
-            ca_file: t.ca_file.clone(),
+            trust: t.trust.clone(),
             client: t.client.clone(),
         }),
         login: broker.credentials.clone(),
@@ -22,5 +23,7 @@ pub(crate) fn link_settings(node: &NodeId, broker: &Broker, zone: &TimeZone) -> 
         topic_prefix: broker.topic_prefix.clone(),
         session_expiry: broker.session_expiry,
         zone: zone.clone(),
+        largest_payload,
+        installation: None,
     }
 }

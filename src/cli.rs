@@ -1,6 +1,6 @@
 //! The command line, one module per command. A command parses its arguments, calls the library, and reports the result in
 //! its exit code: 0 success, 1 a check failed, 2 usage error, 3 faulty configuration, 4 something outside is unavailable,
-//! 5 invalid data, 70 a bug in gridwatch.
+//! 5 invalid data, 6 an exported case was verified without the box's key, 70 a bug in gridwatch.
 //!
 //! Standard output carries only the result, so that programs can read it; notes and errors go to standard error. No
 //! command prints a credential.
@@ -42,6 +42,8 @@ pub mod signs;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod snapshot;
 mod starter;
+pub mod store;
+pub mod take_over;
 #[cfg(all(feature = "gst", feature = "ort"))]
 pub mod try_out;
 pub mod tune;
@@ -57,7 +59,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 pub use self::options::{free_path, language};
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, text::counted};
 use gridwatch_config::Faults;
 
 /// Watch street cameras and file evidence-backed cases with the city grid platform.
@@ -86,6 +88,7 @@ Exit codes:
   3   the configuration is faulty
   4   a broker, camera, library or disk is unavailable; retry later
   5   a file or message holds invalid data
+  6   an exported case holds only for the key in its own folder (evidence verify)
   70  a bug in gridwatch; please report it
 
 Run `gridwatch help COMMAND` for the details of a command."
@@ -126,6 +129,8 @@ pub enum Command {
     Evidence(evidence::EvidenceArgs),
     Keys(keys::KeysArgs),
     Outbox(outbox::OutboxArgs),
+    TakeOver(take_over::TakeOverArgs),
+    Store(store::StoreArgs),
     Ledger(ledger::LedgerArgs),
     Replay(replay::ReplayArgs),
     Tune(tune::TuneArgs),
@@ -159,6 +164,8 @@ impl Command {
             Self::Evidence(args) => evidence::run(&args),
             Self::Keys(args) => keys::run(&args),
             Self::Outbox(args) => outbox::run(&args),
+            Self::TakeOver(args) => take_over::run(&args),
+            Self::Store(args) => store::run(&args),
             Self::Ledger(args) => ledger::run(&args),
             Self::Replay(args) => replay::run(&args),
             Self::Tune(args) => tune::run(&args),
@@ -234,9 +241,8 @@ impl fmt::Display for Failure {
 
 impl From<Faults> for Failure {
     fn from(faults: Faults) -> Self {
-        let count = faults.0.len();
-        let noun = if count == 1 { "fault" } else { "faults" };
-        Self::new(faults.class(), format!("{count} {noun}:\n{faults}"))
+        let count = counted(faults.0.len(), "fault", "faults");
+        Self::new(faults.class(), format!("{count}:\n{faults}"))
     }
 }
 

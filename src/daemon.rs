@@ -5,6 +5,7 @@ mod activity;
 mod core;
 mod error;
 mod evidence_worker;
+mod filing_gate;
 mod inbox;
 mod looks;
 mod messages;
@@ -12,6 +13,7 @@ mod models;
 mod number_reader;
 mod pictures;
 mod pinned_frames;
+mod readiness;
 mod receive;
 mod record;
 mod runtime;
@@ -43,9 +45,10 @@ use self::{
     looks::{LookScheduler, WatchedCamera},
     messages::CoreEvent,
     models::WorkerReport,
+    readiness::CameraSight,
     runtime::OwnedRuntime,
 };
-use crate::telemetry::Health;
+use crate::telemetry::{Health, Readiness};
 use gridwatch_base::{clock, metric};
 use gridwatch_camera::slot::CameraState;
 use gridwatch_config::Config;
@@ -70,6 +73,12 @@ pub struct DaemonSnapshot {
 
 /// Interval of the health messages.
 const HEALTH_EVERY: Duration = Duration::from_secs(60);
+
+/// How often readiness is tested for the log.
+const READINESS_EVERY: Duration = Duration::from_secs(10);
+
+/// After the start, connecting to cameras and broker takes this long; not being ready is not logged before.
+const STARTING: Duration = Duration::from_secs(60);
 
 /// A running daemon.
 pub struct Daemon {
@@ -104,6 +113,8 @@ struct Shared {
     health: Arc<Health>,
     pinned: Arc<AtomicU64>,
     outbox: Mutex<Store>,
+    link: tokio::sync::watch::Receiver<LinkState>,
+    config: Arc<Config>,
 }
 
 impl Daemon {
@@ -132,13 +143,25 @@ impl Daemon {
         self.link.state()
     }
 
-    /// Publishes a health message every minute until `stop` completes.
+    /// Publishes a health message every minute, and logs when the box becomes ready or stops being so, until `stop`
+    /// completes.
     pub async fn until<T>(&self, stop: impl Future<Output = T>) -> T {
         let mut every = tokio::time::interval(HEALTH_EVERY);
+        let started = tokio::time::Instant::now();
+        let mut readiness = tokio::time::interval(READINESS_EVERY);
+        let mut was_ready = None;
         tokio::pin!(stop);
         loop {
             tokio::select! {
                 done = &mut stop => return done,
+                _ = readiness.tick() => {
+                    self.shared.refresh();
+                    let now = self.shared.health.readiness();
+                    if was_ready != Some(now.ready) && (now.ready || was_ready.is_some() || started.elapsed() >= STARTING) {
+                        was_ready = Some(now.ready);
+                        log_readiness(&now);
+                    }
+                }
                 _ = every.tick() => match serde_json::to_value(self.health_message()) {
                     Ok(message) => self.link.publish_health(&message),
                     Err(error) => tracing::error!(%error, "Cannot serialize the health message; please report this bug"),
@@ -207,6 +230,20 @@ impl Daemon {
     }
 }
 
+fn log_readiness(now: &Readiness) {
+    let degraded = now.degraded.join("; ");
+    if now.ready {
+        tracing::info!(degraded, "Ready: problems in front of the cameras are filed");
+    } else {
+        let reasons = now.reasons.join("; ");
+        tracing::error!(
+            reasons,
+            degraded,
+            "Not ready: problems in front of the cameras are not filed now"
+        );
+    }
+}
+
 async fn join(threads: impl FnOnce() + Send + 'static) {
     // Fails only if `threads` panics, and joining does not.
     let _ = tokio::task::spawn_blocking(threads).await;
@@ -219,14 +256,33 @@ fn join_thread(name: &str, thread: JoinHandle<()>) {
 }
 
 impl Shared {
+    fn refresh_readiness(&self) {
+        let (now, zone) = (Timestamp::now(), &self.config.timezone);
+        let stretch = self.looks.stretch();
+        let cameras: Vec<CameraSight> = self.looks.cameras.iter().map(|c| c.sight(stretch)).collect();
+        let blind = readiness::blind(&cameras, zone, now);
+        let broker = &self.config.broker;
+        let address = format!("{}:{}", broker.host, broker.port);
+        let link = self.link.borrow().clone();
+        let (blocks_cameras, blocks_broker) = (
+            readiness::cameras_blocker(&blind, cameras.len()),
+            readiness::broker_blocker(&link, &address, zone, now),
+        );
+        self.health.set_blocker("cameras", blocks_cameras);
+        self.health.set_blocker("broker", blocks_broker);
+        self.health.set_degraded(blind);
+        gauge!(metric::READY).set(if self.health.readiness().ready { 1.0 } else { 0.0 });
+    }
+
     fn outbox_depth(&self) -> u64 {
         let store = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
         // The core reports a store that cannot be read.
         store.outbox_depth().map_or(0, |depth| depth.waiting.into())
     }
 
-    /// Updates the gauges that are cheaper to read on a scrape than to keep current.
+    /// Updates the gauges and the readiness, which are cheaper to read on a request than to keep current.
     fn refresh(&self) {
+        self.refresh_readiness();
         gauge!(metric::STRETCH).set(self.looks.stretch());
         for camera in &self.looks.cameras {
             let id = camera.id.to_string();

@@ -11,3 +11,6 @@ pub mod daemon;
 pub mod telemetry;
 
 mod broker;
+#[cfg(feature = "gst")]
+mod decoders;
+mod open_files;

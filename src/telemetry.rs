@@ -3,16 +3,17 @@
 //! Dashboards and alerts depend on the metric names, which are listed in [`gridwatch_base::metric`].
 
 use std::{
+    collections::BTreeMap,
     io::IsTerminal,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
-use jiff::Timestamp;
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
@@ -63,7 +64,9 @@ impl TelemetryError {
 /// # Errors
 /// If the filter does not parse, or logging was started before.
 pub fn start_logs(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(filter).map_err(|e| TelemetryError::Filter {
+    // Their INFO lines are about themselves and alarm without cause; a filter that names these targets still wins.
+    let with_quiet = format!("ort=warn,retina=warn,{filter}");
+    let filter = EnvFilter::try_new(with_quiet).map_err(|e| TelemetryError::Filter {
         filter: filter.to_owned(),
         reason: e.to_string(),
     })?;
@@ -91,6 +94,9 @@ fn lateness_seconds() -> Vec<f64> {
         .collect()
 }
 
+/// Histogram buckets for the masked share of a picture: a street has a few per cent (docs/evidence.md); half of it is a mask gone wrong.
+const SHARES: [f64; 10] = [0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0];
+
 /// Installs the metrics recorder; the handle renders the metrics.
 ///
 /// # Errors
@@ -99,6 +105,7 @@ pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
     let handle = PrometheusBuilder::new()
         .set_buckets(&WORK_SECONDS)
         .and_then(|b| b.set_buckets_for_metric(Matcher::Full(metric::LATENESS.into()), &lateness_seconds()))
+        .and_then(|b| b.set_buckets_for_metric(Matcher::Full(metric::MASKED_SHARE.into()), &SHARES))
         .map_err(|_| TelemetryError::Twice)?
         .install_recorder()
         .map_err(|_| TelemetryError::Twice)?;
@@ -167,6 +174,14 @@ fn describe() {
     describe_counter!(CASES, "Cases filed, by rule");
     describe_gauge!(PINNED, "Looks pinned as possible evidence");
     describe_gauge!(LINK_CONNECTED, "1 while the broker connection is up");
+    describe_gauge!(
+        LINK_PROBLEM,
+        "1 for what keeps the link from publishing (unreachable, unsuitable, duplicate_node_id), by problem"
+    );
+    describe_gauge!(
+        READY,
+        "1 while a problem in front of the cameras would be filed, as /readyz says"
+    );
     describe_gauge!(OUTBOX_DEPTH, "Messages waiting in the outbox");
     describe_gauge!(
         OUTBOX_QUARANTINED,
@@ -182,6 +197,14 @@ fn describe() {
         CLAIMS_REJECTED,
         "Messages on the site topics that are not valid claims of another box"
     );
+    describe_counter!(
+        EVIDENCE_PICTURES,
+        "Evidence pictures made, by whether faces and licence plates were searched for and masked"
+    );
+    describe_histogram!(
+        MASKED_SHARE,
+        "Masked share of the area of a whole evidence picture, 0 to 1, privacy zones not counted"
+    );
     describe_histogram!(
         COMMIT,
         "Seconds from the confirmation of a case to its commit with its pictures"
@@ -192,19 +215,25 @@ fn describe() {
 #[derive(Debug)]
 pub struct Health {
     started: AtomicBool,
-    last_beat: AtomicI64,
-    faults: Mutex<Vec<String>>,
+    /// Monotonic: a step of the wall clock must neither hide a stuck core nor make it look stuck.
+    since: Instant,
+    /// Seconds from `since` to the last beat.
+    last_beat: AtomicU64,
+    blockers: Mutex<BTreeMap<&'static str, String>>,
+    degraded: Mutex<Vec<String>>,
 }
 
 /// The core counts as stuck after this long without a beat; it beats at least once a second.
-const STUCK_AFTER_S: i64 = 60;
+const STUCK_AFTER_S: u64 = 60;
 
 impl Default for Health {
     fn default() -> Self {
         Self {
             started: AtomicBool::new(false),
-            last_beat: AtomicI64::new(Timestamp::now().as_second()),
-            faults: Mutex::default(),
+            since: Instant::now(),
+            last_beat: AtomicU64::new(0),
+            blockers: Mutex::default(),
+            degraded: Mutex::default(),
         }
     }
 }
@@ -217,42 +246,82 @@ impl Health {
 
     /// Records that the core is running.
     pub fn beat(&self) {
-        self.last_beat.store(Timestamp::now().as_second(), Ordering::Relaxed);
+        self.last_beat.store(self.since.elapsed().as_secs(), Ordering::Relaxed);
     }
 
-    /// Replaces the list of faults that need an operator. Faults make the box not ready, but alive.
-    pub fn set_faults(&self, faults: Vec<String>) {
-        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
+    /// Names what stands against filing a case now; a box with a blocker is not ready, but alive. `name` says what is
+    /// concerned, such as `broker`; a second blocker of that name replaces the first.
+    pub fn block(&self, name: &'static str, reason: impl Into<String>) {
+        self.blockers().insert(name, reason.into());
+    }
+
+    /// Removes the blocker `name`, if there is one.
+    pub fn unblock(&self, name: &'static str) {
+        self.blockers().remove(name);
+    }
+
+    /// Sets or removes the blocker `name`.
+    pub fn set_blocker(&self, name: &'static str, reason: Option<String>) {
+        match reason {
+            Some(reason) => self.block(name, reason),
+            None => self.unblock(name),
+        }
+    }
+
+    /// Replaces the list of what is impaired without making the box unready, such as single cameras.
+    pub fn set_degraded(&self, reasons: Vec<String>) {
+        *self.degraded.lock().unwrap_or_else(PoisonError::into_inner) = reasons;
+    }
+
+    fn blockers(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
+        self.blockers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// True if the core has beaten within the limit.
     pub fn is_alive(&self) -> bool {
-        Timestamp::now().as_second() - self.last_beat.load(Ordering::Relaxed) < STUCK_AFTER_S
+        self.is_alive_after(self.since.elapsed().as_secs())
     }
 
-    fn readiness(&self) -> Readiness {
-        let mut reasons = self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if !self.started.load(Ordering::Relaxed) {
-            reasons.insert(0, "the daemon is still starting".into());
-        }
+    fn is_alive_after(&self, elapsed: u64) -> bool {
+        elapsed.saturating_sub(self.last_beat.load(Ordering::Relaxed)) < STUCK_AFTER_S
+    }
+
+    /// Why the box is not ready; empty if it is.
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
         if !self.is_alive() {
-            reasons.insert(0, format!("the core has not responded for {STUCK_AFTER_S} s"));
+            reasons.push(format!("the core has not responded for {STUCK_AFTER_S} s"));
         }
+        if !self.started.load(Ordering::Relaxed) {
+            reasons.push("the daemon is still starting".into());
+        }
+        reasons.extend(self.blockers().iter().map(|(name, reason)| format!("{name}: {reason}")));
+        reasons
+    }
+
+    /// Whether a problem in front of the cameras would be filed now, and what stands against it.
+    pub fn readiness(&self) -> Readiness {
+        let reasons = self.reasons();
         Readiness {
             ready: reasons.is_empty(),
             reasons,
+            degraded: self.degraded.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 }
 
 /// The body of `/readyz`.
 #[derive(Debug, Serialize)]
-struct Readiness {
-    ready: bool,
-    reasons: Vec<String>,
+pub struct Readiness {
+    /// True if a problem in front of the cameras would be filed now.
+    pub ready: bool,
+    /// What stands against it.
+    pub reasons: Vec<String>,
+    /// What is impaired without standing against it.
+    pub degraded: Vec<String>,
 }
 
-/// Updates the gauges that are cheaper to read on a scrape than to keep current.
+/// Updates the gauges and the readiness, which are cheaper to read on a request than to keep current.
 pub type RefreshGauges = Arc<dyn Fn() + Send + Sync>;
 
 #[derive(Clone)]
@@ -298,6 +367,7 @@ async fn healthz(State(state): State<HttpState>) -> impl IntoResponse {
 }
 
 async fn readyz(State(state): State<HttpState>) -> impl IntoResponse {
+    (state.refresh)();
     let readiness = state.health.readiness();
     let status = if readiness.ready {
         StatusCode::OK
@@ -318,28 +388,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ready_once_started_and_while_there_are_no_faults() {
+    fn ready_once_started_and_while_nothing_stands_against_it() {
         let health = Health::default();
         assert!(!health.readiness().ready);
         health.started();
         assert!(health.readiness().ready);
-        health.set_faults(vec!["disk full".into()]);
+        health.block("storage", "disk full");
+        health.block("broker", "connection refused");
+        health.set_degraded(vec!["camera gate: login rejected".into()]);
         let readiness = health.readiness();
-        assert_eq!(
-            (readiness.ready, readiness.reasons),
-            (false, vec!["disk full".to_owned()])
-        );
+        assert!(!readiness.ready);
+        assert_eq!(readiness.reasons, ["broker: connection refused", "storage: disk full"]);
+        health.unblock("storage");
+        health.set_blocker("broker", None);
+        let readiness = health.readiness();
+        assert!(readiness.ready, "{readiness:?}");
+        assert_eq!(readiness.degraded, ["camera gate: login rejected"]);
     }
 
     #[test]
     fn not_alive_after_the_core_stops_beating() {
         let health = Health::default();
-        health
-            .last_beat
-            .store(Timestamp::now().as_second() - 2 * STUCK_AFTER_S, Ordering::Relaxed);
-        assert!(!health.is_alive());
-        health.beat();
         assert!(health.is_alive());
+        assert!(!health.is_alive_after(STUCK_AFTER_S));
+        health.beat();
+        assert!(health.is_alive_after(STUCK_AFTER_S - 1));
     }
 
     #[test]

@@ -14,13 +14,14 @@ use std::{
 use serde::Serialize;
 
 use super::{Failure, json_pretty, print};
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, text::counted};
 use gridwatch_config as config;
 use gridwatch_config::{Faults, Survey};
 use gridwatch_engine::{
     CameraId, Point,
     geometry::{Calibration, Lens},
 };
+use gridwatch_frame as frame;
 
 /// Where the uncertainty is reported: fractions of the picture's width and height.
 const SAMPLES: [f64; 5] = [0.1, 0.3, 0.5, 0.7, 0.9];
@@ -205,7 +206,7 @@ fn survey(args: &CalibrateArgs) -> Result<Survey, Failure> {
 }
 
 fn open(path: &Path) -> Result<image::RgbImage, Failure> {
-    image::open(path)
+    frame::open_upright(path)
         .map(|p| p.to_rgb8())
         .map_err(|e| Failure::new(Class::Data, format!("{}: {e}", path.display())))
 }
@@ -257,8 +258,10 @@ fn table(report: &CalibrationReport, configured_rms_m: f64, drawn: Option<&Path>
     let count = report.pairs.len();
     let _ = writeln!(
         text,
-        "\n{count} pairs in {}, residual {:.2} m (RMS).",
-        report.crs, report.rms_m
+        "\n{} in {}, residual {:.2} m (RMS).",
+        counted(count, "pair", "pairs"),
+        report.crs,
+        report.rms_m
     );
     if count == 4 {
         let _ = writeln!(text, "Four pairs always fit exactly; add a fifth to detect a mistake.");

@@ -8,10 +8,13 @@ use std::{
     process::ExitCode,
 };
 
-use self::export::ExportError;
+use self::export::{ExportError, ExportFiles};
+use jiff::tz::TimeZone;
+
 use super::options::StateArgs;
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, text::counted};
 use gridwatch_config::Faults;
+use gridwatch_contract::When;
 use gridwatch_custody::{
     keys::{KeyError, KeyRing, OriginalsKey},
     vault::Vault,
@@ -21,7 +24,8 @@ use gridwatch_store::{CaseFile, CaseSummary, Filter, Store, StoreError};
 
 /// List, show and export cases.
 ///
-/// Reads the state directory and works while the daemon runs. Times are in the city's time zone.
+/// Reads the state directory and works while the daemon runs, on a read-only mount, and without write access. Times are in the city's
+/// time zone; in JSON, those of the history are in UTC.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -44,7 +48,7 @@ enum Command {
     /// List cases, newest first.
     ///
     /// QUEUED is the number of the case's messages that the broker has not acknowledged. A trailing `!` means that the broker
-    /// rejected one permanently; fix the cause and run `gridwatch outbox retry`.
+    /// rejected one permanently; `gridwatch outbox list --quarantined` shows why. Fix the cause and run `gridwatch outbox retry`.
     List {
         /// Only cases in this state: filed, accepted, rejected, duplicate_of, dispatched, disposed, verify_requested,
         /// closed, reopened, withdrawn.
@@ -62,7 +66,11 @@ enum Command {
     /// Export a case with its evidence to a folder.
     ///
     /// Writes the record, pictures, signature and the relevant part of the box's chain to DIR/CASE_ID. Anyone can check the folder
-    /// with `gridwatch evidence verify`, or with sha256sum and openssl (docs/evidence.md).
+    /// with `gridwatch evidence verify`, or with sha256sum and openssl (docs/evidence.md). Only you can read the folder. A damaged
+    /// picture or original is named and left out.
+    ///
+    /// Exit codes: 0 exported; 3 the case or the folder is wrong; 5 something was damaged, but the rest is exported if its path was
+    /// printed.
     Export {
         /// Case id, or its first characters.
         case: String,
@@ -106,6 +114,18 @@ pub enum CasesError {
     /// The case cannot be exported.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// The case was exported, but not completely.
+    #[error("{} of case {case} {} damaged and {} not exported:\n  {}",
+        counted(.damaged.len(), "file", "files"),
+        if .damaged.len() == 1 { "is" } else { "are" },
+        if .damaged.len() == 1 { "was" } else { "were" },
+        .damaged.join("\n  "))]
+    Incomplete {
+        /// The case id.
+        case: String,
+        /// The pictures and originals that are not in the export, and why.
+        damaged: Vec<String>,
+    },
     /// Standard output cannot be written.
     #[error("standard output: {0}")]
     Print(#[from] io::Error),
@@ -119,7 +139,7 @@ impl CasesError {
             Self::Config(e) => e.class(),
             Self::Key(e) => e.class(),
             Self::Export(ExportError::Write { .. }) => Class::Config,
-            Self::Export(_) => Class::Data,
+            Self::Export(_) | Self::Incomplete { .. } => Class::Data,
             Self::NoSuchCase(_) | Self::Ambiguous(..) => Class::Config,
             Self::Print(_) => Class::Transient,
         }
@@ -136,7 +156,8 @@ pub fn run(args: &CasesArgs) -> Result<ExitCode, CasesError> {
 }
 
 fn print(args: &CasesArgs, out: &mut impl Write) -> Result<(), CasesError> {
-    let state = &args.state.dir()?;
+    let located = args.state.locate()?;
+    let state = &located.dir;
     match &args.command {
         Command::List { in_state, limit } => {
             let store = Store::open_read_only(state)?;
@@ -144,16 +165,13 @@ fn print(args: &CasesArgs, out: &mut impl Write) -> Result<(), CasesError> {
                 state: *in_state,
                 limit: *limit,
             };
-            list(out, &store.cases(filter)?, args.json)?;
+            list(out, &store.cases(filter)?, &located.zone(&store)?, args.json)?;
         }
         Command::Show { case } => {
             let store = Store::open_read_only(state)?;
             let file = store.case(&full_id(&store, case)?)?;
-            show(
-                out,
-                &file.ok_or_else(|| CasesError::NoSuchCase(case.clone()))?,
-                args.json,
-            )?;
+            let file = file.ok_or_else(|| CasesError::NoSuchCase(case.clone()))?;
+            show(out, &file, &located.zone(&store)?, args.json)?;
         }
         Command::Export {
             case,
@@ -164,21 +182,22 @@ fn print(args: &CasesArgs, out: &mut impl Write) -> Result<(), CasesError> {
         } => {
             let store = Store::open_read_only(state)?;
             let case = full_id(&store, case)?;
-            let opened = match reason {
-                Some(reason) if *originals => {
-                    let key_source = originals_key.clone().map_or(OriginalsKey::Own, OriginalsKey::File);
-                    let key = KeyRing::of(state).originals(&key_source)?;
-                    export::open_originals(state, &case, &Vault::new(state, key), reason)?
-                }
-                _ => Vec::new(),
-            };
-            let dir = export::export(&store, state, &case, folder, opened)?;
+            let mut files = ExportFiles::default();
+            if let (true, Some(reason)) = (*originals, reason) {
+                let key_source = originals_key.clone().map_or(OriginalsKey::Own, OriginalsKey::File);
+                let key = KeyRing::of(state).originals(&key_source)?;
+                export::open_originals(state, &case, &Vault::new(state, key), reason, &mut files)?;
+            }
+            let (dir, damaged) = export::export(&store, state, &case, folder, files)?;
             match args.json {
-                true => writeln!(out, "{}", serde_json::json!({"path": dir}))?,
+                true => writeln!(out, "{}", serde_json::json!({"path": dir, "damaged": damaged}))?,
                 false => {
                     let dir = dir.display();
                     writeln!(out, "{dir}\nVerify it with: gridwatch evidence verify {dir}")?;
                 }
+            }
+            if !damaged.is_empty() {
+                return Err(CasesError::Incomplete { case, damaged });
             }
         }
     }
@@ -195,7 +214,7 @@ fn full_id(store: &Store, prefix: &str) -> Result<String, CasesError> {
     }
 }
 
-fn list(out: &mut impl Write, cases: &[CaseSummary], json: bool) -> io::Result<()> {
+fn list(out: &mut impl Write, cases: &[CaseSummary], zone: &TimeZone, json: bool) -> io::Result<()> {
     if json {
         for case in cases {
             writeln!(out, "{}", serde_json::to_string(case)?)?;
@@ -214,21 +233,28 @@ fn list(out: &mut impl Write, cases: &[CaseSummary], json: bool) -> io::Result<(
             "{:26}  {:16}  {:29}  {:4}  {:6}  {} (cell {})",
             case.case_id,
             case.state.as_str(),
-            case.confirmed_at,
+            When::new(case.confirmed_at.timestamp(), zone).to_string(),
             case.category_code,
             format!("{}{mark}", case.queued),
             case.category_name,
             case.cell_code
         )?;
     }
+    if cases.iter().any(|case| case.quarantined.is_some()) {
+        writeln!(
+            out,
+            "! The broker rejected a message of the case: see `gridwatch outbox list --quarantined`, fix the cause, then run `gridwatch outbox retry`."
+        )?;
+    }
     Ok(())
 }
 
-fn show(out: &mut impl Write, case: &CaseFile, json: bool) -> io::Result<()> {
+fn show(out: &mut impl Write, case: &CaseFile, zone: &TimeZone, json: bool) -> io::Result<()> {
     if json {
         return writeln!(out, "{}", serde_json::to_string(case)?);
     }
     let r = &case.record;
+    let local = |at: When| When::new(at.timestamp(), zone);
     writeln!(out, "Case        {} (revision {})", r.case_id, r.revision)?;
     writeln!(out, "State       {}", r.state.as_str())?;
     if let Some(number) = &r.platform_task_no {
@@ -251,20 +277,23 @@ fn show(out: &mut impl Write, case: &CaseFile, json: bool) -> io::Result<()> {
         None => writeln!(out, "Camera      {}", r.camera.local_id)?,
     }
     writeln!(out, "Text        {}", r.description)?;
-    writeln!(out, "First seen  {}", r.first_seen_at)?;
-    writeln!(out, "Confirmed   {}", r.confirmed_at)?;
+    writeln!(out, "First seen  {}", local(r.first_seen_at))?;
+    writeln!(out, "Confirmed   {}", local(r.confirmed_at))?;
     writeln!(
         out,
-        "Confidence  {:.2}, rule {}, {} of {} looks",
-        r.confidence, r.rule.id, r.rule.frames_seen, r.rule.frames_sampled
+        "Confidence  {:.2}, rule {}, {} of {}",
+        r.confidence,
+        r.rule.id,
+        r.rule.frames_seen,
+        counted(r.rule.frames_sampled, "look", "looks")
     )?;
+    let messages = counted(case.queued, "message", "messages");
     match &case.quarantined {
         Some(reason) => writeln!(
             out,
-            "Outbox      {} messages quarantined, see `gridwatch outbox retry`: {reason}",
-            case.queued
+            "Outbox      {messages} quarantined, see `gridwatch outbox retry`: {reason}"
         )?,
-        None => writeln!(out, "Outbox      {} messages queued for the broker", case.queued)?,
+        None => writeln!(out, "Outbox      {messages} queued for the broker")?,
     }
     writeln!(out, "Evidence")?;
     for item in &r.evidence {
@@ -275,7 +304,7 @@ fn show(out: &mut impl Write, case: &CaseFile, json: bool) -> io::Result<()> {
                 item.role.as_str(),
                 item.width,
                 item.height,
-                item.captured_at,
+                local(item.captured_at),
                 path.display()
             )?;
         }
@@ -284,22 +313,29 @@ fn show(out: &mut impl Write, case: &CaseFile, json: bool) -> io::Result<()> {
         writeln!(out, "Before")?;
     }
     for entry in &r.presence {
-        write!(out, "  {}  {}", entry.first_at, entry.reason)?;
+        write!(out, "  {}  {}", local(entry.first_at), entry.reason)?;
         match entry.times {
             1 => writeln!(out)?,
-            times => writeln!(out, ", {times} times until {}", entry.last_at)?,
+            times => writeln!(out, ", {times} times until {}", local(entry.last_at))?,
         }
     }
     writeln!(out, "History")?;
     for entry in &case.history {
         let reason = entry.reason.as_deref().unwrap_or_default();
-        writeln!(
+        if entry.omitted > 0 {
+            writeln!(out, "  … {} entries left out", entry.omitted)?;
+        }
+        write!(
             out,
             "  {}  {:8}  {:16}  {reason}",
-            entry.at,
+            When::new(entry.at, zone),
             entry.author,
             entry.state.as_str()
         )?;
+        match entry.last_at {
+            None => writeln!(out)?,
+            Some(last) => writeln!(out, ", {} times until {last}", entry.times)?,
+        }
     }
     Ok(())
 }

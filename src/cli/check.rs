@@ -13,7 +13,7 @@ use std::{fmt::Write, path::PathBuf, process::ExitCode, time::Duration};
 use serde::Serialize;
 
 use super::{Failure, json_pretty, print};
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, text::counted};
 use gridwatch_config as config;
 use gridwatch_config::{Draft, Fault, raw::Span};
 
@@ -21,7 +21,7 @@ use gridwatch_config::{Draft, Fault, raw::Span};
 ///
 /// Run it before the daemon's first start and after every change. It reports every fault of the file with its path, line and
 /// remedy, then tries what the valid part names: the ONNX Runtime library, the models (checksum and self-test), the decoders
-/// (one keyframe of each codec), the state directory, the keys, the clock, the broker (connect and disconnect) and each camera
+/// (one keyframe of each codec), the state directory, the database, the keys, the clock, the broker (connect and disconnect) and each camera
 /// (RTSP DESCRIBE; no stream is opened). It changes nothing and shows no credentials.
 ///
 /// Exit codes: 0 no errors (there may be warnings); 1 something is wrong; 3 the file cannot be read or is not TOML.
@@ -169,10 +169,10 @@ fn configuration(draft: &Draft) -> Vec<CheckRow> {
         .collect();
     if rows.is_empty() {
         let summary = format!(
-            "{}: {} models, {} cameras",
+            "{}: {}, {}",
             draft.file.display(),
-            draft.models.len(),
-            draft.cameras.len()
+            counted(draft.models.len(), "model", "models"),
+            counted(draft.cameras.len(), "camera", "cameras")
         );
         rows.push(CheckRow::ok("configuration", summary));
     }

@@ -22,7 +22,7 @@ use super::{
     options::{RuntimeArgs, fraction},
     pictures, print,
 };
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, text::counted};
 use gridwatch_model::{
     Model, ModelSet,
     eval::{
@@ -207,8 +207,8 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode, Failure> {
     models.set_floor(FLOOR);
     if set.unlabelled > 0 {
         eprintln!(
-            "{} pictures have no label file; they count as pictures without objects.",
-            set.unlabelled
+            "{} no label file; without one, a picture counts as one without objects.",
+            counted(set.unlabelled, "picture has", "pictures have")
         );
     }
     let (pictures, took) = detect_all(&mut models, second.as_mut(), &set, &classes, &labels)?;
@@ -339,7 +339,7 @@ fn detect_all(
         }
     }
     if show_progress {
-        eprintln!("\r{} pictures.{:20}", pictures.len(), "");
+        eprintln!("\r{}.{:20}", counted(pictures.len(), "picture", "pictures"), "");
     }
     took.sort();
     let median = took.get(took.len() / 2).copied().unwrap_or_default();
@@ -397,9 +397,9 @@ fn report(
 fn table(report: &EvalReport) -> String {
     let share = |v: Option<f64>| v.map_or_else(|| format!("{:>7}", "–"), |v| format!("{v:>7.3}"));
     let mut text = format!(
-        "{} on {} pictures of {}, {:.1} ms per picture (median)\n\n{:<16}{:>7}{:>7}{:>7}{:>7}{:>8}{:>8}{:>8}   best threshold\n",
+        "{} on {} of {}, {:.1} ms per picture (median)\n\n{:<16}{:>7}{:>7}{:>7}{:>7}{:>8}{:>8}{:>8}   best threshold\n",
         report.model,
-        report.pictures,
+        counted(report.pictures, "picture", "pictures"),
         report.data.display(),
         report.ms_per_picture,
         "label",

@@ -3,13 +3,13 @@
 #[cfg(feature = "ort")]
 pub mod mask;
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use super::{Failure, json_line, print};
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, file, text::counted};
 use gridwatch_custody::{
     PublicKey,
-    bundle::{self, BundleReport},
+    bundle::{self, BundleReport, Verdict},
     keys::parse_public,
 };
 
@@ -34,9 +34,13 @@ enum Command {
     /// Checks the checksum of every file, the box's signature over the record, every picture that the record names, every link of
     /// the chain, and that the chain is complete to its end. Names each file that was changed, added or removed. Pass --key with
     /// the public key that you got from the box's operator: without it the key in the folder is used, and a forgery that is signed
-    /// with another key passes.
+    /// with another key holds, too.
     ///
-    /// Exit codes: 0 the case is authentic; 1 it is not; 5 the folder cannot be read.
+    /// The folder may come from anyone: links and devices in it are not followed, and no file is read beyond the size that the
+    /// record states, or that its kind can have.
+    ///
+    /// Exit codes: 0 the case is authentic; 1 it is not; 5 the folder cannot be read; 6 the case holds for the key in the folder,
+    /// but no --key was given.
     Verify {
         /// Folder of the exported case.
         #[arg(value_name = "PATH")]
@@ -44,6 +48,9 @@ enum Command {
         /// The box's public key: base64 as printed by `gridwatch keys show`, or a PEM file.
         #[arg(long, value_name = "KEY|FILE")]
         key: Option<String>,
+        /// Accept files that no signature covers, such as your own notes. They are still named.
+        #[arg(long)]
+        allow_extra: bool,
         /// Print one JSON object.
         #[arg(long)]
         json: bool,
@@ -57,23 +64,31 @@ enum Command {
 /// # Errors
 /// An invalid key, or a folder that cannot be read; for `mask`, also an unusable model or configuration.
 pub fn run(args: &EvidenceArgs) -> Result<ExitCode, Failure> {
-    let (path, key, json) = match &args.command {
-        Command::Verify { path, key, json } => (path, key, json),
+    let (path, key, allow_extra, json) = match &args.command {
+        Command::Verify {
+            path,
+            key,
+            allow_extra,
+            json,
+        } => (path, key, *allow_extra, *json),
         #[cfg(feature = "ort")]
         Command::Mask(args) => return mask::run(args),
     };
     let key = key.as_deref().map(public_key).transpose()?;
-    let report =
-        bundle::check(path, key.as_ref()).map_err(|e| Failure::new(Class::Data, format!("{}: {e}", path.display())))?;
-    let is_authentic = report.faults.is_empty();
-    print(&if *json { json_line(&report)? } else { to_text(&report) })?;
-    Ok(ExitCode::from(u8::from(!is_authentic)))
+    let report = bundle::check(path, key.as_ref(), allow_extra)
+        .map_err(|e| Failure::new(Class::Data, format!("{}: {e}", path.display())))?;
+    print(&if json { json_line(&report)? } else { to_text(&report) })?;
+    Ok(ExitCode::from(match report.verdict {
+        Verdict::Authentic => 0,
+        Verdict::NotAuthentic => 1,
+        Verdict::AuthenticForOwnKey => 6,
+    }))
 }
 
 fn public_key(text: &str) -> Result<PublicKey, Failure> {
     let read = match text.parse() {
         Ok(key) => return Ok(key),
-        Err(_) => fs::read_to_string(text),
+        Err(_) => file::read_text(text.as_ref(), file::MAX_KEY),
     };
     let pem = read.map_err(|e| {
         Failure::new(
@@ -85,29 +100,40 @@ fn public_key(text: &str) -> Result<PublicKey, Failure> {
 }
 
 fn to_text(report: &BundleReport) -> String {
-    let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".into());
+    let or_unknown = |text: &Option<String>| text.as_deref().map_or_else(|| "?".into(), printable);
     let mut text = format!(
-        "Case   {}, revision {}, of box {}\nKey    {}{}\n",
+        "Case   {}, revision {}, of box {}\nKey    {}\n",
         or_unknown(&report.case_id),
         report.revision.map_or_else(|| "?".into(), |r| r.to_string()),
         or_unknown(&report.node_id),
         or_unknown(&report.public_key),
-        if report.key_is_known {
-            ""
-        } else {
-            " (from the folder itself, not verified; pass the box's key with --key)"
-        },
     );
     for fault in &report.faults {
-        text += &format!("WRONG  {}: {}\n", fault.file, fault.what);
+        text += &format!("WRONG  {}: {}\n", printable(&fault.file), printable(&fault.what));
     }
-    text += &match report.faults.len() {
-        0 => format!(
-            "Authentic: {} files, {} chain entries verified.\n",
-            report.files, report.chain
+    if report.verdict != Verdict::NotAuthentic {
+        for name in &report.extra {
+            text += &format!("EXTRA  {}: no signature covers this file\n", printable(name));
+        }
+    }
+    let verified = format!(
+        "{}, {} verified",
+        counted(report.files, "file", "files"),
+        counted(report.chain, "chain entry", "chain entries"),
+    );
+    text += &match report.verdict {
+        Verdict::Authentic => format!("Authentic: {verified}.\n"),
+        Verdict::AuthenticForOwnKey => format!(
+            "Holds only for the key in the folder itself, which may be anyone's: {verified}. Pass the box's public key with --key.\n"
         ),
-        1 => "Not authentic: 1 fault.\n".into(),
-        n => format!("Not authentic: {n} faults.\n"),
+        Verdict::NotAuthentic => format!("Not authentic: {}.\n", counted(report.faults.len(), "fault", "faults")),
     };
     text
+}
+
+/// Text from the folder, in which a forger may have put line breaks or control codes of the terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }

@@ -226,7 +226,9 @@ fn document(args: &InitArgs, cameras: &[CameraArg], place: &raw::Place, share: &
     if let Some(models) = file["evidence"]["mask_models"].as_array_mut() {
         for model in models.iter_mut() {
             let path = absolute(model.as_str().unwrap_or_default())?;
-            *model = Value::from(path.to_string_lossy().as_ref()).decorated(" ", "");
+            let decor = model.decor().clone();
+            *model = Value::from(path.to_string_lossy().as_ref());
+            *model.decor_mut() = decor;
         }
     }
     for model in file["models"]

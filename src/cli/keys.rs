@@ -1,11 +1,15 @@
 //! `gridwatch keys`: shows or rotates the box's signing key.
 
-use std::process::ExitCode;
+use std::{io, path::Path, process::ExitCode};
 
 use jiff::Timestamp;
 
 use super::{Failure, options::StateArgs, print};
-use gridwatch_custody::keys::{KeyRing, public_pem};
+use gridwatch_base::error::Class;
+use gridwatch_custody::{
+    PublicKey,
+    keys::{KeyError, KeyRing, public_pem},
+};
 use gridwatch_store::Store;
 
 /// Show or rotate the key that signs the box's cases.
@@ -47,8 +51,8 @@ enum Command {
 pub fn run(args: &KeysArgs) -> Result<ExitCode, Failure> {
     let dir = args.state.dir()?;
     let public = match &args.command {
-        Command::Show { pem: true } => public_pem(&KeyRing::of(&dir).existing()?.public()),
-        Command::Show { pem: false } => format!("{}\n", KeyRing::of(&dir).existing()?.public()),
+        Command::Show { pem: true } => public_pem(&public_key(&dir)?),
+        Command::Show { pem: false } => format!("{}\n", public_key(&dir)?),
         Command::Rotate => {
             // Fails if there is no database, so that `Store::open` does not create one.
             drop(Store::open_read_only(&dir)?);
@@ -58,4 +62,16 @@ pub fn run(args: &KeysArgs) -> Result<ExitCode, Failure> {
     };
     print(&public)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The public key of the box. Only the owner of the private key can read that; for others the chain of custody has the public one.
+fn public_key(dir: &Path) -> Result<PublicKey, Failure> {
+    match KeyRing::of(dir).existing() {
+        Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+            let newest = Store::open_read_only(dir)?.chain_keys()?.into_iter().next();
+            let parsed = newest.and_then(|key| key.parse().ok());
+            parsed.ok_or_else(|| Failure::new(Class::Data, format!("no public key in the chain in {}", dir.display())))
+        }
+        key => Ok(key?.public()),
+    }
 }

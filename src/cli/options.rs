@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::tz::TimeZone;
+
 use super::Failure;
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::{Config, Faults};
 use gridwatch_contract::Language;
+use gridwatch_store::{Filter, Store, StoreError};
 
 /// Locates the state directory: `--state` or `--config`.
 #[derive(Debug, clap::Args)]
@@ -20,7 +23,7 @@ pub(super) struct StateArgs {
         default_value = "/var/lib/gridwatch"
     )]
     state: PathBuf,
-    /// Take the state directory from this configuration file instead of --state.
+    /// Take the state directory and the time zone from this configuration file instead of --state.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
@@ -31,11 +34,48 @@ impl StateArgs {
     /// # Errors
     /// The configuration's faults, if it names no state directory.
     pub(super) fn dir(&self) -> Result<PathBuf, Faults> {
+        Ok(self.locate()?.dir)
+    }
+
+    /// The state directory with the city's time zone.
+    ///
+    /// # Errors
+    /// As [`StateArgs::dir`].
+    pub(super) fn locate(&self) -> Result<BoxState, Faults> {
         let Some(path) = &self.config else {
-            return Ok(self.state.clone());
+            return Ok(BoxState {
+                dir: self.state.clone(),
+                timezone: None,
+            });
         };
         let draft = config::examine(path);
-        draft.state_dir.ok_or(Faults(draft.faults))
+        match draft.state_dir {
+            Some(dir) => Ok(BoxState {
+                dir,
+                timezone: draft.timezone,
+            }),
+            None => Err(Faults(draft.faults)),
+        }
+    }
+}
+
+/// The state directory of a box, and what is known about its city.
+pub(super) struct BoxState {
+    pub(super) dir: PathBuf,
+    /// The configured time zone; `None` if no configuration was given, or it states none.
+    timezone: Option<TimeZone>,
+}
+
+impl BoxState {
+    /// The zone in which to print the times in `store`: the configured one, else the UTC offset of the newest case.
+    pub(super) fn zone(&self, store: &Store) -> Result<TimeZone, StoreError> {
+        if let Some(zone) = &self.timezone {
+            return Ok(zone.clone());
+        }
+        let newest = store.cases(Filter { state: None, limit: 1 })?;
+        Ok(newest
+            .first()
+            .map_or(TimeZone::UTC, |case| TimeZone::fixed(case.confirmed_at.offset())))
     }
 }
 

@@ -7,16 +7,19 @@ use std::{
     process::ExitCode,
 };
 
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::{Failure, options::StateArgs, written_to_stdout};
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, text::counted};
+use gridwatch_contract::When;
 use gridwatch_store::{OutboxEntry, OutboxKind, Store, evidence_file};
 
 /// Inspect the outbox and retry rejected messages.
 ///
 /// A message leaves the outbox when the broker acknowledges it. If the broker rejects a message permanently, it and all other
-/// messages of its case are quarantined until you fix the cause and run `gridwatch outbox retry`. Works while the daemon runs.
+/// messages of its case are quarantined until you fix the cause and run `gridwatch outbox retry`. Works while the daemon runs. `list`
+/// prints times in the city's time zone, or in UTC as JSON; all but `retry` work without write access.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:
   gridwatch outbox list --config /etc/gridwatch/edge.toml
@@ -59,7 +62,8 @@ enum Command {
     /// Write every queued message to a folder.
     ///
     /// For a box that cannot reach the broker: carry the folder to the platform. Writes `NNNNNNNN.json` or `.jpg` per message, and
-    /// `index.jsonl` with the topic of each. The messages stay in the outbox.
+    /// `index.jsonl` with the topic of each. The messages stay in the outbox. A damaged picture is named and left out; the exit code
+    /// is 5 then.
     Export {
         /// Output folder; created if missing, must be empty.
         #[arg(long, value_name = "DIR")]
@@ -72,43 +76,67 @@ enum Command {
 /// # Errors
 /// No state directory, no such message, or an output folder that is not empty or not writable.
 pub fn run(args: &OutboxArgs) -> Result<ExitCode, Failure> {
-    let dir = args.state.dir()?;
+    let located = args.state.locate()?;
+    let dir = &located.dir;
     let mut out = BufWriter::new(io::stdout().lock());
+    let mut damaged = Vec::new();
     let printed = match &args.command {
         Command::List { quarantined, limit } => {
-            let entries = Store::open_read_only(&dir)?.outbox_entries(*quarantined, *limit)?;
-            list(&mut out, &entries, args.json)
+            let store = Store::open_read_only(dir)?;
+            let entries = store.outbox_entries(*quarantined, *limit)?;
+            list(&mut out, &entries, &located.zone(&store)?, args.json)
         }
         Command::Show { seq } => {
-            let entry = Store::open_read_only(&dir)?.outbox_entry(*seq)?.ok_or_else(|| {
+            let store = Store::open_read_only(dir)?;
+            let entry = store.outbox_entry(*seq)?.ok_or_else(|| {
                 Failure::new(
                     Class::Config,
                     format!("no message {seq} in the outbox; it may have been sent (see `gridwatch outbox list`)"),
                 )
             })?;
-            show(&mut out, &dir, &entry, args.json)
+            show(&mut out, dir, &entry, &located.zone(&store)?, args.json)
         }
         Command::Retry { case } => {
-            let released = Store::open_unlocked(&dir)?.outbox_release(case.as_deref())?;
+            let released = Store::open_unlocked(dir)?.outbox_release(case.as_deref())?;
             match args.json {
                 true => writeln!(out, "{}", serde_json::json!({"released": released})),
-                false => writeln!(out, "{released} messages released; they are sent again."),
+                false => writeln!(
+                    out,
+                    "{} released for sending.",
+                    counted(released, "message", "messages")
+                ),
             }
         }
         Command::Export { out: folder } => {
-            let entries = Store::open_read_only(&dir)?.outbox_entries(false, u32::MAX)?;
-            let written = export(&dir, &entries, folder)?;
+            let entries = Store::open_read_only(dir)?.outbox_entries(false, u32::MAX)?;
+            damaged = export(dir, &entries, folder)?;
+            let written = entries.len() - damaged.len();
             match args.json {
-                true => writeln!(out, "{}", serde_json::json!({"path": folder, "messages": written})),
-                false => writeln!(out, "{written} messages written to {}.", folder.display()),
+                true => writeln!(
+                    out,
+                    "{}",
+                    serde_json::json!({"path": folder, "messages": written, "damaged": damaged})
+                ),
+                false => {
+                    let messages = counted(written, "message", "messages");
+                    writeln!(out, "{messages} written to {}.", folder.display())
+                }
             }
         }
     };
     written_to_stdout(printed.and_then(|()| out.flush()))?;
+    if !damaged.is_empty() {
+        let pictures = counted(damaged.len(), "message was", "messages were");
+        let message = format!(
+            "{pictures} not exported, because of a damaged picture:\n  {}",
+            damaged.join("\n  ")
+        );
+        return Err(Failure::new(Class::Data, message));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(out: &mut impl Write, entries: &[OutboxEntry], json: bool) -> io::Result<()> {
+fn list(out: &mut impl Write, entries: &[OutboxEntry], zone: &TimeZone, json: bool) -> io::Result<()> {
     if json {
         for entry in entries {
             writeln!(out, "{}", serde_json::to_string(entry)?)?;
@@ -117,7 +145,7 @@ fn list(out: &mut impl Write, entries: &[OutboxEntry], json: bool) -> io::Result
     }
     writeln!(
         out,
-        "{:>8}  {:24}  {:8}  {:26}  STATE",
+        "{:>8}  {:29}  {:8}  {:26}  STATE",
         "NUMBER", "QUEUED", "KIND", "CASE"
     )?;
     for entry in entries {
@@ -128,9 +156,9 @@ fn list(out: &mut impl Write, entries: &[OutboxEntry], json: bool) -> io::Result
         };
         writeln!(
             out,
-            "{:>8}  {:24}  {:8}  {:26}  {state}",
+            "{:>8}  {:29}  {:8}  {:26}  {state}",
             entry.seq,
-            entry.queued_at.to_string(),
+            When::new(entry.queued_at, zone).to_string(),
             entry.kind.as_str(),
             entry.case_id
         )?;
@@ -138,7 +166,7 @@ fn list(out: &mut impl Write, entries: &[OutboxEntry], json: bool) -> io::Result
     Ok(())
 }
 
-fn show(out: &mut impl Write, state: &Path, entry: &OutboxEntry, json: bool) -> io::Result<()> {
+fn show(out: &mut impl Write, state: &Path, entry: &OutboxEntry, zone: &TimeZone, json: bool) -> io::Result<()> {
     let picture = match &entry.kind {
         OutboxKind::Evidence { sha256 } => Some(evidence_file::path(state, sha256)),
         OutboxKind::Case { .. } => None,
@@ -151,7 +179,7 @@ fn show(out: &mut impl Write, state: &Path, entry: &OutboxEntry, json: bool) -> 
         }
         return writeln!(out, "{value}");
     }
-    list(out, std::slice::from_ref(entry), false)?;
+    list(out, std::slice::from_ref(entry), zone, false)?;
     writeln!(out, "\nTopic  {}", entry.topic)?;
     match (&entry.kind, picture) {
         (OutboxKind::Case { json }, _) => {
@@ -173,23 +201,25 @@ struct IndexLine<'a> {
     quarantined: Option<&'a str>,
 }
 
-fn export(state: &Path, entries: &[OutboxEntry], folder: &Path) -> Result<usize, Failure> {
+/// Writes the messages to `folder`. Returns what is damaged and was left out.
+fn export(state: &Path, entries: &[OutboxEntry], folder: &Path) -> Result<Vec<String>, Failure> {
     let failed = |path: &Path, e: io::Error| Failure::new(Class::Config, format!("--out {}: {e}", path.display()));
     fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
     if fs::read_dir(folder).map_err(|e| failed(folder, e))?.next().is_some() {
         let not_empty = io::Error::other("the folder is not empty; name a new or empty one");
         return Err(failed(folder, not_empty));
     }
-    let mut index = String::new();
+    let (mut index, mut damaged) = (String::new(), Vec::new());
     for entry in entries {
         let (extension, bytes) = match &entry.kind {
             OutboxKind::Case { json } => ("json", json.clone().into_bytes()),
-            OutboxKind::Evidence { sha256 } => {
-                let path = evidence_file::path(state, sha256);
-                let bytes = evidence_file::read(state, sha256)
-                    .map_err(|e| Failure::new(Class::Data, format!("{}: {e}", path.display())))?;
-                ("jpg", bytes)
-            }
+            OutboxKind::Evidence { sha256 } => match evidence_file::read(state, sha256) {
+                Ok(bytes) => ("jpg", bytes),
+                Err(e) => {
+                    damaged.push(format!("{}: {e}", evidence_file::path(state, sha256).display()));
+                    continue;
+                }
+            },
         };
         let file = format!("{:08}.{extension}", entry.seq);
         let path = folder.join(&file);
@@ -205,5 +235,5 @@ fn export(state: &Path, entries: &[OutboxEntry], folder: &Path) -> Result<usize,
     }
     let path = folder.join("index.jsonl");
     fs::write(&path, index).map_err(|e| failed(&path, e))?;
-    Ok(entries.len())
+    Ok(damaged)
 }

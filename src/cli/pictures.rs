@@ -12,6 +12,8 @@ use serde::Serialize;
 
 use super::Failure;
 use gridwatch_base::error::Class;
+#[cfg(feature = "gst")]
+use gridwatch_base::file;
 use gridwatch_frame as frame;
 use gridwatch_frame::Frame;
 use gridwatch_model::ModelError;
@@ -52,8 +54,11 @@ pub(super) struct SourceFrame {
 
 /// Whether the file is a picture rather than a clip; detected from the content, as [`upright`] does.
 pub(super) fn is_picture(path: &Path) -> Result<bool, PictureError> {
-    let guessed = image::ImageReader::open(path).and_then(image::ImageReader::with_guessed_format);
-    Ok(guessed.map_err(PictureError::Open)?.format().is_some())
+    let reader = file::open(path, u64::MAX).map(|file| image::ImageReader::new(io::BufReader::new(file)));
+    let guessed = reader
+        .and_then(image::ImageReader::with_guessed_format)
+        .map_err(PictureError::Open)?;
+    Ok(guessed.format().is_some())
 }
 
 /// The contents of a file: one picture, or the frames of a clip.

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, fs,
+    fmt,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -18,7 +18,7 @@ use super::{
     pictures::{PictureError, PictureRow, SourceFrame, frames_of},
     written_to_stdout,
 };
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, file, text::counted};
 use gridwatch_model::{
     Model,
     ocr::{NumberReading, Reader},
@@ -154,8 +154,8 @@ pub fn run_to(args: &ReadArgs, out: &mut impl Write, err: &mut impl Write) -> Re
 
 fn read_truth(file: &Path) -> Result<TrueNumbers, Failure> {
     let fault = |message: String| Failure::new(Class::Config, format!("--truth {}: {message}", file.display()));
-    let text = fs::read(file).map_err(|e| fault(format!("cannot read the file: {e}")))?;
-    serde_json::from_slice(&text).map_err(|e| {
+    let text = file::read_text(file, file::MAX_DATA).map_err(|e| fault(format!("cannot read the file: {e}")))?;
+    serde_json::from_str(&text).map_err(|e| {
         fault(format!(
             "{e}; expected the numbers of each picture: {{\"wall.jpg\": [{{\"number\": \"13800138000\"}}]}}"
         ))
@@ -201,19 +201,20 @@ impl ReadSummary {
         } = *self;
         writeln!(
             out,
-            "{pictures} pictures, {with_numbers} with numbers ({:.1} %), {:.0} ms per picture.",
+            "{}, {with_numbers} with numbers ({:.1} %), {:.0} ms per picture.",
+            counted(pictures, "picture", "pictures"),
             share(with_numbers, pictures),
             self.ms
         )?;
         if let Some(accuracy) = &self.against_truth {
             writeln!(
                 out,
-                "{} of {} true numbers read exactly ({:.1} %); {} false numbers in {} pictures ({:.1} %).",
+                "{} of {} read exactly ({:.1} %); {} in {} ({:.1} %).",
                 accuracy.exact,
-                accuracy.there,
+                counted(accuracy.there, "true number", "true numbers"),
                 share(accuracy.exact, accuracy.there),
-                accuracy.wrong,
-                accuracy.pictures_with_wrong,
+                counted(accuracy.wrong, "false number", "false numbers"),
+                counted(accuracy.pictures_with_wrong, "picture", "pictures"),
                 share(accuracy.pictures_with_wrong, pictures)
             )?;
         }

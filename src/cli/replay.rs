@@ -1,7 +1,6 @@
 //! `gridwatch replay`: runs the recorded observations through the engine again, with any configuration.
 
 use std::{
-    fs,
     io::{self, BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -12,7 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Failure, written_to_stdout};
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, file, text::counted};
 use gridwatch_config as config;
 use gridwatch_config::ReplayConfig;
 use gridwatch_engine::{Effect, Plan};
@@ -378,7 +377,11 @@ fn write_summary(summary: &ReplaySummary<'_>, json: bool, out: &mut impl Write) 
     } = summary.tally;
     writeln!(
         out,
-        "{cases} cases from {inputs} inputs ({looks} looks, {starts} daemon starts)."
+        "{} from {} ({}, {}).",
+        counted(*cases, "case", "cases"),
+        counted(*inputs, "input", "inputs"),
+        counted(*looks, "look", "looks"),
+        counted(*starts, "daemon start", "daemon starts")
     )?;
     if let Some(c) = summary.compared {
         writeln!(
@@ -393,19 +396,22 @@ fn write_summary(summary: &ReplaySummary<'_>, json: bool, out: &mut impl Write) 
     if *withdrawn > 0 {
         writeln!(
             out,
-            "{withdrawn} cases were withdrawn: the problem was gone before the platform replied."
+            "{} withdrawn: the problem was gone before the platform replied.",
+            counted(*withdrawn, "case was", "cases were")
         )?;
     }
     if *looks_elsewhere > 0 {
         writeln!(
             out,
-            "{looks_elsewhere} looks were ignored: their cameras are not in the configuration."
+            "{} ignored: not of a camera in the configuration.",
+            counted(*looks_elsewhere, "look was", "looks were")
         )?;
     }
     if *replies_unknown > 0 {
         writeln!(
             out,
-            "{replies_unknown} platform replies were ignored: this replay did not open their cases."
+            "{} ignored: not about a case that this replay opened.",
+            counted(*replies_unknown, "platform reply was", "platform replies were")
         )?;
     }
     if *replies_refused > 0 {
@@ -456,7 +462,7 @@ fn write_outcome(outcome: &EvaluationReport, out: &mut impl Write) -> io::Result
 }
 
 fn truths(path: &Path, plan: &Plan) -> Result<Vec<truth::GroundTruth>, Failure> {
-    let text = fs::read_to_string(path)
+    let text = file::read_text(path, file::MAX_DATA)
         .map_err(|e| Failure::new(Class::Config, format!("--truth: cannot read {}: {e}", path.display())))?;
     truth::parse(path, &text, plan).map_err(|e| Failure::new(e.class(), format!("--truth: {e}")))
 }
@@ -470,7 +476,7 @@ fn print_json<T: Serialize>(value: &T, out: &mut impl Write) -> io::Result<()> {
 fn old_cases(path: &Path) -> Result<Vec<ReplayedCase>, Failure> {
     let unreadable =
         |e: io::Error| Failure::new(Class::Config, format!("--compare: cannot read {}: {e}", path.display()));
-    let file = fs::File::open(path).map_err(unreadable)?;
+    let file = file::open(path, file::MAX_DATA).map_err(unreadable)?;
     let mut cases = Vec::new();
     for (i, line) in BufReader::new(file).lines().enumerate() {
         let line = line.map_err(unreadable)?;

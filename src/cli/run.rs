@@ -6,7 +6,7 @@ use super::{
     Failure,
     service::{StopSignal, block_on, watchdog},
 };
-use crate::{daemon::Daemon, telemetry};
+use crate::{daemon::Daemon, open_files::OpenFiles, telemetry};
 use gridwatch_config as config;
 
 /// Run the daemon: watch the cameras and file cases.
@@ -33,6 +33,13 @@ pub struct RunArgs {
 pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let config = Arc::new(config::load(&args.config)?);
     telemetry::start_logs(config.telemetry.log, &config.telemetry.filter)?;
+    for warning in &config.warnings {
+        tracing::warn!(%warning, remedy = warning.remedy, "Configuration warning");
+    }
+    let files = OpenFiles::raise(&config.cameras, config.workers);
+    if let Some(reason) = files.shortage() {
+        tracing::error!(reason, "Limit of open files is too low; cameras and decoders will fail");
+    }
     let metrics = telemetry::start_metrics()?;
     block_on(async {
         // Installed before anything starts, so that a signal during startup also shuts down cleanly.

@@ -18,6 +18,7 @@ use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::{Camera, Draft, Faults, Preset, raw};
 use gridwatch_engine::BBox;
+use gridwatch_frame as frame;
 
 /// Record and list the approved signs in a camera's view.
 ///
@@ -105,7 +106,7 @@ fn list(args: &SignsListArgs) -> Result<ExitCode, Failure> {
     };
     let signs = read(file)?;
     if let (Some(picture), Some(overlay)) = (&args.picture, &args.overlay) {
-        let picture = image::open(picture)
+        let picture = frame::open_upright(picture)
             .map_err(|e| Failure::new(Class::Data, format!("{}: {e}", picture.display())))?
             .to_rgb8();
         draw(picture, &signs, 0, overlay)?;

@@ -72,6 +72,10 @@ fn configured(args: &SnapshotArgs) -> Result<(Camera, Backend), Failure> {
     };
     let draft = config::examine(file);
     if let Some(camera) = draft.cameras.iter().find(|c| c.id.as_str() == args.camera) {
+        // What stands in for a faulty setting may send the password to the wrong host.
+        if let Some(faults) = draft.connection_faults.get(&camera.id) {
+            return Err(Faults(faults.clone()).into());
+        }
         return Ok((camera.clone(), draft.decoders.unwrap_or_default()));
     }
     if !draft.faults.is_empty() {

@@ -1,5 +1,6 @@
 //! The configuration that `init` and `try` start from: configs/first.toml, with the cameras of the person at the terminal.
 
+#[cfg(all(feature = "gst", feature = "ort"))]
 use std::path::Path;
 
 use url::Url;
@@ -19,6 +20,7 @@ pub(super) const NOWHERE: raw::Place = raw::Place {
 };
 
 /// The template, with the paths of its models and categories below `share`.
+#[cfg(all(feature = "gst", feature = "ort"))]
 pub(super) fn template(share: &Path) -> Result<raw::File, Failure> {
     let mut file: raw::File = toml::from_str(TEMPLATE).map_err(|e| Failure::new(Class::Bug, e.to_string()))?;
     for path in file.data_paths_mut() {

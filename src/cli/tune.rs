@@ -13,7 +13,7 @@ use super::{
     print,
     replay::{load_plan, quarantine},
 };
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, file, text::counted};
 use gridwatch_ledger::{
     Reader,
     replay::{
@@ -81,7 +81,7 @@ pub fn run(args: &TuneArgs) -> Result<ExitCode, Failure> {
 
 fn read_labels(path: &Path) -> Result<Vec<CaseLabel>, Failure> {
     let fault = |reason: String| Failure::new(Class::Config, format!("--labels: {}: {reason}", path.display()));
-    let text = fs::read_to_string(path).map_err(|e| fault(e.to_string()))?;
+    let text = file::read_text(path, file::MAX_DATA).map_err(|e| fault(e.to_string()))?;
     labels::parse(&text).map_err(|e| fault(e.to_string()))
 }
 
@@ -117,8 +117,8 @@ fn table(tuned: &SweepResult) -> String {
     if tuned.unmatched_labels > 0 {
         let _ = writeln!(
             text,
-            "Ignored {} labels of cases that no threshold opens from this ledger.",
-            tuned.unmatched_labels
+            "Ignored {}: no threshold opens the case from this ledger.",
+            counted(tuned.unmatched_labels, "label", "labels")
         );
     }
     text

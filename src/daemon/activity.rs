@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use gridwatch_base::text::counted;
 use gridwatch_config::raw::Span;
 use gridwatch_engine::{CameraId, CandidateStatus, Engine, Observation, View};
 
@@ -26,7 +27,7 @@ impl Activity {
     pub(super) fn line(&mut self, engine: &Engine, cameras: &[&CameraId], unsent: u64) -> String {
         let looks = std::mem::take(&mut self.looks);
         let (clear, unclear) = looks.values().fold((0, 0), |(a, b), (c, u)| (a + c, b + u));
-        let mut line = format!("In the last minute: {}", counted(clear + unclear, "look"));
+        let mut line = format!("In the last minute: {}", counted(clear + unclear, "look", "looks"));
         if unclear > 0 {
             line += &format!(" ({unclear} through a view that cannot be judged)");
         }
@@ -40,7 +41,7 @@ impl Activity {
         }
         let mut candidates: Vec<CandidateStatus<'_>> = engine.candidates().collect();
         candidates.sort_by_key(|c| c.missing_dwell);
-        line += &format!("; {}", counted(candidates.len() as u64, "candidate"));
+        line += &format!("; {}", counted(candidates.len(), "candidate", "candidates"));
         for (i, candidate) in candidates.iter().take(MAX_NAMED).enumerate() {
             let separator = if i == 0 { ": " } else { ", " };
             line += &format!(
@@ -53,11 +54,11 @@ impl Activity {
         if candidates.len() > MAX_NAMED {
             line += &format!(" and {} more", candidates.len() - MAX_NAMED);
         }
-        let open = engine.open_cases().count() as u64;
+        let open = engine.open_cases().count();
         line += &format!(
             "; {}; {} waiting to be sent",
-            counted(open, "open case"),
-            counted(unsent, "message")
+            counted(open, "open case", "open cases"),
+            counted(unsent, "message", "messages")
         );
         line
     }
@@ -73,12 +74,6 @@ fn remaining(candidate: &CandidateStatus<'_>) -> String {
     // Whole seconds, rounded up: the last one reads as 1s.
     let seconds = candidate.missing_dwell.as_secs() + u64::from(candidate.missing_dwell.subsec_nanos() > 0);
     format!("{} to go", Span(Duration::from_secs(seconds)))
-}
-
-/// `1 look`, `2 looks`.
-fn counted(n: impl Into<u64>, noun: &str) -> String {
-    let n = n.into();
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use metrics::{counter, gauge, histogram};
 
 use super::{
     activity::Activity,
+    filing_gate::FilingGate,
     inbox::{Inbox, NoEvent},
     messages::{CoreEvent, EvidenceJob},
     pinned_frames::{FrameKey, PinnedFrame, PinnedFrames},
@@ -44,6 +45,9 @@ const PRUNE_EVERY: Duration = Duration::from_mins(10);
 /// Interval of the engine snapshots: a crash costs a dwell no more than this.
 const SNAPSHOT_EVERY: Duration = Duration::from_mins(1);
 
+/// What `/readyz` calls a case or a picture that cannot be stored.
+const STORAGE: &str = "storage";
+
 /// Schedules a look at a view no later than the given time.
 pub(super) type RequestLook = Box<dyn Fn(&CameraId, Timestamp) + Send>;
 
@@ -63,7 +67,9 @@ pub(super) struct Core {
     /// The evidence worker's queue; `None` once the core is stopping.
     pub(super) evidence: Option<Sender<EvidenceJob>>,
     pub(super) health: Arc<Health>,
-    /// Commits that failed for a transient reason (a full disk), in order.
+    /// Whether cases may be filed.
+    pub(super) gate: FilingGate,
+    /// Commits that failed for a transient reason (a full disk), or came while nothing may be filed, in order.
     pub(super) uncommitted: Vec<Commit>,
     /// Transitions that were refused, each logged once: a track that stays as it is asks again at every look.
     pub(super) refused_transitions: BTreeSet<(RuleId, &'static str, &'static str)>,
@@ -91,16 +97,25 @@ impl Core {
         let mut retry_at = Instant::now();
         let mut snapshot_at = Instant::now() + SNAPSHOT_EVERY;
         let mut prune_at = Instant::now();
+        self.gate.check(&self.store);
         loop {
-            match inbox.next(self.next_wait()) {
+            // Replies and claims wait in their channels while the gate is closed: they are stored with the time of the clock.
+            let event = inbox.next(self.next_wait(), self.gate.is_open());
+            // Before the event is handled: its time may be that of a clock that was just set.
+            self.gate.check(&self.store);
+            match event {
                 Ok(CoreEvent::Stop) => self.evidence = None,
-                Ok(event) => self.handle(event),
+                Ok(event) if self.gate.is_open() => self.handle(event),
+                Ok(event) => self.hold(event),
                 Err(NoEvent::Timeout) => {}
                 Err(NoEvent::Closed) => break,
             }
-            let now = Timestamp::now();
             self.health.beat();
             self.engine.flush_if_due(Instant::now());
+            if !self.gate.is_open() {
+                continue;
+            }
+            let now = Timestamp::now();
             if self.engine.engine().next_deadline().is_some_and(|at| at <= now) {
                 self.apply(Input::Tick(now), None);
             }
@@ -119,13 +134,30 @@ impl Core {
                 snapshot_at = Instant::now() + SNAPSHOT_EVERY;
             }
         }
-        if !self.uncommitted.is_empty() {
+        self.finish();
+    }
+
+    /// Commits what is waiting and saves the last snapshot, if the store may be written.
+    fn finish(&mut self) {
+        let may_write = self.gate.is_open();
+        if may_write && !self.uncommitted.is_empty() {
             self.retry_commits();
         }
         for commit in &self.uncommitted {
             tracing::error!(commit = %commit.describe(), "Not committed before the shutdown; a problem that persists is confirmed again after the next start, and the broker redelivers replies");
         }
-        self.save_snapshot(Timestamp::now());
+        if may_write {
+            self.save_snapshot(Timestamp::now());
+        }
+    }
+
+    /// Handles an event while nothing may be filed: looks count as not taken, decisions that were already made wait, and a
+    /// reply that slipped in is left to the link, which delivers it again.
+    fn hold(&mut self, event: CoreEvent) {
+        match event {
+            CoreEvent::Looked { .. } | CoreEvent::Reply(_) => {}
+            event => self.handle(event),
+        }
     }
 
     fn log_activity(&mut self) {
@@ -144,9 +176,16 @@ impl Core {
         }
     }
 
-    /// Deletes evidence beyond the retention limits.
+    /// Deletes evidence beyond the retention limits; for its age only if the clock can be trusted with that.
     fn prune(&mut self, keep: &Retention) {
-        match self.store.prune(keep, Timestamp::now()) {
+        if !self.gate.is_open() {
+            return;
+        }
+        let mut keep = *keep;
+        if !self.gate.may_delete_by_age() {
+            (keep.originals.keep, keep.pictures.keep) = (None, None);
+        }
+        match self.store.prune(&keep, Timestamp::now()) {
             Ok(gone) if gone == Pruned::default() => {}
             Ok(Pruned { originals, pictures }) => {
                 tracing::info!(originals, pictures, "Deleted evidence beyond the retention limits");
@@ -208,7 +247,7 @@ impl Core {
                 if is_disk_full {
                     self.delete_originals();
                 }
-                self.health.set_faults(vec![reason]);
+                self.health.block(STORAGE, reason);
             }
             CoreEvent::EvidenceFailed { case } => self.apply(Input::EvidenceFailed { case }, None),
             CoreEvent::Stop => {}
@@ -348,7 +387,9 @@ impl Core {
             // The case may have been withdrawn meanwhile, or its claim granted after all.
             let is_wanted = |row: &ClaimRow| row.claim.case == *case && row.is_open && row.state == ClaimState::Wanted;
             let is_ours = self.engine.engine().open_cases().any(|open| open.id == *case);
-            if !is_ours || !self.store.claims().is_ok_and(|rows| rows.iter().any(is_wanted)) {
+            // The link repeats it on each connection.
+            let may_file = self.gate.is_open();
+            if !may_file || !is_ours || !self.store.claims().is_ok_and(|rows| rows.iter().any(is_wanted)) {
                 return;
             }
             let theirs = self.engine.engine().claims().find(|claim| claim.case == *to);
@@ -368,21 +409,21 @@ impl Core {
             self.commit(commit);
         }
         if self.uncommitted.is_empty() {
-            self.health.set_faults(Vec::new());
+            self.health.unblock(STORAGE);
             tracing::info!("Committed what was waiting");
         }
     }
 
     fn commit(&mut self, commit: Commit) {
         // The order of commits is the history: nothing may overtake a waiting commit.
-        if !self.uncommitted.is_empty() {
+        if !self.gate.is_open() || !self.uncommitted.is_empty() {
             self.uncommitted.push(commit);
             return;
         }
         match self.try_commit(&commit) {
             Ok(()) => {
                 // The disk accepts writes; a fault of the evidence worker that persists is reported again.
-                self.health.set_faults(Vec::new());
+                self.health.unblock(STORAGE);
                 commit.acknowledge();
             }
             Err(error) if error.class() == Class::Transient => {
@@ -390,10 +431,10 @@ impl Core {
                 if matches!(error, StoreError::DiskFull { .. }) {
                     self.delete_originals();
                 }
-                self.health.set_faults(vec![format!(
-                    "{} is waiting to be committed: {error}",
-                    commit.describe()
-                )]);
+                self.health.block(
+                    STORAGE,
+                    format!("{} is waiting to be committed: {error}", commit.describe()),
+                );
                 self.uncommitted.push(commit);
             }
             Err(error) => {

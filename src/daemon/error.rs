@@ -1,6 +1,6 @@
 //! Why the daemon could not start.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use crate::telemetry::TelemetryError;
 use gridwatch_base::error::Class;
@@ -41,6 +41,14 @@ pub enum StartError {
     /// Metrics and health cannot be served.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// The identity of the installation cannot be read or created.
+    #[error("{}: cannot read or create the installation's identity: {source}; make the directory writable for this user", .state_dir.display())]
+    Installation {
+        /// The state directory.
+        state_dir: PathBuf,
+        /// The I/O error.
+        source: io::Error,
+    },
     /// A thread could not be spawned.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
@@ -59,7 +67,7 @@ impl StartError {
             Self::Key(e) => e.class(),
             Self::Link(e) => e.class(),
             Self::Telemetry(e) => e.class(),
-            Self::Thread(_) => Class::Transient,
+            Self::Installation { .. } | Self::Thread(_) => Class::Transient,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Makes the evidence pictures on a thread of its own, so that the core keeps deciding meanwhile.
 //!
-//! A job holds the very keyframes that were searched; they are decoded again here. A transient failure (a full disk) is
-//! reported to the core and retried until it passes; any other failure is final for that case.
+//! A job holds the very keyframes that were searched; they are decoded again here. A transient failure (a full disk, a mask model that
+//! fails) is reported to the core and retried until it passes; any other failure is final for that case.
 
 use std::{
     collections::BTreeMap,
@@ -14,18 +14,19 @@ use std::{
     time::Duration,
 };
 
+use metrics::{counter, histogram};
 use tokio::sync::mpsc::Sender;
 
 use super::{
     messages::{CoreEvent, EvidenceJob},
     pinned_frames::PinnedFrame,
 };
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, metric};
 use gridwatch_camera::{Codec, Picture, decode::Decoder};
 use gridwatch_custody::vault::{OriginalFormat, Vault};
 use gridwatch_engine::{BBox, CameraId, Detection};
 use gridwatch_evidence as evidence;
-use gridwatch_evidence::{EvidencePicture, Shot};
+use gridwatch_evidence::{EvidencePicture, Role, Shot};
 use gridwatch_frame::Frame;
 use gridwatch_model::{ModelError, TiledDetector};
 use gridwatch_store as store;
@@ -54,7 +55,7 @@ enum EvidenceJobError {
     #[error(transparent)]
     Evidence(#[from] evidence::EvidenceError),
     /// A picture that was not searched for faces must not leave the box.
-    #[error("cannot mask the picture: {0}")]
+    #[error("cannot mask the picture, so it is held back: {0}")]
     Mask(#[from] ModelError),
     #[error("cannot store the original: {0}")]
     Original(#[source] io::Error),
@@ -79,9 +80,18 @@ impl EvidenceJobError {
             Self::Evidence(e) => e.class(),
             // A full or failing disk.
             Self::Original(_) => Class::Transient,
-            Self::Mask(e) => e.class(),
+            // The frame will not change. Anything else may pass: memory, a driver, an accelerator.
+            Self::Mask(ModelError::Frame(e)) => e.class(),
+            Self::Mask(_) => Class::Transient,
             Self::Store(e) => e.class(),
         }
+    }
+}
+
+impl EvidenceJob {
+    /// True if the platform gets its answer without pictures rather than late: a finding shows nobody's face.
+    fn is_answered_without(&self, error: &EvidenceJobError) -> bool {
+        matches!((self, error), (Self::Verified { .. }, EvidenceJobError::Mask(_)))
     }
 }
 
@@ -105,7 +115,7 @@ impl EvidenceWorker {
     /// Returns the job if it should be retried.
     fn try_job(&mut self, job: EvidenceJob, core: &Sender<CoreEvent>) -> Option<EvidenceJob> {
         let result = match self.make_pictures(&job) {
-            Err(error) if error.class() == Class::Transient => {
+            Err(error) if error.class() == Class::Transient && !job.is_answered_without(&error) => {
                 tracing::error!(case = %job.case(), %error, "Cannot make evidence pictures yet; retrying");
                 let _ = core.blocking_send(CoreEvent::EvidenceDelayed {
                     is_disk_full: error.is_disk_full(),
@@ -169,6 +179,11 @@ impl EvidenceWorker {
             }
         };
         for picture in &pictures {
+            let masked = if picture.masked { "true" } else { "false" };
+            counter!(metric::EVIDENCE_PICTURES, "masked" => masked).increment(1);
+            if picture.masked && matches!(picture.role, Role::Scene | Role::After) {
+                histogram!(metric::MASKED_SHARE).record(picture.masked_share);
+            }
             store::evidence_file::write(&self.state_dir, &picture.jpeg)?;
         }
         Ok(pictures)
@@ -233,3 +248,6 @@ impl DecodedLook {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

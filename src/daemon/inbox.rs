@@ -63,8 +63,8 @@ impl Inbox {
         Ok((senders, inbox))
     }
 
-    /// The next event, from whichever channel has one.
-    pub(super) fn next(&mut self, wait: Duration) -> Result<CoreEvent, NoEvent> {
+    /// The next event, from whichever channel has one; replies and claims only if `takes_messages`.
+    pub(super) fn next(&mut self, wait: Duration, takes_messages: bool) -> Result<CoreEvent, NoEvent> {
         let Self {
             events,
             replies,
@@ -75,8 +75,8 @@ impl Inbox {
             let event = async {
                 tokio::select! {
                     Some(event) = events.recv() => Some(event),
-                    Some(reply) = replies.recv() => Some(CoreEvent::Reply(reply)),
-                    Some(claim) = claims.recv() => Some(CoreEvent::Claim(claim)),
+                    Some(reply) = replies.recv(), if takes_messages => Some(CoreEvent::Reply(reply)),
+                    Some(claim) = claims.recv(), if takes_messages => Some(CoreEvent::Claim(claim)),
                     else => None,
                 }
             };
@@ -106,16 +106,32 @@ mod tests {
         senders.claims.send(claim()).unwrap();
         // Closed channels do not end the inbox while another one is open or holds an event.
         drop((senders.events, senders.claims));
-        let mut received = [(); 2].map(|()| match inbox.next(Duration::from_secs(60)) {
+        let mut received = [(); 2].map(|()| match inbox.next(Duration::from_secs(60), true) {
             Ok(CoreEvent::Stop) => "stop",
             Ok(CoreEvent::Claim(_)) => "claim",
             _ => panic!("no other event was sent"),
         });
         received.sort_unstable();
         assert_eq!(received, ["claim", "stop"]);
-        assert_eq!(inbox.next(Duration::from_millis(1)).err(), Some(NoEvent::Timeout));
+        assert_eq!(inbox.next(Duration::from_millis(1), true).err(), Some(NoEvent::Timeout));
         drop(senders.replies);
-        assert_eq!(inbox.next(Duration::from_secs(60)).err(), Some(NoEvent::Closed));
+        assert_eq!(inbox.next(Duration::from_secs(60), true).err(), Some(NoEvent::Closed));
+    }
+
+    #[test]
+    fn messages_wait_while_they_are_not_taken_and_events_do_not() {
+        let (senders, mut inbox) = Inbox::new().unwrap();
+        senders.claims.send(claim()).unwrap();
+        assert_eq!(inbox.next(Duration::ZERO, false).err(), Some(NoEvent::Timeout));
+        senders.events.blocking_send(CoreEvent::Stop).unwrap();
+        assert!(matches!(
+            inbox.next(Duration::from_secs(60), false),
+            Ok(CoreEvent::Stop)
+        ));
+        assert!(matches!(
+            inbox.next(Duration::from_secs(60), true),
+            Ok(CoreEvent::Claim(_))
+        ));
     }
 
     #[test]
@@ -125,7 +141,7 @@ mod tests {
             senders.events.try_send(CoreEvent::Stop).unwrap();
         }
         assert!(senders.events.try_send(CoreEvent::Stop).is_err());
-        assert!(inbox.next(Duration::ZERO).is_ok());
+        assert!(inbox.next(Duration::ZERO, true).is_ok());
         assert!(senders.events.try_send(CoreEvent::Stop).is_ok());
     }
 }

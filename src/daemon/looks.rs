@@ -18,6 +18,7 @@ use super::{
     messages::CoreEvent,
     models::WorkerModels,
     number_reader::{NumberReader, ReadSchedule},
+    readiness::CameraSight,
     record::ModelDescriptor,
     view_monitor::{Assessment, CurrentPreset, ViewMonitor},
 };
@@ -60,6 +61,10 @@ pub(super) struct WatchedCamera {
     /// Capture time of the newest picture looked at, Unix milliseconds; 0 before the first look.
     pub(super) last_look: AtomicI64,
     pub(super) last_view: Mutex<Option<View>>,
+    /// Capture time of the newest picture with a clear view of a preset, Unix milliseconds; 0 before the first.
+    last_clear: AtomicI64,
+    period: Duration,
+    away: Duration,
 }
 
 impl WatchedCamera {
@@ -85,6 +90,25 @@ impl WatchedCamera {
             looks: AtomicU64::new(0),
             last_look: AtomicI64::new(0),
             last_view: Mutex::new(None),
+            last_clear: AtomicI64::new(0),
+            period: camera.look_every,
+            away: match camera.aim {
+                config::Aim::Tour { away } => away,
+                config::Aim::Fixed | config::Aim::Unwatched => Duration::ZERO,
+            },
+        }
+    }
+
+    /// What readiness needs to know, with the looks `stretch` times as far apart as configured.
+    pub(super) fn sight(&self, stretch: f64) -> CameraSight {
+        let last_clear = self.last_clear.load(Ordering::Relaxed);
+        CameraSight {
+            id: self.id.to_string(),
+            state: self.slot.state(),
+            view: *self.last_view.lock().unwrap_or_else(PoisonError::into_inner),
+            last_clear: Timestamp::from_millisecond(last_clear).ok().filter(|_| last_clear != 0),
+            period: self.period.mul_f64(stretch.clamp(1.0, MAX_STRETCH)),
+            away: self.away,
         }
     }
 
@@ -120,6 +144,9 @@ pub(super) struct LookScheduler {
     stopping: AtomicBool,
     start: Instant,
 }
+
+/// A box whose looks are farther apart than this many times what is configured does not see its cameras.
+const MAX_STRETCH: f64 = 10.0;
 
 /// The engine never requests a look farther ahead than this.
 const MAX_LOOK_AHEAD_MS: i64 = 60_000;
@@ -315,6 +342,9 @@ impl LookWorker {
             reaimed,
         } = assessment;
         note_view(camera, view);
+        if view == View::Clear && preset.is_some() {
+            camera.last_clear.store(at.as_millisecond(), Ordering::Relaxed);
+        }
         let id = camera.id.to_string();
         let view_label = match (view, preset) {
             (View::Clear, None) => BETWEEN_PRESETS,

@@ -297,11 +297,8 @@ impl ModelManager {
         let free = (0..).find(|slot| !self.used_slots.contains(slot));
         let slot = free.ok_or_else(|| VersionError::Rejected("no free slot".into()))?;
         self.used_slots.insert(slot);
-        let descriptor = describe(&loaded, &self.runtime);
-        Ok((
-            Arc::new(ModelSlot::new(slot, model, version.clone(), descriptor)),
-            Some(sessions),
-        ))
+        let slot = ModelSlot::new(slot, model, version.clone(), &loaded, &self.runtime);
+        Ok((Arc::new(slot), Some(sessions)))
     }
 
     fn load(&self, model: usize, version: &Version) -> Result<Model, VersionError> {

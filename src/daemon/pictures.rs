@@ -32,9 +32,11 @@ pub(super) fn evidence_settings(
     for camera in &config.cameras {
         let models = models(camera);
         let labels = models.iter().flat_map(|m| &m.labels);
-        let finds_persons = labels
-            .chain(&config.evidence.mask_labels)
-            .any(|l| matches!(l.as_str(), "person" | "face"));
+        let finds_persons = labels.chain(&config.evidence.mask_labels).any(evidence::is_of_person);
+        if config.evidence.mask && !finds_persons {
+            // The configuration's own models were checked; a version of the registry may have other labels.
+            tracing::error!(camera = %camera.id, "No model detects persons or faces, so pictures cannot be masked; cases of this camera are not filed");
+        }
         for preset in &camera.presets {
             let of_view = evidence::Settings {
                 jpeg_quality: config.evidence.jpeg_quality,

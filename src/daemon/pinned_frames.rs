@@ -5,7 +5,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    fs::{self, DirBuilder, File},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -208,12 +210,15 @@ fn write(path: &Path, keyframe: &Keyframe, pinned: &PinnedFrame) -> io::Result<(
     let mut bytes = serde_json::to_vec(&header)?;
     bytes.push(b'\n');
     bytes.extend_from_slice(&keyframe.data);
+    // Nothing in it is masked, so only the daemon's user may read it.
     if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }
     // Not synced: after a power cut the candidate's next look takes its place.
     let temporary = path.with_extension("tmp");
-    fs::write(&temporary, bytes)?;
+    let mut private = File::options();
+    private.write(true).create(true).truncate(true).mode(0o600);
+    private.open(&temporary)?.write_all(&bytes)?;
     fs::rename(&temporary, path)
 }
 
@@ -240,6 +245,8 @@ fn read(path: &Path) -> io::Result<PinnedFrame> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use gridwatch_contract::ModelInfo;
     use gridwatch_engine::BBox;
@@ -300,6 +307,10 @@ mod tests {
         before.write_aged(at(299));
         assert_eq!(written(dir.path()), 0, "most are released within minutes");
         before.write_aged(at(300));
+        let pinned = dir.path().join("pinned");
+        let file = fs::read_dir(&pinned).unwrap().next().unwrap().unwrap().path();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&pinned), mode(&file)), (0o700, 0o600), "nothing in it is masked");
         drop(before);
 
         let mut after = pinned_frames(dir.path());

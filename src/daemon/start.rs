@@ -18,6 +18,7 @@ use super::{
     core::Core,
     error::StartError,
     evidence_worker::EvidenceWorker,
+    filing_gate::FilingGate,
     inbox::{Inbox, InboxSenders},
     looks::{LookScheduler, LookWorker, WatchedCamera},
     messages::{CoreEvent, EvidenceJob},
@@ -31,14 +32,20 @@ use super::{
     sites,
 };
 use crate::{
-    broker,
+    broker, decoders,
     telemetry::{self, Health},
 };
-use gridwatch_camera::{decode::Decoder, slot::Slot};
+use gridwatch_base::installation::Installation;
+use gridwatch_camera::{
+    Backend,
+    decode::{DecodeError, Decoder},
+    slot::Slot,
+};
 use gridwatch_config::Config;
 use gridwatch_custody::{keys::KeyRing, vault::Vault};
 use gridwatch_engine::Snapshot;
 use gridwatch_ledger::{RecordedEngine, Recorder, RunInfo};
+use gridwatch_link as link;
 use gridwatch_link::Link;
 use gridwatch_model as model;
 use gridwatch_model::TiledDetector;
@@ -55,6 +62,7 @@ impl Daemon {
             Some(address) => Some(telemetry::bind(address).await?),
             None => None,
         };
+        test_decoders(config.decoders)?;
         let storage = open_storage(&config)?;
         let models = load_models(&config)?;
         let cameras = prepare_cameras(&config);
@@ -65,8 +73,17 @@ impl Daemon {
             replies,
             claims,
         } = senders;
+        let settings = link::Settings {
+            installation: Some(storage.installation),
+            ..broker::link_settings(
+                &config.node,
+                &config.broker,
+                &config.timezone,
+                config.evidence.max_picture_bytes,
+            )
+        };
         let link = Link::spawn(
-            broker::link_settings(&config.node, &config.broker, &config.timezone),
+            settings,
             &storage.store,
             replies,
             sites::site_sharing(&config, engine.snapshot.as_ref(), claims),
@@ -76,6 +93,8 @@ impl Daemon {
             health: Arc::new(Health::default()),
             pinned: Arc::new(AtomicU64::new(0)),
             outbox: Mutex::new(storage.outbox),
+            link: link.state(),
+            config: Arc::clone(&config),
         });
 
         let (jobs, job_queue) = mpsc::channel();
@@ -124,12 +143,29 @@ impl Daemon {
     }
 }
 
+/// Fails if no codec can be decoded with the configured kind of decoder, because then no camera can be looked at.
+fn test_decoders(backend: Backend) -> Result<(), DecodeError> {
+    let results = decoders::test(backend);
+    let works = results.iter().any(|(_, decoded)| decoded.is_ok());
+    for (codec, decoded) in results {
+        match decoded {
+            Err(error) if !works => return Err(error),
+            Err(error) => {
+                tracing::warn!(?codec, %error, "No decoder for this codec; cameras that send it cannot be looked at");
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
 /// The store, a second handle on it for the outbox's depth, and the vault of originals.
 struct Storage {
     store: Store,
     outbox: Store,
     /// `None` if the configuration keeps no originals.
     vault: Option<Vault>,
+    installation: Installation,
 }
 
 fn open_storage(config: &Config) -> Result<Storage, StartError> {
@@ -142,6 +178,10 @@ fn open_storage(config: &Config) -> Result<Storage, StartError> {
         outbox: store.outbox_handle()?,
         store,
         vault: key.map(|key| Vault::new(&config.state_dir, key)),
+        installation: Installation::of(&config.state_dir).map_err(|source| StartError::Installation {
+            state_dir: config.state_dir.clone(),
+            source,
+        })?,
     })
 }
 
@@ -210,7 +250,10 @@ struct RestoredEngine {
 
 fn restore_engine(config: &Config, store: &Store) -> Result<RestoredEngine, StartError> {
     let started_at = Timestamp::now();
-    let cases = store.cases_to_restore(started_at)?;
+    // Closed cases are forgotten some time after they ended. A clock that is ahead must not make that sooner; the engine forgets
+    // those that are restored too long.
+    let newest = store.newest_trusted_time()?.unwrap_or(started_at);
+    let cases = store.cases_to_restore(started_at.min(newest))?;
     if !cases.is_empty() {
         tracing::info!(cases = cases.len(), "Restored cases of the last run");
     }
@@ -249,6 +292,7 @@ fn start_core(
     channels: CoreChannels,
 ) -> Result<JoinHandle<()>, StartError> {
     let mut core = Core {
+        gate: FilingGate::new(&store, Arc::clone(&shared.health))?,
         engine: restored.engine,
         store,
         records: RecordBuilder::new(config),

@@ -142,3 +142,30 @@ fn the_checked_in_schemas_are_current() {
         );
     }
 }
+
+/// Runs `gridwatch check` under a limit of open files; `kind` is `-Sn` (the soft one) or `-n` (both).
+fn check_with_files(config: &str, kind: &str, files: u32) -> String {
+    let script = format!("ulimit {kind} {files} && exec \"$0\" check --offline --config \"$1\"");
+    let output = Command::new("sh")
+        .args(["-c", &script, env!("CARGO_BIN_EXE_gridwatch"), config])
+        .env_remove("GRIDWATCH_CONFIG")
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_low_limit_of_open_files_is_raised_or_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = broken_copy(dir.path());
+    let row = |table: &str| {
+        let row = table.lines().find(|l| l.contains(" open files ")).map(str::to_owned);
+        row.unwrap_or_else(|| panic!("no such row: {table}"))
+    };
+    let raised = row(&check_with_files(&config, "-Sn", 80));
+    assert!(raised.starts_with("ok ") && !raised.contains(" 80 allowed"), "{raised}");
+    let table = check_with_files(&config, "-n", 80);
+    let low = row(&table);
+    assert!(low.starts_with("WRONG ") && low.contains(" 80 allowed"), "{low}");
+    assert!(table.contains("LimitNOFILE"), "{table}");
+}

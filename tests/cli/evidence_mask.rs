@@ -81,7 +81,7 @@ fn the_written_picture_is_masked_at_the_labels_and_unchanged_elsewhere() {
     let (code, stdout, _) = mask(&["--out", text(out.path()), text(&original)]);
     assert_eq!(code, 0);
     assert!(stdout.contains("img_500.jpg (720×405"), "{stdout}");
-    assert!(stdout.contains("1 pictures"), "{stdout}");
+    assert!(stdout.contains("1 picture,"), "{stdout}");
 
     let (before, after) = (picture(&original), picture(&out.path().join("img_500.jpg")));
     for face in [[366, 280, 382, 297], [639, 288, 658, 306], [629, 311, 643, 330]] {

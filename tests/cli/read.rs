@@ -71,7 +71,7 @@ fn the_accuracy_is_measured_against_the_true_numbers() {
     ]);
     assert_eq!(code, 0);
     assert!(
-        out.contains("1 of 2 true numbers read exactly (50.0 %); 1 false numbers in 1 pictures (50.0 %)."),
+        out.contains("1 of 2 true numbers read exactly (50.0 %); 1 false number in 1 picture (50.0 %)."),
         "{out}"
     );
     assert!(out.contains("2 pictures, 1 with numbers (50.0 %)"), "{out}");

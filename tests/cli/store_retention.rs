@@ -1,6 +1,6 @@
 //! Retention: what is deleted by age and by size, what never is, and the chain's record of it.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
 
 use crate::filing::{at, case, form, pictures, record, revision};
 use gridwatch_custody::{
@@ -67,6 +67,9 @@ fn expired_originals_are_deleted_and_the_chain_records_it() {
         },
         ..unlimited()
     };
+    store
+        .revise(&revision(&id, CaseState::Withdrawn, 9000, "gone"), &form())
+        .unwrap();
     assert_eq!(store.prune(&month, at(29 * 86_400)).unwrap(), Pruned::default());
     assert_eq!(vault(dir.path()).open(&original).unwrap().1.len(), 1000);
     let gone = store.prune(&month, at(31 * 86_400)).unwrap();
@@ -99,6 +102,41 @@ fn expired_originals_are_deleted_and_the_chain_records_it() {
 }
 
 #[test]
+fn originals_of_open_cases_have_no_age_even_if_a_closed_case_shares_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let (_, own) = file(&mut store, 1, 1000);
+    let (finished, _) = file(&mut store, 2, 1000);
+    // One keyframe shows two problems.
+    let mut evidence = pictures(store.dir(), 3);
+    evidence[0].derived_from = Some(own.clone());
+    let (case, shared) = (case(3), evidence);
+    let sharing = record(&case, shared);
+    store.commit_case(&sharing, &case, &form()).unwrap();
+    for id in [&finished, &sharing.case_id] {
+        store
+            .revise(&revision(id, CaseState::Withdrawn, 9000, "gone"), &form())
+            .unwrap();
+    }
+    let day = Retention {
+        originals: Budget {
+            keep: Some(DAY),
+            bytes: u64::MAX,
+        },
+        ..unlimited()
+    };
+    let year_ahead = at(366 * 86_400);
+    assert_eq!(
+        store.prune(&day, year_ahead).unwrap().originals,
+        1,
+        "that of {finished}"
+    );
+    assert!(vault(dir.path()).open(&own).is_ok());
+    // The time of the last line is what the next start compares its clock with.
+    assert_eq!(store.newest_trusted_time().unwrap(), Some(year_ahead));
+}
+
+#[test]
 fn opening_originals_needs_a_reason_and_is_recorded_in_the_chain() {
     let dir = tempfile::tempdir().unwrap();
     let (id, original) = file(&mut Store::open(dir.path()).unwrap(), 1, 1000);
@@ -116,19 +154,28 @@ fn opening_originals_needs_a_reason_and_is_recorded_in_the_chain() {
     assert!(output.status.success(), "{output:?}");
     let file = out.join(&id).join(format!("originals/{original}.h264"));
     assert_eq!(fs::read(&file).unwrap(), vec![1; 1000]);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700), "unmasked");
     let chain = fs::read_to_string(out.join(&id).join("chain.jsonl")).unwrap();
     assert!(
         chain.contains("\"kind\":\"opened\"") && chain.contains("court file 17"),
         "{chain}"
     );
     let key = KeyRing::of(dir.path()).existing().unwrap().public();
-    let faults = || bundle::check(&out.join(&id), Some(&key)).unwrap().faults;
+    let faults = || bundle::check(&out.join(&id), Some(&key), false).unwrap().faults;
     assert_eq!(faults(), []);
     fs::write(&file, "another street").unwrap();
     assert!(
         faults()
             .iter()
-            .any(|f| f.what.contains("no picture of the case was derived")),
+            .any(|f| f.what.contains("does not match the SHA-256 in the file name")),
+        "{:?}",
+        faults()
+    );
+    let stranger = file.with_file_name(format!("{}.h264", "0".repeat(64)));
+    fs::rename(&file, &stranger).unwrap();
+    assert!(
+        faults().iter().any(|f| f.what.contains("no signature covers")),
         "{:?}",
         faults()
     );
@@ -208,5 +255,8 @@ fn pictures_of_open_cases_and_unsent_messages_are_kept_over_the_size_limit() {
         .unwrap();
     assert!(output.status.success(), "{output:?}");
     let key = KeyRing::of(dir.path()).existing().unwrap().public();
-    assert_eq!(bundle::check(&out.join(&finished), Some(&key)).unwrap().faults, []);
+    assert_eq!(
+        bundle::check(&out.join(&finished), Some(&key), false).unwrap().faults,
+        []
+    );
 }

@@ -64,7 +64,7 @@ fn a_labelled_problem_without_a_case_counts_as_missed() {
     // Both cases are of the first problem: half an hour apart, in the same place.
     assert_eq!(row(&table, "0.30"), "0.30 2 2 0 0 100 % 50 %");
     assert!(
-        table.contains("Ignored 1 labels of cases that no threshold opens"),
+        table.contains("Ignored 1 label: no threshold opens the case"),
         "{table}"
     );
 }

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 use crate::config_support::*;
 use gridwatch_config as config;
-use gridwatch_config::Faults;
+use gridwatch_config::{Draft, Faults};
 
 #[test]
 fn every_fault_of_the_broken_file_is_reported() {
@@ -390,6 +390,66 @@ fn urls_and_addresses() {
 }
 
 #[test]
+fn the_brokers_certificate_is_trusted_by_one_of_two_settings() {
+    let url = "url = \"mqtt://127.0.0.1:1883\"";
+    let (pin, pairs) = ("ab".repeat(32), vec!["AB"; 32].join(":"));
+    let secured = |more: &str| format!("url = \"mqtts://127.0.0.1\"\n{more}");
+    let (both, short, plain) = (
+        secured(&format!("ca_file = \"edge.toml\"\npin_sha256 = \"{pin}\"")),
+        secured("pin_sha256 = \"abcd\""),
+        format!("{url}\npin_sha256 = \"{pin}\""),
+    );
+    assert_faults(&[
+        (url, &both, "broker.pin_sha256: not allowed together with ca_file"),
+        (url, &short, "broker.pin_sha256: not a SHA-256"),
+        (
+            url,
+            &plain,
+            "broker.pin_sha256: not allowed with an mqtt:// broker URL, which is not encrypted",
+        ),
+    ]);
+    for written in [&pin, &pairs] {
+        let draft = Folder::new().with(url, &secured(&format!("pin_sha256 = \"{written}\"")));
+        assert_eq!(messages(&draft.faults), [""; 0]);
+        let tls = draft.broker.unwrap().tls.unwrap();
+        assert_eq!(tls.trust, gridwatch_link::ServerTrust::Pin(pin.clone()));
+    }
+}
+
+#[test]
+fn nothing_connects_with_a_faulty_setting() {
+    let url = "url = \"mqtt://127.0.0.1:1883\"";
+    for faulty in [
+        "url = \"mqtts://127.0.0.1\"",
+        "url = \"mqtts://127.0.0.1\"\nca_fil = \"edge.toml\"",
+        "url = \"mqtt://127.0.0.1\"\ncredentials = 7",
+        "url = \"mqtt://127.0.0.1\"\nkeep_alive = \"1s\"",
+    ] {
+        assert!(Folder::new().with(url, faulty).broker.is_none(), "{faulty}");
+    }
+    let camera = "credentials = { file = \"gate.secret\" }";
+    let faults = |draft: &Draft| draft.connection_faults.values().map(Vec::len).sum::<usize>();
+    for (faulty, count) in [
+        ("credentials = { file = \"missing\" }", 1),
+        ("ca_file = \"edge.toml\"", 1),
+        ("ca_fil = \"edge.toml\"", 1),
+        ("transport = 7\ncredentials = 7", 2),
+        ("look_every = \"1d\"", 0),
+    ] {
+        let draft = Folder::new().with(camera, faulty);
+        assert!(!draft.faults.is_empty(), "{faulty}");
+        assert_eq!((faults(&draft), draft.cameras.len()), (count, 1), "{faulty}");
+    }
+}
+
+#[test]
+fn an_invalid_registry_key_does_not_leave_a_registry_that_trusts_every_package() {
+    let draft = Folder::new().with("[grid]", "[registry]\nkeys = [\"not a key\"]\n[grid]");
+    assert!(draft.registry().is_none());
+    assert_eq!(messages(&draft.faults).len(), 1, "{:?}", draft.faults);
+}
+
+#[test]
 fn credentials() {
     let folder = Folder::new();
     folder.secret("open.secret", "admin:hunter2", 0o644);
@@ -508,5 +568,50 @@ fn every_syntax_error_is_reported_with_its_line() {
         !draft.readable && draft.faults[0].message.starts_with("cannot read the file"),
         "{:?}",
         draft.faults
+    );
+}
+
+/// good.toml with the garbage model, whose labels are neither persons nor vehicles, and `evidence` as a section.
+fn masked_with(evidence: &str) -> gridwatch_config::Draft {
+    let folder = Folder::new();
+    let good = std::fs::read_to_string("tests/golden/good.toml").unwrap();
+    let text = good
+        .replace("models/yolox_nano_416_coco", "models/garbage_nano_416")
+        .replace("labels = [\"umbrella\"]", "labels = [\"garbage\"]")
+        .replace("[[rules]]", &format!("{evidence}\n\n[[rules]]"));
+    config::examine_with(&folder.write(&text), &variable)
+}
+
+#[test]
+fn masking_that_no_model_can_do_is_a_fault() {
+    let draft = masked_with("");
+    assert_eq!(
+        messages(&draft.faults),
+        [
+            "evidence.mask_models: no model detects faces or persons in the pictures of camera gate, so they cannot be masked and no case \
+             could be filed"
+        ]
+    );
+    assert!(draft.faults[0].remedy.contains("yunet_n"), "{:?}", draft.faults);
+    // A replay makes no pictures.
+    assert!(draft.into_replay_config().is_ok());
+    let faces = "[evidence]\nmask_models = [\"@ROOT@/models/yunet_n\"]";
+    let draft = masked_with(faces);
+    assert_eq!(messages(&draft.faults), [""; 0]);
+    assert_eq!(
+        messages(&draft.warnings),
+        [
+            "evidence.mask_models: no model detects vehicles in the pictures of camera gate, so licence plates leave the box unmasked"
+        ]
+    );
+    let both = faces.replace("yunet_n\"]", "yunet_n\", \"@ROOT@/models/yolox_nano_416_coco\"]");
+    let draft = masked_with(&both);
+    assert_eq!((messages(&draft.faults), messages(&draft.warnings)), (vec![], vec![]));
+    // On purpose it is possible, and never silent.
+    let draft = masked_with("[evidence]\nmask = false");
+    assert_eq!(messages(&draft.faults), [""; 0]);
+    assert_eq!(
+        messages(&draft.warnings),
+        ["evidence.mask: faces and licence plates leave the box unmasked"]
     );
 }

@@ -8,6 +8,7 @@ mod calendar;
 mod calendar_faults;
 mod example;
 mod faults;
+mod files;
 mod places;
 mod presets;
 mod reading;

@@ -102,10 +102,9 @@ async fn a_daemon_without_its_broker_and_a_camera_is_healthy_and_reports_both() 
     });
     assert_eq!(daemon.get("/healthz").unwrap(), (200, "ok\n".to_owned()));
     let (status, body) = daemon.get("/readyz").unwrap();
-    assert_eq!(
-        status, 200,
-        "a broker outage must not make the box unready, since the outbox covers it: {body}"
-    );
+    assert_eq!(status, 503, "the broker was never reached: {body}");
+    assert!(body.contains("broker: ") && body.contains("camera street-a"), "{body}");
+    assert!(!body.contains("cameras: "), "square-c sees: {body}");
     assert_eq!(daemon.get("/nothing").unwrap().0, 404);
     let (status, metrics) = daemon.get("/metrics").unwrap();
     assert_eq!(status, 200);

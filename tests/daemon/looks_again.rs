@@ -134,7 +134,11 @@ async fn a_heap_is_verified_as_still_present_then_unverifiable_then_cleared() {
         .output()
         .unwrap();
     assert!(exported.status.success(), "{exported:?}");
-    let checked = gridwatch(&["evidence", "verify"])
+    let key = gridwatch(&["keys", "show", "--config", daemon.config()])
+        .output()
+        .unwrap();
+    let key = String::from_utf8(key.stdout).unwrap();
+    let checked = gridwatch(&["evidence", "verify", "--key", key.trim()])
         .arg(out.join(&filed.case_id))
         .output()
         .unwrap();

@@ -11,8 +11,10 @@ mod packages;
 
 mod kill_9;
 mod looks_again;
+mod lost_database;
 mod model_swap;
 mod moved_camera;
+mod readiness;
 mod restart;
 mod sites;
 mod small_ads;

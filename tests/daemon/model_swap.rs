@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::broker::{Broker, Subscriber, topic};
 use crate::daemon::{Daemon, farm, gridwatch};
-use crate::packages::{MODEL, edit, package, without_self_test};
+use crate::packages::{MODEL, edit, package, without_self_test, zero_weights};
 use gridwatch_config::raw;
 use gridwatch_contract::CaseRecord;
 use serde_json::Value;
@@ -28,6 +28,26 @@ fn install(config: &str, dir: &Path, version: &str, change: impl FnOnce(&Path)) 
     assert_eq!((code, &printed["version"]), (0, &version.into()), "{stderr}");
 }
 
+/// Checks that a version without a self-test replaces none that has one, and that its trial, if asked for, is refused because it
+/// misses one of `labels`.
+fn refused_as_blind(config: &str, version: &str, labels: &[&str]) {
+    let version = format!("{MODEL}@{version}");
+    let (code, _, stderr) = model(config, &["use", &version]);
+    assert!(code == 5 && stderr.contains("has no self-test"), "{code} {stderr}");
+    let (code, printed, stderr) = model(config, &["use", &version, "--force"]);
+    assert_eq!(
+        (code, &printed["outcome"]),
+        (1, &"refused".into()),
+        "{printed} {stderr}"
+    );
+    let reason = printed["reason"].as_str().unwrap();
+    let is_missed = |label: &&str| reason.contains(&format!("from which rules count {label:?}"));
+    assert!(
+        labels.iter().any(is_missed) && reason.contains("looks in which the running model did"),
+        "{printed}"
+    );
+}
+
 fn short_trials(file: &mut raw::File) {
     file.registry.trial_looks = 30;
     // Debug builds on a shared machine: speed is not under test here.
@@ -48,7 +68,7 @@ async fn a_swap_under_load_loses_no_case_and_no_look_and_a_broken_model_is_refus
     // The same weights under a new version, while the heap dwells.
     install(running.config(), dir.path(), "1.1.1", |_| {});
     let version = format!("{MODEL}@1.1.1");
-    let (code, printed, stderr) = model(running.config(), &["use", &version]);
+    let (code, printed, stderr) = model(running.config(), &["use", &version, "--force"]);
     assert_eq!((code, &printed["outcome"]), (0, &"live".into()), "{printed} {stderr}");
     let report = &printed["entry"]["report"];
     assert_eq!((&report["looks"], &report["errors"]), (&30.into(), &0.into()));
@@ -62,7 +82,7 @@ async fn a_swap_under_load_loses_no_case_and_no_look_and_a_broken_model_is_refus
     assert_eq!(running.metric("gridwatch_model_live", "version=\"1.1.1\""), 1.0);
 
     // Wrong scaling: the network sees almost black frames and detects nothing on any street. The self-test catches it; without a
-    // self-test the trial does.
+    // self-test it replaces no version that has one, and if an operator insists, the trial catches it.
     let spoil = |folder: &Path| edit(folder, "pad", "pad = 114\nstd = [255.0, 255.0, 255.0]");
     let folder = package(&dir.path().join("package"), "1.1.2");
     spoil(&folder);
@@ -72,19 +92,20 @@ async fn a_swap_under_load_loses_no_case_and_no_look_and_a_broken_model_is_refus
         spoil(folder);
         without_self_test(folder);
     });
-    let (code, printed, stderr) = model(running.config(), &["use", &format!("{MODEL}@1.1.2")]);
-    assert_eq!(
-        (code, &printed["outcome"]),
-        (1, &"refused".into()),
-        "{printed} {stderr}"
-    );
-    assert!(
-        printed["reason"]
-            .as_str()
-            .unwrap()
-            .contains("looks in which the running model did"),
-        "{printed}"
-    );
+    refused_as_blind(running.config(), "1.1.2", &["garbage", "sign"]);
+    // Every weight is zero, so that the first class is reported everywhere at 0.25, below what the rule of that class counts.
+    install(running.config(), dir.path(), "1.1.3", |folder| {
+        zero_weights(folder);
+        without_self_test(folder);
+    });
+    refused_as_blind(running.config(), "1.1.3", &["garbage", "sign"]);
+    // Two classes are swapped: it finds as much as before, under other names.
+    install(running.config(), dir.path(), "1.1.4", |folder| {
+        let swapped = "labels = [\"garbage_bin\", \"garbage\", \"overflow\", \"sign\"]";
+        edit(folder, "labels", swapped);
+        without_self_test(folder);
+    });
+    refused_as_blind(running.config(), "1.1.4", &["garbage"]);
 
     // In a shadow run it decides nothing, and the list shows what it would have missed.
     let (code, printed, stderr) = model(
@@ -163,8 +184,10 @@ async fn a_version_requested_while_no_daemon_ran_is_used_from_the_start_and_name
     let config = first.config().to_owned();
     first.kill();
     install(&config, dir.path(), "1.1.1", |_| {});
-    let (code, printed, _) = model(&config, &["use", &format!("{MODEL}@1.1.1")]);
+    // The self-test shows garbage and signs; that the network finds overflowing bins, two looks of this street cannot tell.
+    let (code, printed, stderr) = model(&config, &["use", &format!("{MODEL}@1.1.1"), "--force"]);
     assert_eq!((code, &printed["outcome"]), (0, &"asked".into()), "{printed}");
+    assert!(!stderr.contains("Not in its self-test"), "{stderr}");
     assert!(
         printed["reason"].as_str().unwrap().contains("no daemon runs"),
         "{printed}"

@@ -32,6 +32,7 @@ macro_rules! for_both_protocols {
 
 mod acknowledgements;
 mod delivery;
+mod duplicate;
 mod probe;
 mod rejections;
 mod replies;
@@ -40,6 +41,7 @@ mod settings;
 mod sites;
 mod status;
 mod template;
+mod unsuitable;
 
 use gridwatch_link::{IncomingReply, LinkHandle, Protocol, Settings};
 use gridwatch_store::Store;

@@ -55,6 +55,24 @@ async fn broker_answering(answer: &'static [u8]) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_reported_with_what_to_change() {
+    // CONNACK with a reason code (MQTT 5, 3.2.2.2).
+    for (answer, expected) in [
+        (&[0x20, 3, 0, 0x9a, 0], "retained messages"),
+        (&[0x20, 3, 0, 0x9b, 0], "QoS 1"),
+        (&[0x20, 3, 0, 0x86, 0], "broker.credentials"),
+        (&[0x20, 3, 0, 0x85, 0], "client id"),
+    ] {
+        let port = broker_answering(answer).await;
+        let error = within(probe(settings(port, Protocol::V5)))
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_of_the_other_version_is_reported_with_the_setting_to_change() {
     // CONNACK with return code 1, unacceptable protocol version (MQTT 3.1.1, 3.1.2.2 and 3.2.2.3).
     const REFUSED: &[u8] = &[0x20, 2, 0, 1];

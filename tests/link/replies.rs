@@ -13,6 +13,7 @@ for_both_protocols!(
     a_reply_is_redelivered_until_committed_and_queued_while_the_box_is_offline,
     invalid_replies_are_rejected_and_block_nothing,
     more_replies_than_the_daemon_takes_at_once_arrive_in_order,
+    a_flood_about_one_case_is_cut_off_and_delays_no_other_case,
 );
 
 fn reply(case: &str, state: &str) -> String {
@@ -139,4 +140,33 @@ async fn more_replies_than_the_daemon_takes_at_once_arrive_in_order(protocol: Pr
         assert_eq!(incoming.reply.case.as_str(), id);
         commit(&mut store, incoming);
     }
+}
+
+async fn a_flood_about_one_case_is_cut_off_and_delays_no_other_case(protocol: Protocol) {
+    let broker = Broker::start();
+    let platform = Subscriber::start(broker.port, "gridwatch/#").await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let (flooded, other) = (file(&mut store, 1), file(&mut store, 2));
+    let (link, mut replies) = link(broker.port, protocol, &store);
+    connected(&link).await;
+    for n in 0..150 {
+        let state = ["dispatched", "verify_requested"][n % 2];
+        platform.publish(&topics().reply(), &reply(&flooded, state), None).await;
+    }
+    platform
+        .publish(&topics().reply(), &reply(&other, "accepted"), None)
+        .await;
+    let mut taken = 0;
+    loop {
+        let incoming = within(replies.recv()).await.unwrap();
+        let is_last = incoming.reply.case.as_str() == other;
+        commit(&mut store, incoming);
+        if is_last {
+            break;
+        }
+        taken += 1;
+    }
+    // A slow machine may take a few more, one each 30 s.
+    assert!((20..30).contains(&taken), "{taken} of 150");
 }

@@ -10,7 +10,7 @@ use std::{
 use crate::broker::{Broker, Subscriber, topic, within};
 use crate::filing::{NODE, file, topics};
 use gridwatch_base::secret::Credentials;
-use gridwatch_link::{LinkError, Protocol, Settings, Tls, probe};
+use gridwatch_link::{LinkError, Protocol, ServerTrust, Settings, Tls, probe};
 use gridwatch_store::Store;
 use rumqttc::Transport;
 
@@ -38,7 +38,7 @@ fn broker_with_password() -> Broker {
 fn with_password(broker: &Broker, protocol: Protocol, ca: &str, password: &str) -> Settings {
     Settings {
         tls: Some(Tls {
-            ca_file: fixture(ca),
+            trust: ServerTrust::CaFile(fixture(ca)),
             client: None,
         }),
         login: Some(Credentials {
@@ -159,6 +159,33 @@ impl Certificates {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// A broker's certificate for these names, signed by `authority`.
+    fn server(&self, name: &str, names: &str, authority: &str) {
+        let (names, signed_by) = (
+            format!("subjectAltName={names}"),
+            [".pem", ".key"].map(|e| format!("{authority}{e}")),
+        );
+        self.openssl(
+            &[
+                "-keyout",
+                "{}.key",
+                "-out",
+                "{}.pem",
+                "-subj",
+                "/CN={}",
+                "-addext",
+                "basicConstraints=critical,CA:FALSE",
+                "-addext",
+                &names,
+                "-CA",
+                &signed_by[0],
+                "-CAkey",
+                &signed_by[1],
+            ],
+            name,
+        );
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
@@ -178,7 +205,7 @@ impl Certificates {
         Settings {
             protocol,
             tls: Some(Tls {
-                ca_file: fixture("ca.pem"),
+                trust: ServerTrust::CaFile(fixture("ca.pem")),
                 client: client.map(|(cert, key)| (self.file(&format!("{cert}.pem")), self.file(&format!("{key}.key")))),
             }),
             ..filing::settings(broker.port)
@@ -226,6 +253,78 @@ async fn a_missing_or_untrusted_client_certificate_is_reported_with_the_remedy(p
     }
 }
 
+/// The SHA-256 of the certificate in a PEM file, by OpenSSL.
+fn fingerprint(file: &Path) -> String {
+    let output = Command::new("openssl")
+        .args(["x509", "-noout", "-fingerprint", "-sha256", "-in"])
+        .arg(file)
+        .output()
+        .unwrap();
+    let line = String::from_utf8(output.stdout).unwrap();
+    line.split_once('=').unwrap().1.trim().replace(':', "").to_lowercase()
+}
+
+/// A broker with the certificate `name`, which these settings trust by `trust`.
+fn tls_settings(made: &Certificates, name: &str, trust: ServerTrust) -> (Broker, Settings) {
+    let file = |ending: &str| made.file(&format!("{name}.{ending}")).display().to_string();
+    let broker = Broker::start_with(&format!("certfile {}\nkeyfile {}\n", file("pem"), file("key")));
+    let settings = Settings {
+        tls: Some(Tls { trust, client: None }),
+        ..filing::settings(broker.port)
+    };
+    (broker, settings)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_self_signed_certificate_is_trusted_by_its_file_or_its_hash() {
+    let made = Certificates::make();
+    // Self-signed, a CA certificate, and for no name: what `openssl req -x509` makes.
+    let own = made.file("ours.pem");
+    for trust in [ServerTrust::CaFile(own.clone()), ServerTrust::Pin(fingerprint(&own))] {
+        let (_broker, settings) = tls_settings(&made, "ours", trust);
+        within(probe(settings)).await.unwrap();
+    }
+    // Another key with the same name is not that certificate.
+    let (_broker, settings) = tls_settings(&made, "theirs", ServerTrust::Pin(fingerprint(&own)));
+    let error = refusal(settings).await;
+    let presented = fingerprint(&made.file("theirs.pem"));
+    assert!(
+        error.contains("broker.pin_sha256") && error.contains(&presented),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_a_certificate_is_not_trusted_is_said_in_words() {
+    let made = Certificates::make();
+    let ca = made.file("ours.pem");
+    made.server("elsewhere", "DNS:mqtt.elsewhere.example", "ours");
+    made.server("foreign", "IP:127.0.0.1", "theirs");
+    for (name, expected) in [
+        ("elsewhere", "is not for 127.0.0.1, but for mqtt.elsewhere.example"),
+        ("theirs", "a CA certificate, as self-signed ones are"),
+        ("foreign", "none of the CAs in broker.ca_file signed"),
+        ("box", "not for servers"),
+    ] {
+        let (_broker, settings) = tls_settings(&made, name, ServerTrust::CaFile(ca.clone()));
+        let error = refusal(settings).await;
+        assert!(error.contains(expected), "{name}: {error}");
+        assert!(
+            error.contains(&fingerprint(&made.file(&format!("{name}.pem")))),
+            "{error}"
+        );
+        for constant in [
+            "CaUsedAsEndEntity",
+            "NotValidForName",
+            "UnknownIssuer",
+            "InvalidPurpose",
+            "UNIX",
+        ] {
+            assert!(!error.contains(constant), "{error}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unusable_certificate_or_key_is_reported_before_connecting() {
     let made = Certificates::make();
@@ -257,7 +356,7 @@ async fn an_unusable_certificate_or_key_is_reported_before_connecting() {
     }
     let settings = Settings {
         tls: Some(Tls {
-            ca_file: made.file("empty.pem"),
+            trust: ServerTrust::CaFile(made.file("empty.pem")),
             client: None,
         }),
         ..filing::settings(broker.port)

@@ -1,7 +1,7 @@
 //! Debug output of the link's settings.
 
 use crate::filing;
-use gridwatch_link::{Settings, Tls};
+use gridwatch_link::{ServerTrust, Settings, Tls};
 
 #[test]
 fn debug_output_contains_no_password() {
@@ -11,7 +11,7 @@ fn debug_output_contains_no_password() {
             password: "hunter2".into(),
         }),
         tls: Some(Tls {
-            ca_file: "/nowhere/ca.pem".into(),
+            trust: ServerTrust::CaFile("/nowhere/ca.pem".into()),
             client: None,
         }),
         ..filing::settings(1)

@@ -6,4 +6,6 @@ mod filing;
 
 mod cases;
 mod damage;
+mod history;
 mod outbox_order;
+mod recovery;

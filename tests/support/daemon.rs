@@ -235,7 +235,8 @@ impl Daemon {
         rustix::process::kill_process(id, signal).expect("the daemon is a child process");
     }
 
-    fn wait_for_exit(&mut self) -> ExitStatus {
+    /// Waits until it ends by itself.
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("the daemon is a child process") {

@@ -72,6 +72,8 @@ pub fn settings(port: u16) -> Settings {
         topic_prefix: "gridwatch".into(),
         session_expiry: Duration::from_hours(24),
         zone: zone(),
+        largest_payload: 0,
+        installation: None,
     }
 }
 

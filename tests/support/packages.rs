@@ -8,8 +8,11 @@
 
 use std::{
     fs,
+    ops::Range,
     path::{Path, PathBuf},
 };
+
+use gridwatch_base::digest::sha256_hex;
 
 /// The id of the demo's garbage model.
 pub const MODEL: &str = "garbage_nano_416";
@@ -46,6 +49,64 @@ pub fn without_self_test(dir: &Path) {
     let text = fs::read_to_string(&toml).unwrap();
     let (before, _) = text.split_once("[[self_test]]").expect("the manifest has a self-test");
     fs::write(&toml, before).unwrap();
+}
+
+/// Zeroes every weight of the network, as in a file that was saved before training or cut and padded: it runs, and every cell of its
+/// grids reports the first class at the same score (0.25 for YOLOX, the product of two sigmoids).
+pub fn zero_weights(dir: &Path) {
+    let file = dir.join("model.onnx");
+    let mut bytes = fs::read(&file).unwrap();
+    let (mut spans, end) = (Vec::new(), bytes.len());
+    // ModelProto.graph, GraphProto.initializer, and in it TensorProto's data_type and raw_data (onnx.proto3).
+    for (_, graph) in fields(&bytes, 0..end).into_iter().filter(|(n, _)| *n == 7) {
+        for (_, tensor) in fields(&bytes, graph).into_iter().filter(|(n, _)| *n == 5) {
+            let fields = fields(&bytes, tensor);
+            let is_float = fields.iter().any(|(n, value)| *n == 2 && bytes[value.clone()] == [1]);
+            let data = fields.into_iter().filter(|(n, _)| is_float && matches!(n, 4 | 9));
+            spans.extend(data.map(|(_, span)| span));
+        }
+    }
+    assert!(!spans.is_empty(), "the weights are not where they are expected");
+    for span in spans {
+        bytes[span].fill(0);
+    }
+    fs::write(&file, &bytes).unwrap();
+    edit(dir, "sha256", &format!("sha256 = {:?}", sha256_hex(&bytes)));
+}
+
+/// The fields of a protocol buffer message in `bytes[span]`: their numbers, and the places of their values.
+fn fields(bytes: &[u8], span: Range<usize>) -> Vec<(usize, Range<usize>)> {
+    let varint = |at: &mut usize| {
+        let mut value = 0;
+        for shift in (0..).step_by(7) {
+            let byte = bytes[*at];
+            *at += 1;
+            value |= usize::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        value
+    };
+    let (mut found, mut at) = (Vec::new(), span.start);
+    while at < span.end {
+        let tag = varint(&mut at);
+        let start = at;
+        match tag & 7 {
+            0 => drop(varint(&mut at)),
+            1 => at += 8,
+            2 => {
+                let length = varint(&mut at);
+                found.push((tag >> 3, at..at + length));
+                at += length;
+                continue;
+            }
+            5 => at += 4,
+            other => panic!("wire type {other} in an ONNX file"),
+        }
+        found.push((tag >> 3, start..at));
+    }
+    found
 }
 
 /// Replaces the manifest's line that sets `key`; panics unless there is exactly one.

@@ -30,6 +30,7 @@ impl ScriptedBroker {
         let mut session = ScriptedSession {
             stream,
             read: BytesMut::new(),
+            granted: QoS::AtLeastOnce,
         };
         let connect = session.packet().await;
         assert!(matches!(connect, Packet::Connect(..)), "{connect:?}");
@@ -67,6 +68,8 @@ impl ScriptedBroker {
 pub struct ScriptedSession {
     stream: TcpStream,
     read: BytesMut,
+    /// The QoS that subscriptions get.
+    pub granted: QoS,
 }
 
 impl ScriptedSession {
@@ -100,18 +103,35 @@ impl ScriptedSession {
                     self.acknowledge(&p, PubAckReason::Success).await
                 }
                 Packet::Publish(p) => return Some(p),
-                Packet::Subscribe(s) => {
-                    let answer = SubAck {
-                        pkid: s.pkid,
-                        return_codes: vec![SubscribeReasonCode::Success(QoS::AtLeastOnce)],
-                        properties: None,
-                    };
-                    self.send(Packet::SubAck(answer)).await;
-                }
+                Packet::Subscribe(s) => self.grant(s.pkid).await,
                 Packet::PingReq => {
                     self.send(Packet::PingResp).await;
                     return None;
                 }
+                other => panic!("unexpected packet: {other:?}"),
+            }
+        }
+    }
+
+    async fn grant(&mut self, pkid: u16) {
+        let answer = SubAck {
+            pkid,
+            return_codes: vec![SubscribeReasonCode::Success(self.granted)],
+            properties: None,
+        };
+        self.send(Packet::SubAck(answer)).await;
+    }
+
+    /// Answers until the link disconnects.
+    pub async fn until_disconnected(&mut self) {
+        loop {
+            match self.packet().await {
+                Packet::Publish(p) if p.topic.ends_with(b"/status") => {
+                    self.acknowledge(&p, PubAckReason::Success).await;
+                }
+                Packet::Subscribe(s) => self.grant(s.pkid).await,
+                Packet::PingReq => self.send(Packet::PingResp).await,
+                Packet::Disconnect(_) => return,
                 other => panic!("unexpected packet: {other:?}"),
             }
         }

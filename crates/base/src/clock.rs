@@ -1,7 +1,9 @@
 //! Clock synchronisation state as the kernel reports it (`adjtimex`), fed by chrony, ntpd or systemd-timesyncd.
 //!
 //! Reads only: no network traffic, and the clock is never set. The kernel marks its clock as unsynchronised some nine hours
-//! after the last correction, so the state may be that old.
+//! after the last correction, so the state may be that old. [`trust`] decides what the wall clock is good for.
+
+pub mod trust;
 
 use std::io;
 

@@ -12,7 +12,6 @@ pub mod schema;
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -23,6 +22,7 @@ use toml::{
 };
 
 pub use self::fault::{Fault, Faults};
+use crate::file;
 
 /// Path to a value: keys and indices, outermost first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -125,7 +125,7 @@ pub struct Document {
 impl Document {
     /// Reads and parses `file`, also returning the faults of single values. `Err` holds every syntax error.
     pub fn read(file: &Path) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
-        let bytes = fs::read(file).map_err(|e| {
+        let bytes = file::read(file, file::MAX_TEXT).map_err(|e| {
             vec![Fault::whole(
                 file,
                 format!("cannot read the file: {e}"),
@@ -137,7 +137,7 @@ impl Document {
 
     /// Parses the bytes of `file`.
     pub fn parse(file: &Path, bytes: Vec<u8>) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
-        let text = std::str::from_utf8(&bytes).map_err(|e| {
+        let text = std::str::from_utf8(&bytes).map(file::without_mark).map_err(|e| {
             let message = format!("invalid UTF-8 at byte {}", e.valid_up_to());
             vec![Fault::whole(file, message, "save the file as UTF-8")]
         })?;
@@ -271,6 +271,8 @@ impl Converter {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn read(text: &str) -> Result<(Document, Vec<Fault>), Vec<Fault>> {
@@ -278,6 +280,14 @@ mod tests {
         let file = dir.path().join("a.toml");
         fs::write(&file, text).unwrap();
         Document::read(&file)
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_the_first_key_is_ignored() {
+        let (doc, faults) = read("\u{feff}top = 1\nnext = 2\n").unwrap();
+        assert!(faults.is_empty());
+        assert_eq!(doc.value, serde_json::json!({"top": 1, "next": 2}));
+        assert_eq!(doc.line(&FieldPath::default().key("next")), Some(2));
     }
 
     #[test]

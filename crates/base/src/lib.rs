@@ -1,5 +1,6 @@
-//! Shared foundations: error classes, hashes, atomic and private files, secrets, clock state, metric names, and TOML documents
-//! validated against a schema, with every fault reported at once. Depends on no other crate of the workspace.
+//! Shared foundations: error classes, hashes, files that people name, atomic and private files, the installation's identity, secrets,
+//! clock state, metric names, and TOML documents validated against a schema, with every fault reported at once. Depends on no other
+//! crate of the workspace.
 
 pub mod backoff;
 pub mod clock;
@@ -7,5 +8,8 @@ pub mod digest;
 pub mod disk;
 pub mod document;
 pub mod error;
+pub mod file;
+pub mod installation;
 pub mod metric;
 pub mod secret;
+pub mod text;

@@ -50,11 +50,19 @@ pub const DAMAGED: &str = "gridwatch_keyframes_damaged_total";
 pub const RECONNECTS: &str = "gridwatch_camera_reconnects_total";
 /// Looks pinned as possible evidence.
 pub const PINNED: &str = "gridwatch_pinned_looks";
+/// Evidence pictures made, by whether they are masked.
+pub const EVIDENCE_PICTURES: &str = "gridwatch_evidence_pictures_total";
+/// Masked share of a whole evidence picture, 0 to 1.
+pub const MASKED_SHARE: &str = "gridwatch_evidence_masked_share";
 /// Time from the confirmation of a case to its commit.
 pub const COMMIT: &str = "gridwatch_confirm_to_commit_seconds";
 
+/// Gauge: 1 while a problem in front of the cameras would be filed, as `/readyz` says.
+pub const READY: &str = "gridwatch_ready";
 /// Gauge: 1 while the MQTT link is connected and subscribed, otherwise 0.
 pub const LINK_CONNECTED: &str = "gridwatch_link_connected";
+/// Gauge: 1 for what keeps the link from publishing: `unreachable`, `unsuitable` or `duplicate_node_id`. Label: `problem`.
+pub const LINK_PROBLEM: &str = "gridwatch_link_problem";
 /// Gauge: outbox messages waiting to be published.
 pub const OUTBOX_DEPTH: &str = "gridwatch_outbox_depth";
 /// Gauge: outbox messages in quarantine, waiting for an operator.
@@ -64,8 +72,8 @@ pub const OUTBOX_QUARANTINED: &str = "gridwatch_outbox_quarantined";
 pub const PUBLISHES: &str = "gridwatch_publish_total";
 /// Histogram: seconds from publishing an outbox message to its acknowledgement. Label: `kind`.
 pub const PUBLISH_SECONDS: &str = "gridwatch_publish_seconds";
-/// Counter: messages received on the reply topic. Label: `result` (`committed`, `not_committed`, `flood`, or why the message
-/// was rejected).
+/// Counter: messages received on the reply topic. Label: `result` (`committed`, `not_committed`, `flood`, `limited`, or why
+/// the message was rejected).
 pub const REPLIES: &str = "gridwatch_replies_total";
 /// Counter: invalid messages received on site topics.
 pub const CLAIMS_REJECTED: &str = "gridwatch_claims_refused_total";

@@ -13,7 +13,7 @@ use gstreamer_app as gst_app;
 use jiff::Timestamp;
 
 use super::{gst_frame, gst_source};
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, file};
 use gridwatch_frame::Frame;
 
 /// Longest wait for the next frame of a local file.
@@ -43,7 +43,8 @@ pub fn frames(path: &Path) -> Result<ClipFrames, ClipError> {
         path: path.to_owned(),
         what,
     };
-    std::fs::File::open(path).map_err(|e| bad(e.to_string()))?;
+    // GStreamer waits for a FIFO. It reads a clip piece by piece, so any size is fine.
+    file::open(path, u64::MAX).map_err(|e| bad(e.to_string()))?;
     let url = gst_source::file_url(path).map_err(|e| bad(e.to_string()))?;
     gst_frame::init().map_err(|e| bad(e.to_string()))?;
     let sink = gst_frame::frame_sink();

@@ -169,6 +169,9 @@ impl Decoder {
                                 tried.join(", ")
                             },
                             hint: match self.backend {
+                                _ if is_out_of_files() => {
+                                    "no more files can be opened: raise LimitNOFILE= in the service's unit (ulimit -n)"
+                                }
                                 Backend::Hardware => {
                                     "set decode.backend = \"auto\", or install the driver's GStreamer plugin"
                                 }
@@ -451,6 +454,13 @@ impl Drop for DecodePipeline {
             let _ = pipeline.set_state(gst::State::Null);
         }
     }
+}
+
+/// True if this process or the system has reached its limit of open files, which GStreamer reports as a plugin that does not load.
+fn is_out_of_files() -> bool {
+    /// Linux: `ENFILE` and `EMFILE`.
+    const LIMIT_REACHED: [i32; 2] = [23, 24];
+    std::fs::File::open("/dev/null").is_err_and(|e| e.raw_os_error().is_some_and(|code| LIMIT_REACHED.contains(&code)))
 }
 
 /// Receives the sink's pictures and GAP events. appsink (1.22) does not report GAP events, so a pad probe does.

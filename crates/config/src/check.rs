@@ -8,6 +8,7 @@ mod calendar;
 mod cameras;
 mod draft;
 mod ledger;
+mod masking;
 mod outside;
 mod place;
 mod registry;
@@ -142,6 +143,7 @@ impl Checker<'_> {
         let rules: Vec<RuleFacts> = self.rules(&models);
         self.grid();
         self.cameras(&models, &rules);
+        self.masking(&models);
         self.shops();
         self.baselines(&models);
         self.idle_schedules();

@@ -41,7 +41,7 @@ use gridwatch_contract::Template;
 use gridwatch_custody::{PublicKey, keys::OriginalsKey};
 use gridwatch_engine::{CameraId, Category, Label, NodeId, Plan, Point, RuleId};
 use gridwatch_ledger as ledger;
-use gridwatch_link::Protocol;
+use gridwatch_link::{Protocol, ServerTrust};
 use gridwatch_model as model;
 use gridwatch_store::Retention;
 use gridwatch_vision::ViewLimits;
@@ -132,8 +132,8 @@ pub struct Broker {
 /// TLS settings of the broker connection.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// PEM of the CA that signed the broker's certificate (absolute; exists).
-    pub ca_file: PathBuf,
+    /// By what the broker's certificate is trusted; a file is absolute and exists.
+    pub trust: ServerTrust,
     /// PEM of the client certificate and of its private key (absolute; both exist), for mutual TLS.
     pub client: Option<(PathBuf, PathBuf)>,
 }

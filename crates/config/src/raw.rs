@@ -40,6 +40,9 @@ pub(super) const ID_PATTERN: &str = r"^[A-Za-z0-9_-]{1,64}$";
 /// Names of environment variables, as defined by POSIX.
 pub(super) const ENV_PATTERN: &str = r"^[A-Za-z_][A-Za-z0-9_]*$";
 
+/// SHA-256 of a certificate: 64 hex digits, in pairs separated by colons or not.
+pub(super) const PIN_PATTERN: &str = r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$";
+
 /// Names of views: `CAMERA` or `CAMERA.PRESET`.
 pub(super) const VIEW_PATTERN: &str = r"^[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64})?$";
 
@@ -122,7 +125,7 @@ impl File {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
-    /// Id of the box on the platform, the `{node}` in every MQTT topic. Letters, digits, `-` and `_`. Must be unique in the city: two boxes with one id mix their cases and disconnect each other.
+    /// Id of the box on the platform, the `{node}` in every MQTT topic. Letters, digits, `-` and `_`. Must be unique in the city: of two boxes with one id, the later one publishes nothing (see docs/contract.md).
     #[schemars(regex(pattern = ID_PATTERN))]
     pub id: String,
     /// Time zone of the city (IANA name), for display and for schedules; timestamps are UTC internally. Default `Asia/Shanghai`. A wrong zone shifts every schedule.

@@ -6,8 +6,8 @@
 use serde_json::Value;
 
 use super::raw::{
-    self, DATES_PATTERN, DAYS_PATTERN, ENV_PATTERN, GB_ID_PATTERN, ID_PATTERN, SEASON_PATTERN, SPAN_PATTERN,
-    TIME_PATTERN, VIEW_PATTERN,
+    self, DATES_PATTERN, DAYS_PATTERN, ENV_PATTERN, GB_ID_PATTERN, ID_PATTERN, PIN_PATTERN, SEASON_PATTERN,
+    SPAN_PATTERN, TIME_PATTERN, VIEW_PATTERN,
 };
 use gridwatch_base::document::{
     FieldPath, Step,
@@ -49,6 +49,12 @@ pub(super) const MESSAGES: Messages = Messages {
             pattern: ENV_PATTERN,
             message: "invalid environment variable name",
             remedy: "name the variable that holds user:password, such as GRIDWATCH_CAMERA_GATE; do not put the password itself here",
+            placeholder: "",
+        },
+        Pattern {
+            pattern: PIN_PATTERN,
+            message: "not a SHA-256",
+            remedy: "use the 64 hex digits that `openssl x509 -in FILE -noout -fingerprint -sha256` prints",
             placeholder: "",
         },
         Pattern {

@@ -2,7 +2,10 @@
 
 use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
 
-use gridwatch_base::secret::{Credentials, Secret};
+use gridwatch_base::{
+    file,
+    secret::{Credentials, Secret},
+};
 
 /// Why credentials could not be read. No variant carries any of the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +43,7 @@ pub(super) fn read(file: &Path) -> Result<Credentials, CredentialError> {
     if mode & 0o007 != 0 {
         return Err(CredentialError::OpenToOthers(mode));
     }
-    parse(&fs::read_to_string(file).map_err(unreadable)?)
+    parse(&file::read_text(file, file::MAX_KEY).map_err(unreadable)?)
 }
 
 #[cfg(test)]

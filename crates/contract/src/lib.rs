@@ -205,12 +205,12 @@ pub struct CaseRecord {
     pub recurrence: Option<Recurrence>,
     /// Permitted use of the case.
     pub purpose: Purpose,
-    /// Results of verification （核查结果）.
+    /// Results of verification, at most the newest 20 （核查结果）.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verification: Vec<Verification>,
     /// Current state （案件状态）.
     pub state: CaseState,
-    /// State changes, oldest first.
+    /// State changes, oldest first. Of a long history the first and the newest are here, and the count of those in between.
     pub history: Vec<HistoryEntry>,
     /// SHA-256 of the preceding entry in the box's custody chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -476,18 +476,55 @@ enum VerifyResult {
     Unverifiable,
 }
 
-/// One state change of a case.
+/// One state change of a case, or several equal ones in a row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryEntry {
-    /// Revision that resulted from the change.
+    /// Revision that resulted from the change; from the last one, if there were several.
     pub revision: u32,
     /// New state.
     pub state: CaseState,
-    /// When the state changed.
+    /// When the state changed; the first time, if there were several.
     pub at: When,
     /// Reason for the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// How many equal changes in a row this entry stands for; 1 if absent.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    #[schemars(range(min = 1))]
+    pub times: u32,
+    /// When the last of several equal changes happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_at: Option<When>,
+    /// How many changes before this one are left out, because the history is too long; 0 if absent.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub omitted: u32,
+}
+
+impl HistoryEntry {
+    /// One change.
+    pub fn new(revision: u32, state: CaseState, at: When, reason: Option<String>) -> Self {
+        Self {
+            revision,
+            state,
+            at,
+            reason,
+            times: 1,
+            last_at: None,
+            omitted: 0,
+        }
+    }
+}
+
+fn once() -> u32 {
+    1
+}
+
+fn is_once(times: &u32) -> bool {
+    *times == 1
+}
+
+fn is_zero(omitted: &u32) -> bool {
+    *omitted == 0
 }
 
 /// A reply of the platform about a case. Unknown fields are rejected.

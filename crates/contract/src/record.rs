@@ -155,19 +155,62 @@ impl CaseRecord {
             }),
             verification: Vec::new(),
             state: CaseState::Filed,
-            history: vec![HistoryEntry {
-                revision: 1,
-                state: CaseState::Filed,
-                at: when(filed_at),
-                reason: None,
-            }],
+            history: vec![HistoryEntry::new(1, CaseState::Filed, when(filed_at), None)],
             prev_hash: None,
             signature: None,
         };
         record.caption_filed();
         record
     }
+
+    /// Adds a verification. Of more than the record may have, the oldest are left out, with their pictures.
+    pub fn add_verification(&mut self, verification: Verification) {
+        self.verification.push(verification);
+        while self.verification.len() > VERIFICATIONS {
+            let oldest = self.verification.remove(0);
+            self.evidence.retain(|item| !oldest.evidence_ids.contains(&item.id));
+        }
+    }
+
+    /// Adds a change to the history. An equal one in a row is counted. Of a history that becomes too long, the first entries and
+    /// the newest stay: what others write must not make the record grow without limit.
+    pub fn add_history(&mut self, entry: HistoryEntry) {
+        if let Some(last) = self.history.last_mut()
+            && (last.state, &last.reason) == (entry.state, &entry.reason)
+        {
+            last.revision = entry.revision;
+            last.times = last.times.saturating_add(entry.times);
+            last.last_at = Some(entry.at);
+            return;
+        }
+        self.history.push(entry);
+        let is_too_long = |history: &[HistoryEntry]| {
+            let reasons: usize = history.iter().filter_map(|e| e.reason.as_ref()).map(String::len).sum();
+            history.len() > HISTORY_ENTRIES || (reasons > HISTORY_REASON_BYTES && history.len() > HISTORY_FIRST + 2)
+        };
+        while is_too_long(&self.history) {
+            let dropped = self.history.remove(HISTORY_FIRST);
+            if let Some(next) = self.history.get_mut(HISTORY_FIRST) {
+                next.omitted = next
+                    .omitted
+                    .saturating_add(dropped.omitted)
+                    .saturating_add(dropped.times);
+            }
+        }
+    }
 }
+
+/// Verifications in a record. A platform asks once or twice about a case.
+const VERIFICATIONS: usize = 20;
+
+/// Entries of a record's history; a case that is accepted, dispatched, verified and closed has some ten.
+const HISTORY_ENTRIES: usize = 40;
+
+/// First entries that always stay: how the case began.
+const HISTORY_FIRST: usize = 4;
+
+/// Total length of the reasons in a record's history. One reason has at most 2,000 characters.
+const HISTORY_REASON_BYTES: usize = 16 << 10;
 
 impl Verification {
     /// The entry for a verification; `evidence` are the ids of the pictures that show its result.

@@ -25,6 +25,11 @@ pub struct StatusMessage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9+/]{43}=$"))]
     pub public_key: Option<String>,
+    /// Installation of the box: 32 hex digits, a hash over the machine's identity and a random number in its state directory.
+    /// Two values for one `node_id` are two boxes, such as a cloned disk; absent from older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9a-f]{32}$"))]
+    pub installation: Option<String>,
 }
 
 /// Whether a box is connected to the broker.

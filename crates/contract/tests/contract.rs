@@ -187,6 +187,7 @@ fn golden_claim_is_current_and_valid() {
 #[test]
 fn golden_status_is_current_and_valid() {
     let status = StatusMessage {
+        installation: Some("9f86d081884c7d659a2feaa0c55ad015".into()),
         schema_version: SCHEMA_VERSION,
         node_id: NODE.into(),
         state: Presence::Online,

@@ -5,11 +5,18 @@
 //! or moving a line breaks the link after it. Cutting off the end is detected by [`ChainHead`], a signed statement of
 //! the chain's length, and by the case records, which are signed and carry the hash of the line before their own.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{PublicKey, SigningKey};
 use gridwatch_base::digest::sha256_hex;
+
+/// Maximum length of a line in bytes: the deletion of some 15,000 files.
+const MAX_LINE: usize = 1 << 20;
+/// A chain in which everything is wrong must not fill the memory with faults.
+const MAX_FAULTS: usize = 100;
 
 /// `prev` of the first line.
 pub const START: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -173,12 +180,19 @@ impl Segment {
     /// Parses consecutive lines and checks every link and every rotation of the key.
     ///
     /// # Errors
-    /// All faults, in the order of the lines.
+    /// The faults in the order of the lines, at most 100.
     pub fn read(text: &str) -> Result<Self, Vec<ChainFault>> {
         let mut lines: Vec<ChainLine> = Vec::new();
         let mut faults = Vec::new();
         for (i, line) in text.lines().enumerate() {
+            if faults.len() == MAX_FAULTS {
+                break;
+            }
             let mut fault = |reason: String| faults.push(ChainFault { line: i + 1, reason });
+            if line.len() > MAX_LINE {
+                fault(format!("longer than {MAX_LINE} bytes"));
+                continue;
+            }
             let entry: ChainEntry = match serde_json::from_str(line) {
                 Ok(entry) => entry,
                 Err(e) => {
@@ -218,12 +232,17 @@ impl Segment {
         }
     }
 
-    /// True if the chain records the deletion of that file of the case.
-    pub fn has_deleted(&self, case: &str, file: &str) -> bool {
-        self.lines.iter().any(|line| match &line.entry.event {
-            CustodyEvent::Deleted { case_id, sha256, .. } => case_id == case && sha256.iter().any(|s| s == file),
-            _ => false,
-        })
+    /// Hashes of the files of the case that were deleted.
+    pub fn deleted(&self, case: &str) -> BTreeSet<&str> {
+        let mut deleted = BTreeSet::new();
+        for line in &self.lines {
+            if let CustodyEvent::Deleted { case_id, sha256, .. } = &line.entry.event
+                && case_id == case
+            {
+                deleted.extend(sha256.iter().map(String::as_str));
+            }
+        }
+        deleted
     }
 
     /// The signing keys used since the first line of the segment, newest first, given the last one. Each was rotated

@@ -14,7 +14,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{PublicKey, SigningKey, vault::VaultKey};
-use gridwatch_base::{disk::write_private, error::Class};
+use gridwatch_base::{disk::write_private, error::Class, file};
 
 const SIGNING_FILE: &str = "signing.pem";
 const ORIGINALS_FILE: &str = "originals.key";
@@ -104,7 +104,7 @@ impl KeyRing {
     /// [`KeyError`].
     pub fn load_or_create(&self) -> Result<SigningKey, KeyError> {
         let path = self.signing_file();
-        match fs::read_to_string(&path) {
+        match file::read_text(&path, file::MAX_KEY) {
             Ok(pem) => parse_signing(&path, &pem),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let (pem, key) = SigningKey::generate().map_err(|_| KeyError::NoRandomness)?;
@@ -122,7 +122,7 @@ impl KeyRing {
     /// [`KeyError`], also if there is no key yet.
     pub fn existing(&self) -> Result<SigningKey, KeyError> {
         let path = self.signing_file();
-        let pem = fs::read_to_string(&path).map_err(|e| io_error("read", &path, e))?;
+        let pem = file::read_text(&path, file::MAX_KEY).map_err(|e| io_error("read", &path, e))?;
         parse_signing(&path, &pem)
     }
 
@@ -152,7 +152,7 @@ impl KeyRing {
                 Path::new(&dir).join(name)
             }
         };
-        match fs::read_to_string(&path) {
+        match file::read_text(&path, file::MAX_KEY) {
             Ok(text) => {
                 let key = BASE64.decode(text.trim()).ok().and_then(|bytes| VaultKey::new(&bytes));
                 key.ok_or_else(|| KeyError::Malformed {

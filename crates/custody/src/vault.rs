@@ -31,7 +31,7 @@ pub enum OriginalFormat {
 }
 
 impl OriginalFormat {
-    const ALL: [Self; 3] = [Self::H264, Self::H265, Self::Png];
+    pub(crate) const ALL: [Self; 3] = [Self::H264, Self::H265, Self::Png];
 
     /// File name extension of the decrypted original.
     pub fn extension(self) -> &'static str {

@@ -9,7 +9,7 @@ mod mask;
 
 use std::time::Duration;
 
-pub use self::mask::is_masked;
+pub use self::mask::{is_masked, is_of_person};
 use image::{ExtendedColorType, ImageEncoder, RgbImage, codecs::png::PngEncoder};
 use jiff::Timestamp;
 
@@ -50,6 +50,8 @@ pub struct EvidencePicture {
     pub derived_from: Option<String>,
     /// True if a model looked for faces or persons in the frame and every region found was masked.
     pub masked: bool,
+    /// The share of the frame's area that the masks cover, 0..=1; without privacy zones.
+    pub masked_share: f64,
 }
 
 /// A judged frame with its detections.
@@ -74,7 +76,7 @@ pub struct Settings {
     pub min_interval: Duration,
     /// Mask heads and licence plates.
     pub mask: bool,
-    /// A model that detects persons or faces looked at the frame. Otherwise no picture counts as masked.
+    /// A model that detects persons or faces looked at the frame. Otherwise no picture can be masked.
     pub finds_persons: bool,
     /// Privacy zones: polygons that are blackened.
     pub privacy: Vec<Vec<Point>>,
@@ -123,7 +125,7 @@ pub fn preview(frame: &Frame, detections: &[Detection], settings: &Settings) -> 
         detections,
     };
     let (picture, encoder) = masked(&shot, settings)?;
-    let regions = match encoder.masked {
+    let regions = match settings.mask {
         true => mask::regions(detections),
         false => Vec::new(),
     };
@@ -173,6 +175,15 @@ pub enum EvidenceError {
         /// The fault.
         source: FrameError,
     },
+    /// Pictures have to be masked, and no model looked for persons or faces.
+    #[error(
+        "cannot mask the picture of {at}: no model detects persons or faces in it, and unmasked it must not leave the box; add such a \
+         model to evidence.mask_models"
+    )]
+    Unmaskable {
+        /// Arrival time of the frame.
+        at: Timestamp,
+    },
     /// The encoder failed.
     #[error("cannot encode the {role:?} picture of {at}: {source}")]
     Encode {
@@ -191,6 +202,7 @@ impl EvidenceError {
         match self {
             Self::Encode { .. } => Class::Bug,
             Self::TooClose { .. } | Self::Frame { .. } => Class::Data,
+            Self::Unmaskable { .. } => Class::Config,
         }
     }
 }
@@ -242,7 +254,8 @@ fn add_look(
 /// Encodes the pictures of one look.
 struct PictureEncoder<'a> {
     at: Timestamp,
-    masked: bool,
+    /// See [`EvidencePicture::masked_share`].
+    masked_share: f64,
     settings: &'a Settings,
 }
 
@@ -253,14 +266,24 @@ fn masked<'a>(shot: &Shot<'_>, settings: &'a Settings) -> Result<(RgbImage, Pict
         .frame
         .to_rgb()
         .map_err(|source| EvidenceError::Frame { at, source })?;
-    let masked = settings.mask && settings.finds_persons;
-    if masked {
-        mask::mosaics(&mut picture, &mask::regions(shot.detections));
+    let mut masked_share = 0.0;
+    if settings.mask {
+        if !settings.finds_persons {
+            return Err(EvidenceError::Unmaskable { at });
+        }
+        let regions = mask::regions(shot.detections);
+        masked_share = mask::share(&picture, &regions);
+        mask::mosaics(&mut picture, &regions);
     }
     for polygon in &settings.privacy {
         mask::polygon(&mut picture, polygon);
     }
-    Ok((picture, PictureEncoder { at, masked, settings }))
+    let encoder = PictureEncoder {
+        at,
+        masked_share,
+        settings,
+    };
+    Ok((picture, encoder))
 }
 
 /// Crops the box and its surroundings at full resolution.
@@ -291,7 +314,8 @@ impl PictureEncoder<'_> {
             height,
             captured_at: self.at,
             derived_from,
-            masked: self.masked,
+            masked: self.settings.mask,
+            masked_share: self.masked_share,
             jpeg,
         })
     }
@@ -373,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_do_not_count_as_masked_without_a_person_detector() {
+    fn without_a_person_detector_pictures_are_refused_unless_masking_is_off() {
         let (a, b) = (frame(100), frame(160));
         let shot = |frame| Shot {
             frame,
@@ -384,7 +408,15 @@ mod tests {
             finds_persons: false,
             ..settings()
         };
-        let pictures = case_pictures(&shot(&a), &shot(&b), &no_person_detector).unwrap();
-        assert!(pictures.iter().all(|p| !p.masked));
+        let refused = case_pictures(&shot(&a), &shot(&b), &no_person_detector);
+        assert!(matches!(refused, Err(EvidenceError::Unmaskable { .. })), "{refused:?}");
+        let refused = verification_pictures(&shot(&b), &no_person_detector);
+        assert!(matches!(refused, Err(EvidenceError::Unmaskable { .. })), "{refused:?}");
+        let unmasked = Settings {
+            mask: false,
+            ..no_person_detector
+        };
+        let pictures = case_pictures(&shot(&a), &shot(&b), &unmasked).unwrap();
+        assert!(pictures.iter().all(|p| !p.masked && p.masked_share == 0.0));
     }
 }

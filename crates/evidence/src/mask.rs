@@ -41,6 +41,11 @@ pub fn is_masked(label: &Label) -> bool {
     )
 }
 
+/// True for labels by which persons, and so their faces, are found.
+pub fn is_of_person(label: &Label) -> bool {
+    matches!(label.as_str(), "face" | "person")
+}
+
 /// A region of the picture to be masked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Region {
@@ -95,6 +100,23 @@ fn region(d: &Detection) -> Option<Region> {
         _ => return None,
     };
     Some(Region { bbox, is_vehicle })
+}
+
+/// The share of the picture's area that the regions cover, 0..=1; where they overlap, it counts once.
+pub(super) fn share(picture: &RgbImage, regions: &[Region]) -> f64 {
+    let width = picture.width() as usize;
+    let mut covered = vec![false; width * picture.height() as usize];
+    for region in regions {
+        let place = area(picture, region.bbox);
+        for row in covered
+            .chunks_exact_mut(width)
+            .skip(place.y as usize)
+            .take(place.height as usize)
+        {
+            row[place.x as usize..][..place.width as usize].fill(true);
+        }
+    }
+    covered.iter().filter(|c| **c).count() as f64 / covered.len().max(1) as f64
 }
 
 /// Pixelates regions of the picture.
@@ -247,6 +269,21 @@ mod tests {
         let levels: std::collections::BTreeSet<u8> = (300..398).map(|x| picture.get_pixel(x, 140).0[0]).collect();
         assert!(levels.len() <= 5, "{levels:?}");
         assert!((0..80).all(|y| (0..400).all(|x| picture.get_pixel(x, y) == before.get_pixel(x, y))));
+    }
+
+    #[test]
+    fn the_masked_share_counts_overlapping_regions_once() {
+        let face = |x1: f32| {
+            let (y1, x2, y2) = (0.25, x1 + 0.25, 0.5);
+            Region {
+                bbox: BBox { x1, y1, x2, y2 },
+                is_vehicle: false,
+            }
+        };
+        let picture = chequered();
+        assert_eq!(share(&picture, &[]), 0.0);
+        assert_eq!(share(&picture, &[face(0.25)]), 0.0625);
+        assert_eq!(share(&picture, &[face(0.25), face(0.25), face(0.375)]), 0.09375);
     }
 
     #[test]

@@ -4,26 +4,14 @@
 //! planes directly; only [`Frame::to_rgb`], for evidence, converts a whole frame to RGB.
 
 mod appearance;
-
-use std::path::Path;
+mod picture;
 
 use bytes::Bytes;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, RgbImage};
+use image::RgbImage;
 use jiff::Timestamp;
 
+pub use self::picture::open_upright;
 use gridwatch_base::error::Class;
-
-/// Reads an image file and applies its EXIF orientation.
-///
-/// # Errors
-/// The file cannot be read or decoded.
-pub fn open_upright(path: &Path) -> Result<DynamicImage, ImageError> {
-    let mut decoder = ImageReader::open(path)?.with_guessed_format()?.into_decoder()?;
-    let orientation = decoder.orientation()?;
-    let mut picture = DynamicImage::from_decoder(decoder)?;
-    picture.apply_orientation(orientation);
-    Ok(picture)
-}
 
 /// Memory layout of the chroma samples. Both layouts are 4:2:0 with 8 bits per sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

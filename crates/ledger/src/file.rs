@@ -144,7 +144,7 @@ pub(super) struct FrameReader {
 
 impl FrameReader {
     pub(super) fn open(path: &Path) -> Result<Self, FrameError> {
-        let file = File::open(path)?;
+        let file = gridwatch_base::file::open(path, u64::MAX)?;
         let length = file.metadata()?.len();
         let mut reader = BufReader::with_capacity(256 << 10, file);
         let broken = |reason| FrameError::Broken {

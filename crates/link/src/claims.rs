@@ -13,6 +13,9 @@
 //! [`UNFILED_TIMEOUT`] without a renewal. Boxes publish all their claims again to a broker that lost its retained messages;
 //! what they received from it before stays valid for another [`RESET_GRACE`].
 //!
+//! **A box that lost its database** finds its own retained claims at the broker, about cases that it does not know. It treats
+//! them as another box's: the platform has these cases, so their sites are not filed again while the claims stand.
+//!
 //! This module is pure: no clock, store or connection. Inputs return [`ClaimAction`]s, to be executed in order.
 
 use std::{
@@ -108,15 +111,15 @@ struct OwnClaim {
     state: OwnClaimState,
 }
 
-/// The claim of another box's case.
+/// The claim of another box's case, or of a case of this box that its database no longer has.
 #[derive(Debug)]
 struct PeerClaim {
     claim: Claim,
     is_filed: bool,
     /// When it was last received.
     received: Instant,
-    /// When it expires.
-    until: Timestamp,
+    /// When it expires. Monotonic: a wall clock that is set must not end what others have open.
+    expires: Instant,
     /// Received since the broker last lost its retained messages.
     is_confirmed: bool,
     /// Not filed in time; no longer blocks other claims.
@@ -155,7 +158,7 @@ impl ClaimProtocol {
                 // If not, the broker's retained message will correct it.
                 is_filed: true,
                 received: now.mono,
-                until: expiry(now.wall),
+                expires: now.mono + CLAIM_TTL,
                 is_confirmed: false,
                 is_void: false,
             };
@@ -192,6 +195,8 @@ impl ClaimProtocol {
         for row in rows {
             let id = row.claim.case.clone();
             let topic = self.topics.of(&row.claim);
+            // A broker may send retained claims before SUBACK.
+            self.peer_gone(&id, now, &mut actions);
             let state = match (row.is_open, row.state) {
                 (false, _) => OwnClaimState::Clearing,
                 (true, ClaimState::Wanted) => OwnClaimState::Pending,
@@ -295,7 +300,9 @@ impl ClaimProtocol {
         if self.topics.of(&claim) != topic {
             return Err(InvalidClaim::TopicMismatch);
         }
-        if is_own {
+        // A case that was never filed is filed anew; the others no longer wait for its claim after a while.
+        let is_of_lost_case = is_retained && message.filed && !self.own.contains_key(&case);
+        if is_own && !is_of_lost_case {
             if !is_retained {
                 self.own_echoed(&case, &message.saying, now, &mut actions);
             }
@@ -331,7 +338,7 @@ impl ClaimProtocol {
         let mut gone = Vec::new();
         let mut void = Vec::new();
         for (id, peer) in &mut self.peers {
-            if peer.until < now.wall || (is_grace_over && !peer.is_confirmed) {
+            if peer.expires < now.mono || (is_grace_over && !peer.is_confirmed) {
                 gone.push(id.clone());
             } else if !peer.is_filed && !peer.is_void && now.since(peer.received) >= UNFILED_TIMEOUT {
                 peer.is_void = true;
@@ -459,10 +466,10 @@ impl ClaimProtocol {
         now: Now,
         actions: &mut Vec<ClaimAction>,
     ) -> Result<(), InvalidClaim> {
-        if until < now.wall {
+        let Ok(valid_for) = Duration::try_from(until.duration_since(now.wall)) else {
             self.peer_gone(&claim.case.clone(), now, actions);
             return Ok(());
-        }
+        };
         if self.peers.len() >= MAX_PEER_CLAIMS && !self.peers.contains_key(&claim.case) {
             return Err(InvalidClaim::TooMany);
         }
@@ -475,7 +482,7 @@ impl ClaimProtocol {
             claim,
             is_filed,
             received: now.mono,
-            until,
+            expires: now.mono + valid_for,
             is_confirmed: true,
             is_void: false,
         };

@@ -8,6 +8,7 @@
 //! The link runs on its own thread because store calls block: a slow disk must not stall other tasks.
 
 mod claims;
+mod limit;
 mod poison;
 mod reply;
 mod session;
@@ -15,19 +16,20 @@ mod wire;
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    io,
     path::{Path, PathBuf},
     thread,
     time::Duration,
 };
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::session::{Channels, Session};
 pub use self::{reply::IncomingReply, wire::probe};
-use gridwatch_base::{error::Class, secret::Credentials};
+use gridwatch_base::{error::Class, file, installation::Installation, secret::Credentials};
 use gridwatch_engine::{CellCode, Claim, Known, NodeId};
 use gridwatch_store::Store;
 
@@ -78,15 +80,28 @@ pub struct Settings {
     pub session_expiry: Duration,
     /// Time zone of the times in status messages.
     pub zone: jiff::tz::TimeZone,
+    /// Size of the largest message that the box may publish, in bytes. A broker that takes only smaller ones is refused.
+    pub largest_payload: usize,
+    /// Tells this box apart from another one with the same node id. `None` checks for no other box.
+    pub installation: Option<Installation>,
 }
 
-/// Files for TLS to the broker.
+/// TLS to the broker.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// CA certificate (PEM) that signed the broker's certificate. No other CA is trusted.
-    pub ca_file: PathBuf,
+    /// By what the broker's certificate is trusted.
+    pub trust: ServerTrust,
     /// Client certificate and private key (PEM), for a broker that requires mutual TLS.
     pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// By what the broker's certificate is trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerTrust {
+    /// PEM file of the CA that signed it, or of the certificate itself. No other CA is trusted.
+    CaFile(PathBuf),
+    /// SHA-256 of the certificate's DER form, 64 lower-case hex digits. Its name, dates and issuer are not checked.
+    Pin(String),
 }
 
 /// Why the link could not start or the broker could not be reached.
@@ -131,13 +146,23 @@ pub enum LinkError {
         /// What happened and, where known, the remedy.
         reason: String,
     },
+    /// The broker accepts the connection, but lacks what the box needs.
+    #[error("broker {host}:{port} cannot serve this box: {}", .reasons.join("; "))]
+    Unsuitable {
+        /// Host of the broker.
+        host: String,
+        /// Port of the broker.
+        port: u16,
+        /// What it lacks, each with the remedy.
+        reasons: Vec<String>,
+    },
 }
 
 impl LinkError {
     /// The class that decides between retry and exit.
     pub fn class(&self) -> Class {
         match self {
-            Self::TlsFile { .. } | Self::Tls { .. } | Self::Settings(_) => Class::Config,
+            Self::TlsFile { .. } | Self::Tls { .. } | Self::Settings(_) | Self::Unsuitable { .. } => Class::Config,
             Self::Store(e) => e.class(),
             Self::Thread(_) | Self::Refused { .. } => Class::Transient,
         }
@@ -161,8 +186,37 @@ pub struct SiteSharing {
 pub struct LinkState {
     /// True while connected and subscribed to the reply topic.
     pub connected: bool,
+    /// When the last usable connection ended; `None` while connected, and before the first connection.
+    pub down_since: Option<Timestamp>,
+    /// The kind of the last failure; `None` while connected, and before the first attempt has ended.
+    pub problem: Option<LinkProblem>,
     /// Why the last connection ended; kept after a reconnect.
     pub last_error: Option<String>,
+}
+
+/// Why no case is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkProblem {
+    /// The broker cannot be reached, or refuses or ends the connection.
+    Unreachable,
+    /// The broker lacks what the box needs, such as retained messages.
+    Unsuitable,
+    /// Another box uses the same node id.
+    DuplicateNodeId,
+}
+
+impl LinkProblem {
+    /// Every problem.
+    pub const ALL: [Self; 3] = [Self::Unreachable, Self::Unsuitable, Self::DuplicateNodeId];
+
+    /// The problem as a metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Unsuitable => "unsuitable",
+            Self::DuplicateNodeId => "duplicate_node_id",
+        }
+    }
 }
 
 /// Handle of the running link. Dropping it without [`LinkHandle::shutdown`] closes the connection uncleanly, so the
@@ -252,7 +306,7 @@ impl LinkHandle {
 
 /// Reads a PEM file; `field` is the configuration key that names it.
 fn read_pem(field: &'static str, path: &Path) -> Result<Vec<u8>, LinkError> {
-    fs::read(path).map_err(|source| LinkError::TlsFile {
+    file::read(path, file::MAX_KEY).map_err(|source| LinkError::TlsFile {
         field,
         path: path.to_path_buf(),
         source,

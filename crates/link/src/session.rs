@@ -5,6 +5,7 @@
 //! warnings were logged already.
 
 mod connection;
+mod duplicate;
 mod replies;
 mod sender;
 mod sending;
@@ -20,9 +21,10 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use self::sites::SiteClaims;
+use self::{duplicate::DuplicateWatch, sites::SiteClaims};
 use super::{
-    LinkState, SiteSharing,
+    LinkProblem, LinkState, SiteSharing,
+    limit::{LogLimit, ReplyLimit},
     poison::PoisonMessageDetector,
     reply::IncomingReply,
     wire::{Connector, Disconnect, DisconnectCause},
@@ -40,12 +42,24 @@ const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// First and longest delay between connections.
 const RECONNECT_DELAYS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 
+/// Delay before the next attempt where only an operator can help. It is short enough to see that one did.
+const SLOW_RETRY: Duration = Duration::from_secs(60);
+
+/// How often an operator's request is looked for.
+const REQUEST_POLL: Duration = Duration::from_secs(1);
+
 /// How a connection ended.
 enum ConnectionEnd {
     /// The link was told to stop, or its handle was dropped.
     Stopped,
-    /// The connection failed; the reason as a sentence.
-    Lost(String),
+    /// The connection failed, or was not opened; the reason as a sentence.
+    Lost(LinkProblem, String),
+}
+
+impl ConnectionEnd {
+    fn lost(reason: impl Into<String>) -> Self {
+        Self::Lost(LinkProblem::Unreachable, reason.into())
+    }
 }
 
 /// State that outlives a connection.
@@ -64,8 +78,13 @@ pub(super) struct Session {
     warned_no_case_subscriber: bool,
     /// "No subscriber for pictures" has been logged.
     warned_no_picture_subscriber: bool,
+    /// Limits replies per case.
+    reply_limit: ReplyLimit,
+    /// Limits log lines about invalid messages.
+    log_limit: LogLimit,
     /// Present if sites are shared with other boxes.
     sites: Option<SiteClaims>,
+    duplicate: DuplicateWatch,
 }
 
 /// Connects a session with the link's handle and the daemon.
@@ -92,6 +111,9 @@ impl Session {
             must_discard_session: false,
             warned_no_case_subscriber: false,
             warned_no_picture_subscriber: false,
+            duplicate: DuplicateWatch::new(),
+            reply_limit: ReplyLimit::default(),
+            log_limit: LogLimit::default(),
         }
     }
 
@@ -101,19 +123,29 @@ impl Session {
         loop {
             self.update_outbox_gauges();
             let begun = Instant::now();
-            let end = self.connection(&mut stopped).await;
-            gauge!(metric::LINK_CONNECTED).set(0.0);
-            let ConnectionEnd::Lost(reason) = end else {
-                self.state.send_modify(|s| s.connected = false);
+            let conflict = tokio::select! {
+                conflict = self.duplicate.conflict(&self.connector) => conflict,
+                _ = &mut stopped => return,
+            };
+            let end = match conflict {
+                Some(reason) => ConnectionEnd::Lost(LinkProblem::DuplicateNodeId, reason),
+                None => self.connection(&mut stopped).await,
+            };
+            let ConnectionEnd::Lost(problem, reason) = end else {
+                self.set_state(|s| s.connected = false);
                 return;
             };
             if std::mem::take(&mut self.has_delivered) || begun.elapsed() >= STABLE_AFTER {
                 backoff.reset();
             }
-            let pause = backoff.next_delay(fastrand::f64());
-            self.report_lost(reason, pause);
+            let pause = match problem {
+                LinkProblem::Unreachable => backoff.next_delay(fastrand::f64()),
+                LinkProblem::Unsuitable | LinkProblem::DuplicateNodeId => SLOW_RETRY,
+            };
+            self.report_lost(problem, reason, pause);
             tokio::select! {
                 () = sleep(pause) => {}
+                () = self.take_over_request(), if problem == LinkProblem::DuplicateNodeId => {}
                 _ = &mut stopped => return,
             }
             if self.must_discard_session {
@@ -126,25 +158,62 @@ impl Session {
     }
 
     /// Logs and publishes why the connection was lost. A repeated reason is logged at debug level.
-    fn report_lost(&self, reason: String, pause: Duration) {
+    fn report_lost(&self, problem: LinkProblem, reason: String, pause: Duration) {
         let (host, port) = (&self.connector.settings.host, self.connector.settings.port);
         let is_new = {
             let s = self.state.borrow();
             s.connected || s.last_error.as_ref() != Some(&reason)
         };
         let retry_ms = pause.as_millis() as u64;
-        if is_new {
-            warn!(
+        match problem {
+            _ if !is_new => debug!(host, port, reason, retry_ms, "Still not connected to the MQTT broker"),
+            LinkProblem::Unreachable => warn!(
                 host,
                 port, reason, retry_ms, "Broker unreachable; cases stay queued in the outbox"
-            );
-        } else {
-            debug!(host, port, reason, retry_ms, "Broker still unreachable");
+            ),
+            LinkProblem::Unsuitable => error!(
+                host,
+                port,
+                reason,
+                retry_ms,
+                "Broker cannot serve this box; no case is published, cases stay queued in the outbox"
+            ),
+            LinkProblem::DuplicateNodeId => error!(
+                host,
+                port,
+                reason,
+                retry_ms,
+                "Another box uses this node id; this one publishes no case, cases stay queued in the outbox"
+            ),
         }
-        self.state.send_replace(LinkState {
-            connected: false,
-            last_error: Some(reason),
+        self.set_state(|s| {
+            if std::mem::take(&mut s.connected) {
+                s.down_since = Some(Timestamp::now());
+            }
+            s.problem = Some(problem);
+            s.last_error = Some(reason);
         });
+    }
+
+    /// Changes the state, and the gauges that show it.
+    fn set_state(&self, change: impl FnOnce(&mut LinkState)) {
+        self.state.send_modify(change);
+        let state = self.state.borrow();
+        gauge!(metric::LINK_CONNECTED).set(if state.connected { 1.0 } else { 0.0 });
+        for problem in LinkProblem::ALL {
+            let is = if state.problem == Some(problem) { 1.0 } else { 0.0 };
+            gauge!(metric::LINK_PROBLEM, "problem" => problem.as_str()).set(is);
+        }
+    }
+
+    /// Completes when an operator requests that this box uses its node id although another one does.
+    async fn take_over_request(&self) {
+        let Some(installation) = &self.connector.settings.installation else {
+            return std::future::pending().await;
+        };
+        while !installation.has_take_over_request() {
+            sleep(REQUEST_POLL).await;
+        }
     }
 
     /// Handles a connection that the broker or the network ended, and quarantines the outbox message that caused it once
@@ -161,10 +230,18 @@ impl Session {
                 Err(e) => error!(error = %e, "Cannot quarantine a message that breaks every connection"),
             }
         }
-        if disconnect.cause == DisconnectCause::Incoming {
-            self.must_discard_session = true;
+        match disconnect.cause {
+            DisconnectCause::Incoming => self.must_discard_session = true,
+            DisconnectCause::Unsuitable => return ConnectionEnd::Lost(LinkProblem::Unsuitable, disconnect.message),
+            DisconnectCause::NoReason if was_connected => self.duplicate.closed_without_reason(),
+            DisconnectCause::TakenOver => {
+                if let Some(conflict) = self.duplicate.taken_over(Instant::now()) {
+                    return ConnectionEnd::Lost(LinkProblem::DuplicateNodeId, conflict);
+                }
+            }
+            DisconnectCause::NoReason | DisconnectCause::Unrelated | DisconnectCause::Outgoing(_) => {}
         }
-        ConnectionEnd::Lost(self.connector.describe(disconnect, was_connected))
+        ConnectionEnd::lost(self.connector.describe(disconnect, was_connected))
     }
 
     /// Discards the session at the broker, and with it an incoming message too large to receive, which would otherwise be

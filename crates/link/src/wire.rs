@@ -4,7 +4,9 @@
 //! decisions.
 
 mod adapter;
+mod limits;
 mod tls;
+mod trust;
 mod v311;
 mod v5;
 
@@ -12,7 +14,14 @@ use std::{error::Error, fmt, io, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
 
+use self::limits::Shortcoming;
+pub(super) use self::limits::{BrokerLimits, PACKET_OVERHEAD};
 use super::{LinkError, Settings};
 use crate::Protocol;
 use gridwatch_contract::{Presence, SCHEMA_VERSION, StatusMessage, Topics, When};
@@ -23,6 +32,9 @@ const REPLIES_IN_FLIGHT: u16 = 16;
 
 /// Timeout for establishing a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A broker sends the retained message with or right after its answer to the subscription; after this long there is none.
+const RETAINED_WITHIN: Duration = Duration::from_secs(1);
 
 const JSON: &str = "application/json";
 const JPEG: &str = "image/jpeg";
@@ -128,6 +140,8 @@ pub(super) enum SubscribeOutcome {
     Granted,
     /// A filter was denied; the reason as a sentence.
     Denied(String),
+    /// Granted with QoS 0 only, so that messages may be lost.
+    Downgraded,
     /// The connection ended first.
     Lost,
 }
@@ -171,8 +185,8 @@ pub(super) enum Event {
 pub(super) struct ConnAck {
     /// The broker resumed a session, with its subscriptions and queued messages.
     pub(super) session_present: bool,
-    /// Maximum packet size in bytes, if the broker limits it.
-    pub(super) max_packet: Option<u32>,
+    /// What the broker supports.
+    pub(super) limits: BrokerLimits,
 }
 
 /// A message received from the broker.
@@ -223,7 +237,25 @@ impl Disconnect {
 
     /// The broker refused the connection with this CONNACK code.
     fn refused(code: impl fmt::Debug) -> Self {
-        Self::unrelated(format!("the broker refused the connection: {code:?}"))
+        let code = format!("{code:?}");
+        let remedy = match code.as_str() {
+            "BadUserNamePassword" | "NotAuthorized" => {
+                ": check broker.credentials, and what the broker's ACL allows this user"
+            }
+            "BadClientId" | "ClientIdentifierNotValid" => ": allow the client id, which is `gridwatch-` and node.id",
+            "UseAnotherServer" | "ServerMoved" => ": set broker.url to the server that replaces it",
+            "Banned" => ": have this box removed from its list of banned clients",
+            _ => "",
+        };
+        Self::unrelated(format!("the broker refused the connection ({code}){remedy}"))
+    }
+
+    /// The broker lacks something the box needs.
+    fn unsuitable(what: Shortcoming) -> Self {
+        Self {
+            message: what.to_string(),
+            cause: DisconnectCause::Unsuitable,
+        }
     }
 
     fn timed_out() -> Self {
@@ -257,6 +289,10 @@ pub(super) enum DisconnectCause {
     Outgoing(String),
     /// An incoming message that is too large to receive; the broker redelivers it on every connection.
     Incoming,
+    /// The broker lacks something the box needs.
+    Unsuitable,
+    /// Another client connected with this box's client id.
+    TakenOver,
 }
 
 /// The session a connection asks for.
@@ -266,6 +302,30 @@ enum SessionKind {
     Persistent,
     /// A session that ends with the connection, under this client id and without a last will.
     Clean(String),
+    /// Like `Clean`, with a last will like the box's on a topic where it does no harm: an empty retained message on the
+    /// health topic, where nothing is retained.
+    Probe(String),
+}
+
+/// What a short connection learnt.
+#[derive(Debug)]
+struct Visit {
+    limits: BrokerLimits,
+    subscription: SubscribeOutcome,
+    /// Payload of the first message received.
+    message: Option<Bytes>,
+}
+
+/// Polls the client's event loop. The disconnect event is forwarded before the event loop is dropped, so that the
+/// connection sees the cause before its pending publishes resolve as lost.
+pub(super) async fn pump(mut event_loop: Box<dyn EventLoop>, events: mpsc::Sender<Event>) {
+    loop {
+        let event = event_loop.next().await;
+        let last = matches!(event, Event::Disconnected(_));
+        if events.send(event).await.is_err() || last {
+            return;
+        }
+    }
 }
 
 impl Connector {
@@ -302,30 +362,75 @@ impl Connector {
     /// # Errors
     /// Why the broker could not be reached, as a sentence.
     pub(super) async fn discard_session(&self) -> Result<(), String> {
-        self.connect_once(self.client_id()).await
+        let visit = self.visit(&SessionKind::Clean(self.client_id()), None).await;
+        visit.map(drop).map_err(|disconnect| disconnect.message)
     }
 
-    /// Connects as `client_id` with a clean session and disconnects at once.
-    async fn connect_once(&self, client_id: String) -> Result<(), String> {
-        let (client, mut event_loop) = self.connect_with(&SessionKind::Clean(client_id));
-        let mut is_connected = false;
+    /// The retained status of this box's node id, read under a client id that disturbs no session; `None` if there is none.
+    ///
+    /// # Errors
+    /// Why it could not be read, as a sentence.
+    pub(super) async fn retained_status(&self, suffix: &str) -> Result<Option<Bytes>, String> {
+        let session = SessionKind::Clean(format!("{}-{suffix}", self.client_id()));
+        let subscribe = Some((self.topics.status(), RETAINED_WITHIN));
+        match self.visit(&session, subscribe).await {
+            Ok(visit) => match visit.subscription {
+                SubscribeOutcome::Denied(reason) => Err(reason),
+                _ => Ok(visit.message),
+            },
+            Err(disconnect) => Err(disconnect.message),
+        }
+    }
+
+    /// Connects, subscribes to a topic, waits for a message on it for the given time, and disconnects.
+    async fn visit(&self, session: &SessionKind, topic: Option<(String, Duration)>) -> Result<Visit, Disconnect> {
+        let (client, event_loop) = self.connect_with(session);
+        let (events_in, mut events) = mpsc::channel(32);
+        // Ends with this future.
+        let mut tasks = JoinSet::new();
+        tasks.spawn(pump(event_loop, events_in));
         let exchange = async {
-            loop {
-                match event_loop.next().await {
-                    Event::Connected(_) => {
-                        is_connected = true;
-                        client.disconnect();
+            let limits = match events.recv().await {
+                Some(Event::Connected(connack)) => connack.limits,
+                Some(Event::Disconnected(disconnect)) => {
+                    let cause = disconnect.cause.clone();
+                    let message = self.describe(disconnect, false);
+                    return Err(Disconnect { message, cause });
+                }
+                _ => return Err(Disconnect::without_reason()),
+            };
+            let mut visit = Visit {
+                limits,
+                subscription: SubscribeOutcome::Granted,
+                message: None,
+            };
+            if let Some((topic, wait)) = topic {
+                visit.subscription = match client.subscribe(vec![topic], RetainHandling::SendRetained) {
+                    Ok(outcome) => outcome.await,
+                    Err(_) => SubscribeOutcome::Lost,
+                };
+                let is_lost = visit.subscription == SubscribeOutcome::Lost;
+                let is_refused = matches!(visit.subscription, SubscribeOutcome::Denied(_));
+                let until = Instant::now() + if is_refused { Duration::ZERO } else { wait };
+                while is_lost || visit.message.is_none() {
+                    tokio::select! {
+                        event = events.recv() => match event {
+                            Some(Event::Message(message)) => visit.message = Some(message.payload),
+                            Some(Event::Disconnected(disconnect)) => return Err(disconnect),
+                            _ => return Err(Disconnect::without_reason()),
+                        },
+                        () = sleep_until(until), if !is_lost => break,
                     }
-                    Event::Message(_) => {}
-                    // Our own disconnect.
-                    Event::Disconnected(_) if is_connected => return Ok(()),
-                    Event::Disconnected(disconnect) => return Err(self.describe(disconnect, false)),
                 }
             }
+            client.disconnect();
+            // So that the broker has read it, and discards the last will.
+            while !matches!(events.recv().await, Some(Event::Disconnected(_)) | None) {}
+            Ok(visit)
         };
-        tokio::time::timeout(CONNECT_TIMEOUT, exchange)
+        timeout(CONNECT_TIMEOUT, exchange)
             .await
-            .unwrap_or_else(|_| Err(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())))
+            .unwrap_or_else(|_| Err(Disconnect::timed_out()))
     }
 
     /// The reason of a disconnect, with likely causes if the broker closed the connection before CONNACK without a reason.
@@ -342,6 +447,8 @@ impl Connector {
         }
         if self.settings.protocol == Protocol::V5 {
             message += " Does it support MQTT 5 (otherwise set broker.protocol = \"3.1.1\")?";
+        } else {
+            message += " Does it support QoS 1 and retained messages?";
         }
         message
     }
@@ -382,6 +489,7 @@ impl Connector {
             since: since.map(|at| When::new(at, &self.settings.zone)),
             version: env!("CARGO_PKG_VERSION").into(),
             public_key: self.public_key.as_ref().map(ToString::to_string),
+            installation: self.settings.installation.as_ref().map(|i| i.id().to_owned()),
         };
         serde_json::to_string(&message).unwrap_or_default()
     }
@@ -403,20 +511,42 @@ fn from_io_cause(error: &(dyn Error + 'static)) -> Disconnect {
     }
 }
 
-/// Checks that the broker accepts a connection: connects once with a clean session under a client id of its own, so the
-/// box's session is not disturbed, and disconnects.
+/// Checks that the broker can serve the box: connects once as the link does, with a retained last will of QoS 1, but with a
+/// clean session under a client id of its own, so the box's session is not disturbed; subscribes to the replies, and
+/// disconnects.
 ///
 /// # Errors
-/// [`LinkError::TlsFile`], [`LinkError::Tls`], [`LinkError::Settings`] or [`LinkError::Refused`].
+/// [`LinkError::TlsFile`], [`LinkError::Tls`], [`LinkError::Settings`], [`LinkError::Refused`] or
+/// [`LinkError::Unsuitable`].
 pub async fn probe(settings: Settings) -> Result<(), LinkError> {
     let connector = Connector::new(settings, None)?;
     let client_id = format!("{}-check-{}", connector.client_id(), std::process::id());
-    connector
-        .connect_once(client_id)
-        .await
-        .map_err(|reason| LinkError::Refused {
-            host: connector.settings.host.clone(),
-            port: connector.settings.port,
-            reason,
-        })
+    let (host, port) = (connector.settings.host.clone(), connector.settings.port);
+    let replies = (connector.topics.reply(), Duration::ZERO);
+    let reasons = match connector.visit(&SessionKind::Probe(client_id), Some(replies)).await {
+        Ok(visit) => {
+            let mut reasons = visit.limits.shortcomings(connector.settings.largest_payload);
+            match visit.subscription {
+                SubscribeOutcome::Denied(reason) => reasons.push(format!(
+                    "it denies the subscription to replies on {} ({reason}): allow it in the broker's ACL",
+                    connector.topics.reply()
+                )),
+                SubscribeOutcome::Downgraded if visit.limits.has_qos1 => {
+                    reasons.extend(BrokerLimits::NO_QOS1.shortcomings(0));
+                }
+                _ => {}
+            }
+            reasons
+        }
+        Err(disconnect) if disconnect.cause == DisconnectCause::Unsuitable => vec![disconnect.message],
+        Err(disconnect) => {
+            let reason = disconnect.message;
+            return Err(LinkError::Refused { host, port, reason });
+        }
+    };
+    if reasons.is_empty() {
+        Ok(())
+    } else {
+        Err(LinkError::Unsuitable { host, port, reasons })
+    }
 }

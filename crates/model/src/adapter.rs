@@ -13,6 +13,7 @@ mod query;
 mod recognise;
 mod regression;
 mod ssd;
+pub(crate) mod unsupported;
 mod yolo;
 mod yunet;
 
@@ -128,13 +129,16 @@ pub enum LayoutError {
         why: &'static str,
     },
     /// The outputs do not fit the manifest's adapter.
-    #[error("adapter {adapter} does not fit: {why}. The graph returns {outputs}{}", alternatives(.fitting))]
+    #[error(
+        "adapter {adapter} does not fit: {why}. The graph returns {outputs}{}",
+        alternatives(.fitting)
+    )]
     AdapterMismatch {
         /// The manifest's adapter.
         adapter: Adapter,
         /// Outputs that the adapter needs.
         why: String,
-        /// Outputs of the graph.
+        /// Outputs of the graph, and what they look like if no adapter fits.
         outputs: String,
         /// Adapters that fit.
         fitting: Vec<Adapter>,
@@ -142,8 +146,8 @@ pub enum LayoutError {
     /// No adapter fits.
     #[error(
         "no adapter fits {outputs} with {classes} labels at {}x{}: {reasons}. Check `labels` and `input` in model.toml, and \
-         export the network as described in docs/models.md",
-        .size.0, .size.1
+         export the network as described in docs/models.md. {}",
+        .size.0, .size.1, unsupported::SUPPORTED
     )]
     Unknown {
         /// Outputs of the graph.
@@ -152,7 +156,7 @@ pub enum LayoutError {
         classes: usize,
         /// Width and height of the input.
         size: (u32, u32),
-        /// Why each similar family does not fit.
+        /// Why each similar family does not fit, and what the outputs look like.
         reasons: String,
     },
     /// Several adapters fit.
@@ -168,11 +172,14 @@ pub enum LayoutError {
     },
     /// The file's metadata names another task than detection.
     #[error(
-        "the file's metadata says task = {task:?}, but only object detectors are supported; export a detection model"
+        "the file's metadata says task = {task:?}, and the graph returns {outputs}. {}; export the detection model of the same family",
+        unsupported::SUPPORTED
     )]
     Task {
         /// The task in the metadata.
         task: String,
+        /// Outputs of the graph, and what they look like.
+        outputs: String,
     },
     /// The class names in the file's metadata differ from the manifest's.
     #[error("class {index} is {metadata:?} in the file's metadata, but {manifest:?} in model.toml; {remedy}")]

@@ -3,18 +3,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::Path,
 };
 
 use super::{
     Manifest, Model, ModelError, Runtime,
-    adapter::{LayoutError, NetworkFacts, OutputLayout, TensorInfo},
-    graph::{Graph, NotOnnx},
+    adapter::{LayoutError, NetworkFacts, OutputLayout, TensorInfo, unsupported},
+    graph::{EMBED_WEIGHTS, Graph, NotOnnx},
     manifest::{Adapter, Axes, Colour, Fit, Input, RuntimeHints, Shape},
     network::Network,
 };
-use gridwatch_base::{digest::sha256_hex, error::Class};
+use gridwatch_base::{digest::sha256_hex, error::Class, file};
 
 /// Findings about an ONNX file.
 #[derive(Debug, Clone)]
@@ -27,6 +26,8 @@ pub struct Draft {
     pub outputs: Vec<TensorInfo>,
     /// Adapters that fit, each with the number of classes.
     pub layouts: BTreeSet<(Adapter, usize)>,
+    /// Why no adapter fits; `None` if one does.
+    pub refusal: Option<String>,
     /// SHA-256 of the file.
     pub sha256: String,
     /// Name of the image input.
@@ -67,6 +68,12 @@ pub enum DraftError {
         /// The parse error.
         source: NotOnnx,
     },
+    /// The weights are in another file.
+    #[error("{file}: {EMBED_WEIGHTS}")]
+    ExternalData {
+        /// The file.
+        file: String,
+    },
     /// The graph has no image input.
     #[error("no input is an image [1, 3, height, width] or [1, height, width, 3]; the graph takes {inputs}")]
     NoPicture {
@@ -78,6 +85,17 @@ pub enum DraftError {
         "the graph accepts any input size and its metadata has no imgsz; pass the training size, for example --size 640x640"
     )]
     NoSize,
+    /// The network fails on an empty picture of this size, which a graph that takes any size may not support.
+    #[error(
+        "the network does not run on a picture of {}x{}: {message}; pass the size that it was trained with, for example --size 320x48",
+        .size.0, .size.1
+    )]
+    WrongSize {
+        /// Width and height that were tried.
+        size: (u32, u32),
+        /// ONNX Runtime's message.
+        message: String,
+    },
     /// The graph cannot be run.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -88,7 +106,12 @@ impl DraftError {
     pub fn class(&self) -> Class {
         match self {
             Self::Model(e) => e.class(),
-            Self::Read { .. } | Self::NotOnnx { .. } | Self::NoPicture { .. } | Self::NoSize => Class::Config,
+            Self::Read { .. }
+            | Self::NotOnnx { .. }
+            | Self::ExternalData { .. }
+            | Self::NoPicture { .. }
+            | Self::NoSize
+            | Self::WrongSize { .. } => Class::Config,
         }
     }
 }
@@ -99,8 +122,11 @@ impl DraftError {
 /// A file that is not ONNX, cannot be run, or has no image input.
 pub fn inspect(runtime: &Runtime, file: &Path, hints: &DraftHints) -> Result<Draft, DraftError> {
     let name = || file.display().to_string();
-    let bytes = fs::read(file).map_err(|source| DraftError::Read { file: name(), source })?;
+    let bytes = file::read(file, file::MAX_MODEL).map_err(|source| DraftError::Read { file: name(), source })?;
     let graph = Graph::read(&bytes).map_err(|source| DraftError::NotOnnx { file: name(), source })?;
+    if graph.has_external_data {
+        return Err(DraftError::ExternalData { file: name() });
+    }
     let sha256 = sha256_hex(&bytes);
     let mut model = Model {
         manifest: blank(&sha256).into(),
@@ -139,39 +165,42 @@ pub fn inspect(runtime: &Runtime, file: &Path, hints: &DraftHints) -> Result<Dra
             .iter()
             .map(|o| o.dimensions().collect())
             .collect::<Vec<Vec<i64>>>())
+    });
+    let shapes = shapes.map_err(|e| match e {
+        ModelError::Run { message, .. } => DraftError::WrongSize { size, message },
+        other => other.into(),
     })?;
     let outputs = network.outputs(&shapes);
     let labels = hints.labels.clone().or_else(|| graph.class_names());
-    let layouts = fitting_layouts(
-        &graph.metadata,
-        &inputs,
-        &outputs,
+    let facts = NetworkFacts {
+        inputs: &inputs,
+        outputs: &outputs,
+        metadata: &graph.metadata,
+        classes: 1,
         size,
-        labels.map(|l| l.len()),
-        hints.adapter,
-    );
+    };
+    let (layouts, refusal) = fitting_layouts(&facts, labels.map(|l| l.len()), hints.adapter.unwrap_or_default());
     Ok(Draft {
         input: port.name.clone(),
         takes_any_size: fixed.is_none(),
         graph,
         outputs,
         layouts,
+        refusal,
         sha256,
         size,
         inputs,
     })
 }
 
-/// Adapters that fit the outputs. If the number of classes is unknown, every number that the shapes of the outputs allow is tried.
+/// Adapters that fit the outputs, or why none does. If the number of classes is unknown, every number that the shapes of the outputs
+/// allow is tried.
 fn fitting_layouts(
-    metadata: &BTreeMap<String, String>,
-    inputs: &[TensorInfo],
-    outputs: &[TensorInfo],
-    size: (u32, u32),
+    facts: &NetworkFacts<'_>,
     classes: Option<usize>,
-    adapter: Option<Adapter>,
-) -> BTreeSet<(Adapter, usize)> {
-    let dimensions = outputs.iter().flat_map(|o| &o.shape).copied();
+    adapter: Adapter,
+) -> (BTreeSet<(Adapter, usize)>, Option<String>) {
+    let dimensions = facts.outputs.iter().flat_map(|o| &o.shape).copied();
     // Values per row besides the classes: box, objectness, background class, distributions.
     let counts: BTreeSet<usize> = match classes {
         Some(classes) => [classes].into(),
@@ -182,22 +211,34 @@ fn fitting_layouts(
             .chain([1])
             .collect(),
     };
-    let mut layouts = BTreeSet::new();
-    for classes in counts {
+    let (mut layouts, mut refusal) = (BTreeSet::new(), None);
+    for count in counts {
         let facts = NetworkFacts {
-            inputs,
-            outputs,
-            metadata,
-            classes,
-            size,
+            classes: count,
+            ..facts.clone()
         };
-        match OutputLayout::resolve(adapter.unwrap_or_default(), &facts) {
-            Ok(layout) => drop(layouts.insert((layout.adapter(), classes))),
-            Err(LayoutError::Ambiguous { choices, .. }) => layouts.extend(choices.into_iter().map(|c| (c, classes))),
+        match OutputLayout::resolve(adapter, &facts) {
+            Ok(layout) => drop(layouts.insert((layout.adapter(), count))),
+            Err(LayoutError::Ambiguous { choices, .. }) => layouts.extend(choices.into_iter().map(|c| (c, count))),
+            Err(e @ LayoutError::Task { .. }) => refusal = Some(e.to_string()),
+            Err(e) if classes.is_some() => refusal = Some(e.to_string()),
+            // Of a number of classes that was only tried.
             Err(_) => {}
         }
     }
-    layouts
+    if !layouts.is_empty() {
+        return (layouts, None);
+    }
+    let refusal = refusal.unwrap_or_else(|| {
+        let looks_like = unsupported::describe(facts, None).map(|what| format!(" It looks like {what}."));
+        format!(
+            "no adapter fits {} with any number of classes.{} {}",
+            super::adapter::list(facts.outputs),
+            looks_like.unwrap_or_default(),
+            unsupported::SUPPORTED
+        )
+    });
+    (layouts, Some(refusal))
 }
 
 fn blank(sha256: &str) -> Manifest {

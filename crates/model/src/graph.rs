@@ -20,6 +20,12 @@ pub struct Graph {
     pub has_external_data: bool,
 }
 
+/// How to save a model whose weights are in another file (`has_external_data`) as one file.
+#[cfg(feature = "ort")]
+pub(crate) const EMBED_WEIGHTS: &str = "its weights are in another file, usually FILE.onnx.data, and a model here is one file that its \
+    checksum covers; put them inside with `python3 -c \"import onnx; onnx.save(onnx.load('FILE.onnx'), 'one.onnx')\"` beside that file, \
+    or export with external_data=False (torch.onnx.export)";
+
 /// The file is not an ONNX file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an ONNX file, or damaged at byte {offset}; copy or export it again")]

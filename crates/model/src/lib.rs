@@ -36,7 +36,7 @@ mod tiled;
 pub mod trial;
 
 use std::{
-    fmt, fs, io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -49,7 +49,7 @@ pub use self::{
     runtime::Runtime,
     tiled::TiledDetector,
 };
-use gridwatch_base::{digest::sha256_hex, document::Faults, error::Class};
+use gridwatch_base::{digest::sha256_hex, document::Faults, error::Class, file};
 use gridwatch_frame::FrameError;
 
 /// Inference options of a box. Unset options are taken from each model's manifest.
@@ -76,16 +76,16 @@ impl Model {
     /// # Errors
     /// An unreadable file, an invalid manifest (every fault is listed), or a checksum mismatch.
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
-        let read = |name| {
+        let read = |name, limit| {
             let path = dir.join(name);
-            match fs::read(&path) {
+            match file::read(&path, limit) {
                 Ok(bytes) => Ok((path, bytes)),
                 Err(source) => Err(ModelError::Read { path, source }),
             }
         };
-        let (toml, text) = read("model.toml")?;
+        let (toml, text) = read("model.toml", file::MAX_TEXT)?;
         let manifest = Manifest::parse(&toml, text)?;
-        let (file, bytes) = read("model.onnx")?;
+        let (file, bytes) = read("model.onnx", file::MAX_MODEL)?;
         let found = sha256_hex(&bytes);
         if found != manifest.sha256 {
             return Err(ModelError::Sha256 {

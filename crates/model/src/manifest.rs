@@ -328,6 +328,16 @@ impl Manifest {
         self.reported_labels().into_iter().map(Label::from).collect()
     }
 
+    /// The labels that the self-test shows, each with the highest score expected of it; empty without a self-test.
+    pub fn self_tested_labels(&self) -> BTreeMap<Label, f32> {
+        let mut shown = BTreeMap::new();
+        for expected in self.self_test.iter().flat_map(|test| &test.expect) {
+            let best = shown.entry(Label::from(expected.label.as_str())).or_insert(0.0_f32);
+            *best = best.max(expected.score);
+        }
+        shown
+    }
+
     /// How each class is reported, in the network's order.
     pub fn class_mappings(&self) -> Vec<ClassMapping> {
         let labels = self.reported_labels();

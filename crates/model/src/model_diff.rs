@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use gridwatch_engine::{BBox, Detection, Label};
 
 /// Minimum IoU at which two boxes of one label count as the same object (COCO's loosest threshold).
-const MATCH_IOU: f64 = 0.5;
+pub(crate) const MATCH_IOU: f64 = 0.5;
 
 /// Number of disagreements kept.
 const MAX_WORST: usize = 12;

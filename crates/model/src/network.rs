@@ -12,7 +12,7 @@ use ort::{
 use super::{
     Manifest, Model, ModelError, Runtime,
     adapter::{LayoutError, Output, TensorInfo},
-    graph::Graph,
+    graph::{EMBED_WEIGHTS, Graph},
     manifest::{Axes, Input, Provider, Shape},
 };
 
@@ -77,10 +77,7 @@ impl Network {
         };
         let graph = Graph::read(&model.bytes).map_err(|e| session_error(e.to_string()))?;
         if graph.has_external_data {
-            return Err(session_error(
-                "its weights are stored in another file; save the model as one file, with save_as_external_data=False"
-                    .into(),
-            ));
+            return Err(session_error(EMBED_WEIGHTS.into()));
         }
         let (session, provider) = runtime.session(model)?;
         let manifest = Arc::clone(&model.manifest);

@@ -32,7 +32,7 @@ pub use self::{
     },
 };
 use super::{Model, ModelError};
-use gridwatch_base::{digest::sha256_hex, error::Class};
+use gridwatch_base::{digest::sha256_hex, error::Class, file};
 use gridwatch_custody::PublicKey;
 
 /// The registry of one box.
@@ -249,7 +249,7 @@ impl Registry {
             return Err(RegistryError::InvalidVersion { id, version });
         }
         let signed_by = self.verify_signature(&root)?;
-        let read = |path: PathBuf| fs::read(&path).map_err(RegistryError::io("read", &path));
+        let read = |path: PathBuf| file::read(&path, file::MAX_TEXT).map_err(RegistryError::io("read", &path));
         let text = read(root.join(MANIFEST))?;
         let dir = self.dir_of(&id, &version);
         let was_installed = dir.exists();
@@ -344,7 +344,7 @@ impl Registry {
             return Ok(None);
         }
         let path = dir.join(SIGNATURE);
-        let text = match fs::read(&path) {
+        let text = match file::read(&path, file::MAX_KEY) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 return Err(RegistryError::Unsigned { dir: dir.to_path_buf() });
@@ -352,7 +352,7 @@ impl Registry {
             Err(e) => return Err(RegistryError::io("read", &path)(e)),
         };
         let path = dir.join(MANIFEST);
-        let signed = fs::read(&path).map_err(RegistryError::io("read", &path))?;
+        let signed = file::read(&path, file::MAX_TEXT).map_err(RegistryError::io("read", &path))?;
         let key = self.keys.iter().find(|key| key.verifies(&signed, &text));
         key.cloned().map(Some).ok_or_else(|| RegistryError::BadSignature {
             dir: dir.to_path_buf(),

@@ -17,6 +17,7 @@ use super::{
     manifest::{Adapter, Colour, Expected, Fit, Input, Provider, SelfTest},
     network::Network,
 };
+use gridwatch_base::text::counted;
 use gridwatch_engine::{BBox, Detection};
 use gridwatch_frame as frame;
 use gridwatch_frame::Frame;
@@ -205,8 +206,9 @@ pub fn check(runtime: &Runtime, model: &Model) -> SelfTestReport {
             Ok(mismatches) if mismatches.is_empty() => {
                 let expected: usize = pictures.iter().map(|(test, _)| test.expect.len()).sum();
                 let message = format!(
-                    "{expected} expected detections in {} pictures, all found",
-                    pictures.len()
+                    "{} in {}, all found",
+                    counted(expected, "expected detection", "expected detections"),
+                    counted(pictures.len(), "picture", "pictures")
                 );
                 report.add(Step::Pictures, StepResult::Passed, message);
             }

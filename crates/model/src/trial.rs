@@ -1,25 +1,43 @@
 //! The trial of a new model version: compares its looks with those of the running version on the same frames, and decides whether it
 //! may go live.
 //!
+//! Each label that a rule uses is judged by itself, at the score from which the rule counts it: a network that reports every class
+//! everywhere at a low score is as blind as one that reports nothing, and one with swapped classes finds as much as before.
+//!
 //! A pure state machine without clock, session or thread. The caller passes the result and duration of each look of both versions;
 //! [`Trial::look`] returns one [`TrialOutcome`]. A shadow run only counts; nothing but repeated errors ends it early.
 
-use std::{fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::model_diff::{DEFAULT_THRESHOLD, ModelDiff, ScoreThresholds};
-use gridwatch_engine::Detection;
+use super::model_diff::{MATCH_IOU, ModelDiff, ScoreThresholds};
+use gridwatch_engine::{Detection, Label};
 
 /// Consecutive errors after which a model is considered broken: one may be caused by a frame, three different frames are not.
 const MAX_CONSECUTIVE_ERRORS: u32 = 3;
 
-/// A model is considered blind after at least this many looks in which the running one found something, if ...
+/// Least number of looks in which the running model found a label before the new one is judged by it: one object that stays for ten
+/// looks is little evidence, and a quiet street often shows no more.
 const MIN_LOOKS_WITH_DETECTIONS: u32 = 10;
 
-/// ... it found none of those labels in at least this share of them.
+/// A trial ends early if the new model missed a label in at least this share of the looks in which the running one found it.
 const BLIND_RATIO: f64 = 0.9;
+
+/// At the end, it must have found the label in at least this share of them: the running model errs as well, but one that agrees in
+/// fewer than half of the looks is another detector, which a person has to judge.
+const MIN_FOUND_RATIO: f64 = 0.5;
+
+/// A model reports too much if it finds more objects of a label than this per look that the running one does not find, and ...
+const MAX_NEW_PER_LOOK: u64 = 3;
+
+/// ... more than this many times what the running one finds. Bags that a better model tells apart stay below it.
+const MAX_NEW_RATIO: u64 = 5;
 
 /// Number of timed looks before latency is judged: the first looks of a session touch its memory for the first time.
 const MIN_TIMED_LOOKS: usize = 20;
@@ -27,14 +45,20 @@ const MIN_TIMED_LOOKS: usize = 20;
 /// Latency is judged every so many looks, so that a long trial does not sort its times at every look.
 const LATENCY_CHECK_INTERVAL: usize = 10;
 
+/// Why a version without a self-test may not replace one that has one unless the operator asks for it.
+pub const NO_SELF_TEST: &str = "it has no self-test, which the live version has, so nothing shows that its preprocessing, adapter \
+    and labels are right; add one with `gridwatch model record`, or activate it unproven with `gridwatch model use --force`";
+
 /// Criteria of a trial.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrialTerms {
     /// Number of looks, at least 1.
     pub looks: u32,
-    /// Score thresholds of the labels that both models have, taken from the rules. Other labels use [`DEFAULT_THRESHOLD`] in the
-    /// comparison and are ignored when judging blindness.
+    /// The labels that are judged, with their score thresholds: see [`score_thresholds`]. Other labels are compared at
+    /// [`DEFAULT_THRESHOLD`](super::model_diff::DEFAULT_THRESHOLD), but not judged.
     pub thresholds: ScoreThresholds,
+    /// Labels that only the trial can prove: see [`unproven_labels`]. Empty if the operator does not ask for proof.
+    pub to_prove: BTreeSet<Label>,
     /// Maximum ratio of the new model's median time to the running one's.
     pub slower_at_most: f64,
     /// Maximum 95th percentile of the new model's time.
@@ -68,11 +92,26 @@ pub enum TrialFailure {
     Errors(String),
     /// It does not find what the running model finds.
     Blind {
-        /// Looks in which the running model found an object above its threshold.
-        found: u32,
-        /// Those in which the new model found none of its labels.
-        missed: u32,
+        /// The label.
+        label: Label,
+        /// The score from which a rule counts it.
+        threshold: f32,
+        /// Looks in which the running model found it, and those in which the new one did not.
+        finds: LabelFinds,
     },
+    /// It reports far more than the running model.
+    Flood {
+        /// The label.
+        label: Label,
+        /// Objects that only the new model reported.
+        only_new: u64,
+        /// Objects that the running model found.
+        old: u64,
+        /// Looks of the trial.
+        looks: u32,
+    },
+    /// Nothing shows that it finds these labels: the looks in which the running model found each were too few.
+    Unproven(Vec<(Label, u32)>),
     /// Too slow compared with the running model.
     Slower {
         /// Median time of the new model.
@@ -95,10 +134,37 @@ impl fmt::Display for TrialFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Errors(text) => write!(f, "{MAX_CONSECUTIVE_ERRORS} looks in a row failed: {text}"),
-            Self::Blind { found, missed } => write!(
+            Self::Blind {
+                label,
+                threshold,
+                finds: LabelFinds { found, missed },
+            } => write!(
                 f,
-                "it found nothing in {missed} of {found} looks in which the running model did; check its labels, channel order and scale (gridwatch model check)"
+                "at the score of {threshold:.2} from which rules count {label:?}, it did not find it in {missed} of {found} looks in which the running model did; check its labels, channel order and scale (gridwatch model check)",
+                label = label.as_str()
             ),
+            Self::Flood {
+                label,
+                only_new,
+                old,
+                looks,
+            } => write!(
+                f,
+                "it reported {only_new} objects as {label:?} in {looks} looks that the running model does not find, which found {old}; check its labels, scale and adapter (gridwatch model check)",
+                label = label.as_str()
+            ),
+            Self::Unproven(labels) => {
+                let finds = |(label, found): &(Label, u32)| {
+                    let looks = if *found == 1 { "look" } else { "looks" };
+                    format!("{:?} in {found} {looks}", label.as_str())
+                };
+                let finds: Vec<String> = labels.iter().map(finds).collect();
+                write!(
+                    f,
+                    "cannot tell whether it works: the running model found {}, {MIN_LOOKS_WITH_DETECTIONS} looks each are needed, and no self-test of the new one shows it at the rules' scores; add pictures to its self-test (gridwatch model record), try it over more looks (registry.trial_looks), or activate it unproven with `gridwatch model use --force`",
+                    finds.join(" and ")
+                )
+            }
             Self::Slower {
                 new_ms,
                 old_ms,
@@ -123,16 +189,28 @@ pub struct TrialReport {
     pub looks: u32,
     /// Looks at which the new model failed.
     pub errors: u32,
-    /// Looks in which the running model found an object above its threshold.
+    /// Looks in which the running model found a label that rules use, at their score.
     pub old_found: u32,
-    /// Those in which the new model found none of the same labels, at any score.
+    /// Those in which the new model found none of them there.
     pub new_missed: u32,
+    /// The same for each label.
+    #[serde(default)]
+    pub finds: BTreeMap<String, LabelFinds>,
     /// Time per look of the running model.
     pub old_ms: Latency,
     /// Time per look of the new model.
     pub new_ms: Latency,
     /// Differences in detections.
     pub differences: ModelDiff,
+}
+
+/// How often both models found a label.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelFinds {
+    /// Looks in which the running model found it.
+    pub found: u32,
+    /// Those in which the new model did not find it at any of the same places.
+    pub missed: u32,
 }
 
 /// Latency of many looks, in milliseconds.
@@ -168,6 +246,7 @@ pub struct Trial {
     consecutive_errors: u32,
     found: u32,
     missed: u32,
+    finds: BTreeMap<Label, LabelFinds>,
     old_ms: Vec<f32>,
     new_ms: Vec<f32>,
     diff: ModelDiff,
@@ -184,6 +263,7 @@ impl Trial {
             consecutive_errors: 0,
             found: 0,
             missed: 0,
+            finds: BTreeMap::new(),
             old_ms: Vec::new(),
             new_ms: Vec::new(),
             diff: ModelDiff::default(),
@@ -219,6 +299,7 @@ impl Trial {
             errors: self.errors,
             old_found: self.found,
             new_missed: self.missed,
+            finds: self.finds.iter().map(|(l, f)| (l.as_str().to_owned(), *f)).collect(),
             old_ms: Latency::of(self.old_ms.clone()),
             new_ms: Latency::of(self.new_ms.clone()),
             differences: self.diff.clone(),
@@ -246,43 +327,89 @@ impl Trial {
                 self.consecutive_errors = 0;
                 self.old_ms.push(old_took.as_secs_f32() * 1e3);
                 self.new_ms.push(new_took.as_secs_f32() * 1e3);
-                let counts = |d: &&Detection| self.terms.thresholds.get(&d.label).is_some_and(|bar| d.score >= *bar);
-                let found: Vec<_> = old.iter().filter(counts).map(|d| &d.label).collect();
-                if !found.is_empty() {
-                    self.found += 1;
-                    // At any score: lower confidence is not blindness.
-                    self.missed += u32::from(!new.iter().any(|d| found.contains(&&d.label)));
-                }
+                self.count_finds(old, new);
                 self.diff.add(camera, Some(at), &self.terms.thresholds, old, new);
             }
         }
         self.judge()
     }
 
+    /// Counts for each judged label whether both models found it in the same place.
+    fn count_finds(&mut self, old: &[Detection], new: &[Detection]) {
+        let (mut any_found, mut all_missed) = (false, true);
+        for (label, threshold) in &self.terms.thresholds {
+            let counts = |d: &&Detection| d.label == *label && d.score >= *threshold;
+            let mut places = old.iter().filter(counts).peekable();
+            if places.peek().is_none() {
+                continue;
+            }
+            let is_found = places.any(|o| new.iter().filter(counts).any(|n| n.bbox.iou(&o.bbox) >= MATCH_IOU));
+            let finds = self.finds.entry(label.clone()).or_default();
+            finds.found += 1;
+            finds.missed += u32::from(!is_found);
+            (any_found, all_missed) = (true, all_missed && !is_found);
+        }
+        self.found += u32::from(any_found);
+        self.missed += u32::from(any_found && all_missed);
+    }
+
     fn judge(&self) -> Option<TrialOutcome> {
         let is_last = self.looks >= self.terms.looks;
-        if !self.terms.is_shadow {
-            if self.found >= MIN_LOOKS_WITH_DETECTIONS && f64::from(self.missed) >= f64::from(self.found) * BLIND_RATIO
-            {
-                return Some(TrialOutcome::Fail(TrialFailure::Blind {
-                    found: self.found,
-                    missed: self.missed,
-                }));
-            }
-            let timed = self.new_ms.len();
-            if (is_last || (timed >= MIN_TIMED_LOOKS && timed.is_multiple_of(LATENCY_CHECK_INTERVAL)))
-                && let Some(reason) = self.too_slow(is_last)
-            {
-                return Some(TrialOutcome::Fail(reason));
-            }
+        if is_last && self.new_ms.is_empty() {
+            // The trial is shorter than the limit of consecutive errors, and every look failed.
+            let reason = TrialFailure::Errors("no look succeeded".into());
+            return Some(TrialOutcome::Fail(reason));
         }
-        is_last.then(|| {
-            if self.new_ms.is_empty() {
-                // The trial is shorter than the limit of consecutive errors, and every look failed.
-                return TrialOutcome::Fail(TrialFailure::Errors("no look succeeded".into()));
-            }
-            TrialOutcome::Pass
+        let timed = self.new_ms.len();
+        let is_time_judged = is_last || (timed >= MIN_TIMED_LOOKS && timed.is_multiple_of(LATENCY_CHECK_INTERVAL));
+        let failure = if self.terms.is_shadow {
+            None
+        } else {
+            self.blind(is_last)
+                .or_else(|| is_time_judged.then(|| self.too_slow(is_last)).flatten())
+                .or_else(|| is_last.then(|| self.flood().or_else(|| self.unproven())).flatten())
+        };
+        match failure {
+            Some(reason) => Some(TrialOutcome::Fail(reason)),
+            None => is_last.then_some(TrialOutcome::Pass),
+        }
+    }
+
+    /// The first label that the new model does not find.
+    fn blind(&self, is_last: bool) -> Option<TrialFailure> {
+        let most = if is_last { 1.0 - MIN_FOUND_RATIO } else { BLIND_RATIO };
+        let is_blind = |finds: &LabelFinds| {
+            let share = f64::from(finds.missed) / f64::from(finds.found.max(1));
+            finds.found >= MIN_LOOKS_WITH_DETECTIONS && (share > most || share >= BLIND_RATIO)
+        };
+        let (label, finds) = self.finds.iter().find(|(_, finds)| is_blind(finds))?;
+        Some(TrialFailure::Blind {
+            threshold: self.terms.thresholds.get(label).copied().unwrap_or_default(),
+            label: label.clone(),
+            finds: *finds,
         })
+    }
+
+    /// The first label of which the new model reports far more than the running one.
+    fn flood(&self) -> Option<TrialFailure> {
+        self.terms.thresholds.keys().find_map(|label| {
+            let diff = self.diff.labels.get(label.as_str())?;
+            let old = diff.both + diff.only_old;
+            let most = (MAX_NEW_PER_LOOK * u64::from(self.looks)).max(MAX_NEW_RATIO * old);
+            (diff.only_new > most).then(|| TrialFailure::Flood {
+                label: label.clone(),
+                only_new: diff.only_new,
+                old,
+                looks: self.looks,
+            })
+        })
+    }
+
+    fn unproven(&self) -> Option<TrialFailure> {
+        let found = |label: &Label| self.finds.get(label).map_or(0, |finds| finds.found);
+        let rare = self.terms.to_prove.iter().map(|label| (label.clone(), found(label)));
+        let rare: Vec<_> = rare.filter(|(_, n)| *n < MIN_LOOKS_WITH_DETECTIONS).collect();
+        (!rare.is_empty()).then_some(TrialFailure::Unproven(rare))
     }
 
     fn too_slow(&self, is_last: bool) -> Option<TrialFailure> {
@@ -302,258 +429,38 @@ impl Trial {
     }
 }
 
-/// Score thresholds for a trial: for each label that both models have, the lowest `start_score` of its rules, else
-/// [`DEFAULT_THRESHOLD`].
+/// The labels that a trial judges: those that both models have and a rule uses, each with the lowest score at which one counts it.
+/// That is `start_score` for what a rule files, and `keep_score` for whoever attends it.
 pub fn score_thresholds<'a>(
-    old: &[gridwatch_engine::Label],
-    new: &[gridwatch_engine::Label],
+    old: &[Label],
+    new: &[Label],
     rules: impl IntoIterator<Item = &'a gridwatch_engine::Rule>,
 ) -> ScoreThresholds {
     let mut thresholds = ScoreThresholds::new();
     for rule in rules {
-        let lowest = rule.day.start.min(rule.night.start);
-        for label in rule.labels.iter().filter(|l| old.contains(l) && new.contains(l)) {
+        let files = rule.labels.iter().map(|l| (l, rule.day.start.min(rule.night.start)));
+        let attends = rule.attended.iter().flat_map(|a| &a.labels);
+        let attends = attends.map(|l| (l, rule.day.keep.min(rule.night.keep)));
+        for (label, lowest) in files.chain(attends).filter(|(l, _)| old.contains(l) && new.contains(l)) {
             let threshold = thresholds.entry(label.clone()).or_insert(lowest);
             *threshold = threshold.min(lowest);
         }
     }
-    for label in old.iter().filter(|l| new.contains(l)) {
-        thresholds.entry(label.clone()).or_insert(DEFAULT_THRESHOLD);
-    }
     thresholds
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use gridwatch_engine::BBox;
-
-    const AT: Timestamp = Timestamp::UNIX_EPOCH;
-    const MS: Duration = Duration::from_millis(1);
-
-    fn terms(looks: u32) -> TrialTerms {
-        TrialTerms {
-            looks,
-            thresholds: ScoreThresholds::from([("bag".into(), 0.5)]),
-            slower_at_most: 4.0,
-            budget: MS * 500,
-            is_shadow: false,
-        }
-    }
-
-    fn bag(score: f32) -> Vec<Detection> {
-        let (x1, y1, x2, y2) = (0.1, 0.1, 0.2, 0.2);
-        vec![Detection::new("bag", score, BBox { x1, y1, x2, y2 })]
-    }
-
-    /// Adds looks until the trial ends; returns the outcome and the number of calls.
-    fn run(
-        terms: TrialTerms,
-        look: impl Fn(u32) -> (Result<Vec<Detection>, ()>, Result<Vec<Detection>, ()>, u32, u32),
-    ) -> (TrialOutcome, u32) {
-        let mut trial = Trial::new(terms);
-        for i in 1..10_000 {
-            let (old, new, old_ms, new_ms) = look(i);
-            let old = match &old {
-                Ok(found) => LookOutcome::Detections(found, MS * old_ms),
-                Err(()) => LookOutcome::Failed("a broken picture"),
-            };
-            let new = match &new {
-                Ok(found) => LookOutcome::Detections(found, MS * new_ms),
-                Err(()) => LookOutcome::Failed("not finite"),
-            };
-            if let Some(outcome) = trial.look("gate", AT, old, new) {
-                return (outcome, i);
-            }
-        }
-        panic!("the trial never ended: {:?}", trial.report());
-    }
-
-    #[test]
-    fn an_equal_model_passes_after_its_looks() {
-        assert_eq!(
-            run(terms(100), |_| (Ok(bag(0.9)), Ok(bag(0.8)), 10, 10)),
-            (TrialOutcome::Pass, 100)
-        );
-        assert_eq!(
-            run(terms(100), |_| (Ok(vec![]), Ok(vec![]), 10, 10)),
-            (TrialOutcome::Pass, 100),
-            "an empty street"
-        );
-    }
-
-    #[test]
-    fn three_consecutive_errors_fail_the_trial_and_occasional_ones_do_not() {
-        let (outcome, looks) = run(terms(100), |_| (Ok(vec![]), Err(()), 10, 10));
-        assert_eq!(
-            (outcome, looks),
-            (TrialOutcome::Fail(TrialFailure::Errors("not finite".into())), 3)
-        );
-        let sometimes_fails = |i: u32| if i.is_multiple_of(3) { Ok(vec![]) } else { Err(()) };
-        assert_eq!(
-            run(terms(99), |i| (Ok(vec![]), sometimes_fails(i), 10, 10)).0,
-            TrialOutcome::Pass
-        );
-        let short = run(terms(2), |_| (Ok(vec![]), Err(()), 10, 10));
-        assert!(
-            matches!(short, (TrialOutcome::Fail(TrialFailure::Errors(_)), 2)),
-            "{short:?}"
-        );
-    }
-
-    #[test]
-    fn a_frame_on_which_both_fail_does_not_count_as_a_look() {
-        let broken = |i: u32| if i <= 50 { Err(()) } else { Ok(vec![]) };
-        assert_eq!(
-            run(terms(10), |i| (broken(i), broken(i), 10, 10)),
-            (TrialOutcome::Pass, 60)
-        );
-    }
-
-    #[test]
-    fn a_model_that_finds_nothing_of_what_the_other_finds_is_blind() {
-        let (outcome, looks) = run(terms(100), |_| (Ok(bag(0.9)), Ok(vec![]), 10, 10));
-        assert_eq!(
-            (outcome, looks),
-            (TrialOutcome::Fail(TrialFailure::Blind { found: 10, missed: 10 }), 10)
-        );
-        // An object present in one look of nine takes nine times as long.
-        let now_and_then = |i: u32| if i.is_multiple_of(9) { Ok(bag(0.9)) } else { Ok(vec![]) };
-        assert_eq!(run(terms(100), |i| (now_and_then(i), Ok(vec![]), 10, 10)).1, 90);
-    }
-
-    #[test]
-    fn lower_scores_and_misses_below_the_threshold_are_not_blindness() {
-        assert_eq!(
-            run(terms(50), |_| (Ok(bag(0.9)), Ok(bag(0.2)), 10, 10)).0,
-            TrialOutcome::Pass
-        );
-        assert_eq!(
-            run(terms(50), |_| (Ok(bag(0.4)), Ok(vec![]), 10, 10)).0,
-            TrialOutcome::Pass,
-            "below the threshold"
-        );
-        let half = |i: u32| if i.is_multiple_of(2) { Ok(bag(0.9)) } else { Ok(vec![]) };
-        assert_eq!(
-            run(terms(50), |i| (Ok(bag(0.9)), half(i), 10, 10)).0,
-            TrialOutcome::Pass
-        );
-    }
-
-    #[test]
-    fn a_slow_model_fails_before_the_end() {
-        let (outcome, looks) = run(terms(1000), |_| (Ok(vec![]), Ok(vec![]), 10, 41));
-        assert!(
-            matches!(outcome, TrialOutcome::Fail(TrialFailure::Slower { .. })) && looks == 20,
-            "{outcome:?} {looks}"
-        );
-        let (outcome, looks) = run(terms(1000), |_| (Ok(vec![]), Ok(vec![]), 400, 501));
-        assert!(
-            matches!(outcome, TrialOutcome::Fail(TrialFailure::OverBudget { .. })) && looks == 20,
-            "{outcome:?} {looks}"
-        );
-        assert_eq!(
-            run(terms(100), |_| (Ok(vec![]), Ok(vec![]), 10, 39)).0,
-            TrialOutcome::Pass
-        );
-    }
-
-    #[test]
-    fn slow_outliers_exceed_the_budget_only_if_they_are_one_in_twenty() {
-        let outliers = |every: u32| {
-            move |i: u32| {
-                (
-                    Ok(vec![]),
-                    Ok(vec![]),
-                    10,
-                    if i.is_multiple_of(every) { 900 } else { 10 },
-                )
-            }
-        };
-        assert_eq!(run(terms(100), outliers(25)).0, TrialOutcome::Pass);
-        assert!(matches!(
-            run(terms(100), outliers(15)).0,
-            TrialOutcome::Fail(TrialFailure::OverBudget { .. })
-        ));
-    }
-
-    #[test]
-    fn a_shadow_run_is_judged_by_errors_only() {
-        let shadow = || TrialTerms {
-            is_shadow: true,
-            ..terms(100)
-        };
-        assert_eq!(
-            run(shadow(), |_| (Ok(bag(0.9)), Ok(vec![]), 10, 5000)),
-            (TrialOutcome::Pass, 100)
-        );
-        assert_eq!(run(shadow(), |_| (Ok(bag(0.9)), Err(()), 10, 10)).1, 3);
-    }
-
-    #[test]
-    fn latency_percentiles_are_those_of_the_measured_times() {
-        assert_eq!(Latency::of(vec![]), Latency::default());
-        let latency = Latency::of((1..=100).rev().map(|i| i as f32).collect());
-        assert_eq!((latency.median, latency.p95), (50.0, 95.0));
-        assert_eq!(Latency::of(vec![7.0]), Latency { median: 7.0, p95: 7.0 });
-    }
-
-    #[derive(Debug, Clone)]
-    enum Look {
-        Fails,
-        Finds(f32),
-        Nothing,
-    }
-
-    fn look() -> impl Strategy<Value = Look> {
-        prop_oneof![
-            Just(Look::Fails),
-            (0.0..1.0f32).prop_map(Look::Finds),
-            Just(Look::Nothing)
-        ]
-    }
-
-    proptest! {
-        /// For any sequence of looks: at most one outcome, never after the last look, and a pass only after all looks.
-        #[test]
-        fn there_is_at_most_one_outcome_and_a_pass_takes_all_looks(
-            planned in 1..60u32,
-            sequence in prop::collection::vec((look(), look(), 1..100u32, 1..100u32), 0..200),
-        ) {
-            let mut trial = Trial::new(terms(planned));
-            let mut outcomes = Vec::new();
-            let (mut in_a_row, mut worst_row, mut looks) = (0, 0, 0);
-            for (old, new, old_ms, new_ms) in &sequence {
-                let found = |l: &Look| match l { Look::Finds(s) => bag(*s), _ => vec![] };
-                let (of, nf) = (found(old), found(new));
-                let old_seen = if matches!(old, Look::Fails) { LookOutcome::Failed("x") } else { LookOutcome::Detections(&of, MS * *old_ms) };
-                let new_seen = if matches!(new, Look::Fails) { LookOutcome::Failed("y") } else { LookOutcome::Detections(&nf, MS * *new_ms) };
-                if outcomes.is_empty() && !matches!((old, new), (Look::Fails, Look::Fails)) {
-                    looks += 1;
-                    in_a_row = if matches!(new, Look::Fails) { in_a_row + 1 } else { 0 };
-                    worst_row = worst_row.max(in_a_row);
-                }
-                outcomes.extend(trial.look("gate", AT, old_seen, new_seen));
-            }
-            prop_assert!(outcomes.len() <= 1);
-            prop_assert_eq!(trial.looks(), looks);
-            prop_assert!(looks <= planned);
-            let report = trial.report();
-            prop_assert!(report.new_missed <= report.old_found && report.errors <= report.looks);
-            match outcomes.first() {
-                Some(TrialOutcome::Pass) => {
-                    prop_assert_eq!(looks, planned);
-                    prop_assert!(worst_row < MAX_CONSECUTIVE_ERRORS);
-                    prop_assert!(report.old_found < MIN_LOOKS_WITH_DETECTIONS || f64::from(report.new_missed) < f64::from(report.old_found) * BLIND_RATIO);
-                    prop_assert!(report.new_ms.p95 <= 500.0);
-                }
-                Some(TrialOutcome::Fail(TrialFailure::Errors(_))) => prop_assert!(worst_row == MAX_CONSECUTIVE_ERRORS || report.new_ms.median == 0.0),
-                Some(TrialOutcome::Fail(TrialFailure::Blind { found, missed })) => prop_assert_eq!((*found, *missed), (report.old_found, report.new_missed)),
-                Some(TrialOutcome::Fail(_)) => prop_assert!(report.new_ms.median > 0.0),
-                None => prop_assert!(looks < planned),
-            }
-        }
-    }
+/// The labels that the new version's self-test does not show at their thresholds; `self_tested` holds the highest score of each label
+/// in it.
+pub fn unproven_labels(thresholds: &ScoreThresholds, self_tested: &ScoreThresholds) -> BTreeSet<Label> {
+    let is_shown = |(label, least): &(&Label, &f32)| self_tested.get(*label).is_some_and(|score| score >= *least);
+    let unproven = thresholds.iter().filter(|of| !is_shown(of));
+    unproven.map(|(label, _)| label.clone()).collect()
 }
+
+/// Why a version may not go live without a trial, because no camera's looks could run it beside the live one.
+pub fn untried(unproven: BTreeSet<Label>) -> Option<TrialFailure> {
+    (!unproven.is_empty()).then(|| TrialFailure::Unproven(unproven.into_iter().map(|label| (label, 0)).collect()))
+}
+
+#[cfg(test)]
+mod tests;

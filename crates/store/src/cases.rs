@@ -7,6 +7,7 @@ use rusqlite::{Transaction, TransactionBehavior, params};
 
 use super::{
     Store, StoreError, chain, claims, evidence_file,
+    history::{self, Author, NewHistoryEntry},
     outbox::{self, NewMessage, Payload},
     row, with_dir,
 };
@@ -36,34 +37,6 @@ pub enum ReplyOutcome {
     Revised(u32),
     /// The reply was added to the history; the case is unchanged.
     Noted,
-}
-
-/// Author of a history entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Author {
-    Box,
-    Platform,
-}
-
-impl Author {
-    /// The value in the database.
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Box => "box",
-            Self::Platform => "platform",
-        }
-    }
-}
-
-/// A history entry to be written.
-struct NewHistoryEntry<'a> {
-    case: &'a str,
-    /// Revision of the case after the entry.
-    revision: u32,
-    author: Author,
-    state: CaseState,
-    at: Timestamp,
-    reason: Option<&'a str>,
 }
 
 impl Store {
@@ -107,7 +80,7 @@ impl Store {
                 at: filed_at,
                 reason: None,
             };
-            add_history(t, &entry)?;
+            history::add(t, &entry)?;
             for item in &record.evidence {
                 add_evidence(t, dir, &record.case_id, item, form, filed_at)?;
             }
@@ -184,7 +157,7 @@ impl Store {
                 ids.push(item.id.clone());
                 record.evidence.push(item);
             }
-            record.verification.push(Verification::new(answer, ids, zone));
+            record.add_verification(Verification::new(answer, ids, zone));
             if answer.finding == Finding::StillPresent {
                 record.last_seen_at = at;
             }
@@ -194,12 +167,8 @@ impl Store {
                 answer.looks,
                 answer.looks_seen
             );
-            record.history.push(HistoryEntry {
-                revision: record.revision,
-                state: record.state,
-                at,
-                reason: Some(reason.clone()),
-            });
+            let change = HistoryEntry::new(record.revision, record.state, at, Some(reason.clone()));
+            record.add_history(change);
             site.question = (answer.finding == Finding::Unverifiable).then_some(Question {
                 asked_at: answer.asked_at,
                 is_reported: true,
@@ -223,8 +192,8 @@ impl Store {
 
     /// Records a reply of the platform and the engine's decision about it: a revision, or `None` if the reply changes
     /// nothing (a repeated reply, or one that does not fit the state of the case). Both are one transaction, so the
-    /// reply may be acknowledged once this returns. Applying a reply twice adds two history entries and changes the
-    /// case once.
+    /// reply may be acknowledged once this returns. Applying a reply twice changes the case once, and
+    /// its history counts both.
     ///
     /// # Errors
     /// The same as [`Store::revise`].
@@ -264,7 +233,7 @@ impl Store {
                 at: received_at,
                 reason: reply.reason.as_deref(),
             };
-            add_history(t, &entry)?;
+            history::add(t, &entry)?;
             Ok(ReplyOutcome::Noted)
         })?;
         self.outbox_notify.notify_one();
@@ -336,6 +305,7 @@ impl Store {
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.check_files()?;
         let dir = &self.dir;
         let run = || {
             let transaction = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -358,7 +328,12 @@ fn verification_pictures(record: &CaseRecord, after: Vec<EvidenceItem>, dir: &Pa
             role: EvidenceRole::Before,
             ..scene.clone()
         });
-    let verification = record.verification.len() + 1;
+    // The oldest verifications may have left the record; a number is not used again.
+    let numbers = record.evidence.iter().filter_map(|item| {
+        let (number, _) = item.id.strip_prefix('v')?.split_once('.')?;
+        number.parse::<usize>().ok()
+    });
+    let verification = numbers.max().unwrap_or(0).max(record.verification.len()) + 1;
     let pictures = before.into_iter().chain(after);
     (1..)
         .zip(pictures)
@@ -441,12 +416,8 @@ pub(super) fn revise(
         record.platform_task_no = reply.platform_task_no.clone().or(record.platform_task_no);
     }
     let reason = Some(revision.reason.as_str()).filter(|r| !r.is_empty());
-    record.history.push(HistoryEntry {
-        revision: record.revision,
-        state: revision.state,
-        at: revision.at,
-        reason: reason.map(Into::into),
-    });
+    let change = HistoryEntry::new(record.revision, revision.state, revision.at, reason.map(Into::into));
+    record.add_history(change);
     site.question = reply.and_then(|(reply, at)| reply.reply(at).next_question(site.state, site.question));
     site.state = revision.state;
     site.at = revision.at.timestamp();
@@ -487,7 +458,7 @@ fn save_revision(
             sealed
         ],
     )?;
-    add_history(t, entry)
+    history::add(t, entry)
 }
 
 fn load(t: &Transaction<'_>, id: &str) -> Result<(CaseRecord, OpenCase), StoreError> {
@@ -495,19 +466,4 @@ fn load(t: &Transaction<'_>, id: &str) -> Result<(CaseRecord, OpenCase), StoreEr
         Ok((row::json(row, id, "record")?, row::json(row, id, "site")?))
     })?;
     found.ok_or_else(|| StoreError::UnknownCase { case: id.into() })
-}
-
-fn add_history(t: &Transaction<'_>, entry: &NewHistoryEntry<'_>) -> Result<(), StoreError> {
-    t.execute(
-        "INSERT INTO case_history (case_id, revision, author, state, at, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![
-            entry.case,
-            entry.revision,
-            entry.author.as_str(),
-            entry.state.as_str(),
-            row::micros(entry.at),
-            entry.reason
-        ],
-    )?;
-    Ok(())
 }

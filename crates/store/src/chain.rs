@@ -87,6 +87,22 @@ impl Store {
         self.write(|t| append(t, CustodyEvent::Begun { public_key }, now))
     }
 
+    /// The time of the newest line of the chain that a daemon wrote with a believed clock; `None` if there is none. Lines about
+    /// keys and opened originals do not count: they are written whatever the clock shows.
+    ///
+    /// # Errors
+    /// A database error.
+    pub fn newest_trusted_time(&self) -> Result<Option<Timestamp>, StoreError> {
+        let newest = row::first(
+            &self.db,
+            "SELECT json_extract(line, '$.at') AS at FROM chain
+             WHERE json_extract(line, '$.kind') IN ('case', 'deleted') ORDER BY seq DESC LIMIT 1",
+            [],
+            |row| Ok(row.get::<_, String>("at")?),
+        )?;
+        Ok(newest.and_then(|at| at.parse().ok()))
+    }
+
     /// The public keys of the chain in base64, newest first; empty if there is no chain yet.
     ///
     /// # Errors

@@ -5,16 +5,20 @@
 //! only when the broker acknowledges it. Pictures are files next to the database, written and flushed before the
 //! transaction that refers to them. This crate makes no decisions about cases and sends nothing.
 //!
-//! A database that cannot be read is renamed, never deleted, and an empty one is created, so that the box keeps
-//! watching. A database written by a newer version is refused.
+//! A database that cannot be read is renamed, never deleted, and a new one takes over the cases that can be read, so that
+//! the box keeps watching. A database written by a newer version is refused, and so is a missing one in a state directory
+//! that had one: an empty database would file every open problem again.
 
 pub mod evidence_file;
 
 mod cases;
 mod chain;
 mod claims;
+mod history;
+mod location;
 mod outbox;
 mod read;
+mod recovery;
 mod retention;
 mod row;
 mod schema;
@@ -23,6 +27,7 @@ use std::{
     fmt,
     fs::{self, File, TryLockError},
     io,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -33,11 +38,14 @@ use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::Notify;
 
+use self::location::{Aside, FileIds};
 pub use self::{
     cases::{ReplyOutcome, Revision},
     claims::{ClaimRow, ClaimState},
+    location::{Inspection, inspect},
     outbox::{OutboxDepth, OutboxEntry, OutboxKind, OutboxRow},
     read::{CaseFile, CaseSummary, Filter, HistoryRow},
+    recovery::Recovered,
     retention::{Budget, Pruned, Retention},
 };
 use gridwatch_base::error::Class;
@@ -72,9 +80,43 @@ pub enum StoreError {
     /// A database operation failed.
     #[error("database error: {0}")]
     Sqlite(#[source] rusqlite::Error),
-    /// The database file is damaged. The next [`Store::open`] renames it and creates an empty one.
-    #[error("database is damaged ({0}); restart gridwatch to rename the file and create an empty one")]
+    /// The database file is damaged. The next [`Store::open`] renames it and creates one with the cases that can be read.
+    #[error(
+        "database is damaged ({0}); stop gridwatch and restore a backup (`gridwatch store restore FILE`), or restart it to go on \
+         with the cases that can still be read"
+    )]
     Corrupt(String),
+    /// There is no database, although there was one.
+    #[error(
+        "{} is missing, but the state directory has {found}; an empty database would file every open problem again. Restore a backup \
+         (`gridwatch store restore FILE`), take over what databases that were moved aside still hold (`gridwatch store rebuild`), or \
+         start anew on purpose (`gridwatch store new`)",
+        .path.display()
+    )]
+    Lost {
+        /// Where the database belongs.
+        path: PathBuf,
+        /// What shows that there was one.
+        found: String,
+    },
+    /// The open database was deleted, moved or replaced.
+    #[error(
+        "{} was deleted or replaced while gridwatch runs, and what it wrote since would be lost; move it back, or stop gridwatch and \
+         run `gridwatch store restore FILE`, `gridwatch store rebuild` or `gridwatch store new`",
+        .path.display()
+    )]
+    Gone {
+        /// Where the database belongs.
+        path: PathBuf,
+    },
+    /// The file to be restored is no sound database of gridwatch.
+    #[error("cannot restore {}: {reason}; name a file written by `gridwatch store backup`", .path.display())]
+    NotABackup {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The database was written by a newer version.
     #[error("database schema version {found} is newer than the supported version {known}; run the newer gridwatch")]
     Newer {
@@ -94,6 +136,15 @@ pub enum StoreError {
     Missing {
         /// The path that was tried.
         path: PathBuf,
+    },
+    /// The newest commits are in the write-ahead log, whose index is missing and cannot be created.
+    #[error(
+        "{} holds commits that cannot be read from a folder without write access; copy gridwatch.db and gridwatch.db-wal to a folder of yours and give that with --state",
+        .wal.display()
+    )]
+    UnmergedWal {
+        /// The write-ahead log.
+        wal: PathBuf,
     },
     /// The store has no case with that id.
     #[error("unknown case {case}")]
@@ -137,11 +188,15 @@ impl StoreError {
     /// The class of the error, which decides between retry, quarantine and exit.
     pub fn class(&self) -> Class {
         match self {
-            Self::DiskFull { .. } | Self::Io { .. } | Self::Sqlite(_) | Self::Busy { .. } => Class::Transient,
-            Self::Missing { .. } | Self::Newer { .. } => Class::Config,
-            Self::Corrupt(_) | Self::UnknownCase { .. } | Self::InvalidEvidence { .. } | Self::BadRow { .. } => {
-                Class::Data
+            Self::DiskFull { .. } | Self::Io { .. } | Self::Sqlite(_) | Self::Busy { .. } | Self::Gone { .. } => {
+                Class::Transient
             }
+            Self::Missing { .. } | Self::Newer { .. } | Self::UnmergedWal { .. } | Self::Lost { .. } => Class::Config,
+            Self::Corrupt(_)
+            | Self::NotABackup { .. }
+            | Self::UnknownCase { .. }
+            | Self::InvalidEvidence { .. }
+            | Self::BadRow { .. } => Class::Data,
             Self::Key(e) => e.class(),
             Self::CaseExists { .. } | Self::NoSigningKey => Class::Bug,
         }
@@ -180,6 +235,8 @@ pub struct Store {
     key: Option<Arc<SigningKey>>,
     /// Lock on the state directory, held as long as any handle of the daemon exists.
     lock: Option<Arc<File>>,
+    /// The files that were opened; `None` for handles that need not notice when they are gone.
+    files: Option<FileIds>,
 }
 
 impl fmt::Debug for Store {
@@ -201,24 +258,23 @@ impl Store {
 
     /// Opens the store in `dir` for the daemon, creating the directory and the database if necessary.
     ///
-    /// A damaged database is not an error: it is renamed and logged, and an empty one is created.
+    /// A damaged database is not an error: it is renamed and logged, and a new one takes over the cases that can be read.
     ///
     /// # Errors
     /// [`StoreError::Busy`] if another daemon uses `dir`, [`StoreError::Newer`] if a newer version wrote the database,
-    /// or [`StoreError::Io`].
+    /// [`StoreError::Lost`] if `dir` had a database, or [`StoreError::Io`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, e))?;
         let lock = lock(dir)?;
         let path = dir.join(FILE);
-        let db = match open_checked(&path) {
-            Err(StoreError::Corrupt(reason)) => {
-                let aside = rename_damaged(&path)?;
-                tracing::error!(
-                    database = %path.display(), renamed_to = %aside.display(), reason,
-                    "Database is damaged; renamed it and created an empty one. Open cases and unsent messages are no longer known to this box; recover them from the platform or from the renamed file"
-                );
-                open_checked(&path)
+        if location::is_missing(&path) {
+            let found = location::remains(dir);
+            if !found.is_empty() {
+                return Err(StoreError::Lost { path, found });
             }
+        }
+        let db = match open_checked(&path) {
+            Err(StoreError::Corrupt(reason)) => replace_damaged(&path, &reason),
             other => other,
         };
         let key = KeyRing::of(dir).load_or_create()?;
@@ -228,27 +284,39 @@ impl Store {
             outbox_notify: Arc::new(Notify::new()),
             key: None,
             lock: Some(Arc::new(lock)),
+            files: None,
         };
         store.begin_or_resume_chain(&key, Timestamp::now())?;
         store.key = Some(Arc::new(key));
+        store.files = Some(FileIds::of(&path));
         Ok(store)
     }
 
-    /// Opens an existing store for reading, also while its daemon runs. Writes through this handle fail.
+    /// Checks that the database is still the file that was opened.
     ///
     /// # Errors
-    /// [`StoreError::Missing`], [`StoreError::Newer`] or [`StoreError::Corrupt`]; a damaged database is left in place.
+    /// [`StoreError::Gone`].
+    pub fn check_files(&self) -> Result<(), StoreError> {
+        let path = self.dir.join(FILE);
+        match &self.files {
+            Some(opened) if *opened != FileIds::of(&path) => Err(StoreError::Gone { path }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens an existing store for reading, also while its daemon runs, and where this user cannot write. Writes through this
+    /// handle fail.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], [`StoreError::Newer`], [`StoreError::UnmergedWal`] or [`StoreError::Corrupt`]; a damaged database is
+    /// left in place.
     pub fn open_read_only(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join(FILE);
         if !path.is_file() {
             return Err(StoreError::Missing { path });
         }
-        let db = Connection::open_with_flags(
-            &path,
-            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )?;
-        db.busy_timeout(BUSY_TIMEOUT)?;
-        match schema::version(&db)? {
+        let (db, version) = connect_read_only(&path)?;
+        match version {
             0 => return Err(StoreError::Missing { path }),
             found if found > schema::VERSION => {
                 return Err(StoreError::Newer {
@@ -264,6 +332,7 @@ impl Store {
             outbox_notify: Arc::new(Notify::new()),
             key: None,
             lock: None,
+            files: None,
         })
     }
 
@@ -291,6 +360,8 @@ impl Store {
             outbox_notify: Arc::clone(&self.outbox_notify),
             key: self.key.clone(),
             lock: self.lock.clone(),
+            // What was filed may be sent; the core's handle, which files, notices.
+            files: None,
         })
     }
 
@@ -324,12 +395,54 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     Ok(db)
 }
 
+/// Opens a database for reading and returns its schema version.
+///
+/// SQLite reads a database in WAL mode through an index beside it (`-shm`), which it creates if no process has the database open.
+/// On a read-only mount, or as a user without write access, it cannot. If there is no write-ahead log either, the database file
+/// is complete, and `immutable` reads it without index and locks. If there is one, as after a crash, reading the file alone would
+/// silently show an older state.
+fn connect_read_only(path: &Path) -> Result<(Connection, u32), StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = |db: Connection| -> Result<_, StoreError> {
+        db.busy_timeout(BUSY_TIMEOUT)?;
+        let version = schema::version(&db)?;
+        Ok((db, version))
+    };
+    match open(Connection::open_with_flags(path, flags)?) {
+        Err(StoreError::Sqlite(e))
+            if matches!(e.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)) => {}
+        other => return other,
+    }
+    let wal = PathBuf::from(format!("{}-wal", path.display()));
+    match fs::metadata(&wal) {
+        Ok(metadata) if metadata.len() > 0 => return Err(StoreError::UnmergedWal { wal }),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(StoreError::io("read", &wal, e)),
+        _ => {}
+    }
+    let immutable = format!("{}?immutable=1", file_uri(path));
+    open(Connection::open_with_flags(
+        immutable,
+        flags | OpenFlags::SQLITE_OPEN_URI,
+    )?)
+}
+
+/// The path as a `file:` URI (<https://www.sqlite.org/uri.html>).
+fn file_uri(path: &Path) -> String {
+    // Fails only without a working directory; then the path is used as it is.
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' | b'~' => uri.push(char::from(*byte)),
+            _ => uri += &format!("%{byte:02X}"),
+        }
+    }
+    uri
+}
+
 fn open_checked(path: &Path) -> Result<Connection, StoreError> {
     let mut db = connect(path)?;
-    let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if found != "ok" {
-        return Err(StoreError::Corrupt(found));
-    }
+    quick_check(&db)?;
     let mode: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if !mode.eq_ignore_ascii_case("wal") {
         let source = io::Error::other(format!("the file system only supports journal mode {mode}"));
@@ -371,18 +484,32 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
     }
 }
 
-/// Renames the database and its journal files; returns the new name of the database.
-fn rename_damaged(path: &Path) -> Result<PathBuf, StoreError> {
-    let time = Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ");
-    let mut aside = PathBuf::new();
-    for suffix in ["-wal", "-shm", ""] {
-        let from = PathBuf::from(format!("{}{suffix}", path.display()));
-        aside = PathBuf::from(format!("{}.corrupt-{time}{suffix}", path.display()));
-        match fs::rename(&from, &aside) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(StoreError::io("rename", &from, e)),
-            Ok(()) => {}
-        }
+/// Moves a damaged database aside and creates one with the cases that can be read.
+fn replace_damaged(path: &Path, reason: &str) -> Result<Connection, StoreError> {
+    let aside = location::move_aside(path, Aside::Corrupt)?;
+    let mut db = open_checked(path)?;
+    let (taken_over, unreadable) = match &aside {
+        Some(aside) => recovery::merge(&mut db, aside),
+        None => (0, 0),
+    };
+    let renamed_to = aside.unwrap_or_default();
+    tracing::error!(
+        database = %path.display(), renamed_to = %renamed_to.display(), reason, taken_over, unreadable,
+        "Database is damaged; renamed it and created one with the cases that can be read. The others are no longer known to this box: restore a backup (gridwatch store restore), or their problems are filed again unless the broker has their claims"
+    );
+    Ok(db)
+}
+
+fn quick_check(db: &Connection) -> Result<(), StoreError> {
+    let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found != "ok" {
+        return Err(StoreError::Corrupt(found));
     }
-    Ok(aside)
+    Ok(())
+}
+
+/// Creates an empty file that only its owner can read; fails if there is one.
+fn private_file(path: &Path) -> Result<(), StoreError> {
+    let created = File::options().write(true).create_new(true).mode(0o600).open(path);
+    created.map(drop).map_err(|e| StoreError::io("write", path, e))
 }

@@ -7,7 +7,7 @@ use rusqlite::params;
 use serde::Serialize;
 
 use super::{Store, StoreError, evidence_file, row};
-use gridwatch_contract::CaseRecord;
+use gridwatch_contract::{CaseRecord, When};
 use gridwatch_engine::CaseState;
 
 /// Selects the cases to list.
@@ -43,8 +43,8 @@ pub struct CaseSummary {
     pub state: CaseState,
     /// Newest revision.
     pub revision: u32,
-    /// Time of confirmation, RFC 3339 with the city's UTC offset.
-    pub confirmed_at: String,
+    /// Time of confirmation, with the city's UTC offset.
+    pub confirmed_at: When,
     /// Number of its messages in the outbox.
     pub queued: u32,
     /// Why its messages are quarantined; `None` if they are not.
@@ -82,6 +82,13 @@ pub struct HistoryRow {
     /// The reason, if one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// How many equal entries in a row this one stands for.
+    pub times: u32,
+    /// Time of the last of several equal entries, UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_at: Option<Timestamp>,
+    /// How many entries before this one were left out, because the history was too long.
+    pub omitted: u32,
 }
 
 impl Store {
@@ -130,7 +137,7 @@ impl Store {
                     cell_code: record.cell_code,
                     state: record.state,
                     revision: record.revision,
-                    confirmed_at: record.confirmed_at.to_string(),
+                    confirmed_at: record.confirmed_at,
                     queued: row.get("queued")?,
                     quarantined: row.get("quarantined")?,
                 })
@@ -148,7 +155,7 @@ impl Store {
         };
         let history = row::all(
             &self.db,
-            "SELECT revision, author, state, at, reason FROM case_history WHERE case_id = ?1 ORDER BY id",
+            "SELECT revision, author, state, at, reason, times, last_at, omitted FROM case_history WHERE case_id = ?1 ORDER BY id",
             [id],
             |row| {
                 Ok(HistoryRow {
@@ -157,6 +164,12 @@ impl Store {
                     state: row::variant(row, id, "state")?,
                     at: row::time(row, id, "at")?,
                     reason: row.get("reason")?,
+                    times: row.get("times")?,
+                    last_at: match row.get::<_, Option<i64>>("last_at")? {
+                        Some(_) => Some(row::time(row, id, "last_at")?),
+                        None => None,
+                    },
+                    omitted: row.get("omitted")?,
                 })
             },
         )?;

@@ -1,6 +1,7 @@
 //! Retention: deletes originals, and pictures of closed cases, that are too old or exceed the storage limit.
 //!
-//! Files of cases with unsent messages and pictures of open cases are never deleted, whatever space they take. Each
+//! Files of cases with unsent messages and pictures of open cases are never deleted, whatever space they take. Originals of
+//! open cases are not deleted for their age, only for space, after those of closed cases: a clerk may still ask for them. Each
 //! deletion is recorded in the chain of custody. Files are deleted before the line is committed; after a power cut in
 //! between, the next run deletes them again.
 
@@ -25,7 +26,7 @@ pub struct Budget {
 /// Limits for all files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// For originals; their age counts from the capture.
+    /// For originals; their age counts from the capture, and those of open cases have no limit on it.
     pub originals: Budget,
     /// For pictures; the age counts from the end of the case. The size includes pictures of open cases.
     pub pictures: Budget,
@@ -53,6 +54,8 @@ struct Deletable {
     bytes: u64,
     /// The time from which the age counts.
     since: Timestamp,
+    /// The file belongs to an open case.
+    is_open: bool,
 }
 
 impl Store {
@@ -68,15 +71,17 @@ impl Store {
         let originals = deletable(
             &self.db,
             &format!(
-                "SELECT o.case_id AS case_id, o.sha256 AS sha256, o.bytes AS bytes, o.captured_at AS since
+                "SELECT o.case_id AS case_id, o.sha256 AS sha256, o.bytes AS bytes, o.captured_at AS since,
+                        EXISTS (SELECT 1 FROM originals other JOIN cases d ON d.id = other.case_id
+                                WHERE other.sha256 = o.sha256 AND d.state NOT IN ({over})) AS is_open
                  FROM originals o JOIN cases c ON c.id = o.case_id
-                 ORDER BY c.state IN ({over}) DESC, o.captured_at, o.case_id"
+                 ORDER BY is_open, o.captured_at, o.case_id"
             ),
         )?;
         let pictures = deletable(
             &self.db,
             &format!(
-                "SELECT e.case_id AS case_id, e.sha256 AS sha256, max(e.bytes) AS bytes, max(c.updated_at) AS since
+                "SELECT e.case_id AS case_id, e.sha256 AS sha256, max(e.bytes) AS bytes, max(c.updated_at) AS since, 0 AS is_open
                  FROM evidence e JOIN cases c ON c.id = e.case_id
                  WHERE c.state IN ({over})
                    AND e.case_id NOT IN (SELECT case_id FROM outbox UNION SELECT case_id FROM sent)
@@ -147,6 +152,7 @@ fn deletable(db: &Connection, query: &str) -> Result<Vec<Deletable>, StoreError>
             case,
             sha256: row.get("sha256")?,
             bytes: row.get::<_, i64>("bytes")?.unsigned_abs(),
+            is_open: row.get("is_open")?,
         })
     })
 }
@@ -155,7 +161,7 @@ fn deletable(db: &Connection, query: &str) -> Result<Vec<Deletable>, StoreError>
 fn to_delete(files: Vec<Deletable>, taken: u64, budget: &Budget, now: Timestamp) -> Vec<(Deletable, &'static str)> {
     let is_old = |file: &Deletable| {
         let age = Duration::try_from(now.duration_since(file.since)).unwrap_or_default();
-        budget.keep.is_some_and(|keep| age > keep)
+        budget.keep.is_some_and(|keep| age > keep) && !file.is_open
     };
     let (old, young): (Vec<Deletable>, Vec<Deletable>) = files.into_iter().partition(is_old);
     let mut remaining = taken;

@@ -113,6 +113,16 @@ CREATE TABLE claims (
     state   TEXT NOT NULL CHECK (state IN ('wanted', 'sent', 'filed'))
 ) STRICT, WITHOUT ROWID;
 ",
+    "
+-- Equal entries in a row are one row: `at` is the time of the first, `last_at` of the last, `times` their number. `omitted`
+-- entries before a row were deleted because the history was too long.
+ALTER TABLE case_history ADD COLUMN times INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE case_history ADD COLUMN last_at INTEGER;
+ALTER TABLE case_history ADD COLUMN omitted INTEGER NOT NULL DEFAULT 0;
+
+-- One original may belong to several cases.
+CREATE INDEX originals_by_sha256 ON originals (sha256);
+",
 ];
 
 /// Schema version of this program.

@@ -24,7 +24,7 @@ use gridwatch::{
     daemon::{Daemon, DaemonSnapshot},
     telemetry,
 };
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, text::counted};
 use gridwatch_config as config;
 use gridwatch_contract::Language;
 use gridwatch_farm as farm;
@@ -139,7 +139,7 @@ pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     let metrics = telemetry::start_metrics()?;
     let (cameras, rtsp, mqtt, dir) = (config.cameras.len(), farm.port(), broker.port, pictures.display());
     texts.status(
-        &format!("{cameras} cameras on rtsp://127.0.0.1:{rtsp}, a broker on port {mqtt}; the pictures that the platform receives are kept in {dir}"),
+        &format!("{} on rtsp://127.0.0.1:{rtsp}, a broker on port {mqtt}; the pictures that the platform receives are kept in {dir}", counted(cameras, "camera", "cameras")),
         &format!("{cameras} 路摄像机（rtsp://127.0.0.1:{rtsp}），消息服务器端口 {mqtt}；平台收到的图片保存在 {dir}"),
     );
     texts.status(

@@ -13,7 +13,7 @@ use super::{
     kinds::SIGN,
     town::{Corner, Ground, StreetCamera, Town},
 };
-use gridwatch_base::digest::sha256_hex;
+use gridwatch_base::{digest::sha256_hex, file};
 use gridwatch_config::raw;
 use gridwatch_engine::{BBox, ScheduleId};
 
@@ -73,8 +73,10 @@ pub(super) fn write(
     write_model(out, &rules)?;
     config.insert("models".into(), Value::Array(vec![table([("dir", "model".into())])]));
     // There are no pictures, so there is nothing to mask.
-    if let Some(evidence) = config.get_mut("evidence").and_then(Value::as_table_mut) {
+    let evidence = config.entry("evidence").or_insert_with(|| Value::Table(Table::new()));
+    if let Some(evidence) = evidence.as_table_mut() {
         evidence.remove("mask_models");
+        evidence.insert("mask".into(), Value::Boolean(false));
     }
     let cameras = write_cameras(out, town, &rules, look_every)?;
     config.insert("cameras".into(), cameras);
@@ -426,7 +428,7 @@ fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
 }
 
 fn read(path: &Path) -> Result<String, SimulateError> {
-    fs::read_to_string(path).map_err(|source| SimulateError::Io {
+    file::read_text(path, file::MAX_TEXT).map_err(|source| SimulateError::Io {
         doing: "read",
         path: path.to_path_buf(),
         source,

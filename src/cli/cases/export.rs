@@ -25,14 +25,6 @@ pub enum ExportError {
     /// The case was last written by a version of gridwatch that did not sign cases.
     #[error("case {0} is not signed: it was last written by an older version of gridwatch and cannot be exported")]
     Unsigned(String),
-    /// A picture is missing or does not match its hash.
-    #[error("evidence picture {sha256}: {source}")]
-    Picture {
-        /// The hash that names the picture.
-        sha256: String,
-        /// The read error, or the mismatch.
-        source: io::Error,
-    },
     /// The chain in the database was tampered with.
     #[error("the chain in the box's database is broken: {0}")]
     Chain(String),
@@ -46,33 +38,44 @@ pub enum ExportError {
     },
 }
 
-/// Decrypts the retained originals of a case, after logging the access with user and reason in the chain. Returns their file names in
-/// the bundle and their contents.
+/// The pictures and originals of an export.
+#[derive(Default)]
+pub(super) struct ExportFiles {
+    /// Paths in the bundle, and contents.
+    whole: Vec<(String, Vec<u8>)>,
+    /// What is missing or does not match its hash.
+    damaged: Vec<String>,
+}
+
+/// Decrypts the retained originals of a case, after logging the access with user and reason in the chain.
 pub(super) fn open_originals(
     state: &Path,
     case: &str,
     vault: &Vault,
     reason: &str,
-) -> Result<Vec<(String, Vec<u8>)>, CasesError> {
+    files: &mut ExportFiles,
+) -> Result<(), CasesError> {
     let mut store = Store::open_unlocked(state)?;
     let kept = store.originals(case)?;
     let by = format!("uid {}", rustix::process::getuid().as_raw());
     store.record_originals_opened(case, &kept, &by, reason, Timestamp::now())?;
-    let open = |sha256: String| match vault.open(&sha256) {
-        Ok((format, bytes)) => Ok((bundle::original(&sha256, format), bytes)),
-        Err(source) => Err(ExportError::Picture { sha256, source }.into()),
-    };
-    kept.into_iter().map(open).collect()
+    for sha256 in kept {
+        match vault.open(&sha256) {
+            Ok((format, bytes)) => files.whole.push((bundle::original(&sha256, format), bytes)),
+            Err(e) => files.damaged.push(format!("original {sha256}: {e}")),
+        }
+    }
+    Ok(())
 }
 
-/// Writes `case` and the additional files `more` to `out/<case>`. Returns that folder.
+/// Writes `case`, its pictures and the originals in `files` to `out/<case>`. Returns that folder, and what was damaged and is not in it.
 pub(super) fn export(
     store: &Store,
     state: &Path,
     case: &str,
     out: &Path,
-    more: Vec<(String, Vec<u8>)>,
-) -> Result<PathBuf, CasesError> {
+    mut files: ExportFiles,
+) -> Result<(PathBuf, Vec<String>), CasesError> {
     let unsigned = || ExportError::Unsigned(case.to_owned());
     let key = KeyRing::of(state).existing()?;
     let sealed = store
@@ -102,20 +105,16 @@ pub(super) fn export(
     let head = store
         .chain_head(&record.node_id, &key, Timestamp::now())?
         .ok_or_else(unsigned)?;
-    let mut files = more;
+    let deleted = segment.deleted(case);
     for item in &record.evidence {
         let sha256 = &item.sha256;
         match evidence_file::read(state, sha256) {
-            Ok(bytes) => files.push((bundle::picture(sha256), bytes)),
+            Ok(bytes) => files.whole.push((bundle::picture(sha256), bytes)),
             // Deleted at the end of its retention period, which the chain records for the verifier.
-            Err(_) if segment.has_deleted(case, sha256) => {}
-            Err(source) => {
-                return Err(ExportError::Picture {
-                    sha256: sha256.clone(),
-                    source,
-                }
-                .into());
-            }
+            Err(_) if deleted.contains(sha256.as_str()) => {}
+            Err(e) => files
+                .damaged
+                .push(format!("{}: {e}", evidence_file::path(state, sha256).display())),
         }
     }
     let dir = out.join(case);
@@ -124,11 +123,11 @@ pub(super) fn export(
         signed_by: &signed_by,
         chain: &chain,
         head,
-        files,
+        files: files.whole,
     };
     bundle::write(&dir, parts, &key).map_err(|source| ExportError::Write {
         path: dir.clone(),
         source,
     })?;
-    Ok(dir)
+    Ok((dir, files.damaged))
 }

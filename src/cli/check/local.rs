@@ -1,4 +1,4 @@
-//! Checks that need no network: ONNX Runtime, models, decoders, state directory, keys, clock.
+//! Checks that need no network: ONNX Runtime, models, decoders, state directory, database, keys, clock.
 
 use std::{
     fs,
@@ -11,8 +11,11 @@ use std::{
 use jiff::Timestamp;
 
 use super::{CheckRow, CheckState};
+use crate::open_files::{self, OpenFiles};
+use gridwatch_base::clock::trust::{ClockReading, ClockTrust};
 use gridwatch_config::Draft;
 use gridwatch_custody::keys::{KeyRing, OriginalsKey};
+use gridwatch_store::Store;
 
 /// Below this many bytes the outbox may fill the disk within a day of a broker outage: a case with its pictures is about 1 MB.
 const MIN_FREE: u64 = 256 << 20;
@@ -24,10 +27,13 @@ const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_ANSWER: u64 = 16 << 10;
 
 pub(super) fn rows(draft: &Draft) -> Vec<CheckRow> {
-    let mut rows = models(draft);
+    // First, because the decoders below need files as well.
+    let mut rows = vec![open_files(draft)];
+    rows.extend(models(draft));
     rows.extend(decoders(draft));
     rows.extend(draft.listen().map(endpoint));
     rows.extend(draft.state_dir.as_deref().map(state_dir));
+    rows.extend(draft.state_dir.as_deref().into_iter().flat_map(database));
     rows.extend(draft.state_dir.as_deref().into_iter().flat_map(|dir| keys(draft, dir)));
     rows.push(clock(draft));
     rows
@@ -61,6 +67,16 @@ fn is_gridwatch(address: SocketAddr) -> bool {
         Ok(answer.contains("\"ready\":"))
     };
     ask().unwrap_or(false)
+}
+
+/// Whether this user may open as many files as the cameras need.
+fn open_files(draft: &Draft) -> CheckRow {
+    const WHAT: &str = "open files";
+    let files = OpenFiles::raise(&draft.cameras, draft.workers());
+    match files.shortage() {
+        None => CheckRow::ok(WHAT, files.summary()),
+        Some(_) => CheckRow::wrong(WHAT, files.summary(), open_files::REMEDY),
+    }
 }
 
 /// The key that signs cases and the key that encrypts originals.
@@ -97,6 +113,11 @@ fn keys(draft: &Draft, state_dir: &Path) -> Vec<CheckRow> {
 #[cfg(feature = "ort")]
 fn models(draft: &Draft) -> Vec<CheckRow> {
     const WHAT: &str = "onnxruntime";
+    if !draft.faults_in("runtime").is_empty() {
+        // Another library or provider than the one meant would be tested.
+        let message = "not tested, nor are the models: [runtime] is faulty, see above";
+        return vec![CheckRow::new(WHAT, CheckState::Skipped, message)];
+    }
     let runtime = gridwatch_model::runtime::init(draft.onnxruntime.as_deref()).map(|r| r.with(draft.inference.clone()));
     let mut rows = vec![match &runtime {
         Ok(runtime) => CheckRow::ok(WHAT, runtime.library().display().to_string()),
@@ -201,40 +222,22 @@ fn models(draft: &Draft) -> Vec<CheckRow> {
     rows
 }
 
-/// Decodes one keyframe of each codec with the decoder that the daemon would use; an element in GStreamer's registry may still fail.
+/// Decodes one keyframe of each codec with the decoder that the daemon would use.
 #[cfg(feature = "gst")]
 fn decoders(draft: &Draft) -> Vec<CheckRow> {
-    use bytes::Bytes;
-    use gridwatch_camera::{
-        Codec, Keyframe,
-        decode::{DecodeError, Decoder},
-    };
-
-    // ffmpeg's `testsrc` at 320×240, encoded with x264 (Main profile) and x265.
-    let samples: [(Codec, &'static [u8]); 2] = [
-        (Codec::H264, include_bytes!("keyframe.h264")),
-        (Codec::H265, include_bytes!("keyframe.h265")),
-    ];
     let Some(backend) = draft.decoders else {
         return Vec::new();
     };
-    let row = |(codec, data)| {
+    let results = crate::decoders::test(backend).into_iter();
+    let rows = results.map(|(codec, decoded)| {
         let what = format!("decoder {codec:?}");
-        let keyframe = Keyframe {
-            camera: gridwatch_engine::CameraId::from("check"),
-            seq: 0,
-            captured_at: Timestamp::now(),
-            codec,
-            data: Bytes::from_static(data),
-        };
-        let decoded = Decoder::new("check", backend).and_then(|mut d| {
-            let frame = d.decode(&keyframe)?;
-            Ok::<_, DecodeError>((frame, d.element(codec).unwrap_or_default().to_owned()))
-        });
         match decoded {
-            Ok((frame, element)) => CheckRow::ok(
+            Ok(decoder) => CheckRow::ok(
                 what,
-                format!("{element} decoded a test keyframe ({}×{})", frame.width, frame.height),
+                format!(
+                    "{} decoded a test keyframe ({}×{})",
+                    decoder.element, decoder.size.0, decoder.size.1
+                ),
             ),
             Err(e) => CheckRow::wrong(
                 what,
@@ -242,8 +245,8 @@ fn decoders(draft: &Draft) -> Vec<CheckRow> {
                 "run edge-deploy/setup.sh, or set decode.backend to auto or software",
             ),
         }
-    };
-    samples.into_iter().map(row).collect()
+    });
+    rows.collect()
 }
 
 #[cfg(not(feature = "gst"))]
@@ -296,7 +299,27 @@ fn state_dir(dir: &Path) -> CheckRow {
     }
 }
 
-/// Whether the system clock is plausible and synchronised: evidence is timestamped with it.
+/// Whether the daemon can go on with the database, and databases that were moved aside.
+pub(super) fn database(dir: &Path) -> Vec<CheckRow> {
+    const WHAT: &str = "database";
+    let found = gridwatch_store::inspect(dir);
+    let mut rows = vec![match found.version {
+        Ok(None) => CheckRow::ok(WHAT, "none yet; the daemon creates it at its first start"),
+        Ok(Some(version)) => CheckRow::ok(WHAT, format!("schema version {version}, no damage found")),
+        Err(e) => CheckRow::new(WHAT, CheckState::Wrong, e.to_string()),
+    }];
+    if !found.aside.is_empty() {
+        let names = found.aside.iter().map(|path| path.display().to_string());
+        let names: Vec<String> = names.collect();
+        let message = format!("moved aside, because it was damaged or replaced: {}", names.join(", "));
+        rows.push(CheckRow::new(WHAT, CheckState::Warning, message).remedy(
+            "stop the daemon and run `gridwatch store rebuild` to take over the cases that only it holds; then move it to another disk",
+        ));
+    }
+    rows
+}
+
+/// Whether the daemon would believe the system clock, and whether it is synchronised: evidence is timestamped with it.
 fn clock(draft: &Draft) -> CheckRow {
     const WHAT: &str = "clock";
     let now = Timestamp::now();
@@ -305,9 +328,12 @@ fn clock(draft: &Draft) -> CheckRow {
         None => now.to_string(),
     };
     let remedy = "synchronise it with chrony or systemd-timesyncd: evidence may be off by 1 s at most (GA/T 832)";
-    // A box without a clock battery starts in 1970, or at its image's build date. The limit is 2026-01-01T00:00:00Z.
-    if now < Timestamp::from_second(1_767_225_600).unwrap_or(Timestamp::MIN) {
-        return CheckRow::wrong(WHAT, format!("{shown} is in the past"), remedy);
+    let newest = draft.state_dir.as_deref().and_then(|dir| {
+        let store = Store::open_read_only(dir).ok()?;
+        store.newest_trusted_time().ok()?
+    });
+    if let Err(doubt) = ClockTrust::new(newest).assess(ClockReading::now()).filing {
+        return CheckRow::wrong(WHAT, format!("{shown}: cases would be held, because {doubt}"), remedy);
     }
     let synchronisers = [
         "/run/systemd/timesync/synchronized",

@@ -30,26 +30,36 @@ pub(super) fn skipped(draft: &Draft) -> Vec<CheckRow> {
         .collect()
 }
 
-/// Probes the broker and every camera; one row each, in the configuration's order.
+/// Probes the broker and every camera; one row each, in the configuration's order. What has a faulty setting is not contacted: the
+/// default in its place could send a password unencrypted.
 pub(super) async fn rows(draft: &Draft, limit: Duration) -> Vec<CheckRow> {
     let broker = async {
-        let (Some(at), Some(node)) = (&draft.broker, &draft.node) else {
-            return None;
-        };
-        Some(broker(at, node, limit).await)
+        match (&draft.broker, &draft.node) {
+            (Some(at), Some(node)) => broker(at, node, draft.max_picture_bytes(), limit).await,
+            (None, _) => not_contacted("broker", "[broker]"),
+            (_, None) => not_contacted("broker", "node.id"),
+        }
     };
     let cameras = stream::iter(&draft.cameras)
-        .map(|c| camera(c, limit))
+        .map(async |c| match draft.connection_faults.contains_key(&c.id) {
+            true => not_contacted(format!("camera {}", c.id), "its connection"),
+            false => camera(c, limit).await,
+        })
         .buffered(CONCURRENCY)
         .collect::<Vec<_>>();
     let (broker, cameras) = futures::join!(broker, cameras);
-    broker.into_iter().chain(cameras).collect()
+    std::iter::once(broker).chain(cameras).collect()
 }
 
-async fn broker(broker: &Broker, node: &NodeId, limit: Duration) -> CheckRow {
+fn not_contacted(what: impl Into<String>, faulty: &str) -> CheckRow {
+    let message = format!("not contacted: {faulty} is faulty, see above");
+    CheckRow::new(what, CheckState::Skipped, message)
+}
+
+async fn broker(broker: &Broker, node: &NodeId, max_picture_bytes: usize, limit: Duration) -> CheckRow {
     const WHAT: &str = "broker";
     let name = format!("{}:{}", broker.host, broker.port);
-    let settings = crate::broker::link_settings(node, broker, &TimeZone::UTC);
+    let settings = crate::broker::link_settings(node, broker, &TimeZone::UTC, max_picture_bytes);
     match timeout(limit, link::probe(settings)).await {
         Ok(Ok(())) => {
             let how = if broker.tls.is_some() { "TLS" } else { "plain TCP" };
@@ -58,6 +68,11 @@ async fn broker(broker: &Broker, node: &NodeId, limit: Duration) -> CheckRow {
                 format!("{name} accepts this box (MQTT {}, {how})", broker.protocol.as_str()),
             )
         }
+        Ok(Err(link::LinkError::Unsuitable { host, port, reasons })) => CheckRow::wrong(
+            WHAT,
+            format!("{host}:{port} cannot serve this box: {}", reasons.join("; ")),
+            "change the broker's settings, or use another broker; see docs/contract.md, \"Setting up the broker\"",
+        ),
         Ok(Err(e)) => {
             let message = match e {
                 link::LinkError::Refused { host, port, reason } => format!("{host}:{port}: {reason}"),

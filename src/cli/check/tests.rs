@@ -97,8 +97,9 @@ fn sprop() -> String {
 
 async fn probe_camera(port: u16, password: Option<&str>, limit: Duration) -> CheckRow {
     let mut rows = probe::rows(&draft(port, password), limit).await;
-    assert_eq!(rows.len(), 1);
-    rows.remove(0)
+    // The draft has no broker.
+    assert_eq!((rows.len(), rows[0].state), (2, CheckState::Skipped));
+    rows.remove(1)
 }
 
 #[tokio::test]
@@ -245,4 +246,52 @@ fn the_table_is_aligned_and_ends_with_counts() {
     assert_eq!(value["ok"], false);
     assert_eq!(value["checks"][1]["state"], "wrong");
     assert_eq!(value["checks"][1]["remedy"], "enable RTSP");
+}
+
+#[test]
+fn a_database_that_is_missing_newer_or_was_moved_aside_is_reported() {
+    use gridwatch_store::Store;
+
+    let dir = tempfile::tempdir().unwrap();
+    let rows = || -> Vec<(CheckState, String)> {
+        let rows = super::local::database(dir.path());
+        rows.into_iter().map(|row| (row.state, row.message)).collect()
+    };
+    assert_eq!(rows()[0].0, CheckState::Ok, "none yet");
+    drop(Store::open(dir.path()).unwrap());
+    assert_eq!(rows().len(), 1, "{:?}", rows());
+    assert_eq!(rows()[0].0, CheckState::Ok, "{:?}", rows());
+
+    let path = dir.path().join("gridwatch.db");
+    std::fs::write(&path, "not a database".repeat(1000)).unwrap();
+    assert!(
+        rows()[0].0 == CheckState::Wrong && rows()[0].1.contains("damaged"),
+        "{:?}",
+        rows()
+    );
+    drop(Store::open(dir.path()).unwrap());
+    let [(sound, _), (CheckState::Warning, aside)] = &rows()[..] else {
+        panic!("{:?}", rows())
+    };
+    assert!(
+        *sound == CheckState::Ok && aside.contains("gridwatch.db.corrupt-"),
+        "{aside}"
+    );
+
+    std::fs::remove_file(&path).unwrap();
+    let (state, message) = &rows()[0];
+    assert!(
+        *state == CheckState::Wrong && message.contains("store restore FILE"),
+        "{message}"
+    );
+    Store::start_anew(dir.path()).unwrap();
+    // The header's user version, offset 60.
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[60..64].copy_from_slice(&99_u32.to_be_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    let (state, message) = &rows()[0];
+    assert!(
+        *state == CheckState::Wrong && message.contains("version 99 is newer"),
+        "{message}"
+    );
 }

@@ -20,7 +20,7 @@ use crate::cli::{
     pictures::{PictureRow, picture},
     written_to_stdout,
 };
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, text::counted};
 use gridwatch_config as config;
 use gridwatch_evidence as evidence;
 use gridwatch_evidence::{Preview, Settings};
@@ -221,7 +221,7 @@ impl Masking {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         Self {
             bytes: picture.jpeg.len(),
-            masked: coverage.share(),
+            masked: picture.masked_share,
             regions: coverage.regions(),
             labels: truth.map(|t| t.labels(&name, &coverage)).unwrap_or_default(),
         }
@@ -232,9 +232,9 @@ impl fmt::Display for Masking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} kB, {} regions, {:.1} % masked",
+            "{} kB, {}, {:.1} % masked",
             self.bytes.div_ceil(1000),
-            self.regions.len(),
+            counted(self.regions.len(), "region", "regions"),
             self.masked * 100.0
         )?;
         for label in self.labels.iter().filter(|l| !l.is_covered()) {

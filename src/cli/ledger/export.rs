@@ -13,7 +13,7 @@ use jiff::{Timestamp, TimestampRound, Unit};
 use serde::Serialize;
 
 use crate::cli::{Failure, json_line, options::must_be_new, print};
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, text::counted};
 use gridwatch_config as config;
 use gridwatch_config::Config;
 use gridwatch_contract::{CaseRecord, EvidenceRole};
@@ -39,7 +39,7 @@ Examples:
 It runs while the daemon runs and changes nothing on the box.
 
 Exit codes: 0 written (even if there was nothing to write); 3 the configuration is faulty or the folder exists;
-5 the store or the ledger cannot be read.")]
+5 the store or the ledger cannot be read, or a picture was damaged and left out.")]
 pub(super) struct LedgerExportArgs {
     /// Export labelled pictures; required, as the only kind of export so far.
     #[arg(long, required = true)]
@@ -105,6 +105,8 @@ struct ExportSummary {
     gone: usize,
     /// Left out: the look is no longer in the ledger.
     unrecorded: usize,
+    /// Left out: these picture files are damaged.
+    damaged: Vec<String>,
 }
 
 /// Runs the command.
@@ -120,6 +122,11 @@ pub(super) fn run(args: &LedgerExportArgs) -> Result<ExitCode, Failure> {
         true => json_line(&summary)?,
         false => summary_text(&args.out, &summary),
     })?;
+    if !summary.damaged.is_empty() {
+        let pictures = counted(summary.damaged.len(), "picture is", "pictures are");
+        let message = format!("{pictures} damaged and left out:\n  {}", summary.damaged.join("\n  "));
+        return Err(Failure::new(Class::Data, message));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -241,6 +248,14 @@ fn write(
         };
         let record = &capture.record;
         let picture = &record.evidence[capture.item];
+        let bytes = match evidence_file::read(&config.state_dir, &picture.sha256) {
+            Ok(bytes) => bytes,
+            Err(e) => {
+                let path = evidence_file::path(&config.state_dir, &picture.sha256);
+                summary.damaged.push(format!("{}: {e}", path.display()));
+                continue;
+            }
+        };
         let (judged, others) = labelled_boxes(config, capture, found, args.sure);
         let confirmed = if capture.is_confirmed { judged.as_slice() } else { &[] };
         let mut text = String::new();
@@ -255,11 +270,8 @@ fn write(
         }
         // The name starts with the camera, so that a training/validation split can keep each camera on one side.
         let name = format!("{}-{}-{}", capture.view(), record.case_id, picture.id);
-        let (from, to) = (
-            evidence_file::path(&config.state_dir, &picture.sha256),
-            images.join(format!("{name}.jpg")),
-        );
-        fs::copy(&from, &to).map_err(|e| failed(&from, e))?;
+        let to = images.join(format!("{name}.jpg"));
+        fs::write(&to, bytes).map_err(|e| failed(&to, e))?;
         let file = labels.join(format!("{name}.txt"));
         fs::write(&file, text).map_err(|e| failed(&file, e))?;
         let line = Provenance {
@@ -362,15 +374,18 @@ fn summary_text(out: &Path, summary: &ExportSummary) -> String {
         unmasked,
         gone,
         unrecorded,
+        damaged,
     } = summary;
+    let pictures = counted(*pictures, "picture", "pictures");
     let mut text = format!(
-        "{}: {pictures} pictures, {confirmed} of accepted cases, {rejected} of rejected ones.\n",
+        "{}: {pictures}, {confirmed} of accepted cases, {rejected} of rejected ones.\n",
         out.display()
     );
     for (count, reason) in [
         (unmasked, "not masked"),
         (gone, "picture file deleted"),
         (unrecorded, "look no longer in the ledger"),
+        (&damaged.len(), "picture file damaged"),
     ] {
         if *count > 0 {
             let _ = writeln!(text, "Left out: {count} ({reason}).");

@@ -17,19 +17,23 @@ use gridwatch_engine::Label;
 use gridwatch_model::{
     Model,
     registry::{Entry, Event, Journal, Registry, Version, version_name},
+    trial,
 };
 
 /// Switch to a model version after a trial.
 ///
-/// For `registry.trial_looks` looks, the new and the live version run on the same pictures. The new one is rejected if it fails,
-/// finds nothing where the live one finds objects, or is too slow; otherwise it goes live between two looks. A running daemon
-/// starts the trial now and the command waits for the outcome; without a daemon it happens at the next start.
+/// For `registry.trial_looks` looks, the new and the live version run on the same pictures. The new one is rejected if it fails, is
+/// too slow, or does not find a label that rules use where the live one does, at the rules' scores; otherwise it goes live between
+/// two looks. If the live version found a label too rarely to tell, and the new version's self-test does not show it either, the new
+/// version is rejected unless --force is given. A running daemon starts the trial now and the command waits for the outcome; without
+/// a daemon it happens at the next start.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   gridwatch model use garbage_nano_416@1.2.0
   gridwatch model use garbage_nano_416@1.2.0 --camera gate     for this camera only
   gridwatch model use garbage_nano_416@1.0.0 --now             goes live at once; the trial runs alongside
+  gridwatch model use garbage_nano_416@1.2.0 --force           accept that a quiet street proves too little
 
 Exit codes: 0 the version is live (with --no-wait: requested); 1 it was rejected or rolled back, with the
 reason; 4 no outcome yet (the trial goes on without the command).")]
@@ -43,6 +47,10 @@ pub(super) struct UseArgs {
     /// Activate immediately; the trial runs alongside and rolls back on failure.
     #[arg(long)]
     now: bool,
+    /// Activate it even if the looks are too few to tell whether it finds every label, or if it has no self-test and the live version
+    /// has one. A version that fails, is too slow or misses what the live one finds is still rejected.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     waiting: WaitArgs,
 }
@@ -126,12 +134,13 @@ pub(super) fn use_version(args: &UseArgs, config: &Config) -> Result<ExitCode, F
         };
         return outcome.print(args.waiting.json, ExitCode::SUCCESS);
     }
-    target.check_required_labels(&registry, &new, args.camera.as_deref())?;
+    target.check_replacement(&registry, &new, args)?;
     let event = |request| Event::Use {
         request,
         version,
         camera: args.camera.clone(),
         now: args.now,
+        force: args.force,
     };
     target.request(&registry, event, &args.waiting)
 }
@@ -230,9 +239,10 @@ impl<'a> Target<'a> {
         Ok((Some(wanted.version.clone()), model))
     }
 
-    /// Fails if the new version lacks a label that a rule or the masking needs. The daemon checks this too; here it fails before
-    /// the request is sent.
-    fn check_required_labels(&self, registry: &Registry, new: &Model, camera: Option<&str>) -> Result<(), Failure> {
+    /// Fails if the new version lacks a label that a rule or the masking needs, or a self-test that the live version has, and says
+    /// which labels only the trial can prove. The daemon checks this too; here the operator learns it before the trial.
+    fn check_replacement(&self, registry: &Registry, new: &Model, args: &UseArgs) -> Result<(), Failure> {
+        let camera = args.camera.as_deref();
         let known = registry.state()?.model(self.id);
         let old = match known.live(camera) {
             Some(version) => registry.load(self.id, &version)?,
@@ -250,19 +260,32 @@ impl<'a> Target<'a> {
             .cameras
             .iter()
             .filter(|c| camera.map_or(!known.has_own_version(c.id.as_str()), |only| c.id.as_str() == only));
-        let lacking = self
+        let (old_labels, new_labels) = (labels(&old), labels(new));
+        let mut objections = self
             .config
-            .lost_coverage(self.model, cameras, (&labels(&old), &labels(new)), &|other| {
+            .lost_coverage(self.model, cameras, (&old_labels, &new_labels), &|other| {
                 others[other].clone()
             });
-        if lacking.is_empty() {
-            return Ok(());
+        let (manifest, shown) = (new.manifest(), new.manifest().self_tested_labels());
+        if !args.force && shown.is_empty() && !old.manifest().self_test.is_empty() {
+            objections.push(trial::NO_SELF_TEST.to_owned());
         }
-        let manifest = new.manifest();
-        Err(Failure::new(
-            Class::Data,
-            format!("{}@{} rejected: {}", manifest.id, manifest.version, lacking.join("; ")),
-        ))
+        if !objections.is_empty() {
+            let (id, version) = (&manifest.id, &manifest.version);
+            let message = format!("{id}@{version} rejected: {}", objections.join("; "));
+            return Err(Failure::new(Class::Data, message));
+        }
+        let thresholds = trial::score_thresholds(&old_labels, &new_labels, &self.config.plan.rules);
+        let unproven = trial::unproven_labels(&thresholds, &shown);
+        if !args.force && !unproven.is_empty() {
+            let names: Vec<&str> = unproven.iter().map(Label::as_str).collect();
+            eprintln!(
+                "Not in its self-test at the rules' scores: {}. The trial has to prove them; if they are too rare in front of these \
+                 cameras, it is rejected unless --force is given.",
+                names.join(", ")
+            );
+        }
+        Ok(())
     }
 
     fn request(

@@ -12,7 +12,7 @@ use crate::cli::{
     options::{ConfigArgs, RuntimeArgs, fraction},
     pictures, print,
 };
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, text::counted};
 use gridwatch_engine::Detection;
 use gridwatch_model::{
     ModelSet,
@@ -251,8 +251,8 @@ fn table(report: &CompareReport) -> String {
         measured,
     } = report;
     let mut text = format!(
-        "OLD {old}\nNEW {new}\non {} pictures of {}\n\n{:<16}{:>8}{:>10}{:>10}{:>12}{:>10}\n",
-        differences.pictures,
+        "OLD {old}\nNEW {new}\non {} of {}\n\n{:<16}{:>8}{:>10}{:>10}{:>12}{:>10}\n",
+        counted(differences.pictures, "picture", "pictures"),
         data.display(),
         "label",
         "both",

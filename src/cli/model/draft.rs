@@ -13,7 +13,7 @@ use crate::cli::{
     options::{RuntimeArgs, must_be_new},
     print,
 };
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, file, text::counted};
 use gridwatch_model::{
     draft::{self, Draft, DraftHints},
     manifest::{Adapter, Colour, Fit, Manifest},
@@ -85,12 +85,8 @@ pub(super) fn run(args: &DraftArgs) -> Result<ExitCode, Failure> {
     let (adapter, classes) = match draft.layouts.iter().collect::<Vec<_>>()[..] {
         [one] => *one,
         [] => {
-            let labels = known
-                .labels
-                .as_ref()
-                .map_or(String::new(), |l| format!(" with {} labels", l.len()));
-            let remedy = "see `gridwatch model inspect` for the outputs and docs/models.md for the supported layouts";
-            return Err(fault(format!("no adapter fits the outputs{labels}; {remedy}")));
+            let reason = draft.refusal.as_deref().unwrap_or("no adapter fits the outputs");
+            return Err(fault(format!("{}: {reason}", args.file.display())));
         }
         _ => {
             let choices = readings(&draft);
@@ -115,11 +111,13 @@ pub(super) fn run(args: &DraftArgs) -> Result<ExitCode, Failure> {
         false => "The ONNX file has no class names; write them to `labels` in model.toml first.\n",
     };
     print(&format!(
-        "{dir}: {adapter} with {classes} classes at {}x{}.\n{nameless}\
+        "{dir}: {adapter} with {} at {}x{}.\n{nameless}\
          Next: check its detections, then record them as its self-test.\n  \
          gridwatch detect --model {dir} STREET.jpg --overlay .\n  \
          gridwatch model record {dir} STREET.jpg\n  gridwatch model check {dir}\n",
-        draft.size.0, draft.size.1
+        counted(classes, "class", "classes"),
+        draft.size.0,
+        draft.size.1
     ))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -135,7 +133,7 @@ fn labels(given: &str) -> Result<Vec<String>, Failure> {
     if given.contains(',') {
         return Ok(given.split(',').map(|n| n.trim().to_owned()).collect());
     }
-    match fs::read_to_string(given) {
+    match file::read_text(given.as_ref(), file::MAX_TEXT) {
         Ok(text) => Ok(listed(&text)),
         Err(e) => {
             let remedy = "give a file with one class per line, a comma-separated list, or coco";

@@ -1,32 +1,39 @@
 //! `gridwatch model inspect`: shows the inputs, outputs and metadata of an ONNX file and the adapters that fit it.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use serde::Serialize;
 
 use crate::cli::{Failure, json_line, options::RuntimeArgs, print};
 use gridwatch_model::{
+    Manifest, Runtime,
     adapter::TensorInfo,
-    draft::{self, Draft, DraftHints},
+    draft::{self, Draft, DraftError, DraftHints},
     manifest::Adapter,
+    registry::MANIFEST,
 };
 
 /// Inspect an ONNX file: inputs, outputs, metadata, and the adapters that fit.
 ///
-/// Runs the network once on an empty picture to resolve dynamic shapes. Writes nothing. The next step is `gridwatch model draft`.
+/// Takes an ONNX file, or a model folder. Runs the network once on an empty picture to resolve dynamic shapes; if the file fixes no
+/// input size, the model.toml beside it, its metadata or --size give one. Writes nothing. The next step is `gridwatch model draft`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   gridwatch model inspect yolo11n.onnx
-  gridwatch model inspect models/garbage_nano_416/model.onnx --json
+  gridwatch model inspect models/garbage_nano_416 --json
 
 Exit codes: 0 inspected; 3 the ONNX file or the ONNX Runtime library is not usable.")]
 pub(super) struct InspectArgs {
-    /// ONNX file.
-    #[arg(value_name = "FILE")]
+    /// ONNX file, or a folder with model.onnx and model.toml.
+    #[arg(value_name = "FILE|DIR")]
     file: PathBuf,
 
-    /// Input width and height, if the file does not fix them.
+    /// Input width and height, if the file does not fix them. [default: from model.toml, else from the file's metadata, else 640x640]
     #[arg(long, value_name = "WxH", value_parser = size)]
     size: Option<(u32, u32)>,
 
@@ -51,6 +58,9 @@ pub(super) fn size(text: &str) -> Result<(u32, u32), String> {
 /// The JSON output.
 #[derive(Serialize)]
 struct InspectReport<'a> {
+    /// `id@version` of the model.toml beside the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    package: Option<String>,
     sha256: &'a str,
     producer: &'a str,
     opset: u64,
@@ -59,6 +69,9 @@ struct InspectReport<'a> {
     inputs: Vec<PortInfo<'a>>,
     outputs: Vec<PortInfo<'a>>,
     readings: Vec<AdapterFit>,
+    /// Why no adapter fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusal: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -76,25 +89,68 @@ struct AdapterFit {
     classes: usize,
 }
 
+/// Input size to try if nothing tells it: what most exporters use.
+const USUAL_SIZE: (u32, u32) = (640, 640);
+
 /// Runs the command.
 pub(super) fn run(args: &InspectArgs) -> Result<ExitCode, Failure> {
-    let known = DraftHints {
-        size: args.size,
-        ..DraftHints::default()
+    let file = match args.file.is_dir() {
+        true => args.file.join("model.onnx"),
+        false => args.file.clone(),
     };
-    let draft = draft::inspect(&args.runtime.load()?, &args.file, &known)?;
+    let manifest = manifest_of(&file);
+    let hints = DraftHints {
+        size: args.size.or(manifest.as_ref().map(|m| (m.input.width, m.input.height))),
+        labels: manifest
+            .as_ref()
+            .filter(|m| m.adapter.detects_objects())
+            .map(|m| m.labels.clone()),
+        adapter: manifest
+            .as_ref()
+            .filter(|m| m.adapter.detects_objects())
+            .map(|m| m.adapter),
+    };
+    let draft = inspect(&args.runtime.load()?, &file, hints)?;
     print(&match args.json {
-        true => json(&draft)?,
-        false => text(&draft),
+        true => json(&draft, manifest.as_ref())?,
+        false => text(&draft, manifest.as_ref()),
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn inspect(runtime: &Runtime, file: &Path, hints: DraftHints) -> Result<Draft, Failure> {
+    match draft::inspect(runtime, file, &hints) {
+        Err(DraftError::NoSize) => {
+            let (width, height) = USUAL_SIZE;
+            eprintln!("The file fixes no input size; inspected at {width}x{height}, give another with --size.");
+            let size = Some(USUAL_SIZE);
+            Ok(draft::inspect(runtime, file, &DraftHints { size, ..hints })?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// The manifest of the model folder that `file` belongs to. A faulty one is reported and not used: inspecting helps to mend it.
+fn manifest_of(file: &Path) -> Option<Manifest> {
+    let path = file.with_file_name(MANIFEST);
+    if file.file_name()? != "model.onnx" {
+        return None;
+    }
+    let text = fs::read(&path).ok()?;
+    match Manifest::parse(&path, text) {
+        Ok(manifest) => Some(manifest),
+        Err(faults) => {
+            eprintln!("{} is faulty and not used here:\n{faults}", path.display());
+            None
+        }
+    }
 }
 
 fn opset(draft: &Draft) -> u64 {
     draft.graph.opsets.get("").copied().unwrap_or_default()
 }
 
-fn json(draft: &Draft) -> Result<String, Failure> {
+fn json(draft: &Draft, manifest: Option<&Manifest>) -> Result<String, Failure> {
     fn ports(ports: &[TensorInfo]) -> Vec<PortInfo<'_>> {
         let infos = ports.iter().map(|p| PortInfo {
             name: &p.name,
@@ -104,6 +160,7 @@ fn json(draft: &Draft) -> Result<String, Failure> {
         infos.collect()
     }
     let report = InspectReport {
+        package: manifest.map(package),
         sha256: &draft.sha256,
         producer: &draft.graph.producer,
         opset: opset(draft),
@@ -114,14 +171,27 @@ fn json(draft: &Draft) -> Result<String, Failure> {
         readings: draft
             .layouts
             .iter()
+            // A shape may fit a detector by chance.
+            .filter(|_| text_adapter(manifest).is_none())
             .map(|&(adapter, classes)| AdapterFit { adapter, classes })
             .collect(),
+        refusal: draft.refusal.clone().filter(|_| text_adapter(manifest).is_none()),
     };
     json_line(&report)
 }
 
-fn text(draft: &Draft) -> String {
-    let mut text = format!(
+fn package(manifest: &Manifest) -> String {
+    format!("{}@{}", manifest.id, manifest.version)
+}
+
+/// The manifest's adapter if it reads text, of which the outputs tell nothing.
+fn text_adapter(manifest: Option<&Manifest>) -> Option<Adapter> {
+    manifest.map(|m| m.adapter).filter(|adapter| !adapter.detects_objects())
+}
+
+fn text(draft: &Draft, manifest: Option<&Manifest>) -> String {
+    let mut text = manifest.map_or_else(String::new, |m| format!("package   {}\n", package(m)));
+    text += &format!(
         "sha256    {}\nproducer  {}, opset {}\n",
         draft.sha256,
         draft.graph.producer,
@@ -138,9 +208,10 @@ fn text(draft: &Draft) -> String {
         let more = if short.len() < value.len() { " …" } else { "" };
         text += &format!("metadata  {key} = {short}{more}\n");
     }
-    text += &match draft.layouts.len() {
-        0 => "adapter   none fits these outputs; docs/models.md lists the supported layouts\n".to_owned(),
-        _ => readings(draft),
+    text += &match (text_adapter(manifest), &draft.refusal) {
+        (Some(adapter), _) => format!("adapter   \"{adapter}\" in model.toml, which reads text\n"),
+        (None, Some(refusal)) => format!("adapter   {refusal}\n"),
+        (None, None) => readings(draft),
     };
     text
 }

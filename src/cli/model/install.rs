@@ -35,6 +35,8 @@ struct Installed<'a> {
     dir: PathBuf,
     signed_by: Option<String>,
     was_there: bool,
+    /// Number of test pictures; 0: nothing shows that it detects what it should.
+    self_test: usize,
 }
 
 pub(super) fn run(args: &InstallArgs, config: &Config) -> Result<ExitCode, Failure> {
@@ -62,6 +64,7 @@ pub(super) fn run(args: &InstallArgs, config: &Config) -> Result<ExitCode, Failu
         dir: arrival.dir,
         signed_by: arrival.signed_by.map(|key| key.to_string()),
         was_there: arrival.was_installed,
+        self_test: manifest.self_test.len(),
     };
     if args.json {
         print(&json_line(&installed)?)?;
@@ -76,8 +79,15 @@ pub(super) fn run(args: &InstallArgs, config: &Config) -> Result<ExitCode, Failu
     } else {
         "installed"
     };
+    let (self_test, force) = match installed.self_test {
+        0 => (
+            "no self-test, so nothing shows that it detects what it should (add one with gridwatch model record)",
+            " --force",
+        ),
+        _ => ("self-test passed", ""),
+    };
     print(&format!(
-        "{}@{} {result}; {signature}.\nStart its trial with: gridwatch model use {0}@{1}\n",
+        "{}@{} {result}; {signature}; {self_test}.\nStart its trial with: gridwatch model use {0}@{1}{force}\n",
         installed.id, installed.version
     ))?;
     Ok(ExitCode::SUCCESS)

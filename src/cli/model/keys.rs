@@ -3,7 +3,7 @@
 use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf, process::ExitCode};
 
 use crate::cli::{Failure, print};
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, file};
 use gridwatch_custody::SigningKey;
 use gridwatch_model::{
     Model,
@@ -56,14 +56,15 @@ pub(super) fn keygen(args: &KeygenArgs) -> Result<ExitCode, Failure> {
 }
 
 pub(super) fn sign(args: &SignArgs) -> Result<ExitCode, Failure> {
-    let pem = fs::read_to_string(&args.key)
+    let pem = file::read_text(&args.key, file::MAX_KEY)
         .map_err(|e| Failure::new(Class::Config, format!("--key {}: {e}", args.key.display())))?;
     let key = SigningKey::parse(&pem)
         .map_err(|e| Failure::new(Class::Config, format!("--key {}: {e}", args.key.display())))?;
     // Do not sign a model that no box would accept.
     let model = Model::load(&args.dir)?;
     let path = args.dir.join(MANIFEST);
-    let signed = fs::read(&path).map_err(|e| Failure::new(Class::Config, format!("{}: {e}", path.display())))?;
+    let signed = file::read(&path, file::MAX_TEXT)
+        .map_err(|e| Failure::new(Class::Config, format!("{}: {e}", path.display())))?;
     let path = args.dir.join(SIGNATURE);
     fs::write(&path, key.sign(&signed)).map_err(|e| Failure::new(Class::Config, format!("{}: {e}", path.display())))?;
     let manifest = model.manifest();

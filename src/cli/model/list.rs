@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::registry;
 use crate::cli::{Failure, json_line, print};
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, text::counted};
 use gridwatch_config::Config;
 use gridwatch_model::{
     Model,
@@ -140,10 +140,10 @@ fn table(text: &mut String, line: &ModelLine<'_>, zone: &TimeZone) {
     if let Some(shadow) = &known.shadow {
         let _ = writeln!(
             text,
-            "  requested {}: shadow run of {} for {} looks",
+            "  requested {}: shadow run of {} for {}",
             time(shadow.at),
             version_name(&shadow.version),
-            shadow.looks
+            counted(shadow.looks, "look", "looks")
         );
     }
 }
@@ -173,8 +173,11 @@ fn outcome(text: &mut String, outcome: Option<&VersionOutcome>, time: &impl Fn(T
 /// The summary lines of a trial or shadow report.
 pub(super) fn differences(report: &TrialReport) -> Vec<String> {
     let mut lines = vec![format!(
-        "{} looks, {} failed; median {:.1} ms, live version {:.1} ms",
-        report.looks, report.errors, report.new_ms.median, report.old_ms.median
+        "{}, {} failed; median {:.1} ms, live version {:.1} ms",
+        counted(report.looks, "look", "looks"),
+        report.errors,
+        report.new_ms.median,
+        report.old_ms.median
     )];
     for (label, of) in &report.differences.labels {
         lines.push(format!(

@@ -12,7 +12,7 @@ use crate::cli::{
     options::{RuntimeArgs, fraction},
     pictures, print,
 };
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, file, text::counted};
 use gridwatch_engine::Detection;
 use gridwatch_model::{Manifest, Model, ModelSet};
 
@@ -53,7 +53,7 @@ pub(super) fn run(args: &ModelRecordArgs) -> Result<ExitCode, Failure> {
     let mut models = ModelSet::new(&runtime, [&model])?;
     let toml = args.dir.join("model.toml");
     let failed = |path: &Path, e: std::io::Error| Failure::new(Class::Config, format!("{}: {e}", path.display()));
-    let mut text = fs::read_to_string(&toml).map_err(|e| failed(&toml, e))?;
+    let mut text = file::read_text(&toml, file::MAX_TEXT).map_err(|e| failed(&toml, e))?;
     let mut copies = Vec::new();
     let mut report = String::new();
     for path in &args.pictures {
@@ -73,7 +73,12 @@ pub(super) fn run(args: &ModelRecordArgs) -> Result<ExitCode, Failure> {
             return Err(data(format!("{} already exists", args.dir.join(&relative).display())));
         }
         text += &self_test(&relative, args.above, &found);
-        let _ = writeln!(report, "{}: {} detections", path.display(), found.len());
+        let _ = writeln!(
+            report,
+            "{}: {}",
+            path.display(),
+            counted(found.len(), "detection", "detections")
+        );
         for d in &found {
             let _ = writeln!(report, "  {} {:.2}", d.label, d.score);
         }

@@ -1,7 +1,7 @@
 //! `gridwatch signs record`: records the signs in a camera's view over several looks.
 
 use std::{
-    fs, io,
+    io,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
@@ -16,8 +16,8 @@ use super::{
     corners, draw, no_baseline, read,
 };
 use crate::cli::{Failure, json_pretty, options::fraction, pictures, print};
-use gridwatch_base::error::Class;
-use gridwatch_config::{Aim, Camera, Draft, Faults, Preset, raw};
+use gridwatch_base::{error::Class, file, text::counted};
+use gridwatch_config::{Aim, Camera, Draft, Fault, Faults, Preset, raw};
 use gridwatch_engine::{Detection, Label, Light, Rule, View, geometry};
 use gridwatch_frame::Frame;
 use gridwatch_model::{
@@ -105,7 +105,7 @@ pub(super) fn run(args: &SignsRecordArgs) -> Result<ExitCode, Failure> {
         (Some(file), _) | (None, Some(file)) => file.clone(),
         (None, None) => return Err(no_baseline(&preset)),
     };
-    let before = match fs::read_to_string(&file) {
+    let before = match file::read_text(&file, file::MAX_TEXT) {
         _ if args.replace => None,
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
         // `read` reports a read error too, with its remedy.
@@ -122,6 +122,7 @@ pub(super) fn run(args: &SignsRecordArgs) -> Result<ExitCode, Failure> {
             Some((text, signs))
         }
     };
+    refuse_faulty(args, &draft, &camera)?;
     let mut recorder = Recorder::new(args, &draft, &camera, &preset)?;
     recorder.look_at_all(args, &draft, &camera)?;
     let Recorder {
@@ -199,24 +200,41 @@ fn report_text(report: &RecordReport) -> String {
     let RecordReport {
         looks, clear, signs, ..
     } = report;
-    let mut text = format!("{clear} of {looks} looks were clear.\n");
+    let mut text = format!("Clear looks: {clear} of {looks}.\n");
     for sign in &report.added {
         let [x1, y1, x2, y2] = sign.corners;
         text += &format!(
-            "  new {:>3}  {:<12} x {x1:.3} to {x2:.3}, y {y1:.3} to {y2:.3}  in {} looks, score {:.2}\n",
-            sign.number, sign.label, sign.looks, sign.score
+            "  new {:>3}  {:<12} x {x1:.3} to {x2:.3}, y {y1:.3} to {y2:.3}  in {}, score {:.2}\n",
+            sign.number,
+            sign.label,
+            counted(sign.looks, "look", "looks"),
+            sign.score
         );
     }
     if !report.unseen.is_empty() {
         let numbers: Vec<String> = report.unseen.iter().map(usize::to_string).collect();
         text += &format!("Approved signs not seen this time: {}.\n", numbers.join(", "));
     }
-    let noun = if *signs == 1 { "sign" } else { "signs" };
-    text += &format!("{signs} approved {noun} in {}.\n", report.file.display());
+    let signs = counted(*signs, "approved sign", "approved signs");
+    text += &format!("{signs} in {}.\n", report.file.display());
     if !report.added.is_empty() {
         text += "New signs count as approved until you delete them from that file.\n";
     }
     text
+}
+
+/// Refuses to record with the defaults that stand in for faulty settings: they are not what the daemon will judge with, and the
+/// camera's password could be sent unencrypted.
+fn refuse_faulty(args: &SignsRecordArgs, draft: &Draft, camera: &Camera) -> Result<(), Faults> {
+    let mut faults: Vec<Fault> = ["runtime", "view", "reading"]
+        .iter()
+        .flat_map(|section| draft.faults_in(section))
+        .collect();
+    if args.pictures.is_empty() {
+        faults.extend(draft.faults_in("decode"));
+        faults.extend(draft.connection_faults.get(&camera.id).into_iter().flatten().cloned());
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
 }
 
 /// For a PTZ camera: the learned views of its presets, and the index of the requested one. `None` for other cameras.

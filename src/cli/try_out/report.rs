@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use gridwatch_base::text::counted;
 use gridwatch_contract::Language;
 use gridwatch_engine::{Case, Detection};
 use serde::Serialize;
@@ -212,7 +213,7 @@ impl Texts {
         } = report;
         let mut line = match self.is_zh {
             true => format!("{source}（{width}×{height}）：查看 {looks} 次"),
-            false => format!("{source} ({width}×{height}): {}", counted(*looks, "look")),
+            false => format!("{source} ({width}×{height}): {}", counted(*looks, "look", "looks")),
         };
         if *unclear > 0 {
             line += &match self.is_zh {
@@ -244,7 +245,7 @@ impl Texts {
             true => format!("停留时间取 {dwell}（默认规则为 5 至 30 分钟），可立案 {cases} 件。"),
             false => format!(
                 "With a dwell of {dwell} (5 to 30 minutes in service), {} would be filed.",
-                counted(cases, "case")
+                counted(cases, "case", "cases")
             ),
         }
     }
@@ -295,11 +296,6 @@ impl Texts {
         }
         lines
     }
-}
-
-/// `1 look`, `2 looks`.
-fn counted(n: usize, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 /// The page, without scripts or anything from elsewhere.

@@ -17,12 +17,13 @@ use std::{
 use jiff::Timestamp;
 use metrics::{gauge, histogram};
 
-use super::super::record::ModelDescriptor;
+use super::{super::record::ModelDescriptor, describe};
 use gridwatch_base::metric;
 use gridwatch_engine::{BBox, CameraId, Detection, Label, RuleId};
 use gridwatch_frame::Frame;
 use gridwatch_model::{
-    FrameInput, LoadedModel, ModelError, ModelSet,
+    FrameInput, LoadedModel, Model, ModelError, ModelSet, Runtime,
+    model_diff::ScoreThresholds,
     registry::Version,
     second_look::{self, SecondLook},
     trial::{LookOutcome, Trial, TrialOutcome},
@@ -49,17 +50,21 @@ pub(super) struct ModelSlot {
     pub(super) model: usize,
     pub(super) version: Version,
     pub(super) descriptor: ModelDescriptor,
+    /// The labels that its self-test shows, with the highest score of each; empty without a self-test.
+    pub(super) self_tested: ScoreThresholds,
     /// Consecutive failed looks, over all workers.
     failures: AtomicU32,
 }
 
 impl ModelSlot {
-    pub(super) fn new(index: usize, model: usize, version: Version, descriptor: ModelDescriptor) -> Self {
+    /// `loaded` is the version that is in the slot.
+    pub(super) fn new(index: usize, model: usize, version: Version, loaded: &Model, runtime: &Runtime) -> Self {
         Self {
             index,
             model,
             version,
-            descriptor,
+            descriptor: describe(loaded, runtime),
+            self_tested: loaded.manifest().self_tested_labels(),
             failures: AtomicU32::new(0),
         }
     }

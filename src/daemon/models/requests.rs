@@ -1,7 +1,7 @@
 //! Carries out operators' requests, trial results and rollbacks: which version runs on trial, goes live, or is rolled back.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
@@ -10,7 +10,6 @@ use metrics::counter;
 use super::{
     Challenger, LoadedSlot, ModelManager, ModelSlot, NO_LATENCY_BUDGET, RunningTrial, SelfTestPolicy, VersionError,
 };
-use crate::daemon::record::ModelDescriptor;
 use gridwatch_base::metric;
 use gridwatch_model::{
     LoadedModel,
@@ -28,6 +27,8 @@ struct TrialRequest<'a> {
     terms: TrialTerms,
     /// True if its detections count from its first look.
     decides: bool,
+    /// True if it may go live although neither the trial nor a self-test proves it.
+    is_forced: bool,
 }
 
 /// A version that goes live.
@@ -79,13 +80,14 @@ impl ModelManager {
         }
         if let Some(request) = request {
             match &request.action {
-                RequestAction::Use { version, now } => self.use_version(model, &request, version, *now),
+                RequestAction::Use { .. } => self.use_version(model, &request),
                 RequestAction::Rollback => self.roll_back(model, &request),
             }
         } else if let Some(shadow) = history.shadow {
             let terms = TrialTerms {
                 looks: shadow.looks,
                 thresholds: BTreeMap::new(),
+                to_prove: BTreeSet::new(),
                 slower_at_most: f64::INFINITY,
                 budget: NO_LATENCY_BUDGET,
                 is_shadow: true,
@@ -96,6 +98,7 @@ impl ModelManager {
                 camera: shadow.camera.as_deref(),
                 terms,
                 decides: false,
+                is_forced: false,
             };
             if let Err(error) = self.start_trial(model, trial) {
                 self.refuse(model, &shadow.id, &shadow.version, error.to_string(), None);
@@ -178,11 +181,15 @@ impl ModelManager {
         self.write(model, event);
     }
 
-    fn use_version(&mut self, model: usize, request: &ModelRequest, version: &Version, now: bool) {
+    fn use_version(&mut self, model: usize, request: &ModelRequest) {
+        let RequestAction::Use { version, now, force } = &request.action else {
+            return;
+        };
         let registry = &self.config.registry;
         let terms = TrialTerms {
             looks: registry.trial_looks,
             thresholds: BTreeMap::new(),
+            to_prove: BTreeSet::new(),
             slower_at_most: registry.slower_at_most,
             budget: registry.latency_budget,
             is_shadow: false,
@@ -192,7 +199,8 @@ impl ModelManager {
             version,
             camera: request.camera.as_deref(),
             terms,
-            decides: now,
+            decides: *now,
+            is_forced: *force,
         };
         match self.start_trial(model, trial) {
             Ok(None) => {}
@@ -218,6 +226,7 @@ impl ModelManager {
             camera,
             terms,
             decides,
+            is_forced,
         } = request;
         if let Some(camera) = camera {
             let found = self.config.cameras.iter().find(|c| c.id.as_str() == camera);
@@ -232,29 +241,31 @@ impl ModelManager {
         if old.version == *version && (is_same_place || terms.is_shadow) {
             return Err(VersionError::Rejected("it is live already".into()));
         }
-        let labels = |found: &ModelDescriptor| found.labels.clone();
         let loaded = self.load_slot(model, version, SelfTestPolicy::Full)?;
         let new = &loaded.0;
-        if !terms.is_shadow {
-            let finds = |other: usize| labels(&self.default_slots[other].descriptor);
-            let missing = self.config.lost_coverage(
-                model,
-                self.cameras(model, camera),
-                (&old.descriptor.labels, &new.descriptor.labels),
-                &finds,
-            );
-            if !missing.is_empty() {
-                if loaded.1.is_some() {
-                    self.used_slots.remove(&new.index);
-                }
-                return Err(VersionError::Rejected(missing.join("; ")));
-            }
-        }
-        if self.cameras(model, camera).is_empty() || old.version == *version {
-            return Ok(Some(loaded));
-        }
         let thresholds =
             trial::score_thresholds(&old.descriptor.labels, &new.descriptor.labels, &self.config.plan.rules);
+        let to_prove = match is_forced || terms.is_shadow {
+            true => BTreeSet::new(),
+            false => trial::unproven_labels(&thresholds, &new.self_tested),
+        };
+        let is_untried = self.cameras(model, camera).is_empty();
+        let objection = match terms.is_shadow || old.version == *version {
+            true => None,
+            false => self.objection(model, camera, (&old, new), is_forced).or_else(|| {
+                let untried = trial::untried(to_prove.clone()).filter(|_| is_untried);
+                untried.map(|reason| reason.to_string())
+            }),
+        };
+        if let Some(objection) = objection {
+            if loaded.1.is_some() {
+                self.used_slots.remove(&new.index);
+            }
+            return Err(VersionError::Rejected(objection));
+        }
+        if is_untried || old.version == *version {
+            return Ok(Some(loaded));
+        }
         let looks = terms.looks;
         let (slot, sessions) = loaded;
         let new_sessions = sessions.map(|s| (slot.index, s));
@@ -263,7 +274,11 @@ impl ModelManager {
             challenger: Arc::new(Challenger {
                 slot,
                 request: id.to_owned(),
-                trial: Mutex::new(Trial::new(TrialTerms { thresholds, ..terms })),
+                trial: Mutex::new(Trial::new(TrialTerms {
+                    thresholds,
+                    to_prove,
+                    ..terms
+                })),
                 decides,
             }),
             camera: camera.map(Into::into),
@@ -286,6 +301,27 @@ impl ModelManager {
         };
         self.write(model, event);
         Ok(None)
+    }
+
+    /// Why the `new` version must not replace the `old` one, whatever a trial shows: it lacks a label that the configuration needs,
+    /// or a self-test where the old one has one.
+    fn objection(
+        &self,
+        model: usize,
+        camera: Option<&str>,
+        (old, new): (&ModelSlot, &ModelSlot),
+        is_forced: bool,
+    ) -> Option<String> {
+        let finds = |other: usize| self.default_slots[other].descriptor.labels.clone();
+        let labels = (&old.descriptor.labels[..], &new.descriptor.labels[..]);
+        let missing = self
+            .config
+            .lost_coverage(model, self.cameras(model, camera), labels, &finds);
+        if !missing.is_empty() {
+            return Some(missing.join("; "));
+        }
+        let loses_self_test = new.self_tested.is_empty() && !old.self_tested.is_empty();
+        (loses_self_test && !is_forced).then(|| trial::NO_SELF_TEST.to_owned())
     }
 
     fn make_live(&mut self, model: usize, camera: Option<&str>, slot: Arc<ModelSlot>) {

@@ -104,13 +104,19 @@ impl Fixture {
         request
     }
 
+    /// Asks for a version with `--force`, because the tiny network has no self-test and the trials are short.
     fn request_use(&mut self, version: Option<&str>, camera: Option<&str>, now: bool) -> String {
+        self.request_use_with(version, camera, now, true)
+    }
+
+    fn request_use_with(&mut self, version: Option<&str>, camera: Option<&str>, now: bool, force: bool) -> String {
         let (version, camera) = (version.map(Into::into), camera.map(Into::into));
         self.request(|request| Event::Use {
             request,
             version,
             camera,
             now,
+            force,
         })
     }
 
@@ -315,6 +321,56 @@ fn a_version_that_misses_what_the_live_one_detects_is_refused() {
     fixture.request_use(Some("2.0.1"), None, false);
     fixture.looks(40, 128);
     assert_eq!(fixture.history().live(None), Some("2.0.1".into()));
+}
+
+#[test]
+fn a_version_without_a_self_test_replaces_one_that_has_it_only_if_forced() {
+    let mut fixture = Fixture::new(1);
+    fixture.install("2.0.0", &[]);
+    let plain = fixture.request_use_with(Some("2.0.0"), None, false, false);
+    let (event, reason) = fixture.outcome(&plain);
+    assert!(matches!(event, Event::Refused { report: None, .. }), "{event:?}");
+    assert!(
+        reason.contains("no self-test") && reason.contains("--force"),
+        "{reason}"
+    );
+    assert_eq!((fixture.looks(1, 128), fixture.used_slots()), (SHIPPED.into(), 2));
+    fixture.request_use(Some("2.0.0"), None, false);
+    fixture.looks(1, 128);
+    // Neither has one: then nothing is lost, but the looks still have to prove it.
+    fixture.install("2.0.1", &[]);
+    let unproven = fixture.request_use_with(Some("2.0.1"), None, false, false);
+    assert_eq!(fixture.looks(2, 128), "garbage_nano_416@2.0.0");
+    let reason = fixture.outcome(&unproven).1;
+    assert!(
+        reason.contains("cannot tell") && reason.contains("\"garbage\" in 1 look and \"overflow\" in 0 looks"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn a_version_that_no_camera_can_try_needs_a_self_test() {
+    let mut fixture = Fixture::new(1);
+    // Every camera keeps the shipped version as its own, so that no look can run another one beside it.
+    let ids: Vec<String> = fixture.config.cameras.iter().map(|c| c.id.to_string()).collect();
+    for id in &ids {
+        fixture.request_use_with(None, Some(id), false, false);
+    }
+    fixture.install("2.0.0", &[]);
+    fixture.request_use(Some("2.0.0"), None, false);
+    assert_eq!(
+        fixture.history().live(None),
+        Some("2.0.0".into()),
+        "an operator insisted"
+    );
+    fixture.install("2.0.1", &[]);
+    let untried = fixture.request_use_with(Some("2.0.1"), None, false, false);
+    assert!(
+        fixture.outcome(&untried).1.contains("cannot tell"),
+        "{:?}",
+        fixture.outcome(&untried)
+    );
+    assert_eq!(fixture.history().live(None), Some("2.0.0".into()));
 }
 
 #[test]

@@ -7,11 +7,12 @@ use url::Url;
 
 use super::{
     Checker, FieldPath, Survey,
+    draft::is_or_is_in,
     rules::{ModelFacts, RuleFacts},
     section,
 };
 use crate::{Aim, Camera, Preset, polygon, raw};
-use gridwatch_base::document::schema::nearest;
+use gridwatch_base::document::{Fault, schema::nearest};
 use gridwatch_engine::{CameraId, CameraPlan, Point, RuleId, Zone, ZoneId, ZoneKind, geometry::Crs};
 
 /// Limits of `look_every`: two looks per second are what a small core can decode and analyse for one camera; beyond an hour, most
@@ -38,6 +39,25 @@ pub(super) struct ViewDraft {
     approved_signs: Option<PathBuf>,
     zones: Zones,
 }
+
+/// The fields of a camera that no connection to it depends on.
+const UNRELATED_TO_CONNECTION: [&str; 15] = [
+    "id",
+    "look_every",
+    "models",
+    "read_numbers",
+    "gb_device_id",
+    "legal_review_ref",
+    "fixed",
+    "tour",
+    "presets",
+    "crs",
+    "place",
+    "calibration",
+    "address",
+    "approved_signs",
+    "zones",
+];
 
 fn without(mut table: Value, fields: &[&str]) -> Value {
     if let Some(map) = table.as_object_mut() {
@@ -80,6 +100,11 @@ impl Checker<'_> {
                 continue;
             }
             let Some(url) = url else { continue };
+            let faults = self.connection_faults(&at);
+            if !faults.is_empty() {
+                let id = CameraId::from(raw.id.as_str());
+                self.draft.connection_faults.entry(id).or_default().extend(faults);
+            }
             if let Some(before) = streams.insert(url.clone(), at.clone()) {
                 self.warn(
                     &at.key("url"),
@@ -102,6 +127,15 @@ impl Checker<'_> {
                 presets,
             });
         }
+    }
+
+    /// The faults of the camera's table that may concern the connection to it: all but those of the fields that only judge or
+    /// describe its pictures. An unknown field may be a mistyped `ca_file`.
+    fn connection_faults(&self, at: &FieldPath) -> Vec<Fault> {
+        let mut faults = self.draft.faults_in(&at.to_string());
+        let other = UNRELATED_TO_CONNECTION.map(|field| at.key(field).to_string());
+        faults.retain(|fault| !other.iter().any(|field| is_or_is_in(&fault.path, field)));
+        faults
     }
 
     /// Whether the camera is fixed or turns, from its `presets`, `tour` and `fixed`.

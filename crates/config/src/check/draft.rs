@@ -51,15 +51,19 @@ pub struct Draft {
     pub inference: model::Options,
     /// See [`Config::decoders`].
     pub decoders: Option<Backend>,
-    /// See [`Config::broker`]; without credentials if they could not be read.
+    /// See [`Config::broker`]; `None` if anything in the section is faulty, so that nothing connects with a setting the file got
+    /// wrong.
     pub broker: Option<Broker>,
     /// The valid entries of [`Config::models`].
     pub models: Vec<Model>,
     /// See [`Config::reading`].
     pub reading: Option<OcrSettings>,
     /// The valid entries of [`Config::cameras`]; without credentials if they could not be read. [`Camera::models`] is empty if a
-    /// model is faulty.
+    /// model is faulty. Nothing may connect to those in [`Draft::connection_faults`].
     pub cameras: Vec<Camera>,
+    /// The cameras whose URL, credentials, `ca_file` or transport is faulty, with these faults. What the draft holds instead of a
+    /// faulty setting would send a password unencrypted, or to the wrong host.
+    pub connection_faults: BTreeMap<engine::CameraId, Vec<Fault>>,
     /// The valid calibrations, by view.
     pub surveys: BTreeMap<engine::CameraId, Survey>,
     pub(super) rest: Rest,
@@ -119,6 +123,20 @@ impl Rest {
 }
 
 impl Draft {
+    /// The faults of the table or field `head`, such as `broker`, and of what is in it.
+    pub fn faults_in(&self, head: &str) -> Vec<Fault> {
+        self.faults
+            .iter()
+            .filter(|f| is_or_is_in(&f.path, head))
+            .cloned()
+            .collect()
+    }
+
+    /// See [`Config::workers`]; 1 if the section is faulty.
+    pub fn workers(&self) -> usize {
+        self.rest.workers.unwrap_or(1)
+    }
+
     /// The valid rules, in file order.
     pub fn rules(&self) -> &[engine::Rule] {
         &self.rest.rules
@@ -127,6 +145,11 @@ impl Draft {
     /// Where the key of the encrypted originals is stored; `None` if originals are not kept or the section is faulty.
     pub fn originals_key(&self) -> Option<&OriginalsKey> {
         self.rest.evidence.as_ref()?.originals.as_ref()
+    }
+
+    /// See [`Evidence::max_picture_bytes`]; 0 if the section is faulty.
+    pub fn max_picture_bytes(&self) -> usize {
+        self.rest.evidence.as_ref().map_or(0, |e| e.max_picture_bytes)
     }
 
     /// See [`Config::view`]; the defaults if the section is faulty.
@@ -236,6 +259,13 @@ pub struct ReplayConfig {
     pub other_faults: Vec<Fault>,
 }
 
+/// True if the path `field` is `head` or a part of it.
+pub(super) fn is_or_is_in(field: &str, head: &str) -> bool {
+    field
+        .strip_prefix(head)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[', ':']))
+}
+
 /// True if the field affects how the box receives or sends, but not what becomes a case. A camera's URL is not included, because
 /// a camera without a URL is dropped.
 fn is_irrelevant_to_cases(path: &str) -> bool {
@@ -259,11 +289,6 @@ fn is_irrelevant_to_cases(path: &str) -> bool {
         "gb_device_id",
         "address",
     ];
-    let is_or_is_in = |field: &str, head: &str| {
-        field
-            .strip_prefix(head)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-    };
     let of_camera = path
         .strip_prefix("cameras[")
         .and_then(|p| p.split_once("]."))
@@ -274,6 +299,7 @@ fn is_irrelevant_to_cases(path: &str) -> bool {
             },
         );
     SECTIONS.iter().any(|s| is_or_is_in(path, s))
+        || is_or_is_in(path, "evidence.mask_models")
         || path == "node.state_dir"
         || path == "node.timezone"
         || of_camera.is_some_and(|field| OF_CAMERAS.iter().any(|s| is_or_is_in(field, s)))

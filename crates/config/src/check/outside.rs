@@ -15,7 +15,9 @@ use crate::{
     Broker, Credentials, Tls, raw,
     secret::{self, CredentialError},
 };
+use gridwatch_base::file;
 use gridwatch_contract::Template;
+use gridwatch_link::ServerTrust;
 
 /// MQTT's ports without and with TLS (IANA).
 const MQTT_PORT: u16 = 1883;
@@ -28,10 +30,10 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::from
 /// A reply that arrived while the box was offline is worthless after a month.
 const SESSION_EXPIRY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_hours(31 * 24));
 
-/// The TLS files named in `[broker]`.
-struct TlsFiles {
+/// The TLS settings in `[broker]`.
+struct TlsSettings {
     /// The outer `None`: not set; the inner one: not readable.
-    ca: Option<Option<PathBuf>>,
+    trust: Option<Option<ServerTrust>>,
     /// Certificate and key; `None` if not set or not readable.
     client: Option<(PathBuf, PathBuf)>,
 }
@@ -53,6 +55,14 @@ impl Checker<'_> {
             .ca_file
             .as_ref()
             .map(|p| self.existing_file(&ca_at, p, "the PEM file of the CA that signed the broker's certificate"));
+        if ca.is_some() && raw.pin_sha256.is_some() {
+            let remedy = "keep pin_sha256 to trust that one certificate, or ca_file to trust what the CA signs";
+            self.fault(&at.key("pin_sha256"), "not allowed together with ca_file", remedy);
+        }
+        let pin = raw.pin_sha256.as_ref().map(|pin| pin.replace(':', "").to_lowercase());
+        let trust = ca
+            .map(|file| file.map(ServerTrust::CaFile))
+            .or_else(|| pin.map(|pin| Some(ServerTrust::Pin(pin))));
         let client = raw.client.as_ref().map(|c| self.client(&at.key("client"), c));
         let template = raw
             .template
@@ -77,11 +87,15 @@ impl Checker<'_> {
                 "end the URL after the port; to change the topics, set broker.topic_prefix",
             );
         }
-        let files = TlsFiles {
-            ca,
+        let settings = TlsSettings {
+            trust,
             client: client.flatten(),
         };
-        let tls = self.broker_tls(&at, &raw, &url, files);
+        let tls = self.broker_tls(&at, &raw, &url, settings);
+        // Each faulty field was replaced by a default: mqtts:// with a faulty ca_file would be plain TCP here.
+        if !self.draft.faults_in("broker").is_empty() {
+            return;
+        }
         self.draft.broker = Some(Broker {
             host: host.trim_start_matches('[').trim_end_matches(']').into(),
             port: url.port().unwrap_or(if tls.is_some() { MQTTS_PORT } else { MQTT_PORT }),
@@ -98,25 +112,27 @@ impl Checker<'_> {
     }
 
     /// The TLS settings of the broker connection; `None` for plain TCP, or if they are faulty.
-    fn broker_tls(&mut self, at: &FieldPath, raw: &raw::Broker, url: &Url, files: TlsFiles) -> Option<Tls> {
+    fn broker_tls(&mut self, at: &FieldPath, raw: &raw::Broker, url: &Url, settings: TlsSettings) -> Option<Tls> {
         let ca_at = at.key("ca_file");
-        match (url.scheme() == "mqtts", files.ca) {
-            (true, Some(ca)) => ca.map(|ca_file| Tls {
-                ca_file,
-                client: files.client,
+        let pin_at = at.key("pin_sha256");
+        match (url.scheme() == "mqtts", settings.trust) {
+            (true, Some(trust)) => trust.map(|trust| Tls {
+                trust,
+                client: settings.client,
             }),
-            (true, None) if self.is_invalid(&ca_at) => None,
+            (true, None) if self.is_invalid(&ca_at) || self.is_invalid(&pin_at) => None,
             (true, None) => {
                 let remedy = "name the PEM file of the CA that signed the broker's certificate; on Debian, all public CAs are in \
-                              /etc/ssl/certs/ca-certificates.crt";
+                              /etc/ssl/certs/ca-certificates.crt; or set pin_sha256 to the SHA-256 of the certificate";
                 self.fault(&ca_at, "required with an mqtts:// broker URL", remedy);
                 None
             }
             (false, Some(_)) => {
+                let at = if raw.ca_file.is_some() { ca_at } else { pin_at };
                 self.fault(
-                    &ca_at,
+                    &at,
                     "not allowed with an mqtt:// broker URL, which is not encrypted",
-                    "use mqtts://, or remove ca_file",
+                    "use mqtts://, or remove the line",
                 );
                 None
             }
@@ -142,7 +158,7 @@ impl Checker<'_> {
 
     fn template(&mut self, at: &FieldPath, path: &Path) -> Option<Template> {
         let file = self.existing_file(at, path, "a JSON template")?;
-        let text = match fs::read_to_string(&file) {
+        let text = match file::read_text(&file, file::MAX_TEXT) {
             Ok(text) => text,
             Err(e) => {
                 let message = format!("cannot read {}: {e}", path.display());

@@ -1,9 +1,8 @@
 //! The grid, and the position of each view on it.
 
-use std::fs;
-
 use super::{Checker, FieldPath, cameras::ViewDraft, section};
 use crate::{Fault, raw};
+use gridwatch_base::file;
 use gridwatch_engine::{
     CameraId, FixedPlace, LonLat, Place,
     geometry::Crs,
@@ -39,7 +38,7 @@ impl Checker<'_> {
             message,
             remedy: String::new(), // Grid faults include the remedy in their message.
         };
-        let text = match fs::read_to_string(&file) {
+        let text = match file::read_text(&file, file::MAX_DATA) {
             Ok(text) => text,
             Err(e) => {
                 self.draft.faults.push(grid_fault(format!("cannot read the file: {e}")));

@@ -30,6 +30,10 @@ impl Checker<'_> {
                 }
             }
         }
+        // Without its faulty keys, the list might be empty, and then any package would be used.
+        if !self.draft.faults_in(&keys_at.to_string()).is_empty() {
+            return;
+        }
         self.draft.rest.registry = Some(Registry {
             keys,
             trial_looks: raw.trial_looks,

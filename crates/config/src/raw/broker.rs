@@ -6,7 +6,7 @@ use gridwatch_link::Protocol;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Credentials, Span};
+use super::{Credentials, PIN_PATTERN, Span};
 
 /// Connection to the MQTT broker of the grid platform.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -20,9 +20,13 @@ pub struct Broker {
     /// User name and password for the broker.
     #[serde(default)]
     pub credentials: Option<Credentials>,
-    /// PEM file of the CA that signed the broker's certificate. Required for `mqtts`; there is no default, so that no CA is trusted by accident.
+    /// PEM file of the CA that signed the broker's certificate, or of that certificate itself. `mqtts` requires this or `pin_sha256`; there is no default, so that no CA is trusted by accident.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// SHA-256 of the broker's certificate, as printed by `openssl x509 -noout -fingerprint -sha256`: only this certificate is trusted, and its name, dates and issuer do not matter. Instead of `ca_file`. Must be changed when the broker's certificate is renewed.
+    #[serde(default)]
+    #[schemars(regex(pattern = PIN_PATTERN))]
+    pub pin_sha256: Option<String>,
     /// Client certificate, for brokers that require mutual TLS.
     #[serde(default)]
     pub client: Option<ClientCertificate>,

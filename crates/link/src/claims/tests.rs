@@ -534,3 +534,48 @@ fn an_invalid_claim_is_rejected_and_changes_nothing() {
         "a newer box may add fields"
     );
 }
+
+#[test]
+fn own_claims_of_cases_that_the_database_lost_block_their_sites() {
+    let now = Now::read();
+    let mut protocol = claim_protocol("box-0", now);
+    let lost = claim("box-0");
+    let topic = protocol.topics.of(&lost);
+    let until = When::new(expiry(now.wall), &TimeZone::UTC);
+    let payload = |filed| serde_json::to_vec(&ClaimMessage::new(&lost, filed, 7, until)).unwrap();
+    assert_eq!(protocol.subscribed(Vec::new(), true, now), []);
+    // Not filed yet: the platform does not know the case, so it may be filed anew.
+    assert_eq!(protocol.received(&topic, &payload(false), true, now).unwrap(), []);
+    let actions = protocol.received(&topic, &payload(true), true, now).unwrap();
+    assert_eq!(actions, [ClaimAction::Notify(Known::Claimed(lost.clone()))]);
+
+    // The same problem, confirmed again before the claim was received: it yields to the lost case.
+    let again = Claim {
+        case: "case-again".into(),
+        ..lost.clone()
+    };
+    let row = |claim: &Claim, state| ClaimRow {
+        claim: claim.clone(),
+        state,
+        is_open: true,
+    };
+    let actions = protocol.rows_changed(vec![row(&again, ClaimState::Wanted)], now);
+    let [ClaimAction::Publish { topic: ours, message }] = &actions[..] else {
+        panic!("{actions:?}")
+    };
+    let echo = serde_json::to_vec(message).unwrap();
+    let actions = protocol.received(ours, &echo, false, now).unwrap();
+    let yielded = ClaimAction::Yield {
+        case: again.case,
+        to: lost.case.clone(),
+    };
+    assert!(actions.contains(&yielded), "{actions:?}");
+
+    // A backup that is restored knows the case: the claim is the box's own again.
+    let actions = protocol.subscribed(vec![row(&lost, ClaimState::Filed)], true, now);
+    assert!(
+        actions.contains(&ClaimAction::Notify(Known::Released(lost.case.clone()))),
+        "{actions:?}"
+    );
+    assert_eq!(protocol.received(&topic, &payload(true), true, now).unwrap(), []);
+}

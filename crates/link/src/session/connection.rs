@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
-use metrics::{counter, gauge};
+use metrics::counter;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
@@ -14,9 +14,12 @@ use tracing::{error, info};
 use super::{
     ConnectionEnd, FORWARDED_AFTER, Session, replies::PendingReplies, sender::Sender, sending::PendingPublish,
 };
-use crate::wire::{
-    AckHandle, Client, ConnAck, Disconnect, DisconnectCause, Event, EventLoop, InboundMessage, MessageKind,
-    OutboundMessage, PublishOutcome, RetainHandling, SubscribeOutcome,
+use crate::{
+    LinkProblem,
+    wire::{
+        AckHandle, BrokerLimits, Client, ConnAck, Disconnect, DisconnectCause, Event, InboundMessage, MessageKind,
+        OutboundMessage, PublishOutcome, RetainHandling, SubscribeOutcome, pump,
+    },
 };
 use gridwatch_base::metric;
 use gridwatch_contract::Presence;
@@ -51,23 +54,12 @@ impl Session {
             connack: None,
             subscribing: None,
             closing_until: None,
+            refusal: None,
             claims_in_flight: 0,
         };
         let end = connection.run(self, stopped).await;
         pump.abort();
         end
-    }
-}
-
-/// Polls the client's event loop. The disconnect event is forwarded before the event loop is dropped, so that the
-/// connection sees the cause before its pending publishes resolve as lost.
-async fn pump(mut event_loop: Box<dyn EventLoop>, events: mpsc::Sender<Event>) {
-    loop {
-        let event = event_loop.next().await;
-        let last = matches!(event, Event::Disconnected(_));
-        if events.send(event).await.is_err() || last {
-            return;
-        }
     }
 }
 
@@ -86,6 +78,8 @@ pub(super) struct Connection {
     subscribing: Option<BoxFuture<'static, (SubscribeOutcome, SubscribeOutcome)>>,
     /// Shutting down; the connection is dropped at this time.
     pub(super) closing_until: Option<Instant>,
+    /// What the broker lacks, if the connection is closing for that.
+    refusal: Option<String>,
     /// Claims among `pending`.
     pub(super) claims_in_flight: usize,
 }
@@ -116,7 +110,7 @@ impl Connection {
                 permit = daemon.reserve(), if !self.replies.undelivered.is_empty() => {
                     match (permit, self.replies.undelivered.pop_front()) {
                         (Ok(permit), Some(reply)) => permit.send(reply),
-                        _ => return ConnectionEnd::Lost("the daemon no longer receives replies".into()),
+                        _ => return ConnectionEnd::lost("the daemon no longer receives replies"),
                     }
                 }
                 Some(health) = session.health.recv() => self.publish_health(session, health),
@@ -124,7 +118,7 @@ impl Connection {
                     Ok(()) if self.connack.is_some() => self.begin_shutdown(session),
                     _ => return ConnectionEnd::Stopped,
                 },
-                () = sleep_until(self.closing_until.unwrap_or(far)) => return ConnectionEnd::Stopped,
+                () = sleep_until(self.closing_until.unwrap_or(far)) => return self.closed(),
                 () = sleep_until(self.sender.paused_until().unwrap_or(far)) => self.sender.resume(),
                 () = news.notified() => {
                     session.update_outbox_gauges();
@@ -161,9 +155,9 @@ impl Connection {
                 Some(sites) if sites.is_site_topic(&message.topic) => self.claim_received(session, message),
                 _ => self.reply_received(session, message),
             },
-            Some(Event::Disconnected(_)) | None if self.closing_until.is_some() => return Some(ConnectionEnd::Stopped),
+            Some(Event::Disconnected(_)) | None if self.closing_until.is_some() => return Some(self.closed()),
             Some(Event::Disconnected(disconnect)) => return Some(self.lost(session, disconnect)),
-            None => return Some(ConnectionEnd::Lost("the MQTT client ended".into())),
+            None => return Some(ConnectionEnd::lost("the MQTT client ended")),
         }
         None
     }
@@ -174,6 +168,9 @@ impl Connection {
         let now = Instant::now();
         session.update_outbox_gauges();
         self.update_own_claims(session);
+        if self.sender.is_ready() {
+            session.duplicate.connected(&session.connector);
+        }
         // Only a broker that has stayed up since has certainly forwarded what it acknowledged.
         if self.sender.ready_for(now).is_some_and(|ready| ready >= FORWARDED_AFTER) {
             session.delete_forwarded();
@@ -191,6 +188,10 @@ impl Connection {
     /// After CONNACK: publishes `online` and subscribes to replies and claims.
     fn subscribe(&mut self, session: &mut Session, connack: ConnAck) {
         self.connack = Some(connack);
+        let shortcomings = connack.limits.shortcomings(session.connector.settings.largest_payload);
+        if !shortcomings.is_empty() {
+            return self.refuse(shortcomings.join("; "));
+        }
         if let Some(sites) = &mut session.sites {
             sites.connected(!connack.session_present);
         }
@@ -233,16 +234,17 @@ impl Connection {
                     "Broker denies the subscription to replies; cases are published without them. Allow the topic in the broker's ACL"
                 );
             }
+            SubscribeOutcome::Downgraded => return self.refuse(BrokerLimits::NO_QOS1.shortcomings(0).join("; ")),
             // The disconnect event follows.
             SubscribeOutcome::Lost => return,
         }
         let (is_new_session, max_packet) = match self.connack {
-            Some(connack) => (!connack.session_present, connack.max_packet),
+            Some(connack) => (!connack.session_present, connack.limits.max_packet),
             None => (true, None),
         };
         self.sender.start(max_packet, Instant::now());
-        gauge!(metric::LINK_CONNECTED).set(1.0);
-        session.state.send_modify(|s| s.connected = true);
+        session.duplicate.connected(&session.connector);
+        session.set_state(|s| (s.connected, s.down_since, s.problem) = (true, None, None));
         if let Err(e) = session.rewind_outbox(is_new_session) {
             self.store_failed(&e);
         }
@@ -253,7 +255,7 @@ impl Connection {
         if self.closing_until.is_some() {
             return;
         }
-        if let Err(e) = self.replies.received(message, &session.store) {
+        if let Err(e) = self.replies.received(message, session) {
             self.store_failed(&e);
         }
     }
@@ -283,6 +285,21 @@ impl Connection {
         session.lost(&self.sender.in_flight(), disconnect, self.connack.is_some())
     }
 
+    /// Disconnects from a broker that lacks what the box needs.
+    fn refuse(&mut self, reason: String) {
+        self.refusal = Some(reason);
+        self.closing_until = Some(Instant::now() + SHUTDOWN_TIMEOUT);
+        self.client.disconnect();
+    }
+
+    /// How the connection ended that was closed from this side.
+    fn closed(&mut self) -> ConnectionEnd {
+        match self.refusal.take() {
+            Some(reason) => ConnectionEnd::Lost(LinkProblem::Unsuitable, reason),
+            None => ConnectionEnd::Stopped,
+        }
+    }
+
     /// Publishes `offline` behind what is in flight; the connection closes when all of it is acknowledged.
     fn begin_shutdown(&mut self, session: &Session) {
         self.closing_until = Some(Instant::now() + SHUTDOWN_TIMEOUT);
@@ -307,7 +324,7 @@ fn acknowledge(ack: AckHandle, is_committed: bool) -> Option<ConnectionEnd> {
     let result = if is_committed { "committed" } else { "not_committed" };
     counter!(metric::REPLIES, "result" => result).increment(1);
     if !is_committed {
-        return Some(ConnectionEnd::Lost("a reply could not be committed".into()));
+        return Some(ConnectionEnd::lost("a reply could not be committed"));
     }
     ack.ack();
     None

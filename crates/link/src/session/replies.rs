@@ -1,18 +1,20 @@
 //! Replies on their way to the daemon, and the acknowledgements they await.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
 
 use futures::{FutureExt, future::BoxFuture, stream::FuturesOrdered};
 use metrics::counter;
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
+use super::Session;
 use crate::{
+    limit::Admission,
     reply::{self, IncomingReply},
     wire::{AckHandle, InboundMessage},
 };
 use gridwatch_base::metric;
-use gridwatch_store::{Store, StoreError};
+use gridwatch_store::StoreError;
 
 /// QoS 0 replies have no flow control: with this many replies pending, further ones are dropped.
 const MAX_PENDING: usize = 64;
@@ -32,19 +34,34 @@ impl PendingReplies {
         self.push(ack, true);
     }
 
-    /// Validates a message on the reply topic and queues it for the daemon.
+    /// Validates a message on the reply topic and queues it for the daemon. Too many replies about one case are acknowledged
+    /// and dropped: unacknowledged, they would hold up those about other cases.
     ///
     /// # Errors
     /// The store's; the message is then not acknowledged, and ends the connection.
-    pub(super) fn received(&mut self, message: InboundMessage, store: &Store) -> Result<(), StoreError> {
+    pub(super) fn received(&mut self, message: InboundMessage, session: &mut Session) -> Result<(), StoreError> {
         if message.is_qos0 && self.acks.len() >= MAX_PENDING {
             counter!(metric::REPLIES, "result" => "flood").increment(1);
             debug!("Dropped a QoS 0 reply: too many replies pending");
             return Ok(());
         }
         let (payload, ack) = (message.payload, message.ack);
-        match reply::read(&payload, message.is_retained, message.correlation.as_deref(), store) {
+        match reply::read(
+            &payload,
+            message.is_retained,
+            message.correlation.as_deref(),
+            &session.store,
+        ) {
             Ok(Ok((message, reply))) => {
+                let admission = session.reply_limit.admit(&message.case_id, Instant::now());
+                if admission != Admission::Taken {
+                    counter!(metric::REPLIES, "result" => "limited").increment(1);
+                    if admission == Admission::FirstOverLimit {
+                        warn!(case = %reply.case, "Too many replies about one case; dropping those over the limit. Find out what sends them; the platform must repeat the last one");
+                    }
+                    self.push(ack, true);
+                    return Ok(());
+                }
                 info!(case = %reply.case, state = reply.state.as_str(), "Received a reply from the platform");
                 let (committed, is_committed) = oneshot::channel();
                 self.undelivered.push_back(IncomingReply {
@@ -57,8 +74,15 @@ impl PendingReplies {
             }
             Ok(Err(rejected)) => {
                 counter!(metric::REPLIES, "result" => rejected.as_str()).increment(1);
-                // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
-                warn!(reason = ?rejected.to_string(), bytes = payload.len(), "Rejected a message on the reply topic");
+                if let Some(suppressed) = session.log_limit.admit(Instant::now()) {
+                    // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
+                    warn!(
+                        reason = ?rejected.to_string(),
+                        bytes = payload.len(),
+                        suppressed,
+                        "Rejected a message on the reply topic"
+                    );
+                }
                 self.push(ack, true);
             }
             Err(e) => {

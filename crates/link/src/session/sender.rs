@@ -7,7 +7,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{poison::PoisonMessageDetector, wire::PublishOutcome};
+use crate::{
+    poison::PoisonMessageDetector,
+    wire::{PACKET_OVERHEAD, PublishOutcome},
+};
 use gridwatch_base::backoff::Backoff;
 use gridwatch_store::{OutboxKind, OutboxRow};
 
@@ -20,10 +23,6 @@ const RESUBSCRIBE_RETRY: Duration = Duration::from_millis(250);
 
 /// First and longest delay before resending to a busy broker, or a case without a subscriber.
 const RESEND_DELAYS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
-
-/// Bytes that a PUBLISH packet may add to its payload: topic (up to 64 KiB by the standard, about 150 bytes here) and
-/// properties.
-const PACKET_OVERHEAD: usize = 1024;
 
 /// What an outbox row carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -123,7 +123,7 @@ impl Connection {
     pub(super) fn start_claims(&mut self, session: &mut Session, subscription: SubscribeOutcome) {
         let Some(sites) = &mut session.sites else { return };
         let is_subscribed = match subscription {
-            SubscribeOutcome::Granted => true,
+            SubscribeOutcome::Granted | SubscribeOutcome::Downgraded => true,
             SubscribeOutcome::Denied(reason) => {
                 if !std::mem::replace(&mut sites.logged_denied, true) {
                     error!(
@@ -184,8 +184,10 @@ impl Connection {
                 }
                 Err(invalid) => {
                     counter!(metric::CLAIMS_REJECTED).increment(1);
-                    // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
-                    warn!(topic = ?message.topic, reason = ?invalid.to_string(), "Rejected a message on a site topic");
+                    if let Some(suppressed) = session.log_limit.admit(std::time::Instant::now()) {
+                        // Debug-formatted: escapes control characters, so that a sender cannot forge log lines.
+                        warn!(topic = ?message.topic, reason = ?invalid.to_string(), suppressed, "Rejected a message on a site topic");
+                    }
                 }
             }
         }

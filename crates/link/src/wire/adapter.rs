@@ -2,13 +2,14 @@
 //! crate's name. The invoking module provides what differs between the protocol versions:
 //!
 //! - `set_limits(&mut MqttOptions)`: timeouts and packet sizes,
-//! - `set_session(&mut MqttOptions, &Connector)`: the persistent session and the last will,
+//! - `set_session(&mut MqttOptions, &Connector)`: the persistent session,
+//! - `set_will(&mut MqttOptions, topic, payload)`: the last will, retained and with QoS 1,
 //! - `build(MqttOptions, capacity) -> (AsyncClient, EventLoop)`,
 //! - `with_properties(PublishOptions, MessageKind) -> PublishOptions`,
 //! - `publish_outcome(Result<PublishResult, PublishNoticeError>) -> PublishOutcome`,
 //! - `subscribe_filter(String, RetainHandling) -> SubscribeFilterInput`,
-//! - `is_denied(&SubscribeNoticeError) -> bool`,
-//! - `max_packet(&ConnAck) -> Option<u32>` and `correlation(&Publish) -> Option<Bytes>`,
+//! - `subscribe_outcome(Result<SubAck, SubscribeNoticeError>) -> SubscribeOutcome`,
+//! - `limits(&ConnAck) -> BrokerLimits` and `correlation(&Publish) -> Option<Bytes>`,
 //! - `disconnect(&ConnectionError) -> Disconnect`: why a connection ended.
 
 macro_rules! adapter {
@@ -19,9 +20,16 @@ macro_rules! adapter {
                 SessionKind::Persistent => {
                     let mut options = clean_options(connector, connector.client_id());
                     set_session(&mut options, connector);
+                    let offline = connector.status_json(Presence::Offline, None);
+                    set_will(&mut options, connector.topics.status(), offline);
                     options
                 }
                 SessionKind::Clean(client_id) => clean_options(connector, client_id.clone()),
+                SessionKind::Probe(client_id) => {
+                    let mut options = clean_options(connector, client_id.clone());
+                    set_will(&mut options, connector.topics.health(), String::new());
+                    options
+                }
             };
             let (client, events) = build(options, connector.queue_capacity());
             let event_loop = MqttEventLoop {
@@ -104,11 +112,7 @@ macro_rules! adapter {
                     .0
                     .try_subscribe_many_tracked(filters)
                     .map_err(|e| enqueue_error(&e))?;
-                let outcome = notice.wait_completion_async().map(|answer| match answer {
-                    Ok(()) => SubscribeOutcome::Granted,
-                    Err(e) if is_denied(&e) => SubscribeOutcome::Denied(e.to_string()),
-                    Err(_) => SubscribeOutcome::Lost,
-                });
+                let outcome = notice.wait_async().map(subscribe_outcome);
                 Ok(outcome.boxed())
             }
 
@@ -138,7 +142,7 @@ macro_rules! adapter {
                             Ok($mqtt::Event::Incoming($mqtt::Incoming::ConnAck(ack))) => {
                                 return Event::Connected(ConnAck {
                                     session_present: ack.session_present,
-                                    max_packet: max_packet(&ack),
+                                    limits: limits(&ack),
                                 });
                             }
                             Ok($mqtt::Event::Incoming($mqtt::Incoming::Publish(publish))) => {

@@ -5,13 +5,16 @@ use std::{error::Error, fmt, io, path::Path, sync::Arc};
 use rumqttc::{
     TlsConfiguration,
     tokio_rustls::rustls::{
-        self, AlertDescription, ClientConfig, RootCertStore,
+        self, AlertDescription, CertificateError, ClientConfig, OtherError,
         crypto::ring,
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     },
 };
 
-use super::super::{LinkError, Tls, read_pem};
+use super::{
+    super::{LinkError, ServerTrust, Tls, read_pem},
+    trust::{BrokerVerifier, Untrusted},
+};
 
 /// TLS client configuration, loaded when the link starts.
 pub(super) struct TlsClientConfig(Arc<ClientConfig>);
@@ -26,15 +29,16 @@ impl fmt::Debug for TlsClientConfig {
 impl TlsClientConfig {
     pub(super) fn load(tls: &Tls) -> Result<Self, LinkError> {
         const CA: &str = "broker.ca_file";
-        let mut roots = RootCertStore::empty();
-        let (added, _) = roots.add_parsable_certificates(certificates(CA, &tls.ca_file)?);
-        if added == 0 {
-            return Err(unusable(CA, &tls.ca_file, "contains no CA certificate"));
-        }
+        let verifier = match &tls.trust {
+            ServerTrust::CaFile(file) => BrokerVerifier::of_file(certificates(CA, file)?)
+                .ok_or_else(|| unusable(CA, file, "contains no usable certificate"))?,
+            ServerTrust::Pin(sha256) => BrokerVerifier::pinned(sha256.clone()),
+        };
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|e| LinkError::Settings(e.to_string()))?
-            .with_root_certificates(roots);
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
         let config = match &tls.client {
             None => builder.with_no_client_auth(),
             Some((cert_file, key_file)) => {
@@ -103,10 +107,11 @@ pub(super) fn describe(error: &(dyn Error + 'static)) -> Option<String> {
             }
             other => format!("TLS: the broker sent alert {other:?}"),
         },
-        e @ rustls::Error::InvalidCertificate(_) => {
-            format!(
-                "TLS: {e}: does broker.ca_file hold the CA of this broker, and does the host name match its certificate?"
-            )
+        e @ rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) => {
+            match cause.downcast_ref::<Untrusted>() {
+                Some(reason) => format!("TLS: {reason}"),
+                None => format!("TLS: {e}"),
+            }
         }
         e @ rustls::Error::InvalidMessage(_) => {
             format!("TLS: the peer does not speak TLS ({e}): is this the broker's TLS port?")

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use rumqttc_v4::{
     AckMode, AsyncClient, ConnectReturnCode, ConnectionError, LastWill, MqttOptions, NetworkOptions, PersistedAckMode,
-    PersistedSession, PublishNoticeError, PublishOptions, PublishResult, QoS, SessionMode, StateError,
-    SubscribeFilterInput, SubscribeNoticeError,
+    PersistedSession, PublishNoticeError, PublishOptions, PublishResult, QoS, SessionMode, StateError, SubAck,
+    SubscribeFilterInput, SubscribeNoticeError, SubscribeReasonCode,
 };
 
 use super::{
-    AckHandle, CONNECT_TIMEOUT, Client, ConnAck, Connector, Disconnect, EnqueueError, Event, EventLoop, InboundMessage,
-    MessageKind, OutboundMessage, PublishOutcome, RetainHandling, SessionKind, SubscribeOutcome, adapter::adapter,
-    from_io_cause, tls,
+    AckHandle, BrokerLimits, CONNECT_TIMEOUT, Client, ConnAck, Connector, Disconnect, EnqueueError, Event, EventLoop,
+    InboundMessage, MessageKind, OutboundMessage, PublishOutcome, RetainHandling, SessionKind, SubscribeOutcome,
+    adapter::adapter, from_io_cause, tls,
 };
 use gridwatch_contract::Presence;
 
@@ -48,13 +48,11 @@ fn set_session(options: &mut MqttOptions, connector: &Connector) {
         .set_session_mode(SessionMode::Persistent)
         .set_session_store_arc(Arc::new(EmptySessionStore(session)))
         .set_inflight(connector.max_unacknowledged())
-        .set_ack_mode(AckMode::Manual)
-        .set_last_will(LastWill::new(
-            connector.topics.status(),
-            connector.status_json(Presence::Offline, None),
-            QoS::AtLeastOnce,
-            true,
-        ));
+        .set_ack_mode(AckMode::Manual);
+}
+
+fn set_will(options: &mut MqttOptions, topic: String, payload: String) {
+    options.set_last_will(LastWill::new(topic, payload, QoS::AtLeastOnce, true));
 }
 
 fn build(options: MqttOptions, capacity: usize) -> (AsyncClient, rumqttc_v4::EventLoop) {
@@ -84,12 +82,24 @@ fn subscribe_filter(filter: String, _: RetainHandling) -> SubscribeFilterInput {
     SubscribeFilterInput::new(filter, QoS::AtLeastOnce)
 }
 
-fn is_denied(error: &SubscribeNoticeError) -> bool {
-    matches!(error, SubscribeNoticeError::V4SubAckFailure(_))
+fn subscribe_outcome(answer: Result<SubAck, SubscribeNoticeError>) -> SubscribeOutcome {
+    let Ok(ack) = answer else {
+        return SubscribeOutcome::Lost;
+    };
+    if ack.return_codes.contains(&SubscribeReasonCode::Failure) {
+        return SubscribeOutcome::Denied("the broker's answer is Failure".into());
+    }
+    match ack
+        .return_codes
+        .contains(&SubscribeReasonCode::Success(QoS::AtMostOnce))
+    {
+        true => SubscribeOutcome::Downgraded,
+        false => SubscribeOutcome::Granted,
+    }
 }
 
-fn max_packet(_: &rumqttc_v4::ConnAck) -> Option<u32> {
-    None
+fn limits(_: &rumqttc_v4::ConnAck) -> BrokerLimits {
+    BrokerLimits::UNKNOWN
 }
 
 fn correlation(_: &rumqttc_v4::Publish) -> Option<Bytes> {

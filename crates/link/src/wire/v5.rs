@@ -8,13 +8,13 @@ use rumqttc::{
     AckMode, AsyncClient, ConnectReturnCode, ConnectionError, DisconnectReasonCode, IncomingPacketSizeLimit, LastWill,
     LastWillProperties, MqttOptions, NetworkOptions, PersistedAckMode, PersistedSession, PubAckReason,
     PublishNoticeError, PublishOptions, PublishProperties, PublishResult, QoS, RetainForwardRule, SessionMode,
-    StateError, SubscribeFilterInput, SubscribeNoticeError,
+    StateError, SubAck, SubscribeFilterInput, SubscribeNoticeError, SubscribeReasonCode,
 };
 
 use super::{
-    AckHandle, CONNECT_TIMEOUT, Client, ConnAck, Connector, Disconnect, DisconnectCause, EnqueueError, Event,
-    EventLoop, InboundMessage, JPEG, JSON, MessageKind, OutboundMessage, PublishOutcome, REPLIES_IN_FLIGHT,
-    RetainHandling, SessionKind, SubscribeOutcome, adapter::adapter, from_io_cause, tls,
+    AckHandle, BrokerLimits, CONNECT_TIMEOUT, Client, ConnAck, Connector, Disconnect, DisconnectCause, EnqueueError,
+    Event, EventLoop, InboundMessage, JPEG, JSON, MessageKind, OutboundMessage, PublishOutcome, REPLIES_IN_FLIGHT,
+    RetainHandling, SessionKind, Shortcoming, SubscribeOutcome, adapter::adapter, from_io_cause, tls,
 };
 use crate::claims::CLAIM_TTL;
 use gridwatch_contract::Presence;
@@ -55,22 +55,20 @@ fn set_session(options: &mut MqttOptions, connector: &Connector) {
         .set_outgoing_inflight_upper_limit(connector.max_unacknowledged())
         .set_ack_mode(AckMode::Manual)
         .set_receive_maximum(Some(REPLIES_IN_FLIGHT))
-        .set_incoming_packet_size_limit(IncomingPacketSizeLimit::Bytes(MAX_INCOMING))
-        .set_last_will(LastWill::new(
-            connector.topics.status(),
-            connector.status_json(Presence::Offline, None),
-            QoS::AtLeastOnce,
-            true,
-            Some(LastWillProperties {
-                delay_interval: None,
-                payload_format_indicator: Some(1),
-                message_expiry_interval: None,
-                content_type: Some(JSON.into()),
-                response_topic: None,
-                correlation_data: None,
-                user_properties: Vec::new(),
-            }),
-        ));
+        .set_incoming_packet_size_limit(IncomingPacketSizeLimit::Bytes(MAX_INCOMING));
+}
+
+fn set_will(options: &mut MqttOptions, topic: String, payload: String) {
+    let properties = LastWillProperties {
+        delay_interval: None,
+        payload_format_indicator: Some(1),
+        message_expiry_interval: None,
+        content_type: Some(JSON.into()),
+        response_topic: None,
+        correlation_data: None,
+        user_properties: Vec::new(),
+    };
+    options.set_last_will(LastWill::new(topic, payload, QoS::AtLeastOnce, true, Some(properties)));
 }
 
 fn build(options: MqttOptions, capacity: usize) -> (AsyncClient, rumqttc::EventLoop) {
@@ -138,12 +136,30 @@ fn subscribe_filter(filter: String, retain: RetainHandling) -> SubscribeFilterIn
     SubscribeFilterInput::new(filter, QoS::AtLeastOnce).retain_forward_rule(rule)
 }
 
-fn is_denied(error: &SubscribeNoticeError) -> bool {
-    matches!(error, SubscribeNoticeError::V5SubAckFailure(_))
+fn subscribe_outcome(answer: Result<SubAck, SubscribeNoticeError>) -> SubscribeOutcome {
+    let Ok(ack) = answer else {
+        return SubscribeOutcome::Lost;
+    };
+    let mut outcome = SubscribeOutcome::Granted;
+    for code in ack.return_codes {
+        match code {
+            SubscribeReasonCode::Success(QoS::AtMostOnce) => outcome = SubscribeOutcome::Downgraded,
+            SubscribeReasonCode::Success(_) => {}
+            denied => return SubscribeOutcome::Denied(format!("the broker's answer is {denied:?}")),
+        }
+    }
+    outcome
 }
 
-fn max_packet(ack: &rumqttc::ConnAck) -> Option<u32> {
-    ack.properties.as_ref()?.max_packet_size
+fn limits(ack: &rumqttc::ConnAck) -> BrokerLimits {
+    let Some(properties) = &ack.properties else {
+        return BrokerLimits::UNKNOWN;
+    };
+    BrokerLimits {
+        max_packet: properties.max_packet_size,
+        has_qos1: properties.max_qos != Some(0),
+        has_retain: properties.retain_available != Some(0),
+    }
 }
 
 fn correlation(publish: &rumqttc::Publish) -> Option<Bytes> {
@@ -163,6 +179,12 @@ fn disconnect(error: &ConnectionError) -> Disconnect {
         ConnectionError::ConnectionRefused(
             ConnectReturnCode::UnsupportedProtocolVersion | ConnectReturnCode::RefusedProtocolVersion,
         ) => unsupported_version(),
+        ConnectionError::ConnectionRefused(ConnectReturnCode::RetainNotSupported) => {
+            Disconnect::unsuitable(Shortcoming::Retain)
+        }
+        ConnectionError::ConnectionRefused(ConnectReturnCode::QoSNotSupported) => {
+            Disconnect::unsuitable(Shortcoming::Qos1)
+        }
         ConnectionError::ConnectionRefused(code) => Disconnect::refused(code),
         ConnectionError::Timeout(_) => Disconnect::timed_out(),
         ConnectionError::MqttState(state) => from_state_error(state).unwrap_or_else(|| from_io_cause(cause)),
@@ -182,6 +204,21 @@ fn from_state_error(state: &StateError) -> Option<Disconnect> {
         cause: DisconnectCause::Outgoing(reason),
     };
     Some(match state {
+        StateError::ServerDisconnect {
+            reason_code: DisconnectReasonCode::SessionTakenOver,
+            ..
+        } => Disconnect {
+            message: "another client connected with this box's client id (0x8E, session taken over)".into(),
+            cause: DisconnectCause::TakenOver,
+        },
+        StateError::ServerDisconnect {
+            reason_code: DisconnectReasonCode::RetainNotSupported,
+            ..
+        } => Disconnect::unsuitable(Shortcoming::Retain),
+        StateError::ServerDisconnect {
+            reason_code: DisconnectReasonCode::QoSNotSupported,
+            ..
+        } => Disconnect::unsuitable(Shortcoming::Qos1),
         StateError::ServerDisconnect {
             reason_code,
             reason_string,

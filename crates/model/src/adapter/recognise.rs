@@ -1,11 +1,14 @@
 //! Recognises the family of a network: the exporter's metadata narrows the choice, names and shapes decide.
 
-use super::{Adapter, FAMILIES, Family, LayoutError, Mismatch, NetworkFacts, list};
+use super::{Adapter, FAMILIES, Family, LayoutError, Mismatch, NetworkFacts, list, unsupported};
 
 /// The family and the order of its outputs.
 pub(super) fn family(adapter: Adapter, facts: &NetworkFacts<'_>) -> Result<(&'static Family, Vec<usize>), LayoutError> {
     if let Some(task) = facts.metadata.get("task").filter(|task| *task != "detect") {
-        return Err(LayoutError::Task { task: task.clone() });
+        return Err(LayoutError::Task {
+            task: task.clone(),
+            outputs: list(facts.outputs) + &resembling(facts),
+        });
     }
     let outputs = || list(facts.outputs);
     if adapter != Adapter::Auto {
@@ -17,11 +20,15 @@ pub(super) fn family(adapter: Adapter, facts: &NetworkFacts<'_>) -> Result<(&'st
             },
             None => "it decodes text, not boxes".into(),
         };
+        let fitting: Vec<Adapter> = FAMILIES.iter().filter(fits).map(|f| f.adapter).collect();
         return Err(LayoutError::AdapterMismatch {
             adapter,
             why,
-            outputs: outputs(),
-            fitting: FAMILIES.iter().filter(fits).map(|f| f.adapter).collect(),
+            outputs: match fitting.is_empty() {
+                true => outputs() + &resembling(facts),
+                false => outputs(),
+            },
+            fitting,
         });
     }
     let possible = by_metadata(facts);
@@ -43,9 +50,9 @@ pub(super) fn family(adapter: Adapter, facts: &NetworkFacts<'_>) -> Result<(&'st
             classes: facts.classes,
             size: facts.size,
             reasons: match reasons.is_empty() {
-                true => "no family has similar outputs".into(),
+                true => "no family has similar outputs".to_owned(),
                 false => reasons.join("; "),
-            },
+            } + &resembling(facts),
         }),
         1 => Ok(fitting.remove(0)),
         _ => Err(LayoutError::Ambiguous {
@@ -53,6 +60,12 @@ pub(super) fn family(adapter: Adapter, facts: &NetworkFacts<'_>) -> Result<(&'st
             choices: fitting.iter().map(|(family, _)| family.adapter).collect(),
         }),
     }
+}
+
+/// A sentence about what the outputs look like, to continue the one before; empty if they resemble nothing known.
+fn resembling(facts: &NetworkFacts<'_>) -> String {
+    let looks_like = unsupported::describe(facts, Some(facts.classes));
+    looks_like.map_or_else(String::new, |what| format!(". It looks like {what}"))
 }
 
 /// Families compatible with the exporter's metadata; `None` if the metadata does not narrow the choice.

@@ -15,6 +15,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{Corners, GroundTruth};
+use gridwatch_base::file;
 
 /// A labelled data set.
 #[derive(Debug, Clone, PartialEq)]
@@ -116,10 +117,10 @@ impl DatasetError {
 /// # Errors
 /// Every fault at once: invalid labels, unreadable files, a set without pictures.
 pub fn read(path: &Path) -> Result<LabelledSet, DatasetError> {
-    let set = if path.is_file() {
-        read_coco(path)
-    } else {
+    let set = if path.is_dir() {
         read_yolo(path)
+    } else {
+        read_coco(path)
     };
     match set {
         Ok(set) if set.pictures.is_empty() => Err(DatasetError(vec![DatasetFault {
@@ -151,7 +152,7 @@ fn read_yolo(folder: &Path) -> Result<LabelledSet, DatasetError> {
     let mut pictures = Vec::with_capacity(paths.len());
     for path in paths {
         let labels = label_file(&path);
-        let annotations = match fs::read_to_string(&labels) {
+        let annotations = match file::read_text(&labels, file::MAX_TEXT) {
             Ok(text) => parse_labels(&labels, &text, &mut faults),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 unlabelled += 1;
@@ -201,7 +202,7 @@ fn read_class_names(folder: &Path, faults: &mut Vec<DatasetFault>) -> Vec<String
         .take(depth)
         .flat_map(|f| files.map(|name| f.join(name)));
     for file in files {
-        match fs::read_to_string(&file) {
+        match file::read_text(&file, file::MAX_TEXT) {
             Ok(text) if file.ends_with(YAML) => match parse_yaml_names(&text) {
                 Ok(names) => return names,
                 Err(message) => {
@@ -343,7 +344,7 @@ struct CocoCategory {
 }
 
 fn read_coco(file: &Path) -> Result<LabelledSet, DatasetError> {
-    let text = fs::read_to_string(file).map_err(|e| DatasetError(vec![unreadable(file, &e)]))?;
+    let text = file::read_text(file, file::MAX_DATA).map_err(|e| DatasetError(vec![unreadable(file, &e)]))?;
     let fault = |line, message: String| DatasetFault {
         file: file.into(),
         line,

@@ -1,6 +1,6 @@
 //! Reads phone numbers with two networks: a text detector and a recogniser.
 
-use std::{fs, sync::Arc};
+use std::sync::Arc;
 
 use crate::ocr::{
     crop::{Crop, Normalisation},
@@ -15,6 +15,7 @@ use crate::{
     model_set::grey_frame,
     network::Network,
 };
+use gridwatch_base::file;
 use gridwatch_engine::{BBox, Detection, Label, PhoneNumber};
 use gridwatch_frame::Frame;
 
@@ -122,7 +123,7 @@ impl Reader {
                 .as_deref()
                 .unwrap_or("alphabet.txt".as_ref()),
         );
-        let text = fs::read_to_string(&file).map_err(|source| ModelError::Read {
+        let text = file::read_text(&file, file::MAX_TEXT).map_err(|source| ModelError::Read {
             path: file.clone(),
             source,
         })?;

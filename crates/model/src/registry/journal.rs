@@ -61,6 +61,9 @@ pub enum Event {
         /// Activates immediately; the trial runs alongside and rolls back on failure.
         #[serde(default)]
         now: bool,
+        /// Activates a version that neither the trial nor a self-test proves.
+        #[serde(default)]
+        force: bool,
     },
     /// Request: return to the previous version, without a trial.
     Rollback {

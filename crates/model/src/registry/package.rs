@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader, Read, Write},
+    io::{self, BufReader, Read, Seek, Write},
     os::unix::fs::{MetadataExt, PermissionsExt, lchown},
     path::{Component, Path, PathBuf},
 };
@@ -11,7 +11,7 @@ use std::{
 use flate2::read::MultiGzDecoder;
 
 use super::MANIFEST;
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, file};
 
 /// Maximum total size of the files. Models for these boxes take 1 to 200 MB.
 const MAX_BYTES: u64 = 512 << 20;
@@ -62,8 +62,10 @@ impl PackageError {
     pub fn class(&self) -> Class {
         match self {
             Self::NotAPackage { .. } | Self::Entry { .. } | Self::NoManifest { .. } => Class::Data,
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Class::Config,
-            Self::Io { .. } => Class::Transient,
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge => Class::Config,
+                _ => Class::Transient,
+            },
         }
     }
 }
@@ -83,12 +85,12 @@ pub(super) fn unpack(package: &Path, into: &Path) -> Result<PathBuf, PackageErro
     if fs::metadata(package).map_err(io(package))?.is_dir() {
         extraction.copy_folder(package, Path::new(""))?;
     } else {
-        let mut file = BufReader::new(File::open(package).map_err(io(package))?);
-        let mut magic = [0; 2];
-        let is_gzip = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
-        let file = BufReader::new(File::open(package).map_err(io(package))?);
         // Limits the headers as well, such as endless long-name records.
         let limit = 2 * MAX_BYTES;
+        let mut file = BufReader::new(file::open(package, limit).map_err(io(package))?);
+        let mut magic = [0; 2];
+        let is_gzip = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
+        file.rewind().map_err(io(package))?;
         if is_gzip {
             extraction.take_archive(MultiGzDecoder::new(file).take(limit))?;
         } else {

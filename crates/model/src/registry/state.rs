@@ -82,6 +82,8 @@ pub enum RequestAction {
         version: Version,
         /// Activates immediately; the trial runs alongside and rolls back on failure.
         now: bool,
+        /// Activates a version that neither the trial nor a self-test proves.
+        force: bool,
     },
     /// Return to the previous version.
     Rollback,
@@ -230,10 +232,12 @@ impl ModelState {
                 version,
                 camera,
                 now,
+                force,
             } => {
                 let action = RequestAction::Use {
                     version: version.clone(),
                     now: *now,
+                    force: *force,
                 };
                 self.add_request(entry, request, camera, action);
             }
@@ -375,6 +379,7 @@ mod tests {
             version: Some(version.into()),
             camera: camera.map(Into::into),
             now: false,
+            force: false,
         }
     }
 
@@ -485,6 +490,7 @@ mod tests {
                         version,
                         camera,
                         now: false,
+                        force: false,
                     },
                     1 => Event::WentLive {
                         request,

@@ -337,7 +337,7 @@ fn streets(args: &ViewsArgs) -> Result<Vec<RgbImage>, Failure> {
     let step = files.len().div_ceil(usize::from(args.count)).max(1);
     let mut streets = Vec::new();
     for file in files.iter().step_by(step) {
-        match image::open(file) {
+        match gridwatch_frame::open_upright(file) {
             Ok(picture) => {
                 let width = (WIDTH as f32 / SEEN_FRACTION).ceil() as u32;
                 let height = (width * picture.height() / picture.width()).max(1);

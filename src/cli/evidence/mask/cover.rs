@@ -1,11 +1,11 @@
 //! Measures how much of the labelled faces, heads and plates is covered by masks.
 
-use std::{collections::BTreeMap, fmt, fs, path::Path};
+use std::{collections::BTreeMap, fmt, path::Path};
 
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Failure;
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, file, text::counted};
 use gridwatch_engine::BBox;
 
 /// A label counts as covered from this share of its area: boxes are drawn by hand, a pixel or two off.
@@ -45,8 +45,8 @@ pub(super) struct MaskTruth(BTreeMap<String, BTreeMap<LabelKind, Vec<[f64; 4]>>>
 impl MaskTruth {
     pub(super) fn read(file: &Path) -> Result<Self, Failure> {
         let fault = |message: String| Failure::new(Class::Config, format!("--truth {}: {message}", file.display()));
-        let text = fs::read(file).map_err(|e| fault(format!("cannot read the file: {e}")))?;
-        let truth: Self = serde_json::from_slice(&text).map_err(|e| {
+        let text = file::read_text(file, file::MAX_DATA).map_err(|e| fault(format!("cannot read the file: {e}")))?;
+        let truth: Self = serde_json::from_str(&text).map_err(|e| {
             fault(format!(
                 "{e}; expected the boxes of each picture: {{\"street.jpg\": {{\"face\": [[366, 280, 382, 297]]}}}}"
             ))
@@ -118,11 +118,6 @@ impl Coverage {
         }
         let size = (width, height);
         Self { size, regions, pixels }
-    }
-
-    /// The masked share of the picture, 0..=1.
-    pub(super) fn share(&self) -> f64 {
-        self.pixels.iter().filter(|p| **p).count() as f64 / self.pixels.len().max(1) as f64
     }
 
     /// The masked regions, `[left, top, right, bottom]` in pixels.
@@ -211,8 +206,8 @@ impl MaskSummary {
 
 impl fmt::Display for MaskSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (pictures, percent) = (self.pictures, self.masked * 100.0);
-        writeln!(f, "{pictures} pictures, {percent:.1} % of the area masked on average.")?;
+        let (pictures, percent) = (counted(self.pictures, "picture", "pictures"), self.masked * 100.0);
+        writeln!(f, "{pictures}, {percent:.1} % of the area masked on average.")?;
         let Some(kinds) = &self.against_truth else {
             return Ok(());
         };
@@ -253,14 +248,14 @@ mod tests {
     #[test]
     fn overlapping_regions_count_once() {
         let coverage = Coverage::new((100, 50), &[region(0.0, 0.0, 0.5, 1.0), region(0.25, 0.0, 0.75, 1.0)]);
-        assert!((coverage.share() - 0.75).abs() < 1e-9);
+        assert!((coverage.of([0.0, 0.0, 100.0, 50.0]) - 0.75).abs() < 1e-9);
         assert!((coverage.of([70.0, 10.0, 80.0, 20.0]) - 0.5).abs() < 1e-9);
     }
 
     #[test]
     fn regions_and_labels_may_extend_beyond_the_picture() {
         let coverage = Coverage::new((100, 50), &[region(-0.5, 0.9, 0.1, 1.4), region(1.1, 0.0, 1.2, 0.1)]);
-        assert!((coverage.share() - 0.01).abs() < 1e-9);
+        assert!((coverage.of([0.0, 0.0, 100.0, 50.0]) - 0.01).abs() < 1e-9);
         assert!((coverage.of([0.0, 45.0, 10.0, 60.0]) - 1.0).abs() < 1e-9);
         assert!((coverage.of([200.0, 100.0, 210.0, 110.0]) - 1.0).abs() < 1e-9);
     }

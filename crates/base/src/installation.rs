@@ -1,0 +1,179 @@
+//! The identity of an installation, which tells two boxes apart that were given one node id, as by a cloned disk.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use super::{digest::sha256_hex, disk};
+
+/// Random number of this installation, 32 hex digits, in the state directory.
+const SEED_FILE: &str = "installation";
+
+/// Exists while an operator wants this box to use its node id although another one does.
+const TAKE_OVER_FILE: &str = "take-over";
+
+/// Identities of a machine are short; a longer file is something else.
+const MAX_FACT: u64 = 256;
+
+/// The identity of this installation.
+#[derive(Debug, Clone)]
+pub struct Installation {
+    id: String,
+    state_dir: PathBuf,
+}
+
+impl Installation {
+    /// Reads the identity of the installation in `state_dir`; creates its random part if it is missing.
+    ///
+    /// # Errors
+    /// The state directory cannot be read or written.
+    pub fn of(state_dir: &Path) -> io::Result<Self> {
+        Self::on(Path::new("/"), state_dir)
+    }
+
+    /// [`Installation::of`], on the machine whose file system is at `root`.
+    fn on(root: &Path, state_dir: &Path) -> io::Result<Self> {
+        let file = state_dir.join(SEED_FILE);
+        let seed = match read_fact(&file) {
+            Some(seed) => seed,
+            None => {
+                let mut random = [0; 32];
+                File::open("/dev/urandom")?.read_exact(&mut random)?;
+                let seed = sha256_hex(&random)[..32].to_owned();
+                disk::write_private(&file, seed.as_bytes())?;
+                seed
+            }
+        };
+        let facts = machine_facts(root).join("\n");
+        // A hash, because a machine id is confidential (machine-id(5)).
+        let mut id = sha256_hex(format!("gridwatch installation\n{seed}\n{facts}").as_bytes());
+        id.truncate(32);
+        Ok(Self {
+            id,
+            state_dir: state_dir.into(),
+        })
+    }
+
+    /// 32 lower-case hex digits, the same after every restart of this box and different on every other machine.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether an operator wants this box to use its node id although another one does.
+    pub fn has_take_over_request(&self) -> bool {
+        self.state_dir.join(TAKE_OVER_FILE).exists()
+    }
+
+    /// Ends the request.
+    pub fn end_take_over_request(&self) {
+        // A request that stays is repeated at the next connection, which is harmless.
+        let _ = fs::remove_file(self.state_dir.join(TAKE_OVER_FILE));
+    }
+}
+
+/// Leaves the request of an operator that the box with this state directory uses its node id although another one does.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn request_take_over(state_dir: &Path) -> io::Result<()> {
+    disk::write_private(&state_dir.join(TAKE_OVER_FILE), b"")
+}
+
+/// What differs between machines even if a disk was cloned: the serial number of the board and the addresses of the network
+/// interfaces that are built in. Files that only root may read are left out, so that the user does not matter.
+fn machine_facts(root: &Path) -> Vec<String> {
+    let files = ["etc/machine-id", "sys/firmware/devicetree/base/serial-number"];
+    let mut facts: Vec<String> = files.iter().filter_map(|file| read_fact(&root.join(file))).collect();
+    let interfaces = fs::read_dir(root.join("sys/class/net")).into_iter().flatten().flatten();
+    let mut addresses: Vec<String> = interfaces
+        .filter(|entry| {
+            // Virtual interfaces have no device, and one on USB may be plugged into another box.
+            fs::canonicalize(entry.path().join("device")).is_ok_and(|device| !device.to_string_lossy().contains("/usb"))
+        })
+        .filter_map(|entry| read_fact(&entry.path().join("address")))
+        .collect();
+    addresses.sort();
+    facts.extend(addresses);
+    facts
+}
+
+/// The trimmed text of a short file; `None` if it is missing or empty.
+fn read_fact(file: &Path) -> Option<String> {
+    let mut bytes = Vec::new();
+    File::open(file).ok()?.take(MAX_FACT).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The file system of a machine with this machine id and these interfaces: name, address, and the path of the device.
+    fn machine(id: &str, interfaces: &[(&str, &str, Option<&str>)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("etc")).unwrap();
+        fs::write(root.path().join("etc/machine-id"), format!("{id}\n")).unwrap();
+        for (name, address, device) in interfaces {
+            let interface = root.path().join("sys/class/net").join(name);
+            fs::create_dir_all(&interface).unwrap();
+            fs::write(interface.join("address"), format!("{address}\n")).unwrap();
+            if let Some(device) = device {
+                fs::create_dir_all(root.path().join(device)).unwrap();
+                std::os::unix::fs::symlink(root.path().join(device), interface.join("device")).unwrap();
+            }
+        }
+        root
+    }
+
+    const BUILT_IN: Option<&str> = Some("devices/pci/eth0");
+
+    #[test]
+    fn it_stays_the_same_and_does_not_show_what_it_is_made_of() {
+        let (root, state) = (machine("cafe", &[]), tempfile::tempdir().unwrap());
+        let id = Installation::on(root.path(), state.path()).unwrap().id;
+        assert_eq!(Installation::on(root.path(), state.path()).unwrap().id, id);
+        assert!(id.len() == 32 && !id.contains("cafe"));
+        let other = tempfile::tempdir().unwrap();
+        assert_ne!(Installation::on(root.path(), other.path()).unwrap().id, id);
+    }
+
+    #[test]
+    fn a_cloned_disk_in_another_machine_is_another_installation() {
+        let state = tempfile::tempdir().unwrap();
+        let id = |address| {
+            let root = machine("cafe", &[("eth0", address, BUILT_IN)]);
+            Installation::on(root.path(), state.path()).unwrap().id
+        };
+        assert_ne!(id("02:00:00:00:00:01"), id("02:00:00:00:00:02"));
+        assert_eq!(id("02:00:00:00:00:01"), id("02:00:00:00:00:01"));
+    }
+
+    #[test]
+    fn virtual_and_usb_interfaces_do_not_matter() {
+        let state = tempfile::tempdir().unwrap();
+        let id = |interfaces: &[_]| {
+            Installation::on(machine("cafe", interfaces).path(), state.path())
+                .unwrap()
+                .id
+        };
+        let built_in = ("eth0", "02:00:00:00:00:01", BUILT_IN);
+        let virtual_one = ("docker0", "02:00:00:00:00:07", None);
+        let on_usb = ("usb0", "02:00:00:00:00:08", Some("devices/pci/usb1/1-1"));
+        assert_eq!(id(&[built_in]), id(&[built_in, virtual_one, on_usb]));
+    }
+
+    #[test]
+    fn a_request_to_take_over_stays_until_it_is_ended() {
+        let state = tempfile::tempdir().unwrap();
+        let installation = Installation::of(state.path()).unwrap();
+        assert!(!installation.has_take_over_request());
+        request_take_over(state.path()).unwrap();
+        assert!(installation.has_take_over_request());
+        installation.end_take_over_request();
+        assert!(!installation.has_take_over_request());
+    }
+}

@@ -1,0 +1,481 @@
+//! Verifies a bundle. Whoever hands it over may want to hang, exhaust or deceive whoever checks it: only listed regular files are
+//! opened, none is read further than its kind or the record allows, and what no signature covers is named.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::{self, Read},
+    path::Path,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde::Serialize;
+
+use super::{CHAIN, HEAD, HEAD_KEY, HEAD_SIGNATURE, KEY, RECORD, RECORD_SIGNATURE, SUMS, original, picture, sums};
+use crate::{
+    PublicKey,
+    chain::{ChainHead, CustodyEvent, Segment},
+    keys::{parse_public, public_pem},
+    vault::OriginalFormat,
+};
+use gridwatch_base::{
+    digest::{sha256_hex, sha256_of},
+    file,
+};
+use gridwatch_contract::CaseRecord;
+
+/// The files besides pictures and originals, with their maximum size in bytes. A line of the chain has 300 bytes, so its limit is
+/// that of years on a busy box; a record with thousands of replies has 500 kB.
+const FILES: [(&str, u64); 8] = [
+    (RECORD, 16 << 20),
+    (RECORD_SIGNATURE, 1 << 10),
+    (KEY, 4 << 10),
+    (CHAIN, 128 << 20),
+    (HEAD, 64 << 10),
+    (HEAD_SIGNATURE, 1 << 10),
+    (HEAD_KEY, 4 << 10),
+    (SUMS, 1 << 20),
+];
+
+/// Maximum number of files and folders in a bundle: a case has tens.
+const MAX_ENTRIES: usize = 10_000;
+/// Maximum size of all pictures and originals in bytes: a case has some 10 MB, and this many are hashed in seconds.
+const MAX_BYTES: u64 = 4 << 30;
+/// Maximum number of reported faults.
+const MAX_FAULTS: usize = 200;
+
+/// Result of a check.
+#[derive(Debug, Serialize)]
+pub struct BundleReport {
+    /// Whether the case is what the box filed.
+    pub verdict: Verdict,
+    /// The case id, if the record can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub case_id: Option<String>,
+    /// The revision of the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u32>,
+    /// The id of the box.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<String>,
+    /// The public key of the record's signature.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    /// True if that key is the one given by the caller, or was rotated into it; false if it was only taken from the
+    /// bundle.
+    pub key_is_known: bool,
+    /// Number of files that signatures cover, and of SHA256SUMS.
+    pub files: usize,
+    /// Number of lines of the chain.
+    pub chain: usize,
+    /// Files that no signature covers. They were not opened. Each is a fault, too, unless the caller allowed them.
+    pub extra: Vec<String>,
+    /// What is wrong; empty if the bundle is valid. At most 200 are listed.
+    pub faults: Vec<BundleFault>,
+}
+
+/// Whether a case is what the box filed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It is: signed with the given key, and nothing was changed.
+    Authentic,
+    /// Nothing was changed since it was signed with the key in the bundle, which may be anyone's.
+    AuthenticForOwnKey,
+    /// Something was changed.
+    NotAuthentic,
+}
+
+/// A fault of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct BundleFault {
+    /// The file, relative to the bundle.
+    pub file: String,
+    /// The fault.
+    pub what: String,
+}
+
+/// Checks a bundle. `known` is the public key of the box, obtained independently of the bundle. Without it a bundle
+/// that was forged as a whole, with another key, is not detected. With `allow_extra`, files that no signature covers are no
+/// fault.
+///
+/// # Errors
+/// The I/O error if the folder cannot be listed, or [`io::ErrorKind::InvalidData`] if it has more entries than any export.
+pub fn check(dir: &Path, known: Option<&PublicKey>, allow_extra: bool) -> io::Result<BundleReport> {
+    let mut check = BundleCheck {
+        dir,
+        present: list(dir)?,
+        contents: BTreeMap::new(),
+        digests: BTreeMap::new(),
+        covered: FILES.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        bytes_left: MAX_BYTES,
+        faults: BTreeSet::new(),
+    };
+    check.read_files();
+    let key = check.key(KEY);
+    let head_key = if check.present.contains(HEAD_KEY) {
+        check.key(HEAD_KEY)
+    } else {
+        key.clone()
+    };
+    let record = check.record(key.as_ref());
+    let segment = check.chain();
+    check.head(head_key.as_ref(), segment.as_ref());
+    if let (Some(key), Some(head_key), Some(segment)) = (&key, &head_key, &segment)
+        && !segment.keys(head_key).contains(key)
+    {
+        check.fault(
+            KEY,
+            "chain.jsonl has no unbroken sequence of rotations from this key to the one in head-key.pem",
+        );
+    }
+    if let (Some((record, sha256)), Some(segment)) = (&record, &segment) {
+        check.check_position(record, sha256, segment);
+    }
+    let mut extra = BTreeSet::new();
+    if let Some((record, _)) = &record {
+        check.pictures(record, segment.as_ref());
+        check.originals(record);
+        extra = check.present.difference(&check.covered).cloned().collect();
+    }
+    check.sums(&extra);
+    if !allow_extra {
+        for name in &extra {
+            check.fault(
+                name,
+                "no signature covers this file: it is not part of the exported case",
+            );
+        }
+    }
+    let key_is_known = check.is_known(known, key.as_ref(), head_key.as_ref(), segment.as_ref());
+    Ok(BundleReport {
+        verdict: match (check.faults.is_empty(), key_is_known) {
+            (true, true) => Verdict::Authentic,
+            (true, false) => Verdict::AuthenticForOwnKey,
+            (false, _) => Verdict::NotAuthentic,
+        },
+        case_id: record.as_ref().map(|(r, _)| r.case_id.clone()),
+        revision: record.as_ref().map(|(r, _)| r.revision),
+        node_id: record.as_ref().map(|(r, _)| r.node_id.clone()),
+        public_key: key.map(|k| k.to_string()),
+        key_is_known,
+        files: check.present.len() - extra.len(),
+        chain: segment.map_or(0, |s| s.lines.len()),
+        extra: extra.into_iter().collect(),
+        faults: check.faults.into_iter().collect(),
+    })
+}
+
+/// The paths of all entries but folders, relative to `root`. Links are entries, not followed.
+fn list(root: &Path) -> io::Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    let mut folders = vec![root.to_path_buf()];
+    let mut entries = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            entries += 1;
+            if entries > MAX_ENTRIES {
+                let message = format!("not an exported case: more than {MAX_ENTRIES} files and folders");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            }
+            let path = entry.path();
+            if entry.file_type()?.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(root).unwrap_or(&path);
+                names.insert(name.to_string_lossy().into_owned());
+            }
+        }
+    }
+    Ok(names)
+}
+
+struct BundleCheck<'a> {
+    dir: &'a Path,
+    /// What the folder holds, whatever it is.
+    present: BTreeSet<String>,
+    /// The contents of [`FILES`].
+    contents: BTreeMap<&'static str, Vec<u8>>,
+    /// SHA-256 of every file that was read.
+    digests: BTreeMap<String, String>,
+    /// Files that signatures cover, and SHA256SUMS.
+    covered: BTreeSet<String>,
+    /// How many bytes of pictures and originals may still be read.
+    bytes_left: u64,
+    faults: BTreeSet<BundleFault>,
+}
+
+impl BundleCheck<'_> {
+    fn fault(&mut self, file: &str, what: impl Into<String>) {
+        if self.faults.len() < MAX_FAULTS {
+            self.faults.insert(BundleFault {
+                file: file.into(),
+                what: what.into(),
+            });
+        }
+    }
+
+    /// Reads each of [`FILES`] that is there.
+    fn read_files(&mut self) {
+        for (name, limit) in FILES {
+            if !self.present.contains(name) {
+                continue;
+            }
+            let read =
+                file::open_unlinked(&self.dir.join(name), limit).and_then(|opened| file::read_all(opened, limit));
+            match read {
+                Ok(bytes) => {
+                    self.digests.insert(name.into(), sha256_hex(&bytes));
+                    self.contents.insert(name, bytes);
+                }
+                Err(e) => self.fault(name, e.to_string()),
+            }
+        }
+    }
+
+    /// Hashes a picture or an original of at most `limit` bytes, if it is there. Returns its SHA-256 and size.
+    fn hash(&mut self, name: &str, limit: u64) -> Option<(String, u64)> {
+        // The record may name a file several times.
+        if !self.covered.insert(name.to_owned()) || !self.present.contains(name) {
+            return None;
+        }
+        let limit = limit.min(self.bytes_left);
+        let hashed = file::open_unlinked(&self.dir.join(name), limit)
+            .and_then(|opened| sha256_of(opened.take(limit.saturating_add(1))));
+        match hashed {
+            Ok((sha256, size)) => {
+                self.bytes_left = self.bytes_left.saturating_sub(size);
+                self.digests.insert(name.into(), sha256.clone());
+                Some((sha256, size))
+            }
+            Err(e) => {
+                self.fault(name, e.to_string());
+                None
+            }
+        }
+    }
+
+    /// The file as text; records a fault if it is missing or not UTF-8.
+    fn text(&mut self, name: &str) -> Option<String> {
+        match self.contents.get(name).map(|bytes| String::from_utf8(bytes.clone())) {
+            Some(Ok(text)) => Some(text),
+            Some(Err(_)) => {
+                self.fault(name, "not UTF-8 text");
+                None
+            }
+            None => {
+                if !self.present.contains(name) {
+                    self.fault(name, "missing");
+                }
+                None
+            }
+        }
+    }
+
+    /// Compares all files but `extra` with SHA256SUMS.
+    fn sums(&mut self, extra: &BTreeSet<String>) {
+        let Some(text) = self.text(SUMS) else { return };
+        let mut listed = BTreeSet::new();
+        // SHA256SUMS without the lines of extra files.
+        let mut of_case = String::with_capacity(text.len());
+        for line in text.split_inclusive('\n') {
+            let Some((sum, name)) = line.trim_end_matches('\n').split_once("  ") else {
+                self.fault(SUMS, format!("malformed line {line:?}"));
+                continue;
+            };
+            if extra.contains(name) {
+                continue;
+            }
+            of_case += line;
+            listed.insert(name);
+            match self.digests.get(name) {
+                Some(found) if found == sum => {}
+                Some(_) => self.fault(name, "SHA-256 does not match SHA256SUMS"),
+                None if self.present.contains(name) => {}
+                None => self.fault(name, "missing"),
+            }
+        }
+        self.digests.remove(SUMS);
+        let unlisted: Vec<String> = self
+            .digests
+            .keys()
+            .filter(|name| !listed.contains(name.as_str()))
+            .cloned()
+            .collect();
+        for name in unlisted {
+            self.fault(
+                &name,
+                "not listed in SHA256SUMS: the file was added, or its line was removed",
+            );
+        }
+        let written = sums(self.digests.iter().map(|(name, sum)| (name.as_str(), sum.clone())));
+        // A file that could not be read has a fault of its own.
+        let all_read = self.digests.len() + extra.len() + 1 == self.present.len();
+        if all_read && written != of_case {
+            self.fault(
+                SUMS,
+                "differs from the file that the export wrote: order or format was changed",
+            );
+        }
+    }
+
+    fn key(&mut self, name: &str) -> Option<PublicKey> {
+        let text = self.text(name)?;
+        match parse_public(&text) {
+            // Any other text in the file would be covered by no signature.
+            Ok(key) if public_pem(&key) == text => Some(key),
+            Ok(_) => {
+                self.fault(name, "differs from the file that the export wrote");
+                None
+            }
+            Err(what) => {
+                self.fault(name, what);
+                None
+            }
+        }
+    }
+
+    fn is_known(
+        &mut self,
+        known: Option<&PublicKey>,
+        key: Option<&PublicKey>,
+        head_key: Option<&PublicKey>,
+        segment: Option<&Segment>,
+    ) -> bool {
+        let (Some(known), Some(key), Some(head_key)) = (known, key, head_key) else {
+            return false;
+        };
+        // A caller who has a later key also accepts the keys that were rotated into it.
+        let keys = segment.map(|s| s.keys(head_key)).unwrap_or_default();
+        let is_known = known == key || (known == head_key && keys.contains(key));
+        if !is_known {
+            self.fault(KEY, "not the given key: the case was signed with another key");
+        }
+        is_known
+    }
+
+    fn signed(&mut self, key: Option<&PublicKey>, name: &str, signature: &str) -> Option<String> {
+        let text = self.text(name)?;
+        match (self.contents.get(signature), key) {
+            (None, _) if self.present.contains(signature) => {}
+            (None, _) => self.fault(signature, "missing"),
+            (Some(bytes), Some(key)) if !key.verifies(text.as_bytes(), &BASE64.encode(bytes)) => {
+                self.fault(
+                    name,
+                    format!("signature is invalid: {name}, {signature} or the public key was changed"),
+                );
+            }
+            _ => {}
+        }
+        Some(text)
+    }
+
+    fn record(&mut self, key: Option<&PublicKey>) -> Option<(CaseRecord, String)> {
+        let text = self.signed(key, RECORD, RECORD_SIGNATURE)?;
+        match serde_json::from_str(&text) {
+            Ok(record) => Some((record, sha256_hex(text.as_bytes()))),
+            Err(e) => {
+                self.fault(RECORD, format!("not a case record: {e}"));
+                None
+            }
+        }
+    }
+
+    fn chain(&mut self) -> Option<Segment> {
+        let text = self.text(CHAIN)?;
+        match Segment::read(&text) {
+            Ok(segment) => Some(segment),
+            Err(faults) => {
+                for fault in faults {
+                    self.fault(CHAIN, format!("line {}: {}", fault.line, fault.reason));
+                }
+                None
+            }
+        }
+    }
+
+    /// Checks that the chain ends where head.json says, so that no lines were cut off.
+    fn head(&mut self, key: Option<&PublicKey>, segment: Option<&Segment>) {
+        let Some(text) = self.signed(key, HEAD, HEAD_SIGNATURE) else {
+            return;
+        };
+        let head: ChainHead = match serde_json::from_str(&text) {
+            Ok(head) => head,
+            Err(e) => return self.fault(HEAD, format!("not the end of a chain: {e}")),
+        };
+        if let Some(last) = segment.and_then(|s| s.lines.last())
+            && (last.entry.seq, &last.hash) != (head.seq, &head.hash)
+        {
+            self.fault(
+                CHAIN,
+                format!(
+                    "the last line is not entry {} as head.json requires: lines were cut off, or the last one was changed",
+                    head.seq
+                ),
+            );
+        }
+        if key.is_some_and(|k| k.to_string() != head.public_key) {
+            self.fault(HEAD, "public_key is not the key that signed this file");
+        }
+    }
+
+    /// Checks that the record is the newest one of the case in the chain, and at the place that its `prev_hash` says.
+    fn check_position(&mut self, record: &CaseRecord, sha256: &str, segment: &Segment) {
+        let of_case = segment.lines.iter().rev().find_map(|line| match &line.entry.event {
+            CustodyEvent::Case {
+                case_id,
+                revision,
+                sha256,
+            } if *case_id == record.case_id => Some((&line.entry, *revision, sha256)),
+            _ => None,
+        });
+        let Some((entry, revision, newest)) = of_case else {
+            return self.fault(CHAIN, format!("no line about case {}", record.case_id));
+        };
+        if newest != sha256 || revision != record.revision {
+            self.fault(
+                RECORD,
+                format!(
+                    "not the newest record of the case: entry {} of the chain has revision {revision}",
+                    entry.seq
+                ),
+            );
+        } else if record.prev_hash.as_ref() != Some(&entry.prev) {
+            self.fault(
+                RECORD,
+                format!("prev_hash does not match entry {} of the chain", entry.seq),
+            );
+        }
+    }
+
+    /// Checks every picture that the record names.
+    fn pictures(&mut self, record: &CaseRecord, segment: Option<&Segment>) {
+        let deleted = segment.map(|s| s.deleted(&record.case_id)).unwrap_or_default();
+        for item in &record.evidence {
+            let name = picture(&item.sha256);
+            if !self.present.contains(&name) && !deleted.contains(item.sha256.as_str()) {
+                self.fault(&name, format!("missing (evidence item {})", item.id));
+            }
+            if let Some((found, size)) = self.hash(&name, item.bytes)
+                && (found != item.sha256 || size != item.bytes)
+            {
+                self.fault(&name, format!("content is not that of evidence item {}", item.id));
+            }
+        }
+    }
+
+    /// Checks every original of the record that is there. None has to be.
+    fn originals(&mut self, record: &CaseRecord) {
+        let hashes: BTreeSet<&String> = record.evidence.iter().filter_map(|i| i.derived_from.as_ref()).collect();
+        for sha256 in hashes {
+            for name in OriginalFormat::ALL.map(|format| original(sha256, format)) {
+                if let Some((found, _)) = self.hash(&name, file::MAX_PICTURE)
+                    && found != *sha256
+                {
+                    self.fault(&name, "content does not match the SHA-256 in the file name");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Limits on what other clients of the broker can make this box do: replies per case, and log lines about invalid messages.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+/// Replies about one case that are taken at once. A case has some ten in its life; a platform that was offline may send them
+/// together, and repeat them.
+const BURST: u32 = 20;
+
+/// After a burst, one more reply about the case is taken per this time.
+const REFILL: Duration = Duration::from_secs(30);
+
+/// Log lines about invalid messages per [`LOG_WINDOW`].
+const LOG_LINES: u32 = 10;
+
+/// See [`LOG_LINES`].
+const LOG_WINDOW: Duration = Duration::from_mins(1);
+
+/// What happens to a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It is taken.
+    Taken,
+    /// It is over the limit, as the first one since a reply about the case was taken.
+    FirstOverLimit,
+    /// It is over the limit like the one before.
+    OverLimit,
+}
+
+/// Limits replies per case: a token bucket for each.
+#[derive(Debug, Default)]
+pub(super) struct ReplyLimit {
+    buckets: BTreeMap<String, Bucket>,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    /// Replies that are still taken at once.
+    tokens: u32,
+    refilled: Instant,
+    is_over: bool,
+}
+
+impl Bucket {
+    fn refill(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.refilled);
+        let more = u32::try_from(elapsed.as_secs() / REFILL.as_secs()).unwrap_or(BURST);
+        self.tokens = self.tokens.saturating_add(more).min(BURST);
+        self.refilled += REFILL * more.min(BURST);
+        if self.tokens == BURST {
+            self.refilled = now;
+        }
+    }
+}
+
+impl ReplyLimit {
+    /// Counts a reply about `case`, which must exist: the limit keeps a little for every case replied about lately.
+    pub(super) fn admit(&mut self, case: &str, now: Instant) -> Admission {
+        self.buckets.retain(|id, bucket| {
+            bucket.refill(now);
+            bucket.tokens < BURST || id == case
+        });
+        let bucket = self.buckets.entry(case.to_owned()).or_insert(Bucket {
+            tokens: BURST,
+            refilled: now,
+            is_over: false,
+        });
+        match bucket.tokens.checked_sub(1) {
+            Some(left) => {
+                bucket.tokens = left;
+                bucket.is_over = false;
+                Admission::Taken
+            }
+            None if std::mem::replace(&mut bucket.is_over, true) => Admission::OverLimit,
+            None => Admission::FirstOverLimit,
+        }
+    }
+}
+
+/// Limits log lines that other clients can cause.
+#[derive(Debug, Default)]
+pub(super) struct LogLimit {
+    window: Option<Instant>,
+    lines: u32,
+    suppressed: u64,
+}
+
+impl LogLimit {
+    /// Whether a line may be logged now; if so, with the number of lines left out since the last one that was.
+    pub(super) fn admit(&mut self, now: Instant) -> Option<u64> {
+        if self
+            .window
+            .is_none_or(|begun| now.saturating_duration_since(begun) >= LOG_WINDOW)
+        {
+            (self.window, self.lines) = (Some(now), 0);
+        }
+        if self.lines >= LOG_LINES {
+            self.suppressed += 1;
+            return None;
+        }
+        self.lines += 1;
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_about_one_case_is_limited_and_reported_once_and_delays_no_other_case() {
+        let mut limit = ReplyLimit::default();
+        let start = Instant::now();
+        let taken = |limit: &mut ReplyLimit, case, at, n| {
+            let replies: Vec<Admission> = (0..n).map(|_| limit.admit(case, at)).collect();
+            let count = |what| replies.iter().filter(|a| **a == what).count();
+            (count(Admission::Taken), count(Admission::FirstOverLimit))
+        };
+        assert_eq!(taken(&mut limit, "flooded", start, 3022), (BURST as usize, 1));
+        assert_eq!(taken(&mut limit, "other", start, 5), (5, 0));
+        // A minute later two more are taken, and the flood is reported once more.
+        let minute = start + Duration::from_mins(1);
+        assert_eq!(taken(&mut limit, "flooded", minute, 100), (2, 1));
+        // After a quiet time nothing is kept about either.
+        let later = start + Duration::from_hours(1);
+        assert_eq!(taken(&mut limit, "third", later, 1), (1, 0));
+        assert_eq!(limit.buckets.len(), 1);
+        assert_eq!(taken(&mut limit, "flooded", later, 100), (BURST as usize, 1));
+    }
+
+    #[test]
+    fn replies_at_a_steady_pace_below_the_refill_are_all_taken() {
+        let mut limit = ReplyLimit::default();
+        let start = Instant::now();
+        for n in 0..1000 {
+            assert_eq!(limit.admit("case", start + REFILL * n), Admission::Taken, "{n}");
+        }
+    }
+
+    #[test]
+    fn log_lines_are_limited_per_minute_and_the_rest_is_counted() {
+        let mut limit = LogLimit::default();
+        let start = Instant::now();
+        let lines: Vec<_> = (0..1000).filter_map(|_| limit.admit(start)).collect();
+        assert_eq!(lines, [0; LOG_LINES as usize]);
+        assert_eq!(limit.admit(start + LOG_WINDOW), Some(990));
+        assert_eq!(limit.admit(start + LOG_WINDOW), Some(0));
+    }
+}

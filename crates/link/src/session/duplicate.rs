@@ -1,0 +1,212 @@
+//! Notices that another box uses this box's node id, as after cloning a disk. Of two boxes, the later one stops publishing.
+//!
+//! Both would connect with one client id, so the broker would close one connection for the other, again and again, and both
+//! would file every problem. So before it connects for the first time, and after a connection that another client may have
+//! taken over, a box reads the retained status of its node id, under a separate client id: if another installation is
+//! online, this box is the later one.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::time::{Instant, sleep};
+use tracing::{debug, info};
+
+use crate::wire::Connector;
+use gridwatch_contract::{Presence, StatusMessage};
+
+/// So many connections taken over within [`TAKEN_OVER_WITHIN`] are not a reconnect that the broker noticed late, but
+/// another client that also reconnects. It may be of a version that publishes no installation.
+const TAKEN_OVER_TIMES: usize = 3;
+const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(600);
+
+/// Delay before the status is read after a connection ended: whoever took it over has published its status by then.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Watches for another box with this node id.
+#[derive(Debug, Default)]
+pub(super) struct DuplicateWatch {
+    /// The status must be read before the next connection.
+    must_read: bool,
+    /// The status must be read only after [`SETTLE`].
+    must_settle: bool,
+    /// A connection was ready before, so the retained status is this box's own unless another one replaced it.
+    has_published: bool,
+    taken_over: VecDeque<Instant>,
+    /// Why this box does not connect.
+    conflict: Option<String>,
+}
+
+impl DuplicateWatch {
+    pub(super) fn new() -> Self {
+        Self {
+            must_read: true,
+            ..Self::default()
+        }
+    }
+
+    /// Why this box must not connect now; reads the retained status if there is a reason to.
+    pub(super) async fn conflict(&mut self, connector: &Connector) -> Option<String> {
+        let installation = connector.settings.installation.as_ref()?;
+        if installation.has_take_over_request() {
+            info!("Taking over the node id, as requested by an operator");
+            *self = Self::default();
+            return None;
+        }
+        if !self.must_read && self.conflict.is_none() {
+            return None;
+        }
+        if std::mem::take(&mut self.must_settle) {
+            sleep(SETTLE).await;
+        }
+        let own = installation.id();
+        match connector.retained_status(&own[..8]).await {
+            Ok(payload) => {
+                let status = payload.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+                self.conflict = self.judge(status.as_ref(), own);
+            }
+            // The connection itself reports a broker that cannot be reached. Some only accept known client ids.
+            Err(reason) => debug!(reason, "Cannot read the status of this node id"),
+        }
+        self.must_read = false;
+        self.conflict.clone()
+    }
+
+    /// The conflict with the box whose status this is.
+    fn judge(&self, status: Option<&StatusMessage>, own: &str) -> Option<String> {
+        // The broker lost it: no news.
+        let Some(status) = status else {
+            return self.conflict.clone();
+        };
+        let is_other = match &status.installation {
+            Some(installation) => installation != own,
+            // Of an older version, perhaps this box before its update.
+            None => self.has_published || self.conflict.is_some(),
+        };
+        if !is_other {
+            return None;
+        }
+        let installation = status.installation.as_deref().unwrap_or("of an older version");
+        let is_held = match (status.state, &status.since) {
+            (Presence::Online, _) => true,
+            // It was stopped.
+            (Presence::Offline, Some(_)) => false,
+            // Its last will: broken or replaced if seen first, but perhaps only cut off if it was online before.
+            (Presence::Offline, None) => self.conflict.is_some(),
+        };
+        is_held.then(|| {
+            format!(
+                "another box uses the node id {:?} (its installation is {installation}, this one is {own}). Give one of them \
+                 another node.id; if the other one is gone for good, run `gridwatch take-over` here",
+                status.node_id
+            )
+        })
+    }
+
+    /// The connection is ready. A request that an operator made meanwhile has nothing left to do.
+    pub(super) fn connected(&mut self, connector: &Connector) {
+        self.has_published = true;
+        if let Some(installation) = &connector.settings.installation {
+            installation.end_take_over_request();
+        }
+    }
+
+    /// A ready connection was closed for no reason that the broker gave: with MQTT 3.1.1 perhaps for another client's.
+    pub(super) fn closed_without_reason(&mut self) {
+        (self.must_read, self.must_settle) = (true, true);
+    }
+
+    /// Another client took the connection over. Returns the conflict if that happens again and again.
+    pub(super) fn taken_over(&mut self, now: Instant) -> Option<String> {
+        self.closed_without_reason();
+        self.taken_over.push_back(now);
+        while self.taken_over.len() > TAKEN_OVER_TIMES {
+            self.taken_over.pop_front();
+        }
+        let first = *self.taken_over.front()?;
+        if self.taken_over.len() == TAKEN_OVER_TIMES && now.saturating_duration_since(first) <= TAKEN_OVER_WITHIN {
+            let minutes = TAKEN_OVER_WITHIN.as_secs() / 60;
+            self.conflict = Some(format!(
+                "another client connected with this box's client id {TAKEN_OVER_TIMES} times within {minutes} min: another box \
+                 has the same node.id, as after cloning a disk. Give one of them another node.id"
+            ));
+        }
+        self.conflict.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: &str = "00000000000000000000000000000001";
+    const OTHER: &str = "00000000000000000000000000000002";
+
+    fn status(installation: Option<&str>, state: Presence, has_since: bool) -> StatusMessage {
+        StatusMessage {
+            schema_version: 1,
+            node_id: "box-7".into(),
+            state,
+            since: has_since
+                .then(|| gridwatch_contract::When::new(jiff::Timestamp::UNIX_EPOCH, &jiff::tz::TimeZone::UTC)),
+            version: "1".into(),
+            public_key: None,
+            installation: installation.map(Into::into),
+        }
+    }
+
+    fn judge(watch: &DuplicateWatch, installation: Option<&str>, state: Presence, has_since: bool) -> bool {
+        watch
+            .judge(Some(&status(installation, state, has_since)), OWN)
+            .is_some()
+    }
+
+    #[test]
+    fn another_installation_that_is_online_is_a_conflict() {
+        let watch = DuplicateWatch::new();
+        let conflict = watch
+            .judge(Some(&status(Some(OTHER), Presence::Online, true)), OWN)
+            .unwrap();
+        assert!(conflict.contains(OTHER) && conflict.contains("node.id"), "{conflict}");
+        assert!(
+            !judge(&watch, Some(OWN), Presence::Online, true),
+            "its own, after a crash"
+        );
+        assert!(watch.judge(None, OWN).is_none());
+    }
+
+    #[test]
+    fn a_box_replaces_one_that_is_offline() {
+        let watch = DuplicateWatch::new();
+        assert!(!judge(&watch, Some(OTHER), Presence::Offline, true));
+        assert!(!judge(&watch, Some(OTHER), Presence::Offline, false));
+    }
+
+    #[test]
+    fn a_conflict_ends_when_the_other_box_is_stopped_but_not_when_it_is_cut_off() {
+        let watch = DuplicateWatch {
+            conflict: Some("another box".into()),
+            ..DuplicateWatch::default()
+        };
+        assert!(judge(&watch, Some(OTHER), Presence::Offline, false));
+        assert!(watch.judge(None, OWN).is_some(), "the broker lost the status");
+        assert!(!judge(&watch, Some(OTHER), Presence::Offline, true));
+    }
+
+    #[test]
+    fn the_status_of_an_older_version_is_its_own_only_before_it_published_one() {
+        let mut watch = DuplicateWatch::new();
+        assert!(!judge(&watch, None, Presence::Online, true));
+        watch.has_published = true;
+        assert!(judge(&watch, None, Presence::Online, true));
+    }
+
+    #[test]
+    fn three_take_overs_within_ten_minutes_are_a_conflict() {
+        let mut watch = DuplicateWatch::new();
+        let start = Instant::now();
+        let minute = Duration::from_secs(60);
+        for minutes in [0, 6, 12] {
+            assert_eq!(watch.taken_over(start + minute * minutes), None);
+        }
+        assert!(watch.taken_over(start + minute * 13).is_some());
+    }
+}

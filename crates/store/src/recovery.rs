@@ -1,0 +1,359 @@
+//! Backup, restore, rebuilding and starting anew. What was filed must not be filed again, so a database that takes the place of
+//! another one first takes over the cases that only the other one knows.
+//!
+//! Cases are copied one by one, each in a transaction of its own: a damaged page costs the cases on it, not all of them.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags, Row, Transaction, backup::Backup, params, params_from_iter, types::Value};
+use serde::Serialize;
+
+use super::{
+    FILE, Store, StoreError,
+    location::{self, Aside},
+    lock, quick_check, row, schema,
+};
+
+/// The tables whose rows belong to one case, without their automatic keys. Parents come first.
+const OF_CASE: [(&str, &str); 6] = [
+    ("cases", "*"),
+    (
+        "case_history",
+        "case_id, revision, author, state, at, reason, times, last_at, omitted",
+    ),
+    ("evidence", "*"),
+    ("originals", "*"),
+    ("claims", "*"),
+    (
+        "outbox",
+        "case_id, kind, topic, sha256, payload, queued_at, unheard, quarantined",
+    ),
+];
+
+/// What a restored or rebuilt database took over from others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Recovered {
+    /// Where the previous database is now; `None` if there was none.
+    pub moved_to: Option<PathBuf>,
+    /// Cases in the database now.
+    pub cases: u32,
+    /// Cases taken over from databases that were moved aside: unknown to the backup, or changed since.
+    pub taken_over: usize,
+    /// Cases of those databases that cannot be read.
+    pub unreadable: usize,
+    /// Pictures on the disk that no case in the database has: of cases that are lost.
+    pub unknown_pictures: usize,
+}
+
+impl Store {
+    /// Writes a consistent copy of the database to the new file `out`, also while the daemon runs.
+    ///
+    /// # Errors
+    /// `out` exists or cannot be written, or a database error; no partial file is left under its name.
+    pub fn backup(&self, out: &Path) -> Result<(), StoreError> {
+        if out.exists() {
+            let taken = io::Error::new(io::ErrorKind::AlreadyExists, "it exists; name a new file");
+            return Err(StoreError::io("write", out, taken));
+        }
+        let partial = PathBuf::from(format!("{}.{}.tmp", out.display(), std::process::id()));
+        let written = self.copy_to(&partial).and_then(|()| {
+            fs::rename(&partial, out).map_err(|e| StoreError::io("write", out, e))?;
+            let folder = out
+                .parent()
+                .filter(|p| !p.as_os_str().is_empty())
+                .unwrap_or(Path::new("."));
+            sync(folder)
+        });
+        if written.is_err() {
+            // Best effort: the name is never read.
+            let _ = fs::remove_file(&partial);
+        }
+        written
+    }
+
+    fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
+        super::private_file(path)?;
+        let mut copy = Connection::open(path)?;
+        // All pages in one step: one read transaction, which does not hold up the daemon's commits.
+        Backup::new(&self.db, &mut copy)?.run_to_completion(i32::MAX, Duration::from_millis(50), None)?;
+        // One file that can be read from a medium that is not writable.
+        copy.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
+        quick_check(&copy)?;
+        drop(copy);
+        sync(path)
+    }
+
+    /// Puts the backup `file` in the place of the database in `dir`, moves the previous one aside, and takes over from it what
+    /// was filed or changed after the backup.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] while a daemon runs; `file` is not a database of gridwatch, is damaged or of a newer version. The
+    /// database is then unchanged.
+    pub fn restore(dir: &Path, file: &Path) -> Result<Recovered, StoreError> {
+        fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, e))?;
+        let _lock = lock(dir)?;
+        let path = dir.join(FILE);
+        let incoming = dir.join(format!("{FILE}.restoring"));
+        let prepared = copy_backup(file, &incoming);
+        if let Err(e) = prepared {
+            let _ = fs::remove_file(&incoming);
+            return Err(e);
+        }
+        let moved_to = location::move_aside(&path, Aside::Replaced)?;
+        fs::rename(&incoming, &path).map_err(|e| StoreError::io("rename", &incoming, e))?;
+        sync(dir)?;
+        let others: Vec<PathBuf> = moved_to.iter().cloned().collect();
+        let recovered = take_over(dir, &others)?;
+        Ok(Recovered { moved_to, ..recovered })
+    }
+
+    /// Takes the cases of all databases that were moved aside over into the database in `dir`, which is created if necessary.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] while a daemon runs, or a database error.
+    pub fn rebuild(dir: &Path) -> Result<Recovered, StoreError> {
+        let _lock = lock(dir)?;
+        take_over(dir, &location::moved_aside(dir))
+    }
+
+    /// Creates an empty database in `dir`, whatever was filed before; an existing one is moved aside. The next start signs
+    /// with the key that is there.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] while a daemon runs, or [`StoreError::Io`].
+    pub fn start_anew(dir: &Path) -> Result<Recovered, StoreError> {
+        fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, e))?;
+        let _lock = lock(dir)?;
+        let moved_to = location::move_aside(&dir.join(FILE), Aside::Replaced)?;
+        let recovered = take_over(dir, &[])?;
+        Ok(Recovered { moved_to, ..recovered })
+    }
+}
+
+fn sync(path: &Path) -> Result<(), StoreError> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(|e| StoreError::io("write", path, e))
+}
+
+/// Copies the backup `file` to `to`, after checking that it is a sound database of this or an older version.
+fn copy_backup(file: &Path, to: &Path) -> Result<(), StoreError> {
+    let is_regular = fs::metadata(file)
+        .map_err(|e| StoreError::io("read", file, e))?
+        .is_file();
+    if !is_regular {
+        let what = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+        return Err(StoreError::io("read", file, what));
+    }
+    let not_a_backup = |reason: String| StoreError::NotABackup {
+        path: file.to_path_buf(),
+        reason,
+    };
+    let from = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let found = schema::version(&from).map_err(|e| not_a_backup(e.to_string()))?;
+    if found > schema::VERSION {
+        let known = schema::VERSION;
+        return Err(StoreError::Newer { found, known });
+    }
+    let has_cases = from
+        .prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'cases'")
+        .and_then(|mut query| query.exists([]))
+        .map_err(|e| not_a_backup(e.to_string()))?;
+    if found == 0 || !has_cases {
+        return Err(not_a_backup("it has no cases".into()));
+    }
+    quick_check(&from).map_err(|e| not_a_backup(e.to_string()))?;
+    match fs::remove_file(to) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(StoreError::io("write", to, e)),
+        _ => super::private_file(to)?,
+    }
+    let mut copy = Connection::open(to)?;
+    Backup::new(&from, &mut copy)?.run_to_completion(i32::MAX, Duration::from_millis(50), None)?;
+    copy.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(()))?;
+    drop(copy);
+    sync(to)
+}
+
+/// Opens the database in `dir`, or creates it, and takes over what the databases `others` know beyond it, newest first.
+fn take_over(dir: &Path, others: &[PathBuf]) -> Result<Recovered, StoreError> {
+    let path = dir.join(FILE);
+    let mut db = super::open_checked(&path)?;
+    let mut recovered = Recovered::default();
+    for other in others {
+        let (taken_over, unreadable) = merge(&mut db, other);
+        recovered.taken_over += taken_over;
+        recovered.unreadable += unreadable;
+    }
+    recovered.cases = db.query_row("SELECT count(*) FROM cases", [], |row| row.get(0))?;
+    recovered.unknown_pictures = unknown_pictures(&db, dir)?;
+    Ok(recovered)
+}
+
+/// Takes over what the database `other` knows beyond `db`, as far as it can be read. Returns how many cases were taken over,
+/// and how many could not be. The other one is read through a connection of its own: damage that is found on the way does not
+/// end a transaction of this one.
+pub(super) fn merge(db: &mut Connection, other: &Path) -> (usize, usize) {
+    let opened = super::connect(other).and_then(|mut from| {
+        schema::migrate(&mut from)?;
+        Ok(from)
+    });
+    let from = match opened {
+        Ok(from) => from,
+        Err(error) => {
+            tracing::warn!(database = %other.display(), %error, "Cannot read the database that was moved aside");
+            return (0, 0);
+        }
+    };
+    if let Err(error) = copy_chain(db, &from) {
+        tracing::warn!(database = %other.display(), %error, "Cannot read the whole chain of the database that was moved aside");
+    }
+    let (mut taken_over, mut unreadable) = (0, 0);
+    for id in readable_ids(&from) {
+        match copy_case(db, &from, &id) {
+            Ok(true) => taken_over += 1,
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(case = id, %error, "Cannot read a case in the database that was moved aside");
+                unreadable += 1;
+            }
+        }
+    }
+    (taken_over, unreadable)
+}
+
+/// Appends the chain lines that `from` has after the end of this chain, if they continue it, up to the first that cannot be
+/// read. A chain that does not continue this one stays in the database that was moved aside.
+fn copy_chain(db: &mut Connection, from: &Connection) -> Result<(), StoreError> {
+    let end = row::first(db, "SELECT seq, hash FROM chain ORDER BY seq DESC LIMIT 1", [], |row| {
+        Ok((row.get::<_, i64>("seq")?, row.get::<_, String>("hash")?))
+    })?;
+    let next = match end {
+        None => 0,
+        Some((seq, hash)) => {
+            let same = "SELECT 1 FROM chain WHERE seq = ?1 AND hash = ?2";
+            if !from.prepare(same)?.exists(params![seq, hash])? {
+                return Ok(());
+            }
+            seq + 1
+        }
+    };
+    let t = db.transaction()?;
+    let mut query = from.prepare("SELECT seq, line, hash, case_id FROM chain WHERE seq >= ?1 ORDER BY seq")?;
+    let mut lines = query.query([next])?;
+    let read = loop {
+        match lines.next() {
+            Ok(Some(line)) => insert(&t, "chain", "(seq, line, hash, case_id)", &values(line, 4)?)?,
+            Ok(None) => break Ok(()),
+            Err(e) => break Err(e.into()),
+        }
+    };
+    t.commit()?;
+    read
+}
+
+/// The ids of the cases that `from` has, as far as they can be read: an index may be sound where the table is not, and the other
+/// way round.
+fn readable_ids(from: &Connection) -> BTreeSet<String> {
+    let mut ids = BTreeSet::new();
+    for index in [
+        "NOT INDEXED",
+        "INDEXED BY cases_by_state",
+        "INDEXED BY cases_by_confirmed",
+    ] {
+        let Ok(mut query) = from.prepare(&format!("SELECT id FROM cases {index}")) else {
+            continue;
+        };
+        let Ok(rows) = query.query_map([], |row| row.get(0)) else {
+            continue;
+        };
+        ids.extend(rows.map_while(Result::ok));
+    }
+    ids
+}
+
+/// Copies a case unless this database has it in the same or a later revision. Its unsent messages are copied with it.
+fn copy_case(db: &mut Connection, from: &Connection, id: &str) -> Result<bool, StoreError> {
+    let revision = |db: &Connection| {
+        row::first(db, "SELECT revision FROM cases WHERE id = ?1", [id], |row| {
+            Ok(row.get::<_, u32>("revision")?)
+        })
+    };
+    if revision(from)? <= revision(db)? {
+        return Ok(false);
+    }
+    let t = db.transaction()?;
+    t.execute("DELETE FROM sent WHERE case_id = ?1", [id])?;
+    for (table, _) in OF_CASE.iter().rev() {
+        let key = key_of(table);
+        t.execute(&format!("DELETE FROM {table} WHERE {key} = ?1"), [id])?;
+    }
+    for (table, columns) in OF_CASE {
+        let rows = match rows_of(from, table, columns, id) {
+            // Without the case its site would be filed again; without the rest of it, it is only less well documented.
+            Err(error) if table != "cases" => {
+                tracing::warn!(case = id, table, %error, "Cannot read a part of a case in the database that was moved aside");
+                continue;
+            }
+            rows => rows?,
+        };
+        let into = if columns == "*" {
+            String::new()
+        } else {
+            format!("({columns})")
+        };
+        for row in rows {
+            insert(&t, table, &into, &row)?;
+        }
+    }
+    t.commit()?;
+    Ok(true)
+}
+
+/// The rows of a case in a table, in the order in which they were written.
+fn rows_of(from: &Connection, table: &str, columns: &str, id: &str) -> Result<Vec<Vec<Value>>, StoreError> {
+    let key = key_of(table);
+    // Tables WITHOUT ROWID have no automatic key.
+    let order = if columns == "*" { "" } else { "ORDER BY rowid" };
+    let read = |key: &str| -> Result<Vec<Vec<Value>>, StoreError> {
+        let mut query = from.prepare(&format!("SELECT {columns} FROM {table} WHERE {key} = ?1 {order}"))?;
+        let count = query.column_count();
+        let rows = query.query_map([id], |row| values(row, count))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    };
+    // The plus sign keeps SQLite from using an index, which may be what is damaged.
+    read(key).or_else(|_| read(&format!("+{key}")))
+}
+
+fn values(row: &Row<'_>, count: usize) -> rusqlite::Result<Vec<Value>> {
+    (0..count).map(|i| row.get(i)).collect()
+}
+
+fn insert(t: &Transaction<'_>, table: &str, into: &str, row: &[Value]) -> Result<(), StoreError> {
+    let marks = vec!["?"; row.len()].join(", ");
+    t.prepare_cached(&format!("INSERT INTO {table} {into} VALUES ({marks})"))?
+        .execute(params_from_iter(row))?;
+    Ok(())
+}
+
+fn key_of(table: &str) -> &'static str {
+    if table == "cases" { "id" } else { "case_id" }
+}
+
+/// The number of pictures on the disk that belong to no case of the database.
+fn unknown_pictures(db: &Connection, dir: &Path) -> Result<usize, StoreError> {
+    let known: BTreeSet<String> = row::texts(db, "SELECT DISTINCT sha256 FROM evidence", [])?
+        .into_iter()
+        .collect();
+    let folders = fs::read_dir(dir.join("evidence")).into_iter().flatten().flatten();
+    let pictures = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
+    let names = pictures.filter_map(|p| p.file_name().into_string().ok());
+    Ok(names
+        .filter(|name| name.strip_suffix(".jpg").is_some_and(|sha256| !known.contains(sha256)))
+        .count())
+}

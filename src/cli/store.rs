@@ -1,0 +1,115 @@
+//! `gridwatch store`: backs the database up, restores it, rebuilds it or starts anew.
+
+use std::{fmt::Write, path::PathBuf, process::ExitCode};
+
+use serde_json::json;
+
+use super::{Failure, json_line, options::StateArgs, print};
+use gridwatch_store::{Recovered, Store};
+
+/// Back up, restore or rebuild the database.
+///
+/// The database knows which cases are open. Without it the box would file every open problem again, so the daemon refuses to
+/// start if the database is missing from a state directory that had one. A backup holds the database only; copy `evidence/`,
+/// `originals/` and `keys/` of the state directory as files.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  gridwatch store backup --out /media/usb/gridwatch-2026-05-01.db     while the daemon runs
+  gridwatch store restore /media/usb/gridwatch-2026-05-01.db          with the daemon stopped
+  gridwatch store rebuild                                             with the daemon stopped")]
+pub struct StoreArgs {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    state: StateArgs,
+    /// Print one JSON object.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Write a consistent copy of the database to a file.
+    ///
+    /// Safe while the daemon runs: the copy is as of one moment.
+    Backup {
+        /// Output file; must not exist.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Replace the database by a backup.
+    ///
+    /// The previous database is moved aside, and what was filed or changed after the backup is taken over from it, as far as it
+    /// can be read. Stop the daemon first.
+    Restore {
+        /// A file written by `gridwatch store backup`.
+        file: PathBuf,
+    },
+    /// Take over the cases of databases that were moved aside.
+    ///
+    /// Creates the database if it is missing. Cases that no database holds any more are not filed again while the broker has
+    /// their claims (`broker.share_sites`): the daemon reads those itself. Stop the daemon first.
+    Rebuild,
+    /// Start with an empty database.
+    ///
+    /// On purpose only: open problems are filed again, unless the broker has their claims. An existing database is moved aside;
+    /// keys and evidence stay. Stop the daemon first.
+    New,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// No state directory, a daemon that is running, or a file that cannot be read or written.
+pub fn run(args: &StoreArgs) -> Result<ExitCode, Failure> {
+    let dir = args.state.dir()?;
+    let recovered = match &args.command {
+        Command::Backup { out } => {
+            Store::open_read_only(&dir)?.backup(out)?;
+            print(&match args.json {
+                true => json_line(&json!({"path": out}))?,
+                false => format!("Backup written to {}.\n", out.display()),
+            })?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Restore { file } => Store::restore(&dir, file)?,
+        Command::Rebuild => Store::rebuild(&dir)?,
+        Command::New => Store::start_anew(&dir)?,
+    };
+    print(&match args.json {
+        true => json_line(&recovered)?,
+        false => summary(&recovered),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn summary(recovered: &Recovered) -> String {
+    let Recovered {
+        moved_to,
+        cases,
+        taken_over,
+        unreadable,
+        unknown_pictures,
+    } = recovered;
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    if let Some(moved_to) = moved_to {
+        let _ = writeln!(text, "The previous database is now {}.", moved_to.display());
+    }
+    let _ = writeln!(
+        text,
+        "Cases in the database: {cases}, of these taken over from databases that were moved aside: {taken_over}."
+    );
+    if *unreadable > 0 {
+        let _ = writeln!(text, "Cases that cannot be read any more: {unreadable}.");
+    }
+    if *unknown_pictures > 0 {
+        let _ = writeln!(
+            text,
+            "Pictures in evidence/ of cases that the database does not have: {unknown_pictures}. The platform may have these cases; \
+             their sites are not filed again while the broker has their claims."
+        );
+    }
+    text
+}

@@ -1,0 +1,49 @@
+//! `gridwatch take-over`: lets this box use its node id although another box does.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use super::{Failure, options::StateArgs};
+use gridwatch_base::{error::Class, installation};
+
+/// Use this box's node id although another box uses it.
+///
+/// Two boxes with one `node.id`, such as a cloned disk, would keep disconnecting each other and file every problem twice. The
+/// one that starts later notices the other, publishes no case and says so in its log and in /readyz. Usually one of them
+/// needs another `node.id`. Run this where the other box is gone for good, or on the box that is to keep the id: within
+/// seconds the daemon here connects and publishes, and the other one stops.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Example:
+  gridwatch take-over --config /etc/gridwatch/edge.toml")]
+pub struct TakeOverArgs {
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// No state directory, or it is not writable.
+pub fn run(args: &TakeOverArgs) -> Result<ExitCode, Failure> {
+    let dir = args.state.dir()?;
+    let failed = |reason: String| Failure::new(Class::Config, format!("{}: {reason}", dir.display()));
+    if !dir.is_dir() {
+        return Err(failed(
+            "no such state directory; start the daemon once, or correct --state".into(),
+        ));
+    }
+    installation::request_take_over(&dir).map_err(|e| {
+        failed(format!(
+            "cannot write the request: {e}; run this as the user of the daemon"
+        ))
+    })?;
+    // If standard error is closed, the exit code still reports success.
+    let _ = writeln!(
+        io::stderr(),
+        "Requested: the daemon takes the node id over within seconds, or when it starts."
+    );
+    Ok(ExitCode::SUCCESS)
+}

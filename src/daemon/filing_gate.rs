@@ -1,0 +1,164 @@
+//! Whether the core may decide and file now: the clock must be believed, and the database must still be the one that was opened.
+//!
+//! While the gate is closed the core feeds the engine nothing: a look with a wrong time would end candidates or confirm cases
+//! with times that are signed. A missing look is not an absence, so nothing is lost but time.
+
+use std::sync::Arc;
+
+use gridwatch_base::clock::trust::{ClockAssessment, ClockDoubt, ClockReading, ClockTrust};
+use gridwatch_store::{Store, StoreError};
+
+use crate::telemetry::Health;
+
+/// Why nothing is filed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Obstacle {
+    Clock(ClockDoubt),
+    Database,
+}
+
+/// Judges clock and database, and reports what it finds.
+pub(super) struct FilingGate {
+    clock: ClockTrust,
+    health: Arc<Health>,
+    obstacle: Option<Obstacle>,
+    /// Why evidence is not deleted for its age, as logged last.
+    no_deletion: Option<ClockDoubt>,
+}
+
+impl FilingGate {
+    /// # Errors
+    /// The newest time of the chain cannot be read.
+    pub(super) fn new(store: &Store, health: Arc<Health>) -> Result<Self, StoreError> {
+        Ok(Self {
+            clock: ClockTrust::new(store.newest_trusted_time()?),
+            health,
+            obstacle: None,
+            no_deletion: None,
+        })
+    }
+
+    /// Whether cases may be filed, as of the last check.
+    pub(super) fn is_open(&self) -> bool {
+        self.obstacle.is_none()
+    }
+
+    /// Whether evidence may be deleted for its age, as of the last check.
+    pub(super) fn may_delete_by_age(&self) -> bool {
+        self.is_open() && self.no_deletion.is_none()
+    }
+
+    /// Reads the clocks and the database's files.
+    pub(super) fn check(&mut self, store: &Store) {
+        self.judge(ClockReading::now(), store.check_files());
+    }
+
+    fn judge(&mut self, reading: ClockReading, files: Result<(), StoreError>) {
+        let ClockAssessment { step, filing, deletion } = self.clock.assess(reading);
+        if let Some(by) = step {
+            tracing::warn!(
+                by_s = by.as_secs_f64(),
+                now = %reading.wall,
+                synchronised = reading.is_synchronised,
+                "System clock was set"
+            );
+        }
+        let gone = files.err().map(|error| error.to_string());
+        self.health.set_blocker("database", gone.clone());
+        let doubt = filing.err();
+        let held = doubt.map(|doubt| format!("{doubt}; cases are held until then"));
+        self.health.set_blocker("clock", held);
+        let obstacle = match (&gone, doubt) {
+            (Some(_), _) => Some(Obstacle::Database),
+            (None, doubt) => doubt.map(Obstacle::Clock),
+        };
+        if obstacle != self.obstacle {
+            match (obstacle, gone) {
+                (Some(Obstacle::Clock(doubt)), _) => {
+                    tracing::error!(reason = %doubt, "Clock is not believed; looks are not judged and nothing is filed until it is");
+                }
+                (Some(Obstacle::Database), reason) => {
+                    tracing::error!(
+                        reason = reason.unwrap_or_default(),
+                        "Database is gone; looks are not judged and nothing is filed"
+                    );
+                }
+                (None, _) => tracing::info!("Clock is believed and the database is in place; filing goes on"),
+            }
+            self.obstacle = obstacle;
+        }
+        let no_deletion = deletion.err();
+        if no_deletion != self.no_deletion {
+            match no_deletion {
+                Some(doubt) => tracing::warn!(reason = %doubt, "Evidence is not deleted for its age"),
+                None => tracing::info!("Evidence is deleted for its age again"),
+            }
+            self.no_deletion = no_deletion;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use jiff::Timestamp;
+
+    use super::*;
+
+    /// A gate, and the seconds since 1970 and since its start.
+    fn gate() -> FilingGate {
+        FilingGate {
+            clock: ClockTrust::new(None),
+            health: Arc::new(Health::default()),
+            obstacle: None,
+            no_deletion: None,
+        }
+    }
+
+    fn reading(start: Instant, wall: i64, elapsed: u64) -> ClockReading {
+        ClockReading {
+            wall: Timestamp::from_second(wall).unwrap(),
+            monotonic: start + Duration::from_secs(elapsed),
+            is_synchronised: true,
+        }
+    }
+
+    fn gone() -> Result<(), StoreError> {
+        Err(StoreError::Gone {
+            path: "state/gridwatch.db".into(),
+        })
+    }
+
+    #[test]
+    fn a_box_that_starts_in_2000_is_not_ready_until_its_clock_is_set() {
+        let (mut gate, start) = (gate(), Instant::now());
+        gate.health.started();
+        gate.judge(reading(start, 946_684_800, 0), Ok(()));
+        assert!(!gate.is_open() && !gate.may_delete_by_age());
+        let reasons = gate.health.reasons();
+        assert!(reasons[0].contains("the clock shows a time before 2026"), "{reasons:?}");
+        gate.judge(reading(start, 1_780_315_200, 1), Ok(()));
+        assert!(gate.is_open() && !gate.may_delete_by_age(), "it was set just now");
+        assert_eq!(gate.health.reasons(), [""; 0]);
+    }
+
+    #[test]
+    fn a_database_that_is_gone_closes_the_gate_until_it_is_back() {
+        let (mut gate, start) = (gate(), Instant::now());
+        gate.health.started();
+        gate.judge(reading(start, 1_780_315_200, 0), gone());
+        assert!(!gate.is_open());
+        let reasons = gate.health.reasons();
+        assert!(
+            reasons[0].contains("state/gridwatch.db was deleted or replaced"),
+            "{reasons:?}"
+        );
+        // A commit elsewhere that succeeds says nothing about the database.
+        gate.health.set_blocker("storage", None);
+        assert_eq!(gate.health.reasons().len(), 1);
+        gate.judge(reading(start, 1_780_315_201, 1), Ok(()));
+        assert!(gate.is_open() && gate.may_delete_by_age());
+        assert_eq!(gate.health.reasons(), [""; 0]);
+    }
+}

@@ -1,0 +1,215 @@
+//! Whether a problem in front of the cameras would be filed now: the part of `/readyz` that depends on the cameras and the
+//! broker. What it takes is described in edge-deploy/README.md.
+
+use std::time::Duration;
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::looks::view_name;
+use gridwatch_camera::slot::CameraState;
+use gridwatch_engine::View;
+use gridwatch_link::{LinkProblem, LinkState};
+
+/// The outbox covers an outage of this length; a broker restart must not make every box of a city unready.
+const BROKER_GRACE: Duration = Duration::from_secs(60);
+
+/// A camera counts if it had a clear look within this many look periods, or within [`MIN_SIGHT`].
+const SIGHT_PERIODS: u32 = 5;
+const MIN_SIGHT: Duration = Duration::from_secs(120);
+
+/// Maximum number of cameras named in the blocker.
+const NAMED: usize = 5;
+
+/// What `/readyz` needs to know of a camera.
+pub(super) struct CameraSight {
+    pub(super) id: String,
+    pub(super) state: CameraState,
+    /// The view at the newest look.
+    pub(super) view: Option<View>,
+    /// When the newest look whose view was clear was taken.
+    pub(super) last_clear: Option<Timestamp>,
+    /// Period of its looks, as stretched by overload.
+    pub(super) period: Duration,
+    /// Longest time for which a PTZ camera is away from its presets.
+    pub(super) away: Duration,
+}
+
+impl CameraSight {
+    /// Why the camera has no clear view now; `None` if it has.
+    fn blindness(&self, zone: &TimeZone, now: Timestamp) -> Option<String> {
+        let limit = (self.period * SIGHT_PERIODS).max(MIN_SIGHT) + self.away;
+        let is_recent = |at: Timestamp| now.duration_since(at).unsigned_abs() <= limit;
+        if self.last_clear.is_some_and(is_recent) {
+            return None;
+        }
+        let since = match self.last_clear {
+            Some(at) => format!("no clear look since {}", shown(at, zone)),
+            None => "no clear look yet".into(),
+        };
+        let cause = match (&self.state, self.view) {
+            (CameraState::Down { error, since }, _) => format!("{error}, since {}", shown(*since, zone)),
+            (CameraState::Connecting, _) => "connecting".into(),
+            (CameraState::Ended, _) => "its file has ended".into(),
+            (_, Some(view)) if view != View::Clear => format!("its view is {}", view_name(view)),
+            _ => return Some(format!("camera {}: {since}", self.id)),
+        };
+        Some(format!("camera {}: {since}: {cause}", self.id))
+    }
+}
+
+/// Which cameras have no clear view, and why; one sentence each.
+pub(super) fn blind(cameras: &[CameraSight], zone: &TimeZone, now: Timestamp) -> Vec<String> {
+    cameras
+        .iter()
+        .filter_map(|camera| camera.blindness(zone, now))
+        .collect()
+}
+
+/// What stands against filing if all `total` cameras are `blind`.
+pub(super) fn cameras_blocker(blind: &[String], total: usize) -> Option<String> {
+    if blind.len() < total {
+        return None;
+    }
+    let mut named = blind.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+    if let Some(more) = total.checked_sub(NAMED).filter(|more| *more > 0) {
+        named += &format!("; and {more} more");
+    }
+    Some(format!("no camera has a clear view: {named}"))
+}
+
+/// What stands against publishing to the broker at `address`.
+pub(super) fn broker_blocker(link: &LinkState, address: &str, zone: &TimeZone, now: Timestamp) -> Option<String> {
+    if link.connected {
+        return None;
+    }
+    let is_short = |since: Timestamp| now.duration_since(since).unsigned_abs() < BROKER_GRACE;
+    if link.problem == Some(LinkProblem::Unreachable) && link.down_since.is_some_and(is_short) {
+        return None;
+    }
+    let error = link.last_error.as_deref().unwrap_or("not connected yet");
+    let since = link
+        .down_since
+        .map_or_else(String::new, |at| format!(", since {}", shown(at, zone)));
+    Some(format!("{address}: {error}{since}"))
+}
+
+fn shown(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned(zone.clone()).strftime("%F %T%:z").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_780_000_000 + second).unwrap()
+    }
+
+    fn zone() -> TimeZone {
+        TimeZone::fixed(jiff::tz::offset(8))
+    }
+
+    fn camera(id: &str, state: CameraState, view: Option<View>, last_clear: Option<i64>) -> CameraSight {
+        CameraSight {
+            id: id.into(),
+            state,
+            view,
+            last_clear: last_clear.map(at),
+            period: Duration::from_secs(10),
+            away: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_camera_sees_while_its_last_clear_look_is_recent() {
+        let seen = camera("gate", CameraState::Live, Some(View::Clear), Some(0));
+        assert_eq!(blind(std::slice::from_ref(&seen), &zone(), at(120)), [""; 0]);
+        let blind = blind(&[seen], &zone(), at(121));
+        assert_eq!(blind, ["camera gate: no clear look since 2026-05-29 04:26:40+08:00"]);
+    }
+
+    #[test]
+    fn a_slow_or_touring_camera_has_more_time() {
+        let mut seen = camera("gate", CameraState::Live, Some(View::Clear), Some(0));
+        seen.period = Duration::from_secs(100);
+        assert!(seen.blindness(&zone(), at(500)).is_none() && seen.blindness(&zone(), at(501)).is_some());
+        seen.away = Duration::from_secs(600);
+        assert!(seen.blindness(&zone(), at(1100)).is_none());
+    }
+
+    #[test]
+    fn each_camera_says_why_it_sees_nothing() {
+        let down = CameraState::Down {
+            error: "login rejected".into(),
+            since: at(0),
+        };
+        let cameras = [
+            camera("gate", down, None, None),
+            camera("lane", CameraState::Live, Some(View::Dark), Some(0)),
+            camera("yard", CameraState::Connecting, None, None),
+        ];
+        let reasons = blind(&cameras, &zone(), at(1000));
+        assert_eq!(
+            reasons,
+            [
+                "camera gate: no clear look yet: login rejected, since 2026-05-29 04:26:40+08:00",
+                "camera lane: no clear look since 2026-05-29 04:26:40+08:00: its view is dark",
+                "camera yard: no clear look yet: connecting",
+            ]
+        );
+        assert!(cameras_blocker(&reasons, 4).is_none(), "the fourth one sees");
+        let blocker = cameras_blocker(&reasons, 3).unwrap();
+        assert!(reasons.iter().all(|reason| blocker.contains(reason)), "{blocker}");
+    }
+
+    #[test]
+    fn of_many_blind_cameras_a_few_are_named() {
+        let cameras: Vec<CameraSight> = (0..20)
+            .map(|i| camera(&format!("c{i}"), CameraState::Connecting, None, None))
+            .collect();
+        let blocker = cameras_blocker(&blind(&cameras, &zone(), at(0)), 20).unwrap();
+        assert!(
+            blocker.contains("camera c4:") && !blocker.contains("camera c5:"),
+            "{blocker}"
+        );
+        assert!(blocker.ends_with("and 15 more"), "{blocker}");
+    }
+
+    #[test]
+    fn an_outage_of_seconds_does_not_count_but_one_of_minutes_does() {
+        let link = LinkState {
+            connected: false,
+            down_since: Some(at(0)),
+            problem: Some(LinkProblem::Unreachable),
+            last_error: Some("connection refused".into()),
+        };
+        assert_eq!(broker_blocker(&link, "mqtt:1883", &zone(), at(59)), None);
+        assert_eq!(
+            broker_blocker(&link, "mqtt:1883", &zone(), at(60)).unwrap(),
+            "mqtt:1883: connection refused, since 2026-05-29 04:26:40+08:00"
+        );
+    }
+
+    #[test]
+    fn a_broker_that_was_never_reached_or_cannot_help_counts_at_once() {
+        let new = LinkState::default();
+        assert_eq!(
+            broker_blocker(&new, "mqtt:1883", &zone(), at(0)).unwrap(),
+            "mqtt:1883: not connected yet"
+        );
+        for problem in [LinkProblem::Unsuitable, LinkProblem::DuplicateNodeId] {
+            let link = LinkState {
+                down_since: Some(at(0)),
+                problem: Some(problem),
+                last_error: Some("no retained messages".into()),
+                ..LinkState::default()
+            };
+            assert!(broker_blocker(&link, "mqtt:1883", &zone(), at(1)).is_some());
+        }
+        let connected = LinkState {
+            connected: true,
+            ..LinkState::default()
+        };
+        assert_eq!(broker_blocker(&connected, "mqtt:1883", &zone(), at(0)), None);
+    }
+}

@@ -1,0 +1,65 @@
+//! `gridwatch store`: backup, restore, rebuild and starting anew, as an operator does them.
+
+use std::{fs, path::Path, process::Command};
+
+use crate::filing::file;
+use gridwatch_store::Store;
+
+/// Exit code, standard output and standard error.
+fn store(state: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_gridwatch"))
+        .arg("store")
+        .args(arguments)
+        .args(["--state", state.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn an_operator_backs_up_a_running_box_and_restores_it_when_it_is_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, backup) = (dir.path().join("state"), dir.path().join("backup.db"));
+    let mut running = Store::open(&state).unwrap();
+    file(&mut running, 1);
+    let backup = backup.to_str().unwrap();
+    let (code, out, err) = store(&state, &["backup", "--out", backup]);
+    assert_eq!(
+        (code, out),
+        (Some(0), format!("Backup written to {backup}.\n")),
+        "{err}"
+    );
+    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(backup).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+    file(&mut running, 2);
+
+    let (code, _, err) = store(&state, &["restore", backup]);
+    assert_eq!(code, Some(4), "{err}");
+    assert!(err.contains("in use by another gridwatch"), "{err}");
+    drop(running);
+    let (code, out, err) = store(&state, &["restore", backup]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(
+        out.contains("The previous database is now ") && out.contains(".replaced-"),
+        "{out}"
+    );
+    assert!(out.contains("Cases in the database: 2, of these taken over"), "{out}");
+    assert!(out.trim_end().ends_with(": 1."), "{out}");
+}
+
+#[test]
+fn a_lost_database_is_rebuilt_or_started_anew_only_on_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path();
+    file(&mut Store::open(state).unwrap(), 1);
+    let (code, _, err) = store(state, &["new"]);
+    assert_eq!(code, Some(0), "{err}");
+    fs::remove_file(state.join("gridwatch.db")).unwrap();
+    let (code, out, err) = store(state, &["rebuild", "--json"]);
+    assert_eq!(code, Some(0), "{err}");
+    let recovered: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&recovered["cases"], &recovered["taken_over"]), (&1.into(), &1.into()));
+    let (_, _, err) = store(&state.join("elsewhere"), &["backup", "--out", "never"]);
+    assert!(err.contains("no database at"), "{err}");
+}

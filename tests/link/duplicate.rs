@@ -1,0 +1,117 @@
+//! Two boxes with one node id: the later one publishes nothing until that is resolved.
+
+use std::path::Path;
+
+use crate::broker::{Broker, Subscriber, within};
+use crate::filing::{file, link_with, topics};
+use crate::scripted_broker::ScriptedBroker;
+use crate::{client_id, connected, connections_of, settings};
+use gridwatch_base::installation::{Installation, request_take_over};
+use gridwatch_link::{LinkHandle, LinkProblem, Protocol, Settings};
+use gridwatch_store::Store;
+use rumqttc::DisconnectReasonCode;
+use serde_json::Value;
+
+for_both_protocols!(
+    the_later_of_two_boxes_publishes_nothing_until_it_takes_over,
+    a_box_replaces_one_that_is_gone
+);
+
+fn settings_in(dir: &Path, port: u16, protocol: Protocol) -> Settings {
+    Settings {
+        installation: Some(Installation::of(dir).unwrap()),
+        ..settings(port, protocol)
+    }
+}
+
+async fn stopped_as_duplicate(link: &LinkHandle) -> String {
+    let mut state = link.state();
+    let state = within(state.wait_for(|s| s.problem == Some(LinkProblem::DuplicateNodeId)));
+    state.await.unwrap().last_error.clone().unwrap()
+}
+
+async fn the_later_of_two_boxes_publishes_nothing_until_it_takes_over(protocol: Protocol) {
+    let broker = Broker::start();
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [mut first_store, mut later_store] = dirs.each_ref().map(|dir| Store::open(dir.path()).unwrap());
+    let settings = dirs
+        .each_ref()
+        .map(|dir| settings_in(dir.path(), broker.port, protocol));
+    let [first_id, later_id] = settings
+        .each_ref()
+        .map(|s| s.installation.as_ref().unwrap().id().to_owned());
+    let [first_settings, later_settings] = settings;
+    let (first, _replies) = link_with(first_settings, &first_store);
+    connected(&first).await;
+
+    let case = file(&mut later_store, 2);
+    let (later, _more_replies) = link_with(later_settings, &later_store);
+    let reason = stopped_as_duplicate(&later).await;
+    assert!(reason.contains(&first_id) && reason.contains("take-over"), "{reason}");
+    assert_eq!(
+        connections_of(&broker, &client_id()).len(),
+        1,
+        "the first one was not disturbed"
+    );
+    assert!(first.state().borrow().connected);
+
+    let mut cases = Subscriber::start(broker.port, &topics().case()).await;
+    request_take_over(dirs[1].path()).unwrap();
+    let published = cases.next().await;
+    assert!(String::from_utf8_lossy(&published.payload).contains(&case));
+    // The other one notices and stops.
+    let reason = stopped_as_duplicate(&first).await;
+    assert!(reason.contains(&later_id), "{reason}");
+    file(&mut first_store, 1);
+    assert!(later.state().borrow().connected);
+    let mut status = Subscriber::start(broker.port, &topics().status()).await;
+    let status: Value = serde_json::from_slice(&status.next().await.payload).unwrap();
+    assert_eq!(
+        (&status["state"], &status["installation"]),
+        (&"online".into(), &later_id.into())
+    );
+}
+
+async fn a_box_replaces_one_that_is_gone(protocol: Protocol) {
+    let broker = Broker::start();
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let stores = dirs.each_ref().map(|dir| Store::open(dir.path()).unwrap());
+    let (first, _replies) = link_with(settings_in(dirs[0].path(), broker.port, protocol), &stores[0]);
+    connected(&first).await;
+    let mut status = Subscriber::start(broker.port, &topics().status()).await;
+    status.next().await;
+    // As in a power failure.
+    drop(first);
+    let gone: Value = serde_json::from_slice(&status.next().await.payload).unwrap();
+    assert_eq!(gone["state"], "offline");
+    let (second, _more_replies) = link_with(settings_in(dirs[1].path(), broker.port, protocol), &stores[1]);
+    connected(&second).await;
+}
+
+/// MQTT 5 only: an MQTT 3.1.1 broker gives no reason.
+#[tokio::test(flavor = "multi_thread")]
+async fn being_replaced_again_and_again_names_the_cause() {
+    let broker = ScriptedBroker::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (link, _replies) = link_with(settings(broker.port, Protocol::V5), &store);
+    for time in 1..=3 {
+        let session = broker.accept(None).await;
+        session.disconnect(DisconnectReasonCode::SessionTakenOver).await;
+        if time == 1 {
+            let mut state = link.state();
+            let state = within(state.wait_for(|s| s.last_error.is_some()))
+                .await
+                .unwrap()
+                .clone();
+            assert_eq!(
+                state.problem,
+                Some(LinkProblem::Unreachable),
+                "once may be a late notice"
+            );
+            assert!(state.last_error.unwrap().contains("0x8E"));
+        }
+    }
+    let reason = stopped_as_duplicate(&link).await;
+    assert!(reason.contains("node.id"), "{reason}");
+}

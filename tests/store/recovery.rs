@@ -1,0 +1,265 @@
+//! A lost database is noticed and never replaced by an empty one; a backup is restored without filing anything again.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::filing::{at, file, form, revision};
+use gridwatch_base::error::Class;
+use gridwatch_custody::chain::Segment;
+use gridwatch_engine::CaseState;
+use gridwatch_store::{Filter, Store, StoreError, inspect};
+
+const FILES: [&str; 3] = ["gridwatch.db", "gridwatch.db-wal", "gridwatch.db-shm"];
+
+fn delete(dir: &Path) {
+    for name in FILES {
+        match fs::remove_file(dir.join(name)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => panic!("{name}: {e}"),
+            _ => {}
+        }
+    }
+}
+
+fn ids(store: &Store) -> Vec<String> {
+    let cases = store.cases(Filter::default()).unwrap();
+    let mut ids: Vec<String> = cases.into_iter().map(|c| c.case_id).collect();
+    ids.sort();
+    ids
+}
+
+/// Overwrites all pages but the first `intact` ones.
+fn damage(path: &Path, intact: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    for page in bytes.chunks_mut(4096).skip(intact) {
+        page[..64].fill(0xff);
+    }
+    fs::write(path, &bytes).unwrap();
+}
+
+#[test]
+fn a_database_that_is_deleted_or_replaced_while_it_is_open_takes_no_more_cases() {
+    for change in ["delete", "move", "replace", "delete the write-ahead log"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        let id = file(&mut store, 1);
+        assert!(store.check_files().is_ok());
+        let path = |name: &str| dir.path().join(name);
+        match change {
+            "delete" => delete(dir.path()),
+            "move" => FILES
+                .iter()
+                .for_each(|f| fs::rename(path(f), path(&format!("{f}.away"))).unwrap()),
+            "replace" => {
+                fs::copy(path(FILES[0]), path("copy")).unwrap();
+                fs::rename(path("copy"), path(FILES[0])).unwrap();
+            }
+            _ => fs::remove_file(path(FILES[1])).unwrap(),
+        }
+        let error = store.revise(&revision(&id, CaseState::Withdrawn, 4000, "gone"), &form());
+        let error = error.expect_err(change);
+        assert!(matches!(error, StoreError::Gone { .. }), "{change}: {error:?}");
+        assert_eq!(error.class(), Class::Transient);
+        if change == "move" {
+            FILES
+                .iter()
+                .for_each(|f| fs::rename(path(&format!("{f}.away")), path(f)).unwrap());
+            let revised = store.revise(&revision(&id, CaseState::Withdrawn, 4000, "gone"), &form());
+            assert_eq!(revised.unwrap(), 2, "it is back");
+        }
+    }
+}
+
+#[test]
+fn a_state_directory_that_lost_its_database_is_refused_with_the_choices() {
+    let dir = tempfile::tempdir().unwrap();
+    file(&mut Store::open(dir.path()).unwrap(), 1);
+    for truncate in [false, true] {
+        delete(dir.path());
+        if truncate {
+            fs::write(dir.path().join(FILES[0]), "").unwrap();
+        }
+        let error = Store::open(dir.path()).unwrap_err();
+        assert_eq!(error.class(), Class::Config);
+        let message = error.to_string();
+        for part in [
+            "the signing key, evidence pictures",
+            "store restore",
+            "store rebuild",
+            "store new",
+        ] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert!(inspect(dir.path()).version.is_err());
+    }
+    let anew = Store::start_anew(dir.path()).unwrap();
+    assert_eq!((anew.cases, anew.unknown_pictures), (0, 3));
+    assert_eq!(ids(&Store::open(dir.path()).unwrap()), [""; 0]);
+}
+
+#[test]
+fn a_new_state_directory_is_not_a_lost_one() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(inspect(dir.path()).version, Ok(None)));
+    drop(Store::open(dir.path()).unwrap());
+    assert!(matches!(inspect(dir.path()).version, Ok(Some(_))));
+}
+
+#[test]
+fn a_backup_of_a_running_store_is_restored_with_what_was_filed_since() {
+    let dir = tempfile::tempdir().unwrap();
+    let backup = dir.path().join("backup.db");
+    let state = dir.path().join("state");
+    let mut store = Store::open(&state).unwrap();
+    let (first, second) = (file(&mut store, 1), file(&mut store, 2));
+    Store::open_read_only(&state).unwrap().backup(&backup).unwrap();
+    let third = file(&mut store, 3);
+    store
+        .revise(&revision(&first, CaseState::Withdrawn, 4000, "gone"), &form())
+        .unwrap();
+    let queued = store.outbox_depth().unwrap();
+
+    let busy = Store::restore(&state, &backup);
+    assert!(matches!(busy, Err(StoreError::Busy { .. })), "{busy:?}");
+    drop(store);
+    let restored = Store::restore(&state, &backup).unwrap();
+    assert_eq!(
+        (restored.cases, restored.taken_over, restored.unknown_pictures),
+        (3, 2, 0)
+    );
+    assert!(restored.moved_to.unwrap().is_file());
+
+    let mut store = Store::open(&state).unwrap();
+    assert_eq!(ids(&store), [first.clone(), second.clone(), third.clone()]);
+    let case = store.case(&first).unwrap().unwrap();
+    assert_eq!((case.record.state, case.history.len()), (CaseState::Withdrawn, 2));
+    assert_eq!(
+        store.outbox_depth().unwrap(),
+        queued,
+        "nothing is sent twice, and nothing is lost"
+    );
+    let open = store.cases_to_restore(at(5000)).unwrap();
+    assert_eq!(open.len(), 3, "the engine knows all sites");
+    // The chain goes on where the previous database ended.
+    file(&mut store, 4);
+    let chain = store.chain_of(&first).unwrap().join("\n");
+    let segment = Segment::read(&chain).unwrap_or_else(|broken| panic!("{broken:?}"));
+    assert_eq!(segment.lines.len(), 5);
+}
+
+#[test]
+fn a_backup_without_the_previous_database_says_what_it_does_not_know() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, backup) = (dir.path().join("state"), dir.path().join("backup.db"));
+    let mut store = Store::open(&state).unwrap();
+    let first = file(&mut store, 1);
+    store.backup(&backup).unwrap();
+    file(&mut store, 2);
+    drop(store);
+    delete(&state);
+    let restored = Store::restore(&state, &backup).unwrap();
+    assert_eq!((restored.cases, restored.moved_to), (1, None));
+    assert_eq!(restored.unknown_pictures, 3, "of the case filed after the backup");
+    assert_eq!(ids(&Store::open(&state).unwrap()), [first]);
+}
+
+#[test]
+fn what_is_not_a_sound_backup_is_refused_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let mut store = Store::open(&state).unwrap();
+    for n in 0..20 {
+        file(&mut store, n);
+    }
+    let path = |name: &str| -> PathBuf { dir.path().join(name) };
+    store.backup(&path("damaged")).unwrap();
+    damage(&path("damaged"), 1);
+    store.backup(&path("newer")).unwrap();
+    let db = rusqlite::Connection::open(path("newer")).unwrap();
+    db.pragma_update(None, "user_version", 99).unwrap();
+    drop(db);
+    fs::write(path("text"), "not a database".repeat(1000)).unwrap();
+    fs::write(path("empty"), "").unwrap();
+    fs::create_dir(path("folder")).unwrap();
+    drop(store);
+    for (name, expected) in [
+        ("damaged", "cannot restore"),
+        ("newer", "schema version 99 is newer"),
+        ("text", "cannot restore"),
+        ("empty", "it has no cases"),
+        ("folder", "not a regular file"),
+        ("missing", "No such file"),
+    ] {
+        let message = Store::restore(&state, &path(name)).unwrap_err().to_string();
+        assert!(message.contains(expected), "{name}: {message}");
+        assert_eq!(ids(&Store::open(&state).unwrap()).len(), 20, "{name}");
+    }
+    let names = fs::read_dir(&state)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap());
+    let left: Vec<String> = names
+        .filter(|n| n.contains("restoring") || n.contains("replaced"))
+        .collect();
+    assert_eq!(left, [""; 0]);
+    // A backup never overwrites a file.
+    let store = Store::open(&state).unwrap();
+    assert!(
+        store
+            .backup(&path("text"))
+            .unwrap_err()
+            .to_string()
+            .contains("name a new file")
+    );
+}
+
+#[test]
+fn a_damaged_database_keeps_the_cases_that_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let filed: Vec<String> = (0..20).map(|n| file(&mut store, n)).collect();
+    drop(store);
+    let path = dir.path().join(FILES[0]);
+    // The index of the outbox is damaged, which `quick_check` finds; the cases are sound.
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let page: u32 = db
+        .query_row(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'outbox_by_case'",
+            [],
+            |r| r.get(0),
+        )
+        .unwrap();
+    drop(db);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[(page as usize - 1) * 4096..][..64].fill(0xff);
+    fs::write(&path, &bytes).unwrap();
+
+    let store = Store::open(dir.path()).unwrap();
+    let found = ids(&store);
+    assert!(!inspect(dir.path()).aside.is_empty(), "it was moved aside");
+    assert_eq!(found, filed);
+}
+
+#[test]
+fn a_database_is_rebuilt_from_those_that_were_moved_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let first = file(&mut store, 1);
+    drop(store);
+    Store::start_anew(dir.path()).unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let second = file(&mut store, 2);
+    drop(store);
+    // The second database is lost altogether; the first one was moved aside.
+    delete(dir.path());
+    assert!(matches!(Store::open(dir.path()), Err(StoreError::Lost { .. })));
+    let rebuilt = Store::rebuild(dir.path()).unwrap();
+    assert_eq!((rebuilt.cases, rebuilt.taken_over, rebuilt.unreadable), (1, 1, 0));
+    assert_eq!(rebuilt.unknown_pictures, 3, "of {second}");
+    assert_eq!(Store::rebuild(dir.path()).unwrap().taken_over, 0, "once");
+    let mut store = Store::open(dir.path()).unwrap();
+    assert_eq!(ids(&store), std::slice::from_ref(&first));
+    file(&mut store, 3);
+    let chain = store.chain_of(&first).unwrap().join("\n");
+    Segment::read(&chain).unwrap_or_else(|broken| panic!("{broken:?}"));
+}
