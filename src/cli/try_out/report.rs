@@ -190,7 +190,7 @@ impl Texts {
     pub(super) fn summary(&self, report: &Report) -> Vec<String> {
         let mut lines = vec![self.head(report)];
         for model in &report.models {
-            lines.push(format!("  {:<22} {}", model.id, self.labels(&model.labels)));
+            lines.push(format!("  {:<22} {}", model.id, self.labels(&model.labels, "次")));
         }
         if report.judged {
             lines.push(self.verdict(report));
@@ -224,12 +224,13 @@ impl Texts {
         line
     }
 
-    fn labels(&self, labels: &[LabelRow]) -> String {
+    /// `unit_zh` is the Chinese measure word: 次 for looks, 处 for places in a picture.
+    fn labels(&self, labels: &[LabelRow], unit_zh: &str) -> String {
         if labels.is_empty() {
             return self.nothing.to_owned();
         }
         let row = |row: &LabelRow| match self.is_zh {
-            true => format!("{} {} 次（最高 {:.2}）", row.label, row.count, row.score),
+            true => format!("{} {} {unit_zh}（最高 {:.2}）", row.label, row.count, row.score),
             false => format!("{} {}× (best {:.2})", row.label, row.count, row.score),
         };
         labels
@@ -317,7 +318,7 @@ pub(super) fn page(report: &Report, language: Language) -> String {
         html += &format!(
             "<tr><th>{}</th><td>{}</td></tr>\n",
             escaped(&model.id),
-            escaped(&texts.labels(&model.labels))
+            escaped(&texts.labels(&model.labels, "次"))
         );
     }
     html += "</table>\n";
@@ -337,7 +338,7 @@ pub(super) fn page(report: &Report, language: Language) -> String {
     html += &format!("<h2>{}</h2>\n<p>{}</p>\n<div>\n", texts.pictures, texts.masked);
     for picture in &report.pictures {
         let found = match picture.view {
-            "clear" => texts.labels(&picture.labels),
+            "clear" => texts.labels(&picture.labels, "处"),
             unclear => unclear.to_owned(),
         };
         html += &figure(picture, &format!("{}: {found}", picture.time));
