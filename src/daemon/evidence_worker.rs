@@ -89,7 +89,7 @@ impl EvidenceJobError {
 }
 
 impl EvidenceJob {
-    /// True if the platform gets its answer without pictures rather than late: a finding shows nobody's face.
+    /// True if the platform gets its answer without pictures rather than late: a finding shows no face.
     fn is_answered_without(&self, error: &EvidenceJobError) -> bool {
         matches!((self, error), (Self::Verified { .. }, EvidenceJobError::Mask(_)))
     }

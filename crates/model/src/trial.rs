@@ -430,7 +430,7 @@ impl Trial {
 }
 
 /// The labels that a trial judges: those that both models have and a rule uses, each with the lowest score at which one counts it.
-/// That is `start_score` for what a rule files, and `keep_score` for whoever attends it.
+/// That is `start_score` for what a rule files, and `keep_score` for its attendants.
 pub fn score_thresholds<'a>(
     old: &[Label],
     new: &[Label],

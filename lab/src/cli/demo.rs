@@ -143,7 +143,7 @@ pub fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
         &format!("{cameras} 路摄像机（rtsp://127.0.0.1:{rtsp}），消息服务器端口 {mqtt}；平台收到的图片保存在 {dir}"),
     );
     texts.status(
-        "A heap of bags that two cameras see, a banner that nobody approved and a vendor are each filed once, the first after about half a minute.",
+        "A heap of bags that two cameras see, a banner that was never approved and a vendor are each filed once, the first after about half a minute.",
         "两路摄像机看到的同一堆垃圾、未经审批的横幅和一名摊贩各立案一次，首件约需半分钟。",
     );
     block_on(async {

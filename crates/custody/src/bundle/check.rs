@@ -1,4 +1,4 @@
-//! Verifies a bundle. Whoever hands it over may want to hang, exhaust or deceive whoever checks it: only listed regular files are
+//! Verifies a bundle. Its sender may want to hang, exhaust or deceive the person who checks it: only listed regular files are
 //! opened, none is read further than its kind or the record allows, and what no signature covers is named.
 
 use std::{

@@ -18,7 +18,7 @@ use gridwatch_contract::{Presence, StatusMessage};
 const TAKEN_OVER_TIMES: usize = 3;
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(600);
 
-/// Delay before the status is read after a connection ended: whoever took it over has published its status by then.
+/// Delay before the status is read after a connection ended: the box that took it over has published its status by then.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// Watches for another box with this node id.
