@@ -75,6 +75,16 @@ pub fn run(args: &EvidenceArgs) -> Result<ExitCode, Failure> {
         Command::Mask(args) => return mask::run(args),
     };
     let key = key.as_deref().map(public_key).transpose()?;
+    if !["case.json", "SHA256SUMS"]
+        .iter()
+        .any(|name| path.join(name).symlink_metadata().is_ok())
+    {
+        let message = format!(
+            "{}: no exported case there: neither case.json nor SHA256SUMS",
+            path.display()
+        );
+        return Err(Failure::new(Class::Data, message));
+    }
     let report = bundle::check(path, key.as_ref(), allow_extra)
         .map_err(|e| Failure::new(Class::Data, format!("{}: {e}", path.display())))?;
     print(&if json { json_line(&report)? } else { to_text(&report) })?;

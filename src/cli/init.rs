@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, OpenOptions},
     io::{self, BufRead, IsTerminal, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     process::ExitCode,
     str::FromStr,
@@ -23,6 +23,9 @@ use super::{
 use gridwatch_base::{error::Class, secret::Credentials};
 use gridwatch_config::{self as config, raw};
 
+/// The configuration's file in the new folder.
+const CONFIG: &str = "gridwatch.toml";
+
 /// Write a first configuration.
 ///
 /// Writes a folder with a small configuration (gridwatch.toml) for the cameras given, a made-up grid of one cell around them, the
@@ -34,7 +37,8 @@ Examples:
   gridwatch init --camera gate=rtsp://admin:secret@192.0.2.10:554/stream --local-broker --dwell 1m
   gridwatch init --camera gate=rtsp://192.0.2.10/1 --camera lane=rtsp://192.0.2.11/1 --place 121.4737,31.2304 --language en
 
-Exit codes: 0 written; 2 an argument is missing or invalid; 3 the folder exists, or something in it cannot be written.")]
+Exit codes: 0 written; 2 an argument is invalid; 3 a setting is invalid, the folder exists, or something in it cannot be
+written. Nothing is left behind unless all is written.")]
 pub struct InitArgs {
     /// Folder to create.
     #[arg(long, value_name = "DIR", default_value = "gridwatch")]
@@ -42,7 +46,7 @@ pub struct InitArgs {
     /// A camera: an id (letters, digits, - and _) and its stream, with user name and password if it needs them; may be repeated.
     /// Those are written to a file of their own, never into the configuration.
     #[arg(long = "camera", value_name = "ID=URL")]
-    cameras: Vec<CameraArg>,
+    cameras: Vec<String>,
     /// Where the cameras look: longitude and latitude in degrees (CGCS2000 or WGS 84, not GCJ-02). [default: a made-up place]
     #[arg(long, value_name = "LON,LAT", value_parser = place, allow_hyphen_values = true)]
     place: Option<raw::Place>,
@@ -126,7 +130,25 @@ struct InitReport {
 pub fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
     must_be_new(&args.out)?;
     let share = share()?;
-    let mut cameras = args.cameras.clone();
+    let parsed: Result<Vec<CameraArg>, String> = args.cameras.iter().map(|camera| camera.parse()).collect();
+    let mut cameras = match parsed {
+        Ok(cameras) => cameras,
+        // Not by clap, which would repeat the argument with the password in it.
+        Err(why) => {
+            eprintln!("error: --camera: {why}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let broker_has_secret = |url: &Url| !url.username().is_empty() || url.password().is_some();
+    if args
+        .broker
+        .as_ref()
+        .and_then(|url| Url::parse(url).ok())
+        .is_some_and(|url| broker_has_secret(&url))
+    {
+        let message = "--broker: leave user name and password out of the URL, and name them under `broker.credentials` in the configuration";
+        return Err(Failure::new(Class::Config, message));
+    }
     let mut where_to = args.place.clone();
     if cameras.is_empty() {
         if !io::stdin().is_terminal() {
@@ -151,12 +173,17 @@ pub fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
 
     let made_up_place = where_to.is_none();
     let folder = Folder::create(&args.out)?;
+    let config = write(args, &cameras, &where_to.unwrap_or(NOWHERE), &share, &folder)?;
+    config::load_offline(&config).map_err(|faults| {
+        let failure = Failure::from(faults);
+        let (temporary, out) = (folder.dir.path().display().to_string(), args.out.display().to_string());
+        Failure::new(failure.class, failure.message.replace(&temporary, &out))
+    })?;
     let report = InitReport {
-        config: write(args, &cameras, &where_to.unwrap_or(NOWHERE), &share, &folder)?,
-        files: folder.written.into_inner(),
+        config: args.out.join(CONFIG),
+        files: folder.finish(&args.out)?,
         made_up_place,
     };
-    config::load_offline(&report.config)?;
     let text = if args.json {
         json_pretty(&report)?
     } else {
@@ -190,7 +217,13 @@ fn write(
     if args.local_broker {
         folder.write("mosquitto.conf", "# A broker that only this machine can reach: mosquitto -c FILE\nlistener 1883 127.0.0.1\nallow_anonymous true\n", 0o644)?;
     }
-    folder.write("gridwatch.toml", &document(args, cameras, place, share)?, 0o644)
+    // A camera may take its password in the query.
+    let mode = if cameras.iter().any(|camera| camera.url.query().is_some()) {
+        0o600
+    } else {
+        0o644
+    };
+    folder.write(CONFIG, &document(args, cameras, place, share)?, mode)
 }
 
 fn secret_file(camera: &CameraArg) -> String {
@@ -282,24 +315,39 @@ fn camera_table(camera: &CameraArg, place: &raw::Place) -> Table {
     table
 }
 
-/// The new folder, and what was written into it.
+/// The new folder under a temporary name beside its own, and the names of what was written into it.
 struct Folder {
-    dir: PathBuf,
-    written: std::cell::RefCell<Vec<PathBuf>>,
+    dir: tempfile::TempDir,
+    written: std::cell::RefCell<Vec<String>>,
 }
 
 impl Folder {
-    fn create(dir: &Path) -> Result<Self, Failure> {
-        fs::create_dir_all(dir)
-            .map_err(|e| Failure::new(Class::Config, format!("cannot create {}: {e}", dir.display())))?;
+    fn create(out: &Path) -> Result<Self, Failure> {
+        let parent = out
+            .parent()
+            .filter(|dir| !dir.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let failure = |e: io::Error| Failure::new(Class::Config, format!("cannot create {}: {e}", out.display()));
+        fs::create_dir_all(parent).map_err(failure)?;
+        let mut temporary = tempfile::Builder::new();
+        let temporary = temporary
+            .prefix(".gridwatch-init-")
+            .permissions(fs::Permissions::from_mode(0o755));
         Ok(Self {
-            dir: dir.to_owned(),
+            dir: temporary.tempdir_in(parent).map_err(failure)?,
             written: std::cell::RefCell::default(),
         })
     }
 
+    /// Gives the folder its name; returns the paths of its files.
+    fn finish(self, out: &Path) -> Result<Vec<PathBuf>, Failure> {
+        fs::rename(self.dir.path(), out)
+            .map_err(|e| Failure::new(Class::Config, format!("cannot create {}: {e}", out.display())))?;
+        Ok(self.written.into_inner().iter().map(|name| out.join(name)).collect())
+    }
+
     fn write(&self, name: &str, text: &str, mode: u32) -> Result<PathBuf, Failure> {
-        let path = self.dir.join(name);
+        let path = self.dir.path().join(name);
         OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -307,26 +355,37 @@ impl Folder {
             .open(&path)
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|e| Failure::new(Class::Config, format!("cannot write {}: {e}", path.display())))?;
-        self.written.borrow_mut().push(path.clone());
+        self.written.borrow_mut().push(name.to_owned());
         Ok(path)
     }
 }
 
 fn next_steps(report: &InitReport, args: &InitArgs) -> String {
-    let config = report.config.display();
+    let config = quoted(&report.config);
     let mut text = format!("{config} is written.\n");
     if report.made_up_place {
         text += "Its place is made up, because no --place was given: set `place` of the cameras before a platform receives their cases.\n";
     }
     text += "Next:\n";
     if args.local_broker {
-        text += &format!("  mosquitto -c {} &\n", args.out.join("mosquitto.conf").display());
+        text += &format!("  mosquitto -c {} &\n", quoted(&args.out.join("mosquitto.conf")));
     }
     text + &format!(
         "  gridwatch check --config {config}        what is right, what is wrong, how to fix it\n  \
          gridwatch run --config {config}          file cases; its log says each minute what it sees\n  \
          gridwatch cases list --config {config}   what was filed\n"
     )
+}
+
+/// A path as an argument in a shell.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
+    if text.chars().all(is_plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 fn ask_cameras() -> Result<Vec<CameraArg>, Failure> {

@@ -1,6 +1,13 @@
 //! `gridwatch snapshot`: saves one picture of a camera, to draw zones on.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::BufWriter,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use image::ImageFormat;
 
 use super::{Failure, live::LiveCamera, print, starter};
 use gridwatch_base::error::Class;
@@ -39,14 +46,33 @@ pub fn run(args: &SnapshotArgs) -> Result<ExitCode, Failure> {
         true => (stream(&args.camera)?, Backend::Auto),
         false => configured(args)?,
     };
+    let format = ImageFormat::from_path(&args.out)
+        .ok()
+        .filter(ImageFormat::writing_enabled)
+        .ok_or_else(|| {
+            Failure::new(
+                Class::Config,
+                format!("--out {}: expected .jpg, .png, .webp or .bmp", args.out.display()),
+            )
+        })?;
+    let unwritable =
+        |e: &dyn std::fmt::Display| Failure::new(Class::Config, format!("cannot write {}: {e}", args.out.display()));
+    // Beside the target and renamed, so that a full disk costs no earlier picture. Readable by this user only.
+    let folder = args
+        .out
+        .parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| unwritable(&e))?;
     let mut live = LiveCamera::start(&camera, decoders)?;
     let frame = live.next(Duration::ZERO)?;
     let picture = frame
         .to_rgb()
         .map_err(|e| Failure::new(e.class(), format!("{}: {e}", camera.id)))?;
     picture
-        .save(&args.out)
-        .map_err(|e| Failure::new(Class::Config, format!("cannot write {}: {e}", args.out.display())))?;
+        .write_to(&mut BufWriter::new(&mut file), format)
+        .map_err(|e| unwritable(&e))?;
+    file.persist(&args.out).map_err(|e| unwritable(&e.error))?;
     print(&format!(
         "{}: {}×{} pixels, unmasked\n",
         args.out.display(),

@@ -89,10 +89,29 @@ pub(super) fn stream_url(text: &str) -> Result<(Url, Option<Credentials>), Failu
         }),
         _ => return Err(bad("it has a user name or a password, but not both")),
     };
+    if let Some(Credentials { user, password }) = &credentials
+        && (user.expose().contains(':')
+            || [user, password]
+                .iter()
+                .any(|part| part.expose().contains(char::is_control)))
+    {
+        return Err(bad(
+            "a user name has no colon, and neither it nor a password has control characters",
+        ));
+    }
     // These fail only for URLs without a host, which have neither.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     Ok((url, credentials))
+}
+
+/// A URL for the terminal and for reports: without what a camera may take for a password.
+#[cfg(all(feature = "gst", feature = "ort"))]
+pub(super) fn shown_url(url: &Url) -> String {
+    let mut shown = url.clone();
+    let hidden = if url.query().is_some() { "?…" } else { "" };
+    shown.set_query(None);
+    format!("{shown}{hidden}")
 }
 
 #[cfg(test)]

@@ -37,6 +37,10 @@ const SHIPPED: [&str; 3] = ["garbage_nano_416", "yolox_nano_416_coco", "adverts_
 /// Most looks of one run; the pictures of all are held in memory until it is known which of them the report shows.
 const MAX_LOOKS: usize = 600;
 
+/// Limits of the time between two looks, as in a configuration.
+const MIN_EVERY: Duration = Duration::from_millis(500);
+const MAX_EVERY: Duration = Duration::from_hours(1);
+
 /// See what the models find in a stream, a clip or pictures, and what would be filed.
 ///
 /// Needs no configuration, no broker and no grid, and files nothing. Looks at the stream or clip every --every, runs the shipped
@@ -93,7 +97,14 @@ enum Source {
 /// See the exit codes in the help.
 pub fn run(args: &TryArgs) -> Result<ExitCode, Failure> {
     let every = args.every.0;
-    if every.is_zero() || args.duration.0.as_secs_f64() / every.as_secs_f64() > MAX_LOOKS as f64 {
+    if args.duration.0.is_zero() || !(MIN_EVERY..=MAX_EVERY).contains(&every) {
+        let message = format!(
+            "--for {} --every {}: look every 500ms to 1h, for more than 0s",
+            args.duration, args.every
+        );
+        return Err(Failure::new(Class::Config, message));
+    }
+    if args.duration.0.as_secs_f64() / every.as_secs_f64() > MAX_LOOKS as f64 {
         let message = format!(
             "--every {} gives more than {MAX_LOOKS} looks in --for {}; look less often, or for a shorter time",
             args.every, args.duration
@@ -106,6 +117,15 @@ pub fn run(args: &TryArgs) -> Result<ExitCode, Failure> {
         None => free_path("gridwatch-try")?,
     };
     must_be_new(&out)?;
+    // At once, because the looks take a minute.
+    fs::create_dir_all(&out).map_err(|e| unwritable(&out, &e))?;
+    try_source(args, source, &out).inspect_err(|_| {
+        // Created above; without its page it is of no use.
+        let _ = fs::remove_dir_all(&out);
+    })
+}
+
+fn try_source(args: &TryArgs, source: Source, out: &Path) -> Result<ExitCode, Failure> {
     let share = share()?;
     let shipped = SHIPPED.iter().map(|name| share.join("models").join(name));
     let dirs: Vec<PathBuf> = if args.models.is_empty() {
@@ -122,8 +142,7 @@ pub fn run(args: &TryArgs) -> Result<ExitCode, Failure> {
         Source::Pictures(files) => look_at_pictures(&files, &mut trial)?,
     }
     let language = args.language.unwrap_or_else(Language::of_environment);
-    fs::create_dir_all(&out).map_err(|e| unwritable(&out, &e))?;
-    let report = trial.finish(&out, &shown_source(&args.sources), args.dwell)?;
+    let report = trial.finish(out, &shown_source(&args.sources), args.dwell)?;
     let page = out.join("report.html");
     fs::write(&page, report::page(&report, language)).map_err(|e| unwritable(&page, &e))?;
     let text = if args.json {
@@ -146,6 +165,17 @@ fn source(sources: &[String]) -> Result<Source, Failure> {
         return Ok(Source::Stream(Box::new(snapshot::stream(url)?)));
     }
     let files: Vec<PathBuf> = sources.iter().map(PathBuf::from).collect();
+    // Not shown: what looks like a mistyped URL may have a password in it.
+    if sources
+        .iter()
+        .zip(&files)
+        .any(|(text, file)| text.contains('@') && !file.exists())
+    {
+        return Err(Failure::new(
+            Class::Config,
+            "neither a file nor a stream URL; a URL starts with rtsp://",
+        ));
+    }
     let mut clips = Vec::new();
     for file in &files {
         if !pictures::is_picture(file).map_err(|e| e.in_file(file))? {
@@ -166,7 +196,7 @@ fn source(sources: &[String]) -> Result<Source, Failure> {
 fn shown_source(sources: &[String]) -> String {
     match sources {
         [one] if one.contains("://") => {
-            starter::stream_url(one).map_or_else(|_| String::new(), |(url, _)| url.to_string())
+            starter::stream_url(one).map_or_else(|_| String::new(), |(url, _)| starter::shown_url(&url))
         }
         [one] => one.clone(),
         [first, ..] => format!("{first} … ({})", sources.len()),
@@ -218,7 +248,7 @@ fn configure(args: &TryArgs, share: &Path, dirs: Vec<PathBuf>, models: &[Model])
 }
 
 fn look_at_stream(args: &TryArgs, camera: &config::Camera, trial: &mut Trial) -> Result<(), Failure> {
-    eprintln!("Looking at {} for {} …", camera.url, args.duration);
+    eprintln!("Looking at {} for {} …", starter::shown_url(&camera.url), args.duration);
     let mut live = LiveCamera::start(camera, Backend::Auto)?;
     let mut after = Duration::ZERO;
     let mut start = None;

@@ -230,3 +230,16 @@ fn a_damaged_picture_does_not_block_the_export_of_the_rest() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("missing (evidence item"), "{text}");
 }
+
+#[test]
+fn a_folder_without_a_case_is_not_called_a_forgery() {
+    let dir = tempfile::tempdir().unwrap();
+    for folder in [dir.path().to_path_buf(), dir.path().join("missing")] {
+        let output = run(gridwatch().args(["evidence", "verify"]).arg(&folder));
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            output.status.code() == Some(5) && message.contains("no exported case there"),
+            "{message}"
+        );
+    }
+}

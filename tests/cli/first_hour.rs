@@ -99,6 +99,32 @@ fn init_without_a_camera_or_with_a_wrong_one_says_what_to_write() {
         assert_eq!(wrong.status.code(), Some(2), "{camera}");
         assert!(stderr(&wrong).contains(expected), "{}", stderr(&wrong));
     }
+    for camera in [
+        "gate=rtsp://u:hunter2#x@host/1",
+        "gate=rtsp://u:hunter2%0a@host/1",
+        "gate=rtsp://u%3a:hunter2@host/1",
+    ] {
+        let wrong = run_in(dir.path(), &["init", "--camera", camera]);
+        assert_eq!(wrong.status.code(), Some(2), "{camera}");
+        assert!(!stderr(&wrong).contains("hunter2"), "{}", stderr(&wrong));
+    }
+    for setting in [
+        ["--timezone", "Mars/X"],
+        ["--dwell", "1ms"],
+        ["--broker", "http://x"],
+        ["--broker", "mqtt://u:hunter2@h"],
+    ] {
+        let wrong = run_in(
+            dir.path(),
+            &[&["init", "--camera", "a=rtsp://192.0.2.1/"][..], &setting].concat(),
+        );
+        assert_eq!(wrong.status.code(), Some(3), "{setting:?}: {}", stderr(&wrong));
+        assert!(
+            !stderr(&wrong).contains("hunter2") && !stderr(&wrong).contains(".gridwatch-init"),
+            "{}",
+            stderr(&wrong)
+        );
+    }
     let twice = run_in(
         dir.path(),
         &[
@@ -110,9 +136,10 @@ fn init_without_a_camera_or_with_a_wrong_one_says_what_to_write() {
         ],
     );
     assert!(stderr(&twice).contains("two cameras have the id"), "{}", stderr(&twice));
-    assert!(
-        !dir.path().join("gridwatch").exists(),
-        "nothing is written before the arguments are right"
+    assert_eq!(
+        fs::read_dir(dir.path()).unwrap().count(),
+        0,
+        "nothing is left of what failed"
     );
 }
 
@@ -181,14 +208,24 @@ mod with_models {
         let farm = farm(&["street-a"]);
         let dir = tempfile::tempdir().unwrap();
         let url = farm.url("street-a");
-        let report = json(&run_in(
-            dir.path(),
-            &["try", &url, "--for", "4s", "--every", "2s", "--json"],
-        ));
+        let with_query = format!("{url}?password=hunter2");
+        let arguments = ["try", &with_query, "--for", "4s", "--every", "2s", "--json"];
+        let tried = run_in(dir.path(), &arguments);
+        let report = json(&tried);
         assert!(report["looks"].as_u64().unwrap() >= 2, "{report}");
+        let page = fs::read_to_string(dir.path().join("gridwatch-try/report.html")).unwrap();
+        for shown in [page, report.to_string(), stderr(&tried)] {
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
         let shot = run_in(dir.path(), &["snapshot", &url, "--out", "a.png"]);
         assert!(shot.status.success(), "{}", stderr(&shot));
-        assert_eq!(image::image_dimensions(dir.path().join("a.png")).unwrap(), (1280, 720));
+        let picture = dir.path().join("a.png");
+        assert_eq!(image::image_dimensions(&picture).unwrap(), (1280, 720));
+        assert_eq!(
+            fs::metadata(picture).unwrap().permissions().mode() & 0o777,
+            0o600,
+            "it is not masked"
+        );
     }
 
     #[test]
@@ -201,7 +238,10 @@ mod with_models {
             (vec!["try", "broken.mp4"], 5, "broken.mp4"),
             (vec!["try", "rtsp://admin:hunter2@"], 3, "not a stream URL"),
             (vec!["try", "broken.mp4", "--every", "1ms"], 3, "--every"),
+            (vec!["try", "broken.mp4", "--for", "0s"], 3, "--for"),
+            (vec!["try", "rtsp//admin:hunter2@192.0.2.1/"], 3, "rtsp://"),
             (vec!["snapshot", "gate"], 3, "--config"),
+            (vec!["snapshot", "rtsp://192.0.2.1/", "--out", "a.gif"], 3, ".jpg"),
         ] {
             let output = run_in(dir.path(), &arguments);
             assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", stderr(&output));

@@ -263,3 +263,26 @@ fn a_database_is_rebuilt_from_those_that_were_moved_aside() {
     let chain = store.chain_of(&first).unwrap().join("\n");
     Segment::read(&chain).unwrap_or_else(|broken| panic!("{broken:?}"));
 }
+
+/// As the daemon leaves it when its database was moved away: nearly everything may be in the log.
+#[test]
+fn a_write_ahead_log_without_its_database_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let id = file(&mut store, 1);
+    let away = dir.path().join("moved.db");
+    fs::rename(dir.path().join(FILES[0]), &away).unwrap();
+    let log = fs::read(dir.path().join(FILES[1])).unwrap();
+    drop(store);
+    // SQLite removes the log when the last connection ends, but a killed daemon does not.
+    fs::write(dir.path().join(FILES[1]), &log).unwrap();
+
+    Store::rebuild(dir.path()).unwrap();
+    let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let kept = names.into_iter().find(|path| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.contains(".replaced-") && name.ends_with("-wal")
+    });
+    assert_eq!(fs::read(kept.expect("the log was moved aside")).unwrap(), log);
+    assert!(!id.is_empty());
+}

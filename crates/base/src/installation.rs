@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{digest::sha256_hex, disk};
+use super::{digest::sha256_hex, disk, file};
 
 /// Random number of this installation, 32 hex digits, in the state directory.
 const SEED_FILE: &str = "installation";
@@ -100,9 +100,14 @@ fn machine_facts(root: &Path) -> Vec<String> {
 }
 
 /// The trimmed text of a short file; `None` if it is missing or empty.
-fn read_fact(file: &Path) -> Option<String> {
+fn read_fact(path: &Path) -> Option<String> {
     let mut bytes = Vec::new();
-    File::open(file).ok()?.take(MAX_FACT).read_to_end(&mut bytes).ok()?;
+    // Files in /sys claim the size of a page.
+    file::open(path, 1 << 16)
+        .ok()?
+        .take(MAX_FACT)
+        .read_to_end(&mut bytes)
+        .ok()?;
     let text = String::from_utf8_lossy(&bytes);
     let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
     (!text.is_empty()).then(|| text.to_owned())

@@ -119,7 +119,13 @@ impl Store {
     /// [`StoreError::Busy`] while a daemon runs, or a database error.
     pub fn rebuild(dir: &Path) -> Result<Recovered, StoreError> {
         let _lock = lock(dir)?;
-        take_over(dir, &location::moved_aside(dir))
+        let aside = location::moved_aside(dir);
+        let path = dir.join(FILE);
+        if location::is_missing(&path) {
+            // A write-ahead log without its database may hold nearly all of it: SQLite would delete it with the new one.
+            location::move_aside(&path, Aside::Replaced)?;
+        }
+        take_over(dir, &aside)
     }
 
     /// Creates an empty database in `dir`, whatever was filed before; an existing one is moved aside. The next start signs
