@@ -86,7 +86,7 @@ pub enum StoreError {
          with the cases that can still be read"
     )]
     Corrupt(String),
-    /// There is no database, although there was one.
+    /// The database is missing although keys, evidence or a moved-aside database show that there was one.
     #[error(
         "{} is missing, but the state directory has {found}; an empty database would file every open problem again. Restore a backup \
          (`gridwatch store restore FILE`), take over what databases that were moved aside still hold (`gridwatch store rebuild`), or \
@@ -109,7 +109,7 @@ pub enum StoreError {
         /// Where the database belongs.
         path: PathBuf,
     },
-    /// The file to be restored is no sound database of gridwatch.
+    /// The file to be restored is not a valid gridwatch database.
     #[error("cannot restore {}: {reason}; name a file written by `gridwatch store backup`", .path.display())]
     NotABackup {
         /// The file.
