@@ -67,6 +67,11 @@ impl<'a> TransitionContext<'a> {
         }
     }
 
+    /// The same for a shorter time, to be used again afterwards.
+    pub(super) fn reborrow(&mut self) -> TransitionContext<'_> {
+        TransitionContext::new(self.camera, self.rule, self.at, self.effects)
+    }
+
     /// Reports a transition or an event.
     pub(super) fn emit(&mut self, reason: Reason) {
         let (camera, rule, at) = (self.camera.clone(), self.rule.clone(), self.at);

@@ -76,6 +76,20 @@ fn a_released_problem_is_filed_if_it_is_still_there() {
 }
 
 #[test]
+fn its_dwell_starts_over_even_if_the_box_restarts_before_its_next_look() {
+    let mut harness = harness();
+    harness.apply(elsewhere(0.0, Known::Claimed(claim("theirs", HERE))));
+    harness.heap_stays("gate", 0, 2 * MINUTE);
+    harness.apply(elsewhere(125.0, Known::Released("theirs".into())));
+    harness.restart(plan([("gate", fixed())], vec![rule()]), |_| true);
+    harness.heap_stays("gate", 130, 180);
+    assert_eq!(opened(&harness), 0);
+    harness.heap_stays("gate", 190, 4 * MINUTE);
+    assert_eq!(opened(&harness), 1);
+    harness.close();
+}
+
+#[test]
 fn of_two_simultaneous_cases_the_later_yields() {
     let mut harness = harness();
     harness.heap_stays("gate", 0, 2 * MINUTE);

@@ -98,6 +98,14 @@ impl Engine {
         };
         let Resumed { snapshot, pictures } = resumed;
         self.now = snapshot.now;
+        // Confirmed, but never committed: the engine knew the case, and the store does not.
+        let uncommitted: BTreeSet<CaseId> = snapshot
+            .seen
+            .iter()
+            .map(|seen| &seen.case)
+            .filter(|case| !self.register.is_known(case))
+            .cloned()
+            .collect();
         for seen in snapshot.seen {
             self.register.restore(&seen.case, |record| {
                 (record.rule, record.last_seen) = (seen.rule, seen.last_seen);
@@ -114,7 +122,14 @@ impl Engine {
                 let is_kept = is_kept && plan.rules.iter().any(|r| r.id == *rule);
                 for track in tracks {
                     if is_kept {
-                        self.resume_track(track, &camera, rule, &pictures, effects);
+                        let has_lost_picture = match track.stage() {
+                            Stage::Candidate(candidate) => !pictures.contains(&(camera.clone(), candidate.first().at)),
+                            // A case that is not known any more is over: the next look ends it, as without a restart.
+                            Stage::AtCase(case) => uncommitted.contains(case),
+                            _ => false,
+                        };
+                        let context = TransitionContext::new(&camera, rule, self.now, effects);
+                        resume_track(track, has_lost_picture, context);
                     } else {
                         track.discard(TransitionContext::new(&camera, rule, self.now, effects));
                     }
@@ -127,35 +142,18 @@ impl Engine {
             }
         }
     }
+}
 
-    /// Resumes one track, if its case and its picture still exist.
-    fn resume_track(
-        &self,
-        track: &mut Track,
-        camera: &CameraId,
-        rule: &RuleId,
-        pictures: &BTreeSet<(CameraId, Timestamp)>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let at = self.now;
-        track.record_event(Reason::Restarted, TransitionContext::new(camera, rule, at, effects));
-        let has_lost_picture = match track.stage() {
-            Stage::Candidate(candidate) => !pictures.contains(&(camera.clone(), candidate.first().at)),
-            // Confirmed, but never committed.
-            Stage::AtCase(case) => !self.register.is_known(case),
-            _ => false,
-        };
-        if has_lost_picture {
-            track.change_stage(
-                Stage::Retry { until: at },
-                Reason::PictureLost,
-                TransitionContext::new(camera, rule, at, effects),
-            );
-        } else if let Some(candidate) = track.candidate() {
-            effects.push(Effect::Pin {
-                camera: camera.clone(),
-                at: candidate.first().at,
-            });
-        }
+/// Resumes one track: with its picture pinned again, or with a new one to be taken if it is lost.
+fn resume_track(track: &mut Track, has_lost_picture: bool, mut context: TransitionContext<'_>) {
+    track.record_event(Reason::Restarted, context.reborrow());
+    if has_lost_picture {
+        let until = context.at;
+        track.change_stage(Stage::Retry { until }, Reason::PictureLost, context);
+    } else if let Some(candidate) = track.candidate() {
+        context.effects.push(Effect::Pin {
+            camera: context.camera.clone(),
+            at: candidate.first().at,
+        });
     }
 }
