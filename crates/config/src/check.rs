@@ -7,6 +7,7 @@
 mod calendar;
 mod cameras;
 mod draft;
+mod grid_gaps;
 mod ledger;
 mod masking;
 mod outside;

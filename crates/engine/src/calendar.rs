@@ -495,7 +495,7 @@ mod tests {
         assert!(calendar.is_active(&Hours::default(), at("07:00:00")));
     }
 
-    /// Every 7 min 20 s over a fortnight with a DST change: the cache agrees with the calendar.
+    /// Every 7 min 20 s over five days with a DST change: the cache agrees with the calendar.
     #[test]
     fn cached_spans_agree_with_the_calendar() {
         let windows = |spans: &[(u16, u16)]| Schedule {
@@ -533,8 +533,8 @@ mod tests {
             hours(None, Some(("night", 24 * 60))),
         ] {
             let mut cache = HoursCache::default();
-            let begin: Timestamp = "2026-03-22T00:00:00Z".parse().unwrap();
-            for step in 0..14 * 24 * 60 * 60 / 440 {
+            let begin: Timestamp = "2026-03-27T00:00:00Z".parse().unwrap();
+            for step in 0..5 * 24 * 60 * 60 / 440 {
                 let at = plus(begin, Duration::from_secs(440 * step));
                 assert_eq!(
                     cache.is_active(&calendar, &hours, at),

@@ -18,7 +18,7 @@ use super::{
     types::{CellCode, LonLat},
 };
 
-pub use check::{Gap, GridDefects, Overlap, RingFault, Slivers};
+pub use check::{GridDefects, Overlap, RingFault, Slivers, is_sliver};
 pub use neighbours::CellIndex;
 use neighbours::Neighbours;
 
@@ -226,7 +226,7 @@ impl Extent {
 }
 
 /// Rings without the repeated last position: the outline, then the holes.
-type Polygon = Vec<Vec<LonLat>>;
+pub type Polygon = Vec<Vec<LonLat>>;
 
 #[derive(Debug, Clone)]
 struct Cell {
@@ -474,6 +474,11 @@ impl Grid {
             near.dedup();
             near.into_iter().map(move |other| (index, other))
         })
+    }
+
+    /// The polygons of all cells, in order of the codes.
+    pub fn polygons(&self) -> impl Iterator<Item = &Polygon> {
+        self.cells.iter().flat_map(|cell| &cell.polygons)
     }
 
     /// Number of cells; never 0 for a parsed grid.

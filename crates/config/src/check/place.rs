@@ -1,6 +1,6 @@
 //! The grid, and the position of each view on it.
 
-use super::{Checker, FieldPath, cameras::ViewDraft, section};
+use super::{Checker, FieldPath, cameras::ViewDraft, grid_gaps, section};
 use crate::{Fault, raw};
 use gridwatch_base::file;
 use gridwatch_engine::{
@@ -70,6 +70,7 @@ impl Checker<'_> {
     /// unfiled are warnings.
     fn cells(&mut self, grid: &Grid, grid_fault: &dyn Fn(String) -> Fault) {
         let found = grid.check();
+        let enclosed = grid_gaps::find(grid);
         let draft = &mut *self.draft;
         let remedied = |message: String, remedy: &str| Fault {
             remedy: remedy.into(),
@@ -85,13 +86,13 @@ impl Checker<'_> {
             remedied(o.to_string(), remedy)
         });
         push_limited(&mut draft.faults, overlaps, grid_fault);
-        let gaps = found.gaps.iter().map(|g| {
+        let gaps = enclosed.gaps.iter().map(|g| {
             let remedy =
                 "assign the area to a cell, unless the gap is intended; detections there are not filed (outside_grid)";
             remedied(format!("{g}, although cells surround it"), remedy)
         });
         push_limited(&mut draft.warnings, gaps, grid_fault);
-        for (slivers, what) in [(found.overlap_slivers, "overlap"), (found.gap_slivers, "leave gaps")] {
+        for (slivers, what) in [(found.overlap_slivers, "overlap"), (enclosed.slivers, "leave gaps")] {
             if let Some((area, LonLat { lon, lat })) = slivers.largest {
                 let Slivers { count, area_m2, .. } = slivers;
                 let message = format!(

@@ -1,12 +1,10 @@
-//! Checks that the cells form a grid, i.e. that every piece of ground lies in exactly one. A grid that [`Grid::parse`]
-//! accepts can still overlap, leave gaps, or have self-intersecting borders; look-ups then return an answer, but not
-//! the city's.
+//! Checks that the cells form a grid, i.e. that no ground lies in two. A grid that [`Grid::parse`] accepts can still
+//! overlap or have self-intersecting borders; look-ups then return an answer, but not the city's. Ground that lies in no
+//! cell is found where the file is checked, because it needs a geometry library that the engine does not.
 
 use std::fmt;
 
-use geo::{BoundingRect, Contains, InteriorPoint, LineString, algorithm::unary_union};
-
-use super::{Cell, CellCode, Extent, Grid, LocalPlane, LonLat, border};
+use super::{Cell, CellCode, Grid, LocalPlane, LonLat, border};
 
 /// Ground thinner than this on average is a border drawn twice, metres: two roundings to six decimals, the coarsest
 /// that exports write, are 0.16 m apart.
@@ -27,10 +25,6 @@ pub struct GridDefects {
     pub overlaps: Vec<Overlap>,
     /// Overlaps too thin or too small to matter, from rounded borders.
     pub overlap_slivers: Slivers,
-    /// Enclosed ground that belongs to no cell, the largest first.
-    pub gaps: Vec<Gap>,
-    /// Gaps too thin or too small to matter.
-    pub gap_slivers: Slivers,
 }
 
 /// Negligible pieces of ground, counted.
@@ -45,7 +39,8 @@ pub struct Slivers {
 }
 
 impl Slivers {
-    fn add(&mut self, area_m2: f64, at: LonLat) {
+    /// Counts one.
+    pub fn add(&mut self, area_m2: f64, at: LonLat) {
         self.count += 1;
         self.area_m2 += area_m2;
         if self.largest.is_none_or(|(largest, _)| area_m2 > largest) {
@@ -71,22 +66,6 @@ impl fmt::Display for Overlap {
         let LonLat { lon, lat } = self.at;
         let area = self.area_m2;
         write!(f, "cells {a} and {b} overlap by {area:.0} m² at [{lon:.6}, {lat:.6}]")
-    }
-}
-
-/// Enclosed ground that belongs to no cell; nothing there is filed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Gap {
-    /// Area, square metres.
-    pub area_m2: f64,
-    /// A point in it.
-    pub at: LonLat,
-}
-
-impl fmt::Display for Gap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LonLat { lon, lat } = self.at;
-        write!(f, "no cell covers {:.0} m² at [{lon:.6}, {lat:.6}]", self.area_m2)
     }
 }
 
@@ -127,7 +106,6 @@ impl Grid {
             check_rings(cell, &mut found.rings);
         }
         self.overlaps(&mut found);
-        self.gaps(&mut found);
         found
     }
 
@@ -148,75 +126,11 @@ impl Grid {
             }
         }
     }
-
-    /// Gaps are the holes in the union of all cells.
-    fn gaps(&self, found: &mut GridDefects) {
-        let polygons: Vec<geo::Polygon> = self
-            .cells
-            .iter()
-            .flat_map(|c| &c.polygons)
-            .filter_map(oriented)
-            .collect();
-        let islands = unary_union(&polygons);
-        for (i, island) in islands.iter().enumerate() {
-            for hole in island.interiors() {
-                let Some(bounds) = hole.bounding_rect() else { continue };
-                let extent = [bounds.min(), bounds.max()]
-                    .into_iter()
-                    .fold(Extent::EMPTY, |e, c| e.including(LonLat { lon: c.x, lat: c.y }));
-                let plane = LocalPlane::at(extent.centre());
-                // Cells that stand apart inside the hole are not part of the gap.
-                let around = geo::Polygon::new(hole.clone(), Vec::new());
-                let within: Vec<&LineString> = islands
-                    .iter()
-                    .enumerate()
-                    .filter(|(other, _)| *other != i)
-                    .map(|(_, other)| other.exterior())
-                    .filter(|ring| ring.0.first().is_some_and(|c| bounds.contains(c) && around.contains(c)))
-                    .collect();
-                let area_m2 = area_m2(hole, &plane) - within.iter().map(|ring| area_m2(ring, &plane)).sum::<f64>();
-                if area_m2 < ROUNDING_M2 {
-                    continue;
-                }
-                let (unit_lon, unit_lat) = plane.degrees(1.0);
-                let diagonal_m =
-                    ((extent.east - extent.west) / unit_lon).hypot((extent.north - extent.south) / unit_lat);
-                let gap = geo::Polygon::new(hole.clone(), within.into_iter().cloned().collect());
-                let at = gap
-                    .interior_point()
-                    .map_or(extent.centre(), |p| LonLat { lon: p.x(), lat: p.y() });
-                if is_sliver(area_m2, area_m2 / diagonal_m) {
-                    found.gap_slivers.add(area_m2, at);
-                } else {
-                    found.gaps.push(Gap { area_m2, at });
-                }
-            }
-        }
-        found.gaps.sort_by(|a, b| b.area_m2.total_cmp(&a.area_m2));
-    }
 }
 
-fn is_sliver(area_m2: f64, width_m: f64) -> bool {
+/// True if ground of this area and mean width is negligible: no problem is filed on it, or its border is drawn twice.
+pub fn is_sliver(area_m2: f64, width_m: f64) -> bool {
     area_m2 < SLIVER_AREA_M2 || width_m < SLIVER_WIDTH_M
-}
-
-/// Outline counter-clockwise, holes clockwise, because the union counts winding numbers.
-fn oriented(rings: &super::Polygon) -> Option<geo::Polygon> {
-    let turned = |ring: &Vec<LonLat>, is_left: bool| {
-        let mut corners: Vec<geo::Coord> = ring.iter().map(|p| geo::Coord { x: p.lon, y: p.lat }).collect();
-        if (twice_area(ring.iter().map(|p| (p.lon, p.lat))) > 0.0) != is_left {
-            corners.reverse();
-        }
-        LineString::new(corners)
-    };
-    let (outline, holes) = rings.split_first()?;
-    let holes = holes.iter().map(|hole| turned(hole, false)).collect();
-    Some(geo::Polygon::new(turned(outline, true), holes))
-}
-
-fn area_m2(ring: &LineString, plane: &LocalPlane) -> f64 {
-    let metres = |c: &geo::Coord| plane.metres(LonLat { lon: c.x, lat: c.y });
-    twice_area(ring.0.iter().map(metres)).abs() / 2.0
 }
 
 /// Twice the area by the shoelace formula, relative to the first corner to keep the numbers small; positive if
@@ -275,8 +189,6 @@ fn self_crossing(corners: &[LonLat]) -> Option<([usize; 2], LonLat)> {
 
 #[cfg(test)]
 mod tests {
-    use geo::{Area, BooleanOps};
-    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::super::tests::{code, feature, file, lattice, parse, ring};
@@ -337,37 +249,6 @@ mod tests {
     }
 
     #[test]
-    fn enclosed_ground_without_a_cell_is_a_gap() {
-        // Nine cells without the middle one and one at the rim: a bay, not a gap.
-        let cells: Vec<Value> = (0..9)
-            .filter(|n| ![1, 4].contains(n))
-            .map(|n| {
-                json!([ring(
-                    113.0 + f64::from(n % 3) * 0.001,
-                    34.0 + f64::from(n / 3) * 0.001,
-                    0.001,
-                    0.001
-                )])
-            })
-            .collect();
-        assert_eq!(grid(&cells).check().gaps, [], "open to the south");
-        let south = json!([ring(113.001, 34.0, 0.001, 0.0009)]);
-        let mut closed = cells.clone();
-        closed.push(south);
-        let found = grid(&closed).check();
-        let [gap] = &found.gaps[..] else { panic!("{found:?}") };
-        assert!((gap.area_m2 - 11_264.0).abs() < 50.0, "{gap}");
-        assert!(
-            (113.001..113.002).contains(&gap.at.lon) && (34.0009..34.002).contains(&gap.at.lat),
-            "{gap}"
-        );
-        // A cell inside the gap takes its part of it.
-        closed.push(json!([ring(113.0012, 34.0012, 0.0006, 0.0006)]));
-        let less = grid(&closed).check();
-        assert!((less.gaps[0].area_m2 - (gap.area_m2 - 3686.0)).abs() < 20.0, "{less:?}");
-    }
-
-    #[test]
     fn a_border_with_more_corners_on_one_side_is_no_defect() {
         // A slanted border, halved on one side only, so the extra corner cannot lie on it exactly.
         let west = json!([[
@@ -408,36 +289,5 @@ mod tests {
                 "cell 410105001001001, polygon 0, ring 0 has no area",
             ]
         );
-    }
-
-    proptest! {
-        #[test]
-        fn the_shared_area_matches_a_boolean_operation(
-            // Star-shaped rings, so that neither crosses itself.
-            radii in prop::collection::vec((0.2f64..1.0, 0.2f64..1.0), 3..14),
-            dx in -1.0f64..1.0, dy in -1.0f64..1.0,
-        ) {
-            let n = radii.len() as f64;
-            let star = |radii: Vec<f64>, lon: f64, lat: f64| -> Vec<LonLat> {
-                radii.iter().enumerate().map(|(i, r)| {
-                    let (sin, cos) = (i as f64 / n * std::f64::consts::TAU).sin_cos();
-                    LonLat { lon: lon + r * cos * 0.001, lat: lat + r * sin * 0.001 }
-                }).collect()
-            };
-            let a = star(radii.iter().map(|r| r.0).collect(), 113.0, 34.0);
-            let b = star(radii.iter().map(|r| r.1).collect(), 113.0 + dx * 0.001, 34.0 + dy * 0.001);
-            let cell = |ring: &Vec<LonLat>| Cell {
-                code: "1".into(),
-                polygons: vec![vec![ring.clone()]],
-                extent: ring.iter().fold(Extent::EMPTY, |e, p| e.including(*p)),
-            };
-            let polygon = |ring: &Vec<LonLat>| oriented(&vec![ring.clone()]).unwrap();
-            let found = border::intersection(&cell(&a), &cell(&b)).map_or(0.0, |c| c.area_m2);
-            let square_degrees = polygon(&a).intersection(&polygon(&b)).unsigned_area();
-            let (unit_lon, unit_lat) = LocalPlane::at(LonLat { lon: 113.0, lat: 34.0 }).degrees(1.0);
-            let truth = square_degrees / unit_lon / unit_lat;
-            // The boolean operation snaps to a grid, and its metres are those of another latitude.
-            prop_assert!((found - truth).abs() < 0.5 + truth * 1e-3, "{found} {truth}");
-        }
     }
 }
