@@ -14,7 +14,8 @@ use serde_json::Value;
 
 for_both_protocols!(
     the_later_of_two_boxes_publishes_nothing_until_it_takes_over,
-    a_box_replaces_one_that_is_gone
+    a_box_replaces_one_that_is_gone,
+    of_two_processes_on_copies_of_one_state_one_stops
 );
 
 fn settings_in(dir: &Path, port: u16, protocol: Protocol) -> Settings {
@@ -86,6 +87,28 @@ async fn a_box_replaces_one_that_is_gone(protocol: Protocol) {
     assert_eq!(gone["state"], "offline");
     let (second, _more_replies) = link_with(settings_in(dirs[1].path(), broker.port, protocol), &stores[1]);
     connected(&second).await;
+}
+
+/// On one machine, the installation of a copied state directory is that of the original.
+async fn of_two_processes_on_copies_of_one_state_one_stops(protocol: Protocol) {
+    let broker = Broker::start();
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let settings = [0, 1].map(|_| settings_in(dirs[0].path(), broker.port, protocol));
+    let stores = dirs.each_ref().map(|dir| Store::open(dir.path()).unwrap());
+    let [first_settings, copy_settings] = settings;
+    let (first, _replies) = link_with(first_settings, &stores[0]);
+    connected(&first).await;
+    let (copy, _more_replies) = link_with(copy_settings, &stores[1]);
+    let reason = tokio::select! {
+        reason = stopped_as_duplicate(&first) => reason,
+        reason = stopped_as_duplicate(&copy) => reason,
+    };
+    assert!(reason.contains("copy of this state"), "{reason}");
+    let other = [&first, &copy]
+        .into_iter()
+        .find(|link| link.state().borrow().problem != Some(LinkProblem::DuplicateNodeId))
+        .expect("one of them goes on");
+    connected(other).await;
 }
 
 /// MQTT 5 only: an MQTT 3.1.1 broker gives no reason.

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 use gridwatch_base::metric;
-use gridwatch_contract::Presence;
+use gridwatch_contract::{Presence, When};
 use gridwatch_store::StoreError;
 
 /// How often the outbox is polled for rows that another process released (`gridwatch outbox retry`).
@@ -202,7 +202,11 @@ impl Connection {
             resumed = connack.session_present,
             "Connected to MQTT broker"
         );
-        let online = session.connector.status(Presence::Online, Some(Timestamp::now()));
+        let since = Timestamp::now();
+        session
+            .duplicate
+            .published(When::new(since, &session.connector.settings.zone));
+        let online = session.connector.status(Presence::Online, Some(since));
         // A retained reply would be applied again on every connection.
         let replies = self
             .client

@@ -3,7 +3,8 @@
 //! Both would connect with one client id, so the broker would close one connection for the other, again and again, and both
 //! would file every problem. So before it connects for the first time, and after a connection that another client may have
 //! taken over, a box reads the retained status of its node id, under a separate client id: if another installation is
-//! online, this box is the later one.
+//! online, this box is the later one. A second daemon that was started on a copy of the whole state directory, on the same
+//! machine, has the same installation, too: it is told apart by the time at which its status says that it came online.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -11,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
 use crate::wire::Connector;
-use gridwatch_contract::{Presence, StatusMessage};
+use gridwatch_contract::{Presence, StatusMessage, When};
 
 /// So many connections taken over within [`TAKEN_OVER_WITHIN`] are not a reconnect that the broker noticed late, but
 /// another client that also reconnects. It may be of a version that publishes no installation.
@@ -20,6 +21,9 @@ const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(600);
 
 /// Delay before the status is read after a connection ended: the box that took it over has published its status by then.
 const SETTLE: Duration = Duration::from_secs(1);
+
+/// Number of own connections whose times are remembered; a status that one of the last of them published is this box's.
+const OWN_CONNECTIONS: usize = 64;
 
 /// Watches for another box with this node id.
 #[derive(Debug, Default)]
@@ -30,6 +34,8 @@ pub(super) struct DuplicateWatch {
     must_settle: bool,
     /// A connection was ready before, so the retained status is this box's own unless another one replaced it.
     has_published: bool,
+    /// The `since` of the statuses that this process published, and of the one that it found at its start.
+    own_since: VecDeque<When>,
     taken_over: VecDeque<Instant>,
     /// Why this box does not connect.
     conflict: Option<String>,
@@ -62,6 +68,11 @@ impl DuplicateWatch {
             Ok(payload) => {
                 let status = payload.and_then(|bytes| serde_json::from_slice(&bytes).ok());
                 self.conflict = self.judge(status.as_ref(), own);
+                if self.conflict.is_none()
+                    && let Some(since) = status.and_then(|status: StatusMessage| status.since)
+                {
+                    self.published(since);
+                }
             }
             // The connection itself reports a broker that cannot be reached. Some only accept known client ids.
             Err(reason) => debug!(reason, "Cannot read the status of this node id"),
@@ -77,7 +88,8 @@ impl DuplicateWatch {
             return self.conflict.clone();
         };
         let is_other = match &status.installation {
-            Some(installation) => installation != own,
+            Some(installation) if installation == own => return self.judge_copy(status),
+            Some(_) => true,
             // Of an older version, perhaps this box before its update.
             None => self.has_published || self.conflict.is_some(),
         };
@@ -99,6 +111,30 @@ impl DuplicateWatch {
                 status.node_id
             )
         })
+    }
+
+    /// The conflict with a process that runs on a copy of this box's state, whose status this may be.
+    fn judge_copy(&self, status: &StatusMessage) -> Option<String> {
+        let is_copy = match (status.state, &status.since) {
+            (Presence::Online, Some(since)) => self.has_published && !self.own_since.contains(since),
+            (Presence::Online, None) | (Presence::Offline, Some(_)) => false,
+            // A last will does not say whose it is.
+            (Presence::Offline, None) => self.conflict.is_some(),
+        };
+        is_copy.then(|| {
+            format!(
+                "a second gridwatch runs with the node id {:?} and a copy of this state directory, and has taken over the connection.                  Stop one of them and delete its state directory; if the other one is gone for good, run `gridwatch take-over` here",
+                status.node_id
+            )
+        })
+    }
+
+    /// This process publishes that it is online since then.
+    pub(super) fn published(&mut self, since: When) {
+        if self.own_since.len() == OWN_CONNECTIONS {
+            self.own_since.pop_front();
+        }
+        self.own_since.push_back(since);
     }
 
     /// The connection is ready. A request that an operator made meanwhile has nothing left to do.
@@ -140,13 +176,16 @@ mod tests {
     const OWN: &str = "00000000000000000000000000000001";
     const OTHER: &str = "00000000000000000000000000000002";
 
+    fn when(second: i64) -> When {
+        When::new(jiff::Timestamp::from_second(second).unwrap(), &jiff::tz::TimeZone::UTC)
+    }
+
     fn status(installation: Option<&str>, state: Presence, has_since: bool) -> StatusMessage {
         StatusMessage {
             schema_version: 1,
             node_id: "box-7".into(),
             state,
-            since: has_since
-                .then(|| gridwatch_contract::When::new(jiff::Timestamp::UNIX_EPOCH, &jiff::tz::TimeZone::UTC)),
+            since: has_since.then(|| when(0)),
             version: "1".into(),
             public_key: None,
             installation: installation.map(Into::into),
@@ -189,6 +228,31 @@ mod tests {
         assert!(judge(&watch, Some(OTHER), Presence::Offline, false));
         assert!(watch.judge(None, OWN).is_some(), "the broker lost the status");
         assert!(!judge(&watch, Some(OTHER), Presence::Offline, true));
+    }
+
+    #[test]
+    fn a_copy_of_the_state_on_the_same_machine_is_found_by_the_time_of_its_status() {
+        let mut watch = DuplicateWatch::new();
+        assert!(
+            !judge(&watch, Some(OWN), Presence::Online, true),
+            "before its own: its last run"
+        );
+        watch.has_published = true;
+        watch.published(when(0));
+        watch.published(when(60));
+        assert!(
+            !judge(&watch, Some(OWN), Presence::Online, true),
+            "its earlier connection"
+        );
+        let other = StatusMessage {
+            since: Some(when(59)),
+            ..status(Some(OWN), Presence::Online, true)
+        };
+        let conflict = watch.judge(Some(&other), OWN).unwrap();
+        assert!(conflict.contains("copy of this state"), "{conflict}");
+        watch.conflict = Some(conflict);
+        assert!(judge(&watch, Some(OWN), Presence::Offline, false), "cut off");
+        assert!(!judge(&watch, Some(OWN), Presence::Offline, true), "stopped");
     }
 
     #[test]
