@@ -40,12 +40,15 @@ demo: build ## Run three cameras, a broker, the daemon and a subscriber on this 
 
 # Everything once with all features; then the commands again without native libraries, where some answer differently.
 test: rust setup ## Run all tests, with cargo nextest if it is installed
-	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-	  set -x; $(CARGO) nextest run --locked --workspace --no-fail-fast; \
+	@without="-p gridwatch -p gridwatch-camera -p gridwatch-model -p gridwatch-vision --no-default-features --lib --test cli"; \
+	if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	  run="$(CARGO) nextest run"; \
 	else \
-	  export RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6}; set -x; $(CARGO) test --locked --workspace --no-fail-fast; \
-	fi
-	$(CARGO) test --locked -p gridwatch -p gridwatch-camera -p gridwatch-model -p gridwatch-vision --no-default-features --lib --test cli
+	  export RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6}; run="$(CARGO) test"; \
+	fi; \
+	set -x; \
+	$$run --locked --workspace --no-fail-fast; \
+	$$run --locked $$without --no-fail-fast
 
 MINUTES ?= 30
 soak: rust setup ## Fault injection for MINUTES=30: kills, broker failures, cut connections, full disks; prints the counts

@@ -140,13 +140,13 @@ fn a_town_of_twelve_cameras_is_judged_well_and_replays_to_the_same_cases() {
 fn a_worse_detector_gives_a_lower_recall() {
     let blind = Options {
         recall: 0.3,
-        ..options(12, 2, 7)
+        ..options(8, 1, 7)
     };
     let share = |options: &Options| {
         let (dir, _) = simulate(options);
         replay(dir.path()).last().unwrap()["recall"].as_f64().unwrap()
     };
-    assert!(share(&blind) < share(&options(12, 2, 7)) - 0.2);
+    assert!(share(&blind) < share(&options(8, 1, 7)) - 0.2);
 }
 
 #[test]

@@ -387,16 +387,16 @@ fn slowly_sagging_mount_is_detected_although_the_reference_is_updated() {
     // 0.2 % of the width per day, slow enough for the updated mean to follow.
     let daily = 0.002;
     let mut detected = None;
-    for look in 0..144 * 20 {
-        let down = -(look as f32) / 144.0 * daily;
-        if look % 18 == 0 {
+    for look in 0..72 * 20 {
+        let down = -(look as f32) / 72.0 * daily;
+        if look % 9 == 0 {
             picture = small_luma(
                 &view_of(&street, Aimed { down, ..STRAIGHT }),
                 camera.now,
                 &mut camera.rng,
             );
         }
-        camera.now += 10.minutes();
+        camera.now += 20.minutes();
         let look = camera.aim.look(&picture, camera.now, Light::Day);
         if let Some(AimChange::Moved(Some(shift))) = look.change {
             detected = Some((-down, shift.down));
