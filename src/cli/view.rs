@@ -3,8 +3,9 @@
 
 use std::{
     fmt::Write,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -17,6 +18,10 @@ use super::{Failure, json_line, layer::Layer, options::ConfigArgs, print};
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::{Aim, Camera, Config, Preset};
+use gridwatch_custody::{
+    keys::{KeyRing, OriginalsKey},
+    vault::VaultKey,
+};
 use gridwatch_engine::{CameraId, Point, ZoneKind};
 use gridwatch_vision::views::{Standing, ViewFiles, ViewRequest, ViewStatus};
 
@@ -125,7 +130,7 @@ fn list(config: &Config, json: bool) -> Result<(), Failure> {
         .iter()
         .flat_map(|c| c.presets.iter().map(move |p| (c, p)));
     for (camera, preset) in views {
-        let status = ViewFiles::new(&config.state_dir, preset.view.clone()).status()?;
+        let status = ViewFiles::new(&config.state_dir, preset.view.clone(), None).status()?;
         let is_watched = camera.aim != Aim::Unwatched;
         if json {
             let line = ViewLine {
@@ -172,7 +177,7 @@ fn confirm(config: &Config, camera: &Camera, preset: &Preset, wait: Duration) ->
         let message = format!("camera {id} moves by itself (fixed = false), so it has no view to confirm");
         return Err(Failure::new(Class::Config, message));
     }
-    let files = ViewFiles::new(&config.state_dir, id.clone());
+    let files = ViewFiles::new(&config.state_dir, id.clone(), None);
     let (begin, requested_at) = (Instant::now(), Timestamp::now());
     files.request(ViewRequest::Confirm)?;
     if !wait_for_daemon(&files, wait) {
@@ -217,9 +222,21 @@ fn wait_for_daemon(files: &ViewFiles, wait: Duration) -> bool {
     true
 }
 
+/// The key of the pictures in `views`: that of the originals, or the box's own if none are kept. `None` before the daemon's
+/// first start.
+pub(super) fn pictures_key(
+    state_dir: &Path,
+    originals: Option<&OriginalsKey>,
+) -> Result<Option<Arc<VaultKey>>, Failure> {
+    let place = originals.unwrap_or(&OriginalsKey::Own);
+    let key = KeyRing::of(state_dir).existing_originals(place);
+    Ok(key.map_err(|e| Failure::new(e.class(), e.to_string()))?.map(Arc::new))
+}
+
 fn show(config: &Config, preset: &Preset, out: &PathBuf, wait: Duration) -> Result<(), Failure> {
     let id = &preset.view;
-    let files = ViewFiles::new(&config.state_dir, id.clone());
+    let key = pictures_key(&config.state_dir, config.evidence.originals.as_ref())?;
+    let files = ViewFiles::new(&config.state_dir, id.clone(), key);
     let before = files.newest()?.map(|(_, at)| at);
     files.request(ViewRequest::Picture)?;
     let is_taken = wait_for_daemon(&files, wait);

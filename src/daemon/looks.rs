@@ -31,6 +31,7 @@ use gridwatch_camera::{
 };
 use gridwatch_config as config;
 use gridwatch_config::Config;
+use gridwatch_custody::vault::VaultKey;
 use gridwatch_engine::{BBox, CameraId, Detection, Label, Light, Observation, Point, RuleId, View, geometry};
 use gridwatch_frame::Frame;
 use gridwatch_vision as vision;
@@ -68,8 +69,8 @@ pub(super) struct WatchedCamera {
 }
 
 impl WatchedCamera {
-    pub(super) fn new(config: &Config, camera: &config::Camera, slot: Arc<Slot>) -> Self {
-        let view_monitor = ViewMonitor::new(config, camera);
+    pub(super) fn new(config: &Config, camera: &config::Camera, slot: Arc<Slot>, key: &Arc<VaultKey>) -> Self {
+        let view_monitor = ViewMonitor::new(config, camera, key);
         Self {
             id: camera.id.clone(),
             slot,
@@ -531,7 +532,8 @@ mod tests {
         let config = demo_config(dir.path(), edit);
         let camera = &config.cameras[0];
         let slot = Slot::new(camera.id.clone(), Arc::default());
-        let watched = WatchedCamera::new(&config, camera, slot);
+        let key = Arc::new(VaultKey::new(&[7; 32]).unwrap());
+        let watched = WatchedCamera::new(&config, camera, slot, &key);
         let view = camera.presets[0].view.clone();
         (Arc::new(LookScheduler::new(vec![watched], &[camera.look_every])), view)
     }

@@ -42,7 +42,10 @@ use gridwatch_camera::{
     slot::Slot,
 };
 use gridwatch_config::Config;
-use gridwatch_custody::{keys::KeyRing, vault::Vault};
+use gridwatch_custody::{
+    keys::{KeyRing, OriginalsKey},
+    vault::{Vault, VaultKey},
+};
 use gridwatch_engine::Snapshot;
 use gridwatch_ledger::{RecordedEngine, Recorder, RunInfo};
 use gridwatch_link as link;
@@ -65,7 +68,7 @@ impl Daemon {
         test_decoders(config.decoders)?;
         let storage = open_storage(&config)?;
         let models = load_models(&config)?;
-        let cameras = prepare_cameras(&config);
+        let cameras = prepare_cameras(&config, &storage.key);
         let engine = restore_engine(&config, &storage.store)?;
         let (senders, inbox) = Inbox::new().map_err(StartError::Thread)?;
         let InboxSenders {
@@ -165,19 +168,20 @@ struct Storage {
     outbox: Store,
     /// `None` if the configuration keeps no originals.
     vault: Option<Vault>,
+    /// Encrypts the originals and the pictures of views.
+    key: Arc<VaultKey>,
     installation: Installation,
 }
 
 fn open_storage(config: &Config) -> Result<Storage, StartError> {
     let store = Store::open(&config.state_dir)?;
-    let key = config.evidence.originals.as_ref();
-    let key = key
-        .map(|place| KeyRing::of(&config.state_dir).originals(place))
-        .transpose()?;
+    let place = config.evidence.originals.as_ref();
+    let key = KeyRing::of(&config.state_dir).originals(place.unwrap_or(&OriginalsKey::Own))?;
     Ok(Storage {
         outbox: store.outbox_handle()?,
         store,
-        vault: key.map(|key| Vault::new(&config.state_dir, key)),
+        vault: place.map(|_| Vault::new(&config.state_dir, key.clone())),
+        key: Arc::new(key),
         installation: Installation::of(&config.state_dir).map_err(|source| StartError::Installation {
             state_dir: config.state_dir.clone(),
             source,
@@ -224,7 +228,7 @@ struct Cameras {
     new_picture: Arc<Notify>,
 }
 
-fn prepare_cameras(config: &Config) -> Cameras {
+fn prepare_cameras(config: &Config, key: &Arc<VaultKey>) -> Cameras {
     let new_picture = Arc::new(Notify::new());
     let slots: Vec<Arc<Slot>> = config
         .cameras
@@ -232,7 +236,7 @@ fn prepare_cameras(config: &Config) -> Cameras {
         .map(|c| Slot::new(c.id.clone(), Arc::clone(&new_picture)))
         .collect();
     let watched = config.cameras.iter().zip(&slots);
-    let watched = watched.map(|(c, slot)| WatchedCamera::new(config, c, Arc::clone(slot)));
+    let watched = watched.map(|(c, slot)| WatchedCamera::new(config, c, Arc::clone(slot), key));
     let periods: Vec<Duration> = config.cameras.iter().map(|c| c.look_every).collect();
     Cameras {
         looks: Arc::new(LookScheduler::new(watched.collect(), &periods)),

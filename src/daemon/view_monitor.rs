@@ -13,6 +13,7 @@ use super::messages::CoreEvent;
 use gridwatch_base::metric;
 use gridwatch_config as config;
 use gridwatch_config::{Camera, Config};
+use gridwatch_custody::vault::VaultKey;
 use gridwatch_engine::{CameraId, Light, View};
 use gridwatch_frame::Frame;
 use gridwatch_vision::{
@@ -78,11 +79,11 @@ pub(super) struct Assessment {
 
 impl ViewMonitor {
     /// Restores the learned views of the last run.
-    pub(super) fn new(config: &Config, camera: &Camera) -> Self {
+    pub(super) fn new(config: &Config, camera: &Camera, key: &Arc<VaultKey>) -> Self {
         let limits = AimLimits::from(&config.view);
         let state = |preset: &config::Preset| ViewState {
             id: preset.view.clone(),
-            files: ViewFiles::new(&config.state_dir, preset.view.clone()),
+            files: ViewFiles::new(&config.state_dir, preset.view.clone(), Some(Arc::clone(key))),
             picture_requested: false,
         };
         let mut this = Self {
@@ -341,6 +342,10 @@ mod tests {
     use super::*;
     use crate::daemon::test_config::{demo_config, make_tour, root};
 
+    fn key() -> Arc<VaultKey> {
+        Arc::new(VaultKey::new(&[7; 32]).unwrap())
+    }
+
     fn frame(picture: &str, second: i64) -> Frame {
         let picture = image::open(root().join("tests/fixtures/pictures").join(picture)).unwrap();
         Frame::from_rgb(&picture.into_rgb8(), Timestamp::from_second(second).unwrap()).unwrap()
@@ -350,7 +355,7 @@ mod tests {
     fn the_current_preset_follows_the_looks() {
         let dir = tempfile::tempdir().unwrap();
         let config = demo_config(dir.path(), make_tour);
-        let mut monitor = ViewMonitor::new(&config, &config.cameras[0]);
+        let mut monitor = ViewMonitor::new(&config, &config.cameras[0], &key());
         let current = monitor.current_preset();
         assert_eq!(current.get(), None, "no preset is learned yet");
         assert!(monitor.confirm(1).is_none());
@@ -367,7 +372,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = demo_config(dir.path(), |_| {});
         assert_eq!(
-            ViewMonitor::new(&config, &config.cameras[0]).current_preset().get(),
+            ViewMonitor::new(&config, &config.cameras[0], &key())
+                .current_preset()
+                .get(),
             Some(0)
         );
     }

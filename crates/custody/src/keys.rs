@@ -172,6 +172,17 @@ impl KeyRing {
         }
     }
 
+    /// [`KeyRing::originals`], but generates nothing: `None` if the key in the state directory does not exist.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn existing_originals(&self, place: &OriginalsKey) -> Result<Option<VaultKey>, KeyError> {
+        match place {
+            OriginalsKey::Own if !self.dir.join(ORIGINALS_FILE).exists() => Ok(None),
+            place => self.originals(place).map(Some),
+        }
+    }
+
     /// The keys of the box, and the files in `other`, that other users can read.
     pub fn unprotected<'a>(&self, other: impl IntoIterator<Item = &'a Path>) -> Vec<KeyError> {
         let own = [self.signing_file(), self.dir.join(ORIGINALS_FILE)];

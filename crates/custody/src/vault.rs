@@ -3,10 +3,11 @@
 //!
 //! A file consists of `GWO1`, a format byte, a random nonce of 12 bytes, and the ciphertext with its 16-byte tag. The
 //! hash of the original and the format byte are authenticated as associated data, so a file renamed to another hash
-//! does not decrypt.
+//! does not decrypt. Other files of the box with unmasked pictures are encrypted in the same way, under a name of their own
+//! in place of the hash ([`VaultKey::seal_file`]).
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
@@ -18,6 +19,9 @@ use ring::{
 use gridwatch_base::{digest::sha256_hex, disk::write_private};
 
 const MAGIC: &[u8; 4] = b"GWO1";
+
+/// Format byte of a file that is not an original.
+const FILE: u8 = b'F';
 
 /// Format of an original.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +83,7 @@ impl Vault {
         let path = path(&self.dir, &sha256);
         if !path.exists() {
             let no_random = || io::Error::other("no random numbers from the operating system");
-            let sealed = self.key.seal(&sha256, format, original).ok_or_else(no_random)?;
+            let sealed = self.key.seal(&sha256, format.code(), original).ok_or_else(no_random)?;
             write_private(&path, &sealed)?;
         }
         Ok(sha256)
@@ -94,7 +98,8 @@ impl Vault {
         let opened = self
             .key
             .open(sha256, &sealed)
-            .filter(|(_, bytes)| sha256_hex(bytes) == sha256);
+            .filter(|(_, bytes)| sha256_hex(bytes) == sha256)
+            .and_then(|(code, bytes)| Some((OriginalFormat::from_code(code)?, bytes)));
         let changed = "cannot be decrypted: the file was changed, or the key of the originals was replaced";
         opened.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, changed))
     }
@@ -121,8 +126,15 @@ pub fn remove(state_dir: &Path, sha256: &str) -> io::Result<()> {
     }
 }
 
-/// The key that encrypts originals. It has no `Debug`.
+/// The key that encrypts originals.
+#[derive(Clone)]
 pub struct VaultKey(LessSafeKey);
+
+impl fmt::Debug for VaultKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("VaultKey(***)")
+    }
+}
 
 impl VaultKey {
     /// A key from 32 bytes; `None` for any other length.
@@ -131,40 +143,58 @@ impl VaultKey {
         Some(Self(LessSafeKey::new(key)))
     }
 
-    /// Encrypts the original with that hash. `None` if the operating system provides no random numbers.
-    fn seal(&self, sha256: &str, format: OriginalFormat, original: &[u8]) -> Option<Vec<u8>> {
+    /// Encrypts a file of the box, to be opened under the same `name`. `None` if the operating system provides no random
+    /// numbers.
+    pub fn seal_file(&self, name: &str, content: &[u8]) -> Option<Vec<u8>> {
+        self.seal(name, FILE, content)
+    }
+
+    /// Decrypts the result of [`VaultKey::seal_file`]. `None` if it was changed, has another name, or was encrypted with
+    /// another key.
+    pub fn open_file(&self, name: &str, file: &[u8]) -> Option<Vec<u8>> {
+        self.open(name, file)
+            .filter(|(code, _)| *code == FILE)
+            .map(|(_, content)| content)
+    }
+
+    /// Encrypts what has that name: the hash of an original. `None` if the operating system provides no random numbers.
+    fn seal(&self, name: &str, code: u8, content: &[u8]) -> Option<Vec<u8>> {
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new().fill(&mut nonce).ok()?;
-        let mut body = original.to_vec();
+        let mut body = content.to_vec();
         let unique = Nonce::assume_unique_for_key(nonce);
         self.0
-            .seal_in_place_append_tag(unique, associated_data(sha256, format), &mut body)
+            .seal_in_place_append_tag(unique, associated_data(name, code), &mut body)
             .ok()?;
-        let head = [&MAGIC[..], &[format.code()], &nonce].concat();
+        let head = [&MAGIC[..], &[code], &nonce].concat();
         body.splice(..0, head);
         Some(body)
     }
 
-    /// Decrypts the result of [`VaultKey::seal`] for the original with that hash. `None` if it was changed, belongs to
-    /// another hash, or was encrypted with another key.
-    fn open(&self, sha256: &str, file: &[u8]) -> Option<(OriginalFormat, Vec<u8>)> {
-        let (format, rest) = file.strip_prefix(MAGIC)?.split_first()?;
-        let format = OriginalFormat::from_code(*format)?;
+    /// Decrypts the result of [`VaultKey::seal`] under that name; the format byte and the content. `None` if it was changed,
+    /// has another name, or was encrypted with another key.
+    fn open(&self, name: &str, file: &[u8]) -> Option<(u8, Vec<u8>)> {
+        let (&code, rest) = file.strip_prefix(MAGIC)?.split_first()?;
         let (nonce, body) = rest.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut body = body.to_vec();
         let length = self
             .0
-            .open_in_place(nonce, associated_data(sha256, format), &mut body)
+            .open_in_place(nonce, associated_data(name, code), &mut body)
             .ok()?
             .len();
         body.truncate(length);
-        Some((format, body))
+        Some((code, body))
     }
 }
 
-fn associated_data(sha256: &str, format: OriginalFormat) -> Aad<Vec<u8>> {
-    Aad::from([sha256.as_bytes(), &[format.code()]].concat())
+/// True if the file was encrypted with a [`VaultKey`].
+pub fn is_sealed(file: &[u8]) -> bool {
+    file.starts_with(MAGIC)
+}
+
+fn associated_data(name: &str, code: u8) -> Aad<Vec<u8>> {
+    Aad::from([name.as_bytes(), &[code]].concat())
 }
 
 #[cfg(test)]
@@ -174,17 +204,16 @@ mod tests {
     #[test]
     fn a_sealed_original_opens_only_with_its_hash_and_key() {
         let key = VaultKey::new(&[7; 32]).unwrap();
-        let sealed = key.seal("name", OriginalFormat::H264, b"street").unwrap();
+        let code = OriginalFormat::H264.code();
+        let sealed = key.seal("name", code, b"street").unwrap();
         assert_ne!(
             sealed,
-            key.seal("name", OriginalFormat::H264, b"street").unwrap(),
+            key.seal("name", code, b"street").unwrap(),
             "each with its own nonce"
         );
         assert!(!sealed.windows(6).any(|w| w == b"street"));
-        assert_eq!(
-            key.open("name", &sealed).unwrap(),
-            (OriginalFormat::H264, b"street".to_vec())
-        );
+        assert_eq!(key.open("name", &sealed).unwrap(), (code, b"street".to_vec()));
+        assert!(key.open_file("name", &sealed).is_none(), "an original is no other file");
         assert!(key.open("other", &sealed).is_none());
         assert!(VaultKey::new(&[8; 32]).unwrap().open("name", &sealed).is_none());
         for i in 0..sealed.len() {

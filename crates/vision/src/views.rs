@@ -2,17 +2,20 @@
 //!
 //! | File | Written by | Content |
 //! |---|---|---|
-//! | `CAMERA.view` | daemon | the references ([`SavedView`]) |
+//! | `CAMERA.view` | daemon | the references ([`SavedView`]), encrypted |
 //! | `CAMERA.status.json` | daemon, at each change | [`ViewStatus`] |
-//! | `CAMERA.newest.png` | daemon, when the camera was moved and on request | the newest look in greyscale, 320 pixels across |
+//! | `CAMERA.newest` | daemon, when the camera was moved and on request | the newest look as PNG in greyscale, 320 pixels across, encrypted |
 //! | `CAMERA.request.json` | `gridwatch view` | [`ViewRequest`], processed at the next look |
 //!
-//! Files are written atomically. A corrupt reference file is renamed, never deleted.
+//! Pictures are not masked, so they are encrypted with the key of the originals ([`VaultKey::seal_file`]); references of older
+//! versions, which are not, are read and written anew. Files are written atomically. A corrupt reference file is renamed, never
+//! deleted.
 
 use std::{
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use image::GrayImage;
@@ -21,6 +24,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{Luma, SavedView, Shift};
 use gridwatch_base::error::Class;
+use gridwatch_custody::vault::{VaultKey, is_sealed};
 use gridwatch_engine::CameraId;
 
 /// Why a file of the folder could not be read or written.
@@ -35,6 +39,12 @@ pub enum ViewsError {
         path: PathBuf,
         /// The cause.
         source: io::Error,
+    },
+    /// The file is encrypted, and there is no key.
+    #[error("{} is encrypted with the key of the originals, which is not there", .path.display())]
+    NoKey {
+        /// The file.
+        path: PathBuf,
     },
     /// The file is corrupt.
     #[error("{} is corrupt: {reason}", .path.display())]
@@ -51,6 +61,7 @@ impl ViewsError {
     pub fn class(&self) -> Class {
         match self {
             Self::Io { .. } => Class::Transient,
+            Self::NoKey { .. } => Class::Config,
             Self::Corrupt { .. } => Class::Data,
         }
     }
@@ -96,14 +107,17 @@ pub enum ViewRequest {
 pub struct ViewFiles {
     folder: PathBuf,
     camera: CameraId,
+    /// Encrypts the pictures; `None` for who reads and writes none.
+    key: Option<Arc<VaultKey>>,
 }
 
 impl ViewFiles {
-    /// The files below `state_dir`. Creates nothing.
-    pub fn new(state_dir: &Path, camera: CameraId) -> Self {
+    /// The files below `state_dir`, with the key of the originals if pictures are read or written. Creates nothing.
+    pub fn new(state_dir: &Path, camera: CameraId, key: Option<Arc<VaultKey>>) -> Self {
         Self {
             folder: state_dir.join("views"),
             camera,
+            key,
         }
     }
 
@@ -118,7 +132,9 @@ impl ViewFiles {
     /// The file cannot be read or is corrupt.
     pub fn load(&self) -> Result<Option<SavedView>, ViewsError> {
         let path = self.path(VIEW);
-        let Some(bytes) = read(&path)? else { return Ok(None) };
+        let Some(bytes) = self.read_picture(VIEW)? else {
+            return Ok(None);
+        };
         SavedView::from_bytes(&bytes)
             .map(Some)
             .map_err(|reason| ViewsError::Corrupt {
@@ -129,8 +145,14 @@ impl ViewFiles {
 
     /// Like [`Self::load`], but logs errors and renames a corrupt file to `CAMERA.view.corrupt`.
     pub fn load_or_set_aside(&self) -> Option<SavedView> {
+        if let Err(error) = remove(&self.path(UNENCRYPTED_NEWEST)) {
+            tracing::warn!(camera = %self.camera, %error, "Cannot delete a picture that is not encrypted");
+        }
         let error = match self.load() {
-            Ok(saved) => return saved,
+            Ok(saved) => {
+                self.encrypt(saved.as_ref());
+                return saved;
+            }
             Err(error) => error,
         };
         let (from, to) = (self.path(VIEW), self.path("view.corrupt"));
@@ -142,12 +164,22 @@ impl ViewFiles {
         None
     }
 
+    /// Writes references anew that an older version left unencrypted.
+    fn encrypt(&self, saved: Option<&SavedView>) {
+        let is_sealed = fs::read(self.path(VIEW)).is_ok_and(|bytes| is_sealed(&bytes));
+        if let (false, Some(saved)) = (is_sealed, saved)
+            && let Err(error) = self.save(saved)
+        {
+            tracing::warn!(camera = %self.camera, %error, "Cannot encrypt the view file of an older version");
+        }
+    }
+
     /// Writes the references.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn save(&self, saved: &SavedView) -> Result<(), ViewsError> {
-        self.write(VIEW, &saved.to_bytes())
+        self.write_picture(VIEW, &saved.to_bytes())
     }
 
     /// Deletes the references.
@@ -180,7 +212,9 @@ impl ViewFiles {
     /// The file cannot be read or is corrupt.
     pub fn newest(&self) -> Result<Option<(GrayImage, Timestamp)>, ViewsError> {
         let path = self.path(NEWEST);
-        let Some(bytes) = read(&path)? else { return Ok(None) };
+        let Some(bytes) = self.read_picture(NEWEST)? else {
+            return Ok(None);
+        };
         let io = |source| ViewsError::Io {
             doing: "read",
             path: path.clone(),
@@ -207,7 +241,7 @@ impl ViewFiles {
             .to_gray()
             .map(|p| p.write_to(&mut io::Cursor::new(&mut png), image::ImageFormat::Png));
         match written {
-            Some(Ok(())) => self.write(NEWEST, &png),
+            Some(Ok(())) => self.write_picture(NEWEST, &png),
             _ => Err(ViewsError::Corrupt {
                 path: self.path(NEWEST),
                 reason: "the number of samples does not match the size".into(),
@@ -249,6 +283,45 @@ impl ViewFiles {
         remove(&self.path(REQUEST))
     }
 
+    /// The decrypted content of a file with a picture.
+    fn read_picture(&self, suffix: &str) -> Result<Option<Vec<u8>>, ViewsError> {
+        let path = self.path(suffix);
+        let Some(bytes) = read(&path)? else { return Ok(None) };
+        if !is_sealed(&bytes) {
+            return Ok(Some(bytes));
+        }
+        let Some(key) = &self.key else {
+            return Err(ViewsError::NoKey { path });
+        };
+        let content = key.open_file(&self.sealed_name(suffix), &bytes);
+        content.map(Some).ok_or_else(|| ViewsError::Corrupt {
+            path,
+            reason: "it cannot be decrypted: it was changed, or the key of the originals was replaced".into(),
+        })
+    }
+
+    fn write_picture(&self, suffix: &str, content: &[u8]) -> Result<(), ViewsError> {
+        let sealed = self
+            .key
+            .as_ref()
+            .map(|key| key.seal_file(&self.sealed_name(suffix), content));
+        match sealed {
+            Some(Some(sealed)) => self.write(suffix, &sealed),
+            Some(None) => Err(ViewsError::Io {
+                doing: "write",
+                path: self.path(suffix),
+                source: io::Error::other("no random numbers from the operating system"),
+            }),
+            None => Err(ViewsError::NoKey {
+                path: self.path(suffix),
+            }),
+        }
+    }
+
+    fn sealed_name(&self, suffix: &str) -> String {
+        format!("view {}.{suffix}", self.camera)
+    }
+
     fn write(&self, suffix: &str, bytes: &[u8]) -> Result<(), ViewsError> {
         let path = self.path(suffix);
         let written = || {
@@ -269,7 +342,9 @@ impl ViewFiles {
 
 const VIEW: &str = "view";
 const STATUS: &str = "status.json";
-const NEWEST: &str = "newest.png";
+const NEWEST: &str = "newest";
+/// Of older versions: not encrypted.
+const UNENCRYPTED_NEWEST: &str = "newest.png";
 const REQUEST: &str = "request.json";
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, ViewsError> {
@@ -302,5 +377,65 @@ fn remove(path: &Path) -> Result<(), ViewsError> {
             source: e,
         }),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: (usize, usize) = (64, 36);
+
+    /// A bright square on dark ground.
+    fn luma() -> Luma {
+        let mut samples = vec![20; SIZE.0 * SIZE.1];
+        samples[64 * 10..64 * 20].fill(200);
+        Luma {
+            width: SIZE.0,
+            height: SIZE.1,
+            samples,
+        }
+    }
+
+    fn files(dir: &Path, key: Option<u8>) -> ViewFiles {
+        let key = key.map(|byte| Arc::new(VaultKey::new(&[byte; 32]).unwrap()));
+        ViewFiles::new(dir, "gate".into(), key)
+    }
+
+    #[test]
+    fn pictures_are_read_with_the_key_only() {
+        let dir = tempfile::tempdir().unwrap();
+        files(dir.path(), Some(7)).write_newest(&luma()).unwrap();
+        let written = fs::read(files(dir.path(), None).path(NEWEST)).unwrap();
+        assert!(is_sealed(&written) && image::load_from_memory(&written).is_err());
+        let (picture, _) = files(dir.path(), Some(7)).newest().unwrap().unwrap();
+        assert_eq!(picture, luma().to_gray().unwrap());
+        assert!(matches!(
+            files(dir.path(), None).newest(),
+            Err(ViewsError::NoKey { .. })
+        ));
+        assert!(matches!(
+            files(dir.path(), Some(8)).newest(),
+            Err(ViewsError::Corrupt { .. })
+        ));
+        let other = files(dir.path(), Some(7));
+        fs::rename(other.path(NEWEST), other.path(VIEW)).unwrap();
+        assert!(
+            matches!(other.load(), Err(ViewsError::Corrupt { .. })),
+            "another file's content"
+        );
+    }
+
+    #[test]
+    fn what_an_older_version_left_unencrypted_is_encrypted_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = files(dir.path(), Some(7));
+        let saved = SavedView::default();
+        files.write(VIEW, &saved.to_bytes()).unwrap();
+        files.write(UNENCRYPTED_NEWEST, b"png").unwrap();
+        assert!(files.load_or_set_aside().is_some());
+        assert!(is_sealed(&fs::read(files.path(VIEW)).unwrap()));
+        assert!(files.load_or_set_aside().is_some());
+        assert!(!files.path(UNENCRYPTED_NEWEST).exists());
     }
 }

@@ -15,7 +15,7 @@ use super::{
     baseline::{self, Merge, SightedSign, Sightings},
     corners, draw, no_baseline, read,
 };
-use crate::cli::{Failure, json_pretty, options::fraction, pictures, print};
+use crate::cli::{Failure, json_pretty, options::fraction, pictures, print, view::pictures_key};
 use gridwatch_base::{error::Class, file, text::counted};
 use gridwatch_config::{Aim, Camera, Draft, Fault, Faults, Preset, raw};
 use gridwatch_engine::{Detection, Label, Light, Rule, View, geometry};
@@ -247,7 +247,10 @@ fn preset_views(draft: &Draft, camera: &Camera, preset: &Preset) -> Result<Optio
     for (i, preset) in camera.presets.iter().enumerate() {
         let state = draft.state_dir.iter();
         for dir in state {
-            let kept = ViewFiles::new(dir, preset.view.clone()).load()?.unwrap_or_default();
+            let key = pictures_key(dir, draft.originals_key())?;
+            let kept = ViewFiles::new(dir, preset.view.clone(), key)
+                .load()?
+                .unwrap_or_default();
             kept.references
                 .into_iter()
                 .for_each(|(light, reference, _)| tour.restore(i, light, reference));

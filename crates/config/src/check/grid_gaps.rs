@@ -138,7 +138,7 @@ mod tests {
             .map(|(n, rings)| {
                 json!({
                     "type": "Feature",
-                    "properties": {"code": format!("410105001001{n:03}")},
+                    "properties": {"code": format!("410105001{n:06}")},
                     "geometry": {"type": "Polygon", "coordinates": rings},
                 })
             })
@@ -212,6 +212,34 @@ mod tests {
         let found = find(&grid(&cells.map(|ring| json!([ring]))));
         assert_eq!((found.gaps.len(), found.slivers.count), (0, 1), "{found:?}");
         assert!((found.slivers.area_m2 - 10.2).abs() < 0.2, "{found:?}");
+    }
+
+    /// Measures a figure in docs/performance.md: `cargo test -p gridwatch-config --lib gaps_at_scale -- --ignored
+    /// --nocapture`.
+    #[test]
+    #[ignore = "takes seconds and asserts nothing about time"]
+    #[allow(clippy::disallowed_methods, reason = "measures time")]
+    fn gaps_at_scale() {
+        let corner = |column: usize, row: usize| {
+            let (x, y) = (column as f64, row as f64);
+            [
+                113.0 + x * 0.001 + y * 0.000_2 + (y * 1.7).sin() * 0.000_1,
+                34.0 + y * 0.001 - x * 0.000_15,
+            ]
+        };
+        let cells: Vec<Value> = (0..400 * 250)
+            .map(|n| {
+                let (c, r) = (n % 400, n / 400);
+                let (a, b, d, e) = (corner(c, r), corner(c + 1, r), corner(c + 1, r + 1), corner(c, r + 1));
+                let half = [f64::midpoint(a[0], b[0]), f64::midpoint(a[1], b[1])];
+                json!([[a, half, b, d, e, a]])
+            })
+            .collect();
+        let grid = grid(&cells);
+        let start = std::time::Instant::now();
+        let found = find(&grid);
+        println!("gaps of {} cells: {:?}", grid.len(), start.elapsed());
+        assert!(found.gaps.is_empty(), "{found:?}");
     }
 
     proptest! {
