@@ -1,4 +1,5 @@
-//! Whether the core may decide and file now: the clock must be believed, and the database must still be the one that was opened.
+//! Whether the core may decide and file now: the clock must be believed, the database must still be the one that was opened, and no
+//! other box may use this box's node id: what this one filed meanwhile would be sent once that is resolved, a second time.
 //!
 //! While the gate is closed the core feeds the engine nothing: a look with a wrong time would end candidates or confirm cases
 //! with times that are signed. A missing look is not an absence, so nothing is lost but time.
@@ -6,7 +7,9 @@
 use std::sync::Arc;
 
 use gridwatch_base::clock::trust::{ClockAssessment, ClockDoubt, ClockReading, ClockTrust};
+use gridwatch_link::{LinkProblem, LinkState};
 use gridwatch_store::{Store, StoreError};
+use tokio::sync::watch;
 
 use crate::telemetry::Health;
 
@@ -15,12 +18,14 @@ use crate::telemetry::Health;
 enum Obstacle {
     Clock(ClockDoubt),
     Database,
+    Duplicate,
 }
 
 /// Judges clock and database, and reports what it finds.
 pub(super) struct FilingGate {
     clock: ClockTrust,
     health: Arc<Health>,
+    link: watch::Receiver<LinkState>,
     obstacle: Option<Obstacle>,
     /// Why evidence is not deleted for its age, as logged last.
     no_deletion: Option<ClockDoubt>,
@@ -29,10 +34,15 @@ pub(super) struct FilingGate {
 impl FilingGate {
     /// # Errors
     /// The newest time of the chain cannot be read.
-    pub(super) fn new(store: &Store, health: Arc<Health>) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        store: &Store,
+        health: Arc<Health>,
+        link: watch::Receiver<LinkState>,
+    ) -> Result<Self, StoreError> {
         Ok(Self {
             clock: ClockTrust::new(store.newest_trusted_time()?),
             health,
+            link,
             obstacle: None,
             no_deletion: None,
         })
@@ -48,12 +58,13 @@ impl FilingGate {
         self.is_open() && self.no_deletion.is_none()
     }
 
-    /// Reads the clocks and the database's files.
+    /// Reads the clocks, the database's files and the state of the link.
     pub(super) fn check(&mut self, store: &Store) {
-        self.judge(ClockReading::now(), store.check_files());
+        let is_duplicate = self.link.borrow().problem == Some(LinkProblem::DuplicateNodeId);
+        self.judge(ClockReading::now(), store.check_files(), is_duplicate);
     }
 
-    fn judge(&mut self, reading: ClockReading, files: Result<(), StoreError>) {
+    fn judge(&mut self, reading: ClockReading, files: Result<(), StoreError>, is_duplicate: bool) {
         let ClockAssessment { step, filing, deletion } = self.clock.assess(reading);
         if let Some(by) = step {
             tracing::warn!(
@@ -70,7 +81,9 @@ impl FilingGate {
         self.health.set_blocker("clock", held);
         let obstacle = match (&gone, doubt) {
             (Some(_), _) => Some(Obstacle::Database),
-            (None, doubt) => doubt.map(Obstacle::Clock),
+            (None, Some(doubt)) => Some(Obstacle::Clock(doubt)),
+            // The link is the blocker that readiness names.
+            (None, None) => is_duplicate.then_some(Obstacle::Duplicate),
         };
         if obstacle != self.obstacle {
             match (obstacle, gone) {
@@ -83,7 +96,10 @@ impl FilingGate {
                         "Database is gone; looks are not judged and nothing is filed"
                     );
                 }
-                (None, _) => tracing::info!("Clock is believed and the database is in place; filing goes on"),
+                (Some(Obstacle::Duplicate), _) => {
+                    tracing::error!("Another box uses this node id; looks are not judged and nothing is filed");
+                }
+                (None, _) => tracing::info!("Clock, database and node id are in order; filing goes on"),
             }
             self.obstacle = obstacle;
         }
@@ -111,6 +127,7 @@ mod tests {
         FilingGate {
             clock: ClockTrust::new(None),
             health: Arc::new(Health::default()),
+            link: watch::channel(LinkState::default()).1,
             obstacle: None,
             no_deletion: None,
         }
@@ -134,11 +151,11 @@ mod tests {
     fn a_box_that_starts_in_2000_is_not_ready_until_its_clock_is_set() {
         let (mut gate, start) = (gate(), Instant::now());
         gate.health.started();
-        gate.judge(reading(start, 946_684_800, 0), Ok(()));
+        gate.judge(reading(start, 946_684_800, 0), Ok(()), false);
         assert!(!gate.is_open() && !gate.may_delete_by_age());
         let reasons = gate.health.reasons();
         assert!(reasons[0].contains("the clock shows a time before 2026"), "{reasons:?}");
-        gate.judge(reading(start, 1_780_315_200, 1), Ok(()));
+        gate.judge(reading(start, 1_780_315_200, 1), Ok(()), false);
         assert!(gate.is_open() && !gate.may_delete_by_age(), "it was set just now");
         assert_eq!(gate.health.reasons(), [""; 0]);
     }
@@ -147,7 +164,7 @@ mod tests {
     fn a_database_that_is_gone_closes_the_gate_until_it_is_back() {
         let (mut gate, start) = (gate(), Instant::now());
         gate.health.started();
-        gate.judge(reading(start, 1_780_315_200, 0), gone());
+        gate.judge(reading(start, 1_780_315_200, 0), gone(), false);
         assert!(!gate.is_open());
         let reasons = gate.health.reasons();
         assert!(
@@ -157,8 +174,17 @@ mod tests {
         // A commit elsewhere that succeeds says nothing about the database.
         gate.health.set_blocker("storage", None);
         assert_eq!(gate.health.reasons().len(), 1);
-        gate.judge(reading(start, 1_780_315_201, 1), Ok(()));
+        gate.judge(reading(start, 1_780_315_201, 1), Ok(()), false);
         assert!(gate.is_open() && gate.may_delete_by_age());
         assert_eq!(gate.health.reasons(), [""; 0]);
+    }
+
+    #[test]
+    fn nothing_is_filed_while_another_box_uses_the_node_id() {
+        let (mut gate, start) = (gate(), Instant::now());
+        gate.judge(reading(start, 1_780_315_200, 0), Ok(()), true);
+        assert!(!gate.is_open());
+        gate.judge(reading(start, 1_780_315_201, 1), Ok(()), false);
+        assert!(gate.is_open());
     }
 }

@@ -296,7 +296,7 @@ fn start_core(
     channels: CoreChannels,
 ) -> Result<JoinHandle<()>, StartError> {
     let mut core = Core {
-        gate: FilingGate::new(&store, Arc::clone(&shared.health))?,
+        gate: FilingGate::new(&store, Arc::clone(&shared.health), shared.link.clone())?,
         engine: restored.engine,
         store,
         records: RecordBuilder::new(config),
