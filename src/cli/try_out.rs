@@ -53,8 +53,8 @@ Examples:
   gridwatch try street.mp4 --dwell 20s --out report
   gridwatch try *.jpg
 
-Exit codes: 0 the report is written, whatever was found; 3 the URL, a model or the ONNX Runtime library is not usable;
-4 the camera sends no picture; 5 a file cannot be read.")]
+Exit codes: 0 the report is written, whatever was found; 3 the URL, the login, a model or the ONNX Runtime library is not usable;
+4 the camera cannot be reached or sends no picture; 5 a file cannot be read.")]
 pub struct TryArgs {
     /// One stream URL or clip, or pictures (JPEG, PNG, WebP or BMP).
     #[arg(required = true, value_name = "URL|CLIP|PICTURE")]
@@ -249,7 +249,7 @@ fn configure(args: &TryArgs, share: &Path, dirs: Vec<PathBuf>, models: &[Model])
 
 fn look_at_stream(args: &TryArgs, camera: &config::Camera, trial: &mut Trial) -> Result<(), Failure> {
     eprintln!("Looking at {} for {} …", starter::shown_url(&camera.url), args.duration);
-    let mut live = LiveCamera::start(camera, Backend::Auto)?;
+    let mut live = LiveCamera::start(camera, starter::shown_url(&camera.url), Backend::Auto)?;
     let mut after = Duration::ZERO;
     let mut start = None;
     loop {

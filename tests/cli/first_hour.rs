@@ -145,6 +145,8 @@ fn init_without_a_camera_or_with_a_wrong_one_says_what_to_write() {
 
 #[cfg(all(feature = "gst", feature = "ort"))]
 mod with_models {
+    use std::time::{Duration, Instant};
+
     use super::*;
     use crate::daemon::{farm, root};
 
@@ -226,6 +228,48 @@ mod with_models {
             0o600,
             "it is not masked"
         );
+    }
+
+    #[test]
+    fn a_camera_that_fails_is_reported_with_the_reason_at_once() {
+        let clip = gridwatch_farm::clip(root().join("demo/clips/street-a.mp4")).unwrap();
+        let farm = gridwatch_farm::Farm::start(gridwatch_farm::FarmConfig {
+            mounts: vec![gridwatch_farm::MountConfig {
+                name: "street-a".into(),
+                clip,
+                offset: Duration::ZERO,
+            }],
+            auth: Some(gridwatch_farm::Auth {
+                method: gridwatch_farm::AuthMethod::Digest,
+                user: "viewer".into(),
+                password: "right-horse".into(),
+            }),
+            ..gridwatch_farm::FarmConfig::default()
+        })
+        .unwrap();
+        let with_login = |path: &str, login: &str| farm.url(path).replace("rtsp://", &format!("rtsp://{login}@"));
+        let closed = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            format!("rtsp://{}/stream", listener.local_addr().unwrap())
+        };
+        let dir = tempfile::tempdir().unwrap();
+        for (url, code, expected) in [
+            (closed, 4, "Connection refused"),
+            (with_login("elsewhere", "viewer:right-horse"), 4, "RTSP status 404"),
+            (with_login("street-a", "viewer:wrong-horse"), 3, "login rejected"),
+        ] {
+            for command in [&["try", "--for", "4s"][..], &["snapshot"]] {
+                let start = Instant::now();
+                let output = run_in(dir.path(), &[command, &[url.as_str()]].concat());
+                let message = stderr(&output);
+                assert_eq!(output.status.code(), Some(code), "{command:?}: {message}");
+                assert!(message.contains(expected) && message.contains("; c"), "{message}");
+                assert!(message.contains("error: rtsp://127.0.0.1:"), "{message}");
+                assert!(!message.contains("horse"), "{message}");
+                assert!(start.elapsed() < Duration::from_secs(25), "{:?}", start.elapsed());
+            }
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
     }
 
     #[test]

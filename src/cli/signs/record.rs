@@ -370,7 +370,11 @@ impl<'a> Recorder<'a> {
             Aim::Fixed | Aim::Unwatched => Duration::MAX,
         };
         self.preset_views = preset_views(draft, camera, self.preset)?;
-        let mut live = crate::cli::live::LiveCamera::start(camera, draft.decoders.unwrap_or_default())?;
+        let mut live = crate::cli::live::LiveCamera::start(
+            camera,
+            format!("camera {}", camera.id),
+            draft.decoders.unwrap_or_default(),
+        )?;
         let (mut after, mut left) = (Duration::ZERO, args.looks);
         let start = Instant::now();
         while left > 0 {
