@@ -58,6 +58,9 @@ use gridwatch_engine::CaseId;
 /// File name of the database in the state directory.
 const FILE: &str = "gridwatch.db";
 
+/// The daemon locks this file in the state directory.
+const LOCK_FILE: &str = "gridwatch.lock";
+
 /// Errors of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -464,7 +467,7 @@ fn with_dir(error: StoreError, dir: &Path) -> StoreError {
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn lock(dir: &Path) -> Result<File, StoreError> {
-    let path = dir.join("gridwatch.lock");
+    let path = dir.join(LOCK_FILE);
     let file = File::options()
         .create(true)
         .truncate(false)
@@ -482,6 +485,13 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
             Err(TryLockError::Error(e)) => return Err(StoreError::io("lock", &path, e)),
         }
     }
+}
+
+/// Whether a daemon, or a command that changes the database, holds the lock of the state directory.
+pub fn is_in_use(dir: &Path) -> bool {
+    // A shared lock, held for an instant: a daemon that starts meanwhile waits longer than that.
+    let lock = File::open(dir.join(LOCK_FILE)).map(|file| file.try_lock_shared());
+    matches!(lock, Ok(Err(TryLockError::WouldBlock)))
 }
 
 /// Moves a damaged database aside and creates one with the cases that can be read.
