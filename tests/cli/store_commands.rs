@@ -63,3 +63,30 @@ fn a_lost_database_is_rebuilt_or_started_anew_only_on_command() {
     let (_, _, err) = store(&state.join("elsewhere"), &["backup", "--out", "never"]);
     assert!(err.contains("no database at"), "{err}");
 }
+
+#[test]
+fn no_database_appears_in_a_folder_of_something_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (home, backup) = (dir.path().join("home"), dir.path().join("backup.db"));
+    let state = dir.path().join("state");
+    drop(Store::open(&state).unwrap());
+    let backup = backup.to_str().unwrap();
+    assert_eq!(store(&state, &["backup", "--out", backup]).0, Some(0));
+
+    fs::create_dir(&home).unwrap();
+    fs::write(home.join("notes.txt"), "mine").unwrap();
+    for command in [&["new"][..], &["rebuild"], &["restore", backup]] {
+        let (code, _, err) = store(&home, command);
+        assert_eq!(code, Some(3), "{command:?}: {err}");
+        assert!(
+            err.contains("is not a state directory of gridwatch") && err.contains("--state"),
+            "{err}"
+        );
+        assert_eq!(fs::read_dir(&home).unwrap().count(), 1, "{command:?}");
+    }
+    let missing = dir.path().join("mistyped");
+    assert_eq!(store(&missing, &["new"]).0, Some(4));
+    assert!(!missing.exists());
+    fs::create_dir(&missing).unwrap();
+    assert_eq!(store(&missing, &["new"]).0, Some(0), "an empty folder");
+}

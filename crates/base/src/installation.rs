@@ -73,6 +73,12 @@ impl Installation {
     }
 }
 
+/// Whether `state_dir` has the identity of an installation.
+pub fn is_identified(state_dir: &Path) -> bool {
+    let seed = read_fact(&state_dir.join(SEED_FILE));
+    seed.is_some_and(|seed| seed.len() == 32 && seed.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
 /// Leaves the request of an operator that the box with this state directory uses its node id although another one does.
 ///
 /// # Errors

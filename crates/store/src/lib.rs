@@ -42,7 +42,7 @@ use self::location::{Aside, FileIds};
 pub use self::{
     cases::{ReplyOutcome, Revision},
     claims::{ClaimRow, ClaimState},
-    location::{Inspection, inspect},
+    location::{Inspection, inspect, is_state_dir},
     outbox::{OutboxDepth, OutboxEntry, OutboxKind, OutboxRow},
     read::{CaseFile, CaseSummary, Filter, HistoryRow},
     recovery::Recovered,
@@ -134,6 +134,16 @@ pub enum StoreError {
         /// The state directory.
         dir: PathBuf,
     },
+    /// The folder holds something, but nothing of gridwatch.
+    #[error(
+        "{} is not a state directory of gridwatch: it has files, but no database, lock or key of gridwatch; nothing was changed. \
+         Correct --state, or name the configuration with --config",
+        .dir.display()
+    )]
+    NotAStateDir {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// There is no database.
     #[error("no database at {}; give the state directory of a gridwatch that has run", .path.display())]
     Missing {
@@ -194,7 +204,11 @@ impl StoreError {
             Self::DiskFull { .. } | Self::Io { .. } | Self::Sqlite(_) | Self::Busy { .. } | Self::Gone { .. } => {
                 Class::Transient
             }
-            Self::Missing { .. } | Self::Newer { .. } | Self::UnmergedWal { .. } | Self::Lost { .. } => Class::Config,
+            Self::Missing { .. }
+            | Self::NotAStateDir { .. }
+            | Self::Newer { .. }
+            | Self::UnmergedWal { .. }
+            | Self::Lost { .. } => Class::Config,
             Self::Corrupt(_)
             | Self::NotABackup { .. }
             | Self::UnknownCase { .. }

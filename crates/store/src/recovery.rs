@@ -93,10 +93,11 @@ impl Store {
     /// was filed or changed after the backup.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] while a daemon runs; `file` is not a database of gridwatch, is damaged or of a newer version. The
+    /// [`StoreError::NotAStateDir`]; [`StoreError::Busy`] while a daemon runs; `file` is not a database of gridwatch, is damaged or of a newer version. The
     /// database is then unchanged.
     pub fn restore(dir: &Path, file: &Path) -> Result<Recovered, StoreError> {
         fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, e))?;
+        location::expect_state_dir(dir)?;
         let _lock = lock(dir)?;
         let path = dir.join(FILE);
         let incoming = dir.join(format!("{FILE}.restoring"));
@@ -116,8 +117,9 @@ impl Store {
     /// Takes the cases of all databases that were moved aside over into the database in `dir`, which is created if necessary.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] while a daemon runs, or a database error.
+    /// [`StoreError::NotAStateDir`], [`StoreError::Busy`] while a daemon runs, or a database error.
     pub fn rebuild(dir: &Path) -> Result<Recovered, StoreError> {
+        location::expect_state_dir(dir)?;
         let _lock = lock(dir)?;
         let aside = location::moved_aside(dir);
         let path = dir.join(FILE);
@@ -132,9 +134,9 @@ impl Store {
     /// with the key that is there.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] while a daemon runs, or [`StoreError::Io`].
+    /// [`StoreError::NotAStateDir`], [`StoreError::Busy`] while a daemon runs, or [`StoreError::Io`].
     pub fn start_anew(dir: &Path) -> Result<Recovered, StoreError> {
-        fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, e))?;
+        location::expect_state_dir(dir)?;
         let _lock = lock(dir)?;
         let moved_to = location::move_aside(&dir.join(FILE), Aside::Replaced)?;
         let recovered = take_over(dir, &[])?;
