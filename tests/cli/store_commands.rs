@@ -60,6 +60,14 @@ fn a_lost_database_is_rebuilt_or_started_anew_only_on_command() {
     assert_eq!(code, Some(0), "{err}");
     let recovered: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&recovered["cases"], &recovered["taken_over"]), (&1.into(), &1.into()));
+    fs::remove_file(state.join("gridwatch.db")).unwrap();
+    fs::write(state.join("gridwatch.db-wal"), "a log").unwrap();
+    let (code, out, err) = store(state, &["rebuild"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(
+        out.contains("write-ahead log without its database is now") && out.contains(".replaced-"),
+        "{out}"
+    );
     let (_, _, err) = store(&state.join("elsewhere"), &["backup", "--out", "never"]);
     assert!(err.contains("no database at"), "{err}");
 }

@@ -510,7 +510,7 @@ pub fn is_in_use(dir: &Path) -> bool {
 
 /// Moves a damaged database aside and creates one with the cases that can be read.
 fn replace_damaged(path: &Path, reason: &str) -> Result<Connection, StoreError> {
-    let aside = location::move_aside(path, Aside::Corrupt)?;
+    let aside = location::move_aside(path, Aside::Corrupt)?.database;
     let mut db = open_checked(path)?;
     let (taken_over, unreadable) = match &aside {
         Some(aside) => recovery::merge(&mut db, aside),

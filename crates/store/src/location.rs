@@ -56,19 +56,34 @@ impl FileIds {
     }
 }
 
-/// Moves the database and its journals aside; returns the new name of the database, or `None` if there was none.
-pub(super) fn move_aside(path: &Path, why: Aside) -> Result<Option<PathBuf>, StoreError> {
+/// What was moved aside, under its new names.
+#[derive(Debug, Default)]
+pub(super) struct Moved {
+    pub(super) database: Option<PathBuf>,
+    /// A write-ahead log that had no database.
+    pub(super) orphaned_wal: Option<PathBuf>,
+}
+
+/// Moves the database and its journals aside.
+pub(super) fn move_aside(path: &Path, why: Aside) -> Result<Moved, StoreError> {
     let time = Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ");
     let aside = with_suffix(path, &format!(".{}-{time}", why.as_str()));
-    let mut moved = None;
+    let mut moved = Moved::default();
     for suffix in SUFFIXES {
         let from = with_suffix(path, suffix);
-        match fs::rename(&from, with_suffix(&aside, suffix)) {
+        let to = with_suffix(&aside, suffix);
+        match fs::rename(&from, &to) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(StoreError::io("rename", &from, e)),
-            Ok(()) if suffix.is_empty() => moved = Some(aside.clone()),
-            Ok(()) => {}
+            Ok(()) => match suffix {
+                "" => moved.database = Some(to),
+                "-wal" => moved.orphaned_wal = Some(to),
+                _ => {}
+            },
         }
+    }
+    if moved.database.is_some() {
+        moved.orphaned_wal = None;
     }
     Ok(moved)
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::{
     FILE, Store, StoreError,
-    location::{self, Aside},
+    location::{self, Aside, Moved},
     lock, quick_check, row, schema,
 };
 
@@ -41,6 +41,9 @@ const OF_CASE: [(&str, &str); 6] = [
 pub struct Recovered {
     /// Where the previous database is now; `None` if there was none.
     pub moved_to: Option<PathBuf>,
+    /// Where a write-ahead log without its database is now; `None` if there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orphaned_wal: Option<PathBuf>,
     /// Cases in the database now.
     pub cases: u32,
     /// Cases taken over from databases that were moved aside: unknown to the backup, or changed since.
@@ -49,6 +52,16 @@ pub struct Recovered {
     pub unreadable: usize,
     /// Pictures on the disk that no case in the database has: of cases that are lost.
     pub unknown_pictures: usize,
+}
+
+impl Recovered {
+    fn with(self, moved: Moved) -> Self {
+        Self {
+            moved_to: moved.database,
+            orphaned_wal: moved.orphaned_wal,
+            ..self
+        }
+    }
 }
 
 impl Store {
@@ -106,12 +119,11 @@ impl Store {
             let _ = fs::remove_file(&incoming);
             return Err(e);
         }
-        let moved_to = location::move_aside(&path, Aside::Replaced)?;
+        let moved = location::move_aside(&path, Aside::Replaced)?;
         fs::rename(&incoming, &path).map_err(|e| StoreError::io("rename", &incoming, e))?;
         sync(dir)?;
-        let others: Vec<PathBuf> = moved_to.iter().cloned().collect();
-        let recovered = take_over(dir, &others)?;
-        Ok(Recovered { moved_to, ..recovered })
+        let others: Vec<PathBuf> = moved.database.iter().cloned().collect();
+        Ok(take_over(dir, &others)?.with(moved))
     }
 
     /// Takes the cases of all databases that were moved aside over into the database in `dir`, which is created if necessary.
@@ -123,11 +135,12 @@ impl Store {
         let _lock = lock(dir)?;
         let aside = location::moved_aside(dir);
         let path = dir.join(FILE);
-        if location::is_missing(&path) {
+        let moved = match location::is_missing(&path) {
             // A write-ahead log without its database may hold nearly all of it: SQLite would delete it with the new one.
-            location::move_aside(&path, Aside::Replaced)?;
-        }
-        take_over(dir, &aside)
+            true => location::move_aside(&path, Aside::Replaced)?,
+            false => Moved::default(),
+        };
+        Ok(take_over(dir, &aside)?.with(moved))
     }
 
     /// Creates an empty database in `dir`, whatever was filed before; an existing one is moved aside. The next start signs
@@ -138,9 +151,8 @@ impl Store {
     pub fn start_anew(dir: &Path) -> Result<Recovered, StoreError> {
         location::expect_state_dir(dir)?;
         let _lock = lock(dir)?;
-        let moved_to = location::move_aside(&dir.join(FILE), Aside::Replaced)?;
-        let recovered = take_over(dir, &[])?;
-        Ok(Recovered { moved_to, ..recovered })
+        let moved = location::move_aside(&dir.join(FILE), Aside::Replaced)?;
+        Ok(take_over(dir, &[])?.with(moved))
     }
 }
 
