@@ -98,3 +98,35 @@ fn no_database_appears_in_a_folder_of_something_else() {
     fs::create_dir(&missing).unwrap();
     assert_eq!(store(&missing, &["new"]).0, Some(0), "an empty folder");
 }
+
+#[test]
+fn a_backup_that_cannot_be_written_is_named_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, disk) = (dir.path().join("state"), dir.path().join("disk"));
+    let mut running = Store::open(&state).unwrap();
+    file(&mut running, 1);
+    fs::create_dir(&disk).unwrap();
+    let out = disk.join("backup.db");
+    // No file may grow beyond 8 KiB, as on a disk that is full after that.
+    let script = "trap '' XFSZ; ulimit -f 16; exec \"$0\" store backup --out \"$1\" --state \"$2\"";
+    let output = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_gridwatch")])
+        .args([&out, &state])
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{message}");
+    assert!(
+        message.contains(out.to_str().unwrap()) && message.contains("it needs 1 MiB"),
+        "{message}"
+    );
+    assert_eq!(fs::read_dir(&disk).unwrap().count(), 0, "no partial file");
+
+    let nowhere = disk.join("missing/backup.db");
+    let (code, _, err) = store(&state, &["backup", "--out", nowhere.to_str().unwrap()]);
+    assert_eq!(code, Some(4), "{err}");
+    assert!(
+        err.contains(nowhere.to_str().unwrap()) && err.contains("No such file") && !err.contains("backup.db."),
+        "{err}"
+    );
+}

@@ -120,6 +120,14 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The backup could not be written.
+    #[error("cannot write the backup {}: {reason}", .path.display())]
+    Backup {
+        /// The file that was to be written.
+        path: PathBuf,
+        /// What happened, and the remedy.
+        reason: String,
+    },
     /// The database was written by a newer version.
     #[error("database schema version {found} is newer than the supported version {known}; run the newer gridwatch")]
     Newer {
@@ -201,9 +209,12 @@ impl StoreError {
     /// The class of the error, which decides between retry, quarantine and exit.
     pub fn class(&self) -> Class {
         match self {
-            Self::DiskFull { .. } | Self::Io { .. } | Self::Sqlite(_) | Self::Busy { .. } | Self::Gone { .. } => {
-                Class::Transient
-            }
+            Self::DiskFull { .. }
+            | Self::Io { .. }
+            | Self::Sqlite(_)
+            | Self::Backup { .. }
+            | Self::Busy { .. }
+            | Self::Gone { .. } => Class::Transient,
             Self::Missing { .. }
             | Self::NotAStateDir { .. }
             | Self::Newer { .. }
