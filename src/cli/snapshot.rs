@@ -1,15 +1,10 @@
 //! `gridwatch snapshot`: saves one picture of a camera, to draw zones on.
 
-use std::{
-    io::BufWriter,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io::BufWriter, path::PathBuf, process::ExitCode, time::Duration};
 
 use image::ImageFormat;
 
-use super::{Failure, live::LiveCamera, print, starter};
+use super::{Failure, live::LiveCamera, print, private, starter};
 use gridwatch_base::error::Class;
 use gridwatch_camera::Backend;
 use gridwatch_config::{self as config, Camera, Faults};
@@ -17,7 +12,7 @@ use gridwatch_config::{self as config, Camera, Faults};
 /// Save one picture of a camera.
 ///
 /// Connects as the daemon does, waits for the next keyframe and writes it, to draw zones on or to see why nothing is found. Faces
-/// and plates are not masked: keep the picture on the box.
+/// and plates are not masked: only you can read the file; keep it on the box.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -64,12 +59,7 @@ pub fn run(args: &SnapshotArgs) -> Result<ExitCode, Failure> {
     let unwritable =
         |e: &dyn std::fmt::Display| Failure::new(Class::Config, format!("cannot write {}: {e}", args.out.display()));
     // Beside the target and renamed, so that a full disk costs no earlier picture. Readable by this user only.
-    let folder = args
-        .out
-        .parent()
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| unwritable(&e))?;
+    let mut file = private::new_beside(&args.out).map_err(|e| unwritable(&e))?;
     let mut live = LiveCamera::start(&camera, name.clone(), decoders)?;
     let frame = live.next(Duration::ZERO)?;
     let picture = frame

@@ -21,7 +21,7 @@ use super::{
     live::LiveCamera,
     options::{RuntimeArgs, free_path, must_be_new},
     pictures::{self, frames_of},
-    print,
+    print, private,
     share::share,
     snapshot, starter,
 };
@@ -144,7 +144,7 @@ fn try_source(args: &TryArgs, source: Source, out: &Path) -> Result<ExitCode, Fa
     let language = args.language.unwrap_or_else(Language::of_environment);
     let report = trial.finish(out, &shown_source(&args.sources), args.dwell)?;
     let page = out.join("report.html");
-    fs::write(&page, report::page(&report, language)).map_err(|e| unwritable(&page, &e))?;
+    private::write(&page, report::page(&report, language).as_bytes()).map_err(|e| unwritable(&page, &e))?;
     let text = if args.json {
         json_pretty(&report)?
     } else {

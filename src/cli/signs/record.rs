@@ -61,7 +61,8 @@ pub(super) struct SignsRecordArgs {
     /// Baseline file to write. [default: the camera's approved_signs]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Write the newest clear picture with each sign outlined and numbered (new ones in yellow). Faces and plates are not masked.
+    /// Write the newest clear picture with each sign outlined and numbered (new ones in yellow). Faces and plates are not masked;
+    /// only you can read the file.
     #[arg(long, value_name = "FILE")]
     overlay: Option<PathBuf>,
     /// Replace an existing baseline, discarding its signs and notes.

@@ -14,7 +14,7 @@ use super::{
     report::{CaseRow, LabelRow, ModelRow, PictureRow, Report},
     unwritable,
 };
-use crate::cli::{Failure, overlay};
+use crate::cli::{Failure, overlay, private};
 use gridwatch_base::error::Class;
 use gridwatch_config::{Config, raw};
 use gridwatch_engine::{Case, Detection, Effect, Engine, Input, Light, Observation, View};
@@ -271,7 +271,7 @@ impl<'a> Pictures<'a> {
         overlay::draw(&mut picture, boxes);
         let file = format!("{name}.jpg");
         let path = self.out.join(&file);
-        picture.save(&path).map_err(|e| unwritable(&path, &e))?;
+        private::save_picture(&picture, ImageFormat::Jpeg, &path).map_err(|e| unwritable(&path, &e))?;
         Ok(PictureRow {
             file,
             time: look.time.clone().into(),
