@@ -145,7 +145,10 @@ fn init_without_a_camera_or_with_a_wrong_one_says_what_to_write() {
 
 #[cfg(all(feature = "gst", feature = "ort"))]
 mod with_models {
-    use std::time::{Duration, Instant};
+    use std::{
+        io::{BufRead, BufReader, Read},
+        time::{Duration, Instant},
+    };
 
     use super::*;
     use crate::daemon::{farm, root};
@@ -270,6 +273,64 @@ mod with_models {
             }
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
+    }
+
+    /// Runs `try` on the stream and interrupts it `after` it has begun to look.
+    fn interrupted(dir: &Path, url: &str, after: Duration) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gridwatch"))
+            .args(["try", url, "--for", "60s", "--every", "1s", "--language", "en", "--json"])
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut errors = BufReader::new(child.stderr.take().unwrap());
+        let mut text = String::new();
+        errors.read_line(&mut text).unwrap();
+        assert!(text.starts_with("Looking at"), "{text}");
+        std::thread::sleep(after);
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+        errors.read_to_string(&mut text).unwrap();
+        let output = child.wait_with_output().unwrap();
+        Output {
+            stderr: text.into_bytes(),
+            ..output
+        }
+    }
+
+    #[test]
+    fn an_interrupted_trial_keeps_the_report_of_what_was_seen() {
+        let farm = farm(&["street-a"]);
+        let dir = tempfile::tempdir().unwrap();
+        let output = interrupted(dir.path(), &farm.url("street-a"), Duration::from_secs(8));
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(130), "{message}");
+        assert!(message.contains("Interrupted; the report covers"), "{message}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["ended_early"], "interrupted");
+        assert!(report["looks"].as_u64().unwrap() >= 1, "{report}");
+        let page = dir.path().join("gridwatch-try/report.html");
+        let mode = fs::metadata(&page).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let page = fs::read_to_string(page).unwrap();
+        assert!(page.contains("Ended early"), "{page}");
+        for picture in report["pictures"].as_array().unwrap() {
+            let file = dir.path().join("gridwatch-try").join(picture["file"].as_str().unwrap());
+            assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_trial_that_is_interrupted_before_its_first_look_leaves_nothing() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("rtsp://{}/stream", silent.local_addr().unwrap());
+        let output = interrupted(dir.path(), &url, Duration::ZERO);
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(130), "{message}");
+        assert!(message.contains("no report is written"), "{message}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]
