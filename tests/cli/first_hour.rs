@@ -9,6 +9,8 @@ use std::{
 
 use serde_json::Value;
 
+use crate::broker::Broker;
+
 fn run_in(dir: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_gridwatch"))
         .args(arguments)
@@ -140,6 +142,43 @@ fn init_without_a_camera_or_with_a_wrong_one_says_what_to_write() {
         fs::read_dir(dir.path()).unwrap().count(),
         0,
         "nothing is left of what failed"
+    );
+}
+
+#[test]
+fn init_with_a_broker_with_tls_wants_its_ca_and_check_then_trusts_it() {
+    let tls = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls");
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start_with(&format!(
+        "certfile {0}/server.pem\nkeyfile {0}/server.key\n",
+        tls.display()
+    ));
+    let url = format!("mqtts://localhost:{}", broker.port);
+    fs::copy(tls.join("ca.pem"), dir.path().join("ca.pem")).unwrap();
+    fs::write(dir.path().join("no.pem"), "a certificate in DER").unwrap();
+    let init = |more: &[&str]| {
+        let arguments = ["init", "--camera", "gate=rtsp://127.0.0.1:1/"];
+        run_in(dir.path(), &[&arguments[..], more].concat())
+    };
+    for (more, expected) in [
+        (&["--broker", &url][..], "give --ca-file FILE"),
+        (&["--broker", &url, "--ca-file", "missing.pem"], "missing.pem"),
+        (&["--broker", &url, "--ca-file", "no.pem"], "no certificate in it"),
+        (&["--broker", "mqtt://localhost", "--ca-file", "ca.pem"], "mqtts://"),
+    ] {
+        let wrong = init(more);
+        assert_eq!(wrong.status.code(), Some(3), "{more:?}: {}", stderr(&wrong));
+        assert!(stderr(&wrong).contains(expected), "{}", stderr(&wrong));
+    }
+    let written = init(&["--broker", &url, "--ca-file", "ca.pem"]);
+    assert!(written.status.success(), "{}", stderr(&written));
+    let checked = run_in(dir.path(), &["check", "--config", "gridwatch/gridwatch.toml", "--json"]);
+    let report: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    let rows = report["checks"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["what"] == "broker").unwrap();
+    assert!(
+        row["state"] == "ok" && row["message"].as_str().unwrap().contains("TLS"),
+        "{row}"
     );
 }
 
@@ -278,7 +317,17 @@ mod with_models {
     /// Runs `try` on the stream and interrupts it `after` it has begun to look.
     fn interrupted(dir: &Path, url: &str, after: Duration) -> Output {
         let mut child = Command::new(env!("CARGO_BIN_EXE_gridwatch"))
-            .args(["try", url, "--for", "60s", "--every", "1s", "--language", "en", "--json"])
+            .args([
+                "try",
+                url,
+                "--for",
+                "60s",
+                "--every",
+                "1s",
+                "--language",
+                "en",
+                "--json",
+            ])
             .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
