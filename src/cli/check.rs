@@ -4,6 +4,7 @@
 //! It changes nothing on the box, publishes nothing and opens no stream.
 
 mod local;
+mod masking;
 mod probe;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,8 @@ use gridwatch_config::{Draft, Fault, raw::Span};
 /// Check a configuration and everything it names.
 ///
 /// Run it before the daemon's first start and after every change. It reports every fault of the file with its path, line and
-/// remedy, then tries what the valid part names: the ONNX Runtime library, the models (checksum and self-test), the decoders
+/// remedy, then tries what the valid part names: the ONNX Runtime library, the models (checksum and self-test, and whether the
+/// registry's live versions still find what is masked), the decoders
 /// (one keyframe of each codec), the state directory, the database, the keys, the clock, the broker (connect and disconnect) and each camera
 /// (RTSP DESCRIBE; no stream is opened). It changes nothing and shows no credentials.
 ///
@@ -138,6 +140,7 @@ pub fn run(args: CheckArgs) -> Result<ExitCode, Failure> {
     let mut checks = configuration(&draft);
     if readable {
         checks.extend(local::rows(&draft));
+        checks.extend(masking::row(&draft));
         checks.extend(if args.offline {
             probe::skipped(&draft)
         } else {
