@@ -22,8 +22,8 @@ use gridwatch_config::{Draft, Fault, raw::Span};
 ///
 /// Run it before the daemon's first start and after every change. It reports every fault of the file with its path, line and
 /// remedy, then tries what the valid part names: the ONNX Runtime library, the models (checksum and self-test, and whether the
-/// registry's live versions still find what is masked), the decoders
-/// (one keyframe of each codec), the state directory, the database, the keys, the clock, the broker (connect and disconnect) and each camera
+/// registry's live versions still find what is masked), the decoders (one keyframe of each codec), the state directory, the
+/// database, the keys, the clock, the broker (connect, look for another box with this `node.id`, and disconnect) and each camera
 /// (RTSP DESCRIBE; no stream is opened). It changes nothing and shows no credentials.
 ///
 /// Exit codes: 0 no errors (there may be warnings); 1 something is wrong; 3 the file cannot be read or is not TOML.

@@ -17,6 +17,7 @@ mod packages;
 
 mod calibrate;
 mod cases;
+mod check_duplicate;
 mod check_faulty_settings;
 mod config_check;
 mod detect;

@@ -10,7 +10,7 @@ use std::{collections::VecDeque, time::Duration};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
-use crate::wire::Connector;
+use crate::{LinkError, Settings, wire::Connector};
 use gridwatch_contract::{Presence, StatusMessage};
 
 /// So many connections taken over within [`TAKEN_OVER_WITHIN`] are not a reconnect that the broker noticed late, but
@@ -20,6 +20,16 @@ const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(600);
 
 /// Delay before the status is read after a connection ended: the box that took it over has published its status by then.
 const SETTLE: Duration = Duration::from_secs(1);
+
+/// Reads the status of this node id as a start does, and returns the conflict with another box that is online under it. `None` also
+/// if the broker cannot be reached, which [`probe`](crate::probe) reports.
+///
+/// # Errors
+/// [`LinkError::TlsFile`], [`LinkError::Tls`] or [`LinkError::Settings`].
+pub async fn find_duplicate(settings: Settings) -> Result<Option<String>, LinkError> {
+    let connector = Connector::new(settings, None)?;
+    Ok(DuplicateWatch::new().conflict(&connector).await)
+}
 
 /// Watches for another box with this node id.
 #[derive(Debug, Default)]
