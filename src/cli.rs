@@ -27,6 +27,7 @@ pub mod outbox;
 mod overlay;
 #[cfg(feature = "ort")]
 mod pictures;
+mod private;
 #[cfg(feature = "ort")]
 pub mod read;
 pub mod reference;

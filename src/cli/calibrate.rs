@@ -13,7 +13,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Failure, json_pretty, print};
+use super::{Failure, json_pretty, print, private};
 use gridwatch_base::{error::Class, text::counted};
 use gridwatch_config as config;
 use gridwatch_config::{Faults, Survey};
@@ -72,7 +72,7 @@ pub struct CalibrateArgs {
     /// Still from the camera (JPEG, PNG, WebP or BMP) to draw the ground grid into.
     #[arg(long, value_name = "FILE", requires = "out")]
     picture: Option<PathBuf>,
-    /// File to write that picture to: .jpg or .png.
+    /// File to write that picture to: .jpg or .png. Faces and plates are not masked; only you can read the file.
     #[arg(long, value_name = "FILE", requires = "picture")]
     out: Option<PathBuf>,
     /// Print one JSON object.
@@ -167,8 +167,7 @@ pub fn run(args: &CalibrateArgs) -> Result<ExitCode, Failure> {
     let report = report(&survey, calibration, suggested);
     if let (Some(mut picture), Some(out)) = (picture, &args.out) {
         drawing::draw(&mut picture, &survey, calibration);
-        picture
-            .save(out)
+        private::save_picture_as_named(&picture, out)
             .map_err(|e| Failure::new(Class::Config, format!("--out: cannot write {}: {e}", out.display())))?;
     }
     let text = if args.json {

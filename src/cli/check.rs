@@ -4,6 +4,7 @@
 //! It changes nothing on the box, publishes nothing and opens no stream.
 
 mod local;
+mod masking;
 mod probe;
 #[cfg(test)]
 mod tests;
@@ -20,8 +21,9 @@ use gridwatch_config::{Draft, Fault, raw::Span};
 /// Check a configuration and everything it names.
 ///
 /// Run it before the daemon's first start and after every change. It reports every fault of the file with its path, line and
-/// remedy, then tries what the valid part names: the ONNX Runtime library, the models (checksum and self-test), the decoders
-/// (one keyframe of each codec), the state directory, the database, the keys, the clock, the broker (connect and disconnect) and each camera
+/// remedy, then tries what the valid part names: the ONNX Runtime library, the models (checksum and self-test, and whether the
+/// registry's live versions still find what is masked), the decoders (one keyframe of each codec), the state directory, the
+/// database, the keys, the clock, the broker (connect, look for another box with this `node.id`, and disconnect) and each camera
 /// (RTSP DESCRIBE; no stream is opened). It changes nothing and shows no credentials.
 ///
 /// Exit codes: 0 no errors (there may be warnings); 1 something is wrong; 3 the file cannot be read or is not TOML.
@@ -138,6 +140,7 @@ pub fn run(args: CheckArgs) -> Result<ExitCode, Failure> {
     let mut checks = configuration(&draft);
     if readable {
         checks.extend(local::rows(&draft));
+        checks.extend(masking::row(&draft));
         checks.extend(if args.offline {
             probe::skipped(&draft)
         } else {

@@ -14,6 +14,7 @@ use super::{
     options::{RuntimeArgs, fraction},
     overlay,
     pictures::{PictureError, PictureRow, frames_of},
+    private,
 };
 use gridwatch_base::error::Class;
 use gridwatch_engine::Detection;
@@ -52,7 +53,7 @@ pub struct DetectArgs {
     json: bool,
 
     /// Also write each picture with its detections drawn, to DIR/NAME.png (for a clip, one file per frame). Faces and plates
-    /// are not masked.
+    /// are not masked; only you can read the files.
     #[arg(long, value_name = "DIR")]
     overlay: Option<PathBuf>,
 
@@ -112,8 +113,7 @@ fn detect(models: &mut ModelSet, path: &Path, args: &DetectArgs, out: &mut impl 
             let mut picture = source.frame.to_rgb()?;
             overlay::draw(&mut picture, &found);
             fs::create_dir_all(dir)?;
-            picture
-                .save_with_format(dir.join(format!("{name}.png")), ImageFormat::Png)
+            private::save_picture(&picture, ImageFormat::Png, &dir.join(format!("{name}.png")))
                 .map_err(PictureError::Overlay)?;
         }
     }

@@ -20,7 +20,7 @@ use self::second::{SecondLookEval, SecondLookReport};
 use super::{
     Failure, json_line,
     options::{RuntimeArgs, fraction},
-    pictures, print,
+    pictures, print, private,
 };
 use gridwatch_base::{error::Class, text::counted};
 use gridwatch_model::{
@@ -221,8 +221,7 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode, Failure> {
     let legend = match &args.misses {
         Some(file) => {
             let (sheet, legend) = sheet::draw(&set, &pictures, &at, &labels, &sheet::Captions::default())?;
-            sheet
-                .save_with_format(file, image::ImageFormat::Png)
+            private::save_picture(&sheet, image::ImageFormat::Png, file)
                 .map_err(|e| unwritable("--misses", file, &e))?;
             legend
         }

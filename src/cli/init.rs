@@ -20,7 +20,7 @@ use super::{
     share::share,
     starter::{self, NOWHERE, TEMPLATE},
 };
-use gridwatch_base::{error::Class, secret::Credentials};
+use gridwatch_base::{error::Class, file, secret::Credentials};
 use gridwatch_config::{self as config, raw};
 
 /// The configuration's file in the new folder.
@@ -36,6 +36,7 @@ const CONFIG: &str = "gridwatch.toml";
 Examples:
   gridwatch init --camera gate=rtsp://admin:secret@192.0.2.10:554/stream --local-broker --dwell 1m
   gridwatch init --camera gate=rtsp://192.0.2.10/1 --camera lane=rtsp://192.0.2.11/1 --place 121.4737,31.2304 --language en
+  gridwatch init --camera gate=rtsp://192.0.2.10/1 --broker mqtts://broker.example --ca-file ca.pem
 
 Exit codes: 0 written; 2 an argument is invalid; 3 a setting is invalid, the folder exists, or something in it cannot be
 written. Nothing is left behind unless all is written.")]
@@ -56,6 +57,10 @@ pub struct InitArgs {
     /// Broker of the platform. [default: mqtt://127.0.0.1:1883]
     #[arg(long, value_name = "URL")]
     broker: Option<String>,
+    /// For a broker with TLS (mqtts://): PEM file of the CA that signed its certificate, or of the certificate itself. It stays
+    /// where it is; the configuration names it.
+    #[arg(long, value_name = "FILE", requires = "broker")]
+    ca_file: Option<PathBuf>,
     /// Also write mosquitto.conf, for a broker on this machine that only this machine can reach.
     #[arg(long, conflicts_with = "broker")]
     local_broker: bool,
@@ -114,6 +119,12 @@ fn place(text: &str) -> Result<raw::Place, String> {
     }
 }
 
+/// What was asked for or taken from the arguments.
+struct NewSettings {
+    place: raw::Place,
+    ca_file: Option<PathBuf>,
+}
+
 /// What was written.
 #[derive(Debug, serde::Serialize)]
 struct InitReport {
@@ -149,6 +160,7 @@ pub fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
         let message = "--broker: leave user name and password out of the URL, and name them under `broker.credentials` in the configuration";
         return Err(Failure::new(Class::Config, message));
     }
+    let ca_file = broker_ca(args)?;
     let mut where_to = args.place.clone();
     if cameras.is_empty() {
         if !io::stdin().is_terminal() {
@@ -173,7 +185,11 @@ pub fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
 
     let made_up_place = where_to.is_none();
     let folder = Folder::create(&args.out)?;
-    let config = write(args, &cameras, &where_to.unwrap_or(NOWHERE), &share, &folder)?;
+    let settings = NewSettings {
+        place: where_to.unwrap_or(NOWHERE),
+        ca_file,
+    };
+    let config = write(args, &cameras, &settings, &share, &folder)?;
     config::load_offline(&config).map_err(|faults| {
         let failure = Failure::from(faults);
         let (temporary, out) = (folder.dir.path().display().to_string(), args.out.display().to_string());
@@ -193,10 +209,41 @@ pub fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The CA file for the broker, if it has TLS: absolute, and with a certificate in it.
+fn broker_ca(args: &InitArgs) -> Result<Option<PathBuf>, Failure> {
+    let is_tls = args.broker.as_ref().and_then(|url| Url::parse(url).ok());
+    let is_tls = is_tls.is_some_and(|url| url.scheme() == "mqtts");
+    let fault = |message: String| Err(Failure::new(Class::Config, message));
+    match &args.ca_file {
+        None if is_tls => fault(
+            "--broker mqtts://…: give --ca-file FILE, the PEM file of the CA that signed the broker's certificate, or of the \
+             certificate itself if it is self-signed; on Debian, all public CAs are in /etc/ssl/certs/ca-certificates.crt"
+                .into(),
+        ),
+        Some(_) if !is_tls => fault("--ca-file: only for a broker with TLS, mqtts://".into()),
+        None => Ok(None),
+        Some(path) => {
+            let text = match file::read_text(path, file::MAX_KEY) {
+                Ok(text) => text,
+                Err(e) => return fault(format!("--ca-file {}: {e}", path.display())),
+            };
+            if !text.contains("-----BEGIN CERTIFICATE-----") {
+                return fault(format!(
+                    "--ca-file {}: no certificate in it; name a PEM file, which has a line -----BEGIN CERTIFICATE-----",
+                    path.display()
+                ));
+            }
+            std::path::absolute(path)
+                .map(Some)
+                .or_else(|e| fault(format!("--ca-file {}: {e}", path.display())))
+        }
+    }
+}
+
 fn write(
     args: &InitArgs,
     cameras: &[CameraArg],
-    place: &raw::Place,
+    settings: &NewSettings,
     share: &Path,
     folder: &Folder,
 ) -> Result<PathBuf, Failure> {
@@ -209,7 +256,7 @@ fn write(
             )?;
         }
     }
-    folder.write("grid.geojson", &starter::one_cell_grid(place), 0o644)?;
+    folder.write("grid.geojson", &starter::one_cell_grid(&settings.place), 0o644)?;
     let categories = share.join("configs/categories/default.toml");
     let categories = fs::read_to_string(&categories)
         .map_err(|e| Failure::new(Class::Config, format!("{}: {e}", categories.display())))?;
@@ -223,7 +270,7 @@ fn write(
     } else {
         0o644
     };
-    folder.write(CONFIG, &document(args, cameras, place, share)?, mode)
+    folder.write(CONFIG, &document(args, cameras, settings, share)?, mode)
 }
 
 fn secret_file(camera: &CameraArg) -> String {
@@ -231,7 +278,7 @@ fn secret_file(camera: &CameraArg) -> String {
 }
 
 /// The template with the settings given, its comments kept.
-fn document(args: &InitArgs, cameras: &[CameraArg], place: &raw::Place, share: &Path) -> Result<String, Failure> {
+fn document(args: &InitArgs, cameras: &[CameraArg], new: &NewSettings, share: &Path) -> Result<String, Failure> {
     let bug = |e: &dyn std::fmt::Display| Failure::new(Class::Bug, format!("configs/first.toml: {e}"));
     // The comment about the template itself and the schema's relative path do not hold for a copy.
     let (_, settings) = TEMPLATE.split_once("\n\n").ok_or_else(|| bug(&"no head"))?;
@@ -246,6 +293,9 @@ fn document(args: &InitArgs, cameras: &[CameraArg], place: &raw::Place, share: &
     set(&mut file["node"]["language"], args.language.as_str());
     if let Some(broker) = &args.broker {
         set(&mut file["broker"]["url"], broker.as_str());
+    }
+    if let Some(ca_file) = &new.ca_file {
+        file["broker"]["ca_file"] = value(ca_file.to_string_lossy().as_ref());
     }
     set(&mut file["grid"]["file"], "grid.geojson");
     set(&mut file["grid"]["categories"], "categories.toml");
@@ -283,7 +333,7 @@ fn document(args: &InitArgs, cameras: &[CameraArg], place: &raw::Place, share: &
     }
     file["cameras"] = cameras
         .iter()
-        .map(|camera| camera_table(camera, place))
+        .map(|camera| camera_table(camera, &new.place))
         .collect::<ArrayOfTables>()
         .into();
     Ok(format!("{head}{file}"))

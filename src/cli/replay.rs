@@ -417,7 +417,8 @@ fn write_summary(summary: &ReplaySummary<'_>, json: bool, out: &mut impl Write) 
     if *replies_refused > 0 {
         writeln!(
             out,
-            "{replies_refused} platform replies were ignored: invalid in the state of their case."
+            "{} ignored: invalid in the state of the case.",
+            counted(*replies_refused, "platform reply was", "platform replies were")
         )?;
     }
     for (reason, count) in not_filed {
@@ -443,11 +444,14 @@ fn write_outcome(outcome: &EvaluationReport, out: &mut impl Write) -> io::Result
         let percent = |share: Option<f64>| share.map_or_else(|| "-".into(), |s| format!("{:.1} %", s * 100.0));
         writeln!(
             out,
-            "{rule}: precision {} ({right} of {judged} cases), recall {} ({found} of {asked} problems), repeated {} ({repeats}); \
-             {recurrences} recurrences, {held} covered by another problem's open case",
+            "{rule}: precision {} ({right} of {}), recall {} ({found} of {}), repeated {} ({repeats}); \
+             {}, {held} covered by another problem's open case",
             percent(c.precision),
+            counted(*judged, "case", "cases"),
             percent(c.recall),
+            counted(*asked, "problem", "problems"),
             percent(c.repeated),
+            counted(*recurrences, "recurrence", "recurrences"),
         )?;
     }
     for (what, kinds) in [
@@ -497,4 +501,25 @@ fn not_a_replay(path: &Path, line: usize, error: &serde_json::Error) -> Failure 
             line + 1
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_of_one_case_is_in_the_singular() {
+        let mut outcome = EvaluationReport::default();
+        outcome.all.judged = 1;
+        outcome.all.right = 1;
+        outcome.all.asked = 1;
+        outcome.all.recurrences = 1;
+        let mut text = Vec::new();
+        write_outcome(&outcome, &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(
+            text.contains("(1 of 1 case), recall - (0 of 1 problem)") && text.contains("; 1 recurrence,"),
+            "{text}"
+        );
+    }
 }

@@ -2,17 +2,21 @@
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
+use tokio::runtime::Handle;
+
 use super::{
     Failure,
-    service::{StopSignal, block_on, watchdog},
+    service::{StopSignal, block_on, exit_at_once, watchdog},
 };
 use crate::{daemon::Daemon, open_files::OpenFiles, telemetry};
+use gridwatch_base::error::Class;
 use gridwatch_config as config;
 
 /// Run the daemon: watch the cameras and file cases.
 ///
 /// Runs until SIGTERM or Ctrl-C. On shutdown it finishes the cases whose pictures are being prepared; messages that the
-/// broker has not acknowledged stay in the outbox and are sent at the next start.
+/// broker has not acknowledged stay in the outbox and are sent at the next start. A second signal ends it at once; nothing that
+/// was filed is lost.
 ///
 /// Run `gridwatch check --config FILE` first. Cases, evidence, keys and the ledger are written to `node.state_dir`; logs go to
 /// standard error. Under systemd the daemon reports readiness and answers the watchdog (see edge-deploy/gridwatch.service).
@@ -42,9 +46,17 @@ pub fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     }
     let metrics = telemetry::start_metrics()?;
     block_on(async {
-        // Installed before anything starts, so that a signal during startup also shuts down cleanly.
+        // Installed before anything starts, and the start runs on a thread of its own: a model or disk that hangs holds up no signal.
         let mut stop = StopSignal::listen()?;
-        let daemon = Daemon::start(config, metrics).await?;
+        let start = tokio::task::spawn_blocking(move || Handle::current().block_on(Daemon::start(config, metrics)));
+        let daemon = tokio::select! {
+            started = start => started.map_err(|e| Failure::new(Class::Bug, format!("the start failed: {e}")))??,
+            signal = stop.wait() => {
+                // What is committed is durable at any moment, and nothing else is to be finished yet.
+                tracing::info!(signal, "Stopped before the start was complete");
+                exit_at_once();
+            }
+        };
         // No-op unless systemd started us (NOTIFY_SOCKET).
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         let watching = tokio::spawn(watchdog(daemon.health()));

@@ -1,7 +1,15 @@
 //! Process plumbing of long-running commands: the async runtime, stop signals and the systemd watchdog.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag, low_level,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
@@ -20,7 +28,28 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
         .block_on(future)
 }
 
-/// Catches SIGTERM and SIGINT from the moment it is created, and SIGHUP, which would otherwise end the process without a word.
+/// Makes the second of these signals end the process at once, with 128 and the signal's number as shells report it, whatever hangs.
+/// The returned flag is set at the first one, which is left to others to act on.
+///
+/// # Errors
+/// The system refuses a handler.
+pub(super) fn end_at_second(signals: &[i32]) -> io::Result<Arc<AtomicBool>> {
+    let first = Arc::new(AtomicBool::new(false));
+    for &signal in signals {
+        // In this order: the first signal finds the flag not set yet.
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&first))?;
+        flag::register(signal, Arc::clone(&first))?;
+    }
+    Ok(first)
+}
+
+/// Ends the process without running destructors, for which threads that hang, or still load a model, would be in the way.
+pub(super) fn exit_at_once() -> ! {
+    low_level::exit(0)
+}
+
+/// Catches SIGTERM and SIGINT from the moment it is created, and SIGHUP, which would otherwise end the process without a word. A
+/// second SIGTERM or SIGINT ends the process at once.
 pub struct StopSignal {
     term: Signal,
     interrupt: Signal,
@@ -30,8 +59,9 @@ pub struct StopSignal {
 impl StopSignal {
     /// Installs the handlers.
     pub fn listen() -> Result<Self, Failure> {
-        let listen =
-            |kind| signal(kind).map_err(|e| Failure::new(Class::Bug, format!("cannot install signal handlers: {e}")));
+        let failed = |e: io::Error| Failure::new(Class::Bug, format!("cannot install signal handlers: {e}"));
+        let listen = |kind| signal(kind).map_err(failed);
+        end_at_second(&[SIGTERM, SIGINT]).map_err(failed)?;
         Ok(Self {
             term: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,

@@ -13,7 +13,7 @@ use std::{
 
 use image::{Rgb, RgbImage};
 
-use super::{Failure, json_pretty, layer::Layer, print};
+use super::{Failure, json_pretty, layer::Layer, print, private};
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::{Camera, Draft, Faults, Preset, raw};
@@ -178,8 +178,7 @@ fn draw(mut picture: RgbImage, signs: &raw::Signs, known: usize, file: &Path) ->
     for (layer, colour) in [(green, APPROVED), (yellow, NEW)] {
         layer.over_outlined(&mut picture, colour, 2, 0.8);
     }
-    picture
-        .save(file)
+    private::save_picture_as_named(&picture, file)
         .map_err(|e| Failure::new(Class::Config, format!("cannot write {}: {e}", file.display())))
 }
 

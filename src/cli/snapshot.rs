@@ -1,15 +1,10 @@
 //! `gridwatch snapshot`: saves one picture of a camera, to draw zones on.
 
-use std::{
-    io::BufWriter,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io::BufWriter, path::PathBuf, process::ExitCode, time::Duration};
 
 use image::ImageFormat;
 
-use super::{Failure, live::LiveCamera, print, starter};
+use super::{Failure, live::LiveCamera, print, private, starter};
 use gridwatch_base::error::Class;
 use gridwatch_camera::Backend;
 use gridwatch_config::{self as config, Camera, Faults};
@@ -17,14 +12,15 @@ use gridwatch_config::{self as config, Camera, Faults};
 /// Save one picture of a camera.
 ///
 /// Connects as the daemon does, waits for the next keyframe and writes it, to draw zones on or to see why nothing is found. Faces
-/// and plates are not masked: keep the picture on the box.
+/// and plates are not masked: only you can read the file; keep it on the box.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   gridwatch snapshot gate-east --config edge.toml --out gate.jpg
   gridwatch snapshot rtsp://admin:secret@192.0.2.10/stream --out gate.png
 
-Exit codes: 0 written; 3 the configuration or the URL is faulty; 4 the camera sends no picture; 5 its picture is damaged.")]
+Exit codes: 0 written; 3 the configuration, the URL or the login is wrong; 4 the camera cannot be reached or sends no picture;
+5 its picture is damaged.")]
 pub struct SnapshotArgs {
     /// Camera id in the configuration, or a stream URL.
     #[arg(value_name = "CAMERA|URL")]
@@ -42,9 +38,14 @@ pub struct SnapshotArgs {
 /// # Errors
 /// A faulty configuration or URL, a camera that sends no picture, or a file that cannot be written.
 pub fn run(args: &SnapshotArgs) -> Result<ExitCode, Failure> {
-    let (camera, decoders) = match args.camera.contains("://") {
-        true => (stream(&args.camera)?, Backend::Auto),
-        false => configured(args)?,
+    let (camera, name, decoders) = if args.camera.contains("://") {
+        let camera = stream(&args.camera)?;
+        let name = starter::shown_url(&camera.url);
+        (camera, name, Backend::Auto)
+    } else {
+        let (camera, decoders) = configured(args)?;
+        let name = format!("camera {}", camera.id);
+        (camera, name, decoders)
     };
     let format = ImageFormat::from_path(&args.out)
         .ok()
@@ -58,17 +59,12 @@ pub fn run(args: &SnapshotArgs) -> Result<ExitCode, Failure> {
     let unwritable =
         |e: &dyn std::fmt::Display| Failure::new(Class::Config, format!("cannot write {}: {e}", args.out.display()));
     // Beside the target and renamed, so that a full disk costs no earlier picture. Readable by this user only.
-    let folder = args
-        .out
-        .parent()
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| unwritable(&e))?;
-    let mut live = LiveCamera::start(&camera, decoders)?;
+    let mut file = private::new_beside(&args.out).map_err(|e| unwritable(&e))?;
+    let mut live = LiveCamera::start(&camera, name.clone(), decoders)?;
     let frame = live.next(Duration::ZERO)?;
     let picture = frame
         .to_rgb()
-        .map_err(|e| Failure::new(e.class(), format!("{}: {e}", camera.id)))?;
+        .map_err(|e| Failure::new(e.class(), format!("{name}: {e}")))?;
     picture
         .write_to(&mut BufWriter::new(&mut file), format)
         .map_err(|e| unwritable(&e))?;

@@ -87,6 +87,7 @@ pub fn run(args: &StoreArgs) -> Result<ExitCode, Failure> {
 fn summary(recovered: &Recovered) -> String {
     let Recovered {
         moved_to,
+        orphaned_wal,
         cases,
         taken_over,
         unreadable,
@@ -96,6 +97,15 @@ fn summary(recovered: &Recovered) -> String {
     // Writing to a String cannot fail.
     if let Some(moved_to) = moved_to {
         let _ = writeln!(text, "The previous database is now {}.", moved_to.display());
+    }
+    if let Some(wal) = orphaned_wal {
+        let wal = wal.display().to_string();
+        let _ = writeln!(
+            text,
+            "A write-ahead log without its database is now {wal}; it may hold the newest cases. If its database is found, move it to \
+             {} and run `gridwatch store rebuild` again.",
+            wal.strip_suffix("-wal").unwrap_or(&wal)
+        );
     }
     let _ = writeln!(
         text,

@@ -26,13 +26,18 @@ pub struct TakeOverArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// No state directory, or it is not writable.
+/// No state directory of a gridwatch that has run, or it is not writable.
 pub fn run(args: &TakeOverArgs) -> Result<ExitCode, Failure> {
     let dir = args.state.dir()?;
     let failed = |reason: String| Failure::new(Class::Config, format!("{}: {reason}", dir.display()));
     if !dir.is_dir() {
         return Err(failed(
             "no such state directory; start the daemon once, or correct --state".into(),
+        ));
+    }
+    if !gridwatch_store::is_state_dir(&dir) {
+        return Err(failed(
+            "not the state directory of a gridwatch that has run; start the daemon once, or correct --state".into(),
         ));
     }
     installation::request_take_over(&dir).map_err(|e| {

@@ -7,10 +7,12 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use jiff::{Timestamp, ToSpan};
+use signal_hook::consts::SIGINT;
 
 use self::{
     report::{Report, Texts},
@@ -21,7 +23,7 @@ use super::{
     live::LiveCamera,
     options::{RuntimeArgs, free_path, must_be_new},
     pictures::{self, frames_of},
-    print,
+    print, private, service,
     share::share,
     snapshot, starter,
 };
@@ -45,7 +47,8 @@ const MAX_EVERY: Duration = Duration::from_hours(1);
 ///
 /// Needs no configuration, no broker and no grid, and files nothing. Looks at the stream or clip every --every, runs the shipped
 /// models, and judges what stays as the daemon does, with the rules of configs/first.toml and a dwell of seconds. Writes a page with
-/// pictures (faces and plates masked). Pictures are only searched: a single one cannot show that something stays.
+/// pictures (faces and plates masked). Pictures are only searched: a single one cannot show that something stays. Ctrl-C ends it with
+/// a report of what was seen until then.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -53,8 +56,9 @@ Examples:
   gridwatch try street.mp4 --dwell 20s --out report
   gridwatch try *.jpg
 
-Exit codes: 0 the report is written, whatever was found; 3 the URL, a model or the ONNX Runtime library is not usable;
-4 the camera sends no picture; 5 a file cannot be read.")]
+Exit codes: 0 the report is written, whatever was found; 3 the URL, the login, a model or the ONNX Runtime library is not usable;
+4 the camera cannot be reached or sends no picture; 5 a file cannot be read; 130 it was interrupted. After 130 and 4 the report
+covers what was seen until then, if anything was.")]
 pub struct TryArgs {
     /// One stream URL or clip, or pictures (JPEG, PNG, WebP or BMP).
     #[arg(required = true, value_name = "URL|CLIP|PICTURE")]
@@ -119,13 +123,62 @@ pub fn run(args: &TryArgs) -> Result<ExitCode, Failure> {
     must_be_new(&out)?;
     // At once, because the looks take a minute.
     fs::create_dir_all(&out).map_err(|e| unwritable(&out, &e))?;
-    try_source(args, source, &out).inspect_err(|_| {
+    let interrupted = service::end_at_second(&[SIGINT])
+        .map_err(|e| Failure::new(Class::Bug, format!("cannot install a signal handler: {e}")))?;
+    let result = try_source(args, source, &out, &interrupted);
+    if !out.join(PAGE).exists() {
         // Created above; without its page it is of no use.
         let _ = fs::remove_dir_all(&out);
-    })
+    }
+    result
 }
 
-fn try_source(args: &TryArgs, source: Source, out: &Path) -> Result<ExitCode, Failure> {
+/// Exit code after SIGINT, as shells report it.
+const INTERRUPTED: u8 = 130;
+
+/// The report's page in its folder.
+const PAGE: &str = "report.html";
+
+/// What ended the looks before all were taken.
+enum EndedEarly {
+    Interrupted,
+    Failed(Failure),
+}
+
+impl From<Failure> for EndedEarly {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl EndedEarly {
+    fn reason(&self) -> String {
+        match self {
+            Self::Interrupted => "interrupted".to_owned(),
+            Self::Failed(failure) => failure.message.clone(),
+        }
+    }
+
+    /// What the command ends with; `has_report` if a report was written all the same.
+    fn end(self, has_report: bool) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Interrupted => {
+                eprintln!(
+                    "Interrupted{}",
+                    if has_report {
+                        "; the report covers what was seen until then."
+                    } else {
+                        " before the first look; no report is written."
+                    }
+                );
+                Ok(ExitCode::from(INTERRUPTED))
+            }
+            Self::Failed(failure) => Err(failure),
+        }
+    }
+}
+
+fn try_source(args: &TryArgs, source: Source, out: &Path, interrupted: &AtomicBool) -> Result<ExitCode, Failure> {
     let share = share()?;
     let shipped = SHIPPED.iter().map(|name| share.join("models").join(name));
     let dirs: Vec<PathBuf> = if args.models.is_empty() {
@@ -136,22 +189,27 @@ fn try_source(args: &TryArgs, source: Source, out: &Path) -> Result<ExitCode, Fa
     let models = dirs.iter().map(|dir| Model::load(dir)).collect::<Result<Vec<_>, _>>()?;
     let config = configure(args, &share, dirs, &models)?;
     let mut trial = Trial::new(&config, &models, &args.runtime.load()?)?;
-    match source {
-        Source::Stream(camera) => look_at_stream(args, &camera, &mut trial)?,
-        Source::Clip(clip) => look_at_clip(args, &clip, &mut trial)?,
-        Source::Pictures(files) => look_at_pictures(&files, &mut trial)?,
-    }
+    let looked = match source {
+        Source::Stream(camera) => look_at_stream(args, &camera, &mut trial, interrupted),
+        Source::Clip(clip) => look_at_clip(args, &clip, &mut trial, interrupted),
+        Source::Pictures(files) => look_at_pictures(&files, &mut trial, interrupted),
+    };
+    let ended = match looked {
+        Err(ended) if !trial.has_looks() => return ended.end(false),
+        looked => looked.err(),
+    };
     let language = args.language.unwrap_or_else(Language::of_environment);
-    let report = trial.finish(out, &shown_source(&args.sources), args.dwell)?;
-    let page = out.join("report.html");
-    fs::write(&page, report::page(&report, language)).map_err(|e| unwritable(&page, &e))?;
+    let reason = ended.as_ref().map(EndedEarly::reason);
+    let report = trial.finish(out, &shown_source(&args.sources), args.dwell, reason)?;
+    let page = out.join(PAGE);
+    private::write(&page, report::page(&report, language).as_bytes()).map_err(|e| unwritable(&page, &e))?;
     let text = if args.json {
         json_pretty(&report)?
     } else {
         summary(&report, language, &page)
     };
     print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    ended.map_or(Ok(ExitCode::SUCCESS), |ended| ended.end(true))
 }
 
 fn unwritable(path: &Path, e: &dyn std::fmt::Display) -> Failure {
@@ -247,13 +305,20 @@ fn configure(args: &TryArgs, share: &Path, dirs: Vec<PathBuf>, models: &[Model])
     Ok(config::load_offline(&path)?)
 }
 
-fn look_at_stream(args: &TryArgs, camera: &config::Camera, trial: &mut Trial) -> Result<(), Failure> {
+fn look_at_stream(
+    args: &TryArgs,
+    camera: &config::Camera,
+    trial: &mut Trial,
+    interrupted: &AtomicBool,
+) -> Result<(), EndedEarly> {
     eprintln!("Looking at {} for {} …", starter::shown_url(&camera.url), args.duration);
-    let mut live = LiveCamera::start(camera, Backend::Auto)?;
+    let mut live = LiveCamera::start(camera, starter::shown_url(&camera.url), Backend::Auto)?;
     let mut after = Duration::ZERO;
     let mut start = None;
     loop {
-        let frame = live.next(after)?;
+        let Some(frame) = live.next_unless(interrupted, after)? else {
+            return Err(EndedEarly::Interrupted);
+        };
         after = args.every.0;
         let at = frame.captured_at;
         let elapsed = at.duration_since(*start.get_or_insert(at)).unsigned_abs();
@@ -264,11 +329,12 @@ fn look_at_stream(args: &TryArgs, camera: &config::Camera, trial: &mut Trial) ->
     }
 }
 
-fn look_at_clip(args: &TryArgs, clip: &Path, trial: &mut Trial) -> Result<(), Failure> {
+fn look_at_clip(args: &TryArgs, clip: &Path, trial: &mut Trial, interrupted: &AtomicBool) -> Result<(), EndedEarly> {
     // The judging needs times of day; a clip has none, and starts now.
     let start = Timestamp::now();
     let mut due = 0.0;
     for source in frames_of(clip).map_err(|e| e.in_file(clip))? {
+        expect_no_interruption(interrupted)?;
         let mut source = source.map_err(|e| e.in_file(clip))?;
         let (_, seconds) = source.in_clip.unwrap_or_default();
         if seconds > args.duration.0.as_secs_f64() {
@@ -283,8 +349,16 @@ fn look_at_clip(args: &TryArgs, clip: &Path, trial: &mut Trial) -> Result<(), Fa
     Ok(())
 }
 
-fn look_at_pictures(files: &[PathBuf], trial: &mut Trial) -> Result<(), Failure> {
+fn expect_no_interruption(interrupted: &AtomicBool) -> Result<(), EndedEarly> {
+    match interrupted.load(Ordering::Relaxed) {
+        true => Err(EndedEarly::Interrupted),
+        false => Ok(()),
+    }
+}
+
+fn look_at_pictures(files: &[PathBuf], trial: &mut Trial, interrupted: &AtomicBool) -> Result<(), EndedEarly> {
     for file in files {
+        expect_no_interruption(interrupted)?;
         let frame = pictures::picture(file).map_err(|e| e.in_file(file))?;
         trial.search_only(
             frame,

@@ -148,19 +148,55 @@ fn recommendation(curve: &RuleCurve, wanted: f64) -> String {
         0 | 1 => String::new(),
         n => format!(" (the middle of {n} equally good values)"),
     };
-    let labelled = right + wrong;
+    let labelled = counted(right + wrong, "labelled case", "labelled cases");
+    let problems = counted(*problems, "problem", "problems");
     if choice.is_precise_enough {
         format!(
             "Recommended: start_score = {score:.2}{of_equals}. It has the highest recall of those with a precision of {:.0} % or more: \
-             {found} of {problems} problems found, {right} of {labelled} labelled cases right.",
+             {found} of {problems} found, {right} of {labelled} right.",
             wanted * 100.0
         )
     } else {
         format!(
             "No threshold reaches a precision of {:.0} %; start_score = {score:.2}{of_equals} comes nearest: {right} of {labelled} \
-             labelled cases right, {found} of {problems} problems found. Draw zones, raise the dwell, or train the model on its \
+             right, {found} of {problems} found. Draw zones, raise the dwell, or train the model on its \
              false detections.",
             wanted * 100.0
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gridwatch_ledger::replay::tune::ChosenThreshold;
+
+    #[test]
+    fn a_recommendation_from_one_case_is_in_the_singular() {
+        let mut curve = RuleCurve {
+            rule: "garbage".into(),
+            configured: 0.5,
+            points: vec![CurvePoint {
+                score: 0.4,
+                cases: 1,
+                right: 1,
+                wrong: 0,
+                problems: 1,
+                found: 1,
+            }],
+            chosen: Some(ChosenThreshold {
+                index: 0,
+                is_precise_enough: true,
+                ties: 1,
+            }),
+        };
+        let text = recommendation(&curve, 0.9);
+        assert!(
+            text.ends_with(": 1 of 1 problem found, 1 of 1 labelled case right."),
+            "{text}"
+        );
+        curve.points[0].problems = 2;
+        let text = recommendation(&curve, 0.9);
+        assert!(text.contains("1 of 2 problems found"), "{text}");
     }
 }

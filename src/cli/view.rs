@@ -14,7 +14,7 @@ use image::{GrayImage, Rgb, RgbImage, imageops};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Failure, json_line, layer::Layer, options::ConfigArgs, print};
+use super::{Failure, json_line, layer::Layer, options::ConfigArgs, print, private};
 use gridwatch_base::error::Class;
 use gridwatch_config as config;
 use gridwatch_config::{Aim, Camera, Config, Preset};
@@ -65,7 +65,7 @@ enum Command {
     Show {
         /// Camera id, or CAMERA.PRESET for a PTZ camera (taken when the camera next reaches the preset).
         camera: String,
-        /// PNG file to write.
+        /// PNG file to write; only you can read it. Faces and plates are not masked.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
         /// Seconds to wait for the daemon's next look; after that the newest saved look is drawn.
@@ -233,7 +233,7 @@ pub(super) fn pictures_key(
     Ok(key.map_err(|e| Failure::new(e.class(), e.to_string()))?.map(Arc::new))
 }
 
-fn show(config: &Config, preset: &Preset, out: &PathBuf, wait: Duration) -> Result<(), Failure> {
+fn show(config: &Config, preset: &Preset, out: &Path, wait: Duration) -> Result<(), Failure> {
     let id = &preset.view;
     let key = pictures_key(&config.state_dir, config.evidence.originals.as_ref())?;
     let files = ViewFiles::new(&config.state_dir, id.clone(), key);
@@ -270,8 +270,7 @@ fn show(config: &Config, preset: &Preset, out: &PathBuf, wait: Duration) -> Resu
     }
     let zones = coloured_zones(config, preset);
     let picture = comparison(learned.as_ref(), newest.as_ref(), &zones);
-    picture
-        .save_with_format(out, image::ImageFormat::Png)
+    private::save_picture(&picture, image::ImageFormat::Png, out)
         .map_err(|e| Failure::new(Class::Config, format!("--out {}: {e}", out.display())))?;
     if learned.is_none() {
         eprintln!("The view of camera {id} is not learned yet; only the newest look is drawn.");

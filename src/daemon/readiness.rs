@@ -47,7 +47,7 @@ impl CameraSight {
             None => "no clear look yet".into(),
         };
         let cause = match (&self.state, self.view) {
-            (CameraState::Down { error, since }, _) => format!("{error}, since {}", shown(*since, zone)),
+            (CameraState::Down { error, since, .. }, _) => format!("{error}, since {}", shown(*since, zone)),
             (CameraState::Connecting, _) => "connecting".into(),
             (CameraState::Ended, _) => "its file has ended".into(),
             (_, Some(view)) if view != View::Clear => format!("its view is {}", view_name(view)),
@@ -141,6 +141,7 @@ mod tests {
     fn each_camera_says_why_it_sees_nothing() {
         let down = CameraState::Down {
             error: "login rejected".into(),
+            class: gridwatch_base::error::Class::Config,
             since: at(0),
         };
         let cameras = [

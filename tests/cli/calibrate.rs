@@ -74,6 +74,8 @@ fn a_file_of_pairs_gives_json_and_a_picture() {
             .is_none_or(|u| u > 2.0),
         "{report}"
     );
+    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(path("ground.png")).unwrap());
+    assert_eq!(mode & 0o777, 0o600, "it is not masked");
     let drawn = image::open(path("ground.png")).unwrap().to_rgb8();
     assert_eq!(drawn.dimensions(), (960, 540));
     let changed_pixels = |ys: std::ops::Range<u32>| {

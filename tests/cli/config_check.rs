@@ -169,3 +169,57 @@ fn a_low_limit_of_open_files_is_raised_or_reported() {
     assert!(low.starts_with("WRONG ") && low.contains(" 80 allowed"), "{low}");
     assert!(table.contains("LimitNOFILE"), "{table}");
 }
+
+/// A version of the registry replaces the configuration's folder, so masking depends on its labels.
+#[test]
+fn the_live_versions_of_the_registry_must_find_what_is_masked() {
+    use gridwatch_model::registry::{Event, Registry};
+
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dir = tempfile::tempdir().unwrap();
+    let mut file: gridwatch_config::raw::File =
+        toml::from_str(&fs::read_to_string(root.join("configs/first.toml")).unwrap()).unwrap();
+    for path in file.data_paths_mut() {
+        *path = root.join("configs").join(&*path);
+    }
+    file.node.state_dir = dir.path().join("state");
+    file.telemetry.listen = String::new();
+    // Only the camera's own models find persons.
+    file.evidence.mask_models.clear();
+    let config = dir.path().join("edge.toml");
+    fs::write(&config, toml::to_string(&file).unwrap()).unwrap();
+    let row = || {
+        let output = check(&["--offline", "--json", "--config", config.to_str().unwrap()]);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let rows = report["checks"].as_array().unwrap().clone();
+        rows.into_iter().find(|row| row["what"] == "masking")
+    };
+    assert_eq!(row(), None, "the configuration's own models find them");
+
+    let id = "yolox_nano_416_coco";
+    let registry = Registry::new(&file.node.state_dir, Vec::new());
+    for (version, persons, expected) in [("2.0.0", "person", "ok"), ("3.0.0", "pedestrian", "wrong")] {
+        let package = dir.path().join(version);
+        crate::packages::copy(&root.join("models").join(id), &package);
+        crate::packages::set_version(&package, version);
+        crate::packages::without_self_test(&package);
+        let manifest = package.join("model.toml");
+        let text = fs::read_to_string(&manifest).unwrap();
+        fs::write(&manifest, text.replace("\"person\"", &format!("{persons:?}"))).unwrap();
+        registry.install(&package, |_| Ok(())).unwrap();
+        let live = Event::WentLive {
+            request: version.into(),
+            version: Some(version.into()),
+            camera: None,
+            report: None,
+        };
+        registry.journal().append(id, jiff::Timestamp::now(), live).unwrap();
+        let row = row().unwrap();
+        assert_eq!(row["state"], expected, "{row}");
+        let message = row["message"].as_str().unwrap();
+        assert!(
+            expected == "ok" || message.contains(&format!("{id}@{version}")),
+            "{message}"
+        );
+    }
+}

@@ -210,3 +210,15 @@ fn a_missing_model_folder_is_an_error() {
     let error = detect::run_to(args, &mut Vec::new(), &mut Vec::new()).unwrap_err();
     assert!(matches!(error, ModelError::Read { .. }), "{error}");
 }
+
+#[test]
+fn overlays_are_readable_by_their_owner_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, bags) = (dir.path().join("drawn"), picture("bags.jpg"));
+    let arguments = ["--overlay", folder.to_str().unwrap(), bags.to_str().unwrap()];
+    let (code, _, err) = detect(&[&["--model", &model("garbage_nano_416")][..], &arguments].concat());
+    assert_eq!(code, 0, "{err}");
+    let file = fs::metadata(folder.join("bags.png")).unwrap();
+    let mode = std::os::unix::fs::MetadataExt::mode(&file);
+    assert_eq!(mode & 0o777, 0o600, "it is not masked");
+}

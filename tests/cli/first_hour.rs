@@ -9,6 +9,8 @@ use std::{
 
 use serde_json::Value;
 
+use crate::broker::Broker;
+
 fn run_in(dir: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_gridwatch"))
         .args(arguments)
@@ -143,8 +145,50 @@ fn init_without_a_camera_or_with_a_wrong_one_says_what_to_write() {
     );
 }
 
+#[test]
+fn init_with_a_broker_with_tls_wants_its_ca_and_check_then_trusts_it() {
+    let tls = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls");
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start_with(&format!(
+        "certfile {0}/server.pem\nkeyfile {0}/server.key\n",
+        tls.display()
+    ));
+    let url = format!("mqtts://localhost:{}", broker.port);
+    fs::copy(tls.join("ca.pem"), dir.path().join("ca.pem")).unwrap();
+    fs::write(dir.path().join("no.pem"), "a certificate in DER").unwrap();
+    let init = |more: &[&str]| {
+        let arguments = ["init", "--camera", "gate=rtsp://127.0.0.1:1/"];
+        run_in(dir.path(), &[&arguments[..], more].concat())
+    };
+    for (more, expected) in [
+        (&["--broker", &url][..], "give --ca-file FILE"),
+        (&["--broker", &url, "--ca-file", "missing.pem"], "missing.pem"),
+        (&["--broker", &url, "--ca-file", "no.pem"], "no certificate in it"),
+        (&["--broker", "mqtt://localhost", "--ca-file", "ca.pem"], "mqtts://"),
+    ] {
+        let wrong = init(more);
+        assert_eq!(wrong.status.code(), Some(3), "{more:?}: {}", stderr(&wrong));
+        assert!(stderr(&wrong).contains(expected), "{}", stderr(&wrong));
+    }
+    let written = init(&["--broker", &url, "--ca-file", "ca.pem"]);
+    assert!(written.status.success(), "{}", stderr(&written));
+    let checked = run_in(dir.path(), &["check", "--config", "gridwatch/gridwatch.toml", "--json"]);
+    let report: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    let rows = report["checks"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["what"] == "broker").unwrap();
+    assert!(
+        row["state"] == "ok" && row["message"].as_str().unwrap().contains("TLS"),
+        "{row}"
+    );
+}
+
 #[cfg(all(feature = "gst", feature = "ort"))]
 mod with_models {
+    use std::{
+        io::{BufRead, BufReader, Read},
+        time::{Duration, Instant},
+    };
+
     use super::*;
     use crate::daemon::{farm, root};
 
@@ -226,6 +270,116 @@ mod with_models {
             0o600,
             "it is not masked"
         );
+    }
+
+    #[test]
+    fn a_camera_that_fails_is_reported_with_the_reason_at_once() {
+        let clip = gridwatch_farm::clip(root().join("demo/clips/street-a.mp4")).unwrap();
+        let farm = gridwatch_farm::Farm::start(gridwatch_farm::FarmConfig {
+            mounts: vec![gridwatch_farm::MountConfig {
+                name: "street-a".into(),
+                clip,
+                offset: Duration::ZERO,
+            }],
+            auth: Some(gridwatch_farm::Auth {
+                method: gridwatch_farm::AuthMethod::Digest,
+                user: "viewer".into(),
+                password: "right-horse".into(),
+            }),
+            ..gridwatch_farm::FarmConfig::default()
+        })
+        .unwrap();
+        let with_login = |path: &str, login: &str| farm.url(path).replace("rtsp://", &format!("rtsp://{login}@"));
+        let closed = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            format!("rtsp://{}/stream", listener.local_addr().unwrap())
+        };
+        let dir = tempfile::tempdir().unwrap();
+        for (url, code, expected) in [
+            (closed, 4, "Connection refused"),
+            (with_login("elsewhere", "viewer:right-horse"), 4, "RTSP status 404"),
+            (with_login("street-a", "viewer:wrong-horse"), 3, "login rejected"),
+        ] {
+            for command in [&["try", "--for", "4s"][..], &["snapshot"]] {
+                let start = Instant::now();
+                let output = run_in(dir.path(), &[command, &[url.as_str()]].concat());
+                let message = stderr(&output);
+                assert_eq!(output.status.code(), Some(code), "{command:?}: {message}");
+                assert!(message.contains(expected) && message.contains("; c"), "{message}");
+                assert!(message.contains("error: rtsp://127.0.0.1:"), "{message}");
+                assert!(!message.contains("horse"), "{message}");
+                assert!(start.elapsed() < Duration::from_secs(25), "{:?}", start.elapsed());
+            }
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
+    }
+
+    /// Runs `try` on the stream and interrupts it `after` it has begun to look.
+    fn interrupted(dir: &Path, url: &str, after: Duration) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gridwatch"))
+            .args([
+                "try",
+                url,
+                "--for",
+                "60s",
+                "--every",
+                "1s",
+                "--language",
+                "en",
+                "--json",
+            ])
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut errors = BufReader::new(child.stderr.take().unwrap());
+        let mut text = String::new();
+        errors.read_line(&mut text).unwrap();
+        assert!(text.starts_with("Looking at"), "{text}");
+        std::thread::sleep(after);
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+        errors.read_to_string(&mut text).unwrap();
+        let output = child.wait_with_output().unwrap();
+        Output {
+            stderr: text.into_bytes(),
+            ..output
+        }
+    }
+
+    #[test]
+    fn an_interrupted_trial_keeps_the_report_of_what_was_seen() {
+        let farm = farm(&["street-a"]);
+        let dir = tempfile::tempdir().unwrap();
+        let output = interrupted(dir.path(), &farm.url("street-a"), Duration::from_secs(8));
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(130), "{message}");
+        assert!(message.contains("Interrupted; the report covers"), "{message}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["ended_early"], "interrupted");
+        assert!(report["looks"].as_u64().unwrap() >= 1, "{report}");
+        let page = dir.path().join("gridwatch-try/report.html");
+        let mode = fs::metadata(&page).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let page = fs::read_to_string(page).unwrap();
+        assert!(page.contains("Ended early"), "{page}");
+        for picture in report["pictures"].as_array().unwrap() {
+            let file = dir.path().join("gridwatch-try").join(picture["file"].as_str().unwrap());
+            assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_trial_that_is_interrupted_before_its_first_look_leaves_nothing() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("rtsp://{}/stream", silent.local_addr().unwrap());
+        let output = interrupted(dir.path(), &url, Duration::ZERO);
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(130), "{message}");
+        assert!(message.contains("no report is written"), "{message}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Tests of the commands, most of them run as a process.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../support/broker.rs"]
+mod broker;
 #[cfg(all(feature = "gst", feature = "ort"))]
 #[path = "../support/daemon.rs"]
 mod daemon;
@@ -15,6 +17,7 @@ mod packages;
 
 mod calibrate;
 mod cases;
+mod check_duplicate;
 mod check_faulty_settings;
 mod config_check;
 mod detect;

@@ -73,6 +73,8 @@ fn signs_are_recorded_and_drawn_and_the_operators_edits_are_kept() {
         "{report}"
     );
     assert_eq!(report["added"].as_array().unwrap().len(), 2, "{report}");
+    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&overlay).unwrap());
+    assert_eq!(mode & 0o777, 0o600, "it is not masked");
     let drawn = image::open(&overlay).unwrap().to_rgb8();
     assert!(
         drawn.pixels().any(|p| p.0 == [255, 214, 0]),

@@ -23,6 +23,23 @@ fn the_daemon_finds_the_request() {
 }
 
 #[test]
+fn a_folder_of_something_else_gets_no_request() {
+    let dir = tempfile::tempdir().unwrap();
+    // Somebody else's file of that name.
+    for (name, text) in [("notes.txt", "mine"), ("installation", "how to install it")] {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let output = take_over(dir.path().to_str().unwrap());
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        message.contains("not the state directory") && message.contains("--state"),
+        "{message}"
+    );
+    assert!(!dir.path().join("take-over").exists());
+}
+
+#[test]
 fn a_missing_state_directory_is_not_created() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("elsewhere");

@@ -62,6 +62,8 @@ async fn nothing_is_filed_from_a_camera_that_was_moved_until_its_new_view_is_con
         .output()
         .unwrap();
     assert!(shown.status.success(), "{shown:?}");
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&sheet).unwrap());
+    assert_eq!(mode & 0o777, 0o600, "it is not masked");
     let (w, h) = image::image_dimensions(&sheet).unwrap();
     assert!(w > 2 * 640 && h > 2 * 360, "{w}×{h}");
 

@@ -4,9 +4,13 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
-use crate::daemon::{gridwatch, root};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::daemon::{Daemon, farm, gridwatch, root};
 use gridwatch_config::raw;
 
 /// The demo's configuration with its state in `dir`, changed by `change`.
@@ -93,4 +97,58 @@ fn what_is_missing_or_of_the_wrong_kind_is_named_without_a_panic() {
         let named = message.contains("error:") && message.contains(dir.path().to_str().unwrap());
         assert!(named, "{what}: {message}");
     }
+}
+
+/// Polls until `is_so` for half a minute.
+#[track_caller]
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(30), "timed out: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_start_that_hangs_ends_at_a_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), |file| file.telemetry.filter = "info".into());
+    let state = dir.path().join("state");
+    fs::create_dir(&state).unwrap();
+    // The daemon waits for the lock of the database, as it would for a disk that hangs.
+    let database = rusqlite::Connection::open(state.join("gridwatch.db")).unwrap();
+    database.execute_batch("CREATE TABLE t (a); BEGIN EXCLUSIVE").unwrap();
+    for signal in [Signal::TERM, Signal::INT] {
+        let log = fs::File::create(dir.path().join("log")).unwrap();
+        let mut daemon = gridwatch(&["run", "--config"]).arg(&path).stderr(log).spawn().unwrap();
+        let lock = state.join("gridwatch.lock");
+        wait_until("the start opens the store", || lock.exists());
+        // It has got as far as the database.
+        thread::sleep(Duration::from_millis(500));
+        let sent = Instant::now();
+        kill_process(Pid::from_child(&daemon), signal).unwrap();
+        let status = daemon.wait().unwrap();
+        let log = fs::read_to_string(dir.path().join("log")).unwrap();
+        assert_eq!(status.code(), Some(0), "{signal:?} {status:?}: {log}");
+        assert!(sent.elapsed() < Duration::from_secs(4), "{:?}: {log}", sent.elapsed());
+        assert!(log.contains("Stopped before the start was complete"), "{log}");
+        fs::remove_file(lock).unwrap();
+    }
+}
+
+#[test]
+fn a_second_signal_ends_a_shutdown_that_hangs() {
+    let dir = tempfile::tempdir().unwrap();
+    let farm = farm(&["street-a"]);
+    let mut daemon = Daemon::start(dir.path(), &farm, &["street-a"], 1);
+    daemon.until("the start", |d| d.log().contains("gridwatch started").then_some(()));
+    // The core cannot commit what it has to commit at the end.
+    let database = rusqlite::Connection::open(dir.path().join("state/gridwatch.db")).unwrap();
+    database.execute_batch("BEGIN IMMEDIATE").unwrap();
+    daemon.signal(Signal::TERM);
+    daemon.until("the shutdown", |d| d.log().contains("Shutting down").then_some(()));
+    let sent = Instant::now();
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait_for_exit().code(), Some(128 + 15), "{}", daemon.log());
+    assert!(sent.elapsed() < Duration::from_secs(4), "{:?}", sent.elapsed());
 }

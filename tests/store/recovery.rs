@@ -277,12 +277,20 @@ fn a_write_ahead_log_without_its_database_is_kept() {
     // SQLite removes the log when the last connection ends, but a killed daemon does not.
     fs::write(dir.path().join(FILES[1]), &log).unwrap();
 
-    Store::rebuild(dir.path()).unwrap();
+    let rebuilt = Store::rebuild(dir.path()).unwrap();
     let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
     let kept = names.into_iter().find(|path| {
         let name = path.file_name().unwrap().to_string_lossy();
         name.contains(".replaced-") && name.ends_with("-wal")
     });
-    assert_eq!(fs::read(kept.expect("the log was moved aside")).unwrap(), log);
-    assert!(!id.is_empty());
+    let kept = kept.expect("the log was moved aside");
+    assert_eq!(fs::read(&kept).unwrap(), log);
+    assert_eq!((rebuilt.moved_to, rebuilt.orphaned_wal), (None, Some(kept.clone())));
+
+    // Its database turns up and is put beside it, as the command says.
+    let name = kept.display().to_string();
+    fs::rename(&away, name.strip_suffix("-wal").unwrap()).unwrap();
+    let rebuilt = Store::rebuild(dir.path()).unwrap();
+    assert_eq!((rebuilt.cases, rebuilt.taken_over), (1, 1));
+    assert_eq!(ids(&Store::open(dir.path()).unwrap()), [id]);
 }

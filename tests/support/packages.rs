@@ -25,7 +25,8 @@ pub fn package(to: &Path, version: &str) -> PathBuf {
     to.to_path_buf()
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies a folder.
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

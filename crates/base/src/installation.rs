@@ -14,8 +14,14 @@ const SEED_FILE: &str = "installation";
 /// Exists while an operator wants this box to use its node id although another one does.
 const TAKE_OVER_FILE: &str = "take-over";
 
+/// Stands for the id of an installation that has none before its first start.
+pub const NOT_STARTED: &str = "not-started-yet";
+
 /// Identities of a machine are short; a longer file is something else.
 const MAX_FACT: u64 = 256;
+
+/// Files in /sys claim the size of a page.
+const MAX_FACT_FILE: u64 = 1 << 16;
 
 /// The identity of this installation.
 #[derive(Debug, Clone)]
@@ -46,12 +52,25 @@ impl Installation {
                 seed
             }
         };
-        let facts = machine_facts(root).join("\n");
-        // A hash, because a machine id is confidential (machine-id(5)).
-        let mut id = sha256_hex(format!("gridwatch installation\n{seed}\n{facts}").as_bytes());
-        id.truncate(32);
         Ok(Self {
-            id,
+            id: id(root, &seed),
+            state_dir: state_dir.into(),
+        })
+    }
+
+    /// Like [`Installation::of`], but writes nothing: an installation that has not started yet gets the id [`NOT_STARTED`].
+    ///
+    /// # Errors
+    /// The identity is there, or may be, but this user cannot read it.
+    pub fn without_writing(state_dir: &Path) -> io::Result<Self> {
+        let path = state_dir.join(SEED_FILE);
+        match file::open(&path, MAX_FACT_FILE) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let seed = read_fact(&path);
+        Ok(Self {
+            id: seed.map_or_else(|| NOT_STARTED.to_owned(), |seed| id(Path::new("/"), &seed)),
             state_dir: state_dir.into(),
         })
     }
@@ -71,6 +90,21 @@ impl Installation {
         // A request that stays is repeated at the next connection, which is harmless.
         let _ = fs::remove_file(self.state_dir.join(TAKE_OVER_FILE));
     }
+}
+
+/// The id of an installation with this random part on the machine whose file system is at `root`.
+fn id(root: &Path, seed: &str) -> String {
+    let facts = machine_facts(root).join("\n");
+    // A hash, because a machine id is confidential (machine-id(5)).
+    let mut id = sha256_hex(format!("gridwatch installation\n{seed}\n{facts}").as_bytes());
+    id.truncate(32);
+    id
+}
+
+/// Whether `state_dir` has the identity of an installation.
+pub fn is_identified(state_dir: &Path) -> bool {
+    let seed = read_fact(&state_dir.join(SEED_FILE));
+    seed.is_some_and(|seed| seed.len() == 32 && seed.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// Leaves the request of an operator that the box with this state directory uses its node id although another one does.
@@ -102,8 +136,7 @@ fn machine_facts(root: &Path) -> Vec<String> {
 /// The trimmed text of a short file; `None` if it is missing or empty.
 fn read_fact(path: &Path) -> Option<String> {
     let mut bytes = Vec::new();
-    // Files in /sys claim the size of a page.
-    file::open(path, 1 << 16)
+    file::open(path, MAX_FACT_FILE)
         .ok()?
         .take(MAX_FACT)
         .read_to_end(&mut bytes)
@@ -144,6 +177,18 @@ mod tests {
         assert!(id.len() == 32 && !id.contains("cafe"));
         let other = tempfile::tempdir().unwrap();
         assert_ne!(Installation::on(root.path(), other.path()).unwrap().id, id);
+    }
+
+    #[test]
+    fn it_is_read_without_being_created() {
+        let state = tempfile::tempdir().unwrap();
+        assert_eq!(Installation::without_writing(state.path()).unwrap().id(), NOT_STARTED);
+        assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0);
+        let created = Installation::of(state.path()).unwrap();
+        assert_eq!(Installation::without_writing(state.path()).unwrap().id(), created.id());
+        // Anything but a missing file may be an identity that another user can read.
+        let below_a_file = state.path().join(SEED_FILE);
+        assert!(Installation::without_writing(&below_a_file).is_err());
     }
 
     #[test]

@@ -186,7 +186,7 @@ fn supervise(settings: &SourceSettings, slot: &Arc<Slot>, stop: &AtomicBool) {
         if !matches!(slot.state(), CameraState::Down { error, .. } if error == text) {
             tracing::warn!(%camera, retry_in = ?wait, "Camera down: {text}");
         }
-        slot.set_down(text, Timestamp::now());
+        slot.set_down(text, error.class(), Timestamp::now());
         slot.count_reconnect();
         let until = Instant::now() + wait;
         while !stop.load(Ordering::Relaxed) && Instant::now() < until {

@@ -51,6 +51,9 @@ const MAX_ACCESS_UNIT: usize = 8 << 20;
 /// gives one error per packet: this is more than the packets of an ordinary keyframe, and less than those of one of 8 MiB.
 const MAX_ERRORS: u32 = 512;
 
+/// The first step of a connection.
+const CONNECTING: &str = "connection and DESCRIBE";
+
 /// Time limits of a receiver.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
@@ -95,7 +98,8 @@ pub struct ReceiverSettings {
 pub enum ReceiveError {
     /// RTSP status 401 or 403.
     #[error(
-        "login rejected by the camera (RTSP status {status}); correct the user or password that its `credentials` setting refers to"
+        "login rejected by the camera (RTSP status {status}); correct the user name and password (`credentials` in the configuration, \
+         or rtsp://user:password@… in a URL on the command line)"
     )]
     Unauthorized {
         /// The status code.
@@ -230,7 +234,7 @@ async fn supervise(settings: ReceiverSettings, slot: Arc<Slot>) {
         let text = error.to_string();
         // Warn only when the error changes: a camera may be down for a week.
         let is_new = !matches!(slot.state(), CameraState::Down { error, .. } if error == text);
-        slot.set_down(text, Timestamp::now());
+        slot.set_down(text, error.class(), Timestamp::now());
         slot.set_keyframe_interval(None);
         slot.count_reconnect();
         if is_new {
@@ -426,7 +430,7 @@ impl StreamHandler<'_> {
 
 async fn connect(settings: &ReceiverSettings) -> Result<(Demuxed, Codec), ReceiveError> {
     let limit = settings.timeouts.connect;
-    let mut step = "connection and DESCRIBE";
+    let mut step = CONNECTING;
     match tokio::time::timeout(limit, start_session(settings, &mut step)).await {
         Ok(done) => done,
         Err(_) => Err(ReceiveError::Timeout {
@@ -507,7 +511,13 @@ fn request_error(step: &'static str, error: &retina::Error) -> ReceiveError {
         Some(status) if !(200..300).contains(&status) => ReceiveError::Status { status, step },
         _ => ReceiveError::Protocol {
             step,
-            what: first_line(error),
+            what: match step {
+                CONNECTING => format!(
+                    "{}; check the address and port in the camera's url, and that it is on and serves RTSP there",
+                    first_line(error)
+                ),
+                _ => first_line(error),
+            },
         },
     }
 }

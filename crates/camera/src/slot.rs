@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::{Keyframe, Picture};
+use gridwatch_base::error::Class;
 use gridwatch_engine::CameraId;
 use gridwatch_frame::Frame;
 
@@ -35,6 +36,8 @@ pub enum CameraState {
     Down {
         /// The newest error. It never contains credentials.
         error: String,
+        /// The class of that error: with [`Class::Config`], retrying cannot help.
+        class: Class,
         /// When the first of the consecutive failures occurred.
         since: Timestamp,
     },
@@ -217,13 +220,13 @@ impl Slot {
     }
 
     /// Sets [`CameraState::Down`]. Consecutive failures keep the time of the first.
-    pub(crate) fn set_down(&self, error: String, now: Timestamp) {
+    pub(crate) fn set_down(&self, error: String, class: Class, now: Timestamp) {
         let mut inner = self.lock();
         let since = match inner.state {
             CameraState::Down { since, .. } => since,
             _ => now,
         };
-        inner.state = CameraState::Down { error, since };
+        inner.state = CameraState::Down { error, class, since };
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -262,17 +265,18 @@ mod tests {
     fn consecutive_failures_keep_the_time_of_the_first() {
         let slot = Slot::new("c".into(), Arc::default());
         let t = |s| Timestamp::from_second(s).unwrap();
-        slot.set_down("a".into(), t(1));
-        slot.set_down("b".into(), t(2));
+        slot.set_down("a".into(), Class::Config, t(1));
+        slot.set_down("b".into(), Class::Transient, t(2));
         assert_eq!(
             slot.state(),
             CameraState::Down {
                 error: "b".into(),
+                class: Class::Transient,
                 since: t(1)
             }
         );
         slot.set_state(CameraState::Live);
-        slot.set_down("c".into(), t(3));
+        slot.set_down("c".into(), Class::Transient, t(3));
         assert!(matches!(slot.state(), CameraState::Down { since, .. } if since == t(3)));
     }
 }

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::session::{Channels, Session};
-pub use self::{reply::IncomingReply, wire::probe};
+pub use self::{reply::IncomingReply, session::find_duplicate, wire::probe};
 use gridwatch_base::{error::Class, file, installation::Installation, secret::Credentials};
 use gridwatch_engine::{CellCode, Claim, Known, NodeId};
 use gridwatch_store::Store;

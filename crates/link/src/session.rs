@@ -21,6 +21,7 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
+pub use self::duplicate::find_duplicate;
 use self::{duplicate::DuplicateWatch, sites::SiteClaims};
 use super::{
     LinkProblem, LinkState, SiteSharing,

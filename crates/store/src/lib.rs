@@ -42,7 +42,7 @@ use self::location::{Aside, FileIds};
 pub use self::{
     cases::{ReplyOutcome, Revision},
     claims::{ClaimRow, ClaimState},
-    location::{Inspection, inspect},
+    location::{Inspection, inspect, is_state_dir},
     outbox::{OutboxDepth, OutboxEntry, OutboxKind, OutboxRow},
     read::{CaseFile, CaseSummary, Filter, HistoryRow},
     recovery::Recovered,
@@ -57,6 +57,9 @@ use gridwatch_engine::CaseId;
 
 /// File name of the database in the state directory.
 const FILE: &str = "gridwatch.db";
+
+/// The daemon locks this file in the state directory.
+const LOCK_FILE: &str = "gridwatch.lock";
 
 /// Errors of the store.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +120,14 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The backup could not be written.
+    #[error("cannot write the backup {}: {reason}", .path.display())]
+    Backup {
+        /// The file that was to be written.
+        path: PathBuf,
+        /// What happened, and the remedy.
+        reason: String,
+    },
     /// The database was written by a newer version.
     #[error("database schema version {found} is newer than the supported version {known}; run the newer gridwatch")]
     Newer {
@@ -129,6 +140,16 @@ pub enum StoreError {
     #[error("state directory {} is in use by another gridwatch; stop it, or configure a different state directory", .dir.display())]
     Busy {
         /// The state directory.
+        dir: PathBuf,
+    },
+    /// The folder holds something, but nothing of gridwatch.
+    #[error(
+        "{} is not a state directory of gridwatch: it has files, but no database, lock or key of gridwatch; nothing was changed. \
+         Correct --state, or name the configuration with --config",
+        .dir.display()
+    )]
+    NotAStateDir {
+        /// The folder.
         dir: PathBuf,
     },
     /// There is no database.
@@ -188,10 +209,17 @@ impl StoreError {
     /// The class of the error, which decides between retry, quarantine and exit.
     pub fn class(&self) -> Class {
         match self {
-            Self::DiskFull { .. } | Self::Io { .. } | Self::Sqlite(_) | Self::Busy { .. } | Self::Gone { .. } => {
-                Class::Transient
-            }
-            Self::Missing { .. } | Self::Newer { .. } | Self::UnmergedWal { .. } | Self::Lost { .. } => Class::Config,
+            Self::DiskFull { .. }
+            | Self::Io { .. }
+            | Self::Sqlite(_)
+            | Self::Backup { .. }
+            | Self::Busy { .. }
+            | Self::Gone { .. } => Class::Transient,
+            Self::Missing { .. }
+            | Self::NotAStateDir { .. }
+            | Self::Newer { .. }
+            | Self::UnmergedWal { .. }
+            | Self::Lost { .. } => Class::Config,
             Self::Corrupt(_)
             | Self::NotABackup { .. }
             | Self::UnknownCase { .. }
@@ -464,7 +492,7 @@ fn with_dir(error: StoreError, dir: &Path) -> StoreError {
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn lock(dir: &Path) -> Result<File, StoreError> {
-    let path = dir.join("gridwatch.lock");
+    let path = dir.join(LOCK_FILE);
     let file = File::options()
         .create(true)
         .truncate(false)
@@ -484,9 +512,16 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
     }
 }
 
+/// Whether a daemon, or a command that changes the database, holds the lock of the state directory.
+pub fn is_in_use(dir: &Path) -> bool {
+    // A shared lock, held for an instant: a daemon that starts meanwhile waits longer than that.
+    let lock = File::open(dir.join(LOCK_FILE)).map(|file| file.try_lock_shared());
+    matches!(lock, Ok(Err(TryLockError::WouldBlock)))
+}
+
 /// Moves a damaged database aside and creates one with the cases that can be read.
 fn replace_damaged(path: &Path, reason: &str) -> Result<Connection, StoreError> {
-    let aside = location::move_aside(path, Aside::Corrupt)?;
+    let aside = location::move_aside(path, Aside::Corrupt)?.database;
     let mut db = open_checked(path)?;
     let (taken_over, unreadable) = match &aside {
         Some(aside) => recovery::merge(&mut db, aside),

@@ -9,7 +9,8 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{FILE, StoreError, schema};
+use super::{FILE, LOCK_FILE, StoreError, schema};
+use gridwatch_base::installation;
 use gridwatch_custody::keys::KeyRing;
 use rusqlite::{Connection, OpenFlags};
 
@@ -55,19 +56,34 @@ impl FileIds {
     }
 }
 
-/// Moves the database and its journals aside; returns the new name of the database, or `None` if there was none.
-pub(super) fn move_aside(path: &Path, why: Aside) -> Result<Option<PathBuf>, StoreError> {
+/// What was moved aside, under its new names.
+#[derive(Debug, Default)]
+pub(super) struct Moved {
+    pub(super) database: Option<PathBuf>,
+    /// A write-ahead log that had no database.
+    pub(super) orphaned_wal: Option<PathBuf>,
+}
+
+/// Moves the database and its journals aside.
+pub(super) fn move_aside(path: &Path, why: Aside) -> Result<Moved, StoreError> {
     let time = Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ");
     let aside = with_suffix(path, &format!(".{}-{time}", why.as_str()));
-    let mut moved = None;
+    let mut moved = Moved::default();
     for suffix in SUFFIXES {
         let from = with_suffix(path, suffix);
-        match fs::rename(&from, with_suffix(&aside, suffix)) {
+        let to = with_suffix(&aside, suffix);
+        match fs::rename(&from, &to) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(StoreError::io("rename", &from, e)),
-            Ok(()) if suffix.is_empty() => moved = Some(aside.clone()),
-            Ok(()) => {}
+            Ok(()) => match suffix {
+                "" => moved.database = Some(to),
+                "-wal" => moved.orphaned_wal = Some(to),
+                _ => {}
+            },
         }
+    }
+    if moved.database.is_some() {
+        moved.orphaned_wal = None;
     }
     Ok(moved)
 }
@@ -92,6 +108,29 @@ pub(super) fn moved_aside(dir: &Path) -> Vec<PathBuf> {
         .collect();
     found.sort();
     found.into_iter().rev().map(|(_, path)| path).collect()
+}
+
+/// Whether `dir` is the state directory of a gridwatch that has run: a folder with the database, one that was moved aside, the
+/// daemon's lock, its signing key or the installation's identity.
+pub fn is_state_dir(dir: &Path) -> bool {
+    let is_file = |path: &Path| path.is_file();
+    is_file(&dir.join(FILE))
+        || is_file(&dir.join(LOCK_FILE))
+        || is_file(&KeyRing::of(dir).signing_file())
+        || installation::is_identified(dir)
+        || !moved_aside(dir).is_empty()
+}
+
+/// Fails if `dir` is a folder of something else, in which a database of gridwatch must not appear. A new state directory may be
+/// empty.
+pub(super) fn expect_state_dir(dir: &Path) -> Result<(), StoreError> {
+    let entries = fs::read_dir(dir).map_err(|e| StoreError::io("read", dir, e))?;
+    // A new file system has this folder.
+    let is_empty = entries.flatten().all(|entry| entry.file_name() == "lost+found");
+    match is_empty || is_state_dir(dir) {
+        true => Ok(()),
+        false => Err(StoreError::NotAStateDir { dir: dir.to_path_buf() }),
+    }
 }
 
 /// What shows that the state directory `dir` had a database, as words; empty if nothing does.

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::{
     FILE, Store, StoreError,
-    location::{self, Aside},
+    location::{self, Aside, Moved},
     lock, quick_check, row, schema,
 };
 
@@ -41,6 +41,9 @@ const OF_CASE: [(&str, &str); 6] = [
 pub struct Recovered {
     /// Where the previous database is now; `None` if there was none.
     pub moved_to: Option<PathBuf>,
+    /// Where a write-ahead log without its database is now; `None` if there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orphaned_wal: Option<PathBuf>,
     /// Cases in the database now.
     pub cases: u32,
     /// Cases taken over from databases that were moved aside: unknown to the backup, or changed since.
@@ -51,30 +54,60 @@ pub struct Recovered {
     pub unknown_pictures: usize,
 }
 
+impl Recovered {
+    fn with(self, moved: Moved) -> Self {
+        Self {
+            moved_to: moved.database,
+            orphaned_wal: moved.orphaned_wal,
+            ..self
+        }
+    }
+}
+
 impl Store {
     /// Writes a consistent copy of the database to the new file `out`, also while the daemon runs.
     ///
     /// # Errors
-    /// `out` exists or cannot be written, or a database error; no partial file is left under its name.
+    /// [`StoreError::Backup`] if `out` exists, there is no room for it, or it cannot be written; no partial file is left. Or this
+    /// database cannot be read.
     pub fn backup(&self, out: &Path) -> Result<(), StoreError> {
         if out.exists() {
-            let taken = io::Error::new(io::ErrorKind::AlreadyExists, "it exists; name a new file");
-            return Err(StoreError::io("write", out, taken));
+            return Err(backup_error(out, "it exists; name a new file"));
+        }
+        let needed = self.size()?;
+        let folder = folder_of(out);
+        // Before the disk that cases are filed to is full, too.
+        if let Some(lack) = free_space(folder).and_then(|free| lack_of_room(needed, free)) {
+            return Err(backup_error(out, lack));
         }
         let partial = PathBuf::from(format!("{}.{}.tmp", out.display(), std::process::id()));
         let written = self.copy_to(&partial).and_then(|()| {
             fs::rename(&partial, out).map_err(|e| StoreError::io("write", out, e))?;
-            let folder = out
-                .parent()
-                .filter(|p| !p.as_os_str().is_empty())
-                .unwrap_or(Path::new("."));
             sync(folder)
         });
-        if written.is_err() {
-            // Best effort: the name is never read.
-            let _ = fs::remove_file(&partial);
-        }
-        written
+        written.map_err(|error| {
+            // Best effort: the names are never read. SQLite leaves its journal where it cannot write.
+            for left in [partial.clone(), PathBuf::from(format!("{}-journal", partial.display()))] {
+                let _ = fs::remove_file(left);
+            }
+            match error {
+                StoreError::Io { source, .. } => backup_error(out, source.to_string()),
+                StoreError::DiskFull { .. } => {
+                    let free = free_space(folder).unwrap_or_default();
+                    backup_error(
+                        out,
+                        lack_of_room(needed, free).unwrap_or_else(|| disk_full(needed, free)),
+                    )
+                }
+                other => backup_error(out, format!("{other}; it needs {}", mib(needed))),
+            }
+        })
+    }
+
+    /// Size of the database in bytes, with what is in the write-ahead log only.
+    fn size(&self) -> Result<u64, StoreError> {
+        let value = |pragma: &str| self.db.query_row(pragma, [], |row| row.get::<_, u32>(0));
+        Ok(u64::from(value("PRAGMA page_count")?) * u64::from(value("PRAGMA page_size")?))
     }
 
     fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
@@ -93,10 +126,11 @@ impl Store {
     /// was filed or changed after the backup.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] while a daemon runs; `file` is not a database of gridwatch, is damaged or of a newer version. The
+    /// [`StoreError::NotAStateDir`]; [`StoreError::Busy`] while a daemon runs; `file` is not a database of gridwatch, is damaged or of a newer version. The
     /// database is then unchanged.
     pub fn restore(dir: &Path, file: &Path) -> Result<Recovered, StoreError> {
         fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, e))?;
+        location::expect_state_dir(dir)?;
         let _lock = lock(dir)?;
         let path = dir.join(FILE);
         let incoming = dir.join(format!("{FILE}.restoring"));
@@ -105,41 +139,77 @@ impl Store {
             let _ = fs::remove_file(&incoming);
             return Err(e);
         }
-        let moved_to = location::move_aside(&path, Aside::Replaced)?;
+        let moved = location::move_aside(&path, Aside::Replaced)?;
         fs::rename(&incoming, &path).map_err(|e| StoreError::io("rename", &incoming, e))?;
         sync(dir)?;
-        let others: Vec<PathBuf> = moved_to.iter().cloned().collect();
-        let recovered = take_over(dir, &others)?;
-        Ok(Recovered { moved_to, ..recovered })
+        let others: Vec<PathBuf> = moved.database.iter().cloned().collect();
+        Ok(take_over(dir, &others)?.with(moved))
     }
 
     /// Takes the cases of all databases that were moved aside over into the database in `dir`, which is created if necessary.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] while a daemon runs, or a database error.
+    /// [`StoreError::NotAStateDir`], [`StoreError::Busy`] while a daemon runs, or a database error.
     pub fn rebuild(dir: &Path) -> Result<Recovered, StoreError> {
+        location::expect_state_dir(dir)?;
         let _lock = lock(dir)?;
         let aside = location::moved_aside(dir);
         let path = dir.join(FILE);
-        if location::is_missing(&path) {
+        let moved = match location::is_missing(&path) {
             // A write-ahead log without its database may hold nearly all of it: SQLite would delete it with the new one.
-            location::move_aside(&path, Aside::Replaced)?;
-        }
-        take_over(dir, &aside)
+            true => location::move_aside(&path, Aside::Replaced)?,
+            false => Moved::default(),
+        };
+        Ok(take_over(dir, &aside)?.with(moved))
     }
 
     /// Creates an empty database in `dir`, whatever was filed before; an existing one is moved aside. The next start signs
     /// with the key that is there.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] while a daemon runs, or [`StoreError::Io`].
+    /// [`StoreError::NotAStateDir`], [`StoreError::Busy`] while a daemon runs, or [`StoreError::Io`].
     pub fn start_anew(dir: &Path) -> Result<Recovered, StoreError> {
-        fs::create_dir_all(dir).map_err(|e| StoreError::io("create", dir, e))?;
+        location::expect_state_dir(dir)?;
         let _lock = lock(dir)?;
-        let moved_to = location::move_aside(&dir.join(FILE), Aside::Replaced)?;
-        let recovered = take_over(dir, &[])?;
-        Ok(Recovered { moved_to, ..recovered })
+        let moved = location::move_aside(&dir.join(FILE), Aside::Replaced)?;
+        Ok(take_over(dir, &[])?.with(moved))
     }
+}
+
+fn backup_error(out: &Path, reason: impl Into<String>) -> StoreError {
+    StoreError::Backup {
+        path: out.to_path_buf(),
+        reason: reason.into(),
+    }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    let parent = file.parent().filter(|p| !p.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
+/// Bytes that this user may still write to the disk of `folder`, if the system tells.
+fn free_space(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// What to say if `needed` bytes do not fit into `free`.
+fn lack_of_room(needed: u64, free: u64) -> Option<String> {
+    (needed > free).then(|| disk_full(needed, free))
+}
+
+fn disk_full(needed: u64, free: u64) -> String {
+    format!(
+        "the disk is full: it needs {}, and {} are free there; make room, or name a file on another disk",
+        mib(needed),
+        mib(free)
+    )
+}
+
+/// In MiB, rounded up, so that what is said to be needed suffices.
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
 fn sync(path: &Path) -> Result<(), StoreError> {
@@ -362,4 +432,16 @@ fn unknown_pictures(db: &Connection, dir: &Path) -> Result<usize, StoreError> {
     Ok(names
         .filter(|name| name.strip_suffix(".jpg").is_some_and(|sha256| !known.contains(sha256)))
         .count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_room_is_said_with_what_is_needed() {
+        assert_eq!(lack_of_room(5 << 20, 5 << 20), None);
+        let lack = lack_of_room((5 << 20) + 1, 2 << 20).unwrap();
+        assert!(lack.contains("needs 6 MiB, and 2 MiB are free"), "{lack}");
+    }
 }

@@ -19,7 +19,7 @@ use self::measure::{Cpu, Scrape};
 use crate::cli::farm_failure;
 use crate::cli::stage::{self, Broker, OwnedChild};
 use gridwatch::cli::{Failure, share::share};
-use gridwatch_base::{error::Class, metric};
+use gridwatch_base::{error::Class, metric, text::counted};
 use gridwatch_config::raw;
 use gridwatch_farm as farm;
 use gridwatch_farm::{Farm, FarmConfig, MountConfig};
@@ -189,7 +189,11 @@ fn bench_cameras(args: &CamerasArgs) -> Result<ExitCode, Failure> {
         None => default_clip(&share)?,
     };
 
-    eprintln!("Serving {} cameras from {} …", args.count, clip.display());
+    eprintln!(
+        "Serving {} from {} …",
+        counted(args.count, "camera", "cameras"),
+        clip.display()
+    );
     let (mut farm, port) = start_farm(args.count, &clip)?;
     let broker = Broker::start(dir.path())?;
     let metrics_port = stage::free_port().map_err(|e| Failure::new(Class::Transient, e.to_string()))?;
@@ -390,7 +394,11 @@ fn wait_for_first_looks(args: &CamerasArgs, port: u16, daemon: &mut OwnedChild, 
         if Instant::now() > deadline {
             return Err(Failure::new(
                 Class::Transient,
-                format!("only {seen} of {} cameras had a look in time:\n{}", args.count, log()),
+                format!(
+                    "only {seen} of {} had a look in time:\n{}",
+                    counted(args.count, "camera", "cameras"),
+                    log()
+                ),
             ));
         }
         std::thread::sleep(Duration::from_millis(250));
@@ -401,8 +409,8 @@ fn wait_for_first_looks(args: &CamerasArgs, port: u16, daemon: &mut OwnedChild, 
 fn compare(args: &CamerasArgs, port: u16) -> Result<Comparator, Failure> {
     let seconds = args.seconds.min(20);
     eprintln!(
-        "Comparing with ffmpeg, every frame, 5 fps, on {} cameras for {seconds} s …",
-        args.comparator
+        "Comparing with ffmpeg, every frame, 5 fps, on {} for {seconds} s …",
+        counted(args.comparator, "camera", "cameras")
     );
     let children: Vec<OwnedChild> = (0..args.comparator.min(args.count))
         .map(|i| {
@@ -462,14 +470,14 @@ fn print(report: &CameraBenchReport, json: bool) -> Result<(), Failure> {
     let cpu = &report.cpu_ms_per_camera_s;
     let ms = |v: Option<f64>| v.map_or("-".to_owned(), |v| format!("{v:.1}"));
     let table = format!(
-        "{} cameras, one look per {} s, {:.0} s measured, {:.0} looks, periods stretched ×{:.2}\n\
+        "{}, one look per {} s, {:.0} s measured, {}, periods stretched ×{:.2}\n\
          CPU per camera-second (ms): receive {:.2}, decode {:.2}, detect {:.2}, all {:.2}\n\
          resident memory per camera (MB): {:.2}\n\
          lateness of looks (ms): p50 {}, p99 {}",
-        report.cameras,
+        counted(report.cameras, "camera", "cameras"),
         report.look_every_s,
         report.seconds,
-        report.looks,
+        counted(report.looks.round(), "look", "looks"),
         report.stretch,
         cpu.receive,
         cpu.decode,

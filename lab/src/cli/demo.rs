@@ -234,7 +234,7 @@ impl DemoRun<'_> {
                     self.restart_broker(&mut restart_at);
                     let quiet = last_case.is_some_and(|at| at.elapsed() > QUIET_PERIOD) && self.daemon.snapshot().outbox == 0;
                     if self.args.once && quiet {
-                        self.texts.status(&format!("{seen} cases, each filed once."), &format!("共 {seen} 件，各立案一次。"));
+                        self.texts.status(&format!("{}, each filed once.", counted(seen, "case", "cases")), &format!("共 {seen} 件，各立案一次。"));
                         return Ok(ExitCode::SUCCESS);
                     }
                     let patience = FIRST_CASE_TIMEOUT + Duration::from_secs(self.args.break_broker.unwrap_or_default());
@@ -257,7 +257,14 @@ impl DemoRun<'_> {
         } = self.daemon.snapshot();
         let seconds = elapsed.as_secs();
         self.texts.status(
-            &format!("{seconds:>3} s: {cameras_live} of {cameras} cameras live, {looks} looks, {pinned} pictures pinned, {seen} cases received, {outbox} messages in the outbox"),
+            &format!(
+                "{seconds:>3} s: {cameras_live} of {} live, {}, {} pinned, {} received, {} in the outbox",
+                counted(cameras, "camera", "cameras"),
+                counted(looks, "look", "looks"),
+                counted(pinned, "picture", "pictures"),
+                counted(seen, "case", "cases"),
+                counted(outbox, "message", "messages")
+            ),
             &format!("{seconds:>3} 秒：{cameras_live}/{cameras} 路在线，查看 {looks} 次，保留 {pinned} 张待证画面，收到 {seen} 件，待发消息 {outbox} 条"),
         );
     }

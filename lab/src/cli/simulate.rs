@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::simulate::{self, Options};
 use gridwatch::cli::{Failure, print};
+use gridwatch_base::text::counted;
 use gridwatch_config::raw::Span;
 
 /// Simulate a town with known ground truth: what the cameras would have seen, and what was really there
@@ -122,6 +123,17 @@ pub fn run(args: SimulateArgs) -> Result<ExitCode, Failure> {
         print(&format!("{json}\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
+    let out = args.out.display();
+    print(&format!(
+        "{}\n\
+         gridwatch replay --ledger {out}/ledger --config {out}/config.toml --truth {out}/truth.jsonl\n",
+        headline(cameras, days, &summary)
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was simulated, in one line.
+fn headline(cameras: u32, days: u32, summary: &simulate::Summary) -> String {
     let simulate::Summary {
         looks,
         boxes,
@@ -129,11 +141,39 @@ pub fn run(args: SimulateArgs) -> Result<ExitCode, Failure> {
         starts,
         truths,
         problems,
-    } = summary;
-    let out = args.out.display();
-    print(&format!(
-        "{cameras} cameras, {days} days: {looks} looks, {boxes} boxes, {starts} starts; {problems} problems among {truths} objects; {cases} cases.\n\
-         gridwatch replay --ledger {out}/ledger --config {out}/config.toml --truth {out}/truth.jsonl\n"
-    ))?;
-    Ok(ExitCode::SUCCESS)
+    } = *summary;
+    format!(
+        "{}, {}: {}, {}, {}; {} among {}; {}.",
+        counted(cameras, "camera", "cameras"),
+        counted(days, "day", "days"),
+        counted(looks, "look", "looks"),
+        counted(boxes, "box", "boxes"),
+        counted(starts, "start", "starts"),
+        counted(problems, "problem", "problems"),
+        counted(truths, "object", "objects"),
+        counted(cases, "case", "cases"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_each_is_singular() {
+        let mut summary = simulate::Summary {
+            looks: 1,
+            boxes: 1,
+            cases: 1,
+            starts: 1,
+            truths: 1,
+            problems: 1,
+        };
+        assert_eq!(
+            headline(1, 1, &summary),
+            "1 camera, 1 day: 1 look, 1 box, 1 start; 1 problem among 1 object; 1 case."
+        );
+        summary.looks = 2;
+        assert!(headline(2, 1, &summary).starts_with("2 cameras, 1 day: 2 looks"));
+    }
 }

@@ -31,7 +31,8 @@ pub(super) fn rows(draft: &Draft) -> Vec<CheckRow> {
     let mut rows = vec![open_files(draft)];
     rows.extend(models(draft));
     rows.extend(decoders(draft));
-    rows.extend(draft.listen().map(endpoint));
+    let own = draft.state_dir.as_deref();
+    rows.extend(draft.listen().map(|address| endpoint(address, own)));
     rows.extend(draft.state_dir.as_deref().map(state_dir));
     rows.extend(draft.state_dir.as_deref().into_iter().flat_map(database));
     rows.extend(draft.state_dir.as_deref().into_iter().flat_map(|dir| keys(draft, dir)));
@@ -39,13 +40,25 @@ pub(super) fn rows(draft: &Draft) -> Vec<CheckRow> {
     rows
 }
 
-/// The port of the metrics and health endpoint, which is either free or this daemon's.
-fn endpoint(address: SocketAddr) -> CheckRow {
+/// The port of the metrics and health endpoint, which is either free or served by the daemon of this state directory.
+pub(super) fn endpoint(address: SocketAddr, state_dir: Option<&Path>) -> CheckRow {
     const WHAT: &str = "telemetry";
     match TcpListener::bind(address) {
         Ok(_) => CheckRow::ok(WHAT, format!("{address} is free")),
         Err(e) if e.kind() == io::ErrorKind::AddrInUse && is_gridwatch(address) => {
-            CheckRow::ok(WHAT, format!("{address} is served by a running gridwatch"))
+            if state_dir.is_some_and(gridwatch_store::is_in_use) {
+                return CheckRow::ok(
+                    WHAT,
+                    format!("{address} is served by the daemon that runs with this state directory"),
+                );
+            }
+            CheckRow::wrong(
+                WHAT,
+                format!(
+                    "telemetry.listen: {address} is served by another gridwatch, which has another state directory"
+                ),
+                "end that one, or choose another port; the daemon refuses to start without it",
+            )
         }
         Err(e) => CheckRow::new(
             WHAT,

@@ -1,6 +1,6 @@
 //! Network checks: connects to the broker and all cameras concurrently, each with its own timeout.
 
-use std::{io, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use futures::{StreamExt, stream};
 use jiff::tz::TimeZone;
@@ -9,8 +9,8 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::{CheckRow, CheckState};
+use gridwatch_base::installation::Installation;
 use gridwatch_config::{Broker, Camera, Draft};
-use gridwatch_engine::NodeId;
 use gridwatch_link as link;
 
 /// Cameras probed concurrently: enough to finish 200 unreachable cameras within a minute, few enough not to look like a
@@ -30,14 +30,23 @@ pub(super) fn skipped(draft: &Draft) -> Vec<CheckRow> {
         .collect()
 }
 
-/// Probes the broker and every camera; one row each, in the configuration's order. What has a faulty setting is not contacted: the
+/// Probes the broker, where it also looks for another box with this node id, and every camera, in the configuration's order. What has a faulty setting is not contacted: the
 /// default in its place could send a password unencrypted.
 pub(super) async fn rows(draft: &Draft, limit: Duration) -> Vec<CheckRow> {
     let broker = async {
         match (&draft.broker, &draft.node) {
-            (Some(at), Some(node)) => broker(at, node, draft.max_picture_bytes(), limit).await,
-            (None, _) => not_contacted("broker", "[broker]"),
-            (_, None) => not_contacted("broker", "node.id"),
+            (Some(at), Some(node)) => {
+                let settings = crate::broker::link_settings(node, at, &TimeZone::UTC, draft.max_picture_bytes());
+                let row = broker(at, settings.clone(), limit).await;
+                // Of a broker that cannot be used, there is nothing more to say.
+                let duplicate = match &draft.state_dir {
+                    Some(state_dir) if row.state == CheckState::Ok => duplicate(settings, state_dir, limit).await,
+                    _ => None,
+                };
+                std::iter::once(row).chain(duplicate).collect()
+            }
+            (None, _) => vec![not_contacted("broker", "[broker]")],
+            (_, None) => vec![not_contacted("broker", "node.id")],
         }
     };
     let cameras = stream::iter(&draft.cameras)
@@ -48,7 +57,8 @@ pub(super) async fn rows(draft: &Draft, limit: Duration) -> Vec<CheckRow> {
         .buffered(CONCURRENCY)
         .collect::<Vec<_>>();
     let (broker, cameras) = futures::join!(broker, cameras);
-    std::iter::once(broker).chain(cameras).collect()
+    let broker: Vec<CheckRow> = broker;
+    broker.into_iter().chain(cameras).collect()
 }
 
 fn not_contacted(what: impl Into<String>, faulty: &str) -> CheckRow {
@@ -56,10 +66,33 @@ fn not_contacted(what: impl Into<String>, faulty: &str) -> CheckRow {
     CheckRow::new(what, CheckState::Skipped, message)
 }
 
-async fn broker(broker: &Broker, node: &NodeId, max_picture_bytes: usize, limit: Duration) -> CheckRow {
+/// A warning if another installation is online under this node id: the daemon would publish nothing.
+async fn duplicate(settings: link::Settings, state_dir: &Path, limit: Duration) -> Option<CheckRow> {
+    const WHAT: &str = "node.id";
+    let installation = match Installation::without_writing(state_dir) {
+        Ok(installation) => Some(installation),
+        Err(e) => {
+            let message = format!(
+                "not searched for another box with this id: {}: cannot read the installation's identity: {e}",
+                state_dir.display()
+            );
+            let row = CheckRow::new(WHAT, CheckState::Skipped, message);
+            return Some(row.remedy("run this as the user of the daemon"));
+        }
+    };
+    let settings = link::Settings {
+        installation,
+        ..settings
+    };
+    // What the broker's row did not report is no reason for another one.
+    let conflict = timeout(limit, link::find_duplicate(settings)).await.ok()?.ok()??;
+    let row = CheckRow::new(WHAT, CheckState::Warning, conflict);
+    Some(row.remedy("until then the daemon that starts later publishes no case"))
+}
+
+async fn broker(broker: &Broker, settings: link::Settings, limit: Duration) -> CheckRow {
     const WHAT: &str = "broker";
     let name = format!("{}:{}", broker.host, broker.port);
-    let settings = crate::broker::link_settings(node, broker, &TimeZone::UTC, max_picture_bytes);
     match timeout(limit, link::probe(settings)).await {
         Ok(Ok(())) => {
             let how = if broker.tls.is_some() { "TLS" } else { "plain TCP" };

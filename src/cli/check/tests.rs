@@ -295,3 +295,29 @@ fn a_database_that_is_missing_newer_or_was_moved_aside_is_reported() {
         "{message}"
     );
 }
+
+#[test]
+fn only_the_daemon_of_this_state_directory_excuses_the_taken_port() {
+    use std::io::{Read, Write};
+
+    let dir = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n{\"ready\":true}");
+        }
+    });
+    let check = || super::local::endpoint(address, Some(dir.path()));
+    let row = check();
+    assert!(
+        row.state == CheckState::Wrong && row.message.contains("another gridwatch"),
+        "{row:?}"
+    );
+    let running = gridwatch_store::Store::open(dir.path()).unwrap();
+    assert_eq!(check().state, CheckState::Ok);
+    drop(running);
+    assert_eq!(check().state, CheckState::Wrong);
+}

@@ -10,7 +10,7 @@ use crate::cli::{
     eval::{self as eval_command, sheet},
     json_line,
     options::{ConfigArgs, RuntimeArgs, fraction},
-    pictures, print,
+    pictures, print, private,
 };
 use gridwatch_base::{error::Class, text::counted};
 use gridwatch_engine::Detection;
@@ -161,8 +161,7 @@ pub(super) fn run(args: &CompareArgs, config: &ConfigArgs) -> Result<ExitCode, F
                 wrong: "found only by NEW",
             };
             let (sheet, legend) = sheet::draw(&set, &against, &vec![args.at; labels.len()], &labels, &captions)?;
-            sheet
-                .save_with_format(file, image::ImageFormat::Png)
+            private::save_picture(&sheet, image::ImageFormat::Png, file)
                 .map_err(|e| Failure::new(Class::Config, format!("--sheet {}: {e}", file.display())))?;
             legend
         }

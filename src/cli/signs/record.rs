@@ -61,7 +61,8 @@ pub(super) struct SignsRecordArgs {
     /// Baseline file to write. [default: the camera's approved_signs]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Write the newest clear picture with each sign outlined and numbered (new ones in yellow). Faces and plates are not masked.
+    /// Write the newest clear picture with each sign outlined and numbered (new ones in yellow). Faces and plates are not masked;
+    /// only you can read the file.
     #[arg(long, value_name = "FILE")]
     overlay: Option<PathBuf>,
     /// Replace an existing baseline, discarding its signs and notes.
@@ -373,7 +374,11 @@ impl<'a> Recorder<'a> {
             Aim::Fixed | Aim::Unwatched => Duration::MAX,
         };
         self.preset_views = preset_views(draft, camera, self.preset)?;
-        let mut live = crate::cli::live::LiveCamera::start(camera, draft.decoders.unwrap_or_default())?;
+        let mut live = crate::cli::live::LiveCamera::start(
+            camera,
+            format!("camera {}", camera.id),
+            draft.decoders.unwrap_or_default(),
+        )?;
         let (mut after, mut left) = (Duration::ZERO, args.looks);
         let start = Instant::now();
         while left > 0 {

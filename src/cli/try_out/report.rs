@@ -22,6 +22,9 @@ pub(super) struct Report {
     pub(super) looks: usize,
     /// Of these, through a view that cannot be judged: dark, blurred, blocked or frozen.
     pub(super) unclear: usize,
+    /// Why it covers less than was asked for: an interruption, or the camera's fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ended_early: Option<String>,
     /// Whether it was judged what stays; false for single pictures.
     pub(super) judged: bool,
     pub(super) dwell: String,
@@ -189,6 +192,7 @@ impl Texts {
     /// The lines on the terminal.
     pub(super) fn summary(&self, report: &Report) -> Vec<String> {
         let mut lines = vec![self.head(report)];
+        lines.extend(self.ended_early(report));
         for model in &report.models {
             lines.push(format!("  {:<22} {}", model.id, self.labels(&model.labels, "次")));
         }
@@ -200,6 +204,15 @@ impl Texts {
             lines.extend(self.others(report));
         }
         lines
+    }
+
+    /// That the report covers less than was asked for.
+    fn ended_early(&self, report: &Report) -> Option<String> {
+        let reason = report.ended_early.as_ref()?;
+        Some(match self.is_zh {
+            true => format!("提前结束，仅含此前的画面：{reason}"),
+            false => format!("Ended early, so this covers only what was seen until then: {reason}"),
+        })
     }
 
     fn head(&self, report: &Report) -> String {
@@ -313,6 +326,9 @@ pub(super) fn page(report: &Report, language: Language) -> String {
         texts.title,
         escaped(&texts.head(report))
     );
+    if let Some(line) = texts.ended_early(report) {
+        html += &format!("<p>{}</p>\n", escaped(&line));
+    }
     html += &format!("<h2>{}</h2>\n<table>\n", texts.seen);
     for model in &report.models {
         html += &format!(

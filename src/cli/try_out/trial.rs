@@ -14,7 +14,7 @@ use super::{
     report::{CaseRow, LabelRow, ModelRow, PictureRow, Report},
     unwritable,
 };
-use crate::cli::{Failure, overlay};
+use crate::cli::{Failure, overlay, private};
 use gridwatch_base::error::Class;
 use gridwatch_config::{Config, raw};
 use gridwatch_engine::{Case, Detection, Effect, Engine, Input, Light, Observation, View};
@@ -162,8 +162,19 @@ impl<'a> Trial<'a> {
         Ok(detections)
     }
 
+    /// Whether there is anything to report.
+    pub(super) fn has_looks(&self) -> bool {
+        !self.looks.is_empty()
+    }
+
     /// Writes the pictures to `out`, and returns the report.
-    pub(super) fn finish(self, out: &Path, source: &str, dwell: raw::Span) -> Result<Report, Failure> {
+    pub(super) fn finish(
+        self,
+        out: &Path,
+        source: &str,
+        dwell: raw::Span,
+        ended_early: Option<String>,
+    ) -> Result<Report, Failure> {
         if self.looks.is_empty() {
             return Err(Failure::new(Class::Data, format!("{source}: no picture in it")));
         }
@@ -201,6 +212,7 @@ impl<'a> Trial<'a> {
             height: self.size.1,
             looks: self.looks.len(),
             unclear: self.looks.iter().filter(|look| look.view != View::Clear).count(),
+            ended_early,
             judged: !matches!(self.looks[0].time, LookTime::File(_)),
             dwell: dwell.to_string(),
             models: (0..self.found.len())
@@ -271,7 +283,7 @@ impl<'a> Pictures<'a> {
         overlay::draw(&mut picture, boxes);
         let file = format!("{name}.jpg");
         let path = self.out.join(&file);
-        picture.save(&path).map_err(|e| unwritable(&path, &e))?;
+        private::save_picture(&picture, ImageFormat::Jpeg, &path).map_err(|e| unwritable(&path, &e))?;
         Ok(PictureRow {
             file,
             time: look.time.clone().into(),

@@ -152,6 +152,12 @@ impl Draft {
         self.rest.evidence.as_ref().map_or(0, |e| e.max_picture_bytes)
     }
 
+    /// See [`Evidence::mask_labels`]; `None` if pictures are not masked, or the section is faulty.
+    pub fn labels_of_mask_models(&self) -> Option<&[engine::Label]> {
+        let evidence = self.rest.evidence.as_ref().filter(|e| e.mask)?;
+        Some(&evidence.mask_labels)
+    }
+
     /// See [`Config::view`]; the defaults if the section is faulty.
     pub fn view(&self) -> ViewLimits {
         self.rest.view.clone().unwrap_or_default()

@@ -11,7 +11,7 @@ use std::{collections::VecDeque, time::Duration};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
-use crate::wire::Connector;
+use crate::{LinkError, Settings, wire::Connector};
 use gridwatch_contract::{Presence, StatusMessage, When};
 
 /// So many connections taken over within [`TAKEN_OVER_WITHIN`] are not a reconnect that the broker noticed late, but
@@ -24,6 +24,16 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 /// Number of own connections whose times are remembered; a status that one of the last of them published is this box's.
 const OWN_CONNECTIONS: usize = 64;
+
+/// Reads the status of this node id as a start does, and returns the conflict with another box that is online under it. `None` also
+/// if the broker cannot be reached, which [`probe`](crate::probe) reports.
+///
+/// # Errors
+/// [`LinkError::TlsFile`], [`LinkError::Tls`] or [`LinkError::Settings`].
+pub async fn find_duplicate(settings: Settings) -> Result<Option<String>, LinkError> {
+    let connector = Connector::new(settings, None)?;
+    Ok(DuplicateWatch::new().conflict(&connector).await)
+}
 
 /// Watches for another box with this node id.
 #[derive(Debug, Default)]

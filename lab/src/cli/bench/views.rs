@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use gridwatch::cli::{Failure, layer::Layer, print};
-use gridwatch_base::error::Class;
+use gridwatch_base::{error::Class, text::counted};
 use gridwatch_engine::{Light, View};
 use gridwatch_frame::Frame;
 use gridwatch_vision::{Aim, AimLimits, Health, ViewLimits};
@@ -233,7 +233,11 @@ pub(super) fn run(args: &ViewsArgs) -> Result<(), Failure> {
         return Err(Failure::new(Class::Config, message));
     }
     let streets = streets(args)?;
-    eprintln!("{} pictures, {} looks at each …", streets.len(), TRIALS.len());
+    eprintln!(
+        "{}, {} at each …",
+        counted(streets.len(), "picture", "pictures"),
+        counted(TRIALS.len(), "look", "looks")
+    );
     let mut rows: Vec<TrialRow> = TRIALS.iter().map(TrialRow::of).collect();
     let (mut spent, mut looks) = (Duration::ZERO, 0);
     for i in 0..streets.len() {
@@ -289,8 +293,8 @@ fn table(report: &ViewBenchReport) -> String {
         );
     }
     text + &format!(
-        "\n{} pictures, seed {}; {:.2} ms a look.\n{}",
-        report.pictures,
+        "\n{}, seed {}; {:.2} ms a look.\n{}",
+        counted(report.pictures, "picture", "pictures"),
         report.seed,
         report.ms_per_look,
         report.tours.summary()

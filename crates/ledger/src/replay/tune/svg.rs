@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{CurvePoint, RuleCurve, SweepResult};
+use gridwatch_base::text::counted;
 
 /// Side of a panel's plot, and margin around it, in pixels.
 const PLOT_SIDE: f64 = 320.0;
@@ -77,8 +78,11 @@ fn points(svg: &mut String, curve: &RuleCurve) {
         let (radius, colour) = if is_chosen { (6, "#c60") } else { (3, "#468") };
         let _ = writeln!(
             svg,
-            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{colour}\"><title>start_score {:.2}: {} cases, {} right, {} wrong</title></circle>",
-            point.score, point.cases, point.right, point.wrong
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{colour}\"><title>start_score {:.2}: {}, {} right, {} wrong</title></circle>",
+            point.score,
+            counted(point.cases, "case", "cases"),
+            point.right,
+            point.wrong
         );
         // Thresholds with the same result coincide; only the first of them and the chosen one are labelled.
         if is_chosen || last != Some((x, y)) {

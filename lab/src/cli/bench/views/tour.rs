@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::{LEARNING_LOOKS, STRAIGHT, Scene, TRIALS, aimed, sent};
 use gridwatch::cli::Failure;
+use gridwatch_base::text::counted;
 use gridwatch_engine::{Light, View};
 use gridwatch_frame::Frame;
 use gridwatch_vision::{AimLimits, Health, Luma, Tour, ViewLimits};
@@ -109,15 +110,15 @@ impl TourBenchReport {
             return format!("Presets: at least {PRESETS} pictures are needed.\n");
         }
         format!(
-            "{} touring cameras, {} presets each: {} of {} looks at a preset recognised, {} mistaken for another; {} of {} looks \
+            "{}, {} each: {} of {} at a preset recognised, {} mistaken for another; {} of {} \
              between presets mistaken for one; {:.2} ms for a look between presets.\n",
-            self.cameras,
-            self.presets_each,
+            counted(self.cameras, "touring camera", "touring cameras"),
+            counted(self.presets_each, "preset", "presets"),
             self.recognised,
-            self.at_preset,
+            counted(self.at_preset, "look", "looks"),
             self.mistaken,
             self.taken,
-            self.between,
+            counted(self.between, "look", "looks"),
             self.ms_between
         )
     }
