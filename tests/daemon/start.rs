@@ -141,7 +141,9 @@ fn a_second_signal_ends_a_shutdown_that_hangs() {
     let dir = tempfile::tempdir().unwrap();
     let farm = farm(&["street-a"]);
     let mut daemon = Daemon::start(dir.path(), &farm, &["street-a"], 1);
-    daemon.until("the start", |d| d.log().contains("gridwatch started").then_some(()));
+    daemon.until("the first look", |d| {
+        (d.metric("gridwatch_looks_total", "street-a") >= 1.0).then_some(())
+    });
     // The core cannot commit what it has to commit at the end.
     let database = rusqlite::Connection::open(dir.path().join("state/gridwatch.db")).unwrap();
     database.execute_batch("BEGIN IMMEDIATE").unwrap();
