@@ -162,7 +162,7 @@ fn file(store: &mut Store, n: u32, now: Timestamp) -> Result<(), StoreError> {
         first => first?,
     }
     store.limit_pages(u32::MAX - 1).unwrap();
-    if n % ENDED == 0 {
+    if n.is_multiple_of(ENDED) {
         let mut end = filing::revision(&record.case_id, CaseState::Withdrawn, 0, "gone");
         end.at = When::new(now, &filing::zone());
         store.revise(&end, &form())?;
