@@ -1,0 +1,194 @@
+//! Logins: Basic (RFC 7617) and Digest (RFC 2617, RFC 7616) with MD5 and SHA-256, their `-sess` forms, and the protection
+//! qualities none, `auth` and `auth-int`.
+//!
+//! Of the schemes a camera offers the strongest is tried first, then the next. A login that was given with a nonce of an
+//! earlier request is not counted as tried: cameras renew nonces, some after each use, and not all of them say `stale`.
+
+use gridwatch_base::secret::Credentials;
+
+use crate::{error::LoginProblem, message::base64, random::Random};
+
+mod challenge;
+mod digest;
+
+use challenge::Challenge;
+use digest::{Algorithm, Digest};
+
+/// Logins sent again for one request with a new nonce that the camera calls stale at once.
+const MAX_STALE: u32 = 3;
+/// Schemes listed in an error. More is a hostile header.
+const MAX_LISTED: usize = 6;
+
+/// A scheme that this client can log in with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Digest(Algorithm),
+    Basic,
+}
+
+impl Scheme {
+    /// Higher is tried earlier.
+    fn strength(self) -> u32 {
+        match self {
+            Self::Digest(algorithm) => 1 + algorithm.strength(),
+            Self::Basic => 0,
+        }
+    }
+
+    fn name(self) -> String {
+        match self {
+            Self::Digest(algorithm) => format!("Digest {}", algorithm.name()),
+            Self::Basic => "Basic".into(),
+        }
+    }
+}
+
+/// The login in use.
+#[derive(Debug)]
+enum Login {
+    Digest(Digest),
+    Basic,
+}
+
+impl Login {
+    fn scheme(&self) -> Scheme {
+        match self {
+            Self::Digest(digest) => Scheme::Digest(digest.algorithm),
+            Self::Basic => Scheme::Basic,
+        }
+    }
+}
+
+/// How the login of one request went so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Attempt {
+    /// An `Authorization` header was sent.
+    sent: bool,
+    /// It answered a challenge that came for this very request.
+    fresh: bool,
+    stale: u32,
+}
+
+/// Answers challenges for one connection.
+#[derive(Debug)]
+pub(crate) struct Authenticator {
+    credentials: Option<Credentials>,
+    /// Credentials are configured, but may not be sent to this server.
+    withheld: bool,
+    login: Option<Login>,
+    rejected: Vec<Scheme>,
+}
+
+impl Authenticator {
+    pub(crate) fn new(credentials: Option<Credentials>, withheld: bool) -> Self {
+        Self {
+            credentials: credentials.filter(|_| !withheld),
+            withheld,
+            login: None,
+            rejected: Vec::new(),
+        }
+    }
+
+    /// The value of the `Authorization` header for a request without a body, if the camera asked for a login before.
+    pub(crate) fn authorize(&mut self, method: &str, uri: &str, attempt: &mut Attempt) -> Option<String> {
+        let credentials = self.credentials.as_ref()?;
+        let value = match self.login.as_mut()? {
+            Login::Basic => {
+                let pair = format!("{}:{}", credentials.user.expose(), credentials.password.expose());
+                format!("Basic {}", base64(pair.as_bytes()))
+            }
+            Login::Digest(digest) => digest.authorization(credentials, method, uri),
+        };
+        attempt.sent = true;
+        Some(value)
+    }
+
+    /// Takes the challenges of a 401 answer to the request of `attempt`. After `Ok` the request is to be sent again.
+    ///
+    /// # Errors
+    /// Every scheme offered was tried, or there is nothing to log in with.
+    pub(crate) fn challenge<'a>(
+        &mut self,
+        headers: impl Iterator<Item = &'a str>,
+        attempt: &mut Attempt,
+        random: &mut Random,
+    ) -> Result<(), LoginProblem> {
+        let challenges: Vec<_> = headers.flat_map(challenge::parse).collect();
+        if self.credentials.is_none() {
+            return Err(match self.withheld {
+                true => LoginProblem::Withheld,
+                false => LoginProblem::NoCredentials,
+            });
+        }
+        let used = self.login.as_ref().map(Login::scheme).filter(|_| attempt.sent);
+        if let Some(used) = used
+            && !self.is_worth_another(used, &challenges, attempt)
+            && !self.rejected.contains(&used)
+        {
+            self.rejected.push(used);
+        }
+        let best = challenges
+            .iter()
+            .filter_map(|c| Some((c.scheme()?, c)))
+            .filter(|(scheme, _)| !self.rejected.contains(scheme))
+            .max_by_key(|(scheme, _)| scheme.strength());
+        let Some((scheme, challenge)) = best else {
+            self.login = None;
+            return Err(self.problem(&challenges));
+        };
+        self.login = match scheme {
+            Scheme::Basic => Some(Login::Basic),
+            Scheme::Digest(algorithm) => Digest::new(algorithm, challenge, random).map(Login::Digest),
+        };
+        attempt.fresh = true;
+        Ok(())
+    }
+
+    /// Schemes tried and rejected, such as `Digest SHA-256, Digest MD5`.
+    pub(crate) fn tried(&self) -> String {
+        let current = self.login.as_ref().map(Login::scheme);
+        let current = current.filter(|c| !self.rejected.contains(c));
+        list(self.rejected.iter().copied().chain(current).map(Scheme::name))
+    }
+
+    /// Whether a login with `used` that the camera did not accept says nothing about user and password.
+    fn is_worth_another(&self, used: Scheme, challenges: &[Challenge], attempt: &mut Attempt) -> bool {
+        let Some(Login::Digest(digest)) = &self.login else {
+            return false;
+        };
+        let again = challenges.iter().find(|c| c.scheme() == Some(used));
+        let is_new = again.is_some_and(|c| c.get("nonce").is_some_and(|n| n != digest.nonce));
+        if !is_new || attempt.stale >= MAX_STALE {
+            return false;
+        }
+        let is_stale = again.is_some_and(|c| c.get("stale").is_some_and(|s| s.trim().eq_ignore_ascii_case("true")));
+        // Without `fresh` the nonce was of an earlier request; with it only `stale` excuses the refusal.
+        if attempt.fresh && !is_stale {
+            return false;
+        }
+        attempt.stale += u32::from(attempt.fresh);
+        true
+    }
+
+    fn problem(&self, challenges: &[Challenge]) -> LoginProblem {
+        if !self.rejected.is_empty() {
+            return LoginProblem::Rejected { tried: self.tried() };
+        }
+        let offered = list(challenges.iter().map(Challenge::name));
+        LoginProblem::UnsupportedSchemes {
+            offered: if offered.is_empty() {
+                "a login of no known scheme".into()
+            } else {
+                offered
+            },
+        }
+    }
+}
+
+fn list(names: impl Iterator<Item = String>) -> String {
+    names.take(MAX_LISTED).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+#[path = "auth/tests.rs"]
+mod tests;

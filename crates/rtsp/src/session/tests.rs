@@ -1,0 +1,573 @@
+//! Conversations without sockets: what the client sends for what it is told.
+
+use std::time::{Duration, Instant};
+
+use gridwatch_base::secret::Credentials;
+use proptest::prelude::*;
+use url::Url;
+
+use crate::{
+    Client, ClientSettings, Connection, Error, Event, LoginProblem, Output, RedirectProblem, Step, Timeouts, Transport,
+    UdpPort,
+};
+
+const SDP: &str = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:track1\r\n";
+const DIGEST: &str = "WWW-Authenticate: Digest realm=\"r\", nonce=\"secretnonce\"";
+
+/// A client and what it said so far.
+struct Talk {
+    client: Client,
+    now: Instant,
+    sent: Vec<String>,
+    posted: Vec<String>,
+    connects: Vec<String>,
+    events: Vec<String>,
+    datagrams: usize,
+    units: usize,
+    end: Option<Error>,
+}
+
+fn settings(transport: Transport) -> ClientSettings {
+    ClientSettings {
+        url: Url::parse("rtsp://user:geheim@cam/x").unwrap(),
+        credentials: Some(Credentials {
+            user: "admin".into(),
+            password: "geheim".into(),
+        }),
+        transport,
+        user_agent: "test".into(),
+        timeouts: Timeouts::default(),
+        limits: Default::default(),
+    }
+}
+
+impl Talk {
+    fn new(transport: Transport) -> Self {
+        Self::with(settings(transport))
+    }
+
+    fn with(settings: ClientSettings) -> Self {
+        let now = Instant::now();
+        let mut talk = Self {
+            client: Client::new(settings, now, 1),
+            now,
+            sent: Vec::new(),
+            posted: Vec::new(),
+            connects: Vec::new(),
+            events: Vec::new(),
+            datagrams: 0,
+            units: 0,
+            end: None,
+        };
+        talk.pump();
+        talk
+    }
+
+    fn pump(&mut self) {
+        loop {
+            match self.client.poll() {
+                Output::Idle => return,
+                Output::Connect { connection, endpoint } => {
+                    self.connects
+                        .push(format!("{connection:?} {endpoint} {}", endpoint.tls));
+                    self.client.connected(connection, self.now);
+                }
+                Output::Disconnect(connection) => self.connects.push(format!("{connection:?} closed")),
+                Output::Send { connection, data } => {
+                    let text = data.iter().map(|&b| char::from(b)).collect();
+                    match connection {
+                        Connection::Main => self.sent.push(text),
+                        Connection::Post => self.posted.push(text),
+                    }
+                }
+                Output::OpenUdp => self.client.udp_ports_open(5000, 5001, self.now),
+                Output::UdpPeer(peer) => self.events.push(format!("{peer:?}")),
+                Output::SendDatagram { .. } => self.datagrams += 1,
+                Output::Event(Event::Unit(_)) => self.units += 1,
+                Output::Event(event) => self.events.push(format!("{event:?}")),
+                Output::Closed(error) => {
+                    assert!(self.end.is_none(), "closed twice");
+                    self.end = Some(error);
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(1 << 10) {
+            self.client.read_buffer()[..chunk.len()].copy_from_slice(chunk);
+            self.client.received(chunk.len(), self.now);
+        }
+        self.pump();
+    }
+
+    fn reply(&mut self, status: u16, headers: &str) {
+        let headers = headers.split('\n').map(|h| format!("{h}\r\n")).collect::<String>();
+        self.hear(format!("RTSP/1.0 {status}\r\n{headers}\r\n").as_bytes());
+    }
+
+    fn reply_sdp(&mut self, sdp: &str) {
+        let length = sdp.len();
+        self.hear(format!("RTSP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n{sdp}").as_bytes());
+    }
+
+    fn video(&mut self, channel: u8) {
+        self.hear(&frame(channel, 0xe0));
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+        let is_due = |client: &Client, now| client.next_timeout().is_some_and(|at| at <= now);
+        for _ in 0..10 {
+            if !is_due(&self.client, self.now) {
+                return;
+            }
+            self.client.timeout(self.now);
+            self.pump();
+        }
+        panic!("a timer that does not move");
+    }
+
+    fn last(&self) -> &str {
+        self.sent.last().unwrap()
+    }
+
+    /// First lines of what was sent.
+    fn requests(&self) -> Vec<&str> {
+        self.sent
+            .iter()
+            .map(|s| s.lines().next().unwrap().trim_end_matches(" RTSP/1.0"))
+            .collect()
+    }
+
+    fn end(&self) -> &Error {
+        self.end.as_ref().expect("the client goes on")
+    }
+
+    fn playing(transport: Transport) -> Self {
+        let mut talk = Self::new(transport);
+        talk.reply_sdp(SDP);
+        talk.reply(200, "Session: 4711;timeout=10");
+        talk.reply(200, "X: y");
+        talk
+    }
+}
+
+/// An RTP packet of H.264 whose second byte is `second`, in an interleaved frame.
+fn frame(channel: u8, second: u8) -> Vec<u8> {
+    let packet = [&[0x80, second][..], &[0; 10], &[0x65, 1, 2, 3]].concat();
+    crate::message::write_frame(channel, &packet).unwrap()
+}
+
+#[test]
+fn a_session_is_set_up_played_kept_alive_and_torn_down() {
+    let mut talk = Talk::playing(Transport::Tcp);
+    assert_eq!(talk.connects, ["Main cam:554 false"]);
+    assert!(talk.sent[0].contains("Accept: application/sdp\r\n") && !talk.sent[0].contains("geheim"));
+    assert!(talk.sent[1].contains("Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"));
+    assert!(talk.sent[2].contains("Session: 4711\r\n") && talk.sent[2].contains("Range: npt=0.000-\r\n"));
+    talk.video(0);
+    assert_eq!(talk.units, 1);
+    talk.pass(0);
+    talk.reply(200, "Public: OPTIONS, GET_PARAMETER");
+    talk.pass(5);
+    talk.reply(451, "CSeq: 999");
+    talk.video(0);
+    talk.pass(5);
+    talk.client.close(talk.now);
+    talk.pump();
+    let requests = [
+        "DESCRIBE rtsp://cam/x",
+        "SETUP rtsp://cam/x/track1",
+        "PLAY rtsp://cam/x",
+        "OPTIONS rtsp://cam/x",
+    ];
+    assert_eq!(talk.requests()[..4], requests);
+    assert_eq!(
+        talk.requests()[4..],
+        [
+            "GET_PARAMETER rtsp://cam/x",
+            "OPTIONS rtsp://cam/x",
+            "TEARDOWN rtsp://cam/x"
+        ]
+    );
+    talk.reply(200, "X: y");
+    assert_eq!(talk.end(), &Error::Stopped);
+    assert!(
+        talk.events
+            .iter()
+            .any(|e| e.contains("Playing") && e.contains("keep_alive: 5s")),
+        "{:?}",
+        talk.events
+    );
+}
+
+#[test]
+fn pictures_are_life_enough_and_without_them_it_ends() {
+    let mut talk = Talk::playing(Transport::Tcp);
+    for _ in 0..10 {
+        talk.pass(5);
+        talk.hear(&frame(0, 0x60));
+    }
+    assert!(talk.end.is_none());
+    assert!(talk.requests().len() > 10, "keep-alives go on without an answer");
+    talk.pass(9);
+    assert!(talk.end.is_none());
+    talk.reply(200, "X: y");
+    talk.pass(1);
+    assert_eq!(
+        talk.end(),
+        &Error::Idle {
+            limit: Duration::from_secs(10)
+        }
+    );
+    assert!(talk.last().starts_with("TEARDOWN"));
+}
+
+#[test]
+fn a_teardown_without_answer_ends_after_a_second() {
+    let mut talk = Talk::playing(Transport::Tcp);
+    talk.client.close(talk.now);
+    talk.pump();
+    assert!(talk.end.is_none());
+    talk.pass(1);
+    assert_eq!(talk.end(), &Error::Stopped);
+    let mut early = Talk::new(Transport::Tcp);
+    early.client.close(early.now);
+    early.pump();
+    assert_eq!((early.end(), early.sent.len()), (&Error::Stopped, 1));
+}
+
+#[test]
+fn each_step_has_its_time_limit() {
+    let mut talk = Talk::new(Transport::Tcp);
+    talk.pass(4);
+    talk.reply_sdp(SDP);
+    talk.pass(6);
+    let expected = "no answer from cam:554 within 10s (waiting for SETUP); check that the camera is on and reachable";
+    assert_eq!(talk.end().to_string(), expected);
+    let mut talk = Talk::new(Transport::Tcp);
+    talk.client.received(0, talk.now);
+    talk.pump();
+    assert_eq!(talk.end(), &Error::ClosedByPeer { step: Step::Describe });
+}
+
+#[test]
+fn a_play_without_answer_plays_if_pictures_come() {
+    let mut talk = Talk::new(Transport::Tcp);
+    talk.reply_sdp(SDP);
+    talk.reply(200, "Session: 1");
+    talk.video(0);
+    talk.pass(10);
+    assert!(talk.end.is_none());
+    assert!(talk.last().starts_with("OPTIONS"));
+}
+
+#[test]
+fn session_descriptions_that_cannot_be_used_are_explained() {
+    let of = |reply: &str| {
+        let mut talk = Talk::new(Transport::Tcp);
+        talk.hear(reply.as_bytes());
+        talk.client.received(0, talk.now);
+        talk.pump();
+        talk.end().to_string()
+    };
+    assert!(of("RTSP/1.0 200 OK\r\n\r\n").ends_with("empty session description"));
+    assert!(of("RTSP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n\r\n").ends_with("empty session description"));
+    let html = of("RTSP/1.0 200 OK\r\nContent-Type: text/html; x\r\nContent-Length: 6\r\n\r\n<html>");
+    assert!(
+        html.contains("it sent text/html instead of a session description"),
+        "{html}"
+    );
+    let short = of("RTSP/1.0 200 OK\r\nContent-Length: 99\r\n\r\nv=0");
+    assert!(short.contains("shorter than announced (3 of 99 bytes)"), "{short}");
+    let audio = of("RTSP/1.0 200 OK\r\nContent-Length: 28\r\n\r\nv=0\r\nm=audio 0 RTP/AVP 0   \r\n");
+    assert!(
+        audio.contains("only audio payload type 0; change its video encoding"),
+        "{audio}"
+    );
+    let large = of("RTSP/1.0 200 OK\r\nContent-Length: 4000000000\r\n\r\n");
+    assert!(large.contains("a message body above the limit of 262144"), "{large}");
+    assert!(of("HTTP/1.1 400 Bad Request\r\n\r\n").contains("it speaks HTTP"));
+}
+
+#[test]
+fn refusals_have_their_own_errors() {
+    let of = |status| {
+        let mut talk = Talk::new(Transport::Tcp);
+        talk.reply_sdp(SDP);
+        for _ in 0..4 {
+            talk.reply(status, "X: y");
+        }
+        talk.end().clone()
+    };
+    let (step, status) = (Step::Setup, 404);
+    assert_eq!(of(404), Error::NotFound { status, step });
+    assert_eq!(of(503), Error::Busy { status: 503, step });
+    assert_eq!(of(453), Error::Busy { status: 453, step });
+    assert_eq!(of(454), Error::SessionLost { step });
+    assert!(
+        of(461)
+            .to_string()
+            .contains("over TCP (status 461); set `transport` to udp")
+    );
+    assert!(of(459).to_string().contains("status 459 on SETUP"));
+    assert!(of(551).to_string().contains("lacks an option"));
+    let tried = String::new();
+    let login = LoginProblem::Rejected { tried };
+    assert_eq!(
+        of(403),
+        Error::Unauthorized {
+            status: 403,
+            step,
+            login
+        }
+    );
+}
+
+#[test]
+fn a_strict_server_gets_the_url_it_wants() {
+    let mut talk = Talk::new(Transport::Tcp);
+    talk.reply_sdp(SDP);
+    talk.reply(404, "X: y");
+    assert_eq!(
+        talk.requests()[1..],
+        ["SETUP rtsp://cam/x/track1", "SETUP rtsp://cam/track1"]
+    );
+    talk.reply(200, "Session: 1");
+    talk.reply(459, "X: y");
+    talk.reply(457, "X: y");
+    talk.reply(200, "X: y");
+    assert_eq!(
+        talk.requests()[3..6],
+        [
+            "PLAY rtsp://cam/x",
+            "PLAY rtsp://cam/x/track1",
+            "PLAY rtsp://cam/x/track1"
+        ]
+    );
+    assert!(!talk.sent[5].contains("Range:"));
+}
+
+#[test]
+fn logins_are_answered_and_a_rejected_one_says_what_was_tried() {
+    let mut talk = Talk::new(Transport::Tcp);
+    talk.reply(401, &format!("{DIGEST}\nWWW-Authenticate: Basic realm=\"r\""));
+    assert!(
+        talk.last().contains("Authorization: Digest username=\"admin\"")
+            && talk.last().contains("uri=\"rtsp://cam/x\"")
+    );
+    talk.reply_sdp(SDP);
+    assert!(
+        talk.last().contains("uri=\"rtsp://cam/x/track1\""),
+        "known challenges are answered ahead"
+    );
+    let mut talk = Talk::new(Transport::Tcp);
+    for _ in 0..3 {
+        talk.reply(401, &format!("{DIGEST}\nWWW-Authenticate: Basic realm=\"r\""));
+    }
+    let text = talk.end().to_string();
+    assert!(
+        text.contains("status 401 on DESCRIBE") && text.contains("tried Digest MD5, Basic"),
+        "{text}"
+    );
+    assert!(!text.contains("geheim") && !text.contains("secretnonce"), "{text}");
+}
+
+#[test]
+fn a_keep_alive_may_be_refused_but_its_login_is_renewed() {
+    let mut talk = Talk::playing(Transport::Tcp);
+    talk.pass(0);
+    talk.reply(401, DIGEST);
+    assert!(talk.last().starts_with("OPTIONS") && talk.last().contains("Authorization: Digest"));
+    talk.reply(401, DIGEST);
+    assert!(talk.end.is_none());
+}
+
+#[test]
+fn redirects_are_followed_with_credentials_to_the_same_host() {
+    let mut talk = Talk::new(Transport::Tcp);
+    talk.reply(302, "Location: rtsp://evil:pw@CAM:8554/y");
+    assert_eq!(
+        talk.connects,
+        ["Main cam:554 false", "Main closed", "Main CAM:8554 false"]
+    );
+    talk.reply(401, DIGEST);
+    assert!(talk.last().starts_with("DESCRIBE rtsp://CAM:8554/y") && talk.last().contains("Authorization"));
+    assert!(
+        talk.events
+            .iter()
+            .any(|e| e.contains("Redirected") && e.contains("with_credentials: true"))
+    );
+    talk.reply(301, "Location: rtsp://other/z");
+    talk.reply(401, DIGEST);
+    assert!(!talk.last().contains("Authorization"));
+    let login = LoginProblem::Withheld;
+    assert_eq!(
+        talk.end(),
+        &Error::Unauthorized {
+            status: 401,
+            step: Step::Describe,
+            login
+        }
+    );
+    let mut talk = Talk::new(Transport::Tcp);
+    talk.reply(302, "Location: rtsp://cam/x");
+    let to = "rtsp://cam/x".into();
+    assert_eq!(talk.end(), &Error::Redirect(RedirectProblem::Loop { to }));
+}
+
+#[test]
+fn requests_of_the_camera_are_answered() {
+    let mut talk = Talk::playing(Transport::Tcp);
+    talk.pass(0);
+    for method in ["OPTIONS", "ANNOUNCE", "GET_PARAMETER", "SET_PARAMETER", "PLAY_NOTIFY"] {
+        talk.hear(format!("{method} rtsp://cam/x RTSP/1.0\r\nCSeq: 77\r\nSession: 4711\r\n\r\n").as_bytes());
+        assert!(
+            talk.last()
+                .starts_with("RTSP/1.0 200 OK\r\nCSeq: 77\r\nSession: 4711\r\n"),
+            "{}",
+            talk.last()
+        );
+    }
+    talk.hear(b"JUMP rtsp://cam/x RTSP/1.0\r\n\r\n");
+    assert_eq!(talk.last(), "RTSP/1.0 501 Not Implemented\r\n\r\n");
+    talk.hear(b"REDIRECT rtsp://cam/x RTSP/1.0\nLocation: rtsp://cam/y\n\n");
+    assert_eq!(talk.last().lines().next(), Some("DESCRIBE rtsp://cam/y RTSP/1.0"));
+    assert!(talk.requests().contains(&"TEARDOWN rtsp://cam/x"));
+    let mut talk = Talk::playing(Transport::Tcp);
+    talk.hear(&b"OPTIONS * RTSP/1.0\n\n".repeat(101));
+    assert!(
+        talk.end()
+            .to_string()
+            .contains("requests in 10 s above the limit of 100")
+    );
+}
+
+#[test]
+fn frames_on_other_channels_are_counted_or_followed() {
+    let mut talk = Talk::new(Transport::Tcp);
+    talk.reply_sdp(SDP);
+    talk.reply(200, "Transport: RTP/AVP/TCP;interleaved=6-7\nSession: 1");
+    talk.video(6);
+    talk.video(2);
+    assert_eq!((talk.units, talk.client.counters().unassigned_frames), (1, 1));
+    talk.hear(&[&b"$\x07\x00\x08"[..], &[0x80, 200, 0, 1, 0, 0, 0, 0]].concat());
+    assert!(
+        talk.last().starts_with("$\u{7}\0\u{8}"),
+        "reports go out on the second channel"
+    );
+    let mut talk = Talk::playing(Transport::Tcp);
+    talk.hear(b"$\x04\x00\x05<xml>");
+    talk.video(4);
+    talk.video(4);
+    assert_eq!((talk.units, talk.client.counters().unassigned_frames), (2, 1));
+}
+
+#[test]
+fn udp_ports_are_asked_for_and_followed() {
+    let mut talk = Talk::new(Transport::Udp);
+    talk.reply_sdp(SDP);
+    assert!(
+        talk.last()
+            .contains("Transport: RTP/AVP;unicast;client_port=5000-5001\r\n")
+    );
+    talk.reply(
+        200,
+        "Transport: RTP/AVP;unicast;client_port=5000-5001;server_port=7000-7001\nSession: 1",
+    );
+    assert!(
+        talk.events
+            .iter()
+            .any(|e| e.contains("rtp: Some(7000), rtcp: Some(7001)")),
+        "{:?}",
+        talk.events
+    );
+    assert_eq!(talk.datagrams, 2);
+    talk.reply(200, "X: y");
+    let packet = frame(0, 0xe0)[4..].to_vec();
+    talk.client.datagram(UdpPort::Rtp, &packet, talk.now);
+    talk.client
+        .datagram(UdpPort::Rtcp, &[0x80, 200, 0, 1, 0, 0, 0, 0], talk.now);
+    talk.pump();
+    assert_eq!((talk.units, talk.datagrams), (1, 3));
+}
+
+#[test]
+fn a_tunnel_takes_two_connections() {
+    let mut talk = Talk::new(Transport::HttpTunnel);
+    assert!(talk.last().starts_with("GET /x HTTP/1.0\r\n"));
+    talk.hear(b"HTTP/1.0 401 No\r\nWWW-Authenticate: Basic realm=\"r\"\r\n\r\n");
+    assert!(talk.last().contains("Authorization: Basic "));
+    talk.hear(b"HTTP/1.0 200 OK\r\nContent-Type: application/x-rtsp-tunnelled\r\n\r\n");
+    assert_eq!(
+        talk.connects,
+        [
+            "Main cam:80 false",
+            "Main closed",
+            "Main cam:80 false",
+            "Post cam:80 false"
+        ]
+    );
+    assert!(talk.posted[0].starts_with("POST /x HTTP/1.0\r\n"));
+    assert!(
+        talk.posted[1].starts_with("REVTQ1JJQkUg"),
+        "DESCRIBE in base64: {}",
+        talk.posted[1]
+    );
+    talk.reply_sdp(SDP);
+    talk.reply(200, "Session: 1");
+    talk.reply(200, "X: y");
+    talk.video(0);
+    talk.client.post_received(&[], talk.now);
+    talk.pass(0);
+    assert_eq!((talk.units, talk.connects.len()), (1, 6), "{:?}", talk.connects);
+    assert!(
+        talk.posted.last().unwrap().contains("T1BUSU9OUy"),
+        "OPTIONS waited for the new POST connection"
+    );
+    let mut talk = Talk::new(Transport::HttpTunnel);
+    talk.hear(b"HTTP/1.0 404 Not Found\r\n\r\n");
+    assert!(
+        talk.end()
+            .to_string()
+            .contains("over HTTP (status 404 of its web server); set `transport` to tcp")
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn no_bytes_at_any_step_do_harm(
+        step in 0..5,
+        udp in any::<bool>(),
+        parts in proptest::collection::vec(
+            prop_oneof![
+                proptest::collection::vec(any::<u8>(), 1..40),
+                (100_u16..600).prop_map(|status| format!("RTSP/1.0 {status}\r\n").into_bytes()),
+                Just(b"Location: rtsp://cam/y\r\n\r\n".to_vec()),
+                Just(b"WWW-Authenticate: Digest nonce=1, Basic\r\n\r\n".to_vec()),
+                Just(b"Content-Length: 30\r\n\r\n".to_vec()),
+                Just(b"Session: 1;timeout=0\r\n\r\n".to_vec()),
+                Just(SDP.as_bytes().to_vec()),
+                Just(b"REDIRECT * RTSP/1.0\r\n\r\n".to_vec()),
+                any::<u8>().prop_map(|channel| frame(channel, 0xe0)),
+            ],
+            0..20,
+        ),
+    ) {
+        let mut talk = Talk::new(if udp { Transport::Udp } else { Transport::Tcp });
+        if step > 0 { talk.reply_sdp(SDP) }
+        if step > 1 { talk.reply(200, "Session: 1") }
+        if step > 2 { talk.reply(200, "X: y") }
+        for part in parts {
+            talk.hear(&part);
+            prop_assert!(!talk.client.read_buffer().is_empty());
+        }
+        for seconds in [3, 30, 30] {
+            talk.pass(seconds);
+        }
+        prop_assert!(talk.end.is_some());
+    }
+}
