@@ -1,8 +1,9 @@
-//! Logins: Basic (RFC 7617) and Digest (RFC 2617, RFC 7616) with MD5 and SHA-256, their `-sess` forms, and the protection
-//! qualities none, `auth` and `auth-int`.
+//! Logins: Basic (RFC 7617) and Digest (RFC 2617, RFC 7616) with MD5 and SHA-256, their `-sess` forms, and the
+//! protection qualities none, `auth` and `auth-int`.
 //!
-//! Of the schemes a camera offers the strongest is tried first, then the next. A login that was given with a nonce of an
-//! earlier request is not counted as tried: cameras renew nonces, some after each use, and not all of them say `stale`.
+//! Of the schemes a camera offers the strongest is tried first, then the next. A login that was given with a nonce of
+//! an earlier request is not counted as tried: cameras renew nonces, some after each use, and not all of them say
+//! `stale`.
 
 use gridwatch_base::secret::Credentials;
 
@@ -190,5 +191,4 @@ fn list(names: impl Iterator<Item = String>) -> String {
 }
 
 #[cfg(test)]
-#[path = "auth/tests.rs"]
 mod tests;

@@ -72,7 +72,8 @@ pub enum Output {
     OpenUdp,
     /// Where the camera sends datagrams from. Only packets from the host of the RTSP connection should be passed in.
     UdpPeer(UdpPeer),
-    /// Send a datagram from the client's `port` to the camera's port of the same kind. Without a known port it is dropped.
+    /// Send a datagram from the client's `port` to the camera's port of the same kind. Without a known port it is
+    /// dropped.
     SendDatagram {
         /// Which of the two.
         port: UdpPort,
@@ -142,7 +143,13 @@ pub struct Client {
     session: Session,
     parser: Parser,
     limits: Limits,
+    seed: u64,
     buffer: Buffer,
+    received_at: Instant,
+    /// Nothing more can be read from the buffer until more arrives.
+    is_drained: bool,
+    /// An output of `video`.
+    pending: Option<VideoOutput>,
     video: Option<VideoReceiver>,
     assemble: Option<Assemble>,
     /// A packet came on the channel that SETUP named.
@@ -169,7 +176,11 @@ impl Client {
             session: Session::new(settings, now, seed),
             parser: Parser::new(limits),
             limits,
+            seed,
             buffer: Buffer::new(),
+            received_at: now,
+            is_drained: true,
+            pending: None,
             video: None,
             assemble: None,
             is_channel_proven: false,
@@ -209,7 +220,7 @@ impl Client {
     /// The first `len` bytes of [`Client::read_buffer`] were filled; 0: the camera closed the connection.
     pub fn received(&mut self, len: usize, now: Instant) {
         if self.session.is_closed() {
-            return self.buffer.clear();
+            return self.discard();
         }
         if len == 0 {
             return self
@@ -217,14 +228,21 @@ impl Client {
                 .closed_by_peer(Connection::Main, self.parser.partial_body());
         }
         self.buffer.filled(len);
-        loop {
+        self.received_at = now;
+        self.is_drained = false;
+        self.read();
+    }
+
+    /// Takes what is unread, up to the next output of the stream: what a driver does not ask for is not piled up.
+    fn read(&mut self) {
+        let now = self.received_at;
+        while self.pending.is_none() && !self.is_drained {
             let (used, item) = match self.parser.next(self.buffer.unread()) {
                 Ok(found) => found,
-                Err(error) => break self.unreadable(error),
+                Err(error) => return self.unreadable(error),
             };
-            let is_done = item == Item::Incomplete;
             match item {
-                Item::Incomplete => {}
+                Item::Incomplete => self.is_drained = true,
                 Item::Frame { channel, payload } => self.frame(channel, payload, now),
                 Item::Response(response) => {
                     let is_expected = self.session.response(&response, now);
@@ -237,15 +255,13 @@ impl Client {
             }
             self.buffer.consume(used);
             if self.session.take_reset() {
-                break self.reset();
+                return self.reset();
             }
             if self.session.is_closed() {
-                break self.buffer.clear();
+                return self.discard();
             }
             self.start_video(now);
-            if is_done {
-                break;
-            }
+            self.pending = self.video.as_mut().and_then(VideoReceiver::poll);
         }
     }
 
@@ -268,7 +284,7 @@ impl Client {
     /// A datagram from the camera arrived at one of the UDP ports.
     pub fn datagram(&mut self, port: UdpPort, data: &[u8], now: Instant) {
         let is_udp = matches!(self.session.delivery(), Some(Delivery::Udp(_)));
-        let Some(video) = self.video.as_mut().filter(|_| is_udp) else {
+        let Some(video) = self.video.as_mut().filter(|_| is_udp && !self.session.is_closed()) else {
             return;
         };
         match port {
@@ -304,7 +320,8 @@ impl Client {
             {
                 return output;
             }
-            match self.video.as_mut().and_then(VideoReceiver::poll) {
+            let pending = self.pending.take();
+            match pending.or_else(|| self.video.as_mut().and_then(VideoReceiver::poll)) {
                 Some(VideoOutput::Unit(unit)) => return Output::Event(Event::Unit(unit)),
                 Some(VideoOutput::Bye) => return Output::Event(Event::Bye),
                 Some(VideoOutput::Problem(problem)) => return Output::Event(Event::Problem(problem)),
@@ -313,6 +330,7 @@ impl Client {
                         return output;
                     }
                 }
+                None if !self.is_drained => self.read(),
                 None => return self.session.poll().unwrap_or(Output::Idle),
             }
         }
@@ -339,6 +357,14 @@ impl Client {
     /// What the stream's parameter sets say.
     pub fn parameters(&self) -> Option<VideoParameters> {
         self.video.as_ref().and_then(VideoReceiver::parameters)
+    }
+
+    /// The stream's parameter sets in Annex B, as far as they are known.
+    pub fn parameter_sets(&self) -> Vec<u8> {
+        self.video
+            .as_ref()
+            .map(VideoReceiver::parameter_sets)
+            .unwrap_or_default()
     }
 
     /// Takes the interleaved frame whose payload is this range of the unread bytes.
@@ -387,7 +413,7 @@ impl Client {
             }
             Delivery::Udp(_) => PacketOrder::MayReorder,
         };
-        let mut video = VideoReceiver::new(description.format.clone(), order, now);
+        let mut video = VideoReceiver::new(description.format.clone(), order, now).with_seed(self.seed);
         if let Some(assemble) = self.assemble {
             video.set_assemble(assemble);
         }
@@ -415,13 +441,19 @@ impl Client {
     fn reset(&mut self) {
         self.earlier_garbage = self.earlier_garbage.saturating_add(self.parser.garbage());
         self.parser = Parser::new(self.limits);
-        self.buffer.clear();
+        self.discard();
         self.video = None;
+        self.pending = None;
         self.is_channel_proven = false;
     }
 
-    fn unreadable(&mut self, error: ParseError) {
+    fn discard(&mut self) {
         self.buffer.clear();
+        self.is_drained = true;
+    }
+
+    fn unreadable(&mut self, error: ParseError) {
+        self.discard();
         self.session.fail(match error {
             ParseError::Limit { what, limit } => Error::LimitExceeded { what, limit },
             ParseError::Garbage { limit } => Error::Protocol {

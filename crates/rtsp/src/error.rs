@@ -197,9 +197,14 @@ pub enum LoginProblem {
         /// The schemes offered.
         offered: String,
     },
-    /// User or password are wrong, or the user lacks the right.
+    /// User or password are wrong.
     Rejected {
-        /// The schemes tried, such as `Digest SHA-256, Digest MD5`; empty if the camera asked for none.
+        /// The schemes tried, such as `Digest SHA-256, Digest MD5`.
+        tried: String,
+    },
+    /// Status 403: the user lacks the right, or is locked.
+    Forbidden {
+        /// The schemes tried; empty if the camera asked for none.
         tried: String,
     },
 }
@@ -216,8 +221,13 @@ impl fmt::Display for LoginProblem {
                 f,
                 "it offers only {offered}, which is not supported; enable Digest or Basic authentication in the camera"
             ),
-            Self::Rejected { tried } if tried.is_empty() => {
-                f.write_str("the user may not view this stream; check the user's rights in the camera")
+            Self::Forbidden { tried } => {
+                let tried = if tried.is_empty() { "no login" } else { tried };
+                write!(
+                    f,
+                    "the user may not view this stream, or is locked after wrong passwords (tried {tried}); check the \
+                     user in the camera"
+                )
             }
             Self::Rejected { tried } => write!(
                 f,

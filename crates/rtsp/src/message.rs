@@ -1,7 +1,7 @@
 //! RTSP messages (RFC 2326, section 4 and following) and the headers they consist of.
 //!
-//! Reading is lenient: header names in any case, folded lines, bare LF, no reason phrase. It is strict where memory is at
-//! stake: see [`Limits`]. The incremental parser is in [`parser`].
+//! Reading is lenient: header names in any case, folded lines, bare LF, no reason phrase. It is strict where memory
+//! is at stake: see [`Limits`]. The incremental parser is in [`parser`].
 
 use std::fmt::Write;
 
@@ -73,8 +73,8 @@ impl Headers {
     }
 }
 
-/// `bytes` as text: UTF-8 or, where it is not, ISO 8859-1. Control characters become spaces, so that a value which is sent
-/// back cannot end a line.
+/// `bytes` as text: UTF-8 or, where it is not, ISO 8859-1. Control characters become spaces, so that a value which is
+/// sent back cannot end a line.
 pub(crate) fn text(bytes: &[u8]) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
     match std::str::from_utf8(bytes) {

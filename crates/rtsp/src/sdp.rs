@@ -15,6 +15,9 @@ const MAX_FORMATS: usize = 32;
 /// Offers named in an error, and characters kept of each.
 const MAX_OFFERS: usize = 8;
 const MAX_OFFER_TEXT: usize = 40;
+/// Longest URL and longest format parameters kept. Parameter sets of real cameras take some hundred bytes.
+pub(crate) const MAX_URL: usize = 2 << 10;
+const MAX_PARAMETERS: usize = 16 << 10;
 /// RTP clock of every video format (RFC 6184, 7798, 2435), used where the description has no number.
 const VIDEO_CLOCK_RATE: u32 = 90_000;
 /// Static payload type of JPEG (RFC 3551, table 5).
@@ -48,6 +51,8 @@ struct Media {
     maps: Vec<(u8, String, u32)>,
     parameters: Vec<(u8, String)>,
     control: Option<String>,
+    /// `x-dimensions=W,H` and `framesize=W-H`, for JPEG pictures above 2,040 pixels, whose size RFC 2435 cannot carry.
+    dimensions: Vec<String>,
 }
 
 /// Reads `body` and chooses its first video stream that can be received.
@@ -106,7 +111,7 @@ fn read(body: &[u8]) -> (Option<String>, Vec<Media>, bool) {
 }
 
 fn usable_control(value: &str) -> Option<String> {
-    (!value.is_empty() && value != "*").then(|| value.to_owned())
+    (!value.is_empty() && value != "*" && value.len() <= MAX_URL).then(|| value.to_owned())
 }
 
 impl Media {
@@ -130,6 +135,10 @@ impl Media {
             self.control = usable_control(value).or(self.control.take());
             return;
         }
+        if name == "x-dimensions" && self.dimensions.len() < MAX_FORMATS {
+            self.dimensions.push(format!("x-dimensions={value}"));
+            return;
+        }
         let (number, rest) = value.split_once(|c: char| c.is_whitespace()).unwrap_or((value, ""));
         let Some(payload_type) = payload_type(number) else {
             return;
@@ -144,6 +153,9 @@ impl Media {
             }
             "fmtp" if self.parameters.len() < MAX_FORMATS => {
                 self.parameters.push((payload_type, rest.trim().to_owned()));
+            }
+            "framesize" if self.dimensions.len() < MAX_FORMATS => {
+                self.dimensions.push(format!("framesize={}", rest.trim()));
             }
             _ => {}
         }
@@ -173,7 +185,8 @@ impl Media {
     fn format_of(&self, payload_type: u8) -> Option<VideoFormat> {
         let map = self.maps.iter().find(|(pt, ..)| *pt == payload_type);
         let parameters = self.parameters.iter().filter(|(pt, _)| *pt == payload_type);
-        let fmtp = parameters.map(|(_, p)| p.as_str()).collect::<Vec<_>>().join(";");
+        let parameters = parameters.map(|(_, p)| p.as_str());
+        let fmtp = parameters.clone().collect::<Vec<_>>().join(";");
         let codec = match map {
             Some((_, encoding, _)) => match encoding.as_str() {
                 "H264" | "H.264" | "AVC" => VideoCodec::H264,
@@ -186,6 +199,16 @@ impl Media {
             None if fmtp.contains("sprop-vps") || fmtp.contains("sprop-sps") => VideoCodec::H265,
             None => return None,
         };
+        let mut fmtp = match codec {
+            VideoCodec::Jpeg => parameters
+                .chain(self.dimensions.iter().map(String::as_str))
+                .collect::<Vec<_>>()
+                .join(";"),
+            _ => fmtp,
+        };
+        if fmtp.len() > MAX_PARAMETERS {
+            fmtp.clear();
+        }
         Some(VideoFormat {
             codec,
             payload_type,
@@ -256,7 +279,8 @@ mod tests {
 
     #[test]
     fn only_media_and_their_attributes_matter() {
-        let body = b"o=\xff\xfe broken\nt=never\nb=AS:x\n  m = video 99999999 RTP/AVP 96\n\xe9=x\na = rtpmap: 96  H265 / abc\n\
+        let body = b"o=\xff\xfe broken\nt=never\nb=AS:x\n  m = video 99999999 RTP/AVP 96\n\
+            \xe9=x\na = rtpmap: 96  H265 / abc\n\
             a=control:rtsp://c/x?a=b\na=rtpmap:999999999999 H264/1\na=";
         let description = parse(body).unwrap();
         assert_eq!(description.format.codec, VideoCodec::H265);
@@ -267,6 +291,8 @@ mod tests {
     #[test]
     fn missing_and_mismatched_numbers_are_put_right() {
         assert_eq!(video("m=video 0 RTP/AVP 26").codec, VideoCodec::Jpeg);
+        let large = video("m=video 0 RTP/AVP 26\na=fmtp:26 x\na=x-dimensions:2560, 1440\na=framesize:26 2560-1440");
+        assert_eq!(large.fmtp, "x;x-dimensions=2560, 1440;framesize=2560-1440");
         let guessed = video("m=video 0 RTP/AVP 96\na=fmtp:96 sprop-parameter-sets=Zw==");
         assert_eq!(guessed.codec, VideoCodec::H264);
         let guessed = video("m=video 0 RTP/AVP 96\na=fmtp:96 sprop-vps=QA==;sprop-sps=Qg==");

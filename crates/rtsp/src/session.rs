@@ -1,8 +1,9 @@
 //! The state machine of one RTSP session: DESCRIBE, SETUP, PLAY, playing, TEARDOWN, with logins, redirects, keep-alive,
 //! requests of the server and time limits.
 //!
-//! It owns no bytes and no packets: the client gives it messages and says when packets arrive. OPTIONS is not sent first,
-//! as it costs a round trip and some cameras do not answer it; it is asked for once the stream plays, for the keep-alive.
+//! It owns no bytes and no packets: the client gives it messages and says when packets arrive. OPTIONS is not sent
+//! first, as it costs a round trip and some cameras do not answer it; it is asked for once the stream plays, for the
+//! keep-alive.
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -417,5 +418,4 @@ impl Session {
 }
 
 #[cfg(test)]
-#[path = "session/tests.rs"]
 mod tests;

@@ -81,6 +81,14 @@ impl VideoReceiver {
         }
     }
 
+    pub fn with_seed(self, _seed: u64) -> Self {
+        self
+    }
+
+    pub fn parameter_sets(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
     pub fn set_assemble(&mut self, _assemble: Assemble) {}
 
     pub fn rtp(&mut self, packet: &[u8], now: Instant) {

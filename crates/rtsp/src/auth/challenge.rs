@@ -1,7 +1,7 @@
 //! Reads `WWW-Authenticate` headers (RFC 7235, section 4.1): several challenges in one header or many.
 //!
-//! Values stay as the camera wrote them between their quotes, escapes included: they are hashed and sent back that way, as
-//! other players do.
+//! Values stay as the camera wrote them between their quotes, escapes included: they are hashed and sent back that
+//! way, as other players do.
 
 use super::{Scheme, digest::Algorithm};
 

@@ -39,8 +39,8 @@ pub(crate) enum ParseError {
 enum State {
     /// Between frames and messages.
     Start,
-    /// Bytes that belong to nothing are skipped up to the next plausible start; with `refused`, the start at hand was just
-    /// judged to be none.
+    /// Bytes that belong to nothing are skipped up to the next plausible start; with `refused`, the start at hand was
+    /// just judged to be none.
     Resync { refused: bool },
     /// In a header block. `line` is where the current line starts, `scanned` how far there is no line end, `lines` the
     /// header lines before it.
@@ -214,8 +214,8 @@ impl Parser {
         (input.len(), false)
     }
 
-    /// Whether `input` begins with a frame on an assigned channel whose payload is RTP or RTCP version 2; `None` if more
-    /// bytes are needed.
+    /// Whether `input` begins with a frame on an assigned channel whose payload is RTP or RTCP version 2; `None` if
+    /// more bytes are needed.
     fn is_plausible_frame(&self, input: &[u8]) -> Option<bool> {
         let channel = *input.get(1)?;
         let (rtp, rtcp) = self.channels.unwrap_or((0, 1));
@@ -325,7 +325,7 @@ fn start(input: &[u8]) -> Start {
             len: usize::from(u16::from_be_bytes([*high, *low])),
         },
         [b'$', ..] => Start::Incomplete,
-        [b, ..] if matches!(b, b'\r' | b'\n' | b' ' | b'\t' | 0) => {
+        [b'\r' | b'\n' | b' ' | b'\t' | 0, ..] => {
             let blank = input
                 .iter()
                 .take_while(|b| matches!(b, b'\r' | b'\n' | b' ' | b'\t' | 0));
@@ -395,5 +395,4 @@ fn starts_with(input: &[u8], prefix: &[u8]) -> Option<bool> {
 }
 
 #[cfg(test)]
-#[path = "parser_tests.rs"]
 mod tests;

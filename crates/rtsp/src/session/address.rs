@@ -1,12 +1,16 @@
 //! The URLs of SETUP and PLAY (RFC 2326, C.1.1).
 //!
-//! The standard resolves a relative control URL as any relative reference (RFC 3986). Cameras are built for players that
-//! append it to the base instead, even behind a query. So the appended form is tried first, and then the others, for the
-//! servers that insist on the standard.
+//! The standard resolves a relative control URL as any relative reference (RFC 3986). Cameras are built for players
+//! that append it to the base instead, even behind a query. So the appended form is tried first, and then the others,
+//! for the servers that insist on the standard.
 
 use url::Url;
 
-use crate::{message::Headers, sdp::Description, settings::is_tls};
+use crate::{
+    message::Headers,
+    sdp::{Description, MAX_URL},
+    settings::is_tls,
+};
 
 /// URLs tried for one request.
 const MAX_CANDIDATES: usize = 4;
@@ -31,7 +35,8 @@ pub(super) fn request_uri(url: &Url) -> String {
 /// The URLs of a presentation described in the response with `headers` to DESCRIBE for `request`.
 pub(super) fn addresses(request: &Url, headers: &Headers, description: &Description) -> Addresses {
     let request_uri = request_uri(request);
-    let named = ["content-base", "content-location"].map(|name| headers.get(name).filter(|v| !v.is_empty()));
+    let named = ["content-base", "content-location"]
+        .map(|name| headers.get(name).filter(|v| !v.is_empty() && v.len() <= MAX_URL));
     let named = named
         .into_iter()
         .flatten()

@@ -1,7 +1,7 @@
 //! When and how the session is kept alive.
 //!
-//! A session ends at the server if no request comes for its time-out (RFC 2326, section 12.37). Whether the server answers
-//! does not matter: pictures show that it lives.
+//! A session ends at the server if no request comes for its time-out (RFC 2326, section 12.37). Whether the server
+//! answers does not matter: pictures show that it lives.
 
 use std::time::{Duration, Instant};
 

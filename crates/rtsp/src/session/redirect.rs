@@ -7,6 +7,7 @@ use crate::{
     auth::Authenticator,
     client::{Connection, Event, Output},
     error::{Error, RedirectProblem, Step},
+    sdp::MAX_URL,
     settings::{Endpoint, is_tls},
 };
 
@@ -34,7 +35,7 @@ impl Redirects {
         let location = location.ok_or(RedirectProblem::NoTarget { status })?;
         let invalid = || RedirectProblem::InvalidTarget { to: shown(location) };
         let target = url.join(location).map_err(|_| invalid())?;
-        if is_tls(&target).is_none() || target.host_str().is_none_or(str::is_empty) {
+        if location.len() > MAX_URL || is_tls(&target).is_none() || target.host_str().is_none_or(str::is_empty) {
             return Err(invalid());
         }
         let to = address::request_uri(&target);

@@ -12,8 +12,8 @@ use crate::{
     settings::Transport,
 };
 
-/// Smallest datagrams that open a path through a firewall or NAT before the camera sends: an RTP header of a payload type
-/// without meaning, and an empty receiver report (RFC 3550, 6.4.2).
+/// Smallest datagrams that open a path through a firewall or NAT before the camera sends: an RTP header of a payload
+/// type without meaning, and an empty receiver report (RFC 3550, 6.4.2).
 const PUNCH_RTP: [u8; 12] = [0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const PUNCH_RTCP: [u8; 8] = [0x80, 201, 0, 1, 0, 0, 0, 0];
 
@@ -205,13 +205,14 @@ impl Session {
 
     fn status_error(&self, status: u16, step: Step) -> Error {
         match status {
-            401 | 403 => Error::Unauthorized {
-                status,
-                step,
-                login: LoginProblem::Rejected {
-                    tried: self.auth.tried(),
-                },
-            },
+            401 | 403 => {
+                let tried = self.auth.tried();
+                let login = match status {
+                    401 => LoginProblem::Rejected { tried },
+                    _ => LoginProblem::Forbidden { tried },
+                };
+                Error::Unauthorized { status, step, login }
+            }
             404 | 410 => Error::NotFound { status, step },
             453 | 503 => Error::Busy { status, step },
             454 => Error::SessionLost { step },

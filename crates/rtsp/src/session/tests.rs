@@ -1,163 +1,15 @@
 //! Conversations without sockets: what the client sends for what it is told.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use gridwatch_base::secret::Credentials;
 use proptest::prelude::*;
-use url::Url;
 
-use crate::{
-    Client, ClientSettings, Connection, Error, Event, LoginProblem, Output, RedirectProblem, Step, Timeouts, Transport,
-    UdpPort,
-};
+use crate::{Error, LoginProblem, Step, Transport, UdpPort};
 
-const SDP: &str = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:track1\r\n";
-const DIGEST: &str = "WWW-Authenticate: Digest realm=\"r\", nonce=\"secretnonce\"";
+mod access;
+mod talk;
 
-/// A client and what it said so far.
-struct Talk {
-    client: Client,
-    now: Instant,
-    sent: Vec<String>,
-    posted: Vec<String>,
-    connects: Vec<String>,
-    events: Vec<String>,
-    datagrams: usize,
-    units: usize,
-    end: Option<Error>,
-}
-
-fn settings(transport: Transport) -> ClientSettings {
-    ClientSettings {
-        url: Url::parse("rtsp://user:geheim@cam/x").unwrap(),
-        credentials: Some(Credentials {
-            user: "admin".into(),
-            password: "geheim".into(),
-        }),
-        transport,
-        user_agent: "test".into(),
-        timeouts: Timeouts::default(),
-        limits: Default::default(),
-    }
-}
-
-impl Talk {
-    fn new(transport: Transport) -> Self {
-        Self::with(settings(transport))
-    }
-
-    fn with(settings: ClientSettings) -> Self {
-        let now = Instant::now();
-        let mut talk = Self {
-            client: Client::new(settings, now, 1),
-            now,
-            sent: Vec::new(),
-            posted: Vec::new(),
-            connects: Vec::new(),
-            events: Vec::new(),
-            datagrams: 0,
-            units: 0,
-            end: None,
-        };
-        talk.pump();
-        talk
-    }
-
-    fn pump(&mut self) {
-        loop {
-            match self.client.poll() {
-                Output::Idle => return,
-                Output::Connect { connection, endpoint } => {
-                    self.connects
-                        .push(format!("{connection:?} {endpoint} {}", endpoint.tls));
-                    self.client.connected(connection, self.now);
-                }
-                Output::Disconnect(connection) => self.connects.push(format!("{connection:?} closed")),
-                Output::Send { connection, data } => {
-                    let text = data.iter().map(|&b| char::from(b)).collect();
-                    match connection {
-                        Connection::Main => self.sent.push(text),
-                        Connection::Post => self.posted.push(text),
-                    }
-                }
-                Output::OpenUdp => self.client.udp_ports_open(5000, 5001, self.now),
-                Output::UdpPeer(peer) => self.events.push(format!("{peer:?}")),
-                Output::SendDatagram { .. } => self.datagrams += 1,
-                Output::Event(Event::Unit(_)) => self.units += 1,
-                Output::Event(event) => self.events.push(format!("{event:?}")),
-                Output::Closed(error) => {
-                    assert!(self.end.is_none(), "closed twice");
-                    self.end = Some(error);
-                }
-            }
-        }
-    }
-
-    fn hear(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(1 << 10) {
-            self.client.read_buffer()[..chunk.len()].copy_from_slice(chunk);
-            self.client.received(chunk.len(), self.now);
-        }
-        self.pump();
-    }
-
-    fn reply(&mut self, status: u16, headers: &str) {
-        let headers = headers.split('\n').map(|h| format!("{h}\r\n")).collect::<String>();
-        self.hear(format!("RTSP/1.0 {status}\r\n{headers}\r\n").as_bytes());
-    }
-
-    fn reply_sdp(&mut self, sdp: &str) {
-        let length = sdp.len();
-        self.hear(format!("RTSP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n{sdp}").as_bytes());
-    }
-
-    fn video(&mut self, channel: u8) {
-        self.hear(&frame(channel, 0xe0));
-    }
-
-    fn pass(&mut self, seconds: u64) {
-        self.now += Duration::from_secs(seconds);
-        let is_due = |client: &Client, now| client.next_timeout().is_some_and(|at| at <= now);
-        for _ in 0..10 {
-            if !is_due(&self.client, self.now) {
-                return;
-            }
-            self.client.timeout(self.now);
-            self.pump();
-        }
-        panic!("a timer that does not move");
-    }
-
-    fn last(&self) -> &str {
-        self.sent.last().unwrap()
-    }
-
-    /// First lines of what was sent.
-    fn requests(&self) -> Vec<&str> {
-        self.sent
-            .iter()
-            .map(|s| s.lines().next().unwrap().trim_end_matches(" RTSP/1.0"))
-            .collect()
-    }
-
-    fn end(&self) -> &Error {
-        self.end.as_ref().expect("the client goes on")
-    }
-
-    fn playing(transport: Transport) -> Self {
-        let mut talk = Self::new(transport);
-        talk.reply_sdp(SDP);
-        talk.reply(200, "Session: 4711;timeout=10");
-        talk.reply(200, "X: y");
-        talk
-    }
-}
-
-/// An RTP packet of H.264 whose second byte is `second`, in an interleaved frame.
-fn frame(channel: u8, second: u8) -> Vec<u8> {
-    let packet = [&[0x80, second][..], &[0; 10], &[0x65, 1, 2, 3]].concat();
-    crate::message::write_frame(channel, &packet).unwrap()
-}
+use talk::{SDP, Talk, frame};
 
 #[test]
 fn a_session_is_set_up_played_kept_alive_and_torn_down() {
@@ -314,7 +166,7 @@ fn refusals_have_their_own_errors() {
     assert!(of(459).to_string().contains("status 459 on SETUP"));
     assert!(of(551).to_string().contains("lacks an option"));
     let tried = String::new();
-    let login = LoginProblem::Rejected { tried };
+    let login = LoginProblem::Forbidden { tried };
     assert_eq!(
         of(403),
         Error::Unauthorized {
@@ -347,74 +199,6 @@ fn a_strict_server_gets_the_url_it_wants() {
         ]
     );
     assert!(!talk.sent[5].contains("Range:"));
-}
-
-#[test]
-fn logins_are_answered_and_a_rejected_one_says_what_was_tried() {
-    let mut talk = Talk::new(Transport::Tcp);
-    talk.reply(401, &format!("{DIGEST}\nWWW-Authenticate: Basic realm=\"r\""));
-    assert!(
-        talk.last().contains("Authorization: Digest username=\"admin\"")
-            && talk.last().contains("uri=\"rtsp://cam/x\"")
-    );
-    talk.reply_sdp(SDP);
-    assert!(
-        talk.last().contains("uri=\"rtsp://cam/x/track1\""),
-        "known challenges are answered ahead"
-    );
-    let mut talk = Talk::new(Transport::Tcp);
-    for _ in 0..3 {
-        talk.reply(401, &format!("{DIGEST}\nWWW-Authenticate: Basic realm=\"r\""));
-    }
-    let text = talk.end().to_string();
-    assert!(
-        text.contains("status 401 on DESCRIBE") && text.contains("tried Digest MD5, Basic"),
-        "{text}"
-    );
-    assert!(!text.contains("geheim") && !text.contains("secretnonce"), "{text}");
-}
-
-#[test]
-fn a_keep_alive_may_be_refused_but_its_login_is_renewed() {
-    let mut talk = Talk::playing(Transport::Tcp);
-    talk.pass(0);
-    talk.reply(401, DIGEST);
-    assert!(talk.last().starts_with("OPTIONS") && talk.last().contains("Authorization: Digest"));
-    talk.reply(401, DIGEST);
-    assert!(talk.end.is_none());
-}
-
-#[test]
-fn redirects_are_followed_with_credentials_to_the_same_host() {
-    let mut talk = Talk::new(Transport::Tcp);
-    talk.reply(302, "Location: rtsp://evil:pw@CAM:8554/y");
-    assert_eq!(
-        talk.connects,
-        ["Main cam:554 false", "Main closed", "Main CAM:8554 false"]
-    );
-    talk.reply(401, DIGEST);
-    assert!(talk.last().starts_with("DESCRIBE rtsp://CAM:8554/y") && talk.last().contains("Authorization"));
-    assert!(
-        talk.events
-            .iter()
-            .any(|e| e.contains("Redirected") && e.contains("with_credentials: true"))
-    );
-    talk.reply(301, "Location: rtsp://other/z");
-    talk.reply(401, DIGEST);
-    assert!(!talk.last().contains("Authorization"));
-    let login = LoginProblem::Withheld;
-    assert_eq!(
-        talk.end(),
-        &Error::Unauthorized {
-            status: 401,
-            step: Step::Describe,
-            login
-        }
-    );
-    let mut talk = Talk::new(Transport::Tcp);
-    talk.reply(302, "Location: rtsp://cam/x");
-    let to = "rtsp://cam/x".into();
-    assert_eq!(talk.end(), &Error::Redirect(RedirectProblem::Loop { to }));
 }
 
 #[test]

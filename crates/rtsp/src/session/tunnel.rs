@@ -1,5 +1,5 @@
-//! RTSP over HTTP (Apple, "Tunnelling RTSP and RTP over HTTP"): the server sends in the body of an endless GET response,
-//! the client in the body of an endless POST request, base64-encoded. A cookie joins the two.
+//! RTSP over HTTP (Apple, "Tunnelling RTSP and RTP over HTTP"): the server sends in the body of an endless GET
+//! response, the client in the body of an endless POST request, base64-encoded. A cookie joins the two.
 
 use url::Url;
 
