@@ -15,7 +15,7 @@ mod random;
 mod sdp;
 mod session;
 mod settings;
-mod video;
+pub mod video;
 
 pub use client::{Client, ClientCounters, Connection, Event, Output, UdpPort};
 pub use error::{Error, LoginProblem, RedirectProblem, Step};

@@ -1,7 +1,9 @@
 //! Stand-in for the video half; it is replaced as a whole when both halves are merged.
 #![allow(missing_docs)]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VideoCodec {
@@ -71,6 +73,7 @@ pub struct VideoParameters {}
 pub struct VideoReceiver {
     counters: StreamCounters,
     outputs: Vec<VideoOutput>,
+    report_at: Option<Instant>,
 }
 
 impl VideoReceiver {
@@ -78,6 +81,7 @@ impl VideoReceiver {
         Self {
             counters: StreamCounters::default(),
             outputs: Vec::new(),
+            report_at: None,
         }
     }
 
@@ -92,6 +96,7 @@ impl VideoReceiver {
     pub fn set_assemble(&mut self, _assemble: Assemble) {}
 
     pub fn rtp(&mut self, packet: &[u8], now: Instant) {
+        self.report_at = self.report_at.or(Some(now + REPORT_INTERVAL));
         self.counters.packets += 1;
         self.counters.bytes += packet.len() as u64;
         if packet.len() > 12 && packet[1] & 0x80 != 0 {
@@ -106,14 +111,17 @@ impl VideoReceiver {
         }
     }
 
-    pub fn rtcp(&mut self, packet: &[u8], _now: Instant) {
-        self.outputs.push(VideoOutput::Rtcp(packet.to_vec()));
+    pub fn rtcp(&mut self, _packet: &[u8], _now: Instant) {}
+
+    pub fn timeout(&mut self, now: Instant) {
+        if self.report_at.is_some_and(|at| at <= now) {
+            self.report_at = Some(now + REPORT_INTERVAL);
+            self.outputs.push(VideoOutput::Rtcp(vec![0x80, 201, 0, 1, 0, 0, 0, 0]));
+        }
     }
 
-    pub fn timeout(&mut self, _now: Instant) {}
-
     pub fn next_timeout(&self) -> Option<Instant> {
-        None
+        self.report_at
     }
 
     pub fn poll(&mut self) -> Option<VideoOutput> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use gridwatch_base::secret::Credentials;
 use url::Url;
 
-use crate::{Client, ClientSettings, Connection, Error, Event, Output, Timeouts, Transport};
+use crate::{Client, ClientSettings, Connection, Error, Output, Timeouts, Transport};
 
 pub(super) const SDP: &str = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:track1\r\n";
 pub(super) const DIGEST: &str = "WWW-Authenticate: Digest realm=\"r\", nonce=\"secretnonce\"";
@@ -19,7 +19,6 @@ pub(super) struct Talk {
     pub(super) connects: Vec<String>,
     pub(super) events: Vec<String>,
     pub(super) datagrams: usize,
-    pub(super) units: usize,
     pub(super) end: Option<Error>,
 }
 
@@ -52,7 +51,6 @@ impl Talk {
             connects: Vec::new(),
             events: Vec::new(),
             datagrams: 0,
-            units: 0,
             end: None,
         };
         talk.pump();
@@ -79,7 +77,6 @@ impl Talk {
                 Output::OpenUdp => self.client.udp_ports_open(5000, 5001, self.now),
                 Output::UdpPeer(peer) => self.events.push(format!("{peer:?}")),
                 Output::SendDatagram { .. } => self.datagrams += 1,
-                Output::Event(Event::Unit(_)) => self.units += 1,
                 Output::Event(event) => self.events.push(format!("{event:?}")),
                 Output::Closed(error) => {
                     assert!(self.end.is_none(), "closed twice");
@@ -124,14 +121,21 @@ impl Talk {
         panic!("a timer that does not move");
     }
 
+    /// What was sent last, reports aside.
     pub(super) fn last(&self) -> &str {
-        self.sent.last().unwrap()
+        self.sent.iter().rfind(|s| !s.starts_with('$')).unwrap()
+    }
+
+    /// RTP packets given to the receiver of the video.
+    pub(super) fn packets(&self) -> u64 {
+        self.client.stream_counters().map_or(0, |c| c.packets)
     }
 
     /// First lines of what was sent.
     pub(super) fn requests(&self) -> Vec<&str> {
         self.sent
             .iter()
+            .filter(|s| !s.starts_with('$'))
             .map(|s| s.lines().next().unwrap().trim_end_matches(" RTSP/1.0"))
             .collect()
     }
