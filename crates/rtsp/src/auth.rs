@@ -5,7 +5,7 @@
 //! an earlier request is not counted as tried: cameras renew nonces, some after each use, and not all of them say
 //! `stale`.
 
-use gridwatch_base::secret::Credentials;
+use gridwatch_base::secret::{Credentials, Secret};
 
 use crate::{error::LoginProblem, message::base64, random::Random};
 
@@ -25,14 +25,17 @@ const MAX_LISTED: usize = 6;
 enum Scheme {
     Digest(Algorithm),
     Basic,
+    /// Basic with user and password in ISO 8859-1, as older cameras expect (RFC 7617, appendix A).
+    BasicLatin1,
 }
 
 impl Scheme {
     /// Higher is tried earlier.
     fn strength(self) -> u32 {
         match self {
-            Self::Digest(algorithm) => 1 + algorithm.strength(),
-            Self::Basic => 0,
+            Self::Digest(algorithm) => 2 + algorithm.strength(),
+            Self::Basic => 1,
+            Self::BasicLatin1 => 0,
         }
     }
 
@@ -40,6 +43,7 @@ impl Scheme {
         match self {
             Self::Digest(algorithm) => format!("Digest {}", algorithm.name()),
             Self::Basic => "Basic".into(),
+            Self::BasicLatin1 => "Basic in ISO 8859-1".into(),
         }
     }
 }
@@ -48,14 +52,15 @@ impl Scheme {
 #[derive(Debug)]
 enum Login {
     Digest(Digest),
-    Basic,
+    /// The header's value, without the scheme.
+    Basic(Scheme, Secret),
 }
 
 impl Login {
     fn scheme(&self) -> Scheme {
         match self {
             Self::Digest(digest) => Scheme::Digest(digest.algorithm),
-            Self::Basic => Scheme::Basic,
+            Self::Basic(scheme, _) => *scheme,
         }
     }
 }
@@ -94,10 +99,7 @@ impl Authenticator {
     pub(crate) fn authorize(&mut self, method: &str, uri: &str, attempt: &mut Attempt) -> Option<String> {
         let credentials = self.credentials.as_ref()?;
         let value = match self.login.as_mut()? {
-            Login::Basic => {
-                let pair = format!("{}:{}", credentials.user.expose(), credentials.password.expose());
-                format!("Basic {}", base64(pair.as_bytes()))
-            }
+            Login::Basic(_, value) => format!("Basic {}", value.expose()),
             Login::Digest(digest) => digest.authorization(credentials, method, uri),
         };
         attempt.sent = true;
@@ -115,12 +117,14 @@ impl Authenticator {
         random: &mut Random,
     ) -> Result<(), LoginProblem> {
         let challenges: Vec<_> = headers.flat_map(challenge::parse).collect();
-        if self.credentials.is_none() {
+        let Some(credentials) = &self.credentials else {
             return Err(match self.withheld {
                 true => LoginProblem::Withheld,
                 false => LoginProblem::NoCredentials,
             });
-        }
+        };
+        let pair = format!("{}:{}", credentials.user.expose(), credentials.password.expose());
+        let latin_1 = latin_1(&pair);
         let used = self.login.as_ref().map(Login::scheme).filter(|_| attempt.sent);
         if let Some(used) = used
             && !self.is_worth_another(used, &challenges, attempt)
@@ -131,6 +135,11 @@ impl Authenticator {
         let best = challenges
             .iter()
             .filter_map(|c| Some((c.scheme()?, c)))
+            .flat_map(|(scheme, c)| {
+                let is_latin_1 = scheme == Scheme::Basic && latin_1.is_some() && c.get("charset").is_none();
+                [Some((scheme, c)), is_latin_1.then_some((Scheme::BasicLatin1, c))]
+            })
+            .flatten()
             .filter(|(scheme, _)| !self.rejected.contains(scheme))
             .max_by_key(|(scheme, _)| scheme.strength());
         let Some((scheme, challenge)) = best else {
@@ -138,11 +147,17 @@ impl Authenticator {
             return Err(self.problem(&challenges));
         };
         self.login = match scheme {
-            Scheme::Basic => Some(Login::Basic),
+            Scheme::Basic => Some(Login::Basic(scheme, Secret::new(&base64(pair.as_bytes())))),
+            Scheme::BasicLatin1 => latin_1.map(|bytes| Login::Basic(scheme, Secret::new(&base64(&bytes)))),
             Scheme::Digest(algorithm) => Digest::new(algorithm, challenge, random).map(Login::Digest),
         };
         attempt.fresh = true;
         Ok(())
+    }
+
+    /// Forgets what was rejected: a login that worked before is tried again at the next request.
+    pub(crate) fn start_over(&mut self) {
+        self.rejected.clear();
     }
 
     /// Schemes tried and rejected, such as `Digest SHA-256, Digest MD5`.
@@ -184,6 +199,12 @@ impl Authenticator {
             },
         }
     }
+}
+
+/// `text` in ISO 8859-1, if that differs from UTF-8 and contains all of it.
+fn latin_1(text: &str) -> Option<Vec<u8>> {
+    let bytes = text.chars().map(|c| u8::try_from(c).ok()).collect::<Option<Vec<_>>>();
+    bytes.filter(|b| !b.is_ascii())
 }
 
 fn list(names: impl Iterator<Item = String>) -> String {

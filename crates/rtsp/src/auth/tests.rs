@@ -144,6 +144,21 @@ fn a_wrong_password_is_tried_once_per_scheme() {
 }
 
 #[test]
+fn an_older_camera_gets_a_basic_login_in_its_encoding() {
+    let mut a = Authenticator::new(Some(credentials("u", "\u{e9}")), false);
+    let mut attempt = Attempt::default();
+    assert_eq!(
+        answer(&mut a, &mut attempt, "Basic realm=x"),
+        Ok("Basic dTrDqQ==".into())
+    );
+    assert_eq!(answer(&mut a, &mut attempt, "Basic realm=x"), Ok("Basic dTrp".into()));
+    assert_eq!(
+        answer(&mut a, &mut attempt, "Basic realm=x"),
+        rejected("Basic, Basic in ISO 8859-1")
+    );
+}
+
+#[test]
 fn without_credentials_the_problem_says_why() {
     let mut attempt = Attempt::default();
     let mut none = Authenticator::new(None, false);

@@ -112,37 +112,10 @@ impl Parser {
         loop {
             let rest = &input[at..];
             match &mut self.state {
-                State::Start => match start(rest) {
-                    Start::Skip(n) => {
-                        at += n;
-                        self.skip(n)?;
-                    }
-                    Start::Incomplete => return Ok((at, Item::Incomplete)),
-                    Start::Frame { channel, len } => {
-                        at += 4;
-                        self.state = State::Frame { channel, len };
-                    }
-                    Start::Message => {
-                        self.state = State::Headers {
-                            line: 0,
-                            scanned: 0,
-                            lines: 0,
-                        }
-                    }
-                    Start::Garbage => self.state = State::Resync { refused: true },
+                State::Start | State::Resync { .. } => match self.begin(rest)? {
+                    (used, true) => at += used,
+                    (used, false) => return Ok((at + used, Item::Incomplete)),
                 },
-                State::Resync { refused } => {
-                    let first = usize::from(*refused && !rest.is_empty());
-                    *refused = *refused && rest.is_empty();
-                    let (skip, found) = self.resync(rest, first);
-                    at += skip;
-                    self.garbage = self.garbage.saturating_add(skip as u64);
-                    self.skip(skip)?;
-                    if !found {
-                        return Ok((at, Item::Incomplete));
-                    }
-                    self.state = State::Start;
-                }
                 State::Frame { channel, len } => {
                     let (channel, len) = (*channel, *len);
                     if rest.len() < len {
@@ -178,6 +151,41 @@ impl Parser {
                 }
             }
         }
+    }
+
+    /// Between frames and messages: how many bytes to drop, and whether to go on with the rest.
+    fn begin(&mut self, input: &[u8]) -> Result<(usize, bool), ParseError> {
+        if let State::Resync { refused } = &mut self.state {
+            let first = usize::from(*refused && !input.is_empty());
+            *refused = *refused && input.is_empty();
+            let (skip, found) = self.resync(input, first);
+            self.garbage = self.garbage.saturating_add(skip as u64);
+            self.skip(skip)?;
+            if found {
+                self.state = State::Start;
+            }
+            return Ok((skip, found));
+        }
+        match start(input) {
+            Start::Skip(blank) => {
+                self.skip(blank)?;
+                return Ok((blank, true));
+            }
+            Start::Incomplete => return Ok((0, false)),
+            Start::Frame { channel, len } => {
+                self.state = State::Frame { channel, len };
+                return Ok((4, true));
+            }
+            Start::Message => {
+                self.state = State::Headers {
+                    line: 0,
+                    scanned: 0,
+                    lines: 0,
+                }
+            }
+            Start::Garbage => self.state = State::Resync { refused: true },
+        }
+        Ok((0, true))
     }
 
     fn restart(&mut self) {

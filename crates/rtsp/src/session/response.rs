@@ -55,7 +55,7 @@ impl Session {
         match self.auth.challenge(headers, &mut request.attempt, &mut self.random) {
             Ok(()) => self.send(request.method, request.uri, request.attempt),
             // As long as pictures come, a keep-alive may be refused.
-            Err(_) if self.step == Step::Playing => {}
+            Err(_) if self.step == Step::Playing => self.auth.start_over(),
             Err(_) if self.step == Step::Teardown => self.fail(Error::Stopped),
             Err(login) => self.fail(Error::Unauthorized {
                 status: response.status,
