@@ -1,4 +1,4 @@
-//! The crate's front door: a session and the receiver of its video stream together.
+//! The crate's main type: a session and the receiver of its video stream together.
 //!
 //! A driver loop: call [`Client::poll`] until [`Output::Idle`] and do what it says; then wait for bytes, a datagram or
 //! [`Client::next_timeout`], whichever is first, and pass it in. After [`Output::Closed`] the client is done; a new
@@ -48,7 +48,6 @@ pub enum UdpPort {
 }
 
 /// What the driver has to do next.
-#[derive(Debug)]
 pub enum Output {
     /// Nothing, until something arrives or [`Client::next_timeout`] is reached.
     Idle,
@@ -86,6 +85,23 @@ pub enum Output {
     Closed(Error),
 }
 
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Idle => f.write_str("Idle"),
+            Self::Connect { connection, endpoint } => write!(f, "Connect {connection:?} to {endpoint}"),
+            Self::Disconnect(connection) => write!(f, "Disconnect {connection:?}"),
+            // A request contains the login.
+            Self::Send { connection, data } => write!(f, "Send {} bytes on {connection:?}", data.len()),
+            Self::OpenUdp => f.write_str("OpenUdp"),
+            Self::UdpPeer(peer) => peer.fmt(f),
+            Self::SendDatagram { port, data } => write!(f, "Send {} bytes from the {port:?} port", data.len()),
+            Self::Event(event) => event.fmt(f),
+            Self::Closed(error) => write!(f, "Closed: {error}"),
+        }
+    }
+}
+
 /// What happened.
 #[derive(Debug)]
 pub enum Event {
@@ -119,7 +135,7 @@ pub enum Event {
     },
     /// A picture.
     Unit(AccessUnit),
-    /// The camera said goodbye (RTCP BYE). If it sends on, so does the client.
+    /// The camera ended the stream (RTCP BYE). Packets that come nevertheless are received as before.
     Bye,
     /// A problem of the stream that does not end it.
     Problem(StreamProblem),

@@ -4,6 +4,8 @@ use std::{fmt, time::Duration};
 
 use gridwatch_base::error::Class;
 
+use crate::settings::Transport;
+
 /// What the client was doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -129,10 +131,12 @@ pub enum Error {
         limit: Duration,
     },
     /// The stream was set up, but no packet of it arrived within the idle limit.
-    #[error("no video packet received for {limit:?}")]
+    #[error("no video packet received for {limit:?}{}", udp_hint(*.transport))]
     Idle {
         /// The time limit.
         limit: Duration,
+        /// How packets should come.
+        transport: Transport,
     },
     /// The camera closed the connection.
     #[error("the camera closed the connection (during {step})")]
@@ -266,6 +270,13 @@ pub enum RedirectProblem {
         /// The target, shortened.
         to: String,
     },
+}
+
+fn udp_hint(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp => "; if the network blocks UDP, set `transport` to tcp",
+        Transport::Tcp | Transport::HttpTunnel => "",
+    }
 }
 
 /// What to do about a status that has no error of its own.

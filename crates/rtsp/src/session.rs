@@ -62,7 +62,6 @@ struct Presentation {
 }
 
 /// See the module's documentation.
-#[derive(Debug)]
 pub(crate) struct Session {
     settings: ClientSettings,
     random: Random,
@@ -94,7 +93,7 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(mut settings: ClientSettings, now: Instant, seed: u64) -> Self {
         let mut random = Random::new(seed);
-        // Whatever follows a line end in it would be a header of its own.
+        // A line end in it would begin another header.
         settings.user_agent.retain(|c| !c.is_control());
         let url = settings.url.clone();
         let endpoint = Endpoint::of(&url, settings.transport);
@@ -221,7 +220,7 @@ impl Session {
         } else if now >= self.deadline {
             match (self.step, self.last_packet_at) {
                 (Step::Teardown, _) => self.fail(Error::Stopped),
-                // Pictures say it, if the server does not.
+                // Packets come, so the server accepted the request.
                 (Step::Play, Some(_)) => {
                     self.outstanding = None;
                     self.playing(now);
@@ -241,7 +240,8 @@ impl Session {
     fn timeout_playing(&mut self, now: Instant) {
         let limit = self.settings.timeouts.idle;
         if self.last_packet_at.is_none_or(|at| now.duration_since(at) >= limit) {
-            self.fail(Error::Idle { limit });
+            let transport = self.settings.transport;
+            self.fail(Error::Idle { limit, transport });
             return;
         }
         let due = self.keep_alive.as_mut().filter(|k| now >= k.due_at);

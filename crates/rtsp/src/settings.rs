@@ -1,6 +1,6 @@
 //! What a client is told about its camera.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use gridwatch_base::secret::Credentials;
 use url::Url;
@@ -50,7 +50,7 @@ impl Default for Timeouts {
 }
 
 /// How to receive one camera.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ClientSettings {
     /// `rtsp://host[:port]/path` or `rtsps://…`. A user or password in it is ignored.
     pub url: Url,
@@ -66,6 +66,19 @@ pub struct ClientSettings {
     pub limits: Limits,
 }
 
+impl fmt::Debug for ClientSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may contain a password, although it should not.
+        f.debug_struct("ClientSettings")
+            .field("host", &self.url.host_str())
+            .field("path", &self.url.path())
+            .field("transport", &self.transport)
+            .field("timeouts", &self.timeouts)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Where to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -77,8 +90,8 @@ pub struct Endpoint {
     pub tls: bool,
 }
 
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
         } else {

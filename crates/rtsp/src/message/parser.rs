@@ -40,7 +40,7 @@ enum State {
     /// Between frames and messages.
     Start,
     /// Bytes that belong to nothing are skipped up to the next plausible start; with `refused`, the start at hand was
-    /// just judged to be none.
+    /// just refused.
     Resync { refused: bool },
     /// In a header block. `line` is where the current line starts, `scanned` how far there is no line end, `lines` the
     /// header lines before it.

@@ -31,7 +31,8 @@ impl Session {
             self.fail(Error::Protocol {
                 step: self.step,
                 what: format!(
-                    "it speaks HTTP (status {}); use the camera's RTSP port, usually 554, or RTSP over HTTP",
+                    "the port serves HTTP (status {}), not RTSP; use the camera's RTSP port, usually 554, or set \
+                     `transport` to http",
                     response.status
                 ),
             });

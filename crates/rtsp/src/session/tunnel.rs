@@ -22,7 +22,6 @@ pub(super) enum Post {
 }
 
 /// One tunnel.
-#[derive(Debug)]
 pub(super) struct Tunnel {
     pub(super) auth: Authenticator,
     pub(super) attempt: Attempt,
