@@ -39,6 +39,8 @@ struct Unit {
     last_packet_at: Instant,
     state: UnitState,
     has_slice: bool,
+    /// Decided by its first slice.
+    is_keyframe: bool,
     /// The newest packet with a slice had the marker.
     is_marked: bool,
     is_damaged: bool,
@@ -177,7 +179,8 @@ impl NalAssembler {
             }
             Some(unit) => {
                 if unit.has_slice {
-                    self.ends.unit_ended(unit.is_marked);
+                    self.ends
+                        .unit_ended(unit.is_marked, unit.is_keyframe && !unit.is_damaged);
                 }
                 self.begin_unit(timestamp, at, out);
             }
@@ -193,6 +196,7 @@ impl NalAssembler {
             last_packet_at: at,
             state: UnitState::Undecided,
             has_slice: false,
+            is_keyframe: false,
             is_marked: false,
             is_damaged: self.loss_before,
         });

@@ -3,9 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-/// Units whose marker must prove right before a marker ends a unit at once. A camera that marks every slice betrays itself within the
-/// first picture.
-const MARKERS_TO_TRUST: u8 = 2;
 /// Units without a marker in a row after which the camera counts as one that sets none.
 const UNMARKED_UNITS: u8 = 3;
 /// Silence after which a unit counts as over although no packet of the next one came, so that a camera with one picture a second is
@@ -19,18 +16,21 @@ const NO_QUIET_END: Duration = Duration::from_secs(60);
 /// What the stream has shown about its markers and pauses.
 #[derive(Debug, Default)]
 pub(crate) struct UnitEnds {
-    confirmed: u8,
+    /// A keyframe without loss had its only marker at its end. Other pictures prove less: they may fit into one packet, or one slice,
+    /// where a marker on every packet or slice does not show.
+    is_marker_proven: bool,
     unmarked: u8,
     is_marker_wrong: bool,
     no_quiet_end_before: Option<Instant>,
 }
 
 impl UnitEnds {
-    /// A unit with slices is followed by another one. `is_marked`: its last packet with a slice had the marker.
+    /// A unit with slices is followed by another one. `is_marked`: its last packet with a slice had the marker. `is_proof`: it is a
+    /// keyframe without loss.
     #[inline]
-    pub(crate) fn unit_ended(&mut self, is_marked: bool) {
+    pub(crate) fn unit_ended(&mut self, is_marked: bool, is_proof: bool) {
         if is_marked {
-            self.confirmed = self.confirmed.saturating_add(1);
+            self.is_marker_proven |= is_proof;
             self.unmarked = 0;
         } else {
             self.unmarked = self.unmarked.saturating_add(1);
@@ -57,7 +57,7 @@ impl UnitEnds {
 
     /// Whether a marker ends a unit.
     pub(crate) fn is_marker_trusted(&self) -> bool {
-        !self.is_marker_wrong && self.confirmed >= MARKERS_TO_TRUST
+        !self.is_marker_wrong && self.is_marker_proven
     }
 
     /// When silence ends a unit whose last packet came at `last`.
@@ -81,11 +81,13 @@ mod tests {
     fn markers_are_trusted_once_proven_until_proven_wrong() {
         let mut ends = UnitEnds::default();
         assert!(!ends.is_marker_trusted());
-        ends.unit_ended(true);
-        ends.unit_ended(true);
+        ends.unit_ended(true, false);
+        ends.unit_ended(false, true);
+        assert!(!ends.is_marker_trusted());
+        ends.unit_ended(true, true);
         assert!(ends.is_marker_trusted());
         ends.marker_was_wrong();
-        ends.unit_ended(true);
+        ends.unit_ended(true, true);
         assert!(!ends.is_marker_trusted());
     }
 
@@ -96,7 +98,7 @@ mod tests {
         assert_eq!(ends.quiet_end(true, now), Some(now + QUIET), "marked");
         assert_eq!(ends.quiet_end(false, now), None, "the marker may still come");
         for _ in 0..3 {
-            ends.unit_ended(false);
+            ends.unit_ended(false, false);
         }
         assert_eq!(ends.quiet_end(false, now), Some(now + QUIET));
     }

@@ -79,7 +79,8 @@ impl NalAssembler {
             self.fragment_continues(kind, fragment, at, out);
         }
         if fragment.is_end {
-            self.has_end_bits = true;
+            // One that is also the start stands for a whole NAL unit behind a decoding order number.
+            self.has_end_bits |= !fragment.is_start;
             // Some cameras put a whole access unit into what begins as a parameter set.
             return self.end_fragment(at, out) || is_slice;
         }
@@ -229,6 +230,7 @@ impl NalAssembler {
         } else {
             UnitState::Delta
         };
+        unit.is_keyframe = is_random;
         unit.is_damaged |= !is_first;
         let sets_len = if is_random || self.sets_came {
             self.sets.written_len()

@@ -116,7 +116,7 @@ impl JpegAssembler {
                 picture.last_packet_at = at;
                 return;
             }
-            self.ends.unit_ended(picture.is_marked);
+            self.ends.unit_ended(picture.is_marked, !picture.is_damaged);
         }
         self.finish(out);
         out.counters.access_units += 1;

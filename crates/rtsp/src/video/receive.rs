@@ -13,8 +13,6 @@ use crate::{
 const DYNAMIC_PAYLOAD_TYPES: std::ops::RangeInclusive<u8> = 96..=127;
 /// The second packet of a new beginning may be so many numbers after the first; more means that neither proves anything.
 const MAX_CANDIDATE_DISTANCE: u16 = 8;
-/// Packets that may be missing where the SSRC changes and the sequence numbers go on. Random numbers are that close in 1 of 1,000 cases.
-const MAX_CONTINUED_LOSS: u16 = 64;
 
 impl VideoReceiver {
     /// Whether to take packets of a payload type that is not the one taken so far. The announced one is always taken; another dynamic
@@ -71,9 +69,7 @@ impl VideoReceiver {
         let is_current = self.is_from_current(packet);
         match position(packet.sequence, expected) {
             Position::Next => self.deliver(packet, false, now),
-            Position::Ahead(missing) if is_current || missing <= MAX_CONTINUED_LOSS => {
-                self.after_loss(packet, missing, now);
-            }
+            Position::Ahead(missing) if is_current => self.after_loss(packet, missing, now),
             Position::Behind if is_current => self.out.counters.duplicates += 1,
             _ => {
                 self.count_beginning(packet);
@@ -90,17 +86,15 @@ impl VideoReceiver {
         let position = position(packet.sequence, expected);
         let is_current = self.is_from_current(packet);
         match position {
-            Position::Next => {
+            Position::Next if is_current || self.may_continue(packet) => {
                 self.deliver(packet, false, now);
+                if !is_current {
+                    self.adopt_candidate(packet);
+                }
                 self.drain(now);
             }
-            Position::Ahead(missing) if is_current || missing <= MAX_CONTINUED_LOSS => {
-                let waiting = waiting(packet, bytes, now);
-                if self.waiting.insert(waiting, expected) {
-                    self.out.counters.reordered += 1;
-                } else {
-                    self.out.counters.duplicates += 1;
-                }
+            Position::Ahead(_) if is_current => {
+                self.wait(waiting(packet, bytes, now), expected);
                 self.drain(now);
             }
             Position::Behind if is_current => self.out.counters.duplicates += 1,
@@ -126,11 +120,46 @@ impl VideoReceiver {
             return;
         }
         self.release_waiting();
-        self.count_beginning(packet);
         if let Some(parsed) = RtpPacket::parse(&first.bytes) {
-            self.begin(&parsed, first.arrived_at);
+            if self.expected == Some(first.sequence) {
+                // Only packets that will not come were between the old source and the new one.
+                self.deliver(&parsed, false, first.arrived_at);
+            } else {
+                self.count_beginning(packet);
+                self.begin(&parsed, first.arrived_at);
+            }
         }
         self.unordered(packet, bytes, now);
+    }
+
+    /// Whether the expected number from another source continues the current one: nothing of the current one is behind it, and
+    /// nothing of the other one before it.
+    fn may_continue(&self, packet: &RtpPacket<'_>) -> bool {
+        let is_before = |(ssrc, waiting): &(u32, WaitingPacket)| {
+            *ssrc == packet.ssrc && position(waiting.sequence, packet.sequence) == Position::Behind
+        };
+        self.waiting.is_empty() && !self.candidate.as_ref().is_some_and(is_before)
+    }
+
+    /// The SSRC changed while the numbers went on: a packet that came too early for that waits for its turn.
+    fn adopt_candidate(&mut self, first: &RtpPacket<'_>) {
+        let expected = first.sequence.wrapping_add(1);
+        if let Some((_, waiting)) = self.candidate.take_if(|(ssrc, _)| *ssrc == first.ssrc)
+            && matches!(
+                position(waiting.sequence, expected),
+                Position::Next | Position::Ahead(_)
+            )
+        {
+            self.wait(waiting, expected);
+        }
+    }
+
+    fn wait(&mut self, packet: WaitingPacket, expected: u16) {
+        if self.waiting.insert(packet, expected) {
+            self.out.counters.reordered += 1;
+        } else {
+            self.out.counters.duplicates += 1;
+        }
     }
 
     /// Hands on the packets whose turn it is, or that have waited long enough.
