@@ -276,7 +276,10 @@ impl VideoReceiver {
     /// Does what is due: gives up missing packets, ends a unit after silence, writes a receiver report.
     pub fn timeout(&mut self, now: Instant) {
         self.drain(now);
-        assembler!(&mut self.assembler, a => a.timeout(now, &mut self.out));
+        // What waits may belong to the unit.
+        if self.waiting.is_empty() {
+            assembler!(&mut self.assembler, a => a.timeout(now, &mut self.out));
+        }
         if self.report_at.is_some_and(|at| at <= now) {
             if let Some(reception) = &mut self.reception {
                 let report = rtcp::receiver_report(self.receiver_ssrc, &reception.report(now));
@@ -290,7 +293,6 @@ impl VideoReceiver {
     pub fn next_timeout(&self) -> Option<Instant> {
         let unit = match self.waiting.is_empty() {
             true => assembler!(&self.assembler, a => a.deadline()),
-            // What waits may belong to the unit.
             false => self.waiting.deadline(),
         };
         unit.into_iter().chain(self.report_at).min()
