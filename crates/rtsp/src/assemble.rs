@@ -1,8 +1,8 @@
-//! Access units of H.264 and H.265 from packets in order. A unit is what shares a timestamp; keyframes are written with all parameter
-//! sets first, and pictures that depend on others are only counted unless all are asked for.
+//! Access units of H.264 and H.265 from packets in order. A unit is what shares a timestamp; keyframes are written with
+//! all parameter sets first, and pictures that depend on others are only counted unless all are asked for.
 //!
-//! Packets of those pictures cost a look at their header. Parameter sets are taken wherever they come, also under the timestamp of the
-//! picture before.
+//! Packets of those pictures cost a look at their header. Parameter sets are taken wherever they come, also under the
+//! timestamp of the picture before.
 
 mod nal;
 
@@ -74,7 +74,7 @@ pub(crate) struct NalAssembler {
     data: Vec<u8>,
     /// SEI and the like before the first slice.
     prefix: Vec<u8>,
-    /// The open fragment, if it is no slice.
+    /// The open fragment, unless it is a slice.
     scratch: Vec<u8>,
     fragment: OpenFragment,
     /// The camera sets the end bit of fragments, so that a fragment without it is cut off.

@@ -1,5 +1,5 @@
-//! Reads the bits of a raw byte sequence payload (ITU-T H.264 7.3.1, 7.2 and 9.1; H.265 7.3.1.1, 7.2 and 9.2), leaving out emulation
-//! prevention bytes. Every read past the end is `None`.
+//! Reads the bits of a raw byte sequence payload (ITU-T H.264 7.3.1, 7.2 and 9.1; H.265 7.3.1.1, 7.2 and 9.2), leaving
+//! out emulation prevention bytes. Every read past the end is `None`.
 
 /// A position in a payload.
 pub(crate) struct BitReader<'a> {

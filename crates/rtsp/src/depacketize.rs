@@ -91,8 +91,9 @@ impl Syntax {
         header[0] & 0x80 != 0 || (self != Self::H264 && header[1] & 7 == 0)
     }
 
-    /// Whether a slice is the first of its picture, by its bytes after the NAL unit header: `first_mb_in_slice` ue(v) is 0 exactly if
-    /// its first bit is 1 (H.264 7.3.3), and in H.265 that bit is `first_slice_segment_in_pic_flag` (7.3.6.1).
+    /// Whether a slice is the first of its picture, by its bytes after the NAL unit header: `first_mb_in_slice` ue(v)
+    /// is 0 exactly if its first bit is 1 (H.264 7.3.3), and in H.265 that bit is `first_slice_segment_in_pic_flag`
+    /// (7.3.6.1).
     pub(crate) fn is_first_slice(self, body: &[u8]) -> bool {
         body.first().is_some_and(|b| b & 0x80 != 0)
     }

@@ -65,7 +65,7 @@ impl Outputs {
         self.push(VideoOutput::Unit(unit));
     }
 
-    /// Counts an access unit that is no keyframe when it begins.
+    /// Checks, when a delta unit begins, how long ago the last keyframe came.
     #[inline]
     pub(crate) fn delta_begins(&mut self, now: Instant) {
         let since = now.saturating_duration_since(self.keyframe_at);

@@ -1,5 +1,5 @@
-//! Parameter sets: VPS, SPS and PPS of every id, from SDP and in band. They are written before each keyframe, in that order, so that
-//! any keyframe can be decoded on its own. A set replaces the one of the same id.
+//! Parameter sets: VPS, SPS and PPS of every id, from SDP and in band. They are written before each keyframe, in that
+//! order, so that any keyframe can be decoded on its own. A set replaces the one of the same id.
 //!
 //! Bounded in sets and bytes of each type; over the bounds the set that came first goes.
 
@@ -56,7 +56,7 @@ struct ParameterSet {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SequenceParameters {
     pub(crate) video: VideoParameters,
-    /// Every picture is a frame: two pictures of one timestamp are no pair of fields.
+    /// `frame_mbs_only_flag`: two pictures with one timestamp cannot be a pair of fields.
     pub(crate) frames_only: bool,
 }
 

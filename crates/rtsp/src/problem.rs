@@ -1,11 +1,12 @@
-//! What is wrong with a stream, for the operator: at most once a minute for each kind, however often it happens. The counters of
-//! [`StreamCounters`](crate::video::StreamCounters) have every case.
+//! What is wrong with a stream, for the operator: at most once a minute for each kind, however often it happens. The
+//! counters of [`StreamCounters`](crate::video::StreamCounters) have every case.
 
 use std::time::{Duration, Instant};
 
 /// Time between two reports of the same kind of problem.
 pub const PROBLEM_INTERVAL: Duration = Duration::from_secs(60);
-/// Time without a keyframe after which [`StreamProblem::NoKeyframes`] is reported. Keyframe intervals of cameras end at 20 s.
+/// Time without a keyframe after which [`StreamProblem::NoKeyframes`] is reported. Keyframe intervals of cameras end at
+/// 20 s.
 pub const NO_KEYFRAMES_AFTER: Duration = Duration::from_secs(30);
 
 /// Something that the camera, or the network, does wrong. Each is reported at most once in [`PROBLEM_INTERVAL`].
@@ -25,7 +26,8 @@ pub enum StreamProblem {
         name: &'static str,
     },
     /// Only pictures that depend on others arrive.
-    #[error("no keyframe for {} s, only pictures that depend on others; set the camera's keyframe interval (GOP) to 2 s", .since.as_secs())]
+    #[error("no keyframe for {} s, only pictures that depend on others; set the camera's \
+         keyframe interval (GOP) to 2 s", .since.as_secs())]
     NoKeyframes {
         /// Time since the last keyframe, or since the stream began.
         since: Duration,
@@ -51,9 +53,10 @@ pub enum StreamProblem {
         /// In a packet.
         seen: u8,
     },
-    /// Packets that are no RTP.
+    /// Packets that are not valid RTP.
     #[error(
-        "packets are no valid RTP (version, extension or padding); check what else sends to this port, or update the camera's firmware"
+        "packets are not valid RTP (version, extension or padding); check what else sends to this port, or update \
+         the camera's firmware"
     )]
     MalformedPackets,
     /// A JPEG whose header cannot be written.

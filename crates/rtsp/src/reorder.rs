@@ -1,5 +1,5 @@
-//! The order of packets: where a packet stands in its sequence, and, for UDP, a buffer that puts packets back in order. It waits for
-//! a missing packet as long as its bounds in packets, bytes and time allow, and then gives it up.
+//! The order of packets: where a packet stands in its sequence, and, for UDP, a buffer that puts packets back in order.
+//! It waits for a missing packet as long as its bounds in packets, bytes and time allow, and then gives it up.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +12,8 @@ pub(crate) const MAX_WAITING_PACKETS: usize = 64;
 pub(crate) const MAX_WAITING_BYTES: usize = 128 << 10;
 /// How long a missing packet is waited for. Reordering within a city network takes milliseconds.
 pub(crate) const MAX_WAIT: Duration = Duration::from_millis(100);
-/// Packets ahead of the expected one that still count as a loss; beyond, the sender has started anew (MAX_DROPOUT, RFC 3550 A.1).
+/// Packets ahead of the expected one that still count as a loss; beyond, the sender has started anew (MAX_DROPOUT, RFC
+/// 3550 A.1).
 pub(crate) const MAX_DROPOUT: u16 = 3_000;
 /// Packets behind the expected one that still count as late or repeated (MAX_MISORDER, RFC 3550 A.1).
 pub(crate) const MAX_MISORDER: u16 = 100;
@@ -71,8 +72,8 @@ impl ReorderBuffer {
         }
     }
 
-    /// Takes the first packet if it is the expected one, or if the missing ones are given up: the buffer is over its bounds, or a
-    /// packet has waited for too long.
+    /// Takes the first packet if it is the expected one, or if the missing ones are given up: the buffer is over its
+    /// bounds, or a packet has waited for too long.
     pub(crate) fn pop(&mut self, expected: u16, now: Instant) -> Option<WaitingPacket> {
         let is_due = self.packets.front()?.sequence == expected
             || self.packets.len() > MAX_WAITING_PACKETS

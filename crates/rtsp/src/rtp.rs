@@ -18,8 +18,8 @@ pub(crate) struct RtpPacket<'a> {
 }
 
 impl<'a> RtpPacket<'a> {
-    /// `None` if the version is not 2, or the header, its extension or the padding is larger than the packet: such a packet counts
-    /// as one that never arrived (RFC 3550, A.1).
+    /// `None` if the version is not 2, or the header, its extension or the padding is larger than the packet: such a
+    /// packet counts as one that never arrived (RFC 3550, A.1).
     pub(crate) fn parse(packet: &'a [u8]) -> Option<Self> {
         let (header, mut payload) = packet.split_first_chunk::<FIXED_HEADER>()?;
         let flags = header[0];

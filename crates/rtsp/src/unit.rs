@@ -1,23 +1,24 @@
-//! When an access unit is over. Its packets share a timestamp; the marker is only a hint, because some cameras set it on every slice,
-//! on parameter sets or never.
+//! When an access unit is over. Its packets share a timestamp; the marker is only a hint, because some cameras set it
+//! on every slice, on parameter sets or never.
 
 use std::time::{Duration, Instant};
 
 /// Units without a marker in a row after which the camera counts as one that sets none.
 const UNMARKED_UNITS: u8 = 3;
-/// Silence after which a unit counts as over although no packet of the next one came, so that a camera with one picture a second is
-/// not a second late. Packets of one picture follow each other within milliseconds.
+/// Silence after which a unit counts as over although no packet of the next one came, so that a camera with one picture
+/// a second is not a second late. Packets of one picture follow each other within milliseconds.
 pub(crate) const QUIET: Duration = Duration::from_millis(150);
 /// A pause between two packets of one picture that makes [`QUIET`] doubtful.
 const PAUSE: Duration = Duration::from_millis(100);
-/// For so long after such a pause, or a lost packet, silence ends no unit: TCP may be repeating the rest of it.
+/// Time after such a pause, or a lost packet, in which silence does not end a unit: TCP may still be repeating the rest
+/// of it.
 const NO_QUIET_END: Duration = Duration::from_secs(60);
 
 /// What the stream has shown about its markers and pauses.
 #[derive(Debug, Default)]
 pub(crate) struct UnitEnds {
-    /// A keyframe without loss had its only marker at its end. Other pictures prove less: they may fit into one packet, or one slice,
-    /// where a marker on every packet or slice does not show.
+    /// A keyframe without loss had its only marker at its end. Other pictures prove less: they may fit into one packet,
+    /// or one slice, where a marker on every packet or slice does not show.
     is_marker_proven: bool,
     unmarked: u8,
     is_marker_wrong: bool,
@@ -25,8 +26,8 @@ pub(crate) struct UnitEnds {
 }
 
 impl UnitEnds {
-    /// A unit with slices is followed by another one. `is_marked`: its last packet with a slice had the marker. `is_proof`: it is a
-    /// keyframe without loss.
+    /// A unit with slices is followed by another one. `is_marked`: its last packet with a slice had the marker.
+    /// `is_proof`: it is a keyframe without loss.
     #[inline]
     pub(crate) fn unit_ended(&mut self, is_marked: bool, is_proof: bool) {
         if is_marked {

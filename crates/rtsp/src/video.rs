@@ -47,8 +47,8 @@ pub struct VideoFormat {
     pub payload_type: u8,
     /// Timestamp units a second.
     pub clock_rate: u32,
-    /// The parameters of `a=fmtp`, as they are. For JPEG, `x-dimensions=W,H` or `framesize=W-H` give the size of pictures larger than
-    /// 2,040 pixels.
+    /// The parameters of `a=fmtp`, as they are. For JPEG, `x-dimensions=W,H` or `framesize=W-H` give the size of
+    /// pictures larger than 2,040 pixels.
     pub fmtp: String,
 }
 
@@ -84,8 +84,8 @@ pub enum UnitKind {
 pub struct AccessUnit {
     /// Keyframe or not.
     pub kind: UnitKind,
-    /// Annex B, or a whole JPEG. A keyframe begins with all parameter sets, in the order VPS, SPS, PPS. Delimiters, filler, ends of
-    /// sequence and layers above the base layer are left out.
+    /// Annex B, or a whole JPEG. A keyframe begins with all parameter sets, in the order VPS, SPS, PPS. Delimiters,
+    /// filler, ends of sequence and layers above the base layer are left out.
     pub data: Vec<u8>,
     /// The timestamp of its RTP packets.
     pub rtp_timestamp: u32,
@@ -211,7 +211,8 @@ impl VideoReceiver {
         }
     }
 
-    /// Makes the SSRC of the receiver reports and their intervals differ from those of other receivers. Call it before the first packet.
+    /// Makes the SSRC of the receiver reports and their intervals differ from those of other receivers. Call it before
+    /// the first packet.
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.random ^= seed;
@@ -237,6 +238,9 @@ impl VideoReceiver {
             self.out.problem(StreamProblem::MalformedPackets, now);
             return;
         };
+        if self.payload_type != Some(parsed.payload_type) && self.is_rtcp(&parsed) {
+            return self.rtcp(packet, now);
+        }
         if self.payload_type != Some(parsed.payload_type) && !self.takes_payload_type(parsed.payload_type, now) {
             self.out.counters.ignored_packets += 1;
             return self.pass_over(&parsed, now);
@@ -308,8 +312,8 @@ impl VideoReceiver {
         &self.out.counters
     }
 
-    /// What the parameter sets say of the pictures: of the newest keyframe, or before the first, what SDP says. `None` without an SPS
-    /// that can be read.
+    /// What the parameter sets say of the pictures: of the newest keyframe, or before the first, what SDP says. `None`
+    /// without an SPS that can be read.
     pub fn parameters(&self) -> Option<VideoParameters> {
         match &self.assembler {
             Assembler::Nal(assembler) => assembler.sets().parameters().map(|p| p.video.clone()),
@@ -317,7 +321,7 @@ impl VideoReceiver {
         }
     }
 
-    /// All parameter sets received so far, in Annex B, for a decoder that begins with an access unit that is no keyframe.
+    /// All parameter sets received so far, in Annex B, for a decoder that starts with a delta unit.
     pub fn parameter_sets(&self) -> Vec<u8> {
         let mut out = Vec::new();
         if let Assembler::Nal(assembler) = &self.assembler {
@@ -333,7 +337,7 @@ impl VideoReceiver {
         self.report_at = Some(now + Duration::from_millis(wait));
     }
 
-    /// Xorshift64: spreads reports, and is no secret.
+    /// Xorshift64, to spread reports; unpredictability is not needed.
     fn next_random(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

@@ -14,13 +14,15 @@ use crate::{
     video::Assemble,
 };
 
-/// Bytes of SEI and the like kept before the first slice of a unit; what is beyond is left out, because no picture needs it.
+/// Bytes of SEI and the like kept before the first slice of a unit; what is beyond is left out, because no picture
+/// needs it.
 const MAX_PREFIX: usize = 16 << 10;
 /// Capacity that the buffer of a fragmented SEI or parameter set keeps.
 const MAX_IDLE_SCRATCH: usize = 4 << 10;
 
 impl NalAssembler {
-    /// Takes a NAL unit, or what some cameras send in its place: several of them with start codes. Returns whether there was a slice.
+    /// Takes a NAL unit, or what some cameras send in its place: several of them with start codes. Returns whether
+    /// there was a slice.
     pub(super) fn nal_or_stream(&mut self, nal: &[u8], at: Instant, out: &mut Outputs) -> bool {
         let header = header(nal);
         let is_slice = matches!(self.syntax.kind(header), NalKind::Slice { .. }) && !self.syntax.is_forbidden(header);
@@ -143,7 +145,8 @@ impl NalAssembler {
         has_slice
     }
 
-    /// Another NAL unit begins. An open fragment is complete if no packet was lost and the camera never sets the end bit.
+    /// Another NAL unit begins. An open fragment is complete if no packet was lost and the camera never sets the end
+    /// bit.
     fn close_fragment(&mut self, at: Instant, out: &mut Outputs) {
         match self.fragment {
             OpenFragment::None | OpenFragment::Lost => {}
@@ -190,7 +193,7 @@ impl NalAssembler {
         }
     }
 
-    /// A slice, or a part of one, that starts no picture: the marker before it was no end.
+    /// A slice, or a part of one, that starts no picture: the marker before it did not end the unit.
     fn slice_continues(&mut self) {
         if self.is_marked() {
             self.ends.marker_was_wrong();

@@ -1,5 +1,5 @@
-//! The payload format of H.264 (RFC 6184), packetisation modes 0 and 1. The interleaved mode 2 (STAP-B, MTAP, FU-B) is refused: no
-//! camera is known to use it.
+//! The payload format of H.264 (RFC 6184), packetisation modes 0 and 1. The interleaved mode 2 (STAP-B, MTAP, FU-B) is
+//! refused: no camera is known to use it.
 
 use super::{Fragment, NalKind, Piece, Pieces};
 use crate::parameter_sets::SetType;

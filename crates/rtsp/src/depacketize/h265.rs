@@ -1,5 +1,6 @@
-//! The payload format of H.265 (RFC 7798). Decoding order numbers are skipped: units stay in the order of sending, which is the
-//! decoding order in everything that cameras send. PACI packets are refused: no camera is known to use them.
+//! The payload format of H.265 (RFC 7798). Decoding order numbers are skipped: units stay in the order of sending,
+//! which is the decoding order in everything that cameras send. PACI packets are refused: no camera is known to use
+//! them.
 
 use super::{Fragment, NalKind, Piece, Pieces};
 use crate::parameter_sets::SetType;

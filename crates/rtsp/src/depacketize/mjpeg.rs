@@ -104,7 +104,8 @@ impl JpegAssembler {
         }
     }
 
-    /// Makes the picture of this timestamp the current one. A second beginning is a second picture, whatever the timestamp.
+    /// Makes the picture of this timestamp the current one. A second beginning is a second picture, whatever the
+    /// timestamp.
     fn enter_picture(&mut self, timestamp: u32, is_beginning: bool, at: Instant, out: &mut Outputs) {
         if let Some(picture) = &mut self.picture {
             if picture.timestamp == timestamp && !(is_beginning && picture.state != PictureState::Beginning) {
@@ -166,7 +167,8 @@ impl JpegAssembler {
         });
     }
 
-    /// Writes the header of a picture. Returns the entropy-coded data of its first packet, or why there can be no header.
+    /// Writes the header of a picture. Returns the entropy-coded data of its first packet, or why there can be no
+    /// header.
     fn begin<'a>(&mut self, header: &JpegHeader, rest: &'a [u8], out: &mut Outputs) -> Result<&'a [u8], &'static str> {
         let (tables, scan) = match header.q {
             0 => return Err("the value 0 of Q is reserved; update the camera's firmware"),
@@ -305,8 +307,8 @@ impl JpegAssembler {
     }
 }
 
-/// The size of pictures in SDP: `x-dimensions` as Axis writes it, or the `framesize` of 3GPP (TS 26.234, 5.3.3.2), if the caller has
-/// put them among the format parameters. Any separator counts.
+/// The size of pictures in SDP: `x-dimensions` as Axis writes it, or the `framesize` of 3GPP (TS 26.234, 5.3.3.2), if
+/// the caller has put them among the format parameters. Any separator counts.
 fn size_by_sdp(fmtp: &str) -> Option<(u16, u16)> {
     let value = fmtp_value(fmtp, "x-dimensions").or_else(|| {
         let value = fmtp_value(fmtp, "framesize")?;

@@ -1,6 +1,6 @@
-//! Parameter sets in the format parameters of SDP: `sprop-parameter-sets` (RFC 6184, 8.1), `sprop-vps`, `sprop-sps` and `sprop-pps`
-//! (RFC 7798, 7.1). Cameras leave out padding, add spaces and commas, put start codes in them and sort them wrongly, so each NAL unit
-//! counts as what its header says.
+//! Parameter sets in the format parameters of SDP: `sprop-parameter-sets` (RFC 6184, 8.1), `sprop-vps`, `sprop-sps` and
+//! `sprop-pps` (RFC 7798, 7.1). Cameras leave out padding, add spaces and commas, put start codes in them and sort them
+//! wrongly, so each NAL unit counts as what its header says.
 
 use base64::{
     Engine,

@@ -1,4 +1,5 @@
-//! Parameter sets of real encoders (x264 and x265 through FFmpeg, with its reading of them), and of what no encoder makes.
+//! Parameter sets of real encoders (x264 and x265 through FFmpeg, with its reading of them), and of what encoders do
+//! not make.
 
 use super::*;
 use proptest::prelude::*;
@@ -168,7 +169,7 @@ fn interlaced_streams_are_told_apart() {
 }
 
 #[test]
-fn an_sps_that_cannot_be_read_is_no_error() {
+fn an_sps_that_cannot_be_read_is_kept() {
     let whole = bytes(H264[0].1);
     for len in 0..10 {
         assert_eq!(parse_sps(VideoCodec::H264, &whole[..len]), None);
@@ -329,7 +330,9 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_format_parameters_do_not_panic(fmtp in "(sprop-(parameter-sets|sps|vps|pps) ?=[A-Za-z0-9+/=, -]{0,40};?){0,4}") {
+    fn arbitrary_format_parameters_do_not_panic(
+        fmtp in "(sprop-(parameter-sets|sps|vps|pps) ?=[A-Za-z0-9+/=, -]{0,40};?){0,4}",
+    ) {
         for codec in [VideoCodec::H264, VideoCodec::H265] {
             from_sdp(codec, &fmtp);
         }

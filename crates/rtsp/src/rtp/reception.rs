@@ -69,7 +69,7 @@ impl Reception {
         let transit = arrival.wrapping_sub(timestamp);
         if self.received > 1 {
             let difference = (transit.wrapping_sub(self.transit) as i32).unsigned_abs();
-            // A jump of the timestamps is no jitter; 2²⁶ units are 12 minutes at 90 kHz.
+            // A jump of the timestamps does not count as jitter; 2²⁶ units are 12 minutes at 90 kHz.
             if difference < 1 << 26 {
                 self.jitter = self.jitter + difference - ((self.jitter + 8) >> 4);
             }

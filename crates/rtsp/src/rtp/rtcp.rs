@@ -25,8 +25,8 @@ impl RtcpItem<'_> {
     }
 }
 
-/// The items of a compound packet up to its end or the first part that is no RTCP. A length that reaches past the end is cut:
-/// cameras count wrongly, and what is needed lies in the first words.
+/// The items of a compound packet up to its end or the first part that is not RTCP. A length that reaches past the end
+/// is cut: cameras count wrongly, and what is needed lies in the first words.
 pub(crate) fn items(mut compound: &[u8]) -> impl Iterator<Item = RtcpItem<'_>> {
     std::iter::from_fn(move || {
         loop {
@@ -57,8 +57,8 @@ pub(crate) fn items(mut compound: &[u8]) -> impl Iterator<Item = RtcpItem<'_>> {
     })
 }
 
-/// A receiver report with the CNAME that every compound packet must carry (RFC 3550, 6.1). The name is the receiver's SSRC in
-/// hexadecimal: unique enough, and it tells nothing of the host.
+/// A receiver report with the CNAME that every compound packet must carry (RFC 3550, 6.1). The name is the receiver's
+/// SSRC in hexadecimal: unique enough, and it tells nothing of the host.
 pub(crate) fn receiver_report(receiver_ssrc: u32, block: &ReportBlock) -> Vec<u8> {
     let mut out = Vec::with_capacity(56);
     out.extend_from_slice(&[0x81, RECEIVER_REPORT, 0, 7]);

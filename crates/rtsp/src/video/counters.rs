@@ -29,7 +29,7 @@ pub struct StreamCounters {
     pub sequence_resets: u64,
     /// Packets of another payload type, and those of an unconfirmed new beginning.
     pub ignored_packets: u64,
-    /// Packets that are cut off, or no RTP of version 2.
+    /// Packets that are cut off or not RTP version 2.
     pub malformed_packets: u64,
     /// Packets of a type that is not taken.
     pub unsupported_packets: u64,

@@ -11,12 +11,22 @@ use crate::{
 
 /// Payload types that have no fixed meaning (RFC 3551, 6).
 const DYNAMIC_PAYLOAD_TYPES: std::ops::RangeInclusive<u8> = 96..=127;
-/// The second packet of a new beginning may be so many numbers after the first; more means that neither proves anything.
+/// What RTCP packet types 192 to 223 look like, with the marker.
+const RTCP_PAYLOAD_TYPES: std::ops::RangeInclusive<u8> = 64..=95;
+/// Largest distance in sequence numbers between the two packets that confirm a new beginning.
 const MAX_CANDIDATE_DISTANCE: u16 = 8;
 
 impl VideoReceiver {
-    /// Whether to take packets of a payload type that is not the one taken so far. The announced one is always taken; another dynamic
-    /// one is, as long as it is the only one that comes.
+    /// Whether a packet that is not of the announced type is RTCP on the wrong port or channel: its second byte is the
+    /// packet type (RFC 5761, 4).
+    pub(super) fn is_rtcp(&self, packet: &RtpPacket<'_>) -> bool {
+        packet.marker
+            && RTCP_PAYLOAD_TYPES.contains(&packet.payload_type)
+            && packet.payload_type != self.format.payload_type
+    }
+
+    /// Whether to take packets of a payload type that is not the one taken so far. The announced one is always taken;
+    /// another dynamic one is, as long as it is the only one that comes.
     #[cold]
     pub(super) fn takes_payload_type(&mut self, seen: u8, now: Instant) -> bool {
         let announced = self.format.payload_type;
@@ -102,8 +112,8 @@ impl VideoReceiver {
         }
     }
 
-    /// A packet that does not fit the sequence. Two that follow each other are a new beginning (RFC 3550, A.1); a single one is a
-    /// stray or late one.
+    /// A packet that does not fit the sequence. Two that follow each other are a new beginning (RFC 3550, A.1); a
+    /// single one is a stray or late one.
     fn candidate(&mut self, packet: &RtpPacket<'_>, bytes: &[u8], now: Instant) {
         let first = match self.candidate.take() {
             Some((ssrc, first)) if ssrc == packet.ssrc => first,
@@ -132,8 +142,8 @@ impl VideoReceiver {
         self.unordered(packet, bytes, now);
     }
 
-    /// Whether the expected number from another source continues the current one: nothing of the current one is behind it, and
-    /// nothing of the other one before it.
+    /// Whether the expected number from another source continues the current one: nothing of the current one is behind
+    /// it, and nothing of the other one before it.
     fn may_continue(&self, packet: &RtpPacket<'_>) -> bool {
         let is_before = |(ssrc, waiting): &(u32, WaitingPacket)| {
             *ssrc == packet.ssrc && position(waiting.sequence, packet.sequence) == Position::Behind
@@ -184,9 +194,10 @@ impl VideoReceiver {
         let Some(packet) = RtpPacket::parse(&waiting.bytes) else {
             return;
         };
-        match packet.sequence.wrapping_sub(expected) {
-            0 => self.deliver(&packet, false, waiting.arrived_at),
-            missing => self.after_loss(&packet, missing, waiting.arrived_at),
+        match position(packet.sequence, expected) {
+            Position::Next => self.deliver(&packet, false, waiting.arrived_at),
+            Position::Ahead(missing) => self.after_loss(&packet, missing, waiting.arrived_at),
+            Position::Behind | Position::Elsewhere => self.out.counters.duplicates += 1,
         }
     }
 

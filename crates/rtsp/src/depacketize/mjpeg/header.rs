@@ -56,8 +56,8 @@ pub(super) struct QuantizationTables {
 }
 
 impl QuantizationTables {
-    /// The tables that the Independent JPEG Group's quality factor gives (RFC 2435, 4.2). Values above 99 are reserved, and sent by
-    /// cameras that mean 99.
+    /// The tables that the Independent JPEG Group's quality factor gives (RFC 2435, 4.2). Values above 99 are reserved,
+    /// and sent by cameras that mean 99.
     pub(super) fn standard(q: u8) -> Self {
         let factor = u32::from(q.clamp(1, 99));
         let scale = if factor < 50 { 5_000 / factor } else { 200 - factor * 2 };
@@ -70,8 +70,8 @@ impl QuantizationTables {
         }
     }
 
-    /// The quantisation table header (3.1.8): its tables, `None` if it has none, and what follows it. The outer `None`: it is cut
-    /// off, or its tables are incomplete.
+    /// The quantisation table header (3.1.8): its tables, `None` if it has none, and what follows it. The outer `None`:
+    /// it is cut off, or its tables are incomplete.
     pub(super) fn parse(payload: &[u8]) -> Option<(Option<Self>, &[u8])> {
         let (&[_, precision, hi, lo], rest) = payload.split_first_chunk::<4>()?;
         let (bytes, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([hi, lo])))?;

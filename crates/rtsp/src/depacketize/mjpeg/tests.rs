@@ -234,7 +234,10 @@ fn a_type_that_is_not_taken_is_named() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn a_picture_is_complete_if_all_its_packets_came(mtu in 50..2_000_usize, lost in prop::collection::vec(0..20_usize, 0..2)) {
+    fn a_picture_is_complete_if_all_its_packets_came(
+        mtu in 50..2_000_usize,
+        lost in prop::collection::vec(0..20_usize, 0..2),
+    ) {
         let source = parse(JPEG_420);
         let mut camera = Camera::new("");
         let packets = payloads(&source, 75, None, mtu);
@@ -249,7 +252,9 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_payloads_do_not_panic(payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..20)) {
+    fn arbitrary_payloads_do_not_panic(
+        payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..20),
+    ) {
         let mut camera = Camera::new("");
         for payload in &payloads {
             camera.send(&[payload.clone(), payload.clone()], &[]);

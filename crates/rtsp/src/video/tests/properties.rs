@@ -15,7 +15,7 @@ struct Scenario {
     assemble: Assemble,
     /// Packets that do not arrive, of a thousand.
     lost: BTreeSet<usize>,
-    /// Packets that arrive so many places later, and packets that arrive twice; UDP only.
+    /// Packets that arrive this many places later; with 0, twice. UDP only.
     late: Vec<(usize, usize)>,
     /// The unit with which the SSRC changes, and whether numbers and timestamps begin anew.
     ssrc_change: Option<(usize, bool)>,
@@ -278,17 +278,21 @@ proptest! {
         };
         // The last unit ends with the next one.
         for unit in (0..UNITS - 1).filter(|unit| is_wanted(*unit)) {
-            let of_unit: Vec<&AccessUnit> = units.iter().filter(|u| u.rtp_timestamp == stream.timestamps[unit]).collect();
+            let timestamp = stream.timestamps[unit];
+            let of_unit: Vec<&AccessUnit> = units.iter().filter(|u| u.rtp_timestamp == timestamp).collect();
             let fate = fate(&s, &stream, unit);
             prop_assert!(of_unit.len() <= 1, "unit {} came {} times", unit, of_unit.len());
             match (of_unit.first(), &fate) {
                 (None, Fate::Gone) => {}
-                (Some(out), Fate::Damaged | Fate::Gone) => prop_assert!(!out.is_complete, "unit {} is {:?}", unit, fate),
+                (Some(out), Fate::Damaged | Fate::Gone) => {
+                    prop_assert!(!out.is_complete, "unit {} is {:?}", unit, fate);
+                }
                 (Some(out), Fate::Complete | Fate::Unknown) => {
                     prop_assert!(out.is_complete || fate == Fate::Unknown, "unit {} is {:?}", unit, fate);
                     let expected = stream.clip.annex_b(unit % stream.clip.units.len());
                     // Pictures with parameter sets of their own have them first, too.
-                    prop_assert!(out.data == expected, "unit {} differs: {} of {}", unit, out.data.len(), expected.len());
+                    let (len, of) = (out.data.len(), expected.len());
+                    prop_assert!(out.data == expected, "unit {} differs: {} of {}", unit, len, of);
                 }
                 (None, _) => prop_assert!(false, "unit {} is {:?} and did not come", unit, fate),
             }
