@@ -74,7 +74,7 @@ impl LiveCamera {
                         "no new picture from camera {} for {} s ({}); run `gridwatch check`",
                         self.slot.camera(),
                         (after + TIMEOUT).as_secs(),
-                        self.slot.state().as_str()
+                        self.slot.state()
                     ),
                 ));
             }

@@ -18,6 +18,8 @@ mod buffer;
 mod client;
 mod depacketize;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod message;
 mod outputs;
 mod parameter_sets;

@@ -9,7 +9,8 @@ use tokio::{
 };
 
 use super::{CheckReport, CheckRow, CheckState, json_pretty, probe, table};
-use gridwatch_camera::Transport;
+use gridwatch_base::secret::CredentialSource;
+use gridwatch_camera::{StreamSource, Transport};
 use gridwatch_config::{Aim, Camera, Credentials, Draft, Secret};
 
 /// Long enough for the slowest machine; only reached by a camera that never answers.
@@ -17,15 +18,19 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 fn draft(port: u16, password: Option<&str>) -> Draft {
     let mut draft = Draft::default();
+    let credentials = password.map(|p| Credentials {
+        user: Secret::new("admin"),
+        password: Secret::new(p),
+    });
     draft.cameras = vec![Camera {
         id: "gate".into(),
         url: format!("rtsp://127.0.0.1:{port}/key-in-the-path").parse().unwrap(),
-        credentials: password.map(|p| Credentials {
-            user: Secret::new("admin"),
-            password: Secret::new(p),
-        }),
+        credential_source: credentials.clone().map(CredentialSource::Fixed),
+        credentials,
         ca_file: None,
+        pin_sha256: None,
         transport: Transport::Tcp,
+        source: StreamSource::Auto,
         look_every: Duration::from_secs(10),
         models: vec![],
         read_numbers: false,
@@ -138,7 +143,7 @@ async fn missing_credentials_a_wrong_password_and_a_wrong_path_have_different_me
     let name = format!("127.0.0.1:{port}");
     for (password, expected) in [
         (None, "requires a user name and password"),
-        (Some("hunter2"), "rejects the user name or password"),
+        (Some("hunter2"), "rejects the user name or password (tried Basic)"),
         (Some("right"), "has no stream at this path"),
     ] {
         let row = probe_camera(port, password, LIMIT).await;
