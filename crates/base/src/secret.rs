@@ -113,7 +113,7 @@ impl Credentials {
 
 /// Where credentials are read from. Whoever logs in reads them anew each time, so that a corrected password needs no
 /// restart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum CredentialSource {
     /// Given directly.
     Fixed(Credentials),
@@ -121,6 +121,17 @@ pub enum CredentialSource {
     Variable(String),
     /// A file whose first line is `user:password`.
     File(PathBuf),
+}
+
+impl fmt::Debug for CredentialSource {
+    /// Without the path or name: people type the password itself in its place.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fixed(_) => "Fixed(***)",
+            Self::Variable(_) => "Variable(***)",
+            Self::File(_) => "File(***)",
+        })
+    }
 }
 
 impl CredentialSource {
