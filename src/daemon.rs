@@ -123,10 +123,7 @@ impl Daemon {
         let cameras = &self.shared.looks.cameras;
         DaemonSnapshot {
             cameras: cameras.len(),
-            cameras_live: cameras
-                .iter()
-                .filter(|c| c.slot.state().is_receiving())
-                .count(),
+            cameras_live: cameras.iter().filter(|c| c.slot.state().is_receiving()).count(),
             looks: cameras.iter().map(|c| c.looks.load(Ordering::Relaxed)).sum(),
             pinned: self.shared.pinned.load(Ordering::Relaxed) as usize,
             outbox: self.shared.outbox_depth(),

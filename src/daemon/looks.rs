@@ -377,7 +377,9 @@ impl LookWorker {
             Picture::Keyframe(keyframe) => {
                 let start = Instant::now();
                 let decoded = self.decoder.decode(keyframe);
-                camera.slot.report_decoding(decoded.as_ref().map(|_| ()).map_err(|e| e as _));
+                camera
+                    .slot
+                    .report_decoding(decoded.as_ref().map(|_| ()).map_err(|e| e as _));
                 let frame = Arc::new(decoded?);
                 histogram!(metric::DECODE).record(start.elapsed());
                 frame

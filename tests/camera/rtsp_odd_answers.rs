@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::support::{
     Camera,
     clips::{self, SMALL},
-    odd_camera::{Oddities, OddCamera, Request},
+    odd_camera::{OddCamera, Oddities, Request},
     settings, until,
 };
 use gridwatch_camera::receive::{ReceiverSettings, Timeouts};

@@ -56,9 +56,7 @@ fn a_nonce_for_each_request() {
 /// Waits until the next login is minutes away.
 fn wait_set_aside(camera: &Camera) -> String {
     until("the login is set aside", || match camera.slot().state() {
-        CameraState::Refused { error, since, until } => {
-            (until.duration_since(since).as_secs() >= 60).then_some(error)
-        }
+        CameraState::Refused { error, since, until } => (until.duration_since(since).as_secs() >= 60).then_some(error),
         _ => None,
     })
 }

@@ -47,7 +47,10 @@ fn every_random_access_picture_of_h265_is_a_keyframe() {
 #[test]
 fn a_parameter_set_that_nobody_here_can_read_is_left_to_the_decoder() {
     let sps = "67640016acb405017fcb08000003000800000300a46d04423c";
-    let sps: Vec<u8> = (0..sps.len()).step_by(2).map(|i| u8::from_str_radix(&sps[i..i + 2], 16).unwrap()).collect();
+    let sps: Vec<u8> = (0..sps.len())
+        .step_by(2)
+        .map(|i| u8::from_str_radix(&sps[i..i + 2], 16).unwrap())
+        .collect();
     let server = OddCamera::start(
         &clips::clip(SMALL),
         Oddities {
@@ -118,7 +121,9 @@ fn with_id_1(pps: &[u8]) -> Vec<u8> {
 #[test]
 fn all_parameter_sets_of_a_camera_come_with_each_keyframe() {
     let clip = clips::clip(SMALL);
-    let pps = nals(&clip.units()[0].data).find(|nal| nal_kind(Codec::H264, nal) == 8).unwrap();
+    let pps = nals(&clip.units()[0].data)
+        .find(|nal| nal_kind(Codec::H264, nal) == 8)
+        .unwrap();
     let second = with_id_1(pps);
     let server = OddCamera::start(
         &clip,
@@ -129,7 +134,9 @@ fn all_parameter_sets_of_a_camera_come_with_each_keyframe() {
     );
     let camera = Camera::receive(settings(&server.url()));
     let keyframe = camera.keyframe_after(1);
-    let found: Vec<_> = nals(&keyframe.data).filter(|nal| nal_kind(Codec::H264, nal) == 8).collect();
+    let found: Vec<_> = nals(&keyframe.data)
+        .filter(|nal| nal_kind(Codec::H264, nal) == 8)
+        .collect();
     assert!(found.contains(&pps) && found.contains(&second.as_slice()), "{found:x?}");
     let mut decoder = Decoder::new("decode0", Backend::Software).unwrap();
     decoder.decode(&keyframe).unwrap();

@@ -25,10 +25,21 @@ fn answering(bytes: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Oddities {
 /// connection.
 fn cut_off(oddities: Oddities) -> String {
     let clip = clips::clip(SMALL);
-    let (good, bad) = (OddCamera::start(&clip, Oddities::default()), OddCamera::start(&clip, oddities));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (good, bad) = (
+        OddCamera::start(&clip, Oddities::default()),
+        OddCamera::start(&clip, oddities),
+    );
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     let receive = |server: &OddCamera| {
-        Receiver::spawn(settings(&server.url()), Slot::new("cam".into(), Arc::default()), runtime.handle())
+        Receiver::spawn(
+            settings(&server.url()),
+            Slot::new("cam".into(), Arc::default()),
+            runtime.handle(),
+        )
     };
     let (healthy, odd) = (receive(&good), receive(&bad));
     until("the healthy camera", || (healthy.slot().seq() > 0).then_some(()));
@@ -47,7 +58,10 @@ fn cut_off(oddities: Oddities) -> String {
 #[test]
 fn an_endless_header_line_is_cut_off() {
     let error = cut_off(answering(|| vec![b'a'; 8 << 20]));
-    assert!(error.contains("above the limit") || error.contains("belong to no RTSP message"), "{error}");
+    assert!(
+        error.contains("above the limit") || error.contains("belong to no RTSP message"),
+        "{error}"
+    );
     let error = cut_off(answering(|| {
         let mut line = b"RTSP/1.0 200 OK\r\nX-Endless: ".to_vec();
         line.resize(8 << 20, b'a');
@@ -59,7 +73,8 @@ fn an_endless_header_line_is_cut_off() {
 #[test]
 fn an_announced_body_of_gigabytes_is_cut_off() {
     let error = cut_off(answering(|| {
-        b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Type: application/sdp\r\nContent-Length: 4000000000\r\n\r\nv=0\r\n".to_vec()
+        b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Type: application/sdp\r\nContent-Length: 4000000000\r\n\r\nv=0\r\n"
+            .to_vec()
     }));
     assert!(error.contains("above the limit"), "{error}");
 }
@@ -70,7 +85,10 @@ fn a_flood_of_packets_is_cut_off() {
         flood: Some(20),
         ..Oddities::default()
     });
-    assert!(error.contains("packets") && error.contains("exceeds the limit"), "{error}");
+    assert!(
+        error.contains("packets") && error.contains("exceeds the limit"),
+        "{error}"
+    );
 }
 
 #[test]

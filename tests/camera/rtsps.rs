@@ -111,7 +111,11 @@ fn built_in_client_trusts_the_configured_authority_or_certificate() {
 #[test]
 fn built_in_client_tells_the_hash_of_an_untrusted_certificate_and_trusts_it_by_that() {
     let farm = farm();
-    for trust in [Trust::System, Trust::CaFile(fixture("other_ca.pem")), Trust::Pin("00".repeat(32))] {
+    for trust in [
+        Trust::System,
+        Trust::CaFile(fixture("other_ca.pem")),
+        Trust::Pin("00".repeat(32)),
+    ] {
         let error = built_in(&farm, trust).wait_down();
         assert!(error.contains("not trusted") && error.contains("pin_sha256"), "{error}");
     }

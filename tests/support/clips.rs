@@ -46,10 +46,13 @@ pub fn file(spec: Spec) -> PathBuf {
         more,
     } = spec;
     let codec = if h265 { "265" } else { "264" };
-    let name: String = format!("{codec}-{width}x{height}-{frames}-g{gop}-b{b_frames}-{more}{}", pixels.trim_start_matches("yuv420p"))
-        .chars()
-        .map(|c| if c.is_alphanumeric() { c } else { '-' })
-        .collect();
+    let name: String = format!(
+        "{codec}-{width}x{height}-{frames}-g{gop}-b{b_frames}-{more}{}",
+        pixels.trim_start_matches("yuv420p")
+    )
+    .chars()
+    .map(|c| if c.is_alphanumeric() { c } else { '-' })
+    .collect();
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("clips");
     std::fs::create_dir_all(&dir).unwrap();
     let done = dir.join(format!("{name}.mp4"));

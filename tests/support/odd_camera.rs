@@ -251,7 +251,9 @@ impl Client {
         let (mut nonce, mut udp, mut sender) = (String::new(), None, None);
         let mut is_over = false;
         while !self.stop.load(Ordering::Relaxed) && !is_over {
-            let Some(request) = read_request(&mut requests)? else { continue };
+            let Some(request) = read_request(&mut requests)? else {
+                continue;
+            };
             if request.authorization.is_some() {
                 self.counts.logins.fetch_add(1, Ordering::Relaxed);
             }
@@ -269,7 +271,13 @@ impl Client {
                 "DESCRIBE" => match &self.oddities.redirect {
                     Some((path, to)) if request.uri.ends_with(path) => {
                         let to = to.replace("{port}", &self.port.to_string());
-                        self.reply(&out, &request, "302 Moved Temporarily", &format!("Location: {to}\r\n"), "")?;
+                        self.reply(
+                            &out,
+                            &request,
+                            "302 Moved Temporarily",
+                            &format!("Location: {to}\r\n"),
+                            "",
+                        )?;
                     }
                     _ => {
                         let type_ = "Content-Type: application/sdp\r\n";
@@ -321,7 +329,10 @@ impl Client {
             0 => String::new(),
             n => format!("Content-Length: {n}\r\n"),
         };
-        let reply = format!("RTSP/1.0 {status}\r\nCSeq: {}\r\n{headers}{length}\r\n{body}", request.cseq);
+        let reply = format!(
+            "RTSP/1.0 {status}\r\nCSeq: {}\r\n{headers}{length}\r\n{body}",
+            request.cseq
+        );
         out.lock().unwrap().write_all(reply.as_bytes())
     }
 
@@ -347,7 +358,9 @@ impl Client {
         if self.oddities.logins.is_empty() {
             return true;
         }
-        let Some(given) = &request.authorization else { return false };
+        let Some(given) = &request.authorization else {
+            return false;
+        };
         if let Some(basic) = given.strip_prefix("Basic ") {
             let is_offered = self.oddities.logins.iter().any(|o| matches!(o, Offer::Basic));
             return is_offered && basic == BASE64_STANDARD.encode(format!("{USER}:{PASSWORD}"));
@@ -393,7 +406,8 @@ impl Client {
             return sdp.clone();
         }
         if self.oddities.jpeg.is_some() {
-            return "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=odd\r\nt=0 0\r\nm=video 0 RTP/AVP 26\r\na=control:track1\r\n".into();
+            return "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=odd\r\nt=0 0\r\nm=video 0 RTP/AVP 26\r\na=control:track1\r\n"
+                .into();
         }
         let codec = self.clip.codec();
         let units = self.clip.units();
@@ -470,7 +484,10 @@ impl Client {
             timestamp = timestamp.wrapping_add(90_000 / oddities.fps);
             let due = began + Duration::from_secs(1) * (number + 1) / oddities.fps;
             while Instant::now() < due && !self.stop.load(Ordering::Relaxed) {
-                std::thread::sleep(due.saturating_duration_since(Instant::now()).min(Duration::from_millis(50)));
+                std::thread::sleep(
+                    due.saturating_duration_since(Instant::now())
+                        .min(Duration::from_millis(50)),
+                );
             }
         }
         Ok(())
@@ -501,7 +518,9 @@ impl Client {
         }
         let count = payloads.len();
         let numbered = payloads.into_iter().enumerate();
-        numbered.map(|(i, (payload, ends_nal))| (payload, ends_nal, i + 1 == count)).collect()
+        numbered
+            .map(|(i, (payload, ends_nal))| (payload, ends_nal, i + 1 == count))
+            .collect()
     }
 }
 
@@ -622,7 +641,10 @@ fn jpeg_payloads(jpeg: &[u8]) -> Vec<(Vec<u8>, bool, bool)> {
     const MAX_PAYLOAD: usize = 1200;
     let (mut tables, mut size, mut kind, mut at) = (Vec::new(), [0_u8; 2], 1, 2);
     let scan = loop {
-        let (marker, length) = (jpeg[at + 1], usize::from(u16::from_be_bytes([jpeg[at + 2], jpeg[at + 3]])));
+        let (marker, length) = (
+            jpeg[at + 1],
+            usize::from(u16::from_be_bytes([jpeg[at + 2], jpeg[at + 3]])),
+        );
         let segment = &jpeg[at + 4..at + 2 + length];
         match marker {
             0xdb => segment.chunks(65).for_each(|table| tables.extend(&table[1..])),

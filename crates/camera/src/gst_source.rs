@@ -70,7 +70,9 @@ pub enum SourceError {
         what: String,
     },
     /// The camera refuses the login.
-    #[error("login rejected by the camera ({0}); correct the user or password that its `credentials` setting refers to")]
+    #[error(
+        "login rejected by the camera ({0}); correct the user or password that its `credentials` setting refers to"
+    )]
     Refused(String),
     /// The credentials cannot be read.
     #[error("cannot log in: `credentials`: {0}")]

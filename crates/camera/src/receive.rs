@@ -177,9 +177,7 @@ impl ReceiveError {
             Self::Rtsp(RtspError::Unauthorized { login, .. }) => Some(match login {
                 LoginProblem::Rejected { .. } => true,
                 LoginProblem::Forbidden { tried } => !tried.is_empty(),
-                LoginProblem::NoCredentials
-                | LoginProblem::Withheld
-                | LoginProblem::UnsupportedSchemes { .. } => false,
+                LoginProblem::NoCredentials | LoginProblem::Withheld | LoginProblem::UnsupportedSchemes { .. } => false,
             }),
             _ => None,
         }
@@ -307,12 +305,16 @@ impl Supervisor {
             let until = now.checked_add(wait).unwrap_or(now);
             // The next try moves away once: then it is worth another line.
             if is_new || (wait >= Duration::from_secs(60) && self.refused.is_some() && !self.is_far_known()) {
-                self.log.warn(format_args!("Camera refuses the login: {text}; next try in {} s", wait.as_secs()));
+                self.log.warn(format_args!(
+                    "Camera refuses the login: {text}; next try in {} s",
+                    wait.as_secs()
+                ));
             }
             self.slot.set_refused(text, now, until);
         } else {
             if is_new {
-                self.log.warn(format_args!("Camera down: {text}; next try in {wait:.1?}"));
+                self.log
+                    .warn(format_args!("Camera down: {text}; next try in {wait:.1?}"));
             } else {
                 tracing::debug!(camera = %self.settings.camera, ?wait, "Camera still down: {text}");
             }

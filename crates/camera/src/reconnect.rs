@@ -96,7 +96,10 @@ mod tests {
         for _ in 0..20 {
             schedule.wait(ConnectionEnd::Failed, Duration::ZERO, 1.0);
         }
-        assert_eq!(schedule.wait(ConnectionEnd::Failed, Duration::from_secs(10), 1.0), LEAST);
+        assert_eq!(
+            schedule.wait(ConnectionEnd::Failed, Duration::from_secs(10), 1.0),
+            LEAST
+        );
         let short = schedule.wait(ConnectionEnd::Failed, Duration::from_secs(2), 1.0);
         assert_eq!(short, LONGEST - Duration::from_secs(2));
     }

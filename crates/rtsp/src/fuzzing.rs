@@ -59,7 +59,10 @@ pub fn challenge(data: &[u8]) {
         match answered {
             Ok(()) => {}
             Err(problem) => {
-                assert!(!problem.to_string().contains("a-secret-word"), "the password in an error");
+                assert!(
+                    !problem.to_string().contains("a-secret-word"),
+                    "the password in an error"
+                );
                 return;
             }
         }
@@ -97,7 +100,10 @@ fn video_stream(format: VideoFormat, data: &[u8]) {
                     if let VideoOutput::Unit(unit) = output {
                         // Parameter sets come in addition.
                         assert!(unit.data.len() < 2 * MAX_ACCESS_UNIT, "a unit above the limit");
-                        assert!(assemble == Assemble::All || unit.kind == UnitKind::Keyframe, "a delta unit");
+                        assert!(
+                            assemble == Assemble::All || unit.kind == UnitKind::Keyframe,
+                            "a delta unit"
+                        );
                     }
                 }
                 let _ = receiver.parameters();
@@ -108,8 +114,12 @@ fn video_stream(format: VideoFormat, data: &[u8]) {
 
 /// A whole conversation: what the camera sends, in pieces whose length and distance in time the first bytes give.
 pub fn client(data: &[u8]) {
-    let [transport, piece, wait, sent @ ..] = data else { return };
-    let Ok(url) = Url::parse("rtsp://192.0.2.1/stream") else { return };
+    let [transport, piece, wait, sent @ ..] = data else {
+        return;
+    };
+    let Ok(url) = Url::parse("rtsp://192.0.2.1/stream") else {
+        return;
+    };
     let settings = ClientSettings {
         url,
         credentials: Some(Credentials {
@@ -160,7 +170,9 @@ fn do_outputs(client: &mut Client, now: Instant) -> bool {
             }
             Output::Connect { connection, .. } => client.connected(connection, now),
             Output::OpenUdp => client.udp_ports_open(50_000, 50_001, now),
-            Output::Event(Event::Unit(unit)) => assert!(unit.data.len() < 2 * MAX_ACCESS_UNIT, "a unit above the limit"),
+            Output::Event(Event::Unit(unit)) => {
+                assert!(unit.data.len() < 2 * MAX_ACCESS_UNIT, "a unit above the limit")
+            }
             _ => {}
         }
     }

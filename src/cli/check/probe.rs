@@ -166,7 +166,8 @@ async fn open(camera: &Camera, what: String, name: &str, decoders: Backend, limi
     }
     if stream.keyframe.is_none() {
         let message = format!("{name} offers {codec}, {size}, but sent no keyframe within {limit:?}{redirect}");
-        let remedy = "set the camera's keyframe interval (GOP) to 2 s; with a longer one, try again with a longer --timeout";
+        let remedy =
+            "set the camera's keyframe interval (GOP) to 2 s; with a longer one, try again with a longer --timeout";
         return CheckRow::new(what, CheckState::Warning, message).remedy(remedy);
     }
     let decoded = tokio::task::spawn_blocking(move || decode(stream, decoders)).await;
@@ -226,9 +227,7 @@ fn open_failed(what: String, name: &str, error: &ReceiveError, limit: Duration) 
     };
     match error {
         RtspError::Unauthorized { login, .. } => login_failed(what, name, login),
-        RtspError::NotFound { .. } => {
-            CheckRow::wrong(what, format!("{name} has no stream at this path"), CHECK_PATH)
-        }
+        RtspError::NotFound { .. } => CheckRow::wrong(what, format!("{name} has no stream at this path"), CHECK_PATH),
         RtspError::Timeout { .. } => timed_out(what, name, limit),
         RtspError::Protocol { what: answer, .. } => CheckRow::wrong(
             what,

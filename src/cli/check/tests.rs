@@ -143,7 +143,10 @@ async fn an_unsupported_codec_is_an_error() {
     let port = camera(|_| describe_reply("m=video 0 RTP/AVP 32\r\n")).await;
     let row = probe_camera(port, None, LIMIT).await;
     assert_eq!(row.state, CheckState::Wrong);
-    assert!(row.message.contains("offers no H.264, H.265 or Motion JPEG video"), "{row:?}");
+    assert!(
+        row.message.contains("offers no H.264, H.265 or Motion JPEG video"),
+        "{row:?}"
+    );
 }
 
 #[tokio::test]
@@ -157,7 +160,12 @@ async fn refusals_of_the_stream_come_with_their_own_advice() {
     };
     for (method, reply, message, remedy) in [
         ("DESCRIBE", "503 Busy\r\n\r\n", "no free stream", "close other players"),
-        ("SETUP", "461 Unsupported\r\n\r\n", "does not send over TCP", "set `transport` to udp"),
+        (
+            "SETUP",
+            "461 Unsupported\r\n\r\n",
+            "does not send over TCP",
+            "set `transport` to udp",
+        ),
         (
             "DESCRIBE",
             "302 Moved\r\nLocation: http://192.0.2.7/else\r\n\r\n",

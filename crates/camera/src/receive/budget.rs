@@ -103,7 +103,11 @@ mod tests {
     fn a_burst_passes_and_a_flood_does_not() {
         let now = Instant::now();
         let mut budget = Budget::new(now);
-        assert_eq!(budget.spend(40_000_000, 40_000, now), Ok(()), "buffered for two seconds");
+        assert_eq!(
+            budget.spend(40_000_000, 40_000, now),
+            Ok(()),
+            "buffered for two seconds"
+        );
         let flood = budget.spend(1_000, 20_000, now).unwrap_err();
         assert_eq!((flood.what, flood.limit), ("packets", MAX_PACKETS_PER_SECOND));
         let mut budget = Budget::new(now);

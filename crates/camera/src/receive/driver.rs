@@ -155,7 +155,9 @@ impl Driver<'_> {
             self.client.timeout(now);
         }
         self.spend(bytes as u64, more_packets, now)?;
-        let Some(handler) = &mut self.handler else { return Ok(()) };
+        let Some(handler) = &mut self.handler else {
+            return Ok(());
+        };
         if let Some(counters) = self.client.stream_counters() {
             handler.count(counters, now);
         }
@@ -178,13 +180,11 @@ impl Driver<'_> {
         let packets = stream + beside.unassigned_frames + beside.ignored_responses + beside.server_requests;
         let new = packets.saturating_sub(self.packets) + more_packets;
         self.packets = packets;
-        self.budget
-            .spend(bytes, new, now)
-            .map_err(|Overspent { what, limit }| {
-                // It may send pictures in the flood, and is not welcome again at once.
-                self.attempt.has_delivered.store(false, Ordering::Relaxed);
-                ReceiveError::TooMuch { what, limit }
-            })
+        self.budget.spend(bytes, new, now).map_err(|Overspent { what, limit }| {
+            // It may send pictures in the flood, and is not welcome again at once.
+            self.attempt.has_delivered.store(false, Ordering::Relaxed);
+            ReceiveError::TooMuch { what, limit }
+        })
     }
 
     /// Does what the client asks for, until it waits. Returns why the connection ended.
@@ -231,9 +231,16 @@ impl Driver<'_> {
             Connection::Main => self.settings.timeouts.connect,
             Connection::Post => POST_LIMIT.min(self.settings.timeouts.connect),
         };
-        if matches!(self.slot.received_state(), CameraState::Resolving | CameraState::Connecting) {
+        if matches!(
+            self.slot.received_state(),
+            CameraState::Resolving | CameraState::Connecting
+        ) {
             let is_name = endpoint.host.parse::<std::net::IpAddr>().is_err();
-            self.slot.set_state(if is_name { CameraState::Resolving } else { CameraState::Connecting });
+            self.slot.set_state(if is_name {
+                CameraState::Resolving
+            } else {
+                CameraState::Connecting
+            });
         }
         let opened = async {
             if endpoint.tls && self.tls.is_none() {

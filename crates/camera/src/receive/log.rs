@@ -23,7 +23,10 @@ impl Lines {
     /// Whether to write a line now, and how many were left out in the period that is over.
     fn admit(&mut self, now: Instant) -> Option<u32> {
         let mut left_out = 0;
-        if self.period_began.is_none_or(|began| now.saturating_duration_since(began) >= PERIOD) {
+        if self
+            .period_began
+            .is_none_or(|began| now.saturating_duration_since(began) >= PERIOD)
+        {
             left_out = std::mem::take(&mut self.left_out);
             self.period_began = Some(now);
             self.written = 0;
@@ -66,7 +69,11 @@ impl CameraLog {
     }
 
     fn is_admitted(&self) -> bool {
-        let admitted = self.lines.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now());
+        let admitted = self
+            .lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .admit(Instant::now());
         if let Some(left_out @ 1..) = admitted {
             tracing::warn!(camera = %self.camera, left_out, "Log lines of this camera were left out");
         }

@@ -176,7 +176,9 @@ impl Sockets {
 
     /// Queues bytes to be sent.
     pub(super) fn send(&mut self, connection: Connection, data: &[u8]) -> io::Result<()> {
-        let Some(open) = self.slot(connection) else { return Ok(()) };
+        let Some(open) = self.slot(connection) else {
+            return Ok(());
+        };
         if open.unsent.len() + data.len() > MAX_UNSENT {
             return Err(io::Error::other("the camera does not read what is sent to it"));
         }
@@ -227,7 +229,9 @@ impl Sockets {
 
     /// Sends a datagram, if the camera's port is known. A lost one does no harm.
     pub(super) fn send_datagram(&self, port: UdpPort, data: &[u8]) {
-        let (Some(udp), Some(camera)) = (&self.udp, self.camera) else { return };
+        let (Some(udp), Some(camera)) = (&self.udp, self.camera) else {
+            return;
+        };
         let (socket, to) = match port {
             UdpPort::Rtp => (&udp.rtp, udp.peer.rtp),
             UdpPort::Rtcp => (&udp.rtcp, udp.peer.rtcp),
@@ -342,7 +346,11 @@ async fn connect_tcp(endpoint: &Endpoint) -> io::Result<TcpStream> {
     let addresses: Vec<_> = {
         let found = pin!(lookup_host((endpoint.host.as_str(), endpoint.port))).await;
         found
-            .map_err(|e| io::Error::other(format!("cannot resolve the name: {e}; check the name and the box's DNS")))?
+            .map_err(|e| {
+                io::Error::other(format!(
+                    "cannot resolve the name: {e}; check the name and the box's DNS"
+                ))
+            })?
             .take(MAX_ADDRESSES)
             .collect()
     };

@@ -155,7 +155,8 @@ impl StreamJudge {
         let are_missing = waited > self.limit;
         // The state ends where it began at half the share, so that it does not flicker.
         let lossy = if self.is_lossy { LOSSY_SHARE / 2.0 } else { LOSSY_SHARE };
-        self.is_lossy = share > 0.0 && (share >= lossy || self.recent.damaged > 0 || (are_missing && self.are_keyframes_damaged(now)));
+        self.is_lossy = share > 0.0
+            && (share >= lossy || self.recent.damaged > 0 || (are_missing && self.are_keyframes_damaged(now)));
         if self.is_lossy {
             return CameraState::Loss { share };
         }
@@ -172,7 +173,10 @@ impl StreamJudge {
             }
             Fallback::Off | Fallback::Starting => {}
         }
-        let problem = self.problem.as_ref().filter(|(at, _)| now.saturating_duration_since(*at) < PROBLEM_LASTS);
+        let problem = self
+            .problem
+            .as_ref()
+            .filter(|(at, _)| now.saturating_duration_since(*at) < PROBLEM_LASTS);
         if let Some((_, reason)) = problem {
             return CameraState::Degraded { reason: reason.clone() };
         }
@@ -296,7 +300,10 @@ mod tests {
         judge.keyframe(false, start + s(15.0));
         judge.count(&counters(500, 0, 15), start + s(16.0));
         let state = judge.state(start + s(16.0), Fallback::Off, None);
-        assert!(matches!(&state, CameraState::Degraded { reason } if reason.contains("firmware")), "{state:?}");
+        assert!(
+            matches!(&state, CameraState::Degraded { reason } if reason.contains("firmware")),
+            "{state:?}"
+        );
         assert!(judge.are_keyframes_damaged(start + s(16.0)));
     }
 
@@ -319,9 +326,20 @@ mod tests {
         let state = judge.state(start, Fallback::Off, None);
         let text = state.to_string();
         assert!(matches!(state, CameraState::Unsupported { .. }));
-        assert!(text.contains("10 bits") && text.contains("monochrome") && text.contains("H.265"), "{text}");
-        (parameters.chroma_format_idc, parameters.bit_depth_luma, parameters.bit_depth_chroma) = (1, 8, 8);
+        assert!(
+            text.contains("10 bits") && text.contains("monochrome") && text.contains("H.265"),
+            "{text}"
+        );
+        (
+            parameters.chroma_format_idc,
+            parameters.bit_depth_luma,
+            parameters.bit_depth_chroma,
+        ) = (1, 8, 8);
         judge.format(Some(&parameters));
-        assert_eq!(judge.state(start, Fallback::Off, None), CameraState::Live, "the camera was set right");
+        assert_eq!(
+            judge.state(start, Fallback::Off, None),
+            CameraState::Live,
+            "the camera was set right"
+        );
     }
 }

@@ -193,8 +193,15 @@ impl<'a> StreamHandler<'a> {
     /// Decodes the picture, unless one was decoded a moment ago: cameras send more pictures than are looked at.
     fn decode_jpeg(&mut self, unit: AccessUnit, now: Instant) {
         let every = self.settings.look_every / 4;
-        let is_due = self.jpeg.started_at.is_none_or(|at| now.saturating_duration_since(at) >= every);
-        let is_free = self.jpeg.running.as_ref().is_none_or(tokio::task::JoinHandle::is_finished);
+        let is_due = self
+            .jpeg
+            .started_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= every);
+        let is_free = self
+            .jpeg
+            .running
+            .as_ref()
+            .is_none_or(tokio::task::JoinHandle::is_finished);
         if !is_due || !is_free {
             return;
         }

@@ -12,8 +12,8 @@ use super::{
     section,
 };
 use crate::{Aim, Camera, Preset, polygon, raw};
-use gridwatch_camera::{StreamSource, Transport, receive::is_rtsp};
 use gridwatch_base::document::{Fault, schema::nearest};
+use gridwatch_camera::{StreamSource, Transport, receive::is_rtsp};
 use gridwatch_engine::{CameraId, CameraPlan, Point, RuleId, Zone, ZoneId, ZoneKind, geometry::Crs};
 
 /// Limits of `look_every`: two looks per second are what a small core can decode and analyse for one camera; beyond an hour, most
