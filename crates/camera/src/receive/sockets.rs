@@ -20,8 +20,8 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::tls;
 
-/// Largest datagram (RFC 768).
-const MAX_DATAGRAM: usize = 65_535;
+/// Largest datagram: cameras send at most jumbo frames of 9 kB. What is longer is cut off, and so counts as damaged.
+const MAX_DATAGRAM: usize = 16 << 10;
 /// Bytes that may wait to be sent on one connection: a camera that does not read its requests is cut off.
 const MAX_UNSENT: usize = 64 << 10;
 /// Receive buffer of a UDP socket: a keyframe comes in one burst. The kernel grants less if `net.core.rmem_max` is less.
