@@ -5,7 +5,7 @@ CARGO ?= cargo
 RUST_NEEDED := 1.92
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rust demo build test soak lint bench doc clips
+.PHONY: help setup rust demo build test soak fuzz lint bench doc clips
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,17 @@ test: rust setup ## Run all tests, with cargo nextest if it is installed
 MINUTES ?= 30
 soak: rust setup ## Fault injection for MINUTES=30: kills, broker failures, cut connections, full disks; prints the counts
 	GRIDWATCH_SOAK_MINUTES=$(MINUTES) $(CARGO) test --locked --test faults -- --nocapture
+
+FUZZ_MINUTES ?= 60
+FUZZ_TARGETS := message session_description challenge h264 h265 jpeg client
+
+fuzz: ## Fuzz what reads the bytes of cameras, FUZZ_MINUTES=60 for all targets together; needs cargo-fuzz and a nightly compiler
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "make: install cargo-fuzz ('cargo install cargo-fuzz --locked') and a nightly compiler ('rustup toolchain install nightly')." >&2; exit 1; }
+	@for target in $(FUZZ_TARGETS); do \
+	  mkdir -p fuzz/corpus/$$target; \
+	  cargo +nightly fuzz run --fuzz-dir fuzz $$target fuzz/corpus/$$target crates/rtsp/corpus/$$target -- \
+	    -max_total_time=$$(( $(FUZZ_MINUTES) * 60 / $(words $(FUZZ_TARGETS)) )) -max_len=65536 -rss_limit_mb=1024 -timeout=10; \
+	done
 
 lint: rust setup ## Check formatting, clippy, documentation, dependency policy and shell scripts
 	$(CARGO) fmt --all --check

@@ -39,7 +39,7 @@ use metrics::{counter, gauge};
 pub use self::error::StartError;
 pub(crate) use self::{
     looks::view_name,
-    receive::{CameraSource, receive_camera},
+    receive::{CameraSource, is_built_in, receive_camera, receiver_settings},
 };
 use self::{
     looks::{LookScheduler, WatchedCamera},
@@ -123,10 +123,7 @@ impl Daemon {
         let cameras = &self.shared.looks.cameras;
         DaemonSnapshot {
             cameras: cameras.len(),
-            cameras_live: cameras
-                .iter()
-                .filter(|c| matches!(c.slot.state(), CameraState::Live | CameraState::Degraded { .. }))
-                .count(),
+            cameras_live: cameras.iter().filter(|c| c.slot.state().is_receiving()).count(),
             looks: cameras.iter().map(|c| c.looks.load(Ordering::Relaxed)).sum(),
             pinned: self.shared.pinned.load(Ordering::Relaxed) as usize,
             outbox: self.shared.outbox_depth(),
@@ -265,7 +262,7 @@ impl Shared {
         let address = format!("{}:{}", broker.host, broker.port);
         let link = self.link.borrow().clone();
         let (blocks_cameras, blocks_broker) = (
-            readiness::cameras_blocker(&blind, cameras.len()),
+            readiness::cameras_blocker(&blind, cameras.len(), self.config.telemetry.max_blind_share),
             readiness::broker_blocker(&link, &address, zone, now),
         );
         self.health.set_blocker("cameras", blocks_cameras);
@@ -287,7 +284,7 @@ impl Shared {
         for camera in &self.looks.cameras {
             let id = camera.id.to_string();
             let state = camera.slot.state();
-            for name in ["connecting", "live", "degraded", "down", "ended"] {
+            for name in CameraState::NAMES {
                 let is = if state.as_str() == name { 1.0 } else { 0.0 };
                 gauge!(metric::CAMERA_STATE, "camera" => id.clone(), "state" => name).set(is);
             }

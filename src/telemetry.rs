@@ -65,7 +65,7 @@ impl TelemetryError {
 /// If the filter does not parse, or logging was started before.
 pub fn start_logs(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     // Their INFO lines are about themselves and alarm without cause; a filter that names these targets still wins.
-    let with_quiet = format!("ort=warn,retina=warn,{filter}");
+    let with_quiet = format!("ort=warn,{filter}");
     let filter = EnvFilter::try_new(with_quiet).map_err(|e| TelemetryError::Filter {
         filter: filter.to_owned(),
         reason: e.to_string(),

@@ -130,7 +130,7 @@ fn the_engine_does_no_input_or_output() {
             "opencv",
             "ort",
             "ort-sys",
-            "retina",
+            "rustls",
             "tempfile",
             "tracing",
         ]

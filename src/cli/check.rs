@@ -1,7 +1,7 @@
 //! `gridwatch check`: validates a configuration and everything it names.
 //!
-//! Read-only: it reads files, loads libraries and models, connects to the broker and sends an RTSP DESCRIBE to each camera.
-//! It changes nothing on the box, publishes nothing and opens no stream.
+//! Read-only: it reads files, loads libraries and models, connects to the broker, and opens each camera's stream until its first
+//! keyframe. It changes nothing on the box and publishes nothing.
 
 mod local;
 mod masking;
@@ -24,7 +24,7 @@ use gridwatch_config::{Draft, Fault, raw::Span};
 /// remedy, then tries what the valid part names: the ONNX Runtime library, the models (checksum and self-test, and whether the
 /// registry's live versions still find what is masked), the decoders (one keyframe of each codec), the state directory, the
 /// database, the keys, the clock, the broker (connect, look for another box with this `node.id`, and disconnect) and each camera
-/// (RTSP DESCRIBE; no stream is opened). It changes nothing and shows no credentials.
+/// (its stream is opened until one keyframe is decoded). It changes nothing and shows no credentials.
 ///
 /// Exit codes: 0 no errors (there may be warnings); 1 something is wrong; 3 the file cannot be read or is not TOML.
 #[derive(Debug, clap::Args)]

@@ -92,7 +92,7 @@ impl LiveCamera {
                     let attempts = self.slot.stats().reconnects;
                     class == Class::Config || (self.newest.is_none() && attempts >= MAX_ATTEMPTS)
                 }
-                CameraState::Ended => true,
+                CameraState::Refused { .. } | CameraState::Unsupported { .. } | CameraState::Ended => true,
                 _ => false,
             };
             if is_hopeless || Instant::now() > deadline {
@@ -108,11 +108,11 @@ impl LiveCamera {
         let seconds = (after + TIMEOUT).as_secs();
         let (class, reason) = match self.slot.state() {
             CameraState::Down { error, class, .. } => (class, error),
-            CameraState::Degraded { reason } => (
-                Class::Transient,
-                format!("no picture for {seconds} s, although it sends frames: {reason}"),
-            ),
-            CameraState::Connecting => (
+            CameraState::Refused { error, .. } => (Class::Config, error),
+            CameraState::Unsupported { what } => (Class::Config, what),
+            CameraState::DecodingFails { error } => (Class::Data, format!("its keyframes cannot be decoded: {error}")),
+            CameraState::Ended => (Class::Data, "the file ended".to_owned()),
+            CameraState::Resolving | CameraState::Connecting => (
                 Class::Transient,
                 format!("no answer for {seconds} s; check that it is on and reachable from this machine"),
             ),
@@ -120,7 +120,10 @@ impl LiveCamera {
                 Class::Transient,
                 format!("connected, but no complete keyframe for {seconds} s; set its keyframe interval (GOP) to 2 s"),
             ),
-            CameraState::Ended => (Class::Data, "the file ended".to_owned()),
+            state @ (CameraState::Degraded { .. } | CameraState::NoKeyframes { .. } | CameraState::Loss { .. }) => (
+                Class::Transient,
+                format!("no picture for {seconds} s, although it sends its stream: {state}"),
+            ),
         };
         Failure::new(class, format!("{}: {reason}", self.name))
     }

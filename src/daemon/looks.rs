@@ -377,7 +377,11 @@ impl LookWorker {
         let frame = match picture {
             Picture::Keyframe(keyframe) => {
                 let start = Instant::now();
-                let frame = Arc::new(self.decoder.decode(keyframe)?);
+                let decoded = self.decoder.decode(keyframe);
+                camera
+                    .slot
+                    .report_decoding(decoded.as_ref().map(|_| ()).map_err(|e| e as _));
+                let frame = Arc::new(decoded?);
                 histogram!(metric::DECODE).record(start.elapsed());
                 frame
             }

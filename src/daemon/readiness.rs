@@ -48,10 +48,17 @@ impl CameraSight {
         };
         let cause = match (&self.state, self.view) {
             (CameraState::Down { error, since, .. }, _) => format!("{error}, since {}", shown(*since, zone)),
-            (CameraState::Connecting, _) => "connecting".into(),
-            (CameraState::Ended, _) => "its file has ended".into(),
-            (_, Some(view)) if view != View::Clear => format!("its view is {}", view_name(view)),
-            _ => return Some(format!("camera {}: {since}", self.id)),
+            (CameraState::Refused { error, since, until }, _) => format!(
+                "{error}, since {}; next try at {}",
+                shown(*since, zone),
+                shown(*until, zone)
+            ),
+            (CameraState::Live, Some(view)) if view != View::Clear => format!("its view is {}", view_name(view)),
+            (CameraState::Live, _) => return Some(format!("camera {}: {since}", self.id)),
+            (CameraState::Degraded { reason }, Some(view)) if view != View::Clear => {
+                format!("its view is {}; {reason}", view_name(view))
+            }
+            (state, _) => state.to_string(),
         };
         Some(format!("camera {}: {since}: {cause}", self.id))
     }
@@ -65,16 +72,20 @@ pub(super) fn blind(cameras: &[CameraSight], zone: &TimeZone, now: Timestamp) ->
         .collect()
 }
 
-/// What stands against filing if all `total` cameras are `blind`.
-pub(super) fn cameras_blocker(blind: &[String], total: usize) -> Option<String> {
-    if blind.len() < total {
+/// What stands against filing if all `total` cameras are `blind`, or a larger share of them than `max_share`.
+pub(super) fn cameras_blocker(blind: &[String], total: usize, max_share: f64) -> Option<String> {
+    let are_all = blind.len() >= total;
+    if !are_all && blind.len() as f64 <= max_share * total as f64 {
         return None;
     }
     let mut named = blind.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
-    if let Some(more) = total.checked_sub(NAMED).filter(|more| *more > 0) {
+    if let Some(more) = blind.len().checked_sub(NAMED).filter(|more| *more > 0) {
         named += &format!("; and {more} more");
     }
-    Some(format!("no camera has a clear view: {named}"))
+    Some(match are_all {
+        true => format!("no camera has a clear view: {named}"),
+        false => format!("{} of {total} cameras have no clear view: {named}", blind.len()),
+    })
 }
 
 /// What stands against publishing to the broker at `address`.
@@ -158,8 +169,8 @@ mod tests {
                 "camera yard: no clear look yet: connecting",
             ]
         );
-        assert!(cameras_blocker(&reasons, 4).is_none(), "the fourth one sees");
-        let blocker = cameras_blocker(&reasons, 3).unwrap();
+        assert!(cameras_blocker(&reasons, 4, 1.0).is_none(), "the fourth one sees");
+        let blocker = cameras_blocker(&reasons, 3, 1.0).unwrap();
         assert!(reasons.iter().all(|reason| blocker.contains(reason)), "{blocker}");
     }
 
@@ -168,7 +179,7 @@ mod tests {
         let cameras: Vec<CameraSight> = (0..20)
             .map(|i| camera(&format!("c{i}"), CameraState::Connecting, None, None))
             .collect();
-        let blocker = cameras_blocker(&blind(&cameras, &zone(), at(0)), 20).unwrap();
+        let blocker = cameras_blocker(&blind(&cameras, &zone(), at(0)), 20, 1.0).unwrap();
         assert!(
             blocker.contains("camera c4:") && !blocker.contains("camera c5:"),
             "{blocker}"

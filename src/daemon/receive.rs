@@ -1,11 +1,13 @@
-//! Receives a camera's stream over RTSP, or through GStreamer for every other kind of source.
+//! Receives a camera's stream with the built-in RTSP client, or through GStreamer for every other kind of source and by
+//! choice.
 
 use std::{sync::Arc, time::Duration};
 
 use super::error::StartError;
 use gridwatch_camera::{
+    StreamSource,
     gst_source::{GstSource, SourceSettings},
-    receive::{Receiver, ReceiverSettings, Timeouts},
+    receive::{Receiver, ReceiverSettings, Timeouts, Trust, is_rtsp},
     slot::Slot,
 };
 use gridwatch_config as config;
@@ -26,22 +28,14 @@ pub(crate) fn receive_camera(
     slot: Arc<Slot>,
     runtime: &tokio::runtime::Handle,
 ) -> Result<CameraSource, StartError> {
-    let credentials = camera.credentials.clone();
-    if camera.url.scheme() == "rtsp" {
-        let settings = ReceiverSettings {
-            camera: camera.id.clone(),
-            url: camera.url.clone(),
-            credentials,
-            transport: camera.transport,
-            look_every: camera.look_every,
-            timeouts: Timeouts::default(),
-        };
+    if is_built_in(camera) {
+        let settings = receiver_settings(camera, Timeouts::default());
         Ok(CameraSource::Rtsp(Receiver::spawn(settings, slot, runtime)))
     } else {
         let settings = SourceSettings {
             camera: camera.id.clone(),
             url: camera.url.clone(),
-            credentials,
+            credentials: camera.credential_source.clone(),
             ca_file: camera.ca_file.clone(),
             every: camera.look_every / 2,
             looped: true,
@@ -50,5 +44,27 @@ pub(crate) fn receive_camera(
         GstSource::spawn(settings, slot)
             .map(CameraSource::Gst)
             .map_err(StartError::Thread)
+    }
+}
+
+/// Whether the built-in client receives `camera`.
+pub(crate) fn is_built_in(camera: &config::Camera) -> bool {
+    camera.source == StreamSource::Auto && is_rtsp(&camera.url)
+}
+
+/// How the built-in client receives `camera`.
+pub(crate) fn receiver_settings(camera: &config::Camera, timeouts: Timeouts) -> ReceiverSettings {
+    ReceiverSettings {
+        camera: camera.id.clone(),
+        url: camera.url.clone(),
+        credentials: camera.credential_source.clone(),
+        trust: match (&camera.pin_sha256, &camera.ca_file) {
+            (Some(pin), _) => Trust::Pin(pin.clone()),
+            (None, Some(file)) => Trust::CaFile(file.clone()),
+            (None, None) => Trust::System,
+        },
+        transport: camera.transport,
+        look_every: camera.look_every,
+        timeouts,
     }
 }

@@ -84,7 +84,8 @@ fn hostile_cameras_are_down_with_a_reason_and_others_stay_live() {
     let closed_port = Camera::receive(short_timeouts("rtsp://127.0.0.1:1/cam"));
 
     assert!(bad[0].wait_down().contains("no answer"));
-    bad[1].wait_down();
+    // Skipped as other players do: the stream goes on behind it.
+    bad[1].keyframe_after(0);
     let endless = bad[2].wait_down();
     assert!(endless.contains("no frame"), "{endless}");
     let huge = bad[3].wait_down();
@@ -92,7 +93,7 @@ fn hostile_cameras_are_down_with_a_reason_and_others_stay_live() {
     let refused = closed_port.wait_down();
     assert!(refused.contains("refused"), "{refused}");
     // Each is retried.
-    for (server, camera) in servers.iter().zip(&bad) {
+    for (server, camera) in servers.iter().zip(&bad).filter(|(_, c)| !std::ptr::eq(*c, &bad[1])) {
         until("a second attempt", || (server.connections() >= 2).then_some(()));
         assert!(camera.slot().stats().reconnects >= 1);
     }

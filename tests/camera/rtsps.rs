@@ -1,4 +1,4 @@
-//! RTSP over TLS. A camera is trusted only if its certificate, or its authority's, is the configured `ca_file`. The host
+//! RTSP over TLS, through the built-in client and through GStreamer. A camera is trusted only if its certificate, or its authority's, is the configured `ca_file`. The host
 //! name in the certificate is not checked, because cameras are addressed by IP.
 
 use std::{
@@ -7,12 +7,14 @@ use std::{
 };
 
 use crate::support::{
+    Camera,
     clips::{self, SMALL},
-    credentials, mount, until,
+    credentials, mount, settings, until,
 };
 use gridwatch_camera::{
     CameraState, Slot,
     gst_source::{GstSource, SourceSettings},
+    receive::{ReceiverSettings, Trust},
 };
 use gridwatch_farm::{Auth, AuthMethod, Certificate, Farm, FarmConfig};
 
@@ -88,4 +90,43 @@ fn invalid_ca_file_is_named_in_the_error() {
     let farm = farm();
     let error = wait_down(&source(&farm, Some("passwords")));
     assert!(error.contains("passwords"), "{error}");
+}
+
+fn built_in(farm: &Farm, trust: Trust) -> Camera {
+    Camera::receive(ReceiverSettings {
+        credentials: credentials("viewer", "right-horse"),
+        trust,
+        ..settings(&farm.url("cam"))
+    })
+}
+
+#[test]
+fn built_in_client_trusts_the_configured_authority_or_certificate() {
+    let farm = farm();
+    for file in ["ca.pem", "server.pem"] {
+        built_in(&farm, Trust::CaFile(fixture(file))).keyframe_after(0);
+    }
+}
+
+#[test]
+fn built_in_client_tells_the_hash_of_an_untrusted_certificate_and_trusts_it_by_that() {
+    let farm = farm();
+    for trust in [
+        Trust::System,
+        Trust::CaFile(fixture("other_ca.pem")),
+        Trust::Pin("00".repeat(32)),
+    ] {
+        let error = built_in(&farm, trust).wait_down();
+        assert!(error.contains("not trusted") && error.contains("pin_sha256"), "{error}");
+    }
+    let error = built_in(&farm, Trust::System).wait_down();
+    let pin: String = error.split("SHA-256: ").nth(1).unwrap().chars().take(64).collect();
+    built_in(&farm, Trust::Pin(pin)).keyframe_after(0);
+}
+
+#[test]
+fn built_in_client_names_an_invalid_ca_file() {
+    let farm = farm();
+    let error = built_in(&farm, Trust::CaFile(fixture("passwords"))).wait_down();
+    assert!(error.contains("passwords") && error.contains("PEM"), "{error}");
 }

@@ -7,6 +7,7 @@
 )]
 
 pub mod clips;
+pub mod odd_camera;
 pub mod scripted_camera;
 
 use std::{
@@ -14,9 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use gridwatch_base::secret::{CredentialSource, Credentials};
 use gridwatch_camera::{
     CameraState, Keyframe, Picture, Slot, Transport,
-    receive::{Receiver, ReceiverSettings, Timeouts},
+    receive::{Receiver, ReceiverSettings, Timeouts, Trust},
 };
 use gridwatch_farm::{Auth, Clip, Farm, FarmConfig, MountConfig};
 
@@ -61,6 +63,7 @@ pub fn settings(url: &str) -> ReceiverSettings {
         camera: "cam".into(),
         url: url.parse().unwrap(),
         credentials: None,
+        trust: Trust::System,
         transport: Transport::Tcp,
         look_every: Duration::from_secs(1),
         timeouts: Timeouts {
@@ -71,11 +74,11 @@ pub fn settings(url: &str) -> ReceiverSettings {
 }
 
 /// Credentials from a user and a password.
-pub fn credentials(user: &str, password: &str) -> Option<gridwatch_base::secret::Credentials> {
-    Some(gridwatch_base::secret::Credentials {
+pub fn credentials(user: &str, password: &str) -> Option<CredentialSource> {
+    Some(CredentialSource::Fixed(Credentials {
         user: user.into(),
         password: password.into(),
-    })
+    }))
 }
 
 /// A receiver on a runtime of its own.
@@ -113,9 +116,10 @@ impl Camera {
         })
     }
 
+    /// Waits until there is no connection, and returns why.
     pub fn wait_down(&self) -> String {
         until("the camera is down", || match self.slot().state() {
-            CameraState::Down { error, .. } => Some(error),
+            CameraState::Down { error, .. } | CameraState::Refused { error, .. } => Some(error),
             _ => None,
         })
     }

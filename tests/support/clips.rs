@@ -15,6 +15,8 @@ pub struct Spec {
     /// Keyframe interval in frames.
     pub gop: u32,
     pub b_frames: u32,
+    /// ffmpeg's pixel format.
+    pub pixels: &'static str,
     /// More x264 or x265 parameters, separated by colons.
     pub more: &'static str,
 }
@@ -27,6 +29,7 @@ pub const SMALL: Spec = Spec {
     frames: 50,
     gop: 25,
     b_frames: 0,
+    pixels: "yuv420p",
     more: "",
 };
 
@@ -39,13 +42,17 @@ pub fn file(spec: Spec) -> PathBuf {
         frames,
         gop,
         b_frames,
+        pixels,
         more,
     } = spec;
     let codec = if h265 { "265" } else { "264" };
-    let name: String = format!("{codec}-{width}x{height}-{frames}-g{gop}-b{b_frames}-{more}")
-        .chars()
-        .map(|c| if c.is_alphanumeric() { c } else { '-' })
-        .collect();
+    let name: String = format!(
+        "{codec}-{width}x{height}-{frames}-g{gop}-b{b_frames}-{more}{}",
+        pixels.trim_start_matches("yuv420p")
+    )
+    .chars()
+    .map(|c| if c.is_alphanumeric() { c } else { '-' })
+    .collect();
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("clips");
     std::fs::create_dir_all(&dir).unwrap();
     let done = dir.join(format!("{name}.mp4"));
@@ -65,7 +72,7 @@ pub fn file(spec: Spec) -> PathBuf {
     let out = Command::new("ffmpeg")
         .args(["-v", "error", "-y", "-f", "lavfi", "-i"])
         .arg(format!("testsrc2=size={width}x{height}:rate=25,noise=alls=12:allf=t"))
-        .args(["-frames:v", &frames.to_string(), "-pix_fmt", "yuv420p"])
+        .args(["-frames:v", &frames.to_string(), "-pix_fmt", pixels])
         .args(["-c:v", if h265 { "libx265" } else { "libx264" }])
         .args(["-preset", "ultrafast"])
         .args([if h265 { "-x265-params" } else { "-x264-params" }, options.as_str()])

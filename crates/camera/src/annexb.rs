@@ -1,76 +1,10 @@
-//! A minimal parser of Annex B byte streams (ITU-T H.264 and H.265, annex B) that recognises complete keyframes.
+//! A minimal parser of Annex B byte streams (ITU-T H.264 and H.265, annex B) that finds recovery points.
 //!
-//! It reads NAL unit headers and the first bit of a slice header, and decodes nothing.
+//! It reads NAL unit headers and SEI messages, and decodes nothing.
 
 use memchr::memmem;
 
 use super::Codec;
-
-/// Kind of an access unit, by its NAL units up to the first slice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum UnitKind {
-    /// Parameter sets, then the first slice of a random access picture.
-    Keyframe,
-    /// A random access picture without parameter sets.
-    MissingParameterSets,
-    /// A random access picture without its first slice.
-    MissingFirstSlice,
-    /// Any other picture, or no picture.
-    Other,
-}
-
-/// Classifies an access unit. Reads `data` up to its first slice.
-pub(super) fn classify(codec: Codec, data: &[u8]) -> UnitKind {
-    let (mut sps, mut pps) = (false, false);
-    for nal in nal_units(data) {
-        let (kind, body) = match (codec, nal) {
-            // H.264 7.3.1: forbidden_zero_bit, nal_ref_idc u(2), nal_unit_type u(5).
-            (Codec::H264, [h, body @ ..]) => (
-                match h & 0x1f {
-                    1..=4 => Nal::Slice { random: false },
-                    5 => Nal::Slice { random: true },
-                    7 => Nal::Sps,
-                    8 => Nal::Pps,
-                    _ => Nal::Other,
-                },
-                body,
-            ),
-            // H.265 7.3.1.2: forbidden_zero_bit, nal_unit_type u(6), nuh_layer_id u(6), nuh_temporal_id_plus1 u(3).
-            (Codec::H265, [h, _, body @ ..]) => (
-                match (h >> 1) & 0x3f {
-                    16..=23 => Nal::Slice { random: true },
-                    0..=31 => Nal::Slice { random: false },
-                    33 => Nal::Sps,
-                    34 => Nal::Pps,
-                    _ => Nal::Other,
-                },
-                body,
-            ),
-            _ => continue,
-        };
-        match kind {
-            Nal::Sps => sps = true,
-            Nal::Pps => pps = true,
-            Nal::Other => {}
-            Nal::Slice { random: false } => return UnitKind::Other,
-            // H.264: first_mb_in_slice ue(v) is 0 exactly if its first bit is 1. H.265: that bit is
-            // first_slice_segment_in_pic_flag.
-            Nal::Slice { random: true } if body.first().is_none_or(|b| b & 0x80 == 0) => {
-                return UnitKind::MissingFirstSlice;
-            }
-            Nal::Slice { random: true } if sps && pps => return UnitKind::Keyframe,
-            Nal::Slice { random: true } => return UnitKind::MissingParameterSets,
-        }
-    }
-    UnitKind::Other
-}
-
-enum Nal {
-    Sps,
-    Pps,
-    Slice { random: bool },
-    Other,
-}
 
 /// For each NAL unit, the data from its header to the end of `data`. The end of a unit is not searched for, because that
 /// would mean scanning slices of hundreds of kilobytes.
@@ -86,7 +20,6 @@ fn nal_units(data: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Reads the recovery point SEI, if there is one: the number of pictures, in coding order, after which decoding from here
 /// gives correct output. Payload type 6; `recovery_frame_cnt` ue(v) in H.264 D.1.8, `recovery_poc_cnt` se(v) in H.265
 /// D.2.8. Intra-refresh streams mark the start of each refresh with it.
-#[cfg(any(feature = "gst", test))]
 pub(super) fn recovery_point(codec: Codec, data: &[u8]) -> Option<u32> {
     for nal in nal_units(data) {
         let payload = match (codec, nal) {
@@ -112,7 +45,6 @@ pub(super) fn recovery_point(codec: Codec, data: &[u8]) -> Option<u32> {
 }
 
 /// The ue(v) at the start of `bits` (H.264 9.1); `None` with more than 16 leading zero bits.
-#[cfg(any(feature = "gst", test))]
 fn exp_golomb(bits: &[u8]) -> Option<u32> {
     let mut word = [0; 8];
     let n = bits.len().min(8);
@@ -133,10 +65,6 @@ mod tests {
     fn stream(nals: &[&[u8]]) -> Vec<u8> {
         nals.iter().flat_map(|n| [&[0, 0, 0, 1], *n].concat()).collect()
     }
-
-    const SPS: &[u8] = &[0x67, 0x64, 0x00, 0x1f];
-    const PPS: &[u8] = &[0x68, 0xeb];
-    const IDR: &[u8] = &[0x65, 0x88, 0x84, 0x00];
 
     #[test]
     fn nal_units_are_found_after_short_and_long_start_codes() {
@@ -161,26 +89,5 @@ mod tests {
         assert_eq!(at(Codec::H265, &[&refresh(0b0010_0000)]), Some(2));
         assert_eq!(exp_golomb(&[]), None);
         assert_eq!(exp_golomb(&[0, 0, 0, 0]), None);
-    }
-
-    #[test]
-    fn h264_access_units_are_classified() {
-        let at = |n: &[&[u8]]| classify(Codec::H264, &stream(n));
-        assert_eq!(at(&[SPS, PPS, IDR]), UnitKind::Keyframe);
-        assert_eq!(at(&[SPS, IDR]), UnitKind::MissingParameterSets);
-        assert_eq!(at(&[SPS, PPS, &[0x65, 0x42]]), UnitKind::MissingFirstSlice);
-        assert_eq!(at(&[SPS, PPS, &[0x65]]), UnitKind::MissingFirstSlice);
-        assert_eq!(at(&[SPS, PPS, &[0x41, 0x9a]]), UnitKind::Other);
-        assert_eq!(at(&[SPS, PPS]), UnitKind::Other);
-    }
-
-    #[test]
-    fn h265_access_units_are_classified() {
-        let (vps, sps, pps) = (&[0x40, 1, 0][..], &[0x42, 1, 0][..], &[0x44, 1, 0][..]);
-        let at = |n: &[&[u8]]| classify(Codec::H265, &stream(n));
-        assert_eq!(at(&[vps, sps, pps, &[0x26, 1, 0xaf]]), UnitKind::Keyframe);
-        assert_eq!(at(&[vps, sps, pps, &[0x2a, 1, 0xaf]]), UnitKind::Keyframe, "CRA");
-        assert_eq!(at(&[vps, sps, pps, &[0x26, 1, 0x2f]]), UnitKind::MissingFirstSlice);
-        assert_eq!(at(&[&[0x02, 1, 0xd0]]), UnitKind::Other);
     }
 }

@@ -27,7 +27,7 @@ impl KeyframeCadence {
         }
     }
 
-    /// Records an access unit that arrived at `now`. Returns true while keyframes are too rare.
+    /// Records that a complete keyframe, or anything else, arrived at `now`. Returns true while keyframes are too rare.
     pub(super) fn update(&mut self, now: Duration, is_keyframe: bool) -> bool {
         let gap = now.saturating_sub(self.last_keyframe.unwrap_or_default());
         if gap > self.limit {
@@ -46,6 +46,11 @@ impl KeyframeCadence {
             }
             self.last_keyframe = Some(now);
         }
+        self.too_rare
+    }
+
+    /// Whether keyframes are too rare, by the newest update.
+    pub(super) fn is_too_rare(&self) -> bool {
         self.too_rare
     }
 

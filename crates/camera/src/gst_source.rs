@@ -25,10 +25,13 @@ use url::Url;
 
 use super::{
     gst_frame,
-    reconnect::{HEALTHY, reconnect_backoff},
+    reconnect::{ConnectionEnd, RetrySchedule},
     slot::{CameraState, Slot},
 };
-use gridwatch_base::{error::Class, secret::Credentials};
+use gridwatch_base::{
+    error::Class,
+    secret::{CredentialError, CredentialSource, Credentials},
+};
 use gridwatch_engine::CameraId;
 
 /// How often the thread checks whether to stop.
@@ -41,8 +44,8 @@ pub struct SourceSettings {
     pub camera: CameraId,
     /// URL for `uridecodebin`. A user or password in it is ignored.
     pub url: Url,
-    /// For source elements with the properties `user-id` and `user-pw` (RTSP, HTTP).
-    pub credentials: Option<Credentials>,
+    /// For source elements with the properties `user-id` and `user-pw` (RTSP, HTTP). Read anew for each connection.
+    pub credentials: Option<CredentialSource>,
     /// For TLS: PEM file of the only trusted certificates. The host name is then not checked. `None` means the system's
     /// certificate authorities and a host name check.
     pub ca_file: Option<PathBuf>,
@@ -66,6 +69,14 @@ pub enum SourceError {
         /// Its error.
         what: String,
     },
+    /// The camera refuses the login.
+    #[error(
+        "login rejected by the camera ({0}); correct the user or password that its `credentials` setting refers to"
+    )]
+    Refused(String),
+    /// The credentials cannot be read.
+    #[error("cannot log in: `credentials`: {0}")]
+    Credentials(CredentialError),
     /// `ca_file` cannot be read.
     #[error("ca_file {}: {what}; it must be a PEM file with the certificate of the camera or of its authority", .path.display())]
     CaFile {
@@ -106,7 +117,11 @@ impl SourceError {
     /// How the caller should handle the error.
     pub fn class(&self) -> Class {
         match self {
-            Self::Missing(_) | Self::CaFile { .. } | Self::UntrustedCertificate(_) => Class::Config,
+            Self::Missing(_)
+            | Self::Refused(_)
+            | Self::Credentials(_)
+            | Self::CaFile { .. }
+            | Self::UntrustedCertificate(_) => Class::Config,
             Self::Panicked(_) => Class::Bug,
             _ => Class::Transient,
         }
@@ -162,7 +177,7 @@ impl Drop for GstSource {
 
 fn supervise(settings: &SourceSettings, slot: &Arc<Slot>, stop: &AtomicBool) {
     let camera = &settings.camera;
-    let mut backoff = reconnect_backoff();
+    let mut schedule = RetrySchedule::new();
     while !stop.load(Ordering::Relaxed) {
         let started_at = Instant::now();
         // A panic is handled as an error; a dead thread would leave the camera's state at "live".
@@ -177,16 +192,24 @@ fn supervise(settings: &SourceSettings, slot: &Arc<Slot>, stop: &AtomicBool) {
             }
             Err(error) => error,
         };
-        let live = match slot.state() {
-            CameraState::Live => started_at.elapsed(),
-            _ => Duration::ZERO,
+        let end = match (&error, slot.received_state()) {
+            (SourceError::Refused(_), _) => ConnectionEnd::LoginRefused,
+            (_, CameraState::Live) => ConnectionEnd::Delivered,
+            _ => ConnectionEnd::Failed,
         };
-        let wait = backoff.next_delay_after(live, HEALTHY, fastrand::f64());
-        let text = error.to_string();
-        if !matches!(slot.state(), CameraState::Down { error, .. } if error == text) {
+        let wait = schedule.wait(end, started_at.elapsed(), fastrand::f64());
+        let (text, now) = (error.to_string(), Timestamp::now());
+        let is_known = match slot.received_state() {
+            CameraState::Down { error, .. } | CameraState::Refused { error, .. } => error == text,
+            _ => false,
+        };
+        if !is_known {
             tracing::warn!(%camera, retry_in = ?wait, "Camera down: {text}");
         }
-        slot.set_down(text, error.class(), Timestamp::now());
+        match end {
+            ConnectionEnd::LoginRefused => slot.set_refused(text, now, now.checked_add(wait).unwrap_or(now)),
+            _ => slot.set_down(text, error.class(), now),
+        }
         slot.count_reconnect();
         let until = Instant::now() + wait;
         while !stop.load(Ordering::Relaxed) && Instant::now() < until {
@@ -243,6 +266,9 @@ impl RunningPipeline<'_> {
                 if let Some(faults) = *self.rejected.lock().unwrap_or_else(PoisonError::into_inner) {
                     return Err(SourceError::UntrustedCertificate(faults));
                 }
+                if e.error().matches(gst::ResourceError::NotAuthorized) {
+                    return Err(SourceError::Refused(error_text(e)));
+                }
                 return Err(SourceError::Pipeline {
                     element: e.src().map_or_else(String::new, |s| s.name().to_string()),
                     what: error_text(e),
@@ -269,6 +295,8 @@ impl RunningPipeline<'_> {
 fn read(settings: &SourceSettings, slot: &Arc<Slot>, stop: &AtomicBool) -> Result<(), SourceError> {
     // Before any element is created: this may be the first camera of the process.
     gst_frame::init().map_err(|e| SourceError::Missing(e.to_string()))?;
+    let credentials = settings.credentials.as_ref().map(CredentialSource::read).transpose();
+    let credentials = credentials.map_err(SourceError::Credentials)?;
     if let Some(path) = &settings.ca_file {
         gio::TlsFileDatabase::new(path).map_err(|e| SourceError::CaFile {
             path: path.clone(),
@@ -286,7 +314,7 @@ fn read(settings: &SourceSettings, slot: &Arc<Slot>, stop: &AtomicBool) -> Resul
         &sink,
         {
             let (settings, rejected) = (settings.clone(), Arc::clone(&rejected));
-            move |source| configure_source(source, &settings, &rejected)
+            move |source| configure_source(source, &settings, credentials.as_ref(), &rejected)
         },
         frame_filter(settings),
     )
@@ -322,7 +350,7 @@ fn slot_sink(settings: &SourceSettings, slot: &Arc<Slot>, last_frame_at: &Arc<Mu
                         if slot.state() != CameraState::Live {
                             slot.set_state(CameraState::Live);
                         }
-                        slot.count_frame(frame.data.len(), 0, frame.captured_at);
+                        slot.count_received(1, frame.data.len() as u64, 0, frame.captured_at);
                         slot.store_frame(Arc::new(frame));
                         Ok(gst::FlowSuccess::Ok)
                     }
@@ -374,8 +402,13 @@ fn error_text(message: &gst::message::Error) -> String {
 type CertificateFaults = Arc<Mutex<Option<gio::TlsCertificateFlags>>>;
 
 /// Sets credentials and trusted certificates on the source element, if it supports them.
-fn configure_source(source: &gst::Element, settings: &SourceSettings, rejected: &CertificateFaults) {
-    if let Some(credentials) = &settings.credentials
+fn configure_source(
+    source: &gst::Element,
+    settings: &SourceSettings,
+    credentials: Option<&Credentials>,
+    rejected: &CertificateFaults,
+) {
+    if let Some(credentials) = credentials
         && source.has_property("user-id")
         && source.has_property("user-pw")
     {

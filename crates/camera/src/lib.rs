@@ -11,6 +11,7 @@
 //!
 //! Nothing in this crate depends on what the models detect.
 
+#[cfg(any(feature = "gst", test))]
 mod annexb;
 mod cadence;
 #[cfg(feature = "gst")]
@@ -64,6 +65,19 @@ pub enum Transport {
     Tcp,
     /// UDP datagrams.
     Udp,
+    /// As `tcp`, tunnelled through two HTTP connections.
+    Http,
+}
+
+/// What receives a camera's stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamSource {
+    /// The built-in client for `rtsp` and `rtsps`, GStreamer for everything else.
+    #[default]
+    Auto,
+    /// GStreamer.
+    Gstreamer,
 }
 
 /// A video codec.

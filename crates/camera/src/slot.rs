@@ -7,7 +7,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -21,16 +21,47 @@ use gridwatch_engine::CameraId;
 use gridwatch_frame::Frame;
 
 /// State of a camera's connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum CameraState {
+    /// The host name is being resolved, for the first connection.
+    Resolving,
     /// The first connection attempt is still running.
     Connecting,
     /// Frames arrive.
     Live,
-    /// Frames arrive, but the stream needs an expensive workaround.
+    /// Frames arrive, but the stream needs an expensive workaround, or some of its keyframes are unusable.
     Degraded {
         /// The cause and the remedy.
         reason: String,
+    },
+    /// The stream plays, but no keyframe has come for too long, and no other picture of it can be looked at yet.
+    NoKeyframes {
+        /// Interval between the keyframes so far, or the time since the last one or since the stream began.
+        interval: Duration,
+    },
+    /// Packets are lost, and with them keyframes.
+    Loss {
+        /// Share of the packets that was lost lately, 0 to 1.
+        share: f64,
+    },
+    /// The stream is of a kind that cannot be looked at.
+    Unsupported {
+        /// What it is, and what to do.
+        what: String,
+    },
+    /// Keyframes arrive complete, and none of the newest can be decoded.
+    DecodingFails {
+        /// The newest error.
+        error: String,
+    },
+    /// The camera refuses the login.
+    Refused {
+        /// What was tried. It never contains credentials.
+        error: String,
+        /// When the first of the consecutive refusals occurred.
+        since: Timestamp,
+        /// When the next login is tried. Corrected credentials are tried within seconds.
+        until: Timestamp,
     },
     /// No connection. The receiver keeps retrying.
     Down {
@@ -46,17 +77,81 @@ pub enum CameraState {
 }
 
 impl CameraState {
-    /// The state as a metric label.
+    /// Every value of [`CameraState::as_str`].
+    pub const NAMES: [&'static str; 11] = [
+        "resolving",
+        "connecting",
+        "live",
+        "degraded",
+        "no_keyframes",
+        "loss",
+        "unsupported",
+        "decoding_fails",
+        "refused",
+        "down",
+        "ended",
+    ];
+
+    /// The state as a metric label and in the health message.
     pub fn as_str(&self) -> &'static str {
         match self {
+            Self::Resolving => "resolving",
             Self::Connecting => "connecting",
             Self::Live => "live",
             Self::Degraded { .. } => "degraded",
+            Self::NoKeyframes { .. } => "no_keyframes",
+            Self::Loss { .. } => "loss",
+            Self::Unsupported { .. } => "unsupported",
+            Self::DecodingFails { .. } => "decoding_fails",
+            Self::Refused { .. } => "refused",
             Self::Down { .. } => "down",
             Self::Ended => "ended",
         }
     }
+
+    /// Whether the connection stands and the camera sends its stream, usable or not.
+    pub fn is_receiving(&self) -> bool {
+        match self {
+            Self::Live
+            | Self::Degraded { .. }
+            | Self::NoKeyframes { .. }
+            | Self::Loss { .. }
+            | Self::Unsupported { .. }
+            | Self::DecodingFails { .. } => true,
+            Self::Resolving | Self::Connecting | Self::Refused { .. } | Self::Down { .. } | Self::Ended => false,
+        }
+    }
 }
+
+impl fmt::Display for CameraState {
+    /// The state as a sentence, with the cause and the remedy.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolving => f.write_str("resolving its host name"),
+            Self::Connecting => f.write_str("connecting"),
+            Self::Live => f.write_str("live"),
+            Self::Degraded { reason } => f.write_str(reason),
+            Self::NoKeyframes { interval } => write!(
+                f,
+                "plays without usable keyframes (none for {} s); set the camera's keyframe interval (GOP) to 2 s",
+                interval.as_secs()
+            ),
+            Self::Loss { share } => write!(
+                f,
+                "{:.1} % of its packets are lost, and with them keyframes; check the network to the camera",
+                share * 100.0
+            ),
+            Self::Unsupported { what } => f.write_str(what),
+            Self::DecodingFails { error } => write!(f, "its keyframes cannot be decoded: {error}"),
+            Self::Refused { error, until, .. } => write!(f, "{error}; next try at {until:.0}"),
+            Self::Down { error, .. } => f.write_str(error),
+            Self::Ended => f.write_str("its file has ended"),
+        }
+    }
+}
+
+/// Looks in a row whose keyframe could not be decoded, after which a camera counts as [`CameraState::DecodingFails`].
+const DECODE_FAILURES: u32 = 3;
 
 /// Stream counters since the slot was created.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -93,6 +188,7 @@ pub struct Slot {
     reconnects: AtomicU64,
     /// Milliseconds since 1970; 0 before the first access unit.
     last_frame_at: AtomicU64,
+    decode_failures: AtomicU32,
     inner: Mutex<Inner>,
 }
 
@@ -100,6 +196,8 @@ struct Inner {
     latest: Option<Picture>,
     interval: Option<Duration>,
     state: CameraState,
+    /// The newest error of the decoder.
+    decode_error: String,
 }
 
 impl fmt::Debug for Slot {
@@ -122,10 +220,12 @@ impl Slot {
             damaged: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             last_frame_at: AtomicU64::new(0),
+            decode_failures: AtomicU32::new(0),
             inner: Mutex::new(Inner {
                 latest: None,
                 interval: None,
                 state: CameraState::Connecting,
+                decode_error: String::new(),
             }),
         })
     }
@@ -147,9 +247,35 @@ impl Slot {
         Some((self.seq(), picture))
     }
 
-    /// State of the connection.
+    /// State of the camera.
     pub fn state(&self) -> CameraState {
+        let inner = self.lock();
+        match &inner.state {
+            CameraState::Live | CameraState::Degraded { .. }
+                if self.decode_failures.load(Ordering::Relaxed) >= DECODE_FAILURES =>
+            {
+                CameraState::DecodingFails {
+                    error: inner.decode_error.clone(),
+                }
+            }
+            state => state.clone(),
+        }
+    }
+
+    /// The state as the receiver set it.
+    pub(crate) fn received_state(&self) -> CameraState {
         self.lock().state.clone()
+    }
+
+    /// A keyframe of this camera was decoded, or not, for the reason given.
+    pub fn report_decoding(&self, outcome: Result<(), &dyn fmt::Display>) {
+        match outcome {
+            Ok(()) => self.decode_failures.store(0, Ordering::Relaxed),
+            Err(error) => {
+                self.lock().decode_error = error.to_string();
+                self.decode_failures.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 
     /// A snapshot of the stream counters.
@@ -173,12 +299,16 @@ impl Slot {
         self.damaged.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn count_frame(&self, bytes: usize, lost: u16, now: Timestamp) {
-        self.frames.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    /// Counts what arrived: frames, their bytes, and packets that were lost.
+    pub(crate) fn count_received(&self, frames: u64, bytes: u64, lost: u64, now: Timestamp) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if lost > 0 {
-            self.lost_packets.fetch_add(lost.into(), Ordering::Relaxed);
+            self.lost_packets.fetch_add(lost, Ordering::Relaxed);
         }
+        if frames == 0 {
+            return;
+        }
+        self.frames.fetch_add(frames, Ordering::Relaxed);
         let ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
         self.last_frame_at.store(ms, Ordering::Relaxed);
     }
@@ -198,7 +328,6 @@ impl Slot {
     }
 
     /// Stores a decoded frame.
-    #[cfg_attr(not(feature = "gst"), expect(dead_code, reason = "only GStreamer decodes"))]
     pub(crate) fn store_frame(&self, frame: Arc<Frame>) {
         self.store(Picture::Frame(frame));
     }
@@ -227,6 +356,16 @@ impl Slot {
             _ => now,
         };
         inner.state = CameraState::Down { error, class, since };
+    }
+
+    /// Sets [`CameraState::Refused`]. Consecutive refusals keep the time of the first.
+    pub(crate) fn set_refused(&self, error: String, now: Timestamp, until: Timestamp) {
+        let mut inner = self.lock();
+        let since = match inner.state {
+            CameraState::Refused { since, .. } => since,
+            _ => now,
+        };
+        inner.state = CameraState::Refused { error, since, until };
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -463,6 +463,7 @@ impl Checker<'_> {
             listen,
             log: raw.log,
             filter: raw.filter,
+            max_blind_share: raw.max_blind_share,
         });
     }
 

@@ -10,7 +10,6 @@
 
 pub mod raw;
 pub mod schema;
-mod secret;
 
 mod check;
 mod needs;
@@ -33,9 +32,9 @@ pub use self::{
 };
 pub use gridwatch_base::{
     document::{Fault, Faults},
-    secret::{Credentials, Secret},
+    secret::{CredentialSource, Credentials, Secret},
 };
-use gridwatch_camera::{Backend, Transport};
+use gridwatch_camera::{Backend, StreamSource, Transport};
 pub use gridwatch_contract::Language;
 use gridwatch_contract::Template;
 use gridwatch_custody::{PublicKey, keys::OriginalsKey};
@@ -147,6 +146,8 @@ pub struct Telemetry {
     pub log: LogFormat,
     /// Log filter, in `tracing` syntax.
     pub filter: String,
+    /// `/readyz` is not ready if a larger share of the cameras has no clear view.
+    pub max_blind_share: f64,
 }
 
 /// Evidence pictures: encoding, masking, retention.
@@ -212,12 +213,18 @@ pub struct Camera {
     pub id: CameraId,
     /// Stream URL, without user name and password.
     pub url: Url,
-    /// User name and password for the camera.
+    /// User name and password for the camera, as read with the configuration.
     pub credentials: Option<Credentials>,
+    /// Where they are, to read them anew at each login.
+    pub credential_source: Option<CredentialSource>,
     /// For `rtsps`: PEM of the only trusted CA; `None` for the system's CAs.
     pub ca_file: Option<PathBuf>,
+    /// For `rtsps`: SHA-256 of the only trusted certificate, 64 lower-case hex digits.
+    pub pin_sha256: Option<String>,
     /// RTP transport.
     pub transport: Transport,
+    /// What receives the stream.
+    pub source: StreamSource,
     /// Time between two scheduled looks.
     pub look_every: Duration,
     /// The camera's models, as indices into [`Config::models`]; never empty.
@@ -241,9 +248,12 @@ impl Camera {
         Self {
             id: view.clone(),
             url,
+            credential_source: credentials.clone().map(CredentialSource::Fixed),
             credentials,
             ca_file: None,
+            pin_sha256: None,
             transport: Transport::default(),
+            source: StreamSource::default(),
             look_every: Duration::from_secs(2),
             models: Vec::new(),
             read_numbers: false,

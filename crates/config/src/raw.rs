@@ -200,6 +200,9 @@ pub struct Telemetry {
     pub log: LogFormat,
     /// Log filter in `tracing` syntax, such as `gridwatch=debug,info`. Default `info`.
     pub filter: String,
+    /// Largest share of cameras without a clear view, 0 to 1, with which `/readyz` is still ready. Default 1: the box is ready as long as one camera has a clear view.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max_blind_share: f64,
 }
 
 impl Default for Telemetry {
@@ -208,6 +211,7 @@ impl Default for Telemetry {
             listen: "127.0.0.1:9464".into(),
             log: LogFormat::Text,
             filter: "info".into(),
+            max_blind_share: 1.0,
         }
     }
 }

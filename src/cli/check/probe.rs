@@ -3,13 +3,16 @@
 use std::{io, path::Path, time::Duration};
 
 use futures::{StreamExt, stream};
-use jiff::tz::TimeZone;
-use retina::client::{Session, SessionOptions};
+use jiff::{Timestamp, tz::TimeZone};
 use tokio::time::timeout;
-use url::Url;
 
 use super::{CheckRow, CheckState};
+use crate::daemon::{is_built_in, receiver_settings};
 use gridwatch_base::installation::Installation;
+use gridwatch_camera::{
+    Backend, Codec, Transport,
+    receive::{self, LoginProblem, ProbedStream, ReceiveError, RtspError, Timeouts, VideoCodec, unsupported_format},
+};
 use gridwatch_config::{Broker, Camera, Draft};
 use gridwatch_link as link;
 
@@ -52,7 +55,7 @@ pub(super) async fn rows(draft: &Draft, limit: Duration) -> Vec<CheckRow> {
     let cameras = stream::iter(&draft.cameras)
         .map(async |c| match draft.connection_faults.contains_key(&c.id) {
             true => not_contacted(format!("camera {}", c.id), "its connection"),
-            false => camera(c, limit).await,
+            false => camera(c, draft.decoders.unwrap_or_default(), limit).await,
         })
         .buffered(CONCURRENCY)
         .collect::<Vec<_>>();
@@ -125,7 +128,7 @@ async fn broker(broker: &Broker, settings: link::Settings, limit: Duration) -> C
     }
 }
 
-async fn camera(camera: &Camera, limit: Duration) -> CheckRow {
+async fn camera(camera: &Camera, decoders: Backend, limit: Duration) -> CheckRow {
     let what = format!("camera {}", camera.id);
     let scheme = camera.url.scheme();
     match scheme {
@@ -139,13 +142,13 @@ async fn camera(camera: &Camera, limit: Duration) -> CheckRow {
         }
         _ => {}
     }
-    let (host, port) = (camera.url.host_str().unwrap_or_default(), port(&camera.url));
+    let (host, port) = (camera.url.host_str().unwrap_or_default(), port(camera));
     // Do not show the whole URL: many cameras carry keys in their paths.
     let name = format!("{host}:{port}");
-    // Connect over plain TCP first: retina does not report why a connection failed.
+    // Connect over plain TCP first, to tell a closed port from a wrong route.
     let host = host.trim_start_matches('[').trim_end_matches(']');
     match timeout(limit, tokio::net::TcpStream::connect((host, port))).await {
-        Ok(Ok(_)) if scheme == "rtsp" => describe(camera, what, &name, limit).await,
+        Ok(Ok(_)) if is_built_in(camera) => open(camera, what, &name, decoders, limit).await,
         Ok(Ok(_)) => CheckRow::ok(
             what,
             format!("{name} accepts connections; its stream is opened when the daemon runs"),
@@ -155,78 +158,140 @@ async fn camera(camera: &Camera, limit: Duration) -> CheckRow {
     }
 }
 
-fn port(url: &Url) -> u16 {
-    url.port_or_known_default().unwrap_or(match url.scheme() {
+fn port(camera: &Camera) -> u16 {
+    let is_tunnel = camera.transport == Transport::Http && is_built_in(camera);
+    camera.url.port_or_known_default().unwrap_or(match camera.url.scheme() {
+        "rtsp" if is_tunnel => 80,
+        "rtsps" if is_tunnel => 443,
         "rtsps" => 322,
         "rtmp" => 1935,
         _ => RTSP_PORT,
     })
 }
 
-/// Sends an RTSP DESCRIBE; no SETUP, no PLAY.
-async fn describe(camera: &Camera, what: String, name: &str, limit: Duration) -> CheckRow {
-    let credentials = camera.credentials.as_ref().map(|c| retina::client::Credentials {
-        username: c.user.expose().to_owned(),
-        password: c.password.expose().to_owned(),
-    });
-    let has_credentials = credentials.is_some();
-    let options = SessionOptions::default()
-        .creds(credentials)
-        .user_agent("gridwatch check".to_owned());
-    let session = match timeout(limit, Session::describe(camera.url.clone(), options)).await {
-        Err(_) => return timed_out(what, name, limit),
-        Ok(Err(e)) => return describe_failed(what, name, &e, has_credentials),
-        Ok(Ok(session)) => session,
+/// Opens the stream as the daemon does, and decodes its first keyframe.
+async fn open(camera: &Camera, what: String, name: &str, decoders: Backend, limit: Duration) -> CheckRow {
+    let timeouts = Timeouts {
+        connect: limit,
+        idle: limit,
     };
-    let Some(video) = session.streams().iter().find(|s| s.media() == "video") else {
-        return CheckRow::wrong(what, format!("{name} has no video stream"), CHECK_PATH);
+    let stream = match receive::probe(&receiver_settings(camera, timeouts), limit).await {
+        Ok(stream) => stream,
+        Err(error) => return open_failed(what, name, &error, limit),
     };
-    let codec = video.encoding_name().to_uppercase();
-    let size = match video.parameters() {
-        Some(retina::codec::ParametersRef::Video(v)) => {
-            let (width, height) = v.pixel_dimensions();
-            format!("{width}×{height}")
-        }
+    let codec = match stream.format.codec {
+        VideoCodec::H264 => "H264",
+        VideoCodec::H265 => "H265",
+        VideoCodec::Jpeg => "JPEG",
+    };
+    let size = match &stream.parameters {
+        Some(found) => format!("{}×{}", found.width, found.height),
         // Allowed: the parameter sets then come in band.
-        _ => "size sent in band".to_owned(),
+        None => "size sent in band".to_owned(),
     };
-    match codec.as_str() {
-        "H264" | "H265" => CheckRow::ok(what, format!("{name} offers {codec}, {size}")),
-        other => CheckRow::wrong(
+    let redirect = match &stream.redirected_to {
+        Some(to) => format!("; it redirects to {to}"),
+        None => String::new(),
+    };
+    if let Some(unsupported) = stream.parameters.as_ref().and_then(unsupported_format) {
+        let (message, remedy) = sentence(&unsupported);
+        return CheckRow::wrong(what, format!("{name} {message}"), remedy);
+    }
+    if stream.keyframe.is_none() {
+        let message = format!("{name} offers {codec}, {size}, but sent no keyframe within {limit:?}{redirect}");
+        let remedy =
+            "set the camera's keyframe interval (GOP) to 2 s; with a longer one, try again with a longer --timeout";
+        return CheckRow::new(what, CheckState::Warning, message).remedy(remedy);
+    }
+    let decoded = tokio::task::spawn_blocking(move || decode(stream, decoders)).await;
+    match decoded.unwrap_or_else(|error| Err(error.to_string())) {
+        Ok(()) => CheckRow::ok(what, format!("{name} offers {codec}, {size}{redirect}")),
+        Err(error) => CheckRow::wrong(
             what,
-            format!("{name} sends {other}"),
-            "set the camera's stream to H.264 or H.265; gridwatch cannot buffer keyframes of other codecs",
+            format!("{name} offers {codec}, {size}, but its keyframe cannot be decoded: {error}"),
+            "restart the camera, or change its video profile to Main",
         ),
     }
+}
+
+/// Decodes the keyframe as a look does.
+fn decode(stream: ProbedStream, decoders: Backend) -> Result<(), String> {
+    let data = stream.keyframe.unwrap_or_default();
+    let codec = match stream.format.codec {
+        VideoCodec::Jpeg => return receive::decode_jpeg(&data, Timestamp::now()).map(|_| ()),
+        VideoCodec::H264 => Codec::H264,
+        VideoCodec::H265 => Codec::H265,
+    };
+    decode_keyframe(codec, data, decoders)
+}
+
+#[cfg(feature = "gst")]
+fn decode_keyframe(codec: Codec, data: Vec<u8>, decoders: Backend) -> Result<(), String> {
+    use gridwatch_camera::{Keyframe, decode::Decoder};
+    let keyframe = Keyframe {
+        camera: "check".into(),
+        seq: 0,
+        captured_at: Timestamp::now(),
+        codec,
+        data: data.into(),
+    };
+    let mut decoder = Decoder::new("check", decoders).map_err(|e| e.to_string())?;
+    decoder.decode(&keyframe).map(|_| ()).map_err(|e| e.to_string())
+}
+
+#[cfg(not(feature = "gst"))]
+fn decode_keyframe(_codec: Codec, _data: Vec<u8>, _decoders: Backend) -> Result<(), String> {
+    Ok(())
+}
+
+/// Splits an error into what is wrong and what to do.
+fn sentence(text: &str) -> (&str, &str) {
+    text.split_once("; ").unwrap_or((text, ""))
 }
 
 /// Remedy for a URL that connects but names no usable stream.
 const CHECK_PATH: &str = "check the path of its url against the camera's manual";
 
-fn describe_failed(what: String, name: &str, error: &retina::Error, has_credentials: bool) -> CheckRow {
-    match error.status_code() {
-        Some(401 | 403) if has_credentials => CheckRow::wrong(
+fn open_failed(what: String, name: &str, error: &ReceiveError, limit: Duration) -> CheckRow {
+    let ReceiveError::Rtsp(error) = error else {
+        let text = error.to_string();
+        let (message, remedy) = sentence(&text);
+        return CheckRow::wrong(what, format!("{name}: {message}"), remedy);
+    };
+    match error {
+        RtspError::Unauthorized { login, .. } => login_failed(what, name, login),
+        RtspError::NotFound { .. } => CheckRow::wrong(what, format!("{name} has no stream at this path"), CHECK_PATH),
+        RtspError::Timeout { .. } => timed_out(what, name, limit),
+        RtspError::Protocol { what: answer, .. } => CheckRow::wrong(
             what,
-            format!("{name} rejects the user name or password"),
-            "correct them where `credentials` points; some cameras keep separate users for ONVIF and RTSP",
+            format!("{name}: {}", sentence(answer).0),
+            "check that this is an RTSP camera",
         ),
-        Some(401 | 403) => CheckRow::wrong(
+        other => {
+            let text = other.to_string();
+            let (message, remedy) = sentence(&text);
+            CheckRow::wrong(what, format!("{name}: {message}"), remedy)
+        }
+    }
+}
+
+fn login_failed(what: String, name: &str, login: &LoginProblem) -> CheckRow {
+    match login {
+        LoginProblem::NoCredentials => CheckRow::wrong(
             what,
             format!("{name} requires a user name and password"),
             "set the camera's `credentials`",
         ),
-        Some(404) => CheckRow::wrong(what, format!("{name} has no stream at this path"), CHECK_PATH),
-        Some(status) => CheckRow::wrong(
+        LoginProblem::Rejected { tried } => CheckRow::wrong(
             what,
-            format!("{name} answered with RTSP status {status}"),
-            "check the path of its url, and whether the camera has reached its connection limit",
+            format!("{name} rejects the user name or password (tried {tried})"),
+            "correct them where `credentials` points; some cameras keep separate users for ONVIF and RTSP",
         ),
-        // The first line states the error; the rest is for the library's developers.
-        None => CheckRow::wrong(
-            what,
-            format!("{name}: {}", error.to_string().lines().next().unwrap_or_default()),
-            "check that this is an RTSP camera",
-        ),
+        other => {
+            let text = other.to_string();
+            let (message, remedy) = sentence(&text);
+            CheckRow::wrong(what, format!("{name}: {message}"), remedy)
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use tokio::{
 };
 
 use super::{CheckReport, CheckRow, CheckState, json_pretty, probe, table};
-use gridwatch_camera::Transport;
+use gridwatch_base::secret::CredentialSource;
+use gridwatch_camera::{StreamSource, Transport};
 use gridwatch_config::{Aim, Camera, Credentials, Draft, Secret};
 
 /// Long enough for the slowest machine; only reached by a camera that never answers.
@@ -17,15 +18,19 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 fn draft(port: u16, password: Option<&str>) -> Draft {
     let mut draft = Draft::default();
+    let credentials = password.map(|p| Credentials {
+        user: Secret::new("admin"),
+        password: Secret::new(p),
+    });
     draft.cameras = vec![Camera {
         id: "gate".into(),
         url: format!("rtsp://127.0.0.1:{port}/key-in-the-path").parse().unwrap(),
-        credentials: password.map(|p| Credentials {
-            user: Secret::new("admin"),
-            password: Secret::new(p),
-        }),
+        credential_source: credentials.clone().map(CredentialSource::Fixed),
+        credentials,
         ca_file: None,
+        pin_sha256: None,
         transport: Transport::Tcp,
+        source: StreamSource::Auto,
         look_every: Duration::from_secs(10),
         models: vec![],
         read_numbers: false,
@@ -49,7 +54,7 @@ async fn camera(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> u16 
             tokio::spawn(async move {
                 let (mut buffer, mut request) = ([0; 4096], String::new());
                 while let Ok(n @ 1..) = socket.read(&mut buffer).await {
-                    request.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+                    request.push_str(&String::from_utf8_lossy(&buffer[..n]));
                     if request.ends_with("\r\n\r\n") {
                         let cseq = request
                             .lines()
@@ -60,6 +65,9 @@ async fn camera(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> u16 
                         let (status, rest) = reply.split_once("\r\n").unwrap();
                         let reply = format!("RTSP/1.0 {status}\r\n{cseq}\r\n{rest}");
                         socket.write_all(reply.as_bytes()).await.unwrap();
+                        if request.starts_with("PLAY") {
+                            socket.write_all(&keyframe_packets()).await.unwrap();
+                        }
                         request.clear();
                     }
                 }
@@ -77,22 +85,36 @@ fn describe_reply(media: &str) -> String {
     )
 }
 
+/// The H.264 sample as interleaved RTP packets, one for each NAL unit.
+fn keyframe_packets() -> Vec<u8> {
+    let units = nal_units();
+    let packet = |(i, unit): (usize, &&[u8])| {
+        let marker = if i + 1 == units.len() { 0x80 } else { 0 };
+        let mut packet = vec![b'$', 0];
+        packet.extend(((12 + unit.len()) as u16).to_be_bytes());
+        packet.extend([0x80, 96 | marker, 0, i as u8, 0, 0, 0, 9, 0, 0, 0, 7]);
+        packet.extend_from_slice(unit);
+        packet
+    };
+    units.iter().enumerate().flat_map(packet).collect()
+}
+
 /// The parameter sets of the H.264 sample in SDP form (`sprop-parameter-sets`).
 fn sprop() -> String {
-    let sample: &[u8] = include_bytes!("keyframe.h264");
-    let mut units = Vec::new();
-    let mut rest = sample;
-    while let Some(at) = rest.windows(4).position(|w| w == [0, 0, 0, 1]) {
-        rest = &rest[at + 4..];
-        let end = rest.windows(3).position(|w| w == [0, 0, 1]).unwrap_or(rest.len());
-        let unit = &rest[..end];
-        units.push(&unit[..unit.iter().rposition(|b| *b != 0).map_or(0, |i| i + 1)]);
-    }
-    units[..2]
-        .iter()
-        .map(|u| BASE64_STANDARD.encode(u))
-        .collect::<Vec<_>>()
-        .join(",")
+    let sets = nal_units().into_iter().take(2).map(|u| BASE64_STANDARD.encode(u));
+    sets.collect::<Vec<_>>().join(",")
+}
+
+/// The NAL units of the H.264 sample: SPS, PPS, then the rest.
+fn nal_units() -> Vec<&'static [u8]> {
+    let sample: &'static [u8] = include_bytes!("keyframe.h264");
+    let starts: Vec<usize> = (3..sample.len()).filter(|i| sample[i - 3..*i] == [0, 0, 1]).collect();
+    let ends = starts.iter().skip(1).map(|start| start - 3).chain([sample.len()]);
+    let unit = |(start, end): (&usize, usize)| {
+        let unit = &sample[*start..end];
+        &unit[..unit.iter().rposition(|b| *b != 0).map_or(0, |i| i + 1)]
+    };
+    starts.iter().zip(ends).map(unit).collect()
 }
 
 async fn probe_camera(port: u16, password: Option<&str>, limit: Duration) -> CheckRow {
@@ -118,12 +140,45 @@ async fn the_row_of_a_camera_gives_its_codec_and_size() {
 
 #[tokio::test]
 async fn an_unsupported_codec_is_an_error() {
-    let port = camera(|_| describe_reply("m=video 0 RTP/AVP 26\r\n")).await;
+    let port = camera(|_| describe_reply("m=video 0 RTP/AVP 32\r\n")).await;
     let row = probe_camera(port, None, LIMIT).await;
-    assert_eq!(
-        (row.state, row.message),
-        (CheckState::Wrong, format!("127.0.0.1:{port} sends JPEG"))
+    assert_eq!(row.state, CheckState::Wrong);
+    assert!(
+        row.message.contains("offers no H.264, H.265 or Motion JPEG video"),
+        "{row:?}"
     );
+}
+
+#[tokio::test]
+async fn refusals_of_the_stream_come_with_their_own_advice() {
+    let media = "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n";
+    let refusing = |method: &'static str, reply: &'static str| {
+        move |request: &str| match request.starts_with(method) {
+            true => reply.to_owned(),
+            false => describe_reply(media),
+        }
+    };
+    for (method, reply, message, remedy) in [
+        ("DESCRIBE", "503 Busy\r\n\r\n", "no free stream", "close other players"),
+        (
+            "SETUP",
+            "461 Unsupported\r\n\r\n",
+            "does not send over TCP",
+            "set `transport` to udp",
+        ),
+        (
+            "DESCRIBE",
+            "302 Moved\r\nLocation: http://192.0.2.7/else\r\n\r\n",
+            "http://192.0.2.7/else",
+            "",
+        ),
+    ] {
+        let port = camera(refusing(method, reply)).await;
+        let row = probe_camera(port, None, LIMIT).await;
+        assert_eq!(row.state, CheckState::Wrong, "{row:?}");
+        assert!(row.message.contains(message), "{row:?}");
+        assert!(row.remedy.clone().unwrap_or_default().contains(remedy), "{row:?}");
+    }
 }
 
 #[tokio::test]
@@ -138,7 +193,7 @@ async fn missing_credentials_a_wrong_password_and_a_wrong_path_have_different_me
     let name = format!("127.0.0.1:{port}");
     for (password, expected) in [
         (None, "requires a user name and password"),
-        (Some("hunter2"), "rejects the user name or password"),
+        (Some("hunter2"), "rejects the user name or password (tried Basic)"),
         (Some("right"), "has no stream at this path"),
     ] {
         let row = probe_camera(port, password, LIMIT).await;

@@ -13,13 +13,14 @@ use super::{
 };
 use crate::{Aim, Camera, Preset, polygon, raw};
 use gridwatch_base::document::{Fault, schema::nearest};
+use gridwatch_camera::{StreamSource, Transport, receive::is_rtsp};
 use gridwatch_engine::{CameraId, CameraPlan, Point, RuleId, Zone, ZoneId, ZoneKind, geometry::Crs};
 
 /// Limits of `look_every`: two looks per second are what a small core can decode and analyse for one camera; beyond an hour, most
 /// problems come and go unseen.
 const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(3600));
 
-/// Supported URL schemes: our own receiver handles `rtsp`, GStreamer's `uridecodebin` the others.
+/// Supported URL schemes: the built-in client handles `rtsp` and `rtsps`, GStreamer's `uridecodebin` the others.
 const SCHEMES: [&str; 8] = ["rtsp", "rtsps", "file", "http", "https", "rtmp", "srt", "udp"];
 
 /// Limits of `tour`: a camera that is away for more than a day monitors nothing.
@@ -86,7 +87,10 @@ impl Checker<'_> {
                 .credentials
                 .as_ref()
                 .and_then(|c| self.credentials(&at.key("credentials"), c));
+            let credential_source = raw.credentials.as_ref().and_then(|c| self.credential_source(c));
             let ca_file = self.camera_ca(&at, &raw, url.as_ref());
+            self.check_pin(&at, &raw, url.as_ref());
+            self.check_source(&at, &raw, url.as_ref());
             let camera_models = self.camera_models(&at, &raw, models);
             self.check_read_numbers(&at, &raw);
             let crs = self.camera_crs(&at, &raw);
@@ -116,8 +120,11 @@ impl Checker<'_> {
                 id: CameraId::from(raw.id),
                 url,
                 credentials,
+                credential_source,
                 ca_file,
+                pin_sha256: raw.pin_sha256.map(|pin| pin.replace(':', "").to_lowercase()),
                 transport: raw.transport,
+                source: raw.source,
                 look_every: raw.look_every.0,
                 models: camera_models,
                 read_numbers: raw.read_numbers,
@@ -311,6 +318,32 @@ impl Checker<'_> {
             self.fault(&at, message, "use rtsps://, or remove ca_file");
         }
         found
+    }
+
+    fn check_pin(&mut self, at: &FieldPath, raw: &raw::Camera, url: Option<&Url>) {
+        let at = at.key("pin_sha256");
+        if raw.pin_sha256.is_none() || self.is_invalid(&at) {
+            return;
+        }
+        if raw.ca_file.is_some() {
+            let remedy = "keep pin_sha256 to trust that one certificate, or ca_file to trust what the CA signs";
+            self.fault(&at, "not allowed together with ca_file", remedy);
+        } else if let Some(url) = url.filter(|u| u.scheme() != "rtsps") {
+            let message = format!("only applies to rtsps://, but the URL is {}://", url.scheme());
+            self.fault(&at, message, "use rtsps://, or remove pin_sha256");
+        } else if raw.source == StreamSource::Gstreamer {
+            let remedy = "use ca_file with the camera's certificate, or remove source";
+            self.fault(&at, "not supported with source = \"gstreamer\"", remedy);
+        }
+    }
+
+    /// What only the built-in client does has no effect with GStreamer.
+    fn check_source(&mut self, at: &FieldPath, raw: &raw::Camera, url: Option<&Url>) {
+        let is_built_in = raw.source == StreamSource::Auto && url.is_none_or(is_rtsp);
+        if raw.transport != Transport::default() && !is_built_in && !self.is_invalid(&at.key("transport")) {
+            let message = "has no effect: GStreamer receives this camera";
+            self.warn(&at.key("transport"), message, "remove the line");
+        }
     }
 
     fn check_read_numbers(&mut self, at: &FieldPath, raw: &raw::Camera) {

@@ -11,11 +11,11 @@ use std::{
 use url::{Host, Url};
 
 use super::{Checker, FieldPath, section};
-use crate::{
-    Broker, Credentials, Tls, raw,
-    secret::{self, CredentialError},
+use crate::{Broker, Credentials, Tls, raw};
+use gridwatch_base::{
+    file,
+    secret::{CredentialError, CredentialSource},
 };
-use gridwatch_base::file;
 use gridwatch_contract::Template;
 use gridwatch_link::ServerTrust;
 
@@ -230,6 +230,15 @@ impl Checker<'_> {
         Some(url)
     }
 
+    /// Where the credentials are, to read them again later.
+    pub(super) fn credential_source(&self, raw: &raw::Credentials) -> Option<CredentialSource> {
+        match (&raw.env, &raw.file) {
+            (Some(name), None) => Some(CredentialSource::Variable(name.clone())),
+            (None, Some(path)) => Some(CredentialSource::File(self.resolve(path))),
+            _ => None,
+        }
+    }
+
     /// Reads credentials from the environment variable or the file that the configuration names.
     pub(super) fn credentials(&mut self, at: &FieldPath, raw: &raw::Credentials) -> Option<Credentials> {
         if self.is_invalid(at) {
@@ -257,7 +266,7 @@ impl Checker<'_> {
                     self.fault(&at, format!("environment variable {name} is not set"), remedy);
                     return None;
                 };
-                secret::parse(&text)
+                Credentials::parse(&text)
                     .map_err(|_| {
                         self.fault(
                             &at,
@@ -275,7 +284,7 @@ impl Checker<'_> {
                 } else {
                     self.resolve(path).display().to_string()
                 };
-                let (message, remedy) = match secret::read(&self.resolve(path)) {
+                let (message, remedy) = match Credentials::read(&self.resolve(path)) {
                     Ok(credentials) => return Some(credentials),
                     Err(CredentialError::Missing) => (
                         format!("{shown} does not exist"),
@@ -292,7 +301,7 @@ impl Checker<'_> {
                         format!("{shown} is accessible to other users (mode {mode:04o})"),
                         "run chmod 0600 on it, and change the password".into(),
                     ),
-                    Err(CredentialError::Malformed) => (
+                    Err(CredentialError::Malformed | CredentialError::Unset) => (
                         format!("the first line of {shown} is not of the form user:password"),
                         "write one line: user:password".to_owned(),
                     ),

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use gridwatch_camera::Transport;
+use gridwatch_camera::{StreamSource, Transport};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Credentials, GB_ID_PATTERN, ID_PATTERN, Span, defaults};
+use super::{Credentials, GB_ID_PATTERN, ID_PATTERN, PIN_PATTERN, Span, defaults};
 
 /// A camera.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -24,9 +24,16 @@ pub struct Camera {
     /// this CA is trusted then, and the host name in the certificate is not checked. Unset: the system's CAs.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
-    /// RTP transport. Default `tcp`, which loses no packets. Use `udp` only for cameras that stall on TCP.
+    /// For `rtsps`: SHA-256 of the camera's certificate, 64 hex digits. Only this certificate is trusted then, self-signed or not, whatever its name and dates. `gridwatch check` prints the hash of a certificate that is not trusted: compare it with the camera's. Not together with `ca_file`.
+    #[serde(default)]
+    #[schemars(regex(pattern = PIN_PATTERN))]
+    pub pin_sha256: Option<String>,
+    /// Transport of the video. Default `tcp`, which loses no packets. Use `udp` only for cameras that stall on TCP, and `http` (RTSP tunnelled through the camera's web server) where a firewall lets only HTTP through.
     #[serde(default)]
     pub transport: Transport,
+    /// What receives the stream. Default `auto`: the built-in client for `rtsp` and `rtsps`, GStreamer for everything else. Set `gstreamer` for a camera that the built-in client cannot open; it costs about ten times the CPU.
+    #[serde(default)]
+    pub source: StreamSource,
     /// Time between two looks, 500ms to 1h. Default `10s`. Shorter intervals cost proportionally more decoding and inference; longer ones detect short events late or not at all.
     #[serde(default = "defaults::look_every")]
     pub look_every: Span,

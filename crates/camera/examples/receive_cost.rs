@@ -1,0 +1,79 @@
+//! Receives cameras without looking at them, and prints what that costs: `receive_cost BASE_URL COUNT SECONDS`. The
+//! cameras are `BASE_URL/cam-000`, `BASE_URL/cam-001`, …, as `gridwatch-lab bench farm` serves them.
+#![allow(clippy::unwrap_used, reason = "a measurement ends by panicking")]
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use gridwatch_camera::{
+    Slot, Transport,
+    receive::{Receiver, ReceiverSettings, Timeouts, Trust},
+};
+
+/// User and system time of this process in ms.
+fn cpu_ms() -> f64 {
+    const TICK_MS: f64 = 10.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let after_name = stat.rsplit(") ").next().unwrap();
+    let fields: Vec<f64> = after_name.split(' ').map(|f| f.parse().unwrap_or(0.0)).collect();
+    (fields[11] + fields[12]) * TICK_MS
+}
+
+fn resident_kb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (base, count, seconds) = (
+        &arguments[0],
+        arguments[1].parse::<u32>().unwrap(),
+        arguments[2].parse::<u64>().unwrap(),
+    );
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let before_kb = resident_kb();
+    let receive = |i: u32| {
+        let settings = ReceiverSettings {
+            camera: format!("cam-{i:03}").as_str().into(),
+            url: format!("{base}/cam-{i:03}").parse().unwrap(),
+            credentials: None,
+            trust: Trust::System,
+            transport: Transport::Tcp,
+            look_every: Duration::from_secs(10),
+            timeouts: Timeouts::default(),
+        };
+        let slot = Slot::new(settings.camera.clone(), Arc::default());
+        Receiver::spawn(settings, slot, runtime.handle())
+    };
+    let receivers: Vec<_> = (0..count).map(receive).collect();
+    while receivers.iter().any(|r| r.slot().seq() == 0) {
+        thread::sleep(Duration::from_millis(100));
+    }
+    let totals = || {
+        let stats: Vec<_> = receivers.iter().map(|r| r.slot().stats()).collect();
+        (
+            stats.iter().map(|s| s.bytes).sum::<u64>(),
+            stats.iter().map(|s| s.keyframes).sum::<u64>(),
+        )
+    };
+    let (cpu, began, (bytes, keyframes)) = (cpu_ms(), Instant::now(), totals());
+    thread::sleep(Duration::from_secs(seconds));
+    let camera_seconds = began.elapsed().as_secs_f64() * f64::from(count);
+    let (bytes_after, keyframes_after) = totals();
+    println!(
+        "{:.3} ms of CPU per camera-second, {:.2} Mb/s and {:.2} keyframes a second per camera, {} kB resident per camera",
+        (cpu_ms() - cpu) / camera_seconds,
+        (bytes_after - bytes) as f64 * 8e-6 / camera_seconds,
+        (keyframes_after - keyframes) as f64 / camera_seconds,
+        (resident_kb() - before_kb) / u64::from(count),
+    );
+}

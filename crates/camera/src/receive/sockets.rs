@@ -1,0 +1,365 @@
+//! The sockets of one connection to a camera: up to two TCP or TLS streams and two UDP ports, waited for together.
+
+use std::{
+    future::poll_fn,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use gridwatch_rtsp::{Client, Connection, Endpoint, UdpPeer, UdpPort};
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpStream, UdpSocket, lookup_host},
+    time::Sleep,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::tls;
+
+/// Largest datagram: cameras send at most jumbo frames of 9 kB. What is longer is cut off, and so counts as damaged.
+const MAX_DATAGRAM: usize = 16 << 10;
+/// Bytes that may wait to be sent on one connection: a camera that does not read its requests is cut off.
+const MAX_UNSENT: usize = 64 << 10;
+/// Receive buffer of a UDP socket: a keyframe comes in one burst. The kernel grants less if `net.core.rmem_max` is less.
+const UDP_BUFFER: usize = 1 << 20;
+/// Attempts to find two neighbouring free UDP ports.
+const PORT_ATTEMPTS: usize = 50;
+/// Addresses of one host name that are tried.
+const MAX_ADDRESSES: usize = 4;
+/// A read shorter than this shows that the camera has sent everything it has.
+const SHORT_READ: usize = 16 << 10;
+/// After a short read, what comes next is left to gather for this long, so that one read takes a picture's packets
+/// instead of one each. 64 KiB each time are 5 times the rate of a usual camera; longer reads are not followed by a pause.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// What happened.
+#[derive(Debug)]
+pub(super) enum Wake {
+    /// Bytes are in the client's read buffer; 0: closed.
+    Main(usize),
+    /// Bytes of the tunnel's POST connection; 0: closed.
+    Post(usize),
+    /// A datagram of this length from this address.
+    Datagram(UdpPort, usize, SocketAddr),
+    /// The time is reached.
+    Timer,
+    /// Reading or writing failed.
+    Failed(io::Error),
+}
+
+/// A TCP stream, encrypted or not.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(match self {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, &mut buffer),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(context, &mut buffer),
+        })?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, data),
+            Self::Tls(stream) => {
+                let mut stream = Pin::new(stream.as_mut());
+                let written = ready!(stream.as_mut().poll_write(context, data))?;
+                // What is encrypted waits in the stream until it is flushed.
+                let _ = stream.poll_flush(context)?;
+                Poll::Ready(Ok(written))
+            }
+        }
+    }
+}
+
+/// A stream and what waits to be sent on it.
+struct Open {
+    stream: Stream,
+    unsent: Vec<u8>,
+}
+
+impl Open {
+    fn poll_send(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        while !self.unsent.is_empty() {
+            match self.stream.poll_write(context, &self.unsent) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(written)) => drop(self.unsent.drain(..written)),
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+struct UdpPorts {
+    rtp: UdpSocket,
+    rtcp: UdpSocket,
+    peer: UdpPeer,
+}
+
+/// The sockets of one connection.
+pub(super) struct Sockets {
+    main: Option<Open>,
+    post: Option<Open>,
+    udp: Option<UdpPorts>,
+    /// Address of the camera.
+    camera: Option<IpAddr>,
+    local: Option<IpAddr>,
+    datagram: Vec<u8>,
+    post_data: [u8; 256],
+    timer: Pin<Box<Sleep>>,
+    /// When the caller wants to be woken at the latest.
+    until: Instant,
+    /// Reading from the main connection pauses until then.
+    gathers_until: Option<Instant>,
+    may_gather: bool,
+}
+
+impl Sockets {
+    pub(super) fn new() -> Self {
+        Self {
+            main: None,
+            post: None,
+            udp: None,
+            camera: None,
+            local: None,
+            datagram: Vec::new(),
+            post_data: [0; 256],
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            until: Instant::now(),
+            gathers_until: None,
+            may_gather: false,
+        }
+    }
+
+    /// Opens a connection. `tls` is used if the endpoint is encrypted.
+    pub(super) async fn connect(
+        &mut self,
+        connection: Connection,
+        endpoint: &Endpoint,
+        tls: Option<&TlsConnector>,
+    ) -> io::Result<()> {
+        self.disconnect(connection);
+        let tcp = connect_tcp(endpoint).await?;
+        // Requests are small and wait for an answer.
+        tcp.set_nodelay(true)?;
+        let (camera, local) = (tcp.peer_addr()?.ip(), tcp.local_addr()?.ip());
+        let stream = match (endpoint.tls, tls) {
+            (false, _) => Stream::Plain(tcp),
+            (true, Some(tls)) => Stream::Tls(Box::new(tls::handshake(tls, &endpoint.host, tcp).await?)),
+            (true, None) => return Err(io::Error::other("TLS is not set up")),
+        };
+        if connection == Connection::Main {
+            (self.camera, self.local) = (Some(canonical(camera)), Some(local));
+            self.gathers_until = None;
+        }
+        *self.slot(connection) = Some(Open {
+            stream,
+            unsent: Vec::new(),
+        });
+        Ok(())
+    }
+
+    pub(super) fn disconnect(&mut self, connection: Connection) {
+        *self.slot(connection) = None;
+    }
+
+    /// Queues bytes to be sent.
+    pub(super) fn send(&mut self, connection: Connection, data: &[u8]) -> io::Result<()> {
+        let Some(open) = self.slot(connection) else {
+            return Ok(());
+        };
+        if open.unsent.len() + data.len() > MAX_UNSENT {
+            return Err(io::Error::other("the camera does not read what is sent to it"));
+        }
+        open.unsent.extend_from_slice(data);
+        Ok(())
+    }
+
+    /// Gives what is queued to the kernel as far as it takes it at once: the connection is about to be closed.
+    pub(super) async fn send_last(&mut self) {
+        poll_fn(|context| {
+            for open in [&mut self.main, &mut self.post].into_iter().flatten() {
+                // The camera may be gone.
+                let _ = open.poll_send(context);
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Binds two neighbouring ports, the first an even number (RFC 3550, section 11), on the address that the camera knows.
+    pub(super) fn open_udp(&mut self) -> io::Result<(u16, u16)> {
+        let local = self.local.ok_or(io::ErrorKind::NotConnected)?;
+        let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+        for _ in 0..PORT_ATTEMPTS {
+            let port = fastrand::u16(10_000..32_000) * 2;
+            match bind(local, port).and_then(|rtp| Ok((rtp, bind(local, port + 1)?))) {
+                Ok((rtp, rtcp)) => {
+                    self.datagram = vec![0; MAX_DATAGRAM];
+                    self.udp = Some(UdpPorts {
+                        rtp,
+                        rtcp,
+                        peer: UdpPeer::default(),
+                    });
+                    return Ok((port, port + 1));
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// The camera's ports. Its address is the one of the RTSP connection, whatever it claims.
+    pub(super) fn set_udp_peer(&mut self, peer: UdpPeer) {
+        if let Some(udp) = &mut self.udp {
+            udp.peer = peer;
+        }
+    }
+
+    /// Sends a datagram, if the camera's port is known. A lost one does no harm.
+    pub(super) fn send_datagram(&self, port: UdpPort, data: &[u8]) {
+        let (Some(udp), Some(camera)) = (&self.udp, self.camera) else {
+            return;
+        };
+        let (socket, to) = match port {
+            UdpPort::Rtp => (&udp.rtp, udp.peer.rtp),
+            UdpPort::Rtcp => (&udp.rtcp, udp.peer.rtcp),
+        };
+        if let Some(to) = to {
+            let _ = socket.try_send_to(data, (camera, to).into());
+        }
+    }
+
+    /// The camera's stream plays over the main connection: its reads may be gathered.
+    pub(super) fn gather(&mut self) {
+        self.may_gather = self.udp.is_none();
+    }
+
+    pub(super) fn is_camera(&self, from: SocketAddr) -> bool {
+        self.camera.is_some_and(|camera| camera == canonical(from.ip()))
+    }
+
+    pub(super) fn datagram(&self, len: usize) -> &[u8] {
+        &self.datagram[..len]
+    }
+
+    pub(super) fn post_data(&self, len: usize) -> &[u8] {
+        &self.post_data[..len]
+    }
+
+    /// Waits until something arrives or `until` is reached. Also returns whether it had to wait.
+    pub(super) async fn wait(&mut self, client: &mut Client, until: Instant) -> (Wake, bool) {
+        let mut has_waited = false;
+        self.until = until;
+        let until = self.gathers_until.map_or(until, |at| at.min(until));
+        // Moving the timer back costs more than an early wake-up, which does no harm.
+        if self.timer.is_elapsed() || tokio::time::Instant::from_std(until) < self.timer.deadline() {
+            self.timer.as_mut().reset(until.into());
+        }
+        let wake = poll_fn(|context| {
+            let polled = self.poll(client, context);
+            has_waited |= polled.is_pending();
+            polled
+        })
+        .await;
+        (wake, has_waited)
+    }
+
+    fn poll(&mut self, client: &mut Client, context: &mut Context<'_>) -> Poll<Wake> {
+        for open in [&mut self.main, &mut self.post].into_iter().flatten() {
+            if let Err(error) = open.poll_send(context) {
+                return Poll::Ready(Wake::Failed(error));
+            }
+        }
+        if self.timer.as_mut().poll(context).is_ready() {
+            self.gathers_until = None;
+            if Instant::now() >= self.until {
+                return Poll::Ready(Wake::Timer);
+            }
+            self.timer.as_mut().reset(self.until.into());
+            let _ = self.timer.as_mut().poll(context);
+        }
+        if self.gathers_until.is_none()
+            && let Some(open) = &mut self.main
+            && let Poll::Ready(read) = open.stream.poll_read(context, client.read_buffer())
+        {
+            if self.may_gather && matches!(read, Ok(1..SHORT_READ)) {
+                self.gathers_until = Some(Instant::now() + GATHER);
+            }
+            return Poll::Ready(read.map_or_else(Wake::Failed, Wake::Main));
+        }
+        if let Some(open) = &mut self.post
+            && let Poll::Ready(read) = open.stream.poll_read(context, &mut self.post_data)
+        {
+            return Poll::Ready(read.map_or_else(Wake::Failed, Wake::Post));
+        }
+        if let Some(udp) = &self.udp {
+            for (socket, port) in [(&udp.rtp, UdpPort::Rtp), (&udp.rtcp, UdpPort::Rtcp)] {
+                let mut buffer = ReadBuf::new(&mut self.datagram);
+                if let Poll::Ready(received) = socket.poll_recv_from(context, &mut buffer) {
+                    let len = buffer.filled().len();
+                    // An ICMP error of an earlier datagram; the RTSP connection tells whether the camera is there.
+                    let (len, from) = received.map_or((0, SocketAddr::from(([0, 0, 0, 0], 0))), |from| (len, from));
+                    return Poll::Ready(Wake::Datagram(port, len, from));
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    fn slot(&mut self, connection: Connection) -> &mut Option<Open> {
+        match connection {
+            Connection::Main => &mut self.main,
+            Connection::Post => &mut self.post,
+        }
+    }
+}
+
+fn bind(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
+    let socket = std::net::UdpSocket::bind((address, port))?;
+    socket.set_nonblocking(true)?;
+    // Best effort.
+    let _ = SockRef::from(&socket).set_recv_buffer_size(UDP_BUFFER);
+    UdpSocket::from_std(socket)
+}
+
+/// An IPv4 address that came as an IPv6 one.
+fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+async fn connect_tcp(endpoint: &Endpoint) -> io::Result<TcpStream> {
+    if let Ok(address) = endpoint.host.parse::<IpAddr>() {
+        return TcpStream::connect((address, endpoint.port)).await;
+    }
+    let addresses: Vec<_> = {
+        let found = pin!(lookup_host((endpoint.host.as_str(), endpoint.port))).await;
+        found
+            .map_err(|e| {
+                io::Error::other(format!(
+                    "cannot resolve the name: {e}; check the name and the box's DNS"
+                ))
+            })?
+            .take(MAX_ADDRESSES)
+            .collect()
+    };
+    let mut last = io::Error::other("the name has no address");
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

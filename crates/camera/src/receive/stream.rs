@@ -1,0 +1,303 @@
+//! Handles the access units of one connection: keyframes go to the slot, what else is needed is counted.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use gridwatch_rtsp::{AccessUnit, Assemble, Client, StreamCounters, StreamProblem, UnitKind, VideoCodec};
+use jiff::Timestamp;
+
+use super::{
+    ReceiverSettings, jpeg,
+    log::CameraLog,
+    states::{Fallback, StreamJudge},
+};
+use crate::{
+    Codec, Keyframe,
+    cadence::KeyframeCadence,
+    slot::{CameraState, Slot},
+};
+
+/// How often states and limits are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Decoding of Motion JPEG.
+#[derive(Default)]
+struct JpegTurn {
+    started_at: Option<Instant>,
+    running: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// The stream of one connection.
+pub(super) struct StreamHandler<'a> {
+    settings: &'a ReceiverSettings,
+    slot: &'a Arc<Slot>,
+    log: &'a CameraLog,
+    codec: VideoCodec,
+    began: Instant,
+    cadence: KeyframeCadence,
+    judge: StreamJudge,
+    /// Counted in the slot so far.
+    counted: Counted,
+    last_unit_at: Instant,
+    next_tick: Instant,
+    falls_back: bool,
+    /// [`Slot::seq`] when the fallback began.
+    seq_before: u64,
+    jpeg: JpegTurn,
+    #[cfg(feature = "gst")]
+    full_decoder: Option<crate::full_decode::FullDecoder>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    access_units: u64,
+    bytes: u64,
+    lost: u64,
+}
+
+impl<'a> StreamHandler<'a> {
+    pub(super) fn new(
+        settings: &'a ReceiverSettings,
+        slot: &'a Arc<Slot>,
+        log: &'a CameraLog,
+        codec: VideoCodec,
+        now: Instant,
+    ) -> Self {
+        let cadence = KeyframeCadence::new(settings.look_every);
+        Self {
+            judge: StreamJudge::new(cadence.limit(), now),
+            settings,
+            slot,
+            log,
+            codec,
+            began: now,
+            cadence,
+            counted: Counted::default(),
+            last_unit_at: now,
+            next_tick: now + TICK,
+            falls_back: false,
+            seq_before: 0,
+            jpeg: JpegTurn::default(),
+            #[cfg(feature = "gst")]
+            full_decoder: None,
+        }
+    }
+
+    /// The stream begins now.
+    pub(super) fn restart(&mut self, now: Instant) {
+        (self.began, self.last_unit_at, self.next_tick) = (now, now, now + TICK);
+        self.judge = StreamJudge::new(self.cadence.limit(), now);
+    }
+
+    /// When [`StreamHandler::tick`] is due.
+    pub(super) fn next_tick(&self) -> Instant {
+        self.next_tick
+    }
+
+    /// Whether a picture arrived, of whatever kind.
+    pub(super) fn has_delivered(&self) -> bool {
+        self.counted.access_units > 0
+    }
+
+    /// Time since the newest picture.
+    pub(super) fn idle(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.last_unit_at)
+    }
+
+    /// Passes the counters on.
+    pub(super) fn count(&mut self, counters: &StreamCounters, now: Instant) {
+        let before = self.counted;
+        self.counted = Counted {
+            access_units: counters.access_units,
+            bytes: counters.bytes,
+            lost: counters.lost,
+        };
+        let frames = counters.access_units - before.access_units;
+        if frames > 0 {
+            self.last_unit_at = now;
+        }
+        let (bytes, lost) = (counters.bytes - before.bytes, counters.lost - before.lost);
+        self.slot.count_received(frames, bytes, lost, Timestamp::now());
+        if frames > 0 && before.access_units == 0 {
+            self.judge_state(counters, now);
+        }
+    }
+
+    /// Looks at the state, and begins or ends the fallback.
+    pub(super) fn tick(&mut self, client: &mut Client, now: Instant) {
+        self.next_tick = now + TICK;
+        self.cadence.update(now - self.began, false);
+        self.update_fallback(client, now);
+        if let Some(counters) = client.stream_counters()
+            && self.has_delivered()
+        {
+            self.judge_state(counters, now);
+        }
+    }
+
+    pub(super) fn problem(&mut self, problem: &StreamProblem, now: Instant) {
+        match problem {
+            // Judged here, with the measured interval.
+            StreamProblem::NoKeyframes { .. } => {}
+            other => {
+                self.log.warn(format_args!("Camera stream: {other}"));
+                self.judge.problem(other.to_string(), now);
+            }
+        }
+    }
+
+    /// Takes an access unit.
+    pub(super) fn unit(&mut self, client: &mut Client, unit: AccessUnit, now: Instant) {
+        let is_keyframe = unit.kind == UnitKind::Keyframe;
+        if is_keyframe {
+            self.judge.keyframe(unit.is_complete, now);
+            self.judge.format(client.parameters().as_ref());
+            if !unit.is_complete {
+                self.slot.count_damaged();
+            }
+        }
+        let is_usable = is_keyframe && unit.is_complete && !self.judge.is_unsupported();
+        if is_keyframe && unit.is_complete {
+            self.cadence.update(now - self.began, true);
+            self.slot.set_keyframe_interval(self.cadence.interval());
+            self.update_fallback(client, now);
+        }
+        if self.falls_back {
+            self.decode_fully(client, unit, is_usable);
+        } else if is_usable {
+            self.store(unit, now);
+        }
+        if is_keyframe && let Some(counters) = client.stream_counters() {
+            self.judge_state(counters, now);
+        }
+    }
+
+    fn store(&mut self, unit: AccessUnit, now: Instant) {
+        let codec = match self.codec {
+            VideoCodec::H264 => Codec::H264,
+            VideoCodec::H265 => Codec::H265,
+            VideoCodec::Jpeg => return self.decode_jpeg(unit, now),
+        };
+        self.slot.store_keyframe(Arc::new(Keyframe {
+            camera: self.settings.camera.clone(),
+            seq: self.slot.next_seq(),
+            captured_at: Timestamp::now(),
+            codec,
+            // A move, not a copy.
+            data: unit.data.into(),
+        }));
+    }
+
+    /// Decodes the picture, unless one was decoded a moment ago: cameras send more pictures than are looked at.
+    fn decode_jpeg(&mut self, unit: AccessUnit, now: Instant) {
+        let every = self.settings.look_every / 4;
+        let is_due = self
+            .jpeg
+            .started_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= every);
+        let is_free = self
+            .jpeg
+            .running
+            .as_ref()
+            .is_none_or(tokio::task::JoinHandle::is_finished);
+        if !is_due || !is_free {
+            return;
+        }
+        let (slot, captured_at) = (Arc::clone(self.slot), Timestamp::now());
+        self.jpeg.started_at = Some(now);
+        self.jpeg.running = Some(tokio::task::spawn_blocking(move || {
+            match jpeg::decode(&unit.data, captured_at) {
+                Ok(frame) => {
+                    slot.report_decoding(Ok(()));
+                    slot.store_frame(Arc::new(frame));
+                }
+                Err(error) => {
+                    slot.report_decoding(Err(&error));
+                    slot.count_damaged();
+                }
+            }
+        }));
+    }
+
+    /// Decodes every picture while no keyframes come; keyframes that are only damaged will come again.
+    fn update_fallback(&mut self, client: &mut Client, now: Instant) {
+        let is_nal = self.codec != VideoCodec::Jpeg;
+        let wanted = is_nal
+            && cfg!(feature = "gst")
+            && self.cadence.is_too_rare()
+            && !self.judge.is_unsupported()
+            && (self.falls_back || !self.judge.are_keyframes_damaged(now));
+        if wanted == self.falls_back {
+            return;
+        }
+        self.falls_back = wanted;
+        self.seq_before = self.slot.seq();
+        client.set_assemble(if wanted { Assemble::All } else { Assemble::Keyframes });
+        #[cfg(feature = "gst")]
+        if !wanted {
+            self.full_decoder = None;
+        }
+    }
+
+    fn fallback(&self) -> Fallback {
+        match self.falls_back {
+            false => Fallback::Off,
+            true if self.slot.seq() == self.seq_before => Fallback::Starting,
+            true => Fallback::Delivering,
+        }
+    }
+
+    /// Sets the state, and logs it if it is another one than before.
+    fn judge_state(&mut self, counters: &StreamCounters, now: Instant) {
+        self.judge.count(counters, now);
+        let state = self.judge.state(now, self.fallback(), self.cadence.interval());
+        let before = self.slot.received_state();
+        if state == before {
+            return;
+        }
+        if state.as_str() != before.as_str() {
+            match &state {
+                CameraState::Live => self.log.info(format_args!("Camera live ({:?})", self.codec)),
+                other => self.log.warn(format_args!("Camera {}: {other}", other.as_str())),
+            }
+        }
+        self.slot.set_state(state);
+    }
+
+    #[cfg(not(feature = "gst"))]
+    fn decode_fully(&mut self, _client: &Client, _unit: AccessUnit, _is_keyframe: bool) {}
+
+    #[cfg(feature = "gst")]
+    fn decode_fully(&mut self, client: &Client, unit: AccessUnit, is_keyframe: bool) {
+        use crate::full_decode::{self, FullDecoder};
+        let codec = match self.codec {
+            VideoCodec::H264 => Codec::H264,
+            VideoCodec::H265 => Codec::H265,
+            VideoCodec::Jpeg => return,
+        };
+        if self.full_decoder.as_ref().is_none_or(FullDecoder::is_broken) {
+            let every = self.settings.look_every / 4;
+            match FullDecoder::start(codec, Arc::clone(self.slot), every) {
+                Ok(decoder) => {
+                    decoder.set_parameter_sets(Some(client.parameter_sets()));
+                    self.full_decoder = Some(decoder);
+                }
+                Err(error) => {
+                    let text = format!("no keyframes, and the decoder for all frames cannot start: {error}");
+                    self.judge.problem(text, Instant::now());
+                    return;
+                }
+            }
+        }
+        if let Some(decoder) = &mut self.full_decoder {
+            decoder.push(full_decode::AccessUnit {
+                is_damaged: !unit.is_complete,
+                data: unit.data.into(),
+                is_keyframe,
+                arrived_at: Timestamp::now(),
+            });
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Why a connection failed or ended. No text contains a user name, a password or a nonce.
+
+use std::{fmt, time::Duration};
+
+use gridwatch_base::error::Class;
+
+use crate::settings::Transport;
+
+/// What the client was doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Opening the TCP or TLS connection.
+    Connect,
+    /// Opening the RTSP-over-HTTP tunnel.
+    Tunnel,
+    /// Asking which methods the camera supports.
+    Options,
+    /// Asking for the session description.
+    Describe,
+    /// Setting up the video stream.
+    Setup,
+    /// Starting the stream.
+    Play,
+    /// Receiving the stream.
+    Playing,
+    /// Ending the session.
+    Teardown,
+}
+
+impl Step {
+    /// The step as its RTSP method or a noun.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Tunnel => "HTTP tunnel",
+            Self::Options => "OPTIONS",
+            Self::Describe => "DESCRIBE",
+            Self::Setup => "SETUP",
+            Self::Play => "PLAY",
+            Self::Playing => "video",
+            Self::Teardown => "TEARDOWN",
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a connection failed or ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The driver could not open a connection, or lost it.
+    #[error("connection to {host} failed: {what}")]
+    Connection {
+        /// Host and port.
+        host: String,
+        /// The error of the operating system, the resolver or TLS.
+        what: String,
+    },
+    /// RTSP status 401 or 403, or the same from the HTTP tunnel.
+    #[error("login rejected by the camera (status {status} on {step}): {login}")]
+    Unauthorized {
+        /// The status code.
+        status: u16,
+        /// The request.
+        step: Step,
+        /// Why, and what was tried.
+        login: LoginProblem,
+    },
+    /// RTSP status 404 or 410.
+    #[error("the camera has no stream at this path (status {status} on {step}); correct the path in the camera's url")]
+    NotFound {
+        /// The status code.
+        status: u16,
+        /// The request.
+        step: Step,
+    },
+    /// RTSP status 453 or 503.
+    #[error(
+        "the camera has no free stream or bandwidth (status {status} on {step}); close other players or recorders of \
+         this camera, or raise its limit of connections"
+    )]
+    Busy {
+        /// The status code.
+        status: u16,
+        /// The request.
+        step: Step,
+    },
+    /// RTSP status 461, or a transport in the answer that was not asked for.
+    #[error("the camera does not send over {asked}{detail}; set `transport` to {propose}")]
+    UnsupportedTransport {
+        /// The transport asked for.
+        asked: &'static str,
+        /// What the camera answered, as the rest of the sentence.
+        detail: String,
+        /// What to try instead.
+        propose: &'static str,
+    },
+    /// RTSP status 454.
+    #[error("the camera lost the session (status 454 on {step}); it is set up again at the next connection")]
+    SessionLost {
+        /// The request.
+        step: Step,
+    },
+    /// Any other status that is not a success.
+    #[error("status {status} on {step}; {}", advice(*.status))]
+    Status {
+        /// The status code.
+        status: u16,
+        /// The request.
+        step: Step,
+    },
+    /// The session description contains no video that can be received.
+    #[error("the camera offers no H.264, H.265 or Motion JPEG video, only {offers}; change its video encoding")]
+    NoVideo {
+        /// Media types and encodings offered.
+        offers: String,
+    },
+    /// A step was not completed in time.
+    #[error("no answer from {host} within {limit:?} (waiting for {step}); check that the camera is on and reachable")]
+    Timeout {
+        /// Host and port.
+        host: String,
+        /// The step in progress.
+        step: Step,
+        /// The time limit.
+        limit: Duration,
+    },
+    /// The stream was set up, but no packet of it arrived within the idle limit.
+    #[error("no video packet received for {limit:?}{}", udp_hint(*.transport))]
+    Idle {
+        /// The time limit.
+        limit: Duration,
+        /// How packets should come.
+        transport: Transport,
+    },
+    /// The camera closed the connection.
+    #[error("the camera closed the connection (during {step})")]
+    ClosedByPeer {
+        /// The step in progress.
+        step: Step,
+    },
+    /// What the camera sent cannot be understood.
+    #[error("invalid answer from the camera (during {step}): {what}")]
+    Protocol {
+        /// The step in progress.
+        step: Step,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The camera sent more than is accepted.
+    #[error("the camera sent {what} above the limit of {limit}; the connection was cut to protect this box")]
+    LimitExceeded {
+        /// What exceeds the limit.
+        what: &'static str,
+        /// The limit, in bytes unless `what` names a number of things.
+        limit: usize,
+    },
+    /// A redirect that is not followed.
+    #[error("the camera redirects, and the redirect is not followed: {0}")]
+    Redirect(RedirectProblem),
+    /// The URL cannot be used.
+    #[error("invalid camera url: {what}")]
+    Url {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Closed on request.
+    #[error("closed on request")]
+    Stopped,
+}
+
+impl Error {
+    /// How the caller should handle the error.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Unauthorized { .. }
+            | Self::NotFound { .. }
+            | Self::UnsupportedTransport { .. }
+            | Self::NoVideo { .. }
+            | Self::Url { .. } => Class::Config,
+            Self::Protocol { .. } | Self::LimitExceeded { .. } => Class::Data,
+            _ => Class::Transient,
+        }
+    }
+}
+
+/// Why a login failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoginProblem {
+    /// The camera wants a login, and none is configured.
+    NoCredentials,
+    /// The camera redirected to another host, or from TLS to an unencrypted connection; credentials are not sent there.
+    Withheld,
+    /// None of the schemes the camera offers is supported.
+    UnsupportedSchemes {
+        /// The schemes offered.
+        offered: String,
+    },
+    /// User or password are wrong.
+    Rejected {
+        /// The schemes tried, such as `Digest SHA-256, Digest MD5`.
+        tried: String,
+    },
+    /// Status 403: the user lacks the right, or is locked.
+    Forbidden {
+        /// The schemes tried; empty if the camera asked for none.
+        tried: String,
+    },
+}
+
+impl fmt::Display for LoginProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCredentials => f.write_str("it requires a user and a password; set `credentials`"),
+            Self::Withheld => f.write_str(
+                "it redirected to another host or to an unencrypted connection, where credentials are not sent; set \
+                 the camera's url to the redirect's target",
+            ),
+            Self::UnsupportedSchemes { offered } => write!(
+                f,
+                "it offers only {offered}, which is not supported; enable Digest or Basic authentication in the camera"
+            ),
+            Self::Forbidden { tried } => {
+                let tried = if tried.is_empty() { "no login" } else { tried };
+                write!(
+                    f,
+                    "the user may not view this stream, or is locked after wrong passwords (tried {tried}); check the \
+                     user in the camera"
+                )
+            }
+            Self::Rejected { tried } => write!(
+                f,
+                "tried {tried}; correct the user or password that its `credentials` setting refers to"
+            ),
+        }
+    }
+}
+
+/// Why a redirect is not followed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RedirectProblem {
+    /// More redirects in a row than are followed.
+    #[error("more than {limit} redirects in a row, the last to {to}; correct the camera's url")]
+    TooMany {
+        /// How many are followed.
+        limit: usize,
+        /// Where the last one points.
+        to: String,
+    },
+    /// The target was already visited.
+    #[error("it leads back to {to}; correct the camera's url")]
+    Loop {
+        /// The target.
+        to: String,
+    },
+    /// A redirect without a target.
+    #[error("status {status} names no target")]
+    NoTarget {
+        /// The status code.
+        status: u16,
+    },
+    /// A target that is not an RTSP URL.
+    #[error("its target \"{to}\" is not an rtsp:// or rtsps:// URL")]
+    InvalidTarget {
+        /// The target, shortened.
+        to: String,
+    },
+}
+
+fn udp_hint(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp => "; if the network blocks UDP, set `transport` to tcp",
+        Transport::Tcp | Transport::HttpTunnel => "",
+    }
+}
+
+/// What to do about a status that has no error of its own.
+fn advice(status: u16) -> &'static str {
+    match status {
+        300..=399 => "the camera points elsewhere; correct the camera's url",
+        400 | 405 | 451 | 455 | 456 | 501 => {
+            "the camera does not understand the request; check the path in the camera's url and its firmware version"
+        }
+        457 => "the camera cannot play live from here; check the path in the camera's url",
+        459 | 460 => "the camera cannot play this stream by itself; choose another stream in the camera's url",
+        551 => "the camera lacks an option of RTSP; check the path in the camera's url and its firmware version",
+        500..=599 => "the camera has an internal error; restart it if this lasts",
+        _ => "check the path in the camera's url",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_say_what_is_wrong_and_what_to_do() {
+        let busy = Error::Busy {
+            status: 503,
+            step: Step::Setup,
+        };
+        assert!(busy.to_string().contains("no free stream"), "{busy}");
+        assert_eq!(busy.class(), Class::Transient);
+        let login = Error::Unauthorized {
+            status: 401,
+            step: Step::Describe,
+            login: LoginProblem::Rejected {
+                tried: "Digest MD5".into(),
+            },
+        };
+        assert!(login.to_string().contains("tried Digest MD5"), "{login}");
+        assert_eq!(login.class(), Class::Config);
+        let status = Error::Status {
+            status: 551,
+            step: Step::Play,
+        };
+        assert!(status.to_string().contains("firmware"), "{status}");
+    }
+}
