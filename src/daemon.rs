@@ -3,6 +3,7 @@
 
 mod activity;
 mod core;
+mod crashes;
 mod error;
 mod evidence_worker;
 mod filing_gate;
@@ -287,7 +288,7 @@ impl Shared {
         for camera in &self.looks.cameras {
             let id = camera.id.to_string();
             let state = camera.slot.state();
-            for name in ["connecting", "live", "degraded", "down", "ended"] {
+            for name in CameraState::NAMES {
                 let is = if state.as_str() == name { 1.0 } else { 0.0 };
                 gauge!(metric::CAMERA_STATE, "camera" => id.clone(), "state" => name).set(is);
             }
@@ -297,6 +298,7 @@ impl Shared {
             }
             counter!(metric::LOST_PACKETS, "camera" => id.clone()).absolute(stats.lost_packets);
             counter!(metric::DAMAGED, "camera" => id.clone()).absolute(stats.damaged);
+            counter!(metric::DECODE_CRASHES, "camera" => id.clone()).absolute(stats.crashes);
             counter!(metric::RECONNECTS, "camera" => id).absolute(stats.reconnects);
         }
     }

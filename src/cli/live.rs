@@ -9,9 +9,12 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use crate::{cli::Failure, daemon};
+use crate::{cli::Failure, daemon, decoders};
 use gridwatch_base::error::Class;
-use gridwatch_camera::{Backend, Picture, Slot, decode::Decoder};
+use gridwatch_camera::{
+    Backend, Picture, Slot,
+    decode::{CrashLog, Decoder},
+};
 use gridwatch_config::Camera;
 use gridwatch_frame::Frame;
 
@@ -31,14 +34,15 @@ pub(super) struct LiveCamera {
 }
 
 impl LiveCamera {
-    pub(super) fn start(camera: &Camera, decoders: Backend) -> Result<Self, Failure> {
+    pub(super) fn start(camera: &Camera, backend: Backend) -> Result<Self, Failure> {
         let receive = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .map_err(|e| Failure::new(Class::Transient, format!("cannot start the async runtime: {e}")))?;
         let slot = Slot::new(camera.id.clone(), Arc::new(Notify::new()));
-        let decoder = Decoder::new("live", decoders).map_err(|e| Failure::new(e.class(), e.to_string()))?;
+        let mode = decoders::mode(CrashLog::default());
+        let decoder = Decoder::with_mode("live", backend, &mode).map_err(|e| Failure::new(e.class(), e.to_string()))?;
         let received = daemon::receive_camera(camera, Arc::clone(&slot), receive.handle())?;
         Ok(Self {
             _camera: received,

@@ -27,7 +27,7 @@ use gridwatch_camera::{
     Picture,
     decode::{DecodeError, Decoder},
     schedule::{Pick, Schedule},
-    slot::Slot,
+    slot::{CameraState, Slot},
 };
 use gridwatch_config as config;
 use gridwatch_config::Config;
@@ -329,7 +329,10 @@ impl LookWorker {
             }
             Err(error) => {
                 count_failed(camera, error.kind());
-                tracing::warn!(camera = %camera.id, %error, "Look failed; continuing with the next one");
+                // A fault that lasts is logged once.
+                if note_decode_fault(camera, &error) {
+                    tracing::warn!(camera = %camera.id, %error, "Look failed; continuing with the next one");
+                }
                 return None;
             }
         };
@@ -377,6 +380,7 @@ impl LookWorker {
             Picture::Keyframe(keyframe) => {
                 let start = Instant::now();
                 let frame = Arc::new(self.decoder.decode(keyframe)?);
+                camera.slot.set_decode_fault(None);
                 histogram!(metric::DECODE).record(start.elapsed());
                 frame
             }
@@ -459,6 +463,33 @@ impl LookWorker {
     }
 }
 
+/// Notes in the camera's state and counters why its picture was not decoded. True if the log should tell.
+fn note_decode_fault(camera: &WatchedCamera, error: &LookError) -> bool {
+    let LookError::Decode(error) = error else {
+        return true;
+    };
+    let set_aside = |until: Timestamp| {
+        camera.slot.set_decode_fault(Some(CameraState::SetAside {
+            reason: "its keyframes ended three decode workers within an hour".into(),
+            until,
+        }))
+    };
+    match error {
+        DecodeError::Unsupported { format, .. } => camera
+            .slot
+            .set_decode_fault(Some(CameraState::Unsupported { format: format.clone() })),
+        DecodeError::Crashed { set_aside_until, .. } => {
+            camera.slot.count_crash();
+            if let Some(until) = set_aside_until {
+                set_aside(*until);
+            }
+            true
+        }
+        DecodeError::SetAside { until, .. } => set_aside(*until),
+        _ => true,
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 enum LookError {
     #[error(transparent)]
@@ -472,6 +503,9 @@ enum LookError {
 impl LookError {
     fn kind(&self) -> &'static str {
         match self {
+            Self::Decode(DecodeError::Unsupported { .. }) => "unsupported",
+            Self::Decode(DecodeError::Crashed { .. } | DecodeError::Known { .. }) => "decoder_crash",
+            Self::Decode(DecodeError::SetAside { .. }) => "set_aside",
             Self::Decode(_) => "decode",
             Self::View(_) => "view",
             Self::Model(_) => "model",

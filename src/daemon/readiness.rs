@@ -50,6 +50,10 @@ impl CameraSight {
             (CameraState::Down { error, since }, _) => format!("{error}, since {}", shown(*since, zone)),
             (CameraState::Connecting, _) => "connecting".into(),
             (CameraState::Ended, _) => "its file has ended".into(),
+            (CameraState::Unsupported { format }, _) => format!("unsupported format: {format}"),
+            (CameraState::SetAside { reason, until }, _) => {
+                format!("set aside until {}: {reason}", shown(*until, zone))
+            }
             (_, Some(view)) if view != View::Clear => format!("its view is {}", view_name(view)),
             _ => return Some(format!("camera {}: {since}", self.id)),
         };

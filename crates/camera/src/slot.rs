@@ -40,9 +40,32 @@ pub enum CameraState {
     },
     /// The end of a file that plays once.
     Ended,
+    /// Frames arrive in a format that cannot be judged.
+    Unsupported {
+        /// The format.
+        format: String,
+    },
+    /// Frames arrive and are not decoded: they ended decode workers.
+    SetAside {
+        /// The cause.
+        reason: String,
+        /// When they are decoded again.
+        until: Timestamp,
+    },
 }
 
 impl CameraState {
+    /// Every [`CameraState::as_str`].
+    pub const NAMES: [&'static str; 7] = [
+        "connecting",
+        "live",
+        "degraded",
+        "down",
+        "ended",
+        "unsupported",
+        "set_aside",
+    ];
+
     /// The state as a metric label.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -51,6 +74,8 @@ impl CameraState {
             Self::Degraded { .. } => "degraded",
             Self::Down { .. } => "down",
             Self::Ended => "ended",
+            Self::Unsupported { .. } => "unsupported",
+            Self::SetAside { .. } => "set_aside",
         }
     }
 }
@@ -68,6 +93,8 @@ pub struct StreamStats {
     pub lost_packets: u64,
     /// Incomplete or corrupt keyframes, detected by the receiver or by the decoder.
     pub damaged: u64,
+    /// Keyframes that ended a decode worker.
+    pub crashes: u64,
     /// Connections that ended, for whatever reason.
     pub reconnects: u64,
     /// Smoothed interval between keyframes; `None` before the second keyframe of a connection.
@@ -87,6 +114,7 @@ pub struct Slot {
     keyframes: AtomicU64,
     lost_packets: AtomicU64,
     damaged: AtomicU64,
+    crashes: AtomicU64,
     reconnects: AtomicU64,
     /// Milliseconds since 1970; 0 before the first access unit.
     last_frame_at: AtomicU64,
@@ -97,6 +125,8 @@ struct Inner {
     latest: Option<Picture>,
     interval: Option<Duration>,
     state: CameraState,
+    /// Why the pictures of a connected camera are not decoded.
+    decode_fault: Option<CameraState>,
 }
 
 impl fmt::Debug for Slot {
@@ -117,12 +147,14 @@ impl Slot {
             keyframes: AtomicU64::new(0),
             lost_packets: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
+            crashes: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             last_frame_at: AtomicU64::new(0),
             inner: Mutex::new(Inner {
                 latest: None,
                 interval: None,
                 state: CameraState::Connecting,
+                decode_fault: None,
             }),
         })
     }
@@ -144,9 +176,21 @@ impl Slot {
         Some((self.seq(), picture))
     }
 
-    /// State of the connection.
+    /// State of the connection; of a connected camera whose pictures cannot be decoded, why.
     pub fn state(&self) -> CameraState {
-        self.lock().state.clone()
+        let inner = self.lock();
+        match (&inner.state, &inner.decode_fault) {
+            (CameraState::Live | CameraState::Degraded { .. }, Some(fault)) => fault.clone(),
+            (state, _) => state.clone(),
+        }
+    }
+
+    /// Sets why the pictures are not decoded, or that they are. True if that is new.
+    pub fn set_decode_fault(&self, fault: Option<CameraState>) -> bool {
+        let mut inner = self.lock();
+        let is_new = inner.decode_fault != fault;
+        inner.decode_fault = fault;
+        is_new
     }
 
     /// A snapshot of the stream counters.
@@ -159,6 +203,7 @@ impl Slot {
             keyframes: get(&self.keyframes),
             lost_packets: get(&self.lost_packets),
             damaged: get(&self.damaged),
+            crashes: get(&self.crashes),
             reconnects: get(&self.reconnects),
             keyframe_interval: self.lock().interval,
             last_frame_at: (last != 0).then(|| Timestamp::from_millisecond(last).ok()).flatten(),
@@ -168,6 +213,11 @@ impl Slot {
     /// Counts a keyframe that proved incomplete or corrupt.
     pub fn count_damaged(&self) {
         self.damaged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a keyframe that ended a decode worker.
+    pub fn count_crash(&self) {
+        self.crashes.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_frame(&self, bytes: usize, lost: u16, now: Timestamp) {
@@ -256,6 +306,24 @@ mod tests {
         let (seq, picture) = slot.latest().unwrap();
         assert_eq!((seq, slot.seq()), (2, 2));
         assert!(matches!(picture, Picture::Keyframe(k) if k.seq == 2 && k.data.len() == 2));
+    }
+
+    #[test]
+    fn a_decode_fault_shows_while_the_camera_is_connected() {
+        let slot = Slot::new("c".into(), Arc::default());
+        let fault = CameraState::Unsupported {
+            format: "12-bit".into(),
+        };
+        assert!(slot.set_decode_fault(Some(fault.clone())) && !slot.set_decode_fault(Some(fault.clone())));
+        assert_eq!(slot.state(), CameraState::Connecting);
+        slot.set_state(CameraState::Live);
+        assert_eq!(slot.state(), fault);
+        slot.set_down("gone".into(), Timestamp::UNIX_EPOCH);
+        assert_eq!(slot.state().as_str(), "down");
+        assert!(slot.set_decode_fault(None));
+        slot.set_state(CameraState::Live);
+        assert_eq!(slot.state(), CameraState::Live);
+        assert!(CameraState::NAMES.contains(&fault.as_str()));
     }
 
     #[test]
