@@ -312,3 +312,62 @@ fn thread_id() -> u32 {
     let link = std::fs::read_link("/proc/thread-self").unwrap();
     link.file_name().unwrap().to_str().unwrap().parse().unwrap()
 }
+
+/// What a worker costs beside decoding in the own process, in turns on the same 1080p keyframes: CPU time of both processes, and the memory
+/// that only the worker has. `GRIDWATCH_CLIP` names the clip, `GRIDWATCH_PROGRAM` another program for the worker; `cargo test --release --test decode_worker price -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn price_of_a_worker() {
+    let clip = std::env::var("GRIDWATCH_CLIP").expect("GRIDWATCH_CLIP names a clip");
+    let clip = gridwatch_farm::clip(clip).unwrap();
+    let keyframes: Vec<Keyframe> = clip
+        .units()
+        .iter()
+        .filter(|u| u.keyframe)
+        .map(|u| keyframe("cam", clip.codec(), &u.data))
+        .collect();
+    let program = std::env::var_os("GRIDWATCH_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_gridwatch").into());
+    let mut worker = decoder(&DecodeMode::Workers(DecodeWorkers {
+        program: program.into(),
+        crashes: Arc::new(CrashLog::default()),
+    }));
+    let mut here = Decoder::new("decode0", Backend::Software).unwrap();
+    // Buffers, libraries and caches are warm before it counts.
+    for keyframe in &keyframes {
+        assert_same_picture(&worker.decode(keyframe).unwrap(), &here.decode(keyframe).unwrap());
+    }
+    let children = std::fs::read_to_string(format!("/proc/self/task/{}/children", thread_id())).unwrap();
+    let pid: u32 = children.trim().parse().unwrap();
+    let cpu_ms = |pid: &str| {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let ns = tasks.filter_map(|t| {
+            let text = std::fs::read_to_string(t.ok()?.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        });
+        ns.sum::<u64>() as f64 / 1e6
+    };
+    let both = || cpu_ms("self") + cpu_ms(&pid.to_string());
+    let looks = 20 * keyframes.len();
+    let (mut in_worker, mut in_process) = (0.0, 0.0);
+    for _ in 0..20 {
+        for keyframe in &keyframes {
+            let before = both();
+            worker.decode(keyframe).unwrap();
+            let between = both();
+            here.decode(keyframe).unwrap();
+            (in_worker, in_process) = (in_worker + between - before, in_process + both() - between);
+        }
+    }
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let private = rollup.lines().filter(|l| l.starts_with("Private_"));
+    let kib: f64 = private
+        .map(|l| l.split_ascii_whitespace().nth(1).unwrap().parse::<f64>().unwrap())
+        .sum();
+    println!(
+        "{looks} looks: in this process {:.2} ms, in a worker {:.2} ms ({:+.1} %); worker alone {:.1} MB",
+        in_process / looks as f64,
+        in_worker / looks as f64,
+        100.0 * (in_worker / in_process - 1.0),
+        kib * 1024.0 / 1e6
+    );
+}

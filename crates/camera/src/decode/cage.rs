@@ -98,6 +98,16 @@ fn set_name(name: &str) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
+/// Returns the memory that loading plugins took for a moment.
+#[expect(unsafe_code, reason = "no crate wraps this function of the C library")]
+pub(super) fn trim_heap() {
+    // SAFETY: it takes no pointers, may be called at any time, and moves no allocation.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Closes every descriptor from `first` on.
 #[expect(unsafe_code, reason = "neither std nor rustix wraps this system call")]
 fn close_from(first: libc::c_uint) -> io::Result<()> {

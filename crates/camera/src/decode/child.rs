@@ -35,6 +35,7 @@ pub fn run(name: &str, backend: Backend) -> io::Result<()> {
     let started = PipelineDecoder::new(name, backend, NO_TIMEOUT).map_err(|e| (Failure::Broken, e.to_string()));
     let confined = started.and_then(|mut decoder| {
         let hardware = decoder.prepare();
+        cage::trim_heap();
         let confinement = cage::confine(!hardware.is_empty())
             .map_err(|e| (Failure::Broken, format!("cannot confine the decode worker: {e}")))?;
         Ok((decoder, hardware, confinement))
