@@ -8,6 +8,8 @@
 pub mod calibrate;
 pub mod cases;
 pub mod check;
+#[cfg(feature = "gst")]
+pub mod decode_worker;
 #[cfg(feature = "ort")]
 pub mod detect;
 #[cfg(feature = "ort")]
@@ -137,6 +139,9 @@ pub enum Command {
     Tune(tune::TuneArgs),
     View(view::ViewArgs),
     Schema(schema::SchemaArgs),
+    #[cfg(feature = "gst")]
+    #[command(hide = true)]
+    DecodeWorker(decode_worker::DecodeWorkerArgs),
 }
 
 impl Command {
@@ -172,6 +177,8 @@ impl Command {
             Self::Tune(args) => tune::run(&args),
             Self::View(args) => view::run(&args),
             Self::Schema(args) => schema::run(args),
+            #[cfg(feature = "gst")]
+            Self::DecodeWorker(args) => decode_worker::run(&args),
         }
     }
 }
@@ -194,6 +201,9 @@ pub fn main() -> ExitCode {
         );
         return ExitCode::from(2);
     }
+    // Stays valid when the file is replaced by an update.
+    #[cfg(feature = "gst")]
+    crate::decoders::set_worker_program("/proc/self/exe".into());
     // clap prints usage errors itself and exits with 2.
     finish(Cli::parse().command.run())
 }

@@ -3,6 +3,7 @@
 
 mod activity;
 mod core;
+mod crashes;
 mod error;
 mod evidence_worker;
 mod filing_gate;
@@ -294,6 +295,7 @@ impl Shared {
             }
             counter!(metric::LOST_PACKETS, "camera" => id.clone()).absolute(stats.lost_packets);
             counter!(metric::DAMAGED, "camera" => id.clone()).absolute(stats.damaged);
+            counter!(metric::DECODE_CRASHES, "camera" => id.clone()).absolute(stats.crashes);
             counter!(metric::RECONNECTS, "camera" => id).absolute(stats.reconnects);
         }
     }

@@ -12,5 +12,5 @@ pub mod telemetry;
 
 mod broker;
 #[cfg(feature = "gst")]
-mod decoders;
+pub mod decoders;
 mod open_files;

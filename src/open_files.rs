@@ -9,7 +9,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 /// Files of a daemon without cameras: store, ledger, broker, libraries, metrics and their clients. 31 were open in `/proc/PID/fd` of one
 /// with the demo's configuration and no broker.
 const BASE: u64 = 80;
-/// Files of a look worker: the wake-up descriptors of one pipeline for each codec, and of the one that replaces a hung one.
+/// Files of a look worker: the socket of its decode worker, and for moments those of its start and of its buffers.
 const PER_WORKER: u64 = 16;
 /// Files of a camera received by our own receiver: a connection, two more sockets over UDP, and as many while it reconnects.
 const PER_RTSP_CAMERA: u64 = 6;

@@ -161,6 +161,10 @@ fn describe() {
     );
     describe_counter!(LOST_PACKETS, "RTP packets lost, by camera");
     describe_counter!(DAMAGED, "Damaged keyframes, which are not looked at, by camera");
+    describe_counter!(
+        DECODE_CRASHES,
+        "Keyframes that ended a decode worker, which are not decoded again, by camera"
+    );
     describe_counter!(RECONNECTS, "Reconnects to the camera, by camera");
     describe_counter!(
         NOT_FILED,

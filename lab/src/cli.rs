@@ -75,6 +75,10 @@ fn farm_failure(error: FarmError) -> Failure {
 
 /// Parses the arguments, runs the command, and reports a failure.
 pub fn main() -> ExitCode {
+    // The demo runs the daemon in this process; its decode workers are the `gridwatch` built with it.
+    if let Ok(program) = std::env::current_exe() {
+        gridwatch::decoders::set_worker_program(program.with_file_name("gridwatch"));
+    }
     finish(Cli::parse().command.run())
 }
 

@@ -12,9 +12,13 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use crate::{cli::Failure, daemon};
+use crate::{cli::Failure, daemon, decoders};
 use gridwatch_base::error::Class;
-use gridwatch_camera::{Backend, Picture, Slot, decode::Decoder, slot::CameraState};
+use gridwatch_camera::{
+    Backend, Picture, Slot,
+    decode::{CrashLog, Decoder},
+    slot::CameraState,
+};
 use gridwatch_config::Camera;
 use gridwatch_frame::Frame;
 
@@ -40,14 +44,15 @@ pub(super) struct LiveCamera {
 
 impl LiveCamera {
     /// Starts receiving; `name` is the camera in messages, without credentials.
-    pub(super) fn start(camera: &Camera, name: String, decoders: Backend) -> Result<Self, Failure> {
+    pub(super) fn start(camera: &Camera, name: String, backend: Backend) -> Result<Self, Failure> {
         let receive = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .map_err(|e| Failure::new(Class::Transient, format!("cannot start the async runtime: {e}")))?;
         let slot = Slot::new(camera.id.clone(), Arc::new(Notify::new()));
-        let decoder = Decoder::new("live", decoders).map_err(|e| Failure::new(e.class(), e.to_string()))?;
+        let mode = decoders::mode(CrashLog::default());
+        let decoder = Decoder::with_mode("live", backend, &mode).map_err(|e| Failure::new(e.class(), e.to_string()))?;
         let received = daemon::receive_camera(camera, Arc::clone(&slot), receive.handle())?;
         Ok(Self {
             _camera: received,
@@ -120,7 +125,10 @@ impl LiveCamera {
                 Class::Transient,
                 format!("connected, but no complete keyframe for {seconds} s; set its keyframe interval (GOP) to 2 s"),
             ),
-            state @ (CameraState::Degraded { .. } | CameraState::NoKeyframes { .. } | CameraState::Loss { .. }) => (
+            state @ (CameraState::Degraded { .. }
+            | CameraState::NoKeyframes { .. }
+            | CameraState::Loss { .. }
+            | CameraState::SetAside { .. }) => (
                 Class::Transient,
                 format!("no picture for {seconds} s, although it sends its stream: {state}"),
             ),

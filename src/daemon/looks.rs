@@ -27,7 +27,7 @@ use gridwatch_camera::{
     Picture,
     decode::{DecodeError, Decoder},
     schedule::{Pick, Schedule},
-    slot::Slot,
+    slot::{CameraState, Slot},
 };
 use gridwatch_config as config;
 use gridwatch_config::Config;
@@ -330,7 +330,10 @@ impl LookWorker {
             }
             Err(error) => {
                 count_failed(camera, error.kind());
-                tracing::warn!(camera = %camera.id, %error, "Look failed; continuing with the next one");
+                // A fault that lasts is logged once.
+                if note_decode_fault(camera, &error) {
+                    tracing::warn!(camera = %camera.id, %error, "Look failed; continuing with the next one");
+                }
                 return None;
             }
         };
@@ -382,6 +385,7 @@ impl LookWorker {
                     .slot
                     .report_decoding(decoded.as_ref().map(|_| ()).map_err(|e| e as _));
                 let frame = Arc::new(decoded?);
+                camera.slot.set_decode_fault(None);
                 histogram!(metric::DECODE).record(start.elapsed());
                 frame
             }
@@ -464,6 +468,33 @@ impl LookWorker {
     }
 }
 
+/// Notes in the camera's state and counters why its picture was not decoded. True if the log should tell.
+fn note_decode_fault(camera: &WatchedCamera, error: &LookError) -> bool {
+    let LookError::Decode(error) = error else {
+        return true;
+    };
+    let set_aside = |until: Timestamp| {
+        camera.slot.set_decode_fault(Some(CameraState::SetAside {
+            reason: "its keyframes ended three decode workers within an hour".into(),
+            until,
+        }))
+    };
+    match error {
+        DecodeError::Unsupported { .. } => camera.slot.set_decode_fault(Some(CameraState::Unsupported {
+            what: error.to_string(),
+        })),
+        DecodeError::Crashed { set_aside_until, .. } => {
+            camera.slot.count_crash();
+            if let Some(until) = set_aside_until {
+                set_aside(*until);
+            }
+            true
+        }
+        DecodeError::SetAside { until, .. } => set_aside(*until),
+        _ => true,
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 enum LookError {
     #[error(transparent)]
@@ -477,6 +508,9 @@ enum LookError {
 impl LookError {
     fn kind(&self) -> &'static str {
         match self {
+            Self::Decode(DecodeError::Unsupported { .. }) => "unsupported",
+            Self::Decode(DecodeError::Crashed { .. } | DecodeError::Known { .. }) => "decoder_crash",
+            Self::Decode(DecodeError::SetAside { .. }) => "set_aside",
             Self::Decode(_) => "decode",
             Self::View(_) => "view",
             Self::Model(_) => "model",

@@ -53,6 +53,9 @@ impl CameraSight {
                 shown(*since, zone),
                 shown(*until, zone)
             ),
+            (CameraState::SetAside { reason, until }, _) => {
+                format!("set aside until {}: {reason}", shown(*until, zone))
+            }
             (CameraState::Live, Some(view)) if view != View::Clear => format!("its view is {}", view_name(view)),
             (CameraState::Live, _) => return Some(format!("camera {}: {since}", self.id)),
             (CameraState::Degraded { reason }, Some(view)) if view != View::Clear => {

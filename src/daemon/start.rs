@@ -16,6 +16,7 @@ use super::{
     Daemon, Receivers, Shared, Threads,
     activity::Activity,
     core::Core,
+    crashes,
     error::StartError,
     evidence_worker::EvidenceWorker,
     filing_gate::FilingGate,
@@ -38,7 +39,7 @@ use crate::{
 use gridwatch_base::installation::Installation;
 use gridwatch_camera::{
     Backend,
-    decode::{DecodeError, Decoder},
+    decode::{CrashLog, DecodeError, DecodeMode, Decoder},
     slot::Slot,
 };
 use gridwatch_config::Config;
@@ -67,7 +68,8 @@ impl Daemon {
         };
         test_decoders(config.decoders)?;
         let storage = open_storage(&config)?;
-        let models = load_models(&config)?;
+        let decode_mode = decoders::mode(crashes::crash_log(&config)?);
+        let models = load_models(&config, &decode_mode)?;
         let cameras = prepare_cameras(&config, &storage.key);
         let engine = restore_engine(&config, &storage.store)?;
         let (senders, inbox) = Inbox::new().map_err(StartError::Thread)?;
@@ -103,7 +105,7 @@ impl Daemon {
         let (jobs, job_queue) = mpsc::channel();
         let core = start_core(&config, &shared, storage.store, engine, CoreChannels { inbox, jobs })?;
         let evidence_worker = EvidenceWorker {
-            decoder: Decoder::new("evidence", config.decoders)?,
+            decoder: Decoder::with_mode("evidence", config.decoders, &decode_mode)?,
             settings: pictures::evidence_settings(&config, |camera| models.manager.descriptors(camera)),
             state_dir: config.state_dir.clone(),
             mask_detector: models.mask_detector,
@@ -148,7 +150,7 @@ impl Daemon {
 
 /// Fails if no codec can be decoded with the configured kind of decoder, because then no camera can be looked at.
 fn test_decoders(backend: Backend) -> Result<(), DecodeError> {
-    let results = decoders::test(backend);
+    let results = decoders::test(backend, &decoders::mode(CrashLog::default()));
     let works = results.iter().any(|(_, decoded)| decoded.is_ok());
     for (codec, decoded) in results {
         match decoded {
@@ -197,7 +199,7 @@ struct Models {
     mask_detector: Option<TiledDetector>,
 }
 
-fn load_models(config: &Arc<Config>) -> Result<Models, StartError> {
+fn load_models(config: &Arc<Config>, decode_mode: &DecodeMode) -> Result<Models, StartError> {
     let runtime = model::runtime::init(config.onnxruntime.as_deref())?.with(config.inference.clone());
     let number_readers = NumberReader::for_workers(config, &runtime)?;
     let mask_detector = pictures::mask_detector(config, &runtime)?;
@@ -206,7 +208,7 @@ fn load_models(config: &Arc<Config>) -> Result<Models, StartError> {
     let look_workers = worker_models.into_iter().zip(number_readers).enumerate();
     let look_workers = look_workers.map(|(i, (models, number_reader))| {
         Ok::<_, StartError>(LookWorker {
-            decoder: Decoder::new(&format!("decode{i}"), config.decoders)?,
+            decoder: Decoder::with_mode(&format!("decode{i}"), config.decoders, decode_mode)?,
             models,
             number_reader,
         })

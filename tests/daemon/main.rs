@@ -9,6 +9,7 @@ mod daemon;
 #[path = "../support/packages.rs"]
 mod packages;
 
+mod decode_workers;
 mod kill_9;
 mod looks_again;
 mod lost_database;

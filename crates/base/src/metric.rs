@@ -46,6 +46,8 @@ pub const LEDGER_LOST: &str = "gridwatch_ledger_records_lost_total";
 pub const LOST_PACKETS: &str = "gridwatch_rtp_packets_lost_total";
 /// Damaged keyframes, by camera.
 pub const DAMAGED: &str = "gridwatch_keyframes_damaged_total";
+/// Keyframes that ended a decode worker, by camera.
+pub const DECODE_CRASHES: &str = "gridwatch_decode_crashes_total";
 /// Reconnects, by camera.
 pub const RECONNECTS: &str = "gridwatch_camera_reconnects_total";
 /// Looks pinned as possible evidence.

@@ -8,7 +8,7 @@ use super::Codec;
 
 /// For each NAL unit, the data from its header to the end of `data`. The end of a unit is not searched for, because that
 /// would mean scanning slices of hundreds of kilobytes.
-fn nal_units(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn nal_units(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = data;
     std::iter::from_fn(move || {
         let code = memmem::find(rest, &[0, 0, 1])?;

@@ -1,34 +1,33 @@
-//! Decodes single keyframes without delay: one keyframe in, one frame out.
+//! Decodes single keyframes: one keyframe in, one frame out.
 //!
-//! A [`Decoder`] owns the decoding pipelines of one look worker: one per codec, shared by all cameras, because a keyframe
-//! with its parameter sets decodes alone. Damaged keyframes are reported as errors; no partial picture is returned.
+//! Native decoders parse what cameras send, so the daemon runs them in decode workers: confined processes of the same program, one for each
+//! [`Decoder`], which live as long as it. A worker that ends or hangs costs one look and is replaced (`worker`). [`DecodeMode::InProcess`], for tests, decodes in
+//! this process (`pipeline`).
 //!
-//! How a stream decoder is made to serve single pictures:
-//!
-//! - **No delay.** Decoders hold pictures back for reordering: one per thread, two for B-frames. With one thread and
-//!   a SEGMENT flagged `TRICKMODE | TRICKMODE_KEY_UNITS` on its sink pad, the decoder drains after every picture. A GAP
-//!   event follows each keyframe: once it comes out, everything before it has, so a keyframe that yields no picture is
-//!   detected at once instead of by timeout.
-//! - **No copy.** The frame stays in the decoder's buffer, which becomes [`Frame::data`].
-//! - **No concealed errors.** libav fills undecodable areas with plausible samples. Its log messages are counted
-//!   (`gst_frame`), and H.265, where it logs nothing, is checked before decoding (`corruption`).
-//!
-//! The pipeline's source is named after the decoder, and so is its thread (`decode0:src`), so that a benchmark can tell
-//! how much CPU time decoding takes.
+//! Before a decoder sees a keyframe, damage that needs no decoder to be seen (`corruption`), formats that cannot be judged (`format`) and pictures that ended a worker
+//! before ([`CrashLog`]) are refused.
 
-use std::{
-    sync::{atomic::Ordering, mpsc},
-    time::{Duration, Instant},
+mod cage;
+mod child;
+mod crashes;
+#[cfg(debug_assertions)]
+mod faults;
+mod format;
+pub(crate) mod pipeline;
+mod protocol;
+mod shared_memory;
+mod worker;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+pub use self::{
+    child::{exit as exit_worker, run as run_worker},
+    crashes::{CrashLog, CrashReport, KeepCrash},
 };
-
-use gstreamer as gst;
-use gstreamer::prelude::*;
-use gstreamer_app as gst_app;
-
-use super::{
-    Codec, Keyframe, corruption,
-    gst_frame::{self, ConcealmentCount, SampleError},
-};
+use self::{pipeline::PipelineDecoder, worker::WorkerDecoder};
+use super::{Codec, Keyframe, corruption};
 use crate::Backend;
 use gridwatch_base::error::Class;
 use gridwatch_engine::CameraId;
@@ -49,6 +48,14 @@ pub enum DecodeError {
         /// The fault.
         what: String,
     },
+    /// The camera's format cannot be judged.
+    #[error("{camera}: unsupported format: {format}; set the camera to 8 bit")]
+    Unsupported {
+        /// The camera.
+        camera: CameraId,
+        /// The format, such as `10-bit H.265 (Main 10)`.
+        format: String,
+    },
     /// The decoder hung. It is replaced at the next keyframe.
     #[error("{camera}: decoder {element} gave no output for {DECODE_TIMEOUT:?}; restarting it")]
     Timeout {
@@ -57,6 +64,35 @@ pub enum DecodeError {
         /// The GStreamer element.
         element: String,
     },
+    /// The keyframe ended the decode worker, or made it hang. The worker is replaced at the next keyframe, and this one is not decoded again.
+    #[error("{camera}: keyframe ended the decode worker ({cause}); it is not decoded again")]
+    Crashed {
+        /// The camera that sent the keyframe.
+        camera: CameraId,
+        /// How the worker ended.
+        cause: String,
+        /// Until when the camera is set aside, if this was one time too many.
+        set_aside_until: Option<Timestamp>,
+    },
+    /// The same keyframe ended a decode worker before.
+    #[error("{camera}: not decoded, because the same keyframe ended a decode worker before (SHA-256 {sha256})")]
+    Known {
+        /// The camera that sent it now.
+        camera: CameraId,
+        /// SHA-256 of its data.
+        sha256: String,
+    },
+    /// The camera's keyframes ended several workers within an hour.
+    #[error("{camera}: set aside until {until}, because its keyframes ended three decode workers within an hour")]
+    SetAside {
+        /// The camera.
+        camera: CameraId,
+        /// When its keyframes are decoded again.
+        until: Timestamp,
+    },
+    /// No worker could be started, or it ended for a reason that no keyframe explains. It is tried again soon.
+    #[error("decode worker: {0}")]
+    NoWorker(String),
     /// No decoder of the configured kind works.
     #[error("no working {backend:?} decoder for {codec:?} on this box (tried: {tried}); {hint}")]
     NoDecoder {
@@ -78,60 +114,74 @@ impl DecodeError {
     /// How the caller should handle the error.
     pub fn class(&self) -> Class {
         match self {
-            Self::Damaged { .. } => Class::Data,
-            Self::Timeout { .. } => Class::Transient,
+            // The same keyframe would end the next worker.
+            Self::Damaged { .. }
+            | Self::Unsupported { .. }
+            | Self::Crashed { .. }
+            | Self::Known { .. }
+            | Self::SetAside { .. } => Class::Data,
+            Self::Timeout { .. } | Self::NoWorker(_) => Class::Transient,
             Self::NoDecoder { .. } => Class::Config,
             Self::Broken(_) => Class::Bug,
         }
     }
 }
 
-/// Decodes keyframes of any camera for one worker.
+/// Where decoders run.
+#[derive(Debug, Clone)]
+pub enum DecodeMode {
+    /// In this process. A keyframe that crashes the decoder ends it.
+    InProcess,
+    /// In confined processes.
+    Workers(DecodeWorkers),
+}
+
+/// How decode workers are started, and what ended earlier ones. Shared by all decoders of a process.
+#[derive(Debug, Clone)]
+pub struct DecodeWorkers {
+    /// The program, which runs [`run_worker`] if its arguments are `decode-worker NAME BACKEND`.
+    pub program: PathBuf,
+    /// What ended workers.
+    pub crashes: Arc<CrashLog>,
+}
+
+/// Decodes keyframes of any camera for one look worker.
 pub struct Decoder {
-    name: String,
-    backend: Backend,
-    h264: CodecDecoders,
-    h265: CodecDecoders,
-    serial: u64,
+    runs: Runs,
 }
 
-/// The decoders of one codec: the elements left to try and the running pipeline.
-#[derive(Default)]
-struct CodecDecoders {
-    /// Best last; `None` before the first keyframe.
-    candidates: Option<Vec<Candidate>>,
-    pipeline: Option<DecodePipeline>,
-}
-
-/// A decoder element to try.
-pub(super) struct Candidate {
-    element: String,
-    is_hardware: bool,
+enum Runs {
+    InProcess(PipelineDecoder),
+    Worker(WorkerDecoder),
 }
 
 impl Decoder {
-    /// Creates a decoder. Its threads are named after `name`, at most 11 bytes long (`decode0`).
+    /// A decoder in this process. Its threads are named after `name`, at most 11 bytes long (`decode0`).
     ///
     /// # Errors
     /// [`DecodeError::Broken`] if GStreamer cannot be initialised.
     pub fn new(name: &str, backend: Backend) -> Result<Self, DecodeError> {
-        gst_frame::init().map_err(|e| DecodeError::Broken(e.to_string()))?;
-        Ok(Self {
-            name: name.to_owned(),
-            backend,
-            h264: CodecDecoders::default(),
-            h265: CodecDecoders::default(),
-            serial: 0,
-        })
+        Self::with_mode(name, backend, &DecodeMode::InProcess)
+    }
+
+    /// A decoder that runs where `mode` says. A worker starts with the first keyframe and must be used by the thread that starts it: it ends with it.
+    ///
+    /// # Errors
+    /// [`DecodeError::Broken`] if GStreamer cannot be initialised.
+    pub fn with_mode(name: &str, backend: Backend, mode: &DecodeMode) -> Result<Self, DecodeError> {
+        let runs = match mode {
+            DecodeMode::InProcess => Runs::InProcess(PipelineDecoder::new(name, backend, DECODE_TIMEOUT)?),
+            DecodeMode::Workers(workers) => Runs::Worker(WorkerDecoder::new(name, backend, workers.clone())),
+        };
+        Ok(Self { runs })
     }
 
     /// The GStreamer element in use for `codec`; `None` before its first keyframe.
     pub fn element(&self, codec: Codec) -> Option<&str> {
-        let decoders = match codec {
-            Codec::H264 => &self.h264,
-            Codec::H265 => &self.h265,
-        };
-        decoders.pipeline.as_ref().map(|p| p.element.as_str())
+        match &self.runs {
+            Runs::InProcess(decoder) => decoder.element(codec),
+            Runs::Worker(decoder) => decoder.element(codec),
+        }
     }
 
     /// Decodes `keyframe`. Blocks while decoding, for a few seconds at most.
@@ -145,366 +195,15 @@ impl Decoder {
                 what: what.to_owned(),
             });
         }
-        self.serial += 1;
-        let decoders = match keyframe.codec {
-            Codec::H264 => &mut self.h264,
-            Codec::H265 => &mut self.h265,
-        };
-        let candidates = decoders
-            .candidates
-            .get_or_insert_with(|| candidates(keyframe.codec, self.backend));
-        // Until an element has decoded a picture, its failure leads to the next best.
-        let mut tried = Vec::new();
-        loop {
-            let pipeline = match &mut decoders.pipeline {
-                Some(pipeline) => pipeline,
-                None => {
-                    let Some(candidate) = candidates.last() else {
-                        return Err(DecodeError::NoDecoder {
-                            codec: keyframe.codec,
-                            backend: self.backend,
-                            tried: if tried.is_empty() {
-                                "none installed".into()
-                            } else {
-                                tried.join(", ")
-                            },
-                            hint: match self.backend {
-                                _ if is_out_of_files() => {
-                                    "no more files can be opened: raise LimitNOFILE= in the service's unit (ulimit -n)"
-                                }
-                                Backend::Hardware => {
-                                    "set decode.backend = \"auto\", or install the driver's GStreamer plugin"
-                                }
-                                _ => "install gstreamer1.0-libav and gstreamer1.0-plugins-bad",
-                            },
-                        });
-                    };
-                    match DecodePipeline::start(&self.name, keyframe.codec, candidate) {
-                        Ok(pipeline) => decoders.pipeline.insert(pipeline),
-                        Err(error) => {
-                            tracing::debug!(element = candidate.element, "Decoder failed to start: {error}");
-                            tried.push(candidate.element.clone());
-                            candidates.pop();
-                            continue;
-                        }
-                    }
-                }
-            };
-            let result = pipeline.decode(keyframe, self.serial);
-            match result {
-                Ok(frame) => {
-                    if !pipeline.proven {
-                        pipeline.proven = true;
-                        log_choice(pipeline, self.backend, keyframe.codec);
-                    }
-                    return Ok(frame);
-                }
-                Err(error) => {
-                    let unproven = !pipeline.proven && pipeline.is_hardware;
-                    if unproven || pipeline.broken {
-                        decoders.pipeline = None;
-                    }
-                    // Until a hardware decoder has worked once, its errors are not blamed on the keyframe.
-                    if unproven && let Some(failed) = candidates.pop() {
-                        tracing::debug!(
-                            element = failed.element,
-                            "Decoder failed on its first keyframe: {error}"
-                        );
-                        tried.push(failed.element);
-                        continue;
-                    }
-                    return Err(error);
-                }
-            }
-        }
-    }
-}
-
-fn log_choice(pipeline: &DecodePipeline, backend: Backend, codec: Codec) {
-    let element = pipeline.element.as_str();
-    if pipeline.is_hardware {
-        tracing::info!(element, ?codec, "Using hardware decoder");
-    } else if backend == Backend::Auto && !hardware(codec).is_empty() {
-        tracing::warn!(
-            element,
-            ?codec,
-            "Hardware decoders present but none works; using software decoder"
-        );
-    } else {
-        tracing::debug!(element, ?codec, "Using software decoder");
-    }
-}
-
-pub(super) fn software(codec: Codec) -> Candidate {
-    Candidate {
-        element: match codec {
-            Codec::H264 => "avdec_h264",
-            Codec::H265 => "avdec_h265",
-        }
-        .to_owned(),
-        is_hardware: false,
-    }
-}
-
-/// The hardware decoders for `codec` in GStreamer's registry, best last.
-fn hardware(codec: Codec) -> Vec<Candidate> {
-    let caps = byte_stream_caps(codec);
-    let kind = gst::ElementFactoryType::DECODER | gst::ElementFactoryType::MEDIA_VIDEO;
-    // From rank NONE: Debian gives the new VA and V4L2 decoders this rank, although they work.
-    let mut found: Vec<_> = gst::ElementFactory::factories_with_type(kind, gst::Rank::NONE)
-        .into_iter()
-        .filter(|f| f.metadata("klass").is_some_and(|k| k.contains("Hardware")) && f.can_sink_any_caps(&caps))
-        .collect();
-    found.sort_by_key(|f| f.rank());
-    found
-        .into_iter()
-        .map(|f| Candidate {
-            element: f.name().to_string(),
-            is_hardware: true,
-        })
-        .collect()
-}
-
-fn candidates(codec: Codec, backend: Backend) -> Vec<Candidate> {
-    match backend {
-        Backend::Software => vec![software(codec)],
-        Backend::Hardware => hardware(codec),
-        Backend::Auto => {
-            let mut all = vec![software(codec)];
-            all.extend(hardware(codec));
-            all
-        }
-    }
-}
-
-/// Caps of complete access units in Annex B format.
-pub(super) fn byte_stream_caps(codec: Codec) -> gst::Caps {
-    gst::Caps::builder(match codec {
-        Codec::H264 => "video/x-h264",
-        Codec::H265 => "video/x-h265",
-    })
-    .field("stream-format", "byte-stream")
-    .field("alignment", "au")
-    .build()
-}
-
-/// Builds `source ! parser ! decoder ! videoconvert ! sink` and returns it with the decoder's sink pad. videoconvert passes
-/// I420 and NV12 through unchanged.
-pub(super) fn build_pipeline(
-    source: &gst_app::AppSrc,
-    codec: Codec,
-    candidate: &Candidate,
-    sink: &gst_app::AppSink,
-    concealments: &ConcealmentCount,
-) -> Result<(gst::Pipeline, gst::Pad), gst::glib::BoolError> {
-    let parser = gst::ElementFactory::make(match codec {
-        Codec::H264 => "h264parse",
-        Codec::H265 => "h265parse",
-    })
-    .build()?;
-    let decoder = gst::ElementFactory::make(&candidate.element).build()?;
-    // One thread: no frame is held back, and log messages come on the streaming thread.
-    if decoder.has_property("max-threads") {
-        decoder.set_property("max-threads", 1i32);
-    }
-    let convert = gst::ElementFactory::make("videoconvert")
-        .property("n-threads", 1u32)
-        .build()?;
-    let pipeline = gst::Pipeline::new();
-    let chain = [source.upcast_ref(), &parser, &decoder, &convert, sink.upcast_ref()];
-    pipeline.add_many(chain)?;
-    gst::Element::link_many(chain)?;
-    let input = decoder
-        .static_pad("sink")
-        .ok_or_else(|| gst::glib::bool_error!("{} has no sink pad", candidate.element))?;
-    gst_frame::count_concealments(&input, concealments);
-    Ok((pipeline, input))
-}
-
-/// Output of a pipeline, in order.
-enum DecoderOutput {
-    Picture(gst::Sample),
-    /// The GAP event with this timestamp: everything pushed before it has come out.
-    Gap(gst::ClockTime),
-}
-
-/// A running decoding pipeline.
-struct DecodePipeline {
-    pipeline: gst::Pipeline,
-    source: gst_app::AppSrc,
-    outputs: mpsc::Receiver<DecoderOutput>,
-    concealments: ConcealmentCount,
-    element: String,
-    is_hardware: bool,
-    /// It has decoded a picture.
-    proven: bool,
-    /// It must be replaced.
-    broken: bool,
-}
-
-impl DecodePipeline {
-    fn start(name: &str, codec: Codec, candidate: &Candidate) -> Result<Self, DecodeError> {
-        let broken = |e: gst::glib::BoolError| DecodeError::Broken(e.to_string());
-        let source = gst_app::AppSrc::builder()
-            .name(name)
-            .caps(&byte_stream_caps(codec))
-            .format(gst::Format::Time)
-            .is_live(false)
-            .max_bytes(0)
-            .build();
-        let sink = gst_frame::frame_sink();
-        let outputs = collect_outputs(&sink);
-        let concealments = ConcealmentCount::default();
-        let (pipeline, input) = build_pipeline(&source, codec, candidate, &sink, &concealments).map_err(broken)?;
-        drain_every_keyframe(&input);
-        let this = Self {
-            pipeline,
-            source,
-            outputs,
-            concealments,
-            element: candidate.element.clone(),
-            is_hardware: candidate.is_hardware,
-            proven: false,
-            broken: false,
-        };
-        this.pipeline
-            .set_state(gst::State::Playing)
-            .map_err(|e| DecodeError::Broken(e.to_string()))?;
-        Ok(this)
-    }
-
-    fn decode(&mut self, keyframe: &Keyframe, serial: u64) -> Result<Frame, DecodeError> {
-        let damaged = |what: String| DecodeError::Damaged {
-            camera: keyframe.camera.clone(),
-            what,
-        };
-        // A second apart, so that the decoder does not take pictures of different cameras as simultaneous.
-        let pts = gst::ClockTime::from_seconds(serial);
-        let mut buffer = gst::Buffer::from_slice(keyframe.data.clone());
-        if let Some(buffer) = buffer.get_mut() {
-            buffer.set_pts(pts);
-            buffer.set_dts(pts);
-            if keyframe.codec == Codec::H265 && !self.is_hardware {
-                buffer.append_memory(gst::Memory::from_slice(corruption::TAIL));
-            }
-        }
-        self.concealments.store(0, Ordering::Relaxed);
-        let pushed = self.source.push_buffer(buffer).is_ok()
-            && self.source.send_event(gst::event::Gap::new(pts, gst::ClockTime::NONE));
-        let mut picture = None;
-        let mut done = false;
-        if pushed {
-            let deadline = Instant::now() + DECODE_TIMEOUT;
-            // Outputs with another timestamp are left over from a keyframe that timed out.
-            while !done
-                && let Ok(output) = self
-                    .outputs
-                    .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            {
-                match output {
-                    DecoderOutput::Picture(sample) => {
-                        if sample.buffer().and_then(|b| b.pts()) == Some(pts) {
-                            picture = Some(sample);
-                        }
-                    }
-                    DecoderOutput::Gap(at) => done = at == pts,
-                }
-            }
-        }
-        if let Some(error) = gst_frame::bus_error(&self.pipeline) {
-            self.broken = true;
-            return Err(damaged(format!("{} reports: {error}", self.element)));
-        }
-        if !done {
-            self.broken = true;
-            return Err(DecodeError::Timeout {
+        if let Some(format) = format::unsupported(keyframe.codec, &keyframe.data) {
+            return Err(DecodeError::Unsupported {
                 camera: keyframe.camera.clone(),
-                element: self.element.clone(),
+                format,
             });
         }
-        let Some(sample) = picture else {
-            return Err(damaged(format!("{} outputs no picture", self.element)));
-        };
-        let concealments = self.concealments.load(Ordering::Relaxed);
-        if concealments > 0 {
-            return Err(damaged(format!(
-                "{} concealed errors ({concealments} messages)",
-                self.element
-            )));
-        }
-        let corrupted = sample
-            .buffer()
-            .is_some_and(|b| b.flags().contains(gst::BufferFlags::CORRUPTED));
-        if corrupted {
-            return Err(damaged(format!("{} flags the picture as corrupted", self.element)));
-        }
-        gst_frame::frame(&sample, keyframe.captured_at).map_err(|e: SampleError| DecodeError::Broken(e.to_string()))
-    }
-}
-
-impl Drop for DecodePipeline {
-    fn drop(&mut self) {
-        // Stopping a hung decoder may block forever, so it gets a thread of its own.
-        let pipeline = self.pipeline.clone();
-        if self.broken {
-            let _ = std::thread::Builder::new()
-                .name("decode-stop".into())
-                .spawn(move || pipeline.set_state(gst::State::Null));
-        } else {
-            let _ = pipeline.set_state(gst::State::Null);
+        match &mut self.runs {
+            Runs::InProcess(decoder) => decoder.decode(keyframe),
+            Runs::Worker(decoder) => decoder.decode(keyframe),
         }
     }
-}
-
-/// True if this process or the system has reached its limit of open files, which GStreamer reports as a plugin that does not load.
-fn is_out_of_files() -> bool {
-    /// Linux: `ENFILE` and `EMFILE`.
-    const LIMIT_REACHED: [i32; 2] = [23, 24];
-    std::fs::File::open("/dev/null").is_err_and(|e| e.raw_os_error().is_some_and(|code| LIMIT_REACHED.contains(&code)))
-}
-
-/// Receives the sink's pictures and GAP events. appsink (1.22) does not report GAP events, so a pad probe does.
-fn collect_outputs(sink: &gst_app::AppSink) -> mpsc::Receiver<DecoderOutput> {
-    let (pictures, outputs) = mpsc::channel();
-    let gaps = pictures.clone();
-    sink.set_callbacks(
-        gst_app::AppSinkCallbacks::builder()
-            .new_sample(move |sink| {
-                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-                // Fails only after the decoder was dropped.
-                let _ = pictures.send(DecoderOutput::Picture(sample));
-                Ok(gst::FlowSuccess::Ok)
-            })
-            .build(),
-    );
-    if let Some(pad) = sink.static_pad("sink") {
-        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-            if let Some(event) = info.event()
-                && let gst::EventView::Gap(gap) = event.view()
-            {
-                let _ = gaps.send(DecoderOutput::Gap(gap.get().0));
-            }
-            gst::PadProbeReturn::Ok
-        });
-    }
-    outputs
-}
-
-/// Flags every segment event on `pad`, a decoder's sink pad, so that the decoder drains after each keyframe.
-fn drain_every_keyframe(pad: &gst::Pad) {
-    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
-        let flagged = info.event().and_then(|event| match event.view() {
-            gst::EventView::Segment(s) => {
-                let mut segment = s.segment().clone();
-                segment
-                    .set_flags(segment.flags() | gst::SegmentFlags::TRICKMODE | gst::SegmentFlags::TRICKMODE_KEY_UNITS);
-                Some(gst::event::Segment::builder(&segment).seqnum(event.seqnum()).build())
-            }
-            _ => None,
-        });
-        if let Some(event) = flagged {
-            info.data = Some(gst::PadProbeData::Event(event));
-        }
-        gst::PadProbeReturn::Ok
-    });
 }

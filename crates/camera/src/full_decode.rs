@@ -19,7 +19,8 @@ use gstreamer_app as gst_app;
 use jiff::Timestamp;
 
 use super::{
-    Codec, Slot, annexb, decode,
+    Codec, Slot, annexb,
+    decode::pipeline,
     gst_frame::{self, ConcealmentCount},
 };
 
@@ -91,7 +92,7 @@ impl FullDecoder {
         let started_at = Timestamp::now();
         let source = gst_app::AppSrc::builder()
             .name("full")
-            .caps(&decode::byte_stream_caps(codec))
+            .caps(&pipeline::byte_stream_caps(codec))
             .format(gst::Format::Time)
             .is_live(true)
             .max_bytes(0)
@@ -100,7 +101,7 @@ impl FullDecoder {
         sink.set_max_buffers(1);
         sink.set_drop(true);
         let concealments = ConcealmentCount::default();
-        let pipeline = decode::build_pipeline(&source, codec, &decode::software(codec), &sink, &concealments)
+        let pipeline = pipeline::build_pipeline(&source, codec, &pipeline::software(codec), &sink, &concealments)
             .map_err(|e| e.to_string())?
             .0;
         let shared = Arc::new(Shared {

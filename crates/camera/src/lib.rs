@@ -56,6 +56,28 @@ pub enum Backend {
     Hardware,
 }
 
+impl Backend {
+    /// The setting as text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Software => "software",
+            Self::Hardware => "hardware",
+        }
+    }
+}
+
+impl std::str::FromStr for Backend {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Auto, Self::Software, Self::Hardware]
+            .into_iter()
+            .find(|backend| backend.as_str() == text)
+            .ok_or_else(|| format!("unknown decoder backend {text:?}"))
+    }
+}
+
 /// Transport of RTP packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

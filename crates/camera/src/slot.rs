@@ -74,11 +74,18 @@ pub enum CameraState {
     },
     /// The end of a file that plays once.
     Ended,
+    /// Frames arrive and are not decoded: they ended decode workers.
+    SetAside {
+        /// The cause.
+        reason: String,
+        /// When they are decoded again.
+        until: Timestamp,
+    },
 }
 
 impl CameraState {
     /// Every value of [`CameraState::as_str`].
-    pub const NAMES: [&'static str; 11] = [
+    pub const NAMES: [&'static str; 12] = [
         "resolving",
         "connecting",
         "live",
@@ -87,6 +94,7 @@ impl CameraState {
         "loss",
         "unsupported",
         "decoding_fails",
+        "set_aside",
         "refused",
         "down",
         "ended",
@@ -105,6 +113,7 @@ impl CameraState {
             Self::DecodingFails { .. } => "decoding_fails",
             Self::Refused { .. } => "refused",
             Self::Down { .. } => "down",
+            Self::SetAside { .. } => "set_aside",
             Self::Ended => "ended",
         }
     }
@@ -117,7 +126,8 @@ impl CameraState {
             | Self::NoKeyframes { .. }
             | Self::Loss { .. }
             | Self::Unsupported { .. }
-            | Self::DecodingFails { .. } => true,
+            | Self::DecodingFails { .. }
+            | Self::SetAside { .. } => true,
             Self::Resolving | Self::Connecting | Self::Refused { .. } | Self::Down { .. } | Self::Ended => false,
         }
     }
@@ -145,6 +155,7 @@ impl fmt::Display for CameraState {
             Self::DecodingFails { error } => write!(f, "its keyframes cannot be decoded: {error}"),
             Self::Refused { error, until, .. } => write!(f, "{error}; next try at {until:.0}"),
             Self::Down { error, .. } => f.write_str(error),
+            Self::SetAside { reason, until } => write!(f, "set aside until {until:.0}: {reason}"),
             Self::Ended => f.write_str("its file has ended"),
         }
     }
@@ -166,6 +177,8 @@ pub struct StreamStats {
     pub lost_packets: u64,
     /// Incomplete or corrupt keyframes, detected by the receiver or by the decoder.
     pub damaged: u64,
+    /// Keyframes that ended a decode worker.
+    pub crashes: u64,
     /// Connections that ended, for whatever reason.
     pub reconnects: u64,
     /// Smoothed interval between keyframes; `None` before the second keyframe of a connection.
@@ -185,6 +198,7 @@ pub struct Slot {
     keyframes: AtomicU64,
     lost_packets: AtomicU64,
     damaged: AtomicU64,
+    crashes: AtomicU64,
     reconnects: AtomicU64,
     /// Milliseconds since 1970; 0 before the first access unit.
     last_frame_at: AtomicU64,
@@ -198,6 +212,8 @@ struct Inner {
     state: CameraState,
     /// The newest error of the decoder.
     decode_error: String,
+    /// Why the pictures of a connected camera are not decoded.
+    decode_fault: Option<CameraState>,
 }
 
 impl fmt::Debug for Slot {
@@ -218,6 +234,7 @@ impl Slot {
             keyframes: AtomicU64::new(0),
             lost_packets: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
+            crashes: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             last_frame_at: AtomicU64::new(0),
             decode_failures: AtomicU32::new(0),
@@ -226,6 +243,7 @@ impl Slot {
                 interval: None,
                 state: CameraState::Connecting,
                 decode_error: String::new(),
+                decode_fault: None,
             }),
         })
     }
@@ -250,21 +268,27 @@ impl Slot {
     /// State of the camera.
     pub fn state(&self) -> CameraState {
         let inner = self.lock();
-        match &inner.state {
-            CameraState::Live | CameraState::Degraded { .. }
-                if self.decode_failures.load(Ordering::Relaxed) >= DECODE_FAILURES =>
-            {
-                CameraState::DecodingFails {
-                    error: inner.decode_error.clone(),
-                }
-            }
-            state => state.clone(),
+        let fails = self.decode_failures.load(Ordering::Relaxed) >= DECODE_FAILURES;
+        match (&inner.state, &inner.decode_fault) {
+            (CameraState::Live | CameraState::Degraded { .. }, Some(fault)) => fault.clone(),
+            (CameraState::Live | CameraState::Degraded { .. }, None) if fails => CameraState::DecodingFails {
+                error: inner.decode_error.clone(),
+            },
+            (state, _) => state.clone(),
         }
     }
 
     /// The state as the receiver set it.
     pub(crate) fn received_state(&self) -> CameraState {
         self.lock().state.clone()
+    }
+
+    /// Sets why the pictures are not decoded, or that they are. True if that is new.
+    pub fn set_decode_fault(&self, fault: Option<CameraState>) -> bool {
+        let mut inner = self.lock();
+        let is_new = inner.decode_fault != fault;
+        inner.decode_fault = fault;
+        is_new
     }
 
     /// A keyframe of this camera was decoded, or not, for the reason given.
@@ -288,6 +312,7 @@ impl Slot {
             keyframes: get(&self.keyframes),
             lost_packets: get(&self.lost_packets),
             damaged: get(&self.damaged),
+            crashes: get(&self.crashes),
             reconnects: get(&self.reconnects),
             keyframe_interval: self.lock().interval,
             last_frame_at: (last != 0).then(|| Timestamp::from_millisecond(last).ok()).flatten(),
@@ -297,6 +322,11 @@ impl Slot {
     /// Counts a keyframe that proved incomplete or corrupt.
     pub fn count_damaged(&self) {
         self.damaged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a keyframe that ended a decode worker.
+    pub fn count_crash(&self) {
+        self.crashes.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts what arrived: frames, their bytes, and packets that were lost.
@@ -398,6 +428,22 @@ mod tests {
         let (seq, picture) = slot.latest().unwrap();
         assert_eq!((seq, slot.seq()), (2, 2));
         assert!(matches!(picture, Picture::Keyframe(k) if k.seq == 2 && k.data.len() == 2));
+    }
+
+    #[test]
+    fn a_decode_fault_shows_while_the_camera_is_connected() {
+        let slot = Slot::new("c".into(), Arc::default());
+        let fault = CameraState::Unsupported { what: "12-bit".into() };
+        assert!(slot.set_decode_fault(Some(fault.clone())) && !slot.set_decode_fault(Some(fault.clone())));
+        assert_eq!(slot.state(), CameraState::Connecting);
+        slot.set_state(CameraState::Live);
+        assert_eq!(slot.state(), fault);
+        slot.set_down("gone".into(), Class::Transient, Timestamp::UNIX_EPOCH);
+        assert_eq!(slot.state().as_str(), "down");
+        assert!(slot.set_decode_fault(None));
+        slot.set_state(CameraState::Live);
+        assert_eq!(slot.state(), CameraState::Live);
+        assert!(CameraState::NAMES.contains(&fault.as_str()));
     }
 
     #[test]

@@ -74,6 +74,19 @@ impl Vault {
         }
     }
 
+    /// A vault in the folder `dir`, for pictures that belong to no case.
+    pub fn at(dir: PathBuf, key: VaultKey) -> Self {
+        Self { dir, key }
+    }
+
+    /// Deletes the original with that hash, if it exists.
+    ///
+    /// # Errors
+    /// The I/O error.
+    pub fn remove(&self, sha256: &str) -> io::Result<()> {
+        remove_file(&path(&self.dir, sha256))
+    }
+
     /// Encrypts and writes an original; returns its SHA-256. An existing file is left as it is.
     ///
     /// # Errors
@@ -120,7 +133,11 @@ fn path(dir: &Path, sha256: &str) -> PathBuf {
 /// # Errors
 /// The I/O error.
 pub fn remove(state_dir: &Path, sha256: &str) -> io::Result<()> {
-    match fs::remove_file(path(&state_dir.join("originals"), sha256)) {
+    remove_file(&path(&state_dir.join("originals"), sha256))
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }

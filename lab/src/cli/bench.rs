@@ -40,7 +40,7 @@ enum BenchCommand {
     #[command(
         long_about = "Serves COUNT cameras over RTSP from a separate process (one clip, 1080p25 H.264 at 4 Mb/s, GOP 50, \
         looped, not re-encoded), runs the daemon on them as `gridwatch run` does, with both models, and measures the \
-        daemon's process alone. Then ffmpeg gets the same cameras: it decodes every frame and scales it, at 5 frames \
+        daemon and its decode workers. Then ffmpeg gets the same cameras: it decodes every frame and scales it, at 5 frames \
         a second.\n\n\
         CPU is user plus system time in ms per camera and second. With --json the last line is one JSON object."
     )]
@@ -104,6 +104,9 @@ struct CameraBenchReport {
     looks: f64,
     cpu_ms_per_camera_s: CpuReport,
     memory_mb_per_camera: f64,
+    /// Number of decode workers, and the memory of the largest that no other process has. Not part of `memory_mb_per_camera`.
+    decode_workers: usize,
+    memory_mb_per_worker: f64,
     lateness_ms: Lateness,
     stretch: f64,
     comparator: Option<Comparator>,
@@ -212,16 +215,19 @@ fn bench_cameras(args: &CamerasArgs) -> Result<ExitCode, Failure> {
         |e: std::io::Error| Failure::new(Class::Bug, format!("the daemon exited during the measurement: {e}"));
     let (scrape_a, cpu_a, start) = (
         Scrape::fetch(metrics_port).map_err(daemon_exited)?,
-        measure::cpu(pid).map_err(daemon_exited)?,
+        measure::cpu_with_workers(pid).map_err(daemon_exited)?,
         Instant::now(),
     );
     std::thread::sleep(Duration::from_secs(args.seconds));
     let seconds = start.elapsed().as_secs_f64();
-    let cpu_b = measure::cpu(pid).map_err(daemon_exited)?;
+    let cpu_b = measure::cpu_with_workers(pid).map_err(daemon_exited)?;
     let (scrape_b, memory) = (
         Scrape::fetch(metrics_port).map_err(daemon_exited)?,
         measure::resident_mb(pid).map_err(daemon_exited)?,
     );
+    let workers = measure::children(pid);
+    let worker_memory = workers.iter().filter_map(|worker| measure::unique_mb(*worker).ok());
+    let worker_memory = worker_memory.fold(0.0, f64::max);
     drop(daemon);
 
     let comparator = (args.comparator > 0).then(|| compare(args, port)).transpose()?;
@@ -240,6 +246,8 @@ fn bench_cameras(args: &CamerasArgs) -> Result<ExitCode, Failure> {
             all: cpu.all_ms,
         },
         memory_mb_per_camera: memory / f64::from(args.count),
+        decode_workers: workers.len(),
+        memory_mb_per_worker: worker_memory,
         lateness_ms: Lateness {
             p50: scrape_b.lateness_ms(&scrape_a, 0.5),
             p99: scrape_b.lateness_ms(&scrape_a, 0.99),
@@ -472,7 +480,7 @@ fn print(report: &CameraBenchReport, json: bool) -> Result<(), Failure> {
     let table = format!(
         "{}, one look per {} s, {:.0} s measured, {}, periods stretched ×{:.2}\n\
          CPU per camera-second (ms): receive {:.2}, decode {:.2}, detect {:.2}, all {:.2}\n\
-         resident memory per camera (MB): {:.2}\n\
+         resident memory per camera (MB): {:.2}; {} decode workers, at most {:.1} each\n\
          lateness of looks (ms): p50 {}, p99 {}",
         counted(report.cameras, "camera", "cameras"),
         report.look_every_s,
@@ -484,6 +492,8 @@ fn print(report: &CameraBenchReport, json: bool) -> Result<(), Failure> {
         cpu.detect,
         cpu.all,
         report.memory_mb_per_camera,
+        report.decode_workers,
+        report.memory_mb_per_worker,
         ms(report.lateness_ms.p50),
         ms(report.lateness_ms.p99),
     );

@@ -241,7 +241,8 @@ fn decoders(draft: &Draft) -> Vec<CheckRow> {
     let Some(backend) = draft.decoders else {
         return Vec::new();
     };
-    let results = crate::decoders::test(backend).into_iter();
+    let mode = crate::decoders::mode(Default::default());
+    let results = crate::decoders::test(backend, &mode).into_iter();
     let rows = results.map(|(codec, decoded)| {
         let what = format!("decoder {codec:?}");
         match decoded {

@@ -193,8 +193,8 @@ impl StreamJudge {
     }
 }
 
-/// Why pictures with these parameters cannot be looked at, and what to do; `None` if they can. Frames are 4:2:0 with 8
-/// bits per sample.
+/// Why pictures with these parameters cannot be looked at, and what to do; `None` if they can. Looks and evidence work on 8-bit
+/// samples; decoders convert other chroma formats.
 pub fn unsupported(parameters: &VideoParameters) -> Option<String> {
     // Its own decoder converts every kind.
     if parameters.codec == VideoCodec::Jpeg {
@@ -207,7 +207,7 @@ pub fn unsupported(parameters: &VideoParameters) -> Option<String> {
         2 => "4:2:2",
         _ => "4:4:4",
     };
-    if depth == 8 && parameters.chroma_format_idc == 1 {
+    if depth <= 8 {
         return None;
     }
     let codec = match parameters.codec {
@@ -217,7 +217,7 @@ pub fn unsupported(parameters: &VideoParameters) -> Option<String> {
     };
     Some(format!(
         "sends {codec} video with {depth} bits per sample, {chroma} (profile {}), which is not supported; set the camera to \
-         8 bits and 4:2:0 (profile Main)",
+         8 bits (profile Main or High)",
         parameters.profile_idc
     ))
 }

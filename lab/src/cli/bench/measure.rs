@@ -40,6 +40,43 @@ impl Cpu {
     }
 }
 
+/// The CPU time of a process and its children, which are the daemon's decode workers.
+pub(super) fn cpu_with_workers(pid: u32) -> io::Result<Cpu> {
+    let mut cpu = cpu(pid)?;
+    for worker in children(pid) {
+        // One that has ended is left out.
+        if let Ok(used) = self::cpu(worker) {
+            cpu.decode_ms += used.all_ms;
+            cpu.all_ms += used.all_ms;
+        }
+    }
+    Ok(cpu)
+}
+
+/// The processes whose parent is `pid`.
+pub(super) fn children(pid: u32) -> Vec<u32> {
+    let parent = |stat: &str| -> Option<u32> {
+        let (_, fields) = stat.rsplit_once(')')?;
+        fields.split_ascii_whitespace().nth(1)?.parse().ok()
+    };
+    let processes = fs::read_dir("/proc").into_iter().flatten();
+    processes
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|child| {
+            let stat = fs::read_to_string(format!("/proc/{child}/stat"));
+            stat.ok().and_then(|stat| parent(&stat)) == Some(pid)
+        })
+        .collect()
+}
+
+/// Memory that no other process has, in MB (10⁶ bytes).
+pub(super) fn unique_mb(pid: u32) -> io::Result<f64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let private = rollup.lines().filter(|l| l.starts_with("Private_"));
+    let kib = private.filter_map(|l| l.split_ascii_whitespace().nth(1)?.parse::<f64>().ok());
+    Ok(kib.sum::<f64>() * 1024.0 / 1e6)
+}
+
 /// Reads `/proc/PID`. Threads are told apart by the names the daemon gives them: `receive`, `look-N`, and `decode…` for
 /// the streaming threads in which GStreamer decodes.
 pub(super) fn cpu(pid: u32) -> io::Result<Cpu> {

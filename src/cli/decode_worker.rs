@@ -1,0 +1,19 @@
+//! `gridwatch decode-worker`: the process in which the daemon decodes. Internal.
+
+use gridwatch_camera::{Backend, decode};
+
+/// Decode keyframes for the daemon; internal.
+///
+/// The daemon starts it with a socket as standard input. It confines itself before it reads from it.
+#[derive(Debug, clap::Args)]
+pub struct DecodeWorkerArgs {
+    /// The name of the decoder and of its threads.
+    name: String,
+    /// `decode.backend`.
+    backend: Backend,
+}
+
+/// Runs the worker; never returns.
+pub fn run(args: &DecodeWorkerArgs) -> ! {
+    decode::exit_worker(decode::run_worker(&args.name, args.backend))
+}
