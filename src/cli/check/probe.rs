@@ -226,8 +226,12 @@ fn decode(stream: ProbedStream, decoders: Backend) -> Result<(), String> {
 }
 
 #[cfg(feature = "gst")]
-fn decode_keyframe(codec: Codec, data: Vec<u8>, decoders: Backend) -> Result<(), String> {
-    use gridwatch_camera::{Keyframe, decode::Decoder};
+fn decode_keyframe(codec: Codec, data: Vec<u8>, backend: Backend) -> Result<(), String> {
+    use crate::decoders;
+    use gridwatch_camera::{
+        Keyframe,
+        decode::{CrashLog, Decoder},
+    };
     let keyframe = Keyframe {
         camera: "check".into(),
         seq: 0,
@@ -235,12 +239,13 @@ fn decode_keyframe(codec: Codec, data: Vec<u8>, decoders: Backend) -> Result<(),
         codec,
         data: data.into(),
     };
-    let mut decoder = Decoder::new("check", decoders).map_err(|e| e.to_string())?;
+    let mode = decoders::mode(CrashLog::default());
+    let mut decoder = Decoder::with_mode("check", backend, &mode).map_err(|e| e.to_string())?;
     decoder.decode(&keyframe).map(|_| ()).map_err(|e| e.to_string())
 }
 
 #[cfg(not(feature = "gst"))]
-fn decode_keyframe(_codec: Codec, _data: Vec<u8>, _decoders: Backend) -> Result<(), String> {
+fn decode_keyframe(_codec: Codec, _data: Vec<u8>, _backend: Backend) -> Result<(), String> {
     Ok(())
 }
 
