@@ -14,3 +14,4 @@ mod broker;
 #[cfg(feature = "gst")]
 mod decoders;
 mod open_files;
+mod receiver;
