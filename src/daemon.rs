@@ -40,7 +40,7 @@ use metrics::{counter, gauge};
 pub use self::error::StartError;
 pub(crate) use self::{
     looks::view_name,
-    receive::{CameraSource, is_built_in, receive_camera, receiver_settings},
+    receive::{CameraSource, receive_camera},
 };
 use self::{
     looks::{LookScheduler, WatchedCamera},

@@ -14,3 +14,4 @@ mod broker;
 #[cfg(feature = "gst")]
 pub mod decoders;
 mod open_files;
+mod receiver;

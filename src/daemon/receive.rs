@@ -4,10 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::error::StartError;
+use crate::receiver::{is_built_in, receiver_settings};
 use gridwatch_camera::{
-    StreamSource,
     gst_source::{GstSource, SourceSettings},
-    receive::{Receiver, ReceiverSettings, Timeouts, Trust, is_rtsp},
+    receive::{Receiver, Timeouts},
     slot::Slot,
 };
 use gridwatch_config as config;
@@ -44,27 +44,5 @@ pub(crate) fn receive_camera(
         GstSource::spawn(settings, slot)
             .map(CameraSource::Gst)
             .map_err(StartError::Thread)
-    }
-}
-
-/// Whether the built-in client receives `camera`.
-pub(crate) fn is_built_in(camera: &config::Camera) -> bool {
-    camera.source == StreamSource::Auto && is_rtsp(&camera.url)
-}
-
-/// How the built-in client receives `camera`.
-pub(crate) fn receiver_settings(camera: &config::Camera, timeouts: Timeouts) -> ReceiverSettings {
-    ReceiverSettings {
-        camera: camera.id.clone(),
-        url: camera.url.clone(),
-        credentials: camera.credential_source.clone(),
-        trust: match (&camera.pin_sha256, &camera.ca_file) {
-            (Some(pin), _) => Trust::Pin(pin.clone()),
-            (None, Some(file)) => Trust::CaFile(file.clone()),
-            (None, None) => Trust::System,
-        },
-        transport: camera.transport,
-        look_every: camera.look_every,
-        timeouts,
     }
 }

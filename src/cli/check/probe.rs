@@ -7,7 +7,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use tokio::time::timeout;
 
 use super::{CheckRow, CheckState};
-use crate::daemon::{is_built_in, receiver_settings};
+use crate::receiver::{is_built_in, receiver_settings};
 use gridwatch_base::installation::Installation;
 use gridwatch_camera::{
     Backend, Codec, Transport,

@@ -33,8 +33,8 @@ const MAX_ADDRESSES: usize = 4;
 /// A read shorter than this shows that the camera has sent everything it has.
 const SHORT_READ: usize = 16 << 10;
 /// After a short read, what comes next is left to gather for this long, so that one read takes a picture's packets
-/// instead of one each. 64 KiB each time are 5 times the rate of a usual camera; longer reads are not followed by a pause.
-const GATHER: Duration = Duration::from_millis(10);
+/// instead of one each. Longer reads are not followed by a pause, so this does not limit the rate.
+const GATHER: Duration = Duration::from_millis(30);
 
 /// What happened.
 #[derive(Debug)]

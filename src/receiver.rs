@@ -1,0 +1,29 @@
+//! The settings of the built-in client from the configuration, for the daemon and for `check`.
+
+use gridwatch_camera::{
+    StreamSource,
+    receive::{ReceiverSettings, Timeouts, Trust, is_rtsp},
+};
+use gridwatch_config as config;
+
+/// Whether the built-in client receives `camera`.
+pub(crate) fn is_built_in(camera: &config::Camera) -> bool {
+    camera.source == StreamSource::Auto && is_rtsp(&camera.url)
+}
+
+/// How the built-in client receives `camera`.
+pub(crate) fn receiver_settings(camera: &config::Camera, timeouts: Timeouts) -> ReceiverSettings {
+    ReceiverSettings {
+        camera: camera.id.clone(),
+        url: camera.url.clone(),
+        credentials: camera.credential_source.clone(),
+        trust: match (&camera.pin_sha256, &camera.ca_file) {
+            (Some(pin), _) => Trust::Pin(pin.clone()),
+            (None, Some(file)) => Trust::CaFile(file.clone()),
+            (None, None) => Trust::System,
+        },
+        transport: camera.transport,
+        look_every: camera.look_every,
+        timeouts,
+    }
+}
