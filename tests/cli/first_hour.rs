@@ -297,7 +297,7 @@ mod with_models {
         let dir = tempfile::tempdir().unwrap();
         for (url, code, expected) in [
             (closed, 4, "Connection refused"),
-            (with_login("elsewhere", "viewer:right-horse"), 4, "RTSP status 404"),
+            (with_login("elsewhere", "viewer:right-horse"), 3, "status 404"),
             (with_login("street-a", "viewer:wrong-horse"), 3, "login rejected"),
         ] {
             for command in [&["try", "--for", "4s"][..], &["snapshot"]] {

@@ -75,7 +75,7 @@ async fn neither_a_stream_that_crashes_decoders_nor_dying_workers_cost_the_other
     let mut daemon = Daemon::start(dir.path(), &farm, &["square-c", "street-a"], broker.port);
     daemon.until("the format named", |d| {
         let (_, body) = d.get("/readyz")?;
-        body.contains("street-a: no clear look yet: unsupported format: 10-bit monochrome H.265")
+        body.contains("street-a: no clear look yet: sends H.265 video with 10 bits per sample, monochrome")
             .then_some(())
     });
     assert_eq!(
@@ -102,7 +102,7 @@ async fn neither_a_stream_that_crashes_decoders_nor_dying_workers_cost_the_other
     let log = daemon.log();
     let told = log
         .lines()
-        .filter(|l| l.contains("Look failed") && l.contains("unsupported format"));
+        .filter(|l| l.contains("Camera unsupported") && l.contains("street-a"));
     assert_eq!(told.count(), 1, "logged once: {log}");
     let left = workers(&daemon);
     assert!(daemon.stop().success());

@@ -54,7 +54,7 @@ impl fmt::Display for Step {
 #[non_exhaustive]
 pub enum Error {
     /// The driver could not open a connection, or lost it.
-    #[error("connection to {host} failed: {what}")]
+    #[error("connection to {host} failed: {what}{}", connection_hint(.what))]
     Connection {
         /// Host and port.
         host: String,
@@ -270,6 +270,14 @@ pub enum RedirectProblem {
         /// The target, shortened.
         to: String,
     },
+}
+
+/// What to do, unless the error says it itself.
+fn connection_hint(what: &str) -> &'static str {
+    match what.contains("; ") {
+        true => "",
+        false => "; check the address and port in its url, and that the camera is on and serves RTSP there",
+    }
 }
 
 fn udp_hint(transport: Transport) -> &'static str {
