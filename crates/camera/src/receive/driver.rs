@@ -285,7 +285,9 @@ impl Driver<'_> {
                 if let Some(handler) = &mut self.handler {
                     handler.restart(now);
                 }
-                self.sockets.gather();
+                if let Err(error) = self.sockets.read_in_ticks() {
+                    self.client.connection_failed(&error.to_string(), now);
+                }
             }
             Event::Unit(unit) => {
                 if let Some(handler) = &mut self.handler {

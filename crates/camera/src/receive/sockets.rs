@@ -2,9 +2,10 @@
 
 use std::{
     future::poll_fn,
-    io,
+    io::{self, Read, Write},
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
+    sync::OnceLock,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -32,9 +33,10 @@ const PORT_ATTEMPTS: usize = 50;
 const MAX_ADDRESSES: usize = 4;
 /// A read shorter than this shows that the camera has sent everything it has.
 const SHORT_READ: usize = 16 << 10;
-/// After a short read, what comes next is left to gather for this long, so that one read takes a picture's packets
-/// instead of one each. Longer reads are not followed by a pause, so this does not limit the rate.
-const GATHER: Duration = Duration::from_millis(30);
+/// Once it plays, a connection without TLS is read at these intervals, the same moments for all cameras, and taken out of
+/// the reactor: what a camera sends comes in pieces of a packet, each of which would wake the thread. Reads are repeated
+/// until one is short, so this does not limit the rate; it makes the time of a keyframe late by this at most.
+const TICK: Duration = Duration::from_millis(40);
 
 /// What happened.
 #[derive(Debug)]
@@ -54,13 +56,35 @@ pub(super) enum Wake {
 /// A TCP stream, encrypted or not.
 enum Stream {
     Plain(TcpStream),
+    /// Not in the reactor: who polls it must come back at the next tick.
+    Ticked(std::net::TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What a socket outside the reactor says.
+fn now_or_later(result: io::Result<usize>) -> Poll<io::Result<usize>> {
+    match result {
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Poll::Pending,
+        result => Poll::Ready(result),
+    }
+}
+
+/// The next moment at which connections are read.
+fn next_tick(now: Instant) -> Instant {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    let since = now.saturating_duration_since(*FIRST.get_or_init(|| now));
+    let into_tick = Duration::from_nanos((since.as_nanos() % TICK.as_nanos()) as u64);
+    now + (TICK - into_tick)
 }
 
 impl Stream {
     fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if let Self::Ticked(stream) = self {
+            return now_or_later(stream.read(buffer));
+        }
         let mut buffer = ReadBuf::new(buffer);
         ready!(match self {
+            Self::Ticked(_) => Poll::Pending,
             Self::Plain(stream) => Pin::new(stream).poll_read(context, &mut buffer),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(context, &mut buffer),
         })?;
@@ -70,6 +94,7 @@ impl Stream {
     fn poll_write(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, data),
+            Self::Ticked(stream) => now_or_later(stream.write(data)),
             Self::Tls(stream) => {
                 let mut stream = Pin::new(stream.as_mut());
                 let written = ready!(stream.as_mut().poll_write(context, data))?;
@@ -121,8 +146,7 @@ pub(super) struct Sockets {
     /// When the caller wants to be woken at the latest.
     until: Instant,
     /// Reading from the main connection pauses until then.
-    gathers_until: Option<Instant>,
-    may_gather: bool,
+    next_read: Option<Instant>,
 }
 
 impl Sockets {
@@ -137,8 +161,7 @@ impl Sockets {
             post_data: [0; 256],
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             until: Instant::now(),
-            gathers_until: None,
-            may_gather: false,
+            next_read: None,
         }
     }
 
@@ -161,7 +184,7 @@ impl Sockets {
         };
         if connection == Connection::Main {
             (self.camera, self.local) = (Some(canonical(camera)), Some(local));
-            self.gathers_until = None;
+            self.next_read = None;
         }
         *self.slot(connection) = Some(Open {
             stream,
@@ -241,9 +264,19 @@ impl Sockets {
         }
     }
 
-    /// The camera's stream plays over the main connection: its reads may be gathered.
-    pub(super) fn gather(&mut self) {
-        self.may_gather = self.udp.is_none();
+    /// The camera's stream plays over the main connection, which is read in ticks from now on.
+    pub(super) fn read_in_ticks(&mut self) -> io::Result<()> {
+        if self.udp.is_some() {
+            return Ok(());
+        }
+        if let Some(Open { stream, unsent }) = self.main.take() {
+            let stream = match stream {
+                Stream::Plain(stream) => Stream::Ticked(stream.into_std()?),
+                other => other,
+            };
+            self.main = Some(Open { stream, unsent });
+        }
+        Ok(())
     }
 
     pub(super) fn is_camera(&self, from: SocketAddr) -> bool {
@@ -262,7 +295,7 @@ impl Sockets {
     pub(super) async fn wait(&mut self, client: &mut Client, until: Instant) -> (Wake, bool) {
         let mut has_waited = false;
         self.until = until;
-        let until = self.gathers_until.map_or(until, |at| at.min(until));
+        let until = self.next_read.map_or(until, |at| at.min(until));
         // Moving the timer back costs more than an early wake-up, which does no harm.
         if self.timer.is_elapsed() || tokio::time::Instant::from_std(until) < self.timer.deadline() {
             self.timer.as_mut().reset(until.into());
@@ -283,21 +316,27 @@ impl Sockets {
             }
         }
         if self.timer.as_mut().poll(context).is_ready() {
-            self.gathers_until = None;
+            self.next_read = None;
             if Instant::now() >= self.until {
                 return Poll::Ready(Wake::Timer);
             }
-            self.timer.as_mut().reset(self.until.into());
-            let _ = self.timer.as_mut().poll(context);
+            self.wake_at(self.until, context);
         }
-        if self.gathers_until.is_none()
+        if self.next_read.is_none()
             && let Some(open) = &mut self.main
-            && let Poll::Ready(read) = open.stream.poll_read(context, client.read_buffer())
         {
-            if self.may_gather && matches!(read, Ok(1..SHORT_READ)) {
-                self.gathers_until = Some(Instant::now() + GATHER);
+            let read = open.stream.poll_read(context, client.read_buffer());
+            let is_all = matches!(read, Poll::Pending | Poll::Ready(Ok(1..SHORT_READ)));
+            if is_all && matches!(open.stream, Stream::Ticked(_)) {
+                let at = next_tick(Instant::now());
+                self.next_read = Some(at);
+                if read.is_pending() {
+                    self.wake_at(at.min(self.until), context);
+                }
             }
-            return Poll::Ready(read.map_or_else(Wake::Failed, Wake::Main));
+            if let Poll::Ready(read) = read {
+                return Poll::Ready(read.map_or_else(Wake::Failed, Wake::Main));
+            }
         }
         if let Some(open) = &mut self.post
             && let Poll::Ready(read) = open.stream.poll_read(context, &mut self.post_data)
@@ -316,6 +355,12 @@ impl Sockets {
             }
         }
         Poll::Pending
+    }
+
+    /// Sets the timer, and has it wake the task.
+    fn wake_at(&mut self, at: Instant, context: &mut Context<'_>) {
+        self.timer.as_mut().reset(at.into());
+        let _ = self.timer.as_mut().poll(context);
     }
 
     fn slot(&mut self, connection: Connection) -> &mut Option<Open> {
