@@ -140,6 +140,7 @@ pub fn run(args: CheckArgs) -> Result<ExitCode, Failure> {
     let mut checks = configuration(&draft);
     if readable {
         checks.extend(local::rows(&draft));
+        checks.extend(masking::mask_models(&draft));
         checks.extend(masking::row(&draft));
         checks.extend(if args.offline {
             probe::skipped(&draft)

@@ -158,6 +158,12 @@ impl Draft {
         Some(&evidence.mask_labels)
     }
 
+    /// See [`Evidence::mask_models`]; none if pictures are not masked, or the section is faulty.
+    pub fn mask_models(&self) -> &[PathBuf] {
+        let evidence = self.rest.evidence.as_ref().filter(|e| e.mask);
+        evidence.map_or(&[], |e| &e.mask_models)
+    }
+
     /// See [`Config::view`]; the defaults if the section is faulty.
     pub fn view(&self) -> ViewLimits {
         self.rest.view.clone().unwrap_or_default()
