@@ -163,8 +163,8 @@ impl Core {
     fn log_activity(&mut self) {
         let cameras: Vec<&CameraId> = self.config.cameras.iter().map(|c| &c.id).collect();
         // Failing commits report a store that cannot be read.
-        let unsent = self.store.outbox_depth().map_or(0, |depth| depth.waiting.into());
-        tracing::info!("{}", self.activity.line(self.engine.engine(), &cameras, unsent));
+        let outbox = self.store.outbox_depth().unwrap_or_default();
+        tracing::info!("{}", self.activity.line(self.engine.engine(), &cameras, outbox));
     }
 
     /// Saves the state that must survive a restart. A failure is only logged: failing commits report the disk.

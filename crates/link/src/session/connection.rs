@@ -237,6 +237,11 @@ impl Connection {
 
     /// After SUBACK: starts publishing cases, beginning with those an earlier connection did not deliver.
     fn subscribed(&mut self, session: &mut Session, (replies, claims): (SubscribeOutcome, SubscribeOutcome)) {
+        let denied = match &replies {
+            SubscribeOutcome::Denied(reason) => Some(reason.clone()),
+            _ => None,
+        };
+        session.set_state(|s| s.replies_denied = denied);
         match replies {
             SubscribeOutcome::Granted => {}
             SubscribeOutcome::Denied(reason) => {
@@ -286,7 +291,10 @@ impl Connection {
             && self.client.unsubscribe(filter.clone()).is_ok()
         {
             if self.unsubscribed.is_empty() {
-                info!(filter, "Unsubscribing from site filters of an earlier run, which shared sites");
+                info!(
+                    filter,
+                    "Unsubscribing from site filters of an earlier run, which shared sites"
+                );
             }
             self.unsubscribed.insert(filter);
         }
