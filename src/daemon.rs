@@ -4,6 +4,7 @@
 mod activity;
 mod core;
 mod crashes;
+mod disk_probe;
 mod error;
 mod evidence_worker;
 mod filing_gate;
