@@ -313,7 +313,9 @@ impl Store {
             transaction.commit()?;
             Ok(done)
         };
-        run().map_err(|e| with_dir(e, dir))
+        let done = run().map_err(|e| with_dir(e, dir))?;
+        self.committed();
+        Ok(done)
     }
 }
 

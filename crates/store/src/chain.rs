@@ -28,6 +28,28 @@ fn last(db: &Connection) -> Result<Option<LastLine>, StoreError> {
     })
 }
 
+/// Number and hash of the last line; `None` if there is no chain yet.
+pub(super) fn head(db: &Connection) -> Result<Option<(u32, String)>, StoreError> {
+    Ok(last(db)?.map(|line| (line.seq, line.hash)))
+}
+
+/// Whether the chain has this line.
+pub(super) fn has(db: &Connection, (seq, hash): &(u32, String)) -> Result<bool, StoreError> {
+    let mut query = db.prepare("SELECT 1 FROM chain WHERE seq = ?1 AND hash = ?2")?;
+    Ok(query.exists(params![seq, hash])?)
+}
+
+/// The time of the last line, whatever wrote it; `None` if there is none.
+pub(super) fn newest_time(db: &Connection) -> Result<Option<Timestamp>, StoreError> {
+    let newest = row::first(
+        db,
+        "SELECT json_extract(line, '$.at') AS at FROM chain ORDER BY seq DESC LIMIT 1",
+        [],
+        |row| Ok(row.get::<_, String>("at")?),
+    )?;
+    Ok(newest.and_then(|at| at.parse().ok()))
+}
+
 /// Hash of the last line, or [`START`] if there is none.
 fn last_hash(db: &Connection) -> Result<String, StoreError> {
     Ok(last(db)?.map_or_else(|| START.to_owned(), |line| line.hash))
