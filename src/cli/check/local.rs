@@ -287,7 +287,7 @@ fn decoders(_: &Draft) -> Vec<CheckRow> {
 
 /// An entry of the state directory that is a folder where the daemon needs a file, or the other way round, and what it should be.
 fn misplaced(dir: &Path) -> Option<(PathBuf, &'static str)> {
-    const FILES: [&str; 3] = ["gridwatch.db", "gridwatch.lock", "installation"];
+    const FILES: [&str; 4] = ["gridwatch.db", "gridwatch.lock", "installation", "online-since"];
     const FOLDERS: [&str; 8] = [
         "decode-crashes",
         "evidence",

@@ -214,7 +214,7 @@ impl Connection {
         let since = Timestamp::now();
         session
             .duplicate
-            .published(When::new(since, &session.connector.settings.zone));
+            .publishing(When::new(since, &session.connector.settings.zone), &session.connector);
         let online = session.connector.status(Presence::Online, Some(since));
         // A retained reply would be applied again on every connection.
         let replies = self
