@@ -216,6 +216,18 @@ fn commits_of_other_processes_are_no_overwriting() {
 }
 
 #[test]
+fn a_box_without_cases_knows_when_it_ran_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let begun = store.newest_trusted_time().unwrap();
+    assert!(begun.is_some(), "the time at which the chain begins");
+    store
+        .save_snapshot(at(7000), &gridwatch_engine::Engine::new().snapshot())
+        .unwrap();
+    assert_eq!(store.newest_trusted_time().unwrap(), Some(at(7000)));
+}
+
+#[test]
 fn lost_keys_are_not_replaced_without_a_command() {
     let dir = tempfile::tempdir().unwrap();
     drop(Store::open(dir.path()).unwrap());

@@ -109,20 +109,33 @@ impl Store {
         self.write(|t| append(t, CustodyEvent::Begun { public_key }, now))
     }
 
-    /// The time of the newest line of the chain that a daemon wrote with a believed clock; `None` if there is none. Lines about
-    /// keys and opened originals do not count: they are written whatever the clock shows.
+    /// The newest time that a daemon wrote with a believed clock: that of a line of the chain about a case, or of the engine's
+    /// snapshot. Lines about opened originals do not count: they are written whatever the clock shows. So are those about keys, which
+    /// count only while there is nothing else; `None` if there is nothing at all.
     ///
     /// # Errors
     /// A database error.
     pub fn newest_trusted_time(&self) -> Result<Option<Timestamp>, StoreError> {
-        let newest = row::first(
-            &self.db,
-            "SELECT json_extract(line, '$.at') AS at FROM chain
-             WHERE json_extract(line, '$.kind') IN ('case', 'deleted') ORDER BY seq DESC LIMIT 1",
-            [],
-            |row| Ok(row.get::<_, String>("at")?),
-        )?;
-        Ok(newest.and_then(|at| at.parse().ok()))
+        let newest_of = |kinds: &str| -> Result<Option<Timestamp>, StoreError> {
+            let newest = row::first(
+                &self.db,
+                &format!(
+                    "SELECT json_extract(line, '$.at') AS at FROM chain
+                     WHERE json_extract(line, '$.kind') IN ({kinds}) ORDER BY seq DESC LIMIT 1"
+                ),
+                [],
+                |row| Ok(row.get::<_, String>("at")?),
+            )?;
+            Ok(newest.and_then(|at| at.parse().ok()))
+        };
+        let snapshot = row::first(&self.db, "SELECT at FROM engine_state WHERE id = 1", [], |row| {
+            Ok(row.get::<_, i64>("at")?)
+        })?;
+        let snapshot = snapshot.and_then(|at| Timestamp::from_microsecond(at).ok());
+        match newest_of("'case', 'deleted'")?.max(snapshot) {
+            None => newest_of("'begun', 'key'"),
+            trusted => Ok(trusted),
+        }
     }
 
     /// The public keys of the chain in base64, newest first; empty if there is no chain yet.
