@@ -168,7 +168,7 @@ fn a_ca_file_in_another_table_keeps_check_from_the_broker_and_from_the_camera() 
         (String::new(), format!("{zone}\n{ca}"), true),
         (
             String::new(),
-            format!("[cameras.calibration]\nCA-File = \"ca.pem\""),
+            "[cameras.calibration]\nCA-File = \"ca.pem\"".to_owned(),
             true,
         ),
     ];
